@@ -192,10 +192,11 @@ CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled);
  *
  * VALUES    Order of precedence: option of the call, rule, `set` line, namespace, store. ttl_max
  * bounds the result. Times need units: ms s m h d w, or "never". # begins a comment.
- * A rule has ttl, ttl_max, idle, max_age, jitter (10% or +10%), negative, stale, class (TTL class
- * of the namespace), tags (a,b: added to those of the call), at (00:00@Europe/Paris: no entry lives
- * beyond the next such moment), no_l2. set has default_ttl, idle, max_age, jitter, negative, stale,
- * no_l2, prefix (taken off keys, with one separator) and separator (a byte).
+ * A rule has ttl, ttl_max, idle, max_age, jitter (10% or +10%), negative, stale, refresh, class (a
+ * TTL class of the namespace), tags (a,b: added to those of the call), at (00:00@Europe/Paris: no entry
+ * lives beyond the next such moment), max_items (of boards and lists, cellar_kit.h), no_l2. set has
+ * default_ttl, idle, max_age, jitter, negative, stale, refresh, no_l2, prefix (taken off keys, with
+ * one separator) and separator (a byte).
  *
  * REFRESH   A value that was stored with refresh=5m is refreshed by the first load that finds it
  * five minutes old or older: see STALE VALUES in cellar_load.h. The load returns the value. A get
@@ -203,8 +204,8 @@ CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled);
  * disk has no such time. A failed refresh is repeated after retry_throttle_ms. loader (a name) and
  * priority (low, mid, high) are for refreshes on a schedule, which this version does not make.
  *
- * LIMITS    1 MiB, 4,096 rules, 1,024 bytes a pattern. max_items and quota are read and checked;
- * they have no effect so far. */
+ * LIMITS    1 MiB, 4,096 rules, 1,024 bytes a pattern. quota is read and checked; it has no effect
+ * so far. */
 
 /* An error or a warning about a policy file. */
 typedef struct cellar_policy_note {
@@ -236,6 +237,14 @@ CELLAR_API cellar_err cellar_policy_reload(cellar *c, const char *path, cellar_p
  * example: cellar_policy_set(c, "[*]\ndeny *token*\n", 18, NULL, NULL);                          */
 CELLAR_API cellar_err cellar_policy_set(cellar *c, const char *text, size_t text_len,
                                         cellar_policy_note_fn fn, void *ctx);
+
+/* Return max_items of the rule of a key. Boards and lists use it in place of their cap.
+ * in:      a handle of the namespace of the key; key
+ * returns: 1..1,000,000; 0: the rule sets none, there is no rule, or the arguments are wrong
+ * thread:  any
+ * cost:    as the search of a write, some 50 ns
+ * example: uint32_t most = cellar_policy_max_items(c, "top", 3);                                 */
+CELLAR_API uint32_t cellar_policy_max_items(cellar *c, const void *key, size_t key_len);
 
 /* Check a policy file without loading it: report errors, else warnings about what a correct file
  * probably gets wrong, up to 100.

@@ -227,8 +227,8 @@ typedef struct cellar_board_place {
 /* Give a member a score, or add to its score; a new member begins at 0. The member behind the last
  * place leaves the board. Equal scores are ordered by the bytes of the member.
  * status:  unstable until 1.0
- * in:      key; member of 1..65,535 bytes; score not NaN; cap 1..CELLAR_BOARD_MAX places; o as in
- *          cellar_update
+ * in:      key; member of 1..65,535 bytes; score not NaN; cap 1..CELLAR_BOARD_MAX places, replaced
+ *          by max_items of a policy rule; o as in cellar_update
  * out:     *score the new score, with OK and DROPPED; optional
  * returns: OK; DROPPED (the member itself stands behind the last place); E_TYPE, E_RANGE (infinity
  *          less infinity); as cellar_update
@@ -286,7 +286,8 @@ CELLAR_API cellar_err cellar_board_rank(cellar *c, const void *key, size_t key_l
 
 /* Add items to a list; the last one given is the newest. The oldest items beyond `cap` leave.
  * status:  unstable until 1.0
- * in:      key; items, one or more; cap 1..CELLAR_LIST_MAX; o as in cellar_update
+ * in:      key; items, one or more; cap 1..CELLAR_LIST_MAX, replaced by max_items of a policy rule;
+ *          o as in cellar_update
  * out:     *count items afterwards; optional
  * returns: OK; E_TYPE; as cellar_update
  * owns:    the bytes are copied

@@ -534,6 +534,22 @@ BASE_COLD static cellar_err policy_refuse(cellar *c, cellar_err err, uint32_t li
                                      : "CELLAR_DURABLE: a no_l2 rule keeps the key off the disk");
 }
 
+/* Keep the rules of the namespace until policy_leave. *s NULL: it has none. */
+BASE_INLINE _Atomic uint32_t *policy_enter(cache_policies *p, const cellar *c,
+                                           const policy_section **s)
+{
+    policy_stripe *mine = &p->stripe[base_thread_self()->index % POLICY_STRIPES];
+    _Atomic uint32_t *inside = &mine->inside[base_load_rlx(&p->turn) & 1u];
+    (void)base_add_sc(inside, 1u); /* before the load of the section: policy_wait */
+    *s = base_load_sc(&c->rules);
+    return inside;
+}
+
+BASE_INLINE void policy_leave(_Atomic uint32_t *inside)
+{
+    (void)base_sub_ar(inside, 1u); /* acquire in policy_wait */
+}
+
 CELLAR_PRIVATE cellar_err policy_write(void *ctx, cellar *c, const void *key, size_t key_len,
                                        cache_plan *plan)
 {
@@ -541,10 +557,8 @@ CELLAR_PRIVATE cellar_err policy_write(void *ctx, cellar *c, const void *key, si
     cache_policies *p = base_load_acq(&c->store->policies);
     if (p == NULL || !plan->policed) { return CELLAR_OK; }
     plan->policed = false;
-    policy_stripe *mine = &p->stripe[base_thread_self()->index % POLICY_STRIPES];
-    _Atomic uint32_t *inside = &mine->inside[base_load_rlx(&p->turn) & 1u];
-    (void)base_add_sc(inside, 1u); /* before the load of the section: policy_wait */
-    const policy_section *s = base_load_sc(&c->rules);
+    const policy_section *s;
+    _Atomic uint32_t *inside = policy_enter(p, c, &s);
     cellar_err err = CELLAR_OK;
     uint32_t line = 0;
     if (s != NULL) {
@@ -558,11 +572,26 @@ CELLAR_PRIVATE cellar_err policy_write(void *ctx, cellar *c, const void *key, si
             err = policy_apply(c, &m, disk_off, plan);
         }
     }
-    (void)base_sub_ar(inside, 1u); /* acquire in policy_wait */
+    policy_leave(inside);
     return BASE_LIKELY(err == CELLAR_OK) ? err : policy_refuse(c, err, line);
 }
 
 BASE_SIZE_BEGIN
+
+CELLAR_API uint32_t cellar_policy_max_items(cellar *c, const void *key, size_t key_len)
+{
+    if (c == NULL || cache_key_bad(key, key_len) || cache_is_closed(c)) { return 0; }
+    cache_policies *p = base_load_acq(&c->store->policies);
+    if (p == NULL) { return 0; }
+    const policy_section *s;
+    bool disk_off;
+    _Atomic uint32_t *inside = policy_enter(p, c, &s);
+    const policy_rule *r = s != NULL ? policy_find(s, key, key_len, &disk_off) : NULL;
+    const bool there = r != NULL && policy_has(&r->v, POLICY_MAX_ITEMS);
+    const uint32_t most = there ? (uint32_t)r->v.number[POLICY_MAX_ITEMS] : 0;
+    policy_leave(inside);
+    return most;
+}
 
 CELLAR_PRIVATE void policy_wait(cache_policies *p)
 {

@@ -10,6 +10,7 @@
 #include "cellar_kit.h"
 
 #include "base/num.h"
+#include "cellar_admin.h"
 #include "kit/bytes.h"
 
 #include <string.h>
@@ -185,6 +186,8 @@ static cellar_err kit_board_run(cellar *c, const void *key, size_t key_len,
         ch->cap == 0 || ch->cap > CELLAR_BOARD_MAX || ch->score != ch->score) {
         return CELLAR_E_INVAL;
     }
+    const uint32_t ruled = cellar_policy_max_items(c, key, key_len);
+    if (ruled != 0) { ch->cap = BASE_MIN(ruled, CELLAR_BOARD_MAX); }
     const cellar_err err = cellar_update(c, key, key_len, o, kit_board_update, ch);
     return err == CELLAR_OK && ch->dropped ? CELLAR_DROPPED : err;
 }

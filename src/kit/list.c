@@ -8,6 +8,7 @@
 #include "cellar_kit.h"
 
 #include "base/num.h"
+#include "cellar_admin.h"
 #include "kit/bytes.h"
 
 #include <string.h>
@@ -102,6 +103,8 @@ CELLAR_API cellar_err cellar_list_push(cellar *c, const void *key, size_t key_le
     for (size_t i = 0; i < item_count; i++) {
         if (items[i].data == NULL && items[i].len != 0) { return CELLAR_E_INVAL; }
     }
+    const uint32_t ruled = cellar_policy_max_items(c, key, key_len);
+    if (ruled != 0) { cap = BASE_MIN(ruled, CELLAR_LIST_MAX); }
     kit_list_change ch = { items, item_count, cap, false, 0 };
     const cellar_err err = cellar_update(c, key, key_len, o, kit_list_update, &ch);
     if (err == CELLAR_OK && count != NULL) { *count = ch.count; }

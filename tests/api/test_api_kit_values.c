@@ -412,9 +412,60 @@ static void no_eight_bytes_of_a_planted_secret_survive(void)
     }
 }
 
+/* ---- policies ---- */
+
+static void max_items_of_a_rule_replaces_the_cap(void)
+{
+    static const char rules[] = "[*]\nkey p:{x}:b max_items=3\nkey p:{x}:l max_items=2\n"
+                                "key p:{x}:all max_items=1000000\nkey other ttl=1s\ndeny p:no:b\n";
+    cellar *c = api_open(STORE_BYTES), *v = NULL;
+    T_EQ_I64(cellar_policy_set(c, rules, sizeof rules - 1, NULL, NULL), CELLAR_OK);
+    cellar_board_place top[20];
+    cellar_bytes items[20], out[20];
+    uint32_t n = 0, length = 0;
+    void *block;
+    for (unsigned i = 0; i < 9; i++) {
+        items[i] = (cellar_bytes){ &"abcdefghi"[i], 1 };
+        const cellar_err want = i < 3 ? CELLAR_OK : CELLAR_DROPPED;
+        T_EQ_I64(cellar_board_put(c, "p:1:b", 5, items[i], -(double)i, 9, NULL), want);
+        T_EQ_I64(cellar_board_put(c, "p:1:all", 7, items[i], i, 1, NULL), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_board_top(c, "p:1:b", 5, 0, top, 20, &n, &block), CELLAR_OK);
+    T_EQ_U64(n, 3);
+    cellar_free(block);
+    T_EQ_I64(cellar_board_top(c, "p:1:all", 7, 0, top, 20, &n, &block), CELLAR_OK);
+    T_EQ_U64(n, 9);
+    cellar_free(block);
+    T_EQ_I64(cellar_board_put(c, "p:no:b", 6, items[0], 1, 9, NULL), CELLAR_E_DENIED);
+    T_EQ_I64(cellar_board_put(c, "p:1:b", 5, items[0], 1, 0, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_list_push(c, "p:1:l", 5, items, 9, 9, NULL, &n), CELLAR_OK);
+    T_EQ_U64(n, 2);
+    T_EQ_I64(cellar_list_push(c, "free", 4, items, 9, 9, NULL, &n), CELLAR_OK);
+    T_EQ_U64(n, 9);
+    T_EQ_I64(cellar_list_range(c, "p:1:l", 5, 0, out, 20, &n, &length, &block), CELLAR_OK);
+    T_CHECK(n == 2 && ((const char *)out[0].data)[0] == 'i');
+    cellar_free(block);
+    T_EQ_U64(cellar_policy_max_items(c, "p:1:b", 5), 3);
+    T_EQ_U64(cellar_policy_max_items(c, "other", 5), 0);
+    T_EQ_U64(cellar_policy_max_items(c, "p:no:b", 6), 0);
+    T_EQ_U64(cellar_policy_max_items(c, "", 0), 0);
+    T_EQ_U64(cellar_policy_max_items(NULL, "p:1:b", 5), 0);
+    T_EQ_I64(cellar_policy_set(c, "[n]\nkey p:{x} max_items=1\n", 26, NULL, NULL), CELLAR_OK);
+    T_EQ_U64(cellar_policy_max_items(c, "p:1", 3), 0);
+    T_EQ_I64(cellar_namespace_open(c, "n", NULL, &v), CELLAR_OK);
+    T_EQ_U64(cellar_policy_max_items(v, "p:1", 3), 1);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_board_put(c, "p:1:b", 5, items[4], 4, 9, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_board_top(c, "p:1:b", 5, 0, top, 20, &n, &block), CELLAR_OK);
+    T_EQ_U64(n, 4); /* the cap of the call again */
+    cellar_free(block);
+    api_shut(c);
+}
+
 T_MAIN("api_kit_values", T_CASE(numbers_come_back_as_stored), T_CASE(vectors_come_back_as_stored),
        T_CASE(board_agrees_with_a_sorted_array), T_CASE(hundred_and_first_place_leaves_the_board),
        T_CASE(board_refuses_no_numbers_and_keeps_its_value),
        T_CASE(damaged_value_is_no_board_and_no_list), T_CASE(list_agrees_with_an_array),
-       T_CASE(twenty_first_item_leaves_the_list), T_CASE(secrets_are_masked_and_the_rest_stays),
+       T_CASE(twenty_first_item_leaves_the_list), T_CASE(max_items_of_a_rule_replaces_the_cap),
+       T_CASE(secrets_are_masked_and_the_rest_stays),
        T_CASE(no_eight_bytes_of_a_planted_secret_survive))
