@@ -191,12 +191,12 @@ CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled);
  * CELLAR_DURABLE under a no_l2 rule is E_UNSUPPORTED: nothing is done.
  *
  * VALUES    Order of precedence: option of the call, rule, `set` line, namespace, store. ttl_max
- * bounds the result. Times need units: ms s m h d w, or "never". # begins a comment.
- * A rule has ttl, ttl_max, idle, max_age, jitter (10% or +10%), negative, stale, refresh, class (a
- * TTL class of the namespace), tags (a,b: added to those of the call), at (00:00@Europe/Paris: no entry
- * lives beyond the next such moment), max_items (of boards and lists, cellar_kit.h), no_l2. set has
- * default_ttl, idle, max_age, jitter, negative, stale, refresh, no_l2, prefix (taken off keys, with
- * one separator) and separator (a byte).
+ * bounds the result. Times need units: ms s m h d w, or "never". # begins a comment. A rule has
+ * ttl, ttl_max, idle, max_age, jitter (10% or +10%), negative, stale, refresh, class (a TTL class
+ * of the namespace), tags (a,b: added to those of the call), at (00:00@Europe/Paris: no entry lives
+ * beyond the next such moment), max_items (of boards and lists, cellar_kit.h), no_l2. set has
+ * default_ttl, idle, max_age, jitter, negative, stale, refresh, no_l2, quota, prefix (taken off
+ * keys, with one separator) and separator (a byte).
  *
  * REFRESH   A value that was stored with refresh=5m is refreshed by the first load that finds it
  * five minutes old or older: see STALE VALUES in cellar_load.h. The load returns the value. A get
@@ -204,8 +204,13 @@ CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled);
  * disk has no such time. A failed refresh is repeated after retry_throttle_ms. loader (a name) and
  * priority (low, mid, high) are for refreshes on a schedule, which this version does not make.
  *
- * LIMITS    1 MiB, 4,096 rules, 1,024 bytes a pattern. quota is read and checked; it has no effect
- * so far. */
+ * QUOTA     quota=10%-40% is quota_min_pct and quota_max_pct of the namespace, in place of its own;
+ * without the second share there is no upper bound. It belongs into a `set` line, or on the rule
+ * glob *. It is applied when a namespace is opened and when rules are loaded. The load reports a
+ * quota that is not possible as a warning, and the rest holds: a namespace that was created without
+ * any quota gets none, and the least shares must add up to at most 100 %.
+ *
+ * LIMITS    1 MiB, 4,096 rules, 1,024 bytes a pattern. */
 
 /* An error or a warning about a policy file. */
 typedef struct cellar_policy_note {
@@ -219,7 +224,7 @@ typedef void (*cellar_policy_note_fn)(const cellar_policy_note *note, void *ctx)
 
 /* Load the rules of a policy file in place of the present ones. Entries keep their deadlines.
  * in:      any handle of the store; path NULL: the file of the last load by path; fn optional: gets
- *          each error, up to 100
+ *          each error, up to 100, or after OK each quota that is not in force, as a warning
  * returns: OK; E_CONFIG (the file has errors), E_IO (it cannot be read), E_INVAL (no path so far),
  *          E_NOMEM, E_SPACE (budget), E_FORKED. After an error the present rules stay
  * thread:  any; of concurrent loads one waits for the other

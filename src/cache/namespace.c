@@ -211,6 +211,7 @@ typedef struct cache_opening { /* one call of cellar_namespace_open */
     size_t len;
     const cellar_namespace_opts *o; /* checked; NULL: none */
     cellar_err err;
+    bool missed; /* the quota of its policy is not in force */
 } cache_opening;
 
 /* Open the namespace of this name once more. Return NULL if there is none, or if err is not OK. */
@@ -219,7 +220,7 @@ SYNC_HOLDS(NAMESPACE) static cellar *cache_namespace_reopen(cache_opening *p)
     cellar *v = cache_namespace_find(p->s, p->name, p->len);
     if (v == NULL) { return NULL; }
     if (p->o != NULL) {
-        p->err = cache_quota_take(p->s, v, p->o);
+        p->err = cache_quota_take(p->s, v, p->o, cache_policy_share(v, p->o), &p->missed);
         if (p->err != CELLAR_OK) { return NULL; }
         cache_namespace_opts_apply(v, p->o);
         cache_policy_bind(v);
@@ -281,7 +282,8 @@ SYNC_UNCHECKED static cellar *cache_namespace_create(cache_opening *p)
     p->err = CELLAR_OK;
     out = cache_namespace_reopen(p);
     if (out == NULL && p->err == CELLAR_OK) {
-        if (p->o != NULL) { p->err = cache_quota_take(s, fresh, p->o); }
+        const uint32_t ruled = cache_policy_share(fresh, p->o);
+        p->err = cache_quota_take(s, fresh, p->o, ruled, &p->missed);
         settled = p->err == CELLAR_OK && cache_namespace_settle(fresh, p);
         if (!settled && p->err == CELLAR_OK) { p->err = CELLAR_E_NOMEM; }
     }
@@ -350,6 +352,7 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
     cellar *v = cache_namespace_reopen(&p);
     sync_drop(NAMESPACE, &s->namespace_lock);
     if (v == NULL && p.err == CELLAR_OK) { v = cache_namespace_create(&p); }
+    if (p.missed) { cache_policy_share_missed(s); }
     if (v == NULL) {
         cache_store_release(s, 1);
         return cache_fail(c, p.err, 0, p.err == CELLAR_E_LIMIT

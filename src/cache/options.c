@@ -187,33 +187,47 @@ CELLAR_PRIVATE bool cache_quota_room(cache_store *s, const cellar_namespace_opts
     return (o->quota_min_pct | o->quota_max_pct) == 0 || l1_quotas_open(s->l1);
 }
 
-CELLAR_PRIVATE cellar_err cache_quota_take(cache_store *s, cellar *v,
-                                           const cellar_namespace_opts *o)
+/* Give the namespace a share: least percent + most percent << 8. */
+SYNC_HOLDS(NAMESPACE)
+static cellar_err cache_share_take(cache_store *s, cellar *v, uint32_t share)
 {
-    const bool any = (o->quota_min_pct | o->quota_max_pct) != 0;
-    if (v->quota == 0 && !any) { return CELLAR_OK; }
+    const uint32_t least_pct = share & 0xffu, most_pct = share >> 8 & 0xffu;
+    if (v->quota == 0 && (least_pct | most_pct) == 0) { return CELLAR_OK; }
     if (v->quota == 0 && v->first_generation != UINT32_MAX) { return CELLAR_E_INVAL; }
     const uint32_t bit = v->quota != 0 ? 0 : (uint32_t)__builtin_ctzll(~s->quotas_used);
     if (bit >= L1_QUOTAS) { return CELLAR_E_LIMIT; }
     l1_share now;
     l1_quota_get(s->l1, v->quota, &now);
-    if (l1_quota_least(s->l1) - now.least_pct + o->quota_min_pct > 100) { return CELLAR_E_INVAL; }
+    if (l1_quota_least(s->l1) - now.least_pct + least_pct > 100) { return CELLAR_E_INVAL; }
     if (v->quota == 0) {
         v->quota = (uint8_t)(bit + 1);
         s->quotas_used |= (uint64_t)1 << bit;
     }
-    l1_quota_set(s->l1, v->quota, o->quota_min_pct, o->quota_max_pct);
+    l1_quota_set(s->l1, v->quota, least_pct, most_pct);
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cache_settings *cfg)
+CELLAR_PRIVATE cellar_err cache_quota_take(cache_store *s, cellar *v,
+                                           const cellar_namespace_opts *o, uint32_t ruled,
+                                           bool *missed)
 {
-    if (!cache_quota_room(s, &cfg->root)) { return false; }
+    const uint32_t own = o != NULL ? o->quota_min_pct | o->quota_max_pct << 8 : v->quota_own;
+    const bool given = ruled != 0 && cache_share_take(s, v, ruled) == CELLAR_OK;
+    const cellar_err err = given ? CELLAR_OK : cache_share_take(s, v, own);
+    *missed = ruled != 0 && !given;
+    if (err == CELLAR_OK) { v->quota_own = own; }
+    return err;
+}
+
+CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cellar_namespace_opts *o,
+                                     uint32_t ruled, bool *missed)
+{
+    if (o != NULL && !cache_quota_room(s, o)) { return false; }
     sync_take(NAMESPACE, &s->namespace_lock);
     cellar *v = s->root;
     const uint32_t first = v->first_generation;
     v->first_generation = UINT32_MAX;
-    (void)cache_quota_take(s, v, &cfg->root); /* the first one: there is room */
+    (void)cache_quota_take(s, v, o, ruled, missed); /* the first one: there is room */
     v->first_generation = first;
     cache_generation_take(v, base_load_rlx(&v->generation));
     sync_drop(NAMESPACE, &s->namespace_lock);

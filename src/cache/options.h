@@ -33,9 +33,10 @@ CELLAR_PRIVATE cellar_err cache_namespace_opts_read(cellar_namespace_opts *full,
                                                     const char **why);
 /* Set a default of the namespace; 0: the default of the store. */
 CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own);
-/* Set the quota of the root, which is created before L1; nothing is stored yet. Return false if no
- * memory is left. */
-CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cache_settings *cfg);
+/* Set the quota of the root like cache_quota_take, while nothing is stored: the root is created
+ * before L1. Return false if no memory is left. */
+CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cellar_namespace_opts *o,
+                                     uint32_t ruled, bool *missed);
 /* Set the options that stay the same for the life of the namespace. */
 CELLAR_PRIVATE void cache_namespace_fix(cellar *v, const cellar_namespace_opts *o);
 /* Prepare what the options of a namespace need of the tier, before the lock. */
@@ -45,10 +46,12 @@ CELLAR_PRIVATE void cache_namespace_opts_apply(cellar *v, const cellar_namespace
     SYNC_HOLDS(NAMESPACE);
 /* Allocate what quotas need, before the lock. */
 CELLAR_PRIVATE bool cache_quota_room(cache_store *s, const cellar_namespace_opts *o);
-/* Set the quota of a namespace. Its number is set before its first generation or never: entries
- * stored without a number were not counted. */
+/* Set the quota of a namespace: `ruled` of its policy, else of `o`, NULL: of its options so far.
+ * *missed: the quota of the policy is not possible. A number is set before the first generation or
+ * never: entries stored without a number were not counted. */
 CELLAR_PRIVATE cellar_err cache_quota_take(cache_store *s, cellar *v,
-                                           const cellar_namespace_opts *o)
+                                           const cellar_namespace_opts *o, uint32_t ruled,
+                                           bool *missed)
     SYNC_HOLDS(NAMESPACE);
 /* Overwrite values of the store from now on, and keep them out of core dumps. Call before the first
  * hidden namespace can be used. */

@@ -665,6 +665,27 @@ static void policy_entry_make(const policy_table *t, uint32_t number, policy_ent
     e->tail = policy_tail(tail.at, tail.len) & e->tail_mask;
 }
 
+/* Find the quota of a section: of its rule "glob *", or of that of section "*", whichever comes
+ * first; else of `set`. */
+static void policy_section_share(policy_section *s)
+{
+    const policy_table *t = s->table;
+    const policy_section *from[2] = { s, s->all };
+    for (uint32_t i = 0; i < t->rule_count; i++) {
+        const policy_rule *r = &t->rule[i];
+        const policy_section *in = &t->section[r->section];
+        if ((in != s && in != s->all) || !policy_has(&r->v, POLICY_QUOTA)) { continue; }
+        s->share = POLICY_SHARE | (uint32_t)r->v.number[POLICY_QUOTA];
+        s->share_line = r->line;
+        return;
+    }
+    for (unsigned i = 0; i < 2 && s->share == 0; i++) {
+        if (from[i] == NULL || !policy_has(&from[i]->v, POLICY_QUOTA)) { continue; }
+        s->share = POLICY_SHARE | (uint32_t)from[i]->v.number[POLICY_QUOTA];
+        s->share_line = from[i]->line;
+    }
+}
+
 static policy_group *policy_group_at(const policy_section *s, policy_group *g, uint64_t hash)
 {
     for (uint64_t i = hash;; i++) {
@@ -731,6 +752,7 @@ CELLAR_PRIVATE void policy_index(policy_table *t, const base_hash_key *key)
     uint32_t entry = 0, group = 0;
     for (uint32_t i = 0; i < t->section_count; i++) {
         entry += policy_index_section(t, &t->section[i], entry, &group);
+        policy_section_share(&t->section[i]);
     }
     BASE_ASSERT(entry == t->rule_count);
     for (uint32_t i = 0; i < t->tag_count; i++) {

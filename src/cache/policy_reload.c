@@ -13,6 +13,7 @@
 #include "cache/call.h"
 #include "cache/error.h"
 #include "cache/handle.h"
+#include "cache/options.h"
 #include "cache/policy.h"
 #include "cache/policy_lint.h"
 
@@ -20,14 +21,20 @@ BASE_SIZE_BEGIN
 
 /* ---- sections of namespaces ---- */
 
-/* Return the section of a namespace, else "*", else NULL. */
-static const policy_section *cache_policy_section(const cellar *v, const policy_table *t)
+/* Return the section of a namespace with the option policy_section, else "*", else NULL. */
+static policy_section *cache_policy_section_by(const cellar *v, const char *option,
+                                               const policy_table *t)
 {
     if (t == NULL) { return NULL; }
-    const char *name = v->rules_name[0] != '\0' ? v->rules_name : v->name;
-    const size_t len = v->rules_name[0] != '\0' ? strlen(name) : v->name_len;
-    const policy_section *s = policy_section_find(t, name, len);
+    const char *name = option[0] != '\0' ? option : v->name;
+    const size_t len = option[0] != '\0' ? strlen(name) : v->name_len;
+    policy_section *s = policy_section_find(t, name, len);
     return s != NULL ? s : policy_section_find(t, "*", 1);
+}
+
+static policy_section *cache_policy_section(const cellar *v, const policy_table *t)
+{
+    return cache_policy_section_by(v, v->rules_name, t);
 }
 
 CELLAR_PRIVATE void cache_policy_bind(cellar *v)
@@ -38,6 +45,61 @@ CELLAR_PRIVATE void cache_policy_bind(cellar *v)
     const uint32_t rest = base_load_rlx(&v->carries) & ~CACHE_CARRIES_POLICY;
     base_store_sc(&v->rules, s); /* before policy_wait of the reload */
     if (ours) { base_store_rel(&v->carries, rest | (s != NULL ? CACHE_CARRIES_POLICY : 0u)); }
+}
+
+/* ---- quotas ---- */
+
+CELLAR_PRIVATE uint32_t cache_policy_share(const cellar *v, const cellar_namespace_opts *o)
+{
+    const cache_policies *p = base_load_rlx(&v->store->policies);
+    const char *option = o == NULL ? v->rules_name : o->policy_section != NULL ? o->policy_section
+                                                                                : "";
+    const policy_section *s = cache_policy_section_by(v, option, p != NULL ? p->table : NULL);
+    return s != NULL ? s->share : 0;
+}
+
+static const char cache_share_text[] =
+    "the quota of the policy is not in force: the least shares exceed 100 percent, or the "
+    "namespace was created without a quota";
+
+CELLAR_PRIVATE void cache_policy_share_missed(cache_store *s)
+{
+    base_log(&s->log, BASE_LOG_WARNING, "policy", 0, "%s", cache_share_text);
+}
+
+/* Give all namespaces their quotas. The second round finds the shares that the first one took from
+ * others. */
+SYNC_HOLDS(NAMESPACE) static void cache_policy_shares(cache_store *s, const policy_table *t)
+{
+    for (unsigned round = 0; round < 2; round++) {
+        cellar *v;
+        for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
+            policy_section *in = cache_policy_section(v, t);
+            bool missed;
+            if (v->dropped) { continue; }
+            (void)cache_quota_take(s, v, NULL, in != NULL ? in->share : 0, &missed);
+            if (missed && round > 0) { in->share_missed = true; }
+        }
+    }
+}
+
+/* Report the quotas that are not in force. */
+static void cache_policy_shares_told(cache_store *s, const policy_table *t, policy_diag *d)
+{
+    for (uint32_t i = 0; t != NULL && i < t->section_count; i++) {
+        const policy_section *in = &t->section[i];
+        if (!in->share_missed) { continue; }
+        policy_note(d, true, in->share_line, 1, "%s", cache_share_text);
+        cache_policy_share_missed(s);
+    }
+}
+
+static bool cache_policy_has_share(const policy_table *t)
+{
+    for (uint32_t i = 0; t != NULL && i < t->section_count; i++) {
+        if (t->section[i].share != 0) { return true; }
+    }
+    return false;
 }
 
 /* ---- load ---- */
@@ -68,7 +130,7 @@ static cache_policies *cache_policies_make(cache_store *s)
 }
 
 /* Put the table into force, and free the old one when no call uses it. */
-static void cache_policy_replace(cache_store *s, cache_policies *p, policy_table *t)
+static void cache_policy_replace(cache_store *s, cache_policies *p, policy_table *t, bool opening)
 {
     cellar *v;
     sync_take(NAMESPACE, &s->namespace_lock);
@@ -77,6 +139,7 @@ static void cache_policy_replace(cache_store *s, cache_policies *p, policy_table
     for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
         cache_policy_bind(v);
     }
+    if (!opening) { cache_policy_shares(s, t); }
     sync_drop(NAMESPACE, &s->namespace_lock);
     policy_wait(p);
     policy_table_free(old);
@@ -102,6 +165,7 @@ typedef struct cache_policy_load { /* one load of rules */
     size_t len, cap;
     policy_diag d;
     int sys_errno;
+    bool opening; /* the store opens: nothing is stored */
 } cache_policy_load;
 
 static cellar_err cache_policy_load_run(cache_store *s, cache_policy_load *l)
@@ -127,7 +191,18 @@ static cellar_err cache_policy_load_run(cache_store *s, cache_policy_load *l)
     }
     if (err != CELLAR_OK) { return err; }
     if (t != NULL) { policy_index(t, &s->hash_key); }
-    cache_policy_replace(s, p, t);
+    if (cache_policy_has_share(t) && !l1_quotas_open(s->l1)) {
+        policy_table_free(t);
+        return CELLAR_E_NOMEM;
+    }
+    cache_policy_replace(s, p, t, l->opening);
+    if (l->opening) {
+        policy_section *in = cache_policy_section(s->root, t);
+        bool missed = false;
+        (void)cache_quota_root(s, NULL, in != NULL ? in->share : 0, &missed);
+        if (missed) { in->share_missed = true; }
+    }
+    cache_policy_shares_told(s, t, &l->d);
     return CELLAR_OK;
 }
 
@@ -182,7 +257,7 @@ CELLAR_API cellar_err cellar_policy_set(cellar *c, const char *text, size_t text
 
 CELLAR_PRIVATE cellar_err cache_policies_open(cellar *root, const char *path)
 {
-    cache_policy_load l = { .path = path };
+    cache_policy_load l = { .path = path, .opening = true };
     const cellar_err err = cache_policy_load_run(root->store, &l);
     if (err != CELLAR_OK) { cache_fail_open(err, l.sys_errno, cache_policy_said(&l, err)); }
     return err;

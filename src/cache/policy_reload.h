@@ -8,6 +8,12 @@
 
 /* Give the namespace the rules of its section. */
 CELLAR_PRIVATE void cache_policy_bind(cellar *v) SYNC_HOLDS(NAMESPACE);
+/* Return the quota that the rules give a namespace; 0: none, else POLICY_SHARE with the percents.
+ * `o`: options that it is about to get; NULL: it keeps its own. */
+CELLAR_PRIVATE uint32_t cache_policy_share(const cellar *v, const cellar_namespace_opts *o)
+    SYNC_HOLDS(NAMESPACE);
+/* Log that a quota of the rules is not in force. */
+CELLAR_PRIVATE void cache_policy_share_missed(cache_store *s);
 /* Load config.policy_file. Keeps the reason of a failure for cellar_last_error(NULL). */
 CELLAR_PRIVATE cellar_err cache_policies_open(cellar *root, const char *path);
 CELLAR_PRIVATE void cache_policies_close(cache_store *s);

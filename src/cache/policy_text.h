@@ -82,7 +82,11 @@ typedef struct policy_section {
     uint32_t rule_count, guard_first, guard_count;
     uint32_t group_first, group_mask; /* see policy.c */
     uint32_t loose_first, loose_count;
+    uint32_t share;       /* quota of its namespaces: 0, or POLICY_SHARE and as POLICY_QUOTA */
+    uint32_t share_line;
+    bool share_missed;    /* a namespace cannot have it; NAMESPACE, while the table is loaded */
 } policy_section;
+#define POLICY_SHARE (1u << 16)
 
 typedef struct policy_table {
     size_t bytes, zone_bytes; /* of this block; of its time zones */

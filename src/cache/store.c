@@ -162,7 +162,8 @@ static cellar_err cache_store_open(cache_store *s, const cache_settings *cfg)
     s->root->l1 = s->l1;
     if (s->root->secret) { cache_hide(s); }
     err = CELLAR_E_NOMEM;
-    if (!cache_quota_root(s, cfg)) {
+    bool missed;
+    if (!cache_quota_root(s, &cfg->root, 0, &missed)) {
         (void)cache_open_refuse(err, "no memory for the root's quota");
         goto drop_l1;
     }

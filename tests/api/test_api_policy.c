@@ -514,6 +514,117 @@ static void due_value_is_refreshed_by_leases_bulk_loads_and_pins(void)
     api_shut(c);
 }
 
+/* ---- quotas ---- */
+
+static uint64_t least_bytes(cellar *c)
+{
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    return st.quota_min_bytes;
+}
+
+/* Return whether the shares are equal: the whole changes with the size of the rules. */
+static bool about(uint64_t got, uint64_t want)
+{
+    return got > want - want / 100 && got < want + want / 100;
+}
+
+static void quota_of_a_section_is_applied_at_open_and_at_reload(void)
+{
+    cellar *root = api_open(4 << 20), *own = NULL;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.quota_min_pct = 10;
+    notes n;
+    cellar *none = space(root, "none");
+    T_EQ_I64(cellar_namespace_open(root, "own", &o, &own), CELLAR_OK);
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(rules(root, "[a]\nset quota=10%-40%\n[b]\nglob * quota=20%\n"
+                         "[own]\nset quota=20%-60%\n", &n), CELLAR_OK);
+    T_EQ_U64(n.count, 0);
+    cellar *a = space(root, "a"), *b = space(root, "b");
+    const uint64_t tenth = least_bytes(a);
+    T_CHECK(tenth != 0);
+    T_EQ_I64(cellar_stats_get(a, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_CHECK(about(st.quota_max_bytes, 4 * tenth));
+    T_EQ_I64(cellar_stats_get(b, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_CHECK(about(st.quota_min_bytes, 2 * tenth) && st.quota_max_bytes == 0);
+    T_EQ_I64(cellar_stats_get(own, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_CHECK(about(st.quota_min_bytes, 2 * tenth) && about(st.quota_max_bytes, 6 * tenth));
+    o.quota_min_pct = 30; /* own options wait until the rules are gone */
+    cellar *again = NULL;
+    T_EQ_I64(cellar_namespace_open(root, "own", &o, &again), CELLAR_OK);
+    T_CHECK(about(least_bytes(own), 2 * tenth));
+    T_EQ_I64(rules(root, "", NULL), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(own, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_CHECK(about(st.quota_min_bytes, 3 * tenth) && st.quota_max_bytes == 0);
+    T_EQ_I64(cellar_stats_get(a, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_CHECK(st.quota_min_bytes == 0 && st.quota_max_bytes == 0);
+    T_EQ_I64(rules(root, "[none]\nset negative=1s\nset quota=10%\n", &n), CELLAR_OK);
+    T_CHECK(n.count == 1 && n.warnings == 1 && n.line == 1);
+    T_CHECK(strstr(n.text, "policy:1:1: warning: the quota of the policy is not in force") != NULL);
+    T_EQ_U64(least_bytes(none), 0);
+    cellar *const all[] = { none, own, again, a, b };
+    for (size_t i = 0; i < 5; i++) { T_EQ_I64(cellar_close(all[i]), CELLAR_OK); }
+    api_shut(root);
+}
+
+static void quotas_change_places_and_never_exceed_the_whole(void)
+{
+    cellar *root = api_open(4 << 20);
+    notes n;
+    T_EQ_I64(rules(root, "[a]\nset quota=10%\n[b]\nset quota=80%\n[c]\nset quota=20%\n", &n),
+             CELLAR_OK);
+    cellar *a = space(root, "a"), *b = space(root, "b");
+    cellar *c = space(root, "c"); /* 110 %: it opens without */
+    const uint64_t tenth = least_bytes(a);
+    T_CHECK(tenth != 0);
+    T_CHECK(about(least_bytes(b), 8 * tenth));
+    T_EQ_U64(least_bytes(c), 0);
+    T_EQ_I64(rules(root, "[a]\nset quota=80%\n[b]\nset quota=10%\n", &n), CELLAR_OK);
+    T_EQ_STR(n.text, "");
+    T_CHECK(about(least_bytes(a), 8 * tenth));
+    T_CHECK(about(least_bytes(b), tenth));
+    T_EQ_I64(rules(root, "[a]\nset quota=80%\n[b]\n# big\nset quota=30%\n", &n), CELLAR_OK);
+    T_EQ_U64(n.count, 1);
+    T_CHECK(about(least_bytes(a), 8 * tenth));
+    T_EQ_U64(least_bytes(b), 0);
+    for (unsigned i = 0; i < 2000; i++) { /* integrity_check compares the counts */
+        char key[16];
+        (void)snprintf(key, sizeof key, "%u", i);
+        T_EQ_I64(api_put(i % 2 != 0 ? a : b, key, "value", NULL), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    api_shut(root);
+}
+
+static void quota_of_the_root_is_applied_at_open(void)
+{
+    char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 16];
+    settings cfg = api_config(4 << 20);
+    t_folder(folder);
+    (void)snprintf(path, sizeof path, "%s/p", folder);
+    FILE *f = fopen(path, "w");
+    T_REQUIRE(f != NULL);
+    fputs("[*]\nset quota=10%-40%\n", f);
+    fclose(f);
+    cfg.config.policy_file = path;
+    cellar *root = api_open_with(&cfg);
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(root, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_CHECK(st.quota_min_bytes != 0);
+    T_EQ_U64(st.quota_max_bytes, 4 * st.quota_min_bytes);
+    T_EQ_I64(api_put(root, "k", "value", NULL), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(root, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_EQ_U64(st.quota_entries, 1);
+    T_EQ_I64(rules(root, "[*]\nset quota=20%\n", NULL), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(root, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_CHECK(st.quota_min_bytes != 0 && st.quota_max_bytes == 0 && st.quota_entries == 1);
+    api_shut(root);
+    t_wipe(folder);
+}
+
 /* ---- precedence ---- */
 
 static void call_wins_over_rule_over_set_over_namespace(void)
@@ -1112,6 +1223,9 @@ T_MAIN("api_policy", T_CASE(seed_filled_entry_has_its_rows_ttl),
        T_CASE(failed_refresh_pauses_and_unmodified_value_gets_a_new_time),
        T_CASE(refresh_time_of_a_rule_delays_no_other_refresh),
        T_CASE(due_value_is_refreshed_by_leases_bulk_loads_and_pins),
+       T_CASE(quota_of_a_section_is_applied_at_open_and_at_reload),
+       T_CASE(quotas_change_places_and_never_exceed_the_whole),
+       T_CASE(quota_of_the_root_is_applied_at_open),
        T_CASE(call_wins_over_rule_over_set_over_namespace),
        T_CASE(first_rule_of_the_file_wins_across_sections),
        T_CASE(options_of_a_rule_reach_the_entry), T_CASE(at_ends_entries_at_the_next_such_moment),
