@@ -215,7 +215,7 @@ CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled);
 /* An error or a warning about a policy file. */
 typedef struct cellar_policy_note {
     const char *text;  /* "file:line:column: error: message", terminated; valid during the call */
-    uint32_t line, column; /* from 1; columns in bytes */
+    uint32_t line, column; /* from 1; columns in bytes. Of structs: the index, and 0 */
     bool warning;
 } cellar_policy_note;
 
@@ -242,6 +242,60 @@ CELLAR_API cellar_err cellar_policy_reload(cellar *c, const char *path, cellar_p
  * example: cellar_policy_set(c, "[*]\ndeny *token*\n", 18, NULL, NULL);                          */
 CELLAR_API cellar_err cellar_policy_set(cellar *c, const char *text, size_t text_len,
                                         cellar_policy_note_fn fn, void *ctx);
+
+/* Kinds of a cellar_policy_rule. */
+typedef enum cellar_policy_kind {
+    CELLAR_POLICY_KEY = 0,  /* key pattern                                                       */
+    CELLAR_POLICY_GLOB = 1,
+    CELLAR_POLICY_DENY = 2,
+    CELLAR_POLICY_NO_L2 = 3,
+    CELLAR_POLICY_SET = 4   /* a `set` line of the section; without pattern                      */
+} cellar_policy_kind;
+
+/* A line of a policy file as a struct: see KEY POLICIES. 0 or NULL: the option is not set. */
+typedef struct cellar_policy_rule {
+    size_t      struct_size;     /* set by cellar_policy_rule_default()                           */
+    cellar_policy_kind kind;
+    uint32_t    no_l2;           /* 0 or 1                                                        */
+    const char *section;         /* NULL: "*"                                                     */
+    const char *pattern;
+    int64_t     ttl_ms;          /* default_ttl in CELLAR_POLICY_SET. CELLAR_TTL_NONE: never      */
+    int64_t     ttl_max_ms;
+    int64_t     idle_ms;
+    int64_t     max_age_ms;
+    int64_t     negative_ttl_ms;
+    int64_t     stale_ms;
+    int64_t     refresh_ms;
+    uint32_t    jitter_pct;      /* Range 1..100, or CELLAR_OFF: 0 %                              */
+    cellar_jitter jitter_mode;
+    uint32_t    priority;        /* 1 low, 2 mid, 3 high                                          */
+    uint32_t    max_items;
+    uint32_t    quota_min_pct;
+    uint32_t    quota_max_pct;
+    const char *ttl_class;       /* its name                                                      */
+    const char *tags;            /* "a,b"                                                         */
+    const char *at;              /* "00:00@Europe/Paris"                                          */
+    const char *loader;
+    const char *prefix;          /* this and the next: CELLAR_POLICY_SET                          */
+    const char *separator;       /* one byte                                                      */
+} cellar_policy_rule;
+CELLAR_STRUCT(cellar_policy_rule, separator);
+
+/* Load rules from structs, like cellar_policy_reload from a file.
+ * in:      as cellar_policy_reload; rules in the order of a file, rule_count 0: no rules. Notes
+ *          name the index: "rules[3]: error: message"; their line is the index, their column 0
+ * returns: as cellar_policy_set; E_INVAL, E_ABI, E_UNSUPPORTED (struct_size, unknown field)
+ * owns:    texts are copied
+ * thread:  any
+ * cost:    as cellar_policy_reload
+ * example:
+ *     cellar_policy_rule r = cellar_policy_rule_default();
+ *     r.pattern = "user:{id}:info";
+ *     r.ttl_ms = 1800000;
+ *     cellar_policy_set_rules(c, &r, 1, NULL, NULL);                                             */
+CELLAR_API cellar_err cellar_policy_set_rules(cellar *c, const cellar_policy_rule *rules,
+                                              size_t rule_count, cellar_policy_note_fn fn,
+                                              void *ctx);
 
 /* Return max_items of the rule of a key. Boards and lists use it in place of their cap.
  * in:      a handle of the namespace of the key; key

@@ -521,12 +521,14 @@ static cellar_err policy_apply(const cellar *c, const policy_match *m, bool disk
     return CELLAR_OK;
 }
 
-BASE_COLD static cellar_err policy_refuse(cellar *c, cellar_err err, uint32_t line)
+BASE_COLD static cellar_err policy_refuse(cellar *c, cellar_err err, uint32_t line, bool structs)
 {
     if (err == CELLAR_E_DENIED) {
         stats_add(cache_mine(c), STATS_DENIED, 1);
         char text[CACHE_ERROR_TEXT];
-        (void)snprintf(text, sizeof text, "denied by line %u of the policy file", (unsigned)line);
+        (void)snprintf(text, sizeof text, structs ? "denied by rules[%u] of the policy"
+                                                  : "denied by line %u of the policy file",
+                       (unsigned)line);
         return cache_fail(c, err, 0, text);
     }
     return cache_fail(c, err, 0, err == CELLAR_E_LIMIT
@@ -561,19 +563,21 @@ CELLAR_PRIVATE cellar_err policy_write(void *ctx, cellar *c, const void *key, si
     _Atomic uint32_t *inside = policy_enter(p, c, &s);
     cellar_err err = CELLAR_OK;
     uint32_t line = 0;
+    bool structs = false;
     if (s != NULL) {
         bool disk_off;
         const policy_rule *r = policy_find(s, key, key_len, &disk_off);
         if (r != NULL && r->kind == POLICY_DENY) {
             err = CELLAR_E_DENIED;
             line = r->line;
+            structs = s->table->structs;
         } else {
             const policy_match m = { r, s, s->given_all | (r != NULL ? r->v.given : 0) };
             err = policy_apply(c, &m, disk_off, plan);
         }
     }
     policy_leave(inside);
-    return BASE_LIKELY(err == CELLAR_OK) ? err : policy_refuse(c, err, line);
+    return BASE_LIKELY(err == CELLAR_OK) ? err : policy_refuse(c, err, line, structs);
 }
 
 BASE_SIZE_BEGIN

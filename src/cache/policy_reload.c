@@ -17,6 +17,8 @@
 #include "cache/policy.h"
 #include "cache/policy_lint.h"
 
+#include <stdio.h>
+
 BASE_SIZE_BEGIN
 
 /* ---- sections of namespaces ---- */
@@ -160,9 +162,9 @@ static bool cache_policy_keep_path(cache_store *s, cache_policies *p, const char
 }
 
 typedef struct cache_policy_load { /* one load of rules */
-    const char *path; /* NULL: `text`, or the file of the last load */
-    const char *text;
-    size_t len, cap;
+    const char *path; /* NULL: `given`, or the file of the last load */
+    policy_source given; /* neither text nor structs: a file */
+    size_t cap;
     policy_diag d;
     int sys_errno;
     bool opening; /* the store opens: nothing is stored */
@@ -175,15 +177,15 @@ static cellar_err cache_policy_load_run(cache_store *s, cache_policy_load *l)
     policy_table *t = NULL;
     cache_policies *p = cache_policies_make(s);
     if (p == NULL) { return CELLAR_E_NOMEM; }
-    if (l->text == NULL) {
+    if (l->given.text == NULL && l->given.structs == NULL) {
         if (l->path == NULL && p->path == NULL) { return CELLAR_E_INVAL; }
         const char *path = l->path != NULL ? l->path : p->path;
         l->d.name = path;
-        err = policy_file_read(path, &l->d, &text, &l->len, &l->cap, &l->sys_errno);
+        err = policy_file_read(path, &l->d, &text, &l->given.len, &l->cap, &l->sys_errno);
         if (err != CELLAR_OK) { return err; }
+        l->given.text = text;
     }
-    const char *given = text != NULL ? text : l->text;
-    if (l->len > 0) { err = policy_parse(given, l->len, &s->account, &l->d, &t); }
+    if (l->given.len > 0) { err = policy_parse(&l->given, &s->account, &l->d, &t); }
     base_free_raw(NULL, text, l->cap);
     if (err == CELLAR_OK && l->path != NULL && !cache_policy_keep_path(s, p, l->path)) {
         policy_table_free(t);
@@ -248,8 +250,49 @@ CELLAR_API cellar_err cellar_policy_set(cellar *c, const char *text, size_t text
         return cache_refuse(c, "cellar_policy_set: text must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    cache_policy_load l = { .text = text != NULL ? text : "", .len = text_len,
+    cache_policy_load l = { .given = { .text = text != NULL ? text : "", .len = text_len },
                             .d = { .name = "policy", .fn = fn, .ctx = ctx } };
+    return cache_policy_load_text(c, &l);
+}
+
+/* Check the sizes of the structs: they are one size apart. */
+static cellar_err cache_policy_rules_check(cellar *c, const policy_source *src)
+{
+    for (size_t i = 0; i < src->len; i++) {
+        cellar_policy_rule rule;
+        const char *at = src->structs + i * src->stride;
+        size_t size = 0;
+        cellar_err err = base_opts_size(at, &size);
+        if (err == CELLAR_OK && size != src->stride) { err = CELLAR_E_INVAL; }
+        if (err == CELLAR_OK) { err = base_opts_in(&rule, sizeof rule, at); }
+        if (err == CELLAR_OK) { continue; }
+        char text[CACHE_ERROR_TEXT];
+        (void)snprintf(text, sizeof text, "cellar_policy_set_rules: rules[%zu]: %s", i,
+                       err == CELLAR_E_UNSUPPORTED
+                           ? "it has a field that this library does not know"
+                           : "start from cellar_policy_rule_default()");
+        return cache_fail(c, err, 0, text);
+    }
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_policy_set_rules(cellar *c, const cellar_policy_rule *rules,
+                                              size_t rule_count, cellar_policy_note_fn fn,
+                                              void *ctx)
+{
+    if (c == NULL || (rules == NULL && rule_count != 0)) {
+        return cache_refuse(c, "cellar_policy_set_rules: rules must not be NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_policy_load l = { .given = { .len = rule_count, .structs = (const char *)rules },
+                            .d = { .name = "rules", .fn = fn, .ctx = ctx } };
+    if (rule_count == 0) {
+        l.given.structs = "";
+    } else {
+        memcpy(&l.given.stride, rules, sizeof l.given.stride);
+        const cellar_err err = cache_policy_rules_check(c, &l.given);
+        if (err != CELLAR_OK) { return err; }
+    }
     return cache_policy_load_text(c, &l);
 }
 
@@ -353,9 +396,10 @@ CELLAR_API cellar_err cellar_policy_lint(cellar *c, const char *path, cellar_pol
     cache_policy_load l = { .path = path, .d = { .name = path, .fn = fn, .ctx = ctx } };
     char *text;
     policy_table *t = NULL;
-    cellar_err err = policy_file_read(path, &l.d, &text, &l.len, &l.cap, &l.sys_errno);
+    cellar_err err = policy_file_read(path, &l.d, &text, &l.given.len, &l.cap, &l.sys_errno);
     if (err == CELLAR_OK) {
-        err = policy_parse(text, l.len, NULL, &l.d, &t);
+        l.given.text = text;
+        err = policy_parse(&l.given, NULL, &l.d, &t);
         base_free_raw(NULL, text, l.cap);
     }
     if (err != CELLAR_OK) {

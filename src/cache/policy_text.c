@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * policy_text: parse the text of a policy file.
+ * policy_text: parse the text of a policy file, or rules given as structs.
  *
  * FORMAT     file     = { line LF }       line = [ section | setting | rule ] [ "#" anything ]
  *            section  = "[" name "]"      a namespace; "*" holds for all. It may be continued later
@@ -12,6 +12,7 @@
  *            string   = '"' { byte | \" | \\ | \n | \xHH } '"'
  *            duration = 1*( digits ("ms"|"s"|"m"|"h"|"d"|"w") ) | "never"
  *            A CR before LF and a UTF-8 BOM are skipped. NUL and other CRs are errors.
+ *            A struct is a line with the same words: policy_fields.c makes them.
  * WALK       pass 1 reports errors and counts; pass 2 fills one block of the counted size.
  * INVARIANTS Both passes accept the same lines. The table has no pointer into the text.
  * LIMITS     1 MiB, 4,096 rules, 4,096 sections, 1,024 bytes a pattern, 100 errors. */
@@ -25,6 +26,7 @@
 #include "base/check.h"
 #include "base/fd.h"
 #include "base/num.h"
+#include "base/opts.h"
 
 #define POLICY_ROOM 4096u
 
@@ -38,9 +40,12 @@ CELLAR_PRIVATE void policy_note(policy_diag *d, bool warning, uint32_t line, uin
     char text[POLICY_NOTE_BYTES];
     uint32_t *count = warning ? &d->warnings : &d->errors;
     if (*count >= POLICY_NOTES_MAX) { return; }
-    const int head = snprintf(text, sizeof text, "%.*s:%u:%u: %s: ", (int)POLICY_NAME_BYTES,
-                              d->name, (unsigned)line, (unsigned)column,
-                              warning ? "warning" : "error");
+    const char *what = warning ? "warning" : "error";
+    if (d->structs) { column = 0; }
+    const int head =
+        d->structs ? snprintf(text, sizeof text, "rules[%u]: %s: ", (unsigned)line, what)
+                   : snprintf(text, sizeof text, "%.*s:%u:%u: %s: ", (int)POLICY_NAME_BYTES,
+                              d->name, (unsigned)line, (unsigned)column, what);
     va_list args;
     va_start(args, format);
     (void)vsnprintf(text + head, sizeof text - (size_t)head, format, args);
@@ -147,6 +152,7 @@ typedef struct policy_reader {
     uint32_t line_tags;
     uint32_t minutes;    /* AT of the line, and its zone */
     base_tz *zone;
+    policy_bytes named;  /* structs: the section of the last one */
     policy_values v;     /* options of the line */
     size_t room_used;
     char room[POLICY_ROOM]; /* decoded strings of the line */
@@ -469,6 +475,29 @@ static void policy_store(policy_reader *r, const policy_word *w, size_t at, poli
     }
 }
 
+/* Take an option of a line of this kind; `at`: where it begins. star: the pattern is "*". */
+static void policy_option_take(policy_reader *r, policy_kind kind, bool star, size_t at,
+                               policy_bytes name, policy_bytes value, bool valued)
+{
+    const unsigned where = kind == POLICY_SET ? POLICY_IN_SET : POLICY_IN_RULE;
+    const policy_word *found = NULL;
+    for (size_t i = 0; i < POLICY_WORDS; i++) {
+        if ((policy_words[i].where & where) != 0 && policy_equal(name, policy_words[i].name)) {
+            found = &policy_words[i];
+        }
+    }
+    if (found == NULL) {
+        policy_error_at(r, at, "unknown option \"%.*s\"", name);
+    } else if (kind == POLICY_DENY || kind == POLICY_NO_L2) {
+        policy_error_at(r, at, "a deny or no_l2 rule has no options (got \"%.*s\")", name);
+    } else if (found->option == POLICY_QUOTA && kind != POLICY_SET && !star) {
+        policy_error_at(r, at, "quota belongs to a set line, or to the pattern *",
+                        policy_nothing);
+    } else {
+        policy_store(r, found, at, value, valued);
+    }
+}
+
 static void policy_option_read(policy_reader *r, policy_kind kind, bool star)
 {
     const size_t from = r->at;
@@ -480,23 +509,7 @@ static void policy_option_read(policy_reader *r, policy_kind kind, bool star)
         r->at++;
         if (!policy_value(r, &value)) { return; }
     }
-    const unsigned where = kind == POLICY_SET ? POLICY_IN_SET : POLICY_IN_RULE;
-    const policy_word *found = NULL;
-    for (size_t i = 0; i < POLICY_WORDS; i++) {
-        if ((policy_words[i].where & where) != 0 && policy_equal(name, policy_words[i].name)) {
-            found = &policy_words[i];
-        }
-    }
-    if (found == NULL) {
-        policy_error_at(r, from, "unknown option \"%.*s\"", name);
-    } else if (kind == POLICY_DENY || kind == POLICY_NO_L2) {
-        policy_error_at(r, from, "a deny or no_l2 rule has no options (got \"%.*s\")", name);
-    } else if (found->option == POLICY_QUOTA && kind != POLICY_SET && !star) {
-        policy_error_at(r, from, "quota belongs to a set line, or to the pattern *",
-                        policy_nothing);
-    } else {
-        policy_store(r, found, from, value, valued);
-    }
+    policy_option_take(r, kind, star, from, name, value, valued);
 }
 
 /* ---- patterns ---- */
@@ -651,6 +664,23 @@ static void policy_line_end(policy_reader *r)
     }
 }
 
+static bool policy_name_check(policy_reader *r, size_t at, policy_bytes name)
+{
+    if (name.len != 0 && name.len <= CELLAR_NAME_MAX) { return true; }
+    policy_error_at(r, at, "the name of a section must have 1..64 bytes", policy_nothing);
+    return false;
+}
+
+static void policy_section_begin(policy_reader *r, size_t at, policy_bytes name)
+{
+    if (++r->sections > POLICY_RULES_MAX) {
+        policy_error_at(r, at, "more than 4,096 sections", policy_nothing);
+        return;
+    }
+    r->bytes += name.len;
+    if (r->t != NULL) { policy_keep_section(r, name); }
+}
+
 static void policy_section_line(policy_reader *r)
 {
     const size_t from = r->at + 1;
@@ -662,17 +692,43 @@ static void policy_section_line(policy_reader *r)
     }
     const policy_bytes name = { r->text + from, (uint32_t)(close - r->text - (ptrdiff_t)from) };
     r->at = from + name.len + 1;
-    if (name.len == 0 || name.len > CELLAR_NAME_MAX) {
-        policy_error_at(r, from, "the name of a section must have 1..64 bytes", policy_nothing);
-    }
+    if (!policy_name_check(r, from, name)) { return; }
     policy_line_end(r);
-    if (r->broken) { return; }
-    if (++r->sections > POLICY_RULES_MAX) {
-        policy_error_at(r, from, "more than 4,096 sections", policy_nothing);
-        return;
+    if (!r->broken) { policy_section_begin(r, from, name); }
+}
+
+/* Check the pattern of a rule. *places: its placeholders. */
+static void policy_pattern_check(policy_reader *r, policy_kind kind, size_t at,
+                                 policy_bytes pattern, uint32_t *places)
+{
+    const char *wrong = NULL;
+    if (pattern.len == 0 || pattern.len > CELLAR_PATTERN_MAX) {
+        wrong = "a pattern must have 1..1,024 bytes";
+        pattern.at = NULL;
+    } else if (kind == POLICY_KEY) {
+        wrong = policy_key_check(pattern, places);
     }
-    r->bytes += name.len;
-    if (r->t != NULL) { policy_keep_section(r, name); }
+    if (wrong != NULL) { policy_error_at(r, at, wrong, pattern); }
+}
+
+static bool policy_is_star(policy_kind kind, policy_bytes pattern)
+{
+    return kind == POLICY_GLOB && pattern.len == 1 && pattern.at[0] == '*';
+}
+
+/* End a rule, behind its options. */
+static void policy_rule_end(policy_reader *r, policy_kind kind, policy_bytes pattern,
+                            uint32_t places)
+{
+    if (++r->rules == POLICY_RULES_MAX + 1) {
+        policy_error_at(r, r->start, "more than 4,096 rules", policy_nothing);
+    }
+    if (r->broken) { return; }
+    r->bytes += pattern.len;
+    r->parts += kind == POLICY_KEY ? places + 1 : 0;
+    r->tags += r->line_tags;
+    policy_count_texts(r);
+    if (r->t != NULL) { policy_keep_rule(r, kind, pattern); }
 }
 
 static void policy_rule_line(policy_reader *r, policy_kind kind)
@@ -685,30 +741,20 @@ static void policy_rule_line(policy_reader *r, policy_kind kind)
         policy_error_at(r, at, "the rule has no pattern", policy_nothing);
         return;
     }
-    if (policy_value(r, &pattern)) {
-        const char *wrong = NULL;
-        if (pattern.len == 0 || pattern.len > CELLAR_PATTERN_MAX) {
-            wrong = "a pattern must have 1..1,024 bytes";
-            pattern.at = NULL;
-        } else if (kind == POLICY_KEY) {
-            wrong = policy_key_check(pattern, &places);
-        }
-        if (wrong != NULL) { policy_error_at(r, at, wrong, pattern); }
-    }
-    const bool star = kind == POLICY_GLOB && pattern.len == 1 && pattern.at != NULL &&
-                      pattern.at[0] == '*';
+    if (policy_value(r, &pattern)) { policy_pattern_check(r, kind, at, pattern, &places); }
+    const bool star = policy_is_star(kind, pattern);
     for (policy_skip_blanks(r); !policy_line_ends(r); policy_skip_blanks(r)) {
         policy_option_read(r, kind, star);
     }
-    if (++r->rules == POLICY_RULES_MAX + 1) {
-        policy_error_at(r, r->start, "more than 4,096 rules", policy_nothing);
-    }
+    policy_rule_end(r, kind, pattern, places);
+}
+
+/* End a `set`, behind its options. */
+static void policy_set_end(policy_reader *r, size_t at)
+{
     if (r->broken) { return; }
-    r->bytes += pattern.len;
-    r->parts += kind == POLICY_KEY ? places + 1 : 0;
-    r->tags += r->line_tags;
     policy_count_texts(r);
-    if (r->t != NULL) { policy_keep_rule(r, kind, pattern); }
+    if (r->t != NULL) { policy_keep_set(r, at); }
 }
 
 static void policy_set_line(policy_reader *r, size_t at)
@@ -716,18 +762,21 @@ static void policy_set_line(policy_reader *r, size_t at)
     for (policy_skip_blanks(r); !policy_line_ends(r); policy_skip_blanks(r)) {
         policy_option_read(r, POLICY_SET, false);
     }
-    if (r->broken) { return; }
-    policy_count_texts(r);
-    if (r->t != NULL) { policy_keep_set(r, at); }
+    policy_set_end(r, at);
 }
 
-static void policy_line(policy_reader *r)
+static void policy_line_begin(policy_reader *r)
 {
     r->broken = false;
     r->room_used = 0;
     r->line_tags = 0;
     r->zone = NULL;
     memset(&r->v, 0, sizeof r->v);
+}
+
+static void policy_line(policy_reader *r)
+{
+    policy_line_begin(r);
     for (size_t i = r->at; i < r->end; i++) {
         if (r->text[i] == '\0' || r->text[i] == '\r') {
             policy_error_at(r, i, r->text[i] == '\0' ? "a NUL byte"
@@ -763,18 +812,63 @@ static void policy_line(policy_reader *r)
     }
 }
 
-/* Read all lines, in pass 2 into `t`. */
-static void policy_pass(policy_reader *r, const char *text, size_t len, policy_diag *d,
-                        policy_table *t, char *pool)
+/* ---- structs ---- */
+
+/* Begin the section of a struct, unless the one before it has the same. */
+static void policy_struct_section(policy_reader *r, const char *name)
 {
-    memset(r, 0, offsetof(policy_reader, room));
-    r->text = text;
-    r->len = len;
-    r->d = d;
-    r->t = t;
-    r->pool = pool;
+    const policy_bytes b = { name, (uint32_t)strnlen(name, CELLAR_NAME_MAX + 1) };
+    if (r->in_section && policy_equal(r->named, name)) { return; }
+    if (!policy_name_check(r, 0, b)) { return; }
+    r->in_section = true;
+    r->named = b;
+    policy_section_begin(r, 0, b);
+}
+
+/* Read a struct as a line with the same words. */
+static void policy_struct(policy_reader *r, const cellar_policy_rule *rule)
+{
+    static const policy_kind kinds[] = { POLICY_KEY, POLICY_GLOB, POLICY_DENY, POLICY_NO_L2,
+                                         POLICY_SET };
+    policy_bytes pattern = { "", 0 };
+    uint32_t places = 0;
+    policy_line_begin(r);
+    if ((unsigned)rule->kind > (unsigned)CELLAR_POLICY_SET) {
+        policy_error_at(r, 0, "kind must be a cellar_policy_kind", policy_nothing);
+        return;
+    }
+    const policy_kind kind = kinds[rule->kind];
+    if ((rule->pattern == NULL) != (kind == POLICY_SET)) {
+        policy_error_at(r, 0, kind == POLICY_SET ? "pattern must be NULL in a CELLAR_POLICY_SET"
+                                                 : "the rule has no pattern", policy_nothing);
+        return;
+    }
+    policy_struct_section(r, rule->section != NULL ? rule->section : "*");
+    if (kind != POLICY_SET) {
+        pattern.at = rule->pattern;
+        pattern.len = (uint32_t)strnlen(rule->pattern, CELLAR_PATTERN_MAX + 1);
+        policy_pattern_check(r, kind, 0, pattern, &places);
+    }
+    for (unsigned i = 0; i < POLICY_FIELDS; i++) {
+        policy_field f;
+        if (!policy_field_read(rule, i, &f)) { continue; }
+        policy_option_take(r, kind, policy_is_star(kind, pattern), 0, f.word, f.value, f.valued);
+    }
+    if (kind == POLICY_SET) {
+        policy_set_end(r, 0);
+    } else {
+        policy_rule_end(r, kind, pattern, places);
+    }
+}
+
+/* ---- passes ---- */
+
+static void policy_lines(policy_reader *r)
+{
+    const char *text = r->text;
+    const size_t len = r->len;
     size_t next = len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
-    while (next < len && d->errors < POLICY_NOTES_MAX) {
+    while (next < len && r->d->errors < POLICY_NOTES_MAX) {
         const char *lf = memchr(text + next, '\n', len - next);
         r->line++;
         r->at = r->start = next;
@@ -784,6 +878,30 @@ static void policy_pass(policy_reader *r, const char *text, size_t len, policy_d
         policy_line(r);
         base_tz_close(r->zone);
     }
+}
+
+static void policy_structs(policy_reader *r, const policy_source *src)
+{
+    for (size_t i = 0; i < src->len && r->d->errors < POLICY_NOTES_MAX; i++) {
+        cellar_policy_rule rule;
+        (void)base_opts_in(&rule, sizeof rule, src->structs + i * src->stride);
+        r->line = (uint32_t)i;
+        policy_struct(r, &rule);
+        base_tz_close(r->zone);
+    }
+}
+
+/* Read all lines or structs, in pass 2 into `t`. */
+static void policy_pass(policy_reader *r, const policy_source *src, policy_diag *d,
+                        policy_table *t, char *pool)
+{
+    memset(r, 0, offsetof(policy_reader, room));
+    r->text = src->text;
+    r->len = src->len;
+    r->d = d;
+    r->t = t;
+    r->pool = pool;
+    if (src->structs != NULL) { policy_structs(r, src); } else { policy_lines(r); }
 }
 
 static policy_table *policy_table_new(const policy_reader *r, base_account *a, bool *refused)
@@ -820,22 +938,23 @@ CELLAR_PRIVATE void policy_table_free(policy_table *t)
     }
 }
 
-CELLAR_PRIVATE cellar_err policy_parse(const char *text, size_t len, base_account *a,
+CELLAR_PRIVATE cellar_err policy_parse(const policy_source *src, base_account *a,
                                        policy_diag *d, policy_table **out)
 {
     policy_reader r;
     bool refused = false;
     *out = NULL;
-    if (len > POLICY_FILE_MAX) {
+    d->structs = src->structs != NULL;
+    if (src->structs == NULL && src->len > POLICY_FILE_MAX) {
         policy_note(d, false, 1, 1, "the file is larger than 1 MiB");
         return CELLAR_E_CONFIG;
     }
-    policy_pass(&r, text, len, d, NULL, NULL);
+    policy_pass(&r, src, d, NULL, NULL);
     if (d->errors > 0) { return r.no_memory ? CELLAR_E_NOMEM : CELLAR_E_CONFIG; }
     policy_table *t = policy_table_new(&r, a, &refused);
     if (t == NULL) { return refused ? CELLAR_E_SPACE : CELLAR_E_NOMEM; }
     const size_t bytes = r.bytes;
-    policy_pass(&r, text, len, d, t, (char *)(t->tag + r.tags));
+    policy_pass(&r, src, d, t, (char *)(t->tag + r.tags));
     if (d->errors > 0) {
         policy_table_free(t);
         return r.no_memory ? CELLAR_E_NOMEM : CELLAR_E_CONFIG;
@@ -849,6 +968,7 @@ CELLAR_PRIVATE cellar_err policy_parse(const char *text, size_t len, base_accoun
         return CELLAR_E_SPACE;
     }
     t->zone_bytes = zones;
+    t->structs = src->structs != NULL;
     const policy_section *all = policy_section_find(t, "*", 1);
     for (uint32_t i = 0; i < t->section_count; i++) {
         t->section[i].all = &t->section[i] != all ? all : NULL;

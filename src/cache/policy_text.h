@@ -12,8 +12,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/timezone.h"
-#include "cellar.h"
-#include "cellar_admin.h"
+#include "cache/policy_fields.h"
 
 #define POLICY_FILE_MAX ((size_t)1 << 20)
 #define POLICY_RULES_MAX 4096u
@@ -43,11 +42,6 @@ typedef enum policy_option {
 #define POLICY_TEXTS (POLICY_OPTIONS - POLICY_LOADER)
 #define POLICY_NUMBERS POLICY_LOADER
 #define POLICY_JITTER_PLUS 256
-
-typedef struct policy_bytes {
-    const char *at; /* not terminated */
-    uint32_t len;
-} policy_bytes;
 
 typedef struct policy_values {
     uint32_t given; /* bit n: option n is set */
@@ -98,7 +92,15 @@ typedef struct policy_table {
     uint64_t *tag_fp;  /* fingerprint of each tag */
     void *index;       /* POLICY_INDEX_BYTES(rule_count, section_count) bytes: policy.c */
     base_account *account; /* NULL: not charged */
+    bool structs;      /* `line` of its rules is an index */
 } policy_table;
+
+typedef struct policy_source { /* a text, or an array of structs */
+    const char *text;
+    size_t len;            /* bytes, or structs */
+    const char *structs;   /* NULL: text */
+    size_t stride;         /* bytes of a struct of the caller, checked */
+} policy_source;
 
 #define POLICY_ENTRY_BYTES 48u
 #define POLICY_GROUP_BYTES 16u
@@ -110,6 +112,7 @@ typedef struct policy_diag { /* receiver of notes, and their number so far */
     const char *name; /* of the file */
     cellar_policy_note_fn fn; /* NULL: only counted */
     void *ctx;
+    bool structs; /* lines are indexes of structs */
     uint32_t errors, warnings;
     char first[POLICY_NOTE_BYTES]; /* the first error */
 } policy_diag;
@@ -121,8 +124,9 @@ CELLAR_PRIVATE void policy_note(policy_diag *d, bool warning, uint32_t line, uin
  * E_IO: with errno in *sys_errno. E_CONFIG: a longer file, noted. E_NOMEM. */
 CELLAR_PRIVATE cellar_err policy_file_read(const char *path, policy_diag *d, char **text,
                                            size_t *len, size_t *cap, int *sys_errno);
-/* Parse the text. E_CONFIG: it has errors, all are noted. E_NOMEM, or E_SPACE with an account. */
-CELLAR_PRIVATE cellar_err policy_parse(const char *text, size_t len, base_account *a,
+/* Parse a text or structs. E_CONFIG: with errors, all are noted. E_NOMEM, or E_SPACE with an
+ * account. */
+CELLAR_PRIVATE cellar_err policy_parse(const policy_source *src, base_account *a,
                                        policy_diag *d, policy_table **out);
 CELLAR_PRIVATE void policy_table_free(policy_table *t); /* NULL accepted */
 /* Find a section; NULL: none. */

@@ -888,6 +888,8 @@ static void errors_have_line_and_column(void)
         { "[*]\nkey a color=red\n", "2:7: error: unknown option \"color\"" },
         { "[*]\nkey a default_ttl=1s\n", "2:7: error: unknown option \"default_ttl\"" },
         { "[*]\nset ttl=1s\n", "2:5: error: unknown option \"ttl\"" },
+        { "[*]\nset eviction_cost=5\n", "2:5: error: unknown option \"eviction_cost\"" },
+        { "[*]\nset hidden\n", "2:5: error: unknown option \"hidden\"" },
         { "[*]\nset default_ttl=1s\nset default_ttl=2s\n",
           "3:1: error: an option of the section is set twice" },
         { "[*]\nkey a jitter=101%\n", NULL },
@@ -1041,6 +1043,164 @@ static void file_cut_at_every_byte_is_read_or_refused(void)
         free(cut);
     }
     T_CHECK(good > 100 && good < len);
+    api_shut(c);
+}
+
+/* ---- rules as structs ---- */
+
+static cellar_err set_rules(cellar *c, const cellar_policy_rule *r, size_t count, notes *n)
+{
+    memset(n, 0, sizeof *n);
+    return cellar_policy_set_rules(c, r, count, note, n);
+}
+
+static cellar_policy_rule key_rule(const char *pattern, int64_t ttl_ms)
+{
+    cellar_policy_rule r = cellar_policy_rule_default();
+    r.pattern = pattern;
+    r.ttl_ms = ttl_ms;
+    return r;
+}
+
+static void structs_say_what_a_file_says(void)
+{
+    cellar *root = api_open(4 << 20), *c = NULL;
+    const cellar_ttl_class classes[1] = { { "cold", 50 * S } };
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.ttl_classes = classes;
+    o.ttl_class_count = 1;
+    o.quota_min_pct = 1;
+    cellar_policy_rule r[10];
+    notes n;
+    for (size_t i = 0; i < 10; i++) { r[i] = key_rule(NULL, 0); }
+    r[0].kind = CELLAR_POLICY_SET;
+    r[0].section = "a";
+    r[0].ttl_ms = 30 * S;
+    r[0].negative_ttl_ms = 7 * S;
+    r[0].quota_min_pct = 10;
+    r[0].quota_max_pct = 40;
+    r[0].prefix = "app/";
+    r[0].separator = "/";
+    r[1] = key_rule("all/{x}", 20 * S);
+    r[1].ttl_max_ms = 25 * S;
+    r[1].idle_ms = 3 * S;
+    r[1].max_age_ms = 10 * S;
+    r[1].max_items = 5;
+    r[1].loader = "rows";
+    r[1].priority = 3;
+    r[2] = key_rule("stale/{x}", 4 * S);
+    r[2].stale_ms = 2 * S;
+    r[2].jitter_pct = CELLAR_OFF;
+    r[2].tags = "red,blue";
+    r[3] = key_rule("c*", 0);
+    r[3].kind = CELLAR_POLICY_GLOB;
+    r[3].ttl_class = "cold";
+    r[4] = key_rule("never", CELLAR_TTL_NONE);
+    r[5] = key_rule("j/{x}", 100 * S);
+    r[5].jitter_pct = 50;
+    r[5].jitter_mode = CELLAR_JITTER_PLUS;
+    r[6] = key_rule("at/{x}", 0);
+    r[6].at = "00:00@+00:00";
+    r[6].refresh_ms = S;
+    r[7] = key_rule("*token*", 0);
+    r[7].kind = CELLAR_POLICY_DENY;
+    r[8] = key_rule("*secret*", 0);
+    r[8].kind = CELLAR_POLICY_NO_L2;
+    r[9] = key_rule("disk", 0);
+    r[9].no_l2 = 1;
+    for (size_t i = 1; i < 10; i++) { r[i].section = i == 7 ? NULL : "a"; }
+    T_EQ_I64(cellar_namespace_open(root, "a", &o, &c), CELLAR_OK);
+    T_EQ_I64(set_rules(root, r, 10, &n), CELLAR_OK);
+    T_EQ_STR(n.text, "");
+    cellar_entry_info info = cellar_entry_info_default();
+    T_EQ_I64(ttl_after_set(c, "app/all/1"), 3 * S);
+    T_EQ_U64(cellar_policy_max_items(c, "all/1", 5), 5);
+    T_EQ_I64(ttl_after_set(c, "stale/1"), 4 * S);
+    T_EQ_I64(cellar_entry_info_get(c, "stale/1", 7, 0, &info), CELLAR_OK);
+    T_EQ_I64(info.stale_left_ms, 6 * S);
+    T_EQ_I64(ttl_after_set(c, "c1"), 50 * S);
+    T_EQ_I64(ttl_after_set(c, "never"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "free"), 30 * S);
+    const int64_t spread = ttl_after_set(c, "j/1");
+    T_CHECK(spread >= 100 * S && spread <= 150 * S);
+    const int64_t day = ttl_after_set(c, "at/1");
+    T_CHECK(day > 0 && day <= 30 * S); /* or less, before midnight */
+    cellar_set_opts none = cellar_set_opts_default();
+    none.flags = CELLAR_NEGATIVE;
+    T_EQ_I64(cellar_set(c, "neg", 3, NULL, 0, &none), CELLAR_OK);
+    T_EQ_I64(ttl_of(c, "neg"), 7 * S);
+    T_EQ_I64(api_put(c, "my-token", "v", NULL), CELLAR_E_DENIED);
+    cellar_error_info e = cellar_error_info_default();
+    T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
+    T_EQ_STR(e.text, "denied by rules[7] of the policy");
+    T_EQ_I64(api_put(root, "my-token", "v", NULL), CELLAR_E_DENIED);
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_EQ_U64(st.quota_max_bytes, 4 * st.quota_min_bytes);
+    T_EQ_I64(cellar_delete_by_tag(c, "blue", 4, CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_STR(api_look(c, "stale/1"), "MISS");
+    T_EQ_I64(set_rules(root, NULL, 0, &n), CELLAR_OK);
+    T_EQ_I64(ttl_after_set(c, "free"), CELLAR_TTL_NONE);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    api_shut(root);
+}
+
+#define WRONG(says, ...) { cellar_policy_rule w = key_rule("k", S); __VA_ARGS__; \
+    const cellar_policy_rule two[2] = { key_rule("good", S), w }; notes n; \
+    T_EQ_I64(set_rules(c, two, 2, &n), CELLAR_E_CONFIG); \
+    T_EQ_STR(n.text, "rules[1]: error: " says "\n"); \
+    T_CHECK(n.count == 1 && n.line == 1 && n.column == 0); }
+
+static void errors_of_structs_name_the_index(void)
+{
+    static cellar_policy_rule many[4097];
+    cellar *c = api_open(16 << 20);
+    T_EQ_I64(rules(c, "[*]\nkey kept ttl=5s\n", NULL), CELLAR_OK);
+    WRONG("the rule has no pattern", w.pattern = NULL)
+    WRONG("a pattern must have 1..1,024 bytes", w.pattern = "")
+    WRONG("pattern \"a{b\": { without }", w.pattern = "a{b")
+    WRONG("kind must be a cellar_policy_kind", w.kind = (cellar_policy_kind)5)
+    WRONG("pattern must be NULL in a CELLAR_POLICY_SET", w.kind = CELLAR_POLICY_SET)
+    WRONG("the name of a section must have 1..64 bytes", w.section = "")
+    WRONG("ttl \"-5ms\" is no duration: write 90s, 1h30m or never", w.ttl_ms = -5)
+    WRONG("idle \"4294967296ms\" must be at most 2^32 - 1 ms", w.idle_ms = INT64_C(1) << 32)
+    WRONG("refresh \"never\" must have an end", w.refresh_ms = CELLAR_TTL_NONE)
+    WRONG("jitter \"101%\" must be 0%..100%, with + for longer times only", w.jitter_pct = 101)
+    WRONG("jitter \"jitter_mode 5%\" must be 0%..100%, with + for longer times only",
+          w.jitter_pct = 5; w.jitter_mode = (cellar_jitter)9)
+    WRONG("priority \"4\" must be low, mid or high", w.priority = 4)
+    WRONG("max_items \"1000001\" must be 1..1000000", w.max_items = 1000001)
+    WRONG("quota belongs to a set line, or to the pattern *", w.quota_min_pct = 10)
+    WRONG("quota \"40%-10%\" must have a maximum that is not below the minimum",
+          w.kind = CELLAR_POLICY_SET; w.pattern = NULL; w.quota_min_pct = 40; w.quota_max_pct = 10)
+    WRONG("option no_l2 takes no value", w.no_l2 = 2)
+    WRONG("option loader needs a value", w.loader = "")
+    WRONG("tags \"x,,y\": a tag has 1..128 bytes", w.tags = "x,,y")
+    WRONG("at \"10:00@Nowhere/Land\": unknown time zone", w.at = "10:00@Nowhere/Land")
+    WRONG("unknown option \"prefix\"", w.prefix = "x")
+    WRONG("unknown option \"ttl_max\"", w.kind = CELLAR_POLICY_SET; w.pattern = NULL;
+          w.ttl_max_ms = 5)
+    WRONG("a deny or no_l2 rule has no options (got \"ttl\")", w.kind = CELLAR_POLICY_DENY)
+    notes n;
+    cellar_policy_rule two[2] = { key_rule("a", -1), key_rule("b", -1) };
+    two[1].tags = ",";
+    T_EQ_I64(set_rules(c, two, 2, &n), CELLAR_E_CONFIG); /* all errors, like those of a file */
+    T_EQ_U64(n.count, 3);
+    for (size_t i = 0; i < 4097; i++) { many[i] = key_rule("k:{x}", S); }
+    T_EQ_I64(set_rules(c, many, 4097, &n), CELLAR_E_CONFIG);
+    T_EQ_STR(n.text, "rules[4096]: error: more than 4,096 rules\n");
+    T_EQ_I64(ttl_after_set(c, "kept"), 5 * S);
+    T_EQ_I64(set_rules(c, many, 4096, &n), CELLAR_OK);
+    T_EQ_I64(ttl_after_set(c, "k:1"), S);
+    cellar_error_info e = cellar_error_info_default();
+    two[1] = key_rule("b", S);
+    two[1].struct_size = 0;
+    T_EQ_I64(set_rules(c, two, 2, &n), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
+    T_EQ_STR(e.text, "cellar_policy_set_rules: rules[1]: start from cellar_policy_rule_default()");
+    T_EQ_I64(set_rules(c, NULL, 1, &n), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_policy_set_rules(NULL, two, 1, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(ttl_after_set(c, "k:1"), S);
     api_shut(c);
 }
 
@@ -1237,6 +1397,7 @@ T_MAIN("api_policy", T_CASE(seed_filled_entry_has_its_rows_ttl),
        T_CASE(all_errors_are_reported_up_to_a_hundred),
        T_CASE(bom_carriage_returns_and_comments_are_skipped), T_CASE(limits_of_a_file_hold),
        T_CASE(file_cut_at_every_byte_is_read_or_refused),
+       T_CASE(structs_say_what_a_file_says), T_CASE(errors_of_structs_name_the_index),
        T_CASE(forked_child_keeps_the_rules),
        T_CASE(linter_has_a_finding_for_each_mistake), T_CASE(linter_compares_with_an_open_store),
        T_CASE(reload_under_load_uses_the_old_or_the_new_rules))

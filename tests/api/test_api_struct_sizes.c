@@ -13,6 +13,7 @@
 #include "cellar_bloom.h"
 #include "cellar_breaker.h"
 #include "cellar_memo.h"
+#include "cellar_admin.h"
 #include "cellar_warm.h"
 #include "tests/support/struct_sizes.h"
 #include "tests/support/settings.h"
@@ -120,6 +121,17 @@ static cellar_err load_x(cellar_load *load, const void *key, size_t key_len, voi
     return cellar_load_value(load, "x", 1);
 }
 
+/* A shorter struct has no pattern: E_CONFIG. */
+static cellar_err use_policy_rule(void *p)
+{
+    size_t size;
+    memcpy(&size, p, sizeof size);
+    const bool bare = size >= FIRST && size <= offsetof(cellar_policy_rule, pattern);
+    const cellar_err err = cellar_policy_set_rules(store, (const cellar_policy_rule *)p, 1, NULL,
+                                                   NULL);
+    return err == CELLAR_E_CONFIG && bare ? CELLAR_OK : err;
+}
+
 static cellar_err use_load_opts(void *p)
 {
     cellar_result r = cellar_result_default();
@@ -224,6 +236,9 @@ static void call_options_of_every_struct_size_work(void)
     CHECK_IN(cellar_load_opts, cellar_load_opts_default(), use_load_opts);
     CHECK_IN(cellar_load_opts, cellar_load_opts_default(), use_memo_opts);
     check_in("cellar_warm_opts", &warm, sizeof warm, FIRST, use_warm_opts);
+    cellar_policy_rule rule = cellar_policy_rule_default();
+    rule.pattern = "none";
+    check_in("cellar_policy_rule", &rule, sizeof rule, FIRST, use_policy_rule);
     close_store();
 }
 

@@ -52,7 +52,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     const size_t len = BASE_MIN((size_t)1 + data[0] % 40, n - 1);
     const char *text = (const char *)data + 1 + len;
     const size_t text_len = n - 1 - len;
-    const cellar_err err = policy_parse(text_len > 0 ? text : "", text_len, NULL, &d, &t);
+    const policy_source src = { .text = text_len > 0 ? text : "", .len = text_len };
+    const cellar_err err = policy_parse(&src, NULL, &d, &t);
     if ((err == CELLAR_OK) != (t != NULL) || errors != d.errors || errors > POLICY_NOTES_MAX ||
         (err == CELLAR_E_CONFIG) != (errors > 0)) {
         abort();

@@ -117,7 +117,7 @@ static policy_table *table_of(const char *text, size_t len)
     policy_diag d = { .name = "t" };
     policy_table *t = NULL;
     base_hash_key_init(&hash, BASE_HASH_FOLD, secret);
-    T_REQUIRE(policy_parse(text, len, NULL, &d, &t) == CELLAR_OK);
+    T_REQUIRE(policy_parse(&(policy_source){ .text = text, .len = len }, NULL, &d, &t) == CELLAR_OK);
     policy_index(t, &hash);
     return t;
 }
@@ -286,23 +286,39 @@ static int64_t ttl_of(cellar *c, const char *key)
     return info.ttl_left_ms;
 }
 
-static void load_without_memory_keeps_the_rules(void)
+static cellar_err load_file(cellar *c)
 {
-    static const char old[] = "[*]\nkey a ttl=1h\n";
-    settings s = settings_default();
-    cellar *c = NULL;
-    s.config.memory_bytes = 2u << 20;
-    s.host.no_threads = 1;
-    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
-    T_EQ_I64(cellar_policy_set(c, old, sizeof old - 1, NULL, NULL), CELLAR_OK);
-    T_CHECK(ttl_of(c, "a") > 3599000);
+    return cellar_policy_reload(c, "tests/data/s4.policy", NULL, NULL);
+}
+
+static cellar_err load_quota(cellar *c)
+{
+    static const char text[] = "[*]\nset quota=10%\nkey b at=00:00@Europe/Paris tags=x\n";
+    return cellar_policy_set(c, text, sizeof text - 1, NULL, NULL);
+}
+
+static cellar_err load_structs(cellar *c)
+{
+    cellar_policy_rule r[2] = { cellar_policy_rule_default(), cellar_policy_rule_default() };
+    r[0].pattern = "b";
+    r[0].at = "00:00@Europe/Paris";
+    r[1].pattern = "c";
+    r[1].tags = "x";
+    return cellar_policy_set_rules(c, r, 2, NULL, NULL);
+}
+
+static const char old_rules[] = "[*]\nkey a ttl=1h\n";
+
+/* Fail each allocation of a load once. */
+static void load_fails(cellar *c, cellar_err (*load)(cellar *c))
+{
     const uint64_t charged = base_load_rlx(&c->store->account.by_module[BASE_MOD_POLICY]);
     unsigned failed = 0;
     cellar_err err = CELLAR_E_NOMEM;
     for (uint64_t nth = 1; err != CELLAR_OK && nth < 100; nth++) {
         const uint64_t live = base_live_blocks(); /* each try: sets take memory, too */
         (void)base_fault_alloc_arm(nth, false);
-        err = cellar_policy_reload(c, "tests/data/s4.policy", NULL, NULL);
+        err = load(c);
         (void)base_fault_alloc_arm(0, false);
         if (err == CELLAR_OK) { break; }
         failed++;
@@ -314,7 +330,21 @@ static void load_without_memory_keeps_the_rules(void)
     T_EQ_I64(err, CELLAR_OK);
     T_CHECK(failed > 2);
     T_CHECK(base_load_rlx(&c->store->account.by_module[BASE_MOD_POLICY]) > charged);
-    T_EQ_I64(cellar_policy_set(c, old, sizeof old - 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_policy_set(c, old_rules, sizeof old_rules - 1, NULL, NULL), CELLAR_OK);
+}
+
+static void load_without_memory_keeps_the_rules(void)
+{
+    settings s = settings_default();
+    cellar *c = NULL;
+    s.config.memory_bytes = 2u << 20;
+    s.host.no_threads = 1;
+    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_policy_set(c, old_rules, sizeof old_rules - 1, NULL, NULL), CELLAR_OK);
+    T_CHECK(ttl_of(c, "a") > 3599000);
+    load_fails(c, load_file);
+    load_fails(c, load_structs);
+    load_fails(c, load_quota);
     T_EQ_I64(cellar_policy_set(c, NULL, 0, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
