@@ -193,10 +193,10 @@ CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled);
  * VALUES    Order of precedence: option of the call, rule, `set` line, namespace, store. ttl_max
  * bounds the result. Times need units: ms s m h d w, or "never". # begins a comment. A rule has
  * ttl, ttl_max, idle, max_age, jitter (10% or +10%), negative, stale, refresh, class (a TTL class
- * of the namespace), tags (a,b: added to those of the call), at (00:00@Europe/Paris: no entry lives
- * beyond the next such moment), max_items (of boards and lists, cellar_kit.h), no_l2. set has
- * default_ttl, idle, max_age, jitter, negative, stale, refresh, no_l2, quota, prefix (taken off
- * keys, with one separator) and separator (a byte).
+ * of the namespace; ttl_class_fallback for an unknown name), tags (a,b: added to those of the
+ * call), at (00:00@Europe/Paris: no entry lives beyond the next such moment), max_items (of boards
+ * and lists, cellar_kit.h), no_l2. set has default_ttl, idle, max_age, jitter, negative, stale,
+ * refresh, no_l2, quota, prefix (taken off keys, with one separator) and separator (a byte).
  *
  * REFRESH   A value that was stored with refresh=5m is refreshed by the first load that finds it
  * five minutes old or older: see STALE VALUES in cellar_load.h. The load returns the value. A get

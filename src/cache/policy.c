@@ -378,7 +378,8 @@ BASE_ALWAYS_INLINE bool policy_number(const policy_match *m, unsigned option, in
     return true;
 }
 
-/* Find the TTL of a class of the namespace. Return false if it has no such class. */
+/* Find the TTL of a class of the namespace, for an unknown name of its ttl_class_fallback. Return
+ * false if the namespace has no classes. */
 static bool policy_class_ttl(const cellar *c, const policy_rule *r, int64_t *ttl)
 {
     const policy_bytes name = r->v.text[POLICY_CLASS - POLICY_LOADER];
@@ -390,7 +391,10 @@ static bool policy_class_ttl(const cellar *c, const policy_rule *r, int64_t *ttl
             return true;
         }
     }
-    return false;
+    const uint32_t fallback = base_load_rlx(&c->ttl_class_fallback); /* 0: opened without options */
+    if (fallback - 1 >= count) { return false; }
+    *ttl = base_load_rlx(&c->class_ttl_ms[fallback - 1]);
+    return true;
 }
 
 static void policy_apply_ttl(const cellar *c, const policy_match *m, cache_plan *plan)

@@ -291,6 +291,71 @@ static void denied_set_removes_the_old_value_unless_it_is_kept(void)
     api_shut(c);
 }
 
+static cellar_err load_rows(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    (void)keys;
+    (void)ctx;
+    for (size_t i = 0; i < count; i++) { (void)cellar_load_item_value(ld, i, "row", 3); }
+    return CELLAR_OK;
+}
+
+static void class_of_a_rule_holds_for_each_call_that_stores(void)
+{
+    static const char *const keys[] = { "c:set", "c:str", "c:many", "c:update", "c:n", "c:through",
+                                        "c:load", "c:bulk", "c:lease", "c:warm" };
+    settings cfg = api_config(4 << 20);
+    const cellar_ttl_class classes[2] = { { "hot", 5 * S }, { "cold", 50 * S } };
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar *root = NULL, *c = NULL;
+    unsigned written = 0;
+    int64_t now = 0;
+    cfg.tuning.jitter_pct = CELLAR_OFF;
+    root = api_open_with(&cfg);
+    o.ttl_classes = classes;
+    o.ttl_class_count = 2;
+    T_EQ_I64(cellar_namespace_open(root, "a", &o, &c), CELLAR_OK);
+    T_EQ_I64(rules(root, "[a]\nset negative=9s\nkey c:{x} class=cold\nkey u:{x} class=warm\n"
+                         "[*]\nkey u:{x} class=warm\n", NULL), CELLAR_OK);
+    T_EQ_I64(api_put(c, "c:set", "v", NULL), CELLAR_OK);
+    T_EQ_I64(cellar_set_str(c, "c:str", "v", 0), CELLAR_OK);
+    cellar_set_item item = { .key = "c:many", .key_len = 6, .value = "v", .value_len = 1 };
+    T_EQ_I64(cellar_set_many(c, &item, 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_update(c, "c:update", 8, NULL, append, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "c:n", 3, 1, 0, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(cellar_write_through(c, "c:through", 9, "v", 1, NULL, write_source, &written),
+             CELLAR_OK);
+    T_EQ_I64(load_key(c, "c:load", NULL, NULL), CELLAR_OK);
+    cellar_result r = cellar_result_default();
+    cellar_load_item one = { .key = "c:bulk", .key_len = 6, .result = &r };
+    T_EQ_I64(cellar_get_or_load_many(c, &one, 1, NULL, load_rows, NULL), CELLAR_OK);
+    cellar_result_free(&r);
+    cellar_lease lease;
+    T_EQ_I64(cellar_lease_acquire(c, "c:lease", 7, NULL, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "row", 3, NULL), CELLAR_OK);
+    const cellar_bytes warm = { "c:warm", 6 };
+    cellar_warm_opts w = cellar_warm_opts_default();
+    cellar_warm_report report = cellar_warm_report_default();
+    w.keys = &warm;
+    w.key_count = 1;
+    w.loader = load_row;
+    T_EQ_I64(cellar_warm(c, &w, &report), CELLAR_OK);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        T_EQ_I64(ttl_of(c, keys[i]), 50 * S);
+    }
+    cellar_set_opts of_call = cellar_set_opts_default();
+    of_call.ttl_class = 1; /* of the call, which wins */
+    T_EQ_I64(api_put(c, "c:set", "v", &of_call), CELLAR_OK);
+    T_EQ_I64(ttl_of(c, "c:set"), 5 * S);
+    of_call = cellar_set_opts_default();
+    of_call.flags = CELLAR_NEGATIVE;
+    T_EQ_I64(cellar_set(c, "c:none", 6, NULL, 0, &of_call), CELLAR_OK);
+    T_EQ_I64(ttl_of(c, "c:none"), 9 * S);
+    T_EQ_I64(ttl_after_set(c, "u:1"), 5 * S); /* an unknown class: the fallback */
+    T_EQ_I64(ttl_after_set(root, "u:1"), CELLAR_TTL_NONE); /* a namespace without classes */
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    api_shut(root);
+}
+
 /* ---- refresh ---- */
 
 static unsigned fetched;      /* calls of the loader of the namespace */
@@ -943,6 +1008,9 @@ static void errors_have_line_and_column(void)
     T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
     T_EQ_I64(e.code, CELLAR_E_CONFIG);
     T_EQ_STR(e.text, "policy:2:6: error: a NUL byte");
+    static const char quoted[] = "[*]\nkey \"a\0b\" ttl=1s\n", remark[] = "[*] # \0\n";
+    T_EQ_I64(cellar_policy_set(c, quoted, sizeof quoted - 1, NULL, NULL), CELLAR_E_CONFIG);
+    T_EQ_I64(cellar_policy_set(c, remark, sizeof remark - 1, NULL, NULL), CELLAR_E_CONFIG);
     T_EQ_I64(ttl_after_set(c, "kept"), 5 * S);
     api_shut(c);
 }
@@ -1008,6 +1076,16 @@ static void limits_of_a_file_hold(void)
     T_EQ_U64(n.count, 1);
     T_EQ_U64(n.line, 4098);
     T_EQ_I64(ttl_after_set(c, "k4095:x"), 4096 * S);
+    static char lines[(1 << 20) + 1];
+    memset(lines, '\n', sizeof lines);
+    T_EQ_I64(cellar_policy_set(c, lines, sizeof lines, NULL, NULL), CELLAR_E_CONFIG);
+    for (unsigned i = 0; i < 4097; i++) { memcpy(lines + 4 * (size_t)i, "[a]", 3); }
+    memset(&n, 0, sizeof n);
+    T_EQ_I64(cellar_policy_set(c, lines, sizeof lines - 1, note, &n), CELLAR_E_CONFIG);
+    T_EQ_STR(n.text, "policy:4097:2: error: more than 4,096 sections\n");
+    T_EQ_I64(ttl_after_set(c, "k4095:x"), 4096 * S);
+    memcpy(lines + 4 * (size_t)4096, "   ", 3);
+    T_EQ_I64(cellar_policy_set(c, lines, sizeof lines - 1, NULL, NULL), CELLAR_OK);
     settings cfg = api_config(4 << 20);
     cellar *none = NULL;
     cfg.config.policy_file = path;
@@ -1378,6 +1456,7 @@ T_MAIN("api_policy", T_CASE(seed_filled_entry_has_its_rows_ttl),
        T_CASE(each_writing_call_obeys_the_rules),
        T_CASE(loads_leases_and_warm_obey_the_rules),
        T_CASE(denied_set_removes_the_old_value_unless_it_is_kept),
+       T_CASE(class_of_a_rule_holds_for_each_call_that_stores),
        T_CASE(load_refreshes_at_the_age_of_its_rule),
        T_CASE(each_writing_call_stores_the_refresh_time),
        T_CASE(failed_refresh_pauses_and_unmodified_value_gets_a_new_time),

@@ -276,6 +276,65 @@ static void texts_of_tags_of_a_rule_reach_the_tier(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
+/* ---- reads ---- */
+
+static unsigned asked;
+
+static cellar_err count_write(void *ctx, cellar *c, const void *key, size_t key_len,
+                              struct cache_plan *plan)
+{
+    asked++;
+    return policy_write(ctx, c, key, key_len, plan);
+}
+
+static cellar_err load_value(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)key;
+    (void)len;
+    (void)ctx;
+    return cellar_load_value(ld, "v", 1);
+}
+
+static void reads_never_look_at_the_rules(void)
+{
+    static const char text[] = "[*]\nkey a:{x} ttl=1h refresh=1m stale=1h\ndeny *token*\n";
+    settings s = settings_default();
+    cellar *c = NULL;
+    char buf[8];
+    size_t len;
+    int64_t n = 0;
+    s.config.memory_bytes = 2u << 20;
+    s.host.no_threads = 1;
+    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_policy_set(c, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
+    T_CHECK(c->policy == policy_write);
+    c->policy = count_write;
+    asked = 0;
+    T_EQ_I64(cellar_set(c, "a:1", 3, "v", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "a:n", 3, 1, 0, 0, 0, &n), CELLAR_OK);
+    T_EQ_U64(asked, 2);
+    cellar_get_item item = { .key = "a:1", .key_len = 3, .buf = buf, .buf_cap = sizeof buf };
+    cellar_pinned pin;
+    cellar_result r = cellar_result_default();
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_entry_info info = cellar_entry_info_default();
+    T_EQ_I64(cellar_get(c, "a:1", 3, buf, sizeof buf, &len), CELLAR_OK);
+    T_EQ_I64(cellar_get_many(c, &item, 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_contains(c, "a:1", 3), CELLAR_OK);
+    T_EQ_I64(cellar_entry_info_get(c, "a:1", 3, 0, &info), CELLAR_OK);
+    T_EQ_I64(cellar_pin(c, "a:1", 3, &pin), CELLAR_OK);
+    cellar_unpin(&pin);
+    T_EQ_I64(cellar_get_or_load(c, "a:1", 3, NULL, load_value, NULL, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_I64(cellar_get_or_load(c, "a:1", 3, &o, load_value, NULL, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_I64(cellar_get(c, "token", 5, buf, sizeof buf, &len), CELLAR_MISS);
+    T_EQ_I64(cellar_increment(c, "a:n", 3, 1, 0, 0, 0, &n), CELLAR_OK); /* it exists */
+    T_EQ_I64(cellar_delete(c, "a:1", 3), CELLAR_OK);
+    T_EQ_U64(asked, 2);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
 /* ---- memory ---- */
 
 static int64_t ttl_of(cellar *c, const char *key)
@@ -370,4 +429,4 @@ static void table_beyond_the_budget_is_refused(void)
 T_MAIN("cache_policy", T_CASE(index_finds_what_a_plain_search_finds),
        T_CASE(hidden_rule_matches_nothing_that_the_earlier_one_does_not),
        T_CASE(no_l2_keeps_entries_off_the_tier), T_CASE(texts_of_tags_of_a_rule_reach_the_tier),
-       T_CASE(load_without_memory_keeps_the_rules), T_CASE(table_beyond_the_budget_is_refused))
+       T_CASE(reads_never_look_at_the_rules), T_CASE(load_without_memory_keeps_the_rules), T_CASE(table_beyond_the_budget_is_refused))
