@@ -20,8 +20,8 @@
 SRC_BASE  = err text opts fault futex hash sha256 random thread_record user_callback sigbus sync \
             mem clock tsc_clock timezone seqlock table glob log vfs pages pack open_error sim
 SRC_STATS = counters hist hot text
-SRC_L1    = record judge pin_slots segment quota_count large_list large_alloc retire index \
-            index_grow unlink ghost quota policy_select request_sample evict read room pin scan \
+SRC_L1    = record judge pin_slots cap segment quota_count large_list large_alloc retire index \
+            index_grow unlink ghost scan quota cap_evict policy_select request_sample evict read room pin \
             large_value change write rewrite expire resize check l1
 SRC_L2    = format admission progress mapped_read health index tombstone_filter codec io arm \
             superblock link footer slot log stall heartbeat control seal barrier stage_trim \

@@ -220,7 +220,14 @@ typedef struct cellar_ttl_class {
  * inside calls (loads, updates, scans) are overwritten when they are freed: results of loads by
  * cellar_result_free, others by cellar_free. Core dumps leave out the memory that holds the values,
  * not the copies inside calls. Buffers of the host, and blocks that it gave to cellar_load_take,
- * are its own. */
+ * are its own.
+ *
+ * max_entries: at no moment does the namespace have more entries in memory, with any number of
+ * threads, whatever stores them: sets, loads, leases, updates, increments, reads from disk. A new
+ * key in a full namespace evicts an entry of that namespace, with the cause EVICTED, and none of
+ * another. The victim is the entry with the oldest last set, unless a get has used it since; FIFO
+ * ignores uses. Expired entries count until they are reclaimed; cleared entries do not count. A
+ * pinned entry may leave, and its bytes stay readable. The list takes 24 bytes for each entry. */
 typedef struct cellar_namespace_opts {
     size_t   struct_size;        /* set by cellar_namespace_opts_default()                        */
     int64_t  default_ttl_ms;     /* TTL of entries stored without one; of loads with jitter_pct   */
@@ -252,9 +259,9 @@ typedef struct cellar_namespace_opts {
                                  /* the namespace is first opened                                 */
     const char *policy_section;  /* section of the policy file, to 64 bytes; NULL: its own name   */
     uint32_t log_level;          /* a cellar_log_level for its own lines. Default 0: of the store */
-    uint32_t reserved0;          /* 0                                                             */
+    uint32_t max_entries;        /* most entries in memory. Default 0: no bound                   */
 } cellar_namespace_opts;
-CELLAR_STRUCT(cellar_namespace_opts, reserved0);
+CELLAR_STRUCT(cellar_namespace_opts, max_entries);
 
 /* Options of a store. */
 typedef struct cellar_config {
@@ -332,7 +339,8 @@ CELLAR_API cellar_err cellar_close(cellar *c);
  *          (max_namespaces, or 63 namespaces with quotas), E_NOMEM, E_SPACE (budget)
  * owns:    handles are counted: pair each OK with one cellar_close; equal names give equal pointers
  * thread:  any
- * cost:    one lock; one allocation for a new name
+ * cost:    one lock; one allocation for a new name. For max_entries of an existing namespace as
+ *          CELLAR_OPT_NAMESPACE_MAX_ENTRIES
  * example:
  *     cellar_namespace_opts o = cellar_namespace_opts_default();
  *     o.default_ttl_ms = 300000;

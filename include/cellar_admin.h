@@ -123,7 +123,8 @@ CELLAR_STRUCT(cellar_tuning_opts, no_advisor);
     X(IDLE_MS, 8, NAMESPACE, "ms", "default idle time; 0 = of the store") \
     X(MAX_AGE_MS, 9, NAMESPACE, "ms", "maximum age with idle time; 0 = of the store") \
     X(STALE_MS, 10, NAMESPACE, "ms", "default stale window; 0 = of the store") \
-    X(L2_BYTES, 11, STORE, "bytes", "size of all files of the disk tier; 0 = none")
+    X(L2_BYTES, 11, STORE, "bytes", "size of all files of the disk tier; 0 = none") \
+    X(NAMESPACE_MAX_ENTRIES, 12, NAMESPACE, "entries", "its bound; 0 = none; shrinking evicts")
 
 typedef enum cellar_option {
 #define CELLAR_OPTION_ENUM(name, number, scope, unit, help) CELLAR_OPT_##name = number,
@@ -141,9 +142,13 @@ typedef enum cellar_option {
  *          L2_BYTES, which loses nothing but the oldest entries: E_RANGE (too small for segments
  *          of this store, or over 16 times the size at open), E_SPACE (the disk is full), E_IO,
  *          E_BUSY (another resize runs), E_UNSUPPORTED (no disk tier)
+ *          NAMESPACE_MAX_ENTRIES, to 2^32 - 1: E_NOMEM, E_SPACE (no memory for its list; then the
+ *          namespace has no bound)
  * thread:  any; of concurrent changes of one option one takes effect
- * cost:    MEMORY_BYTES and MAX_ENTRIES: shrinking evicts before the call returns. L2_BYTES:
- *          shrinking reads and writes the records beyond the new end. The others: O(1)
+ * cost:    MEMORY_BYTES, MAX_ENTRIES and NAMESPACE_MAX_ENTRIES: shrinking evicts before the call
+ *          returns. The first NAMESPACE_MAX_ENTRIES reads the index, some us for each entry of the
+ *          store; entries of the younger eighths of its age stay. L2_BYTES: shrinking reads
+ *          and writes the records beyond the new end. The others: O(1)
  * example: cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 32 << 20);                              */
 CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t value);
 

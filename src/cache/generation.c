@@ -91,6 +91,7 @@ CELLAR_PRIVATE void cache_generation_take(cellar *v, uint32_t generation)
     base_store_rel(&t->cell[generation & t->mask],
                    CACHE_CELL(generation, v->slot, 0u, CACHE_CELL_LIVES(v->quota)));
     if (v->quota != 0) { l1_quota_generation(s->l1, v->quota, generation); }
+    if (s->l1 != NULL) { l1_cap_generation(s->l1, v->slot, generation); } /* NULL: root, at open */
     base_store_rel(&v->generation, generation); /* acquire in cache_key */
 }
 

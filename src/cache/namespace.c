@@ -276,6 +276,7 @@ SYNC_UNCHECKED static cellar *cache_namespace_create(cache_opening *p)
     if (p->o != NULL) { cache_namespace_fix(fresh, p->o); }
     if (fresh->secret) { cache_hide(s); }
     if (!stats_slot_open(s->stats, fresh->slot)) { goto drop; }
+    if (p->o != NULL && !cache_max_entries_begin(fresh, p->o)) { goto drop; }
     kept = cache_keep_begin(fresh, fresh->no_disk);
     if (!cache_namespace_ready(s)) { goto drop; }
     l1_advise_anew(s->l1, fresh->slot);
@@ -292,6 +293,7 @@ SYNC_UNCHECKED static cellar *cache_namespace_create(cache_opening *p)
 drop:
     cache_keep_end(kept, settled);
     if (!settled) {
+        l1_cap_stop(s->l1, fresh->slot);
         cache_namespace_release(fresh);
         return out;
     }
@@ -362,8 +364,10 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
               "was created without quota"
             : "cellar_namespace_open: no memory");
     }
-    cellar_err err = o != NULL ? cache_guards_start(v, o) : CELLAR_OK;
-    const char *why = "cellar_namespace_open: bloom or breaker does not fit: raise memory_bytes";
+    cellar_err err = o != NULL ? cache_max_entries_set(v, o->max_entries) : CELLAR_OK;
+    if (err == CELLAR_OK && o != NULL) { err = cache_guards_start(v, o); }
+    const char *why = "cellar_namespace_open: bloom, breaker or max_entries does not fit: "
+                      "raise memory_bytes";
     if (err == CELLAR_OK && o != NULL && o->version != 0 && o->version != cache_version(v)) {
         err = cellar_version_set(v, o->version);
         why = "cellar_namespace_open: version was not set: retry";
@@ -408,6 +412,7 @@ CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)
     if (t != NULL) { flight_end_leases(t, v->id); }
     cellar_err err = cache_acked(v, CELLAR_OK);
     if (err != CELLAR_OK) { (void)cache_fail(c, err, 0, "cellar_namespace_drop: the disk failed"); }
+    l1_cap_stop(s->l1, v->slot);
     cache_namespace_release(v); /* it is no longer named */
     return err;
 }

@@ -120,6 +120,16 @@ static cellar_err cache_set_max_entries(cellar *c, int64_t entries)
                       "cellar_option_set: max_entries: pinned entries prevent shrinking");
 }
 
+static cellar_err cache_set_namespace_max_entries(cellar *c, int64_t entries)
+{
+    if (entries > UINT32_MAX) {
+        return cache_fail_number(c, "cellar_option_set: max_entries of a namespace must be at most "
+                                    "2^32 - 1", entries);
+    }
+    return cache_fail(c, cache_max_entries_set(c, (uint32_t)entries), 0,
+                      "cellar_option_set: max_entries does not fit: raise memory_bytes");
+}
+
 CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t value)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
@@ -143,6 +153,7 @@ CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t
     case CELLAR_OPT_MAX_AGE_MS:
     case CELLAR_OPT_STALE_MS: return cache_set_default(c, CACHE_OPT_DEFAULT(option), value);
     case CELLAR_OPT_L2_BYTES: return cache_set_disk_bytes(c, value);
+    case CELLAR_OPT_NAMESPACE_MAX_ENTRIES: return cache_set_namespace_max_entries(c, value);
     }
     return cache_refuse(c, "cellar_option_set: unknown option, or value out of range");
 }
@@ -180,6 +191,7 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
     case CELLAR_OPT_L2_BYTES:
         *value = s->tier != NULL ? (int64_t)base_load_rlx(&s->disk_bytes) : 0;
         break;
+    case CELLAR_OPT_NAMESPACE_MAX_ENTRIES: *value = l1_cap_get(s->l1, c->slot); break;
     default: return cache_refuse(c, "cellar_option_get: unknown option");
     }
     return CELLAR_OK;

@@ -34,7 +34,6 @@ static const cache_rule cache_namespace_rules[] = {
     CACHE_NAMESPACE(quota_max_pct, 100, "a quota must be 0..100 percent"),
     CACHE_NAMESPACE(bloom, CELLAR_BLOOM_OBSERVING, "bloom must be 0 or 1"),
     CACHE_NAMESPACE(log_level, CELLAR_LOG_OFF, "log_level must be a cellar_log_level"),
-    CACHE_NAMESPACE(reserved0, 0, "reserved0 must be 0"),
     CACHE_NAMESPACE(ttl_class_count, CELLAR_TTL_CLASSES_MAX, "ttl_class_count must be at most 16"),
 };
 
@@ -231,6 +230,44 @@ CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cellar_namespace_opts
     v->first_generation = first;
     cache_generation_take(v, base_load_rlx(&v->generation));
     sync_drop(NAMESPACE, &s->namespace_lock);
+    return o == NULL || cache_max_entries_begin(v, o);
+}
+
+/* ---- bound of entries ---- */
+
+CELLAR_PRIVATE cellar_err cache_max_entries_set(cellar *v, uint32_t max)
+{
+    cache_store *s = v->store;
+    l1_cap_start_result done = L1_CAP_UNREADY;
+    uint32_t generation = 0;
+    if (max == l1_cap_get(s->l1, v->slot)) { return CELLAR_OK; }
+    while (max != 0 && done == L1_CAP_UNREADY) {
+        const cellar_err err = l1_cap_open(s->l1, v->slot);
+        if (err != CELLAR_OK) { return err; }
+        sync_take(NAMESPACE, &s->namespace_lock);
+        generation = base_load_rlx(&v->generation);
+        const bool there = !v->dropped;
+        if (there) { done = l1_cap_start(s->l1, v->slot, generation, max); }
+        sync_drop(NAMESPACE, &s->namespace_lock);
+        if (!there) { return CELLAR_OK; } /* it has no entries */
+    }
+    if (max == 0) {
+        l1_cap_stop(s->l1, v->slot);
+    } else if (done == L1_CAP_CHANGED) {
+        l1_cap_trim(s->l1, v->slot, generation);
+    } else if (l1_cap_fill(s->l1, v->slot, generation) != CELLAR_OK) {
+        l1_cap_stop(s->l1, v->slot);
+        return CELLAR_E_NOMEM;
+    }
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE bool cache_max_entries_begin(cellar *v, const cellar_namespace_opts *o)
+{
+    if (o->max_entries == 0) { return true; }
+    if (l1_cap_open(v->store->l1, v->slot) != CELLAR_OK) { return false; }
+    /* No other call knows the slot: nothing can make it unready. */
+    (void)l1_cap_start(v->store->l1, v->slot, base_load_rlx(&v->generation), o->max_entries);
     return true;
 }
 

@@ -33,8 +33,8 @@ CELLAR_PRIVATE cellar_err cache_namespace_opts_read(cellar_namespace_opts *full,
                                                     const char **why);
 /* Set a default of the namespace; 0: the default of the store. */
 CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own);
-/* Set the quota of the root like cache_quota_take, while nothing is stored: the root is created
- * before L1. Return false if no memory is left. */
+/* Set the quota of the root like cache_quota_take, and with `o` its bound of entries, while nothing
+ * is stored: the root is created before L1. Return false if no memory is left. */
 CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cellar_namespace_opts *o,
                                      uint32_t ruled, bool *missed);
 /* Set the options that stay the same for the life of the namespace. */
@@ -53,6 +53,12 @@ CELLAR_PRIVATE cellar_err cache_quota_take(cache_store *s, cellar *v,
                                            const cellar_namespace_opts *o, uint32_t ruled,
                                            bool *missed)
     SYNC_HOLDS(NAMESPACE);
+/* Set the bound of entries of a namespace that may have entries, and evict what is beyond it.
+ * Return E_NOMEM or E_SPACE if no memory is left; then there is no bound. Hold no lock. */
+CELLAR_PRIVATE cellar_err cache_max_entries_set(cellar *v, uint32_t max);
+/* Set the bound of a namespace that has a slot and no entries yet. Return false if no memory is
+ * left. */
+CELLAR_PRIVATE bool cache_max_entries_begin(cellar *v, const cellar_namespace_opts *o);
 /* Overwrite values of the store from now on, and keep them out of core dumps. Call before the first
  * hidden namespace can be used. */
 CELLAR_PRIVATE void cache_hide(cache_store *s);

@@ -7,6 +7,7 @@
  * LOCKING    One stripe lock at a time. Tests stop all writers first. */
 #include <string.h>
 
+#include "l1/cap.h"
 #include "l1/index.h"
 #include "l1/large.h"
 #include "l1/policy.h"
@@ -16,7 +17,7 @@
 BASE_SIZE_BEGIN
 
 static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, uint64_t *live,
-                                   uint32_t *chained)
+                                   uint32_t *chained, uint64_t *capped)
 {
     const uint64_t ls = base_load_rlx(&s->ls);
     const l1_bucket *b = l1_bucket_at(s, number);
@@ -47,6 +48,10 @@ static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, u
                 return "live record is outside the used bytes of its segment";
             }
             live[seg] += L1_LIVE(l1_weight(c, pos, &r), 1);
+            l1_cap *cap = l1_cap_of(c, r.generation);
+            if (cap == NULL) { continue; }
+            if (!l1_cap_has(cap, r.generation, hash)) { return "entry is in no list"; }
+            ++*capped;
         }
     }
     return NULL;
@@ -61,7 +66,8 @@ static bool l1_audit_live(const l1 *c, uint64_t linked, uint64_t found)
                                L1_LIVE_BYTES(linked) >= L1_LIVE_BYTES(found));
 }
 
-static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint64_t *live, uint64_t *segs)
+static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint64_t *live, uint64_t *segs,
+                                   uint64_t *capped)
 {
     const uint64_t ls = base_load_rlx(&s->ls);
     if (s->bucket_count != (uint32_t)ls || s->bucket_count >> ((ls >> 32) & 255u) != 1) {
@@ -69,7 +75,7 @@ static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint64_t *live, uint64_t
     }
     uint32_t chained = 0;
     for (uint64_t n = 0; n < s->bucket_count; n++) {
-        const char *wrong = l1_audit_bucket(c, s, n, live, &chained);
+        const char *wrong = l1_audit_bucket(c, s, n, live, &chained, capped);
         if (wrong != NULL) { return wrong; }
     }
     if (chained != s->overflow_count) { return "count of overflow buckets differs"; }
@@ -105,12 +111,13 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     if (live == NULL) { return NULL; }
     memset(live, 0, bytes);
     const char *wrong = NULL;
-    uint64_t segs = 0, index = 0, overflow = 0, entries = 0, granted = 0;
+    uint64_t segs = 0, index = 0, overflow = 0, entries = 0, granted = 0,
+             capped = 0;
     for (uint32_t i = 0; i < c->stripe_count && wrong == NULL; i++) {
         l1_stripe *s = &c->stripe[i];
         sync_take(L1_STRIPE, &s->lock);
         if (c->forked) { l1_mend_stripe(c, s); }
-        wrong = l1_audit_stripe(c, s, live, &segs);
+        wrong = l1_audit_stripe(c, s, live, &segs, &capped);
         if (wrong == NULL) { wrong = l1_quota_audit(c, s); }
         index += s->charged_bytes;
         for (uint32_t g = 0; g < c->group_count; g++) { overflow += s->group[g].charged_bytes; }
@@ -120,6 +127,7 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     }
     base_free_raw(&c->account->hooks, live, bytes);
     if (wrong != NULL) { return wrong; }
+    if (!c->forked && capped != l1_caps_count(c)) { return "lists of namespaces differ"; }
     base_account *a = c->account;
     uint64_t max = base_load_rlx(&c->max_entries);
     if (segs != base_load_rlx(&c->held)) { return "sum of held segments differs"; }

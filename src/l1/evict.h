@@ -35,8 +35,9 @@ CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
 CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v) SYNC_HOLDS(L1_STRIPE);
 
 /* ---- room.c ---- */
-/* Free room, reserve `size` bytes in queue q, and get an entry ticket (new_entry). AGAIN: drop the
- * stripe lock, hand over, call again. */
+/* Free room, reserve `size` bytes in queue q, and get an entry ticket (new_entry), and one of its
+ * namespace. AGAIN: drop the stripe lock, hand over, call again; t->full: after l1_cap_room. With
+ * any result the caller returns a t->ticket that no link has used. */
 CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t size,
                                    bool new_entry, l1_toll *t, l1_victims *v, uint64_t *pos)
     SYNC_HOLDS(L1_STRIPE);

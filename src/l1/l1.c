@@ -249,6 +249,7 @@ CELLAR_PRIVATE void l1_close(l1 *c)
     base_uncharge(a, BASE_MOD_LOG_TABLE, c->table_charged + c->base_charged);
     l1_samples_close(c);
     l1_shadow_close(c);
+    l1_caps_close(c);
     l1_quotas_close(c);
     base_free(a, BASE_MOD_GHOST, c->ghosts, c->ghost_bytes);
     base_free(a, BASE_MOD_PIN, c->pin, c->pin_bytes);
@@ -327,10 +328,12 @@ CELLAR_PRIVATE void l1_fork_prepare(l1 *c)
     l1_bare_take(&c->seg_lock);
     l1_bare_take(&c->pages.lock);
     l1_bare_take(&c->big_lock);
+    l1_caps_take(c);
 }
 
 CELLAR_PRIVATE void l1_fork_parent(l1 *c)
 {
+    l1_caps_drop(c);
     l1_bare_drop(&c->big_lock);
     l1_bare_drop(&c->pages.lock);
     l1_bare_drop(&c->seg_lock);
@@ -339,6 +342,7 @@ CELLAR_PRIVATE void l1_fork_parent(l1 *c)
 
 CELLAR_PRIVATE void l1_fork_child(l1 *c)
 {
+    l1_caps_child(c);
     sync_reset(&c->pages.lock);
     sync_reset(&c->big_lock);
     sync_reset(&c->seg_lock);

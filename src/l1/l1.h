@@ -100,8 +100,8 @@ typedef struct l1_hooks {
     /* Return the share that counts entries of this generation: 1..L1_QUOTAS; 0: none. Called in
      * windows; O(1), no lock. NULL: there are no shares. */
     unsigned (*quota_of)(void *ctx, uint32_t generation);
-    /* Return the number of the namespace for the advisor, below L1_NO_NAMESPACE; L1_NO_NAMESPACE:
-     * dropped. O(1), no lock. NULL: no namespaces. */
+    /* Return the number of the namespace, for the advisor and for bounds of entries, below
+     * L1_NAMESPACES; L1_NO_NAMESPACE: dropped. O(1), no lock. NULL: no namespaces. */
     uint32_t (*namespace_of)(void *ctx, uint32_t generation);
     /* Judge the tags of an entry: 0 valid, 1 soft-invalid (stale), 2 dead, 3 dead because a
      * dependency changed. Optimistic readers call it too: fps may be torn, count <= 255. */

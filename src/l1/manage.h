@@ -62,6 +62,29 @@ CELLAR_PRIVATE void l1_quota_set(l1 *c, unsigned number, uint32_t least_pct, uin
 CELLAR_PRIVATE uint32_t l1_quota_least(l1 *c); /* sum of the least shares, percent */
 CELLAR_PRIVATE void l1_quota_get(l1 *c, unsigned number, l1_share *out);
 
+/* Bounds of entries of namespaces, by hooks.namespace_of (cap.c). */
+#define L1_NAMESPACES 4096u
+/* Allocate what a bound needs. OK; E_NOMEM, E_SPACE. Hold no lock. */
+CELLAR_PRIVATE cellar_err l1_cap_open(l1 *c, uint32_t namespace);
+/* Set a bound of 1 or more entries, after l1_cap_open. STARTED: there was none, so entries of the
+ * generation are not in the list: call l1_cap_fill unless there is none. UNREADY: nothing was done;
+ * another thread removed the bound: open it again. */
+typedef enum l1_cap_start_result {
+    L1_CAP_UNREADY, L1_CAP_STARTED, L1_CAP_CHANGED
+} l1_cap_start_result;
+CELLAR_PRIVATE l1_cap_start_result l1_cap_start(l1 *c, uint32_t namespace, uint32_t generation,
+                                                uint32_t max);
+/* Put the entries of the generation that are not in the list there, older ones first, and evict
+ * those beyond the bound. Return E_NOMEM if no memory is left. Hold no lock. */
+CELLAR_PRIVATE cellar_err l1_cap_fill(l1 *c, uint32_t namespace, uint32_t generation);
+/* Evict what is beyond the bound. Hold no lock. */
+CELLAR_PRIVATE void l1_cap_trim(l1 *c, uint32_t namespace, uint32_t generation);
+/* Remove the bound, and free its memory. */
+CELLAR_PRIVATE void l1_cap_stop(l1 *c, uint32_t namespace);
+/* Count a new generation from 0. It has no entry, and no call uses it yet. */
+CELLAR_PRIVATE void l1_cap_generation(l1 *c, uint32_t namespace, uint32_t generation);
+CELLAR_PRIVATE uint32_t l1_cap_get(const l1 *c, uint32_t namespace); /* 0: none */
+
 /* Estimated hit ratios at other budgets, in percent of this budget, from a sample. */
 #define L1_ADVICE 8
 #define L1_ADVICE_PCT { 25, 50, 71, 100, 141, 200, 400, 800 }

@@ -38,16 +38,33 @@ static void l1_quota_move(_Atomic uint64_t *word, uint32_t generation, int64_t b
     }
 }
 
-BASE_COLD CELLAR_PRIVATE void l1_quota_count(l1 *c, const l1_stripe *s, uint32_t generation,
-                                             int64_t bytes, int entries)
+static void l1_quota_count(l1 *c, const l1_stripe *s, uint32_t generation, uint64_t weight,
+                           int64_t sign)
 {
     struct l1_quotas *q = base_load_acq(&c->quotas);
     const unsigned number = l1_quota_of(c, generation);
     if (q == NULL || number == 0) { return; }
     l1_quota_words *w = l1_quota_at(q, s->index_number, number);
-    const int64_t units = (BASE_MAX(bytes, -bytes) + 7) >> L1_QUOTA_UNIT;
-    l1_quota_move(&w->bytes, generation, bytes < 0 ? -units : units);
-    if (entries != 0) { l1_quota_move(&w->entries, generation, entries); }
+    l1_quota_move(&w->bytes, generation, sign * (int64_t)((weight + 7) >> L1_QUOTA_UNIT));
+    l1_quota_move(&w->entries, generation, sign);
+}
+
+BASE_COLD CELLAR_PRIVATE void l1_quota_add(l1 *c, const l1_stripe *s, uint32_t generation,
+                                           uint64_t weight, uint64_t hash, l1_toll *t)
+{
+    l1_cap *m = l1_cap_of(c, generation);
+    l1_quota_count(c, s, generation, weight, 1);
+    if (m != NULL) { l1_cap_in(m, generation, hash, t); }
+}
+
+BASE_COLD CELLAR_PRIVATE void l1_count_out_rare(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r,
+                                                uint64_t weight)
+{
+    if (l1_is_absent(c, pos, r)) { l1_absent_count(s, -(int64_t)weight, -1); }
+    if (base_load_rlx(&c->quotas) == NULL) { return; }
+    l1_cap *m = l1_cap_of(c, r->generation);
+    l1_quota_count(c, s, r->generation, weight, -1);
+    if (m != NULL) { l1_cap_out(m, r->generation, l1_hash_of(c, pos, r)); }
 }
 
 /* ---- sums and shares ------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 #ifndef L1_QUOTA_COUNT_H
 #define L1_QUOTA_COUNT_H
 
+#include "l1/cap.h"
 #include "l1/record.h"
 #include "l1/segment.h"
 
@@ -35,19 +36,10 @@ BASE_INLINE unsigned l1_quota_of(const l1 *c, uint32_t generation)
     return c->hooks.quota_of != NULL ? c->hooks.quota_of(c->hooks.ctx, generation) : 0;
 }
 
-/* Count next to each change of seg.live, in the same window; `quotas` must not be NULL. */
-BASE_COLD CELLAR_PRIVATE void l1_quota_count(l1 *c, const l1_stripe *s, uint32_t generation,
-                                             int64_t bytes, int entries);
-BASE_INLINE void l1_quota_add(l1 *c, const l1_stripe *s, uint32_t generation, uint64_t weight)
-{
-    if (BASE_LIKELY(base_load_rlx(&c->quotas) == NULL)) { return; }
-    l1_quota_count(c, s, generation, (int64_t)weight, 1);
-}
-BASE_INLINE void l1_quota_sub(l1 *c, const l1_stripe *s, uint32_t generation, uint64_t weight)
-{
-    if (BASE_LIKELY(base_load_rlx(&c->quotas) == NULL)) { return; }
-    l1_quota_count(c, s, generation, -(int64_t)weight, -1);
-}
+/* Count next to each change of seg.live, in the same window; `quotas` must not be NULL. `t`: of a
+ * new entry; NULL: it replaces one of this key. */
+BASE_COLD CELLAR_PRIVATE void l1_quota_add(l1 *c, const l1_stripe *s, uint32_t generation,
+                                           uint64_t weight, uint64_t hash, l1_toll *t);
 /* Return whether a record has no value: negative entry, remembered error. */
 BASE_INLINE bool l1_is_absent(const l1 *c, uint64_t pos, const l1_rec *r)
 {
@@ -59,21 +51,28 @@ BASE_INLINE void l1_absent_count(l1_stripe *s, int64_t weight, int entries)
     (void)base_add_rlx(&s->absent_bytes, weight);
     (void)base_add_rlx(&s->absent_count, (int64_t)entries);
 }
-/* Add a record to all counts, in the odd window of its bucket. */
-BASE_INLINE void l1_count_in(l1 *c, l1_stripe *s, uint64_t pos, uint32_t generation,
-                             uint64_t weight, bool absent)
+/* Add a record to all counts, in the odd window of its bucket. `t` as for l1_quota_add. */
+BASE_INLINE void l1_count_in(l1 *c, l1_stripe *s, uint64_t pos, uint32_t generation, uint64_t hash,
+                             uint64_t weight, bool absent, l1_toll *t)
 {
     l1_live_add(c, s, pos, weight);
-    l1_quota_add(c, s, generation, weight);
+    if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL)) {
+        l1_quota_add(c, s, generation, weight, hash, t);
+    }
     if (BASE_UNLIKELY(absent)) { l1_absent_count(s, (int64_t)weight, 1); }
 }
-/* Subtract a record from all counts, inside the odd window of its bucket. */
+/* Subtract a record from the counts of its namespace, and of entries without value. */
+BASE_COLD CELLAR_PRIVATE void l1_count_out_rare(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r,
+                                                uint64_t weight);
+/* Subtract a record from all counts, inside the odd window of its bucket. After the last step its
+ * segment may be free. */
 BASE_INLINE void l1_count_out(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r)
 {
-    const uint64_t weight = l1_weight(c, pos, r);
+    const uint64_t weight = BASE_LIKELY(l1_form_of(r) == 0) ? r->size : l1_weight(c, pos, r);
+    if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL || (r->mask & L1_X_KIND) != 0)) {
+        l1_count_out_rare(c, s, pos, r, weight);
+    }
     l1_live_sub(c, s, pos, weight);
-    l1_quota_sub(c, s, r->generation, weight);
-    if (l1_is_absent(c, pos, r)) { l1_absent_count(s, -(int64_t)weight, -1); }
 }
 /* Sum the shares once in as many looks as there are stripes: a line or two for each set. */
 CELLAR_PRIVATE void l1_quota_look(l1 *c, l1_stripe *s, struct l1_quotas *q) SYNC_HOLDS(L1_STRIPE);

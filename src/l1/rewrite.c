@@ -190,9 +190,9 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
                 if (e->was_ms != NULL) { *e->was_ms = l1_deadline(c, from, &slot.rec); }
                 l1_write_head(c, pos, &im);
                 if (!early) { l1_write_value(c, pos, &im); }
-                l1_count_in(c, s, pos, k->generation,
+                l1_count_in(c, s, pos, k->generation, k->hash,
                             l1_weight(c, from, &slot.rec) - slot.rec.size + im.rec.size,
-                            l1_is_absent(c, from, &slot.rec));
+                            l1_is_absent(c, from, &slot.rec), NULL);
                 base_store_rlx(&slot.b->off[slot.i], (uint32_t)(pos >> c->gshift));
                 l1_count_out(c, s, from, &slot.rec);
             }

@@ -8,6 +8,7 @@
  *            Sum of granted tickets + tickets in the pool == max_entries.
  * LOCKING    Stripe lock. Other stripes only by try-lock.
  * LIMITS     README.md, Bounded work: records that one set examines, bytes that one call frees. */
+#include "l1/cap.h"
 #include "l1/evict.h"
 #include "l1/large.h"
 #include "l1/quota.h"
@@ -191,7 +192,11 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t siz
         return L1_ROOM_NONE;
     }
     l1_due_first(c, s, t, v);
-    if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL)) { l1_quota_pay(c, s, size, t, v); }
+    if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL)) {
+        l1_quota_pay(c, s, size, t, v);
+        t->full = new_entry && !l1_cap_reserve(c, t);
+        if (t->full) { return L1_ROOM_AGAIN; }
+    }
     if (BASE_UNLIKELY(t->absent != 0)) {
         const l1_room r = l1_absent_pay(c, s, t, v);
         if (r != L1_ROOM_OK) { return r; }

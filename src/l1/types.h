@@ -297,6 +297,7 @@ struct l1 {
     struct l1_samples *_Atomic samples;
     struct l1_shadow *_Atomic shadow;
     struct l1_quotas *_Atomic quotas; /* NULL until the first; release here, acquire in quota.c */
+    struct l1_caps *_Atomic caps; /* NULL until the first; then quotas is not NULL; the same */
 
     sync_lock seg_lock BASE_ALIGNED(BASE_PAD); /* rank L1_SEG; guards down to parked_total */
     l1_list free;                       /* committed and charged, in no stripe */
@@ -435,9 +436,11 @@ typedef struct l1_toll { /* what one set has paid so far */
     uint64_t examined;
     unsigned rounds, due_looks, own_looks;
     bool paid;
+    bool full; /* the namespace of the entry is full: call l1_cap_room without a lock */
     uint32_t generation;       /* of the new entry */
     uint64_t own_freed;   /* of the same generation, because it is at its ceiling */
     uint64_t absent;      /* weight of a new entry without value; else 0 */
     unsigned absent_looks;
+    uint32_t ticket;      /* for an entry of a namespace with a bound: epoch of its list; 0: none */
 } l1_toll;
 #endif

@@ -21,6 +21,7 @@
  *            README.md: measurements of the write path. */
 #include <string.h>
 
+#include "l1/cap.h"
 #include "l1/change.h"
 #include "l1/evict.h"
 #include "l1/index.h"
@@ -244,7 +245,7 @@ BASE_INLINE SYNC_HOLDS(L1_STRIPE) void l1_appended(l1 *c, l1_stripe *s, uint64_t
  * search under the stripe lock, which the caller still holds. What was absent then is still
  * absent. */
 static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, l1_image *im,
-                          bool present, uint64_t pos, uint64_t weight, l1_victims *v)
+                          bool present, uint64_t pos, uint64_t weight, l1_toll *t, l1_victims *v)
 {
     l1_hold h;
     l1_slot slot;
@@ -254,13 +255,18 @@ static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, 
     const bool found = present && l1_find(c, &h, k, &slot);
     const l1_gone o = l1_look_old(c, found, &slot);
     cellar_err err = l1_condition(c, o, &slot, p);
+    if (err == CELLAR_OK && BASE_UNLIKELY(present && !found) &&
+        l1_cap_of(c, k->generation) != NULL) {
+        err = CELLAR_E_BUSY; /* deleted meanwhile: as a new entry it needs a ticket */
+    }
     if (err == CELLAR_OK && (p->flags & L1_KEEP_TTL) != 0 && !l1_times_agree(c, o, &slot, p, im)) {
         err = CELLAR_E_BUSY; /* the caller lays out again */
     }
     if (err == CELLAR_OK && !found && !l1_slot_empty(c, &h, &slot)) { err = CELLAR_E_SPACE; }
     if (err == CELLAR_OK && !l1_commit(c, k, p->change, &p->stamp)) { err = CELLAR_CONFLICT; }
     if (err == CELLAR_OK) {
-        l1_count_in(c, s, pos, k->generation, weight, p->kind != (uint8_t)L1_VALUE);
+        l1_count_in(c, s, pos, k->generation, k->hash, weight, p->kind != (uint8_t)L1_VALUE,
+                    found ? NULL : t);
         if (found) {
             l1_unlink(c, &h, &slot, l1_leaves_as(o, L1_LEFT_REPLACED), k->hash, p->stamp, v);
         }
@@ -310,7 +316,7 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
             l1_write_head(c, pos, im);
             l1_write_value(c, pos, im);
             BASE_POINT("l1.append.written");
-            err = l1_link(c, s, k, p, im, present, pos, weight, &v);
+            err = l1_link(c, s, k, p, im, present, pos, weight, &toll, &v);
             if (err == CELLAR_OK) {
                 l1_rec r;
                 if ((im->rec.mask & (L1_X_IDLE | L1_X_STALE)) != 0 && l1_decode(c, pos, &r)) {
@@ -322,11 +328,15 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
                 l1_appended(c, s, pos + im->rec.size);
             } else {
                 l1_log_undo(c, s, q, pos, im->rec.size);
+                l1_cap_unused(c, &toll);
             }
+        } else {
+            l1_cap_unused(c, &toll);
         }
         sync_drop(L1_STRIPE, &s->lock);
         if (v.n != 0) { l1_hand_over(c, &v); }
         if (room == L1_ROOM_AGAIN) {
+            if (toll.full && !l1_cap_room(c, k->generation)) { return CELLAR_E_SPACE; }
             l1_retired_some(c);
             l1_retired_wait(c);
         } else if (im->block == NULL) { /* a set with a block had its choice */
@@ -510,7 +520,7 @@ CELLAR_PRIVATE l1_over_done l1_set_hit(l1 *c, const l1_key *k, const void *value
 /* Link a written plain record of an absent key, under the stripe lock. */
 BASE_ALWAYS_INLINE SYNC_HOLDS(L1_STRIPE)
 l1_over_done l1_link_new(l1 *c, l1_stripe *s, const l1_key *k, l1_bucket *b, uint64_t pos,
-                         uint32_t size, l1_change change, uint64_t *stamp)
+                         uint32_t size, l1_change change, uint64_t *stamp, l1_toll *t)
 {
     l1_hold h;
     l1_slot slot;
@@ -526,7 +536,7 @@ l1_over_done l1_link_new(l1 *c, l1_stripe *s, const l1_key *k, l1_bucket *b, uin
         done = l1_commit(c, k, change, stamp) ? L1_OVER_DONE : L1_OVER_VETOED;
     }
     if (done == L1_OVER_DONE) {
-        l1_count_in(c, s, pos, k->generation, size, false);
+        l1_count_in(c, s, pos, k->generation, k->hash, size, false, t);
         l1_slot_set(&slot, l1_tag_of(k->hash), (uint32_t)(pos >> c->gshift), 0);
     }
     l1_unlock(c, &h);
@@ -570,13 +580,16 @@ static BASE_NOINLINE l1_over_done l1_put_new(l1 *c, const l1_key *k, const void 
             base_seq_store(at + head, k->bytes, klen);
             if (vlen != 0) { base_seq_store(at + head + klen, value, vlen); }
             BASE_POINT("l1.append.written");
-            done = l1_link_new(c, s, k, h.b, pos, size, change, stamp);
+            done = l1_link_new(c, s, k, h.b, pos, size, change, stamp, &toll);
             if (BASE_LIKELY(done == L1_OVER_DONE)) {
                 l1_due_ends(c, pos, deadline_ms);
                 l1_appended(c, s, pos + size);
             } else {
                 l1_log_undo(c, s, q, pos, size);
+                l1_cap_unused(c, &toll);
             }
+        } else {
+            l1_cap_unused(c, &toll);
         }
     }
     sync_drop(L1_STRIPE, &s->lock);

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cap_evict: keep the bound of entries of a namespace.
+ *
+ * PICTURE    set of an absent key, no ticket -> l1_cap_room:
+ *                hash of the oldest entry -> its stripe lock -> its record -> over: drop
+ *                used: to the head of the list, counter - 1 (LRU: 0)   else: drop, CAPACITY
+ *            first bound of a namespace: scan the store once for each eighth of its age, so that
+ *            the list starts with its older entries
+ * LOCKING    One stripe lock at a time, L1_CAP inside it.
+ * LIMITS     One eviction examines up to L1_CAP_LOOKS used entries, then it drops the next one.
+ * SEE ALSO   cap.c: the lists. room.c: tickets. */
+#include "l1/cap.h"
+#include "l1/index.h"
+#include "l1/record.h"
+#include "l1/segment.h"
+#include "l1/unlink.h"
+
+BASE_SIZE_BEGIN
+
+#define L1_CAP_LOOKS 32u
+#define L1_CAP_AGES 8u
+
+/* Find the entry with this hash. The lock of its bucket is free again at the return. */
+static SYNC_HOLDS(L1_STRIPE) bool l1_cap_entry(l1 *c, l1_stripe *s, uint32_t generation,
+                                               uint64_t hash, l1_entry *e)
+{
+    l1_hold h;
+    bool found = false;
+    l1_lock_key(c, hash, &h, true);
+    for (const l1_bucket *b = h.b; b != NULL && !found; b = l1_chain_next(s, h.number, b)) {
+        for (uint32_t m = l1_match(b, l1_tag_of(hash)); m != 0 && !found; m &= m - 1) {
+            const uint64_t pos = l1_pos(c, base_load_rlx(&b->off[__builtin_ctz(m)]));
+            found = l1_decode(c, pos, &e->slot.rec) && e->slot.rec.generation == generation &&
+                    l1_hash_of(c, pos, &e->slot.rec) == hash;
+            e->slot.pos = pos;
+        }
+    }
+    l1_unlock(c, &h);
+    e->hash = hash;
+    return found && l1_linked(c, s, e);
+}
+
+/* Return whether the policy keeps a live entry once more. Lower its counter. */
+static SYNC_HOLDS(L1_STRIPE) bool l1_cap_keeps(l1 *c, const l1_entry *e)
+{
+    const l1_policy policy = (l1_policy)base_load_rlx(&c->policy);
+    const l1_rec *r = &e->slot.rec;
+    const unsigned uses = l1_freq(e->slot.b, e->slot.i);
+    if ((r->mask & L1_X_L2) != 0 && l1_is_written(c, e->slot.pos, r, e->hash)) { return true; }
+    if (uses == 0 || policy == L1_FIFO) { return false; }
+    l1_freq_set(e->slot.b, e->slot.i, policy == L1_LRU ? 0 : uses - 1);
+    return true;
+}
+
+/* Drop the entry, unless its namespace keeps it. */
+static void l1_cap_judge(l1 *c, l1_cap *m, uint32_t generation, const l1_cap_node *x, bool force)
+{
+    const uint64_t hash = x->hash;
+    l1_stripe *s = l1_stripe_of(c, hash);
+    l1_entry e;
+    l1_victims v;
+    v.n = 0;
+    sync_take(L1_STRIPE, &s->lock);
+    if (!l1_cap_entry(c, s, generation, hash, &e)) {
+        if (c->forked) { l1_cap_out(m, generation, hash); } /* a lost thread unlinked it */
+    } else {
+        l1_cause cause;
+        const bool over = l1_is_over(c, e.slot.pos, &e.slot.rec, &cause);
+        if (!over && !force && l1_cap_keeps(c, &e)) {
+            l1_cap_renew(m, generation, hash);
+        } else {
+            if (x->renewed != 0) { l1_freq_set(e.slot.b, e.slot.i, 1); } /* worth its bytes below */
+            (void)l1_drop(c, s, &e, over ? cause : L1_LEFT_CAPACITY, &v);
+        }
+    }
+    sync_drop(L1_STRIPE, &s->lock);
+    l1_hand_over(c, &v);
+}
+
+/* Evict until `more` entries fit. */
+static void l1_cap_shrink(l1 *c, l1_cap *m, uint32_t generation, uint32_t more)
+{
+    l1_cap_node oldest;
+    for (unsigned looks = 0;;) {
+        const l1_cap_state state = l1_cap_fits(m, generation, more, &oldest);
+        if (state == L1_CAP_NONE || state == L1_CAP_FITS) { return; }
+        if (state == L1_CAP_BUSY) {
+            base_yield(); /* sets with a ticket are about to link: they hold stripe locks only */
+            continue;
+        }
+        const bool force = looks >= L1_CAP_LOOKS;
+        l1_cap_judge(c, m, generation, &oldest, force);
+        looks = force ? 0 : looks + 1;
+    }
+}
+
+CELLAR_PRIVATE bool l1_cap_room(l1 *c, uint32_t generation)
+{
+    l1_cap *m = l1_cap_of(c, generation);
+    if (m == NULL) { return true; } /* cleared or without a bound meanwhile */
+    l1_cap_shrink(c, m, generation, 1);
+    while (l1_cap_grow(c, m) != CELLAR_OK) { /* no memory for one more node: free one */
+        l1_cap_node oldest;
+        const l1_cap_state state = l1_cap_fits(m, generation, UINT32_MAX, &oldest);
+        if (state == L1_CAP_BUSY) { return false; }
+        if (state != L1_CAP_FULL) { return true; }
+        l1_cap_judge(c, m, generation, &oldest, true);
+    }
+    return true;
+}
+
+CELLAR_PRIVATE void l1_cap_trim(l1 *c, uint32_t namespace, uint32_t generation)
+{
+    l1_cap *m = l1_cap_at(c, namespace);
+    if (m != NULL) { l1_cap_shrink(c, m, generation, 0); }
+}
+
+/* ---- a first bound -------------------------------------------------------------------------- */
+/* Find or make the cap of a namespace. Return NULL if no memory is left. */
+static l1_cap *l1_cap_make(l1 *c, uint32_t namespace)
+{
+    struct l1_caps *caps = base_load_acq(&c->caps);
+    if (caps == NULL) {
+        if (!l1_quotas_open(c)) { return NULL; } /* then all counts take the slow path */
+        struct l1_caps *fresh = base_alloc(c->account, BASE_MOD_NAMESPACE, sizeof *caps, NULL);
+        if (fresh == NULL) { return NULL; }
+        if (!base_cas_ar(&c->caps, caps, fresh)) {
+            base_free(c->account, BASE_MOD_NAMESPACE, fresh, sizeof *fresh);
+        }
+        caps = base_load_acq(&c->caps);
+    }
+    l1_cap *_Atomic *_Atomic *page_at = &caps->page[namespace / L1_CAP_PAGE];
+    l1_cap *_Atomic *page = base_load_acq(page_at);
+    if (page == NULL) {
+        l1_cap *_Atomic *fresh =
+            base_alloc(c->account, BASE_MOD_NAMESPACE, L1_CAP_PAGE * sizeof *fresh, NULL);
+        if (fresh == NULL) { return NULL; }
+        if (!base_cas_ar(page_at, page, fresh)) {
+            base_free(c->account, BASE_MOD_NAMESPACE, (void *)fresh, L1_CAP_PAGE * sizeof *fresh);
+        }
+        page = base_load_acq(page_at);
+    }
+    l1_cap *_Atomic *at = &page[namespace % L1_CAP_PAGE];
+    l1_cap *m = base_load_acq(at);
+    if (m == NULL) {
+        l1_cap *fresh = base_alloc(c->account, BASE_MOD_NAMESPACE, sizeof *fresh, NULL);
+        if (fresh == NULL) { return NULL; }
+        if (!base_cas_ar(at, m, fresh)) {
+            base_free(c->account, BASE_MOD_NAMESPACE, fresh, sizeof *fresh);
+        }
+        m = base_load_acq(at);
+    }
+    return m;
+}
+
+CELLAR_PRIVATE cellar_err l1_cap_open(l1 *c, uint32_t namespace)
+{
+    l1_cap *m = l1_cap_make(c, namespace);
+    return m != NULL ? l1_cap_grow(c, m) : CELLAR_E_NOMEM;
+}
+
+/* ---- entries from before the bound ----------------------------------------------------------- */
+typedef struct l1_cap_filling {
+    l1 *c;
+    l1_cap *m;
+    uint32_t generation;
+    uint32_t done, due; /* segments opened up to `done` are done, those up to `due` are due */
+    cellar_err err;
+} l1_cap_filling;
+
+static bool l1_cap_fill_one(void *ctx, const l1_seen *e)
+{
+    l1_cap_filling *f = ctx;
+    l1 *const c = f->c;
+    const int32_t age = (int32_t)(f->due - e->info.seq);
+    if (age < 0 || (uint32_t)age >= f->due - f->done) { return true; }
+    const l1_key k = { .bytes = e->key, .len = (uint32_t)e->key_len, .generation = f->generation,
+                       .hash = base_hash(c->hash_key, f->generation, e->key, e->key_len) };
+    for (bool done = false; !done && f->err == CELLAR_OK;) {
+        l1_hold h;
+        l1_slot slot;
+        l1_lock_key(c, k.hash, &h, false);
+        done = !l1_find(c, &h, &k, &slot) || l1_cap_adopt(c, f->m, f->generation, k.hash);
+        l1_unlock(c, &h);
+        if (!done) { f->err = l1_cap_grow(c, f->m); }
+    }
+    l1_cap_shrink(c, f->m, f->generation, 0);
+    return f->err == CELLAR_OK;
+}
+
+CELLAR_PRIVATE cellar_err l1_cap_fill(l1 *c, uint32_t namespace, uint32_t generation)
+{
+    l1_cap_filling f = { .c = c, .m = l1_cap_at(c, namespace), .generation = generation };
+    for (uint32_t i = 0; i < c->stripe_count; i++) { /* sets from before see the bound, or end */
+        sync_take(L1_STRIPE, &c->stripe[i].lock);
+        sync_drop(L1_STRIPE, &c->stripe[i].lock);
+    }
+    sync_take(L1_SEG, &c->seg_lock);
+    const uint32_t range = BASE_MIN(c->opened, 2 * base_load_rlx(&c->held));
+    const uint32_t oldest = c->opened - range;
+    sync_drop(L1_SEG, &c->seg_lock);
+    f.done = oldest - INT32_MAX / 2;
+    for (unsigned age = 1; age <= L1_CAP_AGES && f.err == CELLAR_OK; age++) {
+        /* The last pass takes what moved to newer segments, too. */
+        f.due = age < L1_CAP_AGES ? oldest + (uint32_t)((uint64_t)range * age / L1_CAP_AGES)
+                                  : f.done + INT32_MAX;
+        uint64_t cursor = 0;
+        do {
+            const cellar_err err = l1_scan(c, &cursor, 1024, generation, L1_SCAN_STORED,
+                                           l1_cap_fill_one, &f);
+            if (f.err == CELLAR_OK) { f.err = err; }
+        } while (cursor != 0 && f.err == CELLAR_OK);
+        f.done = f.due;
+    }
+    return f.err;
+}
+
+BASE_SIZE_END
