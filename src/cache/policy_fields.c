@@ -68,9 +68,9 @@ static policy_bytes policy_field_jitter(policy_field *f, const cellar_policy_rul
     return policy_field_print(f, sign, rule->jitter_pct == CELLAR_OFF ? 0 : rule->jitter_pct, "%");
 }
 
-static policy_bytes policy_bytes_of(const char *text)
+static policy_bytes policy_field_word(const char *text)
 {
-    return (policy_bytes){ text, (uint32_t)strnlen(text, POLICY_F_MAX) };
+    return (policy_bytes){ text, (uint32_t)strlen(text) };
 }
 
 CELLAR_PRIVATE bool policy_field_read(const cellar_policy_rule *rule, unsigned i, policy_field *f)
@@ -82,12 +82,12 @@ CELLAR_PRIVATE bool policy_field_read(const cellar_policy_rule *rule, unsigned i
     uint32_t n;
     const char *text;
     memcpy(&n, at, sizeof n); /* the first bytes of each type */
-    f->word = policy_bytes_of(i == 0 && set ? "default_ttl" : policy_fields[i].word);
+    f->word = policy_field_word(i == 0 && set ? "default_ttl" : policy_fields[i].word);
     f->valued = true;
     switch ((policy_field_type)policy_fields[i].type) {
     case POLICY_F_TIME:
         memcpy(&time_ms, at, sizeof time_ms);
-        f->value = time_ms == CELLAR_TTL_NONE ? policy_bytes_of("never")
+        f->value = time_ms == CELLAR_TTL_NONE ? policy_field_word("never")
                                               : policy_field_print(f, "", time_ms, "ms");
         return time_ms != 0;
     case POLICY_F_COUNT: f->value = policy_field_print(f, "", n, ""); break;
@@ -97,10 +97,11 @@ CELLAR_PRIVATE bool policy_field_read(const cellar_policy_rule *rule, unsigned i
         break;
     case POLICY_F_TEXT:
         memcpy(&text, at, sizeof text);
-        if (text != NULL) { f->value = policy_bytes_of(text); }
-        return text != NULL;
+        if (text == NULL) { return false; }
+        f->value = (policy_bytes){ text, (uint32_t)strnlen(text, POLICY_F_MAX) };
+        return true;
     case POLICY_F_PRIORITY:
-        f->value = n - 1 < 3 ? policy_bytes_of(priorities[n - 1])
+        f->value = n - 1 < 3 ? policy_field_word(priorities[n - 1])
                              : policy_field_print(f, "", n, "");
         break;
     case POLICY_F_JITTER: f->value = policy_field_jitter(f, rule); break;
