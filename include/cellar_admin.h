@@ -138,7 +138,8 @@ typedef enum cellar_option {
  *          (thread), E_BUSY, E_FORKED.
  *          MEMORY_BYTES: E_RANGE (nothing changed: beyond the address space reserved at open, or
  *          too small for the tables made at open; 1/128 of that budget and 2 MiB are enough);
- *          E_BUSY (pinned entries prevent shrinking to this budget; it holds for new entries).
+ *          E_BUSY (pinned entries prevent shrinking to this budget: until it holds, sets that need
+ *          memory return E_SPACE).
  *          L2_BYTES, which loses nothing but the oldest entries: E_RANGE (too small for segments
  *          of this store, or over 16 times the size at open), E_SPACE (the disk is full), E_IO,
  *          E_BUSY (another resize runs), E_UNSUPPORTED (no disk tier)

@@ -5,8 +5,9 @@
  * STEPS      The new limit counts at once: charges above it fail. Then evict and give segments
  *            back until the limit holds. Pins may prevent that: then every other entry is evicted,
  *            and pinned segments (parked) and blocks (retired) stay charged.
- * AFTER      An unpin gives nothing back. The next tick or set gives freed segments back; the set
- *            fails with E_SPACE until the limit holds (l1_is_above_limit).
+ * AFTER      An unpin gives nothing back. The next tick or set gives freed segments back; a set
+ *            that needs a segment fails with E_SPACE until the limit holds (l1_is_above_limit). A
+ *            segment that a set took during the change stays open: entries in it take no memory.
  * LOCKING    One change at a time: `resizing`, a flag. Evictions run in rounds with own locks.
  * LIMITS     The caller checks l1_least_budget. Pinned memory stays; then growth is refused
  *            with E_SPACE, which option.c of the cache reports as E_BUSY. */
