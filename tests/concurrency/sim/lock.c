@@ -104,6 +104,21 @@ static cellar_err lock_prolong(unsigned char k, const cellar_lock *lk, int64_t l
     return err;
 }
 
+/* Check after a take that the time of the owner noted before was over. Other fibers run meanwhile
+ * and may note theirs. */
+static void lock_judge_last(unsigned char k, uint64_t fence)
+{
+    uint64_t owner;
+    do {
+        owner = locks.key[k].owner;
+        if (owner == 0 || owner > fence) { return; }
+        const int64_t until_ms = locks.key[k].until_ms;
+        const int32_t tid = locks.key[k].bound_tid;
+        const bool over = until_ms <= lock_now() || (tid != 0 && base_thread_gone(tid));
+        BASE_SIM_CHECK(over || owner != locks.key[k].owner);
+    } while (owner != locks.key[k].owner);
+}
+
 /* wait_timeout_ms 0: try. */
 static cellar_err lock_take(unsigned char k, int64_t wait_timeout_ms, int64_t lease_ms,
                             uint32_t flags, cellar_lock *lk)
@@ -120,17 +135,15 @@ static cellar_err lock_take(unsigned char k, int64_t wait_timeout_ms, int64_t le
         return err;
     }
     if (lease_ms == INT64_MAX) { BASE_SIM_CHECK(cellar_lock_check(locks.t, lk) == CELLAR_OK); }
+    const int32_t bound_tid = flags != 0 ? base_thread_id() : 0;
+    lock_judge_last(k, lk->fence);
     BASE_SIM_CHECK(lk->fence != locks.key[k].last);
     if (lk->fence < locks.key[k].last) { /* lost again before it could be noted */
         BASE_SIM_CHECK(cellar_lock_check(locks.t, lk) == CELLAR_E_LOST);
         return CELLAR_OK;
     }
-    locks.key[k].last = lk->fence;
-    if (locks.key[k].owner != 0) { /* lost: its time was over before this lease began */
-        const int32_t tid = locks.key[k].bound_tid;
-        BASE_SIM_CHECK(locks.key[k].until_ms <= lock_now() || (tid != 0 && base_thread_gone(tid)));
-    }
-    locks.key[k].bound_tid = flags != 0 ? base_thread_id() : 0;
+    locks.key[k].last = lk->fence; /* no other fiber runs from the judgement to the owner */
+    locks.key[k].bound_tid = bound_tid;
     locks.key[k].owner = lk->fence;
     locks.key[k].until_ms = INT64_MIN; /* unless this fiber still owns it */
     lock_note_end(k, lk);
