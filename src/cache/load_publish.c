@@ -102,7 +102,7 @@ static cache_plan *cache_publish_plan(struct cellar_load *ld, l1_kind kind, int6
     cache_plan *plan = ld->given != NULL ? ld->given : own;
     l1_put_spec *p = &plan->spec;
     if (plan == own) {
-        memset(plan, 0, sizeof *plan);
+        memset(plan, 0, CACHE_PLAN_COPIED);
         plan->ttl_ms = ttl_ms;
         plan->most_ms = BASE_NEVER_MS;
         plan->now_ms = ld->call->now_ms;

@@ -169,7 +169,7 @@ static void cache_set_group(cellar *c, cellar_set_item *items, size_t n, cache_p
     for (size_t i = 0; i < used; i++) {
         cellar_set_item *it = &items[item_of[i]];
         cache_plan own, *p = plan;
-        if (BASE_UNLIKELY((base_load_rlx(&c->carries) & CACHE_CARRIES_POLICY) != 0)) {
+        if (BASE_UNLIKELY(plan->policed)) {
             memcpy(&own, plan, CACHE_PLAN_COPIED); /* the policy changes it for this key */
             p = &own;
         }

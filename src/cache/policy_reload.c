@@ -12,6 +12,7 @@
 
 #include "cache/call.h"
 #include "cache/error.h"
+#include "cache/generation.h"
 #include "cache/handle.h"
 #include "cache/options.h"
 #include "cache/policy.h"
@@ -70,7 +71,7 @@ CELLAR_PRIVATE void cache_policy_share_missed(cache_store *s)
 }
 
 /* Give all namespaces their quotas. The second round finds the shares that the first one took from
- * others. */
+ * others. A namespace that is being created takes its own quota when it gets its name. */
 SYNC_HOLDS(NAMESPACE) static void cache_policy_shares(cache_store *s, const policy_table *t)
 {
     for (unsigned round = 0; round < 2; round++) {
@@ -78,7 +79,7 @@ SYNC_HOLDS(NAMESPACE) static void cache_policy_shares(cache_store *s, const poli
         for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
             policy_section *in = cache_policy_section(v, t);
             bool missed;
-            if (v->dropped) { continue; }
+            if (v->dropped || !cache_namespace_is_named(v)) { continue; }
             (void)cache_quota_take(s, v, NULL, in != NULL ? in->share : 0, &missed);
             if (missed && round > 0) { in->share_missed = true; }
         }
@@ -187,13 +188,11 @@ static cellar_err cache_policy_load_run(cache_store *s, cache_policy_load *l)
     }
     if (l->given.len > 0) { err = policy_parse(&l->given, &s->account, &l->d, &t); }
     base_free_raw(NULL, text, l->cap);
-    if (err == CELLAR_OK && l->path != NULL && !cache_policy_keep_path(s, p, l->path)) {
-        policy_table_free(t);
-        err = CELLAR_E_NOMEM;
-    }
     if (err != CELLAR_OK) { return err; }
     if (t != NULL) { policy_index(t, &s->hash_key); }
-    if (cache_policy_has_share(t) && !l1_quotas_open(s->l1)) {
+    /* the path last: a load that fails keeps that of the rules in force */
+    if ((cache_policy_has_share(t) && !l1_quotas_open(s->l1)) ||
+        (l->path != NULL && !cache_policy_keep_path(s, p, l->path))) {
         policy_table_free(t);
         return CELLAR_E_NOMEM;
     }

@@ -7,11 +7,13 @@
  *         each allocation of a load fails once. */
 #include "cache/policy.h"
 #include "cache/policy_lint.h"
+#include "tests/support/folder.h"
 #include "tests/support/memory_tier.h"
 #include "tests/support/settings.h"
 #include "tests/support/t.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 /* ---- the matcher of the test ---- */
 
@@ -408,6 +410,47 @@ static void load_without_memory_keeps_the_rules(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
+static void write_text(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    T_REQUIRE(f != NULL);
+    T_CHECK(fputs(text, f) >= 0);
+    T_EQ_I64(fclose(f), 0);
+}
+
+static void failed_load_keeps_the_path_of_the_last_load(void)
+{
+    settings s = settings_default();
+    char folder[T_FOLDER_MAX], old_path[T_FOLDER_MAX + 8], new_path[T_FOLDER_MAX + 8];
+    cellar *c = NULL;
+    unsigned failed = 0;
+    t_folder(folder);
+    (void)snprintf(old_path, sizeof old_path, "%s/old", folder);
+    (void)snprintf(new_path, sizeof new_path, "%s/new", folder);
+    write_text(old_path, old_rules);
+    write_text(new_path, "[*]\nset quota=10%\nkey a ttl=2h\n");
+    s.config.memory_bytes = 2u << 20;
+    s.host.no_threads = 1;
+    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_policy_reload(c, old_path, NULL, NULL), CELLAR_OK);
+    for (uint64_t nth = 1; nth < 100; nth++) {
+        (void)base_fault_alloc_arm(nth, false);
+        const cellar_err err = cellar_policy_reload(c, new_path, NULL, NULL);
+        (void)base_fault_alloc_arm(0, false);
+        if (err == CELLAR_OK) { break; }
+        failed++;
+        T_EQ_I64(cellar_policy_reload(c, NULL, NULL, NULL), CELLAR_OK);
+        T_CHECK(ttl_of(c, "a") <= 3600000);
+    }
+    T_CHECK(failed > 2);
+    T_EQ_I64(cellar_policy_reload(c, NULL, NULL, NULL), CELLAR_OK);
+    T_CHECK(ttl_of(c, "a") > 3600000);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(unlink(old_path), 0);
+    T_EQ_I64(unlink(new_path), 0);
+    T_EQ_I64(rmdir(folder), 0);
+}
+
 static void table_beyond_the_budget_is_refused(void)
 {
     static char text[200000];
@@ -429,4 +472,6 @@ static void table_beyond_the_budget_is_refused(void)
 T_MAIN("cache_policy", T_CASE(index_finds_what_a_plain_search_finds),
        T_CASE(hidden_rule_matches_nothing_that_the_earlier_one_does_not),
        T_CASE(no_l2_keeps_entries_off_the_tier), T_CASE(texts_of_tags_of_a_rule_reach_the_tier),
-       T_CASE(reads_never_look_at_the_rules), T_CASE(load_without_memory_keeps_the_rules), T_CASE(table_beyond_the_budget_is_refused))
+       T_CASE(reads_never_look_at_the_rules), T_CASE(load_without_memory_keeps_the_rules),
+       T_CASE(failed_load_keeps_the_path_of_the_last_load),
+       T_CASE(table_beyond_the_budget_is_refused))
