@@ -221,16 +221,16 @@ CELLAR_PRIVATE cellar_err cache_quota_take(cache_store *s, cellar *v,
 CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cellar_namespace_opts *o,
                                      uint32_t ruled, bool *missed)
 {
-    if (o != NULL && !cache_quota_room(s, o)) { return false; }
-    sync_take(NAMESPACE, &s->namespace_lock);
     cellar *v = s->root;
+    if (o != NULL && (!cache_quota_room(s, o) || !cache_max_entries_begin(v, o))) { return false; }
+    sync_take(NAMESPACE, &s->namespace_lock);
     const uint32_t first = v->first_generation;
     v->first_generation = UINT32_MAX;
     (void)cache_quota_take(s, v, o, ruled, missed); /* the first one: there is room */
     v->first_generation = first;
     cache_generation_take(v, base_load_rlx(&v->generation));
     sync_drop(NAMESPACE, &s->namespace_lock);
-    return o == NULL || cache_max_entries_begin(v, o);
+    return true;
 }
 
 /* ---- bound of entries ---- */
@@ -240,9 +240,9 @@ CELLAR_PRIVATE cellar_err cache_max_entries_set(cellar *v, uint32_t max)
     cache_store *s = v->store;
     l1_cap_start_result done = L1_CAP_UNREADY;
     uint32_t generation = 0;
-    if (max == l1_cap_get(s->l1, v->slot)) { return CELLAR_OK; }
+    cellar_err err = CELLAR_OK;
     while (max != 0 && done == L1_CAP_UNREADY) {
-        const cellar_err err = l1_cap_open(s->l1, v->slot);
+        err = l1_cap_open(s->l1, v->slot);
         if (err != CELLAR_OK) { return err; }
         sync_take(NAMESPACE, &s->namespace_lock);
         generation = base_load_rlx(&v->generation);
@@ -251,22 +251,18 @@ CELLAR_PRIVATE cellar_err cache_max_entries_set(cellar *v, uint32_t max)
         sync_drop(NAMESPACE, &s->namespace_lock);
         if (!there) { return CELLAR_OK; } /* it has no entries */
     }
-    if (max == 0) {
-        l1_cap_stop(s->l1, v->slot);
-    } else if (done == L1_CAP_CHANGED) {
-        l1_cap_trim(s->l1, v->slot, generation);
-    } else if (l1_cap_fill(s->l1, v->slot, generation) != CELLAR_OK) {
-        l1_cap_stop(s->l1, v->slot);
-        return CELLAR_E_NOMEM;
-    }
-    return CELLAR_OK;
+    if (done == L1_CAP_STARTED) { err = l1_cap_fill(s->l1, v->slot, generation); }
+    if (done == L1_CAP_CHANGED) { l1_cap_trim(s->l1, v->slot, generation); }
+    if (max == 0 || err != CELLAR_OK) { l1_cap_stop(s->l1, v->slot); }
+    return err;
 }
 
 CELLAR_PRIVATE bool cache_max_entries_begin(cellar *v, const cellar_namespace_opts *o)
 {
     if (o->max_entries == 0) { return true; }
     if (l1_cap_open(v->store->l1, v->slot) != CELLAR_OK) { return false; }
-    /* No other call knows the slot: nothing can make it unready. */
+    /* No other call knows the slot: nothing can make it unready. Its list is whole from its first
+     * generation on. */
     (void)l1_cap_start(v->store->l1, v->slot, base_load_rlx(&v->generation), o->max_entries);
     return true;
 }

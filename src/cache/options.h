@@ -56,8 +56,8 @@ CELLAR_PRIVATE cellar_err cache_quota_take(cache_store *s, cellar *v,
 /* Set the bound of entries of a namespace that may have entries, and evict what is beyond it.
  * Return E_NOMEM or E_SPACE if no memory is left; then there is no bound. Hold no lock. */
 CELLAR_PRIVATE cellar_err cache_max_entries_set(cellar *v, uint32_t max);
-/* Set the bound of a namespace that has a slot and no entries yet. Return false if no memory is
- * left. */
+/* Set the bound of a namespace that has a slot and no entries, before cache_generation_take. Return
+ * false if no memory is left. */
 CELLAR_PRIVATE bool cache_max_entries_begin(cellar *v, const cellar_namespace_opts *o);
 /* Overwrite values of the store from now on, and keep them out of core dumps. Call before the first
  * hidden namespace can be used. */

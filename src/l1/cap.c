@@ -234,10 +234,11 @@ CELLAR_PRIVATE void l1_cap_renew(l1_cap *m, uint32_t generation, uint64_t hash)
     sync_drop(L1_CAP, &m->lock);
 }
 
-CELLAR_PRIVATE l1_cap_state l1_cap_fits(l1_cap *m, uint32_t generation, uint32_t more,
+CELLAR_PRIVATE l1_cap_state l1_cap_fits(const l1 *c, l1_cap *m, uint32_t generation, uint32_t more,
                                         l1_cap_node *oldest)
 {
     l1_cap_state state = L1_CAP_FITS;
+    if (l1_cap_of(c, generation) != m) { return L1_CAP_NONE; }
     sync_take(L1_CAP, &m->lock);
     if (!l1_cap_is(m, generation)) {
         state = L1_CAP_NONE;
@@ -301,10 +302,11 @@ CELLAR_PRIVATE cellar_err l1_cap_grow(l1 *c, l1_cap *m)
     }
 }
 
-/* Start an empty list. */
-static SYNC_HOLDS(L1_CAP) void l1_cap_reset(l1_cap *m, uint32_t generation)
+/* Start an empty list. whole: the generation has no entry. */
+static SYNC_HOLDS(L1_CAP) void l1_cap_reset(l1_cap *m, uint32_t generation, bool whole)
 {
     m->generation = generation;
+    m->whole = whole;
     m->epoch = m->epoch == UINT32_MAX ? 1 : m->epoch + 1;
     m->count = m->reserved = m->oldest = m->newest = m->free = m->free_count = m->used = 0;
 }
@@ -316,11 +318,11 @@ CELLAR_PRIVATE l1_cap_start_result l1_cap_start(l1 *c, uint32_t namespace, uint3
     BASE_ASSERT(m != NULL && max != 0);
     sync_take(L1_CAP, &m->lock);
     const bool fresh = base_load_rlx(&m->max) == 0;
-    if (fresh) { l1_cap_reset(m, generation); }
-    const bool ready = l1_cap_ready(c, m);
-    if (ready || !fresh) { base_store_rlx(&m->max, max); }
+    if (fresh) { l1_cap_reset(m, generation, false); }
+    const bool ready = !fresh || l1_cap_ready(c, m), whole = m->whole;
+    if (ready) { base_store_rlx(&m->max, max); }
     sync_drop(L1_CAP, &m->lock);
-    return !fresh ? L1_CAP_CHANGED : ready ? L1_CAP_STARTED : L1_CAP_UNREADY;
+    return !ready ? L1_CAP_UNREADY : whole ? L1_CAP_CHANGED : L1_CAP_STARTED;
 }
 
 CELLAR_PRIVATE void l1_cap_stop(l1 *c, uint32_t namespace)
@@ -330,7 +332,7 @@ CELLAR_PRIVATE void l1_cap_stop(l1 *c, uint32_t namespace)
     sync_take(L1_CAP, &m->lock);
     l1_cap_node **chunk = m->chunk;
     const uint32_t chunks = m->chunks, room = m->chunk_room;
-    l1_cap_reset(m, 0);
+    l1_cap_reset(m, 0, false);
     base_store_rlx(&m->max, 0u);
     m->chunk = NULL;
     m->chunks = m->chunk_room = 0;
@@ -346,7 +348,7 @@ CELLAR_PRIVATE void l1_cap_generation(l1 *c, uint32_t namespace, uint32_t genera
     l1_cap *m = l1_cap_at(c, namespace);
     if (m == NULL || base_load_rlx(&m->max) == 0) { return; }
     sync_take(L1_CAP, &m->lock);
-    l1_cap_reset(m, generation);
+    l1_cap_reset(m, generation, true);
     sync_drop(L1_CAP, &m->lock);
 }
 

@@ -24,6 +24,7 @@ typedef struct l1_cap {
     _Atomic uint32_t max;   /* entries; 0: no bound; written under the lock, read anywhere */
     uint32_t generation;    /* the entries of this generation are in the list, and no others */
     uint32_t epoch;         /* number of the list; a ticket of an older list is void; never 0 */
+    bool whole;             /* the list has all entries of the generation: no fill has to end */
     uint32_t count;         /* nodes in the list */
     uint32_t reserved;      /* tickets of sets that have not linked their entry yet */
     uint32_t oldest, newest;
@@ -58,11 +59,13 @@ CELLAR_PRIVATE void l1_cap_renew(l1_cap *m, uint32_t generation, uint64_t hash);
 CELLAR_PRIVATE cellar_err l1_cap_grow(l1 *c, l1_cap *m);
 typedef enum l1_cap_state { L1_CAP_FITS, L1_CAP_FULL, L1_CAP_BUSY, L1_CAP_NONE } l1_cap_state;
 /* Return whether `more` entries fit. FULL: *oldest is a copy of the oldest entry. BUSY: it is full
- * of tickets. NONE: there is no such list any more. */
-CELLAR_PRIVATE l1_cap_state l1_cap_fits(l1_cap *m, uint32_t generation, uint32_t more,
+ * of tickets. NONE: there is no such list any more, or its generation ended: then entries that end
+ * leave their nodes. */
+CELLAR_PRIVATE l1_cap_state l1_cap_fits(const l1 *c, l1_cap *m, uint32_t generation, uint32_t more,
                                         l1_cap_node *oldest);
 CELLAR_PRIVATE void l1_caps_close(l1 *c);
-/* Take, drop or reset the locks of all caps, around a fork. */
+/* Take, drop or reset the locks of all caps, around a fork. Between take and drop the caller holds
+ * L1_SEG, so that no cap is added. */
 CELLAR_PRIVATE void l1_caps_take(l1 *c) SYNC_UNCHECKED;
 CELLAR_PRIVATE void l1_caps_drop(l1 *c) SYNC_UNCHECKED;
 CELLAR_PRIVATE void l1_caps_child(l1 *c);

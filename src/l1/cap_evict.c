@@ -83,7 +83,7 @@ static void l1_cap_shrink(l1 *c, l1_cap *m, uint32_t generation, uint32_t more)
 {
     l1_cap_node oldest;
     for (unsigned looks = 0;;) {
-        const l1_cap_state state = l1_cap_fits(m, generation, more, &oldest);
+        const l1_cap_state state = l1_cap_fits(c, m, generation, more, &oldest);
         if (state == L1_CAP_NONE || state == L1_CAP_FITS) { return; }
         if (state == L1_CAP_BUSY) {
             base_yield(); /* sets with a ticket are about to link: they hold stripe locks only */
@@ -102,7 +102,7 @@ CELLAR_PRIVATE bool l1_cap_room(l1 *c, uint32_t generation)
     l1_cap_shrink(c, m, generation, 1);
     while (l1_cap_grow(c, m) != CELLAR_OK) { /* no memory for one more node: free one */
         l1_cap_node oldest;
-        const l1_cap_state state = l1_cap_fits(m, generation, UINT32_MAX, &oldest);
+        const l1_cap_state state = l1_cap_fits(c, m, generation, UINT32_MAX, &oldest);
         if (state == L1_CAP_BUSY) { return false; }
         if (state != L1_CAP_FULL) { return true; }
         l1_cap_judge(c, m, generation, &oldest, true);
@@ -146,9 +146,10 @@ static l1_cap *l1_cap_make(l1 *c, uint32_t namespace)
     if (m == NULL) {
         l1_cap *fresh = base_alloc(c->account, BASE_MOD_NAMESPACE, sizeof *fresh, NULL);
         if (fresh == NULL) { return NULL; }
-        if (!base_cas_ar(at, m, fresh)) {
-            base_free(c->account, BASE_MOD_NAMESPACE, fresh, sizeof *fresh);
-        }
+        sync_take(L1_SEG, &c->seg_lock); /* not between the handlers of a fork: see l1_caps_take */
+        const bool mine = base_cas_ar(at, m, fresh);
+        sync_drop(L1_SEG, &c->seg_lock);
+        if (!mine) { base_free(c->account, BASE_MOD_NAMESPACE, fresh, sizeof *fresh); }
         m = base_load_acq(at);
     }
     return m;
@@ -192,6 +193,9 @@ static bool l1_cap_fill_one(void *ctx, const l1_seen *e)
 CELLAR_PRIVATE cellar_err l1_cap_fill(l1 *c, uint32_t namespace, uint32_t generation)
 {
     l1_cap_filling f = { .c = c, .m = l1_cap_at(c, namespace), .generation = generation };
+    sync_take(L1_CAP, &f.m->lock);
+    const uint32_t epoch = f.m->epoch;
+    sync_drop(L1_CAP, &f.m->lock);
     for (uint32_t i = 0; i < c->stripe_count; i++) { /* sets from before see the bound, or end */
         sync_take(L1_STRIPE, &c->stripe[i].lock);
         sync_drop(L1_STRIPE, &c->stripe[i].lock);
@@ -213,6 +217,9 @@ CELLAR_PRIVATE cellar_err l1_cap_fill(l1 *c, uint32_t namespace, uint32_t genera
         } while (cursor != 0 && f.err == CELLAR_OK);
         f.done = f.due;
     }
+    sync_take(L1_CAP, &f.m->lock);
+    if (f.err == CELLAR_OK && f.m->epoch == epoch) { f.m->whole = true; }
+    sync_drop(L1_CAP, &f.m->lock);
     return f.err;
 }
 

@@ -66,16 +66,17 @@ CELLAR_PRIVATE void l1_quota_get(l1 *c, unsigned number, l1_share *out);
 #define L1_NAMESPACES 4096u
 /* Allocate what a bound needs. OK; E_NOMEM, E_SPACE. Hold no lock. */
 CELLAR_PRIVATE cellar_err l1_cap_open(l1 *c, uint32_t namespace);
-/* Set a bound of 1 or more entries, after l1_cap_open. STARTED: there was none, so entries of the
- * generation are not in the list: call l1_cap_fill unless there is none. UNREADY: nothing was done;
- * another thread removed the bound: open it again. */
+/* Set a bound of 1 or more entries, after l1_cap_open. STARTED: the list may lack entries of the
+ * generation, because there was no bound or another thread still fills it: call l1_cap_fill, unless
+ * there is no entry. UNREADY: nothing was done; another thread removed the bound: open it again. */
 typedef enum l1_cap_start_result {
     L1_CAP_UNREADY, L1_CAP_STARTED, L1_CAP_CHANGED
 } l1_cap_start_result;
 CELLAR_PRIVATE l1_cap_start_result l1_cap_start(l1 *c, uint32_t namespace, uint32_t generation,
                                                 uint32_t max);
 /* Put the entries of the generation that are not in the list there, older ones first, and evict
- * those beyond the bound. Return E_NOMEM if no memory is left. Hold no lock. */
+ * those beyond the bound. Return E_NOMEM or E_SPACE if no memory is left. Hold no lock. Any number
+ * of threads may fill a list at once. */
 CELLAR_PRIVATE cellar_err l1_cap_fill(l1 *c, uint32_t namespace, uint32_t generation);
 /* Evict what is beyond the bound. Hold no lock. */
 CELLAR_PRIVATE void l1_cap_trim(l1 *c, uint32_t namespace, uint32_t generation);

@@ -280,6 +280,35 @@ static void first_bound_keeps_younger_entries(void)
     api_shut(c);
 }
 
+/* Set the bound once more when the first entry leaves for it: most are not in the list yet. */
+typedef struct second { cellar *v; int64_t max; bool done; } second;
+
+static void bound_again(const cellar_event *e, void *ctx)
+{
+    second *s = ctx;
+    if (s->done || e->cause != CELLAR_CAUSE_EVICTED) { return; }
+    s->done = true;
+    T_EQ_I64(bound(s->v, s->max), CELLAR_OK);
+    T_EQ_U64(entries(s->v), s->max);
+}
+
+static void bound_holds_when_a_call_returns_although_another_still_sets_it(void)
+{
+    static const int64_t then[] = { 50, 20, 80 };
+    for (unsigned i = 0; i < 3; i++) {
+        cellar *c = api_open(8u << 20), *v = open_bound(c, "v", 0);
+        second s = { v, then[i], false };
+        uint64_t id;
+        put_numbers(v, 0, 400);
+        T_EQ_I64(cellar_listener_add(v, 0, bound_again, &s, &id), CELLAR_OK);
+        T_EQ_I64(bound(v, 50), CELLAR_OK);
+        T_CHECK(s.done);
+        T_EQ_U64(entries(v), then[i]);
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        api_shut(c);
+    }
+}
+
 static void options_at_open_set_the_bound(void)
 {
     settings s = api_config(8u << 20);
@@ -684,6 +713,7 @@ T_MAIN("api_max_entries", T_CASE(each_way_to_store_keeps_the_bound),
        T_CASE(old_unused_entries_leave_first), T_CASE(change_of_an_entry_evicts_nothing),
        T_CASE(bound_of_1_keeps_the_last_entry), T_CASE(bound_changes_at_run_time),
        T_CASE(first_bound_keeps_younger_entries), T_CASE(options_at_open_set_the_bound),
+       T_CASE(bound_holds_when_a_call_returns_although_another_still_sets_it),
        T_CASE(pinned_entry_leaves_and_stays_readable),
        T_CASE(cleared_and_dropped_namespaces_start_from_0),
        T_CASE(expired_entries_count_until_they_are_reclaimed),
