@@ -248,7 +248,8 @@ static void cache_fulfil(struct cellar_load *ld, cache_plan *plan, const cellar_
     const bool own = o != NULL && (o->ttl_ms != 0 || (!none && o->ttl_class != 0));
     plan->now_ms = ld->call->now_ms;
     if (!own && begun->given) {
-        plan->ttl_ms = BASE_MIN(none ? begun->negative_ttl_ms : begun->ttl_ms, plan->most_ms);
+        plan->asked_ms = none ? begun->negative_ttl_ms : begun->ttl_ms;
+        plan->ttl_ms = BASE_MIN(plan->asked_ms, plan->most_ms);
         if ((begun->own & (none ? CACHE_GIVEN_NEGATIVE : CACHE_GIVEN_TTL)) != 0) {
             plan->given |= CACHE_GIVEN_TTL;
         }

@@ -103,7 +103,7 @@ static cache_plan *cache_publish_plan(struct cellar_load *ld, l1_kind kind, int6
     l1_put_spec *p = &plan->spec;
     if (plan == own) {
         memset(plan, 0, CACHE_PLAN_COPIED);
-        plan->ttl_ms = ttl_ms;
+        plan->ttl_ms = plan->asked_ms = ttl_ms;
         plan->most_ms = BASE_NEVER_MS;
         plan->now_ms = ld->call->now_ms;
         plan->jitter_pct = ttl_ms == BASE_NEVER_MS ? 0 : load->n[CACHE_JITTER_PCT];

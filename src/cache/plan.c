@@ -116,6 +116,7 @@ static cellar_err cache_plan_times(cellar *c, const cellar_set_opts *o, cache_pl
         return CELLAR_E_INVAL;
     }
     plan->most_ms = BASE_NEVER_MS;
+    plan->asked_ms = ttl;
     if (idle != 0) {
         const int64_t age = o->max_age_ms != 0 ? o->max_age_ms : cache_default(c, CACHE_MAX_AGE);
         if (age != 0) { plan->most_ms = age; }
@@ -227,6 +228,7 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
     if (BASE_UNLIKELY(carries != 0)) {
         plan->spec.flags |= cache_carried(carries);
         plan->policed = (carries & CACHE_CARRIES_POLICY) != 0;
+        if (o == NULL) { plan->asked_ms = cache_default(c, CACHE_TTL); }
         plan->tag_born = base_load_acq(&c->store->tag_epoch);
     }
     plan->now_ms = plan->ttl_ms == CELLAR_TTL_NONE ? 0 : base_now_ms(&c->store->clock);

@@ -12,6 +12,7 @@ typedef struct cache_plan { /* result of the options of a write; one for a whole
     l1_put_spec spec;
     int64_t ttl_ms;   /* time to live, ms; BASE_NEVER_MS: none; <= most_ms */
     int64_t most_ms;  /* maximum age, ms; jitter stays below it; BASE_NEVER_MS: none */
+    int64_t asked_ms; /* with a policy: ttl_ms before most_ms bounds it */
     int64_t now_ms;   /* time of the call; read only if there is a time to live */
     uint32_t jitter_pct, jitter_mode;
     uint64_t *version_out;

@@ -419,10 +419,11 @@ static void policy_apply_times(const cellar *c, const policy_match *m, cache_pla
     const policy_rule *r = m->rule;
     const bool negative = plan->spec.kind == (uint8_t)L1_NEGATIVE;
     int64_t n;
+    plan->ttl_ms = plan->asked_ms; /* another maximum age may hold */
     policy_apply_ttl(c, m, plan);
     if ((plan->given & CACHE_GIVEN_IDLE) == 0 && policy_number(m, POLICY_IDLE, &n)) {
         plan->spec.idle_ms = n == CELLAR_TTL_NONE || negative ? 0 : n;
-        plan->most_ms = BASE_NEVER_MS;
+        if ((plan->given & CACHE_GIVEN_AGE) == 0) { plan->most_ms = BASE_NEVER_MS; }
     }
     if (plan->spec.idle_ms != 0 && (plan->given & CACHE_GIVEN_AGE) == 0) {
         if (!policy_number(m, POLICY_MAX_AGE, &n)) { n = cache_default(c, CACHE_MAX_AGE); }

@@ -716,6 +716,42 @@ static void call_wins_over_rule_over_set_over_namespace(void)
     api_shut(root);
 }
 
+static void maximum_age_of_call_and_rule_wins_over_the_namespace(void)
+{
+    cellar *root = api_open(4 << 20), *c = NULL;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_result r = cellar_result_default();
+    cellar_lease lease;
+    o.idle_ms = 1000 * S;
+    o.max_age_ms = 100 * S;
+    T_EQ_I64(cellar_namespace_open(root, "a", &o, &c), CELLAR_OK);
+    T_EQ_I64(rules(root, "[a]\nkey age:{x} max_age=200s\nkey never:{x} idle=never\n"
+                         "key idle:{x} idle=900s\n", NULL), CELLAR_OK);
+    cellar_set_opts of_call = cellar_set_opts_default();
+    T_EQ_I64(ttl_after_set(c, "free"), 100 * S);
+    T_EQ_I64(ttl_after_set(c, "age:1"), 200 * S);
+    T_EQ_I64(ttl_after_set(c, "never:1"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "idle:1"), 100 * S);
+    of_call.ttl_ms = 150 * S;
+    T_EQ_I64(api_put(c, "age:1", "v", &of_call), CELLAR_OK);
+    T_EQ_I64(ttl_of(c, "age:1"), 150 * S);
+    T_EQ_I64(cellar_lease_acquire(c, "age:2", 5, NULL, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "v", 1, &of_call), CELLAR_OK);
+    T_CHECK(ttl_of(c, "age:2") >= 135 * S); /* leases have 10 % jitter */
+    of_call.ttl_ms = 0;
+    of_call.max_age_ms = 30 * S;
+    of_call.jitter_pct = 100;
+    of_call.jitter_mode = CELLAR_JITTER_PLUS;
+    for (unsigned i = 0; i < 20; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "idle:%u", i);
+        T_EQ_I64(api_put(c, key, "v", &of_call), CELLAR_OK);
+        T_CHECK(ttl_of(c, key) <= 30 * S);
+    }
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    api_shut(root);
+}
+
 static void first_rule_of_the_file_wins_across_sections(void)
 {
     cellar *root = api_open(4 << 20), *c = space(root, "a");
@@ -1466,6 +1502,7 @@ T_MAIN("api_policy", T_CASE(seed_filled_entry_has_its_rows_ttl),
        T_CASE(quotas_change_places_and_never_exceed_the_whole),
        T_CASE(quota_of_the_root_is_applied_at_open),
        T_CASE(call_wins_over_rule_over_set_over_namespace),
+       T_CASE(maximum_age_of_call_and_rule_wins_over_the_namespace),
        T_CASE(first_rule_of_the_file_wins_across_sections),
        T_CASE(options_of_a_rule_reach_the_entry), T_CASE(at_ends_entries_at_the_next_such_moment),
        T_CASE(placeholders_take_one_or_more_bytes_without_separator),
