@@ -382,8 +382,9 @@ CELLAR_PRIVATE bool l1_pass_next(l1 *c, l1_pass *p, uint64_t *pos, l1_rec *r)
 {
     if (p->seg == 0) { return false; }
     const l1_seg *g = &c->seg[p->seg - 1];
-    p->at = BASE_MAX(p->at, g->cursor);
-    if (base_load_rlx(&g->seq) != p->seq || p->at >= g->used_bytes) {
+    const bool same = base_load_rlx(&g->seq) == p->seq; /* else it may be of another stripe */
+    if (same) { p->at = BASE_MAX(p->at, g->cursor); }
+    if (!same || p->at >= g->used_bytes) {
         p->seg = 0; /* freed since, or finished */
         return false;
     }
