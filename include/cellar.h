@@ -225,9 +225,10 @@ typedef struct cellar_ttl_class {
  * max_entries: at no moment does the namespace have more entries in memory, with any number of
  * threads, whatever stores them: sets, loads, leases, updates, increments, reads from disk. A new
  * key in a full namespace evicts an entry of that namespace, with the cause EVICTED, and none of
- * another. The victim is the entry with the oldest last set, unless a get has used it since; FIFO
- * ignores uses. Expired entries count until they are reclaimed; cleared entries do not count. A
- * pinned entry may leave, and its bytes stay readable. The list takes 24 bytes for each entry. */
+ * another. The victim is the oldest entry, unless a get or a set has used it since; FIFO ignores
+ * uses. A set of another length makes its entry the newest. Expired entries count until they are
+ * reclaimed; cleared entries do not count. A pinned entry may leave, and its bytes stay readable.
+ * The list takes 24 bytes for each entry. */
 typedef struct cellar_namespace_opts {
     size_t   struct_size;        /* set by cellar_namespace_opts_default()                        */
     int64_t  default_ttl_ms;     /* TTL of entries stored without one; of loads with jitter_pct   */

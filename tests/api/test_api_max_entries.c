@@ -190,6 +190,23 @@ static void old_unused_entries_leave_first(void)
     }
 }
 
+static void set_over_an_entry_is_a_use(void)
+{
+    for (int64_t p = CELLAR_EVICT_ADAPTIVE; p <= CELLAR_EVICT_FIFO; p++) {
+        cellar *c = api_open(8u << 20), *v = open_bound(c, "v", 3);
+        const bool fifo = p == CELLAR_EVICT_FIFO;
+        T_EQ_I64(cellar_option_set(c, CELLAR_OPT_EVICTION, p), CELLAR_OK);
+        put(v, "a");
+        put(v, "b");
+        put(v, "c");
+        put(v, "a"); /* in place */
+        put(v, "d");
+        T_CHECK(has(v, fifo ? "b" : "a") && !has(v, fifo ? "a" : "b") && has(v, "d"));
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        api_shut(c);
+    }
+}
+
 static void change_of_an_entry_evicts_nothing(void)
 {
     cellar *c = api_open(8u << 20), *v = open_bound(c, "v", 3);
@@ -710,7 +727,8 @@ static void threads_that_fit_evict_nothing(void)
 }
 
 T_MAIN("api_max_entries", T_CASE(each_way_to_store_keeps_the_bound),
-       T_CASE(old_unused_entries_leave_first), T_CASE(change_of_an_entry_evicts_nothing),
+       T_CASE(old_unused_entries_leave_first), T_CASE(set_over_an_entry_is_a_use),
+       T_CASE(change_of_an_entry_evicts_nothing),
        T_CASE(bound_of_1_keeps_the_last_entry), T_CASE(bound_changes_at_run_time),
        T_CASE(first_bound_keeps_younger_entries), T_CASE(options_at_open_set_the_bound),
        T_CASE(bound_holds_when_a_call_returns_although_another_still_sets_it),
