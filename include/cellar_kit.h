@@ -923,6 +923,7 @@ CELLAR_API size_t cellar_redact(const char *text, size_t len, char *out, size_t 
  *     load_threads  1..64                         2         threads for background loads
  *     load_queue    1..65,536                     256       background loads that wait
  *     log           error warning info debug off  warning   least level that is logged
+ *     log_keys      none hash prefix full         hash      how log lines name keys
  * In the environment their names are CELLAR_MEMORY, CELLAR_MAX_ENTRIES and so on. */
 
 #define CELLAR_SETTINGS_PATH_MAX 1023u  /* bytes of a path                                        */

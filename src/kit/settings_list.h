@@ -53,12 +53,14 @@
     X(load_queue, COUNT, host.load_queue, 1, 65536, "1..65,536", "", "256", \
       "background loads that wait") \
     X(log, CHOICE, host.log_level, CELLAR_LOG_ERROR, CELLAR_LOG_OFF, \
-      "error warning info debug off", "", "warning", "least level that is logged")
+      "error warning info debug off", "", "warning", "least level that is logged") \
+    X(log_keys, CHOICE, host.log_keys, CELLAR_LOG_KEYS_NONE, CELLAR_LOG_KEYS_FULL, \
+      "none hash prefix full", "", "hash", "how log lines name keys")
 
 /* Settings of parts that are not built: refused by name. */
 #define KIT_SETTINGS_LATER(X) \
-    X(refresh) X(interval) X(workers) X(tz) X(zone) X(log_keys) X(port) X(resp_listen) \
-    X(resp_password) X(resp_max_clients) X(resp_timeout)
+    X(refresh) X(interval) X(workers) X(tz) X(zone) X(port) X(resp_listen) X(resp_password) \
+    X(resp_max_clients) X(resp_timeout)
 
 /* Other names of the documents: no effect, one INFO note each. 1: of a part that is not built. */
 #define KIT_SETTINGS_SEEDS(X) \

@@ -91,6 +91,10 @@ static const row rows[] = {
     ROW("log", "error", host.log_level, CELLAR_LOG_ERROR),
     ROW("log", "debug", host.log_level, CELLAR_LOG_DEBUG),
     ROW("log", "off", host.log_level, CELLAR_LOG_OFF),
+    ROW("log_keys", "none", host.log_keys, CELLAR_LOG_KEYS_NONE),
+    ROW("log_keys", "hash", host.log_keys, CELLAR_LOG_KEYS_HASH),
+    ROW("log_keys", "prefix", host.log_keys, CELLAR_LOG_KEYS_PREFIX),
+    ROW("log_keys", "full", host.log_keys, CELLAR_LOG_KEYS_FULL),
 };
 #define ROWS (sizeof rows / sizeof rows[0])
 
@@ -374,7 +378,7 @@ static const wrong wrongs[] = {
     { "l2_bytes = 15M", 1, 12, "l2_bytes" }, { "l2_bytes = 5T", 1, 12, "l2_bytes" },
     { "l2_required = 2", 1, 15, "l2_required" }, { "enabled = maybe", 1, 11, "enabled" },
     { "load_threads = 65", 1, 16, "load_threads" }, { "load_queue = 0", 1, 14, "load_queue" },
-    { "log = loud", 1, 7, "log" },
+    { "log = loud", 1, 7, "log" }, { "log_keys = some", 1, 12, "log_keys" },
     { "memory = 1M\nmemory = 2M", 2, 10, "memory" },
     { "memory = 1M\nCELLAR_MEMORY=1M", 2, 15, "CELLAR_MEMORY" },
     { "CACHE_VERSION=1\nCACHE_VERSION=1", 2, 15, "CACHE_VERSION" },
@@ -413,7 +417,7 @@ static void error_names_its_place_and_changes_nothing(void)
 static void unbuilt_settings_are_refused_by_name(void)
 {
     static const char *const names[] = { "refresh", "workers", "zone", "tz", "port",
-                                         "log_keys", "resp_listen", "resp_password" };
+                                         "resp_listen", "resp_password" };
     cellar_settings s = cellar_settings_default();
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char text[80], variable[80];

@@ -57,6 +57,7 @@ static void fuzz_ranges(const cellar_settings *s)
     FUZZ_MUST(s->host.load_threads <= 64 && s->host.load_queue <= 65536);
     FUZZ_MUST(s->host.no_threads <= 1 && s->disabled <= 1 && s->l2.required <= 1);
     FUZZ_MUST((unsigned)s->host.log_level <= CELLAR_LOG_OFF);
+    FUZZ_MUST((unsigned)s->host.log_keys <= CELLAR_LOG_KEYS_FULL);
     FUZZ_MUST((unsigned)c->eviction <= CELLAR_EVICT_FIFO);
     FUZZ_MUST((unsigned)s->l2.sync <= CELLAR_L2_SYNC_ALWAYS);
     FUZZ_MUST(s->host.name == NULL || strlen(s->host.name) <= CELLAR_NAME_MAX);
