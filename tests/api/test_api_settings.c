@@ -4,7 +4,7 @@
  *         it or nothing. An error names line, column and setting. The .env file of the documents is
  *         accepted as it is.
  * Method: a table of settings with the expected bytes of the struct; a table of errors with their
- *         places; each cut of a text; stores opened with the result. */
+ *         places; each cut of a text; the file tests/data/s2.env; stores opened with the result. */
 #include "tests/support/api_kit.h"
 
 #include <stddef.h>
@@ -189,34 +189,23 @@ static void texts_are_kept_in_the_struct(void)
 
 /* ---- the documents ---- */
 
-static const char dotenv[] =
-    "REDIS_HOST=localhost\n"
-    "REDIS_PORT=6379\n"
-    "REDIS_DB=0\n"
-    "REDIS_PASSWORD=\n"
-    "REDIS_MAX_CONNECTIONS=20\n"
-    "CACHE_DEFAULT_TIMEOUT=300\n"
-    "CACHE_KEY_PREFIX=myapp\n"
-    "\n"
-    "CELERY_BROKER_URL=redis://localhost:6379/0\n"
-    "CELERY_RESULT_BACKEND=redis://localhost:6379/0\n"
-    "CELERY_WORKER_CONCURRENCY=4\n"
-    "CELERY_TIMEZONE=Asia/Shanghai\n";
+#define DOTENV "tests/data/s2.env"
 
 static void env_file_of_the_documents_is_accepted_as_it_is(void)
 {
     static const char *const info[] = {
-        "test.conf:1:1: note: REDIS_HOST: not built: no effect",
-        "test.conf:2:1: note: REDIS_PORT: not built: no effect",
-        "test.conf:3:1: note: REDIS_DB: in process: not needed",
-        "test.conf:5:1: note: REDIS_MAX_CONNECTIONS: not built: no effect",
-        "test.conf:9:1: note: CELERY_BROKER_URL: in process: not needed",
-        "test.conf:10:1: note: CELERY_RESULT_BACKEND: in process: not needed",
-        "test.conf:11:1: note: CELERY_WORKER_CONCURRENCY: not built: no effect",
-        "test.conf:12:1: note: CELERY_TIMEZONE: not built: no effect",
+        DOTENV ":1:1: note: REDIS_HOST: not built: no effect",
+        DOTENV ":2:1: note: REDIS_PORT: not built: no effect",
+        DOTENV ":3:1: note: REDIS_DB: in process: not needed",
+        DOTENV ":5:1: note: REDIS_MAX_CONNECTIONS: not built: no effect",
+        DOTENV ":9:1: note: CELERY_BROKER_URL: in process: not needed",
+        DOTENV ":10:1: note: CELERY_RESULT_BACKEND: in process: not needed",
+        DOTENV ":11:1: note: CELERY_WORKER_CONCURRENCY: not built: no effect",
+        DOTENV ":12:1: note: CELERY_TIMEZONE: not built: no effect",
     };
     cellar_settings s = cellar_settings_default();
-    T_EQ_I64(read_text(&s, dotenv), CELLAR_OK);
+    note_count = 0;
+    T_EQ_I64(cellar_settings_file(&s, DOTENV, take, notes), CELLAR_OK);
     T_EQ_I64(s.config.default_ttl_ms, 300000);
     T_EQ_STR(s.host.name, "myapp");
     T_REQUIRE(note_count == 8);
@@ -484,7 +473,11 @@ static void notes_have_no_value(void)
 
 static void text_cut_at_every_byte_sets_all_or_nothing(void)
 {
-    static char text[1024];
+    static char text[1024], dotenv[800];
+    FILE *f = fopen(DOTENV, "r");
+    T_REQUIRE(f != NULL);
+    dotenv[fread(dotenv, 1, sizeof dotenv - 1, f)] = '\0';
+    fclose(f);
     snprintf(text, sizeof text, "\xef\xbb\xbfmemory = 16M # c\r\nl2_path = \"/a \\\"b\\\"\"\n%s"
              "stale=1h30m\nlog = info", dotenv);
     const cellar_settings base = cellar_settings_default();
