@@ -599,8 +599,8 @@ CELLAR_API cellar_err cellar_embeddings_get_many(cellar_embeddings *e, const cel
 /* Set one vector of a running call.
  * status:  unstable until 1.0
  * in:      call of the running loader; index of the text; vector of dim floats
- * returns: OK; E_INVAL (an index that is none; another dimension, NaN or infinity: this text
- *          fails), E_RESULT_TWICE, E_TOOBIG, E_NOMEM
+ * returns: OK; E_INVAL (no such index: no effect; another dimension, NaN or infinity: the text of
+ *          the index fails), E_RESULT_TWICE (set before: neither is used), E_TOOBIG, E_NOMEM
  * owns:    the numbers are copied
  * thread:  the thread that runs the loader
  * cost:    O(dim)

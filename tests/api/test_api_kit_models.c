@@ -305,7 +305,8 @@ static void stored_value_of_another_form_is_loaded_again(void)
 
 typedef struct embedder {
     uint32_t calls, texts, widest;
-    int fail; /* 1: no vector for texts with 'b'; 2: another dimension; 3: NaN; 4: an error at 'b' */
+    int fail; /* texts with 'b' have 1: no vector; 2: another dimension; 3: NaN; 4: an error; 5: two
+               * vectors */
 } embedder;
 
 static void vector_of(cellar_bytes text, float out[DIM])
@@ -339,8 +340,13 @@ static cellar_err embed(cellar_embeddings_call *call, const cellar_bytes *texts,
         if (bad && e->fail == 4) { return CELLAR_E_IO; }
         T_EQ_I64(cellar_embeddings_set(call, i, v, DIM), bad && e->fail == 3 ? CELLAR_E_INVAL
                                                                              : CELLAR_OK);
+        if (bad && e->fail == 5) {
+            T_EQ_I64(cellar_embeddings_set(call, i, v, DIM), CELLAR_E_RESULT_TWICE);
+        }
     }
-    T_EQ_I64(cellar_embeddings_set(call, count, NULL, DIM), CELLAR_E_INVAL);
+    float more[DIM] = { 0 }; /* a vector for no text harms none */
+    T_EQ_I64(cellar_embeddings_set(call, count, more, DIM), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_embeddings_set(call, SIZE_MAX, more, DIM), CELLAR_E_INVAL);
     return CELLAR_OK;
 }
 
@@ -421,7 +427,7 @@ static void batches_are_cut_at_their_limit(void)
 static void vector_that_fails_leaves_the_floats_and_is_not_stored(void)
 {
     static const char *const words[] = { "a", "b", "c" };
-    for (int fail = 1; fail <= 4; fail++) {
+    for (int fail = 1; fail <= 5; fail++) {
         cellar *c = api_open(STORE_BYTES);
         cellar_embeddings *e = embeddings(c, CELLAR_VECTOR_F32, 1);
         embedder m = { 0, 0, 0, fail };
@@ -434,14 +440,16 @@ static void vector_that_fails_leaves_the_floats_and_is_not_stored(void)
         for (size_t i = 0; i < 3; i++) {
             /* an error ends the batches: texts behind it, in the order of keys, fail as well */
             const bool ok = status[i] == CELLAR_OK;
-            T_CHECK(i == 1 ? status[i] == CELLAR_E_LOADER
+            T_CHECK(i == 1 ? status[i] == (fail == 5 ? CELLAR_E_RESULT_TWICE : CELLAR_E_LOADER)
                            : ok || (fail == 4 && status[i] == CELLAR_E_LOADER));
             for (size_t k = 0; !ok && k < DIM; k++) { T_CHECK(out[i * DIM + k] == 42); }
         }
+        const uint32_t before = m.texts;
         m.fail = 0;
         T_EQ_I64(cellar_embeddings_get_many(e, texts, 3, embed, &m, out, status), CELLAR_OK);
         vectors_agree(texts, 3, out, 0);
         T_EQ_I64(status[1], CELLAR_OK);
+        T_CHECK(fail == 4 || m.texts == before + 1); /* nothing was stored for the one that failed */
         cellar_embeddings_close(e);
         cellar_close(c);
     }
@@ -546,6 +554,52 @@ static void bad_options_are_refused(void)
     cellar_close(c);
 }
 
+/* ---- presets ---- */
+
+static cellar_err one_row(cellar_load *load, const void *key, size_t len, void *ctx)
+{
+    (void)key;
+    (void)len;
+    return ctx != NULL ? cellar_load_value(load, ctx, strlen(ctx)) : cellar_load_absent(load);
+}
+
+static cellar_err load_row(cellar *c, uint32_t number, const cellar_load_opts *o, char *value,
+                           int64_t *ttl_ms)
+{
+    cellar_result r = cellar_result_default();
+    cellar_entry_info info = cellar_entry_info_default();
+    const cellar_err err = cellar_get_or_load(c, &number, sizeof number, o, one_row, value, &r);
+    cellar_result_free(&r);
+    const cellar_err kept = cellar_entry_info_get(c, &number, sizeof number, 0, &info);
+    *ttl_ms = kept == CELLAR_OK || kept == CELLAR_ABSENT ? info.ttl_left_ms : -1;
+    return err;
+}
+
+/* Each switch of the preset alone, the others as they are. */
+static void switches_of_the_manager_preset_work_alone(void)
+{
+    enum { ALL, NO_JITTER, NO_JOIN, NO_NEGATIVE, CASES };
+    for (int off = ALL; off < CASES; off++) {
+        cellar *c = api_open(STORE_BYTES);
+        cellar_load_opts o = cellar_load_opts_manager();
+        char row[] = "row";
+        uint32_t spread = 0;
+        int64_t ttl = 0;
+        if (off == NO_JITTER) { o.jitter_pct = CELLAR_OFF; }
+        if (off == NO_JOIN) { o.flags |= CELLAR_LOAD_NO_JOIN; }
+        if (off == NO_NEGATIVE) { o.flags |= CELLAR_LOAD_NO_NEGATIVE; }
+        for (uint32_t i = 0; i < 200; i++) {
+            T_EQ_I64(load_row(c, i, &o, row, &ttl), CELLAR_OK);
+            T_CHECK(ttl >= 3240000 && ttl <= 3960000);
+            spread += ttl != 3600000;
+        }
+        T_CHECK(off == NO_JITTER ? spread == 0 : spread > 150);
+        T_EQ_I64(load_row(c, 1000, &o, NULL, &ttl), CELLAR_ABSENT);
+        T_CHECK(off == NO_NEGATIVE ? ttl == -1 : ttl > 0 && ttl <= 66000);
+        cellar_close(c);
+    }
+}
+
 static void presets_are_those_of_the_documents(void)
 {
     const cellar_load_opts a = cellar_load_opts_manager(), b = cellar_load_opts_module();
@@ -565,4 +619,5 @@ T_MAIN("api_kit_models", T_CASE(any_field_that_changes_the_answer_changes_the_ke
        T_CASE(only_missing_texts_are_loaded_each_once), T_CASE(batches_are_cut_at_their_limit),
        T_CASE(vector_that_fails_leaves_the_floats_and_is_not_stored),
        T_CASE(stored_vector_of_another_form_is_loaded_again), T_CASE(halves_are_the_nearest_ones),
-       T_CASE(bad_options_are_refused), T_CASE(presets_are_those_of_the_documents))
+       T_CASE(bad_options_are_refused), T_CASE(presets_are_those_of_the_documents),
+       T_CASE(switches_of_the_manager_preset_work_alone))
