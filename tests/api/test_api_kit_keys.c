@@ -220,6 +220,37 @@ static void swap_split_and_join_of_parts_change_the_key(void)
     }
 }
 
+/* D15, S2:524: parameters joined as text, so that one value with '&' and two parameters share a key,
+ * and so do a number and its digits.
+ * Sequence: the keys of {"a": "1&b=2"} and {"a": "1", "b": "2"}, of 1 and "1", in either order. */
+static void seed_key_ampersand_differs(void)
+{
+    unsigned char key[5][CELLAR_KEY_BUILT_MAX];
+    size_t len[5];
+    for (int which = 0; which < 5; which++) {
+        cellar_key_builder b;
+        cellar_key_begin(&b);
+        (void)cellar_key_add_text(&b, "api");
+        (void)cellar_key_add_text(&b, "users");
+        (void)cellar_key_add_map(&b);
+        for (int n = 0; n < (which == 1 || which == 2 ? 2 : 1); n++) {
+            const bool a = n == (which == 2); /* case 2: b before a */
+            (void)cellar_key_add_text(&b, a ? "a" : "b");
+            if (which == 4) {
+                (void)cellar_key_add_i64(&b, 1);
+            } else {
+                (void)cellar_key_add_text(&b, which == 0 ? "1&b=2" : a ? "1" : "2");
+            }
+        }
+        T_EQ_I64(cellar_key_end(&b), CELLAR_OK);
+        T_EQ_I64(cellar_key_finish(&b, key[which], sizeof key[which], &len[which]), CELLAR_OK);
+        for (int i = 0; i < which; i++) {
+            const bool same = len[i] == len[which] && memcmp(key[i], key[which], len[i]) == 0;
+            T_CHECK(same == (i == 1 && which == 2)); /* the order of a map does not matter */
+        }
+    }
+}
+
 static void key_over_200_bytes_is_the_sha256_of_its_encoding(void)
 {
     char word[300];
@@ -344,7 +375,10 @@ static void limits_of_a_builder_are_codes(void)
 
 static cellar_bytes bytes_of(const char *p) { return (cellar_bytes){ p, strlen(p) }; }
 
-static void template_joins_prefix_and_text_by_one_separator(void)
+/* D23, S4:29, S4:275: the prefix "zsxq:" and the template's own ':' give "zsxq::project:..", which no
+ * reader of the documented key finds.
+ * Sequence: the documented key, from each way to write prefix and template. */
+static void seed_prefix_with_colon(void)
 {
     static const char *const prefixes[] = { "zsxq", "zsxq:", "zsxq::" };
     static const char *const texts[] = { "project:{id}:stats", ":project:{id}:stats" };
@@ -448,11 +482,11 @@ static void broken_template_is_refused(void)
 }
 
 T_MAIN("api_kit_keys", T_CASE(any_key_decodes_to_its_parts),
-       T_CASE(swap_split_and_join_of_parts_change_the_key),
+       T_CASE(swap_split_and_join_of_parts_change_the_key), T_CASE(seed_key_ampersand_differs),
        T_CASE(key_over_200_bytes_is_the_sha256_of_its_encoding),
        T_CASE(long_parts_and_many_parts_have_a_key), T_CASE(first_error_of_a_builder_stays),
        T_CASE(map_needs_names_with_values_once_each), T_CASE(limits_of_a_builder_are_codes),
-       T_CASE(template_joins_prefix_and_text_by_one_separator),
+       T_CASE(seed_prefix_with_colon),
        T_CASE(template_writes_escapes_for_what_would_be_read_otherwise),
        T_CASE(any_values_of_a_template_come_back), T_CASE(key_that_no_template_wrote_is_a_miss),
        T_CASE(broken_template_is_refused))

@@ -93,6 +93,35 @@ static void any_field_that_changes_the_answer_changes_the_key(void)
     T_EQ_I64(n, 21);
 }
 
+/* D11, S1:133: the key is model and prompt joined by ':', without system prompt, parameters, tenant.
+ * Sequence: model "a" with prompt "b:c", and model "a:b" with prompt "c"; then each that was left
+ * out. */
+static void seed_llm_joined_fields_differ(void)
+{
+    unsigned char key[5][CELLAR_KEY_BUILT_MAX];
+    size_t len[5];
+    for (int which = 0; which < 5; which++) {
+        const cellar_llm_param hot = { "temperature", CELLAR_ARG(1.0) };
+        const cellar_llm_message talk[2] = { { .role = text_of("system"), .content = text_of("d") },
+                                             { .role = text_of("user"), .content = text_of("b:c") } };
+        cellar_llm_request r = cellar_llm_request_default();
+        r.tenant = text_of(which == 4 ? "two" : "one");
+        r.model = text_of(which == 1 ? "a:b" : "a");
+        if (which == 2) {
+            r.messages = talk;
+            r.message_count = 2;
+        } else {
+            r.prompt = text_of(which == 1 ? "c" : "b:c");
+        }
+        r.params = &hot;
+        r.param_count = which == 3;
+        T_EQ_I64(cellar_llm_key(&r, key[which], sizeof key[which], &len[which]), CELLAR_OK);
+        for (int i = 0; i < which; i++) {
+            T_CHECK(len[i] != len[which] || memcmp(key[i], key[which], len[i]) != 0);
+        }
+    }
+}
+
 static void order_of_parameters_and_what_is_left_out_keep_the_key(void)
 {
     static const char *const left_out[] = { "stream", "stream_options", "user", "metadata", "store" };
@@ -610,6 +639,7 @@ static void presets_are_those_of_the_documents(void)
 }
 
 T_MAIN("api_kit_models", T_CASE(any_field_that_changes_the_answer_changes_the_key),
+       T_CASE(seed_llm_joined_fields_differ),
        T_CASE(order_of_parameters_and_what_is_left_out_keep_the_key),
        T_CASE(request_that_is_none_is_refused),
        T_CASE(complete_answer_is_stored_and_what_it_saved_is_counted),
