@@ -394,6 +394,32 @@ static void seed_prefix_with_colon(void)
     }
 }
 
+/* The keys that the documents write, letter by letter. */
+static void readable_keys_are_those_of_the_documents(void)
+{
+    static const struct { const char *prefix, *text, *values[2], *key; } rows[] = {
+        { NULL, "image_task:{id}", { "7" }, "image_task:7" },
+        { NULL, "user:profile:{user_id}", { "123" }, "user:profile:123" },
+        { NULL, "user:permissions:{user_id}", { "123" }, "user:permissions:123" },
+        { NULL, "session:{session_id}", { "5f2c-e1" }, "session:5f2c-e1" },
+        { "zsxq", "projects:list:{scope}", { "all" }, "zsxq:projects:list:all" },
+        { "zsxq", "project:{id}:daily_stats", { "1141152412" },
+          "zsxq:project:1141152412:daily_stats" },
+        { "zsxq", "project:{id}:leaderboard:{type}", { "1141152412", "active" },
+          "zsxq:project:1141152412:leaderboard:active" }
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const size_t n = rows[i].values[1] != NULL ? 2 : 1;
+        const cellar_bytes values[2] = { bytes_of(rows[i].values[0]),
+                                         bytes_of(n == 2 ? rows[i].values[1] : "") };
+        cellar_template t;
+        char key[64] = { 0 };
+        T_EQ_I64(cellar_template_compile(rows[i].prefix, rows[i].text, &t), CELLAR_OK);
+        T_EQ_I64(cellar_template_key(&t, values, n, key, sizeof key - 1, NULL), CELLAR_OK);
+        T_EQ_STR(key, rows[i].key);
+    }
+}
+
 static void template_writes_escapes_for_what_would_be_read_otherwise(void)
 {
     static const struct { const char *text, *value, *key; } rows[] = {
@@ -486,7 +512,7 @@ T_MAIN("api_kit_keys", T_CASE(any_key_decodes_to_its_parts),
        T_CASE(key_over_200_bytes_is_the_sha256_of_its_encoding),
        T_CASE(long_parts_and_many_parts_have_a_key), T_CASE(first_error_of_a_builder_stays),
        T_CASE(map_needs_names_with_values_once_each), T_CASE(limits_of_a_builder_are_codes),
-       T_CASE(seed_prefix_with_colon),
+       T_CASE(seed_prefix_with_colon), T_CASE(readable_keys_are_those_of_the_documents),
        T_CASE(template_writes_escapes_for_what_would_be_read_otherwise),
        T_CASE(any_values_of_a_template_come_back), T_CASE(key_that_no_template_wrote_is_a_miss),
        T_CASE(broken_template_is_refused))
