@@ -68,6 +68,14 @@ static void any_value_is_whole_or_another_type(void)
     any_input_of(3);
 }
 
+static void any_value_of_a_codec_decodes_or_is_removed(void)
+{
+    fuzz_good = 0;
+    any_input_of(7);
+    any_input_of(8);
+    T_CHECK(fuzz_good > 100);
+}
+
 static void any_text_loses_its_planted_secret(void)
 {
     fuzz_masks = 0;
@@ -79,5 +87,6 @@ static void any_template_gives_its_values_back(void) { any_input_of(5); }
 
 T_ONE_THREAD;
 T_MAIN("kit_fuzz", T_CASE(any_parts_come_back_from_their_key),
-       T_CASE(any_value_is_whole_or_another_type), T_CASE(any_text_loses_its_planted_secret),
+       T_CASE(any_value_is_whole_or_another_type),
+       T_CASE(any_value_of_a_codec_decodes_or_is_removed), T_CASE(any_text_loses_its_planted_secret),
        T_CASE(any_template_gives_its_values_back))
