@@ -14,6 +14,7 @@
 
 #include "cellar.h"
 #include "cellar_entry.h"
+#include "cellar_kit.h"
 
 namespace {
 
@@ -153,12 +154,54 @@ void run_checks()
     }
 }
 
+/* Append a letter to the text of a task. */
+cellar_err append_x(const void *old, std::size_t old_len, cellar_buf *out, void *)
+{
+    cellar_buf_append(out, old, old_len);
+    return cellar_buf_append(out, "x", 1);
+}
+
+/* A status cache needs no retries: updates that meet take turns. */
+void run_kit_checks()
+{
+    Cache cache(16u << 20);
+    cellar_status *opened = nullptr;
+    if (cellar_status_open(cache.get(), nullptr, nullptr, &opened) != CELLAR_OK) {
+        throw std::runtime_error("no status cache");
+    }
+    const std::unique_ptr<cellar_status, void (*)(cellar_status *)> tasks(opened,
+                                                                          cellar_status_close);
+    char key[CELLAR_KEY_BUILT_MAX];
+    std::size_t len = 0;
+    cellar_key_builder builder;
+    cellar_key_begin(&builder);
+    cellar_key_add_text(&builder, "resize");
+    cellar_key_add_i64(&builder, 7);
+    check(cellar_key_finish(&builder, key, sizeof key, &len) == CELLAR_OK, "parts make a key");
+    cellar_status_set(tasks.get(), key, len, "", 0, "processing");
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 8; i++) {
+        threads.emplace_back([&] {
+            for (int n = 0; n < 10; n++) {
+                cellar_status_update(tasks.get(), key, len, "success", append_x, nullptr);
+            }
+        });
+    }
+    for (std::thread &t : threads) { t.join(); }
+    std::size_t value_len = 0;
+    const char *state = "";
+    check(cellar_status_get(tasks.get(), key, len, nullptr, 0, &value_len, &state) ==
+                  CELLAR_E_BUFFER && value_len == 80 && std::string(state) == "success",
+          "eighty merges of one task, none lost");
+}
+
 } // namespace
 
 int main()
 {
     try {
         run_checks();
+        run_kit_checks();
     } catch (const std::exception &e) {
         check(false, e.what());
     }
