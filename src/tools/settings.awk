@@ -1,14 +1,31 @@
 # SPDX-License-Identifier: MIT
 #
-# settings: makes the table of settings in include/cellar_kit.h from src/kit/settings_list.h.
+# settings: makes the tables of settings in include/cellar_kit.h and README.md from
+# src/kit/settings_list.h.
 #
 # USE        awk -f src/tools/settings.awk src/kit/settings_list.h             prints the table
 #            awk -f src/tools/settings.awk -v header=include/cellar_kit.h \
 #                src/kit/settings_list.h >new.h         prints the header with the table in its place
-# FORMAT     The table follows the line ` *     name ...` of the header.
+#            awk -f src/tools/settings.awk -v readme=README.md src/kit/settings_list.h >new.md
+#                                                       prints the README, the same
+# FORMAT     The table follows the line ` *     name ...` of the header. That of the README follows
+#            `| value | settings ...` and has a row for each kind of value.
 # LIMITS     A row of the list has at most two lines; texts in it have no quotes.
 
-BEGIN { form = " *     %-12s  %-28s  %-8s  %s\n" }
+BEGIN {
+    form = " *     %-12s  %-28s  %-8s  %s\n"
+    kinds = split("SIZE TIME COUNT JITTER CHOICE FLAG TEXT", kind, " ")
+    same["WINDOW"] = "TIME"
+    same["OFF"] = "FLAG"
+    same["LABEL"] = same["PATH"] = "TEXT"
+    says["SIZE"] = "bytes: 512k, 64M, 2G"
+    says["TIME"] = "times: 250ms, 90s, 1h30m, never"
+    says["COUNT"] = "numbers"
+    says["JITTER"] = "share: 10%, +10%"
+    says["CHOICE"] = "words"
+    says["FLAG"] = "0 or 1"
+    says["TEXT"] = "texts"
+}
 
 /^#define KIT_SETTINGS\(X\)/ { on = 1; next }
 on && /^$/ { on = 0 }
@@ -23,11 +40,36 @@ on {
     if (n != 9) { print "settings: not a row: " row | "cat 1>&2"; failed = 1; exit 1 }
     table = table sprintf(form, name, part[2], part[6], part[8])
     if (part[4] != "") table = table sprintf(form, "", part[4], "", "the same in the documents")
+    if (split(row, word, ",") > 1) note_kind(name, word[2], part[2], part[4], part[6])
     row = ""
+}
+
+# Add a setting to the row of its kind, for the README.
+function note_kind(name, k, values, other, standard,    text) {
+    gsub(/ /, "", k)
+    if (k in same) k = same[k]
+    text = "`" name "`"
+    if (other != "") text = text " or `" other "`"
+    if (standard != "") text = text " " standard
+    if (k == "CHOICE") text = text " (" values ")"
+    of[k] = of[k] (of[k] == "" ? "" : ", ") text
+}
+
+function readme_table(    i) {
+    for (i = 1; i <= kinds; i++) printf "| %s | %s |\n", says[kind[i]], of[kind[i]]
 }
 
 END {
     if (failed) exit 1
+    if (readme != "") {
+        while ((getline line < readme) > 0) {
+            if (line ~ /^\| value \| settings/) skip = 1
+            if (skip && line !~ /^\|/) skip = 0
+            if (!skip || skip++ < 3) print line
+            if (skip == 3) readme_table()
+        }
+        exit
+    }
     head = sprintf(form, "name", "values", "default", "meaning")
     if (header == "") { printf "%s", head table; exit }
     while ((getline line < header) > 0) {

@@ -77,6 +77,13 @@ settings_table() { # of the header, made from the list of the settings
         $1 -v header="$t_tmp/less.h" -f src/tools/settings.awk src/kit/settings_list.h >"$t_tmp/kit.h" &&
         diff include/cellar_kit.h "$t_tmp/kit.h"
 }
+readme_settings() { # the same table, shorter
+    $1 -v readme=README.md -f src/tools/settings.awk src/kit/settings_list.h >"$t_tmp/readme.md" &&
+        diff README.md "$t_tmp/readme.md" &&
+        sed '/^| share/d' README.md >"$t_tmp/less.md" &&
+        $1 -v readme="$t_tmp/less.md" -f src/tools/settings.awk src/kit/settings_list.h \
+            >"$t_tmp/readme.md" && diff README.md "$t_tmp/readme.md"
+}
 help_names_targets() {
     $MAKE -s help >"$t_tmp/help"
     for t in all run test check check-matrix bench dist install uninstall floors deps guard \
@@ -97,6 +104,9 @@ for a in mawk gawk 'busybox awk'; do
     else t_skip "same_pages_with_$a" "no ${a%% *}"; fi
 done
 t_case settings_table_is_made_from_the_list settings_table awk
-if [ -f README.md ]; then t_case readme_code_compiles readme_blocks; fi
+if [ -f README.md ]; then
+    t_case readme_code_compiles readme_blocks
+    t_case readme_settings_are_made_from_the_list readme_settings awk
+fi
 t_case help_names_targets help_names_targets
 t_end packaging_docs
