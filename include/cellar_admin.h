@@ -190,6 +190,8 @@ CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled);
  * PATTERNS  key: literals and {name}, which stands for one or more bytes without the separator ":".
  * glob, deny and no_l2: patterns of cellar_delete_by_pattern; deny and no_l2 ignore ASCII case. The
  * first rule that matches is used, in the order of the file; deny and no_l2 come before all others.
+ * A pattern or value with blanks stands in double quotes, with \" \\ \n \xHH. A # at the start of
+ * a word begins a comment.
  *
  * DENIED    A denied write returns E_DENIED. A denied set without conditions removes the old value
  * of its key, like each failed set, unless CELLAR_KEEP_OLD_VALUE is set. A load of a denied key
@@ -197,12 +199,21 @@ CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled);
  * CELLAR_DURABLE under a no_l2 rule is E_UNSUPPORTED: nothing is done.
  *
  * VALUES    Order of precedence: option of the call, rule, `set` line, namespace, store. ttl_max
- * bounds the result. Times need units: ms s m h d w, or "never". # begins a comment. A rule has
- * ttl, ttl_max, idle, max_age, jitter (10% or +10%), negative, stale, refresh, class (a TTL class
- * of the namespace; ttl_class_fallback for an unknown name), tags (a,b: added to those of the
- * call), at (00:00@Europe/Paris: no entry lives beyond the next such moment), max_items (of boards
- * and lists, cellar_kit.h), no_l2. set has default_ttl, idle, max_age, jitter, negative, stale,
- * refresh, no_l2, quota, prefix (taken off keys, with one separator) and separator (a byte).
+ * bounds the result. Times need units: ms s m h d w, or "never".
+ *
+ * OPTIONS   of a rule; those marked * also of a `set` line, where ttl is default_ttl:
+ *     ttl=30m *  ttl_max=2h       TTL; bound of the TTL, whatever sets it
+ *     idle=10m *  max_age=1h *    maximum time without use; maximum age with idle
+ *     jitter=10% *                spread of the TTL; +10%: longer only
+ *     negative=60s *  stale=5m *  TTL of negative entries; stale window after the TTL
+ *     refresh=20m *               see REFRESH, also for loader=name and priority=low
+ *     class=hot                   a TTL class; ttl_class_fallback for an unknown name
+ *     tags=a,b                    added to those of the call
+ *     at=00:00@Europe/Paris       no entry lives beyond the next such moment
+ *     max_items=100               places of a board, items of a list (cellar_kit.h)
+ *     no_l2 *                     never written to disk
+ * A `set` line also has quota (see QUOTA), prefix (taken off keys, with one separator) and
+ * separator (a byte).
  *
  * REFRESH   A value that was stored with refresh=5m is refreshed by the first load that finds it
  * five minutes old or older: see STALE VALUES in cellar_load.h. The load returns the value. A get

@@ -874,7 +874,7 @@ CELLAR_API void cellar_limiter_snapshot_close(cellar_limiter_snapshot *s);
  * status:  unstable until 1.0
  * in:      text of any bytes; out_cap 0 asks for the length (out may be NULL)
  * out:     as much as fits, terminated
- * returns: the full length without the zero byte; at most len and 6 bytes for each mask
+ * returns: the full length without the zero byte; at most len and 2 bytes for each mask
  * thread:  any
  * cost:    O(len); no allocation
  * example: cellar_redact("token=abcdefghij", 16, line, sizeof line);                             */

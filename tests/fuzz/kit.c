@@ -695,7 +695,13 @@ static void fuzz_text(fuzz_in *in)
     const size_t cap = secret_len % sizeof part;
     FUZZ_CHECK(cellar_redact(text, len, part, cap) == full);
     FUZZ_CHECK(cap == 0 || memcmp(part, out, cap - 1 < full ? cap - 1 : full) == 0);
-    FUZZ_CHECK(cellar_redact(out, full, NULL, 0) <= 2 * full + 6);
+    size_t masks = 0;
+    for (size_t i = 0; i + 3 <= full; i++) {
+        if (memcmp(out + i, "***", 3) != 0) { continue; }
+        masks++;
+        i += 2;
+    }
+    FUZZ_CHECK(full <= len + 2 * masks);
     fuzz_masks++;
 }
 
