@@ -159,7 +159,7 @@ CELLAR_API cellar_err cellar_stats_json(cellar *c, char *buf, size_t buf_cap, si
 /* A key with many gets. */
 typedef struct cellar_hot_key {
     double   gets_per_s;         /* estimate from one get in 64                                   */
-    double   share;              /* of all gets of the store, 0..1                                */
+    double   share;              /* of all counted gets of the store, 0..1                        */
     uint64_t hash;               /* of the key; the only name of a key of a hidden namespace      */
     uint32_t key_len;            /* of the whole key, bytes; 0 = hidden                           */
     uint32_t reserved0;
@@ -168,7 +168,8 @@ typedef struct cellar_hot_key {
 } cellar_hot_key;
 
 /* Return the keys with the most gets of the last minute, most first. One get in 64 is counted,
- * hits and misses alike; all counts are halved every 30 s.
+ * hits and misses alike; all counts are halved every 30 s. Loads and leases count as gets.
+ * cellar_pin, cellar_get_many and a peek are not counted.
  * in:      scope CELLAR_SCOPE_NAMESPACE or _STORE; room for `cap` keys, at most 64 are returned
  * out:     out[0..*count - 1]
  * returns: OK

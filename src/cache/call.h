@@ -57,6 +57,12 @@ BASE_INLINE void cache_hot_note(cellar *c, const l1_key *k)
                    base_now_ms(&c->store->clock), &base_thread_self()->rng);
 }
 
+/* Count a get among the hot keys if it is sampled. */
+BASE_INLINE void cache_hot_sample(cellar *c, base_thread_record *self, const l1_key *k)
+{
+    if (BASE_UNLIKELY(stats_sample(self))) { cache_hot_note(c, k); }
+}
+
 /* Return whether the handle is closed, which is an error. The caller handles other states. */
 BASE_INLINE bool cache_is_closed(const cellar *c)
 {

@@ -94,6 +94,7 @@ CELLAR_API cellar_err cellar_get_alloc(cellar *c, const void *key, size_t key_le
         if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     }
     stats_add(cache_mine(c), outcome, 1);
+    cache_hot_sample(c, base_thread_self(), &k);
     if (cache_talks(c)) { cache_read_tell(c, "get", &k, err); }
     if (err == CELLAR_E_NOMEM) { return cache_fail(c, err, 0, "cellar_get_alloc: no memory"); }
     if (err == CELLAR_OK) {

@@ -175,6 +175,7 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
     if (value_len != NULL) { *value_len = len; }
     if ((full.flags & CELLAR_GET_PEEK) == 0) {
         stats_add(cache_mine(c), outcome, 1);
+        cache_hot_sample(c, base_thread_self(), &k);
         if (cache_talks(c)) { cache_read_tell(c, "get", &k, err); }
     }
     if (err == CELLAR_E_SPACE || err == CELLAR_E_NOMEM) {

@@ -2,7 +2,7 @@
  *
  * hot_keys: the keys with the most gets, of a namespace or of the store.
  *
- * SEE ALSO   src/stats/hot.c; get.c, load.c (sampled gets). */
+ * SEE ALSO   src/stats/hot.c; call.h (cache_hot_sample: sampled gets). */
 #include "cache/call.h"
 #include "cache/error.h"
 #include "cache/handle.h"

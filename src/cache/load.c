@@ -99,6 +99,7 @@ static bool cache_call_pins(cache_call *call, cellar_result *out)
     out->user_flags = ref.user_flags;
     memcpy(out->opaque, pin.opaque, sizeof out->opaque);
     stats_add(cache_mine(c), STATS_HIT_L1, 1);
+    cache_hot_sample(c, base_thread_self(), &call->k);
     if (cache_talks(c)) { cache_read_tell(c, "get_or_load", &call->k, CELLAR_OK); }
     return true;
 }
@@ -140,7 +141,10 @@ static bool cache_guarded_hit(cellar *c, const void *key, size_t key_len, cellar
         l1_key k;
         *err = cache_hit_plain(c, &k, key, key_len, out);
         if (*err == CELLAR_OK) {
-            if (sampled) { cache_filter_note(c, key, key_len, CELLAR_OK); }
+            if (sampled) {
+                cache_filter_note(c, key, key_len, CELLAR_OK);
+                cache_hot_note(c, &k);
+            }
             return true;
         }
         /* A stale entry cannot exist under a key that was never added. */
@@ -180,7 +184,7 @@ CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_
     } else if (BASE_LIKELY(o == NULL && fn != NULL && state == 0)) {
         l1_key k;
         if (cache_hit_plain(c, &k, key, key_len, out) == CELLAR_OK) {
-            if (BASE_UNLIKELY(stats_sample(base_thread_self()))) { cache_hot_note(c, &k); }
+            cache_hot_sample(c, base_thread_self(), &k);
             return CELLAR_OK;
         }
     }

@@ -234,6 +234,7 @@ static void cache_call_count(cache_call *call)
     }
     if (call->source == CELLAR_SOURCE_L2 && call->code == CELLAR_OK) { id = STATS_HIT_L2; }
     stats_add(mine, id, 1);
+    if (call->k.hash != 0) { cache_hot_sample(call->c, base_thread_self(), &call->k); } /* 0: off */
     if (call->source == CELLAR_SOURCE_JOINED) { stats_add(mine, STATS_LOAD_JOINED, 1); }
     if (cache_talks(call->c)) {
         const bool loaded = id == STATS_MISS && call->code == CELLAR_OK;

@@ -73,6 +73,7 @@ CELLAR_API cellar_err cellar_get_obj(cellar *c, const void *key, size_t key_len,
     if (!cache_is_off(c)) { err = cache_object_read(c, &k, object, &outcome); }
     if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     stats_add(cache_mine(c), outcome, 1);
+    cache_hot_sample(c, base_thread_self(), &k);
     if (cache_talks(c)) { cache_read_tell(c, "get", &k, err); }
     if (err >= 0) { return err; }
     return cache_fail(c, err, 0, "cellar_get_obj: no memory for a copy of the value");

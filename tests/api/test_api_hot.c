@@ -81,6 +81,90 @@ static cellar_err load(cellar_load *ld, const void *key, size_t len, void *ctx)
     return cellar_load_value(ld, key, len);
 }
 
+static cellar_err no_load(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    (void)ld, (void)keys, (void)count, (void)ctx;
+    return CELLAR_E_IO;
+}
+
+static bool load_many(cellar *c, const char *key)
+{
+    cellar_result r = cellar_result_default();
+    cellar_load_item item = { .key = key, .key_len = strlen(key), .result = &r };
+    const bool ok = cellar_get_or_load_many(c, &item, 1, NULL, no_load, NULL) == CELLAR_OK;
+    cellar_result_free(&r);
+    return ok;
+}
+
+/* Read a key once, by one of the calls that read. Return whether it was there. */
+static bool read_by(cellar *c, unsigned call, const char *key)
+{
+    const size_t len = strlen(key);
+    char buf[16];
+    size_t n;
+    cellar_get_item item = { .key = key, .key_len = len, .buf = buf, .buf_cap = sizeof buf };
+    cellar_get_opts with = cellar_get_opts_default();
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_result r = cellar_result_default();
+    cellar_pinned pin;
+    void *block = NULL;
+    bool ok = false;
+    switch (call) {
+    case 0: return cellar_get(c, key, len, buf, sizeof buf, &n) == CELLAR_OK;
+    case 1: return cellar_get_str(c, key, buf, sizeof buf) == CELLAR_OK;
+    case 2: return cellar_get_with(c, key, len, &with, buf, sizeof buf, &n) == CELLAR_OK;
+    case 3: ok = cellar_get_alloc(c, key, len, &block, &n) == CELLAR_OK; break;
+    case 4: ok = cellar_get_or_load(c, key, len, NULL, load, NULL, &r) == CELLAR_OK; break;
+    case 5:
+        o.ttl_ms = 1000;
+        ok = cellar_get_or_load(c, key, len, &o, load, NULL, &r) == CELLAR_OK;
+        break;
+    case 6:
+        o.flags = CELLAR_LOAD_PIN;
+        ok = cellar_get_or_load(c, key, len, &o, load, NULL, &r) == CELLAR_OK;
+        break;
+    case 7: return load_many(c, key);
+    case 8: /* from here on: not counted */
+        ok = cellar_pin(c, key, len, &pin) == CELLAR_OK;
+        cellar_unpin(&pin);
+        break;
+    default: return cellar_get_many(c, &item, 1, &n) == CELLAR_OK && n == 1;
+    }
+    cellar_free(block);
+    cellar_result_free(&r);
+    return ok;
+}
+
+#define CALLS 10u
+#define COUNTED 8u
+
+/* cellar_pin, cellar_get_many and a peek are not counted; the others are. */
+static void each_call_that_loads_or_copies_counts(void)
+{
+    cellar *c = begin();
+    cellar_hot_key top[CALLS + 2];
+    cellar_get_opts peek = cellar_get_opts_default();
+    char key[CALLS][8], buf[16];
+    size_t n;
+    peek.flags = CELLAR_GET_PEEK;
+    for (unsigned i = 0; i < CALLS; i++) {
+        (void)snprintf(key[i], sizeof key[i], "by %u", i);
+        T_EQ_I64(cellar_set_str(c, key[i], "value", 0), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_set_str(c, "peek", "value", 0), CELLAR_OK);
+    for (unsigned i = 0; i < GETS / 8; i++) {
+        for (unsigned call = 0; call < CALLS; call++) { T_CHECK(read_by(c, call, key[call])); }
+        T_EQ_I64(cellar_get_with(c, "peek", 4, &peek, buf, sizeof buf, &n), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_hot_keys(c, CELLAR_SCOPE_STORE, top, CALLS + 2, &n), CELLAR_OK);
+    T_EQ_U64(n, COUNTED);
+    for (size_t i = 0; i < n; i++) {
+        T_CHECK(top[i].share > 0.06 && top[i].share < 0.21);
+        T_CHECK(strtoul(top[i].key + 3, NULL, 10) < COUNTED);
+    }
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
 static void hits_of_read_through_count(void)
 {
     cellar *c = begin();
@@ -101,4 +185,4 @@ static void hits_of_read_through_count(void)
 }
 
 T_MAIN("api_hot", T_CASE(most_read_key_comes_first), T_CASE(scope_limits_the_keys_to_a_namespace),
-       T_CASE(hits_of_read_through_count))
+       T_CASE(hits_of_read_through_count), T_CASE(each_call_that_loads_or_copies_counts))
