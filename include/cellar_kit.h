@@ -744,8 +744,8 @@ CELLAR_API cellar_err cellar_status_get(cellar_status *s, const void *id, size_t
  *          the code of fn; E_TOOBIG (over max_value_bytes), E_NOMEM, E_SPACE: nothing changed;
  *          E_BUSY (4,096 rounds lost to sets of the id); as cellar_update
  * owns:    as cellar_update
- * thread:  any; fn runs more than once if another writer was faster. After 8 lost rounds updates of
- *          the id take turns; each waits for its turn for one second at most
+ * thread:  any; fn runs more than once if another writer was faster. Updates of an id that lost 8
+ *          rounds take turns; each waits for its turn for one second at most
  * cost:    as cellar_update; the first update that takes turns also opens a table of locks, 60 KiB
  * example: cellar_status_update(s, "7", 1, "success", add_result, "{\"url\":1}");                */
 CELLAR_API cellar_err cellar_status_update(cellar_status *s, const void *id, size_t id_len,

@@ -7,9 +7,9 @@
  * INVARIANTS Value and state are stored in one set and read in one read. An entry that was
  *            prolonged n times ends min(TTL + n x extra, greatest age) after its last change: the
  *            deadline therefore gives its age. Gain n + 1 needs an age of n x TTL or more.
- * WALK       update: cellar_update, up to 8 rounds -> lock of the id, then again. While an update
- *            has or awaits the lock, new updates of the id begin there. So another update beats the
- *            owner of the lock at most once for each thread that had begun before.
+ * WALK       update: cellar_update, up to 8 rounds -> lock of the id, then again. An owner that
+ *            loses 64 rounds more closes the id: new updates begin with the lock. From then on
+ *            another update beats the owner at most once for each thread that had begun before.
  *            read: hot.c counts it -> hot and due: read value and version, set if the version is
  *            unchanged. A touch would shorten an entry that got another state meanwhile.
  * LOCKING    None, except that lock. It serves progress only: a call that waited 1 s, or finds no
@@ -48,8 +48,8 @@ struct cellar_status {
     int64_t extra_ms, max_age_ms;         /* max_age_ms 0: twice the TTL */
     char name[CELLAR_TTL_CLASSES_MAX][CELLAR_TTL_CLASS_NAME_MAX + 1];
     struct cellar_locks *_Atomic locks;   /* opened by the first update that queues */
-    _Atomic uint32_t queued[KIT_STATUS_QUEUES]; /* updates that have or await a lock, by id; after
-                                           * a fork or the end of a thread too many: harmless */
+    _Atomic uint32_t closed[KIT_STATUS_QUEUES]; /* owners that closed an id; after a fork or the
+                                           * end of a thread too many: harmless */
     _Atomic uint64_t updates_queued, prolonged;
 };
 
@@ -292,15 +292,18 @@ static cellar_err kit_status_round(const void *old, size_t old_len, cellar_buf *
 
 /* Update until a round is not lost, or user code or another failure ends the update. */
 static cellar_err kit_status_tries(cellar_status *s, const void *id, size_t id_len,
-                                   const cellar_set_opts *o, kit_status_merge *m)
+                                   const cellar_set_opts *o, kit_status_merge *m,
+                                   _Atomic uint32_t *closed)
 {
-    cellar_err err = CELLAR_E_BUSY;
-    for (uint32_t i = 0; i < KIT_STATUS_TRIES && err == CELLAR_E_BUSY; i++) {
+    cellar_err err;
+    uint32_t tries = 0;
+    do {
+        if (tries++ == 1) { (void)base_add_rlx(closed, 1u); }
         m->said = CELLAR_OK;
         m->rounds = UINT32_MAX;
         err = cellar_update(s->ns, id, id_len, o, kit_status_round, m);
-        if (m->said == CELLAR_E_BUSY) { break; }
-    }
+    } while (err == CELLAR_E_BUSY && m->said != CELLAR_E_BUSY && tries < KIT_STATUS_TRIES);
+    if (tries > 1) { (void)base_sub_rlx(closed, 1u); }
     return err;
 }
 
@@ -321,7 +324,8 @@ static cellar_locks *kit_status_locks(cellar_status *s)
 
 /* Update with the lock of the id, or without it if the lock cannot be had in time. */
 static cellar_err kit_status_in_turn(cellar_status *s, const void *id, size_t id_len,
-                                     const cellar_set_opts *o, kit_status_merge *m)
+                                     const cellar_set_opts *o, kit_status_merge *m,
+                                     _Atomic uint32_t *closed)
 {
 #ifndef CELLAR_OMIT_LIMIT
     cellar_lock lk = { 0, 0 };
@@ -331,7 +335,7 @@ static cellar_err kit_status_in_turn(cellar_status *s, const void *id, size_t id
     cellar_locks *t = kit_status_locks(s);
     if (t != NULL) { (void)cellar_lock_acquire(t, id, id_len, &wait, &lk); }
 #endif
-    const cellar_err err = kit_status_tries(s, id, id_len, o, m);
+    const cellar_err err = kit_status_tries(s, id, id_len, o, m, closed);
 #ifndef CELLAR_OMIT_LIMIT
     if (t != NULL && lk.fence != 0) { (void)cellar_lock_release(t, &lk); }
 #endif
@@ -348,16 +352,13 @@ CELLAR_API cellar_err cellar_status_update(cellar_status *s, const void *id, siz
     const bool fine = id != NULL && id_len != 0 && id_len <= CELLAR_KEY_MAX; /* else refused */
     const unsigned char *p = id;
     const size_t mix = fine ? p[0] * 31u + p[id_len - 1] + id_len : 0;
-    _Atomic uint32_t *queued = &s->queued[mix % KIT_STATUS_QUEUES];
-    if (base_load_rlx(queued) == 0) {
+    _Atomic uint32_t *const closed = &s->closed[mix % KIT_STATUS_QUEUES];
+    if (base_load_rlx(closed) == 0) {
         const cellar_err err = cellar_update(s->ns, id, id_len, &o, kit_status_round, &m);
         if (!m.lost) { return err; }
     }
-    (void)base_add_rlx(queued, 1u);
-    const cellar_err err = kit_status_in_turn(s, id, id_len, &o, &m);
-    (void)base_sub_rlx(queued, 1u);
     (void)base_add_rlx(&s->updates_queued, 1);
-    return err;
+    return kit_status_in_turn(s, id, id_len, &o, &m, closed);
 }
 
 /* ---- many ids ---- */

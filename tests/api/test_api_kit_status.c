@@ -315,6 +315,60 @@ static void update_that_loses_many_rounds_takes_its_turn(void)
     api_shut(c);
 }
 
+typedef struct rival { /* another thread that updates the id inside a merge */
+    cellar_status *s;
+    pthread_t thread;
+    int runs, at; /* the run of the merge that starts the thread */
+    _Atomic bool stored;
+} rival;
+
+static void *rival_update(void *arg)
+{
+    rival *r = arg;
+    merge m = { .add = "r" };
+    T_EQ_I64(update(r->s, "7", "failed", &m), CELLAR_OK);
+    atomic_store(&r->stored, true);
+    return NULL;
+}
+
+static cellar_err merge_beside_a_rival(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    rival *r = ctx;
+    (void)cellar_buf_append(out, old, old_len);
+    (void)cellar_buf_append(out, "+", 1);
+    if (++r->runs < r->at) { /* lose this round */
+        char value[16];
+        const int n = snprintf(value, sizeof value, "set%d", r->runs);
+        T_EQ_I64(cellar_status_set(r->s, "7", 1, value, (size_t)n, "batch"), CELLAR_OK);
+    } else if (r->runs == r->at) {
+        T_REQUIRE(pthread_create(&r->thread, NULL, rival_update, r) == 0);
+        while (!atomic_load(&r->stored) && stats_of(r->s).updates_queued < 2) { sched_yield(); }
+    }
+    return CELLAR_OK;
+}
+
+/* Update beside a rival that begins in run `at`. Return how many updates took the lock. */
+static uint64_t update_beside_a_rival(int at)
+{
+    cellar *c = api_open(STORE_BYTES);
+    rival r = { .s = status_open(c, NULL), .at = at };
+    put(r.s, "7", "data", "failed");
+    T_EQ_I64(cellar_status_update(r.s, "7", 1, "success", merge_beside_a_rival, &r), CELLAR_OK);
+    pthread_join(r.thread, NULL);
+    T_EQ_STR(look(r.s, "7") + strlen(look(r.s, "7")) - 2, at < 64 ? "r+" : "+r");
+    const uint64_t queued = stats_of(r.s).updates_queued;
+    cellar_status_close(r.s);
+    api_shut(c);
+    return queued;
+}
+
+static void turn_of_an_update_holds_up_no_other(void) { T_EQ_U64(update_beside_a_rival(9), 1); }
+
+static void update_that_lost_many_rounds_is_let_pass(void)
+{
+    T_EQ_U64(update_beside_a_rival(8 + 64 + 1), 2);
+}
+
 typedef struct adder {
     cellar_status *s;
     const char *id;
@@ -958,7 +1012,9 @@ T_MAIN("api_kit_status", T_CASE(each_state_of_the_preset_has_its_ttl),
        T_CASE(merge_that_fails_changes_nothing),
        T_CASE(merge_past_max_value_bytes_changes_nothing),
        T_CASE(merge_that_removes_or_deletes_its_id_leaves_no_entry),
-       T_CASE(update_that_loses_many_rounds_takes_its_turn), T_CASE(merges_of_eight_threads_meet),
+       T_CASE(update_that_loses_many_rounds_takes_its_turn),
+       T_CASE(turn_of_an_update_holds_up_no_other),
+       T_CASE(update_that_lost_many_rounds_is_let_pass), T_CASE(merges_of_eight_threads_meet),
        T_CASE(merges_that_wait_in_a_circle_end), T_CASE(hot_entry_gains_time_once_a_period),
        T_CASE(hot_entry_never_passes_its_greatest_age), T_CASE(entries_that_gain_nothing),
        T_CASE(reads_of_the_last_minute_count), T_CASE(hot_ids_are_those_read_most),
