@@ -502,6 +502,43 @@ static void evicted_entries_go_to_disk_and_come_back(void)
     T_EQ_I64(rmdir(folder), 0);
 }
 
+static void bound_and_quota_of_the_root_hold_over_a_disk(void)
+{
+    char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8], rules[T_FOLDER_MAX + 8], key[16];
+    cellar_namespace_opts root = cellar_namespace_opts_default();
+    cellar_stats st = cellar_stats_default();
+    t_folder(folder);
+    (void)snprintf(path, sizeof path, "%s/store", folder);
+    (void)snprintf(rules, sizeof rules, "%s/rules", folder);
+    FILE *f = fopen(rules, "w");
+    T_REQUIRE(f != NULL);
+    T_CHECK(fputs("[*]\nset quota=10%-40%\n", f) >= 0);
+    T_EQ_I64(fclose(f), 0);
+    settings s = api_config(16u << 20);
+    root.max_entries = 10;
+    root.l2_write = CELLAR_L2_WRITE_ON_SET;
+    s.config.root = &root;
+    s.config.policy_file = rules;
+    s.config.l2_path = path;
+    s.config.l2_bytes = 64u << 20;
+    for (unsigned life = 0; life < 3; life++) {
+        cellar *c = NULL;
+        T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
+        for (unsigned i = 0; i < 50; i++) {
+            (void)snprintf(key, sizeof key, "%u", i);
+            if (life == 0) { put(c, key); }
+            T_EQ_STR(api_look(c, key), "value");
+            T_CHECK(entries(c) <= 10);
+        }
+        T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+        T_EQ_U64(st.quota_entries, 10);
+        T_EQ_U64(st.quota_max_bytes, 4 * st.quota_min_bytes);
+        api_shut(c);
+    }
+    t_wipe(path);
+    t_wipe(folder);
+}
+
 static void forked_child_keeps_the_bound(void)
 {
     cellar *c = api_open(8u << 20), *v = open_bound(c, "v", 10);
@@ -736,6 +773,7 @@ T_MAIN("api_max_entries", T_CASE(each_way_to_store_keeps_the_bound),
        T_CASE(cleared_and_dropped_namespaces_start_from_0),
        T_CASE(expired_entries_count_until_they_are_reclaimed),
        T_CASE(evictions_have_the_cause_evicted), T_CASE(evicted_entries_go_to_disk_and_come_back),
+       T_CASE(bound_and_quota_of_the_root_hold_over_a_disk),
        T_CASE(forked_child_keeps_the_bound), T_CASE(refused_memory_is_a_code),
        T_CASE(random_mix_agrees_with_counts), T_CASE(threads_never_pass_the_bound),
        T_CASE(threads_that_fit_evict_nothing))
