@@ -18,7 +18,7 @@
 # The library, in floor order, which is also the order of the amalgamation. `make floors` reports a
 # file that is missing here.
 SRC_BASE  = err text opts fault futex hash sha256 random thread_record user_callback sigbus sync \
-            mem clock tsc_clock timezone seqlock table glob log vfs pages pack open_error sim
+            mem clock tsc_clock timezone seqlock table glob log vfs pages pack pool open_error sim
 SRC_STATS = counters hist hot text
 SRC_L1    = record judge pin_slots cap segment quota_count large_list large_alloc retire index \
             index_grow unlink ghost scan quota cap_evict policy_select request_sample evict read room pin \

@@ -145,12 +145,8 @@ CELLAR_PRIVATE void cache_load_namespace_apply(cellar *v, const cellar_namespace
 
 CELLAR_PRIVATE void cache_load_open(cache_store *s, const cache_settings *cfg)
 {
-    const cellar_host_opts *h = &cfg->host;
     const cellar_tuning_opts *t = &cfg->tuning;
-    const uint32_t workers = h->load_threads != 0 ? h->load_threads : 2;
     s->close_ms = t->close_timeout_ms != 0 ? t->close_timeout_ms : 5000;
-    s->load_workers = h->no_threads != 0 ? 0 : workers;
-    s->load_queue = h->load_queue != 0 ? h->load_queue : 256;
     s->max_flights = t->max_loads != 0 ? t->max_loads : 16384;
     s->max_waiters = t->max_load_waiters != 0 ? t->max_load_waiters : 65536;
     s->jitter[0] = t->jitter_pct != 0 ? t->jitter_pct : 10;

@@ -69,7 +69,7 @@ typedef struct cache_call { /* one call; on the stack of the caller, or in a bul
 } cache_call;
 
 struct cache_job { /* a background load */
-    cache_job *next;      /* QUEUE */
+    base_job queued;
     flight *f;            /* one ref; NULL in a forked child: the flight belongs to the parent */
     cellar *namespace;    /* one ref */
     cache_load_plan p;    /* without fallbacks and default value */

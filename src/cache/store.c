@@ -85,6 +85,7 @@ static cache_store *cache_shell_new(const cache_settings *cfg)
     base_store_rlx(&s->quiet_level, (uint32_t)level);
     s->log_keys = cfg->host.log_keys;
     cache_load_open(s, cfg);
+    cache_jobs_open(s, &cfg->host);
     const int64_t defaults[CACHE_DEFAULTS] = CACHE_TIMES(&cfg->config);
     memcpy(s->defaults, defaults, sizeof defaults);
     if (s->defaults[CACHE_TTL] == 0) { s->defaults[CACHE_TTL] = CELLAR_TTL_NONE; }

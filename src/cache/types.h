@@ -27,6 +27,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/opts.h"
+#include "base/pool.h"
 #include "base/sync.h"
 #include "base/table.h"
 #include "bloom/filter.h"
@@ -319,17 +320,10 @@ struct cache_store {
     _Atomic uint32_t flights_turn; /* futex word; 1 while a thread creates the table */
     _Atomic uint32_t loading; /* calls inside loads, with background loads; the close waits for 0 */
     int64_t close_ms;             /* this down to max_waiters: constant */
-    uint32_t load_workers, load_queue, max_flights, max_waiters;
+    uint32_t max_flights, max_waiters;
     uint32_t jitter[2];           /* default jitter of loads: percent, mode; constant */
 
-    sync_lock job_lock;           /* rank QUEUE; guards this down to worker_count */
-    cache_job *job_first, *job_last;
-    uint32_t job_count;
-    bool jobs_end;                /* true: no worker starts, all workers end */
-    bool worker_starting;         /* true: a thread starts a worker */
-    uint32_t worker_count;
-    base_thread *worker;          /* array of load_workers, NULL until the first job; job_lock */
-    _Atomic uint32_t job_bell;    /* futex word; + 1 wakes a worker */
+    base_pool jobs;               /* background loads and their threads */
     _Atomic uint32_t attaching;   /* futex word; 1 while a thread attaches a tier */
     struct cache_policies *_Atomic policies; /* NULL: never loaded; release under NAMESPACE */
     _Atomic uint32_t reloading;   /* futex word; 1 while a thread loads policies */
