@@ -41,12 +41,12 @@ SRC_CACHE = version talk error handle explain_record dependency_table generation
             option stat check metrics dump fork tier_answer tier_attach store
 SRC_EXTRAS = memoize warm write_through
 SRC_KIT   = key template value board list redact settings llm embedding hot status snapshot
-MODULES  := base stats l1 l2 load bloom breaker limit lock cache extras kit
+MODULES  := base stats l1 l2 load bloom breaker limit lock wheel cache extras kit
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
             $(SRC_L2:%=src/l2/%.c) $(SRC_LOAD:%=src/load/%.c) \
             src/bloom/filter.c src/breaker/breaker.c \
-            $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) $(SRC_CACHE:%=src/cache/%.c) \
-            $(SRC_EXTRAS:%=src/extras/%.c) $(SRC_KIT:%=src/kit/%.c)
+            $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) src/wheel/wheel.c \
+            $(SRC_CACHE:%=src/cache/%.c) $(SRC_EXTRAS:%=src/extras/%.c) $(SRC_KIT:%=src/kit/%.c)
 CLI      := $(wildcard src/cli/*.c)
 # The public headers in the order in which the drop-in's one header folds them.
 HEADERS  := $(addprefix include/cellar,.h _entry.h _load.h _invalidate.h _l2.h _observe.h _bloom.h \
