@@ -240,6 +240,10 @@ BEGIN {
     omit_name["lock"] = "LIMIT"
     omit_name["work"] = "WORK"
     omit_name["wheel"] = "WORK"
+    omit_name["schedule"] = "WORK"
+    omit_name["task"] = "WORK"
+    omit_name["bus"] = "WORK"
+    omit_name["batch"] = "WORK"
     omit_name["kit"] = "KIT"
     omit_name["resp"] = "RESP"
     if (what == "h") {

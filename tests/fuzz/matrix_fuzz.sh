@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    Inputs that a fuzzer finds by coverage do no harm to the readers of the disk tier, the kit
-#         and the parsers of policy files and settings.
-# Method: libFuzzer with ASan and UBSan over l2.c, kit.c, policy.c and settings.c, FUZZ_SECONDS (60)
-#         each from an empty corpus.
+#         and the parsers of policy files, settings and cron expressions.
+# Method: libFuzzer with ASan and UBSan over l2.c, kit.c, policy.c, settings.c and cron.c,
+#         FUZZ_SECONDS (60) each from an empty corpus.
 . tests/support/t.sh
 l2="$(ls src/base/*.c src/stats/*.c src/l2/*.c)"
 all="$(ls src/*/*.c | grep -v '^src/cli/')"
@@ -30,10 +30,12 @@ if [ -n "$found" ]; then
     t_case kit_takes_any_input fuzz $found kit "$all"
     t_case policy_parser_takes_any_input fuzz $found policy "$all"
     t_case settings_take_any_text fuzz $found settings "$all"
+    t_case cron_parser_takes_any_input fuzz $found cron "$all"
 else
     t_skip l2_reader_takes_any_input "no clang with libFuzzer"
     t_skip kit_takes_any_input "no clang with libFuzzer"
     t_skip policy_parser_takes_any_input "no clang with libFuzzer"
     t_skip settings_take_any_text "no clang with libFuzzer"
+    t_skip cron_parser_takes_any_input "no clang with libFuzzer"
 fi
 t_end matrix_fuzz

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cellar_work: jobs in the background of one process. This header collects the parts:
+ *     cellar_schedule.h    cron expressions and their instants
+ *
+ * What every part promises:
+ * CODE    Functions of the program run on threads of the part, or inside a call of its tick with
+ *         host option no_threads. No lock of the library is held. A function may call the part, end
+ *         its thread by pthread_exit, and take any time.
+ * ONCE    Without a journal, work lives in memory, runs at most once and ends with the process.
+ * LIMITS  Each limit is an option with a default. A call that reaches one returns a code, and a
+ *         counter rises.
+ * LOSS    Work that does not run is counted, with its reason.
+ * CLOCK   Times of a call are in milliseconds. Durations follow the monotonic clock; instants
+ *         follow the wall clock.
+ * CLOSE   A close returns when no function runs any more, or E_BUSY after its time limit. Then
+ *         nothing is closed.
+ * FORK    In the child every call returns E_FORKED, except the close.
+ * OMIT    -DCELLAR_OMIT_WORK leaves all parts out of the library. */
+#ifndef CELLAR_WORK_H
+#define CELLAR_WORK_H
+
+#include "cellar_schedule.h"
+
+#endif
