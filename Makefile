@@ -39,7 +39,7 @@ SRC_CACHE = version talk error handle explain_record dependency_table generation
             explain hot_keys scan clear namespace loader_api job load_call load_publish \
             load_look load_acquire load_leader refresh load load_bulk lease object maintenance \
             option stat check metrics dump fork tier_answer tier_attach store
-SRC_WORK  = cron
+SRC_WORK  = cron sched calls open
 SRC_EXTRAS = memoize warm write_through
 SRC_KIT   = key template value board list redact settings llm embedding hot status snapshot
 MODULES  := base stats l1 l2 load bloom breaker limit lock wheel cache extras work kit

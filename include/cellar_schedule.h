@@ -1,19 +1,31 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar_schedule: cron expressions and their instants in any time zone.
+ * cellar_schedule: schedules inside one process: intervals, cron expressions, single instants.
  *
  * CALL PATTERN
  *     #include "cellar_schedule.h"    (drop-in: part of its "cellar.h")
- *     int64_t next[5];
- *     size_t n;
- *     cellar_cron_next("0 9 * * MON-FRI", "Asia/Shanghai", NULL, now_wall_ms, next, 5, &n);
+ *     static void report(const cellar_firing *f, void *ctx) { send(ctx, f->due_wall_ms); }
+ *     cellar_scheduler *s;
+ *     if (cellar_scheduler_open(NULL, &s) != CELLAR_OK) return 1;
+ *     cellar_schedule_cron(s, "report", "0 9 * * MON-FRI", "Asia/Shanghai", report, mail, NULL);
+ *     cellar_schedule_every(s, "poll", 30000, poll, NULL, NULL);
+ *     cellar_scheduler_close(s);
  *
- * TIMES   UNIX milliseconds; the resolution is 1 s. The environment variable TZ plays no role.
- * MORE    CRON EXPRESSIONS and CLOCK CHANGES stand at the end of this file. */
+ * RUNS    A firing runs the function of its schedule on a thread of the scheduler, or inside
+ *         cellar_scheduler_tick with host option no_threads. No lock of the library is held.
+ * TIMES   An interval follows the monotonic clock and never drifts. Cron expressions and instants
+ *         follow the wall clock. Times of a call are UNIX milliseconds; the resolution is 1 ms, of
+ *         cron expressions 1 s. The environment variable TZ plays no role.
+ * LOSS    Schedules live in memory and end with the process. A firing runs at most once. Each
+ *         firing that does not run is counted in cellar_scheduler_stats, with its reason.
+ * CHANGES Each change of a schedule is in force when its call returns: no run of the old schedule
+ *         begins later. A run that has begun ends as it would.
+ * MORE    CRON EXPRESSIONS, CLOCK CHANGES and restrictions stand at the end of this file. */
 #ifndef CELLAR_SCHEDULE_H
 #define CELLAR_SCHEDULE_H
 
 #include "cellar.h"
+#include "cellar_admin.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -77,6 +89,295 @@ CELLAR_API cellar_err cellar_cron_next(const char *expr, const char *zone,
                                        const cellar_cron_opts *o, int64_t after_wall_ms,
                                        int64_t *out, size_t count, size_t *found);
 
+/* ---- Types ---------------------------------------------------------------------------------- */
+
+#define CELLAR_SCHEDULE_RUNS_MAX    64u  /* largest max_running                                   */
+#define CELLAR_SCHEDULE_CATCH_UP_MAX 100u /* missed firings that CELLAR_COALESCE_ALL runs         */
+
+typedef struct cellar_scheduler cellar_scheduler;
+
+typedef enum cellar_schedule_kind {
+    CELLAR_SCHEDULE_EVERY = 1,
+    CELLAR_SCHEDULE_CRON = 2,
+    CELLAR_SCHEDULE_AT = 3
+} cellar_schedule_kind;
+
+/* Which of several missed firings run. */
+typedef enum cellar_coalesce {
+    CELLAR_COALESCE_LATEST = 0,   /* one run, for the latest                                      */
+    CELLAR_COALESCE_EARLIEST = 1, /* one run, for the earliest                                    */
+    CELLAR_COALESCE_ALL = 2       /* one after another, at most CELLAR_SCHEDULE_CATCH_UP_MAX      */
+} cellar_coalesce;
+
+/* What a firing does while max_running runs of its schedule have not ended. */
+typedef enum cellar_overlap {
+    CELLAR_OVERLAP_SKIP = 0, /* does not run                                                      */
+    CELLAR_OVERLAP_QUEUE = 1 /* one waits for the end of a run; later ones count as missed        */
+} cellar_overlap;
+
+/* When an interval begins. */
+typedef enum cellar_phase {
+    CELLAR_PHASE_HASH = 0,   /* after hash(name) mod interval: equal intervals are spread         */
+    CELLAR_PHASE_NOW = 1,    /* now                                                               */
+    CELLAR_PHASE_ALIGNED = 2 /* at the next multiple of the interval on the wall clock            */
+} cellar_phase;
+
+/* What a call does when a schedule of its name exists. */
+typedef enum cellar_schedule_conflict {
+    CELLAR_CONFLICT_REPLACE = 0,
+    CELLAR_CONFLICT_KEEP = 1, /* keeps the present schedule; the call returns EXISTS              */
+    CELLAR_CONFLICT_ERROR = 2 /* the same; the call returns E_BUSY                                */
+} cellar_schedule_conflict;
+
+/* One firing, for the function of its schedule. */
+typedef struct cellar_firing {
+    size_t   struct_size;
+    const char *name;        /* of the schedule; valid until the function returns                 */
+    int64_t  due_wall_ms;    /* instant for which the schedule fired, without jitter              */
+    int64_t  late_ms;        /* from that instant, with jitter, to the start of the run           */
+    uint64_t missed;         /* firings before it that this run stands for                        */
+    uint32_t triggered;      /* 1: by cellar_schedule_trigger                                     */
+    uint32_t reserved0;      /* 0                                                                 */
+} cellar_firing;
+CELLAR_STRUCT(cellar_firing, reserved0);
+
+/* Run the job of a schedule. It may call every function on its scheduler; cellar_scheduler_close
+ * returns E_DEADLOCK there. It may end its thread by pthread_exit: the run has then ended. */
+typedef void (*cellar_schedule_fn)(const cellar_firing *firing, void *ctx);
+typedef void (*cellar_schedule_free_fn)(void *ctx);
+
+/* Options of a scheduler. Start from cellar_scheduler_config_default(). */
+typedef struct cellar_scheduler_config {
+    size_t   struct_size;
+    const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""    */
+                             /* counts as "scheduler"), clock, alloc, free, log, log_level,       */
+                             /* no_threads                                                        */
+    cellar_clock_fn wall_clock; /* UNIX ms, with clock_ctx of host. Default: of the system        */
+    int64_t  close_timeout_ms; /* wait of the close for running jobs. Default 5,000               */
+    uint32_t max_schedules;  /* Range 1..65,536. Default 4,096                                    */
+    uint32_t workers;        /* threads for runs. Range 1..64. Default 4                          */
+} cellar_scheduler_config;
+CELLAR_STRUCT(cellar_scheduler_config, workers);
+
+/* Options of a schedule. Start from cellar_schedule_opts_default(). */
+typedef struct cellar_schedule_opts {
+    size_t   struct_size;
+    int64_t  misfire_grace_ms; /* a later firing does not run. From 1. Default 0: no limit      */
+    int64_t  jitter_ms;      /* delays each firing by hash(name, due) up to it; never up to the   */
+                             /* next firing. Default 0                                            */
+    const cellar_cron_opts *cron; /* of a cron expression. NULL = defaults                        */
+    cellar_schedule_free_fn free_fn; /* frees ctx: once, after the schedule and its last run      */
+                             /* ended. Default NULL                                               */
+    cellar_coalesce coalesce; /* Default LATEST                                                   */
+    cellar_overlap  overlap;  /* Default SKIP                                                     */
+    cellar_phase    phase;    /* of an interval. Default HASH                                     */
+    cellar_schedule_conflict conflict; /* Default REPLACE                                         */
+    uint32_t max_running;    /* runs at the same time. To CELLAR_SCHEDULE_RUNS_MAX. Default 1     */
+    uint32_t paused;         /* 1: the schedule begins paused                                     */
+} cellar_schedule_opts;
+CELLAR_STRUCT(cellar_schedule_opts, paused);
+
+/* Description of a schedule. */
+typedef struct cellar_schedule_info {
+    size_t   struct_size;
+    const char *name;        /* valid until the function returns                                  */
+    int64_t  interval_ms;    /* of an interval; else 0                                            */
+    int64_t  next_wall_ms;   /* next firing, without jitter; INT64_MAX: none, or paused           */
+    int64_t  last_wall_ms;   /* due time of the last run that began; INT64_MIN: none              */
+    uint64_t runs;           /* runs that began                                                   */
+    uint64_t missed;         /* firings that another run stood for                                */
+    uint64_t skipped;        /* firings that did not run: overlap, misfire_grace_ms, pause        */
+    cellar_schedule_kind kind;
+    uint32_t running;        /* runs that have not ended                                          */
+    uint32_t paused;         /* 1: paused                                                         */
+    uint32_t reserved0;      /* 0                                                                 */
+} cellar_schedule_info;
+CELLAR_STRUCT(cellar_schedule_info, reserved0);
+
+/* Receive one schedule of cellar_schedule_list. Return false to end the list. */
+typedef bool (*cellar_schedule_list_fn)(const cellar_schedule_info *info, void *ctx);
+
+/* Figures of a scheduler; cellar_scheduler_metrics_write prints the same ones. */
+typedef struct cellar_scheduler_stats {
+    size_t   struct_size;
+    uint64_t started;        /* runs that began; == ended + running at rest                       */
+    uint64_t ended;          /* runs that ended                                                   */
+    uint64_t triggered;      /* of started: by cellar_schedule_trigger                            */
+    uint64_t missed;         /* firings that another run stood for                                */
+    uint64_t skipped_overlap; /* firings skipped because max_running runs had not ended           */
+    uint64_t skipped_grace;  /* firings skipped because they were later than misfire_grace_ms     */
+    uint64_t skipped_change; /* runs that had not begun when their schedule was removed, replaced */
+                             /* or paused                                                         */
+    uint64_t clock_steps;    /* steps of the wall clock by more than 1 s                          */
+    uint64_t thread_ends;    /* runs that ended their thread                                      */
+    uint64_t rejected_limit; /* calls rejected by max_schedules                                   */
+    uint64_t schedules;      /* schedules                                                         */
+    uint64_t running;        /* runs that have not ended                                          */
+    uint64_t waiting;        /* runs that wait for a thread                                       */
+    uint64_t bytes;          /* bytes of memory of the scheduler                                  */
+} cellar_scheduler_stats;
+CELLAR_STRUCT(cellar_scheduler_stats, bytes);
+
+/* ---- The scheduler -------------------------------------------------------------------------- */
+
+/* Open a scheduler.
+ * in:      cfg from cellar_scheduler_config_default; NULL: all defaults
+ * out:     *out is NULL on failure
+ * returns: OK; E_NOMEM (memory or threads), E_UNSUPPORTED (field of a newer header), E_INVAL
+ *          (cellar_last_error of NULL has the reason of each)
+ * owns:    the caller closes *out with cellar_scheduler_close
+ * thread:  any; a program may open several schedulers
+ * cost:    about 40 KiB; starts one thread, and workers with the first runs
+ * example:
+ *     cellar_scheduler *s;
+ *     if (cellar_scheduler_open(NULL, &s) != CELLAR_OK) return 1;                                */
+CELLAR_API cellar_err cellar_scheduler_open(const cellar_scheduler_config *cfg,
+                                            cellar_scheduler **out);
+
+/* Close a scheduler. No run begins from now on; the call waits for the runs that have begun.
+ * in:      s; NULL is allowed
+ * returns: OK; E_BUSY (a run had not ended after close_timeout_ms: nothing is closed, the schedules
+ *          go on, try again), E_DEADLOCK (called by a job of this scheduler: nothing is done)
+ * owns:    OK: s is freed, each free_fn has run. In a forked child as well
+ * thread:  must not overlap other calls on the scheduler but those of its jobs
+ * cost:    O(schedules); joins the threads
+ * example: if (cellar_scheduler_close(s) == CELLAR_E_BUSY) puts("a job still runs");             */
+CELLAR_API cellar_err cellar_scheduler_close(cellar_scheduler *s);
+
+/* Fire what is due. With host option no_threads the call also runs the jobs, until budget_us is
+ * spent; without it the threads do.
+ * in:      budget_us of the jobs; the job that exceeds it ends normally
+ * out:     *wait_ms: time until the next firing, 0 with PENDING, INT64_MAX if there is none; NULL
+ *          is allowed
+ * returns: OK; PENDING (more is due now), E_INVAL, E_FORKED
+ * thread:  any; jobs of two such calls run at the same time
+ * cost:    O(firings that are due)
+ * example:
+ *     int64_t wait_ms;
+ *     while (cellar_scheduler_tick(s, 1000, &wait_ms) == CELLAR_PENDING) { }
+ *     poll(fds, n, (int)(wait_ms < 1000 ? wait_ms : 1000));                                      */
+CELLAR_API cellar_err cellar_scheduler_tick(cellar_scheduler *s, uint64_t budget_us,
+                                            int64_t *wait_ms);
+
+/* ---- Schedules ------------------------------------------------------------------------------ */
+
+/* Run a function at an interval.
+ * in:      name of 1..64 bytes; interval_ms from 1 to 366 days; fn; o NULL = defaults
+ * returns: OK; EXISTS (KEEP), E_BUSY (ERROR); E_LIMIT (max_schedules), E_NOMEM, E_INVAL,
+ *          E_UNSUPPORTED (unknown field), E_FORKED
+ * owns:    OK: ctx belongs to the schedule until free_fn. Else nothing changes hands
+ * thread:  any, also a job
+ * cost:    one allocation, one short lock
+ * example: cellar_schedule_every(s, "poll", 30000, poll, NULL, NULL);                            */
+CELLAR_API cellar_err cellar_schedule_every(cellar_scheduler *s, const char *name,
+                                            int64_t interval_ms, cellar_schedule_fn fn, void *ctx,
+                                            const cellar_schedule_opts *o);
+
+/* Run a function at the times of a cron expression. "@every 90s" is an interval.
+ * in:      expr and zone as cellar_cron_next; otherwise as cellar_schedule_every
+ * returns: as cellar_schedule_every and cellar_cron_next
+ * owns:    as cellar_schedule_every
+ * thread:  any, also a job
+ * cost:    reads the zone file
+ * example:
+ *     cellar_schedule_cron(s, "nightly", "0 2 * * *", "Europe/Berlin", clean, db, NULL);         */
+CELLAR_API cellar_err cellar_schedule_cron(cellar_scheduler *s, const char *name, const char *expr,
+                                           const char *zone, cellar_schedule_fn fn, void *ctx,
+                                           const cellar_schedule_opts *o);
+
+/* Run a function once, at an instant. The schedule ends with its firing. An instant that has passed
+ * fires immediately.
+ * in:      wall_ms in the years 1970..9999; otherwise as cellar_schedule_every
+ * returns: as cellar_schedule_every; E_RANGE (wall_ms), E_NEVER (it passed more than
+ *          misfire_grace_ms ago)
+ * owns:    as cellar_schedule_every
+ * thread:  any, also a job
+ * cost:    one allocation, one short lock
+ * example: cellar_schedule_at(s, "launch", launch_wall_ms, launch, NULL, NULL);                  */
+CELLAR_API cellar_err cellar_schedule_at(cellar_scheduler *s, const char *name, int64_t wall_ms,
+                                         cellar_schedule_fn fn, void *ctx,
+                                         const cellar_schedule_opts *o);
+
+/* Remove a schedule. A run that has begun ends normally.
+ * in:      name of a schedule
+ * returns: OK; E_NOT_FOUND, E_INVAL, E_FORKED
+ * thread:  any, also a job
+ * cost:    one short lock; runs free_fn
+ * example: cellar_schedule_remove(s, "poll");                                                    */
+CELLAR_API cellar_err cellar_schedule_remove(cellar_scheduler *s, const char *name);
+
+/* Pause a schedule. Until cellar_schedule_resume only cellar_schedule_trigger begins a run.
+ * returns: OK (also if it was paused); E_NOT_FOUND, E_INVAL, E_FORKED
+ * thread:  any, also a job
+ * cost:    one short lock
+ * example: cellar_schedule_pause(s, "poll");                                                     */
+CELLAR_API cellar_err cellar_schedule_pause(cellar_scheduler *s, const char *name);
+
+/* Resume a schedule. Firings of the pause are neither run nor counted; an instant that passed in it
+ * fires now.
+ * returns: OK (also if it was not paused); E_NOT_FOUND, E_INVAL, E_FORKED
+ * thread:  any, also a job
+ * cost:    one short lock
+ * example: cellar_schedule_resume(s, "poll");                                                    */
+CELLAR_API cellar_err cellar_schedule_resume(cellar_scheduler *s, const char *name);
+
+/* Run a schedule now, in addition to its firings.
+ * returns: OK; E_BUSY (max_running runs have not ended), E_NOT_FOUND, E_INVAL, E_FORKED
+ * thread:  any, also a job; the run begins on a thread of the scheduler, or in a later tick
+ * cost:    one short lock
+ * example: cellar_schedule_trigger(s, "nightly");                                                */
+CELLAR_API cellar_err cellar_schedule_trigger(cellar_scheduler *s, const char *name);
+
+/* Compute the next firings of a schedule, as if it were not paused.
+ * in:      out has room for `count`
+ * out:     out[0] < out[1] < ..: due times without jitter, UNIX ms; *found of them
+ * returns: OK (also with fewer than count); E_NOT_FOUND, E_INVAL, E_FORKED
+ * thread:  any, also a job
+ * cost:    O(count), under 1 us each
+ * example:
+ *     int64_t next[5];
+ *     size_t n;
+ *     cellar_schedule_next(s, "nightly", next, 5, &n);                                           */
+CELLAR_API cellar_err cellar_schedule_next(cellar_scheduler *s, const char *name, int64_t *out,
+                                           size_t count, size_t *found);
+
+/* Call a function for each schedule, in order of creation. Schedules that come or go meanwhile may
+ * be in the list or not.
+ * in:      fn may call every function on the scheduler but its close
+ * returns: OK; E_INVAL, E_FORKED
+ * thread:  any, also a job; fn runs on the calling thread with no lock held
+ * cost:    O(schedules)
+ * example: cellar_schedule_list(s, print_schedule, stdout);                                      */
+CELLAR_API cellar_err cellar_schedule_list(cellar_scheduler *s, cellar_schedule_list_fn fn,
+                                           void *ctx);
+
+/* ---- Figures -------------------------------------------------------------------------------- */
+
+/* Read the figures of a scheduler.
+ * in:      out from cellar_scheduler_stats_default
+ * out:     *out
+ * returns: OK; E_INVAL
+ * thread:  any
+ * cost:    one short lock
+ * example:
+ *     cellar_scheduler_stats st = cellar_scheduler_stats_default();
+ *     cellar_scheduler_stats_get(s, &st);                                                        */
+CELLAR_API cellar_err cellar_scheduler_stats_get(cellar_scheduler *s, cellar_scheduler_stats *out);
+
+#ifndef CELLAR_OMIT_TEXT
+/* Write the figures of a scheduler as Prometheus text, with the label scheduler="name".
+ * in:      buf NULL with buf_cap 0: the length only
+ * out:     *text_len: length of the whole text without its final 0; NULL is allowed
+ * returns: OK; E_BUFFER (the text was cut), E_INVAL
+ * thread:  any
+ * cost:    one short lock; no allocation
+ * example:
+ *     char text[4096];
+ *     cellar_scheduler_metrics_write(s, text, sizeof text, NULL);                                */
+CELLAR_API cellar_err cellar_scheduler_metrics_write(cellar_scheduler *s, char *buf, size_t buf_cap,
+                                                     size_t *text_len);
+#endif
+
 /* CRON EXPRESSIONS
  *     expr  = ["CRON_TZ=" zone] ( 5 fields | 6 fields, seconds first ) | @yearly @annually @monthly
  *             @weekly @daily @midnight @hourly | @every DUR        DUR: 90s, 1h30m, 2d; from 1s
@@ -97,7 +398,17 @@ CELLAR_API cellar_err cellar_cron_next(const char *expr, const char *zone,
  *   other job has fixed times: option gap says what a skipped time does, option fold what a time
  *   does that occurs twice. A larger change of the zone is a correction: the expression continues
  *   on the new clock.
- */
+ *
+ * CLOCK STEPS
+ *   The scheduler sees a step of the wall clock within 0.5 s, or by the next tick. After a step of
+ *   up to 3 hours, fixed times that were jumped over fire once, and no fixed time fires twice. Jobs
+ *   that follow the clock, and all jobs after a larger step, continue on the new clock. Intervals
+ *   never notice.
+ *
+ * RESTRICTIONS
+ *   fork: in the child every call returns E_FORKED, except cellar_scheduler_close and the cron
+ *   calls. A child that was forked inside a job leaves it by _exit or exec.
+ *   A job must not leave by longjmp or a C++ exception. */
 
 #ifdef __cplusplus
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * cellar_work: jobs in the background of one process. This header collects the parts:
- *     cellar_schedule.h    cron expressions and their instants
+ *     cellar_schedule.h    functions at intervals, at times of cron expressions, at instants
  *
  * What every part promises:
  * CODE    Functions of the program run on threads of the part, or inside a call of its tick with

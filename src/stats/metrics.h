@@ -276,6 +276,28 @@
       METRIC("Keys with a plan or ban of their own.")) \
     X(PERMITS, "cellar_limiter_permits", "", METRIC("Permits that exist."))
 
+/* Figures of a scheduler, which belongs to no store and is kept by src/work. */
+#define STATS_SCHEDULERS(X) \
+    X(STARTED, "cellar_scheduler_runs_started_total", "", METRIC("Runs that began.")) \
+    X(ENDED, "cellar_scheduler_runs_ended_total", "", METRIC("Runs that ended.")) \
+    X(TRIGGERED, "cellar_scheduler_triggered_total", "", METRIC("Runs triggered by a call.")) \
+    X(MISSED, "cellar_scheduler_missed_total", "", \
+      METRIC("Firings that a later or earlier run stood for.")) \
+    X(SKIPPED_OVERLAP, "cellar_scheduler_skipped_total", "reason=overlap", \
+      METRIC("Firings that did not run, by reason.")) \
+    X(SKIPPED_GRACE, "", "reason=grace", SAME) \
+    X(SKIPPED_CHANGE, "", "reason=change", SAME) \
+    X(CLOCK_STEPS, "cellar_scheduler_clock_steps_total", "", \
+      METRIC("Steps of the wall clock by more than a second.")) \
+    X(THREAD_ENDS, "cellar_scheduler_thread_ends_total", "", \
+      METRIC("Runs that ended their thread.")) \
+    X(REJECTED_LIMIT, "cellar_scheduler_rejected_total", "", \
+      METRIC("Schedules rejected by max_schedules.")) \
+    X(SCHEDULES, "cellar_scheduler_schedules", "", METRIC("Schedules.")) \
+    X(RUNNING, "cellar_scheduler_running", "", METRIC("Runs that have not ended.")) \
+    X(WAITING, "cellar_scheduler_waiting", "", METRIC("Runs that wait for a thread.")) \
+    X(BYTES, "cellar_scheduler_bytes", "", METRIC("Bytes of memory of the scheduler."))
+
 /* Timed operations: id, name, 1 if sampled (family cellar_op_sampled_seconds), 0 if all are
  * timed. */
 #define STATS_OPS(X) \
@@ -327,5 +349,11 @@ typedef enum stats_limiter {
     STATS_LIMITERS(STATS_X) STATS_LIMITER_COUNT
 #undef STATS_X
 } stats_limiter;
+
+typedef enum stats_scheduler {
+#define STATS_X(id, family, label, shown) STATS_SCHEDULER_##id,
+    STATS_SCHEDULERS(STATS_X) STATS_SCHEDULER_COUNT
+#undef STATS_X
+} stats_scheduler;
 
 #endif

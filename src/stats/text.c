@@ -65,6 +65,7 @@ static const char stats_given_lines[] =
     STATS_GIVEN(STATS_X) STATS_GIVEN_L1(STATS_X) STATS_GIVEN_L2(STATS_X);
 static const char stats_lock_lines[] = STATS_LOCKS(STATS_X);
 static const char stats_limiter_lines[] = STATS_LIMITERS(STATS_X);
+static const char stats_scheduler_lines[] = STATS_SCHEDULERS(STATS_X);
 #undef STATS_X
 
 typedef struct stats_line { /* a line of a list */
@@ -426,6 +427,16 @@ CELLAR_PRIVATE size_t stats_write_locks(const char *name, const uint64_t value[S
     stats_out o = { { buf, cap, 0 }, 'm', false, NULL };
     stats_tell_list(&o, stats_lock_lines, STATS_LOCK_COUNT,
                     &(stats_owner){ "table", name, strlen(name), NULL }, value);
+    return o.text.len;
+}
+
+CELLAR_PRIVATE size_t stats_write_scheduler(const char *name,
+                                            const uint64_t value[STATS_SCHEDULER_COUNT], char *buf,
+                                            size_t cap)
+{
+    stats_out o = { { buf, cap, 0 }, 'm', false, NULL };
+    stats_tell_list(&o, stats_scheduler_lines, STATS_SCHEDULER_COUNT,
+                    &(stats_owner){ "scheduler", name, strlen(name), NULL }, value);
     return o.text.len;
 }
 

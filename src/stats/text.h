@@ -39,6 +39,10 @@ CELLAR_PRIVATE size_t stats_write_rest(const stats *st, const stats_source *from
 /* Write the figures of a table of locks as Prometheus text, each with the label table="name". */
 CELLAR_PRIVATE size_t stats_write_locks(const char *name, const uint64_t value[STATS_LOCK_COUNT],
                                         char *buf, size_t cap);
+/* Write the figures of a scheduler likewise, each with the label scheduler="name". */
+CELLAR_PRIVATE size_t stats_write_scheduler(const char *name,
+                                            const uint64_t value[STATS_SCHEDULER_COUNT], char *buf,
+                                            size_t cap);
 typedef struct stats_rule { /* of a limiter */
     const char *name;
     uint64_t denied;

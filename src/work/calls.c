@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * calls: add, change, trigger and list schedules.
+ *
+ * WALK       A call checks its arguments and makes the schedule without the lock; then one short
+ *            lock puts it into table and wheel. Whatever it replaced is freed after the lock.
+ * LOCKING    types.h. */
+#include <string.h>
+
+#include "base/opts.h"
+#include "work/sched.h"
+
+BASE_SIZE_BEGIN
+
+#define SCHED_INTERVAL_MAX_MS (INT64_C(366) * 86400000)
+#define SCHED_LIST_BATCH 8
+
+/* Return the schedule of a name; NULL: none. */
+static sched_entry *sched_find(cellar_scheduler *s, const char *name) SYNC_HOLDS(WHEEL)
+{
+    sched_entry *e = NULL;
+    const unsigned hash = (unsigned)cron_hash(name);
+    HASH_FIND_BYHASHVALUE(hh, s->table, name, (unsigned)strlen(name), hash, e);
+    return e;
+}
+
+static cellar_err sched_check(const cellar_scheduler *s, const char *name)
+{
+    if (s == NULL || name == NULL || *name == '\0' ||
+        strnlen(name, CELLAR_NAME_MAX + 1) > CELLAR_NAME_MAX) {
+        return CELLAR_E_INVAL;
+    }
+    return s->forked ? CELLAR_E_FORKED : CELLAR_OK;
+}
+
+/* ---- add ---- */
+
+/* Copy and check the options of a schedule. */
+static cellar_err sched_opts_in(const cellar_schedule_opts *o, cellar_schedule_opts *full,
+                                cellar_cron_opts *cron_opts, uint32_t *flags)
+{
+    *full = cellar_schedule_opts_default();
+    const cellar_err err = o != NULL ? base_opts_in(full, sizeof *full, o) : CELLAR_OK;
+    if (err != CELLAR_OK) { return err; }
+    if (full->misfire_grace_ms < 0 || full->jitter_ms < 0 ||
+        full->jitter_ms > SCHED_INTERVAL_MAX_MS ||
+        (unsigned)full->coalesce > CELLAR_COALESCE_ALL ||
+        (unsigned)full->overlap > CELLAR_OVERLAP_QUEUE ||
+        (unsigned)full->phase > CELLAR_PHASE_ALIGNED ||
+        (unsigned)full->conflict > CELLAR_CONFLICT_ERROR || full->paused > 1 ||
+        full->max_running > CELLAR_SCHEDULE_RUNS_MAX) {
+        return CELLAR_E_INVAL;
+    }
+    if (full->max_running == 0) { full->max_running = 1; }
+    if (full->misfire_grace_ms == 0) { full->misfire_grace_ms = BASE_NEVER_MS; }
+    return cron_opts_in(full->cron, cron_opts, flags);
+}
+
+/* Make a schedule that is in no table yet. */
+static cellar_err sched_make(cellar_scheduler *s, const char *name, cellar_schedule_fn fn,
+                             void *ctx, const cellar_schedule_opts *o, sched_entry **out)
+{
+    const size_t bytes = sizeof(sched_entry) + o->max_running * sizeof(sched_run);
+    sched_entry *e = base_alloc(&s->account, BASE_MOD_STORE, bytes, NULL);
+    if (e == NULL) { return CELLAR_E_NOMEM; }
+    e->of = s;
+    e->hash = cron_hash(name);
+    e->fn = fn;
+    e->ctx = ctx;
+    e->free_fn = o->free_fn;
+    e->coalesce = o->coalesce;
+    e->overlap = o->overlap;
+    e->grace_ms = o->misfire_grace_ms;
+    e->jitter_ms = o->jitter_ms;
+    e->paused = o->paused != 0;
+    e->last_wall_ms = INT64_MIN;
+    e->run_count = o->max_running;
+    memcpy(e->name, name, strlen(name));
+    *out = e;
+    return CELLAR_OK;
+}
+
+/* Return when the interval of a new schedule begins. */
+static int64_t sched_phase_ms(const sched_entry *e, cellar_phase phase, sched_time now)
+{
+    const int64_t over_ms = now.wall_ms % e->interval_ms;
+    switch (phase) {
+    case CELLAR_PHASE_HASH:
+        return now.mono_ms + (int64_t)(e->hash % (uint64_t)e->interval_ms);
+    case CELLAR_PHASE_NOW: break;
+    case CELLAR_PHASE_ALIGNED:
+        return now.mono_ms + (over_ms != 0 ? e->interval_ms - over_ms : 0);
+    }
+    return now.mono_ms;
+}
+
+/* Put a schedule into the table in place of the one of its name. */
+static cellar_err sched_insert(sched_entry *e, cellar_schedule_conflict conflict, sched_time now,
+                               sched_after *a) SYNC_HOLDS(WHEEL)
+{
+    cellar_scheduler *s = e->of;
+    base_account *base_table_account = &s->account;
+    const base_module base_table_module = BASE_MOD_STORE;
+    sched_entry *old = sched_find(s, e->name);
+    if (old != NULL && conflict != CELLAR_CONFLICT_REPLACE) {
+        return conflict == CELLAR_CONFLICT_KEEP ? CELLAR_EXISTS : CELLAR_E_BUSY;
+    }
+    if (old == NULL && HASH_COUNT(s->table) >= s->max_schedules) {
+        s->count[STATS_SCHEDULER_REJECTED_LIMIT]++;
+        return CELLAR_E_LIMIT;
+    }
+    const unsigned hash = (unsigned)e->hash; /* add, then detach: a failure leaves the old one */
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, s->table, e->name, (unsigned)strlen(e->name), hash, e);
+    if (e->hh.tbl == NULL) { return CELLAR_E_NOMEM; }
+    if (old != NULL) { sched_detach(old, a); }
+    e->id = ++s->last_id;
+    e->refs = 1;
+    e->present = true;
+    sched_entry *first = s->all != NULL ? s->all : e;
+    e->next = first;
+    e->prev = s->all != NULL ? first->prev : e;
+    e->prev->next = e;
+    first->prev = e;
+    s->all = first;
+    sched_begin(e, now);
+    return CELLAR_OK;
+}
+
+static cellar_err sched_add(sched_entry *e, const cellar_schedule_opts *o)
+{
+    cellar_scheduler *s = e->of;
+    const sched_time now = sched_now(s);
+    sched_after a;
+    sched_after_init(&a);
+    if (e->kind == CELLAR_SCHEDULE_EVERY) { e->start_ms = sched_phase_ms(e, o->phase, now); }
+    if (e->kind == CELLAR_SCHEDULE_AT && now.wall_ms > e->due_ms &&
+        now.wall_ms - e->due_ms > e->grace_ms) {
+        sched_free(e, false);
+        return CELLAR_E_NEVER;
+    }
+    sync_take(WHEEL, &s->lock);
+    const cellar_err err = sched_insert(e, o->conflict, now, &a);
+    sync_drop(WHEEL, &s->lock);
+    sched_settle(s, &a);
+    if (err != CELLAR_OK) {
+        sched_free(e, false);
+    } else {
+        sched_ring(s);
+    }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_schedule_every(cellar_scheduler *s, const char *name,
+                                            int64_t interval_ms, cellar_schedule_fn fn, void *ctx,
+                                            const cellar_schedule_opts *o)
+{
+    cellar_schedule_opts full;
+    cellar_cron_opts unused;
+    sched_entry *e;
+    uint32_t flags;
+    cellar_err err = sched_check(s, name);
+    if (err != CELLAR_OK) { return err; }
+    if (fn == NULL || interval_ms < 1 || interval_ms > SCHED_INTERVAL_MAX_MS) {
+        return CELLAR_E_INVAL;
+    }
+    err = sched_opts_in(o, &full, &unused, &flags);
+    if (err == CELLAR_OK) { err = sched_make(s, name, fn, ctx, &full, &e); }
+    if (err != CELLAR_OK) { return err; }
+    e->kind = CELLAR_SCHEDULE_EVERY;
+    e->interval_ms = interval_ms;
+    return sched_add(e, &full);
+}
+
+CELLAR_API cellar_err cellar_schedule_cron(cellar_scheduler *s, const char *name, const char *expr,
+                                           const char *zone, cellar_schedule_fn fn, void *ctx,
+                                           const cellar_schedule_opts *o)
+{
+    cellar_schedule_opts full;
+    cellar_cron_opts cron_opts;
+    char own[CRON_ZONE_MAX + 1];
+    uint32_t flags, column;
+    sched_entry *e;
+    cron c;
+    cellar_err err = sched_check(s, name);
+    if (err != CELLAR_OK) { return err; }
+    if (fn == NULL || expr == NULL) { return CELLAR_E_INVAL; }
+    err = sched_opts_in(o, &full, &cron_opts, &flags);
+    if (err != CELLAR_OK) { return err; }
+    const char *hashed = cron_opts.hash_name != NULL ? cron_opts.hash_name : name;
+    err = cron_parse(expr, cron_hash(hashed), flags, &c, own, &column);
+    if (err == CELLAR_OK) { err = sched_make(s, name, fn, ctx, &full, &e); }
+    if (err != CELLAR_OK) { return err; }
+    e->kind = c.every_ms != 0 ? CELLAR_SCHEDULE_EVERY : CELLAR_SCHEDULE_CRON;
+    e->interval_ms = c.every_ms;
+    e->cron = c;
+    if (e->kind == CELLAR_SCHEDULE_CRON) {
+        err = cron_zone_open(&s->account.hooks, own[0] != '\0' ? own : zone, &e->zone);
+    }
+    if (err != CELLAR_OK) {
+        sched_free(e, false);
+        return err;
+    }
+    return sched_add(e, &full);
+}
+
+CELLAR_API cellar_err cellar_schedule_at(cellar_scheduler *s, const char *name, int64_t wall_ms,
+                                         cellar_schedule_fn fn, void *ctx,
+                                         const cellar_schedule_opts *o)
+{
+    cellar_schedule_opts full;
+    cellar_cron_opts unused;
+    sched_entry *e;
+    uint32_t flags;
+    cellar_err err = sched_check(s, name);
+    if (err != CELLAR_OK) { return err; }
+    if (fn == NULL) { return CELLAR_E_INVAL; }
+    if (wall_ms < 0 || wall_ms > CRON_WALL_MAX_MS) { return CELLAR_E_RANGE; }
+    err = sched_opts_in(o, &full, &unused, &flags);
+    if (err == CELLAR_OK) { err = sched_make(s, name, fn, ctx, &full, &e); }
+    if (err != CELLAR_OK) { return err; }
+    e->kind = CELLAR_SCHEDULE_AT;
+    e->due_ms = wall_ms;
+    return sched_add(e, &full);
+}
+
+/* ---- change ---- */
+
+typedef enum sched_change {
+    SCHED_REMOVE, SCHED_PAUSE, SCHED_RESUME, SCHED_TRIGGER
+} sched_change;
+
+static cellar_err sched_change_held(sched_entry *e, sched_change change, sched_time now,
+                                    sched_after *a) SYNC_HOLDS(WHEEL)
+{
+    switch (change) {
+    case SCHED_REMOVE: sched_detach(e, a); break;
+    case SCHED_PAUSE:
+        if (e->paused) { break; }
+        e->paused = true;
+        sched_disarm(e);
+        sched_drop_runs(e, false);
+        break;
+    case SCHED_RESUME:
+        if (!e->paused) { break; }
+        e->paused = false;
+        sched_begin(e, now);
+        break;
+    case SCHED_TRIGGER:
+        if (e->busy == e->run_count) { return CELLAR_E_BUSY; }
+        sched_start(e, 0, now.wall_ms, true, a);
+        break;
+    }
+    return CELLAR_OK;
+}
+
+static cellar_err sched_change_of(cellar_scheduler *s, const char *name, sched_change change)
+{
+    cellar_err err = sched_check(s, name);
+    if (err != CELLAR_OK) { return err; }
+    const sched_time now = sched_now(s);
+    sched_after a;
+    sched_after_init(&a);
+    sync_take(WHEEL, &s->lock);
+    sched_entry *e = sched_find(s, name);
+    err = e != NULL ? sched_change_held(e, change, now, &a) : CELLAR_E_NOT_FOUND;
+    sync_drop(WHEEL, &s->lock);
+    sched_settle(s, &a);
+    if (change == SCHED_RESUME) { sched_ring(s); }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_schedule_remove(cellar_scheduler *s, const char *name)
+{
+    return sched_change_of(s, name, SCHED_REMOVE);
+}
+
+CELLAR_API cellar_err cellar_schedule_pause(cellar_scheduler *s, const char *name)
+{
+    return sched_change_of(s, name, SCHED_PAUSE);
+}
+
+CELLAR_API cellar_err cellar_schedule_resume(cellar_scheduler *s, const char *name)
+{
+    return sched_change_of(s, name, SCHED_RESUME);
+}
+
+CELLAR_API cellar_err cellar_schedule_trigger(cellar_scheduler *s, const char *name)
+{
+    return sched_change_of(s, name, SCHED_TRIGGER);
+}
+
+/* ---- look ---- */
+
+CELLAR_API cellar_err cellar_schedule_next(cellar_scheduler *s, const char *name, int64_t *out,
+                                           size_t count, size_t *found)
+{
+    if (found != NULL) { *found = 0; }
+    if (found == NULL || (out == NULL && count != 0)) { return CELLAR_E_INVAL; }
+    const cellar_err err = sched_check(s, name);
+    if (err != CELLAR_OK) { return err; }
+    const sched_time now = sched_now(s);
+    sched_after a;
+    sched_after_init(&a);
+    sync_take(WHEEL, &s->lock);
+    sched_entry *e = sched_find(s, name);
+    int64_t at = e != NULL ? e->due_ms : BASE_NEVER_MS;
+    const bool paused = e != NULL && e->paused;
+    if (e != NULL) { e->refs++; } /* zone and expression stay while they are read */
+    sync_drop(WHEEL, &s->lock);
+    if (e == NULL) { return CELLAR_E_NOT_FOUND; }
+    const bool every = e->kind == CELLAR_SCHEDULE_EVERY;
+    const int64_t offset = every ? now.wall_ms - now.mono_ms : 0;
+    const int64_t clock = every ? now.mono_ms : now.wall_ms;
+    if (paused) { at = sched_due_from(e, clock); }
+    for (; *found < count && at != BASE_NEVER_MS; at = sched_next_ms(e, at)) {
+        out[(*found)++] = at + offset;
+    }
+    sync_take(WHEEL, &s->lock);
+    sched_unref(e, &a);
+    sync_drop(WHEEL, &s->lock);
+    sched_settle(s, &a);
+    return CELLAR_OK;
+}
+
+/* Copy up to SCHED_LIST_BATCH schedules with an id above *last. Return their number. */
+static uint32_t sched_copy(cellar_scheduler *s, uint64_t *last, sched_time now,
+                           cellar_schedule_info *info, char (*names)[CELLAR_NAME_MAX + 1])
+{
+    uint32_t n = 0;
+    sync_take(WHEEL, &s->lock);
+    for (const sched_entry *e = s->table; e != NULL && n < SCHED_LIST_BATCH; e = e->hh.next) {
+        if (e->id <= *last) { continue; }
+        const bool every = e->kind == CELLAR_SCHEDULE_EVERY;
+        info[n] = cellar_schedule_info_default();
+        memcpy(names[n], e->name, sizeof e->name);
+        info[n].name = names[n];
+        info[n].interval_ms = e->interval_ms;
+        info[n].next_wall_ms = e->paused ? BASE_NEVER_MS : e->due_ms;
+        if (every && !e->paused) { info[n].next_wall_ms += now.wall_ms - now.mono_ms; }
+        info[n].last_wall_ms = e->last_wall_ms;
+        info[n].runs = e->runs;
+        info[n].missed = e->missed;
+        info[n].skipped = e->skipped;
+        info[n].kind = e->kind;
+        info[n].running = e->busy;
+        info[n].paused = e->paused;
+        *last = e->id;
+        n++;
+    }
+    sync_drop(WHEEL, &s->lock);
+    return n;
+}
+
+CELLAR_API cellar_err cellar_schedule_list(cellar_scheduler *s, cellar_schedule_list_fn fn,
+                                           void *ctx)
+{
+    cellar_schedule_info info[SCHED_LIST_BATCH];
+    char names[SCHED_LIST_BATCH][CELLAR_NAME_MAX + 1];
+    uint64_t last = 0;
+    if (s == NULL || fn == NULL) { return CELLAR_E_INVAL; }
+    if (s->forked) { return CELLAR_E_FORKED; }
+    const sched_time now = sched_now(s);
+    for (;;) {
+        const uint32_t n = sched_copy(s, &last, now, info, names);
+        for (uint32_t i = 0; i < n; i++) {
+            if (!fn(&info[i], ctx)) { return CELLAR_OK; }
+        }
+        if (n < SCHED_LIST_BATCH) { return CELLAR_OK; }
+    }
+}
+
+/* ---- figures ---- */
+
+static void sched_figures(cellar_scheduler *s, uint64_t value[STATS_SCHEDULER_COUNT])
+{
+    sync_take(WHEEL, &s->lock);
+    memcpy(value, s->count, sizeof s->count);
+    value[STATS_SCHEDULER_SCHEDULES] = HASH_COUNT(s->table);
+    value[STATS_SCHEDULER_RUNNING] = value[STATS_SCHEDULER_STARTED] - value[STATS_SCHEDULER_ENDED];
+    sync_drop(WHEEL, &s->lock);
+    value[STATS_SCHEDULER_BYTES] = base_load_rlx(&s->account.used) + SCHED_BYTES;
+}
+
+/* The figures in the order of cellar_scheduler_stats. */
+static const uint8_t sched_fields[] = {
+    STATS_SCHEDULER_STARTED, STATS_SCHEDULER_ENDED, STATS_SCHEDULER_TRIGGERED,
+    STATS_SCHEDULER_MISSED, STATS_SCHEDULER_SKIPPED_OVERLAP, STATS_SCHEDULER_SKIPPED_GRACE,
+    STATS_SCHEDULER_SKIPPED_CHANGE, STATS_SCHEDULER_CLOCK_STEPS, STATS_SCHEDULER_THREAD_ENDS,
+    STATS_SCHEDULER_REJECTED_LIMIT, STATS_SCHEDULER_SCHEDULES, STATS_SCHEDULER_RUNNING,
+    STATS_SCHEDULER_WAITING, STATS_SCHEDULER_BYTES,
+};
+_Static_assert(sizeof sched_fields * sizeof(uint64_t) ==
+                   sizeof(cellar_scheduler_stats) - offsetof(cellar_scheduler_stats, started),
+               "one figure for each field");
+
+CELLAR_API cellar_err cellar_scheduler_stats_get(cellar_scheduler *s, cellar_scheduler_stats *out)
+{
+    if (s == NULL || out == NULL) { return CELLAR_E_INVAL; }
+    uint64_t v[STATS_SCHEDULER_COUNT];
+    sched_figures(s, v);
+    cellar_scheduler_stats full = { .struct_size = sizeof full };
+    unsigned char *at = (unsigned char *)&full.started;
+    for (size_t i = 0; i < sizeof sched_fields; i++) {
+        memcpy(at + i * sizeof v[0], &v[sched_fields[i]], sizeof v[0]);
+    }
+    return base_opts_out(out, &full, sizeof full);
+}
+
+#ifndef CELLAR_OMIT_TEXT
+CELLAR_API cellar_err cellar_scheduler_metrics_write(cellar_scheduler *s, char *buf, size_t buf_cap,
+                                                     size_t *text_len)
+{
+    if (text_len != NULL) { *text_len = 0; }
+    if (s == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
+    uint64_t v[STATS_SCHEDULER_COUNT];
+    sched_figures(s, v);
+    const size_t full = stats_write_scheduler(s->name, v, buf, buf_cap);
+    if (text_len != NULL) { *text_len = full; }
+    return full < buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
+}
+#endif
+
+BASE_SIZE_END

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sched: functions of sched.c for the files above it. */
+#ifndef WORK_SCHED_H
+#define WORK_SCHED_H
+
+#include "work/types.h"
+
+/* Read both clocks. They may be functions of the host: hold no lock. */
+CELLAR_PRIVATE sched_time sched_now(const cellar_scheduler *s);
+CELLAR_PRIVATE void sched_after_init(sched_after *a);
+/* Queue the runs, free the schedules and log, after the lock. */
+CELLAR_PRIVATE void sched_settle(cellar_scheduler *s, sched_after *a);
+/* Wake the thread that fires. */
+CELLAR_PRIVATE void sched_ring(cellar_scheduler *s);
+/* Compute the first firing of a schedule that is not armed, and arm it unless it is paused. */
+CELLAR_PRIVATE void sched_begin(sched_entry *e, sched_time now) SYNC_HOLDS(WHEEL);
+/* Return the firing after `due_ms`; BASE_NEVER_MS: none. Needs no lock. */
+CELLAR_PRIVATE int64_t sched_next_ms(const sched_entry *e, int64_t due_ms);
+/* Return the first firing at `clock_ms` or later, of a cron expression after it. Needs no lock. */
+CELLAR_PRIVATE int64_t sched_due_from(const sched_entry *e, int64_t clock_ms);
+/* Take a schedule out of the wheels and of the table. No run of it begins any more. */
+CELLAR_PRIVATE void sched_detach(sched_entry *e, sched_after *a) SYNC_HOLDS(WHEEL);
+/* Drop the runs that have not begun. */
+CELLAR_PRIVATE void sched_drop_runs(sched_entry *e, bool triggered) SYNC_HOLDS(WHEEL);
+CELLAR_PRIVATE void sched_disarm(sched_entry *e) SYNC_HOLDS(WHEEL);
+/* Take a free run. The schedule has one. */
+CELLAR_PRIVATE void sched_start(sched_entry *e, int64_t fire_ms, int64_t due_wall_ms,
+                                bool triggered, sched_after *a) SYNC_HOLDS(WHEEL);
+/* Give a reference back. */
+CELLAR_PRIVATE void sched_unref(sched_entry *e, sched_after *a) SYNC_HOLDS(WHEEL);
+/* Free a schedule and its zone. With `tell`, call free_fn. Hold no lock. */
+CELLAR_PRIVATE void sched_free(sched_entry *e, bool tell);
+/* Fire what is due. *next_ms: ms until there is more to do; 0: now. */
+CELLAR_PRIVATE void sched_fire(cellar_scheduler *s, int64_t *next_ms);
+/* Run a queued run, or drop it. The `run` of the pool. */
+CELLAR_PRIVATE void sched_run_job(void *scheduler, base_job *j);
+/* End a run that was queued and did not begin. */
+CELLAR_PRIVATE void sched_discard(base_job *j);
+
+#endif

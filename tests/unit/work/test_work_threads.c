@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    jobs run on threads of the scheduler, with no lock held; a job may end its thread, close
+ *         its scheduler or fork; a change is in force when its call returns.
+ * Method: jobs wait for the test, and the test for jobs, by semaphores: no sleep decides anything.
+ *         The clock of the system drives the scheduler. */
+#include <semaphore.h>
+#include <sys/wait.h>
+
+#include "base/fault.h"
+#include "base/mem.h"
+#include "base/thread_record.h"
+#include "cellar_schedule.h"
+#include "tests/support/t.h"
+
+static cellar_scheduler *s;
+static sem_t began, go_on;
+static atomic_uint runs, freed;
+static _Atomic pthread_t runner;
+
+static void open_with(uint32_t workers, int64_t close_timeout_ms)
+{
+    cellar_scheduler_config c = cellar_scheduler_config_default();
+    c.workers = workers;
+    c.close_timeout_ms = close_timeout_ms;
+    T_REQUIRE(sem_init(&began, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0);
+    atomic_store(&runs, 0);
+    atomic_store(&freed, 0);
+    T_REQUIRE(cellar_scheduler_open(&c, &s) == CELLAR_OK);
+}
+
+static void wait_for(sem_t *sem)
+{
+    while (sem_wait(sem) != 0) { }
+}
+
+static void quick(const cellar_firing *f, void *ctx)
+{
+    (void)f, (void)ctx;
+    atomic_store(&runner, pthread_self());
+    atomic_fetch_add(&runs, 1);
+    sem_post(&began);
+}
+
+static void held(const cellar_firing *f, void *ctx)
+{
+    quick(f, ctx);
+    wait_for(&go_on);
+}
+
+static void exits(const cellar_firing *f, void *ctx)
+{
+    quick(f, ctx);
+    pthread_exit(NULL);
+}
+
+static void closes(const cellar_firing *f, void *ctx)
+{
+    T_EQ_I64(cellar_scheduler_close(s), CELLAR_E_DEADLOCK);
+    quick(f, ctx);
+}
+
+static void count_free(void *ctx)
+{
+    (void)ctx;
+    atomic_fetch_add(&freed, 1);
+}
+
+static cellar_schedule_opts opts_now(void)
+{
+    cellar_schedule_opts o = cellar_schedule_opts_default();
+    o.phase = CELLAR_PHASE_NOW;
+    o.free_fn = count_free;
+    return o;
+}
+
+static cellar_scheduler_stats figures(void)
+{
+    cellar_scheduler_stats st = cellar_scheduler_stats_default();
+    T_EQ_I64(cellar_scheduler_stats_get(s, &st), CELLAR_OK);
+    return st;
+}
+
+static void interval_runs_on_a_thread_of_the_scheduler(void)
+{
+    const cellar_schedule_opts o = opts_now();
+    open_with(0, 0);
+    T_EQ_I64(cellar_schedule_every(s, "e", 1, quick, NULL, &o), CELLAR_OK);
+    for (int i = 0; i < 5; i++) { wait_for(&began); }
+    T_EQ_I64(cellar_schedule_remove(s, "e"), CELLAR_OK);
+    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_CHECK(!pthread_equal(atomic_load(&runner), pthread_self()));
+    T_CHECK(atomic_load(&runs) >= 5);
+    T_EQ_U64(atomic_load(&freed), 1);
+}
+
+static void close_waits_for_a_running_job(void)
+{
+    const cellar_schedule_opts o = opts_now();
+    open_with(1, 1);
+    T_EQ_I64(cellar_schedule_every(s, "held", 1, held, NULL, &o), CELLAR_OK);
+    wait_for(&began);
+    T_EQ_I64(cellar_scheduler_close(s), CELLAR_E_BUSY);
+    T_EQ_U64(figures().running, 1);
+    sem_post(&go_on);
+    wait_for(&began); /* it goes on: the next firing runs */
+    T_EQ_I64(cellar_schedule_remove(s, "held"), CELLAR_OK);
+    T_EQ_U64(atomic_load(&freed), 0); /* the run still uses ctx */
+    sem_post(&go_on);
+    cellar_err err;
+    while ((err = cellar_scheduler_close(s)) == CELLAR_E_BUSY) { }
+    T_EQ_I64(err, CELLAR_OK);
+    T_EQ_U64(atomic_load(&runs), 2);
+    T_EQ_U64(atomic_load(&freed), 1);
+}
+
+static void close_drops_runs_that_have_not_begun(void)
+{
+    const cellar_schedule_opts o = opts_now();
+    open_with(1, 0);
+    T_EQ_I64(cellar_schedule_cron(s, "held", "@yearly", NULL, held, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_cron(s, "waits", "@yearly", NULL, quick, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_trigger(s, "held"), CELLAR_OK);
+    wait_for(&began);
+    T_EQ_I64(cellar_schedule_trigger(s, "waits"), CELLAR_OK); /* the one worker is busy */
+    T_EQ_I64(cellar_schedule_remove(s, "waits"), CELLAR_OK);
+    T_EQ_U64(figures().skipped_change, 1);
+    sem_post(&go_on);
+    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_EQ_U64(atomic_load(&runs), 1);
+    T_EQ_U64(atomic_load(&freed), 2);
+}
+
+static void job_that_ends_its_thread_has_ended(void)
+{
+    const cellar_schedule_opts o = opts_now();
+    open_with(1, 0);
+    T_EQ_I64(cellar_schedule_every(s, "exits", 1, exits, NULL, &o), CELLAR_OK);
+    for (int i = 0; i < 20; i++) { wait_for(&began); } /* each time on another thread */
+    T_EQ_I64(cellar_schedule_remove(s, "exits"), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_every(s, "quick", 1, quick, NULL, &o), CELLAR_OK);
+    wait_for(&began);
+    T_CHECK(figures().thread_ends >= 20);
+    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_EQ_U64(atomic_load(&freed), 2);
+}
+
+static void *tick_alone(void *arg)
+{
+    (void)arg;
+    (void)cellar_scheduler_tick(s, 0, NULL);
+    return arg;
+}
+
+static void job_in_a_tick_may_end_the_thread_of_its_caller(void)
+{
+    cellar_host_opts h = cellar_host_opts_default();
+    cellar_scheduler_config c = cellar_scheduler_config_default();
+    pthread_t t;
+    void *result = &t;
+    const cellar_schedule_opts o = opts_now();
+    h.no_threads = 1;
+    c.host = &h;
+    atomic_store(&freed, 0);
+    T_REQUIRE(sem_init(&began, 0, 0) == 0);
+    T_REQUIRE(cellar_scheduler_open(&c, &s) == CELLAR_OK);
+    T_EQ_I64(cellar_schedule_cron(s, "exits", "@yearly", NULL, exits, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_trigger(s, "exits"), CELLAR_OK);
+    T_REQUIRE(pthread_create(&t, NULL, tick_alone, s) == 0 && pthread_join(t, &result) == 0);
+    T_CHECK(result == NULL); /* the tick did not return */
+    T_EQ_U64(figures().thread_ends, 1);
+    T_EQ_U64(figures().running, 0);
+    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_EQ_U64(atomic_load(&freed), 1);
+}
+
+static void job_that_closes_its_scheduler_is_refused(void)
+{
+    const cellar_schedule_opts o = opts_now();
+    open_with(2, 0);
+    T_EQ_I64(cellar_schedule_cron(s, "closes", "@yearly", NULL, closes, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_trigger(s, "closes"), CELLAR_OK);
+    wait_for(&began);
+    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+}
+
+/* ---- fork ---- */
+
+static int child_of(bool in_job)
+{
+    int64_t next;
+    size_t n;
+    if (cellar_schedule_every(s, "n", 1, quick, NULL, NULL) != CELLAR_E_FORKED ||
+        cellar_schedule_cron(s, "n", "* * * * *", NULL, quick, NULL, NULL) != CELLAR_E_FORKED ||
+        cellar_schedule_at(s, "n", 1, quick, NULL, NULL) != CELLAR_E_FORKED ||
+        cellar_schedule_remove(s, "held") != CELLAR_E_FORKED ||
+        cellar_schedule_pause(s, "held") != CELLAR_E_FORKED ||
+        cellar_schedule_resume(s, "held") != CELLAR_E_FORKED ||
+        cellar_schedule_trigger(s, "held") != CELLAR_E_FORKED ||
+        cellar_schedule_next(s, "held", &next, 1, &n) != CELLAR_E_FORKED ||
+        cellar_schedule_list(s, (cellar_schedule_list_fn)0, NULL) == CELLAR_OK ||
+        cellar_scheduler_tick(s, 0, NULL) != CELLAR_E_FORKED) {
+        return 1;
+    }
+    if (cellar_cron_next("* * * * *", NULL, NULL, 0, &next, 1, &n) != CELLAR_OK) { return 2; }
+    if (in_job) { return cellar_scheduler_close(s) == CELLAR_E_DEADLOCK ? 0 : 3; }
+    if (cellar_scheduler_close(s) != CELLAR_OK) { return 4; }
+    return atomic_load(&freed) == 2 ? 0 : 5;
+}
+
+static int end_of(pid_t child)
+{
+    int status = -1;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) { }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
+}
+
+static void forked_child_can_only_free_the_scheduler(void)
+{
+    const cellar_schedule_opts o = opts_now();
+    open_with(1, 0);
+    T_EQ_I64(cellar_schedule_cron(s, "held", "@yearly", NULL, held, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_cron(s, "waits", "@yearly", NULL, quick, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_trigger(s, "held"), CELLAR_OK);
+    wait_for(&began);
+    T_EQ_I64(cellar_schedule_trigger(s, "waits"), CELLAR_OK);
+    const pid_t child = fork(); /* while one job runs and one waits */
+    if (child == 0) { _exit(child_of(false)); }
+    T_EQ_I64(end_of(child), 0);
+    sem_post(&go_on);
+    wait_for(&began); /* the parent goes on */
+    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_EQ_U64(atomic_load(&runs), 2);
+}
+
+static void forks(const cellar_firing *f, void *ctx)
+{
+    const pid_t child = fork();
+    if (child == 0) { _exit(child_of(true)); }
+    T_EQ_I64(end_of(child), 0);
+    quick(f, ctx);
+}
+
+static void job_may_fork(void)
+{
+    open_with(1, 0);
+    T_EQ_I64(cellar_schedule_cron(s, "forks", "@yearly", NULL, forks, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_trigger(s, "forks"), CELLAR_OK);
+    wait_for(&began);
+    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+}
+
+/* ---- changes under load ---- */
+
+enum { CHANGERS = 3 };
+
+/* Each thread adds, changes and removes two names of its own. */
+static void *changer(void *arg)
+{
+    const unsigned me = (unsigned)(uintptr_t)arg;
+    const cellar_schedule_opts o = opts_now();
+    for (uint64_t i = 0; i < t_share(2000) / T_COST + 1; i++) {
+        const char name[] = { (char)('a' + me), (char)('0' + i % 2), '\0' };
+        T_EQ_I64(cellar_schedule_every(s, name, 1, quick, NULL, &o), CELLAR_OK);
+        (void)cellar_schedule_trigger(s, name);
+        if (i % 3 == 0) { T_EQ_I64(cellar_schedule_pause(s, name), CELLAR_OK); }
+        if (i % 5 == 0) { T_EQ_I64(cellar_schedule_resume(s, name), CELLAR_OK); }
+        T_EQ_I64(cellar_schedule_remove(s, name), CELLAR_OK);
+    }
+    return NULL;
+}
+
+static bool count_list(const cellar_schedule_info *info, void *ctx)
+{
+    ++*(unsigned *)ctx;
+    return info->name[0] != '\0';
+}
+
+static void changes_from_many_threads_keep_every_count(void)
+{
+    pthread_t t[CHANGERS];
+    open_with(4, 0);
+    for (uintptr_t i = 0; i < CHANGERS; i++) {
+        T_REQUIRE(pthread_create(&t[i], NULL, changer, (void *)i) == 0);
+    }
+    for (int i = 0; i < 200; i++) {
+        unsigned n = 0;
+        T_EQ_I64(cellar_schedule_list(s, count_list, &n), CELLAR_OK);
+        T_CHECK(n <= 2 * CHANGERS);
+        (void)cellar_scheduler_tick(s, 0, NULL);
+    }
+    for (int i = 0; i < CHANGERS; i++) { pthread_join(t[i], NULL); }
+    T_EQ_U64(figures().schedules, 0);
+    const uint64_t adds = CHANGERS * (t_share(2000) / T_COST + 1);
+    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_EQ_U64(atomic_load(&freed), adds); /* each ctx once */
+}
+
+/* After remove returns no run begins: the flag is lowered then, and a run that had begun before is
+ * waited for by free_fn. */
+static sem_t gone;
+static void tell_gone(void *ctx)
+{
+    (void)ctx;
+    sem_post(&gone);
+}
+
+static void late_look(const cellar_firing *f, void *ctx)
+{
+    (void)f;
+    T_EQ_U64(atomic_load((atomic_uint *)ctx), 1);
+    atomic_fetch_add(&runs, 1);
+    sem_post(&began);
+}
+
+static void no_run_begins_after_remove_returned(void)
+{
+    cellar_schedule_opts o = opts_now();
+    atomic_uint flag;
+    o.free_fn = tell_gone;
+    o.max_running = 4;
+    open_with(4, 0);
+    T_REQUIRE(sem_init(&gone, 0, 0) == 0);
+    for (uint64_t i = 0; i < t_share(400) / T_COST + 1; i++) {
+        atomic_init(&flag, 1);
+        T_EQ_I64(cellar_schedule_every(s, "x", 1, late_look, &flag, &o), CELLAR_OK);
+        if (i % 4 == 0) { wait_for(&began); }
+        (void)cellar_schedule_trigger(s, "x");
+        T_EQ_I64(cellar_schedule_remove(s, "x"), CELLAR_OK);
+        wait_for(&gone); /* runs that had begun have ended */
+        atomic_store(&flag, 0);
+        while (sem_trywait(&began) == 0) { }
+    }
+    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+}
+
+static void open_without_threads_to_start_is_refused(void)
+{
+    unsigned failed = 0;
+    for (uint64_t nth = 1;; nth++) {
+        (void)base_fault_alloc_arm(nth, false);
+        const cellar_err err = cellar_scheduler_open(NULL, &s);
+        (void)base_fault_alloc_arm(0, false);
+        if (err == CELLAR_OK) { break; }
+        T_EQ_I64(err, CELLAR_E_NOMEM);
+        failed++;
+        T_REQUIRE(nth < 20);
+    }
+    T_CHECK(failed >= 3); /* scheduler, workers, thread */
+    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+}
+
+T_MAIN("work_threads", T_CASE(interval_runs_on_a_thread_of_the_scheduler),
+       T_CASE(close_waits_for_a_running_job), T_CASE(close_drops_runs_that_have_not_begun),
+       T_CASE(job_that_ends_its_thread_has_ended),
+       T_CASE(job_in_a_tick_may_end_the_thread_of_its_caller),
+       T_CASE(job_that_closes_its_scheduler_is_refused),
+       T_CASE(forked_child_can_only_free_the_scheduler), T_CASE(job_may_fork),
+       T_CASE(changes_from_many_threads_keep_every_count),
+       T_CASE(no_run_begins_after_remove_returned),
+       T_CASE(open_without_threads_to_start_is_refused))
