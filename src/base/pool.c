@@ -135,9 +135,18 @@ CELLAR_PRIVATE void base_pool_stop(base_pool *p, bool stop)
     base_pool_ring(p, INT32_MAX);
 }
 
+/* Return the number of workers. One that is joined may have started another before it ended. */
+static uint32_t base_pool_count(base_pool *p)
+{
+    sync_take(QUEUE, &p->lock);
+    const uint32_t n = p->worker_count;
+    sync_drop(QUEUE, &p->lock);
+    return n;
+}
+
 CELLAR_PRIVATE base_job *base_pool_join(base_pool *p)
 {
-    for (uint32_t i = 0; i < p->worker_count; i++) { base_thread_join(&p->worker[i]); }
+    for (uint32_t i = 0; i < base_pool_count(p); i++) { base_thread_join(&p->worker[i]); }
     sync_take(QUEUE, &p->lock);
     base_thread *workers = p->worker;
     base_job *left = p->first;
