@@ -2,6 +2,7 @@
  *
  * cellar_work: jobs in the background of one process. This header collects the parts:
  *     cellar_schedule.h    functions at intervals, at times of cron expressions, at instants
+ *     cellar_batch.h       items collected into batches
  *
  * What every part promises:
  * CODE    Functions of the program run on threads of the part, or inside a call of its tick with
@@ -20,6 +21,7 @@
 #ifndef CELLAR_WORK_H
 #define CELLAR_WORK_H
 
+#include "cellar_batch.h"
 #include "cellar_schedule.h"
 
 #endif

@@ -298,6 +298,34 @@
     X(WAITING, "cellar_scheduler_waiting", "", METRIC("Runs that wait for a thread.")) \
     X(BYTES, "cellar_scheduler_bytes", "", METRIC("Bytes of memory of the scheduler."))
 
+/* Figures of a batcher, which belongs to no store and is kept by src/work. The order is that of
+ * cellar_batcher_stats. */
+#define STATS_BATCHERS(X) \
+    X(ADDED, "cellar_batcher_items_added_total", "", METRIC("Items added.")) \
+    X(OK, "cellar_batcher_items_ended_total", "verdict=ok", \
+      METRIC("Items that ended, by verdict.")) \
+    X(FAILED, "", "verdict=failed", SAME) X(REPLACED, "", "verdict=replaced", SAME) \
+    X(ABANDONED, "", "verdict=abandoned", SAME) \
+    X(BY_ITEMS, "cellar_batcher_flushes_total", "trigger=items", METRIC("Batches, by trigger.")) \
+    X(BY_BYTES, "", "trigger=bytes", SAME) X(BY_LINGER, "", "trigger=linger", SAME) \
+    X(BY_GROUPS, "", "trigger=groups", SAME) X(BY_FLUSH, "", "trigger=flush", SAME) \
+    X(BY_DRAIN, "", "trigger=drain", SAME) \
+    X(CALLS, "cellar_batcher_calls_total", "", METRIC("Calls of the flush function.")) \
+    X(CALLS_FAILED, "cellar_batcher_calls_failed_total", "", \
+      METRIC("Failed calls of the flush function.")) \
+    X(SPLITS, "cellar_batcher_splits_total", "", METRIC("Failed batches that were split.")) \
+    X(RETRIES, "cellar_batcher_retries_total", "", METRIC("Failed batches tried again.")) \
+    X(REJECTED, "cellar_batcher_rejected_total", "", \
+      METRIC("Adds refused because the batcher was full.")) \
+    X(BLOCKED, "cellar_batcher_blocked_total", "", \
+      METRIC("Adds that waited because the batcher was full.")) \
+    X(THREAD_ENDS, "cellar_batcher_thread_ends_total", "", \
+      METRIC("Functions of the program that ended their thread.")) \
+    X(ITEMS, "cellar_batcher_items", "", METRIC("Items that have not ended.")) \
+    X(ITEM_BYTES, "cellar_batcher_item_bytes", "", METRIC("Bytes of items that have not ended.")) \
+    X(GROUPS, "cellar_batcher_groups", "", METRIC("Groups with items.")) \
+    X(BYTES, "cellar_batcher_bytes", "", METRIC("Bytes of memory of the batcher."))
+
 /* Timed operations: id, name, 1 if sampled (family cellar_op_sampled_seconds), 0 if all are
  * timed. */
 #define STATS_OPS(X) \
@@ -349,6 +377,12 @@ typedef enum stats_limiter {
     STATS_LIMITERS(STATS_X) STATS_LIMITER_COUNT
 #undef STATS_X
 } stats_limiter;
+
+typedef enum stats_batcher {
+#define STATS_X(id, family, label, shown) STATS_BATCHER_##id,
+    STATS_BATCHERS(STATS_X) STATS_BATCHER_COUNT
+#undef STATS_X
+} stats_batcher;
 
 typedef enum stats_scheduler {
 #define STATS_X(id, family, label, shown) STATS_SCHEDULER_##id,

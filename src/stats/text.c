@@ -66,6 +66,7 @@ static const char stats_given_lines[] =
 static const char stats_lock_lines[] = STATS_LOCKS(STATS_X);
 static const char stats_limiter_lines[] = STATS_LIMITERS(STATS_X);
 static const char stats_scheduler_lines[] = STATS_SCHEDULERS(STATS_X);
+static const char stats_batcher_lines[] = STATS_BATCHERS(STATS_X);
 #undef STATS_X
 
 typedef struct stats_line { /* a line of a list */
@@ -437,6 +438,16 @@ CELLAR_PRIVATE size_t stats_write_scheduler(const char *name,
     stats_out o = { { buf, cap, 0 }, 'm', false, NULL };
     stats_tell_list(&o, stats_scheduler_lines, STATS_SCHEDULER_COUNT,
                     &(stats_owner){ "scheduler", name, strlen(name), NULL }, value);
+    return o.text.len;
+}
+
+CELLAR_PRIVATE size_t stats_write_batcher(const char *name,
+                                          const uint64_t value[STATS_BATCHER_COUNT], char *buf,
+                                          size_t cap)
+{
+    stats_out o = { { buf, cap, 0 }, 'm', false, NULL };
+    stats_tell_list(&o, stats_batcher_lines, STATS_BATCHER_COUNT,
+                    &(stats_owner){ "batcher", name, strlen(name), NULL }, value);
     return o.text.len;
 }
 

@@ -43,6 +43,10 @@ CELLAR_PRIVATE size_t stats_write_locks(const char *name, const uint64_t value[S
 CELLAR_PRIVATE size_t stats_write_scheduler(const char *name,
                                             const uint64_t value[STATS_SCHEDULER_COUNT], char *buf,
                                             size_t cap);
+/* Write the figures of a batcher likewise, each with the label batcher="name". */
+CELLAR_PRIVATE size_t stats_write_batcher(const char *name,
+                                          const uint64_t value[STATS_BATCHER_COUNT], char *buf,
+                                          size_t cap);
 typedef struct stats_rule { /* of a limiter */
     const char *name;
     uint64_t denied;

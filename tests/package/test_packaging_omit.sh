@@ -22,7 +22,7 @@ headers_of() { # PART
 modules_of() { # PART -> pattern of the names of its functions
     case $1 in
     kit) echo 'kit_.*' ;;
-    work) echo '\(wheel\|cron\|sched\)_.*' ;;
+    work) echo '\(wheel\|cron\|sched\|batch\)_.*' ;;
     esac
 }
 functions_of() { # PART OBJECT -> functions of the part in it; those of libc are not defined there
@@ -62,5 +62,5 @@ part() { # PART SWITCH LEAST: fewest public functions
 
 compiles whole >"$t_tmp/said" 2>&1
 part kit -DCELLAR_OMIT_KIT 50
-part work -DCELLAR_OMIT_WORK 16
+part work -DCELLAR_OMIT_WORK 24
 t_end packaging_omit

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cellar_batch: collect items into batches, for sources that take many items in one call.
+ *
+ * CALL PATTERN
+ *     #include "cellar_batch.h"    (drop-in: part of its "cellar.h")
+ *     static cellar_err post(const cellar_batch *b, void *ctx)
+ *     {
+ *         return send_all(ctx, b->group, b->items, b->item_count) ? CELLAR_OK : CELLAR_E_IO;
+ *     }
+ *     cellar_batcher *b;
+ *     if (cellar_batcher_open(NULL, post, client, &b) != CELLAR_OK) return 1;
+ *     cellar_batch_add(b, "https://host/callback", text, text_len, NULL);
+ *     cellar_batcher_close(b, NULL);
+ *
+ * BATCH   Items of one group, in the order of their adds. A group has at most one call of the flush
+ *         function at a time; groups are flushed in parallel.
+ * FLUSH   A group is flushed by the first of: max_items, max_bytes, linger_ms, more than max_groups
+ *         groups, cellar_batcher_flush, cellar_batcher_drain.
+ * FAILURE A batch fails if the flush function returns anything but CELLAR_OK. on_failure says what
+ *         follows. A call that ends its thread by pthread_exit has failed with E_CANCELLED.
+ * DONE    The done function of an item runs exactly once, with the verdict of the item.
+ * LOSS    Items live in memory and end with the process. Each item that no flush took is counted.
+ * RUNS    Flush and done functions run on threads of the batcher, or inside cellar_batcher_tick
+ *         with host option no_threads. No lock of the library is held. They may call every function
+ *         on the batcher; drain and close return E_DEADLOCK there.
+ * MORE    Restrictions stand at the end of this file. */
+#ifndef CELLAR_BATCH_H
+#define CELLAR_BATCH_H
+
+#include "cellar.h"
+#include "cellar_admin.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Types ---------------------------------------------------------------------------------- */
+
+#define CELLAR_BATCH_KEY_MAX 1024u /* bytes of a group, and of a coalesce_key                     */
+#define CELLAR_BATCH_ITEMS_MAX 65536u /* largest max_items                                        */
+
+typedef struct cellar_batcher cellar_batcher;
+
+/* What follows a failed batch. */
+typedef enum cellar_batch_on_failure {
+    CELLAR_BATCH_SPLIT_SINGLE = 0, /* each item in a call of its own; one that fails has FAILED   */
+    CELLAR_BATCH_BISECT = 1, /* both halves, down to the items that fail                          */
+    CELLAR_BATCH_RETRY = 2   /* the same items again after a delay, up to max_attempts calls;     */
+                             /* later items of the group wait                                     */
+} cellar_batch_on_failure;
+
+/* What an add does if the batcher is full. */
+typedef enum cellar_batch_on_full {
+    CELLAR_BATCH_BLOCK = 0, /* waits up to block_timeout_ms. With no_threads: as ERROR            */
+    CELLAR_BATCH_ERROR = 1  /* returns E_BUSY                                                     */
+} cellar_batch_on_full;
+
+/* Why a group was flushed. */
+typedef enum cellar_batch_trigger {
+    CELLAR_BATCH_BY_ITEMS = 1,
+    CELLAR_BATCH_BY_BYTES = 2,
+    CELLAR_BATCH_BY_LINGER = 3,
+    CELLAR_BATCH_BY_GROUPS = 4, /* more than max_groups groups; this one was the oldest           */
+    CELLAR_BATCH_BY_FLUSH = 5,
+    CELLAR_BATCH_BY_DRAIN = 6
+} cellar_batch_trigger;
+
+/* How an item ended. */
+typedef enum cellar_batch_verdict {
+    CELLAR_BATCH_OK = 0,
+    CELLAR_BATCH_FAILED = 1,
+    CELLAR_BATCH_REPLACED = 2, /* an item with the same coalesce_key came before its flush        */
+    CELLAR_BATCH_ABANDONED = 3 /* the time of a drain was over                                    */
+} cellar_batch_verdict;
+
+/* One item of a batch. */
+typedef struct cellar_batch_item {
+    const void *data;        /* 16-byte aligned; NULL with len 0; valid until the function        */
+                             /* returns                                                           */
+    size_t   len;
+} cellar_batch_item;
+
+/* A batch, for the flush function. */
+typedef struct cellar_batch {
+    size_t   struct_size;
+    const char *group;       /* valid until the function returns, as items                        */
+    const cellar_batch_item *items;
+    size_t   item_count;     /* from 1                                                            */
+    size_t   bytes;          /* sum of the lengths                                                */
+    cellar_batch_trigger trigger;
+    uint32_t attempt;        /* calls with these items, this one included, by RETRY; else 1       */
+} cellar_batch;
+CELLAR_STRUCT(cellar_batch, attempt);
+
+/* The end of an item, for its done function. */
+typedef struct cellar_batch_result {
+    size_t   struct_size;
+    const void *data;        /* valid until the function returns                                  */
+    size_t   len;
+    cellar_batch_verdict verdict;
+    int32_t  err;            /* OK; FAILED: what the last flush function returned                 */
+    uint32_t calls;          /* calls of the flush function with this item                        */
+    uint32_t reserved0;      /* 0                                                                 */
+} cellar_batch_result;
+CELLAR_STRUCT(cellar_batch_result, reserved0);
+
+/* Process a batch. Return CELLAR_OK, or another code: the batch failed. */
+typedef cellar_err (*cellar_batch_flush_fn)(const cellar_batch *batch, void *ctx);
+/* Receive the end of an item. */
+typedef void (*cellar_batch_done_fn)(const cellar_batch_result *result, void *ctx);
+
+/* Options of a batcher. Start from cellar_batcher_config_default(). */
+typedef struct cellar_batcher_config {
+    size_t   struct_size;
+    const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""    */
+                             /* counts as "batcher"), clock, alloc, free, log, log_level,         */
+                             /* no_threads                                                        */
+    uint64_t max_bytes;      /* of the items of a batch. Default 1 MiB                            */
+    uint64_t queue_bytes;    /* of all items that have not ended. From max_bytes. Default 64 MiB  */
+    int64_t  linger_ms;      /* from the first item of a batch to its flush. Default 50           */
+    int64_t  max_delay_ms;   /* not 0: each item starts linger_ms again, up to this time after    */
+                             /* the first item. Default 0                                         */
+    int64_t  retry_base_ms;  /* RETRY: attempt n + 1 follows after a random time of up to         */
+                             /* retry_base_ms * 2^(n - 1). Default 1,000                          */
+    int64_t  retry_cap_ms;   /* longest such time. Default 600,000                                */
+    int64_t  block_timeout_ms; /* longest wait of an add with BLOCK. Default 5,000                */
+    int64_t  close_timeout_ms; /* longest drain of a close. Default 5,000                         */
+    uint32_t max_items;      /* of a batch. Range 1..CELLAR_BATCH_ITEMS_MAX. Default 100          */
+    uint32_t queue_items;    /* items that have not ended. Default 65,536                         */
+    uint32_t max_groups;     /* groups that collect items. Default 4,096                          */
+    uint32_t max_attempts;   /* RETRY: calls with the same items. Default 4                       */
+    uint32_t workers;        /* threads for flushes. Range 1..64. Default 4                       */
+    cellar_batch_on_failure on_failure; /* Default SPLIT_SINGLE                                   */
+    cellar_batch_on_full on_full; /* Default BLOCK                                                */
+    uint32_t reserved0;      /* must be 0                                                         */
+} cellar_batcher_config;
+CELLAR_STRUCT(cellar_batcher_config, reserved0);
+
+/* Options of an add. Start from cellar_batch_add_opts_default(). */
+typedef struct cellar_batch_add_opts {
+    size_t   struct_size;
+    cellar_batch_done_fn done; /* Default NULL: none                                              */
+    void    *done_ctx;
+    const void *coalesce_key; /* an item of the same group and key that no call has taken yet is  */
+                             /* replaced, in its place. Default NULL: replaces none               */
+    size_t   coalesce_key_len; /* Range 1..CELLAR_BATCH_KEY_MAX with a key                        */
+} cellar_batch_add_opts;
+CELLAR_STRUCT(cellar_batch_add_opts, coalesce_key_len);
+
+/* What became of the items that had not ended when cellar_batcher_drain or cellar_batcher_close
+ * was called. live == ok + failed + replaced + abandoned + still_running. */
+typedef struct cellar_batch_report {
+    size_t   struct_size;
+    uint64_t live;
+    uint64_t ok;
+    uint64_t failed;
+    uint64_t replaced;
+    uint64_t abandoned;
+    uint64_t still_running;
+} cellar_batch_report;
+CELLAR_STRUCT(cellar_batch_report, still_running);
+
+/* Figures of a batcher; cellar_batcher_metrics_write prints the same ones. */
+typedef struct cellar_batcher_stats {
+    size_t   struct_size;
+    uint64_t added;          /* == ok + failed + replaced + abandoned + items                     */
+    uint64_t ok;             /* items that ended, by verdict                                      */
+    uint64_t failed;
+    uint64_t replaced;
+    uint64_t abandoned;
+    uint64_t by_items;       /* batches, by trigger                                               */
+    uint64_t by_bytes;
+    uint64_t by_linger;
+    uint64_t by_groups;
+    uint64_t by_flush;
+    uint64_t by_drain;
+    uint64_t calls;          /* calls of the flush function                                       */
+    uint64_t calls_failed;   /* of calls: failed                                                  */
+    uint64_t splits;         /* failed batches that were split                                    */
+    uint64_t retries;        /* failed batches that are tried again                               */
+    uint64_t rejected;       /* adds refused because the batcher was full                         */
+    uint64_t blocked;        /* adds that waited because the batcher was full                     */
+    uint64_t thread_ends;    /* calls of the program's functions that ended their thread          */
+    uint64_t items;          /* items that have not ended                                         */
+    uint64_t item_bytes;     /* their bytes                                                       */
+    uint64_t groups;         /* groups with such items                                            */
+    uint64_t bytes;          /* bytes of memory of the batcher                                    */
+} cellar_batcher_stats;
+CELLAR_STRUCT(cellar_batcher_stats, bytes);
+
+/* ---- The batcher ---------------------------------------------------------------------------- */
+
+/* Open a batcher.
+ * in:      cfg from cellar_batcher_config_default; NULL: all defaults; flush
+ * out:     *out is NULL on failure
+ * returns: OK; E_NOMEM (memory or threads), E_UNSUPPORTED (field of a newer header), E_INVAL
+ *          (cellar_last_error of NULL has the reason of each)
+ * owns:    the caller closes *out with cellar_batcher_close; ctx must live as long
+ * thread:  any; a program may open several batchers
+ * cost:    about 20 KiB; starts one thread, and workers with the first flushes
+ * example:
+ *     cellar_batcher *b;
+ *     if (cellar_batcher_open(NULL, post, client, &b) != CELLAR_OK) return 1;                    */
+CELLAR_API cellar_err cellar_batcher_open(const cellar_batcher_config *cfg,
+                                          cellar_batch_flush_fn flush, void *ctx,
+                                          cellar_batcher **out);
+
+/* Drain a batcher as cellar_batcher_drain does with close_timeout_ms, and free it.
+ * in:      b; NULL is allowed
+ * out:     *report: NULL is allowed
+ * returns: OK; E_BUSY (a function of the program has not returned: nothing is freed, try again),
+ *          E_DEADLOCK (called by such a function: nothing is done), E_INVAL (report)
+ * thread:  must not overlap other calls on the batcher but those of its functions
+ * cost:    flushes what is left; joins the threads
+ * example: if (cellar_batcher_close(b, NULL) == CELLAR_E_BUSY) puts("a flush still runs");       */
+CELLAR_API cellar_err cellar_batcher_close(cellar_batcher *b, cellar_batch_report *report);
+
+/* Flush all items and wait until each has ended. From the call on, adds return E_CLOSED, and
+ * retries follow without a delay. After timeout_ms, items without a verdict have ABANDONED, except
+ * those of calls that run: the wait for these goes on for one second.
+ * in:      timeout_ms from 0; report from cellar_batch_report_default, NULL is allowed
+ * out:     *report
+ * returns: OK (no item is left); E_BUSY (still_running is not 0), E_DEADLOCK (called by a function
+ *          of the batcher), E_INVAL, E_FORKED
+ * thread:  any; with no_threads the call runs the flushes
+ * cost:    flushes what is left
+ * example:
+ *     cellar_batch_report r = cellar_batch_report_default();
+ *     cellar_batcher_drain(b, 2000, &r);                                                         */
+CELLAR_API cellar_err cellar_batcher_drain(cellar_batcher *b, int64_t timeout_ms,
+                                           cellar_batch_report *report);
+
+/* Flush what is due. With host option no_threads the call also runs the flushes, until budget_us is
+ * spent; without it the threads do.
+ * in:      budget_us of the flushes; the one that exceeds it ends normally
+ * out:     *wait_ms: time until the next flush, 0 with PENDING, INT64_MAX if there is none; NULL is
+ *          allowed
+ * returns: OK; PENDING (more is due now), E_INVAL, E_FORKED
+ * thread:  any; flushes of two such calls run at the same time
+ * cost:    O(groups that are due)
+ * example:
+ *     int64_t wait_ms;
+ *     while (cellar_batcher_tick(b, 1000, &wait_ms) == CELLAR_PENDING) { }                       */
+CELLAR_API cellar_err cellar_batcher_tick(cellar_batcher *b, uint64_t budget_us, int64_t *wait_ms);
+
+/* ---- Items ---------------------------------------------------------------------------------- */
+
+/* Add an item to the batch of its group.
+ * in:      group of up to CELLAR_BATCH_KEY_MAX bytes, NULL counts as ""; len from 0 to max_bytes;
+ *          o NULL = defaults
+ * returns: OK; E_TOOBIG (max_bytes, CELLAR_BATCH_KEY_MAX), E_BUSY (full, with ERROR), E_TIMEOUT
+ *          (full for block_timeout_ms), E_DEADLOCK (full, and called by a function of the batcher,
+ *          which would wait for itself), E_CLOSED (drained), E_NOMEM, E_INVAL, E_UNSUPPORTED
+ *          (unknown field), E_FORKED
+ * owns:    data, group and key are copied. OK: done runs once. Else it does not run
+ * thread:  any, also a function of the batcher
+ * cost:    one allocation, one short lock
+ * example: cellar_batch_add(b, url, json, json_len, NULL);                                       */
+CELLAR_API cellar_err cellar_batch_add(cellar_batcher *b, const char *group, const void *data,
+                                       size_t len, const cellar_batch_add_opts *o);
+
+/* Flush a group, or all groups, now. The call does not wait for the flushes.
+ * in:      group NULL: all of them
+ * returns: OK; E_NOT_FOUND (the group has no items), E_INVAL, E_FORKED
+ * thread:  any, also a function of the batcher
+ * cost:    one short lock; O(groups) for all
+ * example: cellar_batcher_flush(b, NULL);                                                        */
+CELLAR_API cellar_err cellar_batcher_flush(cellar_batcher *b, const char *group);
+
+/* ---- Figures -------------------------------------------------------------------------------- */
+
+/* Read the figures of a batcher.
+ * in:      out from cellar_batcher_stats_default
+ * out:     *out
+ * returns: OK; E_INVAL
+ * thread:  any
+ * cost:    one short lock
+ * example:
+ *     cellar_batcher_stats st = cellar_batcher_stats_default();
+ *     cellar_batcher_stats_get(b, &st);                                                          */
+CELLAR_API cellar_err cellar_batcher_stats_get(cellar_batcher *b, cellar_batcher_stats *out);
+
+#ifndef CELLAR_OMIT_TEXT
+/* Write the figures of a batcher as Prometheus text, with the label batcher="name".
+ * in:      buf NULL with buf_cap 0: the length only
+ * out:     *text_len: length of the whole text without its final 0; NULL is allowed
+ * returns: OK; E_BUFFER (the text was cut), E_INVAL
+ * thread:  any
+ * cost:    one short lock; no allocation
+ * example:
+ *     char text[4096];
+ *     cellar_batcher_metrics_write(b, text, sizeof text, NULL);                                  */
+CELLAR_API cellar_err cellar_batcher_metrics_write(cellar_batcher *b, char *buf, size_t buf_cap,
+                                                   size_t *text_len);
+#endif
+
+/* RESTRICTIONS
+ *   fork: in the child every call returns E_FORKED, except cellar_batcher_close, which frees the
+ *   items without their done functions. A child that was forked inside a function of the batcher
+ *   leaves it by _exit or exec.
+ *   Flush and done functions must not leave by longjmp or a C++ exception. */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,605 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * batch: items become batches, batches become calls, calls become verdicts.
+ *
+ * WALK       put -> waiting -> due by count, bytes, linger, flush, groups or drain -> job: take a
+ *            batch into flight -> call -> verdicts, or smaller calls, or a retry -> done functions
+ *            -> rest: queued again, armed, or freed
+ * CUTS       A call has the items of the flight up to the first cut. A failed call is bisected by
+ *            one more cut in its middle, and split by a cut behind each item. What is left to do is
+ *            therefore always in the lists, wherever a thread ends.
+ * ORDER      A job makes one call and then queues itself behind the other groups.
+ * LOCKING    batch.h.
+ * LIMITS     BATCH_SLICE timers for each fire. Without memory for the array of a call, a call has
+ *            at most BATCH_FEW items. */
+#include "work/batch.h"
+
+#include <string.h>
+
+#include "base/user_callback.h"
+
+BASE_SIZE_BEGIN
+
+#define BATCH_SLICE 1024u
+#define BATCH_FEW 16u
+#define BATCH_NEXT_SHIFT_MAX 40u /* of a backoff; retry_cap_ms ends it before */
+
+/* ---- lists ---- */
+
+static void batch_append(batch_list *l, batch_item *i)
+{
+    i->next = NULL;
+    i->prev = l->last;
+    if (l->last != NULL) { l->last->next = i; } else { l->first = i; }
+    l->last = i;
+    l->count++;
+    l->bytes += i->len;
+}
+
+static void batch_unlink(batch_list *l, batch_item *i)
+{
+    if (i->prev != NULL) { i->prev->next = i->next; } else { l->first = i->next; }
+    if (i->next != NULL) { i->next->prev = i->prev; } else { l->last = i->prev; }
+    l->count--;
+    l->bytes -= i->len;
+}
+
+/* Put `i` where `old` is. */
+static void batch_replace(batch_list *l, batch_item *old, batch_item *i)
+{
+    i->next = old->next;
+    i->prev = old->prev;
+    if (i->prev != NULL) { i->prev->next = i; } else { l->first = i; }
+    if (i->next != NULL) { i->next->prev = i; } else { l->last = i; }
+    l->bytes += i->len;
+    l->bytes -= old->len;
+}
+
+static void batch_finish(batch_list *from, batch_item *i, cellar_batch_verdict verdict,
+                         cellar_err err)
+{
+    batch_list *finished = &i->of->finished;
+    if (from != NULL) { batch_unlink(from, i); }
+    i->verdict = verdict;
+    i->err = err;
+    batch_append(finished, i);
+}
+
+static void batch_forget_key(batch_item *i) SYNC_HOLDS(WHEEL)
+{
+    base_account *base_table_account = &i->of->of->account;
+    const base_module base_table_module = BASE_MOD_STORE;
+    if (i->key_len == 0) { return; }
+    HASH_DELETE(hh, i->of->of->keys, i);
+    i->key_len = 0;
+}
+
+/* ---- groups ---- */
+
+CELLAR_PRIVATE void batch_after_init(batch_after *a)
+{
+    *a = (batch_after){ .first = NULL };
+    a->end = &a->first;
+}
+
+CELLAR_PRIVATE void batch_settle(cellar_batcher *b, batch_after *a)
+{
+    while (a->first != NULL) {
+        base_job *j = a->first;
+        a->first = j->next;
+        (void)base_pool_push(&b->pool, j); /* refused only by a close, when no item is left */
+    }
+    while (a->ended != NULL) {
+        batch_group *g = a->ended;
+        a->ended = g->next;
+        batch_group_free(g);
+    }
+    if (a->ring) {
+        (void)base_add_ar(&b->bell, 1u);
+        sync_wake(&b->bell, 1);
+    }
+}
+
+CELLAR_PRIVATE bool batch_is_mine(const cellar_batcher *b)
+{
+    const int32_t tid = base_thread_id();
+    for (const batch_group *g = b->groups; g != NULL; g = g->hh.next) {
+        if (g->tid == tid) { return true; }
+    }
+    return false;
+}
+
+CELLAR_PRIVATE batch_group *batch_find(cellar_batcher *b, const char *name, size_t len)
+{
+    batch_group *g = NULL;
+    const unsigned hash = (unsigned)base_hash(&b->hash_key, 0, name, len);
+    HASH_FIND_BYHASHVALUE(hh, b->groups, name, (unsigned)len, hash, g);
+    return g;
+}
+
+CELLAR_PRIVATE batch_group *batch_group_make(cellar_batcher *b, const char *name, size_t len)
+{
+    batch_group *g = base_alloc(&b->account, BASE_MOD_STORE, sizeof *g + len + 1, NULL);
+    if (g == NULL) { return NULL; }
+    g->of = b;
+    g->id = base_add_ar(&b->last_id, (uint64_t)1) + 1;
+    g->name_len = (uint32_t)len;
+    memcpy(g->name, name, len);
+    return g;
+}
+
+CELLAR_PRIVATE void batch_group_free(batch_group *g)
+{
+    cellar_batcher *b = g->of;
+    base_free(&b->account, BASE_MOD_STORE, g->array, b->cfg.max_items * sizeof g->array[0]);
+    base_free(&b->account, BASE_MOD_STORE, g, sizeof *g + g->name_len + 1);
+}
+
+CELLAR_PRIVATE void batch_item_free(cellar_batcher *b, batch_item *i)
+{
+    base_free(&b->account, BASE_MOD_STORE, i, sizeof *i + i->len + i->room);
+}
+
+/* Queue the job of a group, unless it is queued or runs. */
+static void batch_kick(batch_group *g, batch_after *a) SYNC_HOLDS(WHEEL)
+{
+    if (g->state == BATCH_QUEUED) { return; }
+    wheel_cancel(&g->of->wheel, &g->timer);
+    g->state = BATCH_QUEUED;
+    g->queued.next = NULL;
+    *a->end = &g->queued;
+    a->end = &g->queued.next;
+}
+
+static void batch_open_set(batch_group *g, bool open) SYNC_HOLDS(WHEEL)
+{
+    cellar_batcher *b = g->of;
+    if (g->open == open) { return; }
+    g->open = open;
+    if (open) {
+        g->next = NULL;
+        g->prev = b->open_last;
+        if (b->open_last != NULL) { b->open_last->next = g; } else { b->open_first = g; }
+        b->open_last = g;
+        b->open_count++;
+        return;
+    }
+    if (g->prev != NULL) { g->prev->next = g->next; } else { b->open_first = g->next; }
+    if (g->next != NULL) { g->next->prev = g->prev; } else { b->open_last = g->prev; }
+    b->open_count--;
+}
+
+CELLAR_PRIVATE void batch_make_due(batch_group *g, cellar_batch_trigger why, batch_after *a)
+{
+    if (g->waiting.count == 0 || g->due != 0) { return; }
+    g->due = why;
+    batch_open_set(g, false);
+    if (g->state == BATCH_IDLE) { batch_kick(g, a); }
+}
+
+static void batch_arm(batch_group *g, int64_t due_ms, batch_after *a) SYNC_HOLDS(WHEEL)
+{
+    cellar_batcher *b = g->of;
+    wheel_cancel(&b->wheel, &g->timer);
+    wheel_add(&b->wheel, &g->timer, due_ms);
+    if (due_ms < b->wake_ms) {
+        b->wake_ms = due_ms;
+        a->ring = true;
+    }
+}
+
+/* Return when the waiting items of a group are due by time. */
+static int64_t batch_linger_ms(const batch_group *g)
+{
+    const cellar_batcher_config *c = &g->of->cfg;
+    const int64_t first_ms = g->waiting.first->added_ms, last_ms = g->waiting.last->added_ms;
+    if (c->max_delay_ms == 0) { return base_add_sat(first_ms, c->linger_ms); }
+    return BASE_MIN(base_add_sat(last_ms, c->linger_ms), base_add_sat(first_ms, c->max_delay_ms));
+}
+
+/* Decide whether waiting items are due; else let the group collect. */
+static void batch_look(batch_group *g, batch_after *a) SYNC_HOLDS(WHEEL)
+{
+    cellar_batcher *b = g->of;
+    if (g->due != 0 || g->waiting.count == 0) { return; }
+    if (b->draining) {
+        batch_make_due(g, CELLAR_BATCH_BY_DRAIN, a);
+    } else if (g->waiting.count >= b->cfg.max_items) {
+        batch_make_due(g, CELLAR_BATCH_BY_ITEMS, a);
+    } else if (g->waiting.bytes >= b->cfg.max_bytes) {
+        batch_make_due(g, CELLAR_BATCH_BY_BYTES, a);
+    } else {
+        batch_open_set(g, true);
+        if (g->state == BATCH_IDLE) { batch_arm(g, batch_linger_ms(g), a); }
+        if (b->open_count > b->cfg.max_groups) {
+            batch_make_due(b->open_first, CELLAR_BATCH_BY_GROUPS, a);
+        }
+    }
+}
+
+/* Note the key of an item. *old: the waiting item with the same key; NULL: none. */
+static bool batch_note_key(batch_group *g, batch_item *i, batch_item **old) SYNC_HOLDS(WHEEL)
+{
+    cellar_batcher *b = g->of;
+    base_account *base_table_account = &b->account;
+    const base_module base_table_module = BASE_MOD_STORE;
+    *old = NULL;
+    if (i->key_len == 0) { return true; }
+    unsigned char *key = i->bytes + i->len;
+    memcpy(key, &g->id, sizeof g->id);
+    const unsigned hash = (unsigned)base_hash(&b->hash_key, 0, key, i->key_len);
+    HASH_FIND_BYHASHVALUE(hh, b->keys, key, i->key_len, hash, *old);
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, b->keys, key, i->key_len, hash, i);
+    return i->hh.tbl != NULL;
+}
+
+/* Put a group into the table. */
+static bool batch_group_in(batch_group *g) SYNC_HOLDS(WHEEL)
+{
+    cellar_batcher *b = g->of;
+    base_account *base_table_account = &b->account;
+    const base_module base_table_module = BASE_MOD_STORE;
+    if (g->hh.tbl != NULL) { return true; }
+    const unsigned hash = (unsigned)base_hash(&b->hash_key, 0, g->name, g->name_len);
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, b->groups, g->name, g->name_len, hash, g);
+    return g->hh.tbl != NULL;
+}
+
+static void batch_group_out(batch_group *g) SYNC_HOLDS(WHEEL)
+{
+    base_account *base_table_account = &g->of->account;
+    const base_module base_table_module = BASE_MOD_STORE;
+    HASH_DELETE(hh, g->of->groups, g);
+    g->hh.tbl = NULL;
+}
+
+CELLAR_PRIVATE bool batch_put(batch_group *g, batch_item *i, int64_t now_ms, batch_after *a)
+{
+    cellar_batcher *b = g->of;
+    const bool fresh = g->hh.tbl == NULL;
+    batch_item *old;
+    if (!batch_group_in(g)) { return false; }
+    i->of = g;
+    if (!batch_note_key(g, i, &old)) {
+        if (fresh) { batch_group_out(g); }
+        return false;
+    }
+    i->added_ms = old != NULL ? old->added_ms : now_ms;
+    if (old != NULL) {
+        batch_forget_key(old);
+        batch_replace(&g->waiting, old, i);
+        batch_finish(NULL, old, CELLAR_BATCH_REPLACED, CELLAR_OK);
+        if (g->state == BATCH_IDLE) { batch_kick(g, a); }
+    } else {
+        batch_append(&g->waiting, i);
+    }
+    b->count[STATS_BATCHER_ADDED]++;
+    b->count[STATS_BATCHER_ITEMS]++;
+    b->count[STATS_BATCHER_ITEM_BYTES] += i->len;
+    batch_look(g, a);
+    return true;
+}
+
+CELLAR_PRIVATE void batch_drain_all(cellar_batcher *b, batch_after *a)
+{
+    for (batch_group *g = b->groups; g != NULL; g = g->hh.next) {
+        g->retry_ms = 0;
+        batch_make_due(g, CELLAR_BATCH_BY_DRAIN, a);
+        batch_kick(g, a);
+    }
+}
+
+/* ---- a job ---- */
+
+/* Take the next batch into flight. */
+static void batch_take(batch_group *g) SYNC_HOLDS(WHEEL)
+{
+    const cellar_batcher_config *c = &g->of->cfg;
+    batch_list *from = &g->waiting, *to = &g->flight;
+    static const uint8_t counters[] = {
+        0, STATS_BATCHER_BY_ITEMS, STATS_BATCHER_BY_BYTES, STATS_BATCHER_BY_LINGER,
+        STATS_BATCHER_BY_GROUPS, STATS_BATCHER_BY_FLUSH, STATS_BATCHER_BY_DRAIN
+    };
+    g->trigger = g->due;
+    g->failures = 0;
+    g->retry_ms = 0;
+    g->of->count[counters[g->due]]++;
+    while (from->first != NULL && to->count < c->max_items &&
+           (to->count == 0 || to->bytes + from->first->len <= c->max_bytes)) {
+        batch_item *i = from->first;
+        batch_forget_key(i);
+        batch_unlink(from, i);
+        batch_append(to, i);
+    }
+    if (from->count == 0 || g->due < CELLAR_BATCH_BY_FLUSH) { g->due = 0; }
+}
+
+/* Give up what no call has taken. */
+static void batch_abandon(batch_group *g) SYNC_HOLDS(WHEEL)
+{
+    while (g->flight.first != NULL) {
+        batch_item *i = g->flight.first;
+        batch_finish(&g->flight, i, CELLAR_BATCH_ABANDONED, CELLAR_OK);
+    }
+    while (g->waiting.first != NULL) {
+        batch_item *i = g->waiting.first;
+        batch_forget_key(i);
+        batch_finish(&g->waiting, i, CELLAR_BATCH_ABANDONED, CELLAR_OK);
+    }
+    g->due = 0;
+    batch_open_set(g, false);
+}
+
+/* Decide what a group does after its job. */
+static void batch_rest(batch_group *g, int64_t now_ms, batch_after *a) SYNC_HOLDS(WHEEL)
+{
+    cellar_batcher *b = g->of;
+    if (b->abandon) { batch_abandon(g); }
+    const bool waits = g->flight.count != 0 && g->retry_ms > now_ms && !b->draining &&
+                       g->finished.count == 0;
+    g->tid = 0;
+    g->state = waits ? BATCH_BACKOFF : BATCH_IDLE;
+    batch_look(g, a);
+    if (waits) {
+        batch_arm(g, g->retry_ms, a);
+    } else if (g->finished.count != 0 || g->flight.count != 0 || g->due != 0) {
+        batch_kick(g, a);
+    } else if (g->waiting.count == 0) {
+        batch_group_out(g);
+        g->next = a->ended;
+        a->ended = g;
+    }
+}
+
+/* End the job of a group. `ended_thread`: a function of the program did not return. */
+static void batch_end_job(batch_group *g, bool ended_thread)
+{
+    cellar_batcher *b = g->of;
+    const int64_t now_ms = base_now_ms(&b->clock);
+    batch_after a;
+    batch_after_init(&a);
+    sync_take(WHEEL, &b->lock);
+    b->count[STATS_BATCHER_THREAD_ENDS] += ended_thread;
+    batch_rest(g, now_ms, &a);
+    a.ring |= ended_thread; /* the thread replaces the worker */
+    sync_drop(WHEEL, &b->lock);
+    batch_settle(b, &a);
+}
+
+/* ---- done functions ---- */
+
+CELLAR_PRIVATE void batch_tell_sleepers(cellar_batcher *b)
+{
+    if (base_load_acq(&b->sleepers) == 0) { return; } /* one that looks later sees the change */
+    (void)base_add_ar(&b->ended, 1u);
+    sync_wake(&b->ended, INT32_MAX);
+}
+
+/* Count the end of an item and free it. */
+static void batch_item_end(cellar_batcher *b, batch_item *i)
+{
+    static const uint8_t counters[] = { STATS_BATCHER_OK, STATS_BATCHER_FAILED,
+                                        STATS_BATCHER_REPLACED, STATS_BATCHER_ABANDONED };
+    sync_take(WHEEL, &b->lock);
+    i->of->tid = 0;
+    batch_unlink(&i->of->finished, i);
+    b->count[counters[i->verdict]]++;
+    b->count[STATS_BATCHER_ITEMS]--;
+    b->count[STATS_BATCHER_ITEM_BYTES] -= i->len;
+    sync_drop(WHEEL, &b->lock);
+    batch_item_free(b, i);
+    batch_tell_sleepers(b);
+}
+
+static void batch_done_call(void *arg)
+{
+    const batch_item *i = arg;
+    cellar_batch_result r = cellar_batch_result_default();
+    r.data = i->len != 0 ? i->bytes : NULL;
+    r.len = i->len;
+    r.verdict = i->verdict;
+    r.err = (int32_t)i->err;
+    r.calls = i->calls;
+    i->done(&r, i->done_ctx);
+}
+
+static void batch_done_left(void *arg)
+{
+    batch_item *i = arg;
+    batch_group *g = i->of;
+    batch_item_end(g->of, i);
+    batch_end_job(g, true);
+}
+
+/* Run the done functions of the finished items. */
+static void batch_deliver(batch_group *g, int cancel)
+{
+    cellar_batcher *b = g->of;
+    for (;;) {
+        sync_take(WHEEL, &b->lock);
+        batch_item *i = g->finished.first;
+        if (i != NULL) { g->tid = base_thread_id(); }
+        sync_drop(WHEEL, &b->lock);
+        if (i == NULL) { return; }
+        if (i->done != NULL) { base_run_callback(batch_done_call, batch_done_left, i, cancel); }
+        batch_item_end(b, i);
+    }
+}
+
+/* ---- calls ---- */
+
+typedef struct batch_call { /* on the stack of the thread that makes it */
+    batch_group *g;
+    cellar_batch_item *items; /* few, or the array of the group */
+    uint32_t room, count;
+    cellar_batch seen;
+    cellar_err err;           /* of the flush function */
+    cellar_batch_item few[BATCH_FEW];
+} batch_call;
+
+/* Fill a call with the items of the flight up to the first cut. */
+static void batch_fill(batch_call *c) SYNC_HOLDS(WHEEL)
+{
+    batch_group *g = c->g;
+    c->seen = cellar_batch_default();
+    for (batch_item *i = g->flight.first; i != NULL && c->count < c->room; i = i->next) {
+        c->items[c->count++] = (cellar_batch_item){ i->len != 0 ? i->bytes : NULL, i->len };
+        c->seen.bytes += i->len;
+        i->calls++;
+        if (c->count == c->room) { i->cut = true; }
+        if (i->cut) { break; }
+    }
+    c->seen.group = g->name;
+    c->seen.items = c->items;
+    c->seen.item_count = c->count;
+    c->seen.trigger = g->trigger;
+    c->seen.attempt = g->failures + 1;
+    g->tid = base_thread_id();
+}
+
+/* Return the time before the next attempt: full jitter below an exponential bound. */
+static int64_t batch_backoff_ms(batch_group *g) SYNC_HOLDS(WHEEL)
+{
+    const cellar_batcher_config *c = &g->of->cfg;
+    const unsigned shift = BASE_MIN(g->failures - 1, BATCH_NEXT_SHIFT_MAX);
+    const bool over = c->retry_base_ms > c->retry_cap_ms >> shift;
+    const int64_t most = over ? c->retry_cap_ms : c->retry_base_ms << shift;
+    return 1 + (int64_t)base_rng_below(&g->of->rng, (uint64_t)most);
+}
+
+/* Cut a failed call into smaller ones. */
+static void batch_cut(const batch_call *c) SYNC_HOLDS(WHEEL)
+{
+    const bool bisect = c->g->of->cfg.on_failure == CELLAR_BATCH_BISECT;
+    batch_item *i = c->g->flight.first;
+    for (uint32_t n = 1; n <= c->count; n++, i = i->next) {
+        if (!bisect || n == c->count / 2 || n == c->count) { i->cut = true; }
+    }
+}
+
+/* Give the items of a call their verdict, or make them part of another call. Return the number of
+ * items that failed for good. */
+static uint32_t batch_judge(const batch_call *c, int64_t now_ms) SYNC_HOLDS(WHEEL)
+{
+    batch_group *g = c->g;
+    cellar_batcher *b = g->of;
+    const cellar_batch_on_failure how = b->cfg.on_failure;
+    b->count[STATS_BATCHER_CALLS]++;
+    b->count[STATS_BATCHER_CALLS_FAILED] += c->err != CELLAR_OK;
+    if (c->err != CELLAR_OK && how == CELLAR_BATCH_RETRY &&
+        ++g->failures < b->cfg.max_attempts && !b->abandon) {
+        g->retry_ms = base_add_sat(now_ms, batch_backoff_ms(g));
+        b->count[STATS_BATCHER_RETRIES]++;
+        return 0;
+    }
+    if (c->err != CELLAR_OK && how != CELLAR_BATCH_RETRY && c->count > 1 && !b->abandon) {
+        b->count[STATS_BATCHER_SPLITS]++;
+        batch_cut(c);
+        return 0;
+    }
+    for (uint32_t n = 0; n < c->count; n++) {
+        batch_item *i = g->flight.first;
+        batch_finish(&g->flight, i,
+                     c->err == CELLAR_OK ? CELLAR_BATCH_OK : CELLAR_BATCH_FAILED, c->err);
+    }
+    g->failures = 0;
+    g->retry_ms = 0;
+    return c->err != CELLAR_OK ? c->count : 0;
+}
+
+static void batch_call_end(batch_call *c)
+{
+    cellar_batcher *b = c->g->of;
+    const int64_t now_ms = base_now_ms(&b->clock);
+    sync_take(WHEEL, &b->lock);
+    c->g->tid = 0;
+    const uint32_t failed = batch_judge(c, now_ms);
+    sync_drop(WHEEL, &b->lock);
+    if (failed != 0) {
+        base_log(&b->log, BASE_LOG_WARNING, "batch", (int)c->err, "%u items of a batch failed",
+                 failed);
+    }
+}
+
+static void batch_flush_call(void *arg)
+{
+    batch_call *c = arg;
+    c->err = c->g->of->flush(&c->seen, c->g->of->ctx);
+}
+
+static void batch_flush_left(void *arg)
+{
+    batch_call *c = arg;
+    c->err = CELLAR_E_CANCELLED;
+    batch_call_end(c);
+    batch_end_job(c->g, true);
+}
+
+/* Take a batch if none is in hand. Return whether there is a call to make now. */
+static bool batch_ready(batch_group *g, int64_t now_ms) SYNC_HOLDS(WHEEL)
+{
+    cellar_batcher *b = g->of;
+    if (b->abandon) { batch_abandon(g); }
+    if (g->flight.count == 0 && g->due != 0) { batch_take(g); }
+    return g->flight.count != 0 && (g->retry_ms <= now_ms || b->draining);
+}
+
+static void batch_make_call(batch_group *g, int cancel)
+{
+    cellar_batcher *b = g->of;
+    const int64_t now_ms = base_now_ms(&b->clock);
+    if (b->cfg.max_items > BATCH_FEW && g->array == NULL) {
+        g->array = base_alloc(&b->account, BASE_MOD_STORE,
+                              b->cfg.max_items * sizeof g->array[0], NULL);
+    }
+    batch_call c = { .g = g, .items = g->array, .room = b->cfg.max_items };
+    if (c.items == NULL) {
+        c.items = c.few;
+        c.room = BASE_MIN(c.room, BATCH_FEW);
+    }
+    sync_take(WHEEL, &b->lock);
+    if (batch_ready(g, now_ms)) { batch_fill(&c); }
+    sync_drop(WHEEL, &b->lock);
+    if (c.count == 0) { return; }
+    base_run_callback(batch_flush_call, batch_flush_left, &c, cancel);
+    batch_call_end(&c);
+}
+
+CELLAR_PRIVATE void batch_run_job(void *batcher, base_job *j)
+{
+    batch_group *g = (batch_group *)(void *)j; /* its first field */
+    (void)batcher;
+    const int cancel = base_cancel_off();
+    batch_deliver(g, cancel);
+    batch_make_call(g, cancel);
+    batch_deliver(g, cancel);
+    batch_end_job(g, false);
+    base_cancel_set(cancel);
+}
+
+/* ---- time ---- */
+
+CELLAR_PRIVATE void batch_fire(cellar_batcher *b, int64_t *next_ms)
+{
+    const int64_t now_ms = base_now_ms(&b->clock);
+    uint32_t budget = BATCH_SLICE;
+    batch_after a;
+    wheel_timer *t;
+    batch_after_init(&a);
+    sync_take(WHEEL, &b->lock);
+    while ((t = wheel_pop(&b->wheel, now_ms, &budget)) != NULL) {
+        batch_group *g = (batch_group *)(void *)((char *)t - offsetof(batch_group, timer));
+        if (g->state == BATCH_IDLE) {
+            batch_make_due(g, CELLAR_BATCH_BY_LINGER, &a);
+        } else {
+            batch_kick(g, &a);
+        }
+    }
+    b->wake_ms = wheel_next_ms(&b->wheel);
+    *next_ms = b->wake_ms != BASE_NEVER_MS ? BASE_MAX(b->wake_ms - now_ms, 1) : BASE_NEVER_MS;
+    if (budget == 0) { *next_ms = 0; }
+    sync_drop(WHEEL, &b->lock);
+    batch_settle(b, &a);
+}
+
+BASE_SIZE_END

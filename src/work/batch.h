@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * batch: the structs of the batcher, and the functions of batch.c for the files above it.
+ *
+ * PICTURE    batcher -- table by name --> group -- waiting: items that no call has taken
+ *                 \-- table by key: waiting items    \-- flight: items of the batch in hand
+ *                 \-- wheel: linger and retry times   \-- finished: items with a verdict
+ *            add -> waiting -> due -> pool -> a worker, or a tick: flight -> the flush function ->
+ *            finished -> the done function -> freed
+ * INVARIANTS The job of a group is in the pool or on one thread at most (QUEUED), so that a group
+ *            has one call at a time. A group without items is freed. A group is `open` if it has
+ *            waiting items and is not due.
+ * LOCKING    One lock, rank WHEEL, around everything that is not atomic or constant. User code,
+ *            allocations of memory but for the tables, and the queue of the pool come outside. */
+#ifndef WORK_BATCH_H
+#define WORK_BATCH_H
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/num.h"
+#include "base/pool.h"
+#include "base/random.h"
+#include "base/table.h"
+#include "cellar_batch.h"
+#include "stats/stats.h"
+#include "wheel/wheel.h"
+
+typedef struct batch_item {
+    UT_hash_handle hh;          /* in `keys` of the batcher while it waits with a key */
+    struct batch_item *next, *prev;
+    struct batch_group *of;
+    cellar_batch_done_fn done;  /* or NULL */
+    void *done_ctx;
+    size_t len;
+    int64_t added_ms;           /* of a replacement: when the first one came */
+    cellar_batch_verdict verdict;
+    cellar_err err;
+    uint32_t calls;
+    uint32_t room;              /* bytes behind the data: of the key; constant */
+    uint32_t key_len;           /* the same while the item is in `keys`, or comes there; else 0 */
+    bool cut;                   /* in flight: a call ends behind it */
+    BASE_ALIGNED(16) unsigned char bytes[]; /* data, then the key: id of the group, key */
+} batch_item;
+
+typedef struct batch_list {
+    batch_item *first, *last;
+    uint32_t count;
+    uint64_t bytes;
+} batch_list;
+
+typedef enum batch_state {
+    BATCH_IDLE,    /* collects; its timer is armed */
+    BATCH_QUEUED,  /* its job is in the pool, or runs */
+    BATCH_BACKOFF  /* waits for retry_ms; its timer is armed */
+} batch_state;
+
+typedef struct batch_group {
+    base_job queued;            /* first field */
+    UT_hash_handle hh;
+    struct batch_group *next, *prev; /* list of open groups; next: also of groups to free */
+    cellar_batcher *of;
+    wheel_timer timer;
+    uint64_t id;
+    batch_state state;
+    bool open;                  /* in the list of open groups */
+    cellar_batch_trigger due;   /* of the waiting items; 0: not due */
+    cellar_batch_trigger trigger; /* of the flight */
+    batch_list waiting, flight, finished;
+    int64_t retry_ms;           /* no call before it; 0: at any time */
+    uint32_t failures;          /* failed calls with this flight, by RETRY */
+    cellar_batch_item *array;   /* of calls: max_items of them; of the job; NULL: none yet */
+    int32_t tid;                /* thread inside a function of the program; 0: none */
+    uint32_t name_len;
+    char name[];
+} batch_group;
+
+struct cellar_batcher {
+    void *raw;                  /* BATCH_BYTES, as allocated */
+    base_account account;       /* without a limit: queue_items and queue_bytes are the limits */
+    base_clock clock;
+    base_log log;
+    base_fork_node fork;
+    base_pool pool;
+    base_thread thread;         /* fires timers; not started with no_threads */
+    base_hash_key hash_key;
+    cellar_batcher_config cfg;  /* with defaults; constant */
+    cellar_batch_flush_fn flush;
+    void *ctx;
+    bool no_threads;
+    bool forked;                /* this process is a child of the one that opened it */
+    bool fork_in_call;          /* the thread that forks runs a function of the program */
+    char name[CELLAR_NAME_MAX + 1];
+    _Atomic uint32_t bell;      /* futex word; + 1 wakes the thread */
+    _Atomic uint32_t stop;      /* 1: the thread ends */
+    _Atomic uint32_t ended;     /* futex word; + 1 with each item that ended, if a thread sleeps */
+    _Atomic uint32_t sleepers;  /* threads that look whether an item ended, and sleep; raised before
+                                 * the lock under which they look */
+    _Atomic uint64_t last_id;   /* of a group */
+    sync_lock lock;             /* rank WHEEL; guards everything below */
+    bool draining;              /* true: no add; all groups are due, retries come without delay */
+    bool abandon;               /* true: no flush; items that no call has taken are abandoned */
+    int64_t wake_ms;            /* when the thread looks again */
+    base_rng rng;
+    batch_group *groups;        /* uthash by name */
+    batch_item *keys;           /* uthash by id of the group and key */
+    batch_group *open_first, *open_last; /* oldest first */
+    uint32_t open_count;
+    wheel wheel;
+    uint64_t count[STATS_BATCHER_COUNT]; /* figures of the registry but groups and bytes */
+};
+
+#define BATCH_BYTES (sizeof(cellar_batcher) + BASE_PAD)
+
+/* Work for after the lock. */
+typedef struct batch_after {
+    base_job *first, **end; /* jobs to queue; end: where the next one is linked */
+    batch_group *ended;     /* to free; NULL: none */
+    bool ring;              /* the thread has to look earlier */
+} batch_after;
+
+CELLAR_PRIVATE void batch_after_init(batch_after *a);
+/* Queue the jobs, free the groups and wake the thread, after the lock. */
+CELLAR_PRIVATE void batch_settle(cellar_batcher *b, batch_after *a);
+/* Return whether this thread is inside a function of the program. */
+CELLAR_PRIVATE bool batch_is_mine(const cellar_batcher *b) SYNC_HOLDS(WHEEL);
+CELLAR_PRIVATE batch_group *batch_find(cellar_batcher *b, const char *name, size_t len)
+    SYNC_HOLDS(WHEEL);
+/* Make a group that is in no table yet. NULL: no memory. */
+CELLAR_PRIVATE batch_group *batch_group_make(cellar_batcher *b, const char *name, size_t len);
+CELLAR_PRIVATE void batch_group_free(batch_group *g);
+CELLAR_PRIVATE void batch_item_free(cellar_batcher *b, batch_item *i);
+/* Put an item into its group, which comes into the table if it is not there. False: no memory;
+ * nothing has changed. */
+CELLAR_PRIVATE bool batch_put(batch_group *g, batch_item *i, int64_t now_ms, batch_after *a)
+    SYNC_HOLDS(WHEEL);
+/* Make the waiting items of a group due. */
+CELLAR_PRIVATE void batch_make_due(batch_group *g, cellar_batch_trigger why, batch_after *a)
+    SYNC_HOLDS(WHEEL);
+/* Make everything due for a drain, or give up what no call has taken. */
+CELLAR_PRIVATE void batch_drain_all(cellar_batcher *b, batch_after *a) SYNC_HOLDS(WHEEL);
+/* Wake the threads that wait for room or for the end of all items, after the lock. */
+CELLAR_PRIVATE void batch_tell_sleepers(cellar_batcher *b);
+/* Fire the timers that are due. *next_ms: ms until there is more to do; 0: now. */
+CELLAR_PRIVATE void batch_fire(cellar_batcher *b, int64_t *next_ms);
+/* Run the job of a group: at most one call. The `run` of the pool. */
+CELLAR_PRIVATE void batch_run_job(void *batcher, base_job *j);
+
+#endif

@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * batch_open: open, tick, drain, close and fork a batcher.
+ *
+ * WALK       thread: fire what is due -> sleep until the next timer, at most BATCH_LOOK_MS
+ *            drain: no add -> everything is due -> wait until no item is left -> give up the rest
+ *            close: drain -> stop and join the threads -> free
+ * COMPLETION Each item ends: after its done function, or from the cleanup handler of a thread that
+ *            ends inside it. A drain waits for `ended`; the join waits for a worker behind it.
+ * FORK       The child has no thread. It can only free the batcher. */
+#include <string.h>
+
+#include "base/open_error.h"
+#include "base/opts.h"
+#include "work/batch.h"
+
+BASE_SIZE_BEGIN
+
+#define BATCH_LOOK_MS 500 /* longest sleep of the thread */
+#define BATCH_MEND_MS 20  /* the same while jobs wait for a worker */
+#define BATCH_GRACE_MS 1000 /* wait of a drain for calls that run, after its time */
+#define BATCH_WORKERS_MAX 64u
+#define BATCH_MS_MAX (INT64_C(366) * 86400000) /* longest time of an option */
+
+/* ---- fork ---- */
+
+static void batch_fork_prepare(void *ctx) SYNC_UNCHECKED
+{
+    cellar_batcher *b = ctx;
+    sync_take(QUEUE, &b->pool.lock);
+    sync_take(WHEEL, &b->lock);
+    sync_take(LOG, &b->log.lock);
+    b->fork_in_call = batch_is_mine(b);
+}
+
+static void batch_fork_parent(void *ctx) SYNC_UNCHECKED
+{
+    cellar_batcher *b = ctx;
+    sync_drop(LOG, &b->log.lock);
+    sync_drop(WHEEL, &b->lock);
+    sync_drop(QUEUE, &b->pool.lock);
+}
+
+static void batch_fork_child(void *ctx)
+{
+    cellar_batcher *b = ctx;
+    sync_reset(&b->log.lock);
+    sync_reset(&b->lock);
+    base_pool_fork_child(&b->pool);
+    b->forked = true;
+}
+
+/* ---- the thread ---- */
+
+static void batch_main(void *arg)
+{
+    cellar_batcher *b = arg;
+    while (base_load_acq(&b->stop) == 0) {
+        const uint32_t bell = base_load_acq(&b->bell);
+        int64_t wait_ms;
+        batch_fire(b, &wait_ms);
+        const int64_t most_ms = base_pool_mend(&b->pool) ? BATCH_MEND_MS : BATCH_LOOK_MS;
+        const int64_t sleep_ms = BASE_MIN(wait_ms, most_ms);
+        if (sleep_ms > 0) {
+            (void)sync_wait(&b->bell, bell, base_now_ns() + (uint64_t)sleep_ms * 1000000u);
+        }
+    }
+}
+
+CELLAR_API cellar_err cellar_batcher_tick(cellar_batcher *b, uint64_t budget_us, int64_t *wait_ms)
+{
+    int64_t next_ms;
+    if (b == NULL) { return CELLAR_E_INVAL; }
+    if (b->forked) { return CELLAR_E_FORKED; }
+    const uint64_t since_ns = base_now_ns();
+    bool left = false;
+    do {
+        batch_fire(b, &next_ms);
+        for (base_job *j; b->no_threads && !left && (j = base_pool_help(&b->pool)) != NULL;) {
+            batch_run_job(b, j);
+            left = base_now_ns() - since_ns >= budget_us * 1000;
+        }
+    } while (b->no_threads && !left && next_ms == 0);
+    batch_fire(b, &next_ms); /* a flush may have armed a timer */
+    left = next_ms == 0 || (b->no_threads && base_pool_mend(&b->pool));
+    if (wait_ms != NULL) { *wait_ms = left ? 0 : next_ms; }
+    return left ? CELLAR_PENDING : CELLAR_OK;
+}
+
+/* ---- open ---- */
+
+static cellar_err batch_open_fail(cellar_err code, const char *why)
+{
+    return base_open_fail(code, 0, "cellar_batcher_open: %s", why);
+}
+
+/* Set the defaults. */
+static void batch_defaults(cellar_batcher_config *c)
+{
+    if (c->max_bytes == 0) { c->max_bytes = UINT64_C(1) << 20; }
+    if (c->queue_bytes == 0) { c->queue_bytes = BASE_MAX(UINT64_C(64) << 20, c->max_bytes); }
+    if (c->linger_ms == 0) { c->linger_ms = 50; }
+    if (c->retry_base_ms == 0) { c->retry_base_ms = 1000; }
+    if (c->retry_cap_ms == 0) { c->retry_cap_ms = 600000; }
+    if (c->block_timeout_ms == 0) { c->block_timeout_ms = 5000; }
+    if (c->close_timeout_ms == 0) { c->close_timeout_ms = 5000; }
+    if (c->max_items == 0) { c->max_items = 100; }
+    if (c->queue_items == 0) { c->queue_items = 65536; }
+    if (c->max_groups == 0) { c->max_groups = 4096; }
+    if (c->max_attempts == 0) { c->max_attempts = 4; }
+    if (c->workers == 0) { c->workers = 4; }
+}
+
+/* Return whether a time of the options is in its range. */
+static bool batch_time(int64_t ms) { return ms >= 0 && ms <= BATCH_MS_MAX; }
+
+/* Name the first field that breaks its rule. False: none does. */
+static bool batch_config_broken(const cellar_batcher_config *c, const char **why)
+{
+    return base_broken(c->max_bytes > UINT32_MAX, "max_bytes must be below 4 GiB", why) ||
+           base_broken(c->queue_bytes < c->max_bytes, "queue_bytes must be at least max_bytes",
+                       why) ||
+           base_broken(!batch_time(c->linger_ms) || !batch_time(c->max_delay_ms),
+                       "linger_ms and max_delay_ms must be 0..366 days", why) ||
+           base_broken(c->max_delay_ms != 0 && c->max_delay_ms < c->linger_ms,
+                       "max_delay_ms must be at least linger_ms, or 0", why) ||
+           base_broken(!batch_time(c->retry_base_ms) || !batch_time(c->retry_cap_ms),
+                       "retry_base_ms and retry_cap_ms must be 0..366 days", why) ||
+           base_broken(!batch_time(c->block_timeout_ms) || !batch_time(c->close_timeout_ms),
+                       "block_timeout_ms and close_timeout_ms must be 0..366 days", why) ||
+           base_broken(c->max_items > CELLAR_BATCH_ITEMS_MAX, "max_items must be at most 65,536",
+                       why) ||
+           base_broken(c->workers > BATCH_WORKERS_MAX, "workers must be at most 64", why) ||
+           base_broken((unsigned)c->on_failure > CELLAR_BATCH_RETRY,
+                       "on_failure must be a cellar_batch_on_failure", why) ||
+           base_broken((unsigned)c->on_full > CELLAR_BATCH_ERROR,
+                       "on_full must be a cellar_batch_on_full", why) ||
+           base_broken(c->reserved0 != 0, "reserved0 must be 0", why);
+}
+
+static bool batch_host_broken(const cellar_host_opts *h, const char **why)
+{
+    return base_broken(h->no_threads > 1, "host.no_threads must be 0 or 1", why) ||
+           base_broken((h->alloc == NULL) != (h->free == NULL),
+                       "host.alloc and host.free belong together: give both or none", why) ||
+           base_broken((unsigned)h->log_level > CELLAR_LOG_OFF,
+                       "host.log_level must be a cellar_log_level", why) ||
+           base_broken(strnlen(h->name, CELLAR_NAME_MAX + 1) > CELLAR_NAME_MAX,
+                       "host.name must have at most 64 bytes", why);
+}
+
+/* Copy and check the options of the caller. */
+static cellar_err batch_config_in(const cellar_batcher_config *cfg, cellar_batcher_config *out,
+                                  cellar_host_opts *host)
+{
+    const char *why;
+    *out = cellar_batcher_config_default();
+    *host = cellar_host_opts_default();
+    cellar_err err = base_open_opts(out, sizeof *out, cfg, "cellar_batcher_open",
+                                    "cellar_batcher_config");
+    if (err == CELLAR_OK) {
+        err = base_open_opts(host, sizeof *host, out->host, "cellar_batcher_open",
+                             "cellar_host_opts");
+    }
+    if (err != CELLAR_OK) { return err; }
+    batch_defaults(out);
+    if (host->name == NULL || *host->name == '\0') { host->name = "batcher"; }
+    if (batch_config_broken(out, &why) || batch_host_broken(host, &why)) {
+        return batch_open_fail(CELLAR_E_INVAL, why);
+    }
+    return CELLAR_OK;
+}
+
+static void batch_init(cellar_batcher *b, const cellar_batcher_config *cfg,
+                       const cellar_host_opts *host, const unsigned char secret[40])
+{
+    static const int levels[] = { BASE_LOG_WARNING, BASE_LOG_ERROR, BASE_LOG_WARNING,
+                                  BASE_LOG_INFO, BASE_LOG_DEBUG, BASE_LOG_OFF };
+    const base_alloc_hooks hooks = { .alloc = host->alloc, .free = host->free,
+                                     .ctx = host->alloc_ctx };
+    uint64_t seed;
+    memcpy(&seed, secret + 32, sizeof seed);
+    base_hash_key_init(&b->hash_key, BASE_HASH_FOLD, secret);
+    base_rng_seed(&b->rng, seed);
+    base_account_init(&b->account, UINT64_MAX, &hooks);
+    if (host->clock == NULL) { base_clock_ready(); }
+    b->clock = (base_clock){ .precise_ms = host->clock, .coarse_ms = host->clock,
+                             .ctx = host->clock_ctx };
+    base_log_init(&b->log, &b->clock, host->log, host->log_ctx, levels[host->log_level]);
+    b->pool = (base_pool){ .run = batch_run_job, .ctx = b, .name = "cellar-batch",
+                           .account = &b->account, .max_jobs = UINT32_MAX,
+                           .max_workers = host->no_threads != 0 ? 0 : cfg->workers };
+    b->no_threads = host->no_threads != 0;
+    b->cfg = *cfg;
+    b->cfg.host = NULL;
+    memcpy(b->name, host->name, strlen(host->name));
+    b->wake_ms = BASE_NEVER_MS;
+    wheel_init(&b->wheel, BASE_MAX(base_now_ms(&b->clock), 0));
+}
+
+CELLAR_API cellar_err cellar_batcher_open(const cellar_batcher_config *cfg,
+                                          cellar_batch_flush_fn flush, void *ctx,
+                                          cellar_batcher **out)
+{
+    if (out != NULL) { *out = NULL; }
+    if (out == NULL || flush == NULL) {
+        return batch_open_fail(CELLAR_E_INVAL, "flush and out must not be NULL");
+    }
+    cellar_batcher_config full;
+    cellar_host_opts host;
+    unsigned char secret[40];
+    const char *why = "no memory for the batcher";
+    const cellar_err err = batch_config_in(cfg, &full, &host);
+    if (err != CELLAR_OK) { return err; }
+    const base_alloc_hooks hooks = { .alloc = host.alloc, .free = host.free,
+                                     .ctx = host.alloc_ctx };
+    void *raw = base_alloc_raw(&hooks, BATCH_BYTES);
+    if (raw == NULL) { goto out; }
+    why = "the system gave no random bytes";
+    if (!base_random_bytes(secret, sizeof secret)) { goto drop_raw; }
+    cellar_batcher *b = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
+    memset(b, 0, sizeof *b);
+    b->raw = raw;
+    b->flush = flush;
+    b->ctx = ctx;
+    batch_init(b, &full, &host, secret);
+    why = "no memory for the workers";
+    if (!b->no_threads) {
+        base_pool_room(&b->pool);
+        if (b->pool.worker == NULL) { goto drop_raw; }
+    }
+    b->fork = (base_fork_node){ .prepare = batch_fork_prepare, .parent = batch_fork_parent,
+                                .child = batch_fork_child, .ctx = b };
+    why = "no memory for the fork handlers";
+    if (!base_fork_register(&b->fork)) { goto drop_pool; }
+    why = "no thread: the system refused one";
+    if (!b->no_threads && base_thread_start(&b->thread, batch_main, b, "cellar-linger") != 0) {
+        goto drop_fork;
+    }
+    *out = b;
+    return CELLAR_OK;
+drop_fork:
+    base_fork_unregister(&b->fork);
+drop_pool:
+    (void)base_pool_join(&b->pool);
+drop_raw:
+    base_free_raw(&hooks, raw, BATCH_BYTES);
+out:
+    return batch_open_fail(CELLAR_E_NOMEM, why);
+}
+
+/* ---- drain and close ---- */
+
+/* Return the number of items that have not ended. */
+static uint64_t batch_live(cellar_batcher *b)
+{
+    sync_take(WHEEL, &b->lock);
+    const uint64_t n = b->count[STATS_BATCHER_ITEMS];
+    sync_drop(WHEEL, &b->lock);
+    return n;
+}
+
+/* Wait until no item is left, or `ms` have passed. With no_threads, run what is queued. */
+static void batch_wait(cellar_batcher *b, int64_t ms)
+{
+    const uint64_t until_ns = base_now_ns() + (uint64_t)ms * 1000000u;
+    (void)base_add_ar(&b->sleepers, 1u);
+    for (;;) {
+        const uint32_t ended = base_load_acq(&b->ended);
+        if (batch_live(b) == 0 || base_now_ns() >= until_ns) { break; }
+        base_job *j = b->no_threads ? base_pool_help(&b->pool) : NULL;
+        if (j != NULL) {
+            batch_run_job(b, j);
+        } else { /* without threads, another tick may queue a job without an end */
+            const uint64_t look_ns = base_now_ns() + BATCH_MEND_MS * 1000000u;
+            (void)sync_wait(&b->ended, ended,
+                            b->no_threads ? BASE_MIN(until_ns, look_ns) : until_ns);
+        }
+    }
+    (void)base_sub_ar(&b->sleepers, 1u);
+}
+
+/* Begin a drain, or end its time. Fill *report with the counters so far. */
+static cellar_err batch_drain_step(cellar_batcher *b, bool abandon, uint64_t *count)
+{
+    batch_after a;
+    batch_after_init(&a);
+    sync_take(WHEEL, &b->lock);
+    const bool mine = batch_is_mine(b);
+    if (!mine) {
+        b->draining = true;
+        b->abandon |= abandon;
+        batch_drain_all(b, &a);
+    }
+    memcpy(count, b->count, sizeof b->count);
+    sync_drop(WHEEL, &b->lock);
+    batch_tell_sleepers(b); /* adds that wait are refused */
+    batch_settle(b, &a);
+    return mine ? CELLAR_E_DEADLOCK : CELLAR_OK;
+}
+
+static cellar_err batch_drain(cellar_batcher *b, int64_t timeout_ms, cellar_batch_report *report)
+{
+    uint64_t from[STATS_BATCHER_COUNT], to[STATS_BATCHER_COUNT];
+    cellar_batch_report r = { .struct_size = sizeof r };
+    const cellar_err err = batch_drain_step(b, false, from);
+    if (err != CELLAR_OK) { return err; }
+    batch_wait(b, timeout_ms);
+    if (batch_live(b) != 0) {
+        (void)batch_drain_step(b, true, to);
+        batch_wait(b, BATCH_GRACE_MS);
+    }
+    sync_take(WHEEL, &b->lock);
+    memcpy(to, b->count, sizeof b->count);
+    sync_drop(WHEEL, &b->lock);
+    r.live = from[STATS_BATCHER_ITEMS];
+    r.ok = to[STATS_BATCHER_OK] - from[STATS_BATCHER_OK];
+    r.failed = to[STATS_BATCHER_FAILED] - from[STATS_BATCHER_FAILED];
+    r.replaced = to[STATS_BATCHER_REPLACED] - from[STATS_BATCHER_REPLACED];
+    r.abandoned = to[STATS_BATCHER_ABANDONED] - from[STATS_BATCHER_ABANDONED];
+    r.still_running = to[STATS_BATCHER_ITEMS];
+    if (r.abandoned != 0) {
+        base_log(&b->log, BASE_LOG_WARNING, "batch", (int)CELLAR_E_TIMEOUT,
+                 "%llu items abandoned by a drain", (unsigned long long)r.abandoned);
+    }
+    if (report != NULL) { (void)base_opts_out(report, &r, sizeof r); }
+    return r.still_running != 0 ? CELLAR_E_BUSY : CELLAR_OK;
+}
+
+/* Check the struct of a caller that receives a report. */
+static cellar_err batch_report_check(const cellar_batch_report *report)
+{
+    size_t size;
+    return report != NULL ? base_opts_size(report, &size) : CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_batcher_drain(cellar_batcher *b, int64_t timeout_ms,
+                                           cellar_batch_report *report)
+{
+    if (b == NULL || !batch_time(timeout_ms)) { return CELLAR_E_INVAL; }
+    if (b->forked) { return CELLAR_E_FORKED; }
+    const cellar_err err = batch_report_check(report);
+    return err == CELLAR_OK ? batch_drain(b, timeout_ms, report) : err;
+}
+
+static void batch_free_list(cellar_batcher *b, batch_list *l)
+{
+    for (batch_item *i = l->first; i != NULL;) {
+        batch_item *next = i->next;
+        batch_item_free(b, i);
+        i = next;
+    }
+}
+
+/* Free every group. In a child that includes those with items. */
+static void batch_free_all(cellar_batcher *b) SYNC_UNCHECKED
+{
+    base_account *base_table_account = &b->account;
+    const base_module base_table_module = BASE_MOD_STORE;
+    batch_group *g = b->groups;
+    HASH_CLEAR(hh, b->keys);
+    HASH_CLEAR(hh, b->groups);
+    while (g != NULL) {
+        batch_group *next = g->hh.next;
+        batch_free_list(b, &g->waiting);
+        batch_free_list(b, &g->flight);
+        batch_free_list(b, &g->finished);
+        batch_group_free(g);
+        g = next;
+    }
+}
+
+CELLAR_API cellar_err cellar_batcher_close(cellar_batcher *b, cellar_batch_report *report)
+{
+    if (b == NULL) { return CELLAR_OK; }
+    cellar_err err = batch_report_check(report);
+    if (err == CELLAR_OK && b->forked && b->fork_in_call) { err = CELLAR_E_DEADLOCK; }
+    if (err == CELLAR_OK && !b->forked) { err = batch_drain(b, b->cfg.close_timeout_ms, report); }
+    if (err != CELLAR_OK) { return err; }
+    base_pool_stop(&b->pool, true);
+    if (!b->forked) {
+        base_store_rel(&b->stop, 1u);
+        (void)base_add_ar(&b->bell, 1u);
+        sync_wake(&b->bell, 1);
+        if (!b->no_threads) { base_thread_join(&b->thread); }
+    }
+    (void)base_pool_join(&b->pool);
+    base_fork_unregister(&b->fork);
+    batch_free_all(b);
+    BASE_ASSERT(b->forked || base_load_rlx(&b->account.used) == 0); /* lost threads may hold some */
+    const base_alloc_hooks hooks = b->account.hooks;
+    base_free_raw(&hooks, b->raw, BATCH_BYTES);
+    return CELLAR_OK;
+}
+
+BASE_SIZE_END

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    flush and done functions run on threads of the batcher with no lock held; an add waits for
+ *         room; each item ends once, also if functions end their thread, a drain runs beside adds,
+ *         or the process forks.
+ * Method: functions wait for the test, and the test for them, by semaphores: no sleep decides
+ *         anything. The clock of the system drives the batcher. */
+#include <semaphore.h>
+#include <sys/wait.h>
+
+#include "base/fault.h"
+#include "cellar_batch.h"
+#include "tests/support/t.h"
+
+static cellar_batcher *b;
+static sem_t began, go_on;
+static atomic_uint calls, ends, abandoned, failed;
+
+static void wait_for(sem_t *sem)
+{
+    while (sem_wait(sem) != 0) { }
+}
+
+static cellar_batcher_config config_of(void)
+{
+    cellar_batcher_config c = cellar_batcher_config_default();
+    c.linger_ms = 1;
+    return c;
+}
+
+static void open_with(const cellar_batcher_config *c, cellar_batch_flush_fn flush)
+{
+    T_REQUIRE(sem_init(&began, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0);
+    atomic_store(&calls, 0);
+    atomic_store(&ends, 0);
+    atomic_store(&abandoned, 0);
+    atomic_store(&failed, 0);
+    T_REQUIRE(cellar_batcher_open(c, flush, NULL, &b) == CELLAR_OK);
+}
+
+static cellar_err quick(const cellar_batch *batch, void *ctx)
+{
+    (void)batch, (void)ctx;
+    atomic_fetch_add(&calls, 1);
+    sem_post(&began);
+    return CELLAR_OK;
+}
+
+static cellar_err held(const cellar_batch *batch, void *ctx)
+{
+    (void)quick(batch, ctx);
+    wait_for(&go_on);
+    return CELLAR_OK;
+}
+
+static void count_end(const cellar_batch_result *r, void *ctx)
+{
+    atomic_fetch_add(&ends, 1);
+    atomic_fetch_add(&abandoned, r->verdict == CELLAR_BATCH_ABANDONED);
+    atomic_fetch_add(&failed, r->verdict == CELLAR_BATCH_FAILED);
+    if (ctx != NULL) { atomic_fetch_add((atomic_uint *)ctx, 1); }
+}
+
+static cellar_err add(const char *group, atomic_uint *counter)
+{
+    cellar_batch_add_opts o = cellar_batch_add_opts_default();
+    o.done = count_end;
+    o.done_ctx = counter;
+    return cellar_batch_add(b, group, "x", 1, &o);
+}
+
+static cellar_batcher_stats figures(void)
+{
+    cellar_batcher_stats st = cellar_batcher_stats_default();
+    T_EQ_I64(cellar_batcher_stats_get(b, &st), CELLAR_OK);
+    T_EQ_U64(st.added, st.ok + st.failed + st.replaced + st.abandoned + st.items);
+    return st;
+}
+
+static void linger_flushes_on_a_thread_of_the_batcher(void)
+{
+    const cellar_batcher_config c = config_of();
+    open_with(&c, quick);
+    for (int i = 0; i < 5; i++) {
+        T_EQ_I64(add("g", NULL), CELLAR_OK);
+        wait_for(&began); /* no tick, no flush: the thread does it */
+    }
+    T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
+    T_EQ_U64(atomic_load(&ends), 5);
+}
+
+static void group_has_one_call_at_a_time_and_groups_run_in_parallel(void)
+{
+    cellar_batcher_config c = config_of();
+    c.workers = 3;
+    c.max_items = 1;
+    open_with(&c, held);
+    for (int i = 0; i < 3; i++) { T_EQ_I64(add("a", NULL), CELLAR_OK); }
+    T_EQ_I64(add("b", NULL), CELLAR_OK);
+    wait_for(&began);
+    wait_for(&began); /* one of each group */
+    T_EQ_I64(sem_trywait(&began), -1);
+    T_EQ_U64(figures().items, 4);
+    for (int i = 0; i < 4; i++) { sem_post(&go_on); }
+    T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
+    T_EQ_U64(atomic_load(&calls), 4);
+    T_EQ_U64(atomic_load(&ends), 4);
+}
+
+/* ---- full ---- */
+
+static void *add_blocked(void *result)
+{
+    *(cellar_err *)result = add("g", NULL);
+    return NULL;
+}
+
+static void add_waits_for_room(void)
+{
+    cellar_batcher_config c = config_of();
+    cellar_err err = CELLAR_E_INVAL;
+    pthread_t t;
+    c.queue_items = 1;
+    c.block_timeout_ms = 3600000;
+    open_with(&c, held);
+    T_EQ_I64(add("g", NULL), CELLAR_OK);
+    wait_for(&began);
+    T_REQUIRE(pthread_create(&t, NULL, add_blocked, &err) == 0);
+    while (figures().blocked == 0) { }
+    sem_post(&go_on);
+    sem_post(&go_on);
+    T_REQUIRE(pthread_join(t, NULL) == 0);
+    T_EQ_I64(err, CELLAR_OK);
+    T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
+    T_EQ_U64(atomic_load(&ends), 2);
+
+    open_with(&c, held); /* a drain ends the wait */
+    T_EQ_I64(add("g", NULL), CELLAR_OK);
+    wait_for(&began);
+    T_REQUIRE(pthread_create(&t, NULL, add_blocked, &err) == 0);
+    while (figures().blocked == 0) { }
+    cellar_batch_report r = cellar_batch_report_default();
+    T_EQ_I64(cellar_batcher_drain(b, 1, &r), CELLAR_E_BUSY);
+    T_EQ_U64(r.live, 1);
+    T_EQ_U64(r.still_running, 1);
+    T_REQUIRE(pthread_join(t, NULL) == 0);
+    T_EQ_I64(err, CELLAR_E_CLOSED);
+    sem_post(&go_on);
+    T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
+    T_EQ_U64(atomic_load(&ends), 1);
+
+    c.block_timeout_ms = 1;
+    open_with(&c, held);
+    T_EQ_I64(add("g", NULL), CELLAR_OK);
+    T_EQ_I64(add("g", NULL), CELLAR_E_TIMEOUT);
+    T_EQ_U64(figures().rejected, 1);
+    sem_post(&go_on);
+    T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
+}
+
+static cellar_err waits_for_itself(const cellar_batch *batch, void *ctx)
+{
+    T_EQ_I64(add("other", NULL), CELLAR_E_DEADLOCK); /* the batcher is full */
+    T_EQ_I64(cellar_batcher_drain(b, 0, NULL), CELLAR_E_DEADLOCK);
+    T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_E_DEADLOCK);
+    T_EQ_I64(cellar_batcher_flush(b, NULL), CELLAR_OK);
+    return quick(batch, ctx);
+}
+
+static void function_that_would_wait_for_itself_is_refused(void)
+{
+    cellar_batcher_config c = config_of();
+    c.queue_items = 1;
+    c.block_timeout_ms = 3600000;
+    open_with(&c, waits_for_itself);
+    T_EQ_I64(add("g", NULL), CELLAR_OK);
+    wait_for(&began);
+    T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
+    T_EQ_U64(atomic_load(&ends), 1);
+}
+
+/* ---- close ---- */
+
+static void close_waits_for_a_running_flush(void)
+{
+    cellar_batcher_config c = config_of();
+    c.close_timeout_ms = 1;
+    c.workers = 1;
+    open_with(&c, held);
+    T_EQ_I64(add("g", NULL), CELLAR_OK);
+    wait_for(&began);
+    T_EQ_I64(add("g", NULL), CELLAR_OK);
+    T_EQ_I64(add("h", NULL), CELLAR_OK);
+    cellar_batch_report r = cellar_batch_report_default();
+    T_EQ_I64(cellar_batcher_close(b, &r), CELLAR_E_BUSY);
+    T_EQ_U64(r.live, 3);
+    T_EQ_U64(r.live, r.abandoned + r.still_running);
+    sem_post(&go_on);
+    cellar_err err;
+    while ((err = cellar_batcher_close(b, &r)) == CELLAR_E_BUSY) { }
+    T_EQ_I64(err, CELLAR_OK);
+    T_EQ_U64(atomic_load(&ends), 3);
+    T_EQ_U64(atomic_load(&abandoned), 2); /* no call had taken them */
+    T_EQ_U64(atomic_load(&calls), 1);
+}
+
+/* ---- threads that end ---- */
+
+static cellar_err exits(const cellar_batch *batch, void *ctx)
+{
+    (void)quick(batch, ctx);
+    if (batch->item_count > 1) { pthread_exit(NULL); }
+    return CELLAR_OK;
+}
+
+static void exit_in_done(const cellar_batch_result *r, void *ctx)
+{
+    count_end(r, ctx);
+    pthread_exit(NULL);
+}
+
+static void function_that_ends_its_thread_loses_nothing(void)
+{
+    cellar_batcher_config c = config_of();
+    cellar_batch_add_opts o = cellar_batch_add_opts_default();
+    c.workers = 2;
+    c.max_items = 4;
+    c.close_timeout_ms = 600000;
+    o.done = exit_in_done;
+    open_with(&c, exits);
+    for (int i = 0; i < 40; i++) {
+        T_EQ_I64(cellar_batch_add(b, i % 2 == 0 ? "g" : "h", "x", 1, i % 3 == 0 ? &o : NULL),
+                 CELLAR_OK);
+    }
+    T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
+    T_EQ_U64(atomic_load(&ends), 14);
+    T_EQ_U64(atomic_load(&failed), 0);
+}
+
+/* ---- fork ---- */
+
+static int child_of(bool in_call)
+{
+    if (add("g", NULL) != CELLAR_E_FORKED || cellar_batcher_flush(b, NULL) != CELLAR_E_FORKED ||
+        cellar_batcher_tick(b, 0, NULL) != CELLAR_E_FORKED ||
+        cellar_batcher_drain(b, 0, NULL) != CELLAR_E_FORKED) {
+        return 1;
+    }
+    if (in_call) { return cellar_batcher_close(b, NULL) == CELLAR_E_DEADLOCK ? 0 : 2; }
+    if (cellar_batcher_close(b, NULL) != CELLAR_OK) { return 3; }
+    return atomic_load(&ends) == 0 ? 0 : 4; /* done functions do not run in the child */
+}
+
+static int end_of(pid_t child)
+{
+    int status = -1;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) { }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
+}
+
+static cellar_err forks(const cellar_batch *batch, void *ctx)
+{
+    const pid_t child = fork();
+    if (child == 0) { _exit(child_of(true)); }
+    T_EQ_I64(end_of(child), 0);
+    return quick(batch, ctx);
+}
+
+static void forked_child_can_only_free_the_batcher(void)
+{
+    cellar_batcher_config c = config_of();
+    open_with(&c, held);
+    T_EQ_I64(add("g", NULL), CELLAR_OK);
+    wait_for(&began);
+    T_EQ_I64(add("g", NULL), CELLAR_OK); /* one in a call, one waits */
+    const pid_t child = fork();
+    if (child == 0) { _exit(child_of(false)); }
+    T_EQ_I64(end_of(child), 0);
+    sem_post(&go_on);
+    sem_post(&go_on);
+    T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK); /* the parent goes on */
+    T_EQ_U64(atomic_load(&ends), 2);
+
+    open_with(&c, forks);
+    T_EQ_I64(add("g", NULL), CELLAR_OK);
+    wait_for(&began);
+    T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
+}
+
+/* ---- load ---- */
+
+enum { ADDERS = 4, EACH_MOST = 6000 };
+static atomic_uint item_ends[ADDERS][EACH_MOST];
+static atomic_uint added[ADDERS];
+static atomic_bool drained;
+static unsigned each;
+
+static cellar_err fails_often(const cellar_batch *batch, void *ctx)
+{
+    (void)ctx;
+    const unsigned n = atomic_fetch_add(&calls, 1);
+    return n % 7 == 0 && batch->item_count > 0 ? CELLAR_E_IO : CELLAR_OK;
+}
+
+static void *adder(void *arg)
+{
+    const uintptr_t me = (uintptr_t)arg;
+    for (unsigned i = 0; i < each; i++) {
+        const char group[] = { (char)('a' + i % 5), '\0' };
+        cellar_batch_add_opts o = cellar_batch_add_opts_default();
+        o.done = count_end;
+        o.done_ctx = &item_ends[me][i];
+        if (i % 4 == 0) {
+            o.coalesce_key = &me;
+            o.coalesce_key_len = sizeof me;
+        }
+        const cellar_err err = cellar_batch_add(b, group, &i, sizeof i, &o);
+        if (err == CELLAR_E_CLOSED && atomic_load(&drained)) { break; }
+        T_EQ_I64(err, CELLAR_OK);
+        atomic_store(&added[me], i + 1);
+    }
+    return NULL;
+}
+
+/* Adds, flushes and a drain from many threads: the report and the figures are exact. */
+static void items_of_many_threads_end_once(void)
+{
+    each = (unsigned)(t_share(EACH_MOST) / T_COST) + 1;
+    if (each > EACH_MOST) { each = EACH_MOST; }
+    for (int mode = 0; mode < 6; mode++) {
+        cellar_batcher_config c = config_of();
+        cellar_batch_report r = cellar_batch_report_default();
+        pthread_t t[ADDERS];
+        c.on_failure = (cellar_batch_on_failure)(mode % 3);
+        c.retry_base_ms = 1;
+        c.queue_items = 64;
+        c.max_items = 20;
+        c.max_groups = 3;
+        c.block_timeout_ms = 3600000;
+        memset(item_ends, 0, sizeof item_ends);
+        atomic_store(&drained, mode >= 3);
+        open_with(&c, fails_often);
+        for (uintptr_t i = 0; i < ADDERS; i++) {
+            atomic_store(&added[i], 0);
+            T_REQUIRE(pthread_create(&t[i], NULL, adder, (void *)i) == 0);
+        }
+        if (mode >= 3) { /* in the middle of the adds */
+            while (atomic_load(&ends) < each / 2) { (void)cellar_batcher_tick(b, 0, NULL); }
+            T_EQ_I64(cellar_batcher_drain(b, mode == 5 ? 0 : 3600000, &r), CELLAR_OK);
+            T_EQ_U64(r.live, r.ok + r.failed + r.replaced + r.abandoned);
+        }
+        for (int i = 0; i < ADDERS; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+        T_EQ_I64(cellar_batcher_drain(b, 3600000, NULL), CELLAR_OK);
+        uint64_t sum = 0;
+        for (int i = 0; i < ADDERS; i++) {
+            for (unsigned k = 0; k < each; k++) {
+                T_EQ_U64(atomic_load(&item_ends[i][k]), k < atomic_load(&added[i]));
+            }
+            sum += atomic_load(&added[i]);
+        }
+        const cellar_batcher_stats st = figures();
+        T_EQ_U64(st.added, sum);
+        T_EQ_U64(st.items, 0);
+        T_EQ_U64(atomic_load(&failed), st.failed);
+        T_EQ_U64(atomic_load(&abandoned), st.abandoned);
+        T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
+    }
+}
+
+static void open_without_threads_to_start_is_refused(void)
+{
+    unsigned refused = 0;
+    for (uint64_t nth = 1;; nth++) {
+        (void)base_fault_alloc_arm(nth, false);
+        const cellar_err err = cellar_batcher_open(NULL, quick, NULL, &b);
+        (void)base_fault_alloc_arm(0, false);
+        if (err == CELLAR_OK) { break; }
+        T_EQ_I64(err, CELLAR_E_NOMEM);
+        refused++;
+        T_REQUIRE(nth < 20);
+    }
+    T_CHECK(refused >= 3); /* batcher, workers, thread */
+    T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
+}
+
+T_MAIN("work_batch_threads", T_CASE(linger_flushes_on_a_thread_of_the_batcher),
+       T_CASE(group_has_one_call_at_a_time_and_groups_run_in_parallel),
+       T_CASE(add_waits_for_room), T_CASE(function_that_would_wait_for_itself_is_refused),
+       T_CASE(close_waits_for_a_running_flush),
+       T_CASE(function_that_ends_its_thread_loses_nothing),
+       T_CASE(forked_child_can_only_free_the_batcher), T_CASE(items_of_many_threads_end_once),
+       T_CASE(open_without_threads_to_start_is_refused))
