@@ -54,7 +54,7 @@ BASE_ALWAYS_INLINE void cache_entry_counted(const cellar *c, const l1_key *k, st
 BASE_INLINE void cache_hot_note(cellar *c, const l1_key *k)
 {
     stats_hot_note(c->store->hot, k->hash, c->id, k->bytes, c->secret ? 0 : k->len,
-                   base_now_ms(&c->store->clock), &base_thread_self()->rng);
+                   base_coarse_ms(&c->store->clock), &base_thread_self()->rng);
 }
 
 /* Count a get among the hot keys if it is sampled. */
