@@ -695,6 +695,37 @@ static void every_missing_memory_is_a_code(void)
     T_CHECK(failed >= 40);
 }
 
+static cellar_err fail_first_attempt(const cellar_batch *batch, void *ctx)
+{
+    (void)flush(batch, ctx);
+    return batch->attempt == 1 ? CELLAR_E_IO : CELLAR_OK;
+}
+
+/* Without memory for the array of a call, a batch of 20 has two calls; each has its own attempts. */
+static void missing_memory_of_a_call_makes_it_smaller(void)
+{
+    cellar_host_opts h;
+    cellar_batcher_config c = config_of(&h);
+    ends e[20];
+    c.on_failure = CELLAR_BATCH_RETRY;
+    c.max_attempts = 2;
+    now_ms = 1000000;
+    seen_count = 0;
+    T_REQUIRE(cellar_batcher_open(&c, fail_first_attempt, "ctx", &b) == CELLAR_OK);
+    for (int i = 0; i < 20; i++) { add_noted("g", "x", NULL, &e[i]); }
+    (void)base_fault_alloc_arm(1, true);
+    (void)pass(50);
+    for (int i = 0; i < 2; i++) { (void)pass(1000); }
+    (void)base_fault_alloc_arm(0, false);
+    T_EQ_U64(seen_count, 4);
+    for (size_t i = 0; i < 4; i++) {
+        T_EQ_U64(seen[i].count, i < 2 ? 16 : 4);
+        T_EQ_U64(seen[i].attempt, i % 2 + 1);
+    }
+    for (int i = 0; i < 20; i++) { is(&e[i], CELLAR_BATCH_OK, 2); }
+    close_it();
+}
+
 static void bad_arguments_are_refused(void)
 {
     cellar_host_opts h;
@@ -844,6 +875,7 @@ T_MAIN("work_batch", T_CASE(batch_triggers), T_CASE(batch_by_grace_flush_and_gro
        T_CASE(full_batcher_refuses_and_counts), T_CASE(drain_report_exact),
        T_CASE(close_flushes_what_is_left), T_CASE(batch_done_exactly_once),
        T_CASE(thread_that_ends_in_a_function_loses_nothing),
-       T_CASE(every_missing_memory_is_a_code), T_CASE(bad_arguments_are_refused),
+       T_CASE(every_missing_memory_is_a_code),
+       T_CASE(missing_memory_of_a_call_makes_it_smaller), T_CASE(bad_arguments_are_refused),
        T_CASE(open_is_refused_with_a_reason), T_CASE(metrics_are_those_of_the_registry),
        T_CASE(failed_and_abandoned_items_write_log_lines), T_CASE(structs_follow_the_size_rule))
