@@ -51,8 +51,8 @@ extern "C" {
 
 /* ---- Codes ---------------------------------------------------------------------------------- */
 
-/* Every code: name, number, text. A number is never reused: 10 and 13 are free for the parts that
- * bring their names. */
+/* Every code: name, number, text. A number is never reused: 13 is free for the part that brings its
+ * name. */
 #define CELLAR_CODES(X) \
     X(OK, 0, "success") \
     X(MISS, 1, "no usable value for this key") \
@@ -64,6 +64,7 @@ extern "C" {
     X(PENDING, 7, "not finished: call again, or wait for the running load") \
     X(INVALIDATED, 8, "delivered, not stored: a change came first") \
     X(LIMITED, 9, "denied by a rate limit") \
+    X(UNROUTED, 10, "no route matches") \
     X(DISABLED, 11, "not done: the namespace is switched off") \
     X(DROPPED, 12, "not stored: no room in time") \
     X(REMOVED, 14, "the update function removed the entry") \

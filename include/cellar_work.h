@@ -3,12 +3,14 @@
  * cellar_work: jobs in the background of one process. This header collects the parts:
  *     cellar_schedule.h    functions at intervals, at times of cron expressions, at instants
  *     cellar_batch.h       items collected into batches
+ *     cellar_bus.h         messages: queues with consumer groups, signals
  *
  * What every part promises:
  * CODE    Functions of the program run on threads of the part, or inside a call of its tick with
  *         host option no_threads. No lock of the library is held. A function may call the part, end
  *         its thread by pthread_exit, and take any time.
- * ONCE    Without a journal, work lives in memory, runs at most once and ends with the process.
+ * ONCE    Without a journal, work lives in memory and ends with the process. A firing runs at most
+ *         once. A message may be delivered again: see cellar_bus.h.
  * LIMITS  Each limit is an option with a default. A call that reaches one returns a code, and a
  *         counter rises.
  * LOSS    Work that does not run is counted, with its reason.
@@ -22,6 +24,7 @@
 #define CELLAR_WORK_H
 
 #include "cellar_batch.h"
+#include "cellar_bus.h"
 #include "cellar_schedule.h"
 
 #endif

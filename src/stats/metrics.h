@@ -244,6 +244,43 @@
     X(BYTES, "cellar_locks_bytes", "", METRIC("Bytes charged to the table.")) \
     X(FENCE, "cellar_locks_fence", "", METRIC("Upper bound of all fences so far."))
 
+/* Figures of a bus, kept by src/work: the order of cellar_bus_stats. Those above PUBLISHED are kept
+ * for each group as well. */
+#define STATS_BUSES(X) \
+    X(COPIES, "cellar_bus_copies_total", "", METRIC("Messages that entered a group.")) \
+    X(DELIVERED, "cellar_bus_delivered_total", "", METRIC("Deliveries to members.")) \
+    X(ACKED, "cellar_bus_acked_total", "", METRIC("Messages acknowledged by a group.")) \
+    X(REQUEUED, "cellar_bus_requeued_total", "", METRIC("Messages that returned to a group.")) \
+    X(LEASES_LOST, "cellar_bus_leases_lost_total", "", \
+      METRIC("Deliveries that ended with their lease.")) \
+    X(LATE, "cellar_bus_late_total", "", METRIC("Verdicts after the end of the lease.")) \
+    X(DROPPED_NEW, "cellar_bus_dropped_total", "reason=new", \
+      METRIC("Messages dropped by a group, by reason.")) \
+    X(DROPPED_OLDEST, "", "reason=oldest", SAME) \
+    X(DROPPED_REMOVED, "", "reason=removed", SAME) \
+    X(DEAD, "cellar_bus_dead_total", "", METRIC("Dead letters.")) \
+    X(EXPIRED, "cellar_bus_expired_total", "", METRIC("Messages that expired in a group.")) \
+    X(FILTERED, "cellar_bus_filtered_total", "", \
+      METRIC("Messages that did not pass the filters of a group.")) \
+    X(THREAD_ENDS, "cellar_bus_thread_ends_total", "", \
+      METRIC("Functions that ended their thread.")) \
+    X(PUBLISHED, "cellar_bus_published_total", "", METRIC("Messages accepted.")) \
+    X(UNROUTED, "cellar_bus_unrouted_total", "", METRIC("Keys that matched no route.")) \
+    X(REJECTED_FULL, "cellar_bus_rejected_total", "reason=full", \
+      METRIC("Calls refused by a limit, by reason.")) \
+    X(REJECTED_LIMIT, "", "reason=limit", SAME) \
+    X(SIGNALS, "cellar_bus_signals_total", "", METRIC("Signals emitted.")) \
+    X(SIGNAL_CALLS, "cellar_bus_signal_calls_total", "", METRIC("Calls of subscribers.")) \
+    X(LIVE, "cellar_bus_live", "", METRIC("Messages in groups.")) \
+    X(WAITING, "cellar_bus_messages", "state=waiting", METRIC("Messages in groups, by state.")) \
+    X(DELAYED, "", "state=delayed", SAME) \
+    X(HELD, "", "state=held", SAME) \
+    X(GROUPS, "cellar_bus_groups", "", METRIC("Consumer groups.")) \
+    X(MEMBERS, "cellar_bus_members", "", METRIC("Members of groups.")) \
+    X(ROUTES, "cellar_bus_routes", "", METRIC("Routes.")) \
+    X(SUBSCRIBERS, "cellar_bus_subscribers", "", METRIC("Subscribers of signals.")) \
+    X(BYTES, "cellar_bus_bytes", "", METRIC("Bytes of memory of the bus."))
+
 /* Figures of a limiter, kept by src/limit: the counters in the order of cellar_limiter_stats, then
  * the gauges. */
 #define STATS_LIMITERS(X) \
@@ -371,6 +408,13 @@ typedef enum stats_lock {
     STATS_LOCKS(STATS_X) STATS_LOCK_COUNT
 #undef STATS_X
 } stats_lock;
+
+typedef enum stats_bus {
+#define STATS_X(id, family, label, shown) STATS_BUS_##id,
+    STATS_BUSES(STATS_X) STATS_BUS_COUNT
+#undef STATS_X
+} stats_bus;
+#define STATS_BUS_GROUP_COUNT STATS_BUS_PUBLISHED
 
 typedef enum stats_limiter {
 #define STATS_X(id, family, label, shown) STATS_LIMITER_##id,

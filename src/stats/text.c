@@ -64,6 +64,7 @@ static const char stats_store_lines[] = STATS_STORE_COUNTERS(STATS_X);
 static const char stats_given_lines[] =
     STATS_GIVEN(STATS_X) STATS_GIVEN_L1(STATS_X) STATS_GIVEN_L2(STATS_X);
 static const char stats_lock_lines[] = STATS_LOCKS(STATS_X);
+static const char stats_bus_lines[] = STATS_BUSES(STATS_X);
 static const char stats_limiter_lines[] = STATS_LIMITERS(STATS_X);
 static const char stats_scheduler_lines[] = STATS_SCHEDULERS(STATS_X);
 static const char stats_batcher_lines[] = STATS_BATCHERS(STATS_X);
@@ -448,6 +449,15 @@ CELLAR_PRIVATE size_t stats_write_batcher(const char *name,
     stats_out o = { { buf, cap, 0 }, 'm', false, NULL };
     stats_tell_list(&o, stats_batcher_lines, STATS_BATCHER_COUNT,
                     &(stats_owner){ "batcher", name, strlen(name), NULL }, value);
+    return o.text.len;
+}
+
+CELLAR_PRIVATE size_t stats_write_bus(const char *name, const uint64_t value[STATS_BUS_COUNT],
+                                      char *buf, size_t cap)
+{
+    stats_out o = { { buf, cap, 0 }, 'm', false, NULL };
+    stats_tell_list(&o, stats_bus_lines, STATS_BUS_COUNT,
+                    &(stats_owner){ "bus", name, strlen(name), NULL }, value);
     return o.text.len;
 }
 

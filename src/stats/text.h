@@ -47,6 +47,9 @@ CELLAR_PRIVATE size_t stats_write_scheduler(const char *name,
 CELLAR_PRIVATE size_t stats_write_batcher(const char *name,
                                           const uint64_t value[STATS_BATCHER_COUNT], char *buf,
                                           size_t cap);
+/* Write the figures of a bus likewise, each with the label bus="name". */
+CELLAR_PRIVATE size_t stats_write_bus(const char *name, const uint64_t value[STATS_BUS_COUNT],
+                                      char *buf, size_t cap);
 typedef struct stats_rule { /* of a limiter */
     const char *name;
     uint64_t denied;

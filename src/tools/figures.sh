@@ -29,7 +29,8 @@ engine_lines() {
     for f in src/*/*.[ch] include/*.h; do
         case ${f#*/} in
         cli/* | extras/* | base/sim.* | work/* | wheel/* | kit/* | resp/* | gateway/*) ;;
-        remote/* | cellar_work.h | cellar_schedule.h | cellar_batch.h | cellar_kit.h | cellar_resp.h | cellar_tier.h) ;;
+        remote/* | cellar_work.h | cellar_schedule.h | cellar_batch.h | cellar_bus.h | cellar_kit.h) ;;
+        cellar_resp.h | cellar_tier.h) ;;
         cellar_remote.h) ;;
         *) set -- "$@" "$f" ;;
         esac

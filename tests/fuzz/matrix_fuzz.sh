@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    Inputs that a fuzzer finds by coverage do no harm to the readers of the disk tier, the kit
-#         and the parsers of policy files, settings and cron expressions.
-# Method: libFuzzer with ASan and UBSan over l2.c, kit.c, policy.c, settings.c and cron.c,
+#         the parsers of policy files, settings and cron expressions, and topic patterns.
+# Method: libFuzzer with ASan and UBSan over l2.c, kit.c, policy.c, settings.c, cron.c and topic.c,
 #         FUZZ_SECONDS (60) each from an empty corpus.
 . tests/support/t.sh
 l2="$(ls src/base/*.c src/stats/*.c src/l2/*.c)"
@@ -31,11 +31,13 @@ if [ -n "$found" ]; then
     t_case policy_parser_takes_any_input fuzz $found policy "$all"
     t_case settings_take_any_text fuzz $found settings "$all"
     t_case cron_parser_takes_any_input fuzz $found cron "$all"
+    t_case topic_patterns_take_any_input fuzz $found topic "$all"
 else
     t_skip l2_reader_takes_any_input "no clang with libFuzzer"
     t_skip kit_takes_any_input "no clang with libFuzzer"
     t_skip policy_parser_takes_any_input "no clang with libFuzzer"
     t_skip settings_take_any_text "no clang with libFuzzer"
     t_skip cron_parser_takes_any_input "no clang with libFuzzer"
+    t_skip topic_patterns_take_any_input "no clang with libFuzzer"
 fi
 t_end matrix_fuzz

@@ -1,0 +1,563 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cellar_bus: messages inside one process: bounded queues with consumer groups, and signals.
+ *
+ * CALL PATTERN
+ *     #include "cellar_bus.h"    (drop-in: part of its "cellar.h")
+ *     cellar_bus *b;
+ *     cellar_bus_member_opts o = cellar_bus_member_opts_default();
+ *     o.fn = send_mail;                         returns CELLAR_BUS_ACK, _RETRY or _REJECT
+ *     if (cellar_bus_open(NULL, &b) != CELLAR_OK) return 1;
+ *     cellar_bus_group_add(b, "mail", NULL, NULL);
+ *     cellar_bus_join(b, "mail", NULL, &o, NULL);
+ *     cellar_bus_route(b, "user.#.mail", "mail", CELLAR_BUS_AMQP);
+ *     cellar_bus_publish(b, "user.7.mail", text, text_len, NULL);
+ *     cellar_bus_close(b);
+ *
+ * QUEUE   A queue is a name with one or more consumer groups. Each group receives a copy of each
+ *         message; copies share the bytes. Each copy goes to one member of its group.
+ * MEMBER  A function that runs on threads of the bus, or inside cellar_bus_tick with host option
+ *         no_threads; or a handle from which the program takes messages. No lock of the library is
+ *         held while code of the host runs.
+ * LEASE   A member has a message for visibility_ms from its delivery. After that, after
+ *         cellar_bus_nack or CELLAR_BUS_RETRY, the message is delivered again, up to max_deliver
+ *         times; then it is a dead letter. A handler may see a message twice.
+ * LIMITS  A group has a limit of messages and of bytes; on_full says what a message meets there.
+ * SIGNALS cellar_signal_emit calls its subscribers on the thread of the caller, and queues nothing.
+ * MORE    TOPICS, ORDER, LOSS and restrictions stand at the end of this file. */
+#ifndef CELLAR_BUS_H
+#define CELLAR_BUS_H
+
+#include "cellar.h"
+#include "cellar_admin.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Types ---------------------------------------------------------------------------------- */
+
+#define CELLAR_BUS_KEY_MAX     255u  /* bytes of a key or a pattern                               */
+#define CELLAR_BUS_WORDS_MAX   16u   /* words of a key, or of an AMQP pattern                     */
+#define CELLAR_BUS_QUEUES_MAX  64u   /* queues that one message reaches                           */
+#define CELLAR_BUS_HEADERS_MAX 64u   /* headers of a message, values of a filter                  */
+#define CELLAR_BUS_PRIORITY_MAX 9u
+#define CELLAR_BUS_TRACE_BYTES 32u
+
+typedef struct cellar_bus cellar_bus;
+typedef struct cellar_bus_member cellar_bus_member; /* a member that takes messages */
+
+typedef enum cellar_bus_syntax {
+    CELLAR_BUS_AMQP = 0, /* words by '.'; '*' is one word, '#' zero or more                       */
+    CELLAR_BUS_GLOB = 1  /* pattern of Redis over the whole key                                   */
+} cellar_bus_syntax;
+
+/* What a message meets in a group without room. */
+typedef enum cellar_bus_on_full {
+    CELLAR_BUS_FULL_ERROR = 0,      /* the publish returns E_LIMIT; no group gets the message     */
+    CELLAR_BUS_FULL_BLOCK = 1,      /* the publish waits up to block_ms; then E_TIMEOUT           */
+    CELLAR_BUS_FULL_DROP_NEW = 2,   /* this group does not get the message                        */
+    CELLAR_BUS_FULL_DROP_OLDEST = 3 /* the oldest waiting messages of this group are dropped      */
+} cellar_bus_on_full;
+
+/* Result of a member function. */
+typedef enum cellar_bus_verdict {
+    CELLAR_BUS_ACK = 0,
+    CELLAR_BUS_RETRY = 1, /* deliver again after retry_ms                                         */
+    CELLAR_BUS_REJECT = 2 /* a dead letter now                                                    */
+} cellar_bus_verdict;
+
+/* Why a message is a dead letter. */
+typedef enum cellar_bus_dead {
+    CELLAR_BUS_DEAD_NONE = 0,       /* it is none                                                 */
+    CELLAR_BUS_DEAD_DELIVERIES = 1, /* max_deliver                                                */
+    CELLAR_BUS_DEAD_REJECTED = 2
+} cellar_bus_dead;
+
+typedef struct cellar_bus_header {
+    const char *name, *value;
+} cellar_bus_header;
+
+/* A message. All pointers stay valid until the member function returns, or until the member acks,
+ * nacks or rejects the message or leaves. */
+typedef struct cellar_bus_message {
+    size_t   struct_size;
+    const void *body;
+    size_t   body_len;
+    const char *key;         /* of cellar_bus_publish; name of the queue after cellar_bus_send    */
+    const char *queue;
+    const char *group;
+    const cellar_bus_header *headers;
+    uint64_t id;             /* rises with each message of the bus; equal in all groups           */
+    uint64_t delivery;       /* for cellar_bus_ack, nack and reject                               */
+    int64_t  published_ms;   /* on the clock of host                                              */
+    const char *dead_queue;  /* of a dead letter: queue in which it died; else NULL               */
+    cellar_bus_dead dead;
+    uint32_t attempt;        /* number of the delivery in this group, from 1                      */
+    uint32_t priority;
+    uint32_t header_count;
+    uint8_t  trace[CELLAR_BUS_TRACE_BYTES];
+} cellar_bus_message;
+CELLAR_STRUCT(cellar_bus_message, trace);
+
+/* Handle a message. The function may call every function on its bus; cellar_bus_close and
+ * cellar_bus_drain return E_DEADLOCK there. pthread_exit in it counts as CELLAR_BUS_RETRY. */
+typedef cellar_bus_verdict (*cellar_bus_fn)(const cellar_bus_message *m, void *ctx);
+/* Return whether a group wants a message. Restrictions as for cellar_bus_fn. */
+typedef bool (*cellar_bus_filter_fn)(const cellar_bus_message *m, void *ctx);
+typedef void (*cellar_bus_free_fn)(void *ctx);
+/* Receive a signal. Restrictions as for cellar_bus_fn. */
+typedef void (*cellar_signal_fn)(const char *topic, const void *data, size_t len, void *ctx);
+
+/* Options of a bus. Start from cellar_bus_config_default(). */
+typedef struct cellar_bus_config {
+    size_t   struct_size;
+    const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""    */
+                             /* counts as "bus"), clock, alloc, free, log, log_level, no_threads  */
+    const char *default_queue; /* takes keys that match no route. Copied. Default NULL: none      */
+    int64_t  close_timeout_ms; /* wait of the close for running functions. Default 5,000          */
+    uint64_t max_message_bytes; /* key, headers and body. To 1 GiB. Default 1 MiB                 */
+    uint32_t max_groups;     /* Range 1..65,536. Default 256                                      */
+    uint32_t max_routes;     /* Range 1..65,536. Default 1,024                                    */
+    uint32_t max_members;    /* Range 1..65,536. Default 1,024                                    */
+    uint32_t max_subscribers; /* of signals. Range 1..65,536. Default 1,024                       */
+    uint32_t workers;        /* threads for member functions. Range 1..64. Default 4              */
+    uint32_t reserved0;      /* must be 0                                                         */
+} cellar_bus_config;
+CELLAR_STRUCT(cellar_bus_config, reserved0);
+
+/* Options of a consumer group. Start from cellar_bus_group_opts_default(). A message that does not
+ * pass the filters counts as filtered and is delivered to no member of the group. */
+typedef struct cellar_bus_group_opts {
+    size_t   struct_size;
+    uint64_t max_bytes;      /* of key, headers and body of its messages. Default 64 MiB          */
+    int64_t  block_ms;       /* of FULL_BLOCK. Default 0: no limit                                */
+    int64_t  visibility_ms;  /* lease of a delivery. Default 30,000                               */
+    int64_t  retry_ms;       /* delay after CELLAR_BUS_RETRY. Default 0                           */
+    const char *dead_queue;  /* receives dead letters, in its first group. Copied. Default NULL:  */
+                             /* they are counted and freed                                        */
+    cellar_bus_filter_fn filter_fn; /* filter: a function. Default NULL: none                     */
+    void    *filter_ctx;
+    const char *filter_header; /* filter: the value of this header is one of filter_values.       */
+                             /* Copied. Default NULL: none                                        */
+    const char *const *filter_values;
+    uint32_t filter_value_count; /* with filter_header. Range 1..CELLAR_BUS_HEADERS_MAX           */
+    uint32_t filter_priority; /* filter: least priority. Range 1..9. Default 0: none              */
+    uint32_t filter_any;     /* 1: one filter that passes is enough. Default 0: all must pass     */
+    uint32_t max_messages;   /* Range 1..1,048,576. Default 65,536                                */
+    uint32_t max_deliver;    /* Range 1..1,000,000. Default 5                                     */
+    uint32_t ordered;        /* 1: messages of a key are handled one after another                */
+    cellar_bus_on_full on_full; /* Default FULL_ERROR                                             */
+    uint32_t reserved0;      /* must be 0                                                         */
+} cellar_bus_group_opts;
+CELLAR_STRUCT(cellar_bus_group_opts, reserved0);
+
+/* Options of a member. Start from cellar_bus_member_opts_default(). */
+typedef struct cellar_bus_member_opts {
+    size_t   struct_size;
+    cellar_bus_fn fn;        /* handles one message at a time. Default NULL: the program takes    */
+    void    *ctx;
+    cellar_bus_free_fn free_fn; /* frees ctx: once, after the member left. Default NULL           */
+    uint32_t prefetch;       /* without fn: messages in hand at the same time. Range 1..1,024.    */
+                             /* Default 16                                                        */
+    uint32_t reserved0;      /* must be 0                                                         */
+} cellar_bus_member_opts;
+CELLAR_STRUCT(cellar_bus_member_opts, reserved0);
+
+/* Options of a message. Start from cellar_bus_publish_opts_default(). */
+typedef struct cellar_bus_publish_opts {
+    size_t   struct_size;
+    const cellar_bus_header *headers; /* copied                                                   */
+    int64_t  expires_ms;     /* a message that waits longer is not delivered. Default 0: no limit */
+    uint32_t header_count;   /* To CELLAR_BUS_HEADERS_MAX                                         */
+    uint32_t priority;       /* for filters and functions; does not change the order.             */
+                             /* To CELLAR_BUS_PRIORITY_MAX. Default 0                             */
+    uint8_t  trace[CELLAR_BUS_TRACE_BYTES]; /* handed on, never read                              */
+} cellar_bus_publish_opts;
+CELLAR_STRUCT(cellar_bus_publish_opts, trace);
+
+/* Result of cellar_bus_drain. live == the sum of all other counts. */
+typedef struct cellar_bus_report {
+    size_t   struct_size;
+    uint64_t live;           /* copies in the groups when the drain began                         */
+    uint64_t acked;
+    uint64_t dropped;
+    uint64_t dead;           /* freed as dead letters; one in a dead_queue counts below           */
+    uint64_t expired;
+    uint64_t filtered;
+    uint64_t left;           /* still in a group                                                  */
+} cellar_bus_report;
+CELLAR_STRUCT(cellar_bus_report, left);
+
+/* Figures of a bus; cellar_bus_metrics_write prints the same ones. The first thirteen count since
+ * the open, also for removed groups. */
+typedef struct cellar_bus_stats {
+    size_t   struct_size;
+    uint64_t copies;         /* messages that entered a group                                     */
+    uint64_t delivered;      /* deliveries to members                                             */
+    uint64_t acked;
+    uint64_t requeued;       /* returned by nack, RETRY, a lease that ended, a member that left   */
+    uint64_t leases_lost;    /* of requeued and dead: the lease ended                             */
+    uint64_t late;           /* ack, nack, reject or verdict after the end of the lease           */
+    uint64_t dropped_new;
+    uint64_t dropped_oldest;
+    uint64_t dropped_removed; /* in a group when it was removed                                   */
+    uint64_t dead;           /* dead letters; one that enters a dead_queue is a copy there, too   */
+    uint64_t expired;
+    uint64_t filtered;
+    uint64_t thread_ends;    /* functions that ended their thread                                 */
+    uint64_t published;      /* messages accepted                                                 */
+    uint64_t unrouted;       /* keys that matched no route                                        */
+    uint64_t rejected_full;  /* publishes refused by a full group                                 */
+    uint64_t rejected_limit; /* calls refused by another limit of the bus                         */
+    uint64_t signals;        /* cellar_signal_emit                                                */
+    uint64_t signal_calls;   /* calls of subscribers                                              */
+    uint64_t live;           /* == waiting + delayed + held                                       */
+    uint64_t waiting;        /* copies ready for a member                                         */
+    uint64_t delayed;        /* copies that wait for retry_ms or the delay of a nack              */
+    uint64_t held;           /* copies in hands of members                                        */
+    uint64_t groups;
+    uint64_t members;
+    uint64_t routes;
+    uint64_t subscribers;
+    uint64_t bytes;          /* bytes of memory of the bus                                        */
+} cellar_bus_stats;
+CELLAR_STRUCT(cellar_bus_stats, bytes);
+
+/* Figures of a group, as in cellar_bus_stats. */
+typedef struct cellar_bus_group_stats {
+    size_t   struct_size;
+    uint64_t copies;
+    uint64_t delivered;
+    uint64_t acked;
+    uint64_t requeued;
+    uint64_t leases_lost;
+    uint64_t late;
+    uint64_t dropped_new;
+    uint64_t dropped_oldest;
+    uint64_t dropped_removed; /* 0                                                                */
+    uint64_t dead;
+    uint64_t expired;
+    uint64_t filtered;
+    uint64_t thread_ends;
+    uint64_t live;
+    uint64_t waiting;
+    uint64_t delayed;
+    uint64_t held;
+    uint64_t members;
+    uint64_t bytes;          /* of its messages, for max_bytes                                    */
+} cellar_bus_group_stats;
+CELLAR_STRUCT(cellar_bus_group_stats, bytes);
+
+/* ---- The bus -------------------------------------------------------------------------------- */
+
+/* Open a bus.
+ * in:      cfg from cellar_bus_config_default; NULL: all defaults
+ * out:     *out is NULL on failure
+ * returns: OK; E_NOMEM (memory, threads or random bytes), E_UNSUPPORTED (field of a newer header),
+ *          E_INVAL (cellar_last_error of NULL has the reason of each)
+ * owns:    the caller closes *out with cellar_bus_close
+ * thread:  any; a program may open several
+ * cost:    about 40 KiB; starts one thread, and workers with the first messages for functions
+ * example:
+ *     cellar_bus *b;
+ *     if (cellar_bus_open(NULL, &b) != CELLAR_OK) return 1;                                      */
+CELLAR_API cellar_err cellar_bus_open(const cellar_bus_config *cfg, cellar_bus **out);
+
+/* Close a bus. Nothing is delivered from now on; the call waits for the functions that run, and
+ * frees all messages and members. To handle the messages first, call cellar_bus_drain.
+ * in:      b; NULL is allowed
+ * returns: OK; E_BUSY (a function had not ended after close_timeout_ms: nothing is closed, the bus
+ *          goes on, try again), E_DEADLOCK (called by a function of this bus: nothing is done)
+ * owns:    OK: b and its members are freed, each free_fn has run. In a forked child as well
+ * thread:  must not overlap other calls on the bus but those of its functions
+ * cost:    O(messages); joins the threads
+ * example: if (cellar_bus_close(b) == CELLAR_E_BUSY) puts("a function still runs");              */
+CELLAR_API cellar_err cellar_bus_close(cellar_bus *b);
+
+/* End the intake of a bus for good, and wait until its groups are empty. From the call on publish
+ * and send return E_CLOSED, also those that wait for room.
+ * in:      timeout_ms 0: only end the intake and report
+ * out:     *report, exact; NULL is allowed
+ * returns: OK (no message is left), E_TIMEOUT (report.left are); E_DEADLOCK (called by a function
+ *          of this bus), E_INVAL, E_FORKED
+ * thread:  any; with host option no_threads the call runs the functions
+ * cost:    waits
+ * example:
+ *     cellar_bus_report r = cellar_bus_report_default();
+ *     if (cellar_bus_drain(b, 5000, &r) != CELLAR_OK) printf("%llu lost\n",
+ *                                                           (unsigned long long)r.left);         */
+CELLAR_API cellar_err cellar_bus_drain(cellar_bus *b, int64_t timeout_ms,
+                                       cellar_bus_report *report);
+
+/* End leases, delays and expired messages that are due. With host option no_threads the call also
+ * runs member functions, until budget_us is spent; without it the threads do.
+ * in:      budget_us of the functions; the one that exceeds it ends normally
+ * out:     *wait_ms: time until there is more to do, 0 with PENDING, INT64_MAX if there is nothing;
+ *          NULL is allowed
+ * returns: OK; PENDING (more is due now), E_INVAL, E_FORKED
+ * thread:  any; functions of two such calls run at the same time
+ * cost:    O(messages that are due)
+ * example: while (cellar_bus_tick(b, 1000, NULL) == CELLAR_PENDING) { }                          */
+CELLAR_API cellar_err cellar_bus_tick(cellar_bus *b, uint64_t budget_us, int64_t *wait_ms);
+
+/* ---- Groups and routes ---------------------------------------------------------------------- */
+
+/* Add a consumer group to a queue. It receives the messages that are published from now on. The
+ * first group makes the queue.
+ * in:      queue of 1..64 bytes; group of 1..64 bytes, NULL counts as "default"; o NULL = defaults
+ * returns: OK; EXISTS (nothing is changed), E_LIMIT (max_groups), E_NOMEM, E_INVAL (also: ordered
+ *          with FULL_DROP_OLDEST), E_UNSUPPORTED (unknown field), E_FORKED
+ * owns:    texts of o are copied; filter_ctx belongs to the caller until the group is removed
+ * thread:  any, also a function of the bus
+ * cost:    one or two allocations, one short lock
+ * example: cellar_bus_group_add(b, "mail", "audit", NULL);                                       */
+CELLAR_API cellar_err cellar_bus_group_add(cellar_bus *b, const char *queue, const char *group,
+                                           const cellar_bus_group_opts *o);
+
+/* Remove a group without members. Its messages are dropped. A queue without groups is unknown.
+ * in:      group NULL counts as "default"
+ * returns: OK; E_BUSY (it has members), E_NOT_FOUND, E_INVAL, E_FORKED
+ * thread:  any, also a function of the bus
+ * cost:    one lock for O(messages)
+ * example: cellar_bus_group_remove(b, "mail", "audit");                                          */
+CELLAR_API cellar_err cellar_bus_group_remove(cellar_bus *b, const char *queue, const char *group);
+
+/* Send the messages of keys that match a pattern to a queue. A message that several routes send to
+ * a queue enters it once.
+ * in:      pattern of 1..CELLAR_BUS_KEY_MAX bytes, an AMQP pattern to CELLAR_BUS_WORDS_MAX words;
+ *          queue has a group
+ * returns: OK; EXISTS (the same route is there), E_NOT_FOUND (no such queue), E_LIMIT (length or
+ *          words of the pattern, max_routes), E_NOMEM, E_INVAL, E_FORKED
+ * thread:  any, also a function of the bus
+ * cost:    one allocation, one short lock
+ * example: cellar_bus_route(b, "order.*.paid", "billing", CELLAR_BUS_AMQP);                      */
+CELLAR_API cellar_err cellar_bus_route(cellar_bus *b, const char *pattern, const char *queue,
+                                       cellar_bus_syntax syntax);
+
+/* Remove a route.
+ * in:      arguments as given to cellar_bus_route
+ * returns: OK; E_NOT_FOUND, E_LIMIT (length or words), E_INVAL, E_FORKED
+ * thread:  any, also a function of the bus
+ * cost:    one short lock
+ * example: cellar_bus_unroute(b, "order.*.paid", "billing", CELLAR_BUS_AMQP);                    */
+CELLAR_API cellar_err cellar_bus_unroute(cellar_bus *b, const char *pattern, const char *queue,
+                                         cellar_bus_syntax syntax);
+
+/* Match a key against a pattern.
+ * in:      pattern and key of 1..CELLAR_BUS_KEY_MAX bytes; see TOPICS
+ * out:     *match
+ * returns: OK; E_LIMIT (length or words), E_INVAL
+ * thread:  any
+ * cost:    O(words of the pattern x words of the key); GLOB: O(pattern x key)
+ * example:
+ *     bool match;
+ *     cellar_bus_topic_match("user.#", "user.7.mail", CELLAR_BUS_AMQP, &match);                  */
+CELLAR_API cellar_err cellar_bus_topic_match(const char *pattern, const char *key,
+                                             cellar_bus_syntax syntax, bool *match);
+
+/* ---- Publish -------------------------------------------------------------------------------- */
+
+/* Publish a message to all queues with a route that matches its key. Without such a route it goes
+ * to default_queue and counts as unrouted.
+ * in:      key of 1..CELLAR_BUS_KEY_MAX bytes and to CELLAR_BUS_WORDS_MAX words; body of len bytes;
+ *          o NULL = defaults
+ * returns: OK; UNROUTED (no route matches and there is no default_queue: no group got it); E_LIMIT
+ *          (a group with FULL_ERROR is full, length or words of the key, over CELLAR_BUS_QUEUES_MAX
+ *          queues), E_TIMEOUT (block_ms passed), E_DEADLOCK (all members of the full group wait for
+ *          this call), E_TOOBIG (max_message_bytes, or max_bytes of a group), E_CLOSED (drained),
+ *          E_NOMEM, E_INVAL, E_UNSUPPORTED, E_FORKED. With an error no group got the message
+ * owns:    everything is copied
+ * thread:  any, also a function of the bus; waits for room in groups with FULL_BLOCK
+ * cost:    one allocation for all groups, two short locks; O(routes)
+ * example: cellar_bus_publish(b, "order.7.paid", "{}", 2, NULL);                                 */
+CELLAR_API cellar_err cellar_bus_publish(cellar_bus *b, const char *key, const void *body,
+                                         size_t len, const cellar_bus_publish_opts *o);
+
+/* Publish a message to one queue by its name.
+ * in:      queue; otherwise as cellar_bus_publish
+ * returns: as cellar_bus_publish; E_NOT_FOUND (no such queue), no UNROUTED
+ * owns:    everything is copied
+ * thread:  as cellar_bus_publish
+ * cost:    one allocation for all groups, two short locks
+ * example: cellar_bus_send(b, "mail", text, text_len, NULL);                                     */
+CELLAR_API cellar_err cellar_bus_send(cellar_bus *b, const char *queue, const void *body,
+                                      size_t len, const cellar_bus_publish_opts *o);
+
+/* ---- Members -------------------------------------------------------------------------------- */
+
+/* Add a member to a group.
+ * in:      group NULL counts as "default"; o NULL = defaults; out may be NULL only with o.fn
+ * out:     *out is NULL on failure
+ * returns: OK; E_NOT_FOUND (queue or group), E_LIMIT (max_members), E_NOMEM, E_INVAL,
+ *          E_UNSUPPORTED (unknown field), E_FORKED
+ * owns:    *out ends with cellar_bus_leave or with the bus. OK: ctx belongs to the member until
+ *          free_fn. Else nothing changes hands
+ * thread:  any, also a function of the bus
+ * cost:    one allocation, one short lock
+ * example:
+ *     cellar_bus_member *m;
+ *     cellar_bus_join(b, "mail", NULL, NULL, &m);                                                */
+CELLAR_API cellar_err cellar_bus_join(cellar_bus *b, const char *queue, const char *group,
+                                      const cellar_bus_member_opts *o, cellar_bus_member **out);
+
+/* Remove a member from its group. Messages in its hands return to the group at the front; their
+ * deliveries do not count. A function that runs ends normally, and its verdict counts.
+ * in:      m; NULL is allowed
+ * returns: OK; E_FORKED
+ * owns:    OK: m is gone. free_fn runs before the return, or after the function that runs
+ * thread:  any, also a function of the bus; must not overlap other calls on m
+ * cost:    one lock for O(prefetch)
+ * example: cellar_bus_leave(m);                                                                  */
+CELLAR_API cellar_err cellar_bus_leave(cellar_bus_member *m);
+
+/* Take the next message of the group of a member without a function.
+ * in:      wait_ms to wait for a message; 0: not at all
+ * out:     *out from cellar_bus_message_default
+ * returns: OK; MISS (no message in time), E_CLOSED (drained, and no message is left), E_LIMIT
+ *          (prefetch messages are in hand: settle one), E_INVAL, E_FORKED
+ * owns:    settle the message with ack, nack or reject
+ * thread:  any; several at the same time
+ * cost:    one short lock; runs the filters
+ * example:
+ *     cellar_bus_message msg = cellar_bus_message_default();
+ *     if (cellar_bus_take(m, 1000, &msg) == CELLAR_OK) cellar_bus_ack(m, msg.delivery);          */
+CELLAR_API cellar_err cellar_bus_take(cellar_bus_member *m, int64_t wait_ms,
+                                      cellar_bus_message *out);
+
+/* Acknowledge a message: it leaves the group.
+ * in:      delivery of a message that this member took
+ * returns: OK; E_LOST (the lease had ended: another delivery may have begun), E_NOT_FOUND (not in
+ *          hand), E_INVAL, E_FORKED
+ * owns:    the message ends with each code but E_INVAL and E_FORKED
+ * thread:  any
+ * cost:    one short lock
+ * example: cellar_bus_ack(m, msg.delivery);                                                      */
+CELLAR_API cellar_err cellar_bus_ack(cellar_bus_member *m, uint64_t delivery);
+
+/* Return a message to its group, to be delivered again.
+ * in:      delay_ms from 0 to 366 days; 0: now, at the front
+ * returns: OK (also when max_deliver made it a dead letter); otherwise as cellar_bus_ack
+ * owns:    as cellar_bus_ack
+ * thread:  any
+ * cost:    one short lock
+ * example: cellar_bus_nack(m, msg.delivery, 5000);                                               */
+CELLAR_API cellar_err cellar_bus_nack(cellar_bus_member *m, uint64_t delivery, int64_t delay_ms);
+
+/* Make a message a dead letter.
+ * in:      delivery of a message that this member took
+ * returns: as cellar_bus_ack
+ * owns:    as cellar_bus_ack
+ * thread:  any
+ * cost:    one short lock
+ * example: cellar_bus_reject(m, msg.delivery);                                                   */
+CELLAR_API cellar_err cellar_bus_reject(cellar_bus_member *m, uint64_t delivery);
+
+/* ---- Signals -------------------------------------------------------------------------------- */
+
+/* Call a function for each signal with a topic that matches a pattern.
+ * in:      pattern as cellar_bus_route; fn; free_fn frees ctx: once, after the last call. NULL is
+ *          allowed
+ * out:     *id for cellar_signal_unsubscribe; NULL is allowed
+ * returns: OK; E_LIMIT (length or words of the pattern, max_subscribers), E_NOMEM, E_INVAL,
+ *          E_FORKED
+ * owns:    OK: ctx belongs to the subscription. Else nothing changes hands
+ * thread:  any, also a subscriber
+ * cost:    one allocation, one short lock
+ * example: cellar_signal_subscribe(b, "cache.#", CELLAR_BUS_AMQP, on_cache, NULL, NULL, NULL);   */
+CELLAR_API cellar_err cellar_signal_subscribe(cellar_bus *b, const char *pattern,
+                                              cellar_bus_syntax syntax, cellar_signal_fn fn,
+                                              void *ctx, cellar_bus_free_fn free_fn, uint64_t *id);
+
+/* End a subscription. No call of it begins from now on; calls that have begun end normally.
+ * returns: OK; E_NOT_FOUND, E_INVAL, E_FORKED
+ * thread:  any, also a subscriber
+ * cost:    O(subscribers), one short lock; runs free_fn unless a call still runs
+ * example: cellar_signal_unsubscribe(b, id);                                                     */
+CELLAR_API cellar_err cellar_signal_unsubscribe(cellar_bus *b, uint64_t id);
+
+/* Call the subscribers of a topic, in the order of their subscription, and return after the last
+ * one. Subscriptions that begin meanwhile are not called.
+ * in:      topic of 1..CELLAR_BUS_KEY_MAX bytes, to CELLAR_BUS_WORDS_MAX words; data of len bytes
+ * out:     *called: subscribers that were called; NULL is allowed
+ * returns: OK; E_LIMIT (length or words of the topic), E_INVAL, E_FORKED
+ * owns:    nothing is copied
+ * thread:  any, also a subscriber; the subscribers run on the calling thread
+ * cost:    O(subscribers); no allocation
+ * example: cellar_signal_emit(b, "cache.cleared", name, strlen(name), NULL);                     */
+CELLAR_API cellar_err cellar_signal_emit(cellar_bus *b, const char *topic, const void *data,
+                                         size_t len, size_t *called);
+
+/* ---- Figures -------------------------------------------------------------------------------- */
+
+/* Read the figures of a bus.
+ * in:      out from cellar_bus_stats_default
+ * out:     *out
+ * returns: OK; E_INVAL
+ * thread:  any
+ * cost:    one lock for O(groups)
+ * example:
+ *     cellar_bus_stats st = cellar_bus_stats_default();
+ *     cellar_bus_stats_get(b, &st);                                                              */
+CELLAR_API cellar_err cellar_bus_stats_get(cellar_bus *b, cellar_bus_stats *out);
+
+/* Read the figures of a group.
+ * in:      group NULL counts as "default"; out from cellar_bus_group_stats_default
+ * out:     *out
+ * returns: OK; E_NOT_FOUND, E_INVAL, E_FORKED
+ * thread:  any
+ * cost:    one short lock
+ * example:
+ *     cellar_bus_group_stats st = cellar_bus_group_stats_default();
+ *     cellar_bus_group_stats_get(b, "mail", NULL, &st);                                          */
+CELLAR_API cellar_err cellar_bus_group_stats_get(cellar_bus *b, const char *queue,
+                                                 const char *group, cellar_bus_group_stats *out);
+
+#ifndef CELLAR_OMIT_TEXT
+/* Write the figures of a bus as Prometheus text, with the label bus="name".
+ * in:      buf NULL with buf_cap 0: the length only
+ * out:     *text_len: length of the whole text without its final 0; NULL is allowed
+ * returns: OK; E_BUFFER (the text was cut), E_INVAL
+ * thread:  any
+ * cost:    one lock for O(groups); no allocation
+ * example:
+ *     char text[8192];
+ *     cellar_bus_metrics_write(b, text, sizeof text, NULL);                                      */
+CELLAR_API cellar_err cellar_bus_metrics_write(cellar_bus *b, char *buf, size_t buf_cap,
+                                               size_t *text_len);
+#endif
+
+/* TOPICS
+ *     AMQP: words are separated by '.' and may be empty. '*' matches one word, '#' zero or more.
+ *     A word with other bytes beside '*' or '#' is literal.
+ *         user.*.mail   matches user.7.mail; not user.mail, user.7.8.mail
+ *         user.#        matches user, user.7, user.7.mail
+ *     GLOB: pattern of Redis over the whole key: * ? [a-z] [^a] and a backslash. Its '*' matches
+ *     dots as well.
+ *
+ * ORDER
+ *     With one member a group delivers the messages of one publisher in their order. A message that
+ *     returns now goes to the front; one that returns after a delay goes to the end. With several
+ *     members handlers run at the same time, and no order is promised.
+ *     An ordered group has at most one message of a key in hand, over all members. The next message
+ *     of the key follows after an ack, or when the message ends otherwise: not while it is delayed.
+ *     Keys with hashes that fall together wait for each other as well.
+ *
+ * LOSS
+ *     Messages live in memory and end with the process. Each message that enters a group is
+ *     counted until its end: copies == acked + dropped_new + dropped_oldest + dropped_removed +
+ *     dead + expired + filtered + live, for a group and for a bus, at any time.
+ *
+ * RESTRICTIONS
+ *     fork: in the child every call returns E_FORKED, except cellar_bus_close and figures of the
+ *     bus. A child that was forked inside a function leaves it by _exit or exec.
+ *     A function must not leave by longjmp or a C++ exception.
+ *     Waits of cellar_bus_take, drain and FULL_BLOCK follow the clock of the system. With host
+ *     option no_threads, E_DEADLOCK counts on one thread that calls cellar_bus_tick, and a publish
+ *     outside of it that waits needs another thread that calls it. */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * bus_member: members of a group: join, leave, run functions, take and settle messages.
+ *
+ * WALK       function: a message is offered -> the job of an idle member is queued -> a worker
+ *            takes a message, runs filters and function without the lock, applies the verdict
+ *            and takes the next one in the same hold of the lock; after BUS_BATCH messages the
+ *            job goes to the end of the queue
+ *            take: claim -> filters -> the caller; ack, nack, reject: free the claim
+ * COMPLETION A claim is freed once: by the verdict, by ack, nack or reject, by the end of the
+ *            thread inside the function, or by a leave. A lease that ends takes the copy out of
+ *            the claim; the claim keeps the bytes until it is freed.
+ * LOCKING    bus_types.h. */
+#include <string.h>
+
+#include "base/opts.h"
+#include "base/user_callback.h"
+#include "work/bus.h"
+
+BASE_SIZE_BEGIN
+
+#define BUS_BATCH 64u
+#define BUS_DELAY_MAX_MS (INT64_C(366) * 86400000)
+#define BUS_PREFETCH_DEFAULT 16u
+
+typedef struct bus_run { /* a message on its way through filters and function */
+    bus_frame frame;        /* first field */
+    cellar_bus_member *m;
+    bus_claim *claim;
+    cellar_bus_message seen;
+    cellar_bus_verdict verdict;
+    bool wanted;
+} bus_run;
+
+/* Describe the message of a claim. */
+static void bus_show(const cellar_bus_member *m, const bus_claim *claim, cellar_bus_message *out)
+    SYNC_HOLDS(BUS)
+{
+    const bus_message *of = claim->of;
+    const bus_copy *c = claim->copy;
+    *out = cellar_bus_message_default();
+    out->body = of->body;
+    out->body_len = of->body_len;
+    out->key = of->key;
+    out->queue = m->group->queue->name;
+    out->group = m->group->name;
+    out->headers = of->headers;
+    out->header_count = of->header_count;
+    out->id = of->id;
+    out->delivery = claim->delivery;
+    out->published_ms = of->published_ms;
+    out->dead = c->dead;
+    out->dead_queue = c->dead != CELLAR_BUS_DEAD_NONE ? c->from->name : NULL;
+    out->attempt = c->attempt;
+    out->priority = of->priority;
+    memcpy(out->trace, of->trace, sizeof out->trace);
+}
+
+/* ---- filters ---- */
+
+/* Return whether the header of the filter has one of its values. */
+static bool bus_has_header(const bus_group *g, const cellar_bus_message *m)
+{
+    for (uint32_t i = 0; i < m->header_count; i++) {
+        if (strcmp(m->headers[i].name, g->filter_texts) != 0) { continue; }
+        const char *value = g->filter_texts + strlen(g->filter_texts) + 1;
+        for (uint32_t k = 0; k < g->o.filter_value_count; k++, value += strlen(value) + 1) {
+            if (strcmp(m->headers[i].value, value) == 0) { return true; }
+        }
+    }
+    return false;
+}
+
+/* Return whether a message passes the filters. Hold no lock. */
+static bool bus_wants(const bus_group *g, const cellar_bus_message *m)
+{
+    const bool any = g->o.filter_any != 0;
+    bool tried = false;
+    if (g->o.filter_priority != 0) {
+        if ((m->priority >= g->o.filter_priority) == any) { return any; }
+        tried = true;
+    }
+    if (g->filter_texts != NULL) {
+        if (bus_has_header(g, m) == any) { return any; }
+        tried = true;
+    }
+    if (g->o.filter_fn != NULL) {
+        if (g->o.filter_fn(m, g->o.filter_ctx) == any) { return any; }
+        tried = true;
+    }
+    return !tried || !any;
+}
+
+/* ---- functions ---- */
+
+static void bus_call(void *arg)
+{
+    bus_run *r = arg;
+    r->wanted = bus_wants(r->m->group, &r->seen);
+    if (r->wanted && r->m->fn != NULL) { r->verdict = r->m->fn(&r->seen, r->m->ctx); }
+}
+
+/* End the run of a filter or a function that ends its thread. */
+static void bus_left(void *arg)
+{
+    bus_run *r = arg;
+    cellar_bus_member *m = r->m;
+    cellar_bus *b = m->bus;
+    const int64_t now = bus_now(b);
+    bus_after a;
+    bus_after_init(&a);
+    sync_take(BUS, &b->lock);
+    m->group->count[STATS_BUS_THREAD_ENDS]++;
+    (void)bus_unclaim(m, r->claim, BUS_RETRY, m->group->o.retry_ms, now, &a);
+    m->tid = 0;
+    if (m->fn != NULL) { bus_idle(m, &a); }
+    a.ring = true; /* the thread of timers replaces a worker */
+    bus_frame_leave(b, &r->frame);
+    sync_drop(BUS, &b->lock);
+    bus_settle(b, &a);
+    sync_wake(&b->running, INT32_MAX);
+}
+
+/* Run filters and function on the message of a claim. */
+static void bus_run_claim(bus_run *r)
+{
+    const int cancel = base_cancel_off();
+    sync_assert_none();
+    base_run_callback(bus_call, bus_left, r, cancel);
+    base_cancel_set(cancel);
+}
+
+static bus_fate bus_fate_of(const bus_run *r)
+{
+    if (!r->wanted) { return BUS_FILTER; }
+    switch (r->verdict) {
+    case CELLAR_BUS_ACK: return BUS_ACK;
+    case CELLAR_BUS_RETRY: return BUS_RETRY;
+    case CELLAR_BUS_REJECT: return BUS_REJECT;
+    }
+    return BUS_RETRY; /* a value that is no verdict */
+}
+
+/* Apply the verdict of the last message. */
+static void bus_run_end(bus_run *r, int64_t now, bus_after *a) SYNC_HOLDS(BUS)
+{
+    cellar_bus_member *m = r->m;
+    bus_frame_leave(m->bus, &r->frame);
+    m->tid = 0;
+    (void)bus_unclaim(m, r->claim, bus_fate_of(r), m->group->o.retry_ms, now, a);
+    r->claim = NULL;
+}
+
+/* Take the next message. False: none, or not now; then the job has ended or waits again. */
+static bool bus_run_next(bus_run *r, bool more, int64_t now, bus_after *a) SYNC_HOLDS(BUS)
+{
+    cellar_bus_member *m = r->m;
+    cellar_bus *b = m->bus;
+    const bool may = !m->leaving && !b->closing;
+    if (may && more) { r->claim = bus_claim_next(m, now, a); }
+    if (r->claim == NULL) {
+        bus_idle(m, a); /* offers the message that `more` left */
+        return false;
+    }
+    bus_show(m, r->claim, &r->seen);
+    bus_frame_enter(b, &r->frame);
+    m->tid = r->frame.tid;
+    return true;
+}
+
+CELLAR_PRIVATE void bus_run_job(void *bus, base_job *j)
+{
+    cellar_bus *b = bus;
+    bus_run r = { .m = (cellar_bus_member *)(void *)j }; /* its first field */
+    for (uint32_t left = BUS_BATCH;; left--) {
+        const int64_t now = bus_now(b);
+        const bool ran = r.claim != NULL;
+        bus_after a;
+        bus_after_init(&a);
+        sync_take(BUS, &b->lock);
+        if (ran) { bus_run_end(&r, now, &a); }
+        const bool next = bus_run_next(&r, left != 0, now, &a);
+        sync_drop(BUS, &b->lock);
+        bus_settle(b, &a);
+        if (ran && !next) { sync_wake(&b->running, INT32_MAX); }
+        if (!next) { return; }
+        bus_run_claim(&r);
+    }
+}
+
+/* ---- join, leave ---- */
+
+static cellar_err bus_member_opts(const cellar_bus_member_opts *o, cellar_bus_member_opts *full)
+{
+    *full = cellar_bus_member_opts_default();
+    const cellar_err err = o != NULL ? base_opts_in(full, sizeof *full, o) : CELLAR_OK;
+    if (err != CELLAR_OK) { return err; }
+    if (full->prefetch > BUS_PREFETCH_MAX || full->reserved0 != 0) { return CELLAR_E_INVAL; }
+    if (full->fn != NULL) { full->prefetch = 1; }
+    if (full->prefetch == 0) { full->prefetch = BUS_PREFETCH_DEFAULT; }
+    return CELLAR_OK;
+}
+
+static cellar_err bus_join_held(bus_group *g, cellar_bus_member *m, bus_after *a) SYNC_HOLDS(BUS)
+{
+    cellar_bus *b = m->bus;
+    if (g == NULL) { return CELLAR_E_NOT_FOUND; }
+    if (b->member_count >= b->max_members) {
+        b->count[STATS_BUS_REJECTED_LIMIT]++;
+        return CELLAR_E_LIMIT;
+    }
+    m->group = g;
+    m->next = g->members != NULL ? g->members : m;
+    m->prev = g->members != NULL ? m->next->prev : m;
+    m->prev->next = m;
+    m->next->prev = m;
+    g->members = m;
+    g->member_count++;
+    b->member_count++;
+    if (m->fn != NULL) {
+        g->idle_count++;
+        bus_offer_all(g, a);
+    }
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_bus_join(cellar_bus *b, const char *queue, const char *group,
+                                      const cellar_bus_member_opts *o, cellar_bus_member **out)
+{
+    char q[CELLAR_NAME_MAX + 1], name[CELLAR_NAME_MAX + 1];
+    cellar_bus_member_opts full;
+    if (out != NULL) { *out = NULL; }
+    if (b == NULL || !bus_name(queue, q) || !bus_name(group != NULL ? group : "default", name)) {
+        return CELLAR_E_INVAL;
+    }
+    if (b->forked) { return CELLAR_E_FORKED; }
+    cellar_err err = bus_member_opts(o, &full);
+    if (err == CELLAR_OK && full.fn == NULL && out == NULL) { err = CELLAR_E_INVAL; }
+    if (err != CELLAR_OK) { return err; }
+    const size_t bytes = sizeof(cellar_bus_member) + full.prefetch * sizeof(bus_claim);
+    cellar_bus_member *m = base_alloc(&b->account, BASE_MOD_STORE, bytes, NULL);
+    if (m == NULL) { return CELLAR_E_NOMEM; }
+    m->bus = b;
+    m->fn = full.fn;
+    m->ctx = full.ctx;
+    m->prefetch = full.prefetch;
+    bus_after a;
+    bus_after_init(&a);
+    if (out != NULL) { *out = m; }
+    sync_take(BUS, &b->lock);
+    err = bus_join_held(bus_group_find(b, q, name), m, &a);
+    if (err == CELLAR_OK) { m->free_fn = full.free_fn; }
+    sync_drop(BUS, &b->lock);
+    bus_settle(b, &a);
+    if (err != CELLAR_OK) {
+        if (out != NULL) { *out = NULL; }
+        bus_member_free(m);
+    }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_bus_leave(cellar_bus_member *m)
+{
+    if (m == NULL) { return CELLAR_OK; }
+    cellar_bus *b = m->bus;
+    if (b->forked) { return CELLAR_E_FORKED; }
+    const int64_t now = bus_now(b);
+    bus_after a;
+    bus_after_init(&a);
+    sync_take(BUS, &b->lock);
+    m->leaving = true;
+    if (!m->queued) {
+        for (uint32_t i = m->prefetch; i > 0; i--) {
+            bus_claim *claim = &m->claim[i - 1];
+            if (claim->of != NULL) { (void)bus_unclaim(m, claim, BUS_RETURN, 0, now, &a); }
+        }
+        bus_unjoin(m, &a);
+    }
+    sync_drop(BUS, &b->lock);
+    bus_settle(b, &a);
+    return CELLAR_OK;
+}
+
+/* ---- take, settle ---- */
+
+/* Claim a message for the calling thread; wait for it until *until_ns. */
+static cellar_err bus_take_claim(cellar_bus_member *m, uint64_t until_ns, bus_run *r)
+{
+    cellar_bus *b = m->bus;
+    for (;;) {
+        const int64_t now = bus_now(b);
+        const bool over = base_now_ns() >= until_ns;
+        bus_after a;
+        bus_after_init(&a);
+        sync_take(BUS, &b->lock);
+        const int32_t tid = base_thread_id();
+        m->tid = m->tid == 0 || m->tid == tid ? tid : -1;
+        const bool room = m->held < m->prefetch;
+        bool empty = false;
+        r->claim = room && !b->closing ? bus_claim_next(m, now, &a) : NULL;
+        if (r->claim != NULL) {
+            bus_show(m, r->claim, &r->seen);
+            if (m->group->o.filter_fn != NULL) { bus_frame_enter(b, &r->frame); }
+        } else if (!room) {
+            b->count[STATS_BUS_REJECTED_LIMIT]++;
+        } else {
+            empty = b->drained && bus_live(b) == 0;
+            if (!empty && !over) { bus_sleep(b, &b->arrived, &b->take_waiters, until_ns); }
+        }
+        sync_drop(BUS, &b->lock);
+        bus_settle(b, &a);
+        if (r->claim != NULL) { return CELLAR_OK; }
+        if (!room) { return CELLAR_E_LIMIT; }
+        if (empty) { return CELLAR_E_CLOSED; }
+        if (over) { return CELLAR_MISS; }
+    }
+}
+
+/* Run the filters on a message that was claimed. False: it did not pass, and has ended. */
+static bool bus_take_filter(bus_run *r)
+{
+    cellar_bus *b = r->m->bus;
+    const bool framed = r->m->group->o.filter_fn != NULL;
+    if (framed) { bus_run_claim(r); } else { bus_call(r); }
+    if (!framed && r->wanted) { return true; }
+    const int64_t now = bus_now(b);
+    bus_after a;
+    bus_after_init(&a);
+    sync_take(BUS, &b->lock);
+    if (framed) { bus_frame_leave(b, &r->frame); }
+    if (!r->wanted) { (void)bus_unclaim(r->m, r->claim, BUS_FILTER, 0, now, &a); }
+    sync_drop(BUS, &b->lock);
+    bus_settle(b, &a);
+    if (framed) { sync_wake(&b->running, INT32_MAX); }
+    return r->wanted;
+}
+
+CELLAR_API cellar_err cellar_bus_take(cellar_bus_member *m, int64_t wait_ms,
+                                      cellar_bus_message *out)
+{
+    size_t size;
+    if (m == NULL || m->fn != NULL || wait_ms < 0 || out == NULL) { return CELLAR_E_INVAL; }
+    cellar_err err = base_opts_size(out, &size);
+    if (err != CELLAR_OK) { return err; }
+    if (m->bus->forked) { return CELLAR_E_FORKED; }
+    const uint64_t ms = (uint64_t)BASE_MIN(wait_ms, INT64_MAX / 4000000);
+    const uint64_t until_ns = base_now_ns() + ms * 1000000u;
+    bus_run r = { .m = m };
+    do {
+        err = bus_take_claim(m, until_ns, &r);
+    } while (err == CELLAR_OK && !bus_take_filter(&r));
+    return err == CELLAR_OK ? base_opts_out(out, &r.seen, sizeof r.seen) : err;
+}
+
+static cellar_err bus_settle_one(cellar_bus_member *m, uint64_t delivery, bus_fate fate,
+                                 int64_t delay_ms)
+{
+    if (m == NULL || m->fn != NULL || delay_ms < 0 || delay_ms > BUS_DELAY_MAX_MS) {
+        return CELLAR_E_INVAL;
+    }
+    cellar_bus *b = m->bus;
+    if (b->forked) { return CELLAR_E_FORKED; }
+    const int64_t now = bus_now(b);
+    cellar_err err = CELLAR_E_NOT_FOUND;
+    const uint64_t place = delivery % BUS_PREFETCH_MAX;
+    bus_after a;
+    bus_after_init(&a);
+    sync_take(BUS, &b->lock);
+    bus_claim *claim = place < m->prefetch ? &m->claim[place] : NULL;
+    if (claim != NULL && claim->of != NULL && claim->delivery == delivery) {
+        err = bus_unclaim(m, claim, fate, delay_ms, now, &a) ? CELLAR_OK : CELLAR_E_LOST;
+    }
+    sync_drop(BUS, &b->lock);
+    bus_settle(b, &a);
+    return err;
+}
+
+CELLAR_API cellar_err cellar_bus_ack(cellar_bus_member *m, uint64_t delivery)
+{
+    return bus_settle_one(m, delivery, BUS_ACK, 0);
+}
+
+CELLAR_API cellar_err cellar_bus_nack(cellar_bus_member *m, uint64_t delivery, int64_t delay_ms)
+{
+    return bus_settle_one(m, delivery, BUS_RETRY, delay_ms);
+}
+
+CELLAR_API cellar_err cellar_bus_reject(cellar_bus_member *m, uint64_t delivery)
+{
+    return bus_settle_one(m, delivery, BUS_REJECT, 0);
+}
+
+BASE_SIZE_END

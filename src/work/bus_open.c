@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * bus_open: open, tick, drain, close and fork a bus.
+ *
+ * WALK       thread: timers that are due -> sleep until the next one, at most BUS_LOOK_MS
+ *            drain: nothing is published any more -> wait until no copy is left
+ *            close: nothing is delivered -> wait for code of the host that runs -> join both kinds
+ *            of threads -> free
+ * COMPLETION Each frame is left: after its function, or by the end of the thread inside it. The
+ *            close waits for `running`; a worker between the queue and a frame is waited for by the
+ *            join. A close that fails queues the members that it kept from running.
+ * FORK       The child has no thread. It can only free the bus. */
+#include <string.h>
+
+#include "base/open_error.h"
+#include "base/opts.h"
+#include "base/random.h"
+#include "work/bus.h"
+
+BASE_SIZE_BEGIN
+
+#define BUS_LOOK_MS 500 /* longest sleep of the thread */
+#define BUS_MEND_MS 20  /* the same while members wait for a worker */
+#define BUS_TABLE_MAX 65536u
+#define BUS_WORKERS_MAX 64u
+
+/* ---- fork ---- */
+
+static void bus_fork_prepare(void *ctx) SYNC_UNCHECKED
+{
+    cellar_bus *b = ctx;
+    sync_take(QUEUE, &b->pool.lock);
+    sync_take(BUS, &b->lock);
+    sync_take(LOG, &b->log.lock);
+    b->fork_in_call = bus_is_mine(b);
+}
+
+static void bus_fork_parent(void *ctx) SYNC_UNCHECKED
+{
+    cellar_bus *b = ctx;
+    sync_drop(LOG, &b->log.lock);
+    sync_drop(BUS, &b->lock);
+    sync_drop(QUEUE, &b->pool.lock);
+}
+
+static void bus_fork_child(void *ctx)
+{
+    cellar_bus *b = ctx;
+    sync_reset(&b->log.lock);
+    sync_reset(&b->lock);
+    base_pool_fork_child(&b->pool);
+    b->forked = true;
+}
+
+/* ---- the thread ---- */
+
+static void bus_main(void *arg)
+{
+    cellar_bus *b = arg;
+    while (base_load_acq(&b->stop) == 0) {
+        const uint32_t bell = base_load_acq(&b->bell);
+        int64_t wait_ms;
+        bus_fire(b, &wait_ms);
+        const int64_t most_ms = base_pool_mend(&b->pool) ? BUS_MEND_MS : BUS_LOOK_MS;
+        const int64_t sleep_ms = BASE_MIN(wait_ms, most_ms);
+        if (sleep_ms > 0) {
+            (void)sync_wait(&b->bell, bell, base_now_ns() + (uint64_t)sleep_ms * 1000000u);
+        }
+    }
+}
+
+CELLAR_API cellar_err cellar_bus_tick(cellar_bus *b, uint64_t budget_us, int64_t *wait_ms)
+{
+    int64_t next_ms;
+    if (b == NULL) { return CELLAR_E_INVAL; }
+    if (b->forked) { return CELLAR_E_FORKED; }
+    const uint64_t since_ns = base_now_ns();
+    bool left = false;
+    bus_fire(b, &next_ms);
+    for (base_job *j; b->no_threads && !left && (j = base_pool_help(&b->pool)) != NULL;) {
+        bus_run_job(b, j);
+        left = base_now_ns() - since_ns >= budget_us * 1000;
+    }
+    bus_fire(b, &next_ms); /* functions may have armed timers */
+    left = next_ms == 0 || (b->no_threads && base_pool_mend(&b->pool));
+    if (wait_ms != NULL) { *wait_ms = left ? 0 : next_ms; }
+    return left ? CELLAR_PENDING : CELLAR_OK;
+}
+
+/* ---- open ---- */
+
+static cellar_err bus_open_fail(cellar_err code, const char *why)
+{
+    return base_open_fail(code, 0, "cellar_bus_open: %s", why);
+}
+
+/* Put the default in place of 0. Return whether the number is over its limit. */
+static bool bus_over(uint32_t *number, uint32_t none, uint32_t most)
+{
+    if (*number == 0) { *number = none; }
+    return *number > most;
+}
+
+/* Copy and check the options of the caller. */
+static cellar_err bus_config_in(const cellar_bus_config *cfg, cellar_bus_config *out,
+                                cellar_host_opts *host, char default_queue[CELLAR_NAME_MAX + 1])
+{
+    const char *why;
+    *out = cellar_bus_config_default();
+    *host = cellar_host_opts_default();
+    cellar_err err = base_open_opts(out, sizeof *out, cfg, "cellar_bus_open",
+                                    "cellar_bus_config");
+    if (err == CELLAR_OK) {
+        err = base_open_opts(host, sizeof *host, out->host, "cellar_bus_open",
+                             "cellar_host_opts");
+    }
+    if (err != CELLAR_OK) { return err; }
+    if (out->close_timeout_ms == 0) { out->close_timeout_ms = 5000; }
+    if (out->max_message_bytes == 0) { out->max_message_bytes = UINT64_C(1) << 20; }
+    if (host->name == NULL || *host->name == '\0') { host->name = "bus"; }
+    if (base_broken(bus_over(&out->max_groups, 256, BUS_TABLE_MAX),
+                    "max_groups must be at most 65,536", &why) ||
+        base_broken(bus_over(&out->max_routes, 1024, BUS_TABLE_MAX),
+                    "max_routes must be at most 65,536", &why) ||
+        base_broken(bus_over(&out->max_members, 1024, BUS_TABLE_MAX),
+                    "max_members must be at most 65,536", &why) ||
+        base_broken(bus_over(&out->max_subscribers, 1024, BUS_TABLE_MAX),
+                    "max_subscribers must be at most 65,536", &why) ||
+        base_broken(bus_over(&out->workers, 4, BUS_WORKERS_MAX), "workers must be at most 64",
+                    &why) ||
+        base_broken(out->max_message_bytes > UINT64_C(1) << 30,
+                    "max_message_bytes must be at most 1 GiB", &why) ||
+        base_broken(out->close_timeout_ms < 0, "close_timeout_ms must not be negative", &why) ||
+        base_broken(out->reserved0 != 0, "reserved0 must be 0", &why) ||
+        base_broken(out->default_queue != NULL && !bus_name(out->default_queue, default_queue),
+                    "default_queue must have 1 to 64 bytes", &why) ||
+        base_broken(host->no_threads > 1, "host.no_threads must be 0 or 1", &why) ||
+        base_broken((host->alloc == NULL) != (host->free == NULL),
+                    "host.alloc and host.free belong together: give both or none", &why) ||
+        base_broken((unsigned)host->log_level > CELLAR_LOG_OFF,
+                    "host.log_level must be a cellar_log_level", &why) ||
+        base_broken(strnlen(host->name, CELLAR_NAME_MAX + 1) > CELLAR_NAME_MAX,
+                    "host.name must have at most 64 bytes", &why)) {
+        return bus_open_fail(CELLAR_E_INVAL, why);
+    }
+    return CELLAR_OK;
+}
+
+static void bus_init(cellar_bus *b, const cellar_bus_config *cfg, const cellar_host_opts *host)
+{
+    static const int levels[] = { BASE_LOG_WARNING, BASE_LOG_ERROR, BASE_LOG_WARNING,
+                                  BASE_LOG_INFO, BASE_LOG_DEBUG, BASE_LOG_OFF };
+    const base_alloc_hooks hooks = { .alloc = host->alloc, .free = host->free,
+                                     .ctx = host->alloc_ctx };
+    base_account_init(&b->account, UINT64_MAX, &hooks);
+    if (host->clock == NULL) { base_clock_ready(); }
+    b->clock = (base_clock){ .precise_ms = host->clock, .coarse_ms = host->clock,
+                             .ctx = host->clock_ctx };
+    base_log_init(&b->log, &b->clock, host->log, host->log_ctx, levels[host->log_level]);
+    b->pool = (base_pool){ .run = bus_run_job, .ctx = b, .name = "cellar-bus",
+                           .account = &b->account, .max_jobs = UINT32_MAX,
+                           .max_workers = host->no_threads != 0 ? 0 : cfg->workers };
+    b->no_threads = host->no_threads != 0;
+    b->close_ms = cfg->close_timeout_ms;
+    b->max_message_bytes = cfg->max_message_bytes;
+    b->max_groups = cfg->max_groups;
+    b->max_routes = cfg->max_routes;
+    b->max_members = cfg->max_members;
+    b->max_subscribers = cfg->max_subscribers;
+    b->wake_ms = BASE_NEVER_MS;
+    memcpy(b->name, host->name, strlen(host->name));
+    wheel_init(&b->wheel, bus_now(b));
+}
+
+CELLAR_API cellar_err cellar_bus_open(const cellar_bus_config *cfg, cellar_bus **out)
+{
+    if (out == NULL) { return bus_open_fail(CELLAR_E_INVAL, "out must not be NULL"); }
+    *out = NULL;
+    cellar_bus_config full;
+    cellar_host_opts host;
+    char default_queue[CELLAR_NAME_MAX + 1] = "";
+    unsigned char secret[32];
+    const char *why = "no memory for the bus";
+    const cellar_err err = bus_config_in(cfg, &full, &host, default_queue);
+    if (err != CELLAR_OK) { return err; }
+    const base_alloc_hooks hooks = { .alloc = host.alloc, .free = host.free,
+                                     .ctx = host.alloc_ctx };
+    void *raw = base_alloc_raw(&hooks, BUS_BYTES);
+    if (raw == NULL) { goto out; }
+    cellar_bus *b = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
+    memset(b, 0, sizeof *b);
+    b->raw = raw;
+    bus_init(b, &full, &host);
+    memcpy(b->default_queue, default_queue, sizeof default_queue);
+    why = "no random bytes from the kernel";
+    if (!base_random_bytes(secret, sizeof secret)) { goto drop_raw; }
+    base_hash_key_init(&b->hash_key, BASE_HASH_FOLD, secret);
+    why = "no memory for the workers";
+    if (!b->no_threads) {
+        base_pool_room(&b->pool);
+        if (b->pool.worker == NULL) { goto drop_raw; }
+    }
+    b->fork = (base_fork_node){ .prepare = bus_fork_prepare, .parent = bus_fork_parent,
+                                .child = bus_fork_child, .ctx = b };
+    why = "no memory for the fork handlers";
+    if (!base_fork_register(&b->fork)) { goto drop_pool; }
+    why = "no thread: the system refused one";
+    if (!b->no_threads && base_thread_start(&b->thread, bus_main, b, "cellar-bus") != 0) {
+        goto drop_fork;
+    }
+    *out = b;
+    return CELLAR_OK;
+drop_fork:
+    base_fork_unregister(&b->fork);
+drop_pool:
+    (void)base_pool_join(&b->pool);
+drop_raw:
+    base_free_raw(&hooks, raw, BUS_BYTES);
+out:
+    return bus_open_fail(CELLAR_E_NOMEM, why);
+}
+
+/* ---- drain ---- */
+
+/* Wait until no copy is left, or until until_ns. */
+static void bus_wait_empty(cellar_bus *b, uint64_t until_ns) SYNC_HOLDS(BUS)
+{
+    while (bus_live(b) != 0 && base_now_ns() < until_ns) {
+        uint64_t wake_ns = until_ns;
+        if (b->no_threads) {
+            int64_t wait_ms;
+            sync_drop(BUS, &b->lock);
+            (void)cellar_bus_tick(b, 1000, &wait_ms);
+            sync_take(BUS, &b->lock);
+            if (wait_ms == 0 || bus_live(b) == 0) { continue; }
+            wake_ns = base_now_ns() + (uint64_t)BASE_MIN(wait_ms, BUS_LOOK_MS) * 1000000u;
+        }
+        bus_sleep(b, &b->ended, &b->end_waiters, BASE_MIN(wake_ns, until_ns));
+    }
+}
+
+CELLAR_API cellar_err cellar_bus_drain(cellar_bus *b, int64_t timeout_ms,
+                                       cellar_bus_report *report)
+{
+    uint64_t from[STATS_BUS_COUNT], to[STATS_BUS_COUNT];
+    size_t size;
+    if (b == NULL || timeout_ms < 0) { return CELLAR_E_INVAL; }
+    const cellar_err err = report != NULL ? base_opts_size(report, &size) : CELLAR_OK;
+    if (err != CELLAR_OK) { return err; }
+    if (b->forked) { return CELLAR_E_FORKED; }
+    const uint64_t ms = (uint64_t)BASE_MIN(timeout_ms, INT64_MAX / 4000000);
+    const uint64_t until_ns = base_now_ns() + ms * 1000000u;
+    sync_take(BUS, &b->lock);
+    const bool mine = bus_is_mine(b);
+    if (!mine) {
+        b->drained = true;
+        bus_sum(b, from);
+        (void)base_add_rlx(&b->ended, 1u);
+        (void)base_add_rlx(&b->arrived, 1u);
+    }
+    sync_drop(BUS, &b->lock);
+    if (mine) { return CELLAR_E_DEADLOCK; }
+    sync_wake(&b->ended, INT32_MAX); /* publishers that wait return, and takes look again */
+    sync_wake(&b->arrived, INT32_MAX);
+    sync_take(BUS, &b->lock);
+    bus_wait_empty(b, until_ns);
+    bus_sum(b, to);
+    sync_drop(BUS, &b->lock);
+    for (uint32_t i = 0; i < STATS_BUS_PUBLISHED; i++) { to[i] -= from[i]; }
+    const cellar_bus_report full = {
+        .struct_size = sizeof full,
+        .live = from[STATS_BUS_LIVE],
+        .acked = to[STATS_BUS_ACKED],
+        .dropped = to[STATS_BUS_DROPPED_NEW] + to[STATS_BUS_DROPPED_OLDEST] +
+                   to[STATS_BUS_DROPPED_REMOVED],
+        .dead = to[STATS_BUS_DEAD] - to[STATS_BUS_COPIES], /* copies: entered a dead queue */
+        .expired = to[STATS_BUS_EXPIRED],
+        .filtered = to[STATS_BUS_FILTERED],
+        .left = to[STATS_BUS_LIVE],
+    };
+    if (report != NULL) { (void)base_opts_out(report, &full, sizeof full); }
+    return full.left == 0 ? CELLAR_OK : CELLAR_E_TIMEOUT;
+}
+
+/* ---- close ---- */
+
+static void bus_closing(cellar_bus *b, bool closing)
+{
+    bus_after a;
+    bus_after_init(&a);
+    base_pool_stop(&b->pool, closing);
+    sync_take(BUS, &b->lock);
+    b->closing = closing;
+    for (bus_queue *q = b->queues; q != NULL && !closing; q = q->hh.next) {
+        for (bus_group *g = q->groups; g != NULL; g = g->next) { bus_offer_all(g, &a); }
+    }
+    sync_drop(BUS, &b->lock);
+    bus_settle(b, &a);
+    bus_ring(b);
+}
+
+/* Wait until no code of the host runs. False: some still ran after close_timeout_ms. */
+static bool bus_wait_idle(cellar_bus *b)
+{
+    const uint64_t ms = (uint64_t)BASE_MIN(b->close_ms, INT64_MAX / 4000000);
+    const uint64_t until_ns = base_now_ns() + ms * 1000000u;
+    for (uint32_t n; (n = base_load_acq(&b->running)) != 0;) {
+        if (base_now_ns() >= until_ns) { return false; }
+        (void)sync_wait(&b->running, n, until_ns);
+    }
+    return true;
+}
+
+/* Free everything. In a child that includes what lost threads had in hand. */
+static void bus_free_all(cellar_bus *b) SYNC_UNCHECKED
+{
+    base_account *base_table_account = &b->account;
+    const base_module base_table_module = BASE_MOD_STORE;
+    bus_after a;
+    bus_after_init(&a);
+    if (b->messages != NULL) { b->messages->prev->next = NULL; }
+    a.ended = b->messages;
+    bus_queue *q = b->queues;
+    HASH_CLEAR(hh, b->queues);
+    while (q != NULL) {
+        bus_queue *next_queue = q->hh.next;
+        for (bus_group *g = q->groups, *next; g != NULL; g = next) {
+            next = g->next;
+            if (g->members != NULL) {
+                g->members->prev->next = a.left;
+                a.left = g->members;
+            }
+            bus_settle(b, &a);
+            bus_group_free(g);
+        }
+        base_free(&b->account, BASE_MOD_STORE, q, sizeof *q);
+        q = next_queue;
+    }
+    bus_settle(b, &a);
+    for (bus_route *r = b->routes, *next; r != NULL; r = next) {
+        next = r->next;
+        base_free(&b->account, BASE_MOD_STORE, r, sizeof *r);
+    }
+    for (bus_subscriber *s = b->subscribers, *next; s != NULL; s = next) {
+        next = s->next;
+        bus_subscriber_free(b, s);
+    }
+}
+
+CELLAR_API cellar_err cellar_bus_close(cellar_bus *b)
+{
+    if (b == NULL) { return CELLAR_OK; }
+    sync_take(BUS, &b->lock);
+    const bool mine = b->forked ? b->fork_in_call : bus_is_mine(b);
+    sync_drop(BUS, &b->lock);
+    if (mine) { return CELLAR_E_DEADLOCK; }
+    if (!b->forked) {
+        bus_closing(b, true);
+        if (!bus_wait_idle(b)) {
+            bus_closing(b, false);
+            return CELLAR_E_BUSY;
+        }
+        base_store_rel(&b->stop, 1u);
+        bus_ring(b);
+        if (!b->no_threads) { base_thread_join(&b->thread); }
+    }
+    (void)base_pool_join(&b->pool); /* its jobs are the members */
+    base_fork_unregister(&b->fork);
+    bus_free_all(b);
+    BASE_ASSERT(b->forked || base_load_rlx(&b->account.used) == 0); /* lost threads may hold some */
+    const base_alloc_hooks hooks = b->account.hooks;
+    base_free_raw(&hooks, b->raw, BUS_BYTES);
+    return CELLAR_OK;
+}
+
+BASE_SIZE_END

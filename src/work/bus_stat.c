@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * bus_stat: figures of a bus and of a group, as structs and as text.
+ *
+ * INVARIANTS At any time copies == acked + dropped + dead + expired + filtered + live, of a group
+ *            and of the bus: all figures are read in one hold of the lock. */
+#include <string.h>
+
+#include "base/opts.h"
+#include "stats/text.h"
+#include "work/bus.h"
+
+BASE_SIZE_BEGIN
+
+CELLAR_PRIVATE void bus_sum(cellar_bus *b, uint64_t value[STATS_BUS_COUNT])
+{
+    memcpy(value, b->count, sizeof b->count);
+    for (const bus_queue *q = b->queues; q != NULL; q = q->hh.next) {
+        for (const bus_group *g = q->groups; g != NULL; g = g->next) {
+            for (uint32_t i = 0; i < STATS_BUS_GROUP_COUNT; i++) { value[i] += g->count[i]; }
+            value[STATS_BUS_LIVE] += g->live;
+            value[STATS_BUS_DELAYED] += g->delayed;
+            value[STATS_BUS_HELD] += g->held;
+        }
+    }
+    value[STATS_BUS_WAITING] =
+        value[STATS_BUS_LIVE] - value[STATS_BUS_DELAYED] - value[STATS_BUS_HELD];
+    value[STATS_BUS_GROUPS] = b->group_count;
+    value[STATS_BUS_MEMBERS] = b->member_count;
+    value[STATS_BUS_ROUTES] = b->route_count;
+    value[STATS_BUS_SUBSCRIBERS] = b->subscriber_count;
+}
+
+CELLAR_PRIVATE uint64_t bus_live(cellar_bus *b)
+{
+    uint64_t v[STATS_BUS_COUNT];
+    bus_sum(b, v);
+    return v[STATS_BUS_LIVE];
+}
+
+static void bus_figures(cellar_bus *b, uint64_t value[STATS_BUS_COUNT])
+{
+    sync_take(BUS, &b->lock);
+    bus_sum(b, value);
+    sync_drop(BUS, &b->lock);
+    value[STATS_BUS_BYTES] = base_load_rlx(&b->account.used) + BUS_BYTES;
+}
+
+_Static_assert(STATS_BUS_COUNT * sizeof(uint64_t) ==
+                   sizeof(cellar_bus_stats) - offsetof(cellar_bus_stats, copies),
+               "cellar_bus_stats has the figures in the order of STATS_BUSES");
+
+CELLAR_API cellar_err cellar_bus_stats_get(cellar_bus *b, cellar_bus_stats *out)
+{
+    if (b == NULL || out == NULL) { return CELLAR_E_INVAL; }
+    uint64_t v[STATS_BUS_COUNT];
+    bus_figures(b, v);
+    cellar_bus_stats full = { .struct_size = sizeof full };
+    memcpy((unsigned char *)&full + offsetof(cellar_bus_stats, copies), v, sizeof v);
+    return base_opts_out(out, &full, sizeof full);
+}
+
+_Static_assert(offsetof(cellar_bus_group_stats, live) - offsetof(cellar_bus_group_stats, copies) ==
+                   STATS_BUS_GROUP_COUNT * sizeof(uint64_t),
+               "cellar_bus_group_stats begins with the figures of a group");
+
+CELLAR_API cellar_err cellar_bus_group_stats_get(cellar_bus *b, const char *queue,
+                                                 const char *group, cellar_bus_group_stats *out)
+{
+    char q[CELLAR_NAME_MAX + 1], name[CELLAR_NAME_MAX + 1];
+    if (b == NULL || out == NULL || !bus_name(queue, q) ||
+        !bus_name(group != NULL ? group : "default", name)) {
+        return CELLAR_E_INVAL;
+    }
+    if (b->forked) { return CELLAR_E_FORKED; }
+    cellar_bus_group_stats full = { .struct_size = sizeof full };
+    sync_take(BUS, &b->lock);
+    const bus_group *g = bus_group_find(b, q, name);
+    if (g != NULL) {
+        memcpy((unsigned char *)&full + offsetof(cellar_bus_group_stats, copies), g->count,
+               sizeof g->count);
+        full.live = g->live;
+        full.delayed = g->delayed;
+        full.held = g->held;
+        full.waiting = full.live - full.delayed - full.held;
+        full.members = g->member_count;
+        full.bytes = g->bytes;
+    }
+    sync_drop(BUS, &b->lock);
+    return g != NULL ? base_opts_out(out, &full, sizeof full) : CELLAR_E_NOT_FOUND;
+}
+
+#ifndef CELLAR_OMIT_TEXT
+CELLAR_API cellar_err cellar_bus_metrics_write(cellar_bus *b, char *buf, size_t buf_cap,
+                                               size_t *text_len)
+{
+    if (text_len != NULL) { *text_len = 0; }
+    if (b == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
+    uint64_t v[STATS_BUS_COUNT];
+    bus_figures(b, v);
+    const size_t full = stats_write_bus(b->name, v, buf, buf_cap);
+    if (text_len != NULL) { *text_len = full; }
+    return full < buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
+}
+#endif
+
+BASE_SIZE_END
