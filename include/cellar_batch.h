@@ -296,9 +296,9 @@ CELLAR_API cellar_err cellar_batcher_metrics_write(cellar_batcher *b, char *buf,
 #endif
 
 /* RESTRICTIONS
- *   fork: in the child every call returns E_FORKED, except cellar_batcher_close, which frees the
- *   items without their done functions. A child that was forked inside a function of the batcher
- *   leaves it by _exit or exec.
+ *   fork: in the child every call returns E_FORKED, except figures and cellar_batcher_close, which
+ *   frees the items without their done functions. A child that was forked inside a function of the
+ *   batcher leaves it by _exit or exec.
  *   Flush and done functions must not leave by longjmp or a C++ exception. */
 
 #ifdef __cplusplus

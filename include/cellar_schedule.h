@@ -406,8 +406,8 @@ CELLAR_API cellar_err cellar_scheduler_metrics_write(cellar_scheduler *s, char *
  *   never notice.
  *
  * RESTRICTIONS
- *   fork: in the child every call returns E_FORKED, except cellar_scheduler_close and the cron
- *   calls. A child that was forked inside a job leaves it by _exit or exec.
+ *   fork: in the child every call returns E_FORKED, except cellar_scheduler_close, figures and the
+ *   cron calls. A child that was forked inside a job leaves it by _exit or exec.
  *   A job must not leave by longjmp or a C++ exception. */
 
 #ifdef __cplusplus
