@@ -4,6 +4,7 @@
  *     cellar_schedule.h    functions at intervals, at times of cron expressions, at instants
  *     cellar_batch.h       items collected into batches
  *     cellar_bus.h         messages: queues with consumer groups, signals
+ *     cellar_task.h        tasks with retries on a pool of threads
  *
  * What every part promises:
  * CODE    Functions of the program run on threads of the part, or inside a call of its tick with
@@ -17,7 +18,7 @@
  * CLOCK   Times of a call are in milliseconds. Durations follow the monotonic clock; instants
  *         follow the wall clock.
  * CLOSE   A close returns when no function runs any more, or E_BUSY after its time limit. Then
- *         nothing is closed.
+ *         nothing is freed; try again.
  * FORK    In the child every call returns E_FORKED, except the close and calls that read figures.
  * OMIT    -DCELLAR_OMIT_WORK leaves all parts out of the library. */
 #ifndef CELLAR_WORK_H
@@ -26,5 +27,6 @@
 #include "cellar_batch.h"
 #include "cellar_bus.h"
 #include "cellar_schedule.h"
+#include "cellar_task.h"
 
 #endif

@@ -363,6 +363,51 @@
     X(GROUPS, "cellar_batcher_groups", "", METRIC("Groups with items.")) \
     X(BYTES, "cellar_batcher_bytes", "", METRIC("Bytes of memory of the batcher."))
 
+/* Figures of a pool of tasks, in the order of cellar_pool_stats, kept by src/work. */
+#define STATS_TASKS(X) \
+    X(SUBMITTED, "cellar_tasks_submitted_total", "", METRIC("Tasks accepted.")) \
+    X(REQUEUED, "cellar_tasks_requeued_total", "", METRIC("Dead letters made live again.")) \
+    X(STARTED, "cellar_task_attempts_total", "", METRIC("Attempts that began.")) \
+    X(OK, "cellar_tasks_ended_total", "state=succeeded", METRIC("Ends of tasks, by state.")) \
+    X(FAILED, "", "state=failed", SAME) \
+    X(CANCELLED, "", "state=cancelled", SAME) \
+    X(EXPIRED, "", "state=expired", SAME) \
+    X(RETRIED, "cellar_task_retries_total", "", METRIC("Attempts that another one follows.")) \
+    X(SNOOZED, "cellar_task_snoozes_total", "", METRIC("Attempts put off by their function.")) \
+    X(DROPPED, "cellar_tasks_dropped_total", "", \
+      METRIC("Tasks cancelled to make room in a full pool.")) \
+    X(DEBOUNCED, "cellar_tasks_debounced_total", "", \
+      METRIC("Submits that gave their payload to a live task.")) \
+    X(TIMEOUT, "cellar_task_timeouts_total", "", \
+      METRIC("Attempts past their hard time-out or lease.")) \
+    X(LATE, "cellar_task_late_verdicts_total", "", \
+      METRIC("Verdicts discarded because their attempt had timed out.")) \
+    X(THREAD_ENDS, "cellar_task_thread_ends_total", "", \
+      METRIC("Attempts that ended their thread.")) \
+    X(PARKED_RATE, "cellar_tasks_parked_total", "reason=rate", \
+      METRIC("Tasks parked, by reason.")) \
+    X(PARKED_RUNNING, "", "reason=running", SAME) \
+    X(RESULT_LOST, "cellar_task_results_lost_total", "", \
+      METRIC("Results that did not fit into their namespace.")) \
+    X(DEAD_DROPPED, "cellar_task_dead_removed_total", "reason=limit", \
+      METRIC("Dead letters removed, by reason.")) \
+    X(DEAD_PURGED, "", "reason=purge", SAME) \
+    X(REJECTED_FULL, "cellar_tasks_rejected_total", "reason=full", \
+      METRIC("Calls rejected by a limit of the pool, by reason.")) \
+    X(REJECTED_LIMIT, "", "reason=names", SAME) \
+    X(THREAD_REFUSED, "cellar_pool_threads_refused_total", "", \
+      METRIC("Threads that the system did not start.")) \
+    X(LIVE, "cellar_tasks_live", "", METRIC("Tasks without a final state.")) \
+    X(RUNNING, "cellar_tasks_running", "", METRIC("Tasks that run.")) \
+    X(PARKED, "cellar_tasks_parked", "", \
+      METRIC("Tasks that wait for a limiter or max_running.")) \
+    X(DEAD, "cellar_tasks_dead", "", METRIC("Dead letters.")) \
+    X(WORKERS, "cellar_pool_workers", "", METRIC("Threads of the pool, without stuck ones.")) \
+    X(STUCK, "cellar_pool_stuck", "", \
+      METRIC("Threads in an attempt past its hard time-out.")) \
+    X(PAYLOAD_BYTES, "cellar_tasks_payload_bytes", "", METRIC("Payload bytes of live tasks.")) \
+    X(BYTES, "cellar_pool_bytes", "", METRIC("Bytes of memory of the pool."))
+
 /* Timed operations: id, name, 1 if sampled (family cellar_op_sampled_seconds), 0 if all are
  * timed. */
 #define STATS_OPS(X) \
@@ -433,5 +478,11 @@ typedef enum stats_scheduler {
     STATS_SCHEDULERS(STATS_X) STATS_SCHEDULER_COUNT
 #undef STATS_X
 } stats_scheduler;
+
+typedef enum stats_task {
+#define STATS_X(id, family, label, shown) STATS_TASK_##id,
+    STATS_TASKS(STATS_X) STATS_TASK_COUNT
+#undef STATS_X
+} stats_task;
 
 #endif

@@ -68,6 +68,7 @@ static const char stats_bus_lines[] = STATS_BUSES(STATS_X);
 static const char stats_limiter_lines[] = STATS_LIMITERS(STATS_X);
 static const char stats_scheduler_lines[] = STATS_SCHEDULERS(STATS_X);
 static const char stats_batcher_lines[] = STATS_BATCHERS(STATS_X);
+static const char stats_task_lines[] = STATS_TASKS(STATS_X);
 #undef STATS_X
 
 typedef struct stats_line { /* a line of a list */
@@ -458,6 +459,15 @@ CELLAR_PRIVATE size_t stats_write_bus(const char *name, const uint64_t value[STA
     stats_out o = { { buf, cap, 0 }, 'm', false, NULL };
     stats_tell_list(&o, stats_bus_lines, STATS_BUS_COUNT,
                     &(stats_owner){ "bus", name, strlen(name), NULL }, value);
+    return o.text.len;
+}
+
+CELLAR_PRIVATE size_t stats_write_tasks(const char *name, const uint64_t value[STATS_TASK_COUNT],
+                                        char *buf, size_t cap)
+{
+    stats_out o = { { buf, cap, 0 }, 'm', false, NULL };
+    stats_tell_list(&o, stats_task_lines, STATS_TASK_COUNT,
+                    &(stats_owner){ "pool", name, strlen(name), NULL }, value);
     return o.text.len;
 }
 

@@ -50,6 +50,9 @@ CELLAR_PRIVATE size_t stats_write_batcher(const char *name,
 /* Write the figures of a bus likewise, each with the label bus="name". */
 CELLAR_PRIVATE size_t stats_write_bus(const char *name, const uint64_t value[STATS_BUS_COUNT],
                                       char *buf, size_t cap);
+/* Write the figures of a pool of tasks likewise, each with the label pool="name". */
+CELLAR_PRIVATE size_t stats_write_tasks(const char *name, const uint64_t value[STATS_TASK_COUNT],
+                                        char *buf, size_t cap);
 typedef struct stats_rule { /* of a limiter */
     const char *name;
     uint64_t denied;

@@ -1,0 +1,715 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cellar_task: tasks with retries, on a pool of threads inside one process.
+ *
+ * CALL PATTERN
+ *     #include "cellar_task.h"    (drop-in: part of its "cellar.h")
+ *     static cellar_verdict mail(const cellar_task *t, void *ctx)
+ *     {
+ *         switch (send_mail(ctx, t->payload, t->payload_len)) {
+ *         case SENT: return cellar_verdict_ok();
+ *         case BUSY: return cellar_verdict_retry();
+ *         default:   return cellar_verdict_fail(); }
+ *     }
+ *     cellar_pool *p;
+ *     if (cellar_pool_open(NULL, &p) != CELLAR_OK) return 1;
+ *     cellar_task_register(p, "mail", mail, server, NULL);
+ *     cellar_task_submit(p, "mail", "7", 1, NULL, NULL);
+ *     cellar_pool_close(p);
+ *
+ * VERDICT The return value of the function decides: OK, FAIL (final), RETRY (after a backoff, up to
+ *         max_attempts), RETRY_AFTER (after a given time), SNOOZE (the same, costs no attempt),
+ *         CANCELLED. A task that fails for good becomes a dead letter.
+ * LOSS    Tasks live in memory and end with the process. A task runs at most once for each attempt,
+ *         never before its due time, and never twice at the same time. Exception: after a hard
+ *         time-out the old attempt may still run next to the new one; its verdict is discarded.
+ * RUNS    Functions run on threads of the pool, or inside cellar_pool_tick with host option
+ *         no_threads. STATES and restrictions stand at the end of this file. */
+#ifndef CELLAR_TASK_H
+#define CELLAR_TASK_H
+
+#include "cellar.h"
+#include "cellar_admin.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Types ---------------------------------------------------------------------------------- */
+
+#define CELLAR_TASK_TEXT_MAX     255u /* bytes of an error text, of a unique key, of a tag        */
+#define CELLAR_TASK_MESSAGE_MAX  127u /* bytes of the message of a progress                       */
+#define CELLAR_TASK_TRACE_BYTES  32u  /* bytes of the trace context                               */
+#define CELLAR_TASK_PRIORITY_MAX 9u
+#define CELLAR_TASK_GROUP_MAX    65536u /* tasks of one submit_many, chain or group               */
+#define CELLAR_POOL_WORKERS_MAX  64u
+#define CELLAR_POOL_DELAY_MAX_MS (INT64_C(366) * 86400000) /* largest delay and expiry            */
+
+struct cellar_limiter;
+
+typedef struct cellar_pool cellar_pool;
+
+/* Identify a task. Ids compare by `hi`, then `lo`: by the time of their submit. Both 0: no task. */
+typedef struct cellar_task_id {
+    uint64_t hi, lo;
+} cellar_task_id;
+
+/* State of a task; see STATES. */
+typedef enum cellar_task_state {
+    CELLAR_TASK_WAITING = 1,   /* for the tasks before it                                         */
+    CELLAR_TASK_SCHEDULED = 2, /* for its due time                                                */
+    CELLAR_TASK_QUEUED = 3,
+    CELLAR_TASK_RUNNING = 4,
+    CELLAR_TASK_RETRY = 5,     /* for its next attempt                                            */
+    CELLAR_TASK_SUCCEEDED = 6,
+    CELLAR_TASK_FAILED = 7,    /* a dead letter                                                   */
+    CELLAR_TASK_CANCELLED = 8,
+    CELLAR_TASK_EXPIRED = 9
+} cellar_task_state;
+
+typedef enum cellar_verdict_kind {
+    CELLAR_VERDICT_OK = 0,
+    CELLAR_VERDICT_FAIL = 1,
+    CELLAR_VERDICT_RETRY = 2,
+    CELLAR_VERDICT_RETRY_AFTER = 3,
+    CELLAR_VERDICT_SNOOZE = 4,
+    CELLAR_VERDICT_CANCELLED = 5
+} cellar_verdict_kind;
+
+/* Result of one attempt. Make it with the functions below. */
+typedef struct cellar_verdict {
+    int64_t  delay_ms;        /* of RETRY_AFTER and SNOOZE. Range 0..7 days; others are clamped   */
+    cellar_verdict_kind kind; /* an unknown one counts as FAIL                                    */
+    uint32_t reserved0;       /* 0                                                                */
+} cellar_verdict;
+
+static inline cellar_verdict cellar_verdict_of(cellar_verdict_kind kind, int64_t delay_ms)
+{
+    CELLAR_ZERO(cellar_verdict, v);
+    v.kind = kind;
+    v.delay_ms = delay_ms;
+    return v;
+}
+static inline cellar_verdict cellar_verdict_ok(void)
+{
+    return cellar_verdict_of(CELLAR_VERDICT_OK, 0);
+}
+static inline cellar_verdict cellar_verdict_fail(void)
+{
+    return cellar_verdict_of(CELLAR_VERDICT_FAIL, 0);
+}
+static inline cellar_verdict cellar_verdict_retry(void)
+{
+    return cellar_verdict_of(CELLAR_VERDICT_RETRY, 0);
+}
+static inline cellar_verdict cellar_verdict_retry_after(int64_t delay_ms)
+{
+    return cellar_verdict_of(CELLAR_VERDICT_RETRY_AFTER, delay_ms);
+}
+static inline cellar_verdict cellar_verdict_snooze(int64_t delay_ms)
+{
+    return cellar_verdict_of(CELLAR_VERDICT_SNOOZE, delay_ms);
+}
+static inline cellar_verdict cellar_verdict_cancelled(void)
+{
+    return cellar_verdict_of(CELLAR_VERDICT_CANCELLED, 0);
+}
+
+/* One attempt, for the function of its task. Valid until the function returns. */
+typedef struct cellar_task {
+    size_t   struct_size;
+    cellar_task_id id;          /* the same for all attempts                                      */
+    const char *name;
+    const void *payload;        /* bytes of the submit, not copied                                */
+    size_t   payload_len;
+    const char *content_type;   /* of the submit; ""                                              */
+    const char *tag;            /* of the submit; ""                                              */
+    const unsigned char *trace; /* CELLAR_TASK_TRACE_BYTES of the submit; NULL: none              */
+    int64_t  late_ms;           /* from the due time to the start of the attempt                  */
+    uint32_t attempt;           /* from 1                                                         */
+    uint32_t max_attempts;
+    uint32_t input_count;       /* tasks before it in its chain or group; cellar_task_input       */
+    uint32_t reserved0;         /* 0                                                              */
+} cellar_task;
+CELLAR_STRUCT(cellar_task, reserved0);
+
+/* Run one attempt. It may call every function on its pool; cellar_pool_close returns E_DEADLOCK
+ * there. It may end its thread by pthread_exit, which counts as RETRY. */
+typedef cellar_verdict (*cellar_task_fn)(const cellar_task *task, void *ctx);
+typedef void (*cellar_payload_free_fn)(void *payload, size_t len, void *ctx);
+
+/* What a submit does when the pool is full. */
+typedef enum cellar_pool_full {
+    CELLAR_POOL_REJECT = 0,     /* E_BUSY                                                         */
+    CELLAR_POOL_BLOCK = 1,      /* waits up to block_timeout_ms, then E_TIMEOUT                   */
+    CELLAR_POOL_DROP_OLDEST = 2 /* cancels the oldest queued task of the lowest priority          */
+} cellar_pool_full;
+
+/* How a backoff is spread. */
+typedef enum cellar_task_jitter {
+    CELLAR_TASK_JITTER_FULL = 0,  /* uniform in [1 ms, delay]                                     */
+    CELLAR_TASK_JITTER_EQUAL = 1, /* uniform in [delay / 2, delay]                                */
+    CELLAR_TASK_JITTER_NONE = 2
+} cellar_task_jitter;
+
+/* What a submit does when a live task has its unique key. */
+typedef enum cellar_task_conflict {
+    CELLAR_TASK_CONFLICT_REJECT = 0,   /* EXISTS, with the id of that task                        */
+    CELLAR_TASK_CONFLICT_RETURN = 1,   /* OK, with the id of that task; nothing is submitted      */
+    CELLAR_TASK_CONFLICT_REPLACE = 2,  /* cancels that task; EXISTS if it runs                    */
+    CELLAR_TASK_CONFLICT_DEBOUNCE = 3  /* OK: that task gets the new payload, and its delay       */
+                                       /* restarts; EXISTS if it runs                             */
+} cellar_task_conflict;
+
+/* When a task that waits for others runs. */
+typedef enum cellar_task_run_on {
+    CELLAR_TASK_ON_SUCCESS = 0, /* all succeeded; else it is cancelled                            */
+    CELLAR_TASK_ON_FAILURE = 1, /* at least one did not succeed; else it is cancelled             */
+    CELLAR_TASK_ALWAYS = 2
+} cellar_task_run_on;
+
+/* Options of a pool. Start from cellar_pool_config_default(). */
+typedef struct cellar_pool_config {
+    size_t   struct_size;
+    const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""    */
+                               /* counts as "pool"), clock, alloc, free, log, log_level,          */
+                               /* no_threads                                                      */
+    cellar_clock_fn wall_clock; /* UNIX ms, with clock_ctx of host. Default: of the system        */
+    cellar  *results;          /* namespace for final states and results; outlives the pool.      */
+                               /* Default NULL: a finished task is forgotten, except dead letters */
+    int64_t  success_ttl_ms;   /* of a result. Default 3,600,000                                  */
+    int64_t  failed_ttl_ms;    /* of any other final state. Default 1,800,000                     */
+    int64_t  dead_ttl_ms;      /* of a dead letter. Default 7 days                                */
+    int64_t  age_ms;           /* queued for so long, a task counts one priority higher, and      */
+                               /* again after each further age_ms. Default 10,000                 */
+    int64_t  block_timeout_ms; /* of CELLAR_POOL_BLOCK. Default 1,000                             */
+    int64_t  close_timeout_ms; /* wait of the close for running tasks. Default 5,000              */
+    int64_t  grace_ms;         /* after a drain timed out: time for running tasks, which see      */
+                               /* cellar_task_cancelled. Default 1,000                            */
+    uint64_t queue_bytes;      /* payload bytes of live tasks; dead letters may have as many      */
+                               /* again. Default 64 MiB                                           */
+    uint32_t queue_cap;        /* live tasks. Range 1..16,777,216. Default 65,536                 */
+    uint32_t dead_cap;         /* dead letters; the oldest leaves. Range 1..16,777,216.           */
+                               /* Default 10,000                                                  */
+    uint32_t workers;          /* threads. Range 1..CELLAR_POOL_WORKERS_MAX. Default 4            */
+    uint32_t max_names;        /* Range 1..4,096. Default 256                                     */
+    cellar_pool_full on_full;  /* Default REJECT                                                  */
+    uint32_t reserved0;        /* must be 0                                                       */
+} cellar_pool_config;
+CELLAR_STRUCT(cellar_pool_config, reserved0);
+
+/* Options of a task name. Start from cellar_task_opts_default(). */
+typedef struct cellar_task_opts {
+    size_t   struct_size;
+    int64_t  base_ms;          /* backoff before the second attempt; doubles with each further    */
+                               /* one. Default 1,000                                              */
+    int64_t  cap_ms;           /* largest backoff. Default 600,000                                */
+    int64_t  timeout_ms;       /* after it an attempt sees cellar_task_cancelled. Default 0: none */
+    int64_t  hard_timeout_ms;  /* after it the attempt has failed, and the next one may begin.    */
+                               /* Default 0: 2 x timeout_ms                                       */
+    struct cellar_limiter *rate; /* cellar_limit.h: one unit of key "name" for each attempt. The  */
+                               /* limiter outlives the pool. Default NULL: no limit               */
+    const char *queue;         /* its queue, to 64 bytes. Default NULL: "default"                 */
+    uint32_t max_attempts;     /* Range 1..255. Default 4                                         */
+    uint32_t max_running;      /* attempts at the same time. Default 0: no limit                  */
+    cellar_task_jitter jitter; /* of the backoff. Default FULL                                    */
+    uint32_t reserved0;        /* must be 0                                                       */
+} cellar_task_opts;
+CELLAR_STRUCT(cellar_task_opts, reserved0);
+
+/* Options of a submit. Start from cellar_submit_opts_default(). */
+typedef struct cellar_submit_opts {
+    size_t   struct_size;
+    int64_t  delay_ms;         /* Range 0..CELLAR_POOL_DELAY_MAX_MS                               */
+    int64_t  eta_wall_ms;      /* due at this UNIX time instead; follows steps of the wall clock. */
+                               /* Default 0: none                                                 */
+    int64_t  expires_ms;       /* after it the task does not begin an attempt.                    */
+                               /* Range 0..CELLAR_POOL_DELAY_MAX_MS. Default 0: never             */
+    const char *content_type;  /* to 255 bytes, copied                                            */
+    const char *tag;           /* to CELLAR_TASK_TEXT_MAX bytes, copied                           */
+    const char *unique_key;    /* to CELLAR_TASK_TEXT_MAX bytes, copied: one live task of the     */
+                               /* pool has it. Default NULL: none                                 */
+    const unsigned char *trace; /* CELLAR_TASK_TRACE_BYTES, copied                                */
+    const cellar_task_id *id_in; /* the id; EXISTS if the pool knows it. Default NULL: a new one  */
+    cellar_payload_free_fn free_fn; /* takes the payload over; called once, with no lock held.    */
+                               /* Default NULL: the payload is copied                             */
+    void    *free_ctx;
+    uint32_t unique_states;    /* states in which a task keeps its key from others: sum of        */
+                               /* 1u << state. Default 0: each live state                         */
+    cellar_task_conflict on_conflict; /* Default REJECT                                           */
+    uint32_t priority;         /* Range 1..CELLAR_TASK_PRIORITY_MAX, higher first. Default 0: 5.  */
+                               /* CELLAR_OFF: below 1                                             */
+    uint32_t reserved0;        /* must be 0                                                       */
+} cellar_submit_opts;
+CELLAR_STRUCT(cellar_submit_opts, reserved0);
+
+/* One task of a submit_many, a chain or a group. */
+typedef struct cellar_task_item {
+    const char *name;
+    const void *payload;
+    size_t      payload_len;
+    const cellar_submit_opts *opts; /* NULL = defaults                                            */
+} cellar_task_item;
+
+/* Description of a task. */
+typedef struct cellar_task_status {
+    size_t   struct_size;
+    cellar_task_id id;
+    int64_t  submitted_wall_ms;
+    int64_t  due_wall_ms;      /* of SCHEDULED and RETRY; else 0                                  */
+    int64_t  started_wall_ms;  /* of RUNNING, and of a task that an attempt ended: begin of that  */
+                               /* attempt; else 0                                                 */
+    int64_t  ended_wall_ms;    /* of a finished task; else 0                                      */
+    uint64_t progress_current; /* of the running attempt: cellar_task_progress                    */
+    uint64_t progress_total;
+    uint64_t result_len;       /* of a finished task                                              */
+    cellar_task_state state;
+    uint32_t attempt;          /* attempts that began                                             */
+    uint32_t max_attempts;
+    uint32_t priority;         /* 0..CELLAR_TASK_PRIORITY_MAX                                     */
+    uint32_t cancel_requested; /* 1: a running task was cancelled, or its time-out passed         */
+    uint32_t result_lost;      /* 1: the result did not fit into the namespace                    */
+    char     name[CELLAR_NAME_MAX + 1];
+    char     message[CELLAR_TASK_MESSAGE_MAX + 1]; /* of the progress                             */
+    char     error[CELLAR_TASK_TEXT_MAX + 1]; /* of the last attempt that did not succeed; ""     */
+    char     tag[CELLAR_TASK_TEXT_MAX + 1];
+    unsigned char reserved0[7]; /* 0                                                              */
+} cellar_task_status;
+CELLAR_STRUCT(cellar_task_status, reserved0);
+
+/* What cellar_task_list shows. Start from cellar_task_filter_default(). */
+typedef struct cellar_task_filter {
+    size_t   struct_size;
+    const char *name;          /* NULL: any                                                       */
+    const char *tag;           /* NULL: any                                                       */
+    int64_t  from_wall_ms;     /* submitted at it or later                                        */
+    int64_t  until_wall_ms;    /* submitted before it. Default 0: no limit                        */
+    uint32_t states;           /* sum of 1u << state. Default 0: any                              */
+    uint32_t reserved0;        /* must be 0                                                       */
+} cellar_task_filter;
+CELLAR_STRUCT(cellar_task_filter, reserved0);
+
+/* Receive one task of cellar_task_list. Return false to end the list. */
+typedef bool (*cellar_task_list_fn)(const cellar_task_status *status, void *ctx);
+
+typedef enum cellar_drain_mode {
+    CELLAR_DRAIN_ALL = 0,    /* tasks begin until the deadline; running tasks may submit          */
+    CELLAR_DRAIN_RUNNING = 1 /* no task begins                                                    */
+} cellar_drain_mode;
+
+/* Live tasks of the begin of a drain, with those that running tasks submitted in it:
+ * finished + abandoned + still_running. */
+typedef struct cellar_drain_report {
+    size_t   struct_size;
+    uint64_t finished;         /* reached a final state                                           */
+    uint64_t abandoned;        /* cancelled by the drain; they did not run at its end             */
+    uint64_t still_running;
+} cellar_drain_report;
+CELLAR_STRUCT(cellar_drain_report, still_running);
+
+/* Figures of a pool, or of one name; cellar_pool_metrics_write prints those of the pool.
+ * submitted + requeued == ok + failed + cancelled + expired + live. */
+typedef struct cellar_pool_stats {
+    size_t   struct_size;
+    uint64_t submitted;        /* tasks accepted                                                  */
+    uint64_t requeued;         /* dead letters made live again                                    */
+    uint64_t started;          /* attempts that began                                             */
+    uint64_t ok;               /* tasks that succeeded                                            */
+    uint64_t failed;           /* tasks that failed for good                                      */
+    uint64_t cancelled;        /* tasks that were cancelled                                       */
+    uint64_t expired;          /* tasks that expired                                              */
+    uint64_t retried;          /* attempts that another one follows                               */
+    uint64_t snoozed;          /* verdicts SNOOZE                                                 */
+    uint64_t dropped;          /* of cancelled: by CELLAR_POOL_DROP_OLDEST                        */
+    uint64_t debounced;        /* submits that gave their payload to a live task                  */
+    uint64_t timed_out;        /* attempts that passed hard_timeout_ms, or their lease            */
+    uint64_t late;             /* verdicts discarded: their attempt had timed out                 */
+    uint64_t thread_ends;      /* attempts that ended their thread                                */
+    uint64_t parked_rate;      /* tasks parked by their limiter                                   */
+    uint64_t parked_running;   /* tasks parked by max_running                                     */
+    uint64_t result_lost;      /* results that did not fit into the namespace                     */
+    uint64_t dead_dropped;     /* dead letters removed by dead_cap, dead_ttl_ms or queue_bytes    */
+    uint64_t dead_purged;      /* dead letters removed by cellar_task_purge                       */
+    uint64_t rejected_full;    /* submits refused by a full pool; 0 for a name                    */
+    uint64_t rejected_limit;   /* calls refused by max_names, or by 64 queues; 0 for a name       */
+    uint64_t threads_refused;  /* threads that the system did not start; 0 for a name             */
+    uint64_t live;             /* tasks without a final state                                     */
+    uint64_t running;          /* tasks that run                                                  */
+    uint64_t parked;           /* tasks that wait for a limiter or max_running                    */
+    uint64_t dead;             /* dead letters                                                    */
+    uint64_t workers;          /* threads, without the stuck ones; 0 for a name                   */
+    uint64_t stuck;            /* threads in an attempt that has timed out; 0 for a name          */
+    uint64_t payload_bytes;    /* payload of live tasks; 0 for a name                             */
+    uint64_t bytes;            /* memory of the pool without payloads of free_fn; 0 for a name    */
+} cellar_pool_stats;
+CELLAR_STRUCT(cellar_pool_stats, bytes);
+
+/* ---- The pool ------------------------------------------------------------------------------- */
+
+/* Open a pool of threads for tasks.
+ * in:      cfg from cellar_pool_config_default; NULL: all defaults
+ * out:     *out is NULL on failure
+ * returns: OK; E_NOMEM (memory or threads), E_UNSUPPORTED (field of a newer header), E_INVAL
+ *          (cellar_last_error of NULL has the reason of each)
+ * owns:    the caller closes *out with cellar_pool_close
+ * thread:  any; a program may open several pools
+ * cost:    about 60 KiB; starts the workers and one thread for delays
+ * example:
+ *     cellar_pool *p;
+ *     if (cellar_pool_open(NULL, &p) != CELLAR_OK) return 1;                                     */
+CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_pool **out);
+
+/* Close a pool: drain it with CELLAR_DRAIN_RUNNING and close_timeout_ms, then free it. Tasks that
+ * do not run are cancelled.
+ * in:      p; NULL is allowed
+ * returns: OK; E_BUSY (a function has not returned: the pool takes no tasks, try again), E_DEADLOCK
+ *          (called by a task of this pool: nothing is done)
+ * owns:    OK: p is freed, each free_fn has run. In a forked child as well
+ * thread:  must not overlap other calls on the pool but those of its tasks
+ * cost:    O(tasks); joins the threads
+ * example: if (cellar_pool_close(p) == CELLAR_E_BUSY) puts("a task still runs");                 */
+CELLAR_API cellar_err cellar_pool_close(cellar_pool *p);
+
+/* End the work of a pool. Submits return E_CLOSED from now on. At the deadline running tasks see
+ * cellar_task_cancelled and get grace_ms; all other tasks are cancelled. With no_threads the call
+ * runs tasks, and waits for no delay.
+ * in:      timeout_ms from 0; report from cellar_drain_report_default, or NULL
+ * out:     *report, with OK, and with E_BUSY if a task still runs
+ * returns: OK; E_BUSY (a function has not returned, or another drain runs), E_DEADLOCK (called by a
+ *          task of this pool), E_INVAL, E_FORKED
+ * thread:  any
+ * cost:    sleeps until the tasks end; O(tasks)
+ * example:
+ *     cellar_drain_report r = cellar_drain_report_default();
+ *     cellar_pool_drain(p, CELLAR_DRAIN_ALL, 5000, &r);                                          */
+CELLAR_API cellar_err cellar_pool_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_ms,
+                                        cellar_drain_report *report);
+
+/* Change the number of threads. Threads that are not needed end after their task.
+ * in:      workers 1..CELLAR_POOL_WORKERS_MAX
+ * returns: OK; E_UNSUPPORTED (no_threads), E_INVAL, E_FORKED
+ * thread:  any, also a task; new threads start soon after the return
+ * cost:    one short lock
+ * example: cellar_pool_resize(p, 8);                                                             */
+CELLAR_API cellar_err cellar_pool_resize(cellar_pool *p, uint32_t workers);
+
+/* Queue what is due. With host option no_threads the call also runs tasks, until budget_us is
+ * spent; without it the threads do.
+ * in:      budget_us of the tasks; the task that exceeds it ends normally
+ * out:     *wait_ms: time until more is due, 0 with PENDING, INT64_MAX if nothing is; NULL is
+ *          allowed
+ * returns: OK; PENDING (more may run now), E_INVAL, E_FORKED
+ * thread:  any; tasks of two such calls run at the same time
+ * cost:    O(tasks that are due)
+ * example: while (cellar_pool_tick(p, 1000, NULL) == CELLAR_PENDING) { }                         */
+CELLAR_API cellar_err cellar_pool_tick(cellar_pool *p, uint64_t budget_us, int64_t *wait_ms);
+
+/* ---- Names and queues ----------------------------------------------------------------------- */
+
+/* Register the function of a task name. A name stays until the pool is closed.
+ * in:      name of 1..64 bytes; o NULL = defaults; fn NULL: the tasks are for cellar_task_take, in
+ *          a queue without functions, and without rate and time-outs
+ * returns: OK; EXISTS (the name is registered: nothing changed), E_BUSY (the queue has names of the
+ *          other kind), E_LIMIT (max_names, or 64 queues),
+ *          E_NOMEM, E_INVAL, E_UNSUPPORTED (unknown field), E_FORKED
+ * owns:    ctx outlives the pool
+ * thread:  any
+ * cost:    one allocation, one short lock
+ * example: cellar_task_register(p, "mail", mail, server, NULL);                                  */
+CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cellar_task_fn fn,
+                                           void *ctx, const cellar_task_opts *o);
+
+/* Route task names to a queue, their queued tasks as well.
+ * in:      pattern of registered names (* ? [..] as in cellar_invalidate.h); queue of 1..64 bytes;
+ *          it is created
+ * out:     *moved: names that match; NULL is allowed
+ * returns: OK; E_NOT_FOUND (no name matches), E_BUSY (names with and without functions would meet
+ *          in the queue: nothing changed), E_LIMIT (64 queues), E_NOMEM, E_INVAL, E_FORKED
+ * thread:  any
+ * cost:    O(names + queued tasks), with one lock
+ * example: cellar_pool_route(p, "image.*", "slow", NULL);                                        */
+CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, const char *queue,
+                                        uint32_t *moved);
+
+/* Set the share of a queue: its tasks begin in proportion to its weight while all queues have
+ * tasks.
+ * in:      weight 1..100; each queue begins with 1
+ * returns: OK; E_NOT_FOUND (unknown queue), E_INVAL, E_FORKED
+ * thread:  any
+ * cost:    one short lock
+ * example: cellar_pool_queue_weight(p, "default", 10);                                           */
+CELLAR_API cellar_err cellar_pool_queue_weight(cellar_pool *p, const char *queue, uint32_t weight);
+
+/* Pause a queue: no task of it begins for a time.
+ * in:      pause_ms; 0 resumes the queue
+ * returns: OK; E_NOT_FOUND (unknown queue), E_INVAL, E_FORKED
+ * thread:  any, also a task
+ * cost:    one short lock
+ * example: cellar_pool_queue_pause(p, "mail", retry_after_ms);                                   */
+CELLAR_API cellar_err cellar_pool_queue_pause(cellar_pool *p, const char *queue, int64_t pause_ms);
+
+/* ---- Submit and cancel ---------------------------------------------------------------------- */
+
+/* Submit a task.
+ * in:      name: registered; payload NULL with payload_len 0; o NULL = defaults
+ * out:     *id: of the task; with EXISTS of the task that is there; NULL is allowed
+ * returns: OK; EXISTS (unique_key or id_in); E_NOT_FOUND (unknown name), E_BUSY (full), E_TIMEOUT
+ *          (on_full BLOCK), E_DEADLOCK (the same in a task, and no other worker could make room),
+ *          E_CLOSED, E_TOOBIG (above queue_bytes), E_NOMEM, E_INVAL, E_UNSUPPORTED, E_FORKED
+ * owns:    OK: a payload with free_fn belongs to the pool. Else nothing changes hands
+ * thread:  any, also a task
+ * cost:    one allocation, one short lock; one copy of the payload without free_fn
+ * example: cellar_task_submit(p, "mail", "7", 1, NULL, NULL);                                    */
+CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const void *payload,
+                                         size_t payload_len, const cellar_submit_opts *o,
+                                         cellar_task_id *id);
+
+/* Submit several tasks, all or none.
+ * in:      1..CELLAR_TASK_GROUP_MAX items, without id_in, and on_conflict REJECT
+ * out:     ids: room for `count`, or NULL; unchanged on failure
+ * returns: as cellar_task_submit; E_TOOBIG also if they never fit at once
+ * owns:    as cellar_task_submit
+ * thread:  any, also a task
+ * cost:    one allocation each, one lock for all
+ * example: cellar_task_submit_many(p, items, 2, NULL);                                           */
+CELLAR_API cellar_err cellar_task_submit_many(cellar_pool *p, const cellar_task_item *items,
+                                              uint32_t count, cellar_task_id *ids);
+
+/* Submit tasks that run one after another. Each gets the result of the one before it from
+ * cellar_task_input. A delay counts from the end of the one before it.
+ * in:      as cellar_task_submit_many; eta_wall_ms in the first item only
+ * out:     as cellar_task_submit_many
+ * returns: as cellar_task_submit_many
+ * owns:    as cellar_task_submit
+ * thread:  any, also a task
+ * cost:    as cellar_task_submit_many, and two allocations more for each
+ * example: cellar_task_submit_chain(p, items, 3, CELLAR_TASK_ON_SUCCESS, NULL);                  */
+CELLAR_API cellar_err cellar_task_submit_chain(cellar_pool *p, const cellar_task_item *items,
+                                               uint32_t count, cellar_task_run_on run_on,
+                                               cellar_task_id *ids);
+
+/* Submit tasks, and one more that runs after all of them. It gets their results from
+ * cellar_task_input, in their order. With ON_SUCCESS the first failure cancels it.
+ * in:      the last item waits for the others: 2..CELLAR_TASK_GROUP_MAX + 1 items; otherwise as
+ *          cellar_task_submit_chain
+ * out:     as cellar_task_submit_many
+ * returns: as cellar_task_submit_many
+ * owns:    as cellar_task_submit
+ * thread:  any, also a task
+ * cost:    as cellar_task_submit_chain
+ * example: cellar_task_submit_group(p, items, 3, CELLAR_TASK_ALWAYS, NULL);                      */
+CELLAR_API cellar_err cellar_task_submit_group(cellar_pool *p, const cellar_task_item *items,
+                                               uint32_t count, cellar_task_run_on run_on,
+                                               cellar_task_id *ids);
+
+/* Cancel a task.
+ * returns: OK (it does not run); PENDING (it runs, and sees cellar_task_cancelled; its verdict
+ *          decides, but no further attempt follows), E_BUSY (it has ended), E_NOT_FOUND, E_INVAL,
+ *          E_FORKED
+ * thread:  any, also a task
+ * cost:    O(1); for a running task O(workers)
+ * example: cellar_task_cancel(p, id);                                                            */
+CELLAR_API cellar_err cellar_task_cancel(cellar_pool *p, cellar_task_id id);
+
+/* ---- Look ----------------------------------------------------------------------------------- */
+
+/* Describe a task.
+ * in:      out from cellar_task_status_default
+ * out:     *out
+ * returns: OK; E_NOT_FOUND (unknown, or finished: without `results`, or past its TTL), E_NOMEM,
+ *          E_INVAL, E_FORKED
+ * thread:  any, also a task
+ * cost:    one short lock; a finished task: one get
+ * example:
+ *     cellar_task_status st = cellar_task_status_default();
+ *     if (cellar_task_status_get(p, id, &st) == CELLAR_OK) printf("%d", (int)st.state);          */
+CELLAR_API cellar_err cellar_task_status_get(cellar_pool *p, cellar_task_id id,
+                                             cellar_task_status *out);
+
+/* Copy the result of a finished task.
+ * in:      buf_cap in bytes; 0 asks for the size only
+ * out:     *len: of the whole result; NULL is allowed
+ * returns: OK; PENDING (it has not finished), E_BUFFER, E_LOST (the result did not fit into the
+ *          namespace), E_NOT_FOUND (as cellar_task_status_get; a dead letter has no result),
+ *          E_NOMEM, E_INVAL, E_FORKED
+ * thread:  any, also a task
+ * cost:    one get
+ * example: cellar_task_result_get(p, id, buf, sizeof buf, &len);                                 */
+CELLAR_API cellar_err cellar_task_result_get(cellar_pool *p, cellar_task_id id, void *buf,
+                                             size_t buf_cap, size_t *len);
+
+/* Wait until a task has a final state.
+ * in:      timeout_ms from 0; out from cellar_task_status_default, or NULL
+ * out:     *out, with OK; result_len only if the task had ended before the call
+ * returns: OK; E_TIMEOUT, E_NOT_FOUND (as cellar_task_status_get), E_DEADLOCK (called by a task of
+ *          this pool: no other worker is left to run it, or it waits for the caller), E_CLOSED (the
+ *          same, and the pool is drained), E_LIMIT (255 calls wait for it), E_INVAL, E_FORKED
+ * thread:  any, also a task
+ * cost:    one short lock, then sleeps
+ * example: cellar_task_wait(p, id, 1000, NULL);                                                  */
+CELLAR_API cellar_err cellar_task_wait(cellar_pool *p, cellar_task_id id, int64_t timeout_ms,
+                                       cellar_task_status *out);
+
+/* Call a function for each task that matches, live ones and dead letters. Tasks that come or end
+ * meanwhile may be in the list or not.
+ * in:      filter NULL: all; *cursor 0: from the first one; NULL: the same
+ * out:     *cursor: continues the list that fn ended; 0 after its end
+ * returns: OK; E_INVAL, E_UNSUPPORTED, E_FORKED
+ * thread:  any, also a task; fn runs on the calling thread with no lock held
+ * cost:    O(slots of tasks), 1,024 under one lock
+ * example: cellar_task_list(p, NULL, NULL, print_task, stdout);                                  */
+CELLAR_API cellar_err cellar_task_list(cellar_pool *p, const cellar_task_filter *filter,
+                                       uint64_t *cursor, cellar_task_list_fn fn, void *ctx);
+
+/* ---- Dead letters --------------------------------------------------------------------------- */
+
+/* Queue a dead letter again, as before its first attempt; it does not expire. The list of dead
+ * letters: cellar_task_list with state FAILED.
+ * returns: OK; E_NOT_FOUND (no dead letter), EXISTS (a live task has its unique key), E_BUSY
+ *          (full), E_CLOSED, E_NOMEM, E_INVAL, E_FORKED
+ * thread:  any, also a task
+ * cost:    one short lock
+ * example: cellar_task_requeue(p, id);                                                           */
+CELLAR_API cellar_err cellar_task_requeue(cellar_pool *p, cellar_task_id id);
+
+/* Remove a dead letter.
+ * returns: OK; E_NOT_FOUND (no dead letter), E_INVAL, E_FORKED
+ * owns:    its free_fn runs
+ * thread:  any, also a task
+ * cost:    one short lock
+ * example: cellar_task_purge(p, id);                                                             */
+CELLAR_API cellar_err cellar_task_purge(cellar_pool *p, cellar_task_id id);
+
+/* ---- Inside a task -------------------------------------------------------------------------- */
+
+/* Return whether the attempt is no longer wanted: cancelled, past timeout_ms, or drained.
+ * in:      t of the running function
+ * returns: true if so; false for t NULL
+ * thread:  any that the function knows to end before it
+ * cost:    one load
+ * example: while (!cellar_task_cancelled(t) && step()) { }                                       */
+CELLAR_API bool cellar_task_cancelled(const cellar_task *t);
+
+/* Set the progress of the attempt, for cellar_task_status_get.
+ * in:      message: NULL, or a text that is cut to CELLAR_TASK_MESSAGE_MAX bytes
+ * returns: OK; E_LOST (the attempt has timed out), E_INVAL
+ * thread:  as cellar_task_cancelled
+ * cost:    one short lock
+ * example: cellar_task_progress(t, 3, 10, "merging");                                            */
+CELLAR_API cellar_err cellar_task_progress(const cellar_task *t, uint64_t current, uint64_t total,
+                                           const char *message);
+
+/* Set the error text of the attempt, for status and dead letter. Without memory it is lost.
+ * in:      text: cut to CELLAR_TASK_TEXT_MAX bytes
+ * returns: OK; E_INVAL
+ * thread:  the one that runs the function
+ * cost:    one copy
+ * example: cellar_task_error(t, "mailbox full");                                                 */
+CELLAR_API cellar_err cellar_task_error(const cellar_task *t, const char *text);
+
+/* Set the result of the task. It counts with the verdict OK.
+ * returns: OK; E_TOOBIG (above queue_bytes), E_NOMEM, E_INVAL
+ * owns:    the bytes are copied
+ * thread:  the one that runs the function
+ * cost:    one allocation
+ * example: cellar_task_result_set(t, "42", 2);                                                   */
+CELLAR_API cellar_err cellar_task_result_set(const cellar_task *t, const void *result, size_t len);
+
+/* Return the result of a task before this one, in its chain or group.
+ * in:      index 0..t->input_count - 1, in the order of the submit
+ * out:     *out: valid until the function returns
+ * returns: OK; MISS (it set no result, or did not succeed), E_INVAL
+ * thread:  as cellar_task_cancelled
+ * cost:    O(1)
+ * example: cellar_task_input(t, 0, &bytes);                                                      */
+CELLAR_API cellar_err cellar_task_input(const cellar_task *t, uint32_t index, cellar_bytes *out);
+
+/* ---- Outside of the pool -------------------------------------------------------------------- */
+
+/* Take tasks out of a queue, to run them elsewhere: in an event loop, in another thread. Each is
+ * leased: RUNNING until its cellar_task_ack. A lease that is over queues the task again for its
+ * next attempt. The calls of "Inside a task" work on it.
+ * in:      queue of names without functions; lease_ms 1..CELLAR_POOL_DELAY_MAX_MS from now; out has
+ *          room for `max`
+ * out:     out[0..*found - 1]: the tasks; each is valid until its cellar_task_ack
+ * returns: OK (also with none); E_NOT_FOUND (no such queue), E_CLOSED (drained), E_NOMEM, E_INVAL,
+ *          E_FORKED
+ * owns:    the caller acknowledges each task, also after its lease; until then a close is E_BUSY
+ * thread:  any
+ * cost:    one allocation and one short lock for each
+ * example:
+ *     const cellar_task *t;
+ *     uint32_t n;
+ *     if (cellar_task_take(p, "images", 30000, &t, 1, &n) == CELLAR_OK && n == 1)
+ *         cellar_task_ack(t, work_on(t->payload, t->payload_len));                               */
+CELLAR_API cellar_err cellar_task_take(cellar_pool *p, const char *queue, int64_t lease_ms,
+                                       const cellar_task **out, uint32_t max, uint32_t *found);
+
+/* Acknowledge a task of cellar_task_take with its verdict, and free it.
+ * returns: OK; E_LOST (the lease was over: the verdict is discarded), E_INVAL, E_FORKED
+ * owns:    t is invalid after it
+ * thread:  any; one call for each task
+ * cost:    one short lock
+ * example: cellar_task_ack(t, cellar_verdict_retry_after(1000));                                 */
+CELLAR_API cellar_err cellar_task_ack(const cellar_task *t, cellar_verdict verdict);
+
+/* Extend the lease of a task of cellar_task_take.
+ * in:      lease_ms 1..CELLAR_POOL_DELAY_MAX_MS from now
+ * returns: OK; E_LOST (the lease was over), E_INVAL, E_FORKED
+ * thread:  any, not after its cellar_task_ack
+ * cost:    one short lock
+ * example: cellar_task_extend(t, 30000);                                                         */
+CELLAR_API cellar_err cellar_task_extend(const cellar_task *t, int64_t lease_ms);
+
+/* ---- Figures -------------------------------------------------------------------------------- */
+
+/* Read the figures of a pool, or of one task name.
+ * in:      name NULL: the pool; out from cellar_pool_stats_default
+ * out:     *out
+ * returns: OK; E_NOT_FOUND (unknown name), E_INVAL
+ * thread:  any, also a task
+ * cost:    one lock, O(names)
+ * example:
+ *     cellar_pool_stats st = cellar_pool_stats_default();
+ *     cellar_pool_stats_get(p, NULL, &st);                                                       */
+CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
+                                            cellar_pool_stats *out);
+
+#ifndef CELLAR_OMIT_TEXT
+/* Write the figures of a pool as Prometheus text, with the label pool="name".
+ * in:      buf NULL with buf_cap 0: the length only
+ * out:     *text_len: length of the whole text without its final 0; NULL is allowed
+ * returns: OK; E_BUFFER (the text was cut), E_INVAL
+ * thread:  any, also a task
+ * cost:    one lock; no allocation
+ * example: cellar_pool_metrics_write(p, text, sizeof text, NULL);                                */
+CELLAR_API cellar_err cellar_pool_metrics_write(cellar_pool *p, char *buf, size_t buf_cap,
+                                                size_t *text_len);
+#endif
+
+/* STATES
+ *   WAITING    -> QUEUED or SCHEDULED (the tasks before it ended), CANCELLED
+ *   SCHEDULED  -> QUEUED (due), CANCELLED, EXPIRED
+ *   QUEUED     -> RUNNING, SCHEDULED (no room under its limiter or max_running), CANCELLED, EXPIRED
+ *   RUNNING    -> SUCCEEDED, FAILED, RETRY, SCHEDULED (snoozed), CANCELLED
+ *   RETRY      -> QUEUED (due), CANCELLED, EXPIRED
+ *   FAILED     -> QUEUED (cellar_task_requeue)
+ *   An expired task is noticed when its attempt would begin. A unique key is free as soon as its
+ *   task has a final state.
+ *
+ * ORDER
+ *   Higher priorities begin first; in one priority of one name, tasks begin in the order in which
+ *   they became due. A task that waits for its limiter, or for max_running, keeps its place.
+ *
+ * RESTRICTIONS
+ *   fork: in the child every call returns E_FORKED, except cellar_pool_close and calls that read
+ *   figures. A child that was forked inside a task leaves it by _exit or exec.
+ *   A function must not leave by longjmp or a C++ exception. A function that never returns keeps
+ *   its thread for good: a hard time-out ends the attempt, and another thread takes its place, at
+ *   most as many as there are workers. */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

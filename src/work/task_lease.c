@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * task_lease: tasks that the program takes out of a queue and acknowledges.
+ *
+ * WALK       take -> a run in a block of its own, the lease as the time-out of the attempt
+ *            -> ack: the verdict is obeyed; or the lease is over: the task is queued again, and
+ *            the ack is late
+ * INVARIANTS A run of a lease belongs to the caller of the take until its ack, in time or late.
+ * LIMITS     As many leases as tasks; max_running of a name holds for them.
+ * SEE ALSO   task_run.c */
+#include <string.h>
+
+#include "work/task_queue.h"
+#include "work/task_result.h"
+#include "work/task_run.h"
+#include "work/task_state.h"
+
+BASE_SIZE_BEGIN
+
+/* Take one task. *spare: a run; NULL after it was used. */
+static cellar_err task_take_one(cellar_pool *p, const char *queue, int64_t lease_ms,
+                                task_run **spare, bool *more)
+{
+    task_after a = { .done = NULL };
+    const int64_t now_ms = base_now_ms(&p->clock);
+    task_run *r = *spare;
+    cellar_err err = CELLAR_OK;
+    *more = false;
+    sync_take(QUEUE, &p->lock);
+    task_queue *q = task_queue_find(p, queue);
+    if (q == NULL || !q->pull) {
+        err = CELLAR_E_NOT_FOUND;
+    } else if (p->hold) {
+        err = CELLAR_E_CLOSED;
+    } else if (task_take(p, r, q, now_ms, more, &a)) {
+        task_begin(p, r, lease_ms, now_ms, &a);
+        *spare = NULL;
+        *more = true;
+    }
+    sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
+    return err;
+}
+
+CELLAR_API cellar_err cellar_task_take(cellar_pool *p, const char *queue, int64_t lease_ms,
+                                       const cellar_task **out, uint32_t max, uint32_t *found)
+{
+    if (found != NULL) { *found = 0; }
+    if (p == NULL || queue == NULL || out == NULL || found == NULL || max == 0 || lease_ms < 1 ||
+        lease_ms > CELLAR_POOL_DELAY_MAX_MS) {
+        return CELLAR_E_INVAL;
+    }
+    if (p->forked) { return CELLAR_E_FORKED; }
+    cellar_err err = CELLAR_OK;
+    task_run *r = NULL;
+    for (bool more = true; more && err == CELLAR_OK && *found < max;) {
+        if (r == NULL) { r = base_alloc(&p->account, BASE_MOD_STORE, sizeof *r, NULL); }
+        if (r == NULL) {
+            err = CELLAR_E_NOMEM;
+        } else {
+            r->of = p;
+            r->leased = true;
+            task_run *taken = r;
+            err = task_take_one(p, queue, lease_ms, &r, &more);
+            if (err == CELLAR_OK && r == NULL) { out[(*found)++] = &taken->seen; }
+        }
+    }
+    base_free(&p->account, BASE_MOD_STORE, r, sizeof *r);
+    return *found != 0 ? CELLAR_OK : err;
+}
+
+/* Return the run of a lease. */
+static task_run *task_lease_of(const cellar_task *t)
+{
+    union {
+        const cellar_task *in;
+        task_run *out; /* its first field */
+    } at = { .in = t };
+    return at.out;
+}
+
+CELLAR_API cellar_err cellar_task_ack(const cellar_task *t, cellar_verdict verdict)
+{
+    if (t == NULL || !task_lease_of(t)->leased) { return CELLAR_E_INVAL; }
+    task_run *r = task_lease_of(t);
+    cellar_pool *p = r->of;
+    if (p->forked) { return CELLAR_E_FORKED; }
+    r->verdict = verdict;
+    const bool in_time = task_run_end(r, false);
+    base_free(&p->account, BASE_MOD_STORE, r, sizeof *r);
+    return in_time ? CELLAR_OK : CELLAR_E_LOST;
+}
+
+CELLAR_API cellar_err cellar_task_extend(const cellar_task *t, int64_t lease_ms)
+{
+    if (t == NULL || !task_lease_of(t)->leased || lease_ms < 1 ||
+        lease_ms > CELLAR_POOL_DELAY_MAX_MS) {
+        return CELLAR_E_INVAL;
+    }
+    task_run *r = task_lease_of(t);
+    cellar_pool *p = r->of;
+    if (p->forked) { return CELLAR_E_FORKED; }
+    const int64_t until_ms = task_time_add(base_now_ms(&p->clock), lease_ms);
+    sync_take(QUEUE, &p->lock);
+    const bool in_time = r->task != NULL;
+    if (in_time) {
+        wheel_cancel(&p->mono, &r->task->timer);
+        wheel_add(&p->mono, &r->task->timer, until_ms);
+    }
+    sync_drop(QUEUE, &p->lock);
+    if (in_time) { task_wake_timer(p); }
+    return in_time ? CELLAR_OK : CELLAR_E_LOST;
+}
+
+BASE_SIZE_END

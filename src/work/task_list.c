@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * task_list: lists of tasks, figures of a pool.
+ *
+ * LOCKING    A list copies a few tasks under the lock and shows them without it.
+ * LIMITS     TASK_SLICE slots or TASK_LIST_BATCH tasks under one lock.
+ * SEE ALSO   task_types.h */
+#include <string.h>
+
+#include "base/opts.h"
+#include "work/task_result.h"
+#include "work/task_slab.h"
+#include "work/task_state.h"
+
+BASE_SIZE_BEGIN
+
+#define TASK_LIST_BATCH 4
+
+static bool task_matches(const cellar_pool *p, const task *t, const cellar_task_filter *f)
+{
+    return (f->states == 0 || (f->states >> task_state_of(t) & 1) != 0) &&
+           (f->name == NULL || strcmp(f->name, p->names[t->name]->name) == 0) &&
+           t->body->wall_ms >= f->from_wall_ms &&
+           (f->until_wall_ms == 0 || t->body->wall_ms < f->until_wall_ms) &&
+           (f->tag == NULL || strcmp(f->tag, task_tag_of(t)) == 0);
+}
+
+/* Copy the next tasks from slot *at on; next[i]: the slot behind the i-th. Return their number. */
+static uint32_t task_list_copy(cellar_pool *p, const cellar_task_filter *f, uint64_t *at,
+                               task_time now, cellar_task_status *out, uint64_t *next, bool *end)
+{
+    uint32_t n = 0;
+    sync_take(QUEUE, &p->lock);
+    const uint64_t slots = (uint64_t)p->chunk_count * TASK_CHUNK;
+    for (uint32_t i = 0; i < TASK_SLICE && n < TASK_LIST_BATCH && *at < slots; i++) {
+        const task *t = task_slot_at(p, (*at)++);
+        if (t == NULL || !task_matches(p, t, f)) { continue; }
+        task_describe(p, t, now, &out[n]);
+        next[n++] = *at;
+    }
+    *end = *at >= slots;
+    sync_drop(QUEUE, &p->lock);
+    return n;
+}
+
+CELLAR_API cellar_err cellar_task_list(cellar_pool *p, const cellar_task_filter *filter,
+                                       uint64_t *cursor, cellar_task_list_fn fn, void *ctx)
+{
+    cellar_task_status batch[TASK_LIST_BATCH];
+    uint64_t next[TASK_LIST_BATCH], at = cursor != NULL ? *cursor : 0;
+    cellar_task_filter f = cellar_task_filter_default();
+    if (p == NULL || fn == NULL) { return CELLAR_E_INVAL; }
+    if (p->forked) { return CELLAR_E_FORKED; }
+    const cellar_err err = filter != NULL ? base_opts_in(&f, sizeof f, filter) : CELLAR_OK;
+    if (err != CELLAR_OK) { return err; }
+    if (f.reserved0 != 0) { return CELLAR_E_INVAL; }
+    const task_time now = task_now(p);
+    for (bool end = false; !end;) {
+        const uint32_t n = task_list_copy(p, &f, &at, now, batch, next, &end);
+        for (uint32_t i = 0; i < n; i++) {
+            if (fn(&batch[i], ctx)) { continue; }
+            if (cursor != NULL) { *cursor = next[i]; }
+            return CELLAR_OK;
+        }
+    }
+    if (cursor != NULL) { *cursor = 0; }
+    return CELLAR_OK;
+}
+
+/* ---- figures ---- */
+
+/* Sum up the figures of the pool, or of one name. */
+static void task_figures(cellar_pool *p, const task_name *of, uint64_t v[STATS_TASK_COUNT])
+    SYNC_HOLDS(QUEUE)
+{
+    memset(v, 0, STATS_TASK_COUNT * sizeof *v);
+    if (of == NULL) { memcpy(v, p->count, sizeof p->count); }
+    for (uint32_t i = 0; i < p->name_count; i++) {
+        const task_name *n = p->names[i];
+        if (of != NULL && n != of) { continue; }
+        for (uint32_t k = 0; k < STATS_TASK_COUNT; k++) { v[k] += n->count[k]; }
+        v[STATS_TASK_RUNNING] += n->running;
+        v[STATS_TASK_PARKED] += n->parked.count;
+    }
+    v[STATS_TASK_LIVE] = v[STATS_TASK_SUBMITTED] + v[STATS_TASK_REQUEUED] - v[STATS_TASK_OK] -
+                         v[STATS_TASK_FAILED] - v[STATS_TASK_CANCELLED] - v[STATS_TASK_EXPIRED];
+    v[STATS_TASK_DEAD] = v[STATS_TASK_FAILED] - v[STATS_TASK_REQUEUED] -
+                         v[STATS_TASK_DEAD_DROPPED] - v[STATS_TASK_DEAD_PURGED];
+    if (of != NULL) { return; }
+    BASE_ASSERT(v[STATS_TASK_LIVE] == p->live && v[STATS_TASK_DEAD] == p->dead_count);
+    v[STATS_TASK_WORKERS] = p->active;
+    v[STATS_TASK_STUCK] = p->stuck;
+    v[STATS_TASK_PAYLOAD_BYTES] = p->live_bytes;
+    v[STATS_TASK_BYTES] = base_load_rlx(&p->account.used) + TASK_POOL_BYTES;
+}
+
+/* The figures in the order of cellar_pool_stats: the order of the registry. */
+_Static_assert(STATS_TASK_COUNT * sizeof(uint64_t) ==
+                   sizeof(cellar_pool_stats) - offsetof(cellar_pool_stats, submitted),
+               "one figure for each field");
+
+CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
+                                            cellar_pool_stats *out)
+{
+    cellar_pool_stats full = cellar_pool_stats_default();
+    uint64_t v[STATS_TASK_COUNT];
+    const task_name *of = NULL;
+    if (p == NULL || out == NULL) { return CELLAR_E_INVAL; }
+    sync_take(QUEUE, &p->lock);
+    for (uint32_t i = 0; i < p->name_count && name != NULL; i++) {
+        if (strcmp(p->names[i]->name, name) == 0) { of = p->names[i]; }
+    }
+    const bool found = name == NULL || of != NULL;
+    if (found) { task_figures(p, of, v); }
+    sync_drop(QUEUE, &p->lock);
+    if (!found) { return CELLAR_E_NOT_FOUND; }
+    memcpy((unsigned char *)&full + offsetof(cellar_pool_stats, submitted), v, sizeof v);
+    return base_opts_out(out, &full, sizeof full);
+}
+
+#ifndef CELLAR_OMIT_TEXT
+CELLAR_API cellar_err cellar_pool_metrics_write(cellar_pool *p, char *buf, size_t buf_cap,
+                                                size_t *text_len)
+{
+    uint64_t v[STATS_TASK_COUNT];
+    if (text_len != NULL) { *text_len = 0; }
+    if (p == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
+    sync_take(QUEUE, &p->lock);
+    task_figures(p, NULL, v);
+    sync_drop(QUEUE, &p->lock);
+    const size_t full = stats_write_tasks(p->name, v, buf, buf_cap);
+    if (text_len != NULL) { *text_len = full; }
+    return full < buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
+}
+#endif
+
+BASE_SIZE_END

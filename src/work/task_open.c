@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * task_open: open, resize, tick, drain, close and fork a pool.
+ *
+ * WALK       timer thread: move what is due -> start missing workers -> sleep until the next time
+ *            drain: intake closed -> wait -> deadline: running tasks see `cancelled`, grace_ms
+ *            -> tasks that do not run are cancelled: abandoned -> report
+ *            close: drain -> join the threads -> free
+ * INVARIANTS After a drain each live task runs; live tasks of its begin == finished + abandoned +
+ *            still_running, with the tasks that running tasks submitted meanwhile.
+ * FORK       The child has no thread. It can only free the pool. */
+#include <string.h>
+
+#include "base/open_error.h"
+#include "base/opts.h"
+#include "work/task_queue.h"
+#include "work/task_result.h"
+#include "work/task_run.h"
+#include "work/task_slab.h"
+#include "work/task_state.h"
+
+BASE_SIZE_BEGIN
+
+#define TASK_LOOK_MS 500 /* longest sleep: bounds when a step of a clock is seen */
+#define TASK_MEND_MS 20  /* the same while a worker is missing */
+#define TASK_DAY_MS INT64_C(86400000)
+
+/* ---- fork ---- */
+
+static void task_fork_prepare(void *ctx) SYNC_UNCHECKED
+{
+    cellar_pool *p = ctx;
+    sync_take(QUEUE, &p->lock);
+    sync_take(LOG, &p->log.lock);
+    p->fork_in_task = task_run_mine(p) != NULL;
+}
+
+static void task_fork_parent(void *ctx) SYNC_UNCHECKED
+{
+    cellar_pool *p = ctx;
+    sync_drop(LOG, &p->log.lock);
+    sync_drop(QUEUE, &p->lock);
+}
+
+static void task_fork_child(void *ctx)
+{
+    cellar_pool *p = ctx;
+    sync_reset(&p->log.lock);
+    sync_reset(&p->lock);
+    p->forked = true;
+}
+
+/* ---- the thread, ticks ---- */
+
+static void task_timer_main(void *arg)
+{
+    cellar_pool *p = arg;
+    while (base_load_acq(&p->stop) == 0) {
+        const uint32_t bell = base_load_acq(&p->bell);
+        int64_t wait_ms;
+        task_fire(p, &wait_ms);
+        const int64_t most_ms = task_workers_mend(p) ? TASK_LOOK_MS : TASK_MEND_MS;
+        const int64_t sleep_ms = BASE_MIN(wait_ms, most_ms);
+        if (sleep_ms > 0) { (void)sync_wait(&p->bell, bell, task_until_ns(sleep_ms)); }
+    }
+}
+
+/* Run one task on this thread. False: none may run. */
+static bool task_tick_one(cellar_pool *p)
+{
+    task_run run;
+    return task_run_next(p, &run, false);
+}
+
+CELLAR_API cellar_err cellar_pool_tick(cellar_pool *p, uint64_t budget_us, int64_t *wait_ms)
+{
+    int64_t next_ms;
+    if (p == NULL) { return CELLAR_E_INVAL; }
+    if (p->forked) { return CELLAR_E_FORKED; }
+    const uint64_t since_ns = base_now_ns();
+    bool left = false;
+    do {
+        task_fire(p, &next_ms);
+        while (p->no_threads && !left && task_tick_one(p)) {
+            left = base_now_ns() - since_ns >= budget_us * 1000;
+        }
+    } while (p->no_threads && !left && next_ms == 0);
+    task_fire(p, &next_ms); /* a task may have made something due */
+    if (p->no_threads && !left) {
+        sync_take(QUEUE, &p->lock);
+        left = task_queue_ready(p);
+        sync_drop(QUEUE, &p->lock);
+    }
+    left = left || next_ms == 0;
+    if (wait_ms != NULL) { *wait_ms = left ? 0 : next_ms; }
+    return left ? CELLAR_PENDING : CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_pool_resize(cellar_pool *p, uint32_t workers)
+{
+    if (p == NULL || workers == 0 || workers > CELLAR_POOL_WORKERS_MAX) { return CELLAR_E_INVAL; }
+    if (p->forked) { return CELLAR_E_FORKED; }
+    if (p->no_threads) { return CELLAR_E_UNSUPPORTED; }
+    sync_take(QUEUE, &p->lock);
+    p->target = workers;
+    sync_drop(QUEUE, &p->lock);
+    (void)base_add_ar(&p->work, 1u);
+    sync_wake(&p->work, INT32_MAX);
+    task_wake_timer(p);
+    return CELLAR_OK;
+}
+
+/* ---- open ---- */
+
+static cellar_err task_open_fail(cellar_err code, const char *why)
+{
+    return base_open_fail(code, 0, "cellar_pool_open: %s", why);
+}
+
+static void task_default_ms(int64_t *field, int64_t ms)
+{
+    if (*field == 0) { *field = ms; }
+}
+
+static void task_default(uint32_t *field, uint32_t value)
+{
+    if (*field == 0) { *field = value; }
+}
+
+static void task_config_defaults(cellar_pool_config *c)
+{
+    task_default_ms(&c->success_ttl_ms, 3600000);
+    task_default_ms(&c->failed_ttl_ms, 1800000);
+    task_default_ms(&c->dead_ttl_ms, 7 * TASK_DAY_MS);
+    task_default_ms(&c->age_ms, 10000);
+    task_default_ms(&c->block_timeout_ms, 1000);
+    task_default_ms(&c->close_timeout_ms, 5000);
+    task_default_ms(&c->grace_ms, 1000);
+    if (c->queue_bytes == 0) { c->queue_bytes = (uint64_t)64 << 20; }
+    task_default(&c->queue_cap, 65536);
+    task_default(&c->dead_cap, 10000);
+    task_default(&c->workers, 4);
+    task_default(&c->max_names, 256);
+}
+
+/* Copy and check the options of the caller. */
+static cellar_err task_config_in(const cellar_pool_config *cfg, cellar_pool_config *out,
+                                 cellar_host_opts *host)
+{
+    const char *why;
+    *out = cellar_pool_config_default();
+    *host = cellar_host_opts_default();
+    cellar_err err = base_open_opts(out, sizeof *out, cfg, "cellar_pool_open",
+                                    "cellar_pool_config");
+    if (err == CELLAR_OK) {
+        err = base_open_opts(host, sizeof *host, out->host, "cellar_pool_open",
+                             "cellar_host_opts");
+    }
+    if (err != CELLAR_OK) { return err; }
+    if (host->name == NULL || *host->name == '\0') { host->name = "pool"; }
+    task_config_defaults(out);
+    if (base_broken(out->success_ttl_ms < 0 || out->failed_ttl_ms < 0 || out->dead_ttl_ms < 0 ||
+                        out->age_ms < 0 || out->block_timeout_ms < 0 ||
+                        out->close_timeout_ms < 0 || out->grace_ms < 0,
+                    "times must not be negative", &why) ||
+        base_broken(out->queue_cap > 1u << 24, "queue_cap must be at most 16,777,216", &why) ||
+        base_broken(out->dead_cap > 1u << 24, "dead_cap must be at most 16,777,216", &why) ||
+        base_broken(out->workers > CELLAR_POOL_WORKERS_MAX, "workers must be at most 64", &why) ||
+        base_broken(out->max_names > 4096, "max_names must be at most 4,096", &why) ||
+        base_broken((unsigned)out->on_full > CELLAR_POOL_DROP_OLDEST,
+                    "on_full must be a cellar_pool_full", &why) ||
+        base_broken(out->reserved0 != 0, "reserved0 must be 0", &why) ||
+        base_broken(host->no_threads > 1, "host.no_threads must be 0 or 1", &why) ||
+        base_broken((host->alloc == NULL) != (host->free == NULL),
+                    "host.alloc and host.free belong together: give both or none", &why) ||
+        base_broken((unsigned)host->log_level > CELLAR_LOG_OFF,
+                    "host.log_level must be a cellar_log_level", &why) ||
+        base_broken(strnlen(host->name, CELLAR_NAME_MAX + 1) > CELLAR_NAME_MAX,
+                    "host.name must have at most 64 bytes", &why)) {
+        return task_open_fail(CELLAR_E_INVAL, why);
+    }
+    return CELLAR_OK;
+}
+
+static void task_pool_init(cellar_pool *p, const cellar_pool_config *cfg,
+                           const cellar_host_opts *host)
+{
+    static const int levels[] = { BASE_LOG_WARNING, BASE_LOG_ERROR, BASE_LOG_WARNING,
+                                  BASE_LOG_INFO, BASE_LOG_DEBUG, BASE_LOG_OFF };
+    const base_alloc_hooks hooks = { .alloc = host->alloc, .free = host->free,
+                                     .ctx = host->alloc_ctx };
+    base_account_init(&p->account, UINT64_MAX, &hooks);
+    if (host->clock == NULL) { base_clock_ready(); }
+    p->clock = (base_clock){ .precise_ms = host->clock, .coarse_ms = host->clock,
+                             .ctx = host->clock_ctx };
+    base_log_init(&p->log, &p->clock, host->log, host->log_ctx, levels[host->log_level]);
+    p->cfg = *cfg;
+    p->cfg.host = NULL;
+    p->no_threads = host->no_threads != 0;
+    p->target = p->no_threads ? 0 : cfg->workers;
+    memcpy(p->name, host->name, strlen(host->name));
+    /* Calls of cellar_task_wait may keep slots: a chunk for them. */
+    p->chunk_max = (cfg->queue_cap + cfg->dead_cap) / TASK_CHUNK + 2;
+    task_ring_init(&p->gates);
+    task_ring_init(&p->dead);
+    p->runs.next = p->runs.prev = &p->runs;
+    const task_time now = task_now(p);
+    base_store_rlx(&p->offset_ms, now.wall_ms - now.mono_ms);
+    wheel_init(&p->mono, now.mono_ms);
+    wheel_init(&p->wall, now.wall_ms);
+}
+
+/* Draw the secret and the epoch. False: the system has no randomness. */
+static bool task_pool_draw(cellar_pool *p)
+{
+    uint64_t drawn[2];
+    if (!base_random_bytes(drawn, sizeof drawn)) { return false; }
+    p->secret = drawn[0];
+    p->epoch = (uint16_t)drawn[1];
+    base_rng_seed(&p->rng, drawn[1]);
+    return true;
+}
+
+static void task_pool_stop(cellar_pool *p)
+{
+    base_store_rel(&p->stop, 1u);
+    (void)base_add_ar(&p->work, 1u);
+    sync_wake(&p->work, INT32_MAX);
+    task_wake_timer(p);
+}
+
+CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_pool **out)
+{
+    if (out == NULL) { return task_open_fail(CELLAR_E_INVAL, "out must not be NULL"); }
+    *out = NULL;
+    cellar_pool_config full;
+    cellar_host_opts host;
+    const char *why = "no memory for the pool";
+    const cellar_err err = task_config_in(cfg, &full, &host);
+    if (err != CELLAR_OK) { return err; }
+    const base_alloc_hooks hooks = { .alloc = host.alloc, .free = host.free,
+                                     .ctx = host.alloc_ctx };
+    void *raw = base_alloc_raw(&hooks, TASK_POOL_BYTES);
+    if (raw == NULL) { goto out; }
+    cellar_pool *p = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
+    memset(p, 0, sizeof *p);
+    p->raw = raw;
+    task_pool_init(p, &full, &host);
+    why = "no randomness";
+    if (!task_pool_draw(p)) { goto drop_raw; }
+    const size_t chunk_bytes = p->chunk_max * sizeof(task *);
+    const size_t name_bytes = full.max_names * sizeof(task_name *);
+    why = "no memory for the tables";
+    p->chunk = base_alloc(&p->account, BASE_MOD_STORE, chunk_bytes, NULL);
+    p->names = base_alloc(&p->account, BASE_MOD_STORE, name_bytes, NULL);
+    if (p->chunk == NULL || p->names == NULL) { goto drop_tables; }
+    p->fork = (base_fork_node){ .prepare = task_fork_prepare, .parent = task_fork_parent,
+                                .child = task_fork_child, .ctx = p };
+    why = "no memory for the fork handlers";
+    if (!base_fork_register(&p->fork)) { goto drop_tables; }
+    why = "no thread: the system refused one";
+    if (!p->no_threads && !task_workers_mend(p)) { goto drop_threads; }
+    if (!p->no_threads &&
+        base_thread_start(&p->thread, task_timer_main, p, "cellar-timer") != 0) {
+        goto drop_threads;
+    }
+    *out = p;
+    return CELLAR_OK;
+drop_threads:
+    task_pool_stop(p);
+    task_workers_free(p);
+    base_fork_unregister(&p->fork);
+drop_tables:
+    base_free(&p->account, BASE_MOD_STORE, p->names, name_bytes);
+    base_free(&p->account, BASE_MOD_STORE, p->chunk, chunk_bytes);
+drop_raw:
+    base_free_raw(&hooks, raw, TASK_POOL_BYTES);
+out:
+    return task_open_fail(CELLAR_E_NOMEM, why);
+}
+
+/* ---- drain ---- */
+
+/* Return whether the tasks that a drain waits for have ended. */
+static bool task_drained(const cellar_pool *p, cellar_drain_mode mode) SYNC_HOLDS(QUEUE)
+{
+    return p->run_count == 0 && (mode == CELLAR_DRAIN_RUNNING || p->live == 0);
+}
+
+/* Wait until a drain is done, or until_ns. With no_threads run the tasks here. */
+static void task_drain_wait(cellar_pool *p, cellar_drain_mode mode, uint64_t until_ns)
+    SYNC_HOLDS(QUEUE)
+{
+    while (!task_drained(p, mode) && base_now_ns() < until_ns) {
+        if (p->no_threads && !p->hold) {
+            int64_t next_ms;
+            sync_drop(QUEUE, &p->lock);
+            task_fire(p, &next_ms);
+            const bool ran = task_tick_one(p);
+            sync_take(QUEUE, &p->lock);
+            if (ran || next_ms == 0) { continue; }
+            if (p->run_count == 0) { return; } /* only delays are left */
+        }
+        if (!task_drained(p, mode)) { task_sleep(p, NULL, until_ns); }
+    }
+}
+
+/* Cancel the live tasks that do not run. Return how many ended by it. */
+static uint64_t task_abandon(cellar_pool *p, int64_t now_ms) SYNC_HOLDS(QUEUE)
+{
+    uint64_t ended = 0;
+    for (uint32_t i = 0; i < p->chunk_count * TASK_CHUNK;) {
+        task_after a = { .done = NULL };
+        const uint64_t before = p->live_ended;
+        for (uint32_t n = 0; n < TASK_SLICE && i < p->chunk_count * TASK_CHUNK; n++, i++) {
+            task *t = task_slot_at(p, i);
+            if (t == NULL || !task_is_live(t) || t->state == CELLAR_TASK_RUNNING) { continue; }
+            task_detach(p, t, &a);
+            task_end(p, t, CELLAR_TASK_CANCELLED, now_ms, &a);
+        }
+        ended += p->live_ended - before;
+        sync_drop(QUEUE, &p->lock);
+        task_settle(p, &a);
+        sync_take(QUEUE, &p->lock);
+    }
+    return ended;
+}
+
+/* Return the number of tasks that run. */
+static uint32_t task_running(const cellar_pool *p) SYNC_HOLDS(QUEUE)
+{
+    uint32_t n = 0;
+    for (const task_run *r = p->runs.next; r != &p->runs; r = r->next) { n += r->task != NULL; }
+    return n;
+}
+
+/* Drain: see cellar_pool_drain. The caller holds the lock and has set `draining`. */
+static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_ms,
+                       cellar_drain_report *report) SYNC_HOLDS(QUEUE)
+{
+    const uint64_t ended = p->live_ended;
+    uint64_t abandoned = 0;
+    if (mode == CELLAR_DRAIN_RUNNING) {
+        p->intake = TASK_INTAKE_CLOSED;
+        p->hold = true;
+    } else if (p->intake == TASK_INTAKE_OPEN) { /* else another drain came first */
+        p->intake = TASK_INTAKE_TASKS;
+    }
+    sync_drop(QUEUE, &p->lock);
+    task_wake_ended(p); /* blocked submits return */
+    sync_take(QUEUE, &p->lock);
+    task_drain_wait(p, mode, task_until_ns(timeout_ms));
+    p->intake = TASK_INTAKE_CLOSED;
+    p->hold = true;
+    for (task_run *r = p->runs.next; r != &p->runs; r = r->next) {
+        base_store_rlx(&r->cancelled, 1u);
+    }
+    sync_drop(QUEUE, &p->lock);
+    task_wake_ended(p);
+    const task_time now = task_now(p);
+    sync_take(QUEUE, &p->lock);
+    task_drain_wait(p, CELLAR_DRAIN_RUNNING, task_until_ns(p->cfg.grace_ms));
+    while (p->live != task_running(p)) { abandoned += task_abandon(p, now.mono_ms); }
+    *report = cellar_drain_report_default();
+    report->abandoned = abandoned;
+    report->finished = p->live_ended - ended - abandoned;
+    report->still_running = p->live;
+}
+
+CELLAR_API cellar_err cellar_pool_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_ms,
+                                        cellar_drain_report *report)
+{
+    cellar_drain_report full;
+    if (p == NULL || timeout_ms < 0 || (unsigned)mode > CELLAR_DRAIN_RUNNING) {
+        return CELLAR_E_INVAL;
+    }
+    if (p->forked) { return CELLAR_E_FORKED; }
+    sync_take(QUEUE, &p->lock);
+    cellar_err err = task_run_mine(p) != NULL ? CELLAR_E_DEADLOCK
+                     : p->draining            ? CELLAR_E_BUSY
+                                              : CELLAR_OK;
+    const bool drains = err == CELLAR_OK;
+    if (drains) {
+        p->draining = true;
+        task_drain(p, mode, timeout_ms, &full);
+        p->draining = false;
+        if (p->run_count != 0) { err = CELLAR_E_BUSY; }
+    }
+    sync_drop(QUEUE, &p->lock);
+    if (!drains || report == NULL) { return err; }
+    const cellar_err copied = base_opts_out(report, &full, sizeof full);
+    return copied == CELLAR_OK ? err : copied;
+}
+
+/* ---- close ---- */
+
+/* Free what is left: dead letters, and in a child all tasks. */
+static void task_free_all(cellar_pool *p) SYNC_UNCHECKED
+{
+    base_account *base_table_account = &p->account;
+    const base_module base_table_module = BASE_MOD_STORE;
+    HASH_CLEAR(by_key, p->by_key);
+    HASH_CLEAR(by_id, p->by_id);
+    HASH_CLEAR(hh, p->by_name);
+    for (uint32_t i = 0; i < p->chunk_count * TASK_CHUNK; i++) {
+        task *t = task_slot_at(p, i);
+        if (t == NULL) { continue; }
+        task_after a = { .done = NULL };
+        if (t->ext != NULL) {
+            task_group_unref(t->ext->member_of, &a);
+            task_group_unref(t->ext->before, &a);
+        }
+        for (task_group *g = a.group, *next; g != NULL; g = next) {
+            next = g->next;
+            task_group_free(p, g);
+        }
+        task_body_drop(p, t->body, true);
+        task_ext_free(p, t->ext);
+    }
+    for (uint32_t i = 0; i < p->chunk_count; i++) {
+        base_free(&p->account, BASE_MOD_STORE, p->chunk[i], TASK_CHUNK * sizeof(task));
+    }
+    for (uint32_t i = 0; i < p->name_count; i++) {
+        base_free(&p->account, BASE_MOD_STORE, p->names[i], sizeof *p->names[i]);
+    }
+    for (uint32_t i = 0; i < p->queue_count; i++) {
+        base_free(&p->account, BASE_MOD_STORE, p->queues[i], sizeof *p->queues[i]);
+    }
+    base_free(&p->account, BASE_MOD_STORE, p->names, p->cfg.max_names * sizeof *p->names);
+    base_free(&p->account, BASE_MOD_STORE, p->chunk, p->chunk_max * sizeof *p->chunk);
+}
+
+/* Give back what the runs of lost threads hold, in a child. */
+static void task_free_runs(cellar_pool *p) SYNC_UNCHECKED
+{
+    for (task_run *r = p->runs.next, *next; r != &p->runs; r = next) {
+        task_after a = { .done = NULL };
+        next = r->next;
+        task_group_unref(r->before, &a);
+        if (a.group != NULL) { task_group_free(p, a.group); }
+        task_body_drop(p, r->body, true);
+        task_body_drop(p, r->result, true);
+        if (r->leased) { base_free(&p->account, BASE_MOD_STORE, r, sizeof *r); }
+    }
+}
+
+CELLAR_API cellar_err cellar_pool_close(cellar_pool *p)
+{
+    if (p == NULL) { return CELLAR_OK; }
+    if (p->forked && p->fork_in_task) { return CELLAR_E_DEADLOCK; }
+    if (!p->forked) {
+        const cellar_err err =
+            cellar_pool_drain(p, CELLAR_DRAIN_RUNNING, p->cfg.close_timeout_ms, NULL);
+        if (err != CELLAR_OK) { return err; }
+        task_pool_stop(p);
+        if (!p->no_threads) { base_thread_join(&p->thread); }
+    } else {
+        task_free_runs(p);
+    }
+    task_workers_free(p);
+    base_fork_unregister(&p->fork);
+    task_free_all(p);
+    BASE_ASSERT(p->forked || base_load_rlx(&p->account.used) == 0); /* lost threads may hold some */
+    const base_alloc_hooks hooks = p->account.hooks;
+    base_free_raw(&hooks, p->raw, TASK_POOL_BYTES);
+    return CELLAR_OK;
+}
+
+BASE_SIZE_END

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * task_queue: which queued task runs next.
+ *
+ * PICTURE    queues (smooth weighted round robin) -> 10 levels (the oldest of the highest level,
+ *            with ageing) -> name free? run : park
+ *            name: parked levels --release--> front of the queue
+ * INVARIANTS Parked tasks of one name and level are older than those in its queue, except for the
+ *            released one at the front: so they begin in their order. A name with parked tasks has
+ *            a closed gate, max_running runs, or a released task: the end of each releases the
+ *            next one.
+ * LIMITS     A call moves at most `budget` tasks.
+ * SEE ALSO   task_types.h */
+#include "work/task_queue.h"
+
+#include <string.h>
+
+BASE_SIZE_BEGIN
+
+CELLAR_PRIVATE void task_levels_init(task_levels *l)
+{
+    for (uint32_t i = 0; i < TASK_LEVELS; i++) { task_ring_init(&l->ring[i]); }
+    l->used = l->count = 0;
+}
+
+static void task_levels_add(task_levels *l, task *t, bool front)
+{
+    wheel_timer *head = &l->ring[t->priority];
+    BASE_ASSERT(!wheel_is_armed(&t->timer));
+    task_ring_add(front ? head->next : head, &t->timer);
+    l->used |= 1u << t->priority;
+    l->count++;
+}
+
+static void task_levels_remove(task_levels *l, task *t)
+{
+    BASE_ASSERT(l->count > 0);
+    task_ring_remove(&t->timer);
+    l->count--;
+    const wheel_timer *head = &l->ring[t->priority];
+    if (head->next == head) { l->used &= ~(1u << t->priority); }
+}
+
+/* Return the task that goes first. age_ms: a level is gained for each; BASE_NEVER_MS: none. */
+static task *task_levels_first(task_levels *l, int64_t now_ms, int64_t age_ms)
+{
+    task *best = NULL;
+    int64_t best_level = -1;
+    for (uint32_t used = l->used; used != 0;) {
+        const uint32_t level = base_log2_floor(used);
+        used &= ~(1u << level);
+        task *t = task_of_timer(l->ring[level].next);
+        const int64_t aged = (int64_t)level + BASE_MAX(now_ms - t->timer.due_ms, 0) / age_ms;
+        const int64_t counts = BASE_MIN(aged, (int64_t)CELLAR_TASK_PRIORITY_MAX);
+        if (counts > best_level || (counts == best_level && t->order < best->order)) {
+            best = t;
+            best_level = counts;
+        }
+    }
+    return best;
+}
+
+/* ---- names ---- */
+
+/* Wake one worker after the lock, if one sleeps. */
+static void task_wake(cellar_pool *p, task_after *a)
+{
+    if (p->sleeping == 0) { return; }
+    p->sleeping--;
+    p->woken++;
+    a->work++;
+}
+
+static void task_wake_all(cellar_pool *p, task_after *a)
+{
+    while (p->sleeping != 0) { task_wake(p, a); }
+}
+
+static bool task_name_waits(const task_name *n)
+{
+    return wheel_is_armed(&n->gate.timer) ||
+           (n->opts.max_running != 0 && n->running >= n->opts.max_running);
+}
+
+static void task_park(cellar_pool *p, task_name *n, task *t)
+{
+    t->flags |= TASK_PARKED;
+    n->count[wheel_is_armed(&n->gate.timer) ? STATS_TASK_PARKED_RATE
+                                            : STATS_TASK_PARKED_RUNNING]++;
+    p->parked++;
+}
+
+static void task_enter(cellar_pool *p, task_name *n, task *t, bool released, task_after *a)
+{
+    task_levels_add(&n->queue->levels, t, released);
+    if (released) {
+        t->flags |= TASK_RELEASED;
+        n->released++;
+    } else {
+        n->queued++;
+    }
+    if (!n->queue->pull) { task_wake(p, a); }
+}
+
+/* Take a task out of its queue. */
+static void task_leave(task_name *n, task *t)
+{
+    task_levels_remove(&n->queue->levels, t);
+    if ((t->flags & TASK_RELEASED) != 0) {
+        t->flags &= (uint8_t)~TASK_RELEASED;
+        n->released--;
+    } else {
+        n->queued--;
+    }
+}
+
+static void task_unpark(cellar_pool *p, task_name *n, task *t)
+{
+    task_levels_remove(&n->parked, t);
+    t->flags &= (uint8_t)~TASK_PARKED;
+    p->parked--;
+}
+
+/* Return whether a parked task of the name goes before a task of `level` and `order`. */
+static task *task_parked_before(task_name *n, uint32_t level, uint64_t order)
+{
+    if (n->parked.used >> level == 0) { return NULL; }
+    task *first = task_levels_first(&n->parked, 0, BASE_NEVER_MS);
+    return first->priority > level || first->order < order ? first : NULL;
+}
+
+CELLAR_PRIVATE void task_queue_add(cellar_pool *p, task *t, task_after *a)
+{
+    task_name *n = p->names[t->name];
+    const bool parks = n->queued == 0 &&
+                       (task_name_waits(n) || n->parked.used >> t->priority != 0);
+    if (parks) {
+        task_levels_add(&n->parked, t, false);
+        task_park(p, n, t);
+        task_queue_release(p, n, a);
+    } else {
+        task_enter(p, n, t, false, a);
+    }
+}
+
+CELLAR_PRIVATE void task_queue_park(cellar_pool *p, task *t)
+{
+    task_name *n = p->names[t->name];
+    wheel_timer *at = n->parked.ring[t->priority].next;
+    /* Only tasks that were taken at the same time as this one are before it. */
+    while (at != &n->parked.ring[t->priority] && task_of_timer(at)->order < t->order) {
+        at = at->next;
+    }
+    task_ring_add(at, &t->timer);
+    n->parked.used |= 1u << t->priority;
+    n->parked.count++;
+    task_park(p, n, t);
+}
+
+CELLAR_PRIVATE void task_queue_release(cellar_pool *p, task_name *n, task_after *a)
+{
+    if (n->parked.count == 0 || n->released != 0 || task_name_waits(n)) { return; }
+    task *t = task_levels_first(&n->parked, 0, BASE_NEVER_MS);
+    task_unpark(p, n, t);
+    task_enter(p, n, t, true, a);
+}
+
+CELLAR_PRIVATE void task_queue_remove(cellar_pool *p, task *t, task_after *a)
+{
+    task_name *n = p->names[t->name];
+    if ((t->flags & TASK_PARKED) != 0) {
+        task_unpark(p, n, t);
+    } else {
+        task_leave(n, t);
+        task_queue_release(p, n, a);
+    }
+}
+
+/* ---- queues ---- */
+
+CELLAR_PRIVATE task_queue *task_queue_find(cellar_pool *p, const char *name)
+{
+    for (uint32_t i = 0; i < p->queue_count; i++) {
+        if (strcmp(p->queues[i]->name, name) == 0) { return p->queues[i]; }
+    }
+    return NULL;
+}
+
+static bool task_queue_offers(const task_queue *q)
+{
+    return q->levels.count != 0 && !wheel_is_armed(&q->gate.timer);
+}
+
+/* Return the next queue of the round robin; NULL: none has tasks that may run. */
+static task_queue *task_queue_turn(cellar_pool *p)
+{
+    task_queue *best = NULL;
+    int32_t total = 0;
+    for (uint32_t i = 0; i < p->queue_count; i++) {
+        task_queue *q = p->queues[i];
+        if (q->pull || !task_queue_offers(q)) { continue; }
+        q->credit += (int32_t)q->weight;
+        total += (int32_t)q->weight;
+        if (best == NULL || q->credit > best->credit) { best = q; }
+    }
+    if (best != NULL) { best->credit -= total; }
+    return best;
+}
+
+CELLAR_PRIVATE task *task_queue_next(cellar_pool *p, task_queue *from, int64_t now_ms,
+                                     uint32_t *budget)
+{
+    while (*budget != 0) {
+        task_queue *q = from == NULL ? task_queue_turn(p) : task_queue_offers(from) ? from : NULL;
+        if (q == NULL) { return NULL; }
+        task *t = task_levels_first(&q->levels, now_ms, p->cfg.age_ms);
+        task_name *n = p->names[t->name];
+        const bool released = (t->flags & TASK_RELEASED) != 0;
+        --*budget;
+        task_leave(n, t);
+        task *before = task_parked_before(n, t->priority, t->order);
+        if (before == NULL && !task_name_waits(n)) { return t; }
+        if (released) {
+            task_queue_park(p, t);
+        } else { /* all parked tasks of its level are older */
+            task_levels_add(&n->parked, t, false);
+            task_park(p, n, t);
+        }
+        if (!task_name_waits(n)) {
+            task_unpark(p, n, before);
+            return before;
+        }
+    }
+    return NULL;
+}
+
+CELLAR_PRIVATE bool task_queue_ready(const cellar_pool *p)
+{
+    for (uint32_t i = 0; i < p->queue_count && !p->hold; i++) {
+        if (!p->queues[i]->pull && task_queue_offers(p->queues[i])) { return true; }
+    }
+    return false;
+}
+
+CELLAR_PRIVATE task *task_queue_oldest(cellar_pool *p)
+{
+    task *best = NULL;
+    for (uint32_t i = 0; i < p->queue_count; i++) {
+        task_levels *l = &p->queues[i]->levels;
+        if (l->used == 0) { continue; }
+        task *t = task_of_timer(l->ring[__builtin_ctz(l->used)].next);
+        if (best == NULL || t->priority < best->priority ||
+            (t->priority == best->priority && t->order < best->order)) {
+            best = t;
+        }
+    }
+    return best;
+}
+
+CELLAR_PRIVATE void task_queue_move(cellar_pool *p, task_name *n, task_queue *to, task_after *a)
+{
+    task_levels *from = &n->queue->levels;
+    for (uint32_t level = 0; level < TASK_LEVELS && n->queue != to; level++) {
+        for (wheel_timer *at = from->ring[level].next, *next; at != &from->ring[level]; at = next) {
+            task *t = task_of_timer(at);
+            next = at->next;
+            if (p->names[t->name] != n) { continue; }
+            task_levels_remove(from, t);
+            task_levels_add(&to->levels, t, false);
+        }
+    }
+    n->queue = to;
+    task_wake_all(p, a);
+}
+
+/* ---- gates ---- */
+
+CELLAR_PRIVATE void task_gate_close(cellar_pool *p, task_gate *g, int64_t until_ms)
+{
+    if (wheel_is_armed(&g->timer)) { task_ring_remove(&g->timer); }
+    g->timer.due_ms = until_ms;
+    task_ring_add(&p->gates, &g->timer);
+}
+
+CELLAR_PRIVATE void task_gate_open(cellar_pool *p, task_gate *g, task_after *a)
+{
+    if (!wheel_is_armed(&g->timer)) { return; }
+    task_ring_remove(&g->timer);
+    if (g->name != NULL) { task_queue_release(p, g->name, a); }
+    task_wake_all(p, a);
+}
+
+CELLAR_PRIVATE int64_t task_gates_open(cellar_pool *p, int64_t now_ms, task_after *a)
+{
+    int64_t next_ms = BASE_NEVER_MS;
+    for (wheel_timer *t = p->gates.next, *next; t != &p->gates; t = next) {
+        next = t->next;
+        if (t->due_ms <= now_ms) {
+            task_gate_open(p, (task_gate *)(void *)t, a); /* its first field */
+        } else {
+            next_ms = BASE_MIN(next_ms, t->due_ms);
+        }
+    }
+    return next_ms;
+}
+
+BASE_SIZE_END

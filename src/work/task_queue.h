@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * task_queue: queued tasks: levels, queues, names that wait for their limit. */
+#ifndef WORK_TASK_QUEUE_H
+#define WORK_TASK_QUEUE_H
+
+#include "work/task_types.h"
+
+BASE_INLINE void task_ring_init(wheel_timer *head) { head->next = head->prev = head; }
+BASE_INLINE void task_ring_add(wheel_timer *before, wheel_timer *t)
+{
+    t->next = before;
+    t->prev = before->prev;
+    before->prev->next = t;
+    before->prev = t;
+}
+BASE_INLINE void task_ring_remove(wheel_timer *t)
+{
+    t->next->prev = t->prev;
+    t->prev->next = t->next;
+    t->next = t->prev = NULL;
+}
+BASE_INLINE task *task_of_timer(wheel_timer *t) { return (task *)(void *)t; } /* first field */
+
+CELLAR_PRIVATE void task_levels_init(task_levels *l);
+/* Queue a task: in its queue, or parked if its name waits. It has state QUEUED, `order` and the
+ * time of queueing. */
+CELLAR_PRIVATE void task_queue_add(cellar_pool *p, task *t, task_after *a) SYNC_HOLDS(QUEUE);
+/* Park a task that was taken, in front of the younger tasks of its name and level. */
+CELLAR_PRIVATE void task_queue_park(cellar_pool *p, task *t) SYNC_HOLDS(QUEUE);
+/* Take a QUEUED task out. */
+CELLAR_PRIVATE void task_queue_remove(cellar_pool *p, task *t, task_after *a) SYNC_HOLDS(QUEUE);
+/* Take the task out that runs next: of a pull queue `from`, or of all others if it is NULL. NULL:
+ * none, or *budget is used up. */
+CELLAR_PRIVATE task *task_queue_next(cellar_pool *p, task_queue *from, int64_t now_ms,
+                                     uint32_t *budget) SYNC_HOLDS(QUEUE);
+/* Return whether a queue for workers that is not paused has tasks. */
+CELLAR_PRIVATE bool task_queue_ready(const cellar_pool *p) SYNC_HOLDS(QUEUE);
+/* Return the oldest task of the lowest level of all queues, parked ones left out; NULL: none. */
+CELLAR_PRIVATE task *task_queue_oldest(cellar_pool *p) SYNC_HOLDS(QUEUE);
+/* Queue parked tasks of a name, as many as may run. */
+CELLAR_PRIVATE void task_queue_release(cellar_pool *p, task_name *n, task_after *a)
+    SYNC_HOLDS(QUEUE);
+/* Return a queue by its name; NULL: there is none. */
+CELLAR_PRIVATE task_queue *task_queue_find(cellar_pool *p, const char *name) SYNC_HOLDS(QUEUE);
+/* Let the tasks of a name wait in another queue, queued ones as well. */
+CELLAR_PRIVATE void task_queue_move(cellar_pool *p, task_name *n, task_queue *to, task_after *a)
+    SYNC_HOLDS(QUEUE);
+/* Close a gate until a time. */
+CELLAR_PRIVATE void task_gate_close(cellar_pool *p, task_gate *g, int64_t until_ms)
+    SYNC_HOLDS(QUEUE);
+CELLAR_PRIVATE void task_gate_open(cellar_pool *p, task_gate *g, task_after *a) SYNC_HOLDS(QUEUE);
+/* Open the gates that are due. Return when the next one is; BASE_NEVER_MS: none is closed. */
+CELLAR_PRIVATE int64_t task_gates_open(cellar_pool *p, int64_t now_ms, task_after *a)
+    SYNC_HOLDS(QUEUE);
+
+#endif

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * task_result: final states, results, status and waits.
+ *
+ * WALK       A task that ended stays in its slot until its final state is in the namespace: so each
+ *            status call finds one of the two. Without a namespace the slot is free immediately,
+ *            unless a call of cellar_task_wait keeps it.
+ * FORMAT     key "t" + 16 bytes of the id, high byte first; value: task_record, name, tag, error,
+ *            result
+ * LOCKING    task_types.h. The namespace is used with no lock held. */
+#include "work/task_result.h"
+
+#include <string.h>
+
+#include "base/opts.h"
+#include "work/task_slab.h"
+#include "work/task_state.h"
+
+BASE_SIZE_BEGIN
+
+#define TASK_RECORD_VERSION 1
+#define TASK_RECORD_KEY 17
+
+typedef struct task_record { /* head of a value in the namespace */
+    uint8_t version, state, attempt, max_attempts;
+    uint8_t priority, lost, name_len, tag_len;
+    uint8_t error_len;
+    uint8_t reserved[7];
+    int64_t wall_ms, started_wall_ms, ended_wall_ms;
+    uint64_t result_len;
+} task_record;
+_Static_assert(sizeof(task_record) == 48, "the format of the namespace");
+
+static void task_record_key(cellar_task_id id, unsigned char key[TASK_RECORD_KEY])
+{
+    key[0] = 't';
+    for (int i = 0; i < 8; i++) {
+        key[1 + i] = (unsigned char)(id.hi >> (56 - 8 * i));
+        key[9 + i] = (unsigned char)(id.lo >> (56 - 8 * i));
+    }
+}
+
+/* Write the final state, and the result of its run. False: not stored. */
+static bool task_record_set(cellar_pool *p, const task *t, const task_after *a, bool lost)
+{
+    const bool ran = t == a->run_of;
+    const task_body *result = ran && !lost ? a->result : NULL;
+    const task_ext *e = t->ext;
+    const char *name = p->names[t->name]->name, *tag = task_tag_of(t);
+    const char *error = e != NULL ? e->error : "";
+    unsigned char key[TASK_RECORD_KEY];
+    task_record r = { .version = TASK_RECORD_VERSION, .state = t->state, .attempt = t->attempt,
+                      .max_attempts = t->max_attempts, .priority = t->priority, .lost = lost,
+                      .name_len = (uint8_t)strlen(name), .tag_len = (uint8_t)strlen(tag),
+                      .error_len = (uint8_t)strlen(error), .wall_ms = t->body->wall_ms,
+                      .started_wall_ms = ran ? a->started_wall_ms : 0,
+                      .ended_wall_ms = task_near(p).wall_ms,
+                      .result_len = result != NULL ? result->len : 0 };
+    const size_t texts = (size_t)r.name_len + r.tag_len + r.error_len;
+    const size_t len = sizeof r + texts + r.result_len;
+    char *value = base_alloc(&p->account, BASE_MOD_STORE, len, NULL);
+    if (value == NULL) { return false; }
+    memcpy(value, &r, sizeof r);
+    memcpy(value + sizeof r, name, r.name_len);
+    memcpy(value + sizeof r + r.name_len, tag, r.tag_len);
+    memcpy(value + sizeof r + r.name_len + r.tag_len, error, r.error_len);
+    if (r.result_len != 0) { memcpy(value + sizeof r + texts, result->data, r.result_len); }
+    sync_take(QUEUE, &p->lock);
+    task_record_key(task_id_of(p, t), key);
+    sync_drop(QUEUE, &p->lock);
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = t->state == CELLAR_TASK_SUCCEEDED ? p->cfg.success_ttl_ms : p->cfg.failed_ttl_ms;
+    const cellar_err err = cellar_set(p->cfg.results, key, sizeof key, value, len, &o);
+    base_free(&p->account, BASE_MOD_STORE, value, len);
+    return err == CELLAR_OK;
+}
+
+/* Read a record. OK: the caller frees *value with cellar_free. */
+static cellar_err task_record_get(cellar_pool *p, cellar_task_id id, char **value, task_record *r)
+{
+    unsigned char key[TASK_RECORD_KEY];
+    void *raw;
+    size_t len;
+    if (p->cfg.results == NULL) { return CELLAR_E_NOT_FOUND; }
+    task_record_key(id, key);
+    const cellar_err err = cellar_get_alloc(p->cfg.results, key, sizeof key, &raw, &len);
+    if (err != CELLAR_OK) { return err == CELLAR_E_NOMEM ? err : CELLAR_E_NOT_FOUND; }
+    *r = (task_record){ .version = 0 };
+    if (len >= sizeof *r) { memcpy(r, raw, sizeof *r); }
+    const size_t texts = (size_t)r->name_len + r->tag_len + r->error_len;
+    if (r->version != TASK_RECORD_VERSION || r->name_len > CELLAR_NAME_MAX ||
+        r->state < CELLAR_TASK_SUCCEEDED || r->state > CELLAR_TASK_EXPIRED ||
+        len < sizeof *r + texts || len - sizeof *r - texts != r->result_len) {
+        cellar_free(raw); /* a value of the host under such a key */
+        return CELLAR_E_NOT_FOUND;
+    }
+    *value = raw;
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE bool task_recorded(cellar_pool *p, cellar_task_id id)
+{
+    char *value;
+    task_record r;
+    if (task_record_get(p, id, &value, &r) != CELLAR_OK) { return false; }
+    cellar_free(value);
+    return true;
+}
+
+/* ---- after the lock ---- */
+
+CELLAR_PRIVATE void task_wake_ended(cellar_pool *p)
+{
+    (void)base_add_ar(&p->ended, 1u);
+    sync_wake(&p->ended, INT32_MAX);
+}
+
+/* Free the parts of slots that are free. */
+static void task_free_parts(cellar_pool *p, task_after *a)
+{
+    task_body_drop(p, a->body, true);
+    a->body = NULL;
+    while (a->ext != NULL) {
+        task_ext *e = a->ext;
+        a->ext = e->next;
+        task_ext_free(p, e);
+    }
+    while (a->group != NULL) {
+        task_group *g = a->group;
+        a->group = g->next;
+        task_group_free(p, g);
+    }
+}
+
+/* Store the final state of a task and free its slot, unless a wait keeps it. */
+static void task_finish(cellar_pool *p, task *t, const task_after *from)
+{
+    task_after a = { .done = NULL };
+    const bool lost = p->cfg.results != NULL && !task_record_set(p, t, from, false);
+    if (lost) { (void)task_record_set(p, t, from, true); }
+    sync_take(QUEUE, &p->lock);
+    p->names[t->name]->count[STATS_TASK_RESULT_LOST] += lost;
+    if (t->waiters != 0) {
+        t->flags |= TASK_RECORDED;
+    } else {
+        task_to_free(p, t, &a);
+    }
+    sync_drop(QUEUE, &p->lock);
+    task_free_parts(p, &a);
+}
+
+CELLAR_PRIVATE void task_settle(cellar_pool *p, task_after *a)
+{
+    if (a->work != 0) {
+        (void)base_add_ar(&p->work, 1u);
+        sync_wake(&p->work, (int32_t)a->work);
+    }
+    if (a->timer) { task_wake_timer(p); }
+    while (a->done != NULL) {
+        task *t = a->done;
+        a->done = (task *)(void *)t->timer.next; /* its first field */
+        t->timer.next = NULL;
+        task_finish(p, t, a);
+    }
+    task_free_parts(p, a);
+    if (a->ended) { task_wake_ended(p); }
+}
+
+/* ---- runs ---- */
+
+CELLAR_PRIVATE task_run *task_run_mine(cellar_pool *p)
+{
+    const int32_t tid = base_thread_id();
+    for (task_run *r = p->runs.next; r != &p->runs; r = r->next) {
+        if (r->tid == tid) { return r; }
+    }
+    return NULL;
+}
+
+CELLAR_PRIVATE task_run *task_run_of(cellar_pool *p, const task *t)
+{
+    for (task_run *r = p->runs.next; r != &p->runs; r = r->next) {
+        if (r->task == t) { return r; }
+    }
+    return NULL;
+}
+
+/* ---- status ---- */
+
+CELLAR_PRIVATE void task_describe(cellar_pool *p, const task *t, task_time now,
+                                  cellar_task_status *out)
+{
+    const task_run *r = t->state == CELLAR_TASK_RUNNING ? task_run_of(p, t) : NULL;
+    const bool in_wheel = t->state == CELLAR_TASK_SCHEDULED || t->state == CELLAR_TASK_RETRY;
+    *out = cellar_task_status_default();
+    out->id = task_id_of(p, t);
+    out->submitted_wall_ms = t->body->wall_ms;
+    if (in_wheel) {
+        out->due_wall_ms = (t->flags & TASK_ETA) != 0
+                               ? t->timer.due_ms : t->timer.due_ms - now.mono_ms + now.wall_ms;
+    }
+    out->state = task_state_of(t);
+    out->attempt = t->attempt;
+    out->max_attempts = t->max_attempts;
+    out->priority = t->priority;
+    memcpy(out->name, p->names[t->name]->name, sizeof out->name);
+    if (t->ext != NULL) {
+        memcpy(out->error, t->ext->error, sizeof out->error);
+        memcpy(out->tag, task_tag_of(t), strlen(task_tag_of(t)));
+    }
+    if (r != NULL) {
+        out->cancel_requested = base_load_rlx(&r->cancelled);
+        out->started_wall_ms = r->started_ms - now.mono_ms + now.wall_ms;
+        out->progress_current = r->current;
+        out->progress_total = r->total;
+        memcpy(out->message, r->message, sizeof out->message);
+    }
+}
+
+/* Describe a finished task from the namespace. */
+static cellar_err task_status_recorded(cellar_pool *p, cellar_task_id id, cellar_task_status *out)
+{
+    task_record r;
+    char *value;
+    const cellar_err err = task_record_get(p, id, &value, &r);
+    if (err != CELLAR_OK) { return err; }
+    *out = cellar_task_status_default();
+    out->id = id;
+    out->submitted_wall_ms = r.wall_ms;
+    out->started_wall_ms = r.started_wall_ms;
+    out->ended_wall_ms = r.ended_wall_ms;
+    out->result_len = r.result_len;
+    out->state = (cellar_task_state)r.state;
+    out->attempt = r.attempt;
+    out->max_attempts = r.max_attempts;
+    out->priority = r.priority;
+    out->result_lost = r.lost;
+    memcpy(out->name, value + sizeof r, r.name_len);
+    memcpy(out->tag, value + sizeof r + r.name_len, r.tag_len);
+    memcpy(out->error, value + sizeof r + r.name_len + r.tag_len, r.error_len);
+    cellar_free(value);
+    return CELLAR_OK;
+}
+
+/* Describe a task, live or finished. */
+static cellar_err task_status_full(cellar_pool *p, cellar_task_id id, cellar_task_status *out)
+{
+    const task_time now = task_now(p);
+    sync_take(QUEUE, &p->lock);
+    const task *t = task_find(p, id);
+    if (t != NULL) { task_describe(p, t, now, out); }
+    sync_drop(QUEUE, &p->lock);
+    return t != NULL ? CELLAR_OK : task_status_recorded(p, id, out);
+}
+
+CELLAR_API cellar_err cellar_task_status_get(cellar_pool *p, cellar_task_id id,
+                                             cellar_task_status *out)
+{
+    cellar_task_status full;
+    if (p == NULL || out == NULL) { return CELLAR_E_INVAL; }
+    if (p->forked) { return CELLAR_E_FORKED; }
+    const cellar_err err = task_status_full(p, id, &full);
+    return err == CELLAR_OK ? base_opts_out(out, &full, sizeof full) : err;
+}
+
+CELLAR_API cellar_err cellar_task_result_get(cellar_pool *p, cellar_task_id id, void *buf,
+                                             size_t buf_cap, size_t *len)
+{
+    task_record r;
+    char *value;
+    if (len != NULL) { *len = 0; }
+    if (p == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
+    if (p->forked) { return CELLAR_E_FORKED; }
+    sync_take(QUEUE, &p->lock);
+    const task *t = task_find(p, id);
+    const bool live = t != NULL && task_is_live(t);
+    sync_drop(QUEUE, &p->lock);
+    if (live) { return CELLAR_PENDING; }
+    cellar_err err = task_record_get(p, id, &value, &r);
+    if (err != CELLAR_OK) { return err; }
+    const size_t texts = (size_t)r.name_len + r.tag_len + r.error_len;
+    if (len != NULL) { *len = r.result_len; }
+    if (r.lost != 0) {
+        err = CELLAR_E_LOST;
+    } else if (r.result_len > buf_cap) {
+        err = CELLAR_E_BUFFER;
+    } else if (r.result_len != 0) {
+        memcpy(buf, value + sizeof r + texts, r.result_len);
+    }
+    cellar_free(value);
+    return err;
+}
+
+/* ---- waits ---- */
+
+CELLAR_PRIVATE uint64_t task_until_ns(int64_t ms)
+{
+    return base_now_ns() + (uint64_t)BASE_MIN(BASE_MAX(ms, 0), INT64_MAX / 4000000) * 1000000u;
+}
+
+CELLAR_PRIVATE bool task_must_not_sleep(const cellar_pool *p, const task_run *mine)
+{
+    return mine != NULL && (p->no_threads || p->asleep + 1 >= p->active);
+}
+
+CELLAR_PRIVATE void task_sleep(cellar_pool *p, const task_run *mine, uint64_t until_ns)
+{
+    const uint32_t seen = base_load_acq(&p->ended);
+    p->watching++;
+    p->asleep += mine != NULL;
+    sync_drop(QUEUE, &p->lock);
+    (void)sync_wait(&p->ended, seen, until_ns);
+    sync_take(QUEUE, &p->lock);
+    p->watching--;
+    p->asleep -= mine != NULL;
+}
+
+/* Return whether the runs that `t` waits for, one after another, include `mine`. */
+static bool task_wait_cycle(cellar_pool *p, const task *t, const task_run *mine) SYNC_HOLDS(QUEUE)
+{
+    for (uint32_t steps = 0; t != NULL && steps <= p->run_count; steps++) {
+        const task_run *r = task_run_of(p, t);
+        if (r == NULL) { return false; }
+        if (r == mine) { return true; }
+        t = r->waits_for.hi != 0 ? task_find(p, r->waits_for) : NULL;
+    }
+    return false;
+}
+
+/* Wait until the task is final. The caller holds the lock and a place in `waiters`. */
+static cellar_err task_wait_held(cellar_pool *p, task *t, task_run *mine, uint64_t until_ns)
+    SYNC_HOLDS(QUEUE)
+{
+    while (task_is_live(t)) {
+        if (mine != NULL && (task_wait_cycle(p, t, mine) || task_must_not_sleep(p, mine))) {
+            return CELLAR_E_DEADLOCK;
+        }
+        if (mine != NULL && p->hold && t->state != CELLAR_TASK_RUNNING) { return CELLAR_E_CLOSED; }
+        if (base_now_ns() >= until_ns) { return CELLAR_E_TIMEOUT; }
+        task_sleep(p, mine, until_ns);
+    }
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_task_wait(cellar_pool *p, cellar_task_id id, int64_t timeout_ms,
+                                       cellar_task_status *out)
+{
+    cellar_task_status full;
+    task_after a = { .done = NULL };
+    if (p == NULL || timeout_ms < 0) { return CELLAR_E_INVAL; }
+    if (p->forked) { return CELLAR_E_FORKED; }
+    const uint64_t until_ns = task_until_ns(timeout_ms);
+    const task_time now = task_now(p);
+    cellar_err err = CELLAR_OK;
+    sync_take(QUEUE, &p->lock);
+    task *t = task_find(p, id);
+    if (t != NULL && t->waiters == UINT8_MAX) { err = CELLAR_E_LIMIT; }
+    if (t != NULL && err == CELLAR_OK) {
+        task_run *mine = task_run_mine(p);
+        const bool live = task_is_live(t);
+        t->waiters += live;
+        if (mine != NULL) { mine->waits_for = id; }
+        err = task_wait_held(p, t, mine, until_ns);
+        if (mine != NULL) { mine->waits_for = (cellar_task_id){ .hi = 0 }; }
+        t->waiters -= live;
+        task_describe(p, t, now, &full);
+        if ((t->flags & TASK_RECORDED) != 0 && t->waiters == 0) { task_to_free(p, t, &a); }
+    }
+    sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
+    if (t == NULL) { err = task_status_recorded(p, id, &full); }
+    return err == CELLAR_OK && out != NULL ? base_opts_out(out, &full, sizeof full) : err;
+}
+
+BASE_SIZE_END

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * task_result: final states in a namespace, status, waits. */
+#ifndef WORK_TASK_RESULT_H
+#define WORK_TASK_RESULT_H
+
+#include "work/task_types.h"
+
+/* Store final states, free and wake, as `a` says, after the lock. */
+CELLAR_PRIVATE void task_settle(cellar_pool *p, task_after *a);
+/* Return whether the namespace of results has a final state of an id. Hold no lock. */
+CELLAR_PRIVATE bool task_recorded(cellar_pool *p, cellar_task_id id);
+/* Describe a task. */
+CELLAR_PRIVATE void task_describe(cellar_pool *p, const task *t, task_time now,
+                                  cellar_task_status *out) SYNC_HOLDS(QUEUE);
+/* Return the run of this thread; NULL: it runs no task of the pool. */
+CELLAR_PRIVATE task_run *task_run_mine(cellar_pool *p) SYNC_HOLDS(QUEUE);
+/* Return the run of a task; NULL: it does not run. */
+CELLAR_PRIVATE task_run *task_run_of(cellar_pool *p, const task *t) SYNC_HOLDS(QUEUE);
+/* Sleep until a task ends, or until_ns. Drops the lock meanwhile. */
+CELLAR_PRIVATE void task_sleep(cellar_pool *p, const task_run *mine, uint64_t until_ns)
+    SYNC_HOLDS(QUEUE);
+/* Return whether a run must not sleep: no other thread of the pool would be awake. */
+CELLAR_PRIVATE bool task_must_not_sleep(const cellar_pool *p, const task_run *mine)
+    SYNC_HOLDS(QUEUE);
+CELLAR_PRIVATE void task_wake_ended(cellar_pool *p);
+/* Return `ms` from now on the scale of base_now_ns. */
+CELLAR_PRIVATE uint64_t task_until_ns(int64_t ms);
+
+#endif

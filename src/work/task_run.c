@@ -1,0 +1,623 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * task_run: one attempt of a task, its verdict, its time-outs; the threads of a pool.
+ *
+ * WALK       worker: next task -> limiter of its name (LIMITED: park it, close the gate)
+ *            -> function of the host -> verdict -> end, wheel, or queue; none: sleep on `work`
+ *            timer: soft time-out -> flag; hard time-out -> the attempt has failed, `task` of the
+ *            run is NULL, the worker counts as stuck, another thread takes its place
+ * INVARIANTS A task that runs is the `task` of one run. A run without a task gives no verdict: its
+ *            result is discarded and counted. active + stuck == threads that have not ended.
+ * COMPLETION Each run ends once: after its function, or from the cleanup handler of a thread that
+ *            ends inside it.
+ * LIMITS     `target` workers, and as many again in place of stuck ones. TASK_SLICE tasks are moved
+ *            under one lock.
+ * SEE ALSO   task_types.h */
+#include "work/task_run.h"
+
+#include <string.h>
+
+#include "base/user_callback.h"
+#ifndef CELLAR_OMIT_LIMIT
+#include "cellar_limit.h"
+#endif
+#include "work/task_queue.h"
+#include "work/task_result.h"
+#include "work/task_slab.h"
+#include "work/task_state.h"
+
+BASE_SIZE_BEGIN
+
+#define TASK_AFTER_MAX_MS (INT64_C(7) * 86400000)
+#define TASK_STEP_LEAST_MS 1000 /* a larger move of the wall clock is a step */
+
+/* ---- begin ---- */
+
+CELLAR_PRIVATE bool task_take(cellar_pool *p, task_run *r, task_queue *from, int64_t now_ms,
+                              bool *more, task_after *a)
+{
+    uint32_t budget = TASK_SLICE;
+    task *t;
+    /* A thread that is not needed ends in task_worker_idle. */
+    const bool needed = !r->pooled || (base_load_acq(&p->stop) == 0 && p->active <= p->target);
+    while (needed && !p->hold && (t = task_queue_next(p, from, now_ms, &budget)) != NULL) {
+        task_name *n = p->names[t->name];
+        if (!task_expired(t, now_ms)) {
+            const task_ext *e = t->ext;
+            task_to_running(p, t);
+            r->task = t;
+            r->name = n;
+            r->body = task_body_hold(t->body);
+            r->before = e != NULL ? e->before : NULL;
+            if (r->before != NULL) { r->before->refs++; }
+            r->seen.late_ms = BASE_MAX(now_ms - t->timer.due_ms, 0);
+            r->next = &p->runs;
+            r->prev = p->runs.prev;
+            r->prev->next = r;
+            p->runs.prev = r;
+            p->run_count++;
+            return true;
+        }
+        task_end(p, t, CELLAR_TASK_EXPIRED, now_ms, a);
+        task_queue_release(p, n, a);
+    }
+    *more = budget == 0;
+    return false;
+}
+
+CELLAR_PRIVATE void task_begin(cellar_pool *p, task_run *r, int64_t ms, int64_t now_ms,
+                               task_after *a)
+{
+    task *t = r->task;
+    const task_ext *e = t->ext;
+    t->attempt++;
+    r->started_ms = now_ms;
+    r->name->count[STATS_TASK_STARTED]++;
+    r->seen.struct_size = sizeof r->seen;
+    r->seen.id = task_id_of(p, t);
+    r->seen.name = r->name->name;
+    r->seen.payload = r->body->data;
+    r->seen.payload_len = r->body->len;
+    r->seen.content_type = task_body_type(r->body);
+    r->seen.tag = r->tag;
+    r->seen.attempt = t->attempt;
+    r->seen.max_attempts = t->max_attempts;
+    r->seen.input_count = r->before != NULL ? r->before->count : 0;
+    if (e != NULL) {
+        memcpy(r->tag, task_tag_of(t), strlen(task_tag_of(t)) + 1);
+        memcpy(r->trace, e->trace, sizeof r->trace);
+        if (e->has_trace) { r->seen.trace = r->trace; }
+    }
+    if (ms != 0) {
+        const int64_t due_ms = task_time_add(now_ms, ms);
+        a->timer = a->timer || due_ms < wheel_next_ms(&p->mono);
+        wheel_add(&p->mono, &t->timer, due_ms);
+    }
+}
+
+static int64_t task_first_timeout_ms(const task_run *r)
+{
+    const cellar_task_opts *o = &r->name->opts;
+    return o->timeout_ms != 0 ? o->timeout_ms : o->hard_timeout_ms;
+}
+
+/* ---- end of an attempt ---- */
+
+/* End the attempt of a run and return its task. */
+static task *task_attempt_over(cellar_pool *p, task_run *r) SYNC_HOLDS(QUEUE)
+{
+    task *t = r->task;
+    wheel_cancel(&p->mono, &t->timer);
+    r->task = NULL;
+    r->name->running--;
+    return t;
+}
+
+/* Let a task wait for its next attempt, or end it after the last one. delay_ms < 0: the backoff. */
+static void task_again(cellar_pool *p, task *t, int64_t delay_ms, int64_t now_ms, task_after *a)
+    SYNC_HOLDS(QUEUE)
+{
+    task_name *n = p->names[t->name];
+    if ((t->flags & TASK_CANCEL) != 0) {
+        task_end(p, t, CELLAR_TASK_CANCELLED, now_ms, a);
+    } else if (t->attempt >= t->max_attempts) {
+        task_end(p, t, CELLAR_TASK_FAILED, now_ms, a);
+    } else {
+        if (delay_ms < 0) { delay_ms = task_backoff_ms(p, n, t->attempt); }
+        t->flags = 0;
+        n->count[STATS_TASK_RETRIED]++;
+        task_to_wheel(p, t, CELLAR_TASK_RETRY, task_time_add(now_ms, delay_ms), a);
+    }
+}
+
+static void task_snooze(cellar_pool *p, task *t, int64_t delay_ms, int64_t now_ms, task_after *a)
+    SYNC_HOLDS(QUEUE)
+{
+    if ((t->flags & TASK_CANCEL) != 0) {
+        task_end(p, t, CELLAR_TASK_CANCELLED, now_ms, a);
+        return;
+    }
+    t->flags = 0;
+    t->attempt--;
+    p->names[t->name]->count[STATS_TASK_SNOOZED]++;
+    task_to_wheel(p, t, CELLAR_TASK_SCHEDULED, task_time_add(now_ms, delay_ms), a);
+}
+
+static void task_obey(cellar_pool *p, task *t, cellar_verdict v, int64_t now_ms, task_after *a)
+    SYNC_HOLDS(QUEUE)
+{
+    const int64_t delay_ms = BASE_MIN(BASE_MAX(v.delay_ms, 0), TASK_AFTER_MAX_MS);
+    switch (v.kind) {
+    case CELLAR_VERDICT_OK: task_end(p, t, CELLAR_TASK_SUCCEEDED, now_ms, a); return;
+    case CELLAR_VERDICT_RETRY: task_again(p, t, -1, now_ms, a); return;
+    case CELLAR_VERDICT_RETRY_AFTER: task_again(p, t, delay_ms, now_ms, a); return;
+    case CELLAR_VERDICT_SNOOZE: task_snooze(p, t, delay_ms, now_ms, a); return;
+    case CELLAR_VERDICT_CANCELLED: task_end(p, t, CELLAR_TASK_CANCELLED, now_ms, a); return;
+    case CELLAR_VERDICT_FAIL: break;
+    }
+    task_end(p, t, CELLAR_TASK_FAILED, now_ms, a);
+}
+
+/* Keep the error text of an attempt. `spare`: rare parts for a task without; NULL: no memory. */
+static void task_keep_error(task *t, const char *error, task_ext **spare) SYNC_HOLDS(QUEUE)
+{
+    if (t->ext == NULL) {
+        t->ext = *spare;
+        *spare = NULL;
+        if (t->ext == NULL) { return; }
+        t->ext->of = t;
+    }
+    memcpy(t->ext->error, error, strlen(error) + 1);
+}
+
+/* Take a run out of the ring. */
+static void task_run_over(cellar_pool *p, task_run *r, task_after *a) SYNC_HOLDS(QUEUE)
+{
+    task_group_unref(r->before, a);
+    r->next->prev = r->prev;
+    r->prev->next = r->next;
+    p->run_count--;
+    a->ended = a->ended || p->watching != 0;
+}
+
+CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
+{
+    cellar_pool *p = r->of;
+    task_after a = { .done = NULL };
+    const int64_t now_ms = base_now_ms(&p->clock);
+    task_ext *spare = r->error[0] != '\0' ? task_ext_make(p, NULL, NULL) : NULL;
+    sync_take(QUEUE, &p->lock);
+    const uint64_t failed = r->name->count[STATS_TASK_FAILED];
+    const bool in_time = r->task != NULL;
+    if (in_time) {
+        task *t = task_attempt_over(p, r);
+        if (r->error[0] != '\0') { task_keep_error(t, r->error, &spare); }
+        a.run_of = t;
+        a.started_wall_ms = r->started_ms + base_load_rlx(&p->offset_ms);
+        if (r->verdict.kind == CELLAR_VERDICT_OK) {
+            task_give_result(t, r->result);
+            a.result = r->result;
+        }
+        task_obey(p, t, r->verdict, now_ms, &a);
+        task_queue_release(p, r->name, &a);
+    } else {
+        r->name->count[STATS_TASK_LATE]++;
+    }
+    r->name->count[STATS_TASK_THREAD_ENDS] += thread_ended;
+    if (r->stuck) {
+        p->stuck--;
+        p->active++;
+    }
+    if (r->pooled && thread_ended) { p->active--; }
+    task_run_over(p, r, &a);
+    a.timer = a.timer || thread_ended;
+    const bool fails = r->name->count[STATS_TASK_FAILED] != failed;
+    sync_drop(QUEUE, &p->lock);
+    if (fails) {
+        base_log(&p->log, BASE_LOG_WARNING, "task", CELLAR_OK,
+                 "\"%s\" failed for good at attempt %u of %u", r->name->name, r->seen.attempt,
+                 r->seen.max_attempts);
+    }
+    task_settle(p, &a);
+    task_body_drop(p, r->body, true);
+    task_body_drop(p, r->result, true);
+    task_ext_free(p, spare);
+    return in_time;
+}
+
+static void task_call(void *arg)
+{
+    task_run *r = arg;
+    r->verdict = r->name->fn(&r->seen, r->name->ctx);
+}
+
+static void task_left(void *arg)
+{
+    task_run *r = arg;
+    r->verdict = cellar_verdict_retry();
+    if (r->error[0] == '\0') { memcpy(r->error, "ended its thread", sizeof "ended its thread"); }
+    (void)task_run_end(r, true);
+}
+
+/* ---- limiters ---- */
+
+#ifndef CELLAR_OMIT_LIMIT
+/* Ask the limiter of the name. True: the attempt may begin; else the task is parked, or has
+ * failed, and the run is over. */
+static bool task_admitted(cellar_pool *p, task_run *r)
+{
+    cellar_limiter_result result = { .allowed = 0 };
+    task_after a = { .done = NULL };
+    const char *name = r->name->name;
+    const cellar_err err = cellar_limiter_check(r->name->opts.rate, name, strlen(name), 1, &result);
+    if (err == CELLAR_OK) { return true; }
+    const int64_t now_ms = base_now_ms(&p->clock);
+    const bool never = err != CELLAR_LIMITED || result.never != 0;
+    task_ext *spare = never ? task_ext_make(p, NULL, NULL) : NULL;
+    sync_take(QUEUE, &p->lock);
+    task *t = task_attempt_over(p, r);
+    if ((t->flags & TASK_CANCEL) != 0) {
+        task_end(p, t, CELLAR_TASK_CANCELLED, now_ms, &a);
+    } else if (never) {
+        task_keep_error(t, "the limiter never admits it", &spare);
+        task_end(p, t, CELLAR_TASK_FAILED, now_ms, &a);
+    } else {
+        const uint64_t wait_ms = BASE_MAX(result.retry_after_ns / 1000000 + 1, 1);
+        const int64_t open_ms = task_time_add(now_ms, (int64_t)wait_ms);
+        task_gate_close(p, &r->name->gate, open_ms);
+        task_to_parked(p, t);
+        a.timer = true;
+    }
+    task_queue_release(p, r->name, &a);
+    task_run_over(p, r, &a);
+    sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
+    task_body_drop(p, r->body, true);
+    task_ext_free(p, spare);
+    return false;
+}
+#endif
+
+/* Begin the attempt of a task that was taken. False: its limiter denied it. */
+static bool task_start(cellar_pool *p, task_run *r, int64_t now_ms)
+{
+#ifndef CELLAR_OMIT_LIMIT
+    if (r->name->opts.rate != NULL) {
+        task_after a = { .done = NULL };
+        if (!task_admitted(p, r)) { return false; }
+        sync_take(QUEUE, &p->lock);
+        task_begin(p, r, task_first_timeout_ms(r), now_ms, &a);
+        task_queue_release(p, r->name, &a);
+        sync_drop(QUEUE, &p->lock);
+        task_settle(p, &a);
+    }
+#else
+    (void)p, (void)r, (void)now_ms;
+#endif
+    return true;
+}
+
+/* ---- run ---- */
+
+static void task_run_one(task_run *r)
+{
+    const int cancel = base_cancel_off();
+    base_run_callback(task_call, task_left, r, cancel);
+    base_cancel_set(cancel);
+    (void)task_run_end(r, false);
+}
+
+CELLAR_PRIVATE bool task_run_next(cellar_pool *p, task_run *r, bool pooled)
+{
+    const int64_t now_ms = base_now_ms(&p->clock);
+    task_after a = { .done = NULL };
+    bool more = false;
+    memset(r, 0, offsetof(task_run, message));
+    r->message[0] = r->error[0] = r->tag[0] = '\0';
+    r->of = p;
+    r->pooled = pooled;
+    r->tid = base_thread_id();
+    sync_take(QUEUE, &p->lock);
+    const bool taken = task_take(p, r, NULL, now_ms, &more, &a);
+    if (taken && r->name->opts.rate == NULL) {
+        task_begin(p, r, task_first_timeout_ms(r), now_ms, &a);
+    }
+    sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
+    if (taken && task_start(p, r, now_ms)) { task_run_one(r); }
+    return taken || more;
+}
+
+/* ---- workers ---- */
+
+/* Sleep until there is work. False: this thread is not needed any more. */
+static bool task_worker_idle(cellar_pool *p)
+{
+    sync_take(QUEUE, &p->lock);
+    const uint32_t seen = base_load_acq(&p->work);
+    const bool ends = base_load_acq(&p->stop) != 0 || p->active > p->target;
+    if (ends) { p->active--; }
+    const bool sleeps = !ends && !task_queue_ready(p);
+    p->sleeping += sleeps;
+    sync_drop(QUEUE, &p->lock);
+    if (sleeps) {
+        (void)sync_wait(&p->work, seen, UINT64_MAX);
+        sync_take(QUEUE, &p->lock);
+        if (p->woken != 0) {
+            p->woken--;
+        } else {
+            p->sleeping--; /* early, or for all of them */
+        }
+        sync_drop(QUEUE, &p->lock);
+    }
+    return !ends;
+}
+
+static void task_worker_main(void *arg)
+{
+    task_worker *w = arg;
+    cellar_pool *p = w->of;
+    for (;;) {
+        if (!task_run_next(p, &w->run, true) && !task_worker_idle(p)) { break; }
+    }
+    task_wake_timer(p);
+    task_wake_ended(p);
+}
+
+/* Join and free the workers that ended. */
+static void task_workers_join(cellar_pool *p)
+{
+    task_worker *over = NULL;
+    sync_take(QUEUE, &p->lock);
+    for (task_worker **at = &p->workers; *at != NULL;) {
+        task_worker *w = *at;
+        if (base_load_acq(&w->thread.running) != 0) {
+            at = &w->next;
+        } else {
+            *at = w->next;
+            w->next = over;
+            over = w;
+        }
+    }
+    sync_drop(QUEUE, &p->lock);
+    while (over != NULL) {
+        task_worker *w = over;
+        over = w->next;
+        base_thread_join(&w->thread);
+        base_free(&p->account, BASE_MOD_STORE, w, sizeof *w);
+    }
+}
+
+static bool task_worker_start(cellar_pool *p)
+{
+    task_worker *w = base_alloc(&p->account, BASE_MOD_STORE, sizeof *w, NULL);
+    if (w == NULL) { return false; }
+    w->of = p;
+    if (base_thread_start(&w->thread, task_worker_main, w, "cellar-task") != 0) {
+        base_free(&p->account, BASE_MOD_STORE, w, sizeof *w);
+        return false;
+    }
+    sync_take(QUEUE, &p->lock);
+    w->next = p->workers;
+    p->workers = w;
+    sync_drop(QUEUE, &p->lock);
+    return true;
+}
+
+CELLAR_PRIVATE bool task_workers_mend(cellar_pool *p)
+{
+    bool missing = true, up = true;
+    task_workers_join(p);
+    while (missing && up) {
+        sync_take(QUEUE, &p->lock);
+        missing = base_load_acq(&p->stop) == 0 && p->active < p->target &&
+                  p->stuck <= p->target;
+        if (missing) { p->active++; }
+        sync_drop(QUEUE, &p->lock);
+        if (missing && !task_worker_start(p)) {
+            up = false;
+            sync_take(QUEUE, &p->lock);
+            p->active--;
+            p->count[STATS_TASK_THREAD_REFUSED]++;
+            sync_drop(QUEUE, &p->lock);
+        }
+    }
+    return up;
+}
+
+CELLAR_PRIVATE void task_workers_free(cellar_pool *p) SYNC_UNCHECKED
+{
+    while (p->workers != NULL) {
+        task_worker *w = p->workers;
+        p->workers = w->next;
+        if (!p->forked) { base_thread_join(&w->thread); }
+        base_free(&p->account, BASE_MOD_STORE, w, sizeof *w);
+    }
+}
+
+/* ---- time ---- */
+
+/* End an attempt that is past its hard time-out. */
+static void task_hard(cellar_pool *p, task_run *r, int64_t now_ms, task_ext **spare,
+                      task_after *a) SYNC_HOLDS(QUEUE)
+{
+    task *t = task_attempt_over(p, r);
+    r->name->count[STATS_TASK_TIMEOUT]++;
+    a->timed_out = r->name;
+    if (r->pooled) {
+        r->stuck = true;
+        p->stuck++;
+        p->active--;
+    }
+    task_keep_error(t, "timed out", spare);
+    task_again(p, t, -1, now_ms, a);
+    task_queue_release(p, r->name, a);
+}
+
+/* Queue a task again that was not acknowledged in time. */
+static void task_lease_over(cellar_pool *p, task_run *r, int64_t now_ms, task_ext **spare,
+                            task_after *a) SYNC_HOLDS(QUEUE)
+{
+    task *t = task_attempt_over(p, r);
+    r->name->count[STATS_TASK_TIMEOUT]++;
+    task_keep_error(t, "not acknowledged in time", spare);
+    if ((t->flags & TASK_CANCEL) != 0 || t->attempt >= t->max_attempts) {
+        task_again(p, t, 0, now_ms, a);
+    } else {
+        t->flags = 0;
+        r->name->count[STATS_TASK_RETRIED]++;
+        task_to_queue(p, t, now_ms, a);
+    }
+    task_queue_release(p, r->name, a);
+}
+
+/* Handle a timer that left its wheel. */
+static void task_due(cellar_pool *p, task *t, task_time now, task_ext **spare, task_after *a)
+    SYNC_HOLDS(QUEUE)
+{
+    if (t->state != CELLAR_TASK_RUNNING) {
+        const int64_t due_ms = (t->flags & TASK_ETA) != 0
+                                   ? t->timer.due_ms - now.wall_ms + now.mono_ms : t->timer.due_ms;
+        t->flags &= (uint8_t)~TASK_ETA;
+        if (task_expired(t, now.mono_ms)) {
+            task_end(p, t, CELLAR_TASK_EXPIRED, now.mono_ms, a);
+        } else {
+            task_to_queue(p, t, BASE_MAX(due_ms, 0), a);
+        }
+        return;
+    }
+    task_run *r = task_run_of(p, t);
+    const cellar_task_opts *o = &r->name->opts;
+    base_store_rlx(&r->cancelled, 1u);
+    if (r->leased) {
+        task_lease_over(p, r, now.mono_ms, spare, a);
+    } else if ((t->flags & TASK_SOFT) != 0 || o->timeout_ms == 0) {
+        task_hard(p, r, now.mono_ms, spare, a);
+    } else {
+        t->flags |= TASK_SOFT;
+        wheel_add(&p->mono, &t->timer,
+                  task_time_add(t->timer.due_ms, o->hard_timeout_ms - o->timeout_ms));
+    }
+}
+
+/* Fill the wheel of the wall clock again, after a step. */
+static void task_stepped(cellar_pool *p, task_time now) SYNC_HOLDS(QUEUE)
+{
+    wheel_init(&p->wall, now.wall_ms);
+    for (uint32_t i = 0; i < p->chunk_count * TASK_CHUNK; i++) {
+        task *t = task_slot_at(p, i);
+        if (t == NULL || (t->flags & TASK_ETA) == 0) { continue; }
+        const int64_t due_ms = t->timer.due_ms;
+        t->timer = (wheel_timer){ .next = NULL };
+        wheel_add(&p->wall, &t->timer, due_ms);
+    }
+}
+
+/* Pop one wheel. Return false if more is due. */
+static bool task_pop(cellar_pool *p, wheel *w, int64_t clock, task_time now, task_ext **spare,
+                     task_after *a) SYNC_HOLDS(QUEUE)
+{
+    uint32_t budget = TASK_SLICE;
+    wheel_timer *t;
+    while ((t = wheel_pop(w, clock, &budget)) != NULL) {
+        task_due(p, task_of_timer(t), now, spare, a);
+    }
+    return budget != 0;
+}
+
+CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
+{
+    const task_time now = task_now(p);
+    task_after a = { .done = NULL };
+    /* A time-out of a task without rare parts keeps its text here; of several, the others lose
+     * theirs. */
+    task_ext *spare = task_ext_make(p, NULL, NULL);
+    sync_take(QUEUE, &p->lock);
+    const int64_t offset_ms = now.wall_ms - now.mono_ms;
+    const int64_t step_ms = offset_ms - base_load_rlx(&p->offset_ms);
+    base_store_rlx(&p->offset_ms, offset_ms);
+    if (step_ms > TASK_STEP_LEAST_MS || step_ms < -TASK_STEP_LEAST_MS) { task_stepped(p, now); }
+    const bool mono = task_pop(p, &p->mono, now.mono_ms, now, &spare, &a);
+    const bool wall = task_pop(p, &p->wall, now.wall_ms, now, &spare, &a);
+    const int64_t mono_ms = wheel_next_ms(&p->mono), wall_ms = wheel_next_ms(&p->wall);
+    const int64_t gate_ms = task_gates_open(p, now.mono_ms, &a);
+    const int64_t dead_ms = task_dead_expire(p, now.mono_ms, &a);
+    const int64_t first_ms = BASE_MIN(BASE_MIN(mono_ms, gate_ms), dead_ms);
+    *next_ms = first_ms != BASE_NEVER_MS ? BASE_MAX(first_ms - now.mono_ms, 1) : BASE_NEVER_MS;
+    if (wall_ms != BASE_NEVER_MS) {
+        *next_ms = BASE_MIN(*next_ms, BASE_MAX(wall_ms - now.wall_ms, 1));
+    }
+    if (!mono || !wall) { *next_ms = 0; }
+    sync_drop(QUEUE, &p->lock);
+    if (a.timed_out != NULL) {
+        base_log(&p->log, BASE_LOG_WARNING, "task", CELLAR_E_TIMEOUT,
+                 "an attempt of \"%s\" passed hard_timeout_ms", a.timed_out->name);
+    }
+    a.timer = false; /* this is the thread, or a tick that returns the time */
+    task_settle(p, &a);
+    task_ext_free(p, spare);
+}
+
+/* ---- inside a task ---- */
+
+static task_run *task_run_in(const cellar_task *t)
+{
+    union {
+        const cellar_task *in;
+        task_run *out; /* its first field */
+    } at = { .in = t };
+    return at.out;
+}
+
+CELLAR_API bool cellar_task_cancelled(const cellar_task *t)
+{
+    return t != NULL && base_load_rlx(&task_run_in(t)->cancelled) != 0;
+}
+
+CELLAR_API cellar_err cellar_task_progress(const cellar_task *t, uint64_t current, uint64_t total,
+                                           const char *message)
+{
+    if (t == NULL) { return CELLAR_E_INVAL; }
+    task_run *r = task_run_in(t);
+    const size_t len = message != NULL ? strnlen(message, CELLAR_TASK_MESSAGE_MAX) : 0;
+    sync_take(QUEUE, &r->of->lock);
+    const bool lost = r->task == NULL;
+    r->current = current;
+    r->total = total;
+    if (message != NULL) { memcpy(r->message, message, len); }
+    r->message[len] = '\0';
+    sync_drop(QUEUE, &r->of->lock);
+    return lost ? CELLAR_E_LOST : CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_task_error(const cellar_task *t, const char *text)
+{
+    if (t == NULL || text == NULL) { return CELLAR_E_INVAL; }
+    task_run *r = task_run_in(t);
+    const size_t len = strnlen(text, CELLAR_TASK_TEXT_MAX);
+    memcpy(r->error, text, len);
+    r->error[len] = '\0';
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_task_result_set(const cellar_task *t, const void *result, size_t len)
+{
+    if (t == NULL || (result == NULL && len != 0)) { return CELLAR_E_INVAL; }
+    task_run *r = task_run_in(t);
+    if (len > r->of->cfg.queue_bytes) { return CELLAR_E_TOOBIG; }
+    task_body *b = task_body_make(r->of, result, len, "", NULL, NULL);
+    if (b == NULL) { return CELLAR_E_NOMEM; }
+    task_body_drop(r->of, r->result, true);
+    r->result = b;
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_task_input(const cellar_task *t, uint32_t index, cellar_bytes *out)
+{
+    if (t == NULL || out == NULL || index >= t->input_count) { return CELLAR_E_INVAL; }
+    const task_body *b = task_run_in(t)->before->result[index];
+    *out = (cellar_bytes){ b != NULL ? b->data : NULL, b != NULL ? b->len : 0 };
+    return b != NULL ? CELLAR_OK : CELLAR_MISS;
+}
+
+BASE_SIZE_END

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * task_slab: memory of tasks: slots, bodies, rare parts, groups; ids and keys.
+ *
+ * PICTURE    chunk[index / TASK_CHUNK][index % TASK_CHUNK] -> 64 bytes -> body, rare parts
+ *            id = submit wall_ms 48 | epoch 16 | index 32 | generation 32
+ * INVARIANTS A slot has state TASK_FREE exactly while it is in the chain of free slots. An id of
+ *            another generation, epoch or time finds nothing. Ids of `id_in` are in a table.
+ * LIMITS     queue_cap + dead_cap slots, and as many as calls of cellar_task_wait keep.
+ * SEE ALSO   task_types.h */
+#include "work/task_slab.h"
+
+#include <string.h>
+
+BASE_SIZE_BEGIN
+
+/* ---- bodies ---- */
+
+static size_t task_body_bytes(const task_body *b)
+{
+    return sizeof *b + b->type_len + 1 + (b->free_fn == NULL ? b->len : 0);
+}
+
+CELLAR_PRIVATE task_body *task_body_make(cellar_pool *p, const void *data, size_t len,
+                                         const char *type, cellar_payload_free_fn free_fn,
+                                         void *free_ctx)
+{
+    const task_body head = { .len = len, .free_fn = free_fn, .free_ctx = free_ctx,
+                             .type_len = (uint32_t)strlen(type) };
+    task_body *b = base_alloc(&p->account, BASE_MOD_STORE, task_body_bytes(&head), NULL);
+    if (b == NULL) { return NULL; }
+    memcpy(b, &head, sizeof head);
+    base_store_rlx(&b->refs, 1u);
+    union {
+        const void *in;
+        void *out;
+    } taken = { .in = data };
+    b->data = free_fn != NULL ? taken.out : b + 1;
+    if (free_fn == NULL && len != 0) { memcpy(b->data, data, len); }
+    memcpy((char *)(b + 1) + (free_fn == NULL ? len : 0), type, head.type_len + 1);
+    return b;
+}
+
+CELLAR_PRIVATE void task_body_drop(cellar_pool *p, task_body *b, bool tell)
+{
+    if (b == NULL || base_sub_ar(&b->refs, 1u) != 1) { return; }
+    const task_body head = { .len = b->len, .data = b->data, .free_fn = b->free_fn,
+                             .free_ctx = b->free_ctx };
+    base_free(&p->account, BASE_MOD_STORE, b, task_body_bytes(b));
+    sync_assert_none();
+    if (tell && head.free_fn != NULL) { head.free_fn(head.data, head.len, head.free_ctx); }
+}
+
+/* ---- rare parts, groups ---- */
+
+static size_t task_ext_bytes(const task_ext *e)
+{
+    return sizeof *e + e->tag_at + strlen(e->text + e->tag_at) + 1;
+}
+
+CELLAR_PRIVATE task_ext *task_ext_make(cellar_pool *p, const char *key, const char *tag)
+{
+    const size_t key_len = key != NULL ? strlen(key) : 0, tag_len = tag != NULL ? strlen(tag) : 0;
+    const size_t bytes = sizeof(task_ext) + key_len + tag_len + 2;
+    task_ext *e = base_alloc(&p->account, BASE_MOD_STORE, bytes, NULL);
+    if (e == NULL) { return NULL; }
+    e->expires_ms = BASE_NEVER_MS;
+    e->key_len = (uint16_t)key_len;
+    e->tag_at = (uint16_t)(key_len + 1);
+    if (key_len != 0) { memcpy(e->text, key, key_len); }
+    if (tag_len != 0) { memcpy(e->text + e->tag_at, tag, tag_len); }
+    return e;
+}
+
+CELLAR_PRIVATE void task_ext_free(cellar_pool *p, task_ext *e)
+{
+    if (e != NULL) { base_free(&p->account, BASE_MOD_STORE, e, task_ext_bytes(e)); }
+}
+
+static size_t task_group_bytes(uint32_t members)
+{
+    return sizeof(task_group) + members * sizeof(task_body *) +
+           ((size_t)members + 63) / 64 * sizeof(uint64_t);
+}
+
+CELLAR_PRIVATE task_group *task_group_make(cellar_pool *p, uint32_t members,
+                                           cellar_task_run_on run_on)
+{
+    task_group *g = base_alloc(&p->account, BASE_MOD_STORE, task_group_bytes(members), NULL);
+    if (g == NULL) { return NULL; }
+    g->count = g->left = members;
+    g->run_on = run_on;
+    g->done = (uint64_t *)(void *)&g->result[members];
+    return g;
+}
+
+CELLAR_PRIVATE void task_group_free(cellar_pool *p, task_group *g)
+{
+    for (uint32_t i = 0; i < g->count; i++) { task_body_drop(p, g->result[i], true); }
+    base_free(&p->account, BASE_MOD_STORE, g, task_group_bytes(g->count));
+}
+
+CELLAR_PRIVATE void task_group_unref(task_group *g, task_after *a)
+{
+    if (g == NULL || --g->refs != 0) { return; }
+    g->next = a->group;
+    a->group = g;
+}
+
+/* ---- slots ---- */
+
+CELLAR_PRIVATE bool task_slab_reserve(cellar_pool *p, uint32_t n)
+{
+    while (p->free_count < n) {
+        if (p->chunk_count == p->chunk_max) { return false; }
+        sync_drop(QUEUE, &p->lock);
+        const size_t bytes = TASK_CHUNK * sizeof(task);
+        task *fresh = base_alloc(&p->account, BASE_MOD_STORE, bytes, NULL);
+        sync_take(QUEUE, &p->lock);
+        if (fresh == NULL) { return false; }
+        if (p->chunk_count == p->chunk_max) { /* other calls filled it meanwhile */
+            sync_drop(QUEUE, &p->lock);
+            base_free(&p->account, BASE_MOD_STORE, fresh, bytes);
+            sync_take(QUEUE, &p->lock);
+            continue;
+        }
+        const uint32_t first = p->chunk_count * TASK_CHUNK;
+        p->chunk[p->chunk_count++] = fresh;
+        for (uint32_t i = TASK_CHUNK; i-- > 0;) {
+            fresh[i].index = first + i;
+            fresh[i].gen = 1;
+            fresh[i].timer.next = p->free != NULL ? &p->free->timer : NULL;
+            p->free = &fresh[i];
+        }
+        p->free_count += TASK_CHUNK;
+    }
+    return true;
+}
+
+CELLAR_PRIVATE task *task_slot_take(cellar_pool *p)
+{
+    task *t = p->free;
+    BASE_ASSERT(t != NULL && t->state == TASK_FREE);
+    p->free = (task *)(void *)t->timer.next; /* its first field */
+    p->free_count--;
+    t->timer = (wheel_timer){ .next = NULL };
+    return t;
+}
+
+CELLAR_PRIVATE void task_slot_free(cellar_pool *p, task *t)
+{
+    BASE_ASSERT(t->waiters == 0);
+    const uint32_t gen = t->gen + 1;
+    *t = (task){ .index = t->index, .gen = gen != 0 ? gen : 1,
+                 .timer.next = p->free != NULL ? &p->free->timer : NULL };
+    p->free = t;
+    p->free_count++;
+}
+
+CELLAR_PRIVATE task *task_slot_at(cellar_pool *p, uint64_t index)
+{
+    if (index / TASK_CHUNK >= p->chunk_count) { return NULL; }
+    task *t = &p->chunk[index / TASK_CHUNK][index % TASK_CHUNK];
+    return t->state != TASK_FREE ? t : NULL;
+}
+
+/* ---- ids and keys ---- */
+
+CELLAR_PRIVATE unsigned task_hash(const cellar_pool *p, const void *bytes, size_t len)
+{
+    uint64_t h = p->secret ^ len;
+    for (size_t i = 0; i < len; i++) { h = base_mix64(h ^ ((const unsigned char *)bytes)[i]); }
+    return (unsigned)h;
+}
+
+CELLAR_PRIVATE cellar_task_id task_id_of(const cellar_pool *p, const task *t)
+{
+    if (t->ext != NULL && t->ext->has_id) { return t->ext->id; }
+    return (cellar_task_id){ (uint64_t)t->body->wall_ms << 16 | p->epoch,
+                             (uint64_t)t->index << 32 | t->gen };
+}
+
+CELLAR_PRIVATE task *task_find(cellar_pool *p, cellar_task_id id)
+{
+    task_ext *e = NULL;
+    if (p->by_id != NULL) {
+        const unsigned hash = task_hash(p, &id, sizeof id);
+        HASH_FIND_BYHASHVALUE(by_id, p->by_id, &id, sizeof id, hash, e);
+        if (e != NULL) { return e->of; }
+    }
+    task *t = task_slot_at(p, id.lo >> 32);
+    if (t == NULL || t->gen != (uint32_t)id.lo || (t->ext != NULL && t->ext->has_id)) {
+        return NULL;
+    }
+    return task_id_of(p, t).hi == id.hi ? t : NULL;
+}
+
+CELLAR_PRIVATE task *task_find_key(cellar_pool *p, const char *key, size_t len)
+{
+    task_ext *e = NULL;
+    const unsigned hash = task_hash(p, key, len);
+    HASH_FIND_BYHASHVALUE(by_key, p->by_key, key, (unsigned)len, hash, e);
+    return e != NULL ? e->of : NULL;
+}
+
+CELLAR_PRIVATE bool task_key_add(cellar_pool *p, task_ext *e)
+{
+    base_account *base_table_account = &p->account;
+    const base_module base_table_module = BASE_MOD_STORE;
+    HASH_ADD_KEYPTR_BYHASHVALUE(by_key, p->by_key, e->text, e->key_len,
+                                task_hash(p, e->text, e->key_len), e);
+    e->has_key = e->by_key.tbl != NULL;
+    return e->has_key;
+}
+
+CELLAR_PRIVATE void task_key_drop(cellar_pool *p, task_ext *e)
+{
+    base_account *base_table_account = &p->account;
+    const base_module base_table_module = BASE_MOD_STORE;
+    if (!e->has_key) { return; }
+    HASH_DELETE(by_key, p->by_key, e);
+    e->has_key = false;
+}
+
+CELLAR_PRIVATE void task_id_drop(cellar_pool *p, task_ext *e)
+{
+    base_account *base_table_account = &p->account;
+    const base_module base_table_module = BASE_MOD_STORE;
+    if (!e->has_id) { return; }
+    HASH_DELETE(by_id, p->by_id, e);
+    e->has_id = false;
+}
+
+CELLAR_PRIVATE bool task_tables_add(cellar_pool *p, task_ext *e)
+{
+    base_account *base_table_account = &p->account;
+    const base_module base_table_module = BASE_MOD_STORE;
+    if (e->key_len != 0 && !task_key_add(p, e)) { return false; }
+    if (e->id.hi == 0 && e->id.lo == 0) { return true; }
+    HASH_ADD_KEYPTR_BYHASHVALUE(by_id, p->by_id, &e->id, sizeof e->id,
+                                task_hash(p, &e->id, sizeof e->id), e);
+    e->has_id = e->by_id.tbl != NULL;
+    if (!e->has_id) { task_key_drop(p, e); }
+    return e->has_id;
+}
+
+BASE_SIZE_END

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * task_slab: tasks in chunks, their ids, and the memory around them. */
+#ifndef WORK_TASK_SLAB_H
+#define WORK_TASK_SLAB_H
+
+#include "work/task_types.h"
+
+/* Make a body: copy the bytes, or take them over with free_fn. NULL: no memory. */
+CELLAR_PRIVATE task_body *task_body_make(cellar_pool *p, const void *data, size_t len,
+                                         const char *type, cellar_payload_free_fn free_fn,
+                                         void *free_ctx);
+/* Give a reference back. `tell`: the last one calls free_fn. Hold no lock. NULL is accepted. */
+CELLAR_PRIVATE void task_body_drop(cellar_pool *p, task_body *b, bool tell);
+BASE_INLINE const char *task_body_type(const task_body *b)
+{
+    return (const char *)(b + 1) + (b->free_fn == NULL ? b->len : 0);
+}
+BASE_INLINE task_body *task_body_hold(task_body *b)
+{
+    if (b != NULL) { (void)base_add_rlx(&b->refs, 1u); }
+    return b;
+}
+/* Make the rare parts of a task. key and tag may be NULL. */
+CELLAR_PRIVATE task_ext *task_ext_make(cellar_pool *p, const char *key, const char *tag);
+CELLAR_PRIVATE void task_ext_free(cellar_pool *p, task_ext *e);
+CELLAR_PRIVATE task_group *task_group_make(cellar_pool *p, uint32_t members,
+                                           cellar_task_run_on run_on);
+/* Free a group and its results. Hold no lock. */
+CELLAR_PRIVATE void task_group_free(cellar_pool *p, task_group *g);
+/* Give a reference back; the last one moves the group to `a`. */
+CELLAR_PRIVATE void task_group_unref(task_group *g, task_after *a) SYNC_HOLDS(QUEUE);
+
+/* Hash a name, a key or an id with the secret of the pool. */
+CELLAR_PRIVATE unsigned task_hash(const cellar_pool *p, const void *bytes, size_t len);
+
+/* Allocate until `n` slots are free. May drop the lock meanwhile. False: no memory. */
+CELLAR_PRIVATE bool task_slab_reserve(cellar_pool *p, uint32_t n) SYNC_HOLDS(QUEUE);
+/* Take a free slot; there is one. */
+CELLAR_PRIVATE task *task_slot_take(cellar_pool *p) SYNC_HOLDS(QUEUE);
+/* Free a slot that is in no list. The caller keeps body and rare parts. */
+CELLAR_PRIVATE void task_slot_free(cellar_pool *p, task *t) SYNC_HOLDS(QUEUE);
+/* Return the task of a slot number; NULL: there is no such slot, or it is free. */
+CELLAR_PRIVATE task *task_slot_at(cellar_pool *p, uint64_t index) SYNC_HOLDS(QUEUE);
+
+CELLAR_PRIVATE cellar_task_id task_id_of(const cellar_pool *p, const task *t) SYNC_HOLDS(QUEUE);
+/* Return the task of an id; NULL: none. It may have a final state. */
+CELLAR_PRIVATE task *task_find(cellar_pool *p, cellar_task_id id) SYNC_HOLDS(QUEUE);
+/* Return the task that has a unique key; NULL: none. */
+CELLAR_PRIVATE task *task_find_key(cellar_pool *p, const char *key, size_t len) SYNC_HOLDS(QUEUE);
+/* Enter key and id into the tables. False: no memory, nothing is entered. */
+CELLAR_PRIVATE bool task_tables_add(cellar_pool *p, task_ext *e) SYNC_HOLDS(QUEUE);
+/* Enter the unique key. False: no memory. */
+CELLAR_PRIVATE bool task_key_add(cellar_pool *p, task_ext *e) SYNC_HOLDS(QUEUE);
+CELLAR_PRIVATE void task_key_drop(cellar_pool *p, task_ext *e) SYNC_HOLDS(QUEUE);
+CELLAR_PRIVATE void task_id_drop(cellar_pool *p, task_ext *e) SYNC_HOLDS(QUEUE);
+/* Return the state that callers see: a parked task is SCHEDULED. */
+BASE_INLINE cellar_task_state task_state_of(const task *t)
+{
+    return (t->flags & TASK_PARKED) != 0 ? CELLAR_TASK_SCHEDULED : (cellar_task_state)t->state;
+}
+BASE_INLINE bool task_is_live(const task *t)
+{
+    return t->state >= CELLAR_TASK_WAITING && t->state <= CELLAR_TASK_RETRY;
+}
+BASE_INLINE const char *task_tag_of(const task *t)
+{
+    return t->ext != NULL ? t->ext->text + t->ext->tag_at : "";
+}
+
+#endif

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * task_state: the changes of state of a task, each in one function under the lock.
+ *
+ * PICTURE    WAITING -> QUEUED -> RUNNING -> SUCCEEDED
+ *            SCHEDULED, RETRY -> QUEUED     RUNNING -> RETRY, SCHEDULED, QUEUED (parked), FAILED
+ *            FAILED -> QUEUED (requeue)     all live states -> CANCELLED
+ * INVARIANTS task_move is the only writer of `state`, and asserts that the edge is legal. The
+ *            unique key of a task is free in the step that ends it.
+ * WALK       end -> key, counters -> group: a bit for the member; the last one, or the first that
+ *            decides, queues or cancels `then` -> ring of dead letters, or task_after
+ * LIMITS     Ends of a chain are a loop, not a recursion.
+ * SEE ALSO   README.md in this folder: the table of states. */
+#include "work/task_state.h"
+
+#include "work/task_queue.h"
+#include "work/task_slab.h"
+
+BASE_SIZE_BEGIN
+
+#define TASK_TRIES 16
+#define TASK_STEP_MS 1000 /* a larger move of the wall clock is a step */
+
+CELLAR_PRIVATE task_time task_now(const cellar_pool *p)
+{
+    int64_t wall_ms, mono_ms = base_now_ms(&p->clock), before_ms;
+    int tries = 0;
+    do { /* a thread that stops between the readings must not see a step */
+        before_ms = mono_ms;
+        wall_ms = p->cfg.wall_clock != NULL ? p->cfg.wall_clock(p->clock.ctx) : base_wall_ms();
+        mono_ms = base_now_ms(&p->clock);
+    } while (mono_ms - before_ms > TASK_STEP_MS / 4 && ++tries < TASK_TRIES);
+    return (task_time){ BASE_MAX(mono_ms, 0), BASE_MAX(wall_ms, 0) };
+}
+
+CELLAR_PRIVATE task_time task_near(const cellar_pool *p)
+{
+    const int64_t mono_ms = BASE_MAX(base_now_ms(&p->clock), 0);
+    const int64_t wall_ms = mono_ms + base_load_rlx(&p->offset_ms);
+    return (task_time){ mono_ms, BASE_MAX(wall_ms, 0) };
+}
+
+CELLAR_PRIVATE int64_t task_time_add(int64_t a, int64_t b)
+{
+    return BASE_MIN(base_add_sat(a, b), BASE_NEVER_MS - 1);
+}
+
+CELLAR_PRIVATE void task_wake_timer(cellar_pool *p)
+{
+    (void)base_add_ar(&p->bell, 1u);
+    sync_wake(&p->bell, 1);
+}
+
+/* ---- moves ---- */
+
+#define TASK_BIT(state) (1u << CELLAR_TASK_##state)
+
+static void task_move(task *t, cellar_task_state to)
+{
+    static const uint16_t legal[] = {
+        [TASK_FREE] = TASK_BIT(WAITING) | TASK_BIT(SCHEDULED) | TASK_BIT(QUEUED),
+        [CELLAR_TASK_WAITING] = TASK_BIT(SCHEDULED) | TASK_BIT(QUEUED) | TASK_BIT(CANCELLED),
+        [CELLAR_TASK_SCHEDULED] = TASK_BIT(SCHEDULED) | TASK_BIT(QUEUED) | TASK_BIT(CANCELLED) |
+                                  TASK_BIT(EXPIRED),
+        [CELLAR_TASK_QUEUED] = TASK_BIT(SCHEDULED) | TASK_BIT(QUEUED) | TASK_BIT(RUNNING) |
+                               TASK_BIT(CANCELLED) | TASK_BIT(EXPIRED),
+        [CELLAR_TASK_RUNNING] = TASK_BIT(SCHEDULED) | TASK_BIT(QUEUED) | TASK_BIT(RETRY) |
+                                TASK_BIT(SUCCEEDED) | TASK_BIT(FAILED) | TASK_BIT(CANCELLED),
+        [CELLAR_TASK_RETRY] = TASK_BIT(SCHEDULED) | TASK_BIT(QUEUED) | TASK_BIT(CANCELLED) |
+                              TASK_BIT(EXPIRED),
+        [CELLAR_TASK_FAILED] = TASK_BIT(QUEUED),
+        [CELLAR_TASK_EXPIRED] = 0,
+    };
+    BASE_REQUIRE((legal[t->state] >> to & 1) != 0);
+    t->state = (uint8_t)to;
+}
+
+CELLAR_PRIVATE void task_to_queue(cellar_pool *p, task *t, int64_t now_ms, task_after *a)
+{
+    task_move(t, CELLAR_TASK_QUEUED);
+    t->order = ++p->order;
+    t->timer.due_ms = now_ms;
+    task_queue_add(p, t, a);
+}
+
+CELLAR_PRIVATE void task_to_wheel(cellar_pool *p, task *t, cellar_task_state state, int64_t due_ms,
+                                  task_after *a)
+{
+    task_move(t, state);
+    a->timer = a->timer || due_ms < wheel_next_ms(&p->mono);
+    wheel_add(&p->mono, &t->timer, due_ms);
+}
+
+CELLAR_PRIVATE void task_to_wall(cellar_pool *p, task *t, int64_t wall_ms, task_after *a)
+{
+    task_move(t, CELLAR_TASK_SCHEDULED);
+    t->flags |= TASK_ETA;
+    a->timer = a->timer || wall_ms < wheel_next_ms(&p->wall);
+    wheel_add(&p->wall, &t->timer, wall_ms);
+}
+
+CELLAR_PRIVATE void task_to_waiting(task *t) { task_move(t, CELLAR_TASK_WAITING); }
+
+CELLAR_PRIVATE void task_to_running(cellar_pool *p, task *t)
+{
+    task_move(t, CELLAR_TASK_RUNNING);
+    p->names[t->name]->running++;
+}
+
+CELLAR_PRIVATE void task_to_parked(cellar_pool *p, task *t)
+{
+    BASE_ASSERT(t->state == CELLAR_TASK_RUNNING);
+    task_move(t, CELLAR_TASK_QUEUED);
+    task_queue_park(p, t);
+}
+
+CELLAR_PRIVATE void task_detach(cellar_pool *p, task *t, task_after *a)
+{
+    switch ((cellar_task_state)t->state) {
+    case CELLAR_TASK_QUEUED: task_queue_remove(p, t, a); break;
+    case CELLAR_TASK_SCHEDULED:
+    case CELLAR_TASK_RETRY:
+        wheel_cancel((t->flags & TASK_ETA) != 0 ? &p->wall : &p->mono, &t->timer);
+        t->flags &= (uint8_t)~TASK_ETA;
+        break;
+    case CELLAR_TASK_WAITING:
+        t->ext->before->then = NULL;
+        break;
+    case CELLAR_TASK_RUNNING:
+    case CELLAR_TASK_SUCCEEDED:
+    case CELLAR_TASK_FAILED:
+    case CELLAR_TASK_CANCELLED:
+    case CELLAR_TASK_EXPIRED: BASE_ASSERT(false); break;
+    }
+}
+
+CELLAR_PRIVATE bool task_expired(const task *t, int64_t now_ms)
+{
+    return t->ext != NULL && t->ext->expires_ms <= now_ms;
+}
+
+/* ---- dead letters ---- */
+
+CELLAR_PRIVATE void task_to_free(cellar_pool *p, task *t, task_after *a)
+{
+    BASE_ASSERT(a->body == NULL && !task_is_live(t));
+    a->body = t->body;
+    if (t->ext != NULL) {
+        task_id_drop(p, t->ext);
+        task_group_unref(t->ext->member_of, a);
+        task_group_unref(t->ext->before, a);
+        t->ext->next = a->ext;
+        a->ext = t->ext;
+    }
+    task_slot_free(p, t);
+}
+
+/* Move a slot with a final state to `a`: to record and to free. */
+static SYNC_HOLDS(QUEUE) void task_to_after(cellar_pool *p, task *t, task_after *a)
+{
+    if (p->cfg.results == NULL && t->waiters != 0) {
+        t->flags |= TASK_RECORDED;
+    } else if (p->cfg.results == NULL && a->body == NULL) {
+        task_to_free(p, t, a);
+    } else {
+        t->timer.next = a->done != NULL ? &a->done->timer : NULL;
+        a->done = t;
+    }
+}
+
+static void task_dead_unlink(cellar_pool *p, task *t)
+{
+    task_ring_remove(&t->timer);
+    p->dead_count--;
+    p->dead_bytes -= t->body->len;
+}
+
+CELLAR_PRIVATE void task_dead_drop(cellar_pool *p, task *t, task_after *a)
+{
+    BASE_ASSERT(t->state == CELLAR_TASK_FAILED);
+    task_dead_unlink(p, t);
+    task_to_after(p, t, a);
+}
+
+CELLAR_PRIVATE int64_t task_dead_expire(cellar_pool *p, int64_t now_ms, task_after *a)
+{
+    for (;;) {
+        if (p->dead.next == &p->dead) { return BASE_NEVER_MS; }
+        task *t = task_of_timer(p->dead.next);
+        const int64_t ends_ms = task_time_add(t->timer.due_ms, p->cfg.dead_ttl_ms);
+        const bool full = p->dead_count > p->cfg.dead_cap || p->dead_bytes > p->cfg.queue_bytes;
+        if (!full && ends_ms > now_ms) { return ends_ms; }
+        p->names[t->name]->count[STATS_TASK_DEAD_DROPPED]++;
+        task_dead_drop(p, t, a);
+    }
+}
+
+CELLAR_PRIVATE void task_revive(cellar_pool *p, task *t, int64_t now_ms, task_after *a)
+{
+    task_dead_unlink(p, t);
+    p->live++;
+    p->live_bytes += t->body->len;
+    p->names[t->name]->count[STATS_TASK_REQUEUED]++;
+    t->attempt = 0;
+    if (t->ext != NULL) { t->ext->expires_ms = BASE_NEVER_MS; }
+    task_to_queue(p, t, now_ms, a);
+}
+
+/* ---- groups ---- */
+
+CELLAR_PRIVATE void task_give_result(task *t, task_body *result)
+{
+    task_group *g = t->ext != NULL ? t->ext->member_of : NULL;
+    const uint32_t i = g != NULL ? t->ext->member : 0;
+    if (g == NULL || result == NULL || (g->done[i / 64] >> i % 64 & 1) != 0) { return; }
+    BASE_ASSERT(g->result[i] == NULL);
+    g->result[i] = task_body_hold(result);
+}
+
+/* Count the end of a member. Return the task to cancel; NULL: none. */
+static SYNC_HOLDS(QUEUE) task *task_member_ended(cellar_pool *p, const task *t, int64_t now_ms,
+                                                 task_after *a)
+{
+    task_group *g = t->ext != NULL ? t->ext->member_of : NULL;
+    const uint32_t i = g != NULL ? t->ext->member : 0;
+    if (g == NULL || (g->done[i / 64] >> i % 64 & 1) != 0) { return NULL; }
+    g->done[i / 64] |= (uint64_t)1 << i % 64;
+    g->left--;
+    if (t->state != CELLAR_TASK_SUCCEEDED) { g->failed = true; }
+    task *then = g->then;
+    const bool early = g->run_on == CELLAR_TASK_ON_SUCCESS && g->failed;
+    if (then == NULL || (g->left != 0 && !early)) { return NULL; }
+    task_detach(p, then, a);
+    if (early || (g->run_on == CELLAR_TASK_ON_FAILURE && !g->failed)) { return then; }
+    if (then->ext->delay_ms != 0) {
+        task_to_wheel(p, then, CELLAR_TASK_SCHEDULED, task_time_add(now_ms, then->ext->delay_ms),
+                      a);
+    } else {
+        task_to_queue(p, then, now_ms, a);
+    }
+    return NULL;
+}
+
+/* ---- the end ---- */
+
+static void task_count_end(task_name *n, cellar_task_state state)
+{
+    switch (state) {
+    case CELLAR_TASK_SUCCEEDED: n->count[STATS_TASK_OK]++; break;
+    case CELLAR_TASK_FAILED: n->count[STATS_TASK_FAILED]++; break;
+    case CELLAR_TASK_CANCELLED: n->count[STATS_TASK_CANCELLED]++; break;
+    case CELLAR_TASK_EXPIRED: n->count[STATS_TASK_EXPIRED]++; break;
+    case CELLAR_TASK_WAITING:
+    case CELLAR_TASK_SCHEDULED:
+    case CELLAR_TASK_QUEUED:
+    case CELLAR_TASK_RUNNING:
+    case CELLAR_TASK_RETRY: BASE_ASSERT(false); break;
+    }
+}
+
+CELLAR_PRIVATE void task_end(cellar_pool *p, task *t, cellar_task_state state, int64_t now_ms,
+                             task_after *a)
+{
+    while (t != NULL) {
+        BASE_ASSERT(!wheel_is_armed(&t->timer) && p->live > 0);
+        task_move(t, state);
+        t->flags = 0;
+        p->live--;
+        p->live_ended++;
+        p->live_bytes -= t->body->len;
+        task_count_end(p->names[t->name], state);
+        if (t->ext != NULL) { task_key_drop(p, t->ext); }
+        a->ended = a->ended || p->watching != 0;
+        task *then = task_member_ended(p, t, now_ms, a);
+        if (state == CELLAR_TASK_FAILED) {
+            t->timer.due_ms = now_ms;
+            task_ring_add(&p->dead, &t->timer);
+            p->dead_count++;
+            p->dead_bytes += t->body->len;
+            (void)task_dead_expire(p, now_ms, a);
+        } else {
+            task_to_after(p, t, a);
+        }
+        t = then;
+        state = CELLAR_TASK_CANCELLED;
+    }
+}
+
+CELLAR_PRIVATE int64_t task_backoff_ms(cellar_pool *p, const task_name *n, uint32_t attempt)
+{
+    const cellar_task_opts *o = &n->opts;
+    int64_t delay_ms = BASE_MIN(o->base_ms, o->cap_ms);
+    for (uint32_t i = 1; i < attempt && delay_ms < o->cap_ms; i++) {
+        delay_ms = BASE_MIN(base_add_sat(delay_ms, delay_ms), o->cap_ms);
+    }
+    const int64_t least_ms = o->jitter == CELLAR_TASK_JITTER_FULL    ? 1
+                             : o->jitter == CELLAR_TASK_JITTER_EQUAL ? delay_ms - delay_ms / 2
+                                                                     : delay_ms;
+    return least_ms + (int64_t)base_rng_below(&p->rng, (uint64_t)(delay_ms - least_ms) + 1);
+}
+
+BASE_SIZE_END

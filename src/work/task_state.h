@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * task_state: the changes of state of a task. */
+#ifndef WORK_TASK_STATE_H
+#define WORK_TASK_STATE_H
+
+#include "work/task_types.h"
+
+/* Read both clocks. They may be functions of the host: hold no lock. */
+CELLAR_PRIVATE task_time task_now(const cellar_pool *p);
+/* Read the monotonic clock; the wall clock with the offset of the last look. Hold no lock. */
+CELLAR_PRIVATE task_time task_near(const cellar_pool *p);
+/* Return the sum of two times, 0 to BASE_NEVER_MS - 1. */
+CELLAR_PRIVATE int64_t task_time_add(int64_t a, int64_t b);
+/* Queue a task that is in no list. */
+CELLAR_PRIVATE void task_to_queue(cellar_pool *p, task *t, int64_t now_ms, task_after *a)
+    SYNC_HOLDS(QUEUE);
+/* Let a task that is in no list wait until a time: SCHEDULED or RETRY. */
+CELLAR_PRIVATE void task_to_wheel(cellar_pool *p, task *t, cellar_task_state state, int64_t due_ms,
+                                  task_after *a) SYNC_HOLDS(QUEUE);
+/* Let a task that is in no list wait until a time of the wall clock. */
+CELLAR_PRIVATE void task_to_wall(cellar_pool *p, task *t, int64_t wall_ms, task_after *a)
+    SYNC_HOLDS(QUEUE);
+/* Let a new task wait for the tasks before it. */
+CELLAR_PRIVATE void task_to_waiting(task *t) SYNC_HOLDS(QUEUE);
+CELLAR_PRIVATE void task_to_running(cellar_pool *p, task *t) SYNC_HOLDS(QUEUE);
+/* Park a running task before its attempt began: it keeps its place. */
+CELLAR_PRIVATE void task_to_parked(cellar_pool *p, task *t) SYNC_HOLDS(QUEUE);
+/* Take a live task that does not run out of its list. */
+CELLAR_PRIVATE void task_detach(cellar_pool *p, task *t, task_after *a) SYNC_HOLDS(QUEUE);
+/* Give a live task, which is in no list, its final state. Cancel the tasks that wait for it, or
+ * queue them. */
+CELLAR_PRIVATE void task_end(cellar_pool *p, task *t, cellar_task_state state, int64_t now_ms,
+                             task_after *a) SYNC_HOLDS(QUEUE);
+/* Note the result of a member for its group. */
+CELLAR_PRIVATE void task_give_result(task *t, task_body *result) SYNC_HOLDS(QUEUE);
+/* Make a dead letter a live task again, without an attempt. */
+CELLAR_PRIVATE void task_revive(cellar_pool *p, task *t, int64_t now_ms, task_after *a)
+    SYNC_HOLDS(QUEUE);
+/* Remove a dead letter. */
+CELLAR_PRIVATE void task_dead_drop(cellar_pool *p, task *t, task_after *a) SYNC_HOLDS(QUEUE);
+/* Remove dead letters that are too old. Return when the next one is; BASE_NEVER_MS: none. */
+CELLAR_PRIVATE int64_t task_dead_expire(cellar_pool *p, int64_t now_ms, task_after *a)
+    SYNC_HOLDS(QUEUE);
+/* Free a slot with a final state that is in no list, and move its parts to `a`, which has no body
+ * yet. */
+CELLAR_PRIVATE void task_to_free(cellar_pool *p, task *t, task_after *a) SYNC_HOLDS(QUEUE);
+CELLAR_PRIVATE bool task_expired(const task *t, int64_t now_ms);
+/* Return the delay before the attempt after `attempt`. */
+CELLAR_PRIVATE int64_t task_backoff_ms(cellar_pool *p, const task_name *n, uint32_t attempt)
+    SYNC_HOLDS(QUEUE);
+CELLAR_PRIVATE void task_wake_timer(cellar_pool *p);
+
+#endif

@@ -1,0 +1,698 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * task_submit: register names, submit tasks.
+ *
+ * WALK       drafts: check the options, make bodies and rare parts, without the lock
+ *            insert: with the lock: room, names, keys -> slots -> queue, wheel, group
+ *            A refused submit gives the drafts back untouched: free_fn is not called.
+ * INVARIANTS All drafts of one call become tasks in one hold of the lock, or none does.
+ * LIMITS     queue_cap tasks, queue_bytes of payload, max_names, TASK_QUEUES_MAX queues.
+ * SEE ALSO   task_types.h */
+#include <string.h>
+
+#include "base/glob.h"
+#include "base/opts.h"
+#include "work/task_queue.h"
+#include "work/task_result.h"
+#include "work/task_slab.h"
+#include "work/task_state.h"
+
+BASE_SIZE_BEGIN
+
+#define TASK_MAX_ATTEMPTS 4u
+#define TASK_BASE_MS 1000
+#define TASK_CAP_MS 600000
+#define TASK_PRIORITY 5u
+#define TASK_LIVE_STATES \
+    (1u << CELLAR_TASK_WAITING | 1u << CELLAR_TASK_SCHEDULED | 1u << CELLAR_TASK_QUEUED | \
+     1u << CELLAR_TASK_RUNNING | 1u << CELLAR_TASK_RETRY)
+
+/* ---- names ---- */
+
+static bool task_text_ok(const char *text, size_t most)
+{
+    return text == NULL || strnlen(text, most + 1) <= most;
+}
+
+static task_name *task_name_find(cellar_pool *p, const char *name) SYNC_HOLDS(QUEUE)
+{
+    task_name *n = NULL;
+    const size_t len = strlen(name);
+    HASH_FIND_BYHASHVALUE(hh, p->by_name, name, (unsigned)len, task_hash(p, name, len), n);
+    return n;
+}
+
+static cellar_err task_opts_in(const cellar_task_opts *o, cellar_task_opts *out)
+{
+    *out = cellar_task_opts_default();
+    const cellar_err err = o != NULL ? base_opts_in(out, sizeof *out, o) : CELLAR_OK;
+    if (err != CELLAR_OK) { return err; }
+    if (out->base_ms == 0) { out->base_ms = TASK_BASE_MS; }
+    if (out->cap_ms == 0) { out->cap_ms = TASK_CAP_MS; }
+    if (out->max_attempts == 0) { out->max_attempts = TASK_MAX_ATTEMPTS; }
+    if (out->queue == NULL) { out->queue = "default"; }
+    if (out->base_ms < 0 || out->base_ms > CELLAR_POOL_DELAY_MAX_MS || out->cap_ms < 0 ||
+        out->cap_ms > CELLAR_POOL_DELAY_MAX_MS || out->timeout_ms < 0 ||
+        out->timeout_ms > CELLAR_POOL_DELAY_MAX_MS || out->hard_timeout_ms < 0 ||
+        out->hard_timeout_ms > CELLAR_POOL_DELAY_MAX_MS || out->max_attempts > UINT8_MAX ||
+        (unsigned)out->jitter > CELLAR_TASK_JITTER_NONE || *out->queue == '\0' ||
+        !task_text_ok(out->queue, CELLAR_NAME_MAX) || out->reserved0 != 0) {
+        return CELLAR_E_INVAL;
+    }
+    if (out->hard_timeout_ms == 0) { out->hard_timeout_ms = 2 * out->timeout_ms; }
+    if (out->hard_timeout_ms < out->timeout_ms) { return CELLAR_E_INVAL; }
+#ifdef CELLAR_OMIT_LIMIT
+    if (out->rate != NULL) { return CELLAR_E_UNSUPPORTED; }
+#endif
+    return CELLAR_OK;
+}
+
+/* Enter a name and its queue; `fresh` is taken if the queue is new. */
+static cellar_err task_name_add(cellar_pool *p, task_name *n, task_queue **fresh) SYNC_HOLDS(QUEUE)
+{
+    base_account *base_table_account = &p->account;
+    const base_module base_table_module = BASE_MOD_STORE;
+    const size_t len = strlen(n->name);
+    if (task_name_find(p, n->name) != NULL) { return CELLAR_EXISTS; }
+    task_queue *q = task_queue_find(p, (*fresh)->name);
+    if (q != NULL && q->pull != (*fresh)->pull) { return CELLAR_E_BUSY; }
+    if (p->name_count == p->cfg.max_names || (q == NULL && p->queue_count == TASK_QUEUES_MAX)) {
+        p->count[STATS_TASK_REJECTED_LIMIT]++;
+        return CELLAR_E_LIMIT;
+    }
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, p->by_name, n->name, (unsigned)len, task_hash(p, n->name, len),
+                                n);
+    if (n->hh.tbl == NULL) { return CELLAR_E_NOMEM; }
+    if (q == NULL) {
+        q = *fresh;
+        p->queues[p->queue_count++] = q;
+        *fresh = NULL;
+    }
+    n->queue = q;
+    n->number = (uint16_t)p->name_count;
+    p->names[p->name_count++] = n;
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cellar_task_fn fn,
+                                           void *ctx, const cellar_task_opts *o)
+{
+    cellar_task_opts full;
+    if (p == NULL || name == NULL || *name == '\0' || !task_text_ok(name, CELLAR_NAME_MAX)) {
+        return CELLAR_E_INVAL;
+    }
+    if (p->forked) { return CELLAR_E_FORKED; }
+    cellar_err err = task_opts_in(o, &full);
+    if (err != CELLAR_OK) { return err; }
+    if (fn == NULL && (full.rate != NULL || full.hard_timeout_ms != 0)) { return CELLAR_E_INVAL; }
+    err = CELLAR_E_NOMEM;
+    task_name *n = base_alloc(&p->account, BASE_MOD_STORE, sizeof *n, NULL);
+    task_queue *q = base_alloc(&p->account, BASE_MOD_STORE, sizeof *q, NULL);
+    if (n != NULL && q != NULL) {
+        memcpy(n->name, name, strlen(name));
+        n->fn = fn;
+        n->ctx = ctx;
+        n->opts = full;
+        n->opts.queue = NULL; /* the text of the caller */
+        n->gate.name = n;
+        task_levels_init(&n->parked);
+        memcpy(q->name, full.queue, strlen(full.queue));
+        q->weight = 1;
+        q->pull = fn == NULL;
+        task_levels_init(&q->levels);
+        sync_take(QUEUE, &p->lock);
+        err = task_name_add(p, n, &q);
+        sync_drop(QUEUE, &p->lock);
+    }
+    base_free(&p->account, BASE_MOD_STORE, q, sizeof *q);
+    if (err != CELLAR_OK) { base_free(&p->account, BASE_MOD_STORE, n, sizeof *n); }
+    return err;
+}
+
+static bool task_name_matches(const task_name *n, const char *pattern)
+{
+    return base_glob_match(pattern, strlen(pattern), n->name, strlen(n->name));
+}
+
+/* Check that all names of a pattern, and the queue `q` unless it is NULL, are of one kind. */
+static cellar_err task_route_check(const cellar_pool *p, const char *pattern, const task_queue *q,
+                                   bool *pull) SYNC_HOLDS(QUEUE)
+{
+    bool found = false;
+    if (q != NULL) { *pull = q->pull; }
+    for (uint32_t i = 0; i < p->name_count; i++) {
+        const task_name *n = p->names[i];
+        if (!task_name_matches(n, pattern)) { continue; }
+        if ((found || q != NULL) && n->queue->pull != *pull) { return CELLAR_E_BUSY; }
+        *pull = n->queue->pull;
+        found = true;
+    }
+    return found ? CELLAR_OK : CELLAR_E_NOT_FOUND;
+}
+
+/* Move the names of a pattern to a queue; `fresh` is taken if the queue is new. */
+static cellar_err task_route(cellar_pool *p, const char *pattern, const char *queue,
+                             task_queue **fresh, uint32_t *moved, task_after *a) SYNC_HOLDS(QUEUE)
+{
+    task_queue *q = task_queue_find(p, queue);
+    const cellar_err err = task_route_check(p, pattern, q, &(*fresh)->pull);
+    if (err != CELLAR_OK) { return err; }
+    if (q == NULL && p->queue_count == TASK_QUEUES_MAX) {
+        p->count[STATS_TASK_REJECTED_LIMIT]++;
+        return CELLAR_E_LIMIT;
+    }
+    if (q == NULL) {
+        q = *fresh;
+        p->queues[p->queue_count++] = q;
+        *fresh = NULL;
+    }
+    for (uint32_t i = 0; i < p->name_count; i++) {
+        if (!task_name_matches(p->names[i], pattern)) { continue; }
+        task_queue_move(p, p->names[i], q, a);
+        ++*moved;
+    }
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, const char *queue,
+                                        uint32_t *moved)
+{
+    uint32_t n = 0;
+    if (moved != NULL) { *moved = 0; }
+    if (p == NULL || pattern == NULL || queue == NULL || *queue == '\0' ||
+        !task_text_ok(queue, CELLAR_NAME_MAX) || !task_text_ok(pattern, CELLAR_PATTERN_MAX)) {
+        return CELLAR_E_INVAL;
+    }
+    if (p->forked) { return CELLAR_E_FORKED; }
+    task_queue *fresh = base_alloc(&p->account, BASE_MOD_STORE, sizeof *fresh, NULL);
+    if (fresh == NULL) { return CELLAR_E_NOMEM; }
+    task_levels_init(&fresh->levels);
+    fresh->weight = 1;
+    memcpy(fresh->name, queue, strlen(queue));
+    task_after a = { .done = NULL };
+    sync_take(QUEUE, &p->lock);
+    const cellar_err err = task_route(p, pattern, queue, &fresh, &n, &a);
+    sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
+    base_free(&p->account, BASE_MOD_STORE, fresh, sizeof *fresh);
+    if (moved != NULL) { *moved = n; }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_pool_queue_weight(cellar_pool *p, const char *queue, uint32_t weight)
+{
+    if (p == NULL || queue == NULL || weight == 0 || weight > 100) { return CELLAR_E_INVAL; }
+    if (p->forked) { return CELLAR_E_FORKED; }
+    sync_take(QUEUE, &p->lock);
+    task_queue *q = task_queue_find(p, queue);
+    if (q != NULL) { q->weight = weight; }
+    sync_drop(QUEUE, &p->lock);
+    return q != NULL ? CELLAR_OK : CELLAR_E_NOT_FOUND;
+}
+
+CELLAR_API cellar_err cellar_pool_queue_pause(cellar_pool *p, const char *queue, int64_t pause_ms)
+{
+    if (p == NULL || queue == NULL || pause_ms < 0) { return CELLAR_E_INVAL; }
+    if (p->forked) { return CELLAR_E_FORKED; }
+    const task_time now = task_now(p);
+    task_after a = { .timer = true };
+    sync_take(QUEUE, &p->lock);
+    task_queue *q = task_queue_find(p, queue);
+    if (q != NULL && pause_ms == 0) { task_gate_open(p, &q->gate, &a); }
+    if (q != NULL && pause_ms != 0) {
+        task_gate_close(p, &q->gate, task_time_add(now.mono_ms, pause_ms));
+    }
+    sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
+    return q != NULL ? CELLAR_OK : CELLAR_E_NOT_FOUND;
+}
+
+/* ---- drafts ---- */
+
+typedef struct task_draft {
+    const char *name;        /* of the caller */
+    task_body *body;
+    task_ext *ext;           /* NULL: none */
+    task *made;              /* NULL: not inserted */
+    int64_t delay_ms, eta_wall_ms;
+    cellar_task_conflict on_conflict;
+    uint8_t priority;
+} task_draft;
+
+static cellar_err task_submit_in(const cellar_submit_opts *o, cellar_submit_opts *s)
+{
+    *s = cellar_submit_opts_default();
+    const cellar_err err = o != NULL ? base_opts_in(s, sizeof *s, o) : CELLAR_OK;
+    if (err != CELLAR_OK) { return err; }
+    if (s->priority == 0) { s->priority = TASK_PRIORITY; }
+    else if (s->priority == CELLAR_OFF) { s->priority = 0; }
+    if (s->unique_states == 0) { s->unique_states = TASK_LIVE_STATES; }
+    if (s->delay_ms < 0 || s->delay_ms > CELLAR_POOL_DELAY_MAX_MS || s->expires_ms < 0 ||
+        s->expires_ms > CELLAR_POOL_DELAY_MAX_MS || s->eta_wall_ms < 0 ||
+        (s->eta_wall_ms != 0 && s->delay_ms != 0) || s->priority > CELLAR_TASK_PRIORITY_MAX ||
+        (unsigned)s->on_conflict > CELLAR_TASK_CONFLICT_DEBOUNCE ||
+        (s->unique_states & ~TASK_LIVE_STATES) != 0 ||
+        !task_text_ok(s->content_type, CELLAR_TASK_TEXT_MAX) ||
+        !task_text_ok(s->tag, CELLAR_TASK_TEXT_MAX) || s->reserved0 != 0 ||
+        !task_text_ok(s->unique_key, CELLAR_TASK_TEXT_MAX) ||
+        (s->unique_key != NULL && *s->unique_key == '\0') ||
+        (s->id_in != NULL && s->id_in->hi == 0)) {
+        return CELLAR_E_INVAL;
+    }
+    return CELLAR_OK;
+}
+
+/* Make the body and the rare parts of one task. `linked`: it needs rare parts for a group. */
+static cellar_err task_draft_make(cellar_pool *p, const cellar_task_item *i, task_time now,
+                                  bool linked, task_draft *d)
+{
+    cellar_submit_opts s;
+    if (i->name == NULL || (i->payload == NULL && i->payload_len != 0)) { return CELLAR_E_INVAL; }
+    const cellar_err err = task_submit_in(i->opts, &s);
+    if (err != CELLAR_OK) { return err; }
+    if (i->payload_len > p->cfg.queue_bytes) { return CELLAR_E_TOOBIG; }
+    *d = (task_draft){ .name = i->name, .delay_ms = s.delay_ms, .eta_wall_ms = s.eta_wall_ms,
+                       .on_conflict = s.on_conflict, .priority = (uint8_t)s.priority };
+    d->body = task_body_make(p, i->payload, i->payload_len,
+                             s.content_type != NULL ? s.content_type : "", s.free_fn, s.free_ctx);
+    if (d->body == NULL) { return CELLAR_E_NOMEM; }
+    d->body->wall_ms = now.wall_ms & ((INT64_C(1) << 48) - 1);
+    if (!linked && s.tag == NULL && s.unique_key == NULL && s.trace == NULL && s.id_in == NULL &&
+        s.expires_ms == 0) {
+        return CELLAR_OK;
+    }
+    d->ext = task_ext_make(p, s.unique_key, s.tag);
+    if (d->ext == NULL) { return CELLAR_E_NOMEM; }
+    if (s.expires_ms != 0) { d->ext->expires_ms = task_time_add(now.mono_ms, s.expires_ms); }
+    if (s.id_in != NULL) { d->ext->id = *s.id_in; }
+    d->ext->unique_states = s.unique_states;
+    d->ext->delay_ms = s.delay_ms;
+    d->ext->has_trace = s.trace != NULL;
+    if (s.trace != NULL) { memcpy(d->ext->trace, s.trace, sizeof d->ext->trace); }
+    return CELLAR_OK;
+}
+
+/* Free drafts that did not become tasks. The payloads stay with the caller. */
+static void task_drafts_drop(cellar_pool *p, task_draft *d, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        task_body_drop(p, d[i].body, false);
+        task_ext_free(p, d[i].ext);
+    }
+}
+
+/* ---- insert ---- */
+
+/* Give the task with the same key a new payload, and restart its delay. */
+static void task_debounce(cellar_pool *p, task *t, task_draft *d, task_time now, task_after *a)
+    SYNC_HOLDS(QUEUE)
+{
+    task_body *old = t->body;
+    task_detach(p, t, a);
+    d->body->wall_ms = old->wall_ms; /* part of its id */
+    p->live_bytes += d->body->len;
+    p->live_bytes -= old->len;
+    t->body = d->body;
+    d->body = old;
+    p->names[t->name]->count[STATS_TASK_DEBOUNCED]++;
+    if (d->eta_wall_ms > now.wall_ms) {
+        task_to_wall(p, t, d->eta_wall_ms, a);
+    } else {
+        task_to_wheel(p, t, CELLAR_TASK_SCHEDULED, task_time_add(now.mono_ms, d->delay_ms), a);
+    }
+}
+
+/* Decide about a task that has the unique key. OK: the draft goes on; EXISTS: it does not;
+ * PENDING: the draft is done, its key belongs to `t`. */
+static cellar_err task_conflict(cellar_pool *p, task *t, task_draft *d, task_time now,
+                                task_after *a) SYNC_HOLDS(QUEUE)
+{
+    const cellar_task_state state = task_state_of(t);
+    const bool of_this_call = t->state == TASK_FREE;
+    if (of_this_call) { return CELLAR_EXISTS; }
+    if ((t->ext->unique_states >> state & 1) == 0) {
+        task_key_drop(p, t->ext);
+        return CELLAR_OK;
+    }
+    const bool waits = state != CELLAR_TASK_RUNNING && state != CELLAR_TASK_WAITING;
+    switch (d->on_conflict) {
+    case CELLAR_TASK_CONFLICT_REJECT: break;
+    case CELLAR_TASK_CONFLICT_RETURN: return CELLAR_PENDING;
+    case CELLAR_TASK_CONFLICT_REPLACE:
+        if (!waits) { break; }
+        task_detach(p, t, a);
+        task_end(p, t, CELLAR_TASK_CANCELLED, now.mono_ms, a);
+        return CELLAR_OK;
+    case CELLAR_TASK_CONFLICT_DEBOUNCE:
+        if (!waits) { break; }
+        task_debounce(p, t, d, now, a);
+        return CELLAR_PENDING;
+    }
+    return CELLAR_EXISTS;
+}
+
+/* Make a task of a draft; slots are free. */
+static cellar_err task_insert_one(cellar_pool *p, task_draft *d, task_time now, task_after *a,
+                                  cellar_task_id *id) SYNC_HOLDS(QUEUE)
+{
+    const task_name *n = task_name_find(p, d->name);
+    if (n == NULL) { return CELLAR_E_NOT_FOUND; }
+    task_ext *e = d->ext;
+    if (e != NULL && e->id.hi != 0 && task_find(p, e->id) != NULL) {
+        *id = e->id;
+        return CELLAR_EXISTS;
+    }
+    task *other = e != NULL && e->key_len != 0 ? task_find_key(p, e->text, e->key_len) : NULL;
+    if (other != NULL) {
+        const cellar_task_id its = task_id_of(p, other);
+        const cellar_err err = task_conflict(p, other, d, now, a);
+        if (err != CELLAR_OK) {
+            *id = its;
+            return err;
+        }
+    }
+    if (e != NULL && !task_tables_add(p, e)) { return CELLAR_E_NOMEM; }
+    task *t = task_slot_take(p);
+    t->body = d->body;
+    t->ext = e;
+    t->name = n->number;
+    t->priority = d->priority;
+    t->max_attempts = (uint8_t)n->opts.max_attempts;
+    if (e != NULL) { e->of = t; }
+    d->made = t;
+    *id = task_id_of(p, t);
+    return CELLAR_OK;
+}
+
+/* Put a task of this call where it waits. */
+static void task_place(cellar_pool *p, task_draft *d, task_time now, task_after *a)
+    SYNC_HOLDS(QUEUE)
+{
+    task *t = d->made;
+    p->live++;
+    p->live_bytes += t->body->len;
+    p->names[t->name]->count[STATS_TASK_SUBMITTED]++;
+    if (t->ext != NULL && t->ext->before != NULL) {
+        t->ext->before->then = t;
+        task_to_waiting(t);
+    } else if (d->eta_wall_ms > now.wall_ms) {
+        task_to_wall(p, t, d->eta_wall_ms, a);
+    } else if (d->delay_ms > 0) {
+        task_to_wheel(p, t, CELLAR_TASK_SCHEDULED, task_time_add(now.mono_ms, d->delay_ms), a);
+    } else {
+        task_to_queue(p, t, now.mono_ms, a);
+    }
+    d->body = NULL;
+    d->ext = NULL;
+}
+
+/* Take back the slots of a call that failed. */
+static void task_take_back(cellar_pool *p, task_draft *d, uint32_t count) SYNC_HOLDS(QUEUE)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (d[i].made == NULL) { continue; }
+        if (d[i].ext != NULL) {
+            task_key_drop(p, d[i].ext);
+            task_id_drop(p, d[i].ext);
+        }
+        task_slot_free(p, d[i].made);
+        d[i].made = NULL;
+    }
+}
+
+/* Return whether the pool takes tasks of this caller: OK, E_CLOSED. */
+static cellar_err task_intake_of(cellar_pool *p) SYNC_HOLDS(QUEUE)
+{
+    const bool open = p->intake == TASK_INTAKE_OPEN ||
+                      (p->intake == TASK_INTAKE_TASKS && task_run_mine(p) != NULL);
+    return open ? CELLAR_OK : CELLAR_E_CLOSED;
+}
+
+static bool task_fits(const cellar_pool *p, uint32_t count, uint64_t bytes) SYNC_HOLDS(QUEUE)
+{
+    return p->live + (uint64_t)count <= p->cfg.queue_cap &&
+           p->live_bytes + bytes <= p->cfg.queue_bytes;
+}
+
+/* Wait until there is room, or make some. */
+static cellar_err task_make_room(cellar_pool *p, uint32_t count, uint64_t bytes, task_time now,
+                                 task_after *a) SYNC_HOLDS(QUEUE)
+{
+    const task_run *mine = task_run_mine(p);
+    const uint64_t until_ns =
+        p->cfg.on_full == CELLAR_POOL_BLOCK ? task_until_ns(p->cfg.block_timeout_ms) : 0;
+    while (!task_fits(p, count, bytes)) {
+        task *t = p->cfg.on_full == CELLAR_POOL_DROP_OLDEST ? task_queue_oldest(p) : NULL;
+        if (t != NULL) {
+            task_detach(p, t, a);
+            p->names[t->name]->count[STATS_TASK_DROPPED]++;
+            task_end(p, t, CELLAR_TASK_CANCELLED, now.mono_ms, a);
+            continue;
+        }
+        if (p->cfg.on_full != CELLAR_POOL_BLOCK) { return CELLAR_E_BUSY; }
+        if (task_must_not_sleep(p, mine)) { return CELLAR_E_DEADLOCK; }
+        if (base_now_ns() >= until_ns) { return CELLAR_E_TIMEOUT; }
+        task_sleep(p, mine, until_ns);
+        const cellar_err err = task_intake_of(p);
+        if (err != CELLAR_OK) { return err; }
+    }
+    return CELLAR_OK;
+}
+
+/* Make tasks of all drafts, or of none. EXISTS and PENDING: only with one draft. */
+static cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t count, task_time now,
+                              task_after *a, cellar_task_id *ids) SYNC_HOLDS(QUEUE)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < count; i++) { bytes += d[i].body->len; }
+    cellar_err err = task_intake_of(p);
+    if (err == CELLAR_OK && !task_fits(p, count, bytes)) {
+        if (count > p->cfg.queue_cap || bytes > p->cfg.queue_bytes) { return CELLAR_E_TOOBIG; }
+        err = task_make_room(p, count, bytes, now, a);
+        if (err != CELLAR_OK) { p->count[STATS_TASK_REJECTED_FULL]++; }
+    }
+    if (err == CELLAR_OK && !task_slab_reserve(p, count)) { err = CELLAR_E_NOMEM; }
+    /* The reserve may have dropped the lock. */
+    if (err == CELLAR_OK) { err = task_intake_of(p); }
+    if (err == CELLAR_OK && !task_fits(p, count, bytes)) {
+        p->count[STATS_TASK_REJECTED_FULL]++;
+        err = CELLAR_E_BUSY;
+    }
+    for (uint32_t i = 0; i < count && err == CELLAR_OK; i++) {
+        err = task_insert_one(p, &d[i], now, a, &ids[i]);
+    }
+    if (err != CELLAR_OK) {
+        task_take_back(p, d, count);
+        return err;
+    }
+    for (uint32_t i = 0; i < count; i++) { task_place(p, &d[i], now, a); }
+    return CELLAR_OK;
+}
+
+static cellar_err task_check(const cellar_pool *p)
+{
+    return p == NULL ? CELLAR_E_INVAL : p->forked ? CELLAR_E_FORKED : CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const void *payload,
+                                         size_t payload_len, const cellar_submit_opts *o,
+                                         cellar_task_id *id)
+{
+    const cellar_task_item item = { name, payload, payload_len, o };
+    task_draft d = { .name = NULL };
+    cellar_task_id made = { 0, 0 };
+    task_after a = { .done = NULL };
+    if (id != NULL) { *id = made; }
+    cellar_err err = task_check(p);
+    if (err != CELLAR_OK) { return err; }
+    const task_time now = task_near(p);
+    err = task_draft_make(p, &item, now, false, &d);
+    if (err == CELLAR_OK && d.ext != NULL && d.ext->id.hi != 0 && task_recorded(p, d.ext->id)) {
+        made = d.ext->id;
+        err = CELLAR_EXISTS;
+    }
+    if (err == CELLAR_OK) {
+        sync_take(QUEUE, &p->lock);
+        err = task_insert(p, &d, 1, now, &a, &made);
+        sync_drop(QUEUE, &p->lock);
+        task_settle(p, &a);
+    }
+    /* PENDING: the payload was taken over, and it, or the one before it, is not needed. */
+    task_body_drop(p, d.body, err == CELLAR_PENDING);
+    task_ext_free(p, d.ext);
+    if (id != NULL) { *id = made; }
+    return err == CELLAR_PENDING ? CELLAR_OK : err;
+}
+
+/* ---- several tasks ---- */
+
+typedef enum task_links { TASK_LINKS_NONE, TASK_LINKS_CHAIN, TASK_LINKS_GROUP } task_links;
+
+/* Make the groups of a chain, or the one of a group. */
+static cellar_err task_link(cellar_pool *p, task_draft *d, uint32_t count, task_links links,
+                            cellar_task_run_on run_on)
+{
+    const uint32_t members = links == TASK_LINKS_GROUP ? count - 1 : 1;
+    for (uint32_t then = members; then < count && links != TASK_LINKS_NONE; then++) {
+        if (d[then].eta_wall_ms != 0) { return CELLAR_E_INVAL; }
+        task_group *g = task_group_make(p, members, run_on);
+        if (g == NULL) { return CELLAR_E_NOMEM; }
+        d[then].ext->before = g;
+        g->refs = members + 1;
+        for (uint32_t i = 0; i < members; i++) {
+            d[then - members + i].ext->member_of = g;
+            d[then - members + i].ext->member = i;
+        }
+    }
+    return CELLAR_OK;
+}
+
+static void task_unlink_drafts(cellar_pool *p, const task_draft *d, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (d[i].ext != NULL && d[i].ext->before != NULL) { task_group_free(p, d[i].ext->before); }
+    }
+}
+
+static cellar_err task_submit_all(cellar_pool *p, const cellar_task_item *items, uint32_t count,
+                                  task_links links, cellar_task_run_on run_on, cellar_task_id *ids)
+{
+    cellar_err err = task_check(p);
+    if (err != CELLAR_OK) { return err; }
+    const uint32_t least = links == TASK_LINKS_GROUP ? 2 : 1;
+    if (items == NULL || count < least || count - least >= CELLAR_TASK_GROUP_MAX ||
+        (unsigned)run_on > CELLAR_TASK_ALWAYS) {
+        return CELLAR_E_INVAL;
+    }
+    const task_time now = task_near(p);
+    task_after a = { .done = NULL };
+    const size_t bytes = count * sizeof(task_draft), id_bytes = count * sizeof(cellar_task_id);
+    task_draft *d = base_alloc(&p->account, BASE_MOD_STORE, bytes, NULL);
+    cellar_task_id *made = base_alloc(&p->account, BASE_MOD_STORE, id_bytes, NULL);
+    uint32_t n = 0;
+    err = d != NULL && made != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
+    while (n < count && err == CELLAR_OK) {
+        err = task_draft_make(p, &items[n], now, links != TASK_LINKS_NONE, &d[n]);
+        const bool alone = d[n].on_conflict != CELLAR_TASK_CONFLICT_REJECT ||
+                           (d[n].ext != NULL && d[n].ext->id.hi != 0);
+        n++;
+        if (err == CELLAR_OK && alone) { err = CELLAR_E_INVAL; }
+    }
+    if (err == CELLAR_OK) { err = task_link(p, d, count, links, run_on); }
+    if (err == CELLAR_OK) {
+        sync_take(QUEUE, &p->lock);
+        err = task_insert(p, d, count, now, &a, made);
+        sync_drop(QUEUE, &p->lock);
+        task_settle(p, &a);
+    }
+    if (err == CELLAR_OK && ids != NULL) { memcpy(ids, made, id_bytes); }
+    if (d != NULL) {
+        task_unlink_drafts(p, d, n);
+        task_drafts_drop(p, d, n);
+    }
+    base_free(&p->account, BASE_MOD_STORE, made, id_bytes);
+    base_free(&p->account, BASE_MOD_STORE, d, bytes);
+    return err;
+}
+
+CELLAR_API cellar_err cellar_task_submit_many(cellar_pool *p, const cellar_task_item *items,
+                                              uint32_t count, cellar_task_id *ids)
+{
+    return task_submit_all(p, items, count, TASK_LINKS_NONE, CELLAR_TASK_ON_SUCCESS, ids);
+}
+
+CELLAR_API cellar_err cellar_task_submit_chain(cellar_pool *p, const cellar_task_item *items,
+                                               uint32_t count, cellar_task_run_on run_on,
+                                               cellar_task_id *ids)
+{
+    return task_submit_all(p, items, count, TASK_LINKS_CHAIN, run_on, ids);
+}
+
+CELLAR_API cellar_err cellar_task_submit_group(cellar_pool *p, const cellar_task_item *items,
+                                               uint32_t count, cellar_task_run_on run_on,
+                                               cellar_task_id *ids)
+{
+    return task_submit_all(p, items, count, TASK_LINKS_GROUP, run_on, ids);
+}
+
+/* ---- cancel, dead letters ---- */
+
+CELLAR_API cellar_err cellar_task_cancel(cellar_pool *p, cellar_task_id id)
+{
+    cellar_err err = task_check(p);
+    if (err != CELLAR_OK) { return err; }
+    task_after a = { .done = NULL };
+    const task_time now = task_near(p);
+    sync_take(QUEUE, &p->lock);
+    task *t = task_find(p, id);
+    if (t == NULL) {
+        err = CELLAR_E_NOT_FOUND;
+    } else if (!task_is_live(t)) {
+        err = CELLAR_E_BUSY;
+    } else if (t->state == CELLAR_TASK_RUNNING) {
+        task_run *r = task_run_of(p, t);
+        t->flags |= TASK_CANCEL;
+        base_store_rlx(&r->cancelled, 1u);
+        err = CELLAR_PENDING;
+    } else {
+        task_detach(p, t, &a);
+        task_end(p, t, CELLAR_TASK_CANCELLED, now.mono_ms, &a);
+    }
+    sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
+    return err;
+}
+
+/* Return the dead letter of an id; NULL: none. */
+static task *task_dead_find(cellar_pool *p, cellar_task_id id) SYNC_HOLDS(QUEUE)
+{
+    task *t = task_find(p, id);
+    return t != NULL && t->state == CELLAR_TASK_FAILED && t->timer.prev != NULL ? t : NULL;
+}
+
+CELLAR_API cellar_err cellar_task_requeue(cellar_pool *p, cellar_task_id id)
+{
+    cellar_err err = task_check(p);
+    if (err != CELLAR_OK) { return err; }
+    const task_time now = task_near(p);
+    task_after a = { .done = NULL };
+    sync_take(QUEUE, &p->lock);
+    task *t = task_dead_find(p, id);
+    task_ext *e = t != NULL ? t->ext : NULL;
+    const bool keyed = e != NULL && e->key_len != 0;
+    err = task_intake_of(p);
+    if (err != CELLAR_OK) {
+    } else if (t == NULL) {
+        err = CELLAR_E_NOT_FOUND;
+    } else if (!task_fits(p, 1, t->body->len)) {
+        p->count[STATS_TASK_REJECTED_FULL]++;
+        err = CELLAR_E_BUSY;
+    } else if (keyed && task_find_key(p, e->text, e->key_len) != NULL) {
+        err = CELLAR_EXISTS;
+    } else if (keyed && !task_key_add(p, e)) {
+        err = CELLAR_E_NOMEM;
+    } else {
+        task_revive(p, t, now.mono_ms, &a);
+    }
+    sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
+    return err;
+}
+
+CELLAR_API cellar_err cellar_task_purge(cellar_pool *p, cellar_task_id id)
+{
+    cellar_err err = task_check(p);
+    if (err != CELLAR_OK) { return err; }
+    task_after a = { .done = NULL };
+    sync_take(QUEUE, &p->lock);
+    task *t = task_dead_find(p, id);
+    if (t != NULL) {
+        p->names[t->name]->count[STATS_TASK_DEAD_PURGED]++;
+        task_dead_drop(p, t, &a);
+    }
+    sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
+    return t != NULL ? CELLAR_OK : CELLAR_E_NOT_FOUND;
+}
+
+BASE_SIZE_END

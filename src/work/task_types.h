@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * task_types: the structs of a pool of tasks.
+ *
+ * PICTURE    submit -> wheel (delay), group (WAITING), or queue -> a worker or a tick -> verdict
+ *            queue:   10 levels, one FIFO ring each       parked: the same, one for each name
+ *            verdict: OK, FAIL -> end     RETRY, SNOOZE -> wheel
+ * INVARIANTS A task is in one place: a wheel (SCHEDULED, RETRY; RUNNING with a time-out), a level
+ *            (QUEUED), the ring of dead letters (FAILED), or none. submitted + requeued == ok +
+ *            failed + cancelled + expired + live. live == tasks from WAITING to RETRY.
+ * LOCKING    One lock, rank QUEUE, around everything that is not atomic or constant. Functions of
+ *            the host, limiters, the namespace of results and allocations come outside of it;
+ *            tables allocate under it.
+ * SEE ALSO   README.md in this folder: states, layout, rejected designs. */
+#ifndef WORK_TASK_TYPES_H
+#define WORK_TASK_TYPES_H
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/num.h"
+#include "base/random.h"
+#include "base/table.h"
+#include "cellar_task.h"
+#include "stats/stats.h"
+#include "wheel/wheel.h"
+
+#define TASK_LEVELS (CELLAR_TASK_PRIORITY_MAX + 1)
+#define TASK_CHUNK 1024u     /* tasks of a chunk of the slab */
+#define TASK_QUEUES_MAX 64u
+#define TASK_SLICE 1024u     /* tasks moved under one lock */
+
+/* Payload or result: counted, handed on by reference. The copied bytes follow the header, then the
+ * content type with a 0. */
+typedef struct task_body {
+    _Atomic uint32_t refs;
+    uint32_t type_len;
+    size_t len;
+    void *data;
+    cellar_payload_free_fn free_fn; /* NULL: the bytes are part of the block */
+    void *free_ctx;
+    int64_t wall_ms;         /* submit */
+} task_body;
+
+/* Tasks before `then`: all members of a group, or the one before it in a chain. */
+typedef struct task_group {
+    struct task_group *next; /* in task_after */
+    struct task *then;       /* NULL: released or ended */
+    uint32_t refs;           /* of members, `then` and its runs */
+    uint32_t count, left;    /* members; without an end */
+    cellar_task_run_on run_on;
+    bool failed;             /* a member did not succeed */
+    uint64_t *done;          /* a bit for each member: a second end of it changes nothing */
+    task_body *result[];     /* of each member; NULL: none */
+} task_group;
+
+/* Parts of a task that few tasks have. */
+typedef struct task_ext {
+    UT_hash_handle by_key, by_id;
+    struct task_ext *next;   /* in task_after */
+    struct task *of;
+    cellar_task_id id;       /* of id_in; both 0: none */
+    int64_t expires_ms;      /* monotonic; BASE_NEVER_MS: never */
+    int64_t delay_ms;        /* of WAITING: before it is queued */
+    task_group *member_of;   /* it counts there as `member`; NULL: none */
+    task_group *before;      /* it is the `then` of it; NULL: none */
+    uint32_t member;
+    uint32_t unique_states;
+    uint16_t key_len;        /* 0: none */
+    uint16_t tag_at;         /* in text */
+    bool has_key;            /* the key is in the table */
+    bool has_id;             /* the id is in the table */
+    bool has_trace;
+    unsigned char trace[CELLAR_TASK_TRACE_BYTES];
+    char error[CELLAR_TASK_TEXT_MAX + 1];
+    char text[];             /* key, 0, tag, 0 */
+} task_ext;
+
+enum { TASK_FREE = 0 }; /* a state beside those of cellar_task_state */
+enum { /* flags */
+    TASK_PARKED = 1,  /* QUEUED, but in the levels of its name */
+    TASK_ETA = 2,     /* SCHEDULED in the wheel of the wall clock */
+    TASK_CANCEL = 4,  /* cancelled while it runs */
+    TASK_SOFT = 8,    /* RUNNING, and timeout_ms passed */
+    TASK_RELEASED = 16, /* QUEUED, and was parked: at the front of its level */
+    TASK_RECORDED = 32 /* final; the last waiter frees the slot */
+};
+
+typedef struct task { /* a slot of the slab */
+    wheel_timer timer;       /* wheel, or link of the ring it is in; `next` alone: free slots and
+                              * task_after. due_ms of QUEUED: since when */
+    task_body *body;
+    task_ext *ext;           /* NULL: none */
+    uint64_t order;          /* of queueing; kept while parked */
+    uint32_t index;          /* in the slab; constant */
+    uint32_t gen;            /* + 1 with each use of the slot */
+    uint16_t name;           /* in names */
+    uint8_t flags, waiters;  /* waiters: calls of cellar_task_wait; > 0 keeps the slot */
+    uint8_t state, priority, attempt, max_attempts;
+} task;
+_Static_assert(sizeof(task) <= 64, "a task takes one cache line");
+
+typedef struct task_levels {
+    wheel_timer ring[TASK_LEVELS]; /* heads */
+    uint32_t used;           /* a bit for each level with tasks */
+    uint32_t count;
+} task_levels;
+
+/* A name that its limiter denied, or a paused queue, until a time. */
+typedef struct task_gate {
+    wheel_timer timer;       /* in the ring of gates while it is closed */
+    struct task_name *name;  /* NULL: of a queue */
+} task_gate;
+
+typedef struct task_queue {
+    char name[CELLAR_NAME_MAX + 1];
+    task_levels levels;
+    task_gate gate;          /* paused */
+    bool pull;               /* only cellar_task_take takes its tasks */
+    uint32_t weight;         /* 1..100 */
+    int32_t credit;          /* smooth weighted round robin */
+} task_queue;
+
+typedef struct task_name {
+    UT_hash_handle hh;
+    char name[CELLAR_NAME_MAX + 1];
+    uint16_t number;
+    cellar_task_fn fn;       /* NULL: of a pull queue */
+    void *ctx;
+    cellar_task_opts opts;   /* with all defaults filled in */
+    task_queue *queue;
+    task_levels parked;      /* wait for the gate, or for the end of a run */
+    task_gate gate;
+    uint32_t queued;         /* tasks in the queue that were not parked */
+    uint32_t released;       /* tasks in the queue that were */
+    uint32_t running;
+    uint64_t count[STATS_TASK_COUNT]; /* counters of the registry; gauges stay 0 */
+} task_name;
+
+typedef struct task_run { /* one attempt */
+    cellar_task seen;        /* first field: what the function gets */
+    struct task_run *next, *prev; /* ring of all runs */
+    cellar_pool *of;
+    task *task;              /* NULL: the attempt has ended; only the function still runs */
+    task_name *name;
+    task_body *body;         /* counted */
+    task_body *result;       /* counted; of the thread of the run alone */
+    task_group *before;      /* counted; NULL: none */
+    int64_t started_ms;      /* monotonic */
+    int32_t tid;             /* 0: leased */
+    bool stuck;              /* past its hard time-out, and not counted in `active` */
+    bool pooled;             /* on a thread of the pool */
+    bool leased;             /* a block of its own, for cellar_task_take */
+    _Atomic uint32_t cancelled;
+    cellar_task_id waits_for; /* of cellar_task_wait; both 0: none */
+    cellar_verdict verdict;
+    uint64_t current, total; /* progress */
+    char message[CELLAR_TASK_MESSAGE_MAX + 1];
+    char error[CELLAR_TASK_TEXT_MAX + 1]; /* of the thread of the run alone */
+    char tag[CELLAR_TASK_TEXT_MAX + 1];
+    unsigned char trace[CELLAR_TASK_TRACE_BYTES];
+} task_run;
+
+typedef struct task_worker {
+    base_thread thread;      /* first field */
+    struct task_worker *next;
+    cellar_pool *of;
+    task_run run;
+} task_worker;
+
+typedef enum task_intake {
+    TASK_INTAKE_OPEN,
+    TASK_INTAKE_TASKS,       /* running tasks may submit */
+    TASK_INTAKE_CLOSED
+} task_intake;
+
+struct cellar_pool {
+    void *raw;               /* block of this struct */
+    base_account account;
+    base_clock clock;
+    base_log log;
+    base_fork_node fork;
+    base_thread thread;      /* of the timers; not with no_threads */
+    cellar_pool_config cfg;  /* constant, with all defaults filled in; host NULL */
+    bool no_threads;
+    bool forked;             /* this process is a child of the one that opened it */
+    bool fork_in_task;       /* the thread that forks runs a task; its number changes there */
+    char name[CELLAR_NAME_MAX + 1];
+    uint16_t epoch;          /* part of the ids */
+    uint64_t secret;         /* of the hashes of keys and ids */
+    _Atomic uint32_t bell;   /* futex word of the thread of the timers */
+    _Atomic uint32_t work;   /* futex word of the workers */
+    _Atomic uint32_t ended;  /* futex word: a task, a run or a thread ended */
+    _Atomic uint32_t stop;   /* 1: the threads end */
+    sync_lock lock;          /* rank QUEUE; guards everything below */
+    task_intake intake;
+    bool hold;               /* workers begin nothing */
+    bool draining;           /* a drain or a close runs */
+    task **chunk;            /* array for queue_cap + dead_cap tasks */
+    uint32_t chunk_count, chunk_max, free_count;
+    task *free;              /* chain */
+    task_ext *by_key, *by_id; /* uthash */
+    task_name *by_name;      /* uthash */
+    task_name **names;       /* array of max_names */
+    uint32_t name_count, queue_count;
+    task_queue *queues[TASK_QUEUES_MAX];
+    wheel mono, wall;
+    _Atomic int64_t offset_ms; /* wall clock minus monotonic clock, at the last look; relaxed, read
+                              * without the lock */
+    wheel_timer gates;       /* head */
+    wheel_timer dead;        /* head of the dead letters, oldest first */
+    uint32_t dead_count, live, parked, run_count;
+    uint64_t live_bytes, dead_bytes, live_ended; /* live_ended: ends since the open */
+    uint64_t order;
+    task_run runs;           /* head of a ring */
+    task_worker *workers;    /* chain */
+    uint32_t target, active, stuck; /* threads: wanted; not stuck; stuck */
+    uint32_t sleeping, woken; /* threads without a task: asleep; woken, but not yet awake */
+    uint32_t asleep;         /* of active: inside cellar_task_wait or a blocked submit */
+    uint32_t watching;       /* calls that sleep on `ended` */
+    base_rng rng;
+    uint64_t count[STATS_TASK_COUNT]; /* counters of no name */
+};
+
+#define TASK_POOL_BYTES (sizeof(cellar_pool) + BASE_PAD)
+
+/* A reading of both clocks. */
+typedef struct task_time {
+    int64_t mono_ms, wall_ms;
+} task_time;
+
+/* Work for after the lock. */
+typedef struct task_after {
+    task *done;              /* chain: tasks with a final state, to record and to free */
+    const task *run_of;      /* the task of `done` that an attempt ended; NULL: none */
+    const task_body *result; /* its result; the caller holds it; NULL: none */
+    int64_t started_wall_ms; /* begin of that attempt */
+    task_body *body;         /* to give back; NULL: none */
+    task_ext *ext;           /* chain */
+    task_group *group;       /* chain */
+    const task_name *timed_out; /* a hard time-out passed, to log; NULL: none */
+    uint32_t work;           /* workers to wake */
+    bool ended;              /* wake those that sleep on `ended` */
+    bool timer;              /* wake the thread of the timers */
+} task_after;
+
+#endif

@@ -1,0 +1,1712 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    tasks take legal edges only, each verdict does what the header says, every limit is a
+ *         code and a counter, and no task is lost: submitted + requeued == ok + failed + cancelled
+ *         + expired + live after each case.
+ * Method: both clocks are variables; the test calls cellar_pool_tick, which runs the tasks. */
+#include "base/fault.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/open_error.h"
+#include "base/random.h"
+#include "cellar_limit.h"
+#include "cellar_task.h"
+#include "tests/support/struct_sizes.h"
+
+#include <unistd.h>
+
+static cellar_pool *p;
+static int64_t mono_ms, wall_ms;
+static cellar_pool_config config;
+static cellar_host_opts host;
+
+static int64_t read_mono(void *ctx)
+{
+    (void)ctx;
+    return mono_ms;
+}
+static int64_t read_wall(void *ctx)
+{
+    (void)ctx;
+    return wall_ms;
+}
+
+static void defaults(void)
+{
+    host = cellar_host_opts_default();
+    config = cellar_pool_config_default();
+    host.clock = read_mono;
+    host.no_threads = 1;
+    config.host = &host;
+    config.close_timeout_ms = 1; /* of the clock of the system */
+    config.grace_ms = 1;
+    config.wall_clock = read_wall;
+    mono_ms = 1000000;
+    wall_ms = INT64_C(1700000000000);
+}
+
+static void open_it(void) { T_REQUIRE(cellar_pool_open(&config, &p) == CELLAR_OK); }
+
+static cellar_pool_stats figures(void)
+{
+    cellar_pool_stats st = cellar_pool_stats_default();
+    T_EQ_I64(cellar_pool_stats_get(p, NULL, &st), CELLAR_OK);
+    T_EQ_U64(st.submitted + st.requeued,
+             st.ok + st.failed + st.cancelled + st.expired + st.live);
+    return st;
+}
+
+static void close_it(void)
+{
+    (void)figures();
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    p = NULL;
+}
+
+static int64_t tick(void)
+{
+    int64_t wait_ms;
+    while (cellar_pool_tick(p, 1000, &wait_ms) == CELLAR_PENDING) { }
+    return wait_ms;
+}
+
+static int64_t pass(int64_t ms)
+{
+    mono_ms += ms;
+    wall_ms += ms;
+    return tick();
+}
+
+/* What ran: payloads of one byte, in order. */
+static char ran[4096];
+static size_t ran_count;
+static cellar_verdict answer;
+static cellar_task_id last_id;
+
+static void clear(void)
+{
+    memset(ran, 0, sizeof ran);
+    ran_count = 0;
+    answer = cellar_verdict_ok();
+}
+
+static cellar_verdict note(const cellar_task *t, void *ctx)
+{
+    (void)ctx;
+    T_EQ_U64(t->struct_size, sizeof *t);
+    if (ran_count + 1 < sizeof ran && t->payload_len == 1) {
+        ran[ran_count] = *(const char *)t->payload;
+    }
+    ran_count++;
+    last_id = t->id;
+    return answer;
+}
+
+static void name_it(const char *name, cellar_task_fn fn, const cellar_task_opts *o)
+{
+    T_REQUIRE(cellar_task_register(p, name, fn, NULL, o) == CELLAR_OK);
+}
+
+static void open_with(const cellar_task_opts *o)
+{
+    clear();
+    open_it();
+    name_it("t", note, o);
+}
+
+static cellar_task_id submit(const char *payload, const cellar_submit_opts *o)
+{
+    cellar_task_id id = { 0, 0 };
+    T_EQ_I64(cellar_task_submit(p, "t", payload, strlen(payload), o, &id), CELLAR_OK);
+    return id;
+}
+
+static int state_of(cellar_task_id id)
+{
+    cellar_task_status st = cellar_task_status_default();
+    const cellar_err err = cellar_task_status_get(p, id, &st);
+    return err == CELLAR_OK ? (int)st.state : (int)err;
+}
+
+static cellar_task_status status_of(cellar_task_id id)
+{
+    cellar_task_status st = cellar_task_status_default();
+    T_EQ_I64(cellar_task_status_get(p, id, &st), CELLAR_OK);
+    return st;
+}
+
+static cellar_task_opts no_jitter(uint32_t attempts)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    o.jitter = CELLAR_TASK_JITTER_NONE;
+    o.max_attempts = attempts;
+    return o;
+}
+
+/* ---- verdicts ---- */
+
+static void ok_runs_once(void)
+{
+    defaults();
+    open_with(NULL);
+    const cellar_task_id id = submit("a", NULL);
+    T_EQ_I64(state_of(id), CELLAR_TASK_QUEUED);
+    T_EQ_I64(tick(), INT64_MAX);
+    T_EQ_STR(ran, "a");
+    T_EQ_I64(state_of(id), CELLAR_E_NOT_FOUND); /* no namespace of results */
+    T_EQ_U64(figures().ok, 1);
+    T_EQ_U64(figures().started, 1);
+    T_EQ_U64(figures().live, 0);
+    close_it();
+}
+
+static void retry_doubles_its_delay_up_to_the_cap(void)
+{
+    cellar_task_opts o = no_jitter(6);
+    o.cap_ms = 5000;
+    defaults();
+    open_with(&o);
+    answer = cellar_verdict_retry();
+    const cellar_task_id id = submit("a", NULL);
+    static const int64_t delays[] = { 1000, 2000, 4000, 5000, 5000 };
+    (void)tick();
+    for (size_t i = 0; i < 5; i++) {
+        T_EQ_I64(state_of(id), CELLAR_TASK_RETRY);
+        T_EQ_I64(status_of(id).due_wall_ms, wall_ms + delays[i]);
+        (void)pass(delays[i] - 1);
+        T_EQ_U64(ran_count, i + 1);
+        (void)pass(1);
+        T_EQ_U64(ran_count, i + 2);
+    }
+    T_EQ_I64(state_of(id), CELLAR_TASK_FAILED);
+    T_EQ_U64(figures().retried, 5);
+    T_EQ_U64(figures().dead, 1);
+    close_it();
+}
+
+static void jitter_stays_in_its_range(void)
+{
+    for (int half = 0; half < 2; half++) {
+        cellar_task_opts o = cellar_task_opts_default();
+        o.base_ms = 100;
+        o.max_attempts = 2;
+        o.jitter = half ? CELLAR_TASK_JITTER_EQUAL : CELLAR_TASK_JITTER_FULL;
+        int64_t least = INT64_MAX, most = 0;
+        defaults();
+        open_with(&o);
+        answer = cellar_verdict_retry();
+        for (int i = 0; i < 2000; i++) {
+            const cellar_task_id id = submit("a", NULL);
+            (void)tick();
+            const int64_t delay = status_of(id).due_wall_ms - wall_ms;
+            least = BASE_MIN(least, delay);
+            most = BASE_MAX(most, delay);
+            T_EQ_I64(cellar_task_cancel(p, id), CELLAR_OK);
+        }
+        T_EQ_I64(least, half ? 50 : 1);
+        T_EQ_I64(most, 100);
+        close_it();
+    }
+}
+
+static void task_has_four_attempts_by_default(void)
+{
+    defaults();
+    open_with(NULL);
+    answer = cellar_verdict_retry();
+    (void)submit("a", NULL);
+    for (int i = 0; i < 10; i++) { (void)pass(600000); }
+    T_EQ_U64(ran_count, 4);
+    T_EQ_U64(figures().failed, 1);
+    close_it();
+}
+
+static void seed_task_permanent_not_retried(void)
+{
+    defaults();
+    open_with(NULL);
+    answer = cellar_verdict_fail();
+    const cellar_task_id id = submit("a", NULL);
+    (void)pass(0);
+    (void)pass(INT64_C(3600000));
+    T_EQ_U64(ran_count, 1);
+    T_EQ_I64(state_of(id), CELLAR_TASK_FAILED);
+    T_EQ_U64(figures().retried, 0);
+    close_it();
+}
+
+/* Celery: a function that gives up by returning a "failed" value is SUCCESS. */
+static cellar_verdict gives_up(const cellar_task *t, void *ctx)
+{
+    (void)ctx;
+    if (t->attempt < t->max_attempts) { return cellar_verdict_retry(); }
+    T_EQ_I64(cellar_task_error(t, "gave up"), CELLAR_OK);
+    return cellar_verdict_fail();
+}
+
+static void seed_task_last_failure_is_failed(void)
+{
+    const cellar_task_opts o = no_jitter(3);
+    cellar_task_id id;
+    defaults();
+    clear();
+    open_it();
+    name_it("g", gives_up, &o);
+    T_EQ_I64(cellar_task_submit(p, "g", NULL, 0, NULL, &id), CELLAR_OK);
+    for (int i = 0; i < 5; i++) { (void)pass(10000); }
+    const cellar_task_status st = status_of(id);
+    T_EQ_I64(st.state, CELLAR_TASK_FAILED);
+    T_EQ_STR(st.error, "gave up");
+    T_EQ_U64(st.attempt, 3);
+    T_EQ_U64(figures().ok, 0);
+    close_it();
+}
+
+static void seed_task_unknown_is_not_found(void)
+{
+    cellar_task_status st = cellar_task_status_default();
+    defaults();
+    open_with(NULL);
+    cellar_task_id id = submit("a", NULL);
+    T_EQ_I64(cellar_task_status_get(p, id, &st), CELLAR_OK);
+    const cellar_task_id wrong[] = { { 0, 0 }, { id.hi, id.lo + 1 }, { id.hi + 1, id.lo },
+                                     { id.hi, id.lo + (UINT64_C(1) << 32) },
+                                     { id.hi ^ UINT64_C(1) << 40, id.lo }, { id.hi, UINT64_MAX } };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        T_EQ_I64(cellar_task_status_get(p, wrong[i], &st), CELLAR_E_NOT_FOUND);
+        T_EQ_I64(cellar_task_cancel(p, wrong[i]), CELLAR_E_NOT_FOUND);
+        T_EQ_I64(cellar_task_wait(p, wrong[i], 0, NULL), CELLAR_E_NOT_FOUND);
+        T_EQ_I64(cellar_task_requeue(p, wrong[i]), CELLAR_E_NOT_FOUND);
+        T_EQ_I64(cellar_task_purge(p, wrong[i]), CELLAR_E_NOT_FOUND);
+    }
+    T_EQ_I64(cellar_task_submit(p, "unknown", NULL, 0, NULL, NULL), CELLAR_E_NOT_FOUND);
+    close_it();
+}
+
+static void retry_after_and_snooze_take_the_given_delay(void)
+{
+    const cellar_task_opts o = no_jitter(3);
+    defaults();
+    open_with(&o);
+    answer = cellar_verdict_snooze(60000);
+    const cellar_task_id id = submit("a", NULL);
+    for (int i = 0; i < 10; i++) { /* costs no attempt */
+        (void)tick();
+        T_EQ_I64(state_of(id), CELLAR_TASK_SCHEDULED);
+        T_EQ_U64(status_of(id).attempt, 0);
+        (void)pass(59999);
+        T_EQ_U64(ran_count, (uint64_t)i + 1);
+        mono_ms++, wall_ms++;
+    }
+    answer = cellar_verdict_retry_after(INT64_MAX); /* clamped to 7 days */
+    (void)tick();
+    T_EQ_I64(status_of(id).due_wall_ms, wall_ms + 7 * INT64_C(86400000));
+    T_EQ_U64(status_of(id).attempt, 1);
+    answer = cellar_verdict_retry_after(-5);
+    (void)pass(7 * INT64_C(86400000));
+    T_EQ_I64(state_of(id), CELLAR_TASK_FAILED); /* attempts 2 and 3 follow immediately */
+    T_EQ_U64(figures().snoozed, 10);
+    close_it();
+}
+
+static void unknown_verdict_fails(void)
+{
+    defaults();
+    open_with(NULL);
+    answer = cellar_verdict_of((cellar_verdict_kind)77, 5);
+    (void)submit("a", NULL);
+    (void)tick();
+    T_EQ_U64(figures().failed, 1);
+    answer = cellar_verdict_cancelled();
+    (void)submit("b", NULL);
+    (void)tick();
+    T_EQ_U64(figures().cancelled, 1);
+    close_it();
+}
+
+/* ---- time ---- */
+
+static void delay_and_eta_are_never_early(void)
+{
+    cellar_submit_opts o = cellar_submit_opts_default();
+    defaults();
+    open_with(NULL);
+    o.delay_ms = 500;
+    (void)submit("d", &o);
+    o.delay_ms = 0;
+    o.eta_wall_ms = wall_ms + 1000;
+    const cellar_task_id eta = submit("e", &o);
+    o.eta_wall_ms = wall_ms - 1000; /* in the past: now */
+    (void)submit("p", &o);
+    const int64_t next = tick(); /* when the wheel moves on: not after the task is due */
+    T_CHECK(next > 0 && next <= 500);
+    T_EQ_STR(ran, "p");
+    (void)pass(499);
+    T_EQ_STR(ran, "p");
+    (void)pass(1);
+    T_EQ_STR(ran, "pd");
+    T_EQ_I64(status_of(eta).due_wall_ms, wall_ms + 500);
+    wall_ms -= 100000; /* the wall clock steps back: the instant moves with it */
+    (void)pass(100499);
+    T_EQ_STR(ran, "pd");
+    (void)pass(1);
+    T_EQ_STR(ran, "pde");
+    o.eta_wall_ms = wall_ms + 100000;
+    (void)submit("f", &o);
+    wall_ms += 100000; /* forward */
+    (void)tick();
+    T_EQ_STR(ran, "pdef");
+    close_it();
+}
+
+static void expired_tasks_do_not_run(void)
+{
+    cellar_submit_opts o = cellar_submit_opts_default();
+    defaults();
+    open_with(NULL);
+    o.delay_ms = 100;
+    o.expires_ms = 100;
+    (void)submit("a", &o);
+    (void)pass(100);
+    T_EQ_U64(figures().expired, 1);
+    o.delay_ms = 0;
+    (void)submit("b", &o);
+    mono_ms += 99;
+    (void)tick();
+    T_EQ_STR(ran, "b");
+    (void)submit("c", &o);
+    mono_ms += 100;
+    (void)tick();
+    T_EQ_STR(ran, "b");
+    T_EQ_U64(figures().expired, 2);
+    close_it();
+}
+
+/* ---- order ---- */
+
+static void priorities_and_order(void)
+{
+    cellar_submit_opts o = cellar_submit_opts_default();
+    defaults();
+    open_with(NULL);
+    static const uint32_t priority[] = { CELLAR_OFF, 1, 9, 0, 9, 5, CELLAR_OFF };
+    for (size_t i = 0; i < 7; i++) {
+        const char payload[2] = { (char)('a' + i), 0 };
+        o.priority = priority[i];
+        (void)submit(payload, &o);
+    }
+    (void)tick();
+    T_EQ_STR(ran, "cedfbag");
+    o.priority = 10;
+    T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, NULL), CELLAR_E_INVAL);
+    close_it();
+}
+
+static void task_priority_ageing(void)
+{
+    cellar_submit_opts low = cellar_submit_opts_default(), high = low;
+    defaults();
+    config.age_ms = 1000;
+    open_with(NULL);
+    low.priority = CELLAR_OFF;
+    high.priority = 9;
+    (void)submit("l", &low);
+    mono_ms += 8999;
+    (void)submit("h", &high);
+    (void)tick();
+    T_EQ_STR(ran, "hl");
+    clear();
+    (void)submit("l", &low);
+    mono_ms += 9000; /* it counts as 9 now, and is older */
+    (void)submit("h", &high);
+    (void)tick();
+    T_EQ_STR(ran, "lh");
+    close_it();
+}
+
+static void queues_share_by_weight_and_pause(void)
+{
+    defaults();
+    open_with(NULL);
+    cellar_task_opts o = cellar_task_opts_default();
+    o.queue = "slow";
+    name_it("u", note, &o);
+    T_EQ_I64(cellar_pool_queue_weight(p, "default", 3), CELLAR_OK);
+    for (int i = 0; i < 40; i++) {
+        (void)submit("a", NULL);
+        T_EQ_I64(cellar_task_submit(p, "u", "b", 1, NULL, NULL), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_pool_queue_pause(p, "slow", 1000), CELLAR_OK);
+    T_EQ_I64(tick(), 1000);
+    T_EQ_U64(strspn(ran, "a"), 40);
+    T_EQ_U64(ran_count, 40);
+    for (int i = 0; i < 40; i++) { (void)submit("a", NULL); }
+    T_EQ_I64(cellar_pool_queue_pause(p, "slow", 0), CELLAR_OK);
+    clear();
+    (void)tick();
+    size_t b = 0;
+    for (size_t i = 0; i < 40; i++) { b += ran[i] == 'b'; }
+    T_EQ_U64(b, 10);
+    T_EQ_U64(ran_count, 80);
+    T_EQ_I64(cellar_pool_queue_pause(p, "none", 5), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_pool_queue_weight(p, "none", 5), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_pool_queue_weight(p, "slow", 101), CELLAR_E_INVAL);
+    close_it();
+}
+
+static void route_moves_queued_tasks(void)
+{
+    uint32_t moved;
+    defaults();
+    open_with(NULL);
+    name_it("image.a", note, NULL);
+    name_it("image.b", note, NULL);
+    for (int i = 0; i < 3; i++) {
+        T_EQ_I64(cellar_task_submit(p, "image.a", "i", 1, NULL, NULL), CELLAR_OK);
+        (void)submit("t", NULL);
+    }
+    T_EQ_I64(cellar_pool_route(p, "image.*", "slow", &moved), CELLAR_OK);
+    T_EQ_U64(moved, 2);
+    T_EQ_I64(cellar_pool_route(p, "imagf.*", "slow", &moved), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_pool_queue_pause(p, "slow", 10), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(ran, "ttt");
+    (void)pass(10);
+    T_EQ_STR(ran, "tttiii");
+    close_it();
+}
+
+/* ---- limits of a name ---- */
+
+static void task_rate_parks_in_order(void)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(1, CELLAR_SECOND_NS, 1);
+    cellar_limiter_config lc = cellar_limiter_config_default();
+    cellar_limiter *l;
+    defaults();
+    T_REQUIRE(cellar_limiter_open(&lc, &rule, 1, &l) == CELLAR_OK);
+    cellar_task_opts o = cellar_task_opts_default();
+    o.rate = l;
+    open_with(&o);
+    name_it("free", note, NULL);
+    cellar_submit_opts high = cellar_submit_opts_default();
+    high.priority = 9;
+    cellar_task_id ids[5];
+    for (int i = 0; i < 4; i++) {
+        const char payload[2] = { (char)('a' + i), 0 };
+        ids[i] = submit(payload, NULL);
+    }
+    T_EQ_I64(cellar_task_submit(p, "free", "f", 1, NULL, NULL), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(ran, "af"); /* the worker went on to the next name */
+    T_EQ_I64(state_of(ids[1]), CELLAR_TASK_SCHEDULED);
+    T_EQ_U64(status_of(ids[1]).attempt, 0);
+    T_EQ_U64(figures().parked, 3);
+    ids[4] = submit("H", &high);
+    T_EQ_I64(cellar_limiter_reset_all(l), CELLAR_OK);
+    (void)pass(1100);
+    T_EQ_STR(ran, "afH");
+    const char *expected[] = { "afHb", "afHbc", "afHbcd" };
+    for (int i = 0; i < 3; i++) {
+        T_EQ_I64(cellar_limiter_reset_all(l), CELLAR_OK);
+        (void)pass(1100);
+        T_EQ_STR(ran, expected[i]);
+    }
+    T_EQ_U64(figures().started, 6);
+    T_EQ_U64(figures().parked, 0);
+    T_CHECK(figures().parked_rate > 0);
+    close_it();
+    cellar_limiter_close(l);
+}
+
+static void limiter_that_never_admits_fails_the_task(void)
+{
+    const cellar_rule rule = cellar_rule_sliding_log(0, CELLAR_SECOND_NS);
+    cellar_limiter *l;
+    if (cellar_limiter_open(NULL, &rule, 1, &l) != CELLAR_OK) {
+        T_SKIP("a limit of 0 is refused");
+        return;
+    }
+    defaults();
+    cellar_task_opts o = cellar_task_opts_default();
+    o.rate = l;
+    open_with(&o);
+    const cellar_task_id id = submit("a", NULL);
+    (void)tick();
+    T_EQ_I64(state_of(id), CELLAR_TASK_FAILED);
+    T_EQ_STR(status_of(id).error, "the limiter never admits it");
+    close_it();
+    cellar_limiter_close(l);
+}
+
+static cellar_verdict inside(const cellar_task *t, void *ctx)
+{
+    int64_t wait;
+    (void)ctx;
+    ran[ran_count++] = *(const char *)t->payload;
+    (void)cellar_pool_tick(p, 1000000, &wait); /* a second thread could run here */
+    ran[ran_count++] = '.';
+    return cellar_verdict_ok();
+}
+
+static void max_running_parks_in_order(void)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    o.max_running = 1;
+    defaults();
+    clear();
+    open_it();
+    name_it("t", inside, &o);
+    name_it("free", note, NULL);
+    (void)submit("a", NULL);
+    (void)submit("b", NULL);
+    (void)submit("c", NULL);
+    T_EQ_I64(cellar_task_submit(p, "free", "f", 1, NULL, NULL), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(ran, "af.b.c.");
+    T_EQ_U64(figures().parked, 0);
+    T_CHECK(figures().parked_running > 0);
+    close_it();
+    o.max_running = 2;
+    clear();
+    open_it();
+    name_it("t", inside, &o);
+    (void)submit("a", NULL);
+    (void)submit("b", NULL);
+    (void)submit("c", NULL);
+    (void)submit("d", NULL);
+    (void)tick();
+    T_EQ_STR(ran, "ab.c.d..");
+    close_it();
+}
+
+static cellar_verdict parks_three(const cellar_task *t, void *ctx)
+{
+    if (*(const char *)t->payload != 'x') { return inside(t, ctx); }
+    (void)submit("a", NULL);
+    (void)submit("b", NULL);
+    (void)submit("c", NULL);
+    T_EQ_I64(cellar_pool_queue_pause(p, "default", 1000), CELLAR_OK);
+    return cellar_verdict_ok();
+}
+
+/* "a" is released to the queue, and meets a name that is busy again: it stays first. */
+static void released_task_that_is_parked_again_keeps_its_place(void)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    cellar_submit_opts high = cellar_submit_opts_default();
+    high.priority = 9;
+    o.max_running = 1;
+    defaults();
+    clear();
+    open_it();
+    name_it("t", parks_three, &o);
+    (void)submit("x", NULL);
+    (void)tick();
+    T_EQ_U64(figures().parked, 2);
+    (void)submit("H", &high);
+    T_EQ_I64(cellar_pool_queue_pause(p, "default", 0), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(ran, "H.a.b.c.");
+    close_it();
+}
+
+/* ---- random parking ---- */
+
+/* Names with max_running or a limiter, tasks that tick inside (so that attempts overlap), cancels
+ * and pauses: tasks of one name and priority begin in the order of their submits, and all of them
+ * begin or are cancelled. */
+enum { PARK_NAMES = 3, PARK_TASKS = 400 };
+static uint64_t park_begun[PARK_NAMES][CELLAR_TASK_PRIORITY_MAX + 1];
+static unsigned park_depth, park_runs;
+static base_rng park_rng;
+static const char *const park_name[PARK_NAMES] = { "one", "two", "rate" };
+
+typedef struct park_note {
+    uint32_t name, priority;
+    uint64_t number;
+} park_note;
+
+static cellar_verdict park_run(const cellar_task *t, void *ctx)
+{
+    park_note n;
+    (void)ctx;
+    memcpy(&n, t->payload, sizeof n);
+    T_CHECK(n.number > park_begun[n.name][n.priority]);
+    park_begun[n.name][n.priority] = n.number;
+    park_runs++;
+    if (park_depth < 4 && base_rng_below(&park_rng, 2) == 0) {
+        park_depth++;
+        (void)cellar_pool_tick(p, base_rng_below(&park_rng, 2), NULL);
+        park_depth--;
+    }
+    return cellar_verdict_ok();
+}
+
+static void park_submit(uint64_t number, cellar_task_id *id)
+{
+    cellar_submit_opts o = cellar_submit_opts_default();
+    const park_note n = { (uint32_t)base_rng_below(&park_rng, PARK_NAMES),
+                          4 + (uint32_t)base_rng_below(&park_rng, 3), number };
+    o.priority = n.priority;
+    T_EQ_I64(cellar_task_submit(p, park_name[n.name], &n, sizeof n, &o, id), CELLAR_OK);
+}
+
+static void parking_keeps_the_order_of_a_name_and_priority(void)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(1, CELLAR_HOUR_NS, 1);
+    cellar_task_id ids[PARK_TASKS];
+    cellar_limiter *l;
+    base_rng_seed(&park_rng, t_seed());
+    T_REQUIRE(cellar_limiter_open(NULL, &rule, 1, &l) == CELLAR_OK);
+    for (uint64_t round = 0; round < t_share(20) / T_COST + 1; round++) {
+        uint64_t number = 0;
+        unsigned cancelled = 0;
+        memset(park_begun, 0, sizeof park_begun);
+        park_runs = 0;
+        defaults();
+        config.age_ms = INT64_MAX / 4;
+        open_it();
+        for (uint32_t i = 0; i < PARK_NAMES; i++) {
+            cellar_task_opts o = cellar_task_opts_default();
+            o.max_running = i < 2 ? i + 1 : 0;
+            o.rate = i == 2 ? l : NULL;
+            name_it(park_name[i], park_run, &o);
+        }
+        while (number < PARK_TASKS) {
+            switch (base_rng_below(&park_rng, 8)) {
+            case 0: (void)cellar_pool_tick(p, 0, NULL); break;
+            case 1: T_EQ_I64(cellar_limiter_reset_all(l), CELLAR_OK); break;
+            case 2: mono_ms += 3700000, wall_ms += 3700000; break;
+            case 3:
+                if (number != 0) {
+                    const size_t i = base_rng_below(&park_rng, number);
+                    cancelled += cellar_task_cancel(p, ids[i]) == CELLAR_OK;
+                }
+                break;
+            case 4:
+                T_EQ_I64(cellar_pool_queue_pause(p, "default",
+                                                 (int64_t)base_rng_below(&park_rng, 2)),
+                         CELLAR_OK);
+                break;
+            default:
+                park_submit(number + 1, &ids[number]);
+                number++;
+            }
+        }
+        for (unsigned i = 0; figures().live != 0 && i < 10 * PARK_TASKS; i++) {
+            T_EQ_I64(cellar_limiter_reset_all(l), CELLAR_OK);
+            (void)pass(3700000);
+        }
+        T_EQ_U64(figures().live, 0);
+        T_EQ_U64(park_runs + cancelled, PARK_TASKS);
+        close_it();
+    }
+    cellar_limiter_close(l);
+}
+
+/* ---- unique keys, ids ---- */
+
+static cellar_submit_opts keyed(const char *key)
+{
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.unique_key = key;
+    return o;
+}
+
+static bool key_is_free(const char *key)
+{
+    cellar_task_id id;
+    const cellar_submit_opts o = keyed(key);
+    const cellar_err err = cellar_task_submit(p, "t", "k", 1, &o, &id);
+    if (err == CELLAR_OK) { T_EQ_I64(cellar_task_cancel(p, id), CELLAR_OK); }
+    return err == CELLAR_OK;
+}
+
+static void task_unique_freed_by_every_end(void)
+{
+    const cellar_task_opts once = no_jitter(1);
+    cellar_submit_opts o = keyed("k");
+    defaults();
+    config.on_full = CELLAR_POOL_DROP_OLDEST;
+    config.queue_cap = 3;
+    open_with(&once);
+    static const cellar_verdict_kind ends[] = { CELLAR_VERDICT_OK, CELLAR_VERDICT_FAIL,
+                                                CELLAR_VERDICT_RETRY, CELLAR_VERDICT_CANCELLED };
+    for (size_t i = 0; i < 4; i++) {
+        answer = cellar_verdict_of(ends[i], 0);
+        (void)submit("a", &o);
+        T_CHECK(!key_is_free("k"));
+        (void)tick();
+        T_CHECK(key_is_free("k"));
+    }
+    o.expires_ms = 10;
+    o.delay_ms = 10;
+    (void)submit("a", &o);
+    T_CHECK(!key_is_free("k"));
+    (void)pass(10);
+    T_CHECK(key_is_free("k"));
+    o = keyed("k");
+    const cellar_task_id id = submit("a", &o);
+    T_EQ_I64(cellar_task_cancel(p, id), CELLAR_OK);
+    T_CHECK(key_is_free("k"));
+    (void)submit("a", &o); /* the oldest: dropped by the fourth */
+    for (int i = 0; i < 3; i++) { (void)submit("x", NULL); }
+    T_EQ_U64(figures().dropped, 1);
+    answer = cellar_verdict_ok();
+    (void)tick();
+    T_CHECK(key_is_free("k"));
+    /* A dead letter does not hold its key; a requeue takes it again. */
+    answer = cellar_verdict_fail();
+    const cellar_task_id dead = submit("a", &o);
+    (void)tick();
+    T_EQ_I64(state_of(dead), CELLAR_TASK_FAILED);
+    const cellar_task_id other = submit("b", &o);
+    T_EQ_I64(cellar_task_requeue(p, dead), CELLAR_EXISTS);
+    T_EQ_I64(cellar_task_cancel(p, other), CELLAR_OK);
+    T_EQ_I64(cellar_task_requeue(p, dead), CELLAR_OK);
+    T_CHECK(!key_is_free("k"));
+    answer = cellar_verdict_ok();
+    (void)tick();
+    T_CHECK(key_is_free("k"));
+    close_it();
+}
+
+static char freed[64];
+static size_t freed_count;
+static void note_free(void *payload, size_t len, void *ctx)
+{
+    T_EQ_U64(len, 1);
+    T_CHECK(ctx == &freed_count);
+    if (freed_count + 1 < sizeof freed) { freed[freed_count++] = *(char *)payload; }
+}
+
+static cellar_submit_opts owned(void)
+{
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.free_fn = note_free;
+    o.free_ctx = &freed_count;
+    return o;
+}
+
+static void conflicts_do_what_their_names_say(void)
+{
+    cellar_submit_opts o = owned();
+    cellar_task_id first, id;
+    defaults();
+    open_with(NULL);
+    memset(freed, 0, sizeof freed);
+    freed_count = 0;
+    o.unique_key = "k";
+    o.delay_ms = 100;
+    first = submit("a", &o);
+    T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, &id), CELLAR_EXISTS);
+    T_CHECK(id.hi == first.hi && id.lo == first.lo);
+    T_EQ_STR(freed, ""); /* refused: the payload stays with the caller */
+    o.on_conflict = CELLAR_TASK_CONFLICT_RETURN;
+    id = submit("c", &o);
+    T_CHECK(id.hi == first.hi && id.lo == first.lo);
+    T_EQ_STR(freed, "c");
+    (void)pass(60);
+    o.on_conflict = CELLAR_TASK_CONFLICT_DEBOUNCE;
+    id = submit("d", &o);
+    T_CHECK(id.hi == first.hi && id.lo == first.lo);
+    T_EQ_STR(freed, "ca");
+    (void)pass(99);
+    T_EQ_STR(ran, "");
+    o.on_conflict = CELLAR_TASK_CONFLICT_REPLACE;
+    id = submit("e", &o);
+    T_CHECK(id.lo != first.lo);
+    T_EQ_I64(state_of(first), CELLAR_E_NOT_FOUND);
+    T_EQ_STR(freed, "cad");
+    (void)pass(100);
+    T_EQ_STR(ran, "e");
+    T_EQ_STR(freed, "cade");
+    T_EQ_U64(figures().submitted, 2);
+    T_EQ_U64(figures().debounced, 1);
+    T_EQ_U64(figures().cancelled, 1);
+    /* A key that does not count in a state is given to the next task. */
+    o = keyed("k");
+    o.unique_states = 1u << CELLAR_TASK_SCHEDULED;
+    (void)submit("f", &o);
+    (void)submit("g", &o);
+    (void)tick();
+    T_EQ_STR(ran, "efg");
+    T_CHECK(key_is_free("k"));
+    close_it();
+}
+
+static void id_in_is_the_id(void)
+{
+    cellar_submit_opts o = cellar_submit_opts_default();
+    const cellar_task_id mine = { UINT64_C(0x1234567890abcdef), 42 };
+    cellar_task_id id;
+    defaults();
+    open_with(NULL);
+    o.id_in = &mine;
+    o.tag = "group 1";
+    id = submit("a", &o);
+    T_CHECK(id.hi == mine.hi && id.lo == mine.lo);
+    T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, &id), CELLAR_EXISTS);
+    T_CHECK(id.hi == mine.hi && id.lo == mine.lo);
+    T_EQ_STR(status_of(mine).tag, "group 1");
+    (void)tick();
+    T_CHECK(last_id.hi == mine.hi && last_id.lo == mine.lo);
+    (void)submit("b", &o); /* forgotten: no namespace */
+    T_EQ_I64(cellar_task_cancel(p, mine), CELLAR_OK);
+    close_it();
+}
+
+/* ---- what a function sees ---- */
+
+static cellar_verdict looks(const cellar_task *t, void *ctx)
+{
+    cellar_task_status st;
+    (void)ctx;
+    T_EQ_STR(t->name, "look");
+    T_EQ_STR(t->content_type, "text/plain");
+    T_EQ_STR(t->tag, "tag");
+    T_EQ_U64(t->payload_len, 5);
+    T_CHECK(memcmp(t->payload, "hello", 5) == 0);
+    T_CHECK(t->trace != NULL && t->trace[0] == 7 && t->trace[31] == 7);
+    T_EQ_U64(t->attempt, 1);
+    T_EQ_U64(t->input_count, 0);
+    T_EQ_I64(t->late_ms, 5);
+    T_EQ_I64(cellar_task_progress(t, 3, 10, "merging"), CELLAR_OK);
+    st = status_of(t->id);
+    T_EQ_I64(st.state, CELLAR_TASK_RUNNING);
+    T_EQ_U64(st.progress_current, 3);
+    T_EQ_U64(st.progress_total, 10);
+    T_EQ_STR(st.message, "merging");
+    T_CHECK(!cellar_task_cancelled(t));
+    T_EQ_I64(cellar_task_cancel(p, t->id), CELLAR_PENDING);
+    T_CHECK(cellar_task_cancelled(t));
+    T_EQ_U64(status_of(t->id).cancel_requested, 1);
+    T_EQ_I64(cellar_pool_close(p), CELLAR_E_DEADLOCK);
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 0, NULL), CELLAR_E_DEADLOCK);
+    T_EQ_I64(cellar_task_wait(p, t->id, 1000, NULL), CELLAR_E_DEADLOCK);
+    ran_count++;
+    return cellar_verdict_retry();
+}
+
+static void function_sees_its_submit(void)
+{
+    unsigned char trace[CELLAR_TASK_TRACE_BYTES];
+    cellar_submit_opts o = cellar_submit_opts_default();
+    cellar_task_id id;
+    memset(trace, 7, sizeof trace);
+    defaults();
+    clear();
+    open_it();
+    name_it("look", looks, NULL);
+    o.trace = trace;
+    o.tag = "tag";
+    o.content_type = "text/plain";
+    o.delay_ms = 10;
+    T_EQ_I64(cellar_task_submit(p, "look", "hello", 5, &o, &id), CELLAR_OK);
+    T_EQ_U64(id.hi >> 16, (uint64_t)wall_ms);
+    memset(trace, 0, sizeof trace);
+    (void)pass(15);
+    T_EQ_U64(ran_count, 1);
+    T_EQ_U64(figures().cancelled, 1); /* a cancelled task is not retried */
+    close_it();
+}
+
+static void payload_is_freed_once_by_every_end(void)
+{
+    cellar_submit_opts o = owned();
+    const cellar_task_opts once = no_jitter(1);
+    defaults();
+    open_with(&once);
+    memset(freed, 0, sizeof freed);
+    freed_count = 0;
+    (void)submit("a", &o);
+    (void)tick();
+    T_EQ_STR(freed, "a");
+    answer = cellar_verdict_fail();
+    const cellar_task_id dead = submit("b", &o);
+    (void)tick();
+    T_EQ_STR(freed, "a");
+    T_EQ_I64(cellar_task_purge(p, dead), CELLAR_OK);
+    T_EQ_STR(freed, "ab");
+    T_EQ_I64(cellar_task_cancel(p, submit("c", &o)), CELLAR_OK);
+    T_EQ_STR(freed, "abc");
+    (void)submit("d", &o);
+    o.delay_ms = 1000;
+    (void)submit("e", &o);
+    T_EQ_I64(cellar_task_submit(p, "x", "f", 1, &o, NULL), CELLAR_E_NOT_FOUND);
+    close_it(); /* in any order */
+    T_EQ_U64(strspn(freed, "abcde"), 5);
+    T_EQ_U64(freed_count, 5);
+}
+
+/* ---- leases ---- */
+
+static void leases_are_acknowledged_extended_and_lost(void)
+{
+    const cellar_task *t[4];
+    cellar_task_opts o = no_jitter(2);
+    cellar_submit_opts so = owned();
+    cellar_task_id id;
+    uint32_t n;
+    memset(freed, 0, sizeof freed);
+    freed_count = 0;
+    defaults();
+    open_with(NULL);
+    o.queue = "pull";
+    name_it("l", NULL, &o);
+    T_EQ_I64(cellar_task_register(p, "m", note, NULL, &o), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_pool_route(p, "t", "pull", NULL), CELLAR_E_BUSY);
+    o.timeout_ms = 5;
+    T_EQ_I64(cellar_task_register(p, "m", NULL, NULL, &o), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_task_take(p, "default", 100, t, 4, &n), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_task_take(p, "none", 100, t, 4, &n), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_task_take(p, "pull", 0, t, 4, &n), CELLAR_E_INVAL);
+    so.tag = "tag";
+    for (int i = 0; i < 3; i++) {
+        T_EQ_I64(cellar_task_submit(p, "l", "abc" + i, 1, &so, &id), CELLAR_OK);
+    }
+    (void)tick(); /* no worker takes them */
+    T_EQ_I64(cellar_task_take(p, "pull", 100, t, 2, &n), CELLAR_OK);
+    T_EQ_U64(n, 2);
+    T_EQ_I64(cellar_task_take(p, "pull", 100, t + 2, 2, &n), CELLAR_OK);
+    T_EQ_U64(n, 1);
+    T_CHECK(*(const char *)t[0]->payload == 'a' && *(const char *)t[2]->payload == 'c');
+    T_EQ_STR(t[0]->tag, "tag");
+    T_EQ_I64(state_of(t[0]->id), CELLAR_TASK_RUNNING);
+    T_EQ_I64(cellar_task_progress(t[0], 1, 2, NULL), CELLAR_OK);
+    (void)pass(99);
+    T_EQ_I64(cellar_task_extend(t[0], 100), CELLAR_OK);
+    T_EQ_I64(cellar_task_ack(t[1], cellar_verdict_ok()), CELLAR_OK);
+    T_EQ_STR(freed, "b");
+    (void)pass(1); /* the lease of c is over */
+    T_EQ_I64(state_of(id), CELLAR_TASK_QUEUED);
+    T_CHECK(cellar_task_cancelled(t[2]));
+    T_EQ_I64(cellar_task_extend(t[2], 100), CELLAR_E_LOST);
+    T_EQ_I64(cellar_task_take(p, "pull", 100, t + 1, 1, &n), CELLAR_OK);
+    T_EQ_U64(n, 1);
+    T_EQ_U64(t[1]->attempt, 2);
+    T_EQ_I64(cellar_task_ack(t[2], cellar_verdict_ok()), CELLAR_E_LOST);
+    T_EQ_U64(figures().late, 1);
+    T_EQ_I64(cellar_task_ack(t[0], cellar_verdict_retry_after(50)), CELLAR_OK);
+    (void)pass(100); /* the second lease of c as well: it was the last attempt */
+    T_EQ_I64(state_of(id), CELLAR_TASK_FAILED);
+    T_EQ_STR(status_of(id).error, "not acknowledged in time");
+    T_EQ_I64(cellar_pool_close(p), CELLAR_E_BUSY); /* the caller still has it */
+    T_EQ_I64(cellar_task_take(p, "pull", 100, t, 1, &n), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_task_ack(t[1], cellar_verdict_ok()), CELLAR_E_LOST);
+    close_it();
+    T_EQ_U64(freed_count, 3);
+}
+
+/* ---- dead letters ---- */
+
+static void dead_letters_are_listed_requeued_and_bounded(void)
+{
+    const cellar_task_opts once = no_jitter(2);
+    defaults();
+    config.dead_cap = 3;
+    config.dead_ttl_ms = 1000000;
+    open_with(&once);
+    answer = cellar_verdict_fail();
+    cellar_task_id id[5];
+    for (int i = 0; i < 5; i++) {
+        const char payload[2] = { (char)('a' + i), 0 };
+        id[i] = submit(payload, NULL);
+        (void)pass(10);
+    }
+    T_EQ_U64(figures().dead, 3);
+    T_EQ_U64(figures().dead_dropped, 2);
+    T_EQ_I64(state_of(id[1]), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(state_of(id[2]), CELLAR_TASK_FAILED);
+    T_EQ_I64(cellar_task_cancel(p, id[2]), CELLAR_E_BUSY);
+    answer = cellar_verdict_ok();
+    clear();
+    T_EQ_I64(cellar_task_requeue(p, id[2]), CELLAR_OK);
+    T_EQ_I64(cellar_task_requeue(p, id[2]), CELLAR_E_NOT_FOUND);
+    T_EQ_U64(status_of(id[2]).attempt, 0);
+    (void)tick();
+    T_EQ_STR(ran, "c");
+    T_EQ_U64(figures().requeued, 1);
+    T_EQ_I64(cellar_task_purge(p, id[3]), CELLAR_OK);
+    T_EQ_I64(cellar_task_purge(p, id[3]), CELLAR_E_NOT_FOUND);
+    T_EQ_U64(figures().dead, 1);
+    (void)pass(999990);
+    T_EQ_U64(figures().dead, 1);
+    (void)pass(10);
+    T_EQ_U64(figures().dead, 0);
+    T_EQ_U64(figures().dead_dropped, 3);
+    close_it();
+}
+
+static char logged[512];
+static void keep_line(cellar_log_level level, const char *module, cellar_err code,
+                      const char *text, void *ctx)
+{
+    (void)module, (void)code, (void)ctx;
+    T_EQ_I64(level, CELLAR_LOG_WARNING);
+    snprintf(logged, sizeof logged, "%s", text);
+}
+
+static void dead_letter_is_logged_without_its_payload(void)
+{
+    defaults();
+    host.log = keep_line;
+    open_with(NULL);
+    answer = cellar_verdict_fail();
+    (void)submit("secret", NULL);
+    (void)tick();
+    T_EQ_STR(logged, "\"t\" failed for good at attempt 1 of 4");
+    close_it();
+}
+
+/* ---- limits ---- */
+
+static void task_limits(void)
+{
+    cellar_task_id id;
+    cellar_submit_opts o = cellar_submit_opts_default();
+    char text[300];
+    defaults();
+    config.queue_cap = 4;
+    config.queue_bytes = 10;
+    config.max_names = 2;
+    open_with(NULL);
+    memset(text, 'x', sizeof text);
+    text[256] = 0;
+    for (int i = 0; i < 4; i++) { (void)submit("a", NULL); }
+    T_EQ_I64(cellar_task_submit(p, "t", "b", 1, NULL, &id), CELLAR_E_BUSY);
+    T_EQ_U64(figures().rejected_full, 1);
+    (void)tick();
+    (void)submit("123456789", NULL);
+    T_EQ_I64(cellar_task_submit(p, "t", "12", 2, NULL, &id), CELLAR_E_BUSY);
+    T_EQ_U64(figures().rejected_full, 2);
+    T_EQ_U64(figures().payload_bytes, 9);
+    T_EQ_I64(cellar_task_submit(p, "t", text, 11, NULL, &id), CELLAR_E_TOOBIG);
+    (void)tick();
+    name_it("u", note, NULL);
+    T_EQ_I64(cellar_task_register(p, "v", note, NULL, NULL), CELLAR_E_LIMIT);
+    T_EQ_I64(cellar_task_register(p, "u", note, NULL, NULL), CELLAR_EXISTS);
+    T_EQ_U64(figures().rejected_limit, 1);
+    T_EQ_I64(cellar_task_register(p, "", note, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_task_register(p, text, note, NULL, NULL), CELLAR_E_INVAL);
+    o.tag = text;
+    T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, &id), CELLAR_E_INVAL);
+    o.tag = NULL;
+    o.unique_key = text;
+    T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, &id), CELLAR_E_INVAL);
+    text[255] = 0;
+    T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, &id), CELLAR_OK);
+    o = cellar_submit_opts_default();
+    o.delay_ms = -1;
+    T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, &id), CELLAR_E_INVAL);
+    o.delay_ms = CELLAR_POOL_DELAY_MAX_MS + 1;
+    T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, &id), CELLAR_E_INVAL);
+    o.delay_ms = INT64_MAX;
+    T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, &id), CELLAR_E_INVAL);
+    o.delay_ms = 0;
+    o.eta_wall_ms = -1;
+    T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, &id), CELLAR_E_INVAL);
+    o.eta_wall_ms = INT64_MAX; /* far, but a time */
+    T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, &id), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p, "t", NULL, 1, NULL, &id), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_task_submit(NULL, "t", NULL, 0, NULL, &id), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_pool_resize(p, 2), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(cellar_pool_resize(p, 65), CELLAR_E_INVAL);
+    close_it();
+    static const struct {
+        size_t offset;
+        uint32_t value;
+    } bad[] = { { offsetof(cellar_pool_config, workers), 65 },
+                { offsetof(cellar_pool_config, queue_cap), (1u << 24) + 1 },
+                { offsetof(cellar_pool_config, dead_cap), (1u << 24) + 1 },
+                { offsetof(cellar_pool_config, max_names), 4097 },
+                { offsetof(cellar_pool_config, on_full), 3 },
+                { offsetof(cellar_pool_config, reserved0), 1 } };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        defaults();
+        memcpy((char *)&config + bad[i].offset, &bad[i].value, sizeof bad[i].value);
+        T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_INVAL);
+        T_CHECK(p == NULL);
+    }
+    defaults();
+    config.grace_ms = -1;
+    T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_pool_open(NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_pool_close(NULL), CELLAR_OK);
+}
+
+static cellar_err open_sized(void *c)
+{
+    cellar_pool *made = NULL;
+    cellar_pool_config *cfg = c;
+    const cellar_err err = cellar_pool_open(cfg, &made);
+    if (err == CELLAR_OK) { T_EQ_I64(cellar_pool_close(made), CELLAR_OK); }
+    return err;
+}
+static cellar_err submit_sized(void *o) { return cellar_task_submit(p, "t", "a", 1, o, NULL); }
+static cellar_err register_sized(void *o)
+{
+    static unsigned n;
+    char name[32];
+    snprintf(name, sizeof name, "n%u", n++);
+    return cellar_task_register(p, name, note, NULL, o);
+}
+static bool no_more(const cellar_task_status *st, void *ctx)
+{
+    (void)st, (void)ctx;
+    return false;
+}
+static cellar_err list_sized(void *f) { return cellar_task_list(p, f, NULL, no_more, NULL); }
+static cellar_err stats_sized(void *o) { return cellar_pool_stats_get(p, NULL, o); }
+
+static void structs_of_every_size(void)
+{
+    defaults();
+    config.max_names = 4096;
+    open_with(NULL);
+    const cellar_submit_opts o = cellar_submit_opts_default();
+    const cellar_task_opts t = cellar_task_opts_default();
+    const cellar_task_filter f = cellar_task_filter_default();
+    CHECK_IN(cellar_pool_config, config, open_sized);
+    CHECK_IN(cellar_submit_opts, o, submit_sized);
+    CHECK_IN(cellar_task_opts, t, register_sized);
+    CHECK_IN(cellar_task_filter, f, list_sized);
+    check_out("cellar_pool_stats", sizeof(cellar_pool_stats), stats_sized);
+    close_it();
+}
+
+/* ---- several tasks ---- */
+
+static char heard[64];
+static bool failing; /* an allocation may fail */
+static cellar_verdict gives(const cellar_task *t, void *ctx)
+{
+    cellar_bytes b;
+    char text[16];
+    (void)ctx;
+    size_t len = strlen(heard);
+    heard[len++] = *(const char *)t->payload;
+    for (uint32_t i = 0; i < t->input_count; i++) {
+        if (cellar_task_input(t, i, &b) == CELLAR_OK) {
+            memcpy(heard + len, b.data, b.len);
+            len += b.len;
+        } else {
+            heard[len++] = '-';
+        }
+    }
+    heard[len++] = ' ';
+    T_EQ_I64(cellar_task_input(t, t->input_count, &b), CELLAR_E_INVAL);
+    snprintf(text, sizeof text, "%c", *(const char *)t->payload + 'A' - 'a');
+    cellar_err err = cellar_task_result_set(t, "old", 3);
+    T_CHECK(err == CELLAR_OK || (failing && err == CELLAR_E_NOMEM));
+    err = cellar_task_result_set(t, text, 1);
+    T_CHECK(err == CELLAR_OK || (failing && err == CELLAR_E_NOMEM));
+    return *(const char *)t->payload == 'x' ? cellar_verdict_fail() : cellar_verdict_ok();
+}
+
+static void items_of(const char *payloads, cellar_task_item *items)
+{
+    for (size_t i = 0; payloads[i] != 0; i++) {
+        items[i] = (cellar_task_item){ "g", &payloads[i], 1, NULL };
+    }
+}
+
+static void open_gives(void)
+{
+    clear();
+    memset(heard, 0, sizeof heard);
+    open_it();
+    name_it("g", gives, NULL);
+}
+
+static void chain_hands_results_on(void)
+{
+    cellar_task_item items[8];
+    cellar_task_id ids[8];
+    defaults();
+    open_gives();
+    items_of("abc", items);
+    T_EQ_I64(cellar_task_submit_chain(p, items, 3, CELLAR_TASK_ON_SUCCESS, ids), CELLAR_OK);
+    T_EQ_I64(state_of(ids[2]), CELLAR_TASK_WAITING);
+    (void)tick();
+    T_EQ_STR(heard, "a bA cB ");
+    memset(heard, 0, sizeof heard);
+    items_of("axcd", items);
+    T_EQ_I64(cellar_task_submit_chain(p, items, 4, CELLAR_TASK_ON_SUCCESS, ids), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(heard, "a xA ");
+    T_EQ_U64(figures().cancelled, 2);
+    memset(heard, 0, sizeof heard);
+    T_EQ_I64(cellar_task_submit_chain(p, items, 4, CELLAR_TASK_ALWAYS, ids), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(heard, "a xA c- dC ");
+    memset(heard, 0, sizeof heard);
+    T_EQ_I64(cellar_task_submit_chain(p, items + 1, 3, CELLAR_TASK_ON_FAILURE, ids), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(heard, "x c- ");
+    T_EQ_U64(figures().cancelled, 3);
+    /* Delay after the predecessor; cancel of a waiting task ends the rest. */
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.delay_ms = 100;
+    items_of("abc", items);
+    items[1].opts = &o;
+    memset(heard, 0, sizeof heard);
+    T_EQ_I64(cellar_task_submit_chain(p, items, 3, CELLAR_TASK_ON_SUCCESS, ids), CELLAR_OK);
+    (void)tick();
+    T_EQ_I64(state_of(ids[1]), CELLAR_TASK_SCHEDULED);
+    T_EQ_I64(cellar_task_cancel(p, ids[2]), CELLAR_OK);
+    (void)pass(100);
+    T_EQ_STR(heard, "a bA ");
+    o.delay_ms = 0;
+    o.eta_wall_ms = wall_ms + 1;
+    T_EQ_I64(cellar_task_submit_chain(p, items, 3, CELLAR_TASK_ON_SUCCESS, ids), CELLAR_E_INVAL);
+    close_it();
+}
+
+static void long_chain_ends_without_recursion(void)
+{
+    enum { LONG = 50000 };
+    cellar_task_item *items = malloc(LONG * sizeof *items);
+    T_REQUIRE(items != NULL);
+    for (int i = 0; i < LONG; i++) { items[i] = (cellar_task_item){ "t", "a", 1, NULL }; }
+    defaults();
+    open_with(NULL);
+    answer = cellar_verdict_fail();
+    T_EQ_I64(cellar_task_submit_chain(p, items, LONG, CELLAR_TASK_ON_SUCCESS, NULL), CELLAR_OK);
+    (void)tick();
+    T_EQ_U64(figures().cancelled, LONG - 1);
+    T_EQ_U64(figures().live, 0);
+    close_it();
+    free(items);
+}
+
+static void group_runs_then_after_all(void)
+{
+    cellar_task_item items[8];
+    cellar_task_id ids[8];
+    defaults();
+    open_gives();
+    items_of("abcz", items);
+    T_EQ_I64(cellar_task_submit_group(p, items, 4, CELLAR_TASK_ON_SUCCESS, ids), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(heard, "a b c zABC ");
+    memset(heard, 0, sizeof heard);
+    items_of("axbz", items);
+    T_EQ_I64(cellar_task_submit_group(p, items, 4, CELLAR_TASK_ON_SUCCESS, ids), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(heard, "a x b ");
+    memset(heard, 0, sizeof heard);
+    T_EQ_I64(cellar_task_submit_group(p, items, 4, CELLAR_TASK_ALWAYS, ids), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(heard, "a x b zA-B ");
+    T_EQ_I64(cellar_task_submit_group(p, items, 1, CELLAR_TASK_ALWAYS, ids), CELLAR_E_INVAL);
+    close_it();
+}
+
+/* A member that fails, is requeued and ends again must not fire the group twice, or early. */
+static void task_group_completion_twice(void)
+{
+    cellar_task_item items[3];
+    cellar_task_id ids[3];
+    cellar_submit_opts late = cellar_submit_opts_default();
+    late.delay_ms = 1000;
+    defaults();
+    open_with(NULL);
+    items[0] = (cellar_task_item){ "t", "a", 1, NULL };
+    items[1] = (cellar_task_item){ "t", "b", 1, &late };
+    items[2] = (cellar_task_item){ "t", "z", 1, NULL };
+    answer = cellar_verdict_fail();
+    T_EQ_I64(cellar_task_submit_group(p, items, 3, CELLAR_TASK_ALWAYS, ids), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(ran, "a");
+    for (int i = 0; i < 3; i++) { /* three more ends of the same member */
+        T_EQ_I64(cellar_task_requeue(p, ids[0]), CELLAR_OK);
+        (void)tick();
+    }
+    T_EQ_STR(ran, "aaaa");
+    T_EQ_I64(state_of(ids[2]), CELLAR_TASK_WAITING);
+    answer = cellar_verdict_ok();
+    (void)pass(1000);
+    T_EQ_STR(ran, "aaaabz");
+    T_EQ_I64(cellar_task_requeue(p, ids[0]), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(ran, "aaaabza");
+    close_it();
+}
+
+static void submit_many_is_all_or_none(void)
+{
+    cellar_task_item items[4];
+    cellar_task_id ids[4];
+    cellar_submit_opts o = owned(), key = keyed("k");
+    memset(freed, 0, sizeof freed);
+    freed_count = 0;
+    defaults();
+    config.queue_cap = 4;
+    open_with(NULL);
+    for (int i = 0; i < 4; i++) { items[i] = (cellar_task_item){ "t", "abcd" + i, 1, &o }; }
+    items[3].name = "unknown";
+    T_EQ_I64(cellar_task_submit_many(p, items, 4, ids), CELLAR_E_NOT_FOUND);
+    items[3].name = "t";
+    items[1].opts = items[3].opts = &key; /* twice the same key */
+    T_EQ_I64(cellar_task_submit_many(p, items, 4, ids), CELLAR_EXISTS);
+    T_CHECK(key_is_free("k"));
+    items[3].opts = &o;
+    (void)submit("x", NULL);
+    T_EQ_I64(cellar_task_submit_many(p, items, 4, ids), CELLAR_E_BUSY);
+    T_EQ_U64(figures().live, 1);
+    (void)tick();
+    T_EQ_STR(freed, "");
+    T_EQ_I64(cellar_task_submit_many(p, items, 4, ids), CELLAR_OK);
+    T_CHECK(!key_is_free("k"));
+    (void)tick();
+    T_EQ_STR(ran, "xabcd");
+    T_EQ_STR(freed, "acd");
+    key.on_conflict = CELLAR_TASK_CONFLICT_REPLACE;
+    T_EQ_I64(cellar_task_submit_many(p, items, 4, ids), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_task_submit_many(p, items, 0, ids), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_task_submit_many(p, NULL, 1, ids), CELLAR_E_INVAL);
+    close_it();
+}
+
+/* ---- results ---- */
+
+static cellar_verdict big(const cellar_task *t, void *ctx)
+{
+    static char bytes[900000];
+    (void)ctx;
+    T_EQ_I64(cellar_task_result_set(t, bytes, sizeof bytes), CELLAR_OK);
+    return cellar_verdict_ok();
+}
+
+static void results_are_kept_by_state(void)
+{
+    cellar *store, *results;
+    cellar_task_id id;
+    char buf[16];
+    size_t len;
+    cellar_config sc = cellar_config_default();
+    cellar_host_opts sh = cellar_host_opts_default();
+    defaults();
+    sh.clock = read_mono;
+    sh.no_threads = 1;
+    sc.host = &sh;
+    sc.memory_bytes = 1u << 20;
+    T_REQUIRE(cellar_open(&sc, &store) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(store, "results", NULL, &results) == CELLAR_OK);
+    config.results = results;
+    config.success_ttl_ms = 5000;
+    config.failed_ttl_ms = 2000;
+    open_gives();
+    name_it("big", big, NULL);
+    T_EQ_I64(cellar_task_submit(p, "g", "a", 1, NULL, &id), CELLAR_OK);
+    T_EQ_I64(cellar_task_result_get(p, id, buf, sizeof buf, &len), CELLAR_PENDING);
+    T_EQ_I64(status_of(id).started_wall_ms, 0);
+    (void)pass(70);
+    T_EQ_I64(status_of(id).submitted_wall_ms, wall_ms - 70);
+    T_EQ_I64(status_of(id).started_wall_ms, wall_ms);
+    T_EQ_I64(status_of(id).ended_wall_ms, wall_ms);
+    T_EQ_I64(state_of(id), CELLAR_TASK_SUCCEEDED);
+    T_EQ_STR(status_of(id).name, "g");
+    T_EQ_U64(status_of(id).attempt, 1);
+    T_EQ_U64(status_of(id).result_len, 1);
+    T_EQ_I64(cellar_task_result_get(p, id, NULL, 0, &len), CELLAR_E_BUFFER);
+    T_EQ_U64(len, 1);
+    T_EQ_I64(cellar_task_result_get(p, id, buf, sizeof buf, &len), CELLAR_OK);
+    T_CHECK(len == 1 && buf[0] == 'A');
+    T_EQ_I64(cellar_task_wait(p, id, 0, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_cancel(p, id), CELLAR_E_NOT_FOUND);
+    mono_ms += 4999;
+    T_EQ_I64(state_of(id), CELLAR_TASK_SUCCEEDED);
+    mono_ms += 2;
+    T_EQ_I64(state_of(id), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_task_submit(p, "g", "a", 1, NULL, &id), CELLAR_OK);
+    T_EQ_I64(cellar_task_cancel(p, id), CELLAR_OK);
+    T_EQ_I64(state_of(id), CELLAR_TASK_CANCELLED);
+    mono_ms += 2001;
+    T_EQ_I64(state_of(id), CELLAR_E_NOT_FOUND);
+    /* A result larger than the namespace takes: the state is kept. */
+    T_EQ_I64(cellar_task_submit(p, "big", NULL, 0, NULL, &id), CELLAR_OK);
+    (void)tick();
+    T_EQ_U64(figures().result_lost, 1);
+    close_it();
+    T_EQ_I64(cellar_close(results), CELLAR_OK);
+    T_EQ_I64(cellar_close(store), CELLAR_OK);
+}
+
+/* ---- lists, figures ---- */
+
+static char listed[64];
+static size_t list_most;
+static bool list_one(const cellar_task_status *st, void *ctx)
+{
+    (void)ctx;
+    listed[strlen(listed)] = st->tag[0] != 0 ? st->tag[0] : '-';
+    return strlen(listed) < list_most;
+}
+
+static void list_filters_and_continues(void)
+{
+    cellar_submit_opts o = cellar_submit_opts_default();
+    cellar_task_filter f = cellar_task_filter_default();
+    uint64_t cursor = 0;
+    defaults();
+    open_with(NULL);
+    name_it("u", note, NULL);
+    static const char *tags[] = { "a", "b", "c", "d", "e", "f" };
+    for (size_t i = 0; i < 6; i++) {
+        o.tag = tags[i];
+        o.delay_ms = i % 2 ? 100 : 0;
+        T_EQ_I64(cellar_task_submit(p, i < 4 ? "t" : "u", NULL, 0, &o, NULL), CELLAR_OK);
+    }
+    memset(listed, 0, sizeof listed);
+    list_most = 64;
+    T_EQ_I64(cellar_task_list(p, NULL, NULL, list_one, NULL), CELLAR_OK);
+    T_EQ_STR(listed, "abcdef");
+    f.states = 1u << CELLAR_TASK_SCHEDULED;
+    memset(listed, 0, sizeof listed);
+    T_EQ_I64(cellar_task_list(p, &f, NULL, list_one, NULL), CELLAR_OK);
+    T_EQ_STR(listed, "bdf");
+    f.name = "u";
+    memset(listed, 0, sizeof listed);
+    T_EQ_I64(cellar_task_list(p, &f, NULL, list_one, NULL), CELLAR_OK);
+    T_EQ_STR(listed, "f");
+    f = cellar_task_filter_default();
+    f.from_wall_ms = wall_ms;
+    f.until_wall_ms = wall_ms + 1;
+    f.tag = "c";
+    memset(listed, 0, sizeof listed);
+    T_EQ_I64(cellar_task_list(p, &f, NULL, list_one, NULL), CELLAR_OK);
+    T_EQ_STR(listed, "c");
+    f.tag = NULL;
+    f.until_wall_ms = wall_ms;
+    memset(listed, 0, sizeof listed);
+    T_EQ_I64(cellar_task_list(p, &f, NULL, list_one, NULL), CELLAR_OK);
+    f.from_wall_ms = wall_ms + 1;
+    f.until_wall_ms = 0;
+    T_EQ_I64(cellar_task_list(p, &f, NULL, list_one, NULL), CELLAR_OK);
+    T_EQ_STR(listed, "");
+    memset(listed, 0, sizeof listed);
+    for (list_most = 2; list_most <= 6; list_most += 2) {
+        T_EQ_I64(cellar_task_list(p, NULL, &cursor, list_one, NULL), CELLAR_OK);
+        T_EQ_U64(strlen(listed), list_most);
+    }
+    T_EQ_STR(listed, "abcdef");
+    list_most = 64;
+    T_EQ_I64(cellar_task_list(p, NULL, &cursor, list_one, NULL), CELLAR_OK);
+    T_EQ_U64(cursor, 0);
+    T_EQ_STR(listed, "abcdef");
+    T_EQ_I64(cellar_task_list(p, NULL, NULL, NULL, NULL), CELLAR_E_INVAL);
+    close_it();
+}
+
+static void figures_of_names_and_metrics(void)
+{
+    char text[8192];
+    size_t len;
+    cellar_pool_stats st = cellar_pool_stats_default();
+    defaults();
+    host.name = "p1";
+    open_with(NULL);
+    name_it("u", note, NULL);
+    (void)submit("a", NULL);
+    T_EQ_I64(cellar_task_submit(p, "u", "b", 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p, "u", "b", 1, NULL, NULL), CELLAR_OK);
+    (void)tick();
+    T_EQ_I64(cellar_pool_stats_get(p, "u", &st), CELLAR_OK);
+    T_EQ_U64(st.ok, 2);
+    T_EQ_U64(st.bytes, 0);
+    T_EQ_U64(figures().ok, 3);
+    T_CHECK(figures().bytes > 0);
+    T_EQ_I64(cellar_pool_stats_get(p, "x", &st), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_pool_metrics_write(p, text, sizeof text, &len), CELLAR_OK);
+    T_EQ_U64(strlen(text), len);
+    T_CHECK(strstr(text, "cellar_tasks_submitted_total{pool=\"p1\"} 3\n") != NULL);
+    T_CHECK(strstr(text, "cellar_tasks_ended_total{pool=\"p1\",state=\"succeeded\"} 3\n") != NULL);
+    T_EQ_I64(cellar_pool_metrics_write(p, text, len, NULL), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_pool_metrics_write(p, NULL, 0, &len), CELLAR_E_BUFFER);
+    close_it();
+}
+
+/* ---- drain ---- */
+
+static void drain_report_exact(void)
+{
+    cellar_submit_opts o = cellar_submit_opts_default();
+    cellar_drain_report r = cellar_drain_report_default();
+    for (int mode = 0; mode < 2; mode++) {
+        defaults();
+        open_with(NULL);
+        for (int i = 0; i < 10; i++) {
+            o.delay_ms = i < 3 ? 1000 : 0;
+            (void)submit("a", &o);
+        }
+        T_EQ_I64(cellar_pool_drain(p, (cellar_drain_mode)mode, 1000, &r), CELLAR_OK);
+        T_EQ_U64(r.finished, mode == 0 ? 7 : 0);
+        T_EQ_U64(r.abandoned, mode == 0 ? 3 : 10);
+        T_EQ_U64(r.still_running, 0);
+        T_EQ_U64(figures().live, 0);
+        T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, NULL, NULL), CELLAR_E_CLOSED);
+        T_EQ_I64(cellar_pool_drain(p, (cellar_drain_mode)mode, 1000, &r), CELLAR_OK);
+        T_EQ_U64(r.finished + r.abandoned + r.still_running, 0);
+        close_it();
+    }
+}
+
+/* ---- memory ---- */
+
+static cellar_err all_of_it(void)
+{
+    cellar_task_item items[3];
+    cellar_submit_opts o = owned();
+    cellar_task_id id;
+    const cellar_task_opts twice = no_jitter(2);
+    o.unique_key = "k";
+    o.tag = "t";
+    o.id_in = &(cellar_task_id){ 5, 5 };
+    cellar_err err = cellar_pool_open(&config, &p);
+    if (err != CELLAR_OK) { return err; }
+    err = cellar_task_register(p, "g", gives, NULL, &twice);
+    if (err == CELLAR_OK) { err = cellar_task_submit(p, "g", "a", 1, &o, &id); }
+    if (err == CELLAR_OK) { err = cellar_pool_route(p, "g", "q", NULL); }
+    items_of("axz", items);
+    if (err == CELLAR_OK) {
+        err = cellar_task_submit_group(p, items, 3, CELLAR_TASK_ALWAYS, NULL);
+    }
+    (void)tick();
+    return err;
+}
+
+static void task_oom(void)
+{
+    defaults();
+    failing = true;
+    for (uint64_t nth = 1;; nth++) {
+        memset(heard, 0, sizeof heard);
+        freed_count = 0;
+        p = NULL;
+        base_fault_alloc_arm(nth, false);
+        const cellar_err err = all_of_it();
+        const bool fired = base_fault_alloc_site() != NULL;
+        base_fault_alloc_arm(0, false);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOMEM);
+        if (err == CELLAR_OK || p != NULL) {
+            (void)figures();
+            T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+        }
+        if (!fired) { break; }
+        T_REQUIRE(nth < 200);
+    }
+    failing = false;
+}
+
+/* ---- random operations against a model ---- */
+
+enum { MODEL_TASKS = 64 };
+static struct {
+    cellar_task_id id;
+    int state;      /* as cellar_task_status; CELLAR_E_NOT_FOUND: ended */
+    int64_t due_ms; /* of SCHEDULED and RETRY */
+    int attempt;
+} model[MODEL_TASKS];
+static base_rng rng;
+
+static cellar_verdict model_run(const cellar_task *t, void *ctx)
+{
+    size_t i;
+    (void)ctx;
+    memcpy(&i, t->payload, sizeof i);
+    T_REQUIRE(i < MODEL_TASKS);
+    const bool due = model[i].state == CELLAR_TASK_QUEUED ||
+                     ((model[i].state == CELLAR_TASK_SCHEDULED ||
+                       model[i].state == CELLAR_TASK_RETRY) && model[i].due_ms <= mono_ms);
+    T_CHECK(due);
+    T_EQ_I64(t->attempt, model[i].attempt + 1);
+    T_EQ_I64(state_of(t->id), CELLAR_TASK_RUNNING);
+    const int64_t delay = (int64_t)base_rng_below(&rng, 50);
+    model[i].attempt++;
+    model[i].due_ms = mono_ms + delay;
+    switch (base_rng_below(&rng, 6)) {
+    case 0: model[i].state = CELLAR_E_NOT_FOUND; return cellar_verdict_ok();
+    case 1: model[i].state = CELLAR_TASK_FAILED; return cellar_verdict_fail();
+    case 2: model[i].state = CELLAR_E_NOT_FOUND; return cellar_verdict_cancelled();
+    case 3:
+        model[i].state = CELLAR_TASK_SCHEDULED;
+        model[i].attempt--;
+        return cellar_verdict_snooze(delay);
+    default: break;
+    }
+    model[i].state = model[i].attempt < 3 ? CELLAR_TASK_RETRY : CELLAR_TASK_FAILED;
+    return cellar_verdict_retry_after(delay);
+}
+
+static void model_step(size_t i)
+{
+    cellar_submit_opts o = cellar_submit_opts_default();
+    const uint64_t what = base_rng_below(&rng, 5);
+    if (model[i].state == CELLAR_E_NOT_FOUND && what < 3) {
+        o.delay_ms = (int64_t)base_rng_below(&rng, 3) * 20;
+        o.priority = (uint32_t)base_rng_below(&rng, 10);
+        T_EQ_I64(cellar_task_submit(p, "m", &i, sizeof i, &o, &model[i].id), CELLAR_OK);
+        model[i].state = o.delay_ms != 0 ? CELLAR_TASK_SCHEDULED : CELLAR_TASK_QUEUED;
+        model[i].due_ms = mono_ms + o.delay_ms;
+        model[i].attempt = 0;
+    } else if (model[i].state == CELLAR_TASK_FAILED) {
+        if (what < 3) {
+            T_EQ_I64(cellar_task_requeue(p, model[i].id), CELLAR_OK);
+            model[i].state = CELLAR_TASK_QUEUED;
+            model[i].attempt = 0;
+        } else {
+            T_EQ_I64(cellar_task_purge(p, model[i].id), CELLAR_OK);
+            model[i].state = CELLAR_E_NOT_FOUND;
+        }
+    } else if (model[i].state != CELLAR_E_NOT_FOUND && what == 4) {
+        T_EQ_I64(cellar_task_cancel(p, model[i].id), CELLAR_OK);
+        model[i].state = CELLAR_E_NOT_FOUND;
+    }
+}
+
+static void task_edges(void)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    base_rng_seed(&rng, t_seed());
+    o.max_attempts = 3;
+    defaults();
+    open_it();
+    name_it("m", model_run, &o);
+    for (size_t i = 0; i < MODEL_TASKS; i++) { model[i].state = CELLAR_E_NOT_FOUND; }
+    const uint64_t rounds = t_share(20000 / T_COST);
+    for (uint64_t n = 0; n < rounds; n++) {
+        const size_t i = base_rng_below(&rng, MODEL_TASKS);
+        model_step(i);
+        if (base_rng_below(&rng, 8) == 0) { (void)pass((int64_t)base_rng_below(&rng, 30)); }
+        if (model[i].id.hi != 0) { T_EQ_I64(state_of(model[i].id), model[i].state); }
+        if (n % 64 == 0) { (void)figures(); }
+    }
+    close_it();
+}
+
+T_MAIN("work_task",
+       T_CASE(ok_runs_once), T_CASE(retry_doubles_its_delay_up_to_the_cap),
+       T_CASE(jitter_stays_in_its_range), T_CASE(task_has_four_attempts_by_default),
+       T_CASE(seed_task_permanent_not_retried),
+       T_CASE(seed_task_last_failure_is_failed), T_CASE(seed_task_unknown_is_not_found),
+       T_CASE(retry_after_and_snooze_take_the_given_delay), T_CASE(unknown_verdict_fails),
+       T_CASE(delay_and_eta_are_never_early), T_CASE(expired_tasks_do_not_run),
+       T_CASE(priorities_and_order), T_CASE(task_priority_ageing),
+       T_CASE(queues_share_by_weight_and_pause), T_CASE(route_moves_queued_tasks),
+       T_CASE(task_rate_parks_in_order), T_CASE(limiter_that_never_admits_fails_the_task),
+       T_CASE(max_running_parks_in_order), T_CASE(released_task_that_is_parked_again_keeps_its_place),
+       T_CASE(parking_keeps_the_order_of_a_name_and_priority),
+       T_CASE(task_unique_freed_by_every_end),
+       T_CASE(conflicts_do_what_their_names_say), T_CASE(id_in_is_the_id),
+       T_CASE(function_sees_its_submit), T_CASE(payload_is_freed_once_by_every_end),
+       T_CASE(leases_are_acknowledged_extended_and_lost),
+       T_CASE(dead_letters_are_listed_requeued_and_bounded), T_CASE(dead_letter_is_logged_without_its_payload), T_CASE(task_limits),
+       T_CASE(structs_of_every_size), T_CASE(chain_hands_results_on),
+       T_CASE(long_chain_ends_without_recursion), T_CASE(group_runs_then_after_all),
+       T_CASE(task_group_completion_twice), T_CASE(submit_many_is_all_or_none),
+       T_CASE(results_are_kept_by_state), T_CASE(list_filters_and_continues),
+       T_CASE(figures_of_names_and_metrics), T_CASE(drain_report_exact), T_CASE(task_oom),
+       T_CASE(task_edges))

@@ -1,0 +1,667 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    tasks run on threads of the pool, with no lock held; a function may end its thread, hang
+ *         past its time-out, wait, submit to a full pool, close the pool or fork: each has a
+ *         defined result, and no task is lost.
+ * Method: functions wait for the test, and the test for functions, by semaphores: no sleep decides
+ *         anything. The clock of the system drives the pool. */
+#include <semaphore.h>
+#include <sys/wait.h>
+
+#include "base/fault.h"
+#include "base/mem.h"
+#include "cellar_task.h"
+#include "tests/support/t.h"
+
+static cellar_pool *p;
+static sem_t began, go_on;
+static atomic_uint runs, freed;
+static _Atomic pthread_t runner;
+static cellar_pool_config config;
+
+static void open_with(uint32_t workers)
+{
+    config = cellar_pool_config_default();
+    config.workers = workers;
+    config.close_timeout_ms = 60000;
+    T_REQUIRE(sem_init(&began, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0);
+    atomic_store(&runs, 0);
+    atomic_store(&freed, 0);
+}
+
+static void open_it(void) { T_REQUIRE(cellar_pool_open(&config, &p) == CELLAR_OK); }
+
+static cellar_pool_stats figures(void)
+{
+    cellar_pool_stats st = cellar_pool_stats_default();
+    T_EQ_I64(cellar_pool_stats_get(p, NULL, &st), CELLAR_OK);
+    T_EQ_U64(st.submitted + st.requeued,
+             st.ok + st.failed + st.cancelled + st.expired + st.live);
+    return st;
+}
+
+static void wait_for(sem_t *sem)
+{
+    while (sem_wait(sem) != 0) { }
+}
+
+static void close_it(void) { T_EQ_I64(cellar_pool_close(p), CELLAR_OK); }
+
+static void name_it(const char *name, cellar_task_fn fn, const cellar_task_opts *o)
+{
+    T_REQUIRE(cellar_task_register(p, name, fn, NULL, o) == CELLAR_OK);
+}
+
+static cellar_task_id submit(const char *name)
+{
+    cellar_task_id id = { 0, 0 };
+    T_EQ_I64(cellar_task_submit(p, name, NULL, 0, NULL, &id), CELLAR_OK);
+    return id;
+}
+
+static cellar_verdict quick(const cellar_task *t, void *ctx)
+{
+    (void)t, (void)ctx;
+    atomic_store(&runner, pthread_self());
+    atomic_fetch_add(&runs, 1);
+    sem_post(&began);
+    return cellar_verdict_ok();
+}
+
+static cellar_verdict held(const cellar_task *t, void *ctx)
+{
+    (void)quick(t, ctx);
+    wait_for(&go_on);
+    return cellar_verdict_ok();
+}
+
+static cellar_verdict exits(const cellar_task *t, void *ctx)
+{
+    (void)quick(t, ctx);
+    pthread_exit(NULL);
+}
+
+static cellar_task_opts fast(uint32_t attempts)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    o.base_ms = 1;
+    o.cap_ms = 1;
+    o.max_attempts = attempts;
+    return o;
+}
+
+static void task_runs_on_a_thread_of_the_pool(void)
+{
+    open_with(2);
+    open_it();
+    name_it("q", quick, NULL);
+    for (int i = 0; i < 5; i++) { (void)submit("q"); }
+    for (int i = 0; i < 5; i++) { wait_for(&began); }
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.delay_ms = 3;
+    T_EQ_I64(cellar_task_submit(p, "q", NULL, 0, &o, NULL), CELLAR_OK);
+    wait_for(&began);
+    close_it();
+    T_CHECK(!pthread_equal(atomic_load(&runner), pthread_self()));
+    T_EQ_U64(atomic_load(&runs), 6);
+}
+
+/* ---- threads that end, attempts that hang ---- */
+
+static void task_pthread_exit(void)
+{
+    const cellar_task_opts o = fast(20);
+    cellar_task_status st = cellar_task_status_default();
+    open_with(1);
+    open_it();
+    name_it("exits", exits, &o);
+    name_it("q", quick, NULL);
+    const cellar_task_id id = submit("exits");
+    for (int i = 0; i < 20; i++) { wait_for(&began); } /* each time on another thread */
+    (void)submit("q");
+    wait_for(&began);
+    T_EQ_I64(cellar_task_wait(p, id, 60000, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_status_get(p, id, &st), CELLAR_OK);
+    T_EQ_I64(st.state, CELLAR_TASK_FAILED);
+    T_EQ_STR(st.error, "ended its thread");
+    T_EQ_U64(figures().thread_ends, 20);
+    close_it();
+}
+
+static void *tick_alone(void *arg)
+{
+    (void)cellar_pool_tick(p, 0, NULL);
+    return arg;
+}
+
+static void function_in_a_tick_may_end_the_thread_of_its_caller(void)
+{
+    cellar_host_opts h = cellar_host_opts_default();
+    const cellar_task_opts o = fast(1);
+    pthread_t t;
+    void *result = &t;
+    open_with(1);
+    h.no_threads = 1;
+    config.host = &h;
+    open_it();
+    name_it("exits", exits, &o);
+    (void)submit("exits");
+    T_REQUIRE(pthread_create(&t, NULL, tick_alone, p) == 0 && pthread_join(t, &result) == 0);
+    T_CHECK(result == NULL); /* the tick did not return */
+    T_EQ_U64(figures().thread_ends, 1);
+    T_EQ_U64(figures().running, 0);
+    T_EQ_U64(figures().failed, 1);
+    close_it();
+}
+
+static void note_free(void *payload, size_t len, void *ctx)
+{
+    (void)ctx;
+    memset(payload, 0, len); /* a later read of the old attempt would be seen */
+    free(payload);
+    atomic_fetch_add(&freed, 1);
+}
+
+static cellar_verdict hangs_once(const cellar_task *t, void *ctx)
+{
+    (void)ctx;
+    sem_post(&began);
+    if (t->attempt > 1) { return cellar_verdict_ok(); }
+    wait_for(&go_on);
+    T_CHECK(cellar_task_cancelled(t));
+    T_CHECK(memcmp(t->payload, "payload", 7) == 0);
+    T_EQ_STR(t->tag, "tag");
+    T_EQ_I64(cellar_task_progress(t, 1, 2, NULL), CELLAR_E_LOST);
+    T_EQ_I64(cellar_task_result_set(t, "late", 4), CELLAR_OK);
+    return cellar_verdict_fail();
+}
+
+static void hard_timeout_ends_the_attempt_not_the_thread(void)
+{
+    cellar_task_opts o = fast(3);
+    cellar_submit_opts so = cellar_submit_opts_default();
+    o.timeout_ms = 1;
+    o.hard_timeout_ms = 2;
+    open_with(1);
+    open_it();
+    name_it("h", hangs_once, &o);
+    so.free_fn = note_free;
+    so.tag = "tag";
+    char *payload = malloc(7);
+    T_REQUIRE(payload != NULL);
+    memcpy(payload, "payload", 7);
+    T_EQ_I64(cellar_task_submit(p, "h", payload, 7, &so, NULL), CELLAR_OK);
+    wait_for(&began);
+    wait_for(&began); /* the second attempt, on a thread in place of the stuck one */
+    while (figures().ok == 0) { sched_yield(); }
+    T_EQ_U64(figures().stuck, 1);
+    T_EQ_U64(figures().timed_out, 1);
+    T_EQ_U64(atomic_load(&freed), 0); /* the old attempt still reads it */
+    sem_post(&go_on);
+    while (figures().late == 0) { sched_yield(); }
+    close_it();
+    T_EQ_U64(atomic_load(&freed), 1);
+}
+
+static cellar_verdict until_cancelled(const cellar_task *t, void *ctx)
+{
+    (void)ctx;
+    sem_post(&began);
+    while (!cellar_task_cancelled(t)) { sched_yield(); }
+    return cellar_verdict_retry();
+}
+
+static void soft_timeout_sets_the_flag(void)
+{
+    cellar_task_opts o = fast(2);
+    o.timeout_ms = 1;
+    o.hard_timeout_ms = 3600000;
+    open_with(1);
+    open_it();
+    name_it("u", until_cancelled, &o);
+    const cellar_task_id id = submit("u");
+    T_EQ_I64(cellar_task_wait(p, id, 60000, NULL), CELLAR_OK);
+    T_EQ_U64(figures().failed, 1);
+    T_EQ_U64(figures().retried, 1);
+    T_EQ_U64(figures().timed_out, 0);
+    close_it();
+}
+
+static void cancel_reaches_a_running_task(void)
+{
+    open_with(1);
+    open_it();
+    name_it("u", until_cancelled, NULL);
+    const cellar_task_id id = submit("u");
+    wait_for(&began);
+    T_EQ_I64(cellar_task_cancel(p, id), CELLAR_PENDING);
+    const cellar_err err = cellar_task_wait(p, id, 60000, NULL);
+    T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOT_FOUND); /* it has ended, or is forgotten */
+    T_EQ_U64(figures().cancelled, 1);
+    close_it();
+}
+
+/* ---- waits ---- */
+
+static cellar_verdict waits_for_child(const cellar_task *t, void *ctx)
+{
+    cellar_task_id id;
+    (void)t, (void)ctx;
+    T_EQ_I64(cellar_task_submit(p, "q", NULL, 0, NULL, &id), CELLAR_OK);
+    const cellar_err err = cellar_task_wait(p, id, 60000, NULL);
+    if (config.workers == 1) {
+        T_EQ_I64(err, CELLAR_E_DEADLOCK);
+    } else {
+        T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOT_FOUND); /* it may be forgotten */
+    }
+    return cellar_verdict_ok();
+}
+
+static void wait_inside_a_task_needs_another_worker(void)
+{
+    for (uint32_t workers = 1; workers <= 2; workers++) {
+        open_with(workers);
+        open_it();
+        name_it("q", quick, NULL);
+        name_it("w", waits_for_child, NULL);
+        (void)submit("w");
+        wait_for(&began);
+        close_it();
+    }
+}
+
+static cellar_task_id pair[2];
+static atomic_uint deadlocks;
+static cellar_verdict waits_for_other(const cellar_task *t, void *ctx)
+{
+    (void)ctx;
+    sem_post(&began);
+    wait_for(&go_on);
+    const bool first = t->id.lo == pair[0].lo && t->id.hi == pair[0].hi;
+    const cellar_err err = cellar_task_wait(p, pair[first ? 1 : 0], 60000, NULL);
+    T_CHECK(err == CELLAR_OK || err == CELLAR_E_DEADLOCK || err == CELLAR_E_NOT_FOUND);
+    atomic_fetch_add(&deadlocks, err == CELLAR_E_DEADLOCK);
+    return cellar_verdict_ok();
+}
+
+static void tasks_that_wait_for_each_other_are_refused(void)
+{
+    atomic_store(&deadlocks, 0);
+    open_with(4);
+    open_it();
+    name_it("w", waits_for_other, NULL);
+    pair[0] = submit("w");
+    pair[1] = submit("w");
+    wait_for(&began);
+    wait_for(&began);
+    sem_post(&go_on);
+    sem_post(&go_on);
+    close_it();
+    T_EQ_U64(atomic_load(&deadlocks), 1);
+}
+
+static void wait_from_outside_times_out_and_ends(void)
+{
+    cellar_task_status st = cellar_task_status_default();
+    open_with(1);
+    open_it();
+    name_it("h", held, NULL);
+    const cellar_task_id id = submit("h");
+    wait_for(&began);
+    T_EQ_I64(cellar_task_wait(p, id, 0, &st), CELLAR_E_TIMEOUT);
+    sem_post(&go_on);
+    const cellar_err err = cellar_task_wait(p, id, 60000, &st);
+    T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOT_FOUND);
+    if (err == CELLAR_OK) { T_EQ_I64(st.state, CELLAR_TASK_SUCCEEDED); }
+    close_it();
+}
+
+/* ---- a full pool ---- */
+
+static cellar_verdict fills(const cellar_task *t, void *ctx)
+{
+    (void)t, (void)ctx;
+    T_EQ_I64(cellar_task_submit(p, "q", NULL, 0, NULL, NULL), CELLAR_E_DEADLOCK);
+    return cellar_verdict_ok();
+}
+
+static void block_waits_for_room(void)
+{
+    open_with(1);
+    config.on_full = CELLAR_POOL_BLOCK;
+    config.queue_cap = 1;
+    config.block_timeout_ms = 60000;
+    open_it();
+    name_it("q", quick, NULL);
+    name_it("f", fills, NULL);
+    for (int i = 0; i < 50; i++) { (void)submit("q"); } /* waits each time until it has ended */
+    (void)submit("f");
+    close_it();
+    T_EQ_U64(atomic_load(&runs), 50);
+    open_with(1);
+    config.on_full = CELLAR_POOL_BLOCK;
+    config.queue_cap = 1;
+    config.block_timeout_ms = 1;
+    open_it();
+    name_it("h", held, NULL);
+    (void)submit("h");
+    wait_for(&began);
+    T_EQ_I64(cellar_task_submit(p, "h", NULL, 0, NULL, NULL), CELLAR_E_TIMEOUT);
+    T_EQ_U64(figures().rejected_full, 1);
+    sem_post(&go_on);
+    close_it();
+}
+
+/* ---- drain, close, resize ---- */
+
+static void drain_leaves_what_does_not_end(void)
+{
+    cellar_drain_report r = cellar_drain_report_default();
+    open_with(4);
+    config.grace_ms = 1;
+    config.close_timeout_ms = 1;
+    open_it();
+    name_it("h", held, NULL);
+    for (int i = 0; i < 104; i++) { (void)submit("h"); }
+    for (int i = 0; i < 4; i++) { wait_for(&began); }
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 1, &r), CELLAR_E_BUSY);
+    T_EQ_U64(r.finished, 0);
+    T_EQ_U64(r.abandoned, 100);
+    T_EQ_U64(r.still_running, 4);
+    T_EQ_I64(cellar_pool_close(p), CELLAR_E_BUSY);
+    T_EQ_U64(figures().live, 4); /* the pool is still there */
+    for (int i = 0; i < 4; i++) { sem_post(&go_on); }
+    cellar_err err;
+    while ((err = cellar_pool_close(p)) == CELLAR_E_BUSY) { }
+    T_EQ_I64(err, CELLAR_OK);
+    T_EQ_U64(atomic_load(&runs), 4);
+}
+
+static cellar_verdict spawns(const cellar_task *t, void *ctx)
+{
+    (void)ctx;
+    atomic_fetch_add(&runs, 1);
+    const char depth = *(const char *)t->payload;
+    const char below = (char)(depth - 1);
+    for (int i = 0; i < 2 && depth > 0; i++) {
+        T_EQ_I64(cellar_task_submit(p, "s", &below, 1, NULL, NULL), CELLAR_OK);
+    }
+    return cellar_verdict_ok();
+}
+
+static void *release_in_drain(void *arg)
+{
+    const cellar_task_id none = { 0, 0 };
+    while (cellar_task_requeue(p, none) != CELLAR_E_CLOSED) { sched_yield(); }
+    sem_post(&go_on);
+    return arg;
+}
+
+static void drain_report_exact_with_submits_of_tasks(void)
+{
+    cellar_drain_report r = cellar_drain_report_default();
+    pthread_t t;
+    open_with(1);
+    open_it();
+    name_it("h", held, NULL);
+    name_it("s", spawns, NULL);
+    (void)submit("h");
+    wait_for(&began);
+    for (int i = 0; i < 10; i++) {
+        T_EQ_I64(cellar_task_submit(p, "s", "\4", 1, NULL, NULL), CELLAR_OK);
+    }
+    T_REQUIRE(pthread_create(&t, NULL, release_in_drain, NULL) == 0);
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, &r), CELLAR_OK);
+    pthread_join(t, NULL);
+    T_EQ_U64(r.finished, 1 + 10 * 31); /* 11 live ones, and 300 of running tasks */
+    T_EQ_U64(r.abandoned, 0);
+    T_EQ_U64(r.still_running, 0);
+    T_EQ_U64(figures().submitted, r.finished);
+    T_EQ_U64(atomic_load(&runs), 1 + 10 * 31);
+    close_it();
+}
+
+enum { PRODUCERS = 3 };
+static atomic_uint accepted;
+
+static void *produce(void *arg)
+{
+    const uint64_t rounds = t_share(20000) / T_COST + 10;
+    for (uint64_t i = 0; i < rounds; i++) {
+        cellar_err err;
+        while ((err = cellar_task_submit(p, "q", NULL, 0, NULL, NULL)) == CELLAR_E_BUSY) {
+            sched_yield();
+        }
+        T_EQ_I64(err, CELLAR_OK);
+        atomic_fetch_add(&accepted, 1);
+    }
+    return arg;
+}
+
+static void pool_resize_under_load(void)
+{
+    pthread_t t[PRODUCERS];
+    static const uint32_t sizes_of[] = { 1, 8, 3, 5, 2 };
+    atomic_store(&accepted, 0);
+    open_with(2);
+    config.queue_cap = 500;
+    open_it();
+    name_it("q", quick, NULL);
+    for (int i = 0; i < PRODUCERS; i++) {
+        T_REQUIRE(pthread_create(&t[i], NULL, produce, NULL) == 0);
+    }
+    for (int i = 0; i < 10; i++) {
+        const uint32_t n = sizes_of[i % 5];
+        T_EQ_I64(cellar_pool_resize(p, n), CELLAR_OK);
+        while (figures().workers != n) { sched_yield(); }
+    }
+    for (int i = 0; i < PRODUCERS; i++) { pthread_join(t[i], NULL); }
+    cellar_drain_report r = cellar_drain_report_default();
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 600000, &r), CELLAR_OK);
+    T_EQ_U64(atomic_load(&runs), atomic_load(&accepted)); /* each once */
+    T_EQ_U64(figures().ok, atomic_load(&accepted));
+    close_it();
+}
+
+/* ---- many threads ---- */
+
+static cellar_verdict varies(const cellar_task *t, void *ctx)
+{
+    (void)ctx;
+    atomic_fetch_add(&runs, 1);
+    switch ((t->id.lo >> 32) % 5) {
+    case 0: return cellar_verdict_fail();
+    case 1: return cellar_verdict_retry_after(1);
+    case 2: (void)cellar_task_progress(t, 1, 2, "half"); break;
+    case 3: (void)cellar_task_error(t, "tries again"); return cellar_verdict_retry();
+    default: break;
+    }
+    return cellar_verdict_ok();
+}
+
+static bool look(const cellar_task_status *st, void *ctx)
+{
+    cellar_task_id *id = ctx;
+    T_CHECK(st->state >= CELLAR_TASK_WAITING && st->state <= CELLAR_TASK_EXPIRED);
+    *id = st->id;
+    return true;
+}
+
+static void *meddle(void *arg)
+{
+    const unsigned me = (unsigned)(uintptr_t)arg;
+    const uint64_t rounds = t_share(4000) / T_COST + 10;
+    cellar_task_item items[3];
+    for (int k = 0; k < 3; k++) { items[k] = (cellar_task_item){ "v", "p", 1, NULL }; }
+    for (uint64_t i = 0; i < rounds; i++) {
+        cellar_submit_opts o = cellar_submit_opts_default();
+        cellar_task_id id = { 0, 0 }, other = { 0, 0 };
+        cellar_task_status st = cellar_task_status_default();
+        char key[8];
+        snprintf(key, sizeof key, "%u", (unsigned)(i % 4));
+        if (i % 3 == 0) { o.unique_key = key; }
+        if (i % 4 == me) { o.delay_ms = (int64_t)(i % 3); }
+        if (i % 7 == 0) { o.on_conflict = CELLAR_TASK_CONFLICT_REPLACE; }
+        if (i % 11 == 0) { o.on_conflict = CELLAR_TASK_CONFLICT_DEBOUNCE; }
+        (void)cellar_task_submit(p, "v", "p", 1, &o, &id);
+        (void)cellar_task_status_get(p, id, &st);
+        if (i % 5 == 0) { (void)cellar_task_cancel(p, id); }
+        if (i % 16 == 0) {
+            (void)cellar_task_list(p, NULL, NULL, look, &other);
+            (void)cellar_task_requeue(p, other);
+            (void)cellar_task_purge(p, other);
+        }
+        if (i % 16 == 1) {
+            (void)cellar_task_submit_group(p, items, 3, CELLAR_TASK_ALWAYS, NULL);
+        }
+        if (i % 64 == 2) { (void)cellar_task_wait(p, id, 5, NULL); }
+    }
+    return NULL;
+}
+
+static void calls_from_many_threads_keep_every_count(void)
+{
+    const cellar_task_opts o = fast(2);
+    pthread_t t[PRODUCERS];
+    open_with(3);
+    config.queue_cap = 200;
+    config.dead_cap = 20;
+    open_it();
+    name_it("v", varies, &o);
+    for (uintptr_t i = 0; i < PRODUCERS; i++) {
+        T_REQUIRE(pthread_create(&t[i], NULL, meddle, (void *)i) == 0);
+    }
+    for (int i = 0; i < 100; i++) { (void)figures(); }
+    for (int i = 0; i < PRODUCERS; i++) { pthread_join(t[i], NULL); }
+    cellar_drain_report r = cellar_drain_report_default();
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 600000, &r), CELLAR_OK);
+    T_EQ_U64(figures().live, 0);
+    T_EQ_U64(figures().started, atomic_load(&runs));
+    close_it();
+}
+
+static void results_are_there_when_the_wait_returns(void)
+{
+    cellar *store, *results;
+    open_with(2);
+    T_REQUIRE(cellar_open(NULL, &store) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(store, "results", NULL, &results) == CELLAR_OK);
+    config.results = results;
+    open_it();
+    name_it("q", quick, NULL);
+    for (uint64_t i = 0; i < t_share(2000) / T_COST + 10; i++) {
+        cellar_task_status st = cellar_task_status_default();
+        const cellar_task_id id = submit("q");
+        T_EQ_I64(cellar_task_wait(p, id, 60000, &st), CELLAR_OK);
+        T_EQ_I64(st.state, CELLAR_TASK_SUCCEEDED);
+        T_EQ_I64(cellar_task_status_get(p, id, &st), CELLAR_OK); /* at no moment unknown */
+        T_EQ_I64(st.state, CELLAR_TASK_SUCCEEDED);
+    }
+    close_it();
+    T_EQ_I64(cellar_close(results), CELLAR_OK);
+    T_EQ_I64(cellar_close(store), CELLAR_OK);
+}
+
+/* ---- fork ---- */
+
+static int child_of(bool in_task)
+{
+    const cellar_task_id none = { 0, 0 };
+    cellar_task_status st = cellar_task_status_default();
+    if (cellar_task_submit(p, "q", NULL, 0, NULL, NULL) != CELLAR_E_FORKED ||
+        cellar_task_register(p, "n", quick, NULL, NULL) != CELLAR_E_FORKED ||
+        cellar_task_cancel(p, none) != CELLAR_E_FORKED ||
+        cellar_task_requeue(p, none) != CELLAR_E_FORKED ||
+        cellar_task_purge(p, none) != CELLAR_E_FORKED ||
+        cellar_task_status_get(p, none, &st) != CELLAR_E_FORKED ||
+        cellar_task_result_get(p, none, NULL, 0, NULL) != CELLAR_E_FORKED ||
+        cellar_task_wait(p, none, 0, NULL) != CELLAR_E_FORKED ||
+        cellar_task_list(p, NULL, NULL, look, NULL) != CELLAR_E_FORKED ||
+        cellar_pool_tick(p, 0, NULL) != CELLAR_E_FORKED ||
+        cellar_pool_resize(p, 1) != CELLAR_E_FORKED ||
+        cellar_pool_route(p, "*", "x", NULL) != CELLAR_E_FORKED ||
+        cellar_pool_queue_pause(p, "default", 0) != CELLAR_E_FORKED ||
+        cellar_pool_queue_weight(p, "default", 1) != CELLAR_E_FORKED ||
+        cellar_pool_drain(p, CELLAR_DRAIN_ALL, 0, NULL) != CELLAR_E_FORKED) {
+        return 1;
+    }
+    if (in_task) { return cellar_pool_close(p) == CELLAR_E_DEADLOCK ? 0 : 2; }
+    if (cellar_pool_close(p) != CELLAR_OK) { return 3; }
+    return atomic_load(&freed) == 2 ? 0 : 4;
+}
+
+static int end_of(pid_t child)
+{
+    int status = -1;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) { }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
+}
+
+static void forked_child_can_only_free_the_pool(void)
+{
+    cellar_submit_opts o = cellar_submit_opts_default();
+    open_with(1);
+    open_it();
+    name_it("held", held, NULL);
+    o.free_fn = note_free;
+    for (int i = 0; i < 2; i++) {
+        T_EQ_I64(cellar_task_submit(p, "held", malloc(4), 4, &o, NULL), CELLAR_OK);
+    }
+    wait_for(&began);
+    const pid_t child = fork(); /* while one task runs and one waits */
+    if (child == 0) { _exit(child_of(false)); }
+    T_EQ_I64(end_of(child), 0);
+    sem_post(&go_on);
+    wait_for(&began); /* the parent goes on */
+    sem_post(&go_on);
+    close_it();
+    T_EQ_U64(atomic_load(&runs), 2);
+    T_EQ_U64(atomic_load(&freed), 2);
+}
+
+static cellar_verdict forks(const cellar_task *t, void *ctx)
+{
+    const pid_t child = fork();
+    if (child == 0) { _exit(child_of(true)); }
+    T_EQ_I64(end_of(child), 0);
+    return quick(t, ctx);
+}
+
+static void task_may_fork(void)
+{
+    open_with(1);
+    open_it();
+    name_it("forks", forks, NULL);
+    (void)submit("forks");
+    wait_for(&began);
+    close_it();
+}
+
+static void open_without_memory_is_refused(void)
+{
+    unsigned failed = 0;
+    open_with(2);
+    for (uint64_t nth = 1;; nth++) {
+        (void)base_fault_alloc_arm(nth, false);
+        const cellar_err err = cellar_pool_open(&config, &p);
+        (void)base_fault_alloc_arm(0, false);
+        if (err == CELLAR_OK) { break; }
+        T_EQ_I64(err, CELLAR_E_NOMEM);
+        failed++;
+        T_REQUIRE(nth < 40);
+    }
+    T_CHECK(failed >= 5); /* pool, tables, workers, threads */
+    close_it();
+}
+
+T_MAIN("work_task_threads", T_CASE(task_runs_on_a_thread_of_the_pool), T_CASE(task_pthread_exit),
+       T_CASE(function_in_a_tick_may_end_the_thread_of_its_caller),
+       T_CASE(hard_timeout_ends_the_attempt_not_the_thread), T_CASE(soft_timeout_sets_the_flag),
+       T_CASE(cancel_reaches_a_running_task), T_CASE(wait_inside_a_task_needs_another_worker),
+       T_CASE(tasks_that_wait_for_each_other_are_refused),
+       T_CASE(wait_from_outside_times_out_and_ends), T_CASE(block_waits_for_room),
+       T_CASE(drain_leaves_what_does_not_end), T_CASE(drain_report_exact_with_submits_of_tasks),
+       T_CASE(pool_resize_under_load), T_CASE(calls_from_many_threads_keep_every_count),
+       T_CASE(results_are_there_when_the_wait_returns),
+       T_CASE(forked_child_can_only_free_the_pool), T_CASE(task_may_fork),
+       T_CASE(open_without_memory_is_refused))
