@@ -9,7 +9,7 @@
 # COUNTED    engine lines   lines of src/*/*.[ch] and include/*.h with code after comments are taken
 #                           out, without src/cli, src/extras, base/sim.* and the parts that come
 #                           later (their folders and headers)
-#            loaded bytes   text + data of `size` over dist/cellar.c, without the kit; k is 1,000.
+#            loaded bytes   text + data of `size` over dist/cellar.c, without kit and work; k: 1,000.
 #                           "All OMIT" sets every CELLAR_OMIT_ switch that the drop-in knows.
 #            circle, prototypes   as `make floors` says
 #            calls, lines   lines that begin with CELLAR_API in include/cellar.h; all its lines
@@ -29,8 +29,8 @@ engine_lines() {
     for f in src/*/*.[ch] include/*.h; do
         case ${f#*/} in
         cli/* | extras/* | base/sim.* | work/* | wheel/* | kit/* | resp/* | gateway/*) ;;
-        remote/* | cellar_work.h | cellar_schedule.h | cellar_batch.h | cellar_bus.h | cellar_kit.h) ;;
-        cellar_resp.h | cellar_tier.h) ;;
+        remote/* | cellar_work.h | cellar_schedule.h | cellar_task.h | cellar_bus.h) ;;
+        cellar_batch.h | cellar_kit.h | cellar_resp.h | cellar_tier.h) ;;
         cellar_remote.h) ;;
         *) set -- "$@" "$f" ;;
         esac
@@ -76,9 +76,9 @@ tmp=$(mktemp -d "${TMPDIR:-/tmp}/cellar-figures.XXXXXX") || exit 2
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 2' HUP INT TERM
 say "compiler" "$($CC --version | head -n 1)"
-engine=-DCELLAR_OMIT_KIT # the parts that come later have figures of their own
+engine='-DCELLAR_OMIT_KIT -DCELLAR_OMIT_WORK' # the parts that come later have figures of their own
 say "drop-in, loaded bytes at -O2" "$(loaded -O2 $engine)"
-say "drop-in with the kit, loaded bytes at -O2" "$(loaded -O2)"
+say "drop-in with kit and work, loaded bytes at -O2" "$(loaded -O2)"
 # shellcheck disable=SC2046 # words are meant to be split
 say "drop-in, loaded bytes at -O2, all OMIT" "$(loaded -O2 $(omit_all))"
 say "drop-in, loaded bytes at -Os" "$(loaded -Os $engine)"
