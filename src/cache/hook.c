@@ -122,6 +122,7 @@ CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
     out->quota_of = cache_quota_of;
     out->namespace_of = cache_namespace_of;
     out->tags_valid = cache_tags_valid;
+    out->tag_epoch = s->deps == NULL ? &s->tag_epoch : NULL;
     out->tags_ended = cache_tags_ended;
     out->ended = cache_ended;
     out->writing = cache_key_in_turn;

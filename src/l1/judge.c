@@ -19,6 +19,10 @@ CELLAR_PRIVATE int l1_tags_judge(const l1 *c, uint64_t pos, const l1_rec *r)
 {
     uint64_t fps[L1_TAG_MAX];
     if (BASE_LIKELY((r->mask & L1_X_TAGS) == 0) || c->hooks.tags_valid == NULL) { return 0; }
+    const _Atomic uint64_t *const epoch = c->hooks.tag_epoch;
+    if (epoch != NULL && base_seq_u64(l1_at(c, pos) + r->tag_off + 8) >= base_load_acq(epoch)) {
+        return 0;
+    }
     const uint64_t born = l1_tags_load(c, pos, r, fps);
     return c->hooks.tags_valid(c->hooks.ctx, born, fps, r->tag_count);
 }

@@ -106,6 +106,9 @@ typedef struct l1_hooks {
     /* Judge the tags of an entry: 0 valid, 1 soft-invalid (stale), 2 dead, 3 dead because a
      * dependency changed. Optimistic readers call it too: fps may be torn, count <= 255. */
     int (*tags_valid)(void *ctx, uint64_t born, const void *fps, uint32_t count);
+    /* tags_valid finds 0 for what was born at this number or later, and is not called for it.
+     * NULL: it is always called. */
+    const _Atomic uint64_t *tag_epoch;
     /* Return when a tag first ended what was born at `born`, as far as known; BASE_NEVER_MS: never.
      * Called like tags_valid, for entries past their time. NULL: not known. */
     int64_t (*tags_ended)(void *ctx, uint64_t born, const void *fps, uint32_t count);
