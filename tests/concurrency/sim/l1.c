@@ -523,6 +523,7 @@ typedef struct world_mix { /* weights; lengths to draw from */
     uint32_t key_first, key_count;
     uint32_t len[4];
     uint32_t flags; /* drawn on or off for each set */
+    uint32_t tags;  /* most tags of an entry; drawn for each set */
     uint32_t hold;  /* in half of the runs: pauses after up to so many steps */
 } world_mix;
 
@@ -537,6 +538,9 @@ static void world_mixer(void *arg)
         if (dice < m->set) {
             l1_put_spec p = world_spec(NULL, 0);
             if (m->flags != 0 && base_sim_below(2) == 0) { p.flags = m->flags; }
+            static const uint64_t fps[2] = { 1, 2 };
+            if (m->tags != 0) { p.tag_count = (uint32_t)base_sim_below(m->tags + 1); }
+            p.tag_fps = fps;
             (void)world_put(key, len, &p);
         } else if (dice < m->set + m->get) {
             (void)world_get(key);
@@ -578,6 +582,27 @@ static void l1_kv_run(void)
 
 const base_sim_scenario sim_l1_kv = { "l1_kv", "set, get, del: linearizable, whole, none lost",
                                       l1_kv_run, 0 };
+
+/* ---- tags: the same with tagged entries, which l1_get_tagged reads ---- */
+
+static void l1_tags_run(void)
+{
+    world_open(&(world_plan){ .budget = 64 << 10, .seg_bytes = 1024, .no_loss = true,
+                              .commit_hook = true });
+    (void)world_key_with(15, 3);
+    (void)world_key_with(15, base_sim_below(2) == 0 ? 3 : 4);
+    static const world_mix mix = { .set = 4, .get = 4, .del = 1, .ops = 4, .key_count = 2,
+                                   .len = { 24, 24, 22, 90 }, .tags = 2 };
+    static const world_mix reader = { .get = 1, .ops = 4, .key_count = 2, .len = { 8, 8, 8, 8 } };
+    world_spawn("mixer-1", &mix);
+    world_spawn("mixer-2", &mix);
+    world_spawn("reader", &reader);
+    base_sim_join_all();
+    world_close(false);
+}
+
+const base_sim_scenario sim_l1_tags = { "l1_tags", "set with tags, get, del: as kv", l1_tags_run,
+                                        0 };
 
 /* ---- split: keys of the splitting bucket are read, deleted, set ---- */
 
