@@ -10,8 +10,6 @@
 #include "cache/get_alloc.h"
 #include "cache/loader_api.h"
 
-BASE_SIZE_BEGIN
-
 CELLAR_PRIVATE void cache_buf_init(cellar_buf *b, cache_store *s, unsigned char *room)
 {
     *b = (cellar_buf){ .store = s, .bytes = room, .room = room, .cap = CACHE_BUF_INLINE };
@@ -97,5 +95,3 @@ CELLAR_API cellar_err cellar_buf_resize(cellar_buf *b, size_t len, void **data)
     *data = b->bytes;
     return CELLAR_OK;
 }
-
-BASE_SIZE_END
