@@ -667,14 +667,14 @@ BASE_COLD static void cache_put_bring(cellar *c, const l1_key *k)
 }
 
 /* Remove the old value of a key that the policy denies, like each set that fails. */
-BASE_COLD static void cache_put_denied(const cache_change *ch)
+BASE_COLD static void cache_put_denied(cellar *c, l1_key *k, const cache_plan *plan)
 {
     const uint32_t keeps = L1_IF_ABSENT | L1_IF_PRESENT | L1_IF_VERSION | L1_IF_SAME | L1_KEEP_OLD;
-    if ((ch->spec->flags & keeps) != 0) { return; }
-    cache_change end = { .c = ch->c, .k = ch->k, .kind = CACHE_DELETE,
-                         .flags = ch->flags & CACHE_BATCH };
+    if ((plan->spec.flags & keeps) != 0) { return; }
+    cache_change end = { .c = c, .k = k, .kind = CACHE_DELETE,
+                         .flags = plan->commit_later ? CACHE_BATCH : 0u };
     (void)cache_change_run(&end);
-    cache_why_note(ch->c->store, ch->k->hash, CELLAR_CAUSE_DENIED);
+    cache_why_note(c->store, k->hash, CELLAR_CAUSE_DENIED);
 }
 
 CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
@@ -688,7 +688,7 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
                         .flags = (plan->durable ? CACHE_DURABLE_SET : 0u) |
                                  (plan->commit_later ? CACHE_BATCH : 0u) };
     const cellar_err err = cache_change_fast(&ch, CACHE_PUT);
-    if (BASE_UNLIKELY(err == CELLAR_E_DENIED)) { cache_put_denied(&ch); }
+    if (BASE_UNLIKELY(err == CELLAR_E_DENIED)) { cache_put_denied(c, k, plan); }
     if (err == CELLAR_OK && plan->version_out != NULL) { *plan->version_out = p->version; }
     return err;
 }
