@@ -81,7 +81,12 @@ static cellar_err cache_update_round(cellar *c, l1_key *k, const cache_update *u
                                      cellar_buf *old, cellar_buf *out, bool *fn_said)
 {
     l1_info info;
-    cellar_err err = cache_update_read(c, k, old, &info);
+    cellar_err err = CELLAR_OK;
+    if (l1_inspect_hit(c->l1, k, old->bytes, old->cap, &info)) {
+        old->len = info.value_len;
+    } else {
+        err = cache_update_read(c, k, old, &info);
+    }
     const bool there = err == CELLAR_OK;
     if (!there && (err != CELLAR_MISS || u->only_if_present)) { return err; }
     out->len = 0;

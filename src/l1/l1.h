@@ -230,6 +230,10 @@ typedef struct l1_info {
  * as for l1_get. If buf is NULL, nothing is copied and E_BUFFER does not occur. */
 CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                      l1_info *out, unsigned flags);
+/* Read a plain entry of at most 1 KiB for a put with L1_IF_SAME: true means CELLAR_OK of
+ * l1_inspect, and *out has value_len and the identity only. False proves nothing: call
+ * l1_inspect. */
+CELLAR_PRIVATE bool l1_inspect_hit(l1 *c, const l1_key *k, void *buf, size_t buf_cap, l1_info *out);
 /* Copy the hashes of the tags of an entry, expired or not, and the time they count from. Return
  * their count, at most 16. */
 CELLAR_PRIVATE uint32_t l1_tags_of(l1 *c, const l1_key *k, uint64_t *fps, uint64_t *born);

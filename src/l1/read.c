@@ -285,6 +285,17 @@ static cellar_err l1_get_general(l1 *c, const l1_key *k, void *buf, size_t buf_c
     return l1_read_any(c, k, buf, buf_cap, value_len, user_flags, NULL, flags);
 }
 
+CELLAR_PRIVATE bool l1_inspect_hit(l1 *c, const l1_key *k, void *buf, size_t buf_cap, l1_info *out)
+{
+    l1_aim a;
+    l1_aim_at(c, k->hash, &a);
+    out->at = UINT64_MAX; /* its bytes identify it */
+    return l1_spot(c, k->hash, &a) &&
+           l1_take(c, &a, k->bytes, k->len, false, k->generation, buf,
+                   BASE_MIN(buf_cap, (size_t)L1_SMALL_COPY), &out->value_len, 0,
+                   base_thread_self(), NULL);
+}
+
 CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                  size_t *value_len, unsigned flags)
 {

@@ -8,7 +8,8 @@
  *                stripe lock -> room (evict.c) -> write the record -> bucket lock -> condition and
  *                commit hook -> redirect the slot -> unlock bucket -> at most one split -> unlock
  *                stripe -> hand over victims
- *            l1_put_over, l1_put_new: the same steps for plain records without a listener.
+ *            l1_put_over, l1_put_over_same (update), l1_put_new: the same steps for plain records
+ *            without a listener.
  * INVARIANTS hooks.commit runs inside the odd window of every change, and of the delete of an
  *            absent key. A condition is judged in the window of the change that it guards.
  *            A set that fails removes the old value unless L1_KEEP_OLD.
@@ -425,6 +426,7 @@ typedef struct l1_over { /* a plain record that replaces one of its key */
     int64_t deadline_ms;
     l1_change change;
     uint64_t *stamp;
+    const l1_put_spec *same; /* NULL, or its same_bytes have to be the old value */
 } l1_over;
 
 /* Write the record over slot i, in its bucket's lock. ABSENT: the slot has another key or form. */
@@ -449,6 +451,11 @@ BASE_ALWAYS_INLINE l1_over_done l1_over_slot(l1 *c, const l1_over *o, l1_bucket 
     }
     if (old != 0 && base_clock_reached(c->clock, (int64_t)(base_load_rlx(
                         &c->seg_base_ms[l1_seg_of(c, pos)]) + old - 1))) {
+        return L1_OVER_NOT;
+    }
+    if (o->same != NULL &&
+        (L1_W0_VLEN(w0) != o->same->same->value_len ||
+         !base_seq_equal(at + o->head + k->len, o->same->same_bytes, L1_W0_VLEN(w0)))) {
         return L1_OVER_NOT;
     }
     *o->stamp = 0;
@@ -494,7 +501,7 @@ static BASE_NOINLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void
     const uint32_t own = k->generation != 0, head = 8u + 4u * own, pad = (1u << c->gshift) - 1;
     const l1_over o = { k, value, vlen, own, head, (head + k->len + vlen + pad) & ~pad,
                         k->len | L1_W0_ALWAYS | own * L1_W0_GENERATION, deadline_ms, change,
-                        stamp };
+                        stamp, NULL };
     /* A listener may exist since the first look. A later listener sees later changes only. */
     l1_over_done done =
         BASE_UNLIKELY(base_load_rlx(&c->want_left) != 0) ? L1_OVER_NOT : L1_OVER_ABSENT;
@@ -504,6 +511,28 @@ static BASE_NOINLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void
         }
         if (done != L1_OVER_ABSENT || (b = l1_chain_next(s, number, b)) == NULL) { break; }
         m = l1_match(b, tag);
+    }
+    l1_unlock(c, &h);
+    return done;
+}
+
+/* Write a plain record over one that has the bytes of p->same. Results as of l1_put_over. */
+static BASE_NOINLINE l1_over_done l1_put_over_same(l1 *c, const l1_key *k, l1_put_spec *p)
+{
+    const uint16_t tag = l1_tag_of(k->hash);
+    const uint32_t vlen = (uint32_t)p->value_len, own = k->generation != 0, head = 8u + 4u * own,
+                   pad = (1u << c->gshift) - 1;
+    const l1_over o = { k, p->value, vlen, own, head, (head + k->len + vlen + pad) & ~pad,
+                        k->len | L1_W0_ALWAYS | own * L1_W0_GENERATION, p->deadline_ms, p->change,
+                        &p->stamp, p };
+    l1_hold h;
+    l1_lock_key(c, k->hash, &h, false);
+    l1_over_done done = base_load_rlx(&c->want_left) != 0 ? L1_OVER_NOT : L1_OVER_ABSENT;
+    for (l1_bucket *b = h.b; b != NULL && done == L1_OVER_ABSENT;
+         b = l1_chain_next(h.s, h.number, b)) {
+        for (uint32_t m = l1_match(b, tag); m != 0 && done == L1_OVER_ABSENT; m &= m - 1) {
+            done = l1_over_slot(c, &o, b, (unsigned)__builtin_ctz(m));
+        }
     }
     l1_unlock(c, &h);
     return done;
@@ -668,17 +697,22 @@ CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p)
     p->version = p->stamp = 0;
     p->replaced = false;
     p->gone = L1_GONE_NOTHING;
-    const bool tagged = !p->untagged && l1_tagged(c, k);
+    const bool same = (p->flags & L1_IF_SAME) != 0 && p->same_bytes != NULL;
+    const bool tagged = same || (!p->untagged && l1_tagged(c, k));
     if (!tagged) {
         /* Prefetch the ghosts while the bucket is on its way; processors continue before it
          * arrives. Under the stripe lock the request would come later. */
         l1_ghost_prefetch(&l1_stripe_of(c, k->hash)->ghost, l1_ghost_mix(k->hash));
     }
-    if (p->flags == 0 && p->value_len <= c->over_max && base_load_rlx(&c->want_left) == 0 &&
-        l1_is_plain(c, k, p)) {
+    if ((p->flags & ~(uint32_t)(L1_KEEP_OLD | (same ? L1_IF_SAME : 0u))) == 0 &&
+        p->value_len <= c->over_max && base_load_rlx(&c->want_left) == 0 && l1_is_plain(c, k, p)) {
         const uint32_t vlen = (uint32_t)p->value_len;
         l1_over_done done = L1_OVER_ABSENT;
-        if (tagged) {
+        if (same) {
+            done = l1_put_over_same(c, k, p);
+            p->replaced = done == L1_OVER_DONE;
+            if (done == L1_OVER_ABSENT) { done = L1_OVER_NOT; }
+        } else if (tagged) {
             done = l1_put_over(c, k, p->value, vlen, p->deadline_ms, p->change, &p->stamp);
             p->replaced = done == L1_OVER_DONE;
         }
