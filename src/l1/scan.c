@@ -12,8 +12,6 @@
 #include "l1/index.h"
 #include "l1/record.h"
 
-BASE_SIZE_BEGIN
-
 typedef struct l1_scan_buf {
     unsigned char *bytes;
     size_t cap, used;
@@ -31,7 +29,9 @@ static void l1_scan_prefetch(const l1 *c, const l1_bucket *b)
 {
     for (unsigned i = 0; i < L1_SLOTS; i++) {
         if (base_load_rlx(&b->tag[i]) == 0) { continue; }
-        BASE_PREFETCH(l1_at(c, l1_pos(c, base_load_rlx(&b->off[i]))));
+        const unsigned char *record = l1_at(c, l1_pos(c, base_load_rlx(&b->off[i])));
+        BASE_PREFETCH(record);
+        BASE_PREFETCH(record + BASE_LINE / 2); /* its key */
     }
 }
 
@@ -163,13 +163,14 @@ static uint32_t l1_scan_next(uint32_t low, unsigned level)
     return l1_reverse(l1_reverse(low | ~((1u << level) - 1)) + 1);
 }
 
-/* Prefetch the records of the next step, and the buckets of the step after it. */
+/* Prefetch for the steps after `low`: the records of the next one, the buckets of the second. */
 static void l1_scan_ahead(const l1 *c, l1_stripe *s, uint32_t low)
 {
     const uint64_t ls = base_load_acq(&s->ls);
     const unsigned level = (unsigned)(ls >> 32) & 255u;
-    const uint32_t half = 1u << level, later = l1_scan_next(low, level);
-    for (uint32_t n = low & (half - 1); n < (uint32_t)ls; n += half) {
+    const uint32_t half = 1u << level, next = l1_scan_next(low, level),
+                   later = l1_scan_next(next, level);
+    for (uint32_t n = next & (half - 1); n < (uint32_t)ls; n += half) {
         l1_scan_prefetch(c, l1_bucket_at(s, n));
     }
     for (uint32_t n = later & (half - 1); n < (uint32_t)ls; n += half) {
@@ -209,5 +210,3 @@ CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint3
     base_free_raw(&c->account->hooks, buf.bytes, buf.cap);
     return CELLAR_OK;
 }
-
-BASE_SIZE_END
