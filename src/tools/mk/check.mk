@@ -29,7 +29,7 @@ contracts:
 	$(Q)$(AWK) -v mode=check -v symbols=src/tools/symbols.txt -f src/tools/apidoc.awk $(HEADERS)
 ## symbols: exported names of the shared library, the archive and the drop-in against the list
 symbols: lib dropin
-	$(Q)sh $(PACKAGE)/test_packaging_symbols.sh
+	$(Q)sh $(PACKAGE)/slow_packaging_symbols.sh
 ## figures: sizes of the engine, the drop-in, the interface, the README and the tests
 ## (SQLITE=path of sqlite3.c: the time to compile the drop-in and that file, too)
 figures: dropin
@@ -52,7 +52,7 @@ NO_ASLR  := $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)"
               echo setarch -R)
 LANES_QUICK = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   'x|contracts|$(MAKE) -s contracts' \
-  't|symbols|$(MAKE) -s symbols' 't|install|sh $(PACKAGE)/test_packaging_install.sh' \
+  't|symbols|$(MAKE) -s symbols' 't|install|sh $(PACKAGE)/slow_packaging_install.sh' \
   't|drop-in: one cell|QUICK=1 sh $(PACKAGE)/slow_packaging_dropin.sh'
 # The suite with all repetitions runs as on a machine that has just booted: the clocks of each
 # program began three seconds ago, if the kernel allows a time namespace.
@@ -68,7 +68,6 @@ PROOF    := $(if $(call in_dirs,slow_l2_proof.sh),l2_crash l2_kill l2_damage l2_
             $(if $(call in_dirs,slow_api_clear.sh),api_namespaces)
 LANES     = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   'x|contracts|$(MAKE) -s contracts' \
-  't|symbols|$(MAKE) -s symbols' 't|install|sh $(PACKAGE)/test_packaging_install.sh' \
   $(if $(PROOF),'x|build: proof|$(BUILD_OF) T="$(PROOF)"') \
   'x|build: all repetitions|$(BUILD_OF) T=' \
   'x|build: ASan + UBSan|$(BUILD_OF) SAN=address$(comma)undefined' \
