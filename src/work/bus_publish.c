@@ -106,9 +106,10 @@ static const char *bus_text(char **to, const char *text)
 /* Make the message of a letter: copies, headers, body and texts in one block. */
 static bus_message *bus_message_make(cellar_bus *b, const bus_letter *l, int64_t now)
 {
-    const size_t body_at = base_round_up(sizeof(bus_message) +
-                                         l->copy_count * sizeof(bus_copy) +
-                                         l->o.header_count * sizeof(cellar_bus_header), 16);
+    const size_t body_at = (size_t)base_round_up(sizeof(bus_message) +
+                                                 l->copy_count * sizeof(bus_copy) +
+                                                 l->o.header_count * sizeof(cellar_bus_header),
+                                                 16);
     bus_message *m = base_alloc(&b->account, BASE_MOD_STORE, body_at + l->bytes, NULL);
     if (m == NULL) { return NULL; }
     cellar_bus_header *headers = (cellar_bus_header *)(void *)&m->copy[l->copy_count];

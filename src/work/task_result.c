@@ -49,22 +49,23 @@ static bool task_record_set(cellar_pool *p, const task *t, const task_after *a, 
     const char *name = p->names[t->name]->name, *tag = task_tag_of(t);
     const char *error = e != NULL ? e->error : "";
     unsigned char key[TASK_RECORD_KEY];
+    const size_t result_len = result != NULL ? result->len : 0;
     task_record r = { .version = TASK_RECORD_VERSION, .state = t->state, .attempt = t->attempt,
                       .max_attempts = t->max_attempts, .priority = t->priority, .lost = lost,
                       .name_len = (uint8_t)strlen(name), .tag_len = (uint8_t)strlen(tag),
                       .error_len = (uint8_t)strlen(error), .wall_ms = t->body->wall_ms,
                       .started_wall_ms = ran ? a->started_wall_ms : 0,
                       .ended_wall_ms = task_near(p).wall_ms,
-                      .result_len = result != NULL ? result->len : 0 };
+                      .result_len = result_len };
     const size_t texts = (size_t)r.name_len + r.tag_len + r.error_len;
-    const size_t len = sizeof r + texts + r.result_len;
+    const size_t len = sizeof r + texts + result_len;
     char *value = base_alloc(&p->account, BASE_MOD_STORE, len, NULL);
     if (value == NULL) { return false; }
     memcpy(value, &r, sizeof r);
     memcpy(value + sizeof r, name, r.name_len);
     memcpy(value + sizeof r + r.name_len, tag, r.tag_len);
     memcpy(value + sizeof r + r.name_len + r.tag_len, error, r.error_len);
-    if (r.result_len != 0) { memcpy(value + sizeof r + texts, result->data, r.result_len); }
+    if (result_len != 0) { memcpy(value + sizeof r + texts, result->data, result_len); }
     sync_take(QUEUE, &p->lock);
     task_record_key(task_id_of(p, t), key);
     sync_drop(QUEUE, &p->lock);
@@ -279,13 +280,14 @@ CELLAR_API cellar_err cellar_task_result_get(cellar_pool *p, cellar_task_id id, 
     cellar_err err = task_record_get(p, id, &value, &r);
     if (err != CELLAR_OK) { return err; }
     const size_t texts = (size_t)r.name_len + r.tag_len + r.error_len;
-    if (len != NULL) { *len = r.result_len; }
+    const size_t result_len = (size_t)r.result_len;
+    if (len != NULL) { *len = result_len; }
     if (r.lost != 0) {
         err = CELLAR_E_LOST;
-    } else if (r.result_len > buf_cap) {
+    } else if (result_len > buf_cap) {
         err = CELLAR_E_BUFFER;
-    } else if (r.result_len != 0) {
-        memcpy(buf, value + sizeof r + texts, r.result_len);
+    } else if (result_len != 0) {
+        memcpy(buf, value + sizeof r + texts, result_len);
     }
     cellar_free(value);
     return err;
