@@ -271,7 +271,8 @@ not_shown="l1.bounds_after_compare l1.apart_by_hash l1.sample_no_flag l1.shadow_
 l1.hand_before_mend l1.hand_not_noted l1.returning_forgotten l1.inspect_remembers
 l1.absent_not_evicted l1.absent_not_replaced l1.counter_in_record l1.tagged_no_recheck
 lock.floor_ignores_high lock.floor_not_raised lock.timeout_kicks_nobody l2.no_tomb_word
-l1.share_any_generation bloom.plain_or tier.read_pending" # sim: quota, bloom_bits, l2_ends
+l1.share_any_generation bloom.plain_or tier.read_pending
+l1.cap_old_generation l1.cap_without_ticket" # sim: quota, bloom_bits, l2_ends, bound
 # Stops without a protocol of their own: a key apart is read under the pin of l1_pin.pml; pages on
 # their way back are off the tree first; one flag, tried and never waited for, guards the shadows;
 # copies of one handle: the look before the freeze only spares a freeze (sim, lock_copies);
