@@ -245,8 +245,8 @@ typedef struct cellar_scan_entry {
  * unless its namespace was closed, dropped or cleared meanwhile. */
 typedef bool (*cellar_scan_fn)(const cellar_scan_entry *e, void *ctx);
 
-/* Call `fn` for the live entries of this namespace, some in each call. An entry that exists from
- * the first to the last call is visited at least once; an entry may be visited twice.
+/* Call `fn` for the live entries of this namespace in memory, some in each call. An entry that
+ * exists from the first to the last call is visited at least once; an entry may be visited twice.
  * in:      *cursor 0 for the first call, then as the last call left it; pattern as in
  *          cellar_delete_by_pattern, NULL = all; bucket_count index buckets in this call, 0 = 64
  * out:     *cursor, 0 when the scan is complete; valid until the store is closed
@@ -260,6 +260,37 @@ typedef bool (*cellar_scan_fn)(const cellar_scan_entry *e, void *ctx);
 CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *pattern,
                                   size_t pattern_len, size_t bucket_count, cellar_scan_fn fn,
                                   void *ctx);
+
+#define CELLAR_SCAN_DISK 1u /* entries on disk, too: all that cellar_get finds                    */
+
+typedef struct cellar_scan_opts {
+    size_t      struct_size;  /* set by cellar_scan_opts_default()                                */
+    const char *pattern;      /* as in cellar_delete_by_pattern. Default NULL: all                */
+    size_t      pattern_len;
+    size_t      bucket_count; /* index buckets in this call; 8 entries on disk count as one.      */
+                              /* Default 0: 64                                                    */
+    uint32_t    flags;        /* CELLAR_SCAN_DISK                                                 */
+    uint32_t    reserved0;    /* must be 0                                                        */
+} cellar_scan_opts;
+CELLAR_STRUCT(cellar_scan_opts, reserved0);
+
+/* Call `fn` as cellar_scan does, with options. With CELLAR_SCAN_DISK the promise of cellar_scan
+ * holds for the namespace in memory and on disk: an entry that moves between them is visited. An
+ * entry may be visited three times: in memory, on disk, and once more if it was among the last
+ * written there. Entries on disk stay there, and do not count as used.
+ * in:      *cursor as in cellar_scan, with the same flags in each call; o NULL = cellar_scan
+ * out:     *cursor as in cellar_scan
+ * returns: as cellar_scan
+ * owns:    as cellar_scan
+ * thread:  as cellar_scan; reads the disk
+ * cost:    as cellar_scan; for an entry on disk two reads, with 200 KiB of memory during the call
+ * example:
+ *     cellar_scan_opts o = cellar_scan_opts_default();
+ *     o.flags = CELLAR_SCAN_DISK;
+ *     uint64_t cursor = 0;
+ *     do cellar_scan_with(c, &cursor, &o, print_entry, NULL); while (cursor != 0);               */
+CELLAR_API cellar_err cellar_scan_with(cellar *c, uint64_t *cursor, const cellar_scan_opts *o,
+                                       cellar_scan_fn fn, void *ctx);
 
 /* ---- Listeners ------------------------------------------------------------------------------- */
 

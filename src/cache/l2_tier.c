@@ -44,6 +44,15 @@ static l2_key cache_disk_key(const cache_tier_key *k)
     return (l2_key){ k->bytes, (uint32_t)k->len, k->generation, k->hash };
 }
 
+static cache_tier_meta cache_disk_meta(const l2_meta *m)
+{
+    return (cache_tier_meta){ .deadline_ms = m->deadline_ms, .stale_ms = m->stale_ms,
+                              .until_ms = m->until_ms, .idle_ms = m->idle_ms,
+                              .version = m->version, .l2_addr = m->addr, .tag_born = m->tag_born,
+                              .tag_count = m->tag_count, .user_flags = m->user_flags,
+                              .kind = m->kind, .cost = m->cost };
+}
+
 static cellar_err cache_disk_get(void *ctx, const cache_tier_key *k, void *buf, size_t buf_cap,
                                  size_t *value_len, cache_tier_meta *meta)
 {
@@ -52,12 +61,7 @@ static cellar_err cache_disk_get(void *ctx, const cache_tier_key *k, void *buf, 
     l2_meta m;
     const cellar_err err = l2_get(s->disk, &key, buf, buf_cap, value_len, &m);
     if (err != CELLAR_OK && err != CELLAR_ABSENT && err != CELLAR_E_BUFFER) { return err; }
-    *meta = (cache_tier_meta){ .deadline_ms = m.deadline_ms, .stale_ms = m.stale_ms,
-                               .until_ms = m.until_ms,
-                               .idle_ms = m.idle_ms, .version = m.version,
-                               .l2_addr = m.addr,
-                               .tag_born = m.tag_born, .tag_count = m.tag_count,
-                               .user_flags = m.user_flags, .kind = m.kind, .cost = m.cost };
+    *meta = cache_disk_meta(&m);
     memcpy(meta->tags, m.tags, m.tag_count * sizeof m.tags[0]);
     return err;
 }
@@ -135,6 +139,44 @@ static void cache_disk_glob_end(void *ctx, uint64_t walk)
 }
 
 BASE_SIZE_BEGIN
+
+typedef struct cache_disk_walk {
+    bool (*fn)(void *fn_ctx, const cache_tier_key *k, const void *value, size_t value_len,
+               const cache_tier_meta *meta);
+    void *fn_ctx;
+} cache_disk_walk;
+
+static bool cache_disk_walk_one(void *ctx, const l2_key *k, const void *value, size_t value_len,
+                                const l2_meta *m)
+{
+    const cache_disk_walk *w = ctx;
+    const cache_tier_key key = { k->bytes, k->len, k->hash, 0, k->generation };
+    const cache_tier_meta meta = cache_disk_meta(m);
+    return w->fn(w->fn_ctx, &key, value, value_len, &meta);
+}
+
+static cellar_err cache_disk_iterate(void *ctx, uint64_t *at, uint32_t count, uint32_t generation,
+                                     bool (*fn)(void *fn_ctx, const cache_tier_key *k,
+                                                const void *value, size_t value_len,
+                                                const cache_tier_meta *meta),
+                                     void *fn_ctx)
+{
+    const cache_store *s = ctx;
+    cache_disk_walk w = { fn, fn_ctx };
+    return l2_visit(s->disk, generation, at, count, cache_disk_walk_one, &w);
+}
+
+static uint32_t cache_disk_mark(void *ctx, uint64_t at)
+{
+    const cache_store *s = ctx;
+    return l2_visit_mark(s->disk, at);
+}
+
+static uint64_t cache_disk_from(void *ctx, uint32_t mark)
+{
+    const cache_store *s = ctx;
+    return l2_visit_from(s->disk, mark);
+}
 
 static bool cache_disk_namespace_find(void *ctx, const char *name, size_t len,
                                       cache_tier_namespace *out)
@@ -328,6 +370,9 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
         .tags = cache_disk_tags,
         .glob = cache_disk_glob,
         .glob_end = cache_disk_glob_end,
+        .iterate = cache_disk_iterate,
+        .mark = cache_disk_mark,
+        .from = cache_disk_from,
         .namespace_find = cache_disk_namespace_find,
         .namespace_set = cache_disk_namespace_set,
         .numbers = cache_disk_numbers,

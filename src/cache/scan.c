@@ -3,9 +3,13 @@
  * scan: walk through a namespace, some buckets per call; code of the host runs outside all locks.
  *
  * WALK       cursor -> one bucket of L1 (copied out) -> glob -> fn for each entry -> next bucket
+ *            with the disk: the tier to its end -> L1 -> what the tier got meanwhile
  * INVARIANTS An entry that exists from the first to the last call is seen at least once. The cursor
  *            of L1 counts buckets in reversed-bit order. A stop takes effect between buckets, so no
  *            entry of the last bucket is lost.
+ *            An entry that leaves L1 before its bucket is walked enters the tier behind the
+ *            position at that time. So one of the two walks of the tier passes it. An entry that
+ *            the tier drops after a read is in L1.
  * LOCKING    None; the call holds a ref of the namespace: fn may close or drop it. */
 #include "cache/call.h"
 #include "cache/error.h"
@@ -14,6 +18,14 @@
 #include "base/glob.h"
 
 #define CACHE_SCAN_BUCKETS 64u
+#define CACHE_SCAN_RECORDS 8u /* records of the tier that count as a bucket */
+
+/* A cursor: phase 2 bits, then the cursor of L1 (42 bits) or a position in the tier (62 bits).
+ * While L1 is walked, 20 bits tell where the first walk of the tier ended. */
+enum { CACHE_SCAN_L1, CACHE_SCAN_TIER, CACHE_SCAN_THEN_L1, CACHE_SCAN_REST };
+#define CACHE_SCAN_PHASE_SHIFT 62
+#define CACHE_SCAN_MARK_SHIFT 42
+#define CACHE_SCAN_BITS(n) (((uint64_t)1 << (n)) - 1)
 
 typedef struct cache_scan {
     const cellar *namespace;
@@ -28,56 +40,148 @@ typedef struct cache_scan {
 
 BASE_SIZE_BEGIN
 
+/* Return whether the rest of a bucket, or of a walk, still belongs to the namespace: fn may have
+ * closed, dropped or cleared it. */
+static bool cache_scan_is_own(cache_scan *scan)
+{
+    if (cache_is_closed(scan->namespace)) { scan->stop = true; }
+    return !cache_is_closed(scan->namespace) &&
+           base_load_acq(&scan->namespace->generation) == scan->generation;
+}
+
+static void cache_scan_pass(cache_scan *scan, const cellar_scan_entry *e)
+{
+    if (scan->match != NULL && !base_glob_match(scan->match, scan->match_len, e->key, e->key_len)) {
+        return;
+    }
+    sync_assert_none();
+    if (!scan->fn(e, scan->ctx)) { scan->stop = true; }
+}
+
+static int64_t cache_scan_left_ms(const cache_scan *scan, int64_t expires_ms)
+{
+    return expires_ms == BASE_NEVER_MS ? CELLAR_TTL_NONE : BASE_MAX(expires_ms - scan->now_ms, 0);
+}
+
 static bool cache_scan_one(void *ctx, const l1_seen *e)
 {
     cache_scan *scan = ctx;
-    /* fn may have closed, dropped or cleared the namespace: the rest of the bucket is no longer its
-     * own. */
-    if (cache_is_closed(scan->namespace)) { scan->stop = true; }
-    if (cache_is_closed(scan->namespace) ||
-        base_load_acq(&scan->namespace->generation) != scan->generation) {
-        return false;
-    }
-    if (scan->match != NULL &&
-        !base_glob_match(scan->match, scan->match_len, e->key, e->key_len)) {
-        return true;
-    }
+    if (!cache_scan_is_own(scan)) { return false; }
     const cellar_scan_entry entry = {
         .key = e->key, .key_len = e->key_len, .value = e->value, .value_len = e->value_len,
         .user_flags = e->info.user_flags, .kind = (cellar_kind)e->info.kind,
-        .ttl_left_ms = e->info.expires_ms == BASE_NEVER_MS
-                           ? CELLAR_TTL_NONE : BASE_MAX(e->info.expires_ms - scan->now_ms, 0),
+        .ttl_left_ms = cache_scan_left_ms(scan, e->info.expires_ms),
     };
-    sync_assert_none();
-    if (!scan->fn(&entry, scan->ctx)) { scan->stop = true; }
+    cache_scan_pass(scan, &entry);
     return true; /* the rest of the bucket follows in any case */
+}
+
+static bool cache_scan_below(void *ctx, const cache_tier_key *k, const void *value,
+                             size_t value_len, const cache_tier_meta *m)
+{
+    cache_scan *scan = ctx;
+    if (!cache_scan_is_own(scan)) { return false; }
+    if (base_clock_reached(&scan->namespace->store->clock, m->deadline_ms)) { return true; }
+    const cellar_scan_entry entry = {
+        .key = k->bytes, .key_len = k->len, .value = value, .value_len = value_len,
+        .user_flags = m->user_flags, .kind = (cellar_kind)m->kind,
+        .ttl_left_ms = cache_scan_left_ms(scan, m->idle_ms != 0 && m->until_ms != 0
+                                                    ? m->until_ms : m->deadline_ms),
+    };
+    cache_scan_pass(scan, &entry);
+    return !scan->stop;
+}
+
+/* Walk one bucket, or as many records of the tier. */
+static cellar_err cache_scan_step(cache_scan *scan, uint64_t *cursor)
+{
+    const cellar *c = scan->namespace;
+    const cache_tier *t = cache_tier_of(c);
+    const uint64_t phase = *cursor >> CACHE_SCAN_PHASE_SHIFT;
+    scan->generation = base_load_acq(&c->generation);
+    if (phase == CACHE_SCAN_L1 || phase == CACHE_SCAN_THEN_L1) {
+        uint64_t l1_at = *cursor & CACHE_SCAN_BITS(CACHE_SCAN_MARK_SHIFT);
+        const uint64_t rest = *cursor - l1_at;
+        const cellar_err err = l1_scan(c->l1, &l1_at, 1, scan->generation, true, cache_scan_one,
+                                       scan);
+        if (l1_at != 0 || err != CELLAR_OK || rest == 0 || t == NULL || t->iterate == NULL) {
+            *cursor = l1_at != 0 || err != CELLAR_OK ? rest + l1_at : 0;
+            return err;
+        }
+        const uint32_t mark = (uint32_t)(rest >> CACHE_SCAN_MARK_SHIFT &
+                                         CACHE_SCAN_BITS(CACHE_SCAN_PHASE_SHIFT -
+                                                         CACHE_SCAN_MARK_SHIFT));
+        *cursor = (uint64_t)CACHE_SCAN_REST << CACHE_SCAN_PHASE_SHIFT | t->from(t->ctx, mark);
+        return CELLAR_OK;
+    }
+    uint64_t at = *cursor & CACHE_SCAN_BITS(CACHE_SCAN_PHASE_SHIFT);
+    cellar_err err = CELLAR_MISS;
+    if (t != NULL && t->iterate != NULL) {
+        err = t->iterate(t->ctx, &at, CACHE_SCAN_RECORDS, scan->generation, cache_scan_below, scan);
+    }
+    if (err == CELLAR_OK) {
+        *cursor = phase << CACHE_SCAN_PHASE_SHIFT | at;
+    } else if (err == CELLAR_MISS && phase == CACHE_SCAN_TIER) {
+        const uint64_t mark = t != NULL && t->mark != NULL ? t->mark(t->ctx, at) : 0;
+        *cursor = (uint64_t)CACHE_SCAN_THEN_L1 << CACHE_SCAN_PHASE_SHIFT |
+                  mark << CACHE_SCAN_MARK_SHIFT;
+    } else if (err == CELLAR_MISS) {
+        *cursor = 0;
+    }
+    return err == CELLAR_MISS ? CELLAR_OK : err;
+}
+
+static cellar_err cache_scan_walk(cellar *c, uint64_t *cursor, cache_scan *scan, size_t left)
+{
+    cellar_err err = CELLAR_OK;
+    (void)base_add_rlx(&c->refs, 1u); /* the handle of the caller is open: refs >= 1 */
+    do {
+        err = cache_scan_step(scan, cursor);
+    } while (err == CELLAR_OK && *cursor != 0 && --left > 0 && !scan->stop && !cache_is_closed(c));
+    if (err != CELLAR_OK) { (void)cache_fail(c, err, 0, "cellar_scan: no memory for a bucket"); }
+    cache_namespace_release(c);
+    return err;
+}
+
+CELLAR_API cellar_err cellar_scan_with(cellar *c, uint64_t *cursor, const cellar_scan_opts *o,
+                                       cellar_scan_fn fn, void *ctx)
+{
+    if (c == NULL || cursor == NULL || fn == NULL) {
+        return cache_refuse(c, "cellar_scan: c, cursor and fn must not be NULL");
+    }
+    cellar_scan_opts full = cellar_scan_opts_default();
+    const cellar_err err = o != NULL ? base_opts_in(&full, sizeof full, o) : CELLAR_OK;
+    if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
+        return cache_fail(c, err, 0, "cellar_scan_with: start from cellar_scan_opts_default()");
+    }
+    if (err != CELLAR_OK || (full.flags & ~CELLAR_SCAN_DISK) != 0 || full.reserved0 != 0) {
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
+                          "cellar_scan_with: options have an unknown flag or field");
+    }
+    if (full.pattern != NULL ? full.pattern_len == 0 || full.pattern_len > CELLAR_PATTERN_MAX
+                             : full.pattern_len != 0) {
+        return cache_refuse(c, "cellar_scan: pattern must have 1..1,024 bytes");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    const cache_tier *t = cache_tier_of(c);
+    if (*cursor == 0 && (full.flags & CELLAR_SCAN_DISK) != 0 && t != NULL && t->iterate != NULL) {
+        *cursor = (uint64_t)CACHE_SCAN_TIER << CACHE_SCAN_PHASE_SHIFT;
+    }
+    cache_scan scan = { c, 0, fn, ctx, full.pattern, full.pattern_len,
+                        base_now_ms(&c->store->clock), false };
+    return cache_scan_walk(c, cursor, &scan,
+                           full.bucket_count != 0 ? full.bucket_count : CACHE_SCAN_BUCKETS);
 }
 
 CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *pattern,
                                   size_t pattern_len, size_t bucket_count, cellar_scan_fn fn,
                                   void *ctx)
 {
-    if (c == NULL || cursor == NULL || fn == NULL) {
-        return cache_refuse(c, "cellar_scan: c, cursor and fn must not be NULL");
-    }
-    if (pattern != NULL ? pattern_len == 0 || pattern_len > CELLAR_PATTERN_MAX
-                        : pattern_len != 0) {
-        return cache_refuse(c, "cellar_scan: pattern must have 1..1,024 bytes");
-    }
-    if (cache_is_closed(c)) { return cache_closed(c); }
-    cache_store *s = c->store;
-    l1 *l1_of = c->l1;
-    cache_scan scan = { c, 0, fn, ctx, pattern, pattern_len, base_now_ms(&s->clock), false };
-    size_t left = bucket_count != 0 ? bucket_count : CACHE_SCAN_BUCKETS;
-    cellar_err err = CELLAR_OK;
-    (void)base_add_rlx(&c->refs, 1u); /* the handle of the caller is open: refs >= 1 */
-    do {
-        scan.generation = base_load_acq(&c->generation);
-        err = l1_scan(l1_of, cursor, 1, scan.generation, true, cache_scan_one, &scan);
-    } while (err == CELLAR_OK && *cursor != 0 && --left > 0 && !scan.stop && !cache_is_closed(c));
-    if (err != CELLAR_OK) { (void)cache_fail(c, err, 0, "cellar_scan: no memory for a bucket"); }
-    cache_namespace_release(c);
-    return err;
+    cellar_scan_opts o = cellar_scan_opts_default();
+    o.pattern = pattern;
+    o.pattern_len = pattern_len;
+    o.bucket_count = bucket_count;
+    return cellar_scan_with(c, cursor, &o, fn, ctx);
 }
 
 BASE_SIZE_END

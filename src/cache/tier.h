@@ -130,11 +130,18 @@ typedef struct cache_tier {
     bool (*tick)(void *ctx, uint64_t budget_us); /* true: more work is left */
     bool (*rebuilding)(void *ctx); /* true: gets may still miss stored entries. NULL: never */
     cellar_err (*resize)(void *ctx, uint64_t bytes);
-    /* Walk one step from *cursor (0: begin and end); fn runs without locks. */
-    cellar_err (*iterate)(void *ctx, uint64_t *cursor, uint32_t generation,
+    /* Pass entries of a generation that `get` finds, from *at on (0: the begin), about `count` of
+     * them. OK: *at continues. MISS: the end; *at continues with entries that are put later. An
+     * entry that moves in the tier moves behind *at. E_NOMEM: *at is unchanged. fn runs without
+     * locks; false ends the step. value NULL: too long for a scan. NULL: not supported. */
+    cellar_err (*iterate)(void *ctx, uint64_t *at, uint32_t count, uint32_t generation,
                           bool (*fn)(void *fn_ctx, const cache_tier_key *k, const void *value,
                                      size_t value_len, const cache_tier_meta *meta),
                           void *fn_ctx);
+    /* Pack a position of `iterate`, below 2^62, into 20 bits, and return one that is not behind
+     * it. */
+    uint32_t (*mark)(void *ctx, uint64_t at);
+    uint64_t (*from)(void *ctx, uint32_t mark);
     void (*stats)(void *ctx, cache_tier_stats *out);
     void (*close)(void *ctx, int64_t deadline_ms);
     /* Only for tiers that survive a restart, else NULL: names and numbers of namespaces. */

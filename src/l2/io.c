@@ -35,6 +35,14 @@ CELLAR_PRIVATE int l2_read_only(l2 *d, base_vfs_file *f, void *buf, size_t n, ui
     return got == n ? 0 : EINTR; /* repeated interruptions */
 }
 
+CELLAR_PRIVATE int l2_read_counted(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at)
+{
+    (void)base_add_rlx(&d->reads_begun, (uint64_t)1);
+    const int e = l2_read_only(d, f, buf, n, at);
+    (void)base_add_ar(&d->reads_done, (uint64_t)1);
+    return e;
+}
+
 CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at)
 {
     const int e = l2_read_only(d, f, buf, n, at);

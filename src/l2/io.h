@@ -14,6 +14,8 @@ CELLAR_PRIVATE void l2_timed(const l2 *d, stats_op op, uint64_t since_ns);
 CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at);
 /* Read like l2_read, but leave the report of errors (l2_io_failed) to the caller. */
 CELLAR_PRIVATE int l2_read_only(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at);
+/* Read for a caller: like l2_read_only, and counted among the reads that may get stuck. */
+CELLAR_PRIVATE int l2_read_counted(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at);
 /* Write n bytes. worker: this thread is the worker, and each call to the disk is its progress. */
 CELLAR_PRIVATE int l2_write_as(l2 *d, base_vfs_file *f, const void *buf, size_t n, uint64_t at,
                                bool worker);

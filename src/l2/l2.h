@@ -127,6 +127,19 @@ BASE_SPARE CELLAR_PRIVATE const base_hash_key *l2_hash_key(const l2 *d);
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_cap,
                                             size_t *value_len, l2_meta *meta);
 
+#define L2_VISIT_VALUE 4096u /* longest value that a scan passes, bytes */
+/* Take one entry of a scan; false ends it. value NULL: longer than L2_VISIT_VALUE. */
+typedef bool (*l2_visit_fn)(void *ctx, const l2_key *k, const void *value, size_t value_len,
+                           const l2_meta *meta);
+/* Pass the entries of a generation that l2_get finds, in the order of the log, from *at on (0: the
+ * begin). Look at about `count` records. OK: *at continues. MISS: the end of the log; *at continues
+ * with entries that are put later. E_NOMEM: *at is unchanged. Counts as gets. */
+BASE_SPARE CELLAR_PRIVATE cellar_err l2_visit(l2 *d, uint32_t generation, uint64_t *at,
+                                             uint32_t count, l2_visit_fn fn, void *ctx);
+/* Return 20 bits from which l2_visit_from makes a position not behind `at`. */
+BASE_SPARE CELLAR_PRIVATE uint32_t l2_visit_mark(const l2 *d, uint64_t at);
+BASE_SPARE CELLAR_PRIVATE uint64_t l2_visit_from(l2 *d, uint32_t mark);
+
 /* Check that a key is unchanged since its value was read, and that no pattern deleted it since.
  * l2_put asks under the log lock, after it has compared the active patterns. The function reads the
  * stamp with seq_cst; each change raises the stamp with seq_cst before it calls l2_invalidate. */

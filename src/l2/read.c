@@ -146,14 +146,6 @@ static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uin
     return err;
 }
 
-static int l2_get_bytes(l2 *d, base_vfs_file *f, unsigned char *buf, size_t n, uint64_t at)
-{
-    (void)base_add_rlx(&d->reads_begun, (uint64_t)1);
-    const int e = l2_read_only(d, f, buf, n, at);
-    (void)base_add_ar(&d->reads_done, (uint64_t)1);
-    return e;
-}
-
 BASE_SIZE_BEGIN
 
 /* Read a record again past the page cache, which may have a page from before the direct write of
@@ -168,7 +160,7 @@ static cellar_err l2_get_again(l2 *d, const l2_want *w, uint64_t segseq, uint32_
     unsigned char *buf = raw + (L2_PAGE - (uintptr_t)raw % L2_PAGE);
     cellar_err err = CELLAR_MISS;
     L2_COUNT(d, reread);
-    const int e = l2_get_bytes(d, d->data_direct, buf, (size_t)(end - from), from);
+    const int e = l2_read_counted(d, d->data_direct, buf, (size_t)(end - from), from);
     if (e == 0) {
         err = l2_judge(d, w, buf + (at - from), n, segseq, off, future, true);
     } else {
@@ -197,7 +189,7 @@ static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t
     int e = 0;
     const uint64_t since_ns = base_now_ns();
     if (!l2_map_read(d, buf, n, place, at)) {
-        e = l2_get_bytes(d, d->data_file, buf, n, at);
+        e = l2_read_counted(d, d->data_file, buf, n, at);
         if (e == 0) { l2_map_note(d, at, n); }
     }
     l2_timed(d, STATS_OP_L2_READ, since_ns);
