@@ -41,7 +41,7 @@ SRC_CACHE = version talk error handle explain_record dependency_table generation
             option stat check metrics dump fork tier_answer tier_attach store
 SRC_WORK  = cron sched calls open batch batch_calls batch_open bus_topic bus_copy bus_group \
             bus_stat bus_member bus_publish bus_signal bus_open \
-            task_slab task_queue task_state task_result task_run task_submit task_lease \
+            task_slab task_hand task_queue task_state task_result task_run task_submit task_lease \
             task_list task_open
 SRC_EXTRAS = memoize warm write_through
 SRC_KIT   = key template value board list redact settings llm embedding hot status snapshot

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/opts.h"
+#include "work/task_hand.h"
 #include "work/task_result.h"
 #include "work/task_slab.h"
 #include "work/task_state.h"
@@ -30,7 +31,9 @@ static uint32_t task_list_copy(cellar_pool *p, const cellar_task_filter *f, uint
                                task_time now, cellar_task_status *out, uint64_t *next, bool *end)
 {
     uint32_t n = 0;
+    task_after a = { .done = NULL };
     sync_take(QUEUE, &p->lock);
+    task_hands_recall(p, &a);
     const uint64_t slots = (uint64_t)p->chunk_count * TASK_CHUNK;
     for (uint32_t i = 0; i < TASK_SLICE && n < TASK_LIST_BATCH && *at < slots; i++) {
         const task *t = task_slot_at(p, (*at)++);
@@ -40,6 +43,7 @@ static uint32_t task_list_copy(cellar_pool *p, const cellar_task_filter *f, uint
     }
     *end = *at >= slots;
     sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
     return n;
 }
 
@@ -105,14 +109,17 @@ CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
     cellar_pool_stats full = cellar_pool_stats_default();
     uint64_t v[STATS_TASK_COUNT];
     const task_name *of = NULL;
+    task_after a = { .done = NULL };
     if (p == NULL || out == NULL) { return CELLAR_E_INVAL; }
     sync_take(QUEUE, &p->lock);
+    task_hands_recall(p, &a);
     for (uint32_t i = 0; i < p->name_count && name != NULL; i++) {
         if (strcmp(p->names[i]->name, name) == 0) { of = p->names[i]; }
     }
     const bool found = name == NULL || of != NULL;
     if (found) { task_figures(p, of, v); }
     sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
     if (!found) { return CELLAR_E_NOT_FOUND; }
     memcpy((unsigned char *)&full + offsetof(cellar_pool_stats, submitted), v, sizeof v);
     return base_opts_out(out, &full, sizeof full);
@@ -123,11 +130,14 @@ CELLAR_API cellar_err cellar_pool_metrics_write(cellar_pool *p, char *buf, size_
                                                 size_t *text_len)
 {
     uint64_t v[STATS_TASK_COUNT];
+    task_after a = { .done = NULL };
     if (text_len != NULL) { *text_len = 0; }
     if (p == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
     sync_take(QUEUE, &p->lock);
+    task_hands_recall(p, &a);
     task_figures(p, NULL, v);
     sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
     const size_t full = stats_write_tasks(p->name, v, buf, buf_cap);
     if (text_len != NULL) { *text_len = full; }
     return full < buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;

@@ -13,6 +13,7 @@
 
 #include "base/open_error.h"
 #include "base/opts.h"
+#include "work/task_hand.h"
 #include "work/task_queue.h"
 #include "work/task_result.h"
 #include "work/task_run.h"
@@ -101,9 +102,12 @@ CELLAR_API cellar_err cellar_pool_resize(cellar_pool *p, uint32_t workers)
     if (p == NULL || workers == 0 || workers > CELLAR_POOL_WORKERS_MAX) { return CELLAR_E_INVAL; }
     if (p->forked) { return CELLAR_E_FORKED; }
     if (p->no_threads) { return CELLAR_E_UNSUPPORTED; }
+    task_after a = { .done = NULL };
     sync_take(QUEUE, &p->lock);
+    task_hands_recall(p, &a);
     p->target = workers;
     sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
     (void)base_add_ar(&p->work, 1u);
     sync_wake(&p->work, INT32_MAX);
     task_wake_timer(p);
@@ -338,8 +342,10 @@ static uint32_t task_running(const cellar_pool *p) SYNC_HOLDS(QUEUE)
 static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_ms,
                        cellar_drain_report *report) SYNC_HOLDS(QUEUE)
 {
-    const uint64_t ended = p->live_ended;
+    task_after a = { .done = NULL };
     uint64_t abandoned = 0;
+    task_hands_recall(p, &a);
+    const uint64_t ended = p->live_ended;
     if (mode == CELLAR_DRAIN_RUNNING) {
         p->intake = TASK_INTAKE_CLOSED;
         p->hold = true;
@@ -347,15 +353,19 @@ static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_m
         p->intake = TASK_INTAKE_TASKS;
     }
     sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
     task_wake_ended(p); /* blocked submits return */
     sync_take(QUEUE, &p->lock);
     task_drain_wait(p, mode, task_until_ns(timeout_ms));
+    task_after b = { .done = NULL };
+    task_hands_recall(p, &b);
     p->intake = TASK_INTAKE_CLOSED;
     p->hold = true;
     for (task_run *r = p->runs.next; r != &p->runs; r = r->next) {
         base_store_rlx(&r->cancelled, 1u);
     }
     sync_drop(QUEUE, &p->lock);
+    task_settle(p, &b);
     task_wake_ended(p);
     const task_time now = task_now(p);
     sync_take(QUEUE, &p->lock);

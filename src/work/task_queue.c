@@ -92,6 +92,10 @@ static void task_park(cellar_pool *p, task_name *n, task *t)
 
 static void task_enter(cellar_pool *p, task_name *n, task *t, bool released, task_after *a)
 {
+    if (p->hands != 0 && !n->queue->pull &&
+        (released || n->queue != p->hand_queue || t->priority > p->hand_priority)) {
+        a->recall = true; /* the task may go before those in hands */
+    }
     task_levels_add(&n->queue->levels, t, released);
     if (released) {
         t->flags |= TASK_RELEASED;
@@ -112,6 +116,16 @@ static void task_leave(task_name *n, task *t)
     } else {
         n->queued--;
     }
+}
+
+CELLAR_PRIVATE void task_queue_leave(cellar_pool *p, task *t) { task_leave(p->names[t->name], t); }
+
+CELLAR_PRIVATE void task_queue_return(cellar_pool *p, task *t, task_after *a)
+{
+    task_name *n = p->names[t->name];
+    task_levels_add(&n->queue->levels, t, true);
+    n->queued++;
+    task_wake(p, a);
 }
 
 static void task_unpark(cellar_pool *p, task_name *n, task *t)
@@ -285,6 +299,7 @@ CELLAR_PRIVATE void task_gate_close(cellar_pool *p, task_gate *g, int64_t until_
 CELLAR_PRIVATE void task_gate_open(cellar_pool *p, task_gate *g, task_after *a)
 {
     if (!wheel_is_armed(&g->timer)) { return; }
+    a->recall = a->recall || p->hands != 0;
     task_ring_remove(&g->timer);
     if (g->name != NULL) { task_queue_release(p, g->name, a); }
     task_wake_all(p, a);

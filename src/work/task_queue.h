@@ -28,6 +28,10 @@ CELLAR_PRIVATE void task_levels_init(task_levels *l);
 CELLAR_PRIVATE void task_queue_add(cellar_pool *p, task *t, task_after *a) SYNC_HOLDS(QUEUE);
 /* Park a task that was taken, in front of the younger tasks of its name and level. */
 CELLAR_PRIVATE void task_queue_park(cellar_pool *p, task *t) SYNC_HOLDS(QUEUE);
+/* Take a task of a plain name out of its queue. */
+CELLAR_PRIVATE void task_queue_leave(cellar_pool *p, task *t) SYNC_HOLDS(QUEUE);
+/* Put it back, in front of all. */
+CELLAR_PRIVATE void task_queue_return(cellar_pool *p, task *t, task_after *a) SYNC_HOLDS(QUEUE);
 /* Take a QUEUED task out. */
 CELLAR_PRIVATE void task_queue_remove(cellar_pool *p, task *t, task_after *a) SYNC_HOLDS(QUEUE);
 /* Take the task out that runs next: of a pull queue `from`, or of all others if it is NULL. NULL:

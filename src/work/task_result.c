@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/opts.h"
+#include "work/task_hand.h"
 #include "work/task_slab.h"
 #include "work/task_state.h"
 
@@ -119,8 +120,11 @@ CELLAR_PRIVATE void task_wake_ended(cellar_pool *p)
 /* Free the parts of slots that are free. */
 static void task_free_parts(cellar_pool *p, task_after *a)
 {
-    task_body_drop(p, a->body, true);
-    a->body = NULL;
+    while (a->body != NULL) {
+        task_body *b = a->body;
+        a->body = b->next;
+        task_body_drop(p, b, true);
+    }
     while (a->ext != NULL) {
         task_ext *e = a->ext;
         a->ext = e->next;
@@ -152,6 +156,11 @@ static void task_finish(cellar_pool *p, task *t, const task_after *from)
 
 CELLAR_PRIVATE void task_settle(cellar_pool *p, task_after *a)
 {
+    if (a->recall) {
+        sync_take(QUEUE, &p->lock);
+        task_hands_recall(p, a);
+        sync_drop(QUEUE, &p->lock);
+    }
     if (a->work != 0) {
         (void)base_add_ar(&p->work, 1u);
         sync_wake(&p->work, (int32_t)a->work);
@@ -247,10 +256,13 @@ static cellar_err task_status_recorded(cellar_pool *p, cellar_task_id id, cellar
 static cellar_err task_status_full(cellar_pool *p, cellar_task_id id, cellar_task_status *out)
 {
     const task_time now = task_now(p);
+    task_after a = { .done = NULL };
     sync_take(QUEUE, &p->lock);
+    task_hands_recall(p, &a);
     const task *t = task_find(p, id);
     if (t != NULL) { task_describe(p, t, now, out); }
     sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
     return t != NULL ? CELLAR_OK : task_status_recorded(p, id, out);
 }
 
@@ -272,10 +284,13 @@ CELLAR_API cellar_err cellar_task_result_get(cellar_pool *p, cellar_task_id id, 
     if (len != NULL) { *len = 0; }
     if (p == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
     if (p->forked) { return CELLAR_E_FORKED; }
+    task_after a = { .done = NULL };
     sync_take(QUEUE, &p->lock);
+    task_hands_recall(p, &a);
     const task *t = task_find(p, id);
     const bool live = t != NULL && task_is_live(t);
     sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
     if (live) { return CELLAR_PENDING; }
     cellar_err err = task_record_get(p, id, &value, &r);
     if (err != CELLAR_OK) { return err; }
@@ -307,10 +322,13 @@ CELLAR_PRIVATE bool task_must_not_sleep(const cellar_pool *p, const task_run *mi
 
 CELLAR_PRIVATE void task_sleep(cellar_pool *p, const task_run *mine, uint64_t until_ns)
 {
+    task_after a = { .done = NULL };
     const uint32_t seen = base_load_acq(&p->ended);
+    task_hands_recall(p, &a);
     p->watching++;
     p->asleep += mine != NULL;
     sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
     (void)sync_wait(&p->ended, seen, until_ns);
     sync_take(QUEUE, &p->lock);
     p->watching--;
@@ -355,6 +373,7 @@ CELLAR_API cellar_err cellar_task_wait(cellar_pool *p, cellar_task_id id, int64_
     const task_time now = task_now(p);
     cellar_err err = CELLAR_OK;
     sync_take(QUEUE, &p->lock);
+    task_hands_recall(p, &a);
     task *t = task_find(p, id);
     if (t != NULL && t->waiters == UINT8_MAX) { err = CELLAR_E_LIMIT; }
     if (t != NULL && err == CELLAR_OK) {

@@ -21,6 +21,7 @@
 #ifndef CELLAR_OMIT_LIMIT
 #include "cellar_limit.h"
 #endif
+#include "work/task_hand.h"
 #include "work/task_queue.h"
 #include "work/task_result.h"
 #include "work/task_slab.h"
@@ -50,7 +51,6 @@ CELLAR_PRIVATE bool task_take(cellar_pool *p, task_run *r, task_queue *from, int
             r->body = task_body_hold(t->body);
             r->before = e != NULL ? e->before : NULL;
             if (r->before != NULL) { r->before->refs++; }
-            r->seen.late_ms = BASE_MAX(now_ms - t->timer.due_ms, 0);
             r->next = &p->runs;
             r->prev = p->runs.prev;
             r->prev->next = r;
@@ -65,6 +65,23 @@ CELLAR_PRIVATE bool task_take(cellar_pool *p, task_run *r, task_queue *from, int
     return false;
 }
 
+/* Fill in what the function sees of a task, but for its rare parts. */
+static void task_show(cellar_pool *p, task_run *r, const task *t)
+{
+    const task_body *b = t->body;
+    r->calls = p->names[t->name];
+    r->seen.struct_size = sizeof r->seen;
+    r->seen.id = task_id_of(p, t);
+    r->seen.name = r->calls->name;
+    r->seen.payload = b->data;
+    r->seen.payload_len = b->len;
+    r->seen.content_type = task_body_type(b);
+    r->seen.late_ms = BASE_MAX(r->started_ms - t->timer.due_ms, 0);
+    r->seen.tag = r->tag;
+    r->seen.attempt = t->attempt;
+    r->seen.max_attempts = t->max_attempts;
+}
+
 CELLAR_PRIVATE void task_begin(cellar_pool *p, task_run *r, int64_t ms, int64_t now_ms,
                                task_after *a)
 {
@@ -73,15 +90,7 @@ CELLAR_PRIVATE void task_begin(cellar_pool *p, task_run *r, int64_t ms, int64_t 
     t->attempt++;
     r->started_ms = now_ms;
     r->name->count[STATS_TASK_STARTED]++;
-    r->seen.struct_size = sizeof r->seen;
-    r->seen.id = task_id_of(p, t);
-    r->seen.name = r->name->name;
-    r->seen.payload = r->body->data;
-    r->seen.payload_len = r->body->len;
-    r->seen.content_type = task_body_type(r->body);
-    r->seen.tag = r->tag;
-    r->seen.attempt = t->attempt;
-    r->seen.max_attempts = t->max_attempts;
+    task_show(p, r, t);
     r->seen.input_count = r->before != NULL ? r->before->count : 0;
     if (e != NULL) {
         memcpy(r->tag, task_tag_of(t), strlen(task_tag_of(t)) + 1);
@@ -187,6 +196,7 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
     const int64_t now_ms = base_now_ms(&p->clock);
     task_ext *spare = r->error[0] != '\0' ? task_ext_make(p, NULL, NULL) : NULL;
     sync_take(QUEUE, &p->lock);
+    task_hand_recall(p, r, &a);
     const uint64_t failed = r->name->count[STATS_TASK_FAILED];
     const bool in_time = r->task != NULL;
     if (in_time) {
@@ -228,7 +238,7 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
 static void task_call(void *arg)
 {
     task_run *r = arg;
-    r->verdict = r->name->fn(&r->seen, r->name->ctx);
+    r->verdict = r->calls->fn(&r->seen, r->calls->ctx);
 }
 
 static void task_left(void *arg)
@@ -282,7 +292,7 @@ static bool task_admitted(cellar_pool *p, task_run *r)
 static bool task_start(cellar_pool *p, task_run *r, int64_t now_ms)
 {
 #ifndef CELLAR_OMIT_LIMIT
-    if (r->name->opts.rate != NULL) {
+    if (r->hand_len == 0 && r->name->opts.rate != NULL) {
         task_after a = { .done = NULL };
         if (!task_admitted(p, r)) { return false; }
         sync_take(QUEUE, &p->lock);
@@ -302,9 +312,26 @@ static bool task_start(cellar_pool *p, task_run *r, int64_t now_ms)
 static void task_run_one(task_run *r)
 {
     const int cancel = base_cancel_off();
-    base_run_callback(task_call, task_left, r, cancel);
+    const task *t;
+    do {
+        base_run_callback(task_call, task_left, r, cancel);
+        t = task_hand_next(r);
+        if (t != NULL) { task_show(r->of, r, t); }
+    } while (t != NULL);
     base_cancel_set(cancel);
-    (void)task_run_end(r, false);
+    if (!r->exhausted) { (void)task_run_end(r, false); }
+}
+
+/* Prepare a run that is in no list. */
+static void task_run_clear(cellar_pool *p, task_run *r, bool pooled)
+{
+    memset(r, 0, offsetof(task_run, message));
+    r->message[0] = r->error[0] = r->tag[0] = '\0';
+    r->handed = r->exhausted = false;
+    r->hand_len = 0;
+    r->of = p;
+    r->pooled = pooled;
+    r->tid = base_thread_id();
 }
 
 CELLAR_PRIVATE bool task_run_next(cellar_pool *p, task_run *r, bool pooled)
@@ -312,17 +339,21 @@ CELLAR_PRIVATE bool task_run_next(cellar_pool *p, task_run *r, bool pooled)
     const int64_t now_ms = base_now_ms(&p->clock);
     task_after a = { .done = NULL };
     bool more = false;
-    memset(r, 0, offsetof(task_run, message));
-    r->message[0] = r->error[0] = r->tag[0] = '\0';
-    r->of = p;
-    r->pooled = pooled;
-    r->tid = base_thread_id();
+    task_body *held = NULL;
     sync_take(QUEUE, &p->lock);
+    if (pooled && r->exhausted) {
+        task_hand_recall(p, r, &a);
+        task_run_over(p, r, &a);
+        held = r->body;
+    }
+    task_run_clear(p, r, pooled);
     const bool taken = task_take(p, r, NULL, now_ms, &more, &a);
     if (taken && r->name->opts.rate == NULL) {
         task_begin(p, r, task_first_timeout_ms(r), now_ms, &a);
+        task_hand_fill(p, r);
     }
     sync_drop(QUEUE, &p->lock);
+    task_body_drop(p, held, true);
     task_settle(p, &a);
     if (taken && task_start(p, r, now_ms)) { task_run_one(r); }
     return taken || more;
@@ -333,13 +364,16 @@ CELLAR_PRIVATE bool task_run_next(cellar_pool *p, task_run *r, bool pooled)
 /* Sleep until there is work. False: this thread is not needed any more. */
 static bool task_worker_idle(cellar_pool *p)
 {
+    task_after a = { .done = NULL };
     sync_take(QUEUE, &p->lock);
     const uint32_t seen = base_load_acq(&p->work);
     const bool ends = base_load_acq(&p->stop) != 0 || p->active > p->target;
     if (ends) { p->active--; }
+    if (!ends && !task_queue_ready(p)) { task_hands_recall(p, &a); }
     const bool sleeps = !ends && !task_queue_ready(p);
     p->sleeping += sleeps;
     sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
     if (sleeps) {
         (void)sync_wait(&p->work, seen, UINT64_MAX);
         sync_take(QUEUE, &p->lock);
@@ -580,13 +614,16 @@ CELLAR_API cellar_err cellar_task_progress(const cellar_task *t, uint64_t curren
     if (t == NULL) { return CELLAR_E_INVAL; }
     task_run *r = task_run_in(t);
     const size_t len = message != NULL ? strnlen(message, CELLAR_TASK_MESSAGE_MAX) : 0;
+    task_after a = { .done = NULL };
     sync_take(QUEUE, &r->of->lock);
+    task_hand_recall(r->of, r, &a); /* the progress is one of this task alone */
     const bool lost = r->task == NULL;
     r->current = current;
     r->total = total;
     if (message != NULL) { memcpy(r->message, message, len); }
     r->message[len] = '\0';
     sync_drop(QUEUE, &r->of->lock);
+    task_settle(r->of, &a);
     return lost ? CELLAR_E_LOST : CELLAR_OK;
 }
 

@@ -114,6 +114,12 @@ CELLAR_PRIVATE void task_to_parked(cellar_pool *p, task *t)
     task_queue_park(p, t);
 }
 
+CELLAR_PRIVATE void task_to_front(cellar_pool *p, task *t, task_after *a)
+{
+    task_move(t, CELLAR_TASK_QUEUED);
+    task_queue_return(p, t, a);
+}
+
 CELLAR_PRIVATE void task_detach(cellar_pool *p, task *t, task_after *a)
 {
     switch ((cellar_task_state)t->state) {
@@ -143,8 +149,8 @@ CELLAR_PRIVATE bool task_expired(const task *t, int64_t now_ms)
 
 CELLAR_PRIVATE void task_to_free(cellar_pool *p, task *t, task_after *a)
 {
-    BASE_ASSERT(a->body == NULL && !task_is_live(t));
-    a->body = t->body;
+    BASE_ASSERT(!task_is_live(t));
+    task_body *body = t->body;
     if (t->ext != NULL) {
         task_id_drop(p, t->ext);
         task_group_unref(t->ext->member_of, a);
@@ -153,6 +159,8 @@ CELLAR_PRIVATE void task_to_free(cellar_pool *p, task *t, task_after *a)
         a->ext = t->ext;
     }
     task_slot_free(p, t);
+    body->next = a->body; /* the id of the task needed its time */
+    a->body = body;
 }
 
 /* Move a slot with a final state to `a`: to record and to free. */
@@ -160,7 +168,7 @@ static SYNC_HOLDS(QUEUE) void task_to_after(cellar_pool *p, task *t, task_after 
 {
     if (p->cfg.results == NULL && t->waiters != 0) {
         t->flags |= TASK_RECORDED;
-    } else if (p->cfg.results == NULL && a->body == NULL) {
+    } else if (p->cfg.results == NULL) {
         task_to_free(p, t, a);
     } else {
         t->timer.next = a->done != NULL ? &a->done->timer : NULL;

@@ -26,6 +26,8 @@ CELLAR_PRIVATE void task_to_waiting(task *t) SYNC_HOLDS(QUEUE);
 CELLAR_PRIVATE void task_to_running(cellar_pool *p, task *t) SYNC_HOLDS(QUEUE);
 /* Park a running task before its attempt began: it keeps its place. */
 CELLAR_PRIVATE void task_to_parked(cellar_pool *p, task *t) SYNC_HOLDS(QUEUE);
+/* Queue a task again that was taken, but did not begin, in front of all. */
+CELLAR_PRIVATE void task_to_front(cellar_pool *p, task *t, task_after *a) SYNC_HOLDS(QUEUE);
 /* Take a live task that does not run out of its list. */
 CELLAR_PRIVATE void task_detach(cellar_pool *p, task *t, task_after *a) SYNC_HOLDS(QUEUE);
 /* Give a live task, which is in no list, its final state. Cancel the tasks that wait for it, or
@@ -42,8 +44,7 @@ CELLAR_PRIVATE void task_dead_drop(cellar_pool *p, task *t, task_after *a) SYNC_
 /* Remove dead letters that are too old. Return when the next one is; BASE_NEVER_MS: none. */
 CELLAR_PRIVATE int64_t task_dead_expire(cellar_pool *p, int64_t now_ms, task_after *a)
     SYNC_HOLDS(QUEUE);
-/* Free a slot with a final state that is in no list, and move its parts to `a`, which has no body
- * yet. */
+/* Free a slot with a final state that is in no list, and move its parts to `a`. */
 CELLAR_PRIVATE void task_to_free(cellar_pool *p, task *t, task_after *a) SYNC_HOLDS(QUEUE);
 CELLAR_PRIVATE bool task_expired(const task *t, int64_t now_ms);
 /* Return the delay before the attempt after `attempt`. */

@@ -12,6 +12,7 @@
 
 #include "base/glob.h"
 #include "base/opts.h"
+#include "work/task_hand.h"
 #include "work/task_queue.h"
 #include "work/task_result.h"
 #include "work/task_slab.h"
@@ -114,6 +115,7 @@ CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cel
         n->ctx = ctx;
         n->opts = full;
         n->opts.queue = NULL; /* the text of the caller */
+        n->plain = full.rate == NULL && full.max_running == 0 && full.hard_timeout_ms == 0;
         n->gate.name = n;
         task_levels_init(&n->parked);
         memcpy(q->name, full.queue, strlen(full.queue));
@@ -191,6 +193,7 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
     memcpy(fresh->name, queue, strlen(queue));
     task_after a = { .done = NULL };
     sync_take(QUEUE, &p->lock);
+    task_hands_recall(p, &a);
     const cellar_err err = task_route(p, pattern, queue, &fresh, &n, &a);
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
@@ -217,6 +220,7 @@ CELLAR_API cellar_err cellar_pool_queue_pause(cellar_pool *p, const char *queue,
     const task_time now = task_now(p);
     task_after a = { .timer = true };
     sync_take(QUEUE, &p->lock);
+    task_hands_recall(p, &a);
     task_queue *q = task_queue_find(p, queue);
     if (q != NULL && pause_ms == 0) { task_gate_open(p, &q->gate, &a); }
     if (q != NULL && pause_ms != 0) {
@@ -441,6 +445,7 @@ static cellar_err task_make_room(cellar_pool *p, uint32_t count, uint64_t bytes,
     const task_run *mine = task_run_mine(p);
     const uint64_t until_ns =
         p->cfg.on_full == CELLAR_POOL_BLOCK ? task_until_ns(p->cfg.block_timeout_ms) : 0;
+    task_hands_recall(p, a);
     while (!task_fits(p, count, bytes)) {
         task *t = p->cfg.on_full == CELLAR_POOL_DROP_OLDEST ? task_queue_oldest(p) : NULL;
         if (t != NULL) {
@@ -624,6 +629,7 @@ CELLAR_API cellar_err cellar_task_cancel(cellar_pool *p, cellar_task_id id)
     task_after a = { .done = NULL };
     const task_time now = task_near(p);
     sync_take(QUEUE, &p->lock);
+    task_hands_recall(p, &a);
     task *t = task_find(p, id);
     if (t == NULL) {
         err = CELLAR_E_NOT_FOUND;

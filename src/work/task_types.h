@@ -28,6 +28,7 @@
 #define TASK_CHUNK 1024u     /* tasks of a chunk of the slab */
 #define TASK_QUEUES_MAX 64u
 #define TASK_SLICE 1024u     /* tasks moved under one lock */
+#define TASK_HAND_MAX 16u    /* tasks that a worker takes under one lock */
 
 /* Payload or result: counted, handed on by reference. The copied bytes follow the header, then the
  * content type with a 0. */
@@ -38,7 +39,10 @@ typedef struct task_body {
     void *data;
     cellar_payload_free_fn free_fn; /* NULL: the bytes are part of the block */
     void *free_ctx;
-    int64_t wall_ms;         /* submit */
+    union {
+        int64_t wall_ms;         /* submit */
+        struct task_body *next;  /* in task_after */
+    };
 } task_body;
 
 /* Tasks before `then`: all members of a group, or the one before it in a chain. */
@@ -130,6 +134,7 @@ typedef struct task_name {
     task_queue *queue;
     task_levels parked;      /* wait for the gate, or for the end of a run */
     task_gate gate;
+    bool plain;              /* no limit and no time-out: its tasks may be in a hand */
     uint32_t queued;         /* tasks in the queue that were not parked */
     uint32_t released;       /* tasks in the queue that were */
     uint32_t running;
@@ -142,7 +147,8 @@ typedef struct task_run { /* one attempt */
     cellar_pool *of;
     task *task;              /* NULL: the attempt has ended; only the function still runs */
     task_name *name;
-    task_body *body;         /* counted */
+    const task_name *calls;  /* the same for its thread: name of the task that its function runs */
+    task_body *body;         /* counted; with a hand that of the first task */
     task_body *result;       /* counted; of the thread of the run alone */
     task_group *before;      /* counted; NULL: none */
     int64_t started_ms;      /* monotonic */
@@ -158,6 +164,11 @@ typedef struct task_run { /* one attempt */
     char error[CELLAR_TASK_TEXT_MAX + 1]; /* of the thread of the run alone */
     char tag[CELLAR_TASK_TEXT_MAX + 1];
     unsigned char trace[CELLAR_TASK_TRACE_BYTES];
+    bool handed;             /* hand[] was not recalled */
+    bool exhausted;          /* of its thread alone: all tasks of the hand have ended */
+    uint32_t hand_len;       /* written by its thread, under the lock; 0: no hand */
+    _Atomic uint32_t claim;  /* tasks of the hand that began, + 1 after the end of the last one */
+    task *hand[TASK_HAND_MAX];
 } task_run;
 
 typedef struct task_worker {
@@ -217,6 +228,9 @@ struct cellar_pool {
     uint32_t sleeping, woken; /* threads without a task: asleep; woken, but not yet awake */
     uint32_t asleep;         /* of active: inside cellar_task_wait or a blocked submit */
     uint32_t watching;       /* calls that sleep on `ended` */
+    uint32_t hands;          /* runs with `handed` */
+    task_queue *hand_queue;  /* of all hands, with `hands` > 0 */
+    uint32_t hand_priority;  /* the same */
     base_rng rng;
     uint64_t count[STATS_TASK_COUNT]; /* counters of no name */
 };
@@ -234,11 +248,12 @@ typedef struct task_after {
     const task *run_of;      /* the task of `done` that an attempt ended; NULL: none */
     const task_body *result; /* its result; the caller holds it; NULL: none */
     int64_t started_wall_ms; /* begin of that attempt */
-    task_body *body;         /* to give back; NULL: none */
+    task_body *body;         /* chain, to give back */
     task_ext *ext;           /* chain */
     task_group *group;       /* chain */
     const task_name *timed_out; /* a hard time-out passed, to log; NULL: none */
     uint32_t work;           /* workers to wake */
+    bool recall;             /* recall the hands */
     bool ended;              /* wake those that sleep on `ended` */
     bool timer;              /* wake the thread of the timers */
 } task_after;

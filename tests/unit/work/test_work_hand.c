@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a worker that takes several tasks under one lock shows it to no caller: states, order,
+ *         figures, waits, drains and cancels are those of a worker that takes one.
+ * Method: the queue is paused until all tasks are in it, so that the worker takes them together.
+ *         The payload of a task says what its function does. Semaphores decide the order. */
+#include <semaphore.h>
+
+#include "cellar_task.h"
+#include "tests/support/t.h"
+
+#define TASKS 16
+
+static cellar_pool *p;
+static sem_t began, go_on;
+static char ran[256];
+static atomic_uint ran_count;
+static cellar_task_id id[TASKS + 1];
+static atomic_int seen;
+
+static cellar_verdict act(const cellar_task *t, void *ctx)
+{
+    const char what = *(const char *)t->payload;
+    cellar_verdict v = cellar_verdict_ok();
+    (void)ctx;
+    ran[atomic_fetch_add(&ran_count, 1)] = what;
+    if (what == 'H') {
+        sem_post(&began);
+        while (sem_wait(&go_on) != 0) { }
+    } else if (what == 'R' && t->attempt == 1) {
+        v = cellar_verdict_retry_after(0);
+    } else if (what == 'F') {
+        T_EQ_I64(cellar_task_error(t, "text"), CELLAR_OK);
+        v = cellar_verdict_fail();
+    } else if (what == 'X' && t->attempt == 1) {
+        pthread_exit(NULL);
+    } else if (what == 'P') {
+        T_EQ_I64(cellar_task_progress(t, 1, 2, "half"), CELLAR_OK);
+        sem_post(&began);
+        while (sem_wait(&go_on) != 0) { }
+    } else if (what == 'W') { /* for the last task */
+        atomic_store(&seen, cellar_task_wait(p, id[TASKS - 1], 60000, NULL));
+    }
+    return v;
+}
+
+static void open_it(uint32_t workers)
+{
+    cellar_pool_config c = cellar_pool_config_default();
+    c.workers = workers;
+    c.close_timeout_ms = 60000;
+    memset(ran, 0, sizeof ran);
+    atomic_store(&ran_count, 0);
+    T_REQUIRE(sem_init(&began, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0);
+    T_REQUIRE(cellar_pool_open(&c, &p) == CELLAR_OK);
+    T_REQUIRE(cellar_task_register(p, "t", act, NULL, NULL) == CELLAR_OK);
+}
+
+/* Let a worker take the tasks together. */
+static void start(const char *payloads)
+{
+    T_EQ_I64(cellar_pool_queue_pause(p, "default", 3600000), CELLAR_OK);
+    for (size_t i = 0; payloads[i] != '\0'; i++) {
+        T_REQUIRE(cellar_task_submit(p, "t", &payloads[i], 1, NULL, &id[i]) == CELLAR_OK);
+    }
+    T_EQ_I64(cellar_pool_queue_pause(p, "default", 0), CELLAR_OK);
+}
+
+static void wait_for(sem_t *sem)
+{
+    while (sem_wait(sem) != 0) { }
+}
+
+static cellar_pool_stats figures(void)
+{
+    cellar_pool_stats st = cellar_pool_stats_default();
+    T_EQ_I64(cellar_pool_stats_get(p, NULL, &st), CELLAR_OK);
+    T_EQ_U64(st.submitted + st.requeued,
+             st.ok + st.failed + st.cancelled + st.expired + st.live);
+    return st;
+}
+
+static int state_of(cellar_task_id of)
+{
+    cellar_task_status st = cellar_task_status_default();
+    const cellar_err err = cellar_task_status_get(p, of, &st);
+    return err == CELLAR_OK ? (int)st.state : (int)err;
+}
+
+/* Wait until nothing is left, and close. */
+static void finish(void)
+{
+    cellar_drain_report r = cellar_drain_report_default();
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, &r), CELLAR_OK);
+    T_EQ_U64(r.abandoned + r.still_running, 0);
+    T_EQ_U64(figures().live, 0);
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+}
+
+static void taken_tasks_show_their_real_state(void)
+{
+    open_it(1);
+    start("abHdefghijklmnop");
+    wait_for(&began);
+    T_EQ_I64(state_of(id[1]), CELLAR_E_NOT_FOUND); /* ended */
+    T_EQ_I64(state_of(id[2]), CELLAR_TASK_RUNNING);
+    T_EQ_I64(state_of(id[3]), CELLAR_TASK_QUEUED);
+    T_EQ_U64(figures().running, 1);
+    T_EQ_U64(figures().started, 3);
+    T_EQ_U64(figures().ok, 2);
+    sem_post(&go_on);
+    finish();
+    T_EQ_STR(ran, "abHdefghijklmnop");
+}
+
+static void figures_count_what_ran_before_the_next_lock(void)
+{
+    open_it(1);
+    start("abHdefghijklmnop");
+    wait_for(&began);
+    T_EQ_U64(figures().ok, 2);
+    T_EQ_U64(figures().running, 1);
+    T_EQ_U64(figures().live, 14);
+    sem_post(&go_on);
+    finish();
+}
+
+static void cancelled_task_of_a_hand_does_not_begin(void)
+{
+    open_it(1);
+    start("Hbcdefghijklmnop");
+    wait_for(&began);
+    T_EQ_I64(cellar_task_cancel(p, id[1]), CELLAR_OK);
+    T_EQ_I64(cellar_task_cancel(p, id[0]), CELLAR_PENDING);
+    T_EQ_I64(cellar_task_cancel(p, id[9]), CELLAR_OK);
+    sem_post(&go_on);
+    finish();
+    T_EQ_STR(ran, "Hcdefghiklmnop");
+}
+
+static void paused_queue_begins_no_task_of_a_hand(void)
+{
+    open_it(1);
+    start("Hbcdefghijklmnop");
+    wait_for(&began);
+    T_EQ_I64(cellar_pool_queue_pause(p, "default", 3600000), CELLAR_OK);
+    sem_post(&go_on);
+    while (figures().ok == 0) { sched_yield(); }
+    T_EQ_U64(figures().started, 1);
+    T_EQ_I64(cellar_pool_queue_pause(p, "default", 0), CELLAR_OK);
+    finish();
+    T_EQ_STR(ran, "Hbcdefghijklmnop");
+}
+
+static void higher_priority_goes_before_a_hand(void)
+{
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.priority = 9;
+    open_it(1);
+    start("Hbcdefghijklmnop");
+    wait_for(&began);
+    T_EQ_I64(cellar_task_submit(p, "t", "!", 1, &o, NULL), CELLAR_OK);
+    sem_post(&go_on);
+    finish();
+    T_EQ_STR(ran, "H!bcdefghijklmnop");
+}
+
+static void other_queue_gets_its_share_in_spite_of_a_hand(void)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    o.queue = "other";
+    open_it(1);
+    T_EQ_I64(cellar_task_register(p, "o", act, NULL, &o), CELLAR_OK);
+    start("Hbcdefghijklmnop");
+    wait_for(&began);
+    T_EQ_I64(cellar_task_submit(p, "o", "!", 1, NULL, NULL), CELLAR_OK);
+    sem_post(&go_on);
+    finish();
+    T_CHECK(ran[1] == '!' || ran[2] == '!'); /* equal weights: they take turns */
+}
+
+static void idle_worker_takes_the_rest_of_a_hand(void)
+{
+    open_it(2);
+    start("Hbcdefghijklmnop");
+    wait_for(&began);
+    while (figures().ok != TASKS - 1) { sched_yield(); }
+    sem_post(&go_on);
+    finish();
+}
+
+static void sleeping_worker_is_not_needed_for_a_hand_to_move_on(void)
+{
+    open_it(2);
+    start("HbcdefghijklmnoH");
+    wait_for(&began);
+    wait_for(&began); /* by the other worker, without a call of this thread */
+    sem_post(&go_on);
+    sem_post(&go_on);
+    finish();
+    T_EQ_U64(atomic_load(&ran_count), TASKS);
+}
+
+static void task_waits_for_another_one_of_its_hand(void)
+{
+    open_it(2);
+    start("Wbcdefghijklmnop");
+    finish();
+    T_CHECK(atomic_load(&seen) == CELLAR_OK || atomic_load(&seen) == CELLAR_E_NOT_FOUND);
+    open_it(1);
+    start("Wbcdefghijklmnop");
+    finish();
+    T_EQ_I64(atomic_load(&seen), CELLAR_E_DEADLOCK);
+}
+
+static void other_verdicts_end_a_hand(void)
+{
+    open_it(1);
+    start("aRcFefghXjklmnop");
+    while (figures().live != 0) { sched_yield(); }
+    T_EQ_U64(figures().retried, 2);
+    T_EQ_U64(figures().failed, 1);
+    T_EQ_U64(figures().thread_ends, 1);
+    T_EQ_U64(figures().ok, TASKS - 1);
+    T_EQ_U64(figures().started, TASKS + 2);
+    finish();
+}
+
+static void progress_in_a_hand_is_of_one_task(void)
+{
+    cellar_task_status st = cellar_task_status_default();
+    open_it(1);
+    start("aPcdefghijklmnoH");
+    wait_for(&began);
+    T_EQ_I64(cellar_task_status_get(p, id[1], &st), CELLAR_OK);
+    T_EQ_U64(st.progress_current, 1);
+    T_EQ_STR(st.message, "half");
+    sem_post(&go_on);
+    wait_for(&began);
+    T_EQ_I64(cellar_task_status_get(p, id[TASKS - 1], &st), CELLAR_OK);
+    T_EQ_U64(st.progress_current, 0);
+    T_EQ_STR(st.message, "");
+    sem_post(&go_on);
+    finish();
+}
+
+static void drain_abandons_what_a_hand_has_not_begun(void)
+{
+    cellar_drain_report r = cellar_drain_report_default();
+    open_it(1);
+    start("abHdefghijklmnop");
+    wait_for(&began);
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_RUNNING, 1, &r), CELLAR_E_BUSY);
+    T_EQ_U64(r.abandoned, TASKS - 3);
+    T_EQ_U64(r.still_running, 1);
+    T_EQ_U64(r.finished, 0);
+    sem_post(&go_on);
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    T_EQ_STR(ran, "abH");
+}
+
+static bool count_queued(const cellar_task_status *st, void *ctx)
+{
+    *(uint32_t *)ctx += st->state == CELLAR_TASK_QUEUED;
+    return true;
+}
+
+static void list_shows_tasks_of_a_hand_as_queued(void)
+{
+    uint32_t queued = 0;
+    open_it(1);
+    start("Hbcdefghijklmnop");
+    wait_for(&began);
+    T_EQ_I64(cellar_task_list(p, NULL, NULL, count_queued, &queued), CELLAR_OK);
+    T_EQ_U64(queued, TASKS - 1);
+    sem_post(&go_on);
+    finish();
+}
+
+static void full_pool_counts_tasks_of_a_hand_that_ended(void)
+{
+    cellar_pool_config c = cellar_pool_config_default();
+    open_it(1);
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    c.workers = 1;
+    c.queue_cap = TASKS;
+    c.close_timeout_ms = 60000;
+    T_REQUIRE(cellar_pool_open(&c, &p) == CELLAR_OK);
+    T_REQUIRE(cellar_task_register(p, "t", act, NULL, NULL) == CELLAR_OK);
+    start("abHdefghijklmnop");
+    wait_for(&began);
+    T_EQ_I64(cellar_task_submit(p, "t", "1", 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p, "t", "2", 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p, "t", "3", 1, NULL, NULL), CELLAR_E_BUSY);
+    sem_post(&go_on);
+    finish();
+}
+
+T_MAIN("work_hand", T_CASE(taken_tasks_show_their_real_state),
+       T_CASE(figures_count_what_ran_before_the_next_lock),
+       T_CASE(cancelled_task_of_a_hand_does_not_begin),
+       T_CASE(paused_queue_begins_no_task_of_a_hand), T_CASE(higher_priority_goes_before_a_hand),
+       T_CASE(other_queue_gets_its_share_in_spite_of_a_hand),
+       T_CASE(idle_worker_takes_the_rest_of_a_hand),
+       T_CASE(sleeping_worker_is_not_needed_for_a_hand_to_move_on),
+       T_CASE(task_waits_for_another_one_of_its_hand), T_CASE(other_verdicts_end_a_hand),
+       T_CASE(progress_in_a_hand_is_of_one_task),
+       T_CASE(drain_abandons_what_a_hand_has_not_begun),
+       T_CASE(list_shows_tasks_of_a_hand_as_queued),
+       T_CASE(full_pool_counts_tasks_of_a_hand_that_ended))
