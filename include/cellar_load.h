@@ -115,6 +115,7 @@ CELLAR_STRUCT(cellar_result, opaque);
 #define CELLAR_LOAD_NO_WAIT        0x200u /* PENDING instead of a wait for another call           */
 
 #define CELLAR_LOAD_CTX_MAX 256u
+#define CELLAR_LOAD_TRACE_BYTES 32u
 #define CELLAR_FALLBACKS_MAX 3u
 
 typedef struct cellar_breaker cellar_breaker; /* cellar_breaker.h */
@@ -129,7 +130,7 @@ typedef struct cellar_fallback {
  * loader overrides them with cellar_load_set_...; flags of call and namespace are combined. In
  * cellar_namespace_opts.load these must be 0: ttl_ms, negative_ttl_ms, stale_ms (the namespace
  * has fields of its own), fallback_ttl_ms, fallback, default_value, breaker, ctx_bytes,
- * ctx_retain, ctx_release, and all flags but CELLAR_LOAD_NO_NEGATIVE. */
+ * ctx_retain, ctx_release, trace, and all flags but CELLAR_LOAD_NO_NEGATIVE. */
 typedef struct cellar_load_opts {
     size_t   struct_size;       /* set by cellar_load_opts_default()                              */
     int64_t  ttl_ms;            /* Default none                                                   */
@@ -165,8 +166,10 @@ typedef struct cellar_load_opts {
     cellar_fallback fallback[CELLAR_FALLBACKS_MAX]; /* see FAILURES                               */
     const cellar_bytes *default_value; /* to CELLAR_VALUE_MAX bytes. NULL = none                  */
     cellar_breaker *breaker;           /* outlives the load. NULL = that of the namespace         */
+    const unsigned char *trace; /* CELLAR_LOAD_TRACE_BYTES for cellar_load_trace. The library     */
+                                /* never reads them. Copied. NULL = none                          */
 } cellar_load_opts;
-CELLAR_STRUCT(cellar_load_opts, breaker);
+CELLAR_STRUCT(cellar_load_opts, trace);
 
 /* ---- One key --------------------------------------------------------------------------------- */
 
@@ -325,6 +328,17 @@ CELLAR_API cellar_err cellar_load_stale_value(cellar_load *load, const void **va
  * cost:    O(1)
  * example: if (cellar_load_attempt(load) > 2) cellar_load_fail(load, 1, 0, CELLAR_FAIL_FINAL);   */
 CELLAR_API uint32_t cellar_load_attempt(const cellar_load *load);
+
+/* Return the trace context of the call that runs this load. A waiter that joined the load has no
+ * part in it. A background load has a copy of the context of the call that started it; so have the
+ * fallbacks of a lease.
+ * in:      load of the running loader
+ * returns: CELLAR_LOAD_TRACE_BYTES as in cellar_load_opts.trace; NULL: none, or NULL given
+ * owns:    borrowed until the loader returns
+ * thread:  the thread that runs the loader
+ * cost:    O(1)
+ * example: const unsigned char *trace = cellar_load_trace(load);                                 */
+CELLAR_API const unsigned char *cellar_load_trace(const cellar_load *load);
 
 /* Return the milliseconds until a waiter may take over this load.
  * in:      load of the running loader

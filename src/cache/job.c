@@ -21,6 +21,11 @@ CELLAR_PRIVATE bool cache_background(const cache_call *call)
     return p->ctx_bytes != 0 || p->ctx_retain != NULL;
 }
 
+static size_t cache_job_bytes(const cache_load_plan *p)
+{
+    return sizeof(cache_job) + (p->trace != NULL ? CELLAR_LOAD_TRACE_BYTES : 0);
+}
+
 CELLAR_PRIVATE void cache_job_free(cache_store *s, cache_job *j)
 {
     if (j->release != NULL) {
@@ -28,17 +33,17 @@ CELLAR_PRIVATE void cache_job_free(cache_store *s, cache_job *j)
         j->release(j->ctx);
     }
     cache_namespace_release(j->namespace);
-    base_free(&s->account, BASE_MOD_FLIGHT, j, sizeof *j);
+    base_free(&s->account, BASE_MOD_FLIGHT, j, cache_job_bytes(&j->p));
 }
 
 CELLAR_PRIVATE cache_job *cache_job_new(const cache_call *call, flight *f)
 {
     cache_store *s = call->c->store;
     const cache_load_plan *p = call->p;
-    cache_job *j = base_alloc(&s->account, BASE_MOD_FLIGHT, sizeof *j, NULL);
+    cache_job *j = base_alloc(&s->account, BASE_MOD_FLIGHT, cache_job_bytes(p), NULL);
     if (j == NULL) { return NULL; }
     if (!cache_namespace_hold(call->c)) {
-        base_free(&s->account, BASE_MOD_FLIGHT, j, sizeof *j);
+        base_free(&s->account, BASE_MOD_FLIGHT, j, cache_job_bytes(p));
         return NULL;
     }
     j->f = f;
@@ -46,6 +51,10 @@ CELLAR_PRIVATE cache_job *cache_job_new(const cache_call *call, flight *f)
     j->p = *p;
     memset(j->p.fallback, 0, sizeof j->p.fallback);
     j->p.default_value = NULL;
+    if (p->trace != NULL) {
+        memcpy(j->trace, p->trace, CELLAR_LOAD_TRACE_BYTES);
+        j->p.trace = j->trace;
+    }
     j->fn = call->fn;
     j->ctx = call->ctx;
     j->seen_ms = call->early ? call->found.deadline_ms : -1;

@@ -41,7 +41,7 @@ static void cache_lease_out(cellar_lease *out, const flight_lease *l)
 
 /* ---- acquire ---- */
 
-typedef struct cache_kept { /* options of acquire; the bytes of the default value follow */
+typedef struct cache_kept { /* options of acquire; trace and bytes of the default value follow */
     cache_load_plan p;
     cellar_bytes value;
 } cache_kept;
@@ -51,14 +51,19 @@ typedef struct cache_kept { /* options of acquire; the bytes of the default valu
 static bool cache_keep(const cache_call *call, flight *f)
 {
     const cellar_bytes *d = call->p->default_value;
+    const unsigned char *trace = call->p->trace;
+    const size_t trace_len = trace != NULL ? CELLAR_LOAD_TRACE_BYTES : 0;
     const size_t len = d != NULL ? d->len : 0;
-    flight_bytes *b = flight_bytes_new(&call->c->store->hooks, sizeof(cache_kept) + len);
+    const size_t bytes = sizeof(cache_kept) + trace_len + len;
+    flight_bytes *b = flight_bytes_new(&call->c->store->hooks, bytes);
     if (b == NULL) { return false; }
     cache_kept *k = (cache_kept *)(void *)b->data;
     k->p = *call->p;
-    k->value = (cellar_bytes){ b->data + sizeof *k, len };
+    unsigned char *at = b->data + sizeof *k;
+    if (trace != NULL) { k->p.trace = memcpy(at, trace, trace_len); }
+    k->value = (cellar_bytes){ at + trace_len, len };
     if (d != NULL) { k->p.default_value = &k->value; }
-    if (len != 0) { memcpy(b->data + sizeof *k, d->data, len); }
+    if (len != 0) { memcpy(at + trace_len, d->data, len); }
     flight_keep(f, b);
     return true;
 }

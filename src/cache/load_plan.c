@@ -50,6 +50,7 @@ static void cache_load_plan_read(const cellar_load_opts *o, cache_load_plan *p)
         .fallback = { o->fallback[0], o->fallback[1], o->fallback[2] },
         .default_value = o->default_value, .ctx_bytes = o->ctx_bytes,
         .ctx_retain = o->ctx_retain, .ctx_release = o->ctx_release,
+        .trace = o->trace,
     };
 }
 
@@ -106,8 +107,8 @@ static const char *cache_load_namespace_extra(const cellar_load_opts *o)
         }
     }
     if (o->fallback_ttl_ms != 0 || o->default_value != NULL || o->ctx_bytes != 0 ||
-        o->ctx_retain != NULL || o->ctx_release != NULL) {
-        return "load: fallback_ttl_ms, default_value and ctx options are options of calls";
+        o->ctx_retain != NULL || o->ctx_release != NULL || o->trace != NULL) {
+        return "load: fallback_ttl_ms, default_value, ctx and trace are options of calls";
     }
     return o->breaker != NULL ? "load.breaker: set breaker in the namespace options" : NULL;
 }

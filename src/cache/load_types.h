@@ -24,6 +24,7 @@ typedef struct cache_load_plan { /* merged options of call, namespace and store;
     size_t ctx_bytes;
     void *(*ctx_retain)(void *ctx);
     void (*ctx_release)(void *ctx);
+    const unsigned char *trace;      /* bytes of the caller, the job or the lease; NULL: none */
 } cache_load_plan;
 
 typedef struct cache_call { /* one call; on the stack of the caller, or in a bulk load */
@@ -78,6 +79,7 @@ struct cache_job { /* a background load */
     void (*release)(void *ctx);
     int64_t seen_ms;      /* early refresh: deadline of the entry, ms; else -1 */
     uint64_t copy[CELLAR_LOAD_CTX_MAX / 8]; /* copy of ctx */
+    unsigned char trace[];  /* only if the call has one */
 };
 
 typedef struct cache_run cache_run;

@@ -290,6 +290,11 @@ CELLAR_API uint32_t cellar_load_attempt(const cellar_load *load)
     return BASE_MAX(load->call->failures + load->call->losses, taken);
 }
 
+CELLAR_API const unsigned char *cellar_load_trace(const cellar_load *load)
+{
+    return load == NULL ? NULL : load->call->p->trace;
+}
+
 CELLAR_API int64_t cellar_load_time_left_ms(const cellar_load *load)
 {
     if (load == NULL) { return 0; }

@@ -257,6 +257,7 @@ static void load_calls_outside_a_loader_are_refused(void)
     T_EQ_I64(cellar_load_not_modified(NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_time_left_ms(NULL), 0);
     T_EQ_U64(cellar_load_attempt(NULL), 0);
+    T_CHECK(cellar_load_trace(NULL) == NULL);
     T_EQ_I64(cellar_load_cancelled(NULL), 0);
     T_EQ_I64(cellar_sync(NULL), CELLAR_E_INVAL);
 }
@@ -548,6 +549,7 @@ static void namespace_options_are_checked(void)
     BAD_NAMESPACE(E_INVAL, l.flags = CELLAR_LOAD_NO_WAIT);
     BAD_NAMESPACE(E_INVAL, l.fallback[2].ctx = &o);
     BAD_NAMESPACE(E_INVAL, l.ctx_bytes = 8);
+    BAD_NAMESPACE(E_INVAL, l.trace = (const unsigned char *)"12345678901234567890123456789012");
     static const cellar_bytes text = { "x", 1 };
     BAD_NAMESPACE(E_INVAL, l.default_value = &text);
     BAD_NAMESPACE(E_INVAL, l.fallback[0].fn = (cellar_loader_fn)(void (*)(void))never_update);

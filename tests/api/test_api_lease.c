@@ -232,6 +232,39 @@ static int64_t ttl_left(cellar *c)
     return err == CELLAR_OK || err == CELLAR_ABSENT ? i.ttl_left_ms : -1;
 }
 
+static cellar_err fallback_with_trace(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    const unsigned char *trace = cellar_load_trace(ld);
+    (void)key;
+    (void)key_len;
+    if (trace == NULL) { return CELLAR_E_IO; }
+    memcpy(ctx, trace, CELLAR_LOAD_TRACE_BYTES);
+    return cellar_load_value(ld, "instead", 7);
+}
+
+/* The bytes of the caller change before the release; default value and trace are both kept. */
+static void fallback_of_released_lease_reads_copy_of_trace(void)
+{
+    static const cellar_bytes last = { "default", 7 };
+    cellar *c = kit_open(4 << 20);
+    unsigned char trace[CELLAR_LOAD_TRACE_BYTES], want[CELLAR_LOAD_TRACE_BYTES];
+    unsigned char seen[CELLAR_LOAD_TRACE_BYTES] = { 0 };
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_lease a;
+    cellar_result r;
+    memset(trace, 0x77, sizeof trace);
+    memset(want, 0x77, sizeof want);
+    o.trace = trace;
+    o.fallback[0] = (cellar_fallback){ fallback_with_trace, seen };
+    o.default_value = &last;
+    T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_LEASED);
+    memset(trace, 0, sizeof trace);
+    T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
+    T_EQ_MEM(seen, want, sizeof want);
+    T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_OK);
+    kit_close(c);
+}
+
 /* An option of the fulfill wins over the option of the acquire; an unset one takes it from the
  * acquire. */
 static void fulfilled_lease_uses_options_of_its_acquire(void)
@@ -883,6 +916,7 @@ T_MAIN("api_lease", T_CASE(lease_is_fulfilled_once), T_CASE(released_lease_goes_
        T_CASE(invalidated_lease_serves_value_but_does_not_store_it),
        T_CASE(dropped_namespace_ends_its_leases), T_CASE(forgotten_lease_is_taken_over),
        T_CASE(lease_of_stale_entry_serves_stale_value),
+       T_CASE(fallback_of_released_lease_reads_copy_of_trace),
        T_CASE(released_lease_uses_options_of_its_acquire),
        T_CASE(fulfilled_lease_uses_options_of_its_acquire),
        T_CASE(lease_and_loading_thread_share_one_flight), T_CASE(unsubscribed_waiter_is_not_called),

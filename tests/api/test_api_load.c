@@ -377,6 +377,85 @@ static void stale_is_served_while_refresh_waits(void)
     kit_close(c);
 }
 
+static void note_trace(source *s, cellar_load *ld)
+{
+    const unsigned char *trace = cellar_load_trace(ld);
+    unsigned char *seen = s->arg;
+    seen[0] = trace != NULL;
+    if (trace != NULL) { memcpy(seen + 1, trace, CELLAR_LOAD_TRACE_BYTES); }
+}
+
+static cellar_err load_traced(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    (void)keys;
+    note_trace(ctx, ld);
+    for (size_t i = 0; i < count; i++) { (void)cellar_load_item_value(ld, i, "x", 1); }
+    return CELLAR_OK;
+}
+
+/* A trace of zeros is a trace: only NULL is none. */
+static void loader_reads_trace_of_its_call(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    unsigned char seen[1 + CELLAR_LOAD_TRACE_BYTES] = { 7 }, trace[CELLAR_LOAD_TRACE_BYTES] = { 0 };
+    cellar_load_opts o = cellar_load_opts_default();
+    s.during = note_trace;
+    s.arg = seen;
+    T_EQ_I64(kit_load(c, "none", NULL, &s, text, NULL), CELLAR_OK);
+    T_EQ_U64(seen[0], 0);
+    T_EQ_I64(kit_load(c, "also none", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_U64(seen[0], 0);
+    o.trace = trace;
+    T_EQ_I64(kit_load(c, "zero", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_U64(seen[0], 1);
+    T_EQ_MEM(seen + 1, trace, sizeof trace);
+    memset(trace, 0xa5, sizeof trace);
+    cellar_result r = cellar_result_default();
+    cellar_load_item it[1] = { { "many", 4, &r, CELLAR_OK, 0 } };
+    T_EQ_I64(cellar_get_or_load_many(c, it, 1, &o, load_traced, &s), CELLAR_OK);
+    T_EQ_I64(it[0].status, CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_MEM(seen + 1, trace, sizeof trace);
+    kit_close(c);
+}
+
+/* The bytes of the caller change before the background load runs. */
+static void background_load_reads_copy_of_trace(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    unsigned char seen[1 + CELLAR_LOAD_TRACE_BYTES] = { 0 };
+    unsigned char trace[CELLAR_LOAD_TRACE_BYTES], want[CELLAR_LOAD_TRACE_BYTES];
+    cellar_load_opts o = cellar_load_opts_default();
+    o.ttl_ms = 1000;
+    o.stale_ms = 100000;
+    o.jitter_pct = CELLAR_OFF;
+    o.flags = CELLAR_LOAD_CTX_STATIC;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    s.during = note_trace;
+    s.arg = seen;
+    atomic_fetch_add(&kit_now_ms, 1000);
+    memset(trace, 0x3c, sizeof trace);
+    memset(want, 0x3c, sizeof want);
+    o.trace = trace;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
+    memset(trace, 0, sizeof trace);
+    kit_tick(c);
+    T_EQ_I64(atomic_load(&s.calls), 2);
+    T_EQ_U64(seen[0], 1);
+    T_EQ_MEM(seen + 1, want, sizeof want);
+    o.trace = NULL; /* and a job without one has none */
+    atomic_fetch_add(&kit_now_ms, 1000);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
+    kit_tick(c);
+    T_EQ_I64(atomic_load(&s.calls), 3);
+    T_EQ_U64(seen[0], 0);
+    kit_close(c);
+}
+
 /* An entry deleted before its queued refresh: the refresh is dropped, the source is not called, no
  * value comes back. */
 static void delete_before_queued_refresh_drops_refresh(void)
@@ -1158,6 +1237,7 @@ T_MAIN("api_load", T_CASE(first_call_loads_and_second_hits),
        T_CASE(loader_error_is_returned_and_kept_only_on_request),
        T_CASE(remembered_errors_back_off_until_success), T_CASE(stale_is_served_when_loader_fails),
        T_CASE(stale_is_served_while_refresh_waits),
+       T_CASE(loader_reads_trace_of_its_call), T_CASE(background_load_reads_copy_of_trace),
        T_CASE(delete_before_queued_refresh_drops_refresh),
        T_CASE(not_modified_extends_ttl_only), T_CASE(eager_refresh_starts_past_its_percentage),
        T_CASE(flags_bypass_refresh_and_restrict_to_cache),

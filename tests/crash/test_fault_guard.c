@@ -205,6 +205,7 @@ static void failed_allocation_of_fallback_leaves_nothing(void)
     o.fallback_ttl_ms = 500;
     o.fallback[0] = (cellar_fallback){ load_b, NULL };
     o.default_value = &last;
+    o.trace = (const unsigned char *)"a trace context of thirty-two bytes";
     for (nth = 1; nth <= seen && nth < 2000 && !t_failed(); nth++) {
         for (int on = 0; on < 2; on++) { /* fail once; fail from there on */
             cellar *c = kit_open(2 << 20);
