@@ -44,6 +44,7 @@ gcc-12-multilib|check torture|optional|m32||the 32-bit build is skipped
 clang-19|check torture|optional|tool|clang-19|the third compiler is skipped
 libclang-rt-19-dev|check torture|optional|glob|/usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.tsan*|clang 19 has no sanitizers
 llvm-19|check torture|optional|tool|llvm-symbolizer-19|sanitizer reports without names
+python3-croniter|check torture|optional|python|croniter|cron expressions are not compared with croniter
 valgrind|check bench torture|optional|tool|valgrind|valgrind runs are skipped
 spin|check torture|optional|tool|spin|the models are skipped
 patch|check torture|optional|tool|patch|the mutants are skipped
@@ -77,6 +78,9 @@ golang-github-dgraph-io-ristretto-dev|bench|optional|glob|/usr/share/gocode/src/
 python3-cachetools|bench|optional|python|cachetools|peer cachetools is left out
 python3-diskcache|bench|optional|python|diskcache|peer diskcache is left out
 python3-dogpile.cache|bench|optional|python|dogpile.cache|peer dogpile is left out
+python3-celery|bench|optional|python|celery|no comparison with Celery
+python3-redis|bench|optional|python|redis|no comparison with Celery
+python3-apscheduler|bench|optional|python|apscheduler|no comparison with APScheduler
 nodejs|bench|optional|tool|node|peers in JavaScript are left out
 npm|bench|optional|tool|npm|peers in JavaScript are left out
 afl++|torture|optional|tool|afl-fuzz|no coverage-guided fuzzing
@@ -121,7 +125,9 @@ int main(void) { return errno; }' |
     link) printf '#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <%s>\nint main(void) { return 0; }\n' "${2%% *}" |
         compile -o "$tmp/a.out" $LDFLAGS "${2#* }" ;;
     tool) command -v "$2" >/dev/null 2>&1 ;;
-    python) python3 -c "import $2" >/dev/null 2>"$tmp/why" ;;
+    # A package of Debian belongs to Debian's Python, which need not be the first one.
+    python) python3 -c "import $2" >/dev/null 2>"$tmp/why" ||
+        /usr/bin/python3 -c "import $2" >/dev/null 2>"$tmp/why" ;;
     peer) [ -e "build/peers/$2" ] || command -v "${2##*/}" >/dev/null 2>&1 ;;
     glob) for f in $2; do [ -e "$f" ] && return 0; done; return 1 ;;
     esac

@@ -9,10 +9,11 @@
 #              `tests`          each must be a case of some source, and pass where a log has it
 #              later: FILE      the part is not built: FILE must not exist yet
 #              doc: FILE        met by words: FILE must exist
+#              example: NAME    checked by a program of tests/examples/, which must exist
 #            rows of tests/README.md below a heading that ends in "rows":
 #              `name` is a case, a scenario or a mutant, `name_*` some of them, `test_x` and its like
 #              a program, `x.pml` a model; and programs wherever a table names one
-# REFUSES    a number that stands in no row or in two; a row without any of the three; a test that
+# REFUSES    a number that stands in no row or in two; a row without any of the four; a test that
 #            does not exist or failed; a part that exists while its rows still say later.
 # LIMITS     one row a line; the third cell decides. Ranges only where all wait for one part.
 
@@ -123,15 +124,16 @@ function check_row(i,    cell, met, name, file) {
         else named[name]++
     }
     cell = row_cell[i]
-    while (match(cell, /(later|doc): [^ ,;]+/)) {
+    while (match(cell, /(later|doc|example): [^ ,;]+/)) {
         file = substr(cell, RSTART, RLENGTH)
         name = file
         sub(/:.*/, "", name)
         sub(/^[a-z]+: /, "", file)
         cell = substr(cell, RSTART + RLENGTH)
         met++
+        if (name == "example") file = "tests/examples/" file
         if (name == "later" && exists(file)) bad(row_id[i] ": waits for " file ", which is there")
-        if (name == "doc" && !exists(file)) bad(row_id[i] ": " file " does not exist")
+        if (name != "later" && !exists(file)) bad(row_id[i] ": " file " does not exist")
         waiting += name == "later"
     }
     if (!met) bad(row_id[i] ": names neither a test nor what it waits for")
