@@ -66,6 +66,12 @@ typedef struct json_row {
     X("kit_llm_key", "us", 'l') X("kit_status_update", "Mops/s", 'h')                        \
     X("kit_hot_recall", "x", 'h') X("kit_hot_bytes", "B", 'l')                               \
     X("kit_loaded_bytes", "B", 'l') X("kit_omitted", "functions", 'l')                       \
+    X("work_wheel_add", "ns", 'l') X("work_wheel_cancel", "ns", 'l')                         \
+    X("work_wheel_fire", "ns", 'l') X("work_task", "Mops/s", 'h')                            \
+    X("work_task_bytes", "B", 'l') X("work_late", "us", 'l') X("work_publish", "Mops/s", 'h') \
+    X("work_cron", "us", 'l') X("work_l1", "x", 'h') X("work_result", "ops/s", 'h')          \
+    X("work_result_x", "x", 'h') X("work_loaded_bytes", "B", 'l')                            \
+    X("work_omitted", "functions", 'l')                                                      \
     /* written by suites/replay.sh and report/replay.awk */                                  \
     X("mean_reduction", "x", 'h') X("worst_points_above_lru", "points", 'l')                 \
     X("won_or_tied_lowest", "x", 'h') X("points_from_reference", "points", 'l')              \

@@ -29,25 +29,37 @@ static const char *dropin_env(const char *name, const char *fallback)
     return text != NULL && text[0] != '\0' ? text : fallback;
 }
 
-/* Count functions named kit_* in a symbol table; `names` is its string table. */
-static uint32_t dropin_kit_functions(FILE *f, const Elf64_Shdr *table, const Elf64_Shdr *names)
+/* Return whether a name begins with one of the words, which end with NULL. */
+static bool dropin_begins(const char *name, const char *const *words)
 {
-    uint32_t count = 0;
+    for (; *words != NULL; words++) {
+        if (strncmp(name, *words, strlen(*words)) == 0) { return true; }
+    }
+    return false;
+}
+
+/* Count functions of two parts in a symbol table; `names` is its string table. */
+static void dropin_functions(FILE *f, const Elf64_Shdr *table, const Elf64_Shdr *names,
+                             suite_object *out)
+{
+    static const char *const kit[] = { "kit_", NULL };
+    static const char *const work[] = { "batch_", "bus_", "cron_", "journal_", "refresh_", "sched_",
+                                        "task_", "wheel_", NULL };
     for (uint64_t at = 0; at < table->sh_size; at += sizeof(Elf64_Sym)) {
         Elf64_Sym symbol;
-        char name[4];
+        char name[12] = "";
         if (fseek(f, (long)(table->sh_offset + at), SEEK_SET) != 0 ||
             fread(&symbol, sizeof symbol, 1, f) != 1) {
-            return count;
+            return;
         }
         if (ELF64_ST_TYPE(symbol.st_info) != STT_FUNC ||
             fseek(f, (long)(names->sh_offset + symbol.st_name), SEEK_SET) != 0 ||
-            fread(name, sizeof name, 1, f) != 1) {
+            fread(name, 1, sizeof name - 1, f) == 0) {
             continue;
         }
-        count += memcmp(name, "kit_", sizeof name) == 0;
+        out->kit_functions += dropin_begins(name, kit);
+        out->work_functions += dropin_begins(name, work);
     }
-    return count;
 }
 
 /* Read what the sections of an ELF64 object say; all zero if it is none. */
@@ -69,7 +81,7 @@ static void dropin_read(FILE *f, suite_object *out)
         if (section.sh_type == SHT_SYMTAB &&
             fseek(f, (long)(head.e_shoff + section.sh_link * sizeof names), SEEK_SET) == 0 &&
             fread(&names, sizeof names, 1, f) == 1) {
-            out->kit_functions += dropin_kit_functions(f, &section, &names);
+            dropin_functions(f, &section, &names, out);
         }
     }
 }

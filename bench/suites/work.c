@@ -1,0 +1,544 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * work: tasks, timers, messages and schedules, in time and in bytes.
+ *
+ * FIGURES    work_wheel_add _cancel _fire  ns: 10^6 timers of 600 s, every second one cancelled, the
+ *                          rest popped by ticks of 1 ms
+ *            work_task     empty tasks a second, 16 bytes of payload: one thread submits, one runs.
+ *                          Reference `condvar`: a ring under a mutex with two condition variables,
+ *                          which copies its payload as well
+ *            work_task_bytes  bytes of a delayed task without its payload; second half of a pool
+ *            work_late     us from the due time of a delayed task to its start, 99th percentile
+ *            work_publish  messages a second of 64 bytes: one thread publishes, one handles
+ *            work_cron     us for the next instant of a schedule, its look-up included; 2,000
+ *                          random expressions in Europe/Berlin
+ *            work_l1       gets of a store beside an idle pool / without a pool
+ *            work_loaded_bytes  loaded bytes of the drop-in at -O2, less those with
+ *                          CELLAR_OMIT_WORK; work_omitted: functions of the parts that are left
+ *            The rest is in work_peers.c.
+ * WALK       Rounds; both sides of a ratio have their turn in each, every second round backwards.
+ * CHECKED    Each task and each message runs once; the timers fire in order. */
+#include "bench/suites/work.h"
+
+#include "bench/harness/json.h"
+
+#if BENCH_HAVE_CELLAR
+#include <malloc.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/harness/host.h"
+#include "bench/harness/trace.h"
+#include "cellar.h"
+#include "cellar_bus.h"
+#include "cellar_schedule.h"
+#include "cellar_task.h"
+#include "wheel/wheel.h"
+
+#define WORK_TIMERS 1000000u
+#define WORK_TASKS 500000u
+#define WORK_RING 65536u
+#define WORK_PAYLOAD 16u
+#define WORK_LATE 2000u
+#define WORK_LATE_MS 5000u
+#define WORK_MESSAGES 500000u
+#define WORK_EXPRESSIONS 2000u
+#define WORK_L1_KEYS 100000u
+#define WORK_L1_TURNS 4u
+
+int work_say(const char *subject, const char *shape, const char *metric, const char *clock,
+             double *values, uint32_t rounds, uint64_t bad)
+{
+    suite_say("work", subject, shape, metric, values, rounds, clock, bad != 0 ? "bad" : NULL);
+    host_beat();
+    return bad != 0 ? CELL_WRONG : CELL_OK;
+}
+
+uint32_t work_count(const cell_options *o, uint32_t count) { return o->quick ? count / 10 : count; }
+
+static uint32_t work_rounds(const cell_options *o, uint32_t most)
+{
+    return o->rounds < most ? o->rounds : most;
+}
+
+/* ---- timers ---- */
+
+static double work_per(uint64_t from_ns, uint32_t count)
+{
+    return (double)(host_thread_cpu_ns() - from_ns) / count;
+}
+
+/* Measure one round; return the number of timers that fired late or out of order. */
+static uint64_t work_wheel_round(wheel_timer *timers, uint32_t count, int64_t span_ms, double ns[3])
+{
+    static wheel w;
+    uint64_t state = 20240601, bad = 0, fired = 0;
+    memset(timers, 0, count * sizeof *timers);
+    wheel_init(&w, 0);
+    uint64_t from = host_thread_cpu_ns();
+    for (uint32_t i = 0; i < count; i++) {
+        wheel_add(&w, &timers[i], 1 + (int64_t)(trace_random(&state) % (uint64_t)span_ms));
+    }
+    ns[0] = work_per(from, count);
+    from = host_thread_cpu_ns();
+    for (uint32_t i = 0; i < count; i += 2) { wheel_cancel(&w, &timers[i]); }
+    ns[1] = work_per(from, count / 2);
+    from = host_thread_cpu_ns();
+    for (int64_t now = 1; now <= span_ms; now++) {
+        uint32_t budget = UINT32_MAX;
+        const wheel_timer *t;
+        while ((t = wheel_pop(&w, now, &budget)) != NULL) {
+            fired++;
+            bad += t->due_ms != now;
+        }
+    }
+    ns[2] = work_per(from, count / 2);
+    return bad + (fired != count / 2);
+}
+
+static int work_wheel(const cell_options *o)
+{
+    static const char *const metric[3] = { "work_wheel_add", "work_wheel_cancel",
+                                           "work_wheel_fire" };
+    double ns[3][SUITE_ROUNDS_MAX];
+    const uint32_t rounds = work_rounds(o, 9);
+    uint64_t bad = 0;
+    int status = CELL_OK;
+    wheel_timer *timers = malloc(WORK_TIMERS * sizeof *timers);
+    if (timers == NULL) { return CELL_WRONG; }
+    for (uint32_t n = 0; n < rounds; n++) {
+        double one[3];
+        bad += work_wheel_round(timers, work_count(o, WORK_TIMERS),
+                                work_count(o, 600000), one);
+        for (int k = 0; k < 3; k++) { ns[k][n] = one[k]; }
+        host_beat();
+    }
+    free(timers);
+    for (int k = 0; k < 3; k++) {
+        status |= work_say("cellar", "wheel1m", metric[k], "cpu", ns[k], rounds, bad);
+    }
+    return status;
+}
+
+/* ---- the usual queue ---- */
+
+typedef void work_job_fn(const void *payload, size_t len, void *ctx);
+
+typedef struct work_job {
+    work_job_fn *fn;
+    void *payload, *ctx;
+    size_t len;
+} work_job;
+
+typedef struct work_queue {
+    pthread_mutex_t mutex;
+    pthread_cond_t more, room;
+    size_t head, count;
+    bool stop;
+    work_job ring[WORK_RING];
+} work_queue;
+
+static bool work_queue_submit(work_queue *q, work_job_fn *fn, void *ctx, const void *payload,
+                              size_t len)
+{
+    void *copy = malloc(len);
+    if (copy == NULL) { return false; }
+    memcpy(copy, payload, len);
+    pthread_mutex_lock(&q->mutex);
+    while (q->count == WORK_RING) { pthread_cond_wait(&q->room, &q->mutex); }
+    q->ring[(q->head + q->count++) % WORK_RING] = (work_job){ fn, copy, ctx, len };
+    pthread_mutex_unlock(&q->mutex);
+    pthread_cond_signal(&q->more);
+    return true;
+}
+
+static void *work_queue_worker(void *arg)
+{
+    work_queue *q = arg;
+    for (;;) {
+        pthread_mutex_lock(&q->mutex);
+        while (q->count == 0 && !q->stop) { pthread_cond_wait(&q->more, &q->mutex); }
+        if (q->count == 0) { break; }
+        const work_job j = q->ring[q->head];
+        q->head = (q->head + 1) % WORK_RING;
+        q->count--;
+        pthread_mutex_unlock(&q->mutex);
+        pthread_cond_signal(&q->room);
+        j.fn(j.payload, j.len, j.ctx);
+        free(j.payload);
+    }
+    pthread_mutex_unlock(&q->mutex);
+    return NULL;
+}
+
+/* ---- empty tasks ---- */
+
+static void work_usual_fn(const void *payload, size_t len, void *ctx)
+{
+    (void)payload;
+    (void)len;
+    ++*(uint64_t *)ctx;
+}
+
+/* Return millions of tasks a second; 0 if not each ran. */
+static double work_usual_round(uint32_t count)
+{
+    static work_queue q = { .mutex = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER,
+                            .room = PTHREAD_COND_INITIALIZER };
+    uint64_t ran = 0, payload[WORK_PAYLOAD / 8] = { 0 };
+    pthread_t worker;
+    q.stop = false;
+    if (pthread_create(&worker, NULL, work_queue_worker, &q) != 0) { return 0; }
+    const uint64_t from = host_wall_ns();
+    uint64_t bad = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        payload[0] = i;
+        bad += !work_queue_submit(&q, work_usual_fn, &ran, payload, sizeof payload);
+    }
+    pthread_mutex_lock(&q.mutex);
+    q.stop = true;
+    pthread_mutex_unlock(&q.mutex);
+    pthread_cond_broadcast(&q.more);
+    pthread_join(worker, NULL);
+    return ran == count && bad == 0 ? (double)count * 1e3 / (double)(host_wall_ns() - from) : 0;
+}
+
+static cellar_verdict work_task_fn(const cellar_task *t, void *ctx)
+{
+    (void)t;
+    ++*(uint64_t *)ctx;
+    return cellar_verdict_ok();
+}
+
+static cellar_pool *work_pool(uint32_t workers, cellar_task_fn fn, void *ctx)
+{
+    cellar_pool_config cfg = cellar_pool_config_default();
+    cellar_pool *p = NULL;
+    cfg.workers = workers;
+    cfg.queue_cap = WORK_RING;
+    cfg.on_full = CELLAR_POOL_BLOCK;
+    cfg.block_timeout_ms = 60000;
+    if (cellar_pool_open(&cfg, &p) != CELLAR_OK) { return NULL; }
+    if (cellar_task_register(p, "task", fn, ctx, NULL) != CELLAR_OK) {
+        cellar_pool_close(p);
+        return NULL;
+    }
+    return p;
+}
+
+static double work_task_round(uint32_t count)
+{
+    uint64_t ran = 0, payload[WORK_PAYLOAD / 8] = { 0 }, bad = 0;
+    cellar_pool *p = work_pool(1, work_task_fn, &ran);
+    if (p == NULL) { return 0; }
+    const uint64_t from = host_wall_ns();
+    for (uint32_t i = 0; i < count; i++) {
+        payload[0] = i;
+        bad += cellar_task_submit(p, "task", payload, sizeof payload, NULL, NULL) != CELLAR_OK;
+    }
+    bad += cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, NULL) != CELLAR_OK;
+    const uint64_t ns = host_wall_ns() - from;
+    cellar_pool_close(p);
+    return ran == count && bad == 0 ? (double)count * 1e3 / (double)ns : 0;
+}
+
+static void work_say_rate(const char *subject, const char *shape, const char *metric,
+                          const char *unit, const double *mops, uint32_t rounds, const char *vs,
+                          const double *ratio)
+{
+    suite_say_rate(&(suite_rate){
+        .bench = "work", .subject = subject, .workload = shape, .metric = metric,
+        .clock = "wall", .unit = unit, .threads = 2, .rounds = rounds, .c2c_ns = host_c2c_ns(),
+        .mops = mops, .vs = vs, .ratio = ratio });
+    host_beat();
+}
+
+static int work_tasks(const cell_options *o)
+{
+    double ours[SUITE_ROUNDS_MAX], usual[SUITE_ROUNDS_MAX], ratio[SUITE_ROUNDS_MAX];
+    const uint32_t rounds = work_rounds(o, 11), count = work_count(o, WORK_TASKS);
+    for (uint32_t n = 0; n < rounds; n++) {
+        for (uint32_t side = 0; side < 2; side++) {
+            if ((side ^ (n & 1)) == 0) {
+                ours[n] = work_task_round(count);
+            } else {
+                usual[n] = work_usual_round(count);
+            }
+        }
+        if (ours[n] <= 0 || usual[n] <= 0) { return CELL_WRONG; }
+        ratio[n] = ours[n] / usual[n];
+        host_beat();
+    }
+    work_say_rate("cellar", "empty16", "work_task", "Mtasks", ours, rounds, NULL, NULL);
+    work_say_rate("cellar", "empty16", "work_task", "Mtasks", ours, rounds, "condvar", ratio);
+    work_say_rate("condvar", "empty16", "work_task", "Mtasks", usual, rounds, NULL, NULL);
+    return CELL_OK;
+}
+
+/* ---- delayed tasks ---- */
+
+static double work_heap_bytes(void)
+{
+    const struct mallinfo2 m = mallinfo2();
+    return (double)m.uordblks + (double)m.hblkhd;
+}
+
+static int work_task_bytes(void)
+{
+    uint64_t ran = 0, bad = 0, payload[WORK_PAYLOAD / 8] = { 0 };
+    cellar_submit_opts o = cellar_submit_opts_default();
+    cellar_pool *p = work_pool(1, work_task_fn, &ran);
+    if (p == NULL) { return CELL_WRONG; }
+    double before = 0;
+    for (uint32_t i = 0; i < WORK_RING; i++) {
+        if (i == WORK_RING / 2) { before = work_heap_bytes(); }
+        o.delay_ms = 3600000 + i;
+        bad += cellar_task_submit(p, "task", payload, sizeof payload, &o, NULL) != CELLAR_OK;
+    }
+    double bytes = rint((work_heap_bytes() - before) / (WORK_RING - WORK_RING / 2)) - WORK_PAYLOAD;
+    cellar_pool_close(p);
+    return work_say("cellar", "delayed64k", "work_task_bytes", NULL, &bytes, 1, bad + ran);
+}
+
+typedef struct work_lateness {
+    double us[WORK_LATE];
+    uint64_t due_ns[WORK_LATE];
+    uint32_t count;
+} work_lateness;
+
+static cellar_verdict work_late_fn(const cellar_task *t, void *ctx)
+{
+    const uint64_t now = host_wall_ns();
+    work_lateness *l = ctx;
+    uint32_t i;
+    memcpy(&i, t->payload, sizeof i);
+    l->us[l->count++] = ((double)now - (double)l->due_ns[i]) / 1e3;
+    return cellar_verdict_ok();
+}
+
+/* Submit tasks with delays that spread over the time; return the 99th percentile in us. */
+static double work_late_round(work_lateness *l, uint32_t count, uint32_t span_ms, uint64_t *bad)
+{
+    uint64_t state = 7;
+    cellar_submit_opts o = cellar_submit_opts_default();
+    cellar_pool *p = work_pool(1, work_late_fn, l);
+    if (p == NULL) { return NAN; }
+    l->count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        o.delay_ms = 20 + (int64_t)(trace_random(&state) % span_ms);
+        l->due_ns[i] = host_wall_ns() + (uint64_t)o.delay_ms * 1000000u;
+        *bad += cellar_task_submit(p, "task", &i, sizeof i, &o, NULL) != CELLAR_OK;
+    }
+    *bad += cellar_pool_drain(p, CELLAR_DRAIN_ALL, span_ms + 5000, NULL) != CELLAR_OK;
+    cellar_pool_close(p);
+    *bad += l->count != count;
+    return cell_quantile(l->us, l->count, 0.99);
+}
+
+static int work_late(const cell_options *o)
+{
+    static work_lateness l;
+    double p99[3];
+    const uint32_t rounds = o->quick ? 1 : 3;
+    uint64_t bad = 0;
+    for (uint32_t n = 0; n < rounds; n++) {
+        p99[n] = work_late_round(&l, work_count(o, WORK_LATE), work_count(o, WORK_LATE_MS), &bad);
+        if (isnan(p99[n])) { return CELL_WRONG; }
+        host_beat();
+    }
+    return work_say("cellar", "delayed2k", "work_late", "wall", p99, rounds, bad);
+}
+
+/* ---- messages ---- */
+
+static cellar_bus_verdict work_message_fn(const cellar_bus_message *m, void *ctx)
+{
+    (void)m;
+    ++*(uint64_t *)ctx;
+    return CELLAR_BUS_ACK;
+}
+
+/* Return millions of messages a second; 0 if not each was handled. */
+static double work_publish_round(uint32_t count)
+{
+    static const char body[64];
+    uint64_t ran = 0, bad = 0;
+    cellar_bus_config cfg = cellar_bus_config_default();
+    cellar_bus_group_opts group = cellar_bus_group_opts_default();
+    cellar_bus_member_opts member = cellar_bus_member_opts_default();
+    cellar_bus *b = NULL;
+    cfg.workers = 1;
+    group.on_full = CELLAR_BUS_FULL_BLOCK;
+    member.fn = work_message_fn;
+    member.ctx = &ran;
+    if (cellar_bus_open(&cfg, &b) != CELLAR_OK) { return 0; }
+    bad += cellar_bus_group_add(b, "mail", NULL, &group) != CELLAR_OK;
+    bad += cellar_bus_join(b, "mail", NULL, &member, NULL) != CELLAR_OK;
+    bad += cellar_bus_route(b, "user.*.mail", "mail", CELLAR_BUS_AMQP) != CELLAR_OK;
+    const uint64_t from = host_wall_ns();
+    for (uint32_t i = 0; i < count && bad == 0; i++) {
+        bad += cellar_bus_publish(b, "user.7.mail", body, sizeof body, NULL) != CELLAR_OK;
+    }
+    bad += cellar_bus_drain(b, 60000, NULL) != CELLAR_OK;
+    const uint64_t ns = host_wall_ns() - from;
+    cellar_bus_close(b);
+    return ran == count && bad == 0 ? (double)count * 1e3 / (double)ns : 0;
+}
+
+static int work_publish(const cell_options *o)
+{
+    double mops[SUITE_ROUNDS_MAX];
+    const uint32_t rounds = work_rounds(o, 9), count = work_count(o, WORK_MESSAGES);
+    for (uint32_t n = 0; n < rounds; n++) {
+        mops[n] = work_publish_round(count);
+        if (mops[n] <= 0) { return CELL_WRONG; }
+        host_beat();
+    }
+    work_say_rate("cellar", "body64", "work_publish", "Mmessages", mops, rounds, NULL, NULL);
+    return CELL_OK;
+}
+
+/* ---- schedules ---- */
+
+static void work_firing_fn(const cellar_firing *f, void *ctx)
+{
+    (void)f;
+    (void)ctx;
+}
+
+static void work_expression(uint64_t *state, char *text, size_t cap)
+{
+    static const char *const days[4] = { "*", "1-5", "1", "MON,THU" };
+    const unsigned minute = (unsigned)(trace_random(state) % 60);
+    const unsigned hour = (unsigned)(trace_random(state) % 24);
+    const unsigned day = 1 + (unsigned)(trace_random(state) % 28);
+    switch (trace_random(state) % 4) {
+    case 0: snprintf(text, cap, "%u %u * * %s", minute, hour, days[minute % 4]); break;
+    case 1: snprintf(text, cap, "*/%u * * * *", 1 + minute / 2); break;
+    case 2: snprintf(text, cap, "%u %u %u * *", minute, hour, day); break;
+    default: snprintf(text, cap, "%u */%u %u %u *", minute, 1 + hour, day, 1 + day % 12); break;
+    }
+}
+
+static int work_cron(const cell_options *o)
+{
+    double us[SUITE_ROUNDS_MAX];
+    const uint32_t rounds = work_rounds(o, 21);
+    uint64_t state = 11, bad = 0;
+    cellar_scheduler *s;
+    char name[16], expr[64];
+    if (cellar_scheduler_open(NULL, &s) != CELLAR_OK) { return CELL_WRONG; }
+    for (uint32_t i = 0; i < WORK_EXPRESSIONS; i++) {
+        cellar_schedule_opts so = cellar_schedule_opts_default();
+        so.paused = 1;
+        snprintf(name, sizeof name, "job%u", i);
+        work_expression(&state, expr, sizeof expr);
+        bad += cellar_schedule_cron(s, name, expr, "Europe/Berlin", work_firing_fn, NULL, &so) !=
+               CELLAR_OK;
+    }
+    for (uint32_t n = 0; n < rounds; n++) {
+        const uint64_t from = host_thread_cpu_ns();
+        for (uint32_t i = 0; i < WORK_EXPRESSIONS; i++) {
+            int64_t next;
+            size_t found;
+            snprintf(name, sizeof name, "job%u", i);
+            bad += cellar_schedule_next(s, name, &next, 1, &found) != CELLAR_OK || found != 1;
+        }
+        us[n] = work_per(from, WORK_EXPRESSIONS) / 1e3;
+    }
+    cellar_scheduler_close(s);
+    if (bad == WORK_EXPRESSIONS * (rounds + 1)) {
+        json_say("work", "cellar", "cron2k", "skip", "no zone database (tzdata)");
+        return CELL_OK;
+    }
+    return work_say("cellar", "cron2k", "work_cron", "cpu", us, rounds, bad);
+}
+
+/* ---- a get beside an idle pool ---- */
+
+static double work_gets(cellar *c, uint64_t *bad)
+{
+    uint64_t state = 5;
+    char buf[100];
+    const uint64_t from = host_thread_cpu_ns();
+    for (uint32_t i = 0; i < WORK_L1_KEYS; i++) {
+        const uint64_t key[2] = { trace_random(&state) % WORK_L1_KEYS, 0 };
+        *bad += cellar_get(c, key, sizeof key, buf, sizeof buf, NULL) != CELLAR_OK;
+    }
+    return work_per(from, WORK_L1_KEYS);
+}
+
+/* Return the least ns a get of some turns, in turn with and without a pool, A B B A. */
+static void work_l1_round(cellar *c, uint32_t n, double ns[2], uint64_t *bad)
+{
+    uint64_t ran = 0;
+    ns[0] = ns[1] = INFINITY;
+    for (uint32_t turn = 0; turn < 2 * WORK_L1_TURNS; turn++) {
+        const uint32_t side = (n ^ turn ^ turn >> 1) & 1;
+        cellar_pool *p = side == 0 ? work_pool(4, work_task_fn, &ran) : NULL;
+        const double one = work_gets(c, bad);
+        ns[side] = one < ns[side] ? one : ns[side];
+        cellar_pool_close(p);
+    }
+}
+
+static int work_l1(const cell_options *o)
+{
+    double x[SUITE_ROUNDS_MAX];
+    const uint32_t rounds = work_rounds(o, 21);
+    static const char value[100];
+    uint64_t bad = 0;
+    cellar *c;
+    if (cellar_open(NULL, &c) != CELLAR_OK) { return CELL_WRONG; }
+    for (uint32_t i = 0; i < WORK_L1_KEYS; i++) {
+        const uint64_t key[2] = { i, 0 };
+        bad += cellar_set(c, key, sizeof key, value, sizeof value, NULL) != CELLAR_OK;
+    }
+    for (uint32_t n = 0; n < rounds; n++) {
+        double ns[2];
+        work_l1_round(c, n, ns, &bad);
+        x[n] = ns[1] / ns[0];
+        host_beat();
+    }
+    cellar_close(c);
+    return work_say("cellar", "idle_pool", "work_l1", "cpu", x, rounds, bad);
+}
+
+/* ---- the drop-in ---- */
+
+static int work_dropin(const cell_options *o)
+{
+    suite_object whole, omitted;
+    if (o->quick) {
+        json_say("work", "cellar", "dropin", "skip", "takes two compilations: not with QUICK=1");
+        return CELL_OK;
+    }
+    if (!suite_dropin_object(o, "work", "", &whole) ||
+        !suite_dropin_object(o, "work", "-DCELLAR_OMIT_WORK", &omitted)) {
+        return CELL_OK; /* a line says why */
+    }
+    double more = (double)whole.loaded_bytes - (double)omitted.loaded_bytes;
+    double left = (double)omitted.work_functions;
+    return work_say("cellar", "dropin", "work_loaded_bytes", NULL, &more, 1,
+                    whole.work_functions == 0) |
+           work_say("cellar", "dropin", "work_omitted", NULL, &left, 1, 0);
+}
+
+static int work_run(const cell_options *o)
+{
+    printf("\nwork\n");
+    int status = work_wheel(o) | work_task_bytes() | work_late(o) | work_cron(o) | work_l1(o);
+    if (host_cpu_count() < 2) {
+        json_say("work", "cellar", NULL, "skip", "one processor");
+    } else {
+        status |= work_tasks(o) | work_publish(o) | work_peers_run(o);
+    }
+    return status | work_dropin(o);
+}
+#endif
+
+SUITE_OF_LIBRARY(work, "tasks, timers, messages, schedules", work_run, false);
