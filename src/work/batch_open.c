@@ -55,8 +55,9 @@ static void batch_fork_child(void *ctx)
 static void batch_main(void *arg)
 {
     cellar_batcher *b = arg;
-    while (base_load_acq(&b->stop) == 0) {
-        const uint32_t bell = base_load_acq(&b->bell);
+    for (;;) {
+        const uint32_t bell = base_load_acq(&b->bell); /* before `stop`, which rings it */
+        if (base_load_acq(&b->stop) != 0) { return; }
         int64_t wait_ms;
         batch_fire(b, &wait_ms);
         const int64_t most_ms = base_pool_mend(&b->pool) ? BATCH_MEND_MS : BATCH_LOOK_MS;

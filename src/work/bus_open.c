@@ -57,8 +57,9 @@ static void bus_fork_child(void *ctx)
 static void bus_main(void *arg)
 {
     cellar_bus *b = arg;
-    while (base_load_acq(&b->stop) == 0) {
-        const uint32_t bell = base_load_acq(&b->bell);
+    for (;;) {
+        const uint32_t bell = base_load_acq(&b->bell); /* before `stop`, which rings it */
+        if (base_load_acq(&b->stop) != 0) { return; }
         int64_t wait_ms;
         bus_fire(b, &wait_ms);
         const int64_t most_ms = base_pool_mend(&b->pool) ? BUS_MEND_MS : BUS_LOOK_MS;

@@ -70,8 +70,9 @@ static void sched_fork_child(void *ctx)
 static void sched_main(void *arg)
 {
     cellar_scheduler *s = arg;
-    while (base_load_acq(&s->stop) == 0) {
-        const uint32_t bell = base_load_acq(&s->bell);
+    for (;;) {
+        const uint32_t bell = base_load_acq(&s->bell); /* before `stop`, which rings it */
+        if (base_load_acq(&s->stop) != 0) { return; }
         int64_t wait_ms;
         sched_fire(s, &wait_ms);
         const int64_t most_ms = base_pool_mend(&s->pool) ? SCHED_MEND_MS : SCHED_LOOK_MS;

@@ -56,8 +56,9 @@ static void task_fork_child(void *ctx)
 static void task_timer_main(void *arg)
 {
     cellar_pool *p = arg;
-    while (base_load_acq(&p->stop) == 0) {
-        const uint32_t bell = base_load_acq(&p->bell);
+    for (;;) {
+        const uint32_t bell = base_load_acq(&p->bell); /* before `stop`, which rings it */
+        if (base_load_acq(&p->stop) != 0) { return; }
         int64_t wait_ms;
         task_fire(p, &wait_ms);
         const int64_t most_ms = task_workers_mend(p) ? TASK_LOOK_MS : TASK_MEND_MS;
