@@ -470,19 +470,18 @@ static cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t count, tas
 {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < count; i++) { bytes += d[i].body->len; }
-    cellar_err err = task_intake_of(p);
-    if (err == CELLAR_OK && !task_fits(p, count, bytes)) {
-        if (count > p->cfg.queue_cap || bytes > p->cfg.queue_bytes) { return CELLAR_E_TOOBIG; }
-        err = task_make_room(p, count, bytes, now, a);
-        if (err != CELLAR_OK) { p->count[STATS_TASK_REJECTED_FULL]++; }
-    }
-    if (err == CELLAR_OK && !task_slab_reserve(p, count)) { err = CELLAR_E_NOMEM; }
-    /* The reserve may have dropped the lock. */
-    if (err == CELLAR_OK) { err = task_intake_of(p); }
-    if (err == CELLAR_OK && !task_fits(p, count, bytes)) {
-        p->count[STATS_TASK_REJECTED_FULL]++;
-        err = CELLAR_E_BUSY;
-    }
+    cellar_err err;
+    do {
+        err = task_intake_of(p);
+        if (err == CELLAR_OK && !task_fits(p, count, bytes)) {
+            if (count > p->cfg.queue_cap || bytes > p->cfg.queue_bytes) { return CELLAR_E_TOOBIG; }
+            err = task_make_room(p, count, bytes, now, a);
+            if (err != CELLAR_OK) { p->count[STATS_TASK_REJECTED_FULL]++; }
+        }
+        if (err == CELLAR_OK && !task_slab_reserve(p, count)) { err = CELLAR_E_NOMEM; }
+        /* The reserve may have dropped the lock. */
+    } while (err == CELLAR_OK &&
+             (task_intake_of(p) != CELLAR_OK || !task_fits(p, count, bytes)));
     for (uint32_t i = 0; i < count && err == CELLAR_OK; i++) {
         err = task_insert_one(p, &d[i], now, a, &ids[i]);
     }
