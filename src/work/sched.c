@@ -96,9 +96,10 @@ CELLAR_PRIVATE int64_t sched_due_from(const sched_entry *e, int64_t clock_ms)
     case CELLAR_SCHEDULE_CRON: return sched_next_ms(e, clock_ms);
     case CELLAR_SCHEDULE_AT: return e->due_ms;
     }
-    if (clock_ms <= e->start_ms) { return e->start_ms; }
-    const int64_t passed = (clock_ms - e->start_ms - 1) / e->interval_ms + 1;
-    return e->start_ms + passed * e->interval_ms;
+    const int64_t passed = clock_ms <= e->start_ms
+                               ? 0 : (clock_ms - e->start_ms - 1) / e->interval_ms + 1;
+    /* A firing of this millisecond may have run: due_ms is the one after it. */
+    return BASE_MAX(e->start_ms + passed * e->interval_ms, e->due_ms);
 }
 
 CELLAR_PRIVATE void sched_begin(sched_entry *e, sched_time now)

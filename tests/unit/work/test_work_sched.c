@@ -448,6 +448,28 @@ static void pause_holds_until_resume(void)
     close_it();
 }
 
+static void resume_in_the_millisecond_of_a_firing_does_not_repeat_it(void)
+{
+    const int64_t start = utc_ms(2024, 1, 1, 0, 0);
+    const cellar_schedule_opts o = opts_now();
+    int64_t next;
+    size_t n;
+    open_at(start);
+    shot_count = 0;
+    T_EQ_I64(cellar_schedule_every(s, "p", 1000, note, NULL, &o), CELLAR_OK);
+    (void)tick();
+    T_EQ_U64(shot_count, 1);
+    T_EQ_I64(cellar_schedule_pause(s, "p"), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_next(s, "p", &next, 1, &n), CELLAR_OK);
+    T_EQ_I64(next, start + 1000);
+    T_EQ_I64(cellar_schedule_resume(s, "p"), CELLAR_OK);
+    (void)tick();
+    T_EQ_U64(shot_count, 1);
+    (void)pass(1000);
+    T_EQ_U64(shot_count, 2);
+    close_it();
+}
+
 static void trigger_runs_once_also_while_paused(void)
 {
     cellar_schedule_opts o = cellar_schedule_opts_default();
@@ -935,6 +957,7 @@ T_MAIN("work_sched", T_CASE(sched_no_drift), T_CASE(phase_says_when_an_interval_
        T_CASE(overlap_skips_queues_or_runs_beside), T_CASE(sched_conflict_policies),
        T_CASE(seed_sched_replace_keep_error), T_CASE(job_may_remove_and_add_schedules),
        T_CASE(full_scheduler_refuses_and_counts), T_CASE(pause_holds_until_resume),
+       T_CASE(resume_in_the_millisecond_of_a_firing_does_not_repeat_it),
        T_CASE(trigger_runs_once_also_while_paused), T_CASE(instant_fires_once_and_ends),
        T_CASE(wall_clock_steps_follow_the_table), T_CASE(interval_does_not_notice_clock_steps),
        T_CASE(beat_schedule_of_seed), T_CASE(sched_ten_years),
