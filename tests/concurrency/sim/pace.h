@@ -31,6 +31,10 @@
     X(l2_warm, 1600) \
     X(l2_class, 2300) X(l2_class_warm, 1700) \
     X(l2_commit, 2500) X(l2_meet, 21000) X(l2_ends, 1900) \
-    X(l2_map, 1300) X(l2_snap, 240)
+    X(l2_map, 1300) X(l2_snap, 240) \
+    X(task_hand_off, 46000) X(task_wait, 29000) X(task_parked, 39000) X(task_cancel, 32000) \
+    X(task_timeout, 33000) X(task_lease, 48000) X(task_group, 45000) X(task_drain, 91000) \
+    X(bus_take, 54000) X(bus_function, 63000) X(bus_wait, 110000) X(batch_done, 59000) \
+    X(batch_block, 34000) X(sched_fire, 70000) X(sched_close, 170000)
 
 #endif

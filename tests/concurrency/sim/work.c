@@ -1,0 +1,626 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    A message is delivered once at a time and ends once in each group, an item of a batch
+ *         ends once, a firing runs once; no waiting call hangs: while messages are published,
+ *         taken, acknowledged, lost by leases and by members that leave; items are added, flushed
+ *         and drained; schedules fire and are replaced. The scenarios must catch the mutants bus.*,
+ *         batch.* and sched.*.
+ * Method: Each message, item and run has a row of a table. Where no time has to pass,
+ *         base_sim_no_rescue turns a lost wake-up into a failure. At rest the counters must add
+ *         up. */
+#include "tests/concurrency/sim/scenarios.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/num.h"
+#include "cellar_admin.h"
+#include "cellar_batch.h"
+#include "cellar_bus.h"
+#include "cellar_schedule.h"
+
+#define WORK_LONG_MS INT64_C(3600000)
+
+/* ---- the bus ---- */
+
+#define BUS_ROWS 16u
+#define BUS_GROUPS 2u
+
+typedef struct bus_row { /* of a message in a group */
+    uint32_t inside, ended;
+} bus_row;
+
+static struct {
+    cellar_bus *b;
+    bus_row row[BUS_GROUPS][BUS_ROWS];
+    uint32_t rows;     /* messages accepted */
+    uint32_t handled;  /* messages of functions that ended */
+    uint32_t members_inside[4];
+    bool ordered, leases; /* ordered groups; leases may end */
+    uint32_t key_inside[2];
+} bus;
+
+static const char *const bus_group_name[] = { "left", "right" };
+
+static void bus_open(bool threads)
+{
+    cellar_host_opts host = cellar_host_opts_default();
+    cellar_bus_config cfg = cellar_bus_config_default();
+    memset(&bus, 0, sizeof bus);
+    host.no_threads = threads ? 0 : 1;
+    cfg.host = &host;
+    cfg.workers = 2;
+    BASE_SIM_CHECK(cellar_bus_open(&cfg, &bus.b) == CELLAR_OK);
+}
+
+static void bus_group(uint32_t group, const cellar_bus_group_opts *o)
+{
+    BASE_SIM_CHECK(cellar_bus_group_add(bus.b, "q", bus_group_name[group], o) == CELLAR_OK);
+}
+
+static cellar_bus_stats bus_figures(void)
+{
+    cellar_bus_stats st = cellar_bus_stats_default();
+    BASE_SIM_CHECK(cellar_bus_stats_get(bus.b, &st) == CELLAR_OK);
+    BASE_SIM_CHECK(st.copies == st.acked + st.dropped_new + st.dropped_oldest +
+                                st.dropped_removed + st.dead + st.expired + st.filtered + st.live);
+    BASE_SIM_CHECK(st.live == st.waiting + st.delayed + st.held);
+    return st;
+}
+
+static bus_row *bus_row_of(uint32_t group, const cellar_bus_message *m)
+{
+    uint32_t n;
+    BASE_SIM_CHECK(m->body_len == sizeof n);
+    memcpy(&n, m->body, sizeof n);
+    return &bus.row[group][n];
+}
+
+/* Publish a message with a number. */
+static cellar_err bus_publish(void)
+{
+    static const char *const keys[] = { "a", "b" };
+    const uint32_t n = bus.rows++;
+    BASE_SIM_CHECK(n < BUS_ROWS);
+    return cellar_bus_publish(bus.b, keys[n % 2], &n, sizeof n, NULL);
+}
+
+static void bus_publisher(void *arg)
+{
+    (void)arg;
+    for (uint64_t n = 1 + base_sim_below(3); n > 0; n--) {
+        BASE_SIM_CHECK(bus_publish() == CELLAR_OK);
+    }
+}
+
+static void bus_routes(void)
+{
+    BASE_SIM_CHECK(cellar_bus_route(bus.b, "#", "q", CELLAR_BUS_AMQP) == CELLAR_OK);
+}
+
+/* Settle a message in one of the ways. */
+static void bus_settle(cellar_bus_member *m, bus_row *r, const cellar_bus_message *msg)
+{
+    const uint64_t how = base_sim_below(4);
+    r->inside--;
+    const cellar_err err = how == 0   ? cellar_bus_nack(m, msg->delivery,
+                                                        (int64_t)base_sim_below(2))
+                           : how == 1 ? cellar_bus_reject(m, msg->delivery)
+                                      : cellar_bus_ack(m, msg->delivery);
+    BASE_SIM_CHECK(err == CELLAR_OK || (err == CELLAR_E_LOST && bus.leases));
+    if (how != 0 && err == CELLAR_OK) { BASE_SIM_CHECK(r->ended++ == 0); }
+}
+
+static void bus_taker(void *arg)
+{
+    const uint32_t group = (uint32_t)(uintptr_t)arg;
+    cellar_bus_member_opts o = cellar_bus_member_opts_default();
+    cellar_bus_member *m;
+    o.prefetch = 2;
+    BASE_SIM_CHECK(cellar_bus_join(bus.b, "q", bus_group_name[group], &o, &m) == CELLAR_OK);
+    for (int i = 0; i < 4; i++) {
+        cellar_bus_message msg = cellar_bus_message_default();
+        const cellar_err err = cellar_bus_take(m, (int64_t)base_sim_below(3), &msg);
+        BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_MISS || err == CELLAR_E_LIMIT);
+        if (err != CELLAR_OK) { continue; }
+        bus_row *r = bus_row_of(group, &msg);
+        r->inside++;
+        BASE_SIM_CHECK(bus.leases || (r->inside == 1 && r->ended == 0));
+        if (base_sim_below(3) == 0) { base_sleep_ns(base_sim_below(12) * 1000000); }
+        if (base_sim_below(8) == 0) { r->inside--; break; } /* the leave returns it */
+        bus_settle(m, r, &msg);
+    }
+    BASE_SIM_CHECK(cellar_bus_leave(m) == CELLAR_OK);
+}
+
+static void bus_ticker(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 4; i++) {
+        BASE_SIM_CHECK(cellar_bus_tick(bus.b, 1000, NULL) >= CELLAR_OK);
+        base_sim_advance_ms((int64_t)base_sim_below(3));
+    }
+}
+
+/* Acknowledge what is left in the groups. */
+static void bus_take_rest(void)
+{
+    for (uint32_t group = 0; group < BUS_GROUPS; group++) {
+        cellar_bus_message msg = cellar_bus_message_default();
+        cellar_bus_member *m;
+        base_sim_advance_ms(10);
+        BASE_SIM_CHECK(cellar_bus_tick(bus.b, 1000, NULL) == CELLAR_OK);
+        BASE_SIM_CHECK(cellar_bus_join(bus.b, "q", bus_group_name[group], NULL, &m) == CELLAR_OK);
+        while (cellar_bus_take(m, 0, &msg) == CELLAR_OK) {
+            BASE_SIM_CHECK(bus_row_of(group, &msg)->ended++ == 0);
+            const cellar_err err = cellar_bus_ack(m, msg.delivery);
+            BASE_SIM_CHECK(err == CELLAR_OK);
+        }
+        BASE_SIM_CHECK(cellar_bus_leave(m) == CELLAR_OK);
+    }
+}
+
+static void bus_take_run(void)
+{
+    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    bus_open(false);
+    bus.leases = base_sim_below(2) == 0;
+    if (bus.leases) { o.visibility_ms = 5 + (int64_t)base_sim_below(3); }
+    o.ordered = base_sim_below(2) == 0;
+    o.max_deliver = 1 + (uint32_t)base_sim_below(20);
+    for (uint32_t g = 0; g < BUS_GROUPS; g++) { bus_group(g, &o); }
+    bus_routes();
+    base_sim_spawn("publisher-1", bus_publisher, NULL);
+    base_sim_spawn("publisher-2", bus_publisher, NULL);
+    base_sim_spawn("taker-1", bus_taker, (void *)0);
+    base_sim_spawn("taker-2", bus_taker, (void *)0);
+    base_sim_spawn("taker-3", bus_taker, (void *)1);
+    base_sim_spawn("ticker", bus_ticker, NULL);
+    base_sim_join_all();
+    const cellar_bus_stats before = bus_figures();
+    BASE_SIM_CHECK(before.copies == (uint64_t)bus.rows * BUS_GROUPS);
+    BASE_SIM_CHECK(before.held == 0 && before.members == 0);
+    bus_take_rest();
+    const cellar_bus_stats st = bus_figures();
+    uint32_t ended = 0;
+    for (uint32_t i = 0; i < bus.rows; i++) { ended += bus.row[0][i].ended + bus.row[1][i].ended; }
+    BASE_SIM_CHECK(st.acked + st.dead == st.copies && st.live == 0);
+    BASE_SIM_CHECK(st.acked <= ended && ended <= st.copies);
+    BASE_SIM_CHECK(cellar_bus_close(bus.b) == CELLAR_OK);
+}
+
+const base_sim_scenario sim_bus_take = { "bus_take", "a message ends once in each group",
+                                         bus_take_run, 0 };
+
+/* ---- bus_function: functions on threads, blocked publishers, members that leave ---- */
+
+static cellar_bus_verdict bus_handle(const cellar_bus_message *m, void *ctx)
+{
+    const uint32_t member = (uint32_t)(uintptr_t)ctx;
+    bus_row *r = bus_row_of(0, m);
+    uint32_t n;
+    memcpy(&n, m->body, sizeof n);
+    BASE_SIM_CHECK(bus.members_inside[member]++ == 0 && r->inside++ == 0 && r->ended == 0);
+    if (bus.ordered) { BASE_SIM_CHECK(bus.key_inside[n % 2]++ == 0); }
+    base_sim_point("sim.handle");
+    if (bus.ordered) { bus.key_inside[n % 2]--; }
+    bus.members_inside[member]--;
+    r->inside--;
+    if (base_sim_below(4) == 0) { return CELLAR_BUS_RETRY; }
+    r->ended++;
+    return CELLAR_BUS_ACK;
+}
+
+static void bus_leaver(void *arg)
+{
+    cellar_bus_member_opts o = cellar_bus_member_opts_default();
+    cellar_bus_member *m;
+    (void)arg;
+    o.fn = bus_handle;
+    o.ctx = (void *)3;
+    BASE_SIM_CHECK(cellar_bus_join(bus.b, "q", "left", &o, &m) == CELLAR_OK);
+    base_sim_point("sim.member");
+    BASE_SIM_CHECK(cellar_bus_leave(m) == CELLAR_OK);
+}
+
+static void bus_function_run(void)
+{
+    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_member_opts mo = cellar_bus_member_opts_default();
+    cellar_bus_report report = cellar_bus_report_default();
+    bus_open(true);
+    bus.ordered = base_sim_below(2) == 0;
+    o.ordered = bus.ordered;
+    o.max_deliver = 1000000;
+    if (base_sim_below(2) == 0) {
+        o.max_messages = 1 + (uint32_t)base_sim_below(2);
+        o.on_full = CELLAR_BUS_FULL_BLOCK;
+    }
+    bus_group(0, &o);
+    bus_routes();
+    mo.fn = bus_handle;
+    for (uintptr_t i = 0; i < 1 + base_sim_below(2); i++) {
+        mo.ctx = (void *)i;
+        BASE_SIM_CHECK(cellar_bus_join(bus.b, "q", "left", &mo, NULL) == CELLAR_OK);
+    }
+    base_sim_no_rescue();
+    base_sim_spawn("publisher-1", bus_publisher, NULL);
+    base_sim_spawn("publisher-2", bus_publisher, NULL);
+    if (base_sim_below(2) == 0) { base_sim_spawn("leaver", bus_leaver, NULL); }
+    base_sim_join_all();
+    BASE_SIM_CHECK(cellar_bus_drain(bus.b, WORK_LONG_MS, &report) == CELLAR_OK);
+    BASE_SIM_CHECK(report.left == 0 && report.live == report.acked);
+    const cellar_bus_stats st = bus_figures();
+    BASE_SIM_CHECK(st.acked == bus.rows && st.copies == bus.rows && st.live == 0);
+    for (uint32_t i = 0; i < bus.rows; i++) { BASE_SIM_CHECK(bus.row[0][i].ended == 1); }
+    BASE_SIM_CHECK(cellar_bus_close(bus.b) == CELLAR_OK);
+}
+
+const base_sim_scenario sim_bus_function = { "bus_function", "functions and blocked publishers",
+                                             bus_function_run, 0 };
+
+/* ---- bus_wait: takes that wait, publishers that block, a drain ---- */
+
+static void bus_patient(void *arg)
+{
+    cellar_bus_member *m;
+    (void)arg;
+    BASE_SIM_CHECK(cellar_bus_join(bus.b, "q", "left", NULL, &m) == CELLAR_OK);
+    for (;;) {
+        cellar_bus_message msg = cellar_bus_message_default();
+        const cellar_err err = cellar_bus_take(m, WORK_LONG_MS, &msg);
+        if (err == CELLAR_E_CLOSED) { break; }
+        BASE_SIM_CHECK(err == CELLAR_OK);
+        bus_row *r = bus_row_of(0, &msg);
+        BASE_SIM_CHECK(r->inside++ == 0 && r->ended == 0);
+        base_sim_point("sim.taken");
+        r->inside--;
+        if (base_sim_below(4) == 0) {
+            BASE_SIM_CHECK(cellar_bus_nack(m, msg.delivery, 0) == CELLAR_OK);
+        } else {
+            r->ended++;
+            BASE_SIM_CHECK(cellar_bus_ack(m, msg.delivery) == CELLAR_OK);
+        }
+    }
+    BASE_SIM_CHECK(cellar_bus_leave(m) == CELLAR_OK);
+}
+
+static void bus_until_closed(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 3; i++) {
+        const uint32_t n = bus.rows++;
+        const cellar_err err = cellar_bus_send(bus.b, "q", &n, sizeof n, NULL);
+        BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_E_CLOSED);
+        bus.handled += err == CELLAR_OK;
+    }
+}
+
+static void bus_wait_run(void)
+{
+    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_report report = cellar_bus_report_default();
+    bus_open(false);
+    o.max_messages = 1 + (uint32_t)base_sim_below(2);
+    o.on_full = CELLAR_BUS_FULL_BLOCK;
+    o.ordered = base_sim_below(2) == 0;
+    o.max_deliver = 1000000;
+    bus_group(0, &o);
+    base_sim_no_rescue();
+    base_sim_spawn("publisher-1", bus_until_closed, NULL);
+    base_sim_spawn("publisher-2", bus_until_closed, NULL);
+    base_sim_spawn("taker-1", bus_patient, NULL);
+    base_sim_spawn("taker-2", bus_patient, NULL);
+    base_sim_point("sim.drain");
+    BASE_SIM_CHECK(cellar_bus_drain(bus.b, WORK_LONG_MS, &report) == CELLAR_OK);
+    base_sim_join_all();
+    const cellar_bus_stats st = bus_figures();
+    uint32_t ended = 0;
+    for (uint32_t i = 0; i < bus.rows; i++) { ended += bus.row[0][i].ended; }
+    BASE_SIM_CHECK(report.left == 0 && st.live == 0);
+    BASE_SIM_CHECK(st.acked == bus.handled && st.copies == bus.handled && ended == bus.handled);
+    BASE_SIM_CHECK(cellar_bus_close(bus.b) == CELLAR_OK);
+}
+
+const base_sim_scenario sim_bus_wait = { "bus_wait", "takes and blocked publishers never hang",
+                                         bus_wait_run, 0 };
+
+/* ---- batches ---- */
+
+#define BATCH_ROWS 16u
+
+typedef struct batch_item { /* the bytes of an item */
+    uint32_t row, adder;
+} batch_item;
+
+static struct {
+    cellar_batcher *b;
+    uint32_t rows, accepted, done_count;
+    uint32_t done[BATCH_ROWS];
+    bool ok[BATCH_ROWS];
+    uint32_t group_inside[2];
+    bool coalesces;
+} batch;
+
+static batch_item batch_item_of(const void *data)
+{
+    batch_item it;
+    memcpy(&it, data, sizeof it);
+    return it;
+}
+
+static cellar_err batch_flush(const cellar_batch *call, void *ctx)
+{
+    const uint32_t group = *call->group == 'b';
+    uint32_t next[3] = { 0, 0, 0 };
+    (void)ctx;
+    BASE_SIM_CHECK(batch.group_inside[group]++ == 0);
+    for (size_t i = 0; i < call->item_count; i++) {
+        const batch_item it = batch_item_of(call->items[i].data);
+        BASE_SIM_CHECK(batch.done[it.row] == 0 && !batch.ok[it.row]);
+        BASE_SIM_CHECK(batch.coalesces || it.row >= next[it.adder]); /* in the order of its adds */
+        next[it.adder] = it.row + 1;
+    }
+    base_sim_point("sim.flush");
+    const bool fails = base_sim_below(3) == 0;
+    for (size_t i = 0; i < call->item_count; i++) {
+        batch.ok[batch_item_of(call->items[i].data).row] = !fails;
+    }
+    batch.group_inside[group]--;
+    return fails ? CELLAR_E_IO : CELLAR_OK;
+}
+
+static void batch_done(const cellar_batch_result *result, void *ctx)
+{
+    const uint32_t row = batch_item_of(result->data).row;
+    (void)ctx;
+    BASE_SIM_CHECK(batch.done[row]++ == 0);
+    BASE_SIM_CHECK((result->verdict == CELLAR_BATCH_OK) == batch.ok[row]);
+    batch.done_count++;
+}
+
+static void batch_adder(void *arg)
+{
+    const uint32_t adder = (uint32_t)(uintptr_t)arg;
+    const char *group = adder == 2 ? "b" : "a";
+    for (uint64_t k = 1 + base_sim_below(4); k > 0; k--) {
+        cellar_batch_add_opts o = cellar_batch_add_opts_default();
+        const batch_item it = { batch.rows++, adder };
+        o.done = batch_done;
+        if (batch.coalesces && base_sim_below(2) == 0) {
+            o.coalesce_key = "k";
+            o.coalesce_key_len = 1;
+        }
+        const cellar_err err = cellar_batch_add(batch.b, group, &it, sizeof it, &o);
+        BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_E_CLOSED);
+        batch.accepted += err == CELLAR_OK;
+        if (base_sim_below(4) == 0) {
+            const cellar_err flushed = cellar_batcher_flush(batch.b, group);
+            BASE_SIM_CHECK(flushed == CELLAR_OK || flushed == CELLAR_E_NOT_FOUND);
+        }
+    }
+}
+
+static void batch_open(cellar_batcher_config *cfg)
+{
+    cellar_host_opts host = cellar_host_opts_default();
+    memset(&batch, 0, sizeof batch);
+    batch.coalesces = base_sim_below(2) == 0;
+    cfg->host = &host;
+    cfg->workers = 2;
+    BASE_SIM_CHECK(cellar_batcher_open(cfg, batch_flush, NULL, &batch.b) == CELLAR_OK);
+}
+
+static cellar_batcher_stats batch_figures(void)
+{
+    cellar_batcher_stats st = cellar_batcher_stats_default();
+    BASE_SIM_CHECK(cellar_batcher_stats_get(batch.b, &st) == CELLAR_OK);
+    BASE_SIM_CHECK(st.added == st.ok + st.failed + st.replaced + st.abandoned + st.items);
+    return st;
+}
+
+static void batch_shut(const cellar_batch_report *r)
+{
+    BASE_SIM_CHECK(batch_figures().added == batch.accepted && batch_figures().items == 0);
+    BASE_SIM_CHECK(r->live == r->ok + r->failed + r->replaced + r->abandoned + r->still_running);
+    BASE_SIM_CHECK(batch.done_count == batch.accepted);
+    while (cellar_batcher_close(batch.b, NULL) != CELLAR_OK) { } /* time may jump to its deadline */
+}
+
+static void batch_done_run(void)
+{
+    cellar_batcher_config cfg = cellar_batcher_config_default();
+    cellar_batch_report r = cellar_batch_report_default();
+    cfg.linger_ms = 1 + (int64_t)base_sim_below(3);
+    cfg.max_items = 1 + (uint32_t)base_sim_below(3);
+    cfg.on_failure = (cellar_batch_on_failure)base_sim_below(3);
+    cfg.retry_base_ms = cfg.retry_cap_ms = 1;
+    cfg.max_attempts = 2;
+    batch_open(&cfg);
+    base_sim_spawn("adder-1", batch_adder, (void *)0);
+    base_sim_spawn("adder-2", batch_adder, (void *)1);
+    base_sim_spawn("adder-3", batch_adder, (void *)2);
+    if (base_sim_below(2) == 0) { base_sim_join_all(); }
+    const cellar_err err = cellar_batcher_drain(batch.b, (int64_t)base_sim_below(8), &r);
+    BASE_SIM_CHECK(err == CELLAR_OK || (err == CELLAR_E_BUSY && r.still_running != 0));
+    base_sim_join_all();
+    while (batch_figures().items != 0) { base_sleep_ns(1000000); }
+    batch_shut(&r);
+}
+
+const base_sim_scenario sim_batch_done = { "batch_done", "an item of a batch ends once",
+                                           batch_done_run, 0 };
+
+static void batch_block_run(void)
+{
+    cellar_batcher_config cfg = cellar_batcher_config_default();
+    cellar_batch_report r = cellar_batch_report_default();
+    cfg.max_items = 1; /* only the clock flushes larger batches that are not full */
+    cfg.queue_items = 1 + (uint32_t)base_sim_below(2);
+    cfg.block_timeout_ms = WORK_LONG_MS;
+    batch_open(&cfg);
+    base_sim_no_rescue();
+    base_sim_spawn("adder-1", batch_adder, (void *)0);
+    base_sim_spawn("adder-2", batch_adder, (void *)1);
+    base_sim_spawn("adder-3", batch_adder, (void *)2);
+    base_sim_join_all();
+    BASE_SIM_CHECK(cellar_batcher_drain(batch.b, WORK_LONG_MS, &r) == CELLAR_OK);
+    batch_shut(&r);
+}
+
+const base_sim_scenario sim_batch_block = { "batch_block", "adds that wait for room never hang",
+                                            batch_block_run, 0 };
+
+/* ---- schedules ---- */
+
+#define SCHED_ROWS 8u
+#define SCHED_DUES 64u
+
+typedef struct sched_row { /* a schedule; a replacement has a row of its own */
+    uint32_t inside, begun, due_count, freed;
+    bool accepted;
+    int64_t due[SCHED_DUES]; /* of its runs that no trigger made */
+} sched_row;
+
+static struct {
+    cellar_scheduler *s;
+    sched_row row[SCHED_ROWS];
+    uint32_t rows, max_running, ended;
+    bool sleeps;   /* some jobs sleep */
+    bool instants; /* some schedules are instants */
+} sched;
+
+static void sched_free(void *ctx)
+{
+    sched_row *r = ctx;
+    BASE_SIM_CHECK(r->inside == 0 && r->freed++ == 0);
+}
+
+static void sched_job(const cellar_firing *f, void *ctx)
+{
+    sched_row *r = ctx;
+    BASE_SIM_CHECK(r->freed == 0 && ++r->inside <= sched.max_running);
+    r->begun++;
+    if (f->triggered == 0) {
+        for (uint32_t i = 0; i < r->due_count; i++) { BASE_SIM_CHECK(r->due[i] != f->due_wall_ms); }
+        BASE_SIM_CHECK(r->due_count < SCHED_DUES && base_wall_ms() >= f->due_wall_ms);
+        r->due[r->due_count++] = f->due_wall_ms;
+    }
+    base_sim_point("sim.job");
+    if (sched.sleeps && base_sim_below(3) == 0) { base_sleep_ns(base_sim_below(4) * 1000000); }
+    r->inside--;
+    sched.ended++;
+}
+
+static void sched_add(cellar_schedule_conflict conflict)
+{
+    cellar_schedule_opts o = cellar_schedule_opts_default();
+    sched_row *r = &sched.row[sched.rows++];
+    o.free_fn = sched_free;
+    o.max_running = sched.max_running;
+    o.overlap = (cellar_overlap)base_sim_below(2);
+    o.coalesce = (cellar_coalesce)base_sim_below(3);
+    o.phase = (cellar_phase)base_sim_below(3);
+    o.conflict = conflict;
+    const bool once = base_sim_below(4) == 0;
+    sched.instants = sched.instants || once;
+    const cellar_err err =
+        once ? cellar_schedule_at(sched.s, "s", base_wall_ms() + (int64_t)base_sim_below(4),
+                                  sched_job, r, &o)
+             : cellar_schedule_every(sched.s, "s", 1 + (int64_t)base_sim_below(4), sched_job, r, &o);
+    r->accepted = err == CELLAR_OK;
+    BASE_SIM_CHECK(err == CELLAR_OK ||
+                   err == (conflict == CELLAR_CONFLICT_KEEP ? CELLAR_EXISTS : CELLAR_E_BUSY));
+}
+
+static void sched_changer(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 3; i++) {
+        base_sleep_ns(base_sim_below(4) * 1000000);
+        cellar_err err = CELLAR_OK;
+        switch (base_sim_below(4)) {
+        case 0: sched_add((cellar_schedule_conflict)base_sim_below(3)); break;
+        case 1: err = cellar_schedule_trigger(sched.s, "s"); break;
+        case 2: err = cellar_schedule_pause(sched.s, "s"); break;
+        default: err = cellar_schedule_resume(sched.s, "s"); break;
+        }
+        BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_E_NOT_FOUND || err == CELLAR_E_BUSY);
+    }
+}
+
+static void sched_ticker(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 5; i++) {
+        BASE_SIM_CHECK(cellar_scheduler_tick(sched.s, 1000, NULL) >= CELLAR_OK);
+        base_sleep_ns(base_sim_below(3) * 1000000);
+    }
+}
+
+static cellar_scheduler_stats sched_figures(void)
+{
+    cellar_scheduler_stats st = cellar_scheduler_stats_default();
+    BASE_SIM_CHECK(cellar_scheduler_stats_get(sched.s, &st) == CELLAR_OK);
+    return st;
+}
+
+static void sched_fire_run(void)
+{
+    cellar_host_opts host = cellar_host_opts_default();
+    cellar_scheduler_config cfg = cellar_scheduler_config_default();
+    memset(&sched, 0, sizeof sched);
+    sched.sleeps = true;
+    sched.max_running = 1 + (uint32_t)base_sim_below(2);
+    host.no_threads = base_sim_below(2) == 0;
+    cfg.host = &host;
+    cfg.workers = 2;
+    BASE_SIM_CHECK(cellar_scheduler_open(&cfg, &sched.s) == CELLAR_OK);
+    sched_add(CELLAR_CONFLICT_REPLACE);
+    base_sim_spawn("changer-1", sched_changer, NULL);
+    base_sim_spawn("changer-2", sched_changer, NULL);
+    base_sim_spawn("ticker-1", sched_ticker, NULL);
+    base_sim_spawn("ticker-2", sched_ticker, NULL);
+    base_sim_join_all();
+    const cellar_err err = cellar_schedule_remove(sched.s, "s");
+    BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_E_NOT_FOUND);
+    const uint64_t started = sched_figures().started; /* no run begins after the remove */
+    cellar_scheduler_stats st = sched_figures();
+    for (; st.running + st.waiting != 0; st = sched_figures()) {
+        (void)cellar_scheduler_tick(sched.s, 1000, NULL);
+        base_sleep_ns(1000000);
+    }
+    BASE_SIM_CHECK(sched.instants || st.started == started); /* the run of an instant stays */
+    BASE_SIM_CHECK(st.ended == st.started && sched.ended == st.started);
+    BASE_SIM_CHECK(st.waiting == 0 && st.schedules == 0);
+    while (cellar_scheduler_close(sched.s) != CELLAR_OK) { } /* time may jump to its deadline */
+    for (uint32_t i = 0; i < sched.rows; i++) {
+        BASE_SIM_CHECK(sched.row[i].freed == sched.row[i].accepted);
+    }
+}
+
+const base_sim_scenario sim_sched_fire = { "sched_fire", "each firing runs once", sched_fire_run,
+                                           0 };
+
+/* ---- sched_close: a close waits for the runs that began, and none begins after it ---- */
+
+static void sched_close_run(void)
+{
+    cellar_scheduler_config cfg = cellar_scheduler_config_default();
+    memset(&sched, 0, sizeof sched);
+    sched.max_running = 2;
+    cfg.workers = 2;
+    cfg.close_timeout_ms = WORK_LONG_MS;
+    BASE_SIM_CHECK(cellar_scheduler_open(&cfg, &sched.s) == CELLAR_OK);
+    base_sim_no_rescue();
+    sched_add(CELLAR_CONFLICT_REPLACE);
+    for (uint64_t n = base_sim_below(3); n > 0; n--) {
+        const cellar_err err = cellar_schedule_trigger(sched.s, "s");
+        BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_E_BUSY || err == CELLAR_E_NOT_FOUND);
+    }
+    BASE_SIM_CHECK(cellar_scheduler_close(sched.s) == CELLAR_OK);
+    BASE_SIM_CHECK(sched.row[0].inside == 0 && sched.row[0].freed == 1);
+}
+
+const base_sim_scenario sim_sched_close = { "sched_close", "a close waits for runs and never hangs",
+                                            sched_close_run, 0 };
