@@ -95,7 +95,7 @@ static void task_figures(cellar_pool *p, const task_name *of, uint64_t v[STATS_T
     v[STATS_TASK_WORKERS] = p->active;
     v[STATS_TASK_STUCK] = p->stuck;
     v[STATS_TASK_PAYLOAD_BYTES] = p->live_bytes;
-    v[STATS_TASK_BYTES] = base_load_rlx(&p->account.used) + TASK_POOL_BYTES;
+    v[STATS_TASK_BYTES] = base_load_rlx(&p->account.used) + p->body_bytes + TASK_POOL_BYTES;
 }
 
 /* The figures in the order of cellar_pool_stats: the order of the registry. */

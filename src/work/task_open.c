@@ -218,11 +218,14 @@ static void task_pool_init(cellar_pool *p, const cellar_pool_config *cfg,
 /* Draw the secret and the epoch. False: the system has no randomness. */
 static bool task_pool_draw(cellar_pool *p)
 {
-    uint64_t drawn[2];
-    if (!base_random_bytes(drawn, sizeof drawn)) { return false; }
-    p->secret = drawn[0];
-    p->epoch = (uint16_t)drawn[1];
-    base_rng_seed(&p->rng, drawn[1]);
+    unsigned char secret[32];
+    uint64_t drawn;
+    if (!base_random_bytes(secret, sizeof secret) || !base_random_bytes(&drawn, sizeof drawn)) {
+        return false;
+    }
+    base_hash_key_init(&p->hash, BASE_HASH_FOLD, secret);
+    p->epoch = (uint16_t)drawn;
+    base_rng_seed(&p->rng, drawn);
     return true;
 }
 

@@ -16,7 +16,7 @@ BASE_SIZE_BEGIN
 
 /* ---- bodies ---- */
 
-static size_t task_body_bytes(const task_body *b)
+CELLAR_PRIVATE size_t task_body_bytes(const task_body *b)
 {
     return sizeof *b + b->type_len + 1 + (b->free_fn == NULL ? b->len : 0);
 }
@@ -27,7 +27,7 @@ CELLAR_PRIVATE task_body *task_body_make(cellar_pool *p, const void *data, size_
 {
     const task_body head = { .len = len, .free_fn = free_fn, .free_ctx = free_ctx,
                              .type_len = (uint32_t)strlen(type) };
-    task_body *b = base_alloc(&p->account, BASE_MOD_STORE, task_body_bytes(&head), NULL);
+    task_body *b = base_alloc_raw(&p->account.hooks, task_body_bytes(&head));
     if (b == NULL) { return NULL; }
     memcpy(b, &head, sizeof head);
     base_store_rlx(&b->refs, 1u);
@@ -46,7 +46,7 @@ CELLAR_PRIVATE void task_body_drop(cellar_pool *p, task_body *b, bool tell)
     if (b == NULL || base_sub_ar(&b->refs, 1u) != 1) { return; }
     const task_body head = { .len = b->len, .data = b->data, .free_fn = b->free_fn,
                              .free_ctx = b->free_ctx };
-    base_free(&p->account, BASE_MOD_STORE, b, task_body_bytes(b));
+    base_free_raw(&p->account.hooks, b, task_body_bytes(b));
     sync_assert_none();
     if (tell && head.free_fn != NULL) { head.free_fn(head.data, head.len, head.free_ctx); }
 }
@@ -168,9 +168,7 @@ CELLAR_PRIVATE task *task_slot_at(cellar_pool *p, uint64_t index)
 
 CELLAR_PRIVATE unsigned task_hash(const cellar_pool *p, const void *bytes, size_t len)
 {
-    uint64_t h = p->secret ^ len;
-    for (size_t i = 0; i < len; i++) { h = base_mix64(h ^ ((const unsigned char *)bytes)[i]); }
-    return (unsigned)h;
+    return (unsigned)base_hash(&p->hash, 0, bytes, len);
 }
 
 CELLAR_PRIVATE cellar_task_id task_id_of(const cellar_pool *p, const task *t)

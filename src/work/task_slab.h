@@ -10,6 +10,8 @@
 CELLAR_PRIVATE task_body *task_body_make(cellar_pool *p, const void *data, size_t len,
                                          const char *type, cellar_payload_free_fn free_fn,
                                          void *free_ctx);
+/* Return the size of its block. */
+CELLAR_PRIVATE size_t task_body_bytes(const task_body *b);
 /* Give a reference back. `tell`: the last one calls free_fn. Hold no lock. NULL is accepted. */
 CELLAR_PRIVATE void task_body_drop(cellar_pool *p, task_body *b, bool tell);
 BASE_INLINE const char *task_body_type(const task_body *b)

@@ -158,6 +158,7 @@ CELLAR_PRIVATE void task_to_free(cellar_pool *p, task *t, task_after *a)
         t->ext->next = a->ext;
         a->ext = t->ext;
     }
+    p->body_bytes -= task_body_bytes(body);
     task_slot_free(p, t);
     body->next = a->body; /* the id of the task needed its time */
     a->body = body;

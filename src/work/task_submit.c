@@ -246,7 +246,11 @@ typedef struct task_draft {
 static cellar_err task_submit_in(const cellar_submit_opts *o, cellar_submit_opts *s)
 {
     *s = cellar_submit_opts_default();
-    const cellar_err err = o != NULL ? base_opts_in(s, sizeof *s, o) : CELLAR_OK;
+    if (o == NULL) {
+        s->priority = TASK_PRIORITY;
+        return CELLAR_OK;
+    }
+    const cellar_err err = base_opts_in(s, sizeof *s, o);
     if (err != CELLAR_OK) { return err; }
     if (s->priority == 0) { s->priority = TASK_PRIORITY; }
     else if (s->priority == CELLAR_OFF) { s->priority = 0; }
@@ -316,6 +320,8 @@ static void task_debounce(cellar_pool *p, task *t, task_draft *d, task_time now,
     d->body->wall_ms = old->wall_ms; /* part of its id */
     p->live_bytes += d->body->len;
     p->live_bytes -= old->len;
+    p->body_bytes += task_body_bytes(d->body);
+    p->body_bytes -= task_body_bytes(old);
     t->body = d->body;
     d->body = old;
     p->names[t->name]->count[STATS_TASK_DEBOUNCED]++;
@@ -395,6 +401,7 @@ static void task_place(cellar_pool *p, task_draft *d, task_time now, task_after 
     task *t = d->made;
     p->live++;
     p->live_bytes += t->body->len;
+    p->body_bytes += task_body_bytes(t->body);
     p->names[t->name]->count[STATS_TASK_SUBMITTED]++;
     if (t->ext != NULL && t->ext->before != NULL) {
         t->ext->before->then = t;

@@ -16,6 +16,7 @@
 #define WORK_TASK_TYPES_H
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "base/random.h"
@@ -197,7 +198,7 @@ struct cellar_pool {
     bool fork_in_task;       /* the thread that forks runs a task; its number changes there */
     char name[CELLAR_NAME_MAX + 1];
     uint16_t epoch;          /* part of the ids */
-    uint64_t secret;         /* of the hashes of keys and ids */
+    base_hash_key hash;      /* of names, keys and ids */
     _Atomic uint32_t bell;   /* futex word of the thread of the timers */
     _Atomic uint32_t work;   /* futex word of the workers */
     _Atomic uint32_t ended;  /* futex word: a task, a run or a thread ended */
@@ -221,6 +222,7 @@ struct cellar_pool {
     wheel_timer dead;        /* head of the dead letters, oldest first */
     uint32_t dead_count, live, parked, run_count;
     uint64_t live_bytes, dead_bytes, live_ended; /* live_ended: ends since the open */
+    uint64_t body_bytes;     /* blocks of the bodies of all slots */
     uint64_t order;
     task_run runs;           /* head of a ring */
     task_worker *workers;    /* chain */
