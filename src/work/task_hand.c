@@ -105,7 +105,7 @@ CELLAR_PRIVATE void task_hand_recall(cellar_pool *p, task_run *r, task_after *a)
 CELLAR_PRIVATE void task_hands_recall(cellar_pool *p, task_after *a)
 {
     if (p->hands == 0) { return; }
-    for (task_worker *w = p->workers; w != NULL; w = w->next) { task_hand_recall(p, &w->run, a); }
+    for (task_run *r = p->runs.next; r != &p->runs; r = r->next) { task_hand_recall(p, r, a); }
 }
 
 BASE_SIZE_END
