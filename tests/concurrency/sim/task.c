@@ -621,3 +621,66 @@ static void task_drain_run(void)
 
 const base_sim_scenario sim_task_drain = { "task_drain", "the report of a drain is exact",
                                            task_drain_run, 0 };
+
+/* ---- task_hand: many plain tasks in a queue, and calls that look at them or go before them ---- */
+
+static void task_looker(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 3; i++) {
+        cellar_submit_opts o = cellar_submit_opts_default();
+        cellar_task_status st = cellar_task_status_default();
+        cellar_err err;
+        const task_row *r = &tasks.row[base_sim_below(TASK_ROWS / 3)];
+        const uint32_t begun = r->begun;
+        switch (base_sim_below(5)) {
+        case 0: (void)task_figures(); break;
+        case 1:
+            o.priority = 4 + (uint32_t)base_sim_below(3);
+            (void)task_submit_row("again", &o, &err);
+            break;
+        case 2:
+            err = cellar_task_status_get(tasks.p, r->id, &st);
+            BASE_SIM_CHECK(err == CELLAR_E_NOT_FOUND || st.attempt >= begun);
+            break;
+        case 3: err = cellar_task_wait(tasks.p, r->id, 0, NULL); break;
+        default:
+            BASE_SIM_CHECK(cellar_pool_resize(tasks.p, 1 + (uint32_t)base_sim_below(3)) ==
+                           CELLAR_OK);
+            break;
+        }
+    }
+}
+
+static cellar_verdict task_again(const cellar_task *t, void *ctx)
+{
+    (void)ctx;
+    const uint64_t how = base_sim_below(8);
+    task_enter(t);
+    if (how == 0) { BASE_SIM_CHECK(cellar_task_progress(t, 1, 2, "half") == CELLAR_OK); }
+    if (how == 1) { BASE_SIM_CHECK(cellar_task_result_set(t, "1", 1) == CELLAR_OK); }
+    if (how == 2) { BASE_SIM_CHECK(cellar_task_error(t, "text") == CELLAR_OK); }
+    const bool again = how < 5 && t->attempt < t->max_attempts;
+    return task_leave(t, again ? cellar_verdict_retry_after(0) : cellar_verdict_ok());
+}
+
+static void task_hand_run(void)
+{
+    const cellar_task_opts o = task_quick_retries(3);
+    cellar_pool_config cfg = cellar_pool_config_default();
+    task_open(&cfg, 1 + (uint32_t)base_sim_below(2));
+    task_name("again", task_again, &o);
+    for (uint64_t n = 2 + base_sim_below(7); n > 0; n--) { task_submit_plain("again"); }
+    base_sim_spawn("looker-1", task_looker, NULL);
+    base_sim_spawn("looker-2", task_looker, NULL);
+    if (base_sim_below(2) == 0) { base_sim_spawn("canceller", task_canceller, NULL); }
+    base_sim_join_all();
+    while (task_figures().live != 0) { base_sleep_ns(1000000); }
+    const cellar_pool_stats st = task_rest();
+    BASE_SIM_CHECK(st.ok + st.cancelled == tasks.rows && st.started == tasks.ended);
+    BASE_SIM_CHECK(st.started >= st.ok + st.retried);
+    task_shut();
+}
+
+const base_sim_scenario sim_task_hand = { "task_hand", "calls that look at many queued tasks",
+                                          task_hand_run, 0 };
