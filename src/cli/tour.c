@@ -18,8 +18,8 @@
  * LIMITS     20,000 files, 1 GiB, 10 s for list and pass 1, 8 s for pass 3; --all lifts them. The
  *            tour ends within 30 s. Values have 56 bytes.
  * SEE ALSO   walk.c (list and read), limits.c (rate limiters), guards.c (loads, Bloom filter),
- *            ready.c (status, embeddings, hot keys), tour_l2.c (disk tier), policies.c (pass 3
- *            under each policy). */
+ *            ready.c (status, embeddings, hot keys), jobs.c (tasks, schedule, batch), tour_l2.c
+ *            (disk tier), policies.c (pass 3 under each policy). */
 #include <errno.h>
 #include <getopt.h>
 #include <pthread.h>
@@ -35,6 +35,7 @@
 #include "cellar_kit.h"
 #include "cli/cli.h"
 #include "cli/guards.h"
+#include "cli/jobs.h"
 #include "cli/limits.h"
 #include "cli/policies.h"
 #include "cli/ready.h"
@@ -112,6 +113,7 @@ struct tour_run {
     limits_report limits;
     guards_result guards;
     ready_result ready;
+    jobs_result jobs;
     tour_l2_result survive;
     policies_result policies;
     uint64_t start_ns;
@@ -482,7 +484,7 @@ static bool tour_agrees(const tour_figures *f)
 static uint64_t tour_findings(const tour_run *run)
 {
     uint64_t n = limits_findings(&run->limits) + guards_findings(&run->guards) +
-                 ready_findings(&run->ready) +
+                 ready_findings(&run->ready) + jobs_findings(&run->jobs) +
                  tour_l2_findings(&run->survive) + policies_findings(&run->policies);
     for (int k = 0; k < TOUR_PASSES; k++) {
         const tour_figures *f = &run->figures[k];
@@ -626,6 +628,7 @@ static void tour_print_table(const tour_run *run)
     limits_print(&run->limits);
     guards_print(&run->guards);
     ready_print(&run->ready);
+    jobs_print(&run->jobs);
     tour_l2_print(&run->survive);
     tour_print_checks(run);
 }
@@ -666,6 +669,7 @@ static void tour_print_json(const tour_run *run)
     limits_print_json(&run->limits);
     guards_print_json(&run->guards);
     ready_print_json(&run->ready);
+    jobs_print_json(&run->jobs);
     tour_l2_print_json(&run->survive);
     printf("{\"findings\":%llu,\"elapsed_ns\":%llu}\n", (unsigned long long)tour_findings(run),
            (unsigned long long)(cli_clock_ns() - run->start_ns));
@@ -734,7 +738,8 @@ static int tour_go(tour_run *run)
         cli_complain("tour", "out of memory; end other programs or name a smaller folder");
         return CLI_NO_START;
     }
-    if (!limits_run(&run->limits) || !guards_run(&run->guards) || !ready_run(&run->ready)) {
+    if (!limits_run(&run->limits) || !guards_run(&run->guards) || !ready_run(&run->ready) ||
+        !jobs_run(&run->jobs)) {
         cli_complain("tour", "out of memory or threads; end other programs, or see ulimit -u");
         return CLI_NO_START;
     }
@@ -849,6 +854,8 @@ const cli_command cli_tour = {
     "              served; 100,000 absent keys meet the Bloom filter\n"
     "  ready-made  8 threads merge into the status of one task; a batch of embeddings loads the\n"
     "              missing texts alone; the five hottest keys of 200,000 gets are named\n"
+    "  jobs        100,000 tasks, every tenth fails once; a schedule over a change of the clocks;\n"
+    "              a batch with one bad item is split\n"
     "  disk tier   a store in TMPDIR (default /tmp) is closed and reopened; another one is killed\n"
     "              during writes and reopened; both are verified\n"
     "\n"

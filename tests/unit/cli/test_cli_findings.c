@@ -11,6 +11,7 @@
 #undef limits_run
 bool limits_run(limits_report *out);
 #include "cli/guards_print.c"
+#include "cli/jobs_print.c"
 #include "cli/policies_print.c"
 #include "cli/program.c"
 #include "cli/ready_print.c"
@@ -26,6 +27,7 @@ typedef enum mistake {
     GET_FAILS, SET_FAILS, SET_REFUSED, OPEN_FAILS, LIMIT_PASSED, LIMIT_ODD, NOTHING_ADMITTED,
     LIMITERS_FAIL, TWO_LOADS, VALUE_LOST, FAILED_GET, FLOOD_LOADED, GUARDS_FAIL,
     MERGE_LOST, MERGES_APART, TEXT_TWICE, VECTOR_WRONG, COLD_KEY, READY_FAILS,
+    TASK_LOST, TASK_TWICE, SPLIT_WRONG, ITEM_LOST, FIRING_WRONG, NO_ZONES, JOBS_FAIL,
     DISK_DIFFERENT, DISK_EMPTY, KILLED_WRONG, KILLED_RISEN, KILLED_EMPTY, DISK_FAILS,
     POLICY_MISCOUNTED, NO_ADVICE, POLICIES_FAIL
 } mistake;
@@ -184,6 +186,21 @@ bool ready_run(ready_result *r)
     return wanted != READY_FAILS;
 }
 
+bool jobs_run(jobs_result *r)
+{
+    *r = (jobs_result){ .threads = 4, .tasks = 1000, .faulty = 100, .attempts = 1100,
+                        .succeeded = 1000, .once = 1000, .items = 64, .calls = 13, .ok = 63,
+                        .failed = 1, .firings = 3,
+                        .firing_ms = { 1774661400000, 1774746000000, 1774830600000 } };
+    if (wanted == TASK_LOST) { r->succeeded = 999; }
+    if (wanted == TASK_TWICE) { r->once = 999; }
+    if (wanted == SPLIT_WRONG) { r->calls = 65; }
+    if (wanted == ITEM_LOST) { r->ok = 62; }
+    if (wanted == FIRING_WRONG) { r->firing_ms[1] += 1800000; }
+    if (wanted == NO_ZONES) { r->firings = 0; }
+    return wanted != JOBS_FAIL;
+}
+
 /* ---- running it ---- */
 
 static char folder[64], output[1 << 16];
@@ -316,6 +333,25 @@ static void wrong_ready_made_parts_are_found(void)
     T_EQ_I64(tour_with(READY_FAILS, "--threads=2"), CLI_NO_START);
 }
 
+static void wrong_jobs_are_found(void)
+{
+    T_EQ_I64(tour_with(NONE, "--json"), CLI_DONE);
+    T_CHECK(strstr(output, "\"firings_ms\":[1774661400000,1774746000000,1774830600000]") != NULL);
+    T_EQ_I64(tour_with(TASK_LOST, "--threads=2"), CLI_FINDING);
+    T_CHECK(strstr(output, "FINDING tasks: 1,100 attempts, 999 succeeded, 1,000 of them once") !=
+            NULL);
+    T_CHECK(strstr(output, "28 March 01:30, 29 March 01:00, 30 March 00:30 UTC") != NULL);
+    T_EQ_I64(tour_with(TASK_TWICE, "--json"), CLI_FINDING);
+    T_EQ_I64(tour_with(SPLIT_WRONG, "--threads=2"), CLI_FINDING);
+    T_CHECK(strstr(output, "FINDING batch: 65 calls, 63 items delivered, 1 failed") != NULL);
+    T_EQ_I64(tour_with(ITEM_LOST, "--threads=2"), CLI_FINDING);
+    T_EQ_I64(tour_with(FIRING_WRONG, "--threads=2"), CLI_FINDING);
+    T_CHECK(strstr(output, "FINDING schedule: wrong times") != NULL);
+    T_EQ_I64(tour_with(NO_ZONES, "--threads=2"), CLI_DONE);
+    T_CHECK(strstr(output, "left out, no zone database") != NULL);
+    T_EQ_I64(tour_with(JOBS_FAIL, "--threads=2"), CLI_NO_START);
+}
+
 static void wrong_answers_from_disk_are_found(void)
 {
     T_EQ_I64(tour_with(NONE, "--json"), CLI_DONE);
@@ -379,6 +415,7 @@ T_MAIN("cli_findings", T_CASE(correct_cache_has_no_finding), T_CASE(wrong_answer
        T_CASE(byte_over_the_budget_is_found), T_CASE(counts_that_do_not_add_up_are_found),
        T_CASE(failing_cache_ends_the_tour), T_CASE(rejected_set_is_no_finding),
        T_CASE(second_load_is_found), T_CASE(wrong_ready_made_parts_are_found),
+       T_CASE(wrong_jobs_are_found),
        T_CASE(wrong_answers_from_disk_are_found),
        T_CASE(miscounted_policies_are_found), T_CASE(exceeded_rate_limit_is_found),
        T_CASE(windows_are_half_open))

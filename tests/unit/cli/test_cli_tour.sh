@@ -142,7 +142,7 @@ ok killed_store_returns_no_wrong_value
 ! grep -q "$(printf '\033')" "$tmp/out"; ok no_colour_when_piped
 
 run_with_disk tour --json --threads=3 "$tmp/tree"
-[ $rc -eq 0 ] && [ "$(wc -l <"$tmp/out")" -eq 17 ]; ok json_is_one_object_a_line
+[ $rc -eq 0 ] && [ "$(wc -l <"$tmp/out")" -eq 20 ]; ok json_is_one_object_a_line
 grep -q '"threads":3,' "$tmp/out" && grep -q '"findings":0' "$tmp/out"
 ok json_has_threads_and_findings
 [ "$(field 1 operations)" = 601 ] && [ "$(field 1 misses)" = 601 ] && [ "$(field 1 hits)" = 0 ]
@@ -184,6 +184,10 @@ ready() { sed -n "s/^{\"ready\":\"$1\",.*\"$2\":\([0-9]*\)[,}].*/\1/p" "$tmp/out
 [ "$(ready embeddings loaded)" = 8 ] && [ "$(ready embeddings calls)" = 1 ] &&
     grep -q '"hottest":\["hot:1","hot:2","hot:3","hot:4","hot:5"\]' "$tmp/out"
 ok json_has_the_batch_and_the_hot_keys
+jobs() { sed -n "s/^{\"jobs\":\"$1\",.*\"$2\":\([0-9]*\)[,}].*/\1/p" "$tmp/out"; }
+[ "$(jobs tasks attempts)" = 110000 ] && [ "$(jobs tasks once)" = 100000 ] &&
+    [ "$(jobs batch calls)" = 13 ] && [ "$(jobs batch ok)" = 63 ] && [ "$(jobs batch failed)" = 1 ]
+ok json_has_the_tasks_and_the_batch_that_split
 [ "$(disk reopened from_disk)" -ge 595 ] && [ "$(disk reopened different)" = 0 ] &&
     [ "$(disk killed wrong)" = 0 ] && [ "$(disk killed deleted_returned)" = 0 ] &&
     [ "$(disk killed found)" -gt 0 ]; ok json_has_the_checks_of_the_disk_tier
