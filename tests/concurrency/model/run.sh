@@ -272,7 +272,8 @@ l1.hand_before_mend l1.hand_not_noted l1.returning_forgotten l1.inspect_remember
 l1.absent_not_evicted l1.absent_not_replaced l1.counter_in_record l1.tagged_no_recheck
 lock.floor_ignores_high lock.floor_not_raised lock.timeout_kicks_nobody l2.no_tomb_word
 l1.share_any_generation bloom.plain_or tier.read_pending
-l1.cap_old_generation l1.cap_without_ticket" # sim: quota, bloom_bits, l2_ends, bound
+l1.cap_old_generation l1.cap_without_ticket
+task.hand_claim_kept task.hand_skipped" # sim: quota, bloom_bits, l2_ends, bound, task_hand
 # Stops without a protocol of their own: a key apart is read under the pin of l1_pin.pml; pages on
 # their way back are off the tree first; one flag, tried and never waited for, guards the shadows;
 # copies of one handle: the look before the freeze only spares a freeze (sim, lock_copies);
