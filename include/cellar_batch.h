@@ -268,6 +268,57 @@ CELLAR_API cellar_err cellar_batch_add(cellar_batcher *b, const char *group, con
  * example: cellar_batcher_flush(b, NULL);                                                        */
 CELLAR_API cellar_err cellar_batcher_flush(cellar_batcher *b, const char *group);
 
+/* ---- Write behind --------------------------------------------------------------------------- */
+
+/* One write of a key, for the source. */
+typedef struct cellar_write {
+    const void *key;         /* valid until the function returns, as value                        */
+    size_t   key_len;
+    const void *value;       /* NULL if deleted                                                   */
+    size_t   value_len;
+    uint32_t user_flags;     /* as given to the set                                               */
+    uint32_t deleted;        /* 1: the key was deleted                                            */
+} cellar_write;
+
+/* Write many keys to the source. Return CELLAR_OK, or another code: the batch failed. */
+typedef cellar_err (*cellar_write_many_fn)(const cellar_write *writes, size_t count, void *ctx);
+/* Receive a write that the source does not have: err of the last call, E_TIMEOUT if a close had no
+ * time for it. */
+typedef void (*cellar_write_failed_fn)(const cellar_write *write, cellar_err err, void *ctx);
+
+/* Write a namespace to its source in batches. Each set, update, increment and delete of a key takes
+ * effect in the cache, waits in a queue, and reaches flush in a batch. Loaded values, touches,
+ * negative entries, evictions, clears and deletes by tag or pattern are not written.
+ *   order    A later write of a key replaces the one that waits. The last write of a key reaches
+ *            the source last. A call of flush has each key once; one call runs at a time.
+ *   reads    Eviction loses no write: a get or a load that misses memory finds the write that
+ *            waits, also after a clear. While a delete waits, its key is ABSENT, and no load runs.
+ *            A write past its TTL is not found while it waits; loads ask the source then.
+ *   full     A write waits up to 1 second for room. After that the call returns E_IO, and the write
+ *            did not happen: the entry is deleted, and an older write of the key that waits stays.
+ *   failure  on_failure splits or repeats a failed batch. A write that fails for good is counted,
+ *            given to `failed`, and its entry is deleted from the cache.
+ *   close    Closing the store flushes for up to close_timeout_ms; the rest fails.
+ * in:      ns without a disk tier (CELLAR_TIER_L1, or a store without l2_path), and open until the
+ *          store closes or the namespace is dropped; cfg NULL: all defaults. max_items, linger_ms,
+ *          max_delay_ms, on_failure, max_attempts, queue_items (keys) and queue_bytes (keys, values
+ *          and about 150 bytes for each) apply; max_bytes, workers and on_full do not. failed NULL:
+ *          none
+ * out:     *out: the batcher, for its figures, cellar_batcher_flush and cellar_batcher_tick; with
+ *          no_threads cellar_tick of the store runs the flushes, too. NULL is allowed
+ * returns: OK; E_BUSY (a disk tier, or a batcher), E_LIMIT (4 tiers of the store), E_CLOSED,
+ *          E_NOMEM, E_INVAL, E_UNSUPPORTED (field of a newer header)
+ * owns:    the store owns the batcher: do not drain or close it. ctx lives until the root is closed
+ * thread:  any; the entries of the namespace are cleared. flush and failed run on a thread of the
+ *          batcher, with no lock held. They may use the cache; they must not close the store. In a
+ *          forked child the namespace has memory alone, and nothing is written
+ * cost:    a write: two allocations, two short locks. A namespace without it costs nothing
+ * example: cellar_namespace_batch(ns, NULL, write_rows, NULL, db, NULL);                         */
+CELLAR_API cellar_err cellar_namespace_batch(cellar *ns, const cellar_batcher_config *cfg,
+                                             cellar_write_many_fn flush,
+                                             cellar_write_failed_fn failed, void *ctx,
+                                             cellar_batcher **out);
+
 /* ---- Figures -------------------------------------------------------------------------------- */
 
 /* Read the figures of a batcher.

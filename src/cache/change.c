@@ -166,13 +166,40 @@ static void cache_policy_before(cache_change *ch, cache_step *r)
 
 /* ---- part: tier ---- */
 
+/* Return whether a call of the program writes the value of a key, or deletes it. */
+static bool cache_is_write(const cache_change *ch)
+{
+    const uint32_t not_written = CACHE_MATCHED | CACHE_OUTSIDE | CACHE_COPY;
+    switch (ch->kind) {
+    case CACHE_PUT:
+        return ch->spec->change != L1_CHANGE_PUBLISH && ch->spec->kind == (uint8_t)L1_VALUE;
+    case CACHE_DELETE: return (ch->flags & not_written) == 0;
+    case CACHE_INCREMENT: return true;
+    case CACHE_TOUCH:
+    case CACHE_RENEW: break;
+    }
+    return false;
+}
+
+/* Return the promise of the change. */
+static cache_urge cache_change_urge(const cache_change *ch)
+{
+    const cache_tier *t = cache_tier_of(ch->c);
+    if (t != NULL && t->through) {
+        if (!cache_is_write(ch)) { return CACHE_LATER; }
+        cache_turns_use(ch->c->store);
+        return CACHE_THROUGH;
+    }
+    return ch->kind == CACHE_DELETE ? CACHE_LATER
+                                    : cache_urge_of(ch->c, (ch->flags & CACHE_DURABLE_SET) != 0);
+}
+
 /* Begin the frame, by which the window raises the stamp of the key. */
 static void cache_tier_before(cache_change *ch, cache_step *r)
 {
     const bool stores = ch->kind == CACHE_PUT || ch->kind == CACHE_INCREMENT;
     l1_put_spec *p = stores ? ch->spec : NULL;
-    r->urge = ch->kind == CACHE_DELETE
-                  ? CACHE_LATER : cache_urge_of(ch->c, (ch->flags & CACHE_DURABLE_SET) != 0);
+    r->urge = cache_change_urge(ch);
     cache_frame_push(&r->frame, ch->c, stores, p != NULL && p->kind == (uint8_t)L1_NEGATIVE);
     r->frame.matched = (ch->flags & CACHE_MATCHED) != 0;
     r->frame.below = (ch->flags & CACHE_OUTSIDE) != 0 ? CACHE_BELOW_KNOWS
@@ -209,9 +236,14 @@ static void cache_tier_after(cache_change *ch, cache_step *r)
         cache_frame_pop(&r->frame);
         return;
     }
+    static const l1_put_spec absent = { .deadline_ms = BASE_NEVER_MS,
+                                        .kind = (uint8_t)L1_NEGATIVE };
+    const bool deletes = ch->kind == CACHE_DELETE;
     const bool done = ch->err == CELLAR_OK ||
-                      (ch->kind == CACHE_INCREMENT && ch->err == CELLAR_E_RANGE);
-    ch->below = cache_tier_tell(ch->c, ch->k, &r->frame, ch->kind == CACHE_PUT ? ch->spec : NULL,
+                      (ch->kind == CACHE_INCREMENT && ch->err == CELLAR_E_RANGE) ||
+                      (deletes && ch->spec == NULL && ch->err == CELLAR_MISS);
+    ch->below = cache_tier_tell(ch->c, ch->k, &r->frame,
+                                deletes ? &absent : ch->kind == CACHE_PUT ? ch->spec : NULL,
                                 done ? r->urge : CACHE_LATER);
 }
 
@@ -386,7 +418,7 @@ BASE_ALWAYS_INLINE void cache_counters_end(cache_change *ch, cache_change_kind k
 /* Acknowledge the change if the tier has what was promised. */
 BASE_COLD static cellar_err cache_ack(cellar *c, uint32_t flags, cellar_err err, cellar_err below)
 {
-    if (below != CELLAR_OK && err == CELLAR_OK) { return cache_through(c, below); }
+    if (below != CELLAR_OK && err >= CELLAR_OK) { return cache_through(c, below); }
     if ((flags & CACHE_BATCH) != 0) { return err; }
     return (flags & CACHE_DURABLE_SET) != 0 ? cache_tier_commit(c, err) : cache_acked(c, err);
 }
@@ -672,7 +704,7 @@ BASE_COLD static void cache_put_denied(cellar *c, l1_key *k, const cache_plan *p
     const uint32_t keeps = L1_IF_ABSENT | L1_IF_PRESENT | L1_IF_VERSION | L1_IF_SAME | L1_KEEP_OLD;
     if ((plan->spec.flags & keeps) != 0) { return; }
     cache_change end = { .c = c, .k = k, .kind = CACHE_DELETE,
-                         .flags = plan->commit_later ? CACHE_BATCH : 0u };
+                         .flags = CACHE_COPY | (plan->commit_later ? CACHE_BATCH : 0u) };
     (void)cache_change_run(&end);
     cache_why_note(c->store, k->hash, CELLAR_CAUSE_DENIED);
 }
@@ -699,9 +731,10 @@ CELLAR_PRIVATE cellar_err cache_delete(cellar *c, l1_key *k, bool batch)
     return cache_change_fast(&ch, CACHE_DELETE);
 }
 
-CELLAR_PRIVATE cellar_err cache_delete_if(cellar *c, l1_key *k, l1_put_spec *only_if)
+CELLAR_PRIVATE cellar_err cache_delete_if(cellar *c, l1_key *k, l1_put_spec *only_if, bool copy)
 {
-    cache_change ch = { .c = c, .k = k, .kind = CACHE_DELETE, .spec = only_if };
+    cache_change ch = { .c = c, .k = k, .kind = CACHE_DELETE, .spec = only_if,
+                        .flags = copy ? CACHE_COPY : 0u };
     return cache_change_run(&ch);
 }
 

@@ -23,6 +23,7 @@ typedef enum cache_change_kind {
 #define CACHE_BROUGHT 32u    /* private: the tier was asked for the entry */
 #define CACHE_JUDGED 128u    /* private: the policy has seen the plan */
 #define CACHE_COUNTED 256u   /* private: cache_count_step has counted the entry */
+#define CACHE_COPY 512u      /* DELETE of the copy in the cache: no write of the program */
 #define CACHE_FOUND 64u      /* private: an earlier round removed an entry */
 
 typedef struct cache_change { /* one change of one key; on the stack of its call */
@@ -59,9 +60,9 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan);
 CELLAR_PRIVATE cellar_err cache_increment_key(cellar *c, l1_key *k, int64_t delta, int64_t init,
                                               const cellar_set_opts *if_new, int64_t *number);
 /* Delete a key; `batch`: the caller commits. Or delete the entry that meets the L1_IF_ flags of
- * `only_if`; else change nothing and return their code. */
+ * `only_if`; else change nothing and return their code. `copy`: see CACHE_COPY. */
 CELLAR_PRIVATE cellar_err cache_delete(cellar *c, l1_key *k, bool batch);
-CELLAR_PRIVATE cellar_err cache_delete_if(cellar *c, l1_key *k, l1_put_spec *only_if);
+CELLAR_PRIVATE cellar_err cache_delete_if(cellar *c, l1_key *k, l1_put_spec *only_if, bool copy);
 /* Overwrite a plain entry of the same size in a store that only a tier observes. Return false in
  * doubt, with nothing done. */
 CELLAR_PRIVATE bool cache_change_over(cellar *c, const l1_key *k, const void *value,

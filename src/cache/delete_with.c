@@ -28,7 +28,7 @@ static cellar_err cache_delete_round(cellar *c, l1_key *k, uint64_t if_version, 
     if (*copy == NULL) { return CELLAR_E_NOMEM; }
     if (old->len != 0) { memcpy(*copy, old->bytes, old->len); }
     (*copy)[old->len] = '\0';
-    err = cache_remove_same(c, k, &info, old, if_version);
+    err = cache_remove_same(c, k, &info, old, if_version, false);
     if (err == CELLAR_OK) { return err; }
     cellar_free(*copy);
     *copy = NULL;
@@ -42,7 +42,7 @@ static cellar_err cache_delete_rest(cellar *c, l1_key *k)
     l1_put_spec none;
     memset(&none, 0, sizeof none);
     none.flags = L1_IF_ABSENT;
-    const cellar_err err = cache_delete_if(c, k, &none);
+    const cellar_err err = cache_delete_if(c, k, &none, false);
     const bool lost = err == CELLAR_EXISTS || !cache_generation_alive(c->store, k->generation);
     return lost ? CELLAR_CONFLICT : err;
 }
@@ -78,7 +78,7 @@ static cellar_err cache_delete_version(cellar *c, l1_key *k, uint64_t if_version
     memset(&same, 0, sizeof same);
     same.flags = L1_IF_PRESENT | L1_IF_VERSION;
     same.if_version = if_version;
-    cellar_err err = cache_delete_if(c, k, &same);
+    cellar_err err = cache_delete_if(c, k, &same, false);
     if (err == CELLAR_MISS && cache_brought(c, k)) { err = CELLAR_CONFLICT; }
     return err;
 }

@@ -49,7 +49,7 @@ static cellar_err cache_object_read(cellar *c, l1_key *k, void **object, stats_i
         if (c->codec.decode(c->codec.ctx, old.bytes, old.len, object) != CELLAR_OK) {
             *object = NULL;
             cache_object_damaged(c);
-            (void)cache_remove_same(c, k, &info, &old, 0);
+            (void)cache_remove_same(c, k, &info, &old, 0, true);
             err = CELLAR_MISS;
         }
     }
@@ -125,7 +125,7 @@ static void cache_object_drop(cellar *c, const void *key, size_t key_len, const 
     cache_key(c, &k, key, key_len);
     if (cache_update_look(c, &k, &old, &info) == CELLAR_OK && old.len == value_len &&
         (value_len == 0 || memcmp(old.bytes, value, value_len) == 0)) {
-        (void)cache_remove_same(c, &k, &info, &old, 0);
+        (void)cache_remove_same(c, &k, &info, &old, 0, true);
     }
     cache_buf_fini(&old);
 }

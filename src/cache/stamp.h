@@ -11,7 +11,6 @@
 #define CACHE_STAMP_CHANGES(w) ((w) >> 16 & (((uint64_t)1 << 40) - 1))
 #define CACHE_STAMP_TAGS(w) ((w) >> 56)
 #define CACHE_STAMP_PENDING(w) ((w) & 0x7fffu) /* changes on their way to the tier */
-#define CACHE_STAMP_NONE UINT64_MAX /* as a stamp: always valid; see turn.c */
 #define CACHE_STAMP_GLOBS 40 /* captured stamp: 40 bits of changes, 24 bits of glob_epoch above */
 
 /* Return whether a tier was ever attached. False in a forked child. */

@@ -24,6 +24,8 @@
 /* Result of a put: not admitted. No public code has this number. */
 #define CACHE_TIER_REFUSED ((cellar_err)13)
 
+#define CACHE_STAMP_NONE UINT64_MAX /* as a stamp: always valid; see turn.c */
+
 typedef struct cache_tier_key {
     const void *bytes;
     size_t len;
@@ -126,6 +128,13 @@ typedef struct cache_tier {
     cellar_err (*sync)(void *ctx, int level);
     /* Make all earlier calls safe against a power cut. May wait. NULL: not supported. */
     cellar_err (*commit)(void *ctx);
+    /* The tier takes writes, not entries: it gets each write of a call before the call returns,
+     * and a delete as a put of kind L1_NEGATIVE. It gets no loaded, touched or negative value.
+     * Kills mean nothing to it. Puts with another stamp than CACHE_STAMP_NONE are evictions. */
+    bool through;
+    /* With `through`: no put of a write returned OK, with E_BUSY also after a wait. L1 has the
+     * value now. */
+    void (*lost)(void *ctx, const cache_tier_key *k);
     bool commit_each; /* no change is acknowledged before `commit` returns OK */
     bool (*tick)(void *ctx, uint64_t budget_us); /* true: more work is left */
     bool (*rebuilding)(void *ctx); /* true: gets may still miss stored entries. NULL: never */

@@ -157,6 +157,11 @@ CELLAR_PRIVATE void cache_tiers_forked(cache_store *s)
 CELLAR_PRIVATE cellar_err cache_through(cellar *c, cellar_err below)
 {
     if (BASE_LIKELY(below == CELLAR_OK)) { return below; }
+    const cache_tier *t = cache_tier_of(c);
+    if (t != NULL && t->through) {
+        return cache_fail(c, below, 0, "the write found no room in its queue for 1 s and did not "
+                                       "happen: raise queue_items or queue_bytes of the batcher");
+    }
     return cache_fail(c, below, 0,
                       "the entry is in memory only: it is over half a disk segment, a write limit "
                       "is used up, or the disk tier is off (cellar_dump)");

@@ -76,12 +76,15 @@ static cache_stored cache_store_spec(const cellar *c, const l1_key *k, const l1_
 {
     const cache_tier *t = cache_tier_of(c);
     if (t == NULL) { return CACHE_STORED; }
-    if (p->l2_addr == CACHE_NOT_ON_DISK || p->kind == (uint8_t)L1_ERROR) { return CACHE_UNWANTED; }
+    if ((p->l2_addr == CACHE_NOT_ON_DISK && !t->through) || p->kind == (uint8_t)L1_ERROR) {
+        return CACHE_UNWANTED;
+    }
     const cache_tier_key key = cache_tier_key_of(c, k);
     const cache_tier_meta m = cache_tier_meta_of(c, p, kept, where);
     const cellar_err err = t->put(t->ctx, &key, p->value, p->value_len, &m, CACHE_STAMP_NONE);
     if (err == CELLAR_OK || cache_tier_of(c) == NULL) { return CACHE_STORED; }
     if (err == CACHE_TIER_REFUSED) { return cache_store_refused(c->store, t, &m); }
+    if (t->through) { return err == CELLAR_E_BUSY ? CACHE_NO_ROOM : CACHE_REFUSED; }
     return t->off != NULL && t->off(t->ctx) ? CACHE_REFUSED : CACHE_NO_ROOM;
 }
 
@@ -179,7 +182,11 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
     if (done == CACHE_GONE && cache_turn_overtaken(s, t)) { done = CACHE_UNWANTED; }
     if (done != CACHE_STORED) {
         const cache_tier_key key = cache_tier_key_of(c, k);
-        tier->kill(tier->ctx, &key);
+        if (tier->through && (done == CACHE_NO_ROOM || done == CACHE_REFUSED)) {
+            tier->lost(tier->ctx, &key);
+        } else {
+            tier->kill(tier->ctx, &key);
+        }
     } else if (where != 0) { /* 0: a tier without addresses */
         l1_clean(c->l1, k, where);
     }

@@ -178,7 +178,8 @@ BASE_INLINE const cache_tier *cache_tier_of(const cellar *c) { return base_load_
 BASE_INLINE void cache_carries_write(cellar *c)
 {
     const uint32_t rest = base_load_rlx(&c->carries) & ~CACHE_CARRIES_WRITE;
-    const bool writes = c->disk_mode != 0 && cache_tier_of(c) != NULL;
+    const cache_tier *t = cache_tier_of(c);
+    const bool writes = t != NULL && (c->disk_mode != 0 || t->through);
     base_store_rlx(&c->carries, rest | (writes ? CACHE_CARRIES_WRITE : 0u));
 }
 

@@ -54,7 +54,7 @@ typedef struct cache_update {
 } cache_update;
 
 CELLAR_PRIVATE cellar_err cache_remove_same(cellar *c, l1_key *k, const l1_info *info,
-                                            const cellar_buf *old, uint64_t if_version)
+                                            const cellar_buf *old, uint64_t if_version, bool copy)
 {
     l1_put_spec same;
     memset(&same, 0, sizeof same);
@@ -62,7 +62,7 @@ CELLAR_PRIVATE cellar_err cache_remove_same(cellar *c, l1_key *k, const l1_info 
     same.same = info;
     same.same_bytes = old != NULL ? old->bytes : NULL;
     same.if_version = if_version;
-    return cache_delete_if(c, k, &same);
+    return cache_delete_if(c, k, &same, copy);
 }
 
 /* Remove the entry, because the update function returned REMOVED. */
@@ -70,7 +70,7 @@ static cellar_err cache_update_remove(cellar *c, l1_key *k, const l1_info *info,
                                       const cellar_buf *old, bool there, bool *fn_said)
 {
     if (!there) { return CELLAR_MISS; }
-    const cellar_err err = cache_remove_same(c, k, info, old, 0);
+    const cellar_err err = cache_remove_same(c, k, info, old, 0, false);
     *fn_said = err == CELLAR_OK;
     if (err == CELLAR_OK) { return CELLAR_REMOVED; }
     return err == CELLAR_MISS ? CELLAR_CONFLICT : err; /* gone meanwhile: retry */

@@ -12,8 +12,8 @@ CELLAR_PRIVATE cellar_err cache_update_look(cellar *c, const l1_key *k, cellar_b
 /* Copy it from the tier if L1 has none. ABSENT is MISS. */
 CELLAR_PRIVATE cellar_err cache_update_read(cellar *c, const l1_key *k, cellar_buf *old,
                                             l1_info *info);
-/* Remove the entry that `info` and `old` describe, if it is unchanged. */
+/* Remove the entry that `info` and `old` describe, if it is unchanged. `copy`: see CACHE_COPY. */
 CELLAR_PRIVATE cellar_err cache_remove_same(cellar *c, l1_key *k, const l1_info *info,
-                                            const cellar_buf *old, uint64_t if_version);
+                                            const cellar_buf *old, uint64_t if_version, bool copy);
 
 #endif

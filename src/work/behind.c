@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * behind: the writes of a namespace go to their source in batches.
+ *
+ * PICTURE    set, delete -> change.c, under the turn of the key -> put: node of the key {newest}
+ *            -> item of the batcher -> flush: {newest} becomes {flight} -> function of the program
+ *            -> done: {flight} is freed, and the node if nothing is left
+ * INVARIANTS A node has an item of the batcher that no call has taken if and only if it has
+ *            `newest`. A later write of the key replaces `newest`. The batcher has one group, so
+ *            there is one call at a time, and a key is in one call at most.
+ * READS      The namespace has this queue as its tier: a read that misses memory finds the write
+ *            that waits. So no load brings the older value from the source. Past its deadline a
+ *            write is not found; the end of such a write ends what a load stored meanwhile.
+ * LOCKING    One lock, rank WHEEL, around nodes. A writer of the value holds a reference, so that
+ *            readers copy it without the lock.
+ * COMPLETION The store owns the queue and closes it, after the last call of the cache.
+ * NOT HERE   what a disk tier does: entries that leave memory are not stored. */
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/num.h"
+#include "base/open_error.h"
+#include "base/opts.h"
+#include "base/random.h"
+#include "base/sync.h"
+#include "base/table.h"
+#include "base/user_callback.h"
+#include "cache/cache.h"
+#include "cellar_batch.h"
+
+BASE_SIZE_BEGIN
+
+#define BEHIND_ABSENT_MS 1000 /* longest time that a read keeps the answer "deleted" */
+#define BEHIND_QUEUE_BYTES (UINT64_C(64) << 20)
+#define BEHIND_ITEMS 100u
+
+typedef struct behind_value {
+    uint32_t refs;       /* of the node, and of readers; guarded by the lock */
+    uint32_t user_flags;
+    bool deleted;
+    int64_t deadline_ms;
+    size_t len;
+    unsigned char bytes[];
+} behind_value;
+
+typedef struct behind_node { /* a key with a write that has not ended */
+    UT_hash_handle hh;
+    behind_value *newest;    /* no call has taken it; NULL: none */
+    behind_value *flight;    /* of the call that runs, or of its next attempt; NULL: none */
+    uint32_t items;          /* of the batcher with this node */
+    uint32_t generation;     /* of the namespace, at the last write or read */
+    uint32_t key_len;
+    unsigned char key[];
+} behind_node;
+
+typedef struct behind {
+    void *raw;               /* as allocated */
+    cache_tier tier;
+    cache_tier_host host;    /* of the attachment */
+    bool attached;
+    cellar_batcher *batcher;
+    base_account account;    /* nodes and values; its limit is queue_bytes */
+    base_hash_key hash_key;
+    cellar_write_many_fn flush;
+    cellar_write_failed_fn failed; /* or NULL */
+    void *ctx;
+    sync_lock lock;          /* rank WHEEL; guards the nodes */
+    behind_node *nodes;      /* uthash by key */
+    uint32_t room;
+    cellar_write writes[];   /* of the call that runs; `room` of them */
+} behind;
+
+/* ---- values and nodes ---- */
+
+static behind_value *behind_value_make(behind *w, const void *value, size_t len,
+                                       const cache_tier_meta *m, bool *full)
+{
+    behind_value *v = base_alloc(&w->account, BASE_MOD_STORE, sizeof *v + len, full);
+    if (v == NULL) { return NULL; }
+    v->refs = 1;
+    v->user_flags = m->user_flags;
+    v->deleted = m->kind != 0;
+    v->deadline_ms = m->deadline_ms;
+    v->len = len;
+    if (len != 0) { memcpy(v->bytes, value, len); }
+    return v;
+}
+
+static void behind_value_drop(behind *w, behind_value *v)
+{
+    if (v == NULL) { return; }
+    sync_take(WHEEL, &w->lock);
+    const bool last = --v->refs == 0;
+    sync_drop(WHEEL, &w->lock);
+    if (last) { base_free(&w->account, BASE_MOD_STORE, v, sizeof *v + v->len); }
+}
+
+static behind_node *behind_find(behind *w, const cache_tier_key *k) SYNC_HOLDS(WHEEL)
+{
+    behind_node *n = NULL;
+    const unsigned hash = (unsigned)base_hash(&w->hash_key, 0, k->bytes, k->len);
+    HASH_FIND_BYHASHVALUE(hh, w->nodes, k->bytes, (unsigned)k->len, hash, n);
+    if (n != NULL) { n->generation = BASE_MAX(n->generation, k->generation); }
+    return n;
+}
+
+static behind_node *behind_node_make(behind *w, const cache_tier_key *k, bool *full)
+{
+    behind_node *n = base_alloc(&w->account, BASE_MOD_STORE, sizeof *n + k->len, full);
+    if (n == NULL) { return NULL; }
+    n->generation = k->generation;
+    n->key_len = (uint32_t)k->len;
+    memcpy(n->key, k->bytes, k->len);
+    return n;
+}
+
+static void behind_node_free(behind *w, behind_node *n)
+{
+    if (n != NULL) { base_free(&w->account, BASE_MOD_STORE, n, sizeof *n + n->key_len); }
+}
+
+/* Put a node into the table. False: no memory. */
+static bool behind_node_in(behind *w, behind_node *n) SYNC_HOLDS(WHEEL)
+{
+    base_account *base_table_account = &w->account;
+    const base_module base_table_module = BASE_MOD_STORE;
+    const unsigned hash = (unsigned)base_hash(&w->hash_key, 0, n->key, n->key_len);
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, w->nodes, n->key, n->key_len, hash, n);
+    return n->hh.tbl != NULL;
+}
+
+/* Take one item off a node. Free the node if it was the last one. */
+static void behind_item_end(behind *w, behind_node *n)
+{
+    base_account *base_table_account = &w->account;
+    const base_module base_table_module = BASE_MOD_STORE;
+    sync_take(WHEEL, &w->lock);
+    const bool last = --n->items == 0;
+    if (last) { HASH_DELETE(hh, w->nodes, n); }
+    sync_drop(WHEEL, &w->lock);
+    if (!last) { return; }
+    BASE_ASSERT(n->newest == NULL);
+    BASE_ASSERT(n->flight == NULL);
+    behind_node_free(w, n);
+}
+
+/* ---- the functions of the batcher ---- */
+
+static cellar_write behind_write_of(const behind_node *n, const behind_value *v)
+{
+    return (cellar_write){ n->key, n->key_len, v->deleted ? NULL : v->bytes, v->len,
+                           v->user_flags, v->deleted };
+}
+
+static behind_node *behind_node_of(const void *item)
+{
+    behind_node *n;
+    memcpy(&n, item, sizeof(n));
+    return n;
+}
+
+static cellar_err behind_flush(const cellar_batch *batch, void *ctx)
+{
+    behind *w = ctx;
+    sync_take(WHEEL, &w->lock);
+    for (size_t i = 0; i < batch->item_count; i++) {
+        behind_node *n = behind_node_of(batch->items[i].data);
+        if (n->flight == NULL) { /* else this is another attempt */
+            n->flight = n->newest;
+            n->newest = NULL;
+        }
+        w->writes[i] = behind_write_of(n, n->flight);
+    }
+    sync_drop(WHEEL, &w->lock);
+    return w->flush(w->writes, batch->item_count, w->ctx);
+}
+
+typedef struct behind_end { /* of one item; on the stack of the thread that ends it */
+    behind *w;
+    behind_node *n;
+    behind_value *v;
+    cellar_err err;
+} behind_end;
+
+static void behind_failed_call(void *arg)
+{
+    const behind_end *e = arg;
+    const cellar_write write = behind_write_of(e->n, e->v);
+    e->w->failed(&write, e->err, e->w->ctx);
+}
+
+static void behind_settle(void *arg)
+{
+    const behind_end *e = arg;
+    behind_value_drop(e->w, e->v);
+    behind_item_end(e->w, e->n);
+}
+
+static void behind_done(const cellar_batch_result *r, void *ctx)
+{
+    behind *w = ctx;
+    behind_end e = { w, behind_node_of(r->data), NULL, (cellar_err)r->err };
+    sync_take(WHEEL, &w->lock);
+    behind_value **from = e.n->flight != NULL ? &e.n->flight : &e.n->newest;
+    e.v = *from;
+    *from = NULL;
+    const bool newer = e.n->newest != NULL;
+    sync_drop(WHEEL, &w->lock);
+    if (r->verdict == CELLAR_BATCH_ABANDONED) { e.err = CELLAR_E_TIMEOUT; }
+    const bool past = e.v->deadline_ms <= w->host.now_ms(w->host.ctx);
+    if (!newer && (e.err != CELLAR_OK || past)) { /* memory and source differ, or may do so */
+        w->host.changed(w->host.ctx, e.n->generation, e.n->key, e.n->key_len);
+    }
+    if (e.err != CELLAR_OK && w->failed != NULL) {
+        const int cancel = base_cancel_off();
+        base_run_callback(behind_failed_call, behind_settle, &e, cancel);
+        base_cancel_set(cancel);
+    }
+    behind_settle(&e);
+}
+
+/* ---- the tier ---- */
+
+static void behind_attach(void *ctx, const cache_tier_host *host)
+{
+    behind *w = ctx;
+    w->host = *host;
+    w->attached = true;
+}
+
+static cellar_err behind_get(void *ctx, const cache_tier_key *k, void *buf, size_t buf_cap,
+                             size_t *value_len, cache_tier_meta *meta)
+{
+    behind *w = ctx;
+    behind_value *v = NULL;
+    sync_take(WHEEL, &w->lock);
+    const behind_node *n = behind_find(w, k);
+    if (n != NULL) { v = n->newest != NULL ? n->newest : n->flight; }
+    if (v != NULL) { v->refs++; }
+    sync_drop(WHEEL, &w->lock);
+    if (v == NULL) { return CELLAR_MISS; }
+    const cellar_err err = v->deleted ? CELLAR_ABSENT
+                           : v->len > buf_cap ? CELLAR_E_BUFFER : CELLAR_OK;
+    *value_len = v->len;
+    meta->deadline_ms = v->deleted ? w->host.now_ms(w->host.ctx) + BEHIND_ABSENT_MS
+                                   : v->deadline_ms;
+    meta->user_flags = v->user_flags;
+    if (err == CELLAR_OK && v->len != 0) { memcpy(buf, v->bytes, v->len); }
+    behind_value_drop(w, v);
+    return err;
+}
+
+/* Give a value to the node of its key, which comes into the table if it is not there. *add: the
+ * node needs an item. *full: queue_bytes is used up. Return NULL if no memory is left. */
+static behind_node *behind_replace(behind *w, const cache_tier_key *k, behind_value *v,
+                                   behind_value **old, bool *add, bool *full)
+{
+    behind_node *spare = NULL;
+    sync_take(WHEEL, &w->lock);
+    behind_node *n = behind_find(w, k);
+    if (n == NULL) { /* the turn of the key keeps other writers out */
+        sync_drop(WHEEL, &w->lock);
+        spare = behind_node_make(w, k, full);
+        if (spare == NULL) { return NULL; }
+        sync_take(WHEEL, &w->lock);
+        n = behind_node_in(w, spare) ? spare : NULL;
+    }
+    if (n != NULL) {
+        *old = n->newest;
+        *add = *old == NULL;
+        n->newest = v;
+        n->items += *add;
+    }
+    sync_drop(WHEEL, &w->lock);
+    if (n == NULL) { behind_node_free(w, spare); }
+    return n;
+}
+
+static cellar_err behind_put(void *ctx, const cache_tier_key *k, const void *value,
+                             size_t value_len, const cache_tier_meta *meta, uint64_t stamp)
+{
+    behind *w = ctx;
+    if (stamp != CACHE_STAMP_NONE) { return CACHE_TIER_REFUSED; } /* an eviction */
+    bool full = false;
+    behind_value *old = NULL, *v = behind_value_make(w, value, value_len, meta, &full);
+    if (v == NULL) { return full ? CELLAR_E_BUSY : CELLAR_E_NOMEM; }
+    bool add = false;
+    behind_node *n = behind_replace(w, k, v, &old, &add, &full);
+    if (n == NULL) {
+        behind_value_drop(w, v);
+        return full ? CELLAR_E_BUSY : CELLAR_E_NOMEM;
+    }
+    behind_value_drop(w, old);
+    if (!add) { return CELLAR_OK; }
+    cellar_batch_add_opts o = cellar_batch_add_opts_default();
+    o.done = behind_done;
+    o.done_ctx = w;
+    const cellar_err err = cellar_batch_add(w->batcher, "", &n, sizeof(n), &o);
+    if (err != CELLAR_OK) {
+        sync_take(WHEEL, &w->lock);
+        n->newest = NULL;
+        sync_drop(WHEEL, &w->lock);
+        behind_value_drop(w, v);
+        behind_item_end(w, n);
+    }
+    return err;
+}
+
+static void behind_kill(void *ctx, const cache_tier_key *k)
+{
+    (void)ctx;
+    (void)k;
+}
+
+/* End the value that is in memory alone: the source will not get it. */
+static void behind_lost(void *ctx, const cache_tier_key *k)
+{
+    const behind *w = ctx;
+    w->host.changed(w->host.ctx, k->generation, k->bytes, k->len);
+}
+
+static cellar_err behind_glob(void *ctx, uint32_t namespace_id, uint32_t generation,
+                              const char *pattern, size_t len, uint64_t *walk)
+{
+    (void)ctx;
+    (void)namespace_id;
+    (void)generation;
+    (void)pattern;
+    (void)len;
+    *walk = 0;
+    return CELLAR_OK; /* writes that wait stay */
+}
+
+static bool behind_tick(void *ctx, uint64_t budget_us)
+{
+    const behind *w = ctx;
+    return cellar_batcher_tick(w->batcher, budget_us, NULL) == CELLAR_PENDING;
+}
+
+static size_t behind_bytes(uint32_t room)
+{
+    return sizeof(behind) + room * sizeof(cellar_write) + BASE_PAD;
+}
+
+static void behind_free(behind *w)
+{
+    const base_alloc_hooks hooks = w->account.hooks;
+    BASE_ASSERT(w->nodes == NULL);
+    base_free_raw(&hooks, w->raw, behind_bytes(w->room));
+}
+
+static void behind_close(void *ctx, int64_t deadline_ms)
+{
+    behind *w = ctx;
+    cellar_err err;
+    (void)deadline_ms; /* the batcher has a time of its own */
+    do { err = cellar_batcher_close(w->batcher, NULL); } while (err == CELLAR_E_BUSY);
+    if (err == CELLAR_OK) { behind_free(w); }
+}
+
+/* ---- the public call ---- */
+
+static cellar_err behind_fail(cellar_err code, const char *why)
+{
+    return base_open_fail(code, 0, "cellar_namespace_batch: %s", why);
+}
+
+/* Make the queue. NULL: no memory, or no random bytes. */
+static behind *behind_make(const cellar_batcher_config *cfg, const cellar_host_opts *host)
+{
+    unsigned char secret[32];
+    const base_alloc_hooks hooks = { .alloc = host->alloc, .free = host->free,
+                                     .ctx = host->alloc_ctx };
+    const uint32_t room = cfg->max_items != 0 ? cfg->max_items : BEHIND_ITEMS;
+    void *raw = base_random_bytes(secret, sizeof secret)
+                    ? base_alloc_raw(&hooks, behind_bytes(room)) : NULL;
+    if (raw == NULL) { return NULL; }
+    behind *w = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
+    memset(w, 0, sizeof *w);
+    w->raw = raw;
+    w->room = room;
+    base_hash_key_init(&w->hash_key, BASE_HASH_FOLD, secret);
+    base_account_init(&w->account,
+                      cfg->queue_bytes != 0 ? cfg->queue_bytes : BEHIND_QUEUE_BYTES, &hooks);
+    w->tier = (cache_tier){ .ctx = w, .max_value_bytes = UINT64_MAX, .attach = behind_attach,
+                            .get = behind_get, .put = behind_put, .kill = behind_kill,
+                            .glob = behind_glob, .close = behind_close, .through = true,
+                            .lost = behind_lost };
+    /* With threads a full queue empties without help. */
+    if (host->no_threads != 0) { w->tier.tick = behind_tick; }
+    return w;
+}
+
+/* Copy the options of the caller. */
+static cellar_err behind_config_in(const cellar_batcher_config *cfg, cellar_batcher_config *full,
+                                   cellar_host_opts *host)
+{
+    *full = cellar_batcher_config_default();
+    *host = cellar_host_opts_default();
+    cellar_err err = base_open_opts(full, sizeof *full, cfg, "cellar_namespace_batch",
+                                    "cellar_batcher_config");
+    if (err == CELLAR_OK) {
+        err = base_open_opts(host, sizeof *host, full->host, "cellar_namespace_batch",
+                             "cellar_host_opts");
+    }
+    full->on_full = CELLAR_BATCH_ERROR; /* the cache waits, and lets other keys pass */
+    return err;
+}
+
+CELLAR_API cellar_err cellar_namespace_batch(cellar *ns, const cellar_batcher_config *cfg,
+                                             cellar_write_many_fn flush,
+                                             cellar_write_failed_fn failed, void *ctx,
+                                             cellar_batcher **out)
+{
+    cellar_batcher_config full;
+    cellar_host_opts host;
+    if (out != NULL) { *out = NULL; }
+    if (ns == NULL || flush == NULL) {
+        return behind_fail(CELLAR_E_INVAL, "ns and flush must not be NULL");
+    }
+    cellar_err err = cellar_clear(ns); /* refuses a closed namespace */
+    if (err == CELLAR_OK) { err = behind_config_in(cfg, &full, &host); }
+    if (err != CELLAR_OK) { return err; }
+    if (full.max_items > CELLAR_BATCH_ITEMS_MAX) {
+        return behind_fail(CELLAR_E_INVAL, "max_items must be at most 65,536");
+    }
+    behind *w = behind_make(&full, &host);
+    if (w == NULL) { return behind_fail(CELLAR_E_NOMEM, "no memory, or no random bytes"); }
+    w->flush = flush;
+    w->failed = failed;
+    w->ctx = ctx;
+    full.max_bytes = full.queue_bytes = 0; /* the items are pointers */
+    err = cellar_batcher_open(&full, behind_flush, w, &w->batcher);
+    if (err == CELLAR_OK) { err = cache_tier_attach(ns, &w->tier); }
+    if (w->attached) { /* the store closes it */
+        if (out != NULL) { *out = w->batcher; }
+        return err;
+    }
+    if (w->batcher != NULL) {
+        (void)cellar_batcher_close(w->batcher, NULL);
+        (void)behind_fail(err, "the namespace has a disk tier or a batcher, the store has four "
+                               "tiers, or no memory is left");
+    }
+    behind_free(w);
+    return err;
+}
+
+BASE_SIZE_END

@@ -1,0 +1,667 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    the writes of a namespace reach its source in batches: the last write of each key, in
+ *         order, and none is lost by eviction, a clear or a failed batch. Reads find the writes
+ *         that wait. A write that fails for good leaves no entry.
+ * Method: the source is an array; a clock that the test turns; the test ticks. A model of the
+ *         source compares after random operations. Each allocation fails once. */
+#include "base/fault.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "cellar_batch.h"
+#include "cellar_invalidate.h"
+#include "cellar_load.h"
+#include "cellar_observe.h"
+#include "tests/support/settings.h"
+#include "tests/support/t.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+static int64_t now_ms;
+
+static int64_t read_clock(void *ctx)
+{
+    (void)ctx;
+    return now_ms;
+}
+
+/* ---- a source ---- */
+
+enum { KEYS = 64 };
+static struct row { bool there; char text[32]; } row[KEYS];
+static char calls[4096];  /* "k1=v,-k2;" of each call */
+static unsigned call_count, write_count, fail_calls;
+static const char *bad;   /* batches with this key fail; NULL: none */
+static char failures[256];
+static int32_t failed_err;
+static cellar *store, *ns;
+static cellar_batcher *batcher;
+
+static size_t number_of(const char *key) { return (size_t)strtoul(key + 1, NULL, 10); }
+
+static cellar_err write_rows(const cellar_write *w, size_t count, void *ctx)
+{
+    bool fails = fail_calls > 0;
+    T_EQ_STR(ctx, "source");
+    T_CHECK(count > 0);
+    for (size_t i = 0; i < count; i++) {
+        char text[80];
+        T_CHECK(w[i].key_len < 8 && w[i].value_len < 32);
+        T_CHECK((w[i].value == NULL) == (w[i].deleted != 0));
+        snprintf(text, sizeof text, "%s%s%.*s%s%.*s", i > 0 ? "," : "", w[i].deleted ? "-" : "",
+                 (int)w[i].key_len, (const char *)w[i].key, w[i].deleted ? "" : "=",
+                 (int)w[i].value_len, w[i].deleted ? "" : (const char *)w[i].value);
+        if (strlen(calls) + sizeof text < sizeof calls) { strcat(calls, text); }
+        fails |= bad != NULL && strlen(bad) == w[i].key_len &&
+                 memcmp(bad, w[i].key, w[i].key_len) == 0;
+    }
+    if (strlen(calls) + 2 < sizeof calls) { strcat(calls, fails ? "!" : ";"); }
+    call_count++;
+    if (fail_calls > 0) { fail_calls--; }
+    if (fails) { return CELLAR_E_IO; }
+    for (size_t i = 0; i < count; i++) {
+        char key[8] = "";
+        memcpy(key, w[i].key, w[i].key_len);
+        struct row *r = &row[number_of(key) % KEYS];
+        r->there = w[i].deleted == 0;
+        snprintf(r->text, sizeof r->text, "%.*s", (int)w[i].value_len,
+                 w[i].deleted ? "" : (const char *)w[i].value);
+        write_count++;
+    }
+    return CELLAR_OK;
+}
+
+static void write_failed(const cellar_write *w, cellar_err err, void *ctx)
+{
+    char text[16];
+    (void)ctx;
+    snprintf(text, sizeof text, "%.*s ", (int)w->key_len, (const char *)w->key);
+    if (strlen(failures) + sizeof text < sizeof failures) { strcat(failures, text); }
+    failed_err = (int32_t)err;
+}
+
+/* Open a store with a namespace of `bytes` memory. */
+static void begin_with(cellar_batcher_config cfg)
+{
+    settings s = settings_default();
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    static cellar_host_opts host;
+    host = cellar_host_opts_default();
+    memset(row, 0, sizeof row);
+    calls[0] = failures[0] = '\0';
+    call_count = write_count = fail_calls = 0;
+    bad = NULL;
+    failed_err = 0;
+    now_ms = 1000000;
+    s.config.memory_bytes = 4u << 20;
+    s.host.clock = read_clock;
+    s.host.no_threads = 1;
+    T_REQUIRE(settings_open(&s, &store) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(store, "rows", &o, &ns) == CELLAR_OK);
+    host.clock = read_clock;
+    host.no_threads = 1;
+    cfg.host = &host;
+    T_EQ_I64(cellar_namespace_batch(ns, &cfg, write_rows, write_failed, "source", &batcher),
+             CELLAR_OK);
+}
+
+static void begin(void) { begin_with(cellar_batcher_config_default()); }
+
+static void end(void)
+{
+    T_EQ_I64(cellar_close(ns), CELLAR_OK);
+    T_EQ_I64(cellar_close(store), CELLAR_OK);
+}
+
+static void set(const char *key, const char *value)
+{
+    T_EQ_I64(cellar_set(ns, key, strlen(key), value, strlen(value), NULL), CELLAR_OK);
+}
+
+/* Return the value of a key as a string; "" for none. */
+static const char *value_of(const char *key)
+{
+    static char text[64];
+    size_t len = 0;
+    const cellar_err err = cellar_get(ns, key, strlen(key), text, sizeof text - 1, &len);
+    text[err == CELLAR_OK ? len : 0] = '\0';
+    return text;
+}
+
+static void flush(void)
+{
+    T_EQ_I64(cellar_batcher_flush(batcher, NULL), CELLAR_OK);
+    while (cellar_batcher_tick(batcher, 1000000, NULL) == CELLAR_PENDING) {}
+}
+
+/* Run what is due after `ms`. */
+static void pass(int64_t ms)
+{
+    now_ms += ms;
+    while (cellar_tick(store, 1000, NULL) == CELLAR_PENDING) {}
+}
+
+static uint64_t items_of(void)
+{
+    cellar_batcher_stats st = cellar_batcher_stats_default();
+    T_EQ_I64(cellar_batcher_stats_get(batcher, &st), CELLAR_OK);
+    return st.items;
+}
+
+/* ---- what is written ---- */
+
+static void last_write_of_each_key_is_written_once(void)
+{
+    begin();
+    set("k1", "a");
+    set("k2", "b");
+    set("k1", "c");
+    T_EQ_STR(value_of("k1"), "c");
+    T_EQ_U64(call_count, 0);
+    pass(50);
+    T_EQ_STR(calls, "k1=c,k2=b;");
+    set("k1", "d");
+    flush();
+    T_EQ_STR(calls, "k1=c,k2=b;k1=d;");
+    T_EQ_U64(items_of(), 0);
+    end();
+}
+
+static cellar_err append_x(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    (void)ctx;
+    (void)cellar_buf_append(out, old, old_len);
+    return cellar_buf_append(out, "x", 1);
+}
+
+static cellar_err remove_it(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    (void)old;
+    (void)old_len;
+    (void)out;
+    (void)ctx;
+    return CELLAR_REMOVED;
+}
+
+static void every_call_that_writes_a_key_is_written(void)
+{
+    begin();
+    cellar_delete_opts d = cellar_delete_opts_default();
+    void *old = NULL;
+    size_t old_len = 0;
+    set("k1", "a");
+    T_EQ_I64(cellar_update(ns, "k1", 2, NULL, append_x, NULL), CELLAR_OK);
+    flush();
+    T_EQ_STR(row[1].text, "ax");
+    int64_t number = 0;
+    T_EQ_I64(cellar_increment(ns, "k2", 2, 5, 7, 0, 0, &number), CELLAR_OK);
+    cellar_set_item items[2] = { { .key = "k3", .key_len = 2, .value = "m", .value_len = 1 },
+                                 { .key = "k4", .key_len = 2, .value = "n", .value_len = 1 } };
+    T_EQ_I64(cellar_set_many(ns, items, 2, NULL, NULL), CELLAR_OK);
+    flush();
+    T_EQ_MEM(row[2].text, &number, 1);
+    T_EQ_STR(row[3].text, "m");
+    T_EQ_STR(row[4].text, "n");
+    calls[0] = '\0';
+    T_EQ_I64(cellar_delete(ns, "k1", 2), CELLAR_OK);
+    T_EQ_I64(cellar_delete(ns, "k9", 2), CELLAR_MISS); /* the source may have it */
+    d.old_value = &old;
+    d.old_value_len = &old_len;
+    T_EQ_I64(cellar_delete_with(ns, "k3", 2, &d), CELLAR_OK);
+    cellar_free(old);
+    T_EQ_I64(cellar_update(ns, "k4", 2, NULL, remove_it, NULL), CELLAR_REMOVED);
+    flush();
+    T_EQ_STR(calls, "-k1,-k9,-k3,-k4;");
+    end();
+}
+
+static cellar_err load_text(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)key;
+    (void)key_len;
+    ++*(unsigned *)ctx;
+    return cellar_load_value(ld, "loaded", 6);
+}
+
+/* Loads, touches, negative entries, refused and conditional writes that did not happen, clears,
+ * tags, patterns and evictions. */
+static void nothing_else_is_written(void)
+{
+    begin();
+    unsigned loads = 0;
+    cellar_result r = cellar_result_default();
+    cellar_set_opts o = cellar_set_opts_default();
+    const cellar_bytes tag = { "t", 1 };
+    uint64_t removed = 0;
+    T_EQ_I64(cellar_get_or_load(ns, "k1", 2, NULL, load_text, &loads, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_I64(cellar_touch(ns, "k1", 2, 5000), CELLAR_OK);
+    o.flags = CELLAR_NEGATIVE;
+    T_EQ_I64(cellar_set(ns, "k2", 2, NULL, 0, &o), CELLAR_OK);
+    o.flags = CELLAR_ONLY_IF_ABSENT;
+    T_EQ_I64(cellar_set(ns, "k1", 2, "x", 1, &o), CELLAR_EXISTS);
+    cellar_lease lease;
+    T_EQ_I64(cellar_lease_acquire(ns, "k3", 2, NULL, NULL, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_fulfill(ns, &lease, "l", 1, NULL), CELLAR_OK);
+    T_EQ_U64(items_of(), 0);
+    o = cellar_set_opts_default();
+    o.tags = &tag;
+    o.tag_count = 1;
+    T_EQ_I64(cellar_set(ns, "k4", 2, "v", 1, &o), CELLAR_OK);
+    set("k5", "w");
+    flush();
+    calls[0] = '\0';
+    T_EQ_I64(cellar_delete_by_tag(ns, "t", 1, CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_pattern(ns, "k*", 2, &removed), CELLAR_OK);
+    T_EQ_I64(cellar_clear(ns), CELLAR_OK);
+    flush();
+    pass(100000);
+    T_EQ_STR(calls, "");
+    T_EQ_U64(loads, 1);
+    T_CHECK(row[4].there && row[5].there);
+    end();
+}
+
+/* ---- reads ---- */
+
+/* Push every entry out of memory. */
+static void evict_all(void)
+{
+    static char big[32768];
+    for (unsigned i = 0; i < 512; i++) {
+        char key[16];
+        const int len = snprintf(key, sizeof key, "filler %u", i);
+        T_EQ_I64(cellar_set(store, key, (size_t)len, big, sizeof big, NULL), CELLAR_OK);
+    }
+}
+
+static void evicted_write_is_found_and_written(void)
+{
+    begin();
+    set("k1", "a");
+    set("k2", "b");
+    evict_all();
+    T_EQ_STR(value_of("k1"), "a");
+    evict_all();
+    unsigned loads = 0;
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(ns, "k2", 2, NULL, load_text, &loads, &r), CELLAR_OK);
+    T_EQ_MEM(r.value, "b", 1);
+    cellar_result_free(&r);
+    T_EQ_U64(loads, 0);
+    T_EQ_I64(cellar_clear(ns), CELLAR_OK); /* ends entries, not writes */
+    T_EQ_STR(value_of("k1"), "a");
+    flush();
+    T_EQ_STR(row[1].text, "a");
+    T_EQ_STR(row[2].text, "b");
+    T_EQ_I64(cellar_clear(ns), CELLAR_OK);
+    T_EQ_STR(value_of("k1"), "");
+    end();
+}
+
+/* A load while the delete waits would bring the value back. */
+static void deleted_key_is_absent_until_its_delete_is_written(void)
+{
+    begin();
+    unsigned loads = 0;
+    cellar_result r = cellar_result_default();
+    set("k1", "a");
+    flush();
+    T_EQ_I64(cellar_delete(ns, "k1", 2), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load(ns, "k1", 2, NULL, load_text, &loads, &r), CELLAR_ABSENT);
+    T_EQ_U64(loads, 0);
+    flush();
+    T_CHECK(!row[1].there);
+    pass(1000);
+    T_EQ_I64(cellar_get_or_load(ns, "k1", 2, NULL, load_text, &loads, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_U64(loads, 1);
+    set("k1", "b"); /* a set after a delete that waits replaces it */
+    T_EQ_I64(cellar_delete(ns, "k1", 2), CELLAR_OK);
+    set("k1", "c");
+    calls[0] = '\0';
+    flush();
+    T_EQ_STR(calls, "k1=c;");
+    end();
+}
+
+/* A load reads the source while the write waits past its TTL: the end of the write ends the entry
+ * of that load. */
+static void write_past_its_ttl_ends_what_a_load_stored(void)
+{
+    cellar_batcher_config cfg = cellar_batcher_config_default();
+    cfg.linger_ms = 10000;
+    begin_with(cfg);
+    unsigned loads = 0;
+    cellar_result r = cellar_result_default();
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = 100;
+    T_EQ_I64(cellar_set(ns, "k1", 2, "a", 1, &o), CELLAR_OK);
+    now_ms += 200;
+    T_EQ_STR(value_of("k1"), "");
+    T_EQ_I64(cellar_get_or_load(ns, "k1", 2, NULL, load_text, &loads, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_STR(value_of("k1"), "loaded");
+    flush();
+    T_EQ_STR(row[1].text, "a");
+    T_EQ_STR(value_of("k1"), "");
+    end();
+}
+
+/* ---- failures ---- */
+
+static void failed_batch_is_split_and_bad_write_leaves_no_entry(void)
+{
+    begin();
+    bad = "k2";
+    set("k1", "a");
+    set("k2", "b");
+    set("k3", "c");
+    flush();
+    T_EQ_STR(calls, "k1=a,k2=b,k3=c!k1=a;k2=b!k3=c;");
+    T_EQ_STR(failures, "k2 ");
+    T_EQ_I64(failed_err, CELLAR_E_IO);
+    T_EQ_STR(value_of("k1"), "a");
+    T_EQ_STR(value_of("k2"), "");
+    cellar_batcher_stats st = cellar_batcher_stats_default();
+    T_EQ_I64(cellar_batcher_stats_get(batcher, &st), CELLAR_OK);
+    T_EQ_U64(st.failed, 1);
+    T_EQ_U64(st.ok, 2);
+    end();
+}
+
+/* The value of an attempt stays the same; a newer write follows in a later batch. */
+static void retried_write_is_followed_by_newer_one(void)
+{
+    cellar_batcher_config cfg = cellar_batcher_config_default();
+    cfg.on_failure = CELLAR_BATCH_RETRY;
+    cfg.max_attempts = 3;
+    begin_with(cfg);
+    fail_calls = 1;
+    set("k1", "a");
+    flush();
+    set("k1", "b");
+    evict_all();
+    T_EQ_STR(value_of("k1"), "b");
+    pass(1000);
+    pass(1000);
+    T_EQ_STR(calls, "k1=a!k1=a;k1=b;");
+    bad = "k1";
+    set("k1", "c");
+    flush();
+    set("k1", "d"); /* the failure of c must not end d */
+    for (unsigned i = 0; i < 2; i++) { pass(2000); }
+    T_EQ_STR(failures, "k1 ");
+    T_EQ_STR(value_of("k1"), "d");
+    bad = NULL;
+    pass(2000);
+    T_EQ_STR(row[1].text, "d");
+    end();
+}
+
+/* A full queue: the call returns E_IO, the older write of the key is still served and written. */
+static void write_without_room_does_not_happen(void)
+{
+    cellar_batcher_config cfg = cellar_batcher_config_default();
+    cfg.queue_items = 2;
+    cfg.on_failure = CELLAR_BATCH_RETRY;
+    cfg.retry_base_ms = cfg.retry_cap_ms = 1000000;
+    begin_with(cfg);
+    fail_calls = 1;
+    set("k1", "a");
+    flush(); /* in flight, waits for its retry */
+    set("k1", "b");
+    T_EQ_I64(cellar_set(ns, "k3", 2, "x", 1, NULL), CELLAR_E_IO);
+    T_EQ_STR(value_of("k3"), "");
+    T_EQ_I64(cellar_delete(ns, "k4", 2), CELLAR_E_IO);
+    set("k1", "c"); /* replaces a write that waits */
+    T_EQ_STR(value_of("k1"), "c");
+    end(); /* a close retries without a delay */
+    T_EQ_STR(calls, "k1=a!k1=a;k1=c;");
+}
+
+static void queue_bytes_bound_the_values_that_wait(void)
+{
+    cellar_batcher_config cfg = cellar_batcher_config_default();
+    static char big[8192];
+    cfg.max_bytes = 1; /* not used */
+    cfg.queue_bytes = sizeof big;
+    begin_with(cfg);
+    set("k1", "a");
+    T_EQ_I64(cellar_set(ns, "k1", 2, big, sizeof big, NULL), CELLAR_E_IO);
+    T_EQ_STR(value_of("k1"), "a"); /* the write before it still waits */
+    flush();
+    T_EQ_STR(calls, "k1=a;");
+    end();
+}
+
+static void close_writes_what_waits(void)
+{
+    begin();
+    set("k1", "a");
+    T_EQ_I64(cellar_delete(ns, "k2", 2), CELLAR_MISS);
+    end();
+    T_EQ_STR(calls, "k1=a,-k2;");
+    begin();
+    bad = "k1";
+    set("k1", "a");
+    set("k2", "b");
+    end();
+    T_EQ_STR(failures, "k1 ");
+    T_EQ_STR(row[2].text, "b");
+}
+
+static void dropped_namespace_writes_what_waits(void)
+{
+    begin();
+    set("k1", "a");
+    T_EQ_I64(cellar_namespace_drop(store, "rows"), CELLAR_OK);
+    pass(100);
+    T_EQ_STR(row[1].text, "a");
+    end();
+}
+
+static void bad_input_is_refused(void)
+{
+    begin();
+    cellar_batcher_config cfg = cellar_batcher_config_default();
+    cellar_batcher *b = batcher;
+    T_EQ_I64(cellar_namespace_batch(NULL, NULL, write_rows, NULL, NULL, &b), CELLAR_E_INVAL);
+    T_CHECK(b == NULL);
+    T_EQ_I64(cellar_namespace_batch(store, NULL, NULL, NULL, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_namespace_batch(ns, NULL, write_rows, NULL, NULL, &b), CELLAR_E_BUSY);
+    cfg.max_items = CELLAR_BATCH_ITEMS_MAX + 1;
+    T_EQ_I64(cellar_namespace_batch(store, &cfg, write_rows, NULL, NULL, &b), CELLAR_E_INVAL);
+    cfg.max_items = 1;
+    cfg.reserved0 = 1;
+    T_EQ_I64(cellar_namespace_batch(store, &cfg, write_rows, NULL, NULL, &b), CELLAR_E_INVAL);
+    cellar_set_opts o = cellar_set_opts_default();
+    o.flags = CELLAR_DURABLE;
+    T_EQ_I64(cellar_set(ns, "k1", 2, "v", 1, &o), CELLAR_E_UNSUPPORTED);
+    cellar *closed = NULL;
+    T_EQ_I64(cellar_namespace_open(store, "x", NULL, &closed), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(store, "x"), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_batch(closed, NULL, write_rows, NULL, NULL, &b), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_close(closed), CELLAR_OK);
+    end();
+}
+
+/* ---- faults and random operations ---- */
+
+/* Each write either happens in cache and source, or in none of them. `on`: all allocations fail
+ * from the nth on. */
+static void failed_allocations(bool on)
+{
+    const uint64_t blocks = base_live_blocks();
+    uint64_t seen = 1, failed = 0;
+    for (uint64_t nth = 1; nth <= seen && nth < 300; nth++) {
+        begin();
+        char want[8][8] = { "" };
+        (void)base_fault_alloc_arm(nth, on);
+        for (unsigned i = 0; i < 8; i++) {
+            char key[8], value[8];
+            snprintf(key, sizeof key, "k%u", i);
+            snprintf(value, sizeof value, "v%u", i);
+            const cellar_err err = cellar_set(ns, key, 2, value, 2, NULL);
+            T_CHECK(err == CELLAR_OK || err == CELLAR_E_IO || err == CELLAR_E_NOMEM);
+            if (err == CELLAR_OK) { memcpy(want[i], value, sizeof value); }
+            failed += err != CELLAR_OK;
+        }
+        while (cellar_batcher_tick(batcher, 1000000, NULL) == CELLAR_PENDING) {}
+        flush();
+        const uint64_t count = base_fault_alloc_arm(0, false);
+        if (nth == 1) { seen = count; }
+        for (unsigned i = 0; i < 8; i++) {
+            char key[8];
+            snprintf(key, sizeof key, "k%u", i);
+            T_EQ_STR(row[i].text, want[i]);
+            T_EQ_STR(value_of(key), want[i]);
+        }
+        end();
+        T_EQ_U64(base_live_blocks(), blocks);
+    }
+    printf("# %u allocations, %u writes failed\n", (unsigned)seen, (unsigned)failed);
+    T_CHECK(seen > 5 && failed > 2);
+}
+
+static void failed_allocation_loses_no_write(void)
+{
+    failed_allocations(false);
+    failed_allocations(true);
+}
+
+static void random_writes_reach_the_source(void)
+{
+    cellar_batcher_config cfg = cellar_batcher_config_default();
+    cfg.max_items = 7;
+    cfg.on_failure = CELLAR_BATCH_RETRY;
+    cfg.max_attempts = 1000;
+    cfg.retry_base_ms = 10;
+    cfg.retry_cap_ms = 20;
+    begin_with(cfg);
+    base_rng rng;
+    base_rng_seed(&rng, t_seed());
+    struct row want[KEYS];
+    memset(want, 0, sizeof want);
+    for (unsigned round = 0; round < 4000; round++) {
+        const unsigned k = (unsigned)base_rng_below(&rng, 20);
+        char key[8];
+        snprintf(key, sizeof key, "k%u", k);
+        switch (base_rng_below(&rng, 8)) {
+        case 0:
+            (void)cellar_delete(ns, key, strlen(key));
+            want[k] = (struct row){ .there = false };
+            break;
+        case 1: T_EQ_I64(cellar_clear(ns), CELLAR_OK); break;
+        case 2: pass((int64_t)base_rng_below(&rng, 60)); break;
+        case 3: fail_calls += base_rng_below(&rng, 4) == 0; break;
+        case 4: /* never an older value: a clear and a flush leave none */
+            T_CHECK(*value_of(key) == '\0' || strcmp(value_of(key), want[k].text) == 0);
+            break;
+        default:
+            want[k].there = true;
+            snprintf(want[k].text, sizeof want[k].text, "%u", round);
+            set(key, want[k].text);
+        }
+    }
+    fail_calls = 0;
+    end();
+    for (unsigned k = 0; k < KEYS; k++) {
+        T_CHECK(row[k].there == want[k].there);
+        T_EQ_STR(row[k].text, want[k].text);
+    }
+}
+
+/* ---- threads ---- */
+
+enum { THREADS = 4, ROUNDS = 3000 / T_COST };
+static _Atomic unsigned thread_calls;
+
+/* One call runs at a time: `row` needs no lock. */
+static cellar_err write_rows_of_threads(const cellar_write *w, size_t count, void *ctx)
+{
+    (void)ctx;
+    if (atomic_fetch_add(&thread_calls, 1) % 5 == 4) { return CELLAR_E_IO; }
+    for (size_t i = 0; i < count; i++) {
+        char key[8] = "";
+        memcpy(key, w[i].key, w[i].key_len);
+        struct row *r = &row[number_of(key)];
+        r->there = w[i].deleted == 0;
+        memcpy(r->text, r->there ? w[i].value : "", w[i].value_len);
+        r->text[w[i].value_len] = '\0';
+    }
+    return CELLAR_OK;
+}
+
+static void *write_keys(void *arg)
+{
+    base_rng rng;
+    base_rng_seed(&rng, t_seed() + (uint64_t)(uintptr_t)arg);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        char key[8], value[16];
+        const unsigned k = (unsigned)base_rng_below(&rng, 6);
+        snprintf(key, sizeof key, "k%u", k);
+        snprintf(value, sizeof value, "%u.%u", (unsigned)(uintptr_t)arg, i);
+        if (base_rng_below(&rng, 8) == 0) {
+            const cellar_err err = cellar_delete(ns, key, 2);
+            T_CHECK(err == CELLAR_OK || err == CELLAR_MISS);
+        } else {
+            T_EQ_I64(cellar_set(ns, key, 2, value, strlen(value), NULL), CELLAR_OK);
+        }
+        if (base_rng_below(&rng, 64) == 0) { T_EQ_I64(cellar_clear(ns), CELLAR_OK); }
+        size_t len;
+        char got[64];
+        (void)cellar_get(ns, key, 2, got, sizeof got, &len);
+    }
+    return NULL;
+}
+
+/* After all writes the source has what the cache has, for every key that the cache has. */
+static void threads_leave_the_same_values_in_cache_and_source(void)
+{
+    settings s = settings_default();
+    cellar_batcher_config cfg = cellar_batcher_config_default();
+    pthread_t thread[THREADS];
+    memset(row, 0, sizeof row);
+    s.config.memory_bytes = 4u << 20;
+    T_REQUIRE(settings_open(&s, &store) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(store, "rows", NULL, &ns) == CELLAR_OK);
+    cfg.linger_ms = 1;
+    cfg.max_items = 3;
+    cfg.on_failure = CELLAR_BATCH_RETRY;
+    cfg.max_attempts = 100;
+    cfg.retry_base_ms = cfg.retry_cap_ms = 1;
+    T_EQ_I64(cellar_namespace_batch(ns, &cfg, write_rows_of_threads, NULL, NULL, &batcher),
+             CELLAR_OK);
+    for (uintptr_t i = 0; i < THREADS; i++) {
+        T_REQUIRE(pthread_create(&thread[i], NULL, write_keys, (void *)i) == 0);
+    }
+    for (unsigned i = 0; i < THREADS; i++) { (void)pthread_join(thread[i], NULL); }
+    char text[6][64];
+    for (unsigned k = 0; k < 6; k++) {
+        char key[8];
+        snprintf(key, sizeof key, "k%u", k);
+        snprintf(text[k], sizeof text[k], "%s", value_of(key));
+    }
+    end();
+    unsigned held = 0;
+    for (unsigned k = 0; k < 6; k++) {
+        held += text[k][0] != '\0';
+        if (text[k][0] != '\0') { T_EQ_STR(row[k].text, text[k]); }
+    }
+    printf("# %u calls, %u of 6 keys in memory\n", atomic_load(&thread_calls), held);
+}
+
+T_MAIN("work_behind", T_CASE(last_write_of_each_key_is_written_once),
+       T_CASE(every_call_that_writes_a_key_is_written), T_CASE(nothing_else_is_written),
+       T_CASE(evicted_write_is_found_and_written),
+       T_CASE(deleted_key_is_absent_until_its_delete_is_written),
+       T_CASE(write_past_its_ttl_ends_what_a_load_stored),
+       T_CASE(failed_batch_is_split_and_bad_write_leaves_no_entry),
+       T_CASE(retried_write_is_followed_by_newer_one),
+       T_CASE(write_without_room_does_not_happen),
+       T_CASE(queue_bytes_bound_the_values_that_wait), T_CASE(close_writes_what_waits),
+       T_CASE(dropped_namespace_writes_what_waits), T_CASE(bad_input_is_refused),
+       T_CASE(failed_allocation_loses_no_write), T_CASE(random_writes_reach_the_source),
+       T_CASE(threads_leave_the_same_values_in_cache_and_source))
