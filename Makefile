@@ -42,7 +42,7 @@ SRC_CACHE = version talk error handle explain_record dependency_table generation
 SRC_WORK  = cron sched calls open batch batch_calls batch_open behind bus_topic bus_copy bus_group \
             bus_stat bus_member bus_publish bus_signal bus_open \
             task_slab task_hand task_queue task_state task_result task_run task_submit task_lease \
-            task_list task_open
+            task_list task_open refresh refresh_calls refresh_open
 SRC_EXTRAS = memoize warm write_through
 SRC_KIT   = key template value board list redact settings llm embedding hot status snapshot
 MODULES  := base stats l1 l2 load bloom breaker limit lock wheel cache extras work kit
@@ -56,7 +56,8 @@ CLI      := $(wildcard src/cli/*.c)
 # The public headers in the order in which the drop-in's one header folds them.
 HEADERS  := $(addprefix include/cellar,.h _entry.h _load.h _invalidate.h _l2.h _observe.h _bloom.h \
               _breaker.h _admin.h _memo.h _warm.h _limit.h _lock.h \
-              _schedule.h _batch.h _bus.h _task.h _work.h _kit.h)
+              _schedule.h _batch.h _bus.h _task.h \
+              _refresh.h _work.h _kit.h)
 # The C++ wrapper: installed and distributed with them, no part of the two files of the drop-in.
 WRAPPER   = include/cellar.hpp
 

@@ -219,7 +219,7 @@ CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled);
  * five minutes old or older: see STALE VALUES in cellar_load.h. The load returns the value. A get
  * never refreshes. eager_refresh_pct and xfetch_beta_x100 of a call win. A value that returns from
  * disk has no such time. A failed refresh is repeated after retry_throttle_ms. loader (a name) and
- * priority (low, mid, high) are for refreshes on a schedule, which this version does not make.
+ * priority (low, mid, high) are for refreshes on a schedule: cellar_refresh_add_policies.
  *
  * QUOTA     quota=10%-40% is quota_min_pct and quota_max_pct of the namespace, in place of its own;
  * without the second share there is no upper bound. It belongs into a `set` line, or on the rule

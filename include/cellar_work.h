@@ -5,6 +5,7 @@
  *     cellar_batch.h       items collected into batches
  *     cellar_bus.h         messages: queues with consumer groups, signals
  *     cellar_task.h        tasks with retries on a pool of threads
+ *     cellar_refresh.h     entries that are refreshed on a schedule
  *
  * What every part promises:
  * CODE    Functions of the program run on threads of the part, or inside a call of its tick with
@@ -26,6 +27,7 @@
 
 #include "cellar_batch.h"
 #include "cellar_bus.h"
+#include "cellar_refresh.h"
 #include "cellar_schedule.h"
 #include "cellar_task.h"
 

@@ -33,4 +33,27 @@ CELLAR_PRIVATE BASE_SPARE void cache_policy_set(cellar *c, cache_policy_fn fn, v
  * same. */
 BASE_SPARE CELLAR_PRIVATE void cache_tag_floor(cellar *c);
 
+#ifndef CELLAR_OMIT_WORK
+/* Return whether the namespace is switched on. */
+CELLAR_PRIVATE bool cache_is_enabled(const cellar *c);
+/* Return how often a key in memory was used since the last call, 0..3, and begin again at 0. */
+CELLAR_PRIVATE unsigned cache_uses_take(cellar *c, const void *key, size_t key_len);
+
+typedef struct cache_refresh_rule { /* a policy rule with a refresh interval; texts are borrowed */
+    cellar_bytes prefix;  /* of its section; len 0: none */
+    char separator;       /* between prefix and key, unless the prefix ends with it */
+    cellar_bytes pattern;
+    cellar_bytes loader;  /* len 0: none */
+    cellar_bytes at;      /* "HH:MM@zone"; len 0: none */
+    bool is_key;          /* the pattern has no placeholder and is no glob pattern */
+    int64_t refresh_ms;
+    int64_t ttl_ms;       /* 0: of the namespace */
+    uint32_t priority;    /* 1 low, 2 mid, 3 high; 0: none */
+} cache_refresh_rule;
+/* Call `fn` for each rule of the namespace that has a refresh interval, in the order of the file,
+ * until it returns false. A reload waits meanwhile: `fn` must not load rules. */
+CELLAR_PRIVATE void cache_refresh_rules(cellar *c, bool (*fn)(const cache_refresh_rule *, void *),
+                                        void *ctx);
+#endif
+
 #endif

@@ -602,6 +602,51 @@ CELLAR_API uint32_t cellar_policy_max_items(cellar *c, const void *key, size_t k
     return most;
 }
 
+#ifndef CELLAR_OMIT_WORK
+static cellar_bytes policy_borrowed(const policy_values *v, unsigned option)
+{
+    const policy_bytes b = v->text[option - POLICY_LOADER];
+    return policy_has(v, option) ? (cellar_bytes){ b.at, b.len } : (cellar_bytes){ "", 0 };
+}
+
+/* Describe a rule for the refresher. False: it has no refresh interval. */
+static bool policy_refresh_rule(const policy_section *of, const policy_rule *r,
+                                cache_refresh_rule *out)
+{
+    const policy_section *s = &of->table->section[r->section];
+    const policy_match m = { r, s, s->given_all | r->v.given };
+    int64_t n;
+    if ((s != of && s != of->all) || (r->kind != POLICY_KEY && r->kind != POLICY_GLOB) ||
+        !policy_number(&m, POLICY_REFRESH, &out->refresh_ms)) {
+        return false;
+    }
+    out->prefix = policy_borrowed(&s->v, POLICY_PREFIX);
+    out->separator = policy_separator(s);
+    out->pattern = (cellar_bytes){ r->pattern.at, r->pattern.len };
+    out->loader = policy_borrowed(&r->v, POLICY_LOADER);
+    out->at = policy_borrowed(&r->v, POLICY_AT);
+    out->is_key = r->kind == POLICY_KEY && r->part_count == 1;
+    out->ttl_ms = policy_number(&m, POLICY_TTL, &n) ? n : 0;
+    out->priority = policy_number(&m, POLICY_PRIORITY, &n) ? (uint32_t)n : 0;
+    return true;
+}
+
+CELLAR_PRIVATE void cache_refresh_rules(cellar *c, bool (*fn)(const cache_refresh_rule *, void *),
+                                        void *ctx)
+{
+    cache_policies *p = base_load_acq(&c->store->policies);
+    const policy_section *s;
+    if (p == NULL) { return; }
+    _Atomic uint32_t *inside = policy_enter(p, c, &s);
+    for (uint32_t i = 0; s != NULL && i < s->table->rule_count; i++) {
+        cache_refresh_rule rule;
+        if (policy_refresh_rule(s, &s->table->rule[i], &rule) && !fn(&rule, ctx)) { break; }
+    }
+    policy_leave(inside);
+}
+#endif
+
+
 CELLAR_PRIVATE void policy_wait(cache_policies *p)
 {
     for (unsigned round = 0; round < 2; round++) {

@@ -115,6 +115,22 @@ CELLAR_PRIVATE void l1_idle_used(l1 *c, const l1_key *k)
     l1_unlock(c, &h);
 }
 
+#ifndef CELLAR_OMIT_WORK
+CELLAR_PRIVATE unsigned l1_uses_take(l1 *c, const l1_key *k)
+{
+    l1_hold h;
+    l1_slot slot;
+    unsigned uses = 0;
+    l1_lock_key(c, k->hash, &h, false);
+    if (l1_find(c, &h, k, &slot)) {
+        uses = l1_freq(slot.b, slot.i);
+        l1_freq_set(slot.b, slot.i, 0);
+    }
+    l1_unlock(c, &h);
+    return uses;
+}
+#endif
+
 BASE_SIZE_END
 
 /* Read any record. After some rounds read under the bucket lock, so that a busy bucket cannot

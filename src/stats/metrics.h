@@ -363,6 +363,44 @@
     X(GROUPS, "cellar_batcher_groups", "", METRIC("Groups with items.")) \
     X(BYTES, "cellar_batcher_bytes", "", METRIC("Bytes of memory of the batcher."))
 
+/* Figures of a refresher, in the order of cellar_refresher_stats, kept by src/work. */
+#define STATS_REFRESHERS(X) \
+    X(OK, "cellar_refresh_jobs_total", "result=ok", METRIC("Scheduled refreshes, by result.")) \
+    X(FAILED, "", "result=failed", SAME) X(SKIPPED, "", "result=skipped", SAME) \
+    X(SKIPPED_BREAKER, "cellar_refresh_skipped_total", "reason=breaker", \
+      METRIC("Scheduled refreshes that did not run, by reason.")) \
+    X(SKIPPED_LIMITER, "", "reason=limiter", SAME) X(SKIPPED_BUSY, "", "reason=busy", SAME) \
+    X(SKIPPED_OFF, "", "reason=off", SAME) X(SKIPPED_IDLE, "", "reason=idle", SAME) \
+    X(SKIPPED_UNCOVERED, "", "reason=uncovered", SAME) \
+    X(SUCCESS_PPM, "cellar_refresh_success_ratio", "", \
+      METRIC("Share of scheduled refreshes that succeeded, of those that ran.")) \
+    X(NOT_STORED, "cellar_refresh_not_stored_total", "", \
+      METRIC("Refreshed values that were not stored.")) \
+    X(DAYS, "cellar_refresh_days_total", "", METRIC("Runs of rows at their time of day.")) \
+    X(MISSED, "cellar_refresh_missed_total", "", \
+      METRIC("Intervals that passed while a row still ran.")) \
+    X(LISTS_FAILED, "cellar_refresh_lists_failed_total", "", METRIC("Listers that failed.")) \
+    X(LATE_MS, "cellar_refresh_late_milliseconds_total", "", \
+      METRIC("Time from the due time to the first load, of all runs.")) \
+    X(LATE_MAX_MS, "cellar_refresh_late_max_milliseconds", "", \
+      METRIC("Longest time from the due time of a run to its first load.")) \
+    X(RUNS, "cellar_refresh_runs_total", "", METRIC("Runs of rows that began.")) \
+    X(SHORT_TTLS, "cellar_refresh_short_ttls_total", "", \
+      METRIC("Rows added with a TTL below twice their interval.")) \
+    X(THREAD_ENDS, "cellar_refresh_thread_ends_total", "", \
+      METRIC("Loaders and listers that ended their thread.")) \
+    X(REJECTED_LIMIT, "cellar_refresh_rejected_total", "", \
+      METRIC("Rows and keys rejected by a limit.")) \
+    X(CLOCK_STEPS, "cellar_refresh_clock_steps_total", "", \
+      METRIC("Steps of the wall clock by more than one second.")) \
+    X(ROWS, "cellar_refresh_rows", "", METRIC("Rows.")) \
+    X(UNCOVERED, "cellar_refresh_uncovered", "", \
+      METRIC("Rows without a loader, a lister or a key.")) \
+    X(DUE, "cellar_refresh_due", "", METRIC("Rows that wait for a thread.")) \
+    X(RUNNING, "cellar_refresh_running", "", METRIC("Loaders and listers that run.")) \
+    X(KEYS, "cellar_refresh_keys", "", METRIC("Keys of all rows.")) \
+    X(BYTES, "cellar_refresh_bytes", "", METRIC("Bytes of memory of the refresher."))
+
 /* Figures of a pool of tasks, in the order of cellar_pool_stats, kept by src/work. */
 #define STATS_TASKS(X) \
     X(SUBMITTED, "cellar_tasks_submitted_total", "", METRIC("Tasks accepted.")) \
@@ -472,6 +510,12 @@ typedef enum stats_batcher {
     STATS_BATCHERS(STATS_X) STATS_BATCHER_COUNT
 #undef STATS_X
 } stats_batcher;
+
+typedef enum stats_refresher {
+#define STATS_X(id, family, label, shown) STATS_REFRESHER_##id,
+    STATS_REFRESHERS(STATS_X) STATS_REFRESHER_COUNT
+#undef STATS_X
+} stats_refresher;
 
 typedef enum stats_scheduler {
 #define STATS_X(id, family, label, shown) STATS_SCHEDULER_##id,

@@ -68,6 +68,7 @@ static const char stats_bus_lines[] = STATS_BUSES(STATS_X);
 static const char stats_limiter_lines[] = STATS_LIMITERS(STATS_X);
 static const char stats_scheduler_lines[] = STATS_SCHEDULERS(STATS_X);
 static const char stats_batcher_lines[] = STATS_BATCHERS(STATS_X);
+static const char stats_refresher_lines[] = STATS_REFRESHERS(STATS_X);
 static const char stats_task_lines[] = STATS_TASKS(STATS_X);
 #undef STATS_X
 
@@ -450,6 +451,16 @@ CELLAR_PRIVATE size_t stats_write_batcher(const char *name,
     stats_out o = { { buf, cap, 0 }, 'm', false, NULL };
     stats_tell_list(&o, stats_batcher_lines, STATS_BATCHER_COUNT,
                     &(stats_owner){ "batcher", name, strlen(name), NULL }, value);
+    return o.text.len;
+}
+
+CELLAR_PRIVATE size_t stats_write_refresher(const char *name,
+                                            const uint64_t value[STATS_REFRESHER_COUNT], char *buf,
+                                            size_t cap)
+{
+    stats_out o = { { buf, cap, 0 }, 'm', false, NULL };
+    stats_tell_list(&o, stats_refresher_lines, STATS_REFRESHER_COUNT,
+                    &(stats_owner){ "refresher", name, strlen(name), NULL }, value);
     return o.text.len;
 }
 

@@ -47,6 +47,10 @@ CELLAR_PRIVATE size_t stats_write_scheduler(const char *name,
 CELLAR_PRIVATE size_t stats_write_batcher(const char *name,
                                           const uint64_t value[STATS_BATCHER_COUNT], char *buf,
                                           size_t cap);
+/* Write the figures of a refresher likewise, each with the label refresher="name". */
+CELLAR_PRIVATE size_t stats_write_refresher(const char *name,
+                                            const uint64_t value[STATS_REFRESHER_COUNT], char *buf,
+                                            size_t cap);
 /* Write the figures of a bus likewise, each with the label bus="name". */
 CELLAR_PRIVATE size_t stats_write_bus(const char *name, const uint64_t value[STATS_BUS_COUNT],
                                       char *buf, size_t cap);

@@ -30,7 +30,7 @@ engine_lines() {
         case ${f#*/} in
         cli/* | extras/* | base/sim.* | work/* | wheel/* | kit/* | resp/* | gateway/*) ;;
         remote/* | cellar_work.h | cellar_schedule.h | cellar_task.h | cellar_bus.h) ;;
-        cellar_batch.h | cellar_kit.h | cellar_resp.h | cellar_tier.h) ;;
+        cellar_batch.h | cellar_refresh.h | cellar_kit.h | cellar_resp.h | cellar_tier.h) ;;
         cellar_remote.h) ;;
         *) set -- "$@" "$f" ;;
         esac

@@ -22,7 +22,7 @@ headers_of() { # PART
 modules_of() { # PART -> pattern of the names of its functions
     case $1 in
     kit) echo 'kit_.*' ;;
-    work) echo '\(wheel\|cron\|sched\|batch\|bus\|task\)_.*' ;;
+    work) echo '\(wheel\|cron\|sched\|batch\|bus\|task\|refresh\)_.*' ;;
     esac
 }
 functions_of() { # PART OBJECT -> functions of the part in it; those of libc are not defined there

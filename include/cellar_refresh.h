@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cellar_refresh: refresh entries on a schedule, so that reads find a fresh value and wait for no
+ * load.
+ *
+ * CALL PATTERN
+ *     #include "cellar_refresh.h"    (drop-in: part of its "cellar.h")
+ *     cellar_refresher *r;
+ *     if (cellar_refresher_open(c, NULL, &r) != CELLAR_OK) return 1;
+ *     cellar_refresh_loader(r, "rates", load_rates, client, NULL);
+ *     cellar_refresh_opts o = cellar_refresh_opts_default();
+ *     o.ttl_ms = 1200000;
+ *     cellar_refresh_add(r, c, "rates:EUR", 9, "rates", 600000, &o);
+ *     cellar_refresh_add_policies(r, c, NULL);
+ *     cellar_refresher_close(r);
+ *
+ * ROWS    A row refreshes one key, or all keys that a function of the program lists for a pattern.
+ *         Its loads run one after another; rows run in parallel, higher priorities first.
+ * LOADS   A refresh is a load with CELLAR_LOAD_REFRESH. Reads find the old value until the new one
+ *         is stored. A delete, clear or newer set during the refresh wins. A key that a call of the
+ *         program loads is skipped and looked at again: that load comes first.
+ * TIMES   A row begins after hash(key) mod interval_ms, so equal intervals are spread. A failed key
+ *         keeps its value and follows after a random time of up to 1 s * 2^n, at most interval_ms.
+ *         Each loader has a breaker: while it is open, a row makes no load but probes.
+ * RUNS    Loaders and listers run on threads of the refresher, or inside cellar_refresher_tick with
+ *         host option no_threads. Each refresh that does not run is counted, with its reason.
+ * MORE    DAYS, IDLE ROWS and restrictions stand at the end of this file. */
+#ifndef CELLAR_REFRESH_H
+#define CELLAR_REFRESH_H
+
+#include "cellar_admin.h"
+#include "cellar_breaker.h"
+#include "cellar_load.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Types ---------------------------------------------------------------------------------- */
+
+struct cellar_limiter; /* cellar_limit.h */
+
+#define CELLAR_REFRESH_KEYS_MAX 65536u   /* keys of a row                                         */
+
+typedef struct cellar_refresher cellar_refresher;
+/* Keys of a row, while its lister runs. */
+typedef struct cellar_refresh_keys cellar_refresh_keys;
+
+/* Which row runs first. The numbers are those of a policy file. */
+typedef enum cellar_refresh_priority {
+    CELLAR_REFRESH_LOW = 1,
+    CELLAR_REFRESH_MID = 2,
+    CELLAR_REFRESH_HIGH = 3
+} cellar_refresh_priority;
+
+/* List the keys of a pattern: call cellar_refresh_keys_add for each. After any other code than
+ * CELLAR_OK the keys of the last list are refreshed; without them the lister is tried again. */
+typedef cellar_err (*cellar_refresh_lister_fn)(cellar_refresh_keys *keys, const char *pattern,
+                                               void *ctx);
+
+/* Options of a refresher. Start from cellar_refresher_config_default(). */
+typedef struct cellar_refresher_config {
+    size_t   struct_size;
+    const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""    */
+                             /* counts as "refresh"), clock, alloc, free, log, log_level,         */
+                             /* no_threads                                                        */
+    cellar_clock_fn wall_clock; /* UNIX ms, with clock_ctx of host. Default: of the system        */
+    int64_t  close_timeout_ms; /* wait of close and remove for running loads. Default 5,000       */
+    uint32_t max_rows;       /* Range 1..65,536. Default 4,096                                    */
+    uint32_t max_parallel;   /* loads at the same time. Range 1..64. Default 2                    */
+} cellar_refresher_config;
+CELLAR_STRUCT(cellar_refresher_config, max_parallel);
+
+/* Options of a loader. Start from cellar_refresh_loader_opts_default(). */
+typedef struct cellar_refresh_loader_opts {
+    size_t   struct_size;
+    cellar_refresh_lister_fn lister; /* for rows with a pattern. Default NULL                     */
+    void    *lister_ctx;
+    cellar_breaker *breaker; /* outlives the refresher. NULL: one of its own, all defaults        */
+    struct cellar_limiter *limiter; /* asked before each load, with the name of the loader as     */
+                             /* key; outlives the refresher. Default NULL: none                   */
+} cellar_refresh_loader_opts;
+CELLAR_STRUCT(cellar_refresh_loader_opts, limiter);
+
+/* Options of a row. Start from cellar_refresh_opts_default(). */
+typedef struct cellar_refresh_opts {
+    size_t   struct_size;
+    int64_t  ttl_ms;         /* of its values. Default 0: of the policy or the namespace          */
+    int64_t  negative_ttl_ms; /* of "absent". Default 0: likewise                                 */
+    int64_t  stale_ms;       /* stale window. Default 0: likewise                                 */
+    const char *at;          /* "00:00@Europe/Paris": see DAYS; with ttl_ms. Default NULL: none   */
+    cellar_refresh_priority priority; /* Default MID                                              */
+    uint32_t stop_idle;      /* see IDLE ROWS. Range 1..1,000,000 intervals. Default 0: never     */
+} cellar_refresh_opts;
+CELLAR_STRUCT(cellar_refresh_opts, stop_idle);
+
+/* Bits of cellar_refresh_info.flags. */
+#define CELLAR_REFRESH_UNCOVERED 1u /* nothing is refreshed: no loader of that name, no lister,   */
+                                    /* or the lister listed no key                                */
+#define CELLAR_REFRESH_PATTERN   2u /* the key is a pattern                                       */
+#define CELLAR_REFRESH_POLICY    4u /* from cellar_refresh_add_policies                           */
+#define CELLAR_REFRESH_SHORT_TTL 8u /* ttl_ms is below 2 * interval_ms: one failure loses a value */
+#define CELLAR_REFRESH_SLEEPS   16u /* see IDLE ROWS                                              */
+#define CELLAR_REFRESH_RUNNING  32u /* its keys are being refreshed, or wait for a thread         */
+
+/* Description of a row. */
+typedef struct cellar_refresh_info {
+    size_t   struct_size;
+    cellar  *c;              /* as given                                                          */
+    const void *key;         /* or pattern; valid until the function returns                      */
+    size_t   key_len;
+    const char *loader;      /* its name; valid until the function returns                        */
+    int64_t  interval_ms;
+    int64_t  ttl_ms;         /* 0: of the namespace                                               */
+    int64_t  next_ms;        /* from now until the next run; 0: now                               */
+    int64_t  ok_age_ms;      /* since the last refresh that succeeded; -1: none                   */
+    int64_t  failed_age_ms;  /* since the last one that failed; -1: none                          */
+    uint64_t ok;             /* refreshes, by result                                              */
+    uint64_t failed;
+    uint64_t skipped;
+    uint64_t keys;           /* keys of the row                                                   */
+    uint64_t keys_left;      /* of keys: to be refreshed in this run or the next try              */
+    int32_t  last_err;       /* code of the last failure; 0: none                                 */
+    cellar_refresh_priority priority;
+    uint32_t flags;          /* CELLAR_REFRESH_UNCOVERED ..                                       */
+    uint32_t reserved0;      /* 0                                                                 */
+} cellar_refresh_info;
+CELLAR_STRUCT(cellar_refresh_info, reserved0);
+
+/* Receive one row of cellar_refresh_list. Return false to end the list. */
+typedef bool (*cellar_refresh_list_fn)(const cellar_refresh_info *info, void *ctx);
+
+/* Figures of a refresher; cellar_refresher_metrics_write prints the same ones. */
+typedef struct cellar_refresher_stats {
+    size_t   struct_size;
+    uint64_t ok;             /* refreshes that loaded a value or "absent"                         */
+    uint64_t failed;         /* refreshes that failed; the old value stays                        */
+    uint64_t skipped;        /* refreshes that did not run: the sum of the next six               */
+    uint64_t skipped_breaker; /* the breaker of the loader was open                               */
+    uint64_t skipped_limiter; /* the limiter of the loader denied it                              */
+    uint64_t skipped_busy;   /* a call of the program loaded the key                              */
+    uint64_t skipped_off;    /* runs of a row: the namespace was switched off                     */
+    uint64_t skipped_idle;   /* runs of a row: no key was read; see IDLE ROWS                     */
+    uint64_t skipped_uncovered; /* runs of a row: no loader, no lister or no key                  */
+    uint64_t success_ppm;    /* ok / (ok + failed) in millionths; 1,000,000 before the first one  */
+    uint64_t not_stored;     /* of ok: a delete, clear or newer set came first, or no room        */
+    uint64_t days;           /* runs at the time `at` of a row                                    */
+    uint64_t missed;         /* intervals that passed while the row still ran                     */
+    uint64_t lists_failed;   /* listers that failed                                               */
+    uint64_t late_ms;        /* sum over all runs: from the due time to the first load            */
+    uint64_t late_max_ms;    /* the largest one                                                   */
+    uint64_t runs;           /* runs of rows that began                                           */
+    uint64_t short_ttls;     /* rows added with a TTL below 2 * interval_ms                       */
+    uint64_t thread_ends;    /* loaders and listers that ended their thread                       */
+    uint64_t rejected_limit; /* calls rejected by max_rows or by the limits of a key list         */
+    uint64_t clock_steps;    /* steps of the wall clock by more than 1 s                          */
+    uint64_t rows;           /* rows                                                              */
+    uint64_t uncovered;      /* of rows: nothing is refreshed                                     */
+    uint64_t due;            /* rows that wait for a thread                                       */
+    uint64_t running;        /* loads and listers that run                                        */
+    uint64_t keys;           /* keys of all rows                                                  */
+    uint64_t bytes;          /* bytes of memory of the refresher                                  */
+} cellar_refresher_stats;
+CELLAR_STRUCT(cellar_refresher_stats, bytes);
+
+/* ---- The refresher -------------------------------------------------------------------------- */
+
+/* Open a refresher.
+ * in:      c: any handle of the store that its breakers belong to; cfg from
+ *          cellar_refresher_config_default; NULL: all defaults
+ * out:     *out is NULL on failure
+ * returns: OK; E_NOMEM (memory or threads), E_UNSUPPORTED (field of a newer header), E_INVAL
+ *          (cellar_last_error of NULL has the reason of each)
+ * owns:    the caller closes *out with cellar_refresher_close, before the store
+ * thread:  any; a program may open several refreshers
+ * cost:    about 20 KiB; starts one thread, and workers with the first runs
+ * example:
+ *     cellar_refresher *r;
+ *     if (cellar_refresher_open(c, NULL, &r) != CELLAR_OK) return 1;                             */
+CELLAR_API cellar_err cellar_refresher_open(cellar *c, const cellar_refresher_config *cfg,
+                                            cellar_refresher **out);
+
+/* Close a refresher. No load begins from now on; the call waits for the loads that have begun.
+ * in:      r; NULL is allowed
+ * returns: OK; E_BUSY (a load had not ended after close_timeout_ms: nothing is closed, the rows go
+ *          on, try again), E_DEADLOCK (called by a loader or lister of r: nothing is done)
+ * owns:    OK: r is freed. In a forked child as well
+ * thread:  must not overlap other calls on the refresher but those of its loaders
+ * cost:    O(rows); joins the threads
+ * example: if (cellar_refresher_close(r) == CELLAR_E_BUSY) puts("a loader still runs");          */
+CELLAR_API cellar_err cellar_refresher_close(cellar_refresher *r);
+
+/* Make rows ready that are due. With host option no_threads the call also runs the loads, until
+ * budget_us is spent; without it the threads do.
+ * in:      budget_us of the loads; the load that exceeds it ends normally
+ * out:     *wait_ms: time until the next row is due, 0 with PENDING, INT64_MAX if there is none;
+ *          NULL is allowed
+ * returns: OK; PENDING (more is due now), E_INVAL, E_FORKED
+ * thread:  any; loads of two such calls run at the same time, at most max_parallel
+ * cost:    O(rows that are due)
+ * example:
+ *     int64_t wait_ms;
+ *     while (cellar_refresher_tick(r, 1000, &wait_ms) == CELLAR_PENDING) { }
+ *     poll(fds, n, (int)(wait_ms < 1000 ? wait_ms : 1000));                                      */
+CELLAR_API cellar_err cellar_refresher_tick(cellar_refresher *r, uint64_t budget_us,
+                                            int64_t *wait_ms);
+
+/* ---- Loaders -------------------------------------------------------------------------------- */
+
+/* Give a loader a name, for rows and for loader= of a policy file.
+ * in:      name of 1..64 bytes; fn as in cellar_get_or_load; o NULL = defaults
+ * returns: OK; EXISTS (the name has a loader: nothing changes), E_NOMEM, E_INVAL, E_UNSUPPORTED
+ *          (unknown field; a limiter with CELLAR_OMIT_LIMIT), E_FORKED
+ * owns:    ctx, lister_ctx, breaker and limiter must live until the refresher is closed
+ * thread:  any
+ * cost:    two allocations
+ * example: cellar_refresh_loader(r, "rates", load_rates, client, NULL);                          */
+CELLAR_API cellar_err cellar_refresh_loader(cellar_refresher *r, const char *name,
+                                            cellar_loader_fn fn, void *ctx,
+                                            const cellar_refresh_loader_opts *o);
+
+/* Add one key in a lister. Equal keys are refreshed once each.
+ * in:      keys of the running lister; key of 1..CELLAR_KEY_MAX bytes
+ * returns: OK; E_LIMIT (CELLAR_REFRESH_KEYS_MAX keys, or 16 MiB: the key is left out), E_NOMEM,
+ *          E_INVAL
+ * owns:    the bytes are copied
+ * thread:  the thread that runs the lister
+ * cost:    a copy
+ * example: cellar_refresh_keys_add(keys, "project:7:stats", 15);                                 */
+CELLAR_API cellar_err cellar_refresh_keys_add(cellar_refresh_keys *keys, const void *key,
+                                              size_t key_len);
+
+/* ---- Rows ----------------------------------------------------------------------------------- */
+
+/* Refresh a key at an interval.
+ * in:      c: namespace of the key; key of 1..CELLAR_KEY_MAX bytes; loader: a name of 1..64 bytes,
+ *          which may get its loader later; interval_ms from 1 to 366 days; o NULL = defaults
+ * returns: OK; EXISTS (the key has a row: nothing changes), E_LIMIT (max_rows), E_NOMEM, E_INVAL,
+ *          E_NOT_FOUND (unknown zone), E_CORRUPT (damaged zone file), E_UNSUPPORTED, E_FORKED
+ * owns:    texts are copied. c must live until the row is removed or the refresher is closed
+ * thread:  any, also a loader
+ * cost:    one allocation, O(rows); with `at` reads the zone file
+ * example: cellar_refresh_add(r, c, "rates:EUR", 9, "rates", 600000, NULL);                      */
+CELLAR_API cellar_err cellar_refresh_add(cellar_refresher *r, cellar *c, const void *key,
+                                         size_t key_len, const char *loader, int64_t interval_ms,
+                                         const cellar_refresh_opts *o);
+
+/* Refresh all keys of a pattern at an interval: those that the lister of the loader lists.
+ * in:      pattern of 1..CELLAR_PATTERN_MAX bytes, for the lister; otherwise as
+ *          cellar_refresh_add
+ * returns: as cellar_refresh_add
+ * owns:    as cellar_refresh_add
+ * thread:  any, also a loader
+ * cost:    as cellar_refresh_add
+ * example: cellar_refresh_add_pattern(r, c, "rates:*", "rates", 600000, NULL);                   */
+CELLAR_API cellar_err cellar_refresh_add_pattern(cellar_refresher *r, cellar *c,
+                                                 const char *pattern, const char *loader,
+                                                 int64_t interval_ms,
+                                                 const cellar_refresh_opts *o);
+
+/* Make a row of each policy rule of a namespace that has a refresh interval. Rows of an earlier
+ * call for c are replaced: call it again after the rules were loaded again. A `key` rule without
+ * placeholder is a key, behind the prefix of its section; any other rule needs a lister. A rule
+ * without loader= has an uncovered row.
+ * in:      c: namespace
+ * out:     *count rows made; NULL is allowed
+ * returns: OK (also with *count 0); as cellar_refresh_add: the rows made so far stay. A rule with
+ *          the pattern of another row is left out
+ * owns:    as cellar_refresh_add
+ * thread:  any; a concurrent load of rules waits
+ * cost:    O(rules x rows)
+ * example: cellar_refresh_add_policies(r, c, NULL);                                              */
+CELLAR_API cellar_err cellar_refresh_add_policies(cellar_refresher *r, cellar *c, size_t *count);
+
+/* Remove a row. No load of it begins from now on; the call waits for one that has begun.
+ * in:      c and key or pattern as given to add
+ * returns: OK; E_BUSY (the row is removed, but its load had not ended after close_timeout_ms: c
+ *          must live on), E_NOT_FOUND, E_INVAL, E_FORKED
+ * thread:  any, also a loader: it does not wait for its own row
+ * cost:    O(rows)
+ * example: cellar_refresh_remove(r, c, "rates:EUR", 9);                                          */
+CELLAR_API cellar_err cellar_refresh_remove(cellar_refresher *r, cellar *c, const void *key,
+                                            size_t key_len);
+
+/* Call a function for each row, in order of creation. Rows that come or go meanwhile may be in the
+ * list or not.
+ * in:      fn may call every function on the refresher but its close
+ * returns: OK; E_INVAL, E_FORKED
+ * thread:  any, also a loader; fn runs on the calling thread with no lock held
+ * cost:    O(rows^2)
+ * example: cellar_refresh_list(r, print_row, stdout);                                            */
+CELLAR_API cellar_err cellar_refresh_list(cellar_refresher *r, cellar_refresh_list_fn fn,
+                                          void *ctx);
+
+/* ---- Figures -------------------------------------------------------------------------------- */
+
+/* Read the figures of a refresher.
+ * in:      out from cellar_refresher_stats_default
+ * out:     *out
+ * returns: OK; E_INVAL
+ * thread:  any
+ * cost:    one short lock
+ * example:
+ *     cellar_refresher_stats st = cellar_refresher_stats_default();
+ *     cellar_refresher_stats_get(r, &st);                                                        */
+CELLAR_API cellar_err cellar_refresher_stats_get(cellar_refresher *r, cellar_refresher_stats *out);
+
+#ifndef CELLAR_OMIT_TEXT
+/* Write the figures of a refresher as Prometheus text, with the label refresher="name".
+ * in:      buf NULL with buf_cap 0: the length only
+ * out:     *text_len: length of the whole text without its final 0; NULL is allowed
+ * returns: OK; E_BUFFER (the text was cut), E_INVAL
+ * thread:  any
+ * cost:    one short lock; no allocation
+ * example:
+ *     char text[8192];
+ *     cellar_refresher_metrics_write(r, text, sizeof text, NULL);                                */
+CELLAR_API cellar_err cellar_refresher_metrics_write(cellar_refresher *r, char *buf, size_t buf_cap,
+                                                     size_t *text_len);
+#endif
+
+/* DAYS
+ *   With `at` a row also runs at this time of each day in the zone: each of its keys is deleted and
+ *   loaded. No value lives beyond the time, and a load that began before it is not stored after it.
+ *   So a value of yesterday is not served today, also if the load fails. If the zone skips the
+ *   time, the row runs at the first instant after the gap. TTLs of such a row have no jitter.
+ *
+ * IDLE ROWS
+ *   A row with stop_idle n sleeps after n intervals in which none of its keys was read in memory.
+ *   It still looks at its keys at each interval, and wakes when one was read or stored meanwhile.
+ *
+ * RESTRICTIONS
+ *   fork: in the child every call returns E_FORKED, except cellar_refresher_close and figures. A
+ *   child that was forked inside a loader leaves it by _exit or exec.
+ *   A loader must not leave by longjmp or a C++ exception. */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * refresh: the structs of the refresher, and the functions of refresh.c for the files above it.
+ *
+ * PICTURE    refresher -- ring of rows --> row -- block of keys, each pending or done
+ *                  \-- wheel: when a row begins its next run
+ *                  \-- three queues of ready rows, by priority
+ *                  \-- max_parallel tickets: a ticket in the pool makes one step of one ready row
+ *            due -> READY -> a ticket: list the keys, or load one key -> READY .. -> all keys seen
+ *            -> armed again
+ * INVARIANTS A row is IDLE with its timer armed, or in one queue (READY), or has one ticket
+ *            (RUNNING). Rows are ready only while all tickets are taken, or a ticket is on its way.
+ *            Only the ticket of a row changes its keys. refs == (present) + tickets + lists.
+ * LOCKING    One lock, rank WHEEL, around everything that is not atomic or constant. Calls of the
+ *            cache, user code, allocations and the queue of the pool come outside of it. */
+#ifndef WORK_REFRESH_H
+#define WORK_REFRESH_H
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/num.h"
+#include "base/pool.h"
+#include "base/random.h"
+#include "base/timezone.h"
+#include "cellar_refresh.h"
+#include "stats/stats.h"
+#include "wheel/wheel.h"
+
+#define REFRESH_PARALLEL_MAX 64u
+#define REFRESH_PRIORITIES 3u
+
+typedef struct refresh_loader { /* constant once it is in the list */
+    struct refresh_loader *next;
+    cellar_loader_fn fn;
+    void *ctx;
+    cellar_refresh_lister_fn lister;
+    void *lister_ctx;
+    cellar_breaker *breaker;
+    struct cellar_limiter *limiter;
+    bool own_breaker;
+    char name[CELLAR_NAME_MAX + 1];
+} refresh_loader;
+
+typedef struct refresh_key { /* one key in the block of a row */
+    uint32_t len;
+    bool pending; /* to be refreshed in this run or the next try */
+    bool failed;  /* tried in this run, and still pending */
+} refresh_key;    /* the bytes follow, padded */
+
+struct cellar_refresh_keys {
+    base_account *account;
+    unsigned char *block;
+    size_t used, cap;
+    uint32_t count;
+    uint64_t rejected; /* keys left out by a limit */
+};
+
+typedef enum refresh_state { REFRESH_IDLE, REFRESH_READY, REFRESH_RUNNING } refresh_state;
+
+typedef struct refresh_row {
+    struct refresh_row *next, *prev;  /* ring of all rows, removed ones that still have refs too */
+    struct refresh_row *next_ready;   /* in a queue */
+    wheel_timer timer;
+    cellar_refresher *of;     /* constant, as all down to `flags` */
+    cellar *c;
+    refresh_loader *loader;   /* NULL: none of that name yet; lock */
+    base_tz *zone;            /* of `at`; NULL: none; owned */
+    uint32_t at_minutes;
+    uint32_t stop_idle;
+    int64_t interval_ms, ttl_ms, negative_ttl_ms, stale_ms;
+    int64_t start_ms;         /* all due times are start_ms + k * interval_ms */
+    uint64_t id;              /* rises with each row */
+    cellar_refresh_priority priority;
+    uint32_t flags;           /* CELLAR_REFRESH_PATTERN, _POLICY, _SHORT_TTL */
+    refresh_state state;
+    uint32_t refs;
+    bool present;             /* not removed */
+    bool listing;             /* the next step lists the keys */
+    bool day;                 /* this run deletes each key before it loads it */
+    bool uncovered;
+    bool stopped;             /* this run makes no more loads: breaker or limiter */
+    int64_t due_ms;           /* next interval, monotonic */
+    int64_t retry_ms;         /* next try of the keys left; BASE_NEVER_MS: none */
+    int64_t not_before_ms;    /* no try before it: the limiter said so */
+    int64_t at_wall_ms;       /* next time `at`, wall clock; BASE_NEVER_MS: none */
+    uint32_t failures;        /* runs in a row that left keys */
+    uint32_t idle;            /* intervals in a row without a read */
+    int64_t left_ms;          /* longest TTL left of its keys at the last look; -1: no key */
+    int64_t ok_ms, failed_ms; /* last results; -1: none */
+    uint64_t ok, failed, skipped;
+    int32_t last_err;
+    cellar_refresh_keys keys;
+    size_t at_key;            /* offset of the next key to look at */
+    uint32_t left;            /* pending keys */
+    uint32_t key_len;         /* constant, as all below */
+    char loader_name[CELLAR_NAME_MAX + 1];
+    char key[];               /* or pattern; with a final 0 */
+} refresh_row;
+
+/* A reading of both clocks. */
+typedef struct refresh_time {
+    int64_t mono_ms, wall_ms;
+} refresh_time;
+
+typedef enum refresh_result {
+    REFRESH_OK, REFRESH_FAILED, REFRESH_BREAKER, REFRESH_LIMITED, REFRESH_BUSY
+} refresh_result;
+
+typedef struct refresh_ticket {
+    base_job queued;          /* first field */
+    struct refresh_ticket *next; /* free ones */
+    refresh_row *row;         /* NULL: takes one when it runs */
+    int32_t tid;              /* thread inside the step; 0: none */
+    bool listing;             /* the step lists the keys; else it loads one */
+    bool day;
+    int64_t until_wall_ms;    /* no value of the step lives beyond it; BASE_NEVER_MS: none */
+    refresh_loader *loader;
+    refresh_key *key;         /* of the load */
+    /* outcome */
+    refresh_result result;
+    cellar_err err;
+    int64_t wait_ms;          /* LIMITED: no try before */
+    bool stored;
+    bool off, asleep;         /* the row does nothing now: switched off; idle */
+    bool looked, read;        /* it looked for reads; a key was read */
+    int64_t left_ms;          /* with `looked`: for the row */
+    bool bare;                /* no loader, no lister or no key */
+    cellar_refresh_keys keys; /* of the lister */
+} refresh_ticket;
+
+struct cellar_refresher {
+    void *raw;                /* REFRESH_BYTES, as allocated */
+    base_account account;     /* without a limit: max_rows and the key limits are the limits */
+    base_clock clock;
+    cellar_clock_fn wall_clock; /* NULL: of the system */
+    cellar *store;
+    base_log log;
+    base_fork_node fork;
+    base_pool pool;
+    base_thread thread;       /* fires timers; not started with no_threads */
+    bool no_threads;
+    bool forked;              /* this process is a child of the one that opened it */
+    bool fork_in_call;        /* the thread that forks runs a loader or lister */
+    uint32_t max_rows, max_parallel;
+    int64_t close_ms;
+    char name[CELLAR_NAME_MAX + 1];
+    _Atomic uint32_t bell;    /* futex word; + 1 wakes the thread */
+    _Atomic uint32_t stop;    /* 1: the thread ends */
+    _Atomic uint32_t ended;   /* futex word; + 1 with each step that ended */
+    sync_lock lock;           /* rank WHEEL; guards everything below */
+    bool closing;             /* true: no step begins */
+    int64_t offset_ms;        /* wall clock minus monotonic clock, at the last look */
+    uint64_t last_id;
+    base_rng rng;
+    refresh_loader *loaders;
+    refresh_row *all;         /* ring; NULL: none */
+    refresh_row *ready_first[REFRESH_PRIORITIES], *ready_last[REFRESH_PRIORITIES];
+    refresh_ticket *free_tickets;
+    wheel wheel;
+    uint64_t count[STATS_REFRESHER_COUNT]; /* of the registry; some are computed when read */
+    refresh_ticket ticket[REFRESH_PARALLEL_MAX];
+};
+
+#define REFRESH_BYTES (sizeof(cellar_refresher) + BASE_PAD)
+
+/* Work for after the lock. */
+typedef struct refresh_after {
+    base_job *first, **end;   /* tickets to queue */
+    refresh_row *ended;       /* to free; NULL: none */
+    bool ring;                /* the thread has to look earlier */
+} refresh_after;
+
+CELLAR_PRIVATE void refresh_after_init(refresh_after *a);
+/* Queue the tickets and free the rows, after the lock. */
+CELLAR_PRIVATE void refresh_settle(cellar_refresher *r, refresh_after *a);
+/* Read both clocks. They may be functions of the host: hold no lock. */
+CELLAR_PRIVATE refresh_time refresh_now(const cellar_refresher *r);
+/* Return whether this thread is inside a step; of the row only, unless it is NULL. */
+CELLAR_PRIVATE bool refresh_is_mine(const cellar_refresher *r, const refresh_row *row)
+    SYNC_HOLDS(WHEEL);
+/* Compute the times of a new row and arm it. */
+CELLAR_PRIVATE void refresh_begin(refresh_row *row, refresh_time now) SYNC_HOLDS(WHEEL);
+CELLAR_PRIVATE void refresh_unref(refresh_row *row, refresh_after *a) SYNC_HOLDS(WHEEL);
+/* Take a row out of wheel, queue and list. */
+CELLAR_PRIVATE void refresh_detach(refresh_row *row, refresh_after *a) SYNC_HOLDS(WHEEL);
+CELLAR_PRIVATE void refresh_row_free(refresh_row *row);
+CELLAR_PRIVATE void refresh_set_uncovered(refresh_row *row, bool uncovered) SYNC_HOLDS(WHEEL);
+/* Give tickets to ready rows. */
+CELLAR_PRIVATE void refresh_dispatch(cellar_refresher *r, refresh_after *a) SYNC_HOLDS(WHEEL);
+/* Add a key to a block. The limits are those of cellar_refresh_keys_add. */
+CELLAR_PRIVATE cellar_err refresh_keys_put(cellar_refresh_keys *keys, const void *key, size_t len);
+/* Make rows ready that are due. *next_ms: ms until there is more to do. */
+CELLAR_PRIVATE void refresh_fire(cellar_refresher *r, int64_t *next_ms);
+/* Run a ticket: at most one step. The `run` of the pool. */
+CELLAR_PRIVATE void refresh_run_job(void *refresher, base_job *j);
+
+#endif

@@ -1,0 +1,525 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * refresh_calls: loaders, rows, policies and figures of a refresher.
+ *
+ * WALK       A call checks its arguments and makes the row without the lock; then one short lock
+ *            puts it into ring and wheel. A removed row is freed after the lock, when no ticket has
+ *            it.
+ * LOCKING    refresh.h. */
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/opts.h"
+#include "cache/cache.h"
+#include "work/cron.h"
+#include "work/refresh.h"
+
+BASE_SIZE_BEGIN
+
+#define REFRESH_INTERVAL_MAX_MS (INT64_C(366) * 86400000)
+#define REFRESH_IDLE_MAX 1000000u
+#define REFRESH_AT_MAX (6 + CRON_ZONE_MAX) /* "00:00@" and a zone */
+
+static cellar_err refresh_check(const cellar_refresher *r)
+{
+    if (r == NULL) { return CELLAR_E_INVAL; }
+    return r->forked ? CELLAR_E_FORKED : CELLAR_OK;
+}
+
+static bool refresh_name_ok(const char *name)
+{
+    return name != NULL && *name != '\0' &&
+           strnlen(name, CELLAR_NAME_MAX + 1) <= CELLAR_NAME_MAX;
+}
+
+/* ---- loaders ---- */
+
+static refresh_loader *refresh_find_loader(const cellar_refresher *r, const char *name)
+    SYNC_HOLDS(WHEEL)
+{
+    refresh_loader *l = r->loaders;
+    while (l != NULL && strcmp(l->name, name) != 0) { l = l->next; }
+    return l;
+}
+
+/* Put a loader into the list. Rows of its name take it, and are covered as far as is known. */
+static cellar_err refresh_insert_loader(cellar_refresher *r, refresh_loader *l) SYNC_HOLDS(WHEEL)
+{
+    if (refresh_find_loader(r, l->name) != NULL) { return CELLAR_EXISTS; }
+    l->next = r->loaders;
+    r->loaders = l;
+    refresh_row *row = r->all;
+    for (bool first = true; row != NULL && (first || row != r->all); row = row->next) {
+        first = false;
+        if (!row->present || strcmp(row->loader_name, l->name) != 0) { continue; }
+        row->loader = l;
+        if ((row->flags & CELLAR_REFRESH_PATTERN) == 0 || l->lister != NULL) {
+            refresh_set_uncovered(row, false);
+        }
+    }
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_refresh_loader(cellar_refresher *r, const char *name,
+                                            cellar_loader_fn fn, void *ctx,
+                                            const cellar_refresh_loader_opts *o)
+{
+    cellar_refresh_loader_opts full = cellar_refresh_loader_opts_default();
+    cellar_err err = refresh_check(r);
+    if (err != CELLAR_OK) { return err; }
+    if (o != NULL) { err = base_opts_in(&full, sizeof full, o); }
+    if (err != CELLAR_OK) { return err; }
+    if (!refresh_name_ok(name) || fn == NULL) { return CELLAR_E_INVAL; }
+#ifdef CELLAR_OMIT_LIMIT
+    if (full.limiter != NULL) { return CELLAR_E_UNSUPPORTED; }
+#endif
+    refresh_loader *l = base_alloc(&r->account, BASE_MOD_STORE, sizeof *l, NULL);
+    if (l == NULL) { return CELLAR_E_NOMEM; }
+    *l = (refresh_loader){ .fn = fn, .ctx = ctx, .lister = full.lister,
+                           .lister_ctx = full.lister_ctx, .breaker = full.breaker,
+                           .limiter = full.limiter, .own_breaker = full.breaker == NULL };
+    memcpy(l->name, name, strlen(name));
+    if (l->own_breaker) { err = cellar_breaker_create(r->store, NULL, &l->breaker); }
+    if (err == CELLAR_OK) {
+        sync_take(WHEEL, &r->lock);
+        err = refresh_insert_loader(r, l);
+        sync_drop(WHEEL, &r->lock);
+    }
+    if (err != CELLAR_OK) {
+        if (l->own_breaker) { cellar_breaker_destroy(l->breaker); }
+        base_free(&r->account, BASE_MOD_STORE, l, sizeof *l);
+    }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_refresh_keys_add(cellar_refresh_keys *keys, const void *key,
+                                              size_t key_len)
+{
+    if (keys == NULL || key == NULL || key_len == 0 || key_len > CELLAR_KEY_MAX) {
+        return CELLAR_E_INVAL;
+    }
+    return refresh_keys_put(keys, key, key_len);
+}
+
+/* ---- rows ---- */
+
+static refresh_row *refresh_find(const cellar_refresher *r, const cellar *c, const void *key,
+                                 size_t len) SYNC_HOLDS(WHEEL)
+{
+    refresh_row *row = r->all;
+    for (bool first = true; row != NULL && (first || row != r->all); row = row->next) {
+        first = false;
+        if (row->present && row->c == c && row->key_len == len &&
+            memcmp(row->key, key, len) == 0) {
+            return row;
+        }
+    }
+    return NULL;
+}
+
+/* Hash the key for the phase: the same value in every process. */
+static uint64_t refresh_hash(const char *key, size_t len)
+{
+    uint64_t h = len;
+    for (size_t i = 0; i < len; i++) { h = base_mix64(h ^ (unsigned char)key[i]); }
+    return base_mix64(h);
+}
+
+/* Read "HH:MM@zone" of `len` bytes. */
+static cellar_err refresh_at_in(cellar_refresher *r, const char *at, size_t len, refresh_row *row)
+{
+    char zone[CRON_ZONE_MAX + 1] = "";
+    const bool form = len >= 6 && len <= REFRESH_AT_MAX && at[2] == ':' && at[5] == '@';
+    for (unsigned i = 0; form && i < 5; i++) {
+        if (i != 2 && (at[i] < '0' || at[i] > '9')) { return CELLAR_E_INVAL; }
+    }
+    if (!form) { return CELLAR_E_INVAL; }
+    const unsigned hour = (unsigned)(at[0] - '0') * 10 + (unsigned)(at[1] - '0');
+    const unsigned minute = (unsigned)(at[3] - '0') * 10 + (unsigned)(at[4] - '0');
+    if (hour > 23 || minute > 59) { return CELLAR_E_INVAL; }
+    row->at_minutes = hour * 60 + minute;
+    memcpy(zone, at + 6, len - 6);
+    return cron_zone_open(&r->account.hooks, zone, &row->zone);
+}
+
+typedef struct refresh_spec { /* a row to be made */
+    cellar *c;
+    cellar_bytes prefix, key; /* prefix: put before the key */
+    cellar_bytes loader, at;
+    int64_t interval_ms;
+    uint32_t flags;           /* CELLAR_REFRESH_PATTERN, _POLICY */
+    cellar_refresh_opts o;
+} refresh_spec;
+
+/* Make a row that is in no list yet. */
+static cellar_err refresh_row_make(cellar_refresher *r, const refresh_spec *s, refresh_row **out)
+{
+    const size_t len = s->prefix.len + s->key.len;
+    refresh_row *row = base_alloc(&r->account, BASE_MOD_STORE, sizeof *row + len + 1, NULL);
+    if (row == NULL) { return CELLAR_E_NOMEM; }
+    memset(row, 0, sizeof *row);
+    row->of = r;
+    row->c = s->c;
+    row->key_len = (uint32_t)len;
+    if (s->prefix.len != 0) { memcpy(row->key, s->prefix.data, s->prefix.len); }
+    memcpy(row->key + s->prefix.len, s->key.data, s->key.len);
+    row->key[len] = '\0';
+    memcpy(row->loader_name, s->loader.data, s->loader.len);
+    row->interval_ms = s->interval_ms;
+    row->ttl_ms = s->o.ttl_ms;
+    row->negative_ttl_ms = s->o.negative_ttl_ms;
+    row->stale_ms = s->o.stale_ms;
+    row->priority = s->o.priority != 0 ? s->o.priority : CELLAR_REFRESH_MID;
+    row->stop_idle = s->o.stop_idle;
+    row->flags = s->flags;
+    if (row->ttl_ms != 0 && row->ttl_ms / 2 < row->interval_ms) {
+        row->flags |= CELLAR_REFRESH_SHORT_TTL;
+    }
+    row->keys.account = &r->account;
+    cellar_err err = CELLAR_OK;
+    if ((s->flags & CELLAR_REFRESH_PATTERN) == 0) {
+        err = refresh_keys_put(&row->keys, row->key, len);
+    }
+    if (err == CELLAR_OK && s->at.len != 0) {
+        err = refresh_at_in(r, s->at.data, s->at.len, row);
+    }
+    if (err != CELLAR_OK) {
+        refresh_row_free(row);
+        return err;
+    }
+    *out = row;
+    return CELLAR_OK;
+}
+
+/* Put a row into the ring and arm it. */
+static cellar_err refresh_insert(refresh_row *row, refresh_time now) SYNC_HOLDS(WHEEL)
+{
+    cellar_refresher *r = row->of;
+    if (refresh_find(r, row->c, row->key, row->key_len) != NULL) { return CELLAR_EXISTS; }
+    if (r->count[STATS_REFRESHER_ROWS] >= r->max_rows) {
+        r->count[STATS_REFRESHER_REJECTED_LIMIT]++;
+        return CELLAR_E_LIMIT;
+    }
+    const uint64_t hash = refresh_hash(row->key, row->key_len);
+    row->start_ms = now.mono_ms + (int64_t)(hash % (uint64_t)row->interval_ms);
+    row->id = ++r->last_id;
+    row->refs = 1;
+    row->present = true;
+    refresh_row *first = r->all != NULL ? r->all : row;
+    row->next = first;
+    row->prev = r->all != NULL ? first->prev : row;
+    row->prev->next = row;
+    first->prev = row;
+    r->all = first;
+    row->loader = refresh_find_loader(r, row->loader_name);
+    r->count[STATS_REFRESHER_ROWS]++;
+    r->count[STATS_REFRESHER_KEYS] += row->keys.count;
+    r->count[STATS_REFRESHER_SHORT_TTLS] += (row->flags & CELLAR_REFRESH_SHORT_TTL) != 0;
+    const bool pattern = (row->flags & CELLAR_REFRESH_PATTERN) != 0;
+    refresh_set_uncovered(row, row->loader == NULL || (pattern && row->loader->lister == NULL));
+    refresh_begin(row, now);
+    return CELLAR_OK;
+}
+
+static cellar_err refresh_add_row(cellar_refresher *r, const refresh_spec *s)
+{
+    refresh_row *row;
+    cellar_err err = refresh_row_make(r, s, &row);
+    if (err != CELLAR_OK) { return err; }
+    const bool brief = (row->flags & CELLAR_REFRESH_SHORT_TTL) != 0;
+    const refresh_time now = refresh_now(r);
+    refresh_after a;
+    refresh_after_init(&a);
+    sync_take(WHEEL, &r->lock);
+    err = refresh_insert(row, now);
+    sync_drop(WHEEL, &r->lock);
+    if (err != CELLAR_OK) {
+        refresh_row_free(row);
+        return err;
+    }
+    if (brief) {
+        base_log(&r->log, BASE_LOG_WARNING, "refresh", 0,
+                 "the TTL of a row is below twice its interval: one failure loses a value");
+    }
+    a.ring = true;
+    refresh_settle(r, &a);
+    return CELLAR_OK;
+}
+
+/* Copy and check what the caller of an add gives. */
+static cellar_err refresh_spec_in(const cellar_refresher *r, const char *loader,
+                                  const cellar_refresh_opts *o, refresh_spec *s)
+{
+    cellar_err err = refresh_check(r);
+    if (err != CELLAR_OK) { return err; }
+    s->o = cellar_refresh_opts_default();
+    if (o != NULL) { err = base_opts_in(&s->o, sizeof s->o, o); }
+    if (err != CELLAR_OK) { return err; }
+    const cellar_refresh_opts *f = &s->o;
+    if (s->c == NULL || s->key.data == NULL || s->key.len == 0 || !refresh_name_ok(loader) ||
+        s->interval_ms < 1 || s->interval_ms > REFRESH_INTERVAL_MAX_MS || f->ttl_ms < 0 ||
+        f->negative_ttl_ms < 0 || f->stale_ms < 0 || f->stale_ms > (int64_t)UINT32_MAX ||
+        (unsigned)f->priority > CELLAR_REFRESH_HIGH || f->stop_idle > REFRESH_IDLE_MAX ||
+        (f->at != NULL && f->ttl_ms == 0)) {
+        return CELLAR_E_INVAL;
+    }
+    s->loader = (cellar_bytes){ loader, strlen(loader) };
+    if (f->at != NULL) {
+        s->at = (cellar_bytes){ f->at, strnlen(f->at, REFRESH_AT_MAX + 1) };
+        if (s->at.len == 0) { return CELLAR_E_INVAL; }
+    }
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_refresh_add(cellar_refresher *r, cellar *c, const void *key,
+                                         size_t key_len, const char *loader, int64_t interval_ms,
+                                         const cellar_refresh_opts *o)
+{
+    refresh_spec s = { .c = c, .key = { key, key_len }, .interval_ms = interval_ms };
+    const cellar_err err = refresh_spec_in(r, loader, o, &s);
+    if (err != CELLAR_OK) { return err; }
+    return key_len <= CELLAR_KEY_MAX ? refresh_add_row(r, &s) : CELLAR_E_INVAL;
+}
+
+CELLAR_API cellar_err cellar_refresh_add_pattern(cellar_refresher *r, cellar *c,
+                                                 const char *pattern, const char *loader,
+                                                 int64_t interval_ms,
+                                                 const cellar_refresh_opts *o)
+{
+    const size_t len = pattern != NULL ? strnlen(pattern, CELLAR_PATTERN_MAX + 1) : 0;
+    refresh_spec s = { .c = c, .key = { pattern, len }, .interval_ms = interval_ms,
+                       .flags = CELLAR_REFRESH_PATTERN };
+    const cellar_err err = refresh_spec_in(r, loader, o, &s);
+    if (err != CELLAR_OK) { return err; }
+    return len <= CELLAR_PATTERN_MAX ? refresh_add_row(r, &s) : CELLAR_E_INVAL;
+}
+
+/* ---- remove ---- */
+
+/* Wait until no ticket has a removed row, and give the caller's reference back. */
+static cellar_err refresh_wait_row(refresh_row *row)
+{
+    cellar_refresher *r = row->of;
+    const uint64_t until_ns = base_now_ns() + (uint64_t)r->close_ms * 1000000u;
+    cellar_err err = CELLAR_PENDING;
+    while (err == CELLAR_PENDING) {
+        refresh_after a;
+        refresh_after_init(&a);
+        sync_take(WHEEL, &r->lock);
+        const uint32_t ended = base_load_acq(&r->ended);
+        if (row->state != REFRESH_RUNNING || refresh_is_mine(r, row)) {
+            err = CELLAR_OK;
+        } else if (base_now_ns() >= until_ns) {
+            err = CELLAR_E_BUSY;
+        }
+        if (err != CELLAR_PENDING) { refresh_unref(row, &a); }
+        sync_drop(WHEEL, &r->lock);
+        refresh_settle(r, &a);
+        if (err == CELLAR_PENDING) { (void)sync_wait(&r->ended, ended, until_ns); }
+    }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_refresh_remove(cellar_refresher *r, cellar *c, const void *key,
+                                            size_t key_len)
+{
+    const cellar_err err = refresh_check(r);
+    if (err != CELLAR_OK) { return err; }
+    if (c == NULL || key == NULL) { return CELLAR_E_INVAL; }
+    refresh_after a;
+    refresh_after_init(&a);
+    sync_take(WHEEL, &r->lock);
+    refresh_row *row = refresh_find(r, c, key, key_len);
+    if (row != NULL) {
+        row->refs++;
+        refresh_detach(row, &a);
+    }
+    sync_drop(WHEEL, &r->lock);
+    return row != NULL ? refresh_wait_row(row) : CELLAR_E_NOT_FOUND;
+}
+
+/* ---- policies ---- */
+
+typedef struct refresh_policies { /* one call of cellar_refresh_add_policies */
+    cellar_refresher *r;
+    cellar *c;
+    size_t count;
+    cellar_err err;
+} refresh_policies;
+
+static bool refresh_add_rule(const cache_refresh_rule *rule, void *ctx)
+{
+    refresh_policies *p = ctx;
+    char prefix[CELLAR_PATTERN_MAX + 1];
+    refresh_spec s = { .c = p->c, .key = rule->pattern, .loader = rule->loader, .at = rule->at,
+                       .interval_ms = BASE_MIN(rule->refresh_ms, REFRESH_INTERVAL_MAX_MS),
+                       .flags = CELLAR_REFRESH_POLICY, .o = cellar_refresh_opts_default() };
+    s.o.ttl_ms = rule->ttl_ms != CELLAR_TTL_NONE ? rule->ttl_ms : 0;
+    s.o.priority = (cellar_refresh_priority)rule->priority;
+    if (!rule->is_key) {
+        s.flags |= CELLAR_REFRESH_PATTERN;
+    } else if (rule->prefix.len != 0 && rule->prefix.len <= CELLAR_PATTERN_MAX) {
+        const char *from = rule->prefix.data;
+        size_t len = rule->prefix.len;
+        memcpy(prefix, from, len);
+        if (from[len - 1] != rule->separator) { prefix[len++] = rule->separator; }
+        s.prefix = (cellar_bytes){ prefix, len };
+    }
+    const cellar_err err = refresh_add_row(p->r, &s);
+    p->count += err == CELLAR_OK;
+    if (err != CELLAR_EXISTS) { p->err = err; }
+    return p->err == CELLAR_OK;
+}
+
+/* Remove one row that came from the policies of `c`. False: there is none. */
+static bool refresh_drop_rule(cellar_refresher *r, const cellar *c)
+{
+    refresh_after a;
+    refresh_after_init(&a);
+    sync_take(WHEEL, &r->lock);
+    refresh_row *row = r->all;
+    bool found = false;
+    for (bool first = true; row != NULL && (first || row != r->all); row = row->next) {
+        first = false;
+        found = row->present && row->c == c && (row->flags & CELLAR_REFRESH_POLICY) != 0;
+        if (found) { break; }
+    }
+    if (found) { refresh_detach(row, &a); }
+    sync_drop(WHEEL, &r->lock);
+    refresh_settle(r, &a);
+    return found;
+}
+
+CELLAR_API cellar_err cellar_refresh_add_policies(cellar_refresher *r, cellar *c, size_t *count)
+{
+    if (count != NULL) { *count = 0; }
+    const cellar_err err = refresh_check(r);
+    if (err != CELLAR_OK) { return err; }
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    while (refresh_drop_rule(r, c)) { }
+    refresh_policies p = { .r = r, .c = c };
+    cache_refresh_rules(c, refresh_add_rule, &p);
+    if (count != NULL) { *count = p.count; }
+    return p.err;
+}
+
+/* ---- list ---- */
+
+static int64_t refresh_age(int64_t ms, int64_t now_ms)
+{
+    return ms >= 0 ? BASE_MAX(now_ms - ms, 0) : -1;
+}
+
+static void refresh_describe(const refresh_row *row, int64_t now_ms, cellar_refresh_info *out)
+    SYNC_HOLDS(WHEEL)
+{
+    const bool runs = row->state != REFRESH_IDLE;
+    *out = cellar_refresh_info_default();
+    out->c = row->c;
+    out->key = row->key;
+    out->key_len = row->key_len;
+    out->loader = row->loader_name;
+    out->interval_ms = row->interval_ms;
+    out->ttl_ms = row->ttl_ms;
+    out->next_ms = runs ? 0 : BASE_MAX(row->timer.due_ms - now_ms, 0);
+    out->ok_age_ms = refresh_age(row->ok_ms, now_ms);
+    out->failed_age_ms = refresh_age(row->failed_ms, now_ms);
+    out->ok = row->ok;
+    out->failed = row->failed;
+    out->skipped = row->skipped;
+    out->keys = row->keys.count;
+    out->keys_left = row->left;
+    out->last_err = row->last_err;
+    out->priority = row->priority;
+    out->flags = row->flags | (row->uncovered ? CELLAR_REFRESH_UNCOVERED : 0u) |
+                 (runs ? CELLAR_REFRESH_RUNNING : 0u) |
+                 (row->stop_idle != 0 && row->idle >= row->stop_idle ? CELLAR_REFRESH_SLEEPS : 0u);
+}
+
+/* Take a reference to the first present row with an id above `id`; NULL: there is none. */
+static refresh_row *refresh_after_id(cellar_refresher *r, uint64_t id, int64_t now_ms,
+                                     cellar_refresh_info *out) SYNC_HOLDS(WHEEL)
+{
+    refresh_row *row = r->all;
+    for (bool first = true; row != NULL && (first || row != r->all); row = row->next) {
+        first = false;
+        if (!row->present || row->id <= id) { continue; }
+        row->refs++;
+        refresh_describe(row, now_ms, out);
+        return row;
+    }
+    return NULL;
+}
+
+CELLAR_API cellar_err cellar_refresh_list(cellar_refresher *r, cellar_refresh_list_fn fn, void *ctx)
+{
+    const cellar_err err = refresh_check(r);
+    if (err != CELLAR_OK) { return err; }
+    if (fn == NULL) { return CELLAR_E_INVAL; }
+    const int64_t now_ms = refresh_now(r).mono_ms;
+    uint64_t id = 0;
+    for (bool more = true; more;) {
+        cellar_refresh_info info;
+        refresh_after a;
+        refresh_after_init(&a);
+        sync_take(WHEEL, &r->lock);
+        refresh_row *row = refresh_after_id(r, id, now_ms, &info);
+        sync_drop(WHEEL, &r->lock);
+        if (row == NULL) { break; }
+        id = row->id;
+        more = fn(&info, ctx);
+        sync_take(WHEEL, &r->lock);
+        refresh_unref(row, &a);
+        sync_drop(WHEEL, &r->lock);
+        refresh_settle(r, &a);
+    }
+    return CELLAR_OK;
+}
+
+/* ---- figures ---- */
+
+static void refresh_figures(cellar_refresher *r, uint64_t v[STATS_REFRESHER_COUNT])
+{
+    sync_take(WHEEL, &r->lock);
+    memcpy(v, r->count, sizeof r->count);
+    sync_drop(WHEEL, &r->lock);
+    const uint64_t ok = v[STATS_REFRESHER_OK], all = ok + v[STATS_REFRESHER_FAILED];
+    v[STATS_REFRESHER_SKIPPED] = 0;
+    for (unsigned i = STATS_REFRESHER_SKIPPED_BREAKER; i <= STATS_REFRESHER_SKIPPED_UNCOVERED;
+         i++) {
+        v[STATS_REFRESHER_SKIPPED] += v[i];
+    }
+    v[STATS_REFRESHER_SUCCESS_PPM] = all != 0 ? (uint64_t)(1e6 * (double)ok / (double)all)
+                                              : 1000000;
+    v[STATS_REFRESHER_BYTES] = base_load_rlx(&r->account.used) + REFRESH_BYTES;
+}
+
+_Static_assert(STATS_REFRESHER_COUNT * sizeof(uint64_t) ==
+                   sizeof(cellar_refresher_stats) - offsetof(cellar_refresher_stats, ok),
+               "the registry has the figures in the order of the struct");
+
+CELLAR_API cellar_err cellar_refresher_stats_get(cellar_refresher *r, cellar_refresher_stats *out)
+{
+    if (r == NULL || out == NULL) { return CELLAR_E_INVAL; }
+    uint64_t v[STATS_REFRESHER_COUNT];
+    refresh_figures(r, v);
+    cellar_refresher_stats full = { .struct_size = sizeof full };
+    memcpy((unsigned char *)&full + offsetof(cellar_refresher_stats, ok), v, sizeof v);
+    return base_opts_out(out, &full, sizeof full);
+}
+
+#ifndef CELLAR_OMIT_TEXT
+CELLAR_API cellar_err cellar_refresher_metrics_write(cellar_refresher *r, char *buf, size_t buf_cap,
+                                                     size_t *text_len)
+{
+    if (text_len != NULL) { *text_len = 0; }
+    if (r == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
+    uint64_t v[STATS_REFRESHER_COUNT];
+    refresh_figures(r, v);
+    const size_t full = stats_write_refresher(r->name, v, buf, buf_cap);
+    if (text_len != NULL) { *text_len = full; }
+    return full < buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
+}
+#endif
+
+BASE_SIZE_END

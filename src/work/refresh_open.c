@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * refresh_open: open, tick, close and fork a refresher.
+ *
+ * WALK       thread: fire what is due -> sleep until the next row, at most REFRESH_LOOK_MS
+ *            close: no step begins -> wait for those that run -> join both kinds of threads -> free
+ * COMPLETION Each step gives its ticket back, also from the cleanup handler of a thread that ends
+ *            inside it. The close waits for `ended`; the join waits for a worker behind it.
+ * FORK       The child has no thread. It can only free the refresher. */
+#include <string.h>
+
+#include "base/open_error.h"
+#include "base/opts.h"
+#include "work/refresh.h"
+
+BASE_SIZE_BEGIN
+
+#define REFRESH_LOOK_MS 500 /* longest sleep: bounds when a step of a clock is seen */
+#define REFRESH_MEND_MS 20  /* the same while tickets wait for a thread */
+#define REFRESH_ROWS_DEFAULT 4096u
+#define REFRESH_ROWS_MAX 65536u
+#define REFRESH_PARALLEL_DEFAULT 2u
+#define REFRESH_CLOSE_DEFAULT_MS 5000
+#define REFRESH_CLOSE_MAX_MS (INT64_C(366) * 86400000)
+
+/* ---- fork ---- */
+
+static void refresh_fork_prepare(void *ctx) SYNC_UNCHECKED
+{
+    cellar_refresher *r = ctx;
+    sync_take(QUEUE, &r->pool.lock);
+    sync_take(WHEEL, &r->lock);
+    sync_take(LOG, &r->log.lock);
+    r->fork_in_call = refresh_is_mine(r, NULL);
+}
+
+static void refresh_fork_parent(void *ctx) SYNC_UNCHECKED
+{
+    cellar_refresher *r = ctx;
+    sync_drop(LOG, &r->log.lock);
+    sync_drop(WHEEL, &r->lock);
+    sync_drop(QUEUE, &r->pool.lock);
+}
+
+static void refresh_fork_child(void *ctx)
+{
+    cellar_refresher *r = ctx;
+    sync_reset(&r->log.lock);
+    sync_reset(&r->lock);
+    base_pool_fork_child(&r->pool);
+    r->forked = true;
+}
+
+/* ---- the thread ---- */
+
+static void refresh_main(void *arg)
+{
+    cellar_refresher *r = arg;
+    while (base_load_acq(&r->stop) == 0) {
+        const uint32_t bell = base_load_acq(&r->bell);
+        int64_t wait_ms;
+        refresh_fire(r, &wait_ms);
+        const int64_t most_ms = base_pool_mend(&r->pool) ? REFRESH_MEND_MS : REFRESH_LOOK_MS;
+        const int64_t sleep_ms = BASE_MIN(wait_ms, most_ms);
+        if (sleep_ms > 0) {
+            (void)sync_wait(&r->bell, bell, base_now_ns() + (uint64_t)sleep_ms * 1000000u);
+        }
+    }
+}
+
+CELLAR_API cellar_err cellar_refresher_tick(cellar_refresher *r, uint64_t budget_us,
+                                            int64_t *wait_ms)
+{
+    int64_t next_ms;
+    if (r == NULL) { return CELLAR_E_INVAL; }
+    if (r->forked) { return CELLAR_E_FORKED; }
+    const uint64_t since_ns = base_now_ns();
+    bool left = false;
+    do {
+        refresh_fire(r, &next_ms);
+        for (base_job *j; r->no_threads && !left && (j = base_pool_help(&r->pool)) != NULL;) {
+            refresh_run_job(r, j);
+            left = base_now_ns() - since_ns >= budget_us * 1000;
+        }
+    } while (r->no_threads && !left && next_ms == 0);
+    refresh_fire(r, &next_ms); /* a row that ended its run has armed its timer */
+    left = next_ms == 0 || (r->no_threads && base_pool_mend(&r->pool));
+    if (wait_ms != NULL) { *wait_ms = left ? 0 : next_ms; }
+    return left ? CELLAR_PENDING : CELLAR_OK;
+}
+
+/* ---- open ---- */
+
+static cellar_err refresh_open_fail(cellar_err code, const char *why)
+{
+    return base_open_fail(code, 0, "cellar_refresher_open: %s", why);
+}
+
+/* Copy and check the options of the caller. */
+static cellar_err refresh_config_in(const cellar_refresher_config *cfg,
+                                    cellar_refresher_config *out, cellar_host_opts *host)
+{
+    const char *why;
+    *out = cellar_refresher_config_default();
+    *host = cellar_host_opts_default();
+    cellar_err err = base_open_opts(out, sizeof *out, cfg, "cellar_refresher_open",
+                                    "cellar_refresher_config");
+    if (err == CELLAR_OK) {
+        err = base_open_opts(host, sizeof *host, out->host, "cellar_refresher_open",
+                             "cellar_host_opts");
+    }
+    if (err != CELLAR_OK) { return err; }
+    if (out->max_rows == 0) { out->max_rows = REFRESH_ROWS_DEFAULT; }
+    if (out->max_parallel == 0) { out->max_parallel = REFRESH_PARALLEL_DEFAULT; }
+    if (out->close_timeout_ms == 0) { out->close_timeout_ms = REFRESH_CLOSE_DEFAULT_MS; }
+    if (host->name == NULL || *host->name == '\0') { host->name = "refresh"; }
+    if (base_broken(out->max_rows > REFRESH_ROWS_MAX, "max_rows must be at most 65,536", &why) ||
+        base_broken(out->max_parallel > REFRESH_PARALLEL_MAX, "max_parallel must be at most 64",
+                    &why) ||
+        base_broken(out->close_timeout_ms < 0 || out->close_timeout_ms > REFRESH_CLOSE_MAX_MS,
+                    "close_timeout_ms must be 0..366 days", &why) ||
+        base_broken(host->no_threads > 1, "host.no_threads must be 0 or 1", &why) ||
+        base_broken((host->alloc == NULL) != (host->free == NULL),
+                    "host.alloc and host.free belong together: give both or none", &why) ||
+        base_broken((unsigned)host->log_level > CELLAR_LOG_OFF,
+                    "host.log_level must be a cellar_log_level", &why) ||
+        base_broken(strnlen(host->name, CELLAR_NAME_MAX + 1) > CELLAR_NAME_MAX,
+                    "host.name must have at most 64 bytes", &why)) {
+        return refresh_open_fail(CELLAR_E_INVAL, why);
+    }
+    return CELLAR_OK;
+}
+
+static void refresh_init(cellar_refresher *r, const cellar_refresher_config *cfg,
+                         const cellar_host_opts *host, uint64_t seed)
+{
+    static const int levels[] = { BASE_LOG_WARNING, BASE_LOG_ERROR, BASE_LOG_WARNING,
+                                  BASE_LOG_INFO, BASE_LOG_DEBUG, BASE_LOG_OFF };
+    const base_alloc_hooks hooks = { .alloc = host->alloc, .free = host->free,
+                                     .ctx = host->alloc_ctx };
+    base_account_init(&r->account, UINT64_MAX, &hooks);
+    if (host->clock == NULL) { base_clock_ready(); }
+    r->clock = (base_clock){ .precise_ms = host->clock, .coarse_ms = host->clock,
+                             .ctx = host->clock_ctx };
+    r->wall_clock = cfg->wall_clock;
+    base_log_init(&r->log, &r->clock, host->log, host->log_ctx, levels[host->log_level]);
+    r->pool = (base_pool){ .run = refresh_run_job, .ctx = r, .name = "cellar-refresh",
+                           .account = &r->account, .max_jobs = UINT32_MAX,
+                           .max_workers = host->no_threads != 0 ? 0 : cfg->max_parallel };
+    r->no_threads = host->no_threads != 0;
+    r->max_rows = cfg->max_rows;
+    r->max_parallel = cfg->max_parallel;
+    r->close_ms = cfg->close_timeout_ms;
+    memcpy(r->name, host->name, strlen(host->name));
+    base_rng_seed(&r->rng, seed);
+    for (uint32_t i = r->max_parallel; i-- > 0;) {
+        r->ticket[i].next = r->free_tickets;
+        r->free_tickets = &r->ticket[i];
+    }
+    const refresh_time now = refresh_now(r);
+    r->offset_ms = now.wall_ms - now.mono_ms;
+    wheel_init(&r->wheel, now.mono_ms);
+}
+
+CELLAR_API cellar_err cellar_refresher_open(cellar *c, const cellar_refresher_config *cfg,
+                                            cellar_refresher **out)
+{
+    if (out != NULL) { *out = NULL; }
+    if (c == NULL || out == NULL) {
+        return refresh_open_fail(CELLAR_E_INVAL, "c and out must not be NULL");
+    }
+    cellar_refresher_config full;
+    cellar_host_opts host;
+    uint64_t seed;
+    const char *why = "no memory for the refresher";
+    const cellar_err err = refresh_config_in(cfg, &full, &host);
+    if (err != CELLAR_OK) { return err; }
+    const base_alloc_hooks hooks = { .alloc = host.alloc, .free = host.free,
+                                     .ctx = host.alloc_ctx };
+    void *raw = base_alloc_raw(&hooks, REFRESH_BYTES);
+    if (raw == NULL) { goto out; }
+    why = "the system gave no random bytes";
+    if (!base_random_bytes(&seed, sizeof seed)) { goto drop_raw; }
+    cellar_refresher *r = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
+    memset(r, 0, sizeof *r);
+    r->raw = raw;
+    r->store = c;
+    refresh_init(r, &full, &host, seed);
+    why = "no memory for the workers";
+    if (!r->no_threads) {
+        base_pool_room(&r->pool);
+        if (r->pool.worker == NULL) { goto drop_raw; }
+    }
+    r->fork = (base_fork_node){ .prepare = refresh_fork_prepare, .parent = refresh_fork_parent,
+                                .child = refresh_fork_child, .ctx = r };
+    why = "no memory for the fork handlers";
+    if (!base_fork_register(&r->fork)) { goto drop_pool; }
+    why = "no thread: the system refused one";
+    if (!r->no_threads && base_thread_start(&r->thread, refresh_main, r, "cellar-renew") != 0) {
+        goto drop_fork;
+    }
+    *out = r;
+    return CELLAR_OK;
+drop_fork:
+    base_fork_unregister(&r->fork);
+drop_pool:
+    (void)base_pool_join(&r->pool);
+drop_raw:
+    base_free_raw(&hooks, raw, REFRESH_BYTES);
+out:
+    return refresh_open_fail(CELLAR_E_NOMEM, why);
+}
+
+/* ---- close ---- */
+
+/* Let steps begin, or none. Return the number of steps that run. */
+static uint64_t refresh_closing(cellar_refresher *r, bool closing)
+{
+    refresh_after a;
+    refresh_after_init(&a);
+    base_pool_stop(&r->pool, closing);
+    sync_take(WHEEL, &r->lock);
+    r->closing = closing;
+    const uint64_t running = r->count[STATS_REFRESHER_RUNNING];
+    for (uint64_t i = closing ? 0 : r->count[STATS_REFRESHER_DUE]; i > 0; i--) {
+        refresh_dispatch(r, &a);
+    }
+    sync_drop(WHEEL, &r->lock);
+    a.ring = true;
+    refresh_settle(r, &a);
+    return running;
+}
+
+/* Wait until no step runs. False: one still ran after close_timeout_ms. */
+static bool refresh_wait_idle(cellar_refresher *r)
+{
+    const uint64_t until_ns = base_now_ns() + (uint64_t)r->close_ms * 1000000u;
+    for (;;) {
+        const uint32_t ended = base_load_acq(&r->ended);
+        if (refresh_closing(r, true) == 0) { return true; }
+        if (base_now_ns() >= until_ns) { return false; }
+        (void)sync_wait(&r->ended, ended, until_ns);
+    }
+}
+
+/* Free every row and loader. In a child that includes rows with lost tickets. */
+static void refresh_free_all(cellar_refresher *r) SYNC_UNCHECKED
+{
+    if (r->all != NULL) { r->all->prev->next = NULL; }
+    for (refresh_row *row = r->all; row != NULL;) {
+        refresh_row *next = row->next;
+        refresh_row_free(row);
+        row = next;
+    }
+    for (refresh_loader *l = r->loaders; l != NULL;) {
+        refresh_loader *next = l->next;
+        if (l->own_breaker) { cellar_breaker_destroy(l->breaker); }
+        base_free(&r->account, BASE_MOD_STORE, l, sizeof *l);
+        l = next;
+    }
+}
+
+CELLAR_API cellar_err cellar_refresher_close(cellar_refresher *r)
+{
+    if (r == NULL) { return CELLAR_OK; }
+    bool mine = r->forked && r->fork_in_call;
+    if (!r->forked) {
+        sync_take(WHEEL, &r->lock);
+        mine = refresh_is_mine(r, NULL);
+        sync_drop(WHEEL, &r->lock);
+    }
+    if (mine) { return CELLAR_E_DEADLOCK; }
+    if (!r->forked && !refresh_wait_idle(r)) {
+        (void)refresh_closing(r, false);
+        return CELLAR_E_BUSY;
+    }
+    if (!r->forked) {
+        base_store_rel(&r->stop, 1u);
+        (void)base_add_ar(&r->bell, 1u);
+        sync_wake(&r->bell, 1);
+        if (!r->no_threads) { base_thread_join(&r->thread); }
+    } else {
+        base_pool_stop(&r->pool, true);
+    }
+    (void)base_pool_join(&r->pool);
+    base_fork_unregister(&r->fork);
+    refresh_free_all(r);
+    BASE_ASSERT(r->forked || base_load_rlx(&r->account.used) == 0); /* lost threads may hold some */
+    const base_alloc_hooks hooks = r->account.hooks;
+    base_free_raw(&hooks, r->raw, REFRESH_BYTES);
+    return CELLAR_OK;
+}
+
+BASE_SIZE_END

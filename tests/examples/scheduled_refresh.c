@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * scheduled_refresh: the pages of a service read six kinds of keys. A policy file says how long
+ * each lives and how often it is refreshed; the upstream fails 30 of 100 calls. The program turns
+ * the clocks over 24 hours and a change of the day, and checks what the pages see.
+ *
+ *     cc -O2 scheduled_refresh.c -lcellar -pthread  (or: cc scheduled_refresh.c cellar.c -pthread) */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cellar.h"
+#include "cellar_entry.h"
+#include "cellar_refresh.h"
+
+#define MINUTE_MS INT64_C(60000)
+#define HOUR_MS   (60 * MINUTE_MS)
+#define DAY_MS    (24 * HOUR_MS)
+#define ZONE_MS   (8 * HOUR_MS) /* the zone of the service is +08:00 */
+#define STALE_MS  HOUR_MS       /* stale=1h below */
+
+static const char policy[] =
+    "[zsxq]\n"
+    "set prefix=\"zsxq:\" default_ttl=2h refresh=1h negative=60s stale=1h\n"
+    "key projects:list:{scope}            ttl=2h  refresh=1h  loader=projects_list priority=low\n"
+    "key project:{id}:info                ttl=2h  refresh=1h  loader=project_info  priority=low\n"
+    "key project:{id}:stats               ttl=1h  refresh=30m loader=project_stats priority=mid\n"
+    "key project:{id}:daily_stats         ttl=30m refresh=15m loader=daily_stats   priority=mid "
+    "at=00:00@+08:00\n"
+    "key project:{id}:leaderboard:{type}  ttl=1h  refresh=30m loader=leaderboard   priority=mid\n"
+    "key project:{id}:topics              ttl=10m refresh=5m  loader=topics        priority=high\n";
+
+enum { PROJECTS = 20, DAILY = 3 };
+
+static const struct kind { /* a row of the policy */
+    const char *loader, *key; /* key: of project %d */
+    int64_t ttl_ms;
+} kinds[] = {
+    { "projects_list", "zsxq:projects:list:%d", 2 * HOUR_MS },
+    { "project_info", "zsxq:project:%d:info", 2 * HOUR_MS },
+    { "project_stats", "zsxq:project:%d:stats", HOUR_MS },
+    { "daily_stats", "zsxq:project:%d:daily_stats", 30 * MINUTE_MS },
+    { "leaderboard", "zsxq:project:%d:leaderboard:points", HOUR_MS },
+    { "topics", "zsxq:project:%d:topics", 10 * MINUTE_MS }
+};
+enum { KINDS = sizeof kinds / sizeof kinds[0] };
+
+/* ---- the clocks of the program ---- */
+
+static int64_t passed_ms; /* since the start, which is 2026-03-10 12:00 UTC */
+
+static int64_t wall(void) { return INT64_C(1773144000000) + passed_ms; }
+
+static int64_t clock_of_the_store(void *ctx)
+{
+    (void)ctx;
+    return 1000000 + passed_ms;
+}
+
+/* The wall clock of the library, in this program. */
+int clock_gettime(clockid_t id, struct timespec *t)
+{
+    if (id != CLOCK_REALTIME) { return (int)syscall(SYS_clock_gettime, id, t); }
+    *t = (struct timespec){ wall() / 1000, wall() % 1000 * 1000000 };
+    return 0;
+}
+
+/* ---- the upstream ---- */
+
+static uint64_t drawn, drawn_failed;
+
+static uint64_t next_random(void)
+{
+    static uint64_t state = 20260310;
+    state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return state >> 33;
+}
+
+static cellar *pages;
+static uint64_t reads_beside, wrong;
+
+static void check(int right, const char *what, const char *key)
+{
+    if (right) { return; }
+    if (wrong++ < 10) { fprintf(stderr, "wrong at minute %lld, %s: %s\n",
+                                (long long)(passed_ms / MINUTE_MS), key, what); }
+}
+
+/* Answer with the wall clock. A page reads the key meanwhile: it finds the old value, if any. */
+static cellar_err query(cellar_load *load, const void *key, size_t len, void *ctx)
+{
+    char old[32], value[32];
+    size_t old_len;
+    const cellar_err seen = cellar_get(pages, key, len, old, sizeof old, &old_len);
+    (void)ctx;
+    check(seen == CELLAR_OK || seen == CELLAR_MISS, "a get beside a refresh", "any");
+    reads_beside += seen == CELLAR_OK;
+    drawn++;
+    if (next_random() % 100 < 30) {
+        drawn_failed++;
+        return CELLAR_E_IO;
+    }
+    return cellar_load_value(load, value,
+                             (size_t)snprintf(value, sizeof value, "%lld", (long long)wall()));
+}
+
+static cellar_err list_projects(cellar_refresh_keys *keys, const char *pattern, void *ctx)
+{
+    const struct kind *k = ctx;
+    cellar_err err = CELLAR_OK;
+    (void)pattern;
+    for (int id = 0; id < PROJECTS && err == CELLAR_OK; id++) {
+        char key[64];
+        const int n = snprintf(key, sizeof key, k->key, id);
+        err = cellar_refresh_keys_add(keys, key, (size_t)n);
+    }
+    return err;
+}
+
+/* ---- what an application writes ---- */
+
+static cellar_refresher *refresh_pages(void)
+{
+    cellar_refresher *r;
+    cellar_host_opts host = cellar_host_opts_default();
+    cellar_refresher_config cfg = cellar_refresher_config_default();
+    size_t rows = 0;
+    host.clock = clock_of_the_store;
+    host.no_threads = 1;
+    host.log_level = CELLAR_LOG_OFF;
+    cfg.host = &host;
+    if (cellar_refresher_open(pages, &cfg, &r) != CELLAR_OK) { return NULL; }
+    for (int i = 0; i < KINDS; i++) {
+        cellar_refresh_loader_opts o = cellar_refresh_loader_opts_default();
+        o.lister = list_projects;
+        o.lister_ctx = (void *)(uintptr_t)&kinds[i];
+        check(cellar_refresh_loader(r, kinds[i].loader, query, NULL, &o) == CELLAR_OK,
+              "no loader", kinds[i].loader);
+    }
+    check(cellar_refresh_add_policies(r, pages, &rows) == CELLAR_OK && rows == KINDS,
+          "a row of the policy is missing", "all");
+    return r;
+}
+
+/* Run what is due in the next minute. */
+static void minute(cellar_refresher *r)
+{
+    const int64_t until = passed_ms + MINUTE_MS;
+    while (passed_ms < until) {
+        int64_t wait_ms;
+        while (cellar_refresher_tick(r, 10000, &wait_ms) == CELLAR_PENDING) { }
+        passed_ms += wait_ms < until - passed_ms ? wait_ms : until - passed_ms;
+    }
+    while (cellar_refresher_tick(r, 10000, NULL) == CELLAR_PENDING) { }
+}
+
+/* ---- the pages ---- */
+
+static uint64_t reads, stale, missing;
+
+static void read_page(int kind, int id)
+{
+    char key[64], text[32];
+    size_t len;
+    cellar_get_opts o = cellar_get_opts_default();
+    const int n = snprintf(key, sizeof key, kinds[kind].key, id);
+    o.flags = CELLAR_GET_ALLOW_STALE;
+    const cellar_err err = cellar_get_with(pages, key, (size_t)n, &o, text, sizeof text - 1, &len);
+    reads++;
+    stale += err == CELLAR_STALE;
+    if (err != CELLAR_OK && err != CELLAR_STALE) {
+        const int64_t day_ms = (wall() + ZONE_MS) % DAY_MS;
+        missing++; /* at the start of a day, until the upstream has answered */
+        check(kind == DAILY && day_ms < 10 * MINUTE_MS, "no value", key);
+        return;
+    }
+    text[len] = '\0';
+    const int64_t loaded = strtoll(text, NULL, 10), age = wall() - loaded;
+    check(age <= kinds[kind].ttl_ms + kinds[kind].ttl_ms / 10 + STALE_MS, "too old", key);
+    check(kind != DAILY || (loaded + ZONE_MS) / DAY_MS == (wall() + ZONE_MS) / DAY_MS,
+          "a value of yesterday", key);
+}
+
+int main(void)
+{
+    cellar_config cfg = cellar_config_default();
+    cellar_host_opts host = cellar_host_opts_default();
+    cellar *c;
+    host.clock = clock_of_the_store;
+    host.no_threads = 1;
+    host.log_level = CELLAR_LOG_OFF;
+    cfg.memory_bytes = UINT64_C(16) << 20;
+    cfg.host = &host;
+    if (cellar_open(&cfg, &c) != CELLAR_OK ||
+        cellar_policy_set(c, policy, sizeof policy - 1, NULL, NULL) != CELLAR_OK ||
+        cellar_namespace_open(c, "zsxq", NULL, &pages) != CELLAR_OK) {
+        return 1;
+    }
+    cellar_refresher *r = refresh_pages();
+    if (r == NULL) { return 1; }
+    for (int i = 0; i < 90; i++) { minute(r); } /* each row has run: an interval, and its retries */
+    for (int i = 0; i < 24 * 60; i++) {
+        minute(r);
+        for (int kind = 0; kind < KINDS; kind++) {
+            for (int id = 0; id < PROJECTS; id++) { read_page(kind, id); }
+        }
+    }
+    cellar_refresher_stats st = cellar_refresher_stats_default();
+    cellar_refresher_stats_get(r, &st);
+    const double ratio = (double)st.success_ppm / 1e6;
+    const double expected = 1.0 - (double)drawn_failed / (double)drawn;
+    check(ratio > expected - 0.01 && ratio < expected + 0.01, "success ratio", "all");
+    check(ratio > 0.65 && ratio < 0.75, "the upstream does not fail as told", "all");
+    check(st.ok + st.failed == drawn, "a refresh is not counted", "all");
+    check(st.days == 1, "the day changed once", "daily_stats");
+    check(reads_beside > drawn / 2, "refreshes of keys without a value", "all");
+    printf("%llu refreshes, success ratio %.3f (drawn %.3f), %llu reads: %llu stale, %llu without "
+           "value; %llu day change\n",
+           (unsigned long long)drawn, ratio, expected, (unsigned long long)reads,
+           (unsigned long long)stale, (unsigned long long)missing, (unsigned long long)st.days);
+    cellar_refresher_close(r);
+    cellar_close(pages);
+    cellar_close(c);
+    printf("%s\n", wrong == 0 ? "ok" : "FAILED");
+    return wrong == 0 ? 0 : 1;
+}

@@ -1,0 +1,1197 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    rows refresh their keys on schedule: reads find the old value until the new one is
+ *         stored, failures keep it, days end where the zone says, nothing is skipped uncounted.
+ * Method: both clocks are variables; the test calls cellar_refresher_tick, which runs the loads. The
+ *         loader is an upstream of the test: it fails by a generator or when told to. */
+#include <sys/syscall.h>
+
+#include "base/fault.h"
+#include "base/num.h"
+#include "base/open_error.h"
+#include "base/random.h"
+#include "cellar_limit.h"
+#include "cellar_refresh.h"
+#include "tests/support/struct_sizes.h"
+
+#define SECOND INT64_C(1000)
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define DAY (24 * HOUR)
+#define NOON INT64_C(1773144000000) /* 2026-03-10 12:00 UTC */
+
+static cellar *c;
+static cellar_refresher *r;
+static int64_t mono_ms, wall_ms;
+static char logged[256];
+
+static int64_t read_clock(void *ctx)
+{
+    (void)ctx;
+    return mono_ms;
+}
+static int64_t read_wall(void *ctx)
+{
+    (void)ctx;
+    return wall_ms;
+}
+
+/* Policies read the wall clock of the system: here it is that of the test. */
+int clock_gettime(clockid_t id, struct timespec *t)
+{
+    if (id != CLOCK_REALTIME || wall_ms == 0) { return (int)syscall(SYS_clock_gettime, id, t); }
+    *t = (struct timespec){ wall_ms / 1000, wall_ms % 1000 * 1000000 };
+    return 0;
+}
+
+static void keep_line(cellar_log_level level, const char *module, cellar_err code, const char *text,
+                      void *ctx)
+{
+    (void)ctx;
+    snprintf(logged, sizeof logged, "%d %s %d %s", (int)level, module, (int)code, text);
+}
+
+/* ---- the upstream ---- */
+
+static struct upstream {
+    uint64_t calls, failed;
+    unsigned fail_pct;       /* by the generator */
+    bool down;               /* every load fails */
+    bool absent, empty;      /* what it answers */
+    void (*during)(const void *key, size_t len); /* runs inside the loader */
+    base_rng rng;
+    char last[64];           /* key of the last call */
+    char order[64];          /* first byte of each key */
+} up;
+
+/* Answer with the number of the call and the wall clock at its beginning. */
+static cellar_err load(cellar_load *l, const void *key, size_t len, void *ctx)
+{
+    char value[64];
+    T_EQ_STR(ctx, "upstream");
+    snprintf(up.last, sizeof up.last, "%.*s", (int)len, (const char *)key);
+    if (up.calls < sizeof up.order - 1) { up.order[up.calls] = *(const char *)key; }
+    up.calls++;
+    const int n = snprintf(value, sizeof value, "%" PRIu64 " %" PRId64, up.calls, wall_ms);
+    if (up.during != NULL) { up.during(key, len); }
+    if (up.down || (up.fail_pct != 0 && base_rng_below(&up.rng, 100) < up.fail_pct)) {
+        up.failed++;
+        return CELLAR_E_IO;
+    }
+    if (up.absent) { return cellar_load_absent(l); }
+    return cellar_load_value(l, value, up.empty ? 0 : (size_t)n);
+}
+
+static struct {
+    const char *keys[8];
+    size_t count;
+    unsigned calls;
+    bool fails;
+    char pattern[64];
+} listed;
+
+static cellar_err list(cellar_refresh_keys *keys, const char *pattern, void *ctx)
+{
+    T_EQ_STR(ctx, "lister");
+    snprintf(listed.pattern, sizeof listed.pattern, "%s", pattern);
+    listed.calls++;
+    for (size_t i = 0; i < listed.count; i++) {
+        const cellar_err err = cellar_refresh_keys_add(keys, listed.keys[i],
+                                                       strlen(listed.keys[i]));
+        if (err != CELLAR_OK) { return err; }
+    }
+    return listed.fails ? CELLAR_E_IO : CELLAR_OK;
+}
+
+/* ---- the store and the refresher ---- */
+
+static cellar_refresher_config config_of(cellar_host_opts *h)
+{
+    cellar_refresher_config cfg = cellar_refresher_config_default();
+    *h = cellar_host_opts_default();
+    h->clock = read_clock;
+    h->no_threads = 1;
+    h->log = keep_line;
+    cfg.host = h;
+    cfg.wall_clock = read_wall;
+    return cfg;
+}
+
+static void open_store(const cellar_namespace_opts *root)
+{
+    cellar_config cfg = cellar_config_default();
+    cellar_host_opts h = cellar_host_opts_default();
+    h.clock = read_clock;
+    h.no_threads = 1;
+    h.log_level = CELLAR_LOG_OFF;
+    cfg.memory_bytes = UINT64_C(8) << 20;
+    cfg.host = &h;
+    cfg.root = root;
+    mono_ms = 1000000;
+    wall_ms = NOON;
+    up = (struct upstream){ .calls = 0 };
+    base_rng_seed(&up.rng, t_seed());
+    memset(&listed, 0, sizeof listed);
+    logged[0] = '\0';
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+}
+
+static void add_loader(const char *name, bool lists)
+{
+    cellar_refresh_loader_opts o = cellar_refresh_loader_opts_default();
+    o.lister = lists ? list : NULL;
+    o.lister_ctx = "lister";
+    T_EQ_I64(cellar_refresh_loader(r, name, load, "upstream", &o), CELLAR_OK);
+}
+
+static void open_all(void)
+{
+    cellar_host_opts h;
+    const cellar_refresher_config cfg = config_of(&h);
+    open_store(NULL);
+    T_REQUIRE(cellar_refresher_open(c, &cfg, &r) == CELLAR_OK);
+    add_loader("up", false);
+    add_loader("many", true);
+}
+
+static void close_all(void)
+{
+    T_EQ_I64(cellar_refresher_close(r), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    wall_ms = 0;
+}
+
+static cellar_refresher_stats figures(void)
+{
+    cellar_refresher_stats st = cellar_refresher_stats_default();
+    T_EQ_I64(cellar_refresher_stats_get(r, &st), CELLAR_OK);
+    T_EQ_U64(st.skipped, st.skipped_breaker + st.skipped_limiter + st.skipped_busy +
+                             st.skipped_off + st.skipped_idle + st.skipped_uncovered);
+    T_EQ_U64(st.running, 0);
+    return st;
+}
+
+/* Tick until nothing is due. Return the time until the next row is due. */
+static int64_t tick(void)
+{
+    int64_t wait_ms;
+    while (cellar_refresher_tick(r, 1000, &wait_ms) == CELLAR_PENDING) { T_EQ_I64(wait_ms, 0); }
+    return wait_ms;
+}
+
+static void turn(int64_t ms)
+{
+    mono_ms += ms;
+    wall_ms += ms;
+}
+
+/* Let time pass in steps of at most `step`, with a tick at each due time. */
+static void pass(int64_t ms, int64_t step, void (*look)(void))
+{
+    for (int64_t left = ms; left > 0;) {
+        const int64_t due = tick();
+        int64_t by = due < left ? due : left;
+        by = by < step ? by : step;
+        turn(by);
+        left -= by;
+        (void)tick();
+        if (look != NULL) { look(); }
+    }
+}
+
+static cellar_refresh_opts opts(int64_t ttl_ms)
+{
+    cellar_refresh_opts o = cellar_refresh_opts_default();
+    o.ttl_ms = ttl_ms;
+    return o;
+}
+
+static void add(const char *key, int64_t interval_ms, int64_t ttl_ms)
+{
+    const cellar_refresh_opts o = opts(ttl_ms);
+    T_EQ_I64(cellar_refresh_add(r, c, key, strlen(key), "up", interval_ms, &o), CELLAR_OK);
+}
+
+/* Read a key: its bytes as text, or "" on a miss. */
+static const char *read_key(const char *key)
+{
+    static char text[64];
+    size_t len = 0;
+    const cellar_err err = cellar_get(c, key, strlen(key), text, sizeof text - 1, &len);
+    text[err == CELLAR_OK ? len : 0] = '\0';
+    return text;
+}
+
+typedef struct find { /* one row of a list */
+    const char *key;
+    cellar_refresh_info info;
+    size_t rows;
+} find;
+
+static bool find_row(const cellar_refresh_info *info, void *ctx)
+{
+    find *f = ctx;
+    f->rows++;
+    T_EQ_U64(info->struct_size, sizeof *info);
+    if (info->key_len == strlen(f->key) && memcmp(info->key, f->key, info->key_len) == 0) {
+        f->info = *info;
+    }
+    return true;
+}
+
+static cellar_refresh_info row_of(const char *key)
+{
+    find f = { .key = key, .info = { .struct_size = 0 } };
+    T_EQ_I64(cellar_refresh_list(r, find_row, &f), CELLAR_OK);
+    T_CHECK(f.info.struct_size != 0);
+    return f.info;
+}
+
+/* ---- the table of the seed ---- */
+
+static const char s4_rules[] =
+    "[*]\nset negative=60s refresh=1h\n"
+    "key projects:list:{scope} ttl=2h refresh=1h loader=projects_list priority=low stale=1h\n"
+    "key project:{id}:info ttl=2h refresh=1h loader=project_info priority=low stale=1h\n"
+    "key project:{id}:stats ttl=1h refresh=30m loader=project_stats priority=mid stale=1h\n"
+    "key project:{id}:daily_stats ttl=30m refresh=15m loader=daily_stats priority=mid "
+    "at=00:00@+08:00 stale=1h\n"
+    "key project:{id}:leaderboard:{type} ttl=1h refresh=30m loader=leaderboard priority=mid "
+    "stale=1h\n"
+    "key project:{id}:topics ttl=10m refresh=5m loader=topics priority=high stale=1h\n";
+
+static const struct s4_row {
+    const char *pattern, *loader, *key;
+    int64_t interval_ms, ttl_ms;
+} s4[] = {
+    { "projects:list:{scope}", "projects_list", "projects:list:ongoing", HOUR, 2 * HOUR },
+    { "project:{id}:info", "project_info", "project:7:info", HOUR, 2 * HOUR },
+    { "project:{id}:stats", "project_stats", "project:7:stats", 30 * MINUTE, HOUR },
+    { "project:{id}:daily_stats", "daily_stats", "project:7:daily_stats", 15 * MINUTE,
+      30 * MINUTE },
+    { "project:{id}:leaderboard:{type}", "leaderboard", "project:7:leaderboard:points",
+      30 * MINUTE, HOUR },
+    { "project:{id}:topics", "topics", "project:7:topics", 5 * MINUTE, 10 * MINUTE }
+};
+enum { S4_ROWS = sizeof s4 / sizeof s4[0] };
+
+static cellar_err list_s4(cellar_refresh_keys *keys, const char *pattern, void *ctx)
+{
+    const struct s4_row *row = ctx;
+    T_EQ_STR(pattern, row->pattern);
+    return cellar_refresh_keys_add(keys, row->key, strlen(row->key));
+}
+
+static void add_s4_loader(const struct s4_row *row)
+{
+    cellar_refresh_loader_opts o = cellar_refresh_loader_opts_default();
+    o.lister = list_s4;
+    o.lister_ctx = (void *)(uintptr_t)row;
+    T_EQ_I64(cellar_refresh_loader(r, row->loader, load, "upstream", &o), CELLAR_OK);
+}
+
+static void open_s4(void)
+{
+    size_t rows;
+    open_all();
+    T_REQUIRE(cellar_policy_set(c, s4_rules, sizeof s4_rules - 1, NULL, NULL) == CELLAR_OK);
+    T_EQ_I64(cellar_refresh_add_policies(r, c, &rows), CELLAR_OK);
+    T_EQ_U64(rows, S4_ROWS);
+}
+
+static uint64_t reads, late_reads, empty_reads;
+
+/* Read each key as a page does: a value is there, and not older than its TTL and stale window. */
+static void read_s4(void)
+{
+    for (size_t i = 0; i < S4_ROWS; i++) {
+        cellar_get_opts o = cellar_get_opts_default();
+        char text[64];
+        size_t len;
+        o.flags = CELLAR_GET_ALLOW_STALE;
+        const cellar_err err = cellar_get_with(c, s4[i].key, strlen(s4[i].key), &o, text,
+                                               sizeof text - 1, &len);
+        reads++;
+        late_reads += err == CELLAR_STALE;
+        const int64_t day_ms = (wall_ms + 8 * HOUR) % DAY; /* a new day waits for its first load */
+        empty_reads += err != CELLAR_OK && err != CELLAR_STALE && (i != 3 || day_ms > 5 * MINUTE);
+        if (err != CELLAR_OK && err != CELLAR_STALE) { continue; }
+        text[len] = '\0';
+        const int64_t age_ms = wall_ms - strtoll(strchr(text, ' '), NULL, 10);
+        T_CHECK(age_ms <= s4[i].ttl_ms + s4[i].ttl_ms / 10 + HOUR);
+    }
+}
+
+static void refresh_s4_table(void)
+{
+    open_s4();
+    for (size_t i = 0; i < S4_ROWS; i++) { add_s4_loader(&s4[i]); }
+    pass(HOUR, MINUTE, NULL); /* each row has run */
+    const uint64_t calls = up.calls;
+    up.fail_pct = 30;
+    reads = late_reads = empty_reads = 0;
+    const cellar_refresher_stats before = figures();
+    pass(23 * HOUR, MINUTE, read_s4);
+    const cellar_refresher_stats st = figures();
+    T_CHECK(reads > 23 * 60 * S4_ROWS && empty_reads == 0);
+    T_EQ_U64(late_reads, 0); /* a retry comes long before the TTL ends */
+    T_EQ_U64(st.ok - before.ok, up.calls - calls - up.failed);
+    T_EQ_U64(st.failed, up.failed);
+    T_CHECK(up.failed > (up.calls - calls) / 5 && up.failed < (up.calls - calls) * 2 / 5);
+    const double ratio = (double)st.ok / (double)(st.ok + st.failed);
+    T_CHECK(st.success_ppm <= (uint64_t)(ratio * 1e6) + 1 &&
+            st.success_ppm + 1 >= (uint64_t)(ratio * 1e6));
+    T_EQ_U64(st.days, 1); /* midnight in Shanghai is 16:00 UTC */
+    up.fail_pct = 0;
+    up.down = true; /* the table outlives its source for TTL and stale window */
+    empty_reads = late_reads = 0;
+    pass(65 * MINUTE, MINUTE, read_s4);
+    T_CHECK(late_reads > 0);
+    T_EQ_U64(empty_reads, 0);
+    close_all();
+}
+
+/* S4:280-284: jobs were configured and never added. Here each row runs, or says that it cannot. */
+static void seed_refresh_every_row_runs(void)
+{
+    open_s4();
+    for (size_t i = 0; i < S4_ROWS; i++) {
+        if (i == 1 || i == 2) { continue; } /* info and stats */
+        add_s4_loader(&s4[i]);
+    }
+    T_EQ_U64(figures().uncovered, 2);
+    for (size_t i = 0; i < S4_ROWS; i++) {
+        const cellar_refresh_info info = row_of(s4[i].pattern);
+        T_EQ_U64((info.flags & CELLAR_REFRESH_UNCOVERED) != 0, i == 1 || i == 2);
+        T_EQ_U64((info.flags & CELLAR_REFRESH_POLICY) != 0, 1);
+        T_EQ_I64(info.interval_ms, s4[i].interval_ms);
+        T_EQ_I64(info.ttl_ms, s4[i].ttl_ms);
+        T_EQ_STR(info.loader, s4[i].loader);
+        T_EQ_I64(info.priority, i < 2 ? CELLAR_REFRESH_LOW : i == 5 ? CELLAR_REFRESH_HIGH
+                                                                    : CELLAR_REFRESH_MID);
+    }
+    pass(2 * HOUR, MINUTE, NULL);
+    T_CHECK(figures().skipped_uncovered >= 2 + 4);
+    T_CHECK(strstr(logged, "not covered") != NULL || logged[0] != '\0');
+    add_s4_loader(&s4[1]);
+    add_s4_loader(&s4[2]);
+    T_EQ_U64(figures().uncovered, 0);
+    pass(HOUR, MINUTE, NULL);
+    for (size_t i = 0; i < S4_ROWS; i++) {
+        T_CHECK(row_of(s4[i].pattern).ok > 0);
+        T_CHECK(read_key(s4[i].key)[0] != '\0');
+    }
+    close_all();
+}
+
+/* S4:182-196: all interval jobs began together. */
+static void seed_refresh_phases_spread(void)
+{
+    unsigned in_minute[60] = { 0 };
+    int64_t first[60];
+    for (int round = 0; round < 2; round++) {
+        open_all();
+        for (int i = 0; i < 60; i++) {
+            char key[16];
+            snprintf(key, sizeof key, "row:%d", i);
+            add(key, HOUR, 2 * HOUR);
+            const int64_t next_ms = row_of(key).next_ms;
+            T_CHECK(next_ms >= 0 && next_ms < HOUR);
+            if (round == 0) {
+                in_minute[next_ms / MINUTE]++;
+                first[i] = next_ms;
+            }
+            T_EQ_I64(next_ms, first[i]); /* the same in every process */
+        }
+        close_all();
+    }
+    unsigned used = 0;
+    for (int i = 0; i < 60; i++) {
+        T_CHECK(in_minute[i] < 8);
+        used += in_minute[i] != 0;
+    }
+    T_CHECK(used > 25);
+}
+
+/* S4:226: `if data:` took an empty list for a miss, and asked again. */
+static void seed_refresh_empty_is_a_value(void)
+{
+    char buf[8];
+    size_t len;
+    for (int round = 0; round < 2; round++) {
+        open_all();
+        up.empty = round == 0;
+        up.absent = round == 1;
+        cellar_refresh_opts o = opts(2 * HOUR);
+        o.negative_ttl_ms = 2 * HOUR;
+        T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "up", HOUR, &o), CELLAR_OK);
+        pass(HOUR, HOUR, NULL);
+        T_EQ_U64(up.calls, 1);
+        for (int i = 0; i < 100; i++) {
+            T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, &len),
+                     round == 0 ? CELLAR_OK : CELLAR_ABSENT);
+        }
+        T_EQ_U64(up.calls, 1);
+        T_EQ_U64(figures().ok, 1);
+        T_EQ_U64(figures().success_ppm, 1000000);
+        close_all();
+    }
+}
+
+/* ---- days ---- */
+
+static void no_value_of_yesterday(void)
+{
+    const char *text = read_key("daily");
+    if (*text == '\0') { return; }
+    T_EQ_I64(strtoll(strchr(text, ' '), NULL, 10) / DAY, wall_ms / DAY);
+}
+
+static void add_daily(int64_t interval_ms, int64_t ttl_ms, int64_t stale_ms)
+{
+    cellar_refresh_opts o = opts(ttl_ms);
+    o.stale_ms = stale_ms;
+    o.at = "00:00@UTC";
+    T_EQ_I64(cellar_refresh_add(r, c, "daily", 5, "up", interval_ms, &o), CELLAR_OK);
+}
+
+/* Midnight passes inside the loader: its value is of yesterday. */
+static void midnight_in_the_load(const void *key, size_t len)
+{
+    (void)key, (void)len;
+    if (wall_ms % DAY > DAY - 2 * MINUTE) { turn(5 * MINUTE); }
+}
+
+static void refresh_midnight(void)
+{
+    open_all();
+    add_daily(15 * MINUTE, 30 * MINUTE, 2 * HOUR);
+    pass(3 * DAY, MINUTE, no_value_of_yesterday);
+    T_EQ_U64(figures().days, 3);
+    T_CHECK(read_key("daily")[0] != '\0');
+    T_EQ_U64(figures().ok, 3 * 96 + 3);
+    close_all();
+
+    open_all(); /* the upstream fails over midnight: nothing, rather than yesterday's value */
+    add_daily(15 * MINUTE, 2 * DAY, 2 * DAY);
+    pass(12 * HOUR - MINUTE, MINUTE, no_value_of_yesterday);
+    T_CHECK(read_key("daily")[0] != '\0');
+    up.down = true;
+    pass(HOUR, MINUTE, no_value_of_yesterday);
+    T_EQ_STR(read_key("daily"), "");
+    up.down = false;
+    pass(20 * MINUTE, MINUTE, no_value_of_yesterday);
+    T_CHECK(read_key("daily")[0] != '\0');
+    close_all();
+
+    open_all(); /* a load that lasts over midnight stores nothing, the run of the day does */
+    add_daily(MINUTE, 2 * MINUTE, 0);
+    up.during = midnight_in_the_load;
+    pass(12 * HOUR + 30 * MINUTE, MINUTE, no_value_of_yesterday);
+    T_EQ_U64(figures().days, 1);
+    T_CHECK(figures().not_stored >= 1);
+    T_CHECK(read_key("daily")[0] != '\0');
+    close_all();
+}
+
+/* The zone skips midnight: the day begins at the first instant after the gap. A step of the wall
+ * clock computes the time of day again. */
+static void days_follow_the_wall_clock(void)
+{
+    open_all();
+    add_daily(6 * HOUR, 12 * HOUR, 0);
+    pass(DAY, HOUR, NULL);
+    T_EQ_U64(figures().days, 1);
+    wall_ms += 3 * DAY; /* forward: what it jumped over runs once */
+    (void)tick();
+    T_EQ_U64(figures().days, 2);
+    T_EQ_U64(figures().clock_steps, 1);
+    wall_ms -= 2 * DAY;
+    (void)tick();
+    T_EQ_U64(figures().days, 2);
+    pass(DAY, HOUR, NULL);
+    T_EQ_U64(figures().days, 3);
+    close_all();
+}
+
+/* ---- changes and failures ---- */
+
+static void delete_it(const void *key, size_t len)
+{
+    T_EQ_I64(cellar_delete(c, key, len), CELLAR_OK);
+}
+static void set_it(const void *key, size_t len)
+{
+    T_EQ_I64(cellar_set(c, key, len, "newer", 5, NULL), CELLAR_OK);
+}
+static void read_it(const void *key, size_t len)
+{
+    char text[64];
+    size_t n;
+    (void)key, (void)len;
+    T_EQ_I64(cellar_get(c, "k", 1, text, sizeof text, &n), CELLAR_OK);
+    T_CHECK(n >= 1 && text[0] == '1'); /* the old value */
+}
+
+static void refresh_delete_wins(void)
+{
+    open_all();
+    add("k", HOUR, 2 * HOUR);
+    pass(HOUR, HOUR, NULL);
+    T_CHECK(read_key("k")[0] == '1');
+    up.during = read_it; /* the old value is served until the new one is stored */
+    pass(HOUR, HOUR, NULL);
+    T_CHECK(read_key("k")[0] == '2');
+    up.during = delete_it;
+    pass(HOUR, HOUR, NULL);
+    T_EQ_STR(read_key("k"), "");
+    up.during = set_it;
+    pass(HOUR, HOUR, NULL);
+    T_EQ_STR(read_key("k"), "newer");
+    T_EQ_U64(figures().not_stored, 2);
+    T_EQ_U64(figures().ok, 4);
+    close_all();
+}
+
+static void failure_keeps_the_old_value_and_backs_off(void)
+{
+    open_all();
+    cellar_refresh_opts o = opts(30 * SECOND);
+    o.stale_ms = HOUR;
+    T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "up", 10 * SECOND, &o), CELLAR_OK);
+    pass(10 * SECOND, SECOND, NULL);
+    T_EQ_U64(up.calls, 1);
+    up.down = true;
+    pass(10 * SECOND, SECOND, NULL);
+    T_CHECK(read_key("k")[0] == '1'); /* fresh: its TTL has not ended */
+    const cellar_refresh_info info = row_of("k");
+    T_CHECK(info.failed >= 2 && info.last_err == CELLAR_E_LOADER && info.keys_left == 1);
+    T_CHECK(info.failed_age_ms >= 0 && info.failed_age_ms < 10 * SECOND);
+    T_EQ_I64(info.ok_age_ms >= 10 * SECOND, 1);
+    T_CHECK(strstr(logged, "2 refresh ") == logged && strstr(logged, "\"up\" failed") != NULL);
+    pass(MINUTE, SECOND, NULL);
+    T_EQ_STR(read_key("k"), ""); /* cellar_get takes no stale value */
+    cellar_get_opts stale = cellar_get_opts_default();
+    stale.flags = CELLAR_GET_ALLOW_STALE;
+    char text[64];
+    size_t len;
+    T_EQ_I64(cellar_get_with(c, "k", 1, &stale, text, sizeof text, &len), CELLAR_STALE);
+    up.down = false;
+    pass(2 * MINUTE, SECOND, NULL);
+    T_CHECK(read_key("k")[0] != '\0');
+    T_EQ_U64(row_of("k").keys_left, 0);
+    T_EQ_U64(figures().missed, 0);
+    close_all();
+}
+
+/* Pauses: at most 1 s, 2 s, 4 s .. up to the interval. */
+static void pauses_grow_to_the_interval(void)
+{
+    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_refresh_loader_opts lo = cellar_refresh_loader_opts_default();
+    int64_t last_ms = 0, most_ms = 0;
+    bo.consecutive_failures = 63;
+    bo.min_calls = 1000000;
+    open_all();
+    T_EQ_I64(cellar_breaker_create(c, &bo, &lo.breaker), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, "patient", load, "upstream", &lo), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "patient", MINUTE, NULL), CELLAR_OK);
+    up.down = true;
+    for (int64_t due = tick(); up.calls == 0; due = tick()) { turn(due); }
+    for (uint64_t n = 1; n < 40; n++) {
+        last_ms = mono_ms;
+        for (int64_t due = tick(); up.calls == n; due = tick()) { turn(due); }
+        const int64_t bound = n < 7 ? SECOND << (n - 1) : MINUTE;
+        T_CHECK(mono_ms - last_ms <= bound);
+        if (mono_ms - last_ms > most_ms) { most_ms = mono_ms - last_ms; }
+    }
+    T_CHECK(most_ms > 20 * SECOND);
+    close_all();
+    cellar_breaker_destroy(lo.breaker);
+}
+
+static void open_breaker_lets_only_probes_pass(void)
+{
+    open_all();
+    for (int i = 0; i < 20; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "k%d", i);
+        add(key, MINUTE, 2 * MINUTE);
+    }
+    pass(MINUTE, SECOND, NULL);
+    T_EQ_U64(up.calls, 20);
+    up.down = true;
+    pass(MINUTE, SECOND, NULL); /* 5 failures in a row open it */
+    const uint64_t calls = up.calls;
+    T_CHECK(figures().skipped_breaker > 0);
+    pass(10 * MINUTE, SECOND, NULL); /* 20 rows ask each minute; probes only */
+    T_CHECK(up.calls - calls < 40);
+    T_CHECK(figures().skipped_breaker > 200);
+    up.down = false;
+    pass(5 * MINUTE, SECOND, NULL);
+    for (int i = 0; i < 20; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "k%d", i);
+        T_CHECK(read_key(key)[0] != '\0');
+        T_EQ_U64(row_of(key).keys_left, 0);
+    }
+    close_all();
+}
+
+/* A call of the program holds the key: its load comes first. */
+static void load_of_the_program_comes_first(void)
+{
+    cellar_lease lease;
+    cellar_result res = cellar_result_default();
+    open_all();
+    add("k", MINUTE, 2 * MINUTE);
+    turn(row_of("k").next_ms - 1);
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &res), CELLAR_LEASED);
+    pass(1, 1, NULL);
+    T_EQ_U64(figures().skipped_busy, 1);
+    T_EQ_U64(up.calls, 0);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "given", 5, NULL), CELLAR_OK);
+    T_EQ_STR(read_key("k"), "given");
+    pass(2 * SECOND, SECOND, NULL); /* the row looks again */
+    T_EQ_U64(up.calls, 1);
+    cellar_result_free(&res);
+    close_all();
+}
+
+static void disabled_namespace_is_not_refreshed(void)
+{
+    open_all();
+    add("k", MINUTE, 2 * MINUTE);
+    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
+    pass(10 * MINUTE, MINUTE, NULL);
+    T_EQ_U64(up.calls, 0);
+    T_EQ_U64(figures().skipped_off, 10);
+    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
+    pass(MINUTE, MINUTE, NULL);
+    T_EQ_U64(up.calls, 1);
+    close_all();
+}
+
+static void short_ttl_is_reported(void)
+{
+    open_all();
+    add("fine", MINUTE, 2 * MINUTE);
+    T_EQ_STR(logged, "");
+    T_EQ_U64(figures().short_ttls, 0);
+    add("brief", MINUTE, 2 * MINUTE - 1);
+    T_CHECK(strstr(logged, "below twice its interval") != NULL);
+    T_EQ_U64(figures().short_ttls, 1);
+    T_EQ_U64(row_of("brief").flags, CELLAR_REFRESH_SHORT_TTL);
+    T_EQ_U64(row_of("fine").flags, 0);
+    close_all();
+}
+
+static uint64_t limit_ns(void *ctx)
+{
+    (void)ctx;
+    return (uint64_t)mono_ms * 1000000u;
+}
+
+static void limiter_bounds_the_calls_of_the_upstream(void)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(6, UINT64_C(60) * CELLAR_SECOND_NS, 1);
+    cellar_limiter_config lc = cellar_limiter_config_default();
+    cellar_refresh_loader_opts lo = cellar_refresh_loader_opts_default();
+    lc.clock_ns = limit_ns;
+    open_all();
+    T_EQ_I64(cellar_limiter_open(&lc, &rule, 1, &lo.limiter), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, "slow", load, "upstream", &lo), CELLAR_OK);
+    for (int i = 0; i < 20; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "k%d", i);
+        T_EQ_I64(cellar_refresh_add(r, c, key, strlen(key), "slow", 10 * MINUTE, NULL), CELLAR_OK);
+    }
+    for (int i = 0; i < 15; i++) {
+        const uint64_t calls = up.calls;
+        pass(MINUTE, SECOND, NULL);
+        T_CHECK(up.calls - calls <= 7);
+    }
+    T_CHECK(up.calls >= 20);
+    T_CHECK(figures().skipped_limiter > 0);
+    T_EQ_U64(figures().failed, 0);
+    close_all();
+    cellar_limiter_close(lo.limiter);
+}
+
+/* ---- order, lists, idle rows ---- */
+
+/* Rows that became due together run by priority, and a long row lets a higher one pass. */
+static void higher_priorities_run_first(void)
+{
+    static const char *const keys[] = { "l1", "m1", "h1", "h2", "m2", "l2" };
+    open_all();
+    for (size_t i = 0; i < 6; i++) {
+        cellar_refresh_opts o = opts(2 * HOUR);
+        o.priority = keys[i][0] == 'l' ? CELLAR_REFRESH_LOW
+                     : keys[i][0] == 'm' ? 0 : CELLAR_REFRESH_HIGH;
+        T_EQ_I64(cellar_refresh_add(r, c, keys[i], 2, "up", HOUR, &o), CELLAR_OK);
+    }
+    turn(HOUR);
+    (void)tick();
+    T_EQ_STR(up.order, "hhmmll");
+    T_EQ_U64(figures().runs, 6);
+    T_CHECK(figures().late_max_ms > 0 && figures().late_max_ms <= (uint64_t)HOUR);
+    T_CHECK(figures().late_ms >= figures().late_max_ms);
+    close_all();
+}
+
+static void keys_of_a_pattern_come_from_its_lister(void)
+{
+    open_all();
+    listed.keys[0] = "k:1";
+    listed.keys[1] = "k:2";
+    listed.count = 2;
+    const cellar_refresh_opts o = opts(2 * HOUR);
+    T_EQ_I64(cellar_refresh_add_pattern(r, c, "k:*", "many", HOUR, &o), CELLAR_OK);
+    pass(HOUR, HOUR, NULL);
+    T_EQ_STR(listed.pattern, "k:*");
+    T_EQ_U64(up.calls, 2);
+    T_EQ_U64(row_of("k:*").keys, 2);
+    T_EQ_U64(row_of("k:*").flags, CELLAR_REFRESH_PATTERN);
+    listed.keys[1] = "k:3"; /* keys come and go */
+    pass(HOUR, HOUR, NULL);
+    T_EQ_U64(up.calls, 4);
+    T_CHECK(read_key("k:3")[0] != '\0');
+    listed.fails = true; /* the keys of the last list are refreshed */
+    pass(HOUR, HOUR, NULL);
+    T_EQ_U64(up.calls, 6);
+    T_EQ_U64(figures().lists_failed, 1);
+    T_EQ_U64(figures().keys, 2 + 0);
+    listed.fails = false;
+    listed.count = 0;
+    pass(HOUR, HOUR, NULL);
+    T_EQ_U64(up.calls, 6);
+    T_EQ_U64(row_of("k:*").flags, CELLAR_REFRESH_PATTERN | CELLAR_REFRESH_UNCOVERED);
+    T_EQ_U64(figures().uncovered, 1);
+    listed.count = 1;
+    pass(HOUR, HOUR, NULL);
+    T_EQ_U64(figures().uncovered, 0);
+    close_all();
+}
+
+static cellar_err list_too_many(cellar_refresh_keys *keys, const char *pattern, void *ctx)
+{
+    cellar_err err = CELLAR_OK;
+    (void)pattern, (void)ctx;
+    for (uint32_t i = 0; i <= CELLAR_REFRESH_KEYS_MAX; i++) {
+        err = cellar_refresh_keys_add(keys, &i, sizeof i);
+        T_EQ_I64(err, i < CELLAR_REFRESH_KEYS_MAX ? CELLAR_OK : CELLAR_E_LIMIT);
+    }
+    T_EQ_I64(cellar_refresh_keys_add(keys, "", 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresh_keys_add(keys, NULL, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresh_keys_add(NULL, "k", 1), CELLAR_E_INVAL);
+    return CELLAR_E_LIMIT;
+}
+
+static void list_over_its_limit_is_counted(void)
+{
+    cellar_refresh_loader_opts o = cellar_refresh_loader_opts_default();
+    open_all();
+    o.lister = list_too_many;
+    T_EQ_I64(cellar_refresh_loader(r, "flood", load, "upstream", &o), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_add_pattern(r, c, "*", "flood", HOUR, NULL), CELLAR_OK);
+    while (figures().lists_failed == 0) { turn(tick()); }
+    T_EQ_U64(figures().rejected_limit, 1);
+    T_EQ_U64(figures().keys, 0);
+    T_EQ_U64(up.calls, 0);
+    const uint64_t failed = figures().lists_failed;
+    pass(2 * SECOND, SECOND, NULL); /* without keys the lister is tried again */
+    T_CHECK(figures().lists_failed > failed);
+    close_all();
+}
+
+static void row_without_reads_sleeps_until_a_read(void)
+{
+    open_all();
+    cellar_refresh_opts o = opts(150 * SECOND);
+    o.stop_idle = 3;
+    T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "up", MINUTE, &o), CELLAR_OK);
+    pass(MINUTE, MINUTE, NULL);
+    for (int i = 0; i < 10; i++) { /* read: it never sleeps */
+        T_CHECK(read_key("k")[0] != '\0');
+        pass(MINUTE, MINUTE, NULL);
+    }
+    T_EQ_U64(up.calls, 11);
+    pass(10 * MINUTE, MINUTE, NULL);
+    T_EQ_U64(up.calls, 11 + 2); /* the third look without a read sends it to sleep */
+    T_EQ_U64(row_of("k").flags, CELLAR_REFRESH_SLEEPS);
+    T_CHECK(figures().skipped_idle >= 7);
+    T_EQ_STR(read_key("k"), ""); /* its TTL has ended: the program loads it, and that wakes the row */
+    T_EQ_I64(cellar_set(c, "k", 1, "loaded", 6, NULL), CELLAR_OK);
+    pass(MINUTE, MINUTE, NULL);
+    T_EQ_U64(up.calls, 14);
+    T_EQ_U64(row_of("k").flags, 0);
+    close_all();
+}
+
+static void late_ticks_fold_intervals(void)
+{
+    open_all();
+    add("k", MINUTE, HOUR);
+    turn(10 * MINUTE);
+    (void)tick();
+    T_EQ_U64(up.calls, 1);
+    T_CHECK(figures().missed == 9 || figures().missed == 10);
+    const int64_t due = tick();
+    T_CHECK(due > 0 && due <= MINUTE); /* due times stay start + k * interval */
+    close_all();
+}
+
+/* ---- rows and loaders ---- */
+
+static bool stop_list(const cellar_refresh_info *info, void *ctx)
+{
+    (void)info;
+    ++*(int *)ctx;
+    return false;
+}
+
+static void remove_all_in_list_keys(const cellar_refresh_info *info)
+{
+    T_EQ_I64(cellar_refresh_remove(r, info->c, info->key, info->key_len), CELLAR_OK);
+}
+static bool remove_listed(const cellar_refresh_info *info, void *ctx)
+{
+    (void)ctx;
+    remove_all_in_list_keys(info);
+    return true;
+}
+
+static void remove_self(const void *key, size_t len)
+{
+    T_EQ_I64(cellar_refresh_remove(r, c, key, len), CELLAR_OK);
+    T_EQ_I64(cellar_refresher_close(r), CELLAR_E_DEADLOCK);
+    T_EQ_I64(cellar_refresh_add(r, c, "other", 5, "up", MINUTE, NULL), CELLAR_OK);
+}
+
+static void rows_come_and_go(void)
+{
+    cellar *ns;
+    cellar_namespace_opts no = cellar_namespace_opts_default();
+    int n = 0;
+    open_all();
+    T_EQ_I64(cellar_namespace_open(c, "ns", &no, &ns), CELLAR_OK);
+    add("k", MINUTE, HOUR);
+    T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "up", HOUR, NULL), CELLAR_EXISTS);
+    T_EQ_I64(cellar_refresh_add(r, ns, "k", 1, "up", HOUR, NULL), CELLAR_OK);
+    T_EQ_I64(row_of("k").interval_ms, HOUR); /* the second one of that key */
+    T_EQ_U64(figures().rows, 2);
+    T_EQ_I64(cellar_refresh_list(r, stop_list, &n), CELLAR_OK);
+    T_EQ_I64(n, 1);
+    T_EQ_I64(cellar_refresh_remove(r, ns, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_remove(r, ns, "k", 1), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_close(ns), CELLAR_OK);
+    up.during = remove_self; /* a loader removes its own row */
+    pass(MINUTE, MINUTE, NULL);
+    up.during = NULL;
+    T_EQ_U64(up.calls, 1);
+    pass(2 * MINUTE, MINUTE, NULL);
+    T_EQ_STR(up.last, "other");
+    T_EQ_I64(cellar_refresh_list(r, remove_listed, NULL), CELLAR_OK);
+    T_EQ_U64(figures().rows, 0);
+    const uint64_t calls = up.calls;
+    pass(HOUR, HOUR, NULL);
+    T_EQ_U64(up.calls, calls);
+    T_EQ_I64(tick(), INT64_MAX);
+    T_EQ_I64(cellar_refresh_loader(r, "up", load, NULL, NULL), CELLAR_EXISTS);
+    close_all();
+}
+
+static void reload_replaces_the_rows_of_policies(void)
+{
+    static const char one[] = "[*]\nset prefix=app\nkey top refresh=5m ttl=10m loader=up\n"
+                              "glob many:* refresh=5m loader=many\nkey bare:{id} refresh=5m\n"
+                              "key none:{id} ttl=5m\ndeny *token*\n";
+    static const char two[] = "[*]\nkey top refresh=7m ttl=20m loader=up\n";
+    size_t rows;
+    open_all();
+    T_EQ_I64(cellar_refresh_add_policies(r, c, &rows), CELLAR_OK);
+    T_EQ_U64(rows, 0); /* no rules yet */
+    T_EQ_I64(cellar_policy_set(c, one, sizeof one - 1, NULL, NULL), CELLAR_OK);
+    add("other", MINUTE, HOUR);
+    T_EQ_I64(cellar_refresh_add_policies(r, c, &rows), CELLAR_OK);
+    T_EQ_U64(rows, 3);
+    T_EQ_U64(row_of("app:top").flags, CELLAR_REFRESH_POLICY); /* the key behind its prefix */
+    T_EQ_U64(row_of("many:*").flags, CELLAR_REFRESH_POLICY | CELLAR_REFRESH_PATTERN);
+    T_EQ_U64(row_of("bare:{id}").flags,
+             CELLAR_REFRESH_POLICY | CELLAR_REFRESH_PATTERN | CELLAR_REFRESH_UNCOVERED);
+    pass(5 * MINUTE, MINUTE, NULL);
+    T_CHECK(read_key("app:top")[0] != '\0');
+    T_EQ_I64(cellar_policy_set(c, two, sizeof two - 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_add_policies(r, c, &rows), CELLAR_OK);
+    T_EQ_U64(rows, 1);
+    T_EQ_U64(figures().rows, 2);
+    T_EQ_I64(row_of("top").interval_ms, 7 * MINUTE);
+    T_EQ_I64(row_of("other").interval_ms, MINUTE);
+    close_all();
+}
+
+static void max_rows_is_a_code_and_a_counter(void)
+{
+    cellar_host_opts h;
+    cellar_refresher_config cfg = config_of(&h);
+    cfg.max_rows = 2;
+    open_store(NULL);
+    T_REQUIRE(cellar_refresher_open(c, &cfg, &r) == CELLAR_OK);
+    add("a", MINUTE, 0);
+    add("b", MINUTE, 0);
+    T_EQ_I64(cellar_refresh_add(r, c, "c", 1, "up", MINUTE, NULL), CELLAR_E_LIMIT);
+    T_EQ_U64(figures().rejected_limit, 1);
+    close_all();
+}
+
+static void exit_thread(const void *key, size_t len)
+{
+    (void)key, (void)len;
+    pthread_exit(NULL);
+}
+
+static void *tick_in_thread(void *ctx)
+{
+    (void)ctx;
+    (void)cellar_refresher_tick(r, 1000, NULL);
+    return NULL;
+}
+
+static void loader_that_ends_its_thread_has_failed(void)
+{
+    pthread_t t;
+    open_all();
+    add("k", MINUTE, HOUR);
+    up.during = exit_thread;
+    turn(MINUTE);
+    T_REQUIRE(pthread_create(&t, NULL, tick_in_thread, NULL) == 0);
+    pthread_join(t, NULL);
+    T_EQ_U64(figures().thread_ends, 1);
+    T_EQ_U64(figures().failed, 1);
+    up.during = NULL;
+    pass(2 * SECOND, SECOND, NULL);
+    T_EQ_U64(figures().ok, 1);
+    close_all();
+}
+
+/* ---- memory, arguments, figures ---- */
+
+static void every_missing_memory_is_a_code(void)
+{
+    static const char rules[] = "[*]\nkey a:{n} refresh=5m loader=many at=00:00@Europe/Berlin\n";
+    static char dir[4200];
+    T_REQUIRE(getcwd(dir, 4096) != NULL);
+    strcat(dir, "/tests/data/zoneinfo");
+    T_REQUIRE(setenv("TZDIR", dir, 1) == 0);
+    for (uint64_t nth = 1;; nth++) {
+        cellar_host_opts h;
+        const cellar_refresher_config cfg = config_of(&h);
+        open_store(NULL);
+        T_REQUIRE(cellar_policy_set(c, rules, sizeof rules - 1, NULL, NULL) == CELLAR_OK);
+        (void)base_fault_alloc_arm(nth, false);
+        const cellar_err opened = cellar_refresher_open(c, &cfg, &r);
+        bool failed = opened != CELLAR_OK, armed = true;
+        if (opened == CELLAR_OK) {
+            cellar_refresh_loader_opts lo = cellar_refresh_loader_opts_default();
+            lo.lister = list;
+            lo.lister_ctx = "lister";
+            listed.keys[0] = "a:1";
+            listed.count = 1;
+            const cellar_err err[] = {
+                cellar_refresh_loader(r, "up", load, "upstream", NULL),
+                cellar_refresh_loader(r, "many", load, "upstream", &lo),
+                cellar_refresh_add(r, c, "k", 1, "up", MINUTE, NULL),
+                cellar_refresh_add_pattern(r, c, "p", "many", MINUTE, NULL),
+                cellar_refresh_add_policies(r, c, NULL)
+            };
+            for (size_t i = 0; i < sizeof err / sizeof err[0]; i++) {
+                T_CHECK(err[i] == CELLAR_OK || err[i] == CELLAR_E_NOMEM);
+                failed |= err[i] != CELLAR_OK;
+            }
+            pass(10 * MINUTE, MINUTE, NULL);
+            const cellar_refresher_stats st = figures();
+            failed |= st.failed + st.lists_failed + st.not_stored != 0;
+            armed = base_fault_alloc_arm(0, false) >= nth;
+            T_CHECK(failed || st.uncovered == 0);
+            T_EQ_I64(cellar_refresher_close(r), CELLAR_OK);
+        } else {
+            T_EQ_I64(opened, CELLAR_E_NOMEM);
+        }
+        (void)base_fault_alloc_arm(0, false);
+        T_EQ_I64(cellar_close(c), CELLAR_OK);
+        wall_ms = 0;
+        if (!armed && !failed) { break; }
+        T_REQUIRE(nth < 2000);
+    }
+}
+
+static void bad_arguments_are_refused(void)
+{
+    static char longer[CELLAR_KEY_MAX + 2];
+    static char name[CELLAR_NAME_MAX + 2];
+    memset(longer, 'k', sizeof longer - 1);
+    memset(name, 'n', sizeof name - 1);
+    open_all();
+    cellar_refresh_opts o = opts(0);
+#define ADD(key, len, loader, ms) cellar_refresh_add(r, c, key, len, loader, ms, &o)
+    T_EQ_I64(cellar_refresh_add(NULL, c, "k", 1, "up", MINUTE, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresh_add(r, NULL, "k", 1, "up", MINUTE, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(ADD(NULL, 1, "up", MINUTE), CELLAR_E_INVAL);
+    T_EQ_I64(ADD("k", 0, "up", MINUTE), CELLAR_E_INVAL);
+    T_EQ_I64(ADD(longer, sizeof longer - 1, "up", MINUTE), CELLAR_E_INVAL);
+    T_EQ_I64(ADD("k", 1, NULL, MINUTE), CELLAR_E_INVAL);
+    T_EQ_I64(ADD("k", 1, "", MINUTE), CELLAR_E_INVAL);
+    T_EQ_I64(ADD("k", 1, name, MINUTE), CELLAR_E_INVAL);
+    T_EQ_I64(ADD("k", 1, "up", 0), CELLAR_E_INVAL);
+    T_EQ_I64(ADD("k", 1, "up", -1), CELLAR_E_INVAL);
+    T_EQ_I64(ADD("k", 1, "up", 366 * DAY + 1), CELLAR_E_INVAL);
+#define BROKEN(code, change) \
+    do { \
+        o = opts(HOUR); \
+        change; \
+        T_EQ_I64(ADD("k", 1, "up", MINUTE), code); \
+    } while (0)
+    BROKEN(CELLAR_E_INVAL, o.ttl_ms = -1);
+    BROKEN(CELLAR_E_INVAL, o.negative_ttl_ms = -1);
+    BROKEN(CELLAR_E_INVAL, o.stale_ms = -1);
+    BROKEN(CELLAR_E_INVAL, o.stale_ms = INT64_C(1) << 32);
+    BROKEN(CELLAR_E_INVAL, o.priority = (cellar_refresh_priority)4);
+    BROKEN(CELLAR_E_INVAL, o.stop_idle = 1000001);
+    BROKEN(CELLAR_E_INVAL, (o.at = "00:00@UTC", o.ttl_ms = 0));
+    BROKEN(CELLAR_E_INVAL, o.at = "");
+    BROKEN(CELLAR_E_INVAL, o.at = "24:00@UTC");
+    BROKEN(CELLAR_E_INVAL, o.at = "12:60@UTC");
+    BROKEN(CELLAR_E_INVAL, o.at = "1x:00@UTC");
+    BROKEN(CELLAR_E_INVAL, o.at = "00:00");
+    BROKEN(CELLAR_E_INVAL, o.at = longer);
+    BROKEN(CELLAR_E_NOT_FOUND, o.at = "00:00@No/Where");
+#undef BROKEN
+#undef ADD
+    T_EQ_I64(cellar_refresh_add_pattern(r, c, NULL, "up", MINUTE, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresh_add_pattern(r, c, "", "up", MINUTE, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresh_add_pattern(r, c, longer, "up", MINUTE, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresh_add_policies(NULL, c, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresh_add_policies(r, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresh_loader(NULL, "x", load, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresh_loader(r, "", load, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresh_loader(r, name, load, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresh_loader(r, "x", NULL, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresh_remove(NULL, c, "k", 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresh_remove(r, NULL, "k", 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresh_remove(r, c, NULL, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresh_remove(r, c, "k", 1), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_refresh_list(NULL, find_row, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresh_list(r, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresher_tick(NULL, 0, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresher_stats_get(r, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresher_close(NULL), CELLAR_OK);
+    T_EQ_U64(figures().rows, 0);
+    close_all();
+}
+
+static void no_free(void *block, size_t size, void *ctx)
+{
+    (void)block, (void)size, (void)ctx;
+}
+
+static void open_is_refused_with_a_reason(void)
+{
+    cellar_error_info e = cellar_error_info_default();
+    cellar_refresher *none;
+    cellar_host_opts h;
+    open_store(NULL);
+#define BROKEN(part, change) \
+    do { \
+        cellar_refresher_config cfg = config_of(&h); \
+        change; \
+        T_EQ_I64(cellar_refresher_open(c, &cfg, &none), CELLAR_E_INVAL); \
+        base_open_error_get(&e); \
+        T_CHECK(none == NULL && strstr(e.text, "cellar_refresher_open: " part) != NULL); \
+    } while (0)
+    BROKEN("max_rows must", cfg.max_rows = 65537);
+    BROKEN("max_parallel must", cfg.max_parallel = 65);
+    BROKEN("close_timeout_ms must", cfg.close_timeout_ms = -1);
+    BROKEN("close_timeout_ms must", cfg.close_timeout_ms = INT64_MAX);
+    BROKEN("host.no_threads must", h.no_threads = 2);
+    BROKEN("host.alloc and host.free belong", h.free = no_free);
+    BROKEN("host.log_level must", h.log_level = (cellar_log_level)9);
+    BROKEN("host.name must",
+           h.name = "a name of more than sixty-four bytes is more than a label can hold");
+    BROKEN("struct_size", cfg.struct_size = 1);
+#undef BROKEN
+    T_EQ_I64(cellar_refresher_open(NULL, NULL, &none), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_refresher_open(c, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    wall_ms = 0;
+}
+
+static void metrics_have_the_success_ratio(void)
+{
+    char text[8192];
+    size_t len;
+    open_all();
+    add("k", MINUTE, HOUR);
+    pass(3 * MINUTE, MINUTE, NULL);
+    up.down = true;
+    while (figures().failed == 0) { turn(tick()); }
+    T_EQ_I64(cellar_refresher_metrics_write(r, text, sizeof text, &len), CELLAR_OK);
+    T_EQ_U64(len, strlen(text));
+    T_CHECK(strstr(text, "cellar_refresh_jobs_total{refresher=\"refresh\",result=\"ok\"} 3\n"));
+    T_CHECK(strstr(text, "result=\"failed\"} 1\n") != NULL);
+    T_CHECK(strstr(text, "cellar_refresh_success_ratio{refresher=\"refresh\"} 0.750000\n") != NULL);
+    T_CHECK(strstr(text, "cellar_refresh_due{refresher=\"refresh\"} 0\n") != NULL);
+    T_EQ_I64(cellar_refresher_metrics_write(r, NULL, 0, &len), CELLAR_E_BUFFER);
+    T_EQ_U64(len, strlen(text));
+    T_EQ_I64(cellar_refresher_metrics_write(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
+    close_all();
+}
+
+static cellar_err use_config(void *p)
+{
+    cellar_refresher *made = NULL;
+    const cellar_err err = cellar_refresher_open(c, (const cellar_refresher_config *)p, &made);
+    if (err == CELLAR_OK) { T_EQ_I64(cellar_refresher_close(made), CELLAR_OK); }
+    return err;
+}
+static cellar_err use_opts(void *p)
+{
+    const cellar_err err = cellar_refresh_add(r, c, "k", 1, "up", MINUTE,
+                                              (const cellar_refresh_opts *)p);
+    if (err == CELLAR_OK) { T_EQ_I64(cellar_refresh_remove(r, c, "k", 1), CELLAR_OK); }
+    return err;
+}
+static cellar_err use_loader(void *p)
+{
+    const cellar_err err = cellar_refresh_loader(r, "up", load, NULL,
+                                                 (const cellar_refresh_loader_opts *)p);
+    return err == CELLAR_EXISTS ? CELLAR_OK : err;
+}
+static cellar_err fill_stats(void *p) { return cellar_refresher_stats_get(r, p); }
+
+static void structs_follow_the_size_rule(void)
+{
+    cellar_host_opts h;
+    const cellar_refresher_config cfg = config_of(&h);
+    open_all();
+    check_in("cellar_refresher_config", &cfg, sizeof cfg, FIRST, use_config);
+    CHECK_IN(cellar_refresh_opts, cellar_refresh_opts_default(), use_opts);
+    CHECK_IN(cellar_refresh_loader_opts, cellar_refresh_loader_opts_default(), use_loader);
+    check_out("cellar_refresher_stats", sizeof(cellar_refresher_stats), fill_stats);
+    close_all();
+}
+
+T_MAIN("work_refresh", T_CASE(refresh_s4_table), T_CASE(seed_refresh_every_row_runs),
+       T_CASE(seed_refresh_phases_spread), T_CASE(seed_refresh_empty_is_a_value),
+       T_CASE(refresh_midnight), T_CASE(days_follow_the_wall_clock), T_CASE(refresh_delete_wins),
+       T_CASE(failure_keeps_the_old_value_and_backs_off), T_CASE(pauses_grow_to_the_interval),
+       T_CASE(open_breaker_lets_only_probes_pass), T_CASE(load_of_the_program_comes_first),
+       T_CASE(disabled_namespace_is_not_refreshed), T_CASE(short_ttl_is_reported),
+       T_CASE(limiter_bounds_the_calls_of_the_upstream), T_CASE(higher_priorities_run_first),
+       T_CASE(keys_of_a_pattern_come_from_its_lister), T_CASE(list_over_its_limit_is_counted),
+       T_CASE(row_without_reads_sleeps_until_a_read), T_CASE(late_ticks_fold_intervals),
+       T_CASE(rows_come_and_go), T_CASE(reload_replaces_the_rows_of_policies),
+       T_CASE(max_rows_is_a_code_and_a_counter), T_CASE(loader_that_ends_its_thread_has_failed),
+       T_CASE(every_missing_memory_is_a_code), T_CASE(bad_arguments_are_refused),
+       T_CASE(open_is_refused_with_a_reason), T_CASE(metrics_have_the_success_ratio),
+       T_CASE(structs_follow_the_size_rule))

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    loaders and listers run on threads of the refresher with no lock held, at most
+ *         max_parallel at a time; close and remove wait for them; a loader may end its thread; a
+ *         forked child has no refresher but its close; a sick disk leaves refreshes in memory.
+ * Method: loaders wait for the test, and the test for them, by semaphores: no sleep decides
+ *         anything. The clock of the system drives the refresher. */
+#include <semaphore.h>
+#include <sys/wait.h>
+
+#include "base/fault.h"
+#include "cellar_l2.h"
+#include "cellar_refresh.h"
+#include "tests/support/disk_store.h"
+
+static cellar *c;
+static cellar_refresher *r;
+static sem_t began, go_on;
+static atomic_uint calls, inside, most_inside;
+static atomic_bool gate_open; /* loaders do not wait for the test any more */
+
+static void wait_for(sem_t *sem)
+{
+    while (sem_wait(sem) != 0) { }
+}
+
+static void open_with(uint32_t parallel, int64_t close_ms)
+{
+    cellar_refresher_config cfg = cellar_refresher_config_default();
+    cellar_config store_cfg = cellar_config_default();
+    cfg.max_parallel = parallel;
+    cfg.close_timeout_ms = close_ms;
+    T_REQUIRE(sem_init(&began, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0);
+    atomic_store(&calls, 0);
+    atomic_store(&inside, 0);
+    atomic_store(&most_inside, 0);
+    atomic_store(&gate_open, false);
+    T_REQUIRE(cellar_open(&store_cfg, &c) == CELLAR_OK);
+    T_REQUIRE(cellar_refresher_open(c, &cfg, &r) == CELLAR_OK);
+}
+
+/* Let all loads go on, now and later: at most two wait. */
+static void open_gate(void)
+{
+    atomic_store(&gate_open, true);
+    sem_post(&go_on);
+    sem_post(&go_on);
+}
+
+static void close_all(void)
+{
+    T_EQ_I64(cellar_refresher_close(r), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+static void add(const char *key, const char *loader)
+{
+    T_EQ_I64(cellar_refresh_add(r, c, key, strlen(key), loader, 1, NULL), CELLAR_OK);
+}
+
+static cellar_refresher_stats figures(void)
+{
+    cellar_refresher_stats st = cellar_refresher_stats_default();
+    T_EQ_I64(cellar_refresher_stats_get(r, &st), CELLAR_OK);
+    return st;
+}
+
+static cellar_err quick(cellar_load *l, const void *key, size_t len, void *ctx)
+{
+    (void)ctx;
+    atomic_fetch_add(&calls, 1);
+    return cellar_load_value(l, key, len);
+}
+
+static cellar_err held(cellar_load *l, const void *key, size_t len, void *ctx)
+{
+    const unsigned now = atomic_fetch_add(&inside, 1) + 1;
+    unsigned most = atomic_load(&most_inside);
+    while (now > most && !atomic_compare_exchange_weak(&most_inside, &most, now)) { }
+    sem_post(&began);
+    if (!atomic_load(&gate_open)) { wait_for(&go_on); }
+    atomic_fetch_sub(&inside, 1);
+    return quick(l, key, len, ctx);
+}
+
+static void at_most_max_parallel_loads_run(void)
+{
+    open_with(2, 5000);
+    T_EQ_I64(cellar_refresh_loader(r, "held", held, NULL, NULL), CELLAR_OK);
+    for (char key[2] = "a"; key[0] < 'g'; key[0]++) { add(key, "held"); }
+    for (int i = 0; i < 50; i++) {
+        wait_for(&began);
+        wait_for(&began);
+        T_EQ_U64(atomic_load(&inside), 2);
+        sem_post(&go_on);
+        sem_post(&go_on);
+    }
+    open_gate();
+    T_EQ_I64(cellar_refresh_remove(r, c, "a", 1), CELLAR_OK);
+    T_EQ_U64(atomic_load(&most_inside), 2);
+    close_all();
+}
+
+/* A loader calls the refresher and the cache: no lock is held. */
+static cellar_err busy_loader(cellar_load *l, const void *key, size_t len, void *ctx)
+{
+    cellar_refresher_stats st = cellar_refresher_stats_default();
+    T_EQ_I64(cellar_refresher_stats_get(r, &st), CELLAR_OK);
+    T_EQ_I64(cellar_refresher_close(r), CELLAR_E_DEADLOCK);
+    T_EQ_I64(cellar_set(c, "other", 5, "x", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_remove(r, c, key, len), CELLAR_OK);
+    const cellar_err err = quick(l, key, len, ctx);
+    sem_post(&began);
+    return err;
+}
+
+static void loader_may_call_the_refresher(void)
+{
+    open_with(2, 5000);
+    T_EQ_I64(cellar_refresh_loader(r, "busy", busy_loader, NULL, NULL), CELLAR_OK);
+    add("k", "busy");
+    wait_for(&began);
+    T_EQ_U64(figures().rows, 0);
+    close_all();
+    T_EQ_U64(atomic_load(&calls), 1);
+}
+
+static void close_and_remove_wait_for_a_load(void)
+{
+    open_with(1, 1);
+    T_EQ_I64(cellar_refresh_loader(r, "held", held, NULL, NULL), CELLAR_OK);
+    add("k", "held");
+    wait_for(&began);
+    T_EQ_I64(cellar_refresher_close(r), CELLAR_E_BUSY); /* nothing is closed: the row goes on */
+    sem_post(&go_on);
+    wait_for(&began);
+    T_EQ_I64(cellar_refresh_remove(r, c, "k", 1), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_refresh_remove(r, c, "k", 1), CELLAR_E_NOT_FOUND);
+    sem_post(&go_on);
+    while (cellar_refresher_close(r) == CELLAR_E_BUSY) { }
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_U64(atomic_load(&calls), 2);
+}
+
+static cellar_err leave(cellar_load *l, const void *key, size_t len, void *ctx)
+{
+    (void)l, (void)key, (void)len, (void)ctx;
+    sem_post(&began);
+    pthread_exit(NULL);
+}
+
+static cellar_err leaving_lister(cellar_refresh_keys *keys, const char *pattern, void *ctx)
+{
+    (void)ctx;
+    T_EQ_I64(cellar_refresh_keys_add(keys, pattern, strlen(pattern)), CELLAR_OK);
+    sem_post(&began);
+    pthread_exit(NULL);
+}
+
+static void thread_that_ends_is_replaced(void)
+{
+    cellar_refresh_loader_opts o = cellar_refresh_loader_opts_default();
+    o.lister = leaving_lister;
+    open_with(2, 5000);
+    T_EQ_I64(cellar_refresh_loader(r, "leave", leave, NULL, &o), CELLAR_OK);
+    add("k", "leave");
+    T_EQ_I64(cellar_refresh_add_pattern(r, c, "*", "leave", 1, NULL), CELLAR_OK);
+    for (int i = 0; i < 6; i++) { wait_for(&began); }
+    close_all();
+}
+
+static void *add_and_remove(void *ctx)
+{
+    for (unsigned i = 0; i < 300; i++) {
+        char key[16];
+        const int len = snprintf(key, sizeof key, "k%u", (i * 7 + *(unsigned *)ctx) % 16);
+        const cellar_err err = i % 3 == 2 ? cellar_refresh_remove(r, c, key, (size_t)len)
+                                          : cellar_refresh_add(r, c, key, (size_t)len, "quick", 1,
+                                                               NULL);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_EXISTS || err == CELLAR_E_NOT_FOUND);
+    }
+    return NULL;
+}
+
+static bool count_rows(const cellar_refresh_info *info, void *ctx)
+{
+    T_CHECK(info->key_len >= 2 && *(const char *)info->key == 'k');
+    ++*(uint64_t *)ctx;
+    return true;
+}
+
+static void calls_from_many_threads_keep_every_count(void)
+{
+    pthread_t t[4];
+    unsigned first[4];
+    uint64_t rows = 0;
+    open_with(2, 5000);
+    T_EQ_I64(cellar_refresh_loader(r, "quick", quick, NULL, NULL), CELLAR_OK);
+    for (unsigned i = 0; i < 4; i++) {
+        first[i] = i;
+        T_REQUIRE(pthread_create(&t[i], NULL, add_and_remove, &first[i]) == 0);
+    }
+    for (int i = 0; i < 20; i++) { T_EQ_I64(cellar_refresh_list(r, count_rows, &rows), CELLAR_OK); }
+    for (unsigned i = 0; i < 4; i++) { pthread_join(t[i], NULL); }
+    rows = 0;
+    T_EQ_I64(cellar_refresh_list(r, count_rows, &rows), CELLAR_OK);
+    const cellar_refresher_stats st = figures();
+    T_EQ_U64(st.rows, rows);
+    T_EQ_U64(st.uncovered, 0);
+    T_CHECK(st.ok <= atomic_load(&calls));
+    close_all();
+}
+
+static void forked_child_can_only_close(void)
+{
+    open_with(2, 5000);
+    T_EQ_I64(cellar_refresh_loader(r, "held", held, NULL, NULL), CELLAR_OK);
+    add("k", "held");
+    wait_for(&began);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        cellar_refresher_stats st = cellar_refresher_stats_default();
+        T_EQ_I64(cellar_refresh_add(r, c, "x", 1, "held", 1, NULL), CELLAR_E_FORKED);
+        T_EQ_I64(cellar_refresh_add_pattern(r, c, "x", "held", 1, NULL), CELLAR_E_FORKED);
+        T_EQ_I64(cellar_refresh_add_policies(r, c, NULL), CELLAR_E_FORKED);
+        T_EQ_I64(cellar_refresh_remove(r, c, "k", 1), CELLAR_E_FORKED);
+        T_EQ_I64(cellar_refresh_loader(r, "x", held, NULL, NULL), CELLAR_E_FORKED);
+        T_EQ_I64(cellar_refresh_list(r, count_rows, NULL), CELLAR_E_FORKED);
+        T_EQ_I64(cellar_refresher_tick(r, 0, NULL), CELLAR_E_FORKED);
+        T_EQ_I64(cellar_refresher_stats_get(r, &st), CELLAR_OK);
+        T_EQ_I64(cellar_refresher_close(r), CELLAR_OK);
+        _exit(t_failed());
+    }
+    int status = 0;
+    T_REQUIRE(waitpid(pid, &status, 0) == pid);
+    T_EQ_I64(status, 0);
+    open_gate();
+    T_EQ_I64(cellar_refresh_remove(r, c, "k", 1), CELLAR_OK);
+    close_all();
+}
+
+static cellar_err fork_inside(cellar_load *l, const void *key, size_t len, void *ctx)
+{
+    const pid_t pid = fork();
+    if (pid == 0) { _exit(cellar_refresher_close(r) == CELLAR_E_DEADLOCK ? 0 : 1); }
+    int status = 1;
+    T_CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+    T_EQ_I64(cellar_refresh_remove(r, c, key, len), CELLAR_OK);
+    const cellar_err err = quick(l, key, len, ctx);
+    sem_post(&began);
+    return err;
+}
+
+static void child_of_a_loader_cannot_close(void)
+{
+    open_with(2, 5000);
+    T_EQ_I64(cellar_refresh_loader(r, "fork", fork_inside, NULL, NULL), CELLAR_OK);
+    add("k", "fork");
+    wait_for(&began);
+    close_all();
+}
+
+/* Each write of the disk fails: values are refreshed in memory, and count as refreshed. */
+static void sick_disk_leaves_refreshes_in_memory(void)
+{
+    cellar_l2_opts l2 = cellar_l2_opts_default();
+    cellar_config cfg = cellar_config_default();
+    cellar_host_opts h = cellar_host_opts_default();
+    cellar_refresher_config rc = cellar_refresher_config_default();
+    char buf[8];
+    size_t len;
+    store_begin();
+    h.clock = read_clock;
+    h.no_threads = 1;
+    cfg.host = &h;
+    cfg.l2 = &l2;
+    cfg.l2_path = store;
+    cfg.l2_bytes = UINT64_C(64) << 20;
+    rc.host = &h;
+    atomic_store(&calls, 0);
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    T_REQUIRE(cellar_refresher_open(c, &rc, &r) == CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, "quick", quick, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "quick", 1000, NULL), CELLAR_OK);
+    (void)base_fault_io_arm("pwrite", EIO, 1, true);
+    for (int i = 0; i < 10; i++) {
+        now_ms += 1000;
+        while (cellar_refresher_tick(r, 1000, NULL) == CELLAR_PENDING) { }
+        T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, &len), CELLAR_OK);
+    }
+    T_EQ_U64(figures().ok, 10);
+    T_EQ_U64(figures().failed, 0);
+    (void)base_fault_io_arm(NULL, 0, 0, false);
+    close_all();
+    store_end();
+}
+
+static void open_without_memory_is_refused(void)
+{
+    cellar_config cfg = cellar_config_default();
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    for (uint64_t nth = 1;; nth++) {
+        (void)base_fault_alloc_arm(nth, false);
+        const cellar_err err = cellar_refresher_open(c, NULL, &r);
+        const bool armed = base_fault_alloc_arm(0, false) >= nth;
+        if (err == CELLAR_OK) {
+            T_EQ_I64(cellar_refresher_close(r), CELLAR_OK);
+            if (!armed) { break; }
+        } else {
+            T_EQ_I64(err, CELLAR_E_NOMEM);
+            T_CHECK(r == NULL);
+        }
+        T_REQUIRE(nth < 50);
+    }
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+T_MAIN("work_refresh_threads", T_CASE(at_most_max_parallel_loads_run),
+       T_CASE(loader_may_call_the_refresher), T_CASE(close_and_remove_wait_for_a_load),
+       T_CASE(thread_that_ends_is_replaced), T_CASE(calls_from_many_threads_keep_every_count),
+       T_CASE(forked_child_can_only_close), T_CASE(child_of_a_loader_cannot_close),
+       T_CASE(sick_disk_leaves_refreshes_in_memory), T_CASE(open_without_memory_is_refused))
