@@ -136,6 +136,11 @@ CELLAR_STRUCT(cellar_task, reserved0);
 /* Run one attempt. It may call every function on its pool; cellar_pool_close returns E_DEADLOCK
  * there. It may end its thread by pthread_exit, which counts as RETRY. */
 typedef cellar_verdict (*cellar_task_fn)(const cellar_task *task, void *ctx);
+/* Write the key that the limiter of a name charges for a task: at most key_cap bytes. Return its
+ * length; 0: the name. The tasks of a denied key wait, and others of the name go on. It runs on the
+ * threads of the pool, with the ctx of the name, and must return. */
+typedef size_t (*cellar_task_key_fn)(const void *payload, size_t payload_len, void *key,
+                                     size_t key_cap, void *ctx);
 typedef void (*cellar_payload_free_fn)(void *payload, size_t len, void *ctx);
 
 /* What a submit does when the pool is full. */
@@ -144,6 +149,12 @@ typedef enum cellar_pool_full {
     CELLAR_POOL_BLOCK = 1,      /* waits up to block_timeout_ms, then E_TIMEOUT                   */
     CELLAR_POOL_DROP_OLDEST = 2 /* cancels the oldest queued task of the lowest priority          */
 } cellar_pool_full;
+
+/* Which queue a worker takes a task from while several have tasks. */
+typedef enum cellar_pool_order {
+    CELLAR_POOL_WEIGHTED = 0, /* in proportion to the weights                                     */
+    CELLAR_POOL_STRICT = 1    /* the queue with the largest weight; equal ones take turns         */
+} cellar_pool_order;
 
 /* How a backoff is spread. */
 typedef enum cellar_task_jitter {
@@ -194,9 +205,9 @@ typedef struct cellar_pool_config {
     uint32_t workers;          /* threads. Range 1..CELLAR_POOL_WORKERS_MAX. Default 4            */
     uint32_t max_names;        /* Range 1..4,096. Default 256                                     */
     cellar_pool_full on_full;  /* Default REJECT                                                  */
-    uint32_t reserved0;        /* must be 0                                                       */
+    cellar_pool_order order;   /* of the queues. Default WEIGHTED                                 */
 } cellar_pool_config;
-CELLAR_STRUCT(cellar_pool_config, reserved0);
+CELLAR_STRUCT(cellar_pool_config, order);
 
 /* Options of a task name. Start from cellar_task_opts_default(). */
 typedef struct cellar_task_opts {
@@ -207,15 +218,19 @@ typedef struct cellar_task_opts {
     int64_t  timeout_ms;       /* after it an attempt sees cellar_task_cancelled. Default 0: none */
     int64_t  hard_timeout_ms;  /* after it the attempt has failed, and the next one may begin.    */
                                /* Default 0: 2 x timeout_ms                                       */
+    int64_t  break_ms;         /* pause of the name after break_after. Default 0: 30,000          */
     struct cellar_limiter *rate; /* cellar_limit.h: one unit of key "name" for each attempt. The  */
                                /* limiter outlives the pool. Default NULL: no limit               */
+    cellar_task_key_fn rate_key; /* another key for `rate`. Default NULL: the name                */
     const char *queue;         /* its queue, to 64 bytes. Default NULL: "default"                 */
     uint32_t max_attempts;     /* Range 1..255. Default 4                                         */
     uint32_t max_running;      /* attempts at the same time. Default 0: no limit                  */
     cellar_task_jitter jitter; /* of the backoff. Default FULL                                    */
-    uint32_t reserved0;        /* must be 0                                                       */
+    uint32_t break_after;      /* after so many attempts in a row that fail, retry or time out,   */
+                               /* no task of the name begins for break_ms; then one does, and     */
+                               /* decides. Default 0: never                                       */
 } cellar_task_opts;
-CELLAR_STRUCT(cellar_task_opts, reserved0);
+CELLAR_STRUCT(cellar_task_opts, break_after);
 
 /* Options of a submit. Start from cellar_submit_opts_default(). */
 typedef struct cellar_submit_opts {
@@ -325,8 +340,9 @@ typedef struct cellar_pool_stats {
     uint64_t timed_out;        /* attempts that passed hard_timeout_ms, or their lease            */
     uint64_t late;             /* verdicts discarded: their attempt had timed out                 */
     uint64_t thread_ends;      /* attempts that ended their thread                                */
-    uint64_t parked_rate;      /* tasks parked by their limiter                                   */
+    uint64_t parked_rate;      /* tasks parked by their limiter, or by break_after                */
     uint64_t parked_running;   /* tasks parked by max_running                                     */
+    uint64_t breaks;           /* pauses of names by break_after                                  */
     uint64_t result_lost;      /* results that did not fit into the namespace                     */
     uint64_t dead_dropped;     /* dead letters removed by dead_cap, dead_ttl_ms or queue_bytes    */
     uint64_t dead_purged;      /* dead letters removed by cellar_task_purge                       */
@@ -335,7 +351,7 @@ typedef struct cellar_pool_stats {
     uint64_t threads_refused;  /* threads that the system did not start; 0 for a name             */
     uint64_t live;             /* tasks without a final state                                     */
     uint64_t running;          /* tasks that run                                                  */
-    uint64_t parked;           /* tasks that wait for a limiter or max_running                    */
+    uint64_t parked;           /* tasks that wait for a limiter, break_after or max_running       */
     uint64_t dead;             /* dead letters                                                    */
     uint64_t workers;          /* threads, without the stuck ones; 0 for a name                   */
     uint64_t stuck;            /* threads in an attempt that has timed out; 0 for a name          */
@@ -433,7 +449,7 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
 
 /* Set the share of a queue: its tasks begin in proportion to its weight while all queues have
  * tasks.
- * in:      weight 1..100; each queue begins with 1
+ * in:      weight 1..100; each queue begins with 1. With CELLAR_POOL_STRICT: its rank
  * returns: OK; E_NOT_FOUND (unknown queue), E_INVAL, E_FORKED
  * thread:  any
  * cost:    one short lock

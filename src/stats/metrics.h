@@ -425,6 +425,8 @@
     X(PARKED_RATE, "cellar_tasks_parked_total", "reason=rate", \
       METRIC("Tasks parked, by reason.")) \
     X(PARKED_RUNNING, "", "reason=running", SAME) \
+    X(BREAKS, "cellar_task_breaks_total", "", \
+      METRIC("Pauses of names after failed attempts in a row.")) \
     X(RESULT_LOST, "cellar_task_results_lost_total", "", \
       METRIC("Results that did not fit into their namespace.")) \
     X(DEAD_DROPPED, "cellar_task_dead_removed_total", "reason=limit", \
@@ -438,7 +440,7 @@
     X(LIVE, "cellar_tasks_live", "", METRIC("Tasks without a final state.")) \
     X(RUNNING, "cellar_tasks_running", "", METRIC("Tasks that run.")) \
     X(PARKED, "cellar_tasks_parked", "", \
-      METRIC("Tasks that wait for a limiter or max_running.")) \
+      METRIC("Tasks that wait for a limiter, a break or max_running.")) \
     X(DEAD, "cellar_tasks_dead", "", METRIC("Dead letters.")) \
     X(WORKERS, "cellar_pool_workers", "", METRIC("Threads of the pool, without stuck ones.")) \
     X(STUCK, "cellar_pool_stuck", "", \

@@ -174,7 +174,8 @@ static cellar_err task_config_in(const cellar_pool_config *cfg, cellar_pool_conf
         base_broken(out->max_names > 4096, "max_names must be at most 4,096", &why) ||
         base_broken((unsigned)out->on_full > CELLAR_POOL_DROP_OLDEST,
                     "on_full must be a cellar_pool_full", &why) ||
-        base_broken(out->reserved0 != 0, "reserved0 must be 0", &why) ||
+        base_broken((unsigned)out->order > CELLAR_POOL_STRICT,
+                    "order must be a cellar_pool_order", &why) ||
         base_broken(host->no_threads > 1, "host.no_threads must be 0 or 1", &why) ||
         base_broken((host->alloc == NULL) != (host->free == NULL),
                     "host.alloc and host.free belong together: give both or none", &why) ||

@@ -76,9 +76,15 @@ static void task_wake_all(cellar_pool *p, task_after *a)
     while (p->sleeping != 0) { task_wake(p, a); }
 }
 
+/* Return whether the name was paused, and no attempt has succeeded since. */
+static bool task_name_broken(const task_name *n)
+{
+    return n->opts.break_after != 0 && n->failures >= n->opts.break_after;
+}
+
 static bool task_name_waits(const task_name *n)
 {
-    return wheel_is_armed(&n->gate.timer) ||
+    return wheel_is_armed(&n->gate.timer) || (task_name_broken(n) && n->running != 0) ||
            (n->opts.max_running != 0 && n->running >= n->opts.max_running);
 }
 
@@ -205,14 +211,26 @@ static bool task_queue_offers(const task_queue *q)
     return q->levels.count != 0 && !wheel_is_armed(&q->gate.timer);
 }
 
+/* Return the largest weight of a queue for workers that has tasks; 0: none has. */
+static uint32_t task_weight_offered(const cellar_pool *p)
+{
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < p->queue_count; i++) {
+        const task_queue *q = p->queues[i];
+        if (!q->pull && task_queue_offers(q)) { most = BASE_MAX(most, q->weight); }
+    }
+    return most;
+}
+
 /* Return the next queue of the round robin; NULL: none has tasks that may run. */
 static task_queue *task_queue_turn(cellar_pool *p)
 {
     task_queue *best = NULL;
     int32_t total = 0;
+    const uint32_t least = p->cfg.order == CELLAR_POOL_STRICT ? task_weight_offered(p) : 0;
     for (uint32_t i = 0; i < p->queue_count; i++) {
         task_queue *q = p->queues[i];
-        if (q->pull || !task_queue_offers(q)) { continue; }
+        if (q->pull || q->weight < least || !task_queue_offers(q)) { continue; }
         q->credit += (int32_t)q->weight;
         total += (int32_t)q->weight;
         if (best == NULL || q->credit > best->credit) { best = q; }

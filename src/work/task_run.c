@@ -112,6 +112,21 @@ static int64_t task_first_timeout_ms(const task_run *r)
 
 /* ---- end of an attempt ---- */
 
+/* Count attempts in a row without success, and pause the name after too many. */
+static void task_note_outcome(cellar_pool *p, task_name *n, cellar_verdict_kind kind,
+                              int64_t now_ms, task_after *a) SYNC_HOLDS(QUEUE)
+{
+    const cellar_task_opts *o = &n->opts;
+    if (o->break_after == 0 || kind == CELLAR_VERDICT_SNOOZE || kind == CELLAR_VERDICT_CANCELLED) {
+        return;
+    }
+    n->failures = kind == CELLAR_VERDICT_OK ? 0 : BASE_MIN(n->failures + 1, o->break_after);
+    if (n->failures < o->break_after) { return; }
+    n->count[STATS_TASK_BREAKS]++;
+    task_gate_close(p, &n->gate, task_time_add(now_ms, o->break_ms));
+    a->timer = true;
+}
+
 /* End the attempt of a run and return its task. */
 static task *task_attempt_over(cellar_pool *p, task_run *r) SYNC_HOLDS(QUEUE)
 {
@@ -208,6 +223,7 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
             task_give_result(t, r->result);
             a.result = r->result;
         }
+        task_note_outcome(p, r->name, r->verdict.kind, now_ms, &a);
         task_obey(p, t, r->verdict, now_ms, &a);
         task_queue_release(p, r->name, &a);
     } else {
@@ -258,8 +274,15 @@ static bool task_admitted(cellar_pool *p, task_run *r)
 {
     cellar_limiter_result result = { .allowed = 0 };
     task_after a = { .done = NULL };
-    const char *name = r->name->name;
-    const cellar_err err = cellar_limiter_check(r->name->opts.rate, name, strlen(name), 1, &result);
+    char text[CELLAR_TASK_TEXT_MAX];
+    const cellar_task_opts *o = &r->name->opts;
+    const task_body *b = r->body;
+    const size_t n = o->rate_key == NULL
+                         ? 0 : o->rate_key(b->data, b->len, text, sizeof text, r->name->ctx);
+    const bool keyed = n - 1 < sizeof text;
+    const char *key = keyed ? text : r->name->name;
+    const cellar_err err =
+        cellar_limiter_check(o->rate, key, keyed ? n : strlen(key), 1, &result);
     if (err == CELLAR_OK) { return true; }
     const int64_t now_ms = base_now_ms(&p->clock);
     const bool never = err != CELLAR_LIMITED || result.never != 0;
@@ -274,9 +297,14 @@ static bool task_admitted(cellar_pool *p, task_run *r)
     } else {
         const uint64_t wait_ms = BASE_MAX(result.retry_after_ns / 1000000 + 1, 1);
         const int64_t open_ms = task_time_add(now_ms, (int64_t)wait_ms);
-        task_gate_close(p, &r->name->gate, open_ms);
-        task_to_parked(p, t);
         a.timer = true;
+        if (keyed) {
+            r->name->count[STATS_TASK_PARKED_RATE]++;
+            task_to_wheel(p, t, CELLAR_TASK_SCHEDULED, open_ms, &a);
+        } else {
+            task_gate_close(p, &r->name->gate, open_ms);
+            task_to_parked(p, t);
+        }
     }
     task_queue_release(p, r->name, &a);
     task_run_over(p, r, &a);
@@ -350,6 +378,7 @@ CELLAR_PRIVATE bool task_run_next(cellar_pool *p, task_run *r, bool pooled)
     const bool taken = task_take(p, r, NULL, now_ms, &more, &a);
     if (taken && r->name->opts.rate == NULL) {
         task_begin(p, r, task_first_timeout_ms(r), now_ms, &a);
+        task_queue_release(p, r->name, &a); /* after a pause by break_after */
         task_hand_fill(p, r);
     }
     sync_drop(QUEUE, &p->lock);
@@ -484,6 +513,7 @@ static void task_hard(cellar_pool *p, task_run *r, int64_t now_ms, task_ext **sp
         p->active--;
     }
     task_keep_error(t, "timed out", spare);
+    task_note_outcome(p, r->name, CELLAR_VERDICT_RETRY, now_ms, a);
     task_again(p, t, -1, now_ms, a);
     task_queue_release(p, r->name, a);
 }

@@ -23,6 +23,7 @@ BASE_SIZE_BEGIN
 #define TASK_MAX_ATTEMPTS 4u
 #define TASK_BASE_MS 1000
 #define TASK_CAP_MS 600000
+#define TASK_BREAK_MS 30000
 #define TASK_PRIORITY 5u
 #define TASK_LIVE_STATES \
     (1u << CELLAR_TASK_WAITING | 1u << CELLAR_TASK_SCHEDULED | 1u << CELLAR_TASK_QUEUED | \
@@ -52,12 +53,15 @@ static cellar_err task_opts_in(const cellar_task_opts *o, cellar_task_opts *out)
     if (out->cap_ms == 0) { out->cap_ms = TASK_CAP_MS; }
     if (out->max_attempts == 0) { out->max_attempts = TASK_MAX_ATTEMPTS; }
     if (out->queue == NULL) { out->queue = "default"; }
+    if (out->break_ms == 0) { out->break_ms = TASK_BREAK_MS; }
     if (out->base_ms < 0 || out->base_ms > CELLAR_POOL_DELAY_MAX_MS || out->cap_ms < 0 ||
         out->cap_ms > CELLAR_POOL_DELAY_MAX_MS || out->timeout_ms < 0 ||
         out->timeout_ms > CELLAR_POOL_DELAY_MAX_MS || out->hard_timeout_ms < 0 ||
         out->hard_timeout_ms > CELLAR_POOL_DELAY_MAX_MS || out->max_attempts > UINT8_MAX ||
         (unsigned)out->jitter > CELLAR_TASK_JITTER_NONE || *out->queue == '\0' ||
-        !task_text_ok(out->queue, CELLAR_NAME_MAX) || out->reserved0 != 0) {
+        !task_text_ok(out->queue, CELLAR_NAME_MAX) || out->break_ms < 0 ||
+        out->break_ms > CELLAR_POOL_DELAY_MAX_MS ||
+        (out->rate_key != NULL && out->rate == NULL)) {
         return CELLAR_E_INVAL;
     }
     if (out->hard_timeout_ms == 0) { out->hard_timeout_ms = 2 * out->timeout_ms; }
@@ -105,7 +109,9 @@ CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cel
     if (p->forked) { return CELLAR_E_FORKED; }
     cellar_err err = task_opts_in(o, &full);
     if (err != CELLAR_OK) { return err; }
-    if (fn == NULL && (full.rate != NULL || full.hard_timeout_ms != 0)) { return CELLAR_E_INVAL; }
+    if (fn == NULL && (full.rate != NULL || full.hard_timeout_ms != 0 || full.break_after != 0)) {
+        return CELLAR_E_INVAL;
+    }
     err = CELLAR_E_NOMEM;
     task_name *n = base_alloc(&p->account, BASE_MOD_STORE, sizeof *n, NULL);
     task_queue *q = base_alloc(&p->account, BASE_MOD_STORE, sizeof *q, NULL);
@@ -115,7 +121,8 @@ CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cel
         n->ctx = ctx;
         n->opts = full;
         n->opts.queue = NULL; /* the text of the caller */
-        n->plain = full.rate == NULL && full.max_running == 0 && full.hard_timeout_ms == 0;
+        n->plain = full.rate == NULL && full.max_running == 0 && full.hard_timeout_ms == 0 &&
+                   full.break_after == 0;
         n->gate.name = n;
         task_levels_init(&n->parked);
         memcpy(q->name, full.queue, strlen(full.queue));

@@ -139,6 +139,7 @@ typedef struct task_name {
     uint32_t queued;         /* tasks in the queue that were not parked */
     uint32_t released;       /* tasks in the queue that were */
     uint32_t running;
+    uint32_t failures;       /* attempts in a row without success; break_after: broken */
     uint64_t count[STATS_TASK_COUNT]; /* counters of the registry; gauges stay 0 */
 } task_name;
 

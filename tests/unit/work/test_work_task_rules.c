@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    rules of names, queues and keys: strict queues, limits by key, pauses after failures,
+ *         keys that outlive their task or end before it.
+ * Method: both clocks are variables; the test calls cellar_pool_tick, which runs the tasks. */
+#include "cellar_limit.h"
+#include "cellar_task.h"
+#include "tests/support/t.h"
+
+static cellar_pool *p;
+static int64_t mono_ms, wall_ms;
+static cellar_pool_config config;
+static cellar_host_opts host;
+
+static int64_t read_mono(void *ctx)
+{
+    (void)ctx;
+    return mono_ms;
+}
+static int64_t read_wall(void *ctx)
+{
+    (void)ctx;
+    return wall_ms;
+}
+
+static void defaults(void)
+{
+    host = cellar_host_opts_default();
+    config = cellar_pool_config_default();
+    host.clock = read_mono;
+    host.no_threads = 1;
+    config.host = &host;
+    config.close_timeout_ms = 1; /* of the clock of the system */
+    config.grace_ms = 1;
+    config.wall_clock = read_wall;
+    mono_ms = 1000000;
+    wall_ms = INT64_C(1700000000000);
+}
+
+static cellar_pool_stats figures(void)
+{
+    cellar_pool_stats st = cellar_pool_stats_default();
+    T_EQ_I64(cellar_pool_stats_get(p, NULL, &st), CELLAR_OK);
+    T_EQ_U64(st.submitted + st.requeued,
+             st.ok + st.failed + st.cancelled + st.expired + st.live);
+    return st;
+}
+
+static void close_it(void)
+{
+    (void)figures();
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    p = NULL;
+}
+
+static int64_t tick(void)
+{
+    int64_t wait_ms;
+    while (cellar_pool_tick(p, 1000, &wait_ms) == CELLAR_PENDING) { }
+    return wait_ms;
+}
+
+static int64_t pass(int64_t ms)
+{
+    mono_ms += ms;
+    wall_ms += ms;
+    return tick();
+}
+
+/* What ran: payloads of one byte, in order. */
+static char ran[256];
+static size_t ran_count;
+static cellar_verdict answer;
+
+static void clear(void)
+{
+    memset(ran, 0, sizeof ran);
+    ran_count = 0;
+    answer = cellar_verdict_ok();
+}
+
+static cellar_verdict note(const cellar_task *t, void *ctx)
+{
+    (void)ctx;
+    ran[ran_count++] = *(const char *)t->payload;
+    return answer;
+}
+
+static void name_it(const char *name, cellar_task_fn fn, const cellar_task_opts *o)
+{
+    T_REQUIRE(cellar_task_register(p, name, fn, NULL, o) == CELLAR_OK);
+}
+
+static void open_with(const cellar_task_opts *o)
+{
+    clear();
+    T_REQUIRE(cellar_pool_open(&config, &p) == CELLAR_OK);
+    name_it("t", note, o);
+}
+
+static cellar_err try_submit(const char *payload, const cellar_submit_opts *o, cellar_task_id *id)
+{
+    return cellar_task_submit(p, "t", payload, strlen(payload), o, id);
+}
+
+static cellar_task_id submit(const char *payload, const cellar_submit_opts *o)
+{
+    cellar_task_id id = { 0, 0 };
+    T_EQ_I64(try_submit(payload, o, &id), CELLAR_OK);
+    return id;
+}
+
+static int state_of(cellar_task_id id)
+{
+    cellar_task_status st = cellar_task_status_default();
+    const cellar_err err = cellar_task_status_get(p, id, &st);
+    return err == CELLAR_OK ? (int)st.state : (int)err;
+}
+
+/* ---- queues ---- */
+
+static void strict_queues_run_by_rank(void)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    defaults();
+    config.order = CELLAR_POOL_STRICT;
+    open_with(NULL);
+    o.queue = "first";
+    name_it("u", note, &o);
+    o.queue = "same";
+    name_it("v", note, &o);
+    T_EQ_I64(cellar_pool_queue_weight(p, "first", 7), CELLAR_OK);
+    for (int i = 0; i < 4; i++) {
+        (void)submit("d", NULL);
+        T_EQ_I64(cellar_task_submit(p, "v", "s", 1, NULL, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_task_submit(p, "u", "f", 1, NULL, NULL), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_pool_queue_pause(p, "first", 1000), CELLAR_OK);
+    T_EQ_I64(cellar_pool_tick(p, 0, NULL), CELLAR_PENDING);
+    T_EQ_U64(ran_count, 1); /* of another queue: the first one is paused */
+    T_EQ_I64(cellar_pool_queue_pause(p, "first", 0), CELLAR_OK);
+    (void)tick();
+    T_EQ_U64(strspn(ran + 1, "f"), 4);
+    for (size_t i = 5; i + 1 < ran_count; i++) { T_CHECK(ran[i] != ran[i + 1]); } /* in turns */
+    T_EQ_U64(ran_count, 12);
+    close_it();
+}
+
+/* ---- limits of a name ---- */
+
+static size_t first_byte(const void *payload, size_t len, void *key, size_t key_cap, void *ctx)
+{
+    (void)ctx;
+    T_CHECK(key_cap >= 64);
+    if (len == 0 || *(const char *)payload == '?') { return 0; }
+    memcpy(key, payload, 1);
+    return *(const char *)payload == '!' ? key_cap + 1 : 1;
+}
+
+static void rate_by_key_delays_that_key_alone(void)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(1, CELLAR_SECOND_NS, 1);
+    cellar_limiter_config lc = cellar_limiter_config_default();
+    cellar_task_opts o = cellar_task_opts_default();
+    cellar_limiter *l;
+    defaults();
+    T_REQUIRE(cellar_limiter_open(&lc, &rule, 1, &l) == CELLAR_OK);
+    o.rate = l;
+    o.rate_key = first_byte;
+    open_with(&o);
+    (void)submit("a", NULL);
+    const cellar_task_id second = submit("a", NULL);
+    (void)submit("b", NULL);
+    (void)submit("?", NULL); /* 0: the key is the name */
+    const cellar_task_id limited = submit("!", NULL); /* too long: the same */
+    (void)tick();
+    T_EQ_STR(ran, "ab?");
+    T_EQ_I64(state_of(second), CELLAR_TASK_SCHEDULED);
+    T_EQ_I64(state_of(limited), CELLAR_TASK_SCHEDULED);
+    T_EQ_U64(figures().parked, 1); /* of the name; that of a key waits for its time */
+    T_EQ_U64(figures().parked_rate, 2);
+    T_EQ_I64(cellar_task_cancel(p, limited), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_reset_all(l), CELLAR_OK);
+    (void)pass(1100);
+    T_EQ_STR(ran, "ab?a");
+    T_EQ_U64(figures().started, 4);
+    close_it();
+    cellar_limiter_close(l);
+    o.rate = NULL;
+    open_with(NULL);
+    T_EQ_I64(cellar_task_register(p, "k", note, NULL, &o), CELLAR_E_INVAL);
+    close_it();
+}
+
+static cellar_task_opts breaking(uint32_t after)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    o.break_after = after;
+    o.break_ms = 5000;
+    return o;
+}
+
+static void failures_in_a_row_pause_the_name(void)
+{
+    const cellar_task_opts o = breaking(2);
+    defaults();
+    open_with(&o);
+    name_it("other", note, NULL);
+    answer = cellar_verdict_fail();
+    for (const char *at = "abcde"; *at != '\0'; at++) {
+        T_EQ_I64(cellar_task_submit(p, "t", at, 1, NULL, NULL), CELLAR_OK);
+    }
+    T_EQ_I64(tick(), 5000);
+    T_EQ_STR(ran, "ab");
+    T_EQ_U64(figures().breaks, 1);
+    T_EQ_U64(figures().parked, 3);
+    T_EQ_I64(cellar_task_submit(p, "other", "o", 1, NULL, NULL), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(ran, "abo"); /* other names go on */
+    (void)pass(4999);
+    T_EQ_STR(ran, "abo");
+    (void)pass(1);
+    T_EQ_STR(ran, "aboc"); /* one probe */
+    T_EQ_U64(figures().breaks, 2);
+    answer = cellar_verdict_ok();
+    (void)pass(5000);
+    T_EQ_STR(ran, "abocde"); /* the probe succeeded: all go on */
+    T_EQ_U64(figures().parked, 0);
+    answer = cellar_verdict_fail();
+    (void)submit("f", NULL);
+    (void)tick();
+    answer = cellar_verdict_ok();
+    (void)submit("g", NULL);
+    (void)tick();
+    answer = cellar_verdict_fail();
+    (void)submit("h", NULL);
+    (void)tick();
+    T_EQ_U64(figures().breaks, 2); /* a success between them starts the count again */
+    close_it();
+}
+
+static cellar_verdict probe(const cellar_task *t, void *ctx)
+{
+    (void)note(t, ctx);
+    if (*(const char *)t->payload == 'p') { /* a second worker finds no task meanwhile */
+        T_EQ_I64(cellar_pool_tick(p, 0, NULL), CELLAR_OK);
+        T_EQ_U64(figures().running, 1);
+    }
+    return *(const char *)t->payload == 'x' ? cellar_verdict_retry() : cellar_verdict_ok();
+}
+
+static void one_attempt_at_a_time_decides_after_a_pause(void)
+{
+    cellar_task_opts o = breaking(1);
+    o.max_attempts = 1;
+    defaults();
+    open_with(NULL);
+    name_it("s", probe, &o);
+    for (const char *at = "xpqr"; *at != '\0'; at++) {
+        T_EQ_I64(cellar_task_submit(p, "s", at, 1, NULL, NULL), CELLAR_OK);
+    }
+    (void)tick();
+    T_EQ_STR(ran, "x");
+    (void)pass(5000);
+    T_EQ_STR(ran, "xpqr");
+    cellar_task_opts pull = breaking(1);
+    pull.queue = "pull";
+    T_EQ_I64(cellar_task_register(p, "pull", NULL, NULL, &pull), CELLAR_E_INVAL);
+    o.break_ms = -1;
+    T_EQ_I64(cellar_task_register(p, "neg", note, NULL, &o), CELLAR_E_INVAL);
+    close_it();
+}
+
+static void snooze_and_cancel_are_no_failures(void)
+{
+    const cellar_task_opts o = breaking(1);
+    defaults();
+    open_with(&o);
+    answer = cellar_verdict_snooze(10);
+    (void)submit("a", NULL);
+    (void)tick();
+    answer = cellar_verdict_cancelled();
+    (void)pass(10);
+    T_EQ_U64(figures().breaks, 0);
+    T_EQ_STR(ran, "aa");
+    close_it();
+}
+
+T_MAIN("work_task_rules", T_CASE(strict_queues_run_by_rank),
+       T_CASE(rate_by_key_delays_that_key_alone), T_CASE(failures_in_a_row_pause_the_name),
+       T_CASE(one_attempt_at_a_time_decides_after_a_pause),
+       T_CASE(snooze_and_cancel_are_no_failures))
