@@ -35,6 +35,7 @@ static struct {
     uint32_t key_inside[TASK_KEYS];
     uint32_t running, max_running; /* of one name; 0: no limit */
     uint32_t ended;                /* attempts that returned */
+    uint32_t cap;                  /* most live tasks; 0: no check */
     bool gate_open;
     _Atomic uint32_t gate;         /* futex word */
 } tasks;
@@ -163,7 +164,10 @@ static void task_shut(void)
 static void task_submitter(void *arg)
 {
     (void)arg;
-    for (uint64_t n = 1 + base_sim_below(3); n > 0; n--) { task_submit_plain("once"); }
+    for (uint64_t n = 1 + base_sim_below(3); n > 0; n--) {
+        task_submit_plain("once");
+        BASE_SIM_CHECK(tasks.cap == 0 || task_figures().live <= tasks.cap);
+    }
 }
 
 static void task_resizer(void *arg)
@@ -184,6 +188,7 @@ static void task_hand_off_run(void)
         cfg.block_timeout_ms = TASK_LONG_MS;
     }
     task_open(&cfg, 1 + (uint32_t)base_sim_below(2));
+    tasks.cap = cfg.queue_cap;
     task_name("once", task_once, NULL);
     base_sim_no_rescue();
     base_sim_spawn("submitter-1", task_submitter, NULL);
