@@ -256,6 +256,26 @@ q fail deps_tags READ_BEFORE_NOTE ONLY_B CHANGES=1
 q fail deps_tags EPOCH_FIRST ONLY_B CHANGES=1
 q fail deps_tags DROP_NO_EPOCH DROP ONLY_B CHANGES=1
 q fail deps_tags OTHER_TAGS EVICT CHANGES=1
+q ok   task_hand_off
+c ok   task_hand_off LOOK
+c ok   task_hand_off TWO NT=2
+f ok   task_hand_off TWO LOOK
+q ok   task_hand_off TIMER NT=1
+q fail task_hand_off WORD_LATE
+q fail task_hand_off SLEEPS_UNCOUNTED
+q fail task_hand_off CLAIM_STORED
+q fail task_hand_off NEW_WORKER_UNLISTED LOOK
+q fail task_hand_off BELL_LATE TIMER NT=1
+q fail task_hand_off NO_WAKE
+q fail task_hand_off EARLY_UNCOUNTED
+q fail task_hand_off STOP_AFTER_BELL
+q ok   task_finish
+q fail task_finish ATTEMPT_KEPT
+q fail task_finish ANY_GENERATION
+q fail task_finish STATE_DECIDES
+q fail task_finish TIMER_KEPT
+q fail task_finish CANCEL_RUNNING
+q fail task_finish FREED_EARLY
 q ok   limit_cas CHECKS=1
 c ok   limit_cas
 q fail limit_cas EVICT_BY_STORE
@@ -273,7 +293,12 @@ l1.absent_not_evicted l1.absent_not_replaced l1.counter_in_record l1.tagged_no_r
 lock.floor_ignores_high lock.floor_not_raised lock.timeout_kicks_nobody l2.no_tomb_word
 l1.share_any_generation bloom.plain_or tier.read_pending
 l1.cap_old_generation l1.cap_without_ticket
-task.hand_claim_kept task.hand_skipped" # sim: quota, bloom_bits, l2_ends, bound, task_hand
+task.hand_claim_kept task.hand_skipped
+task.ended_late task.release_forgotten task.room_once task.then_early
+bus.idle_no_look bus.lane_not_busy bus.late_ack_counts bus.word_late
+batch.key_kept batch.kicked_twice batch.sleeps_unseen
+sched.bell_late sched.dropped_begins sched.fires_again
+sched.run_not_counted" # sim: quota, bloom_bits, l2_ends, bound, those of src/work under one lock
 # Stops without a protocol of their own: a key apart is read under the pin of l1_pin.pml; pages on
 # their way back are off the tree first; one flag, tried and never waited for, guards the shadows;
 # copies of one handle: the look before the freeze only spares a freeze (sim, lock_copies);
@@ -360,7 +385,7 @@ fi
 # Print the sources that have models, with the mutants in them: the models have their steps, too.
 modelled() {
     for file in src/l1/*.c src/lock/*.c src/load/*.c src/bloom/filter.c src/cache/*.c \
-        $l2_steps; do
+        src/work/*.c $l2_steps; do
         echo "$dir/$file"
     done
 }
@@ -375,7 +400,7 @@ compare_steps() { # names that only one side has
 compare_mutants() {
     missing=0
     # shellcheck disable=SC2046 # file names
-    for m in $(grep -ho 'BASE_MUTANT("\(l1\|l2\|lock\|flight\|bloom\|tier\)\.[a-z0-9_]*")' \
+    for m in $(grep -ho 'BASE_MUTANT("\(l1\|l2\|lock\|flight\|bloom\|tier\|task\|bus\|batch\|sched\)\.[a-z0-9_]*")' \
         $(modelled) | cut -d'"' -f2 | sort -u); do
         case " $(echo $not_shown) " in *" $m "*) continue ;; esac
         switch=$(echo "${m#*.}" | tr 'a-z' 'A-Z')
