@@ -43,8 +43,8 @@ static void dropin_functions(FILE *f, const Elf64_Shdr *table, const Elf64_Shdr 
                              suite_object *out)
 {
     static const char *const kit[] = { "kit_", NULL };
-    static const char *const work[] = { "batch_", "bus_", "cron_", "journal_", "refresh_", "sched_",
-                                        "task_", "wheel_", NULL };
+    static const char *const work[] = { "batch_", "behind_", "bus_", "cron_", "journal_",
+                                        "refresh_", "sched_", "task_", "wheel_", NULL };
     for (uint64_t at = 0; at < table->sh_size; at += sizeof(Elf64_Sym)) {
         Elf64_Sym symbol;
         char name[12] = "";
