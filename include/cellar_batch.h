@@ -14,7 +14,7 @@
  *     cellar_batcher_close(b, NULL);
  *
  * BATCH   Items of one group, in the order of their adds. A group has at most one call of the flush
- *         function at a time; groups are flushed in parallel.
+ *         function at a time, or `parallel` without an order; groups are flushed in parallel.
  * FLUSH   A group is flushed by the first of: max_items, max_bytes, linger_ms, more than max_groups
  *         groups, cellar_batcher_flush, cellar_batcher_drain.
  * FAILURE A batch fails if the flush function returns anything but CELLAR_OK. on_failure says what
@@ -133,9 +133,11 @@ typedef struct cellar_batcher_config {
     uint32_t workers;        /* threads for flushes. Range 1..64. Default 4                       */
     cellar_batch_on_failure on_failure; /* Default SPLIT_SINGLE                                   */
     cellar_batch_on_full on_full; /* Default BLOCK                                                */
-    uint32_t reserved0;      /* must be 0                                                         */
+    uint32_t parallel;       /* calls of one group at a time. Above 1 its items have no order, and*/
+                             /* items with one coalesce_key may be in two calls. Range 1..64.     */
+                             /* Default 1                                                         */
 } cellar_batcher_config;
-CELLAR_STRUCT(cellar_batcher_config, reserved0);
+CELLAR_STRUCT(cellar_batcher_config, parallel);
 
 /* Options of an add. Start from cellar_batch_add_opts_default(). */
 typedef struct cellar_batch_add_opts {
@@ -184,7 +186,7 @@ typedef struct cellar_batcher_stats {
     uint64_t thread_ends;    /* calls of the program's functions that ended their thread          */
     uint64_t items;          /* items that have not ended                                         */
     uint64_t item_bytes;     /* their bytes                                                       */
-    uint64_t groups;         /* groups with such items                                            */
+    uint64_t groups;         /* groups with such items; with `parallel`, each call counts         */
     uint64_t bytes;          /* bytes of memory of the batcher                                    */
 } cellar_batcher_stats;
 CELLAR_STRUCT(cellar_batcher_stats, bytes);
@@ -302,8 +304,8 @@ typedef void (*cellar_write_failed_fn)(const cellar_write *write, cellar_err err
  * in:      ns without a disk tier (CELLAR_TIER_L1, or a store without l2_path), and open until the
  *          store closes or the namespace is dropped; cfg NULL: all defaults. max_items, linger_ms,
  *          max_delay_ms, on_failure, max_attempts, queue_items (keys) and queue_bytes (keys, values
- *          and about 150 bytes for each) apply; max_bytes, workers and on_full do not. failed NULL:
- *          none
+ *          and about 150 bytes for each) apply; max_bytes, workers, parallel and on_full do not.
+ *          failed NULL: none
  * out:     *out: the batcher, for its figures, cellar_batcher_flush and cellar_batcher_tick; with
  *          no_threads cellar_tick of the store runs the flushes, too. NULL is allowed
  * returns: OK; E_BUSY (a disk tier, or a batcher), E_LIMIT (4 tiers of the store), E_CLOSED,

@@ -109,22 +109,61 @@ CELLAR_PRIVATE bool batch_is_mine(const cellar_batcher *b)
     return false;
 }
 
-CELLAR_PRIVATE batch_group *batch_find(cellar_batcher *b, const char *name, size_t len)
+CELLAR_PRIVATE batch_group *batch_find(cellar_batcher *b, char *name, size_t len, uint32_t lane)
 {
     batch_group *g = NULL;
-    const unsigned hash = (unsigned)base_hash(&b->hash_key, 0, name, len);
-    HASH_FIND_BYHASHVALUE(hh, b->groups, name, (unsigned)len, hash, g);
+    name[0] = (char)lane;
+    const unsigned hash = (unsigned)base_hash(&b->hash_key, 0, name, len + 1);
+    HASH_FIND_BYHASHVALUE(hh, b->groups, name, (unsigned)len + 1, hash, g);
     return g;
+}
+
+/* Return the waiting item with the key of an item, in a group with this id; NULL: none. */
+static batch_item *batch_same_key(cellar_batcher *b, batch_item *i, uint64_t id, unsigned *hash)
+    SYNC_HOLDS(WHEEL)
+{
+    unsigned char *key = i->bytes + i->len;
+    batch_item *old = NULL;
+    memcpy(key, &id, sizeof id);
+    *hash = (unsigned)base_hash(&b->hash_key, 0, key, i->key_len);
+    HASH_FIND_BYHASHVALUE(hh, b->keys, key, i->key_len, *hash, old);
+    return old;
+}
+
+/* Return the lane of an item with the same key, else one that collects, else NULL for a new one,
+ * else the one with the fewest items. */
+CELLAR_PRIVATE batch_group *batch_lane(cellar_batcher *b, char *name, size_t len, batch_item *i,
+                                       uint64_t *id)
+{
+    batch_group *collects = NULL, *least = NULL;
+    uint32_t fresh = UINT32_MAX;
+    *id = 0;
+    for (uint32_t lane = 0; lane < b->cfg.parallel; lane++) {
+        batch_group *g = batch_find(b, name, len, lane);
+        if (g == NULL) {
+            fresh = BASE_MIN(fresh, lane);
+            continue;
+        }
+        *id = g->id;
+        if (collects == NULL && g->state == BATCH_IDLE) { collects = g; }
+        if (least == NULL || g->waiting.count < least->waiting.count) { least = g; }
+    }
+    unsigned hash;
+    const batch_item *old = *id != 0 && i->key_len != 0 ? batch_same_key(b, i, *id, &hash) : NULL;
+    if (old != NULL) { return old->of; }
+    if (collects != NULL || fresh == UINT32_MAX) { return collects != NULL ? collects : least; }
+    name[0] = (char)fresh;
+    return NULL;
 }
 
 CELLAR_PRIVATE batch_group *batch_group_make(cellar_batcher *b, const char *name, size_t len)
 {
-    batch_group *g = base_alloc(&b->account, BASE_MOD_STORE, sizeof *g + len + 1, NULL);
+    batch_group *g = base_alloc(&b->account, BASE_MOD_STORE, sizeof *g + len + 2, NULL);
     if (g == NULL) { return NULL; }
     g->of = b;
     g->id = base_add_ar(&b->last_id, (uint64_t)1) + 1;
     g->name_len = (uint32_t)len;
-    memcpy(g->name, name, len);
+    memcpy(g->name, name, len + 1);
     return g;
 }
 
@@ -132,7 +171,7 @@ CELLAR_PRIVATE void batch_group_free(batch_group *g)
 {
     cellar_batcher *b = g->of;
     base_free(&b->account, BASE_MOD_STORE, g->array, b->cfg.max_items * sizeof g->array[0]);
-    base_free(&b->account, BASE_MOD_STORE, g, sizeof *g + g->name_len + 1);
+    base_free(&b->account, BASE_MOD_STORE, g, sizeof *g + g->name_len + 2);
 }
 
 CELLAR_PRIVATE void batch_item_free(cellar_batcher *b, batch_item *i)
@@ -225,11 +264,9 @@ static bool batch_note_key(batch_group *g, batch_item *i, batch_item **old) SYNC
     const base_module base_table_module = BASE_MOD_STORE;
     *old = NULL;
     if (i->key_len == 0) { return true; }
-    unsigned char *key = i->bytes + i->len;
-    memcpy(key, &g->id, sizeof g->id);
-    const unsigned hash = (unsigned)base_hash(&b->hash_key, 0, key, i->key_len);
-    HASH_FIND_BYHASHVALUE(hh, b->keys, key, i->key_len, hash, *old);
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, b->keys, key, i->key_len, hash, i);
+    unsigned hash;
+    *old = batch_same_key(b, i, g->id, &hash);
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, b->keys, i->bytes + i->len, i->key_len, hash, i);
     return i->hh.tbl != NULL;
 }
 
@@ -240,8 +277,8 @@ static bool batch_group_in(batch_group *g) SYNC_HOLDS(WHEEL)
     base_account *base_table_account = &b->account;
     const base_module base_table_module = BASE_MOD_STORE;
     if (g->hh.tbl != NULL) { return true; }
-    const unsigned hash = (unsigned)base_hash(&b->hash_key, 0, g->name, g->name_len);
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, b->groups, g->name, g->name_len, hash, g);
+    const unsigned hash = (unsigned)base_hash(&b->hash_key, 0, g->name, g->name_len + 1);
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, b->groups, g->name, g->name_len + 1, hash, g);
     return g->hh.tbl != NULL;
 }
 
@@ -330,6 +367,28 @@ static void batch_abandon(batch_group *g) SYNC_HOLDS(WHEEL)
     batch_open_set(g, false);
 }
 
+/* Take over the items that wait behind the call of another lane. */
+static void batch_relieve(batch_group *g) SYNC_HOLDS(WHEEL)
+{
+    cellar_batcher *b = g->of;
+    char name[CELLAR_BATCH_KEY_MAX + 2];
+    batch_group *from = NULL;
+    memcpy(name, g->name, g->name_len + 1);
+    for (uint32_t lane = 0; lane < b->cfg.parallel && from == NULL; lane++) {
+        batch_group *other = batch_find(b, name, g->name_len, lane);
+        const bool waits = other != NULL && other != g && other->flight.count != 0 &&
+                           other->waiting.count != 0;
+        if (waits) { from = other; }
+    }
+    if (from == NULL) { return; }
+    for (batch_item *i = from->waiting.first; i != NULL; i = i->next) { i->of = g; }
+    g->waiting = from->waiting;
+    g->due = from->due;
+    from->waiting = (batch_list){ .first = NULL };
+    from->due = 0;
+    batch_open_set(from, false);
+}
+
 /* Decide what a group does after its job. */
 static void batch_rest(batch_group *g, int64_t now_ms, batch_after *a) SYNC_HOLDS(WHEEL)
 {
@@ -339,6 +398,9 @@ static void batch_rest(batch_group *g, int64_t now_ms, batch_after *a) SYNC_HOLD
                        g->finished.count == 0;
     g->tid = 0;
     g->state = waits ? BATCH_BACKOFF : BATCH_IDLE;
+    if (b->cfg.parallel > 1 && g->flight.count + g->waiting.count == 0 && !b->abandon) {
+        batch_relieve(g);
+    }
     batch_look(g, a);
     if (waits) {
         batch_arm(g, g->retry_ms, a);
@@ -449,7 +511,7 @@ static void batch_fill(batch_call *c) SYNC_HOLDS(WHEEL)
         if (c->count == c->room) { i->cut = true; }
         if (i->cut) { break; }
     }
-    c->seen.group = g->name;
+    c->seen.group = g->name + 1;
     c->seen.items = c->items;
     c->seen.item_count = c->count;
     c->seen.trigger = g->trigger;

@@ -9,7 +9,8 @@
  *            finished -> the done function -> freed
  * INVARIANTS The job of a group is in the pool or on one thread at most (QUEUED), so that a group
  *            has one call at a time. A group without items is freed. A group is `open` if it has
- *            waiting items and is not due.
+ *            waiting items and is not due. With `parallel`, a group of the program is that many
+ *            groups here, its lanes: they share name and id.
  * LOCKING    One lock, rank WHEEL, around everything that is not atomic or constant. User code,
  *            allocations of memory but for the tables, and the queue of the pool come outside. */
 #ifndef WORK_BATCH_H
@@ -72,7 +73,7 @@ typedef struct batch_group {
     cellar_batch_item *array;   /* of calls: max_items of them; of the job; NULL: none yet */
     int32_t tid;                /* thread inside a function of the program; 0: none */
     uint32_t name_len;
-    char name[];
+    char name[];                /* number of the lane in one byte, name, 0 */
 } batch_group;
 
 struct cellar_batcher {
@@ -124,9 +125,15 @@ CELLAR_PRIVATE void batch_after_init(batch_after *a);
 CELLAR_PRIVATE void batch_settle(cellar_batcher *b, batch_after *a);
 /* Return whether this thread is inside a function of the program. */
 CELLAR_PRIVATE bool batch_is_mine(const cellar_batcher *b) SYNC_HOLDS(WHEEL);
-CELLAR_PRIVATE batch_group *batch_find(cellar_batcher *b, const char *name, size_t len)
+/* Return a lane of a group; NULL: it has no items. `name`: a byte for the number of the lane, which
+ * the call sets, and `len` bytes. */
+CELLAR_PRIVATE batch_group *batch_find(cellar_batcher *b, char *name, size_t len, uint32_t lane)
     SYNC_HOLDS(WHEEL);
-/* Make a group that is in no table yet. NULL: no memory. */
+/* Return the lane for an item. NULL: it is not made yet; name[0] has its number, and *id the id of
+ * its group, 0: none. */
+CELLAR_PRIVATE batch_group *batch_lane(cellar_batcher *b, char *name, size_t len, batch_item *i,
+                                       uint64_t *id) SYNC_HOLDS(WHEEL);
+/* Make a lane that is in no table yet. NULL: no memory. */
 CELLAR_PRIVATE batch_group *batch_group_make(cellar_batcher *b, const char *name, size_t len);
 CELLAR_PRIVATE void batch_group_free(batch_group *g);
 CELLAR_PRIVATE void batch_item_free(cellar_batcher *b, batch_item *i);

@@ -39,7 +39,7 @@ static batch_item *batch_item_make(cellar_batcher *b, const void *data, size_t l
 typedef enum batch_step { BATCH_ADDED, BATCH_NEEDS_GROUP, BATCH_IS_FULL, BATCH_REFUSED } batch_step;
 
 /* Put an item into its group, or say what that needs. *spare: a group for it; NULL once used. */
-static batch_step batch_try(cellar_batcher *b, const char *name, size_t name_len, batch_item *i,
+static batch_step batch_try(cellar_batcher *b, char *name, size_t name_len, batch_item *i,
                             batch_group **spare, int64_t now_ms, cellar_err *err, batch_after *a)
     SYNC_HOLDS(WHEEL)
 {
@@ -55,10 +55,15 @@ static batch_step batch_try(cellar_batcher *b, const char *name, size_t name_len
         if (b->cfg.on_full == CELLAR_BATCH_ERROR || b->no_threads) { *err = CELLAR_E_BUSY; }
         return *err == CELLAR_OK ? BATCH_IS_FULL : BATCH_REFUSED;
     }
-    batch_group *g = batch_find(b, name, name_len);
+    uint64_t id;
+    batch_group *g = batch_lane(b, name, name_len, i, &id);
     if (g == NULL && *spare == NULL) { return BATCH_NEEDS_GROUP; }
     const bool fresh = g == NULL;
-    if (fresh) { g = *spare; }
+    if (fresh) {
+        g = *spare;
+        g->name[0] = name[0];
+        if (id != 0) { g->id = id; }
+    }
     if (!batch_put(g, i, now_ms, a)) {
         *err = CELLAR_E_NOMEM;
         return BATCH_REFUSED;
@@ -67,8 +72,7 @@ static batch_step batch_try(cellar_batcher *b, const char *name, size_t name_len
     return BATCH_ADDED;
 }
 
-static cellar_err batch_add_item(cellar_batcher *b, const char *name, size_t name_len,
-                                 batch_item *i)
+static cellar_err batch_add_item(cellar_batcher *b, char *name, size_t name_len, batch_item *i)
 {
     batch_group *spare = NULL;
     uint64_t until_ns = 0;
@@ -126,9 +130,11 @@ CELLAR_API cellar_err cellar_batch_add(cellar_batcher *b, const char *group, con
         full.coalesce_key_len > CELLAR_BATCH_KEY_MAX) {
         return CELLAR_E_TOOBIG;
     }
+    char name[CELLAR_BATCH_KEY_MAX + 2]; /* behind the number of a lane */
+    memcpy(name + 1, group, name_len + 1);
     batch_item *i = batch_item_make(b, data, len, &full);
     if (i == NULL) { return CELLAR_E_NOMEM; }
-    err = batch_add_item(b, group, name_len, i);
+    err = batch_add_item(b, name, name_len, i);
     if (err != CELLAR_OK) { batch_item_free(b, i); }
     return err;
 }
@@ -137,14 +143,21 @@ CELLAR_API cellar_err cellar_batcher_flush(cellar_batcher *b, const char *group)
 {
     cellar_err err = batch_check(b);
     if (err != CELLAR_OK) { return err; }
+    char name[CELLAR_BATCH_KEY_MAX + 2] = "";
     const size_t len = group != NULL ? strnlen(group, CELLAR_BATCH_KEY_MAX + 1) : 0;
+    if (len > CELLAR_BATCH_KEY_MAX) { return CELLAR_E_NOT_FOUND; }
+    if (len != 0) { memcpy(name + 1, group, len); }
     batch_after a;
     batch_after_init(&a);
     sync_take(WHEEL, &b->lock);
     if (group != NULL) {
-        batch_group *g = batch_find(b, group, len);
-        err = g != NULL ? CELLAR_OK : CELLAR_E_NOT_FOUND;
-        if (g != NULL) { batch_make_due(g, CELLAR_BATCH_BY_FLUSH, &a); }
+        err = CELLAR_E_NOT_FOUND;
+        for (uint32_t lane = 0; lane < b->cfg.parallel; lane++) {
+            batch_group *g = batch_find(b, name, len, lane);
+            if (g == NULL) { continue; }
+            err = CELLAR_OK;
+            batch_make_due(g, CELLAR_BATCH_BY_FLUSH, &a);
+        }
     } else {
         for (batch_group *g = b->groups; g != NULL; g = g->hh.next) {
             batch_make_due(g, CELLAR_BATCH_BY_FLUSH, &a);

@@ -110,6 +110,7 @@ static void batch_defaults(cellar_batcher_config *c)
     if (c->max_groups == 0) { c->max_groups = 4096; }
     if (c->max_attempts == 0) { c->max_attempts = 4; }
     if (c->workers == 0) { c->workers = 4; }
+    if (c->parallel == 0) { c->parallel = 1; }
 }
 
 /* Return whether a time of the options is in its range. */
@@ -136,7 +137,7 @@ static bool batch_config_broken(const cellar_batcher_config *c, const char **why
                        "on_failure must be a cellar_batch_on_failure", why) ||
            base_broken((unsigned)c->on_full > CELLAR_BATCH_ERROR,
                        "on_full must be a cellar_batch_on_full", why) ||
-           base_broken(c->reserved0 != 0, "reserved0 must be 0", why);
+           base_broken(c->parallel > BATCH_WORKERS_MAX, "parallel must be at most 64", why);
 }
 
 static bool batch_host_broken(const cellar_host_opts *h, const char **why)

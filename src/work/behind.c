@@ -404,6 +404,7 @@ static cellar_err behind_config_in(const cellar_batcher_config *cfg, cellar_batc
                              "cellar_host_opts");
     }
     full->on_full = CELLAR_BATCH_ERROR; /* the cache waits, and lets other keys pass */
+    full->parallel = 1;
     return err;
 }
 

@@ -107,6 +107,32 @@ static void group_has_one_call_at_a_time_and_groups_run_in_parallel(void)
     T_EQ_U64(atomic_load(&ends), 4);
 }
 
+/* Four items in two calls at a time: when two calls have ended, in any order, all four have begun.
+ * An item that waits behind one call passes to the lane that is free. */
+static void parallel_calls_of_one_group(void)
+{
+    cellar_batcher_config c = config_of();
+    c.workers = 3;
+    c.max_items = 1;
+    c.parallel = 2;
+    for (int round = 0; round < 20; round++) {
+        open_with(&c, held);
+        for (int i = 0; i < 4; i++) { T_EQ_I64(add("a", NULL), CELLAR_OK); }
+        wait_for(&began);
+        wait_for(&began);
+        T_EQ_I64(sem_trywait(&began), -1);
+        T_EQ_U64(figures().groups, 2);
+        for (int i = 0; i < 2; i++) {
+            sem_post(&go_on);
+            wait_for(&began);
+        }
+        T_EQ_I64(sem_trywait(&began), -1);
+        for (int i = 0; i < 2; i++) { sem_post(&go_on); }
+        T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
+        T_EQ_U64(atomic_load(&ends), 4);
+    }
+}
+
 /* ---- full ---- */
 
 static void *add_blocked(void *result)
@@ -385,6 +411,7 @@ static void open_without_threads_to_start_is_refused(void)
 
 T_MAIN("work_batch_threads", T_CASE(linger_flushes_on_a_thread_of_the_batcher),
        T_CASE(group_has_one_call_at_a_time_and_groups_run_in_parallel),
+       T_CASE(parallel_calls_of_one_group),
        T_CASE(add_waits_for_room), T_CASE(function_that_would_wait_for_itself_is_refused),
        T_CASE(close_waits_for_a_running_flush),
        T_CASE(function_that_ends_its_thread_loses_nothing),

@@ -474,7 +474,7 @@ static void bad_input_is_refused(void)
     cfg.max_items = CELLAR_BATCH_ITEMS_MAX + 1;
     T_EQ_I64(cellar_namespace_batch(store, &cfg, write_rows, NULL, NULL, &b), CELLAR_E_INVAL);
     cfg.max_items = 1;
-    cfg.reserved0 = 1;
+    cfg.workers = 65;
     T_EQ_I64(cellar_namespace_batch(store, &cfg, write_rows, NULL, NULL, &b), CELLAR_E_INVAL);
     cellar_set_opts o = cellar_set_opts_default();
     o.flags = CELLAR_DURABLE;
