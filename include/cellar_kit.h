@@ -924,10 +924,24 @@ CELLAR_API size_t cellar_redact(const char *text, size_t len, char *out, size_t 
  *     load_queue    1..65,536                     256       background loads that wait
  *     log           error warning info debug off  warning   least level that is logged
  *     log_keys      none hash prefix full         hash      how log lines name keys
+ *     workers       1..64                         4         field work.workers, for a pool
+ *                   CELERY_WORKER_CONCURRENCY               the same in the documents
+ *     tz            1..64 bytes                   UTC       field work.zone, for schedules
+ *                   CELERY_TIMEZONE                         the same in the documents
  * In the environment their names are CELLAR_MEMORY, CELLAR_MAX_ENTRIES and so on. */
 
 #define CELLAR_SETTINGS_PATH_MAX 1023u  /* bytes of a path                                        */
 #define CELLAR_SETTINGS_TEXT_MAX 65536u /* bytes of a file                                        */
+
+/* Settings for work in the background. The program hands them on: `workers` to
+ * cellar_pool_config.workers, `zone` to cellar_schedule_cron. */
+typedef struct cellar_work_settings {
+    size_t   struct_size;
+    uint32_t workers;           /* Range 1..64. 0: not set                                        */
+    uint32_t reserved0;         /* must be 0                                                      */
+    char     zone[CELLAR_NAME_MAX + 8]; /* "": not set: UTC. Its first use checks it    */
+} cellar_work_settings;
+CELLAR_STRUCT(cellar_work_settings, zone);
 
 /* Storage for the options of a store. Do not copy it once a call has changed it: config points
  * into it. The program may change every field, and opens with cellar_settings_config. */
@@ -938,6 +952,7 @@ typedef struct cellar_settings {
     cellar_host_opts      host; /* without a log function `log` has no effect                     */
     cellar_tuning_opts    tuning;
     cellar_namespace_opts root;
+    cellar_work_settings  work; /* for a pool of tasks and for schedules                          */
     uint32_t disabled;          /* 1: the program switches its namespaces off with cellar_enable  */
     uint32_t reserved0;         /* must be 0                                                      */
     char     key_prefix[CELLAR_NAME_MAX + 8]; /* target of host.name                              */
@@ -955,6 +970,7 @@ static inline cellar_settings cellar_settings_default(void)
     o.host = cellar_host_opts_default();
     o.tuning = cellar_tuning_opts_default();
     o.root = cellar_namespace_opts_default();
+    o.work = cellar_work_settings_default();
     return o;
 }
 

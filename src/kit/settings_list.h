@@ -55,17 +55,21 @@
     X(log, CHOICE, host.log_level, CELLAR_LOG_ERROR, CELLAR_LOG_OFF, \
       "error warning info debug off", "", "warning", "least level that is logged") \
     X(log_keys, CHOICE, host.log_keys, CELLAR_LOG_KEYS_NONE, CELLAR_LOG_KEYS_FULL, \
-      "none hash prefix full", "", "hash", "how log lines name keys")
+      "none hash prefix full", "", "hash", "how log lines name keys") \
+    X(workers, COUNT, work.workers, 1, 64, "1..64", "CELERY_WORKER_CONCURRENCY", "4", \
+      "field work.workers, for a pool") \
+    X(tz, PATH, work.zone, 1, CELLAR_NAME_MAX, "1..64 bytes", "CELERY_TIMEZONE", "UTC", \
+      "field work.zone, for schedules")
 
 /* Settings of parts that are not built: refused by name. */
 #define KIT_SETTINGS_LATER(X) \
-    X(refresh) X(interval) X(workers) X(tz) X(zone) X(port) X(resp_listen) X(resp_password) \
+    X(refresh) X(interval) X(port) X(resp_listen) X(resp_password) \
     X(resp_max_clients) X(resp_timeout)
 
 /* Other names of the documents: no effect, one INFO note each. 1: of a part that is not built. */
 #define KIT_SETTINGS_SEEDS(X) \
     X(REDIS_HOST, 1) X(REDIS_PORT, 1) X(REDIS_PASSWORD, 1) X(REDIS_MAX_CONNECTIONS, 1) \
-    X(REDIS_SOCKET_TIMEOUT, 1) X(CELERY_WORKER_CONCURRENCY, 1) X(CELERY_TIMEZONE, 1) \
+    X(REDIS_SOCKET_TIMEOUT, 1) \
     X(CELERY_TASK_ROUTES, 1) X(REDIS_DB, 0) X(REDIS_CONNECTION_TIMEOUT, 0) \
     X(CELERY_BROKER_URL, 0) X(CELERY_RESULT_BACKEND, 0) X(CELERY_TASK_SERIALIZER, 0) \
     X(CELERY_RESULT_SERIALIZER, 0) X(CELERY_ACCEPT_CONTENT, 0) X(CELERY_ENABLE_UTC, 0)

@@ -10,6 +10,8 @@
 #include <stddef.h>
 
 #include "cellar_kit.h"
+#include "cellar_schedule.h"
+#include "cellar_task.h"
 
 /* ---- notes ---- */
 
@@ -200,16 +202,16 @@ static void env_file_of_the_documents_is_accepted_as_it_is(void)
         DOTENV ":5:1: note: REDIS_MAX_CONNECTIONS: not built: no effect",
         DOTENV ":9:1: note: CELERY_BROKER_URL: in process: not needed",
         DOTENV ":10:1: note: CELERY_RESULT_BACKEND: in process: not needed",
-        DOTENV ":11:1: note: CELERY_WORKER_CONCURRENCY: not built: no effect",
-        DOTENV ":12:1: note: CELERY_TIMEZONE: not built: no effect",
     };
     cellar_settings s = cellar_settings_default();
     note_count = 0;
     T_EQ_I64(cellar_settings_file(&s, DOTENV, take, notes), CELLAR_OK);
     T_EQ_I64(s.config.default_ttl_ms, 300000);
     T_EQ_STR(s.host.name, "myapp");
-    T_REQUIRE(note_count == 8);
-    for (size_t i = 0; i < 8; i++) {
+    T_EQ_U64(s.work.workers, 4);
+    T_EQ_STR(s.work.zone, "Asia/Shanghai");
+    T_REQUIRE(note_count == 6);
+    for (size_t i = 0; i < 6; i++) {
         T_EQ_I64(notes[i].level, CELLAR_LOG_INFO);
         T_EQ_STR(notes[i].text, info[i]);
     }
@@ -405,8 +407,8 @@ static void error_names_its_place_and_changes_nothing(void)
 
 static void unbuilt_settings_are_refused_by_name(void)
 {
-    static const char *const names[] = { "refresh", "workers", "zone", "tz", "port",
-                                         "resp_listen", "resp_password" };
+    static const char *const names[] = { "refresh", "interval", "port", "resp_listen",
+                                         "resp_password" };
     cellar_settings s = cellar_settings_default();
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char text[80], variable[80];
@@ -420,6 +422,35 @@ static void unbuilt_settings_are_refused_by_name(void)
         T_EQ_STR(notes[0].name, variable);
         T_EQ_U64(notes[0].line, 0);
     }
+}
+
+static void settings_of_work_reach_a_pool_and_a_schedule(void)
+{
+    cellar_settings s = cellar_settings_default();
+    cellar_pool_config c = cellar_pool_config_default();
+    cellar_host_opts h = cellar_host_opts_default();
+    cellar_pool *pool;
+    int64_t next_ms;
+    size_t found;
+    T_EQ_U64(s.work.workers, 0);
+    T_EQ_STR(s.work.zone, "");
+    T_EQ_I64(read_text(&s, "workers = 2\ntz = +08:00\n"), CELLAR_OK);
+    T_EQ_U64(s.work.workers, 2);
+    h.no_threads = 1;
+    c.host = &h;
+    c.workers = s.work.workers;
+    T_REQUIRE(cellar_pool_open(&c, &pool) == CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(pool), CELLAR_OK);
+    T_EQ_I64(cellar_cron_next("0 8 * * *", s.work.zone, NULL, 0, &next_ms, 1, &found), CELLAR_OK);
+    T_EQ_I64(next_ms, 86400000);
+    T_REQUIRE(setenv("CELLAR_WORKERS", "64", 1) == 0 && setenv("CELLAR_TZ", "UTC", 1) == 0);
+    T_EQ_I64(read_env(&s), CELLAR_OK);
+    T_REQUIRE(unsetenv("CELLAR_WORKERS") == 0 && unsetenv("CELLAR_TZ") == 0);
+    T_EQ_U64(s.work.workers, 64);
+    T_EQ_STR(s.work.zone, "UTC");
+    T_EQ_I64(read_text(&s, "workers = 65\n"), CELLAR_E_CONFIG);
+    T_EQ_I64(read_text(&s, "workers = 0\n"), CELLAR_E_CONFIG);
+    T_EQ_U64(s.work.workers, 64);
 }
 
 static void hundred_errors_are_reported(void)
@@ -569,4 +600,5 @@ T_MAIN("api_settings", T_CASE(each_setting_reaches_its_field_and_no_other),
        T_CASE(error_in_the_environment_names_the_variable), T_CASE(notes_have_no_value),
        T_CASE(text_cut_at_every_byte_sets_all_or_nothing),
        T_CASE(nul_is_an_error_and_bom_and_crlf_are_skipped), T_CASE(text_over_64_kib_is_an_error),
-       T_CASE(wrong_arguments_are_refused))
+       T_CASE(wrong_arguments_are_refused),
+       T_CASE(settings_of_work_reach_a_pool_and_a_schedule))
