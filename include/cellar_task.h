@@ -168,8 +168,10 @@ typedef enum cellar_task_conflict {
     CELLAR_TASK_CONFLICT_REJECT = 0,   /* EXISTS, with the id of that task                        */
     CELLAR_TASK_CONFLICT_RETURN = 1,   /* OK, with the id of that task; nothing is submitted      */
     CELLAR_TASK_CONFLICT_REPLACE = 2,  /* cancels that task; EXISTS if it runs                    */
-    CELLAR_TASK_CONFLICT_DEBOUNCE = 3  /* OK: that task gets the new payload, and its delay       */
+    CELLAR_TASK_CONFLICT_DEBOUNCE = 3, /* OK: that task gets the new payload, and its delay       */
                                        /* restarts; EXISTS if it runs                             */
+    CELLAR_TASK_CONFLICT_THROTTLE = 4  /* EXISTS, also after the end of that task until           */
+                                       /* unique_ttl_ms passed since its submit                   */
 } cellar_task_conflict;
 
 /* When a task that waits for others runs. */
@@ -240,6 +242,9 @@ typedef struct cellar_submit_opts {
                                /* Default 0: none                                                 */
     int64_t  expires_ms;       /* after it the task does not begin an attempt.                    */
                                /* Range 0..CELLAR_POOL_DELAY_MAX_MS. Default 0: never             */
+    int64_t  unique_ttl_ms;    /* after it the key is free, whatever its task does.               */
+                               /* Range 0..CELLAR_POOL_DELAY_MAX_MS. Default 0: no limit. Needed  */
+                               /* by THROTTLE, of which a pool keeps queue_cap keys               */
     const char *content_type;  /* to 255 bytes, copied                                            */
     const char *tag;           /* to CELLAR_TASK_TEXT_MAX bytes, copied                           */
     const char *unique_key;    /* to CELLAR_TASK_TEXT_MAX bytes, copied: one live task of the     */

@@ -209,6 +209,7 @@ static void task_pool_init(cellar_pool *p, const cellar_pool_config *cfg,
     p->chunk_max = (cfg->queue_cap + cfg->dead_cap) / TASK_CHUNK + 2;
     task_ring_init(&p->gates);
     task_ring_init(&p->dead);
+    task_ring_init(&p->throttles);
     p->runs.next = p->runs.prev = &p->runs;
     const task_time now = task_now(p);
     base_store_rlx(&p->offset_ms, now.wall_ms - now.mono_ms);
@@ -417,6 +418,11 @@ static void task_free_all(cellar_pool *p) SYNC_UNCHECKED
     HASH_CLEAR(by_key, p->by_key);
     HASH_CLEAR(by_id, p->by_id);
     HASH_CLEAR(hh, p->by_name);
+    HASH_CLEAR(hh, p->by_throttle);
+    for (wheel_timer *at = p->throttles.next, *next; at != &p->throttles; at = next) {
+        next = at->next;
+        task_throttle_free(p, (task_throttle *)(void *)at); /* its first field */
+    }
     for (uint32_t i = 0; i < p->chunk_count * TASK_CHUNK; i++) {
         task *t = task_slot_at(p, i);
         if (t == NULL) { continue; }

@@ -135,6 +135,11 @@ static void task_free_parts(cellar_pool *p, task_after *a)
         a->group = g->next;
         task_group_free(p, g);
     }
+    while (a->throttle != NULL) {
+        task_throttle *h = a->throttle;
+        a->throttle = (task_throttle *)(void *)h->link.next; /* its first field */
+        task_throttle_free(p, h);
+    }
 }
 
 /* Store the final state of a task and free its slot, unless a wait keeps it. */

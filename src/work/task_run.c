@@ -606,6 +606,7 @@ CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
     const int64_t mono_ms = wheel_next_ms(&p->mono), wall_ms = wheel_next_ms(&p->wall);
     const int64_t gate_ms = task_gates_open(p, now.mono_ms, &a);
     const int64_t dead_ms = task_dead_expire(p, now.mono_ms, &a);
+    task_throttle_sweep(p, now.mono_ms, TASK_SLICE, &a);
     const int64_t first_ms = BASE_MIN(BASE_MIN(mono_ms, gate_ms), dead_ms);
     *next_ms = first_ms != BASE_NEVER_MS ? BASE_MAX(first_ms - now.mono_ms, 1) : BASE_NEVER_MS;
     if (wall_ms != BASE_NEVER_MS) {

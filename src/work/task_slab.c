@@ -64,7 +64,7 @@ CELLAR_PRIVATE task_ext *task_ext_make(cellar_pool *p, const char *key, const ch
     const size_t bytes = sizeof(task_ext) + key_len + tag_len + 2;
     task_ext *e = base_alloc(&p->account, BASE_MOD_STORE, bytes, NULL);
     if (e == NULL) { return NULL; }
-    e->expires_ms = BASE_NEVER_MS;
+    e->expires_ms = e->key_until_ms = BASE_NEVER_MS;
     e->key_len = (uint16_t)key_len;
     e->tag_at = (uint16_t)(key_len + 1);
     if (key_len != 0) { memcpy(e->text, key, key_len); }
@@ -218,6 +218,64 @@ CELLAR_PRIVATE void task_key_drop(cellar_pool *p, task_ext *e)
     if (!e->has_key) { return; }
     HASH_DELETE(by_key, p->by_key, e);
     e->has_key = false;
+}
+
+CELLAR_PRIVATE task_throttle *task_throttle_make(cellar_pool *p, const char *key, size_t len)
+{
+    task_throttle *h = base_alloc(&p->account, BASE_MOD_STORE, sizeof *h + len, NULL);
+    if (h == NULL) { return NULL; }
+    h->key_len = (uint32_t)len;
+    memcpy(h->key, key, len);
+    return h;
+}
+
+CELLAR_PRIVATE void task_throttle_free(cellar_pool *p, task_throttle *h)
+{
+    if (h != NULL) { base_free(&p->account, BASE_MOD_STORE, h, sizeof *h + h->key_len); }
+}
+
+CELLAR_PRIVATE task_throttle *task_throttle_find(cellar_pool *p, const char *key, size_t len)
+{
+    task_throttle *h = NULL;
+    const unsigned hash = task_hash(p, key, len);
+    HASH_FIND_BYHASHVALUE(hh, p->by_throttle, key, (unsigned)len, hash, h);
+    return h;
+}
+
+CELLAR_PRIVATE bool task_throttle_add(cellar_pool *p, task_throttle *h)
+{
+    base_account *base_table_account = &p->account;
+    const base_module base_table_module = BASE_MOD_STORE;
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, p->by_throttle, h->key, h->key_len,
+                                task_hash(p, h->key, h->key_len), h);
+    if (h->hh.tbl == NULL) { return false; }
+    h->link.next = &p->throttles;
+    h->link.prev = p->throttles.prev;
+    h->link.prev->next = p->throttles.prev = &h->link;
+    p->throttle_count++;
+    return true;
+}
+
+CELLAR_PRIVATE void task_throttle_sweep(cellar_pool *p, int64_t now_ms, uint32_t count,
+                                        task_after *a)
+{
+    base_account *base_table_account = &p->account;
+    const base_module base_table_module = BASE_MOD_STORE;
+    for (count = BASE_MIN(count, p->throttle_count); count > 0; count--) {
+        task_throttle *h = (task_throttle *)(void *)p->throttles.next; /* its first field */
+        p->throttles.next = h->link.next;
+        h->link.next->prev = &p->throttles;
+        if (h->until_ms > now_ms) {
+            h->link.next = &p->throttles;
+            h->link.prev = p->throttles.prev;
+            h->link.prev->next = p->throttles.prev = &h->link;
+            continue;
+        }
+        HASH_DELETE(hh, p->by_throttle, h);
+        p->throttle_count--;
+        h->link.next = a->throttle != NULL ? &a->throttle->link : NULL;
+        a->throttle = h;
+    }
 }
 
 CELLAR_PRIVATE void task_id_drop(cellar_pool *p, task_ext *e)

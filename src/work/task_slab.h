@@ -54,6 +54,16 @@ CELLAR_PRIVATE task *task_find_key(cellar_pool *p, const char *key, size_t len) 
 CELLAR_PRIVATE bool task_tables_add(cellar_pool *p, task_ext *e) SYNC_HOLDS(QUEUE);
 /* Enter the unique key. False: no memory. */
 CELLAR_PRIVATE bool task_key_add(cellar_pool *p, task_ext *e) SYNC_HOLDS(QUEUE);
+/* Make a key of THROTTLE. NULL: no memory. */
+CELLAR_PRIVATE task_throttle *task_throttle_make(cellar_pool *p, const char *key, size_t len);
+CELLAR_PRIVATE void task_throttle_free(cellar_pool *p, task_throttle *h);
+CELLAR_PRIVATE task_throttle *task_throttle_find(cellar_pool *p, const char *key, size_t len)
+    SYNC_HOLDS(QUEUE);
+/* Enter a key. False: no memory. */
+CELLAR_PRIVATE bool task_throttle_add(cellar_pool *p, task_throttle *h) SYNC_HOLDS(QUEUE);
+/* Look at the next `count` keys, and move those that are over to `a`. */
+CELLAR_PRIVATE void task_throttle_sweep(cellar_pool *p, int64_t now_ms, uint32_t count,
+                                        task_after *a) SYNC_HOLDS(QUEUE);
 CELLAR_PRIVATE void task_key_drop(cellar_pool *p, task_ext *e) SYNC_HOLDS(QUEUE);
 CELLAR_PRIVATE void task_id_drop(cellar_pool *p, task_ext *e) SYNC_HOLDS(QUEUE);
 /* Return the state that callers see: a parked task is SCHEDULED. */

@@ -244,6 +244,7 @@ typedef struct task_draft {
     const char *name;        /* of the caller */
     task_body *body;
     task_ext *ext;           /* NULL: none */
+    task_throttle *throttle; /* for a new key of THROTTLE; NULL: none */
     task *made;              /* NULL: not inserted */
     int64_t delay_ms, eta_wall_ms;
     cellar_task_conflict on_conflict;
@@ -265,7 +266,10 @@ static cellar_err task_submit_in(const cellar_submit_opts *o, cellar_submit_opts
     if (s->delay_ms < 0 || s->delay_ms > CELLAR_POOL_DELAY_MAX_MS || s->expires_ms < 0 ||
         s->expires_ms > CELLAR_POOL_DELAY_MAX_MS || s->eta_wall_ms < 0 ||
         (s->eta_wall_ms != 0 && s->delay_ms != 0) || s->priority > CELLAR_TASK_PRIORITY_MAX ||
-        (unsigned)s->on_conflict > CELLAR_TASK_CONFLICT_DEBOUNCE ||
+        (unsigned)s->on_conflict > CELLAR_TASK_CONFLICT_THROTTLE || s->unique_ttl_ms < 0 ||
+        s->unique_ttl_ms > CELLAR_POOL_DELAY_MAX_MS ||
+        (s->unique_ttl_ms != 0 && s->unique_key == NULL) ||
+        (s->unique_ttl_ms == 0 && s->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE) ||
         (s->unique_states & ~TASK_LIVE_STATES) != 0 ||
         !task_text_ok(s->content_type, CELLAR_TASK_TEXT_MAX) ||
         !task_text_ok(s->tag, CELLAR_TASK_TEXT_MAX) || s->reserved0 != 0 ||
@@ -301,6 +305,13 @@ static cellar_err task_draft_make(cellar_pool *p, const cellar_task_item *i, tas
     if (s.expires_ms != 0) { d->ext->expires_ms = task_time_add(now.mono_ms, s.expires_ms); }
     if (s.id_in != NULL) { d->ext->id = *s.id_in; }
     d->ext->unique_states = s.unique_states;
+    if (s.unique_ttl_ms != 0) {
+        d->ext->key_until_ms = task_time_add(now.mono_ms, s.unique_ttl_ms);
+    }
+    if (s.on_conflict == CELLAR_TASK_CONFLICT_THROTTLE) {
+        d->throttle = task_throttle_make(p, s.unique_key, strlen(s.unique_key));
+        if (d->throttle == NULL) { return CELLAR_E_NOMEM; }
+    }
     d->ext->delay_ms = s.delay_ms;
     d->ext->has_trace = s.trace != NULL;
     if (s.trace != NULL) { memcpy(d->ext->trace, s.trace, sizeof d->ext->trace); }
@@ -313,6 +324,7 @@ static void task_drafts_drop(cellar_pool *p, task_draft *d, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         task_body_drop(p, d[i].body, false);
         task_ext_free(p, d[i].ext);
+        task_throttle_free(p, d[i].throttle);
     }
 }
 
@@ -331,6 +343,7 @@ static void task_debounce(cellar_pool *p, task *t, task_draft *d, task_time now,
     p->body_bytes -= task_body_bytes(old);
     t->body = d->body;
     d->body = old;
+    t->ext->key_until_ms = d->ext->key_until_ms;
     p->names[t->name]->count[STATS_TASK_DEBOUNCED]++;
     if (d->eta_wall_ms > now.wall_ms) {
         task_to_wall(p, t, d->eta_wall_ms, a);
@@ -347,13 +360,14 @@ static cellar_err task_conflict(cellar_pool *p, task *t, task_draft *d, task_tim
     const cellar_task_state state = task_state_of(t);
     const bool of_this_call = t->state == TASK_FREE;
     if (of_this_call) { return CELLAR_EXISTS; }
-    if ((t->ext->unique_states >> state & 1) == 0) {
+    if ((t->ext->unique_states >> state & 1) == 0 || t->ext->key_until_ms <= now.mono_ms) {
         task_key_drop(p, t->ext);
         return CELLAR_OK;
     }
     const bool waits = state != CELLAR_TASK_RUNNING && state != CELLAR_TASK_WAITING;
     switch (d->on_conflict) {
-    case CELLAR_TASK_CONFLICT_REJECT: break;
+    case CELLAR_TASK_CONFLICT_REJECT:
+    case CELLAR_TASK_CONFLICT_THROTTLE: break;
     case CELLAR_TASK_CONFLICT_RETURN: return CELLAR_PENDING;
     case CELLAR_TASK_CONFLICT_REPLACE:
         if (!waits) { break; }
@@ -368,6 +382,31 @@ static cellar_err task_conflict(cellar_pool *p, task *t, task_draft *d, task_tim
     return CELLAR_EXISTS;
 }
 
+/* Ask for the key of THROTTLE, and enter it, not yet in force. */
+static cellar_err task_throttle_of(cellar_pool *p, task_draft *d, task_time now, task_after *a,
+                                   task_throttle **out, cellar_task_id *id) SYNC_HOLDS(QUEUE)
+{
+    task_throttle *h = task_throttle_find(p, d->ext->text, d->ext->key_len);
+    if (h != NULL && h->until_ms > now.mono_ms) {
+        *id = h->id;
+        return CELLAR_EXISTS;
+    }
+    if (h == NULL) {
+        if (p->throttle_count == p->cfg.queue_cap) {
+            task_throttle_sweep(p, now.mono_ms, TASK_SLICE, a);
+        }
+        if (p->throttle_count == p->cfg.queue_cap) {
+            p->count[STATS_TASK_REJECTED_FULL]++;
+            return CELLAR_E_BUSY;
+        }
+        h = d->throttle;
+        if (!task_throttle_add(p, h)) { return CELLAR_E_NOMEM; }
+        d->throttle = NULL;
+    }
+    *out = h;
+    return CELLAR_OK;
+}
+
 /* Make a task of a draft; slots are free. */
 static cellar_err task_insert_one(cellar_pool *p, task_draft *d, task_time now, task_after *a,
                                   cellar_task_id *id) SYNC_HOLDS(QUEUE)
@@ -375,9 +414,14 @@ static cellar_err task_insert_one(cellar_pool *p, task_draft *d, task_time now, 
     const task_name *n = task_name_find(p, d->name);
     if (n == NULL) { return CELLAR_E_NOT_FOUND; }
     task_ext *e = d->ext;
+    task_throttle *h = NULL;
     if (e != NULL && e->id.hi != 0 && task_find(p, e->id) != NULL) {
         *id = e->id;
         return CELLAR_EXISTS;
+    }
+    if (d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE) {
+        const cellar_err err = task_throttle_of(p, d, now, a, &h, id);
+        if (err != CELLAR_OK) { return err; }
     }
     task *other = e != NULL && e->key_len != 0 ? task_find_key(p, e->text, e->key_len) : NULL;
     if (other != NULL) {
@@ -398,6 +442,10 @@ static cellar_err task_insert_one(cellar_pool *p, task_draft *d, task_time now, 
     if (e != NULL) { e->of = t; }
     d->made = t;
     *id = task_id_of(p, t);
+    if (h != NULL) {
+        h->until_ms = e->key_until_ms;
+        h->id = *id;
+    }
     return CELLAR_OK;
 }
 
@@ -538,6 +586,7 @@ CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const
     /* PENDING: the payload was taken over, and it, or the one before it, is not needed. */
     task_body_drop(p, d.body, err == CELLAR_PENDING);
     task_ext_free(p, d.ext);
+    task_throttle_free(p, d.throttle);
     if (id != NULL) { *id = made; }
     return err == CELLAR_PENDING ? CELLAR_OK : err;
 }

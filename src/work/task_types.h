@@ -66,6 +66,7 @@ typedef struct task_ext {
     cellar_task_id id;       /* of id_in; both 0: none */
     int64_t expires_ms;      /* monotonic; BASE_NEVER_MS: never */
     int64_t delay_ms;        /* of WAITING: before it is queued */
+    int64_t key_until_ms;    /* monotonic: the key is free from then; BASE_NEVER_MS: no limit */
     task_group *member_of;   /* it counts there as `member`; NULL: none */
     task_group *before;      /* it is the `then` of it; NULL: none */
     uint32_t member;
@@ -79,6 +80,16 @@ typedef struct task_ext {
     char error[CELLAR_TASK_TEXT_MAX + 1];
     char text[];             /* key, 0, tag, 0 */
 } task_ext;
+
+/* A key of THROTTLE. */
+typedef struct task_throttle {
+    wheel_timer link;        /* first field: in the ring of the pool; `next` alone: task_after */
+    UT_hash_handle hh;
+    int64_t until_ms;        /* monotonic; 0: not in force */
+    cellar_task_id id;       /* of the last task that was accepted */
+    uint32_t key_len;
+    char key[];
+} task_throttle;
 
 enum { TASK_FREE = 0 }; /* a state beside those of cellar_task_state */
 enum { /* flags */
@@ -213,6 +224,9 @@ struct cellar_pool {
     task *free;              /* chain */
     task_ext *by_key, *by_id; /* uthash */
     task_name *by_name;      /* uthash */
+    task_throttle *by_throttle; /* uthash */
+    wheel_timer throttles;   /* head of all of them; a sweep moves its first ones to the end */
+    uint32_t throttle_count;
     task_name **names;       /* array of max_names */
     uint32_t name_count, queue_count;
     task_queue *queues[TASK_QUEUES_MAX];
@@ -254,6 +268,7 @@ typedef struct task_after {
     task_body *body;         /* chain, to give back */
     task_ext *ext;           /* chain */
     task_group *group;       /* chain */
+    task_throttle *throttle; /* chain */
     const task_name *timed_out; /* a hard time-out passed, to log; NULL: none */
     uint32_t work;           /* workers to wake */
     bool recall;             /* recall the hands */

@@ -3,6 +3,7 @@
  * Aim:    rules of names, queues and keys: strict queues, limits by key, pauses after failures,
  *         keys that outlive their task or end before it.
  * Method: both clocks are variables; the test calls cellar_pool_tick, which runs the tasks. */
+#include "base/fault.h"
 #include "cellar_limit.h"
 #include "cellar_task.h"
 #include "tests/support/t.h"
@@ -286,7 +287,138 @@ static void snooze_and_cancel_are_no_failures(void)
     close_it();
 }
 
+/* ---- keys ---- */
+
+static cellar_submit_opts keyed(const char *key, int64_t ttl_ms, cellar_task_conflict on_conflict)
+{
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.unique_key = key;
+    o.unique_ttl_ms = ttl_ms;
+    o.on_conflict = on_conflict;
+    return o;
+}
+
+static void key_with_ttl_is_free_while_its_task_waits(void)
+{
+    cellar_submit_opts o = keyed("k", 1000, CELLAR_TASK_CONFLICT_REJECT);
+    cellar_task_id id;
+    defaults();
+    open_with(NULL);
+    o.delay_ms = 5000;
+    const cellar_task_id first = submit("a", &o);
+    (void)pass(999);
+    T_EQ_I64(try_submit("b", &o, &id), CELLAR_EXISTS);
+    T_CHECK(memcmp(&id, &first, sizeof id) == 0);
+    (void)pass(1);
+    (void)submit("c", &o); /* both live */
+    T_EQ_U64(figures().live, 2);
+    (void)pass(6000);
+    T_EQ_STR(ran, "ac");
+    o.unique_key = NULL;
+    T_EQ_I64(try_submit("d", &o, &id), CELLAR_E_INVAL);
+    close_it();
+}
+
+static void throttle_drops_until_the_ttl_of_the_last_submit(void)
+{
+    const cellar_submit_opts o = keyed("k", 1000, CELLAR_TASK_CONFLICT_THROTTLE);
+    const cellar_submit_opts other = keyed("l", 1000, CELLAR_TASK_CONFLICT_THROTTLE);
+    cellar_task_id id;
+    defaults();
+    open_with(NULL);
+    const cellar_task_id first = submit("a", &o);
+    T_EQ_I64(try_submit("x", &o, &id), CELLAR_EXISTS); /* it waits */
+    (void)tick();
+    for (int i = 0; i < 3; i++) { /* it has ended; a drop does not prolong the time */
+        T_EQ_I64(try_submit("x", &o, &id), CELLAR_EXISTS);
+        T_CHECK(memcmp(&id, &first, sizeof id) == 0);
+        (void)pass(333);
+    }
+    (void)submit("l", &other);
+    T_EQ_I64(try_submit("x", &o, &id), CELLAR_EXISTS);
+    (void)pass(1);
+    (void)submit("b", &o);
+    (void)tick();
+    T_EQ_STR(ran, "alb");
+    T_EQ_I64(try_submit("x", &o, &id), CELLAR_EXISTS);
+    close_it();
+}
+
+static void throttle_respects_a_live_key_of_another_kind(void)
+{
+    const cellar_submit_opts o = keyed("k", 10, CELLAR_TASK_CONFLICT_THROTTLE);
+    cellar_submit_opts plain = keyed("k", 0, CELLAR_TASK_CONFLICT_REJECT);
+    cellar_task_id id;
+    defaults();
+    open_with(NULL);
+    plain.delay_ms = 1000;
+    (void)submit("a", &plain);
+    T_EQ_I64(try_submit("x", &o, &id), CELLAR_EXISTS);
+    (void)pass(1000);
+    (void)submit("b", &o); /* the refused submit throttles nothing */
+    plain.delay_ms = 0;
+    T_EQ_I64(try_submit("x", &plain, &id), CELLAR_EXISTS);
+    (void)tick();
+    (void)submit("c", &plain); /* the task ended: its key is free for others */
+    (void)tick();
+    T_EQ_STR(ran, "abc");
+    close_it();
+}
+
+static void throttle_keys_are_bounded_and_leave(void)
+{
+    char key[2] = "a";
+    cellar_submit_opts o = keyed(key, 1000, CELLAR_TASK_CONFLICT_THROTTLE);
+    cellar_task_id id;
+    defaults();
+    config.queue_cap = 4;
+    open_with(NULL);
+    const uint64_t bytes = figures().bytes;
+    for (; key[0] < 'e'; key[0]++) {
+        (void)submit("t", &o);
+        (void)tick();
+    }
+    T_EQ_I64(try_submit("x", &o, &id), CELLAR_E_BUSY);
+    T_EQ_U64(figures().rejected_full, 1);
+    (void)pass(1000);
+    T_CHECK(figures().bytes <= bytes + 1024 * 64 + 4096); /* a chunk of slots stays */
+    (void)submit("u", &o);
+    (void)tick();
+    T_EQ_STR(ran, "ttttu");
+    o.unique_ttl_ms = 0;
+    T_EQ_I64(try_submit("x", &o, &id), CELLAR_E_INVAL);
+    o.unique_ttl_ms = -1;
+    T_EQ_I64(try_submit("x", &o, &id), CELLAR_E_INVAL);
+    o.unique_ttl_ms = INT64_MAX;
+    T_EQ_I64(try_submit("x", &o, &id), CELLAR_E_INVAL);
+    close_it();
+}
+
+static void throttle_without_memory_changes_nothing(void)
+{
+    const cellar_submit_opts o = keyed("k", 1000, CELLAR_TASK_CONFLICT_THROTTLE);
+    cellar_task_id id;
+    cellar_err err = CELLAR_E_NOMEM;
+    defaults();
+    open_with(NULL);
+    for (uint64_t nth = 1; err == CELLAR_E_NOMEM; nth++) {
+        T_REQUIRE(nth < 20);
+        (void)base_fault_alloc_arm(nth, false);
+        err = try_submit("a", &o, &id);
+        (void)base_fault_alloc_arm(0, false);
+        T_CHECK(err == CELLAR_OK || figures().live == 0);
+    }
+    T_EQ_I64(err, CELLAR_OK);
+    T_EQ_U64(figures().live, 1);
+    (void)tick();
+    close_it();
+}
+
 T_MAIN("work_task_rules", T_CASE(strict_queues_run_by_rank),
        T_CASE(rate_by_key_delays_that_key_alone), T_CASE(failures_in_a_row_pause_the_name),
        T_CASE(one_attempt_at_a_time_decides_after_a_pause),
-       T_CASE(snooze_and_cancel_are_no_failures))
+       T_CASE(snooze_and_cancel_are_no_failures), T_CASE(key_with_ttl_is_free_while_its_task_waits),
+       T_CASE(throttle_drops_until_the_ttl_of_the_last_submit),
+       T_CASE(throttle_respects_a_live_key_of_another_kind),
+       T_CASE(throttle_keys_are_bounded_and_leave),
+       T_CASE(throttle_without_memory_changes_nothing))
