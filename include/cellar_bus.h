@@ -67,6 +67,13 @@ typedef enum cellar_bus_verdict {
     CELLAR_BUS_REJECT = 2 /* a dead letter now                                                    */
 } cellar_bus_verdict;
 
+/* Where a message of a group is. */
+typedef enum cellar_bus_place {
+    CELLAR_BUS_WAITING = 0, /* ready for a member                                                 */
+    CELLAR_BUS_DELAYED = 1, /* waits for retry_ms or the delay of a nack                          */
+    CELLAR_BUS_HELD = 2     /* in hands of a member                                               */
+} cellar_bus_place;
+
 /* Why a message is a dead letter. */
 typedef enum cellar_bus_dead {
     CELLAR_BUS_DEAD_NONE = 0,       /* it is none                                                 */
@@ -246,8 +253,17 @@ typedef struct cellar_bus_group_stats {
     uint64_t held;
     uint64_t members;
     uint64_t bytes;          /* of its messages, for max_bytes                                    */
+    uint64_t oldest_ms;      /* since the publish of the oldest message that waits at the front   */
+                             /* of a key; 0: none waits                                           */
 } cellar_bus_group_stats;
-CELLAR_STRUCT(cellar_bus_group_stats, bytes);
+CELLAR_STRUCT(cellar_bus_group_stats, oldest_ms);
+
+/* Receive one group of cellar_bus_group_list. Return false to end the list. */
+typedef bool (*cellar_bus_group_fn)(const char *queue, const char *group,
+                                    const cellar_bus_group_stats *stats, void *ctx);
+/* Receive one message of cellar_bus_message_list; delivery is 0. Return false to end the list. */
+typedef bool (*cellar_bus_message_fn)(const cellar_bus_message *m, cellar_bus_place place,
+                                      void *ctx);
 
 /* ---- The bus -------------------------------------------------------------------------------- */
 
@@ -444,6 +460,17 @@ CELLAR_API cellar_err cellar_bus_ack(cellar_bus_member *m, uint64_t delivery);
  * example: cellar_bus_nack(m, msg.delivery, 5000);                                               */
 CELLAR_API cellar_err cellar_bus_nack(cellar_bus_member *m, uint64_t delivery, int64_t delay_ms);
 
+/* Let the lease of a message end later, or earlier.
+ * in:      delivery of a message that this member took; visibility_ms from now, to 366 days; 0:
+ *          as the group
+ * returns: OK; E_LOST (the lease had ended; the message is still to be settled), E_NOT_FOUND (not
+ *          in hand), E_INVAL, E_FORKED
+ * thread:  any
+ * cost:    one short lock
+ * example: cellar_bus_extend(m, msg.delivery, 60000);                                            */
+CELLAR_API cellar_err cellar_bus_extend(cellar_bus_member *m, uint64_t delivery,
+                                        int64_t visibility_ms);
+
 /* Make a message a dead letter.
  * in:      delivery of a message that this member took
  * returns: as cellar_bus_ack
@@ -512,6 +539,28 @@ CELLAR_API cellar_err cellar_bus_stats_get(cellar_bus *b, cellar_bus_stats *out)
  *     cellar_bus_group_stats_get(b, "mail", NULL, &st);                                          */
 CELLAR_API cellar_err cellar_bus_group_stats_get(cellar_bus *b, const char *queue,
                                                  const char *group, cellar_bus_group_stats *out);
+
+/* Call a function for each group, in the order of queues and groups. Groups that come or go
+ * meanwhile may be in the list or not.
+ * in:      fn
+ * returns: OK; E_INVAL, E_FORKED
+ * thread:  any, also a function of the bus; fn runs on the calling thread with no lock held
+ * cost:    O(groups); an ordered group costs 256 steps. 16 groups under one lock
+ * example: cellar_bus_group_list(b, print_group, stdout);                                        */
+CELLAR_API cellar_err cellar_bus_group_list(cellar_bus *b, cellar_bus_group_fn fn, void *ctx);
+
+/* Call a function for each message of a group, the oldest first. The list of dead letters: the
+ * first group of the dead_queue. Messages that come or end meanwhile may be in the list or not.
+ * in:      group NULL counts as "default"; *cursor 0: from the first one; NULL: the same
+ * out:     *cursor: continues behind the message that ended the list; 0 after its end
+ * returns: OK; E_NOT_FOUND (queue or group, also when it is removed meanwhile), E_INVAL, E_FORKED
+ * owns:    the message is borrowed until fn returns
+ * thread:  any, also a function of the bus; fn runs on the calling thread with no lock held
+ * cost:    O(messages of the bus), 1,024 under one lock; no allocation
+ * example: cellar_bus_message_list(b, "dead", NULL, NULL, print_message, stdout);                */
+CELLAR_API cellar_err cellar_bus_message_list(cellar_bus *b, const char *queue, const char *group,
+                                              uint64_t *cursor, cellar_bus_message_fn fn,
+                                              void *ctx);
 
 #ifndef CELLAR_OMIT_TEXT
 /* Write the figures of a bus as Prometheus text, with the label bus="name".

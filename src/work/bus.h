@@ -55,6 +55,11 @@ CELLAR_PRIVATE void bus_sleep(cellar_bus *b, _Atomic uint32_t *word, uint32_t *w
 /* Run code of the host: note the thread, so that a close finds it. */
 CELLAR_PRIVATE void bus_frame_enter(cellar_bus *b, bus_frame *f) SYNC_HOLDS(BUS);
 CELLAR_PRIVATE void bus_frame_leave(cellar_bus *b, bus_frame *f) SYNC_HOLDS(BUS);
+/* Describe a copy in a group; `delivery` is 0. */
+CELLAR_PRIVATE void bus_describe(const bus_group *g, const bus_copy *c, cellar_bus_message *out)
+    SYNC_HOLDS(BUS);
+/* Let the lease of a copy in the hands of a member end at `due_ms`. */
+CELLAR_PRIVATE void bus_lease(bus_copy *c, int64_t due_ms, bus_after *a) SYNC_HOLDS(BUS);
 /* Return whether this thread runs code of the host for the bus. */
 CELLAR_PRIVATE bool bus_is_mine(const cellar_bus *b) SYNC_HOLDS(BUS);
 
@@ -64,6 +69,10 @@ CELLAR_PRIVATE bool bus_is_mine(const cellar_bus *b) SYNC_HOLDS(BUS);
 CELLAR_PRIVATE void bus_run_job(void *bus, base_job *j);
 
 /* ---- bus_stat.c ---- */
+
+/* Read the figures of a group. */
+CELLAR_PRIVATE void bus_group_figures(const bus_group *g, int64_t now,
+                                      cellar_bus_group_stats *out) SYNC_HOLDS(BUS);
 
 /* Add up the figures of a bus; BYTES stays 0. */
 CELLAR_PRIVATE void bus_sum(cellar_bus *b, uint64_t value[STATS_BUS_COUNT]) SYNC_HOLDS(BUS);

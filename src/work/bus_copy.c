@@ -304,6 +304,7 @@ static void bus_end(bus_copy *c, stats_bus figure, bus_after *a) SYNC_HOLDS(BUS)
         (void)base_add_rlx(&b->arrived, 1u);
         a->wake_takes = true;
     }
+    c->group = NULL;
     bus_unref(b, c->of, a);
 }
 
@@ -368,6 +369,33 @@ static void bus_die(bus_copy *c, cellar_bus_dead why, bus_after *a) SYNC_HOLDS(B
 }
 
 /* ---- delivery ---- */
+
+CELLAR_PRIVATE void bus_describe(const bus_group *g, const bus_copy *c, cellar_bus_message *out)
+{
+    const bus_message *of = c->of;
+    *out = cellar_bus_message_default();
+    out->body = of->body;
+    out->body_len = of->body_len;
+    out->key = of->key;
+    out->queue = g->queue->name;
+    out->group = g->name;
+    out->headers = of->headers;
+    out->header_count = of->header_count;
+    out->id = of->id;
+    out->published_ms = of->published_ms;
+    out->dead = c->dead;
+    out->dead_queue = c->dead != CELLAR_BUS_DEAD_NONE ? c->from->name : NULL;
+    out->attempt = c->attempt;
+    out->priority = of->priority;
+    memcpy(out->trace, of->trace, sizeof out->trace);
+}
+
+CELLAR_PRIVATE void bus_lease(bus_copy *c, int64_t due_ms, bus_after *a)
+{
+    BASE_ASSERT(c->state == BUS_HELD);
+    wheel_cancel(&c->group->bus->wheel, &c->timer);
+    bus_arm(c, due_ms, a);
+}
 
 CELLAR_PRIVATE bus_claim *bus_claim_next(cellar_bus_member *m, int64_t now, bus_after *a)
 {

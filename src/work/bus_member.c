@@ -36,24 +36,8 @@ typedef struct bus_run { /* a message on its way through filters and function */
 static void bus_show(const cellar_bus_member *m, const bus_claim *claim, cellar_bus_message *out)
     SYNC_HOLDS(BUS)
 {
-    const bus_message *of = claim->of;
-    const bus_copy *c = claim->copy;
-    *out = cellar_bus_message_default();
-    out->body = of->body;
-    out->body_len = of->body_len;
-    out->key = of->key;
-    out->queue = m->group->queue->name;
-    out->group = m->group->name;
-    out->headers = of->headers;
-    out->header_count = of->header_count;
-    out->id = of->id;
+    bus_describe(m->group, claim->copy, out);
     out->delivery = claim->delivery;
-    out->published_ms = of->published_ms;
-    out->dead = c->dead;
-    out->dead_queue = c->dead != CELLAR_BUS_DEAD_NONE ? c->from->name : NULL;
-    out->attempt = c->attempt;
-    out->priority = of->priority;
-    memcpy(out->trace, of->trace, sizeof out->trace);
 }
 
 /* ---- filters ---- */
@@ -369,6 +353,31 @@ static cellar_err bus_settle_one(cellar_bus_member *m, uint64_t delivery, bus_fa
     bus_claim *claim = place < m->prefetch ? &m->claim[place] : NULL;
     if (claim != NULL && claim->of != NULL && claim->delivery == delivery) {
         err = bus_unclaim(m, claim, fate, delay_ms, now, &a) ? CELLAR_OK : CELLAR_E_LOST;
+    }
+    sync_drop(BUS, &b->lock);
+    bus_settle(b, &a);
+    return err;
+}
+
+CELLAR_API cellar_err cellar_bus_extend(cellar_bus_member *m, uint64_t delivery,
+                                        int64_t visibility_ms)
+{
+    if (m == NULL || m->fn != NULL || visibility_ms < 0 || visibility_ms > BUS_DELAY_MAX_MS) {
+        return CELLAR_E_INVAL;
+    }
+    cellar_bus *b = m->bus;
+    if (b->forked) { return CELLAR_E_FORKED; }
+    const int64_t now = bus_now(b);
+    const uint64_t place = delivery % BUS_PREFETCH_MAX;
+    cellar_err err = CELLAR_E_NOT_FOUND;
+    bus_after a;
+    bus_after_init(&a);
+    sync_take(BUS, &b->lock);
+    const bus_claim *claim = place < m->prefetch ? &m->claim[place] : NULL;
+    if (claim != NULL && claim->of != NULL && claim->delivery == delivery) {
+        const int64_t ms = visibility_ms != 0 ? visibility_ms : m->group->o.visibility_ms;
+        err = claim->copy != NULL ? CELLAR_OK : CELLAR_E_LOST;
+        if (err == CELLAR_OK) { bus_lease(claim->copy, base_add_sat(now, ms), &a); }
     }
     sync_drop(BUS, &b->lock);
     bus_settle(b, &a);

@@ -64,6 +64,31 @@ _Static_assert(offsetof(cellar_bus_group_stats, live) - offsetof(cellar_bus_grou
                    STATS_BUS_GROUP_COUNT * sizeof(uint64_t),
                "cellar_bus_group_stats begins with the figures of a group");
 
+/* Return the time since the publish of the oldest message at the front of a lane. */
+static uint64_t bus_oldest_ms(const bus_group *g, int64_t now) SYNC_HOLDS(BUS)
+{
+    int64_t oldest = now;
+    for (uint32_t i = 0; i < g->lane_count; i++) {
+        const bus_copy *c = g->lane[i].first;
+        if (c != NULL) { oldest = BASE_MIN(oldest, c->of->published_ms); }
+    }
+    return (uint64_t)(now - oldest);
+}
+
+CELLAR_PRIVATE void bus_group_figures(const bus_group *g, int64_t now, cellar_bus_group_stats *out)
+{
+    *out = (cellar_bus_group_stats){ .struct_size = sizeof *out };
+    memcpy((unsigned char *)out + offsetof(cellar_bus_group_stats, copies), g->count,
+           sizeof g->count);
+    out->live = g->live;
+    out->delayed = g->delayed;
+    out->held = g->held;
+    out->waiting = out->live - out->delayed - out->held;
+    out->members = g->member_count;
+    out->bytes = g->bytes;
+    out->oldest_ms = bus_oldest_ms(g, now);
+}
+
 CELLAR_API cellar_err cellar_bus_group_stats_get(cellar_bus *b, const char *queue,
                                                  const char *group, cellar_bus_group_stats *out)
 {
@@ -73,19 +98,11 @@ CELLAR_API cellar_err cellar_bus_group_stats_get(cellar_bus *b, const char *queu
         return CELLAR_E_INVAL;
     }
     if (b->forked) { return CELLAR_E_FORKED; }
-    cellar_bus_group_stats full = { .struct_size = sizeof full };
+    cellar_bus_group_stats full;
+    const int64_t now = bus_now(b);
     sync_take(BUS, &b->lock);
     const bus_group *g = bus_group_find(b, q, name);
-    if (g != NULL) {
-        memcpy((unsigned char *)&full + offsetof(cellar_bus_group_stats, copies), g->count,
-               sizeof g->count);
-        full.live = g->live;
-        full.delayed = g->delayed;
-        full.held = g->held;
-        full.waiting = full.live - full.delayed - full.held;
-        full.members = g->member_count;
-        full.bytes = g->bytes;
-    }
+    if (g != NULL) { bus_group_figures(g, now, &full); }
     sync_drop(BUS, &b->lock);
     return g != NULL ? base_opts_out(out, &full, sizeof full) : CELLAR_E_NOT_FOUND;
 }

@@ -39,7 +39,7 @@ typedef struct bus_copy { /* a message in a group */
     wheel_timer timer;      /* first field */
     struct bus_copy *next, *prev; /* ring of the lane, or of `delays` of the group */
     struct bus_message *of;
-    struct bus_group *group;
+    struct bus_group *group;      /* NULL: it has ended, or entered none */
     struct bus_claim *claim;      /* while HELD */
     const struct bus_queue *from; /* of a dead letter: where it died */
     uint32_t attempt;

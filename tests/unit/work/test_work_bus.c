@@ -375,6 +375,158 @@ static void lease_that_ends_delivers_again(void)
     close_it();
 }
 
+static void extended_lease_ends_later(void)
+{
+    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    o.visibility_ms = 100;
+    open_default(NULL);
+    group("q", NULL, &o);
+    cellar_bus_member *m = member("q", NULL, 2);
+    T_EQ_I64(send("q", "a"), CELLAR_OK);
+    cellar_bus_message got = take(m, "a");
+    pass(90);
+    T_EQ_I64(cellar_bus_extend(m, got.delivery, 500), CELLAR_OK);
+    pass(499);
+    take_none(m);
+    T_EQ_I64(cellar_bus_extend(m, got.delivery, 0), CELLAR_OK); /* as the group */
+    pass(99);
+    take_none(m);
+    T_EQ_I64(cellar_bus_extend(m, got.delivery, 1), CELLAR_OK); /* earlier */
+    T_EQ_I64(cellar_bus_extend(m, got.delivery + 1, 1), CELLAR_E_NOT_FOUND);
+    pass(1);
+    T_EQ_U64(figures().leases_lost, 1);
+    T_EQ_I64(cellar_bus_extend(m, got.delivery, 100), CELLAR_E_LOST);
+    T_EQ_I64(cellar_bus_ack(m, got.delivery), CELLAR_E_LOST);
+    T_EQ_I64(cellar_bus_extend(m, got.delivery, 100), CELLAR_E_NOT_FOUND);
+    got = take(m, "a");
+    T_EQ_I64(cellar_bus_extend(m, got.delivery, INT64_C(366) * 86400000), CELLAR_OK);
+    pass(INT64_C(365) * 86400000);
+    T_EQ_I64(cellar_bus_ack(m, got.delivery), CELLAR_OK);
+    T_EQ_I64(cellar_bus_extend(m, 0, -1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bus_extend(m, 0, INT64_C(366) * 86400000 + 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bus_extend(NULL, 0, 0), CELLAR_E_INVAL);
+    close_it();
+}
+
+/* ---- lists ---- */
+
+static char listed[4096];
+static unsigned list_left;
+
+static bool list_message(const cellar_bus_message *m, cellar_bus_place place, void *ctx)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%.*s%s%s ", (int)m->body_len, (const char *)m->body,
+             place == CELLAR_BUS_HELD ? "/held" : place == CELLAR_BUS_DELAYED ? "/delayed" : "",
+             m->dead_queue != NULL ? m->dead_queue : "");
+    if (strlen(listed) + sizeof text < sizeof listed) { strcat(listed, text); }
+    T_EQ_U64(m->delivery, 0);
+    T_EQ_STR(m->group, "default");
+    (void)ctx;
+    return --list_left != 0;
+}
+
+/* Remove the group in the first call. */
+static bool list_message_once(const cellar_bus_message *m, cellar_bus_place place, void *ctx)
+{
+    unsigned *once = ctx;
+    if (*once != 0) { T_EQ_I64(cellar_bus_group_remove(b, "q", NULL), CELLAR_OK); }
+    *once = 0;
+    return list_message(m, place, NULL);
+}
+
+/* Return the messages of a group as text: at most `most`, from *cursor on. */
+static const char *list_of(const char *queue, uint64_t *cursor, unsigned most)
+{
+    listed[0] = '\0';
+    list_left = most;
+    T_EQ_I64(cellar_bus_message_list(b, queue, NULL, cursor, list_message, NULL), CELLAR_OK);
+    return listed;
+}
+
+static void messages_of_a_group_are_listed(void)
+{
+    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    uint64_t cursor = 0;
+    char want[4096] = "";
+    o.dead_queue = "dead";
+    open_default(NULL);
+    group("q", NULL, &o);
+    group("q", "other", NULL);
+    group("dead", NULL, NULL);
+    cellar_bus_member *m = member("q", NULL, 3);
+    T_EQ_STR(list_of("q", NULL, 9), "");
+    for (int i = 0; i < 5; i++) { T_EQ_I64(send("q", (const char[]){ (char)('a' + i), 0 }), 0); }
+    T_EQ_I64(cellar_bus_reject(m, take(m, "a").delivery), CELLAR_OK);
+    (void)take(m, "b");
+    T_EQ_I64(cellar_bus_nack(m, take(m, "c").delivery, 500), CELLAR_OK);
+    T_EQ_STR(list_of("q", NULL, 9), "b/held c/delayed d e ");
+    T_EQ_STR(list_of("dead", NULL, 9), "aq ");
+    T_EQ_STR(list_of("q", &cursor, 2), "b/held c/delayed ");
+    T_EQ_STR(list_of("q", &cursor, 1), "d ");
+    T_EQ_STR(list_of("q", &cursor, 9), "e ");
+    T_EQ_U64(cursor, 0);
+    for (int i = 0; i < 100; i++) { /* more than a page */
+        char body[8];
+        snprintf(body, sizeof body, "%d", i);
+        T_EQ_I64(send("dead", body), CELLAR_OK);
+        T_EQ_I64(send("q", "x"), CELLAR_OK);
+        snprintf(want + strlen(want), 8, "%d ", i);
+    }
+    T_EQ_STR(list_of("dead", NULL, 0) + 3, want);
+    T_EQ_I64(cellar_bus_message_list(b, "none", NULL, NULL, list_message, NULL),
+             CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_bus_message_list(b, "q", NULL, NULL, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bus_leave(m), CELLAR_OK);
+    list_left = 0; /* a function that removes the group: the messages in the page stay valid */
+    listed[0] = '\0';
+    unsigned once = 1;
+    T_EQ_I64(cellar_bus_message_list(b, "q", NULL, &cursor, list_message_once, &once),
+             CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_bus_group_remove(b, "q", "other"), CELLAR_OK);
+    T_EQ_U64(figures().live, 101);
+    close_it();
+}
+
+static bool list_group(const char *queue, const char *name, const cellar_bus_group_stats *st,
+                       void *ctx)
+{
+    char text[64];
+    (void)ctx;
+    snprintf(text, sizeof text, "%s.%s:%u/%u/%u/%u ", queue, name, (unsigned)st->live,
+             (unsigned)st->held, (unsigned)st->members, (unsigned)st->oldest_ms);
+    if (strlen(listed) + sizeof text < sizeof listed) { strcat(listed, text); }
+    return --list_left != 0;
+}
+
+static void groups_are_listed_with_depth_and_age(void)
+{
+    open_default(NULL);
+    listed[0] = '\0';
+    list_left = 9;
+    T_EQ_I64(cellar_bus_group_list(b, list_group, NULL), CELLAR_OK);
+    T_EQ_STR(listed, "");
+    group("q", NULL, NULL);
+    group("q", "two", NULL);
+    group("r", NULL, NULL);
+    cellar_bus_member *m = member("q", NULL, 1);
+    T_EQ_I64(send("q", "a"), CELLAR_OK);
+    pass(20);
+    T_EQ_I64(send("q", "b"), CELLAR_OK);
+    (void)take(m, "a");
+    pass(5);
+    T_EQ_I64(cellar_bus_group_list(b, list_group, NULL), CELLAR_OK);
+    T_EQ_STR(listed, "q.default:2/1/1/5 q.two:2/0/0/25 r.default:0/0/0/0 ");
+    T_EQ_U64(figures_of("q", "two").oldest_ms, 25);
+    listed[0] = '\0';
+    list_left = 1;
+    T_EQ_I64(cellar_bus_group_list(b, list_group, NULL), CELLAR_OK);
+    T_EQ_STR(listed, "q.default:2/1/1/5 ");
+    T_EQ_I64(cellar_bus_group_list(b, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bus_group_list(NULL, list_group, NULL), CELLAR_E_INVAL);
+    close_it();
+}
+
 static void leases_that_end_together_keep_the_order(void)
 {
     open_default(NULL);
@@ -1341,6 +1493,8 @@ T_MAIN("work_bus", T_CASE(message_enters_each_matching_queue_once),
        T_CASE(bus_groups_exactly_once_each), T_CASE(functions_run_in_tick_in_order),
        T_CASE(prefetch_bounds_what_a_member_has_in_hand),
        T_CASE(nack_returns_now_or_after_its_delay), T_CASE(lease_that_ends_delivers_again),
+       T_CASE(extended_lease_ends_later),
+       T_CASE(messages_of_a_group_are_listed), T_CASE(groups_are_listed_with_depth_and_age),
        T_CASE(leases_that_end_together_keep_the_order), T_CASE(bus_member_dies),
        T_CASE(bus_dead_letter), T_CASE(dead_letters_do_not_expire),
        T_CASE(letters_without_a_dead_queue_are_freed), T_CASE(verdicts_of_functions_decide),
