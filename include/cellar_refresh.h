@@ -265,7 +265,8 @@ CELLAR_API cellar_err cellar_refresh_add_pattern(cellar_refresher *r, cellar *c,
  * in:      c: namespace
  * out:     *count rows made; NULL is allowed
  * returns: OK (also with *count 0); as cellar_refresh_add: the rows made so far stay. A rule with
- *          the pattern of another row is left out
+ *          the pattern of another row is left out. E_BUSY (a load of a replaced row had not ended
+ *          after close_timeout_ms: no row is made, call again)
  * owns:    as cellar_refresh_add
  * thread:  any; a concurrent load of rules waits
  * cost:    O(rules x rows)
@@ -320,7 +321,7 @@ CELLAR_API cellar_err cellar_refresher_metrics_write(cellar_refresher *r, char *
 #endif
 
 /* DAYS
- *   With `at` a row also runs at this time of each day in the zone: each of its keys is deleted and
+ *   With `at` a row also runs at this time of each day in the zone: all its keys are deleted, then
  *   loaded. No value lives beyond the time, and a load that began before it is not stored after it.
  *   So a value of yesterday is not served today, also if the load fails. If the zone skips the
  *   time, the row runs at the first instant after the gap. TTLs of such a row have no jitter.

@@ -6,7 +6,7 @@
  *            step "load" for each pending key -> end of the run: keys that failed stay pending, the
  *            timer is armed for their next try, the next interval or the next `at`
  * INVARIANTS Due times are start + k * interval, whatever a run takes. A run that is due at `at`
- *            deletes each key before it loads it: the delete detaches a load that began before.
+ *            deletes all keys first: a delete detaches a load that began before.
  * CLOCK      Intervals follow the monotonic clock, `at` the wall clock. A step of the wall clock by
  *            more than a second computes `at` again.
  * LOCKING    refresh.h. Steps run without the lock.
@@ -383,7 +383,6 @@ static void refresh_load_key(refresh_ticket *t)
     o.breaker = t->loader->breaker;
     if ((row->flags & CELLAR_REFRESH_POLICY) == 0) { o.ttl_ms = row->ttl_ms; }
     if (row->zone != NULL) { o.jitter_pct = CELLAR_OFF; }
-    if (t->day) { (void)cellar_delete(row->c, k + 1, k->len); }
     t->err = cellar_get_or_load(row->c, k + 1, k->len, &o, refresh_loader_fn, t, &res);
     t->stored = (res.flags & CELLAR_RESULT_NOT_STORED) == 0;
     cellar_result_free(&res);
@@ -417,17 +416,28 @@ static void refresh_look(refresh_ticket *t)
     t->asleep = !t->read && row->idle + 1 >= row->stop_idle;
 }
 
+/* Delete all keys: a value of yesterday, and a load that began then, end here. */
+static void refresh_delete_keys(const refresh_row *row, const cellar_refresh_keys *keys)
+{
+    for (size_t at = 0; at < keys->used;) {
+        const refresh_key *k = refresh_key_at(keys, at);
+        (void)cellar_delete(row->c, k + 1, k->len);
+        at += refresh_key_bytes(k->len);
+    }
+}
+
 /* List the keys of a row, unless it is switched off or sleeps. */
 static void refresh_list_keys(refresh_ticket *t)
 {
     refresh_row *row = t->row;
     t->off = !cache_is_enabled(row->c);
-    if (t->off) { return; }
-    if (row->stop_idle != 0 && row->ok_ms >= 0) { refresh_look(t); }
-    if (t->asleep) { return; }
+    if (!t->off && row->stop_idle != 0 && row->ok_ms >= 0) { refresh_look(t); }
+    if (t->day) { refresh_delete_keys(row, &row->keys); }
+    if (t->off || t->asleep) { return; }
     if ((row->flags & CELLAR_REFRESH_PATTERN) != 0 && t->loader != NULL &&
         t->loader->lister != NULL) {
         t->err = t->loader->lister(&t->keys, row->key, t->loader->lister_ctx);
+        if (t->day) { refresh_delete_keys(row, &t->keys); }
     }
 }
 
@@ -451,7 +461,7 @@ static void refresh_listed(refresh_ticket *t) SYNC_HOLDS(WHEEL)
     uint64_t *count = row->of->count;
     const bool pattern = (row->flags & CELLAR_REFRESH_PATTERN) != 0;
     count[STATS_REFRESHER_REJECTED_LIMIT] += t->keys.rejected;
-    row->listing = false;
+    row->listing = row->day = false;
     if (t->looked) {
         row->idle = t->read ? 0 : BASE_MIN(row->idle + 1, row->stop_idle);
         row->left_ms = t->left_ms;
@@ -467,6 +477,7 @@ static void refresh_listed(refresh_ticket *t) SYNC_HOLDS(WHEEL)
         count[STATS_REFRESHER_LISTS_FAILED]++;
         row->last_err = (int32_t)t->err;
         row->listing = row->keys.count == 0; /* with the next try */
+        row->day = t->day && row->listing;
     } else if (pattern) {
         count[STATS_REFRESHER_KEYS] += t->keys.count;
         count[STATS_REFRESHER_KEYS] -= row->keys.count;

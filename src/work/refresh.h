@@ -76,7 +76,7 @@ typedef struct refresh_row {
     uint32_t refs;
     bool present;             /* not removed */
     bool listing;             /* the next step lists the keys */
-    bool day;                 /* this run deletes each key before it loads it */
+    bool day;                 /* the next list deletes all keys */
     bool uncovered;
     bool stopped;             /* this run makes no more loads: breaker or limiter */
     int64_t due_ms;           /* next interval, monotonic */

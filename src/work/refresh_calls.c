@@ -371,32 +371,37 @@ static bool refresh_add_rule(const cache_refresh_rule *rule, void *ctx)
     return p->err == CELLAR_OK;
 }
 
-/* Remove one row that came from the policies of `c`. False: there is none. */
-static bool refresh_drop_rule(cellar_refresher *r, const cellar *c)
+/* Remove one row that came from the policies of `c`, as cellar_refresh_remove does. E_NOT_FOUND:
+ * there is none. */
+static cellar_err refresh_drop_rule(cellar_refresher *r, const cellar *c)
 {
     refresh_after a;
     refresh_after_init(&a);
     sync_take(WHEEL, &r->lock);
-    refresh_row *row = r->all;
-    bool found = false;
+    refresh_row *row = r->all, *found = NULL;
     for (bool first = true; row != NULL && (first || row != r->all); row = row->next) {
         first = false;
-        found = row->present && row->c == c && (row->flags & CELLAR_REFRESH_POLICY) != 0;
-        if (found) { break; }
+        if (row->present && row->c == c && (row->flags & CELLAR_REFRESH_POLICY) != 0) {
+            found = row;
+            break;
+        }
     }
-    if (found) { refresh_detach(row, &a); }
+    if (found != NULL) {
+        found->refs++;
+        refresh_detach(found, &a);
+    }
     sync_drop(WHEEL, &r->lock);
-    refresh_settle(r, &a);
-    return found;
+    return found != NULL ? refresh_wait_row(found) : CELLAR_E_NOT_FOUND;
 }
 
 CELLAR_API cellar_err cellar_refresh_add_policies(cellar_refresher *r, cellar *c, size_t *count)
 {
     if (count != NULL) { *count = 0; }
-    const cellar_err err = refresh_check(r);
+    cellar_err err = refresh_check(r);
     if (err != CELLAR_OK) { return err; }
     if (c == NULL) { return CELLAR_E_INVAL; }
-    while (refresh_drop_rule(r, c)) { }
+    do { err = refresh_drop_rule(r, c); } while (err == CELLAR_OK);
+    if (err != CELLAR_E_NOT_FOUND) { return err; }
     refresh_policies p = { .r = r, .c = c };
     cache_refresh_rules(c, refresh_add_rule, &p);
     if (count != NULL) { *count = p.count; }

@@ -494,8 +494,52 @@ static void refresh_midnight(void)
     close_all();
 }
 
-/* The zone skips midnight: the day begins at the first instant after the gap. A step of the wall
- * clock computes the time of day again. */
+/* The program loads a key while the row still fails: the next try keeps that value. */
+static void next_try_of_a_day_deletes_nothing(void)
+{
+    open_all();
+    add_daily(6 * HOUR, 12 * HOUR, 0);
+    pass(12 * HOUR - 1, HOUR, no_value_of_yesterday);
+    T_CHECK(read_key("daily")[0] != '\0');
+    up.down = true;
+    pass(1, 1, NULL);
+    T_EQ_STR(read_key("daily"), "");
+    T_EQ_I64(cellar_set(c, "daily", 5, "today", 5, NULL), CELLAR_OK);
+    pass(HOUR, MINUTE, NULL);
+    T_CHECK(figures().failed > 2);
+    T_EQ_STR(read_key("daily"), "today");
+    close_all();
+
+    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_refresh_loader_opts lo = cellar_refresh_loader_opts_default();
+    cellar_refresh_opts o = opts(2 * DAY);
+    bo.consecutive_failures = 1;
+    bo.open_ms = bo.open_max_ms = DAY;
+    o.stale_ms = 2 * DAY;
+    o.at = "00:00@UTC";
+    open_all(); /* the breaker is open at midnight: all keys end nevertheless */
+    T_EQ_I64(cellar_breaker_create(c, &bo, &lo.breaker), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, "touchy", load, "upstream", &lo), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_add(r, c, "daily", 5, "touchy", 6 * HOUR, &o), CELLAR_OK);
+    pass(12 * HOUR - 1, HOUR, NULL);
+    uint32_t admitted;
+    T_EQ_I64(cellar_breaker_allow(lo.breaker, &admitted), CELLAR_OK);
+    T_EQ_I64(cellar_breaker_record(lo.breaker, admitted, CELLAR_BREAKER_FAILURE), CELLAR_OK);
+    T_CHECK(read_key("daily")[0] != '\0');
+    const uint64_t calls = up.calls;
+    pass(1, 1, NULL);
+    T_EQ_U64(figures().skipped_breaker, 1);
+    T_EQ_U64(up.calls, calls);
+    cellar_get_opts stale = cellar_get_opts_default();
+    char text[64];
+    size_t len;
+    stale.flags = CELLAR_GET_ALLOW_STALE;
+    T_EQ_I64(cellar_get_with(c, "daily", 5, &stale, text, sizeof text, &len), CELLAR_MISS);
+    close_all();
+    cellar_breaker_destroy(lo.breaker);
+}
+
+/* A step of the wall clock computes the time of day again. */
 static void days_follow_the_wall_clock(void)
 {
     open_all();
@@ -581,6 +625,34 @@ static void failure_keeps_the_old_value_and_backs_off(void)
     T_CHECK(read_key("k")[0] != '\0');
     T_EQ_U64(row_of("k").keys_left, 0);
     T_EQ_U64(figures().missed, 0);
+    close_all();
+}
+
+/* A namespace that remembers failures: a failed refresh leaves no error in place of the value. */
+static void remembered_failures_leave_the_old_value(void)
+{
+    cellar *ns;
+    cellar_namespace_opts no = cellar_namespace_opts_default();
+    cellar_load_opts lo = cellar_load_opts_default();
+    char text[64];
+    size_t len;
+    lo.error_ttl_ms = MINUTE;
+    no.load = &lo;
+    open_all();
+    T_EQ_I64(cellar_namespace_open(c, "ns", &no, &ns), CELLAR_OK);
+    const cellar_refresh_opts o = opts(HOUR);
+    T_EQ_I64(cellar_refresh_add(r, ns, "k", 1, "up", MINUTE, &o), CELLAR_OK);
+    pass(MINUTE, MINUTE, NULL);
+    up.down = true;
+    pass(10 * MINUTE, SECOND, NULL);
+    T_CHECK(figures().failed > 5);
+    T_EQ_I64(cellar_get(ns, "k", 1, text, sizeof text, &len), CELLAR_OK);
+    up.down = false;
+    const uint64_t ok = figures().ok;
+    pass(3 * MINUTE, SECOND, NULL);
+    T_CHECK(figures().ok > ok); /* no remembered failure stops a refresh */
+    T_EQ_I64(cellar_refresh_remove(r, ns, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_close(ns), CELLAR_OK);
     close_all();
 }
 
@@ -1183,8 +1255,10 @@ static void structs_follow_the_size_rule(void)
 
 T_MAIN("work_refresh", T_CASE(refresh_s4_table), T_CASE(seed_refresh_every_row_runs),
        T_CASE(seed_refresh_phases_spread), T_CASE(seed_refresh_empty_is_a_value),
-       T_CASE(refresh_midnight), T_CASE(days_follow_the_wall_clock), T_CASE(refresh_delete_wins),
-       T_CASE(failure_keeps_the_old_value_and_backs_off), T_CASE(pauses_grow_to_the_interval),
+       T_CASE(refresh_midnight), T_CASE(next_try_of_a_day_deletes_nothing),
+       T_CASE(days_follow_the_wall_clock), T_CASE(refresh_delete_wins),
+       T_CASE(failure_keeps_the_old_value_and_backs_off), T_CASE(remembered_failures_leave_the_old_value),
+       T_CASE(pauses_grow_to_the_interval),
        T_CASE(open_breaker_lets_only_probes_pass), T_CASE(load_of_the_program_comes_first),
        T_CASE(disabled_namespace_is_not_refreshed), T_CASE(short_ttl_is_reported),
        T_CASE(limiter_bounds_the_calls_of_the_upstream), T_CASE(higher_priorities_run_first),
