@@ -168,7 +168,7 @@ function switches() {
     print " *                                    no exported name is left"
     print " * SWITCHES   -DCELLAR_OMIT_L2         no disk tier: a directory is E_UNSUPPORTED"
     print " *            -DCELLAR_OMIT_LIMIT      no rate limiters and keyed locks"
-    print " *            -DCELLAR_OMIT_WORK       no tasks, schedules, bus, batcher"
+    print " *            -DCELLAR_OMIT_WORK       no tasks, schedules, bus, batcher, refreshes"
     print " *            -DCELLAR_OMIT_KIT        no ready-made caches"
     print " *            -DCELLAR_OMIT_RESP       no inspection port"
     print " *            -DCELLAR_OMIT_TEXT       no error texts, no metrics text; codes stay"
@@ -244,6 +244,7 @@ BEGIN {
     omit_name["task"] = "WORK"
     omit_name["bus"] = "WORK"
     omit_name["batch"] = "WORK"
+    omit_name["refresh"] = "WORK"
     omit_name["kit"] = "KIT"
     omit_name["resp"] = "RESP"
     if (what == "h") {
