@@ -147,7 +147,7 @@ typedef struct cellar_refresher_stats {
     uint64_t days;           /* runs at the time `at` of a row                                    */
     uint64_t missed;         /* intervals that passed while the row still ran                     */
     uint64_t lists_failed;   /* listers that failed                                               */
-    uint64_t late_ms;        /* sum over all runs: from the due time to the first load            */
+    uint64_t late_ms;        /* sum over all runs: from the due time to the start of the run      */
     uint64_t late_max_ms;    /* the largest one                                                   */
     uint64_t runs;           /* runs of rows that began                                           */
     uint64_t short_ttls;     /* rows added with a TTL below 2 * interval_ms                       */
@@ -173,7 +173,7 @@ CELLAR_STRUCT(cellar_refresher_stats, bytes);
  *          (cellar_last_error of NULL has the reason of each)
  * owns:    the caller closes *out with cellar_refresher_close, before the store
  * thread:  any; a program may open several refreshers
- * cost:    about 20 KiB; starts one thread, and workers with the first runs
+ * cost:    about 36 KiB; starts one thread, and workers with the first runs
  * example:
  *     cellar_refresher *r;
  *     if (cellar_refresher_open(c, NULL, &r) != CELLAR_OK) return 1;                             */
@@ -219,7 +219,7 @@ CELLAR_API cellar_err cellar_refresh_loader(cellar_refresher *r, const char *nam
                                             cellar_loader_fn fn, void *ctx,
                                             const cellar_refresh_loader_opts *o);
 
-/* Add one key in a lister. Equal keys are refreshed once each.
+/* Add one key in a lister. A key that is added twice is loaded twice.
  * in:      keys of the running lister; key of 1..CELLAR_KEY_MAX bytes
  * returns: OK; E_LIMIT (CELLAR_REFRESH_KEYS_MAX keys, or 16 MiB: the key is left out), E_NOMEM,
  *          E_INVAL
@@ -239,7 +239,7 @@ CELLAR_API cellar_err cellar_refresh_keys_add(cellar_refresh_keys *keys, const v
  *          E_NOT_FOUND (unknown zone), E_CORRUPT (damaged zone file), E_UNSUPPORTED, E_FORKED
  * owns:    texts are copied. c must live until the row is removed or the refresher is closed
  * thread:  any, also a loader
- * cost:    one allocation, O(rows); with `at` reads the zone file
+ * cost:    two allocations, O(rows); with `at` reads the zone file
  * example: cellar_refresh_add(r, c, "rates:EUR", 9, "rates", 600000, NULL);                      */
 CELLAR_API cellar_err cellar_refresh_add(cellar_refresher *r, cellar *c, const void *key,
                                          size_t key_len, const char *loader, int64_t interval_ms,

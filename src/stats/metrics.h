@@ -381,9 +381,9 @@
       METRIC("Intervals that passed while a row still ran.")) \
     X(LISTS_FAILED, "cellar_refresh_lists_failed_total", "", METRIC("Listers that failed.")) \
     X(LATE_MS, "cellar_refresh_late_milliseconds_total", "", \
-      METRIC("Time from the due time to the first load, of all runs.")) \
+      METRIC("Time from the due time of a run to its start, of all runs.")) \
     X(LATE_MAX_MS, "cellar_refresh_late_max_milliseconds", "", \
-      METRIC("Longest time from the due time of a run to its first load.")) \
+      METRIC("Longest time from the due time of a run to its start.")) \
     X(RUNS, "cellar_refresh_runs_total", "", METRIC("Runs of rows that began.")) \
     X(SHORT_TTLS, "cellar_refresh_short_ttls_total", "", \
       METRIC("Rows added with a TTL below twice their interval.")) \
