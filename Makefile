@@ -4,15 +4,15 @@
 #
 # PICTURE    src/*/*.c -> build/<variant>/{lib,dbg,sim,cli}/*.o -> libcellar.a .so, cellar, tests
 #            include/*.h + SRC -> dist/cellar.h, dist/cellar.c (the drop-in)
-# FILES      src/tools/mk/: optional.mk (mimalloc, liblz4), dropin.mk (drop-in, man pages, dist),
+# FILES      src/tools/mk/: optional.mk (mimalloc, liblz4, SQLite), dropin.mk (drop-in, man pages, dist),
 #            install.mk, test.mk, check.mk (form, sanitizers, models, matrix), bench.mk
 # VARIANT    A checksum of compiler and flags names the build folder. A changed flag therefore
 #            never mixes with stale objects. build/cellar and its like link to the latest variant.
 # VARIABLES  CC CXX AR OBJCOPY CFLAGS CPPFLAGS LDFLAGS LDLIBS come from the caller; the Makefile
 #            adds to them and replaces none. PREFIX LIBDIR INCDIR BINDIR MANDIR DESTDIR for install.
 #            SAN=address|undefined|thread (or a list with commas)   MIMALLOC=off|shared|object
-#            LZ4=off|shared   T=name one test   SEED=n|random   AUDIT=1   V=1 shows commands
-#            DEPS=off|print   STATIC=1
+#            LZ4=off|shared   SQLITE3=off|shared   T=name one test   SEED=n|random   AUDIT=1
+#            V=1 shows commands   DEPS=off|print   STATIC=1
 # NEEDS      make, a C compiler, sh, awk, sed; src/tools/deps.sh probes everything else.
 
 # The library, in floor order, which is also the order of the amalgamation. `make floors` reports a
@@ -41,8 +41,9 @@ SRC_CACHE = version talk error handle explain_record dependency_table generation
             option stat check metrics dump fork tier_answer tier_attach store
 SRC_WORK  = cron sched calls open batch batch_calls batch_open behind bus_topic bus_copy bus_group \
             bus_stat bus_list bus_member bus_publish bus_signal bus_open \
-            task_slab task_hand task_queue task_state task_result task_run task_submit task_lease \
-            task_list task_open refresh refresh_calls refresh_open
+            journal journal_board task_slab task_hand task_queue task_mark task_state task_result \
+            task_commit task_run task_submit task_lease task_list task_restore task_open \
+            refresh refresh_calls refresh_open
 SRC_EXTRAS = memoize warm write_through
 SRC_KIT   = key template value board list redact settings llm embedding hot status snapshot
 MODULES  := base stats l1 l2 load bloom breaker limit lock wheel cache extras work kit
@@ -89,8 +90,8 @@ MK       := src/tools/mk
 include $(MK)/optional.mk
 
 VARIANT := $(shell { $(CC) --version 2>&1 | head -n 1; echo '$(CC) $(CPP_OWN) $(CPPFLAGS) $(C_OWN) \
-             $(CFLAGS) $(SAN_FLAGS) $(LDFLAGS) $(LDLIBS) $(MIMALLOC) $(LZ4) $(DROPIN) \
-             $(STATIC)'; } | \
+             $(CFLAGS) $(SAN_FLAGS) $(LDFLAGS) $(LDLIBS) $(MIMALLOC) $(LZ4) $(SQLITE3) \
+             $(DROPIN) $(STATIC)'; } | \
              cksum | cut -d' ' -f1)
 B       := build/$(VARIANT)
 Q        = $(if $(filter 1,$(V)),,@)
@@ -114,12 +115,12 @@ SOURCE_ID := $(VERSION)$(if $(COMMIT), $(COMMIT))
 OBJ_LIB  = $(SRC:src/%.c=$(B)/lib/%.o)
 OBJ_DBG  = $(SRC:src/%.c=$(B)/dbg/%.o)
 OBJ_SIM  = $(foreach m,$(MODULES),$(B)/sim/$(m).o)
-# Two files are compiled a second time, with the libraries that optional.mk found.
-OBJ_LZ   = $(if $(filter off,$(LZ4)),$(OBJ_LIB),\
-             $(patsubst $(B)/lib/base/pack.o,$(B)/lz/base/pack.o,$(OBJ_LIB)))
-OBJ_MI   = $(if $(filter off,$(MIMALLOC)),$(OBJ_LZ),\
-             $(patsubst $(B)/lib/base/mem.o,$(B)/mi/base/mem.o,$(OBJ_LZ)))
-OBJ_SO   = $(if $(filter shared,$(MIMALLOC)),$(OBJ_MI),$(OBJ_LZ))
+# Three files are compiled a second time, with the libraries that optional.mk found.
+OBJ_WITH = $(foreach o,$(OBJ_LIB),$(if $(filter base/pack work/journal,$(o:$(B)/lib/%.o=%)),\
+             $(o:$(B)/lib/%=$(B)/with/%),$(o)))
+OBJ_MI   = $(if $(filter off,$(MIMALLOC)),$(OBJ_WITH),\
+             $(patsubst $(B)/lib/base/mem.o,$(B)/mi/base/mem.o,$(OBJ_WITH)))
+OBJ_SO   = $(if $(filter shared,$(MIMALLOC)),$(OBJ_MI),$(OBJ_WITH))
 OBJ_CLI  = $(CLI:src/%.c=$(B)/cli/%.o)
 OBJ_MAIN = $(B)/cli/cli/main.o $(B)/cli/cli/replay_main.o
 OBJ_BOTH = $(filter-out $(OBJ_MAIN),$(OBJ_CLI))
@@ -143,14 +144,14 @@ $(B)/mi/%.o: src/%.c
 	$(say) CC "$* (mimalloc)"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) $(ID) -fno-lto $(MI_FLAGS) -c -o $@ $<
-$(B)/lz/%.o: src/%.c
-	$(say) CC "$* (lz4)"
+$(B)/with/%.o: src/%.c
+	$(say) CC "$* (optional libraries)"
 	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) -fno-lto $(LZ_FLAGS) -c -o $@ $<
+	$(Q)$(COMPILE) -fno-lto $(WITH_FLAGS) -c -o $@ $<
 $(B)/dbg/%.o: src/%.c
 	$(say) CC "$* (debug)"
 	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) $(ID) $(LZ_FLAGS) $(call TEST_O,$(if $(SAN),,-O1) -g1) -DBASE_DEBUG=1 -c -o $@ $<
+	$(Q)$(COMPILE) $(ID) $(WITH_FLAGS) $(call TEST_O,$(if $(SAN),,-O1) -g1) -DBASE_DEBUG=1 -c -o $@ $<
 # The simulation compiles each module as one unit: at -O1 the headers are most of the work.
 SIM_WORDS = -I. -DBASE_DEBUG=1 -DBASE_SIM=1 -O1
 $(B)/sim/%.c: FORCE
@@ -158,7 +159,7 @@ $(B)/sim/%.c: FORCE
 	  if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 $(OBJ_SIM): $(B)/sim/%.o: $(B)/sim/%.c
 	$(say) CC "$* (sim)"
-	$(Q)$(COMPILE) $(ID) $(LZ_FLAGS) $(call TEST_O,-g1) $(SIM_WORDS) -c -o $@ $<
+	$(Q)$(COMPILE) $(ID) $(WITH_FLAGS) $(call TEST_O,-g1) $(SIM_WORDS) -c -o $@ $<
 $(B)/cli/%.o: src/%.c
 	$(say) CC $*
 	$(Q)mkdir -p $(@D)
@@ -187,13 +188,13 @@ $(B)/$(SO): $(OBJ_SO) $(B)/libcellar.map
 	$(say) LD $@
 	$(Q)$(LINK) -shared -Wl,-soname,libcellar.so.$(ABI) $(if $(SAN),,-Wl$(comma)-z$(comma)defs) \
 	  -Wl,-z,nodelete -Wl,-z,relro,-z,now -Wl,--version-script=$(B)/libcellar.map -o $@ \
-	  $(OBJ_SO) $(MI_LIBS) $(LZ_LIBS) $(LDLIBS)
+	  $(OBJ_SO) $(MI_LIBS) $(WITH_LIBS) $(LDLIBS)
 $(B)/cellar: $(B)/cli/cli/main.o $(OBJ_BOTH) $(OBJ_MI) $(MI_OBJ)
 	$(say) LD $@
-	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(LZ_LIBS) $(LDLIBS)
+	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(WITH_LIBS) $(LDLIBS)
 $(B)/cellar-replay: $(B)/cli/cli/replay_main.o $(OBJ_BOTH) $(OBJ_MI) $(MI_OBJ)
 	$(say) LD $@
-	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(LZ_LIBS) $(LDLIBS)
+	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(WITH_LIBS) $(LDLIBS)
 # MIMALLOC=object: one object without override, built from the distribution's source package.
 $(B)/mimalloc.o: build/mimalloc/src/static.c
 	$(say) CC mimalloc

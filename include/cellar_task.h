@@ -20,11 +20,10 @@
  * VERDICT The return value of the function decides: OK, FAIL (final), RETRY (after a backoff, up to
  *         max_attempts), RETRY_AFTER (after a given time), SNOOZE (the same, costs no attempt),
  *         CANCELLED. A task that fails for good becomes a dead letter.
- * LOSS    Tasks live in memory and end with the process. A task runs at most once for each attempt,
- *         never before its due time, and never twice at the same time. Exception: after a hard
- *         time-out the old attempt may still run next to the new one; its verdict is discarded.
+ * LOSS    Tasks live in memory and end with the process: each attempt runs at most once. With
+ *         `journal_path` an accepted task runs at least once, also after a crash: see JOURNAL.
  * RUNS    Functions run on threads of the pool, or inside cellar_pool_tick with host option
- *         no_threads. STATES and restrictions stand at the end of this file. */
+ *         no_threads. STATES, JOURNAL and restrictions stand at the end of this file. */
 #ifndef CELLAR_TASK_H
 #define CELLAR_TASK_H
 
@@ -156,6 +155,19 @@ typedef enum cellar_pool_order {
     CELLAR_POOL_STRICT = 1    /* the queue with the largest weight; equal ones take turns         */
 } cellar_pool_order;
 
+/* What a submit of a pool with a journal survives. */
+typedef enum cellar_journal_level {
+    CELLAR_JOURNAL_PROCESS = 0, /* the end of the process, also by kill -9; a power cut loses the */
+                                /* last changes                                                   */
+    CELLAR_JOURNAL_SYNC = 1     /* a power cut as well: each commit waits for the disk            */
+} cellar_journal_level;
+
+/* What an open does with a damaged journal. */
+typedef enum cellar_journal_damaged {
+    CELLAR_JOURNAL_REFUSE = 0,    /* E_CORRUPT                                                    */
+    CELLAR_JOURNAL_SET_ASIDE = 1  /* renames it to *.bad.1 .. .bad.9, logs it, and starts empty   */
+} cellar_journal_damaged;
+
 /* How a backoff is spread. */
 typedef enum cellar_task_jitter {
     CELLAR_TASK_JITTER_FULL = 0,  /* uniform in [1 ms, delay]                                     */
@@ -190,6 +202,8 @@ typedef struct cellar_pool_config {
     cellar_clock_fn wall_clock; /* UNIX ms, with clock_ctx of host. Default: of the system        */
     cellar  *results;          /* namespace for final states and results; outlives the pool.      */
                                /* Default NULL: a finished task is forgotten, except dead letters */
+    const char *journal_path;  /* file for tasks that survive the process, see JOURNAL. One pool  */
+                               /* owns it. Default NULL: none                                     */
     int64_t  success_ttl_ms;   /* of a result. Default 3,600,000                                  */
     int64_t  failed_ttl_ms;    /* of any other final state. Default 1,800,000                     */
     int64_t  dead_ttl_ms;      /* of a dead letter. Default 7 days                                */
@@ -206,10 +220,15 @@ typedef struct cellar_pool_config {
                                /* Default 10,000                                                  */
     uint32_t workers;          /* threads. Range 1..CELLAR_POOL_WORKERS_MAX. Default 4            */
     uint32_t max_names;        /* Range 1..4,096. Default 256                                     */
-    cellar_pool_full on_full;  /* Default REJECT                                                  */
+    cellar_pool_full on_full;  /* Default REJECT. DROP_OLDEST: not with a journal                 */
     cellar_pool_order order;   /* of the queues. Default WEIGHTED                                 */
+    cellar_journal_level journal_level; /* Default PROCESS                                        */
+    cellar_journal_damaged on_bad_journal; /* Default REFUSE                                      */
+    uint32_t restore_rate;     /* tasks of the journal that are due at the open begin at this     */
+                               /* rate. Range 1..1,000,000 a second. Default 1,000                */
+    uint32_t reserved0;        /* must be 0                                                       */
 } cellar_pool_config;
-CELLAR_STRUCT(cellar_pool_config, order);
+CELLAR_STRUCT(cellar_pool_config, reserved0);
 
 /* Options of a task name. Start from cellar_task_opts_default(). */
 typedef struct cellar_task_opts {
@@ -318,21 +337,24 @@ typedef enum cellar_drain_mode {
 } cellar_drain_mode;
 
 /* Live tasks of the begin of a drain, with those that running tasks submitted in it:
- * finished + abandoned + still_running. */
+ * finished + journaled + abandoned + still_running. */
 typedef struct cellar_drain_report {
     size_t   struct_size;
     uint64_t finished;         /* reached a final state                                           */
-    uint64_t abandoned;        /* cancelled by the drain; they did not run at its end             */
+    uint64_t journaled;        /* wait in the journal for the next open                           */
+    uint64_t abandoned;        /* cancelled by the drain; they did not run at its end. 0 with a   */
+                               /* journal                                                         */
     uint64_t still_running;
 } cellar_drain_report;
 CELLAR_STRUCT(cellar_drain_report, still_running);
 
 /* Figures of a pool, or of one name; cellar_pool_metrics_write prints those of the pool.
- * submitted + requeued == ok + failed + cancelled + expired + live. */
+ * submitted + requeued + restored == ok + failed + cancelled + expired + live. */
 typedef struct cellar_pool_stats {
     size_t   struct_size;
     uint64_t submitted;        /* tasks accepted                                                  */
     uint64_t requeued;         /* dead letters made live again                                    */
+    uint64_t restored;         /* tasks and dead letters (also in failed) from the journal        */
     uint64_t started;          /* attempts that began                                             */
     uint64_t ok;               /* tasks that succeeded                                            */
     uint64_t failed;           /* tasks that failed for good                                      */
@@ -354,10 +376,14 @@ typedef struct cellar_pool_stats {
     uint64_t rejected_full;    /* submits refused by a full pool; 0 for a name                    */
     uint64_t rejected_limit;   /* calls refused by max_names, or by 64 queues; 0 for a name       */
     uint64_t threads_refused;  /* threads that the system did not start; 0 for a name             */
+    uint64_t journal_commits;  /* transactions of the journal; 0 for a name                       */
+    uint64_t journal_errors;   /* transactions that failed; 0 for a name                          */
     uint64_t live;             /* tasks without a final state                                     */
     uint64_t running;          /* tasks that run                                                  */
     uint64_t parked;           /* tasks that wait for a limiter, break_after or max_running       */
     uint64_t dead;             /* dead letters                                                    */
+    uint64_t unregistered;     /* tasks of the journal with a name that is not registered yet     */
+    uint64_t journal_pending;  /* changes that are not committed yet; 0 for a name                */
     uint64_t workers;          /* threads, without the stuck ones; 0 for a name                   */
     uint64_t stuck;            /* threads in an attempt that has timed out; 0 for a name          */
     uint64_t payload_bytes;    /* payload of live tasks; 0 for a name                             */
@@ -370,8 +396,10 @@ CELLAR_STRUCT(cellar_pool_stats, bytes);
 /* Open a pool of threads for tasks.
  * in:      cfg from cellar_pool_config_default; NULL: all defaults
  * out:     *out is NULL on failure
- * returns: OK; E_NOMEM (memory or threads), E_UNSUPPORTED (field of a newer header), E_INVAL
- *          (cellar_last_error of NULL has the reason of each)
+ * returns: OK; E_NOMEM (memory or threads), E_UNSUPPORTED (field of a newer header; journal_path in
+ *          a build without SQLite), E_INVAL. Of the journal: E_BUSY (it has another owner),
+ *          E_CORRUPT, E_NEWER_FORMAT, E_FOREIGN (a database of another program), E_SPACE, E_IO,
+ *          E_LIMIT (60,000 names). cellar_last_error of NULL has the reason of each
  * owns:    the caller closes *out with cellar_pool_close
  * thread:  any; a program may open several pools
  * cost:    about 60 KiB; starts the workers and one thread for delays
@@ -381,7 +409,7 @@ CELLAR_STRUCT(cellar_pool_stats, bytes);
 CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_pool **out);
 
 /* Close a pool: drain it with CELLAR_DRAIN_RUNNING and close_timeout_ms, then free it. Tasks that
- * do not run are cancelled.
+ * do not run are cancelled; with a journal they wait for the next open.
  * in:      p; NULL is allowed
  * returns: OK; E_BUSY (a function has not returned: the pool takes no tasks, try again), E_DEADLOCK
  *          (called by a task of this pool: nothing is done)
@@ -392,8 +420,8 @@ CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_poo
 CELLAR_API cellar_err cellar_pool_close(cellar_pool *p);
 
 /* End the work of a pool. Submits return E_CLOSED from now on. At the deadline running tasks see
- * cellar_task_cancelled and get grace_ms; all other tasks are cancelled. With no_threads the call
- * runs tasks, and waits for no delay.
+ * cellar_task_cancelled and get grace_ms; all other tasks are cancelled, or stay in the journal.
+ * With no_threads the call runs tasks, and waits for no delay.
  * in:      timeout_ms from 0; report from cellar_drain_report_default, or NULL
  * out:     *report, with OK, and with E_BUSY if a task still runs
  * returns: OK; E_BUSY (a function has not returned, or another drain runs), E_DEADLOCK (called by a
@@ -476,10 +504,12 @@ CELLAR_API cellar_err cellar_pool_queue_pause(cellar_pool *p, const char *queue,
  * out:     *id: of the task; with EXISTS of the task that is there; NULL is allowed
  * returns: OK; EXISTS (unique_key or id_in); E_NOT_FOUND (unknown name), E_BUSY (full), E_TIMEOUT
  *          (on_full BLOCK), E_DEADLOCK (the same in a task, and no other worker could make room),
- *          E_CLOSED, E_TOOBIG (above queue_bytes), E_NOMEM, E_INVAL, E_UNSUPPORTED, E_FORKED
+ *          E_CLOSED, E_TOOBIG (above queue_bytes), E_NOMEM, E_INVAL, E_UNSUPPORTED, E_FORKED; with
+ *          a journal E_SPACE, E_IO, E_CORRUPT
  * owns:    OK: a payload with free_fn belongs to the pool. Else nothing changes hands
  * thread:  any, also a task
- * cost:    one allocation, one short lock; one copy of the payload without free_fn
+ * cost:    one allocation, one short lock; one copy of the payload without free_fn; with a journal
+ *          a commit, which calls at the same time share
  * example: cellar_task_submit(p, "mail", "7", 1, NULL, NULL);                                    */
 CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const void *payload,
                                          size_t payload_len, const cellar_submit_opts *o,
@@ -526,7 +556,7 @@ CELLAR_API cellar_err cellar_task_submit_group(cellar_pool *p, const cellar_task
 /* Cancel a task.
  * returns: OK (it does not run); PENDING (it runs, and sees cellar_task_cancelled; its verdict
  *          decides, but no further attempt follows), E_BUSY (it has ended), E_NOT_FOUND, E_INVAL,
- *          E_FORKED
+ *          E_FORKED; with a journal E_SPACE, E_IO
  * thread:  any, also a task
  * cost:    O(1); for a running task O(workers)
  * example: cellar_task_cancel(p, id);                                                            */
@@ -587,14 +617,14 @@ CELLAR_API cellar_err cellar_task_list(cellar_pool *p, const cellar_task_filter 
 /* Queue a dead letter again, as before its first attempt; it does not expire. The list of dead
  * letters: cellar_task_list with state FAILED.
  * returns: OK; E_NOT_FOUND (no dead letter), EXISTS (a live task has its unique key), E_BUSY
- *          (full), E_CLOSED, E_NOMEM, E_INVAL, E_FORKED
+ *          (full), E_CLOSED, E_NOMEM, E_INVAL, E_FORKED; with a journal E_SPACE, E_IO
  * thread:  any, also a task
  * cost:    one short lock
  * example: cellar_task_requeue(p, id);                                                           */
 CELLAR_API cellar_err cellar_task_requeue(cellar_pool *p, cellar_task_id id);
 
 /* Remove a dead letter.
- * returns: OK; E_NOT_FOUND (no dead letter), E_INVAL, E_FORKED
+ * returns: OK; E_NOT_FOUND (no dead letter), E_INVAL, E_FORKED; with a journal E_SPACE, E_IO
  * owns:    its free_fn runs
  * thread:  any, also a task
  * cost:    one short lock
@@ -715,8 +745,36 @@ CELLAR_API cellar_err cellar_pool_metrics_write(cellar_pool *p, char *buf, size_
  *   RUNNING    -> SUCCEEDED, FAILED, RETRY, SCHEDULED (snoozed), CANCELLED
  *   RETRY      -> QUEUED (due), CANCELLED, EXPIRED
  *   FAILED     -> QUEUED (cellar_task_requeue)
+ *   With a journal SCHEDULED and RETRY -> FAILED, at the open: the last attempt ended the process.
  *   An expired task is noticed when its attempt would begin. A unique key is free as soon as its
  *   task has a final state.
+ *
+ *   No task runs before its due time, or twice at the same time. Exception: after a hard time-out
+ *   the old attempt may still run next to the new one; its verdict is discarded.
+ *
+ * JOURNAL
+ *   With `journal_path` tasks are rows of an SQLite database. What an OK means:
+ *   - of a submit: the task, with the bytes of its payload, is in the file. It runs at least once.
+ *     After a crash it runs again unless its final state is in the file. A function must therefore
+ *     be idempotent; the id of a task is the same for all its attempts, also after a restart.
+ *   - of a wait, or a final state in a status: the end is in the file. The task never runs again.
+ *   - of a cancel, a requeue, a purge: the change is in the file.
+ *
+ *   An attempt that the end of the process interrupts counts, so a task that ends the process each
+ *   time becomes a dead letter. After a power cut it does not count.
+ *
+ *   The open restores live tasks with attempts and due times, dead letters, unique keys, chains and
+ *   groups with the results so far. Keys of THROTTLE end with the process. A restored task has no free_fn: its payload is a copy of the
+ *   file. Tasks of a name that is not registered wait for cellar_task_register. cellar_pool_close
+ *   keeps tasks that have not begun for the next open.
+ *
+ *   Errors of the disk: E_SPACE, E_IO and E_CORRUPT of a submit mean that it did not happen, but
+ *   with REPLACE the other task is cancelled. Of a debounce, a cancel, a requeue and a purge they
+ *   mean that it happened in this process, and that the pool tries again to write it. Final states
+ *   are tried again as well: until then the task looks as before its end.
+ *
+ *   A child of a fork has no journal. Files: journal_path, and the same with -wal and -run. The
+ *   file system must be local.
  *
  * ORDER
  *   Higher priorities begin first; in one priority of one name, tasks begin in the order in which

@@ -405,6 +405,8 @@
 #define STATS_TASKS(X) \
     X(SUBMITTED, "cellar_tasks_submitted_total", "", METRIC("Tasks accepted.")) \
     X(REQUEUED, "cellar_tasks_requeued_total", "", METRIC("Dead letters made live again.")) \
+    X(RESTORED, "cellar_tasks_restored_total", "", \
+      METRIC("Tasks and dead letters restored from the journal.")) \
     X(STARTED, "cellar_task_attempts_total", "", METRIC("Attempts that began.")) \
     X(OK, "cellar_tasks_ended_total", "state=succeeded", METRIC("Ends of tasks, by state.")) \
     X(FAILED, "", "state=failed", SAME) \
@@ -437,11 +439,19 @@
     X(REJECTED_LIMIT, "", "reason=names", SAME) \
     X(THREAD_REFUSED, "cellar_pool_threads_refused_total", "", \
       METRIC("Threads that the system did not start.")) \
+    X(JOURNAL_COMMITS, "cellar_pool_journal_commits_total", "", \
+      METRIC("Transactions of the journal.")) \
+    X(JOURNAL_ERRORS, "cellar_pool_journal_errors_total", "", \
+      METRIC("Transactions of the journal that failed.")) \
     X(LIVE, "cellar_tasks_live", "", METRIC("Tasks without a final state.")) \
     X(RUNNING, "cellar_tasks_running", "", METRIC("Tasks that run.")) \
     X(PARKED, "cellar_tasks_parked", "", \
       METRIC("Tasks that wait for a limiter, a break or max_running.")) \
     X(DEAD, "cellar_tasks_dead", "", METRIC("Dead letters.")) \
+    X(UNREGISTERED, "cellar_tasks_unregistered", "", \
+      METRIC("Tasks from the journal with a name that is not registered yet.")) \
+    X(JOURNAL_PENDING, "cellar_pool_journal_pending", "", \
+      METRIC("Changes that the journal has not committed yet.")) \
     X(WORKERS, "cellar_pool_workers", "", METRIC("Threads of the pool, without stuck ones.")) \
     X(STUCK, "cellar_pool_stuck", "", \
       METRIC("Threads in an attempt past its hard time-out.")) \

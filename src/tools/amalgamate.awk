@@ -174,6 +174,7 @@ function switches() {
     print " *            -DCELLAR_OMIT_TEXT       no error texts, no metrics text; codes stay"
     print " *            -DCELLAR_WITH_MIMALLOC   call mi_malloc directly"
     print " *            -DCELLAR_WITH_LZ4       values on disk may be packed; link with -llz4"
+    print " *            -DCELLAR_WITH_SQLITE    pools of tasks may have a journal; link with -lsqlite3"
     print " *            -DCELLAR_WITH_SDT"
     print " *            Give the same switches where cellar.h is included."
     print " *"

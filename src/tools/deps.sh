@@ -34,6 +34,7 @@ systemtap-sdt-dev|build test check bench torture|optional|header|sys/sdt.h|no st
 libevent-dev|build test check bench torture|optional|link|event2/event.h -levent|no HTTP server|event2/event
 libjansson-dev|build test check bench torture|optional|link|jansson.h -ljansson|no JSON input|jansson.h
 liblz4-dev|build test check bench torture|optional|link|lz4.h -llz4|no compression|lz4.h
+libsqlite3-dev|build test check bench torture|optional|link|sqlite3.h -lsqlite3|no journal of tasks|sqlite3.h
 g++|check torture|optional|tool|g++|C++ callers are skipped
 clang|check torture|optional|tool|clang|the second compiler is skipped
 cmake|check torture|optional|tool|cmake|the CMake consumer is skipped
@@ -65,7 +66,6 @@ libck-dev|bench|optional|header|ck_ht.h|peer ck is left out
 libtbb-dev|bench|optional|glob|/usr/include/tbb/concurrent_hash_map.h|peer tbb is left out
 libcuckoo-dev|bench|optional|glob|/usr/include/libcuckoo/cuckoohash_map.hh|peer cuckoo is left out
 liblmdb-dev|bench|optional|link|lmdb.h -llmdb|peer lmdb is left out
-libsqlite3-dev|bench|optional|link|sqlite3.h -lsqlite3|peer sqlite is left out
 librocksdb-dev|bench|optional|link|rocksdb/c.h -lrocksdb|peer rocksdb is left out
 libjemalloc-dev|bench|optional|link|jemalloc/jemalloc.h -ljemalloc|no comparison with jemalloc
 memcached|bench|optional|peer|usr/bin/memcached|peer memcached is left out

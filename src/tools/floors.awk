@@ -16,7 +16,7 @@
 #                      arrows point down. Files of a `circle` line reach each other; a circle that
 #                      has become smaller is an error, so the list shrinks with the code.
 #            listed    every .c of the library stands in SRC, once, in floor order; none is missing
-#            ifdef     no conditional outside base/ except an include guard and CELLAR_OMIT_ lines
+#            ifdef     no conditional outside base/ but an include guard, CELLAR_OMIT_, CELLAR_WITH_
 #            banned    sprintf strcpy atoi rand signal and their kin, everywhere
 #            seam      memory, time, threads, files and waiting only in base/ (and in cli/, which
 #                      is a program of its own)
@@ -147,7 +147,7 @@ function check_conditional(code,    text) {
     text = code
     sub(/^[ ]*#[ ]*/, "", text)
     if (module == "base" || is_public || module == "cli") return
-    if (text ~ /^(ifdef|ifndef)[ ]+CELLAR_OMIT_[A-Z0-9]+[ ]*$/) return
+    if (text ~ /^(ifdef|ifndef)[ ]+CELLAR_(OMIT|WITH)_[A-Z0-9]+[ ]*$/) return
     if (FILENAME ~ /\.h$/ && guard == "" && text ~ /^ifndef[ ]+[A-Z0-9_]+_H[ ]*$/) {
         guard = text
         return

@@ -6,9 +6,9 @@
  *            worker: claim + 1 after each function, without the lock
  *            recall: claim = TASK_HAND_OVER -> 0, 1 end; 2 is the task of the run; 3, 4 are queued
  * INVARIANTS Tasks of a hand are RUNNING. They are plain: no rare parts, no limit, no time-out, and
- *            without `results`. A task in a hand that did not return OK, or that looks at the pool,
- *            recalls its own hand first. All hands have tasks of one level of one queue, and no
- *            task is queued that goes before them.
+ *            without `results` and journal. A task in a hand that did not return OK, or that looks
+ *            at the pool, recalls its own hand first. All hands have tasks of one level of one
+ *            queue, and no task is queued that goes before them.
  * LOCKING    Each exchange of `claim` decides which side ends a task: a worker that reads
  *            TASK_HAND_OVER lost its hand, and ends the running task under the lock. Calls that
  *            look at the state of tasks recall all hands first.
@@ -45,8 +45,8 @@ CELLAR_PRIVATE void task_hand_fill(cellar_pool *p, task_run *r)
     task_queue *q = r->name->queue;
     const uint32_t level = t->priority, share = q->levels.count / BASE_MAX(p->active, 1u);
     const bool alike = p->hands == 0 || (p->hand_queue == q && p->hand_priority == level);
-    if (!r->pooled || share == 0 || p->watching != 0 || p->cfg.results != NULL || !alike ||
-        q->levels.used != 1u << level || t->ext != NULL || !r->name->plain ||
+    if (!r->pooled || share == 0 || p->watching != 0 || !alike || p->cfg.results != NULL ||
+        p->journal != NULL || q->levels.used != 1u << level || t->ext != NULL || !r->name->plain ||
         !task_hand_alone(p, q)) {
         return;
     }

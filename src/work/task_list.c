@@ -73,6 +73,13 @@ CELLAR_API cellar_err cellar_task_list(cellar_pool *p, const cellar_task_filter 
 
 /* ---- figures ---- */
 
+static uint64_t task_live_of(const uint64_t v[STATS_TASK_COUNT])
+{
+    return v[STATS_TASK_SUBMITTED] + v[STATS_TASK_REQUEUED] + v[STATS_TASK_RESTORED] -
+           v[STATS_TASK_OK] - v[STATS_TASK_FAILED] - v[STATS_TASK_CANCELLED] -
+           v[STATS_TASK_EXPIRED];
+}
+
 /* Sum up the figures of the pool, or of one name. */
 static void task_figures(cellar_pool *p, const task_name *of, uint64_t v[STATS_TASK_COUNT])
     SYNC_HOLDS(QUEUE)
@@ -85,13 +92,16 @@ static void task_figures(cellar_pool *p, const task_name *of, uint64_t v[STATS_T
         for (uint32_t k = 0; k < STATS_TASK_COUNT; k++) { v[k] += n->count[k]; }
         v[STATS_TASK_RUNNING] += n->running;
         v[STATS_TASK_PARKED] += n->parked.count;
+        if (n->missing) { v[STATS_TASK_UNREGISTERED] += task_live_of(n->count); }
     }
-    v[STATS_TASK_LIVE] = v[STATS_TASK_SUBMITTED] + v[STATS_TASK_REQUEUED] - v[STATS_TASK_OK] -
-                         v[STATS_TASK_FAILED] - v[STATS_TASK_CANCELLED] - v[STATS_TASK_EXPIRED];
+    v[STATS_TASK_LIVE] = task_live_of(v);
     v[STATS_TASK_DEAD] = v[STATS_TASK_FAILED] - v[STATS_TASK_REQUEUED] -
                          v[STATS_TASK_DEAD_DROPPED] - v[STATS_TASK_DEAD_PURGED];
     if (of != NULL) { return; }
-    BASE_ASSERT(v[STATS_TASK_LIVE] == p->live && v[STATS_TASK_DEAD] == p->dead_count);
+    const task_journal *j = p->journal;
+    BASE_ASSERT(v[STATS_TASK_DEAD] == p->dead_count);
+    BASE_ASSERT(v[STATS_TASK_LIVE] == p->live || (j != NULL && j->submitting != 0));
+    v[STATS_TASK_JOURNAL_PENDING] = j != NULL ? j->dirty_count : 0;
     v[STATS_TASK_WORKERS] = p->active;
     v[STATS_TASK_STUCK] = p->stuck;
     v[STATS_TASK_PAYLOAD_BYTES] = p->live_bytes;

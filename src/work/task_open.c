@@ -13,8 +13,10 @@
 
 #include "base/open_error.h"
 #include "base/opts.h"
+#include "work/task_commit.h"
 #include "work/task_hand.h"
 #include "work/task_queue.h"
+#include "work/task_restore.h"
 #include "work/task_result.h"
 #include "work/task_run.h"
 #include "work/task_slab.h"
@@ -86,8 +88,10 @@ CELLAR_API cellar_err cellar_pool_tick(cellar_pool *p, uint64_t budget_us, int64
         while (p->no_threads && !left && task_tick_one(p)) {
             left = base_now_ns() - since_ns >= budget_us * 1000;
         }
+        task_commit_tick(p);
     } while (p->no_threads && !left && next_ms == 0);
     task_fire(p, &next_ms); /* a task may have made something due */
+    task_commit_tick(p);
     if (p->no_threads && !left) {
         sync_take(QUEUE, &p->lock);
         left = task_queue_ready(p);
@@ -146,6 +150,7 @@ static void task_config_defaults(cellar_pool_config *c)
     task_default(&c->dead_cap, 10000);
     task_default(&c->workers, 4);
     task_default(&c->max_names, 256);
+    task_default(&c->restore_rate, 1000);
 }
 
 /* Copy and check the options of the caller. */
@@ -176,6 +181,17 @@ static cellar_err task_config_in(const cellar_pool_config *cfg, cellar_pool_conf
                     "on_full must be a cellar_pool_full", &why) ||
         base_broken((unsigned)out->order > CELLAR_POOL_STRICT,
                     "order must be a cellar_pool_order", &why) ||
+        base_broken((unsigned)out->journal_level > CELLAR_JOURNAL_SYNC,
+                    "journal_level must be a cellar_journal_level", &why) ||
+        base_broken((unsigned)out->on_bad_journal > CELLAR_JOURNAL_SET_ASIDE,
+                    "on_bad_journal must be a cellar_journal_damaged", &why) ||
+        base_broken(out->restore_rate > 1000000, "restore_rate must be at most 1,000,000", &why) ||
+        base_broken(out->journal_path != NULL &&
+                        (*out->journal_path == '\0' || *out->journal_path == ':'),
+                    "journal_path must be a path (\"./\" before a leading colon)", &why) ||
+        base_broken(out->journal_path != NULL && out->on_full == CELLAR_POOL_DROP_OLDEST,
+                    "on_full must not be DROP_OLDEST with a journal", &why) ||
+        base_broken(out->reserved0 != 0, "reserved0 must be 0", &why) ||
         base_broken(host->no_threads > 1, "host.no_threads must be 0 or 1", &why) ||
         base_broken((host->alloc == NULL) != (host->free == NULL),
                     "host.alloc and host.free belong together: give both or none", &why) ||
@@ -207,6 +223,7 @@ static void task_pool_init(cellar_pool *p, const cellar_pool_config *cfg,
     memcpy(p->name, host->name, strlen(host->name));
     /* Calls of cellar_task_wait may keep slots: a chunk for them. */
     p->chunk_max = (cfg->queue_cap + cfg->dead_cap) / TASK_CHUNK + 2;
+    p->name_max = cfg->max_names;
     task_ring_init(&p->gates);
     task_ring_init(&p->dead);
     task_ring_init(&p->throttles);
@@ -239,6 +256,47 @@ static void task_pool_stop(cellar_pool *p)
     task_wake_timer(p);
 }
 
+/* Free what is left: dead letters, with a journal or in a child all tasks. */
+static void task_free_all(cellar_pool *p) SYNC_UNCHECKED
+{
+    base_account *base_table_account = &p->account;
+    const base_module base_table_module = BASE_MOD_STORE;
+    HASH_CLEAR(by_key, p->by_key);
+    HASH_CLEAR(by_id, p->by_id);
+    HASH_CLEAR(hh, p->by_name);
+    HASH_CLEAR(hh, p->by_throttle);
+    for (wheel_timer *at = p->throttles.next, *next; at != &p->throttles; at = next) {
+        next = at->next;
+        task_throttle_free(p, (task_throttle *)(void *)at); /* its first field */
+    }
+    for (uint32_t i = 0; i < p->chunk_count * TASK_CHUNK; i++) {
+        task *t = task_slot_at(p, i);
+        if (t == NULL) { continue; }
+        task_after a = { .done = NULL };
+        if (t->ext != NULL) {
+            task_group_unref(t->ext->member_of, &a);
+            task_group_unref(t->ext->before, &a);
+        }
+        for (task_group *g = a.group, *next; g != NULL; g = next) {
+            next = g->next;
+            task_group_free(p, g);
+        }
+        task_body_drop(p, t->body, true);
+        task_ext_free(p, t->ext);
+    }
+    for (uint32_t i = 0; i < p->chunk_count; i++) {
+        base_free(&p->account, BASE_MOD_STORE, p->chunk[i], TASK_CHUNK * sizeof(task));
+    }
+    for (uint32_t i = 0; i < p->name_count; i++) {
+        base_free(&p->account, BASE_MOD_STORE, p->names[i], sizeof *p->names[i]);
+    }
+    for (uint32_t i = 0; i < p->queue_count; i++) {
+        base_free(&p->account, BASE_MOD_STORE, p->queues[i], sizeof *p->queues[i]);
+    }
+    base_free(&p->account, BASE_MOD_STORE, p->names, p->name_max * sizeof *p->names);
+    base_free(&p->account, BASE_MOD_STORE, p->chunk, p->chunk_max * sizeof *p->chunk);
+}
+
 CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_pool **out)
 {
     if (out == NULL) { return task_open_fail(CELLAR_E_INVAL, "out must not be NULL"); }
@@ -246,8 +304,9 @@ CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_poo
     cellar_pool_config full;
     cellar_host_opts host;
     const char *why = "no memory for the pool";
-    const cellar_err err = task_config_in(cfg, &full, &host);
+    cellar_err err = task_config_in(cfg, &full, &host);
     if (err != CELLAR_OK) { return err; }
+    err = CELLAR_E_NOMEM;
     const base_alloc_hooks hooks = { .alloc = host.alloc, .free = host.free,
                                      .ctx = host.alloc_ctx };
     void *raw = base_alloc_raw(&hooks, TASK_POOL_BYTES);
@@ -258,17 +317,26 @@ CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_poo
     task_pool_init(p, &full, &host);
     why = "no randomness";
     if (!task_pool_draw(p)) { goto drop_raw; }
-    const size_t chunk_bytes = p->chunk_max * sizeof(task *);
-    const size_t name_bytes = full.max_names * sizeof(task_name *);
+    if (full.journal_path != NULL) {
+        err = task_journal_open(p, &why);
+        if (err != CELLAR_OK) { goto drop_tables; }
+        err = CELLAR_E_NOMEM;
+    }
     why = "no memory for the tables";
-    p->chunk = base_alloc(&p->account, BASE_MOD_STORE, chunk_bytes, NULL);
-    p->names = base_alloc(&p->account, BASE_MOD_STORE, name_bytes, NULL);
+    p->chunk = base_alloc(&p->account, BASE_MOD_STORE, p->chunk_max * sizeof(task *), NULL);
+    p->names = base_alloc(&p->account, BASE_MOD_STORE, p->name_max * sizeof(task_name *), NULL);
     if (p->chunk == NULL || p->names == NULL) { goto drop_tables; }
+    if (p->journal != NULL) {
+        err = task_restore(p, &why);
+        if (err != CELLAR_OK) { goto drop_tables; }
+        err = CELLAR_E_NOMEM;
+    }
     p->fork = (base_fork_node){ .prepare = task_fork_prepare, .parent = task_fork_parent,
                                 .child = task_fork_child, .ctx = p };
     why = "no memory for the fork handlers";
     if (!base_fork_register(&p->fork)) { goto drop_tables; }
     why = "no thread: the system refused one";
+    if (p->journal != NULL && !p->no_threads && task_commit_start(p) != 0) { goto drop_threads; }
     if (!p->no_threads && !task_workers_mend(p)) { goto drop_threads; }
     if (!p->no_threads &&
         base_thread_start(&p->thread, task_timer_main, p, "cellar-timer") != 0) {
@@ -281,12 +349,12 @@ drop_threads:
     task_workers_free(p);
     base_fork_unregister(&p->fork);
 drop_tables:
-    base_free(&p->account, BASE_MOD_STORE, p->names, name_bytes);
-    base_free(&p->account, BASE_MOD_STORE, p->chunk, chunk_bytes);
+    task_commit_close(p);
+    task_free_all(p);
 drop_raw:
     base_free_raw(&hooks, raw, TASK_POOL_BYTES);
 out:
-    return task_open_fail(CELLAR_E_NOMEM, why);
+    return task_open_fail(err, why);
 }
 
 /* ---- drain ---- */
@@ -294,7 +362,8 @@ out:
 /* Return whether the tasks that a drain waits for have ended. */
 static bool task_drained(const cellar_pool *p, cellar_drain_mode mode) SYNC_HOLDS(QUEUE)
 {
-    return p->run_count == 0 && (mode == CELLAR_DRAIN_RUNNING || p->live == 0);
+    const bool submits = p->journal != NULL && p->journal->submitting != 0;
+    return p->run_count == 0 && !submits && (mode == CELLAR_DRAIN_RUNNING || p->live == 0);
 }
 
 /* Wait until a drain is done, or until_ns. With no_threads run the tasks here. */
@@ -376,11 +445,17 @@ static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_m
     const task_time now = task_now(p);
     sync_take(QUEUE, &p->lock);
     task_drain_wait(p, CELLAR_DRAIN_RUNNING, task_until_ns(p->cfg.grace_ms));
-    while (p->live != task_running(p)) { abandoned += task_abandon(p, now.mono_ms); }
     *report = cellar_drain_report_default();
+    if (p->journal != NULL) {
+        (void)task_commit_wait(p);
+        report->journaled = p->live - task_running(p);
+    }
+    while (p->journal == NULL && p->live != task_running(p)) {
+        abandoned += task_abandon(p, now.mono_ms);
+    }
     report->abandoned = abandoned;
     report->finished = p->live_ended - ended - abandoned;
-    report->still_running = p->live;
+    report->still_running = p->live - report->journaled;
 }
 
 CELLAR_API cellar_err cellar_pool_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_ms,
@@ -410,47 +485,6 @@ CELLAR_API cellar_err cellar_pool_drain(cellar_pool *p, cellar_drain_mode mode, 
 
 /* ---- close ---- */
 
-/* Free what is left: dead letters, and in a child all tasks. */
-static void task_free_all(cellar_pool *p) SYNC_UNCHECKED
-{
-    base_account *base_table_account = &p->account;
-    const base_module base_table_module = BASE_MOD_STORE;
-    HASH_CLEAR(by_key, p->by_key);
-    HASH_CLEAR(by_id, p->by_id);
-    HASH_CLEAR(hh, p->by_name);
-    HASH_CLEAR(hh, p->by_throttle);
-    for (wheel_timer *at = p->throttles.next, *next; at != &p->throttles; at = next) {
-        next = at->next;
-        task_throttle_free(p, (task_throttle *)(void *)at); /* its first field */
-    }
-    for (uint32_t i = 0; i < p->chunk_count * TASK_CHUNK; i++) {
-        task *t = task_slot_at(p, i);
-        if (t == NULL) { continue; }
-        task_after a = { .done = NULL };
-        if (t->ext != NULL) {
-            task_group_unref(t->ext->member_of, &a);
-            task_group_unref(t->ext->before, &a);
-        }
-        for (task_group *g = a.group, *next; g != NULL; g = next) {
-            next = g->next;
-            task_group_free(p, g);
-        }
-        task_body_drop(p, t->body, true);
-        task_ext_free(p, t->ext);
-    }
-    for (uint32_t i = 0; i < p->chunk_count; i++) {
-        base_free(&p->account, BASE_MOD_STORE, p->chunk[i], TASK_CHUNK * sizeof(task));
-    }
-    for (uint32_t i = 0; i < p->name_count; i++) {
-        base_free(&p->account, BASE_MOD_STORE, p->names[i], sizeof *p->names[i]);
-    }
-    for (uint32_t i = 0; i < p->queue_count; i++) {
-        base_free(&p->account, BASE_MOD_STORE, p->queues[i], sizeof *p->queues[i]);
-    }
-    base_free(&p->account, BASE_MOD_STORE, p->names, p->cfg.max_names * sizeof *p->names);
-    base_free(&p->account, BASE_MOD_STORE, p->chunk, p->chunk_max * sizeof *p->chunk);
-}
-
 /* Give back what the runs of lost threads hold, in a child. */
 static void task_free_runs(cellar_pool *p) SYNC_UNCHECKED
 {
@@ -479,6 +513,7 @@ CELLAR_API cellar_err cellar_pool_close(cellar_pool *p)
         task_free_runs(p);
     }
     task_workers_free(p);
+    task_commit_close(p);
     base_fork_unregister(&p->fork);
     task_free_all(p);
     BASE_ASSERT(p->forked || base_load_rlx(&p->account.used) == 0); /* lost threads may hold some */

@@ -84,16 +84,18 @@ static bool task_name_broken(const task_name *n)
 
 static bool task_name_waits(const task_name *n)
 {
-    return wheel_is_armed(&n->gate.timer) || (task_name_broken(n) && n->running != 0) ||
+    return n->missing || wheel_is_armed(&n->gate.timer) ||
+           (task_name_broken(n) && n->running != 0) ||
            (n->opts.max_running != 0 && n->running >= n->opts.max_running);
 }
 
 static void task_park(cellar_pool *p, task_name *n, task *t)
 {
     t->flags |= TASK_PARKED;
+    p->parked++;
+    if (n->missing) { return; }
     n->count[wheel_is_armed(&n->gate.timer) ? STATS_TASK_PARKED_RATE
                                             : STATS_TASK_PARKED_RUNNING]++;
-    p->parked++;
 }
 
 static void task_enter(cellar_pool *p, task_name *n, task *t, bool released, task_after *a)

@@ -142,8 +142,7 @@ static void task_free_parts(cellar_pool *p, task_after *a)
     }
 }
 
-/* Store the final state of a task and free its slot, unless a wait keeps it. */
-static void task_finish(cellar_pool *p, task *t, const task_after *from)
+CELLAR_PRIVATE void task_finish(cellar_pool *p, task *t, const task_after *from)
 {
     task_after a = { .done = NULL };
     const bool lost = p->cfg.results != NULL && !task_record_set(p, t, from, false);
@@ -171,6 +170,10 @@ CELLAR_PRIVATE void task_settle(cellar_pool *p, task_after *a)
         sync_wake(&p->work, (int32_t)a->work);
     }
     if (a->timer) { task_wake_timer(p); }
+    if (a->journal) {
+        (void)base_add_ar(&p->journal->bell, 1u);
+        sync_wake(&p->journal->bell, 1);
+    }
     while (a->done != NULL) {
         task *t = a->done;
         a->done = (task *)(void *)t->timer.next; /* its first field */
@@ -293,7 +296,7 @@ CELLAR_API cellar_err cellar_task_result_get(cellar_pool *p, cellar_task_id id, 
     sync_take(QUEUE, &p->lock);
     task_hands_recall(p, &a);
     const task *t = task_find(p, id);
-    const bool live = t != NULL && task_is_live(t);
+    const bool live = t != NULL && task_looks_live(t);
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
     if (live) { return CELLAR_PENDING; }
@@ -356,11 +359,15 @@ static bool task_wait_cycle(cellar_pool *p, const task *t, const task_run *mine)
 static cellar_err task_wait_held(cellar_pool *p, task *t, task_run *mine, uint64_t until_ns)
     SYNC_HOLDS(QUEUE)
 {
-    while (task_is_live(t)) {
-        if (mine != NULL && (task_wait_cycle(p, t, mine) || task_must_not_sleep(p, mine))) {
+    while (task_looks_live(t)) {
+        /* The thread of the journal makes an end visible. */
+        const bool runs = task_is_live(t) || p->no_threads;
+        if (mine != NULL && runs && (task_wait_cycle(p, t, mine) || task_must_not_sleep(p, mine))) {
             return CELLAR_E_DEADLOCK;
         }
-        if (mine != NULL && p->hold && t->state != CELLAR_TASK_RUNNING) { return CELLAR_E_CLOSED; }
+        if (mine != NULL && runs && p->hold && t->state != CELLAR_TASK_RUNNING) {
+            return CELLAR_E_CLOSED;
+        }
         if (base_now_ns() >= until_ns) { return CELLAR_E_TIMEOUT; }
         task_sleep(p, mine, until_ns);
     }
@@ -383,7 +390,7 @@ CELLAR_API cellar_err cellar_task_wait(cellar_pool *p, cellar_task_id id, int64_
     if (t != NULL && t->waiters == UINT8_MAX) { err = CELLAR_E_LIMIT; }
     if (t != NULL && err == CELLAR_OK) {
         task_run *mine = task_run_mine(p);
-        const bool live = task_is_live(t);
+        const bool live = task_looks_live(t);
         t->waiters += live;
         if (mine != NULL) { mine->waits_for = id; }
         err = task_wait_held(p, t, mine, until_ns);

@@ -8,6 +8,8 @@
 
 /* Store final states, free and wake, as `a` says, after the lock. */
 CELLAR_PRIVATE void task_settle(cellar_pool *p, task_after *a);
+/* Store the final state of a task, as `from` says, and free its slot, unless a wait keeps it. */
+CELLAR_PRIVATE void task_finish(cellar_pool *p, task *t, const task_after *from);
 /* Return whether the namespace of results has a final state of an id. Hold no lock. */
 CELLAR_PRIVATE bool task_recorded(cellar_pool *p, cellar_task_id id);
 /* Describe a task. */

@@ -22,6 +22,7 @@
 #include "cellar_limit.h"
 #endif
 #include "work/task_hand.h"
+#include "work/task_mark.h"
 #include "work/task_queue.h"
 #include "work/task_result.h"
 #include "work/task_slab.h"
@@ -91,6 +92,7 @@ CELLAR_PRIVATE void task_begin(cellar_pool *p, task_run *r, int64_t ms, int64_t 
     r->started_ms = now_ms;
     r->name->count[STATS_TASK_STARTED]++;
     task_show(p, r, t);
+    task_mark_begin(p, t, r->seen.id);
     r->seen.input_count = r->before != NULL ? r->before->count : 0;
     if (e != NULL) {
         memcpy(r->tag, task_tag_of(t), strlen(task_tag_of(t)) + 1);

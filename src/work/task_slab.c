@@ -109,22 +109,37 @@ CELLAR_PRIVATE void task_group_unref(task_group *g, task_after *a)
 
 /* ---- slots ---- */
 
+/* Make room on the board of a journal for one more chunk. False: the disk is full. */
+static SYNC_HOLDS(QUEUE) bool task_board_grow(cellar_pool *p)
+{
+    return p->journal == NULL || p->journal->board == NULL ||
+           journal_board_reserve(p->journal->board, (p->chunk_count + 1) * TASK_CHUNK) == CELLAR_OK;
+}
+
 CELLAR_PRIVATE bool task_slab_reserve(cellar_pool *p, uint32_t n)
 {
     while (p->free_count < n) {
         if (p->chunk_count == p->chunk_max) { return false; }
         sync_drop(QUEUE, &p->lock);
-        const size_t bytes = TASK_CHUNK * sizeof(task);
+        const size_t bytes = TASK_CHUNK * sizeof(task), row_bytes = TASK_CHUNK * sizeof(task_row);
         task *fresh = base_alloc(&p->account, BASE_MOD_STORE, bytes, NULL);
+        task_row *rows = p->journal != NULL
+                             ? base_alloc(&p->account, BASE_MOD_STORE, row_bytes, NULL) : NULL;
+        const bool made = fresh != NULL && (p->journal == NULL || rows != NULL);
         sync_take(QUEUE, &p->lock);
-        if (fresh == NULL) { return false; }
-        if (p->chunk_count == p->chunk_max) { /* other calls filled it meanwhile */
+        /* Other calls may have filled it meanwhile. */
+        const bool used = made && p->chunk_count < p->chunk_max && task_board_grow(p);
+        if (!used) {
+            const bool full = p->chunk_count == p->chunk_max;
             sync_drop(QUEUE, &p->lock);
             base_free(&p->account, BASE_MOD_STORE, fresh, bytes);
+            base_free(&p->account, BASE_MOD_STORE, rows, row_bytes);
             sync_take(QUEUE, &p->lock);
+            if (!made || !full) { return false; }
             continue;
         }
         const uint32_t first = p->chunk_count * TASK_CHUNK;
+        if (rows != NULL) { p->journal->row[p->chunk_count] = rows; }
         p->chunk[p->chunk_count++] = fresh;
         for (uint32_t i = TASK_CHUNK; i-- > 0;) {
             fresh[i].index = first + i;
@@ -164,7 +179,28 @@ CELLAR_PRIVATE task *task_slot_at(cellar_pool *p, uint64_t index)
     return t->state != TASK_FREE ? t : NULL;
 }
 
-/* ---- ids and keys ---- */
+/* ---- names, ids and keys ---- */
+
+CELLAR_PRIVATE task_name *task_name_find(cellar_pool *p, const char *name)
+{
+    task_name *n = NULL;
+    const size_t len = strlen(name);
+    HASH_FIND_BYHASHVALUE(hh, p->by_name, name, (unsigned)len, task_hash(p, name, len), n);
+    return n;
+}
+
+CELLAR_PRIVATE bool task_name_enter(cellar_pool *p, task_name *n, size_t len)
+{
+    base_account *base_table_account = &p->account;
+    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_ASSERT(p->name_count < p->name_max);
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, p->by_name, n->name, (unsigned)len, task_hash(p, n->name, len),
+                                n);
+    if (n->hh.tbl == NULL) { return false; }
+    n->number = (uint16_t)p->name_count;
+    p->names[p->name_count++] = n;
+    return true;
+}
 
 CELLAR_PRIVATE unsigned task_hash(const cellar_pool *p, const void *bytes, size_t len)
 {
@@ -178,14 +214,25 @@ CELLAR_PRIVATE cellar_task_id task_id_of(const cellar_pool *p, const task *t)
                              (uint64_t)t->index << 32 | t->gen };
 }
 
-CELLAR_PRIVATE task *task_find(cellar_pool *p, cellar_task_id id)
+/* Return the task of an id in the table; NULL: none. */
+static task *task_find_tabled(cellar_pool *p, cellar_task_id id) SYNC_HOLDS(QUEUE)
 {
     task_ext *e = NULL;
-    if (p->by_id != NULL) {
-        const unsigned hash = task_hash(p, &id, sizeof id);
-        HASH_FIND_BYHASHVALUE(by_id, p->by_id, &id, sizeof id, hash, e);
-        if (e != NULL) { return e->of; }
-    }
+    if (p->by_id == NULL) { return NULL; }
+    HASH_FIND_BYHASHVALUE(by_id, p->by_id, &id, sizeof id, task_hash(p, &id, sizeof id), e);
+    return e != NULL ? e->of : NULL;
+}
+
+CELLAR_PRIVATE task *task_find_any(cellar_pool *p, cellar_task_id id)
+{
+    task *t = task_find_tabled(p, id);
+    return t != NULL ? t : task_find(p, id);
+}
+
+CELLAR_PRIVATE task *task_find(cellar_pool *p, cellar_task_id id)
+{
+    task *tabled = task_find_tabled(p, id);
+    if (tabled != NULL) { return tabled->state != TASK_FREE ? tabled : NULL; }
     task *t = task_slot_at(p, id.lo >> 32);
     if (t == NULL || t->gen != (uint32_t)id.lo || (t->ext != NULL && t->ext->has_id)) {
         return NULL;

@@ -45,10 +45,16 @@ CELLAR_PRIVATE void task_slot_free(cellar_pool *p, task *t) SYNC_HOLDS(QUEUE);
 /* Return the task of a slot number; NULL: there is no such slot, or it is free. */
 CELLAR_PRIVATE task *task_slot_at(cellar_pool *p, uint64_t index) SYNC_HOLDS(QUEUE);
 
+/* Return a name, also one that is not registered yet; NULL: there is none. */
+CELLAR_PRIVATE task_name *task_name_find(cellar_pool *p, const char *name) SYNC_HOLDS(QUEUE);
+/* Enter a name that is not there. False: no memory. */
+CELLAR_PRIVATE bool task_name_enter(cellar_pool *p, task_name *n, size_t len) SYNC_HOLDS(QUEUE);
 CELLAR_PRIVATE cellar_task_id task_id_of(const cellar_pool *p, const task *t) SYNC_HOLDS(QUEUE);
 /* Return the task of an id; NULL: none. It may have a final state. */
 CELLAR_PRIVATE task *task_find(cellar_pool *p, cellar_task_id id) SYNC_HOLDS(QUEUE);
-/* Return the task that has a unique key; NULL: none. */
+/* Return the task of an id, also of a submit that is not committed yet. */
+CELLAR_PRIVATE task *task_find_any(cellar_pool *p, cellar_task_id id) SYNC_HOLDS(QUEUE);
+/* Return the task that has a unique key, also of such a submit; NULL: none. */
 CELLAR_PRIVATE task *task_find_key(cellar_pool *p, const char *key, size_t len) SYNC_HOLDS(QUEUE);
 /* Enter key and id into the tables. False: no memory, nothing is entered. */
 CELLAR_PRIVATE bool task_tables_add(cellar_pool *p, task_ext *e) SYNC_HOLDS(QUEUE);
@@ -69,11 +75,18 @@ CELLAR_PRIVATE void task_id_drop(cellar_pool *p, task_ext *e) SYNC_HOLDS(QUEUE);
 /* Return the state that callers see: a parked task is SCHEDULED. */
 BASE_INLINE cellar_task_state task_state_of(const task *t)
 {
-    return (t->flags & TASK_PARKED) != 0 ? CELLAR_TASK_SCHEDULED : (cellar_task_state)t->state;
+    return (t->flags & TASK_UNCOMMITTED) != 0 ? (cellar_task_state)t->order
+           : (t->flags & TASK_PARKED) != 0    ? CELLAR_TASK_SCHEDULED
+                                              : (cellar_task_state)t->state;
 }
 BASE_INLINE bool task_is_live(const task *t)
 {
     return t->state >= CELLAR_TASK_WAITING && t->state <= CELLAR_TASK_RETRY;
+}
+/* Return whether callers see a state that is not final. */
+BASE_INLINE bool task_looks_live(const task *t)
+{
+    return task_is_live(t) || (t->flags & TASK_UNCOMMITTED) != 0;
 }
 BASE_INLINE const char *task_tag_of(const task *t)
 {

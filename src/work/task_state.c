@@ -13,6 +13,7 @@
  * SEE ALSO   README.md in this folder: the table of states. */
 #include "work/task_state.h"
 
+#include "work/task_mark.h"
 #include "work/task_queue.h"
 #include "work/task_slab.h"
 
@@ -58,16 +59,18 @@ CELLAR_PRIVATE void task_wake_timer(cellar_pool *p)
 static void task_move(task *t, cellar_task_state to)
 {
     static const uint16_t legal[] = {
-        [TASK_FREE] = TASK_BIT(WAITING) | TASK_BIT(SCHEDULED) | TASK_BIT(QUEUED),
+        [TASK_FREE] = TASK_BIT(WAITING) | TASK_BIT(SCHEDULED) | TASK_BIT(QUEUED) |
+                      TASK_BIT(RETRY) | TASK_BIT(FAILED), /* both from the journal */
         [CELLAR_TASK_WAITING] = TASK_BIT(SCHEDULED) | TASK_BIT(QUEUED) | TASK_BIT(CANCELLED),
+        /* FAILED: from the journal, its last attempt ended the process. */
         [CELLAR_TASK_SCHEDULED] = TASK_BIT(SCHEDULED) | TASK_BIT(QUEUED) | TASK_BIT(CANCELLED) |
-                                  TASK_BIT(EXPIRED),
+                                  TASK_BIT(EXPIRED) | TASK_BIT(FAILED),
         [CELLAR_TASK_QUEUED] = TASK_BIT(SCHEDULED) | TASK_BIT(QUEUED) | TASK_BIT(RUNNING) |
                                TASK_BIT(CANCELLED) | TASK_BIT(EXPIRED),
         [CELLAR_TASK_RUNNING] = TASK_BIT(SCHEDULED) | TASK_BIT(QUEUED) | TASK_BIT(RETRY) |
                                 TASK_BIT(SUCCEEDED) | TASK_BIT(FAILED) | TASK_BIT(CANCELLED),
         [CELLAR_TASK_RETRY] = TASK_BIT(SCHEDULED) | TASK_BIT(QUEUED) | TASK_BIT(CANCELLED) |
-                              TASK_BIT(EXPIRED),
+                              TASK_BIT(EXPIRED) | TASK_BIT(FAILED),
         [CELLAR_TASK_FAILED] = TASK_BIT(QUEUED),
         [CELLAR_TASK_EXPIRED] = 0,
     };
@@ -77,6 +80,8 @@ static void task_move(task *t, cellar_task_state to)
 
 CELLAR_PRIVATE void task_to_queue(cellar_pool *p, task *t, int64_t now_ms, task_after *a)
 {
+    /* The due time, or the attempt, of a task that waited for it is on the disk. */
+    if (t->state == CELLAR_TASK_WAITING || t->state == CELLAR_TASK_RUNNING) { task_mark(p, t, a); }
     task_move(t, CELLAR_TASK_QUEUED);
     t->order = ++p->order;
     t->timer.due_ms = now_ms;
@@ -86,6 +91,7 @@ CELLAR_PRIVATE void task_to_queue(cellar_pool *p, task *t, int64_t now_ms, task_
 CELLAR_PRIVATE void task_to_wheel(cellar_pool *p, task *t, cellar_task_state state, int64_t due_ms,
                                   task_after *a)
 {
+    if (t->state != TASK_FREE) { task_mark(p, t, a); }
     task_move(t, state);
     a->timer = a->timer || due_ms < wheel_next_ms(&p->mono);
     wheel_add(&p->mono, &t->timer, due_ms);
@@ -93,6 +99,7 @@ CELLAR_PRIVATE void task_to_wheel(cellar_pool *p, task *t, cellar_task_state sta
 
 CELLAR_PRIVATE void task_to_wall(cellar_pool *p, task *t, int64_t wall_ms, task_after *a)
 {
+    if (t->state != TASK_FREE) { task_mark(p, t, a); }
     task_move(t, CELLAR_TASK_SCHEDULED);
     t->flags |= TASK_ETA;
     a->timer = a->timer || wall_ms < wheel_next_ms(&p->wall);
@@ -164,10 +171,13 @@ CELLAR_PRIVATE void task_to_free(cellar_pool *p, task *t, task_after *a)
     a->body = body;
 }
 
-/* Move a slot with a final state to `a`: to record and to free. */
+/* Move a slot with a final state to `a`: to record and to free. With a journal the commit comes
+ * first. */
 static SYNC_HOLDS(QUEUE) void task_to_after(cellar_pool *p, task *t, task_after *a)
 {
-    if (p->cfg.results == NULL && t->waiters != 0) {
+    if (p->journal != NULL) {
+        task_mark(p, t, a);
+    } else if (p->cfg.results == NULL && t->waiters != 0) {
         t->flags |= TASK_RECORDED;
     } else if (p->cfg.results == NULL) {
         task_to_free(p, t, a);
@@ -175,6 +185,20 @@ static SYNC_HOLDS(QUEUE) void task_to_after(cellar_pool *p, task *t, task_after 
         t->timer.next = a->done != NULL ? &a->done->timer : NULL;
         a->done = t;
     }
+}
+
+static void task_dead_add(cellar_pool *p, task *t, int64_t ended_ms)
+{
+    t->timer.due_ms = ended_ms;
+    task_ring_add(&p->dead, &t->timer);
+    p->dead_count++;
+    p->dead_bytes += t->body->len;
+}
+
+CELLAR_PRIVATE void task_to_dead(cellar_pool *p, task *t, int64_t ended_ms)
+{
+    task_move(t, CELLAR_TASK_FAILED);
+    task_dead_add(p, t, ended_ms);
 }
 
 static void task_dead_unlink(cellar_pool *p, task *t)
@@ -212,6 +236,7 @@ CELLAR_PRIVATE void task_revive(cellar_pool *p, task *t, int64_t now_ms, task_af
     p->names[t->name]->count[STATS_TASK_REQUEUED]++;
     t->attempt = 0;
     if (t->ext != NULL) { t->ext->expires_ms = BASE_NEVER_MS; }
+    task_mark(p, t, a);
     task_to_queue(p, t, now_ms, a);
 }
 
@@ -226,16 +251,9 @@ CELLAR_PRIVATE void task_give_result(task *t, task_body *result)
     g->result[i] = task_body_hold(result);
 }
 
-/* Count the end of a member. Return the task to cancel; NULL: none. */
-static SYNC_HOLDS(QUEUE) task *task_member_ended(cellar_pool *p, const task *t, int64_t now_ms,
-                                                 task_after *a)
+CELLAR_PRIVATE task *task_group_decide(cellar_pool *p, task_group *g, int64_t now_ms,
+                                       task_after *a)
 {
-    task_group *g = t->ext != NULL ? t->ext->member_of : NULL;
-    const uint32_t i = g != NULL ? t->ext->member : 0;
-    if (g == NULL || (g->done[i / 64] >> i % 64 & 1) != 0) { return NULL; }
-    g->done[i / 64] |= (uint64_t)1 << i % 64;
-    g->left--;
-    if (t->state != CELLAR_TASK_SUCCEEDED) { g->failed = true; }
     task *then = g->then;
     const bool early = g->run_on == CELLAR_TASK_ON_SUCCESS && g->failed;
     if (then == NULL || (g->left != 0 && !early)) { return NULL; }
@@ -248,6 +266,19 @@ static SYNC_HOLDS(QUEUE) task *task_member_ended(cellar_pool *p, const task *t, 
         task_to_queue(p, then, now_ms, a);
     }
     return NULL;
+}
+
+/* Count the end of a member. Return the task to cancel; NULL: none. */
+static SYNC_HOLDS(QUEUE) task *task_member_ended(cellar_pool *p, const task *t, int64_t now_ms,
+                                                 task_after *a)
+{
+    task_group *g = t->ext != NULL ? t->ext->member_of : NULL;
+    const uint32_t i = g != NULL ? t->ext->member : 0;
+    if (g == NULL || (g->done[i / 64] >> i % 64 & 1) != 0) { return NULL; }
+    g->done[i / 64] |= (uint64_t)1 << i % 64;
+    g->left--;
+    if (t->state != CELLAR_TASK_SUCCEEDED) { g->failed = true; }
+    return task_group_decide(p, g, now_ms, a);
 }
 
 /* ---- the end ---- */
@@ -272,8 +303,10 @@ CELLAR_PRIVATE void task_end(cellar_pool *p, task *t, cellar_task_state state, i
 {
     while (t != NULL) {
         BASE_ASSERT(!wheel_is_armed(&t->timer) && p->live > 0);
+        const cellar_task_state before = task_state_of(t);
         task_move(t, state);
         t->flags = 0;
+        task_mark_end(p, t, before, a);
         p->live--;
         p->live_ended++;
         p->live_bytes -= t->body->len;
@@ -282,12 +315,9 @@ CELLAR_PRIVATE void task_end(cellar_pool *p, task *t, cellar_task_state state, i
         a->ended = a->ended || p->watching != 0;
         task *then = task_member_ended(p, t, now_ms, a);
         if (state == CELLAR_TASK_FAILED) {
-            t->timer.due_ms = now_ms;
-            task_ring_add(&p->dead, &t->timer);
-            p->dead_count++;
-            p->dead_bytes += t->body->len;
+            task_dead_add(p, t, now_ms);
             (void)task_dead_expire(p, now_ms, a);
-        } else {
+        } else if (p->journal == NULL) {
             task_to_after(p, t, a);
         }
         t = then;

@@ -34,11 +34,17 @@ CELLAR_PRIVATE void task_detach(cellar_pool *p, task *t, task_after *a) SYNC_HOL
  * queue them. */
 CELLAR_PRIVATE void task_end(cellar_pool *p, task *t, cellar_task_state state, int64_t now_ms,
                              task_after *a) SYNC_HOLDS(QUEUE);
+/* Queue the task that waits for a group, if all its members ended. Return that task if the caller
+ * must cancel it; else NULL. */
+CELLAR_PRIVATE task *task_group_decide(cellar_pool *p, task_group *g, int64_t now_ms, task_after *a)
+    SYNC_HOLDS(QUEUE);
 /* Note the result of a member for its group. */
 CELLAR_PRIVATE void task_give_result(task *t, task_body *result) SYNC_HOLDS(QUEUE);
 /* Make a dead letter a live task again, without an attempt. */
 CELLAR_PRIVATE void task_revive(cellar_pool *p, task *t, int64_t now_ms, task_after *a)
     SYNC_HOLDS(QUEUE);
+/* Make a dead letter of the journal one of the pool. */
+CELLAR_PRIVATE void task_to_dead(cellar_pool *p, task *t, int64_t ended_ms) SYNC_HOLDS(QUEUE);
 /* Remove a dead letter. */
 CELLAR_PRIVATE void task_dead_drop(cellar_pool *p, task *t, task_after *a) SYNC_HOLDS(QUEUE);
 /* Remove dead letters that are too old. Return when the next one is; BASE_NEVER_MS: none. */

@@ -6,13 +6,16 @@
  *            insert: with the lock: room, names, keys -> slots -> queue, wheel, group
  *            A refused submit gives the drafts back untouched: free_fn is not called.
  * INVARIANTS All drafts of one call become tasks in one hold of the lock, or none does.
+ * JOURNAL    Between insert and queue the tasks are committed; slots, keys and room are taken.
  * LIMITS     queue_cap tasks, queue_bytes of payload, max_names, TASK_QUEUES_MAX queues.
  * SEE ALSO   task_types.h */
 #include <string.h>
 
 #include "base/glob.h"
 #include "base/opts.h"
+#include "work/task_commit.h"
 #include "work/task_hand.h"
+#include "work/task_mark.h"
 #include "work/task_queue.h"
 #include "work/task_result.h"
 #include "work/task_slab.h"
@@ -34,14 +37,6 @@ BASE_SIZE_BEGIN
 static bool task_text_ok(const char *text, size_t most)
 {
     return text == NULL || strnlen(text, most + 1) <= most;
-}
-
-static task_name *task_name_find(cellar_pool *p, const char *name) SYNC_HOLDS(QUEUE)
-{
-    task_name *n = NULL;
-    const size_t len = strlen(name);
-    HASH_FIND_BYHASHVALUE(hh, p->by_name, name, (unsigned)len, task_hash(p, name, len), n);
-    return n;
 }
 
 static cellar_err task_opts_in(const cellar_task_opts *o, cellar_task_opts *out)
@@ -72,30 +67,39 @@ static cellar_err task_opts_in(const cellar_task_opts *o, cellar_task_opts *out)
     return CELLAR_OK;
 }
 
-/* Enter a name and its queue; `fresh` is taken if the queue is new. */
-static cellar_err task_name_add(cellar_pool *p, task_name *n, task_queue **fresh) SYNC_HOLDS(QUEUE)
+/* Enter a name and its queue: *n, unless tasks from the journal have made the name, and *fresh, if
+ * the queue is new. What is entered becomes NULL. */
+static cellar_err task_name_add(cellar_pool *p, task_name **n, task_queue **fresh, task_after *a)
+    SYNC_HOLDS(QUEUE)
 {
-    base_account *base_table_account = &p->account;
-    const base_module base_table_module = BASE_MOD_STORE;
-    const size_t len = strlen(n->name);
-    if (task_name_find(p, n->name) != NULL) { return CELLAR_EXISTS; }
+    const size_t len = strlen((*n)->name);
+    task_name *to = task_name_find(p, (*n)->name);
+    if (to != NULL && !to->missing) { return CELLAR_EXISTS; }
     task_queue *q = task_queue_find(p, (*fresh)->name);
     if (q != NULL && q->pull != (*fresh)->pull) { return CELLAR_E_BUSY; }
-    if (p->name_count == p->cfg.max_names || (q == NULL && p->queue_count == TASK_QUEUES_MAX)) {
+    if ((to == NULL && p->name_count == p->name_max) ||
+        (q == NULL && p->queue_count == TASK_QUEUES_MAX)) {
         p->count[STATS_TASK_REJECTED_LIMIT]++;
         return CELLAR_E_LIMIT;
     }
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, p->by_name, n->name, (unsigned)len, task_hash(p, n->name, len),
-                                n);
-    if (n->hh.tbl == NULL) { return CELLAR_E_NOMEM; }
+    if (to == NULL) {
+        if (!task_name_enter(p, *n, len)) { return CELLAR_E_NOMEM; }
+        to = *n;
+        *n = NULL;
+    } else {
+        to->fn = (*n)->fn;
+        to->ctx = (*n)->ctx;
+        to->opts = (*n)->opts;
+        to->plain = (*n)->plain;
+        to->missing = false;
+    }
     if (q == NULL) {
         q = *fresh;
         p->queues[p->queue_count++] = q;
         *fresh = NULL;
     }
-    n->queue = q;
-    n->number = (uint16_t)p->name_count;
-    p->names[p->name_count++] = n;
+    to->queue = q;
+    task_queue_release(p, to, a);
     return CELLAR_OK;
 }
 
@@ -129,18 +133,20 @@ CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cel
         q->weight = 1;
         q->pull = fn == NULL;
         task_levels_init(&q->levels);
+        task_after a = { .done = NULL };
         sync_take(QUEUE, &p->lock);
-        err = task_name_add(p, n, &q);
+        err = task_name_add(p, &n, &q, &a);
         sync_drop(QUEUE, &p->lock);
+        task_settle(p, &a);
     }
     base_free(&p->account, BASE_MOD_STORE, q, sizeof *q);
-    if (err != CELLAR_OK) { base_free(&p->account, BASE_MOD_STORE, n, sizeof *n); }
+    base_free(&p->account, BASE_MOD_STORE, n, sizeof *n);
     return err;
 }
 
 static bool task_name_matches(const task_name *n, const char *pattern)
 {
-    return base_glob_match(pattern, strlen(pattern), n->name, strlen(n->name));
+    return !n->missing && base_glob_match(pattern, strlen(pattern), n->name, strlen(n->name));
 }
 
 /* Check that all names of a pattern, and the queue `q` unless it is NULL, are of one kind. */
@@ -240,17 +246,6 @@ CELLAR_API cellar_err cellar_pool_queue_pause(cellar_pool *p, const char *queue,
 
 /* ---- drafts ---- */
 
-typedef struct task_draft {
-    const char *name;        /* of the caller */
-    task_body *body;
-    task_ext *ext;           /* NULL: none */
-    task_throttle *throttle; /* for a new key of THROTTLE; NULL: none */
-    task *made;              /* NULL: not inserted */
-    int64_t delay_ms, eta_wall_ms;
-    cellar_task_conflict on_conflict;
-    uint8_t priority;
-} task_draft;
-
 static cellar_err task_submit_in(const cellar_submit_opts *o, cellar_submit_opts *s)
 {
     *s = cellar_submit_opts_default();
@@ -345,6 +340,7 @@ static void task_debounce(cellar_pool *p, task *t, task_draft *d, task_time now,
     d->body = old;
     t->ext->key_until_ms = d->ext->key_until_ms;
     p->names[t->name]->count[STATS_TASK_DEBOUNCED]++;
+    task_mark_payload(p, t, a);
     if (d->eta_wall_ms > now.wall_ms) {
         task_to_wall(p, t, d->eta_wall_ms, a);
     } else {
@@ -358,8 +354,8 @@ static cellar_err task_conflict(cellar_pool *p, task *t, task_draft *d, task_tim
                                 task_after *a) SYNC_HOLDS(QUEUE)
 {
     const cellar_task_state state = task_state_of(t);
-    const bool of_this_call = t->state == TASK_FREE;
-    if (of_this_call) { return CELLAR_EXISTS; }
+    const bool new_too = t->state == TASK_FREE; /* of this call, or not committed yet */
+    if (new_too) { return CELLAR_EXISTS; }
     if ((t->ext->unique_states >> state & 1) == 0 || t->ext->key_until_ms <= now.mono_ms) {
         task_key_drop(p, t->ext);
         return CELLAR_OK;
@@ -412,10 +408,12 @@ static cellar_err task_insert_one(cellar_pool *p, task_draft *d, task_time now, 
                                   cellar_task_id *id) SYNC_HOLDS(QUEUE)
 {
     const task_name *n = task_name_find(p, d->name);
-    if (n == NULL) { return CELLAR_E_NOT_FOUND; }
+    if (n == NULL || n->missing) { return CELLAR_E_NOT_FOUND; }
     task_ext *e = d->ext;
     task_throttle *h = NULL;
-    if (e != NULL && e->id.hi != 0 && task_find(p, e->id) != NULL) {
+    const task *same = e != NULL && e->id.hi != 0 ? task_find_any(p, e->id) : NULL;
+    if (same != NULL) {
+        d->meets = same->state == TASK_FREE;
         *id = e->id;
         return CELLAR_EXISTS;
     }
@@ -425,6 +423,7 @@ static cellar_err task_insert_one(cellar_pool *p, task_draft *d, task_time now, 
     }
     task *other = e != NULL && e->key_len != 0 ? task_find_key(p, e->text, e->key_len) : NULL;
     if (other != NULL) {
+        d->meets = other->state == TASK_FREE;
         const cellar_task_id its = task_id_of(p, other);
         const cellar_err err = task_conflict(p, other, d, now, a);
         if (err != CELLAR_OK) {
@@ -441,11 +440,14 @@ static cellar_err task_insert_one(cellar_pool *p, task_draft *d, task_time now, 
     t->max_attempts = (uint8_t)n->opts.max_attempts;
     if (e != NULL) { e->of = t; }
     d->made = t;
+    d->max_attempts = t->max_attempts;
+    if (p->journal != NULL) { *task_row_of(p, t) = (task_row){ .next = NULL }; }
     *id = task_id_of(p, t);
     if (h != NULL) {
         h->until_ms = e->key_until_ms;
         h->id = *id;
     }
+    if (e != NULL && e->before != NULL) { e->before->then_id = *id; }
     return CELLAR_OK;
 }
 
@@ -454,8 +456,6 @@ static void task_place(cellar_pool *p, task_draft *d, task_time now, task_after 
     SYNC_HOLDS(QUEUE)
 {
     task *t = d->made;
-    p->live++;
-    p->live_bytes += t->body->len;
     p->body_bytes += task_body_bytes(t->body);
     p->names[t->name]->count[STATS_TASK_SUBMITTED]++;
     if (t->ext != NULL && t->ext->before != NULL) {
@@ -472,14 +472,35 @@ static void task_place(cellar_pool *p, task_draft *d, task_time now, task_after 
     d->ext = NULL;
 }
 
+/* Write tasks that have slots into the journal. They count as live: nothing takes their room. */
+static cellar_err task_insert_commit(cellar_pool *p, const task_draft *d, uint32_t count,
+                                     uint64_t bytes, task_time now, const cellar_task_id *ids)
+    SYNC_HOLDS(QUEUE)
+{
+    p->live += count;
+    p->live_bytes += bytes;
+    const cellar_err err =
+        p->journal != NULL ? task_commit_submit(p, d, count, now, ids) : CELLAR_OK;
+    if (err != CELLAR_OK) {
+        p->live -= count;
+        p->live_bytes -= bytes;
+    }
+    return err;
+}
+
 /* Take back the slots of a call that failed. */
-static void task_take_back(cellar_pool *p, task_draft *d, uint32_t count) SYNC_HOLDS(QUEUE)
+static void task_take_back(cellar_pool *p, task_draft *d, uint32_t count, int64_t now_ms)
+    SYNC_HOLDS(QUEUE)
 {
     for (uint32_t i = 0; i < count; i++) {
         if (d[i].made == NULL) { continue; }
         if (d[i].ext != NULL) {
             task_key_drop(p, d[i].ext);
             task_id_drop(p, d[i].ext);
+        }
+        if (d[i].on_conflict == CELLAR_TASK_CONFLICT_THROTTLE) {
+            task_throttle *h = task_throttle_find(p, d[i].ext->text, d[i].ext->key_len);
+            if (h != NULL && h->until_ms == d[i].ext->key_until_ms) { h->until_ms = now_ms; }
         }
         task_slot_free(p, d[i].made);
         d[i].made = NULL;
@@ -547,8 +568,12 @@ static cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t count, tas
     for (uint32_t i = 0; i < count && err == CELLAR_OK; i++) {
         err = task_insert_one(p, &d[i], now, a, &ids[i]);
     }
+    if (err == CELLAR_OK) {
+        err = task_insert_commit(p, d, count, bytes, now, ids);
+        a->ended = a->ended || p->watching != 0; /* a drain may wait for this submit */
+    }
     if (err != CELLAR_OK) {
-        task_take_back(p, d, count);
+        task_take_back(p, d, count, now.mono_ms);
         return err;
     }
     for (uint32_t i = 0; i < count; i++) { task_place(p, &d[i], now, a); }
@@ -568,6 +593,7 @@ CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const
     task_draft d = { .name = NULL };
     cellar_task_id made = { 0, 0 };
     task_after a = { .done = NULL };
+    cellar_err kept = CELLAR_OK;
     if (id != NULL) { *id = made; }
     cellar_err err = task_check(p);
     if (err != CELLAR_OK) { return err; }
@@ -580,6 +606,12 @@ CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const
     if (err == CELLAR_OK) {
         sync_take(QUEUE, &p->lock);
         err = task_insert(p, &d, 1, now, &a, &made);
+        if (err == CELLAR_EXISTS && d.meets) { /* a submit that may fail: wait for its commit */
+            (void)task_commit_wait(p);
+            err = task_insert(p, &d, 1, now, &a, &made);
+        }
+        /* A debounce, or a conflict: what it changed. */
+        if (err == CELLAR_PENDING && task_commit_wait(p) != CELLAR_OK) { kept = p->journal->err; }
         sync_drop(QUEUE, &p->lock);
         task_settle(p, &a);
     }
@@ -588,7 +620,7 @@ CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const
     task_ext_free(p, d.ext);
     task_throttle_free(p, d.throttle);
     if (id != NULL) { *id = made; }
-    return err == CELLAR_PENDING ? CELLAR_OK : err;
+    return err == CELLAR_PENDING ? kept : err;
 }
 
 /* ---- several tasks ---- */
@@ -696,7 +728,8 @@ CELLAR_API cellar_err cellar_task_cancel(cellar_pool *p, cellar_task_id id)
     if (t == NULL) {
         err = CELLAR_E_NOT_FOUND;
     } else if (!task_is_live(t)) {
-        err = CELLAR_E_BUSY;
+        err = task_commit_wait(p);
+        if (err == CELLAR_OK) { err = CELLAR_E_BUSY; }
     } else if (t->state == CELLAR_TASK_RUNNING) {
         task_run *r = task_run_of(p, t);
         t->flags |= TASK_CANCEL;
@@ -705,6 +738,7 @@ CELLAR_API cellar_err cellar_task_cancel(cellar_pool *p, cellar_task_id id)
     } else {
         task_detach(p, t, &a);
         task_end(p, t, CELLAR_TASK_CANCELLED, now.mono_ms, &a);
+        err = task_commit_wait(p);
     }
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
@@ -715,7 +749,9 @@ CELLAR_API cellar_err cellar_task_cancel(cellar_pool *p, cellar_task_id id)
 static task *task_dead_find(cellar_pool *p, cellar_task_id id) SYNC_HOLDS(QUEUE)
 {
     task *t = task_find(p, id);
-    return t != NULL && t->state == CELLAR_TASK_FAILED && t->timer.prev != NULL ? t : NULL;
+    return t != NULL && t->state == CELLAR_TASK_FAILED && t->timer.prev != NULL &&
+                   (t->flags & TASK_UNCOMMITTED) == 0
+               ? t : NULL;
 }
 
 CELLAR_API cellar_err cellar_task_requeue(cellar_pool *p, cellar_task_id id)
@@ -741,6 +777,7 @@ CELLAR_API cellar_err cellar_task_requeue(cellar_pool *p, cellar_task_id id)
         err = CELLAR_E_NOMEM;
     } else {
         task_revive(p, t, now.mono_ms, &a);
+        err = task_commit_wait(p);
     }
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
@@ -757,10 +794,13 @@ CELLAR_API cellar_err cellar_task_purge(cellar_pool *p, cellar_task_id id)
     if (t != NULL) {
         p->names[t->name]->count[STATS_TASK_DEAD_PURGED]++;
         task_dead_drop(p, t, &a);
+        err = task_commit_wait(p);
+    } else {
+        err = CELLAR_E_NOT_FOUND;
     }
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
-    return t != NULL ? CELLAR_OK : CELLAR_E_NOT_FOUND;
+    return err;
 }
 
 BASE_SIZE_END

@@ -5,9 +5,11 @@
  * PICTURE    submit -> wheel (delay), group (WAITING), or queue -> a worker or a tick -> verdict
  *            queue:   10 levels, one FIFO ring each       parked: the same, one for each name
  *            verdict: OK, FAIL -> end     RETRY, SNOOZE -> wheel
+ *            journal: submit -> ticket -> commit -> queue   change -> list of rows -> commit
  * INVARIANTS A task is in one place: a wheel (SCHEDULED, RETRY; RUNNING with a time-out), a level
- *            (QUEUED), the ring of dead letters (FAILED), or none. submitted + requeued == ok +
- *            failed + cancelled + expired + live. live == tasks from WAITING to RETRY.
+ *            (QUEUED), the ring of dead letters (FAILED), or none. submitted + requeued +
+ *            restored == ok + failed + cancelled + expired + live. live == tasks from WAITING to
+ *            RETRY.
  * LOCKING    One lock, rank QUEUE, around everything that is not atomic or constant. Functions of
  *            the host, limiters, the namespace of results and allocations come outside of it;
  *            tables allocate under it.
@@ -24,6 +26,8 @@
 #include "cellar_task.h"
 #include "stats/stats.h"
 #include "wheel/wheel.h"
+#include "work/journal.h"
+#include "work/journal_board.h"
 
 #define TASK_LEVELS (CELLAR_TASK_PRIORITY_MAX + 1)
 #define TASK_CHUNK 1024u     /* tasks of a chunk of the slab */
@@ -53,7 +57,9 @@ typedef struct task_group {
     uint32_t refs;           /* of members, `then` and its runs */
     uint32_t count, left;    /* members; without an end */
     cellar_task_run_on run_on;
+    cellar_task_id then_id;
     bool failed;             /* a member did not succeed */
+    bool ended;              /* the journal has the end of `then`: it needs no inputs */
     uint64_t *done;          /* a bit for each member: a second end of it changes nothing */
     task_body *result[];     /* of each member; NULL: none */
 } task_group;
@@ -98,7 +104,8 @@ enum { /* flags */
     TASK_CANCEL = 4,  /* cancelled while it runs */
     TASK_SOFT = 8,    /* RUNNING, and timeout_ms passed */
     TASK_RELEASED = 16, /* QUEUED, and was parked: at the front of its level */
-    TASK_RECORDED = 32 /* final; the last waiter frees the slot */
+    TASK_RECORDED = 32, /* final; the last waiter frees the slot */
+    TASK_UNCOMMITTED = 64 /* final, but not yet in the journal: callers see the state before */
 };
 
 typedef struct task { /* a slot of the slab */
@@ -106,7 +113,7 @@ typedef struct task { /* a slot of the slab */
                               * task_after. due_ms of QUEUED: since when */
     task_body *body;
     task_ext *ext;           /* NULL: none */
-    uint64_t order;          /* of queueing; kept while parked */
+    uint64_t order;          /* of queueing; kept while parked. UNCOMMITTED: the state before */
     uint32_t index;          /* in the slab; constant */
     uint32_t gen;            /* + 1 with each use of the slot */
     uint16_t name;           /* in names */
@@ -142,6 +149,7 @@ typedef struct task_name {
     uint16_t number;
     cellar_task_fn fn;       /* NULL: of a pull queue */
     void *ctx;
+    bool missing;            /* of tasks from the journal; cellar_task_register was not called */
     cellar_task_opts opts;   /* with all defaults filled in */
     task_queue *queue;
     task_levels parked;      /* wait for the gate, or for the end of a run */
@@ -184,6 +192,78 @@ typedef struct task_run { /* one attempt */
     task *hand[TASK_HAND_MAX];
 } task_run;
 
+/* A task on its way into a slot. */
+typedef struct task_draft {
+    const char *name;        /* of the caller */
+    task_body *body;
+    task_ext *ext;           /* NULL: none */
+    task_throttle *throttle; /* for a new key of THROTTLE; NULL: none */
+    task *made;              /* NULL: not inserted */
+    int64_t delay_ms, eta_wall_ms;
+    cellar_task_conflict on_conflict;
+    uint8_t priority, max_attempts;
+    bool meets;              /* a submit that is not committed yet has its key or its id */
+} task_draft;
+
+/* A submit that waits for its commit; on the stack of the caller. */
+typedef struct task_ticket {
+    struct task_ticket *next;
+    const task_draft *draft;
+    const cellar_task_id *id;
+    uint32_t count;
+    int64_t wall_ms;         /* of the submit */
+    cellar_err err;
+    bool done;
+} task_ticket;
+
+enum { /* flags of a row */
+    TASK_ROW_LISTED = 1,     /* to write */
+    TASK_ROW_FLIGHT = 2,     /* part of the transaction that runs */
+    TASK_ROW_AGAIN = 4,      /* changed since: to write again */
+    TASK_ROW_PAYLOAD = 8,    /* the payload changed */
+    TASK_ROW_ENDS = 16       /* the transaction has its end */
+};
+
+typedef struct task_row {    /* beside each slot of a pool with a journal */
+    task *next;              /* in `dirty`, or in the transaction */
+    task_body *result;       /* counted; of an end that is not committed; NULL: none */
+    int64_t started_wall_ms; /* of the attempt that ended it; 0: none */
+    uint32_t begun;          /* attempts, snoozed ones as well */
+    uint8_t flags;
+} task_row;
+
+typedef struct task_image {  /* of a row, to write without the lock */
+    task *task;
+    journal_row row;
+    journal_input input;     /* then_id both 0: none */
+    task_body *body, *result; /* counted; NULL: none */
+    bool ends, deletes, inputs;
+    char error[CELLAR_TASK_TEXT_MAX + 1];
+} task_image;
+
+#define TASK_IMAGES 64u
+
+typedef struct task_journal {
+    journal *db;             /* of the thread that has set `busy` */
+    journal_board *board;    /* guarded by the lock of the pool, with all below */
+    task_row **row;          /* chunks, as those of the slab */
+    base_thread thread;      /* not with no_threads */
+    _Atomic uint32_t bell;   /* futex word of the thread */
+    _Atomic uint32_t done[2]; /* futex words: round n ends at done[n % 2] */
+    bool busy;               /* a thread commits */
+    bool asleep;             /* the thread sleeps */
+    bool urgent;             /* a call waits for the round that collects */
+    cellar_err err;          /* of the last round */
+    uint64_t collects;       /* round that takes the changes of now */
+    uint64_t ended, committed; /* last rounds */
+    uint32_t waiting[2];     /* calls that sleep on `done` */
+    uint32_t dirty_count, submitting; /* rows to write; submits that wait */
+    task *dirty, *dirty_last;
+    task_ticket *ticket, **ticket_end;
+    int64_t retry_ms;        /* after an error: no new round before it; 0: none */
+    task_image image[TASK_IMAGES]; /* of the thread that has set `busy` */
+} task_journal;
+
 typedef struct task_worker {
     base_thread thread;      /* first field */
     struct task_worker *next;
@@ -205,6 +285,7 @@ struct cellar_pool {
     base_fork_node fork;
     base_thread thread;      /* of the timers; not with no_threads */
     cellar_pool_config cfg;  /* constant, with all defaults filled in; host NULL */
+    task_journal *journal;   /* constant; NULL: none */
     bool no_threads;
     bool forked;             /* this process is a child of the one that opened it */
     bool fork_in_task;       /* the thread that forks runs a task; its number changes there */
@@ -227,8 +308,8 @@ struct cellar_pool {
     task_throttle *by_throttle; /* uthash */
     wheel_timer throttles;   /* head of all of them; a sweep moves its first ones to the end */
     uint32_t throttle_count;
-    task_name **names;       /* array of max_names */
-    uint32_t name_count, queue_count;
+    task_name **names;       /* array of name_max: max_names, and those of the journal */
+    uint32_t name_count, name_max, queue_count;
     task_queue *queues[TASK_QUEUES_MAX];
     wheel mono, wall;
     _Atomic int64_t offset_ms; /* wall clock minus monotonic clock, at the last look; relaxed, read
@@ -263,7 +344,7 @@ typedef struct task_time {
 typedef struct task_after {
     task *done;              /* chain: tasks with a final state, to record and to free */
     const task *run_of;      /* the task of `done` that an attempt ended; NULL: none */
-    const task_body *result; /* its result; the caller holds it; NULL: none */
+    task_body *result;       /* its result; the caller holds it; NULL: none */
     int64_t started_wall_ms; /* begin of that attempt */
     task_body *body;         /* chain, to give back */
     task_ext *ext;           /* chain */
@@ -274,6 +355,7 @@ typedef struct task_after {
     bool recall;             /* recall the hands */
     bool ended;              /* wake those that sleep on `ended` */
     bool timer;              /* wake the thread of the timers */
+    bool journal;            /* wake the thread of the journal */
 } task_after;
 
 #endif

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 #
-# optional.mk: mimalloc and liblz4, which the library uses when they are there.
+# optional.mk: mimalloc, liblz4 and SQLite, which the library uses when they are there.
 #
-# RESULT     MIMALLOC=off|shared|object and LZ4=off|shared, from the caller or probed;
-#            MI_LIBS MI_OBJ MI_FLAGS LZ_LIBS LZ_FLAGS for the rules of the Makefile.
+# RESULT     MIMALLOC=off|shared|object, LZ4=off|shared and SQLITE3=off|shared, from the caller or
+#            probed; MI_LIBS MI_OBJ MI_FLAGS, and WITH_LIBS WITH_FLAGS of the other two, for the
+#            rules of the Makefile.
 # PROBE      a program of one line is compiled and linked as a user's compiler does it.
 
 probe_link = $(shell mkdir -p build && p=build/.probe.$$$$ && \
@@ -21,16 +22,23 @@ MI_LIBS   = $(if $(filter shared,$(MIMALLOC)),-lmimalloc)
 MI_OBJ    = $(if $(filter object,$(MIMALLOC)),$(or $(MIMALLOC_OBJ),$(B)/mimalloc.o))
 MI_FLAGS  = -DCELLAR_WITH_MIMALLOC=1 \
             $(if $(wildcard build/mimalloc/include),-Ibuild/mimalloc/include)
-# The archive never needs liblz4. MSan must see every store, so it cannot look into liblz4.
+# The archive never needs them. MSan must see every store, so it cannot look into them.
 ifneq ($(findstring memory,$(SAN))$(STATIC)$(filter -static,$(LDFLAGS) $(CFLAGS)),)
 LZ4 ?= off
+SQLITE3 ?= off
 endif
 LZ4 ?= $(if $(call probe_link,lz4.h,-llz4),shared,off)
 LZ4 := $(LZ4)
-LZ_LIBS   = $(if $(filter shared,$(LZ4)),-llz4)
-LZ_FLAGS  = $(if $(filter shared,$(LZ4)),-DCELLAR_WITH_LZ4=1)
+SQLITE3 ?= $(if $(call probe_link,sqlite3.h,-lsqlite3),shared,off)
+SQLITE3 := $(SQLITE3)
+WITH_LIBS  = $(if $(filter shared,$(LZ4)),-llz4) $(if $(filter shared,$(SQLITE3)),-lsqlite3)
+WITH_FLAGS = $(if $(filter shared,$(LZ4)),-DCELLAR_WITH_LZ4=1) \
+             $(if $(filter shared,$(SQLITE3)),-DCELLAR_WITH_SQLITE=1)
 ifneq ($(filter-out off shared,$(LZ4)),)
 $(error LZ4=$(LZ4): there are off and shared)
+endif
+ifneq ($(filter-out off shared,$(SQLITE3)),)
+$(error SQLITE3=$(SQLITE3): there are off and shared)
 endif
 ifneq ($(filter-out off shared object,$(MIMALLOC)),)
 $(error MIMALLOC=$(MIMALLOC): there are off, shared and object)

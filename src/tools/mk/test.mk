@@ -105,15 +105,15 @@ TEST_WORDS = $(call TEST_O,$(TEST_LEVEL) $(if $(SAN),,-g0)) -I. -DBASE_DEBUG=1
 $(B)/dropin.o: dist/cellar.c dist/cellar.h
 	$(say) CC "dist/cellar.c (private names hidden)"
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) -std=c11 -DBASE_DEBUG=1 -fPIC $(WARN) $(CFLAGS) $(SAN_FLAGS) $(LZ_FLAGS) \
+	$(Q)$(CC) $(CPPFLAGS) -std=c11 -DBASE_DEBUG=1 -fPIC $(WARN) $(CFLAGS) $(SAN_FLAGS) $(WITH_FLAGS) \
 	  '-DCELLAR_PRIVATE=__attribute__((visibility("hidden")))' -c -o $@ $<
 .SECONDEXPANSION:
 $(call programs,t,$(filter %.c,$(ALL_TESTS))): $(B)/t/%: $$(call source_of,$$*) \
   $$(call test_lib,$$(call module_of,$$*))
 	$(say) TEST $*
 	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) $(call TEST_WORDS,$*) -MT $@ -MF $@.d -o $@ $< $(filter %.a %.o,$^) \
-	  $(if $(DROPIN),-Wl$(comma)-z$(comma)muldefs) $(LDFLAGS) -lm $(LZ_LIBS) $(LDLIBS)
+	$(Q)$(COMPILE) $(WITH_FLAGS) $(call TEST_WORDS,$*) -MT $@ -MF $@.d -o $@ $< $(filter %.a %.o,$^) \
+	  $(if $(DROPIN),-Wl$(comma)-z$(comma)muldefs) $(LDFLAGS) -lm $(WITH_LIBS) $(LDLIBS)
 $(call programs,dist,$(call named,test_api_%.c,$(ALL_TESTS))): $(B)/dist/%: \
   $$(call source_of,$$*) $(DIST_O)
 	$(say) TEST "$* (drop-in)"
@@ -130,7 +130,7 @@ $(DIST_O): dist/cellar.c dist/cellar.h
 # A build that only serves a check compiles the library once: its examples link what its tests do.
 LEAN      = $(strip $(SAN)$(DROPIN)$(PLAIN))
 EX_LIB    = $(if $(LEAN),$(call test_lib,all),$(B)/libcellar.a)
-EX_LIBS   = $(if $(LEAN),$(LZ_LIBS))
+EX_LIBS   = $(if $(LEAN),$(WITH_LIBS))
 WARN_CXX  = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wold-style-cast \
             -Wzero-as-null-pointer-constant -Wnon-virtual-dtor
 $(B)/examples/%_cc: $(EXAMPLE)/%.cc $(EX_LIB)
@@ -220,7 +220,7 @@ $(B)/sim/main/%.o: $(SIM)/%.c
 	$(Q)$(COMPILE) $(SIM_WORDS) -c -o $@ $<
 $(B)/simdrv: $(SIM_SRC:$(SIM)/%.c=$(B)/sim/main/%.o) $(B)/libsim.a
 	$(say) LD $@
-	$(Q)$(LINK) -o $@ $^ -lm $(LZ_LIBS) $(LDLIBS)
+	$(Q)$(LINK) -o $@ $^ -lm $(WITH_LIBS) $(LDLIBS)
 build/sim: $(B)/simdrv
 	$(call link,simdrv,sim)
 
@@ -235,14 +235,14 @@ $(MUTATED)/done: $(MUTANTS) $(MUTANTS)/plant.sh $(SIM)/mutants.txt \
 	$(Q)sh $(MUTANTS)/plant.sh $(MUTATED) && touch $@
 $(OBJ_SIM:$(B)/sim/%=$(MUTATED)/%): $(MUTATED)/%.o: $(B)/sim/%.c $(MUTATED)/done
 	$(say) CC "$* (mutants)"
-	$(Q)$(COMPILE) $(ID) $(LZ_FLAGS) $(call TEST_O,-g1) $(MUT_WORDS) -c -o $@ $<
+	$(Q)$(COMPILE) $(ID) $(WITH_FLAGS) $(call TEST_O,-g1) $(MUT_WORDS) -c -o $@ $<
 $(MUTATED)/main/%.o: $(SIM)/%.c $(MUTATED)/done
 	$(say) CC "sim/$* (mutants)"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) $(MUT_WORDS) -c -o $@ $<
 $(B)/simdrv-mutants: $(SIM_SRC:$(SIM)/%.c=$(MUTATED)/main/%.o) $(OBJ_SIM:$(B)/sim/%=$(MUTATED)/%)
 	$(say) LD $@
-	$(Q)$(LINK) -o $@ $^ -lm $(LZ_LIBS) $(LDLIBS)
+	$(Q)$(LINK) -o $@ $^ -lm $(WITH_LIBS) $(LDLIBS)
 build/sim-mutants: $(B)/simdrv-mutants
 	$(call link,simdrv-mutants,sim-mutants)
 .PHONY: test test-now test-programs names seed build/sim \

@@ -1122,7 +1122,11 @@ static void task_limits(void)
                 { offsetof(cellar_pool_config, dead_cap), (1u << 24) + 1 },
                 { offsetof(cellar_pool_config, max_names), 4097 },
                 { offsetof(cellar_pool_config, on_full), 3 },
-                { offsetof(cellar_pool_config, order), 2 } };
+                { offsetof(cellar_pool_config, order), 2 },
+                { offsetof(cellar_pool_config, journal_level), 2 },
+                { offsetof(cellar_pool_config, on_bad_journal), 2 },
+                { offsetof(cellar_pool_config, restore_rate), 1000001 },
+                { offsetof(cellar_pool_config, reserved0), 1 } };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         defaults();
         memcpy((char *)&config + bad[i].offset, &bad[i].value, sizeof bad[i].value);

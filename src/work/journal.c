@@ -1,0 +1,583 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * journal: rows of tasks in an SQLite database.
+ *
+ * FORMAT     application_id "cell", user_version 1, WAL. The tables are the text `journal_schema`:
+ *            task: one row for each live task and each dead letter. input: one row for each task
+ *            that ended while another one waits for it. The view `waiting` is for people.
+ *            id: 16 bytes, high byte first. state, run_on: numbers of cellar_task.h.
+ * INVARIANTS A task has a row exactly from the commit of its submit to the commit of its end. A
+ *            running task keeps the row of the time before its attempt (work/journal_board.h).
+ * LOCKING    None. One connection without mutexes: the caller serializes.
+ * LIMITS     JOURNAL_CACHE_KIB of pages. SQLite allocates with malloc; the process-wide settings of
+ *            SQLite stay as they are.
+ * SEE ALSO   README.md in this folder: measurements. */
+#include "work/journal.h"
+
+#ifdef CELLAR_WITH_SQLITE
+#include <sqlite3.h>
+#include <string.h>
+
+#include "base/num.h"
+
+BASE_SIZE_BEGIN
+
+#define JOURNAL_VERSION 1
+#define JOURNAL_APPLICATION 0x63656c6c
+#define JOURNAL_ID 16
+
+static const char journal_setup[] =
+    "PRAGMA cell_size_check=1;"
+    "PRAGMA trusted_schema=0;"
+    "PRAGMA locking_mode=EXCLUSIVE;"
+    "PRAGMA cache_size=-2000;"
+    "PRAGMA temp_store=MEMORY;"
+    "PRAGMA journal_mode=WAL;"
+    "PRAGMA wal_autocheckpoint=1000;"
+    "PRAGMA journal_size_limit=16777216;";
+
+static const char journal_schema[] =
+    "CREATE TABLE task("
+    " id BLOB NOT NULL PRIMARY KEY, name TEXT NOT NULL, state INTEGER NOT NULL,"
+    " priority INTEGER NOT NULL, attempt INTEGER NOT NULL, max_attempts INTEGER NOT NULL,"
+    " begun INTEGER NOT NULL, submitted_wall_ms INTEGER NOT NULL, due_wall_ms INTEGER NOT NULL,"
+    " delay_ms INTEGER NOT NULL, expires_wall_ms INTEGER NOT NULL,"
+    " ended_wall_ms INTEGER NOT NULL, payload BLOB, content_type TEXT, unique_key TEXT,"
+    " unique_states INTEGER, tag TEXT, trace BLOB, then_id BLOB, member INTEGER,"
+    " inputs INTEGER, run_on INTEGER, error TEXT, key_until_wall_ms INTEGER) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE input("
+    " then_id BLOB NOT NULL, member INTEGER NOT NULL, ok INTEGER NOT NULL, result BLOB,"
+    " PRIMARY KEY(then_id, member)) STRICT, WITHOUT ROWID;"
+    "CREATE VIEW waiting AS SELECT lower(hex(id)) AS id, name,"
+    " CASE state WHEN 1 THEN 'waiting' WHEN 2 THEN 'scheduled' WHEN 3 THEN 'queued'"
+    " WHEN 5 THEN 'retry' WHEN 7 THEN 'dead' END AS state, attempt, max_attempts,"
+    " datetime(submitted_wall_ms / 1000, 'unixepoch') AS submitted,"
+    " CASE WHEN due_wall_ms > 0 THEN datetime(due_wall_ms / 1000, 'unixepoch') END AS due,"
+    " coalesce(length(payload), 0) AS bytes, unique_key, tag, error"
+    " FROM task ORDER BY task.id;"
+    "PRAGMA application_id=1667591276;"
+    "PRAGMA user_version=1;";
+
+enum journal_statement {
+    JOURNAL_BEGIN, JOURNAL_COMMIT, JOURNAL_INSERT, JOURNAL_UPDATE, JOURNAL_PAYLOAD, JOURNAL_DELETE,
+    JOURNAL_INPUT, JOURNAL_INPUTS_DELETE, JOURNAL_STATEMENTS
+};
+
+static const char *const journal_sql[JOURNAL_STATEMENTS] = {
+    [JOURNAL_BEGIN] = "BEGIN IMMEDIATE",
+    [JOURNAL_COMMIT] = "COMMIT",
+    [JOURNAL_INSERT] = "INSERT INTO task VALUES("
+                       "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    [JOURNAL_UPDATE] = "UPDATE task SET state=?2, attempt=?3, begun=?4, due_wall_ms=?5,"
+                       " delay_ms=?6, expires_wall_ms=?7, ended_wall_ms=?8, error=?9 WHERE id=?1",
+    [JOURNAL_PAYLOAD] = "UPDATE task SET payload=?2, content_type=?3 WHERE id=?1",
+    [JOURNAL_DELETE] = "DELETE FROM task WHERE id=?1",
+    [JOURNAL_INPUT] = "INSERT OR IGNORE INTO input VALUES(?1,?2,?3,?4)",
+    [JOURNAL_INPUTS_DELETE] = "DELETE FROM input WHERE then_id=?1",
+};
+
+struct journal {
+    sqlite3 *db;
+    sqlite3_stmt *statement[JOURNAL_STATEMENTS];
+};
+
+CELLAR_PRIVATE bool journal_there(void) { return true; }
+
+CELLAR_PRIVATE const char *journal_error(const journal *j) { return sqlite3_errmsg(j->db); }
+
+static cellar_err journal_code(int rc)
+{
+    switch (rc & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE: return CELLAR_OK;
+    case SQLITE_FULL: return CELLAR_E_SPACE;
+    case SQLITE_NOMEM: return CELLAR_E_NOMEM;
+    case SQLITE_ERROR: /* a table or a column is missing */
+    case SQLITE_MISMATCH:
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB: return CELLAR_E_CORRUPT;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED: return CELLAR_E_BUSY;
+    case SQLITE_TOOBIG: return CELLAR_E_TOOBIG;
+    default: return CELLAR_E_IO;
+    }
+}
+
+/* ---- values ---- */
+
+static void journal_id_out(cellar_task_id id, unsigned char out[JOURNAL_ID])
+{
+    for (int i = 0; i < 8; i++) {
+        out[i] = (unsigned char)(id.hi >> (56 - 8 * i));
+        out[8 + i] = (unsigned char)(id.lo >> (56 - 8 * i));
+    }
+}
+
+/* Read an id of a column. False: there is none. */
+static bool journal_id_in(sqlite3_stmt *s, int column, cellar_task_id *id)
+{
+    const unsigned char *at = sqlite3_column_blob(s, column);
+    *id = (cellar_task_id){ 0, 0 };
+    if (at == NULL || sqlite3_column_bytes(s, column) != JOURNAL_ID) { return false; }
+    for (int i = 0; i < 8; i++) {
+        id->hi = id->hi << 8 | at[i];
+        id->lo = id->lo << 8 | at[8 + i];
+    }
+    return id->hi != 0;
+}
+
+/* Bind an id. The bytes of all bind functions must stay as they are until the step. */
+static void journal_bind_id(sqlite3_stmt *s, int at, const unsigned char id[JOURNAL_ID])
+{
+    (void)sqlite3_bind_blob(s, at, id, JOURNAL_ID, SQLITE_STATIC);
+}
+
+static void journal_bind_text(sqlite3_stmt *s, int at, const char *text)
+{
+    if (text != NULL && *text != '\0') { (void)sqlite3_bind_text(s, at, text, -1, SQLITE_STATIC); }
+}
+
+static void journal_bind_bytes(sqlite3_stmt *s, int at, const void *bytes, size_t len)
+{
+    if (len != 0) { (void)sqlite3_bind_blob64(s, at, bytes, len, SQLITE_STATIC); }
+}
+
+/* Run a statement that returns no rows, and make it ready for its next use. */
+static cellar_err journal_step(sqlite3_stmt *s)
+{
+    (void)sqlite3_step(s);
+    const int rc = sqlite3_reset(s); /* the code of the step */
+    (void)sqlite3_clear_bindings(s);
+    return journal_code(rc);
+}
+
+/* ---- transactions ---- */
+
+CELLAR_PRIVATE cellar_err journal_begin(journal *j)
+{
+    return journal_step(j->statement[JOURNAL_BEGIN]);
+}
+
+CELLAR_PRIVATE cellar_err journal_commit(journal *j)
+{
+    return journal_step(j->statement[JOURNAL_COMMIT]);
+}
+
+CELLAR_PRIVATE void journal_rollback(journal *j)
+{
+    if (sqlite3_get_autocommit(j->db) == 0) {
+        (void)sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
+    }
+}
+
+CELLAR_PRIVATE cellar_err journal_insert(journal *j, const journal_row *r)
+{
+    sqlite3_stmt *s = j->statement[JOURNAL_INSERT];
+    unsigned char id[JOURNAL_ID], then_id[JOURNAL_ID];
+    const int64_t number[] = { r->state, r->priority, r->attempt, r->max_attempts, r->begun,
+                               r->submitted_wall_ms, r->due_wall_ms, r->delay_ms,
+                               r->expires_wall_ms, r->ended_wall_ms };
+    journal_id_out(r->id, id);
+    journal_bind_id(s, 1, id);
+    (void)sqlite3_bind_text(s, 2, r->name, -1, SQLITE_STATIC);
+    for (int i = 0; i < (int)(sizeof number / sizeof *number); i++) {
+        (void)sqlite3_bind_int64(s, 3 + i, number[i]);
+    }
+    journal_bind_bytes(s, 13, r->payload, r->payload_len);
+    journal_bind_text(s, 14, r->content_type);
+    if (r->unique_key != NULL && *r->unique_key != '\0') {
+        journal_bind_text(s, 15, r->unique_key);
+        (void)sqlite3_bind_int64(s, 16, r->unique_states);
+        (void)sqlite3_bind_int64(s, 24, r->key_until_wall_ms);
+    }
+    journal_bind_text(s, 17, r->tag);
+    if (r->trace != NULL) { journal_bind_bytes(s, 18, r->trace, CELLAR_TASK_TRACE_BYTES); }
+    if (r->then_id.hi != 0) {
+        journal_id_out(r->then_id, then_id);
+        journal_bind_id(s, 19, then_id);
+        (void)sqlite3_bind_int64(s, 20, r->member);
+    }
+    if (r->inputs != 0) {
+        (void)sqlite3_bind_int64(s, 21, r->inputs);
+        (void)sqlite3_bind_int64(s, 22, r->run_on);
+    }
+    return journal_step(s);
+}
+
+CELLAR_PRIVATE cellar_err journal_update(journal *j, const journal_row *r, bool payload)
+{
+    sqlite3_stmt *s = j->statement[JOURNAL_UPDATE];
+    unsigned char id[JOURNAL_ID];
+    const int64_t number[] = { r->state, r->attempt, r->begun, r->due_wall_ms, r->delay_ms,
+                               r->expires_wall_ms, r->ended_wall_ms };
+    journal_id_out(r->id, id);
+    journal_bind_id(s, 1, id);
+    for (int i = 0; i < (int)(sizeof number / sizeof *number); i++) {
+        (void)sqlite3_bind_int64(s, 2 + i, number[i]);
+    }
+    journal_bind_text(s, 9, r->error);
+    const cellar_err err = journal_step(s);
+    if (err != CELLAR_OK || !payload) { return err; }
+    s = j->statement[JOURNAL_PAYLOAD];
+    journal_bind_id(s, 1, id);
+    journal_bind_bytes(s, 2, r->payload, r->payload_len);
+    journal_bind_text(s, 3, r->content_type);
+    return journal_step(s);
+}
+
+CELLAR_PRIVATE cellar_err journal_delete(journal *j, cellar_task_id id, bool inputs)
+{
+    unsigned char bytes[JOURNAL_ID];
+    journal_id_out(id, bytes);
+    journal_bind_id(j->statement[JOURNAL_DELETE], 1, bytes);
+    const cellar_err err = journal_step(j->statement[JOURNAL_DELETE]);
+    if (err != CELLAR_OK || !inputs) { return err; }
+    journal_bind_id(j->statement[JOURNAL_INPUTS_DELETE], 1, bytes);
+    return journal_step(j->statement[JOURNAL_INPUTS_DELETE]);
+}
+
+CELLAR_PRIVATE cellar_err journal_input_add(journal *j, const journal_input *in)
+{
+    sqlite3_stmt *s = j->statement[JOURNAL_INPUT];
+    unsigned char id[JOURNAL_ID];
+    journal_id_out(in->then_id, id);
+    journal_bind_id(s, 1, id);
+    (void)sqlite3_bind_int64(s, 2, in->member);
+    (void)sqlite3_bind_int64(s, 3, in->ok);
+    if (in->result != NULL) {
+        (void)sqlite3_bind_blob64(s, 4, in->result, in->len, SQLITE_STATIC);
+    }
+    return journal_step(s);
+}
+
+/* ---- reading ---- */
+
+/* Run a query and pass each of its rows to `fn`. */
+static cellar_err journal_walk(journal *j, const char *sql,
+                               cellar_err (*fn)(sqlite3_stmt *s, void *ctx), void *ctx)
+{
+    sqlite3_stmt *s = NULL;
+    cellar_err err = CELLAR_OK;
+    int rc = sqlite3_prepare_v2(j->db, sql, -1, &s, NULL);
+    while (rc == SQLITE_OK && err == CELLAR_OK && sqlite3_step(s) == SQLITE_ROW) {
+        err = fn(s, ctx);
+    }
+    if (rc == SQLITE_OK) { rc = sqlite3_finalize(s); }
+    return err != CELLAR_OK ? err : journal_code(rc);
+}
+
+static cellar_err journal_numbers_of(sqlite3_stmt *s, void *ctx)
+{
+    uint64_t *number = ctx;
+    for (int i = 0; i < sqlite3_column_count(s); i++) {
+        number[i] = (uint64_t)sqlite3_column_int64(s, i);
+    }
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE cellar_err journal_count(journal *j, uint64_t *rows, uint64_t *names)
+{
+    uint64_t number[2] = { 0, 0 };
+    const cellar_err err = journal_walk(j, "SELECT count(*), count(DISTINCT name) FROM task",
+                                        journal_numbers_of, number);
+    *rows = number[0];
+    *names = number[1];
+    return err;
+}
+
+typedef struct journal_reader {
+    cellar_err (*row)(const journal_row *row, void *ctx);
+    cellar_err (*link)(cellar_task_id id, cellar_task_id then_id, uint32_t member, void *ctx);
+    cellar_err (*input)(const journal_input *in, void *ctx);
+    void *ctx;
+} journal_reader;
+
+static const char *journal_text(sqlite3_stmt *s, int column)
+{
+    return (const char *)sqlite3_column_text(s, column);
+}
+
+/* Read a number of at most `most`. False: it is out of range. */
+static bool journal_in_range(sqlite3_stmt *s, int column, int64_t most, int64_t *out)
+{
+    *out = sqlite3_column_int64(s, column);
+    return *out >= 0 && *out <= most;
+}
+
+static bool journal_short(const char *text, size_t most)
+{
+    return text == NULL || strlen(text) <= most;
+}
+
+/* Check a row as a submit checks its options. */
+static cellar_err journal_row_of(sqlite3_stmt *s, void *ctx)
+{
+    const journal_reader *reader = ctx;
+    int64_t state, priority, attempt, most, begun, states, inputs, run_on;
+    journal_row r = { .name = journal_text(s, 1), .submitted_wall_ms = sqlite3_column_int64(s, 7),
+                      .due_wall_ms = sqlite3_column_int64(s, 8),
+                      .delay_ms = sqlite3_column_int64(s, 9),
+                      .expires_wall_ms = sqlite3_column_int64(s, 10),
+                      .ended_wall_ms = sqlite3_column_int64(s, 11),
+                      .key_until_wall_ms = sqlite3_column_int64(s, 23) };
+    r.payload = sqlite3_column_blob(s, 12);
+    r.payload_len = (size_t)sqlite3_column_bytes(s, 12);
+    r.content_type = journal_text(s, 13);
+    r.unique_key = journal_text(s, 14);
+    r.tag = journal_text(s, 16);
+    r.error = journal_text(s, 22);
+    const bool ok = journal_id_in(s, 0, &r.id) && r.name != NULL && *r.name != '\0' &&
+                    journal_short(r.name, CELLAR_NAME_MAX) &&
+                    journal_in_range(s, 2, CELLAR_TASK_FAILED, &state) &&
+                    journal_in_range(s, 3, CELLAR_TASK_PRIORITY_MAX, &priority) &&
+                    journal_in_range(s, 4, UINT8_MAX, &attempt) &&
+                    journal_in_range(s, 5, UINT8_MAX, &most) &&
+                    journal_in_range(s, 6, UINT32_MAX, &begun) &&
+                    journal_in_range(s, 15, UINT32_MAX, &states) &&
+                    journal_in_range(s, 20, CELLAR_TASK_GROUP_MAX, &inputs) &&
+                    journal_in_range(s, 21, CELLAR_TASK_ALWAYS, &run_on) &&
+                    journal_short(r.content_type, CELLAR_TASK_TEXT_MAX) &&
+                    journal_short(r.unique_key, CELLAR_TASK_TEXT_MAX) &&
+                    journal_short(r.tag, CELLAR_TASK_TEXT_MAX) &&
+                    journal_short(r.error, CELLAR_TASK_TEXT_MAX) &&
+                    state != CELLAR_TASK_RUNNING && state != CELLAR_TASK_SUCCEEDED && state != 0;
+    if (!ok) { return CELLAR_E_CORRUPT; }
+    r.trace = sqlite3_column_blob(s, 17);
+    if (sqlite3_column_bytes(s, 17) != CELLAR_TASK_TRACE_BYTES) { r.trace = NULL; }
+    r.state = (uint8_t)state;
+    r.priority = (uint8_t)priority;
+    r.attempt = (uint8_t)attempt;
+    r.max_attempts = (uint8_t)most;
+    r.begun = (uint32_t)begun;
+    r.unique_states = (uint32_t)states;
+    r.inputs = (uint32_t)inputs;
+    r.run_on = (uint32_t)run_on;
+    return reader->row(&r, reader->ctx);
+}
+
+CELLAR_PRIVATE cellar_err journal_rows(journal *j,
+                                       cellar_err (*fn)(const journal_row *row, void *ctx),
+                                       void *ctx)
+{
+    journal_reader reader = { .row = fn, .ctx = ctx };
+    return journal_walk(j, "SELECT * FROM task ORDER BY id", journal_row_of, &reader);
+}
+
+static cellar_err journal_link_of(sqlite3_stmt *s, void *ctx)
+{
+    const journal_reader *reader = ctx;
+    cellar_task_id id, then_id;
+    int64_t member;
+    if (!journal_id_in(s, 0, &id) || !journal_id_in(s, 1, &then_id) ||
+        !journal_in_range(s, 2, CELLAR_TASK_GROUP_MAX, &member)) {
+        return CELLAR_E_CORRUPT;
+    }
+    return reader->link(id, then_id, (uint32_t)member, reader->ctx);
+}
+
+CELLAR_PRIVATE cellar_err journal_links(journal *j,
+                                        cellar_err (*fn)(cellar_task_id id, cellar_task_id then_id,
+                                                         uint32_t member, void *ctx),
+                                        void *ctx)
+{
+    journal_reader reader = { .link = fn, .ctx = ctx };
+    return journal_walk(j, "SELECT id, then_id, member FROM task WHERE then_id IS NOT NULL",
+                        journal_link_of, &reader);
+}
+
+static cellar_err journal_input_of(sqlite3_stmt *s, void *ctx)
+{
+    const journal_reader *reader = ctx;
+    int64_t member, ok;
+    journal_input in = { .result = NULL };
+    if (!journal_id_in(s, 0, &in.then_id) ||
+        !journal_in_range(s, 1, CELLAR_TASK_GROUP_MAX, &member) ||
+        !journal_in_range(s, 2, 1, &ok)) {
+        return CELLAR_E_CORRUPT;
+    }
+    in.member = (uint32_t)member;
+    in.ok = ok != 0;
+    if (sqlite3_column_type(s, 3) != SQLITE_NULL) {
+        in.len = (size_t)sqlite3_column_bytes(s, 3);
+        in.result = in.len != 0 ? sqlite3_column_blob(s, 3) : "";
+    }
+    return reader->input(&in, reader->ctx);
+}
+
+CELLAR_PRIVATE cellar_err journal_inputs(journal *j,
+                                         cellar_err (*fn)(const journal_input *in, void *ctx),
+                                         void *ctx)
+{
+    journal_reader reader = { .input = fn, .ctx = ctx };
+    return journal_walk(j, "SELECT * FROM input", journal_input_of, &reader);
+}
+
+/* ---- open ---- */
+
+static cellar_err journal_ok_of(sqlite3_stmt *s, void *ctx)
+{
+    (void)ctx;
+    return strcmp(journal_text(s, 0), "ok") == 0 ? CELLAR_OK : CELLAR_E_CORRUPT;
+}
+
+/* Take the ownership of the database, check it, and make its tables if it is new. */
+static cellar_err journal_take(journal *j, bool sync, const char **why)
+{
+    uint64_t tables = 0, version = 0, application = 0;
+    *why = "SQLite refused it";
+    cellar_err err = journal_code(sqlite3_exec(j->db, journal_setup, NULL, NULL, NULL));
+    if (err == CELLAR_OK) {
+        const char *level = sync ? "PRAGMA synchronous=FULL; BEGIN EXCLUSIVE"
+                                 : "PRAGMA synchronous=NORMAL; BEGIN EXCLUSIVE";
+        err = journal_code(sqlite3_exec(j->db, level, NULL, NULL, NULL));
+    }
+    if (err == CELLAR_OK) {
+        err = journal_walk(j, "SELECT count(*) FROM sqlite_schema", journal_numbers_of, &tables);
+    }
+    if (err == CELLAR_OK) {
+        err = journal_walk(j, "PRAGMA application_id", journal_numbers_of, &application);
+    }
+    if (err == CELLAR_OK) {
+        err = journal_walk(j, "PRAGMA user_version", journal_numbers_of, &version);
+    }
+    if (err != CELLAR_OK) { return err; }
+    *why = "the file is a database of another program";
+    if (tables != 0 && application != JOURNAL_APPLICATION) { return CELLAR_E_FOREIGN; }
+    *why = "a newer version of the library wrote it";
+    if (version > JOURNAL_VERSION) { return CELLAR_E_NEWER_FORMAT; }
+    *why = "the database is damaged";
+    if (tables == 0) {
+        err = journal_code(sqlite3_exec(j->db, journal_schema, NULL, NULL, NULL));
+    } else {
+        err = journal_walk(j, "PRAGMA quick_check(1)", journal_ok_of, NULL);
+    }
+    if (err == CELLAR_OK) {
+        err = journal_code(sqlite3_exec(j->db,
+            "DELETE FROM input WHERE then_id NOT IN (SELECT id FROM task); COMMIT", NULL, NULL,
+            NULL));
+    }
+    return err;
+}
+
+CELLAR_PRIVATE cellar_err journal_open(base_account *account, const char *path, bool sync,
+                                       journal **out, const char **why)
+{
+    *why = "SQLite was built without threads";
+    if (sqlite3_threadsafe() == 0) { return CELLAR_E_UNSUPPORTED; }
+    *why = "no memory for the journal";
+    journal *j = base_alloc(account, BASE_MOD_STORE, sizeof *j, NULL);
+    if (j == NULL) { return CELLAR_E_NOMEM; }
+    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
+                      SQLITE_OPEN_PRIVATECACHE;
+    *why = "the file cannot be opened";
+    cellar_err err = journal_code(sqlite3_open_v2(path, &j->db, flags, NULL));
+    if (err == CELLAR_OK) { err = journal_take(j, sync, why); }
+    for (int i = 0; i < JOURNAL_STATEMENTS && err == CELLAR_OK; i++) {
+        *why = "the tables are not those of a journal";
+        const int rc = sqlite3_prepare_v3(j->db, journal_sql[i], -1, SQLITE_PREPARE_PERSISTENT,
+                                          &j->statement[i], NULL);
+        err = journal_code(rc);
+    }
+    if (err == CELLAR_E_BUSY) { *why = "another process, or another pool, has it open"; }
+    if (err != CELLAR_OK) {
+        journal_close(account, j);
+        return err;
+    }
+    *out = j;
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE void journal_close(base_account *account, journal *j)
+{
+    for (int i = 0; i < JOURNAL_STATEMENTS; i++) { (void)sqlite3_finalize(j->statement[i]); }
+    (void)sqlite3_close(j->db);
+    base_free(account, BASE_MOD_STORE, j, sizeof *j);
+}
+
+BASE_SIZE_END
+#else
+
+CELLAR_PRIVATE bool journal_there(void) { return false; }
+
+CELLAR_PRIVATE cellar_err journal_open(base_account *account, const char *path, bool sync,
+                                       journal **out, const char **why)
+{
+    (void)account, (void)path, (void)sync, (void)out;
+    *why = "this library was built without SQLite";
+    return CELLAR_E_UNSUPPORTED;
+}
+
+CELLAR_PRIVATE void journal_close(base_account *account, journal *j) { (void)account, (void)j; }
+
+CELLAR_PRIVATE const char *journal_error(const journal *j)
+{
+    (void)j;
+    return "";
+}
+
+CELLAR_PRIVATE cellar_err journal_begin(journal *j)
+{
+    (void)j;
+    return CELLAR_E_UNSUPPORTED;
+}
+
+CELLAR_PRIVATE cellar_err journal_commit(journal *j) { return journal_begin(j); }
+
+CELLAR_PRIVATE void journal_rollback(journal *j) { (void)j; }
+
+CELLAR_PRIVATE cellar_err journal_insert(journal *j, const journal_row *row)
+{
+    (void)row;
+    return journal_begin(j);
+}
+
+CELLAR_PRIVATE cellar_err journal_update(journal *j, const journal_row *row, bool payload)
+{
+    (void)row, (void)payload;
+    return journal_begin(j);
+}
+
+CELLAR_PRIVATE cellar_err journal_delete(journal *j, cellar_task_id id, bool inputs)
+{
+    (void)id, (void)inputs;
+    return journal_begin(j);
+}
+
+CELLAR_PRIVATE cellar_err journal_input_add(journal *j, const journal_input *in)
+{
+    (void)in;
+    return journal_begin(j);
+}
+
+CELLAR_PRIVATE cellar_err journal_count(journal *j, uint64_t *rows, uint64_t *names)
+{
+    (void)rows, (void)names;
+    return journal_begin(j);
+}
+
+CELLAR_PRIVATE cellar_err journal_rows(journal *j,
+                                       cellar_err (*fn)(const journal_row *row, void *ctx),
+                                       void *ctx)
+{
+    (void)fn, (void)ctx;
+    return journal_begin(j);
+}
+
+CELLAR_PRIVATE cellar_err journal_links(journal *j,
+                                        cellar_err (*fn)(cellar_task_id id, cellar_task_id then_id,
+                                                         uint32_t member, void *ctx),
+                                        void *ctx)
+{
+    (void)fn, (void)ctx;
+    return journal_begin(j);
+}
+
+CELLAR_PRIVATE cellar_err journal_inputs(journal *j,
+                                         cellar_err (*fn)(const journal_input *in, void *ctx),
+                                         void *ctx)
+{
+    (void)fn, (void)ctx;
+    return journal_begin(j);
+}
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * journal: rows of tasks in an SQLite database, the only file that sees SQLite. One thread at a
+ * time uses a journal. */
+#ifndef WORK_JOURNAL_H
+#define WORK_JOURNAL_H
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/port.h"
+#include "cellar_task.h"
+
+typedef struct journal journal;
+
+/* One task. Texts: NULL is none. */
+typedef struct journal_row {
+    cellar_task_id id;
+    cellar_task_id then_id;  /* task that waits for this one; both 0: none */
+    const char *name, *unique_key, *tag, *content_type, *error;
+    const unsigned char *trace; /* NULL: none */
+    const void *payload;
+    size_t   payload_len;
+    int64_t  submitted_wall_ms;
+    int64_t  due_wall_ms;    /* 0: due */
+    int64_t  delay_ms;       /* longest time until it is due; < 0: due at due_wall_ms */
+    int64_t  expires_wall_ms; /* 0: never */
+    int64_t  ended_wall_ms;  /* of a dead letter; else 0 */
+    int64_t  key_until_wall_ms; /* the unique key is free from then; 0: no limit */
+    uint32_t begun;          /* attempts that began, snoozed ones as well */
+    uint32_t unique_states, member;
+    uint32_t inputs;         /* tasks before it; 0: none */
+    uint32_t run_on;
+    uint8_t  state, priority, attempt, max_attempts;
+} journal_row;
+
+typedef struct journal_input { /* end of one of the tasks before `then_id` */
+    cellar_task_id then_id;
+    const void *result;      /* NULL: none */
+    size_t   len;
+    uint32_t member;
+    bool     ok;
+} journal_input;
+
+/* Return whether this build has SQLite. */
+CELLAR_PRIVATE bool journal_there(void);
+/* Open or create the database, and own it. *why: what is wrong, static text.
+ * returns: OK; E_BUSY (another owner), E_CORRUPT, E_FOREIGN, E_NEWER_FORMAT, E_SPACE, E_IO,
+ *          E_NOMEM, E_UNSUPPORTED */
+CELLAR_PRIVATE cellar_err journal_open(base_account *account, const char *path, bool sync,
+                                       journal **out, const char **why);
+CELLAR_PRIVATE void journal_close(base_account *account, journal *j);
+/* Return the text of SQLite for the last failure. */
+CELLAR_PRIVATE const char *journal_error(const journal *j);
+/* Begin a transaction. A failure of this or of the next six calls fails the transaction: the caller
+ * calls journal_rollback. */
+CELLAR_PRIVATE cellar_err journal_begin(journal *j);
+CELLAR_PRIVATE cellar_err journal_commit(journal *j);
+CELLAR_PRIVATE void journal_rollback(journal *j);
+CELLAR_PRIVATE cellar_err journal_insert(journal *j, const journal_row *row);
+/* Write state, times, attempts and error of a row. `payload`: its payload as well. */
+CELLAR_PRIVATE cellar_err journal_update(journal *j, const journal_row *row, bool payload);
+/* Delete a row. `inputs`: those of the tasks before it as well. */
+CELLAR_PRIVATE cellar_err journal_delete(journal *j, cellar_task_id id, bool inputs);
+/* Add an input, unless it is there. */
+CELLAR_PRIVATE cellar_err journal_input_add(journal *j, const journal_input *in);
+/* Count the rows and their different names. */
+CELLAR_PRIVATE cellar_err journal_count(journal *j, uint64_t *rows, uint64_t *names);
+/* Pass each row to fn, by id, or each link of a row to its then_id, or each input. A code of fn
+ * ends the walk and is returned. */
+CELLAR_PRIVATE cellar_err journal_rows(journal *j,
+                                       cellar_err (*fn)(const journal_row *row, void *ctx),
+                                       void *ctx);
+CELLAR_PRIVATE cellar_err journal_links(journal *j,
+                                        cellar_err (*fn)(cellar_task_id id, cellar_task_id then_id,
+                                                         uint32_t member, void *ctx),
+                                        void *ctx);
+CELLAR_PRIVATE cellar_err journal_inputs(journal *j,
+                                         cellar_err (*fn)(const journal_input *in, void *ctx),
+                                         void *ctx);
+
+#endif

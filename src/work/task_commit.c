@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * task_commit: group commit of a pool's journal.
+ *
+ * PICTURE    submits (tickets) and changed rows -> one round: BEGIN, all of them, COMMIT
+ *            -> submits return, final states become visible, their slots are free
+ * WALK       A round takes what waits under the lock. It copies 64 changed rows at a time under the
+ *            lock and writes them without it. What comes meanwhile belongs to the next round.
+ *            A round that fails gives the submits their error. Changed rows go back in front.
+ * INVARIANTS One thread commits at a time: `busy`. A row that changes while its round runs is
+ *            listed again after it. Rounds end in their order.
+ * LOCKING    task_types.h. SQLite runs without a lock.
+ * LIMITS     A round has no bound but the live tasks and the threads that submit. After an error
+ *            the next round waits TASK_RETRY_MS, unless a call asks for one.
+ * SEE ALSO   task_mark.c, journal.c; README.md in this folder: measurements. */
+#include "work/task_commit.h"
+
+#include <string.h>
+
+#include "work/task_mark.h"
+#include "work/task_result.h"
+#include "work/task_slab.h"
+#include "work/task_state.h"
+
+BASE_SIZE_BEGIN
+
+#define TASK_RETRY_MS 200
+
+/* ---- write ---- */
+
+static cellar_task_id task_then_of(const task_ext *e)
+{
+    return e != NULL && e->member_of != NULL ? e->member_of->then_id : (cellar_task_id){ 0, 0 };
+}
+
+static cellar_err task_write_draft(cellar_pool *p, const task_draft *d, cellar_task_id id,
+                                   int64_t wall_ms)
+{
+    const task_ext *e = d->ext;
+    const task_group *before = e != NULL ? e->before : NULL;
+    journal_row r = { .id = id, .name = d->name, .content_type = task_body_type(d->body),
+                      .payload = d->body->data, .payload_len = d->body->len,
+                      .submitted_wall_ms = d->body->wall_ms, .delay_ms = d->delay_ms,
+                      .priority = d->priority, .max_attempts = d->max_attempts,
+                      .state = CELLAR_TASK_QUEUED };
+    if (before != NULL) {
+        r.state = CELLAR_TASK_WAITING;
+        r.inputs = before->count;
+        r.run_on = before->run_on;
+    } else if (d->eta_wall_ms > wall_ms) {
+        r.state = CELLAR_TASK_SCHEDULED;
+        r.due_wall_ms = d->eta_wall_ms;
+        r.delay_ms = -1;
+    } else if (d->delay_ms != 0) {
+        r.state = CELLAR_TASK_SCHEDULED;
+        r.due_wall_ms = task_time_add(wall_ms, d->delay_ms);
+    }
+    if (e != NULL) {
+        r.unique_key = e->text;
+        r.unique_states = e->unique_states;
+        if (e->key_until_ms != BASE_NEVER_MS) {
+            r.key_until_wall_ms = BASE_MAX(e->key_until_ms + base_load_rlx(&p->offset_ms), 1);
+        }
+        r.tag = e->text + e->tag_at;
+        r.trace = e->has_trace ? e->trace : NULL;
+        r.then_id = task_then_of(e);
+        r.member = e->member;
+        if (e->expires_ms != BASE_NEVER_MS) {
+            r.expires_wall_ms = BASE_MAX(e->expires_ms + base_load_rlx(&p->offset_ms), 1);
+        }
+    }
+    return journal_insert(p->journal->db, &r);
+}
+
+static cellar_err task_write_tickets(cellar_pool *p, const task_ticket *k)
+{
+    cellar_err err = CELLAR_OK;
+    for (; k != NULL && err == CELLAR_OK; k = k->next) {
+        for (uint32_t i = 0; i < k->count && err == CELLAR_OK; i++) {
+            err = task_write_draft(p, &k->draft[i], k->id[i], k->wall_ms);
+        }
+    }
+    return err;
+}
+
+/* Copy when a live task is due. */
+static void task_image_due(const task *t, task_time now, journal_row *r)
+{
+    const int64_t offset_ms = now.wall_ms - now.mono_ms;
+    r->state = t->state == CELLAR_TASK_RUNNING ? CELLAR_TASK_QUEUED : t->state;
+    if (t->state == CELLAR_TASK_WAITING) {
+        r->delay_ms = t->ext->delay_ms;
+    } else if ((t->flags & TASK_ETA) != 0) {
+        r->due_wall_ms = t->timer.due_ms;
+        r->delay_ms = -1;
+    } else if (t->state == CELLAR_TASK_SCHEDULED || t->state == CELLAR_TASK_RETRY) {
+        r->due_wall_ms = BASE_MAX(t->timer.due_ms + offset_ms, 1);
+        r->delay_ms = BASE_MAX(t->timer.due_ms - now.mono_ms, 0);
+    }
+}
+
+/* Copy what a row is to become. */
+static void task_image_take(cellar_pool *p, task *t, task_time now, task_image *m)
+    SYNC_HOLDS(QUEUE)
+{
+    task_row *r = task_row_of(p, t);
+    const task_ext *e = t->ext;
+    const bool dead = t->state == CELLAR_TASK_FAILED && t->timer.prev != NULL;
+    m->task = t;
+    m->row = (journal_row){ .id = task_id_of(p, t), .attempt = t->attempt, .begun = r->begun,
+                            .state = t->state };
+    m->body = m->result = NULL;
+    m->ends = (t->flags & TASK_UNCOMMITTED) != 0;
+    m->deletes = !task_is_live(t) && !dead;
+    m->inputs = e != NULL && e->before != NULL;
+    m->input = (journal_input){ .member = e != NULL ? e->member : 0,
+                                .ok = t->state == CELLAR_TASK_SUCCEEDED };
+    if (m->ends && e != NULL && e->member_of != NULL && !e->member_of->ended) {
+        m->input.then_id = e->member_of->then_id;
+        m->result = task_body_hold(r->result);
+    }
+    if (task_is_live(t)) {
+        task_image_due(t, now, &m->row);
+    } else if (dead) {
+        m->row.ended_wall_ms = BASE_MAX(t->timer.due_ms - now.mono_ms + now.wall_ms, 1);
+    }
+    if (e != NULL && !m->deletes) {
+        memcpy(m->error, e->error, sizeof m->error);
+        m->row.error = m->error;
+        if (e->expires_ms != BASE_NEVER_MS) {
+            m->row.expires_wall_ms = BASE_MAX(e->expires_ms - now.mono_ms + now.wall_ms, 1);
+        }
+    }
+    if ((r->flags & TASK_ROW_PAYLOAD) != 0 && !m->deletes) { m->body = task_body_hold(t->body); }
+    r->flags &= (uint8_t)~(TASK_ROW_LISTED | TASK_ROW_PAYLOAD);
+    r->flags |= TASK_ROW_FLIGHT | (m->ends ? TASK_ROW_ENDS : 0);
+}
+
+static cellar_err task_write_image(journal *db, task_image *m)
+{
+    cellar_err err = CELLAR_OK;
+    if (m->input.then_id.hi != 0) {
+        m->input.result = m->result != NULL ? m->result->data : NULL;
+        m->input.len = m->result != NULL ? m->result->len : 0;
+        err = journal_input_add(db, &m->input);
+    }
+    if (err != CELLAR_OK) { return err; }
+    if (m->deletes) { return journal_delete(db, m->row.id, m->inputs); }
+    if (m->body != NULL) {
+        m->row.payload = m->body->data;
+        m->row.payload_len = m->body->len;
+        m->row.content_type = task_body_type(m->body);
+    }
+    return journal_update(db, &m->row, m->body != NULL);
+}
+
+/* Write the rows of a list. */
+static cellar_err task_write_rows(cellar_pool *p, task *list)
+{
+    task_journal *j = p->journal;
+    cellar_err err = CELLAR_OK;
+    while (list != NULL && err == CELLAR_OK) {
+        const task_time now = task_near(p);
+        uint32_t n = 0;
+        sync_take(QUEUE, &p->lock);
+        while (list != NULL && n < TASK_IMAGES) {
+            task *t = list;
+            list = task_row_of(p, t)->next;
+            task_image_take(p, t, now, &j->image[n++]);
+        }
+        sync_drop(QUEUE, &p->lock);
+        for (uint32_t i = 0; i < n; i++) {
+            if (err == CELLAR_OK) { err = task_write_image(j->db, &j->image[i]); }
+            task_body_drop(p, j->image[i].body, true);
+            task_body_drop(p, j->image[i].result, true);
+        }
+    }
+    return err;
+}
+
+/* ---- rounds ---- */
+
+/* Put the rows of a failed round back in front. */
+static void task_rows_back(cellar_pool *p, task *list) SYNC_HOLDS(QUEUE)
+{
+    task_journal *j = p->journal;
+    task *last = NULL;
+    for (task *t = list; t != NULL; t = task_row_of(p, t)->next) {
+        task_row *r = task_row_of(p, t);
+        r->flags &= (uint8_t)~(TASK_ROW_FLIGHT | TASK_ROW_AGAIN | TASK_ROW_ENDS);
+        r->flags |= TASK_ROW_LISTED | TASK_ROW_PAYLOAD;
+        j->dirty_count++;
+        last = t;
+    }
+    if (last == NULL) { return; }
+    task_row_of(p, last)->next = j->dirty;
+    if (j->dirty == NULL) { j->dirty_last = last; }
+    j->dirty = list;
+}
+
+/* Make the rows of a committed round what callers see. Return the tasks that ended, linked by
+ * their rows. */
+static task *task_rows_done(cellar_pool *p, task *list, task_after *a) SYNC_HOLDS(QUEUE)
+{
+    task *ended = NULL;
+    while (list != NULL) {
+        task *t = list;
+        task_row *r = task_row_of(p, t);
+        const bool again = (r->flags & TASK_ROW_AGAIN) != 0, ends = (r->flags & TASK_ROW_ENDS) != 0;
+        list = r->next;
+        r->flags &= TASK_ROW_PAYLOAD;
+        if (ends) {
+            t->flags &= (uint8_t)~TASK_UNCOMMITTED;
+            a->ended = a->ended || p->watching != 0;
+        }
+        if (again) {
+            task_row_list(p->journal, r, t);
+        } else if (!task_is_live(t) && !(t->state == CELLAR_TASK_FAILED && t->timer.prev != NULL)) {
+            if (t->ext != NULL && t->ext->before != NULL) { t->ext->before->ended = true; }
+            r->next = ended;
+            ended = t;
+        }
+    }
+    return ended;
+}
+
+/* Record and free tasks that have no row any more, and drop results that nothing needs. */
+static void task_rows_finish(cellar_pool *p, task *ended)
+{
+    while (ended != NULL) {
+        task *t = ended;
+        task_row *r = task_row_of(p, t);
+        task_body *result = r->result;
+        const task_after a = { .run_of = r->started_wall_ms != 0 ? t : NULL, .result = result,
+                               .started_wall_ms = r->started_wall_ms };
+        ended = r->next;
+        *r = (task_row){ .next = NULL };
+        task_finish(p, t, &a);
+        task_body_drop(p, result, true);
+    }
+}
+
+static void task_round_log(cellar_pool *p, cellar_err err, const char *text)
+{
+    base_log(&p->log, BASE_LOG_ERROR, "journal", (int)err,
+             "a commit failed (%s): submits of it failed, other changes are tried again", text);
+}
+
+/* Commit what waits. The caller has set `busy`. */
+static void task_round(cellar_pool *p)
+{
+    task_journal *j = p->journal;
+    task_after a = { .done = NULL };
+    sync_take(QUEUE, &p->lock);
+    const uint64_t round = j->collects++;
+    task_ticket *tickets = j->ticket;
+    task *list = j->dirty;
+    j->ticket = NULL;
+    j->ticket_end = &j->ticket;
+    j->dirty = j->dirty_last = NULL;
+    j->dirty_count = 0;
+    j->urgent = false;
+    sync_drop(QUEUE, &p->lock);
+    cellar_err err = journal_begin(j->db);
+    if (err == CELLAR_OK) { err = task_write_tickets(p, tickets); }
+    if (err == CELLAR_OK) { err = task_write_rows(p, list); }
+    if (err == CELLAR_OK) { err = journal_commit(j->db); }
+    if (err != CELLAR_OK) {
+        task_round_log(p, err, journal_error(j->db));
+        journal_rollback(j->db);
+    }
+    const int64_t now_ms = base_now_ms(&p->clock);
+    sync_take(QUEUE, &p->lock);
+    task *ended = NULL;
+    if (err == CELLAR_OK) {
+        ended = task_rows_done(p, list, &a);
+        j->committed = round;
+    } else {
+        task_rows_back(p, list);
+    }
+    p->count[err == CELLAR_OK ? STATS_TASK_JOURNAL_COMMITS : STATS_TASK_JOURNAL_ERRORS]++;
+    for (task_ticket *k = tickets, *next; k != NULL; k = next) {
+        next = k->next;
+        k->err = err;
+        k->done = true; /* its caller may be gone after the lock */
+    }
+    j->err = err;
+    j->ended = round;
+    j->retry_ms = err != CELLAR_OK ? task_time_add(now_ms, TASK_RETRY_MS) : 0;
+    j->busy = false;
+    const bool wakes = j->waiting[round % 2] != 0;
+    sync_drop(QUEUE, &p->lock);
+    (void)base_add_ar(&j->done[round % 2], 1u);
+    if (wakes) { sync_wake(&j->done[round % 2], INT32_MAX); }
+    task_rows_finish(p, ended);
+    task_settle(p, &a);
+}
+
+/* ---- waits ---- */
+
+/* Wait until a round has ended, or run it. */
+static void task_round_wait(cellar_pool *p, uint64_t round) SYNC_HOLDS(QUEUE)
+{
+    task_journal *j = p->journal;
+    while (j->ended < round) {
+        if (p->no_threads && !j->busy) {
+            j->busy = true;
+            sync_drop(QUEUE, &p->lock);
+            task_round(p);
+            sync_take(QUEUE, &p->lock);
+            continue;
+        }
+        _Atomic uint32_t *word = &j->done[round % 2];
+        const uint32_t seen = base_load_acq(word);
+        const bool wakes = !j->busy;
+        j->urgent = true;
+        j->waiting[round % 2]++;
+        sync_drop(QUEUE, &p->lock);
+        if (wakes) {
+            (void)base_add_ar(&j->bell, 1u);
+            sync_wake(&j->bell, 1);
+        }
+        (void)sync_wait(word, seen, UINT64_MAX);
+        sync_take(QUEUE, &p->lock);
+        j->waiting[round % 2]--;
+    }
+}
+
+CELLAR_PRIVATE cellar_err task_commit_submit(cellar_pool *p, const task_draft *d, uint32_t count,
+                                             task_time now, const cellar_task_id *ids)
+{
+    task_journal *j = p->journal;
+    task_ticket k = { .draft = d, .id = ids, .count = count, .wall_ms = now.wall_ms };
+    *j->ticket_end = &k;
+    j->ticket_end = &k.next;
+    j->submitting++;
+    task_round_wait(p, j->collects);
+    j->submitting--;
+    BASE_ASSERT(k.done);
+    return k.err;
+}
+
+CELLAR_PRIVATE cellar_err task_commit_wait(cellar_pool *p)
+{
+    task_journal *j = p->journal;
+    if (j == NULL) { return CELLAR_OK; }
+    const bool waits = j->dirty != NULL || j->ticket != NULL;
+    if (!waits && !j->busy) { return CELLAR_OK; }
+    const uint64_t round = waits ? j->collects : j->collects - 1;
+    task_round_wait(p, round);
+    return j->committed >= round ? CELLAR_OK : j->err;
+}
+
+CELLAR_PRIVATE cellar_err task_commit_now(cellar_pool *p)
+{
+    task_journal *j = p->journal;
+    while (j->dirty != NULL && j->err == CELLAR_OK) {
+        j->busy = true;
+        sync_drop(QUEUE, &p->lock);
+        task_round(p);
+        sync_take(QUEUE, &p->lock);
+    }
+    return j->err;
+}
+
+CELLAR_PRIVATE void task_commit_tick(cellar_pool *p)
+{
+    task_journal *j = p->journal;
+    if (j == NULL || !p->no_threads) { return; }
+    const int64_t now_ms = base_now_ms(&p->clock);
+    sync_take(QUEUE, &p->lock);
+    if (j->dirty != NULL && now_ms >= j->retry_ms) { task_round_wait(p, j->collects); }
+    sync_drop(QUEUE, &p->lock);
+}
+
+/* ---- the thread ---- */
+
+/* Sleep until there is something to commit. False: the thread ends. */
+static bool task_commit_idle(cellar_pool *p)
+{
+    task_journal *j = p->journal;
+    const int64_t now_ms = base_now_ms(&p->clock);
+    sync_take(QUEUE, &p->lock);
+    const uint32_t bell = base_load_acq(&j->bell);
+    const bool stop = base_load_acq(&p->stop) != 0, waits = j->dirty != NULL || j->ticket != NULL;
+    const bool held = waits && j->retry_ms > now_ms && !j->urgent && !stop;
+    const bool works = waits && !held, sleeps = !works && !stop;
+    j->busy = works;
+    j->asleep = sleeps;
+    sync_drop(QUEUE, &p->lock);
+    if (sleeps) {
+        (void)sync_wait(&j->bell, bell, held ? task_until_ns(TASK_RETRY_MS) : UINT64_MAX);
+        sync_take(QUEUE, &p->lock);
+        j->asleep = false;
+        sync_drop(QUEUE, &p->lock);
+    }
+    if (works) { task_round(p); }
+    return !stop || (works && j->err == CELLAR_OK);
+}
+
+static void task_commit_main(void *arg)
+{
+    while (task_commit_idle(arg)) { }
+}
+
+CELLAR_PRIVATE int task_commit_start(cellar_pool *p)
+{
+    return base_thread_start(&p->journal->thread, task_commit_main, p, "cellar-journal");
+}
+
+/* Return whether the disk lacks changes, and log it. */
+static bool task_commit_lost(cellar_pool *p) SYNC_UNCHECKED
+{
+    const task_journal *j = p->journal;
+    if (j->dirty == NULL) { return false; }
+    base_log(&p->log, BASE_LOG_ERROR, "task", (int)j->err,
+             "closed without the last %u changes: those tasks run again", j->dirty_count);
+    return true;
+}
+
+CELLAR_PRIVATE void task_commit_close(cellar_pool *p)
+{
+    task_journal *j = p->journal;
+    if (j == NULL) { return; }
+    bool lost = true;
+    if (!p->forked) {
+        if (!p->no_threads) {
+            (void)base_add_ar(&j->bell, 1u);
+            sync_wake(&j->bell, 1);
+            base_thread_join(&j->thread);
+        }
+        task_commit_tick(p);
+        lost = task_commit_lost(p);
+        if (j->db != NULL) { journal_close(&p->account, j->db); }
+    }
+    journal_board_close(&p->account, j->board, !lost, p->forked);
+    for (uint32_t i = 0; i < p->chunk_count; i++) {
+        for (uint32_t k = 0; k < TASK_CHUNK; k++) { task_body_drop(p, j->row[i][k].result, true); }
+        base_free(&p->account, BASE_MOD_STORE, j->row[i], TASK_CHUNK * sizeof(task_row));
+    }
+    base_free(&p->account, BASE_MOD_STORE, j->row, p->chunk_max * sizeof *j->row);
+    base_free(&p->account, BASE_MOD_STORE, j, sizeof *j);
+    p->journal = NULL;
+}
+
+BASE_SIZE_END

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * task_restore: open a journal and make its rows tasks again.
+ *
+ * WALK       database -> damaged: refuse it, or set it aside -> board of the last process
+ *            -> rows in the order of their ids -> links and inputs of groups -> attempts of the
+ *            board -> commit -> new board
+ * INVARIANTS Nothing begins before the commit: the new board overwrites the old one.
+ *            Of two tasks with one unique key the younger has it, as before the restart.
+ * TIMES      Wall times become monotonic ones. A wall clock that went back delays a task by its own
+ *            delay at most. Tasks that are due wait in the wheel at `restore_rate`.
+ * SEE ALSO   task_commit.c, journal_board.c */
+#include "work/task_restore.h"
+
+#include <string.h>
+
+#include "base/vfs.h"
+#include "work/task_commit.h"
+#include "work/task_mark.h"
+#include "work/task_queue.h"
+#include "work/task_result.h"
+#include "work/task_slab.h"
+#include "work/task_state.h"
+
+BASE_SIZE_BEGIN
+
+typedef struct task_restorer {
+    cellar_pool *p;
+    task_time now;
+    uint64_t due;            /* tasks that are due, so far */
+    task_after after;
+} task_restorer;
+
+/* ---- rows ---- */
+
+/* Return the name of a row; it waits for its registration. NULL: no memory. */
+static task_name *task_restore_name(cellar_pool *p, const char *name) SYNC_HOLDS(QUEUE)
+{
+    task_name *n = task_name_find(p, name);
+    if (n != NULL) { return n; }
+    n = base_alloc(&p->account, BASE_MOD_STORE, sizeof *n, NULL);
+    if (n == NULL) { return NULL; }
+    memcpy(n->name, name, strlen(name));
+    n->missing = true;
+    n->gate.name = n;
+    task_levels_init(&n->parked);
+    if (task_name_enter(p, n, strlen(name))) { return n; }
+    base_free(&p->account, BASE_MOD_STORE, n, sizeof *n);
+    return NULL;
+}
+
+/* Make the rare parts of a row: its id is one of them. */
+static task_ext *task_restore_ext(task_restorer *r, const journal_row *row) SYNC_HOLDS(QUEUE)
+{
+    cellar_pool *p = r->p;
+    task_ext *e = task_ext_make(p, row->unique_key, row->tag);
+    if (e == NULL) { return NULL; }
+    e->id = row->id;
+    e->unique_states = row->unique_states;
+    e->has_trace = row->trace != NULL;
+    if (e->has_trace) { memcpy(e->trace, row->trace, sizeof e->trace); }
+    if (row->error != NULL) { memcpy(e->error, row->error, strlen(row->error)); }
+    if (row->key_until_wall_ms != 0) {
+        e->key_until_ms = task_time_add(r->now.mono_ms,
+                                        BASE_MAX(row->key_until_wall_ms - r->now.wall_ms, 0));
+    }
+    if (row->expires_wall_ms != 0) {
+        e->expires_ms = task_time_add(r->now.mono_ms,
+                                      BASE_MAX(row->expires_wall_ms - r->now.wall_ms, 0));
+    }
+    e->delay_ms = BASE_MIN(BASE_MAX(row->delay_ms, 0), CELLAR_POOL_DELAY_MAX_MS);
+    if (row->inputs != 0) {
+        e->before = task_group_make(p, row->inputs, (cellar_task_run_on)row->run_on);
+        if (e->before == NULL) {
+            task_ext_free(p, e);
+            return NULL;
+        }
+        e->before->refs = 1;
+        e->before->then_id = row->id;
+    }
+    task *other = e->key_len != 0 && row->state != CELLAR_TASK_FAILED
+                      ? task_find_key(p, e->text, e->key_len) : NULL;
+    if (other != NULL) { task_key_drop(p, other->ext); }
+    return e;
+}
+
+/* Put a live task where it waits. */
+static void task_restore_place(task_restorer *r, task *t, const journal_row *row) SYNC_HOLDS(QUEUE)
+{
+    cellar_pool *p = r->p;
+    const int64_t left_ms = row->due_wall_ms - r->now.wall_ms;
+    const cellar_task_state state =
+        row->state == CELLAR_TASK_RETRY ? CELLAR_TASK_RETRY : CELLAR_TASK_SCHEDULED;
+    if (row->inputs != 0 && row->state == CELLAR_TASK_WAITING) {
+        t->ext->before->then = t;
+        task_to_waiting(t);
+    } else if (row->due_wall_ms != 0 && row->delay_ms < 0 && left_ms > 0) {
+        task_to_wall(p, t, row->due_wall_ms, &r->after);
+    } else if (row->due_wall_ms != 0 && left_ms > 0) {
+        const int64_t wait_ms = BASE_MIN(left_ms, t->ext->delay_ms);
+        task_to_wheel(p, t, state, task_time_add(r->now.mono_ms, wait_ms), &r->after);
+    } else {
+        const int64_t wait_ms = (int64_t)(r->due++ * 1000 / p->cfg.restore_rate);
+        task_to_wheel(p, t, state, task_time_add(r->now.mono_ms, wait_ms), &r->after);
+    }
+}
+
+/* Make a task of a row. */
+static cellar_err task_restore_row(const journal_row *row, void *ctx) SYNC_HOLDS(QUEUE)
+{
+    task_restorer *r = ctx;
+    cellar_pool *p = r->p;
+    task_name *n = task_restore_name(p, row->name);
+    if (n == NULL || !task_slab_reserve(p, 1)) { return CELLAR_E_NOMEM; }
+    task_body *b = task_body_make(p, row->payload, row->payload_len,
+                                  row->content_type != NULL ? row->content_type : "", NULL, NULL);
+    task_ext *e = b != NULL ? task_restore_ext(r, row) : NULL;
+    const bool dead = row->state == CELLAR_TASK_FAILED;
+    if (e == NULL || !task_tables_add(p, e)) {
+        sync_drop(QUEUE, &p->lock);
+        if (e != NULL && e->before != NULL) { task_group_free(p, e->before); }
+        task_ext_free(p, e);
+        task_body_drop(p, b, false);
+        sync_take(QUEUE, &p->lock);
+        return CELLAR_E_NOMEM;
+    }
+    if (dead) { task_key_drop(p, e); }
+    task *t = task_slot_take(p);
+    b->wall_ms = row->submitted_wall_ms & ((INT64_C(1) << 48) - 1);
+    t->body = b;
+    t->ext = e;
+    e->of = t;
+    t->name = n->number;
+    t->priority = row->priority;
+    t->attempt = row->attempt;
+    t->max_attempts = row->max_attempts;
+    *task_row_of(p, t) = (task_row){ .begun = row->begun };
+    n->count[STATS_TASK_RESTORED]++;
+    p->body_bytes += task_body_bytes(b);
+    if (dead) {
+        n->count[STATS_TASK_FAILED]++;
+        task_to_dead(p, t, r->now.mono_ms - BASE_MAX(r->now.wall_ms - row->ended_wall_ms, 0));
+    } else {
+        p->live++;
+        p->live_bytes += b->len;
+        task_restore_place(r, t, row);
+    }
+    return CELLAR_OK;
+}
+
+/* ---- groups ---- */
+
+static cellar_err task_restore_link(cellar_task_id id, cellar_task_id then_id, uint32_t member,
+                                    void *ctx) SYNC_HOLDS(QUEUE)
+{
+    task_restorer *r = ctx;
+    task *t = task_find(r->p, id), *then = task_find(r->p, then_id);
+    task_group *g = then != NULL ? then->ext->before : NULL;
+    if (t == NULL || g == NULL || member >= g->count) { return CELLAR_OK; }
+    t->ext->member_of = g;
+    t->ext->member = member;
+    g->refs++;
+    return CELLAR_OK;
+}
+
+/* Note the end of a member. */
+static cellar_err task_restore_input(const journal_input *in, void *ctx) SYNC_HOLDS(QUEUE)
+{
+    task_restorer *r = ctx;
+    cellar_pool *p = r->p;
+    const task *then = task_find(p, in->then_id);
+    task_group *g = then != NULL ? then->ext->before : NULL;
+    const uint32_t i = in->member;
+    if (g == NULL || i >= g->count || (g->done[i / 64] >> i % 64 & 1) != 0) { return CELLAR_OK; }
+    g->done[i / 64] |= (uint64_t)1 << i % 64;
+    g->left--;
+    g->failed = g->failed || !in->ok;
+    if (in->result == NULL) { return CELLAR_OK; }
+    g->result[i] = task_body_make(p, in->result, in->len, "", NULL, NULL);
+    return g->result[i] != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
+}
+
+/* Decide about the tasks that wait for members, and end those that used up their attempts. */
+static void task_restore_decide(task_restorer *r) SYNC_HOLDS(QUEUE)
+{
+    static const char error[] = "the process ended during the last attempt";
+    cellar_pool *p = r->p;
+    for (uint32_t i = 0; i < p->chunk_count * TASK_CHUNK; i++) {
+        task *t = task_slot_at(p, i);
+        if (t == NULL || !task_is_live(t)) { continue; }
+        if (t->state == CELLAR_TASK_WAITING) {
+            task *ended = task_group_decide(p, t->ext->before, r->now.mono_ms, &r->after);
+            task_end(p, ended, CELLAR_TASK_CANCELLED, r->now.mono_ms, &r->after);
+        } else if (t->attempt >= t->max_attempts) {
+            memcpy(t->ext->error, error, sizeof error);
+            task_detach(p, t, &r->after);
+            task_end(p, t, CELLAR_TASK_FAILED, r->now.mono_ms, &r->after);
+        }
+    }
+}
+
+/* Count the attempts that the last process began and did not end. */
+static void task_restore_attempts(task_restorer *r, const journal_entry *e, uint32_t count)
+    SYNC_HOLDS(QUEUE)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t begun = base_load_rlx(&e[i].begun);
+        task *t = begun != 0 ? task_find(r->p, (cellar_task_id){ e[i].hi, e[i].lo }) : NULL;
+        if (t == NULL || !task_is_live(t) || task_row_of(r->p, t)->begun >= begun) { continue; }
+        task_row_of(r->p, t)->begun = begun;
+        t->attempt = (uint8_t)BASE_MAX(BASE_MIN(e[i].attempt, UINT8_MAX), t->attempt);
+        task_mark(r->p, t, &r->after);
+    }
+}
+
+/* ---- open ---- */
+
+CELLAR_PRIVATE cellar_err task_restore(cellar_pool *p, const char **why)
+{
+    task_journal *j = p->journal;
+    task_restorer r = { .p = p, .now = task_now(p) };
+    journal_entry *old;
+    uint32_t count;
+    *why = "no memory for the tasks of the journal";
+    cellar_err err = journal_board_read(&p->account, p->cfg.journal_path, &old, &count);
+    sync_take(QUEUE, &p->lock);
+    if (err == CELLAR_OK) { err = journal_rows(j->db, task_restore_row, &r); }
+    if (err == CELLAR_OK) { err = journal_links(j->db, task_restore_link, &r); }
+    if (err == CELLAR_OK) { err = journal_inputs(j->db, task_restore_input, &r); }
+    if (err == CELLAR_OK) {
+        task_restore_attempts(&r, old, count);
+        task_restore_decide(&r);
+        err = task_commit_now(p);
+    }
+    sync_drop(QUEUE, &p->lock);
+    base_free(&p->account, BASE_MOD_STORE, old, count * sizeof *old);
+    task_settle(p, &r.after);
+    if (err != CELLAR_OK && err != CELLAR_E_NOMEM) { *why = "the journal cannot be read"; }
+    if (err != CELLAR_OK) { return err; }
+    *why = "the file of running attempts cannot be made";
+    err = journal_board_open(&p->account, p->cfg.journal_path, p->chunk_max * TASK_CHUNK,
+                             &j->board);
+    return err == CELLAR_OK ? journal_board_reserve(j->board, p->chunk_count * TASK_CHUNK) : err;
+}
+
+/* Rename a damaged journal. */
+static cellar_err task_journal_set_aside(cellar_pool *p, const char **why)
+{
+    const base_vfs *vfs = base_vfs_system();
+    char wal[4096];
+    uint32_t number = 0, ignored;
+    const char *path = p->cfg.journal_path;
+    const size_t len = strlen(path);
+    *why = "the damaged journal cannot be renamed";
+    if (len + sizeof "-wal" > sizeof wal) { return CELLAR_E_IO; }
+    memcpy(wal, path, len);
+    memcpy(wal + len, "-wal", sizeof "-wal");
+    if (vfs->set_aside(vfs->ctx, path, &number) != 0) { return CELLAR_E_IO; }
+    (void)vfs->set_aside(vfs->ctx, wal, &ignored);
+    base_log(&p->log, BASE_LOG_ERROR, "journal", CELLAR_E_CORRUPT,
+             "\"%s\" is damaged: renamed to *.bad.%u, a new one is made", path, number);
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE cellar_err task_journal_open(cellar_pool *p, const char **why)
+{
+    const char *path = p->cfg.journal_path;
+    const bool sync = p->cfg.journal_level == CELLAR_JOURNAL_SYNC;
+    uint64_t rows = 0, names = 0;
+    *why = "no memory for the journal";
+    task_journal *j = base_alloc(&p->account, BASE_MOD_STORE, sizeof *j, NULL);
+    if (j == NULL) { return CELLAR_E_NOMEM; }
+    p->journal = j;
+    j->ticket_end = &j->ticket;
+    j->collects = 1;
+    cellar_err err = journal_open(&p->account, path, sync, &j->db, why);
+    if (err == CELLAR_E_CORRUPT && p->cfg.on_bad_journal == CELLAR_JOURNAL_SET_ASIDE) {
+        err = task_journal_set_aside(p, why);
+        if (err == CELLAR_OK) { err = journal_open(&p->account, path, sync, &j->db, why); }
+    }
+    if (err == CELLAR_OK) { err = journal_count(j->db, &rows, &names); }
+    if (err == CELLAR_OK && (rows > UINT32_MAX / 4 || names > UINT16_MAX - 4096)) {
+        *why = "the journal has too many tasks or names";
+        err = CELLAR_E_LIMIT;
+    }
+    if (err != CELLAR_OK) {
+        base_log(&p->log, BASE_LOG_ERROR, "journal", (int)err, "\"%s\": %s", path, *why);
+        return err;
+    }
+    p->chunk_max += (uint32_t)rows / TASK_CHUNK + 1;
+    p->name_max += (uint32_t)names;
+    *why = "no memory for the journal";
+    j->row = base_alloc(&p->account, BASE_MOD_STORE, p->chunk_max * sizeof *j->row, NULL);
+    return j->row != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
+}
+
+BASE_SIZE_END

@@ -1,0 +1,1021 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    an accepted task is in the journal until its final state is. After a crash it comes back with its id, attempts, times, key and group, and runs again only if its end
+ *         was not committed. Errors of the disk refuse a submit and lose nothing.
+ * Method: both clocks are variables; the test calls cellar_pool_tick. A crash is a copy of the files
+ *         at that moment, opened by the next pool. */
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "base/fault.h"
+#include "cellar_task.h"
+#include "tests/support/folder.h"
+#include "tests/support/t.h"
+#include "work/journal.h"
+
+#if defined(CELLAR_WITH_SQLITE)
+#include <sqlite3.h>
+#endif
+
+static cellar_pool *p;
+static int64_t mono_ms, wall_ms;
+static cellar_pool_config config;
+static cellar_host_opts host;
+static char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
+static char said[4096];
+
+static int64_t read_mono(void *ctx)
+{
+    (void)ctx;
+    return mono_ms;
+}
+static int64_t read_wall(void *ctx)
+{
+    (void)ctx;
+    return wall_ms;
+}
+
+static void hear(cellar_log_level level, const char *module, cellar_err code, const char *text,
+                 void *ctx)
+{
+    (void)level, (void)module, (void)code, (void)ctx;
+    const size_t n = strlen(said);
+    snprintf(said + n, sizeof said - n, "%s\n", text);
+}
+
+static void set_path(void) { snprintf(path, sizeof path, "%s/tasks", folder); }
+
+static void begin(void)
+{
+    host = cellar_host_opts_default();
+    config = cellar_pool_config_default();
+    host.clock = read_mono;
+    host.no_threads = 1;
+    host.log = hear;
+    said[0] = '\0';
+    config.host = &host;
+    config.close_timeout_ms = 1; /* of the clock of the system */
+    config.grace_ms = 1;
+    config.wall_clock = read_wall;
+    config.journal_path = path;
+    config.restore_rate = 1000000;
+    mono_ms = 1000000;
+    wall_ms = INT64_C(1700000000000);
+    t_folder(folder);
+    set_path();
+}
+
+static cellar_pool_stats figures(void)
+{
+    cellar_pool_stats st = cellar_pool_stats_default();
+    T_EQ_I64(cellar_pool_stats_get(p, NULL, &st), CELLAR_OK);
+    T_EQ_U64(st.submitted + st.requeued + st.restored,
+             st.ok + st.failed + st.cancelled + st.expired + st.live);
+    return st;
+}
+
+static void open_it(void) { T_REQUIRE(cellar_pool_open(&config, &p) == CELLAR_OK); }
+
+static void close_it(void)
+{
+    (void)figures();
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    p = NULL;
+}
+
+static void end(void)
+{
+    if (p != NULL) { close_it(); }
+    t_wipe(folder);
+}
+
+static void copy_file(const char *from, const char *to)
+{
+    char buf[4096];
+    const int in = open(from, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (in < 0) {
+        T_REQUIRE(errno == ENOENT && close(out) == 0 && unlink(to) == 0);
+        return;
+    }
+    for (ssize_t n; (n = read(in, buf, sizeof buf)) > 0;) { T_REQUIRE(write(out, buf, (size_t)n) == n); }
+    T_REQUIRE(close(in) == 0 && close(out) == 0);
+}
+
+static char next_folder[T_FOLDER_MAX];
+
+/* Copy the files of the journal, as the end of the process leaves them. */
+static void crash_copy(void)
+{
+    static const char *const suffix[] = { "", "-wal", "-run" };
+    char from[2 * T_FOLDER_MAX], to[2 * T_FOLDER_MAX];
+    t_folder(next_folder);
+    for (size_t i = 0; i < sizeof suffix / sizeof *suffix; i++) {
+        snprintf(from, sizeof from, "%s%s", path, suffix[i]);
+        snprintf(to, sizeof to, "%s/tasks%s", next_folder, suffix[i]);
+        copy_file(from, to);
+    }
+}
+
+/* Go on with the copy. */
+static void after_crash(void)
+{
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    t_wipe(folder);
+    memcpy(folder, next_folder, sizeof folder);
+    set_path();
+    open_it();
+}
+
+static void crash(void)
+{
+    crash_copy();
+    after_crash();
+}
+
+static int64_t tick(void)
+{
+    int64_t wait_ms;
+    while (cellar_pool_tick(p, 1000, &wait_ms) == CELLAR_PENDING) { }
+    return wait_ms;
+}
+
+static int64_t pass(int64_t ms)
+{
+    mono_ms += ms;
+    wall_ms += ms;
+    return tick();
+}
+
+/* What ran: payloads of one byte, in order. */
+static char ran[4096];
+static size_t ran_count;
+static cellar_verdict answer;
+static cellar_task_id last_id, looks_at;
+static uint32_t last_attempt;
+static int looked;
+static bool copies;
+
+static int state_of(cellar_task_id id)
+{
+    cellar_task_status st = cellar_task_status_default();
+    const cellar_err err = cellar_task_status_get(p, id, &st);
+    return err == CELLAR_OK ? (int)st.state : (int)err;
+}
+
+static cellar_verdict note(const cellar_task *t, void *ctx)
+{
+    (void)ctx;
+    if (ran_count + 1 < sizeof ran) {
+        ran[ran_count] = t->payload_len != 0 ? *(const char *)t->payload : '-';
+    }
+    ran[++ran_count] = '\0';
+    last_id = t->id;
+    last_attempt = t->attempt;
+    if (looks_at.hi != 0) { looked = state_of(looks_at); }
+    if (copies) { crash_copy(); }
+    copies = false;
+    return answer;
+}
+
+static cellar_verdict joins(const cellar_task *t, void *ctx)
+{
+    cellar_bytes b;
+    (void)ctx;
+    ran_count = 0;
+    for (uint32_t i = 0; i < t->input_count; i++) {
+        const cellar_err err = cellar_task_input(t, i, &b);
+        ran[ran_count++] = err == CELLAR_OK ? *(const char *)b.data : '-';
+    }
+    ran[ran_count] = '\0';
+    return cellar_verdict_ok();
+}
+
+static cellar_verdict gives(const cellar_task *t, void *ctx)
+{
+    (void)ctx;
+    T_EQ_I64(cellar_task_result_set(t, t->payload, t->payload_len), CELLAR_OK);
+    return answer;
+}
+
+static void clear(void)
+{
+    ran[0] = '\0';
+    ran_count = 0;
+    looks_at = (cellar_task_id){ 0, 0 };
+    copies = false;
+    answer = cellar_verdict_ok();
+}
+
+static cellar_task_opts no_jitter(uint32_t attempts)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    o.jitter = CELLAR_TASK_JITTER_NONE;
+    o.max_attempts = attempts;
+    o.base_ms = 1000;
+    return o;
+}
+
+static void names(void)
+{
+    const cellar_task_opts o = no_jitter(3);
+    T_REQUIRE(cellar_task_register(p, "t", note, NULL, &o) == CELLAR_OK);
+    T_REQUIRE(cellar_task_register(p, "join", joins, NULL, NULL) == CELLAR_OK);
+    T_REQUIRE(cellar_task_register(p, "give", gives, NULL, NULL) == CELLAR_OK);
+}
+
+static void start(void)
+{
+    clear();
+    begin();
+    open_it();
+    names();
+}
+
+static cellar_task_id submit(const char *payload, const cellar_submit_opts *o)
+{
+    cellar_task_id id = { 0, 0 };
+    T_EQ_I64(cellar_task_submit(p, "t", payload, strlen(payload), o, &id), CELLAR_OK);
+    return id;
+}
+
+static bool without_sqlite(void)
+{
+    if (journal_there()) { return false; }
+    T_SKIP("this build has no SQLite");
+    return true;
+}
+
+/* ---- cases ---- */
+
+static void build_without_sqlite_is_unsupported(void)
+{
+    if (journal_there()) {
+        T_SKIP("this build has SQLite");
+        return;
+    }
+    begin();
+    T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_UNSUPPORTED);
+    T_CHECK(p == NULL && strstr(said, "built without SQLite") != NULL);
+    end();
+}
+
+static void submitted_tasks_survive_a_crash(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    cellar_submit_opts o = cellar_submit_opts_default();
+    unsigned char trace[CELLAR_TASK_TRACE_BYTES] = { 1, 2, 3 };
+    o.tag = "blue";
+    o.content_type = "text/plain";
+    o.trace = trace;
+    o.priority = 7;
+    const cellar_task_id a = submit("a", &o), b = submit("b", NULL);
+    crash();
+    T_EQ_U64(figures().restored, 2);
+    T_EQ_U64(figures().unregistered, 2);
+    cellar_task_status st = cellar_task_status_default();
+    T_EQ_I64(cellar_task_status_get(p, a, &st), CELLAR_OK);
+    T_EQ_STR(st.tag, "blue");
+    T_EQ_U64(st.priority, 7);
+    T_EQ_I64(st.submitted_wall_ms, wall_ms);
+    names();
+    T_EQ_U64(figures().unregistered, 0);
+    tick();
+    T_EQ_U64(ran_count, 2);
+    T_EQ_I64(state_of(a), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(state_of(b), CELLAR_E_NOT_FOUND);
+    crash();
+    T_EQ_U64(figures().restored, 0);
+    end();
+}
+
+static void close_keeps_what_waits(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    (void)submit("a", NULL);
+    cellar_drain_report r = cellar_drain_report_default();
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_RUNNING, 1, &r), CELLAR_OK);
+    T_EQ_U64(r.journaled, 1);
+    T_EQ_U64(r.finished + r.abandoned + r.still_running, 0);
+    close_it();
+    open_it();
+    names();
+    tick();
+    T_EQ_STR(ran, "a");
+    close_it();
+    open_it();
+    T_EQ_U64(figures().restored, 0);
+    end();
+}
+
+static void attempts_survive_a_crash(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    const cellar_task_id a = submit("a", NULL);
+    answer = cellar_verdict_retry();
+    tick();
+    T_EQ_I64(state_of(a), CELLAR_TASK_RETRY);
+    crash();
+    names();
+    T_EQ_I64(state_of(a), CELLAR_TASK_RETRY);
+    pass(999);
+    T_EQ_U64(ran_count, 1);
+    copies = true;
+    pass(1); /* the second attempt is interrupted */
+    T_EQ_U64(last_attempt, 2);
+    after_crash();
+    names();
+    answer = cellar_verdict_ok();
+    pass(1);
+    T_EQ_U64(last_attempt, 3);
+    T_EQ_U64(ran_count, 3);
+    T_EQ_U64(figures().ok, 1);
+    end();
+}
+
+static void a_task_that_ends_the_process_becomes_a_dead_letter(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    const cellar_task_id a = submit("a", NULL);
+    for (uint32_t i = 1; i <= 3; i++) {
+        copies = true;
+        pass(1);
+        T_EQ_U64(last_attempt, i);
+        after_crash();
+        names();
+    }
+    T_EQ_I64(state_of(a), CELLAR_TASK_FAILED);
+    T_EQ_U64(figures().dead, 1);
+    tick();
+    T_EQ_U64(ran_count, 3);
+    cellar_task_status st = cellar_task_status_default();
+    T_EQ_I64(cellar_task_status_get(p, a, &st), CELLAR_OK);
+    T_EQ_STR(st.error, "the process ended during the last attempt");
+    crash(); /* a dead letter stays one */
+    T_EQ_I64(state_of(a), CELLAR_TASK_FAILED);
+    names();
+    T_EQ_I64(cellar_task_requeue(p, a), CELLAR_OK);
+    crash();
+    names();
+    pass(1);
+    T_EQ_U64(last_attempt, 1);
+    T_EQ_U64(figures().ok, 1);
+    end();
+}
+
+static void a_snoozed_attempt_is_not_counted(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    (void)submit("a", NULL);
+    answer = cellar_verdict_snooze(1000);
+    for (uint32_t i = 0; i < 5; i++) { pass(1000); }
+    T_EQ_U64(ran_count, 5);
+    T_EQ_U64(last_attempt, 1);
+    crash();
+    names();
+    pass(1000);
+    T_EQ_U64(last_attempt, 1);
+    copies = true;
+    pass(1000);
+    after_crash();
+    names();
+    pass(1);
+    T_EQ_U64(last_attempt, 2);
+    end();
+}
+
+static void due_times_survive_a_crash(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.delay_ms = 10000;
+    (void)submit("d", &o);
+    o.delay_ms = 0;
+    o.eta_wall_ms = wall_ms + 20000;
+    (void)submit("e", &o);
+    o.eta_wall_ms = 0;
+    o.expires_ms = 5000;
+    (void)submit("x", &o);
+    crash_copy();
+    mono_ms += 123456; /* another boot */
+    wall_ms += 4000;
+    after_crash();
+    names();
+    T_EQ_I64(cellar_pool_resize(p, 1), CELLAR_E_UNSUPPORTED);
+    pass(1000);
+    T_EQ_STR(ran, "");
+    T_EQ_U64(figures().expired, 1);
+    pass(4999);
+    T_EQ_STR(ran, "");
+    pass(1);
+    T_EQ_STR(ran, "d");
+    pass(9999);
+    T_EQ_STR(ran, "d");
+    pass(1);
+    T_EQ_STR(ran, "de");
+    end();
+}
+
+static void a_wall_clock_that_went_back_delays_by_the_delay_at_most(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.delay_ms = 10000;
+    (void)submit("d", &o);
+    crash_copy();
+    wall_ms -= 86400000;
+    after_crash();
+    names();
+    pass(9999);
+    T_EQ_STR(ran, "");
+    pass(1);
+    T_EQ_STR(ran, "d");
+    end();
+}
+
+static void overdue_tasks_begin_at_the_restore_rate(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    for (int i = 0; i < 20; i++) { (void)submit("a", NULL); }
+    config.restore_rate = 10;
+    crash();
+    names();
+    tick();
+    const size_t first = ran_count;
+    T_CHECK(first <= 1);
+    pass(1000);
+    T_CHECK(ran_count >= 10 && ran_count <= 11);
+    pass(1000);
+    T_EQ_U64(ran_count, 20);
+    end();
+}
+
+static void unknown_names_wait(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    const cellar_task_opts o = no_jitter(3);
+    T_EQ_I64(cellar_task_register(p, "old", note, NULL, &o), CELLAR_OK);
+    cellar_task_id id;
+    T_EQ_I64(cellar_task_submit(p, "old", "o", 1, NULL, &id), CELLAR_OK);
+    for (int i = 0; i < 2; i++) {
+        crash();
+        names();
+        pass(100000);
+        T_EQ_U64(figures().unregistered, 1);
+        T_EQ_U64(figures().live, 1);
+        T_EQ_I64(cellar_task_submit(p, "old", "o", 1, NULL, NULL), CELLAR_E_NOT_FOUND);
+        T_EQ_I64(cellar_pool_route(p, "old", "q", NULL), CELLAR_E_NOT_FOUND);
+    }
+    T_EQ_I64(cellar_task_register(p, "old", note, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_task_register(p, "old", note, NULL, &o), CELLAR_EXISTS);
+    tick();
+    T_EQ_STR(ran, "o");
+    T_EQ_U64(figures().unregistered, 0);
+    end();
+}
+
+static void a_task_of_an_unknown_name_can_be_cancelled(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    const cellar_task_id a = submit("a", NULL), b = submit("b", NULL);
+    crash();
+    T_EQ_I64(cellar_task_cancel(p, a), CELLAR_OK);
+    pass(1); /* parked now */
+    T_EQ_I64(cellar_task_cancel(p, b), CELLAR_OK);
+    crash();
+    T_EQ_U64(figures().restored, 0);
+    end();
+}
+
+static void unique_keys_are_rebuilt(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.unique_key = "k";
+    const cellar_task_id a = submit("a", &o);
+    crash();
+    names();
+    cellar_task_id id;
+    T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, &id), CELLAR_EXISTS);
+    T_EQ_U64(id.hi, a.hi);
+    T_EQ_U64(id.lo, a.lo);
+    tick();
+    T_EQ_I64(cellar_task_submit(p, "t", "c", 1, &o, &id), CELLAR_OK);
+    /* The newer task takes a key that the older one no longer keeps. */
+    o.unique_states = 1u << CELLAR_TASK_RETRY;
+    T_EQ_I64(cellar_task_cancel(p, id), CELLAR_OK);
+    const cellar_task_id old = submit("d", &o), young = submit("e", &o);
+    (void)old;
+    crash();
+    names();
+    o.on_conflict = CELLAR_TASK_CONFLICT_DEBOUNCE;
+    o.unique_states = 0;
+    T_EQ_I64(cellar_task_cancel(p, young), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p, "t", "f", 1, &o, NULL), CELLAR_OK); /* the key was its own */
+    tick();
+    T_EQ_STR(ran, "afd");
+    end();
+}
+
+static void a_debounced_payload_survives_a_crash(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.unique_key = "k";
+    o.on_conflict = CELLAR_TASK_CONFLICT_DEBOUNCE;
+    o.delay_ms = 1000;
+    const cellar_task_id a = submit("a", &o);
+    pass(500);
+    (void)submit("b", &o);
+    crash();
+    names();
+    T_EQ_I64(state_of(a), CELLAR_TASK_SCHEDULED);
+    pass(999);
+    T_EQ_STR(ran, "");
+    pass(1);
+    T_EQ_STR(ran, "b");
+    end();
+}
+
+static void own_ids_survive_a_crash(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    cellar_submit_opts o = cellar_submit_opts_default();
+    const cellar_task_id mine = { 77, 0 };
+    o.id_in = &mine;
+    (void)submit("a", &o);
+    crash();
+    names();
+    T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_EXISTS);
+    tick();
+    T_EQ_U64(last_id.hi, 77);
+    T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_OK);
+    end();
+}
+
+static void group_completion_survives_a_crash(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    const cellar_task_item items[] = { { "give", "x", 1, NULL }, { "give", "y", 1, NULL },
+                                       { "t", "z", 1, NULL }, { "join", NULL, 0, NULL } };
+    cellar_task_id id[4];
+    T_EQ_I64(cellar_task_submit_group(p, items, 4, CELLAR_TASK_ALWAYS, id), CELLAR_OK);
+    answer = cellar_verdict_retry();
+    tick(); /* all run: give with RETRY sets no result */
+    answer = cellar_verdict_ok();
+    crash();
+    names();
+    T_EQ_I64(cellar_task_cancel(p, id[1]), CELLAR_OK); /* a member that did not succeed */
+    crash();
+    names();
+    pass(2000);
+    T_EQ_STR(ran, "x--");
+    crash();
+    T_EQ_U64(figures().restored, 0);
+    end();
+}
+
+static void a_member_that_completes_twice_counts_once(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    const cellar_task_item items[] = { { "t", "a", 1, NULL }, { "t", "b", 1, NULL },
+                                       { "join", NULL, 0, NULL } };
+    cellar_task_id id[3];
+    T_EQ_I64(cellar_task_submit_group(p, items, 3, CELLAR_TASK_ALWAYS, id), CELLAR_OK);
+    answer = cellar_verdict_fail();
+    T_EQ_I64(cellar_pool_tick(p, 0, NULL), CELLAR_PENDING); /* the first fails: a dead letter */
+    T_EQ_I64(state_of(id[0]), CELLAR_TASK_FAILED);
+    answer = cellar_verdict_ok();
+    T_EQ_I64(cellar_task_requeue(p, id[0]), CELLAR_OK);
+    T_EQ_I64(cellar_task_cancel(p, id[0]), CELLAR_OK); /* its second end */
+    crash();
+    names();
+    T_EQ_I64(state_of(id[2]), CELLAR_TASK_WAITING);
+    T_EQ_U64(figures().live, 2);
+    pass(1);
+    T_EQ_I64(state_of(id[2]), CELLAR_E_NOT_FOUND);
+    T_EQ_STR(ran, "--");
+    end();
+}
+
+static void a_chain_goes_on_after_a_crash(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    const cellar_task_item items[] = { { "give", "x", 1, NULL }, { "join", NULL, 0, NULL },
+                                       { "t", "e", 1, NULL } };
+    T_EQ_I64(cellar_task_submit_chain(p, items, 3, CELLAR_TASK_ON_SUCCESS, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_pool_tick(p, 0, NULL), CELLAR_PENDING);
+    crash();
+    names();
+    T_EQ_U64(figures().live, 2);
+    T_EQ_I64(cellar_pool_tick(p, 0, NULL), CELLAR_PENDING);
+    T_EQ_STR(ran, "x");
+    crash();
+    names();
+    tick();
+    T_EQ_STR(ran, "xe");
+    end();
+}
+
+static void failure_cancels_a_chain_after_a_crash(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    const cellar_task_item items[] = { { "t", "a", 1, NULL }, { "t", "b", 1, NULL },
+                                       { "t", "c", 1, NULL } };
+    cellar_task_id id[3];
+    T_EQ_I64(cellar_task_submit_chain(p, items, 3, CELLAR_TASK_ON_SUCCESS, id), CELLAR_OK);
+    crash();
+    names();
+    answer = cellar_verdict_fail();
+    tick();
+    T_EQ_STR(ran, "a");
+    T_EQ_I64(state_of(id[0]), CELLAR_TASK_FAILED);
+    crash();
+    T_EQ_U64(figures().restored, 1);
+    T_EQ_I64(state_of(id[1]), CELLAR_E_NOT_FOUND);
+    end();
+}
+
+static void a_final_state_is_seen_after_its_commit(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    const cellar_task_id a = submit("a", NULL);
+    (void)submit("b", NULL);
+    looks_at = a;
+    tick(); /* b runs before the commit of a */
+    T_EQ_STR(ran, "ab");
+    T_EQ_I64(looked, CELLAR_TASK_RUNNING);
+    T_EQ_I64(state_of(a), CELLAR_E_NOT_FOUND);
+    end();
+}
+
+static void no_final_state_comes_back(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    cellar_submit_opts o = cellar_submit_opts_default();
+    (void)submit("a", NULL);
+    answer = cellar_verdict_cancelled();
+    tick();
+    answer = cellar_verdict_fail();
+    const cellar_task_id dead = submit("b", NULL);
+    tick();
+    o.expires_ms = 1;
+    (void)submit("c", &o);
+    pass(2);
+    const cellar_task_id gone = submit("d", NULL);
+    T_EQ_I64(cellar_task_cancel(p, gone), CELLAR_OK);
+    T_EQ_I64(cellar_task_purge(p, dead), CELLAR_OK);
+    crash();
+    T_EQ_U64(figures().restored, 0);
+    end();
+}
+
+static void leased_tasks_come_back(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    cellar_task_opts o = no_jitter(2);
+    o.queue = "pull";
+    T_EQ_I64(cellar_task_register(p, "l", NULL, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p, "l", "a", 1, NULL, NULL), CELLAR_OK);
+    const cellar_task *t;
+    uint32_t n;
+    T_EQ_I64(cellar_task_take(p, "pull", 1000, &t, 1, &n), CELLAR_OK);
+    T_EQ_U64(n, 1);
+    crash_copy();
+    T_EQ_I64(cellar_task_ack(t, cellar_verdict_ok()), CELLAR_OK);
+    after_crash();
+    T_EQ_I64(cellar_task_register(p, "l", NULL, NULL, &o), CELLAR_OK);
+    tick();
+    T_EQ_I64(cellar_task_take(p, "pull", 1000, &t, 1, &n), CELLAR_OK);
+    T_EQ_U64(n, 1);
+    T_EQ_U64(t->attempt, 2);
+    T_EQ_I64(cellar_task_ack(t, cellar_verdict_ok()), CELLAR_OK);
+    tick();
+    end();
+}
+
+/* ---- the file ---- */
+
+static void journal_two_owners(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    cellar_pool *q;
+    T_EQ_I64(cellar_pool_open(&config, &q), CELLAR_E_BUSY);
+    T_CHECK(q == NULL);
+    const pid_t child = fork();
+    if (child == 0) {
+        host.no_threads = 0;
+        _exit(cellar_pool_open(&config, &q) == CELLAR_E_BUSY ? 0 : 1);
+    }
+    int status = 1;
+    T_EQ_I64(waitpid(child, &status, 0), child);
+    T_EQ_I64(status, 0);
+    (void)submit("a", NULL);
+    tick();
+    T_EQ_STR(ran, "a");
+    end();
+}
+
+static void a_child_has_no_journal(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    (void)submit("a", NULL);
+    const pid_t child = fork();
+    if (child == 0) {
+        const bool ok = cellar_task_submit(p, "t", "b", 1, NULL, NULL) == CELLAR_E_FORKED &&
+                        cellar_pool_close(p) == CELLAR_OK;
+        _exit(ok ? 0 : 1);
+    }
+    int status = 1;
+    T_EQ_I64(waitpid(child, &status, 0), child);
+    T_EQ_I64(status, 0);
+    crash();
+    names();
+    tick();
+    T_EQ_STR(ran, "a");
+    end();
+}
+
+#if defined(CELLAR_WITH_SQLITE)
+static void sql(const char *text)
+{
+    sqlite3 *db;
+    T_REQUIRE(sqlite3_open(path, &db) == SQLITE_OK);
+    T_EQ_I64(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+    T_EQ_I64(sqlite3_close(db), SQLITE_OK);
+}
+#else
+static void sql(const char *text) { (void)text; }
+#endif
+
+static void journal_newer_schema(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    close_it();
+    sql("PRAGMA user_version=2");
+    T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_NEWER_FORMAT);
+    T_CHECK(strstr(said, path) != NULL);
+    config.on_bad_journal = CELLAR_JOURNAL_SET_ASIDE; /* it is not damaged */
+    T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_NEWER_FORMAT);
+    end();
+}
+
+static void a_foreign_database_is_refused(void)
+{
+    if (without_sqlite()) { return; }
+    clear();
+    begin();
+    sql("CREATE TABLE mine(a); INSERT INTO mine VALUES(1)");
+    config.on_bad_journal = CELLAR_JOURNAL_SET_ASIDE;
+    T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_FOREIGN);
+    sql("INSERT INTO mine VALUES(2)");
+    end();
+}
+
+static void write_at(off_t at, const char *text)
+{
+    const int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    T_REQUIRE(fd >= 0 && pwrite(fd, text, strlen(text), at) == (ssize_t)strlen(text));
+    T_REQUIRE(close(fd) == 0);
+}
+
+static void journal_damaged(void)
+{
+    if (without_sqlite()) { return; }
+    static const off_t at[] = { 0, 100, 4096 + 3, 8192 + 1 };
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+        start();
+        for (int k = 0; k < 50; k++) { (void)submit("payload of some bytes", NULL); }
+        close_it();
+        write_at(at[i], "this is no page of a database at all: this is no page of a database");
+        said[0] = '\0';
+        T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_CORRUPT);
+        T_CHECK(p == NULL && strstr(said, path) != NULL);
+        T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_CORRUPT);
+        config.on_bad_journal = CELLAR_JOURNAL_SET_ASIDE;
+        open_it();
+        T_CHECK(strstr(said, "*.bad.1") != NULL);
+        names();
+        (void)submit("a", NULL);
+        char bad[T_FOLDER_MAX + 16];
+        snprintf(bad, sizeof bad, "%s.bad.1", path);
+        T_EQ_I64(access(bad, F_OK), 0);
+        close_it();
+        open_it();
+        T_EQ_U64(figures().restored, 1);
+        end();
+    }
+}
+
+static void a_row_out_of_range_is_damage(void)
+{
+    if (without_sqlite()) { return; }
+    static const char *const change[] = {
+        "UPDATE task SET state=4", "UPDATE task SET priority=10", "UPDATE task SET attempt=-1",
+        "UPDATE task SET id=x'00'", "UPDATE task SET name=''", "UPDATE task SET inputs=70000",
+        "UPDATE task SET then_id=x'01', member=0", "INSERT INTO input VALUES(x'02',0,7,NULL)",
+        "UPDATE task SET error=hex(zeroblob(200))", "DROP TABLE input",
+    };
+    for (size_t i = 0; i < sizeof change / sizeof *change; i++) {
+        start();
+        (void)submit("a", NULL);
+        close_it();
+        sql(change[i]);
+        const cellar_err err = cellar_pool_open(&config, &p);
+        if (err == CELLAR_OK) { /* an input of no task is cleaned up */
+            T_EQ_U64(i, 7);
+        } else {
+            T_EQ_I64(err, CELLAR_E_CORRUPT);
+        }
+        end();
+    }
+}
+
+static void bad_paths_are_refused(void)
+{
+    if (without_sqlite()) { return; }
+    clear();
+    begin();
+    config.journal_path = "";
+    T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_INVAL);
+    config.journal_path = ":memory:";
+    T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_INVAL);
+    config.journal_path = "/nowhere/at/all/tasks";
+    T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_IO);
+    config.journal_path = folder;
+    T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_IO);
+    config.journal_path = path;
+    config.on_full = CELLAR_POOL_DROP_OLDEST;
+    T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_INVAL);
+    end();
+}
+
+/* ---- errors of the disk ---- */
+
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit l;
+    T_REQUIRE(getrlimit(RLIMIT_FSIZE, &l) == 0);
+    l.rlim_cur = bytes != 0 ? bytes : l.rlim_max;
+    T_REQUIRE(setrlimit(RLIMIT_FSIZE, &l) == 0);
+}
+
+static bool is_disk_error(cellar_err err) { return err == CELLAR_E_SPACE || err == CELLAR_E_IO; }
+
+static void journal_full(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    const cellar_task_id a = submit("a", NULL);
+    signal(SIGXFSZ, SIG_IGN);
+    limit_files(4096);
+    cellar_task_id id = { 1, 1 };
+    T_CHECK(is_disk_error(cellar_task_submit(p, "t", "b", 1, NULL, &id)));
+    const cellar_task_item items[] = { { "t", "c", 1, NULL }, { "t", "d", 1, NULL } };
+    T_CHECK(is_disk_error(cellar_task_submit_many(p, items, 2, NULL)));
+    T_CHECK(is_disk_error(cellar_task_submit_group(p, items, 2, CELLAR_TASK_ALWAYS, NULL)));
+    T_EQ_U64(figures().live, 1);
+    tick(); /* a runs; its end cannot be written */
+    T_EQ_STR(ran, "a");
+    T_EQ_I64(state_of(a), CELLAR_TASK_RUNNING);
+    T_EQ_I64(cellar_task_wait(p, a, 0, NULL), CELLAR_E_TIMEOUT);
+    T_EQ_U64(figures().journal_pending, 1);
+    T_CHECK(figures().journal_errors >= 3);
+    T_CHECK(strstr(said, "a commit failed") != NULL);
+    pass(10);
+    const uint64_t errors = figures().journal_errors;
+    limit_files(0);
+    pass(1); /* not before the next try */
+    T_EQ_U64(figures().journal_errors, errors);
+    T_EQ_U64(figures().journal_pending, 1);
+    pass(1000);
+    T_EQ_U64(figures().journal_pending, 0);
+    T_EQ_I64(state_of(a), CELLAR_E_NOT_FOUND);
+    (void)submit("e", NULL);
+    crash();
+    T_EQ_U64(figures().restored, 1);
+    names();
+    tick();
+    T_EQ_STR(ran, "ae");
+    end();
+}
+
+static void a_refused_submit_leaves_its_key_and_payload(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    cellar_submit_opts o = cellar_submit_opts_default();
+    const cellar_task_id mine = { 9, 9 };
+    o.unique_key = "k";
+    o.id_in = &mine;
+    signal(SIGXFSZ, SIG_IGN);
+    limit_files(4096);
+    T_CHECK(is_disk_error(cellar_task_submit(p, "t", "b", 1, &o, NULL)));
+    limit_files(0);
+    T_EQ_I64(cellar_task_submit(p, "t", "c", 1, &o, NULL), CELLAR_OK);
+    tick();
+    T_EQ_STR(ran, "c");
+    end();
+}
+
+static void close_without_a_disk_runs_the_task_again(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    (void)submit("a", NULL);
+    signal(SIGXFSZ, SIG_IGN);
+    limit_files(4096);
+    tick();
+    close_it();
+    T_CHECK(strstr(said, "closed without the last 1 changes") != NULL);
+    limit_files(0);
+    open_it();
+    names();
+    pass(1);
+    T_EQ_STR(ran, "aa");
+    T_EQ_U64(last_attempt, 2); /* the attempt that ended is counted */
+    end();
+}
+
+static void each_allocation_may_fail(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    const cellar_task_item items[] = { { "give", "x", 1, NULL }, { "give", "y", 1, NULL },
+                                       { "join", NULL, 0, NULL } };
+    T_EQ_I64(cellar_task_submit_group(p, items, 3, CELLAR_TASK_ALWAYS, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_pool_tick(p, 0, NULL), CELLAR_PENDING);
+    (void)submit("a", NULL);
+    close_it();
+    for (uint64_t nth = 1;; nth++) {
+        (void)base_fault_alloc_arm(nth, false);
+        const cellar_err err = cellar_pool_open(&config, &p);
+        const uint64_t calls = base_fault_alloc_arm(0, false);
+        if (err == CELLAR_OK) {
+            T_CHECK(calls < nth || nth > 1); /* some are optional */
+            T_EQ_U64(figures().restored, 3);
+            if (calls < nth) { break; }
+            close_it();
+        } else {
+            T_EQ_I64(err, CELLAR_E_NOMEM);
+            T_CHECK(p == NULL);
+        }
+    }
+    names();
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.unique_key = "k";
+    for (uint64_t nth = 1;; nth++) {
+        (void)base_fault_alloc_arm(nth, false);
+        const cellar_err err = cellar_task_submit(p, "t", "b", 1, &o, NULL);
+        (void)base_fault_alloc_arm(0, false);
+        if (err == CELLAR_OK) { break; }
+        T_EQ_I64(err, CELLAR_E_NOMEM);
+    }
+    pass(1);
+    T_EQ_U64(figures().ok, 5 - 1);
+    end();
+}
+
+T_ONE_THREAD;
+
+T_MAIN("work_journal", T_CASE(build_without_sqlite_is_unsupported),
+       T_CASE(submitted_tasks_survive_a_crash), T_CASE(close_keeps_what_waits),
+       T_CASE(attempts_survive_a_crash), T_CASE(a_task_that_ends_the_process_becomes_a_dead_letter),
+       T_CASE(a_snoozed_attempt_is_not_counted), T_CASE(due_times_survive_a_crash),
+       T_CASE(a_wall_clock_that_went_back_delays_by_the_delay_at_most),
+       T_CASE(overdue_tasks_begin_at_the_restore_rate), T_CASE(unknown_names_wait),
+       T_CASE(a_task_of_an_unknown_name_can_be_cancelled), T_CASE(unique_keys_are_rebuilt),
+       T_CASE(a_debounced_payload_survives_a_crash), T_CASE(own_ids_survive_a_crash),
+       T_CASE(group_completion_survives_a_crash), T_CASE(a_member_that_completes_twice_counts_once),
+       T_CASE(a_chain_goes_on_after_a_crash), T_CASE(failure_cancels_a_chain_after_a_crash),
+       T_CASE(a_final_state_is_seen_after_its_commit), T_CASE(no_final_state_comes_back),
+       T_CASE(leased_tasks_come_back), T_CASE(journal_two_owners), T_CASE(a_child_has_no_journal),
+       T_CASE(journal_newer_schema), T_CASE(a_foreign_database_is_refused), T_CASE(journal_damaged),
+       T_CASE(a_row_out_of_range_is_damage), T_CASE(bad_paths_are_refused), T_CASE(journal_full),
+       T_CASE(a_refused_submit_leaves_its_key_and_payload),
+       T_CASE(close_without_a_disk_runs_the_task_again), T_CASE(each_allocation_may_fail))
