@@ -81,8 +81,6 @@ struct journal {
     sqlite3_stmt *statement[JOURNAL_STATEMENTS];
 };
 
-CELLAR_PRIVATE bool journal_there(void) { return true; }
-
 CELLAR_PRIVATE const char *journal_error(const journal *j) { return sqlite3_errmsg(j->db); }
 
 static cellar_err journal_code(int rc)
@@ -497,8 +495,6 @@ CELLAR_PRIVATE void journal_close(base_account *account, journal *j)
 
 BASE_SIZE_END
 #else
-
-CELLAR_PRIVATE bool journal_there(void) { return false; }
 
 CELLAR_PRIVATE cellar_err journal_open(base_account *account, const char *path, bool sync,
                                        journal **out, const char **why)

@@ -41,8 +41,6 @@ typedef struct journal_input { /* end of one of the tasks before `then_id` */
     bool     ok;
 } journal_input;
 
-/* Return whether this build has SQLite. */
-CELLAR_PRIVATE bool journal_there(void);
 /* Open or create the database, and own it. *why: what is wrong, static text.
  * returns: OK; E_BUSY (another owner), E_CORRUPT, E_FOREIGN, E_NEWER_FORMAT, E_SPACE, E_IO,
  *          E_NOMEM, E_UNSUPPORTED */
