@@ -3,7 +3,7 @@
  * task_commit: group commit of a pool's journal.
  *
  * PICTURE    submits (tickets) and changed rows -> one round: BEGIN, all of them, COMMIT
- *            -> submits return, final states become visible, their slots are free
+ *            -> final states become visible, their slots are free -> submits return
  * WALK       A round takes what waits under the lock. It copies 64 changed rows at a time under the
  *            lock and writes them without it. What comes meanwhile belongs to the next round.
  *            A round that fails gives the submits their error. Changed rows go back in front.
@@ -198,11 +198,9 @@ static void task_rows_back(cellar_pool *p, task *list) SYNC_HOLDS(QUEUE)
     j->dirty = list;
 }
 
-/* Make the rows of a committed round what callers see. Return the tasks that ended, linked by
- * their rows. */
-static task *task_rows_done(cellar_pool *p, task *list, task_after *a) SYNC_HOLDS(QUEUE)
+/* Make the rows of a committed round what callers see. The tasks that ended go to `over`. */
+static void task_rows_done(cellar_pool *p, task *list, task_after *a) SYNC_HOLDS(QUEUE)
 {
-    task *ended = NULL;
     while (list != NULL) {
         task *t = list;
         task_row *r = task_row_of(p, t);
@@ -217,37 +215,52 @@ static task *task_rows_done(cellar_pool *p, task *list, task_after *a) SYNC_HOLD
             task_row_list(p->journal, r, t);
         } else if (!task_is_live(t) && !(t->state == CELLAR_TASK_FAILED && t->timer.prev != NULL)) {
             if (t->ext != NULL && t->ext->before != NULL) { t->ext->before->ended = true; }
-            r->next = ended;
-            ended = t;
+            r->next = p->journal->over;
+            p->journal->over = t;
         }
     }
-    return ended;
 }
 
-/* Record and free tasks that have no row any more, and drop results that nothing needs. */
-static void task_rows_finish(cellar_pool *p, task *ended)
+/* Record and free the tasks that have no row any more, and drop results that nothing needs. A
+ * free_fn may submit: task_round_wait writes its tasks, and their ends come here. */
+static void task_rows_finish(cellar_pool *p)
 {
-    while (ended != NULL) {
-        task *t = ended;
+    task_journal *j = p->journal;
+    for (;;) {
+        sync_take(QUEUE, &p->lock);
+        task *t = j->over;
+        if (t == NULL) { break; }
         task_row *r = task_row_of(p, t);
         task_body *result = r->result;
         const task_after a = { .run_of = r->started_wall_ms != 0 ? t : NULL, .result = result,
                                .started_wall_ms = r->started_wall_ms };
-        ended = r->next;
+        j->over = r->next;
         *r = (task_row){ .next = NULL };
+        sync_drop(QUEUE, &p->lock);
         task_finish(p, t, &a);
         task_body_drop(p, result, true);
     }
+    sync_drop(QUEUE, &p->lock);
 }
 
-static void task_round_log(cellar_pool *p, cellar_err err, const char *text)
+/* Write what a round took. */
+static cellar_err task_round_write(cellar_pool *p, const task_ticket *tickets, task *list)
 {
+    journal *db = p->journal->db;
+    cellar_err err = journal_begin(db);
+    if (err == CELLAR_OK) { err = task_write_tickets(p, tickets); }
+    if (err == CELLAR_OK) { err = task_write_rows(p, list); }
+    if (err == CELLAR_OK) { err = journal_commit(db); }
+    if (err == CELLAR_OK) { return err; }
     base_log(&p->log, BASE_LOG_ERROR, "journal", (int)err,
-             "a commit failed (%s): submits of it failed, other changes are tried again", text);
+             "a commit failed (%s): its submits failed, other changes are tried again",
+             journal_error(db));
+    journal_rollback(db);
+    return err;
 }
 
-/* Commit what waits. The caller has set `busy`. */
-static void task_round(cellar_pool *p)
+/* Take what waits, and write it. Return the number of the round. */
+static uint64_t task_round_run(cellar_pool *p)
 {
     task_journal *j = p->journal;
     task_after a = { .done = NULL };
@@ -261,39 +274,45 @@ static void task_round(cellar_pool *p)
     j->dirty_count = 0;
     j->urgent = false;
     sync_drop(QUEUE, &p->lock);
-    cellar_err err = journal_begin(j->db);
-    if (err == CELLAR_OK) { err = task_write_tickets(p, tickets); }
-    if (err == CELLAR_OK) { err = task_write_rows(p, list); }
-    if (err == CELLAR_OK) { err = journal_commit(j->db); }
-    if (err != CELLAR_OK) {
-        task_round_log(p, err, journal_error(j->db));
-        journal_rollback(j->db);
-    }
+    const cellar_err err = task_round_write(p, tickets, list);
     const int64_t now_ms = base_now_ms(&p->clock);
     sync_take(QUEUE, &p->lock);
-    task *ended = NULL;
     if (err == CELLAR_OK) {
-        ended = task_rows_done(p, list, &a);
+        task_rows_done(p, list, &a);
         j->committed = round;
     } else {
         task_rows_back(p, list);
     }
     p->count[err == CELLAR_OK ? STATS_TASK_JOURNAL_COMMITS : STATS_TASK_JOURNAL_ERRORS]++;
-    for (task_ticket *k = tickets, *next; k != NULL; k = next) {
-        next = k->next;
-        k->err = err;
-        k->done = true; /* its caller may be gone after the lock */
-    }
+    for (task_ticket *k = tickets; k != NULL; k = k->next) { k->err = err; }
     j->err = err;
-    j->ended = round;
     j->retry_ms = err != CELLAR_OK ? task_time_add(now_ms, TASK_RETRY_MS) : 0;
-    j->busy = false;
+    sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
+    return round;
+}
+
+/* Let the calls go on that wait for a round. */
+static void task_round_over(cellar_pool *p, uint64_t round, bool busy)
+{
+    task_journal *j = p->journal;
+    sync_take(QUEUE, &p->lock);
+    j->ended = BASE_MAX(j->ended, round);
+    j->busy = busy;
     const bool wakes = j->waiting[round % 2] != 0;
     sync_drop(QUEUE, &p->lock);
     (void)base_add_ar(&j->done[round % 2], 1u);
     if (wakes) { sync_wake(&j->done[round % 2], INT32_MAX); }
-    task_rows_finish(p, ended);
-    task_settle(p, &a);
+}
+
+/* Commit what waits. The caller has set `busy`. */
+static void task_round(cellar_pool *p)
+{
+    base_store_rlx(&p->journal->owner, base_thread_id());
+    const uint64_t round = task_round_run(p);
+    task_rows_finish(p);
+    base_store_rlx(&p->journal->owner, 0);
+    task_round_over(p, round, false);
 }
 
 /* ---- waits ---- */
@@ -302,11 +321,16 @@ static void task_round(cellar_pool *p)
 static void task_round_wait(cellar_pool *p, uint64_t round) SYNC_HOLDS(QUEUE)
 {
     task_journal *j = p->journal;
+    const bool inside = base_load_rlx(&j->owner) == base_thread_id(); /* in a free_fn */
     while (j->ended < round) {
-        if (p->no_threads && !j->busy) {
+        if (inside || (p->no_threads && !j->busy)) {
             j->busy = true;
             sync_drop(QUEUE, &p->lock);
-            task_round(p);
+            if (inside) {
+                task_round_over(p, task_round_run(p), true);
+            } else {
+                task_round(p);
+            }
             sync_take(QUEUE, &p->lock);
             continue;
         }
@@ -336,7 +360,6 @@ CELLAR_PRIVATE cellar_err task_commit_submit(cellar_pool *p, const task_draft *d
     j->submitting++;
     task_round_wait(p, j->collects);
     j->submitting--;
-    BASE_ASSERT(k.done);
     return k.err;
 }
 

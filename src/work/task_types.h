@@ -213,7 +213,6 @@ typedef struct task_ticket {
     uint32_t count;
     int64_t wall_ms;         /* of the submit */
     cellar_err err;
-    bool done;
 } task_ticket;
 
 enum { /* flags of a row */
@@ -251,6 +250,7 @@ typedef struct task_journal {
     _Atomic uint32_t bell;   /* futex word of the thread */
     _Atomic uint32_t done[2]; /* futex words: round n ends at done[n % 2] */
     bool busy;               /* a thread commits */
+    _Atomic int32_t owner;   /* that thread; 0: none. Relaxed, only compared with the own number */
     bool asleep;             /* the thread sleeps */
     bool urgent;             /* a call waits for the round that collects */
     cellar_err err;          /* of the last round */
@@ -259,6 +259,7 @@ typedef struct task_journal {
     uint32_t waiting[2];     /* calls that sleep on `done` */
     uint32_t dirty_count, submitting; /* rows to write; submits that wait */
     task *dirty, *dirty_last;
+    task *over;              /* chain: their rows are gone, to record and to free */
     task_ticket *ticket, **ticket_end;
     int64_t retry_ms;        /* after an error: no new round before it; 0: none */
     task_image image[TASK_IMAGES]; /* of the thread that has set `busy` */

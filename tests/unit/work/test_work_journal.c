@@ -858,6 +858,36 @@ static void a_row_out_of_range_is_damage(void)
     }
 }
 
+static uint32_t freed;
+
+/* Submit from inside the thread that commits. */
+static void frees(void *payload, size_t len, void *ctx)
+{
+    (void)payload, (void)len, (void)ctx;
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.free_fn = ++freed < 5 ? frees : NULL;
+    cellar_task_id id;
+    T_EQ_I64(cellar_task_submit(p, "t", "n", 1, &o, &id), CELLAR_OK);
+    if (freed == 3) { T_EQ_I64(cellar_task_cancel(p, id), CELLAR_OK); }
+}
+
+static void a_free_fn_may_submit(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    freed = 0;
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.free_fn = frees;
+    const cellar_task_id a = submit("a", &o);
+    pass(1);
+    T_EQ_U64(freed, 5);
+    T_EQ_STR(ran, "annnn");
+    T_EQ_I64(state_of(a), CELLAR_E_NOT_FOUND);
+    crash();
+    T_EQ_U64(figures().restored, 0);
+    end();
+}
+
 static void bad_paths_are_refused(void)
 {
     if (without_sqlite()) { return; }
@@ -1018,6 +1048,7 @@ T_MAIN("work_journal", T_CASE(build_without_sqlite_is_unsupported),
        T_CASE(a_final_state_is_seen_after_its_commit), T_CASE(no_final_state_comes_back),
        T_CASE(leased_tasks_come_back), T_CASE(journal_two_owners), T_CASE(a_child_has_no_journal),
        T_CASE(journal_newer_schema), T_CASE(a_foreign_database_is_refused), T_CASE(journal_damaged),
-       T_CASE(a_row_out_of_range_is_damage), T_CASE(bad_paths_are_refused), T_CASE(journal_full),
+       T_CASE(a_row_out_of_range_is_damage), T_CASE(a_free_fn_may_submit),
+       T_CASE(bad_paths_are_refused), T_CASE(journal_full),
        T_CASE(a_refused_submit_leaves_its_key_and_payload),
        T_CASE(close_without_a_disk_runs_the_task_again), T_CASE(each_allocation_may_fail))

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    calls of many threads share commits. Each that returned OK is in the file, each final
+ *         state that a wait saw is, and the thread of the journal tries again after an error.
+ * Method: real threads and the clock of the system; the next open counts what is left. */
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/resource.h>
+
+#include "cellar_task.h"
+#include "tests/support/folder.h"
+#include "tests/support/t.h"
+
+#define THREADS 6u
+
+static cellar_pool *p;
+static char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
+static cellar_pool_config config;
+static _Atomic uint32_t ran, waited;
+static _Atomic int opened;
+
+static cellar_verdict runs(const cellar_task *t, void *ctx)
+{
+    (void)ctx;
+    atomic_fetch_add(&ran, 1);
+    if (t->payload_len == 1) { /* waits for the test */
+        while (atomic_load(&opened) == 0 && !cellar_task_cancelled(t)) { usleep(200); }
+    }
+    return t->payload_len == 2 && t->attempt == 1 ? cellar_verdict_retry_after(0)
+           : t->payload_len == 3                  ? cellar_verdict_fail()
+                                                  : cellar_verdict_ok();
+}
+
+static void open_it(void)
+{
+    T_REQUIRE(cellar_pool_open(&config, &p) == CELLAR_OK);
+    T_EQ_I64(cellar_task_register(p, "t", runs, NULL, NULL), CELLAR_OK);
+}
+
+static bool begin(cellar_journal_level level)
+{
+#ifndef CELLAR_WITH_SQLITE
+    T_SKIP("this build has no SQLite");
+    return false;
+#endif
+    config = cellar_pool_config_default();
+    t_folder(folder);
+    snprintf(path, sizeof path, "%s/tasks", folder);
+    config.journal_path = path;
+    config.journal_level = level;
+    config.restore_rate = 1000000;
+    ran = waited = 0;
+    opened = 1;
+    open_it();
+    return true;
+}
+
+static cellar_pool_stats figures(void)
+{
+    cellar_pool_stats st = cellar_pool_stats_default();
+    T_EQ_I64(cellar_pool_stats_get(p, NULL, &st), CELLAR_OK);
+    T_EQ_U64(st.submitted + st.requeued + st.restored,
+             st.ok + st.failed + st.cancelled + st.expired + st.live);
+    return st;
+}
+
+static void end(void)
+{
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    t_wipe(folder);
+}
+
+static void *caller(void *arg)
+{
+    cellar_submit_opts later = cellar_submit_opts_default();
+    const cellar_task_item items[] = { { "t", "abcd", 4, NULL }, { "t", "ab", 2, NULL },
+                                       { "t", "abcde", 5, NULL } };
+    cellar_task_id id, ids[3];
+    later.delay_ms = 1000000;
+    for (uint32_t i = 0; i < (uint32_t)(uintptr_t)arg; i++) {
+        T_EQ_I64(cellar_task_submit(p, "t", "ab", 2, NULL, &id), CELLAR_OK);
+        const cellar_err err = cellar_task_wait(p, id, 20000, NULL);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOT_FOUND); /* it may have ended before */
+        T_EQ_I64(cellar_task_submit_chain(p, items, 3, CELLAR_TASK_ON_SUCCESS, ids), CELLAR_OK);
+        T_EQ_I64(cellar_task_submit(p, "t", "abc", 3, NULL, &id), CELLAR_OK);
+        T_EQ_I64(cellar_task_submit(p, "t", "x", 1, &later, &id), CELLAR_OK);
+        T_EQ_I64(cellar_task_cancel(p, id), CELLAR_OK);
+        cellar_task_status st = cellar_task_status_default();
+        T_EQ_I64(cellar_task_status_get(p, id, &st), CELLAR_E_NOT_FOUND);
+        atomic_fetch_add(&waited, 1);
+    }
+    return NULL;
+}
+
+static void calls(uint32_t rounds)
+{
+    pthread_t t[THREADS];
+    for (uint32_t i = 0; i < THREADS; i++) {
+        T_REQUIRE(pthread_create(&t[i], NULL, caller, (void *)(uintptr_t)rounds) == 0);
+    }
+    for (uint32_t i = 0; i < THREADS; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+    cellar_drain_report report = cellar_drain_report_default();
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, &report), CELLAR_OK);
+    T_EQ_U64(report.journaled + report.abandoned + report.still_running, 0);
+    const cellar_pool_stats st = figures();
+    T_EQ_U64(st.journal_pending, 0);
+    T_EQ_U64(st.journal_errors, 0);
+    T_EQ_U64(st.ok, 4 * waited);
+    T_EQ_U64(st.failed, waited);
+    T_EQ_U64(st.cancelled, waited);
+    T_EQ_U64(ran, 7 * waited);
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    open_it();
+    T_EQ_U64(figures().restored, waited); /* dead letters */
+    T_EQ_U64(figures().dead, waited);
+}
+
+static void calls_of_many_threads_share_commits(void)
+{
+    if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
+    calls(60 / (T_COST > 1 ? 6 : 1));
+    end();
+}
+
+static void the_same_at_level_sync(void)
+{
+    if (!begin(CELLAR_JOURNAL_SYNC)) { return; }
+    calls(12 / (T_COST > 1 ? 3 : 1));
+    end();
+}
+
+static void frees(void *payload, size_t len, void *ctx)
+{
+    (void)payload, (void)len;
+    const bool more = atomic_fetch_add(&waited, 1) == 0;
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.free_fn = more ? frees : NULL;
+    o.free_ctx = ctx;
+    T_EQ_I64(cellar_task_submit(p, "t", ctx, 4, &o, NULL), CELLAR_OK);
+}
+
+static void a_free_fn_of_the_journal_thread_may_submit(void)
+{
+    if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
+    static char bytes[] = "abcd";
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.free_fn = frees;
+    o.free_ctx = bytes;
+    T_EQ_I64(cellar_task_submit(p, "t", bytes, 4, &o, NULL), CELLAR_OK);
+    while (atomic_load(&ran) < 3) { usleep(200); }
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, NULL), CELLAR_OK);
+    T_EQ_U64(figures().journal_pending, 0);
+    end();
+}
+
+static void close_leaves_what_waits_to_the_next_open(void)
+{
+    if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
+    opened = 0;
+    for (uint32_t i = 0; i < 100; i++) {
+        T_EQ_I64(cellar_task_submit(p, "t", "x", 1, NULL, NULL), CELLAR_OK);
+    }
+    while (atomic_load(&ran) < 4) { usleep(200); } /* all workers have one */
+    cellar_drain_report report = cellar_drain_report_default();
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_RUNNING, 0, &report), CELLAR_OK);
+    T_EQ_U64(report.finished, 4);
+    T_EQ_U64(report.journaled, 96);
+    T_EQ_U64(report.abandoned + report.still_running, 0);
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    opened = 1;
+    open_it();
+    T_EQ_U64(figures().restored, 96);
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, NULL), CELLAR_OK);
+    T_EQ_U64(ran, 100);
+    end();
+}
+
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit l;
+    T_REQUIRE(getrlimit(RLIMIT_FSIZE, &l) == 0);
+    l.rlim_cur = bytes != 0 ? bytes : l.rlim_max;
+    T_REQUIRE(setrlimit(RLIMIT_FSIZE, &l) == 0);
+}
+
+static void ends_are_written_when_the_disk_has_room_again(void)
+{
+    if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
+    cellar_task_id id;
+    opened = 0;
+    signal(SIGXFSZ, SIG_IGN);
+    T_EQ_I64(cellar_task_submit(p, "t", "x", 1, NULL, &id), CELLAR_OK);
+    while (atomic_load(&ran) == 0) { usleep(200); }
+    limit_files(4096);
+    opened = 1;
+    const cellar_err err = cellar_task_submit(p, "t", "y", 1, NULL, NULL);
+    T_CHECK(err == CELLAR_E_SPACE || err == CELLAR_E_IO);
+    while (figures().ok == 0) { usleep(200); }
+    T_EQ_I64(cellar_task_wait(p, id, 1, NULL), CELLAR_E_TIMEOUT);
+    T_EQ_I64(figures().journal_pending, 1);
+    limit_files(0);
+    T_EQ_I64(cellar_task_wait(p, id, 20000, NULL), CELLAR_OK);
+    T_EQ_U64(figures().journal_pending, 0);
+    end();
+}
+
+T_MAIN("work_journal_threads", T_CASE(calls_of_many_threads_share_commits),
+       T_CASE(the_same_at_level_sync),
+       T_CASE(a_free_fn_of_the_journal_thread_may_submit),
+       T_CASE(close_leaves_what_waits_to_the_next_open),
+       T_CASE(ends_are_written_when_the_disk_has_room_again))
