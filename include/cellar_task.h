@@ -764,9 +764,9 @@ CELLAR_API cellar_err cellar_pool_metrics_write(cellar_pool *p, char *buf, size_
  *   time becomes a dead letter. After a power cut it does not count.
  *
  *   The open restores live tasks with attempts and due times, dead letters, unique keys, chains and
- *   groups with the results so far. Keys of THROTTLE end with the process. A restored task has no free_fn: its payload is a copy of the
- *   file. Tasks of a name that is not registered wait for cellar_task_register. cellar_pool_close
- *   keeps tasks that have not begun for the next open.
+ *   groups with the results so far. Keys of THROTTLE end with the process. A restored task has no
+ *   free_fn: its payload is a copy of the file. Tasks of a name that is not registered wait for
+ *   cellar_task_register. cellar_pool_close keeps tasks that have not begun for the next open.
  *
  *   Errors of the disk: E_SPACE, E_IO and E_CORRUPT of a submit mean that it did not happen, but
  *   with REPLACE the other task is cancelled. Of a debounce, a cancel, a requeue and a purge they

@@ -271,6 +271,7 @@ static uint64_t task_round_run(cellar_pool *p)
     j->ticket = NULL;
     j->ticket_end = &j->ticket;
     j->dirty = j->dirty_last = NULL;
+    j->flight_count = j->dirty_count;
     j->dirty_count = 0;
     j->urgent = false;
     sync_drop(QUEUE, &p->lock);
@@ -285,6 +286,7 @@ static uint64_t task_round_run(cellar_pool *p)
     }
     p->count[err == CELLAR_OK ? STATS_TASK_JOURNAL_COMMITS : STATS_TASK_JOURNAL_ERRORS]++;
     for (task_ticket *k = tickets; k != NULL; k = k->next) { k->err = err; }
+    j->flight_count = 0;
     j->err = err;
     j->retry_ms = err != CELLAR_OK ? task_time_add(now_ms, TASK_RETRY_MS) : 0;
     sync_drop(QUEUE, &p->lock);

@@ -257,7 +257,8 @@ typedef struct task_journal {
     uint64_t collects;       /* round that takes the changes of now */
     uint64_t ended, committed; /* last rounds */
     uint32_t waiting[2];     /* calls that sleep on `done` */
-    uint32_t dirty_count, submitting; /* rows to write; submits that wait */
+    uint32_t dirty_count, flight_count; /* rows to write; rows of the round that runs */
+    uint32_t submitting;     /* submits that wait */
     task *dirty, *dirty_last;
     task *over;              /* chain: their rows are gone, to record and to free */
     task_ticket *ticket, **ticket_end;

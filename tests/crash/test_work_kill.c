@@ -139,7 +139,8 @@ static void look(uint32_t n)
     fact *f = &o->of[n];
     if (f->accepted == 0) { return; }
     const int state = state_of(f);
-    const bool final = state == CELLAR_E_NOT_FOUND || state == CELLAR_TASK_FAILED;
+    const bool final = state == CELLAR_E_NOT_FOUND || state == CELLAR_TASK_FAILED ||
+                       state == CELLAR_TASK_SUCCEEDED; /* its slot is about to be freed */
     atomic_fetch_add(&o->looked, 1);
     if (final && f->runs == 0) { fail("ended without a run", n); }
     if (!final && f->final != 0) { fail("came back", n); }
