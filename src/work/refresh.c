@@ -308,7 +308,7 @@ static bool refresh_run_begin(refresh_row *row, refresh_time now) SYNC_HOLDS(WHE
     r->count[STATS_REFRESHER_LATE_MS] += (uint64_t)late_ms;
     r->count[STATS_REFRESHER_LATE_MAX_MS] =
         BASE_MAX(r->count[STATS_REFRESHER_LATE_MAX_MS], (uint64_t)late_ms);
-    row->day = day;
+    row->day |= day;
     row->listing = true;
     return true;
 }
@@ -552,15 +552,15 @@ static void refresh_tell(const refresh_ticket *t)
 }
 
 /* Let the row go on with its next key, or end its run. */
-static void refresh_rest(refresh_row *row, refresh_time now, refresh_after *a) SYNC_HOLDS(WHEEL)
+static void refresh_rest(refresh_row *row, int64_t now_ms, refresh_after *a) SYNC_HOLDS(WHEEL)
 {
     row->state = REFRESH_IDLE;
     if (!row->present) { return; }
-    if (refresh_next_key(row) != NULL || row->at_wall_ms <= now.wall_ms) {
+    if (refresh_next_key(row) != NULL) {
         refresh_ready(row, a);
         return;
     }
-    refresh_run_end(row, now.mono_ms);
+    refresh_run_end(row, now_ms);
     refresh_arm(row);
     a->ring = true;
 }
@@ -588,7 +588,7 @@ static void refresh_step_end(refresh_ticket *t, bool ended_thread)
     t->row = NULL;
     t->next = r->free_tickets;
     r->free_tickets = t;
-    refresh_rest(row, now, &a);
+    refresh_rest(row, now.mono_ms, &a);
     bool ready = false;
     for (unsigned i = 0; i < REFRESH_PRIORITIES; i++) { ready |= r->ready_first[i] != NULL; }
     if (ready && a.first == NULL) { refresh_dispatch(r, &a); }

@@ -2,8 +2,8 @@
  *
  * Aim:    rows refresh their keys on schedule: reads find the old value until the new one is
  *         stored, failures keep it, days end where the zone says, nothing is skipped uncounted.
- * Method: both clocks are variables; the test calls cellar_refresher_tick, which runs the loads. The
- *         loader is an upstream of the test: it fails by a generator or when told to. */
+ * Method: both clocks are variables; the test calls cellar_refresher_tick, which runs the loads.
+ *         The loader is an upstream of the test: it fails by a generator or when told to. */
 #include <sys/syscall.h>
 
 #include "base/fault.h"
@@ -494,6 +494,73 @@ static void refresh_midnight(void)
     close_all();
 }
 
+/* What the program stored yesterday ends as well, also of a key that is listed for the first time,
+ * and also if the list comes late. A load that began yesterday stores nothing. */
+static void day_ends_what_the_program_stored(void)
+{
+    cellar_lease lease;
+    cellar_result res = cellar_result_default();
+    open_all();
+    add_daily(6 * HOUR, 12 * HOUR, 0);
+    cellar_refresh_opts o = opts(12 * HOUR);
+    o.at = "00:00@UTC";
+    T_EQ_I64(cellar_refresh_add_pattern(r, c, "new:*", "many", 6 * HOUR, &o), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_add_pattern(r, c, "late:*", "many", 6 * HOUR, &o), CELLAR_OK);
+    pass(12 * HOUR - 1, HOUR, NULL);
+    T_EQ_I64(cellar_set(c, "daily", 5, "yesterday", 9, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "new:1", 5, "yesterday", 9, NULL), CELLAR_OK);
+    up.down = true;
+    listed.keys[0] = "new:1";
+    listed.count = 1;
+    pass(1, 1, NULL);
+    T_EQ_STR(read_key("daily"), "");
+    T_EQ_STR(read_key("new:1"), "");
+    close_all();
+
+    open_all();
+    T_EQ_I64(cellar_refresh_add_pattern(r, c, "late:*", "many", 6 * HOUR, &o), CELLAR_OK);
+    listed.fails = true;
+    pass(12 * HOUR - 1, HOUR, NULL);
+    T_EQ_I64(cellar_set(c, "late:1", 6, "yesterday", 9, NULL), CELLAR_OK);
+    up.down = true;
+    pass(1, 1, NULL);
+    T_EQ_STR(read_key("late:1"), "yesterday"); /* no list, no key */
+    listed.fails = false;
+    listed.keys[0] = "late:1";
+    listed.count = 1;
+    pass(6 * HOUR, MINUTE, NULL);
+    T_EQ_STR(read_key("late:1"), "");
+    close_all();
+
+    open_all();
+    add_daily(6 * HOUR, 12 * HOUR, 0);
+    pass(12 * HOUR - 1, HOUR, NULL);
+    T_EQ_I64(cellar_delete(c, "daily", 5), CELLAR_OK);
+    T_EQ_I64(cellar_lease_acquire(c, "daily", 5, NULL, NULL, &lease, &res), CELLAR_LEASED);
+    up.down = true;
+    pass(1, 1, NULL);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "yesterday", 9, NULL), CELLAR_INVALIDATED);
+    T_EQ_STR(read_key("daily"), "");
+    cellar_result_free(&res);
+    close_all();
+}
+
+/* No tick comes after midnight: the TTL has ended with the day, and so has the stale window. */
+static void late_refresher_serves_nothing_of_yesterday(void)
+{
+    cellar_get_opts stale = cellar_get_opts_default();
+    char text[64];
+    size_t len;
+    stale.flags = CELLAR_GET_ALLOW_STALE;
+    open_all();
+    add_daily(15 * MINUTE, 2 * HOUR, 2 * HOUR);
+    pass(12 * HOUR - 1, MINUTE, NULL);
+    T_CHECK(read_key("daily")[0] != '\0');
+    turn(1);
+    T_EQ_I64(cellar_get_with(c, "daily", 5, &stale, text, sizeof text, &len), CELLAR_MISS);
+    close_all();
+}
+
 /* The program loads a key while the row still fails: the next try keeps that value. */
 static void next_try_of_a_day_deletes_nothing(void)
 {
@@ -678,6 +745,10 @@ static void pauses_grow_to_the_interval(void)
         if (mono_ms - last_ms > most_ms) { most_ms = mono_ms - last_ms; }
     }
     T_CHECK(most_ms > 20 * SECOND);
+    const uint64_t calls = up.calls; /* pauses up to the interval: about 1.7 tries beside each */
+    T_EQ_I64(cellar_breaker_reset(lo.breaker), CELLAR_OK);
+    pass(20 * MINUTE, MINUTE, NULL);
+    T_CHECK(up.calls - calls > 30);
     close_all();
     cellar_breaker_destroy(lo.breaker);
 }
@@ -893,7 +964,7 @@ static void row_without_reads_sleeps_until_a_read(void)
     T_EQ_U64(up.calls, 11 + 2); /* the third look without a read sends it to sleep */
     T_EQ_U64(row_of("k").flags, CELLAR_REFRESH_SLEEPS);
     T_CHECK(figures().skipped_idle >= 7);
-    T_EQ_STR(read_key("k"), ""); /* its TTL has ended: the program loads it, and that wakes the row */
+    T_EQ_STR(read_key("k"), ""); /* its TTL has ended: the program loads it */
     T_EQ_I64(cellar_set(c, "k", 1, "loaded", 6, NULL), CELLAR_OK);
     pass(MINUTE, MINUTE, NULL);
     T_EQ_U64(up.calls, 14);
@@ -905,13 +976,84 @@ static void late_ticks_fold_intervals(void)
 {
     open_all();
     add("k", MINUTE, HOUR);
+    const int64_t start_ms = mono_ms + row_of("k").next_ms;
     turn(10 * MINUTE);
     (void)tick();
     T_EQ_U64(up.calls, 1);
     T_CHECK(figures().missed == 9 || figures().missed == 10);
-    const int64_t due = tick();
-    T_CHECK(due > 0 && due <= MINUTE); /* due times stay start + k * interval */
+    T_EQ_I64((mono_ms + row_of("k").next_ms - start_ms) % MINUTE, 0); /* start + k * interval */
     close_all();
+}
+
+static void load_takes_40_s(const void *key, size_t len)
+{
+    (void)key, (void)len;
+    turn(40 * SECOND);
+}
+
+/* A run of four keys takes longer than the interval: it goes on, and the last key has its turn. */
+static void run_longer_than_its_interval_ends(void)
+{
+    static const char *const keys[] = { "a", "b", "c", "d" };
+    open_all();
+    memcpy(listed.keys, keys, sizeof keys);
+    listed.count = 4;
+    T_EQ_I64(cellar_refresh_add_pattern(r, c, "*", "many", MINUTE, NULL), CELLAR_OK);
+    up.during = load_takes_40_s;
+    while (up.calls < 8) {
+        int64_t wait_ms;
+        if (cellar_refresher_tick(r, 0, &wait_ms) == CELLAR_OK) { turn(wait_ms); }
+    }
+    T_EQ_I64(strncmp(up.order, "abcdabcd", 8), 0);
+    T_EQ_U64(figures().missed, 1);
+    close_all();
+}
+
+/* A denied row waits as long as the limiter says, and asks once then. An open breaker ends a run
+ * with its first key. */
+static void denied_runs_end_early(void)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(1, UINT64_C(300) * CELLAR_SECOND_NS, 1);
+    cellar_limiter_config lc = cellar_limiter_config_default();
+    cellar_refresh_loader_opts lo = cellar_refresh_loader_opts_default();
+    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    static const char *const keys[] = { "a", "b", "c", "d" };
+    lc.clock_ns = limit_ns;
+    open_all();
+    T_EQ_I64(cellar_limiter_open(&lc, &rule, 1, &lo.limiter), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, "slow", load, "upstream", &lo), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_add(r, c, "x", 1, "slow", HOUR, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_add(r, c, "y", 1, "slow", HOUR, NULL), CELLAR_OK);
+    turn(HOUR);
+    (void)tick();
+    T_EQ_U64(up.calls, 1);
+    pass(299 * SECOND, SECOND, NULL);
+    T_EQ_U64(up.calls, 1);
+    pass(2 * SECOND, SECOND, NULL);
+    T_EQ_U64(up.calls, 2);
+    T_EQ_U64(figures().skipped_limiter, 1);
+    close_all();
+    cellar_limiter_close(lo.limiter);
+
+    open_all();
+    bo.consecutive_failures = 1;
+    bo.open_ms = bo.open_max_ms = DAY;
+    lo = cellar_refresh_loader_opts_default();
+    lo.lister = list;
+    lo.lister_ctx = "lister";
+    memcpy(listed.keys, keys, sizeof keys);
+    listed.count = 4;
+    up.down = true;
+    T_EQ_I64(cellar_breaker_create(c, &bo, &lo.breaker), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, "touchy", load, "upstream", &lo), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_add_pattern(r, c, "*", "touchy", HOUR, NULL), CELLAR_OK);
+    turn(HOUR);
+    (void)tick();
+    T_EQ_U64(up.calls, 1); /* the first key opens it, the second one ends the run */
+    T_EQ_U64(figures().skipped_breaker, 1);
+    T_EQ_U64(row_of("*").keys_left, 4);
+    close_all();
+    cellar_breaker_destroy(lo.breaker);
 }
 
 /* ---- rows and loaders ---- */
@@ -1255,15 +1397,20 @@ static void structs_follow_the_size_rule(void)
 
 T_MAIN("work_refresh", T_CASE(refresh_s4_table), T_CASE(seed_refresh_every_row_runs),
        T_CASE(seed_refresh_phases_spread), T_CASE(seed_refresh_empty_is_a_value),
-       T_CASE(refresh_midnight), T_CASE(next_try_of_a_day_deletes_nothing),
+       T_CASE(refresh_midnight), T_CASE(day_ends_what_the_program_stored),
+       T_CASE(late_refresher_serves_nothing_of_yesterday),
+       T_CASE(next_try_of_a_day_deletes_nothing),
        T_CASE(days_follow_the_wall_clock), T_CASE(refresh_delete_wins),
-       T_CASE(failure_keeps_the_old_value_and_backs_off), T_CASE(remembered_failures_leave_the_old_value),
+       T_CASE(failure_keeps_the_old_value_and_backs_off),
+       T_CASE(remembered_failures_leave_the_old_value),
        T_CASE(pauses_grow_to_the_interval),
        T_CASE(open_breaker_lets_only_probes_pass), T_CASE(load_of_the_program_comes_first),
        T_CASE(disabled_namespace_is_not_refreshed), T_CASE(short_ttl_is_reported),
        T_CASE(limiter_bounds_the_calls_of_the_upstream), T_CASE(higher_priorities_run_first),
        T_CASE(keys_of_a_pattern_come_from_its_lister), T_CASE(list_over_its_limit_is_counted),
        T_CASE(row_without_reads_sleeps_until_a_read), T_CASE(late_ticks_fold_intervals),
+       T_CASE(run_longer_than_its_interval_ends),
+       T_CASE(denied_runs_end_early),
        T_CASE(rows_come_and_go), T_CASE(reload_replaces_the_rows_of_policies),
        T_CASE(max_rows_is_a_code_and_a_counter), T_CASE(loader_that_ends_its_thread_has_failed),
        T_CASE(every_missing_memory_is_a_code), T_CASE(bad_arguments_are_refused),
