@@ -18,7 +18,8 @@
 # The library, in floor order, which is also the order of the amalgamation. `make floors` reports a
 # file that is missing here.
 SRC_BASE  = err text opts fault futex hash sha256 random thread_record user_callback sigbus sync \
-            mem clock tsc_clock timezone seqlock table glob log vfs pages pack pool open_error sim
+            mem clock tsc_clock timezone seqlock table glob log vfs pages pack pool open_error net \
+            sim
 SRC_STATS = counters hist hot text
 SRC_L1    = record judge pin_slots cap segment quota_count large_list large_alloc retire index \
             index_grow unlink ghost scan quota cap_evict policy_select request_sample evict read room pin \
@@ -46,19 +47,21 @@ SRC_WORK  = cron sched calls open batch batch_calls batch_open behind bus_topic 
             refresh refresh_calls refresh_open
 SRC_EXTRAS = memoize warm write_through
 SRC_KIT   = key template value board list redact settings llm embedding hot status snapshot
-MODULES  := base stats l1 l2 load bloom breaker limit lock wheel cache extras work kit
+SRC_RESP  = reply queue trace command parse client session transaction describe table serve loop \
+            listen open
+MODULES  := base stats l1 l2 load bloom breaker limit lock wheel cache extras work kit resp
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
             $(SRC_L2:%=src/l2/%.c) $(SRC_LOAD:%=src/load/%.c) \
             src/bloom/filter.c src/breaker/breaker.c \
             $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) src/wheel/wheel.c \
             $(SRC_CACHE:%=src/cache/%.c) $(SRC_EXTRAS:%=src/extras/%.c) \
-            $(SRC_WORK:%=src/work/%.c) $(SRC_KIT:%=src/kit/%.c)
+            $(SRC_WORK:%=src/work/%.c) $(SRC_KIT:%=src/kit/%.c) $(SRC_RESP:%=src/resp/%.c)
 CLI      := $(wildcard src/cli/*.c)
 # The public headers in the order in which the drop-in's one header folds them.
 HEADERS  := $(addprefix include/cellar,.h _entry.h _load.h _invalidate.h _l2.h _observe.h _bloom.h \
               _breaker.h _admin.h _memo.h _warm.h _limit.h _lock.h \
               _schedule.h _batch.h _bus.h _task.h \
-              _refresh.h _work.h _kit.h)
+              _refresh.h _work.h _kit.h _resp.h)
 # The C++ wrapper: installed and distributed with them, no part of the two files of the drop-in.
 WRAPPER   = include/cellar.hpp
 

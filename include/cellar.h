@@ -23,7 +23,7 @@
  *     cellar_bloom.h, cellar_breaker.h                  guards of the source
  *     cellar_memo.h, cellar_warm.h                      extras over the other headers
  *     cellar_limit.h, cellar_lock.h                     rate limiters, keyed locks
- *     cellar_work.h                                     schedules, batches, tasks
+ *     cellar_work.h, cellar_resp.h                      tasks, schedules; port for Redis clients
  *     The drop-in has all of them in its one cellar.h. */
 #ifndef CELLAR_H
 #define CELLAR_H

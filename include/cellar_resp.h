@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cellar_resp: a port through which clients of Redis talk to a running store.
+ *
+ * CALL PATTERN
+ *     #include "cellar_resp.h"     (drop-in: part of its "cellar.h")
+ *     cellar_resp_opts o = cellar_resp_opts_default();
+ *     o.port = 6379;                                127.0.0.1 and ::1; commands only read
+ *     cellar_resp *r;
+ *     if (cellar_resp_open(store, &o, &r) != CELLAR_OK) return 1;
+ *     cellar_resp_start(r);                         a thread; or poll cellar_resp_fd and step
+ *     ...                                           redis-cli -p 6379 get user:7
+ *     cellar_resp_close(r);                         before cellar_close(store)
+ *
+ * PROTOCOL  RESP2; RESP3 after HELLO 3; lines of text. Replies and errors have the words of Redis
+ *           7.0. A request that breaks the protocol is answered with an error, then the port closes
+ *           the connection. A line that looks like HTTP closes it without an answer: a connection
+ *           cannot begin with an inline GET.
+ * DATABASES Database n is the namespace "db<n>", or the one that `namespaces` names. It is created
+ *           by the first command that needs it.
+ * SECURITY  Nothing listens unless an option says so. TCP listens on 127.0.0.1 and ::1. Any other
+ *           address needs listen_public and a password of at least 16 bytes. A unix socket has mode
+ *           0600, lies in a folder that no other user may write, and serves the user of the process
+ *           and root. There is no TLS. Commands that change something need `writable`.
+ * GUESSING  After a wrong password the client waits 250 ms for its reply. After 10 of them within a
+ *           minute the port closes each new connection for a minute.
+ * LIMITS    Each limit is an option with a default. 1,048,576 arguments a request. Lines of 64 KiB.
+ *           A client with more than 64 MiB of unsent replies, or more than 8 MiB for 10 seconds, is
+ *           closed. 64 requests or 1 ms a client and round.
+ * MEMORY    Requests and replies have a bound of their own, buffer_bytes, outside the budget of the
+ *           store. A request that does not fit gets -OOM, and its connection is closed.
+ * FORK      The child has no port: its sockets are closed there, and calls return E_FORKED. Its
+ *           memory stays until the child ends.
+ * OMIT      -DCELLAR_OMIT_RESP leaves the port out of the library. */
+#ifndef CELLAR_RESP_H
+#define CELLAR_RESP_H
+
+#include "cellar.h"
+#include "cellar_admin.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Types ---------------------------------------------------------------------------------- */
+
+#define CELLAR_RESP_PORT_ANY UINT32_MAX /* a free port; cellar_resp_stats_get tells which        */
+
+typedef struct cellar_resp cellar_resp;
+
+/* Options of a port. Start from cellar_resp_opts_default(). Texts are copied. */
+typedef struct cellar_resp_opts {
+    size_t   struct_size;
+    const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: clock,     */
+                             /* alloc, free, log, log_level                                       */
+    const char *unix_path;   /* socket file, to 107 bytes. Default NULL: none                     */
+    const char *listen;      /* numeric address for `port`. Default NULL: 127.0.0.1 and ::1       */
+    const char *password;    /* for AUTH. Default NULL: none                                      */
+    const char *namespaces;  /* "0=image_task 3=users": namespaces of databases. Default NULL     */
+    uint64_t max_request_bytes; /* of one request. Range 64 KiB to 1 GiB. Default 64 MiB          */
+    uint64_t buffer_bytes;   /* of all requests and replies. From 1 MiB. Default 256 MiB          */
+    int64_t  idle_timeout_ms; /* closes a client that sends nothing. Default 300,000.             */
+                             /* CELLAR_TTL_NONE: none                                             */
+    uint32_t port;           /* TCP port, or CELLAR_RESP_PORT_ANY. Default 0: no TCP              */
+    uint32_t max_clients;    /* Range 1..65,536. Default 64                                       */
+    uint32_t slow_us;        /* SLOWLOG keeps commands that take longer. Default 10,000.          */
+                             /* CELLAR_OFF: none                                                  */
+    uint32_t writable;       /* 1: commands may change the store. Default 0                       */
+    uint32_t danger;         /* 1: FLUSHALL, SHUTDOWN and DEBUG are allowed. Default 0            */
+    uint32_t listen_public;  /* 1: `listen` may be an address other machines reach. Default 0     */
+} cellar_resp_opts;
+CELLAR_STRUCT(cellar_resp_opts, listen_public);
+
+/* Figures of a port. */
+#define CELLAR_RESP_COUNTS(X) \
+    X(connections, "connections accepted") \
+    X(rejected, "connections closed at once: max_clients, peer, failed passwords") \
+    X(commands, "requests executed") \
+    X(refused, "requests answered with an error before they ran") \
+    X(protocol_errors, "connections closed for a broken request") \
+    X(http, "connections closed because they spoke HTTP") \
+    X(auth_failures, "wrong passwords") \
+    X(idle_closed, "clients closed by idle_timeout_ms") \
+    X(output_closed, "clients closed because they did not read their replies") \
+    X(memory_closed, "clients closed because buffer_bytes was reached") \
+    X(accept_pauses, "times that accept stopped because the process had no descriptor left") \
+    X(bytes_in, "bytes read") \
+    X(bytes_out, "bytes sent")
+
+/* See CELLAR_RESP_COUNTS for the counters. */
+typedef struct cellar_resp_stats {
+    size_t   struct_size;
+#define CELLAR_RESP_FIELD(name, help) uint64_t name;
+    CELLAR_RESP_COUNTS(CELLAR_RESP_FIELD)
+#undef CELLAR_RESP_FIELD
+    uint64_t clients;        /* connections now                                                   */
+    uint64_t bytes;          /* of requests and replies now                                       */
+    uint64_t port;           /* TCP port; 0: none                                                 */
+} cellar_resp_stats;
+CELLAR_STRUCT(cellar_resp_stats, port);
+
+/* ---- The port ------------------------------------------------------------------------------- */
+
+/* Open a port on a store: bind its sockets. No client is served before cellar_resp_step or
+ * cellar_resp_start.
+ * in:      c, any handle of the store; o with unix_path or port
+ * out:     *out is NULL on failure
+ * returns: OK; E_INVAL (options), E_DENIED (a public address without listen_public and password, a
+ *          folder that others may write), E_BUSY (address or socket in use), E_IO (the system
+ *          refused a socket), E_NOMEM, E_UNSUPPORTED (field of a newer header). cellar_last_error
+ *          of NULL has the reason of each
+ * owns:    the caller closes *out with cellar_resp_close, before the store is closed
+ * thread:  any
+ * cost:    about 100 KiB; no thread
+ * example:
+ *     cellar_resp_opts o = cellar_resp_opts_default();
+ *     o.port = 6379;
+ *     cellar_resp *r;
+ *     if (cellar_resp_open(c, &o, &r) != CELLAR_OK) return 1;                                    */
+CELLAR_API cellar_err cellar_resp_open(cellar *c, const cellar_resp_opts *o, cellar_resp **out);
+
+/* Return the descriptor to poll for reading in a loop of the host. When it is readable, and at
+ * least every 100 ms, call cellar_resp_step.
+ * in:      r
+ * returns: a descriptor that belongs to the port; -1: r is NULL, or this is a forked child
+ * thread:  any
+ * cost:    O(1)
+ * example: pfd.fd = cellar_resp_fd(r);                                                           */
+CELLAR_API int cellar_resp_fd(const cellar_resp *r);
+
+/* Serve clients for one round: accept, read, run at most 64 requests or 1 ms of each client, write.
+ * in:      timeout_ms: longest wait for the first event; 0 does not wait, -1 waits without a limit
+ * returns: OK; PENDING (more is due now), E_BUSY (another thread runs a step, or the thread of
+ *          cellar_resp_start does), E_IO (epoll failed), E_INVAL, E_FORKED
+ * thread:  any, one at a time; no lock is held
+ * cost:    O(clients that are ready)
+ * example: while (running) cellar_resp_step(r, 100);                                             */
+CELLAR_API cellar_err cellar_resp_step(cellar_resp *r, int timeout_ms);
+
+/* Start a thread that serves the clients until the port is closed.
+ * in:      r
+ * returns: OK, also when it runs; E_NOMEM (the system refused a thread), E_BUSY (a step runs),
+ *          E_INVAL, E_FORKED
+ * thread:  any; not at the same time as another start or close
+ * cost:    one thread
+ * example: cellar_resp_start(r);                                                                 */
+CELLAR_API cellar_err cellar_resp_start(cellar_resp *r);
+
+/* Close a port: stop its thread after the running command, close all sockets, remove the socket
+ * file, free the memory. Requests that have not run are dropped.
+ * in:      r; NULL is allowed
+ * thread:  must not overlap other calls on the port
+ * cost:    O(clients); waits for the running command
+ * example: cellar_resp_close(r);                                                                 */
+CELLAR_API void cellar_resp_close(cellar_resp *r);
+
+/* Read the figures of a port.
+ * in:      r; out->struct_size set
+ * out:     *out
+ * returns: OK; E_INVAL
+ * thread:  any
+ * cost:    O(1)
+ * example:
+ *     cellar_resp_stats s = cellar_resp_stats_default();
+ *     cellar_resp_stats_get(r, &s);                                                              */
+CELLAR_API cellar_err cellar_resp_stats_get(const cellar_resp *r, cellar_resp_stats *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

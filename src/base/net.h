@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * net: system calls on sockets and on epoll. Each call is a fault point named after itself, no
+ * cancellation point, and is repeated on EINTR. A closed peer raises no SIGPIPE.
+ *
+ * INVARIANTS Each function returns a result of 0 or more, or a negative errno. Descriptors are
+ *            close-on-exec; sockets do not block. */
+#ifndef BASE_NET_H
+#define BASE_NET_H
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "base/fault.h"
+#include "base/port.h"
+
+BASE_SPARE CELLAR_PRIVATE int base_net_socket(int family);
+/* Bind and listen. For AF_INET6 the socket takes no IPv4 addresses. */
+BASE_SPARE CELLAR_PRIVATE int base_net_listen(int fd, const struct sockaddr *at, socklen_t len,
+                                              int backlog);
+BASE_SPARE CELLAR_PRIVATE int base_net_accept(int fd, struct sockaddr_storage *peer,
+                                              socklen_t *len);
+/* Return whether the peer of a unix socket belongs to this user or to root. */
+BASE_SPARE CELLAR_PRIVATE bool base_net_peer_trusted(int fd);
+BASE_SPARE CELLAR_PRIVATE int base_net_local_port(int fd, uint32_t *port);
+/* Which file a socket is. */
+typedef struct base_net_file {
+    uint64_t inode, device; /* 0, 0: none */
+} base_net_file;
+
+/* Bind a socket file of mode 0600 and listen. A file that is left from a process that died is
+ * replaced. Return the socket, or: -EACCES (other users may write to its folder), -EEXIST (the file
+ * is no socket), -EADDRINUSE (a process listens on it), -ENAMETOOLONG, another errno. */
+BASE_SPARE CELLAR_PRIVATE int base_net_unix(const char *path, int backlog, base_net_file *file);
+/* Remove a socket file, unless another one has its place. */
+BASE_SPARE CELLAR_PRIVATE void base_net_unix_remove(const char *path, const base_net_file *file);
+/* Send small replies at once instead of collecting them. */
+BASE_SPARE CELLAR_PRIVATE void base_net_no_delay(int fd);
+BASE_SPARE CELLAR_PRIVATE ssize_t base_net_recv(int fd, void *buf, size_t n);
+BASE_SPARE CELLAR_PRIVATE ssize_t base_net_send(int fd, const struct iovec *part, size_t count);
+/* Tell the peer that nothing follows. */
+BASE_SPARE CELLAR_PRIVATE void base_net_end(int fd);
+BASE_SPARE CELLAR_PRIVATE int base_net_epoll(void);
+/* Change what epoll watches: `how` is an EPOLL_CTL_ value, `data` comes back with each event. */
+BASE_SPARE CELLAR_PRIVATE int base_net_watch(int epoll, int how, int fd, uint32_t events,
+                                             void *data);
+/* Wait for events, with timeout_ms -1 without a limit. Return 0 on EINTR. */
+BASE_SPARE CELLAR_PRIVATE int base_net_wait(int epoll, struct epoll_event *out, int most,
+                                            int timeout_ms);
+/* Make a descriptor that is readable between base_net_ring and base_net_unring. */
+BASE_SPARE CELLAR_PRIVATE int base_net_bell(void);
+BASE_SPARE CELLAR_PRIVATE void base_net_ring(int bell);
+BASE_SPARE CELLAR_PRIVATE void base_net_unring(int bell);
+
+#endif

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * client: connections come and go.
+ *
+ * INVARIANTS fd_of[slot] is the socket of each client, so that the child of a fork closes them
+ *            without the list. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "base/net.h"
+#include "resp/client.h"
+
+BASE_SIZE_BEGIN
+
+static void resp_client_link(resp_client *c)
+{
+    cellar_resp *r = c->of;
+    c->next = NULL;
+    c->prev = r->last;
+    if (r->last != NULL) { r->last->next = c; } else { r->first = c; }
+    r->last = c;
+}
+
+static void resp_client_unlink(resp_client *c)
+{
+    cellar_resp *r = c->of;
+    if (c->prev != NULL) { c->prev->next = c->next; } else { r->first = c->next; }
+    if (c->next != NULL) { c->next->prev = c->prev; } else { r->last = c->prev; }
+}
+
+CELLAR_PRIVATE void resp_client_active(resp_client *c)
+{
+    c->active_ms = c->of->now_ms;
+    if (c->of->last != c) {
+        resp_client_unlink(c);
+        resp_client_link(c);
+    }
+}
+
+CELLAR_PRIVATE void resp_client_timed(resp_client *c, bool timed)
+{
+    const bool is = (c->flags & RESP_C_TIMED) != 0;
+    if (timed && !is) { c->of->timed++; }
+    if (!timed && is) { c->of->timed--; }
+    c->flags = timed ? c->flags | RESP_C_TIMED : c->flags & ~RESP_C_TIMED;
+}
+
+/* Return a free slot; max_clients: none. */
+static uint32_t resp_client_slot(const cellar_resp *r)
+{
+    uint32_t i = 0;
+    while (i < r->opts.max_clients && base_load_rlx(&r->fd_of[i]) >= 0) { i++; }
+    return i;
+}
+
+CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t flags,
+                                            const char *address)
+{
+    const uint32_t slot = resp_client_slot(r);
+    if (slot == r->opts.max_clients) { return NULL; }
+    resp_client *c = base_alloc(&r->account, BASE_MOD_STORE, sizeof *c, NULL);
+    if (c == NULL) { return NULL; }
+    c->of = r;
+    c->fd = fd;
+    c->slot = slot;
+    c->flags = flags | RESP_C_FIRST | (r->has_password ? 0 : RESP_C_AUTH);
+    c->protocol = 2;
+    c->bulk_len = -1;
+    c->born_ms = c->active_ms = r->now_ms;
+    c->last = "NULL";
+    (void)snprintf(c->address, sizeof c->address, "%s", address);
+    c->events = EPOLLIN;
+    if (base_net_watch(r->epoll, EPOLL_CTL_ADD, fd, c->events, c) < 0) {
+        base_free(&r->account, BASE_MOD_STORE, c, sizeof *c);
+        return NULL;
+    }
+    c->id = ++r->last_id;
+    base_store_rel(&r->fd_of[slot], fd);
+    resp_client_link(c);
+    base_store_rlx(&r->client_count, base_load_rlx(&r->client_count) + 1);
+    return c;
+}
+
+/* Take a client out of the list of those that the loop looks at. */
+static void resp_client_unpend(resp_client *c)
+{
+    cellar_resp *r = c->of;
+    resp_client **at = &r->pending;
+    if (!(c->flags & RESP_C_PENDING)) { return; }
+    while (*at != c) { at = &(*at)->pending_next; }
+    *at = c->pending_next;
+    if (*at == NULL) { r->pending_end = at; }
+}
+
+CELLAR_PRIVATE void resp_client_free(resp_client *c)
+{
+    cellar_resp *r = c->of;
+    BASE_ASSERT(base_load_rlx(&r->client_count) > 0);
+    resp_client_unpend(c);
+    resp_client_unlink(c);
+    resp_client_timed(c, false);
+    base_store_rlx(&r->client_count, base_load_rlx(&r->client_count) - 1);
+    if (c->flags & RESP_C_MONITOR) { r->monitors--; }
+    resp_queue_drop(c);
+    resp_out_drop(c);
+    base_free(&r->account, BASE_MOD_STORE, c->in, c->in_cap);
+    base_store_rel(&r->fd_of[c->slot], -1);
+    base_fd_close(c->fd); /* epoll forgets it */
+    base_free(&r->account, BASE_MOD_STORE, c, sizeof *c);
+}
+
+CELLAR_PRIVATE void resp_client_reset(resp_client *c)
+{
+    resp_queue_drop(c);
+    if (c->flags & RESP_C_MONITOR) { c->of->monitors--; }
+    c->flags &= ~(RESP_C_MONITOR | RESP_C_REPLY_OFF | RESP_C_SKIP | RESP_C_MUTED | RESP_C_AUTH |
+                  RESP_C_NO_EVICT | RESP_C_NO_TOUCH);
+    c->flags |= c->of->has_password ? 0 : RESP_C_AUTH;
+    c->db = 0;
+    c->protocol = 2;
+    c->name[0] = '\0';
+}
+
+CELLAR_PRIVATE bool resp_client_text(char *to, size_t cap, const cellar_bytes *text)
+{
+    const unsigned char *p = text->data;
+    if (text->len >= cap) { return false; }
+    for (size_t i = 0; i < text->len; i++) {
+        if (p[i] < '!' || p[i] > '~') { return false; }
+    }
+    if (text->len > 0) { memcpy(to, p, text->len); }
+    to[text->len] = '\0';
+    return true;
+}
+
+CELLAR_PRIVATE bool resp_client_name(resp_client *c, const cellar_bytes *name)
+{
+    return resp_client_text(c->name, sizeof c->name, name);
+}
+
+BASE_SIZE_END

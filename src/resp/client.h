@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * client: the list of clients: add, remove, their state at the start of a connection. */
+#ifndef RESP_CLIENT_H
+#define RESP_CLIENT_H
+
+#include "resp/queue.h"
+
+/* Make a client for a connected socket and watch it. flags: RESP_C_UNIX or 0; address: terminated.
+ * NULL: no memory or no slot; the socket stays open. */
+CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t flags,
+                                            const char *address);
+/* Close the socket and free the client. */
+CELLAR_PRIVATE void resp_client_free(resp_client *c);
+/* Give a client the state of a new connection: RESET. The name of its library stays. */
+CELLAR_PRIVATE void resp_client_reset(resp_client *c);
+/* Copy a text without blanks and control characters, of up to cap - 1 bytes. False: it is none. */
+CELLAR_PRIVATE bool resp_client_text(char *to, size_t cap, const cellar_bytes *text);
+/* Name a client. False: not a name. */
+CELLAR_PRIVATE bool resp_client_name(resp_client *c, const cellar_bytes *name);
+/* Mark a client as the most recently active one. */
+CELLAR_PRIVATE void resp_client_active(resp_client *c);
+/* Count a client among those with a deadline of their own, or not any more. */
+CELLAR_PRIVATE void resp_client_timed(resp_client *c, bool timed);
+
+#endif

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * loop: a round: wait, accept, serve clients with events, then those with work left, then times.
+ *
+ * WALK       epoll_wait -> listeners: accept -> clients: resp_serve -> pending clients, once each
+ *            -> deadlines -> the bell rings while work is left, so that a poll of the host returns
+ * INVARIANTS A client is freed by its own resp_serve only: an event of this round never names a
+ *            client that is gone.
+ * LIMITS     RESP_EVENTS events and RESP_ACCEPTS connections of a listener in a round. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "base/net.h"
+#include "base/num.h"
+#include "resp/command.h"
+#include "resp/loop.h"
+#include "resp/serve.h"
+
+#define RESP_EVENTS 64
+#define RESP_ACCEPTS 16
+#define RESP_ACCEPT_PAUSE_MS 100
+#define RESP_LOOK_MS 20 /* longest wait while a client has a deadline of its own */
+
+/* ---- accept ---- */
+
+typedef union resp_address {
+    struct sockaddr_storage any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+} resp_address;
+
+static bool resp_is_loopback(const resp_address *a)
+{
+    if (a->any.ss_family == AF_INET) { return ntohl(a->v4.sin_addr.s_addr) >> 24 == 127; }
+    return a->any.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&a->v6.sin6_addr);
+}
+
+static void resp_address_text(const cellar_resp *r, const resp_address *a, char *to, size_t cap)
+{
+    char host[INET6_ADDRSTRLEN] = "?";
+    if (a->any.ss_family == AF_INET) {
+        (void)inet_ntop(AF_INET, &a->v4.sin_addr, host, sizeof host);
+        (void)snprintf(to, cap, "%s:%u", host, (unsigned)ntohs(a->v4.sin_port));
+    } else if (a->any.ss_family == AF_INET6) {
+        (void)inet_ntop(AF_INET6, &a->v6.sin6_addr, host, sizeof host);
+        (void)snprintf(to, cap, "[%s]:%u", host, (unsigned)ntohs(a->v6.sin6_port));
+    } else {
+        (void)snprintf(to, cap, "unix:%s", r->unix_path);
+    }
+}
+
+/* Return whether a peer may speak to the port at all. */
+static bool resp_peer_ok(const cellar_resp *r, int fd, const resp_address *a, bool is_unix)
+{
+    if (r->refuse_ms > r->now_ms) { return false; }
+    if (is_unix) { return base_net_peer_trusted(fd); }
+    return r->opts.listen_public != 0 || resp_is_loopback(a);
+}
+
+/* Greet a new connection, or close it. */
+static void resp_welcome(cellar_resp *r, int fd, const resp_address *a, bool is_unix)
+{
+    static const char full[] = "-ERR max number of clients reached\r\n";
+    char text[128];
+    resp_address_text(r, a, text, sizeof text);
+    resp_add(r, RESP_COUNT_connections, 1);
+    if (!resp_peer_ok(r, fd, a, is_unix)) {
+        base_log(&r->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_DENIED,
+                 "connection from %s closed at once", text);
+    } else if (base_load_rlx(&r->client_count) >= r->max_clients) {
+        const struct iovec part = { (void *)(uintptr_t)full, sizeof full - 1 };
+        (void)base_net_send(fd, &part, 1);
+    } else {
+        if (!is_unix) { base_net_no_delay(fd); }
+        if (resp_client_add(r, fd, is_unix ? RESP_C_UNIX : 0, text) != NULL) { return; }
+    }
+    resp_add(r, RESP_COUNT_rejected, 1);
+    base_fd_close(fd);
+}
+
+CELLAR_PRIVATE bool resp_listen_watch(cellar_resp *r, bool on)
+{
+    for (int i = 0; i < RESP_LISTENERS; i++) {
+        if (r->listener[i] < 0) { continue; }
+        if (base_net_watch(r->epoll, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, r->listener[i], EPOLLIN,
+                           &r->listener[i]) < 0 && on) {
+            while (--i >= 0) {
+                if (r->listener[i] >= 0) {
+                    (void)base_net_watch(r->epoll, EPOLL_CTL_DEL, r->listener[i], 0, NULL);
+                }
+            }
+            return false;
+        }
+    }
+    r->listening = on;
+    return true;
+}
+
+static void resp_accept(cellar_resp *r, const int *listener)
+{
+    for (int i = 0; i < RESP_ACCEPTS && r->listening; i++) {
+        resp_address a;
+        socklen_t len;
+        memset(&a, 0, sizeof a);
+        const int fd = base_net_accept(*listener, &a.any, &len);
+        if (fd >= 0) {
+            resp_welcome(r, fd, &a, listener == &r->listener[0]);
+        } else if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
+            base_log(&r->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_LIMIT,
+                     "no descriptor for a connection: accept pauses");
+            resp_add(r, RESP_COUNT_accept_pauses, 1);
+            (void)resp_listen_watch(r, false);
+            r->accept_ms = r->now_ms + RESP_ACCEPT_PAUSE_MS;
+        } else if (fd == -EAGAIN) {
+            return;
+        }
+    }
+}
+
+/* ---- clients ---- */
+
+static void resp_event(cellar_resp *r, const struct epoll_event *e)
+{
+    int *const place = e->data.ptr;
+    if (e->data.ptr == &r->bell) {
+        base_net_unring(r->bell);
+        r->rung = false;
+    } else if (place >= r->listener && place < r->listener + RESP_LISTENERS) {
+        resp_accept(r, place);
+    } else {
+        resp_client *c = e->data.ptr;
+        const bool gone = (e->events & (EPOLLERR | EPOLLHUP)) != 0;
+        if (c->flags & RESP_C_PENDING) { return; }
+        if (gone && !(c->events & EPOLLIN)) { c->flags |= RESP_C_BROKEN; }
+        resp_serve(c, (e->events & EPOLLIN) != 0 || gone);
+    }
+}
+
+/* Serve the clients that have work left, once each. */
+static void resp_pending(cellar_resp *r)
+{
+    uint32_t count = 0;
+    for (const resp_client *c = r->pending; c != NULL; c = c->pending_next) { count++; }
+    for (; count > 0 && r->pending != NULL; count--) {
+        resp_client *c = r->pending;
+        r->pending = c->pending_next;
+        if (r->pending == NULL) { r->pending_end = &r->pending; }
+        c->flags &= ~RESP_C_PENDING;
+        resp_serve(c, false);
+    }
+}
+
+/* Close the clients that were idle for too long. The list is in order of activity. */
+static void resp_idle(cellar_resp *r)
+{
+    if (r->idle_timeout_ms == CELLAR_TTL_NONE) { return; }
+    for (resp_client *c; (c = r->first) != NULL &&
+                         r->now_ms - c->active_ms >= r->idle_timeout_ms;) {
+        if (c->flags & RESP_C_MONITOR) {
+            resp_client_active(c);
+            continue;
+        }
+        resp_add(r, RESP_COUNT_idle_closed, 1);
+        resp_client_free(c);
+    }
+}
+
+/* Serve the clients with a deadline of their own. */
+static void resp_deadlines(cellar_resp *r)
+{
+    for (resp_client *c = r->first, *next; c != NULL && r->timed > 0; c = next) {
+        next = c->next;
+        if ((c->flags & RESP_C_TIMED) &&
+            (c->hold_ms != 0 ? r->now_ms >= c->hold_ms : !(c->flags & RESP_C_PENDING))) {
+            resp_serve(c, false);
+        }
+    }
+    resp_idle(r);
+    if (!r->listening && r->now_ms >= r->accept_ms && !resp_listen_watch(r, true)) {
+        r->accept_ms = r->now_ms + RESP_ACCEPT_PAUSE_MS;
+    }
+}
+
+/* ---- the round ---- */
+
+/* Return how long a round may wait. */
+static int resp_wait_ms(const cellar_resp *r, int timeout_ms)
+{
+    int64_t wait_ms = timeout_ms < 0 ? INT64_MAX : timeout_ms;
+    const int64_t now_ms = base_now_ms(&r->clock);
+    if (r->pending != NULL) { return 0; }
+    if (r->timed > 0) { wait_ms = BASE_MIN(wait_ms, RESP_LOOK_MS); }
+    if (!r->listening) { wait_ms = BASE_MIN(wait_ms, BASE_MAX(r->accept_ms - now_ms, 0)); }
+    if (r->first != NULL && r->idle_timeout_ms != CELLAR_TTL_NONE) {
+        const int64_t left_ms = r->first->active_ms + r->idle_timeout_ms - now_ms;
+        wait_ms = BASE_MIN(wait_ms, BASE_MAX(left_ms, 0));
+    }
+    return wait_ms == INT64_MAX ? -1 : (int)BASE_MIN(wait_ms, INT32_MAX);
+}
+
+CELLAR_PRIVATE cellar_err resp_round(cellar_resp *r, int timeout_ms)
+{
+    struct epoll_event event[RESP_EVENTS];
+    const int n = base_net_wait(r->epoll, event, RESP_EVENTS, resp_wait_ms(r, timeout_ms));
+    r->now_ms = base_now_ms(&r->clock);
+    for (int i = 0; i < n; i++) { resp_event(r, &event[i]); }
+    resp_pending(r);
+    resp_deadlines(r);
+    if (r->pending != NULL && !r->rung && !r->started) {
+        base_net_ring(r->bell);
+        r->rung = true;
+    }
+    if (n < 0) { return CELLAR_E_IO; }
+    return r->pending != NULL ? CELLAR_PENDING : CELLAR_OK;
+}

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * open: open, step, start, close and fork a port.
+ *
+ * WALK       open: options -> struct -> table -> sockets -> epoll -> fork handler
+ *            close: stop the thread -> clients -> sockets -> memory
+ * FORK       types.h. */
+#include <string.h>
+
+#include "base/fd.h"
+#include "base/net.h"
+#include "base/num.h"
+#include "base/open_error.h"
+#include "base/opts.h"
+#include "base/text.h"
+#include "resp/client.h"
+#include "resp/listen.h"
+#include "resp/loop.h"
+#include "resp/parse.h"
+#include "resp/table.h"
+#include "resp/trace.h"
+
+BASE_SIZE_BEGIN
+
+#define RESP_REQUEST_MIN (UINT64_C(64) << 10)
+#define RESP_REQUEST_MAX (UINT64_C(1) << 30)
+#define RESP_BUFFER_MIN (UINT64_C(1) << 20)
+#define RESP_CLIENTS_MAX 65536u
+#define RESP_PUBLIC_PASSWORD 16u /* bytes of a password for a public address */
+#define RESP_RETRY_MS 100        /* the thread waits so long after epoll failed */
+
+static cellar_err resp_open_fail(cellar_err code, int sys_errno, const char *why)
+{
+    return base_open_fail(code, sys_errno, "cellar_resp_open: %s", why);
+}
+
+/* ---- options ---- */
+
+static void resp_defaults(cellar_resp_opts *o)
+{
+    if (o->max_request_bytes == 0) { o->max_request_bytes = UINT64_C(64) << 20; }
+    if (o->buffer_bytes == 0) { o->buffer_bytes = UINT64_C(256) << 20; }
+    if (o->idle_timeout_ms == 0) { o->idle_timeout_ms = 300000; }
+    if (o->max_clients == 0) { o->max_clients = 64; }
+    if (o->slow_us == 0) { o->slow_us = 10000; }
+}
+
+/* Name the first field that breaks its rule. False: none does. */
+static bool resp_opts_broken(const cellar_resp_opts *o, const char **why)
+{
+    bool valid = true;
+    if (o->listen != NULL) { (void)resp_is_public(o->listen, &valid); }
+    return base_broken(o->unix_path == NULL && o->port == 0, "give unix_path or port", why) ||
+           base_broken(o->unix_path != NULL && *o->unix_path == '\0',
+                       "unix_path must have 1 to 107 bytes", why) ||
+           base_broken(o->port > 65535 && o->port != CELLAR_RESP_PORT_ANY,
+                       "port must be 1..65,535 or CELLAR_RESP_PORT_ANY", why) ||
+           base_broken(!valid, "listen must be a numeric address", why) ||
+           base_broken(o->listen != NULL && o->port == 0, "listen needs port", why) ||
+           base_broken(o->password != NULL && *o->password == '\0', "password must not be empty",
+                       why) ||
+           base_broken(o->max_request_bytes < RESP_REQUEST_MIN ||
+                       o->max_request_bytes > RESP_REQUEST_MAX,
+                       "max_request_bytes must be 64 KiB..1 GiB", why) ||
+           base_broken(o->buffer_bytes < RESP_BUFFER_MIN, "buffer_bytes must be at least 1 MiB",
+                       why) ||
+           base_broken(o->idle_timeout_ms < 0, "idle_timeout_ms must not be negative", why) ||
+           base_broken(o->max_clients > RESP_CLIENTS_MAX, "max_clients must be at most 65,536",
+                       why) ||
+           base_broken(o->writable > 1 || o->danger > 1 || o->listen_public > 1,
+                       "writable, danger and listen_public must be 0 or 1", why);
+}
+
+static bool resp_host_broken(const cellar_host_opts *h, const char **why)
+{
+    return base_broken((h->alloc == NULL) != (h->free == NULL),
+                       "host.alloc and host.free belong together: give both or none", why) ||
+           base_broken((unsigned)h->log_level > CELLAR_LOG_OFF,
+                       "host.log_level must be a cellar_log_level", why);
+}
+
+/* Check what a public address needs. */
+static cellar_err resp_public_check(const cellar_resp_opts *o)
+{
+    bool valid;
+    if (o->listen == NULL || !resp_is_public(o->listen, &valid)) { return CELLAR_OK; }
+    if (o->listen_public == 0) {
+        return resp_open_fail(CELLAR_E_DENIED, 0, "listen is a public address: set listen_public "
+                              "and a password");
+    }
+    if (o->password == NULL || strlen(o->password) < RESP_PUBLIC_PASSWORD) {
+        return resp_open_fail(CELLAR_E_DENIED, 0, "a public address needs a password of at least "
+                              "16 bytes");
+    }
+    return CELLAR_OK;
+}
+
+static cellar_err resp_opts_in(const cellar_resp_opts *o, cellar_resp_opts *out,
+                               cellar_host_opts *host)
+{
+    const char *why;
+    *out = cellar_resp_opts_default();
+    *host = cellar_host_opts_default();
+    cellar_err err = base_open_opts(out, sizeof *out, o, "cellar_resp_open", "cellar_resp_opts");
+    if (err == CELLAR_OK) {
+        err = base_open_opts(host, sizeof *host, out->host, "cellar_resp_open",
+                             "cellar_host_opts");
+    }
+    if (err != CELLAR_OK) { return err; }
+    resp_defaults(out);
+    if (resp_opts_broken(out, &why) || resp_host_broken(host, &why)) {
+        return resp_open_fail(CELLAR_E_INVAL, 0, why);
+    }
+    return resp_public_check(out);
+}
+
+/* Read "0=name 3=other" into the names of the databases. False: not such a text. */
+static bool resp_names_in(cellar_resp *r, const char *text)
+{
+    for (uint32_t i = 0; i < RESP_DBS; i++) {
+        base_text t = { r->db[i].name, sizeof r->db[i].name, 0 };
+        base_text_add(&t, "db%u", (unsigned)i);
+    }
+    for (const char *p = text; p != NULL && *p != '\0';) {
+        uint32_t n = 0;
+        const char *digit = p;
+        while (*p >= '0' && *p <= '9' && p - digit < 3) { n = n * 10 + (uint32_t)(*p++ - '0'); }
+        if (p == digit || *p != '=' || n >= RESP_DBS) { return false; }
+        const size_t len = strcspn(++p, " ,");
+        if (len > CELLAR_NAME_MAX) { return false; }
+        memcpy(r->db[n].name, p, len);
+        r->db[n].name[len] = '\0';
+        p += len;
+        p += strspn(p, " ,");
+    }
+    return true;
+}
+
+/* ---- fork ---- */
+
+static void resp_fork_nothing(void *ctx) { (void)ctx; }
+
+/* Close the sockets of the child, so that its parent alone keeps the connections. */
+static void resp_fork_child(void *ctx)
+{
+    cellar_resp *r = ctx;
+    r->forked = true;
+    for (uint32_t i = 0; i < r->opts.max_clients; i++) {
+        const int fd = base_load_acq(&r->fd_of[i]);
+        if (fd >= 0) { base_fd_close(fd); }
+    }
+    for (int i = 0; i < RESP_LISTENERS; i++) {
+        if (r->listener[i] >= 0) { base_fd_close(r->listener[i]); }
+    }
+    base_fd_close(r->bell);
+    base_fd_close(r->epoll);
+}
+
+/* ---- open ---- */
+
+static void resp_init(cellar_resp *r, cellar *c, const cellar_resp_opts *o,
+                      const cellar_host_opts *host)
+{
+    static const int levels[] = { BASE_LOG_WARNING, BASE_LOG_ERROR, BASE_LOG_WARNING,
+                                  BASE_LOG_INFO, BASE_LOG_DEBUG, BASE_LOG_OFF };
+    const base_alloc_hooks hooks = { .alloc = host->alloc, .free = host->free,
+                                     .ctx = host->alloc_ctx };
+    base_account_init(&r->account, o->buffer_bytes, &hooks);
+    if (host->clock == NULL) { base_clock_ready(); }
+    r->clock = (base_clock){ .precise_ms = host->clock, .coarse_ms = host->clock,
+                             .ctx = host->clock_ctx };
+    base_log_init(&r->log, &r->clock, host->log, host->log_ctx, levels[host->log_level]);
+    r->store = c;
+    r->opts = *o;
+    r->opts.host = NULL;
+    r->opts.unix_path = r->opts.listen = r->opts.password = r->opts.namespaces = NULL;
+    r->idle_timeout_ms = o->idle_timeout_ms;
+    r->max_clients = o->max_clients;
+    r->pending_end = &r->pending;
+    r->now_ms = r->opened_ms = base_now_ms(&r->clock);
+    r->epoll = r->bell = -1;
+    for (int i = 0; i < RESP_LISTENERS; i++) { r->listener[i] = -1; }
+    if (o->password != NULL) {
+        base_sha256 s;
+        base_sha256_init(&s);
+        base_sha256_add(&s, o->password, strlen(o->password));
+        base_sha256_end(&s, r->password);
+        r->has_password = true;
+    }
+}
+
+/* Free what resp_parts made, and what the clients left. */
+static void resp_parts_free(cellar_resp *r)
+{
+    const size_t bytes = r->opts.max_clients * sizeof *r->fd_of;
+    while (r->first != NULL) { resp_client_free(r->first); }
+    resp_listen_close(r);
+    if (r->bell >= 0) { base_fd_close(r->bell); }
+    if (r->epoll >= 0) { base_fd_close(r->epoll); }
+    resp_slow_drop(r);
+    resp_argv_trim(r);
+    base_free(&r->account, BASE_MOD_STORE, r->argv, r->argv_cap * sizeof *r->argv);
+    resp_blocks_drop(r);
+    base_free(&r->account, BASE_MOD_STORE, r->fd_of, bytes);
+    for (uint32_t i = 0; i < RESP_DBS; i++) {
+        if (r->db[i].handle != NULL && r->db[i].handle != r->store) {
+            (void)cellar_close(r->db[i].handle);
+        }
+    }
+    BASE_ASSERT(base_load_rlx(&r->account.used) == 0);
+}
+
+/* Make everything of a port but the struct. */
+static cellar_err resp_parts(cellar_resp *r, const cellar_resp_opts *o)
+{
+    uint32_t count;
+    const resp_command *table = resp_table(&count);
+    if (!resp_names_in(r, o->namespaces)) {
+        return resp_open_fail(CELLAR_E_INVAL, 0, "namespaces must be like \"0=users 3=images\", "
+                              "with numbers 0..15");
+    }
+    BASE_REQUIRE(resp_table_init(r, table, count));
+    r->fd_of = base_alloc(&r->account, BASE_MOD_STORE, o->max_clients * sizeof *r->fd_of, NULL);
+    if (r->fd_of == NULL) { return resp_open_fail(CELLAR_E_NOMEM, 0, "no memory for the clients"); }
+    for (uint32_t i = 0; i < o->max_clients; i++) { base_store_rlx(&r->fd_of[i], -1); }
+    const cellar_err err = resp_listen(r, o);
+    if (err != CELLAR_OK) { return err; }
+    r->epoll = base_net_epoll();
+    r->bell = base_net_bell();
+    if (r->epoll < 0 || r->bell < 0 ||
+        base_net_watch(r->epoll, EPOLL_CTL_ADD, r->bell, EPOLLIN, &r->bell) < 0 ||
+        !resp_listen_watch(r, true)) {
+        return resp_open_fail(CELLAR_E_IO, 0, "the system refused a descriptor for epoll");
+    }
+    r->fork = (base_fork_node){ .prepare = resp_fork_nothing, .parent = resp_fork_nothing,
+                                .child = resp_fork_child, .ctx = r };
+    return base_fork_register(&r->fork)
+        ? CELLAR_OK : resp_open_fail(CELLAR_E_NOMEM, 0, "no memory for the fork handlers");
+}
+
+CELLAR_API cellar_err cellar_resp_open(cellar *c, const cellar_resp_opts *o, cellar_resp **out)
+{
+    cellar_resp_opts full;
+    cellar_host_opts host;
+    if (out != NULL) { *out = NULL; }
+    if (c == NULL || o == NULL || out == NULL) {
+        return resp_open_fail(CELLAR_E_INVAL, 0, "c, o and out must not be NULL");
+    }
+    cellar_err err = resp_opts_in(o, &full, &host);
+    if (err != CELLAR_OK) { return err; }
+    const base_alloc_hooks hooks = { .alloc = host.alloc, .free = host.free,
+                                     .ctx = host.alloc_ctx };
+    void *raw = base_alloc_raw(&hooks, RESP_PORT_BYTES);
+    if (raw == NULL) { return resp_open_fail(CELLAR_E_NOMEM, 0, "no memory for the port"); }
+    cellar_resp *r = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
+    memset(r, 0, sizeof *r);
+    r->raw = raw;
+    resp_init(r, c, &full, &host);
+    err = resp_parts(r, &full);
+    if (err == CELLAR_OK) {
+        *out = r;
+    } else {
+        resp_parts_free(r);
+        base_free_raw(&hooks, raw, RESP_PORT_BYTES);
+    }
+    return err;
+}
+
+/* ---- step, thread, close ---- */
+
+CELLAR_API int cellar_resp_fd(const cellar_resp *r)
+{
+    return r == NULL || r->forked ? -1 : r->epoll;
+}
+
+CELLAR_API cellar_err cellar_resp_step(cellar_resp *r, int timeout_ms)
+{
+    if (r == NULL || timeout_ms < -1) { return CELLAR_E_INVAL; }
+    if (r->forked) { return CELLAR_E_FORKED; }
+    if (!base_cas_ar(&r->stepping, 0u, 1u)) { return CELLAR_E_BUSY; }
+    const cellar_err err = resp_round(r, timeout_ms);
+    base_store_rel(&r->stepping, 0u);
+    return err;
+}
+
+static void resp_main(void *arg)
+{
+    cellar_resp *r = arg;
+    while (base_load_acq(&r->stop) == 0) {
+        if (resp_round(r, -1) == CELLAR_E_IO) {
+            (void)sync_wait(&r->stop, 0, base_now_ns() + RESP_RETRY_MS * UINT64_C(1000000));
+        }
+    }
+}
+
+CELLAR_API cellar_err cellar_resp_start(cellar_resp *r)
+{
+    if (r == NULL) { return CELLAR_E_INVAL; }
+    if (r->forked) { return CELLAR_E_FORKED; }
+    if (r->started) { return CELLAR_OK; }
+    if (!base_cas_ar(&r->stepping, 0u, 1u)) { return CELLAR_E_BUSY; }
+    r->started = true;
+    if (base_thread_start(&r->thread, resp_main, r, "cellar-resp") != 0) {
+        r->started = false;
+        base_store_rel(&r->stepping, 0u);
+        return CELLAR_E_NOMEM;
+    }
+    return CELLAR_OK;
+}
+
+CELLAR_API void cellar_resp_close(cellar_resp *r)
+{
+    if (r == NULL || r->forked) { return; }
+    if (r->started) {
+        base_store_rel(&r->stop, 1u);
+        sync_wake(&r->stop, 1);
+        base_net_ring(r->bell);
+        base_thread_join(&r->thread);
+    }
+    base_fork_unregister(&r->fork);
+    resp_parts_free(r);
+    const base_alloc_hooks hooks = r->account.hooks;
+    base_free_raw(&hooks, r->raw, RESP_PORT_BYTES);
+}
+
+CELLAR_API cellar_err cellar_resp_stats_get(const cellar_resp *r, cellar_resp_stats *out)
+{
+    cellar_resp_stats s = cellar_resp_stats_default();
+    if (r == NULL || out == NULL) { return CELLAR_E_INVAL; }
+#define RESP_X(name, help) s.name = base_load_rlx(&r->count[RESP_COUNT_##name]);
+    CELLAR_RESP_COUNTS(RESP_X)
+#undef RESP_X
+    s.clients = base_load_rlx(&r->client_count);
+    s.bytes = base_load_rlx(&r->account.used);
+    s.port = r->port;
+    return base_opts_out(out, &s, sizeof s);
+}
+
+BASE_SIZE_END

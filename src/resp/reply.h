@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * reply: write replies into the output of a client.
+ *
+ * INVARIANTS Each command writes exactly one reply: a leaf, or an aggregate and then its elements.
+ *            resp_map(c, n) announces n pairs, 2n elements follow.
+ *            Without memory for a block the client becomes BROKEN, later pieces are dropped, and
+ *            the loop closes the client: a command need not look.
+ *            For a client of RESP2 a map and a set are arrays, a double and a verbatim text are
+ *            bulk texts, a boolean is 0 or 1, and a push is an array. */
+#ifndef RESP_REPLY_H
+#define RESP_REPLY_H
+
+#include "resp/types.h"
+
+#define RESP_OOM "OOM command not allowed when used memory > 'maxmemory'."
+
+/* Add bytes as they are. */
+CELLAR_PRIVATE void resp_put(resp_client *c, const void *data, size_t len);
+CELLAR_PRIVATE void resp_ok(resp_client *c);
+/* Write +text. The text is without CR and LF. */
+CELLAR_PRIVATE void resp_simple(resp_client *c, const char *text);
+/* Write -text. The first word is the kind: "ERR", "WRONGTYPE". CR and LF become blanks. */
+CELLAR_PRIVATE void resp_error(resp_client *c, const char *format, ...) BASE_PRINTF(2, 3);
+/* Write the error of a request that does not run: EXEC of an open transaction aborts. */
+CELLAR_PRIVATE void resp_refuse(resp_client *c, const char *format, ...) BASE_PRINTF(2, 3);
+CELLAR_PRIVATE void resp_int(resp_client *c, int64_t n);
+BASE_SPARE CELLAR_PRIVATE void resp_bool(resp_client *c, bool yes);
+CELLAR_PRIVATE void resp_bulk(resp_client *c, const void *data, size_t len);
+CELLAR_PRIVATE void resp_bulk_text(resp_client *c, const char *text);
+/* Write the digits of a number as a bulk. */
+BASE_SPARE CELLAR_PRIVATE void resp_bulk_int(resp_client *c, int64_t n);
+CELLAR_PRIVATE void resp_null(resp_client *c);
+CELLAR_PRIVATE void resp_null_array(resp_client *c);
+CELLAR_PRIVATE void resp_array(resp_client *c, uint64_t n);
+CELLAR_PRIVATE void resp_map(resp_client *c, uint64_t n);
+CELLAR_PRIVATE void resp_set(resp_client *c, uint64_t n);
+BASE_SPARE CELLAR_PRIVATE void resp_push(resp_client *c, uint64_t n);
+BASE_SPARE CELLAR_PRIVATE void resp_double(resp_client *c, double v);
+/* Write a text for people: `kind` is three letters, "txt". */
+CELLAR_PRIVATE void resp_verbatim(resp_client *c, const char *kind, const void *data, size_t len);
+
+/* Return room for a bulk of up to `cap` bytes, filled by the caller in place; NULL: no memory, the
+ * client is broken. Nothing is written before resp_bulk_commit with len <= cap; without a commit
+ * nothing has changed. No other reply function comes between. */
+CELLAR_PRIVATE void *resp_bulk_reserve(resp_client *c, size_t cap);
+CELLAR_PRIVATE void resp_bulk_commit(resp_client *c, size_t len);
+/* Write the value of a key as a bulk, copied from the store into the output; null for MISS and
+ * ABSENT; the error of resp_fail for another code. Return the code of cellar_get. */
+CELLAR_PRIVATE cellar_err resp_bulk_value(resp_client *c, cellar *ns, const void *key,
+                                          size_t key_len);
+
+/* Write the error for a code of the library, as Redis words it where Redis has one. E_CLOSED makes
+ * the next command open the namespace again. */
+CELLAR_PRIVATE void resp_fail(resp_client *c, cellar_err err);
+
+/* Let the loop look at a client in this step: it has output, or it ends. */
+CELLAR_PRIVATE void resp_wake(resp_client *c);
+/* Free all blocks of a client. */
+CELLAR_PRIVATE void resp_out_drop(resp_client *c);
+/* Take the sent bytes off the output. */
+CELLAR_PRIVATE void resp_out_sent(resp_client *c, size_t bytes);
+/* Free the blocks that the port keeps. */
+CELLAR_PRIVATE void resp_blocks_drop(cellar_resp *r);
+
+#endif

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * serve: one client in one round: read, parse, run, send, close.
+ *
+ * WALK       recv -> buffer of the port, or `in` if a part of a request is there -> requests ->
+ *            replies -> sendmsg -> what is left of the input goes to `in`
+ *            A client that has requests left after its share of the round waits in `pending`.
+ * GETS       GETs that follow each other are collected and looked up by one cellar_get_many. Their
+ *            keys stay in the input buffer; the replies are written before any other reply.
+ * PAUSE      A client with more than RESP_OUT_PAUSE of unsent replies is not read, and its requests
+ *            wait. So does a client that gave a wrong password.
+ * CLOSE      BROKEN: at once. CLOSE: when all is sent. After a broken request the rest of the input
+ *            is dropped for RESP_LINGER_MS, so that a reset does not overtake the error. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/net.h"
+#include "base/num.h"
+#include "resp/command.h"
+#include "resp/parse.h"
+#include "resp/serve.h"
+
+#define RESP_SHARE 64u                        /* requests of a client and round */
+#define RESP_SHARE_NS 1000000u                /* time of a client and round */
+#define RESP_OUT_PAUSE ((size_t)1 << 20)      /* unsent bytes that stop reading */
+#define RESP_OUT_SOFT ((size_t)8 << 20)       /* unsent bytes allowed for RESP_OUT_SOFT_MS */
+#define RESP_OUT_HARD ((size_t)64 << 20)
+#define RESP_OUT_SOFT_MS 10000
+#define RESP_LINGER_MS 1000
+#define RESP_IN_FIRST ((size_t)16 << 10)      /* first size of `in` */
+#define RESP_SEND_BYTES ((size_t)1 << 20)     /* sent in one round */
+#define RESP_SEND_PARTS 16u
+
+/* ---- GETs ---- */
+
+static void resp_batch_reply(resp_client *c, cellar *ns, const cellar_get_item *item)
+{
+    if (item->status == CELLAR_OK) {
+        resp_bulk(c, item->buf, item->value_len);
+    } else if (item->status == CELLAR_MISS || item->status == CELLAR_ABSENT) {
+        resp_null(c);
+    } else if (item->status == CELLAR_E_BUFFER) {
+        (void)resp_bulk_value(c, ns, item->key, item->key_len);
+    } else {
+        resp_fail(c, item->status);
+    }
+}
+
+/* Look up the collected GETs, and write their replies. */
+static void resp_batch_end(resp_client *c)
+{
+    cellar_resp *r = c->of;
+    resp_batch *b = &r->batch;
+    const uint32_t count = b->count;
+    cellar_err err;
+    b->count = 0;
+    if (count == 0) { return; }
+    resp_add(r, RESP_COUNT_commands, count);
+    cellar *ns = resp_ns_of(r, c->db, &err);
+    if (ns != NULL) { err = cellar_get_many(ns, b->item, count, NULL); }
+    for (uint32_t i = 0; i < count; i++) {
+        if (err == CELLAR_OK) {
+            resp_batch_reply(c, ns, &b->item[i]);
+        } else {
+            resp_fail(c, err);
+        }
+    }
+}
+
+/* Collect a GET. False: it has to run alone. */
+static bool resp_batch_add(resp_client *c, const resp_command *cmd, const cellar_bytes *argv,
+                           uint32_t argc)
+{
+    cellar_resp *r = c->of;
+    resp_batch *b = &r->batch;
+    const uint32_t odd = RESP_C_MULTI | RESP_C_MUTED | RESP_C_REPLY_OFF | RESP_C_SKIP;
+    if (cmd == NULL || !(cmd->flags & RESP_GET) || argc != 2 || r->monitors != 0 ||
+        (c->flags & (odd | RESP_C_AUTH)) != RESP_C_AUTH || argv[1].len == 0 ||
+        argv[1].len > CELLAR_KEY_MAX) {
+        return false;
+    }
+    c->last = cmd->name;
+    b->item[b->count] = (cellar_get_item){ .key = argv[1].data, .key_len = argv[1].len,
+                                           .buf = b->value[b->count],
+                                           .buf_cap = RESP_BATCH_VALUE };
+    if (++b->count == RESP_BATCH) { resp_batch_end(c); }
+    return true;
+}
+
+/* ---- requests ---- */
+
+/* Return whether the client may run its next request now. */
+static bool resp_may_run(const resp_client *c)
+{
+    return !(c->flags & (RESP_C_CLOSE | RESP_C_BROKEN)) && c->hold_ms == 0 &&
+           c->out_bytes <= RESP_OUT_PAUSE;
+}
+
+/* Run one request, without replies if CLIENT REPLY says so. */
+static void resp_request(resp_client *c, uint32_t argc)
+{
+    const cellar_bytes *argv = c->of->argv;
+    const resp_command *cmd = resp_find(c->of, argv[0].data, argv[0].len);
+    if (resp_batch_add(c, cmd, argv, argc)) { return; }
+    resp_batch_end(c);
+    if (c->flags & (RESP_C_REPLY_OFF | RESP_C_SKIP)) { c->flags |= RESP_C_MUTED; }
+    c->flags &= ~RESP_C_SKIP;
+    resp_run(c, cmd, argv, argc);
+    c->flags &= ~RESP_C_MUTED;
+}
+
+/* Run the requests in `p`, as far as the share of the round goes. Return the bytes that are done.
+ * Ask for another look if requests may be left. */
+static size_t resp_requests(resp_client *c, unsigned char *p, size_t n)
+{
+    cellar_resp *r = c->of;
+    const uint64_t since_ns = base_tsc_ns();
+    size_t done = 0;
+    uint32_t count = 0;
+    c->flags &= ~RESP_C_STALLED;
+    while (resp_may_run(c)) {
+        size_t used = 0;
+        uint32_t argc = 0;
+        const resp_parsed got = resp_parse(c, p + done, n - done, &argc, &used);
+        if (got == RESP_PARSE_MORE) { break; }
+        done += used;
+        if (got == RESP_PARSE_OK) {
+            resp_request(c, argc);
+        } else if (got == RESP_PARSE_HTTP) {
+            resp_add(r, RESP_COUNT_http, 1);
+            base_log(&r->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_DENIED,
+                     "HTTP request from %s: connection closed", c->address);
+            c->flags |= RESP_C_BROKEN;
+        } else if (got == RESP_PARSE_BAD) {
+            resp_batch_end(c);
+            resp_error(c, "%s", r->refusal);
+            c->flags |= RESP_C_CLOSE | RESP_C_LINGER;
+        }
+        if (++count >= RESP_SHARE || base_tsc_ns() - since_ns > RESP_SHARE_NS) {
+            resp_wake(c);
+            break;
+        }
+    }
+    resp_batch_end(c);
+    if (done < n && !resp_may_run(c)) { c->flags |= RESP_C_STALLED; }
+    return done;
+}
+
+/* ---- input ---- */
+
+/* Make room in `in` for a read. False: no memory. */
+static bool resp_in_room(resp_client *c)
+{
+    cellar_resp *r = c->of;
+    if (c->in_cap - c->in_len >= RESP_IN_FIRST / 4) { return true; }
+    size_t cap = BASE_MAX(c->in_cap * 2, RESP_IN_FIRST);
+    if (c->bulk_len >= 0) { /* the end of the argument is known */
+        const size_t end = c->scan + (size_t)c->bulk_len + 2 + RESP_IN_FIRST;
+        cap = BASE_MAX(BASE_MIN(cap, end), c->in_len + RESP_IN_FIRST / 4);
+    }
+    unsigned char *in = base_alloc(&r->account, BASE_MOD_STORE, cap, NULL);
+    if (in == NULL) { return false; }
+    if (c->in != NULL) { memcpy(in, c->in, c->in_len); }
+    base_free(&r->account, BASE_MOD_STORE, c->in, c->in_cap);
+    c->in = in;
+    c->in_cap = cap;
+    return true;
+}
+
+static void resp_in_drop(resp_client *c)
+{
+    base_free(&c->of->account, BASE_MOD_STORE, c->in, c->in_cap);
+    c->in = NULL;
+    c->in_len = c->in_cap = 0;
+}
+
+/* Refuse a request for which there is no memory. */
+static void resp_in_refuse(resp_client *c)
+{
+    resp_in_drop(c);
+    resp_add(c->of, RESP_COUNT_memory_closed, 1);
+    resp_error(c, "%s", RESP_OOM);
+    c->flags |= RESP_C_CLOSE | RESP_C_LINGER;
+}
+
+/* Run the requests of `in`. */
+static void resp_in_run(resp_client *c)
+{
+    const size_t done = resp_requests(c, c->in, c->in_len);
+    c->in_len -= done;
+    if (c->in_len == 0 || (c->flags & (RESP_C_CLOSE | RESP_C_BROKEN))) {
+        resp_in_drop(c);
+    } else if (done > 0) {
+        memmove(c->in, c->in + done, c->in_len);
+    }
+}
+
+/* Run the requests of a read, and keep what is left of it. */
+static void resp_read_run(resp_client *c, size_t got)
+{
+    cellar_resp *r = c->of;
+    const size_t done = resp_requests(c, r->read, got);
+    c->in_len = 0;
+    if (done == got || (c->flags & (RESP_C_CLOSE | RESP_C_BROKEN))) { return; }
+    c->in_cap = BASE_MAX(got - done, RESP_IN_FIRST);
+    c->in = base_alloc(&r->account, BASE_MOD_STORE, c->in_cap, NULL);
+    if (c->in == NULL) {
+        c->in_cap = 0;
+        resp_in_refuse(c);
+        return;
+    }
+    c->in_len = got - done;
+    memcpy(c->in, r->read + done, c->in_len);
+}
+
+/* Read once, and run what came. */
+static void resp_in_read(resp_client *c)
+{
+    cellar_resp *r = c->of;
+    unsigned char *to = r->read;
+    size_t room = sizeof r->read;
+    if (c->in_len > 0) {
+        if (!resp_in_room(c)) {
+            resp_in_refuse(c);
+            return;
+        }
+        const size_t end = c->bulk_len >= 0 ? c->scan + (size_t)c->bulk_len + 2 : 0;
+        const size_t need = end > c->in_len ? end - c->in_len : 0;
+        to = c->in + c->in_len;
+        room = BASE_MIN(c->in_cap - c->in_len, BASE_MAX(need, RESP_READ_BYTES));
+    }
+    const ssize_t got = base_net_recv(c->fd, to, room);
+    if (got == -EAGAIN || got == -EWOULDBLOCK) { return; }
+    if (got < 0) {
+        c->flags |= RESP_C_BROKEN;
+    } else if (got == 0) {
+        c->flags |= RESP_C_END;
+    } else {
+        resp_add(r, RESP_COUNT_bytes_in, (uint64_t)got);
+        resp_client_active(c);
+        if (to == r->read) {
+            resp_read_run(c, (size_t)got);
+        } else {
+            c->in_len += (size_t)got;
+            resp_in_run(c);
+        }
+    }
+}
+
+/* ---- output ---- */
+
+static void resp_send(resp_client *c)
+{
+    struct iovec part[RESP_SEND_PARTS];
+    for (size_t sent = 0; c->out_bytes > 0 && sent < RESP_SEND_BYTES;) {
+        size_t count = 0, bytes = 0;
+        for (resp_block *b = c->out_first; b != NULL && count < RESP_SEND_PARTS; b = b->next) {
+            if (b->used > b->from) {
+                part[count].iov_base = b->bytes + b->from;
+                part[count++].iov_len = b->used - b->from;
+                bytes += b->used - b->from;
+            }
+        }
+        const ssize_t put = base_net_send(c->fd, part, count);
+        if (put == -EAGAIN || put == -EWOULDBLOCK) { return; }
+        if (put < 0) {
+            c->flags |= RESP_C_BROKEN;
+            return;
+        }
+        resp_add(c->of, RESP_COUNT_bytes_out, (uint64_t)put);
+        resp_out_sent(c, (size_t)put);
+        resp_client_active(c);
+        sent += (size_t)put;
+        if ((size_t)put < bytes) { return; }
+    }
+}
+
+/* Give up a client that does not read its replies. */
+static void resp_out_limit(resp_client *c)
+{
+    const int64_t now_ms = c->of->now_ms;
+    if (c->out_bytes <= RESP_OUT_SOFT) {
+        c->full_ms = 0;
+    } else if (c->full_ms == 0) {
+        c->full_ms = now_ms;
+    }
+    if (c->out_bytes > RESP_OUT_HARD ||
+        (c->full_ms != 0 && now_ms - c->full_ms >= RESP_OUT_SOFT_MS)) {
+        resp_add(c->of, RESP_COUNT_output_closed, 1);
+        c->flags |= RESP_C_BROKEN;
+    }
+}
+
+/* ---- the end of a round ---- */
+
+/* Close a client that has all its replies. After a broken request read the rest for a while. */
+static void resp_finish(resp_client *c)
+{
+    if (!(c->flags & RESP_C_LINGER) || (c->flags & RESP_C_END)) {
+        c->flags |= RESP_C_BROKEN;
+    } else if (c->linger_ms == 0) {
+        base_net_end(c->fd);
+        c->linger_ms = c->of->now_ms + RESP_LINGER_MS;
+    } else if (c->of->now_ms >= c->linger_ms) {
+        c->flags |= RESP_C_BROKEN;
+    }
+}
+
+/* Read and drop, while a client lingers. */
+static void resp_linger_read(resp_client *c)
+{
+    const ssize_t got = base_net_recv(c->fd, c->of->read, sizeof c->of->read);
+    if (got == 0 || (got < 0 && got != -EAGAIN)) { c->flags |= RESP_C_BROKEN; }
+}
+
+/* Tell epoll what the client waits for. */
+static void resp_interest(resp_client *c)
+{
+    const bool held = c->hold_ms != 0;
+    const bool lingers = c->linger_ms != 0;
+    const uint32_t deaf = RESP_C_END | RESP_C_CLOSE | RESP_C_PENDING;
+    const bool reads = lingers ||
+                       (!held && !(c->flags & deaf) && c->out_bytes <= RESP_OUT_PAUSE);
+    const bool sends = !held && c->out_bytes > 0;
+    const uint32_t events = (reads ? (uint32_t)EPOLLIN : 0) | (sends ? (uint32_t)EPOLLOUT : 0);
+    if (events != c->events) {
+        c->events = events;
+        if (base_net_watch(c->of->epoll, EPOLL_CTL_MOD, c->fd, events, c) < 0) {
+            c->flags |= RESP_C_BROKEN;
+        }
+    }
+}
+
+CELLAR_PRIVATE void resp_serve(resp_client *c, bool readable)
+{
+    const int64_t now_ms = c->of->now_ms;
+    if (c->hold_ms != 0 && now_ms >= c->hold_ms) { c->hold_ms = 0; }
+    if (c->linger_ms != 0) {
+        if (readable) { resp_linger_read(c); }
+    } else if (c->hold_ms == 0 && !(c->flags & RESP_C_BROKEN)) {
+        if (c->out_bytes > RESP_OUT_PAUSE) { resp_send(c); }
+        if (readable && !(c->flags & RESP_C_END) && resp_may_run(c)) {
+            resp_in_read(c);
+        } else if (c->in_len > 0 && resp_may_run(c)) {
+            resp_in_run(c);
+        }
+        if (c->hold_ms == 0 && !(c->flags & RESP_C_BROKEN)) { resp_send(c); }
+    }
+    resp_out_limit(c);
+    if ((c->flags & RESP_C_STALLED) && resp_may_run(c)) {
+        c->flags &= ~RESP_C_STALLED;
+        resp_wake(c);
+    }
+    const uint32_t left = RESP_C_END | RESP_C_PENDING | RESP_C_STALLED;
+    const bool over = (c->flags & RESP_C_CLOSE) || (c->flags & left) == RESP_C_END;
+    if (over && c->out_bytes == 0 && c->hold_ms == 0) { resp_finish(c); }
+    resp_client_timed(c, c->hold_ms != 0 || c->full_ms != 0 || c->linger_ms != 0);
+    if (!(c->flags & RESP_C_BROKEN)) { resp_interest(c); }
+    if (c->flags & RESP_C_BROKEN) { resp_client_free(c); }
+}

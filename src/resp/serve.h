@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * serve: one client in one round. */
+#ifndef RESP_SERVE_H
+#define RESP_SERVE_H
+
+#include "resp/client.h"
+
+/* Read if `readable`, run requests, send replies, close if it is time. The client may be gone
+ * after it. */
+CELLAR_PRIVATE void resp_serve(resp_client *c, bool readable);
+
+#endif

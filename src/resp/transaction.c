@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * transaction: MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+ *
+ * INVARIANTS The requests of a transaction run one after the other in the thread of the step: no
+ *            other client of the port comes between. Other threads of the process may.
+ * WATCH      Notes the version of the entry, 0 if there is none. EXEC compares: each write of the
+ *            key gives another version. A key that was missing, set and deleted again has not
+ *            changed; Redis counts that as a change. */
+#include <string.h>
+
+#include "cellar_entry.h"
+#include "resp/calls.h"
+#include "resp/queue.h"
+
+BASE_SIZE_BEGIN
+
+RESP_CALL(resp_multi)
+{
+    (void)argv, (void)argc;
+    if (c->flags & RESP_C_MULTI) {
+        resp_error(c, "ERR MULTI calls can not be nested");
+        return;
+    }
+    c->flags |= RESP_C_MULTI;
+    resp_ok(c);
+}
+
+RESP_CALL(resp_discard)
+{
+    (void)argv, (void)argc;
+    if (!(c->flags & RESP_C_MULTI)) {
+        resp_error(c, "ERR DISCARD without MULTI");
+        return;
+    }
+    resp_queue_drop(c);
+    resp_ok(c);
+}
+
+/* Read the version of an entry; 0: there is none. */
+static cellar_err resp_version(cellar_resp *r, uint32_t db, const void *key, size_t key_len,
+                               uint64_t *version)
+{
+    cellar_entry_info info = cellar_entry_info_default();
+    cellar_err err;
+    cellar *ns = resp_ns_of(r, db, &err);
+    *version = 0;
+    if (ns == NULL) { return err; }
+    err = cellar_entry_info_get(ns, key, key_len, CELLAR_GET_WANT_VERSION, &info);
+    if (err == CELLAR_OK || err == CELLAR_STALE) { *version = info.version; }
+    return err < CELLAR_OK ? err : CELLAR_OK;
+}
+
+RESP_CALL(resp_watch)
+{
+    cellar_resp *r = c->of;
+    if (c->flags & RESP_C_MULTI) {
+        resp_error(c, "ERR WATCH inside MULTI is not allowed");
+        return;
+    }
+    for (uint32_t i = 1; i < argc; i++) {
+        const size_t len = argv[i].len;
+        uint64_t version;
+        if (len == 0 || len > CELLAR_KEY_MAX) {
+            resp_error(c, "ERR invalid key");
+            return;
+        }
+        const cellar_err err = resp_version(r, c->db, argv[i].data, len, &version);
+        resp_watched *w = err == CELLAR_OK
+            ? base_alloc(&r->account, BASE_MOD_STORE, sizeof *w + len, NULL) : NULL;
+        if (w == NULL) {
+            resp_fail(c, err == CELLAR_OK ? CELLAR_E_NOMEM : err);
+            return;
+        }
+        w->next = c->watched;
+        w->version = version;
+        w->db = c->db;
+        w->key_len = len;
+        memcpy(w->key, argv[i].data, len);
+        c->watched = w;
+    }
+    resp_ok(c);
+}
+
+RESP_CALL(resp_unwatch)
+{
+    (void)argv, (void)argc;
+    resp_watched_drop(c);
+    resp_ok(c);
+}
+
+/* Return whether a watched key has changed, or may have. */
+static bool resp_watched_changed(const resp_client *c)
+{
+    uint64_t version;
+    for (const resp_watched *w = c->watched; w != NULL; w = w->next) {
+        if (resp_version(c->of, w->db, w->key, w->key_len, &version) != CELLAR_OK ||
+            version != w->version) {
+            return true;
+        }
+    }
+    return false;
+}
+
+RESP_CALL(resp_exec)
+{
+    (void)argv, (void)argc;
+    if (!(c->flags & RESP_C_MULTI)) {
+        resp_error(c, "ERR EXEC without MULTI");
+        return;
+    }
+    if (c->flags & RESP_C_DIRTY) {
+        resp_queue_drop(c);
+        resp_error(c, "EXECABORT Transaction discarded because of previous errors.");
+        return;
+    }
+    if (resp_watched_changed(c)) {
+        resp_queue_drop(c);
+        resp_null_array(c);
+        return;
+    }
+    resp_array(c, c->queue_count);
+    resp_queued *q = resp_queue_take(c);
+    resp_watched_drop(c);
+    for (resp_queued *next; q != NULL; q = next) {
+        next = q->next;
+        resp_call(c, q->cmd, q->argv, q->argc);
+        resp_queued_free(c->of, q);
+    }
+}
+
+BASE_SIZE_END

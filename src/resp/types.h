@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * types: the structs of the port.
+ *
+ * PICTURE    port -- epoll -- listeners
+ *                 \-- clients, least recently active first -- out: blocks of unsent replies
+ *                                                          \-- in: a request that is not complete
+ *            A client without a partial request and unsent replies has no memory but its struct:
+ *            reads go to the buffer of the port, and blocks return to its list of free blocks.
+ * INVARIANTS A client is in the list of all clients. out_bytes == sum of the used bytes of its
+ *            blocks. `argv` of a running command points into the buffer of the port, into `in`, or
+ *            into the queue of a transaction: it is valid until the command returns.
+ * LOCKING    None: one thread at a time runs a step (`stepping`). Figures are relaxed atomics.
+ * FORK       The child closes the sockets and never looks at the lists: another thread may have
+ *            changed them while the kernel copied the memory. */
+#ifndef RESP_TYPES_H
+#define RESP_TYPES_H
+
+#include "base/atomic.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/net.h"
+#include "base/sha256.h"
+#include "base/sync.h"
+#include "cellar_resp.h"
+
+/* Places of the counters in `count` of the port, in the order of cellar_resp_stats. */
+typedef enum resp_count {
+#define RESP_X(name, help) RESP_COUNT_##name,
+    CELLAR_RESP_COUNTS(RESP_X)
+#undef RESP_X
+    RESP_COUNTS
+} resp_count;
+
+#define RESP_REDIS_VERSION "7.0.0"        /* clients choose their commands by it */
+#define RESP_DBS 16u                      /* databases that SELECT accepts */
+#define RESP_READ_BYTES ((size_t)64 << 10) /* buffer of the port: most bytes of one read */
+#define RESP_BLOCK_BYTES ((size_t)16 << 10) /* a usual block of unsent replies */
+#define RESP_ARGS_MAX 1048576u            /* arguments of a request */
+#define RESP_INLINE_MAX ((size_t)64 << 10) /* bytes of an inline request, and of a length line */
+#define RESP_BATCH 32u                    /* GETs of one client that are looked up together */
+#define RESP_BATCH_VALUE 512u             /* longer values are read in a call of their own */
+#define RESP_INDEX 1024u                  /* places of the hash table of command names */
+#define RESP_SLOW_MAX 128u                /* entries of the slow log */
+#define RESP_TEXT_MAX 64u                 /* bytes of an argument in MONITOR and SLOWLOG */
+#define RESP_SLOW_ARGS 32u                /* arguments of a command in the slow log */
+#define RESP_NAME_MAX 64u                 /* bytes of the name of a client */
+
+typedef struct resp_client resp_client;
+typedef struct resp_command resp_command;
+
+/* A block of unsent replies. */
+typedef struct resp_block {
+    struct resp_block *next;
+    size_t cap;            /* bytes of `bytes` */
+    size_t from, used;     /* [from, used) is unsent */
+    unsigned char bytes[];
+} resp_block;
+
+/* A request between MULTI and EXEC, one allocation. */
+typedef struct resp_queued {
+    struct resp_queued *next;
+    const resp_command *cmd;
+    size_t bytes;          /* of the allocation */
+    uint32_t argc;
+    cellar_bytes argv[];   /* then the bytes of the arguments */
+} resp_queued;
+
+/* A key that WATCH looks at, one allocation. */
+typedef struct resp_watched {
+    struct resp_watched *next;
+    uint64_t version;      /* of its entry; 0: there was none */
+    uint32_t db;
+    size_t key_len;
+    unsigned char key[];
+} resp_watched;
+
+/* Bits of resp_client.flags. */
+#define RESP_C_AUTH      0x0001u /* knows the password, or none is set */
+#define RESP_C_MULTI     0x0002u /* between MULTI and EXEC */
+#define RESP_C_DIRTY     0x0004u /* a request of the transaction was refused: EXEC aborts */
+#define RESP_C_MONITOR   0x0008u
+#define RESP_C_CLOSE     0x0010u /* no more requests; closed when all replies are sent */
+#define RESP_C_BROKEN    0x0020u /* a reply is incomplete or the socket failed: closed at once */
+#define RESP_C_END       0x0040u /* the peer sends no more */
+#define RESP_C_PENDING   0x0080u /* in the list of clients with requests left to run */
+#define RESP_C_UNIX      0x0100u
+#define RESP_C_MUTED     0x0200u /* replies are dropped: CLIENT REPLY */
+#define RESP_C_REPLY_OFF 0x0400u /* CLIENT REPLY OFF */
+#define RESP_C_SKIP      0x0800u /* CLIENT REPLY SKIP: the next reply is dropped */
+#define RESP_C_LINGER    0x1000u /* all is sent, the rest of the input is read and dropped */
+#define RESP_C_FIRST     0x2000u /* nothing was parsed yet: an HTTP line closes */
+#define RESP_C_IN_EXEC   0x4000u /* EXEC runs its queue */
+#define RESP_C_TIMED     0x8000u /* counted in `timed` of the port: it has a deadline of its own */
+#define RESP_C_STALLED   0x40000u /* has requests left that must not run yet */
+#define RESP_C_NO_EVICT  0x10000u
+#define RESP_C_NO_TOUCH  0x20000u
+
+struct resp_client {
+    resp_client *next, *prev;    /* all clients of the port, least recently active first */
+    resp_client *pending_next;
+    cellar_resp *of;
+    uint64_t id;                 /* from 1, never used twice */
+    int fd;
+    uint32_t slot;               /* its place in `fds` of the port */
+    uint32_t flags;              /* RESP_C_... */
+    uint32_t events;             /* what epoll watches */
+    uint32_t db;
+    uint32_t protocol;           /* 2 or 3 */
+    /* input: a request that is not complete */
+    unsigned char *in;           /* NULL: none */
+    size_t in_len, in_cap;
+    size_t scan;                 /* bytes that the parser has passed */
+    int64_t bulk_len;            /* of the argument at `scan`; -1: its length line comes next */
+    uint32_t args_left;          /* of the request; 0: its first line comes next */
+    uint32_t args_all;
+    /* output */
+    resp_block *out_first, *out_last;
+    size_t out_bytes;
+    uint32_t reserved_head;      /* bytes before a reserved bulk in the last block */
+    int64_t born_ms, active_ms;  /* active: read or sent something; port clock */
+    int64_t hold_ms;             /* no reply is sent and no request runs before; 0: none */
+    int64_t full_ms;             /* since when out_bytes is over the soft limit; 0: it is not */
+    int64_t linger_ms;           /* until when the rest of the input is dropped */
+    /* transaction */
+    resp_queued *queue, **queue_end;
+    uint32_t queue_count;
+    size_t queue_bytes;
+    resp_watched *watched;
+    /* texts */
+    char name[RESP_NAME_MAX + 1];
+    char lib_name[33], lib_version[17];
+    char address[128];           /* "127.0.0.1:4711", "[::1]:4711", the path of the socket */
+    const char *last;            /* name of the last command; static */
+};
+
+/* An entry of the slow log, one allocation. */
+typedef struct resp_slow {
+    uint64_t id;
+    int64_t wall_ms;
+    uint64_t took_us;
+    size_t bytes;               /* of the allocation */
+    uint32_t argc;
+    char address[128], name[RESP_NAME_MAX + 1];
+    cellar_bytes argv[];        /* then their bytes */
+} resp_slow;
+
+/* GETs of one client that are looked up together. */
+typedef struct resp_batch {
+    uint32_t count;
+    cellar_get_item item[RESP_BATCH];
+    unsigned char value[RESP_BATCH][RESP_BATCH_VALUE];
+} resp_batch;
+
+typedef struct resp_db {
+    cellar *handle;                  /* NULL: not opened yet */
+    char name[CELLAR_NAME_MAX + 1];  /* "": the root namespace */
+} resp_db;
+
+#define RESP_LISTENERS 3 /* a unix socket, IPv4, IPv6 */
+
+struct cellar_resp {
+    void *raw;                   /* RESP_PORT_BYTES, as allocated */
+    cellar *store;
+    cellar_resp_opts opts;       /* with defaults; pointers in it are NULL; constant. Two of them
+                                  * change at run time: */
+    int64_t idle_timeout_ms;     /* CONFIG SET timeout; CELLAR_TTL_NONE: none */
+    uint32_t max_clients;        /* CONFIG SET maxclients; at most opts.max_clients */
+    base_account account;        /* of all requests and replies; limit: opts.buffer_bytes */
+    base_clock clock;
+    base_log log;
+    base_fork_node fork;
+    base_thread thread;
+    bool started;
+    bool forked;                 /* this process is a child of the one that opened it */
+    bool has_password;
+    unsigned char password[32];  /* SHA-256 */
+    _Atomic uint32_t stop;       /* 1: the thread ends */
+    _Atomic uint32_t stepping;   /* 1: a thread runs a step, or `thread` serves */
+    int epoll, bell;             /* bell: an eventfd; readable while work is left or on a stop */
+    bool rung;                   /* the bell is readable */
+    int listener[RESP_LISTENERS]; /* -1: none */
+    bool listening;              /* false: accept is paused until accept_ms */
+    int64_t accept_ms;
+    char unix_path[108];
+    base_net_file unix_file;
+    _Atomic int *fd_of;          /* by slot: socket of a client, -1: none; for a forked child */
+    resp_client *first, *last;   /* least recently active first */
+    resp_client *pending, **pending_end;
+    _Atomic uint32_t client_count; /* relaxed */
+    uint32_t timed;              /* clients with RESP_C_TIMED */
+    uint32_t port;               /* TCP port; 0: none; constant */
+    uint32_t monitors;
+    uint64_t last_id;
+    resp_block *free_blocks;
+    uint32_t free_count;
+    int64_t now_ms;              /* port clock at the start of the round */
+    int64_t opened_ms;           /* port clock; constant */
+    int64_t fail_ms[10];         /* when the last failures of AUTH came, a ring */
+    uint32_t fail_next;
+    int64_t refuse_ms;           /* new connections are closed before; 0: they are not */
+    resp_db db[RESP_DBS];
+    const resp_command *table;   /* of table.c */
+    uint32_t command_count;
+    uint16_t index[RESP_INDEX];  /* by hash of the name: row + 1; 0: free */
+    cellar_bytes *argv;          /* of the running command */
+    uint32_t argv_cap;
+    resp_batch batch;
+    char refusal[64];            /* why the parser refused a request, terminated */
+    resp_slow *slow[RESP_SLOW_MAX]; /* a ring */
+    uint64_t slow_next;          /* id of the next one */
+    _Atomic uint64_t count[RESP_COUNTS]; /* figures; relaxed, written by the stepping thread */
+    unsigned char read[RESP_READ_BYTES]; /* what the last read brought */
+};
+
+#define RESP_PORT_BYTES (sizeof(cellar_resp) + BASE_PAD)
+
+#endif
