@@ -142,6 +142,7 @@ static size_t resp_requests(resp_client *c, unsigned char *p, size_t n)
         }
     }
     resp_batch_end(c);
+    resp_argv_trim(r);
     if (done < n && !resp_may_run(c)) { c->flags |= RESP_C_STALLED; }
     return done;
 }
@@ -154,9 +155,9 @@ static bool resp_in_room(resp_client *c)
     cellar_resp *r = c->of;
     if (c->in_cap - c->in_len >= RESP_IN_FIRST / 4) { return true; }
     size_t cap = BASE_MAX(c->in_cap * 2, RESP_IN_FIRST);
-    if (c->bulk_len >= 0) { /* the end of the argument is known */
+    if (c->bulk_len >= (int64_t)RESP_READ_BYTES) { /* the end of a long argument is known */
         const size_t end = c->scan + (size_t)c->bulk_len + 2 + RESP_IN_FIRST;
-        cap = BASE_MAX(BASE_MIN(cap, end), c->in_len + RESP_IN_FIRST / 4);
+        cap = BASE_MAX(BASE_MIN(cap, end), c->in_len + RESP_IN_FIRST);
     }
     unsigned char *in = base_alloc(&r->account, BASE_MOD_STORE, cap, NULL);
     if (in == NULL) { return false; }

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    sessions: databases, protocols, passwords, names, transactions, MONITOR, SLOWLOG.
+ * Method: a port without threads on a socket file. The process changes keys beside the port. */
+#include "tests/support/port_kit.h"
+
+static void ping_echo_quit_and_reset(void)
+{
+    port_begin();
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "PING\r\nPING hi\r\nPING a b\r\nECHO x\r\n"),
+             "+PONG\r\n$2\r\nhi\r\n-ERR wrong number of arguments for 'ping' command\r\n"
+             "$1\r\nx\r\n");
+    T_EQ_STR(ask(fd, "SELECT 3\r\nCLIENT SETNAME me\r\nMULTI\r\nRESET\r\nCLIENT GETNAME\r\n"),
+             "+OK\r\n+OK\r\n+OK\r\n+RESET\r\n$-1\r\n");
+    T_EQ_STR(ask(fd, "EXEC\r\n"), "-ERR EXEC without MULTI\r\n");
+    T_EQ_STR(ask(fd, "QUIT\r\nPING\r\n"), "+OK\r\n");
+    T_CHECK(is_closed(fd));
+    close(fd);
+    port_end();
+}
+
+static void databases_are_numbers_below_16(void)
+{
+    port_begin();
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "SELECT 15\r\nSELECT 0\r\n"), "+OK\r\n+OK\r\n");
+    T_EQ_STR(ask(fd, "SELECT 16\r\nSELECT -1\r\n"),
+             "-ERR DB index is out of range\r\n-ERR DB index is out of range\r\n");
+    T_EQ_STR(ask(fd, "SELECT x\r\nSELECT 01\r\nSELECT 99999999999999999999\r\n"),
+             "-ERR value is not an integer or out of range\r\n"
+             "-ERR value is not an integer or out of range\r\n"
+             "-ERR value is not an integer or out of range\r\n");
+    close(fd);
+    port_end();
+}
+
+static void hello_switches_the_protocol(void)
+{
+    port_begin();
+    const int fd = peer();
+    T_CHECK(strncmp(ask(fd, "HELLO\r\n"), "*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n", 28) == 0);
+    T_CHECK(strncmp(ask(fd, "HELLO 3 SETNAME me\r\n"), "%7\r\n$6\r\nserver\r\n", 16) == 0);
+    T_CHECK(strstr(port_heard, "$7\r\nversion\r\n$5\r\n7.0.0\r\n$5\r\nproto\r\n:3\r\n") != NULL);
+    T_EQ_STR(ask(fd, "CLIENT GETNAME\r\n"), "$2\r\nme\r\n");
+    T_CHECK(strncmp(ask(fd, "RESET\r\nHELLO 3\r\n"), "+RESET\r\n%7\r\n", 12) == 0);
+    T_EQ_STR(ask(fd, "CLIENT GETNAME\r\n"), "_\r\n");
+    T_EQ_STR(ask(fd, "WATCH k\r\nMULTI\r\nEXEC\r\n"), "+OK\r\n+OK\r\n*0\r\n");
+    T_EQ_STR(ask(fd, "HELLO 4\r\nHELLO 1\r\n"), "-NOPROTO unsupported protocol version\r\n"
+                                                 "-NOPROTO unsupported protocol version\r\n");
+    T_EQ_STR(ask(fd, "HELLO x\r\n"),
+             "-ERR Protocol version is not an integer or out of range\r\n");
+    T_EQ_STR(ask(fd, "HELLO 2 FOO\r\n"), "-ERR Syntax error in HELLO option 'FOO'\r\n");
+    T_EQ_STR(ask(fd, "HELLO 2 SETNAME\r\n"), "-ERR Syntax error in HELLO option 'SETNAME'\r\n");
+    T_EQ_STR(ask(fd, "HELLO 2 SETNAME \"a b\"\r\n"),
+             "-ERR Client names cannot contain spaces, newlines or special characters.\r\n");
+    close(fd);
+    port_end();
+}
+
+/* ---- the password ---- */
+
+static void with_password(cellar_resp_opts *o) { o->password = PORT_PASSWORD; }
+
+static void commands_need_the_password(void)
+{
+    port_begin_with(with_password);
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "PING\r\n"), "-NOAUTH Authentication required.\r\n");
+    T_EQ_STR(ask(fd, "COMMAND\r\n"), "-NOAUTH Authentication required.\r\n");
+    T_CHECK(strncmp(ask(fd, "HELLO 3\r\n"), "-NOAUTH HELLO must be called", 28) == 0);
+    T_EQ_STR(ask(fd, "AUTH \"" PORT_PASSWORD "\"\r\n"), "+OK\r\n");
+    T_EQ_STR(ask(fd, "PING\r\n"), "+PONG\r\n");
+    T_EQ_STR(ask(fd, "RESET\r\nPING\r\n"), "+RESET\r\n-NOAUTH Authentication required.\r\n");
+    T_EQ_STR(ask(fd, "AUTH default \"" PORT_PASSWORD "\"\r\n"), "+OK\r\n");
+    T_EQ_STR(ask(fd, "AUTH a b c\r\n"), "-ERR syntax error\r\n");
+    close(fd);
+    const int other = peer();
+    T_CHECK(strncmp(ask(other, "HELLO 3 AUTH default \"" PORT_PASSWORD "\"\r\n"), "%7\r\n", 4) == 0);
+    T_EQ_STR(ask(other, "PING\r\n"), "+PONG\r\n");
+    close(other);
+    port_end();
+}
+
+static void port_without_password_refuses_auth(void)
+{
+    port_begin();
+    const int fd = peer();
+    T_CHECK(strncmp(ask(fd, "AUTH x\r\n"), "-ERR AUTH <password> called without any", 39) == 0);
+    T_EQ_STR(ask(fd, "AUTH default x\r\n"), "+OK\r\n");
+    close(fd);
+    port_end();
+}
+
+static void requests_before_auth_are_small(void)
+{
+    port_begin_with(with_password);
+    int fd = peer();
+    T_EQ_STR(ask(fd, "*11\r\n"), "-ERR Protocol error: unauthenticated multibulk length\r\n");
+    close(fd);
+    fd = peer();
+    T_EQ_STR(ask(fd, "*2\r\n$16385\r\n"),
+             "-ERR Protocol error: unauthenticated bulk length\r\n");
+    close(fd);
+    port_end();
+}
+
+static void wrong_password_holds_the_client(void)
+{
+    port_begin_with(with_password);
+    const int fd = peer(), other = peer();
+    T_EQ_STR(ask(fd, "AUTH guess\r\nPING\r\n"), "");
+    port_pass(249);
+    T_EQ_STR(ask(fd, "PING\r\n"), "");
+    T_EQ_STR(ask(other, "AUTH \"" PORT_PASSWORD "\"\r\nPING\r\n"), "+OK\r\n+PONG\r\n");
+    port_pass(1);
+    T_EQ_STR(ask(fd, ""),
+             "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+             "-NOAUTH Authentication required.\r\n-NOAUTH Authentication required.\r\n");
+    T_EQ_STR(ask(fd, "AUTH other \"" PORT_PASSWORD "\"\r\n"), "");
+    close(fd); /* while it is held */
+    port_run();
+    T_EQ_U64(port_stats().clients, 1);
+    T_EQ_U64(port_stats().auth_failures, 2);
+    close(other);
+    port_end();
+}
+
+static void ten_wrong_passwords_close_new_connections_for_a_minute(void)
+{
+    port_begin_with(with_password);
+    const int friend = peer();
+    T_EQ_STR(ask(friend, "AUTH \"" PORT_PASSWORD "\"\r\n"), "+OK\r\n");
+    for (int i = 0; i < 10; i++) {
+        const int fd = peer();
+        T_CHECK(!is_closed(fd));
+        T_EQ_STR(ask(fd, "AUTH guess\r\n"), "");
+        close(fd);
+        port_pass(1000);
+    }
+    int fd = peer();
+    T_CHECK(is_closed(fd));
+    close(fd);
+    T_EQ_STR(ask(friend, "PING\r\n"), "+PONG\r\n"); /* no effect on those that are in */
+    port_pass(58999);
+    fd = peer();
+    T_CHECK(is_closed(fd));
+    close(fd);
+    port_pass(1);
+    fd = peer();
+    T_CHECK(!is_closed(fd));
+    close(fd);
+    close(friend);
+    port_end();
+}
+
+static void ten_wrong_passwords_over_more_than_a_minute_are_served(void)
+{
+    port_begin_with(with_password);
+    for (int i = 0; i < 12; i++) {
+        const int fd = peer();
+        T_CHECK(!is_closed(fd));
+        T_EQ_STR(ask(fd, "AUTH guess\r\n"), "");
+        close(fd);
+        port_pass(7000);
+    }
+    port_end();
+}
+
+/* ---- CLIENT, COMMAND ---- */
+
+static void clients_have_names_and_ids(void)
+{
+    port_begin();
+    const int fd = peer(), other = peer();
+    T_EQ_STR(ask(fd, "CLIENT ID\r\n"), ":1\r\n");
+    T_EQ_STR(ask(fd, "CLIENT SETNAME web-1\r\nCLIENT GETNAME\r\n"), "+OK\r\n$5\r\nweb-1\r\n");
+    T_EQ_STR(ask(fd, "CLIENT SETNAME \"a b\"\r\n"),
+             "-ERR Client names cannot contain spaces, newlines or special characters.\r\n");
+    T_EQ_STR(ask(fd, "CLIENT SETINFO LIB-NAME redis-py\r\nCLIENT SETINFO lib-ver 5.0\r\n"),
+             "+OK\r\n+OK\r\n");
+    T_EQ_STR(ask(fd, "CLIENT SETINFO x y\r\n"), "-ERR Unrecognized option 'x'\r\n");
+    T_CHECK(strstr(ask(fd, "CLIENT INFO\r\n"), "id=1 addr=unix:/") != NULL);
+    T_CHECK(strstr(port_heard, "name=web-1 ") != NULL &&
+            strstr(port_heard, "lib-name=redis-py lib-ver=5.0\n") != NULL);
+    T_CHECK(strstr(ask(fd, "CLIENT LIST\r\n"), "id=2 ") != NULL);
+    T_CHECK(strstr(ask(fd, "CLIENT LIST ID 2 7\r\n"), "id=1 ") == NULL);
+    T_EQ_STR(ask(fd, "CLIENT LIST TYPE master\r\n"), "$0\r\n\r\n");
+    T_EQ_STR(ask(fd, "CLIENT LIST ID x\r\n"), "-ERR Invalid client ID\r\n");
+    T_EQ_STR(ask(fd, "CLIENT NO-EVICT on\r\nCLIENT NO-TOUCH off\r\nCLIENT NO-TOUCH x\r\n"),
+             "+OK\r\n+OK\r\n-ERR syntax error\r\n");
+    T_EQ_STR(ask(fd, "CLIENT FOO\r\n"), "-ERR unknown subcommand 'FOO'. Try CLIENT HELP.\r\n");
+    T_EQ_STR(ask(fd, "CLIENT GETNAME x\r\n"),
+             "-ERR wrong number of arguments for 'client|getname' command\r\n");
+    T_EQ_STR(ask(fd, "CLIENT KILL ID 2\r\nCLIENT KILL ID 2\r\n"), ":1\r\n:1\r\n");
+    T_CHECK(is_closed(other));
+    T_EQ_STR(ask(fd, "CLIENT KILL ID 2\r\n"), ":0\r\n");
+    T_EQ_STR(ask(fd, "CLIENT KILL nowhere:1\r\n"), "-ERR No such client\r\n");
+    T_EQ_STR(ask(fd, "CLIENT KILL ID 0\r\n"), "-ERR client-id should be greater than 0\r\n");
+    T_EQ_STR(ask(fd, "CLIENT KILL FOO 1\r\nCLIENT KILL ID\r\n"),
+             "-ERR syntax error\r\n-ERR No such client\r\n");
+    T_EQ_STR(ask(fd, "CLIENT KILL ID 1 SKIPME no\r\n"), ":1\r\n");
+    T_CHECK(is_closed(fd));
+    close(fd);
+    close(other);
+    port_end();
+}
+
+static void client_reply_drops_replies(void)
+{
+    port_begin();
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "CLIENT REPLY OFF\r\nPING\r\nfoo\r\nECHO x\r\n"), "");
+    T_EQ_STR(ask(fd, "CLIENT REPLY ON\r\nPING\r\n"), "+OK\r\n+PONG\r\n");
+    T_EQ_STR(ask(fd, "CLIENT REPLY SKIP\r\nECHO 1\r\nECHO 2\r\n"), "$1\r\n2\r\n");
+    T_EQ_STR(ask(fd, "CLIENT REPLY x\r\n"), "-ERR syntax error\r\n");
+    close(fd);
+    port_end();
+}
+
+static void commands_are_described(void)
+{
+    port_begin();
+    const int fd = peer();
+    T_CHECK(ask(fd, "COMMAND COUNT\r\n")[0] == ':');
+    T_EQ_STR(ask(fd, "COMMAND DOCS get\r\n"), "*0\r\n");
+    T_EQ_STR(ask(fd, "COMMAND INFO select nothing\r\n"),
+             "*2\r\n*10\r\n$6\r\nselect\r\n:2\r\n*1\r\n+fast\r\n:0\r\n:0\r\n:0\r\n*0\r\n*0\r\n*0\r\n"
+             "*0\r\n*-1\r\n");
+    T_CHECK(strstr(ask(fd, "COMMAND LIST\r\n"), "$4\r\nping\r\n") != NULL);
+    T_CHECK(strstr(ask(fd, "COMMAND\r\n"), "$5\r\nwatch\r\n:-2\r\n") != NULL);
+    T_EQ_STR(ask(fd, "COMMAND x\r\n"), "-ERR unknown subcommand 'x'. Try COMMAND HELP.\r\n");
+    close(fd);
+    port_end();
+}
+
+/* ---- transactions ---- */
+
+static void transactions_queue_and_run(void)
+{
+    port_begin();
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "EXEC\r\nDISCARD\r\n"),
+             "-ERR EXEC without MULTI\r\n-ERR DISCARD without MULTI\r\n");
+    T_EQ_STR(ask(fd, "MULTI\r\nMULTI\r\nWATCH k\r\nPING\r\nSELECT 99\r\nEXEC\r\n"),
+             "+OK\r\n-ERR MULTI calls can not be nested\r\n"
+             "-ERR WATCH inside MULTI is not allowed\r\n+QUEUED\r\n+QUEUED\r\n"
+             "*2\r\n+PONG\r\n-ERR DB index is out of range\r\n");
+    T_EQ_STR(ask(fd, "MULTI\r\nPING\r\nDISCARD\r\nEXEC\r\n"),
+             "+OK\r\n+QUEUED\r\n+OK\r\n-ERR EXEC without MULTI\r\n");
+    T_EQ_STR(ask(fd, "MULTI\r\nfoo\r\nPING\r\nEXEC\r\nPING\r\n"),
+             "+OK\r\n-ERR unknown command 'foo', with args beginning with: \r\n+QUEUED\r\n"
+             "-EXECABORT Transaction discarded because of previous errors.\r\n+PONG\r\n");
+    T_EQ_STR(ask(fd, "MULTI\r\nECHO\r\nEXEC\r\n"),
+             "+OK\r\n-ERR wrong number of arguments for 'echo' command\r\n"
+             "-EXECABORT Transaction discarded because of previous errors.\r\n");
+    T_EQ_STR(ask(fd, "MULTI\r\nMONITOR\r\nEXEC\r\n"),
+             "+OK\r\n-ERR Command not allowed inside a transaction\r\n"
+             "-EXECABORT Transaction discarded because of previous errors.\r\n");
+    T_EQ_STR(ask(fd, "MULTI\r\nEXEC\r\n"), "+OK\r\n*0\r\n");
+    T_EQ_STR(ask(fd, "MULTI\r\nQUIT\r\n"), "+OK\r\n+OK\r\n");
+    T_CHECK(is_closed(fd));
+    close(fd);
+    port_end();
+}
+
+static void watch_sees_changes_by_the_process(void)
+{
+    cellar *db0;
+    port_begin();
+    const int fd = peer();
+    T_EQ_I64(cellar_namespace_open(port_store, "db0", NULL, &db0), CELLAR_OK);
+    T_EQ_I64(cellar_set_str(db0, "k", "1", 0), CELLAR_OK);
+    T_EQ_STR(ask(fd, "WATCH k missing\r\nMULTI\r\nPING\r\nEXEC\r\n"),
+             "+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n+PONG\r\n");
+    T_EQ_STR(ask(fd, "WATCH k missing\r\nMULTI\r\nPING\r\n"), "+OK\r\n+OK\r\n+QUEUED\r\n");
+    T_EQ_I64(cellar_set_str(db0, "k", "1", 0), CELLAR_OK); /* the same value is a change */
+    T_EQ_STR(ask(fd, "EXEC\r\n"), "*-1\r\n");
+    T_EQ_STR(ask(fd, "MULTI\r\nPING\r\nEXEC\r\n"), "+OK\r\n+QUEUED\r\n*1\r\n+PONG\r\n");
+    T_EQ_STR(ask(fd, "WATCH k\r\nWATCH missing\r\n"), "+OK\r\n+OK\r\n");
+    T_EQ_I64(cellar_set_str(db0, "missing", "1", 0), CELLAR_OK);
+    T_EQ_STR(ask(fd, "MULTI\r\nPING\r\nEXEC\r\n"), "+OK\r\n+QUEUED\r\n*-1\r\n");
+    T_EQ_STR(ask(fd, "WATCH k\r\n"), "+OK\r\n");
+    T_EQ_I64(cellar_delete(db0, "k", 1), CELLAR_OK);
+    T_EQ_STR(ask(fd, "UNWATCH\r\nMULTI\r\nPING\r\nEXEC\r\n"),
+             "+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n+PONG\r\n");
+    T_EQ_STR(ask(fd, "WATCH missing\r\nSELECT 1\r\n"), "+OK\r\n+OK\r\n");
+    T_EQ_I64(cellar_clear(db0), CELLAR_OK); /* the key of database 0, not of 1 */
+    T_EQ_STR(ask(fd, "MULTI\r\nEXEC\r\n"), "+OK\r\n*-1\r\n");
+    T_EQ_STR(ask(fd, "WATCH \"\"\r\n"), "-ERR invalid key\r\n");
+    T_EQ_I64(cellar_close(db0), CELLAR_OK);
+    close(fd);
+    port_end();
+}
+
+static void transaction_is_bounded(void)
+{
+    static char part[512 << 10];
+    memset(part, 'x', sizeof part);
+    port_begin();
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "MULTI\r\n"), "+OK\r\n");
+    const char *last = "";
+    for (int i = 0; i < 128; i++) {
+        (void)ask(fd, "*2\r\n$4\r\nECHO\r\n$524288\r\n");
+        T_CHECK(tell(fd, part, sizeof part));
+        last = ask(fd, "\r\n");
+    }
+    T_EQ_STR(last, "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+    T_EQ_STR(ask(fd, "EXEC\r\n"),
+             "-EXECABORT Transaction discarded because of previous errors.\r\n");
+    T_CHECK(port_stats().bytes < 1u << 20);
+    close(fd);
+    port_end();
+}
+
+/* ---- MONITOR, SLOWLOG ---- */
+
+static void monitor_shows_requests_without_passwords(void)
+{
+    char want[400];
+    port_begin();
+    const int watcher = peer(), fd = peer();
+    T_EQ_STR(ask(watcher, "MONITOR\r\n"), "+OK\r\n");
+    T_EQ_STR(ask(fd, "SELECT 2\r\nECHO \"a\\x01\\\"\\n\"\r\nAUTH default secret\r\n"),
+             "+OK\r\n$4\r\na\x01\"\n\r\n+OK\r\n");
+    (void)ask(watcher, "");
+    (void)snprintf(want, sizeof want, " [2 unix:%s] \"ECHO\" \"a\\x01\\\"\\n\"\r\n", port_path);
+    T_CHECK(strstr(port_heard, want) != NULL);
+    T_CHECK(strstr(port_heard, "secret") == NULL);
+    (void)ask(fd, "ECHO 0123456789012345678901234567890123456789012345678901234567890123456789\r\n");
+    T_CHECK(strstr(ask(watcher, ""), "90123\"... (6 more bytes)\r\n") != NULL);
+    T_CHECK(strstr(ask(watcher, "RESET\r\n"), "\r\n+RESET\r\n") != NULL);
+    (void)ask(fd, "PING\r\n");
+    T_EQ_STR(ask(watcher, ""), "");
+    close(watcher);
+    close(fd);
+    port_end();
+}
+
+static void slow_1us(cellar_resp_opts *o) { o->slow_us = 1; }
+
+static void slowlog_keeps_slow_requests(void)
+{
+    char in[300 * 16] = "";
+    size_t len = 0;
+    port_begin_with(slow_1us);
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "SLOWLOG LEN\r\n"), ":0\r\n");
+    /* One that takes longer than 1 us on any machine: 300 arguments that are no ids. */
+    len += (size_t)snprintf(in, sizeof in, "COMMAND INFO");
+    for (int i = 0; i < 300; i++) {
+        len += (size_t)snprintf(in + len, sizeof in - len, " nothing%d", i);
+    }
+    (void)snprintf(in + len, sizeof in - len, "\r\n");
+    (void)ask(fd, in);
+    T_CHECK(strstr(ask(fd, "SLOWLOG GET 1\r\n"), "*1\r\n*6\r\n") == port_heard);
+    T_CHECK(strstr(ask(fd, "SLOWLOG GET -1\r\n"), "... (271 more arguments)") != NULL);
+    T_EQ_STR(ask(fd, "SLOWLOG GET -2\r\n"),
+             "-ERR count should be greater than or equal to -1\r\n");
+    T_EQ_STR(ask(fd, "SLOWLOG x\r\n"), "-ERR unknown subcommand 'x'. Try SLOWLOG HELP.\r\n");
+    for (int i = 0; i < 200; i++) { (void)ask(fd, in); } /* the ring turns */
+    T_EQ_STR(ask(fd, "SLOWLOG RESET\r\n"), "+OK\r\n");
+    close(fd);
+    port_end();
+}
+
+T_ONE_THREAD;
+T_MAIN("resp_session", T_CASE(ping_echo_quit_and_reset), T_CASE(databases_are_numbers_below_16),
+       T_CASE(hello_switches_the_protocol), T_CASE(commands_need_the_password),
+       T_CASE(port_without_password_refuses_auth), T_CASE(requests_before_auth_are_small),
+       T_CASE(wrong_password_holds_the_client),
+       T_CASE(ten_wrong_passwords_close_new_connections_for_a_minute),
+       T_CASE(ten_wrong_passwords_over_more_than_a_minute_are_served),
+       T_CASE(clients_have_names_and_ids), T_CASE(client_reply_drops_replies),
+       T_CASE(commands_are_described), T_CASE(transactions_queue_and_run),
+       T_CASE(watch_sees_changes_by_the_process), T_CASE(transaction_is_bounded),
+       T_CASE(monitor_shows_requests_without_passwords), T_CASE(slowlog_keeps_slow_requests))
