@@ -258,7 +258,7 @@ static void resp_command_flags(resp_client *c, uint16_t flags)
 static void resp_command_info(resp_client *c, const resp_command *cmd)
 {
     if (cmd == NULL) {
-        resp_null_array(c);
+        resp_null(c);
         return;
     }
     resp_array(c, 10);
@@ -285,8 +285,8 @@ RESP_CALL(resp_command_call)
         for (uint32_t i = 2; i < argc; i++) {
             resp_command_info(c, resp_find(r, argv[i].data, argv[i].len));
         }
-    } else if (resp_is(&argv[1], "count") && argc == 2) {
-        resp_int(c, r->command_count);
+    } else if (resp_is(&argv[1], "count")) {
+        argc == 2 ? resp_int(c, r->command_count) : resp_wrong_arity(c, "command|count");
     } else if (resp_is(&argv[1], "docs")) {
         resp_map(c, 0);
     } else if (resp_is(&argv[1], "list") && argc == 2) {

@@ -259,7 +259,7 @@ static resp_parsed resp_inline_parse(resp_client *c, unsigned char *p, size_t n,
     if (len > 0 && p[len - 1] == '\r') { len--; }
     if (resp_is_http(c, p, len)) { return RESP_PARSE_HTTP; }
     nul = memchr(p, '\0', len);
-    if (nul != NULL) { len = (size_t)(nul - p); } /* as in Redis, a NUL ends the line */
+    if (nul != NULL) { len = (size_t)(nul - p); } /* a NUL ends the line */
     for (;;) {
         while (i < len && resp_space(p[i])) { i++; }
         if (i >= len) { return *argc == 0 ? RESP_PARSE_EMPTY : RESP_PARSE_OK; }

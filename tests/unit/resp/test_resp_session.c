@@ -226,7 +226,7 @@ static void commands_are_described(void)
     T_EQ_STR(ask(fd, "COMMAND DOCS get\r\n"), "*0\r\n");
     T_EQ_STR(ask(fd, "COMMAND INFO select nothing\r\n"),
              "*2\r\n*10\r\n$6\r\nselect\r\n:2\r\n*1\r\n+fast\r\n:0\r\n:0\r\n:0\r\n*0\r\n*0\r\n*0\r\n"
-             "*0\r\n*-1\r\n");
+             "*0\r\n$-1\r\n");
     T_CHECK(strstr(ask(fd, "COMMAND LIST\r\n"), "$4\r\nping\r\n") != NULL);
     T_CHECK(strstr(ask(fd, "COMMAND\r\n"), "$5\r\nwatch\r\n:-2\r\n") != NULL);
     T_EQ_STR(ask(fd, "COMMAND x\r\n"), "-ERR unknown subcommand 'x'. Try COMMAND HELP.\r\n");
