@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    clients that send slowly, stop reading, stay idle or come in numbers cost a bounded
+ *         amount, and no other client notices. Each failed allocation and each failed call on a
+ *         socket ends one client at most.
+ * Method: a port without threads on a socket file, on the clock of the test; fault points. */
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "tests/support/port_kit.h"
+
+#include "base/fault.h"
+
+/* ---- time ---- */
+
+static void idle_clients_are_closed_and_busy_ones_stay(void)
+{
+    port_begin();
+    const int idle = peer(), busy = peer(), watcher = peer();
+    T_EQ_STR(ask(watcher, "MONITOR\r\n"), "+OK\r\n");
+    port_pass(200000);
+    T_EQ_STR(ask(busy, "PING\r\n"), "+PONG\r\n");
+    port_pass(99999);
+    T_CHECK(!is_closed(idle));
+    port_pass(1);
+    T_CHECK(is_closed(idle) && !is_closed(busy) && !is_closed(watcher));
+    T_EQ_U64(port_stats().idle_closed, 1);
+    port_pass(300000);
+    T_CHECK(is_closed(busy) && !is_closed(watcher));
+    close(idle);
+    close(busy);
+    close(watcher);
+    port_end();
+}
+
+static void slow_sender_is_served_and_delays_no_other(void)
+{
+    static const char request[] = "*2\r\n$4\r\nECHO\r\n$5\r\nhello\r\n";
+    port_begin();
+    const int slow = peer(), other = peer();
+    const uint64_t before = port_stats().bytes;
+    for (size_t i = 0; i + 2 < sizeof request; i++) {
+        T_EQ_STR(ask_bytes(slow, request + i, 1), "");
+        port_pass(10000);
+        T_EQ_STR(ask(other, "PING\r\n"), "+PONG\r\n");
+        T_CHECK(port_stats().bytes < before + 64 * 1024);
+    }
+    T_EQ_STR(ask(slow, "\n"), "$5\r\nhello\r\n");
+    close(slow);
+    close(other);
+    port_end();
+}
+
+/* ---- ends ---- */
+
+static void half_closed_client_gets_all_replies(void)
+{
+    enum { REQUESTS = 500 };
+    port_begin();
+    const int fd = peer();
+    for (int i = 0; i < REQUESTS; i++) { T_CHECK(tell(fd, "PING\r\n", 6)); }
+    T_CHECK(tell(fd, "PIN", 3)); /* the part of a request is dropped */
+    T_EQ_I64(shutdown(fd, SHUT_WR), 0);
+    T_CHECK(is_closed(fd));
+    T_EQ_U64(port_heard_len, 7 * REQUESTS);
+    T_EQ_U64(port_stats().clients, 0);
+    close(fd);
+    port_end();
+}
+
+static void requests_of_a_client_that_left_run(void)
+{
+    port_begin();
+    const int fd = peer();
+    for (int i = 0; i < 500; i++) { T_CHECK(tell(fd, "PING\r\n", 6)); }
+    close(fd);
+    port_run();
+    T_EQ_U64(port_stats().clients, 0);
+    T_CHECK(port_stats().commands >= 64);
+    port_end();
+}
+
+static void close_drops_clients_in_every_state(void)
+{
+    port_begin();
+    const int part = peer(), multi = peer(), watcher = peer(), deaf = peer();
+    static char big[256 << 10];
+    (void)ask(part, "*2\r\n$4\r\nECHO\r\n$900\r\nx");
+    (void)ask(multi, "WATCH a\r\nMULTI\r\nPING\r\n");
+    (void)ask(watcher, "MONITOR\r\n");
+    memset(big, 'x', sizeof big);
+    T_CHECK(tell(deaf, "*2\r\n$4\r\nECHO\r\n$262144\r\n", 25));
+    T_CHECK(tell(deaf, big, sizeof big) && tell(deaf, "\r\n", 2));
+    port_run();
+    const int waiting = peer_connect(); /* not accepted yet */
+    cellar_resp_close(port);
+    const int fds[] = { part, multi, watcher, deaf, waiting };
+    T_EQ_I64(rmdir(port_folder), 0);
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
+        ssize_t got;
+        do { got = recv(fds[i], big, sizeof big, 0); } while (got > 0);
+        T_CHECK(got == 0 || errno == ECONNRESET);
+        close(fds[i]);
+    }
+    T_EQ_I64(cellar_close(port_store), CELLAR_OK);
+}
+
+/* ---- a reader that stops ---- */
+
+/* Ask for `count` replies of 256 KiB without reading one. Stop when the port reads no more. */
+static void fill(int fd, int count)
+{
+    static char in[(256 << 10) + 64];
+    const size_t bytes = 256 << 10;
+    const size_t head = (size_t)snprintf(in, sizeof in, "*2\r\n$4\r\nECHO\r\n$%zu\r\n", bytes);
+    memset(in + head, 'x', bytes);
+    memcpy(in + head + bytes, "\r\n", 2);
+    for (size_t sent = 0, one = head + bytes + 2, all = one * (size_t)count; sent < all;) {
+        const ssize_t put = send(fd, in + sent % one, one - sent % one, MSG_NOSIGNAL);
+        const uint64_t before = port_stats().bytes_in;
+        port_run();
+        if (put > 0) {
+            sent += (size_t)put;
+        } else if (port_stats().bytes_in == before) {
+            return;
+        }
+    }
+}
+
+static void reader_that_stops_is_not_read(void)
+{
+    port_begin();
+    const int deaf = peer(), other = peer();
+    fill(deaf, 100);
+    T_CHECK(port_stats().bytes < 3u << 20); /* of 25 MiB */
+    T_EQ_STR(ask(other, "PING\r\n"), "+PONG\r\n");
+    T_EQ_I64(cellar_resp_step(port, 0), CELLAR_OK); /* nothing is due: no spin */
+    T_EQ_U64(port_stats().clients, 2);
+    port_pass(300000); /* it neither reads nor sends: idle */
+    T_EQ_U64(port_stats().clients, 0);
+    close(deaf);
+    close(other);
+    port_end();
+}
+
+static void monitor_that_stops_reading_is_closed(void)
+{
+    static char line[300 * 66];
+    size_t len = 0;
+    port_begin();
+    const int deaf = peer(), busy = peer();
+    for (int i = 0; i < 300; i++) {
+        len += (size_t)snprintf(line + len, sizeof line - len, "%064d ", i);
+    }
+    T_EQ_STR(ask(deaf, "MONITOR\r\n"), "+OK\r\n");
+    for (int i = 0; i < 8000 && port_stats().bytes < 9u << 20; i++) {
+        T_CHECK(tell(busy, "WATCH ", 6) && tell(busy, line, 60 * 65));
+        (void)ask(busy, "\r\nUNWATCH\r\n");
+    }
+    T_CHECK(port_stats().bytes > 8u << 20);
+    port_pass(9999);
+    T_EQ_U64(port_stats().clients, 2);
+    port_pass(1);
+    T_EQ_U64(port_stats().clients, 1);
+    T_EQ_U64(port_stats().output_closed, 1);
+    T_EQ_STR(ask(busy, "PING\r\n"), "+PONG\r\n");
+    close(deaf);
+    close(busy);
+    port_end();
+}
+
+/* ---- numbers ---- */
+
+static void many(cellar_resp_opts *o) { o->max_clients = 1000; }
+
+static void thousand_idle_clients_are_cheap(void)
+{
+    static int fds[1000];
+    struct rlimit limit;
+    T_REQUIRE(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    limit.rlim_cur = limit.rlim_max;
+    T_REQUIRE(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    if (limit.rlim_cur < 2100) {
+        T_SKIP("fewer than 2,100 descriptors");
+        return;
+    }
+    port_begin_with(many);
+    const uint64_t empty = port_stats().bytes;
+    for (int i = 0; i < 1000; i++) { fds[i] = peer(); }
+    T_EQ_U64(port_stats().clients, 1000);
+    for (int i = 0; i < 1000; i++) { T_EQ_STR(ask(fds[i], "PING\r\n"), "+PONG\r\n"); }
+    T_CHECK(port_stats().bytes - empty < 1000 * 2048 + (256 << 10)); /* 2 KiB each */
+    T_EQ_I64(cellar_resp_step(port, 0), CELLAR_OK);
+    const int more = peer();
+    T_EQ_STR(ask(more, ""), "-ERR max number of clients reached\r\n");
+    T_CHECK(is_closed(more));
+    close(more);
+    close(fds[999]);
+    port_run();
+    fds[999] = peer();
+    T_EQ_STR(ask(fds[999], "PING\r\n"), "+PONG\r\n");
+    for (int i = 0; i < 1000; i++) { close(fds[i]); }
+    port_run();
+    T_EQ_U64(port_stats().clients, 0);
+    port_end();
+}
+
+static void little_memory(cellar_resp_opts *o) { o->buffer_bytes = 1u << 20; }
+
+static void request_beyond_the_memory_of_the_port_gets_oom(void)
+{
+    static char big[128 << 10];
+    bool closed;
+    memset(big, 'x', sizeof big);
+    port_begin_with(little_memory);
+    const int fd = peer(), other = peer();
+    T_CHECK(tell(fd, "*2\r\n$4\r\nECHO\r\n$4194304\r\n", 25));
+    for (int i = 0; i < 32; i++) { (void)tell(fd, big, sizeof big); }
+    port_run();
+    T_EQ_STR(hear(fd, &closed), "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+    T_EQ_STR(ask(other, "PING\r\n"), "+PONG\r\n");
+    port_pass(2000);
+    T_EQ_U64(port_stats().clients, 1);
+    T_CHECK(port_stats().memory_closed >= 1);
+    close(fd);
+    close(other);
+    port_end();
+}
+
+/* ---- faults ---- */
+
+/* Connect, talk, leave. Nothing is expected of the replies: faults are armed. */
+static void visit(void)
+{
+    static char big[40 << 10];
+    memset(big, 'x', sizeof big);
+    const int fd = peer_connect();
+    (void)cellar_resp_step(port, 0);
+    (void)tell(fd, "PING\r\nWATCH a\r\nMULTI\r\nECHO x\r\nEXEC\r\nCLIENT LIST\r\nMONITOR\r\n", 60);
+    (void)cellar_resp_step(port, 0);
+    if (tell(fd, "*2\r\n$4\r\nECHO\r\n$40960\r\n", 23) && tell(fd, big, sizeof big)) {
+        (void)tell(fd, "\r\n", 2);
+    }
+    for (int i = 0; i < 8; i++) { (void)cellar_resp_step(port, 0); }
+    close(fd);
+    for (int i = 0; i < 4; i++) { (void)cellar_resp_step(port, 0); }
+}
+
+static void each_failed_allocation_ends_one_client_at_most(void)
+{
+    port_begin();
+    const int other = peer();
+    visit();
+    (void)base_fault_alloc_arm(0, false);
+    visit();
+    const uint64_t all = base_fault_alloc_arm(0, false);
+    T_CHECK(all > 4);
+    for (uint64_t i = 1; i <= all + 2; i++) {
+        (void)base_fault_alloc_arm(i, false);
+        visit();
+        (void)base_fault_alloc_arm(0, false);
+        T_EQ_STR(ask(other, "PING\r\n"), "+PONG\r\n");
+        port_pass(2000);
+        T_EQ_U64(port_stats().clients, 1);
+    }
+    close(other);
+    port_end();
+}
+
+static void each_failed_socket_call_ends_one_client_at_most(void)
+{
+    static const struct { const char *site; int error; } rows[] = {
+        { "accept", EMFILE }, { "accept", ECONNABORTED }, { "accept", EPERM }, { "recv", EIO },
+        { "recv", ECONNRESET }, { "recv", EAGAIN }, { "send", EPIPE }, { "send", EAGAIN },
+        { "peercred", EINVAL }, { "epoll_ctl", ENOMEM }, { "epoll_wait", EINVAL } };
+    port_begin();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        (void)base_fault_io_arm(rows[i].site, 0, 0, false);
+        visit();
+        const uint64_t all = base_fault_io_arm(rows[i].site, 0, 0, false);
+        T_CHECK(all > 0);
+        for (uint64_t n = 1; n <= all; n++) {
+            (void)base_fault_io_arm(rows[i].site, rows[i].error, n, false);
+            visit();
+            (void)base_fault_io_arm(rows[i].site, 0, 0, false);
+            port_pass(2000);
+            const int fd = peer();
+            T_EQ_STR(ask(fd, "PING\r\n"), "+PONG\r\n");
+            close(fd);
+            port_run();
+            T_EQ_U64(port_stats().clients, 0);
+        }
+    }
+    port_end();
+}
+
+static void accept_without_descriptors_pauses(void)
+{
+    port_begin();
+    const int other = peer();
+    (void)base_fault_io_arm("accept", EMFILE, 1, true);
+    const int fd = peer_connect();
+    for (int i = 0; i < 50; i++) { T_EQ_I64(cellar_resp_step(port, 0), CELLAR_OK); }
+    T_EQ_U64(base_fault_io_arm("accept", EMFILE, 1, true), 1); /* one try in 50 rounds */
+    T_EQ_STR(ask(other, "PING\r\n"), "+PONG\r\n");
+    port_pass(100);
+    T_EQ_U64(base_fault_io_arm("accept", 0, 0, false), 1);
+    T_EQ_U64(port_stats().accept_pauses, 2);
+    port_pass(100);
+    T_EQ_STR(ask(fd, "PING\r\n"), "+PONG\r\n");
+    close(fd);
+    close(other);
+    port_end();
+}
+
+static _Atomic int pipes_broken;
+static void pipe_broke(int signal)
+{
+    (void)signal;
+    pipes_broken++;
+}
+
+static void closed_peer_raises_no_signal(void)
+{
+    void (*before)(int) = signal(SIGPIPE, pipe_broke);
+    port_begin();
+    const int watcher = peer(), fd = peer();
+    T_EQ_STR(ask(watcher, "MONITOR\r\n"), "+OK\r\n");
+    close(watcher);
+    T_CHECK(tell(fd, "PING\r\n", 6));
+    port_run();
+    T_EQ_I64(pipes_broken, 0);
+    T_EQ_U64(port_stats().clients, 1);
+    close(fd);
+    port_end();
+    (void)signal(SIGPIPE, before);
+}
+
+/* ---- fork ---- */
+
+static void child_has_no_port_and_leaves_that_of_the_parent_alone(void)
+{
+    port_begin();
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "PING\r\n"), "+PONG\r\n");
+    const pid_t child = fork();
+    T_REQUIRE(child >= 0);
+    if (child == 0) {
+        const bool ok = cellar_resp_step(port, 0) == CELLAR_E_FORKED &&
+                        cellar_resp_start(port) == CELLAR_E_FORKED && cellar_resp_fd(port) == -1;
+        cellar_resp_close(port);
+        _exit(ok ? 0 : 1);
+    }
+    int status = -1;
+    T_EQ_I64(waitpid(child, &status, 0), child);
+    T_EQ_I64(status, 0);
+    T_EQ_I64(access(port_path, F_OK), 0);
+    T_EQ_STR(ask(fd, "PING\r\n"), "+PONG\r\n");
+    const int other = peer();
+    T_EQ_STR(ask(other, "PING\r\n"), "+PONG\r\n");
+    close(fd);
+    close(other);
+    port_end();
+}
+
+static void client_of_the_parent_sees_its_end_while_a_child_lives(void)
+{
+    int hold[2], ready[2];
+    char byte = 0;
+    port_begin();
+    const int fd = peer();
+    T_REQUIRE(pipe(hold) == 0 && pipe(ready) == 0);
+    const pid_t child = fork();
+    T_REQUIRE(child >= 0);
+    if (child == 0) {
+        close(hold[1]);
+        _exit(write(ready[1], &byte, 1) == 1 && read(hold[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    T_EQ_I64(read(ready[0], &byte, 1), 1);
+    T_EQ_STR(ask(fd, "QUIT\r\n"), "+OK\r\n");
+    T_CHECK(is_closed(fd)); /* no copy of the socket is left in the child */
+    close(hold[0]);
+    close(hold[1]);
+    close(ready[0]);
+    close(ready[1]);
+    int status = -1;
+    T_EQ_I64(waitpid(child, &status, 0), child);
+    T_EQ_I64(status, 0);
+    close(fd);
+    port_end();
+}
+
+T_ONE_THREAD;
+T_MAIN("resp_limits", T_CASE(idle_clients_are_closed_and_busy_ones_stay),
+       T_CASE(slow_sender_is_served_and_delays_no_other),
+       T_CASE(half_closed_client_gets_all_replies), T_CASE(requests_of_a_client_that_left_run),
+       T_CASE(close_drops_clients_in_every_state), T_CASE(reader_that_stops_is_not_read),
+       T_CASE(monitor_that_stops_reading_is_closed), T_CASE(thousand_idle_clients_are_cheap),
+       T_CASE(request_beyond_the_memory_of_the_port_gets_oom),
+       T_CASE(each_failed_allocation_ends_one_client_at_most),
+       T_CASE(each_failed_socket_call_ends_one_client_at_most),
+       T_CASE(accept_without_descriptors_pauses), T_CASE(closed_peer_raises_no_signal),
+       T_CASE(child_has_no_port_and_leaves_that_of_the_parent_alone),
+       T_CASE(client_of_the_parent_sees_its_end_while_a_child_lives))
