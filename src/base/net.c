@@ -112,7 +112,7 @@ CELLAR_PRIVATE int base_net_unix(const char *path, int backlog, base_net_file *f
     struct sockaddr_un at = { .sun_family = AF_UNIX };
     struct stat st;
     if (strlen(path) >= sizeof at.sun_path) { return -ENAMETOOLONG; }
-    if (!net_folder_safe(path)) { return -EACCES; }
+    if (!net_folder_safe(path)) { return -EPERM; }
     memcpy(at.sun_path, path, strlen(path));
     int err = net_unix_clear(&at);
     if (err < 0) { return err; }
@@ -120,6 +120,7 @@ CELLAR_PRIVATE int base_net_unix(const char *path, int backlog, base_net_file *f
     if (fd < 0) { return fd; }
     err = base_net_listen(fd, (const struct sockaddr *)&at, sizeof at, backlog);
     if (err < 0) {
+        if (err != -EADDRINUSE) { (void)unlink(path); }
         base_fd_close(fd);
         return err;
     }

@@ -30,7 +30,7 @@ typedef struct base_net_file {
 } base_net_file;
 
 /* Bind a socket file of mode 0600 and listen. A file that is left from a process that died is
- * replaced. Return the socket, or: -EACCES (other users may write to its folder), -EEXIST (the file
+ * replaced. Return the socket, or: -EPERM (other users may write to its folder), -EEXIST (the file
  * is no socket), -EADDRINUSE (a process listens on it), -ENAMETOOLONG, another errno. */
 BASE_SPARE CELLAR_PRIVATE int base_net_unix(const char *path, int backlog, base_net_file *file);
 /* Remove a socket file, unless another one has its place. */

@@ -31,7 +31,7 @@ static cellar_err resp_listen_unix(cellar_resp *r, const char *path)
     switch (fd) {
     case -ENAMETOOLONG:
         return resp_listen_fail(CELLAR_E_INVAL, 0, "unix_path must have 1 to 107 bytes");
-    case -EACCES:
+    case -EPERM:
         return resp_listen_fail(CELLAR_E_DENIED, 0, "the folder of unix_path must be writable by "
                                 "its user alone");
     case -EEXIST:

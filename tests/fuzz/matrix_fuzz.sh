@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    Inputs that a fuzzer finds by coverage do no harm to the readers of the disk tier, the kit
-#         the parsers of policy files, settings and cron expressions, and topic patterns.
-# Method: libFuzzer with ASan and UBSan over l2.c, kit.c, policy.c, settings.c, cron.c and topic.c,
-#         FUZZ_SECONDS (60) each from an empty corpus.
+# Aim:    Inputs that a fuzzer finds by coverage do no harm to the readers of the disk tier, the kit,
+#         the port, the parsers of policy files, settings and cron expressions, and topic patterns.
+# Method: libFuzzer with ASan and UBSan over l2.c, kit.c, policy.c, settings.c, cron.c, topic.c, resp.c
+#         and resp_parse.c, FUZZ_SECONDS (60) each from an empty corpus.
 . tests/support/t.sh
 l2="$(ls src/base/*.c src/stats/*.c src/l2/*.c)"
 all="$(ls src/*/*.c | grep -v '^src/cli/')"
@@ -32,6 +32,8 @@ if [ -n "$found" ]; then
     t_case settings_take_any_text fuzz $found settings "$all"
     t_case cron_parser_takes_any_input fuzz $found cron "$all"
     t_case topic_patterns_take_any_input fuzz $found topic "$all"
+    t_case port_takes_any_conversation fuzz $found resp "$all"
+    t_case requests_of_any_bytes_parse_equally_in_pieces fuzz $found resp_parse "$all"
 else
     t_skip l2_reader_takes_any_input "no clang with libFuzzer"
     t_skip kit_takes_any_input "no clang with libFuzzer"
@@ -39,5 +41,7 @@ else
     t_skip settings_take_any_text "no clang with libFuzzer"
     t_skip cron_parser_takes_any_input "no clang with libFuzzer"
     t_skip topic_patterns_take_any_input "no clang with libFuzzer"
+    t_skip port_takes_any_conversation "no clang with libFuzzer"
+    t_skip requests_of_any_bytes_parse_equally_in_pieces "no clang with libFuzzer"
 fi
 t_end matrix_fuzz
