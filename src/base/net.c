@@ -187,7 +187,11 @@ CELLAR_PRIVATE ssize_t base_net_send(int fd, const struct iovec *part, size_t co
     const struct msghdr message = { .msg_iov = (struct iovec *)(uintptr_t)part,
                                     .msg_iovlen = count };
     ssize_t put;
-    NET_CALL("send", put, sendmsg(fd, &message, MSG_NOSIGNAL));
+    if (count == 1) { /* the usual reply: no message header to copy */
+        NET_CALL("send", put, send(fd, part->iov_base, part->iov_len, MSG_NOSIGNAL));
+    } else {
+        NET_CALL("send", put, sendmsg(fd, &message, MSG_NOSIGNAL));
+    }
     return put;
 }
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    -DCELLAR_OMIT_KIT and -DCELLAR_OMIT_WORK leave their part out of the drop-in: it compiles
+# Aim:    -DCELLAR_OMIT_KIT, _WORK and _RESP leave their part out of the drop-in: it compiles
 #         without a warning, no function of the part is in the object, and cellar.h declares none of
 #         them. The rest works.
 # Method: Names from src/tools/symbols.txt that the headers of the part declare, and names with the
@@ -16,12 +16,14 @@ declared_by() { # HEADER.. -> public functions
 headers_of() { # PART
     case $1 in
     kit) echo include/cellar_kit.h ;;
+    resp) echo include/cellar_resp.h ;;
     work) sed -n 's|^#include "\(cellar_[a-z]*\.h\)"|include/\1|p' include/cellar_work.h ;;
     esac
 }
 modules_of() { # PART -> pattern of the names of its functions
     case $1 in
     kit) echo 'kit_.*' ;;
+    resp) echo 'resp_.*' ;;
     work) echo '\(wheel\|cron\|sched\|batch\|bus\|task\|refresh\)_.*' ;;
     esac
 }
@@ -63,4 +65,5 @@ part() { # PART SWITCH LEAST: fewest public functions
 compiles whole >"$t_tmp/said" 2>&1
 part kit -DCELLAR_OMIT_KIT 50
 part work -DCELLAR_OMIT_WORK 24
+part resp -DCELLAR_OMIT_RESP 6
 t_end packaging_omit

@@ -127,6 +127,8 @@ T_INLINE bool tell(int fd, const void *bytes, size_t len)
     return true;
 }
 
+T_INLINE bool tell_text(int fd, const char *text) { return tell(fd, text, strlen(text)); }
+
 /* Read all bytes that have come. Return them, terminated; *closed: the port has closed the connection. */
 T_INLINE const char *hear(int fd, bool *closed)
 {

@@ -59,8 +59,8 @@ static void half_closed_client_gets_all_replies(void)
     enum { REQUESTS = 500 };
     port_begin();
     const int fd = peer();
-    for (int i = 0; i < REQUESTS; i++) { T_CHECK(tell(fd, "PING\r\n", 6)); }
-    T_CHECK(tell(fd, "PIN", 3)); /* the part of a request is dropped */
+    for (int i = 0; i < REQUESTS; i++) { T_CHECK(tell_text(fd, "PING\r\n")); }
+    T_CHECK(tell_text(fd, "PIN")); /* the part of a request is dropped */
     T_EQ_I64(shutdown(fd, SHUT_WR), 0);
     T_CHECK(is_closed(fd));
     T_EQ_U64(port_heard_len, 7 * REQUESTS);
@@ -73,7 +73,7 @@ static void requests_of_a_client_that_left_run(void)
 {
     port_begin();
     const int fd = peer();
-    for (int i = 0; i < 500; i++) { T_CHECK(tell(fd, "PING\r\n", 6)); }
+    for (int i = 0; i < 500; i++) { T_CHECK(tell_text(fd, "PING\r\n")); }
     close(fd);
     port_run();
     T_EQ_U64(port_stats().clients, 0);
@@ -90,8 +90,8 @@ static void close_drops_clients_in_every_state(void)
     (void)ask(multi, "WATCH a\r\nMULTI\r\nPING\r\n");
     (void)ask(watcher, "MONITOR\r\n");
     memset(big, 'x', sizeof big);
-    T_CHECK(tell(deaf, "*2\r\n$4\r\nECHO\r\n$262144\r\n", 25));
-    T_CHECK(tell(deaf, big, sizeof big) && tell(deaf, "\r\n", 2));
+    T_CHECK(tell_text(deaf, "*2\r\n$4\r\nECHO\r\n$262144\r\n"));
+    T_CHECK(tell(deaf, big, sizeof big) && tell_text(deaf, "\r\n"));
     port_run();
     const int waiting = peer_connect(); /* not accepted yet */
     cellar_resp_close(port);
@@ -155,7 +155,7 @@ static void monitor_that_stops_reading_is_closed(void)
     }
     T_EQ_STR(ask(deaf, "MONITOR\r\n"), "+OK\r\n");
     for (int i = 0; i < 8000 && port_stats().bytes < 9u << 20; i++) {
-        T_CHECK(tell(busy, "WATCH ", 6) && tell(busy, line, 60 * 65));
+        T_CHECK(tell_text(busy, "WATCH ") && tell(busy, line, 60 * 65));
         (void)ask(busy, "\r\nUNWATCH\r\n");
     }
     T_CHECK(port_stats().bytes > 8u << 20);
@@ -215,7 +215,7 @@ static void request_beyond_the_memory_of_the_port_gets_oom(void)
     memset(big, 'x', sizeof big);
     port_begin_with(little_memory);
     const int fd = peer(), other = peer();
-    T_CHECK(tell(fd, "*2\r\n$4\r\nECHO\r\n$4194304\r\n", 25));
+    T_CHECK(tell_text(fd, "*2\r\n$4\r\nECHO\r\n$4194304\r\n"));
     for (int i = 0; i < 32; i++) { (void)tell(fd, big, sizeof big); }
     port_run();
     T_EQ_STR(hear(fd, &closed), "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
@@ -237,10 +237,10 @@ static void visit(void)
     memset(big, 'x', sizeof big);
     const int fd = peer_connect();
     (void)cellar_resp_step(port, 0);
-    (void)tell(fd, "PING\r\nWATCH a\r\nMULTI\r\nECHO x\r\nEXEC\r\nCLIENT LIST\r\nMONITOR\r\n", 60);
+    (void)tell_text(fd, "PING\r\nWATCH a\r\nMULTI\r\nECHO x\r\nEXEC\r\nCLIENT LIST\r\nMONITOR\r\n");
     (void)cellar_resp_step(port, 0);
-    if (tell(fd, "*2\r\n$4\r\nECHO\r\n$40960\r\n", 23) && tell(fd, big, sizeof big)) {
-        (void)tell(fd, "\r\n", 2);
+    if (tell_text(fd, "*2\r\n$4\r\nECHO\r\n$40960\r\n") && tell(fd, big, sizeof big)) {
+        (void)tell_text(fd, "\r\n");
     }
     for (int i = 0; i < 8; i++) { (void)cellar_resp_step(port, 0); }
     close(fd);
@@ -328,7 +328,7 @@ static void closed_peer_raises_no_signal(void)
     const int watcher = peer(), fd = peer();
     T_EQ_STR(ask(watcher, "MONITOR\r\n"), "+OK\r\n");
     close(watcher);
-    T_CHECK(tell(fd, "PING\r\n", 6));
+    T_CHECK(tell_text(fd, "PING\r\n"));
     port_run();
     T_EQ_I64(pipes_broken, 0);
     T_EQ_U64(port_stats().clients, 1);

@@ -280,7 +280,7 @@ static void descriptor_is_readable_while_work_is_left(void)
     const int fd = peer();
     struct pollfd p = { .fd = cellar_resp_fd(port), .events = POLLIN };
     T_EQ_I64(poll(&p, 1, 0), 0);
-    for (int i = 0; i < 200; i++) { T_CHECK(tell(fd, "PING\r\n", 6)); }
+    for (int i = 0; i < 200; i++) { T_CHECK(tell_text(fd, "PING\r\n")); }
     int rounds = 0;
     while (poll(&p, 1, 0) == 1 && rounds < 100) {
         const cellar_err err = cellar_resp_step(port, 0);

@@ -246,7 +246,7 @@ static void long_pipelines_share_the_rounds(void)
     }
     port_begin();
     const int busy = peer(), other = peer();
-    T_CHECK(tell(busy, pings, sizeof pings - 1) && tell(other, "PING\r\n", 6));
+    T_CHECK(tell(busy, pings, sizeof pings - 1) && tell_text(other, "PING\r\n"));
     T_EQ_I64(cellar_resp_step(port, 0), CELLAR_PENDING);
     T_CHECK(port_stats().commands < 130); /* 64 of the one, 1 of the other, 64 once more at most */
     char reply[8] = "";
