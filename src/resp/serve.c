@@ -19,6 +19,7 @@
 #include "resp/command.h"
 #include "resp/parse.h"
 #include "resp/serve.h"
+#include "resp/trace.h"
 
 #define RESP_SHARE 64u                        /* requests of a client and round */
 #define RESP_SHARE_NS 1000000u                /* time of a client and round */
@@ -52,6 +53,7 @@ static void resp_batch_end(resp_client *c)
     cellar_resp *r = c->of;
     resp_batch *b = &r->batch;
     const uint32_t count = b->count;
+    const uint64_t since_ns = base_tsc_ns();
     cellar_err err;
     b->count = 0;
     if (count == 0) { return; }
@@ -64,6 +66,11 @@ static void resp_batch_end(resp_client *c)
         } else {
             resp_fail(c, err);
         }
+    }
+    const uint64_t took_us = (base_tsc_ns() - since_ns) / 1000;
+    if (BASE_UNLIKELY(took_us > r->opts.slow_us)) { /* noted once, by the first key */
+        const cellar_bytes argv[2] = { { "get", 3 }, { b->item[0].key, b->item[0].key_len } };
+        resp_slow_note(c, argv, 2, took_us);
     }
 }
 
