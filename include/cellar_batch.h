@@ -346,6 +346,19 @@ CELLAR_API cellar_err cellar_batcher_stats_get(cellar_batcher *b, cellar_batcher
  *     cellar_batcher_metrics_write(b, text, sizeof text, NULL);                                  */
 CELLAR_API cellar_err cellar_batcher_metrics_write(cellar_batcher *b, char *buf, size_t buf_cap,
                                                    size_t *text_len);
+
+/* Write the figures of cellar_batcher_metrics_write as one JSON object.
+ * "metrics" is a list of {"name", "labels", "value"}.
+ * in:      as cellar_batcher_metrics_write
+ * out:     as cellar_batcher_metrics_write
+ * returns: as cellar_batcher_metrics_write
+ * thread:  any
+ * cost:    as cellar_batcher_metrics_write
+ * example:
+ *     char text[8192];
+ *     cellar_batcher_stats_json(b, text, sizeof text, NULL);                                     */
+CELLAR_API cellar_err cellar_batcher_stats_json(cellar_batcher *b, char *buf, size_t buf_cap,
+                                                size_t *text_len);
 #endif
 
 /* RESTRICTIONS

@@ -574,6 +574,19 @@ CELLAR_API cellar_err cellar_bus_message_list(cellar_bus *b, const char *queue, 
  *     cellar_bus_metrics_write(b, text, sizeof text, NULL);                                      */
 CELLAR_API cellar_err cellar_bus_metrics_write(cellar_bus *b, char *buf, size_t buf_cap,
                                                size_t *text_len);
+
+/* Write the figures of cellar_bus_metrics_write as one JSON object.
+ * "metrics" is a list of {"name", "labels", "value"}.
+ * in:      as cellar_bus_metrics_write
+ * out:     as cellar_bus_metrics_write
+ * returns: as cellar_bus_metrics_write
+ * thread:  any
+ * cost:    as cellar_bus_metrics_write
+ * example:
+ *     char text[8192];
+ *     cellar_bus_stats_json(b, text, sizeof text, NULL);                                         */
+CELLAR_API cellar_err cellar_bus_stats_json(cellar_bus *b, char *buf, size_t buf_cap,
+                                            size_t *text_len);
 #endif
 
 /* TOPICS

@@ -318,6 +318,19 @@ CELLAR_API cellar_err cellar_refresher_stats_get(cellar_refresher *r, cellar_ref
  *     cellar_refresher_metrics_write(r, text, sizeof text, NULL);                                */
 CELLAR_API cellar_err cellar_refresher_metrics_write(cellar_refresher *r, char *buf, size_t buf_cap,
                                                      size_t *text_len);
+
+/* Write the figures of cellar_refresher_metrics_write as one JSON object.
+ * "metrics" is a list of {"name", "labels", "value"}.
+ * in:      as cellar_refresher_metrics_write
+ * out:     as cellar_refresher_metrics_write
+ * returns: as cellar_refresher_metrics_write
+ * thread:  any
+ * cost:    as cellar_refresher_metrics_write
+ * example:
+ *     char text[8192];
+ *     cellar_refresher_stats_json(r, text, sizeof text, NULL);                                   */
+CELLAR_API cellar_err cellar_refresher_stats_json(cellar_refresher *r, char *buf, size_t buf_cap,
+                                                  size_t *text_len);
 #endif
 
 /* DAYS

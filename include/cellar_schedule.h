@@ -376,6 +376,19 @@ CELLAR_API cellar_err cellar_scheduler_stats_get(cellar_scheduler *s, cellar_sch
  *     cellar_scheduler_metrics_write(s, text, sizeof text, NULL);                                */
 CELLAR_API cellar_err cellar_scheduler_metrics_write(cellar_scheduler *s, char *buf, size_t buf_cap,
                                                      size_t *text_len);
+
+/* Write the figures of cellar_scheduler_metrics_write as one JSON object.
+ * "metrics" is a list of {"name", "labels", "value"}.
+ * in:      as cellar_scheduler_metrics_write
+ * out:     as cellar_scheduler_metrics_write
+ * returns: as cellar_scheduler_metrics_write
+ * thread:  any
+ * cost:    as cellar_scheduler_metrics_write
+ * example:
+ *     char text[8192];
+ *     cellar_scheduler_stats_json(s, text, sizeof text, NULL);                                   */
+CELLAR_API cellar_err cellar_scheduler_stats_json(cellar_scheduler *s, char *buf, size_t buf_cap,
+                                                  size_t *text_len);
 #endif
 
 /* CRON EXPRESSIONS

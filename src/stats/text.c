@@ -425,61 +425,60 @@ CELLAR_PRIVATE size_t stats_write_rest(const stats *st, const stats_source *from
     return o.text.len;
 }
 
+/* Write a list with one label, as Prometheus text or as a JSON object. */
+static size_t stats_write_list(const char *lines, size_t count, const char *label, const char *name,
+                               const uint64_t *value, bool json, char *buf, size_t cap)
+{
+    stats_out o = { { buf, cap, 0 }, 'm', json, "" };
+    if (json) { base_text_add(&o.text, "{\"metrics\":["); }
+    stats_tell_list(&o, lines, count, &(stats_owner){ label, name, strlen(name), NULL }, value);
+    if (json) { base_text_add(&o.text, "]}\n"); }
+    return o.text.len;
+}
+
 CELLAR_PRIVATE size_t stats_write_locks(const char *name, const uint64_t value[STATS_LOCK_COUNT],
                                         char *buf, size_t cap)
 {
-    stats_out o = { { buf, cap, 0 }, 'm', false, NULL };
-    stats_tell_list(&o, stats_lock_lines, STATS_LOCK_COUNT,
-                    &(stats_owner){ "table", name, strlen(name), NULL }, value);
-    return o.text.len;
+    return stats_write_list(stats_lock_lines, STATS_LOCK_COUNT, "table", name, value,
+                            false, buf, cap);
 }
 
 CELLAR_PRIVATE size_t stats_write_scheduler(const char *name,
-                                            const uint64_t value[STATS_SCHEDULER_COUNT], char *buf,
-                                            size_t cap)
+                                            const uint64_t value[STATS_SCHEDULER_COUNT],
+                                            bool json, char *buf, size_t cap)
 {
-    stats_out o = { { buf, cap, 0 }, 'm', false, NULL };
-    stats_tell_list(&o, stats_scheduler_lines, STATS_SCHEDULER_COUNT,
-                    &(stats_owner){ "scheduler", name, strlen(name), NULL }, value);
-    return o.text.len;
+    return stats_write_list(stats_scheduler_lines, STATS_SCHEDULER_COUNT, "scheduler", name, value,
+                            json, buf, cap);
 }
 
 CELLAR_PRIVATE size_t stats_write_batcher(const char *name,
-                                          const uint64_t value[STATS_BATCHER_COUNT], char *buf,
-                                          size_t cap)
+                                          const uint64_t value[STATS_BATCHER_COUNT],
+                                          bool json, char *buf, size_t cap)
 {
-    stats_out o = { { buf, cap, 0 }, 'm', false, NULL };
-    stats_tell_list(&o, stats_batcher_lines, STATS_BATCHER_COUNT,
-                    &(stats_owner){ "batcher", name, strlen(name), NULL }, value);
-    return o.text.len;
+    return stats_write_list(stats_batcher_lines, STATS_BATCHER_COUNT, "batcher", name, value,
+                            json, buf, cap);
 }
 
 CELLAR_PRIVATE size_t stats_write_refresher(const char *name,
-                                            const uint64_t value[STATS_REFRESHER_COUNT], char *buf,
-                                            size_t cap)
+                                            const uint64_t value[STATS_REFRESHER_COUNT],
+                                            bool json, char *buf, size_t cap)
 {
-    stats_out o = { { buf, cap, 0 }, 'm', false, NULL };
-    stats_tell_list(&o, stats_refresher_lines, STATS_REFRESHER_COUNT,
-                    &(stats_owner){ "refresher", name, strlen(name), NULL }, value);
-    return o.text.len;
+    return stats_write_list(stats_refresher_lines, STATS_REFRESHER_COUNT, "refresher", name, value,
+                            json, buf, cap);
 }
 
 CELLAR_PRIVATE size_t stats_write_bus(const char *name, const uint64_t value[STATS_BUS_COUNT],
-                                      char *buf, size_t cap)
+                                      bool json, char *buf, size_t cap)
 {
-    stats_out o = { { buf, cap, 0 }, 'm', false, NULL };
-    stats_tell_list(&o, stats_bus_lines, STATS_BUS_COUNT,
-                    &(stats_owner){ "bus", name, strlen(name), NULL }, value);
-    return o.text.len;
+    return stats_write_list(stats_bus_lines, STATS_BUS_COUNT, "bus", name, value,
+                            json, buf, cap);
 }
 
 CELLAR_PRIVATE size_t stats_write_tasks(const char *name, const uint64_t value[STATS_TASK_COUNT],
                                         char *buf, size_t cap)
 {
-    stats_out o = { { buf, cap, 0 }, 'm', false, NULL };
-    stats_tell_list(&o, stats_task_lines, STATS_TASK_COUNT,
-                    &(stats_owner){ "pool", name, strlen(name), NULL }, value);
-    return o.text.len;
+    return stats_write_list(stats_task_lines, STATS_TASK_COUNT, "pool", name, value,
+                            false, buf, cap);
 }
 
 CELLAR_PRIVATE size_t stats_write_limiter(const char *name,

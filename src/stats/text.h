@@ -39,21 +39,22 @@ CELLAR_PRIVATE size_t stats_write_rest(const stats *st, const stats_source *from
 /* Write the figures of a table of locks as Prometheus text, each with the label table="name". */
 CELLAR_PRIVATE size_t stats_write_locks(const char *name, const uint64_t value[STATS_LOCK_COUNT],
                                         char *buf, size_t cap);
-/* Write the figures of a scheduler likewise, each with the label scheduler="name". */
+/* Write the figures of a scheduler likewise, each with the label scheduler="name". json: as an
+ * object with the list "metrics", as in stats_write_json. */
 CELLAR_PRIVATE size_t stats_write_scheduler(const char *name,
-                                            const uint64_t value[STATS_SCHEDULER_COUNT], char *buf,
-                                            size_t cap);
+                                            const uint64_t value[STATS_SCHEDULER_COUNT],
+                                            bool json, char *buf, size_t cap);
 /* Write the figures of a batcher likewise, each with the label batcher="name". */
 CELLAR_PRIVATE size_t stats_write_batcher(const char *name,
-                                          const uint64_t value[STATS_BATCHER_COUNT], char *buf,
-                                          size_t cap);
+                                          const uint64_t value[STATS_BATCHER_COUNT],
+                                          bool json, char *buf, size_t cap);
 /* Write the figures of a refresher likewise, each with the label refresher="name". */
 CELLAR_PRIVATE size_t stats_write_refresher(const char *name,
-                                            const uint64_t value[STATS_REFRESHER_COUNT], char *buf,
-                                            size_t cap);
+                                            const uint64_t value[STATS_REFRESHER_COUNT],
+                                            bool json, char *buf, size_t cap);
 /* Write the figures of a bus likewise, each with the label bus="name". */
 CELLAR_PRIVATE size_t stats_write_bus(const char *name, const uint64_t value[STATS_BUS_COUNT],
-                                      char *buf, size_t cap);
+                                      bool json, char *buf, size_t cap);
 /* Write the figures of a pool of tasks likewise, each with the label pool="name". */
 CELLAR_PRIVATE size_t stats_write_tasks(const char *name, const uint64_t value[STATS_TASK_COUNT],
                                         char *buf, size_t cap);

@@ -407,16 +407,29 @@ CELLAR_API cellar_err cellar_scheduler_stats_get(cellar_scheduler *s, cellar_sch
 }
 
 #ifndef CELLAR_OMIT_TEXT
-CELLAR_API cellar_err cellar_scheduler_metrics_write(cellar_scheduler *s, char *buf, size_t buf_cap,
-                                                     size_t *text_len)
+/* Write the figures as Prometheus text, or as JSON. */
+static cellar_err sched_text_write(cellar_scheduler *s, bool json, char *buf, size_t buf_cap,
+                                   size_t *text_len)
 {
     if (text_len != NULL) { *text_len = 0; }
     if (s == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
     uint64_t v[STATS_SCHEDULER_COUNT];
     sched_figures(s, v);
-    const size_t full = stats_write_scheduler(s->name, v, buf, buf_cap);
+    const size_t full = stats_write_scheduler(s->name, v, json, buf, buf_cap);
     if (text_len != NULL) { *text_len = full; }
     return full < buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
+}
+
+CELLAR_API cellar_err cellar_scheduler_metrics_write(cellar_scheduler *s, char *buf, size_t buf_cap,
+                                                     size_t *text_len)
+{
+    return sched_text_write(s, false, buf, buf_cap, text_len);
+}
+
+CELLAR_API cellar_err cellar_scheduler_stats_json(cellar_scheduler *s, char *buf, size_t buf_cap,
+                                                  size_t *text_len)
+{
+    return sched_text_write(s, true, buf, buf_cap, text_len);
 }
 #endif
 

@@ -514,16 +514,29 @@ CELLAR_API cellar_err cellar_refresher_stats_get(cellar_refresher *r, cellar_ref
 }
 
 #ifndef CELLAR_OMIT_TEXT
-CELLAR_API cellar_err cellar_refresher_metrics_write(cellar_refresher *r, char *buf, size_t buf_cap,
-                                                     size_t *text_len)
+/* Write the figures as Prometheus text, or as JSON. */
+static cellar_err refresh_text_write(cellar_refresher *r, bool json, char *buf, size_t buf_cap,
+                                     size_t *text_len)
 {
     if (text_len != NULL) { *text_len = 0; }
     if (r == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
     uint64_t v[STATS_REFRESHER_COUNT];
     refresh_figures(r, v);
-    const size_t full = stats_write_refresher(r->name, v, buf, buf_cap);
+    const size_t full = stats_write_refresher(r->name, v, json, buf, buf_cap);
     if (text_len != NULL) { *text_len = full; }
     return full < buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
+}
+
+CELLAR_API cellar_err cellar_refresher_metrics_write(cellar_refresher *r, char *buf, size_t buf_cap,
+                                                     size_t *text_len)
+{
+    return refresh_text_write(r, false, buf, buf_cap, text_len);
+}
+
+CELLAR_API cellar_err cellar_refresher_stats_json(cellar_refresher *r, char *buf, size_t buf_cap,
+                                                  size_t *text_len)
+{
+    return refresh_text_write(r, true, buf, buf_cap, text_len);
 }
 #endif
 

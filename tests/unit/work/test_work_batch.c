@@ -9,6 +9,7 @@
 #include "base/num.h"
 #include "base/open_error.h"
 #include "cellar_batch.h"
+#include "tests/support/same_metrics.h"
 #include "tests/support/struct_sizes.h"
 
 #include <pthread.h>
@@ -839,6 +840,7 @@ static void open_is_refused_with_a_reason(void)
 static void metrics_are_those_of_the_registry(void)
 {
     char text[8192];
+    static char json[16384];
     size_t len;
     cellar_host_opts h;
     const cellar_batcher_config c = config_of(&h);
@@ -851,6 +853,12 @@ static void metrics_are_those_of_the_registry(void)
     T_CHECK(strstr(text, "cellar_batcher_items_added_total{batcher=\"batcher\"} 2\n") != NULL);
     T_CHECK(strstr(text, "verdict=\"failed\"} 1\n") != NULL);
     T_CHECK(strstr(text, "trigger=\"linger\"} 1\n") != NULL);
+    size_t json_len;
+    T_EQ_I64(cellar_batcher_stats_json(b, json, sizeof json, &json_len), CELLAR_OK);
+    T_EQ_U64(json_len, strlen(json));
+    metrics_are_the_same(text, json);
+    T_EQ_I64(cellar_batcher_stats_json(b, json, 10, &json_len), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_batcher_stats_json(NULL, json, 10, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_batcher_metrics_write(b, NULL, 0, &len), CELLAR_E_BUFFER);
     T_EQ_U64(len, strlen(text));
     T_EQ_I64(cellar_batcher_metrics_write(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);

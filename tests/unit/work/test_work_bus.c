@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/open_error.h"
 #include "cellar_bus.h"
+#include "tests/support/same_metrics.h"
 #include "tests/support/struct_sizes.h"
 
 #include <limits.h>
@@ -1435,6 +1436,7 @@ static void every_missing_memory_is_a_code(void)
 static void metrics_are_those_of_the_registry(void)
 {
     char text[8192];
+    static char json[16384];
     size_t len;
     open_default(NULL);
     group("q", NULL, NULL);
@@ -1444,6 +1446,12 @@ static void metrics_are_those_of_the_registry(void)
     T_CHECK(strstr(text, "\ncellar_bus_copies_total{bus=\"bus\"} 1\n") != NULL);
     T_CHECK(strstr(text, "cellar_bus_dropped_total{bus=\"bus\",reason=\"oldest\"} 0\n") != NULL);
     T_CHECK(strstr(text, "cellar_bus_messages{bus=\"bus\",state=\"waiting\"} 1\n") != NULL);
+    size_t json_len;
+    T_EQ_I64(cellar_bus_stats_json(b, json, sizeof json, &json_len), CELLAR_OK);
+    T_EQ_U64(json_len, strlen(json));
+    metrics_are_the_same(text, json);
+    T_EQ_I64(cellar_bus_stats_json(b, json, 10, &json_len), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_bus_stats_json(NULL, json, 10, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bus_metrics_write(b, text, 10, NULL), CELLAR_E_BUFFER);
     T_EQ_I64(cellar_bus_metrics_write(b, NULL, 0, &len), CELLAR_E_BUFFER);
     T_EQ_U64(len > 1000, 1);

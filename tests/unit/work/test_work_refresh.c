@@ -12,6 +12,7 @@
 #include "base/random.h"
 #include "cellar_limit.h"
 #include "cellar_refresh.h"
+#include "tests/support/same_metrics.h"
 #include "tests/support/struct_sizes.h"
 
 #define SECOND INT64_C(1000)
@@ -1343,6 +1344,7 @@ static void open_is_refused_with_a_reason(void)
 static void metrics_have_the_success_ratio(void)
 {
     char text[8192];
+    static char json[16384];
     size_t len;
     open_all();
     add("k", MINUTE, HOUR);
@@ -1355,6 +1357,12 @@ static void metrics_have_the_success_ratio(void)
     T_CHECK(strstr(text, "result=\"failed\"} 1\n") != NULL);
     T_CHECK(strstr(text, "cellar_refresh_success_ratio{refresher=\"refresh\"} 0.750000\n") != NULL);
     T_CHECK(strstr(text, "cellar_refresh_due{refresher=\"refresh\"} 0\n") != NULL);
+    size_t json_len;
+    T_EQ_I64(cellar_refresher_stats_json(r, json, sizeof json, &json_len), CELLAR_OK);
+    T_EQ_U64(json_len, strlen(json));
+    metrics_are_the_same(text, json);
+    T_EQ_I64(cellar_refresher_stats_json(r, json, 10, &json_len), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_refresher_stats_json(NULL, json, 10, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_refresher_metrics_write(r, NULL, 0, &len), CELLAR_E_BUFFER);
     T_EQ_U64(len, strlen(text));
     T_EQ_I64(cellar_refresher_metrics_write(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);

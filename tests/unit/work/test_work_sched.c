@@ -9,6 +9,7 @@
 #include "base/num.h"
 #include "base/open_error.h"
 #include "cellar_schedule.h"
+#include "tests/support/same_metrics.h"
 #include "tests/support/struct_sizes.h"
 #include "work/cron.h"
 
@@ -869,6 +870,7 @@ static void every_missing_memory_is_a_code(void)
 static void metrics_are_those_of_the_registry(void)
 {
     char text[4096];
+    static char json[16384];
     size_t len;
     open_at(utc_ms(2024, 1, 1, 0, 0));
     const cellar_schedule_opts o = opts_now();
@@ -880,6 +882,12 @@ static void metrics_are_those_of_the_registry(void)
     T_CHECK(strstr(text, "cellar_scheduler_runs_started_total{scheduler=\"scheduler\"} 2\n") != NULL);
     T_CHECK(strstr(text, "cellar_scheduler_missed_total{scheduler=\"scheduler\"} 4\n") != NULL);
     T_CHECK(strstr(text, "reason=\"overlap\"") != NULL);
+    size_t json_len;
+    T_EQ_I64(cellar_scheduler_stats_json(s, json, sizeof json, &json_len), CELLAR_OK);
+    T_EQ_U64(json_len, strlen(json));
+    metrics_are_the_same(text, json);
+    T_EQ_I64(cellar_scheduler_stats_json(s, json, 10, &json_len), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_scheduler_stats_json(NULL, json, 10, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_scheduler_metrics_write(s, NULL, 0, &len), CELLAR_E_BUFFER);
     T_EQ_U64(len, strlen(text));
     T_EQ_I64(cellar_scheduler_metrics_write(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
