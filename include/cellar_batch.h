@@ -314,7 +314,8 @@ typedef void (*cellar_write_failed_fn)(const cellar_write *write, cellar_err err
  * thread:  any; the entries of the namespace are cleared. flush and failed run on a thread of the
  *          batcher, with no lock held. They may use the cache; they must not close the store. In a
  *          forked child the namespace has memory alone, and nothing is written
- * cost:    a write: two allocations, two short locks. A namespace without it costs nothing
+ * cost:    a write: two allocations, two short locks, a copy of the value. Sets of the other
+ *          namespaces of the store cost as much as over a disk tier
  * example: cellar_namespace_batch(ns, NULL, write_rows, NULL, db, NULL);                         */
 CELLAR_API cellar_err cellar_namespace_batch(cellar *ns, const cellar_batcher_config *cfg,
                                              cellar_write_many_fn flush,

@@ -230,6 +230,17 @@ BASE_NOINLINE static cellar_err cache_tier_tell(cellar *c, const l1_key *k, cach
     return below;
 }
 
+/* End what reads stored since the namespace was cleared: a write from before the clear waits for
+ * its source now, and they are older. Reads from here on find the write. */
+BASE_COLD static void cache_write_passed_clear(const cache_change *ch)
+{
+    l1_key now = *ch->k;
+    cache_rekey(ch->c, &now);
+    cache_change end = { .c = ch->c, .k = &now, .kind = CACHE_DELETE,
+                         .flags = CACHE_OUTSIDE | CACHE_BATCH };
+    (void)cache_change_run(&end);
+}
+
 static void cache_tier_after(cache_change *ch, cache_step *r)
 {
     if (r->frame.raised == 0 && !r->frame.turn.listed) {
@@ -245,6 +256,11 @@ static void cache_tier_after(cache_change *ch, cache_step *r)
     ch->below = cache_tier_tell(ch->c, ch->k, &r->frame,
                                 deletes ? &absent : ch->kind == CACHE_PUT ? ch->spec : NULL,
                                 done ? r->urge : CACHE_LATER);
+    const cache_tier *t = cache_tier_of(ch->c);
+    if (t != NULL && t->through && done && r->urge == CACHE_THROUGH &&
+        BASE_UNLIKELY(!cache_generation_alive(ch->c->store, ch->k->generation))) {
+        cache_write_passed_clear(ch);
+    }
 }
 
 /* ---- part: dependencies ---- */

@@ -297,6 +297,7 @@ task.hand_skipped
 task.ended_late task.release_forgotten task.room_once task.then_early
 bus.idle_no_look bus.lane_not_busy bus.late_ack_counts bus.word_late
 batch.key_kept batch.kicked_twice batch.sleeps_unseen
+behind.clear_unseen behind.flight_not_read
 sched.bell_late sched.dropped_begins sched.fires_again
 sched.run_not_counted" # sim: quota, bloom_bits, l2_ends, bound, those of src/work under one lock
 # Stops without a protocol of their own: a key apart is read under the pin of l1_pin.pml; pages on

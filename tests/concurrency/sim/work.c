@@ -3,8 +3,9 @@
  * Aim:    A message is delivered once at a time and ends once in each group, an item of a batch
  *         ends once, a firing runs once; no waiting call hangs: while messages are published,
  *         taken, acknowledged, lost by leases and by members that leave; items are added, flushed
- *         and drained; schedules fire and are replaced. The scenarios must catch the mutants bus.*,
- *         batch.* and sched.*.
+ *         and drained; schedules fire and are replaced. A read of a namespace with a batcher is
+ *         never older than a write that returned. The scenarios must catch the mutants bus.*,
+ *         batch.*, behind.* and sched.*.
  * Method: Each message, item and run has a row of a table. Where no time has to pass,
  *         base_sim_no_rescue turns a lost wake-up into a failure. At rest the counters must add
  *         up. */
@@ -17,7 +18,9 @@
 #include "cellar_admin.h"
 #include "cellar_batch.h"
 #include "cellar_bus.h"
+#include "cellar_load.h"
 #include "cellar_schedule.h"
+#include "tests/support/settings.h"
 
 #define WORK_LONG_MS INT64_C(3600000)
 
@@ -339,6 +342,7 @@ static struct {
     uint32_t done[BATCH_ROWS];
     bool ok[BATCH_ROWS];
     uint32_t group_inside[2];
+    uint32_t lanes; /* most calls of a group at a time */
     bool coalesces;
 } batch;
 
@@ -354,11 +358,12 @@ static cellar_err batch_flush(const cellar_batch *call, void *ctx)
     const uint32_t group = *call->group == 'b';
     uint32_t next[3] = { 0, 0, 0 };
     (void)ctx;
-    BASE_SIM_CHECK(batch.group_inside[group]++ == 0);
+    BASE_SIM_CHECK(batch.group_inside[group]++ < batch.lanes);
     for (size_t i = 0; i < call->item_count; i++) {
         const batch_item it = batch_item_of(call->items[i].data);
         BASE_SIM_CHECK(batch.done[it.row] == 0 && !batch.ok[it.row]);
-        BASE_SIM_CHECK(batch.coalesces || it.row >= next[it.adder]); /* in the order of its adds */
+        /* in the order of its adds */
+        BASE_SIM_CHECK(batch.coalesces || batch.lanes > 1 || it.row >= next[it.adder]);
         next[it.adder] = it.row + 1;
     }
     base_sim_point("sim.flush");
@@ -406,6 +411,7 @@ static void batch_open(cellar_batcher_config *cfg)
     cellar_host_opts host = cellar_host_opts_default();
     memset(&batch, 0, sizeof batch);
     batch.coalesces = base_sim_below(2) == 0;
+    batch.lanes = cfg->parallel != 0 ? cfg->parallel : 1;
     cfg->host = &host;
     cfg->workers = 2;
     BASE_SIM_CHECK(cellar_batcher_open(cfg, batch_flush, NULL, &batch.b) == CELLAR_OK);
@@ -427,10 +433,11 @@ static void batch_shut(const cellar_batch_report *r)
     while (cellar_batcher_close(batch.b, NULL) != CELLAR_OK) { } /* time may jump to its deadline */
 }
 
-static void batch_done_run(void)
+static void batch_ends(uint32_t lanes)
 {
     cellar_batcher_config cfg = cellar_batcher_config_default();
     cellar_batch_report r = cellar_batch_report_default();
+    cfg.parallel = lanes;
     cfg.linger_ms = 1 + (int64_t)base_sim_below(3);
     cfg.max_items = 1 + (uint32_t)base_sim_below(3);
     cfg.on_failure = (cellar_batch_on_failure)base_sim_below(3);
@@ -448,8 +455,138 @@ static void batch_done_run(void)
     batch_shut(&r);
 }
 
+static void batch_done_run(void) { batch_ends(1); }
+
 const base_sim_scenario sim_batch_done = { "batch_done", "an item of a batch ends once",
                                            batch_done_run, 0 };
+
+static void batch_lanes_run(void) { batch_ends(2); }
+
+const base_sim_scenario sim_batch_lanes = { "batch_lanes", "the same with two calls of a group",
+                                            batch_lanes_run, 0 };
+
+/* ---- write_behind: no read is older than a write that returned, and the source gets the last
+ * write of a key last ---- */
+
+static struct {
+    cellar *store, *ns;
+    cellar_batcher *b;
+    uint64_t db, written;  /* the source; the last write that returned. 0: deleted */
+    uint64_t next, reads;
+    bool deleted;          /* the last write is a delete */
+    bool calling;
+} behind;
+
+static cellar_err behind_write(const cellar_write *w, size_t count, void *ctx)
+{
+    (void)ctx;
+    BASE_SIM_CHECK(count == 1 && !behind.calling);
+    behind.calling = true;
+    base_sim_point("sim.write");
+    behind.calling = false;
+    if (base_sim_below(3) == 0) { return CELLAR_E_IO; }
+    uint64_t value = 0;
+    if (w->deleted == 0) { memcpy(&value, w->value, sizeof value); }
+    BASE_SIM_CHECK(value == 0 || value > behind.db); /* one writer: in its order */
+    behind.db = value;
+    return CELLAR_OK;
+}
+
+static cellar_err behind_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    const uint64_t seen = behind.db;
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    base_sim_point("sim.load");
+    return seen == 0 ? cellar_load_absent(ld) : cellar_load_value(ld, &seen, sizeof seen);
+}
+
+static void behind_writer(void *arg)
+{
+    (void)arg;
+    for (uint64_t n = 2 + base_sim_below(4); n > 0; n--) {
+        const uint64_t value = ++behind.next;
+        if (base_sim_below(4) == 0) {
+            behind.deleted = true; /* reads may see it from here on */
+            const cellar_err err = cellar_delete(behind.ns, "k", 1);
+            BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_MISS);
+        } else {
+            const cellar_err err = cellar_set(behind.ns, "k", 1, &value, sizeof value, NULL);
+            BASE_SIM_CHECK(err == CELLAR_OK);
+            behind.deleted = false;
+        }
+        behind.written = value;
+    }
+}
+
+static void behind_reader(void *arg)
+{
+    (void)arg;
+    for (uint64_t n = 1 + base_sim_below(4); n > 0; n--) {
+        const uint64_t least = behind.written;
+        const bool may_miss = behind.deleted || least == 0;
+        uint64_t seen = 0;
+        cellar_result r = cellar_result_default();
+        r.buf = &seen;
+        r.buf_cap = sizeof seen;
+        if (base_sim_below(2) == 0) { BASE_SIM_CHECK(cellar_clear(behind.ns) == CELLAR_OK); }
+        const cellar_err err =
+            cellar_get_or_load(behind.ns, "k", 1, NULL, behind_load, NULL, &r);
+        cellar_result_free(&r);
+        BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_ABSENT);
+        BASE_SIM_CHECK(err == CELLAR_OK ? may_miss || seen >= least
+                                        : may_miss || behind.deleted || behind.next > least);
+        behind.reads++;
+    }
+}
+
+static void behind_ticker(void *arg)
+{
+    (void)arg;
+    for (uint64_t n = 2 + base_sim_below(6); n > 0; n--) {
+        BASE_SIM_CHECK(cellar_batcher_flush(behind.b, NULL) == CELLAR_OK);
+        (void)cellar_batcher_tick(behind.b, 1000, NULL);
+    }
+}
+
+static void write_behind_run(void)
+{
+    settings cfg = settings_default();
+    cellar_batcher_config batch_cfg = cellar_batcher_config_default();
+    static const uint8_t secret[32] = { 6 };
+    uint64_t seen = 0;
+    size_t len = 0;
+    memset(&behind, 0, sizeof behind);
+    cfg.config.memory_bytes = 1u << 20;
+    cfg.host.no_threads = 1;
+    cfg.tuning.hash_key = secret;
+    cfg.tuning.stripes = 1;
+    batch_cfg.host = &cfg.host;
+    batch_cfg.on_failure = CELLAR_BATCH_RETRY;
+    batch_cfg.max_attempts = 1000;
+    batch_cfg.retry_base_ms = batch_cfg.retry_cap_ms = 1;
+    base_sim_calm(true);
+    BASE_SIM_CHECK(settings_open(&cfg, &behind.store) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_namespace_open(behind.store, "v", NULL, &behind.ns) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_namespace_batch(behind.ns, &batch_cfg, behind_write, NULL, NULL,
+                                          &behind.b) == CELLAR_OK);
+    base_sim_calm(false);
+    base_sim_spawn("writer", behind_writer, NULL);
+    base_sim_spawn("reader", behind_reader, NULL);
+    base_sim_spawn("ticker", behind_ticker, NULL);
+    base_sim_join_all();
+    base_sim_calm(true);
+    const cellar_err err = cellar_get(behind.ns, "k", 1, &seen, sizeof seen, &len);
+    BASE_SIM_CHECK(cellar_close(behind.ns) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_close(behind.store) == CELLAR_OK); /* writes what is left */
+    BASE_SIM_CHECK(behind.db == (behind.deleted ? 0 : behind.written));
+    BASE_SIM_CHECK(err != CELLAR_OK || seen == behind.db);
+    base_sim_calm(false);
+}
+
+const base_sim_scenario sim_write_behind = { "write_behind", "no read is older than a write",
+                                             write_behind_run, 0 };
 
 static void batch_block_run(void)
 {

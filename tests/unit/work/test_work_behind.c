@@ -17,6 +17,8 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static int64_t now_ms;
 
@@ -487,6 +489,114 @@ static void bad_input_is_refused(void)
     end();
 }
 
+/* ---- functions of the program ---- */
+
+static unsigned exits_left, sets_left;
+
+static cellar_err exit_in_flush(const cellar_write *w, size_t count, void *ctx)
+{
+    if (exits_left > 0) {
+        exits_left--;
+        pthread_exit(NULL);
+    }
+    return write_rows(w, count, ctx);
+}
+
+static void exit_in_failed(const cellar_write *w, cellar_err err, void *ctx)
+{
+    write_failed(w, err, ctx);
+    pthread_exit(NULL);
+}
+
+static void *tick_until_exit(void *arg)
+{
+    flush();
+    return arg;
+}
+
+/* The thread ends inside flush, then inside `failed`: the write has failed, and nothing leaks. */
+static void functions_that_end_their_thread_lose_nothing(void)
+{
+    const uint64_t blocks = base_live_blocks();
+    const cellar_host_opts host = { .struct_size = sizeof host, .clock = read_clock,
+                                    .no_threads = 1 };
+    cellar_batcher_config cfg = cellar_batcher_config_default();
+    pthread_t thread;
+    begin();
+    cfg.host = &host;
+    cellar *other = NULL;
+    T_REQUIRE(cellar_namespace_open(store, "exits", NULL, &other) == CELLAR_OK);
+    T_EQ_I64(cellar_namespace_batch(other, &cfg, exit_in_flush, exit_in_failed, "source", &batcher),
+             CELLAR_OK);
+    exits_left = 1;
+    T_EQ_I64(cellar_set(other, "k1", 2, "a", 1, NULL), CELLAR_OK);
+    for (int i = 0; i < 3; i++) { /* exits in flush, in failed, and ends */
+        T_REQUIRE(pthread_create(&thread, NULL, tick_until_exit, NULL) == 0);
+        T_REQUIRE(pthread_join(thread, NULL) == 0);
+    }
+    T_EQ_STR(failures, "k1 ");
+    T_EQ_I64(failed_err, CELLAR_E_CANCELLED);
+    T_EQ_I64(cellar_contains(other, "k1", 2), CELLAR_MISS);
+    T_EQ_U64(items_of(), 0);
+    T_EQ_I64(cellar_set(other, "k2", 2, "b", 1, NULL), CELLAR_OK);
+    flush();
+    T_EQ_STR(row[2].text, "b");
+    T_EQ_I64(cellar_close(other), CELLAR_OK);
+    end();
+    T_EQ_U64(base_live_blocks(), blocks);
+}
+
+static cellar_err set_in_flush(const cellar_write *w, size_t count, void *ctx)
+{
+    if (sets_left > 0) { /* the same key, and another one */
+        sets_left--;
+        T_EQ_I64(cellar_set(ns, "k1", 2, "newer", 5, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_delete(ns, "k7", 2), CELLAR_MISS);
+        T_EQ_STR(value_of("k1"), "newer");
+    }
+    return write_rows(w, count, ctx);
+}
+
+static void flush_function_may_write_the_namespace(void)
+{
+    const cellar_host_opts host = { .struct_size = sizeof host, .clock = read_clock,
+                                    .no_threads = 1 };
+    cellar_batcher_config cfg = cellar_batcher_config_default();
+    begin();
+    T_EQ_I64(cellar_close(ns), CELLAR_OK);
+    cfg.host = &host;
+    T_REQUIRE(cellar_namespace_open(store, "sets", NULL, &ns) == CELLAR_OK);
+    T_EQ_I64(cellar_namespace_batch(ns, &cfg, set_in_flush, NULL, "source", &batcher), CELLAR_OK);
+    sets_left = 1;
+    set("k1", "old");
+    flush();
+    flush();
+    T_EQ_STR(calls, "k1=old;k1=newer,-k7;");
+    end();
+}
+
+static void forked_child_has_memory_alone(void)
+{
+    begin();
+    set("k1", "a");
+    const pid_t child = fork();
+    T_REQUIRE(child >= 0);
+    if (child == 0) {
+        bool ok = cellar_set(ns, "k1", 2, "child", 5, NULL) == CELLAR_OK;
+        ok = strcmp(value_of("k1"), "child") == 0 && ok;
+        ok = cellar_delete(ns, "k1", 2) == CELLAR_OK && ok;
+        ok = strcmp(value_of("k1"), "") == 0 && ok;
+        ok = cellar_batcher_flush(batcher, NULL) == CELLAR_E_FORKED && call_count == 0 && ok;
+        _exit(ok ? 0 : 1);
+    }
+    int status = 1;
+    T_REQUIRE(waitpid(child, &status, 0) == child);
+    T_EQ_I64(status, 0);
+    flush();
+    T_EQ_STR(calls, "k1=a;");
+    end();
+}
+
 /* ---- faults and random operations ---- */
 
 /* Each write either happens in cache and source, or in none of them. `on`: all allocations fail
@@ -663,5 +773,7 @@ T_MAIN("work_behind", T_CASE(last_write_of_each_key_is_written_once),
        T_CASE(write_without_room_does_not_happen),
        T_CASE(queue_bytes_bound_the_values_that_wait), T_CASE(close_writes_what_waits),
        T_CASE(dropped_namespace_writes_what_waits), T_CASE(bad_input_is_refused),
+       T_CASE(functions_that_end_their_thread_lose_nothing),
+       T_CASE(flush_function_may_write_the_namespace), T_CASE(forked_child_has_memory_alone),
        T_CASE(failed_allocation_loses_no_write), T_CASE(random_writes_reach_the_source),
        T_CASE(threads_leave_the_same_values_in_cache_and_source))
