@@ -149,8 +149,22 @@ static void resp_unknown(resp_client *c, const cellar_bytes *argv, uint32_t argc
                 (int)BASE_MIN(argv[0].len, 128), (const char *)argv[0].data, args);
 }
 
+/* Return whether each key of a request has 1..CELLAR_KEY_MAX bytes. */
+static bool resp_keys_ok(const resp_command *cmd, const cellar_bytes *argv, uint32_t argc)
+{
+    if (cmd->first == 0) { return true; }
+    /* places are small and not negative, but for last */
+    const uint32_t end = cmd->last < 0 ? argc : BASE_MIN((uint32_t)cmd->last + 1u, argc);
+    const uint32_t step = (uint32_t)cmd->step; /* from 1 */
+    for (uint32_t i = (uint32_t)cmd->first; i < end; i += step) {
+        if (argv[i].len == 0 || argv[i].len > CELLAR_KEY_MAX) { return false; }
+    }
+    return true;
+}
+
 /* Refuse a request that must not run. False: an error was written. */
-static bool resp_allowed(resp_client *c, const resp_command *cmd, uint32_t argc)
+static bool resp_allowed(resp_client *c, const resp_command *cmd, const cellar_bytes *argv,
+                         uint32_t argc)
 {
     const cellar_resp *r = c->of;
     if (!resp_arity_ok(cmd, argc)) {
@@ -163,6 +177,8 @@ static bool resp_allowed(resp_client *c, const resp_command *cmd, uint32_t argc)
         resp_refuse(c, "READONLY You can't write against a port without the option writable.");
     } else if ((cmd->flags & RESP_NO_MULTI) && (c->flags & RESP_C_MULTI)) {
         resp_refuse(c, "ERR Command not allowed inside a transaction");
+    } else if (!resp_keys_ok(cmd, argv, argc)) {
+        resp_refuse(c, "ERR invalid key");
     } else {
         return true;
     }
@@ -174,7 +190,7 @@ CELLAR_PRIVATE void resp_run(resp_client *c, const resp_command *cmd, const cell
 {
     if (cmd == NULL) {
         resp_unknown(c, argv, argc);
-    } else if (resp_allowed(c, cmd, argc)) {
+    } else if (resp_allowed(c, cmd, argv, argc)) {
         if ((c->flags & RESP_C_MULTI) && !(cmd->flags & RESP_IN_MULTI)) {
             resp_queue_add(c, cmd, argv, argc);
         } else {

@@ -355,7 +355,9 @@ CELLAR_PRIVATE void resp_fail(resp_client *c, cellar_err err)
     if (err == CELLAR_E_SPACE || err == CELLAR_E_NOMEM) {
         resp_error(c, "%s", RESP_OOM);
     } else if (err == CELLAR_E_TOOBIG) {
-        resp_error(c, "ERR string exceeds maximum allowed size (max_value_bytes)");
+        resp_error(c, "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+    } else if (err == CELLAR_E_INVAL) {
+        resp_error(c, "ERR invalid key");
     } else if (err == CELLAR_DISABLED) {
         resp_error(c, "ERR the namespace is disabled");
     } else if (err == CELLAR_E_DENIED) {
