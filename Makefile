@@ -19,7 +19,7 @@
 # file that is missing here.
 SRC_BASE  = err text opts fault futex hash sha256 random thread_record user_callback sigbus sync \
             mem clock tsc_clock timezone seqlock table glob log vfs pages pack pool open_error net \
-            sim
+            float_text process sim
 SRC_STATS = counters hist hot text
 SRC_L1    = record judge pin_slots cap segment quota_count large_list large_alloc retire index \
             index_grow unlink ghost scan quota cap_evict policy_select request_sample evict read room pin \
@@ -47,8 +47,9 @@ SRC_WORK  = cron sched calls open batch batch_calls batch_open behind bus_topic 
             refresh refresh_calls refresh_open
 SRC_EXTRAS = memoize warm write_through
 SRC_KIT   = key template value board list redact settings llm embedding hot status snapshot
-SRC_RESP  = reply queue trace command parse client session transaction describe table serve loop \
-            listen open
+SRC_RESP  = reply queue trace command parse client session transaction describe options \
+            entry cmd_read cmd_write cmd_number cmd_expire cmd_keys cmd_observe cmd_config cmd_own \
+            cmd_limit cmd_bloom cmd_script table serve loop listen open
 MODULES  := base stats l1 l2 load bloom breaker limit lock wheel cache extras work kit resp
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
             $(SRC_L2:%=src/l2/%.c) $(SRC_LOAD:%=src/load/%.c) \

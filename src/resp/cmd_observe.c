@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cmd_observe: INFO OBJECT MEMORY TIME SAVE BGSAVE LASTSAVE LATENCY SHUTDOWN DEBUG.
+ *
+ * INVARIANTS INFO calls itself Redis 7.0.0: clients choose their commands by that number. The
+ *            version of the library is cellar_version. keys of a database are entries in memory,
+ *            without a scan; DBSIZE scans.
+ * LOCKING    None. SAVE and BGSAVE wait for the disk in this thread; DEBUG SLEEP sleeps in it. */
+#include "base/float_text.h"
+#include "base/futex.h"
+#include "base/process.h"
+#include "base/text.h"
+#include "cellar_l2.h"
+#include "cellar_observe.h"
+#include "resp/data.h"
+#include "resp/entry.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+BASE_SIZE_BEGIN
+
+/* ---- INFO ------------------------------------------------------------------------------------ */
+
+#define RESP_INFO_BYTES 8192u
+#define RESP_ENTRY_BYTES 25 /* what an entry costs besides key and value (cellar.h, LIMITS) */
+
+static uint64_t resp_count_of(const cellar_resp *r, resp_count which)
+{
+    return base_load_rlx(&r->count[which]);
+}
+
+static int64_t resp_option(const cellar_resp *r, cellar_option option)
+{
+    int64_t v = 0;
+    (void)cellar_option_get(r->store, option, &v);
+    return v;
+}
+
+static void resp_info_server(base_text *t, const cellar_resp *r, const cellar_stats *st)
+{
+    (void)st;
+    const int64_t up_s = (base_now_ms(&r->clock) - r->opened_ms) / 1000;
+    base_text_add(t, "redis_version:" RESP_REDIS_VERSION "\r\nredis_mode:standalone\r\n"
+                     "cellar_version:%s\r\narch_bits:%u\r\nprocess_id:%" PRId64 "\r\n"
+                     "uptime_in_seconds:%" PRId64 "\r\nuptime_in_days:%" PRId64 "\r\n",
+                  cellar_version(), (unsigned)(8 * sizeof(void *)), base_process_id(), up_s,
+                  up_s / 86400);
+}
+
+static void resp_info_clients(base_text *t, const cellar_resp *r, const cellar_stats *st)
+{
+    (void)st;
+    base_text_add(t, "connected_clients:%u\r\nmaxclients:%u\r\nblocked_clients:0\r\n",
+                  r->client_count, r->max_clients);
+}
+
+static void resp_info_memory(base_text *t, const cellar_resp *r, const cellar_stats *st)
+{
+    base_text_add(t, "used_memory:%" PRIu64 "\r\nused_memory_human:%.2fM\r\nmaxmemory:%" PRIu64
+                     "\r\nmaxmemory_human:%.2fM\r\nused_memory_port:%" PRIu64 "\r\n",
+                  st->used_bytes, (double)st->used_bytes / (1 << 20), st->budget_bytes,
+                  (double)st->budget_bytes / (1 << 20), base_load_rlx(&r->account.used));
+}
+
+static void resp_info_persistence(base_text *t, const cellar_resp *r, const cellar_stats *st)
+{
+    base_text_add(t, "loading:%" PRIu64 "\r\nrdb_bgsave_in_progress:0\r\n"
+                     "rdb_last_save_time:%" PRId64 "\r\naof_enabled:0\r\n"
+                     "aof_rewrite_in_progress:0\r\ncellar_disk_bytes:%" PRId64 "\r\n",
+                  st->l2_rebuilding, r->saved_wall_ms / 1000,
+                  resp_option(r, CELLAR_OPT_L2_BYTES));
+}
+
+static void resp_info_stats(base_text *t, const cellar_resp *r, const cellar_stats *st)
+{
+    base_text_add(t, "total_connections_received:%" PRIu64 "\r\ntotal_commands_processed:%" PRIu64
+                     "\r\ntotal_net_input_bytes:%" PRIu64 "\r\ntotal_net_output_bytes:%" PRIu64
+                     "\r\nrejected_connections:%" PRIu64 "\r\n",
+                  resp_count_of(r, RESP_COUNT_connections), resp_count_of(r, RESP_COUNT_commands),
+                  resp_count_of(r, RESP_COUNT_bytes_in), resp_count_of(r, RESP_COUNT_bytes_out),
+                  resp_count_of(r, RESP_COUNT_rejected));
+    base_text_add(t, "expired_keys:%" PRIu64 "\r\nevicted_keys:%" PRIu64
+                     "\r\nkeyspace_hits:%" PRIu64 "\r\nkeyspace_misses:%" PRIu64 "\r\n",
+                  st->ended[CELLAR_CAUSE_EXPIRED], st->ended[CELLAR_CAUSE_EVICTED],
+                  st->gets - st->misses, st->misses);
+}
+
+static void resp_info_keyspace(base_text *t, const cellar_resp *r, const cellar_stats *st)
+{
+    (void)st;
+    for (uint32_t db = 0; db < RESP_DBS; db++) {
+        uint64_t keys = 0;
+        if (r->db[db].handle == NULL ||
+            cellar_namespace_entries(r->db[db].handle, &keys) != CELLAR_OK || keys == 0) {
+            continue;
+        }
+        base_text_add(t, "db%u:keys=%" PRIu64 ",expires=0,avg_ttl=0\r\n", db, keys);
+    }
+}
+
+static void resp_info_cellar(base_text *t, const cellar_resp *r, const cellar_stats *st)
+{
+    (void)r;
+    base_text_add(t, "cellar_gets:%" PRIu64 "\r\ncellar_hits_memory:%" PRIu64
+                     "\r\ncellar_hits_disk:%" PRIu64 "\r\ncellar_hits_negative:%" PRIu64
+                     "\r\ncellar_hit_ratio:%.4f\r\n",
+                  st->gets, st->hits_l1, st->hits_l2, st->negative_hits, st->hit_ratio);
+    base_text_add(t, "cellar_entries:%" PRIu64 "\r\ncellar_loads:%" PRIu64
+                     "\r\ncellar_loads_running:%" PRIu64 "\r\ncellar_loads_joined:%" PRIu64
+                     "\r\ncellar_loads_failed:%" PRIu64 "\r\ncellar_write_errors:%" PRIu64 "\r\n",
+                  st->entries, st->loads, st->loads_running, st->loads_joined, st->loads_failed,
+                  st->write_errors);
+}
+
+static const struct {
+    const char *name, *title;
+    void (*write)(base_text *t, const cellar_resp *r, const cellar_stats *st);
+} resp_sections[] = {
+    { "server", "Server", resp_info_server }, { "clients", "Clients", resp_info_clients },
+    { "memory", "Memory", resp_info_memory },
+    { "persistence", "Persistence", resp_info_persistence },
+    { "stats", "Stats", resp_info_stats }, { "cellar", "Cellar", resp_info_cellar },
+    { "keyspace", "Keyspace", resp_info_keyspace },
+};
+
+static bool resp_section_wanted(const char *name, const cellar_bytes *argv, uint32_t argc)
+{
+    for (uint32_t i = 1; i < argc; i++) {
+        if (resp_is(&argv[i], name) || resp_is(&argv[i], "all") || resp_is(&argv[i], "default") ||
+            resp_is(&argv[i], "everything")) {
+            return true;
+        }
+    }
+    return argc == 1;
+}
+
+RESP_CALL(resp_cmd_info)
+{
+    char buf[RESP_INFO_BYTES];
+    base_text t = { buf, sizeof buf, 0 };
+    cellar_stats st = cellar_stats_default();
+    const cellar_err err = cellar_stats_get(c->of->store, CELLAR_SCOPE_STORE, &st);
+    if (err != CELLAR_OK) {
+        resp_fail(c, err);
+        return;
+    }
+    for (size_t i = 0; i < sizeof resp_sections / sizeof resp_sections[0]; i++) {
+        if (!resp_section_wanted(resp_sections[i].name, argv, argc)) { continue; }
+        base_text_add(&t, "%s# %s\r\n", t.len > 0 ? "\r\n" : "", resp_sections[i].title);
+        resp_sections[i].write(&t, c->of, &st);
+    }
+    BASE_ASSERT(t.len < sizeof buf);
+    resp_verbatim(c, "txt", buf, t.len);
+}
+
+/* ---- OBJECT, MEMORY -------------------------------------------------------------------------- */
+
+/* Return the encoding that Redis would choose for a value. */
+static const char *resp_encoding(cellar *ns, cellar_bytes key, uint64_t value_len)
+{
+    char text[20];
+    size_t len = 0;
+    int64_t n;
+    if (value_len <= sizeof text &&
+        cellar_get(ns, key.data, key.len, text, sizeof text, &len) == CELLAR_OK &&
+        resp_to_int(&(cellar_bytes){ text, len }, &n)) {
+        return "int";
+    }
+    return value_len <= 44 ? "embstr" : "raw";
+}
+
+/* Return the seconds without use, or, where the store does not know, since the last write. */
+static int64_t resp_idle_s(const cellar_entry_info *i)
+{
+    if (i->idle_ms != 0 && i->ttl_left_ms <= i->idle_ms) {
+        return (i->idle_ms - i->ttl_left_ms) / 1000;
+    }
+    return i->age_ms == INT64_MAX ? 0 : i->age_ms / 1000;
+}
+
+/* Find the entry of a command that looks at one. False: nil or an error was written. */
+static bool resp_need_entry(resp_client *c, cellar_bytes key, cellar **ns, cellar_entry_info *info)
+{
+    *ns = resp_ns(c);
+    if (*ns == NULL) { return false; }
+    const cellar_err err = resp_info(*ns, key, info);
+    if (err < 0) { resp_fail(c, err); }
+    if (err > 0) { resp_null(c); }
+    return err == CELLAR_OK;
+}
+
+RESP_CALL(resp_cmd_object)
+{
+    static const char *const subs[] = { "encoding", "freq", "idletime", "refcount" };
+    size_t sub = 0;
+    while (sub < 4 && !resp_is(&argv[1], subs[sub])) { sub++; }
+    if (sub == 4) {
+        resp_unknown_sub(c, argv, "OBJECT");
+        return;
+    }
+    if (argc != 3) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "object|%s", subs[sub]);
+        resp_wrong_arity(c, name);
+        return;
+    }
+    cellar *ns;
+    cellar_entry_info info;
+    if (!resp_need_entry(c, argv[2], &ns, &info)) { return; }
+    switch (sub) {
+    case 0: resp_bulk_text(c, resp_encoding(ns, argv[2], info.value_len)); break;
+    case 1: resp_int(c, (int64_t)info.hits); break;
+    case 2: resp_int(c, resp_idle_s(&info)); break;
+    default: resp_int(c, 1); break;
+    }
+}
+
+RESP_CALL(resp_cmd_memory)
+{
+    if (!resp_is(&argv[1], "usage")) {
+        resp_unknown_sub(c, argv, "MEMORY");
+        return;
+    }
+    if (argc < 3) {
+        resp_wrong_arity(c, "memory|usage");
+        return;
+    }
+    for (uint32_t i = 3; i < argc; i += 2) {
+        int64_t samples; /* a string has no elements to sample */
+        if (!resp_is(&argv[i], "samples") || i + 1 == argc) {
+            resp_syntax(c);
+            return;
+        }
+        if (!resp_need_int(c, &argv[i + 1], &samples)) { return; }
+        if (samples < 0) {
+            resp_syntax(c);
+            return;
+        }
+    }
+    cellar *ns;
+    cellar_entry_info info;
+    if (resp_need_entry(c, argv[2], &ns, &info)) {
+        resp_int(c, (int64_t)(argv[2].len + info.value_len) + RESP_ENTRY_BYTES);
+    }
+}
+
+/* ---- Time and disk --------------------------------------------------------------------------- */
+
+RESP_CALL(resp_cmd_time)
+{
+    (void)argv, (void)argc;
+    const int64_t now_ms = base_wall_ms();
+    resp_array(c, 2);
+    resp_bulk_int(c, now_ms / 1000);
+    resp_bulk_int(c, now_ms % 1000 * 1000);
+}
+
+static void resp_save(resp_client *c, const char *done)
+{
+    const cellar_err err = cellar_sync(c->of->store);
+    if (err == CELLAR_OK) {
+        c->of->saved_wall_ms = base_wall_ms();
+        resp_simple(c, done);
+    } else if (err == CELLAR_DISABLED) {
+        resp_error(c, "ERR the store has no disk tier, or the tier is off: nothing was saved");
+    } else {
+        resp_error(c, "ERR the disk tier could not be written: nothing was saved");
+    }
+}
+
+RESP_CALL(resp_cmd_save)
+{
+    (void)argv, (void)argc;
+    resp_save(c, "OK");
+}
+
+RESP_CALL(resp_cmd_bgsave)
+{
+    if (argc == 1 || (argc == 2 && resp_is(&argv[1], "schedule"))) {
+        resp_save(c, "Background saving started");
+    } else {
+        resp_syntax(c);
+    }
+}
+
+RESP_CALL(resp_cmd_lastsave)
+{
+    (void)argv, (void)argc;
+    resp_int(c, c->of->saved_wall_ms / 1000);
+}
+
+/* The port keeps no latency events: SLOWLOG and CELLAR.METRICS have the times. */
+RESP_CALL(resp_cmd_latency)
+{
+    if (resp_is(&argv[1], "latest") && argc == 2) {
+        resp_array(c, 0);
+    } else if (resp_is(&argv[1], "reset")) {
+        resp_int(c, 0);
+    } else {
+        resp_unknown_sub(c, argv, "LATENCY");
+    }
+}
+
+/* ---- SHUTDOWN, DEBUG ------------------------------------------------------------------------- */
+
+/* Ask the process to end, as SIGTERM does, and close the connection without a reply. */
+RESP_CALL(resp_cmd_shutdown)
+{
+    for (uint32_t i = 1; i < argc; i++) {
+        if (!resp_is(&argv[i], "nosave") && !resp_is(&argv[i], "save") &&
+            !resp_is(&argv[i], "now") && !resp_is(&argv[i], "force")) {
+            resp_syntax(c);
+            return;
+        }
+    }
+    base_process_terminate();
+    c->flags |= RESP_C_CLOSE;
+}
+
+#define RESP_SLEEP_MAX_S 3600
+
+RESP_CALL(resp_cmd_debug)
+{
+    if (!resp_is(&argv[1], "sleep") || argc != 3) {
+        resp_unknown_sub(c, argv, "DEBUG");
+        return;
+    }
+    long double s;
+    if (!base_float_read(argv[2].data, argv[2].len, &s) || s < 0 || s > RESP_SLEEP_MAX_S) {
+        resp_error(c, "ERR value is not a valid float");
+        return;
+    }
+    base_sleep_ns((uint64_t)(s * 1e9L));
+    resp_ok(c);
+}
+
+BASE_SIZE_END

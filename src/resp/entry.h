@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * entry: what the commands of one key have in common. */
+#ifndef RESP_ENTRY_H
+#define RESP_ENTRY_H
+
+#include "cellar_entry.h"
+#include "resp/command.h"
+#include "resp/options.h"
+
+/* A copy of a value, charged to the port. */
+typedef struct resp_value {
+    base_account *account;
+    unsigned char *bytes; /* NULL: none */
+    size_t len, cap;
+    bool found;           /* there was a value; it may be empty */
+} resp_value;
+
+/* Keep a copy of the old value of an update; bytes NULL: there is none. Return OK or E_SPACE. */
+CELLAR_PRIVATE cellar_err resp_value_keep(resp_value *v, const void *bytes, size_t len);
+CELLAR_PRIVATE void resp_value_free(resp_value *v);
+
+/* Return the options of a write. ttl_ms 0: none, whatever the default of the namespace is. A write
+ * that fails leaves the old value, as in Redis. */
+CELLAR_PRIVATE cellar_set_opts resp_write_opts(int64_t ttl_ms);
+/* Return the options of a write that keeps the TTL of a live value. */
+CELLAR_PRIVATE cellar_set_opts resp_keep_opts(void);
+
+/* Call cellar_set or cellar_update, again while a race is lost. */
+CELLAR_PRIVATE cellar_err resp_store(cellar *ns, cellar_bytes key, cellar_bytes value,
+                                     const cellar_set_opts *o);
+CELLAR_PRIVATE cellar_err resp_update(cellar *ns, cellar_bytes key, const cellar_set_opts *o,
+                                      cellar_update_fn fn, void *ctx);
+
+/* Return whether GET would find the key. */
+CELLAR_PRIVATE bool resp_has(cellar *ns, cellar_bytes key);
+/* Delete a key. *gone: GET would have found it. Return OK or an error. */
+CELLAR_PRIVATE cellar_err resp_delete(cellar *ns, cellar_bytes key, bool *gone);
+/* Describe the entry that GET would find. Return OK, MISS, ABSENT or an error. */
+CELLAR_PRIVATE cellar_err resp_info(cellar *ns, cellar_bytes key, cellar_entry_info *info);
+
+/* Read the time of SET, SETEX, PSETEX or GETEX (`name`). *ttl_ms: from now on; 0: it has passed.
+ * False: an error was written. */
+CELLAR_PRIVATE bool resp_need_ttl(resp_client *c, const char *name, cellar_bytes text,
+                                  resp_unit unit, int64_t *ttl_ms);
+
+#endif

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    the commands of the groups read and write do what the table of their semantics says, on
+ *         entries that clients and the process share.
+ * Method: conversations with a port in the thread of the test; the clock of the store is virtual.
+ *         The replies are those of redis-server 7.0.15 unless the case names a difference. */
+#include "tests/support/resp_kit.h"
+
+T_ONE_THREAD;
+
+#define INTEGER "-ERR value is not an integer or out of range"
+#define SYNTAX  "-ERR syntax error"
+
+static void set_options_decide_what_is_stored(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    static const char *const talk[][2] = {
+        { "SET a 1", "+OK" }, { "GET a", "1" }, { "SET a 2 NX", "nil" }, { "GET a", "1" },
+        { "SET b 2 XX", "nil" }, { "GET b", "nil" }, { "SET b 2 NX", "+OK" },
+        { "SET b 3 XX", "+OK" }, { "SET b 4 GET", "3" }, { "SET c 4 GET", "nil" },
+        { "SET c 5 NX GET", "4" }, { "GET c", "4" }, { "SET d 5 XX GET", "nil" },
+        { "GET d", "nil" }, { "SET d 5 NX GET", "nil" }, { "GET d", "5" },
+        { "SET a 9 EX 100", "+OK" }, { "TTL a", ":100" }, { "SET a 9 KEEPTTL", "+OK" },
+        { "TTL a", ":100" }, { "SET a 9 KEEPTTL GET", "9" }, { "TTL a", ":100" },
+        { "SET a 9", "+OK" }, { "TTL a", ":-1" },
+        { "SET a 9 PX 1500", "+OK" }, { "PTTL a", ":1500" }, { "TTL a", ":2" },
+        { "SET a 9 EXAT 1", "+OK" }, { "GET a", "nil" },
+        { "SET b 1 EXAT 1 GET", "4" }, { "GET b", "nil" }, { "SET x 1 EXAT 1 XX", "nil" },
+        { "SET x 1 EXAT 1 NX", "+OK" }, { "EXISTS x", ":0" },
+        { "SET a 9 EX 0", "-ERR invalid expire time in 'set' command" },
+        { "SET a 9 EX abc", INTEGER }, { "SET a 9 NX XX", SYNTAX }, { "SET a 9 EX", SYNTAX },
+        { "SET a 9 EX 1 PX 1", SYNTAX }, { "SET a 9 PERSIST", SYNTAX },
+        { "GET a", "nil" },
+        { "SETEX a 10 v", "+OK" }, { "TTL a", ":10" },
+        { "SETEX a 0 v", "-ERR invalid expire time in 'setex' command" },
+        { "PSETEX a -1 v", "-ERR invalid expire time in 'psetex' command" },
+        { "PSETEX a 700 v", "+OK" }, { "PTTL a", ":700" },
+        { "SETNX a 1", ":0" }, { "SETNX new 1", ":1" }, { "GETSET a w", "v" }, { "TTL a", ":-1" },
+        { "GETSET none w", "nil" }, { "GET none", "w" },
+    };
+    RK_TALK(&k, talk);
+    rk_close(&k);
+}
+
+static void values_expire_with_the_clock_of_the_store(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    T_EQ_STR(rk_line(&k, "SET a 1 PX 1000"), "+OK");
+    atomic_fetch_add(&api_now_ms, 999);
+    T_EQ_STR(rk_line(&k, "PTTL a"), ":1");
+    atomic_fetch_add(&api_now_ms, 1);
+    T_EQ_STR(rk_line(&k, "GET a"), "nil");
+    T_EQ_STR(rk_line(&k, "TTL a"), ":-2");
+    T_EQ_STR(rk_line(&k, "EXISTS a"), ":0");
+    T_EQ_STR(rk_line(&k, "KEYS *"), "[]");
+    T_EQ_STR(rk_line(&k, "DBSIZE"), ":0");
+    rk_close(&k);
+}
+
+static void counters_are_decimal_text(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    static const char *const talk[][2] = {
+        { "INCR n", ":1" }, { "TTL n", ":-1" }, { "INCRBY n 10", ":11" }, { "DECR n", ":10" },
+        { "DECRBY n 3", ":7" }, { "GET n", "7" }, { "EXPIRE n 50", ":1" }, { "INCR n", ":8" },
+        { "TTL n", ":50" }, { "INCRBY n abc", INTEGER }, { "INCRBY n 1.5", INTEGER },
+        { "INCRBY n 9223372036854775807", "-ERR increment or decrement would overflow" },
+        { "DECRBY n -9223372036854775808", "-ERR decrement would overflow" }, { "GET n", "8" },
+        { "SET t 05", "+OK" }, { "INCR t", INTEGER }, { "SET t 1.5", "+OK" }, { "INCR t", INTEGER },
+        { "INCRBYFLOAT t 1.5", "3" }, { "INCRBYFLOAT t 0x10", "19" },
+        { "INCRBYFLOAT t abc", "-ERR value is not a valid float" },
+        { "INCRBYFLOAT t inf", "-ERR increment would produce NaN or Infinity" },
+        { "INCRBYFLOAT fresh 2.5", "2.5" }, { "SET t abc", "+OK" }, { "INCR t", INTEGER },
+        { "INCRBYFLOAT t 1", "-ERR value is not a valid float" },
+        { "SET t -0", "+OK" }, { "INCR t", INTEGER }, { "SET t +5", "+OK" }, { "INCR t", INTEGER },
+        { "SET t 9223372036854775807", "+OK" },
+        { "INCR t", "-ERR increment or decrement would overflow" },
+    };
+    RK_TALK(&k, talk);
+    T_EQ_STR(rk(&k, "SET", "e", "", NULL), "+OK");
+    T_EQ_STR(rk_line(&k, "INCR e"), INTEGER);
+    T_EQ_STR(rk(&k, "SET", "e", " 5", NULL), "+OK");
+    T_EQ_STR(rk_line(&k, "INCR e"), INTEGER);
+    rk_close(&k);
+}
+
+static void a_counter_of_the_process_reads_as_its_bytes(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    int64_t now = 0;
+    T_EQ_I64(cellar_increment(k.db, "visits", 6, 258, 0, 0, 0, &now), CELLAR_OK);
+    T_EQ_STR(rk_line(&k, "GET visits"), "\\x02\\x01\\x00\\x00\\x00\\x00\\x00\\x00");
+    T_EQ_STR(rk_line(&k, "INCR visits"), INTEGER);
+    T_CHECK(strstr(rk_line(&k, "CELLAR.META visits"), "counter :258") != NULL);
+    T_EQ_STR(rk_line(&k, "SET visits 12345678"), "+OK"); /* 8 bytes of decimal text */
+    T_CHECK(strstr(rk_line(&k, "CELLAR.META visits"), "counter") == NULL);
+    T_EQ_STR(rk_line(&k, "INCR visits"), ":12345679");
+    rk_close(&k);
+}
+
+static void parts_of_values_are_read_and_written(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    static const char *const talk[][2] = {
+        { "APPEND a abc", ":3" }, { "APPEND a def", ":6" }, { "GET a", "abcdef" },
+        { "STRLEN a", ":6" }, { "STRLEN none", ":0" }, { "GETRANGE a 0 2", "abc" },
+        { "GETRANGE a -3 -1", "def" }, { "GETRANGE a 0 -1", "abcdef" }, { "GETRANGE a 4 99", "ef" },
+        { "GETRANGE a -99 1", "ab" }, { "GETRANGE a 3 1", "" }, { "GETRANGE a -1 -3", "" },
+        { "GETRANGE none 0 -1", "" }, { "GETRANGE a x 1", INTEGER }, { "SUBSTR a 1 2", "bc" },
+        { "SETRANGE a 2 XY", ":6" }, { "GET a", "abXYef" }, { "SETRANGE b 3 z", ":4" },
+        { "GET b", "\\x00\\x00\\x00z" }, { "SETRANGE a -1 z", "-ERR offset is out of range" },
+        { "SETRANGE a 536870912 z",
+          "-ERR string exceeds maximum allowed size (proto-max-bulk-len)" },
+        { "SETRANGE a 9223372036854775807 z",
+          "-ERR string exceeds maximum allowed size (proto-max-bulk-len)" },
+        { "GET a", "abXYef" }, { "EXPIRE a 40", ":1" }, { "APPEND a !", ":7" },
+        { "SETRANGE a 0 Z", ":7" }, { "TTL a", ":40" },
+    };
+    RK_TALK(&k, talk);
+    T_EQ_STR(rk(&k, "SETRANGE", "fresh", "5", "", NULL), ":0");
+    T_EQ_STR(rk_line(&k, "EXISTS fresh"), ":0");
+    T_EQ_STR(rk(&k, "SETRANGE", "a", "50", "", NULL), ":7");
+    rk_close(&k);
+}
+
+static void getdel_and_getex_return_the_value_they_change(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    static const char *const talk[][2] = {
+        { "SET a v", "+OK" }, { "GETEX a EX 100", "v" }, { "TTL a", ":100" }, { "GETEX a", "v" },
+        { "TTL a", ":100" }, { "GETEX a PERSIST", "v" }, { "TTL a", ":-1" },
+        { "GETEX a PX 250", "v" }, { "PTTL a", ":250" },
+        { "GETEX a EX 0", "-ERR invalid expire time in 'getex' command" },
+        { "GETEX none EX 0", "nil" }, { "GETEX a EX x", INTEGER }, { "GETEX a NX", SYNTAX },
+        { "GETEX none PERSIST", "nil" }, { "GETEX a EXAT 1", "v" }, { "GET a", "nil" },
+        { "SET a w", "+OK" }, { "GETDEL a", "w" }, { "GETDEL a", "nil" }, { "EXISTS a", ":0" },
+    };
+    RK_TALK(&k, talk);
+    rk_close(&k);
+}
+
+static void expire_honours_its_conditions(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    static const char *const talk[][2] = {
+        { "EXPIRE none 10", ":0" }, { "SET a v", "+OK" }, { "EXPIRE a 100 XX", ":0" },
+        { "EXPIRE a 100 GT", ":0" }, { "EXPIRE a 100 NX", ":1" }, { "EXPIRE a 200 NX", ":0" },
+        { "EXPIRE a 50 GT", ":0" }, { "EXPIRE a 200 GT", ":1" }, { "EXPIRE a 300 LT", ":0" },
+        { "EXPIRE a 50 LT", ":1" }, { "TTL a", ":50" }, { "PERSIST a", ":1" },
+        { "PERSIST a", ":0" }, { "PERSIST none", ":0" }, { "EXPIRE a 70 LT", ":1" },
+        { "PEXPIRE a 1234", ":1" }, { "PTTL a", ":1234" },
+        { "EXPIRE a abc", INTEGER }, { "EXPIRE a 10 FOO", "-ERR Unsupported option FOO" },
+        { "EXPIRE a 10 NX GT", "-ERR NX and XX, GT or LT options at the same time are not "
+                               "compatible" },
+        { "EXPIRE a 9223372036854775807", "-ERR invalid expire time in 'expire' command" },
+        { "EXPIRE a 0", ":1" }, { "EXISTS a", ":0" }, { "SET a v", "+OK" },
+        { "EXPIREAT a 1", ":1" }, { "EXISTS a", ":0" }, { "SET a v", "+OK" },
+        { "PEXPIREAT a 4102444800000", ":1" }, { "EXPIRETIME a", ":4102444800" },
+        { "EXPIREAT a 4102444801", ":1" }, { "EXPIRETIME none", ":-2" }, { "PERSIST a", ":1" },
+        { "PEXPIRETIME a", ":-1" }, { "EXPIRE a -5", ":1" }, { "GET a", "nil" },
+    };
+    RK_TALK(&k, talk);
+    rk_close(&k);
+}
+
+static void several_keys_count_as_named(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    static const char *const talk[][2] = {
+        { "MSET a 1 b 2 a 3", "+OK" }, { "MGET a none b a", "[3 nil 2 3]" },
+        { "MSET a", "-ERR wrong number of arguments for 'mset' command" },
+        { "MSET a 1 b", "-ERR wrong number of arguments for 'mset' command" },
+        { "MSETNX a 1 c 1", ":0" }, { "EXISTS c", ":0" }, { "MSETNX c 1 d 1", ":1" },
+        { "EXISTS a b a none", ":3" }, { "TOUCH a none b", ":2" }, { "TYPE a", "+string" },
+        { "TYPE none", "+none" }, { "DEL a a none", ":1" }, { "UNLINK b c", ":2" },
+        { "EXPIRE d 10", ":1" }, { "MSET d 2", "+OK" }, { "TTL d", ":-1" }, { "DBSIZE", ":1" },
+    };
+    RK_TALK(&k, talk);
+    rk_close(&k);
+}
+
+static void rename_and_copy_carry_value_and_ttl(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    static const char *const talk[][2] = {
+        { "RENAME none b", "-ERR no such key" }, { "RENAMENX none b", "-ERR no such key" },
+        { "SET a v EX 100", "+OK" }, { "SET b w", "+OK" }, { "RENAMENX a b", ":0" },
+        { "RENAME a b", "+OK" }, { "GET a", "nil" }, { "GET b", "v" }, { "TTL b", ":100" },
+        { "RENAME b b", "+OK" }, { "RENAMENX b b", ":0" }, { "RENAMENX b c", ":1" },
+        { "COPY c d", ":1" }, { "TTL d", ":100" }, { "COPY c d", ":0" },
+        { "COPY c d REPLACE", ":1" }, { "COPY none e", ":0" },
+        { "COPY c c", "-ERR source and destination objects are the same" },
+        { "COPY c c DB 3", ":1" }, { "COPY c x DB 99", "-ERR DB index is out of range" },
+        { "COPY c x DB y", INTEGER }, { "COPY c x FOO", SYNTAX }, { "COPY c x DB", SYNTAX },
+        { "SELECT 3", "+OK" }, { "GET c", "v" }, { "TTL c", ":100" }, { "FLUSHDB", "+OK" },
+        { "DBSIZE", ":0" }, { "SELECT 0", "+OK" }, { "DBSIZE", ":2" }, { "FLUSHALL ASYNC", "+OK" },
+        { "DBSIZE", ":0" }, { "FLUSHDB FOO", SYNTAX },
+    };
+    RK_TALK(&k, talk);
+    rk_close(&k);
+}
+
+/* Collect a whole SCAN. Return the number of keys that it named, each counted once. */
+static size_t scan_all(resp_kit *k, const char *words, bool seen[1000])
+{
+    char cursor[32] = "0", line[200];
+    size_t count = 0;
+    memset(seen, 0, 1000 * sizeof *seen);
+    do {
+        snprintf(line, sizeof line, "SCAN %s%s", cursor, words);
+        char *text = (char *)(uintptr_t)rk_line(k, line); /* "[cursor [k1 k2]]" */
+        char *rest = NULL, *word = strtok_r(text, "[] ", &rest);
+        T_REQUIRE(word != NULL);
+        snprintf(cursor, sizeof cursor, "%s", word);
+        while ((word = strtok_r(NULL, "[] ", &rest)) != NULL) {
+            const unsigned long n = strtoul(word + 4, NULL, 10);
+            T_REQUIRE(strncmp(word, "key:", 4) == 0 && n < 1000);
+            count += !seen[n];
+            seen[n] = true;
+        }
+    } while (strcmp(cursor, "0") != 0);
+    return count;
+}
+
+static void scan_shows_each_key(void)
+{
+    resp_kit k;
+    static bool seen[1000];
+    rk_open(&k, true);
+    for (int i = 0; i < 1000; i++) {
+        char key[16];
+        const int len = snprintf(key, sizeof key, "key:%d", i);
+        T_EQ_I64(cellar_set(k.db, key, (size_t)len, "v", 1, NULL), CELLAR_OK);
+    }
+    T_EQ_U64(scan_all(&k, "", seen), 1000);
+    T_EQ_U64(scan_all(&k, " COUNT 1", seen), 1000);
+    T_EQ_U64(scan_all(&k, " COUNT 5000 MATCH key:*", seen), 1000);
+    T_EQ_U64(scan_all(&k, " MATCH key:?", seen), 10);
+    T_EQ_U64(scan_all(&k, " TYPE string MATCH key:1[0-4]?", seen), 50);
+    T_EQ_U64(scan_all(&k, " TYPE list", seen), 0);
+    T_EQ_STR(rk_line(&k, "DBSIZE"), ":1000");
+    T_EQ_STR(rk_line(&k, "KEYS key:99?x"), "[]");
+    T_CHECK(strncmp(rk_line(&k, "RANDOMKEY"), "key:", 4) == 0);
+    T_EQ_STR(rk_line(&k, "SCAN abc"), "-ERR invalid cursor");
+    T_EQ_STR(rk_line(&k, "SCAN 0 COUNT 0"), SYNTAX);
+    T_EQ_STR(rk_line(&k, "SCAN 0 FOO 1"), SYNTAX);
+    T_CHECK(rk_line(&k, "SCAN 18446744073709551615")[0] == '['); /* a cursor never given out */
+    T_CHECK(rk_line(&k, "SCAN 12345678901234567")[0] == '[');
+    rk_close(&k);
+}
+
+static void negative_and_stale_entries_are_no_values(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    cellar_set_opts o = cellar_set_opts_default();
+    o.flags = CELLAR_NEGATIVE;
+    T_EQ_I64(cellar_set(k.db, "no", 2, NULL, 0, &o), CELLAR_OK);
+    o = cellar_set_opts_default();
+    o.ttl_ms = 100;
+    o.stale_ms = 10000;
+    T_EQ_I64(cellar_set(k.db, "old", 3, "v", 1, &o), CELLAR_OK);
+    atomic_fetch_add(&api_now_ms, 200);
+    static const char *const talk[][2] = {
+        { "GET no", "nil" }, { "EXISTS no old", ":0" }, { "TYPE no", "+none" }, { "TTL no", ":60" },
+        { "GET old", "nil" }, { "TTL old", ":-2" }, { "KEYS *", "[]" }, { "DBSIZE", ":0" },
+        { "RANDOMKEY", "nil" }, { "STRLEN old", ":0" }, { "MGET no old", "[nil nil]" },
+        { "EXPIRE no 5", ":0" }, { "RENAME no x", "-ERR no such key" }, { "COPY no x", ":0" },
+        { "SETNX no 1", ":1" }, { "SETNX old 1", ":1" }, { "GET no", "1" }, { "TTL old", ":-1" },
+    };
+    RK_TALK(&k, talk);
+    T_EQ_I64(cellar_set(k.db, "old", 3, "v", 1, &o), CELLAR_OK);
+    atomic_fetch_add(&api_now_ms, 200);
+    T_CHECK(strstr(rk_line(&k, "CELLAR.META old"), "kind stale") != NULL);
+    o = cellar_set_opts_default();
+    o.flags = CELLAR_NEGATIVE;
+    T_EQ_I64(cellar_set(k.db, "no", 2, NULL, 0, &o), CELLAR_OK);
+    T_CHECK(strstr(rk_line(&k, "CELLAR.META no"), "kind absent") != NULL);
+    T_EQ_STR(rk_line(&k, "CELLAR.META none"), "nil");
+    rk_close(&k);
+}
+
+static void invalid_keys_are_refused(void)
+{
+    static char longest[65537];
+    resp_kit k;
+    rk_open(&k, true);
+    memset(longest, 'k', sizeof longest);
+    static const char *const one[] = { "GET", "INCR", "STRLEN", "TTL", "PERSIST", "GETDEL", "DEL",
+                                       "EXISTS", "MGET", "TYPE" };
+    for (size_t i = 0; i < sizeof one / sizeof one[0]; i++) {
+        const rc_word empty[] = { { one[i], strlen(one[i]) }, { "", 0 } };
+        const rc_word large[] = { { one[i], strlen(one[i]) }, { longest, 65536 } };
+        const rc_word fits[] = { { one[i], strlen(one[i]) }, { longest, 65535 } };
+        if (!T_EQ_STR(rk_words(&k, empty, 2), "-ERR invalid key")) { printf("# %s\n", one[i]); }
+        T_EQ_STR(rk_words(&k, large, 2), "-ERR invalid key");
+        T_CHECK(rk_words(&k, fits, 2)[0] != '-');
+    }
+    T_EQ_STR(rk(&k, "SET", "", "v", NULL), "-ERR invalid key");
+    T_EQ_STR(rk(&k, "MSET", "a", "1", "", "2", NULL), "-ERR invalid key");
+    T_EQ_STR(rk_line(&k, "EXISTS a"), ":0");
+    T_EQ_STR(rk(&k, "RENAME", "a", "", NULL), "-ERR invalid key");
+    rk_close(&k);
+}
+
+static void a_write_that_does_not_fit_leaves_the_old_value(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    static char large[5 << 20];
+    memset(large, 'v', sizeof large);
+    T_EQ_STR(rk_line(&k, "SET a old"), "+OK");
+    const rc_word w[] = { { "SET", 3 }, { "a", 1 }, { large, sizeof large } };
+    T_EQ_STR(rk_words(&k, w, 3), "-ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+    T_EQ_STR(rk_line(&k, "GET a"), "old");
+    rk_close(&k);
+}
+
+static void a_namespace_that_is_switched_off_is_empty(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    T_EQ_STR(rk_line(&k, "SET a 1"), "+OK");
+    T_EQ_I64(cellar_enable(k.db, false), CELLAR_OK);
+    static const char *const talk[][2] = {
+        { "GET a", "nil" }, { "EXISTS a", ":0" }, { "MGET a", "[nil]" }, { "TTL a", ":-2" },
+        { "GETRANGE a 0 -1", "" }, { "STRLEN a", ":0" }, { "TYPE a", "+none" },
+        { "KEYS *", "[]" }, { "DBSIZE", ":0" }, { "RANDOMKEY", "nil" },
+    };
+    RK_TALK(&k, talk);
+    static const char *const writes[] = { "SET a 2", "INCR a", "MSET a 1", "APPEND a x",
+                                          "SETNX a 1", "GETSET a 1" };
+    for (size_t i = 0; i < sizeof writes / sizeof writes[0]; i++) {
+        if (!T_CHECK(strncmp(rk_line(&k, writes[i]), "-ERR ", 5) == 0)) {
+            printf("# %s\n", writes[i]);
+        }
+    }
+    T_EQ_I64(cellar_enable(k.db, true), CELLAR_OK);
+    T_EQ_STR(rk_line(&k, "GET a"), "1");
+    rk_close(&k);
+}
+
+static void a_read_only_port_changes_nothing(void)
+{
+    resp_kit k;
+    rk_open(&k, false);
+    T_EQ_I64(cellar_set(k.db, "a", 1, "1", 1, NULL), CELLAR_OK);
+    static const char *const writes[] = {
+        "SET a 2", "SETEX a 1 2", "PSETEX a 1 2", "SETNX b 1", "GETSET a 2", "GETDEL a", "GETEX a",
+        "MSET a 2", "MSETNX b 1", "APPEND a x", "SETRANGE a 0 x", "INCR a", "DECR a", "INCRBY a 1",
+        "DECRBY a 1", "INCRBYFLOAT a 1", "DEL a", "UNLINK a", "EXPIRE a 0", "PEXPIRE a 0",
+        "EXPIREAT a 0", "PEXPIREAT a 0", "PERSIST a", "RENAME a b", "RENAMENX a b", "COPY a b",
+        "FLUSHDB", "FLUSHALL", "CL.THROTTLE b 1 1 1", "BF.ADD db0 x", "BF.MADD db0 x",
+        "CELLAR.TAGDEL t", "CELLAR.BUMP", "CELLAR.POLICY RELOAD", "CONFIG SET timeout 5",
+        "EVALSHA c3f8721cbb97f72bc19e972846bd7aaf91901658 1 a 1", "SAVE", "BGSAVE",
+    };
+    for (size_t i = 0; i < sizeof writes / sizeof writes[0]; i++) {
+        if (!T_CHECK(rk_line(&k, writes[i])[0] == '-')) { printf("# %s\n", writes[i]); }
+    }
+    T_EQ_STR(rk_line(&k, "GET a"), "1");
+    T_EQ_STR(rk_line(&k, "DBSIZE"), ":1");
+    rk_close(&k);
+}
+
+T_MAIN("resp_commands", T_CASE(set_options_decide_what_is_stored),
+       T_CASE(values_expire_with_the_clock_of_the_store), T_CASE(counters_are_decimal_text),
+       T_CASE(a_counter_of_the_process_reads_as_its_bytes),
+       T_CASE(parts_of_values_are_read_and_written),
+       T_CASE(getdel_and_getex_return_the_value_they_change),
+       T_CASE(expire_honours_its_conditions), T_CASE(several_keys_count_as_named),
+       T_CASE(rename_and_copy_carry_value_and_ttl), T_CASE(scan_shows_each_key),
+       T_CASE(negative_and_stale_entries_are_no_values), T_CASE(invalid_keys_are_refused),
+       T_CASE(a_write_that_does_not_fit_leaves_the_old_value),
+       T_CASE(a_namespace_that_is_switched_off_is_empty),
+       T_CASE(a_read_only_port_changes_nothing))
