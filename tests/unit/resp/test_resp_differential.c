@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    for the commands of the groups read and write the port gives the replies and the errors
+ *         of redis-server 7.0, and TTLs within one second.
+ * Method: random commands with right and wrong words go to both, in batches; the replies are
+ *         compared byte by byte. Lists of keys are compared as sets, times within a second. No
+ *         entry expires during the run: a TTL is long, or in the past.
+ * NEEDS   redis-check-rdb of the package redis-tools, which is redis-server under another name.
+ *         Without it each case is skipped. */
+#include "tests/support/folder.h"
+#include "tests/support/resp_client.h"
+#include "tests/support/t.h"
+
+#include "cellar.h"
+#include "cellar_resp.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#define SERVER "/usr/bin/redis-check-rdb"
+#define BATCH 50u
+#define WORDS_MAX 12u
+
+static struct pair {
+    char folder[T_FOLDER_MAX], server_path[T_FOLDER_MAX + 16], port_path[T_FOLDER_MAX + 16];
+    pid_t pid;
+    cellar *store;
+    cellar_resp *port;
+    resp_client_kit server, ours;
+} pair;
+
+static uint64_t state;
+
+static uint32_t draw(uint32_t below)
+{
+    state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (uint32_t)((state >> 33) % below);
+}
+
+static void start_server(void)
+{
+    snprintf(pair.server_path, sizeof pair.server_path, "%s/server", pair.folder);
+    pair.pid = fork();
+    T_REQUIRE(pair.pid >= 0);
+    if (pair.pid == 0) {
+        const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        (void)dup2(null, 0), (void)dup2(null, 1), (void)dup2(null, 2);
+        execl(SERVER, "redis-server", "--port", "0", "--unixsocket", pair.server_path, "--save", "",
+              "--appendonly", "no", "--dir", pair.folder, "--daemonize", "no", (char *)NULL);
+        _exit(127);
+    }
+    for (int i = 0; !rc_connect(&pair.server, pair.server_path); i++) {
+        T_REQUIRE(i < 2000 * (int)t_patience());
+        (void)poll(NULL, 0, 10);
+    }
+}
+
+static void start_port(void)
+{
+    snprintf(pair.port_path, sizeof pair.port_path, "%s/port", pair.folder);
+    T_REQUIRE(cellar_open(NULL, &pair.store) == CELLAR_OK);
+    cellar_resp_opts o = cellar_resp_opts_default();
+    o.unix_path = pair.port_path;
+    o.writable = 1;
+    T_REQUIRE(cellar_resp_open(pair.store, &o, &pair.port) == CELLAR_OK);
+    T_REQUIRE(cellar_resp_start(pair.port) == CELLAR_OK);
+    T_REQUIRE(rc_connect(&pair.ours, pair.port_path));
+}
+
+static bool start(void)
+{
+    if (access(SERVER, X_OK) != 0) {
+        T_SKIP("no " SERVER " (package redis-tools)");
+        return false;
+    }
+    state = t_seed();
+    t_folder(pair.folder);
+    start_server();
+    start_port();
+    return true;
+}
+
+static void stop(void)
+{
+    rc_close(&pair.server);
+    rc_close(&pair.ours);
+    cellar_resp_close(pair.port);
+    T_EQ_I64(cellar_close(pair.store), CELLAR_OK);
+    T_EQ_I64(kill(pair.pid, SIGKILL), 0);
+    T_EQ_I64(waitpid(pair.pid, NULL, 0), pair.pid);
+    (void)unlink(pair.port_path);
+    t_wipe(pair.folder);
+}
+
+/* ---- Random commands ------------------------------------------------------------------------- */
+
+typedef struct command {
+    rc_word word[WORDS_MAX];
+    size_t count;
+    char text[WORDS_MAX][320];
+} command;
+
+static void put(command *c, const char *text, size_t len)
+{
+    T_REQUIRE(c->count < WORDS_MAX && len <= sizeof c->text[0]);
+    memcpy(c->text[c->count], text, len);
+    c->word[c->count] = (rc_word){ c->text[c->count], len };
+    c->count++;
+}
+
+static void put_str(command *c, const char *text) { put(c, text, strlen(text)); }
+
+#define PICK(list) (list)[draw((uint32_t)(sizeof(list) / sizeof((list)[0])))]
+
+static void put_key(command *c)
+{
+    static const char *const keys[] = { "a", "b", "ab", "key:1", "key:2", "key:10", "k[x]", "n1" };
+    put_str(c, PICK(keys));
+}
+
+static void put_value(command *c)
+{
+    static const char *const values[] = {
+        "", "0", "1", "10", "-1", "05", "+5", " 5", "-0", "abc", "1.5", "-2.25", "3.0e3", "0x10",
+        "9223372036854775807", "-9223372036854775808", "9223372036854775808", "12345678901234567890",
+        "nan", "inf", "a longer value with blanks", "1e-20", "9223372036854775800",
+    };
+    if (draw(20) == 0) {
+        char bytes[300];
+        const size_t len = draw(sizeof bytes);
+        for (size_t i = 0; i < len; i++) { bytes[i] = (char)draw(256); }
+        put(c, bytes, len);
+    } else {
+        put_str(c, PICK(values));
+    }
+}
+
+static void put_number(command *c)
+{
+    static const char *const numbers[] = {
+        "0", "1", "-1", "2", "3", "-3", "5", "100", "-100", "9223372036854775807",
+        "-9223372036854775808", "9223372036854775808", "abc", "", "1.5", " 1", "01", "-0",
+    };
+    put_str(c, PICK(numbers));
+}
+
+/* A small index: a large one would make a large value. */
+static void put_index(command *c)
+{
+    static const char *const numbers[] = { "0", "1", "-1", "2", "7", "-3", "50", "-100", "abc", "",
+                                           "-9223372036854775808", "9223372036854775807" };
+    put_str(c, PICK(numbers));
+}
+
+static void put_float(command *c)
+{
+    static const char *const numbers[] = { "0", "1", "-1", "0.1", "1.5", "-2.75", "3.0e3", "1e17",
+                                           "abc", "", "nan", "inf", "-inf", " 1", "1 ", "0x1p4",
+                                           "1e-18", "1e5000", "5e-324" };
+    put_str(c, PICK(numbers));
+}
+
+/* A long time from now, or a wrong word. at: since 1970. */
+static void put_time(command *c, bool ms, bool at)
+{
+    static const char *const wrong[] = { "0", "-1", "abc", "", "1.5", "9223372036854775807",
+                                         "-9223372036854775808", "9223372036854775" };
+    if (draw(4) == 0) {
+        put_str(c, PICK(wrong));
+        return;
+    }
+    char text[32];
+    int64_t v = 1000 + (int64_t)draw(100000);
+    if (at) { v += draw(6) == 0 ? -(int64_t)time(NULL) / 2 : (int64_t)time(NULL); }
+    snprintf(text, sizeof text, "%" PRId64, ms ? v * 1000 : v);
+    put_str(c, text);
+}
+
+static void put_set_options(command *c, bool getex)
+{
+    static const char *const bare[] = { "NX", "XX", "GET", "KEEPTTL", "PERSIST", "nx", "FOO", "get" };
+    static const char *const timed[] = { "EX", "PX", "EXAT", "PXAT" };
+    for (uint32_t n = draw(3); n > 0; n--) {
+        if (draw(2) == 0) {
+            put_str(c, getex && draw(2) == 0 ? "PERSIST" : PICK(bare));
+        } else {
+            const uint32_t unit = draw(4);
+            put_str(c, timed[unit]);
+            if (draw(12) != 0) { put_time(c, (unit & 1) != 0, unit > 1); }
+        }
+    }
+}
+
+static void put_pattern(command *c)
+{
+    static const char *const patterns[] = { "*", "a*", "key:?", "key:[12]", "key:[^1]*", "k\\[x\\]",
+                                            "k[[]x]", "", "a", "zz*", "[a-b]", "[b-a]*", "*[", "key*\\",
+                                            "?", "**", "*:*", "[^a]*", "[a-", "k[" };
+    put_str(c, PICK(patterns));
+}
+
+static void put_keys(command *c, uint32_t most)
+{
+    for (uint32_t n = 1 + draw(most); n > 0; n--) { put_key(c); }
+}
+
+/* How the two replies are compared. */
+typedef enum compare {
+    SAME,
+    WITHIN_1,    /* integers that differ by 1 at most */
+    WITHIN_1000,
+    AS_SET,      /* a list of keys, then sorted */
+    ANY_KEY      /* both nil, or none */
+} compare;
+
+typedef void (*make_fn)(command *c);
+
+static void make_nothing(command *c) { (void)c; }
+static void make_key(command *c) { put_key(c); }
+static void make_keys(command *c) { put_keys(c, 4); }
+static void make_key_value(command *c) { put_key(c), put_value(c); }
+static void make_set(command *c) { put_key(c), put_value(c), put_set_options(c, false); }
+static void make_getex(command *c) { put_key(c), put_set_options(c, true); }
+static void make_setex(command *c) { put_key(c), put_time(c, false, false), put_value(c); }
+static void make_psetex(command *c) { put_key(c), put_time(c, true, false), put_value(c); }
+static void make_key_number(command *c) { put_key(c), put_number(c); }
+static void make_key_float(command *c) { put_key(c), put_float(c); }
+static void make_range(command *c) { put_key(c), put_index(c), put_index(c); }
+static void make_pattern(command *c) { put_pattern(c); }
+static void make_two_keys(command *c) { put_key(c), put_key(c); }
+
+static void make_setrange(command *c)
+{
+    put_key(c);
+    if (draw(3) == 0) {
+        put_str(c, draw(2) == 0 ? "536870912" : "-5");
+    } else {
+        static const char *const offsets[] = { "0", "1", "5", "40", "abc", "-1" };
+        put_str(c, PICK(offsets));
+    }
+    put_value(c);
+}
+
+static void make_pairs(command *c)
+{
+    for (uint32_t n = 1 + draw(3); n > 0; n--) { put_key(c), put_value(c); }
+    if (draw(10) == 0) { put_key(c); }
+}
+
+static void expire_options(command *c)
+{
+    static const char *const words[] = { "NX", "XX", "GT", "LT", "nx", "FOO", "lt" };
+    for (uint32_t n = draw(4) == 0 ? 2 : draw(2); n > 0; n--) { put_str(c, PICK(words)); }
+}
+
+static void make_expire(command *c) { put_key(c), put_time(c, false, false), expire_options(c); }
+static void make_pexpire(command *c) { put_key(c), put_time(c, true, false), expire_options(c); }
+static void make_expireat(command *c) { put_key(c), put_time(c, false, true), expire_options(c); }
+static void make_pexpireat(command *c) { put_key(c), put_time(c, true, true), expire_options(c); }
+
+static void make_copy(command *c)
+{
+    static const char *const words[] = { "REPLACE", "replace", "DB", "FOO", "0", "DB 0" };
+    put_key(c), put_key(c);
+    for (uint32_t n = draw(3); n > 0; n--) {
+        const char *word = PICK(words);
+        if (strcmp(word, "DB 0") == 0) {
+            put_str(c, "DB");
+            put_str(c, draw(5) == 0 ? "99" : draw(5) == 0 ? "x" : draw(2) == 0 ? "1" : "0");
+        } else {
+            put_str(c, word);
+        }
+    }
+}
+
+static void make_scan_wrong(command *c)
+{
+    static const char *const cursors[] = { "abc", "+", " 0", "99999999999999999999", "0x", "1a" };
+    static const char *const words[] = { "COUNT", "MATCH", "FOO", "TYPE", "0", "abc" };
+    if (draw(2) == 0) {
+        put_str(c, PICK(cursors));
+    } else {
+        put_str(c, "0");
+        put_str(c, "COUNT");
+        put_str(c, draw(2) == 0 ? "0" : "abc");
+    }
+    for (uint32_t n = draw(3); n > 0; n--) { put_str(c, PICK(words)); }
+}
+
+/* Any number of words, none of them empty: the port refuses an empty key, the server does not. */
+static void make_any(command *c)
+{
+    static const char *const words[] = { "0", "1", "-1", "abc", "1.5", "100", "9223372036854775808" };
+    for (uint32_t n = draw(6); n > 0; n--) {
+        if (draw(2) == 0) { put_key(c); } else { put_str(c, PICK(words)); }
+    }
+}
+
+static void make_eval(command *c)
+{
+    static const char *const counts[] = { "-1", "abc", "9", "", "1.5" };
+    put_str(c, "return 1");
+    put_str(c, PICK(counts));
+    if (draw(2) == 0) { put_key(c); }
+}
+
+static const struct row {
+    const char *name, *name2; /* name2: subcommand, or NULL */
+    make_fn make;
+    compare how;
+    uint32_t weight;
+} rows[] = {
+    { "GET", NULL, make_key, SAME, 10 }, { "MGET", NULL, make_keys, SAME, 4 },
+    { "STRLEN", NULL, make_key, SAME, 2 }, { "GETRANGE", NULL, make_range, SAME, 5 },
+    { "SUBSTR", NULL, make_range, SAME, 1 },
+    { "EXISTS", NULL, make_keys, SAME, 3 }, { "TYPE", NULL, make_key, SAME, 2 },
+    { "TTL", NULL, make_key, WITHIN_1, 4 }, { "PTTL", NULL, make_key, WITHIN_1000, 4 },
+    { "EXPIRETIME", NULL, make_key, WITHIN_1, 2 },
+    { "PEXPIRETIME", NULL, make_key, WITHIN_1000, 2 }, { "KEYS", NULL, make_pattern, AS_SET, 4 },
+    { "DBSIZE", NULL, make_nothing, SAME, 2 }, { "RANDOMKEY", NULL, make_nothing, ANY_KEY, 2 },
+    { "SET", NULL, make_set, SAME, 20 }, { "SETEX", NULL, make_setex, SAME, 4 },
+    { "PSETEX", NULL, make_psetex, SAME, 3 }, { "SETNX", NULL, make_key_value, SAME, 3 },
+    { "GETSET", NULL, make_key_value, SAME, 3 }, { "GETDEL", NULL, make_key, SAME, 3 },
+    { "GETEX", NULL, make_getex, SAME, 8 }, { "MSET", NULL, make_pairs, SAME, 3 },
+    { "MSETNX", NULL, make_pairs, SAME, 3 }, { "APPEND", NULL, make_key_value, SAME, 4 },
+    { "SETRANGE", NULL, make_setrange, SAME, 4 }, { "INCR", NULL, make_key, SAME, 4 },
+    { "DECR", NULL, make_key, SAME, 3 }, { "INCRBY", NULL, make_key_number, SAME, 5 },
+    { "DECRBY", NULL, make_key_number, SAME, 4 },
+    { "INCRBYFLOAT", NULL, make_key_float, SAME, 6 }, { "DEL", NULL, make_keys, SAME, 3 },
+    { "UNLINK", NULL, make_keys, SAME, 1 }, { "EXPIRE", NULL, make_expire, SAME, 6 },
+    { "PEXPIRE", NULL, make_pexpire, SAME, 5 }, { "EXPIREAT", NULL, make_expireat, SAME, 4 },
+    { "PEXPIREAT", NULL, make_pexpireat, SAME, 4 }, { "PERSIST", NULL, make_key, SAME, 3 },
+    { "RENAME", NULL, make_two_keys, SAME, 4 }, { "RENAMENX", NULL, make_two_keys, SAME, 4 },
+    { "TOUCH", NULL, make_keys, SAME, 1 }, { "COPY", NULL, make_copy, SAME, 5 },
+    { "SCAN", NULL, make_scan_wrong, SAME, 3 }, { "EVAL", NULL, make_eval, SAME, 1 },
+    { "OBJECT", "REFCOUNT", make_nothing, SAME, 1 }, { "OBJECT", "FOO", make_any, SAME, 1 },
+    { "MEMORY", "FOO", make_key, SAME, 1 }, { "CONFIG", "FOO", make_key, SAME, 1 },
+    { "GET", NULL, make_any, SAME, 1 }, { "SETEX", NULL, make_any, SAME, 1 },
+    { "EXPIRE", NULL, make_any, SAME, 1 }, { "RENAME", NULL, make_any, SAME, 1 },
+    { "nosuch", NULL, make_any, SAME, 1 }, { "DBSIZE", NULL, make_any, SAME, 1 },
+};
+#define ROWS (sizeof rows / sizeof rows[0])
+
+static const struct row *pick_row(void)
+{
+    static uint32_t sum;
+    if (sum == 0) {
+        for (size_t i = 0; i < ROWS; i++) { sum += rows[i].weight; }
+    }
+    uint32_t at = draw(sum);
+    size_t i = 0;
+    while (at >= rows[i].weight) { at -= rows[i++].weight; }
+    return &rows[i];
+}
+
+static compare make(command *c)
+{
+    const struct row *r = pick_row();
+    c->count = 0;
+    put_str(c, r->name);
+    if (r->name2 != NULL) { put_str(c, r->name2); }
+    r->make(c);
+    return r->how;
+}
+
+/* ---- Comparison ------------------------------------------------------------------------------ */
+
+static void print_bytes(const char *what, const char *p, size_t len)
+{
+    printf("# %s: ", what);
+    for (size_t i = 0; i < len && i < 200; i++) {
+        if (p[i] == '\r') { printf("\\r"); } else if (p[i] == '\n') { printf("\\n"); }
+        else if (p[i] >= ' ' && p[i] <= '~') { putchar(p[i]); }
+        else { printf("\\x%02x", (unsigned char)p[i]); }
+    }
+    putchar('\n');
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Copy the strings of a flat list in sorted order. A list of the test has few short keys. */
+static size_t sorted(const char *p, size_t len, char *out, size_t cap)
+{
+    char text[4096];
+    char *item[64];
+    size_t count = 0, at = 0;
+    T_REQUIRE(len < sizeof text);
+    memcpy(text, p, len);
+    text[len] = '\0';
+    char *rest = NULL;
+    for (char *line = strtok_r(text, "\r\n", &rest); line != NULL;
+         line = strtok_r(NULL, "\r\n", &rest)) {
+        if (line[0] != '$' && line[0] != '*' && count < 64) { item[count++] = line; }
+    }
+    qsort(item, count, sizeof item[0], by_text);
+    for (size_t i = 0; i < count; i++) {
+        at += (size_t)snprintf(out + at, cap - at, "%s ", item[i]);
+    }
+    return at;
+}
+
+static bool close_numbers(const char *a, const char *b, int64_t within)
+{
+    if (a[0] != ':' || b[0] != ':') { return false; }
+    const int64_t x = strtoll(a + 1, NULL, 10), y = strtoll(b + 1, NULL, 10);
+    const uint64_t apart = x > y ? (uint64_t)x - (uint64_t)y : (uint64_t)y - (uint64_t)x;
+    return x < 0 || y < 0 ? x == y : apart <= (uint64_t)within;
+}
+
+static bool equal(compare how, const char *a, size_t a_len, const char *b, size_t b_len)
+{
+    if (a_len == b_len && memcmp(a, b, a_len) == 0) { return true; }
+    char x[4096], y[4096];
+    switch (how) {
+    case SAME: return false;
+    case WITHIN_1: return close_numbers(a, b, 1);
+    case WITHIN_1000: return close_numbers(a, b, 1000);
+    case AS_SET:
+        if (a[0] != '*' || b[0] != '*') { return false; }
+        a_len = sorted(a, a_len, x, sizeof x);
+        b_len = sorted(b, b_len, y, sizeof y);
+        return a_len == b_len && memcmp(x, y, a_len) == 0;
+    case ANY_KEY: return a[0] == '$' && b[0] == '$' && a[1] != '-' && b[1] != '-';
+    }
+    return false;
+}
+
+static void print_command(const command *c)
+{
+    printf("#");
+    for (size_t i = 0; i < c->count; i++) {
+        printf(" \"%.*s\"", (int)c->word[i].len, c->word[i].text);
+    }
+    printf("\n");
+}
+
+/* Send the batch to both, and compare. Return the number of differences. */
+static size_t run_batch(const command *c, const compare *how, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        rc_queue_words(&pair.server, c[i].word, c[i].count);
+        rc_queue_words(&pair.ours, c[i].word, c[i].count);
+    }
+    rc_flush(&pair.server);
+    rc_flush(&pair.ours);
+    size_t wrong = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t a_len, b_len;
+        const char *a = rc_reply(&pair.server, &a_len), *b = rc_reply(&pair.ours, &b_len);
+        T_REQUIRE(a_len > 0 && b_len > 0);
+        if (equal(how[i], a, a_len, b, b_len)) { continue; }
+        wrong++;
+        T_CHECK(!"equal replies");
+        print_command(&c[i]);
+        print_bytes("server", a, a_len);
+        print_bytes("port", b, b_len);
+    }
+    return wrong;
+}
+
+static void random_commands_get_the_replies_of_the_server(void)
+{
+    if (!start()) { return; }
+    static command batch[BATCH];
+    compare how[BATCH];
+    size_t wrong = 0;
+    const uint64_t most = t_share(100000) / T_COST;
+    for (uint64_t done = 0; done < most && wrong < 20; done += BATCH) {
+        for (size_t i = 0; i < BATCH; i++) { how[i] = make(&batch[i]); }
+        wrong += run_batch(batch, how, BATCH);
+    }
+    stop();
+}
+
+T_MAIN("resp_differential", T_CASE(random_commands_get_the_replies_of_the_server))
