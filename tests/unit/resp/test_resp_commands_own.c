@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    figures, settings, scripts, limits, the Bloom filter and the CELLAR commands answer for the
+ *         store and its entries.
+ * Method: conversations with a port in the thread of the test; the clock of the store is virtual. */
+#include "tests/support/resp_kit.h"
+
+T_ONE_THREAD;
+
+#define RELEASE   "c3f8721cbb97f72bc19e972846bd7aaf91901658"
+#define EXTEND    "a4e8783852e6b949f9ef3a97212805108459a890"
+#define REACQUIRE "1cac51482acf5858da00f6d685d68f886cd6b6b2"
+#define INCR_OLD  "f4a7da3e5d8ea3b46642af08427151cae0190400"
+#define INCR_ANY  "4d15273b16b10c15e1d9202cbe93c959ab7d250b"
+
+static bool has(const char *text, const char *part)
+{
+    if (strstr(text, part) != NULL) { return true; }
+    printf("# \"%s\" is not in \"%.1500s\"\n", part, text);
+    return false;
+}
+
+/* ---- Figures and settings -------------------------------------------------------------------- */
+
+static void info_has_what_clients_read(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    T_EQ_STR(rk_line(&k, "MSET a 1 b 2"), "+OK");
+    T_EQ_STR(rk_line(&k, "MGET a none"), "[1 nil]");
+    const char *info = rk_line(&k, "INFO");
+    static const char *const parts[] = {
+        "# Server", "redis_version:7.0.0", "cellar_version:", "# Clients", "connected_clients:1",
+        "blocked_clients:0", "# Memory", "used_memory:", "maxmemory:8388608", "# Persistence",
+        "loading:0", "rdb_bgsave_in_progress:0", "aof_rewrite_in_progress:0", "# Stats",
+        "total_connections_received:1", "total_commands_processed:3", "keyspace_hits:1",
+        "keyspace_misses:1", "expired_keys:0", "evicted_keys:0", "# Keyspace",
+        "db0:keys=2,expires=0,avg_ttl=0",
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) { T_CHECK(has(info, parts[i])); }
+    info = rk_line(&k, "INFO clients KEYSPACE");
+    T_CHECK(has(info, "# Clients") && has(info, "# Keyspace"));
+    T_CHECK(strstr(info, "# Server") == NULL);
+    T_EQ_STR(rk_line(&k, "INFO nothing"), "");
+    T_CHECK(has(rk_line(&k, "INFO everything"), "# Cellar"));
+    rk_close(&k);
+}
+
+static void settings_take_effect(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    int64_t v = 0;
+    static const char *const talk[][2] = {
+        { "CONFIG GET maxmemory", "[maxmemory 8388608]" },
+        { "CONFIG SET maxmemory 6mb", "+OK" }, { "CONFIG GET MAXMEM?RY", "[maxmemory 6291456]" },
+        { "CONFIG GET save appendonly", "[appendonly no save ]" }, { "CONFIG GET nothing", "[]" },
+        { "CONFIG GET maxmemory-policy", "[maxmemory-policy adaptive]" },
+        { "CONFIG SET maxmemory-policy allkeys-lru loglevel debug", "+OK" },
+        { "CONFIG GET maxmemory-policy", "[maxmemory-policy allkeys-lru]" },
+        { "CONFIG GET loglevel", "[loglevel debug]" },
+        { "CONFIG SET timeout 77 maxclients 5", "+OK" },
+        { "CONFIG GET timeout", "[timeout 77]" }, { "CONFIG GET maxclients", "[maxclients 5]" },
+        { "CONFIG SET timeout 0", "+OK" }, { "CONFIG GET timeout", "[timeout 0]" },
+        { "CONFIG GET databases", "[databases 16]" }, { "CONFIG GET requirepass", "[]" },
+        { "CONFIG RESETSTAT", "+OK" },
+    };
+    RK_TALK(&k, talk);
+    T_EQ_I64(cellar_option_get(k.store, CELLAR_OPT_MEMORY_BYTES, &v), CELLAR_OK);
+    T_EQ_I64(v, 6 << 20);
+    T_EQ_I64(cellar_option_get(k.store, CELLAR_OPT_EVICTION, &v), CELLAR_OK);
+    T_EQ_I64(v, CELLAR_EVICT_LRU);
+    T_EQ_I64(cellar_option_get(k.store, CELLAR_OPT_LOG_LEVEL, &v), CELLAR_OK);
+    T_EQ_I64(v, CELLAR_LOG_DEBUG);
+    T_CHECK(has(rk_line(&k, "INFO stats"), "total_commands_processed:1\\x0d"));
+    rk_close(&k);
+}
+
+static void wrong_settings_change_nothing(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    static const char *const talk[][2] = {
+        { "CONFIG SET foo bar",
+          "-ERR Unknown option or number of arguments for CONFIG SET - 'foo'" },
+        { "CONFIG SET maxmemory 6mb foo bar",
+          "-ERR Unknown option or number of arguments for CONFIG SET - 'foo'" },
+        { "CONFIG SET maxmemory", "-ERR wrong number of arguments for 'config|set' command" },
+        { "CONFIG SET maxmemory 6mb timeout",
+          "-ERR wrong number of arguments for 'config|set' command" },
+        { "CONFIG GET", "-ERR wrong number of arguments for 'config|get' command" },
+        { "CONFIG FOO", "-ERR unknown subcommand 'FOO'. Try CONFIG HELP." },
+        { "CONFIG SET save 900", "-ERR CONFIG SET failed (possibly related to argument 'save') - "
+                                 "can't set immutable config" },
+        { "CONFIG SET timeout abc",
+          "-ERR CONFIG SET failed (possibly related to argument 'timeout') - argument couldn't be "
+          "parsed into an integer" },
+        { "CONFIG SET maxmemory 6x",
+          "-ERR CONFIG SET failed (possibly related to argument 'maxmemory') - argument must be a "
+          "memory value" },
+        { "CONFIG SET maxmemory 1gb",
+          "-ERR CONFIG SET failed (possibly related to argument 'maxmemory') - the budget cannot "
+          "have this size while the store is open" },
+        { "CONFIG SET maxclients 65",
+          "-ERR CONFIG SET failed (possibly related to argument 'maxclients') - the port was "
+          "opened for fewer clients" },
+        { "CONFIG SET maxclients 0",
+          "-ERR CONFIG SET failed (possibly related to argument 'maxclients') - the port was "
+          "opened for fewer clients" },
+        { "CONFIG GET maxmemory", "[maxmemory 8388608]" },
+    };
+    RK_TALK(&k, talk);
+    T_CHECK(has(rk_line(&k, "CONFIG SET loglevel loud"), "argument(s) must be one of"));
+    T_CHECK(has(rk_line(&k, "CONFIG SET maxmemory-policy none"), "argument(s) must be one of"));
+    T_CHECK(has(rk_line(&k, "CONFIG SET maxmemory 99999999999gb"), "memory value"));
+    rk_close(&k);
+}
+
+static void object_and_memory_describe_an_entry(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    static const char *const talk[][2] = {
+        { "SET n 12345", "+OK" }, { "OBJECT ENCODING n", "int" }, { "SET s word", "+OK" },
+        { "OBJECT ENCODING s", "embstr" }, { "SETRANGE s 100 x", ":101" },
+        { "OBJECT ENCODING s", "raw" }, { "OBJECT REFCOUNT n", ":1" },
+        { "OBJECT IDLETIME n", ":0" }, { "OBJECT FREQ none", "nil" },
+        { "OBJECT REFCOUNT none", "nil" }, { "MEMORY USAGE n", ":31" },
+        { "MEMORY USAGE n SAMPLES 5", ":31" }, { "MEMORY USAGE none", "nil" },
+        { "MEMORY USAGE n SAMPLES", "-ERR syntax error" },
+        { "MEMORY USAGE n SAMPLES x", "-ERR value is not an integer or out of range" },
+        { "MEMORY USAGE", "-ERR wrong number of arguments for 'memory|usage' command" },
+        { "MEMORY FOO", "-ERR unknown subcommand 'FOO'. Try MEMORY HELP." },
+        { "OBJECT FOO n", "-ERR unknown subcommand 'FOO'. Try OBJECT HELP." },
+        { "OBJECT FREQ", "-ERR wrong number of arguments for 'object|freq' command" },
+        { "LATENCY LATEST", "[]" }, { "LATENCY RESET", ":0" },
+    };
+    RK_TALK(&k, talk);
+    T_CHECK(rk_line(&k, "OBJECT FREQ n")[0] == ':');
+    T_CHECK(has(rk_line(&k, "TIME"), "["));
+    rk_close(&k);
+}
+
+static void save_needs_a_disk_tier(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    T_CHECK(has(rk_line(&k, "SAVE"), "-ERR the store has no disk tier"));
+    T_CHECK(has(rk_line(&k, "BGSAVE"), "-ERR the store has no disk tier"));
+    T_EQ_STR(rk_line(&k, "BGSAVE FOO"), "-ERR syntax error");
+    T_EQ_STR(rk_line(&k, "LASTSAVE"), ":0");
+    rk_close(&k);
+}
+
+static void debug_sleep_refuses_what_is_no_time(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    static const char *const talk[][2] = {
+        { "DEBUG SLEEP 0", "+OK" }, { "DEBUG SLEEP -1", "-ERR value is not a valid float" },
+        { "DEBUG SLEEP abc", "-ERR value is not a valid float" },
+        { "DEBUG SLEEP 1e9", "-ERR value is not a valid float" },
+        { "DEBUG SEGFAULT", "-ERR unknown subcommand 'SEGFAULT'. Try DEBUG HELP." },
+        { "SHUTDOWN FOO", "-ERR syntax error" },
+    };
+    RK_TALK(&k, talk);
+    rk_close(&k);
+}
+
+/* ---- Scripts --------------------------------------------------------------------------------- */
+
+static void locks_of_redis_py_work_by_name(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    static const char *const talk[][2] = {
+        { "SET lock token NX PX 10000", "+OK" }, { "EVALSHA " RELEASE " 1 lock other", ":0" },
+        { "GET lock", "token" }, { "EVALSHA " EXTEND " 1 lock token 5000 0", ":1" },
+        { "PTTL lock", ":15000" }, { "EVALSHA " EXTEND " 1 lock token 5000 1", ":1" },
+        { "PTTL lock", ":5000" }, { "EVALSHA " EXTEND " 1 lock other 5000 0", ":0" },
+        { "PTTL lock", ":5000" }, { "EVALSHA " REACQUIRE " 1 lock token 7000", ":1" },
+        { "PTTL lock", ":7000" }, { "EVALSHA " REACQUIRE " 1 lock other 9000", ":0" },
+        { "PTTL lock", ":7000" }, { "EVALSHA " RELEASE " 1 lock token", ":1" },
+        { "EXISTS lock", ":0" }, { "EVALSHA " RELEASE " 1 lock token", ":0" },
+        { "EVALSHA " EXTEND " 1 lock token 5000 0", ":0" }, { "SET lock token", "+OK" },
+        { "EVALSHA " EXTEND " 1 lock token 5000 0", ":0" }, /* no TTL to extend */
+        { "EVALSHA " REACQUIRE " 1 lock token 0", ":1" }, { "EXISTS lock", ":0" },
+    };
+    RK_TALK(&k, talk);
+    rk_close(&k);
+}
+
+static void increments_of_django_redis_work_by_name(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    static const char *const talk[][2] = {
+        { "EVALSHA " INCR_OLD " 1 n 5", "nil" }, { "EXISTS n", ":0" },
+        { "EVALSHA " INCR_ANY " 1 n 5", ":5" }, { "EVALSHA " INCR_OLD " 1 n -7", ":-2" },
+        { "SET n text", "+OK" },
+        { "EVALSHA " INCR_OLD " 1 n 1", "-ERR value is not an integer or out of range" },
+    };
+    RK_TALK(&k, talk);
+    rk_close(&k);
+}
+
+static void unknown_scripts_are_refused(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    T_EQ_STR(rk(&k, "EVAL", "return 1", "0", NULL), "-ERR scripts are not supported");
+    T_EQ_STR(rk(&k, "EVAL", "return 1", "1", NULL),
+             "-ERR Number of keys can't be greater than number of args");
+    T_EQ_STR(rk(&k, "EVAL", "return 1", "-1", NULL), "-ERR Number of keys can't be negative");
+    T_EQ_STR(rk(&k, "SCRIPT", "LOAD", "return 1", NULL), "-ERR scripts are not supported");
+    static const char *const talk[][2] = {
+        { "EVALSHA abc 0", "-NOSCRIPT No matching script. Please use EVAL." },
+        { "EVALSHA 0000000000000000000000000000000000000000 0",
+          "-NOSCRIPT No matching script. Please use EVAL." },
+        { "EVALSHA " RELEASE " 0", "-ERR this script takes 1 key and 1 arguments" },
+        { "EVALSHA " RELEASE " 1 lock", "-ERR this script takes 1 key and 1 arguments" },
+        { "EVALSHA " RELEASE " x lock t", "-ERR value is not an integer or out of range" },
+        { "SCRIPT EXISTS abc " EXTEND " " INCR_ANY, "[:0 :1 :1]" },
+        { "SCRIPT FOO", "-ERR unknown subcommand 'FOO'. Try SCRIPT HELP." },
+        { "SCRIPT EXISTS", "-ERR wrong number of arguments for 'script|exists' command" },
+    };
+    RK_TALK(&k, talk);
+    T_EQ_STR(rk(&k, "EVALSHA", RELEASE, "1", "", "t", NULL), "-ERR invalid key");
+    rk_close(&k);
+}
+
+/* Read the text between `from` and the next three quotes in a file. Return its length, 0: none. */
+static size_t script_in(const char *path, const char *from, char *out, size_t cap)
+{
+    static char text[200000];
+    FILE *f = fopen(path, "r");
+    if (f == NULL) { return 0; }
+    text[fread(text, 1, sizeof text - 1, f)] = '\0';
+    (void)fclose(f);
+    const char *at = strstr(text, from);
+    const char *end = at != NULL ? strstr(at + strlen(from), "\"\"\"") : NULL;
+    if (end == NULL) { return 0; }
+    at += strlen(from);
+    const size_t len = (size_t)(end - at) < cap ? (size_t)(end - at) : 0;
+    memcpy(out, at, len);
+    out[len] = '\0';
+    return len;
+}
+
+static void scripts_are_known_by_the_text_of_the_client(void)
+{
+    static const char lock[] = "/usr/lib/python3/dist-packages/redis/lock.py";
+    static const char django[] = "/usr/lib/python3/dist-packages/django_redis/client/default.py";
+    static const struct { const char *path, *from, *name; } rows[] = {
+        { lock, "LUA_RELEASE_SCRIPT = \"\"\"", RELEASE },
+        { lock, "LUA_EXTEND_SCRIPT = \"\"\"", EXTEND },
+        { lock, "LUA_REACQUIRE_SCRIPT = \"\"\"", REACQUIRE },
+        { django, "ignore_key_check:\n                    lua = \"\"\"", INCR_OLD },
+        { django, "else:\n                    lua = \"\"\"", INCR_ANY },
+    };
+    resp_kit k;
+    size_t seen = 0;
+    char text[4096];
+    rk_open(&k, true);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (script_in(rows[i].path, rows[i].from, text, sizeof text) == 0) { continue; }
+        seen++;
+        T_EQ_STR(rk(&k, "SCRIPT", "LOAD", text, NULL), rows[i].name);
+        text[0] = ' '; /* another text */
+        T_EQ_STR(rk(&k, "SCRIPT", "LOAD", text, NULL), "-ERR scripts are not supported");
+    }
+    rk_close(&k);
+    if (seen == 0) { T_SKIP("no python3-redis, no python3-django-redis"); }
+}
+
+/* ---- CL.THROTTLE ----------------------------------------------------------------------------- */
+
+static void throttle_admits_the_burst_and_then_denies(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    char want[64];
+    for (int left = 4; left >= 0; left--) { /* a burst of 4 and one more; one an hour */
+        snprintf(want, sizeof want, "[:0 :5 :%d :-1 :%d]", left, (5 - left) * 3600);
+        T_EQ_STR(rk_line(&k, "CL.THROTTLE user 4 1 3600"), want);
+    }
+    T_EQ_STR(rk_line(&k, "CL.THROTTLE user 4 1 3600"), "[:1 :5 :0 :3600 :18000]");
+    T_EQ_STR(rk_line(&k, "CL.THROTTLE user 4 1 3600 0"), "[:0 :5 :0 :-1 :18000]");
+    T_EQ_STR(rk_line(&k, "CL.THROTTLE other 4 1 3600 6"), "[:1 :5 :0 :-1 :0]"); /* never */
+    T_EQ_STR(rk_line(&k, "EXISTS other"), ":0");
+    T_EQ_STR(rk_line(&k, "CL.THROTTLE other 4 1 3600 5"), "[:0 :5 :0 :-1 :18000]");
+    T_CHECK(rk_line(&k, "PTTL other")[0] == ':');
+    T_EQ_STR(rk_line(&k, "DEL user"), ":1");
+    T_EQ_STR(rk_line(&k, "CL.THROTTLE user 0 1 3600"), "[:0 :1 :0 :-1 :3600]");
+    rk_close(&k);
+}
+
+static void throttle_refuses_wrong_numbers(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    static const char *const lines[] = {
+        "CL.THROTTLE k -1 1 1", "CL.THROTTLE k 1 0 1", "CL.THROTTLE k 1 1 0", "CL.THROTTLE k 1 1",
+        "CL.THROTTLE k x 1 1", "CL.THROTTLE k 1 1 1 -1", "CL.THROTTLE k 1 1 1 1 1",
+        "CL.THROTTLE k 9223372036854775807 1 1", "CL.THROTTLE k 9000000000 1 9000000000",
+        "CL.THROTTLE k 1 1 9223372036854775807", "CL.THROTTLE k 1 9223372036854775807 1",
+        "CL.THROTTLE k 1 1 1 9223372036854775807",
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        if (!T_CHECK(strncmp(rk_line(&k, lines[i]), "-ERR ", 5) == 0)) {
+            printf("# %s: %s\n", lines[i], k.text);
+        }
+    }
+    T_EQ_STR(rk_line(&k, "SET k word"), "+OK");
+    T_CHECK(has(rk_line(&k, "CL.THROTTLE k 1 1 1"), "-ERR the value of the key is no time"));
+    T_EQ_STR(rk_line(&k, "GET k"), "word");
+    rk_close(&k);
+}
+
+/* ---- Bloom filter ---------------------------------------------------------------------------- */
+
+static void bloom_commands_use_the_filter_of_the_database(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    T_CHECK(has(rk_line(&k, "BF.EXISTS db0 a"), "-ERR not found"));
+    T_EQ_I64(cellar_bloom_open(k.db, 1000, 0.01), CELLAR_OK);
+    static const char *const talk[][2] = {
+        { "BF.EXISTS db0 a", ":0" }, { "BF.ADD db0 a", ":1" }, { "BF.ADD db0 a", ":0" },
+        { "BF.EXISTS db0 a", ":1" }, { "BF.MADD db0 a b c", "[:0 :1 :1]" },
+        { "BF.MEXISTS db0 a x c", "[:1 :0 :1]" },
+    };
+    RK_TALK(&k, talk);
+    T_CHECK(has(rk_line(&k, "BF.INFO db0"), "Capacity :1000"));
+    T_CHECK(has(rk_line(&k, "BF.EXISTS other a"), "-ERR not found"));
+    T_EQ_STR(rk(&k, "BF.ADD", "db0", "", NULL), "-ERR invalid key");
+    T_EQ_I64(cellar_bloom_check(k.db, "b", 1), CELLAR_OK);
+    rk_close(&k);
+}
+
+/* ---- CELLAR commands ------------------------------------------------------------------------- */
+
+static void why_and_meta_explain_a_key(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    T_CHECK(has(rk_line(&k, "CELLAR.WHY a"), "answer unknown"));
+    T_EQ_STR(rk_line(&k, "SET a 1 EX 10"), "+OK");
+    T_CHECK(has(rk_line(&k, "CELLAR.WHY a"), "answer live"));
+    const char *meta = rk_line(&k, "CELLAR.META a");
+    T_CHECK(has(meta, "kind value") && has(meta, "tier memory") && has(meta, "value_len :1"));
+    T_CHECK(has(meta, "ttl_left_ms :10000") && has(meta, "tagged :0"));
+    T_EQ_STR(rk_line(&k, "DEL a"), ":1");
+    T_CHECK(has(rk_line(&k, "CELLAR.WHY a"), "answer gone cause deleted"));
+    T_EQ_STR(rk_line(&k, "CELLAR.META a"), "nil");
+    T_CHECK(has(rk_line(&k, "HELLO 3"), "proto :3"));
+    T_CHECK(rk_line(&k, "CELLAR.WHY a")[0] == '{');
+    rk_close(&k);
+}
+
+static void tags_and_versions_invalidate(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    const cellar_bytes tag = { "team", 4 };
+    cellar_set_opts o = cellar_set_opts_default();
+    o.tags = &tag;
+    o.tag_count = 1;
+    T_EQ_I64(cellar_set(k.db, "a", 1, "1", 1, &o), CELLAR_OK);
+    T_CHECK(has(rk_line(&k, "CELLAR.META a"), "tagged :1"));
+    T_EQ_STR(rk_line(&k, "CELLAR.TAGDEL team"), "+OK");
+    T_EQ_STR(rk_line(&k, "GET a"), "nil");
+    T_EQ_STR(rk_line(&k, "CELLAR.TAGDEL team SOFT"), "+OK");
+    T_EQ_STR(rk_line(&k, "CELLAR.TAGDEL team HARD"), "-ERR syntax error");
+    T_CHECK(has(rk(&k, "CELLAR.TAGDEL", "", NULL), "-ERR a tag has 1..128 bytes"));
+    T_EQ_STR(rk_line(&k, "SET b 1"), "+OK");
+    T_EQ_STR(rk_line(&k, "CELLAR.BUMP"), ":2");
+    T_EQ_STR(rk_line(&k, "GET b"), "nil");
+    T_CHECK(has(rk_line(&k, "CELLAR.POLICY RELOAD"), "-ERR the store was opened without"));
+    T_EQ_STR(rk_line(&k, "CELLAR.POLICY"), "-ERR wrong number of arguments for 'cellar.policy' "
+                                           "command");
+    rk_close(&k);
+}
+
+static void figures_of_the_store_are_complete(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    T_EQ_STR(rk_line(&k, "SET a 1"), "+OK");
+    char value[8];
+    for (int i = 0; i < 3000; i++) { (void)cellar_get(k.db, "a", 1, value, sizeof value, NULL); }
+    T_CHECK(has(rk_line(&k, "CELLAR.TOPK 5"), "key a gets_per_s"));
+    T_CHECK(has(rk_line(&k, "CELLAR.TOPK 0"), "-ERR the number of keys must be 1..64"));
+    T_CHECK(has(rk_line(&k, "CELLAR.TOPK x"), "-ERR value is not an integer"));
+    T_CHECK(has(rk_line(&k, "CELLAR.NAMESPACES"), "db :0 name db0 entries :1"));
+    T_CHECK(has(rk_line(&k, "CELLAR.METRICS"), "# HELP cellar_"));
+    static char text[65536];
+    size_t len = 0;
+    T_EQ_I64(cellar_metrics_write(k.store, text, sizeof text, &len), CELLAR_OK);
+    rc_queue_words(&k.client, (const rc_word[]){ { "CELLAR.METRICS", 14 } }, 1);
+    rk_flush(&k);
+    (void)rk_wait(&k);
+    T_CHECK(strtoull(k.client.in + 1, NULL, 10) >= len - 64); /* a bulk of the whole text */
+    rk_close(&k);
+}
+
+T_MAIN("resp_commands_own", T_CASE(info_has_what_clients_read), T_CASE(settings_take_effect),
+       T_CASE(wrong_settings_change_nothing), T_CASE(object_and_memory_describe_an_entry),
+       T_CASE(save_needs_a_disk_tier), T_CASE(debug_sleep_refuses_what_is_no_time),
+       T_CASE(locks_of_redis_py_work_by_name), T_CASE(increments_of_django_redis_work_by_name),
+       T_CASE(unknown_scripts_are_refused),
+       T_CASE(scripts_are_known_by_the_text_of_the_client),
+       T_CASE(throttle_admits_the_burst_and_then_denies), T_CASE(throttle_refuses_wrong_numbers),
+       T_CASE(bloom_commands_use_the_filter_of_the_database),
+       T_CASE(why_and_meta_explain_a_key), T_CASE(tags_and_versions_invalidate),
+       T_CASE(figures_of_the_store_are_complete))
