@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    commands are atomic against threads of the process, see entries of the disk tier, and
+ *         survive a failure of every allocation.
+ * Method: the port runs in its own thread beside a thread of the process; a store is reopened, so
+ *         that its entries are on disk only; each allocation of a conversation fails once. */
+#include "tests/support/resp_kit.h"
+
+#include "base/fault.h"
+
+/* ---- Threads --------------------------------------------------------------------------------- */
+
+#define ROUNDS 3000
+
+static cellar_err add_one(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    (void)ctx;
+    char text[32] = "0";
+    if (old != NULL) { memcpy(text, old, old_len); }
+    text[old != NULL ? old_len : 1] = '\0';
+    const int len = snprintf(text, sizeof text, "%ld", strtol(text, NULL, 10) + 1);
+    return cellar_buf_append(out, text, (size_t)len);
+}
+
+static void *count_in_process(void *arg)
+{
+    cellar *db = arg;
+    const cellar_set_opts o = cellar_set_opts_default();
+    for (uint64_t i = 0; i < t_share(ROUNDS) / T_COST; i++) {
+        cellar_err err;
+        do { err = cellar_update(db, "n", 1, &o, add_one, NULL); } while (err == CELLAR_E_BUSY);
+        T_EQ_I64(err, CELLAR_OK);
+    }
+    return NULL;
+}
+
+/* Wait for a reply of a port that runs in its own thread. */
+static const char *heard(resp_kit *k)
+{
+    size_t len;
+    const char *p = rc_reply(&k->client, &len);
+    T_REQUIRE(len > 0 && len < sizeof k->text);
+    memcpy(k->text, p, len);
+    k->text[len] = '\0';
+    return k->text;
+}
+
+static void incr_of_a_client_loses_no_update_of_a_thread(void)
+{
+    resp_kit k;
+    pthread_t thread;
+    rk_open(&k, true);
+    T_REQUIRE(cellar_resp_start(k.port) == CELLAR_OK);
+    T_REQUIRE(pthread_create(&thread, NULL, count_in_process, k.db) == 0);
+    const uint64_t rounds = t_share(ROUNDS) / T_COST;
+    const rc_word incr[] = { { "INCR", 4 }, { "n", 1 } };
+    for (uint64_t i = 0; i < rounds; i++) {
+        rc_queue_words(&k.client, incr, 2);
+        rc_flush(&k.client);
+        T_CHECK(heard(&k)[0] == ':');
+    }
+    T_REQUIRE(pthread_join(thread, NULL) == 0);
+    rc_queue_words(&k.client, (const rc_word[]){ { "GET", 3 }, { "n", 1 } }, 2);
+    rc_flush(&k.client);
+    const char *got = strchr(heard(&k), '\n');
+    T_REQUIRE(got != NULL);
+    T_EQ_U64(strtoull(got, NULL, 10), 2 * rounds);
+    rk_close(&k);
+}
+
+static _Atomic uint64_t locks_taken;
+
+static void *take_locks(void *arg)
+{
+    cellar *db = arg;
+    cellar_set_opts o = cellar_set_opts_default();
+    o.flags = CELLAR_ONLY_IF_ABSENT;
+    for (uint64_t i = 0; i < t_share(ROUNDS) / T_COST; i++) {
+        char key[24];
+        const int len = snprintf(key, sizeof key, "lock:%" PRIu64, i);
+        const cellar_err err = cellar_set(db, key, (size_t)len, "t", 1, &o);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_EXISTS);
+        if (err == CELLAR_OK) { atomic_fetch_add(&locks_taken, 1); }
+    }
+    return NULL;
+}
+
+static void set_nx_of_a_client_and_a_thread_has_one_winner(void)
+{
+    resp_kit k;
+    pthread_t thread;
+    rk_open(&k, true);
+    atomic_store(&locks_taken, 0);
+    T_REQUIRE(cellar_resp_start(k.port) == CELLAR_OK);
+    T_REQUIRE(pthread_create(&thread, NULL, take_locks, k.db) == 0);
+    const uint64_t rounds = t_share(ROUNDS) / T_COST;
+    uint64_t won = 0;
+    for (uint64_t i = 0; i < rounds; i++) {
+        char key[24];
+        const size_t len = (size_t)snprintf(key, sizeof key, "lock:%" PRIu64, i);
+        const rc_word w[] = { { "SET", 3 }, { key, len }, { "c", 1 }, { "NX", 2 } };
+        rc_queue_words(&k.client, w, 4);
+        rc_flush(&k.client);
+        won += heard(&k)[0] == '+';
+    }
+    T_REQUIRE(pthread_join(thread, NULL) == 0);
+    T_EQ_U64(won + atomic_load(&locks_taken), rounds);
+    rk_close(&k);
+}
+
+/* ---- Disk ------------------------------------------------------------------------------------ */
+
+static cellar *open_on_disk(const char *path)
+{
+    settings cfg = settings_default();
+    cfg.config.memory_bytes = 8 << 20;
+    cfg.config.l2_path = path;
+    cfg.config.l2_bytes = 32 << 20;
+    cfg.host.clock = api_clock;
+    cfg.host.no_threads = 1;
+    return api_open_with(&cfg);
+}
+
+static void entries_on_disk_are_present(void)
+{
+    char path[T_FOLDER_MAX];
+    atomic_store(&api_now_ms, API_START_MS);
+    t_folder(path);
+    cellar *c = open_on_disk(path), *db;
+    T_REQUIRE(cellar_namespace_open(c, "db0", NULL, &db) == CELLAR_OK);
+    static const char *const keys[] = { "a", "b", "d", "e", "f", "g", "h", "n" };
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        T_EQ_I64(cellar_set_str(db, keys[i], "7", CELLAR_TTL_NONE), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_close(db), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    resp_kit k;
+    cellar_resp_opts o = cellar_resp_opts_default();
+    o.writable = 1;
+    rk_open_on(&k, open_on_disk(path), &o);
+    T_CHECK(strstr(rk_line(&k, "CELLAR.META a"), "tier disk") != NULL);
+    static const char *const talk[][2] = {
+        { "DEL a a none", ":1" }, { "GET a", "nil" }, { "EXISTS b", ":1" }, { "SETNX d 8", ":0" },
+        { "EXPIRE e 100", ":1" }, { "TTL e", ":100" }, { "GETDEL f", "7" }, { "EXISTS f", ":0" },
+        { "INCR n", ":8" }, { "APPEND g x", ":2" }, { "RENAME h hh", "+OK" }, { "GET hh", "7" },
+        { "EXPIRE b 0", ":1" }, { "EXISTS b", ":0" }, { "SAVE", "+OK" },
+    };
+    RK_TALK(&k, talk);
+    T_CHECK(strtoll(rk_line(&k, "LASTSAVE") + 1, NULL, 10) > 0);
+    rk_close_port(&k);
+    api_shut(k.store);
+    t_wipe(path);
+}
+
+/* ---- Failures -------------------------------------------------------------------------------- */
+
+static const char *const failing[] = {
+    "SET a 1", "SET a 2 GET", "GETEX a PERSIST", "GETEX a EX 100", "GETDEL a", "APPEND b word",
+    "SETRANGE b 600 x", "INCR n", "INCRBYFLOAT n 1.5", "MSET a 1 b 2", "MGET a b", "GETRANGE b 0 -1",
+    "KEYS *", "SCAN 0 COUNT 100", "RANDOMKEY", "RENAME a c", "COPY c a", "DBSIZE", "EXPIRE a 100",
+    "EVALSHA 1cac51482acf5858da00f6d685d68f886cd6b6b2 1 b x 100", "CL.THROTTLE t 5 1 1",
+    "CELLAR.METRICS", "CELLAR.NAMESPACES", "CELLAR.TAGDEL t", "CONFIG GET *", "INFO", "BF.INFO db0",
+};
+
+static void each_failed_allocation_is_an_error_or_a_closed_connection(void)
+{
+    for (size_t i = 0; i < sizeof failing / sizeof failing[0]; i++) {
+        for (uint64_t nth = 1; nth < 40; nth++) {
+            resp_kit k;
+            rk_open(&k, true);
+            T_EQ_STR(rk_line(&k, "MSET a 1 b 2 n 3"), "+OK");
+            (void)base_fault_alloc_arm(nth, false);
+            const char *reply = rk_line(&k, failing[i]);
+            const bool failed = base_fault_alloc_site() != NULL;
+            (void)base_fault_alloc_arm(0, false);
+            if (failed && !T_CHECK(strcmp(reply, "") != 0)) { printf("# %s\n", failing[i]); }
+            if (strcmp(reply, "closed") != 0) { T_EQ_STR(rk_line(&k, "PING"), "+PONG"); }
+            rk_close(&k);
+            if (!failed) { break; }
+        }
+    }
+}
+
+T_MAIN("resp_commands_shared", T_CASE(incr_of_a_client_loses_no_update_of_a_thread),
+       T_CASE(set_nx_of_a_client_and_a_thread_has_one_winner),
+       T_ALONE(entries_on_disk_are_present),
+       T_ALONE(each_failed_allocation_is_an_error_or_a_closed_connection))
