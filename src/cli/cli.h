@@ -36,6 +36,7 @@ extern const cli_command cli_tour;
 extern const cli_command cli_replay;
 extern const cli_command cli_inspect;
 extern const cli_command cli_check;
+extern const cli_command cli_serve;
 
 /* ---- program (program.c) ---- */
 

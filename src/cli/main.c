@@ -46,7 +46,7 @@ static const cli_command cli_help = {
 };
 
 static const cli_command *const cli_commands[] = {
-    &cli_tour, &cli_replay, &cli_inspect, &cli_check, &cli_version, &cli_help
+    &cli_tour, &cli_replay, &cli_inspect, &cli_check, &cli_serve, &cli_version, &cli_help
 };
 #define CLI_COMMANDS (sizeof cli_commands / sizeof cli_commands[0])
 
@@ -82,6 +82,7 @@ static void cli_overview(FILE *to)
           "  cellar replay --policy=adaptive,lru --capacity=1%,10% requests.csv.zst\n"
           "  cellar inspect --verify /var/cache/app\n"
           "  cellar check --strict app.policy\n"
+          "  cellar serve --memory=256M\n"
           "\n"
           "See also: cellar_advice_get(3), cellar_open(3), cellar_source_id(3), cellar(7)\n", to);
 }

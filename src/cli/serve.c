@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * serve: a store behind a port for clients of Redis, in one process.
+ *
+ * WALK       settings (file, environment), then options -> open the store -> open the port -> steps
+ *            until a signal -> what clients have sent runs to its end, up to --drain -> close
+ * LOCKING    The main thread runs the steps. Threads of the library block all signals. A handler
+ *            only sets a flag; a second SIGTERM or SIGINT has its default action again.
+ * SEE ALSO   cellar_resp.h, SETTINGS in cellar_kit.h. */
+#include <getopt.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+#include "cellar.h"
+#include "cellar_admin.h"
+#include "cellar_kit.h"
+#include "cellar_resp.h"
+#include "cli/cli.h"
+
+#define SERVE_PORT        6379u
+#define SERVE_CLIENTS     1024u
+#define SERVE_WAIT_MS     200  /* longest delay of a signal that comes between two steps */
+#define SERVE_SECRET_MAX  256u /* bytes of a password file */
+
+static volatile sig_atomic_t serve_stop, serve_reload;
+
+typedef struct serve_run {
+    cellar_settings settings;
+    cellar_resp_opts port;
+    const char *settings_file, *l2_path, *policy_file, *password_file;
+    uint64_t memory_bytes, l2_bytes; /* 0: as in the settings */
+    uint64_t drain_ms;
+    char secret[SERVE_SECRET_MAX + 1];
+} serve_run;
+
+/* ---- signals ---- */
+
+static void serve_on_signal(int number)
+{
+    if (number == SIGHUP) { serve_reload = 1; } else { serve_stop = 1; }
+}
+
+static void serve_handle(int number, int flags)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = serve_on_signal;
+    action.sa_flags = flags;
+    (void)sigaction(number, &action, NULL);
+}
+
+/* ---- texts ---- */
+
+static void serve_log(cellar_log_level level, const char *module, cellar_err code,
+                      const char *text, void *ctx)
+{
+    (void)level, (void)code, (void)ctx;
+    cli_complain("serve", "%s: %s", module, text);
+}
+
+static void serve_policy_note(const cellar_policy_note *note, void *ctx)
+{
+    (void)ctx;
+    cli_complain("serve", "%s", note->text);
+}
+
+/* Print why the last open failed. */
+static int serve_refused(const char *what, cellar_err err)
+{
+    cellar_error_info e = cellar_error_info_default();
+    (void)cellar_last_error(NULL, &e);
+    if (e.code == err && e.text[0] != '\0') {
+        cli_complain("serve", "cannot open the %s: %s%s%s", what, e.text,
+                     e.sys_errno != 0 ? ": " : "",
+                     e.sys_errno != 0 ? cli_errno_text(e.sys_errno) : "");
+    } else {
+        cli_complain("serve", "cannot open the %s: %s", what, cellar_strerror(err));
+    }
+    return CLI_NO_START;
+}
+
+/* ---- options ---- */
+
+/* Read "10s", "500ms" or "2m". */
+static bool serve_parse_time(const char *text, uint64_t *ms)
+{
+    static const struct { const char *unit; uint64_t ms; } units[] = {
+        { "ms", 1 }, { "s", 1000 }, { "m", 60000 },
+    };
+    char digits[16];
+    const size_t len = strspn(text, "0123456789");
+    if (len == 0 || len >= sizeof digits) { return false; }
+    memcpy(digits, text, len);
+    digits[len] = '\0';
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        if (strcmp(text + len, units[i].unit) != 0) { continue; }
+        if (!cli_parse_count(digits, 0, 3600000, ms)) { return false; }
+        *ms *= units[i].ms;
+        return true;
+    }
+    return false;
+}
+
+static bool serve_wrong(const char *option, const char *text, const char *rule)
+{
+    cli_complain("serve", "--%s must be %s (got \"%s\")", option, rule, text);
+    return false;
+}
+
+/* Take a number of an option. */
+static bool serve_count(const char *option, uint64_t least, uint64_t most, uint32_t *out)
+{
+    uint64_t n;
+    char rule[64];
+    if (cli_parse_count(optarg, least, most, &n)) {
+        *out = (uint32_t)n; /* most is a uint32_t */
+        return true;
+    }
+    (void)snprintf(rule, sizeof rule, "%llu..%llu", (unsigned long long)least,
+                   (unsigned long long)most);
+    return serve_wrong(option, optarg, rule);
+}
+
+static bool serve_option(serve_run *r, int c)
+{
+    switch (c) {
+    case 's': r->settings_file = optarg; return true;
+    case 'm':
+        return cli_parse_bytes(optarg, &r->memory_bytes) ||
+               serve_wrong("memory", optarg, "a size such as 256M");
+    case 'd': r->l2_path = optarg; return true;
+    case 'b':
+        return cli_parse_bytes(optarg, &r->l2_bytes) ||
+               serve_wrong("l2-bytes", optarg, "a size such as 4G");
+    case 'p': r->policy_file = optarg; return true;
+    case 'n': r->port.namespaces = optarg; return true;
+    case 'l': r->port.listen = optarg; return true;
+    case 'L': r->port.listen_public = 1; return true;
+    case 'P': return serve_count("port", 0, 65535, &r->port.port);
+    case 'u': r->port.unix_path = optarg; return true;
+    case 'w': r->password_file = optarg; return true;
+    case 'c': return serve_count("max-clients", 1, 65536, &r->port.max_clients);
+    case 'r': r->port.writable = 0; return true;
+    case 'D': r->port.danger = 1; return true;
+    case 't':
+        return serve_parse_time(optarg, &r->drain_ms) ||
+               serve_wrong("drain", optarg, "a time such as 10s");
+    default: return false; /* cli_option has printed why */
+    }
+}
+
+/* Read the password: the first line of its file. */
+static bool serve_password(serve_run *r)
+{
+    FILE *f = fopen(r->password_file, "r");
+    if (f == NULL) {
+        cli_complain("serve", "cannot read the password file \"%s\"; name a file with one line",
+                     r->password_file);
+        return false;
+    }
+    const bool read = fgets(r->secret, sizeof r->secret, f) != NULL;
+    (void)fclose(f);
+    r->secret[strcspn(r->secret, "\r\n")] = '\0';
+    if (!read || r->secret[0] == '\0') {
+        cli_complain("serve", "the password file \"%s\" is empty; write the password into it",
+                     r->password_file);
+        return false;
+    }
+    r->port.password = r->secret;
+    return true;
+}
+
+/* Put the options over the settings. Return CLI_DONE or the exit code. */
+static int serve_settings(serve_run *r)
+{
+    const int code = cli_settings("serve", r->settings_file, &r->settings);
+    if (code != CLI_DONE) { return code; }
+    cellar_config *cfg = &r->settings.config;
+    if (r->memory_bytes != 0) { cfg->memory_bytes = r->memory_bytes; }
+    if (r->l2_path != NULL) { cfg->l2_path = r->l2_path; }
+    if (r->l2_bytes != 0) { cfg->l2_bytes = r->l2_bytes; }
+    if (r->policy_file != NULL) { cfg->policy_file = r->policy_file; }
+    r->settings.host.log = serve_log;
+    r->port.host = &r->settings.host;
+    return r->password_file == NULL || serve_password(r) ? CLI_DONE : CLI_USAGE;
+}
+
+/* ---- run ---- */
+
+static int64_t serve_now_ms(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Run what clients have sent to its end, for `drain_ms` at most. */
+static void serve_drain(cellar_resp *port, uint64_t drain_ms)
+{
+    const int64_t end_ms = serve_now_ms() + (int64_t)drain_ms;
+    while (cellar_resp_step(port, 0) == CELLAR_PENDING && serve_now_ms() < end_ms) {}
+}
+
+static void serve_policies(cellar *store)
+{
+    const cellar_err err = cellar_policy_reload(store, NULL, serve_policy_note, NULL);
+    if (err != CELLAR_OK) {
+        cli_complain("serve", "the present policies stay: %s", cellar_strerror(err));
+    }
+}
+
+static void serve_loop(cellar *store, cellar_resp *port, uint64_t drain_ms)
+{
+    while (serve_stop == 0) {
+        (void)cellar_resp_step(port, SERVE_WAIT_MS);
+        if (serve_reload != 0) {
+            serve_reload = 0;
+            serve_policies(store);
+        }
+    }
+    serve_drain(port, drain_ms);
+}
+
+/* Print where the port is. A script may wait for this line. */
+static void serve_ready(const serve_run *r, const cellar_resp *port)
+{
+    cellar_resp_stats st = cellar_resp_stats_default();
+    (void)cellar_resp_stats_get(port, &st);
+    printf("ready:");
+    if (st.port != 0) { printf(" port %llu", (unsigned long long)st.port); }
+    if (r->port.unix_path != NULL) {
+        printf(" socket ");
+        cli_plain(stdout, r->port.unix_path);
+    }
+    putchar('\n');
+    (void)fflush(stdout);
+}
+
+static int serve_open_and_run(serve_run *r)
+{
+    cellar *store;
+    cellar_resp *port;
+    cellar_err err = cellar_open(cellar_settings_config(&r->settings), &store);
+    if (err != CELLAR_OK) { return serve_refused("store", err); }
+    err = cellar_resp_open(store, &r->port, &port);
+    if (err != CELLAR_OK) {
+        const int code = serve_refused("port", err);
+        (void)cellar_close(store);
+        return code;
+    }
+    serve_handle(SIGTERM, (int)SA_RESETHAND);
+    serve_handle(SIGINT, (int)SA_RESETHAND);
+    serve_handle(SIGHUP, 0);
+    serve_ready(r, port);
+    serve_loop(store, port, r->drain_ms);
+    cellar_resp_close(port);
+    (void)cellar_close(store);
+    return CLI_DONE;
+}
+
+static int serve_run_command(int argc, char **argv, const cli_terminal *term)
+{
+    static const struct option options[] = {
+        { "settings", required_argument, NULL, 's' }, { "memory", required_argument, NULL, 'm' },
+        { "l2", required_argument, NULL, 'd' }, { "l2-bytes", required_argument, NULL, 'b' },
+        { "policy", required_argument, NULL, 'p' }, { "port", required_argument, NULL, 'P' },
+        { "listen", required_argument, NULL, 'l' }, { "listen-public", no_argument, NULL, 'L' },
+        { "unix", required_argument, NULL, 'u' },
+        { "password-file", required_argument, NULL, 'w' },
+        { "namespaces", required_argument, NULL, 'n' },
+        { "max-clients", required_argument, NULL, 'c' }, { "read-only", no_argument, NULL, 'r' },
+        { "danger", no_argument, NULL, 'D' }, { "drain", required_argument, NULL, 't' },
+        { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 }
+    };
+    static serve_run r; /* 10 KiB */
+    (void)term;
+    r.settings = cellar_settings_default();
+    r.port = cellar_resp_opts_default();
+    r.port.port = SERVE_PORT;
+    r.port.max_clients = SERVE_CLIENTS;
+    r.port.writable = 1;
+    r.drain_ms = 10000;
+    optind = 0;
+    for (int c; (c = cli_option("serve", argc, argv, options)) != -1;) {
+        if (c == 'h') {
+            fputs(cli_serve.help, stdout);
+            return CLI_DONE;
+        }
+        if (!serve_option(&r, c)) { return CLI_USAGE; }
+    }
+    if (optind < argc) {
+        cli_complain("serve", "takes no arguments (got \"%s\"); write options alone",
+                     argv[optind]);
+        return CLI_USAGE;
+    }
+    const int code = serve_settings(&r);
+    return code != CLI_DONE ? code : serve_open_and_run(&r);
+}
+
+const cli_command cli_serve = {
+    "serve", "", "run a store behind a port for clients of Redis",
+    "Usage: cellar serve [OPTION]...\n"
+    "\n"
+    "Opens a store and serves clients of Redis (cellar_resp.h) on 127.0.0.1 and ::1, until\n"
+    "SIGTERM or SIGINT. Prints one line when clients can connect. Settings come from --settings,\n"
+    "then from the environment (SETTINGS in cellar_kit.h), then from the options.\n"
+    "\n"
+    "  --settings=FILE       settings of the store\n"
+    "  --memory=SIZE         budget, 64M by default\n"
+    "  --l2=DIR              directory of the disk tier; created\n"
+    "  --l2-bytes=SIZE       size of its files, from 16M\n"
+    "  --policy=FILE         policies of keys; SIGHUP reads them again\n"
+    "  --port=N              TCP port, 6379 by default; 0: none\n"
+    "  --listen=ADDRESS      numeric address in place of 127.0.0.1 and ::1\n"
+    "  --listen-public       the address may be one that other machines reach; needs a password\n"
+    "  --unix=PATH           socket file; its folder must not be writable by others\n"
+    "  --password-file=FILE  its first line is the password for AUTH\n"
+    "  --namespaces=LIST     namespaces of databases: \"0=image_task 3=users\"\n"
+    "  --max-clients=N       1,024 by default\n"
+    "  --read-only           refuse commands that change the store\n"
+    "  --danger              allow FLUSHALL, SHUTDOWN and DEBUG\n"
+    "  --drain=TIME          longest time to finish what clients sent before the end, 10s by\n"
+    "                        default; a second signal ends the program at once\n"
+    "  --help                print this text\n"
+    "\n"
+    "Exit codes: 0 ended by a signal, 2 wrong usage or settings, 3 cannot start: address in use,\n"
+    "            public address without password, directory in use.\n",
+    serve_run_command
+};

@@ -1,0 +1,97 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    `cellar serve` serves clients of Redis from settings and options, ends with a signal, and
+#         exits as its help says.
+# Method: the built program on a socket file in a folder of the test, asked by redis-cli.
+. tests/support/t.sh
+. tests/support/serve.sh
+
+exits() { # CODE TEXT ARGUMENT...
+    code=$1 text=$2
+    shift 2
+    timeout 20 "$bin" serve "$@" >"$t_tmp/out" 2>"$t_tmp/err"
+    got=$?
+    cat "$t_tmp/out" "$t_tmp/err"
+    [ $got -eq "$code" ] && [ ! -s "$t_tmp/out" ] && grep -q "$text" "$t_tmp/err"
+}
+printf '%s\n' "a password of some length" >"$t_tmp/password"
+: >"$t_tmp/empty"
+mkdir "$t_tmp/open" && chmod 777 "$t_tmp/open"
+t_case unknown_option_exits_2 exits 2 'did you mean "--memory"' --memorie=1
+t_case argument_exits_2 exits 2 'takes no arguments' now
+t_case wrong_size_exits_2 exits 2 'must be a size' --memory=large
+t_case wrong_time_exits_2 exits 2 'must be a time' --drain=soon
+t_case wrong_port_exits_2 exits 2 'must be 0..65535' --port=65536
+t_case empty_password_file_exits_2 exits 2 'is empty' --password-file="$t_tmp/empty"
+t_case missing_password_file_exits_2 exits 2 'cannot read' --password-file="$t_tmp/none"
+t_case small_budget_exits_3 exits 3 'cannot open the store' --memory=4K
+t_case public_address_without_password_exits_3 exits 3 'cannot open the port' \
+    --listen=0.0.0.0 --listen-public --port=47113
+t_case no_listener_exits_3 exits 3 'cannot open the port' --port=0
+t_case socket_in_an_open_folder_exits_3 exits 3 'cannot open the port' --port=0 \
+    --unix="$t_tmp/open/s"
+
+if ! t_have redis-cli; then
+    t_skip serves_redis_cli "no redis-cli (package redis-tools)"
+    t_end cli_serve
+fi
+answers() {
+    serve && [ "$(rc set a 1)" = OK ] && [ "$(rc get a)" = 1 ] && stop && [ ! -e "$t_tmp/s" ]
+}
+t_case clients_are_served_until_sigterm answers
+in_use() { serve && exits 3 'cannot open the port' --port=0 --unix="$t_tmp/s" && stop; }
+t_case socket_in_use_exits_3 in_use
+settings() {
+    CELLAR_MEMORY=16M serve && [ "$(rc config get maxmemory | tail -n 1)" = 16777216 ] && stop &&
+        CELLAR_MEMORY=16M serve --memory=8M &&
+        [ "$(rc config get maxmemory | tail -n 1)" = 8388608 ] && stop &&
+        echo 'memory = 12M' >"$t_tmp/conf" && serve --settings="$t_tmp/conf" &&
+        [ "$(rc config get maxmemory | tail -n 1)" = 12582912 ] && stop
+}
+t_case options_come_after_environment_after_file settings
+survives() {
+    serve --l2="$t_tmp/store" --l2-bytes=32M && rc set a 7 && rc incr a && [ "$(rc save)" = OK ] &&
+        stop && serve --l2="$t_tmp/store" --l2-bytes=32M && [ "$(rc get a)" = 8 ] && stop
+}
+t_case values_survive_a_restart_with_a_disk_tier survives
+guarded() {
+    serve --password-file="$t_tmp/password" && rc get a | grep -q NOAUTH &&
+        [ "$(rc --no-auth-warning -a "a password of some length" ping)" = PONG ] && stop
+}
+t_case password_is_needed guarded
+reads() { serve --read-only && rc set a 1 | grep -q READONLY && [ "$(rc dbsize)" = 0 ] && stop; }
+t_case read_only_refuses_writes reads
+danger() { serve && rc flushall | grep -q danger && [ "$(rc flushdb)" = OK ] && stop; }
+t_case dangerous_commands_need_the_option danger
+shutdown() {
+    serve --danger && rc set a 1 && rc shutdown >/dev/null && wait $serve_pid
+}
+t_case shutdown_ends_the_program shutdown
+reload() {
+    printf '[*]\ndeny secret*\n' >"$t_tmp/policy"
+    serve --policy="$t_tmp/policy" && rc set secret 1 | grep -q denied &&
+        printf '[*]\ndeny other*\n' >"$t_tmp/policy" && kill -HUP $serve_pid || return 1
+    n=0
+    until [ "$(rc set secret 1)" = OK ]; do
+        n=$((n + 1))
+        [ $n -lt 500 ] || return 1
+        sleep 0.02
+    done
+    printf '[*]\nkey\n' >"$t_tmp/policy"
+    kill -HUP $serve_pid
+    n=0
+    until grep -q 'the present policies stay' "$t_tmp/serve_err"; do
+        n=$((n + 1))
+        [ $n -lt 500 ] || return 1
+        sleep 0.02
+    done
+    rc set other 1 | grep -q denied && stop
+}
+t_case sighup_reads_the_policies_again reload
+names() {
+    serve --namespaces="0=image_task" && rc set a 1 &&
+        rc cellar.namespaces | grep -q image_task && stop
+}
+t_case database_has_the_name_of_the_option names
+t_end cli_serve
