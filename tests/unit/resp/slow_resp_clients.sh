@@ -1,0 +1,137 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    real clients of Redis work with the port: redis-cli, redis-benchmark, redis-py.
+# Method: `cellar serve` on a socket file; each client does what its users do. A client that is not
+#         installed is a skip.
+. tests/support/t.sh
+. tests/support/serve.sh
+: "${CELLAR_BUILD:=$($MAKE --no-print-directory -s where)}"
+$MAKE --no-print-directory all NOLINK=1 >/dev/null || exit 2
+bin=$CELLAR_BUILD/cellar
+
+# ---- redis-cli ----
+cli() { # FACT FUNCTION
+    if t_have redis-cli; then t_case "$1" "$2"; else t_skip "$1" "no redis-cli (redis-tools)"; fi
+}
+fill() { awk 'BEGIN { for (i = 0; i < 1000; i++) printf "SET key:%d value-%d\r\n", i, i }'; }
+one_shot() {
+    serve && [ "$(rc set a 1)" = OK ] && [ "$(rc -3 get a)" = 1 ] &&
+        rc -3 hello 3 | grep -q '^server redis$' && [ "$(rc incr a)" = 2 ] &&
+        rc nosuch | grep -q "unknown command 'nosuch'" && stop
+}
+cli one_shot_commands_in_resp2_and_resp3 one_shot
+interactive() { serve && printf 'set a 1\nget a\n' | rc --no-raw | grep -q '"1"' && stop; }
+cli commands_from_standard_input interactive
+pipe() {
+    serve && fill | rc --pipe | grep -q 'errors: 0, replies: 1000' && [ "$(rc dbsize)" = 1000 ] &&
+        stop
+}
+cli pipe_loads_1000_keys pipe
+scans() {
+    serve && fill | rc --pipe >/dev/null && [ "$(rc --scan | sort -u | wc -l)" = 1000 ] &&
+        [ "$(rc --scan --pattern 'key:99?' | sort -u | wc -l)" = 10 ] &&
+        rc --bigkeys | grep -q 'Sampled 1000 keys' && rc --memkeys | grep -q 'Sampled 1000 keys' &&
+        stop
+}
+cli scan_bigkeys_and_memkeys_see_all_keys scans
+stat() {
+    serve && fill | rc --pipe >/dev/null || return 1
+    timeout 4 stdbuf -oL redis-cli -s "$t_tmp/s" --stat -i 0.2 | head -n 3 >"$t_tmp/stat"
+    cat "$t_tmp/stat"
+    tail -n 1 "$t_tmp/stat" | grep -q '^1000 ' && stop
+}
+cli stat_shows_keys_and_requests stat
+monitored() {
+    serve || return 1
+    timeout 5 stdbuf -oL redis-cli -s "$t_tmp/s" monitor >"$t_tmp/monitor" &
+    watcher=$!
+    n=0
+    until grep -q '"get" "a"' "$t_tmp/monitor"; do
+        n=$((n + 1))
+        [ $n -lt 200 ] || return 1
+        rc get a >/dev/null
+    done
+    kill $watcher
+    stop
+}
+cli monitor_shows_commands monitored
+
+# ---- redis-benchmark ----
+bench() {
+    serve && redis-benchmark -s "$t_tmp/s" -t set,get,incr,mset -n 2000 -P 16 -q >"$t_tmp/bench" &&
+        [ "$(tr '\r' '\n' <"$t_tmp/bench" | grep -c 'requests per second, ')" -ge 4 ] && stop
+}
+if t_have redis-benchmark; then
+    t_case redis_benchmark_runs bench
+else
+    t_skip redis_benchmark_runs "no redis-benchmark (redis-tools)"
+fi
+
+# ---- redis-py ----
+py=
+for p in /usr/bin/python3 python3; do
+    if [ -z "$py" ] && $p -c 'import redis' 2>/dev/null; then py=$p; fi
+done
+python() { # FACT: the program comes from standard input
+    cat >"$t_tmp/program.py"
+    if [ -z "$py" ]; then
+        t_skip "$1" "no redis-py (python3-redis)"
+    else
+        t_case "$1" runs
+    fi
+}
+runs() { serve && "$py" "$t_tmp/program.py" "$t_tmp/s" && stop; }
+python redis_py_pipeline_is_a_transaction <<'P'
+import redis, sys
+r = redis.Redis(unix_socket_path=sys.argv[1])
+p = r.pipeline()
+p.set("a", 1), p.incr("a"), p.expire("a", 100), p.mget("a", "b")
+assert p.execute() == [True, 2, True, [b"2", None]]
+with r.pipeline() as p:
+    p.watch("a")
+    r.set("a", 5)
+    p.multi()
+    p.incr("a")
+    try:
+        p.execute()
+        raise SystemExit("EXEC after a change")
+    except redis.WatchError:
+        pass
+assert r.get("a") == b"5"
+P
+python redis_py_cache_manager_reads_writes_and_clears <<'P'
+import redis, sys
+r = redis.Redis(unix_socket_path=sys.argv[1], decode_responses=True)
+assert r.get("user:1") is None
+assert r.setex("user:1", 60, "Ada") and r.setex("user:2", 60, "Bob") and r.setex("x", 60, "y")
+assert r.get("user:1") == "Ada" and 0 < r.ttl("user:1") <= 60
+assert sorted(r.keys("user:*")) == ["user:1", "user:2"]
+assert r.delete(*r.keys("user:*")) == 2 and r.keys("*") == ["x"]
+assert r.set("lock", "me", nx=True, ex=5) and r.set("lock", "you", nx=True, ex=5) is None
+assert list(r.scan_iter("l*")) == ["lock"] and r.exists("lock", "x", "none") == 2
+assert r.info()["redis_version"] == "7.0.0" and r.dbsize() == 2 and r.ping()
+assert r.config_get("maxmemory")["maxmemory"] == str(64 << 20)
+assert r.type("x") == "string" and r.getdel("x") == "y" and r.flushdb()
+P
+python redis_py_lock_acquires_extends_and_refuses_others <<'P'
+import redis, sys
+r = redis.Redis(unix_socket_path=sys.argv[1])
+a, b = r.lock("job", timeout=10), r.lock("job", timeout=10)
+assert a.acquire(blocking=False) and not b.acquire(blocking=False)
+assert a.extend(10) and r.pttl("job") > 15000
+assert a.extend(3, replace_ttl=True) and r.pttl("job") <= 3000
+assert a.reacquire() and 9000 < r.pttl("job") <= 10000
+b.local.token = b"foreign"
+try:
+    b.release()
+    raise SystemExit("foreign release")
+except redis.exceptions.LockNotOwnedError:
+    pass
+assert a.owned()
+a.release()
+assert b.acquire(blocking=False)
+b.release()
+assert not r.exists("job")
+P
+t_end resp_clients
