@@ -3,7 +3,7 @@
  * float_text: floats as text, whatever the locale of the process is.
  *
  * LOCKING    None. The C locale is put on for this thread alone, during the call.
- * LIMITS     A text that is read has 255 bytes at most; a printed one has up to 4,950 digits. */
+ * LIMITS     A text has at most 5,119 bytes; a printed float has up to 4,950 digits. */
 #include <errno.h>
 #include <locale.h>
 #include <math.h>
@@ -12,8 +12,6 @@
 #include <string.h>
 
 #include "base/float_text.h"
-
-#define BASE_FLOAT_TEXT_MAX 256u
 
 /* Put this thread under the C locale. The C locale is static in libc: newlocale cannot fail. */
 static locale_t base_locale_c(locale_t *own)
@@ -32,7 +30,7 @@ static void base_locale_back(locale_t own, locale_t before)
 
 CELLAR_PRIVATE bool base_float_read(const void *text, size_t len, long double *out)
 {
-    char copy[BASE_FLOAT_TEXT_MAX];
+    char copy[BASE_FLOAT_MAX];
     if (len == 0 || len >= sizeof copy) { return false; }
     memcpy(copy, text, len);
     copy[len] = '\0';

@@ -6,10 +6,10 @@
 
 #include "base/port.h"
 
-#define BASE_FLOAT_MAX 5120 /* bytes of the longest printed float, final zero included */
+#define BASE_FLOAT_MAX 5120 /* bytes of the longest text, final zero included */
 
 /* Read a float of any form that strtold knows, "inf" and hexadecimal digits included. Return false
- * for blanks, NaN, an empty text, a text of more than 255 bytes, and beyond the range. */
+ * for blanks, NaN, an empty text, a text of BASE_FLOAT_MAX bytes, and beyond the range. */
 BASE_SPARE CELLAR_PRIVATE bool base_float_read(const void *text, size_t len, long double *out);
 
 /* Print a float with up to 17 digits after the point, without trailing zeros and without exponent.

@@ -9,6 +9,8 @@
 #include "resp/data.h"
 #include "resp/entry.h"
 
+#define RESP_EXPIRE_SLACK_MS 10 /* between the clock of the store and the wall clock */
+
 BASE_SIZE_BEGIN
 
 /* ---- Read ------------------------------------------------------------------------------------ */
@@ -59,15 +61,17 @@ RESP_CALL(resp_cmd_pexpiretime)
 
 /* ---- Change ---------------------------------------------------------------------------------- */
 
-/* Return whether the conditions allow a deadline in place of the present one. left_ms: TTL now. */
+/* Return whether the conditions allow a deadline in place of the present one. left_ms: TTL now. The
+ * store keeps no wall time: deadlines that differ by RESP_EXPIRE_SLACK_MS are the same one. */
 static bool resp_expire_allowed(uint32_t flags, int64_t left_ms, int64_t at_ms, int64_t now_ms)
 {
     const bool has = left_ms != CELLAR_TTL_NONE;
     const int64_t present_ms = has ? base_add_sat(left_ms, now_ms) : INT64_MAX;
     if ((flags & RESP_OPT_NX) != 0 && has) { return false; }
     if ((flags & RESP_OPT_XX) != 0 && !has) { return false; }
-    if ((flags & RESP_OPT_GT) != 0 && (!has || at_ms <= present_ms)) { return false; }
-    return (flags & RESP_OPT_LT) == 0 || !has || at_ms < present_ms;
+    const int64_t late_ms = base_add_sat(present_ms, RESP_EXPIRE_SLACK_MS);
+    if ((flags & RESP_OPT_GT) != 0 && (!has || at_ms <= late_ms)) { return false; }
+    return (flags & RESP_OPT_LT) == 0 || !has || at_ms < present_ms - RESP_EXPIRE_SLACK_MS;
 }
 
 /* Set the deadline of a key that exists, or delete the key if the deadline has passed. *changed:

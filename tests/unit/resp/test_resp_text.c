@@ -69,11 +69,11 @@ static void floats_refuse_what_the_server_refuses(void)
             printf("# \"%s\"\n", refused[i]);
         }
     }
-    char text[300];
-    memset(text, '1', sizeof text);
+    char text[BASE_FLOAT_MAX];
+    memset(text, '0', sizeof text);
     long double v;
-    T_CHECK(!base_float_read(text, 256, &v));
-    T_CHECK(base_float_read(text, 255, &v));
+    T_CHECK(!base_float_read(text, sizeof text, &v));
+    T_CHECK(base_float_read(text, sizeof text - 1, &v));
     T_CHECK(base_float_read("0x10", 4, &v) && v == 16.0L);
     T_CHECK(base_float_read("5.0e3", 5, &v) && v == 5000.0L);
     T_CHECK(base_float_read("inf", 3, &v));
