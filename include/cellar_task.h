@@ -553,6 +553,22 @@ CELLAR_API cellar_err cellar_task_submit_group(cellar_pool *p, const cellar_task
                                                uint32_t count, cellar_task_run_on run_on,
                                                cellar_task_id *ids);
 
+/* Submit a task that runs after one that was submitted before. It gets the result of that task from
+ * cellar_task_input. A delay counts from the end of that task.
+ * in:      before: any task of the pool, also a running or finished one; item as in
+ *          cellar_task_submit_many, without eta_wall_ms
+ * out:     *id: of the task; NULL is allowed
+ * returns: as cellar_task_submit_many; E_NOT_FOUND also for an unknown `before`, or one that ended:
+ *          without `results`, or past its TTL. If `before` has ended, its final state decides.
+ *          E_UNSUPPORTED also with a journal
+ * owns:    as cellar_task_submit
+ * thread:  any, also a task
+ * cost:    as cellar_task_submit_chain; if `before` has ended, one get
+ * example: cellar_task_submit_after(p, id, &item, CELLAR_TASK_ALWAYS, NULL);                     */
+CELLAR_API cellar_err cellar_task_submit_after(cellar_pool *p, cellar_task_id before,
+                                               const cellar_task_item *item,
+                                               cellar_task_run_on run_on, cellar_task_id *id);
+
 /* Cancel a task.
  * returns: OK (it does not run); PENDING (it runs, and sees cellar_task_cancelled; its verdict
  *          decides, but no further attempt follows), E_BUSY (it has ended), E_NOT_FOUND, E_INVAL,

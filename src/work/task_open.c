@@ -276,6 +276,7 @@ static void task_free_all(cellar_pool *p) SYNC_UNCHECKED
         if (t->ext != NULL) {
             task_group_unref(t->ext->member_of, &a);
             task_group_unref(t->ext->before, &a);
+            task_groups_unref(t->ext->after, &a);
         }
         for (task_group *g = a.group, *next; g != NULL; g = next) {
             next = g->next;

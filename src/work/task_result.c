@@ -109,6 +109,40 @@ CELLAR_PRIVATE bool task_recorded(cellar_pool *p, cellar_task_id id)
     return true;
 }
 
+/* Return whether a task has a final state that another thread stores right now. *state: of its
+ * slot, FAILED for a dead letter that was requeued; TASK_FREE: no slot. */
+static bool task_in_store(cellar_pool *p, cellar_task_id id, uint32_t *state)
+{
+    sync_take(QUEUE, &p->lock);
+    const task *t = task_find(p, id);
+    *state = t == NULL ? TASK_FREE : task_is_live(t) ? CELLAR_TASK_FAILED : t->state;
+    const bool stores = t != NULL && p->cfg.results != NULL && *state != CELLAR_TASK_FAILED &&
+                        (t->flags & TASK_RECORDED) == 0;
+    sync_drop(QUEUE, &p->lock);
+    return stores;
+}
+
+CELLAR_PRIVATE cellar_err task_final(cellar_pool *p, cellar_task_id id, cellar_task_state *state,
+                                     task_body **result)
+{
+    uint32_t of_slot;
+    char *value;
+    task_record r;
+    *result = NULL;
+    while (task_in_store(p, id, &of_slot)) { base_yield(); }
+    *state = (cellar_task_state)of_slot;
+    const cellar_err err = task_record_get(p, id, &value, &r);
+    if (err != CELLAR_OK) { return of_slot != TASK_FREE ? CELLAR_OK : err; }
+    if (of_slot == TASK_FREE) { *state = (cellar_task_state)r.state; }
+    const size_t texts = (size_t)r.name_len + r.tag_len + r.error_len;
+    if (r.result_len != 0) {
+        *result = task_body_make(p, value + sizeof r + texts, (size_t)r.result_len, "", NULL, NULL);
+    }
+    const bool lost = r.result_len != 0 && *result == NULL;
+    cellar_free(value);
+    return lost ? CELLAR_E_NOMEM : CELLAR_OK;
+}
+
 /* ---- after the lock ---- */
 
 CELLAR_PRIVATE void task_wake_ended(cellar_pool *p)

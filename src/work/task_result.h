@@ -12,6 +12,10 @@ CELLAR_PRIVATE void task_settle(cellar_pool *p, task_after *a);
 CELLAR_PRIVATE void task_finish(cellar_pool *p, task *t, const task_after *from);
 /* Return whether the namespace of results has a final state of an id. Hold no lock. */
 CELLAR_PRIVATE bool task_recorded(cellar_pool *p, cellar_task_id id);
+/* Return the final state of a task that is not live, and its result, which the caller drops; NULL:
+ * none. E_NOT_FOUND: it is forgotten. Hold no lock. */
+CELLAR_PRIVATE cellar_err task_final(cellar_pool *p, cellar_task_id id, cellar_task_state *state,
+                                     task_body **result);
 /* Describe a task. */
 CELLAR_PRIVATE void task_describe(cellar_pool *p, const task *t, task_time now,
                                   cellar_task_status *out) SYNC_HOLDS(QUEUE);

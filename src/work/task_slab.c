@@ -107,6 +107,15 @@ CELLAR_PRIVATE void task_group_unref(task_group *g, task_after *a)
     a->group = g;
 }
 
+CELLAR_PRIVATE void task_groups_unref(task_group *g, task_after *a)
+{
+    while (g != NULL) {
+        task_group *next = g->after;
+        task_group_unref(g, a);
+        g = next;
+    }
+}
+
 /* ---- slots ---- */
 
 /* Make room on the board of a journal for one more chunk. False: the disk is full. */

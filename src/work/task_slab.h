@@ -32,6 +32,8 @@ CELLAR_PRIVATE task_group *task_group_make(cellar_pool *p, uint32_t members,
 CELLAR_PRIVATE void task_group_free(cellar_pool *p, task_group *g);
 /* Give a reference back; the last one moves the group to `a`. */
 CELLAR_PRIVATE void task_group_unref(task_group *g, task_after *a) SYNC_HOLDS(QUEUE);
+/* Give a reference to each group of a chain back. */
+CELLAR_PRIVATE void task_groups_unref(task_group *g, task_after *a) SYNC_HOLDS(QUEUE);
 
 /* Hash a name, a key or an id with the secret of the pool. */
 CELLAR_PRIVATE unsigned task_hash(const cellar_pool *p, const void *bytes, size_t len);

@@ -162,6 +162,7 @@ CELLAR_PRIVATE void task_to_free(cellar_pool *p, task *t, task_after *a)
         task_id_drop(p, t->ext);
         task_group_unref(t->ext->member_of, a);
         task_group_unref(t->ext->before, a);
+        task_groups_unref(t->ext->after, a);
         t->ext->next = a->ext;
         a->ext = t->ext;
     }
@@ -242,13 +243,18 @@ CELLAR_PRIVATE void task_revive(cellar_pool *p, task *t, int64_t now_ms, task_af
 
 /* ---- groups ---- */
 
-CELLAR_PRIVATE void task_give_result(task *t, task_body *result)
+static void task_group_give(task_group *g, uint32_t i, task_body *result)
 {
-    task_group *g = t->ext != NULL ? t->ext->member_of : NULL;
-    const uint32_t i = g != NULL ? t->ext->member : 0;
-    if (g == NULL || result == NULL || (g->done[i / 64] >> i % 64 & 1) != 0) { return; }
+    if ((g->done[i / 64] >> i % 64 & 1) != 0) { return; }
     BASE_ASSERT(g->result[i] == NULL);
     g->result[i] = task_body_hold(result);
+}
+
+CELLAR_PRIVATE void task_give_result(task *t, task_body *result)
+{
+    if (t->ext == NULL || result == NULL) { return; }
+    if (t->ext->member_of != NULL) { task_group_give(t->ext->member_of, t->ext->member, result); }
+    for (task_group *g = t->ext->after; g != NULL; g = g->after) { task_group_give(g, 0, result); }
 }
 
 CELLAR_PRIVATE task *task_group_decide(cellar_pool *p, task_group *g, int64_t now_ms,
@@ -268,16 +274,15 @@ CELLAR_PRIVATE task *task_group_decide(cellar_pool *p, task_group *g, int64_t no
     return NULL;
 }
 
-/* Count the end of a member. Return the task to cancel; NULL: none. */
-static SYNC_HOLDS(QUEUE) task *task_member_ended(cellar_pool *p, const task *t, int64_t now_ms,
-                                                 task_after *a)
+/* Count the end of member i. Return the task to cancel; NULL: none. */
+static SYNC_HOLDS(QUEUE) task *task_group_count(cellar_pool *p, task_group *g, uint32_t i,
+                                                cellar_task_state state, int64_t now_ms,
+                                                task_after *a)
 {
-    task_group *g = t->ext != NULL ? t->ext->member_of : NULL;
-    const uint32_t i = g != NULL ? t->ext->member : 0;
-    if (g == NULL || (g->done[i / 64] >> i % 64 & 1) != 0) { return NULL; }
+    if ((g->done[i / 64] >> i % 64 & 1) != 0) { return NULL; }
     g->done[i / 64] |= (uint64_t)1 << i % 64;
     g->left--;
-    if (t->state != CELLAR_TASK_SUCCEEDED) { g->failed = true; }
+    if (state != CELLAR_TASK_SUCCEEDED) { g->failed = true; }
     return task_group_decide(p, g, now_ms, a);
 }
 
@@ -298,9 +303,43 @@ static void task_count_end(task_name *n, cellar_task_state state)
     }
 }
 
+/* Put a task that is in no list in front of a chain. NULL: nothing to do. */
+static task *task_push(task *t, task *chain)
+{
+    if (t == NULL) { return chain; }
+    t->timer.next = chain != NULL ? &chain->timer : NULL;
+    return t;
+}
+
+/* Count the end of a task in its groups. Return `chain` with the tasks to cancel in front. */
+static SYNC_HOLDS(QUEUE) task *task_member_ended(cellar_pool *p, const task *t, task *chain,
+                                                 int64_t now_ms, task_after *a)
+{
+    const task_ext *e = t->ext;
+    const cellar_task_state state = (cellar_task_state)t->state;
+    if (e == NULL) { return chain; }
+    if (e->member_of != NULL) {
+        chain = task_push(task_group_count(p, e->member_of, e->member, state, now_ms, a), chain);
+    }
+    for (task_group *g = e->after; g != NULL; g = g->after) {
+        chain = task_push(task_group_count(p, g, 0, state, now_ms, a), chain);
+    }
+    return chain;
+}
+
+CELLAR_PRIVATE void task_decide(cellar_pool *p, task *t, cellar_task_state state, task_body *result,
+                                int64_t now_ms, task_after *a)
+{
+    task_group *g = t->ext->before;
+    if (result != NULL) { task_group_give(g, 0, result); }
+    task *then = task_group_count(p, g, 0, state, now_ms, a);
+    if (then != NULL) { task_end(p, then, CELLAR_TASK_CANCELLED, now_ms, a); }
+}
+
 CELLAR_PRIVATE void task_end(cellar_pool *p, task *t, cellar_task_state state, int64_t now_ms,
                              task_after *a)
 {
+    task *chain = NULL;
     while (t != NULL) {
         BASE_ASSERT(!wheel_is_armed(&t->timer) && p->live > 0);
         const cellar_task_state before = task_state_of(t);
@@ -313,14 +352,18 @@ CELLAR_PRIVATE void task_end(cellar_pool *p, task *t, cellar_task_state state, i
         task_count_end(p->names[t->name], state);
         if (t->ext != NULL) { task_key_drop(p, t->ext); }
         a->ended = a->ended || p->watching != 0;
-        task *then = task_member_ended(p, t, now_ms, a);
+        chain = task_member_ended(p, t, chain, now_ms, a);
         if (state == CELLAR_TASK_FAILED) {
             task_dead_add(p, t, now_ms);
             (void)task_dead_expire(p, now_ms, a);
         } else if (p->journal == NULL) {
             task_to_after(p, t, a);
         }
-        t = then;
+        t = chain;
+        if (t != NULL) {
+            chain = (task *)(void *)t->timer.next; /* its first field */
+            t->timer.next = NULL;
+        }
         state = CELLAR_TASK_CANCELLED;
     }
 }

@@ -653,6 +653,13 @@ static void task_unlink_drafts(cellar_pool *p, const task_draft *d, uint32_t cou
     }
 }
 
+/* Return whether a draft must be the only one of its call. */
+static bool task_draft_alone(const task_draft *d)
+{
+    return d->on_conflict != CELLAR_TASK_CONFLICT_REJECT ||
+           (d->ext != NULL && d->ext->id.hi != 0);
+}
+
 static cellar_err task_submit_all(cellar_pool *p, const cellar_task_item *items, uint32_t count,
                                   task_links links, cellar_task_run_on run_on, cellar_task_id *ids)
 {
@@ -672,8 +679,7 @@ static cellar_err task_submit_all(cellar_pool *p, const cellar_task_item *items,
     err = d != NULL && made != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
     while (n < count && err == CELLAR_OK) {
         err = task_draft_make(p, &items[n], now, links != TASK_LINKS_NONE, &d[n]);
-        const bool alone = d[n].on_conflict != CELLAR_TASK_CONFLICT_REJECT ||
-                           (d[n].ext != NULL && d[n].ext->id.hi != 0);
+        const bool alone = task_draft_alone(&d[n]);
         n++;
         if (err == CELLAR_OK && alone) { err = CELLAR_E_INVAL; }
     }
@@ -712,6 +718,96 @@ CELLAR_API cellar_err cellar_task_submit_group(cellar_pool *p, const cellar_task
                                                cellar_task_id *ids)
 {
     return task_submit_all(p, items, count, TASK_LINKS_GROUP, run_on, ids);
+}
+
+/* ---- after a task ---- */
+
+/* Let the task of `g` wait for a live one. False: that one is not live. */
+static bool task_attach(cellar_pool *p, cellar_task_id before, task_group *g, task_ext **spare,
+                        task_after *a) SYNC_HOLDS(QUEUE)
+{
+    task_hands_recall(p, a);
+    task *t = task_find(p, before);
+    if (t == NULL || !task_is_live(t)) { return false; }
+    if (t->ext == NULL) {
+        t->ext = *spare;
+        t->ext->of = t;
+        *spare = NULL;
+    }
+    g->refs++;
+    g->after = t->ext->after;
+    t->ext->after = g;
+    return true;
+}
+
+/* Let the final state of a task decide about `id`, which waits for it. */
+static void task_decide_late(cellar_pool *p, cellar_task_id before, cellar_task_id id)
+{
+    cellar_task_state state = CELLAR_TASK_FAILED;
+    task_body *result = NULL;
+    task_after a = { .done = NULL };
+    /* A state that has been forgotten meanwhile, or has no memory, is no success. */
+    if (task_final(p, before, &state, &result) != CELLAR_OK) { state = CELLAR_TASK_FAILED; }
+    const task_time now = task_near(p);
+    sync_take(QUEUE, &p->lock);
+    task *t = task_find(p, id);
+    if (t != NULL && t->state == CELLAR_TASK_WAITING) {
+        task_decide(p, t, state, result, now.mono_ms, &a);
+    }
+    sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
+    task_body_drop(p, result, true);
+}
+
+/* Insert the task of a draft, and let it wait for `before`. *attached: that one is live. */
+static cellar_err task_insert_after(cellar_pool *p, cellar_task_id before, task_draft *d,
+                                    task_ext **spare, bool *attached, cellar_task_id *id)
+{
+    const task_time now = task_near(p);
+    task_group *g = d->ext->before;
+    task_after a = { .done = NULL };
+    sync_take(QUEUE, &p->lock);
+    bool known = task_find(p, before) != NULL;
+    sync_drop(QUEUE, &p->lock);
+    if (!known && !task_recorded(p, before)) { return CELLAR_E_NOT_FOUND; }
+    sync_take(QUEUE, &p->lock);
+    const cellar_err err = task_insert(p, d, 1, now, &a, id);
+    *attached = err == CELLAR_OK && task_attach(p, before, g, spare, &a);
+    sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
+    return err;
+}
+
+CELLAR_API cellar_err cellar_task_submit_after(cellar_pool *p, cellar_task_id before,
+                                               const cellar_task_item *item,
+                                               cellar_task_run_on run_on, cellar_task_id *id)
+{
+    task_draft d = { .name = NULL };
+    cellar_task_id made = { 0, 0 };
+    bool attached = false;
+    if (id != NULL) { *id = made; }
+    cellar_err err = task_check(p);
+    if (err != CELLAR_OK) { return err; }
+    if (item == NULL || (unsigned)run_on > CELLAR_TASK_ALWAYS) { return CELLAR_E_INVAL; }
+    if (p->journal != NULL) { return CELLAR_E_UNSUPPORTED; }
+    task_ext *spare = task_ext_make(p, NULL, NULL);
+    err = spare != NULL ? task_draft_make(p, item, task_near(p), true, &d) : CELLAR_E_NOMEM;
+    if (err == CELLAR_OK && task_draft_alone(&d)) { err = CELLAR_E_INVAL; }
+    if (err == CELLAR_OK && d.eta_wall_ms != 0) { err = CELLAR_E_INVAL; }
+    if (err == CELLAR_OK) {
+        d.ext->before = task_group_make(p, 1, run_on);
+        if (d.ext->before == NULL) { err = CELLAR_E_NOMEM; }
+    }
+    if (err == CELLAR_OK) {
+        d.ext->before->refs = 1;
+        err = task_insert_after(p, before, &d, &spare, &attached, &made);
+    }
+    if (err == CELLAR_OK && !attached) { task_decide_late(p, before, made); }
+    task_unlink_drafts(p, &d, 1);
+    task_drafts_drop(p, &d, 1);
+    task_ext_free(p, spare);
+    if (err == CELLAR_OK && id != NULL) { *id = made; }
+    return err;
 }
 
 /* ---- cancel, dead letters ---- */

@@ -53,6 +53,7 @@ typedef struct task_body {
 /* Tasks before `then`: all members of a group, or the one before it in a chain. */
 typedef struct task_group {
     struct task_group *next; /* in task_after */
+    struct task_group *after; /* in task_ext */
     struct task *then;       /* NULL: released or ended */
     uint32_t refs;           /* of members, `then` and its runs */
     uint32_t count, left;    /* members; without an end */
@@ -75,6 +76,7 @@ typedef struct task_ext {
     int64_t key_until_ms;    /* monotonic: the key is free from then; BASE_NEVER_MS: no limit */
     task_group *member_of;   /* it counts there as `member`; NULL: none */
     task_group *before;      /* it is the `then` of it; NULL: none */
+    task_group *after;       /* chain of groups of one member, of cellar_task_submit_after */
     uint32_t member;
     uint32_t unique_states;
     uint16_t key_len;        /* 0: none */

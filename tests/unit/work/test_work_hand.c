@@ -277,6 +277,22 @@ static void list_shows_tasks_of_a_hand_as_queued(void)
     finish();
 }
 
+static void task_follows_one_of_a_hand(void)
+{
+    const cellar_task_item item = { "t", "!", 1, NULL };
+    open_it(1);
+    start("Hbcdefghijklmnop");
+    wait_for(&began);
+    T_EQ_I64(cellar_task_submit_after(p, id[0], &item, CELLAR_TASK_ON_SUCCESS, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit_after(p, id[5], &item, CELLAR_TASK_ON_SUCCESS, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit_after(p, id[6], &item, CELLAR_TASK_ON_FAILURE, NULL), CELLAR_OK);
+    sem_post(&go_on);
+    while (figures().live != 0) { sched_yield(); }
+    T_EQ_U64(figures().ok, TASKS + 2);
+    T_EQ_U64(figures().cancelled, 1);
+    finish();
+}
+
 static void full_pool_counts_tasks_of_a_hand_that_ended(void)
 {
     cellar_pool_config c = cellar_pool_config_default();
@@ -307,4 +323,5 @@ T_MAIN("work_hand", T_CASE(taken_tasks_show_their_real_state),
        T_CASE(progress_in_a_hand_is_of_one_task),
        T_CASE(drain_abandons_what_a_hand_has_not_begun),
        T_CASE(list_shows_tasks_of_a_hand_as_queued),
+       T_CASE(task_follows_one_of_a_hand),
        T_CASE(full_pool_counts_tasks_of_a_hand_that_ended))

@@ -414,6 +414,180 @@ static void throttle_without_memory_changes_nothing(void)
     close_it();
 }
 
+/* ---- after a task ---- */
+
+static cellar_verdict gives(const cellar_task *t, void *ctx)
+{
+    cellar_bytes in;
+    (void)note(t, ctx);
+    if (t->input_count != 0 && cellar_task_input(t, 0, &in) == CELLAR_OK) {
+        memcpy(ran + ran_count, in.data, in.len);
+        ran_count += in.len;
+    }
+    T_EQ_I64(cellar_task_result_set(t, "[r]", 3), CELLAR_OK);
+    return *(const char *)t->payload == 'F' ? cellar_verdict_fail() : cellar_verdict_ok();
+}
+
+static cellar_err try_after(cellar_task_id before, const char *payload, cellar_task_run_on on,
+                            cellar_task_id *id)
+{
+    const cellar_task_item item = { "g", payload, strlen(payload), NULL };
+    return cellar_task_submit_after(p, before, &item, on, id);
+}
+
+static cellar_task_id after(cellar_task_id before, const char *payload, cellar_task_run_on on)
+{
+    cellar_task_id id = { 0, 0 };
+    T_EQ_I64(try_after(before, payload, on, &id), CELLAR_OK);
+    return id;
+}
+
+static cellar_task_id give(const char *payload)
+{
+    cellar_task_id id = { 0, 0 };
+    T_EQ_I64(cellar_task_submit(p, "g", payload, 1, NULL, &id), CELLAR_OK);
+    return id;
+}
+
+static cellar *open_results(void)
+{
+    cellar *c;
+    cellar_config cfg = cellar_config_default();
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    return c;
+}
+
+static void task_runs_after_one_that_was_submitted(void)
+{
+    defaults();
+    open_with(NULL);
+    name_it("g", gives, NULL);
+    const cellar_task_id a = give("a");
+    const cellar_task_id b = after(a, "b", CELLAR_TASK_ON_SUCCESS);
+    const cellar_task_id c = after(a, "c", CELLAR_TASK_ALWAYS); /* several for one task */
+    const cellar_task_id d = after(b, "d", CELLAR_TASK_ON_SUCCESS);
+    (void)after(a, "e", CELLAR_TASK_ON_FAILURE);
+    T_EQ_I64(state_of(b), CELLAR_TASK_WAITING);
+    T_EQ_I64(state_of(d), CELLAR_TASK_WAITING);
+    (void)c;
+    (void)tick();
+    T_CHECK(strcmp(ran, "ab[r]c[r]d[r]") == 0 || strcmp(ran, "ac[r]b[r]d[r]") == 0);
+    T_EQ_U64(figures().cancelled, 1);
+    T_EQ_U64(figures().live, 0);
+    T_EQ_I64(try_after(a, "f", CELLAR_TASK_ALWAYS, NULL), CELLAR_E_NOT_FOUND); /* forgotten */
+    close_it();
+}
+
+static void failure_decides_about_tasks_after_it(void)
+{
+    defaults();
+    open_with(NULL);
+    name_it("g", gives, NULL);
+    const cellar_task_id f = give("F");
+    const cellar_task_id b = after(f, "b", CELLAR_TASK_ON_SUCCESS);
+    (void)after(b, "c", CELLAR_TASK_ON_FAILURE); /* the cancelled one did not succeed */
+    (void)after(f, "d", CELLAR_TASK_ON_FAILURE);
+    (void)tick();
+    T_CHECK(strcmp(ran, "Fcd") == 0 || strcmp(ran, "Fdc") == 0);
+    T_EQ_U64(figures().cancelled, 1);
+    (void)after(f, "x", CELLAR_TASK_ON_SUCCESS); /* a dead letter: its state is known */
+    (void)after(f, "y", CELLAR_TASK_ON_FAILURE);
+    T_EQ_U64(figures().cancelled, 2);
+    (void)tick();
+    T_EQ_U64(ran_count, 4);
+    T_EQ_I64(ran[3], 'y');
+    T_EQ_I64(cellar_task_requeue(p, f), CELLAR_OK); /* its second end decides nothing again */
+    (void)tick();
+    T_EQ_U64(ran_count, 5);
+    close_it();
+}
+
+static void stored_result_reaches_a_task_after_its_end(void)
+{
+    defaults();
+    config.results = open_results();
+    open_with(NULL);
+    name_it("g", gives, NULL);
+    const cellar_task_id a = give("a");
+    (void)tick();
+    const cellar_task_id b = after(a, "b", CELLAR_TASK_ON_SUCCESS);
+    const cellar_task_id c = after(a, "c", CELLAR_TASK_ON_FAILURE);
+    (void)tick();
+    T_EQ_STR(ran, "ab[r]");
+    T_EQ_I64(state_of(b), CELLAR_TASK_SUCCEEDED);
+    T_EQ_I64(state_of(c), CELLAR_TASK_CANCELLED);
+    close_it();
+    T_EQ_I64(cellar_close(config.results), CELLAR_OK);
+}
+
+static void submit_after_refuses_bad_input(void)
+{
+    cellar_task_id id = { 1, 1 };
+    cellar_submit_opts o = cellar_submit_opts_default();
+    cellar_task_item item = { "g", "a", 1, &o };
+    defaults();
+    config.queue_cap = 2;
+    open_with(NULL);
+    name_it("g", gives, NULL);
+    T_EQ_I64(try_after(id, "a", CELLAR_TASK_ALWAYS, &id), CELLAR_E_NOT_FOUND);
+    T_EQ_U64(id.hi, 0);
+    const cellar_task_id a = give("a");
+    T_EQ_I64(try_after(a, "a", (cellar_task_run_on)3, &id), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_task_submit_after(p, a, NULL, CELLAR_TASK_ALWAYS, &id), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_task_submit_after(NULL, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_E_INVAL);
+    o.eta_wall_ms = wall_ms + 1;
+    T_EQ_I64(cellar_task_submit_after(p, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_E_INVAL);
+    o.eta_wall_ms = 0;
+    o.on_conflict = CELLAR_TASK_CONFLICT_REPLACE;
+    T_EQ_I64(cellar_task_submit_after(p, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_E_INVAL);
+    o.on_conflict = CELLAR_TASK_CONFLICT_REJECT;
+    item.name = "none";
+    T_EQ_I64(cellar_task_submit_after(p, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_E_NOT_FOUND);
+    item.name = "g";
+    o.delay_ms = 10;
+    T_EQ_I64(cellar_task_submit_after(p, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit_after(p, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_E_BUSY);
+    (void)tick();
+    T_EQ_STR(ran, "a");
+    (void)pass(10); /* from the end of the task before */
+    T_EQ_STR(ran, "aa[r]");
+    close_it();
+}
+
+static void submit_after_without_memory_changes_nothing(void)
+{
+    cellar_err err = CELLAR_E_NOMEM;
+    defaults();
+    open_with(NULL);
+    name_it("g", gives, NULL);
+    const cellar_task_id a = give("a");
+    for (uint64_t nth = 1; err == CELLAR_E_NOMEM; nth++) {
+        T_REQUIRE(nth < 20);
+        (void)base_fault_alloc_arm(nth, false);
+        err = try_after(a, "b", CELLAR_TASK_ALWAYS, NULL);
+        (void)base_fault_alloc_arm(0, false);
+        T_CHECK(err == CELLAR_OK || figures().live == 1);
+    }
+    T_EQ_I64(err, CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(ran, "ab[r]");
+    close_it();
+}
+
+static void tasks_after_live_ones_are_freed_by_close(void)
+{
+    defaults();
+    open_with(NULL);
+    name_it("g", gives, NULL);
+    const cellar_task_id a = give("a");
+    const cellar_task_id b = after(a, "b", CELLAR_TASK_ALWAYS);
+    (void)after(b, "c", CELLAR_TASK_ALWAYS);
+    (void)after(a, "d", CELLAR_TASK_ON_SUCCESS);
+    T_EQ_I64(cellar_task_cancel(p, b), CELLAR_OK);
+    T_EQ_U64(figures().live, 3);
+    close_it();
+}
+
 T_MAIN("work_task_rules", T_CASE(strict_queues_run_by_rank),
        T_CASE(rate_by_key_delays_that_key_alone), T_CASE(failures_in_a_row_pause_the_name),
        T_CASE(one_attempt_at_a_time_decides_after_a_pause),
@@ -421,4 +595,9 @@ T_MAIN("work_task_rules", T_CASE(strict_queues_run_by_rank),
        T_CASE(throttle_drops_until_the_ttl_of_the_last_submit),
        T_CASE(throttle_respects_a_live_key_of_another_kind),
        T_CASE(throttle_keys_are_bounded_and_leave),
-       T_CASE(throttle_without_memory_changes_nothing))
+       T_CASE(throttle_without_memory_changes_nothing),
+       T_CASE(task_runs_after_one_that_was_submitted),
+       T_CASE(failure_decides_about_tasks_after_it),
+       T_CASE(stored_result_reaches_a_task_after_its_end), T_CASE(submit_after_refuses_bad_input),
+       T_CASE(submit_after_without_memory_changes_nothing),
+       T_CASE(tasks_after_live_ones_are_freed_by_close))
