@@ -752,6 +752,16 @@ CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
  * example: cellar_pool_metrics_write(p, text, sizeof text, NULL);                                */
 CELLAR_API cellar_err cellar_pool_metrics_write(cellar_pool *p, char *buf, size_t buf_cap,
                                                 size_t *text_len);
+
+/* Write the same figures as one JSON object: "metrics" is a list of {"name", "labels", "value"}.
+ * in:      as cellar_pool_metrics_write
+ * out:     as cellar_pool_metrics_write
+ * returns: as cellar_pool_metrics_write
+ * thread:  as cellar_pool_metrics_write
+ * cost:    as cellar_pool_metrics_write
+ * example: cellar_pool_stats_json(p, text, sizeof text, NULL);                                  */
+CELLAR_API cellar_err cellar_pool_stats_json(cellar_pool *p, char *buf, size_t buf_cap,
+                                             size_t *text_len);
 #endif
 
 /* STATES

@@ -458,6 +458,12 @@
     X(PAYLOAD_BYTES, "cellar_tasks_payload_bytes", "", METRIC("Payload bytes of live tasks.")) \
     X(BYTES, "cellar_pool_bytes", "", METRIC("Bytes of memory of the pool."))
 
+/* Histograms of a pool of tasks: id, family, help. */
+#define STATS_TASK_WAITS(X) \
+    X(LATE, "cellar_task_late_seconds", "From the due time of a delayed task to its queueing.") \
+    X(WAIT, "cellar_task_wait_seconds", "From the queueing of a task to its attempt.") \
+    X(RUN, "cellar_task_run_seconds", "Durations of attempts; of quick ones in a row their mean.")
+
 /* Timed operations: id, name, 1 if sampled (family cellar_op_sampled_seconds), 0 if all are
  * timed. */
 #define STATS_OPS(X) \
@@ -535,6 +541,12 @@ typedef enum stats_scheduler {
 #undef STATS_X
 } stats_scheduler;
 
+typedef enum stats_task_wait {
+#define STATS_X(id, family, help) STATS_TASK_WAIT_##id,
+    STATS_TASK_WAITS(STATS_X)
+#undef STATS_X
+    STATS_TASK_WAIT_COUNT
+} stats_task_wait;
 typedef enum stats_task {
 #define STATS_X(id, family, label, shown) STATS_TASK_##id,
     STATS_TASKS(STATS_X) STATS_TASK_COUNT

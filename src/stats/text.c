@@ -425,15 +425,26 @@ CELLAR_PRIVATE size_t stats_write_rest(const stats *st, const stats_source *from
     return o.text.len;
 }
 
+static stats_out stats_list_begin(bool json, char *buf, size_t cap)
+{
+    stats_out o = { { buf, cap, 0 }, 'm', json, "" };
+    if (json) { base_text_add(&o.text, "{\"metrics\":["); }
+    return o;
+}
+
+static size_t stats_list_end(stats_out *o)
+{
+    if (o->json) { base_text_add(&o->text, "]}\n"); }
+    return o->text.len;
+}
+
 /* Write a list with one label, as Prometheus text or as a JSON object. */
 static size_t stats_write_list(const char *lines, size_t count, const char *label, const char *name,
                                const uint64_t *value, bool json, char *buf, size_t cap)
 {
-    stats_out o = { { buf, cap, 0 }, 'm', json, "" };
-    if (json) { base_text_add(&o.text, "{\"metrics\":["); }
+    stats_out o = stats_list_begin(json, buf, cap);
     stats_tell_list(&o, lines, count, &(stats_owner){ label, name, strlen(name), NULL }, value);
-    if (json) { base_text_add(&o.text, "]}\n"); }
-    return o.text.len;
+    return stats_list_end(&o);
 }
 
 CELLAR_PRIVATE size_t stats_write_locks(const char *name, const uint64_t value[STATS_LOCK_COUNT],
@@ -474,11 +485,65 @@ CELLAR_PRIVATE size_t stats_write_bus(const char *name, const uint64_t value[STA
                             json, buf, cap);
 }
 
+static void stats_tell_waits(stats_out *o, const char *family, const char *help,
+                             const stats_owner *owner, const stats_waits *w)
+{
+    uint64_t below = 0;
+    stats_family(o, family, help, "histogram");
+    for (unsigned k = 0; k < STATS_WAIT_BUCKETS; k++) {
+        char le[24];
+        base_text text = { le, sizeof le, 0 };
+        base_text_add(&text, "le=");
+        if (k + 1 < STATS_WAIT_BUCKETS) {
+            stats_put_decimal(&text, (uint64_t)1 << 2 * k, 3);
+        } else {
+            base_text_add(&text, "+Inf");
+        }
+        below += w->bucket[k];
+        stats_put_sample(o, family, "_bucket", owner, le, 0, below);
+    }
+    stats_put_sample(o, family, "_sum", owner, "", 3, w->sum_ms);
+    stats_put_sample(o, family, "_count", owner, "", 0, below);
+}
+
+static void stats_tell_queues(stats_out *o, const stats_owner *pool, const stats_queue *queues,
+                              uint32_t count)
+{
+    static const struct { const char *family, *help; int digits; } row[] = {
+        { "cellar_queue_tasks", "Queued tasks, by queue.", 0 },
+        { "cellar_queue_payload_bytes", "Payload bytes of queued tasks, by queue.", 0 },
+        { "cellar_queue_oldest_seconds", "Age of the oldest queued task, by queue.", 3 },
+    };
+    for (size_t k = 0; k < sizeof row / sizeof row[0]; k++) {
+        stats_family(o, row[k].family, row[k].help, "gauge");
+        for (uint32_t i = 0; i < count; i++) {
+            const stats_queue *q = &queues[i];
+            const uint64_t value[] = { q->tasks, q->bytes, q->oldest_ms };
+            const stats_owner queue = { "queue", q->name, strlen(q->name), NULL };
+            const stats_owner owner = { pool->label, pool->value, pool->value_len, &queue };
+            stats_put_sample(o, row[k].family, "", &owner, "", row[k].digits, value[k]);
+        }
+    }
+}
+
 CELLAR_PRIVATE size_t stats_write_tasks(const char *name, const uint64_t value[STATS_TASK_COUNT],
+                                        const stats_waits waits[STATS_TASK_WAIT_COUNT],
+                                        const stats_queue *queues, uint32_t queue_count, bool json,
                                         char *buf, size_t cap)
 {
-    return stats_write_list(stats_task_lines, STATS_TASK_COUNT, "pool", name, value,
-                            false, buf, cap);
+    static const struct { const char *family, *help; } row[] = {
+#define STATS_X(id, family, help) { family, help },
+        STATS_TASK_WAITS(STATS_X)
+#undef STATS_X
+    };
+    stats_out o = stats_list_begin(json, buf, cap);
+    const stats_owner pool = { "pool", name, strlen(name), NULL };
+    stats_tell_list(&o, stats_task_lines, STATS_TASK_COUNT, &pool, value);
+    for (int i = 0; i < STATS_TASK_WAIT_COUNT; i++) {
+        stats_tell_waits(&o, row[i].family, row[i].help, &pool, &waits[i]);
+    }
+    stats_tell_queues(&o, &pool, queues, queue_count);
+    return stats_list_end(&o);
 }
 
 CELLAR_PRIVATE size_t stats_write_limiter(const char *name,

@@ -55,8 +55,15 @@ CELLAR_PRIVATE size_t stats_write_refresher(const char *name,
 /* Write the figures of a bus likewise, each with the label bus="name". */
 CELLAR_PRIVATE size_t stats_write_bus(const char *name, const uint64_t value[STATS_BUS_COUNT],
                                       bool json, char *buf, size_t cap);
-/* Write the figures of a pool of tasks likewise, each with the label pool="name". */
+typedef struct stats_queue { /* of a pool of tasks */
+    const char *name;
+    uint64_t tasks, bytes, oldest_ms;
+} stats_queue;
+/* Write the figures of a pool of tasks likewise, each with the label pool="name": its histograms,
+ * in the order of STATS_TASK_WAITS, and its queues as well. */
 CELLAR_PRIVATE size_t stats_write_tasks(const char *name, const uint64_t value[STATS_TASK_COUNT],
+                                        const stats_waits waits[STATS_TASK_WAIT_COUNT],
+                                        const stats_queue *queues, uint32_t queue_count, bool json,
                                         char *buf, size_t cap);
 typedef struct stats_rule { /* of a limiter */
     const char *name;

@@ -6,6 +6,7 @@
 
 #include "base/atomic.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "base/port.h"
 #include "base/sync.h"
 #include "stats/metrics.h"
@@ -45,6 +46,19 @@ typedef struct stats_row {
 } stats_row;
 
 #define STATS_BUCKETS 528u /* 16 of 1 ns, then 32 octaves of 16 */
+
+#define STATS_WAIT_BUCKETS 11u
+/* A coarse histogram under the lock of its owner: times up to 1 ms, 4 ms, .. 262 s, and above. */
+typedef struct stats_waits {
+    uint64_t bucket[STATS_WAIT_BUCKETS], sum_ms;
+} stats_waits;
+/* Add `n` times of `ms` each. */
+BASE_INLINE void stats_waits_add(stats_waits *w, uint64_t ms, uint64_t n)
+{
+    const uint32_t k = ms > 1 ? (base_log2_floor(ms - 1) + 2) / 2 : 0;
+    w->bucket[k < STATS_WAIT_BUCKETS - 1 ? k : STATS_WAIT_BUCKETS - 1] += n;
+    w->sum_ms += ms * n;
+}
 
 typedef struct stats_hist { /* stripe of an operation; relaxed; any thread writes */
     _Atomic uint64_t count, sum_ns, max_ns;

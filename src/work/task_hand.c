@@ -59,6 +59,7 @@ CELLAR_PRIVATE void task_hand_fill(cellar_pool *p, task_run *r)
         task_to_running(p, t);
         t->attempt++;
         p->names[t->name]->count[STATS_TASK_STARTED]++;
+        task_note_wait(p, t, r->started_ms);
         r->hand[n++] = t;
     }
     if (n == 1) { return; }
@@ -77,6 +78,7 @@ CELLAR_PRIVATE const task *task_hand_next(task_run *r)
         return NULL;
     }
     const uint32_t next = base_add_ar(&r->claim, 1u);
+    r->ran++;
     r->exhausted = next == r->hand_len;
     return next < r->hand_len ? r->hand[next] : NULL;
 }

@@ -9,6 +9,7 @@
 
 #include "base/opts.h"
 #include "work/task_hand.h"
+#include "work/task_queue.h"
 #include "work/task_result.h"
 #include "work/task_slab.h"
 #include "work/task_state.h"
@@ -136,21 +137,45 @@ CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
 }
 
 #ifndef CELLAR_OMIT_TEXT
-CELLAR_API cellar_err cellar_pool_metrics_write(cellar_pool *p, char *buf, size_t buf_cap,
-                                                size_t *text_len)
+/* Write the figures as Prometheus text or as JSON. */
+static cellar_err task_text_write(cellar_pool *p, bool json, char *buf, size_t buf_cap,
+                                  size_t *text_len)
 {
     uint64_t v[STATS_TASK_COUNT];
+    stats_waits waits[STATS_TASK_WAIT_COUNT];
+    stats_queue queues[TASK_QUEUES_MAX];
     task_after a = { .done = NULL };
     if (text_len != NULL) { *text_len = 0; }
     if (p == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
+    const task_time now = task_near(p);
     sync_take(QUEUE, &p->lock);
     task_hands_recall(p, &a);
     task_figures(p, NULL, v);
+    memcpy(waits, p->waits, sizeof waits);
+    const uint32_t queue_count = p->queue_count;
+    for (uint32_t i = 0; i < queue_count; i++) {
+        const task_queue *q = p->queues[i];
+        queues[i] = (stats_queue){ q->name, q->levels.count, q->levels.bytes,
+                                   (uint64_t)task_queue_age(q, now.mono_ms) };
+    }
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
-    const size_t full = stats_write_tasks(p->name, v, buf, buf_cap);
+    const size_t full =
+        stats_write_tasks(p->name, v, waits, queues, queue_count, json, buf, buf_cap);
     if (text_len != NULL) { *text_len = full; }
     return full < buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
+}
+
+CELLAR_API cellar_err cellar_pool_metrics_write(cellar_pool *p, char *buf, size_t buf_cap,
+                                                size_t *text_len)
+{
+    return task_text_write(p, false, buf, buf_cap, text_len);
+}
+
+CELLAR_API cellar_err cellar_pool_stats_json(cellar_pool *p, char *buf, size_t buf_cap,
+                                             size_t *text_len)
+{
+    return task_text_write(p, true, buf, buf_cap, text_len);
 }
 #endif
 

@@ -21,6 +21,7 @@ CELLAR_PRIVATE void task_levels_init(task_levels *l)
 {
     for (uint32_t i = 0; i < TASK_LEVELS; i++) { task_ring_init(&l->ring[i]); }
     l->used = l->count = 0;
+    l->bytes = 0;
 }
 
 static void task_levels_add(task_levels *l, task *t, bool front)
@@ -30,6 +31,7 @@ static void task_levels_add(task_levels *l, task *t, bool front)
     task_ring_add(front ? head->next : head, &t->timer);
     l->used |= 1u << t->priority;
     l->count++;
+    l->bytes += t->body->len;
 }
 
 static void task_levels_remove(task_levels *l, task *t)
@@ -37,6 +39,7 @@ static void task_levels_remove(task_levels *l, task *t)
     BASE_ASSERT(l->count > 0);
     task_ring_remove(&t->timer);
     l->count--;
+    l->bytes -= t->body->len;
     const wheel_timer *head = &l->ring[t->priority];
     if (head->next == head) { l->used &= ~(1u << t->priority); }
 }
@@ -176,6 +179,7 @@ CELLAR_PRIVATE void task_queue_park(cellar_pool *p, task *t)
     task_ring_add(at, &t->timer);
     n->parked.used |= 1u << t->priority;
     n->parked.count++;
+    n->parked.bytes += t->body->len;
     task_park(p, n, t);
 }
 
@@ -266,6 +270,16 @@ CELLAR_PRIVATE task *task_queue_next(cellar_pool *p, task_queue *from, int64_t n
         }
     }
     return NULL;
+}
+
+CELLAR_PRIVATE int64_t task_queue_age(const task_queue *q, int64_t now_ms)
+{
+    int64_t age_ms = 0;
+    for (uint32_t used = q->levels.used; used != 0; used &= used - 1) {
+        const wheel_timer *t = q->levels.ring[base_log2_floor(used & ~(used - 1))].next;
+        age_ms = BASE_MAX(age_ms, now_ms - t->due_ms);
+    }
+    return age_ms;
 }
 
 CELLAR_PRIVATE bool task_queue_ready(const cellar_pool *p)

@@ -38,6 +38,8 @@ CELLAR_PRIVATE void task_queue_remove(cellar_pool *p, task *t, task_after *a) SY
  * none, or *budget is used up. */
 CELLAR_PRIVATE task *task_queue_next(cellar_pool *p, task_queue *from, int64_t now_ms,
                                      uint32_t *budget) SYNC_HOLDS(QUEUE);
+/* Return how long the first task of a level has been queued, of the level where it is longest. */
+CELLAR_PRIVATE int64_t task_queue_age(const task_queue *q, int64_t now_ms) SYNC_HOLDS(QUEUE);
 /* Return whether a queue for workers that is not paused has tasks. */
 CELLAR_PRIVATE bool task_queue_ready(const cellar_pool *p) SYNC_HOLDS(QUEUE);
 /* Return the oldest task of the lowest level of all queues, parked ones left out; NULL: none. */

@@ -91,6 +91,7 @@ CELLAR_PRIVATE void task_begin(cellar_pool *p, task_run *r, int64_t ms, int64_t 
     t->attempt++;
     r->started_ms = now_ms;
     r->name->count[STATS_TASK_STARTED]++;
+    task_note_wait(p, t, now_ms);
     task_show(p, r, t);
     task_mark_begin(p, t, r->seen.id);
     r->seen.input_count = r->before != NULL ? r->before->count : 0;
@@ -196,6 +197,14 @@ static void task_keep_error(task *t, const char *error, task_ext **spare) SYNC_H
     memcpy(t->ext->error, error, strlen(error) + 1);
 }
 
+/* Add the durations of `n` functions of a run to the histogram. */
+static void task_note_run(cellar_pool *p, const task_run *r, int64_t now_ms, uint32_t n)
+    SYNC_HOLDS(QUEUE)
+{
+    const uint64_t ms = (uint64_t)BASE_MAX(now_ms - r->started_ms, 0);
+    if (n != 0) { stats_waits_add(&p->waits[STATS_TASK_WAIT_RUN], ms / n, n); }
+}
+
 /* Take a run out of the ring. */
 static void task_run_over(cellar_pool *p, task_run *r, task_after *a) SYNC_HOLDS(QUEUE)
 {
@@ -214,6 +223,7 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
     task_ext *spare = r->error[0] != '\0' ? task_ext_make(p, NULL, NULL) : NULL;
     sync_take(QUEUE, &p->lock);
     task_hand_recall(p, r, &a);
+    task_note_run(p, r, now_ms, r->ran + 1);
     const uint64_t failed = r->name->count[STATS_TASK_FAILED];
     const bool in_time = r->task != NULL;
     if (in_time) {
@@ -358,7 +368,7 @@ static void task_run_clear(cellar_pool *p, task_run *r, bool pooled)
     memset(r, 0, offsetof(task_run, message));
     r->message[0] = r->error[0] = r->tag[0] = '\0';
     r->handed = r->exhausted = false;
-    r->hand_len = 0;
+    r->hand_len = r->ran = 0;
     r->of = p;
     r->pooled = pooled;
     r->tid = base_thread_id();
@@ -373,6 +383,7 @@ CELLAR_PRIVATE bool task_run_next(cellar_pool *p, task_run *r, bool pooled)
     sync_take(QUEUE, &p->lock);
     if (pooled && r->exhausted) {
         task_hand_recall(p, r, &a);
+        task_note_run(p, r, now_ms, r->ran);
         task_run_over(p, r, &a);
         held = r->body;
     }
@@ -545,6 +556,8 @@ static void task_due(cellar_pool *p, task *t, task_time now, task_ext **spare, t
         const int64_t due_ms = (t->flags & TASK_ETA) != 0
                                    ? t->timer.due_ms - now.wall_ms + now.mono_ms : t->timer.due_ms;
         t->flags &= (uint8_t)~TASK_ETA;
+        stats_waits_add(&p->waits[STATS_TASK_WAIT_LATE],
+                        (uint64_t)BASE_MAX(now.mono_ms - due_ms, 0), 1);
         if (task_expired(t, now.mono_ms)) {
             task_end(p, t, CELLAR_TASK_EXPIRED, now.mono_ms, a);
         } else {

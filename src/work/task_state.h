@@ -12,6 +12,12 @@ CELLAR_PRIVATE task_time task_now(const cellar_pool *p);
 CELLAR_PRIVATE task_time task_near(const cellar_pool *p);
 /* Return the sum of two times, 0 to BASE_NEVER_MS - 1. */
 CELLAR_PRIVATE int64_t task_time_add(int64_t a, int64_t b);
+/* Add the wait of a task that begins to the histogram. */
+BASE_INLINE void task_note_wait(cellar_pool *p, const task *t, int64_t now_ms)
+{
+    const int64_t ms = BASE_MAX(now_ms - t->timer.due_ms, 0);
+    stats_waits_add(&p->waits[STATS_TASK_WAIT_WAIT], (uint64_t)ms, 1);
+}
 /* Queue a task that is in no list. */
 CELLAR_PRIVATE void task_to_queue(cellar_pool *p, task *t, int64_t now_ms, task_after *a)
     SYNC_HOLDS(QUEUE);

@@ -128,6 +128,7 @@ typedef struct task_levels {
     wheel_timer ring[TASK_LEVELS]; /* heads */
     uint32_t used;           /* a bit for each level with tasks */
     uint32_t count;
+    uint64_t bytes;          /* payload of the tasks */
 } task_levels;
 
 /* A name that its limiter denied, or a paused queue, until a time. */
@@ -189,6 +190,7 @@ typedef struct task_run { /* one attempt */
     unsigned char trace[CELLAR_TASK_TRACE_BYTES];
     bool handed;             /* hand[] was not recalled */
     bool exhausted;          /* of its thread alone: all tasks of the hand have ended */
+    uint32_t ran;            /* of its thread alone: functions of the hand that returned */
     uint32_t hand_len;       /* written by its thread, under the lock; 0: no hand */
     _Atomic uint32_t claim;  /* tasks of the hand that began, + 1 after the end of the last one */
     task *hand[TASK_HAND_MAX];
@@ -334,6 +336,7 @@ struct cellar_pool {
     task_queue *hand_queue;  /* of all hands, with `hands` > 0 */
     uint32_t hand_priority;  /* the same */
     base_rng rng;
+    stats_waits waits[STATS_TASK_WAIT_COUNT];
     uint64_t count[STATS_TASK_COUNT]; /* counters of no name */
 };
 

@@ -1529,6 +1529,11 @@ static void figures_of_names_and_metrics(void)
     T_CHECK(strstr(text, "cellar_tasks_submitted_total{pool=\"p1\"} 3\n") != NULL);
     T_CHECK(strstr(text, "cellar_tasks_ended_total{pool=\"p1\",state=\"succeeded\"} 3\n") != NULL);
     T_EQ_I64(cellar_pool_metrics_write(p, text, len, NULL), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_pool_stats_json(p, text, sizeof text, &len), CELLAR_OK);
+    T_EQ_U64(strlen(text), len);
+    T_CHECK(strstr(text, "{\"metrics\":[\n{\"name\":\"cellar_tasks_submitted_total\","
+                         "\"labels\":{\"pool\":\"p1\"},\"value\":3},\n{") == text);
+    T_EQ_STR(text + len - 4, "}]}\n");
     T_EQ_I64(cellar_pool_metrics_write(p, NULL, 0, &len), CELLAR_E_BUFFER);
     close_it();
 }

@@ -588,6 +588,76 @@ static void tasks_after_live_ones_are_freed_by_close(void)
     close_it();
 }
 
+/* ---- figures ---- */
+
+static bool has_line(const char *line)
+{
+    static char text[16384];
+    T_EQ_I64(cellar_pool_metrics_write(p, text, sizeof text, NULL), CELLAR_OK);
+    const bool found = strstr(text, line) != NULL;
+    if (!found) { printf("# missing: %s", line); }
+    return found;
+}
+
+static cellar_verdict takes_time(const cellar_task *t, void *ctx)
+{
+    (void)t, (void)ctx;
+    mono_ms += 5;
+    wall_ms += 5;
+    return cellar_verdict_ok();
+}
+
+static void histograms_count_waits_and_durations(void)
+{
+    cellar_submit_opts o = cellar_submit_opts_default();
+    defaults();
+    host.name = "p";
+    open_with(NULL);
+    name_it("s", takes_time, NULL);
+    T_EQ_I64(cellar_task_submit(p, "s", NULL, 0, NULL, NULL), CELLAR_OK);
+    o.delay_ms = 100;
+    T_EQ_I64(cellar_task_submit(p, "s", NULL, 0, &o, NULL), CELLAR_OK);
+    (void)tick();
+    (void)pass(120); /* due after 95: queued 25 late, and begun in the same moment */
+    T_CHECK(has_line("cellar_task_late_seconds_bucket{pool=\"p\",le=\"0.016\"} 0\n"));
+    T_CHECK(has_line("cellar_task_late_seconds_bucket{pool=\"p\",le=\"0.064\"} 1\n"));
+    T_CHECK(has_line("cellar_task_late_seconds_sum{pool=\"p\"} 0.025\n"));
+    T_CHECK(has_line("cellar_task_late_seconds_bucket{pool=\"p\",le=\"+Inf\"} 1\n"));
+    T_CHECK(has_line("cellar_task_wait_seconds_count{pool=\"p\"} 2\n"));
+    T_CHECK(has_line("cellar_task_run_seconds_bucket{pool=\"p\",le=\"0.004\"} 0\n"));
+    T_CHECK(has_line("cellar_task_run_seconds_bucket{pool=\"p\",le=\"0.016\"} 2\n"));
+    T_CHECK(has_line("cellar_task_run_seconds_sum{pool=\"p\"} 0.010\n"));
+    o.delay_ms = 1;
+    T_EQ_I64(cellar_task_submit(p, "s", NULL, 0, &o, NULL), CELLAR_OK);
+    (void)pass(3600000);
+    T_CHECK(has_line("cellar_task_late_seconds_bucket{pool=\"p\",le=\"262.144\"} 1\n"));
+    T_CHECK(has_line("cellar_task_late_seconds_bucket{pool=\"p\",le=\"+Inf\"} 2\n"));
+    close_it();
+}
+
+static void figures_of_queues_follow_their_tasks(void)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    defaults();
+    host.name = "p";
+    open_with(NULL);
+    o.queue = "q\"1";
+    name_it("u", note, &o);
+    T_EQ_I64(cellar_task_submit(p, "u", "12", 2, NULL, NULL), CELLAR_OK);
+    mono_ms += 1500;
+    T_EQ_I64(cellar_task_submit(p, "u", "345", 3, NULL, NULL), CELLAR_OK);
+    T_CHECK(has_line("cellar_queue_tasks{pool=\"p\",queue=\"q\\\"1\"} 2\n"));
+    T_CHECK(has_line("cellar_queue_payload_bytes{pool=\"p\",queue=\"q\\\"1\"} 5\n"));
+    T_CHECK(has_line("cellar_queue_oldest_seconds{pool=\"p\",queue=\"q\\\"1\"} 1.500\n"));
+    T_CHECK(has_line("cellar_queue_tasks{pool=\"p\",queue=\"default\"} 0\n"));
+    T_EQ_I64(cellar_pool_route(p, "u", "default", NULL), CELLAR_OK);
+    T_CHECK(has_line("cellar_queue_payload_bytes{pool=\"p\",queue=\"default\"} 5\n"));
+    (void)tick();
+    T_CHECK(has_line("cellar_queue_payload_bytes{pool=\"p\",queue=\"default\"} 0\n"));
+    T_CHECK(has_line("cellar_queue_oldest_seconds{pool=\"p\",queue=\"default\"} 0.000\n"));
+    close_it();
+}
+
 T_MAIN("work_task_rules", T_CASE(strict_queues_run_by_rank),
        T_CASE(rate_by_key_delays_that_key_alone), T_CASE(failures_in_a_row_pause_the_name),
        T_CASE(one_attempt_at_a_time_decides_after_a_pause),
@@ -600,4 +670,5 @@ T_MAIN("work_task_rules", T_CASE(strict_queues_run_by_rank),
        T_CASE(failure_decides_about_tasks_after_it),
        T_CASE(stored_result_reaches_a_task_after_its_end), T_CASE(submit_after_refuses_bad_input),
        T_CASE(submit_after_without_memory_changes_nothing),
-       T_CASE(tasks_after_live_ones_are_freed_by_close))
+       T_CASE(tasks_after_live_ones_are_freed_by_close),
+       T_CASE(histograms_count_waits_and_durations), T_CASE(figures_of_queues_follow_their_tasks))
