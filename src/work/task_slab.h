@@ -51,7 +51,8 @@ CELLAR_PRIVATE task *task_slot_at(cellar_pool *p, uint64_t index) SYNC_HOLDS(QUE
 CELLAR_PRIVATE task_name *task_name_find(cellar_pool *p, const char *name) SYNC_HOLDS(QUEUE);
 /* Enter a name that is not there. False: no memory. */
 CELLAR_PRIVATE bool task_name_enter(cellar_pool *p, task_name *n, size_t len) SYNC_HOLDS(QUEUE);
-CELLAR_PRIVATE cellar_task_id task_id_of(const cellar_pool *p, const task *t) SYNC_HOLDS(QUEUE);
+/* Return the id of a task. Hold the lock, or run the task. */
+CELLAR_PRIVATE cellar_task_id task_id_of(const cellar_pool *p, const task *t);
 /* Return the task of an id; NULL: none. It may have a final state. */
 CELLAR_PRIVATE task *task_find(cellar_pool *p, cellar_task_id id) SYNC_HOLDS(QUEUE);
 /* Return the task of an id, also of a submit that is not committed yet. */
