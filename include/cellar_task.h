@@ -799,6 +799,9 @@ CELLAR_API cellar_err cellar_pool_stats_json(cellar_pool *p, char *buf, size_t b
  *   mean that it happened in this process, and that the pool tries again to write it. Final states
  *   are tried again as well: until then the task looks as before its end.
  *
+ *   A commit may run on the thread of the submit. Under a limit of file size (RLIMIT_FSIZE) the
+ *   program ignores SIGXFSZ, which is E_IO then.
+ *
  *   A child of a fork has no journal. Files: journal_path, and the same with -wal and -run. The
  *   file system must be local.
  *

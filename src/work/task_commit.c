@@ -6,6 +6,7 @@
  *            -> final states become visible, their slots are free -> submits return
  * WALK       A round takes what waits under the lock. It copies 64 changed rows at a time under the
  *            lock and writes them without it. What comes meanwhile belongs to the next round.
+ *            A submit that meets nothing else to write runs its round on its own thread.
  *            A round that fails gives the submits their error. Changed rows go back in front.
  * INVARIANTS One thread commits at a time: `busy`. A row that changes while its round runs is
  *            listed again after it. Rounds end in their order.
@@ -17,6 +18,7 @@
 
 #include <string.h>
 
+#include "base/user_callback.h"
 #include "work/task_mark.h"
 #include "work/task_result.h"
 #include "work/task_slab.h"
@@ -259,39 +261,48 @@ static cellar_err task_round_write(cellar_pool *p, const task_ticket *tickets, t
     return err;
 }
 
-/* Take what waits, and write it. Return the number of the round. */
-static uint64_t task_round_run(cellar_pool *p)
+typedef struct task_taken {  /* by a round */
+    uint64_t round;
+    task_ticket *tickets;
+    task *list;
+} task_taken;
+
+/* Begin a round with what waits. */
+static task_taken task_round_take(cellar_pool *p) SYNC_HOLDS(QUEUE)
 {
     task_journal *j = p->journal;
-    task_after a = { .done = NULL };
-    sync_take(QUEUE, &p->lock);
-    const uint64_t round = j->collects++;
-    task_ticket *tickets = j->ticket;
-    task *list = j->dirty;
+    const task_taken k = { j->collects++, j->ticket, j->dirty };
+    j->busy = true;
     j->ticket = NULL;
     j->ticket_end = &j->ticket;
     j->dirty = j->dirty_last = NULL;
     j->flight_count = j->dirty_count;
     j->dirty_count = 0;
     j->urgent = false;
-    sync_drop(QUEUE, &p->lock);
-    const cellar_err err = task_round_write(p, tickets, list);
+    return k;
+}
+
+/* Write what a round took. */
+static void task_round_run(cellar_pool *p, const task_taken *taken)
+{
+    task_journal *j = p->journal;
+    task_after a = { .done = NULL };
+    const cellar_err err = task_round_write(p, taken->tickets, taken->list);
     const int64_t now_ms = base_now_ms(&p->clock);
     sync_take(QUEUE, &p->lock);
     if (err == CELLAR_OK) {
-        task_rows_done(p, list, &a);
-        j->committed = round;
+        task_rows_done(p, taken->list, &a);
+        j->committed = taken->round;
     } else {
-        task_rows_back(p, list);
+        task_rows_back(p, taken->list);
     }
     p->count[err == CELLAR_OK ? STATS_TASK_JOURNAL_COMMITS : STATS_TASK_JOURNAL_ERRORS]++;
-    for (task_ticket *k = tickets; k != NULL; k = k->next) { k->err = err; }
+    for (task_ticket *k = taken->tickets; k != NULL; k = k->next) { k->err = err; }
     j->flight_count = 0;
     j->err = err;
     j->retry_ms = err != CELLAR_OK ? task_time_add(now_ms, TASK_RETRY_MS) : 0;
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
-    return round;
 }
 
 /* Let the calls go on that wait for a round. */
@@ -307,17 +318,51 @@ static void task_round_over(cellar_pool *p, uint64_t round, bool busy)
     if (wakes) { sync_wake(&j->done[round % 2], INT32_MAX); }
 }
 
-/* Commit what waits. The caller has set `busy`. */
-static void task_round(cellar_pool *p)
+/* Commit what waits, and finish what ended. No round runs. Drops the lock meanwhile. */
+static void task_round(cellar_pool *p) SYNC_HOLDS(QUEUE)
 {
+    const task_taken taken = task_round_take(p);
     base_store_rlx(&p->journal->owner, base_thread_id());
-    const uint64_t round = task_round_run(p);
+    sync_drop(QUEUE, &p->lock);
+    task_round_run(p, &taken);
     task_rows_finish(p);
     base_store_rlx(&p->journal->owner, 0);
-    task_round_over(p, round, false);
+    task_round_over(p, taken.round, false);
+    sync_take(QUEUE, &p->lock);
 }
 
 /* ---- waits ---- */
+
+/* Commit the ticket of this call on its own thread: nothing else waits. That saves two hand-overs
+ * between threads. No task ends in such a round, so it calls no function of the host. */
+static void task_round_here(cellar_pool *p) SYNC_HOLDS(QUEUE)
+{
+    task_journal *j = p->journal;
+    const task_taken taken = task_round_take(p);
+    sync_drop(QUEUE, &p->lock);
+    const int cancel = base_cancel_off();
+    task_round_run(p, &taken);
+    base_cancel_set(cancel);
+    task_round_over(p, taken.round, false);
+    sync_take(QUEUE, &p->lock);
+    const bool wakes = j->asleep && !j->busy && (j->dirty != NULL || j->ticket != NULL);
+    if (!wakes) { return; }
+    j->asleep = false;
+    sync_drop(QUEUE, &p->lock);
+    (void)base_add_ar(&j->bell, 1u);
+    sync_wake(&j->bell, 1);
+    sync_take(QUEUE, &p->lock);
+}
+
+/* Commit for a free_fn that a round calls. */
+static void task_round_inside(cellar_pool *p) SYNC_HOLDS(QUEUE)
+{
+    const task_taken taken = task_round_take(p);
+    sync_drop(QUEUE, &p->lock);
+    task_round_run(p, &taken);
+    task_round_over(p, taken.round, true);
+    sync_take(QUEUE, &p->lock);
+}
 
 /* Wait until a round has ended, or run it. */
 static void task_round_wait(cellar_pool *p, uint64_t round) SYNC_HOLDS(QUEUE)
@@ -326,14 +371,11 @@ static void task_round_wait(cellar_pool *p, uint64_t round) SYNC_HOLDS(QUEUE)
     const bool inside = base_load_rlx(&j->owner) == base_thread_id(); /* in a free_fn */
     while (j->ended < round) {
         if (inside || (p->no_threads && !j->busy)) {
-            j->busy = true;
-            sync_drop(QUEUE, &p->lock);
             if (inside) {
-                task_round_over(p, task_round_run(p), true);
+                task_round_inside(p);
             } else {
                 task_round(p);
             }
-            sync_take(QUEUE, &p->lock);
             continue;
         }
         _Atomic uint32_t *word = &j->done[round % 2];
@@ -357,10 +399,12 @@ CELLAR_PRIVATE cellar_err task_commit_submit(cellar_pool *p, const task_draft *d
 {
     task_journal *j = p->journal;
     task_ticket k = { .draft = d, .id = ids, .count = count, .wall_ms = now.wall_ms };
+    const uint64_t round = j->collects;
     *j->ticket_end = &k;
     j->ticket_end = &k.next;
     j->submitting++;
-    task_round_wait(p, j->collects);
+    if (!p->no_threads && !j->busy && j->dirty == NULL && j->ticket == &k) { task_round_here(p); }
+    task_round_wait(p, round);
     j->submitting--;
     return k.err;
 }
@@ -379,12 +423,7 @@ CELLAR_PRIVATE cellar_err task_commit_wait(cellar_pool *p)
 CELLAR_PRIVATE cellar_err task_commit_now(cellar_pool *p)
 {
     task_journal *j = p->journal;
-    while (j->dirty != NULL && j->err == CELLAR_OK) {
-        j->busy = true;
-        sync_drop(QUEUE, &p->lock);
-        task_round(p);
-        sync_take(QUEUE, &p->lock);
-    }
+    while (j->dirty != NULL && j->err == CELLAR_OK) { task_round(p); }
     return j->err;
 }
 
@@ -409,9 +448,10 @@ static bool task_commit_idle(cellar_pool *p)
     const uint32_t bell = base_load_acq(&j->bell);
     const bool stop = base_load_acq(&p->stop) != 0, waits = j->dirty != NULL || j->ticket != NULL;
     const bool held = waits && j->retry_ms > now_ms && !j->urgent && !stop;
-    const bool works = waits && !held, sleeps = !works && !stop;
-    j->busy = works;
+    const bool works = waits && !held && !j->busy, sleeps = !works && !stop;
     j->asleep = sleeps;
+    if (works) { task_round(p); }
+    const bool fails = j->err != CELLAR_OK;
     sync_drop(QUEUE, &p->lock);
     if (sleeps) {
         (void)sync_wait(&j->bell, bell, held ? task_until_ns(TASK_RETRY_MS) : UINT64_MAX);
@@ -419,8 +459,7 @@ static bool task_commit_idle(cellar_pool *p)
         j->asleep = false;
         sync_drop(QUEUE, &p->lock);
     }
-    if (works) { task_round(p); }
-    return !stop || (works && j->err == CELLAR_OK);
+    return !stop || (works && !fails);
 }
 
 static void task_commit_main(void *arg)
