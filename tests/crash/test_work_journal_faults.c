@@ -1,0 +1,580 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    errors of the disk and power cuts under a journal. A call of the disk that fails once
+ *         refuses a submit or delays a final state; nothing is lost and nothing runs twice. After a
+ *         cut the journal opens, has each acknowledged submit, and none after its final state.
+ * Method: an own VFS of SQLite, registered as the default one, passes calls to that of the system.
+ *         It counts them: call n fails (with an error, or after half of a write), or the files are
+ *         copied at call n as a cut leaves them: each file as of its last sync, and of the writes
+ *         since all, none, or a random part. Both clocks are variables; the test calls
+ *         cellar_pool_tick. `make test` tries each fourth call. */
+#include "base/random.h"
+#include "cellar_task.h"
+#include "tests/support/folder.h"
+#include "tests/support/t.h"
+
+#ifdef CELLAR_WITH_SQLITE
+#include <sqlite3.h>
+
+T_ONE_THREAD;
+
+#define FILES 4u
+#define WRITES 1024u
+#define TASKS 10u
+
+/* ---- the disk ---- */
+
+typedef struct disk_write { /* since the last sync of its file; len 0: truncated to offset */
+    size_t offset, len;
+    unsigned char *bytes;
+} disk_write;
+
+typedef struct disk_image {
+    unsigned char *bytes;
+    size_t len;
+    bool exists;
+} disk_image;
+
+typedef struct disk_file {
+    char name[T_FOLDER_MAX + 16]; /* "": free */
+    disk_image synced;
+    disk_write write[WRITES];
+    size_t write_count;
+} disk_file;
+
+typedef struct shim_file {
+    sqlite3_file base;
+    disk_file *of;
+    sqlite3_file *real;
+} shim_file;
+
+typedef enum disk_fault { FAULT_IO, FAULT_FULL, FAULT_HALF } disk_fault;
+typedef enum disk_cut { CUT_KEEPS_ALL, CUT_DROPS_ALL, CUT_KEEPS_SOME } disk_cut;
+
+typedef struct task_note {
+    bool acknowledged, refused, final;
+    uint32_t ran;
+} task_note;
+
+static sqlite3_vfs *real_vfs, shim;
+static disk_file disk[FILES];
+static base_rng rng;
+static struct {
+    uint64_t calls, fail_at, cut_at; /* 0: never */
+    disk_fault fault;
+    disk_cut how;
+    bool failed, cut;
+    disk_image image[FILES]; /* of the cut, by file */
+} now;
+static task_note task_of[TASKS], at_cut[TASKS];
+
+static void image_set(disk_image *m, size_t len)
+{
+    if (len > m->len) {
+        m->bytes = realloc(m->bytes, len);
+        T_REQUIRE(m->bytes != NULL);
+        memset(m->bytes + m->len, 0, len - m->len);
+    }
+    m->len = len;
+}
+
+static void image_write(disk_image *m, size_t offset, const unsigned char *bytes, size_t len)
+{
+    if (offset + len > m->len) { image_set(m, offset + len); }
+    if (len != 0) { memcpy(m->bytes + offset, bytes, len); }
+}
+
+static void image_free(disk_image *m)
+{
+    free(m->bytes);
+    *m = (disk_image){ NULL, 0, false };
+}
+
+static void writes_forget(disk_file *f)
+{
+    for (size_t i = 0; i < f->write_count; i++) { free(f->write[i].bytes); }
+    f->write_count = 0;
+}
+
+/* Apply the writes since the last sync: all of them, or a part of each that is drawn. */
+static void writes_apply(const disk_file *f, disk_image *m, disk_cut how)
+{
+    for (size_t i = 0; i < f->write_count && how != CUT_DROPS_ALL; i++) {
+        const disk_write *w = &f->write[i];
+        const uint64_t drawn = how == CUT_KEEPS_SOME ? base_rng_below(&rng, 4) : 3;
+        m->exists = true;
+        if (w->len == 0) {
+            if (drawn != 0) { image_set(m, w->offset); }
+        } else if (drawn != 0) {
+            const size_t part = drawn == 1 ? (w->len / 2) / 512 * 512 : w->len;
+            image_write(m, w->offset, w->bytes, part);
+        }
+    }
+}
+
+static void disk_reset(void)
+{
+    for (size_t i = 0; i < FILES; i++) {
+        writes_forget(&disk[i]);
+        image_free(&disk[i].synced);
+        image_free(&now.image[i]);
+        disk[i].name[0] = '\0';
+    }
+    memset(&now, 0, sizeof now);
+    memset(task_of, 0, sizeof task_of);
+}
+
+static void disk_cut_now(void)
+{
+    now.cut = true;
+    memcpy(at_cut, task_of, sizeof at_cut);
+    for (size_t i = 0; i < FILES; i++) {
+        disk_image *m = &now.image[i];
+        m->exists = disk[i].synced.exists;
+        image_write(m, 0, disk[i].synced.bytes, disk[i].synced.len);
+        writes_apply(&disk[i], m, now.how);
+    }
+}
+
+/* Count a call. Return whether it fails. */
+static bool disk_fails(void)
+{
+    now.calls++;
+    if (now.calls == now.cut_at) { disk_cut_now(); }
+    if (now.calls == now.fail_at) { now.failed = true; }
+    return now.calls == now.fail_at;
+}
+
+static disk_file *disk_find(const char *name)
+{
+    size_t i = 0;
+    while (i < FILES && disk[i].name[0] != '\0' && strcmp(disk[i].name, name) != 0) { i++; }
+    T_REQUIRE(i < FILES && strlen(name) < sizeof disk[i].name);
+    memcpy(disk[i].name, name, strlen(name) + 1);
+    return &disk[i];
+}
+
+static void disk_note(disk_file *f, size_t offset, const void *bytes, size_t len)
+{
+    T_REQUIRE(f->write_count < WRITES);
+    disk_write *w = &f->write[f->write_count++];
+    *w = (disk_write){ offset, len, NULL };
+    if (len == 0) { return; }
+    w->bytes = malloc(len);
+    T_REQUIRE(w->bytes != NULL);
+    memcpy(w->bytes, bytes, len);
+}
+
+/* ---- the VFS ---- */
+
+static shim_file *shim_of(sqlite3_file *file) { return (shim_file *)(void *)file; }
+
+static int shim_close(sqlite3_file *file)
+{
+    shim_file *s = shim_of(file);
+    return s->real->pMethods->xClose(s->real);
+}
+
+static int shim_read(sqlite3_file *file, void *buf, int len, sqlite3_int64 offset)
+{
+    sqlite3_file *real = shim_of(file)->real;
+    return disk_fails() ? SQLITE_IOERR_READ : real->pMethods->xRead(real, buf, len, offset);
+}
+
+static int shim_write(sqlite3_file *file, const void *buf, int len, sqlite3_int64 offset)
+{
+    shim_file *s = shim_of(file);
+    const bool fails = disk_fails();
+    const int part = !fails ? len : now.fault == FAULT_HALF ? len / 2 : 0;
+    const int rc = part != 0 ? s->real->pMethods->xWrite(s->real, buf, part, offset) : SQLITE_OK;
+    if (part != 0 && rc == SQLITE_OK) { disk_note(s->of, (size_t)offset, buf, (size_t)part); }
+    return !fails ? rc : now.fault == FAULT_IO ? SQLITE_IOERR_WRITE : SQLITE_FULL;
+}
+
+static int shim_truncate(sqlite3_file *file, sqlite3_int64 size)
+{
+    shim_file *s = shim_of(file);
+    if (disk_fails()) { return SQLITE_IOERR_TRUNCATE; }
+    disk_note(s->of, (size_t)size, NULL, 0);
+    return s->real->pMethods->xTruncate(s->real, size);
+}
+
+static int shim_sync(sqlite3_file *file, int flags)
+{
+    shim_file *s = shim_of(file);
+    (void)flags; /* the cut decides what a sync means; the disk of the machine is left alone */
+    if (disk_fails()) { return SQLITE_IOERR_FSYNC; }
+    s->of->synced.exists = true;
+    writes_apply(s->of, &s->of->synced, CUT_KEEPS_ALL);
+    writes_forget(s->of);
+    return SQLITE_OK;
+}
+
+static int shim_size(sqlite3_file *file, sqlite3_int64 *size)
+{
+    sqlite3_file *real = shim_of(file)->real;
+    return disk_fails() ? SQLITE_IOERR_FSTAT : real->pMethods->xFileSize(real, size);
+}
+
+static int shim_lock(sqlite3_file *file, int level)
+{
+    sqlite3_file *real = shim_of(file)->real;
+    return disk_fails() ? SQLITE_IOERR_LOCK : real->pMethods->xLock(real, level);
+}
+
+static int shim_unlock(sqlite3_file *file, int level)
+{
+    sqlite3_file *real = shim_of(file)->real;
+    return real->pMethods->xUnlock(real, level);
+}
+
+static int shim_reserved(sqlite3_file *file, int *out)
+{
+    sqlite3_file *real = shim_of(file)->real;
+    return real->pMethods->xCheckReservedLock(real, out);
+}
+
+static int shim_control(sqlite3_file *file, int op, void *arg)
+{
+    sqlite3_file *real = shim_of(file)->real;
+    return real->pMethods->xFileControl(real, op, arg);
+}
+
+static int shim_sector(sqlite3_file *file)
+{
+    (void)file;
+    return 512;
+}
+
+static int shim_traits(sqlite3_file *file)
+{
+    (void)file;
+    return 0; /* no promise about power cuts */
+}
+
+static const sqlite3_io_methods shim_methods = {
+    .iVersion = 1, .xClose = shim_close, .xRead = shim_read, .xWrite = shim_write,
+    .xTruncate = shim_truncate, .xSync = shim_sync, .xFileSize = shim_size, .xLock = shim_lock,
+    .xUnlock = shim_unlock, .xCheckReservedLock = shim_reserved, .xFileControl = shim_control,
+    .xSectorSize = shim_sector, .xDeviceCharacteristics = shim_traits,
+};
+
+static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *out)
+{
+    shim_file *s = shim_of(file);
+    (void)vfs;
+    s->base.pMethods = NULL;
+    s->real = (sqlite3_file *)(void *)(s + 1);
+    if (disk_fails()) { return SQLITE_CANTOPEN; }
+    s->of = disk_find(name);
+    const int rc = real_vfs->xOpen(real_vfs, name, s->real, flags, out);
+    if (rc == SQLITE_OK) { s->base.pMethods = &shim_methods; }
+    return rc;
+}
+
+static int shim_delete(sqlite3_vfs *vfs, const char *name, int sync)
+{
+    (void)vfs, (void)sync;
+    if (disk_fails()) { return SQLITE_IOERR_DELETE; }
+    disk_file *f = disk_find(name);
+    writes_forget(f);
+    image_free(&f->synced);
+    return real_vfs->xDelete(real_vfs, name, 0);
+}
+
+static int shim_access(sqlite3_vfs *vfs, const char *name, int flags, int *out)
+{
+    (void)vfs;
+    return disk_fails() ? SQLITE_IOERR_ACCESS : real_vfs->xAccess(real_vfs, name, flags, out);
+}
+
+static void shim_register(void)
+{
+    if (real_vfs != NULL) { return; }
+    real_vfs = sqlite3_vfs_find("unix");
+    T_REQUIRE(real_vfs != NULL);
+    shim = *real_vfs;
+    shim.iVersion = 1;
+    shim.szOsFile = (int)sizeof(shim_file) + real_vfs->szOsFile;
+    shim.zName = "test";
+    shim.pNext = NULL;
+    shim.xOpen = shim_open;
+    shim.xDelete = shim_delete;
+    shim.xAccess = shim_access;
+    T_REQUIRE(sqlite3_vfs_register(&shim, 1) == SQLITE_OK);
+}
+
+/* ---- the pool ---- */
+
+static cellar_pool *p;
+static int64_t mono_ms, wall_ms;
+static char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
+
+static int64_t read_mono(void *ctx)
+{
+    (void)ctx;
+    return mono_ms;
+}
+
+static int64_t read_wall(void *ctx)
+{
+    (void)ctx;
+    return wall_ms;
+}
+
+static void hear_nothing(cellar_log_level level, const char *module, cellar_err code,
+                         const char *text, void *ctx)
+{
+    (void)level, (void)module, (void)code, (void)text, (void)ctx;
+}
+
+/* Return how often a task runs: one is cancelled, some retry once. */
+static uint32_t attempts_of(size_t n) { return n == 5 ? 0 : n % 4 == 3 ? 2 : 1; }
+
+static cellar_verdict runs(const cellar_task *t, void *ctx)
+{
+    const size_t n = (size_t)(*(const char *)t->payload - 'a');
+    (void)ctx;
+    T_REQUIRE(n < TASKS);
+    task_of[n].ran++;
+    T_CHECK(!task_of[n].final && !task_of[n].refused);
+    return n % 4 == 3 && t->attempt == 1 ? cellar_verdict_retry_after(5) : cellar_verdict_ok();
+}
+
+static cellar_err open_pool(cellar_journal_level level)
+{
+    cellar_host_opts host = cellar_host_opts_default();
+    cellar_pool_config config = cellar_pool_config_default();
+    host.clock = read_mono;
+    host.no_threads = 1;
+    host.log = hear_nothing;
+    config.host = &host;
+    config.close_timeout_ms = 1; /* of the clock of the system */
+    config.grace_ms = 1;
+    config.wall_clock = read_wall;
+    config.journal_path = path;
+    config.journal_level = level;
+    config.restore_rate = 1000000;
+    config.queue_cap = 16;
+    config.dead_cap = 16;
+    config.max_names = 4;
+    const cellar_err err = cellar_pool_open(&config, &p);
+    if (err == CELLAR_OK) {
+        T_EQ_I64(cellar_task_register(p, "t", runs, NULL, NULL), CELLAR_OK);
+    }
+    return err;
+}
+
+static cellar_pool_stats figures(void)
+{
+    cellar_pool_stats st = cellar_pool_stats_default();
+    T_EQ_I64(cellar_pool_stats_get(p, NULL, &st), CELLAR_OK);
+    T_EQ_U64(st.submitted + st.requeued + st.restored,
+             st.ok + st.failed + st.cancelled + st.expired + st.live);
+    return st;
+}
+
+static bool is_refusal(cellar_err err) { return err == CELLAR_E_IO || err == CELLAR_E_SPACE; }
+
+static cellar_task_id id_of[TASKS];
+
+static void submit(size_t n, int64_t delay_ms)
+{
+    const char payload = (char)('a' + n);
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.delay_ms = delay_ms;
+    const cellar_err err = cellar_task_submit(p, "t", &payload, 1, &o, &id_of[n]);
+    T_CHECK(err == CELLAR_OK || (now.failed && is_refusal(err)));
+    task_of[n].acknowledged = err == CELLAR_OK;
+    task_of[n].refused = err != CELLAR_OK;
+}
+
+static void submit_pair(size_t n)
+{
+    const char payload[2] = { (char)('a' + n), (char)('b' + n) };
+    const cellar_task_item items[2] = { { "t", &payload[0], 1, NULL },
+                                        { "t", &payload[1], 1, NULL } };
+    const cellar_err err = cellar_task_submit_many(p, items, 2, &id_of[n]);
+    T_CHECK(err == CELLAR_OK || (now.failed && is_refusal(err)));
+    for (size_t i = n; i < n + 2; i++) {
+        task_of[i].acknowledged = err == CELLAR_OK;
+        task_of[i].refused = err != CELLAR_OK;
+    }
+}
+
+/* Let time pass, run what is due, and note which ends are in the file. */
+static void pass(int64_t ms)
+{
+    mono_ms += ms;
+    wall_ms += ms;
+    while (cellar_pool_tick(p, 1000, NULL) == CELLAR_PENDING) { }
+    for (size_t n = 0; n < TASKS; n++) {
+        cellar_task_status st = cellar_task_status_default();
+        if (!task_of[n].acknowledged || task_of[n].final) { continue; }
+        const cellar_err err = cellar_task_status_get(p, id_of[n], &st);
+        task_of[n].final = err == CELLAR_E_NOT_FOUND;
+    }
+}
+
+static void start(void)
+{
+    disk_reset();
+    mono_ms = 1000000;
+    wall_ms = INT64_C(1700000000000);
+    t_folder(folder);
+    snprintf(path, sizeof path, "%s/tasks", folder);
+}
+
+/* Open a pool, submit, run, cancel, and close it again; the final states are in the file. */
+static void work(cellar_journal_level level)
+{
+    cellar_err err = open_pool(level);
+    if (err != CELLAR_OK) {
+        T_CHECK(now.failed && is_refusal(err));
+        err = open_pool(level); /* the call failed only once */
+        T_REQUIRE(err == CELLAR_OK);
+    }
+    submit(0, 0);
+    submit(1, 0);
+    pass(1);
+    submit_pair(2);
+    submit(4, 10);
+    pass(1);
+    submit(5, 3600000);
+    submit_pair(6);
+    if (task_of[5].acknowledged) {
+        err = cellar_task_cancel(p, id_of[5]);
+        T_CHECK(err == CELLAR_OK || (now.failed && is_refusal(err)));
+        task_of[5].final = err == CELLAR_OK;
+    }
+    submit(8, 0);
+    pass(20);
+    pass(20);
+    for (int i = 0; i < 10 && figures().journal_pending != 0; i++) { pass(1000); }
+    T_EQ_U64(figures().journal_pending, 0);
+    T_EQ_U64(figures().live, 0);
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+}
+
+/* Return the number of disk calls of the work. */
+static uint64_t calls_of(cellar_journal_level level)
+{
+    start();
+    work(level);
+    t_wipe(folder);
+    return now.calls;
+}
+
+/* ---- each call failing once ---- */
+
+static void check_work(void)
+{
+    for (size_t n = 0; n < TASKS; n++) {
+        T_EQ_U64(task_of[n].ran, task_of[n].acknowledged ? attempts_of(n) : 0);
+    }
+}
+
+/* Nothing is left in the file. */
+static void check_empty(cellar_journal_level level)
+{
+    T_REQUIRE(open_pool(level) == CELLAR_OK);
+    T_EQ_U64(figures().restored, 0);
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+}
+
+static void fail_each(cellar_journal_level level, disk_fault fault)
+{
+    const uint64_t calls = calls_of(level), step = t_reduced() ? 4 : 1;
+    T_CHECK(calls > 50);
+    for (uint64_t n = 1 + t_seed() % step; n <= calls && !t_failed(); n += step) {
+        start();
+        now.fail_at = n;
+        now.fault = fault;
+        work(level);
+        T_CHECK(now.failed);
+        check_work();
+        now.fail_at = 0;
+        check_empty(level);
+        t_wipe(folder);
+    }
+}
+
+static void journal_faults(void)
+{
+    shim_register();
+    fail_each(CELLAR_JOURNAL_PROCESS, FAULT_IO);
+    fail_each(CELLAR_JOURNAL_PROCESS, FAULT_FULL);
+    fail_each(CELLAR_JOURNAL_SYNC, FAULT_IO);
+    fail_each(CELLAR_JOURNAL_SYNC, FAULT_HALF);
+}
+
+/* ---- cuts ---- */
+
+/* Write the files of the cut into a new folder, and open them. */
+static cellar_err open_cut(cellar_journal_level level)
+{
+    static disk_image image[FILES];
+    char name[FILES][sizeof disk[0].name];
+    for (size_t i = 0; i < FILES; i++) {
+        const char *slash = strrchr(disk[i].name, '/');
+        image[i] = now.image[i];
+        now.image[i] = (disk_image){ NULL, 0, false };
+        snprintf(name[i], sizeof name[i], "%s", slash != NULL ? slash : "");
+    }
+    t_wipe(folder);
+    start();
+    for (size_t i = 0; i < FILES; i++) {
+        char to[3 * T_FOLDER_MAX];
+        if (!image[i].exists || name[i][0] == '\0') { continue; }
+        snprintf(to, sizeof to, "%s%s", folder, name[i]);
+        FILE *f = fopen(to, "wb");
+        T_REQUIRE(f != NULL);
+        T_REQUIRE(fwrite(image[i].bytes, 1, image[i].len, f) == image[i].len && fclose(f) == 0);
+        image_free(&image[i]);
+    }
+    mono_ms += 10000;
+    wall_ms += 10000;
+    return open_pool(level);
+}
+
+static void cut_each(cellar_journal_level level, disk_cut how, bool exact)
+{
+    const uint64_t calls = calls_of(level), step = t_reduced() ? 4 : 1;
+    for (uint64_t n = 1 + t_seed() % step; n <= calls && !t_failed(); n += step) {
+        start();
+        now.cut_at = n;
+        now.how = how;
+        work(level);
+        T_CHECK(now.cut);
+        T_REQUIRE(open_cut(level) == CELLAR_OK);
+        for (size_t i = 0; i < TASKS && exact; i++) { task_of[i].final = at_cut[i].final; }
+        while (cellar_pool_tick(p, 1000, NULL) == CELLAR_PENDING) { }
+        mono_ms += 10000;
+        wall_ms += 10000;
+        while (cellar_pool_tick(p, 1000, NULL) == CELLAR_PENDING) { }
+        for (size_t i = 0; i < TASKS && exact; i++) {
+            const bool due = at_cut[i].acknowledged && at_cut[i].ran < attempts_of(i);
+            T_CHECK(!due || task_of[i].ran != 0);
+        }
+        T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+        t_wipe(folder);
+    }
+}
+
+static void journal_power_cuts(void)
+{
+    shim_register();
+    base_rng_seed(&rng, t_seed());
+    cut_each(CELLAR_JOURNAL_SYNC, CUT_DROPS_ALL, true);
+    for (int i = 0; i < 4; i++) { cut_each(CELLAR_JOURNAL_SYNC, CUT_KEEPS_SOME, true); }
+    cut_each(CELLAR_JOURNAL_PROCESS, CUT_KEEPS_ALL, true);
+    cut_each(CELLAR_JOURNAL_PROCESS, CUT_DROPS_ALL, false);
+    cut_each(CELLAR_JOURNAL_PROCESS, CUT_KEEPS_SOME, false);
+}
+
+T_MAIN("work_journal_faults", T_CASE(journal_faults), T_CASE(journal_power_cuts))
+#else
+static void journal_faults(void) { T_SKIP("this build has no SQLite"); }
+
+T_MAIN("work_journal_faults", T_CASE(journal_faults))
+#endif
