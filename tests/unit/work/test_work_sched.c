@@ -690,6 +690,85 @@ static void sched_ten_years(void)
     close_it();
 }
 
+/* ---- ten years of clock steps ---- */
+
+#define STEP_DUE (2 * HOUR + 30 * MINUTE) /* of the daily job, UTC */
+
+static struct {
+    uint64_t daily, quarters, every; /* firings: runs and what they stand for */
+    int64_t daily_last, quarter_last;
+} stepped;
+
+static void daily_run(const cellar_firing *f, void *ctx)
+{
+    (void)ctx;
+    T_CHECK(f->due_wall_ms > stepped.daily_last && f->due_wall_ms <= wall_ms);
+    T_EQ_I64(f->due_wall_ms % DAY, STEP_DUE);
+    stepped.daily_last = f->due_wall_ms;
+    stepped.daily += 1 + f->missed;
+}
+
+static void quarter_run(const cellar_firing *f, void *ctx)
+{
+    (void)ctx;
+    T_CHECK(f->due_wall_ms > stepped.quarter_last && f->due_wall_ms <= wall_ms);
+    stepped.quarter_last = f->due_wall_ms;
+    stepped.quarters += 1 + f->missed;
+}
+
+static void every_run(const cellar_firing *f, void *ctx)
+{
+    (void)ctx;
+    stepped.every += 1 + f->missed;
+}
+
+/* A fixed time fires once for each of its instants that the clock reached since its last step of
+ * more than 3 hours. A job that follows the clock fires no instant twice between two steps. An
+ * interval notices no step. */
+static void sched_ten_years_of_clock_steps(void)
+{
+    const int64_t start = utc_ms(2024, 1, 1, 0, 0), years = 3653 * DAY;
+    const int64_t length = t_reduced() ? years / 4 : years;
+    const cellar_schedule_opts o = opts_now();
+    int64_t since = start, most = start; /* wall clock: after the last large step; highest */
+    uint64_t state = t_seed(), steps = 0, due = 0;
+    memset(&stepped, 0, sizeof stepped);
+    open_at(start);
+    const int64_t begin = mono_ms;
+    T_EQ_I64(cellar_schedule_cron(s, "d", "30 2 * * *", "UTC", daily_run, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_cron(s, "q", "*/15 * * * *", "UTC", quarter_run, NULL, NULL),
+             CELLAR_OK);
+    T_EQ_I64(cellar_schedule_every(s, "e", 10 * MINUTE, every_run, NULL, &o), CELLAR_OK);
+    int64_t wait = tick();
+    while (mono_ms - begin < length && !t_failed()) {
+        wait = pass(BASE_MIN(wait, length - (mono_ms - begin)));
+        most = BASE_MAX(most, wall_ms);
+        state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        if (state >> 53 != 0) { continue; }
+        const bool large = (state >> 40 & 1) != 0;
+        const int64_t size = large ? 4 * HOUR + (int64_t)(state >> 20) % years
+                                   : 2000 + (int64_t)(state >> 20) % (3 * HOUR - 2000);
+        const bool back = wall_ms > start + 3 * years ||
+                          (wall_ms > start && (state >> 41 & 1) != 0);
+        wall_ms += back ? -size : size;
+        steps++;
+        stepped.quarter_last = 0;
+        if (large) {
+            due += (uint64_t)((most - STEP_DUE) / DAY - (since - STEP_DUE) / DAY);
+            stepped.daily_last = 0;
+            since = most = wall_ms;
+        }
+        wait = tick();
+        most = BASE_MAX(most, wall_ms);
+    }
+    due += (uint64_t)((most - STEP_DUE) / DAY - (since - STEP_DUE) / DAY);
+    T_EQ_U64(stepped.daily, due);
+    T_EQ_U64(stepped.every, (uint64_t)(length / (10 * MINUTE)) + 1);
+    T_CHECK(steps > 20 && stepped.quarters > 50000);
+    T_EQ_U64(figures().clock_steps, steps);
+    close_it();
+}
+
 /* ---- lists, arguments, figures ---- */
 
 static bool list_some(const cellar_schedule_info *info, void *ctx)
@@ -969,6 +1048,7 @@ T_MAIN("work_sched", T_CASE(sched_no_drift), T_CASE(phase_says_when_an_interval_
        T_CASE(trigger_runs_once_also_while_paused), T_CASE(instant_fires_once_and_ends),
        T_CASE(wall_clock_steps_follow_the_table), T_CASE(interval_does_not_notice_clock_steps),
        T_CASE(beat_schedule_of_seed), T_CASE(sched_ten_years),
+       T_CASE(sched_ten_years_of_clock_steps),
        T_CASE(list_shows_each_schedule_in_order), T_CASE(bad_arguments_are_refused),
        T_CASE(open_is_refused_with_a_reason), T_CASE(every_missing_memory_is_a_code),
        T_CASE(metrics_are_those_of_the_registry), T_CASE(skipped_firing_writes_a_log_line),
