@@ -66,8 +66,9 @@ CELLAR_PRIVATE bool task_take(cellar_pool *p, task_run *r, task_queue *from, int
     return false;
 }
 
-/* Fill in what the function sees of a task, but for its rare parts. */
-static void task_show(cellar_pool *p, task_run *r, const task *t)
+/* Fill in what the function sees of a task, but for its rare parts. Without the lock the task is
+ * one of a hand, which this thread has claimed: no other thread changes it. */
+static void task_show(cellar_pool *p, task_run *r, const task *t) SYNC_UNCHECKED
 {
     const task_body *b = t->body;
     r->calls = p->names[t->name];
