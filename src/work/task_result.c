@@ -183,13 +183,15 @@ CELLAR_PRIVATE void task_finish(cellar_pool *p, task *t, const task_after *from)
     if (lost) { (void)task_record_set(p, t, from, true); }
     sync_take(QUEUE, &p->lock);
     p->names[t->name]->count[STATS_TASK_RESULT_LOST] += lost;
-    if (t->waiters != 0) {
+    const bool waits = t->waiters != 0;
+    if (waits) {
         t->flags |= TASK_RECORDED;
     } else {
         task_to_free(p, t, &a);
     }
     sync_drop(QUEUE, &p->lock);
     task_free_parts(p, &a);
+    if (waits) { task_wake_ended(p); }
 }
 
 CELLAR_PRIVATE void task_settle(cellar_pool *p, task_after *a)
@@ -318,6 +320,13 @@ CELLAR_API cellar_err cellar_task_status_get(cellar_pool *p, cellar_task_id id,
     return err == CELLAR_OK ? base_opts_out(out, &full, sizeof full) : err;
 }
 
+/* Return whether callers see that a task has not ended: also while its end is being stored. */
+static bool task_is_open(const cellar_pool *p, const task *t)
+{
+    return task_looks_live(t) || (p->cfg.results != NULL && t->state != CELLAR_TASK_FAILED &&
+                                  (t->flags & TASK_RECORDED) == 0);
+}
+
 CELLAR_API cellar_err cellar_task_result_get(cellar_pool *p, cellar_task_id id, void *buf,
                                              size_t buf_cap, size_t *len)
 {
@@ -330,7 +339,7 @@ CELLAR_API cellar_err cellar_task_result_get(cellar_pool *p, cellar_task_id id, 
     sync_take(QUEUE, &p->lock);
     task_hands_recall(p, &a);
     const task *t = task_find(p, id);
-    const bool live = t != NULL && task_looks_live(t);
+    const bool live = t != NULL && task_is_open(p, t);
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
     if (live) { return CELLAR_PENDING; }
@@ -393,7 +402,7 @@ static bool task_wait_cycle(cellar_pool *p, const task *t, const task_run *mine)
 static cellar_err task_wait_held(cellar_pool *p, task *t, task_run *mine, uint64_t until_ns)
     SYNC_HOLDS(QUEUE)
 {
-    while (task_looks_live(t)) {
+    while (task_is_open(p, t)) {
         /* The thread of the journal makes an end visible. */
         const bool runs = task_is_live(t) || p->no_threads;
         if (mine != NULL && runs && (task_wait_cycle(p, t, mine) || task_must_not_sleep(p, mine))) {
@@ -424,7 +433,7 @@ CELLAR_API cellar_err cellar_task_wait(cellar_pool *p, cellar_task_id id, int64_
     if (t != NULL && t->waiters == UINT8_MAX) { err = CELLAR_E_LIMIT; }
     if (t != NULL && err == CELLAR_OK) {
         task_run *mine = task_run_mine(p);
-        const bool live = task_looks_live(t);
+        const bool live = task_is_open(p, t);
         t->waiters += live;
         if (mine != NULL) { mine->waits_for = id; }
         err = task_wait_held(p, t, mine, until_ns);

@@ -562,6 +562,55 @@ static void results_are_there_when_the_wait_returns(void)
     T_EQ_I64(cellar_close(store), CELLAR_OK);
 }
 
+static atomic_bool slow;
+
+/* Clock of the store of results: stops the first thread of the pool that reads it. */
+static int64_t clock_that_stops(void *ctx)
+{
+    if (!pthread_equal(pthread_self(), *(pthread_t *)ctx) && atomic_exchange(&slow, false)) {
+        sem_post(&began);
+        wait_for(&go_on);
+    }
+    return 1000000;
+}
+
+static cellar_verdict answers(const cellar_task *t, void *ctx)
+{
+    (void)ctx;
+    T_EQ_I64(cellar_task_result_set(t, "42", 2), CELLAR_OK);
+    return cellar_verdict_ok();
+}
+
+static void wait_lasts_until_the_result_is_stored(void)
+{
+    pthread_t self = pthread_self();
+    cellar_host_opts host = cellar_host_opts_default();
+    cellar_config cfg = cellar_config_default();
+    cellar *store;
+    char buf[4];
+    size_t len;
+    open_with(1);
+    host.clock = clock_that_stops;
+    host.clock_ctx = &self;
+    host.no_threads = 1;
+    cfg.host = &host;
+    T_REQUIRE(cellar_open(&cfg, &store) == CELLAR_OK);
+    config.results = store;
+    open_it();
+    name_it("a", answers, NULL);
+    atomic_store(&slow, true);
+    const cellar_task_id id = submit("a");
+    wait_for(&began);
+    T_EQ_I64(cellar_task_wait(p, id, 0, NULL), CELLAR_E_TIMEOUT);
+    T_EQ_I64(cellar_task_result_get(p, id, buf, sizeof buf, &len), CELLAR_PENDING);
+    sem_post(&go_on);
+    T_EQ_I64(cellar_task_wait(p, id, 60000, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_result_get(p, id, buf, sizeof buf, &len), CELLAR_OK);
+    T_EQ_U64(len, 2);
+    close_it();
+    T_EQ_I64(cellar_close(store), CELLAR_OK);
+}
+
 /* ---- fork ---- */
 
 static int child_of(bool in_task)
@@ -663,5 +712,6 @@ T_MAIN("work_task_threads", T_CASE(task_runs_on_a_thread_of_the_pool), T_CASE(ta
        T_CASE(drain_leaves_what_does_not_end), T_CASE(drain_report_exact_with_submits_of_tasks),
        T_CASE(pool_resize_under_load), T_CASE(calls_from_many_threads_keep_every_count),
        T_CASE(results_are_there_when_the_wait_returns),
+       T_CASE(wait_lasts_until_the_result_is_stored),
        T_CASE(forked_child_can_only_free_the_pool), T_CASE(task_may_fork),
        T_CASE(open_without_memory_is_refused))
