@@ -71,6 +71,9 @@ typedef struct json_row {
     X("work_task_bytes", "B", 'l') X("work_late", "us", 'l') X("work_publish", "Mops/s", 'h') \
     X("work_cron", "us", 'l') X("work_l1", "x", 'h') X("work_result", "ops/s", 'h')          \
     X("work_result_x", "x", 'h') X("work_loaded_bytes", "B", 'l')                            \
+    X("work_journal_one", "x", 'h') X("work_journal_many", "x", 'h')                         \
+    X("work_journal_threads", "x", 'h') X("work_journal_run", "x", 'h')                      \
+    X("work_journal_replay", "ms", 'l')                                                      \
     X("work_omitted", "functions", 'l')                                                      \
     /* written by suites/replay.sh and report/replay.awk */                                  \
     X("mean_reduction", "x", 'h') X("worst_points_above_lru", "points", 'l')                 \

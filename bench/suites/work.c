@@ -2,8 +2,8 @@
  *
  * work: tasks, timers, messages and schedules, in time and in bytes.
  *
- * FIGURES    work_wheel_add _cancel _fire  ns: 10^6 timers of 600 s, every second one cancelled, the
- *                          rest popped by ticks of 1 ms
+ * FIGURES    work_wheel_add _cancel _fire  ns: 10^6 timers of 600 s (wheel1m) or 10^5 of 60 s, every
+ *                          second one cancelled, the rest popped by ticks of 1 ms
  *            work_task     empty tasks a second, 16 bytes of payload: one thread submits, one runs.
  *                          Reference `condvar`: a ring under a mutex with two condition variables,
  *                          which copies its payload as well
@@ -13,9 +13,9 @@
  *            work_cron     us for the next instant of a schedule, its look-up included; 2,000
  *                          random expressions in Europe/Berlin
  *            work_l1       gets of a store beside an idle pool / without a pool
- *            work_loaded_bytes  loaded bytes of the drop-in at -O2, less those with
- *                          CELLAR_OMIT_WORK; work_omitted: functions of the parts that are left
- *            The rest is in work_peers.c.
+ *            work_loaded_bytes  loaded bytes of the drop-in at -O2, with the journal where SQLite is
+ *                          there, less those with CELLAR_OMIT_WORK; work_omitted: functions of the parts that are left
+ *            The rest is in work_peers.c and work_journal.c.
  * WALK       Rounds; both sides of a ratio have their turn in each, every second round backwards.
  * CHECKED    Each task and each message runs once; the timers fire in order. */
 #include "bench/suites/work.h"
@@ -39,7 +39,6 @@
 #include "cellar_task.h"
 #include "wheel/wheel.h"
 
-#define WORK_TIMERS 1000000u
 #define WORK_TASKS 500000u
 #define WORK_RING 65536u
 #define WORK_PAYLOAD 16u
@@ -48,7 +47,12 @@
 #define WORK_MESSAGES 500000u
 #define WORK_EXPRESSIONS 2000u
 #define WORK_L1_KEYS 100000u
-#define WORK_L1_TURNS 4u
+#define WORK_L1_TURNS 8u
+#if BENCH_HAVE_SQLITE
+#define WORK_SWITCHES "-DCELLAR_WITH_SQLITE=1"
+#else
+#define WORK_SWITCHES ""
+#endif
 
 int work_say(const char *subject, const char *shape, const char *metric, const char *clock,
              double *values, uint32_t rounds, uint64_t bad)
@@ -100,7 +104,8 @@ static uint64_t work_wheel_round(wheel_timer *timers, uint32_t count, int64_t sp
     return bad + (fired != count / 2);
 }
 
-static int work_wheel(const cell_options *o)
+static int work_wheel_shape(const cell_options *o, const char *shape, uint32_t count,
+                            int64_t span_ms)
 {
     static const char *const metric[3] = { "work_wheel_add", "work_wheel_cancel",
                                            "work_wheel_fire" };
@@ -108,20 +113,25 @@ static int work_wheel(const cell_options *o)
     const uint32_t rounds = work_rounds(o, 9);
     uint64_t bad = 0;
     int status = CELL_OK;
-    wheel_timer *timers = malloc(WORK_TIMERS * sizeof *timers);
+    wheel_timer *timers = malloc(count * sizeof *timers);
     if (timers == NULL) { return CELL_WRONG; }
     for (uint32_t n = 0; n < rounds; n++) {
         double one[3];
-        bad += work_wheel_round(timers, work_count(o, WORK_TIMERS),
-                                work_count(o, 600000), one);
+        bad += work_wheel_round(timers, count, span_ms, one);
         for (int k = 0; k < 3; k++) { ns[k][n] = one[k]; }
         host_beat();
     }
     free(timers);
     for (int k = 0; k < 3; k++) {
-        status |= work_say("cellar", "wheel1m", metric[k], "cpu", ns[k], rounds, bad);
+        status |= work_say("cellar", shape, metric[k], "cpu", ns[k], rounds, bad);
     }
     return status;
+}
+
+static int work_wheel(const cell_options *o)
+{
+    return work_wheel_shape(o, "wheel100k", 100000, 60000) |
+           work_wheel_shape(o, "wheel1m", 1000000, 600000);
 }
 
 /* ---- the usual queue ---- */
@@ -517,8 +527,8 @@ static int work_dropin(const cell_options *o)
         json_say("work", "cellar", "dropin", "skip", "takes two compilations: not with QUICK=1");
         return CELL_OK;
     }
-    if (!suite_dropin_object(o, "work", "", &whole) ||
-        !suite_dropin_object(o, "work", "-DCELLAR_OMIT_WORK", &omitted)) {
+    if (!suite_dropin_object(o, "work", WORK_SWITCHES, &whole) ||
+        !suite_dropin_object(o, "work", WORK_SWITCHES " -DCELLAR_OMIT_WORK", &omitted)) {
         return CELL_OK; /* a line says why */
     }
     double more = (double)whole.loaded_bytes - (double)omitted.loaded_bytes;
@@ -537,7 +547,7 @@ static int work_run(const cell_options *o)
     } else {
         status |= work_tasks(o) | work_publish(o) | work_peers_run(o);
     }
-    return status | work_dropin(o);
+    return status | work_journal_run(o) | work_dropin(o);
 }
 #endif
 

@@ -14,5 +14,7 @@ uint32_t work_count(const cell_options *o, uint32_t count);
 
 /* The figures that need Celery or APScheduler. */
 int work_peers_run(const cell_options *o);
+/* The figures that need SQLite. */
+int work_journal_run(const cell_options *o);
 
 #endif

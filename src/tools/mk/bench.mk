@@ -41,6 +41,7 @@ BENCH_CK      = $(call bench_once,BENCH_CK,\
                   $(call bench_has,$(BENCH_CC) -x c,ck_ht.h))
 BENCH_SQLITE  = $(call bench_once,BENCH_SQLITE,\
                   $(call bench_has,$(BENCH_CC) -x c,sqlite3.h))
+BENCH_JOURNAL = $(if $(filter 1,$(BENCH_SQLITE)),-DCELLAR_WITH_SQLITE=1)
 BENCH_PEERS   = raw uthash cellar redis memcached $(if $(filter 1,$(BENCH_GLIB)),glib) \
                 $(if $(filter 1,$(BENCH_CK)),ck) $(if $(filter 1,$(BENCH_SQLITE)),sqlite)
 BENCH_CXXS    = $(if $(filter 1,$(BENCH_CUCKOO)),libcuckoo) $(if $(filter 1,$(BENCH_TBB)),tbb)
@@ -93,7 +94,7 @@ $(BENCH_B)/words: bench-words
 $(BENCH_OBJ)/cellar.o: dist/cellar.c dist/cellar.h $(BENCH_B)/words
 	$(bench_say) CC "dist/cellar.c (bench)"
 	$(BENCH_Q)mkdir -p $(@D)
-	$(BENCH_Q)$(BENCH_COMPILE) -c -o $@ $<
+	$(BENCH_Q)$(BENCH_COMPILE) $(BENCH_JOURNAL) -c -o $@ $<
 # Wheel, keyed hash and matcher a second time, for suites and peers: their names are static in the
 # object above.
 $(BENCH_OBJ)/wheel.o: $(BENCH_OBJ)/%.o: src/wheel/%.c $(BENCH_B)/words
@@ -188,4 +189,5 @@ guard: $(if $(BENCH_WANTED),$(BENCH_VALGRIND))
 	  sh bench/guard.sh $(if $(filter 1,$(BASELINE)),--write) $(BENCH_B)/guard bench/baseline.json; fi
 $(BENCH_B)/guard: bench/guard.c $(BENCH_OBJ)/cellar.o
 	$(bench_say) CC bench/guard
-	$(BENCH_Q)$(BENCH_COMPILE) $(BENCH_WARN) -Iinclude -o $@ $< $(BENCH_OBJ)/cellar.o -lm
+	$(BENCH_Q)$(BENCH_COMPILE) $(BENCH_WARN) -Iinclude -o $@ $< $(BENCH_OBJ)/cellar.o -lm \
+	  $(if $(BENCH_JOURNAL),-lsqlite3)
