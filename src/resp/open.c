@@ -144,6 +144,7 @@ static void resp_fork_nothing(void *ctx) { (void)ctx; }
 static void resp_fork_child(void *ctx)
 {
     cellar_resp *r = ctx;
+    if (r->forked) { return; } /* a child of a child: the numbers may belong to others now */
     r->forked = true;
     for (uint32_t i = 0; i < r->opts.max_clients; i++) {
         const int fd = base_load_acq(&r->fd_of[i]);

@@ -364,6 +364,31 @@ static void child_has_no_port_and_leaves_that_of_the_parent_alone(void)
     port_end();
 }
 
+static void child_of_a_child_keeps_its_descriptors(void)
+{
+    port_begin();
+    const int fd = peer();
+    const pid_t child = fork();
+    T_REQUIRE(child >= 0);
+    if (child == 0) {
+        int own[16]; /* among them the numbers that the sockets had */
+        for (int i = 0; i < 16; i++) { own[i] = dup(0); }
+        const pid_t second = fork();
+        if (second == 0) {
+            int lost = 0;
+            for (int i = 0; i < 16; i++) { lost += fcntl(own[i], F_GETFD) < 0; }
+            _exit(lost);
+        }
+        int status = -1;
+        _exit(waitpid(second, &status, 0) == second && status == 0 ? 0 : 1);
+    }
+    int status = -1;
+    T_EQ_I64(waitpid(child, &status, 0), child);
+    T_EQ_I64(status, 0);
+    close(fd);
+    port_end();
+}
+
 static void client_of_the_parent_sees_its_end_while_a_child_lives(void)
 {
     int hold[2], ready[2];
@@ -402,4 +427,5 @@ T_MAIN("resp_limits", T_CASE(idle_clients_are_closed_and_busy_ones_stay),
        T_CASE(each_failed_socket_call_ends_one_client_at_most),
        T_CASE(accept_without_descriptors_pauses), T_CASE(closed_peer_raises_no_signal),
        T_CASE(child_has_no_port_and_leaves_that_of_the_parent_alone),
+       T_CASE(child_of_a_child_keeps_its_descriptors),
        T_CASE(client_of_the_parent_sees_its_end_while_a_child_lives))
