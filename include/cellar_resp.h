@@ -51,8 +51,8 @@ typedef struct cellar_resp cellar_resp;
 /* Options of a port. Start from cellar_resp_opts_default(). Texts are copied. */
 typedef struct cellar_resp_opts {
     size_t   struct_size;
-    const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: clock,     */
-                             /* alloc, free, log, log_level                                       */
+    const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""   */
+                             /* counts as "port"), clock, alloc, free, log, log_level             */
     const char *unix_path;   /* socket file, to 107 bytes. Default NULL: none                     */
     const char *listen;      /* numeric address for `port`. Default NULL: 127.0.0.1 and ::1       */
     const char *password;    /* for AUTH. Default NULL: none                                      */
@@ -71,7 +71,7 @@ typedef struct cellar_resp_opts {
 } cellar_resp_opts;
 CELLAR_STRUCT(cellar_resp_opts, listen_public);
 
-/* Figures of a port. */
+/* Counters of a port: field, help. */
 #define CELLAR_RESP_COUNTS(X) \
     X(connections, "connections accepted") \
     X(rejected, "connections closed at once: max_clients, peer, failed passwords") \
@@ -164,6 +164,33 @@ CELLAR_API void cellar_resp_close(cellar_resp *r);
  *     cellar_resp_stats s = cellar_resp_stats_default();
  *     cellar_resp_stats_get(r, &s);                                                              */
 CELLAR_API cellar_err cellar_resp_stats_get(const cellar_resp *r, cellar_resp_stats *out);
+
+#ifndef CELLAR_OMIT_TEXT
+/* Write the figures of a port as Prometheus text, with the label port="name".
+ * in:      buf NULL with buf_cap 0: the length only
+ * out:     *text_len: length of the whole text without its final 0; NULL is allowed
+ * returns: OK; E_BUFFER (the text was cut), E_INVAL
+ * thread:  any
+ * cost:    O(1); no allocation
+ * example:
+ *     char text[4096];
+ *     cellar_resp_metrics_write(r, text, sizeof text, NULL);                                     */
+CELLAR_API cellar_err cellar_resp_metrics_write(const cellar_resp *r, char *buf, size_t buf_cap,
+                                                size_t *text_len);
+
+/* Write the figures of cellar_resp_metrics_write as one JSON object.
+ * "metrics" is a list of {"name", "labels", "value"}.
+ * in:      as cellar_resp_metrics_write
+ * out:     as cellar_resp_metrics_write
+ * returns: as cellar_resp_metrics_write
+ * thread:  any
+ * cost:    as cellar_resp_metrics_write
+ * example:
+ *     char text[8192];
+ *     cellar_resp_stats_json(r, text, sizeof text, NULL);                                        */
+CELLAR_API cellar_err cellar_resp_stats_json(const cellar_resp *r, char *buf, size_t buf_cap,
+                                             size_t *text_len);
+#endif
 
 #ifdef __cplusplus
 }

@@ -19,6 +19,7 @@
 #include "resp/parse.h"
 #include "resp/table.h"
 #include "resp/trace.h"
+#include "stats/stats.h"
 
 BASE_SIZE_BEGIN
 
@@ -73,7 +74,9 @@ static bool resp_opts_broken(const cellar_resp_opts *o, const char **why)
 
 static bool resp_host_broken(const cellar_host_opts *h, const char **why)
 {
-    return base_broken((h->alloc == NULL) != (h->free == NULL),
+    return base_broken(strnlen(h->name, CELLAR_NAME_MAX + 1) > CELLAR_NAME_MAX,
+                       "host.name must have at most 64 bytes", why) ||
+           base_broken((h->alloc == NULL) != (h->free == NULL),
                        "host.alloc and host.free belong together: give both or none", why) ||
            base_broken((unsigned)h->log_level > CELLAR_LOG_OFF,
                        "host.log_level must be a cellar_log_level", why);
@@ -108,6 +111,7 @@ static cellar_err resp_opts_in(const cellar_resp_opts *o, cellar_resp_opts *out,
     }
     if (err != CELLAR_OK) { return err; }
     resp_defaults(out);
+    if (host->name == NULL || *host->name == '\0') { host->name = "port"; }
     if (resp_opts_broken(out, &why) || resp_host_broken(host, &why)) {
         return resp_open_fail(CELLAR_E_INVAL, 0, why);
     }
@@ -172,6 +176,7 @@ static void resp_init(cellar_resp *r, cellar *c, const cellar_resp_opts *o,
                              .ctx = host->clock_ctx };
     base_log_init(&r->log, &r->clock, host->log, host->log_ctx, levels[host->log_level]);
     r->store = c;
+    memcpy(r->name, host->name, strlen(host->name));
     r->opts = *o;
     r->opts.host = NULL;
     r->opts.unix_path = r->opts.listen = r->opts.password = r->opts.namespaces = NULL;
@@ -336,5 +341,35 @@ CELLAR_API cellar_err cellar_resp_stats_get(const cellar_resp *r, cellar_resp_st
     s.port = r->port;
     return base_opts_out(out, &s, sizeof s);
 }
+
+#ifndef CELLAR_OMIT_TEXT
+/* Write the figures as Prometheus text, or as JSON. */
+static cellar_err resp_text_write(const cellar_resp *r, bool json, char *buf, size_t buf_cap,
+                                  size_t *text_len)
+{
+    uint64_t v[STATS_PORT_COUNT];
+    _Static_assert(STATS_PORT_COUNT == RESP_COUNTS + 2, "one line for each figure");
+    if (text_len != NULL) { *text_len = 0; }
+    if (r == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
+    for (int i = 0; i < RESP_COUNTS; i++) { v[i] = base_load_rlx(&r->count[i]); }
+    v[STATS_PORT_CLIENTS] = base_load_rlx(&r->client_count);
+    v[STATS_PORT_BYTES] = base_load_rlx(&r->account.used);
+    const size_t full = stats_write_port(r->name, v, json, buf, buf_cap);
+    if (text_len != NULL) { *text_len = full; }
+    return full < buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
+}
+
+CELLAR_API cellar_err cellar_resp_metrics_write(const cellar_resp *r, char *buf, size_t buf_cap,
+                                                size_t *text_len)
+{
+    return resp_text_write(r, false, buf, buf_cap, text_len);
+}
+
+CELLAR_API cellar_err cellar_resp_stats_json(const cellar_resp *r, char *buf, size_t buf_cap,
+                                             size_t *text_len)
+{
+    return resp_text_write(r, true, buf, buf_cap, text_len);
+}
+#endif
 
 BASE_SIZE_END

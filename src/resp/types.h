@@ -191,6 +191,7 @@ struct cellar_resp {
     _Atomic uint32_t client_count; /* relaxed */
     uint32_t timed;              /* clients with RESP_C_TIMED */
     uint32_t port;               /* TCP port; 0: none; constant */
+    char name[CELLAR_NAME_MAX + 1]; /* label of its figures; constant */
     uint32_t monitors;
     uint64_t last_id;
     resp_block *free_blocks;

@@ -335,6 +335,27 @@
     X(WAITING, "cellar_scheduler_waiting", "", METRIC("Runs that wait for a thread.")) \
     X(BYTES, "cellar_scheduler_bytes", "", METRIC("Bytes of memory of the scheduler."))
 
+/* Figures of a port for clients of Redis, which are kept by src/resp. The order is that of
+ * cellar_resp_stats, without its last field. */
+#define STATS_PORTS(X) \
+    X(CONNECTIONS, "cellar_port_connections_total", "", METRIC("Connections accepted.")) \
+    X(REJECTED, "cellar_port_rejected_total", "", METRIC("Connections closed when they came.")) \
+    X(COMMANDS, "cellar_port_commands_total", "", METRIC("Requests executed.")) \
+    X(REFUSED, "cellar_port_refused_total", "", METRIC("Requests refused before they ran.")) \
+    X(PROTOCOL_ERRORS, "cellar_port_protocol_errors_total", "", \
+      METRIC("Connections closed after a broken request.")) \
+    X(HTTP, "cellar_port_http_total", "", METRIC("Connections closed because they spoke HTTP.")) \
+    X(AUTH_FAILURES, "cellar_port_auth_failures_total", "", METRIC("Wrong passwords.")) \
+    X(IDLE_CLOSED, "cellar_port_clients_closed_total", "reason=idle", \
+      METRIC("Clients closed by the port, by reason.")) \
+    X(OUTPUT_CLOSED, "", "reason=output", SAME) X(MEMORY_CLOSED, "", "reason=memory", SAME) \
+    X(ACCEPT_PAUSES, "cellar_port_accept_pauses_total", "", \
+      METRIC("Pauses of accept without a free descriptor.")) \
+    X(BYTES_IN, "cellar_port_received_bytes_total", "", METRIC("Bytes read from clients.")) \
+    X(BYTES_OUT, "cellar_port_sent_bytes_total", "", METRIC("Bytes sent to clients.")) \
+    X(CLIENTS, "cellar_port_clients", "", METRIC("Connected clients.")) \
+    X(BYTES, "cellar_port_bytes", "", METRIC("Bytes of memory of requests and replies."))
+
 /* Figures of a batcher, which belongs to no store and is kept by src/work. The order is that of
  * cellar_batcher_stats. */
 #define STATS_BATCHERS(X) \
@@ -522,6 +543,12 @@ typedef enum stats_limiter {
     STATS_LIMITERS(STATS_X) STATS_LIMITER_COUNT
 #undef STATS_X
 } stats_limiter;
+
+typedef enum stats_port {
+#define STATS_X(id, family, label, shown) STATS_PORT_##id,
+    STATS_PORTS(STATS_X) STATS_PORT_COUNT
+#undef STATS_X
+} stats_port;
 
 typedef enum stats_batcher {
 #define STATS_X(id, family, label, shown) STATS_BATCHER_##id,

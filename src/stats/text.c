@@ -67,6 +67,7 @@ static const char stats_lock_lines[] = STATS_LOCKS(STATS_X);
 static const char stats_bus_lines[] = STATS_BUSES(STATS_X);
 static const char stats_limiter_lines[] = STATS_LIMITERS(STATS_X);
 static const char stats_scheduler_lines[] = STATS_SCHEDULERS(STATS_X);
+static const char stats_port_lines[] = STATS_PORTS(STATS_X);
 static const char stats_batcher_lines[] = STATS_BATCHERS(STATS_X);
 static const char stats_refresher_lines[] = STATS_REFRESHERS(STATS_X);
 static const char stats_task_lines[] = STATS_TASKS(STATS_X);
@@ -459,6 +460,13 @@ CELLAR_PRIVATE size_t stats_write_scheduler(const char *name,
                                             bool json, char *buf, size_t cap)
 {
     return stats_write_list(stats_scheduler_lines, STATS_SCHEDULER_COUNT, "scheduler", name, value,
+                            json, buf, cap);
+}
+
+CELLAR_PRIVATE size_t stats_write_port(const char *name, const uint64_t value[STATS_PORT_COUNT],
+                                       bool json, char *buf, size_t cap)
+{
+    return stats_write_list(stats_port_lines, STATS_PORT_COUNT, "port", name, value,
                             json, buf, cap);
 }
 

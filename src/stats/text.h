@@ -44,6 +44,10 @@ CELLAR_PRIVATE size_t stats_write_locks(const char *name, const uint64_t value[S
 CELLAR_PRIVATE size_t stats_write_scheduler(const char *name,
                                             const uint64_t value[STATS_SCHEDULER_COUNT],
                                             bool json, char *buf, size_t cap);
+/* Write the figures of a port likewise, each with the label port="name". */
+BASE_SPARE CELLAR_PRIVATE size_t stats_write_port(const char *name,
+                                                  const uint64_t value[STATS_PORT_COUNT],
+                                                  bool json, char *buf, size_t cap);
 /* Write the figures of a batcher likewise, each with the label batcher="name". */
 CELLAR_PRIVATE size_t stats_write_batcher(const char *name,
                                           const uint64_t value[STATS_BATCHER_COUNT],

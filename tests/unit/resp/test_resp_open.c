@@ -293,6 +293,31 @@ static void descriptor_is_readable_while_work_is_left(void)
     port_end();
 }
 
+static void figures_are_metrics_and_json(void)
+{
+    static char text[8192];
+    size_t len = 0, json_len = 0;
+    port_begin();
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "PING\r\nPING\r\nfoo\r\n") + 14,
+             "-ERR unknown command 'foo', with args beginning with: \r\n");
+    T_EQ_I64(cellar_resp_metrics_write(port, text, sizeof text, &len), CELLAR_OK);
+    T_EQ_U64(strlen(text), len);
+    T_CHECK(strstr(text, "\ncellar_port_commands_total{port=\"port\"} 2\n") != NULL);
+    T_CHECK(strstr(text, "\ncellar_port_refused_total{port=\"port\"} 1\n") != NULL);
+    T_CHECK(strstr(text, "\ncellar_port_clients{port=\"port\"} 1\n") != NULL);
+    T_CHECK(strstr(text, "{port=\"port\",reason=\"output\"} 0\n") != NULL);
+    T_EQ_I64(cellar_resp_metrics_write(port, text, len, NULL), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_resp_metrics_write(port, NULL, 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_resp_stats_json(port, text, sizeof text, &json_len), CELLAR_OK);
+    T_CHECK(strstr(text, "\"cellar_port_commands_total\"") != NULL);
+    T_EQ_I64(cellar_resp_stats_json(port, NULL, 0, &len), CELLAR_E_BUFFER);
+    T_EQ_U64(len, json_len);
+    T_EQ_I64(cellar_resp_stats_json(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
+    close(fd);
+    port_end();
+}
+
 static void thread_serves_until_close(void)
 {
     char reply[16] = "";
@@ -323,4 +348,4 @@ T_MAIN("resp_open", T_CASE(options_out_of_range_are_refused),
        T_CASE(file_of_a_dead_process_is_replaced_and_others_are_kept),
        T_CASE(tcp_listens_on_both_loopback_addresses), T_CASE(machine_without_ipv6_serves_ipv4),
        T_CASE(every_failure_of_open_leaves_nothing), T_CASE(databases_are_namespaces_by_name),
-       T_CASE(descriptor_is_readable_while_work_is_left), T_CASE(thread_serves_until_close))
+       T_CASE(figures_are_metrics_and_json), T_CASE(descriptor_is_readable_while_work_is_left), T_CASE(thread_serves_until_close))
