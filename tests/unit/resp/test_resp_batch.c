@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    GETs of one client that are looked up together answer like single ones: in order, with
+ *         values of any length, beside other commands, errors and ends.
+ * Method: a port without threads on a socket file; the process stores the values. */
+#include "cellar_invalidate.h"
+#include "tests/support/port_kit.h"
+
+static cellar *db0;
+
+static void batch_begin(void)
+{
+    port_begin();
+    T_EQ_I64(cellar_namespace_open(port_store, "db0", NULL, &db0), CELLAR_OK);
+    T_EQ_I64(cellar_set_str(db0, "a", "1", 0), CELLAR_OK);
+    T_EQ_I64(cellar_set_str(db0, "b", "", 0), CELLAR_OK);
+}
+
+static void batch_end(void)
+{
+    T_EQ_I64(cellar_close(db0), CELLAR_OK);
+    port_end();
+}
+
+static void hundred_gets_keep_their_order(void)
+{
+    char in[100 * 12] = "PING\r\n", want[100 * 12] = "+PONG\r\n";
+    batch_begin();
+    for (int i = 0; i < 33; i++) {
+        (void)strcat(in, "GET a\r\nGET b\r\nGET none\r\n");
+        (void)strcat(want, "$1\r\n1\r\n$0\r\n\r\n$-1\r\n");
+    }
+    const int fd = peer();
+    T_EQ_STR(ask(fd, in), want);
+    T_EQ_U64(port_stats().commands, 100);
+    close(fd);
+    batch_end();
+}
+
+static void values_of_any_length_are_whole(void)
+{
+    static const size_t lens[] = { 511, 512, 513, 4096, 16354, 16368, 16369, 16384, 100000, 9 };
+    static char value[100001];
+    batch_begin();
+    const int fd = peer();
+    for (size_t i = 0; i < sizeof lens / sizeof *lens; i++) {
+        char head[32];
+        const int key = (int)i;
+        memset(value, 'a' + key, lens[i]);
+        T_EQ_I64(cellar_set(db0, &key, sizeof key, value, lens[i], NULL), CELLAR_OK);
+        char in[2 * 32];
+        size_t n = 0;
+        for (int twice = 0; twice < 2; twice++) {
+            memcpy(in + n, "*2\r\n$3\r\nget\r\n$4\r\n", 17);
+            memcpy(in + n + 17, &key, 4);
+            memcpy(in + n + 21, "\r\n", 2);
+            n += 23;
+        }
+        const char *got = ask_bytes(fd, in, n);
+        const size_t head_len = (size_t)snprintf(head, sizeof head, "$%zu\r\n", lens[i]);
+        const size_t one = head_len + lens[i] + 2;
+        T_EQ_U64(port_heard_len, 2 * one);
+        for (int twice = 0; twice < 2; twice++) {
+            T_CHECK(memcmp(got + one * (size_t)twice, head, head_len) == 0);
+            T_CHECK(memcmp(got + one * (size_t)twice + head_len, value, lens[i]) == 0);
+        }
+    }
+    close(fd);
+    batch_end();
+}
+
+static void other_commands_come_in_their_place(void)
+{
+    batch_begin();
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "PING\r\nGET a\r\nDEL a\r\nGET a\r\nSET a 2\r\nGET a\r\nGET\r\nGET b\r\n"
+                     "SELECT 1\r\nGET a\r\nSELECT 0\r\nGET a\r\nMULTI\r\nGET a\r\nEXEC\r\nGET \"\"\r\nGET a\r\n"),
+             "+PONG\r\n$1\r\n1\r\n:1\r\n$-1\r\n+OK\r\n$1\r\n2\r\n"
+             "-ERR wrong number of arguments for 'get' command\r\n$0\r\n\r\n+OK\r\n$-1\r\n+OK\r\n"
+             "$1\r\n2\r\n+OK\r\n+QUEUED\r\n*1\r\n$1\r\n2\r\n-ERR invalid key\r\n$1\r\n2\r\n");
+    T_EQ_STR(ask(fd, "CLIENT REPLY SKIP\r\nGET a\r\nGET b\r\nHELLO 3 x\r\nGET none\r\n"),
+             "$0\r\n\r\n-ERR Syntax error in HELLO option 'x'\r\n$-1\r\n");
+    T_EQ_STR(ask(fd, "PING\r\nGET a\r\nQUIT\r\nGET a\r\n"), "+PONG\r\n$1\r\n2\r\n+OK\r\n");
+    T_CHECK(is_closed(fd));
+    close(fd);
+    batch_end();
+}
+
+static void replies_come_before_the_error_of_a_broken_request(void)
+{
+    batch_begin();
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "PING\r\nGET a\r\nGET b\r\n*x\r\n"),
+             "+PONG\r\n$1\r\n1\r\n$0\r\n\r\n-ERR Protocol error: invalid multibulk length\r\n");
+    T_CHECK(is_closed(fd));
+    close(fd);
+    batch_end();
+}
+
+static void dropped_namespace_is_an_error_then_a_new_one(void)
+{
+    batch_begin();
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "PING\r\nGET a\r\n"), "+PONG\r\n$1\r\n1\r\n");
+    T_EQ_I64(cellar_namespace_drop(port_store, "db0"), CELLAR_OK);
+    T_EQ_STR(ask(fd, "GET a\r\n"), "-ERR the namespace was dropped; send the command again\r\n");
+    T_EQ_STR(ask(fd, "GET a\r\n"), "$-1\r\n");
+    close(fd);
+    batch_end();
+}
+
+static void monitor_sees_each_get(void)
+{
+    batch_begin();
+    const int fd = peer(), watcher = peer();
+    T_EQ_STR(ask(watcher, "MONITOR\r\n"), "+OK\r\n");
+    T_EQ_STR(ask(fd, "PING\r\nGET a\r\nGET b\r\n"), "+PONG\r\n$1\r\n1\r\n$0\r\n\r\n");
+    T_CHECK(strstr(ask(watcher, ""), "\"GET\" \"a\"\r\n") != NULL);
+    T_CHECK(strstr(port_heard, "\"GET\" \"b\"\r\n") != NULL);
+    close(fd);
+    close(watcher);
+    batch_end();
+}
+
+T_ONE_THREAD;
+T_MAIN("resp_batch", T_CASE(hundred_gets_keep_their_order), T_CASE(values_of_any_length_are_whole),
+       T_CASE(other_commands_come_in_their_place),
+       T_CASE(replies_come_before_the_error_of_a_broken_request),
+       T_CASE(dropped_namespace_is_an_error_then_a_new_one), T_CASE(monitor_sees_each_get))
