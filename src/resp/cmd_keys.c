@@ -10,12 +10,12 @@
  *            only.
  * LOCKING    None.
  * LIMITS     KEYS ends with an error after 1,000,000 keys. One SCAN reads up to 10 x count buckets,
- *            100,000 at most. */
-#include "base/glob.h"
+ *            100,000 at most, for 5 ms. KEYS and DBSIZE read the whole disk tier in one command. */
+#include "base/num.h"
 #include "base/random.h"
-#include "cellar_observe.h"
 #include "resp/data.h"
 #include "resp/entry.h"
+#include "resp/key_list.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,55 +25,11 @@ BASE_SIZE_BEGIN
 
 #define RESP_KEYS_MAX         1000000u
 #define RESP_SCAN_BUCKETS_MAX 100000u
-#define RESP_KEY_HEAD         4u /* bytes before a key in a list: its length */
+#define RESP_SCAN_SLICE       8u /* buckets between two looks at the clock; 64 disk records */
+#define RESP_SCAN_NS          UINT64_C(5000000) /* the longest time of one SCAN, but for a slice */
 #define RESP_STRIPES          64u /* usual stripes of a store; upper half of a cursor */
 
 /* ---- Lists of keys --------------------------------------------------------------------------- */
-
-/* Keys found by a scan, each as its length and its bytes; charged to the port. */
-typedef struct resp_key_list {
-    base_account *account;
-    unsigned char *bytes;
-    size_t used, cap;
-    uint64_t count, seen; /* keys in the list; values visited */
-    cellar_bytes match;   /* data NULL: all keys */
-    uint64_t most_seen;   /* the scan ends there */
-    bool counts_only;     /* the list stays empty */
-    bool full;            /* no memory */
-} resp_key_list;
-
-static bool resp_key_list_add(resp_key_list *l, const void *key, size_t len)
-{
-    const uint32_t head = (uint32_t)len; /* at most CELLAR_KEY_MAX */
-    if (l->cap - l->used < RESP_KEY_HEAD + len) {
-        const size_t cap = l->cap == 0 ? 16384u : l->cap * 2; /* room for the longest key */
-        const size_t want = cap - l->used < RESP_KEY_HEAD + len ? cap + CELLAR_KEY_MAX : cap;
-        unsigned char *bytes = base_alloc(l->account, BASE_MOD_STORE, want, NULL);
-        if (bytes == NULL) { return false; }
-        if (l->used > 0) { memcpy(bytes, l->bytes, l->used); }
-        base_free(l->account, BASE_MOD_STORE, l->bytes, l->cap);
-        l->bytes = bytes;
-        l->cap = want;
-    }
-    memcpy(l->bytes + l->used, &head, sizeof head);
-    memcpy(l->bytes + l->used + RESP_KEY_HEAD, key, len);
-    l->used += RESP_KEY_HEAD + len;
-    l->count++;
-    return true;
-}
-
-static bool resp_key_seen(const cellar_scan_entry *e, void *ctx)
-{
-    resp_key_list *l = ctx;
-    if (e->kind != CELLAR_KIND_VALUE) { return true; }
-    l->seen++;
-    if (!l->counts_only && !l->full &&
-        (l->match.data == NULL ||
-         base_glob_match(l->match.data, l->match.len, e->key, e->key_len))) {
-        l->full = !resp_key_list_add(l, e->key, e->key_len);
-    }
-    return !l->full && l->seen < l->most_seen;
-}
 
 static cellar_err resp_change_nothing(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
@@ -95,19 +51,13 @@ static bool resp_walk(resp_client *c, cellar *ns, uint64_t *cursor, size_t bucke
         *cursor = 0;
         return true;
     }
-    const cellar_err err = cellar_scan(ns, cursor, NULL, 0, buckets, resp_key_seen, l);
+    cellar_scan_opts o = cellar_scan_opts_default();
+    o.bucket_count = buckets;
+    o.flags = CELLAR_SCAN_DISK;
+    const cellar_err err = cellar_scan_with(ns, cursor, &o, resp_key_seen, l);
     if (err == CELLAR_OK && !l->full) { return true; }
     resp_fail(c, err != CELLAR_OK ? err : CELLAR_E_SPACE);
     return false;
-}
-
-/* Return the key at a place of the list. The next one follows RESP_KEY_HEAD + len bytes later. */
-static cellar_bytes resp_key_at(const resp_key_list *l, size_t at)
-{
-    uint32_t len;
-    BASE_ASSERT(at < l->used);
-    memcpy(&len, l->bytes + at, sizeof len);
-    return (cellar_bytes){ l->bytes + at + RESP_KEY_HEAD, len };
 }
 
 /* Send the keys of a list as an array. */
@@ -115,15 +65,9 @@ static void resp_put_keys(resp_client *c, const resp_key_list *l)
 {
     resp_array(c, l->count);
     for (size_t at = 0; at < l->used;) {
-        const cellar_bytes key = resp_key_at(l, at);
+        const cellar_bytes key = resp_key_next(l, &at);
         resp_bulk(c, key.data, key.len);
-        at += RESP_KEY_HEAD + key.len;
     }
-}
-
-static void resp_key_list_free(resp_key_list *l)
-{
-    base_free(l->account, BASE_MOD_STORE, l->bytes, l->cap);
 }
 
 /* Return whether every key matches. */
@@ -137,7 +81,8 @@ RESP_CALL(resp_cmd_keys)
     (void)argc;
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
-    resp_key_list l = { .account = &c->of->account, .match = argv[1], .most_seen = UINT64_MAX };
+    resp_key_list l = { .account = &c->of->account, .match = argv[1], .most_seen = UINT64_MAX,
+                        .distinct = true };
     if (resp_match_all(l.match)) { l.match.data = NULL; }
     uint64_t cursor = 0;
     bool fine = true;
@@ -150,6 +95,20 @@ RESP_CALL(resp_cmd_keys)
         resp_put_keys(c, &l);
     }
     resp_key_list_free(&l);
+}
+
+/* Walk until `count` keys were seen, the buckets of one SCAN were read, or its time has passed. */
+static bool resp_scan_some(resp_client *c, cellar *ns, uint64_t *cursor, int64_t count,
+                           resp_key_list *l)
+{
+    const uint64_t most = BASE_MIN((uint64_t)count, RESP_SCAN_BUCKETS_MAX / 10) * 10;
+    const uint64_t end_ns = base_tsc_ns() + RESP_SCAN_NS;
+    uint64_t read = 0;
+    do {
+        if (!resp_walk(c, ns, cursor, RESP_SCAN_SLICE, l)) { return false; }
+        read += RESP_SCAN_SLICE;
+    } while (*cursor != 0 && l->seen < l->most_seen && read < most && base_tsc_ns() < end_ns);
+    return true;
 }
 
 RESP_CALL(resp_cmd_scan)
@@ -171,9 +130,7 @@ RESP_CALL(resp_cmd_scan)
                         .most_seen = (uint64_t)o.count };
     if (o.match.data != NULL && resp_match_all(o.match)) { l.match.data = NULL; }
     l.counts_only = o.type.data != NULL && !resp_is(&o.type, "string");
-    const uint64_t buckets =
-        o.count < RESP_SCAN_BUCKETS_MAX / 10 ? (uint64_t)o.count * 10 : RESP_SCAN_BUCKETS_MAX;
-    if (resp_walk(c, ns, &cursor, (size_t)buckets, &l)) {
+    if (resp_scan_some(c, ns, &cursor, o.count, &l)) {
         char text[24];
         resp_array(c, 2);
         resp_bulk(c, text, (size_t)snprintf(text, sizeof text, "%" PRIu64, cursor));
@@ -187,12 +144,14 @@ RESP_CALL(resp_cmd_dbsize)
     (void)argv, (void)argc;
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
+    const bool disk = resp_has_disk(ns);
     resp_key_list l = { .account = &c->of->account, .most_seen = UINT64_MAX,
-                        .counts_only = true };
+                        .counts_only = !disk, .distinct = disk };
     uint64_t cursor = 0;
     bool fine = true;
     do { fine = resp_walk(c, ns, &cursor, 1024, &l); } while (fine && cursor != 0);
-    if (fine) { resp_int(c, (int64_t)l.seen); }
+    if (fine) { resp_int(c, (int64_t)(disk ? l.count : l.seen)); }
+    resp_key_list_free(&l);
 }
 
 /* Send a key of the first bucket with keys from a random place on. */
@@ -214,10 +173,8 @@ RESP_CALL(resp_cmd_randomkey)
         resp_null(c);
     } else if (fine) {
         size_t at = 0;
-        for (uint64_t skip = draw[2] % l.count; skip > 0; skip--) {
-            at += RESP_KEY_HEAD + resp_key_at(&l, at).len;
-        }
-        const cellar_bytes key = resp_key_at(&l, at);
+        cellar_bytes key = resp_key_next(&l, &at);
+        for (uint64_t skip = draw[2] % l.count; skip > 0; skip--) { key = resp_key_next(&l, &at); }
         resp_bulk(c, key.data, key.len);
     }
     resp_key_list_free(&l);

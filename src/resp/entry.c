@@ -68,12 +68,17 @@ CELLAR_PRIVATE bool resp_has(cellar *ns, cellar_bytes key)
     return cellar_contains(ns, key.data, key.len) == CELLAR_OK;
 }
 
+CELLAR_PRIVATE bool resp_has_disk(cellar *ns)
+{
+    int64_t bytes = 0;
+    (void)cellar_option_get(ns, CELLAR_OPT_L2_BYTES, &bytes);
+    return bytes != 0;
+}
+
 CELLAR_PRIVATE cellar_err resp_delete(cellar *ns, cellar_bytes key, bool *gone)
 {
-    int64_t disk_bytes = 0;
-    (void)cellar_option_get(ns, CELLAR_OPT_L2_BYTES, &disk_bytes);
     /* cellar_delete does not report an entry that is only on disk. */
-    const bool below = disk_bytes != 0 && resp_has(ns, key);
+    const bool below = resp_has_disk(ns) && resp_has(ns, key);
     const cellar_err err = cellar_delete(ns, key.data, key.len);
     *gone = err == CELLAR_OK || (err == CELLAR_MISS && below);
     return err == CELLAR_MISS ? CELLAR_OK : err;

@@ -34,6 +34,8 @@ CELLAR_PRIVATE cellar_err resp_update(cellar *ns, cellar_bytes key, const cellar
 
 /* Return whether GET would find the key. */
 CELLAR_PRIVATE bool resp_has(cellar *ns, cellar_bytes key);
+/* Return whether the store has a disk tier. */
+CELLAR_PRIVATE bool resp_has_disk(cellar *ns);
 /* Delete a key. *gone: GET would have found it. Return OK or an error. */
 CELLAR_PRIVATE cellar_err resp_delete(cellar *ns, cellar_bytes key, bool *gone);
 /* Describe the entry that GET would find. Return OK, MISS, ABSENT or an error. */

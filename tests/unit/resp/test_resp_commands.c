@@ -248,6 +248,9 @@ static void scan_shows_each_key(void)
     T_EQ_U64(scan_all(&k, " TYPE string MATCH key:1[0-4]?", seen), 50);
     T_EQ_U64(scan_all(&k, " TYPE list", seen), 0);
     T_EQ_STR(rk_line(&k, "DBSIZE"), ":1000");
+    size_t words = 0;
+    for (const char *p = rk_line(&k, "KEYS *"); (p = strstr(p, "key:")) != NULL; p++) { words++; }
+    T_EQ_U64(words, 1000);
     T_EQ_STR(rk_line(&k, "KEYS key:99?x"), "[]");
     T_CHECK(strncmp(rk_line(&k, "RANDOMKEY"), "key:", 4) == 0);
     T_EQ_STR(rk_line(&k, "SCAN abc"), "-ERR invalid cursor");

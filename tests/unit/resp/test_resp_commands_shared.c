@@ -139,6 +139,13 @@ static void entries_on_disk_are_present(void)
     o.writable = 1;
     rk_open_on(&k, open_on_disk(path), &o);
     T_CHECK(strstr(rk_line(&k, "CELLAR.META a"), "tier disk") != NULL);
+    T_EQ_STR(rk_line(&k, "DBSIZE"), ":8");
+    (void)rk_line(&k, "GET b"); /* in memory and on disk */
+    T_EQ_STR(rk_line(&k, "DBSIZE"), ":8");
+    T_EQ_U64(strlen(rk_line(&k, "KEYS *")), 17); /* [a b d e f g h n], each once */
+    T_EQ_U64(strlen(rk_line(&k, "KEYS [a-d]")), 7);
+    T_CHECK(strchr(rk_line(&k, "SCAN 0 COUNT 1000"), 'n') != NULL);
+    T_EQ_U64(strlen(rk_line(&k, "RANDOMKEY")), 1);
     static const char *const talk[][2] = {
         { "DEL a a none", ":1" }, { "GET a", "nil" }, { "EXISTS b", ":1" }, { "SETNX d 8", ":0" },
         { "EXPIRE e 100", ":1" }, { "TTL e", ":100" }, { "GETDEL f", "7" }, { "EXISTS f", ":0" },
