@@ -8,7 +8,7 @@
 . tests/support/t.sh
 bin=${CELLAR_BIN:-build/cellar}
 case $bin in /*) ;; *) bin=$PWD/$bin ;; esac
-commands='tour replay inspect check version help'
+commands='tour replay inspect check serve version help'
 
 refused() { # STDERR ARGUMENT...: exit code 2, this one line on stderr, nothing on stdout
     want=$1
@@ -50,16 +50,17 @@ one_text() { # COMMAND
         [ "$(awk 'length($0) > 95' "$t_tmp/help" | wc -l)" -eq 0 ]
 }
 for c in $commands; do t_case "help_of_${c}_is_one_text" one_text "$c"; done
-options_are_documented() { # COMMAND: each option of the help is accepted, none is hidden
+# Each option of the help is accepted. The value of an option that needs one is the first --help.
+options_are_documented() { # COMMAND
     "$bin" help "$1" | sed -n 's/^  \(--[a-z-]*\).*/\1/p' >"$t_tmp/options"
     [ -s "$t_tmp/options" ] || return 1
     while read -r option; do
-        "$bin" "$1" "$option" --help >/dev/null 2>"$t_tmp/err" </dev/null
+        "$bin" "$1" "$option" --help --help >/dev/null 2>"$t_tmp/err" </dev/null
         echo "$option: $(cat "$t_tmp/err")"
         ! grep -q 'unknown option' "$t_tmp/err" || return 1
     done <"$t_tmp/options"
 }
-for c in tour replay inspect check; do t_case "options_of_${c}_exist" options_are_documented $c; done
+for c in tour replay inspect check serve; do t_case "options_of_${c}_exist" options_are_documented $c; done
 
 # ---- the man page ----
 section() { # TITLE of cellar(1): its text without markup
