@@ -507,6 +507,7 @@ static void refresh_loaded(refresh_ticket *t, int64_t now_ms) SYNC_HOLDS(WHEEL)
         t->key->pending = false;
         row->left--;
         row->ok++;
+        row->failures = 0; /* the source works: what is left follows soon */
         row->ok_ms = now_ms;
         count[STATS_REFRESHER_OK]++;
         count[STATS_REFRESHER_NOT_STORED] += !t->stored;

@@ -83,7 +83,7 @@ typedef struct refresh_row {
     int64_t retry_ms;         /* next try of the keys left; BASE_NEVER_MS: none */
     int64_t not_before_ms;    /* no try before it: the limiter said so */
     int64_t at_wall_ms;       /* next time `at`, wall clock; BASE_NEVER_MS: none */
-    uint32_t failures;        /* runs in a row that left keys */
+    uint32_t failures;        /* runs in a row that left keys, since the last success */
     uint32_t idle;            /* intervals in a row without a read */
     int64_t left_ms;          /* longest TTL left of its keys at the last look; -1: no key */
     int64_t ok_ms, failed_ms; /* last results; -1: none */

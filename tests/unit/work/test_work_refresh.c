@@ -58,6 +58,7 @@ static struct upstream {
     uint64_t calls, failed;
     unsigned fail_pct;       /* by the generator */
     bool down;               /* every load fails */
+    char bad;                /* loads of keys that begin with it fail */
     bool absent, empty;      /* what it answers */
     void (*during)(const void *key, size_t len); /* runs inside the loader */
     base_rng rng;
@@ -75,7 +76,7 @@ static cellar_err load(cellar_load *l, const void *key, size_t len, void *ctx)
     up.calls++;
     const int n = snprintf(value, sizeof value, "%" PRIu64 " %" PRId64, up.calls, wall_ms);
     if (up.during != NULL) { up.during(key, len); }
-    if (up.down || (up.fail_pct != 0 && base_rng_below(&up.rng, 100) < up.fail_pct)) {
+    if (up.down || *(const char *)key == up.bad || (up.fail_pct != 0 && base_rng_below(&up.rng, 100) < up.fail_pct)) {
         up.failed++;
         return CELLAR_E_IO;
     }
@@ -754,6 +755,27 @@ static void pauses_grow_to_the_interval(void)
     cellar_breaker_destroy(lo.breaker);
 }
 
+/* Long failures made the pauses long; a success makes them short again. */
+static void success_of_one_key_shortens_the_pause(void)
+{
+    open_all();
+    listed.keys[0] = "a";
+    listed.keys[1] = "b";
+    listed.count = 2;
+    T_EQ_I64(cellar_refresh_add_pattern(r, c, "*", "many", 10 * HOUR, NULL), CELLAR_OK);
+    up.down = true;
+    pass(20 * HOUR, HOUR, NULL);
+    up.down = false;
+    up.bad = 'b';
+    const uint64_t ok = figures().ok;
+    for (int64_t due = tick(); figures().ok == ok; due = tick()) { turn(due); }
+    T_EQ_U64(row_of("*").keys_left, 1);
+    up.bad = '\0';
+    pass(5 * MINUTE, SECOND, NULL); /* the breaker may be open for a minute */
+    T_EQ_U64(row_of("*").keys_left, 0);
+    close_all();
+}
+
 static void open_breaker_lets_only_probes_pass(void)
 {
     open_all();
@@ -1412,6 +1434,7 @@ T_MAIN("work_refresh", T_CASE(refresh_s4_table), T_CASE(seed_refresh_every_row_r
        T_CASE(failure_keeps_the_old_value_and_backs_off),
        T_CASE(remembered_failures_leave_the_old_value),
        T_CASE(pauses_grow_to_the_interval),
+       T_CASE(success_of_one_key_shortens_the_pause),
        T_CASE(open_breaker_lets_only_probes_pass), T_CASE(load_of_the_program_comes_first),
        T_CASE(disabled_namespace_is_not_refreshed), T_CASE(short_ttl_is_reported),
        T_CASE(limiter_bounds_the_calls_of_the_upstream), T_CASE(higher_priorities_run_first),
