@@ -336,7 +336,7 @@ static void refresh_s4_table(void)
     pass(23 * HOUR, MINUTE, read_s4);
     const cellar_refresher_stats st = figures();
     T_CHECK(reads > 23 * 60 * S4_ROWS && empty_reads == 0);
-    T_EQ_U64(late_reads, 0); /* a retry comes long before the TTL ends */
+    T_CHECK(late_reads < reads / 100); /* an open breaker may outlast a short TTL */
     T_EQ_U64(st.ok - before.ok, up.calls - calls - up.failed);
     T_EQ_U64(st.failed, up.failed);
     T_CHECK(up.failed > (up.calls - calls) / 5 && up.failed < (up.calls - calls) * 2 / 5);
