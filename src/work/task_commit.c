@@ -345,9 +345,8 @@ static void task_round_here(cellar_pool *p) SYNC_HOLDS(QUEUE)
     base_cancel_set(cancel);
     task_round_over(p, taken.round, false);
     sync_take(QUEUE, &p->lock);
-    const bool wakes = j->asleep && !j->busy && (j->dirty != NULL || j->ticket != NULL);
-    if (!wakes) { return; }
-    j->asleep = false;
+    /* A call that cleared `asleep` may wait for this round before it rings: so ring for it. */
+    if (j->busy || (j->dirty == NULL && j->ticket == NULL)) { return; }
     sync_drop(QUEUE, &p->lock);
     (void)base_add_ar(&j->bell, 1u);
     sync_wake(&j->bell, 1);

@@ -80,7 +80,7 @@ static void *caller(void *arg)
     for (uint32_t i = 0; i < (uint32_t)(uintptr_t)arg; i++) {
         T_EQ_I64(cellar_task_submit(p, "t", "ab", 2, NULL, &id), CELLAR_OK);
         const cellar_err err = cellar_task_wait(p, id, 20000, NULL);
-        T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOT_FOUND); /* it may have ended before */
+        if (err != CELLAR_E_NOT_FOUND) { T_EQ_I64(err, CELLAR_OK); } /* it may have ended before */
         T_EQ_I64(cellar_task_submit_chain(p, items, 3, CELLAR_TASK_ON_SUCCESS, ids), CELLAR_OK);
         T_EQ_I64(cellar_task_submit(p, "t", "abc", 3, NULL, &id), CELLAR_OK);
         T_EQ_I64(cellar_task_submit(p, "t", "x", 1, &later, &id), CELLAR_OK);
