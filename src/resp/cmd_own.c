@@ -204,6 +204,13 @@ RESP_CALL(resp_cmd_namespaces)
     }
 }
 
+#ifdef CELLAR_OMIT_TEXT
+RESP_CALL(resp_cmd_metrics)
+{
+    (void)argv, (void)argc;
+    resp_error(c, "ERR the library was built without texts");
+}
+#else
 RESP_CALL(resp_cmd_metrics)
 {
     (void)argv, (void)argc;
@@ -218,6 +225,7 @@ RESP_CALL(resp_cmd_metrics)
     }
     if (err != CELLAR_OK) { resp_fail(c, err); }
 }
+#endif
 
 /* ---- Changes --------------------------------------------------------------------------------- */
 
@@ -266,9 +274,10 @@ RESP_CALL(resp_cmd_policy)
         resp_ok(c);
     } else if (err == CELLAR_E_INVAL) {
         resp_error(c, "ERR the store was opened without a policy file");
+    } else if (note[0] != '\0') {
+        resp_error(c, "ERR the present rules stay: %s", note);
     } else {
-        resp_error(c, "ERR the present rules stay: %s",
-                   note[0] != '\0' ? note : cellar_strerror(err));
+        resp_error(c, "ERR the present rules stay: code %d", (int)err);
     }
 }
 
