@@ -182,7 +182,7 @@ CELLAR_PRIVATE ssize_t base_net_recv(int fd, void *buf, size_t n)
     return got;
 }
 
-CELLAR_PRIVATE ssize_t base_net_send(int fd, const struct iovec *part, size_t count)
+CELLAR_PRIVATE ssize_t base_net_send(int fd, const struct iovec *part, uint16_t count)
 {
     const struct msghdr message = { .msg_iov = (struct iovec *)(uintptr_t)part,
                                     .msg_iovlen = count };

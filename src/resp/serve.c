@@ -261,7 +261,8 @@ static void resp_send(resp_client *c)
 {
     struct iovec part[RESP_SEND_PARTS];
     for (size_t sent = 0; c->out_bytes > 0 && sent < RESP_SEND_BYTES;) {
-        size_t count = 0, bytes = 0;
+        uint16_t count = 0;
+        size_t bytes = 0;
         for (resp_block *b = c->out_first; b != NULL && count < RESP_SEND_PARTS; b = b->next) {
             if (b->used > b->from) {
                 part[count].iov_base = b->bytes + b->from;
