@@ -170,7 +170,7 @@ NEED_LIB = $(strip $(if $(LEAN),,$(if $(T),$(TESTS_SH) $(TESTS_API),yes)))
 RUN_SIM  = $(if $(LEAN),,$(if $(filter * simulation,$(TEST_NAMES)),$(wildcard $(SIM)/main.c)))
 # These wait for time-outs and disks longer than they compute: they have a worker of their own. The
 # harness compares times to a hundredth, so it starts first, beside the test that computes least.
-TESTS_WAIT = bench_disk packaging_runner api_sigbus api_fork_inside api_disk api_keep \
+TESTS_WAIT = bench_disk api_sigbus api_fork_inside api_disk api_keep \
              packaging_docs bench_limit load_storm
 waits_of   = $(foreach t,$(TESTS_WAIT:%=/test_%),$(filter %$(t) %$(t).sh,$(1)))
 WAITING    = $(call waits_of,$(TESTS_SH) $(RUN_C) $(RUN_DIST))
