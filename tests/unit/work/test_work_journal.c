@@ -532,6 +532,40 @@ static void unique_keys_are_rebuilt(void)
     end();
 }
 
+static void the_ttl_of_a_unique_key_survives_a_crash(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.unique_key = "k";
+    o.unique_ttl_ms = 5000;
+    o.delay_ms = 60000;
+    (void)submit("a", &o);
+    crash();
+    names();
+    T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_EXISTS);
+    pass(4999);
+    T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_EXISTS);
+    pass(1);
+    T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_OK);
+    pass(60000);
+    T_EQ_U64(ran_count, 2);
+    end();
+}
+
+static void submit_after_is_refused_with_a_journal(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    const cellar_task_id a = submit("a", NULL);
+    const cellar_task_item item = { "t", "b", 1, NULL };
+    T_EQ_I64(cellar_task_submit_after(p, a, &item, CELLAR_TASK_ALWAYS, NULL),
+             CELLAR_E_UNSUPPORTED);
+    tick();
+    T_EQ_U64(ran_count, 1);
+    end();
+}
+
 static void a_debounced_payload_survives_a_crash(void)
 {
     if (without_sqlite()) { return; }
@@ -1042,6 +1076,8 @@ T_MAIN("work_journal", T_CASE(build_without_sqlite_is_unsupported),
        T_CASE(a_wall_clock_that_went_back_delays_by_the_delay_at_most),
        T_CASE(overdue_tasks_begin_at_the_restore_rate), T_CASE(unknown_names_wait),
        T_CASE(a_task_of_an_unknown_name_can_be_cancelled), T_CASE(unique_keys_are_rebuilt),
+       T_CASE(the_ttl_of_a_unique_key_survives_a_crash),
+       T_CASE(submit_after_is_refused_with_a_journal),
        T_CASE(a_debounced_payload_survives_a_crash), T_CASE(own_ids_survive_a_crash),
        T_CASE(group_completion_survives_a_crash), T_CASE(a_member_that_completes_twice_counts_once),
        T_CASE(a_chain_goes_on_after_a_crash), T_CASE(failure_cancels_a_chain_after_a_crash),

@@ -1439,6 +1439,67 @@ static void results_are_kept_by_state(void)
     T_EQ_I64(cellar_close(store), CELLAR_OK);
 }
 
+/* ---- the store of the results, and other pools ---- */
+
+static cellar_verdict closes_store(const cellar_task *t, void *ctx)
+{
+    T_EQ_I64(cellar_task_result_set(t, "r", 1), CELLAR_OK);
+    T_EQ_I64(cellar_close(ctx), CELLAR_OK);
+    return cellar_verdict_ok();
+}
+
+static void task_that_closes_the_store_loses_its_result_only(void)
+{
+    cellar *store, *results;
+    cellar_task_id id;
+    cellar_config sc = cellar_config_default();
+    cellar_host_opts sh = cellar_host_opts_default();
+    defaults();
+    sh.clock = read_mono;
+    sh.no_threads = 1;
+    sc.host = &sh;
+    sc.memory_bytes = 1u << 20;
+    T_REQUIRE(cellar_open(&sc, &store) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(store, "results", NULL, &results) == CELLAR_OK);
+    config.results = results;
+    open_with(NULL);
+    T_EQ_I64(cellar_task_register(p, "closes", closes_store, store, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p, "closes", NULL, 0, NULL, &id), CELLAR_OK);
+    (void)tick();
+    T_EQ_U64(figures().ok, 1);
+    T_EQ_I64(state_of(id), CELLAR_E_NOT_FOUND); /* nothing keeps its state any more */
+    (void)submit("a", NULL);
+    (void)tick();
+    T_EQ_U64(ran_count, 1);
+    T_EQ_U64(figures().ok, 2);
+    close_it();
+    T_EQ_I64(cellar_close(results), CELLAR_OK);
+}
+
+static void ids_of_another_pool_are_unknown(void)
+{
+    cellar_pool *other;
+    defaults();
+    open_with(NULL);
+    const cellar_task_id id = submit("a", NULL);
+    mono_ms++; /* the time is part of an id */
+    wall_ms++;
+    T_REQUIRE(cellar_pool_open(&config, &other) == CELLAR_OK);
+    T_EQ_I64(cellar_task_register(other, "t", note, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(other, "t", "b", 1, NULL, NULL), CELLAR_OK);
+    cellar_task_status st = cellar_task_status_default();
+    T_EQ_I64(cellar_task_status_get(other, id, &st), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_task_cancel(other, id), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_task_wait(other, id, 0, NULL), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_task_requeue(other, id), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_task_purge(other, id), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(state_of(id), CELLAR_TASK_QUEUED);
+    T_EQ_I64(cellar_pool_close(other), CELLAR_OK);
+    (void)tick();
+    T_EQ_U64(ran_count, 1);
+    close_it();
+}
+
 /* ---- lists, figures ---- */
 
 static char listed[64];
@@ -1716,6 +1777,8 @@ T_MAIN("work_task",
        T_CASE(structs_of_every_size), T_CASE(chain_hands_results_on),
        T_CASE(long_chain_ends_without_recursion), T_CASE(group_runs_then_after_all),
        T_CASE(task_group_completion_twice), T_CASE(submit_many_is_all_or_none),
-       T_CASE(results_are_kept_by_state), T_CASE(list_filters_and_continues),
+       T_CASE(results_are_kept_by_state),
+       T_CASE(task_that_closes_the_store_loses_its_result_only),
+       T_CASE(ids_of_another_pool_are_unknown), T_CASE(list_filters_and_continues),
        T_CASE(figures_of_names_and_metrics), T_CASE(drain_report_exact), T_CASE(task_oom),
        T_CASE(task_edges))
