@@ -297,7 +297,7 @@ typedef struct cellar_task_status {
     int64_t  submitted_wall_ms;
     int64_t  due_wall_ms;      /* of SCHEDULED and RETRY; else 0                                  */
     int64_t  started_wall_ms;  /* of RUNNING, and of a task that an attempt ended: begin of that  */
-                               /* attempt; else 0                                                 */
+                               /* attempt; else, and of a dead letter, 0                          */
     int64_t  ended_wall_ms;    /* of a finished task; else 0                                      */
     uint64_t progress_current; /* of the running attempt: cellar_task_progress                    */
     uint64_t progress_total;

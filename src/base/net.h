@@ -38,7 +38,7 @@ BASE_SPARE CELLAR_PRIVATE void base_net_unix_remove(const char *path, const base
 /* Send small replies at once instead of collecting them. */
 BASE_SPARE CELLAR_PRIVATE void base_net_no_delay(int fd);
 BASE_SPARE CELLAR_PRIVATE ssize_t base_net_recv(int fd, void *buf, size_t n);
-/* `count` fits into msg_iovlen of every libc: musl has an int there. */
+/* Send parts. Their count fits into msg_iovlen of every libc: musl has an int there. */
 BASE_SPARE CELLAR_PRIVATE ssize_t base_net_send(int fd, const struct iovec *part, uint16_t count);
 /* Tell the peer that nothing follows. */
 BASE_SPARE CELLAR_PRIVATE void base_net_end(int fd);

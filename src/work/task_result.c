@@ -254,6 +254,9 @@ CELLAR_PRIVATE void task_describe(cellar_pool *p, const task *t, task_time now,
                                ? t->timer.due_ms : t->timer.due_ms - now.mono_ms + now.wall_ms;
     }
     out->state = task_state_of(t);
+    if (out->state == CELLAR_TASK_FAILED) { /* due_ms of a dead letter: its end */
+        out->ended_wall_ms = t->timer.due_ms - now.mono_ms + now.wall_ms;
+    }
     out->attempt = t->attempt;
     out->max_attempts = t->max_attempts;
     out->priority = t->priority;

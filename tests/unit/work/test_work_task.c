@@ -1476,6 +1476,24 @@ static void task_that_closes_the_store_loses_its_result_only(void)
     T_EQ_I64(cellar_close(results), CELLAR_OK);
 }
 
+static void status_of_a_dead_letter_has_its_end(void)
+{
+    const cellar_task_opts o = no_jitter(1);
+    defaults();
+    open_with(&o);
+    answer = cellar_verdict_fail();
+    const cellar_task_id id = submit("a", NULL);
+    const int64_t ended = wall_ms;
+    (void)tick();
+    (void)pass(5000);
+    T_EQ_I64(state_of(id), CELLAR_TASK_FAILED);
+    T_EQ_I64(status_of(id).ended_wall_ms, ended);
+    T_EQ_I64(status_of(id).due_wall_ms, 0);
+    T_EQ_I64(cellar_task_requeue(p, id), CELLAR_OK);
+    T_EQ_I64(status_of(id).ended_wall_ms, 0);
+    close_it();
+}
+
 static void ids_of_another_pool_are_unknown(void)
 {
     cellar_pool *other;
@@ -1779,6 +1797,6 @@ T_MAIN("work_task",
        T_CASE(task_group_completion_twice), T_CASE(submit_many_is_all_or_none),
        T_CASE(results_are_kept_by_state),
        T_CASE(task_that_closes_the_store_loses_its_result_only),
-       T_CASE(ids_of_another_pool_are_unknown), T_CASE(list_filters_and_continues),
+       T_CASE(status_of_a_dead_letter_has_its_end), T_CASE(ids_of_another_pool_are_unknown), T_CASE(list_filters_and_continues),
        T_CASE(figures_of_names_and_metrics), T_CASE(drain_report_exact), T_CASE(task_oom),
        T_CASE(task_edges))
