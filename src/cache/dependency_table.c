@@ -4,8 +4,9 @@
  * tag, so that a read of the values made of it compares and misses.
  *
  * PICTURE    entry {tags of the user, CACHE_TIER_TAG_OF_LIFE, bound, born, dependency tags}
- *            table: bucket of 4 {tag} and 4 {word: epoch of the last change, used, watched}
- *            change: inside its window, if watched: word = epoch + 1, not watched; then the epoch
+ *            table: bucket of 4 {tag} and 4 {word: epoch of the last change, moves, used, watched}
+ *            change: inside its window, if watched: word = epoch + 1, moves, not watched; then the
+ *            epoch; then not moves
  *            read: each word is at most born, or the value is invalid
  * INVARIANTS A tag without a record makes its values invalid. A new record is as new as a change of
  *            its key. So a record may always be given to another tag.
@@ -22,7 +23,8 @@ BASE_SIZE_BEGIN
 #define CACHE_DEP_WAYS 4u
 #define CACHE_DEP_WATCHED 1u /* bits of a word; the epoch stands above them */
 #define CACHE_DEP_USED 2u
-#define CACHE_DEP_EPOCH 2    /* shift */
+#define CACHE_DEP_MOVES 4u   /* a change has stored the word, and not yet the epoch */
+#define CACHE_DEP_EPOCH 3    /* shift */
 #define CACHE_DEP_NEVER UINT64_MAX
 #define CACHE_DEP_FIRST 2u   /* first epoch: above the identities without dependencies */
 
@@ -112,6 +114,14 @@ static void cache_dep_count(cache_deps *d, uint64_t was, uint64_t is)
                                          : base_sub_rlx(&d->watched, 1u));
 }
 
+/* Finish the move to epoch `e`, unless another change moved the word further. */
+static void cache_dep_moved(_Atomic uint64_t *word, uint64_t e)
+{
+    for (uint64_t w = base_load_acq(word); w >> CACHE_DEP_EPOCH == e; w = base_load_acq(word)) {
+        if (base_cas_sc(word, w, w & ~(uint64_t)CACHE_DEP_MOVES)) { return; }
+    }
+}
+
 /* Make the values with the tag of the word invalid. The word only rises, and before the epoch does.
  * So a value is born with the later epoch only if it was compared after the change. */
 static void cache_dep_move(cache_store *s, _Atomic uint64_t *word)
@@ -121,20 +131,24 @@ static void cache_dep_move(cache_store *s, _Atomic uint64_t *word)
         uint64_t now = base_load_sc(&d->epoch);
         const uint64_t w = base_load_acq(word);
         const uint64_t e = BASE_MAX(now, w >> CACHE_DEP_EPOCH) + 1;
-        if (!base_cas_sc(word, w, e << CACHE_DEP_EPOCH)) { continue; }
+        if (!base_cas_sc(word, w, e << CACHE_DEP_EPOCH | CACHE_DEP_MOVES)) { continue; }
         cache_dep_count(d, w, 0);
         BASE_POINT("deps.raise");
         while (now < e && !base_cas_sc(&d->epoch, now, e)) { now = base_load_sc(&d->epoch); }
-        if (now < e) { return; } /* else a value may have been born with e meanwhile */
+        if (now >= e) { continue; } /* a value may have been born with e meanwhile */
+        cache_dep_moved(word, e);
+        return;
     }
 }
 
-/* Raise the tag if it is watched. The caller fences between its window and this. A record that gets
- * another tag meanwhile costs a miss. */
+/* Raise the tag if it is watched, or if another change is about to end its values: this one must
+ * not return before they have ended. The caller fences between its window and this. A record that
+ * gets another tag meanwhile costs a miss. */
 static void cache_dep_raise(cache_store *s, uint64_t tag)
 {
+    const uint64_t bits = CACHE_DEP_WATCHED | CACHE_DEP_MOVES;
     _Atomic uint64_t *word = cache_dep_word(s->deps, tag);
-    if (word != NULL && (base_load_acq(word) & CACHE_DEP_WATCHED) != 0) { cache_dep_move(s, word); }
+    if (word != NULL && (base_load_acq(word) & bits) != 0) { cache_dep_move(s, word); }
 }
 
 /* Choose a place for a new record: free, not watched, or not used since the bucket was last full.

@@ -4,9 +4,10 @@
  *
  * PICTURE    table: cell[generation & mask] = {generation, slot, cause, alive}; read without a lock
  *                    |0 root|.. |65 "session"|.. |131 dead: CLEARED|..
- *            clear: draw the next generation -> its cell alive -> set it in the namespace -> old
- *            cell dead
- * INVARIANTS The generation of an open namespace is alive. Cells of living generations never
+ *            clear: draw the next generation -> old cell dead, its dependants end -> new cell
+ *            alive -> set it in the namespace
+ * INVARIANTS The generation of an open namespace is alive, but for moments under NAMESPACE and
+ *            while the numbers restart: cache_rekey waits. Cells of living generations never
  *            collide: the counter skips numbers with a taken cell, and at most half of the cells
  *            are taken. A larger table keeps that: numbers that differ mod n differ mod 2n.
  *            A generation is not reused while an entry has it. When all 32 bits are used, all
@@ -106,11 +107,12 @@ CELLAR_PRIVATE bool cache_generation_next(cellar *v, cellar_cause cause)
         if (generation == 0) { return false; }
         s->next_generation = generation + 1; /* 0 after the last one */
     } while ((base_load_rlx(&t->cell[generation & t->mask]) & CACHE_CELL_ALIVE) != 0);
+    /* The end first: a change under the new number may return at once, and the values made of
+     * older entries must have ended by then. */
+    if (old != generation) { cache_generation_end(s, old, cause); }
+    BASE_POINT("generation.ended");
     cache_generation_take(v, generation);
-    if (old != generation) {
-        cache_generation_end(s, old, cause);
-        cache_why_generation(s, v, old, cause);
-    }
+    if (old != generation) { cache_why_generation(s, v, old, cause); }
     return true;
 }
 
@@ -175,6 +177,10 @@ CELLAR_PRIVATE void cache_renumber(cache_store *s)
 CELLAR_PRIVATE void cache_rekey(cellar *c, l1_key *k)
 {
     cache_store *s = c->store;
+    if (!cache_generation_alive(s, k->generation)) { /* a clear may be about to store the next */
+        sync_take(NAMESPACE, &s->namespace_lock);
+        sync_drop(NAMESPACE, &s->namespace_lock);
+    }
     const uint32_t generation = base_load_acq(&c->generation);
     if (generation == k->generation && !cache_generation_alive(s, generation) &&
         !cache_is_closed(c)) {

@@ -5,18 +5,22 @@
  *
  * PICTURE    key a, changed; b loaded from a; c loaded from b
  *            note:    noted = epoch; watch the tag, seen = its word; then read the key
- *            change:  window {word = epoch + 1, unwatched; then epoch; a} -> returned
+ *            change:  window {word = epoch + 1, moves, unwatched; then epoch; a} -> returned
  *            publish: born = epoch + 1; all words as seen? entry {value, born, tags}
  *            read:    entry is valid while each of its tags has word <= born
  *            join:    not if a tag moved that was noted before this call began; asked again at the
  *                     answer, when the flight may have inherited tags
  * HOLDS      A call returns no value of b or c older than a was when a change returned, or than
  *            this thread has seen a, before the call began.
- * SWITCHES   CHANGES= ONLY_B (the second caller asks for b) DROP (a record of the table is given
- *            to another key) EVICT (b leaves memory)
+ * SWITCHES   CHANGES= ONLY_B (the second caller asks for b) BOTH_B (both do) DROP (a record of the
+ *            table is given to another key) EVICT (b leaves memory) OTHER (another key with the tag
+ *            of a changes: the tag of any change) CLEAR (with BOTH_B: the namespace of a is cleared;
+ *            the tag of b stands for its end; one caller after the other)
  * MISTAKES   RAISED_LATE RAISED_EARLY JOIN_BLIND UNION_FORGETS PUBLISH_BLIND READ_BEFORE_NOTE
- *            EPOCH_FIRST DROP_NO_EPOCH OTHER_TAGS ANSWER_BLIND
- * LEFT OUT   clears and patterns (one more tag each), deadlines, waiting with patience. */
+ *            EPOCH_FIRST DROP_NO_EPOCH OTHER_TAGS ANSWER_BLIND SECOND_BLIND (a change does not see
+ *            that another one is about to end the values) CLEARED_LATE (the next generation is
+ *            visible before the dependants of the old one have ended)
+ * LEFT OUT   patterns, values loaded after a clear, deadlines, waiting with patience. */
 #ifndef CHANGES
 #define CHANGES 2
 #endif
@@ -27,9 +31,11 @@
 
 byte epoch = 1;
 byte word[2];      /* of the tags of a and b: epoch of the last change */
-bool watched[2], present[2];
+bool watched[2], present[2], moves[2];
 byte a = 0, returned = 0;
 bool window = false;
+bool ended = false, next = false; /* the generation of a; the next one is visible */
+bool called = false; /* the first call returned */
 
 typedef entry { byte val, born; bool tag[2] }; /* born 0: no entry */
 entry e[3];
@@ -45,20 +51,29 @@ byte at[3];        /* attached flight + 1 */
 
 inline raise(t) {
     if
+#ifdef SECOND_BLIND
     :: atomic { present[t] && watched[t] -> skip } ->
+#else
+    :: atomic { present[t] && (watched[t] || moves[t]) -> skip } ->
+#endif
 #ifdef EPOCH_FIRST
         atomic { epoch++; x = epoch }
         atomic { word[t] = x; watched[t] = false }
 #else
         do
         :: true ->
-            x = epoch + 1;
-            atomic { if :: present[t] -> word[t] = x; watched[t] = false :: else fi }
+            x = epoch;
+            atomic {
+                if :: word[t] > x -> x = word[t] :: else fi;
+                x++;
+                if :: present[t] -> word[t] = x; watched[t] = false; moves[t] = true :: else fi
+            }
             if
-            :: atomic { epoch == x - 1 -> epoch = x; break }
+            :: atomic { epoch < x -> epoch = x; break }
             :: atomic { else -> skip }
             fi
-        od
+        od;
+        atomic { if :: word[t] == x -> moves[t] = false :: else fi }
 #endif
     :: atomic { else -> skip }
     fi
@@ -72,6 +87,18 @@ proctype change() {
 #ifdef RAISED_EARLY
         raise(A);
 #endif
+#ifdef CLEAR
+        do
+        :: !next ->
+            window = true;
+            if
+            :: atomic { ended -> window = false }
+                next
+            :: else -> raise(A); atomic { a = n; window = false } break
+            fi
+        :: next -> a = n; break
+        od;
+#else
         window = true;
 #if !defined(RAISED_LATE) && !defined(RAISED_EARLY)
         raise(A);
@@ -80,9 +107,22 @@ proctype change() {
 #ifdef RAISED_LATE
         raise(A);
 #endif
+#endif
         returned = n
     :: else -> break
     od
+}
+
+proctype other() { byte x; raise(A) }
+
+proctype clear() {
+    byte x;
+#ifdef CLEARED_LATE
+    next = true;
+#endif
+    ended = true;
+    raise(B);
+    next = true
 }
 
 proctype drop() { /* the place of the tag of a is given away */
@@ -194,10 +234,22 @@ inline get_b(f) { /* value in ev, birth in eb */
                 atomic { !window -> v = a }
                 note(f, A);
 #else
+                ta = next;
                 note(f, A);
+#ifdef CLEAR
+                note(f, B);
+                if
+                :: ended || ta -> l[f].seen[A] = NONE
+                :: else
+                fi;
+#endif
                 atomic { !window -> v = a }
 #endif
+#ifdef CLEAR
+                publish(B, f, v, true, true);
+#else
                 publish(B, f, v, true, false);
+#endif
                 ev = v; eb = l[f].born
             fi;
             break
@@ -234,6 +286,9 @@ inline inherit(f) { /* the tags of the value of b that was read */
 proctype call(byte p; bool asks_b) {
     byte x, v, ev, eb, bn, g, least, since, from;
     bool valid, lead, fresh, ta, tb;
+#ifdef CLEAR
+    p == 0 || called;
+#endif
     least = returned;
     if
     :: atomic { !window -> v = a }
@@ -269,14 +324,25 @@ proctype call(byte p; bool asks_b) {
             fi
         od
     fi;
-    assert(ev >= least)
+    assert(ev >= least);
+    called = true
 }
 
 init {
     atomic {
         run change();
+#ifdef OTHER
+        run other();
+#endif
+#ifdef CLEAR
+        run clear();
+#endif
+#ifdef BOTH_B
+        run call(0, true);
+#else
         run call(0, false);
-#ifdef ONLY_B
+#endif
+#if defined(ONLY_B) || defined(BOTH_B)
         run call(1, true);
 #else
         run call(1, false);

@@ -246,6 +246,10 @@ c ok   deps_tags ONLY_B CHANGES=1
 c ok   deps_tags EVICT ONLY_B CHANGES=1
 f ok   deps_tags DROP ONLY_B CHANGES=1
 f ok   deps_tags ONLY_B
+c ok   deps_tags OTHER BOTH_B CHANGES=1
+q ok   deps_tags CLEAR BOTH_B CHANGES=1
+q fail deps_tags SECOND_BLIND OTHER BOTH_B CHANGES=1
+q fail deps_tags CLEARED_LATE CLEAR BOTH_B CHANGES=1
 q fail deps_tags RAISED_LATE ONLY_B CHANGES=1
 q fail deps_tags RAISED_EARLY ONLY_B CHANGES=1
 q fail deps_tags JOIN_BLIND CHANGES=1

@@ -2,7 +2,8 @@
  *
  * Aim:    A value that depends on another key is never served to a call that began after a change
  *         of that key had returned, or after the thread had seen the change, in any order of
- *         loads, notes, joins and changes.
+ *         loads, notes, joins and changes, also while another fiber clears the namespace or
+ *         refreshes the key.
  * Method: "a" is in a namespace that is set, deleted and cleared. The loader of "b" reads "a", the
  *         loader of "c" loads "b". The source is a number that only rises. A set comes before its
  *         source changes, a delete and a clear after: as in flight.c. */
@@ -22,6 +23,7 @@ static struct soup {
     uint64_t db, least; /* the source; the number that returned changes guarantee */
     uint32_t asked, answered;
     bool nested;        /* "a" is loaded, too, when it is absent */
+    bool twice;         /* another fiber changes "a", too: the source is always first */
 } soup;
 
 static void soup_open(void)
@@ -119,7 +121,8 @@ static void soup_reader(void *arg)
         const bool far = base_sim_below(2) == 0;
         uint64_t least = soup.least, a = 0;
         size_t len = 0;
-        if (base_sim_below(2) == 0 && cellar_get(soup.v, "a", 1, &a, sizeof a, &len) == CELLAR_OK) {
+        if (!soup.twice && base_sim_below(2) == 0 &&
+            cellar_get(soup.v, "a", 1, &a, sizeof a, &len) == CELLAR_OK) {
             least = a > least ? a : least;
         }
         r.buf = &got;
@@ -173,6 +176,7 @@ static void soup_changer(void *arg)
         const uint64_t value = soup.db + 1;
         switch (base_sim_below(4)) {
         case 0:
+            if (soup.twice) { soup.db = value; }
             BASE_SIM_CHECK(cellar_set(soup.v, "a", 1, &value, sizeof value, NULL) == CELLAR_OK);
             BASE_POINT("soup.source");
             soup.db = value;
@@ -192,10 +196,28 @@ static void soup_changer(void *arg)
     }
 }
 
+/* A clear for no reason: changes of "a" under the next number return meanwhile. */
+static void soup_clearer(void *arg)
+{
+    (void)arg;
+    BASE_SIM_CHECK(cellar_clear(soup.v) == CELLAR_OK);
+}
+
+/* A load that replaces "a" ends its dependants outside of a window. */
+static void soup_refresher(void *arg)
+{
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_result r = cellar_result_default();
+    (void)arg;
+    o.flags = CELLAR_LOAD_REFRESH;
+    BASE_SIM_CHECK(cellar_get_or_load(soup.v, "a", 1, &o, soup_load_a, NULL, &r) == CELLAR_OK);
+    cellar_result_free(&r);
+}
+
 static void deps_run(void)
 {
     soup_open();
-    const uint64_t mode = base_sim_below(4);
+    const uint64_t mode = base_sim_below(6);
     if (mode < 2) {
         base_sim_spawn("reader1", soup_reader, NULL);
         base_sim_spawn("reader2", soup_reader, NULL);
@@ -205,6 +227,11 @@ static void deps_run(void)
         base_sim_calm(false);
         base_sim_spawn(mode == 2 ? "spiller" : "reader", mode == 2 ? soup_spiller : soup_reader,
                        NULL);
+    }
+    if (mode >= 4) {
+        soup.twice = true;
+        base_sim_spawn(mode == 4 ? "clearer" : "refresher",
+                       mode == 4 ? soup_clearer : soup_refresher, NULL);
     }
     base_sim_spawn("changer", soup_changer, NULL);
     base_sim_no_rescue();
