@@ -559,8 +559,7 @@ CELLAR_API cellar_err cellar_task_submit_group(cellar_pool *p, const cellar_task
  *          cellar_task_submit_many, without eta_wall_ms
  * out:     *id: of the task; NULL is allowed
  * returns: as cellar_task_submit_many; E_NOT_FOUND also for an unknown `before`, or one that ended:
- *          without `results`, or past its TTL. If `before` has ended, its final state decides.
- *          E_UNSUPPORTED also with a journal
+ *          without `results`, or past its TTL. If `before` has ended, its final state decides
  * owns:    as cellar_task_submit
  * thread:  any, also a task
  * cost:    as cellar_task_submit_chain; if `before` has ended, one get
@@ -790,9 +789,11 @@ CELLAR_API cellar_err cellar_pool_stats_json(cellar_pool *p, char *buf, size_t b
  *   time becomes a dead letter. After a power cut it does not count.
  *
  *   The open restores live tasks with attempts and due times, dead letters, unique keys, chains and
- *   groups with the results so far. Keys of THROTTLE end with the process. A restored task has no
- *   free_fn: its payload is a copy of the file. Tasks of a name that is not registered wait for
- *   cellar_task_register. cellar_pool_close keeps tasks that have not begun for the next open.
+ *   groups. A task that waits for others sees their results also if they ended before the restart:
+ *   the results are in the file until it ends. The namespace `results` is not. Keys of THROTTLE end
+ *   with the process. A restored task has no free_fn: its payload is a copy of the file. Tasks of a
+ *   name that is not registered wait for cellar_task_register. cellar_pool_close keeps tasks that
+ *   have not begun for the next open.
  *
  *   Errors of the disk: E_SPACE, E_IO and E_CORRUPT of a submit mean that it did not happen, but
  *   with REPLACE the other task is cancelled. Of a debounce, a cancel, a requeue and a purge they

@@ -2,7 +2,8 @@
  *
  * journal: rows of tasks in an SQLite database.
  *
- * FORMAT     application_id "cell", user_version 1, WAL. The tables are the text `journal_schema`:
+ * FORMAT     application_id "cell", WAL. user_version: number of `journal_steps` that made the
+ *            tables; an open does the steps that are missing.
  *            task: one row for each live task and each dead letter. input: one row for each task
  *            that ended while another one waits for it. The view `waiting` is for people.
  *            id: 16 bytes, high byte first. state, run_on: numbers of cellar_task.h.
@@ -22,7 +23,7 @@
 
 BASE_SIZE_BEGIN
 
-#define JOURNAL_VERSION 1
+#define JOURNAL_VERSION (sizeof journal_steps / sizeof *journal_steps)
 #define JOURNAL_APPLICATION 0x63656c6c
 #define JOURNAL_ID 16
 
@@ -36,7 +37,9 @@ static const char journal_setup[] =
     "PRAGMA wal_autocheckpoint=1000;"
     "PRAGMA journal_size_limit=16777216;";
 
-static const char journal_schema[] =
+static const char *const journal_steps[] = {
+    /* 1 */
+    "PRAGMA application_id=1667591276;"
     "CREATE TABLE task("
     " id BLOB NOT NULL PRIMARY KEY, name TEXT NOT NULL, state INTEGER NOT NULL,"
     " priority INTEGER NOT NULL, attempt INTEGER NOT NULL, max_attempts INTEGER NOT NULL,"
@@ -55,8 +58,11 @@ static const char journal_schema[] =
     " CASE WHEN due_wall_ms > 0 THEN datetime(due_wall_ms / 1000, 'unixepoch') END AS due,"
     " coalesce(length(payload), 0) AS bytes, unique_key, tag, error"
     " FROM task ORDER BY task.id;"
-    "PRAGMA application_id=1667591276;"
-    "PRAGMA user_version=1;";
+    "PRAGMA user_version=1;",
+    /* 2 */
+    "ALTER TABLE task ADD COLUMN after_id BLOB;"
+    "PRAGMA user_version=2;",
+};
 
 enum journal_statement {
     JOURNAL_BEGIN, JOURNAL_COMMIT, JOURNAL_INSERT, JOURNAL_UPDATE, JOURNAL_PAYLOAD, JOURNAL_DELETE,
@@ -67,7 +73,7 @@ static const char *const journal_sql[JOURNAL_STATEMENTS] = {
     [JOURNAL_BEGIN] = "BEGIN IMMEDIATE",
     [JOURNAL_COMMIT] = "COMMIT",
     [JOURNAL_INSERT] = "INSERT INTO task VALUES("
-                       "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                       "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [JOURNAL_UPDATE] = "UPDATE task SET state=?2, attempt=?3, begun=?4, due_wall_ms=?5,"
                        " delay_ms=?6, expires_wall_ms=?7, ended_wall_ms=?8, error=?9 WHERE id=?1",
     [JOURNAL_PAYLOAD] = "UPDATE task SET payload=?2, content_type=?3 WHERE id=?1",
@@ -172,7 +178,7 @@ CELLAR_PRIVATE void journal_rollback(journal *j)
 CELLAR_PRIVATE cellar_err journal_insert(journal *j, const journal_row *r)
 {
     sqlite3_stmt *s = j->statement[JOURNAL_INSERT];
-    unsigned char id[JOURNAL_ID], then_id[JOURNAL_ID];
+    unsigned char id[JOURNAL_ID], then_id[JOURNAL_ID], after_id[JOURNAL_ID];
     const int64_t number[] = { r->state, r->priority, r->attempt, r->max_attempts, r->begun,
                                r->submitted_wall_ms, r->due_wall_ms, r->delay_ms,
                                r->expires_wall_ms, r->ended_wall_ms };
@@ -199,6 +205,10 @@ CELLAR_PRIVATE cellar_err journal_insert(journal *j, const journal_row *r)
     if (r->inputs != 0) {
         (void)sqlite3_bind_int64(s, 21, r->inputs);
         (void)sqlite3_bind_int64(s, 22, r->run_on);
+    }
+    if (r->after_id.hi != 0) {
+        journal_id_out(r->after_id, after_id);
+        journal_bind_id(s, 25, after_id);
     }
     return journal_step(s);
 }
@@ -286,7 +296,8 @@ CELLAR_PRIVATE cellar_err journal_count(journal *j, uint64_t *rows, uint64_t *na
 
 typedef struct journal_reader {
     cellar_err (*row)(const journal_row *row, void *ctx);
-    cellar_err (*link)(cellar_task_id id, cellar_task_id then_id, uint32_t member, void *ctx);
+    cellar_err (*link)(cellar_task_id id, cellar_task_id then_id, uint32_t member, bool after,
+                       void *ctx);
     cellar_err (*input)(const journal_input *in, void *ctx);
     void *ctx;
 } journal_reader;
@@ -371,16 +382,18 @@ static cellar_err journal_link_of(sqlite3_stmt *s, void *ctx)
         !journal_in_range(s, 2, CELLAR_TASK_GROUP_MAX, &member)) {
         return CELLAR_E_CORRUPT;
     }
-    return reader->link(id, then_id, (uint32_t)member, reader->ctx);
+    return reader->link(id, then_id, (uint32_t)member, sqlite3_column_int(s, 3) != 0, reader->ctx);
 }
 
 CELLAR_PRIVATE cellar_err journal_links(journal *j,
                                         cellar_err (*fn)(cellar_task_id id, cellar_task_id then_id,
-                                                         uint32_t member, void *ctx),
+                                                         uint32_t member, bool after, void *ctx),
                                         void *ctx)
 {
     journal_reader reader = { .link = fn, .ctx = ctx };
-    return journal_walk(j, "SELECT id, then_id, member FROM task WHERE then_id IS NOT NULL",
+    return journal_walk(j,
+                        "SELECT id, then_id, member, 0 FROM task WHERE then_id IS NOT NULL UNION"
+                        " ALL SELECT after_id, id, 0, 1 FROM task WHERE after_id IS NOT NULL",
                         journal_link_of, &reader);
 }
 
@@ -445,10 +458,9 @@ static cellar_err journal_take(journal *j, bool sync, const char **why)
     *why = "a newer version of the library wrote it";
     if (version > JOURNAL_VERSION) { return CELLAR_E_NEWER_FORMAT; }
     *why = "the database is damaged";
-    if (tables == 0) {
-        err = journal_code(sqlite3_exec(j->db, journal_schema, NULL, NULL, NULL));
-    } else {
-        err = journal_walk(j, "PRAGMA quick_check(1)", journal_ok_of, NULL);
+    if (tables != 0) { err = journal_walk(j, "PRAGMA quick_check(1)", journal_ok_of, NULL); }
+    for (uint64_t i = version; i < JOURNAL_VERSION && err == CELLAR_OK; i++) {
+        err = journal_code(sqlite3_exec(j->db, journal_steps[i], NULL, NULL, NULL));
     }
     if (err == CELLAR_OK) {
         err = journal_code(sqlite3_exec(j->db,
@@ -562,7 +574,7 @@ CELLAR_PRIVATE cellar_err journal_rows(journal *j,
 
 CELLAR_PRIVATE cellar_err journal_links(journal *j,
                                         cellar_err (*fn)(cellar_task_id id, cellar_task_id then_id,
-                                                         uint32_t member, void *ctx),
+                                                         uint32_t member, bool after, void *ctx),
                                         void *ctx)
 {
     (void)fn, (void)ctx;

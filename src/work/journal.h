@@ -16,6 +16,7 @@ typedef struct journal journal;
 typedef struct journal_row {
     cellar_task_id id;
     cellar_task_id then_id;  /* task that waits for this one; both 0: none */
+    cellar_task_id after_id; /* task that this one waits for, of cellar_task_submit_after */
     const char *name, *unique_key, *tag, *content_type, *error;
     const unsigned char *trace; /* NULL: none */
     const void *payload;
@@ -63,14 +64,14 @@ CELLAR_PRIVATE cellar_err journal_delete(journal *j, cellar_task_id id, bool inp
 CELLAR_PRIVATE cellar_err journal_input_add(journal *j, const journal_input *in);
 /* Count the rows and their different names. */
 CELLAR_PRIVATE cellar_err journal_count(journal *j, uint64_t *rows, uint64_t *names);
-/* Pass each row to fn, by id, or each link of a row to its then_id, or each input. A code of fn
- * ends the walk and is returned. */
+/* Pass each row to fn, by id, or each link of a row to its then_id and from its after_id (`after`),
+ * or each input. A code of fn ends the walk and is returned. */
 CELLAR_PRIVATE cellar_err journal_rows(journal *j,
                                        cellar_err (*fn)(const journal_row *row, void *ctx),
                                        void *ctx);
 CELLAR_PRIVATE cellar_err journal_links(journal *j,
                                         cellar_err (*fn)(cellar_task_id id, cellar_task_id then_id,
-                                                         uint32_t member, void *ctx),
+                                                         uint32_t member, bool after, void *ctx),
                                         void *ctx);
 CELLAR_PRIVATE cellar_err journal_inputs(journal *j,
                                          cellar_err (*fn)(const journal_input *in, void *ctx),

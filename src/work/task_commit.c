@@ -71,7 +71,14 @@ static cellar_err task_write_draft(cellar_pool *p, const task_draft *d, cellar_t
             r.expires_wall_ms = BASE_MAX(e->expires_ms + base_load_rlx(&p->offset_ms), 1);
         }
     }
-    return journal_insert(p->journal->db, &r);
+    if (d->before != NULL) { r.after_id = d->before->id; }
+    const cellar_err err = journal_insert(p->journal->db, &r);
+    if (err != CELLAR_OK || d->before == NULL || d->before->attached) { return err; }
+    const task_body *result = d->before->result;
+    const journal_input in = { .then_id = id, .ok = d->before->state == CELLAR_TASK_SUCCEEDED,
+                               .result = result != NULL ? result->data : NULL,
+                               .len = result != NULL ? result->len : 0 };
+    return journal_input_add(p->journal->db, &in);
 }
 
 static cellar_err task_write_tickets(cellar_pool *p, const task_ticket *k)
@@ -117,10 +124,11 @@ static void task_image_take(cellar_pool *p, task *t, task_time now, task_image *
     m->inputs = e != NULL && e->before != NULL;
     m->input = (journal_input){ .member = e != NULL ? e->member : 0,
                                 .ok = t->state == CELLAR_TASK_SUCCEEDED };
-    if (m->ends && e != NULL && e->member_of != NULL && !e->member_of->ended) {
+    m->after = m->ends && e != NULL ? e->after : NULL;
+    if (m->ends && e != NULL && e->member_of != NULL && !base_load_rlx(&e->member_of->ended)) {
         m->input.then_id = e->member_of->then_id;
-        m->result = task_body_hold(r->result);
     }
+    if (m->after != NULL || m->input.then_id.hi != 0) { m->result = task_body_hold(r->result); }
     if (task_is_live(t)) {
         task_image_due(t, now, &m->row);
     } else if (dead) {
@@ -138,14 +146,24 @@ static void task_image_take(cellar_pool *p, task *t, task_time now, task_image *
     r->flags |= TASK_ROW_FLIGHT | (m->ends ? TASK_ROW_ENDS : 0);
 }
 
-static cellar_err task_write_image(journal *db, task_image *m)
+/* Write the end of a task for those that wait for it. Its groups stay until the commit. */
+static cellar_err task_write_inputs(journal *db, task_image *m)
 {
     cellar_err err = CELLAR_OK;
-    if (m->input.then_id.hi != 0) {
-        m->input.result = m->result != NULL ? m->result->data : NULL;
-        m->input.len = m->result != NULL ? m->result->len : 0;
-        err = journal_input_add(db, &m->input);
+    m->input.result = m->result != NULL ? m->result->data : NULL;
+    m->input.len = m->result != NULL ? m->result->len : 0;
+    if (m->input.then_id.hi != 0) { err = journal_input_add(db, &m->input); }
+    m->input.member = 0;
+    for (const task_group *g = m->after; g != NULL && err == CELLAR_OK; g = g->after) {
+        m->input.then_id = g->then_id;
+        if (!base_load_rlx(&g->ended)) { err = journal_input_add(db, &m->input); }
     }
+    return err;
+}
+
+static cellar_err task_write_image(journal *db, task_image *m)
+{
+    const cellar_err err = task_write_inputs(db, m);
     if (err != CELLAR_OK) { return err; }
     if (m->deletes) { return journal_delete(db, m->row.id, m->inputs); }
     if (m->body != NULL) {
@@ -216,7 +234,10 @@ static void task_rows_done(cellar_pool *p, task *list, task_after *a) SYNC_HOLDS
         if (again) {
             task_row_list(p->journal, r, t);
         } else if (!task_is_live(t) && !(t->state == CELLAR_TASK_FAILED && t->timer.prev != NULL)) {
-            if (t->ext != NULL && t->ext->before != NULL) { t->ext->before->ended = true; }
+            if (t->ext != NULL && t->ext->before != NULL) {
+                base_store_rlx(&t->ext->before->ended, true);
+            }
+            r->flags |= TASK_ROW_OVER;
             r->next = p->journal->over;
             p->journal->over = t;
         }

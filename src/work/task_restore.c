@@ -3,7 +3,7 @@
  * task_restore: open a journal and make its rows tasks again.
  *
  * WALK       database -> damaged: refuse it, or set it aside -> board of the last process
- *            -> rows in the order of their ids -> links and inputs of groups -> attempts of the
+ *            -> rows in the order of their ids -> inputs and links of groups -> attempts of the
  *            board -> commit -> new board
  * INVARIANTS Nothing begins before the commit: the new board overwrites the old one.
  *            Of two tasks with one unique key the younger has it, as before the restart.
@@ -150,16 +150,26 @@ static cellar_err task_restore_row(const journal_row *row, void *ctx) SYNC_HOLDS
 
 /* ---- groups ---- */
 
+/* Link a task to the group of the one that waits for it. The inputs are known. */
 static cellar_err task_restore_link(cellar_task_id id, cellar_task_id then_id, uint32_t member,
-                                    void *ctx) SYNC_HOLDS(QUEUE)
+                                    bool after, void *ctx) SYNC_HOLDS(QUEUE)
 {
     task_restorer *r = ctx;
     task *t = task_find(r->p, id), *then = task_find(r->p, then_id);
     task_group *g = then != NULL ? then->ext->before : NULL;
-    if (t == NULL || g == NULL || member >= g->count) { return CELLAR_OK; }
-    t->ext->member_of = g;
-    t->ext->member = member;
-    g->refs++;
+    if (g == NULL || member >= g->count) { return CELLAR_OK; }
+    if (after && g->left != 0 && (t == NULL || !task_is_live(t))) {
+        g->left = 0; /* its row was deleted by hand */
+        g->failed = true;
+    } else if (after && g->left != 0) {
+        g->after = t->ext->after;
+        t->ext->after = g;
+        g->refs++;
+    } else if (!after && t != NULL) {
+        t->ext->member_of = g;
+        t->ext->member = member;
+        g->refs++;
+    }
     return CELLAR_OK;
 }
 
@@ -225,8 +235,8 @@ CELLAR_PRIVATE cellar_err task_restore(cellar_pool *p, const char **why)
     cellar_err err = journal_board_read(&p->account, p->cfg.journal_path, &old, &count);
     sync_take(QUEUE, &p->lock);
     if (err == CELLAR_OK) { err = journal_rows(j->db, task_restore_row, &r); }
-    if (err == CELLAR_OK) { err = journal_links(j->db, task_restore_link, &r); }
     if (err == CELLAR_OK) { err = journal_inputs(j->db, task_restore_input, &r); }
+    if (err == CELLAR_OK) { err = journal_links(j->db, task_restore_link, &r); }
     if (err == CELLAR_OK) {
         task_restore_attempts(&r, old, count);
         task_restore_decide(&r);

@@ -14,6 +14,7 @@
 
 #include "base/opts.h"
 #include "work/task_hand.h"
+#include "work/task_mark.h"
 #include "work/task_slab.h"
 #include "work/task_state.h"
 
@@ -110,14 +111,19 @@ CELLAR_PRIVATE bool task_recorded(cellar_pool *p, cellar_task_id id)
 }
 
 /* Return whether a task has a final state that another thread stores right now. *state: of its
- * slot, FAILED for a dead letter that was requeued; TASK_FREE: no slot. */
-static bool task_in_store(cellar_pool *p, cellar_task_id id, uint32_t *state)
+ * slot, FAILED for a dead letter that was requeued; TASK_FREE: no slot. *result: of a task that
+ * waits for its commit; else NULL. */
+static bool task_in_store(cellar_pool *p, cellar_task_id id, uint32_t *state, task_body **result)
 {
     sync_take(QUEUE, &p->lock);
     const task *t = task_find(p, id);
+    const task_row *r = t != NULL && p->journal != NULL ? task_row_of(p, t) : NULL;
+    const bool waits = r != NULL && ((t->flags & TASK_UNCOMMITTED) != 0 ||
+                                     (r->flags & TASK_ROW_OVER) != 0);
+    *result = waits ? task_body_hold(r->result) : NULL;
     *state = t == NULL ? TASK_FREE : task_is_live(t) ? CELLAR_TASK_FAILED : t->state;
-    const bool stores = t != NULL && p->cfg.results != NULL && *state != CELLAR_TASK_FAILED &&
-                        (t->flags & TASK_RECORDED) == 0;
+    const bool stores = t != NULL && !waits && p->cfg.results != NULL &&
+                        *state != CELLAR_TASK_FAILED && (t->flags & TASK_RECORDED) == 0;
     sync_drop(QUEUE, &p->lock);
     return stores;
 }
@@ -128,9 +134,9 @@ CELLAR_PRIVATE cellar_err task_final(cellar_pool *p, cellar_task_id id, cellar_t
     uint32_t of_slot;
     char *value;
     task_record r;
-    *result = NULL;
-    while (task_in_store(p, id, &of_slot)) { base_yield(); }
+    while (task_in_store(p, id, &of_slot, result)) { base_yield(); }
     *state = (cellar_task_state)of_slot;
+    if (*result != NULL) { return CELLAR_OK; }
     const cellar_err err = task_record_get(p, id, &value, &r);
     if (err != CELLAR_OK) { return of_slot != TASK_FREE ? CELLAR_OK : err; }
     if (of_slot == TASK_FREE) { *state = (cellar_task_state)r.state; }

@@ -327,15 +327,6 @@ static SYNC_HOLDS(QUEUE) task *task_member_ended(cellar_pool *p, const task *t, 
     return chain;
 }
 
-CELLAR_PRIVATE void task_decide(cellar_pool *p, task *t, cellar_task_state state, task_body *result,
-                                int64_t now_ms, task_after *a)
-{
-    task_group *g = t->ext->before;
-    if (result != NULL) { task_group_give(g, 0, result); }
-    task *then = task_group_count(p, g, 0, state, now_ms, a);
-    if (then != NULL) { task_end(p, then, CELLAR_TASK_CANCELLED, now_ms, a); }
-}
-
 CELLAR_PRIVATE void task_end(cellar_pool *p, task *t, cellar_task_state state, int64_t now_ms,
                              task_after *a)
 {

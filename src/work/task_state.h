@@ -46,9 +46,6 @@ CELLAR_PRIVATE task *task_group_decide(cellar_pool *p, task_group *g, int64_t no
     SYNC_HOLDS(QUEUE);
 /* Note the result of a member for its group. */
 CELLAR_PRIVATE void task_give_result(task *t, task_body *result) SYNC_HOLDS(QUEUE);
-/* Decide about a task that waits for one that has ended. */
-CELLAR_PRIVATE void task_decide(cellar_pool *p, task *t, cellar_task_state state, task_body *result,
-                                int64_t now_ms, task_after *a) SYNC_HOLDS(QUEUE);
 /* Make a dead letter a live task again, without an attempt. */
 CELLAR_PRIVATE void task_revive(cellar_pool *p, task *t, int64_t now_ms, task_after *a)
     SYNC_HOLDS(QUEUE);

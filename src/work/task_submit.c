@@ -451,6 +451,50 @@ static cellar_err task_insert_one(cellar_pool *p, task_draft *d, task_time now, 
     return CELLAR_OK;
 }
 
+/* Let the task of a draft wait for the one before it. MISS: that one has ended, and its state is
+ * not known. */
+static cellar_err task_attach(cellar_pool *p, task_draft *d, task_after *a) SYNC_HOLDS(QUEUE)
+{
+    task_before *b = d->before;
+    task_group *g = d->ext->before;
+    task_hands_recall(p, a);
+    task *t = task_find(p, b->id);
+    b->attached = t != NULL && task_is_live(t);
+    if (!b->attached && !b->ended) { return CELLAR_MISS; }
+    if (!b->attached) {
+        g->done[0] = 1;
+        g->left = 0;
+        g->failed = b->state != CELLAR_TASK_SUCCEEDED;
+        g->result[0] = task_body_hold(b->result);
+        return CELLAR_OK;
+    }
+    if (t->ext == NULL) {
+        t->ext = b->spare;
+        t->ext->of = t;
+        b->spare = NULL;
+    }
+    g->refs++;
+    g->after = t->ext->after;
+    t->ext->after = g;
+    return CELLAR_OK;
+}
+
+/* Undo task_attach after a failed commit. A task that has ended keeps the group. */
+static void task_unattach(cellar_pool *p, task_draft *d, task_after *a) SYNC_HOLDS(QUEUE)
+{
+    task_group *g = d->ext->before;
+    const task *t = task_find(p, d->before->id);
+    if (t != NULL && task_is_live(t)) {
+        task_group **at = &t->ext->after;
+        while (*at != g) { at = &(*at)->after; }
+        *at = g->after;
+        g->refs--;
+    }
+    base_store_rlx(&g->ended, true);
+    task_group_unref(g, a);
+    d->ext->before = NULL;
+}
+
 /* Put a task of this call where it waits. */
 static void task_place(cellar_pool *p, task_draft *d, task_time now, task_after *a)
     SYNC_HOLDS(QUEUE)
@@ -461,6 +505,9 @@ static void task_place(cellar_pool *p, task_draft *d, task_time now, task_after 
     if (t->ext != NULL && t->ext->before != NULL) {
         t->ext->before->then = t;
         task_to_waiting(t);
+        /* The task before it may have ended. */
+        task *ended = task_group_decide(p, t->ext->before, now.mono_ms, a);
+        task_end(p, ended, CELLAR_TASK_CANCELLED, now.mono_ms, a);
     } else if (d->eta_wall_ms > now.wall_ms) {
         task_to_wall(p, t, d->eta_wall_ms, a);
     } else if (d->delay_ms > 0) {
@@ -489,11 +536,12 @@ static cellar_err task_insert_commit(cellar_pool *p, const task_draft *d, uint32
 }
 
 /* Take back the slots of a call that failed. */
-static void task_take_back(cellar_pool *p, task_draft *d, uint32_t count, int64_t now_ms)
-    SYNC_HOLDS(QUEUE)
+static void task_take_back(cellar_pool *p, task_draft *d, uint32_t count, int64_t now_ms,
+                           task_after *a) SYNC_HOLDS(QUEUE)
 {
     for (uint32_t i = 0; i < count; i++) {
         if (d[i].made == NULL) { continue; }
+        if (d[i].before != NULL && d[i].before->attached) { task_unattach(p, &d[i], a); }
         if (d[i].ext != NULL) {
             task_key_drop(p, d[i].ext);
             task_id_drop(p, d[i].ext);
@@ -568,12 +616,13 @@ static cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t count, tas
     for (uint32_t i = 0; i < count && err == CELLAR_OK; i++) {
         err = task_insert_one(p, &d[i], now, a, &ids[i]);
     }
+    if (err == CELLAR_OK && d->before != NULL) { err = task_attach(p, d, a); }
     if (err == CELLAR_OK) {
         err = task_insert_commit(p, d, count, bytes, now, ids);
         a->ended = a->ended || p->watching != 0; /* a drain may wait for this submit */
     }
     if (err != CELLAR_OK) {
-        task_take_back(p, d, count, now.mono_ms);
+        task_take_back(p, d, count, now.mono_ms, a);
         return err;
     }
     for (uint32_t i = 0; i < count; i++) { task_place(p, &d[i], now, a); }
@@ -722,90 +771,52 @@ CELLAR_API cellar_err cellar_task_submit_group(cellar_pool *p, const cellar_task
 
 /* ---- after a task ---- */
 
-/* Let the task of `g` wait for a live one. False: that one is not live. */
-static bool task_attach(cellar_pool *p, cellar_task_id before, task_group *g, task_ext **spare,
-                        task_after *a) SYNC_HOLDS(QUEUE)
+/* Insert the task of a draft, and let it wait for the one before it. */
+static cellar_err task_insert_after(cellar_pool *p, task_draft *d, cellar_task_id *id)
 {
-    task_hands_recall(p, a);
-    task *t = task_find(p, before);
-    if (t == NULL || !task_is_live(t)) { return false; }
-    if (t->ext == NULL) {
-        t->ext = *spare;
-        t->ext->of = t;
-        *spare = NULL;
+    task_before *b = d->before;
+    for (;;) {
+        const task_time now = task_near(p);
+        task_after a = { .done = NULL };
+        sync_take(QUEUE, &p->lock);
+        cellar_err err = task_insert(p, d, 1, now, &a, id);
+        sync_drop(QUEUE, &p->lock);
+        task_settle(p, &a);
+        if (err != CELLAR_MISS) { return err; }
+        err = task_final(p, b->id, &b->state, &b->result);
+        if (err != CELLAR_OK) { return err; }
+        b->ended = true;
     }
-    g->refs++;
-    g->after = t->ext->after;
-    t->ext->after = g;
-    return true;
-}
-
-/* Let the final state of a task decide about `id`, which waits for it. */
-static void task_decide_late(cellar_pool *p, cellar_task_id before, cellar_task_id id)
-{
-    cellar_task_state state = CELLAR_TASK_FAILED;
-    task_body *result = NULL;
-    task_after a = { .done = NULL };
-    /* A state that has been forgotten meanwhile, or has no memory, is no success. */
-    if (task_final(p, before, &state, &result) != CELLAR_OK) { state = CELLAR_TASK_FAILED; }
-    const task_time now = task_near(p);
-    sync_take(QUEUE, &p->lock);
-    task *t = task_find(p, id);
-    if (t != NULL && t->state == CELLAR_TASK_WAITING) {
-        task_decide(p, t, state, result, now.mono_ms, &a);
-    }
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
-    task_body_drop(p, result, true);
-}
-
-/* Insert the task of a draft, and let it wait for `before`. *attached: that one is live. */
-static cellar_err task_insert_after(cellar_pool *p, cellar_task_id before, task_draft *d,
-                                    task_ext **spare, bool *attached, cellar_task_id *id)
-{
-    const task_time now = task_near(p);
-    task_group *g = d->ext->before;
-    task_after a = { .done = NULL };
-    sync_take(QUEUE, &p->lock);
-    bool known = task_find(p, before) != NULL;
-    sync_drop(QUEUE, &p->lock);
-    if (!known && !task_recorded(p, before)) { return CELLAR_E_NOT_FOUND; }
-    sync_take(QUEUE, &p->lock);
-    const cellar_err err = task_insert(p, d, 1, now, &a, id);
-    *attached = err == CELLAR_OK && task_attach(p, before, g, spare, &a);
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
-    return err;
 }
 
 CELLAR_API cellar_err cellar_task_submit_after(cellar_pool *p, cellar_task_id before,
                                                const cellar_task_item *item,
                                                cellar_task_run_on run_on, cellar_task_id *id)
 {
+    task_before b = { .id = before };
     task_draft d = { .name = NULL };
     cellar_task_id made = { 0, 0 };
-    bool attached = false;
     if (id != NULL) { *id = made; }
     cellar_err err = task_check(p);
     if (err != CELLAR_OK) { return err; }
     if (item == NULL || (unsigned)run_on > CELLAR_TASK_ALWAYS) { return CELLAR_E_INVAL; }
-    if (p->journal != NULL) { return CELLAR_E_UNSUPPORTED; }
-    task_ext *spare = task_ext_make(p, NULL, NULL);
-    err = spare != NULL ? task_draft_make(p, item, task_near(p), true, &d) : CELLAR_E_NOMEM;
+    b.spare = task_ext_make(p, NULL, NULL);
+    err = b.spare != NULL ? task_draft_make(p, item, task_near(p), true, &d) : CELLAR_E_NOMEM;
     if (err == CELLAR_OK && task_draft_alone(&d)) { err = CELLAR_E_INVAL; }
     if (err == CELLAR_OK && d.eta_wall_ms != 0) { err = CELLAR_E_INVAL; }
     if (err == CELLAR_OK) {
+        d.before = &b;
         d.ext->before = task_group_make(p, 1, run_on);
         if (d.ext->before == NULL) { err = CELLAR_E_NOMEM; }
     }
     if (err == CELLAR_OK) {
         d.ext->before->refs = 1;
-        err = task_insert_after(p, before, &d, &spare, &attached, &made);
+        err = task_insert_after(p, &d, &made);
     }
-    if (err == CELLAR_OK && !attached) { task_decide_late(p, before, made); }
     task_unlink_drafts(p, &d, 1);
     task_drafts_drop(p, &d, 1);
-    task_ext_free(p, spare);
+    task_ext_free(p, b.spare);
+    task_body_drop(p, b.result, true);
     if (err == CELLAR_OK && id != NULL) { *id = made; }
     return err;
 }

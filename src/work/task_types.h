@@ -60,7 +60,7 @@ typedef struct task_group {
     cellar_task_run_on run_on;
     cellar_task_id then_id;
     bool failed;             /* a member did not succeed */
-    bool ended;              /* the journal has the end of `then`: it needs no inputs */
+    _Atomic bool ended;      /* the journal has the end of `then`: it needs no inputs */
     uint64_t *done;          /* a bit for each member: a second end of it changes nothing */
     task_body *result[];     /* of each member; NULL: none */
 } task_group;
@@ -196,12 +196,23 @@ typedef struct task_run { /* one attempt */
     task *hand[TASK_HAND_MAX];
 } task_run;
 
+/* The task before one of cellar_task_submit_after. */
+typedef struct task_before {
+    cellar_task_id id;
+    task_ext *spare;         /* rare parts for it, if it has none; NULL: used */
+    task_body *result;       /* counted; of `ended` */
+    cellar_task_state state; /* of `ended` */
+    bool ended;              /* state and result are known */
+    bool attached;           /* it is live, and has the group */
+} task_before;
+
 /* A task on its way into a slot. */
 typedef struct task_draft {
     const char *name;        /* of the caller */
     task_body *body;
     task_ext *ext;           /* NULL: none */
     task_throttle *throttle; /* for a new key of THROTTLE; NULL: none */
+    task_before *before;     /* NULL: none */
     task *made;              /* NULL: not inserted */
     int64_t delay_ms, eta_wall_ms;
     cellar_task_conflict on_conflict;
@@ -224,7 +235,8 @@ enum { /* flags of a row */
     TASK_ROW_FLIGHT = 2,     /* part of the transaction that runs */
     TASK_ROW_AGAIN = 4,      /* changed since: to write again */
     TASK_ROW_PAYLOAD = 8,    /* the payload changed */
-    TASK_ROW_ENDS = 16       /* the transaction has its end */
+    TASK_ROW_ENDS = 16,      /* the transaction has its end */
+    TASK_ROW_OVER = 32       /* in `over` */
 };
 
 typedef struct task_row {    /* beside each slot of a pool with a journal */
@@ -239,6 +251,7 @@ typedef struct task_image {  /* of a row, to write without the lock */
     task *task;
     journal_row row;
     journal_input input;     /* then_id both 0: none */
+    const task_group *after; /* of an end: groups that get the same input */
     task_body *body, *result; /* counted; NULL: none */
     bool ends, deletes, inputs;
     char error[CELLAR_TASK_TEXT_MAX + 1];

@@ -553,19 +553,6 @@ static void the_ttl_of_a_unique_key_survives_a_crash(void)
     end();
 }
 
-static void submit_after_is_refused_with_a_journal(void)
-{
-    if (without_sqlite()) { return; }
-    start();
-    const cellar_task_id a = submit("a", NULL);
-    const cellar_task_item item = { "t", "b", 1, NULL };
-    T_EQ_I64(cellar_task_submit_after(p, a, &item, CELLAR_TASK_ALWAYS, NULL),
-             CELLAR_E_UNSUPPORTED);
-    tick();
-    T_EQ_U64(ran_count, 1);
-    end();
-}
-
 static void a_debounced_payload_survives_a_crash(void)
 {
     if (without_sqlite()) { return; }
@@ -813,7 +800,7 @@ static void journal_newer_schema(void)
     if (without_sqlite()) { return; }
     start();
     close_it();
-    sql("PRAGMA user_version=2");
+    sql("PRAGMA user_version=99");
     T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_NEWER_FORMAT);
     T_CHECK(strstr(said, path) != NULL);
     config.on_bad_journal = CELLAR_JOURNAL_SET_ASIDE; /* it is not damaged */
@@ -1067,6 +1054,199 @@ static void each_allocation_may_fail(void)
     end();
 }
 
+/* ---- after a task ---- */
+
+static cellar_task_id after(cellar_task_id before, const char *name, const char *payload,
+                            cellar_task_run_on run_on)
+{
+    cellar_task_id id = { 0, 0 };
+    const cellar_task_item item = { name, payload, strlen(payload), NULL };
+    T_EQ_I64(cellar_task_submit_after(p, before, &item, run_on, &id), CELLAR_OK);
+    return id;
+}
+
+static cellar_task_id submit_giving(const char *payload)
+{
+    cellar_task_id id = { 0, 0 };
+    T_EQ_I64(cellar_task_submit(p, "give", payload, 1, NULL, &id), CELLAR_OK);
+    return id;
+}
+
+static void a_task_that_waits_survives_a_crash(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    const cellar_task_id a = submit_giving("x");
+    const cellar_task_id b = after(a, "join", "", CELLAR_TASK_ON_SUCCESS);
+    const cellar_task_id c = after(b, "t", "c", CELLAR_TASK_ON_SUCCESS);
+    const cellar_task_id d = after(a, "t", "d", CELLAR_TASK_ON_FAILURE);
+    crash();
+    names();
+    T_EQ_U64(figures().live, 4);
+    T_EQ_I64(state_of(b), CELLAR_TASK_WAITING);
+    T_EQ_I64(cellar_pool_tick(p, 0, NULL), CELLAR_PENDING);
+    T_EQ_I64(state_of(d), CELLAR_E_NOT_FOUND); /* cancelled */
+    crash(); /* the end of a is in the journal, with its result */
+    names();
+    T_EQ_I64(state_of(c), CELLAR_TASK_WAITING);
+    tick();
+    T_EQ_STR(ran, "xc");
+    crash();
+    T_EQ_U64(figures().restored, 0);
+    end();
+}
+
+/* Each rule meets each end: before the crash, after it, or before the submit. */
+static void the_recorded_state_decides_after_a_crash(void)
+{
+    if (without_sqlite()) { return; }
+    for (int at = 0; at < 3; at++) {
+        for (int ok = 0; ok < 2; ok++) {
+            for (cellar_task_run_on on = CELLAR_TASK_ON_SUCCESS; on <= CELLAR_TASK_ALWAYS; on++) {
+                cellar *results;
+                cellar_config store = cellar_config_default();
+                clear();
+                begin();
+                store.host = &host;
+                T_REQUIRE(cellar_open(&store, &results) == CELLAR_OK);
+                config.results = results;
+                open_it();
+                names();
+                answer = ok != 0 ? cellar_verdict_ok() : cellar_verdict_fail();
+                const cellar_task_id a = submit_giving("x");
+                if (at == 2) { tick(); }
+                (void)after(a, "join", "", on);
+                if (at == 0) { T_EQ_I64(cellar_pool_tick(p, 0, NULL), CELLAR_PENDING); }
+                crash();
+                names();
+                tick();
+                const bool runs = on == CELLAR_TASK_ALWAYS ||
+                                  (on == CELLAR_TASK_ON_SUCCESS) == (ok != 0);
+                T_EQ_STR(ran, !runs ? "" : ok != 0 ? "x" : "-");
+                T_EQ_U64(figures().live, 0);
+                end();
+                T_EQ_I64(cellar_close(results), CELLAR_OK);
+            }
+        }
+    }
+}
+
+static cellar_task_id uncommitted;
+
+static cellar_verdict submits_after(const cellar_task *t, void *ctx)
+{
+    (void)t, (void)ctx;
+    T_EQ_I64(state_of(uncommitted), CELLAR_TASK_RUNNING);
+    (void)after(uncommitted, "join", "", CELLAR_TASK_ON_SUCCESS);
+    if (copies) { crash_copy(); }
+    return cellar_verdict_ok();
+}
+
+static void an_end_that_is_not_committed_decides(void)
+{
+    if (without_sqlite()) { return; }
+    for (int crashes = 0; crashes < 2; crashes++) {
+        start();
+        T_EQ_I64(cellar_task_register(p, "s", submits_after, NULL, NULL), CELLAR_OK);
+        uncommitted = submit_giving("x");
+        T_EQ_I64(cellar_task_submit(p, "s", NULL, 0, NULL, NULL), CELLAR_OK);
+        copies = crashes != 0;
+        tick();
+        T_EQ_STR(ran, "x");
+        if (crashes != 0) {
+            clear();
+            after_crash();
+            names();
+            T_EQ_I64(state_of(uncommitted), CELLAR_E_NOT_FOUND);
+            tick();
+            T_EQ_STR(ran, "x");
+        }
+        end();
+    }
+}
+
+static void a_second_end_does_not_decide_again(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    answer = cellar_verdict_fail();
+    const cellar_task_id a = submit_giving("x");
+    (void)after(a, "t", "b", CELLAR_TASK_ON_FAILURE);
+    T_EQ_I64(cellar_pool_tick(p, 0, NULL), CELLAR_PENDING);
+    answer = cellar_verdict_ok();
+    crash();
+    names();
+    T_EQ_I64(cellar_task_requeue(p, a), CELLAR_OK);
+    crash(); /* a is live again, and its first end is an input of b */
+    names();
+    tick();
+    T_EQ_STR(ran, "b");
+    crash();
+    T_EQ_U64(figures().restored, 0);
+    end();
+}
+
+static void the_first_schema_gets_what_is_new(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    const cellar_task_id a = submit("a", NULL);
+    close_it();
+    sql("ALTER TABLE task DROP COLUMN after_id; PRAGMA user_version=1");
+    open_it();
+    names();
+    (void)after(a, "t", "b", CELLAR_TASK_ALWAYS);
+    crash();
+    names();
+    tick();
+    T_EQ_STR(ran, "ab");
+    end();
+}
+
+static void a_row_that_was_deleted_by_hand_did_not_succeed(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    const cellar_task_id a = submit("a", NULL);
+    (void)after(a, "t", "b", CELLAR_TASK_ON_SUCCESS);
+    (void)after(a, "t", "c", CELLAR_TASK_ON_FAILURE);
+    close_it();
+    sql("DELETE FROM task WHERE after_id IS NULL");
+    open_it();
+    names();
+    tick();
+    T_EQ_STR(ran, "c");
+    T_EQ_U64(figures().cancelled, 1);
+    end();
+}
+
+static void a_refused_submit_after_leaves_the_task_before_it(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    const cellar_task_id a = submit("a", NULL);
+    const cellar_task_item item = { "t", "b", 1, NULL };
+    signal(SIGXFSZ, SIG_IGN);
+    limit_files(4096);
+    T_CHECK(is_disk_error(cellar_task_submit_after(p, a, &item, CELLAR_TASK_ALWAYS, NULL)));
+    limit_files(0);
+    (void)after(a, "t", "c", CELLAR_TASK_ALWAYS);
+    tick();
+    T_EQ_STR(ran, "ac");
+    T_EQ_U64(figures().submitted, 2);
+    for (uint64_t nth = 1;; nth++) {
+        const cellar_task_id d = submit("d", NULL);
+        (void)base_fault_alloc_arm(nth, false);
+        const cellar_err err = cellar_task_submit_after(p, d, &item, CELLAR_TASK_ALWAYS, NULL);
+        (void)base_fault_alloc_arm(0, false);
+        tick();
+        if (err == CELLAR_OK) { break; }
+        T_EQ_I64(err, CELLAR_E_NOMEM);
+    }
+    T_EQ_U64(figures().live, 0);
+    end();
+}
+
 T_ONE_THREAD;
 
 T_MAIN("work_journal", T_CASE(build_without_sqlite_is_unsupported),
@@ -1077,7 +1257,6 @@ T_MAIN("work_journal", T_CASE(build_without_sqlite_is_unsupported),
        T_CASE(overdue_tasks_begin_at_the_restore_rate), T_CASE(unknown_names_wait),
        T_CASE(a_task_of_an_unknown_name_can_be_cancelled), T_CASE(unique_keys_are_rebuilt),
        T_CASE(the_ttl_of_a_unique_key_survives_a_crash),
-       T_CASE(submit_after_is_refused_with_a_journal),
        T_CASE(a_debounced_payload_survives_a_crash), T_CASE(own_ids_survive_a_crash),
        T_CASE(group_completion_survives_a_crash), T_CASE(a_member_that_completes_twice_counts_once),
        T_CASE(a_chain_goes_on_after_a_crash), T_CASE(failure_cancels_a_chain_after_a_crash),
@@ -1087,4 +1266,9 @@ T_MAIN("work_journal", T_CASE(build_without_sqlite_is_unsupported),
        T_CASE(a_row_out_of_range_is_damage), T_CASE(a_free_fn_may_submit),
        T_CASE(bad_paths_are_refused), T_CASE(journal_full),
        T_CASE(a_refused_submit_leaves_its_key_and_payload),
-       T_CASE(close_without_a_disk_runs_the_task_again), T_CASE(each_allocation_may_fail))
+       T_CASE(close_without_a_disk_runs_the_task_again), T_CASE(each_allocation_may_fail),
+       T_CASE(a_task_that_waits_survives_a_crash), T_CASE(the_recorded_state_decides_after_a_crash),
+       T_CASE(an_end_that_is_not_committed_decides), T_CASE(a_second_end_does_not_decide_again),
+       T_CASE(the_first_schema_gets_what_is_new),
+       T_CASE(a_row_that_was_deleted_by_hand_did_not_succeed),
+       T_CASE(a_refused_submit_after_leaves_the_task_before_it))

@@ -175,6 +175,44 @@ static void close_leaves_what_waits_to_the_next_open(void)
     end();
 }
 
+static _Atomic uint32_t attached;
+
+static void *attaches(void *arg)
+{
+    const cellar_task_item item = { "t", "abcd", 4, NULL };
+    cellar_task_id id;
+    for (uint32_t i = 0; i < (uint32_t)(uintptr_t)arg; i++) {
+        T_EQ_I64(cellar_task_submit(p, "t", "abcd", 4, NULL, &id), CELLAR_OK);
+        for (uint32_t k = 0; k < 3; k++) {
+            const cellar_err err =
+                cellar_task_submit_after(p, id, &item, CELLAR_TASK_ON_SUCCESS, k == 1 ? &id : NULL);
+            if (err == CELLAR_E_NOT_FOUND) { break; } /* it ended, and was forgotten */
+            T_EQ_I64(err, CELLAR_OK);
+            atomic_fetch_add(&attached, 1);
+        }
+    }
+    return NULL;
+}
+
+static void a_task_that_ends_meanwhile_decides(void)
+{
+    if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
+    pthread_t t[THREADS];
+    const uint32_t rounds = 60 / (T_COST > 1 ? 6 : 1);
+    attached = 0;
+    for (uint32_t i = 0; i < THREADS; i++) {
+        T_REQUIRE(pthread_create(&t[i], NULL, attaches, (void *)(uintptr_t)rounds) == 0);
+    }
+    for (uint32_t i = 0; i < THREADS; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, NULL), CELLAR_OK);
+    T_EQ_U64(figures().ok, THREADS * rounds + attached);
+    T_EQ_U64(figures().live, 0);
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    open_it();
+    T_EQ_U64(figures().restored, 0);
+    end();
+}
+
 static void limit_files(rlim_t bytes)
 {
     struct rlimit l;
@@ -207,5 +245,6 @@ static void ends_are_written_when_the_disk_has_room_again(void)
 T_MAIN("work_journal_threads", T_CASE(calls_of_many_threads_share_commits),
        T_CASE(the_same_at_level_sync),
        T_CASE(a_free_fn_of_the_journal_thread_may_submit),
+       T_CASE(a_task_that_ends_meanwhile_decides),
        T_CASE(close_leaves_what_waits_to_the_next_open),
        T_CASE(ends_are_written_when_the_disk_has_room_again))
