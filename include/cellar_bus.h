@@ -17,8 +17,8 @@
  * QUEUE   A queue is a name with one or more consumer groups. Each group receives a copy of each
  *         message; copies share the bytes. Each copy goes to one member of its group.
  * MEMBER  A function that runs on threads of the bus, or inside cellar_bus_tick with host option
- *         no_threads; or a handle from which the program takes messages. No lock of the library is
- *         held while code of the host runs.
+ *         no_threads; a handle from which the program takes messages; or the name of a task of a
+ *         pool. No lock of the library is held while code of the host runs.
  * LEASE   A member has a message for visibility_ms from its delivery. After that, after
  *         cellar_bus_nack or CELLAR_BUS_RETRY, the message is delivered again, up to max_deliver
  *         times; then it is a dead letter. A handler may see a message twice.
@@ -159,12 +159,17 @@ typedef struct cellar_bus_group_opts {
 } cellar_bus_group_opts;
 CELLAR_STRUCT(cellar_bus_group_opts, reserved0);
 
+struct cellar_pool;
+
 /* Options of a member. Start from cellar_bus_member_opts_default(). */
 typedef struct cellar_bus_member_opts {
     size_t   struct_size;
     cellar_bus_fn fn;        /* handles one message at a time. Default NULL: the program takes    */
     void    *ctx;
     cellar_bus_free_fn free_fn; /* frees ctx: once, after the member left. Default NULL           */
+    struct cellar_pool *pool; /* cellar_task.h: each message becomes a task, see TASKS. It        */
+                             /* outlives the member; without fn. Default NULL: none               */
+    const char *task;        /* with pool: name of the tasks. Copied                              */
     uint32_t prefetch;       /* without fn: messages in hand at the same time. Range 1..1,024.    */
                              /* Default 16                                                        */
     uint32_t reserved0;      /* must be 0                                                         */
@@ -403,9 +408,10 @@ CELLAR_API cellar_err cellar_bus_send(cellar_bus *b, const char *queue, const vo
 /* ---- Members -------------------------------------------------------------------------------- */
 
 /* Add a member to a group.
- * in:      group NULL counts as "default"; o NULL = defaults; out may be NULL only with o.fn
+ * in:      group NULL counts as "default"; o NULL = defaults; out may be NULL only with o.fn or
+ *          o.task
  * out:     *out is NULL on failure
- * returns: OK; E_NOT_FOUND (queue or group), E_LIMIT (max_members), E_NOMEM, E_INVAL,
+ * returns: OK; E_NOT_FOUND (queue, group or task name), E_LIMIT (max_members), E_NOMEM, E_INVAL,
  *          E_UNSUPPORTED (unknown field), E_FORKED
  * owns:    *out ends with cellar_bus_leave or with the bus. OK: ctx belongs to the member until
  *          free_fn. Else nothing changes hands
@@ -604,6 +610,20 @@ CELLAR_API cellar_err cellar_bus_stats_json(cellar_bus *b, char *buf, size_t buf
  *     An ordered group has at most one message of a key in hand, over all members. The next message
  *     of the key follows after an ack, or when the message ends otherwise: not while it is delayed.
  *     Keys with hashes that fall together wait for each other as well.
+ *
+ * TASKS
+ *     A member with `pool` and `task` submits a task for each message: the payload is a copy of the
+ *     body, the tag is the key, the trace is that of the message. The message stays in the hands of
+ *     the member until the final state of the task, without a lease, at most prefetch of them. The
+ *     state SUCCEEDED acks it, any other rejects it. A task that failed is also a dead letter of
+ *     the pool; a requeue there does not bring the message back.
+ *     While the pool is full, or a submit fails otherwise, messages wait in the group. The member
+ *     tries again when one of its tasks ends, and after 100 ms. A body that the pool never takes
+ *     (E_TOOBIG) is rejected.
+ *     A drain or close of the pool returns the messages of tasks that it abandons, and the member
+ *     takes no more. Tasks that stay in a journal ack theirs. After cellar_bus_leave the messages
+ *     are back in the group, and their tasks still run: so both may be handled. cellar_bus_close
+ *     returns E_BUSY while such tasks have not ended.
  *
  * LOSS
  *     Messages live in memory and end with the process. Each message that enters a group is

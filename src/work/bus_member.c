@@ -15,6 +15,7 @@
 
 #include "base/opts.h"
 #include "base/user_callback.h"
+#include "cellar_task.h"
 #include "work/bus.h"
 
 BASE_SIZE_BEGIN
@@ -81,7 +82,8 @@ static void bus_call(void *arg)
 {
     bus_run *r = arg;
     r->wanted = bus_wants(r->m->group, &r->seen);
-    if (r->wanted && r->m->fn != NULL) { r->verdict = r->m->fn(&r->seen, r->m->ctx); }
+    void *ctx = r->m->pool != NULL ? r->m : r->m->ctx;
+    if (r->wanted && r->m->fn != NULL) { r->verdict = r->m->fn(&r->seen, ctx); }
 }
 
 /* End the run of a filter or a function that ends its thread. */
@@ -97,7 +99,8 @@ static void bus_left(void *arg)
     m->group->count[STATS_BUS_THREAD_ENDS]++;
     (void)bus_unclaim(m, r->claim, BUS_RETRY, m->group->o.retry_ms, now, &a);
     m->tid = 0;
-    if (m->fn != NULL) { bus_idle(m, &a); }
+    m->tasks -= m->pool != NULL;
+    if (m->fn != NULL) { bus_rest(m, &a); }
     a.ring = true; /* the thread of timers replaces a worker */
     bus_frame_leave(b, &r->frame);
     sync_drop(BUS, &b->lock);
@@ -131,8 +134,22 @@ static void bus_run_end(bus_run *r, int64_t now, bus_after *a) SYNC_HOLDS(BUS)
     cellar_bus_member *m = r->m;
     bus_frame_leave(m->bus, &r->frame);
     m->tid = 0;
-    (void)bus_unclaim(m, r->claim, bus_fate_of(r), m->group->o.retry_ms, now, a);
+    if (m->pool != NULL && r->wanted) {
+        bus_task_ran(m, r->claim, now, a);
+    } else {
+        m->tasks -= m->pool != NULL;
+        (void)bus_unclaim(m, r->claim, bus_fate_of(r), m->group->o.retry_ms, now, a);
+    }
     r->claim = NULL;
+}
+
+/* Return all messages in the hands of a member. */
+static void bus_return_all(cellar_bus_member *m, int64_t now, bus_after *a) SYNC_HOLDS(BUS)
+{
+    for (uint32_t i = m->prefetch; i > 0; i--) {
+        bus_claim *claim = &m->claim[i - 1];
+        if (claim->of != NULL) { (void)bus_unclaim(m, claim, BUS_RETURN, 0, now, a); }
+    }
 }
 
 /* Take the next message. False: none, or not now; then the job has ended or waits again. */
@@ -140,12 +157,13 @@ static bool bus_run_next(bus_run *r, bool more, int64_t now, bus_after *a) SYNC_
 {
     cellar_bus_member *m = r->m;
     cellar_bus *b = m->bus;
-    const bool may = !m->leaving && !b->closing;
-    if (may && more) { r->claim = bus_claim_next(m, now, a); }
+    if (m->leaving) { bus_return_all(m, now, a); }
+    if (more && !b->closing && bus_may_claim(m)) { r->claim = bus_claim_next(m, now, a); }
     if (r->claim == NULL) {
-        bus_idle(m, a); /* offers the message that `more` left */
+        bus_rest(m, a); /* offers the message that `more` left */
         return false;
     }
+    m->tasks += m->pool != NULL;
     bus_show(m, r->claim, &r->seen);
     bus_frame_enter(b, &r->frame);
     m->tid = r->frame.tid;
@@ -180,7 +198,12 @@ static cellar_err bus_member_opts(const cellar_bus_member_opts *o, cellar_bus_me
     const cellar_err err = o != NULL ? base_opts_in(full, sizeof *full, o) : CELLAR_OK;
     if (err != CELLAR_OK) { return err; }
     if (full->prefetch > BUS_PREFETCH_MAX || full->reserved0 != 0) { return CELLAR_E_INVAL; }
+    if ((full->pool == NULL) != (full->task == NULL) ||
+        (full->pool != NULL && full->fn != NULL)) {
+        return CELLAR_E_INVAL;
+    }
     if (full->fn != NULL) { full->prefetch = 1; }
+    if (full->pool != NULL) { full->fn = bus_task_run; }
     if (full->prefetch == 0) { full->prefetch = BUS_PREFETCH_DEFAULT; }
     return CELLAR_OK;
 }
@@ -211,8 +234,9 @@ static cellar_err bus_join_held(bus_group *g, cellar_bus_member *m, bus_after *a
 CELLAR_API cellar_err cellar_bus_join(cellar_bus *b, const char *queue, const char *group,
                                       const cellar_bus_member_opts *o, cellar_bus_member **out)
 {
-    char q[CELLAR_NAME_MAX + 1], name[CELLAR_NAME_MAX + 1];
+    char q[CELLAR_NAME_MAX + 1], name[CELLAR_NAME_MAX + 1], task[CELLAR_NAME_MAX + 1] = "";
     cellar_bus_member_opts full;
+    cellar_pool_stats known = cellar_pool_stats_default();
     if (out != NULL) { *out = NULL; }
     if (b == NULL || !bus_name(queue, q) || !bus_name(group != NULL ? group : "default", name)) {
         return CELLAR_E_INVAL;
@@ -220,6 +244,10 @@ CELLAR_API cellar_err cellar_bus_join(cellar_bus *b, const char *queue, const ch
     if (b->forked) { return CELLAR_E_FORKED; }
     cellar_err err = bus_member_opts(o, &full);
     if (err == CELLAR_OK && full.fn == NULL && out == NULL) { err = CELLAR_E_INVAL; }
+    if (err == CELLAR_OK && full.task != NULL) {
+        err = bus_name(full.task, task) ? cellar_pool_stats_get(full.pool, task, &known)
+                                        : CELLAR_E_INVAL;
+    }
     if (err != CELLAR_OK) { return err; }
     const size_t bytes = sizeof(cellar_bus_member) + full.prefetch * sizeof(bus_claim);
     cellar_bus_member *m = base_alloc(&b->account, BASE_MOD_STORE, bytes, NULL);
@@ -228,6 +256,8 @@ CELLAR_API cellar_err cellar_bus_join(cellar_bus *b, const char *queue, const ch
     m->fn = full.fn;
     m->ctx = full.ctx;
     m->prefetch = full.prefetch;
+    m->pool = full.pool;
+    memcpy(m->task, task, sizeof task);
     bus_after a;
     bus_after_init(&a);
     if (out != NULL) { *out = m; }
@@ -253,12 +283,14 @@ CELLAR_API cellar_err cellar_bus_leave(cellar_bus_member *m)
     bus_after_init(&a);
     sync_take(BUS, &b->lock);
     m->leaving = true;
-    if (!m->queued) {
-        for (uint32_t i = m->prefetch; i > 0; i--) {
-            bus_claim *claim = &m->claim[i - 1];
-            if (claim->of != NULL) { (void)bus_unclaim(m, claim, BUS_RETURN, 0, now, &a); }
-        }
+    if (m->fn == NULL) {
+        bus_return_all(m, now, &a);
         bus_unjoin(m, &a);
+    } else if (!m->queued || m->parked) {
+        m->group->idle_count -= !m->queued;
+        m->queued = m->parked = true; /* no message that returns is offered to it */
+        bus_return_all(m, now, &a);
+        bus_unpark(m, &a);
     }
     sync_drop(BUS, &b->lock);
     bus_settle(b, &a);
@@ -346,12 +378,11 @@ static cellar_err bus_settle_one(cellar_bus_member *m, uint64_t delivery, bus_fa
     if (b->forked) { return CELLAR_E_FORKED; }
     const int64_t now = bus_now(b);
     cellar_err err = CELLAR_E_NOT_FOUND;
-    const uint64_t place = delivery % BUS_PREFETCH_MAX;
     bus_after a;
     bus_after_init(&a);
     sync_take(BUS, &b->lock);
-    bus_claim *claim = place < m->prefetch ? &m->claim[place] : NULL;
-    if (claim != NULL && claim->of != NULL && claim->delivery == delivery) {
+    bus_claim *claim = bus_claim_of(m, delivery);
+    if (claim != NULL) {
         err = bus_unclaim(m, claim, fate, delay_ms, now, &a) ? CELLAR_OK : CELLAR_E_LOST;
     }
     sync_drop(BUS, &b->lock);
@@ -368,13 +399,12 @@ CELLAR_API cellar_err cellar_bus_extend(cellar_bus_member *m, uint64_t delivery,
     cellar_bus *b = m->bus;
     if (b->forked) { return CELLAR_E_FORKED; }
     const int64_t now = bus_now(b);
-    const uint64_t place = delivery % BUS_PREFETCH_MAX;
     cellar_err err = CELLAR_E_NOT_FOUND;
     bus_after a;
     bus_after_init(&a);
     sync_take(BUS, &b->lock);
-    const bus_claim *claim = place < m->prefetch ? &m->claim[place] : NULL;
-    if (claim != NULL && claim->of != NULL && claim->delivery == delivery) {
+    const bus_claim *claim = bus_claim_of(m, delivery);
+    if (claim != NULL) {
         const int64_t ms = visibility_ms != 0 ? visibility_ms : m->group->o.visibility_ms;
         err = claim->copy != NULL ? CELLAR_OK : CELLAR_E_LOST;
         if (err == CELLAR_OK) { bus_lease(claim->copy, base_add_sat(now, ms), &a); }

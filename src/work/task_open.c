@@ -385,7 +385,7 @@ static void task_drain_wait(cellar_pool *p, cellar_drain_mode mode, uint64_t unt
     }
 }
 
-/* Cancel the live tasks that do not run. Return how many ended by it. */
+/* Cancel the live tasks that do not run; with a journal they stay in it. Return how many ended. */
 static uint64_t task_abandon(cellar_pool *p, int64_t now_ms) SYNC_HOLDS(QUEUE)
 {
     uint64_t ended = 0;
@@ -395,6 +395,8 @@ static uint64_t task_abandon(cellar_pool *p, int64_t now_ms) SYNC_HOLDS(QUEUE)
         for (uint32_t n = 0; n < TASK_SLICE && i < p->chunk_count * TASK_CHUNK; n++, i++) {
             task *t = task_slot_at(p, i);
             if (t == NULL || !task_is_live(t) || t->state == CELLAR_TASK_RUNNING) { continue; }
+            task_tell(t->ext, p->journal != NULL ? CELLAR_TASK_SUCCEEDED : CELLAR_TASK_QUEUED, &a);
+            if (p->journal != NULL) { continue; }
             task_detach(p, t, &a);
             task_end(p, t, CELLAR_TASK_CANCELLED, now_ms, &a);
         }
@@ -449,6 +451,7 @@ static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_m
     *report = cellar_drain_report_default();
     if (p->journal != NULL) {
         (void)task_commit_wait(p);
+        (void)task_abandon(p, now.mono_ms);
         report->journaled = p->live - task_running(p);
     }
     while (p->journal == NULL && p->live != task_running(p)) {

@@ -9,6 +9,8 @@
  * JOURNAL    Between insert and queue the tasks are committed; slots, keys and room are taken.
  * LIMITS     queue_cap tasks, queue_bytes of payload, max_names, TASK_QUEUES_MAX queues.
  * SEE ALSO   task_types.h */
+#include "work/task_submit.h"
+
 #include <string.h>
 
 #include "base/glob.h"
@@ -634,11 +636,9 @@ static cellar_err task_check(const cellar_pool *p)
     return p == NULL ? CELLAR_E_INVAL : p->forked ? CELLAR_E_FORKED : CELLAR_OK;
 }
 
-CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const void *payload,
-                                         size_t payload_len, const cellar_submit_opts *o,
-                                         cellar_task_id *id)
+CELLAR_PRIVATE cellar_err task_submit(cellar_pool *p, const cellar_task_item *item,
+                                      task_told *told, cellar_task_id *id)
 {
-    const cellar_task_item item = { name, payload, payload_len, o };
     task_draft d = { .name = NULL };
     cellar_task_id made = { 0, 0 };
     task_after a = { .done = NULL };
@@ -647,7 +647,8 @@ CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const
     cellar_err err = task_check(p);
     if (err != CELLAR_OK) { return err; }
     const task_time now = task_near(p);
-    err = task_draft_make(p, &item, now, false, &d);
+    err = task_draft_make(p, item, now, told != NULL, &d);
+    if (err == CELLAR_OK && told != NULL) { d.ext->told = told; }
     if (err == CELLAR_OK && d.ext != NULL && d.ext->id.hi != 0 && task_recorded(p, d.ext->id)) {
         made = d.ext->id;
         err = CELLAR_EXISTS;
@@ -670,6 +671,14 @@ CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const
     task_throttle_free(p, d.throttle);
     if (id != NULL) { *id = made; }
     return err == CELLAR_PENDING ? kept : err;
+}
+
+CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const void *payload,
+                                         size_t payload_len, const cellar_submit_opts *o,
+                                         cellar_task_id *id)
+{
+    const cellar_task_item item = { name, payload, payload_len, o };
+    return task_submit(p, &item, NULL, id);
 }
 
 /* ---- several tasks ---- */
