@@ -5,7 +5,8 @@
  * FORMAT     application_id "cell", WAL. user_version: number of `journal_steps` that made the
  *            tables; an open does the steps that are missing.
  *            task: one row for each live task and each dead letter. input: one row for each task
- *            that ended while another one waits for it. The view `waiting` is for people.
+ *            that ended while another one waits for it. throttle: keys of THROTTLE.
+ *            The view `waiting` is for people.
  *            id: 16 bytes, high byte first. state, run_on: numbers of cellar_task.h.
  * INVARIANTS A task has a row exactly from the commit of its submit to the commit of its end. A
  *            running task keeps the row of the time before its attempt (work/journal_board.h).
@@ -61,12 +62,16 @@ static const char *const journal_steps[] = {
     "PRAGMA user_version=1;",
     /* 2 */
     "ALTER TABLE task ADD COLUMN after_id BLOB;"
+    "CREATE TABLE throttle(key TEXT NOT NULL PRIMARY KEY, id BLOB NOT NULL,"
+    " until_wall_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX throttle_until ON throttle(until_wall_ms);"
     "PRAGMA user_version=2;",
 };
 
 enum journal_statement {
     JOURNAL_BEGIN, JOURNAL_COMMIT, JOURNAL_INSERT, JOURNAL_UPDATE, JOURNAL_PAYLOAD, JOURNAL_DELETE,
-    JOURNAL_INPUT, JOURNAL_INPUTS_DELETE, JOURNAL_STATEMENTS
+    JOURNAL_INPUT, JOURNAL_INPUTS_DELETE, JOURNAL_THROTTLE, JOURNAL_THROTTLES_DELETE,
+    JOURNAL_STATEMENTS
 };
 
 static const char *const journal_sql[JOURNAL_STATEMENTS] = {
@@ -80,6 +85,10 @@ static const char *const journal_sql[JOURNAL_STATEMENTS] = {
     [JOURNAL_DELETE] = "DELETE FROM task WHERE id=?1",
     [JOURNAL_INPUT] = "INSERT OR IGNORE INTO input VALUES(?1,?2,?3,?4)",
     [JOURNAL_INPUTS_DELETE] = "DELETE FROM input WHERE then_id=?1",
+    [JOURNAL_THROTTLE] = "INSERT OR REPLACE INTO throttle VALUES(?1,?2,?3)",
+    /* Two for each key that comes: so the table has few that are over. */
+    [JOURNAL_THROTTLES_DELETE] = "DELETE FROM throttle WHERE key IN (SELECT key FROM throttle"
+                                 " WHERE until_wall_ms<=?1 ORDER BY until_wall_ms LIMIT 2)",
 };
 
 struct journal {
@@ -259,6 +268,22 @@ CELLAR_PRIVATE cellar_err journal_input_add(journal *j, const journal_input *in)
     return journal_step(s);
 }
 
+CELLAR_PRIVATE cellar_err journal_throttle(journal *j, const char *key, cellar_task_id id,
+                                           int64_t until_wall_ms, int64_t now_wall_ms)
+{
+    sqlite3_stmt *s = j->statement[JOURNAL_THROTTLE];
+    unsigned char bytes[JOURNAL_ID];
+    journal_id_out(id, bytes);
+    journal_bind_text(s, 1, key);
+    journal_bind_id(s, 2, bytes);
+    (void)sqlite3_bind_int64(s, 3, until_wall_ms);
+    const cellar_err err = journal_step(s);
+    if (err != CELLAR_OK) { return err; }
+    s = j->statement[JOURNAL_THROTTLES_DELETE];
+    (void)sqlite3_bind_int64(s, 1, now_wall_ms);
+    return journal_step(s);
+}
+
 /* ---- reading ---- */
 
 /* Run a query and pass each of its rows to `fn`. */
@@ -299,6 +324,7 @@ typedef struct journal_reader {
     cellar_err (*link)(cellar_task_id id, cellar_task_id then_id, uint32_t member, bool after,
                        void *ctx);
     cellar_err (*input)(const journal_input *in, void *ctx);
+    cellar_err (*throttle)(const char *key, cellar_task_id id, int64_t until_wall_ms, void *ctx);
     void *ctx;
 } journal_reader;
 
@@ -422,6 +448,27 @@ CELLAR_PRIVATE cellar_err journal_inputs(journal *j,
 {
     journal_reader reader = { .input = fn, .ctx = ctx };
     return journal_walk(j, "SELECT * FROM input", journal_input_of, &reader);
+}
+
+static cellar_err journal_throttle_of(sqlite3_stmt *s, void *ctx)
+{
+    const journal_reader *reader = ctx;
+    const char *key = journal_text(s, 0);
+    cellar_task_id id;
+    if (key == NULL || *key == '\0' || !journal_short(key, CELLAR_TASK_TEXT_MAX) ||
+        !journal_id_in(s, 1, &id)) {
+        return CELLAR_E_CORRUPT;
+    }
+    return reader->throttle(key, id, sqlite3_column_int64(s, 2), reader->ctx);
+}
+
+CELLAR_PRIVATE cellar_err journal_throttles(journal *j,
+                                            cellar_err (*fn)(const char *key, cellar_task_id id,
+                                                             int64_t until_wall_ms, void *ctx),
+                                            void *ctx)
+{
+    journal_reader reader = { .throttle = fn, .ctx = ctx };
+    return journal_walk(j, "SELECT * FROM throttle", journal_throttle_of, &reader);
 }
 
 /* ---- open ---- */
@@ -584,6 +631,22 @@ CELLAR_PRIVATE cellar_err journal_links(journal *j,
 CELLAR_PRIVATE cellar_err journal_inputs(journal *j,
                                          cellar_err (*fn)(const journal_input *in, void *ctx),
                                          void *ctx)
+{
+    (void)fn, (void)ctx;
+    return journal_begin(j);
+}
+
+CELLAR_PRIVATE cellar_err journal_throttle(journal *j, const char *key, cellar_task_id id,
+                                           int64_t until_wall_ms, int64_t now_wall_ms)
+{
+    (void)key, (void)id, (void)until_wall_ms, (void)now_wall_ms;
+    return journal_begin(j);
+}
+
+CELLAR_PRIVATE cellar_err journal_throttles(journal *j,
+                                            cellar_err (*fn)(const char *key, cellar_task_id id,
+                                                             int64_t until_wall_ms, void *ctx),
+                                            void *ctx)
 {
     (void)fn, (void)ctx;
     return journal_begin(j);

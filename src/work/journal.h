@@ -50,8 +50,8 @@ CELLAR_PRIVATE cellar_err journal_open(base_account *account, const char *path, 
 CELLAR_PRIVATE void journal_close(base_account *account, journal *j);
 /* Return the text of SQLite for the last failure. */
 CELLAR_PRIVATE const char *journal_error(const journal *j);
-/* Begin a transaction. A failure of this or of the next six calls fails the transaction: the caller
- * calls journal_rollback. */
+/* Begin a transaction. A failure of this or of the next seven calls fails it: the caller calls
+ * journal_rollback. */
 CELLAR_PRIVATE cellar_err journal_begin(journal *j);
 CELLAR_PRIVATE cellar_err journal_commit(journal *j);
 CELLAR_PRIVATE void journal_rollback(journal *j);
@@ -62,10 +62,13 @@ CELLAR_PRIVATE cellar_err journal_update(journal *j, const journal_row *row, boo
 CELLAR_PRIVATE cellar_err journal_delete(journal *j, cellar_task_id id, bool inputs);
 /* Add an input, unless it is there. */
 CELLAR_PRIVATE cellar_err journal_input_add(journal *j, const journal_input *in);
+/* Write a key of THROTTLE, and delete up to two that are over. */
+CELLAR_PRIVATE cellar_err journal_throttle(journal *j, const char *key, cellar_task_id id,
+                                           int64_t until_wall_ms, int64_t now_wall_ms);
 /* Count the rows and their different names. */
 CELLAR_PRIVATE cellar_err journal_count(journal *j, uint64_t *rows, uint64_t *names);
 /* Pass each row to fn, by id, or each link of a row to its then_id and from its after_id (`after`),
- * or each input. A code of fn ends the walk and is returned. */
+ * or each input, or each key of THROTTLE. A code of fn ends the walk and is returned. */
 CELLAR_PRIVATE cellar_err journal_rows(journal *j,
                                        cellar_err (*fn)(const journal_row *row, void *ctx),
                                        void *ctx);
@@ -76,5 +79,9 @@ CELLAR_PRIVATE cellar_err journal_links(journal *j,
 CELLAR_PRIVATE cellar_err journal_inputs(journal *j,
                                          cellar_err (*fn)(const journal_input *in, void *ctx),
                                          void *ctx);
+CELLAR_PRIVATE cellar_err journal_throttles(journal *j,
+                                            cellar_err (*fn)(const char *key, cellar_task_id id,
+                                                             int64_t until_wall_ms, void *ctx),
+                                            void *ctx);
 
 #endif

@@ -72,7 +72,10 @@ static cellar_err task_write_draft(cellar_pool *p, const task_draft *d, cellar_t
         }
     }
     if (d->before != NULL) { r.after_id = d->before->id; }
-    const cellar_err err = journal_insert(p->journal->db, &r);
+    cellar_err err = journal_insert(p->journal->db, &r);
+    if (err == CELLAR_OK && d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE) {
+        err = journal_throttle(p->journal->db, r.unique_key, id, r.key_until_wall_ms, wall_ms);
+    }
     if (err != CELLAR_OK || d->before == NULL || d->before->attached) { return err; }
     const task_body *result = d->before->result;
     const journal_input in = { .then_id = id, .ok = d->before->state == CELLAR_TASK_SUCCEEDED,

@@ -148,6 +148,24 @@ static cellar_err task_restore_row(const journal_row *row, void *ctx) SYNC_HOLDS
     return CELLAR_OK;
 }
 
+/* Restore a key of THROTTLE that is not over. */
+static cellar_err task_restore_throttle(const char *key, cellar_task_id id, int64_t until_wall_ms,
+                                        void *ctx) SYNC_HOLDS(QUEUE)
+{
+    const task_restorer *r = ctx;
+    cellar_pool *p = r->p;
+    const int64_t left_ms = until_wall_ms - r->now.wall_ms;
+    if (left_ms <= 0 || p->throttle_count == p->cfg.queue_cap) { return CELLAR_OK; }
+    task_throttle *h = task_throttle_make(p, key, strlen(key));
+    if (h == NULL || !task_throttle_add(p, h)) {
+        task_throttle_free(p, h);
+        return CELLAR_E_NOMEM;
+    }
+    h->id = id;
+    h->until_ms = task_time_add(r->now.mono_ms, BASE_MIN(left_ms, CELLAR_POOL_DELAY_MAX_MS));
+    return CELLAR_OK;
+}
+
 /* ---- groups ---- */
 
 /* Link a task to the group of the one that waits for it. The inputs are known. */
@@ -235,6 +253,7 @@ CELLAR_PRIVATE cellar_err task_restore(cellar_pool *p, const char **why)
     cellar_err err = journal_board_read(&p->account, p->cfg.journal_path, &old, &count);
     sync_take(QUEUE, &p->lock);
     if (err == CELLAR_OK) { err = journal_rows(j->db, task_restore_row, &r); }
+    if (err == CELLAR_OK) { err = journal_throttles(j->db, task_restore_throttle, &r); }
     if (err == CELLAR_OK) { err = journal_inputs(j->db, task_restore_input, &r); }
     if (err == CELLAR_OK) { err = journal_links(j->db, task_restore_link, &r); }
     if (err == CELLAR_OK) {

@@ -1054,6 +1054,76 @@ static void each_allocation_may_fail(void)
     end();
 }
 
+static void throttle_keys_survive_a_crash(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    cellar_submit_opts o = cellar_submit_opts_default();
+    cellar_task_id id, other;
+    o.unique_key = "k";
+    o.unique_ttl_ms = 5000;
+    o.on_conflict = CELLAR_TASK_CONFLICT_THROTTLE;
+    const cellar_task_id a = submit("a", &o);
+    tick();
+    pass(2000);
+    crash(); /* a has ended: only its key is left */
+    names();
+    T_EQ_U64(figures().restored, 0);
+    T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, &id), CELLAR_EXISTS);
+    T_CHECK(memcmp(&id, &a, sizeof a) == 0);
+    pass(2999);
+    T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, &id), CELLAR_EXISTS);
+    pass(1);
+    const cellar_task_id c = submit("c", &o);
+    crash(); /* the key has a new time and a live task */
+    names();
+    T_EQ_I64(cellar_task_submit(p, "t", "d", 1, &o, &other), CELLAR_EXISTS);
+    T_CHECK(memcmp(&other, &c, sizeof c) == 0);
+    pass(5000);
+    for (char key[] = "a"; *key <= 'j'; ++*key) { /* each takes one that is over with it */
+        o.unique_key = key;
+        o.unique_ttl_ms = 1;
+        (void)submit("e", &o);
+        pass(1);
+    }
+    close_it();
+    sql("CREATE TABLE seen(n INTEGER CHECK(n <= 3));"
+        "INSERT INTO seen SELECT count(*) FROM throttle; DROP TABLE seen;");
+    T_EQ_STR(ran, "aceeeeeeeeee");
+    end();
+}
+
+static void a_refused_throttle_key_is_not_in_force(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.unique_key = "k";
+    o.unique_ttl_ms = 5000;
+    o.on_conflict = CELLAR_TASK_CONFLICT_THROTTLE;
+    signal(SIGXFSZ, SIG_IGN);
+    limit_files(4096);
+    T_CHECK(is_disk_error(cellar_task_submit(p, "t", "b", 1, &o, NULL)));
+    limit_files(0);
+    crash();
+    names();
+    (void)submit("c", &o);
+    close_it();
+    for (uint64_t nth = 1;; nth++) {
+        (void)base_fault_alloc_arm(nth, false);
+        const cellar_err err = cellar_pool_open(&config, &p);
+        (void)base_fault_alloc_arm(0, false);
+        if (err == CELLAR_OK) { break; }
+        T_EQ_I64(err, CELLAR_E_NOMEM);
+    }
+    names();
+    T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, NULL), CELLAR_EXISTS);
+    close_it();
+    sql("UPDATE throttle SET key=''");
+    T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_CORRUPT);
+    end();
+}
+
 /* ---- after a task ---- */
 
 static cellar_task_id after(cellar_task_id before, const char *name, const char *payload,
@@ -1192,7 +1262,7 @@ static void the_first_schema_gets_what_is_new(void)
     start();
     const cellar_task_id a = submit("a", NULL);
     close_it();
-    sql("ALTER TABLE task DROP COLUMN after_id; PRAGMA user_version=1");
+    sql("ALTER TABLE task DROP COLUMN after_id; DROP TABLE throttle; PRAGMA user_version=1");
     open_it();
     names();
     (void)after(a, "t", "b", CELLAR_TASK_ALWAYS);
@@ -1269,6 +1339,7 @@ T_MAIN("work_journal", T_CASE(build_without_sqlite_is_unsupported),
        T_CASE(close_without_a_disk_runs_the_task_again), T_CASE(each_allocation_may_fail),
        T_CASE(a_task_that_waits_survives_a_crash), T_CASE(the_recorded_state_decides_after_a_crash),
        T_CASE(an_end_that_is_not_committed_decides), T_CASE(a_second_end_does_not_decide_again),
+       T_CASE(throttle_keys_survive_a_crash), T_CASE(a_refused_throttle_key_is_not_in_force),
        T_CASE(the_first_schema_gets_what_is_new),
        T_CASE(a_row_that_was_deleted_by_hand_did_not_succeed),
        T_CASE(a_refused_submit_after_leaves_the_task_before_it))
