@@ -54,6 +54,8 @@ gcovr|check torture|optional|tool|gcovr|no coverage figures
 cppcheck|check torture|optional|tool|cppcheck|one static analyser is skipped
 mandoc|check torture|optional|tool|mandoc|man pages are not checked
 abigail-tools|check torture|optional|tool|abidiff|ABI comparison is skipped
+python3-django|check torture|optional|python|django|Django is not tried
+python3-django-redis|check torture|optional|python|django_redis|Django is not tried
 redis-tools|check bench torture|optional|tool|redis-check-rdb|no comparison with redis
 prometheus|check|optional|peer|usr/bin/promtool|metrics are not checked by promtool
 gawk|check torture|optional|tool|gawk|scripts are not tried with gawk
@@ -79,7 +81,7 @@ python3-cachetools|bench|optional|python|cachetools|peer cachetools is left out
 python3-diskcache|bench|optional|python|diskcache|peer diskcache is left out
 python3-dogpile.cache|bench|optional|python|dogpile.cache|peer dogpile is left out
 python3-celery|bench|optional|python|celery|no comparison with Celery
-python3-redis|bench|optional|python|redis|no comparison with Celery
+python3-redis|check bench torture|optional|python|redis|redis-py is not tried, no comparison with Celery
 python3-apscheduler|bench|optional|python|apscheduler|no comparison with APScheduler
 nodejs|bench|optional|tool|node|peers in JavaScript are left out
 npm|bench|optional|tool|npm|peers in JavaScript are left out

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    real clients of Redis work with the port: redis-cli, redis-benchmark, redis-py.
+# Aim:    real clients of Redis work with the port: redis-cli, redis-benchmark, redis-py, Django.
 # Method: `cellar serve` on a socket file; each client does what its users do. A client that is not
 #         installed is a skip.
 . tests/support/t.sh
@@ -134,4 +134,94 @@ assert b.acquire(blocking=False)
 b.release()
 assert not r.exists("job")
 P
+
+# ---- a program as it is: port 6379 of localhost ----
+# The program lies beside the repository. A network of its own has the port free.
+manager=../shared/seeds/s1_cache_manager.py
+cat >"$t_tmp/wanted" <<'W'
+=== 测试缓存管理器 ===
+
+第一次调用:
+结果: test_data
+
+第二次调用:
+结果: test_data
+
+统计: {'hits': 1, 'misses': 1, 'errors': 0, 'total': 2, 'hit_rate': 0.5}
+
+✅ 测试完成
+W
+cat >"$t_tmp/inside" <<'I'
+tmp=$1 bin=$2 py=$3 program=$4
+ip link set lo up || exit 1
+"$bin" serve >"$tmp/ready" 2>"$tmp/serve_err" &
+trap 'kill -KILL $(jobs -p) 2>/dev/null' EXIT
+seen() { # TEXT FILE: wait for it
+    n=0
+    until grep -q "$1" "$2"; do
+        n=$((n + 1))
+        [ $n -lt 1000 ] || return 1
+        sleep 0.02
+    done
+}
+seen ^ready: "$tmp/ready" || exit 1
+stdbuf -oL redis-cli monitor >"$tmp/monitor" &
+seen OK "$tmp/monitor" && PYTHONIOENCODING=utf-8 "$py" "$program" >"$tmp/printed" || exit 1
+[ "$(redis-cli exists test_key)" = 0 ] && [ "$(redis-cli dbsize)" = 0 ] && seen dbsize "$tmp/monitor"
+I
+unchanged() {
+    : >"$t_tmp/monitor"
+    unshare -rn sh "$t_tmp/inside" "$t_tmp" "$bin" "$py" "$manager" || return 1
+    cat "$t_tmp/printed" "$t_tmp/monitor"
+    diff "$t_tmp/wanted" "$t_tmp/printed" || return 1
+    # What the program sent, without the set-up of newer clients and the two questions above.
+    sed -n 's/^[^"]*"\([a-zA-Z]*\)".*/\1/p' "$t_tmp/monitor" | tr a-z A-Z |
+        grep -v -x -e CLIENT -e HELLO -e SELECT -e COMMAND -e EXISTS -e DBSIZE | sort -u |
+        tr '\n' ' ' >"$t_tmp/sent"
+    [ "$(cat "$t_tmp/sent")" = "DEL GET KEYS SETEX " ]
+}
+fact=cache_manager_of_the_documents_runs_as_it_is
+if [ -z "$py" ] || ! t_have redis-cli; then
+    t_skip $fact "no redis-py or no redis-cli (python3-redis, redis-tools)"
+elif [ ! -f "$manager" ]; then
+    t_skip $fact "no $manager"
+elif ! unshare -rn ip link set lo up 2>/dev/null; then
+    t_skip $fact "no network of its own may be made (unshare -rn, ip)"
+else
+    t_case $fact unchanged
+fi
+
+# ---- Django ----
+tasks=tests/examples/python/django_tasks.py
+served() { "$py" $tasks "unix://$t_tmp/s?db=0"; }
+django() {
+    serve && served >"$t_tmp/ours" && stop && cat "$t_tmp/ours" && grep -q '^clear:' "$t_tmp/ours"
+}
+same() {
+    serve && served >"$t_tmp/ours" && stop || return 1
+    ln -s "$(command -v redis-check-rdb)" "$t_tmp/redis-server"
+    rm -f "$t_tmp/s"
+    "$t_tmp/redis-server" --port 0 --unixsocket "$t_tmp/s" --save '' --dir "$t_tmp" >/dev/null &
+    serve_pid=$!
+    trap 'kill -KILL $serve_pid 2>/dev/null' EXIT
+    n=0
+    until [ -S "$t_tmp/s" ]; do
+        n=$((n + 1))
+        [ $n -lt 500 ] || return 1
+        sleep 0.02
+    done
+    served >"$t_tmp/theirs" && stop && diff "$t_tmp/theirs" "$t_tmp/ours"
+}
+fact=django_caches_tasks_and_limits_users
+if [ -z "$py" ] || ! "$py" -c 'import django, django_redis' 2>/dev/null; then
+    t_skip $fact "no Django with django-redis (python3-django, python3-django-redis)"
+    t_skip ${fact}_as_with_redis "no Django with django-redis"
+else
+    t_case $fact django
+    if t_have redis-check-rdb; then
+        t_case ${fact}_as_with_redis same
+    else
+        t_skip ${fact}_as_with_redis "no redis-check-rdb (redis-tools)"
+    fi
+fi
 t_end resp_clients

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: MIT
+"""A status cache of tasks and a limiter of users, over django.core.cache.
+
+Usage: python3 django_tasks.py URL     redis://127.0.0.1:6379/0, unix:///run/cellar.sock?db=0
+
+The program needs Django and django-redis. The classes know django.core.cache alone, so the same
+lines run with a server of Redis and with `cellar serve`. The program prints one line a fact; a line
+has no time and no address, so that the output of two servers can be compared.
+"""
+import json
+import sys
+import time
+
+import django
+from django.conf import settings
+
+
+def configure(url):
+    """Connect django.core.cache to the server at `url`."""
+    settings.configure(CACHES={"default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": url,
+        "OPTIONS": {"CLIENT_CLASS": "django_redis.client.DefaultClient"},
+    }})
+    django.setup()
+
+
+class TaskCacheManager:
+    """Keep the state of each task as JSON, with a TTL by state."""
+
+    KEY_PREFIX = "image_task"
+    CACHE_TTL = {"processing": 300, "success": 3600, "failed": 1800, "batch": 600}
+
+    def __init__(self, cache):
+        self.cache = cache
+
+    def key(self, task_id):
+        return f"{self.KEY_PREFIX}:{task_id}"
+
+    def set_task(self, task_id, data, status):
+        ttl = self.CACHE_TTL.get(status, self.CACHE_TTL["processing"])
+        self.cache.set(self.key(task_id), json.dumps({**data, "status": status}), ttl)
+
+    def get_task(self, task_id):
+        """Return the task, or None. Remove an entry that is no JSON."""
+        text = self.cache.get(self.key(task_id))
+        if text is None:
+            return None
+        self.count_read(task_id)
+        try:
+            return json.loads(text)
+        except ValueError:
+            self.cache.delete(self.key(task_id))
+            return None
+
+    def update_task_status(self, task_id, status, more=None):
+        """Merge `more` into the task and give it the TTL of its new state."""
+        task = self.get_task(task_id)
+        if task is None:
+            return False
+        self.set_task(task_id, {**task, **(more or {})}, status)
+        return True
+
+    def batch_get_tasks(self, task_ids):
+        found = self.cache.get_many([self.key(t) for t in task_ids])
+        return {t: json.loads(found[self.key(t)]) for t in task_ids if self.key(t) in found}
+
+    def batch_set_tasks(self, tasks):
+        self.cache.set_many({self.key(t): json.dumps(d) for t, d in tasks.items()},
+                            self.CACHE_TTL["batch"])
+
+    def count_read(self, task_id):
+        """Count a read, and return the reads of the last minute."""
+        name = f"hot:{self.key(task_id)}"
+        self.cache.add(name, 0, 60)
+        return self.cache.incr(name)
+
+    def clear(self):
+        return self.cache.delete_pattern(f"{self.KEY_PREFIX}:*")
+
+
+class UserRateLimiter:
+    """Admit `limit` calls of a user in each window of whole seconds."""
+
+    def __init__(self, cache):
+        self.cache = cache
+
+    def key(self, user, window, now):
+        return f"rate_limit:{user}:{int(now) // window * window}"
+
+    def check(self, user, limit, window, now=None):
+        """Return whether the call is admitted, and how many calls the window has left."""
+        name = self.key(user, window, time.time() if now is None else now)
+        try:
+            count = self.cache.incr(name)
+        except ValueError:  # the first call of the window
+            count = 1 if self.cache.add(name, 1, window) else self.cache.incr(name)
+        return count <= limit, max(limit - count, 0)
+
+    def reset(self, user):
+        """Forget every window of the user: its keys have a time in their names."""
+        return self.cache.delete_pattern(f"rate_limit:{user}:*")
+
+
+def show_tasks(cache, client):
+    tasks = TaskCacheManager(cache)
+    print("missing:", tasks.get_task("none"))
+    for state in ("processing", "success", "failed", "unknown"):
+        tasks.set_task(state, {"user": 7, "name": "\u00e9t\u00e9"}, state)
+        want = tasks.CACHE_TTL.get(state, 300)
+        print(state, tasks.get_task(state), want - 100 < cache.ttl(tasks.key(state)) <= want)
+    print("merge:", tasks.update_task_status("processing", "success", {"url": "/a.png"}))
+    print("merged:", tasks.get_task("processing"),
+          3500 < cache.ttl(tasks.key("processing")) <= 3600)
+    print("merge of a missing task:", tasks.update_task_status("none", "success"))
+    tasks.batch_set_tasks({n: {"n": n} for n in range(50)})
+    print("batch:", tasks.batch_get_tasks([3, 99, 1, 3, 49]), 500 < cache.ttl(tasks.key(3)) <= 600)
+    cache.set(tasks.key("broken"), "{", 60)
+    print("broken:", tasks.get_task("broken"), tasks.key("broken") in cache)
+    print("reads:", [tasks.count_read("counted") for _ in range(3)])
+    print("keys:", sorted(cache.iter_keys("image_task:1*")))
+    print("known to the server:", client.info()["db0"]["keys"])
+    print("cleared:", tasks.clear(), tasks.batch_get_tasks(range(50)), tasks.clear())
+
+
+def show_limiter(cache):
+    limiter = UserRateLimiter(cache)
+    print("window:", [limiter.check("ada", 3, 600, 1800) for _ in range(5)])
+    print("other user:", limiter.check("bob", 3, 600, 1800))
+    print("next window:", limiter.check("ada", 3, 600, 2400))
+    print("expiry:", 500 < cache.ttl(limiter.key("ada", 600, 1800)) <= 600)
+    print("reset:", limiter.reset("ada"), limiter.check("ada", 3, 600, 1800))
+    try:
+        cache.incr("nothing")
+    except ValueError as e:
+        print("increment of a missing key:", e)
+
+
+def show_calls(cache):
+    """Other calls of django.core.cache."""
+    print("add:", cache.add("a", 1), cache.add("a", 2), cache.get("a"))
+    print("counter:", cache.incr("a", 5), cache.decr("a", 2), cache.get("a"))
+    print("objects:", cache.set("o", {"list": [1, 2.5, None]}), cache.get("o"))
+    print("get or set:", cache.get_or_set("s", lambda: "made", 60), cache.get("s"))
+    print("touch:", cache.touch("s", 900), 800 < cache.ttl("s") <= 900, cache.touch("none", 9))
+    print("persist:", cache.persist("s"), cache.ttl("s"), cache.expire("s", 50))
+    print("version:", cache.incr_version("s"), cache.get("s"), cache.get("s", version=2))
+    print("no value stays:", cache.set("z", 1, 0), cache.get("z"))
+    with cache.lock("job", timeout=10):
+        print("lock:", cache.add("job", 1))
+    print("delete:", cache.delete("a"), cache.delete("a"), cache.delete_many(["o", "s"]))
+    print("clear:", cache.clear(), cache.get("o"), list(cache.iter_keys("*")))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    configure(sys.argv[1])
+    from django.core.cache import cache
+    from django_redis import get_redis_connection
+    cache.clear()
+    show_tasks(cache, get_redis_connection("default"))
+    show_limiter(cache)
+    show_calls(cache)
