@@ -124,7 +124,8 @@ CELLAR_STRUCT(cellar_tuning_opts, no_advisor);
     X(MAX_AGE_MS, 9, NAMESPACE, "ms", "maximum age with idle time; 0 = of the store") \
     X(STALE_MS, 10, NAMESPACE, "ms", "default stale window; 0 = of the store") \
     X(L2_BYTES, 11, STORE, "bytes", "size of all files of the disk tier; 0 = none") \
-    X(NAMESPACE_MAX_ENTRIES, 12, NAMESPACE, "entries", "its bound; 0 = none; shrinking evicts")
+    X(NAMESPACE_MAX_ENTRIES, 12, NAMESPACE, "entries", "its bound; 0 = none; shrinking evicts") \
+    X(L2_CLOSE_MS, 13, STORE, "ms", "limit of writing memory to disk in cellar_close; 0 = 5,000")
 
 typedef enum cellar_option {
 #define CELLAR_OPTION_ENUM(name, number, scope, unit, help) CELLAR_OPT_##name = number,

@@ -26,6 +26,12 @@ extern "C" {
  * l2_write ON_SET or THROUGH write each change: sets, loads, updates, increments, touches.
  * cellar_close writes what memory holds. */
 
+/* CLOSE
+ * cellar_close hands the entries of memory to the log of the disk tier for close_ms at most. It
+ * drops the others, and one log line says how many were handed over. A dropped entry is a miss
+ * after the next open: no part of it is on disk, and no older value of its key comes back. The rest
+ * of the close has no limit: it writes the end of the log, four segments at most, and syncs. */
+
 /* READ
  * A miss in memory reads the disk and returns the entry with the rest of its TTL, unless its
  * idle time has passed. get, pin, touch, update, increment, and a set with a condition bring the
@@ -180,8 +186,9 @@ typedef struct cellar_l2_opts {
     uint32_t sigbus_handler;      /* 1: see FAILURES                                              */
     uint32_t allow_network;       /* 1: l2_path may be on NFS, SMB and the like                   */
     const cellar_l2_cipher *cipher; /* copied. Default NULL: values are in clear text             */
+    int64_t  close_ms;            /* see CLOSE. CELLAR_TTL_NONE: no limit. Default 5,000          */
 } cellar_l2_opts;
-CELLAR_STRUCT(cellar_l2_opts, cipher);
+CELLAR_STRUCT(cellar_l2_opts, close_ms);
 
 /* Write everything on the disk tier so that it survives a power cut, Bloom filters included.
  * returns: OK; DISABLED (no disk tier, or it is off), E_IO (cellar_last_error)

@@ -26,6 +26,7 @@
 #include "l2/l2.h"
 
 #define CACHE_DISK_MIN_TTL_MS 10000
+#define CACHE_DISK_CLOSE_MS   5000
 
 _Static_assert(L2_TAG_OF_LIFE == CACHE_TIER_TAG_OF_LIFE, "one tag, two floors");
 
@@ -385,6 +386,7 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
         .rebuilding = cache_disk_rebuilding,
         .forked = cache_disk_forked,
     };
+    base_store_rlx(&s->disk_close_ms, cfg->l2.close_ms);
     base_store_rlx(&s->disk_bytes, cfg->config.l2_bytes); /* another size than last time is a
                                                            * resize */
     s->tier = &s->disk_tier;
@@ -404,7 +406,8 @@ CELLAR_PRIVATE void cache_disk_abandon(cache_store *s)
 typedef struct cache_spill {
     cellar *namespace;
     uint64_t until_ns;
-    bool over; /* out of time */
+    uint64_t done; /* entries handed to the log, or refused by it */
+    bool over;     /* out of time */
 } cache_spill;
 
 static bool cache_spill_value(cache_spill *sp, const l1_key *k, const l1_info *i,
@@ -433,6 +436,7 @@ static bool cache_spill_value(cache_spill *sp, const l1_key *k, const l1_info *i
         }
         if (!l2_tick(s->disk, 1000)) { base_yield(); }
     }
+    sp->done++;
     return true;
 }
 
@@ -443,6 +447,10 @@ static bool cache_spill_one(void *ctx, const l1_seen *e)
     const l1_info *i = &e->info;
     if (i->kind == (uint8_t)L1_ERROR || i->stale || i->l2_addr == CACHE_NOT_ON_DISK) {
         return true;
+    }
+    if (base_now_ns() >= sp->until_ns) {
+        sp->over = true;
+        return false;
     }
     const l1_key k = { e->key, (uint32_t)e->key_len, i->generation,
                        base_hash(&s->hash_key, i->generation, e->key, e->key_len) };
@@ -458,9 +466,12 @@ static bool cache_spill_one(void *ctx, const l1_seen *e)
 
 /* Write the entries of memory to disk. No thread changes entries now, so no stamp is needed. Unused
  * entries are written, too: memory kept them to the end, and the next open begins with them. */
-static void cache_disk_spill(cache_store *s, int64_t patience_ms)
+static void cache_disk_spill(cache_store *s)
 {
-    cache_spill sp = { NULL, base_now_ns() + (uint64_t)patience_ms * 1000000u, false };
+    const int64_t wanted_ms = base_load_rlx(&s->disk_close_ms);
+    const int64_t limit_ms = wanted_ms != 0 ? wanted_ms : CACHE_DISK_CLOSE_MS;
+    const uint64_t limit_ns = (uint64_t)BASE_MIN(limit_ms, INT64_MAX / 4000000) * 1000000u;
+    cache_spill sp = { .until_ns = base_now_ns() + limit_ns };
     for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX && !sp.over; slot++) {
         cellar *v = cache_namespace_at(s, slot);
         if (v == NULL || v->no_disk || v->dropped) { continue; }
@@ -473,12 +484,19 @@ static void cache_disk_spill(cache_store *s, int64_t patience_ms)
             }
         } while (cursor != 0 && !sp.over);
     }
+    if (sp.over && base_now_ns() >= sp.until_ns) {
+        l1_stats l;
+        l1_stats_get(s->l1, &l);
+        base_log(&s->log, BASE_LOG_WARNING, "l2", (int)CELLAR_E_TIMEOUT,
+                 "cellar_close: l2.close_ms: wrote %llu entries of memory, dropped the others of "
+                 "%llu", (unsigned long long)sp.done, (unsigned long long)l.entries);
+    }
 }
 
 CELLAR_PRIVATE void cache_disk_end(cache_store *s)
 {
     if (s->disk == NULL) { return; }
-    if (s->tier != NULL) { cache_disk_spill(s, 5000); }
+    if (s->tier != NULL) { cache_disk_spill(s); }
     l2_end(s->disk);
 }
 

@@ -102,6 +102,16 @@ static cellar_err cache_set_disk_bytes(cellar *c, int64_t bytes)
         : "cellar_option_set: l2_bytes: resizing failed");
 }
 
+static cellar_err cache_set_disk_close(cellar *c, int64_t ms)
+{
+    if (c->store->tier == NULL) {
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
+                          "cellar_option_set: l2_close_ms: no disk tier works");
+    }
+    base_store_rlx(&c->store->disk_close_ms, ms);
+    return CELLAR_OK;
+}
+
 static cellar_err cache_set_default(cellar *c, unsigned which, int64_t value)
 {
     const bool window = which == CACHE_IDLE || which == CACHE_STALE;
@@ -154,6 +164,7 @@ CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t
     case CELLAR_OPT_STALE_MS: return cache_set_default(c, CACHE_OPT_DEFAULT(option), value);
     case CELLAR_OPT_L2_BYTES: return cache_set_disk_bytes(c, value);
     case CELLAR_OPT_NAMESPACE_MAX_ENTRIES: return cache_set_namespace_max_entries(c, value);
+    case CELLAR_OPT_L2_CLOSE_MS: return cache_set_disk_close(c, value);
     }
     return cache_refuse(c, "cellar_option_set: unknown option, or value out of range");
 }
@@ -192,6 +203,7 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
         *value = s->tier != NULL ? (int64_t)base_load_rlx(&s->disk_bytes) : 0;
         break;
     case CELLAR_OPT_NAMESPACE_MAX_ENTRIES: *value = l1_cap_get(s->l1, c->slot); break;
+    case CELLAR_OPT_L2_CLOSE_MS: *value = base_load_rlx(&s->disk_close_ms); break;
     default: return cache_refuse(c, "cellar_option_get: unknown option");
     }
     return CELLAR_OK;

@@ -260,6 +260,7 @@ struct cache_store {
     cache_tier disk_tier;   /* tier over `disk`; `tier` points here then */
     cellar_err disk_err;    /* why a requested disk tier is missing; constant */
     _Atomic uint64_t disk_bytes; /* l2_bytes as requested last */
+    _Atomic int64_t disk_close_ms; /* l2.close_ms as requested last; 0: default */
     int disk_errno;
     char disk_text[120];
     _Atomic uint64_t *_Atomic stamps; /* see stamp.c; NULL without a tier; release */

@@ -979,6 +979,99 @@ static void cipher_encrypts_values_on_disk(void)
     store_end();
 }
 
+/* ---- the limit of a close ---- */
+
+static int slow_seal(const unsigned char *nonce, const void *aad, size_t aad_len,
+                     const void *in, size_t in_len, void *out, void *ctx)
+{
+    struct timespec now, from;
+    (void)clock_gettime(CLOCK_MONOTONIC, &from);
+    do { /* longer than close_ms, however fast the machine is */
+        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    } while ((now.tv_sec - from.tv_sec) * 1000000000 + now.tv_nsec - from.tv_nsec < 2000000);
+    return toy_seal(nonce, aad, aad_len, in, in_len, out, ctx);
+}
+
+static char close_line[256];
+
+static void keep_close_line(cellar_log_level level, const char *module, cellar_err code,
+                            const char *text, void *ctx)
+{
+    (void)level, (void)module, (void)ctx;
+    if (code == CELLAR_E_TIMEOUT) { (void)snprintf(close_line, sizeof close_line, "%s", text); }
+}
+
+static void close_limit_drops_whole_entries(void)
+{
+    enum { ENTRIES = 300 };
+    store_begin();
+    uint64_t key = 1234567;
+    settings cfg = config();
+    cellar_l2_cipher crypt = cellar_l2_cipher_default();
+    crypt.ctx = &key;
+    crypt.seal = toy_seal;
+    crypt.open = toy_open;
+    crypt.overhead_bytes = sizeof(uint64_t);
+    cfg.l2.cipher = &crypt;
+    cfg.tuning.hash_key = known_secret;
+    cfg.host.log = keep_close_line;
+    cfg.l2.close_ms = CELLAR_TTL_NONE;
+    close_line[0] = '\0';
+    cellar *c = open_with(&cfg);
+    for (uint32_t i = 0; i < ENTRIES; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
+    shut(c);
+    T_EQ_STR(close_line, "");
+    crypt.seal = slow_seal;
+    cfg.l2.close_ms = 1;
+    c = open_with(&cfg);
+    for (uint32_t i = 0; i < ENTRIES; i++) {
+        T_EQ_I64(look(c, i, 1), CELLAR_OK); /* without a limit all were written */
+        T_EQ_I64(put(c, i, 2, 0), CELLAR_OK);
+    }
+    shut(c);
+    T_CHECK(strstr(close_line, "l2.close_ms: wrote ") != NULL);
+    unsigned wrote = ENTRIES;
+    T_EQ_I64(sscanf(close_line, "cellar_close: l2.close_ms: wrote %u", &wrote), 1);
+    T_CHECK(wrote <= 1);
+    c = open_with(&cfg);
+    uint32_t hits = 0;
+    for (uint32_t i = 0; i < ENTRIES; i++) {
+        const cellar_err err = look(c, i, 2); /* never version 1, which was on disk */
+        T_CHECK(err == CELLAR_OK || err == CELLAR_MISS);
+        hits += err == CELLAR_OK;
+    }
+    T_EQ_U64(hits, wrote);
+    crypt.seal = toy_seal;
+    shut(c);
+    store_end();
+}
+
+static void close_limit_changes_at_run_time(void)
+{
+    store_begin();
+    settings cfg = config();
+    cfg.l2.close_ms = 7000;
+    cellar *c = open_with(&cfg);
+    int64_t ms = 0;
+    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_L2_CLOSE_MS, &ms), CELLAR_OK);
+    T_EQ_I64(ms, 7000);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_L2_CLOSE_MS, -1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_L2_CLOSE_MS, CELLAR_TTL_NONE), CELLAR_OK);
+    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_L2_CLOSE_MS, &ms), CELLAR_OK);
+    T_EQ_I64(ms, CELLAR_TTL_NONE);
+    for (uint32_t i = 0; i < 100; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
+    shut(c);
+    cfg.l2.close_ms = 0; /* 5,000 ms */
+    c = open_with(&cfg);
+    for (uint32_t i = 0; i < 100; i++) { T_EQ_I64(look(c, i, 1), CELLAR_OK); }
+    shut(c);
+    store_end();
+    cfg = settings_default();
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_L2_CLOSE_MS, 1), CELLAR_E_UNSUPPORTED);
+    shut(c);
+}
+
 static size_t page_of(char *buf, size_t cap, uint32_t key)
 {
     size_t n = 0;
@@ -1681,6 +1774,7 @@ T_MAIN("api_disk", T_CASE(concurrent_reads_of_memory_and_disk_see_no_old_value),
        T_CASE(bulk_loads_and_leases_respect_no_disk_options),
        T_CASE(disk_breaker_follows_store_options),
        T_CASE(cipher_encrypts_values_on_disk),
+       T_CASE(close_limit_drops_whole_entries), T_CASE(close_limit_changes_at_run_time),
        T_ALONE(compressed_namespace_holds_more_on_disk),
        T_CASE(set_in_mode_each_set_or_write_through_is_on_disk_immediately),
        T_CASE(tick_returns_pending_while_disk_has_work),
