@@ -893,41 +893,53 @@ CELLAR_API size_t cellar_redact(const char *text, size_t len, char *out, size_t 
  * may use these names, too, so that it can be the .env file of a program.
  *
  * Names of the documents behind cellar are known: CACHE_DEFAULT_TIMEOUT is a number of seconds. A
- * CELLAR_ name wins over them. Other names in capitals, REDIS_DB for example, have no effect and
+ * CELLAR_ name wins over them. A name of a machine in REDIS_HOST has no effect: the server is this
+ * process. Other names in capitals, REDIS_DB for example, have no effect and
  * get an INFO note each. Unknown and unbuilt settings are errors. */
 
 /* SETTINGS BY NAME
- *     name          values                        default   meaning
- *     memory        from 1M                       64M       budget of the store
- *     max_entries   number, 0: none               0         second bound of the store
- *     max_value     1..2^30 - 1                   64M       largest value, or half the budget
- *     eviction      adaptive s3fifo lru fifo      adaptive  eviction policy
- *     default_ttl   time                          never     TTL of entries without one
- *                   CACHE_DEFAULT_TIMEOUT                   the same in the documents
- *     negative_ttl  time                          60s       TTL of negative entries
- *     jitter        0%..100%, +n%                 10%       spread of TTLs of loads; +: longer only
- *     idle          to 49d                        0s        maximum time without use; 0s: none
- *     max_age       time                          0s        maximum age with idle; 0s: none
- *     stale         to 49d                        0s        stale window after the TTL
- *     key_prefix    1..64 bytes                             label in metrics; keys do not change
- *                   CACHE_KEY_PREFIX                        the same in the documents
- *     key_version   from 1                                  version of the root namespace
- *                   CACHE_VERSION                           the same in the documents
- *     policy        1..1,023 bytes                          policy file; see cellar_admin.h
- *     l2_path       1..1,023 bytes                          directory of the disk tier
- *     l2_bytes      16M..4T                                 size of its files
- *     l2_sync       manual periodic always        manual    what a power cut may take
- *     l2_required   0 or 1                        0         1: no store without the disk
- *     enabled       0 or 1                        1         0: field disabled is 1
- *     threads       0 or 1                        1         0: the program calls cellar_tick
- *     load_threads  1..64                         2         threads for background loads
- *     load_queue    1..65,536                     256       background loads that wait
- *     log           error warning info debug off  warning   least level that is logged
- *     log_keys      none hash prefix full         hash      how log lines name keys
- *     workers       1..64                         4         field work.workers, for a pool
- *                   CELERY_WORKER_CONCURRENCY               the same in the documents
- *     tz            1..64 bytes                   UTC       field work.zone, for schedules
- *                   CELERY_TIMEZONE                         the same in the documents
+ *     name              values                        default   meaning
+ *     memory            from 1M                       64M       budget of the store
+ *     max_entries       number, 0: none               0         second bound of the store
+ *     max_value         1..2^30 - 1                   64M       largest value, or half the budget
+ *     eviction          adaptive s3fifo lru fifo      adaptive  eviction policy
+ *     default_ttl       time                          never     TTL of entries without one
+ *                       CACHE_DEFAULT_TIMEOUT                   the same in the documents
+ *     negative_ttl      time                          60s       TTL of negative entries
+ *     jitter            0%..100%, +n%                 10%       spread of TTLs of loads; +: longer
+ *     idle              to 49d                        0s        maximum time without use; 0s: none
+ *     max_age           time                          0s        maximum age with idle; 0s: none
+ *     stale             to 49d                        0s        stale window after the TTL
+ *     key_prefix        1..64 bytes                             label in metrics, not in keys
+ *                       CACHE_KEY_PREFIX                        the same in the documents
+ *     key_version       from 1                                  version of the root namespace
+ *                       CACHE_VERSION                           the same in the documents
+ *     policy            1..1,023 bytes                          policy file; see cellar_admin.h
+ *     l2_path           1..1,023 bytes                          directory of the disk tier
+ *     l2_bytes          16M..4T                                 size of its files
+ *     l2_sync           manual periodic always        manual    what a power cut may take
+ *     l2_close          time                          5s        limit of writing memory at close
+ *     l2_required       0 or 1                        0         1: no store without the disk
+ *     enabled           0 or 1                        1         0: field disabled is 1
+ *     threads           0 or 1                        1         0: the program calls cellar_tick
+ *     load_threads      1..64                         2         threads for background loads
+ *     load_queue        1..65,536                     256       background loads that wait
+ *     log               error warning info debug off  warning   least level that is logged
+ *     log_keys          none hash prefix full         hash      how log lines name keys
+ *     workers           1..64                         4         field work.workers, for a pool
+ *                       CELERY_WORKER_CONCURRENCY               the same in the documents
+ *     tz                1..64 bytes                   UTC       field work.zone, for schedules
+ *                       CELERY_TIMEZONE                         the same in the documents
+ *     resp_listen       address, or localhost                   field resp.listen, for a port
+ *                       REDIS_HOST                              the same in the documents
+ *     resp_port         1..65,535                               field resp.port
+ *                       REDIS_PORT                              the same in the documents
+ *     resp_password     1..256 bytes                            field resp.password
+ *                       REDIS_PASSWORD                          the same in the documents
+ *     resp_max_clients  1..65,536                               field resp.max_clients
+ *                       REDIS_MAX_CONNECTIONS                   the same in the documents
+ *     resp_timeout      time                                    field resp.idle_timeout_ms
+ *                       REDIS_SOCKET_TIMEOUT                    the same in the documents
  * In the environment their names are CELLAR_MEMORY, CELLAR_MAX_ENTRIES and so on. */
 
 #define CELLAR_SETTINGS_PATH_MAX 1023u  /* bytes of a path                                        */
@@ -943,6 +955,19 @@ typedef struct cellar_work_settings {
 } cellar_work_settings;
 CELLAR_STRUCT(cellar_work_settings, zone);
 
+#define CELLAR_RESP_PASSWORD_MAX 256u /* bytes                                                    */
+
+/* Settings for a port (cellar_resp.h). The program hands on what is set. */
+typedef struct cellar_resp_settings {
+    size_t   struct_size;
+    int64_t  idle_timeout_ms;   /* 0: not set                                                     */
+    uint32_t port;              /* 0: not set                                                     */
+    uint32_t max_clients;       /* 0: not set                                                     */
+    char     listen[CELLAR_NAME_MAX + 8]; /* "": not set: both loopback addresses                 */
+    char     password[CELLAR_RESP_PASSWORD_MAX + 8]; /* "": not set                               */
+} cellar_resp_settings;
+CELLAR_STRUCT(cellar_resp_settings, password);
+
 /* Storage for the options of a store. Do not copy it once a call has changed it: config points
  * into it. The program may change every field, and opens with cellar_settings_config. */
 typedef struct cellar_settings {
@@ -953,6 +978,7 @@ typedef struct cellar_settings {
     cellar_tuning_opts    tuning;
     cellar_namespace_opts root;
     cellar_work_settings  work; /* for a pool of tasks and for schedules                          */
+    cellar_resp_settings  resp; /* for a port                                                     */
     uint32_t disabled;          /* 1: the program switches its namespaces off with cellar_enable  */
     uint32_t reserved0;         /* must be 0                                                      */
     char     key_prefix[CELLAR_NAME_MAX + 8]; /* target of host.name                              */
@@ -971,6 +997,7 @@ static inline cellar_settings cellar_settings_default(void)
     o.tuning = cellar_tuning_opts_default();
     o.root = cellar_namespace_opts_default();
     o.work = cellar_work_settings_default();
+    o.resp = cellar_resp_settings_default();
     return o;
 }
 

@@ -30,7 +30,7 @@ BASE_SIZE_BEGIN
 
 typedef enum kit_setting_kind {
     KIT_SIZE, KIT_COUNT, KIT_TIME, KIT_WINDOW, KIT_JITTER, KIT_CHOICE, KIT_FLAG, KIT_OFF,
-    KIT_LABEL, KIT_PATH
+    KIT_LABEL, KIT_PATH, KIT_HOST
 } kit_setting_kind;
 
 typedef struct kit_setting {
@@ -88,7 +88,7 @@ typedef struct kit_value {
     const char *p; /* not terminated; no control bytes */
     size_t len;
     size_t at;     /* place of an error */
-    bool seconds;  /* a number without unit is a time in seconds */
+    bool seconds;  /* of a name of the documents: a number without unit is a time in seconds */
 } kit_value;
 
 /* ---- notes ---- */
@@ -231,9 +231,25 @@ static const char *kit_value_jitter(kit_value *v, cellar_settings *to)
     return NULL;
 }
 
+/* Return whether a text has the bytes of a numeric address. */
+static bool kit_is_address(const char *p, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (!kit_digit(p[i]) && strchr("abcdefABCDEF.:", p[i]) == NULL) { return false; }
+    }
+    return true;
+}
+
 static const char *kit_value_text(const kit_setting *r, const kit_value *v, cellar_settings *to)
 {
     size_t len = v->len;
+    if (r->kind == KIT_HOST && !kit_is_address(v->p, len)) {
+        /* The documents name the machine of a server, which is this process now. */
+        if (!v->seconds && !kit_word_is(v->p, len, "localhost")) {
+            return "must be a numeric address, or localhost";
+        }
+        len = 0;
+    }
     /* A prefix of keys and one with its separator are the same. */
     if (r->kind == KIT_LABEL && len > 1 && v->p[len - 1] == ':') { len--; }
     if (len > (uint64_t)r->most) { return ""; }
@@ -262,6 +278,7 @@ static const char *kit_value_put(const kit_setting *r, kit_value *v, cellar_sett
     case KIT_OFF: why = kit_value_flag(v, &n); break;
     case KIT_JITTER: return kit_value_jitter(v, to);
     case KIT_LABEL:
+    case KIT_HOST:
     case KIT_PATH: return kit_value_text(r, v, to);
     }
     if (why != NULL) { return why; }

@@ -8,7 +8,7 @@
  *            name: as in a file; CELLAR_NAME is the variable. Names of the documents are read in
  *            files and in the environment; their times have no unit: seconds.
  *            CHOICE: "values" are the words, in the order of the numbers from `least`. OFF: a flag
- *            that is stored inverted. TIME: also "never"; WINDOW: not. */
+ *            that is stored inverted. TIME: also "never"; WINDOW: not. HOST: "localhost" is "". */
 #ifndef KIT_SETTINGS_LIST_H
 #define KIT_SETTINGS_LIST_H
 
@@ -26,7 +26,7 @@
     X(negative_ttl, TIME, config.negative_ttl_ms, 1, INT64_MAX, "time", "", "60s", \
       "TTL of negative entries") \
     X(jitter, JITTER, tuning.jitter_pct, 0, 100, "0%..100%, +n%", "", "10%", \
-      "spread of TTLs of loads; +: longer only") \
+      "spread of TTLs of loads; +: longer") \
     X(idle, TIME, config.idle_ms, 0, UINT32_MAX, "to 49d", "", "0s", \
       "maximum time without use; 0s: none") \
     X(max_age, TIME, config.max_age_ms, 0, INT64_MAX, "time", "", "0s", \
@@ -34,7 +34,7 @@
     X(stale, WINDOW, config.stale_ms, 0, UINT32_MAX, "to 49d", "", "0s", \
       "stale window after the TTL") \
     X(key_prefix, LABEL, key_prefix, 1, CELLAR_NAME_MAX, "1..64 bytes", "CACHE_KEY_PREFIX", "", \
-      "label in metrics; keys do not change") \
+      "label in metrics, not in keys") \
     X(key_version, COUNT, root.version, 1, UINT32_MAX, "from 1", "CACHE_VERSION", "", \
       "version of the root namespace") \
     X(policy, PATH, policy_file, 1, CELLAR_SETTINGS_PATH_MAX, "1..1,023 bytes", "", "", \
@@ -45,6 +45,8 @@
       "", "size of its files") \
     X(l2_sync, CHOICE, l2.sync, CELLAR_L2_SYNC_MANUAL, CELLAR_L2_SYNC_ALWAYS, \
       "manual periodic always", "", "manual", "what a power cut may take") \
+    X(l2_close, TIME, l2.close_ms, 1, INT64_MAX, "time", "", "5s", \
+      "limit of writing memory at close") \
     X(l2_required, FLAG, l2.required, 0, 1, "0 or 1", "", "0", "1: no store without the disk") \
     X(enabled, OFF, disabled, 0, 1, "0 or 1", "", "1", "0: field disabled is 1") \
     X(threads, OFF, host.no_threads, 0, 1, "0 or 1", "", "1", "0: the program calls cellar_tick") \
@@ -59,17 +61,22 @@
     X(workers, COUNT, work.workers, 1, 64, "1..64", "CELERY_WORKER_CONCURRENCY", "4", \
       "field work.workers, for a pool") \
     X(tz, PATH, work.zone, 1, CELLAR_NAME_MAX, "1..64 bytes", "CELERY_TIMEZONE", "UTC", \
-      "field work.zone, for schedules")
+      "field work.zone, for schedules") \
+    X(resp_listen, HOST, resp.listen, 1, CELLAR_NAME_MAX, "address, or localhost", \
+      "REDIS_HOST", "", "field resp.listen, for a port") \
+    X(resp_port, COUNT, resp.port, 1, 65535, "1..65,535", "REDIS_PORT", "", "field resp.port") \
+    X(resp_password, PATH, resp.password, 1, CELLAR_RESP_PASSWORD_MAX, "1..256 bytes", \
+      "REDIS_PASSWORD", "", "field resp.password") \
+    X(resp_max_clients, COUNT, resp.max_clients, 1, 65536, "1..65,536", \
+      "REDIS_MAX_CONNECTIONS", "", "field resp.max_clients") \
+    X(resp_timeout, TIME, resp.idle_timeout_ms, 1, INT64_MAX, "time", "REDIS_SOCKET_TIMEOUT", \
+      "", "field resp.idle_timeout_ms")
 
 /* Settings of parts that are not built: refused by name. */
-#define KIT_SETTINGS_LATER(X) \
-    X(refresh) X(interval) X(port) X(resp_listen) X(resp_password) \
-    X(resp_max_clients) X(resp_timeout)
+#define KIT_SETTINGS_LATER(X) X(refresh) X(interval)
 
 /* Other names of the documents: no effect, one INFO note each. 1: of a part that is not built. */
 #define KIT_SETTINGS_SEEDS(X) \
-    X(REDIS_HOST, 1) X(REDIS_PORT, 1) X(REDIS_PASSWORD, 1) X(REDIS_MAX_CONNECTIONS, 1) \
-    X(REDIS_SOCKET_TIMEOUT, 1) \
     X(CELERY_TASK_ROUTES, 1) X(REDIS_DB, 0) X(REDIS_CONNECTION_TIMEOUT, 0) \
     X(CELERY_BROKER_URL, 0) X(CELERY_RESULT_BACKEND, 0) X(CELERY_TASK_SERIALIZER, 0) \
     X(CELERY_RESULT_SERIALIZER, 0) X(CELERY_ACCEPT_CONTENT, 0) X(CELERY_ENABLE_UTC, 0)

@@ -13,11 +13,11 @@
 # LIMITS     A row of the list has at most two lines; texts in it have no quotes.
 
 BEGIN {
-    form = " *     %-12s  %-28s  %-8s  %s\n"
+    form = " *     %-16s  %-28s  %-8s  %s\n"
     kinds = split("SIZE TIME COUNT JITTER CHOICE FLAG TEXT", kind, " ")
     same["WINDOW"] = "TIME"
     same["OFF"] = "FLAG"
-    same["LABEL"] = same["PATH"] = "TEXT"
+    same["LABEL"] = same["PATH"] = same["HOST"] = "TEXT"
     says["SIZE"] = "bytes: 512k, 64M, 2G"
     says["TIME"] = "times: 250ms, 90s, 1h30m, never"
     says["COUNT"] = "numbers"

@@ -83,6 +83,8 @@ static const row rows[] = {
     ROW("stale", "5m", config.stale_ms, 300000),
     ROW("key_version", "4294967295", root.version, UINT32_MAX),
     ROW("l2_bytes", "1G", config.l2_bytes, 1 << 30),
+    ROW("l2_close", "20s", l2.close_ms, 20000),
+    ROW("l2_close", "never", l2.close_ms, CELLAR_TTL_NONE),
     ROW("l2_sync", "periodic", l2.sync, CELLAR_L2_SYNC_PERIODIC),
     ROW("l2_sync", "always", l2.sync, CELLAR_L2_SYNC_ALWAYS),
     ROW("l2_required", "True", l2.required, 1),
@@ -93,6 +95,10 @@ static const row rows[] = {
     ROW("log", "error", host.log_level, CELLAR_LOG_ERROR),
     ROW("log", "debug", host.log_level, CELLAR_LOG_DEBUG),
     ROW("log", "off", host.log_level, CELLAR_LOG_OFF),
+    ROW("resp_port", "65535", resp.port, 65535),
+    ROW("resp_max_clients", "1", resp.max_clients, 1),
+    ROW("resp_timeout", "5m", resp.idle_timeout_ms, 300000),
+    ROW("resp_timeout", "never", resp.idle_timeout_ms, CELLAR_TTL_NONE),
     ROW("log_keys", "none", host.log_keys, CELLAR_LOG_KEYS_NONE),
     ROW("log_keys", "hash", host.log_keys, CELLAR_LOG_KEYS_HASH),
     ROW("log_keys", "prefix", host.log_keys, CELLAR_LOG_KEYS_PREFIX),
@@ -196,10 +202,7 @@ static void texts_are_kept_in_the_struct(void)
 static void env_file_of_the_documents_is_accepted_as_it_is(void)
 {
     static const char *const info[] = {
-        DOTENV ":1:1: note: REDIS_HOST: not built: no effect",
-        DOTENV ":2:1: note: REDIS_PORT: not built: no effect",
         DOTENV ":3:1: note: REDIS_DB: in process: not needed",
-        DOTENV ":5:1: note: REDIS_MAX_CONNECTIONS: not built: no effect",
         DOTENV ":9:1: note: CELERY_BROKER_URL: in process: not needed",
         DOTENV ":10:1: note: CELERY_RESULT_BACKEND: in process: not needed",
     };
@@ -210,15 +213,20 @@ static void env_file_of_the_documents_is_accepted_as_it_is(void)
     T_EQ_STR(s.host.name, "myapp");
     T_EQ_U64(s.work.workers, 4);
     T_EQ_STR(s.work.zone, "Asia/Shanghai");
-    T_REQUIRE(note_count == 6);
-    for (size_t i = 0; i < 6; i++) {
+    T_EQ_STR(s.resp.listen, ""); /* localhost */
+    T_EQ_U64(s.resp.port, 6379);
+    T_EQ_STR(s.resp.password, "");
+    T_EQ_U64(s.resp.max_clients, 20);
+    T_REQUIRE(note_count == 3);
+    for (size_t i = 0; i < 3; i++) {
         T_EQ_I64(notes[i].level, CELLAR_LOG_INFO);
         T_EQ_STR(notes[i].text, info[i]);
     }
     T_EQ_I64(read_text(&s, "CACHE_VERSION=1\nREDIS_SOCKET_TIMEOUT=5\nREDIS_CONNECTION_TIMEOUT=5\n"
                            "CELERY_ENABLE_UTC=True\nDATABASE_URL=x\n"), CELLAR_OK);
     T_EQ_U64(s.root.version, 1);
-    T_EQ_U64(note_count, 4);
+    T_EQ_I64(s.resp.idle_timeout_ms, 5000);
+    T_EQ_U64(note_count, 3);
 }
 
 static void settings_of_the_documents_open_a_store(void)
@@ -366,6 +374,7 @@ static const wrong wrongs[] = {
     { "stale = never", 1, 9, "stale" }, { "stale = 50d", 1, 9, "stale" },
     { "idle = 50d", 1, 8, "idle" }, { "jitter = 10", 1, 12, "jitter" },
     { "jitter = 101%", 1, 13, "jitter" }, { "jitter = -1%", 1, 10, "jitter" },
+    { "l2_close = 5", 1, 13, "l2_close" }, { "l2_close = 0s", 1, 12, "l2_close" },
     { "l2_bytes = 15M", 1, 12, "l2_bytes" }, { "l2_bytes = 5T", 1, 12, "l2_bytes" },
     { "l2_required = 2", 1, 15, "l2_required" }, { "enabled = maybe", 1, 11, "enabled" },
     { "load_threads = 65", 1, 16, "load_threads" }, { "load_queue = 0", 1, 14, "load_queue" },
@@ -407,8 +416,7 @@ static void error_names_its_place_and_changes_nothing(void)
 
 static void unbuilt_settings_are_refused_by_name(void)
 {
-    static const char *const names[] = { "refresh", "interval", "port", "resp_listen",
-                                         "resp_password" };
+    static const char *const names[] = { "refresh", "interval" };
     cellar_settings s = cellar_settings_default();
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char text[80], variable[80];
@@ -453,6 +461,29 @@ static void settings_of_work_reach_a_pool_and_a_schedule(void)
     T_EQ_U64(s.work.workers, 64);
 }
 
+static void settings_of_a_port_are_kept_in_the_struct(void)
+{
+    cellar_settings s = cellar_settings_default();
+    T_EQ_U64(s.resp.port, 0);
+    T_EQ_I64(read_text(&s, "REDIS_HOST = redis.internal\nresp_password = \"a b\""), CELLAR_OK);
+    T_EQ_U64(note_count, 0);
+    T_EQ_STR(s.resp.listen, ""); /* another machine: the server is this process now */
+    T_EQ_STR(s.resp.password, "a b");
+    T_EQ_I64(read_text(&s, "resp_listen = ::1\nREDIS_HOST=10.0.0.1"), CELLAR_OK);
+    T_EQ_STR(s.resp.listen, "::1");
+    T_EQ_I64(read_text(&s, "REDIS_HOST=10.0.0.1\nREDIS_PASSWORD=\nREDIS_PORT=7000"), CELLAR_OK);
+    T_EQ_STR(s.resp.listen, "10.0.0.1");
+    T_EQ_STR(s.resp.password, "a b"); /* an empty value is not set */
+    T_EQ_U64(s.resp.port, 7000);
+    T_EQ_I64(read_text(&s, "resp_listen = localhost"), CELLAR_OK);
+    T_EQ_STR(s.resp.listen, "");
+    T_EQ_I64(read_text(&s, "resp_listen = redis.internal"), CELLAR_E_CONFIG);
+    T_EQ_STR(notes[0].text, "test.conf:1:15: error: resp_listen: must be a numeric address, or "
+                            "localhost");
+    T_EQ_I64(read_text(&s, "REDIS_PORT = 65536"), CELLAR_E_CONFIG);
+    T_EQ_I64(read_text(&s, "resp_max_clients = 0"), CELLAR_E_CONFIG);
+}
+
 static void hundred_errors_are_reported(void)
 {
     static char text[4096];
@@ -473,22 +504,22 @@ static void error_in_the_environment_names_the_variable(void)
     cellar_settings s = cellar_settings_default();
     const cellar_settings before = s;
     T_REQUIRE(setenv("CELLAR_MEMORY", "8M", 1) == 0 && setenv("CELLAR_STALE", "12", 1) == 0 &&
-              setenv("CELLAR_LOG", "in\nfo", 1) == 0 && setenv("REDIS_PASSWORD", "pw", 1) == 0);
+              setenv("CELLAR_LOG", "in\nfo", 1) == 0 && setenv("REDIS_DB", "3", 1) == 0);
     T_EQ_I64(read_env(&s), CELLAR_E_CONFIG);
     T_REQUIRE(note_count == 3);
     T_EQ_STR(notes[0].text, "CELLAR_STALE:3: error: a time needs a unit: ms s m h d w");
     T_EQ_STR(notes[1].text, "CELLAR_LOG:3: error: a control byte");
-    T_EQ_STR(notes[2].text, "REDIS_PASSWORD:1: note: not built: no effect");
+    T_EQ_STR(notes[2].text, "REDIS_DB:1: note: in process: not needed");
     T_CHECK(memcmp(&s, &before, sizeof s) == 0);
     T_REQUIRE(unsetenv("CELLAR_MEMORY") == 0 && unsetenv("CELLAR_STALE") == 0 &&
-              unsetenv("CELLAR_LOG") == 0 && unsetenv("REDIS_PASSWORD") == 0);
+              unsetenv("CELLAR_LOG") == 0 && unsetenv("REDIS_DB") == 0);
 }
 
 static void notes_have_no_value(void)
 {
     static const char *const lines[] = {
-        "REDIS_PASSWORD=%s", "memory = %s", "CELERY_BROKER_URL=redis://u:%s@h", "log = %s",
-        "unknown = %s", "l2_path = \"%s", "default_ttl = %s", "jitter = %s%%", "= %s", "enabled=%s"
+        "REDIS_PASSWORD=x\nREDIS_PASSWORD=%s", "resp_port = %s", "memory = %s",
+        "CELERY_BROKER_URL=redis://u:%s@h", "log = %s", "unknown = %s", "l2_path = \"%s", "default_ttl = %s", "jitter = %s%%", "= %s", "enabled=%s"
     };
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         char text[100];
@@ -601,4 +632,5 @@ T_MAIN("api_settings", T_CASE(each_setting_reaches_its_field_and_no_other),
        T_CASE(text_cut_at_every_byte_sets_all_or_nothing),
        T_CASE(nul_is_an_error_and_bom_and_crlf_are_skipped), T_CASE(text_over_64_kib_is_an_error),
        T_CASE(wrong_arguments_are_refused),
-       T_CASE(settings_of_work_reach_a_pool_and_a_schedule))
+       T_CASE(settings_of_work_reach_a_pool_and_a_schedule),
+       T_CASE(settings_of_a_port_are_kept_in_the_struct))
