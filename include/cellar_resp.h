@@ -146,6 +146,16 @@ CELLAR_API cellar_err cellar_resp_step(cellar_resp *r, int timeout_ms);
  * example: cellar_resp_start(r);                                                                 */
 CELLAR_API cellar_err cellar_resp_start(cellar_resp *r);
 
+/* End the service of a port: stop its thread, close the sockets that listen, run the requests that
+ * have arrived, send their replies, close the clients.
+ * in:      r; timeout_ms from 0: longest time
+ * returns: OK; E_TIMEOUT (requests or replies are left; cellar_resp_close drops them), E_INVAL,
+ *          E_BUSY (a step runs), E_FORKED
+ * thread:  must not overlap other calls on the port; only cellar_resp_close may follow
+ * cost:    at most 1 MiB of requests is read from a client; O(clients)
+ * example: (void)cellar_resp_finish(r, 5000);                                                    */
+CELLAR_API cellar_err cellar_resp_finish(cellar_resp *r, int64_t timeout_ms);
+
 /* Close a port: stop its thread after the running command, close all sockets, remove the socket
  * file, free the memory. Requests that have not run are dropped.
  * in:      r; NULL is allowed

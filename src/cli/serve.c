@@ -3,9 +3,9 @@
  * serve: a store behind a port for clients of Redis, in one process.
  *
  * WALK       settings (file, environment), then options -> open the store -> open the port -> steps
- *            until a signal -> what clients have sent runs to its end, up to --drain -> close
+ *            until a signal -> cellar_resp_finish and cellar_close, together up to --drain
  * LOCKING    The main thread runs the steps. Threads of the library block all signals. A handler
- *            only sets a flag; a second SIGTERM or SIGINT has its default action again.
+ *            sets a flag; then SIGTERM and SIGINT have their default action again.
  * SEE ALSO   cellar_resp.h, SETTINGS in cellar_kit.h. */
 #include <getopt.h>
 #include <signal.h>
@@ -20,6 +20,7 @@
 
 #define SERVE_PORT        6379u
 #define SERVE_CLIENTS     1024u
+#define SERVE_NOT_SET     UINT32_MAX
 #define SERVE_WAIT_MS     200  /* longest delay of a signal that comes between two steps */
 #define SERVE_SECRET_MAX  256u /* bytes of a password file */
 
@@ -36,18 +37,26 @@ typedef struct serve_run {
 
 /* ---- signals ---- */
 
-static void serve_on_signal(int number)
-{
-    if (number == SIGHUP) { serve_reload = 1; } else { serve_stop = 1; }
-}
-
-static void serve_handle(int number, int flags)
+static void serve_handle(int number, void (*handler)(int))
 {
     struct sigaction action;
     memset(&action, 0, sizeof action);
-    action.sa_handler = serve_on_signal;
-    action.sa_flags = flags;
+    action.sa_handler = handler;
     (void)sigaction(number, &action, NULL);
+}
+
+static void serve_on_hangup(int number)
+{
+    (void)number;
+    serve_reload = 1;
+}
+
+static void serve_on_end(int number)
+{
+    (void)number;
+    serve_stop = 1;
+    serve_handle(SIGTERM, SIG_DFL); /* a second signal ends the program at once */
+    serve_handle(SIGINT, SIG_DFL);
 }
 
 /* ---- texts ---- */
@@ -171,6 +180,19 @@ static bool serve_password(serve_run *r)
     return true;
 }
 
+/* Take what the settings say of the port and no option has said. */
+static void serve_port_settings(serve_run *r)
+{
+    const cellar_resp_settings *s = &r->settings.resp;
+    cellar_resp_opts *o = &r->port;
+    if (o->listen == NULL && s->listen[0] != '\0') { o->listen = s->listen; }
+    if (o->port == SERVE_NOT_SET) { o->port = s->port != 0 ? s->port : SERVE_PORT; }
+    if (o->max_clients == 0) { o->max_clients = s->max_clients; }
+    if (o->max_clients == 0) { o->max_clients = SERVE_CLIENTS; }
+    if (s->idle_timeout_ms != 0) { o->idle_timeout_ms = s->idle_timeout_ms; }
+    if (s->password[0] != '\0') { o->password = s->password; }
+}
+
 /* Put the options over the settings. Return CLI_DONE or the exit code. */
 static int serve_settings(serve_run *r)
 {
@@ -183,6 +205,7 @@ static int serve_settings(serve_run *r)
     if (r->policy_file != NULL) { cfg->policy_file = r->policy_file; }
     r->settings.host.log = serve_log;
     r->port.host = &r->settings.host;
+    serve_port_settings(r);
     return r->password_file == NULL || serve_password(r) ? CLI_DONE : CLI_USAGE;
 }
 
@@ -195,13 +218,6 @@ static int64_t serve_now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* Run what clients have sent to its end, for `drain_ms` at most. */
-static void serve_drain(cellar_resp *port, uint64_t drain_ms)
-{
-    const int64_t end_ms = serve_now_ms() + (int64_t)drain_ms;
-    while (cellar_resp_step(port, 0) == CELLAR_PENDING && serve_now_ms() < end_ms) {}
-}
-
 static void serve_policies(cellar *store)
 {
     const cellar_err err = cellar_policy_reload(store, NULL, serve_policy_note, NULL);
@@ -210,7 +226,23 @@ static void serve_policies(cellar *store)
     }
 }
 
-static void serve_loop(cellar *store, cellar_resp *port, uint64_t drain_ms)
+/* Close the port after what clients have sent, then the store, both within --drain. */
+static void serve_end(const serve_run *r, cellar *store, cellar_resp *port)
+{
+    const int64_t end_ms = serve_now_ms() + (int64_t)r->drain_ms;
+    if (cellar_resp_finish(port, (int64_t)r->drain_ms) == CELLAR_E_TIMEOUT) {
+        cli_complain("serve", "--drain was too short: clients lost requests or replies");
+    }
+    cellar_resp_close(port);
+    const int64_t left_ms = end_ms - serve_now_ms();
+    int64_t limit_ms = left_ms > 1 ? left_ms : 1;
+    const int64_t own_ms = r->settings.l2.close_ms;
+    if (own_ms != 0 && own_ms < limit_ms) { limit_ms = own_ms; }
+    (void)cellar_option_set(store, CELLAR_OPT_L2_CLOSE_MS, limit_ms); /* no disk: no effect */
+    (void)cellar_close(store);
+}
+
+static void serve_loop(cellar *store, cellar_resp *port)
 {
     while (serve_stop == 0) {
         (void)cellar_resp_step(port, SERVE_WAIT_MS);
@@ -219,7 +251,6 @@ static void serve_loop(cellar *store, cellar_resp *port, uint64_t drain_ms)
             serve_policies(store);
         }
     }
-    serve_drain(port, drain_ms);
 }
 
 /* Print where the port is. A script may wait for this line. */
@@ -249,13 +280,12 @@ static int serve_open_and_run(serve_run *r)
         (void)cellar_close(store);
         return code;
     }
-    serve_handle(SIGTERM, (int)SA_RESETHAND);
-    serve_handle(SIGINT, (int)SA_RESETHAND);
-    serve_handle(SIGHUP, 0);
+    serve_handle(SIGTERM, serve_on_end);
+    serve_handle(SIGINT, serve_on_end);
+    serve_handle(SIGHUP, serve_on_hangup);
     serve_ready(r, port);
-    serve_loop(store, port, r->drain_ms);
-    cellar_resp_close(port);
-    (void)cellar_close(store);
+    serve_loop(store, port);
+    serve_end(r, store, port);
     return CLI_DONE;
 }
 
@@ -277,8 +307,7 @@ static int serve_run_command(int argc, char **argv, const cli_terminal *term)
     (void)term;
     r.settings = cellar_settings_default();
     r.port = cellar_resp_opts_default();
-    r.port.port = SERVE_PORT;
-    r.port.max_clients = SERVE_CLIENTS;
+    r.port.port = SERVE_NOT_SET;
     r.port.writable = 1;
     r.drain_ms = 10000;
     optind = 0;
@@ -304,7 +333,8 @@ const cli_command cli_serve = {
     "\n"
     "Opens a store and serves clients of Redis (cellar_resp.h) on 127.0.0.1 and ::1, until\n"
     "SIGTERM or SIGINT. Prints one line when clients can connect. Settings come from --settings,\n"
-    "then from the environment (SETTINGS in cellar_kit.h), then from the options.\n"
+    "then from the environment (SETTINGS in cellar_kit.h), then from the options. REDIS_PORT and\n"
+    "REDIS_PASSWORD are among them.\n"
     "\n"
     "  --settings=FILE       settings of the store\n"
     "  --memory=SIZE         budget, 64M by default\n"
@@ -320,8 +350,9 @@ const cli_command cli_serve = {
     "  --max-clients=N       1,024 by default\n"
     "  --read-only           refuse commands that change the store\n"
     "  --danger              allow FLUSHALL, SHUTDOWN and DEBUG\n"
-    "  --drain=TIME          longest time to finish what clients sent before the end, 10s by\n"
-    "                        default; a second signal ends the program at once\n"
+    "  --drain=TIME          longest time from the signal to the end, 10s by default: requests\n"
+    "                        that have arrived run, then memory is written to the disk tier;\n"
+    "                        a second signal ends the program at once\n"
     "  --help                print this text\n"
     "\n"
     "Exit codes: 0 ended by a signal, 2 wrong usage or settings, 3 cannot start: address in use,\n"

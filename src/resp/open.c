@@ -14,6 +14,7 @@
 #include "base/opts.h"
 #include "base/text.h"
 #include "resp/client.h"
+#include "resp/finish.h"
 #include "resp/listen.h"
 #include "resp/loop.h"
 #include "resp/parse.h"
@@ -317,12 +318,7 @@ CELLAR_API cellar_err cellar_resp_start(cellar_resp *r)
 CELLAR_API void cellar_resp_close(cellar_resp *r)
 {
     if (r == NULL || r->forked) { return; }
-    if (r->started) {
-        base_store_rel(&r->stop, 1u);
-        sync_wake(&r->stop, 1);
-        base_net_ring(r->bell);
-        base_thread_join(&r->thread);
-    }
+    resp_thread_stop(r);
     base_fork_unregister(&r->fork);
     resp_parts_free(r);
     const base_alloc_hooks hooks = r->account.hooks;

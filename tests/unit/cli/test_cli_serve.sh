@@ -42,6 +42,15 @@ answers() {
 t_case clients_are_served_until_sigterm answers
 in_use() { serve && exits 3 'cannot open the port' --port=0 --unix="$t_tmp/s" && stop; }
 t_case socket_in_use_exits_3 in_use
+documents() { # a socket beside the port of the setting would need a free one: --port=0 wins
+    REDIS_PORT=1 REDIS_HOST=redis.internal REDIS_PASSWORD=pw REDIS_MAX_CONNECTIONS=2 \
+        CELLAR_RESP_TIMEOUT=90s serve && rc get a | grep -q NOAUTH &&
+        [ "$(rc --no-auth-warning -a pw config get maxclients | tail -n 1)" = 2 ] &&
+        [ "$(rc --no-auth-warning -a pw config get timeout | tail -n 1)" = 90 ] && stop &&
+        REDIS_PASSWORD=pw serve --password-file="$t_tmp/password" &&
+        [ "$(rc --no-auth-warning -a "a password of some length" ping)" = PONG ] && stop
+}
+t_case settings_of_the_documents_reach_the_port documents
 settings() {
     CELLAR_MEMORY=16M serve && [ "$(rc config get maxmemory | tail -n 1)" = 16777216 ] && stop &&
         CELLAR_MEMORY=16M serve --memory=8M &&
@@ -89,6 +98,40 @@ reload() {
     rc set other 1 | grep -q denied && stop
 }
 t_case sighup_reads_the_policies_again reload
+fill() { awk -v n=$1 'BEGIN { while (n-- > 0) printf "SET key:%d value-%d\r\n", n, n }'; }
+until_done() { # COMMAND...: try it for 20 s
+    n=0
+    until "$@"; do
+        n=$((n + 1))
+        [ $n -lt 1000 ] || return 1
+        sleep 0.02
+    done
+}
+gone() { [ ! -e "$t_tmp/s" ]; }
+second() { # $1 $2: signals
+    serve --drain=600s || return 1
+    : >"$t_tmp/monitor"
+    stdbuf -oL redis-cli -s "$t_tmp/s" monitor >"$t_tmp/monitor" &
+    reader=$!
+    # A client that stops reading holds the end until its replies are sent.
+    until_done grep -q OK "$t_tmp/monitor" && kill -STOP $reader && fill 30000 | rc --pipe &&
+        kill -"$1" $serve_pid && until_done gone && kill -"$2" $serve_pid
+    done=$?
+    wait $serve_pid
+    code=$?
+    kill -KILL $reader
+    [ $done -eq 0 ] && [ $code -gt 128 ]
+}
+t_case second_signal_ends_at_once second TERM TERM
+t_case second_signal_of_another_kind_ends_at_once second TERM INT
+drain() {
+    serve --drain=0ms --l2="$t_tmp/short" --l2-bytes=32M &&
+        fill 20000 | rc --pipe >/dev/null && stop &&
+        grep -q 'l2.close_ms: wrote' "$t_tmp/serve_err" &&
+        serve --l2="$t_tmp/short" --l2-bytes=32M && [ "$(rc dbsize)" -lt 20000 ] && stop &&
+        [ ! -s "$t_tmp/serve_err" ]
+}
+t_case drain_limits_the_whole_end drain
 names() {
     serve --namespaces="0=image_task" && rc set a 1 &&
         rc cellar.namespaces | grep -q image_task && stop

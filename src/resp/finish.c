@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * finish: end the service of a port without losing requests that have arrived.
+ *
+ * WALK       thread stopped -> a last accept -> listeners closed -> rounds read what the sockets
+ *            hold -> each client counts as one that sends no more: serve.c runs its requests, sends
+ *            its replies and closes it -> no client is left, or the time is over
+ * LIMITS     A limited number of rounds reads: a client that sends without a pause does not hold
+ *            the end.
+ * SEE ALSO   resp_serve in serve.c. */
+#include "resp/finish.h"
+
+#include "base/num.h"
+#include "resp/listen.h"
+#include "resp/loop.h"
+#include "resp/reply.h"
+
+BASE_SIZE_BEGIN
+
+#define RESP_FINISH_ROUNDS 16u  /* one more for each 64 clients: so many events a round sees */
+#define RESP_FINISH_CLIENTS 64u
+#define RESP_FINISH_WAIT_MS 10  /* of a round, while replies wait for their readers */
+
+CELLAR_PRIVATE void resp_thread_stop(cellar_resp *r)
+{
+    if (!r->started) { return; }
+    base_store_rel(&r->stop, 1u);
+    sync_wake(&r->stop, 1);
+    base_net_ring(r->bell);
+    base_thread_join(&r->thread);
+    r->started = false;
+    base_store_rel(&r->stepping, 0u);
+}
+
+/* Read what the sockets of the clients hold, and run it. */
+static void resp_finish_read(cellar_resp *r, uint64_t end_ns)
+{
+    const uint32_t rounds = RESP_FINISH_ROUNDS +
+                            base_load_rlx(&r->client_count) / RESP_FINISH_CLIENTS;
+    for (uint32_t i = 0; i < rounds && base_now_ns() < end_ns; i++) {
+        const uint64_t before = base_load_rlx(&r->count[RESP_COUNT_bytes_in]);
+        if (resp_round(r, 0) == CELLAR_OK &&
+            base_load_rlx(&r->count[RESP_COUNT_bytes_in]) == before) {
+            return;
+        }
+    }
+}
+
+CELLAR_API cellar_err cellar_resp_finish(cellar_resp *r, int64_t timeout_ms)
+{
+    if (r == NULL || timeout_ms < 0) { return CELLAR_E_INVAL; }
+    if (r->forked) { return CELLAR_E_FORKED; }
+    resp_thread_stop(r);
+    if (!base_cas_ar(&r->stepping, 0u, 1u)) { return CELLAR_E_BUSY; }
+    const uint64_t limit_ns = (uint64_t)BASE_MIN(timeout_ms, INT64_MAX / 4000000) * 1000000u;
+    const uint64_t end_ns = base_now_ns() + limit_ns;
+    (void)resp_round(r, 0); /* clients that are connected, but not accepted yet */
+    resp_listen_close(r);
+    resp_finish_read(r, end_ns);
+    for (resp_client *c = r->first; c != NULL; c = c->next) {
+        c->flags |= RESP_C_END;
+        resp_wake(c);
+    }
+    do {
+        (void)resp_round(r, RESP_FINISH_WAIT_MS);
+    } while (r->first != NULL && base_now_ns() < end_ns);
+    const bool over = r->first == NULL;
+    base_store_rel(&r->stepping, 0u);
+    return over ? CELLAR_OK : CELLAR_E_TIMEOUT;
+}
+
+BASE_SIZE_END
