@@ -127,7 +127,7 @@ OBJ_MI   = $(if $(filter off,$(MIMALLOC)),$(OBJ_WITH),\
 OBJ_SO   = $(if $(filter shared,$(MIMALLOC)),$(OBJ_MI),$(OBJ_WITH))
 OBJ_CLI  = $(CLI:src/%.c=$(B)/cli/%.o)
 OBJ_MAIN = $(B)/cli/cli/main.o $(B)/cli/cli/replay_main.o
-OBJ_BOTH = $(filter-out $(OBJ_MAIN),$(OBJ_CLI))
+OBJ_BOTH = $(filter-out $(OBJ_MAIN),$(OBJ_CLI)) $(B)/cli/quick.o
 ID_SRC  := $(shell grep -l CELLAR_SOURCE_ID $(SRC) 2>/dev/null)
 ID       = $(if $(filter $(ID_SRC) $(ID_SIM:.o=.c),$<),-DCELLAR_SOURCE_ID='"$(SOURCE_ID)"')
 ID_SIM   = $(foreach m,$(MODULES),$(if $(filter src/$(m)/%,$(ID_SRC)),$(B)/sim/$(m).o))
@@ -195,10 +195,10 @@ $(B)/$(SO): $(OBJ_SO) $(B)/libcellar.map
 	  $(OBJ_SO) $(MI_LIBS) $(WITH_LIBS) $(LDLIBS)
 $(B)/cellar: $(B)/cli/cli/main.o $(OBJ_BOTH) $(OBJ_MI) $(MI_OBJ)
 	$(say) LD $@
-	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(WITH_LIBS) $(LDLIBS)
+	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(WITH_LIBS) -lm $(LDLIBS)
 $(B)/cellar-replay: $(B)/cli/cli/replay_main.o $(OBJ_BOTH) $(OBJ_MI) $(MI_OBJ)
 	$(say) LD $@
-	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(WITH_LIBS) $(LDLIBS)
+	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(WITH_LIBS) -lm $(LDLIBS)
 # MIMALLOC=object: one object without override, built from the distribution's source package.
 $(B)/mimalloc.o: build/mimalloc/src/static.c
 	$(say) CC mimalloc

@@ -37,6 +37,7 @@ extern const cli_command cli_replay;
 extern const cli_command cli_inspect;
 extern const cli_command cli_check;
 extern const cli_command cli_serve;
+extern const cli_command cli_bench;
 
 /* ---- program (program.c) ---- */
 

@@ -46,7 +46,8 @@ static const cli_command cli_help = {
 };
 
 static const cli_command *const cli_commands[] = {
-    &cli_tour, &cli_replay, &cli_inspect, &cli_check, &cli_serve, &cli_version, &cli_help
+    &cli_tour, &cli_replay, &cli_inspect, &cli_check, &cli_serve, &cli_bench, &cli_version,
+    &cli_help
 };
 #define CLI_COMMANDS (sizeof cli_commands / sizeof cli_commands[0])
 

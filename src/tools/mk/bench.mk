@@ -191,3 +191,17 @@ $(BENCH_B)/guard: bench/guard.c $(BENCH_OBJ)/cellar.o
 	$(bench_say) CC bench/guard
 	$(BENCH_Q)$(BENCH_COMPILE) $(BENCH_WARN) -Iinclude -o $@ $< $(BENCH_OBJ)/cellar.o -lm \
 	  $(if $(BENCH_JOURNAL),-lsqlite3)
+
+# What `cellar bench` measures with and beside, in the program: one object with one global name.
+QUICK_SRC = $(addprefix bench/,quick.c $(addprefix harness/,window.c trace.c hist.c host.c rss.c verify.c) \
+            $(addprefix peers/,raw/subject.c uthash/subject.c cellar/subject.c))
+QUICK_OBJ = $(QUICK_SRC:bench/%.c=$(B)/cli/bench/%.o)
+$(QUICK_OBJ): $(B)/cli/bench/%.o: bench/%.c
+	$(say) CC "$* (bench, in the program)"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(COMPILE) -I. -fno-lto -c -o $@ $<
+$(B)/cli/quick.o: $(QUICK_OBJ)
+	$(say) LD $@
+	$(Q)$(CC) $(LDFLAGS) -nostdlib -r -o $@ $^
+	$(Q)$(OBJCOPY) -G quick_run $@
+-include $(wildcard $(B)/cli/bench/peers/*/*.d)

@@ -8,7 +8,7 @@
 . tests/support/t.sh
 bin=${CELLAR_BIN:-build/cellar}
 case $bin in /*) ;; *) bin=$PWD/$bin ;; esac
-commands='tour replay inspect check serve version help'
+commands='tour replay inspect check serve bench version help'
 
 refused() { # STDERR ARGUMENT...: exit code 2, this one line on stderr, nothing on stdout
     want=$1
@@ -60,7 +60,7 @@ options_are_documented() { # COMMAND
         ! grep -q 'unknown option' "$t_tmp/err" || return 1
     done <"$t_tmp/options"
 }
-for c in tour replay inspect check serve; do t_case "options_of_${c}_exist" options_are_documented $c; done
+for c in tour replay inspect check serve bench; do t_case "options_of_${c}_exist" options_are_documented $c; done
 
 # ---- the man page ----
 section() { # TITLE of cellar(1): its text without markup
