@@ -41,6 +41,7 @@
 #include "cli/ready.h"
 #include "base/sha256.h"
 #include "cli/tour_l2.h"
+#include "cli/tour_port.h"
 #include "cli/walk.h"
 
 #define TOUR_FILES 20000u
@@ -115,6 +116,7 @@ struct tour_run {
     ready_result ready;
     jobs_result jobs;
     tour_l2_result survive;
+    tour_port_result port;
     policies_result policies;
     uint64_t start_ns;
 };
@@ -453,6 +455,7 @@ static int tour_large_passes(tour_run *run)
                              "is left; end other programs");
         code = CLI_NO_START;
     }
+    tour_port_run(store, &run->files, &run->port);
 close_store:
     cellar_close(store);
     return code;
@@ -485,7 +488,8 @@ static uint64_t tour_findings(const tour_run *run)
 {
     uint64_t n = limits_findings(&run->limits) + guards_findings(&run->guards) +
                  ready_findings(&run->ready) + jobs_findings(&run->jobs) +
-                 tour_l2_findings(&run->survive) + policies_findings(&run->policies);
+                 tour_l2_findings(&run->survive) + tour_port_findings(&run->port) +
+                 policies_findings(&run->policies);
     for (int k = 0; k < TOUR_PASSES; k++) {
         const tour_figures *f = &run->figures[k];
         n += (uint64_t)!tour_agrees(f) + (f->over_bytes > 0) + (f->different > 0);
@@ -630,6 +634,7 @@ static void tour_print_table(const tour_run *run)
     ready_print(&run->ready);
     jobs_print(&run->jobs);
     tour_l2_print(&run->survive);
+    tour_port_print(&run->port);
     tour_print_checks(run);
 }
 
@@ -671,6 +676,7 @@ static void tour_print_json(const tour_run *run)
     ready_print_json(&run->ready);
     jobs_print_json(&run->jobs);
     tour_l2_print_json(&run->survive);
+    tour_port_print_json(&run->port);
     printf("{\"findings\":%llu,\"elapsed_ns\":%llu}\n", (unsigned long long)tour_findings(run),
            (unsigned long long)(cli_clock_ns() - run->start_ns));
 }
@@ -858,6 +864,7 @@ const cli_command cli_tour = {
     "              a batch with one bad item is split\n"
     "  disk tier   a store in TMPDIR (default /tmp) is closed and reopened; another one is killed\n"
     "              during writes and reopened; both are verified\n"
+    "  port        answers of this process are requested as a client of Redis does\n"
     "\n"
     "Files are taken in sorted order up to 20,000 files, 1 GiB or 10 s; a cut is printed.\n"
     "Symbolic links, empty, unreadable, vanished and special files are skipped and counted.\n"

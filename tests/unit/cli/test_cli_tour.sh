@@ -138,11 +138,13 @@ says '^closed and reopened: 601 answers requested, [56]9*[0-9]* from disk, 0 dif
 ok reopened_store_answers_from_disk
 says '^killed during writes: [0-9,]* writes and [0-9,]* deletes acknowledged' && says '^  verified: [0-9,]* values found, 0 wrong, 0 deleted values returned$'
 ok killed_store_returns_no_wrong_value
+says '^port: 601 answers of this process requested as a client of Redis does, 0 different, '
+ok port_gives_the_answers_of_the_process
 [ ! -s "$tmp/err" ]; ok no_live_line_when_piped
 ! grep -q "$(printf '\033')" "$tmp/out"; ok no_colour_when_piped
 
 run_with_disk tour --json --threads=3 "$tmp/tree"
-[ $rc -eq 0 ] && [ "$(wc -l <"$tmp/out")" -eq 20 ]; ok json_is_one_object_a_line
+[ $rc -eq 0 ] && [ "$(wc -l <"$tmp/out")" -eq 21 ]; ok json_is_one_object_a_line
 grep -q '"threads":3,' "$tmp/out" && grep -q '"findings":0' "$tmp/out"
 ok json_has_threads_and_findings
 [ "$(field 1 operations)" = 601 ] && [ "$(field 1 misses)" = 601 ] && [ "$(field 1 hits)" = 0 ]
