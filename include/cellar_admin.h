@@ -77,7 +77,8 @@ typedef struct cellar_host_opts {
     uint32_t no_threads;        /* 1: no thread is started; the host calls cellar_tick            */
     uint32_t load_threads;      /* threads for background loads. Range 1..64. Default 2           */
     uint32_t load_queue;        /* background loads that wait. Range 1..65,536. Default 256       */
-    cellar_log_keys log_keys;   /* how log lines name keys. Default HASH                          */
+    cellar_log_keys log_keys;   /* how log lines, and hot_keys of cellar_stats_json, name keys.   */
+                                /* Default HASH                                                   */
     uint32_t reserved0;         /* 0                                                              */
 } cellar_host_opts;
 CELLAR_STRUCT(cellar_host_opts, reserved0);

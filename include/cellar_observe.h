@@ -139,7 +139,8 @@ CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t buf_cap,
 
 /* Write the figures of cellar_metrics_write as one JSON object: "metrics" is a list of {"name",
  * "labels", "value"}, "times" a list of {"op", "sampled", "count", "sum_ns", "p50_ns", "p90_ns",
- * "p99_ns", "p999_ns", "max_ns"}.
+ * "p99_ns", "p999_ns", "max_ns"}, "hot_keys" a list of up to 10 {"namespace", "key", "gets_per_s",
+ * "share"}, the keys of cellar_hot_keys, named as host.log_keys says.
  * in:      as cellar_metrics_write
  * out:     as cellar_metrics_write
  * returns: as cellar_metrics_write

@@ -4,6 +4,8 @@
  *
  * LOCKING    None for counters; NAMESPACE for one name at a time.
  * SEE ALSO   src/stats: counting, names of metrics. */
+#include <stdio.h>
+
 #include "cache/breaker_calls.h"
 #include "cache/call.h"
 #include "cache/dependency_table.h"
@@ -12,6 +14,7 @@
 #include "cache/l2_tier.h"
 #include "cache/metrics.h"
 #include "cache/stat.h"
+#include "cache/talk.h"
 #include "load/flight.h"
 
 BASE_SIZE_BEGIN
@@ -92,9 +95,55 @@ CELLAR_PRIVATE stats_source cache_source(cache_store *s, cache_names *names)
     return from;
 }
 
-/* Write the figures of the store by one of the writers. `why`: the text of a refusal. */
+#define CACHE_HOT_SHOWN 10u
+
+typedef struct cache_hot { /* hot keys with their names */
+    cellar_hot_key key[CACHE_HOT_SHOWN];
+    char name[CACHE_HOT_SHOWN][CELLAR_HOT_KEY_BYTES + 4];
+    stats_hot_line line[CACHE_HOT_SHOWN];
+} cache_hot;
+
+/* Name a key as host.log_keys says: by its hash, or by its first bytes. Return the length. */
+static size_t cache_hot_name(const cellar_hot_key *k, uint32_t asked, char *out, size_t cap)
+{
+    const size_t most = asked == CELLAR_LOG_KEYS_FULL ? CELLAR_HOT_KEY_BYTES : CACHE_KEY_PREFIX;
+    if (k->key_len == 0 || (asked != CELLAR_LOG_KEYS_PREFIX && asked != CELLAR_LOG_KEYS_FULL)) {
+        return (size_t)snprintf(out, cap, "#%016llx", (unsigned long long)k->hash);
+    }
+    size_t n = BASE_MIN((size_t)k->key_len, most);
+    const bool cut = n < k->key_len;
+    while (cut && n > 0 && (k->key[n] & 0xc0) == 0x80) { n--; } /* not inside a letter of UTF-8 */
+    memcpy(out, k->key, n);
+    if (cut) {
+        memcpy(out + n, "...", 3);
+        n += 3;
+    }
+    return n;
+}
+
+/* Find the keys with the most gets. */
+static void cache_hot_find(cellar *c, cache_hot *h, stats_source *from)
+{
+    const uint32_t asked = c->store->log_keys;
+    from->hot = h->line;
+    if (asked == CELLAR_LOG_KEYS_NONE) { return; }
+    (void)cellar_hot_keys(c, CELLAR_SCOPE_STORE, h->key, CACHE_HOT_SHOWN, &from->hot_count);
+    for (size_t i = 0; i < from->hot_count; i++) {
+        const cellar_hot_key *k = &h->key[i];
+        h->line[i] = (stats_hot_line){
+            .namespace_name = k->namespace_name,
+            .key = h->name[i],
+            .key_len = cache_hot_name(k, asked, h->name[i], sizeof h->name[i]),
+            .gets_per_s = (uint64_t)k->gets_per_s,
+            .share_ppm = (uint64_t)(k->share * 1e6),
+        };
+    }
+}
+
+/* Write the figures of the store by one of the writers. `why`: the text of a refusal; `hot`: room
+ * for the hot keys, NULL: without them. */
 static cellar_err cache_figures_write(cellar *c, char *buf, size_t cap, size_t *len,
-                                      const char *why,
+                                      const char *why, cache_hot *hot,
                                       size_t (*writer)(const stats *, const stats_source *,
                                                        char *, size_t))
 {
@@ -103,7 +152,8 @@ static cellar_err cache_figures_write(cellar *c, char *buf, size_t cap, size_t *
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
     cache_names names;
-    const stats_source from = cache_source(s, &names);
+    stats_source from = cache_source(s, &names);
+    if (hot != NULL) { cache_hot_find(c, hot, &from); }
     const size_t full = writer(s->stats, &from, buf, cap);
     if (len != NULL) { *len = full; }
     return full < cap ? CELLAR_OK : CELLAR_E_BUFFER;
@@ -112,13 +162,14 @@ static cellar_err cache_figures_write(cellar *c, char *buf, size_t cap, size_t *
 CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t cap, size_t *len)
 {
     return cache_figures_write(c, buf, cap, len, "cellar_metrics_write: buf must not be NULL",
-                               stats_write_prometheus);
+                               NULL, stats_write_prometheus);
 }
 
 CELLAR_API cellar_err cellar_stats_json(cellar *c, char *buf, size_t cap, size_t *len)
 {
+    cache_hot hot;
     return cache_figures_write(c, buf, cap, len, "cellar_stats_json: buf must not be NULL",
-                               stats_write_json);
+                               &hot, stats_write_json);
 }
 
 #endif

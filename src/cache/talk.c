@@ -13,7 +13,6 @@
 
 #include "cellar_admin.h"
 
-#define CACHE_KEY_PREFIX 8u
 
 BASE_SIZE_BEGIN
 

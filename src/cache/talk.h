@@ -6,6 +6,7 @@
 
 #include "cache/types.h"
 
+#define CACHE_KEY_PREFIX 8u
 #define CACHE_KEY_NAME 320u /* bytes of the name of a key in a line */
 
 CELLAR_PRIVATE base_log_level cache_log_level(uint32_t level); /* CELLAR_LOG_..., checked */

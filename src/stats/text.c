@@ -405,6 +405,19 @@ static void stats_tell_times(stats_out *o, const stats *st, stats_op op)
     base_text_add(&o->text, "}");
 }
 
+static void stats_tell_hot(stats_out *o, const stats_hot_line *h)
+{
+    base_text_add(&o->text, "%s\n{\"namespace\":\"", o->comma);
+    o->comma = ",";
+    stats_put_escaped(&o->text, true, h->namespace_name, strlen(h->namespace_name));
+    base_text_add(&o->text, "\",\"key\":\"");
+    stats_put_escaped(&o->text, true, h->key, h->key_len);
+    base_text_add(&o->text, "\",\"gets_per_s\":%llu,\"share\":",
+                  (unsigned long long)h->gets_per_s);
+    stats_put_decimal(&o->text, h->share_ppm, STATS_PPM_DIGITS);
+    base_text_add(&o->text, "}");
+}
+
 CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from, char *buf,
                                        size_t cap)
 {
@@ -414,6 +427,9 @@ CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from
     base_text_add(&o.text, "],\n\"times\":[");
     o.comma = "";
     for (int op = 0; op < STATS_OP_COUNT; op++) { stats_tell_times(&o, st, (stats_op)op); }
+    base_text_add(&o.text, "],\n\"hot_keys\":[");
+    o.comma = "";
+    for (size_t i = 0; i < from->hot_count; i++) { stats_tell_hot(&o, &from->hot[i]); }
     base_text_add(&o.text, "]}\n");
     return o.text.len;
 }

@@ -14,6 +14,13 @@ typedef struct stats_namespace_name {
     size_t len;
 } stats_namespace_name;
 
+typedef struct stats_hot_line { /* a key with many gets */
+    const char *namespace_name; /* terminated */
+    const char *key;            /* its text or hash */
+    size_t key_len;
+    uint64_t gets_per_s, share_ppm;
+} stats_hot_line;
+
 typedef struct stats_source {
     /* Return the name of the namespace in `slot`; false: the slot is free. May be called several
      * times per slot. Takes no lock that the caller of the writer holds. */
@@ -23,6 +30,8 @@ typedef struct stats_source {
     bool (*namespace_given)(void *ctx, uint32_t slot, stats_namespace_given id, uint64_t *out);
     void *ctx;
     uint64_t given[STATS_GIVEN_COUNT]; /* present values */
+    const stats_hot_line *hot; /* for stats_write_json */
+    size_t hot_count;
 } stats_source;
 
 /* Write the metrics as Prometheus text 0.0.4. Write at most `cap` bytes, the last of
@@ -30,7 +39,7 @@ typedef struct stats_source {
  * lock, no locale. */
 CELLAR_PRIVATE size_t stats_write_prometheus(const stats *st, const stats_source *from, char *buf,
                                              size_t cap);
-/* Write the same figures as JSON, and the quantiles of all operations. */
+/* Write the same figures as JSON, the quantiles of all operations, and the hot keys. */
 CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from, char *buf,
                                        size_t cap);
 /* Write the figures that the metrics leave out, in the same form. */

@@ -75,6 +75,36 @@ static void scope_limits_the_keys_to_a_namespace(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
+static void json_names_hot_keys_as_log_keys_says(void)
+{
+    static const struct { cellar_log_keys log_keys; const char *has, *lacks; } row[] = {
+        { CELLAR_LOG_KEYS_DEFAULT, "\"key\":\"#", "grüße" },
+        { CELLAR_LOG_KEYS_NONE, "\"hot_keys\":[]", "grüße" },
+        { CELLAR_LOG_KEYS_HASH, "\"key\":\"#", "grüße" },
+        { CELLAR_LOG_KEYS_PREFIX, "\"key\":\"ab grü...\"", "grüß" }, /* not inside a letter */
+        { CELLAR_LOG_KEYS_FULL, "\"key\":\"ab grüße\"", "..." },
+    };
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        static char text[1 << 16];
+        settings s = api_config(16u << 20);
+        cellar_namespace_opts o = cellar_namespace_opts_default();
+        cellar *c = NULL, *hidden = NULL;
+        s.host.log_keys = row[i].log_keys;
+        o.hidden = true;
+        T_EQ_I64(settings_open(&s, &c), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "h", &o, &hidden), CELLAR_OK);
+        read_many(c, "ab grüße", GETS);
+        read_many(hidden, "password", GETS);
+        T_EQ_I64(cellar_stats_json(c, text, sizeof text, NULL), CELLAR_OK);
+        const char *list = strstr(text, "\"hot_keys\":[");
+        T_REQUIRE(list != NULL);
+        T_CHECK(strstr(list, row[i].has) != NULL && strstr(list, row[i].lacks) == NULL);
+        T_CHECK(strstr(list, "password") == NULL);
+        T_EQ_I64(cellar_close(hidden), CELLAR_OK);
+        T_EQ_I64(cellar_close(c), CELLAR_OK);
+    }
+}
+
 static cellar_err load(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
     (void)ctx;
@@ -185,4 +215,5 @@ static void hits_of_read_through_count(void)
 }
 
 T_MAIN("api_hot", T_CASE(most_read_key_comes_first), T_CASE(scope_limits_the_keys_to_a_namespace),
+       T_CASE(json_names_hot_keys_as_log_keys_says),
        T_CASE(hits_of_read_through_count), T_CASE(each_call_that_loads_or_copies_counts))

@@ -483,7 +483,11 @@ static size_t write_json(stats *st)
     name_slot(st, 1, "q\" b\\ n\n tab\t", 0);
     name_slot(st, 2, "\xff", 0);
     name_slot(st, 3, "\x01\x1f\x7f \xc3\xa9", 0);
-    const stats_source from = source();
+    static const stats_hot_line hot[] = { { "q\"", "k\n\\", 3, 12, 250000 },
+                                          { "", "\xff", 1, 0, 1000000 } };
+    stats_source from = source();
+    from.hot = hot;
+    from.hot_count = 2;
     const size_t len = stats_write_json(st, &from, text, sizeof text);
     T_EQ_U64(len, strlen(text));
     T_EQ_U64(stats_write_json(st, &from, NULL, 0), len);
@@ -504,6 +508,9 @@ static void json_is_valid_and_complete(void)
     T_EQ_U64(count_of("\"name\":"), 4 * (lines_shown(IN_METRICS, namespace_lines) + 2) +
                                         lines_shown(IN_METRICS, store_lines));
     T_EQ_U64(count_of("\"op\":"), STATS_OP_COUNT);
+    T_CHECK(strstr(text, "\"hot_keys\":[\n{\"namespace\":\"q\\\"\",\"key\":\"k\\n\\\\\","
+                         "\"gets_per_s\":12,\"share\":0.250000},\n{\"namespace\":\"\","
+                         "\"key\":\"0xff\",\"gets_per_s\":0,\"share\":1.000000}]}\n") != NULL);
     stats_destroy(st);
 }
 
