@@ -162,13 +162,22 @@ static bool resp_keys_ok(const resp_command *cmd, const cellar_bytes *argv, uint
     return true;
 }
 
+/* Refuse a request for its number of arguments. */
+static void resp_refuse_arity(resp_client *c, const resp_command *cmd)
+{
+    const bool exec = (cmd->flags & RESP_EXEC) != 0;
+    resp_refuse(c, "%s wrong number of arguments for '%s' command",
+                exec ? "EXECABORT Transaction discarded because of:" : "ERR", cmd->name);
+    if (exec) { resp_queue_drop(c); }
+}
+
 /* Refuse a request that must not run. False: an error was written. */
 static bool resp_allowed(resp_client *c, const resp_command *cmd, const cellar_bytes *argv,
                          uint32_t argc)
 {
     const cellar_resp *r = c->of;
     if (!resp_arity_ok(cmd, argc)) {
-        resp_refuse(c, "ERR wrong number of arguments for '%s' command", cmd->name);
+        resp_refuse_arity(c, cmd);
     } else if (!(c->flags & RESP_C_AUTH) && !(cmd->flags & RESP_NO_AUTH)) {
         resp_refuse(c, "NOAUTH Authentication required.");
     } else if ((cmd->flags & RESP_DANGER) && r->opts.danger == 0) {

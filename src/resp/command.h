@@ -24,6 +24,7 @@
 #define RESP_NO_MONITOR 0x0100u /* not shown by MONITOR and SLOWLOG: it may hold a password */
 #define RESP_PUBSUB     0x0200u
 #define RESP_GET        0x0400u /* GET key: the loop looks several of a client up together */
+#define RESP_EXEC       0x0800u /* a wrong number of arguments ends the transaction */
 
 typedef void (*resp_fn)(resp_client *c, const cellar_bytes *argv, uint32_t argc);
 

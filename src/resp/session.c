@@ -91,7 +91,6 @@ static void resp_password_wrong(resp_client *c)
     resp_client_timed(c, true);
     base_log(&r->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_DENIED, "wrong password from %s",
              c->address);
-    resp_error(c, "WRONGPASS invalid username-password pair or user is disabled.");
 }
 
 /* Check user and password. False: an error was written. */
@@ -99,9 +98,10 @@ static bool resp_log_in(resp_client *c, const cellar_bytes *user, const cellar_b
 {
     const cellar_resp *r = c->of;
     const bool user_ok = user == NULL || (user->len == 7 && memcmp(user->data, "default", 7) == 0);
-    if (!r->has_password && user_ok) { return true; } /* as the user default of Redis: nopass */
-    if (!resp_password_ok(r, word) || !user_ok) {
-        resp_password_wrong(c);
+    const bool word_ok = !r->has_password || resp_password_ok(r, word); /* as nopass of Redis */
+    if (!word_ok || !user_ok) {
+        if (r->has_password) { resp_password_wrong(c); } /* else there is nothing to guess */
+        resp_error(c, "WRONGPASS invalid username-password pair or user is disabled.");
         return false;
     }
     c->flags |= RESP_C_AUTH;

@@ -36,7 +36,7 @@ static const resp_command resp_rows[] = {
     { "echo", 2, 0, 0, 0, RESP_FAST, resp_echo },
     { "eval", -3, 0, 0, 0, RESP_WRITE, resp_cmd_eval },
     { "evalsha", -3, 0, 0, 0, RESP_WRITE, resp_cmd_evalsha },
-    { "exec", 1, 0, 0, 0, RESP_IN_MULTI | RESP_NO_MONITOR, resp_exec },
+    { "exec", 1, 0, 0, 0, RESP_IN_MULTI | RESP_NO_MONITOR | RESP_EXEC, resp_exec },
     { "exists", -2, 1, -1, 1, RESP_READ | RESP_FAST, resp_cmd_exists },
     { "expire", -3, 1, 1, 1, RESP_WRITE | RESP_FAST, resp_cmd_expire },
     { "expireat", -3, 1, 1, 1, RESP_WRITE | RESP_FAST, resp_cmd_expireat },

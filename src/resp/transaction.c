@@ -4,14 +4,17 @@
  *
  * INVARIANTS The requests of a transaction run one after the other in the thread of the step: no
  *            other client of the port comes between. Other threads of the process may.
- * WATCH      Notes the version of the entry, 0 if there is none. EXEC compares: each write of the
- *            key gives another version. A key that was missing, set and deleted again has not
- *            changed; Redis counts that as a change. */
+ * WATCH      Notes the version of the entry, 0 if there is none, and its deadline. EXEC compares:
+ *            each write of the key gives another version, EXPIRE and PERSIST another deadline.
+ *            A key that was missing, set and deleted again has not changed for the port; for
+ *            Redis it has. */
 #include <string.h>
 
 #include "cellar_entry.h"
 #include "resp/calls.h"
 #include "resp/queue.h"
+
+#define RESP_WATCH_SLACK_MS 10 /* between the clocks of the port and the store */
 
 BASE_SIZE_BEGIN
 
@@ -37,17 +40,28 @@ RESP_CALL(resp_discard)
     resp_ok(c);
 }
 
-/* Read the version of an entry; 0: there is none. */
-static cellar_err resp_version(cellar_resp *r, uint32_t db, const void *key, size_t key_len,
-                               uint64_t *version)
+/* Return the deadline of an entry. A deadline that reads move (idle time) counts as none. */
+static int64_t resp_ends_ms(const cellar_resp *r, const cellar_entry_info *info)
+{
+    const bool fixed = info->ttl_left_ms != CELLAR_TTL_NONE && info->idle_ms == 0;
+    return fixed ? base_now_ms(&r->clock) + info->ttl_left_ms : INT64_MAX;
+}
+
+/* Read version and deadline of an entry; version 0: there is none. */
+static cellar_err resp_watched_read(cellar_resp *r, uint32_t db, const void *key, size_t key_len,
+                                    uint64_t *version, int64_t *ends_ms)
 {
     cellar_entry_info info = cellar_entry_info_default();
     cellar_err err;
     cellar *ns = resp_ns_of(r, db, &err);
     *version = 0;
+    *ends_ms = INT64_MAX;
     if (ns == NULL) { return err; }
     err = cellar_entry_info_get(ns, key, key_len, CELLAR_GET_WANT_VERSION, &info);
-    if (err == CELLAR_OK || err == CELLAR_STALE) { *version = info.version; }
+    if (err == CELLAR_OK || err == CELLAR_STALE) {
+        *version = info.version;
+        *ends_ms = resp_ends_ms(r, &info);
+    }
     return err < CELLAR_OK ? err : CELLAR_OK;
 }
 
@@ -61,11 +75,12 @@ RESP_CALL(resp_watch)
     for (uint32_t i = 1; i < argc; i++) {
         const size_t len = argv[i].len;
         uint64_t version;
+        int64_t ends_ms;
         if (len == 0 || len > CELLAR_KEY_MAX) {
             resp_error(c, "ERR invalid key");
             return;
         }
-        const cellar_err err = resp_version(r, c->db, argv[i].data, len, &version);
+        const cellar_err err = resp_watched_read(r, c->db, argv[i].data, len, &version, &ends_ms);
         resp_watched *w = err == CELLAR_OK
             ? base_alloc(&r->account, BASE_MOD_STORE, sizeof *w + len, NULL) : NULL;
         if (w == NULL) {
@@ -74,6 +89,7 @@ RESP_CALL(resp_watch)
         }
         w->next = c->watched;
         w->version = version;
+        w->ends_ms = ends_ms;
         w->db = c->db;
         w->key_len = len;
         memcpy(w->key, argv[i].data, len);
@@ -93,9 +109,11 @@ RESP_CALL(resp_unwatch)
 static bool resp_watched_changed(const resp_client *c)
 {
     uint64_t version;
+    int64_t ends_ms;
     for (const resp_watched *w = c->watched; w != NULL; w = w->next) {
-        if (resp_version(c->of, w->db, w->key, w->key_len, &version) != CELLAR_OK ||
-            version != w->version) {
+        if (resp_watched_read(c->of, w->db, w->key, w->key_len, &version, &ends_ms) != CELLAR_OK ||
+            version != w->version || ends_ms - RESP_WATCH_SLACK_MS > w->ends_ms ||
+            w->ends_ms - RESP_WATCH_SLACK_MS > ends_ms) {
             return true;
         }
     }

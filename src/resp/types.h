@@ -71,6 +71,7 @@ typedef struct resp_queued {
 typedef struct resp_watched {
     struct resp_watched *next;
     uint64_t version;      /* of its entry; 0: there was none */
+    int64_t ends_ms;       /* its deadline on the clock of the port; INT64_MAX: none */
     uint32_t db;
     size_t key_len;
     unsigned char key[];

@@ -88,7 +88,15 @@ static void port_without_password_refuses_auth(void)
     const int fd = peer();
     T_CHECK(strncmp(ask(fd, "AUTH x\r\n"), "-ERR AUTH <password> called without any", 39) == 0);
     T_EQ_STR(ask(fd, "AUTH default x\r\n"), "+OK\r\n");
+    for (int i = 0; i < 12; i++) { /* there is nothing to guess */
+        T_EQ_STR(ask(fd, "AUTH other x\r\n"),
+                 "-WRONGPASS invalid username-password pair or user is disabled.\r\n");
+    }
+    T_EQ_U64(port_stats().auth_failures, 0);
     close(fd);
+    const int next = peer();
+    T_EQ_STR(ask(next, "PING\r\n"), "+PONG\r\n");
+    close(next);
     port_end();
 }
 
@@ -257,6 +265,9 @@ static void transactions_queue_and_run(void)
     T_EQ_STR(ask(fd, "MULTI\r\nMONITOR\r\nEXEC\r\n"),
              "+OK\r\n-ERR Command not allowed inside a transaction\r\n"
              "-EXECABORT Transaction discarded because of previous errors.\r\n");
+    T_EQ_STR(ask(fd, "MULTI\r\nPING\r\nEXEC x\r\nEXEC\r\n"),
+             "+OK\r\n+QUEUED\r\n-EXECABORT Transaction discarded because of: wrong number of "
+             "arguments for 'exec' command\r\n-ERR EXEC without MULTI\r\n");
     T_EQ_STR(ask(fd, "MULTI\r\nEXEC\r\n"), "+OK\r\n*0\r\n");
     T_EQ_STR(ask(fd, "MULTI\r\nQUIT\r\n"), "+OK\r\n+OK\r\n");
     T_CHECK(is_closed(fd));
@@ -289,6 +300,26 @@ static void watch_sees_changes_by_the_process(void)
     T_EQ_STR(ask(fd, "MULTI\r\nEXEC\r\n"), "+OK\r\n*-1\r\n");
     T_EQ_STR(ask(fd, "WATCH \"\"\r\n"), "-ERR invalid key\r\n");
     T_EQ_I64(cellar_close(db0), CELLAR_OK);
+    close(fd);
+    port_end();
+}
+
+static void watch_sees_a_new_deadline(void)
+{
+    port_begin();
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "SET k 1\r\nWATCH k\r\n"), "+OK\r\n+OK\r\n");
+    port_pass(1000);
+    T_EQ_STR(ask(fd, "MULTI\r\nEXEC\r\n"), "+OK\r\n*0\r\n");
+    T_EQ_STR(ask(fd, "WATCH k\r\nEXPIRE k 100\r\nMULTI\r\nEXEC\r\n"),
+             "+OK\r\n:1\r\n+OK\r\n*-1\r\n");
+    T_EQ_STR(ask(fd, "WATCH k\r\n"), "+OK\r\n");
+    port_pass(1000); /* the time left is shorter, the deadline the same */
+    T_EQ_STR(ask(fd, "MULTI\r\nEXEC\r\n"), "+OK\r\n*0\r\n");
+    T_EQ_STR(ask(fd, "WATCH k\r\nEXPIRE k 50\r\nMULTI\r\nEXEC\r\n"),
+             "+OK\r\n:1\r\n+OK\r\n*-1\r\n");
+    T_EQ_STR(ask(fd, "WATCH k\r\nPERSIST k\r\nMULTI\r\nEXEC\r\n"),
+             "+OK\r\n:1\r\n+OK\r\n*-1\r\n");
     close(fd);
     port_end();
 }
@@ -374,5 +405,6 @@ T_MAIN("resp_session", T_CASE(ping_echo_quit_and_reset), T_CASE(databases_are_nu
        T_CASE(ten_wrong_passwords_over_more_than_a_minute_are_served),
        T_CASE(clients_have_names_and_ids), T_CASE(client_reply_drops_replies),
        T_CASE(commands_are_described), T_CASE(transactions_queue_and_run),
-       T_CASE(watch_sees_changes_by_the_process), T_CASE(transaction_is_bounded),
+       T_CASE(watch_sees_changes_by_the_process),
+        T_CASE(watch_sees_a_new_deadline), T_CASE(transaction_is_bounded),
        T_CASE(monitor_shows_requests_without_passwords), T_CASE(slowlog_keeps_slow_requests))
