@@ -4,7 +4,9 @@
  *         of redis-server 7.0, and TTLs within one second.
  * Method: random commands with right and wrong words go to both, in batches; the replies are
  *         compared byte by byte. Lists of keys are compared as sets, times within a second. No
- *         entry expires during the run: a TTL is long, or in the past.
+ *         entry expires during the run: a TTL is long, or in the past. Then the same by three
+ *         clients in turn, with transactions, WATCH and RESP3: the replies inside that of EXEC are
+ *         compared one by one.
  * NEEDS   redis-check-rdb of the package redis-tools, which is redis-server under another name.
  *         Without it each case is skipped. */
 #include "tests/support/folder.h"
@@ -21,13 +23,16 @@
 #define SERVER "/usr/bin/redis-check-rdb"
 #define BATCH 50u
 #define WORDS_MAX 12u
+#define CLIENTS 3u
+#define TURN 8u      /* commands of a client before the next one comes */
+#define QUEUED 256u  /* commands of a transaction */
 
 static struct pair {
     char folder[T_FOLDER_MAX], server_path[T_FOLDER_MAX + 16], port_path[T_FOLDER_MAX + 16];
     pid_t pid;
     cellar *store;
     cellar_resp *port;
-    resp_client_kit server, ours;
+    resp_client_kit server[CLIENTS], ours[CLIENTS];
 } pair;
 
 static uint64_t state;
@@ -50,9 +55,12 @@ static void start_server(void)
               "--appendonly", "no", "--dir", pair.folder, "--daemonize", "no", (char *)NULL);
         _exit(127);
     }
-    for (int i = 0; !rc_connect(&pair.server, pair.server_path); i++) {
+    for (int i = 0; !rc_connect(&pair.server[0], pair.server_path); i++) {
         T_REQUIRE(i < 2000 * (int)t_patience());
         (void)poll(NULL, 0, 10);
+    }
+    for (size_t i = 1; i < CLIENTS; i++) {
+        T_REQUIRE(rc_connect(&pair.server[i], pair.server_path));
     }
 }
 
@@ -65,7 +73,7 @@ static void start_port(void)
     o.writable = 1;
     T_REQUIRE(cellar_resp_open(pair.store, &o, &pair.port) == CELLAR_OK);
     T_REQUIRE(cellar_resp_start(pair.port) == CELLAR_OK);
-    T_REQUIRE(rc_connect(&pair.ours, pair.port_path));
+    for (size_t i = 0; i < CLIENTS; i++) { T_REQUIRE(rc_connect(&pair.ours[i], pair.port_path)); }
 }
 
 static bool start(void)
@@ -83,8 +91,10 @@ static bool start(void)
 
 static void stop(void)
 {
-    rc_close(&pair.server);
-    rc_close(&pair.ours);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        rc_close(&pair.server[i]);
+        rc_close(&pair.ours[i]);
+    }
     cellar_resp_close(pair.port);
     T_EQ_I64(cellar_close(pair.store), CELLAR_OK);
     T_EQ_I64(kill(pair.pid, SIGKILL), 0);
@@ -165,12 +175,13 @@ static void put_float(command *c)
 static void put_time(command *c, bool ms, bool at)
 {
     static const char *const wrong[] = { "0", "-1", "abc", "", "1.5", "9223372036854775807",
-                                         "-9223372036854775808", "9223372036854775" };
-    if (draw(4) == 0) {
-        put_str(c, PICK(wrong));
+                                         "-9223372036854775808" };
+    char text[32];
+    if (draw(4) == 0) { /* no two of the largest times are equal: GT and LT have a slack */
+        snprintf(text, sizeof text, "9223372%09u", draw(1000000000));
+        put_str(c, draw(8) == 0 ? text : PICK(wrong));
         return;
     }
-    char text[32];
     int64_t v = 1000 + (int64_t)draw(100000);
     if (at) { v += draw(6) == 0 ? -(int64_t)time(NULL) / 2 : (int64_t)time(NULL); }
     snprintf(text, sizeof text, "%" PRId64, ms ? v * 1000 : v);
@@ -211,7 +222,10 @@ typedef enum compare {
     WITHIN_1,    /* integers that differ by 1 at most */
     WITHIN_1000,
     AS_SET,      /* a list of keys, then sorted */
-    ANY_KEY      /* both nil, or none */
+    ANY_KEY,     /* both nil, or none */
+    SAME_KIND,   /* versions and ids differ */
+    BEGIN,       /* OK begins a transaction */
+    TRANSACTION  /* the replies to the queued commands */
 } compare;
 
 typedef void (*make_fn)(command *c);
@@ -342,21 +356,61 @@ static const struct row {
 };
 #define ROWS (sizeof rows / sizeof rows[0])
 
-static const struct row *pick_row(void)
+/* Watched keys are there from the first command on, and stay: a key that is missing, set and deleted
+ * again is a known difference. */
+static void put_watched(command *c)
 {
-    static uint32_t sum;
-    if (sum == 0) {
-        for (size_t i = 0; i < ROWS; i++) { sum += rows[i].weight; }
-    }
-    uint32_t at = draw(sum);
-    size_t i = 0;
-    while (at >= rows[i].weight) { at -= rows[i++].weight; }
-    return &rows[i];
+    static const char *const keys[] = { "w1", "w2", "w3" };
+    put_str(c, PICK(keys));
 }
 
-static compare make(command *c)
+static void make_watch(command *c)
 {
-    const struct row *r = pick_row();
+    for (uint32_t n = 1 + draw(2); n > 0; n--) { put_watched(c); }
+}
+static void make_watched(command *c) { put_watched(c); }
+static void make_watched_value(command *c) { put_watched(c), put_value(c); }
+static void make_watched_set(command *c)
+{
+    put_watched(c), put_value(c);
+    if (draw(2) == 0) { put_str(c, draw(2) == 0 ? "NX" : "XX"); }
+}
+/* No two times are equal: a deadline that stays the same is no change to the port. */
+static void make_watched_time(command *c)
+{
+    char text[32];
+    put_watched(c);
+    put(c, text, (size_t)snprintf(text, sizeof text, "%u", 10000000u + draw(1u << 30)));
+}
+static void make_hello(command *c)
+{
+    static const char *const versions[] = { "2", "3", "3", "4", "x" };
+    put_str(c, PICK(versions));
+}
+
+static const struct row transaction_rows[] = {
+    { "MULTI", NULL, make_nothing, BEGIN, 20 }, { "EXEC", NULL, make_nothing, TRANSACTION, 20 },
+    { "DISCARD", NULL, make_nothing, SAME, 3 }, { "WATCH", NULL, make_watch, SAME, 12 },
+    { "UNWATCH", NULL, make_nothing, SAME, 2 }, { "HELLO", NULL, make_hello, SAME_KIND, 4 },
+    { "MULTI", NULL, make_any, BEGIN, 1 }, { "EXEC", NULL, make_key, SAME, 1 },
+    { "SET", NULL, make_watched_set, SAME, 6 }, { "APPEND", NULL, make_watched_value, SAME, 1 },
+    { "INCR", NULL, make_watched, SAME, 4 }, { "GET", NULL, make_watched, SAME, 6 },
+    { "PEXPIRE", NULL, make_watched_time, SAME, 2 },
+};
+#define TRANSACTION_ROWS (sizeof transaction_rows / sizeof transaction_rows[0])
+
+static const struct row *pick_row(const struct row *from, size_t count)
+{
+    uint32_t sum = 0;
+    for (size_t i = 0; i < count; i++) { sum += from[i].weight; }
+    uint32_t at = draw(sum);
+    size_t i = 0;
+    while (at >= from[i].weight) { at -= from[i++].weight; }
+    return &from[i];
+}
+
+static compare make(command *c, const struct row *r)
+{
     c->count = 0;
     put_str(c, r->name);
     if (r->name2 != NULL) { put_str(c, r->name2); }
@@ -425,8 +479,57 @@ static bool equal(compare how, const char *a, size_t a_len, const char *b, size_
         b_len = sorted(b, b_len, y, sizeof y);
         return a_len == b_len && memcmp(x, y, a_len) == 0;
     case ANY_KEY: return a[0] == '$' && b[0] == '$' && a[1] != '-' && b[1] != '-';
+    case SAME_KIND: return a[0] == b[0];
+    case BEGIN:
+    case TRANSACTION: return false;
     }
     return false;
+}
+
+/* The commands that a client has queued. */
+static struct transaction {
+    compare how[QUEUED];
+    size_t count;
+} open_transaction[CLIENTS];
+
+/* Compare the replies inside two replies of EXEC. */
+static bool equal_transactions(const struct transaction *t, const char *a, size_t a_len,
+                               const char *b, size_t b_len)
+{
+    char head[32];
+    const size_t head_len = (size_t)snprintf(head, sizeof head, "*%zu\r\n", t->count);
+    if (a_len < head_len || b_len < head_len || memcmp(a, head, head_len) != 0 ||
+        memcmp(b, head, head_len) != 0) {
+        return a_len == b_len && memcmp(a, b, a_len) == 0;
+    }
+    size_t a_at = head_len, b_at = head_len;
+    for (size_t i = 0; i < t->count; i++) {
+        const size_t x = rc_length(a + a_at, a_len - a_at), y = rc_length(b + b_at, b_len - b_at);
+        if (x == 0 || y == 0 || !equal(t->how[i], a + a_at, x, b + b_at, y)) { return false; }
+        a_at += x;
+        b_at += y;
+    }
+    return a_at == a_len && b_at == b_len;
+}
+
+/* Compare two replies of a client, and note what it queues. */
+static bool equal_for(size_t client, compare how, const char *a, size_t a_len, const char *b,
+                      size_t b_len)
+{
+    static const char queued[] = "+QUEUED\r\n";
+    struct transaction *t = &open_transaction[client];
+    if (how == TRANSACTION) {
+        const bool same = equal_transactions(t, a, a_len, b, b_len);
+        t->count = 0;
+        return same;
+    }
+    if (how == BEGIN && a[0] == '+') { t->count = 0; }
+    if (a_len == sizeof queued - 1 && memcmp(a, queued, a_len) == 0) {
+        T_REQUIRE(t->count < QUEUED);
+        t->how[t->count++] = how;
+        how = SAME;
+    }
+    return equal(how, a, a_len, b, b_len);
 }
 
 static void print_command(const command *c)
@@ -438,21 +541,22 @@ static void print_command(const command *c)
     printf("\n");
 }
 
-/* Send the batch to both, and compare. Return the number of differences. */
-static size_t run_batch(const command *c, const compare *how, size_t count)
+/* Send the batch of a client to both, and compare. Return the number of differences. */
+static size_t run_batch(size_t client, const command *c, const compare *how, size_t count)
 {
+    resp_client_kit *server = &pair.server[client], *ours = &pair.ours[client];
     for (size_t i = 0; i < count; i++) {
-        rc_queue_words(&pair.server, c[i].word, c[i].count);
-        rc_queue_words(&pair.ours, c[i].word, c[i].count);
+        rc_queue_words(server, c[i].word, c[i].count);
+        rc_queue_words(ours, c[i].word, c[i].count);
     }
-    rc_flush(&pair.server);
-    rc_flush(&pair.ours);
+    rc_flush(server);
+    rc_flush(ours);
     size_t wrong = 0;
     for (size_t i = 0; i < count; i++) {
         size_t a_len, b_len;
-        const char *a = rc_reply(&pair.server, &a_len), *b = rc_reply(&pair.ours, &b_len);
+        const char *a = rc_reply(server, &a_len), *b = rc_reply(ours, &b_len);
         T_REQUIRE(a_len > 0 && b_len > 0);
-        if (equal(how[i], a, a_len, b, b_len)) { continue; }
+        if (equal_for(client, how[i], a, a_len, b, b_len)) { continue; }
         wrong++;
         T_CHECK(!"equal replies");
         print_command(&c[i]);
@@ -470,10 +574,48 @@ static void random_commands_get_the_replies_of_the_server(void)
     size_t wrong = 0;
     const uint64_t most = t_share(100000) / T_COST;
     for (uint64_t done = 0; done < most && wrong < 20; done += BATCH) {
-        for (size_t i = 0; i < BATCH; i++) { how[i] = make(&batch[i]); }
-        wrong += run_batch(batch, how, BATCH);
+        for (size_t i = 0; i < BATCH; i++) { how[i] = make(&batch[i], pick_row(rows, ROWS)); }
+        wrong += run_batch(0, batch, how, BATCH);
     }
     stop();
 }
 
-T_MAIN("resp_differential", T_CASE(random_commands_get_the_replies_of_the_server))
+/* Give the watched keys their first values. */
+static void set_watched(void)
+{
+    command c = { .count = 0 };
+    const compare how = SAME;
+    put_str(&c, "MSET");
+    for (int i = 1; i <= 3; i++) {
+        char key[8];
+        put(&c, key, (size_t)snprintf(key, sizeof key, "w%d", i));
+        put_str(&c, "1");
+    }
+    T_EQ_U64(run_batch(0, &c, &how, 1), 0);
+}
+
+static void clients_in_turn_get_the_replies_of_the_server(void)
+{
+    if (!start()) { return; }
+    static command batch[TURN];
+    compare how[TURN];
+    size_t wrong = 0;
+    uint64_t done = 0;
+    const uint64_t most = t_share(100000) / T_COST;
+    memset(open_transaction, 0, sizeof open_transaction);
+    set_watched();
+    while (done < most && wrong < 20) {
+        const size_t count = 1 + draw(TURN);
+        for (size_t i = 0; i < count; i++) {
+            const struct row *r = draw(2) == 0 ? pick_row(rows, ROWS)
+                                               : pick_row(transaction_rows, TRANSACTION_ROWS);
+            how[i] = make(&batch[i], r->name2 == NULL ? r : &transaction_rows[0]);
+        }
+        wrong += run_batch(draw(CLIENTS), batch, how, count);
+        done += count;
+    }
+    stop();
+}
+
+T_MAIN("resp_differential", T_CASE(random_commands_get_the_replies_of_the_server),
+       T_CASE(clients_in_turn_get_the_replies_of_the_server))
