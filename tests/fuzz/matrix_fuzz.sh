@@ -4,7 +4,8 @@
 # Aim:    Inputs that a fuzzer finds by coverage do no harm to the readers of the disk tier, the kit,
 #         the port, the parsers of policy files, settings and cron expressions, and topic patterns.
 # Method: libFuzzer with ASan and UBSan over l2.c, kit.c, policy.c, settings.c, cron.c, topic.c, resp.c
-#         and resp_parse.c, FUZZ_SECONDS (60) each from an empty corpus.
+#         and resp_parse.c, FUZZ_SECONDS (60) each; the targets of the port begin with resp.seeds, a
+#         line a conversation, as printf reads it.
 . tests/support/t.sh
 l2="$(ls src/base/*.c src/stats/*.c src/l2/*.c)"
 all="$(ls src/*/*.c | grep -v '^src/cli/')"
@@ -15,8 +16,17 @@ fuzz() {
     "$1" -std=c11 -D_GNU_SOURCE -DBASE_DEBUG=1 '-DCELLAR_SOURCE_ID="0"' -O1 -g -I. -Iinclude -Isrc \
         -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread \
         -o "$t_tmp/fuzz" "tests/fuzz/$2.c" $3 -lm || return 1
+    rm -rf "$t_tmp/corpus"
+    mkdir "$t_tmp/corpus"
+    if [ -f "tests/fuzz/${2%_parse}.seeds" ]; then
+        n=0
+        while IFS= read -r seed; do
+            n=$((n + 1))
+            printf "$seed" >"$t_tmp/corpus/$n"
+        done <"tests/fuzz/${2%_parse}.seeds"
+    fi
     (cd "$t_tmp" && ./fuzz -max_total_time="${FUZZ_SECONDS:-60}" -max_len=400 -timeout=20 \
-        -print_final_stats=1) 2>&1 | tail -n 25
+        -print_final_stats=1 corpus) 2>&1 | tail -n 25
     [ -z "$(ls "$t_tmp" | grep -E '^(crash|timeout|oom|leak)-')" ]
 }
 found=
