@@ -23,7 +23,7 @@
 static _Thread_local unsigned server_index; /* 1 + place of this thread */
 static atomic_uint server_next;
 
-static int server_connect(const server *s)
+int server_connect(const server *s)
 {
     struct sockaddr_un to = { .sun_family = AF_UNIX };
     memcpy(to.sun_path, s->path, sizeof to.sun_path);
@@ -64,8 +64,8 @@ server *server_start(const char *program, char *const argv[], const char *socket
     if (s->pid == 0) {
         server_child(program, argv);
     }
-    for (int i = 0; s->pid > 0 && i < 500; i++) {
-        const struct timespec ms = { 0, 10000000 };
+    for (int i = 0; s->pid > 0 && i < 25000; i++) {
+        const struct timespec ms = { 0, 200000 };
         const int fd = server_connect(s);
         if (fd >= 0) {
             close(fd);

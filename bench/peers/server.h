@@ -29,6 +29,7 @@ typedef struct server {
 server *server_start(const char *program, char *const argv[], const char *socket_path);
 void server_stop(server *s); /* ends the process, removes the socket; NULL is fine */
 
+int server_connect(const server *s); /* a new connection; -1: cannot be made */
 /* The calling thread's connection. NULL: cannot be made. */
 server_line *server_mine(server *s);
 bool server_send(server_line *l, const void *bytes, size_t len);

@@ -38,11 +38,11 @@ static bool dropin_begins(const char *name, const char *const *words)
     return false;
 }
 
-/* Count functions of two parts in a symbol table; `names` is its string table. */
+/* Count functions of three parts in a symbol table; `names` is its string table. */
 static void dropin_functions(FILE *f, const Elf64_Shdr *table, const Elf64_Shdr *names,
                              suite_object *out)
 {
-    static const char *const kit[] = { "kit_", NULL };
+    static const char *const kit[] = { "kit_", NULL }, *const resp[] = { "resp_", NULL };
     static const char *const work[] = { "batch_", "behind_", "bus_", "cron_", "journal_",
                                         "refresh_", "sched_", "task_", "wheel_", NULL };
     for (uint64_t at = 0; at < table->sh_size; at += sizeof(Elf64_Sym)) {
@@ -58,6 +58,7 @@ static void dropin_functions(FILE *f, const Elf64_Shdr *table, const Elf64_Shdr 
             continue;
         }
         out->kit_functions += dropin_begins(name, kit);
+        out->resp_functions += dropin_begins(name, resp);
         out->work_functions += dropin_begins(name, work);
     }
 }

@@ -21,7 +21,7 @@ typedef struct bench_suite {
 extern const bench_suite suite_l1, suite_many, suite_hot, suite_pin;
 extern const bench_suite suite_grow, suite_memory, suite_churn, suite_dropin, suite_lock, suite_limit,
     suite_load, suite_peers, suite_servers, suite_storm, suite_stampede, suite_expire,
-    suite_hitratio, suite_open, suite_l2, suite_kit, suite_work;
+    suite_hitratio, suite_open, suite_l2, suite_kit, suite_work, suite_port;
 
 /* The program can be built without the library. A suite of the library then keeps its name and
  * prints a skip when it runs: its file ends with this instead of the suite. */
@@ -40,6 +40,7 @@ int suite_memory_child(const char *subject, uint64_t entries);
 typedef struct suite_object {
     uint64_t loaded_bytes;  /* ELF sections with SHF_ALLOC */
     uint32_t kit_functions; /* functions named kit_* */
+    uint32_t resp_functions; /* functions named resp_* */
     uint32_t work_functions; /* functions of src/work and src/wheel, by their names */
 } suite_object;
 /* Compile it with more switches. False: no such source, or it does not compile; a line says why. */

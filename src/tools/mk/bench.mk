@@ -148,11 +148,22 @@ bench: build/cellar
 	$(BENCH_Q)$(if $(JSON),:,rm -f $(BENCH_JSON))
 	$(BENCH_Q)sh bench/suites/replay.sh build/cellar-replay $(BENCH_JSON)
 else
+ifneq ($(filter port,$(SUITE)),)
+BENCH_ENV += BENCH_SERVE=$(BENCH_B)/serve
+bench: $(BENCH_B)/serve
+endif
 bench: $(BENCH_B)/cellar-bench
 	$(BENCH_Q)$(if $(JSON),:,if [ -f $(BENCH_JSON) ]; then mv $(BENCH_JSON) $(BENCH_JSON).before; fi)
 	$(BENCH_Q)status=0; $(BENCH_ENV) $(BENCH_B)/cellar-bench $(BENCH_ARGS) --json $(BENCH_JSON) || \
 	  status=$$?; if [ -f $(BENCH_JSON) ]; then $(BENCH_TABLE) $(BENCH_JSON); fi; exit $$status
 endif
+
+# The program for suite port, without debug information.
+.PHONY: $(BENCH_B)/serve
+$(BENCH_B)/serve:
+	$(BENCH_Q)$(MAKE) --no-print-directory -s STATIC=1 NOLINK=1 all
+	$(BENCH_Q)mkdir -p $(@D)
+	$(BENCH_Q)strip -o $@ $$($(MAKE) --no-print-directory -s STATIC=1 where)/cellar
 
 # Peers in other languages are processes that time their own windows. A peer that cannot be built is
 # left out with the message of its tool, and the suites print a skip line.
