@@ -200,7 +200,7 @@ CELLAR_STRUCT(cellar_batcher_stats, bytes);
  *          (cellar_last_error of NULL has the reason of each)
  * owns:    the caller closes *out with cellar_batcher_close; ctx must live as long
  * thread:  any; a program may open several batchers
- * cost:    about 20 KiB; starts one thread, and workers with the first flushes
+ * cost:    about 40 KiB; starts one thread, and workers with the first flushes
  * example:
  *     cellar_batcher *b;
  *     if (cellar_batcher_open(NULL, post, client, &b) != CELLAR_OK) return 1;                    */

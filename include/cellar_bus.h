@@ -279,7 +279,7 @@ typedef bool (*cellar_bus_message_fn)(const cellar_bus_message *m, cellar_bus_pl
  *          E_INVAL (cellar_last_error of NULL has the reason of each)
  * owns:    the caller closes *out with cellar_bus_close
  * thread:  any; a program may open several
- * cost:    about 40 KiB; starts one thread, and workers with the first messages for functions
+ * cost:    about 50 KiB; starts one thread, and workers with the first messages for functions
  * example:
  *     cellar_bus *b;
  *     if (cellar_bus_open(NULL, &b) != CELLAR_OK) return 1;                                      */

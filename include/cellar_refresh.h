@@ -173,7 +173,7 @@ CELLAR_STRUCT(cellar_refresher_stats, bytes);
  *          (cellar_last_error of NULL has the reason of each)
  * owns:    the caller closes *out with cellar_refresher_close, before the store
  * thread:  any; a program may open several refreshers
- * cost:    about 36 KiB; starts one thread, and workers with the first runs
+ * cost:    about 46 KiB; starts one thread, and workers with the first runs
  * example:
  *     cellar_refresher *r;
  *     if (cellar_refresher_open(c, NULL, &r) != CELLAR_OK) return 1;                             */

@@ -227,7 +227,7 @@ CELLAR_STRUCT(cellar_scheduler_stats, bytes);
  *          (cellar_last_error of NULL has the reason of each)
  * owns:    the caller closes *out with cellar_scheduler_close
  * thread:  any; a program may open several schedulers
- * cost:    about 40 KiB; starts one thread, and workers with the first runs
+ * cost:    about 75 KiB; starts one thread, and workers with the first runs
  * example:
  *     cellar_scheduler *s;
  *     if (cellar_scheduler_open(NULL, &s) != CELLAR_OK) return 1;                                */

@@ -402,7 +402,7 @@ CELLAR_STRUCT(cellar_pool_stats, bytes);
  *          E_LIMIT (60,000 names). cellar_last_error of NULL has the reason of each
  * owns:    the caller closes *out with cellar_pool_close
  * thread:  any; a program may open several pools
- * cost:    about 60 KiB; starts the workers and one thread for delays
+ * cost:    about 80 KiB; starts the workers and one thread for delays
  * example:
  *     cellar_pool *p;
  *     if (cellar_pool_open(NULL, &p) != CELLAR_OK) return 1;                                     */

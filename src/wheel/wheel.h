@@ -7,7 +7,7 @@
 #include "base/port.h"
 
 #define WHEEL_LEVELS 4
-#define WHEEL_SLOTS 256
+#define WHEEL_SLOTS (1024 + 1024 + 64 + 64) /* of the levels, lowest first */
 
 typedef struct wheel_timer { /* part of a struct of the owner; all zero: not armed */
     struct wheel_timer *next, *prev; /* ring of a slot; NULL: not armed */
@@ -18,8 +18,8 @@ typedef struct wheel {
     int64_t now_ms;          /* no armed timer is due before it, but those of its own slot */
     uint64_t armed_count;    /* == sum of all ring lengths */
     uint32_t moving;         /* the slot of this level at now_ms is being moved down; 0: none */
-    uint64_t used[WHEEL_LEVELS][WHEEL_SLOTS / 64]; /* bit 0: the slot is empty */
-    wheel_timer slot[WHEEL_LEVELS][WHEEL_SLOTS];   /* heads of rings */
+    uint64_t used[WHEEL_SLOTS / 64]; /* bit 0: the slot is empty */
+    wheel_timer *slot[WHEEL_SLOTS][2]; /* `next` and `prev` of a head: a head has no due time */
     wheel_timer far;         /* head: timers of a later block of 2^32 ms */
     wheel_timer entered;     /* head: `far` of the block that has begun, while it is moved down */
 } wheel;

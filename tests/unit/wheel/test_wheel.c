@@ -132,11 +132,11 @@ static void full_slot_is_moved_in_slices(void)
     enum { MANY = 5000 };
     static wheel_timer t[MANY];
     wheel_init(&w, 0);
-    for (int i = 0; i < MANY; i++) { wheel_add(&w, &t[i], 300); }
+    for (int i = 0; i < MANY; i++) { wheel_add(&w, &t[i], 3000); }
     int calls = 0, popped = 0;
     while (popped < MANY) {
         uint32_t budget = 1024;
-        while (wheel_pop(&w, 300, &budget) != NULL) { popped++; }
+        while (wheel_pop(&w, 3000, &budget) != NULL) { popped++; }
         calls++;
         T_CHECK(wheel_audit(&w));
         T_REQUIRE(calls < 100);
