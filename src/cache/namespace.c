@@ -44,10 +44,8 @@ static unsigned cache_name_hash(const cache_store *s, const char *name, size_t l
 SYNC_HOLDS(NAMESPACE)
 static cellar *cache_namespace_find(cache_store *s, const char *name, size_t len)
 {
-    cellar *v = NULL;
     const unsigned hash = cache_name_hash(s, name, len);
-    HASH_FIND_BYHASHVALUE(hh, s->names, name, len, hash, v);
-    return v;
+    return BASE_TABLE_FIND(hh, s->names, name, len, hash);
 }
 
 SYNC_HOLDS(NAMESPACE) static bool cache_namespace_name(cache_store *s, cellar *v)
@@ -56,7 +54,7 @@ SYNC_HOLDS(NAMESPACE) static bool cache_namespace_name(cache_store *s, cellar *v
     const base_module base_table_module = BASE_MOD_NAMESPACE;
     const unsigned hash = cache_name_hash(s, v->name, v->name_len);
     v->hh.tbl = NULL;
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, s->names, v->name, v->name_len, hash, v);
+    BASE_TABLE_ADD(hh, s->names, v->name, v->name_len, hash, v);
     return v->hh.tbl != NULL;
 }
 
@@ -64,7 +62,7 @@ SYNC_HOLDS(NAMESPACE) static void cache_namespace_unname(cache_store *s, cellar 
 {
     base_account *base_table_account = &s->account;
     const base_module base_table_module = BASE_MOD_NAMESPACE;
-    HASH_DELETE(hh, s->names, v);
+    BASE_TABLE_REMOVE(hh, s->names, v);
 }
 
 /* ---- open and close ---- */

@@ -70,7 +70,7 @@ static void batch_forget_key(batch_item *i) SYNC_HOLDS(WHEEL)
     base_account *base_table_account = &i->of->of->account;
     const base_module base_table_module = BASE_MOD_STORE;
     if (i->key_len == 0) { return; }
-    HASH_DELETE(hh, i->of->of->keys, i);
+    BASE_TABLE_REMOVE(hh, i->of->of->keys, i);
     i->key_len = 0;
 }
 
@@ -111,11 +111,9 @@ CELLAR_PRIVATE bool batch_is_mine(const cellar_batcher *b)
 
 CELLAR_PRIVATE batch_group *batch_find(cellar_batcher *b, char *name, size_t len, uint32_t lane)
 {
-    batch_group *g = NULL;
     name[0] = (char)lane;
     const unsigned hash = (unsigned)base_hash(&b->hash_key, 0, name, len + 1);
-    HASH_FIND_BYHASHVALUE(hh, b->groups, name, (unsigned)len + 1, hash, g);
-    return g;
+    return BASE_TABLE_FIND(hh, b->groups, name, len + 1, hash);
 }
 
 /* Return the waiting item with the key of an item, in a group with this id; NULL: none. */
@@ -123,11 +121,9 @@ static batch_item *batch_same_key(cellar_batcher *b, batch_item *i, uint64_t id,
     SYNC_HOLDS(WHEEL)
 {
     unsigned char *key = i->bytes + i->len;
-    batch_item *old = NULL;
     memcpy(key, &id, sizeof id);
     *hash = (unsigned)base_hash(&b->hash_key, 0, key, i->key_len);
-    HASH_FIND_BYHASHVALUE(hh, b->keys, key, i->key_len, *hash, old);
-    return old;
+    return BASE_TABLE_FIND(hh, b->keys, key, i->key_len, *hash);
 }
 
 /* Return the lane of an item with the same key, else one that collects, else NULL for a new one,
@@ -266,7 +262,7 @@ static bool batch_note_key(batch_group *g, batch_item *i, batch_item **old) SYNC
     if (i->key_len == 0) { return true; }
     unsigned hash;
     *old = batch_same_key(b, i, g->id, &hash);
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, b->keys, i->bytes + i->len, i->key_len, hash, i);
+    BASE_TABLE_ADD(hh, b->keys, i->bytes + i->len, i->key_len, hash, i);
     return i->hh.tbl != NULL;
 }
 
@@ -278,7 +274,7 @@ static bool batch_group_in(batch_group *g) SYNC_HOLDS(WHEEL)
     const base_module base_table_module = BASE_MOD_STORE;
     if (g->hh.tbl != NULL) { return true; }
     const unsigned hash = (unsigned)base_hash(&b->hash_key, 0, g->name, g->name_len + 1);
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, b->groups, g->name, g->name_len + 1, hash, g);
+    BASE_TABLE_ADD(hh, b->groups, g->name, g->name_len + 1, hash, g);
     return g->hh.tbl != NULL;
 }
 
@@ -286,7 +282,7 @@ static void batch_group_out(batch_group *g) SYNC_HOLDS(WHEEL)
 {
     base_account *base_table_account = &g->of->account;
     const base_module base_table_module = BASE_MOD_STORE;
-    HASH_DELETE(hh, g->of->groups, g);
+    BASE_TABLE_REMOVE(hh, g->of->groups, g);
     g->hh.tbl = NULL;
 }
 

@@ -97,9 +97,8 @@ static void behind_value_drop(behind *w, behind_value *v)
 
 static behind_node *behind_find(behind *w, const cache_tier_key *k) SYNC_HOLDS(WHEEL)
 {
-    behind_node *n = NULL;
     const unsigned hash = (unsigned)base_hash(&w->hash_key, 0, k->bytes, k->len);
-    HASH_FIND_BYHASHVALUE(hh, w->nodes, k->bytes, (unsigned)k->len, hash, n);
+    behind_node *n = BASE_TABLE_FIND(hh, w->nodes, k->bytes, k->len, hash);
     if (n != NULL) { n->generation = BASE_MAX(n->generation, k->generation); }
     return n;
 }
@@ -125,7 +124,7 @@ static bool behind_node_in(behind *w, behind_node *n) SYNC_HOLDS(WHEEL)
     base_account *base_table_account = &w->account;
     const base_module base_table_module = BASE_MOD_STORE;
     const unsigned hash = (unsigned)base_hash(&w->hash_key, 0, n->key, n->key_len);
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, w->nodes, n->key, n->key_len, hash, n);
+    BASE_TABLE_ADD(hh, w->nodes, n->key, n->key_len, hash, n);
     return n->hh.tbl != NULL;
 }
 
@@ -136,7 +135,7 @@ static void behind_item_end(behind *w, behind_node *n)
     const base_module base_table_module = BASE_MOD_STORE;
     sync_take(WHEEL, &w->lock);
     const bool last = --n->items == 0;
-    if (last) { HASH_DELETE(hh, w->nodes, n); }
+    if (last) { BASE_TABLE_REMOVE(hh, w->nodes, n); }
     sync_drop(WHEEL, &w->lock);
     if (!last) { return; }
     BASE_ASSERT(n->newest == NULL);

@@ -92,9 +92,8 @@ CELLAR_PRIVATE void bus_settle(cellar_bus *b, bus_after *a)
 
 CELLAR_PRIVATE bus_queue *bus_queue_find(cellar_bus *b, const char *name, size_t len)
 {
-    bus_queue *q = NULL;
     const unsigned hash = (unsigned)base_hash(&b->hash_key, 0, name, len);
-    HASH_FIND_BYHASHVALUE(hh, b->queues, name, (unsigned)len, hash, q);
+    bus_queue *q = BASE_TABLE_FIND(hh, b->queues, name, len, hash);
     return q != NULL && q->groups != NULL ? q : NULL;
 }
 

@@ -134,10 +134,9 @@ static bus_queue *bus_queue_get(cellar_bus *b, bus_queue *fresh) SYNC_HOLDS(BUS)
     const base_module base_table_module = BASE_MOD_STORE;
     const unsigned len = (unsigned)strlen(fresh->name);
     const unsigned hash = (unsigned)base_hash(&b->hash_key, 0, fresh->name, len);
-    bus_queue *q = NULL;
-    HASH_FIND_BYHASHVALUE(hh, b->queues, fresh->name, len, hash, q);
+    bus_queue *q = BASE_TABLE_FIND(hh, b->queues, fresh->name, len, hash);
     if (q != NULL) { return q; }
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, b->queues, fresh->name, len, hash, fresh);
+    BASE_TABLE_ADD(hh, b->queues, fresh->name, len, hash, fresh);
     return fresh->hh.tbl != NULL ? fresh : NULL;
 }
 

@@ -18,10 +18,8 @@ BASE_SIZE_BEGIN
 /* Return the schedule of a name; NULL: none. */
 static sched_entry *sched_find(cellar_scheduler *s, const char *name) SYNC_HOLDS(WHEEL)
 {
-    sched_entry *e = NULL;
     const unsigned hash = (unsigned)cron_hash(name);
-    HASH_FIND_BYHASHVALUE(hh, s->table, name, (unsigned)strlen(name), hash, e);
-    return e;
+    return BASE_TABLE_FIND(hh, s->table, name, strlen(name), hash);
 }
 
 static cellar_err sched_check(const cellar_scheduler *s, const char *name)
@@ -110,7 +108,7 @@ static cellar_err sched_insert(sched_entry *e, cellar_schedule_conflict conflict
         return CELLAR_E_LIMIT;
     }
     const unsigned hash = (unsigned)e->hash; /* add, then detach: a failure leaves the old one */
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, s->table, e->name, (unsigned)strlen(e->name), hash, e);
+    BASE_TABLE_ADD(hh, s->table, e->name, strlen(e->name), hash, e);
     if (e->hh.tbl == NULL) { return CELLAR_E_NOMEM; }
     if (old != NULL) { sched_detach(old, a); }
     e->id = ++s->last_id;

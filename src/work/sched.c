@@ -166,7 +166,7 @@ CELLAR_PRIVATE void sched_detach(sched_entry *e, sched_after *a)
     const base_module base_table_module = BASE_MOD_STORE;
     sched_drop_runs(e, true);
     sched_disarm(e);
-    HASH_DELETE(hh, e->of->table, e);
+    BASE_TABLE_REMOVE(hh, e->of->table, e);
     e->present = false;
     sched_unref(e, a);
 }
@@ -347,7 +347,7 @@ static bool sched_due(sched_entry *e, sched_time now, uint32_t *steps, sched_aft
     if (e->kind == CELLAR_SCHEDULE_AT) { /* its run keeps it alive, and must not be dropped */
         base_account *base_table_account = &s->account;
         const base_module base_table_module = BASE_MOD_STORE;
-        HASH_DELETE(hh, s->table, e);
+        BASE_TABLE_REMOVE(hh, s->table, e);
         e->present = false;
         sched_unref(e, a);
     } else {

@@ -192,10 +192,8 @@ CELLAR_PRIVATE task *task_slot_at(cellar_pool *p, uint64_t index)
 
 CELLAR_PRIVATE task_name *task_name_find(cellar_pool *p, const char *name)
 {
-    task_name *n = NULL;
     const size_t len = strlen(name);
-    HASH_FIND_BYHASHVALUE(hh, p->by_name, name, (unsigned)len, task_hash(p, name, len), n);
-    return n;
+    return BASE_TABLE_FIND(hh, p->by_name, name, len, task_hash(p, name, len));
 }
 
 CELLAR_PRIVATE bool task_name_enter(cellar_pool *p, task_name *n, size_t len)
@@ -203,8 +201,7 @@ CELLAR_PRIVATE bool task_name_enter(cellar_pool *p, task_name *n, size_t len)
     base_account *base_table_account = &p->account;
     const base_module base_table_module = BASE_MOD_STORE;
     BASE_ASSERT(p->name_count < p->name_max);
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, p->by_name, n->name, (unsigned)len, task_hash(p, n->name, len),
-                                n);
+    BASE_TABLE_ADD(hh, p->by_name, n->name, len, task_hash(p, n->name, len), n);
     if (n->hh.tbl == NULL) { return false; }
     n->number = (uint16_t)p->name_count;
     p->names[p->name_count++] = n;
@@ -226,9 +223,9 @@ CELLAR_PRIVATE cellar_task_id task_id_of(const cellar_pool *p, const task *t)
 /* Return the task of an id in the table; NULL: none. */
 static task *task_find_tabled(cellar_pool *p, cellar_task_id id) SYNC_HOLDS(QUEUE)
 {
-    task_ext *e = NULL;
     if (p->by_id == NULL) { return NULL; }
-    HASH_FIND_BYHASHVALUE(by_id, p->by_id, &id, sizeof id, task_hash(p, &id, sizeof id), e);
+    const task_ext *e =
+        BASE_TABLE_FIND(by_id, p->by_id, &id, sizeof id, task_hash(p, &id, sizeof id));
     return e != NULL ? e->of : NULL;
 }
 
@@ -251,9 +248,7 @@ CELLAR_PRIVATE task *task_find(cellar_pool *p, cellar_task_id id)
 
 CELLAR_PRIVATE task *task_find_key(cellar_pool *p, const char *key, size_t len)
 {
-    task_ext *e = NULL;
-    const unsigned hash = task_hash(p, key, len);
-    HASH_FIND_BYHASHVALUE(by_key, p->by_key, key, (unsigned)len, hash, e);
+    const task_ext *e = BASE_TABLE_FIND(by_key, p->by_key, key, len, task_hash(p, key, len));
     return e != NULL ? e->of : NULL;
 }
 
@@ -261,8 +256,7 @@ CELLAR_PRIVATE bool task_key_add(cellar_pool *p, task_ext *e)
 {
     base_account *base_table_account = &p->account;
     const base_module base_table_module = BASE_MOD_STORE;
-    HASH_ADD_KEYPTR_BYHASHVALUE(by_key, p->by_key, e->text, e->key_len,
-                                task_hash(p, e->text, e->key_len), e);
+    BASE_TABLE_ADD(by_key, p->by_key, e->text, e->key_len, task_hash(p, e->text, e->key_len), e);
     e->has_key = e->by_key.tbl != NULL;
     return e->has_key;
 }
@@ -272,7 +266,7 @@ CELLAR_PRIVATE void task_key_drop(cellar_pool *p, task_ext *e)
     base_account *base_table_account = &p->account;
     const base_module base_table_module = BASE_MOD_STORE;
     if (!e->has_key) { return; }
-    HASH_DELETE(by_key, p->by_key, e);
+    BASE_TABLE_REMOVE(by_key, p->by_key, e);
     e->has_key = false;
 }
 
@@ -292,18 +286,14 @@ CELLAR_PRIVATE void task_throttle_free(cellar_pool *p, task_throttle *h)
 
 CELLAR_PRIVATE task_throttle *task_throttle_find(cellar_pool *p, const char *key, size_t len)
 {
-    task_throttle *h = NULL;
-    const unsigned hash = task_hash(p, key, len);
-    HASH_FIND_BYHASHVALUE(hh, p->by_throttle, key, (unsigned)len, hash, h);
-    return h;
+    return BASE_TABLE_FIND(hh, p->by_throttle, key, len, task_hash(p, key, len));
 }
 
 CELLAR_PRIVATE bool task_throttle_add(cellar_pool *p, task_throttle *h)
 {
     base_account *base_table_account = &p->account;
     const base_module base_table_module = BASE_MOD_STORE;
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, p->by_throttle, h->key, h->key_len,
-                                task_hash(p, h->key, h->key_len), h);
+    BASE_TABLE_ADD(hh, p->by_throttle, h->key, h->key_len, task_hash(p, h->key, h->key_len), h);
     if (h->hh.tbl == NULL) { return false; }
     h->link.next = &p->throttles;
     h->link.prev = p->throttles.prev;
@@ -327,7 +317,7 @@ CELLAR_PRIVATE void task_throttle_sweep(cellar_pool *p, int64_t now_ms, uint32_t
             h->link.prev->next = p->throttles.prev = &h->link;
             continue;
         }
-        HASH_DELETE(hh, p->by_throttle, h);
+        BASE_TABLE_REMOVE(hh, p->by_throttle, h);
         p->throttle_count--;
         h->link.next = a->throttle != NULL ? &a->throttle->link : NULL;
         a->throttle = h;
@@ -339,7 +329,7 @@ CELLAR_PRIVATE void task_id_drop(cellar_pool *p, task_ext *e)
     base_account *base_table_account = &p->account;
     const base_module base_table_module = BASE_MOD_STORE;
     if (!e->has_id) { return; }
-    HASH_DELETE(by_id, p->by_id, e);
+    BASE_TABLE_REMOVE(by_id, p->by_id, e);
     e->has_id = false;
 }
 
@@ -349,8 +339,7 @@ CELLAR_PRIVATE bool task_tables_add(cellar_pool *p, task_ext *e)
     const base_module base_table_module = BASE_MOD_STORE;
     if (e->key_len != 0 && !task_key_add(p, e)) { return false; }
     if (e->id.hi == 0 && e->id.lo == 0) { return true; }
-    HASH_ADD_KEYPTR_BYHASHVALUE(by_id, p->by_id, &e->id, sizeof e->id,
-                                task_hash(p, &e->id, sizeof e->id), e);
+    BASE_TABLE_ADD(by_id, p->by_id, &e->id, sizeof e->id, task_hash(p, &e->id, sizeof e->id), e);
     e->has_id = e->by_id.tbl != NULL;
     if (!e->has_id) { task_key_drop(p, e); }
     return e->has_id;

@@ -287,8 +287,54 @@ static void table_on_a_full_budget_stays_consistent(void)
     T_EQ_U64(base_load_rlx(&a.used), 0);
 }
 
+/* Return the number of items from `first` on, in the order of their ids and all found by key. */
+static uint32_t items_in_order(const item *first)
+{
+    uint32_t n = 0;
+    for (const item *i = first; i != NULL; i = i->hh.next, n++) {
+        const item *next = i->hh.next;
+        T_CHECK(next == NULL || (next->id > i->id && next->hh.prev == i));
+        T_CHECK(BASE_TABLE_FIND(hh, first, &i->id, 4, i->id * 2654435761u) == i);
+    }
+    return n;
+}
+
+static void table_calls_keep_order_and_survive_a_full_budget(void)
+{
+    base_account a, *base_table_account = &a;
+    base_module base_table_module = BASE_MOD_FLIGHT;
+    static item items[2000];
+    for (uint64_t limit = 0; limit <= 40000; limit += 2000) { /* no table, few buckets, all */
+        base_account_init(&a, limit, NULL);
+        item *head = NULL;
+        uint32_t in = 0;
+        for (uint32_t i = 0; i < 2000; i++) {
+            items[i] = (item){ .id = i };
+            BASE_TABLE_ADD(hh, head, &items[i].id, 4, i * 2654435761u, &items[i]);
+            in += items[i].hh.tbl != NULL;
+        }
+        T_EQ_U64(items_in_order(head), in);
+        T_CHECK(limit > 2000 || in < 2000);
+        T_CHECK(limit < 40000 || in == 2000);
+        for (uint32_t i = 0; i < 2000; i++) { /* the first ones, the last ones, some between */
+            if (items[i].hh.tbl == NULL || (i >= 3 && i < 1990 && i % 3 == 0)) { continue; }
+            BASE_TABLE_REMOVE(hh, head, &items[i]);
+            T_CHECK(BASE_TABLE_FIND(hh, head, &i, 4, i * 2654435761u) == NULL);
+            in--;
+        }
+        T_EQ_U64(items_in_order(head), in);
+        while (head != NULL) {
+            item *last = head;
+            while (last->hh.next != NULL) { last = last->hh.next; }
+            BASE_TABLE_REMOVE(hh, head, last);
+        }
+        T_EQ_U64(base_load_rlx(&a.used), 0);
+    }
+}
+
 T_MAIN("base_mem", T_CASE(the_bound_is_exact), T_CASE(refused_charge_calls_make_room_once),
        T_CASE(never_above_the_limit), T_CASE(blocks_are_zero_aligned_and_charged),
        T_CASE(freed_large_block_returns_its_pages), T_CASE(each_armed_allocation_fails),
        T_CASE(hooks_receive_the_size_of_every_block),
-       T_CASE(table_on_a_full_budget_stays_consistent))
+       T_CASE(table_on_a_full_budget_stays_consistent),
+       T_CASE(table_calls_keep_order_and_survive_a_full_budget))
