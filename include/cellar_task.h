@@ -785,14 +785,15 @@ CELLAR_API cellar_err cellar_pool_stats_json(cellar_pool *p, char *buf, size_t b
  *   - of a wait, or a final state in a status: the end is in the file. The task never runs again.
  *   - of a cancel, a requeue, a purge: the change is in the file.
  *
- *   An attempt that the end of the process interrupts counts, so a task that ends the process each
- *   time becomes a dead letter. After a power cut it does not count.
+ *   An attempt that the end of the process interrupts counts, also in the moment before its
+ *   function: a task that ends the process each time becomes a dead letter. After a power cut it
+ *   does not count.
  *
  *   The open restores live tasks with attempts and due times, dead letters, unique keys, chains and
  *   groups. A task that waits for others sees their results also if they ended before the restart:
- *   the results are in the file until it ends. The namespace `results` is not. Keys of THROTTLE stay
- *   until their unique_ttl_ms. A restored task has no free_fn: its payload is a copy of the file.
- *   Tasks of a name that is not registered wait for cellar_task_register. cellar_pool_close keeps
+ *   the results are in the file until it ends. The namespace `results` is not. Keys of THROTTLE
+ *   stay until their unique_ttl_ms. A restored task has no free_fn: its payload is a copy of the
+ *   file. Tasks of a name that is not registered wait for cellar_task_register. cellar_pool_close keeps
  *   tasks that have not begun for the next open.
  *
  *   Errors of the disk: E_SPACE, E_IO and E_CORRUPT of a submit mean that it did not happen, but
