@@ -255,10 +255,13 @@ static cellar_err sched_change_of(cellar_scheduler *s, const char *name, sched_c
 {
     cellar_err err = sched_check(s, name);
     if (err != CELLAR_OK) { return err; }
-    const sched_time now = sched_now(s);
+    sched_time now = sched_now(s);
     sched_after a;
     sched_after_init(&a);
     sync_take(WHEEL, &s->lock);
+    /* Another thread may have fired since: its time counts, or a resume would fire again. */
+    now.mono_ms = BASE_MAX(now.mono_ms, s->mono.now_ms);
+    now.wall_ms = BASE_MAX(now.wall_ms, s->wall.now_ms);
     sched_entry *e = sched_find(s, name);
     err = e != NULL ? sched_change_held(e, change, now, &a) : CELLAR_E_NOT_FOUND;
     sync_drop(WHEEL, &s->lock);

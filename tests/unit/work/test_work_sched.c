@@ -24,10 +24,15 @@
 static cellar_scheduler *s;
 static int64_t mono_ms, wall_ms;
 
+static unsigned reads_left; /* the last of them calls `between`, and returns the time before it */
+static void (*between)(void);
+
 static int64_t read_mono(void *ctx)
 {
+    const int64_t ms = mono_ms;
     (void)ctx;
-    return mono_ms;
+    if (reads_left != 0 && --reads_left == 0) { between(); }
+    return ms;
 }
 static int64_t read_wall(void *ctx)
 {
@@ -409,6 +414,31 @@ static void full_scheduler_refuses_and_counts(void)
 }
 
 /* ---- pause, trigger, instants ---- */
+
+/* What another thread does between the reading of the clocks and the lock of a resume. */
+static void resume_fire_pause(void)
+{
+    T_EQ_I64(cellar_schedule_resume(s, "c"), CELLAR_OK);
+    pass(30 * SECOND);
+    T_EQ_U64(shot_count, 1);
+    T_EQ_I64(cellar_schedule_pause(s, "c"), CELLAR_OK);
+}
+
+static void a_resume_with_an_old_reading_fires_nothing_again(void)
+{
+    open_at(utc_ms(2026, 6, 1, 12, 0) + 30 * SECOND);
+    shot_count = 0;
+    T_EQ_I64(cellar_schedule_cron(s, "c", "* * * * *", "UTC", note, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(s, "c"), CELLAR_OK);
+    between = resume_fire_pause;
+    reads_left = 2;
+    T_EQ_I64(cellar_schedule_resume(s, "c"), CELLAR_OK);
+    (void)tick();
+    T_EQ_U64(shot_count, 1); /* 12:01 */
+    pass(MINUTE);
+    T_EQ_U64(shot_count, 2);
+    close_it();
+}
 
 static void pause_holds_until_resume(void)
 {
@@ -1044,6 +1074,7 @@ T_MAIN("work_sched", T_CASE(sched_no_drift), T_CASE(phase_says_when_an_interval_
        T_CASE(overlap_skips_queues_or_runs_beside), T_CASE(sched_conflict_policies),
        T_CASE(seed_sched_replace_keep_error), T_CASE(job_may_remove_and_add_schedules),
        T_CASE(full_scheduler_refuses_and_counts), T_CASE(pause_holds_until_resume),
+       T_CASE(a_resume_with_an_old_reading_fires_nothing_again),
        T_CASE(resume_in_the_millisecond_of_a_firing_does_not_repeat_it),
        T_CASE(trigger_runs_once_also_while_paused), T_CASE(instant_fires_once_and_ends),
        T_CASE(wall_clock_steps_follow_the_table), T_CASE(interval_does_not_notice_clock_steps),
