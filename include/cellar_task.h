@@ -421,7 +421,8 @@ CELLAR_API cellar_err cellar_pool_close(cellar_pool *p);
 
 /* End the work of a pool. Submits return E_CLOSED from now on. At the deadline running tasks see
  * cellar_task_cancelled and get grace_ms; all other tasks are cancelled, or stay in the journal.
- * With no_threads the call runs tasks, and waits for no delay.
+ * With no_threads the call runs tasks, and waits for no delay. It does not wait for tasks of names
+ * that are not registered.
  * in:      timeout_ms from 0; report from cellar_drain_report_default, or NULL
  * out:     *report, with OK, and with E_BUSY if a task still runs
  * returns: OK; E_BUSY (a function has not returned, or another drain runs), E_DEADLOCK (called by a

@@ -74,13 +74,6 @@ CELLAR_API cellar_err cellar_task_list(cellar_pool *p, const cellar_task_filter 
 
 /* ---- figures ---- */
 
-static uint64_t task_live_of(const uint64_t v[STATS_TASK_COUNT])
-{
-    return v[STATS_TASK_SUBMITTED] + v[STATS_TASK_REQUEUED] + v[STATS_TASK_RESTORED] -
-           v[STATS_TASK_OK] - v[STATS_TASK_FAILED] - v[STATS_TASK_CANCELLED] -
-           v[STATS_TASK_EXPIRED];
-}
-
 /* Sum up the figures of the pool, or of one name. */
 static void task_figures(cellar_pool *p, const task_name *of, uint64_t v[STATS_TASK_COUNT])
     SYNC_HOLDS(QUEUE)

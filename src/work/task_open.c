@@ -360,11 +360,21 @@ out:
 
 /* ---- drain ---- */
 
+/* Return whether only tasks of names that are not registered are live: they cannot run. */
+static bool task_only_missing(const cellar_pool *p) SYNC_HOLDS(QUEUE)
+{
+    uint64_t live = 0;
+    for (uint32_t i = 0; i < p->name_count; i++) {
+        if (p->names[i]->missing) { live += task_live_of(p->names[i]->count); }
+    }
+    return live == p->live;
+}
+
 /* Return whether the tasks that a drain waits for have ended. */
 static bool task_drained(const cellar_pool *p, cellar_drain_mode mode) SYNC_HOLDS(QUEUE)
 {
     const bool submits = p->journal != NULL && p->journal->submitting != 0;
-    return p->run_count == 0 && !submits && (mode == CELLAR_DRAIN_RUNNING || p->live == 0);
+    return p->run_count == 0 && !submits && (mode == CELLAR_DRAIN_RUNNING || task_only_missing(p));
 }
 
 /* Wait until a drain is done, or until_ns. With no_threads run the tasks here. */

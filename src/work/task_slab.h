@@ -82,6 +82,13 @@ BASE_INLINE cellar_task_state task_state_of(const task *t)
            : (t->flags & TASK_PARKED) != 0    ? CELLAR_TASK_SCHEDULED
                                               : (cellar_task_state)t->state;
 }
+/* Return the live tasks of counters. */
+BASE_INLINE uint64_t task_live_of(const uint64_t v[STATS_TASK_COUNT])
+{
+    return v[STATS_TASK_SUBMITTED] + v[STATS_TASK_REQUEUED] + v[STATS_TASK_RESTORED] -
+           v[STATS_TASK_OK] - v[STATS_TASK_FAILED] - v[STATS_TASK_CANCELLED] -
+           v[STATS_TASK_EXPIRED];
+}
 BASE_INLINE bool task_is_live(const task *t)
 {
     return t->state >= CELLAR_TASK_WAITING && t->state <= CELLAR_TASK_RETRY;

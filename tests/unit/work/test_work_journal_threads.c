@@ -213,6 +213,28 @@ static void a_task_that_ends_meanwhile_decides(void)
     end();
 }
 
+static void a_drain_does_not_wait_for_unknown_names(void)
+{
+    if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
+    opened = 0;
+    for (uint32_t i = 0; i < 10; i++) {
+        T_EQ_I64(cellar_task_submit(p, "t", "x", 1, NULL, NULL), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_RUNNING, 0, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    T_REQUIRE(cellar_pool_open(&config, &p) == CELLAR_OK);
+    T_EQ_I64(cellar_task_register(p, "other", runs, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p, "other", "ab", 2, NULL, NULL), CELLAR_OK);
+    const uint64_t live = figures().live;
+    cellar_drain_report report = cellar_drain_report_default();
+    T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, INT64_MAX, &report), CELLAR_OK);
+    T_EQ_U64(report.journaled, figures().unregistered);
+    T_EQ_U64(report.journaled + report.finished, live);
+    T_EQ_U64(report.abandoned + report.still_running, 0);
+    T_EQ_U64(figures().ok, 1);
+    end();
+}
+
 static void limit_files(rlim_t bytes)
 {
     struct rlimit l;
@@ -246,5 +268,6 @@ T_MAIN("work_journal_threads", T_CASE(calls_of_many_threads_share_commits),
        T_CASE(the_same_at_level_sync),
        T_CASE(a_free_fn_of_the_journal_thread_may_submit),
        T_CASE(a_task_that_ends_meanwhile_decides),
+       T_CASE(a_drain_does_not_wait_for_unknown_names),
        T_CASE(close_leaves_what_waits_to_the_next_open),
        T_CASE(ends_are_written_when_the_disk_has_room_again))
