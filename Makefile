@@ -47,9 +47,9 @@ SRC_WORK  = cron sched calls open batch batch_calls batch_open behind bus_topic 
             refresh refresh_calls refresh_open
 SRC_EXTRAS = memoize warm write_through
 SRC_KIT   = key template value board list redact settings llm embedding hot status snapshot
-SRC_RESP  = reply queue trace command parse client session transaction describe options \
+SRC_RESP  = reply queue channel trace command parse client session transaction describe options \
             entry key_list cmd_read cmd_write cmd_number cmd_expire cmd_keys cmd_observe cmd_config cmd_own \
-            cmd_limit cmd_bloom cmd_script table serve loop listen finish open
+            cmd_channel cmd_work cmd_limit cmd_bloom cmd_script table serve loop listen finish open
 MODULES  := base stats l1 l2 load bloom breaker limit lock wheel cache extras work kit resp
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
             $(SRC_L2:%=src/l2/%.c) $(SRC_LOAD:%=src/load/%.c) \

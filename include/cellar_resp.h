@@ -24,6 +24,12 @@
  *           and root. There is no TLS. Commands that change something need `writable`.
  * GUESSING  After a wrong password the client waits 250 ms for its reply. After 10 of them within a
  *           minute the port closes each new connection for a minute.
+ * CHANNELS  SUBSCRIBE and PUBLISH work between the clients. With `bus`, a signal of the process
+ *           reaches the subscribed clients, and PUBLISH also calls the handlers of the signal, on
+ *           the thread that serves the port: a handler must return, and not step or close the port.
+ *           Up to 8 MiB of signals wait for the port; more are dropped and counted.
+ * LISTS     CELLAR.TASKS, CELLAR.SCHED and CELLAR.REFRESH show the pool, the scheduler and the
+ *           refresher of the options. Bus, pool, scheduler and refresher outlive the port.
  * LIMITS    Each limit is an option with a default. 1,048,576 arguments a request. Lines of 64 KiB.
  *           A client with more than 64 MiB of unsent replies, or more than 8 MiB for 10 seconds, is
  *           closed. 64 requests or 1 ms a client and round.
@@ -46,6 +52,11 @@ extern "C" {
 
 #define CELLAR_RESP_PORT_ANY UINT32_MAX /* a free port; cellar_resp_stats_get tells which        */
 
+struct cellar_bus;
+struct cellar_pool;
+struct cellar_refresher;
+struct cellar_scheduler;
+
 typedef struct cellar_resp cellar_resp;
 
 /* Options of a port. Start from cellar_resp_opts_default(). Texts are copied. */
@@ -57,6 +68,11 @@ typedef struct cellar_resp_opts {
     const char *listen;      /* numeric address for `port`. Default NULL: 127.0.0.1 and ::1       */
     const char *password;    /* for AUTH. Default NULL: none                                      */
     const char *namespaces;  /* "0=image_task 3=users": namespaces of databases. Default NULL     */
+    struct cellar_bus *bus;  /* cellar_bus.h: its signals are the channels. Default NULL: none    */
+    struct cellar_pool *pool; /* cellar_task.h: for CELLAR.TASKS. Default NULL: none              */
+    struct cellar_scheduler *scheduler; /* cellar_schedule.h: for CELLAR.SCHED. Default NULL: none*/
+    struct cellar_refresher *refresher; /* cellar_refresh.h: for CELLAR.REFRESH, with the keys of */
+                             /* its rows. Default NULL: none                                      */
     uint64_t max_request_bytes; /* of one request. Range 64 KiB to 1 GiB. Default 64 MiB          */
     uint64_t buffer_bytes;   /* of all requests and replies. From 1 MiB. Default 256 MiB          */
     int64_t  idle_timeout_ms; /* closes a client that sends nothing. Default 300,000.             */
@@ -84,6 +100,8 @@ CELLAR_STRUCT(cellar_resp_opts, listen_public);
     X(output_closed, "clients closed because they did not read their replies") \
     X(memory_closed, "clients closed because buffer_bytes was reached") \
     X(accept_pauses, "times that accept stopped because the process had no descriptor left") \
+    X(messages, "messages sent to subscribers") \
+    X(signals_dropped, "signals dropped because too many waited for the port") \
     X(bytes_in, "bytes read") \
     X(bytes_out, "bytes sent")
 
@@ -107,8 +125,9 @@ CELLAR_STRUCT(cellar_resp_stats, port);
  * out:     *out is NULL on failure
  * returns: OK; E_INVAL (options), E_DENIED (a public address without listen_public and password, a
  *          folder that others may write), E_BUSY (address or socket in use), E_IO (the system
- *          refused a socket), E_NOMEM, E_UNSUPPORTED (field of a newer header). cellar_last_error
- *          of NULL has the reason of each
+ *          refused a socket), E_NOMEM, E_LIMIT (the bus takes no subscriber), E_UNSUPPORTED (field
+ *          of a newer header; bus, pool, scheduler or refresher with CELLAR_OMIT_WORK).
+ *          cellar_last_error of NULL has the reason of each
  * owns:    the caller closes *out with cellar_resp_close, before the store is closed
  * thread:  any
  * cost:    about 100 KiB; no thread

@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "base/net.h"
+#include "resp/channel.h"
 #include "resp/client.h"
 
 BASE_SIZE_BEGIN
@@ -103,6 +104,7 @@ CELLAR_PRIVATE void resp_client_free(resp_client *c)
     resp_client_timed(c, false);
     base_store_rlx(&r->client_count, base_load_rlx(&r->client_count) - 1);
     if (c->flags & RESP_C_MONITOR) { r->monitors--; }
+    resp_unsubscribe_all(c);
     resp_queue_drop(c);
     resp_out_drop(c);
     base_free(&r->account, BASE_MOD_STORE, c->in, c->in_cap);
@@ -114,6 +116,7 @@ CELLAR_PRIVATE void resp_client_free(resp_client *c)
 CELLAR_PRIVATE void resp_client_reset(resp_client *c)
 {
     resp_queue_drop(c);
+    resp_unsubscribe_all(c);
     if (c->flags & RESP_C_MONITOR) { c->of->monitors--; }
     c->flags &= ~(RESP_C_MONITOR | RESP_C_REPLY_OFF | RESP_C_SKIP | RESP_C_MUTED | RESP_C_AUTH |
                   RESP_C_NO_EVICT | RESP_C_NO_TOUCH);

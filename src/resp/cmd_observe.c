@@ -82,9 +82,11 @@ static void resp_info_stats(base_text *t, const cellar_resp *r, const cellar_sta
                   resp_count_of(r, RESP_COUNT_bytes_in), resp_count_of(r, RESP_COUNT_bytes_out),
                   resp_count_of(r, RESP_COUNT_rejected));
     base_text_add(t, "expired_keys:%" PRIu64 "\r\nevicted_keys:%" PRIu64
-                     "\r\nkeyspace_hits:%" PRIu64 "\r\nkeyspace_misses:%" PRIu64 "\r\n",
+                     "\r\nkeyspace_hits:%" PRIu64 "\r\nkeyspace_misses:%" PRIu64
+                     "\r\npubsub_channels:%u\r\npubsub_patterns:%u\r\n",
                   st->ended[CELLAR_CAUSE_EXPIRED], st->ended[CELLAR_CAUSE_EVICTED],
-                  st->gets - st->misses, st->misses);
+                  st->gets - st->misses, st->misses, (unsigned)r->channels[RESP_CHANNEL].count,
+                  (unsigned)r->channels[RESP_PATTERN].count);
 }
 
 static void resp_info_keyspace(base_text *t, const cellar_resp *r, const cellar_stats *st)

@@ -19,18 +19,6 @@ BASE_SIZE_BEGIN
 
 #define RESP_TOPK_MAX 64
 
-static void resp_pair_int(resp_client *c, const char *name, int64_t v)
-{
-    resp_bulk_text(c, name);
-    resp_int(c, v);
-}
-
-static void resp_pair_text(resp_client *c, const char *name, const char *v)
-{
-    resp_bulk_text(c, name);
-    resp_bulk_text(c, v);
-}
-
 /* Send a time, -1 for one without limit. */
 static void resp_pair_ms(resp_client *c, const char *name, int64_t ms)
 {

@@ -162,12 +162,13 @@ static bool resp_keys_ok(const resp_command *cmd, const cellar_bytes *argv, uint
     return true;
 }
 
-/* Refuse a request for its number of arguments. */
-static void resp_refuse_arity(resp_client *c, const resp_command *cmd)
+/* Refuse a request for a reason with the name of its command in it. */
+static void resp_refuse_for(resp_client *c, const resp_command *cmd, const char *before,
+                            const char *after)
 {
     const bool exec = (cmd->flags & RESP_EXEC) != 0;
-    resp_refuse(c, "%s wrong number of arguments for '%s' command",
-                exec ? "EXECABORT Transaction discarded because of:" : "ERR", cmd->name);
+    resp_refuse(c, "%s %s '%s'%s", exec ? "EXECABORT Transaction discarded because of:" : "ERR",
+                before, cmd->name, after);
     if (exec) { resp_queue_drop(c); }
 }
 
@@ -177,7 +178,7 @@ static bool resp_allowed(resp_client *c, const resp_command *cmd, const cellar_b
 {
     const cellar_resp *r = c->of;
     if (!resp_arity_ok(cmd, argc)) {
-        resp_refuse_arity(c, cmd);
+        resp_refuse_for(c, cmd, "wrong number of arguments for", " command");
     } else if (!(c->flags & RESP_C_AUTH) && !(cmd->flags & RESP_NO_AUTH)) {
         resp_refuse(c, "NOAUTH Authentication required.");
     } else if ((cmd->flags & RESP_DANGER) && r->opts.danger == 0) {
@@ -186,6 +187,10 @@ static bool resp_allowed(resp_client *c, const resp_command *cmd, const cellar_b
         resp_refuse(c, "READONLY You can't write against a port without the option writable.");
     } else if ((cmd->flags & RESP_NO_MULTI) && (c->flags & RESP_C_MULTI)) {
         resp_refuse(c, "ERR Command not allowed inside a transaction");
+    } else if ((c->flags & RESP_C_SUBSCRIBED) && c->protocol < 3 &&
+               !(cmd->flags & RESP_SUBSCRIBED)) {
+        resp_refuse_for(c, cmd, "Can't execute", ": only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING "
+                                                 "/ QUIT / RESET are allowed in this context");
     } else if (!resp_keys_ok(cmd, argv, argc)) {
         resp_refuse(c, "ERR invalid key");
     } else {

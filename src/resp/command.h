@@ -5,8 +5,8 @@
  * NEW        A command is a function in a file of its family, declared in the header of that file,
  *            and a row in table.c. It gets at least the arguments of its arity; argv[0] is its
  *            name as the client wrote it. It writes exactly one reply (reply.h).
- * CHECKS     Arity, password, READONLY, danger, transaction: resp_run makes them before the
- *            function runs. */
+ * CHECKS     Arity, password, READONLY, danger, transaction, subscriptions: resp_run makes them
+ *            before the function runs. */
 #ifndef RESP_COMMAND_H
 #define RESP_COMMAND_H
 
@@ -24,7 +24,8 @@
 #define RESP_NO_MONITOR 0x0100u /* not shown by MONITOR and SLOWLOG: it may hold a password */
 #define RESP_PUBSUB     0x0200u
 #define RESP_GET        0x0400u /* GET key: the loop looks several of a client up together */
-#define RESP_EXEC       0x0800u /* a wrong number of arguments ends the transaction */
+#define RESP_EXEC       0x0800u /* a refusal ends the transaction */
+#define RESP_SUBSCRIBED 0x1000u /* runs for a client of RESP2 with subscriptions */
 
 typedef void (*resp_fn)(resp_client *c, const cellar_bytes *argv, uint32_t argc);
 

@@ -23,11 +23,13 @@ static void resp_client_line(base_text *t, const resp_client *c)
     base_text_add(t, "id=%" PRIu64 " addr=%s fd=%d name=%s", c->id, c->address, c->fd, c->name);
     base_text_add(t, " age=%" PRId64 " idle=%" PRId64, (now_ms - c->born_ms) / 1000,
                   (now_ms - c->active_ms) / 1000);
-    base_text_add(t, " flags=%s%s%s%s db=%u sub=0 psub=0 ssub=0",
-                  c->flags & RESP_C_MONITOR ? "O" : "", c->flags & RESP_C_MULTI ? "x" : "",
-                  c->flags & RESP_C_UNIX ? "U" : "",
-                  c->flags & (RESP_C_MONITOR | RESP_C_MULTI | RESP_C_UNIX) ? "" : "N",
-                  (unsigned)c->db);
+    base_text_add(t, " flags=%s%s%s%s%s db=%u sub=%u psub=%u ssub=0",
+                  c->flags & RESP_C_MONITOR ? "O" : "", c->flags & RESP_C_SUBSCRIBED ? "P" : "",
+                  c->flags & RESP_C_MULTI ? "x" : "", c->flags & RESP_C_UNIX ? "U" : "",
+                  c->flags & (RESP_C_MONITOR | RESP_C_SUBSCRIBED | RESP_C_MULTI | RESP_C_UNIX)
+                      ? "" : "N",
+                  (unsigned)c->db, (unsigned)c->sub_count[RESP_CHANNEL],
+                  (unsigned)c->sub_count[RESP_PATTERN]);
     base_text_add(t, " multi=%d qbuf=%zu qbuf-free=%zu multi-mem=%zu omem=%zu",
                   c->flags & RESP_C_MULTI ? (int)c->queue_count : -1, c->in_len,
                   c->in_cap - c->in_len, c->queue_bytes, c->out_bytes);
@@ -51,7 +53,13 @@ static resp_client *resp_client_by_id(cellar_resp *r, int64_t id)
     return c;
 }
 
-/* CLIENT LIST [TYPE NORMAL] [ID id ...] */
+/* Return whether a client is of a type of Redis. */
+static bool resp_client_type_is(const resp_client *c, const cellar_bytes *type)
+{
+    return resp_is(type, c->flags & RESP_C_SUBSCRIBED ? "pubsub" : "normal");
+}
+
+/* CLIENT LIST [TYPE type] [ID id ...] */
 static void resp_client_list(resp_client *c, const cellar_bytes *argv, uint32_t argc)
 {
     cellar_resp *r = c->of;
@@ -86,10 +94,8 @@ static void resp_client_list(resp_client *c, const cellar_bytes *argv, uint32_t 
         const resp_client *one = resp_to_int(&argv[i], &id) ? resp_client_by_id(r, id) : NULL;
         if (one != NULL) { resp_client_line(&t, one); }
     }
-    if (!by_id && (!by_type || resp_is(&argv[3], "normal"))) {
-        for (const resp_client *one = r->first; one != NULL; one = one->next) {
-            resp_client_line(&t, one);
-        }
+    for (const resp_client *one = by_id ? NULL : r->first; one != NULL; one = one->next) {
+        if (!by_type || resp_client_type_is(one, &argv[3])) { resp_client_line(&t, one); }
     }
     resp_verbatim(c, "txt", lines, t.len);
     base_free(&r->account, BASE_MOD_STORE, lines, bytes);
@@ -112,9 +118,9 @@ static bool resp_client_at(const resp_client *c, const cellar_bytes *address)
 static void resp_client_kill(resp_client *c, const cellar_bytes *argv, uint32_t argc)
 {
     cellar_resp *r = c->of;
-    const cellar_bytes *address = argc == 3 ? &argv[2] : NULL;
+    const cellar_bytes *address = argc == 3 ? &argv[2] : NULL, *type = NULL;
     int64_t id = 0, killed = 0;
-    bool skip_me = argc != 3, normal = true;
+    bool skip_me = argc != 3;
     for (uint32_t i = 2; argc > 3 && i < argc; i += 2) {
         if (i + 1 == argc) {
             resp_syntax(c);
@@ -127,7 +133,7 @@ static void resp_client_kill(resp_client *c, const cellar_bytes *argv, uint32_t 
         } else if (resp_is(&argv[i], "addr")) {
             address = &argv[i + 1];
         } else if (resp_is(&argv[i], "type")) {
-            normal = resp_is(&argv[i + 1], "normal");
+            type = &argv[i + 1];
         } else if (resp_is(&argv[i], "skipme") &&
                    (resp_is(&argv[i + 1], "yes") || resp_is(&argv[i + 1], "no"))) {
             skip_me = resp_is(&argv[i + 1], "yes");
@@ -137,7 +143,8 @@ static void resp_client_kill(resp_client *c, const cellar_bytes *argv, uint32_t 
         }
     }
     for (resp_client *one = r->first; one != NULL; one = one->next) {
-        if ((address != NULL && !resp_client_at(one, address)) || !normal ||
+        if ((address != NULL && !resp_client_at(one, address)) ||
+            (type != NULL && !resp_client_type_is(one, type)) ||
             (id != 0 && (int64_t)one->id != id) || (skip_me && one == c)) {
             continue;
         }

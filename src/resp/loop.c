@@ -2,8 +2,8 @@
  *
  * loop: a round: wait, accept, serve clients with events, then those with work left, then times.
  *
- * WALK       epoll_wait -> listeners: accept -> clients: resp_serve -> pending clients, once each
- *            -> deadlines -> the bell rings while work is left, so that a poll of the host returns
+ * WALK       epoll_wait -> listeners: accept -> clients: resp_serve -> signals -> pending clients,
+ *            once each -> deadlines -> the bell rings while work is left, so that a poll returns
  * INVARIANTS A client is freed by its own resp_serve only: an event of this round never names a
  *            client that is gone.
  * LIMITS     RESP_EVENTS events and RESP_ACCEPTS connections of a listener in a round. */
@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/net.h"
 #include "base/num.h"
+#include "resp/channel.h"
 #include "resp/command.h"
 #include "resp/loop.h"
 #include "resp/serve.h"
@@ -160,7 +161,7 @@ static void resp_idle(cellar_resp *r)
     if (r->idle_timeout_ms == CELLAR_TTL_NONE) { return; }
     for (resp_client *c; (c = r->first) != NULL &&
                          r->now_ms - c->active_ms >= r->idle_timeout_ms;) {
-        if (c->flags & RESP_C_MONITOR) {
+        if (c->flags & (RESP_C_MONITOR | RESP_C_SUBSCRIBED)) {
             resp_client_active(c);
             continue;
         }
@@ -187,12 +188,15 @@ static void resp_deadlines(cellar_resp *r)
 
 /* ---- the round ---- */
 
+/* Return whether work is left for the next round. */
+static bool resp_due(const cellar_resp *r) { return r->pending != NULL || resp_hears(r); }
+
 /* Return how long a round may wait. */
 static int resp_wait_ms(const cellar_resp *r, int timeout_ms)
 {
     int64_t wait_ms = timeout_ms < 0 ? INT64_MAX : timeout_ms;
     const int64_t now_ms = base_now_ms(&r->clock);
-    if (r->pending != NULL) { return 0; }
+    if (resp_due(r)) { return 0; }
     if (r->timed > 0) { wait_ms = BASE_MIN(wait_ms, RESP_LOOK_MS); }
     if (!r->listening) { wait_ms = BASE_MIN(wait_ms, BASE_MAX(r->accept_ms - now_ms, 0)); }
     if (r->first != NULL && r->idle_timeout_ms != CELLAR_TTL_NONE) {
@@ -208,12 +212,13 @@ CELLAR_PRIVATE cellar_err resp_round(cellar_resp *r, int timeout_ms)
     const int n = base_net_wait(r->epoll, event, RESP_EVENTS, resp_wait_ms(r, timeout_ms));
     r->now_ms = base_now_ms(&r->clock);
     for (int i = 0; i < n; i++) { resp_event(r, &event[i]); }
+    resp_hear(r);
     resp_pending(r);
     resp_deadlines(r);
-    if (r->pending != NULL && !r->rung && !r->started) {
+    if (resp_due(r) && !r->rung && !r->started) {
         base_net_ring(r->bell);
         r->rung = true;
     }
     if (n < 0) { return CELLAR_E_IO; }
-    return r->pending != NULL ? CELLAR_PENDING : CELLAR_OK;
+    return resp_due(r) ? CELLAR_PENDING : CELLAR_OK;
 }

@@ -91,6 +91,22 @@ CELLAR_PRIVATE void resp_wake(resp_client *c)
     r->pending_end = &c->pending_next;
 }
 
+CELLAR_PRIVATE resp_out resp_out_take(resp_client *c)
+{
+    const resp_out part = { c->out_first, c->out_last, c->out_bytes };
+    c->out_first = c->out_last = NULL;
+    c->out_bytes = 0;
+    return part;
+}
+
+CELLAR_PRIVATE void resp_out_add(resp_client *c, resp_out part)
+{
+    if (part.first == NULL) { return; }
+    if (c->out_last != NULL) { c->out_last->next = part.first; } else { c->out_first = part.first; }
+    c->out_last = part.last;
+    c->out_bytes += part.bytes;
+}
+
 CELLAR_PRIVATE void resp_out_drop(resp_client *c) { resp_out_sent(c, c->out_bytes); }
 
 CELLAR_PRIVATE void resp_blocks_drop(cellar_resp *r)
@@ -219,6 +235,18 @@ CELLAR_PRIVATE void resp_bulk_int(resp_client *c, int64_t n)
     char digits[24];
     const char *at = resp_digits(digits, n);
     resp_bulk(c, at, (size_t)(digits + sizeof digits - at));
+}
+
+CELLAR_PRIVATE void resp_pair_int(resp_client *c, const char *name, int64_t v)
+{
+    resp_bulk_text(c, name);
+    resp_int(c, v);
+}
+
+CELLAR_PRIVATE void resp_pair_text(resp_client *c, const char *name, const char *v)
+{
+    resp_bulk_text(c, name);
+    resp_bulk_text(c, v);
 }
 
 CELLAR_PRIVATE void resp_null(resp_client *c)

@@ -37,6 +37,9 @@ CELLAR_PRIVATE void resp_map(resp_client *c, uint64_t n);
 CELLAR_PRIVATE void resp_set(resp_client *c, uint64_t n);
 BASE_SPARE CELLAR_PRIVATE void resp_push(resp_client *c, uint64_t n);
 BASE_SPARE CELLAR_PRIVATE void resp_double(resp_client *c, double v);
+/* Write a pair of a map. */
+CELLAR_PRIVATE void resp_pair_int(resp_client *c, const char *name, int64_t v);
+CELLAR_PRIVATE void resp_pair_text(resp_client *c, const char *name, const char *v);
 /* Write a text for people: `kind` is three letters, "txt". */
 CELLAR_PRIVATE void resp_verbatim(resp_client *c, const char *kind, const void *data, size_t len);
 
@@ -56,6 +59,17 @@ CELLAR_PRIVATE void resp_fail(resp_client *c, cellar_err err);
 
 /* Let the loop look at a client in this step: it has output, or it ends. */
 CELLAR_PRIVATE void resp_wake(resp_client *c);
+/* Replies that are not in the output of a client. */
+typedef struct resp_out {
+    resp_block *first, *last;
+    size_t bytes;
+} resp_out;
+
+/* Take all replies out of the output: what is written now stands in an output of its own. So an
+ * array can be written before its length is known. */
+BASE_SPARE CELLAR_PRIVATE resp_out resp_out_take(resp_client *c);
+/* Add replies to the end of the output. */
+BASE_SPARE CELLAR_PRIVATE void resp_out_add(resp_client *c, resp_out part);
 /* Free all blocks of a client. */
 CELLAR_PRIVATE void resp_out_drop(resp_client *c);
 /* Take the sent bytes off the output. */

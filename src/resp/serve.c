@@ -80,7 +80,8 @@ static bool resp_batch_add(resp_client *c, const resp_command *cmd, const cellar
 {
     cellar_resp *r = c->of;
     resp_batch *b = &r->batch;
-    const uint32_t odd = RESP_C_MULTI | RESP_C_MUTED | RESP_C_REPLY_OFF | RESP_C_SKIP;
+    const uint32_t odd = RESP_C_MULTI | RESP_C_MUTED | RESP_C_REPLY_OFF | RESP_C_SKIP |
+                         RESP_C_SUBSCRIBED;
     if (cmd == NULL || !(cmd->flags & RESP_GET) || argc != 2 || r->monitors != 0 ||
         (c->flags & (odd | RESP_C_AUTH)) != RESP_C_AUTH || argv[1].len == 0 ||
         argv[1].len > CELLAR_KEY_MAX) {

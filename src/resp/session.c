@@ -21,6 +21,10 @@ RESP_CALL(resp_ping)
 {
     if (argc > 2) {
         resp_wrong_arity(c, "ping");
+    } else if ((c->flags & RESP_C_SUBSCRIBED) && c->protocol < 3) {
+        resp_array(c, 2);
+        resp_bulk_text(c, "pong");
+        resp_bulk(c, argc == 2 ? argv[1].data : "", argc == 2 ? argv[1].len : 0);
     } else if (argc == 2) {
         resp_bulk(c, argv[1].data, argv[1].len);
     } else {

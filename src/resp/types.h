@@ -10,7 +10,8 @@
  * INVARIANTS A client is in the list of all clients. out_bytes == sum of the used bytes of its
  *            blocks. `argv` of a running command points into the buffer of the port, into `in`, or
  *            into the queue of a transaction: it is valid until the command returns.
- * LOCKING    None: one thread at a time runs a step (`stepping`). Figures are relaxed atomics.
+ * LOCKING    None: one thread at a time runs a step (`stepping`). Figures are relaxed atomics. Any
+ *            thread pushes to `inbox` (channel.c).
  * FORK       The child closes the sockets and never looks at the lists: another thread may have
  *            changed them while the kernel copied the memory. */
 #ifndef RESP_TYPES_H
@@ -18,6 +19,7 @@
 
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/net.h"
@@ -77,6 +79,45 @@ typedef struct resp_watched {
     unsigned char key[];
 } resp_watched;
 
+/* What a client subscribes to. */
+typedef enum resp_kind {
+    RESP_CHANNEL = 0,
+    RESP_PATTERN = 1, /* a glob over the names of channels */
+    RESP_KINDS = 2
+} resp_kind;
+
+/* A channel or a pattern with subscribers, one allocation. */
+typedef struct resp_channel {
+    struct resp_channel *next;      /* in its chain */
+    struct resp_sub *first, **end;  /* subscriptions, the oldest first */
+    resp_kind kind;
+    uint32_t hash;
+    uint32_t count;                 /* of subscriptions */
+    size_t len;
+    unsigned char name[];
+} resp_channel;
+
+/* A subscription, in the list of its channel and in one of its client. */
+typedef struct resp_sub {
+    struct resp_sub *next, **at;    /* at: the place that points to it */
+    struct resp_sub *client_next, **client_at;
+    resp_client *client;
+    resp_channel *channel;
+} resp_sub;
+
+typedef struct resp_channels {
+    resp_channel **chain;
+    uint32_t chains;                /* a power of two; 0: none yet */
+    uint32_t count;                 /* channels */
+} resp_channels;
+
+/* A signal of the process on its way to the subscribers, one allocation. */
+typedef struct resp_signal {
+    struct resp_signal *next;
+    size_t channel_len, len;
+    unsigned char bytes[];          /* channel, message */
+} resp_signal;
+
 /* Bits of resp_client.flags. */
 #define RESP_C_AUTH      0x0001u /* knows the password, or none is set */
 #define RESP_C_MULTI     0x0002u /* between MULTI and EXEC */
@@ -97,6 +138,7 @@ typedef struct resp_watched {
 #define RESP_C_STALLED   0x40000u /* has requests left that must not run yet */
 #define RESP_C_NO_EVICT  0x10000u
 #define RESP_C_NO_TOUCH  0x20000u
+#define RESP_C_SUBSCRIBED 0x80000u /* to a channel or a pattern */
 
 struct resp_client {
     resp_client *next, *prev;    /* all clients of the port, least recently active first */
@@ -129,6 +171,9 @@ struct resp_client {
     uint32_t queue_count;
     size_t queue_bytes;
     resp_watched *watched;
+    /* subscriptions, the oldest first */
+    resp_sub *subs[RESP_KINDS], **subs_end[RESP_KINDS];
+    uint32_t sub_count[RESP_KINDS];
     /* texts */
     char name[RESP_NAME_MAX + 1];
     char lib_name[33], lib_version[17];
@@ -164,8 +209,8 @@ typedef struct resp_db {
 struct cellar_resp {
     void *raw;                   /* RESP_PORT_BYTES, as allocated */
     cellar *store;
-    cellar_resp_opts opts;       /* with defaults; pointers in it are NULL; constant. Two of them
-                                  * change at run time: */
+    cellar_resp_opts opts;       /* with defaults; pointers to options and texts are NULL; constant.
+                                  * Two of them change at run time: */
     int64_t idle_timeout_ms;     /* CONFIG SET timeout; CELLAR_TTL_NONE: none */
     uint32_t max_clients;        /* CONFIG SET maxclients; at most opts.max_clients */
     base_account account;        /* of all requests and replies; limit: opts.buffer_bytes */
@@ -213,7 +258,18 @@ struct cellar_resp {
     char refusal[64];            /* why the parser refused a request, terminated */
     resp_slow *slow[RESP_SLOW_MAX]; /* a ring */
     uint64_t slow_next;          /* id of the next one */
-    _Atomic uint64_t count[RESP_COUNTS]; /* figures; relaxed, written by the stepping thread */
+    base_hash_key hash_key;      /* of channels; constant */
+    resp_channels channels[RESP_KINDS];
+    _Atomic uint32_t sub_count;  /* subscriptions; release, acquire in emitting threads */
+    char topic[256];             /* channel that this port emits, terminated */
+    const void *topic_data;      /* its message */
+    uint64_t bridge_id;          /* subscription to the bus */
+    _Atomic uint32_t bridged;    /* 1: it exists, or a call of it runs */
+    resp_signal *heard;          /* signals taken from the inbox, the oldest first */
+    _Atomic(resp_signal *) inbox; /* the newest first; pushed by any thread */
+    _Atomic uint64_t inbox_bytes; /* of the signals in both */
+    /* Figures; relaxed, written by the stepping thread. Any thread adds to signals_dropped. */
+    _Atomic uint64_t count[RESP_COUNTS];
     unsigned char read[RESP_READ_BYTES]; /* what the last read brought */
 };
 

@@ -351,6 +351,9 @@
     X(OUTPUT_CLOSED, "", "reason=output", SAME) X(MEMORY_CLOSED, "", "reason=memory", SAME) \
     X(ACCEPT_PAUSES, "cellar_port_accept_pauses_total", "", \
       METRIC("Pauses of accept without a free descriptor.")) \
+    X(MESSAGES, "cellar_port_messages_total", "", METRIC("Messages sent to subscribers.")) \
+    X(SIGNALS_DROPPED, "cellar_port_signals_dropped_total", "", \
+      METRIC("Signals dropped because too many waited for the port.")) \
     X(BYTES_IN, "cellar_port_received_bytes_total", "", METRIC("Bytes read from clients.")) \
     X(BYTES_OUT, "cellar_port_sent_bytes_total", "", METRIC("Bytes sent to clients.")) \
     X(CLIENTS, "cellar_port_clients", "", METRIC("Connected clients.")) \

@@ -7,6 +7,8 @@
  *         entry expires during the run: a TTL is long, or in the past. Then the same by three
  *         clients in turn, with transactions, WATCH and RESP3: the replies inside that of EXEC are
  *         compared one by one.
+ *         Channels: three clients of each send random commands. After each one all clients send a
+ *         PING with a number, and what a client heard up to its answer is compared.
  * NEEDS   redis-check-rdb of the package redis-tools, which is redis-server under another name.
  *         Without it each case is skipped. */
 #include "tests/support/folder.h"
@@ -617,5 +619,147 @@ static void clients_in_turn_get_the_replies_of_the_server(void)
     stop();
 }
 
+/* ---- Channels -------------------------------------------------------------------------------- */
+
+#define TALKERS 3
+
+/* No two patterns match the same channel: the server sends such messages in any order. */
+static const char *const channels[] = { "a1", "a2", "b1", "", "c*" };
+static const char *const globs[] = { "a*", "b?", "c\\*", "[", "d*" };
+
+/* Write a command, or a transaction. sorted: names come in any order. */
+static size_t channel_command(char *out, size_t cap, bool *any_order)
+{
+    static const char *const odd[] = {
+        "GET k", "PING", "PING x y", "PUBSUB", "PUBSUB FOO", "PUBSUB NUMSUB", "PUBSUB NUMPAT x",
+        "PUBSUB CHANNELS a b", "SUBSCRIBE", "PSUBSCRIBE", "PUBLISH a1", "PUBLISH a1 x y", "nosuch x",
+        "CLIENT REPLY SKIP\r\nSUBSCRIBE a1", "DISCARD", "RESET", "RESET\r\nMULTI\r\nMULTI\r\nDISCARD",
+        "CLIENT REPLY OFF\r\nSUBSCRIBE a1\r\nPUBLISH a1 x\r\nGET k\r\nCLIENT REPLY ON",
+        "RESET\r\nMULTI\r\nSUBSCRIBE a1 b1\r\nPUBLISH a1 x\r\nGET k\r\nUNSUBSCRIBE a1\r\nEXEC",
+        "RESET\r\nMULTI\r\nPUBLISH a1 x\r\nPUBSUB NUMSUB a1\r\nEXEC",
+        "RESET\r\nMULTI\r\nSUBSCRIBE\r\nEXEC",
+    };
+    const char *one = PICK(channels), *two = PICK(channels), *glob = PICK(globs);
+    const uint32_t kind = draw(16);
+    *any_order = kind > 12;
+    switch (kind) {
+    case 0: case 1: return (size_t)snprintf(out, cap, "SUBSCRIBE \"%s\" \"%s\"\r\n", one, two);
+    case 2: case 3: return (size_t)snprintf(out, cap, "PSUBSCRIBE %s %s\r\n", glob, PICK(globs));
+    case 4: return (size_t)snprintf(out, cap, "UNSUBSCRIBE \"%s\" \"%s\"\r\n", one, two);
+    case 5: return (size_t)snprintf(out, cap, "PUNSUBSCRIBE %s\r\n", glob);
+    case 6: case 7: case 8: case 9:
+        return (size_t)snprintf(out, cap, "PUBLISH \"%s\" \"%s\"\r\n", one, two);
+    case 10: return (size_t)snprintf(out, cap, "PUBSUB NUMSUB \"%s\" \"%s\" q\r\n", one, two);
+    case 11: return (size_t)snprintf(out, cap, "PUBSUB NUMPAT\r\n");
+    case 12: return (size_t)snprintf(out, cap, "%s\r\n", PICK(odd));
+    case 13: return (size_t)snprintf(out, cap, "UNSUBSCRIBE\r\n");
+    case 14: return (size_t)snprintf(out, cap, "PUNSUBSCRIBE\r\n");
+    default: return (size_t)snprintf(out, cap, "PUBSUB CHANNELS %s\r\n", glob);
+    }
+}
+
+/* Read all replies up to the answer to PING with `mark`. */
+static size_t read_to(resp_client_kit *c, const char *mark, char *out, size_t cap)
+{
+    size_t at = 0;
+    for (;;) {
+        size_t len;
+        const char *p = rc_reply(c, &len);
+        T_REQUIRE(len > 0 && at + len < cap);
+        memcpy(out + at, p, len);
+        at += len;
+        out[at] = '\0';
+        if (strstr(out, mark) != NULL) { return at; }
+    }
+}
+
+/* Begin again in RESP3. The two replies have another version and another id. */
+static void speak_resp3(resp_client_kit *c)
+{
+    size_t len;
+    rc_queue(c, "RESET\r\nHELLO 3\r\n", 16);
+    rc_flush(c);
+    do { (void)rc_reply(c, &len); } while (c->in[0] != '%' && len > 0);
+}
+
+static size_t lines_sorted(char *text, char *out, size_t cap)
+{
+    char *item[512], *rest = NULL;
+    size_t count = 0, at = 0;
+    for (char *l = strtok_r(text, "\r\n", &rest); l != NULL && count < 512;
+         l = strtok_r(NULL, "\r\n", &rest)) {
+        item[count++] = l;
+    }
+    qsort(item, count, sizeof item[0], by_text);
+    for (size_t i = 0; i < count; i++) {
+        at += (size_t)snprintf(out + at, cap - at, "%s\n", item[i]);
+    }
+    return at;
+}
+
+/* Send a PING to each client, the one that sent the command first. Compare what each heard. */
+static bool heard_the_same(resp_client_kit *server, resp_client_kit *ours, uint32_t from,
+                           uint64_t number, bool any_order)
+{
+    static char a[1 << 16], b[1 << 16], x[1 << 16], y[1 << 16];
+    char ping[64], mark[32];
+    bool same = true;
+    const int len = snprintf(ping, sizeof ping, "PING mark%" PRIu64 "\r\n", number);
+    (void)snprintf(mark, sizeof mark, "mark%" PRIu64 "\r\n", number);
+    for (uint32_t i = 0; i < TALKERS; i++) {
+        const uint32_t k = (from + i) % TALKERS;
+        rc_queue(&server[k], ping, (size_t)len);
+        rc_queue(&ours[k], ping, (size_t)len);
+        rc_flush(&server[k]);
+        rc_flush(&ours[k]);
+        size_t a_len = read_to(&server[k], mark, a, sizeof a);
+        size_t b_len = read_to(&ours[k], mark, b, sizeof b);
+        const char *p = a, *q = b;
+        if (any_order) {
+            a_len = lines_sorted(a, x, sizeof x), p = x;
+            b_len = lines_sorted(b, y, sizeof y), q = y;
+        }
+        if (a_len == b_len && memcmp(p, q, a_len) == 0) { continue; }
+        same = false;
+        printf("# client %u of %u\n", (unsigned)k, (unsigned)from);
+        print_bytes("server", p, a_len);
+        print_bytes("port", q, b_len);
+    }
+    return same;
+}
+
+static void channels_get_the_replies_and_messages_of_the_server(void)
+{
+    resp_client_kit server[TALKERS], ours[TALKERS];
+    char text[512];
+    if (!start()) { return; }
+    for (int i = 0; i < TALKERS; i++) {
+        T_REQUIRE(rc_connect(&server[i], pair.server_path) && rc_connect(&ours[i], pair.port_path));
+        rc_queue(&server[i], "PING\r\n", 6); /* a connection cannot begin with GET */
+        rc_queue(&ours[i], "PING\r\n", 6);
+    }
+    const uint64_t most = t_share(8000) / T_COST;
+    bool same = true;
+    for (uint64_t n = 0; n < most && same; n++) {
+        bool any_order;
+        const size_t len = channel_command(text, sizeof text, &any_order);
+        /* The last client has no subscriptions: the server names a subcommand that it refuses. */
+        const bool asks = strncmp(text, "PUBSUB", 6) == 0;
+        const uint32_t from = asks ? TALKERS - 1 : draw(TALKERS - 1);
+        if (strncmp(text, "CLIENT", 6) == 0 || (!asks && draw(20) == 0)) {
+            speak_resp3(&server[from]);
+            speak_resp3(&ours[from]);
+        }
+        rc_queue(&server[from], text, len);
+        rc_queue(&ours[from], text, len);
+        same = heard_the_same(server, ours, from, n, any_order);
+        T_CHECK(same);
+        if (!same) { print_bytes("command", text, len); }
+    }
+    for (int i = 0; i < TALKERS; i++) { rc_close(&server[i]), rc_close(&ours[i]); }
+    stop();
+}
+
 T_MAIN("resp_differential", T_CASE(random_commands_get_the_replies_of_the_server),
-       T_CASE(clients_in_turn_get_the_replies_of_the_server))
+       T_CASE(clients_in_turn_get_the_replies_of_the_server),
+       T_CASE(channels_get_the_replies_and_messages_of_the_server))

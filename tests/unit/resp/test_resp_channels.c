@@ -1,0 +1,572 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    messages reach the subscribed clients and the signal handlers of the process, from both;
+ *         subscribers that stop reading, leave, or come in numbers cost a bounded amount.
+ * Method: a port and a bus without threads on a socket file, on the clock of the test; one case
+ *         emits from threads. Forms of replies: also test_resp_differential. */
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "tests/support/port_kit.h"
+
+#include "base/fault.h"
+#include "cellar_bus.h"
+
+static cellar_bus *bus;
+
+static void with_bus(cellar_resp_opts *o) { o->bus = bus; }
+
+static void bus_begin(void)
+{
+    cellar_bus_config cfg = cellar_bus_config_default();
+    cellar_host_opts host = cellar_host_opts_default();
+    host.no_threads = 1;
+    cfg.host = &host;
+    T_REQUIRE(cellar_bus_open(&cfg, &bus) == CELLAR_OK);
+    port_begin_with(with_bus);
+}
+
+static void bus_end(void)
+{
+    port_end();
+    T_EQ_I64(cellar_bus_close(bus), CELLAR_OK);
+}
+
+static const char *heard(int fd) { return ask(fd, ""); }
+
+static size_t emit(const char *topic, const void *data, size_t len)
+{
+    size_t called = 0;
+    T_EQ_I64(cellar_signal_emit(bus, topic, data, len, &called), CELLAR_OK);
+    return called;
+}
+
+#define MESSAGE(channel_len, channel, len, text) \
+    "*3\r\n$7\r\nmessage\r\n$" channel_len "\r\n" channel "\r\n$" len "\r\n" text "\r\n"
+
+/* ---- clients ---- */
+
+static void messages_reach_subscribers_of_channels_and_patterns(void)
+{
+    port_begin();
+    const int a = peer(), b = peer();
+    T_EQ_STR(ask(a, "SUBSCRIBE news news\r\n"), "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n"
+                                                "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
+    T_EQ_STR(ask(a, "PSUBSCRIBE n*\r\n"), "*3\r\n$10\r\npsubscribe\r\n$2\r\nn*\r\n:2\r\n");
+    T_EQ_STR(ask(b, "PUBLISH news hi\r\nPUBLISH old hi\r\n"), ":2\r\n:0\r\n");
+    T_EQ_STR(heard(a), MESSAGE("4", "news", "2", "hi")
+                       "*4\r\n$8\r\npmessage\r\n$2\r\nn*\r\n$4\r\nnews\r\n$2\r\nhi\r\n");
+    T_EQ_STR(ask(b, "PUBSUB NUMSUB news x\r\nPUBSUB NUMPAT\r\nPUBSUB CHANNELS\r\n"),
+             "*4\r\n$4\r\nnews\r\n:1\r\n$1\r\nx\r\n:0\r\n:1\r\n*1\r\n$4\r\nnews\r\n");
+    T_EQ_STR(ask(b, "PUBSUB CHANNELS o*\r\nCLIENT KILL TYPE pubsub SKIPME no\r\n"),
+             "*0\r\n:1\r\n");
+    T_CHECK(is_closed(a));
+    T_EQ_STR(ask(b, "PUBSUB CHANNELS\r\nPUBSUB NUMPAT\r\n"), "*0\r\n:0\r\n");
+    T_EQ_U64(port_stats().messages, 2);
+    close(a);
+    close(b);
+    port_end();
+}
+
+static void gets_between_are_refused_for_a_subscribed_client(void)
+{
+    static const char no[] = "-ERR Can't execute 'get': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / "
+                             "PING / QUIT / RESET are allowed in this context\r\n";
+    port_begin();
+    const int fd = peer();
+    T_CHECK(strstr(ask(fd, "PING\r\nGET a\r\nSUBSCRIBE x\r\nGET a\r\nGET b\r\n"), no) != NULL);
+    T_CHECK(strncmp(port_heard, "+PONG\r\n$-1\r\n*3\r\n", 16) == 0);
+    T_EQ_STR(ask(fd, "UNSUBSCRIBE\r\nGET a\r\n"),
+             "*3\r\n$11\r\nunsubscribe\r\n$1\r\nx\r\n:0\r\n$-1\r\n");
+    close(fd);
+    port_end();
+}
+
+static void read_only(cellar_resp_opts *o) { o->writable = 0; }
+
+static void publish_needs_a_writable_port(void)
+{
+    port_begin_with(read_only);
+    const int fd = peer();
+    T_CHECK(strncmp(ask(fd, "PUBLISH a b\r\n"), "-READONLY", 9) == 0);
+    T_CHECK(strncmp(ask(fd, "SUBSCRIBE a\r\n"), "*3\r\n", 4) == 0);
+    close(fd);
+    port_end();
+}
+
+static void names_of_any_bytes_are_channels(void)
+{
+    static char name[70000], request[71000];
+    port_begin();
+    const int a = peer(), b = peer();
+    memset(name, 'n', sizeof name);
+    const int len = snprintf(request, sizeof request, "*2\r\n$9\r\nSUBSCRIBE\r\n$70000\r\n%.*s\r\n",
+                             (int)sizeof name, name);
+    T_CHECK(strstr(ask_bytes(a, request, (size_t)len), "\r\n:1\r\n") != NULL);
+    static const char zero[] = "*2\r\n$9\r\nSUBSCRIBE\r\n$3\r\na\0b\r\n";
+    T_CHECK(memcmp(ask_bytes(a, zero, sizeof zero - 1),
+                   "*3\r\n$9\r\nsubscribe\r\n$3\r\na\0b\r\n:2\r\n", 32) == 0);
+    T_CHECK(strstr(ask(a, "SUBSCRIBE \"\" \"\"\r\n"), "$0\r\n\r\n:3\r\n") != NULL);
+    T_EQ_STR(ask(b, "PUBLISH \"\" \"\"\r\nPUBSUB NUMSUB \"\"\r\n"), ":1\r\n*2\r\n$0\r\n\r\n:1\r\n");
+    T_EQ_STR(heard(a), MESSAGE("0", "", "0", ""));
+    close(a);
+    close(b);
+    port_end();
+}
+
+static void subscribed_client_is_never_idle(void)
+{
+    port_begin();
+    const int a = peer(), b = peer();
+    (void)ask(a, "SUBSCRIBE x\r\n");
+    port_pass(300000);
+    T_CHECK(is_closed(b) && !is_closed(a));
+    T_CHECK(strstr(ask(a, "UNSUBSCRIBE\r\n"), ":0\r\n") != NULL);
+    port_pass(300000);
+    T_CHECK(is_closed(a));
+    close(a);
+    close(b);
+    port_end();
+}
+
+static void client_with_10000_channels_leaves_nothing(void)
+{
+    static char request[10000 * 12];
+    port_begin();
+    const int a = peer(), b = peer();
+    const uint64_t before = port_stats().bytes;
+    for (int half = 0; half < 2; half++) {
+        size_t len = 0;
+        for (int i = 0; i < 5000; i++) {
+            len += (size_t)snprintf(request + len, sizeof request - len, "%s%d",
+                                    i == 0 ? "SUBSCRIBE " : " ", half * 5000 + i);
+        }
+        (void)tell(a, request, len);
+        T_CHECK(strstr(ask(a, "\r\n"), half == 0 ? ":5000\r\n" : ":10000\r\n") != NULL);
+    }
+    T_EQ_STR(ask(b, "PUBLISH 7777 hi\r\n"), ":1\r\n");
+    T_EQ_STR(heard(a), MESSAGE("4", "7777", "2", "hi"));
+    T_CHECK(strncmp(ask(b, "PUBSUB CHANNELS\r\n"), "*10000\r\n", 8) == 0);
+    close(a);
+    T_EQ_STR(ask(b, "PUBLISH 7777 hi\r\nPUBSUB CHANNELS\r\n"), ":0\r\n*0\r\n");
+    T_CHECK(port_stats().bytes < before + (512 << 10));
+    close(b);
+    port_end();
+}
+
+static void many_clients(cellar_resp_opts *o) { o->max_clients = 1100; }
+
+static void message_reaches_1000_subscribers(void)
+{
+    static int fds[1000];
+    struct rlimit most;
+    T_REQUIRE(getrlimit(RLIMIT_NOFILE, &most) == 0);
+    most.rlim_cur = most.rlim_max;
+    T_REQUIRE(setrlimit(RLIMIT_NOFILE, &most) == 0);
+    if (most.rlim_cur < 2100) {
+        T_SKIP("fewer than 2,100 descriptors");
+        return;
+    }
+    port_begin_with(many_clients);
+    const int last = peer();
+    for (int i = 0; i < 1000; i++) {
+        fds[i] = peer_connect();
+        T_CHECK(tell_text(fds[i], "SUBSCRIBE news\r\n"));
+        (void)cellar_resp_step(port, 0);
+    }
+    port_run();
+    T_EQ_STR(ask(last, "PUBSUB NUMSUB news\r\nPUBLISH news hi\r\n"),
+             "*2\r\n$4\r\nnews\r\n:1000\r\n:1000\r\n");
+    int got = 0;
+    for (int i = 0; i < 1000; i++) {
+        bool closed;
+        got += strstr(hear(fds[i], &closed), MESSAGE("4", "news", "2", "hi")) != NULL;
+        close(fds[i]);
+    }
+    T_EQ_I64(got, 1000);
+    port_run();
+    T_EQ_STR(ask(last, "PUBSUB CHANNELS\r\n"), "*0\r\n");
+    close(last);
+    port_end();
+}
+
+/* ---- signals ---- */
+
+static struct said {
+    int calls;
+    char topic[64], data[64];
+    size_t len;
+    uint64_t id;
+} said;
+
+static void note(const char *topic, const void *data, size_t len, void *ctx)
+{
+    (void)ctx;
+    said.calls++;
+    (void)snprintf(said.topic, sizeof said.topic, "%s", topic);
+    T_REQUIRE(len < sizeof said.data);
+    memcpy(said.data, data, len);
+    said.len = len;
+}
+
+static void note_begin(const char *pattern, cellar_signal_fn fn)
+{
+    said = (struct said){ 0 };
+    T_EQ_I64(cellar_signal_subscribe(bus, pattern, CELLAR_BUS_AMQP, fn, NULL, NULL, &said.id),
+             CELLAR_OK);
+}
+
+static void signals_reach_clients_and_messages_reach_handlers(void)
+{
+    bus_begin();
+    const int a = peer(), b = peer();
+    T_EQ_U64(emit("cache.cleared", "x", 1), 1); /* the port; without subscribers it keeps nothing */
+    (void)ask(a, "SUBSCRIBE cache.cleared\r\n");
+    T_EQ_STR(heard(a), "");
+    T_EQ_U64(emit("cache.cleared", "a\0b", 3), 1);
+    port_run();
+    (void)heard(a);
+    T_EQ_U64(port_heard_len, sizeof MESSAGE("13", "cache.cleared", "3", "abc") - 1);
+    T_CHECK(memcmp(port_heard, MESSAGE("13", "cache.cleared", "3", "a\0b"), port_heard_len) == 0);
+    note_begin("cache.#", note);
+    T_EQ_STR(ask(b, "PUBLISH cache.cleared user\r\nPUBLISH other x\r\n"), ":2\r\n:0\r\n");
+    T_EQ_STR(heard(a), MESSAGE("13", "cache.cleared", "4", "user")); /* once */
+    T_EQ_I64(said.calls, 1);
+    T_EQ_STR(said.topic, "cache.cleared");
+    T_CHECK(said.len == 4 && memcmp(said.data, "user", 4) == 0);
+    T_EQ_U64(port_stats().signals_dropped, 0);
+    close(a);
+    close(b);
+    bus_end();
+}
+
+static void channels_that_are_no_topics_reach_clients_only(void)
+{
+    static char request[600];
+    bus_begin();
+    note_begin("#", note);
+    const int a = peer(), b = peer();
+    (void)ask(a, "PSUBSCRIBE *\r\n");
+    T_EQ_STR(ask(b, "PUBLISH 1.2.3.4.5.6.7.8.9.10.11.12.13.14.15.16.17 x\r\n"), ":1\r\n");
+    (void)snprintf(request, sizeof request, "PUBLISH %0256d x\r\nPUBLISH \"\" x\r\n", 7);
+    T_EQ_STR(ask(b, request), ":1\r\n:1\r\n");
+    T_EQ_STR(ask(b, "PUBLISH \"a\\x00b\" x\r\n"), ":1\r\n");
+    T_EQ_I64(said.calls, 0);
+    (void)snprintf(request, sizeof request, "PUBLISH %0255d x\r\n", 7);
+    T_EQ_STR(ask(b, request), ":2\r\n");
+    T_EQ_I64(said.calls, 1);
+    close(a);
+    close(b);
+    bus_end();
+}
+
+/* Emit the topic again with other data, from inside the handler of a PUBLISH. */
+static void answer(const char *topic, const void *data, size_t len, void *ctx)
+{
+    (void)ctx, (void)data;
+    if (len == 3) { T_EQ_U64(emit(topic, "pong", 4), 2); }
+}
+
+static void handler_may_emit_the_same_topic(void)
+{
+    bus_begin();
+    note_begin("q", answer);
+    const int a = peer(), b = peer();
+    (void)ask(a, "SUBSCRIBE q\r\n");
+    T_EQ_STR(ask(b, "PUBLISH q who\r\n"), ":2\r\n");
+    T_EQ_STR(heard(a), MESSAGE("1", "q", "3", "who") MESSAGE("1", "q", "4", "pong"));
+    close(a);
+    close(b);
+    bus_end();
+}
+
+static void two_ports_of_a_bus_hear_each_other(void)
+{
+    bus_begin();
+    cellar_resp *first = port;
+    char first_path[sizeof port_path], first_folder[sizeof port_folder];
+    memcpy(first_path, port_path, sizeof first_path);
+    memcpy(first_folder, port_folder, sizeof first_folder);
+    cellar_host_opts host;
+    cellar_resp_opts o = port_opts(&host);
+    o.bus = bus;
+    T_REQUIRE(cellar_resp_open(port_store, &o, &port) == CELLAR_OK);
+    const int a = peer(), b = peer();
+    (void)ask(a, "SUBSCRIBE x\r\n");
+    const int c = peer();
+    T_EQ_STR(ask(b, "PUBLISH x 1\r\n"), ":2\r\n"); /* the client, and the other port */
+    T_EQ_STR(heard(a), MESSAGE("1", "x", "1", "1"));
+    close(a);
+    close(b);
+    close(c);
+    cellar_resp_close(port);
+    T_EQ_I64(rmdir(port_folder), 0);
+    port = first;
+    memcpy(port_path, first_path, sizeof first_path);
+    memcpy(port_folder, first_folder, sizeof first_folder);
+    T_EQ_U64(emit("x", "y", 1), 1); /* the closed port has left the bus */
+    bus_end();
+}
+
+static void bus_without_room_for_a_subscriber_refuses_the_port(void)
+{
+    cellar_bus_config cfg = cellar_bus_config_default();
+    cellar_host_opts host, bus_host = cellar_host_opts_default();
+    bus_host.no_threads = 1;
+    cfg.host = &bus_host;
+    cfg.max_subscribers = 1;
+    T_REQUIRE(cellar_bus_open(&cfg, &bus) == CELLAR_OK);
+    note_begin("#", note);
+    port_store_open();
+    cellar_resp_opts o = port_opts(&host);
+    o.bus = bus;
+    T_EQ_I64(cellar_resp_open(port_store, &o, &port), CELLAR_E_LIMIT);
+    cellar_error_info why = cellar_error_info_default();
+    T_EQ_I64(cellar_last_error(NULL, &why), CELLAR_OK);
+    T_EQ_STR(why.text, "cellar_resp_open: the bus refused a subscriber");
+    T_EQ_I64(rmdir(port_folder), 0);
+    T_EQ_I64(cellar_close(port_store), CELLAR_OK);
+    T_EQ_I64(cellar_bus_close(bus), CELLAR_OK);
+}
+
+/* ---- limits ---- */
+
+static char megabyte[1 << 20];
+
+/* Read until nothing comes. Return the number of bytes. */
+static size_t drain(int fd)
+{
+    static char in[64 << 10];
+    size_t all = 0;
+    for (ssize_t n; (n = recv(fd, in, sizeof in, 0)) > 0; port_run()) { all += (size_t)n; }
+    return all;
+}
+
+static void signals_beyond_8_mib_are_dropped_and_counted(void)
+{
+    bus_begin();
+    const int a = peer();
+    (void)ask(a, "SUBSCRIBE x\r\n");
+    for (int i = 0; i < 9; i++) { T_EQ_U64(emit("x", megabyte, sizeof megabyte), 1); }
+    T_EQ_U64(port_stats().signals_dropped, 2); /* each is more than a MiB with its header */
+    static char huge[(8 << 20) + 1];
+    T_EQ_U64(emit("x", huge, sizeof huge), 1);
+    T_EQ_U64(port_stats().signals_dropped, 3);
+    port_run();
+    T_EQ_U64(drain(a), 7 * (sizeof megabyte + sizeof MESSAGE("1", "x", "1048576", "") - 1));
+    T_EQ_U64(emit("x", "y", 1), 1); /* there is room again */
+    port_run();
+    T_EQ_STR(heard(a), MESSAGE("1", "x", "1", "y"));
+    close(a);
+    bus_end();
+}
+
+static void subscriber_that_stops_reading_is_closed(void)
+{
+    bus_begin();
+    const int deaf = peer(), other = peer();
+    (void)ask(deaf, "SUBSCRIBE x\r\n");
+    for (int i = 0; i < 10; i++) {
+        (void)emit("x", megabyte, sizeof megabyte);
+        port_run();
+    }
+    port_pass(9999);
+    T_EQ_U64(port_stats().clients, 2);
+    port_pass(1);
+    T_EQ_U64(port_stats().clients, 1);
+    T_EQ_U64(port_stats().output_closed, 1);
+    T_EQ_STR(ask(other, "PUBSUB CHANNELS\r\n"), "*0\r\n");
+    close(deaf);
+    const int deaf2 = peer();
+    (void)ask(deaf2, "SUBSCRIBE x\r\n");
+    for (int i = 0; i < 70 && port_stats().clients == 2; i++) {
+        (void)emit("x", megabyte, sizeof megabyte);
+        port_run();
+    }
+    T_EQ_U64(port_stats().output_closed, 2); /* over 64 MiB: at once */
+    T_EQ_STR(ask(other, "PING\r\n"), "+PONG\r\n");
+    close(deaf2);
+    close(other);
+    bus_end();
+}
+
+static void signal_that_finds_its_subscriber_gone_is_freed(void)
+{
+    bus_begin();
+    const int a = peer();
+    (void)ask(a, "SUBSCRIBE x\r\n");
+    (void)emit("x", megabyte, sizeof megabyte);
+    close(a);
+    (void)emit("x", "y", 1);
+    bus_end(); /* the port asserts that nothing is left */
+    bus_begin();
+    const int b = peer();
+    (void)ask(b, "SUBSCRIBE x\r\n");
+    for (int i = 0; i < 3; i++) { (void)emit("x", megabyte, sizeof megabyte); }
+    cellar_resp_close(port);
+    T_EQ_I64(rmdir(port_folder), 0);
+    T_EQ_I64(cellar_close(port_store), CELLAR_OK);
+    T_EQ_U64(emit("x", "y", 1), 0);
+    T_EQ_I64(cellar_bus_close(bus), CELLAR_OK);
+    close(b);
+}
+
+/* ---- faults ---- */
+
+static void visit(void)
+{
+    const int fd = peer_connect();
+    (void)cellar_resp_step(port, 0);
+    (void)tell_text(fd, "SUBSCRIBE a b c\r\nPSUBSCRIBE a* b*\r\nUNSUBSCRIBE a\r\n");
+    for (int i = 0; i < 3; i++) { (void)cellar_resp_step(port, 0); }
+    (void)cellar_signal_emit(bus, "b", "x", 1, NULL);
+    for (int i = 0; i < 3; i++) { (void)cellar_resp_step(port, 0); }
+    (void)tell_text(fd, "HELLO 3\r\nRESET\r\nHELLO 3\r\nSUBSCRIBE a\r\nPUBSUB CHANNELS\r\n");
+    for (int i = 0; i < 3; i++) { (void)cellar_resp_step(port, 0); }
+    (void)tell_text(fd, "MULTI\r\nSUBSCRIBE z\r\nPUBLISH z 1\r\nEXEC\r\n");
+    for (int i = 0; i < 3; i++) { (void)cellar_resp_step(port, 0); }
+    close(fd);
+    for (int i = 0; i < 4; i++) { (void)cellar_resp_step(port, 0); }
+}
+
+static void each_failed_allocation_costs_one_reply_or_message(void)
+{
+    bus_begin();
+    const int other = peer();
+    (void)base_fault_alloc_arm(0, false);
+    visit();
+    const uint64_t all = base_fault_alloc_arm(0, false);
+    close(other);
+    bus_end();
+    T_CHECK(all > 10);
+    for (uint64_t i = 1; i <= all + 2; i++) {
+        bus_begin(); /* each run begins without channels, so that each allocation comes again */
+        const int fd = peer();
+        (void)base_fault_alloc_arm(i, false);
+        visit();
+        (void)base_fault_alloc_arm(0, false);
+        T_EQ_STR(ask(fd, "PING\r\nPUBSUB CHANNELS\r\n"), "+PONG\r\n*0\r\n");
+        T_EQ_U64(port_stats().clients, 1);
+        close(fd);
+        bus_end();
+    }
+}
+
+/* ---- threads ---- */
+
+#define EMITTERS 4
+#define SIGNALS 500
+
+static void *emit_many(void *arg)
+{
+    const int *own = arg;
+    char text[16];
+    for (int i = 0; i < SIGNALS; i++) {
+        const int len = snprintf(text, sizeof text, "%d %d", *own, i);
+        (void)emit("x", text, (size_t)len);
+    }
+    return NULL;
+}
+
+/* Read what comes until `count` messages are there. Check the order of each emitter. */
+static void read_ordered(int fd, int count)
+{
+    static char in[EMITTERS * SIGNALS * 48];
+    int next[EMITTERS] = { 0 }, got = 0;
+    size_t len = 0;
+    T_REQUIRE(fcntl(fd, F_SETFL, 0) == 0);
+    const char *at = in;
+    while (got < count) {
+        const ssize_t n = recv(fd, in + len, sizeof in - 1 - len, 0);
+        T_REQUIRE(n > 0);
+        len += (size_t)n;
+        in[len] = '\0';
+        for (const char *end; (end = strstr(at, "\r\n")) != NULL; at = end + 2) {
+            int own, i;
+            if (at[0] < '0' || at[0] > '9' || sscanf(at, "%d %d", &own, &i) != 2) { continue; }
+            T_REQUIRE(own < EMITTERS);
+            T_EQ_I64(i, next[own]);
+            next[own]++;
+            got++;
+        }
+    }
+}
+
+static void signals_of_threads_arrive_in_the_order_of_each(void)
+{
+    pthread_t thread[EMITTERS];
+    int own[EMITTERS];
+    bus_begin();
+    const int fd = peer();
+    (void)ask(fd, "SUBSCRIBE x\r\n");
+    T_REQUIRE(cellar_resp_start(port) == CELLAR_OK);
+    for (int i = 0; i < EMITTERS; i++) {
+        own[i] = i;
+        T_REQUIRE(pthread_create(&thread[i], NULL, emit_many, &own[i]) == 0);
+    }
+    read_ordered(fd, EMITTERS * SIGNALS);
+    for (int i = 0; i < EMITTERS; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
+    T_EQ_U64(port_stats().messages, EMITTERS * SIGNALS);
+    close(fd);
+    bus_end();
+}
+
+static void port_closes_while_threads_emit(void)
+{
+    pthread_t thread[EMITTERS];
+    int own[EMITTERS];
+    bus_begin();
+    const int fd = peer();
+    (void)ask(fd, "SUBSCRIBE x\r\n");
+    T_REQUIRE(cellar_resp_start(port) == CELLAR_OK);
+    for (int i = 0; i < EMITTERS; i++) {
+        own[i] = i;
+        T_REQUIRE(pthread_create(&thread[i], NULL, emit_many, &own[i]) == 0);
+    }
+    port_end();
+    for (int i = 0; i < EMITTERS; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
+    close(fd);
+    T_EQ_I64(cellar_bus_close(bus), CELLAR_OK);
+}
+
+/* ---- fork ---- */
+
+static void child_neither_emits_nor_publishes(void)
+{
+    bus_begin();
+    const int a = peer();
+    (void)ask(a, "SUBSCRIBE x\r\n");
+    (void)emit("x", "1", 1);
+    const pid_t child = fork();
+    T_REQUIRE(child >= 0);
+    if (child == 0) {
+        const bool ok = cellar_signal_emit(bus, "x", "2", 1, NULL) == CELLAR_E_FORKED;
+        cellar_resp_close(port);
+        _exit(ok && cellar_bus_close(bus) == CELLAR_OK ? 0 : 1);
+    }
+    int status = -1;
+    T_EQ_I64(waitpid(child, &status, 0), child);
+    T_EQ_I64(status, 0);
+    (void)emit("x", "3", 1);
+    port_run();
+    T_EQ_STR(heard(a), MESSAGE("1", "x", "1", "1") MESSAGE("1", "x", "1", "3"));
+    close(a);
+    bus_end();
+}
+
+T_MAIN("resp_channels", T_CASE(messages_reach_subscribers_of_channels_and_patterns),
+       T_CASE(gets_between_are_refused_for_a_subscribed_client),
+       T_CASE(publish_needs_a_writable_port), T_CASE(names_of_any_bytes_are_channels),
+       T_CASE(subscribed_client_is_never_idle), T_CASE(client_with_10000_channels_leaves_nothing),
+       T_CASE(message_reaches_1000_subscribers),
+       T_CASE(signals_reach_clients_and_messages_reach_handlers),
+       T_CASE(channels_that_are_no_topics_reach_clients_only),
+       T_CASE(handler_may_emit_the_same_topic), T_CASE(two_ports_of_a_bus_hear_each_other),
+       T_CASE(bus_without_room_for_a_subscriber_refuses_the_port),
+       T_CASE(signals_beyond_8_mib_are_dropped_and_counted),
+       T_CASE(subscriber_that_stops_reading_is_closed),
+       T_CASE(signal_that_finds_its_subscriber_gone_is_freed),
+       T_CASE(each_failed_allocation_costs_one_reply_or_message),
+       T_CASE(signals_of_threads_arrive_in_the_order_of_each),
+       T_CASE(port_closes_while_threads_emit), T_CASE(child_neither_emits_nor_publishes))
