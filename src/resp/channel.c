@@ -257,10 +257,11 @@ static void resp_bridge(const char *topic, const void *data, size_t len, void *c
     s->len = len;
     memcpy(s->bytes, topic, channel_len);
     if (len > 0) { memcpy(s->bytes + channel_len, data, len); }
+    resp_signal *below;
     do {
-        s->next = base_load_rlx(&r->inbox);
-    } while (!base_cas_ar(&r->inbox, s->next, s));
-    if (s->next == NULL) { base_net_ring(r->bell); }
+        s->next = below = base_load_rlx(&r->inbox);
+    } while (!base_cas_ar(&r->inbox, below, s)); /* from here on s may be freed */
+    if (below == NULL) { base_net_ring(r->bell); }
 }
 
 /* End of the subscription to the bus: no call of the bridge runs any more. */

@@ -19,7 +19,8 @@ static uint64_t draw(uint64_t n)
 static const char *const words[] = {
     "PING", "ECHO", "SELECT", "MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH", "RESET", "QUIT",
     "COMMAND", "CLIENT", "REPLY", "OFF", "ON", "SKIP", "SLOWLOG", "GET", "SET", "DEL",
-    "INCR", "EXPIRE", "APPEND", "TTL", "3", "0", "-1", "99999999999", "k", "key", "*", "x"
+    "SUBSCRIBE", "PSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "PUBLISH", "PUBSUB", "CHANNELS",
+    "NUMSUB", "HELLO", "CELLAR.TASKS", "INCR", "EXPIRE", "APPEND", "TTL", "3", "0", "-1", "99999999999", "k", "key", "*", "x"
 };
 static const char *const pieces[] = { "\r\n", "\n", "\r", "*", "$", "*1\r\n", "*2\r\n", "$4\r\n",
                                       "$-1\r\n", "\"", "'", "\\x", " ", "*0\r\n", "$0\r\n\r\n",
