@@ -57,6 +57,31 @@ monitored() {
 }
 cli monitor_shows_commands monitored
 
+# A channel: the publisher tries until the subscriber has heard it.
+subscribed() { # COMMAND CHANNEL LINE PATTERNS
+    serve || return 1
+    timeout 5 stdbuf -oL redis-cli -s "$t_tmp/s" $1 >"$t_tmp/heard" &
+    listener=$!
+    n=0
+    until grep -q "$3" "$t_tmp/heard"; do
+        n=$((n + 1))
+        [ $n -lt 500 ] || return 1
+        rc publish "$2" "$3" >"$t_tmp/count"
+    done
+    [ "$(cat "$t_tmp/count")" = 1 ] && [ "$(rc pubsub numpat)" = "$4" ] || return 1
+    kill $listener
+    n=0
+    until [ "$(rc publish "$2" x)" = 0 ]; do
+        n=$((n + 1))
+        [ $n -lt 500 ] || return 1
+    done
+    stop
+}
+channel() { subscribed 'subscribe news' news hello 0; }
+cli subscriber_hears_a_publisher channel
+pattern() { subscribed '-3 psubscribe n*' news hello 1; }
+cli pattern_subscriber_in_resp3_hears_a_publisher pattern
+
 # ---- redis-benchmark ----
 bench() {
     serve && redis-benchmark -s "$t_tmp/s" -t set,get,incr,mset -n 2000 -P 16 -q >"$t_tmp/bench" &&
@@ -133,6 +158,35 @@ a.release()
 assert b.acquire(blocking=False)
 b.release()
 assert not r.exists("job")
+P
+python redis_py_pubsub_hears_channels_and_patterns <<'P'
+import redis, sys
+r = redis.Redis(unix_socket_path=sys.argv[1], decode_responses=True)
+for options in {}, {"protocol": 2}, {"protocol": 3}:
+    try:
+        other = redis.Redis(unix_socket_path=sys.argv[1], decode_responses=True, **options)
+    except TypeError:
+        continue  # redis-py 4 speaks RESP2 only
+    p = other.pubsub()
+    calls = []
+    p.subscribe("news", **{"sport": calls.append})
+    p.psubscribe("w*")
+    heard = [p.get_message(timeout=10) for _ in range(3)]
+    assert [(m["type"], m["channel"], m["data"]) for m in heard] == [
+        ("subscribe", "news", 1), ("subscribe", "sport", 2), ("psubscribe", "w*", 3)], heard
+    assert r.publish("news", "1") == 1 and r.publish("sport", "2") == 1
+    assert r.publish("weather", "3") == 1 and r.publish("none", "4") == 0
+    one = p.get_message(timeout=10)
+    assert (one["type"], one["channel"], one["data"]) == ("message", "news", "1"), one
+    assert p.get_message(timeout=10) is None and calls[0]["data"] == "2"
+    one = p.get_message(timeout=10)
+    assert (one["pattern"], one["channel"], one["data"]) == ("w*", "weather", "3"), one
+    assert sorted(r.pubsub_channels()) == ["news", "sport"] and r.pubsub_numpat() == 1
+    p.unsubscribe()
+    p.punsubscribe()
+    assert [p.get_message(timeout=10)["data"] for _ in range(3)][-1] == 0
+    p.close()
+assert r.pubsub_numsub("news") == [("news", 0)]
 P
 
 # ---- a program as it is: port 6379 of localhost ----
