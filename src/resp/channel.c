@@ -264,7 +264,7 @@ static void resp_bridge(const char *topic, const void *data, size_t len, void *c
     if (below == NULL) { base_net_ring(r->bell); }
 }
 
-/* End of the subscription to the bus: no call of the bridge runs any more. */
+/* End of the subscription, by the port or by a close of the bus: no call of the bridge runs. */
 static void resp_bridge_gone(void *ctx)
 {
     cellar_resp *r = ctx;
@@ -275,7 +275,7 @@ static void resp_bridge_gone(void *ctx)
 static uint64_t resp_emit(cellar_resp *r, const cellar_bytes *channel, const cellar_bytes *message)
 {
     size_t called = 0;
-    if (r->opts.bus == NULL || channel->len == 0 || channel->len >= sizeof r->topic ||
+    if (base_load_acq(&r->bridged) == 0 || channel->len == 0 || channel->len >= sizeof r->topic ||
         memchr(channel->data, '\0', channel->len) != NULL) {
         return 0;
     }

@@ -59,6 +59,8 @@ static void messages_reach_subscribers_of_channels_and_patterns(void)
                        "*4\r\n$8\r\npmessage\r\n$2\r\nn*\r\n$4\r\nnews\r\n$2\r\nhi\r\n");
     T_EQ_STR(ask(b, "PUBSUB NUMSUB news x\r\nPUBSUB NUMPAT\r\nPUBSUB CHANNELS\r\n"),
              "*4\r\n$4\r\nnews\r\n:1\r\n$1\r\nx\r\n:0\r\n:1\r\n*1\r\n$4\r\nnews\r\n");
+    T_CHECK(strstr(ask(b, "CLIENT LIST TYPE pubsub\r\n"), " flags=PU db=0 sub=1 psub=1 ") != NULL);
+    T_CHECK(strstr(ask(b, "INFO stats\r\n"), "pubsub_channels:1\r\npubsub_patterns:1\r\n") != NULL);
     T_EQ_STR(ask(b, "PUBSUB CHANNELS o*\r\nCLIENT KILL TYPE pubsub SKIPME no\r\n"),
              "*0\r\n:1\r\n");
     T_CHECK(is_closed(a));
@@ -330,6 +332,17 @@ static void bus_without_room_for_a_subscriber_refuses_the_port(void)
     T_EQ_I64(cellar_bus_close(bus), CELLAR_OK);
 }
 
+static void port_of_a_closed_bus_serves_its_clients(void)
+{
+    bus_begin();
+    const int a = peer();
+    T_EQ_I64(cellar_bus_close(bus), CELLAR_OK); /* too early: a fault of the program */
+    T_CHECK(strstr(ask(a, "HELLO 3\r\nSUBSCRIBE x\r\n"), ">3\r\n$9\r\nsubscribe\r\n") != NULL);
+    T_EQ_STR(ask(a, "PUBLISH x hi\r\n"), ">3\r\n$7\r\nmessage\r\n$1\r\nx\r\n$2\r\nhi\r\n:1\r\n");
+    close(a);
+    port_end();
+}
+
 /* ---- limits ---- */
 
 static char megabyte[1 << 20];
@@ -564,6 +577,7 @@ T_MAIN("resp_channels", T_CASE(messages_reach_subscribers_of_channels_and_patter
        T_CASE(channels_that_are_no_topics_reach_clients_only),
        T_CASE(handler_may_emit_the_same_topic), T_CASE(two_ports_of_a_bus_hear_each_other),
        T_CASE(bus_without_room_for_a_subscriber_refuses_the_port),
+       T_CASE(port_of_a_closed_bus_serves_its_clients),
        T_CASE(signals_beyond_8_mib_are_dropped_and_counted),
        T_CASE(subscriber_that_stops_reading_is_closed),
        T_CASE(signal_that_finds_its_subscriber_gone_is_freed),
