@@ -4,6 +4,7 @@
  *         amount, and no other client notices. Each failed allocation and each failed call on a
  *         socket ends one client at most.
  * Method: a port without threads on a socket file, on the clock of the test; fault points. */
+#include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -203,6 +204,55 @@ static void thousand_idle_clients_are_cheap(void)
     for (int i = 0; i < 1000; i++) { close(fds[i]); }
     port_run();
     T_EQ_U64(port_stats().clients, 0);
+    port_end();
+}
+
+static void with_password(cellar_resp_opts *o) { o->password = PORT_PASSWORD; }
+
+/* Return whether the port asks for a step. */
+static bool port_wants(void)
+{
+    struct pollfd p = { .fd = cellar_resp_fd(port), .events = POLLIN };
+    return poll(&p, 1, 0) != 0;
+}
+
+/* Epoll tells the same event again as long as it lasts: a client that waits for the peer or for time
+ * must not be one of them. */
+static void clients_that_wait_cause_no_spin(void)
+{
+    bool closed;
+    port_begin_with(with_password);
+    const int idle = peer(), begun = peer(), held = peer(), half = peer(), deaf = peer();
+    T_EQ_STR(ask(begun, "*2\r\n$3\r\nGE"), ""); /* half a request */
+    T_CHECK(!port_wants());
+    (void)tell_text(held, "AUTH wrong\r\n"); /* held for 250 ms, with more to read, then hung up */
+    port_run();
+    (void)tell_text(held, "PING\r\n");
+    port_run();
+    T_CHECK(!port_wants());
+    T_EQ_STR(ask(deaf, "AUTH \"" PORT_PASSWORD "\"\r\n"), "+OK\r\n");
+    fill(deaf, 200); /* reads none of its replies */
+    port_run();
+    T_CHECK(!port_wants());
+    (void)shutdown(deaf, SHUT_WR); /* its replies are still unread */
+    port_run();
+    T_CHECK(!port_wants());
+    T_EQ_STR(ask(half, "*1\r\n"), "");
+    (void)shutdown(half, SHUT_WR); /* in the middle of a request */
+    port_run();
+    (void)hear(half, &closed);
+    T_CHECK(closed && !port_wants());
+    close(held);
+    port_run();
+    T_CHECK(!port_wants());
+    close(deaf);
+    port_run();
+    T_CHECK(!port_wants());
+    T_EQ_U64(port_stats().clients, 2);
+    close(idle);
+    close(begun);
+    close(half);
+    port_run();
     port_end();
 }
 
@@ -422,6 +472,7 @@ T_MAIN("resp_limits", T_CASE(idle_clients_are_closed_and_busy_ones_stay),
        T_CASE(half_closed_client_gets_all_replies), T_CASE(requests_of_a_client_that_left_run),
        T_CASE(close_drops_clients_in_every_state), T_CASE(reader_that_stops_is_not_read),
        T_CASE(monitor_that_stops_reading_is_closed), T_CASE(thousand_idle_clients_are_cheap),
+       T_CASE(clients_that_wait_cause_no_spin),
        T_CASE(request_beyond_the_memory_of_the_port_gets_oom),
        T_CASE(each_failed_allocation_ends_one_client_at_most),
        T_CASE(each_failed_socket_call_ends_one_client_at_most),
