@@ -82,6 +82,8 @@ python3-diskcache|bench|optional|python|diskcache|peer diskcache is left out
 python3-dogpile.cache|bench|optional|python|dogpile.cache|peer dogpile is left out
 python3-celery|bench|optional|python|celery|no comparison with Celery
 python3-redis|check bench torture|optional|python|redis|redis-py is not tried, no comparison with Celery
+libhiredis-dev|check torture|optional|header|hiredis/hiredis.h|hiredis is not tried
+python3-venv|torture|optional|python|ensurepip|the newest redis-py is not tried
 python3-apscheduler|bench|optional|python|apscheduler|no comparison with APScheduler
 nodejs|bench|optional|tool|node|peers in JavaScript are left out
 npm|bench|optional|tool|npm|peers in JavaScript are left out

@@ -55,13 +55,14 @@ static size_t fuzz_talk(const uint8_t *data, size_t n, size_t piece, char *out, 
     return len;
 }
 
-/* Return whether the replies hold something that no two conversations share: times, ids, the order
- * of keys in the index. HTTP ends a connection with replies unsent. */
+/* Return whether the replies hold something that no two conversations share: wall time, ids, the
+ * order of keys in the index. HTTP ends a connection with replies unsent. */
 static bool fuzz_varies(const uint8_t *data, size_t n)
 {
     static const char *const words[] = { "client", "slowlog", "monitor", "hello", "host:", "info",
                                          "time", "random", "object", "lastsave", "cellar.",
-                                         "scan", "keys" };
+                                         "scan", "keys", "throttle", "expiretime", "exat",
+                                         "pxat", "expireat" };
     for (size_t i = 0; i < n; i++) {
         for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
             const size_t len = strlen(words[k]);

@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    real clients of Redis work with the port: redis-cli, redis-benchmark, redis-py, Django.
+# Aim:    real clients of Redis work with the port: redis-cli, redis-benchmark, hiredis, redis-py,
+#         Django.
 # Method: `cellar serve` on a socket file; each client does what its users do. A client that is not
-#         installed is a skip.
+#         installed is a skip. REDIS_PY=PYTHON: a Python that has redis-py.
 . tests/support/t.sh
 . tests/support/serve.sh
 : "${CELLAR_BUILD:=$($MAKE --no-print-directory -s where)}"
@@ -56,6 +57,29 @@ monitored() {
     stop
 }
 cli monitor_shows_commands monitored
+wrong_password() {
+    printf '%s\n' "a password of some length" >"$t_tmp/password"
+    serve --password-file="$t_tmp/password" &&
+        rc --no-auth-warning -a wrong ping 2>&1 | tee "$t_tmp/wrong" | grep -q NOAUTH &&
+        grep -q WRONGPASS "$t_tmp/wrong" &&
+        [ "$(rc --no-auth-warning -a "a password of some length" ping)" = PONG ] && stop
+}
+cli wrong_password_is_refused wrong_password
+over_tcp() {
+    port=$((20000 + $$ % 20000))
+    "$bin" serve --port=$port >"$t_tmp/ready" 2>&1 &
+    serve_pid=$!
+    trap 'kill -KILL $serve_pid 2>/dev/null' EXIT
+    n=0
+    until grep -q '^ready:' "$t_tmp/ready"; do
+        n=$((n + 1))
+        [ $n -lt 500 ] && kill -0 $serve_pid || return 1
+        sleep 0.02
+    done
+    [ "$(redis-cli -p $port ping)" = PONG ] && [ "$(redis-cli -h 127.0.0.1 -p $port ping)" = PONG ] &&
+        stop
+}
+cli tcp_on_loopback over_tcp
 
 # A channel: the publisher tries until the subscriber has heard it.
 subscribed() { # COMMAND CHANNEL LINE PATTERNS
@@ -93,9 +117,24 @@ else
     t_skip redis_benchmark_runs "no redis-benchmark (redis-tools)"
 fi
 
+# ---- hiredis ----
+hiredis() { serve && "$t_tmp/hiredis" "$1" "$t_tmp/s" && stop; }
+# shellcheck disable=SC2086
+if ! echo '#include <sys/time.h>
+#include <hiredis/hiredis.h>' | $CC -x c -fsyntax-only - 2>/dev/null; then
+    t_skip hiredis_sends_requests_pipelines_and_transactions "no hiredis (libhiredis-dev)"
+    t_skip hiredis_has_10000_requests_in_flight "no hiredis (libhiredis-dev)"
+elif $CC -std=c11 -D_GNU_SOURCE -O1 -isystem /usr/include $t_warn -Wno-pedantic \
+    -o "$t_tmp/hiredis" tests/unit/resp/hiredis_client.c -lhiredis; then
+    t_case hiredis_sends_requests_pipelines_and_transactions hiredis sync
+    t_case hiredis_has_10000_requests_in_flight hiredis async
+else
+    t_case hiredis_client_compiles false
+fi
+
 # ---- redis-py ----
 py=
-for p in /usr/bin/python3 python3; do
+for p in ${REDIS_PY-/usr/bin/python3 python3}; do
     if [ -z "$py" ] && $p -c 'import redis' 2>/dev/null; then py=$p; fi
 done
 python() { # FACT: the program comes from standard input
@@ -124,6 +163,15 @@ with r.pipeline() as p:
     except redis.WatchError:
         pass
 assert r.get("a") == b"5"
+with r.pipeline(transaction=False) as p:
+    for i in range(1000):
+        p.incr("n")
+    assert p.execute() == list(range(1, 1001))
+def add(p):
+    n = int(p.get("n"))
+    p.multi()
+    p.set("n", n + 1)
+assert r.transaction(add, "n") == [True] and r.get("n") == b"1001"
 P
 python redis_py_cache_manager_reads_writes_and_clears <<'P'
 import redis, sys
