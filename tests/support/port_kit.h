@@ -1,48 +1,33 @@
 /* SPDX-License-Identifier: MIT
  *
  * port_kit: a RESP port on a socket file, driven by steps of the test, on a clock that the test
- * turns. No thread, no sleep: what a client sends is there when send() returns.
+ * turns (api_kit.h). No thread, no sleep: what a client sends is there when send() returns.
  *
- * PICTURE    port_begin -> peer() -> ask(fd, "PING\r\n") == "+PONG\r\n" -> port_end */
+ * BYTES      port_begin -> peer() -> ask(fd, "PING\r\n") == "+PONG\r\n" -> port_end
+ * WORDS      resp_kit k; rk_open(&k, true); T_EQ_STR(rk(&k, "SET", "a", "1", NULL), "+OK");
+ *            rk_close(&k). rk() sends the words, runs steps of the port, and returns the reply as
+ *            text (rc_render), valid until the next call. */
 #ifndef CELLAR_TESTS_PORT_KIT_H
 #define CELLAR_TESTS_PORT_KIT_H
 
 #include <fcntl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
+#include <stdarg.h>
 
+#include "tests/support/api_kit.h"
 #include "tests/support/folder.h"
-#include "tests/support/t.h"
+#include "tests/support/resp_client.h"
 
 #include "cellar_resp.h"
 
-#define PORT_START_MS 1000000
 #define PORT_PASSWORD "sixteen bytes or more"
 
-static int64_t port_now_ms;
 static cellar *port_store;
 static cellar_resp *port;
 static char port_folder[T_FOLDER_MAX], port_path[T_FOLDER_MAX + 8];
 static char port_heard[1 << 22]; /* what the last ask() heard, terminated */
 static size_t port_heard_len;
 
-T_INLINE int64_t port_clock(void *ctx)
-{
-    (void)ctx;
-    return port_now_ms;
-}
-
-T_INLINE void port_store_open(void)
-{
-    cellar_config cfg = cellar_config_default();
-    cellar_host_opts host = cellar_host_opts_default();
-    port_now_ms = PORT_START_MS;
-    host.clock = port_clock;
-    host.no_threads = 1;
-    cfg.host = &host;
-    cfg.memory_bytes = 16u << 20;
-    T_REQUIRE(cellar_open(&cfg, &port_store) == CELLAR_OK);
-}
+T_INLINE void port_store_open(void) { port_store = api_open(16u << 20); }
 
 /* Return options on the clock of the test and a socket file in a new folder. `host` lives as long
  * as the options. */
@@ -52,20 +37,26 @@ T_INLINE cellar_resp_opts port_opts(cellar_host_opts *host)
     t_folder(port_folder);
     (void)snprintf(port_path, sizeof port_path, "%s/port", port_folder);
     *host = cellar_host_opts_default();
-    host->clock = port_clock;
+    host->clock = api_clock;
     o.host = host;
     o.unix_path = port_path;
     o.writable = 1;
     return o;
 }
 
-T_INLINE void port_begin_with(void (*change)(cellar_resp_opts *o))
+/* Open a port on `store`, which belongs to the port of the test from now on. */
+T_INLINE void port_begin_on(cellar *store, void (*change)(cellar_resp_opts *o))
 {
     cellar_host_opts host;
-    port_store_open();
+    port_store = store;
     cellar_resp_opts o = port_opts(&host);
     if (change != NULL) { change(&o); }
     T_REQUIRE(cellar_resp_open(port_store, &o, &port) == CELLAR_OK);
+}
+
+T_INLINE void port_begin_with(void (*change)(cellar_resp_opts *o))
+{
+    port_begin_on(api_open(16u << 20), change);
 }
 
 T_INLINE void port_begin(void) { port_begin_with(NULL); }
@@ -74,7 +65,13 @@ T_INLINE void port_end(void)
 {
     cellar_resp_close(port);
     T_EQ_I64(rmdir(port_folder), 0); /* the socket file is gone */
-    T_EQ_I64(cellar_close(port_store), CELLAR_OK);
+    api_shut(port_store);
+}
+
+T_INLINE void port_step(void)
+{
+    const cellar_err err = cellar_resp_step(port, 0);
+    T_REQUIRE(err == CELLAR_OK || err == CELLAR_PENDING);
 }
 
 /* Step until nothing is left to do. */
@@ -178,8 +175,120 @@ T_INLINE cellar_resp_stats port_stats(void)
 
 T_INLINE void port_pass(int64_t ms)
 {
-    port_now_ms += ms;
+    atomic_fetch_add(&api_now_ms, ms);
     port_run();
 }
+
+/* ---- Words and texts ------------------------------------------------------------------------- */
+
+typedef struct resp_kit {
+    cellar *store, *db; /* store: port_store; db: the namespace of database 0 */
+    cellar_resp *port;  /* the port of the test */
+    resp_client_kit client;
+    char text[65536];
+} resp_kit;
+
+/* Open a port on a store, and connect. */
+T_INLINE void rk_open_on(resp_kit *k, cellar *store, void (*change)(cellar_resp_opts *o))
+{
+    port_begin_on(store, change);
+    k->store = port_store;
+    k->port = port;
+    T_REQUIRE(rc_connect(&k->client, port_path));
+    T_REQUIRE(cellar_namespace_open(store, "db0", NULL, &k->db) == CELLAR_OK);
+}
+
+T_INLINE void rk_read_only(cellar_resp_opts *o) { o->writable = 0; }
+T_INLINE void rk_all_allowed(cellar_resp_opts *o) { o->danger = 1; }
+
+T_INLINE void rk_open(resp_kit *k, bool writable)
+{
+    rk_open_on(k, api_open(8 << 20), writable ? rk_all_allowed : rk_read_only);
+}
+
+T_INLINE void rk_close(resp_kit *k)
+{
+    rc_close(&k->client);
+    T_EQ_I64(cellar_close(k->db), CELLAR_OK);
+    port_end();
+}
+
+/* Send what is queued; the port reads meanwhile. */
+T_INLINE void rk_flush(resp_kit *k)
+{
+    resp_client_kit *c = &k->client;
+    for (size_t at = 0; at < c->queued; port_step()) {
+        const ssize_t n = send(c->fd, c->queue + at, c->queued - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+        T_REQUIRE(n > 0 || errno == EAGAIN);
+        at += n > 0 ? (size_t)n : 0u;
+    }
+    c->queued = 0;
+}
+
+/* Run steps until a reply is complete. */
+T_INLINE const char *rk_wait(resp_kit *k)
+{
+    resp_client_kit *c = &k->client;
+    memmove(c->in, c->in + c->taken, c->have - c->taken);
+    c->have -= c->taken;
+    c->taken = 0;
+    for (int i = 0; (c->taken = rc_length(c->in, c->have)) == 0; i++) {
+        T_REQUIRE(i < 10000);
+        port_step();
+        const ssize_t n = recv(c->fd, c->in + c->have, c->cap - c->have - 1, MSG_DONTWAIT);
+        if (n == 0) { return "closed"; }
+        c->have += n > 0 ? (size_t)n : 0u;
+    }
+    rc_text t = { k->text, 0, sizeof k->text };
+    c->in[c->have] = '\0';
+    (void)rc_render(&t, c->in);
+    k->text[t.len] = '\0';
+    return k->text;
+}
+
+T_INLINE const char *rk_words(resp_kit *k, const rc_word *w, size_t count)
+{
+    rc_queue_words(&k->client, w, count);
+    rk_flush(k);
+    return rk_wait(k);
+}
+
+/* Send texts up to NULL as one request. */
+T_INLINE __attribute__((sentinel)) const char *rk(resp_kit *k, ...)
+{
+    rc_word w[64];
+    size_t count = 0;
+    va_list list;
+    va_start(list, k);
+    for (const char *s; (s = va_arg(list, const char *)) != NULL;) {
+        T_REQUIRE(count < 64);
+        w[count++] = (rc_word){ s, strlen(s) };
+    }
+    va_end(list);
+    return rk_words(k, w, count);
+}
+
+/* The same with the words of one text, split at blanks. */
+T_INLINE const char *rk_line(resp_kit *k, const char *line)
+{
+    rc_word w[64];
+    size_t count = 0;
+    while (*line != '\0') {
+        T_REQUIRE(count < 64);
+        const size_t len = strcspn(line, " ");
+        w[count++] = (rc_word){ line, len };
+        line += len + (line[len] == ' ');
+    }
+    return rk_words(k, w, count);
+}
+
+/* Check the replies of a conversation: pairs of a line and its reply. */
+T_INLINE void rk_talk(resp_kit *k, const char *const (*talk)[2], size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!T_EQ_STR(rk_line(k, talk[i][0]), talk[i][1])) { printf("# %s\n", talk[i][0]); }
+    }
+}
+#define RK_TALK(k, talk) rk_talk((k), (talk), sizeof(talk) / sizeof((talk)[0]))
 
 #endif

@@ -4,7 +4,7 @@
  *         entries that clients and the process share.
  * Method: conversations with a port in the thread of the test; the clock of the store is virtual.
  *         The replies are those of redis-server 7.0.15 unless the case names a difference. */
-#include "tests/support/resp_kit.h"
+#include "tests/support/port_kit.h"
 
 T_ONE_THREAD;
 

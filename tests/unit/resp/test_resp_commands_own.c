@@ -3,7 +3,7 @@
  * Aim:    figures, settings, scripts, limits, the Bloom filter and the CELLAR commands answer for the
  *         store and its entries.
  * Method: conversations with a port in the thread of the test; the clock of the store is virtual. */
-#include "tests/support/resp_kit.h"
+#include "tests/support/port_kit.h"
 
 T_ONE_THREAD;
 

@@ -4,7 +4,7 @@
  *         at its limit.
  * Method: clients of a unix socket in the thread of the test, which sends before the call and reads
  *         after it. */
-#include "tests/support/resp_kit.h"
+#include "tests/support/port_kit.h"
 #include "tests/support/t.h"
 
 /* Read a client to its end. Return the bytes that came. */
@@ -31,19 +31,19 @@ static void requests_that_have_arrived_run_to_their_end(void)
         char text[256], value[8];
         size_t len = 0;
         rk_open(&k, true);
-        T_REQUIRE(rc_connect(&other, k.path)); /* waits in the queue of the socket */
+        T_REQUIRE(rc_connect(&other, port_path)); /* waits in the queue of the socket */
         if (started != 0) { T_EQ_I64(cellar_resp_start(k.port), CELLAR_OK); }
         send_all(&k.client, "SET a 1\r\nINCR a\r\nGET a\r\nSET half"); /* the last is incomplete */
         if (started != 0) { /* the thread has it when the first reply is there */
             T_EQ_I64(recv(k.client.fd, text, 1, MSG_PEEK), 1);
         } else {
-            rk_step(&k);
+            port_step();
         }
         send_all(&other, "PING\r\n");
         T_EQ_I64(cellar_resp_finish(k.port, 60000), CELLAR_OK);
         T_EQ_U64(rest_of(&k.client, text, sizeof text), 16);
         T_EQ_STR(text, "+OK\r\n:2\r\n$1\r\n2\r\n");
-        T_CHECK(!rc_connect(&late, k.path));
+        T_CHECK(!rc_connect(&late, port_path));
         T_EQ_I64(cellar_get(k.db, "a", 1, value, sizeof value, &len), CELLAR_OK);
         cellar_resp_stats st = cellar_resp_stats_default();
         T_EQ_I64(cellar_resp_stats_get(k.port, &st), CELLAR_OK);
