@@ -7,6 +7,7 @@
  * WALK       A round takes what waits under the lock. It copies 64 changed rows at a time under the
  *            lock and writes them without it. What comes meanwhile belongs to the next round.
  *            A submit that meets nothing else to write runs its round on its own thread.
+ *            At level SYNC the thread waits a moment for the calls that the last round woke.
  *            A round that fails gives the submits their error. Changed rows go back in front.
  * INVARIANTS One thread commits at a time: `busy`. A row that changes while its round runs is
  *            listed again after it. Rounds end in their order.
@@ -27,6 +28,7 @@
 BASE_SIZE_BEGIN
 
 #define TASK_RETRY_MS 200
+#define TASK_LINGER_NS 2000000u
 
 /* ---- write ---- */
 
@@ -299,6 +301,7 @@ static task_taken task_round_take(cellar_pool *p) SYNC_HOLDS(QUEUE)
     j->busy = true;
     j->ticket = NULL;
     j->ticket_end = &j->ticket;
+    j->ticket_count = 0;
     j->dirty = j->dirty_last = NULL;
     j->flight_count = j->dirty_count;
     j->dirty_count = 0;
@@ -311,7 +314,9 @@ static void task_round_run(cellar_pool *p, const task_taken *taken)
 {
     task_journal *j = p->journal;
     task_after a = { .done = NULL };
+    const uint64_t from_ns = base_now_ns();
     const cellar_err err = task_round_write(p, taken->tickets, taken->list);
+    j->write_ns = base_now_ns() - from_ns;
     const int64_t now_ms = base_now_ms(&p->clock);
     sync_take(QUEUE, &p->lock);
     if (err == CELLAR_OK) {
@@ -336,6 +341,7 @@ static void task_round_over(cellar_pool *p, uint64_t round, bool busy)
     sync_take(QUEUE, &p->lock);
     j->ended = BASE_MAX(j->ended, round);
     j->busy = busy;
+    j->expected = j->submitting;
     const bool wakes = j->waiting[round % 2] != 0;
     sync_drop(QUEUE, &p->lock);
     (void)base_add_ar(&j->done[round % 2], 1u);
@@ -353,6 +359,30 @@ static void task_round(cellar_pool *p) SYNC_HOLDS(QUEUE)
     base_store_rlx(&p->journal->owner, 0);
     task_round_over(p, taken.round, false);
     sync_take(QUEUE, &p->lock);
+}
+
+/* Return whether calls that the last round woke are expected to submit again soon. With a sync for
+ * each commit, one commit for all of them is better than two for a half each. */
+static bool task_expects(const cellar_pool *p) SYNC_HOLDS(QUEUE)
+{
+    return p->cfg.journal_level == CELLAR_JOURNAL_SYNC && p->journal->expected > 1;
+}
+
+/* Wait until the expected tickets are there, half the time of a commit at most. */
+static void task_linger(cellar_pool *p) SYNC_HOLDS(QUEUE)
+{
+    task_journal *j = p->journal;
+    if (!task_expects(p) || j->ticket == NULL) { return; }
+    const uint64_t until_ns = base_now_ns() + BASE_MIN(j->write_ns / 2, TASK_LINGER_NS);
+    j->busy = j->lingers = true;
+    while (j->ticket_count < j->expected && base_load_acq(&p->stop) == 0 &&
+           base_now_ns() < until_ns) {
+        const uint32_t bell = base_load_acq(&j->bell);
+        sync_drop(QUEUE, &p->lock);
+        (void)sync_wait(&j->bell, bell, until_ns);
+        sync_take(QUEUE, &p->lock);
+    }
+    j->lingers = false;
 }
 
 /* ---- waits ---- */
@@ -426,7 +456,13 @@ CELLAR_PRIVATE cellar_err task_commit_submit(cellar_pool *p, const task_draft *d
     *j->ticket_end = &k;
     j->ticket_end = &k.next;
     j->submitting++;
-    if (!p->no_threads && !j->busy && j->dirty == NULL && j->ticket == &k) { task_round_here(p); }
+    if (++j->ticket_count >= j->expected && j->lingers) {
+        (void)base_add_ar(&j->bell, 1u);
+        sync_wake(&j->bell, 1);
+    }
+    if (!p->no_threads && !j->busy && j->dirty == NULL && j->ticket == &k && !task_expects(p)) {
+        task_round_here(p);
+    }
     task_round_wait(p, round);
     j->submitting--;
     return k.err;
@@ -473,7 +509,10 @@ static bool task_commit_idle(cellar_pool *p)
     const bool held = waits && j->retry_ms > now_ms && !j->urgent && !stop;
     const bool works = waits && !held && !j->busy, sleeps = !works && !stop;
     j->asleep = sleeps;
-    if (works) { task_round(p); }
+    if (works) {
+        task_linger(p);
+        task_round(p);
+    }
     const bool fails = j->err != CELLAR_OK;
     sync_drop(QUEUE, &p->lock);
     if (sleeps) {

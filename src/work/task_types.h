@@ -288,6 +288,10 @@ typedef struct task_journal {
     task *dirty, *dirty_last;
     task *over;              /* chain: their rows are gone, to record and to free */
     task_ticket *ticket, **ticket_end;
+    uint32_t ticket_count;
+    uint32_t expected;       /* calls that were in a submit when the last round ended */
+    bool lingers;            /* the thread waits for their tickets */
+    uint64_t write_ns;       /* how long the last round wrote; of the thread that has set `busy` */
     int64_t retry_ms;        /* after an error: no new round before it; 0: none */
     task_image image[TASK_IMAGES]; /* of the thread that has set `busy` */
 } task_journal;
