@@ -794,8 +794,8 @@ CELLAR_API cellar_err cellar_pool_stats_json(cellar_pool *p, char *buf, size_t b
  *   groups. A task that waits for others sees their results also if they ended before the restart:
  *   the results are in the file until it ends. The namespace `results` is not. Keys of THROTTLE
  *   stay until their unique_ttl_ms. A restored task has no free_fn: its payload is a copy of the
- *   file. Tasks of a name that is not registered wait for cellar_task_register. cellar_pool_close keeps
- *   tasks that have not begun for the next open.
+ *   file. Tasks of a name that is not registered wait for cellar_task_register. cellar_pool_close
+ *   keeps tasks that have not begun for the next open.
  *
  *   Errors of the disk: E_SPACE, E_IO and E_CORRUPT of a submit mean that it did not happen, but
  *   with REPLACE the other task is cancelled. Of a debounce, a cancel, a requeue and a purge they
