@@ -194,7 +194,8 @@ static void look_at_all(void)
 static void all_or_none(uint32_t first)
 {
     for (uint32_t i = 1; i < o->of[first].together; i++) {
-        if ((o->of[first + i].runs != 0) != (o->of[first].runs != 0)) {
+        const bool same = (o->of[first + i].runs != 0) == (o->of[first].runs != 0);
+        if (!same && !used_up(&o->of[first + i], CELLAR_TASK_FAILED)) {
             fail("is there without the others of its submit", first + i);
         }
     }
