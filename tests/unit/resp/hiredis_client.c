@@ -2,7 +2,7 @@
  *
  * hiredis_client: the port seen by hiredis, synchronous and asynchronous.
  *
- * USE        hiredis_client sync|async PATH; exit 0: every reply is as it has to be.
+ * USE        hiredis_client sync|async|channel PATH; exit 0: every reply is as it has to be.
  *            slow_resp_clients.sh compiles it where libhiredis-dev is installed. */
 #include <poll.h>
 #include <stdio.h>
@@ -113,7 +113,7 @@ static void counted(redisAsyncContext *c, void *reply, void *ctx)
     if (++loop.replies == MANY) { redisAsyncDisconnect(c); }
 }
 
-static void run_async(const char *path)
+static redisAsyncContext *connect_async(const char *path)
 {
     redisAsyncContext *c = redisAsyncConnectUnix(path);
     MUST(c != NULL && c->err == 0);
@@ -124,10 +124,11 @@ static void run_async(const char *path)
     c->ev.delWrite = write_off;
     c->ev.cleanup = clean;
     MUST(redisAsyncSetDisconnectCallback(c, gone) == REDIS_OK);
-    MUST(redisAsyncCommand(c, NULL, NULL, "DEL m") == REDIS_OK);
-    for (int i = 0; i < MANY; i++) {
-        MUST(redisAsyncCommand(c, counted, &loop, "INCR m") == REDIS_OK);
-    }
+    return c;
+}
+
+static void run_loop(redisAsyncContext *c)
+{
     while (!loop.over) {
         struct pollfd p = { .fd = c->c.fd };
         p.events = (short)((loop.reads ? POLLIN : 0) | (loop.writes ? POLLOUT : 0));
@@ -135,7 +136,48 @@ static void run_async(const char *path)
         if (p.revents & POLLOUT) { redisAsyncHandleWrite(c); }
         if (!loop.over && (p.revents & (POLLIN | POLLHUP))) { redisAsyncHandleRead(c); }
     }
+}
+
+static void run_async(const char *path)
+{
+    redisAsyncContext *c = connect_async(path);
+    MUST(redisAsyncCommand(c, NULL, NULL, "DEL m") == REDIS_OK);
+    for (int i = 0; i < MANY; i++) {
+        MUST(redisAsyncCommand(c, counted, &loop, "INCR m") == REDIS_OK);
+    }
+    run_loop(c);
     MUST(loop.replies == MANY);
+}
+
+/* ---- channels ---- */
+
+/* Publish when the subscription is confirmed; end with the message. */
+static void published(redisAsyncContext *c, void *reply, void *publisher)
+{
+    const redisReply *r = reply;
+    if (r == NULL) { return; } /* the connection ends */
+    MUST(r->type == REDIS_REPLY_ARRAY && r->elements == 3);
+    if (strcmp(r->element[0]->str, "subscribe") == 0) {
+        redisReply *heard = redisCommand(publisher, "PUBLISH news %s", "hello");
+        MUST(heard != NULL && heard->type == REDIS_REPLY_INTEGER && heard->integer == 1);
+        freeReplyObject(heard);
+    } else {
+        MUST(strcmp(r->element[0]->str, "message") == 0);
+        MUST(strcmp(r->element[1]->str, "news") == 0 && strcmp(r->element[2]->str, "hello") == 0);
+        loop.replies++;
+        redisAsyncDisconnect(c);
+    }
+}
+
+static void run_channel(const char *path)
+{
+    redisContext *publisher = redisConnectUnix(path);
+    MUST(publisher != NULL && publisher->err == 0);
+    redisAsyncContext *c = connect_async(path);
+    MUST(redisAsyncCommand(c, published, publisher, "SUBSCRIBE news") == REDIS_OK);
+    run_loop(c);
+    MUST(loop.replies == 1);
+    redisFree(publisher);
 }
 
 int main(int argc, char **argv)
@@ -143,8 +185,10 @@ int main(int argc, char **argv)
     MUST(argc == 3);
     if (strcmp(argv[1], "sync") == 0) {
         run_sync(argv[2]);
-    } else {
+    } else if (strcmp(argv[1], "async") == 0) {
         run_async(argv[2]);
+    } else {
+        run_channel(argv[2]);
     }
     return 0;
 }

@@ -124,10 +124,12 @@ if ! echo '#include <sys/time.h>
 #include <hiredis/hiredis.h>' | $CC -x c -fsyntax-only - 2>/dev/null; then
     t_skip hiredis_sends_requests_pipelines_and_transactions "no hiredis (libhiredis-dev)"
     t_skip hiredis_has_10000_requests_in_flight "no hiredis (libhiredis-dev)"
+    t_skip hiredis_subscriber_hears_a_publisher "no hiredis (libhiredis-dev)"
 elif $CC -std=c11 -D_GNU_SOURCE -O1 -isystem /usr/include $t_warn -Wno-pedantic \
     -o "$t_tmp/hiredis" tests/unit/resp/hiredis_client.c -lhiredis; then
     t_case hiredis_sends_requests_pipelines_and_transactions hiredis sync
     t_case hiredis_has_10000_requests_in_flight hiredis async
+    t_case hiredis_subscriber_hears_a_publisher hiredis channel
 else
     t_case hiredis_client_compiles false
 fi
