@@ -16,13 +16,13 @@ static struct work {
 static int64_t wall(void *ctx)
 {
     (void)ctx;
-    return INT64_C(1700000000000) + port_now_ms;
+    return INT64_C(1700000000000) + api_clock(NULL);
 }
 
 static void with_work(cellar_resp_opts *o)
 {
     cellar_host_opts host = cellar_host_opts_default();
-    host.clock = port_clock;
+    host.clock = api_clock;
     host.no_threads = 1;
     cellar_pool_config p = cellar_pool_config_default();
     cellar_scheduler_config s = cellar_scheduler_config_default();
