@@ -234,7 +234,7 @@ static cellar_err bus_join_held(bus_group *g, cellar_bus_member *m, bus_after *a
 CELLAR_API cellar_err cellar_bus_join(cellar_bus *b, const char *queue, const char *group,
                                       const cellar_bus_member_opts *o, cellar_bus_member **out)
 {
-    char q[CELLAR_NAME_MAX + 1], name[CELLAR_NAME_MAX + 1], task[CELLAR_NAME_MAX + 1] = "";
+    char q[CELLAR_NAME_MAX + 1], name[CELLAR_NAME_MAX + 1], kind[CELLAR_NAME_MAX + 1] = "";
     cellar_bus_member_opts full;
     cellar_pool_stats known = cellar_pool_stats_default();
     if (out != NULL) { *out = NULL; }
@@ -245,7 +245,7 @@ CELLAR_API cellar_err cellar_bus_join(cellar_bus *b, const char *queue, const ch
     cellar_err err = bus_member_opts(o, &full);
     if (err == CELLAR_OK && full.fn == NULL && out == NULL) { err = CELLAR_E_INVAL; }
     if (err == CELLAR_OK && full.task != NULL) {
-        err = bus_name(full.task, task) ? cellar_pool_stats_get(full.pool, task, &known)
+        err = bus_name(full.task, kind) ? cellar_pool_stats_get(full.pool, kind, &known)
                                         : CELLAR_E_INVAL;
     }
     if (err != CELLAR_OK) { return err; }
@@ -257,7 +257,7 @@ CELLAR_API cellar_err cellar_bus_join(cellar_bus *b, const char *queue, const ch
     m->ctx = full.ctx;
     m->prefetch = full.prefetch;
     m->pool = full.pool;
-    memcpy(m->task, task, sizeof task);
+    memcpy(m->task, kind, sizeof kind);
     bus_after a;
     bus_after_init(&a);
     if (out != NULL) { *out = m; }
