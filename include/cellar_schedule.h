@@ -17,10 +17,11 @@
  *         follow the wall clock. Times of a call are UNIX milliseconds; the resolution is 1 ms, of
  *         cron expressions 1 s. The environment variable TZ plays no role.
  * LOSS    Schedules live in memory and end with the process. A firing runs at most once. Each
- *         firing that does not run is counted in cellar_scheduler_stats, with its reason.
+ *         firing that does not run is counted in cellar_scheduler_stats, with its reason. With
+ *         catch_up_on_start firings that the process missed run at the next start: see CATCH-UP.
  * CHANGES Each change of a schedule is in force when its call returns: no run of the old schedule
  *         begins later. A run that has begun ends as it would.
- * MORE    CRON EXPRESSIONS, CLOCK CHANGES and restrictions stand at the end of this file. */
+ * MORE    CRON EXPRESSIONS, CLOCK CHANGES, CATCH-UP, restrictions: at the end of this file. */
 #ifndef CELLAR_SCHEDULE_H
 #define CELLAR_SCHEDULE_H
 
@@ -136,6 +137,8 @@ typedef struct cellar_firing {
     int64_t  due_wall_ms;    /* instant for which the schedule fired, without jitter              */
     int64_t  late_ms;        /* from that instant, with jitter, to the start of the run           */
     uint64_t missed;         /* firings before it that this run stands for                        */
+    int64_t  until_wall_ms;  /* latest firing that it stands for: due_wall_ms, or later with      */
+                             /* CELLAR_COALESCE_EARLIEST; triggered: INT64_MIN                    */
     uint32_t triggered;      /* 1: by cellar_schedule_trigger                                     */
     uint32_t reserved0;      /* 0                                                                 */
 } cellar_firing;
@@ -153,6 +156,8 @@ typedef struct cellar_scheduler_config {
                              /* counts as "scheduler"), clock, alloc, free, log, log_level,       */
                              /* no_threads                                                        */
     cellar_clock_fn wall_clock; /* UNIX ms, with clock_ctx of host. Default: of the system        */
+    struct cellar_pool *pool; /* cellar_task.h: its journal serves catch_up_on_start. It outlives */
+                             /* the scheduler. Default NULL: none                                 */
     int64_t  close_timeout_ms; /* wait of the close for running jobs. Default 5,000               */
     uint32_t max_schedules;  /* Range 1..65,536. Default 4,096                                    */
     uint32_t workers;        /* threads for runs. Range 1..64. Default 4                          */
@@ -174,8 +179,11 @@ typedef struct cellar_schedule_opts {
     cellar_schedule_conflict conflict; /* Default REPLACE                                         */
     uint32_t max_running;    /* runs at the same time. To CELLAR_SCHEDULE_RUNS_MAX. Default 1     */
     uint32_t paused;         /* 1: the schedule begins paused                                     */
+    uint32_t catch_up_on_start; /* 1: the schedule continues from its last due time in the        */
+                             /* journal of the pool, see CATCH-UP; max_running 1. Default 0       */
+    uint32_t reserved0;      /* must be 0                                                         */
 } cellar_schedule_opts;
-CELLAR_STRUCT(cellar_schedule_opts, paused);
+CELLAR_STRUCT(cellar_schedule_opts, reserved0);
 
 /* Description of a schedule. */
 typedef struct cellar_schedule_info {
@@ -211,6 +219,8 @@ typedef struct cellar_scheduler_stats {
     uint64_t clock_steps;    /* steps of the wall clock by more than 1 s                          */
     uint64_t thread_ends;    /* runs that ended their thread                                      */
     uint64_t rejected_limit; /* calls rejected by max_schedules                                   */
+    uint64_t continued;      /* schedules that continued from a due time in the journal           */
+    uint64_t journal_errors; /* due times that could not be written into the journal              */
     uint64_t schedules;      /* schedules                                                         */
     uint64_t running;        /* runs that have not ended                                          */
     uint64_t waiting;        /* runs that wait for a thread                                       */
@@ -264,10 +274,11 @@ CELLAR_API cellar_err cellar_scheduler_tick(cellar_scheduler *s, uint64_t budget
 /* Run a function at an interval.
  * in:      name of 1..64 bytes; interval_ms from 1 to 366 days; fn; o NULL = defaults
  * returns: OK; EXISTS (KEEP), E_BUSY (ERROR); E_LIMIT (max_schedules), E_NOMEM, E_INVAL,
- *          E_UNSUPPORTED (unknown field), E_FORKED
+ *          E_UNSUPPORTED (unknown field; catch_up_on_start without a journal), E_FORKED; with a
+ *          journal E_SPACE, E_IO
  * owns:    OK: ctx belongs to the schedule until free_fn. Else nothing changes hands
  * thread:  any, also a job
- * cost:    one allocation, one short lock
+ * cost:    one allocation, one short lock; with a journal one commit
  * example: cellar_schedule_every(s, "poll", 30000, poll, NULL, NULL);                            */
 CELLAR_API cellar_err cellar_schedule_every(cellar_scheduler *s, const char *name,
                                             int64_t interval_ms, cellar_schedule_fn fn, void *ctx,
@@ -289,7 +300,7 @@ CELLAR_API cellar_err cellar_schedule_cron(cellar_scheduler *s, const char *name
  * fires immediately.
  * in:      wall_ms in the years 1970..9999; otherwise as cellar_schedule_every
  * returns: as cellar_schedule_every; E_RANGE (wall_ms), E_NEVER (it passed more than
- *          misfire_grace_ms ago)
+ *          misfire_grace_ms ago; with catch_up_on_start also: its run has ended)
  * owns:    as cellar_schedule_every
  * thread:  any, also a job
  * cost:    one allocation, one short lock
@@ -299,10 +310,10 @@ CELLAR_API cellar_err cellar_schedule_at(cellar_scheduler *s, const char *name, 
                                          const cellar_schedule_opts *o);
 
 /* Remove a schedule. A run that has begun ends normally.
- * in:      name of a schedule
- * returns: OK; E_NOT_FOUND, E_INVAL, E_FORKED
+ * in:      name of a schedule; a row of it in the journal ends also without a schedule
+ * returns: OK; E_NOT_FOUND, E_INVAL, E_FORKED; with a journal E_SPACE, E_IO: nothing changed
  * thread:  any, also a job
- * cost:    one short lock; runs free_fn
+ * cost:    one short lock; runs free_fn; with a journal one commit
  * example: cellar_schedule_remove(s, "poll");                                                    */
 CELLAR_API cellar_err cellar_schedule_remove(cellar_scheduler *s, const char *name);
 
@@ -417,6 +428,23 @@ CELLAR_API cellar_err cellar_scheduler_stats_json(cellar_scheduler *s, char *buf
  *   up to 3 hours, fixed times that were jumped over fire once, and no fixed time fires twice. Jobs
  *   that follow the clock, and all jobs after a larger step, continue on the new clock. Intervals
  *   never notice.
+ *
+ * CATCH-UP
+ *   With catch_up_on_start the journal of the pool keeps the last due time that is settled: that
+ *   ran, was skipped, or that another run stood for. The call that adds a schedule of the same
+ *   name, spec and zone continues from it. What the process missed runs by misfire_grace_ms,
+ *   coalesce and overlap, at most 366 days back. phase counts for a new schedule only. An instant
+ *   that ran is E_NEVER.
+ *
+ *   Another interval, expression, zone or option of the expression begins a new schedule: nothing
+ *   is caught up. So does a due time in the future: of an interval, or by more than 3 hours. A call
+ *   that adds the name without the option, and cellar_schedule_remove, delete the due time. The
+ *   pause of a schedule is not kept: after a restart its firings count as missed.
+ *
+ *   The due time is written when the function has returned. If the process ends before, the firing
+ *   runs again. With cellar_submit_opts.firing of a submit in the function, one commit writes task
+ *   and due time: neither gets lost, and a crash repeats none. If a write fails, the end of the
+ *   next run writes again. Calls that add one name must not overlap.
  *
  * RESTRICTIONS
  *   fork: in the child every call returns E_FORKED, except cellar_scheduler_close, figures and the

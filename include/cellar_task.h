@@ -45,6 +45,7 @@ extern "C" {
 #define CELLAR_POOL_DELAY_MAX_MS (INT64_C(366) * 86400000) /* largest delay and expiry            */
 
 struct cellar_limiter;
+struct cellar_firing;
 
 typedef struct cellar_pool cellar_pool;
 
@@ -273,6 +274,9 @@ typedef struct cellar_submit_opts {
     cellar_payload_free_fn free_fn; /* takes the payload over; called once, with no lock held.    */
                                /* Default NULL: the payload is copied                             */
     void    *free_ctx;
+    const struct cellar_firing *firing; /* the call is in the function of a schedule with         */
+                               /* catch_up_on_start: one commit writes task and firing, see       */
+                               /* CATCH-UP in cellar_schedule.h. Needs a journal. Default NULL    */
     uint32_t unique_states;    /* states in which a task keeps its key from others: sum of        */
                                /* 1u << state. Default 0: each live state                         */
     cellar_task_conflict on_conflict; /* Default REJECT                                           */

@@ -330,6 +330,10 @@
       METRIC("Runs that ended their thread.")) \
     X(REJECTED_LIMIT, "cellar_scheduler_rejected_total", "", \
       METRIC("Schedules rejected by max_schedules.")) \
+    X(CONTINUED, "cellar_scheduler_continued_total", "", \
+      METRIC("Schedules that continued from the due time in the journal.")) \
+    X(JOURNAL_ERRORS, "cellar_scheduler_journal_errors_total", "", \
+      METRIC("Due times that could not be written into the journal.")) \
     X(SCHEDULES, "cellar_scheduler_schedules", "", METRIC("Schedules.")) \
     X(RUNNING, "cellar_scheduler_running", "", METRIC("Runs that have not ended.")) \
     X(WAITING, "cellar_scheduler_waiting", "", METRIC("Runs that wait for a thread.")) \

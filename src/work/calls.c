@@ -2,9 +2,12 @@
  *
  * calls: add, change, trigger and list schedules.
  *
- * WALK       A call checks its arguments and makes the schedule without the lock; then one short
+ * WALK       A call checks its arguments and makes the schedule without the lock; with a journal it
+ *            reads or deletes the row of the name in a transaction; then one short
  *            lock puts it into table and wheel. Whatever it replaced is freed after the lock.
  * LOCKING    types.h. */
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/opts.h"
@@ -14,6 +17,7 @@ BASE_SIZE_BEGIN
 
 #define SCHED_INTERVAL_MAX_MS (INT64_C(366) * 86400000)
 #define SCHED_LIST_BATCH 8
+#define SCHED_SPEC_EXTRA 48 /* room of a spec beside an expression */
 
 /* Return the schedule of a name; NULL: none. */
 static sched_entry *sched_find(cellar_scheduler *s, const char *name) SYNC_HOLDS(WHEEL)
@@ -46,7 +50,8 @@ static cellar_err sched_opts_in(const cellar_schedule_opts *o, cellar_schedule_o
         (unsigned)full->overlap > CELLAR_OVERLAP_QUEUE ||
         (unsigned)full->phase > CELLAR_PHASE_ALIGNED ||
         (unsigned)full->conflict > CELLAR_CONFLICT_ERROR || full->paused > 1 ||
-        full->max_running > CELLAR_SCHEDULE_RUNS_MAX) {
+        full->max_running > CELLAR_SCHEDULE_RUNS_MAX || full->catch_up_on_start > 1 ||
+        (full->catch_up_on_start != 0 && full->max_running > 1) || full->reserved0 != 0) {
         return CELLAR_E_INVAL;
     }
     if (full->max_running == 0) { full->max_running = 1; }
@@ -59,6 +64,7 @@ static cellar_err sched_make(cellar_scheduler *s, const char *name, cellar_sched
                              void *ctx, const cellar_schedule_opts *o, sched_entry **out)
 {
     const size_t bytes = sizeof(sched_entry) + o->max_running * sizeof(sched_run);
+    if (o->catch_up_on_start != 0 && s->tasks == NULL) { return CELLAR_E_UNSUPPORTED; }
     sched_entry *e = base_alloc(&s->account, BASE_MOD_STORE, bytes, NULL);
     if (e == NULL) { return CELLAR_E_NOMEM; }
     e->of = s;
@@ -71,6 +77,7 @@ static cellar_err sched_make(cellar_scheduler *s, const char *name, cellar_sched
     e->grace_ms = o->misfire_grace_ms;
     e->jitter_ms = o->jitter_ms;
     e->paused = o->paused != 0;
+    e->catches_up = o->catch_up_on_start != 0;
     e->last_wall_ms = INT64_MIN;
     e->run_count = o->max_running;
     memcpy(e->name, name, strlen(name));
@@ -92,6 +99,52 @@ static int64_t sched_phase_ms(const sched_entry *e, cellar_phase phase, sched_ti
     return now.mono_ms;
 }
 
+/* Return the due time before `first_ms`: the one that the journal has until a run has ended. */
+static int64_t sched_before_wall_ms(const sched_entry *e, int64_t first_ms, sched_time now)
+{
+    switch (e->kind) {
+    case CELLAR_SCHEDULE_EVERY: return first_ms - e->interval_ms + now.wall_ms - now.mono_ms;
+    case CELLAR_SCHEDULE_CRON: return now.wall_ms;
+    case CELLAR_SCHEDULE_AT: break;
+    }
+    return e->due_ms - 1;
+}
+
+/* Read from the journal where a schedule continues, or write where it begins. E_NEVER: the run of
+ * the instant has ended. */
+static cellar_err sched_recall(sched_entry *e, const char *spec, const char *zone, sched_time now)
+{
+    cellar_scheduler *s = e->of;
+    const int64_t first_wall_ms = sched_before_wall_ms(e, e->start_ms, now);
+    journal_schedule row = { e->catches_up ? JOURNAL_SCHEDULE_OPEN : JOURNAL_SCHEDULE_DELETE,
+                             e->name, spec, zone, first_wall_ms };
+    const cellar_err err = s->tasks != NULL ? sched_row(s, &row) : CELLAR_OK;
+    if (err != CELLAR_OK || !e->catches_up) { return err; }
+    const int64_t last_ms = BASE_MAX(row.last_due_wall_ms, now.wall_ms - SCHED_INTERVAL_MAX_MS);
+    const int64_t ahead_ms = e->kind == CELLAR_SCHEDULE_CRON ? SCHED_CORRECTION_MS : 0;
+    e->settled_wall_ms = last_ms - ahead_ms > now.wall_ms ? now.wall_ms : last_ms;
+    sync_take(WHEEL, &s->lock);
+    s->count[STATS_SCHEDULER_CONTINUED] += row.last_due_wall_ms != first_wall_ms;
+    sync_drop(WHEEL, &s->lock);
+    return e->kind == CELLAR_SCHEDULE_AT && row.last_due_wall_ms >= e->due_ms ? CELLAR_E_NEVER
+                                                                              : CELLAR_OK;
+}
+
+/* Return whether a new schedule has a place: OK, or the code of the call. */
+static cellar_err sched_admit(cellar_scheduler *s, const char *name,
+                              cellar_schedule_conflict conflict) SYNC_HOLDS(WHEEL)
+{
+    const sched_entry *old = sched_find(s, name);
+    if (old != NULL && conflict != CELLAR_CONFLICT_REPLACE) {
+        return conflict == CELLAR_CONFLICT_KEEP ? CELLAR_EXISTS : CELLAR_E_BUSY;
+    }
+    if (old == NULL && HASH_COUNT(s->table) >= s->max_schedules) {
+        s->count[STATS_SCHEDULER_REJECTED_LIMIT]++;
+        return CELLAR_E_LIMIT;
+    }
+    return CELLAR_OK;
+}
+
 /* Put a schedule into the table in place of the one of its name. */
 static cellar_err sched_insert(sched_entry *e, cellar_schedule_conflict conflict, sched_time now,
                                sched_after *a) SYNC_HOLDS(WHEEL)
@@ -100,13 +153,8 @@ static cellar_err sched_insert(sched_entry *e, cellar_schedule_conflict conflict
     base_account *base_table_account = &s->account;
     const base_module base_table_module = BASE_MOD_STORE;
     sched_entry *old = sched_find(s, e->name);
-    if (old != NULL && conflict != CELLAR_CONFLICT_REPLACE) {
-        return conflict == CELLAR_CONFLICT_KEEP ? CELLAR_EXISTS : CELLAR_E_BUSY;
-    }
-    if (old == NULL && HASH_COUNT(s->table) >= s->max_schedules) {
-        s->count[STATS_SCHEDULER_REJECTED_LIMIT]++;
-        return CELLAR_E_LIMIT;
-    }
+    const cellar_err err = sched_admit(s, e->name, conflict);
+    if (err != CELLAR_OK) { return err; }
     const unsigned hash = (unsigned)e->hash; /* add, then detach: a failure leaves the old one */
     BASE_TABLE_ADD(hh, s->table, e->name, strlen(e->name), hash, e);
     if (e->hh.tbl == NULL) { return CELLAR_E_NOMEM; }
@@ -120,11 +168,17 @@ static cellar_err sched_insert(sched_entry *e, cellar_schedule_conflict conflict
     e->prev->next = e;
     first->prev = e;
     s->all = first;
-    sched_begin(e, now);
+    if (e->catches_up) {
+        sched_continue(e, now);
+    } else {
+        sched_begin(e, now);
+    }
     return CELLAR_OK;
 }
 
-static cellar_err sched_add(sched_entry *e, const cellar_schedule_opts *o)
+/* Add a schedule. `spec` and `zone` name its due times in the journal. */
+static cellar_err sched_add(sched_entry *e, const cellar_schedule_opts *o, const char *spec,
+                            const char *zone)
 {
     cellar_scheduler *s = e->of;
     const sched_time now = sched_now(s);
@@ -137,8 +191,14 @@ static cellar_err sched_add(sched_entry *e, const cellar_schedule_opts *o)
         return CELLAR_E_NEVER;
     }
     sync_take(WHEEL, &s->lock);
-    const cellar_err err = sched_insert(e, o->conflict, now, &a);
+    cellar_err err = sched_admit(s, e->name, o->conflict);
     sync_drop(WHEEL, &s->lock);
+    if (err == CELLAR_OK) { err = sched_recall(e, spec, zone, now); }
+    if (err == CELLAR_OK) {
+        sync_take(WHEEL, &s->lock);
+        err = sched_insert(e, o->conflict, now, &a);
+        sync_drop(WHEEL, &s->lock);
+    }
     sched_settle(s, &a);
     if (err != CELLAR_OK) {
         sched_free(e, false);
@@ -156,6 +216,7 @@ CELLAR_API cellar_err cellar_schedule_every(cellar_scheduler *s, const char *nam
     cellar_cron_opts unused;
     sched_entry *e;
     uint32_t flags;
+    char spec[SCHED_SPEC_EXTRA];
     cellar_err err = sched_check(s, name);
     if (err != CELLAR_OK) { return err; }
     if (fn == NULL || interval_ms < 1 || interval_ms > SCHED_INTERVAL_MAX_MS) {
@@ -166,7 +227,8 @@ CELLAR_API cellar_err cellar_schedule_every(cellar_scheduler *s, const char *nam
     if (err != CELLAR_OK) { return err; }
     e->kind = CELLAR_SCHEDULE_EVERY;
     e->interval_ms = interval_ms;
-    return sched_add(e, &full);
+    (void)snprintf(spec, sizeof spec, "@every %" PRId64 "ms", interval_ms);
+    return sched_add(e, &full, spec, "UTC");
 }
 
 CELLAR_API cellar_err cellar_schedule_cron(cellar_scheduler *s, const char *name, const char *expr,
@@ -175,7 +237,7 @@ CELLAR_API cellar_err cellar_schedule_cron(cellar_scheduler *s, const char *name
 {
     cellar_schedule_opts full;
     cellar_cron_opts cron_opts;
-    char own[CRON_ZONE_MAX + 1];
+    char own[CRON_ZONE_MAX + 1], spec[CELLAR_CRON_MAX + SCHED_SPEC_EXTRA];
     uint32_t flags, column;
     sched_entry *e;
     cron c;
@@ -198,7 +260,13 @@ CELLAR_API cellar_err cellar_schedule_cron(cellar_scheduler *s, const char *name
         sched_free(e, false);
         return err;
     }
-    return sched_add(e, &full);
+    int len = snprintf(spec, sizeof spec, "%s", expr);
+    if (flags != 0 || hashed != name) {
+        (void)snprintf(spec + len, SCHED_SPEC_EXTRA, " [%x, %016" PRIx64 "]", flags,
+                       cron_hash(hashed));
+    }
+    const char *named = own[0] != '\0' ? own : zone != NULL ? zone : "";
+    return sched_add(e, &full, spec, *named != '\0' ? named : "UTC");
 }
 
 CELLAR_API cellar_err cellar_schedule_at(cellar_scheduler *s, const char *name, int64_t wall_ms,
@@ -209,6 +277,7 @@ CELLAR_API cellar_err cellar_schedule_at(cellar_scheduler *s, const char *name, 
     cellar_cron_opts unused;
     sched_entry *e;
     uint32_t flags;
+    char spec[SCHED_SPEC_EXTRA];
     cellar_err err = sched_check(s, name);
     if (err != CELLAR_OK) { return err; }
     if (fn == NULL) { return CELLAR_E_INVAL; }
@@ -218,7 +287,8 @@ CELLAR_API cellar_err cellar_schedule_at(cellar_scheduler *s, const char *name, 
     if (err != CELLAR_OK) { return err; }
     e->kind = CELLAR_SCHEDULE_AT;
     e->due_ms = wall_ms;
-    return sched_add(e, &full);
+    (void)snprintf(spec, sizeof spec, "at %" PRId64, wall_ms);
+    return sched_add(e, &full, spec, "UTC");
 }
 
 /* ---- change ---- */
@@ -242,6 +312,7 @@ static cellar_err sched_change_held(sched_entry *e, sched_change change, sched_t
         if (!e->paused) { break; }
         e->paused = false;
         sched_begin(e, now);
+        e->settled_wall_ms = sched_before_wall_ms(e, e->due_ms, now);
         break;
     case SCHED_TRIGGER:
         if (e->busy == e->run_count) { return CELLAR_E_BUSY; }
@@ -255,6 +326,11 @@ static cellar_err sched_change_of(cellar_scheduler *s, const char *name, sched_c
 {
     cellar_err err = sched_check(s, name);
     if (err != CELLAR_OK) { return err; }
+    if (change == SCHED_REMOVE && s->tasks != NULL) {
+        journal_schedule row = { .op = JOURNAL_SCHEDULE_DELETE, .name = name };
+        err = sched_row(s, &row);
+        if (err != CELLAR_OK) { return err; }
+    }
     sched_time now = sched_now(s);
     sched_after a;
     sched_after_init(&a);
@@ -264,9 +340,12 @@ static cellar_err sched_change_of(cellar_scheduler *s, const char *name, sched_c
     now.wall_ms = BASE_MAX(now.wall_ms, s->wall.now_ms);
     sched_entry *e = sched_find(s, name);
     err = e != NULL ? sched_change_held(e, change, now, &a) : CELLAR_E_NOT_FOUND;
+    const bool resumed = e != NULL && change == SCHED_RESUME, notes = resumed && e->catches_up;
+    const int64_t settled_wall_ms = notes ? e->settled_wall_ms : 0;
     sync_drop(WHEEL, &s->lock);
     sched_settle(s, &a);
-    if (change == SCHED_RESUME) { sched_ring(s); }
+    if (notes) { sched_note(s, name, settled_wall_ms); }
+    if (resumed) { sched_ring(s); }
     return err;
 }
 
@@ -387,8 +466,9 @@ static const uint8_t sched_fields[] = {
     STATS_SCHEDULER_STARTED, STATS_SCHEDULER_ENDED, STATS_SCHEDULER_TRIGGERED,
     STATS_SCHEDULER_MISSED, STATS_SCHEDULER_SKIPPED_OVERLAP, STATS_SCHEDULER_SKIPPED_GRACE,
     STATS_SCHEDULER_SKIPPED_CHANGE, STATS_SCHEDULER_CLOCK_STEPS, STATS_SCHEDULER_THREAD_ENDS,
-    STATS_SCHEDULER_REJECTED_LIMIT, STATS_SCHEDULER_SCHEDULES, STATS_SCHEDULER_RUNNING,
-    STATS_SCHEDULER_WAITING, STATS_SCHEDULER_BYTES,
+    STATS_SCHEDULER_REJECTED_LIMIT, STATS_SCHEDULER_CONTINUED, STATS_SCHEDULER_JOURNAL_ERRORS,
+    STATS_SCHEDULER_SCHEDULES, STATS_SCHEDULER_RUNNING, STATS_SCHEDULER_WAITING,
+    STATS_SCHEDULER_BYTES,
 };
 _Static_assert(sizeof sched_fields * sizeof(uint64_t) ==
                    sizeof(cellar_scheduler_stats) - offsetof(cellar_scheduler_stats, started),

@@ -6,6 +6,7 @@
  *            tables; an open does the steps that are missing.
  *            task: one row for each live task and each dead letter. input: one row for each task
  *            that ended while another one waits for it. throttle: keys of THROTTLE.
+ *            schedule: one row for each schedule with catch_up_on_start.
  *            The view `waiting` is for people.
  *            id: 16 bytes, high byte first. state, run_on: numbers of cellar_task.h.
  * INVARIANTS A task has a row exactly from the commit of its submit to the commit of its end. A
@@ -66,12 +67,17 @@ static const char *const journal_steps[] = {
     " until_wall_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
     "CREATE INDEX throttle_until ON throttle(until_wall_ms);"
     "PRAGMA user_version=2;",
+    /* 3 */
+    "CREATE TABLE schedule("
+    " name TEXT NOT NULL PRIMARY KEY, spec TEXT NOT NULL, zone TEXT NOT NULL,"
+    " last_due_wall_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+    "PRAGMA user_version=3;",
 };
 
 enum journal_statement {
     JOURNAL_BEGIN, JOURNAL_COMMIT, JOURNAL_INSERT, JOURNAL_UPDATE, JOURNAL_PAYLOAD, JOURNAL_DELETE,
     JOURNAL_INPUT, JOURNAL_INPUTS_DELETE, JOURNAL_THROTTLE, JOURNAL_THROTTLES_DELETE,
-    JOURNAL_STATEMENTS
+    JOURNAL_SCHEDULE, JOURNAL_STATEMENTS = JOURNAL_SCHEDULE + 3
 };
 
 static const char *const journal_sql[JOURNAL_STATEMENTS] = {
@@ -89,6 +95,13 @@ static const char *const journal_sql[JOURNAL_STATEMENTS] = {
     /* Two for each key that comes: so the table has few that are over. */
     [JOURNAL_THROTTLES_DELETE] = "DELETE FROM throttle WHERE key IN (SELECT key FROM throttle"
                                  " WHERE until_wall_ms<=?1 ORDER BY until_wall_ms LIMIT 2)",
+    [JOURNAL_SCHEDULE + JOURNAL_SCHEDULE_OPEN] =
+        "INSERT INTO schedule VALUES(?1,?2,?3,?4) ON CONFLICT(name) DO UPDATE SET"
+        " last_due_wall_ms=iif(spec=?2 AND zone=?3, last_due_wall_ms, ?4), spec=?2, zone=?3"
+        " RETURNING last_due_wall_ms",
+    [JOURNAL_SCHEDULE + JOURNAL_SCHEDULE_SET] =
+        "UPDATE schedule SET last_due_wall_ms=?4 WHERE name=?1 AND last_due_wall_ms<?4",
+    [JOURNAL_SCHEDULE + JOURNAL_SCHEDULE_DELETE] = "DELETE FROM schedule WHERE name=?1",
 };
 
 struct journal {
@@ -282,6 +295,19 @@ CELLAR_PRIVATE cellar_err journal_throttle(journal *j, const char *key, cellar_t
     s = j->statement[JOURNAL_THROTTLES_DELETE];
     (void)sqlite3_bind_int64(s, 1, now_wall_ms);
     return journal_step(s);
+}
+
+CELLAR_PRIVATE cellar_err journal_schedule_write(journal *j, journal_schedule *row)
+{
+    sqlite3_stmt *s = j->statement[JOURNAL_SCHEDULE + (int)row->op];
+    journal_bind_text(s, 1, row->name); /* a statement ignores values that it does not name */
+    journal_bind_text(s, 2, row->spec);
+    journal_bind_text(s, 3, row->zone);
+    (void)sqlite3_bind_int64(s, 4, row->last_due_wall_ms);
+    while (sqlite3_step(s) == SQLITE_ROW) { row->last_due_wall_ms = sqlite3_column_int64(s, 0); }
+    const int rc = sqlite3_reset(s);
+    (void)sqlite3_clear_bindings(s);
+    return journal_code(rc);
 }
 
 /* ---- reading ---- */
@@ -602,6 +628,12 @@ CELLAR_PRIVATE cellar_err journal_delete(journal *j, cellar_task_id id, bool inp
 CELLAR_PRIVATE cellar_err journal_input_add(journal *j, const journal_input *in)
 {
     (void)in;
+    return journal_begin(j);
+}
+
+CELLAR_PRIVATE cellar_err journal_schedule_write(journal *j, journal_schedule *row)
+{
+    (void)row;
     return journal_begin(j);
 }
 

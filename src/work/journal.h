@@ -42,6 +42,18 @@ typedef struct journal_input { /* end of one of the tasks before `then_id` */
     bool     ok;
 } journal_input;
 
+typedef enum journal_schedule_op {
+    JOURNAL_SCHEDULE_OPEN,   /* read the row; without one of this spec and zone, write it */
+    JOURNAL_SCHEDULE_SET,    /* raise last_due_wall_ms of the row, if there is one */
+    JOURNAL_SCHEDULE_DELETE
+} journal_schedule_op;
+
+typedef struct journal_schedule { /* last due time of a schedule. All texts are set, and not "" */
+    journal_schedule_op op;
+    const char *name, *spec, *zone;
+    int64_t  last_due_wall_ms;
+} journal_schedule;
+
 /* Open or create the database, and own it. *why: what is wrong, static text.
  * returns: OK; E_BUSY (another owner), E_CORRUPT, E_FOREIGN, E_NEWER_FORMAT, E_SPACE, E_IO,
  *          E_NOMEM, E_UNSUPPORTED */
@@ -50,7 +62,7 @@ CELLAR_PRIVATE cellar_err journal_open(base_account *account, const char *path, 
 CELLAR_PRIVATE void journal_close(base_account *account, journal *j);
 /* Return the text of SQLite for the last failure. */
 CELLAR_PRIVATE const char *journal_error(const journal *j);
-/* Begin a transaction. A failure of this or of the next seven calls fails it: the caller calls
+/* Begin a transaction. A failure of this or of the next eight calls fails it: the caller calls
  * journal_rollback. */
 CELLAR_PRIVATE cellar_err journal_begin(journal *j);
 CELLAR_PRIVATE cellar_err journal_commit(journal *j);
@@ -65,6 +77,8 @@ CELLAR_PRIVATE cellar_err journal_input_add(journal *j, const journal_input *in)
 /* Write a key of THROTTLE, and delete up to two that are over. */
 CELLAR_PRIVATE cellar_err journal_throttle(journal *j, const char *key, cellar_task_id id,
                                            int64_t until_wall_ms, int64_t now_wall_ms);
+/* Carry out `op` of a schedule. */
+CELLAR_PRIVATE cellar_err journal_schedule_write(journal *j, journal_schedule *row);
 /* Count the rows and their different names. */
 CELLAR_PRIVATE cellar_err journal_count(journal *j, uint64_t *rows, uint64_t *names);
 /* Pass each row to fn, by id, or each link of a row to its then_id and from its after_id (`after`),

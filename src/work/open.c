@@ -164,6 +164,7 @@ static void sched_init(cellar_scheduler *s, const cellar_scheduler_config *cfg,
     s->no_threads = host->no_threads != 0;
     s->max_schedules = cfg->max_schedules;
     s->close_ms = cfg->close_timeout_ms;
+    s->tasks = cfg->pool != NULL && cfg->pool->journal != NULL ? cfg->pool : NULL;
     memcpy(s->name, host->name, strlen(host->name));
     const sched_time now = sched_now(s);
     s->offset_ms = now.wall_ms - now.mono_ms;

@@ -5,6 +5,7 @@
  * WALK       wheel_pop -> fold the firings that have passed into one (coalesce) -> too late: skip;
  *            no free run: skip, or park until a run ends; else a run for the pool -> next firing,
  *            computed from the due time, never from now.
+ *            With catch_up_on_start the end of a run writes the last due time that is settled.
  * INVARIANTS The due times of an interval are start + k * interval. A run that has not begun when
  *            its schedule is removed, replaced or paused never begins: a worker looks at its state
  *            under the lock.
@@ -18,13 +19,13 @@
 #include <string.h>
 
 #include "base/user_callback.h"
+#include "work/task_commit.h"
 
 BASE_SIZE_BEGIN
 
 #define SCHED_SLICE 1024u
 #define SCHED_STEP_MS 1000             /* a larger move of the wall clock is a step */
 #define SCHED_TRIES 16
-#define SCHED_CORRECTION_MS (3 * 3600000) /* a larger step is a correction */
 
 CELLAR_PRIVATE sched_time sched_now(const cellar_scheduler *s)
 {
@@ -108,6 +109,41 @@ CELLAR_PRIVATE void sched_begin(sched_entry *e, sched_time now)
     sched_arm(e);
 }
 
+CELLAR_PRIVATE void sched_continue(sched_entry *e, sched_time now)
+{
+    const int64_t last_ms = e->settled_wall_ms, offset_ms = now.wall_ms - now.mono_ms;
+    switch (e->kind) {
+    case CELLAR_SCHEDULE_EVERY:
+        e->start_ms = e->due_ms = last_ms + e->interval_ms - offset_ms;
+        break;
+    case CELLAR_SCHEDULE_CRON: e->due_ms = sched_next_ms(e, last_ms); break;
+    case CELLAR_SCHEDULE_AT: break;
+    }
+    sched_arm(e);
+}
+
+static cellar_err sched_row_write(journal *db, void *row)
+{
+    return journal_schedule_write(db, row);
+}
+
+CELLAR_PRIVATE cellar_err sched_row(cellar_scheduler *s, journal_schedule *row)
+{
+    const cellar_err err = task_commit_write(s->tasks, sched_row_write, row);
+    if (err == CELLAR_OK) { return err; }
+    sync_take(WHEEL, &s->lock);
+    s->count[STATS_SCHEDULER_JOURNAL_ERRORS]++;
+    sync_drop(WHEEL, &s->lock);
+    return err;
+}
+
+CELLAR_PRIVATE void sched_note(cellar_scheduler *s, const char *name, int64_t settled_wall_ms)
+{
+    journal_schedule row = { .op = JOURNAL_SCHEDULE_SET, .name = name,
+                             .last_due_wall_ms = settled_wall_ms };
+    (void)sched_row(s, &row); /* counted, and logged by the pool */
+}
+
 /* ---- runs ---- */
 
 CELLAR_PRIVATE void sched_after_init(sched_after *a)
@@ -128,6 +164,7 @@ CELLAR_PRIVATE void sched_start(sched_entry *e, int64_t fire_ms, int64_t due_wal
     r->firing = cellar_firing_default();
     r->firing.name = e->name;
     r->firing.due_wall_ms = due_wall_ms;
+    r->firing.until_wall_ms = triggered ? INT64_MIN : e->settled_wall_ms;
     r->firing.triggered = triggered;
     r->firing.missed = triggered ? 0 : e->missed_now;
     e->of->count[STATS_SCHEDULER_WAITING]++;
@@ -211,7 +248,14 @@ static void sched_end_run(sched_run *r, bool ended_thread)
     sched_after a;
     sched_after_init(&a);
     sync_take(WHEEL, &s->lock);
-    const bool ran = r->state == SCHED_RUNNING, go_on = e->parked;
+    const bool ran = r->state == SCHED_RUNNING;
+    if (ran && e->catches_up && (e->present || e->kind == CELLAR_SCHEDULE_AT)) {
+        const int64_t settled_wall_ms = e->settled_wall_ms;
+        sync_drop(WHEEL, &s->lock);
+        sched_note(s, e->name, settled_wall_ms);
+        sync_take(WHEEL, &s->lock);
+    }
+    const bool go_on = e->parked;
     if (ran) {
         s->count[STATS_SCHEDULER_ENDED]++;
         s->count[STATS_SCHEDULER_THREAD_ENDS] += ended_thread;
@@ -324,19 +368,22 @@ static bool sched_due(sched_entry *e, sched_time now, uint32_t *steps, sched_aft
                        clock - e->first_ms <= e->grace_ms;
     const int64_t due_ms = early ? e->first_ms : e->due_ms;
     const int64_t fire_ms = sched_leave_ms(e, due_ms);
+    const int64_t offset_ms = e->kind == CELLAR_SCHEDULE_EVERY ? now.wall_ms - now.mono_ms : 0;
+    const int64_t settled_wall_ms = e->due_ms + offset_ms;
     const bool busy = e->busy == e->run_count;
     bool ran = false;
-    if (clock - fire_ms > e->grace_ms) {
-        sched_skip(e, CELLAR_E_TIMEOUT, STATS_SCHEDULER_SKIPPED_GRACE, a);
-    } else if (busy && (e->overlap == CELLAR_OVERLAP_QUEUE || e->caught_up != 0)) {
+    if (busy && clock - fire_ms <= e->grace_ms &&
+        (e->overlap == CELLAR_OVERLAP_QUEUE || e->caught_up != 0)) {
         e->parked = true;
         return true;
+    }
+    e->settled_wall_ms = settled_wall_ms;
+    if (clock - fire_ms > e->grace_ms) {
+        sched_skip(e, CELLAR_E_TIMEOUT, STATS_SCHEDULER_SKIPPED_GRACE, a);
     } else if (busy) {
         sched_skip(e, CELLAR_E_BUSY, STATS_SCHEDULER_SKIPPED_OVERLAP, a);
     } else {
-        const int64_t wall_ms = e->kind == CELLAR_SCHEDULE_EVERY
-                                    ? due_ms + now.wall_ms - now.mono_ms : due_ms;
-        sched_start(e, fire_ms, wall_ms, false, a);
+        sched_start(e, fire_ms, due_ms + offset_ms, false, a);
         s->count[STATS_SCHEDULER_MISSED] += e->missed_now;
         e->missed += e->missed_now;
         ran = true;

@@ -6,6 +6,8 @@
 
 #include "work/types.h"
 
+#define SCHED_CORRECTION_MS (3 * 3600000) /* a larger step of the wall clock is a correction */
+
 /* Read both clocks. They may be functions of the host: hold no lock. */
 CELLAR_PRIVATE sched_time sched_now(const cellar_scheduler *s);
 CELLAR_PRIVATE void sched_after_init(sched_after *a);
@@ -15,6 +17,13 @@ CELLAR_PRIVATE void sched_settle(cellar_scheduler *s, sched_after *a);
 CELLAR_PRIVATE void sched_ring(cellar_scheduler *s);
 /* Compute the first firing of a schedule that is not armed, and arm it unless it is paused. */
 CELLAR_PRIVATE void sched_begin(sched_entry *e, sched_time now) SYNC_HOLDS(WHEEL);
+/* Arm a schedule that is not armed at the firing after settled_wall_ms, unless it is paused. */
+CELLAR_PRIVATE void sched_continue(sched_entry *e, sched_time now) SYNC_HOLDS(WHEEL);
+/* Carry out `op` of a schedule in the journal. Hold no lock.
+ * returns: as task_commit_write */
+CELLAR_PRIVATE cellar_err sched_row(cellar_scheduler *s, journal_schedule *row);
+/* Write a due time that is settled into the journal. Hold no lock. */
+CELLAR_PRIVATE void sched_note(cellar_scheduler *s, const char *name, int64_t settled_wall_ms);
 /* Return the firing after `due_ms`; BASE_NEVER_MS: none. Needs no lock. */
 CELLAR_PRIVATE int64_t sched_next_ms(const sched_entry *e, int64_t due_ms);
 /* Return the first firing at `clock_ms` or later, of a cron expression after it. Needs no lock. */

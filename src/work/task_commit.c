@@ -78,6 +78,11 @@ static cellar_err task_write_draft(cellar_pool *p, const task_draft *d, cellar_t
     if (err == CELLAR_OK && d->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE) {
         err = journal_throttle(p->journal->db, r.unique_key, id, r.key_until_wall_ms, wall_ms);
     }
+    if (err == CELLAR_OK && d->firing != NULL) {
+        journal_schedule fired = { .op = JOURNAL_SCHEDULE_SET, .name = d->firing->name,
+                                   .last_due_wall_ms = d->firing->until_wall_ms };
+        err = journal_schedule_write(p->journal->db, &fired);
+    }
     if (err != CELLAR_OK || d->before == NULL || d->before->attached) { return err; }
     const task_body *result = d->before->result;
     const journal_input in = { .then_id = id, .ok = d->before->state == CELLAR_TASK_SUCCEEDED,
@@ -90,6 +95,7 @@ static cellar_err task_write_tickets(cellar_pool *p, const task_ticket *k)
 {
     cellar_err err = CELLAR_OK;
     for (; k != NULL && err == CELLAR_OK; k = k->next) {
+        if (k->write != NULL) { err = k->write(p->journal->db, k->ctx); }
         for (uint32_t i = 0; i < k->count && err == CELLAR_OK; i++) {
             err = task_write_draft(p, &k->draft[i], k->id[i], k->wall_ms);
         }
@@ -447,25 +453,43 @@ static void task_round_wait(cellar_pool *p, uint64_t round) SYNC_HOLDS(QUEUE)
     }
 }
 
-CELLAR_PRIVATE cellar_err task_commit_submit(cellar_pool *p, const task_draft *d, uint32_t count,
-                                             task_time now, const cellar_task_id *ids)
+/* Write a ticket, and wait for its commit. */
+static cellar_err task_commit_ticket(cellar_pool *p, task_ticket *k) SYNC_HOLDS(QUEUE)
 {
     task_journal *j = p->journal;
-    task_ticket k = { .draft = d, .id = ids, .count = count, .wall_ms = now.wall_ms };
     const uint64_t round = j->collects;
-    *j->ticket_end = &k;
-    j->ticket_end = &k.next;
+    *j->ticket_end = k;
+    j->ticket_end = &k->next;
     j->submitting++;
     if (++j->ticket_count >= j->expected && j->lingers) {
         (void)base_add_ar(&j->bell, 1u);
         sync_wake(&j->bell, 1);
     }
-    if (!p->no_threads && !j->busy && j->dirty == NULL && j->ticket == &k && !task_expects(p)) {
+    if (!p->no_threads && !j->busy && j->dirty == NULL && j->ticket == k && !task_expects(p)) {
         task_round_here(p);
     }
     task_round_wait(p, round);
     j->submitting--;
-    return k.err;
+    return k->err;
+}
+
+CELLAR_PRIVATE cellar_err task_commit_submit(cellar_pool *p, const task_draft *d, uint32_t count,
+                                             task_time now, const cellar_task_id *ids)
+{
+    task_ticket k = { .draft = d, .id = ids, .count = count, .wall_ms = now.wall_ms };
+    return task_commit_ticket(p, &k);
+}
+
+CELLAR_PRIVATE cellar_err task_commit_write(cellar_pool *p,
+                                            cellar_err (*write)(journal *db, void *ctx),
+                                            void *ctx)
+{
+    task_ticket k = { .write = write, .ctx = ctx };
+    if (p->forked) { return CELLAR_E_FORKED; }
+    sync_take(QUEUE, &p->lock);
+    const cellar_err err = task_commit_ticket(p, &k);
+    sync_drop(QUEUE, &p->lock);
+    return err;
 }
 
 CELLAR_PRIVATE cellar_err task_commit_wait(cellar_pool *p)

@@ -287,8 +287,10 @@ static cellar_err task_draft_make(cellar_pool *p, const cellar_task_item *i, tas
     const cellar_err err = task_submit_in(i->opts, &s);
     if (err != CELLAR_OK) { return err; }
     if (i->payload_len > p->cfg.queue_bytes) { return CELLAR_E_TOOBIG; }
-    *d = (task_draft){ .name = i->name, .delay_ms = s.delay_ms, .eta_wall_ms = s.eta_wall_ms,
-                       .on_conflict = s.on_conflict, .priority = (uint8_t)s.priority };
+    if (s.firing != NULL && p->journal == NULL) { return CELLAR_E_UNSUPPORTED; }
+    *d = (task_draft){ .name = i->name, .firing = s.firing, .delay_ms = s.delay_ms,
+                       .eta_wall_ms = s.eta_wall_ms, .on_conflict = s.on_conflict,
+                       .priority = (uint8_t)s.priority };
     d->body = task_body_make(p, i->payload, i->payload_len,
                              s.content_type != NULL ? s.content_type : "", s.free_fn, s.free_ctx);
     if (d->body == NULL) { return CELLAR_E_NOMEM; }

@@ -23,6 +23,7 @@
 #include "base/num.h"
 #include "base/random.h"
 #include "base/table.h"
+#include "cellar_schedule.h"
 #include "cellar_task.h"
 #include "stats/stats.h"
 #include "wheel/wheel.h"
@@ -218,6 +219,7 @@ typedef struct task_before {
 /* A task on its way into a slot. */
 typedef struct task_draft {
     const char *name;        /* of the caller */
+    const cellar_firing *firing; /* of a schedule: written with the task; NULL: none */
     task_body *body;
     task_ext *ext;           /* NULL: none */
     task_throttle *throttle; /* for a new key of THROTTLE; NULL: none */
@@ -229,9 +231,11 @@ typedef struct task_draft {
     bool meets;              /* a submit that is not committed yet has its key or its id */
 } task_draft;
 
-/* A submit that waits for its commit; on the stack of the caller. */
+/* A submit, or another write, that waits for its commit; on the stack of the caller. */
 typedef struct task_ticket {
     struct task_ticket *next;
+    cellar_err (*write)(journal *db, void *ctx); /* NULL: a submit */
+    void *ctx;
     const task_draft *draft;
     const cellar_task_id *id;
     uint32_t count;

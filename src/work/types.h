@@ -22,6 +22,7 @@
 #include "stats/stats.h"
 #include "wheel/wheel.h"
 #include "work/cron.h"
+#include "work/task_types.h"
 
 typedef enum sched_state { SCHED_FREE, SCHED_WAITING, SCHED_DROPPED, SCHED_RUNNING } sched_state;
 
@@ -64,6 +65,8 @@ typedef struct sched_entry { /* a schedule */
     bool parked;            /* due, and waits for the end of a run */
     uint64_t runs, missed, skipped;
     int64_t last_wall_ms;   /* INT64_MIN: none */
+    bool catches_up;        /* constant: the journal has its row; run_count is 1 */
+    int64_t settled_wall_ms; /* last due time that ran, was skipped, or was folded into another */
     char name[CELLAR_NAME_MAX + 1];
     uint32_t run_count;
     sched_run run[];        /* run_count of them */
@@ -83,6 +86,7 @@ struct cellar_scheduler {
     bool fork_in_job;       /* the thread that forks runs a job; its number changes in the child */
     uint32_t max_schedules;
     int64_t close_ms;
+    cellar_pool *tasks;     /* its journal has the due times; NULL: none */
     char name[CELLAR_NAME_MAX + 1];
     _Atomic uint32_t bell;  /* futex word; + 1 wakes the thread */
     _Atomic uint32_t stop;  /* 1: the thread ends */

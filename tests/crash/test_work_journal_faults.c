@@ -9,6 +9,7 @@
  *         since all, none, or a random part. Both clocks are variables; the test calls
  *         cellar_pool_tick. `make test` tries each fourth call. */
 #include "base/random.h"
+#include "cellar_schedule.h"
 #include "cellar_task.h"
 #include "tests/support/folder.h"
 #include "tests/support/t.h"
@@ -561,6 +562,78 @@ static void cut_each(cellar_journal_level level, disk_cut how, bool exact)
     }
 }
 
+/* ---- a schedule ---- */
+
+static uint32_t firings;
+static cellar_err fired_task;
+
+static void fires(const cellar_firing *f, void *ctx)
+{
+    const char payload = 'a';
+    cellar_submit_opts o = cellar_submit_opts_default();
+    (void)ctx;
+    firings++;
+    o.firing = f;
+    fired_task = cellar_task_submit(p, "t", &payload, 1, &o, &id_of[0]);
+    T_CHECK(fired_task == CELLAR_OK || (now.failed && is_refusal(fired_task)));
+    task_of[0].acknowledged = fired_task == CELLAR_OK;
+}
+
+/* Open both, add an interval of 10 s, and fire it; a failed call is made again. */
+static void schedule(const char *spare)
+{
+    cellar_host_opts host = cellar_host_opts_default();
+    cellar_scheduler_config config = cellar_scheduler_config_default();
+    cellar_schedule_opts o = cellar_schedule_opts_default();
+    cellar_scheduler *s;
+    host.clock = read_mono;
+    host.no_threads = 1;
+    config.host = &host;
+    config.wall_clock = read_wall;
+    o.catch_up_on_start = 1;
+    o.phase = CELLAR_PHASE_NOW;
+    if (open_pool(CELLAR_JOURNAL_SYNC) != CELLAR_OK) {
+        T_CHECK(now.failed);
+        T_REQUIRE(open_pool(CELLAR_JOURNAL_SYNC) == CELLAR_OK);
+    }
+    config.pool = p;
+    T_REQUIRE(cellar_scheduler_open(&config, &s) == CELLAR_OK);
+    if (cellar_schedule_every(s, "e", 10000, fires, NULL, &o) != CELLAR_OK) {
+        T_CHECK(now.failed);
+        T_EQ_I64(cellar_schedule_every(s, "e", 10000, fires, NULL, &o), CELLAR_OK);
+    }
+    while (cellar_scheduler_tick(s, 1000, NULL) == CELLAR_PENDING) { }
+    pass(1);
+    for (int i = 0; i < 10 && figures().journal_pending != 0; i++) { pass(200); }
+    if (spare != NULL && cellar_schedule_remove(s, spare) != CELLAR_E_NOT_FOUND) {
+        T_CHECK(now.failed);
+        T_EQ_I64(cellar_schedule_remove(s, spare), CELLAR_E_NOT_FOUND);
+    }
+    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+}
+
+/* One call fails: the firing runs once, and its task at most once; the due time is settled. */
+static void schedule_faults(void)
+{
+    uint64_t calls = 1;
+    shim_register();
+    for (uint64_t n = 1; n <= calls && !t_failed(); n++) {
+        start();
+        firings = 0;
+        now.fail_at = n;
+        schedule("spare");
+        if (n == 1) { calls = now.calls * 2; }
+        T_EQ_U64(firings, 1);
+        T_EQ_U64(task_of[0].ran, fired_task == CELLAR_OK);
+        now.fail_at = 0;
+        schedule(NULL);
+        T_EQ_U64(firings, 1);
+        t_wipe(folder);
+        if (!now.failed) { break; }
+    }
+}
+
 static void journal_power_cuts(void)
 {
     shim_register();
@@ -572,7 +645,7 @@ static void journal_power_cuts(void)
     cut_each(CELLAR_JOURNAL_PROCESS, CUT_KEEPS_SOME, false);
 }
 
-T_MAIN("work_journal_faults", T_CASE(journal_faults), T_CASE(journal_power_cuts))
+T_MAIN("work_journal_faults", T_CASE(journal_faults), T_CASE(schedule_faults), T_CASE(journal_power_cuts))
 #else
 static void journal_faults(void) { T_SKIP("this build has no SQLite"); }
 

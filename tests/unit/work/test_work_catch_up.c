@@ -1,0 +1,702 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a schedule with catch_up_on_start continues from its last due time in the journal. What
+ *         the process missed runs by the rules of the schedule; no due time runs twice after a
+ *         crash if its task was submitted with the firing, and none gets lost.
+ * Method: both clocks are variables; the test calls the ticks. A crash is SIGKILL of a child, or a
+ *         copy of the files at that moment. */
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "base/fault.h"
+#include "cellar_schedule.h"
+#include "cellar_task.h"
+#include "tests/support/folder.h"
+#include "tests/support/t.h"
+
+#ifdef CELLAR_WITH_SQLITE
+#include <sqlite3.h>
+
+#define MINUTE INT64_C(60000)
+#define HOUR (60 * MINUTE)
+#define START (INT64_C(1699999200000)) /* a full hour, UTC */
+
+static cellar_pool *p;
+static cellar_scheduler *s;
+static int64_t mono_ms, wall_ms;
+static char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
+
+static int64_t read_mono(void *ctx)
+{
+    (void)ctx;
+    return mono_ms;
+}
+
+static int64_t read_wall(void *ctx)
+{
+    (void)ctx;
+    return wall_ms;
+}
+
+static void hear_nothing(cellar_log_level level, const char *module, cellar_err code,
+                         const char *text, void *ctx)
+{
+    (void)level, (void)module, (void)code, (void)text, (void)ctx;
+}
+
+/* ---- jobs ---- */
+
+static int64_t due[256];    /* of the firings since clear */
+static uint64_t missed[256];
+static size_t fired;
+static enum { SUBMIT_NOTHING, SUBMIT_APART, SUBMIT_WITH } submits;
+static enum { KILL_NEVER, KILL_BEFORE, KILL_AFTER } kills;
+static cellar_err submitted;
+static size_t ran;
+
+static cellar_verdict task(const cellar_task *t, void *ctx)
+{
+    (void)t, (void)ctx;
+    ran++;
+    return cellar_verdict_ok();
+}
+
+static void job(const cellar_firing *f, void *ctx)
+{
+    cellar_submit_opts o = cellar_submit_opts_default();
+    (void)ctx;
+    due[fired % 256] = f->due_wall_ms;
+    missed[fired++ % 256] = f->missed;
+    if (kills == KILL_BEFORE) { (void)kill(getpid(), SIGKILL); }
+    if (submits == SUBMIT_WITH) { o.firing = f; }
+    if (submits != SUBMIT_NOTHING) {
+        submitted = cellar_task_submit(p, "t", "x", 1, &o, NULL);
+        T_CHECK(submitted == CELLAR_OK || submitted == CELLAR_E_IO || submitted == CELLAR_E_SPACE);
+    }
+    if (kills == KILL_AFTER) { (void)kill(getpid(), SIGKILL); }
+}
+
+static void clear(void)
+{
+    fired = ran = 0;
+    submits = SUBMIT_NOTHING;
+    kills = KILL_NEVER;
+}
+
+/* ---- the process ---- */
+
+static cellar_host_opts host_opts(void)
+{
+    cellar_host_opts h = cellar_host_opts_default();
+    h.clock = read_mono;
+    h.no_threads = 1;
+    h.log = hear_nothing;
+    return h;
+}
+
+static cellar_err open_pool(const char *journal)
+{
+    const cellar_host_opts h = host_opts();
+    cellar_pool_config c = cellar_pool_config_default();
+    c.host = &h;
+    c.wall_clock = read_wall;
+    c.journal_path = journal;
+    c.close_timeout_ms = c.grace_ms = 1;
+    const cellar_err err = cellar_pool_open(&c, &p);
+    if (err == CELLAR_OK) { T_EQ_I64(cellar_task_register(p, "t", task, NULL, NULL), CELLAR_OK); }
+    return err;
+}
+
+static void open_scheduler(cellar_pool *pool)
+{
+    const cellar_host_opts h = host_opts();
+    cellar_scheduler_config c = cellar_scheduler_config_default();
+    c.host = &h;
+    c.wall_clock = read_wall;
+    c.pool = pool;
+    T_REQUIRE(cellar_scheduler_open(&c, &s) == CELLAR_OK);
+}
+
+static void open_both(void)
+{
+    T_REQUIRE(open_pool(path) == CELLAR_OK);
+    open_scheduler(p);
+}
+
+static void close_both(void)
+{
+    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+}
+
+static void start(void)
+{
+    clear();
+    mono_ms = 5 * MINUTE; /* shortly after a boot */
+    wall_ms = START;
+    t_folder(folder);
+    snprintf(path, sizeof path, "%s/tasks", folder);
+    open_both();
+}
+
+static void end(void)
+{
+    close_both();
+    t_wipe(folder);
+}
+
+/* End the process; the next one begins `down_ms` later, after another boot. */
+static void restart(int64_t down_ms)
+{
+    close_both();
+    clear();
+    mono_ms = 5 * MINUTE;
+    wall_ms += down_ms;
+    open_both();
+}
+
+static void pass(int64_t ms)
+{
+    mono_ms += ms;
+    wall_ms += ms;
+    while (cellar_scheduler_tick(s, 1000, NULL) == CELLAR_PENDING) { }
+    while (cellar_pool_tick(p, 1000, NULL) == CELLAR_PENDING) { }
+}
+
+static cellar_schedule_opts catches(void)
+{
+    cellar_schedule_opts o = cellar_schedule_opts_default();
+    o.catch_up_on_start = 1;
+    o.phase = CELLAR_PHASE_NOW;
+    return o;
+}
+
+static void every(int64_t interval_ms, const cellar_schedule_opts *o)
+{
+    T_EQ_I64(cellar_schedule_every(s, "e", interval_ms, job, NULL, o), CELLAR_OK);
+}
+
+static void cron(const char *expr, const char *zone, const cellar_schedule_opts *o)
+{
+    T_EQ_I64(cellar_schedule_cron(s, "c", expr, zone, job, NULL, o), CELLAR_OK);
+}
+
+static cellar_scheduler_stats figures(void)
+{
+    cellar_scheduler_stats st = cellar_scheduler_stats_default();
+    T_EQ_I64(cellar_scheduler_stats_get(s, &st), CELLAR_OK);
+    return st;
+}
+
+static void sql(const char *text)
+{
+    sqlite3 *db;
+    T_REQUIRE(sqlite3_open(path, &db) == SQLITE_OK);
+    T_EQ_I64(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+    T_EQ_I64(sqlite3_close(db), SQLITE_OK);
+}
+
+static int count_of(void *out, int n, char **text, char **name)
+{
+    (void)n, (void)name;
+    *(int64_t *)out = strtoll(text[0], NULL, 10);
+    return 0;
+}
+
+/* Return the number of rows of the closed journal. */
+static int64_t rows(void)
+{
+    sqlite3 *db;
+    int64_t n = -1;
+    T_REQUIRE(sqlite3_open(path, &db) == SQLITE_OK);
+    T_EQ_I64(sqlite3_exec(db, "SELECT count(*) FROM schedule", count_of, &n, NULL), SQLITE_OK);
+    T_EQ_I64(sqlite3_close(db), SQLITE_OK);
+    return n;
+}
+
+/* ---- what was missed ---- */
+
+static void missed_interval_firings_run_by_coalesce(void)
+{
+    static const cellar_coalesce how[] = { CELLAR_COALESCE_LATEST, CELLAR_COALESCE_EARLIEST,
+                                           CELLAR_COALESCE_ALL };
+    static const size_t runs[] = { 1, 1, 5 };
+    static const int64_t first[] = { 6, 2, 2 };
+    for (size_t i = 0; i < 3; i++) {
+        cellar_schedule_opts o = catches();
+        o.coalesce = how[i];
+        start();
+        every(MINUTE, &o);
+        pass(0);
+        pass(MINUTE);
+        T_EQ_U64(fired, 2);
+        restart(5 * MINUTE + 100); /* missed: minutes 2 to 6 */
+        every(MINUTE, &o);
+        T_EQ_U64(figures().continued, 1);
+        pass(0);
+        T_EQ_U64(fired, runs[i]);
+        T_EQ_I64(due[0], START + first[i] * MINUTE);
+        T_EQ_U64(missed[0], 5 - runs[i]);
+        pass(MINUTE - 101);
+        T_EQ_U64(fired, runs[i]);
+        pass(1);
+        T_EQ_U64(fired, runs[i] + 1);
+        T_EQ_I64(due[runs[i]], START + 7 * MINUTE);
+        restart(0); /* all of them are settled */
+        every(MINUTE, &o);
+        pass(0);
+        T_EQ_U64(fired, 0);
+        end();
+    }
+}
+
+static void missed_cron_firings_run(void)
+{
+    cellar_schedule_opts o = catches();
+    start();
+    cron("30 * * * *", "Europe/Berlin", &o);
+    pass(30 * MINUTE);
+    T_EQ_U64(fired, 1);
+    restart(3 * HOUR);
+    o.coalesce = CELLAR_COALESCE_ALL;
+    cron("30 * * * *", "Europe/Berlin", &o);
+    pass(0);
+    T_EQ_U64(fired, 3);
+    for (int i = 0; i < 3; i++) { T_EQ_I64(due[i], START + 90 * MINUTE + i * HOUR); }
+    restart(HOUR);
+    o.misfire_grace_ms = 1; /* late firings are skipped, and not tried again */
+    pass(1);
+    cron("30 * * * *", "Europe/Berlin", &o);
+    pass(1);
+    T_EQ_U64(fired, 0);
+    T_EQ_U64(figures().skipped_grace, 1);
+    end();
+}
+
+static void a_first_start_catches_up_nothing(void)
+{
+    const cellar_schedule_opts o = catches();
+    start();
+    cron("0 * * * *", NULL, &o);
+    every(HOUR, &o);
+    T_EQ_U64(figures().continued, 0);
+    pass(0);
+    T_EQ_U64(fired, 1); /* the interval, PHASE_NOW */
+    restart(30 * MINUTE);
+    cron("0 * * * *", NULL, &o);
+    pass(0);
+    T_EQ_U64(fired, 0);
+    restart(30 * MINUTE); /* the first firing was missed */
+    cron("0 * * * *", NULL, &o);
+    pass(0);
+    T_EQ_U64(fired, 1);
+    T_EQ_I64(due[0], START + HOUR);
+    end();
+}
+
+static void skipped_firings_are_not_caught_up(void)
+{
+    const cellar_schedule_opts o = catches();
+    start();
+    every(MINUTE, &o);
+    T_EQ_I64(cellar_schedule_trigger(s, "e"), CELLAR_OK); /* keeps the only run */
+    int64_t wait_ms;
+    T_EQ_I64(cellar_scheduler_tick(s, 0, &wait_ms), CELLAR_OK);
+    T_EQ_U64(figures().skipped_overlap, 1);
+    restart(30000);
+    every(MINUTE, &o);
+    pass(0);
+    T_EQ_U64(fired, 0);
+    end();
+}
+
+static void firings_of_a_pause_are_settled_by_its_end(void)
+{
+    const cellar_schedule_opts o = catches();
+    start();
+    every(MINUTE, &o);
+    cron("* * * * *", NULL, &o);
+    pass(0);
+    T_EQ_I64(cellar_schedule_pause(s, "e"), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(s, "c"), CELLAR_OK);
+    pass(5 * MINUTE + 1);
+    T_EQ_I64(cellar_schedule_resume(s, "e"), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_resume(s, "c"), CELLAR_OK);
+    restart(0);
+    every(MINUTE, &o);
+    cron("* * * * *", NULL, &o);
+    pass(0);
+    T_EQ_U64(fired, 0);
+    pass(MINUTE - 1);
+    T_EQ_U64(fired, 2);
+    end();
+}
+
+/* ---- instants ---- */
+
+static cellar_err at(int64_t when)
+{
+    const cellar_schedule_opts o = catches();
+    return cellar_schedule_at(s, "a", when, job, NULL, &o);
+}
+
+static void an_instant_runs_once_over_restarts(void)
+{
+    start();
+    T_EQ_I64(at(START + HOUR), CELLAR_OK);
+    restart(2 * HOUR);
+    T_EQ_I64(at(START + HOUR), CELLAR_OK);
+    pass(0);
+    T_EQ_U64(fired, 1);
+    T_EQ_I64(due[0], START + HOUR);
+    T_EQ_I64(at(START + HOUR), CELLAR_E_NEVER);
+    restart(0);
+    T_EQ_I64(at(START + HOUR), CELLAR_E_NEVER);
+    T_EQ_I64(at(START + 3 * HOUR), CELLAR_OK); /* another instant */
+    T_EQ_I64(cellar_schedule_remove(s, "a"), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_remove(s, "a"), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(at(START + HOUR), CELLAR_OK); /* nothing is known about it */
+    end();
+}
+
+/* ---- crashes ---- */
+
+/* Run the firing of a schedule in a child that is killed in its job. */
+static void killed_life(const cellar_schedule_opts *o)
+{
+    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    const pid_t child = fork();
+    if (child == 0) {
+        open_both();
+        every(MINUTE, o);
+        pass(0);
+        _exit(1);
+    }
+    int status = 0;
+    T_EQ_I64(waitpid(child, &status, 0), child);
+    T_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    clear();
+    open_both();
+}
+
+static void a_killed_firing_runs_again_unless_its_task_was_submitted_with_it(void)
+{
+    static const struct {
+        int submit, kill;
+        size_t fires, tasks;
+    } row[] = {
+        { SUBMIT_NOTHING, KILL_BEFORE, 1, 0 },
+        { SUBMIT_WITH, KILL_BEFORE, 1, 0 },  /* neither was written */
+        { SUBMIT_APART, KILL_AFTER, 1, 1 },  /* the task, but not the due time */
+        { SUBMIT_WITH, KILL_AFTER, 0, 1 },   /* both */
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        const cellar_schedule_opts o = catches();
+        start();
+        submits = row[i].submit;
+        kills = row[i].kill;
+        killed_life(&o);
+        every(MINUTE, &o);
+        pass(0);
+        pass(10);
+        T_EQ_U64(fired, row[i].fires);
+        T_EQ_U64(ran, row[i].tasks);
+        if (fired != 0) { T_EQ_I64(due[0], START); }
+        pass(MINUTE);
+        T_EQ_U64(fired, row[i].fires + 1);
+        end();
+    }
+}
+
+static void earliest_settles_what_it_stands_for(void)
+{
+    cellar_schedule_opts o = catches();
+    o.coalesce = CELLAR_COALESCE_EARLIEST;
+    start();
+    every(MINUTE, &o);
+    wall_ms += 5 * MINUTE;
+    submits = SUBMIT_WITH;
+    kills = KILL_AFTER;
+    killed_life(&o); /* one run for minutes 0 to 5 */
+    every(MINUTE, &o);
+    pass(1);
+    T_EQ_U64(fired, 0);
+    T_EQ_U64(ran, 1);
+    end();
+}
+
+/* ---- changes ---- */
+
+static void another_spec_begins_a_new_schedule(void)
+{
+    cellar_schedule_opts o = catches();
+    cellar_cron_opts c = cellar_cron_opts_default();
+    start();
+    every(MINUTE, &o);
+    cron("* * * * *", "UTC", &o);
+    restart(HOUR);
+    o.phase = CELLAR_PHASE_HASH;
+    every(2 * MINUTE, &o);
+    cron("*/2 * * * *", "UTC", &o);
+    pass(0);
+    T_EQ_U64(fired, 0);
+    restart(HOUR);
+    cron("*/2 * * * *", "Europe/Berlin", &o);
+    pass(0);
+    T_EQ_U64(fired, 0);
+    restart(HOUR);
+    c.gap = CELLAR_CRON_GAP_SKIP;
+    o.cron = &c;
+    cron("*/2 * * * *", "Europe/Berlin", &o);
+    pass(0);
+    T_EQ_U64(fired, 0);
+    T_EQ_U64(figures().continued, 0);
+    restart(HOUR);
+    cron("*/2 * * * *", "Europe/Berlin", &o);
+    pass(0);
+    T_EQ_U64(fired, 1);
+    restart(HOUR);
+    c.hash_name = "other";
+    cron("*/2 * * * *", "Europe/Berlin", &o);
+    pass(0);
+    T_EQ_U64(fired, 0);
+    end();
+}
+
+static void a_replaced_schedule_continues(void)
+{
+    const cellar_schedule_opts o = catches();
+    start();
+    every(MINUTE, &o);
+    pass(0);
+    pass(30000);
+    every(MINUTE, &o); /* PHASE_NOW does not count */
+    pass(29999);
+    T_EQ_U64(fired, 1);
+    pass(1);
+    T_EQ_U64(fired, 2);
+    cellar_schedule_opts keep = catches();
+    keep.conflict = CELLAR_CONFLICT_KEEP;
+    T_EQ_I64(cellar_schedule_every(s, "e", HOUR, job, NULL, &keep), CELLAR_EXISTS);
+    restart(MINUTE); /* the refused call changed no row */
+    every(MINUTE, &o);
+    pass(0);
+    T_EQ_U64(fired, 1);
+    end();
+}
+
+static void remove_deletes_the_row(void)
+{
+    const cellar_schedule_opts o = catches(), plain = cellar_schedule_opts_default();
+    start();
+    every(MINUTE, &o);
+    cron("* * * * *", NULL, &o);
+    close_both();
+    T_EQ_I64(rows(), 2);
+    open_both();
+    every(MINUTE, &o);
+    T_EQ_I64(cellar_schedule_remove(s, "e"), CELLAR_OK);
+    cron("* * * * *", NULL, &plain); /* no longer catches up */
+    close_both();
+    T_EQ_I64(rows(), 0);
+    open_both();
+    every(MINUTE, &o);
+    T_EQ_I64(cellar_schedule_remove(s, "c"), CELLAR_E_NOT_FOUND);
+    restart(HOUR);
+    T_EQ_I64(cellar_schedule_remove(s, "e"), CELLAR_E_NOT_FOUND); /* its row ends */
+    every(MINUTE, &o);
+    T_EQ_U64(figures().continued, 0);
+    end();
+}
+
+static void due_times_in_the_future_begin_anew(void)
+{
+    const cellar_schedule_opts o = catches();
+    start();
+    every(HOUR, &o);
+    cron("* * * * *", NULL, &o);
+    pass(0);
+    pass(MINUTE);
+    T_EQ_U64(fired, 2);
+    restart(-2 * HOUR); /* the wall clock went back: cron waits, the interval does not */
+    every(HOUR, &o);
+    cron("* * * * *", NULL, &o);
+    pass(HOUR);
+    T_EQ_U64(fired, 1);
+    T_EQ_I64(due[0], wall_ms);
+    pass(HOUR + MINUTE);
+    T_EQ_U64(fired, 3);
+    restart(-4 * HOUR); /* a correction */
+    cron("* * * * *", NULL, &o);
+    pass(MINUTE);
+    T_EQ_U64(fired, 1);
+    end();
+}
+
+/* ---- bad input ---- */
+
+static void catch_up_needs_a_journal(void)
+{
+    cellar_schedule_opts o = catches();
+    cellar_submit_opts with = cellar_submit_opts_default();
+    cellar_firing f = cellar_firing_default();
+    start();
+    o.max_running = 2;
+    T_EQ_I64(cellar_schedule_every(s, "e", 1, job, NULL, &o), CELLAR_E_INVAL);
+    o = catches();
+    o.catch_up_on_start = 2;
+    T_EQ_I64(cellar_schedule_every(s, "e", 1, job, NULL, &o), CELLAR_E_INVAL);
+    o = catches();
+    o.reserved0 = 1;
+    T_EQ_I64(cellar_schedule_every(s, "e", 1, job, NULL, &o), CELLAR_E_INVAL);
+    close_both();
+    o = catches();
+    T_REQUIRE(open_pool(NULL) == CELLAR_OK);
+    open_scheduler(p);
+    T_EQ_I64(cellar_schedule_every(s, "e", 1, job, NULL, &o), CELLAR_E_UNSUPPORTED);
+    with.firing = &f;
+    f.name = "e";
+    T_EQ_I64(cellar_task_submit(p, "t", "x", 1, &with, NULL), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    open_scheduler(NULL);
+    T_EQ_I64(cellar_schedule_cron(s, "e", "* * * * *", NULL, job, NULL, &o), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(cellar_schedule_at(s, "e", START, job, NULL, &o), CELLAR_E_UNSUPPORTED);
+    o.catch_up_on_start = 0;
+    T_EQ_I64(cellar_schedule_every(s, "e", 1, job, NULL, &o), CELLAR_OK);
+    end();
+}
+
+static void damaged_rows_are_bounded(void)
+{
+    static const struct {
+        const char *sql;
+        size_t fires; /* of interval, expression and instant */
+        uint64_t missed; /* by the interval */
+    } row[] = {
+        { "UPDATE schedule SET last_due_wall_ms=-9223372036854775807", 3, 366 * 24 * 60 - 1 },
+        { "UPDATE schedule SET last_due_wall_ms=9223372036854775807", 0, 0 },
+        { "UPDATE schedule SET spec=''", 2, 0 }, /* a new interval and a new instant */
+        { "UPDATE schedule SET name='' WHERE name='e'", 2, 0 },
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        const cellar_schedule_opts o = catches();
+        start();
+        every(MINUTE, &o);
+        cron("30 0 * * *", NULL, &o);
+        T_EQ_I64(at(START), CELLAR_OK);
+        close_both();
+        sql(row[i].sql);
+        clear();
+        missed[0] = 0;
+        open_both();
+        every(MINUTE, &o);
+        cron("30 0 * * *", NULL, &o);
+        T_EQ_I64(at(START), i != 1 ? CELLAR_OK : CELLAR_E_NEVER);
+        pass(0);
+        T_EQ_U64(fired, row[i].fires);
+        T_EQ_U64(missed[0], row[i].missed);
+        end();
+    }
+    start();
+    close_both();
+    sql("DROP TABLE schedule");
+    T_EQ_I64(open_pool(path), CELLAR_E_CORRUPT);
+    t_wipe(folder);
+}
+
+static void an_older_journal_is_migrated(void)
+{
+    const cellar_schedule_opts o = catches();
+    start();
+    T_EQ_I64(cellar_task_submit(p, "t", "x", 1, NULL, NULL), CELLAR_OK);
+    close_both();
+    sql("DROP TABLE schedule; PRAGMA user_version=2");
+    open_both();
+    every(MINUTE, &o);
+    pass(1);
+    T_EQ_U64(ran, 1);
+    restart(MINUTE);
+    every(MINUTE, &o);
+    T_EQ_U64(figures().continued, 1);
+    end();
+}
+
+/* ---- errors ---- */
+
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit l;
+    T_REQUIRE(getrlimit(RLIMIT_FSIZE, &l) == 0);
+    l.rlim_cur = bytes != 0 ? bytes : l.rlim_max;
+    T_REQUIRE(setrlimit(RLIMIT_FSIZE, &l) == 0);
+}
+
+static bool is_disk_error(cellar_err err) { return err == CELLAR_E_SPACE || err == CELLAR_E_IO; }
+
+static void errors_of_the_disk_change_nothing(void)
+{
+    const cellar_schedule_opts o = catches();
+    start();
+    every(MINUTE, &o);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    limit_files(4096);
+    T_CHECK(is_disk_error(cellar_schedule_every(s, "e", HOUR, job, NULL, &o)));
+    T_CHECK(is_disk_error(cellar_schedule_every(s, "f", HOUR, job, NULL, &o)));
+    T_CHECK(is_disk_error(cellar_schedule_remove(s, "e")));
+    T_EQ_U64(figures().schedules, 1);
+    submits = SUBMIT_WITH;
+    pass(0); /* neither the task nor the end of the run can be written */
+    T_EQ_U64(fired, 1);
+    T_CHECK(is_disk_error(submitted));
+    T_EQ_U64(figures().journal_errors, 4);
+    limit_files(0);
+    restart(30000);
+    every(MINUTE, &o);
+    pass(0);
+    T_EQ_U64(fired, 1);
+    T_EQ_I64(due[0], START);
+    end();
+}
+
+static void each_allocation_may_fail(void)
+{
+    const cellar_schedule_opts o = catches();
+    start();
+    for (uint64_t nth = 1;; nth++) {
+        (void)base_fault_alloc_arm(nth, false);
+        const cellar_err err =
+            cellar_schedule_cron(s, "c", "* * * * *", "Europe/Berlin", job, NULL, &o);
+        const uint64_t calls = base_fault_alloc_arm(0, false);
+        if (calls < nth) {
+            T_EQ_I64(err, CELLAR_OK);
+            break;
+        }
+        T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOMEM);
+    }
+    submits = SUBMIT_WITH;
+    pass(MINUTE);
+    T_EQ_U64(fired, 1);
+    T_EQ_U64(ran, 1);
+    end();
+}
+
+T_ONE_THREAD;
+
+T_MAIN("work_catch_up", T_CASE(missed_interval_firings_run_by_coalesce),
+       T_CASE(missed_cron_firings_run), T_CASE(a_first_start_catches_up_nothing),
+       T_CASE(skipped_firings_are_not_caught_up), T_CASE(firings_of_a_pause_are_settled_by_its_end),
+       T_CASE(an_instant_runs_once_over_restarts),
+       T_CASE(a_killed_firing_runs_again_unless_its_task_was_submitted_with_it),
+       T_CASE(earliest_settles_what_it_stands_for), T_CASE(another_spec_begins_a_new_schedule),
+       T_CASE(a_replaced_schedule_continues), T_CASE(remove_deletes_the_row),
+       T_CASE(due_times_in_the_future_begin_anew), T_CASE(catch_up_needs_a_journal),
+       T_CASE(damaged_rows_are_bounded), T_CASE(an_older_journal_is_migrated),
+       T_CASE(errors_of_the_disk_change_nothing), T_CASE(each_allocation_may_fail))
+#else
+static void catch_up(void) { T_SKIP("this build has no SQLite"); }
+
+T_MAIN("work_catch_up", T_CASE(catch_up))
+#endif
