@@ -494,14 +494,6 @@ CELLAR_PRIVATE size_t stats_write_batcher(const char *name,
                             json, buf, cap);
 }
 
-CELLAR_PRIVATE size_t stats_write_refresher(const char *name,
-                                            const uint64_t value[STATS_REFRESHER_COUNT],
-                                            bool json, char *buf, size_t cap)
-{
-    return stats_write_list(stats_refresher_lines, STATS_REFRESHER_COUNT, "refresher", name, value,
-                            json, buf, cap);
-}
-
 CELLAR_PRIVATE size_t stats_write_bus(const char *name, const uint64_t value[STATS_BUS_COUNT],
                                       bool json, char *buf, size_t cap)
 {
@@ -528,6 +520,19 @@ static void stats_tell_waits(stats_out *o, const char *family, const char *help,
     }
     stats_put_sample(o, family, "_sum", owner, "", 3, w->sum_ms);
     stats_put_sample(o, family, "_count", owner, "", 0, below);
+}
+
+CELLAR_PRIVATE size_t stats_write_refresher(const char *name,
+                                            const uint64_t value[STATS_REFRESHER_COUNT],
+                                            const stats_waits *late, bool json, char *buf,
+                                            size_t cap)
+{
+    stats_out o = stats_list_begin(json, buf, cap);
+    const stats_owner refresher = { "refresher", name, strlen(name), NULL };
+    stats_tell_list(&o, stats_refresher_lines, STATS_REFRESHER_COUNT, &refresher, value);
+    stats_tell_waits(&o, "cellar_refresh_late_seconds",
+                     "From the due time of a row to the begin of its run.", &refresher, late);
+    return stats_list_end(&o);
 }
 
 static void stats_tell_queues(stats_out *o, const stats_owner *pool, const stats_queue *queues,

@@ -61,10 +61,12 @@ BASE_SPARE CELLAR_PRIVATE size_t stats_write_port(const char *name,
 CELLAR_PRIVATE size_t stats_write_batcher(const char *name,
                                           const uint64_t value[STATS_BATCHER_COUNT],
                                           bool json, char *buf, size_t cap);
-/* Write the figures of a refresher likewise, each with the label refresher="name". */
+/* Write the figures of a refresher likewise, each with the label refresher="name"; `late`: how late
+ * its runs began. */
 CELLAR_PRIVATE size_t stats_write_refresher(const char *name,
                                             const uint64_t value[STATS_REFRESHER_COUNT],
-                                            bool json, char *buf, size_t cap);
+                                            const stats_waits *late, bool json, char *buf,
+                                            size_t cap);
 /* Write the figures of a bus likewise, each with the label bus="name". */
 CELLAR_PRIVATE size_t stats_write_bus(const char *name, const uint64_t value[STATS_BUS_COUNT],
                                       bool json, char *buf, size_t cap);

@@ -305,6 +305,7 @@ static bool refresh_run_begin(refresh_row *row, refresh_time now) SYNC_HOLDS(WHE
         r->count[STATS_REFRESHER_DAYS]++;
     }
     r->count[STATS_REFRESHER_RUNS]++;
+    stats_waits_add(&r->late, (uint64_t)late_ms, 1);
     r->count[STATS_REFRESHER_LATE_MS] += (uint64_t)late_ms;
     r->count[STATS_REFRESHER_LATE_MAX_MS] =
         BASE_MAX(r->count[STATS_REFRESHER_LATE_MAX_MS], (uint64_t)late_ms);

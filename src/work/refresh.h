@@ -157,6 +157,7 @@ struct cellar_refresher {
     refresh_row *ready_first[REFRESH_PRIORITIES], *ready_last[REFRESH_PRIORITIES];
     refresh_ticket *free_tickets;
     wheel wheel;
+    stats_waits late;       /* of runs */
     uint64_t count[STATS_REFRESHER_COUNT]; /* of the registry; some are computed when read */
     refresh_ticket ticket[REFRESH_PARALLEL_MAX];
 };

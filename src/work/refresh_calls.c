@@ -522,7 +522,10 @@ static cellar_err refresh_text_write(cellar_refresher *r, bool json, char *buf, 
     if (r == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
     uint64_t v[STATS_REFRESHER_COUNT];
     refresh_figures(r, v);
-    const size_t full = stats_write_refresher(r->name, v, json, buf, buf_cap);
+    sync_take(WHEEL, &r->lock);
+    const stats_waits late = r->late;
+    sync_drop(WHEEL, &r->lock);
+    const size_t full = stats_write_refresher(r->name, v, &late, json, buf, buf_cap);
     if (text_len != NULL) { *text_len = full; }
     return full < buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
 }

@@ -903,6 +903,15 @@ static void higher_priorities_run_first(void)
     T_EQ_U64(figures().runs, 6);
     T_CHECK(figures().late_max_ms > 0 && figures().late_max_ms <= (uint64_t)HOUR);
     T_CHECK(figures().late_ms >= figures().late_max_ms);
+    char text[16384], line[128];
+    T_EQ_I64(cellar_refresher_metrics_write(r, text, sizeof text, NULL), CELLAR_OK);
+    T_CHECK(strstr(text, "cellar_refresh_late_seconds_count{refresher=\"refresh\"} 6\n") != NULL);
+    T_CHECK(strstr(text, "le=\"0.001\"} 0\n") != NULL); /* all of them begin minutes late */
+    const unsigned long long late_ms = figures().late_ms;
+    snprintf(line, sizeof line,
+             "cellar_refresh_late_seconds_sum{refresher=\"refresh\"} %llu.%03llu\n",
+             late_ms / 1000, late_ms % 1000);
+    T_CHECK(strstr(text, line) != NULL);
     close_all();
 }
 
@@ -1365,7 +1374,7 @@ static void open_is_refused_with_a_reason(void)
 
 static void metrics_have_the_success_ratio(void)
 {
-    char text[8192];
+    char text[16384];
     static char json[16384];
     size_t len;
     open_all();
