@@ -146,7 +146,7 @@ static void task_image_take(cellar_pool *p, task *t, task_time now, task_image *
         m->row.ended_wall_ms = BASE_MAX(t->timer.due_ms - now.mono_ms + now.wall_ms, 1);
     }
     if (e != NULL && !m->deletes) {
-        memcpy(m->error, e->error, sizeof m->error);
+        memcpy(m->error, e->error, strlen(e->error) + 1);
         m->row.error = m->error;
         if (e->expires_ms != BASE_NEVER_MS) {
             m->row.expires_wall_ms = BASE_MAX(e->expires_ms - now.mono_ms + now.wall_ms, 1);

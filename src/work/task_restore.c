@@ -59,7 +59,14 @@ static task_ext *task_restore_ext(task_restorer *r, const journal_row *row) SYNC
     e->unique_states = row->unique_states;
     e->has_trace = row->trace != NULL;
     if (e->has_trace) { memcpy(e->trace, row->trace, sizeof e->trace); }
-    if (row->error != NULL) { memcpy(e->error, row->error, strlen(row->error)); }
+    if (row->error != NULL) {
+        e->room = task_room_make(p, row->error);
+        if (e->room == NULL) {
+            task_ext_free(p, e);
+            return NULL;
+        }
+        e->error = e->room;
+    }
     if (row->key_until_wall_ms != 0) {
         e->key_until_ms = task_time_add(r->now.mono_ms,
                                         BASE_MAX(row->key_until_wall_ms - r->now.wall_ms, 0));
@@ -211,7 +218,6 @@ static cellar_err task_restore_input(const journal_input *in, void *ctx) SYNC_HO
 /* Decide about the tasks that wait for members, and end those that used up their attempts. */
 static void task_restore_decide(task_restorer *r) SYNC_HOLDS(QUEUE)
 {
-    static const char error[] = "the process ended during the last attempt";
     cellar_pool *p = r->p;
     for (uint32_t i = 0; i < p->chunk_count * TASK_CHUNK; i++) {
         task *t = task_slot_at(p, i);
@@ -220,7 +226,7 @@ static void task_restore_decide(task_restorer *r) SYNC_HOLDS(QUEUE)
             task *ended = task_group_decide(p, t->ext->before, r->now.mono_ms, &r->after);
             task_end(p, ended, CELLAR_TASK_CANCELLED, r->now.mono_ms, &r->after);
         } else if (t->attempt >= t->max_attempts) {
-            memcpy(t->ext->error, error, sizeof error);
+            t->ext->error = "the process ended during the last attempt";
             task_detach(p, t, &r->after);
             task_end(p, t, CELLAR_TASK_FAILED, r->now.mono_ms, &r->after);
         }

@@ -273,7 +273,7 @@ CELLAR_PRIVATE void task_describe(cellar_pool *p, const task *t, task_time now,
     out->priority = t->priority;
     memcpy(out->name, p->names[t->name]->name, sizeof out->name);
     if (t->ext != NULL) {
-        memcpy(out->error, t->ext->error, sizeof out->error);
+        memcpy(out->error, t->ext->error, strlen(t->ext->error));
         memcpy(out->tag, task_tag_of(t), strlen(task_tag_of(t)));
     }
     if (r != NULL) {

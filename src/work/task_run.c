@@ -186,7 +186,7 @@ static void task_obey(cellar_pool *p, task *t, cellar_verdict v, int64_t now_ms,
     task_end(p, t, CELLAR_TASK_FAILED, now_ms, a);
 }
 
-/* Keep the error text of an attempt. `spare`: rare parts for a task without; NULL: no memory. */
+/* Keep a constant error text. `spare`: rare parts for a task without; NULL: no memory. */
 static void task_keep_error(task *t, const char *error, task_ext **spare) SYNC_HOLDS(QUEUE)
 {
     if (t->ext == NULL) {
@@ -195,7 +195,18 @@ static void task_keep_error(task *t, const char *error, task_ext **spare) SYNC_H
         if (t->ext == NULL) { return; }
         t->ext->of = t;
     }
-    memcpy(t->ext->error, error, strlen(error) + 1);
+    t->ext->error = error;
+}
+
+/* Keep the error text of an attempt in *room, and hand the room of the last one back. */
+static void task_keep_room(task *t, char **room, task_ext **spare) SYNC_HOLDS(QUEUE)
+{
+    if (*room == NULL) { return; } /* without memory it is lost */
+    task_keep_error(t, *room, spare);
+    if (t->ext == NULL) { return; }
+    char *last = t->ext->room;
+    t->ext->room = *room;
+    *room = last;
 }
 
 /* Add the durations of `n` functions of a run to the histogram. */
@@ -221,7 +232,9 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
     cellar_pool *p = r->of;
     task_after a = { .done = NULL };
     const int64_t now_ms = base_now_ms(&p->clock);
-    task_ext *spare = r->error[0] != '\0' ? task_ext_make(p, NULL, NULL) : NULL;
+    const bool said = r->error[0] != '\0';
+    task_ext *spare = said ? task_ext_make(p, NULL, NULL) : NULL;
+    char *room = said ? task_room_make(p, r->error) : NULL;
     sync_take(QUEUE, &p->lock);
     task_hand_recall(p, r, &a);
     task_note_run(p, r, now_ms, r->ran + 1);
@@ -229,7 +242,7 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
     const bool in_time = r->task != NULL;
     if (in_time) {
         task *t = task_attempt_over(p, r);
-        if (r->error[0] != '\0') { task_keep_error(t, r->error, &spare); }
+        task_keep_room(t, &room, &spare);
         a.run_of = t;
         a.started_wall_ms = r->started_ms + base_load_rlx(&p->offset_ms);
         if (r->verdict.kind == CELLAR_VERDICT_OK) {
@@ -261,6 +274,7 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
     task_body_drop(p, r->body, true);
     task_body_drop(p, r->result, true);
     task_ext_free(p, spare);
+    task_room_free(p, room);
     return in_time;
 }
 

@@ -65,6 +65,7 @@ CELLAR_PRIVATE task_ext *task_ext_make(cellar_pool *p, const char *key, const ch
     task_ext *e = base_alloc(&p->account, BASE_MOD_STORE, bytes, NULL);
     if (e == NULL) { return NULL; }
     e->expires_ms = e->key_until_ms = BASE_NEVER_MS;
+    e->error = "";
     e->key_len = (uint16_t)key_len;
     e->tag_at = (uint16_t)(key_len + 1);
     if (key_len != 0) { memcpy(e->text, key, key_len); }
@@ -72,9 +73,23 @@ CELLAR_PRIVATE task_ext *task_ext_make(cellar_pool *p, const char *key, const ch
     return e;
 }
 
+CELLAR_PRIVATE char *task_room_make(cellar_pool *p, const char *text)
+{
+    char *room = base_alloc(&p->account, BASE_MOD_STORE, TASK_TEXT_ROOM, NULL);
+    if (room != NULL) { memcpy(room, text, strlen(text)); }
+    return room;
+}
+
+CELLAR_PRIVATE void task_room_free(cellar_pool *p, char *room)
+{
+    base_free(&p->account, BASE_MOD_STORE, room, TASK_TEXT_ROOM);
+}
+
 CELLAR_PRIVATE void task_ext_free(cellar_pool *p, task_ext *e)
 {
-    if (e != NULL) { base_free(&p->account, BASE_MOD_STORE, e, task_ext_bytes(e)); }
+    if (e == NULL) { return; }
+    task_room_free(p, e->room);
+    base_free(&p->account, BASE_MOD_STORE, e, task_ext_bytes(e));
 }
 
 static size_t task_group_bytes(uint32_t members)

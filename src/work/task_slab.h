@@ -26,6 +26,9 @@ BASE_INLINE task_body *task_body_hold(task_body *b)
 /* Make the rare parts of a task. key and tag may be NULL. */
 CELLAR_PRIVATE task_ext *task_ext_make(cellar_pool *p, const char *key, const char *tag);
 CELLAR_PRIVATE void task_ext_free(cellar_pool *p, task_ext *e);
+/* Make the room for an error text. NULL: no memory. */
+CELLAR_PRIVATE char *task_room_make(cellar_pool *p, const char *text);
+CELLAR_PRIVATE void task_room_free(cellar_pool *p, char *room);
 CELLAR_PRIVATE task_group *task_group_make(cellar_pool *p, uint32_t members,
                                            cellar_task_run_on run_on);
 /* Free a group and its results. Hold no lock. */

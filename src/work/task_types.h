@@ -34,6 +34,7 @@
 #define TASK_CHUNK 1024u     /* tasks of a chunk of the slab */
 #define TASK_QUEUES_MAX 64u
 #define TASK_SLICE 1024u     /* tasks moved under one lock */
+#define TASK_TEXT_ROOM (CELLAR_TASK_TEXT_MAX + 1)
 #define TASK_HAND_MAX 16u    /* tasks that a worker takes under one lock */
 
 /* Payload or result: counted, handed on by reference. The copied bytes follow the header, then the
@@ -95,7 +96,8 @@ typedef struct task_ext {
     bool has_id;             /* the id is in the table */
     bool has_trace;
     unsigned char trace[CELLAR_TASK_TRACE_BYTES];
-    char error[CELLAR_TASK_TEXT_MAX + 1];
+    const char *error;       /* constant, or `room` */
+    char *room;              /* TASK_TEXT_ROOM bytes; NULL: none */
     char text[];             /* key, 0, tag, 0 */
 } task_ext;
 

@@ -1054,6 +1054,22 @@ static void each_allocation_may_fail(void)
     end();
 }
 
+static void a_restored_task_has_no_room_for_an_error(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    for (int i = 0; i < 1000; i++) { (void)submit("a", NULL); }
+    close_it();
+    open_it();
+    const uint64_t plain = figures().bytes;
+    close_it();
+    sql("UPDATE task SET error='no connection'");
+    open_it();
+    const uint64_t with_errors = figures().bytes;
+    T_CHECK(with_errors - plain >= 1000 * (CELLAR_TASK_TEXT_MAX + 1)); /* and the allocator */
+    end();
+}
+
 static void throttle_keys_survive_a_crash(void)
 {
     if (without_sqlite()) { return; }
@@ -1340,7 +1356,8 @@ T_MAIN("work_journal", T_CASE(build_without_sqlite_is_unsupported),
        T_CASE(close_without_a_disk_runs_the_task_again), T_CASE(each_allocation_may_fail),
        T_CASE(a_task_that_waits_survives_a_crash), T_CASE(the_recorded_state_decides_after_a_crash),
        T_CASE(an_end_that_is_not_committed_decides), T_CASE(a_second_end_does_not_decide_again),
-       T_CASE(throttle_keys_survive_a_crash), T_CASE(a_refused_throttle_key_is_not_in_force),
+       T_CASE(a_restored_task_has_no_room_for_an_error), T_CASE(throttle_keys_survive_a_crash),
+       T_CASE(a_refused_throttle_key_is_not_in_force),
        T_CASE(the_first_schema_gets_what_is_new),
        T_CASE(a_row_that_was_deleted_by_hand_did_not_succeed),
        T_CASE(a_refused_submit_after_leaves_the_task_before_it))
