@@ -49,7 +49,8 @@ SRC_EXTRAS = memoize warm write_through
 SRC_KIT   = key template value board list redact settings llm embedding hot status snapshot
 SRC_RESP  = reply queue channel trace command parse client session transaction describe options \
             entry key_list cmd_read cmd_write cmd_number cmd_expire cmd_keys cmd_observe cmd_config cmd_own \
-            cmd_channel cmd_work cmd_limit cmd_bloom cmd_script table serve loop listen finish open
+            cmd_channel cmd_work cmd_limit cmd_bloom cmd_script table stat listen http admin serve loop \
+            finish open
 MODULES  := base stats l1 l2 load bloom breaker limit lock wheel cache extras work kit resp
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
             $(SRC_L2:%=src/l2/%.c) $(SRC_LOAD:%=src/load/%.c) \
@@ -224,6 +225,10 @@ run:
 	$(Q)sh src/tools/deps.sh build
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)build/cellar $(or $(ARGS),tour /usr/share)
+## page: src/resp/page.h, the dashboard as bytes, from src/resp/dashboard.html
+page:
+	$(Q)sh src/tools/page.sh src/resp/dashboard.html >src/resp/page.new
+	$(Q)mv src/resp/page.new src/resp/page.h
 # For scripts: the build folder of a variant (make -s where SAN=address).
 where:
 	@echo $(B)
@@ -244,4 +249,4 @@ include $(PARTS)
 
 FORCE:
 -include $(wildcard $(B)/*/*.d $(B)/*/*/*.d $(B)/*/*/*/*.d)
-.PHONY: all lib build/cellar run where clean help FORCE
+.PHONY: all lib build/cellar run page where clean help FORCE

@@ -37,6 +37,12 @@
  *           store. A request that does not fit gets -OOM, and its connection is closed.
  * FORK      The child has no port: its sockets are closed there, and calls return E_FORKED. Its
  *           memory stays until the child ends.
+ * ADMIN     `admin` opens pages over HTTP: / (a dashboard), /metrics (Prometheus), /stats.json,
+ *           /healthz, and /readyz (503 after cellar_resp_drain). Each of them is also below
+ *           /_cellar. The methods are GET and HEAD. No page changes anything or loads anything from
+ *           other hosts. With a password, all pages but the last two need it: Basic, any user.
+ *           Without a password, Host must be localhost or a loopback address. Limits: 16 KiB a
+ *           request, 30 s for a request and its answer, 16 connections besides max_clients.
  * OMIT      -DCELLAR_OMIT_RESP leaves the port out of the library. */
 #ifndef CELLAR_RESP_H
 #define CELLAR_RESP_H
@@ -59,6 +65,12 @@ struct cellar_scheduler;
 
 typedef struct cellar_resp cellar_resp;
 
+/* Write figures of the program behind those of the store and of the port, as cellar_metrics_write
+ * does; json 0: Prometheus text; 1: one object or several, with commas, as cellar_stats_json and
+ * its like write them. Runs in the thread of the step. Other errors than E_BUFFER fail the page. */
+typedef cellar_err (*cellar_resp_figures_fn)(void *ctx, int json, char *buf, size_t buf_cap,
+                                             size_t *text_len);
+
 /* Options of a port. Start from cellar_resp_opts_default(). Texts are copied. */
 typedef struct cellar_resp_opts {
     size_t   struct_size;
@@ -67,6 +79,10 @@ typedef struct cellar_resp_opts {
     const char *unix_path;   /* socket file, to 107 bytes. Default NULL: none                     */
     const char *listen;      /* numeric address for `port`. Default NULL: 127.0.0.1 and ::1       */
     const char *password;    /* for AUTH. Default NULL: none                                      */
+    const char *admin;       /* pages for people and monitors: "9180" (loopback), "ADDRESS:9180", */
+                             /* "[::1]:9180", "/path/socket"; port 0: a free one. Default NULL    */
+    cellar_resp_figures_fn figures; /* more figures for the pages. Default NULL: none             */
+    void    *figures_ctx;
     const char *namespaces;  /* "0=image_task 3=users": namespaces of databases. Default NULL     */
     struct cellar_bus *bus;  /* cellar_bus.h: its signals are the channels. Default NULL: none    */
     struct cellar_pool *pool; /* cellar_task.h: for CELLAR.TASKS. Default NULL: none              */
@@ -99,6 +115,7 @@ CELLAR_STRUCT(cellar_resp_opts, listen_public);
     X(idle_closed, "clients closed by idle_timeout_ms") \
     X(output_closed, "clients closed because they did not read their replies") \
     X(memory_closed, "clients closed because buffer_bytes was reached") \
+    X(admin_requests, "requests for admin pages") \
     X(accept_pauses, "times that accept stopped because the process had no descriptor left") \
     X(messages, "messages sent to subscribers") \
     X(signals_dropped, "signals dropped because too many waited for the port") \
@@ -114,14 +131,15 @@ typedef struct cellar_resp_stats {
     uint64_t clients;        /* connections now                                                   */
     uint64_t bytes;          /* of requests and replies now                                       */
     uint64_t port;           /* TCP port; 0: none                                                 */
+    uint64_t admin_port;     /* of the admin pages; 0: none                                       */
 } cellar_resp_stats;
-CELLAR_STRUCT(cellar_resp_stats, port);
+CELLAR_STRUCT(cellar_resp_stats, admin_port);
 
 /* ---- The port ------------------------------------------------------------------------------- */
 
 /* Open a port on a store: bind its sockets. No client is served before cellar_resp_step or
  * cellar_resp_start.
- * in:      c, any handle of the store; o with unix_path or port
+ * in:      c, any handle of the store; o with unix_path, port or admin
  * out:     *out is NULL on failure
  * returns: OK; E_INVAL (options), E_DENIED (a public address without listen_public and password, a
  *          folder that others may write), E_BUSY (address or socket in use), E_IO (the system
@@ -165,8 +183,16 @@ CELLAR_API cellar_err cellar_resp_step(cellar_resp *r, int timeout_ms);
  * example: cellar_resp_start(r);                                                                 */
 CELLAR_API cellar_err cellar_resp_start(cellar_resp *r);
 
+/* Tell monitors that the program is about to end: /readyz answers 503 from now on. Clients are
+ * served on.
+ * in:      r; NULL is allowed
+ * thread:  any
+ * cost:    O(1)
+ * example: cellar_resp_drain(r);                                                                 */
+CELLAR_API void cellar_resp_drain(cellar_resp *r);
+
 /* End the service of a port: stop its thread, close the sockets that listen, run the requests that
- * have arrived, send their replies, close the clients.
+ * have arrived, send their replies, close the clients. Admin pages stay, and /readyz answers 503.
  * in:      r; timeout_ms from 0: longest time
  * returns: OK; E_TIMEOUT (requests or replies are left; cellar_resp_close drops them), E_INVAL,
  *          E_BUSY (a step runs), E_FORKED
@@ -219,6 +245,19 @@ CELLAR_API cellar_err cellar_resp_metrics_write(const cellar_resp *r, char *buf,
  *     cellar_resp_stats_json(r, text, sizeof text, NULL);                                        */
 CELLAR_API cellar_err cellar_resp_stats_json(const cellar_resp *r, char *buf, size_t buf_cap,
                                              size_t *text_len);
+
+/* Return the dashboard, for the HTTP server of a host: one HTML file with style and script inside,
+ * and its Content-Security-Policy as a meta element. Every 2 s it loads "stats.json" beside its own
+ * path: the text of cellar_stats_json, or a list of such objects.
+ * out:     *html, *html_len: static bytes without a final 0; NULL is allowed
+ * owns:    the library; valid as long as it is loaded
+ * thread:  any
+ * cost:    O(1)
+ * example:
+ *     const char *html;
+ *     size_t len;
+ *     cellar_dashboard_html(&html, &len);          serve it as text/html; charset=utf-8          */
+CELLAR_API void cellar_dashboard_html(const char **html, size_t *html_len);
 #endif
 
 #ifdef __cplusplus

@@ -148,6 +148,7 @@ static bool serve_option(serve_run *r, int c)
     case 'L': r->port.listen_public = 1; return true;
     case 'P': return serve_count("port", 0, 65535, &r->port.port);
     case 'u': r->port.unix_path = optarg; return true;
+    case 'a': r->port.admin = optarg; return true;
     case 'w': r->password_file = optarg; return true;
     case 'c': return serve_count("max-clients", 1, 65536, &r->port.max_clients);
     case 'r': r->port.writable = 0; return true;
@@ -264,6 +265,7 @@ static void serve_ready(const serve_run *r, const cellar_resp *port)
         printf(" socket ");
         cli_plain(stdout, r->port.unix_path);
     }
+    if (st.admin_port != 0) { printf(" admin %llu", (unsigned long long)st.admin_port); }
     putchar('\n');
     (void)fflush(stdout);
 }
@@ -296,7 +298,7 @@ static int serve_run_command(int argc, char **argv, const cli_terminal *term)
         { "l2", required_argument, NULL, 'd' }, { "l2-bytes", required_argument, NULL, 'b' },
         { "policy", required_argument, NULL, 'p' }, { "port", required_argument, NULL, 'P' },
         { "listen", required_argument, NULL, 'l' }, { "listen-public", no_argument, NULL, 'L' },
-        { "unix", required_argument, NULL, 'u' },
+        { "unix", required_argument, NULL, 'u' }, { "admin", required_argument, NULL, 'a' },
         { "password-file", required_argument, NULL, 'w' },
         { "namespaces", required_argument, NULL, 'n' },
         { "max-clients", required_argument, NULL, 'c' }, { "read-only", no_argument, NULL, 'r' },
@@ -345,6 +347,8 @@ const cli_command cli_serve = {
     "  --listen=ADDRESS      numeric address in place of 127.0.0.1 and ::1\n"
     "  --listen-public       the address may be one that other machines reach; needs a password\n"
     "  --unix=PATH           socket file; its folder must not be writable by others\n"
+    "  --admin=ADDRESS       dashboard, metrics and health over HTTP: \"9180\" for 127.0.0.1 and\n"
+    "                        ::1, \"ADDRESS:9180\", or the path of a socket file\n"
     "  --password-file=FILE  its first line is the password for AUTH\n"
     "  --namespaces=LIST     namespaces of databases: \"0=image_task 3=users\"\n"
     "  --max-clients=N       1,024 by default\n"

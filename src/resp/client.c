@@ -15,26 +15,32 @@
 
 BASE_SIZE_BEGIN
 
+static bool resp_is_admin(const resp_client *c) { return (c->flags & RESP_C_HTTP) != 0; }
+
 static void resp_client_link(resp_client *c)
 {
     cellar_resp *r = c->of;
+    resp_client **first = resp_is_admin(c) ? &r->admin_first : &r->first;
+    resp_client **last = resp_is_admin(c) ? &r->admin_last : &r->last;
     c->next = NULL;
-    c->prev = r->last;
-    if (r->last != NULL) { r->last->next = c; } else { r->first = c; }
-    r->last = c;
+    c->prev = *last;
+    if (*last != NULL) { (*last)->next = c; } else { *first = c; }
+    *last = c;
 }
 
 static void resp_client_unlink(resp_client *c)
 {
     cellar_resp *r = c->of;
-    if (c->prev != NULL) { c->prev->next = c->next; } else { r->first = c->next; }
-    if (c->next != NULL) { c->next->prev = c->prev; } else { r->last = c->prev; }
+    resp_client **first = resp_is_admin(c) ? &r->admin_first : &r->first;
+    resp_client **last = resp_is_admin(c) ? &r->admin_last : &r->last;
+    if (c->prev != NULL) { c->prev->next = c->next; } else { *first = c->next; }
+    if (c->next != NULL) { c->next->prev = c->prev; } else { *last = c->prev; }
 }
 
 CELLAR_PRIVATE void resp_client_active(resp_client *c)
 {
     c->active_ms = c->of->now_ms;
-    if (c->of->last != c) {
+    if (c->next != NULL) {
         resp_client_unlink(c);
         resp_client_link(c);
     }
@@ -48,19 +54,31 @@ CELLAR_PRIVATE void resp_client_timed(resp_client *c, bool timed)
     c->flags = timed ? c->flags | RESP_C_TIMED : c->flags & ~RESP_C_TIMED;
 }
 
-/* Return a free slot; max_clients: none. */
-static uint32_t resp_client_slot(const cellar_resp *r)
+/* Return a free slot; UINT32_MAX: none. */
+static uint32_t resp_client_slot(const cellar_resp *r, bool admin)
 {
-    uint32_t i = 0;
-    while (i < r->opts.max_clients && base_load_rlx(&r->fd_of[i]) >= 0) { i++; }
-    return i;
+    uint32_t i = admin ? r->opts.max_clients : 0;
+    const uint32_t end = admin ? resp_slots(r) : r->opts.max_clients;
+    while (i < end && base_load_rlx(&r->fd_of[i]) >= 0) { i++; }
+    return i < end ? i : UINT32_MAX;
+}
+
+/* Count a client that comes or goes. */
+static void resp_client_count(resp_client *c, uint32_t change)
+{
+    cellar_resp *r = c->of;
+    if (resp_is_admin(c)) {
+        r->admin_count += change;
+    } else {
+        base_store_rlx(&r->client_count, base_load_rlx(&r->client_count) + change);
+    }
 }
 
 CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t flags,
                                             const char *address)
 {
-    const uint32_t slot = resp_client_slot(r);
-    if (slot == r->opts.max_clients) { return NULL; }
+    const uint32_t slot = resp_client_slot(r, (flags & RESP_C_HTTP) != 0);
+    if (slot == UINT32_MAX) { return NULL; }
     resp_client *c = base_alloc(&r->account, BASE_MOD_STORE, sizeof *c, NULL);
     if (c == NULL) { return NULL; }
     c->of = r;
@@ -80,7 +98,7 @@ CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t fla
     c->id = ++r->last_id;
     base_store_rel(&r->fd_of[slot], fd);
     resp_client_link(c);
-    base_store_rlx(&r->client_count, base_load_rlx(&r->client_count) + 1);
+    resp_client_count(c, 1);
     return c;
 }
 
@@ -98,11 +116,11 @@ static void resp_client_unpend(resp_client *c)
 CELLAR_PRIVATE void resp_client_free(resp_client *c)
 {
     cellar_resp *r = c->of;
-    BASE_ASSERT(base_load_rlx(&r->client_count) > 0);
+    BASE_ASSERT((resp_is_admin(c) ? r->admin_count : base_load_rlx(&r->client_count)) > 0);
     resp_client_unpend(c);
     resp_client_unlink(c);
     resp_client_timed(c, false);
-    base_store_rlx(&r->client_count, base_load_rlx(&r->client_count) - 1);
+    resp_client_count(c, UINT32_MAX);
     if (c->flags & RESP_C_MONITOR) { r->monitors--; }
     resp_unsubscribe_all(c);
     resp_queue_drop(c);

@@ -6,8 +6,8 @@
 
 #include "resp/queue.h"
 
-/* Make a client for a connected socket and watch it. flags: RESP_C_UNIX or 0; address: terminated.
- * NULL: no memory or no slot; the socket stays open. */
+/* Make a client for a connected socket and watch it. flags: RESP_C_UNIX, RESP_C_HTTP; address:
+ * terminated. NULL: no memory or no slot; the socket stays open. */
 CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t flags,
                                             const char *address);
 /* Close the socket and free the client. */

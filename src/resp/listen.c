@@ -18,31 +18,61 @@ BASE_SIZE_BEGIN
 
 #define RESP_BACKLOG 511
 
-static cellar_err resp_listen_fail(cellar_err code, int sys_errno, const char *why)
+static cellar_err resp_listen_fail(cellar_err code, int sys_errno, const char *before,
+                                   const char *option, const char *after)
 {
-    return base_open_fail(code, sys_errno, "cellar_resp_open: %s", why);
+    return base_open_fail(code, sys_errno, "cellar_resp_open: %s%s%s", before, option, after);
+}
+
+/* ---- the option ---- */
+
+CELLAR_PRIVATE bool resp_place_read(const char *text, const char *name, resp_place *out)
+{
+    uint32_t port = 0;
+    *out = (resp_place){ .unix_name = name, .tcp_name = name };
+    if (strchr(text, '/') != NULL) {
+        out->unix_path = text;
+        return true;
+    }
+    const char *colon = strrchr(text, ':'), *digit = colon != NULL ? colon + 1 : text;
+    const size_t digits = strspn(digit, "0123456789");
+    if (digits == 0 || digits > 5 || digit[digits] != '\0') { return false; }
+    for (size_t i = 0; i < digits; i++) { port = port * 10 + (uint32_t)(digit[i] - '0'); }
+    out->port = port == 0 ? CELLAR_RESP_PORT_ANY : port;
+    if (colon != NULL) {
+        const bool v6 = *text == '[' && colon > text + 1 && colon[-1] == ']';
+        const char *from = text + v6, *end = colon - v6;
+        bool valid;
+        if ((size_t)(end - from) >= sizeof out->address) { return false; }
+        memcpy(out->address, from, (size_t)(end - from));
+        (void)resp_is_public(out->address, &valid);
+        if (!valid || (strchr(out->address, ':') != NULL) != v6) { return false; }
+        out->listen = out->address;
+    }
+    return port <= 65535;
 }
 
 /* ---- unix ---- */
 
-static cellar_err resp_listen_unix(cellar_resp *r, const char *path)
+static cellar_err resp_listen_unix(cellar_resp *r, int number, const resp_place *at)
 {
-    const int fd = base_net_unix(path, RESP_BACKLOG, &r->unix_file);
+    const int fd = base_net_unix(at->unix_path, RESP_BACKLOG, &r->unix_file[number]);
+    const char *name = at->unix_name;
     switch (fd) {
     case -ENAMETOOLONG:
-        return resp_listen_fail(CELLAR_E_INVAL, 0, "unix_path must have 1 to 107 bytes");
+        return resp_listen_fail(CELLAR_E_INVAL, 0, "", name, " must have 1 to 107 bytes");
     case -EPERM:
-        return resp_listen_fail(CELLAR_E_DENIED, 0, "the folder of unix_path must be writable by "
+        return resp_listen_fail(CELLAR_E_DENIED, 0, "the folder of ", name, " must be writable by "
                                 "its user alone");
     case -EEXIST:
-        return resp_listen_fail(CELLAR_E_INVAL, 0, "unix_path is a file that is no socket");
+        return resp_listen_fail(CELLAR_E_INVAL, 0, "", name, " is a file that is no socket");
     case -EADDRINUSE:
-        return resp_listen_fail(CELLAR_E_BUSY, 0, "another process listens on unix_path");
+        return resp_listen_fail(CELLAR_E_BUSY, 0, "another process listens on ", name, "");
     default: break;
     }
-    if (fd < 0) { return resp_listen_fail(CELLAR_E_IO, -fd, "cannot bind unix_path"); }
-    memcpy(r->unix_path, path, strlen(path));
-    r->listener[0] = fd;
+    if (fd < 0) { return resp_listen_fail(CELLAR_E_IO, -fd, "cannot bind ", name, ""); }
+    memcpy(r->unix_path[number], at->unix_path, strlen(at->unix_path));
+    r->listener[number * RESP_SOCKETS] = fd;
     return CELLAR_OK;
 }
 
@@ -80,20 +110,20 @@ CELLAR_PRIVATE bool resp_is_public(const char *address, bool *valid)
     return !IN6_IS_ADDR_LOOPBACK(&at.v6.sin6_addr);
 }
 
-/* Bind one address into listener[place]. Return 0 or an errno. */
-static int resp_listen_tcp(cellar_resp *r, int place, const char *address, uint32_t port)
+/* Bind one address into `listener`, and tell its port. Return 0 or an errno. */
+static int resp_listen_tcp(int *listener, const char *address, uint32_t port, uint32_t *bound)
 {
     resp_tcp at;
     const socklen_t len = resp_tcp_address(address, port, &at);
     const int fd = base_net_socket(at.any.sa_family);
     if (fd < 0) { return -fd; }
     int err = base_net_listen(fd, &at.any, len, RESP_BACKLOG);
-    if (err >= 0) { err = base_net_local_port(fd, &r->port); }
+    if (err >= 0) { err = base_net_local_port(fd, bound); }
     if (err < 0) {
         base_fd_close(fd);
         return -err;
     }
-    r->listener[place] = fd;
+    *listener = fd;
     return 0;
 }
 
@@ -103,46 +133,51 @@ static bool resp_no_family(int err)
     return err == EAFNOSUPPORT || err == EADDRNOTAVAIL || err == EPROTONOSUPPORT;
 }
 
-static cellar_err resp_listen_both(cellar_resp *r, const cellar_resp_opts *o)
+static cellar_err resp_listen_both(cellar_resp *r, int number, const resp_place *o)
 {
     static const char *const loopback[] = { "127.0.0.1", "::1" };
     const bool any = o->port == CELLAR_RESP_PORT_ANY;
     uint32_t port = any ? 0 : o->port;
     const int both = o->listen == NULL ? 2 : 1;
+    int *listener = &r->listener[number * RESP_SOCKETS + 1];
     int failed = 0, bound = 0;
     for (int i = 0; i < both; i++) {
         const char *address = o->listen != NULL ? o->listen : loopback[i];
-        const int err = resp_listen_tcp(r, 1 + i, address, port);
+        const int err = resp_listen_tcp(&listener[i], address, port, &r->port[number]);
         if (err == 0) {
-            port = r->port;
+            port = r->port[number];
             bound++;
         } else if (both == 2 && (resp_no_family(err) || (any && bound > 0))) {
             base_log(&r->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_IO,
                      "no socket on %s: %s", address, base_errno_text(err));
             failed = err;
         } else {
-            return resp_listen_fail(err == EADDRINUSE ? CELLAR_E_BUSY : CELLAR_E_IO, err,
-                                    err == EADDRINUSE ? "port is in use" : "cannot bind port");
+            return err == EADDRINUSE
+                ? resp_listen_fail(CELLAR_E_BUSY, err, "", o->tcp_name, " is in use")
+                : resp_listen_fail(CELLAR_E_IO, err, "cannot bind ", o->tcp_name, "");
         }
     }
-    return bound > 0 ? CELLAR_OK : resp_listen_fail(CELLAR_E_IO, failed, "cannot bind port");
+    return bound > 0 ? CELLAR_OK
+                     : resp_listen_fail(CELLAR_E_IO, failed, "cannot bind ", o->tcp_name, "");
 }
 
-CELLAR_PRIVATE cellar_err resp_listen(cellar_resp *r, const cellar_resp_opts *o)
+CELLAR_PRIVATE cellar_err resp_listen(cellar_resp *r, int number, const resp_place *at)
 {
     cellar_err err = CELLAR_OK;
-    if (o->unix_path != NULL) { err = resp_listen_unix(r, o->unix_path); }
-    if (err == CELLAR_OK && o->port != 0) { err = resp_listen_both(r, o); }
+    if (at->unix_path != NULL) { err = resp_listen_unix(r, number, at); }
+    if (err == CELLAR_OK && at->port != 0) { err = resp_listen_both(r, number, at); }
     return err;
 }
 
-CELLAR_PRIVATE void resp_listen_close(cellar_resp *r)
+CELLAR_PRIVATE void resp_listen_close(cellar_resp *r, int number)
 {
-    for (int i = 0; i < RESP_LISTENERS; i++) {
-        if (r->listener[i] >= 0) { base_fd_close(r->listener[i]); }
-        r->listener[i] = -1;
+    int *listener = &r->listener[number * RESP_SOCKETS];
+    for (int i = 0; i < RESP_SOCKETS; i++) {
+        if (listener[i] >= 0) { base_fd_close(listener[i]); }
+        listener[i] = -1;
     }
-    base_net_unix_remove(r->unix_path, &r->unix_file);
+    base_net_unix_remove(r->unix_path[number], &r->unix_file[number]);
+    r->unix_file[number].inode = 0;
 }
 
 BASE_SIZE_END

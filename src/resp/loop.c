@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/net.h"
 #include "base/num.h"
+#include "resp/admin.h"
 #include "resp/channel.h"
 #include "resp/command.h"
 #include "resp/loop.h"
@@ -50,34 +51,44 @@ static void resp_address_text(const cellar_resp *r, const resp_address *a, char 
         (void)inet_ntop(AF_INET6, &a->v6.sin6_addr, host, sizeof host);
         (void)snprintf(to, cap, "[%s]:%u", host, (unsigned)ntohs(a->v6.sin6_port));
     } else {
-        (void)snprintf(to, cap, "unix:%s", r->unix_path);
+        (void)snprintf(to, cap, "unix:%s", r->unix_path[0]);
     }
 }
 
 /* Return whether a peer may speak to the port at all. */
-static bool resp_peer_ok(const cellar_resp *r, int fd, const resp_address *a, bool is_unix)
+static bool resp_peer_ok(const cellar_resp *r, int fd, const resp_address *a, uint32_t flags)
 {
-    if (r->refuse_ms > r->now_ms) { return false; }
-    if (is_unix) { return base_net_peer_trusted(fd); }
+    if (!(flags & RESP_C_HTTP) && r->refuse_ms > r->now_ms) { return false; }
+    if (flags & RESP_C_UNIX) { return base_net_peer_trusted(fd); }
     return r->opts.listen_public != 0 || resp_is_loopback(a);
 }
 
-/* Greet a new connection, or close it. */
-static void resp_welcome(cellar_resp *r, int fd, const resp_address *a, bool is_unix)
+/* Return the answer to a connection that has no place; NULL: it has one. */
+static const char *resp_full(const cellar_resp *r, uint32_t flags)
 {
-    static const char full[] = "-ERR max number of clients reached\r\n";
+    if (flags & RESP_C_HTTP) {
+        return r->admin_count >= RESP_ADMIN_CLIENTS ? RESP_HTTP_FULL : NULL;
+    }
+    return base_load_rlx(&r->client_count) >= r->max_clients
+        ? "-ERR max number of clients reached\r\n" : NULL;
+}
+
+/* Greet a new connection, or close it. */
+static void resp_welcome(cellar_resp *r, int fd, const resp_address *a, uint32_t flags)
+{
+    const char *full = resp_full(r, flags);
     char text[128];
     resp_address_text(r, a, text, sizeof text);
     resp_add(r, RESP_COUNT_connections, 1);
-    if (!resp_peer_ok(r, fd, a, is_unix)) {
+    if (!resp_peer_ok(r, fd, a, flags)) {
         base_log(&r->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_DENIED,
                  "connection from %s closed at once", text);
-    } else if (base_load_rlx(&r->client_count) >= r->max_clients) {
-        const struct iovec part = { (void *)(uintptr_t)full, sizeof full - 1 };
+    } else if (full != NULL) {
+        const struct iovec part = { (void *)(uintptr_t)full, strlen(full) };
         (void)base_net_send(fd, &part, 1);
     } else {
-        if (!is_unix) { base_net_no_delay(fd); }
-        if (resp_client_add(r, fd, is_unix ? RESP_C_UNIX : 0, text) != NULL) { return; }
+        if (!(flags & RESP_C_UNIX)) { base_net_no_delay(fd); }
+        if (resp_client_add(r, fd, flags, text) != NULL) { return; }
     }
     resp_add(r, RESP_COUNT_rejected, 1);
     base_fd_close(fd);
@@ -109,7 +120,9 @@ static void resp_accept(cellar_resp *r, const int *listener)
         memset(&a, 0, sizeof a);
         const int fd = base_net_accept(*listener, &a.any, &len);
         if (fd >= 0) {
-            resp_welcome(r, fd, &a, listener == &r->listener[0]);
+            const ptrdiff_t at = listener - r->listener;
+            resp_welcome(r, fd, &a, (at % RESP_SOCKETS == 0 ? RESP_C_UNIX : 0) |
+                                    (at >= RESP_SOCKETS ? RESP_C_HTTP : 0));
         } else if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
             base_log(&r->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_LIMIT,
                      "no descriptor for a connection: accept pauses");
@@ -170,17 +183,35 @@ static void resp_idle(cellar_resp *r)
     }
 }
 
-/* Serve the clients with a deadline of their own. */
-static void resp_deadlines(cellar_resp *r)
+/* Close the clients of admin pages that were slow to ask or to read. The list is in the order of
+ * their last requests. */
+static void resp_admin_slow(cellar_resp *r)
 {
-    for (resp_client *c = r->first, *next; c != NULL && r->timed > 0; c = next) {
+    for (resp_client *c; (c = r->admin_first) != NULL &&
+                         r->now_ms - c->active_ms >= RESP_ADMIN_WAIT_MS;) {
+        resp_add(r, RESP_COUNT_idle_closed, 1);
+        resp_client_free(c);
+    }
+}
+
+/* Serve the clients of a list with a deadline of their own. */
+static void resp_timed(cellar_resp *r, resp_client *c)
+{
+    for (resp_client *next; c != NULL && r->timed > 0; c = next) {
         next = c->next;
         if ((c->flags & RESP_C_TIMED) &&
             (c->hold_ms != 0 ? r->now_ms >= c->hold_ms : !(c->flags & RESP_C_PENDING))) {
             resp_serve(c, false);
         }
     }
+}
+
+static void resp_deadlines(cellar_resp *r)
+{
+    resp_timed(r, r->first);
+    resp_timed(r, r->admin_first);
     resp_idle(r);
+    resp_admin_slow(r);
     if (!r->listening && r->now_ms >= r->accept_ms && !resp_listen_watch(r, true)) {
         r->accept_ms = r->now_ms + RESP_ACCEPT_PAUSE_MS;
     }
@@ -201,6 +232,10 @@ static int resp_wait_ms(const cellar_resp *r, int timeout_ms)
     if (!r->listening) { wait_ms = BASE_MIN(wait_ms, BASE_MAX(r->accept_ms - now_ms, 0)); }
     if (r->first != NULL && r->idle_timeout_ms != CELLAR_TTL_NONE) {
         const int64_t left_ms = r->first->active_ms + r->idle_timeout_ms - now_ms;
+        wait_ms = BASE_MIN(wait_ms, BASE_MAX(left_ms, 0));
+    }
+    if (r->admin_first != NULL) {
+        const int64_t left_ms = r->admin_first->active_ms + RESP_ADMIN_WAIT_MS - now_ms;
         wait_ms = BASE_MIN(wait_ms, BASE_MAX(left_ms, 0));
     }
     return wait_ms == INT64_MAX ? -1 : (int)BASE_MIN(wait_ms, INT32_MAX);

@@ -21,7 +21,6 @@
 #include "resp/parse.h"
 #include "resp/table.h"
 #include "resp/trace.h"
-#include "stats/stats.h"
 
 BASE_SIZE_BEGIN
 
@@ -53,7 +52,8 @@ static bool resp_opts_broken(const cellar_resp_opts *o, const char **why)
 {
     bool valid = true;
     if (o->listen != NULL) { (void)resp_is_public(o->listen, &valid); }
-    return base_broken(o->unix_path == NULL && o->port == 0, "give unix_path or port", why) ||
+    return base_broken(o->unix_path == NULL && o->port == 0 && o->admin == NULL,
+                       "give unix_path, port or admin", why) ||
            base_broken(o->unix_path != NULL && *o->unix_path == '\0',
                        "unix_path must have 1 to 107 bytes", why) ||
            base_broken(o->port > 65535 && o->port != CELLAR_RESP_PORT_ANY,
@@ -85,13 +85,13 @@ static bool resp_host_broken(const cellar_host_opts *h, const char **why)
 }
 
 /* Check what a public address needs. */
-static cellar_err resp_public_check(const cellar_resp_opts *o)
+static cellar_err resp_public_check(const cellar_resp_opts *o, const char *address)
 {
     bool valid;
-    if (o->listen == NULL || !resp_is_public(o->listen, &valid)) { return CELLAR_OK; }
+    if (address == NULL || !resp_is_public(address, &valid)) { return CELLAR_OK; }
     if (o->listen_public == 0) {
-        return resp_open_fail(CELLAR_E_DENIED, 0, "listen is a public address: set listen_public "
-                              "and a password");
+        return resp_open_fail(CELLAR_E_DENIED, 0, "listen or admin is a public address: set "
+                              "listen_public and a password");
     }
     if (o->password == NULL || strlen(o->password) < RESP_PUBLIC_PASSWORD) {
         return resp_open_fail(CELLAR_E_DENIED, 0, "a public address needs a password of at least "
@@ -122,7 +122,22 @@ static cellar_err resp_opts_in(const cellar_resp_opts *o, cellar_resp_opts *out,
         return resp_open_fail(CELLAR_E_UNSUPPORTED, 0, "the library was built without work");
     }
 #endif
-    return resp_public_check(out);
+    return resp_public_check(out, out->listen);
+}
+
+/* Bind the sockets of both places. */
+static cellar_err resp_places(cellar_resp *r, const cellar_resp_opts *o)
+{
+    resp_place at = { .unix_path = o->unix_path, .listen = o->listen, .port = o->port,
+                      .unix_name = "unix_path", .tcp_name = "port" };
+    cellar_err err = resp_listen(r, 0, &at);
+    if (err != CELLAR_OK || o->admin == NULL) { return err; }
+    if (!resp_place_read(o->admin, "admin", &at)) {
+        return resp_open_fail(CELLAR_E_INVAL, 0, "admin must be like \"9180\", "
+                              "\"127.0.0.1:9180\", \"[::1]:9180\" or \"/path/socket\"");
+    }
+    err = resp_public_check(o, at.listen);
+    return err == CELLAR_OK ? resp_listen(r, 1, &at) : err;
 }
 
 /* Read "0=name 3=other" into the names of the databases. False: not such a text. */
@@ -157,7 +172,7 @@ static void resp_fork_child(void *ctx)
     cellar_resp *r = ctx;
     if (r->forked) { return; } /* a child of a child: the numbers may belong to others now */
     r->forked = true;
-    for (uint32_t i = 0; i < r->opts.max_clients; i++) {
+    for (uint32_t i = 0; i < resp_slots(r); i++) {
         const int fd = base_load_acq(&r->fd_of[i]);
         if (fd >= 0) { base_fd_close(fd); }
     }
@@ -187,6 +202,7 @@ static void resp_init(cellar_resp *r, cellar *c, const cellar_resp_opts *o,
     r->opts = *o;
     r->opts.host = NULL;
     r->opts.unix_path = r->opts.listen = r->opts.password = r->opts.namespaces = NULL;
+    r->opts.admin = NULL;
     r->idle_timeout_ms = o->idle_timeout_ms;
     r->max_clients = o->max_clients;
     r->pending_end = &r->pending;
@@ -205,9 +221,10 @@ static void resp_init(cellar_resp *r, cellar *c, const cellar_resp_opts *o,
 /* Free what resp_parts made, and what the clients left. */
 static void resp_parts_free(cellar_resp *r)
 {
-    const size_t bytes = r->opts.max_clients * sizeof *r->fd_of;
+    const size_t bytes = resp_slots(r) * sizeof *r->fd_of;
     while (r->first != NULL) { resp_client_free(r->first); }
-    resp_listen_close(r);
+    while (r->admin_first != NULL) { resp_client_free(r->admin_first); }
+    for (int i = 0; i < RESP_PLACES; i++) { resp_listen_close(r, i); }
 #ifndef CELLAR_OMIT_WORK
     resp_channels_close(r);
 #endif
@@ -236,10 +253,10 @@ static cellar_err resp_parts(cellar_resp *r, const cellar_resp_opts *o)
                               "with numbers 0..15");
     }
     BASE_REQUIRE(resp_table_init(r, table, count));
-    r->fd_of = base_alloc(&r->account, BASE_MOD_STORE, o->max_clients * sizeof *r->fd_of, NULL);
+    r->fd_of = base_alloc(&r->account, BASE_MOD_STORE, resp_slots(r) * sizeof *r->fd_of, NULL);
     if (r->fd_of == NULL) { return resp_open_fail(CELLAR_E_NOMEM, 0, "no memory for the clients"); }
-    for (uint32_t i = 0; i < o->max_clients; i++) { base_store_rlx(&r->fd_of[i], -1); }
-    const cellar_err err = resp_listen(r, o);
+    for (uint32_t i = 0; i < resp_slots(r); i++) { base_store_rlx(&r->fd_of[i], -1); }
+    const cellar_err err = resp_places(r, o);
     if (err != CELLAR_OK) { return err; }
     r->epoll = base_net_epoll();
     r->bell = base_net_bell();
@@ -328,6 +345,12 @@ CELLAR_API cellar_err cellar_resp_start(cellar_resp *r)
     return CELLAR_OK;
 }
 
+CELLAR_API void cellar_resp_drain(cellar_resp *r)
+{
+    if (r == NULL || r->forked) { return; }
+    base_store_rlx(&r->draining, 1u);
+}
+
 CELLAR_API void cellar_resp_close(cellar_resp *r)
 {
     if (r == NULL || r->forked) { return; }
@@ -337,48 +360,5 @@ CELLAR_API void cellar_resp_close(cellar_resp *r)
     const base_alloc_hooks hooks = r->account.hooks;
     base_free_raw(&hooks, r->raw, RESP_PORT_BYTES);
 }
-
-CELLAR_API cellar_err cellar_resp_stats_get(const cellar_resp *r, cellar_resp_stats *out)
-{
-    cellar_resp_stats s = cellar_resp_stats_default();
-    if (r == NULL || out == NULL) { return CELLAR_E_INVAL; }
-#define RESP_X(name, help) s.name = base_load_rlx(&r->count[RESP_COUNT_##name]);
-    CELLAR_RESP_COUNTS(RESP_X)
-#undef RESP_X
-    s.clients = base_load_rlx(&r->client_count);
-    s.bytes = base_load_rlx(&r->account.used);
-    s.port = r->port;
-    return base_opts_out(out, &s, sizeof s);
-}
-
-#ifndef CELLAR_OMIT_TEXT
-/* Write the figures as Prometheus text, or as JSON. */
-static cellar_err resp_text_write(const cellar_resp *r, bool json, char *buf, size_t buf_cap,
-                                  size_t *text_len)
-{
-    uint64_t v[STATS_PORT_COUNT];
-    _Static_assert(STATS_PORT_COUNT == RESP_COUNTS + 2, "one line for each figure");
-    if (text_len != NULL) { *text_len = 0; }
-    if (r == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
-    for (int i = 0; i < RESP_COUNTS; i++) { v[i] = base_load_rlx(&r->count[i]); }
-    v[STATS_PORT_CLIENTS] = base_load_rlx(&r->client_count);
-    v[STATS_PORT_BYTES] = base_load_rlx(&r->account.used);
-    const size_t full = stats_write_port(r->name, v, json, buf, buf_cap);
-    if (text_len != NULL) { *text_len = full; }
-    return full < buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
-}
-
-CELLAR_API cellar_err cellar_resp_metrics_write(const cellar_resp *r, char *buf, size_t buf_cap,
-                                                size_t *text_len)
-{
-    return resp_text_write(r, false, buf, buf_cap, text_len);
-}
-
-CELLAR_API cellar_err cellar_resp_stats_json(const cellar_resp *r, char *buf, size_t buf_cap,
-                                             size_t *text_len)
-{
-    return resp_text_write(r, true, buf, buf_cap, text_len);
-}
-#endif
 
 BASE_SIZE_END

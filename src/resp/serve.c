@@ -16,6 +16,7 @@
 
 #include "base/net.h"
 #include "base/num.h"
+#include "resp/admin.h"
 #include "resp/command.h"
 #include "resp/parse.h"
 #include "resp/serve.h"
@@ -129,7 +130,9 @@ static size_t resp_requests(resp_client *c, unsigned char *p, size_t n)
     while (resp_may_run(c)) {
         size_t used = 0;
         uint32_t argc = 0;
-        const resp_parsed got = resp_parse(c, p + done, n - done, &argc, &used);
+        const resp_parsed got =
+            c->flags & RESP_C_HTTP ? resp_admin(c, p + done, n - done, &used)
+                                   : resp_parse(c, p + done, n - done, &argc, &used);
         if (got == RESP_PARSE_MORE) { break; }
         done += used;
         if (got == RESP_PARSE_OK) {
@@ -246,7 +249,7 @@ static void resp_in_read(resp_client *c)
         c->flags |= RESP_C_END;
     } else {
         resp_add(r, RESP_COUNT_bytes_in, (uint64_t)got);
-        resp_client_active(c);
+        if (!(c->flags & RESP_C_HTTP)) { resp_client_active(c); }
         if (to == r->read) {
             resp_read_run(c, (size_t)got);
         } else {
@@ -279,7 +282,7 @@ static void resp_send(resp_client *c)
         }
         resp_add(c->of, RESP_COUNT_bytes_out, (uint64_t)put);
         resp_out_sent(c, (size_t)put);
-        resp_client_active(c);
+        if (!(c->flags & RESP_C_HTTP)) { resp_client_active(c); }
         sent += (size_t)put;
         if ((size_t)put < bytes) { return; }
     }

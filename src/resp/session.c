@@ -10,6 +10,7 @@
 #include "base/num.h"
 #include "resp/calls.h"
 #include "resp/client.h"
+#include "resp/session.h"
 
 BASE_SIZE_BEGIN
 
@@ -67,7 +68,7 @@ RESP_CALL(resp_select)
 
 /* ---- the password ---- */
 
-static bool resp_password_ok(const cellar_resp *r, const cellar_bytes *word)
+CELLAR_PRIVATE bool resp_password_ok(const cellar_resp *r, const cellar_bytes *word)
 {
     unsigned char digest[32], differs = 0;
     base_sha256 s;
@@ -80,8 +81,7 @@ static bool resp_password_ok(const cellar_resp *r, const cellar_bytes *word)
     return differs == 0;
 }
 
-/* Note a wrong password: hold the client, and refuse connections after too many. */
-static void resp_password_wrong(resp_client *c)
+CELLAR_PRIVATE void resp_password_failed(resp_client *c)
 {
     cellar_resp *r = c->of;
     resp_add(r, RESP_COUNT_auth_failures, 1);
@@ -104,7 +104,7 @@ static bool resp_log_in(resp_client *c, const cellar_bytes *user, const cellar_b
     const bool user_ok = user == NULL || (user->len == 7 && memcmp(user->data, "default", 7) == 0);
     const bool word_ok = !r->has_password || resp_password_ok(r, word); /* as nopass of Redis */
     if (!word_ok || !user_ok) {
-        if (r->has_password) { resp_password_wrong(c); } /* else there is nothing to guess */
+        if (r->has_password) { resp_password_failed(c); } /* else there is nothing to guess */
         resp_error(c, "WRONGPASS invalid username-password pair or user is disabled.");
         return false;
     }

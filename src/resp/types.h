@@ -2,7 +2,7 @@
  *
  * types: the structs of the port.
  *
- * PICTURE    port -- epoll -- listeners
+ * PICTURE    port -- epoll -- listeners, three for clients of Redis, three for admin pages
  *                 \-- clients, least recently active first -- out: blocks of unsent replies
  *                                                          \-- in: a request that is not complete
  *            A client without a partial request and unsent replies has no memory but its struct:
@@ -48,6 +48,7 @@ typedef enum resp_count {
 #define RESP_TEXT_MAX 64u                 /* bytes of an argument in MONITOR and SLOWLOG */
 #define RESP_SLOW_ARGS 32u                /* arguments of a command in the slow log */
 #define RESP_NAME_MAX 64u                 /* bytes of the name of a client */
+#define RESP_ADMIN_CLIENTS 16u            /* connections for admin pages, besides max_clients */
 
 typedef struct resp_client resp_client;
 typedef struct resp_command resp_command;
@@ -136,12 +137,14 @@ typedef struct resp_signal {
 #define RESP_C_IN_EXEC   0x4000u /* EXEC runs its queue */
 #define RESP_C_TIMED     0x8000u /* counted in `timed` of the port: it has a deadline of its own */
 #define RESP_C_STALLED   0x40000u /* has requests left that must not run yet */
+#define RESP_C_HTTP      0x80000u /* asks for admin pages */
 #define RESP_C_NO_EVICT  0x10000u
 #define RESP_C_NO_TOUCH  0x20000u
 #define RESP_C_SUBSCRIBED 0x80000u /* to a channel or a pattern */
 
 struct resp_client {
-    resp_client *next, *prev;    /* all clients of the port, least recently active first */
+    resp_client *next, *prev;    /* clients of Redis, or those of admin pages; least recently
+                                  * active first */
     resp_client *pending_next;
     cellar_resp *of;
     uint64_t id;                 /* from 1, never used twice */
@@ -204,7 +207,9 @@ typedef struct resp_db {
     char name[CELLAR_NAME_MAX + 1];  /* "": the root namespace */
 } resp_db;
 
-#define RESP_LISTENERS 3 /* a unix socket, IPv4, IPv6 */
+#define RESP_PLACES 2    /* for clients of Redis; for admin pages */
+#define RESP_SOCKETS 3   /* of a place: a unix socket, IPv4, IPv6 */
+#define RESP_LISTENERS (RESP_PLACES * RESP_SOCKETS)
 
 struct cellar_resp {
     void *raw;                   /* RESP_PORT_BYTES, as allocated */
@@ -226,17 +231,22 @@ struct cellar_resp {
     _Atomic uint32_t stepping;   /* 1: a thread runs a step, or `thread` serves */
     int epoll, bell;             /* bell: an eventfd; readable while work is left or on a stop */
     bool rung;                   /* the bell is readable */
-    int listener[RESP_LISTENERS]; /* -1: none */
+    int listener[RESP_LISTENERS]; /* RESP_SOCKETS of each place; -1: none */
     bool listening;              /* false: accept is paused until accept_ms */
     int64_t accept_ms;
-    char unix_path[108];
-    base_net_file unix_file;
-    _Atomic int *fd_of;          /* by slot: socket of a client, -1: none; for a forked child */
+    char unix_path[RESP_PLACES][108];
+    base_net_file unix_file[RESP_PLACES];
+    _Atomic int *fd_of;          /* by slot: socket of a client, -1: none; for a forked child.
+                                  * The last RESP_ADMIN_CLIENTS are for admin pages */
     resp_client *first, *last;   /* least recently active first */
+    resp_client *admin_first, *admin_last; /* those of admin pages, likewise */
+    uint32_t admin_count;
+    size_t page_bytes;           /* room that the last page of figures needed */
     resp_client *pending, **pending_end;
     _Atomic uint32_t client_count; /* relaxed */
     uint32_t timed;              /* clients with RESP_C_TIMED */
-    uint32_t port;               /* TCP port; 0: none; constant */
+    uint32_t port[RESP_PLACES];  /* TCP ports; 0: none; constant */
+    _Atomic uint32_t draining;   /* 1: cellar_resp_drain was called */
     char name[CELLAR_NAME_MAX + 1]; /* label of its figures; constant */
     uint32_t monitors;
     uint64_t last_id;
@@ -272,6 +282,12 @@ struct cellar_resp {
     _Atomic uint64_t count[RESP_COUNTS];
     unsigned char read[RESP_READ_BYTES]; /* what the last read brought */
 };
+
+/* Return the number of slots for clients. */
+BASE_INLINE uint32_t resp_slots(const cellar_resp *r)
+{
+    return r->opts.max_clients + RESP_ADMIN_CLIENTS;
+}
 
 #define RESP_PORT_BYTES (sizeof(cellar_resp) + BASE_PAD)
 

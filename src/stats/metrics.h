@@ -340,7 +340,7 @@
     X(BYTES, "cellar_scheduler_bytes", "", METRIC("Bytes of memory of the scheduler."))
 
 /* Figures of a port for clients of Redis, which are kept by src/resp. The order is that of
- * cellar_resp_stats, without its last field. */
+ * cellar_resp_stats, without its last two fields. */
 #define STATS_PORTS(X) \
     X(CONNECTIONS, "cellar_port_connections_total", "", METRIC("Connections accepted.")) \
     X(REJECTED, "cellar_port_rejected_total", "", METRIC("Connections closed when they came.")) \
@@ -353,6 +353,8 @@
     X(IDLE_CLOSED, "cellar_port_clients_closed_total", "reason=idle", \
       METRIC("Clients closed by the port, by reason.")) \
     X(OUTPUT_CLOSED, "", "reason=output", SAME) X(MEMORY_CLOSED, "", "reason=memory", SAME) \
+    X(ADMIN_REQUESTS, "cellar_port_admin_requests_total", "", \
+      METRIC("Requests for admin pages.")) \
     X(ACCEPT_PAUSES, "cellar_port_accept_pauses_total", "", \
       METRIC("Pauses of accept without a free descriptor.")) \
     X(MESSAGES, "cellar_port_messages_total", "", METRIC("Messages sent to subscribers.")) \

@@ -42,7 +42,7 @@ static void options_out_of_range_are_refused(void)
     cellar_resp *r;
     memset(path, 'x', sizeof path - 1);
 #define BAD(field, value, why) o = good, o.field = (value), refused(&o, CELLAR_E_INVAL, why)
-    BAD(unix_path, NULL, "give unix_path or port");
+    BAD(unix_path, NULL, "give unix_path, port or admin");
     BAD(unix_path, "", "unix_path must have");
     BAD(unix_path, path, "unix_path must have 1 to 107 bytes");
     BAD(port, 65536, "port must be");

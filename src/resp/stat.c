@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * stat: the figures of a port, as a struct, as Prometheus text, and as JSON.
+ *
+ * LOCKING    None: the figures are relaxed atomics. */
+#include "base/opts.h"
+#include "resp/types.h"
+#include "stats/stats.h"
+
+BASE_SIZE_BEGIN
+
+CELLAR_API cellar_err cellar_resp_stats_get(const cellar_resp *r, cellar_resp_stats *out)
+{
+    cellar_resp_stats s = cellar_resp_stats_default();
+    if (r == NULL || out == NULL) { return CELLAR_E_INVAL; }
+#define RESP_X(name, help) s.name = base_load_rlx(&r->count[RESP_COUNT_##name]);
+    CELLAR_RESP_COUNTS(RESP_X)
+#undef RESP_X
+    s.clients = base_load_rlx(&r->client_count);
+    s.bytes = base_load_rlx(&r->account.used);
+    s.port = r->port[0];
+    s.admin_port = r->port[1];
+    return base_opts_out(out, &s, sizeof s);
+}
+
+#ifndef CELLAR_OMIT_TEXT
+/* Write the figures as Prometheus text, or as JSON. */
+static cellar_err resp_text_write(const cellar_resp *r, bool json, char *buf, size_t buf_cap,
+                                  size_t *text_len)
+{
+    uint64_t v[STATS_PORT_COUNT];
+    _Static_assert(STATS_PORT_COUNT == RESP_COUNTS + 2, "one line for each figure");
+    if (text_len != NULL) { *text_len = 0; }
+    if (r == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
+    for (int i = 0; i < RESP_COUNTS; i++) { v[i] = base_load_rlx(&r->count[i]); }
+    v[STATS_PORT_CLIENTS] = base_load_rlx(&r->client_count);
+    v[STATS_PORT_BYTES] = base_load_rlx(&r->account.used);
+    const size_t full = stats_write_port(r->name, v, json, buf, buf_cap);
+    if (text_len != NULL) { *text_len = full; }
+    return full < buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
+}
+
+CELLAR_API cellar_err cellar_resp_metrics_write(const cellar_resp *r, char *buf, size_t buf_cap,
+                                                size_t *text_len)
+{
+    return resp_text_write(r, false, buf, buf_cap, text_len);
+}
+
+CELLAR_API cellar_err cellar_resp_stats_json(const cellar_resp *r, char *buf, size_t buf_cap,
+                                             size_t *text_len)
+{
+    return resp_text_write(r, true, buf, buf_cap, text_len);
+}
+#endif
+
+BASE_SIZE_END

@@ -1,0 +1,642 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    the admin pages have the right status, types and bytes; they listen where they may, answer
+ *         bad requests with an error, and cost other clients nothing.
+ * Method: a port without threads on socket files and loopback addresses, on the clock of the test;
+ *         fault points. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/stat.h>
+
+#include "tests/support/port_kit.h"
+
+#include "base/fault.h"
+#include "base/sha256.h"
+#include "cellar_observe.h"
+
+#define SLOW_MS 30000
+#define GET(path) "GET " path " HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+static char admin_path[T_FOLDER_MAX + 8];
+static cellar_host_opts host;
+
+static void admin_open_with(void (*change)(cellar_resp_opts *o))
+{
+    port_store_open();
+    cellar_resp_opts o = port_opts(&host);
+    (void)snprintf(admin_path, sizeof admin_path, "%s/admin", port_folder);
+    o.admin = admin_path;
+    if (change != NULL) { change(&o); }
+    T_REQUIRE(cellar_resp_open(port_store, &o, &port) == CELLAR_OK);
+}
+
+static void admin_open(void) { admin_open_with(NULL); }
+
+static int visitor_connect(void)
+{
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    memcpy(at.sun_path, admin_path, strlen(admin_path));
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    T_REQUIRE(fd >= 0 && connect(fd, (struct sockaddr *)&at, sizeof at) == 0);
+    T_REQUIRE(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+    return fd;
+}
+
+static int visitor(void)
+{
+    const int fd = visitor_connect();
+    port_run();
+    return fd;
+}
+
+/* Return the status of an answer; 0: it is none. */
+static int status_of(const char *answer)
+{
+    int status = 0;
+    return sscanf(answer, "HTTP/1.1 %d ", &status) == 1 ? status : 0;
+}
+
+static const char *body_of(const char *answer)
+{
+    const char *end = strstr(answer, "\r\n\r\n");
+    return end != NULL ? end + 4 : "";
+}
+
+/* Return the value of Content-Length. */
+static size_t length_of(const char *answer)
+{
+    const char *at = strstr(answer, "\r\nContent-Length: ");
+    return at != NULL ? (size_t)strtoull(at + 18, NULL, 10) : SIZE_MAX;
+}
+
+static bool has(const char *text, const char *part) { return strstr(text, part) != NULL; }
+
+/* Ask on a new connection. Return the status; the answer is in port_heard. */
+static int fetch(const char *request)
+{
+    const int fd = visitor();
+    const int status = status_of(ask(fd, request));
+    close(fd);
+    port_run();
+    return status;
+}
+
+/* ---- pages ---- */
+
+static void each_page_has_status_type_and_headers(void)
+{
+    static const struct { const char *path; int status; const char *type, *part; } row[] = {
+        { "/", 200, "text/html; charset=utf-8", "<title>cellar</title>" },
+        { "/?x=1", 200, "text/html; charset=utf-8", "<title>cellar</title>" },
+        { "/metrics", 200, "text/plain; version=0.0.4; charset=utf-8", "cellar_port_clients{" },
+        { "/metrics?a=/", 200, "text/plain; version=0.0.4; charset=utf-8", "\ncellar_bytes " },
+        { "/stats.json", 200, "application/json", "\"cellar_port_clients\"" },
+        { "/healthz", 200, "text/plain; charset=utf-8", "ok\n" },
+        { "/readyz", 200, "text/plain; charset=utf-8", "ready\n" },
+        { "/nothing", 404, "text/plain; charset=utf-8", "no such page\n" },
+        { "/METRICS", 404, "text/plain; charset=utf-8", "no such page\n" },
+        { "//", 404, "text/plain; charset=utf-8", "no such page\n" },
+    };
+    admin_open();
+    const int fd = visitor();
+    for (size_t i = 0; i < 2 * sizeof row / sizeof *row; i++) {
+        char request[200], type[100];
+        const char *prefix = i % 2 != 0 ? "/_cellar" : "";
+        const char *const method[] = { "GET", "HEAD" };
+        size_t length[2];
+        for (int m = 0; m < 2; m++) {
+            (void)snprintf(request, sizeof request, "%s %s%s HTTP/1.1\r\nHost: x\r\n\r\n", method[m],
+                           prefix, row[i / 2].path);
+            const char *answer = ask(fd, request), *body = body_of(answer);
+            (void)snprintf(type, sizeof type, "\r\nContent-Type: %s\r\n", row[i / 2].type);
+            T_EQ_I64(status_of(answer), row[i / 2].status);
+            T_CHECK(has(answer, type) && has(answer, "\r\nCache-Control: no-store\r\n") &&
+                    has(answer, "\r\nX-Content-Type-Options: nosniff\r\n") &&
+                    has(answer, "\r\nContent-Security-Policy: default-src 'none'") &&
+                    !has(answer, "unsafe"));
+            T_EQ_U64(strlen(body), m == 0 ? length_of(answer) : 0);
+            T_CHECK(m == 1 || has(body, row[i / 2].part));
+            length[m] = length_of(answer);
+        }
+        /* The figures count the bytes of the page itself. */
+        T_CHECK(length[0] == length[1] || (length[0] > 1000 && length[1] < length[0] + 100));
+    }
+    close(fd);
+    port_end();
+}
+
+static void figures_follow_the_store(void)
+{
+    admin_open();
+    T_EQ_I64(cellar_set_str(port_store, "k", "v", 0), CELLAR_OK);
+    T_EQ_I64(fetch(GET("/metrics")), 200);
+    T_CHECK(has(port_heard, "cellar_sets_total{namespace=\"\"} 1\n"));
+    T_CHECK(has(port_heard, "cellar_port_admin_requests_total{port=\"port\"} 1\n"));
+    T_EQ_I64(fetch(GET("/stats.json")), 200);
+    T_CHECK(has(port_heard,
+                "{\"name\":\"cellar_sets_total\",\"labels\":{\"namespace\":\"\"},\"value\":1}"));
+    T_EQ_U64(port_stats().admin_requests, 2);
+    port_end();
+}
+
+static cellar_err figures_err;
+static size_t figures_len;
+
+static cellar_err own_figures(void *ctx, int json, char *buf, size_t cap, size_t *len)
+{
+    const char *text = json != 0 ? "{\"metrics\":[{\"name\":\"own\",\"labels\":{},\"value\":1}]}"
+                                 : "own 1\n";
+    T_CHECK(ctx == &figures_err);
+    *len = figures_len != 0 ? figures_len : strlen(text);
+    if (figures_err != CELLAR_OK) { return figures_err; }
+    if (*len >= cap) { return CELLAR_E_BUFFER; }
+    memset(buf, ' ', *len);
+    memcpy(buf, text, strlen(text));
+    return CELLAR_OK;
+}
+
+static void with_figures(cellar_resp_opts *o)
+{
+    o->figures = own_figures;
+    o->figures_ctx = &figures_err;
+}
+
+static void figures_of_the_program_are_behind_the_others(void)
+{
+    figures_err = CELLAR_OK;
+    figures_len = 0;
+    admin_open_with(with_figures);
+    T_EQ_I64(fetch(GET("/metrics")), 200);
+    T_CHECK(has(port_heard, "\nown 1\n"));
+    T_EQ_I64(fetch(GET("/stats.json")), 200);
+    T_CHECK(has(port_heard, ",{\"metrics\":[{\"name\":\"own\",\"labels\":{},\"value\":1}]}]\n"));
+    figures_len = 300000; /* more than the page had room for */
+    T_EQ_I64(fetch(GET("/metrics")), 200);
+    T_CHECK(length_of(port_heard) > 300000);
+    figures_err = CELLAR_E_CLOSED;
+    T_EQ_I64(fetch(GET("/metrics")), 503);
+    T_EQ_I64(fetch(GET("/stats.json")), 503);
+    T_EQ_I64(fetch(GET("/healthz")), 200);
+    port_end();
+}
+
+static void readiness_ends_with_drain_and_health_does_not(void)
+{
+    admin_open();
+    cellar_resp_drain(NULL);
+    cellar_resp_drain(port);
+    T_EQ_I64(fetch(GET("/readyz")), 503);
+    T_EQ_STR(body_of(port_heard), "draining\n");
+    T_EQ_I64(fetch(GET("/_cellar/readyz")), 503);
+    T_EQ_I64(fetch(GET("/healthz")), 200);
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "PING\r\n"), "+PONG\r\n");
+    close(fd);
+    port_end();
+}
+
+/* ---- the dashboard ---- */
+
+/* Check that the policy of the page names the SHA-256 of the content of an element. */
+static void policy_names(const char *page, const char *open, const char *close, const char *source)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    unsigned char digest[33] = { 0 };
+    char word[100], *to = word;
+    base_sha256 s;
+    const char *from = strstr(page, open) + strlen(open), *end = strstr(from, close);
+    base_sha256_init(&s);
+    base_sha256_add(&s, from, (size_t)(end - from));
+    base_sha256_end(&s, digest);
+    to += snprintf(word, sizeof word, "%s 'sha256-", source);
+    for (size_t i = 0; i < 33; i += 3) {
+        const unsigned v = (unsigned)digest[i] << 16 | (unsigned)digest[i + 1] << 8 | digest[i + 2];
+        for (int k = 18; k >= 0; k -= 6) { *to++ = digits[v >> k & 63]; }
+    }
+    (void)snprintf(to - 1, 4, "='"); /* 32 bytes: one character of padding */
+    T_CHECK(has(page, word));
+    T_CHECK(has(port_heard, word)); /* the header of the answer as well */
+}
+
+static void dashboard_is_one_file_that_its_policy_admits(void)
+{
+    static char page[40000];
+    const char *html = NULL;
+    size_t len = 0;
+    cellar_dashboard_html(NULL, NULL);
+    cellar_dashboard_html(&html, &len);
+    T_REQUIRE(html != NULL && len < sizeof page);
+    memcpy(page, html, len);
+    T_EQ_U64(strlen(page), len);
+    T_CHECK(len <= 15 * 1024);
+    admin_open();
+    T_EQ_I64(fetch(GET("/")), 200);
+    T_EQ_STR(body_of(port_heard), page);
+    policy_names(page, "<script>", "</script>", "script-src");
+    policy_names(page, "<style>", "</style>", "style-src");
+    T_CHECK(!has(page, " style=") && !has(page, " src=") && !has(page, "url(") &&
+            !has(page, "https:") && !has(page, "@import"));
+    char *name = strstr(page, "http://www.w3.org/2000/svg"); /* a name, not an address */
+    T_REQUIRE(name != NULL);
+    T_CHECK(!has(name + 1, "http://") && strstr(page, "http://") == name);
+    port_end();
+}
+
+/* ---- requests ---- */
+
+static void broken_requests_get_400_and_end_the_connection(void)
+{
+#define LINE "GET / HTTP/1.1\r\n"
+#define BROKEN(text) { text, sizeof text - 1 }
+    static const struct { const char *text; size_t len; } row[] = {
+        BROKEN(LINE "\r\n"), BROKEN(LINE "Host: a\r\nHost: b\r\n\r\n"), BROKEN(LINE "Host:\r\n\r\n"),
+        BROKEN("GET / HTTP/1.1\nHost: a\n\n"), BROKEN("GET /\r\n\r\n"), BROKEN("\r\n\r\n"),
+        BROKEN("GET / HTTP/2.0\r\nHost: a\r\n\r\n"), BROKEN("GET / HTTP/1.1 \r\nHost: a\r\n\r\n"),
+        BROKEN("GET  / HTTP/1.1\r\nHost: a\r\n\r\n"), BROKEN(" GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        BROKEN("GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+        BROKEN("GET * HTTP/1.1\r\nHost: a\r\n\r\n"), BROKEN("G(T / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        BROKEN("GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n"), BROKEN("GET /\r / HTTP/1.1\r\n\r\n"),
+        BROKEN(LINE "Host: a\0b\r\n\r\n"), BROKEN(LINE "Host: a\x7f\r\n\r\n"),
+        BROKEN(LINE "Host: a\x01\r\n\r\n"), BROKEN(LINE "Host: a\r\n b: c\r\n\r\n"),
+        BROKEN(LINE "Host: a\r\n\tb\r\n\r\n"), BROKEN(LINE "Host : a\r\n\r\n"),
+        BROKEN(LINE "Host: a\r\nb\r\n\r\n"), BROKEN(LINE "Host: a\r\n: b\r\n\r\n"),
+        BROKEN(LINE "Host: a\rb: c\r\n\r\n"), BROKEN(LINE "Host: a\nb: c\r\n\r\n"),
+        BROKEN(LINE "Host: a\r\nContent-Length: 1\r\n\r\nx"),
+        BROKEN(LINE "Host: a\r\nContent-Length: 00\r\n\r\n"),
+        BROKEN(LINE "Host: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
+        BROKEN(LINE "Host: a\r\nAuthorization: b\r\nAuthorization: b\r\n\r\n"),
+        BROKEN("*1\r\n$4\r\nPING\r\n\r\n"), BROKEN("\x16\x03\x01\x02"), BROKEN("\n"),
+    };
+    admin_open();
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        const int fd = visitor();
+        const char *answer = ask_bytes(fd, row[i].text, row[i].len);
+        if (status_of(answer) != 400) { T_EQ_STR(answer, row[i].text); }
+        T_CHECK(has(answer, "\r\nConnection: close\r\n"));
+        T_EQ_U64(strlen(body_of(answer)), length_of(answer)); /* nothing behind it is answered */
+        port_pass(1001);
+        T_CHECK(is_closed(fd));
+        close(fd);
+    }
+    T_EQ_U64(port_stats().protocol_errors, sizeof row / sizeof *row);
+    port_end();
+}
+
+static void other_methods_get_405(void)
+{
+    static const char *const method[] = { "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "get", "X" };
+    char request[200];
+    admin_open();
+    for (size_t i = 0; i < sizeof method / sizeof *method; i++) {
+        (void)snprintf(request, sizeof request,
+                       "%s /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", method[i]);
+        T_EQ_I64(fetch(request), 405);
+        T_CHECK(has(port_heard, "\r\nAllow: GET, HEAD\r\n"));
+    }
+    port_end();
+}
+
+static void requests_over_16_kib_get_431(void)
+{
+    static char request[40000];
+    static const char line[] = "GET /healthz HTTP/1.1\r\nHost: a\r\nX: ";
+    enum { HEAD = 16 << 10 };
+    admin_open();
+    for (size_t len = HEAD - 1; len <= HEAD + 1; len++) {
+        memset(request, 'x', sizeof request);
+        memcpy(request, line, sizeof line - 1);
+        memcpy(request + len - 4, "\r\n\r\n", 5);
+        T_EQ_I64(fetch(request), len <= HEAD ? 200 : 431);
+    }
+    memset(request, 'x', sizeof request); /* a line without an end, in pieces */
+    const int fd = visitor();
+    const uint64_t before = port_stats().bytes;
+    int status = 0;
+    for (size_t sent = 0; sent + 1000 < sizeof request && status == 0; sent += 1000) {
+        status = status_of(ask_bytes(fd, request, 1000));
+        T_CHECK(port_stats().bytes < before + 2 * HEAD + 40000);
+    }
+    T_EQ_I64(status, 431);
+    close(fd);
+    port_end();
+}
+
+static void requests_come_in_pieces_or_together(void)
+{
+    static const char one[] = GET("/healthz");
+    static const char three[] = GET("/healthz") GET("/nothing") "HEAD / HTTP/1.0\r\n\r\n" GET("/");
+    admin_open();
+    const int fd = visitor();
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i + 2 < sizeof one; i++) { T_EQ_STR(ask_bytes(fd, one + i, 1), ""); }
+        T_EQ_I64(status_of(ask(fd, "\n")), 200);
+    }
+    const char *first = ask(fd, three);
+    T_EQ_I64(status_of(first), 200);
+    const char *second = body_of(first) + strlen("ok\n");
+    T_EQ_I64(status_of(second), 404);
+    const char *third = body_of(second) + strlen("no such page\n");
+    T_EQ_I64(status_of(third), 200);
+    T_EQ_STR(body_of(third), ""); /* HTTP/1.0 ends the connection: the fourth gets no answer */
+    T_CHECK(has(third, "\r\nConnection: close\r\n"));
+    close(fd);
+    const int ends = visitor();
+    T_EQ_I64(status_of(ask(ends, "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: x, CLOSE\r\n\r\n")),
+             200);
+    port_pass(1001);
+    T_CHECK(is_closed(ends));
+    close(ends);
+    port_end();
+}
+
+static void half_closed_visitor_gets_its_page(void)
+{
+    admin_open();
+    const int fd = visitor();
+    T_CHECK(tell_text(fd, GET("/metrics") "GET /"));
+    T_EQ_I64(shutdown(fd, SHUT_WR), 0);
+    T_CHECK(is_closed(fd));
+    T_EQ_I64(status_of(port_heard), 200);
+    T_EQ_U64(strlen(body_of(port_heard)), length_of(port_heard));
+    close(fd);
+    port_end();
+}
+
+/* ---- time and numbers ---- */
+
+static void slow_visitors_are_closed_after_30_seconds(void)
+{
+    admin_open();
+    const int drip = visitor(), idle = visitor(), good = visitor(), client = peer();
+    for (int i = 0; i < 29; i++) {
+        T_CHECK(tell_text(drip, "G"));
+        port_pass(1000);
+    }
+    T_EQ_I64(status_of(ask(good, GET("/healthz"))), 200);
+    port_pass(999);
+    T_CHECK(!is_closed(drip) && !is_closed(idle));
+    port_pass(1);
+    T_CHECK(is_closed(drip) && is_closed(idle) && !is_closed(good) && !is_closed(client));
+    T_EQ_U64(port_stats().idle_closed, 2);
+    port_pass(SLOW_MS);
+    T_CHECK(is_closed(good) && !is_closed(client));
+    close(drip);
+    close(idle);
+    close(good);
+    close(client);
+    port_end();
+}
+
+static void visitor_that_reads_nothing_costs_a_bounded_amount(void)
+{
+    static const char page[] = GET("/metrics");
+    admin_open();
+    const int deaf = visitor(), client = peer();
+    const uint64_t before = port_stats().bytes;
+    for (int i = 0; i < 3000; i++) {
+        if (send(deaf, page, sizeof page - 1, MSG_NOSIGNAL) < 0) { break; }
+        (void)cellar_resp_step(port, 0);
+        T_CHECK(port_stats().bytes < before + (2 << 20));
+    }
+    T_EQ_STR(ask(client, "PING\r\n"), "+PONG\r\n");
+    port_pass(SLOW_MS);
+    T_EQ_U64(port_stats().idle_closed, 1);
+    T_EQ_U64(port_stats().clients, 1);
+    close(deaf);
+    close(client);
+    port_end();
+}
+
+static void two_clients(cellar_resp_opts *o) { o->max_clients = 2; }
+
+static void visitors_and_clients_have_places_of_their_own(void)
+{
+    enum { PLACES = 16 };
+    int fd[PLACES];
+    admin_open_with(two_clients);
+    const int client[] = { peer(), peer() };
+    for (int i = 0; i < PLACES; i++) {
+        fd[i] = visitor();
+        T_EQ_I64(status_of(ask(fd[i], GET("/healthz"))), 200);
+    }
+    T_EQ_U64(port_stats().clients, 2);
+    const int late = visitor();
+    T_CHECK(is_closed(late));
+    T_EQ_I64(status_of(port_heard), 503);
+    close(late);
+    T_EQ_STR(ask(client[0], "CLIENT KILL ID 3\r\n"), ":0\r\n");
+    close(fd[3]);
+    port_run();
+    T_EQ_I64(fetch(GET("/healthz")), 200);
+    for (int i = 0; i < PLACES; i++) {
+        if (i != 3) { close(fd[i]); }
+    }
+    close(client[0]);
+    close(client[1]);
+    port_end();
+}
+
+static void port_without_descriptors_pauses_and_goes_on(void)
+{
+    admin_open();
+    (void)base_fault_io_arm("accept", EMFILE, 1, true);
+    const int fd = visitor_connect();
+    T_CHECK(tell_text(fd, GET("/healthz")));
+    for (int i = 0; i < 50; i++) { (void)cellar_resp_step(port, 0); }
+    T_EQ_U64(base_fault_io_arm("accept", 0, 0, false), 1); /* one try in 50 rounds */
+    T_EQ_U64(port_stats().accept_pauses, 1);
+    port_pass(100);
+    bool closed;
+    T_EQ_I64(status_of(hear(fd, &closed)), 200);
+    close(fd);
+    port_end();
+}
+
+static void each_failed_allocation_ends_one_page_at_most(void)
+{
+    static const char *const page[] = { GET("/"), GET("/metrics"), GET("/stats.json") };
+    admin_open();
+    for (size_t i = 0; i < sizeof page / sizeof *page; i++) {
+        for (uint64_t nth = 1; nth < 100; nth++) {
+            (void)base_fault_alloc_arm(nth, false);
+            const int status = fetch(page[i]);
+            const uint64_t calls = base_fault_alloc_arm(0, false);
+            T_CHECK(status == 200 || status == 503 || status == 0);
+            T_EQ_I64(fetch(GET("/healthz")), 200);
+            if (calls < nth) { break; }
+        }
+    }
+    port_end();
+}
+
+/* ---- checks ---- */
+
+static void tcp(cellar_resp_opts *o) { o->admin = "0"; }
+static void tcp_guarded(cellar_resp_opts *o)
+{
+    o->admin = "127.0.0.1:0";
+    o->password = PORT_PASSWORD;
+}
+
+static int dial(void)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET,
+                              .sin_port = htons((uint16_t)port_stats().admin_port),
+                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    T_REQUIRE(fd >= 0 && connect(fd, (struct sockaddr *)&at, sizeof at) == 0);
+    T_REQUIRE(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+    port_run();
+    return fd;
+}
+
+static void names_of_the_web_are_refused(void)
+{
+    static const struct { const char *name; int status; } row[] = {
+        { "localhost", 200 }, { "LocalHost:9180", 200 }, { "127.0.0.1", 200 },
+        { "127.9.9.9:1", 200 }, { "[::1]", 200 }, { "[::1]:9180", 200 }, { "evil.example", 421 },
+        { "evil.example:9180", 421 }, { "localhost.evil.example", 421 }, { "10.0.0.1", 421 },
+        { "127.0.0.1.evil.example", 421 }, { "[::2]", 421 }, { "::1", 421 }, { "[::1", 421 },
+        { "[127.0.0.1]", 421 }, { "[localhost]", 421 }, { ":9180", 421 }, { "[]", 421 },
+        { "a-name-that-is-longer-than-sixty-four-bytes-and-still-goes-on-and-on", 421 },
+    };
+    admin_open_with(tcp);
+    T_CHECK(port_stats().admin_port > 0 && port_stats().port == 0);
+    const int fd = dial();
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        char request[200];
+        (void)snprintf(request, sizeof request, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", row[i].name);
+        if (status_of(ask(fd, request)) != row[i].status) { T_EQ_STR(port_heard, row[i].name); }
+    }
+    close(fd);
+    port_end();
+}
+
+#define WITH(coded) "GET /metrics HTTP/1.1\r\nHost: any.example\r\nAuthorization: " coded "\r\n\r\n"
+
+static void password_guards_all_pages_but_health(void)
+{
+    /* "me:sixteen bytes or more", ":sixteen bytes or more", "me:wrong", "no colon" */
+    static const char good[] = WITH("Basic bWU6c2l4dGVlbiBieXRlcyBvciBtb3Jl");
+    static const char other[] = WITH("bASIC OnNpeHRlZW4gYnl0ZXMgb3IgbW9yZQ==");
+    static const char *const none[] = { GET("/"), GET("/metrics"), GET("/stats.json"), GET("/x"),
+                                        WITH("Basic"), WITH("Basic bm8gY29sb24="), WITH("Bearer x") };
+    admin_open_with(tcp_guarded);
+    const int fd = dial();
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        T_EQ_I64(status_of(ask(fd, none[i])), 401);
+        T_CHECK(has(port_heard, "\r\nWWW-Authenticate: Basic realm=\"cellar\"\r\n"));
+    }
+    T_EQ_U64(port_stats().auth_failures, 0);
+    T_EQ_I64(status_of(ask(fd, good)), 200);
+    T_EQ_I64(status_of(ask(fd, other)), 200);
+    T_EQ_I64(status_of(ask(fd, GET("/healthz"))), 200);
+    for (int i = 0; i < 10; i++) {
+        T_EQ_STR(ask(fd, WITH("Basic bWU6d3Jvbmc=")), "");
+        port_pass(250);
+        bool closed;
+        T_EQ_I64(status_of(hear(fd, &closed)), 401);
+    }
+    T_EQ_U64(port_stats().auth_failures, 10);
+    T_EQ_I64(status_of(ask(fd, good)), 401); /* guessing: none is looked at for a minute */
+    close(fd);
+    const int late = dial();
+    T_EQ_I64(status_of(ask(late, GET("/readyz"))), 200);
+    close(late);
+    port_pass(60000);
+    const int again = dial();
+    T_EQ_I64(status_of(ask(again, good)), 200);
+    close(again);
+    port_end();
+}
+
+/* ---- where it listens ---- */
+
+static void refused(const cellar_resp_opts *o, cellar_err code, const char *why)
+{
+    cellar_resp *r = (cellar_resp *)1;
+    cellar_error_info info = cellar_error_info_default();
+    T_EQ_I64(cellar_resp_open(port_store, o, &r), code);
+    T_CHECK(r == NULL);
+    T_EQ_I64(cellar_last_error(NULL, &info), CELLAR_OK);
+    if (!has(info.text, why)) { T_EQ_STR(info.text, why); }
+}
+
+static void bad_addresses_are_refused(void)
+{
+    static const char *const bad[] = { "", ":", "x", "65536", "123456", "-1", "9180 ", ":9180",
+                                       "localhost:9180", "::1:9180", "[::1]", "[::1]:", "[]:1",
+                                       "[127.0.0.1]:1", "127.0.0.1", "127.0.0.1:x", "[::1:1" };
+    port_store_open();
+    cellar_resp_opts o = port_opts(&host);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        o.admin = bad[i];
+        refused(&o, CELLAR_E_INVAL, "admin must be like");
+    }
+    o.admin = "0.0.0.0:0";
+    refused(&o, CELLAR_E_DENIED, "public address");
+    o.admin = "[::]:0";
+    o.listen_public = 1;
+    refused(&o, CELLAR_E_DENIED, "at least 16 bytes");
+    o.listen_public = 0;
+    (void)snprintf(admin_path, sizeof admin_path, "%s/admin", port_folder);
+    o.admin = admin_path;
+    T_EQ_I64(chmod(port_folder, 0777), 0);
+    o.unix_path = NULL;
+    refused(&o, CELLAR_E_DENIED, "the folder of admin");
+    T_EQ_I64(chmod(port_folder, 0700), 0);
+    o.admin = port_path;
+    o.unix_path = port_path;
+    refused(&o, CELLAR_E_BUSY, "listens on admin");
+    T_EQ_I64(rmdir(port_folder), 0);
+    T_EQ_I64(cellar_close(port_store), CELLAR_OK);
+}
+
+static void alone(cellar_resp_opts *o) { o->unix_path = NULL; }
+
+static void pages_need_no_port(void)
+{
+    struct stat st;
+    admin_open_with(alone);
+    T_EQ_I64(lstat(admin_path, &st), 0);
+    T_EQ_I64(st.st_mode & 0777, 0600);
+    T_EQ_I64(fetch(GET("/")), 200);
+    port_end();
+}
+
+static void every_failure_of_open_leaves_nothing(void)
+{
+    static const char *const sites[] = { "socket", "fchmod", "bind", "listen", "setsockopt",
+                                         "getsockname", "epoll_ctl" };
+    port_store_open();
+    cellar_resp_opts o = port_opts(&host);
+    o.admin = "0";
+    for (size_t i = 0; i < sizeof sites / sizeof *sites; i++) {
+        for (uint64_t n = 1; n < 20; n++) {
+            (void)base_fault_io_arm(sites[i], EIO, n, false);
+            const cellar_err err = cellar_resp_open(port_store, &o, &port);
+            const uint64_t calls = base_fault_io_arm(sites[i], 0, 0, false);
+            T_CHECK(err == CELLAR_E_IO || (err == CELLAR_OK && (calls < n || n > 1)));
+            cellar_resp_close(port);
+            T_CHECK(access(port_path, F_OK) != 0);
+            if (calls < n) { break; }
+        }
+    }
+    T_EQ_I64(rmdir(port_folder), 0);
+    T_EQ_I64(cellar_close(port_store), CELLAR_OK);
+}
+
+T_ONE_THREAD;
+T_MAIN("resp_admin", T_CASE(each_page_has_status_type_and_headers), T_CASE(figures_follow_the_store),
+       T_CASE(figures_of_the_program_are_behind_the_others),
+       T_CASE(readiness_ends_with_drain_and_health_does_not),
+       T_CASE(dashboard_is_one_file_that_its_policy_admits),
+       T_CASE(broken_requests_get_400_and_end_the_connection), T_CASE(other_methods_get_405),
+       T_CASE(requests_over_16_kib_get_431), T_CASE(requests_come_in_pieces_or_together),
+       T_CASE(half_closed_visitor_gets_its_page), T_CASE(slow_visitors_are_closed_after_30_seconds),
+       T_CASE(visitor_that_reads_nothing_costs_a_bounded_amount),
+       T_CASE(visitors_and_clients_have_places_of_their_own),
+       T_CASE(port_without_descriptors_pauses_and_goes_on),
+       T_CASE(each_failed_allocation_ends_one_page_at_most), T_CASE(names_of_the_web_are_refused),
+       T_CASE(password_guards_all_pages_but_health), T_CASE(bad_addresses_are_refused),
+       T_CASE(pages_need_no_port), T_CASE(every_failure_of_open_leaves_nothing))
