@@ -48,6 +48,15 @@ static void resp_batch_reply(resp_client *c, cellar *ns, const cellar_get_item *
     }
 }
 
+/* Look up the collected GETs. One alone is a plain get: its time and its key are sampled. */
+static cellar_err resp_batch_look(cellar *ns, cellar_get_item *item, uint32_t count)
+{
+    if (count > 1) { return cellar_get_many(ns, item, count, NULL); }
+    item->status = cellar_get(ns, item->key, item->key_len, item->buf, item->buf_cap,
+                              &item->value_len);
+    return CELLAR_OK;
+}
+
 /* Look up the collected GETs, and write their replies. */
 static void resp_batch_end(resp_client *c)
 {
@@ -60,7 +69,7 @@ static void resp_batch_end(resp_client *c)
     if (count == 0) { return; }
     resp_add(r, RESP_COUNT_commands, count);
     cellar *ns = resp_ns_of(r, c->db, &err);
-    if (ns != NULL) { err = cellar_get_many(ns, b->item, count, NULL); }
+    if (ns != NULL) { err = resp_batch_look(ns, b->item, count); }
     for (uint32_t i = 0; i < count; i++) {
         if (err == CELLAR_OK) {
             resp_batch_reply(c, ns, &b->item[i]);

@@ -6,6 +6,8 @@
 #include "cellar_invalidate.h"
 #include "tests/support/port_kit.h"
 
+#include "cellar_observe.h"
+
 static cellar *db0;
 
 static void batch_begin(void)
@@ -69,6 +71,21 @@ static void values_of_any_length_are_whole(void)
     batch_end();
 }
 
+static void get_alone_counts_among_hot_keys(void)
+{
+    cellar_hot_key top[2];
+    size_t n = 0;
+    batch_begin();
+    const int fd = peer();
+    T_EQ_I64(cellar_set_str(db0, "k", "v", 0), CELLAR_OK);
+    for (int i = 0; i < 1000; i++) { T_EQ_STR(ask(fd, "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"), "$1\r\nv\r\n"); }
+    T_EQ_I64(cellar_hot_keys(db0, CELLAR_SCOPE_NAMESPACE, top, 2, &n), CELLAR_OK);
+    T_EQ_U64(n, 1);
+    T_EQ_STR(top[0].key, "k");
+    close(fd);
+    batch_end();
+}
+
 static void other_commands_come_in_their_place(void)
 {
     batch_begin();
@@ -124,6 +141,6 @@ static void monitor_sees_each_get(void)
 
 T_ONE_THREAD;
 T_MAIN("resp_batch", T_CASE(hundred_gets_keep_their_order), T_CASE(values_of_any_length_are_whole),
-       T_CASE(other_commands_come_in_their_place),
+       T_CASE(get_alone_counts_among_hot_keys), T_CASE(other_commands_come_in_their_place),
        T_CASE(replies_come_before_the_error_of_a_broken_request),
        T_CASE(dropped_namespace_is_an_error_then_a_new_one), T_CASE(monitor_sees_each_get))
