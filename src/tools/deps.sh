@@ -46,6 +46,7 @@ clang-19|check torture|optional|tool|clang-19|the third compiler is skipped
 libclang-rt-19-dev|check torture|optional|glob|/usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.tsan*|clang 19 has no sanitizers
 llvm-19|check torture|optional|tool|llvm-symbolizer-19|sanitizer reports without names
 python3-croniter|check torture|optional|python|croniter|cron expressions are not compared with croniter
+curl|check torture|optional|tool|curl|admin pages are not tried with curl
 valgrind|check bench torture|optional|tool|valgrind|valgrind runs are skipped
 spin|check torture|optional|tool|spin|the models are skipped
 patch|check torture|optional|tool|patch|the mutants are skipped
@@ -87,6 +88,7 @@ python3-venv|torture|optional|python|ensurepip|the newest redis-py is not tried
 python3-apscheduler|bench|optional|python|apscheduler|no comparison with APScheduler
 nodejs|bench|optional|tool|node|peers in JavaScript are left out
 npm|bench|optional|tool|npm|peers in JavaScript are left out
+chromium|torture|optional|tool|chromium|the dashboard is not tried in a browser
 afl++|torture|optional|tool|afl-fuzz|no coverage-guided fuzzing
 frama-c-base|torture|optional|tool|frama-c|no proofs
 nbdkit|torture|optional|tool|nbdkit|no block-level power cuts
