@@ -10,7 +10,7 @@
  *            count.
  * LOCKING    None. The figures of one text are read one after the other, not at one instant.
  * FORMAT     Counters end in _total. Units are base units: nanoseconds are written as seconds with
- *            nine digits. Not by printf of a double: its decimal point depends on the locale.
+ *            nine digits. Not by printf: it is slow, and its decimal point depends on the locale.
  *            Label values escape \, " and newline. A namespace name that is not UTF-8, or holds a 0
  *            byte, is written as 0x and its hex digits.
  *            le="2^k ns" counts the values below 2^k ns: the buckets of hist.c are half open.
@@ -102,13 +102,18 @@ static void stats_line_next(stats_line *l)
 
 /* ---- values ---- */
 
+static void stats_put(base_text *t, const char *text) { base_text_put(t, text, strlen(text)); }
+
 /* Write v / 10^digits. */
 static void stats_put_decimal(base_text *t, uint64_t v, int digits)
 {
-    uint64_t one = 1;
-    for (int i = 0; i < digits; i++) { one *= 10; }
-    base_text_add(t, "%llu", (unsigned long long)(v / one));
-    if (digits != 0) { base_text_add(t, ".%0*llu", digits, (unsigned long long)(v % one)); }
+    char text[32], *at = text + sizeof text;
+    for (int i = 0; i <= digits || v > 0; i++) {
+        if (i == digits && i > 0) { *--at = '.'; }
+        *--at = (char)('0' + v % 10);
+        v /= 10;
+    }
+    base_text_put(t, at, (size_t)(text + sizeof text - at));
 }
 
 /* Return the length of the UTF-8 sequence at p; 0: invalid, overlong, or a surrogate. */
@@ -141,18 +146,24 @@ static bool stats_is_utf8(const char *text, size_t n)
 static void stats_put_escaped(base_text *t, bool json, const char *text, size_t n)
 {
     const bool plain = stats_is_utf8(text, n);
-    if (!plain) { base_text_add(t, "0x"); }
+    size_t from = 0; /* [from, i) is written in one piece */
+    if (!plain) { stats_put(t, "0x"); }
     for (size_t i = 0; i < n; i++) {
         const char c = text[i];
+        if (plain && (unsigned char)c >= 0x20 && c != '\\' && c != '"') { continue; }
+        if (plain && !json && c != '\n' && c != '\\' && c != '"') { continue; }
+        base_text_put(t, text + from, i - from);
+        from = i + 1;
         if (!plain) {
             base_text_add(t, "%02x", (unsigned char)c);
-        } else if (json && (unsigned char)c < 0x20 && c != '\n') {
-            base_text_add(t, "\\u%04x", (unsigned char)c);
+        } else if (c == '\\' || c == '"' || c == '\n') {
+            const char escape[2] = { '\\', c == '\n' ? 'n' : c };
+            base_text_put(t, escape, sizeof escape);
         } else {
-            if (c == '\\' || c == '"' || c == '\n') { base_text_put(t, "\\", 1); }
-            base_text_put(t, c == '\n' ? "n" : &text[i], 1);
+            base_text_add(t, "\\u%04x", (unsigned char)c);
         }
     }
+    base_text_put(t, text + from, n - from);
 }
 
 /* ---- families and samples ---- */
@@ -183,25 +194,35 @@ static void stats_put_sample(stats_out *o, const char *family, const char *suffi
     const char *quote = o->json ? "\"" : "", *is = o->json ? "\":\"" : "=\"";
     const char *separator = o->json ? "" : "{";
     if (o->json) {
-        base_text_add(t, "%s\n{\"name\":\"%s%s\",\"labels\":{", o->comma, family, suffix);
+        stats_put(t, o->comma);
+        stats_put(t, "\n{\"name\":\"");
         o->comma = ",";
-    } else {
-        base_text_add(t, "%s%s", family, suffix);
     }
+    stats_put(t, family);
+    stats_put(t, suffix);
+    if (o->json) { stats_put(t, "\",\"labels\":{"); }
     for (; owner != NULL; owner = owner->next) {
-        base_text_add(t, "%s%s%s%s", separator, quote, owner->label, is);
+        stats_put(t, separator);
+        stats_put(t, quote);
+        stats_put(t, owner->label);
+        stats_put(t, is);
         stats_put_escaped(t, o->json, owner->value, owner->value_len);
-        base_text_add(t, "\"");
+        stats_put(t, "\"");
         separator = ",";
     }
     if (*label != '\0') {
-        const int n = (int)strcspn(label, "=");
-        base_text_add(t, "%s%s%.*s%s%s\"", separator, quote, n, label, is, label + n + 1);
+        const size_t n = strcspn(label, "=");
+        stats_put(t, separator);
+        stats_put(t, quote);
+        base_text_put(t, label, n);
+        stats_put(t, is);
+        stats_put(t, label + n + 1);
+        stats_put(t, "\"");
         separator = ",";
     }
-    base_text_add(t, o->json ? "},\"value\":" : *separator == ',' ? "} " : " ");
+    stats_put(t, o->json ? "},\"value\":" : *separator == ',' ? "} " : " ");
     stats_put_decimal(t, value, digits);
-    base_text_add(t, o->json ? "}" : "\n");
+    stats_put(t, o->json ? "}" : "\n");
 }
 
 static void stats_put_line(stats_out *o, const stats_line *l, const stats_owner *owner,
