@@ -195,6 +195,24 @@ static void readiness_ends_with_drain_and_health_does_not(void)
     port_end();
 }
 
+static void readiness_is_answered_while_the_port_finishes(void)
+{
+    bool closed;
+    admin_open();
+    const int visit = visitor(), late = visitor_connect(), client = peer();
+    T_CHECK(tell_text(visit, GET("/readyz")) && tell_text(late, GET("/readyz")));
+    T_CHECK(tell_text(client, "PING\r\n"));
+    T_EQ_I64(cellar_resp_finish(port, 1000), CELLAR_OK);
+    T_EQ_I64(status_of(hear(visit, &closed)), 503);
+    T_EQ_I64(status_of(hear(late, &closed)), 503);
+    T_EQ_STR(hear(client, &closed), "+PONG\r\n");
+    T_CHECK(closed && access(port_path, F_OK) != 0 && access(admin_path, F_OK) == 0);
+    close(visit);
+    close(late);
+    close(client);
+    port_end();
+}
+
 /* ---- the dashboard ---- */
 
 /* Check that the policy of the page names the SHA-256 of the content of an element. */
@@ -630,6 +648,7 @@ T_ONE_THREAD;
 T_MAIN("resp_admin", T_CASE(each_page_has_status_type_and_headers), T_CASE(figures_follow_the_store),
        T_CASE(figures_of_the_program_are_behind_the_others),
        T_CASE(readiness_ends_with_drain_and_health_does_not),
+       T_CASE(readiness_is_answered_while_the_port_finishes),
        T_CASE(dashboard_is_one_file_that_its_policy_admits),
        T_CASE(broken_requests_get_400_and_end_the_connection), T_CASE(other_methods_get_405),
        T_CASE(requests_over_16_kib_get_431), T_CASE(requests_come_in_pieces_or_together),
