@@ -627,6 +627,19 @@ CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter
 CELLAR_API cellar_err cellar_limiter_metrics_write(cellar_limiter *l, char *buf, size_t buf_cap,
                                                    size_t *text_len);
 
+/* Write the figures of cellar_limiter_metrics_write as one JSON object.
+ * "metrics" is a list of {"name", "labels", "value"}.
+ * in:      as cellar_limiter_metrics_write
+ * out:     as cellar_limiter_metrics_write
+ * returns: as cellar_limiter_metrics_write
+ * thread:  any
+ * cost:    as cellar_limiter_metrics_write
+ * example:
+ *     char text[8192];
+ *     cellar_limiter_stats_json(l, text, sizeof text, NULL);                                     */
+CELLAR_API cellar_err cellar_limiter_stats_json(cellar_limiter *l, char *buf, size_t buf_cap,
+                                                size_t *text_len);
+
 #define CELLAR_HEADERS_IETF        1u /* RateLimit-Policy, RateLimit (IETF draft)                 */
 #define CELLAR_HEADERS_DRAFT6      2u /* RateLimit-Limit, -Remaining, -Reset (seconds from now)   */
 #define CELLAR_HEADERS_X           4u /* X-RateLimit-Limit, -Remaining, -Reset (Unix time)        */

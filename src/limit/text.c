@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * text: the text of a limiter: HTTP header lines, Prometheus metrics.
+ * text: the text of a limiter: HTTP header lines, figures for Prometheus and as JSON.
  *
  * LINES      A newline between two lines; the caller sends them with the line ends of its protocol.
  *            Names were checked at open.
@@ -111,10 +111,10 @@ CELLAR_API cellar_err cellar_limiter_headers_write(cellar_limiter *l,
     return limit_text_end(t.len, t.cap, text_len);
 }
 
-/* ---- Prometheus ---- */
+/* ---- figures ---- */
 
-CELLAR_API cellar_err cellar_limiter_metrics_write(cellar_limiter *l, char *buf, size_t buf_cap,
-                                                   size_t *text_len)
+static cellar_err limit_figures_write(cellar_limiter *l, bool json, char *buf, size_t buf_cap,
+                                      size_t *text_len)
 {
     uint64_t value[STATS_LIMITER_COUNT];
     stats_rule rules[LIMIT_RULES];
@@ -127,8 +127,21 @@ CELLAR_API cellar_err cellar_limiter_metrics_write(cellar_limiter *l, char *buf,
     for (uint32_t i = 0; i < l->rule_count; i++) {
         rules[i] = (stats_rule){ l->rule_name[i], s.denied_by_rule[i] };
     }
-    return limit_text_end(stats_write_limiter(l->name, value, rules, l->rule_count, buf, buf_cap),
-                          buf_cap, text_len);
+    const size_t len =
+        stats_write_limiter(l->name, value, rules, l->rule_count, json, buf, buf_cap);
+    return limit_text_end(len, buf_cap, text_len);
+}
+
+CELLAR_API cellar_err cellar_limiter_metrics_write(cellar_limiter *l, char *buf, size_t buf_cap,
+                                                   size_t *text_len)
+{
+    return limit_figures_write(l, false, buf, buf_cap, text_len);
+}
+
+CELLAR_API cellar_err cellar_limiter_stats_json(cellar_limiter *l, char *buf, size_t buf_cap,
+                                                size_t *text_len)
+{
+    return limit_figures_write(l, true, buf, buf_cap, text_len);
 }
 
 #endif

@@ -598,10 +598,10 @@ CELLAR_PRIVATE size_t stats_write_tasks(const char *name, const uint64_t value[S
 
 CELLAR_PRIVATE size_t stats_write_limiter(const char *name,
                                           const uint64_t value[STATS_LIMITER_COUNT],
-                                          const stats_rule *rules, uint32_t rule_count, char *buf,
-                                          size_t cap)
+                                          const stats_rule *rules, uint32_t rule_count, bool json,
+                                          char *buf, size_t cap)
 {
-    stats_out o = { { buf, cap, 0 }, 'm', false, NULL };
+    stats_out o = stats_list_begin(json, buf, cap);
     stats_owner limiter = { "limiter", name, strlen(name), NULL };
     stats_tell_list(&o, stats_limiter_lines, STATS_LIMITER_COUNT, &limiter, value);
     stats_family(&o, "cellar_limiter_denied_total", "Denials by rule.", "counter");
@@ -612,7 +612,7 @@ CELLAR_PRIVATE size_t stats_write_limiter(const char *name,
         limiter.next = &nth;
         stats_put_sample(&o, "cellar_limiter_denied_total", "", &limiter, "", 0, rules[i].denied);
     }
-    return o.text.len;
+    return stats_list_end(&o);
 }
 
 BASE_SIZE_END

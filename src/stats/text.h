@@ -88,8 +88,8 @@ typedef struct stats_rule { /* of a limiter */
  * its rules. At most 10 rules. */
 CELLAR_PRIVATE size_t stats_write_limiter(const char *name,
                                           const uint64_t value[STATS_LIMITER_COUNT],
-                                          const stats_rule *rules, uint32_t rule_count, char *buf,
-                                          size_t cap);
+                                          const stats_rule *rules, uint32_t rule_count, bool json,
+                                          char *buf, size_t cap);
 #endif
 
 #endif

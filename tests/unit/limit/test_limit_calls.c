@@ -8,6 +8,7 @@
 
 #include "stats/metrics.h"
 #include "tests/support/limit_kit.h"
+#include "tests/support/same_metrics.h"
 
 /* ---- reset, one test for each algorithm ---- */
 
@@ -1002,6 +1003,10 @@ static void metrics_name_every_figure(void)
                          "result=\"denied\"} 3\n"));
     T_CHECK(strstr(text, "cellar_limiter_denied_total{limiter=\"default\",number=\"0\","
                          "rule=\"default\"} 3\n"));
+    static char json[16384];
+    T_EQ_I64(cellar_limiter_stats_json(l, json, sizeof json, NULL), CELLAR_OK);
+    metrics_are_the_same(text, json);
+    T_EQ_I64(cellar_limiter_stats_json(NULL, json, sizeof json, NULL), CELLAR_E_INVAL);
 #define NAMED(id, family, label, shown) \
     T_CHECK(*family == '\0' || strstr(text, "# TYPE " family " ") != NULL);
     STATS_LIMITERS(NAMED)
