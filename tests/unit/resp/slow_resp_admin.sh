@@ -81,7 +81,7 @@ fi
 
 # ---- a browser ----
 cat >"$t_tmp/browse.py" <<'P'
-import base64, json, os, socket, struct, subprocess, sys, time
+import base64, itertools, json, os, socket, struct, subprocess, sys, time
 
 at, tmp, pictures = sys.argv[1:4]
 chromium = subprocess.Popen(
@@ -115,25 +115,59 @@ def hear():
         if first & 0x80:
             return json.loads(whole)
 
-def ask(method, session=None, **params):
+def send(method, session, params):
     last[0] += 1
     m = {"id": last[0], "method": method, "params": params}
     if session:
         m["sessionId"] = session
     text = json.dumps(m).encode()
     s.sendall(b"\x81\xff" + struct.pack(">Q", len(text)) + bytes(4) + text)
+    return last[0]
+
+def note(e):
+    events.append(e)
+    if e.get("method") == "Fetch.requestPaused": # the figures of show()
+        send("Fetch.fulfillRequest", e["sessionId"],
+             {"requestId": e["params"]["requestId"], "responseCode": 200,
+              "body": base64.b64encode(json.dumps(next(figures)).encode()).decode()})
+
+def ask(method, session=None, **params):
+    number = send(method, session, params)
     while True:
         r = hear()
-        if r.get("id") == last[0]:
+        if r.get("id") == number:
             assert "error" not in r, (method, r)
             return r["result"]
-        events.append(r)
+        if "method" in r:
+            note(r)
 
 def until(method, session):
     while not any(e["method"] == method and e.get("sessionId") == session for e in events):
-        events.append(hear())
+        e = hear()
+        if "method" in e:
+            note(e)
 
-def show(name, width, scheme):
+def busy():
+    """Yield figures of a program that has limiters, pools, schedulers and refreshers."""
+    for n in itertools.count(1):
+        def m(name, value, **labels):
+            return {"name": "cellar_" + name, "labels": labels, "value": value}
+
+        store = [m("namespace_entries", 7, namespace="db0"),
+                 m("sets_total", n * n, namespace="db0"),
+                 m("bytes", n << 20), m("budget_bytes", 64 << 20), m("entries", 7)]
+        parts = [m("limiter_decisions_total", 90 * n, limiter="api", result="allowed"),
+                 m("limiter_decisions_total", 10 * n, limiter="api", result="denied"),
+                 m("limiter_keys", 5, limiter="api"), m("tasks_live", 12, pool="images"),
+                 m("queue_tasks", 9, pool="images", queue="slow"),
+                 m("queue_oldest_seconds", 75, pool="images", queue="slow"),
+                 m("scheduler_schedules", 3, scheduler="nightly"),
+                 m("refresh_rows", 4, refresher="prices"), m("bus_live", 2, bus="events")]
+        yield [{"metrics": store, "hot_keys": [
+            {"namespace": "db0", "key": "<b>bold</b>", "gets_per_s": 8, "share": 0.5}]},
+            {"metrics": parts}]
+
+def show(name, width, scheme, shown=(), fetch=False):
     """Show the page for a minute of virtual time, and check it."""
     del events[:]
     target = ask("Target.createTarget", url="about:blank")["targetId"]
@@ -155,6 +189,8 @@ def show(name, width, scheme):
         mobile=False)
     ask("Emulation.setEmulatedMedia", tab,
         features=[{"name": "prefers-color-scheme", "value": scheme}])
+    if fetch:
+        ask("Fetch.enable", tab, patterns=[{"urlPattern": "*stats.json"}])
     ask("Page.navigate", tab, url=at + "/_cellar/")
     until("Page.loadEventFired", tab)
     ask("Emulation.setVirtualTimePolicy", tab, policy="pauseIfNetworkFetchesPending",
@@ -167,7 +203,9 @@ def show(name, width, scheme):
     heights = {p.split()[1] for p in line.replace("M", "L").replace("h0", "").split("L")[1:]}
     assert line.count("L") > 10 and len(heights) > 1, line
     assert value("document.documentElement.scrollWidth") <= width
-    assert "db0" in value("document.getElementById('tables').innerText")
+    tables = value("document.getElementById('tables').innerText")
+    for words in ("db0",) + shown:
+        assert words in tables, (words, tables)
     back = value("getComputedStyle(document.documentElement).backgroundColor")
     assert (int(back.split("(")[1].split(",")[0]) < 128) == (scheme == "dark"), back
     picture = ask("Page.captureScreenshot", tab, captureBeyondViewport=True)["data"]
@@ -204,6 +242,9 @@ try:
     show("wide-dark", 1280, "dark")
     show("narrow-light", 360, "light")
     show("narrow-dark", 360, "dark")
+    figures = busy()
+    show("busy", 1280, "light", ("api", "images / slow", "1.25 min", "nightly", "prices", "events",
+                                 "<b>bold</b>"), True)
 finally:
     chromium.terminate()
     chromium.wait()
