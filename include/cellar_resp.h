@@ -37,12 +37,6 @@
  *           store. A request that does not fit gets -OOM, and its connection is closed.
  * FORK      The child has no port: its sockets are closed there, and calls return E_FORKED. Its
  *           memory stays until the child ends.
- * ADMIN     `admin` opens pages over HTTP: / (a dashboard), /metrics (Prometheus), /stats.json,
- *           /healthz, and /readyz (503 after cellar_resp_drain). Each of them is also below
- *           /_cellar. The methods are GET and HEAD. No page changes anything or loads anything from
- *           other hosts. With a password, all pages but the last two need it: Basic, any user.
- *           Without a password, Host must be localhost or a loopback address. Limits: 16 KiB a
- *           request, 30 s for a request and its answer, 16 connections besides max_clients.
  * OMIT      -DCELLAR_OMIT_RESP leaves the port out of the library. */
 #ifndef CELLAR_RESP_H
 #define CELLAR_RESP_H
@@ -65,9 +59,18 @@ struct cellar_scheduler;
 
 typedef struct cellar_resp cellar_resp;
 
-/* Write figures of the program behind those of the store and of the port, as cellar_metrics_write
- * does; json 0: Prometheus text; 1: one object or several, with commas, as cellar_stats_json and
- * its like write them. Runs in the thread of the step. Other errors than E_BUFFER fail the page. */
+/* ADMIN PAGES. `admin` opens pages over HTTP: / (a dashboard), /metrics (Prometheus), /stats.json,
+ * /healthz, and /readyz (503 after cellar_resp_drain). Each of them is also below /_cellar. The
+ * methods are GET and HEAD. No page changes anything or loads anything from other hosts. With a
+ * password, all pages but the last two need it: Basic, any user. Without a password, Host must be
+ * localhost or a loopback address. Limits: 16 KiB a request, 30 s for a request and its answer, 16
+ * connections besides max_clients. */
+
+/* Write figures of the program: they stand behind those of the store, of the port and of its bus,
+ * pool, scheduler and refresher. Arguments and result are those of cellar_metrics_write. With json
+ * 0 the text is for Prometheus; with 1 it is one JSON object or several with commas, as
+ * cellar_stats_json writes one. The function runs in the thread of the step. An error other than
+ * E_BUFFER fails the page. */
 typedef cellar_err (*cellar_resp_figures_fn)(void *ctx, int json, char *buf, size_t buf_cap,
                                              size_t *text_len);
 

@@ -14,6 +14,7 @@
 
 #include "base/num.h"
 #include "cellar_observe.h"
+#include "cellar_work.h"
 #include "resp/admin.h"
 #include "resp/client.h"
 #include "resp/command.h"
@@ -164,7 +165,30 @@ static cellar_err resp_admin_text(const char *text, char *buf, size_t cap, size_
     return CELLAR_OK;
 }
 
-/* Write all figures: of the store, of the port, and those that the program adds. */
+#ifndef CELLAR_OMIT_WORK
+/* Write the figures of the parts that the port was given. */
+static cellar_err resp_admin_work(cellar_resp *r, bool json, char *buf, size_t cap, size_t *out)
+{
+    const cellar_resp_opts *o = &r->opts;
+    const char *before = json ? "," : "";
+    size_t len = 0;
+#define RESP_ADMIN_OF(handle, kind) \
+    if ((handle) != NULL) { \
+        RESP_ADMIN_PART(resp_admin_text(before, at, room, &part_len)); \
+        RESP_ADMIN_PART((json ? cellar_##kind##_stats_json : cellar_##kind##_metrics_write)( \
+            handle, at, room, &part_len)); \
+    }
+    RESP_ADMIN_OF(base_load_acq(&r->bridged) != 0 ? o->bus : NULL, bus)
+    RESP_ADMIN_OF(o->pool, pool)
+    RESP_ADMIN_OF(o->scheduler, scheduler)
+    RESP_ADMIN_OF(o->refresher, refresher)
+#undef RESP_ADMIN_OF
+    *out = len;
+    return CELLAR_OK;
+}
+#endif
+
+/* Write all figures: of the store, of the port, of its parts, and those that the program adds. */
 static cellar_err resp_admin_figures(cellar_resp *r, bool json, char *buf, size_t cap, size_t *out)
 {
     const cellar_resp_opts *o = &r->opts;
@@ -174,6 +198,9 @@ static cellar_err resp_admin_figures(cellar_resp *r, bool json, char *buf, size_
         RESP_ADMIN_PART(cellar_stats_json(r->store, at, room, &part_len));
         RESP_ADMIN_PART(resp_admin_text(",", at, room, &part_len));
         RESP_ADMIN_PART(cellar_resp_stats_json(r, at, room, &part_len));
+#ifndef CELLAR_OMIT_WORK
+        RESP_ADMIN_PART(resp_admin_work(r, json, at, room, &part_len));
+#endif
         if (o->figures != NULL) {
             RESP_ADMIN_PART(resp_admin_text(",", at, room, &part_len));
             RESP_ADMIN_PART(o->figures(o->figures_ctx, 1, at, room, &part_len));
@@ -182,6 +209,9 @@ static cellar_err resp_admin_figures(cellar_resp *r, bool json, char *buf, size_
     } else {
         RESP_ADMIN_PART(cellar_metrics_write(r->store, at, room, &part_len));
         RESP_ADMIN_PART(cellar_resp_metrics_write(r, at, room, &part_len));
+#ifndef CELLAR_OMIT_WORK
+        RESP_ADMIN_PART(resp_admin_work(r, json, at, room, &part_len));
+#endif
         if (o->figures != NULL) {
             RESP_ADMIN_PART(o->figures(o->figures_ctx, 0, at, room, &part_len));
         }

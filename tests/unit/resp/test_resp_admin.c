@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    the admin pages have the right status, types and bytes; they listen where they may, answer
- *         bad requests with an error, and cost other clients nothing.
+ * Aim:    the admin pages have the right status, types and bytes; they listen where they may,
+ *         answer bad requests with an error, and cost other clients nothing.
  * Method: a port without threads on socket files and loopback addresses, on the clock of the test;
  *         fault points. */
 #include <arpa/inet.h>
@@ -13,6 +13,7 @@
 #include "base/fault.h"
 #include "base/sha256.h"
 #include "cellar_observe.h"
+#include "cellar_work.h"
 
 #define SLOW_MS 30000
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -105,8 +106,8 @@ static void each_page_has_status_type_and_headers(void)
         const char *const method[] = { "GET", "HEAD" };
         size_t length[2];
         for (int m = 0; m < 2; m++) {
-            (void)snprintf(request, sizeof request, "%s %s%s HTTP/1.1\r\nHost: x\r\n\r\n", method[m],
-                           prefix, row[i / 2].path);
+            (void)snprintf(request, sizeof request, "%s %s%s HTTP/1.1\r\nHost: x\r\n\r\n",
+                           method[m], prefix, row[i / 2].path);
             const char *answer = ask(fd, request), *body = body_of(answer);
             (void)snprintf(type, sizeof type, "\r\nContent-Type: %s\r\n", row[i / 2].type);
             T_EQ_I64(status_of(answer), row[i / 2].status);
@@ -178,6 +179,43 @@ static void figures_of_the_program_are_behind_the_others(void)
     T_EQ_I64(fetch(GET("/stats.json")), 503);
     T_EQ_I64(fetch(GET("/healthz")), 200);
     port_end();
+}
+
+static cellar_pool *pool;
+static cellar_bus *bus;
+
+static void with_work(cellar_resp_opts *o)
+{
+    cellar_host_opts quiet = cellar_host_opts_default();
+    cellar_pool_config p = cellar_pool_config_default();
+    cellar_bus_config b = cellar_bus_config_default();
+    quiet.clock = api_clock;
+    quiet.no_threads = 1;
+    p.host = b.host = &quiet;
+    T_REQUIRE(cellar_pool_open(&p, &pool) == CELLAR_OK);
+    T_REQUIRE(cellar_bus_open(&b, &bus) == CELLAR_OK);
+    o->pool = pool;
+    o->bus = bus;
+    with_figures(o);
+}
+
+static void figures_of_pool_and_bus_are_on_the_pages(void)
+{
+    figures_err = CELLAR_OK;
+    figures_len = 0;
+    admin_open_with(with_work);
+    T_EQ_I64(fetch(GET("/metrics")), 200);
+    T_CHECK(has(port_heard, "cellar_tasks_live{pool=\"") && has(port_heard, "\nown 1\n") &&
+            has(port_heard, "cellar_bus_live{bus=\""));
+    T_EQ_I64(fetch(GET("/stats.json")), 200);
+    T_CHECK(has(port_heard, "{\"name\":\"cellar_tasks_live\"") &&
+            has(port_heard, "{\"name\":\"cellar_bus_live\"") &&
+            has(port_heard, "]}\n,{\"metrics\""));
+    T_EQ_I64(cellar_bus_close(bus), CELLAR_OK);
+    T_EQ_I64(fetch(GET("/metrics")), 200);
+    T_CHECK(!has(port_heard, "cellar_bus_live") && has(port_heard, "cellar_tasks_live"));
+    port_end();
+    T_EQ_I64(cellar_pool_close(pool), CELLAR_OK);
 }
 
 static void readiness_ends_with_drain_and_health_does_not(void)
@@ -267,7 +305,8 @@ static void broken_requests_get_400_and_end_the_connection(void)
 #define LINE "GET / HTTP/1.1\r\n"
 #define BROKEN(text) { text, sizeof text - 1 }
     static const struct { const char *text; size_t len; } row[] = {
-        BROKEN(LINE "\r\n"), BROKEN(LINE "Host: a\r\nHost: b\r\n\r\n"), BROKEN(LINE "Host:\r\n\r\n"),
+        BROKEN(LINE "\r\n"), BROKEN(LINE "Host: a\r\nHost: b\r\n\r\n"),
+        BROKEN(LINE "Host:\r\n\r\n"),
         BROKEN("GET / HTTP/1.1\nHost: a\n\n"), BROKEN("GET /\r\n\r\n"), BROKEN("\r\n\r\n"),
         BROKEN("GET / HTTP/2.0\r\nHost: a\r\n\r\n"), BROKEN("GET / HTTP/1.1 \r\nHost: a\r\n\r\n"),
         BROKEN("GET  / HTTP/1.1\r\nHost: a\r\n\r\n"), BROKEN(" GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
@@ -307,7 +346,8 @@ static void other_methods_get_405(void)
     admin_open();
     for (size_t i = 0; i < sizeof method / sizeof *method; i++) {
         (void)snprintf(request, sizeof request,
-                       "%s /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", method[i]);
+                       "%s /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+                       method[i]);
         T_EQ_I64(fetch(request), 405);
         T_CHECK(has(port_heard, "\r\nAllow: GET, HEAD\r\n"));
     }
@@ -359,8 +399,8 @@ static void requests_come_in_pieces_or_together(void)
     T_CHECK(has(third, "\r\nConnection: close\r\n"));
     close(fd);
     const int ends = visitor();
-    T_EQ_I64(status_of(ask(ends, "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: x, CLOSE\r\n\r\n")),
-             200);
+    T_EQ_I64(status_of(ask(ends, "GET /healthz HTTP/1.1\r\nHost: a\r\n"
+                                 "Connection: x, CLOSE\r\n\r\n")), 200);
     port_pass(1001);
     T_CHECK(is_closed(ends));
     close(ends);
@@ -538,7 +578,8 @@ static void password_guards_all_pages_but_health(void)
     static const char good[] = WITH("Basic bWU6c2l4dGVlbiBieXRlcyBvciBtb3Jl");
     static const char other[] = WITH("bASIC OnNpeHRlZW4gYnl0ZXMgb3IgbW9yZQ==");
     static const char *const none[] = { GET("/"), GET("/metrics"), GET("/stats.json"), GET("/x"),
-                                        WITH("Basic"), WITH("Basic bm8gY29sb24="), WITH("Bearer x") };
+                                        WITH("Basic"), WITH("Basic bm8gY29sb24="),
+                                        WITH("Bearer x") };
     admin_open_with(tcp_guarded);
     const int fd = dial();
     for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
@@ -645,8 +686,10 @@ static void every_failure_of_open_leaves_nothing(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("resp_admin", T_CASE(each_page_has_status_type_and_headers), T_CASE(figures_follow_the_store),
+T_MAIN("resp_admin", T_CASE(each_page_has_status_type_and_headers),
+       T_CASE(figures_follow_the_store),
        T_CASE(figures_of_the_program_are_behind_the_others),
+       T_CASE(figures_of_pool_and_bus_are_on_the_pages),
        T_CASE(readiness_ends_with_drain_and_health_does_not),
        T_CASE(readiness_is_answered_while_the_port_finishes),
        T_CASE(dashboard_is_one_file_that_its_policy_admits),
