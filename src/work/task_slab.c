@@ -207,8 +207,12 @@ CELLAR_PRIVATE task *task_slot_at(cellar_pool *p, uint64_t index)
 
 CELLAR_PRIVATE task_name *task_name_find(cellar_pool *p, const char *name)
 {
+    /* Most submits have the name of the one before. */
+    if (p->recent != NULL && strcmp(p->recent->name, name) == 0) { return p->recent; }
     const size_t len = strlen(name);
-    return BASE_TABLE_FIND(hh, p->by_name, name, len, task_hash(p, name, len));
+    task_name *n = BASE_TABLE_FIND(hh, p->by_name, name, len, task_hash(p, name, len));
+    if (n != NULL) { p->recent = n; }
+    return n;
 }
 
 CELLAR_PRIVATE bool task_name_enter(cellar_pool *p, task_name *n, size_t len)

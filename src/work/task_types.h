@@ -343,6 +343,7 @@ struct cellar_pool {
     task *free;              /* chain */
     task_ext *by_key, *by_id; /* uthash */
     task_name *by_name;      /* uthash */
+    task_name *recent;       /* found last; NULL: none */
     task_throttle *by_throttle; /* uthash */
     wheel_timer throttles;   /* head of all of them; a sweep moves its first ones to the end */
     uint32_t throttle_count;
