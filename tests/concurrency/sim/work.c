@@ -20,6 +20,7 @@
 #include "cellar_bus.h"
 #include "cellar_load.h"
 #include "cellar_schedule.h"
+#include "cellar_task.h"
 #include "tests/support/settings.h"
 
 #define WORK_LONG_MS INT64_C(3600000)
@@ -194,6 +195,103 @@ static void bus_take_run(void)
 
 const base_sim_scenario sim_bus_take = { "bus_take", "a message ends once in each group",
                                          bus_take_run, 0 };
+
+/* ---- bus_task: messages become tasks of a pool that is often full; members leave ---- */
+
+static cellar_pool *bus_pool;
+static uint32_t bus_failed;
+static bool bus_leaves; /* a message that returns may have a task that runs */
+
+static cellar_verdict bus_task(const cellar_task *t, void *ctx)
+{
+    uint32_t n;
+    (void)ctx;
+    BASE_SIM_CHECK(t->payload_len == sizeof n);
+    memcpy(&n, t->payload, sizeof n);
+    bus_row *r = &bus.row[0][n];
+    BASE_SIM_CHECK(bus_leaves || (r->inside == 0 && r->ended == 0));
+    r->inside++;
+    base_sim_point("sim.task");
+    r->inside--;
+    r->ended++;
+    if (base_sim_below(4) != 0) { return cellar_verdict_ok(); }
+    bus_failed++;
+    return cellar_verdict_fail();
+}
+
+static cellar_bus_member *bus_task_member(void)
+{
+    cellar_bus_member *m;
+    cellar_bus_member_opts o = cellar_bus_member_opts_default();
+    o.pool = bus_pool;
+    o.task = "t";
+    o.prefetch = 1 + (uint32_t)base_sim_below(3);
+    BASE_SIM_CHECK(cellar_bus_join(bus.b, "q", bus_group_name[0], &o, &m) == CELLAR_OK);
+    return m;
+}
+
+static void bus_task_leaver(void *arg)
+{
+    (void)arg;
+    cellar_bus_member *m = bus_task_member();
+    BASE_SIM_CHECK(cellar_bus_tick(bus.b, 1000, NULL) >= CELLAR_OK);
+    BASE_SIM_CHECK(cellar_bus_leave(m) == CELLAR_OK);
+}
+
+static void bus_pool_ticker(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 4; i++) {
+        BASE_SIM_CHECK(cellar_pool_tick(bus_pool, 0, NULL) >= CELLAR_OK);
+        base_sim_advance_ms((int64_t)base_sim_below(60));
+    }
+}
+
+static void bus_task_run(void)
+{
+    cellar_host_opts host = cellar_host_opts_default();
+    cellar_pool_config cfg = cellar_pool_config_default();
+    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    bus_open(false);
+    host.no_threads = 1;
+    cfg.host = &host;
+    cfg.queue_cap = 1 + (uint32_t)base_sim_below(3);
+    o.ordered = base_sim_below(2) == 0;
+    bus_leaves = base_sim_below(2) == 0;
+    bus_failed = 0;
+    BASE_SIM_CHECK(cellar_pool_open(&cfg, &bus_pool) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_task_register(bus_pool, "t", bus_task, NULL, NULL) == CELLAR_OK);
+    bus_group(0, &o);
+    bus_routes();
+    (void)bus_task_member();
+    base_sim_spawn("publisher-1", bus_publisher, NULL);
+    base_sim_spawn("publisher-2", bus_publisher, NULL);
+    base_sim_spawn("bus-1", bus_ticker, NULL);
+    base_sim_spawn("bus-2", bus_ticker, NULL);
+    base_sim_spawn("pool-1", bus_pool_ticker, NULL);
+    base_sim_spawn("pool-2", bus_pool_ticker, NULL);
+    if (bus_leaves) { base_sim_spawn("leaver", bus_task_leaver, NULL); }
+    base_sim_join_all();
+    cellar_bus_stats st = bus_figures();
+    BASE_SIM_CHECK(st.copies == bus.rows);
+    for (int i = 0; i < 20 && st.live != 0; i++) { /* none stays parked */
+        base_sim_advance_ms(100);
+        while (cellar_bus_tick(bus.b, 1000, NULL) == CELLAR_PENDING) { }
+        while (cellar_pool_tick(bus_pool, 1000, NULL) == CELLAR_PENDING) { }
+        st = bus_figures();
+    }
+    BASE_SIM_CHECK(st.live == 0 && st.acked + st.dead == bus.rows);
+    for (uint32_t i = 0; i < bus.rows; i++) {
+        BASE_SIM_CHECK(bus_leaves ? bus.row[0][i].ended >= 1 : bus.row[0][i].ended == 1);
+    }
+    BASE_SIM_CHECK(bus_leaves ? st.dead <= bus_failed : st.dead == bus_failed);
+    while (cellar_pool_tick(bus_pool, 1000, NULL) == CELLAR_PENDING) { } /* of members that left */
+    BASE_SIM_CHECK(cellar_bus_close(bus.b) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_pool_close(bus_pool) == CELLAR_OK);
+}
+
+const base_sim_scenario sim_bus_task = { "bus_task", "each message becomes one task, and ends",
+                                         bus_task_run, 0 };
 
 /* ---- bus_function: functions on threads, blocked publishers, members that leave ---- */
 
