@@ -299,7 +299,7 @@ l1.share_any_generation bloom.plain_or tier.read_pending
 l1.cap_old_generation l1.cap_without_ticket
 task.hand_skipped
 task.ended_late task.release_forgotten task.room_once task.then_early
-bus.idle_no_look bus.lane_not_busy bus.late_ack_counts bus.word_late
+bus.end_unheard bus.idle_no_look bus.lane_not_busy bus.late_ack_counts bus.word_late
 batch.key_kept batch.kicked_twice batch.sleeps_unseen
 behind.clear_unseen behind.flight_not_read
 sched.bell_late sched.dropped_begins sched.fires_again
