@@ -24,7 +24,7 @@
  *         times; then it is a dead letter. A handler may see a message twice.
  * LIMITS  A group has a limit of messages and of bytes; on_full says what a message meets there.
  * SIGNALS cellar_signal_emit calls its subscribers on the thread of the caller, and queues nothing.
- * MORE    TOPICS, ORDER, LOSS and restrictions stand at the end of this file. */
+ * MORE    TOPICS, ORDER, LOSS, JOURNAL and restrictions stand at the end of this file. */
 #ifndef CELLAR_BUS_H
 #define CELLAR_BUS_H
 
@@ -122,6 +122,8 @@ typedef struct cellar_bus_config {
     const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""    */
                              /* counts as "bus"), clock, alloc, free, log, log_level, no_threads  */
     const char *default_queue; /* takes keys that match no route. Copied. Default NULL: none      */
+    struct cellar_pool *pool; /* cellar_task.h: its journal keeps the messages, see JOURNAL. It   */
+                             /* outlives the bus, which is its only one. Default NULL: none       */
     int64_t  close_timeout_ms; /* wait of the close for running functions. Default 5,000          */
     uint64_t max_message_bytes; /* key, headers and body. To 1 GiB. Default 1 MiB                 */
     uint32_t max_groups;     /* Range 1..65,536. Default 256                                      */
@@ -224,6 +226,8 @@ typedef struct cellar_bus_stats {
     uint64_t rejected_limit; /* calls refused by another limit of the bus                         */
     uint64_t signals;        /* cellar_signal_emit                                                */
     uint64_t signal_calls;   /* calls of subscribers                                              */
+    uint64_t restored;       /* of copies: from the journal                                       */
+    uint64_t journal_errors; /* commits of messages and their states that failed                  */
     uint64_t live;           /* == waiting + delayed + held                                       */
     uint64_t waiting;        /* copies ready for a member                                         */
     uint64_t delayed;        /* copies that wait for retry_ms or the delay of a nack              */
@@ -275,8 +279,9 @@ typedef bool (*cellar_bus_message_fn)(const cellar_bus_message *m, cellar_bus_pl
 /* Open a bus.
  * in:      cfg from cellar_bus_config_default; NULL: all defaults
  * out:     *out is NULL on failure
- * returns: OK; E_NOMEM (memory, threads or random bytes), E_UNSUPPORTED (field of a newer header),
- *          E_INVAL (cellar_last_error of NULL has the reason of each)
+ * returns: OK; E_NOMEM (memory, threads or random bytes), E_UNSUPPORTED (field of a newer header;
+ *          pool without a journal), E_INVAL; with a journal E_BUSY (another bus has it), E_IO.
+ *          cellar_last_error of NULL has the reason of each
  * owns:    the caller closes *out with cellar_bus_close
  * thread:  any; a program may open several
  * cost:    about 50 KiB; starts one thread, and workers with the first messages for functions
@@ -301,7 +306,7 @@ CELLAR_API cellar_err cellar_bus_close(cellar_bus *b);
  * in:      timeout_ms 0: only end the intake and report
  * out:     *report, exact; NULL is allowed
  * returns: OK (no message is left), E_TIMEOUT (report.left are); E_DEADLOCK (called by a function
- *          of this bus), E_INVAL, E_FORKED
+ *          of this bus), E_INVAL, E_FORKED; with a journal E_SPACE, E_IO (see JOURNAL)
  * thread:  any; with host option no_threads the call runs the functions
  * cost:    waits
  * example:
@@ -324,11 +329,12 @@ CELLAR_API cellar_err cellar_bus_tick(cellar_bus *b, uint64_t budget_us, int64_t
 
 /* ---- Groups and routes ---------------------------------------------------------------------- */
 
-/* Add a consumer group to a queue. It receives the messages that are published from now on. The
- * first group makes the queue.
+/* Add a consumer group to a queue. It receives the messages that are published from now on, and
+ * those that the journal has for it. The first group makes the queue.
  * in:      queue of 1..64 bytes; group of 1..64 bytes, NULL counts as "default"; o NULL = defaults
  * returns: OK; EXISTS (nothing is changed), E_LIMIT (max_groups), E_NOMEM, E_INVAL (also: ordered
- *          with FULL_DROP_OLDEST), E_UNSUPPORTED (unknown field), E_FORKED
+ *          with FULL_DROP_OLDEST), E_UNSUPPORTED (unknown field), E_FORKED; with a journal
+ *          E_CORRUPT (a damaged row), E_SPACE, E_IO
  * owns:    texts of o are copied; filter_ctx belongs to the caller until the group is removed
  * thread:  any, also a function of the bus
  * cost:    one or two allocations, one short lock
@@ -338,7 +344,8 @@ CELLAR_API cellar_err cellar_bus_group_add(cellar_bus *b, const char *queue, con
 
 /* Remove a group without members. Its messages are dropped. A queue without groups is unknown.
  * in:      group NULL counts as "default"
- * returns: OK; E_BUSY (it has members), E_NOT_FOUND, E_INVAL, E_FORKED
+ * returns: OK; E_BUSY (it has members, or a publish to it waits for its commit), E_NOT_FOUND,
+ *          E_INVAL, E_FORKED; with a journal E_SPACE, E_IO (see JOURNAL)
  * thread:  any, also a function of the bus
  * cost:    one lock for O(messages)
  * example: cellar_bus_group_remove(b, "mail", "audit");                                          */
@@ -387,7 +394,8 @@ CELLAR_API cellar_err cellar_bus_topic_match(const char *pattern, const char *ke
  *          (a group with FULL_ERROR is full, length or words of the key, over CELLAR_BUS_QUEUES_MAX
  *          queues), E_TIMEOUT (block_ms passed), E_DEADLOCK (all members of the full group wait for
  *          this call), E_TOOBIG (max_message_bytes, or max_bytes of a group), E_CLOSED (drained),
- *          E_NOMEM, E_INVAL, E_UNSUPPORTED, E_FORKED. With an error no group got the message
+ *          E_NOMEM, E_INVAL, E_UNSUPPORTED, E_FORKED; with a journal E_SPACE, E_IO. With an error
+ *          no group got the message
  * owns:    everything is copied
  * thread:  any, also a function of the bus; waits for room in groups with FULL_BLOCK
  * cost:    one allocation for all groups, two short locks; O(routes)
@@ -450,7 +458,7 @@ CELLAR_API cellar_err cellar_bus_take(cellar_bus_member *m, int64_t wait_ms,
 /* Acknowledge a message: it leaves the group.
  * in:      delivery of a message that this member took
  * returns: OK; E_LOST (the lease had ended: another delivery may have begun), E_NOT_FOUND (not in
- *          hand), E_INVAL, E_FORKED
+ *          hand), E_INVAL, E_FORKED; with a journal E_SPACE, E_IO (see JOURNAL)
  * owns:    the message ends with each code but E_INVAL and E_FORKED
  * thread:  any
  * cost:    one short lock
@@ -626,9 +634,29 @@ CELLAR_API cellar_err cellar_bus_stats_json(cellar_bus *b, char *buf, size_t buf
  *     returns E_BUSY while such tasks have not ended.
  *
  * LOSS
- *     Messages live in memory and end with the process. Each message that enters a group is
- *     counted until its end: copies == acked + dropped_new + dropped_oldest + dropped_removed +
- *     dead + expired + filtered + live, for a group and for a bus, at any time.
+ *     Messages live in memory and end with the process, unless the bus has a journal. Each message
+ *     that enters a group is counted until its end: copies == acked + dropped_new +
+ *     dropped_oldest + dropped_removed + dead + expired + filtered + live, for a group and for a
+ *     bus, at any time.
+ *
+ * JOURNAL
+ *     With `pool` of the configuration, messages are rows in the journal of that pool, with its
+ *     level. Each copy is delivered at least once, also after a crash. What an OK means:
+ *     - of a publish or send: the message is in the file, with a row for each group.
+ *     - of an ack, nack or reject: the change is in the file. An acknowledged copy never returns.
+ *     - of a drain: all ends are in the file. A function that returned may see its message again
+ *       if the process ends before the commit of its verdict.
+ *
+ *     cellar_bus_group_add restores the copies of its group, in order, beyond its limits as well.
+ *     Copies of other groups stay in the file. cellar_bus_group_remove deletes those of its group.
+ *     A delivery counts before the member sees the message, also if it ends the process: after
+ *     max_deliver the message is a dead letter. Add the dead_queue before members join. Delays of
+ *     retries end with the process. Signals are never in the journal.
+ *
+ *     E_SPACE and E_IO of a publish mean that it did not happen. Of an ack, nack, reject, drain or
+ *     group_remove they mean that it happened in this process, and that the bus tries again to
+ *     write it. If the commit of a delivery fails, the member gets its message. Each delivery and
+ *     each publish costs a commit, which calls at the same time share.
  *
  * RESTRICTIONS
  *     fork: in the child every call returns E_FORKED, except cellar_bus_close and figures of the

@@ -271,6 +271,9 @@
     X(REJECTED_LIMIT, "", "reason=limit", SAME) \
     X(SIGNALS, "cellar_bus_signals_total", "", METRIC("Signals emitted.")) \
     X(SIGNAL_CALLS, "cellar_bus_signal_calls_total", "", METRIC("Calls of subscribers.")) \
+    X(RESTORED, "cellar_bus_restored_total", "", METRIC("Messages in groups, from the journal.")) \
+    X(JOURNAL_ERRORS, "cellar_bus_journal_errors_total", "", \
+      METRIC("Commits of messages and their states that failed.")) \
     X(LIVE, "cellar_bus_live", "", METRIC("Messages in groups.")) \
     X(WAITING, "cellar_bus_messages", "state=waiting", METRIC("Messages in groups, by state.")) \
     X(DELAYED, "", "state=delayed", SAME) \

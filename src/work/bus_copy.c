@@ -14,6 +14,7 @@
  * LOCKING    All under the lock of the bus. bus_settle does the rest after it.
  * LIMITS     BUS_SLICE timers for each call of bus_fire. */
 #include "work/bus.h"
+#include "work/bus_message.h"
 
 BASE_SIZE_BEGIN
 
@@ -325,13 +326,14 @@ static void bus_end(bus_copy *c, stats_bus figure, bus_after *a) SYNC_HOLDS(BUS)
         a->wake_takes = true;
     }
     c->group = NULL;
+    bus_note_copy(b, c);
     bus_unref(b, c->of, a);
 }
 
 CELLAR_PRIVATE bool bus_has_room(const bus_group *g, size_t bytes)
 {
-    return g->live < g->o.max_messages && bytes <= g->o.max_bytes &&
-           g->bytes <= g->o.max_bytes - bytes;
+    return g->live + g->reserved < g->o.max_messages && bytes <= g->o.max_bytes &&
+           g->bytes + g->reserved_bytes <= g->o.max_bytes - bytes;
 }
 
 CELLAR_PRIVATE bool bus_make_room(bus_group *g, size_t bytes, bus_after *a)
@@ -378,7 +380,7 @@ static void bus_die(bus_copy *c, cellar_bus_dead why, bus_after *a) SYNC_HOLDS(B
     bus_end(c, STATS_BUS_DEAD, a);
     if (q != NULL) {
         c->dead = why;
-        c->from = g->queue;
+        c->from = g->queue->name;
         if (bus_make_room(q->groups, of->bytes, a)) {
             bus_enter(q->groups, c, a);
         } else {
@@ -404,7 +406,7 @@ CELLAR_PRIVATE void bus_describe(const bus_group *g, const bus_copy *c, cellar_b
     out->id = of->id;
     out->published_ms = of->published_ms;
     out->dead = c->dead;
-    out->dead_queue = c->dead != CELLAR_BUS_DEAD_NONE ? c->from->name : NULL;
+    out->dead_queue = c->dead != CELLAR_BUS_DEAD_NONE ? c->from : NULL;
     out->attempt = c->attempt;
     out->priority = of->priority;
     memcpy(out->trace, of->trace, sizeof out->trace);
@@ -424,8 +426,13 @@ CELLAR_PRIVATE bus_claim *bus_claim_next(cellar_bus_member *m, int64_t now, bus_
     while (g->ready != NULL) {
         c = g->ready->first;
         bus_unwait(c);
-        if (bus_expires(c) > now) { break; }
-        bus_end(c, STATS_BUS_EXPIRED, a);
+        if (bus_expires(c) <= now) {
+            bus_end(c, STATS_BUS_EXPIRED, a);
+        } else if (c->attempt >= g->o.max_deliver) { /* the process ended during the last one */
+            bus_die(c, CELLAR_BUS_DEAD_DELIVERIES, a);
+        } else {
+            break;
+        }
         c = NULL;
     }
     if (c == NULL) { return NULL; }
@@ -439,6 +446,7 @@ CELLAR_PRIVATE bus_claim *bus_claim_next(cellar_bus_member *m, int64_t now, bus_
     c->claim = claim;
     c->state = BUS_HELD;
     c->attempt++;
+    bus_note_copy(g->bus, c);
     m->held++;
     g->held++;
     g->count[STATS_BUS_DELIVERED]++;
@@ -480,7 +488,10 @@ static void bus_apply(bus_copy *c, bus_fate fate, int64_t delay_ms, int64_t now,
     SYNC_HOLDS(BUS)
 {
     const bool spent = fate == BUS_RETRY && c->attempt >= c->group->o.max_deliver;
-    if (fate == BUS_RETURN) { c->attempt--; }
+    if (fate == BUS_RETURN) {
+        c->attempt--;
+        bus_note_copy(c->group->bus, c);
+    }
     if (fate == BUS_RETURN || (fate == BUS_RETRY && !spent)) {
         bus_return(c, delay_ms, now, a);
         return;

@@ -9,6 +9,7 @@
 
 #include "base/opts.h"
 #include "work/bus.h"
+#include "work/bus_journal.h"
 
 BASE_SIZE_BEGIN
 
@@ -177,11 +178,20 @@ CELLAR_API cellar_err cellar_bus_group_add(cellar_bus *b, const char *queue, con
         return CELLAR_E_NOMEM;
     }
     memcpy(fresh->name, q, sizeof fresh->name);
+    bus_message *restored = NULL;
+    err = bus_restore(b, q, name, &restored);
+    bus_after a;
+    bus_after_init(&a);
     sync_take(BUS, &b->lock);
-    err = bus_group_insert(b, g, fresh);
+    if (err == CELLAR_OK) { err = bus_group_insert(b, g, fresh); }
     const bool used = err == CELLAR_OK && g->queue == fresh;
+    if (err == CELLAR_OK) { bus_restore_enter(g, restored, &a); }
     sync_drop(BUS, &b->lock);
-    if (err != CELLAR_OK) { bus_group_free(g); }
+    bus_settle(b, &a);
+    if (err != CELLAR_OK) {
+        bus_restore_drop(b, restored);
+        bus_group_free(g);
+    }
     if (!used) { base_free(&b->account, BASE_MOD_STORE, fresh, sizeof *fresh); }
     return err;
 }
@@ -198,7 +208,7 @@ CELLAR_API cellar_err cellar_bus_group_remove(cellar_bus *b, const char *queue, 
     bus_after_init(&a);
     sync_take(BUS, &b->lock);
     bus_group *g = bus_group_find(b, q, name);
-    if (g == NULL || g->members != NULL) {
+    if (g == NULL || g->members != NULL || g->pending != 0) {
         err = g == NULL ? CELLAR_E_NOT_FOUND : CELLAR_E_BUSY;
     } else {
         bus_group **at = &g->queue->groups;
@@ -211,8 +221,9 @@ CELLAR_API cellar_err cellar_bus_group_remove(cellar_bus *b, const char *queue, 
     }
     sync_drop(BUS, &b->lock);
     bus_settle(b, &a);
-    if (err == CELLAR_OK) { bus_group_free(g); }
-    return err;
+    if (err != CELLAR_OK) { return err; }
+    bus_group_free(g);
+    return bus_commit(b);
 }
 
 /* ---- routes ---- */

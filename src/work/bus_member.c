@@ -17,6 +17,7 @@
 #include "base/user_callback.h"
 #include "cellar_task.h"
 #include "work/bus.h"
+#include "work/bus_journal.h"
 
 BASE_SIZE_BEGIN
 
@@ -106,6 +107,7 @@ static void bus_left(void *arg)
     sync_drop(BUS, &b->lock);
     bus_settle(b, &a);
     sync_wake(&b->running, INT32_MAX);
+    (void)bus_commit(b);
 }
 
 /* Run filters and function on the message of a claim. */
@@ -185,6 +187,8 @@ CELLAR_PRIVATE void bus_run_job(void *bus, base_job *j)
         sync_drop(BUS, &b->lock);
         bus_settle(b, &a);
         if (ran && !next) { sync_wake(&b->running, INT32_MAX); }
+        /* The last verdict and this delivery: it counts also if it ends the process. */
+        (void)bus_commit(b);
         if (!next) { return; }
         bus_run_claim(&r);
     }
@@ -294,6 +298,7 @@ CELLAR_API cellar_err cellar_bus_leave(cellar_bus_member *m)
     }
     sync_drop(BUS, &b->lock);
     bus_settle(b, &a);
+    (void)bus_commit(b);
     return CELLAR_OK;
 }
 
@@ -325,7 +330,10 @@ static cellar_err bus_take_claim(cellar_bus_member *m, uint64_t until_ns, bus_ru
         }
         sync_drop(BUS, &b->lock);
         bus_settle(b, &a);
-        if (r->claim != NULL) { return CELLAR_OK; }
+        if (r->claim != NULL) {
+            (void)bus_commit(b); /* the delivery counts also if it ends the process */
+            return CELLAR_OK;
+        }
         if (!room) { return CELLAR_E_LIMIT; }
         if (empty) { return CELLAR_E_CLOSED; }
         if (over) { return CELLAR_MISS; }
@@ -387,7 +395,7 @@ static cellar_err bus_settle_one(cellar_bus_member *m, uint64_t delivery, bus_fa
     }
     sync_drop(BUS, &b->lock);
     bus_settle(b, &a);
-    return err;
+    return err == CELLAR_OK ? bus_commit(b) : err;
 }
 
 CELLAR_API cellar_err cellar_bus_extend(cellar_bus_member *m, uint64_t delivery,

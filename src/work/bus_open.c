@@ -16,6 +16,7 @@
 #include "base/opts.h"
 #include "base/random.h"
 #include "work/bus.h"
+#include "work/bus_journal.h"
 
 BASE_SIZE_BEGIN
 
@@ -62,6 +63,7 @@ static void bus_main(void *arg)
         if (base_load_acq(&b->stop) != 0) { return; }
         int64_t wait_ms;
         bus_fire(b, &wait_ms);
+        (void)bus_commit(b); /* what timers changed, or an error left */
         const int64_t most_ms = base_pool_mend(&b->pool) ? BUS_MEND_MS : BUS_LOOK_MS;
         const int64_t sleep_ms = BASE_MIN(wait_ms, most_ms);
         if (sleep_ms > 0) {
@@ -83,6 +85,7 @@ CELLAR_API cellar_err cellar_bus_tick(cellar_bus *b, uint64_t budget_us, int64_t
         left = base_now_ns() - since_ns >= budget_us * 1000;
     }
     bus_fire(b, &next_ms); /* functions may have armed timers */
+    (void)bus_commit(b);
     left = next_ms == 0 || (b->no_threads && base_pool_mend(&b->pool));
     if (wait_ms != NULL) { *wait_ms = left ? 0 : next_ms; }
     return left ? CELLAR_PENDING : CELLAR_OK;
@@ -182,8 +185,9 @@ CELLAR_API cellar_err cellar_bus_open(const cellar_bus_config *cfg, cellar_bus *
     char default_queue[CELLAR_NAME_MAX + 1] = "";
     unsigned char secret[32];
     const char *why = "no memory for the bus";
-    const cellar_err err = bus_config_in(cfg, &full, &host, default_queue);
+    cellar_err err = bus_config_in(cfg, &full, &host, default_queue);
     if (err != CELLAR_OK) { return err; }
+    err = CELLAR_E_NOMEM;
     const base_alloc_hooks hooks = { .alloc = host.alloc, .free = host.free,
                                      .ctx = host.alloc_ctx };
     void *raw = base_alloc_raw(&hooks, BUS_BYTES);
@@ -205,12 +209,19 @@ CELLAR_API cellar_err cellar_bus_open(const cellar_bus_config *cfg, cellar_bus *
                                 .child = bus_fork_child, .ctx = b };
     why = "no memory for the fork handlers";
     if (!base_fork_register(&b->fork)) { goto drop_pool; }
+    if (full.pool != NULL) {
+        err = bus_journal_open(b, full.pool, &why);
+        if (err != CELLAR_OK) { goto drop_fork; }
+        err = CELLAR_E_NOMEM;
+    }
     why = "no thread: the system refused one";
     if (!b->no_threads && base_thread_start(&b->thread, bus_main, b, "cellar-bus") != 0) {
-        goto drop_fork;
+        goto drop_journal;
     }
     *out = b;
     return CELLAR_OK;
+drop_journal:
+    bus_journal_close(b);
 drop_fork:
     base_fork_unregister(&b->fork);
 drop_pool:
@@ -218,7 +229,7 @@ drop_pool:
 drop_raw:
     base_free_raw(&hooks, raw, BUS_BYTES);
 out:
-    return bus_open_fail(CELLAR_E_NOMEM, why);
+    return bus_open_fail(err, why);
 }
 
 /* ---- drain ---- */
@@ -255,9 +266,10 @@ CELLAR_API cellar_err cellar_bus_drain(cellar_bus *b, int64_t timeout_ms,
     const bool mine = bus_is_mine(b);
     if (!mine) {
         b->drained = true;
-        bus_sum(b, from);
         (void)base_add_rlx(&b->ended, 1u);
         (void)base_add_rlx(&b->arrived, 1u);
+        while (b->pending != 0) { bus_sleep(b, &b->ended, &b->end_waiters, UINT64_MAX); }
+        bus_sum(b, from);
     }
     sync_drop(BUS, &b->lock);
     if (mine) { return CELLAR_E_DEADLOCK; }
@@ -267,6 +279,7 @@ CELLAR_API cellar_err cellar_bus_drain(cellar_bus *b, int64_t timeout_ms,
     bus_wait_empty(b, until_ns);
     bus_sum(b, to);
     sync_drop(BUS, &b->lock);
+    const cellar_err kept = bus_commit(b);
     for (uint32_t i = 0; i < STATS_BUS_PUBLISHED; i++) { to[i] -= from[i]; }
     const cellar_bus_report full = {
         .struct_size = sizeof full,
@@ -280,7 +293,7 @@ CELLAR_API cellar_err cellar_bus_drain(cellar_bus *b, int64_t timeout_ms,
         .left = to[STATS_BUS_LIVE],
     };
     if (report != NULL) { (void)base_opts_out(report, &full, sizeof full); }
-    return full.left == 0 ? CELLAR_OK : CELLAR_E_TIMEOUT;
+    return full.left == 0 ? kept : CELLAR_E_TIMEOUT;
 }
 
 /* ---- close ---- */
@@ -366,6 +379,7 @@ CELLAR_API cellar_err cellar_bus_close(cellar_bus *b)
         if (!b->no_threads) { base_thread_join(&b->thread); }
     }
     (void)base_pool_join(&b->pool); /* its jobs are the members */
+    if (!b->forked) { bus_journal_close(b); }
     base_fork_unregister(&b->fork);
     bus_free_all(b);
     BASE_ASSERT(b->forked || base_load_rlx(&b->account.used) == 0); /* lost threads may hold some */

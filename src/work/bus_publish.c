@@ -5,7 +5,7 @@
  * WALK       look: queues and number of copies, under the lock -> make the message without it ->
  *            put: all groups are asked first, then all get their copies. Full with ERROR: no
  *            group gets it. Full with BLOCK: sleep, ask all again. Groups or routes changed: look
- *            again.
+ *            again. With a journal the room is reserved, and the message is written before.
  * INVARIANTS A message enters all groups of its queues in one hold of the lock, or none.
  * DEADLOCK   A publisher that waits is noted with its thread. It is refused if no member of the
  *            full group can take a message before it returns: each one runs on, or took on, a
@@ -16,24 +16,12 @@
 
 #include "base/opts.h"
 #include "work/bus.h"
+#include "work/bus_journal.h"
+#include "work/bus_message.h"
 
 BASE_SIZE_BEGIN
 
 #define BUS_PENDING CELLAR_PENDING /* full and blocking, or changed: not decided yet */
-
-typedef struct bus_letter { /* arguments of a publish */
-    const char *key;
-    size_t key_len;
-    const bus_words *words; /* NULL: `key` is the queue */
-    const void *body;
-    size_t body_len, bytes;
-    cellar_bus_publish_opts o;
-    bus_queue *queue[CELLAR_BUS_QUEUES_MAX];
-    uint32_t queue_count;
-    uint32_t copy_count;
-    uint64_t generation;    /* of groups and routes, when `queue` was found */
-    bool unrouted;
-} bus_letter;
 
 /* ---- look ---- */
 
@@ -67,73 +55,6 @@ static cellar_err bus_look(cellar_bus *b, bus_letter *l) SYNC_HOLDS(BUS)
     if (!l->unrouted) { return CELLAR_OK; }
     bus_queue *q = bus_queue_find(b, b->default_queue, strlen(b->default_queue));
     return q != NULL ? bus_add_queue(l, q) : CELLAR_UNROUTED;
-}
-
-/* ---- make ---- */
-
-/* Copy and check the options; add up the bytes of the message. */
-static cellar_err bus_letter_opts(const cellar_bus *b, bus_letter *l,
-                                  const cellar_bus_publish_opts *o)
-{
-    l->o = cellar_bus_publish_opts_default();
-    const cellar_err err = o != NULL ? base_opts_in(&l->o, sizeof l->o, o) : CELLAR_OK;
-    if (err != CELLAR_OK) { return err; }
-    if (l->o.expires_ms < 0 || l->o.priority > CELLAR_BUS_PRIORITY_MAX ||
-        l->o.header_count > CELLAR_BUS_HEADERS_MAX ||
-        (l->o.headers == NULL && l->o.header_count != 0)) {
-        return CELLAR_E_INVAL;
-    }
-    const size_t most = (size_t)b->max_message_bytes;
-    if (l->body_len > most) { return CELLAR_E_TOOBIG; }
-    l->bytes = l->body_len + l->key_len + 1;
-    for (uint32_t i = 0; i < l->o.header_count && l->bytes <= most; i++) {
-        const cellar_bus_header *h = &l->o.headers[i];
-        if (h->name == NULL || h->value == NULL) { return CELLAR_E_INVAL; }
-        l->bytes += strnlen(h->name, most) + strnlen(h->value, most) + 2;
-    }
-    return l->bytes <= most ? CELLAR_OK : CELLAR_E_TOOBIG;
-}
-
-/* Copy a text to *to and move *to behind it. */
-static const char *bus_text(char **to, const char *text)
-{
-    const size_t bytes = strlen(text) + 1;
-    char *copy = memcpy(*to, text, bytes);
-    *to += bytes;
-    return copy;
-}
-
-/* Make the message of a letter: copies, headers, body and texts in one block. */
-static bus_message *bus_message_make(cellar_bus *b, const bus_letter *l, int64_t now)
-{
-    const size_t body_at = (size_t)base_round_up(sizeof(bus_message) +
-                                                 l->copy_count * sizeof(bus_copy) +
-                                                 l->o.header_count * sizeof(cellar_bus_header),
-                                                 16);
-    bus_message *m = base_alloc(&b->account, BASE_MOD_STORE, body_at + l->bytes, NULL);
-    if (m == NULL) { return NULL; }
-    cellar_bus_header *headers = (cellar_bus_header *)(void *)&m->copy[l->copy_count];
-    unsigned char *body = (unsigned char *)m + body_at;
-    char *to = (char *)body + l->body_len;
-    m->block_bytes = body_at + l->bytes;
-    m->copy_count = l->copy_count;
-    m->bytes = l->bytes;
-    m->published_ms = now;
-    m->expires_ms = l->o.expires_ms != 0 ? base_add_sat(now, l->o.expires_ms) : BASE_NEVER_MS;
-    m->hash = base_hash(&b->hash_key, 0, l->key, l->key_len);
-    m->key = bus_text(&to, l->key);
-    m->body = body;
-    m->body_len = l->body_len;
-    if (l->body_len != 0) { memcpy(body, l->body, l->body_len); }
-    m->headers = headers;
-    m->header_count = l->o.header_count;
-    for (uint32_t i = 0; i < l->o.header_count; i++) {
-        headers[i].name = bus_text(&to, l->o.headers[i].name);
-        headers[i].value = bus_text(&to, l->o.headers[i].value);
-    }
-    m->priority = l->o.priority;
-    memcpy(m->trace, l->o.trace, sizeof m->trace);
-    return m;
 }
 
 /* ---- put ---- */
@@ -213,30 +134,67 @@ static cellar_err bus_wait_room(cellar_bus *b, const bus_group *full, uint64_t s
     return BUS_PENDING;
 }
 
-/* Give a copy of a message to each group of a letter. */
-static void bus_deliver(cellar_bus *b, const bus_letter *l, bus_message *m, bus_after *a)
-    SYNC_HOLDS(BUS)
+/* Give the copies of a message their groups. */
+static void bus_address(cellar_bus *b, const bus_letter *l, bus_message *m) SYNC_HOLDS(BUS)
 {
     bus_copy *c = m->copy;
     m->id = ++b->last_id;
     m->refs = 1;
-    m->next = b->messages != NULL ? b->messages : m;
-    m->prev = b->messages != NULL ? m->next->prev : m;
-    m->prev->next = m;
-    m->next->prev = m;
-    b->messages = m;
     for (uint32_t i = 0; i < l->queue_count; i++) {
-        for (bus_group *g = l->queue[i]->groups; g != NULL; g = g->next, c++) {
-            const bool drops = g->o.on_full == CELLAR_BUS_FULL_DROP_OLDEST;
-            c->of = m;
-            if (bus_has_room(g, m->bytes) || (drops && bus_make_room(g, m->bytes, a))) {
-                bus_enter(g, c, a);
-            } else {
-                bus_drop_new(g, a);
-            }
-        }
+        for (bus_group *g = l->queue[i]->groups; g != NULL; g = g->next) { (c++)->group = g; }
     }
     BASE_ASSERT(c == m->copy + m->copy_count);
+}
+
+/* Return whether a group promises room to a publish that it admits. */
+static bool bus_promises(const bus_group *g)
+{
+    return g->o.on_full == CELLAR_BUS_FULL_ERROR || g->o.on_full == CELLAR_BUS_FULL_BLOCK;
+}
+
+/* Write a message into the journal. Its groups stay, and so does their room. Drops the lock
+ * meanwhile. */
+static cellar_err bus_write(cellar_bus *b, bus_message *m, bus_after *a) SYNC_HOLDS(BUS)
+{
+    b->pending++;
+    for (const bus_copy *c = m->copy; c < m->copy + m->copy_count; c++) {
+        c->group->pending++;
+        c->group->reserved += bus_promises(c->group);
+        c->group->reserved_bytes += bus_promises(c->group) ? m->bytes : 0;
+    }
+    sync_drop(BUS, &b->lock);
+    const cellar_err err = bus_commit_message(b, m);
+    sync_take(BUS, &b->lock);
+    b->pending--;
+    for (const bus_copy *c = m->copy; c < m->copy + m->copy_count; c++) {
+        c->group->pending--;
+        c->group->reserved -= bus_promises(c->group);
+        c->group->reserved_bytes -= bus_promises(c->group) ? m->bytes : 0;
+    }
+    if (b->end_waiters != 0) {
+        (void)base_add_rlx(&b->ended, 1u);
+        a->wake_ends = true;
+    }
+    return err;
+}
+
+/* Put the copies of a message into their groups. */
+static void bus_deliver(cellar_bus *b, const bus_letter *l, bus_message *m, bus_after *a)
+    SYNC_HOLDS(BUS)
+{
+    bus_message_link(b, m, NULL);
+    for (bus_copy *c = m->copy; c < m->copy + m->copy_count; c++) {
+        bus_group *g = c->group;
+        const bool drops = g->o.on_full == CELLAR_BUS_FULL_DROP_OLDEST;
+        if (bus_promises(g) || bus_has_room(g, m->bytes) ||
+            (drops && bus_make_room(g, m->bytes, a))) {
+            bus_enter(g, c, a);
+        } else {
+            c->group = NULL;
+            bus_drop_new(g, a);
+            bus_note_copy(b, c);
+        }
+    }
     b->count[STATS_BUS_PUBLISHED]++;
     b->count[STATS_BUS_UNROUTED] += l->unrouted;
     bus_unref(b, m, a);
@@ -253,11 +211,13 @@ static cellar_err bus_put(cellar_bus *b, const bus_letter *l, bus_message *m, ui
         cellar_err err = bus_admit(l, &full);
         if (err == BUS_PENDING) { err = bus_wait_room(b, full, since_ns); }
         if (err == BUS_PENDING) { continue; }
-        if (err == CELLAR_OK) {
-            bus_deliver(b, l, m, a);
-        } else {
+        if (err != CELLAR_OK) {
             b->count[STATS_BUS_REJECTED_FULL]++;
+            return err;
         }
+        bus_address(b, l, m);
+        if (b->tasks != NULL) { err = bus_write(b, m, a); }
+        if (err == CELLAR_OK) { bus_deliver(b, l, m, a); }
         return err;
     }
 }

@@ -55,6 +55,7 @@ static void bus_task_told(task_told *told, cellar_task_state state)
         m->group->count[STATS_BUS_LATE]++;
     }
     bus_has_ended(m, &a);
+    a.ring = b->tasks != NULL; /* this thread may be the one of the journal: it must not wait */
     sync_drop(BUS, &b->lock);
     base_free(&b->account, BASE_MOD_STORE, k, sizeof *k);
     bus_settle(b, &a);

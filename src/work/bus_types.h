@@ -12,7 +12,8 @@
  *            A group that is not ordered has one lane. An ordered group has BUS_LANES of them; a
  *            lane with a copy that is DELAYED or HELD is busy. `ready` has the lanes that are not
  *            busy and not empty.
- *            A message has a reference for each live copy and for each claim.
+ *            A message has a reference for each live copy, for each claim, and for each copy with
+ *            a note.
  * LOCKING    One lock, rank BUS, around everything that is not atomic or constant. User code,
  *            allocations, frees and the queue of the pool come outside of it: bus_after collects
  *            what is left to do. Only the table of queues allocates under the lock. */
@@ -33,6 +34,13 @@
 #define BUS_LANES 256u
 #define BUS_PREFETCH_MAX 1024u /* a delivery number is n * BUS_PREFETCH_MAX + place of the claim */
 
+typedef enum bus_note { /* of a copy, for the journal. NOTED, FLIGHT, AGAIN: it has a reference */
+    BUS_NOTE_NONE,
+    BUS_NOTE_NOTED,         /* to write: in `noted` */
+    BUS_NOTE_FLIGHT,        /* in the transaction that runs: in `flight` */
+    BUS_NOTE_AGAIN          /* the same, and changed since */
+} bus_note;
+
 typedef enum bus_state { BUS_WAITING, BUS_DELAYED, BUS_HELD } bus_state;
 
 typedef struct bus_copy { /* a message in a group */
@@ -41,7 +49,10 @@ typedef struct bus_copy { /* a message in a group */
     struct bus_message *of;
     struct bus_group *group;      /* NULL: it has ended, or entered none */
     struct bus_claim *claim;      /* while HELD */
-    const struct bus_queue *from; /* of a dead letter: where it died */
+    const char *from;             /* of a dead letter: queue in which it died */
+    struct bus_copy *noted;       /* chain of `noted` or `flight` of the bus */
+    uint32_t number;        /* constant: in its message */
+    bus_note note;
     uint32_t attempt;
     uint32_t lane;
     bus_state state;
@@ -64,6 +75,23 @@ typedef struct bus_message { /* constant, but for the references, the links and 
     uint8_t trace[CELLAR_BUS_TRACE_BYTES];
     bus_copy copy[];        /* copy_count of them */
 } bus_message;
+
+typedef struct bus_queue bus_queue;
+
+typedef struct bus_letter { /* arguments of a publish */
+    const char *key;
+    size_t key_len;
+    const bus_words *words; /* NULL: `key` is the queue */
+    const void *body;
+    size_t body_len, bytes;
+    cellar_bus_publish_opts o;
+    const char *from;       /* of a dead letter from the journal; NULL: none */
+    bus_queue *queue[CELLAR_BUS_QUEUES_MAX];
+    uint32_t queue_count;
+    uint32_t copy_count;
+    uint64_t generation;    /* of groups and routes, when `queue` was found */
+    bool unrouted;
+} bus_letter;
 
 typedef struct bus_claim { /* a message in the hands of a member */
     bus_message *of;        /* NULL: free */
@@ -113,6 +141,9 @@ typedef struct bus_group {
     uint32_t member_count, idle_count; /* idle: with a function, and not queued */
     uint32_t live, delayed, held;
     bool full;              /* some members may have met a full pool */
+    uint32_t pending;       /* publishes that wait for their commit: they keep the group */
+    uint32_t reserved;      /* of them: with room that was promised */
+    uint64_t reserved_bytes;
     uint64_t bytes;
     uint64_t count[STATS_BUS_GROUP_COUNT];
     bus_lane *ready;        /* ring; NULL: none */
@@ -121,11 +152,11 @@ typedef struct bus_group {
     bus_lane lane[];        /* lane_count of them */
 } bus_group;
 
-typedef struct bus_queue { /* stays until the close */
+struct bus_queue { /* stays until the close */
     UT_hash_handle hh;
     bus_group *groups;      /* NULL: the queue is unknown */
     char name[CELLAR_NAME_MAX + 1];
-} bus_queue;
+};
 
 typedef struct bus_route {
     struct bus_route *next;
@@ -168,6 +199,7 @@ struct cellar_bus {
     bool fork_in_call;      /* the thread that forks runs code of the host */
     int64_t close_ms;
     uint64_t max_message_bytes;
+    struct cellar_pool *tasks;     /* its journal keeps the messages; NULL: none */
     uint32_t max_groups, max_routes, max_members, max_subscribers;
     char name[CELLAR_NAME_MAX + 1];
     char default_queue[CELLAR_NAME_MAX + 1]; /* "": none */
@@ -188,7 +220,9 @@ struct cellar_bus {
     int64_t wake_ms;        /* no timer is due before the thread looks, unless it was rung */
     bus_queue *queues;      /* uthash by name */
     bus_route *routes;
-    bus_message *messages;  /* ring; NULL: none */
+    bus_message *messages;  /* ring by id, the newest one; NULL: none */
+    bus_copy *noted, *flight; /* for the journal */
+    uint32_t pending;       /* publishes that wait for their commit */
     bus_subscriber *subscribers;
     bus_frame *frames;
     bus_waiter *waiters;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * journal: rows of tasks in an SQLite database.
+ * journal: rows of tasks, schedules and messages in an SQLite database.
  *
  * FORMAT     application_id "cell", WAL. user_version: number of `journal_steps` that made the
  *            tables; an open does the steps that are missing.
  *            task: one row for each live task and each dead letter. input: one row for each task
  *            that ended while another one waits for it. throttle: keys of THROTTLE.
- *            schedule: one row for each schedule with catch_up_on_start.
+ *            schedule: one row for each schedule with catch_up_on_start. message, copy: a row for
+ *            each message of the bus with live copies, and for each of those.
  *            The view `waiting` is for people.
  *            id: 16 bytes, high byte first. state, run_on: numbers of cellar_task.h.
  * INVARIANTS A task has a row exactly from the commit of its submit to the commit of its end. A
@@ -72,12 +73,24 @@ static const char *const journal_steps[] = {
     " name TEXT NOT NULL PRIMARY KEY, spec TEXT NOT NULL, zone TEXT NOT NULL,"
     " last_due_wall_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
     "PRAGMA user_version=3;",
+    /* 4 */
+    "CREATE TABLE message("
+    " id INTEGER PRIMARY KEY, key TEXT NOT NULL, priority INTEGER NOT NULL,"
+    " published_wall_ms INTEGER NOT NULL, expires_wall_ms INTEGER NOT NULL, headers BLOB,"
+    " trace BLOB, body BLOB) STRICT;"
+    "CREATE TABLE copy("
+    " message INTEGER NOT NULL, number INTEGER NOT NULL, queue TEXT NOT NULL,"
+    " consumer_group TEXT NOT NULL, attempt INTEGER NOT NULL, dead INTEGER NOT NULL,"
+    " died_in TEXT, PRIMARY KEY(message, number)) STRICT, WITHOUT ROWID;"
+    "PRAGMA user_version=4;",
 };
 
 enum journal_statement {
     JOURNAL_BEGIN, JOURNAL_COMMIT, JOURNAL_INSERT, JOURNAL_UPDATE, JOURNAL_PAYLOAD, JOURNAL_DELETE,
     JOURNAL_INPUT, JOURNAL_INPUTS_DELETE, JOURNAL_THROTTLE, JOURNAL_THROTTLES_DELETE,
-    JOURNAL_SCHEDULE, JOURNAL_STATEMENTS = JOURNAL_SCHEDULE + 3
+    JOURNAL_MESSAGE_DELETE, JOURNAL_LETTERS, JOURNAL_SCHEDULE,
+    JOURNAL_LETTER = JOURNAL_SCHEDULE + 3,
+    JOURNAL_STATEMENTS = JOURNAL_LETTER + JOURNAL_LETTER_OPS
 };
 
 static const char *const journal_sql[JOURNAL_STATEMENTS] = {
@@ -102,6 +115,18 @@ static const char *const journal_sql[JOURNAL_STATEMENTS] = {
     [JOURNAL_SCHEDULE + JOURNAL_SCHEDULE_SET] =
         "UPDATE schedule SET last_due_wall_ms=?4 WHERE name=?1 AND last_due_wall_ms<?4",
     [JOURNAL_SCHEDULE + JOURNAL_SCHEDULE_DELETE] = "DELETE FROM schedule WHERE name=?1",
+    [JOURNAL_LETTER + JOURNAL_LETTER_LAST] = "SELECT coalesce(max(id), 0) FROM message",
+    [JOURNAL_LETTER + JOURNAL_LETTER_INSERT] =
+        "INSERT INTO message VALUES(?1,?2,?3,?4,?5,?6,?7,?8)",
+    [JOURNAL_LETTER + JOURNAL_LETTER_COPY] =
+        "INSERT OR REPLACE INTO copy VALUES(?1,?9,?10,?11,?12,?13,?14)",
+    [JOURNAL_LETTER + JOURNAL_LETTER_END] = "DELETE FROM copy WHERE message=?1 AND number=?9",
+    [JOURNAL_MESSAGE_DELETE] =
+        "DELETE FROM message WHERE id=?1 AND NOT EXISTS(SELECT 1 FROM copy WHERE message=?1)",
+    [JOURNAL_LETTERS] =
+        "SELECT id, key, priority, published_wall_ms, expires_wall_ms, headers, trace, body,"
+        " number, attempt, dead, died_in FROM copy JOIN message ON id=message"
+        " WHERE queue=?10 AND consumer_group=?11 ORDER BY id, number",
 };
 
 struct journal {
@@ -169,13 +194,19 @@ static void journal_bind_bytes(sqlite3_stmt *s, int at, const void *bytes, size_
     if (len != 0) { (void)sqlite3_bind_blob64(s, at, bytes, len, SQLITE_STATIC); }
 }
 
-/* Run a statement that returns no rows, and make it ready for its next use. */
+/* Make a statement ready for its next use. Return the code of its last step. */
+static int journal_reset(sqlite3_stmt *s)
+{
+    const int rc = sqlite3_reset(s);
+    (void)sqlite3_clear_bindings(s);
+    return rc;
+}
+
+/* Run a statement that returns no rows. */
 static cellar_err journal_step(sqlite3_stmt *s)
 {
     (void)sqlite3_step(s);
-    const int rc = sqlite3_reset(s); /* the code of the step */
-    (void)sqlite3_clear_bindings(s);
-    return journal_code(rc);
+    return journal_code(journal_reset(s));
 }
 
 /* ---- transactions ---- */
@@ -305,8 +336,40 @@ CELLAR_PRIVATE cellar_err journal_schedule_write(journal *j, journal_schedule *r
     journal_bind_text(s, 3, row->zone);
     (void)sqlite3_bind_int64(s, 4, row->last_due_wall_ms);
     while (sqlite3_step(s) == SQLITE_ROW) { row->last_due_wall_ms = sqlite3_column_int64(s, 0); }
-    const int rc = sqlite3_reset(s);
-    (void)sqlite3_clear_bindings(s);
+    return journal_code(journal_reset(s));
+}
+
+/* Bind a message and its copy. A statement ignores values that it does not name. */
+static void journal_bind_letter(sqlite3_stmt *s, const journal_letter *l)
+{
+    (void)sqlite3_bind_int64(s, 1, (int64_t)l->id);
+    journal_bind_text(s, 2, l->key);
+    (void)sqlite3_bind_int64(s, 3, l->priority);
+    (void)sqlite3_bind_int64(s, 4, l->published_wall_ms);
+    (void)sqlite3_bind_int64(s, 5, l->expires_wall_ms);
+    journal_bind_bytes(s, 6, l->headers, l->headers_len);
+    if (l->trace != NULL) { journal_bind_bytes(s, 7, l->trace, CELLAR_TASK_TRACE_BYTES); }
+    journal_bind_bytes(s, 8, l->body, l->body_len);
+    (void)sqlite3_bind_int64(s, 9, l->number);
+    journal_bind_text(s, 10, l->queue);
+    journal_bind_text(s, 11, l->group);
+    (void)sqlite3_bind_int64(s, 12, l->attempt);
+    (void)sqlite3_bind_int64(s, 13, l->dead);
+    journal_bind_text(s, 14, l->died_in);
+}
+
+CELLAR_PRIVATE cellar_err journal_letter_write(journal *j, journal_letter *l)
+{
+    sqlite3_stmt *s = j->statement[JOURNAL_LETTER + (int)l->op];
+    journal_bind_letter(s, l);
+    while (sqlite3_step(s) == SQLITE_ROW) { l->id = (uint64_t)sqlite3_column_int64(s, 0); }
+    int rc = journal_reset(s);
+    if (rc == SQLITE_OK && l->op == JOURNAL_LETTER_END) {
+        s = j->statement[JOURNAL_MESSAGE_DELETE];
+        (void)sqlite3_bind_int64(s, 1, (int64_t)l->id);
+        (void)sqlite3_step(s);
+        rc = journal_reset(s);
+    }
     return journal_code(rc);
 }
 
@@ -497,6 +560,53 @@ CELLAR_PRIVATE cellar_err journal_throttles(journal *j,
     return journal_walk(j, "SELECT * FROM throttle", journal_throttle_of, &reader);
 }
 
+/* Check a copy and its message. */
+static cellar_err journal_letter_of(sqlite3_stmt *s, journal_letter *l)
+{
+    int64_t id, priority, number, attempt, dead;
+    l->key = journal_text(s, 1);
+    l->died_in = journal_text(s, 11);
+    const bool ok = journal_in_range(s, 0, INT64_MAX, &id) && l->key != NULL && *l->key != '\0' &&
+                    journal_short(l->key, CELLAR_TASK_TEXT_MAX) &&
+                    journal_in_range(s, 2, CELLAR_TASK_PRIORITY_MAX, &priority) &&
+                    journal_in_range(s, 8, UINT32_MAX, &number) &&
+                    journal_in_range(s, 9, UINT32_MAX, &attempt) &&
+                    journal_in_range(s, 10, 2, &dead) &&
+                    journal_short(l->died_in, CELLAR_NAME_MAX) &&
+                    (dead == 0) == (l->died_in == NULL);
+    if (!ok) { return CELLAR_E_CORRUPT; }
+    l->id = (uint64_t)id;
+    l->priority = (uint32_t)priority;
+    l->published_wall_ms = sqlite3_column_int64(s, 3);
+    l->expires_wall_ms = sqlite3_column_int64(s, 4);
+    l->headers = sqlite3_column_blob(s, 5);
+    l->headers_len = (size_t)sqlite3_column_bytes(s, 5);
+    l->trace = sqlite3_column_blob(s, 6);
+    if (sqlite3_column_bytes(s, 6) != CELLAR_TASK_TRACE_BYTES) { l->trace = NULL; }
+    l->body = sqlite3_column_blob(s, 7);
+    l->body_len = (size_t)sqlite3_column_bytes(s, 7);
+    l->number = (uint32_t)number;
+    l->attempt = (uint32_t)attempt;
+    l->dead = (uint32_t)dead;
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE cellar_err journal_letters(journal *j, const char *queue, const char *group,
+                                          cellar_err (*fn)(const journal_letter *l, void *ctx),
+                                          void *ctx)
+{
+    sqlite3_stmt *s = j->statement[JOURNAL_LETTERS];
+    journal_letter l = { .queue = queue, .group = group };
+    cellar_err err = CELLAR_OK;
+    journal_bind_letter(s, &l);
+    while (err == CELLAR_OK && sqlite3_step(s) == SQLITE_ROW) {
+        err = journal_letter_of(s, &l);
+        if (err == CELLAR_OK) { err = fn(&l, ctx); }
+    }
+    const int rc = journal_reset(s);
+    return err != CELLAR_OK ? err : journal_code(rc);
+}
+
 /* ---- open ---- */
 
 static cellar_err journal_ok_of(sqlite3_stmt *s, void *ctx)
@@ -634,6 +744,20 @@ CELLAR_PRIVATE cellar_err journal_input_add(journal *j, const journal_input *in)
 CELLAR_PRIVATE cellar_err journal_schedule_write(journal *j, journal_schedule *row)
 {
     (void)row;
+    return journal_begin(j);
+}
+
+CELLAR_PRIVATE cellar_err journal_letter_write(journal *j, journal_letter *l)
+{
+    (void)l;
+    return journal_begin(j);
+}
+
+CELLAR_PRIVATE cellar_err journal_letters(journal *j, const char *queue, const char *group,
+                                          cellar_err (*fn)(const journal_letter *l, void *ctx),
+                                          void *ctx)
+{
+    (void)queue, (void)group, (void)fn, (void)ctx;
     return journal_begin(j);
 }
 

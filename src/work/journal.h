@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * journal: rows of tasks in an SQLite database, the only file that sees SQLite. One thread at a
+ * journal: rows of tasks, schedules and messages in an SQLite database, the only file that sees
+ * SQLite. One thread at a
  * time uses a journal. */
 #ifndef WORK_JOURNAL_H
 #define WORK_JOURNAL_H
@@ -54,6 +55,29 @@ typedef struct journal_schedule { /* last due time of a schedule. All texts are 
     int64_t  last_due_wall_ms;
 } journal_schedule;
 
+typedef enum journal_letter_op {
+    JOURNAL_LETTER_LAST,     /* read the largest id into `id` */
+    JOURNAL_LETTER_INSERT,   /* the message, without copies */
+    JOURNAL_LETTER_COPY,     /* write the copy, in place of an older state of it */
+    JOURNAL_LETTER_END,      /* delete the copy; the last one ends the message */
+    JOURNAL_LETTER_OPS
+} journal_letter_op;
+
+typedef struct journal_letter { /* a message of a bus, and one copy of it in a group */
+    journal_letter_op op;
+    uint64_t id;
+    const char *key;
+    const void *headers, *body; /* headers: name and value, each with its 0 */
+    const unsigned char *trace; /* NULL: none */
+    size_t   headers_len, body_len;
+    int64_t  published_wall_ms, expires_wall_ms; /* INT64_MAX: never */
+    uint32_t priority;
+    uint32_t number;         /* of the copy in its message */
+    const char *queue, *group;
+    const char *died_in;     /* of a dead letter: its queue; else NULL */
+    uint32_t attempt, dead;
+} journal_letter;
+
 /* Open or create the database, and own it. *why: what is wrong, static text.
  * returns: OK; E_BUSY (another owner), E_CORRUPT, E_FOREIGN, E_NEWER_FORMAT, E_SPACE, E_IO,
  *          E_NOMEM, E_UNSUPPORTED */
@@ -62,7 +86,7 @@ CELLAR_PRIVATE cellar_err journal_open(base_account *account, const char *path, 
 CELLAR_PRIVATE void journal_close(base_account *account, journal *j);
 /* Return the text of SQLite for the last failure. */
 CELLAR_PRIVATE const char *journal_error(const journal *j);
-/* Begin a transaction. A failure of this or of the next eight calls fails it: the caller calls
+/* Begin a transaction. A failure of this or of the next nine calls fails it: the caller calls
  * journal_rollback. */
 CELLAR_PRIVATE cellar_err journal_begin(journal *j);
 CELLAR_PRIVATE cellar_err journal_commit(journal *j);
@@ -79,6 +103,12 @@ CELLAR_PRIVATE cellar_err journal_throttle(journal *j, const char *key, cellar_t
                                            int64_t until_wall_ms, int64_t now_wall_ms);
 /* Carry out `op` of a schedule. */
 CELLAR_PRIVATE cellar_err journal_schedule_write(journal *j, journal_schedule *row);
+/* Carry out `op` of a message or a copy. */
+CELLAR_PRIVATE cellar_err journal_letter_write(journal *j, journal_letter *l);
+/* Pass the copies of a group to fn, by id. A code of fn ends the walk and is returned. */
+CELLAR_PRIVATE cellar_err journal_letters(journal *j, const char *queue, const char *group,
+                                          cellar_err (*fn)(const journal_letter *l, void *ctx),
+                                          void *ctx);
 /* Count the rows and their different names. */
 CELLAR_PRIVATE cellar_err journal_count(journal *j, uint64_t *rows, uint64_t *names);
 /* Pass each row to fn, by id, or each link of a row to its then_id and from its after_id (`after`),

@@ -129,7 +129,7 @@ static cellar_err sched_row_write(journal *db, void *row)
 
 CELLAR_PRIVATE cellar_err sched_row(cellar_scheduler *s, journal_schedule *row)
 {
-    const cellar_err err = task_commit_write(s->tasks, sched_row_write, row);
+    const cellar_err err = task_commit_write(s->tasks, sched_row_write, NULL, row);
     if (err == CELLAR_OK) { return err; }
     sync_take(WHEEL, &s->lock);
     s->count[STATS_SCHEDULER_JOURNAL_ERRORS]++;

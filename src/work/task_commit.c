@@ -337,6 +337,9 @@ static void task_round_run(cellar_pool *p, const task_taken *taken)
     j->err = err;
     j->retry_ms = err != CELLAR_OK ? task_time_add(now_ms, TASK_RETRY_MS) : 0;
     sync_drop(QUEUE, &p->lock);
+    for (const task_ticket *k = taken->tickets; k != NULL; k = k->next) {
+        if (k->done != NULL) { k->done(err, k->ctx); }
+    }
     task_settle(p, &a);
 }
 
@@ -482,9 +485,9 @@ CELLAR_PRIVATE cellar_err task_commit_submit(cellar_pool *p, const task_draft *d
 
 CELLAR_PRIVATE cellar_err task_commit_write(cellar_pool *p,
                                             cellar_err (*write)(journal *db, void *ctx),
-                                            void *ctx)
+                                            void (*done)(cellar_err err, void *ctx), void *ctx)
 {
-    task_ticket k = { .write = write, .ctx = ctx };
+    task_ticket k = { .write = write, .done = done, .ctx = ctx };
     if (p->forked) { return CELLAR_E_FORKED; }
     sync_take(QUEUE, &p->lock);
     const cellar_err err = task_commit_ticket(p, &k);

@@ -11,11 +11,12 @@
 CELLAR_PRIVATE cellar_err task_commit_submit(cellar_pool *p, const task_draft *d, uint32_t count,
                                              task_time now, const cellar_task_id *ids)
     SYNC_HOLDS(QUEUE);
-/* Call `write` in a transaction, and wait for its commit. The caller holds no lock.
+/* Call `write` in a transaction, and wait for its commit. `done`: NULL, or called with the code of
+ * the commit before another transaction begins. No lock is held in both. The caller holds none.
  * returns: OK; E_FORKED; else as task_commit_submit: nothing was written */
 CELLAR_PRIVATE cellar_err task_commit_write(cellar_pool *p,
                                             cellar_err (*write)(journal *db, void *ctx),
-                                            void *ctx);
+                                            void (*done)(cellar_err err, void *ctx), void *ctx);
 /* Wait for the commit of all changes so far. Drops the lock meanwhile. Without a journal: OK.
  * returns: OK; the error of the disk: the changes stay, and are tried again */
 CELLAR_PRIVATE cellar_err task_commit_wait(cellar_pool *p) SYNC_HOLDS(QUEUE);

@@ -237,6 +237,7 @@ typedef struct task_draft {
 typedef struct task_ticket {
     struct task_ticket *next;
     cellar_err (*write)(journal *db, void *ctx); /* NULL: a submit */
+    void (*done)(cellar_err err, void *ctx); /* before the next round begins; NULL: none */
     void *ctx;
     const task_draft *draft;
     const cellar_task_id *id;
@@ -275,6 +276,7 @@ typedef struct task_image {  /* of a row, to write without the lock */
 #define TASK_IMAGES 64u
 
 typedef struct task_journal {
+    _Atomic uint32_t buses;  /* buses that keep messages here: 0 or 1 */
     journal *db;             /* of the thread that has set `busy` */
     journal_board *board;    /* guarded by the lock of the pool, with all below */
     task_row **row;          /* chunks, as those of the slab */

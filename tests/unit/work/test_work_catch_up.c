@@ -613,7 +613,7 @@ static void an_older_journal_is_migrated(void)
     start();
     T_EQ_I64(cellar_task_submit(p, "t", "x", 1, NULL, NULL), CELLAR_OK);
     close_both();
-    sql("DROP TABLE schedule; PRAGMA user_version=2");
+    sql("DROP TABLE schedule; DROP TABLE message; DROP TABLE copy; PRAGMA user_version=2");
     open_both();
     every(MINUTE, &o);
     pass(1);
