@@ -140,7 +140,7 @@ typedef struct resp_signal {
 #define RESP_C_HTTP      0x80000u /* asks for admin pages */
 #define RESP_C_NO_EVICT  0x10000u
 #define RESP_C_NO_TOUCH  0x20000u
-#define RESP_C_SUBSCRIBED 0x80000u /* to a channel or a pattern */
+#define RESP_C_SUBSCRIBED 0x100000u /* to a channel or a pattern */
 
 struct resp_client {
     resp_client *next, *prev;    /* clients of Redis, or those of admin pages; least recently
