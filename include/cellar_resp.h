@@ -32,7 +32,7 @@
  *           refresher of the options. Bus, pool, scheduler and refresher outlive the port.
  * LIMITS    Each limit is an option with a default. 1,048,576 arguments a request. Lines of 64 KiB.
  *           A client with more than 64 MiB of unsent replies, or more than 8 MiB for 10 seconds, is
- *           closed. 64 requests or 1 ms a client and round.
+ *           closed. 64 requests or 1 ms a client and round. KEYS and DBSIZE run in slices of 1 ms.
  * MEMORY    Requests and replies have a bound of their own, buffer_bytes, outside the budget of the
  *           store. A request that does not fit gets -OOM, and its connection is closed.
  * FORK      The child has no port: its sockets are closed there, and calls return E_FORKED. Its

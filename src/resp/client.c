@@ -12,6 +12,7 @@
 #include "base/net.h"
 #include "resp/channel.h"
 #include "resp/client.h"
+#include "resp/key_list.h"
 
 BASE_SIZE_BEGIN
 
@@ -124,6 +125,7 @@ CELLAR_PRIVATE void resp_client_free(resp_client *c)
     if (c->flags & RESP_C_MONITOR) { r->monitors--; }
     resp_unsubscribe_all(c);
     resp_queue_drop(c);
+    resp_walk_drop(c);
     resp_out_drop(c);
     base_free(&r->account, BASE_MOD_STORE, c->in, c->in_cap);
     base_store_rel(&r->fd_of[c->slot], -1);

@@ -2,20 +2,25 @@
  *
  * cmd_keys: KEYS SCAN RANDOMKEY DBSIZE RENAME RENAMENX COPY FLUSHDB FLUSHALL.
  *
- * WALK       KEYS, DBSIZE: the whole namespace, in one command. SCAN: buckets until `count` keys
- *            were seen. The glob is matched here: the server knows patterns of any length.
- * INVARIANTS Each command shows what GET finds: values, no negative entries. SCAN shows an element
- *            that is present throughout at least once.
+ * WALK       KEYS, DBSIZE, RANDOMKEY: slices -> reply. A slice reads RESP_WALK_ENTRIES entries, or
+ *            for RESP_SCAN_NS. After the first one the client waits; serve.c runs the next one in
+ *            a later round. SCAN: one slice. The glob is matched here: the server knows patterns of
+ *            any length.
+ * INVARIANTS Each command shows what GET finds: values, no negative entries. A key that is present
+ *            from the first to the last slice is shown; another one may be.
+ *            Inside EXEC all slices run in one round: a transaction is atomic against others.
  *            RENAME, RENAMENX and COPY are several calls: atomic against other clients of the port
  *            only.
  * LOCKING    None.
  * LIMITS     KEYS ends with an error after 1,000,000 keys. One SCAN reads up to 10 x count buckets,
- *            100,000 at most, for 5 ms. KEYS and DBSIZE read the whole disk tier in one command. */
+ *            100,000 at most, for 1 ms. */
 #include "base/num.h"
 #include "base/random.h"
+#include "resp/client.h"
 #include "resp/data.h"
 #include "resp/entry.h"
 #include "resp/key_list.h"
+#include "resp/trace.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,8 +30,10 @@ BASE_SIZE_BEGIN
 
 #define RESP_KEYS_MAX         1000000u
 #define RESP_SCAN_BUCKETS_MAX 100000u
-#define RESP_SCAN_SLICE       8u /* buckets between two looks at the clock; 64 disk records */
-#define RESP_SCAN_NS          UINT64_C(5000000) /* the longest time of one SCAN, but for a slice */
+#define RESP_SCAN_BUCKETS     8u /* buckets between two looks at the clock; 64 disk records */
+#define RESP_SCAN_NS          UINT64_C(1000000) /* the longest time of a slice, but for an entry */
+#define RESP_WALK_ENTRIES     1024u             /* entries of a slice */
+#define RESP_WALK_FREE        256u              /* allocations that a slice frees */
 #define RESP_STRIPES          64u /* usual stripes of a store; upper half of a cursor */
 
 /* ---- Lists of keys --------------------------------------------------------------------------- */
@@ -43,31 +50,30 @@ static bool resp_is_off(cellar *ns)
     return cellar_update(ns, "?", 1, NULL, resp_change_nothing, NULL) == CELLAR_DISABLED;
 }
 
-/* Walk through at most `buckets` buckets from *cursor on. Return false: an error was written. */
-static bool resp_walk(resp_client *c, cellar *ns, uint64_t *cursor, size_t buckets,
-                      resp_key_list *l)
+/* Walk from *cursor on, until the list ends the scan or `buckets` buckets were read. Return false:
+ * an error was written. */
+static bool resp_scan_some(resp_client *c, cellar *ns, uint64_t *cursor, uint64_t buckets,
+                           resp_key_list *l)
 {
     if (resp_is_off(ns)) {
         *cursor = 0;
         return true;
     }
     cellar_scan_opts o = cellar_scan_opts_default();
-    o.bucket_count = buckets;
+    o.bucket_count = RESP_SCAN_BUCKETS;
     o.flags = CELLAR_SCAN_DISK;
-    const cellar_err err = cellar_scan_with(ns, cursor, &o, resp_key_seen, l);
-    if (err == CELLAR_OK && !l->full) { return true; }
-    resp_fail(c, err != CELLAR_OK ? err : CELLAR_E_SPACE);
-    return false;
-}
-
-/* Send the keys of a list as an array. */
-static void resp_put_keys(resp_client *c, const resp_key_list *l)
-{
-    resp_array(c, l->count);
-    for (size_t at = 0; at < l->used;) {
-        const cellar_bytes key = resp_key_next(l, &at);
-        resp_bulk(c, key.data, key.len);
-    }
+    uint64_t read = 0;
+    l->end_ns = base_tsc_ns() + RESP_SCAN_NS;
+    do {
+        const cellar_err err = cellar_scan_with(ns, cursor, &o, resp_key_seen, l);
+        if (err != CELLAR_OK || l->full) {
+            resp_fail(c, err != CELLAR_OK ? err : CELLAR_E_SPACE);
+            return false;
+        }
+        read += RESP_SCAN_BUCKETS;
+    } while (*cursor != 0 && l->seen < l->most_seen && read < buckets &&
+             base_tsc_ns() < l->end_ns);
+    return true;
 }
 
 /* Return whether every key matches. */
@@ -76,39 +82,127 @@ static bool resp_match_all(cellar_bytes match)
     return match.len == 1 && ((const char *)match.data)[0] == '*';
 }
 
-RESP_CALL(resp_cmd_keys)
+/* ---- Scans in slices ------------------------------------------------------------------------- */
+
+/* Run one slice: read and, at the end, reply; then free. Return whether nothing is left. */
+static bool resp_walk_slice(resp_client *c, resp_walk *w)
 {
-    (void)argc;
+    if (w->reply == NULL) { return resp_key_list_free(&w->list, RESP_WALK_FREE); }
+    const uint64_t since_ns = base_tsc_ns();
+    resp_key_list *l = &w->list;
     cellar *ns = resp_ns(c);
-    if (ns == NULL) { return; }
-    resp_key_list l = { .account = &c->of->account, .match = argv[1], .most_seen = UINT64_MAX,
-                        .distinct = true };
-    if (resp_match_all(l.match)) { l.match.data = NULL; }
-    uint64_t cursor = 0;
-    bool fine = true;
-    do {
-        fine = resp_walk(c, ns, &cursor, 1024, &l);
-    } while (fine && cursor != 0 && l.count <= RESP_KEYS_MAX);
-    if (fine && l.count > RESP_KEYS_MAX) {
-        resp_error(c, "ERR more than %u keys match: use SCAN", RESP_KEYS_MAX);
-    } else if (fine) {
-        resp_put_keys(c, &l);
-    }
-    resp_key_list_free(&l);
+    bool fine = ns != NULL;
+    l->most_seen = l->seen + BASE_MIN(w->most_count, RESP_WALK_ENTRIES);
+    fine = fine && resp_scan_some(c, ns, &w->cursor, UINT64_MAX, l);
+    w->passes -= fine && w->cursor == 0;
+    const bool end = !fine || w->passes == 0 || l->count >= w->most_count;
+    if (fine && end) { w->reply(c, w); }
+    w->took_ns += base_tsc_ns() - since_ns;
+    if (end) { w->reply = NULL; }
+    return end && resp_key_list_free(&w->list, RESP_WALK_FREE);
 }
 
-/* Walk until `count` keys were seen, the buckets of one SCAN were read, or its time has passed. */
-static bool resp_scan_some(resp_client *c, cellar *ns, uint64_t *cursor, int64_t count,
-                           resp_key_list *l)
+CELLAR_PRIVATE void resp_walk_continue(resp_client *c)
 {
-    const uint64_t most = BASE_MIN((uint64_t)count, RESP_SCAN_BUCKETS_MAX / 10) * 10;
-    const uint64_t end_ns = base_tsc_ns() + RESP_SCAN_NS;
-    uint64_t read = 0;
-    do {
-        if (!resp_walk(c, ns, cursor, RESP_SCAN_SLICE, l)) { return false; }
-        read += RESP_SCAN_SLICE;
-    } while (*cursor != 0 && l->seen < l->most_seen && read < most && base_tsc_ns() < end_ns);
-    return true;
+    resp_walk *w = c->walk;
+    const cellar_resp *r = c->of;
+    if (r->walked) { return; }
+    c->of->walked = true;
+    resp_client_active(c);
+    if (w->muted) { c->flags |= RESP_C_MUTED; }
+    const bool end = resp_walk_slice(c, w);
+    c->flags &= ~RESP_C_MUTED;
+    if (!end) { return; }
+    if (w->took_ns / 1000 > r->opts.slow_us) {
+        resp_slow_note(c, w->argv, w->argc, w->took_ns / 1000);
+    }
+    resp_walk_drop(c);
+}
+
+/* Start a scan. NULL: an error was written. */
+static resp_walk *resp_walk_new(resp_client *c, const cellar_bytes *argv, uint32_t argc,
+                                void (*reply)(resp_client *c, resp_walk *w))
+{
+    size_t bytes = sizeof(resp_walk) + argc * sizeof *argv;
+    for (uint32_t i = 0; i < argc; i++) { bytes += argv[i].len; }
+    resp_walk *w = base_alloc(&c->of->account, BASE_MOD_STORE, bytes, NULL);
+    if (w == NULL) {
+        resp_fail(c, CELLAR_E_SPACE);
+        return NULL;
+    }
+    w->list.of = c->of;
+    w->reply = reply;
+    w->most_count = UINT64_MAX;
+    w->passes = 1;
+    w->muted = (c->flags & RESP_C_MUTED) != 0;
+    w->bytes = bytes;
+    w->argc = argc;
+    resp_args_copy(w->argv, argv, argc);
+    c->walk = w;
+    return w;
+}
+
+/* Run the first slice of a scan; inside EXEC all of them. */
+static void resp_walk_start(resp_client *c, resp_walk *w)
+{
+    bool end;
+    do { end = resp_walk_slice(c, w); } while (!end && (c->flags & RESP_C_IN_EXEC));
+    if (end) { resp_walk_drop(c); }
+}
+
+static void resp_keys_reply(resp_client *c, resp_walk *w)
+{
+    if (w->list.count > RESP_KEYS_MAX) {
+        resp_error(c, "ERR more than %u keys match: use SCAN", RESP_KEYS_MAX);
+    } else {
+        resp_array(c, w->list.count);
+        resp_key_list_put(c, &w->list);
+    }
+}
+
+RESP_CALL(resp_cmd_keys)
+{
+    resp_walk *w = resp_walk_new(c, argv, argc, resp_keys_reply);
+    if (w == NULL) { return; }
+    if (!resp_match_all(w->argv[1])) { w->list.match = w->argv[1]; }
+    w->list.distinct = true;
+    w->most_count = RESP_KEYS_MAX + 1;
+    resp_walk_start(c, w);
+}
+
+static void resp_dbsize_reply(resp_client *c, resp_walk *w)
+{
+    resp_int(c, (int64_t)(w->list.distinct ? w->list.count : w->list.seen));
+}
+
+RESP_CALL(resp_cmd_dbsize)
+{
+    cellar *ns = resp_ns(c);
+    resp_walk *w = ns != NULL ? resp_walk_new(c, argv, argc, resp_dbsize_reply) : NULL;
+    if (w == NULL) { return; }
+    w->list.distinct = resp_has_disk(ns);
+    w->list.counts_only = !w->list.distinct;
+    resp_walk_start(c, w);
+}
+
+static void resp_randomkey_reply(resp_client *c, resp_walk *w)
+{
+    if (w->list.count == 0) { resp_null(c); }
+    resp_key_list_put(c, &w->list);
+}
+
+/* Send a key of the first bucket with keys from a random place on. */
+RESP_CALL(resp_cmd_randomkey)
+{
+    resp_walk *w = resp_walk_new(c, argv, argc, resp_randomkey_reply);
+    if (w == NULL) { return; }
+    uint32_t draw[3] = { 0, 0, 0 };
+    (void)base_random_bytes(draw, sizeof draw); /* without: the first key */
+    w->cursor = (uint64_t)(draw[0] % RESP_STRIPES) << 32 | draw[1];
+    w->list.draw = (uint64_t)draw[2] << 1 | 1;
+    w->most_count = 1;
+    w->passes = 2;
+    resp_walk_start(c, w);
 }
 
 RESP_CALL(resp_cmd_scan)
@@ -126,58 +220,18 @@ RESP_CALL(resp_cmd_scan)
     }
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
-    resp_key_list l = { .account = &c->of->account, .match = o.match,
-                        .most_seen = (uint64_t)o.count };
+    resp_key_list l = { .of = c->of, .match = o.match, .most_seen = (uint64_t)o.count };
+    const uint64_t buckets = BASE_MIN((uint64_t)o.count, RESP_SCAN_BUCKETS_MAX / 10) * 10;
     if (o.match.data != NULL && resp_match_all(o.match)) { l.match.data = NULL; }
     l.counts_only = o.type.data != NULL && !resp_is(&o.type, "string");
-    if (resp_scan_some(c, ns, &cursor, o.count, &l)) {
+    if (resp_scan_some(c, ns, &cursor, buckets, &l)) {
         char text[24];
         resp_array(c, 2);
         resp_bulk(c, text, (size_t)snprintf(text, sizeof text, "%" PRIu64, cursor));
-        resp_put_keys(c, &l);
+        resp_array(c, l.count);
+        resp_key_list_put(c, &l);
     }
-    resp_key_list_free(&l);
-}
-
-RESP_CALL(resp_cmd_dbsize)
-{
-    (void)argv, (void)argc;
-    cellar *ns = resp_ns(c);
-    if (ns == NULL) { return; }
-    const bool disk = resp_has_disk(ns);
-    resp_key_list l = { .account = &c->of->account, .most_seen = UINT64_MAX,
-                        .counts_only = !disk, .distinct = disk };
-    uint64_t cursor = 0;
-    bool fine = true;
-    do { fine = resp_walk(c, ns, &cursor, 1024, &l); } while (fine && cursor != 0);
-    if (fine) { resp_int(c, (int64_t)(disk ? l.count : l.seen)); }
-    resp_key_list_free(&l);
-}
-
-/* Send a key of the first bucket with keys from a random place on. */
-RESP_CALL(resp_cmd_randomkey)
-{
-    (void)argv, (void)argc;
-    cellar *ns = resp_ns(c);
-    if (ns == NULL) { return; }
-    resp_key_list l = { .account = &c->of->account, .most_seen = 1 };
-    uint32_t draw[3] = { 0, 0, 0 };
-    (void)base_random_bytes(draw, sizeof draw); /* without: the first key */
-    uint64_t cursor = (uint64_t)(draw[0] % RESP_STRIPES) << 32 | draw[1];
-    bool fine = resp_walk(c, ns, &cursor, SIZE_MAX, &l);
-    if (fine && l.count == 0) {
-        cursor = 0;
-        fine = resp_walk(c, ns, &cursor, SIZE_MAX, &l);
-    }
-    if (fine && l.count == 0) {
-        resp_null(c);
-    } else if (fine) {
-        size_t at = 0;
-        cellar_bytes key = resp_key_next(&l, &at);
-        for (uint64_t skip = draw[2] % l.count; skip > 0; skip--) { key = resp_key_next(&l, &at); }
-        resp_bulk(c, key.data, key.len);
-    }
-    resp_key_list_free(&l);
+    (void)resp_key_list_free(&l, UINT32_MAX);
 }
 
 /* ---- RENAME, COPY ---------------------------------------------------------------------------- */

@@ -225,7 +225,8 @@ CELLAR_PRIVATE void resp_call(resp_client *c, const resp_command *cmd, const cel
     }
     cmd->run(c, argv, argc);
     const uint64_t took_us = (base_tsc_ns() - since_ns) / 1000;
-    if (BASE_UNLIKELY(took_us > r->opts.slow_us) && !(cmd->flags & RESP_NO_MONITOR)) {
+    if (BASE_UNLIKELY(took_us > r->opts.slow_us) && !(cmd->flags & RESP_NO_MONITOR) &&
+        c->walk == NULL) {
         resp_slow_note(c, argv, argc, took_us);
     }
 }

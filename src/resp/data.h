@@ -57,6 +57,8 @@ RESP_CALL(resp_cmd_renamenx);
 RESP_CALL(resp_cmd_copy);
 RESP_CALL(resp_cmd_flushdb);
 RESP_CALL(resp_cmd_flushall);
+/* Run the next slice of the scan of a client, unless one has run in this round. */
+CELLAR_PRIVATE void resp_walk_continue(resp_client *c);
 /* cmd_observe.c */
 RESP_CALL(resp_cmd_info);
 RESP_CALL(resp_cmd_object);

@@ -1,31 +1,51 @@
 /* SPDX-License-Identifier: MIT
  *
- * key_list: the keys that a scan found. */
+ * key_list: the keys that a scan found, and the state of a scan between two slices. */
 #ifndef RESP_KEY_LIST_H
 #define RESP_KEY_LIST_H
 
 #include "cellar_observe.h"
-#include "resp/command.h"
+#include "resp/reply.h"
 
-/* Keys, each as its length and its bytes; charged to the port. Start from zeros and `account`. */
+typedef struct resp_key_table resp_key_table;
+
+/* Keys as bulks of a reply; charged to the port. Start from zeros and `of`. */
 typedef struct resp_key_list {
-    base_account *account;
-    unsigned char *bytes;
-    size_t used, cap;
-    uint64_t count, seen; /* keys in the list; values visited */
-    cellar_bytes match;   /* data NULL: all keys */
-    uint64_t most_seen;   /* the scan ends there */
-    bool counts_only;     /* the list stays empty */
-    bool distinct;        /* a key that comes again is not added */
-    bool full;            /* no memory */
-    size_t *place;        /* distinct: hash table of places in `bytes`, + 1; 0: free */
-    size_t place_count;   /* a power of two; more than half of them are free */
+    cellar_resp *of;
+    resp_block *first, *last; /* the bulks */
+    resp_key_table *table;    /* distinct: the keys by hash */
+    uint64_t count, seen;     /* keys in the list; values visited */
+    cellar_bytes match;       /* data NULL: all keys */
+    uint64_t most_seen;       /* the scan ends there, */
+    uint64_t end_ns;          /* or at this time, base_tsc_ns */
+    uint64_t draw;            /* not 0: the list keeps one of the keys, drawn with this number */
+    bool counts_only;         /* the list stays empty */
+    bool distinct;            /* a key that comes again is not added */
+    bool full;                /* no memory */
 } resp_key_list;
 
 /* Add the key of an entry, for cellar_scan_with. `ctx` is the list. */
 CELLAR_PRIVATE bool resp_key_seen(const cellar_scan_entry *e, void *ctx);
-/* Return the key at a place of the list, and move the place to the next one. */
-CELLAR_PRIVATE cellar_bytes resp_key_next(const resp_key_list *l, size_t *at);
-CELLAR_PRIVATE void resp_key_list_free(resp_key_list *l);
+/* Add the bulks of a list to the replies of a client. The list is empty afterwards. */
+CELLAR_PRIVATE void resp_key_list_put(resp_client *c, resp_key_list *l);
+/* Free at most so many allocations of a list. Return whether none is left. */
+CELLAR_PRIVATE bool resp_key_list_free(resp_key_list *l, uint32_t most);
+
+/* A scan that runs in slices, one allocation. */
+struct resp_walk {
+    resp_key_list list;
+    void (*reply)(resp_client *c, resp_walk *w); /* NULL: it is written; the list is freed */
+    uint64_t cursor;
+    uint64_t most_count;  /* the scan ends when the list has so many keys */
+    uint64_t took_ns;     /* of all slices */
+    uint32_t passes;      /* through the namespace, unless most_count is reached */
+    bool muted;           /* CLIENT REPLY drops its reply */
+    size_t bytes;         /* of the allocation */
+    uint32_t argc;
+    cellar_bytes argv[];  /* the request; then the bytes of the arguments */
+};
+
+/* Free the scan of a client, if it has one. */
+CELLAR_PRIVATE void resp_walk_drop(resp_client *c);
 
 #endif

@@ -148,6 +148,7 @@ static void resp_event(cellar_resp *r, const struct epoll_event *e)
     } else {
         resp_client *c = e->data.ptr;
         const bool gone = (e->events & (EPOLLERR | EPOLLHUP)) != 0;
+        if (gone && c->walk != NULL) { c->flags |= RESP_C_BROKEN; }
         if (c->flags & RESP_C_PENDING) { return; }
         if (gone && !(c->events & EPOLLIN)) { c->flags |= RESP_C_BROKEN; }
         resp_serve(c, (e->events & EPOLLIN) != 0 || gone);
@@ -246,6 +247,7 @@ CELLAR_PRIVATE cellar_err resp_round(cellar_resp *r, int timeout_ms)
     struct epoll_event event[RESP_EVENTS];
     const int n = base_net_wait(r->epoll, event, RESP_EVENTS, resp_wait_ms(r, timeout_ms));
     r->now_ms = base_now_ms(&r->clock);
+    r->walked = false;
     for (int i = 0; i < n; i++) { resp_event(r, &event[i]); }
     resp_hear(r);
     resp_pending(r);

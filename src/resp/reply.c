@@ -22,7 +22,7 @@
 
 /* ---- blocks ---- */
 
-static void resp_block_free(cellar_resp *r, resp_block *b)
+CELLAR_PRIVATE void resp_block_free(cellar_resp *r, resp_block *b)
 {
     if (b->cap == RESP_BLOCK_BYTES && r->free_count < RESP_KEPT_MAX) {
         b->next = r->free_blocks;
@@ -33,10 +33,8 @@ static void resp_block_free(cellar_resp *r, resp_block *b)
     }
 }
 
-/* Append an empty block with room for `bytes`. NULL: no memory; the client is broken. */
-BASE_NOINLINE static resp_block *resp_block_add(resp_client *c, size_t bytes)
+CELLAR_PRIVATE resp_block *resp_block_new(cellar_resp *r, size_t bytes)
 {
-    cellar_resp *r = c->of;
     const size_t cap = BASE_MAX(bytes, RESP_BLOCK_BYTES);
     resp_block *b = NULL;
     if (cap == RESP_BLOCK_BYTES && r->free_blocks != NULL) {
@@ -46,15 +44,24 @@ BASE_NOINLINE static resp_block *resp_block_add(resp_client *c, size_t bytes)
     } else if (cap <= SIZE_MAX - sizeof *b) {
         b = base_alloc(&r->account, BASE_MOD_STORE, sizeof *b + cap, NULL);
     }
+    if (b == NULL) { return NULL; }
+    b->next = NULL;
+    b->cap = cap;
+    b->from = b->used = 0;
+    return b;
+}
+
+/* Append an empty block with room for `bytes`. NULL: no memory; the client is broken. */
+BASE_NOINLINE static resp_block *resp_block_add(resp_client *c, size_t bytes)
+{
+    cellar_resp *r = c->of;
+    resp_block *b = resp_block_new(r, bytes);
     if (b == NULL) {
         c->flags |= RESP_C_BROKEN;
         base_store_rlx(&r->count[RESP_COUNT_memory_closed],
                        base_load_rlx(&r->count[RESP_COUNT_memory_closed]) + 1);
         return NULL;
     }
-    b->next = NULL;
-    b->cap = cap;
-    b->from = b->used = 0;
     if (c->out_last != NULL) { c->out_last->next = b; } else { c->out_first = b; }
     c->out_last = b;
     return b;
@@ -312,6 +319,40 @@ CELLAR_PRIVATE void resp_verbatim(resp_client *c, const char *kind, const void *
     resp_put(c, ":", 1);
     resp_put(c, data, len);
     resp_put(c, "\r\n", 2);
+}
+
+CELLAR_PRIVATE const unsigned char *resp_block_bulk(resp_block *b, const void *data, size_t len)
+{
+    char digits[24];
+    const char *at = resp_digits(digits, (int64_t)len);
+    const size_t digit_count = (size_t)(digits + sizeof digits - at);
+    unsigned char *to = b->bytes + b->used;
+    BASE_ASSERT(b->cap - b->used >= digit_count + len + 5);
+    *to++ = '$';
+    memcpy(to, at, digit_count);
+    memcpy(to + digit_count, "\r\n", 2);
+    to += digit_count + 2;
+    memcpy(to, data, len);
+    memcpy(to + len, "\r\n", 2);
+    b->used += digit_count + len + 5;
+    return to;
+}
+
+CELLAR_PRIVATE void resp_put_blocks(resp_client *c, resp_block *first)
+{
+    for (resp_block *b = first, *next; b != NULL; b = next) {
+        const size_t bytes = b->used - b->from;
+        next = b->next;
+        if ((c->flags & (RESP_C_MUTED | RESP_C_BROKEN)) || bytes <= resp_room(c)) {
+            resp_put(c, b->bytes + b->from, bytes);
+            resp_block_free(c->of, b);
+            continue;
+        }
+        b->next = NULL;
+        if (c->out_last != NULL) { c->out_last->next = b; } else { c->out_first = b; }
+        c->out_last = b;
+        c->out_bytes += bytes;
+    }
 }
 
 /* ---- a bulk in place ---- */

@@ -7,6 +7,8 @@
  *            A client that has requests left after its share of the round waits in `pending`.
  * GETS       GETs that follow each other are collected and looked up by one cellar_get_many. Their
  *            keys stay in the input buffer; the replies are written before any other reply.
+ * SCANS      KEYS, DBSIZE and RANDOMKEY run in slices. Until the reply is written the client waits
+ *            in `pending`, and its requests wait. One slice runs in a round, after all others.
  * PAUSE      A client with more than RESP_OUT_PAUSE of unsent replies is not read, and its requests
  *            wait. So does a client that gave a wrong password.
  * CLOSE      BROKEN: at once. CLOSE: when all is sent. After a broken request the rest of the input
@@ -17,7 +19,7 @@
 #include "base/net.h"
 #include "base/num.h"
 #include "resp/admin.h"
-#include "resp/command.h"
+#include "resp/data.h"
 #include "resp/parse.h"
 #include "resp/serve.h"
 #include "resp/trace.h"
@@ -110,7 +112,7 @@ static bool resp_batch_add(resp_client *c, const resp_command *cmd, const cellar
 /* Return whether the client may run its next request now. */
 static bool resp_may_run(const resp_client *c)
 {
-    return !(c->flags & (RESP_C_CLOSE | RESP_C_BROKEN)) && c->hold_ms == 0 &&
+    return !(c->flags & (RESP_C_CLOSE | RESP_C_BROKEN)) && c->hold_ms == 0 && c->walk == NULL &&
            c->out_bytes <= RESP_OUT_PAUSE;
 }
 
@@ -361,6 +363,7 @@ CELLAR_PRIVATE void resp_serve(resp_client *c, bool readable)
         if (readable) { resp_linger_read(c); }
     } else if (c->hold_ms == 0 && !(c->flags & RESP_C_BROKEN)) {
         if (c->out_bytes > RESP_OUT_PAUSE) { resp_send(c); }
+        if (c->walk != NULL) { resp_walk_continue(c); }
         if (readable && !(c->flags & RESP_C_END) && resp_may_run(c)) {
             resp_in_read(c);
         } else if (c->in_len > 0 && resp_may_run(c)) {
@@ -373,6 +376,7 @@ CELLAR_PRIVATE void resp_serve(resp_client *c, bool readable)
         c->flags &= ~RESP_C_STALLED;
         resp_wake(c);
     }
+    if (c->walk != NULL) { resp_wake(c); }
     const uint32_t left = RESP_C_END | RESP_C_PENDING | RESP_C_STALLED;
     const bool over = (c->flags & RESP_C_CLOSE) || (c->flags & left) == RESP_C_END;
     if (over && c->out_bytes == 0 && c->hold_ms == 0) { resp_finish(c); }

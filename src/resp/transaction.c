@@ -140,11 +140,13 @@ RESP_CALL(resp_exec)
     resp_array(c, c->queue_count);
     resp_queued *q = resp_queue_take(c);
     resp_watched_drop(c);
+    c->flags |= RESP_C_IN_EXEC;
     for (resp_queued *next; q != NULL; q = next) {
         next = q->next;
         resp_call(c, q->cmd, q->argv, q->argc);
         resp_queued_free(c->of, q);
     }
+    c->flags &= ~RESP_C_IN_EXEC;
 }
 
 BASE_SIZE_END

@@ -119,6 +119,8 @@ typedef struct resp_signal {
     unsigned char bytes[];          /* channel, message */
 } resp_signal;
 
+typedef struct resp_walk resp_walk; /* key_list.h */
+
 /* Bits of resp_client.flags. */
 #define RESP_C_AUTH      0x0001u /* knows the password, or none is set */
 #define RESP_C_MULTI     0x0002u /* between MULTI and EXEC */
@@ -177,6 +179,7 @@ struct resp_client {
     /* subscriptions, the oldest first */
     resp_sub *subs[RESP_KINDS], **subs_end[RESP_KINDS];
     uint32_t sub_count[RESP_KINDS];
+    resp_walk *walk;             /* a scan that runs in slices; no request runs before its end */
     /* texts */
     char name[RESP_NAME_MAX + 1];
     char lib_name[33], lib_version[17];
@@ -247,6 +250,7 @@ struct cellar_resp {
     uint32_t timed;              /* clients with RESP_C_TIMED */
     uint32_t port[RESP_PLACES];  /* TCP ports; 0: none; constant */
     _Atomic uint32_t draining;   /* 1: cellar_resp_drain was called */
+    bool walked;                 /* a scan has continued in this round */
     char name[CELLAR_NAME_MAX + 1]; /* label of its figures; constant */
     uint32_t monitors;
     uint64_t last_id;

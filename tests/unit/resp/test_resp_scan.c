@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    KEYS, DBSIZE and RANDOMKEY run in slices: other clients are served between two slices, the
+ *         replies of the client keep their order, and a scan survives all that happens meanwhile.
+ * Method: a port without threads over 5,000 entries, in memory or on disk; a slice reads 1,024 of
+ *         them at most. The test counts rounds. */
+#include "tests/support/port_kit.h"
+
+#include "base/fault.h"
+#include "cellar_admin.h"
+#include "cellar_invalidate.h"
+#include "cellar_l2.h"
+
+#define KEYS 5000
+#define SLICES (KEYS / 1024) /* at least */
+
+static cellar *db;
+static char disk[T_FOLDER_MAX];
+
+static void store_keys(cellar *ns, int from, int to)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = CELLAR_TTL_NONE;
+    for (int i = from; i < to; i++) {
+        char key[16];
+        const size_t len = (size_t)snprintf(key, sizeof key, "key:%04d", i);
+        T_REQUIRE(cellar_set(ns, key, len, "v", 1, &o) == CELLAR_OK);
+    }
+}
+
+static void slow(cellar_resp_opts *o) { o->slow_us = 1; }
+
+/* Open a store, with a disk tier if `disk` names a folder, and a port. */
+static void begin(void)
+{
+    cellar_namespace_opts ns = cellar_namespace_opts_default();
+    settings cfg = api_config(16 << 20);
+    if (disk[0] != '\0') {
+        cfg.config.l2_path = disk;
+        cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+        ns.l2_write = CELLAR_L2_WRITE_ON_SET;
+    }
+    port_begin_on(api_open_with(&cfg), slow);
+    T_REQUIRE(cellar_namespace_open(port_store, "db0", &ns, &db) == CELLAR_OK);
+}
+
+static void end(void)
+{
+    T_EQ_I64(cellar_close(db), CELLAR_OK);
+    port_end();
+}
+
+/* Return the replies that have come, without a step. */
+static const char *heard(int fd)
+{
+    const ssize_t got = recv(fd, port_heard, sizeof port_heard - 1, 0);
+    port_heard[got > 0 ? got : 0] = '\0';
+    return port_heard;
+}
+
+/* Return how often a text contains another one. */
+static int count_of(const char *text, const char *part)
+{
+    int n = 0;
+    for (const char *at = text; (at = strstr(at, part)) != NULL; at++) { n++; }
+    return n;
+}
+
+static void others_are_served_between_two_slices(void)
+{
+    static const char *const scans[] = { "KEYS *\r\n", "KEYS nothing\r\n", "DBSIZE\r\n" };
+    begin();
+    store_keys(db, 0, KEYS);
+    const int fd = peer(), other = peer();
+    for (size_t i = 0; i < sizeof scans / sizeof *scans; i++) {
+        int rounds = 0;
+        T_CHECK(tell_text(fd, scans[i]) && tell_text(fd, "ECHO end\r\n"));
+        while (*heard(fd) == '\0') {
+            T_CHECK(tell_text(other, "PING\r\n"));
+            (void)cellar_resp_step(port, 0);
+            T_EQ_STR(heard(other), "+PONG\r\n");
+            rounds++;
+        }
+        T_CHECK(rounds >= SLICES);
+    }
+    T_EQ_STR(ask(fd, "DBSIZE\r\nECHO end\r\n") + 5, "\r\n$3\r\nend\r\n");
+    const char *keys = ask(fd, "ECHO begin\r\nKEYS *\r\nECHO end\r\n");
+    T_CHECK(strncmp(keys, "$5\r\nbegin\r\n*5000\r\n$8\r\nkey:", 25) == 0);
+    T_EQ_I64(count_of(keys, "$8\r\nkey:"), KEYS);
+    T_EQ_STR(keys + strlen(keys) - 9, "$3\r\nend\r\n");
+    close(fd);
+    close(other);
+    end();
+}
+
+static void entries_on_disk_are_scanned_in_slices(void)
+{
+    t_folder(disk);
+    begin();
+    store_keys(db, 0, KEYS);
+    const int fd = peer(), other = peer();
+    T_EQ_STR(ask(fd, "DBSIZE\r\n"), ":5000\r\n"); /* most are in memory and on disk */
+    T_EQ_I64(count_of(ask(fd, "KEYS *\r\n"), "$8\r\nkey:"), KEYS);
+    int rounds = 0;
+    T_CHECK(tell_text(fd, "DBSIZE\r\n"));
+    while (*heard(fd) == '\0') {
+        T_CHECK(tell_text(other, "PING\r\n"));
+        (void)cellar_resp_step(port, 0);
+        T_EQ_STR(heard(other), "+PONG\r\n");
+        rounds++;
+    }
+    T_CHECK(rounds >= SLICES);
+    close(fd);
+    close(other);
+    end();
+    t_wipe(disk);
+    disk[0] = '\0';
+}
+
+static void client_that_leaves_ends_its_scan(void)
+{
+    begin();
+    store_keys(db, 0, KEYS);
+    const int other = peer();
+    const uint64_t before = port_stats().bytes;
+    const int fd = peer();
+    T_CHECK(tell_text(fd, "KEYS *\r\n"));
+    T_EQ_I64(cellar_resp_step(port, 0), CELLAR_PENDING);
+    T_CHECK(port_stats().bytes > before);
+    close(fd);
+    (void)cellar_resp_step(port, 0);
+    T_EQ_U64(port_stats().clients, 1);
+    T_EQ_STR(ask(other, "PING\r\n"), "+PONG\r\n");
+    close(other);
+    end();
+}
+
+static void half_closed_client_gets_its_keys(void)
+{
+    begin();
+    store_keys(db, 0, KEYS);
+    const int fd = peer();
+    T_CHECK(tell_text(fd, "KEYS *\r\nECHO end\r\n"));
+    T_EQ_I64(shutdown(fd, SHUT_WR), 0);
+    T_CHECK(is_closed(fd));
+    T_EQ_I64(count_of(port_heard, "$8\r\nkey:"), KEYS);
+    T_EQ_I64(count_of(port_heard, "$3\r\nend\r\n"), 1);
+    close(fd);
+    end();
+}
+
+/* Two scans: one is in its second slice, the other one in its first. */
+static void port_is_closed_during_scans(void)
+{
+    begin();
+    store_keys(db, 0, KEYS);
+    const int fd = peer(), other = peer();
+    T_CHECK(tell_text(fd, "KEYS *\r\n"));
+    T_EQ_I64(cellar_resp_step(port, 0), CELLAR_PENDING);
+    T_CHECK(tell_text(other, "DBSIZE\r\n"));
+    T_EQ_I64(cellar_resp_step(port, 0), CELLAR_PENDING);
+    end(); /* asserts that all memory is free */
+    T_EQ_STR(heard(fd), "");
+    T_EQ_STR(heard(other), "");
+    close(fd);
+    close(other);
+}
+
+static void scans_of_several_clients_all_end(void)
+{
+    enum { SCANS = 8 };
+    int fd[SCANS];
+    begin();
+    store_keys(db, 0, KEYS);
+    for (int i = 0; i < SCANS; i++) { fd[i] = peer(); }
+    for (int i = 0; i < SCANS; i++) { T_CHECK(tell_text(fd[i], "DBSIZE\r\n")); }
+    port_run();
+    for (int i = 0; i < SCANS; i++) {
+        T_EQ_STR(heard(fd[i]), ":5000\r\n");
+        close(fd[i]);
+    }
+    end();
+}
+
+static void flush_by_another_client_ends_the_list(void)
+{
+    begin();
+    store_keys(db, 0, KEYS);
+    const int fd = peer(), other = peer();
+    T_CHECK(tell_text(fd, "KEYS *\r\nDBSIZE\r\n"));
+    T_EQ_I64(cellar_resp_step(port, 0), CELLAR_PENDING);
+    T_CHECK(tell_text(other, "FLUSHDB\r\n"));
+    (void)cellar_resp_step(port, 0);
+    T_EQ_STR(heard(other), "+OK\r\n");
+    bool closed;
+    port_run();
+    const int listed = count_of(hear(fd, &closed), "$8\r\nkey:"); /* those of the slices before */
+    T_CHECK(listed > 0 && listed < KEYS);
+    T_EQ_I64(strtoll(port_heard + 1, NULL, 10), listed);
+    T_EQ_STR(port_heard + strlen(port_heard) - 4, ":0\r\n");
+    close(fd);
+    close(other);
+    end();
+}
+
+static void keys_present_throughout_are_listed_while_others_change(void)
+{
+    begin();
+    store_keys(db, 0, KEYS);
+    const int fd = peer();
+    T_CHECK(tell_text(fd, "KEYS key:0*\r\n"));
+    for (int i = 0; cellar_resp_step(port, 0) == CELLAR_PENDING; i++) {
+        const int at = 1000 + i * 100 % 3000; /* others come and go */
+        char key[16];
+        (void)snprintf(key, sizeof key, "key:%04d", at);
+        T_EQ_I64(cellar_delete(db, key, 8), CELLAR_OK);
+        store_keys(db, KEYS + i * 500, KEYS + (i + 1) * 500);
+    }
+    T_EQ_I64(count_of(heard(fd), "$8\r\nkey:0"), 1000);
+    close(fd);
+    end();
+}
+
+static void dropped_namespace_ends_a_scan_with_an_error(void)
+{
+    begin();
+    store_keys(db, 0, KEYS);
+    const int fd = peer();
+    T_CHECK(tell_text(fd, "KEYS *\r\n"));
+    T_EQ_I64(cellar_resp_step(port, 0), CELLAR_PENDING);
+    T_EQ_I64(cellar_namespace_drop(port_store, "db0"), CELLAR_OK);
+    port_run();
+    T_CHECK(strncmp(heard(fd), "-ERR the namespace was dropped", 30) == 0);
+    T_EQ_STR(ask(fd, "DBSIZE\r\n"), ":0\r\n");
+    close(fd);
+    end();
+}
+
+static void transaction_with_a_scan_runs_in_one_round(void)
+{
+    begin();
+    store_keys(db, 0, KEYS);
+    const int fd = peer(), other = peer();
+    T_EQ_STR(ask(fd, "MULTI\r\nSET key:x 1\r\nDBSIZE\r\nKEYS key:x\r\nDEL key:x\r\n"),
+             "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n");
+    T_CHECK(tell_text(fd, "EXEC\r\n") && tell_text(other, "EXISTS key:x\r\n"));
+    (void)cellar_resp_step(port, 0);
+    T_EQ_STR(heard(fd), "*4\r\n+OK\r\n:5001\r\n*1\r\n$5\r\nkey:x\r\n:1\r\n");
+    T_EQ_STR(heard(other), ":0\r\n");
+    close(fd);
+    close(other);
+    end();
+}
+
+static void scan_without_replies_sends_nothing(void)
+{
+    begin();
+    store_keys(db, 0, KEYS);
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "CLIENT REPLY SKIP\r\nKEYS *\r\nPING\r\n"), "+PONG\r\n");
+    T_EQ_STR(ask(fd, "CLIENT REPLY OFF\r\nKEYS *\r\nDBSIZE\r\nCLIENT REPLY ON\r\n"), "+OK\r\n");
+    close(fd);
+    end();
+}
+
+static void monitor_writes_nothing_into_the_keys(void)
+{
+    begin();
+    store_keys(db, 0, KEYS);
+    const int fd = peer(), other = peer();
+    T_EQ_STR(ask(fd, "MONITOR\r\n"), "+OK\r\n");
+    T_CHECK(tell_text(fd, "KEYS *\r\n"));
+    while (cellar_resp_step(port, 0) == CELLAR_PENDING) {
+        T_CHECK(tell_text(other, "ECHO seen\r\n"));
+    }
+    bool closed;
+    const char *keys = strstr(hear(fd, &closed), "*5000\r\n");
+    T_CHECK(keys != NULL && count_of(port_heard, "\"seen\"") >= SLICES - 1);
+    for (int i = 0; keys != NULL && i < KEYS; i++) { /* one after the other */
+        T_CHECK(strncmp(keys + 7 + i * 14, "$8\r\nkey:", 8) == 0);
+    }
+    close(fd);
+    close(other);
+    end();
+}
+
+static void random_key_of_a_small_namespace_passes_a_large_one_in_slices(void)
+{
+    cellar *large;
+    begin();
+    T_REQUIRE(cellar_namespace_open(port_store, "large", NULL, &large) == CELLAR_OK);
+    store_keys(large, 0, KEYS);
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "RANDOMKEY\r\n"), "$-1\r\n");
+    store_keys(db, 7, 8);
+    T_EQ_STR(ask(fd, "RANDOMKEY\r\nECHO end\r\n"), "$8\r\nkey:0007\r\n$3\r\nend\r\n");
+    close(fd);
+    T_EQ_I64(cellar_close(large), CELLAR_OK);
+    end();
+}
+
+static void slow_log_names_a_scan_once(void)
+{
+    begin();
+    store_keys(db, 0, KEYS);
+    const int fd = peer();
+    (void)ask(fd, "KEYS key:00*\r\n");
+    const char *log = ask(fd, "SLOWLOG GET\r\n");
+    T_EQ_I64(count_of(log, "$4\r\nKEYS\r\n$7\r\nkey:00*\r\n"), 1);
+    close(fd);
+    end();
+}
+
+static void each_failed_allocation_is_an_error_or_a_closed_connection(void)
+{
+    t_folder(disk);
+    begin();
+    store_keys(db, 0, KEYS);
+    const int other = peer();
+    const uint64_t before = port_stats().bytes;
+    for (uint64_t nth = 1, last = 2; nth <= last; nth += 7) {
+        const int fd = peer();
+        (void)base_fault_alloc_arm(nth, false);
+        const char *reply = ask(fd, "KEYS *\r\n");
+        const bool failed = base_fault_alloc_site() != NULL;
+        (void)base_fault_alloc_arm(0, false);
+        T_CHECK(*reply == '\0' || *reply == '-' || strncmp(reply, "*5000\r\n", 7) == 0);
+        last = failed ? nth + 7 : last;
+        close(fd);
+        port_run();
+        T_EQ_STR(ask(other, "PING\r\n"), "+PONG\r\n");
+        T_CHECK(port_stats().bytes <= before + (17 * 16 << 10)); /* free blocks are kept */
+    }
+    close(other);
+    end();
+    t_wipe(disk);
+    disk[0] = '\0';
+}
+
+T_MAIN("resp_scan", T_CASE(others_are_served_between_two_slices),
+       T_CASE(entries_on_disk_are_scanned_in_slices), T_CASE(client_that_leaves_ends_its_scan),
+       T_CASE(half_closed_client_gets_its_keys), T_CASE(port_is_closed_during_scans),
+       T_CASE(scans_of_several_clients_all_end), T_CASE(flush_by_another_client_ends_the_list),
+       T_CASE(keys_present_throughout_are_listed_while_others_change),
+       T_CASE(dropped_namespace_ends_a_scan_with_an_error),
+       T_CASE(transaction_with_a_scan_runs_in_one_round),
+       T_CASE(scan_without_replies_sends_nothing), T_CASE(monitor_writes_nothing_into_the_keys),
+       T_CASE(random_key_of_a_small_namespace_passes_a_large_one_in_slices),
+       T_CASE(slow_log_names_a_scan_once),
+       T_CASE(each_failed_allocation_is_an_error_or_a_closed_connection))
