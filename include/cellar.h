@@ -419,6 +419,7 @@ CELLAR_API cellar_err cellar_contains(cellar *c, const void *key, size_t key_len
 #define CELLAR_NEGATIVE        0x0020u /* store "known absent"; value_len 0; negative_ttl_ms      */
 #define CELLAR_DURABLE         0x0040u /* survive a power cut; E_IO: stored in memory only        */
 #define CELLAR_NO_L2           0x0080u /* never write this entry to disk; not with DURABLE        */
+#define CELLAR_REPLACE         0x0100u /* cellar_update: tags, user_flags of the old value end    */
 
 typedef struct cellar_set_opts {
     size_t   struct_size;       /* set by cellar_set_opts_default()                               */
@@ -432,7 +433,7 @@ typedef struct cellar_set_opts {
     const cellar_bytes *tags;   /* 1..CELLAR_TAG_MAX bytes each; copied; they replace the old     */
                                 /* tags of the entry; none removes them                           */
     uint32_t tag_count;         /* 0..CELLAR_TAGS_MAX                                             */
-    uint32_t flags;             /* CELLAR_ONLY_IF_.., _KEEP_.., _NEGATIVE, _DURABLE, _NO_L2       */
+    uint32_t flags;             /* CELLAR_ONLY_IF_.., _KEEP_.., _NEGATIVE, _DURABLE, _NO_L2 ..    */
     uint32_t ttl_class;         /* number from cellar_ttl_class_find. Default 0: none             */
     uint32_t user_flags;        /* 32 bits of the caller; 4 bytes an entry unless 0               */
     uint32_t cost_us;           /* time to make the value, microseconds. Default 0: unknown       */

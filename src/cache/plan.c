@@ -14,7 +14,8 @@
 
 #define CACHE_SET_FLAGS                                                                            \
     (CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION |               \
-     CELLAR_KEEP_OLD_VALUE | CELLAR_KEEP_TTL | CELLAR_NEGATIVE | CELLAR_DURABLE | CELLAR_NO_L2)
+     CELLAR_KEEP_OLD_VALUE | CELLAR_KEEP_TTL | CELLAR_NEGATIVE | CELLAR_DURABLE | CELLAR_NO_L2 | \
+     CELLAR_REPLACE)
 
 /* Encode a cost in microseconds as 1 + {5 bits exponent, 3 bits mantissa}, within 6 percent; 0:
  * none. */

@@ -7,6 +7,9 @@
  * INVARIANTS A stored value was computed from the value it replaces: L1 compares identity and bytes
  *            under the locks (L1_IF_SAME), or absence (L1_IF_ABSENT). A negative entry counts as
  *            absent.
+ *            Tags and user flags of the old value stay, those of dependencies do not: L1 compares
+ *            them, too. The tags count from where they did: a tag that is deleted meanwhile ends
+ *            the new value as well.
  * LOCKING    None. The call holds a ref of the namespace: fn may close or drop it.
  * LIMITS     64 rounds; in a lost round another writer succeeded. Buffers are charged to the store
  *            during the call and end at max_value_bytes: a longer value is refused while it is
@@ -16,6 +19,7 @@
 #include "cache/buf.h"
 #include "cache/call.h"
 #include "cache/change.h"
+#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/generation.h"
 #include "cache/handle.h"
@@ -49,9 +53,33 @@ CELLAR_PRIVATE cellar_err cache_update_read(cellar *c, const l1_key *k, cellar_b
 typedef struct cache_update {
     cellar_update_fn fn;
     void *ctx;
-    bool only_if_present;
+    const cellar_set_opts *o; /* of the call; checked */
     uint32_t flags; /* flags of the plan for L1 */
 } cache_update;
+
+/* Take over user flags and tags of the old value, unless the call has its own. old NULL: there is
+ * none. Return false if the entry has other tags by now. */
+BASE_COLD static bool cache_update_keep(cellar *c, const l1_key *k, const cache_update *u,
+                                        const l1_info *old, cache_plan *plan)
+{
+    uint64_t fps[BASE_TAGS_MAX], born = 0;
+    l1_put_spec *p = &plan->spec;
+    cellar_set_opts o = cellar_set_opts_default();
+    if (u->o != NULL) { (void)base_opts_in(&o, sizeof o, u->o); }
+    const bool alone = (o.flags & CELLAR_REPLACE) != 0;
+    if (!alone && o.user_flags == 0) { p->user_flags = old != NULL ? old->user_flags : 0; }
+    p->same_tags = UINT32_MAX;
+    if (alone || o.tag_count != 0) { return true; }
+    const uint32_t there = old != NULL ? old->tag_count : 0;
+    const uint32_t all = there != 0 ? l1_tags_of(c->l1, k, fps, &born) : 0;
+    const uint32_t user = BASE_MIN(cache_deps_from(fps, all), (uint32_t)CELLAR_TAGS_MAX);
+    memcpy(plan->fps, fps, user * sizeof fps[0]);
+    p->tag_fps = plan->fps;
+    p->tag_text = NULL;
+    p->tag_count = p->same_tags = user;
+    p->tag_born = born;
+    return all == there;
+}
 
 CELLAR_PRIVATE cellar_err cache_remove_same(cellar *c, l1_key *k, const l1_info *info,
                                             const cellar_buf *old, uint64_t if_version, bool copy)
@@ -86,9 +114,12 @@ static cellar_err cache_update_round(cellar *c, l1_key *k, const cache_update *u
         old->len = info.value_len;
     } else {
         err = cache_update_read(c, k, old, &info);
+        if (err == CELLAR_OK && !cache_update_keep(c, k, u, &info, plan)) {
+            return CELLAR_CONFLICT;
+        }
     }
     const bool there = err == CELLAR_OK;
-    if (!there && (err != CELLAR_MISS || u->only_if_present)) { return err; }
+    if (!there && (err != CELLAR_MISS || (u->flags & L1_IF_PRESENT) != 0)) { return err; }
     out->len = 0;
     sync_assert_none();
     err = u->fn(there ? old->bytes : NULL, there ? old->len : 0, out, u->ctx);
@@ -98,7 +129,7 @@ static cellar_err cache_update_round(cellar *c, l1_key *k, const cache_update *u
     if (out->failed != CELLAR_OK) { return out->failed; }
     *fn_said = false;
     l1_put_spec *p = &plan->spec;
-    p->flags = u->flags | (there ? L1_IF_SAME : L1_IF_ABSENT);
+    p->flags = (u->flags & ~(uint32_t)L1_IF_PRESENT) | (there ? L1_IF_SAME : L1_IF_ABSENT);
     p->same = there ? &info : NULL;
     p->same_bytes = there ? old->bytes : NULL;
     p->value = out->bytes;
@@ -121,6 +152,7 @@ static cellar_err cache_update_run(cellar *c, l1_key *k, const cache_update *u, 
         err = cache_is_closed(c) ? CELLAR_E_CLOSED : CELLAR_E_BUSY;
         if (err == CELLAR_E_CLOSED) { break; }
         cache_rekey(c, k);
+        (void)cache_update_keep(c, k, u, NULL, plan); /* nothing, until the next look */
     }
     if (err == CELLAR_E_TOOBIG && out.failed == err) { /* counted and reported like that of a put */
         cache_count_refused(cache_mine(c), err);
@@ -147,8 +179,7 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
     if (err != CELLAR_OK) { return err; }
     if (cache_is_off(c)) { return CELLAR_DISABLED; }
     plan.spec.change = L1_CHANGE_UPDATE;
-    const cache_update u = { fn, ctx, (plan.spec.flags & L1_IF_PRESENT) != 0,
-                             plan.spec.flags & ~(uint32_t)L1_IF_PRESENT };
+    const cache_update u = { fn, ctx, o, plan.spec.flags };
     l1_key k;
     cache_key(c, &k, key, key_len);
     (void)base_add_rlx(&c->refs, 1u); /* the handle of the caller is open: refs >= 1 */

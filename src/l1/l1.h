@@ -249,7 +249,7 @@ CELLAR_PRIVATE cellar_err l1_version(l1 *c, const l1_key *k, uint64_t *version);
 #define L1_IF_ABSENT 1u  /* a live entry: CELLAR_EXISTS. Negative entries count as absent */
 #define L1_IF_PRESENT 2u /* no entry, or a negative one: CELLAR_MISS */
 #define L1_IF_VERSION 4u /* other version, none stored, or absent: CELLAR_CONFLICT */
-#define L1_IF_SAME 8u    /* not the entry and bytes of `same`: CELLAR_CONFLICT */
+#define L1_IF_SAME 8u    /* other bytes, user flags or tags than in `same`: CELLAR_CONFLICT */
 #define L1_KEEP_OLD 16u  /* a set that fails keeps the old value */
 #define L1_KEEP_TTL 32u  /* take deadline, stale and idle fields from the live value it replaces */
 #define L1_WANT_VERSION 64u /* store a version and return it */
@@ -285,6 +285,8 @@ typedef struct l1_put_spec {
     const uint64_t *tag_fps; /* tag_count hashes of tags */
     const cellar_bytes *tag_text; /* their texts; NULL: not known. Passed on, not stored */
     uint32_t tag_count;      /* <= BASE_TAGS_MAX */
+    uint32_t same_tags;      /* with L1_IF_SAME: so many first ones are those of the entry; */
+                             /* UINT32_MAX: its tags do not matter */
     uint64_t tag_born;
     uint64_t version;        /* out with L1_WANT_VERSION */
     const l1_times *own;     /* private: times of the call, while KEEP_TTL may have changed them */

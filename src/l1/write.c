@@ -44,10 +44,26 @@ BASE_INLINE l1_cause l1_leaves_as(l1_gone o, l1_cause live)
 
 BASE_SIZE_BEGIN
 
+/* Return whether an entry has the user flags and, if they matter, the tags of `same`. */
+static bool l1_marks_same(const l1 *c, const l1_slot *slot, const l1_put_spec *p)
+{
+    const l1_rec *r = &slot->rec;
+    const l1_info *same = p->same;
+    const bool plain = same->at == UINT64_MAX; /* of l1_inspect_hit */
+    if (l1_get_u32(c, slot->pos, r, L1_X_FLAGS, 0) != (plain ? 0 : same->user_flags)) {
+        return false;
+    }
+    return p->same_tags == UINT32_MAX ||
+           (r->tag_count == (plain ? 0 : same->tag_count) &&
+            (p->same_tags == 0 || base_seq_equal(l1_at(c, slot->pos) + r->tag_off + 16, p->tag_fps,
+                                                 8u * (size_t)p->same_tags)));
+}
+
 static bool l1_is_same(const l1 *c, const l1_slot *slot, const l1_put_spec *p)
 {
     const l1_rec *r = &slot->rec;
     const l1_info *same = p->same;
+    if (!l1_marks_same(c, slot, p)) { return false; }
     if (p->same_bytes == NULL || (r->w0 & L1_W0_BIG) != 0 || same->value_len > L1_SMALL_COPY) {
         return slot->pos == same->at &&
                base_load_rlx(&c->seg[l1_seg_of(c, slot->pos)].seq) == same->seq;

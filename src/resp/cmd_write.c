@@ -63,6 +63,7 @@ static void resp_set_key(resp_client *c, cellar_bytes key, cellar_bytes value, u
                    .old.account = &c->of->account };
     cellar_err err;
     if ((flags & RESP_OPT_GET) != 0 || passed) {
+        o.flags |= CELLAR_REPLACE; /* as cellar_set does */
         err = resp_update(ns, key, &o, resp_set_one, &s);
     } else {
         if ((flags & RESP_OPT_NX) != 0) { o.flags |= CELLAR_ONLY_IF_ABSENT; }

@@ -370,6 +370,17 @@ static void tags_and_versions_invalidate(void)
     T_CHECK(has(rk_line(&k, "CELLAR.META a"), "tagged :1"));
     T_EQ_STR(rk_line(&k, "CELLAR.TAGDEL team"), "+OK");
     T_EQ_STR(rk_line(&k, "GET a"), "nil");
+    static const struct { const char *line; bool keeps; } changes[] = {
+        { "INCR a", true }, { "APPEND a 1", true }, { "SETRANGE a 0 2", true },
+        { "INCRBYFLOAT a 1", true }, { "GETEX a EX 100", true }, { "EXPIRE a 100", true },
+        { "PERSIST a", true }, { "SET a 2", false }, { "SET a 2 GET", false },
+        { "SET a 2 KEEPTTL GET", false }, { "GETSET a 2", false },
+    };
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+        T_EQ_I64(cellar_set(k.db, "a", 1, "1", 1, &o), CELLAR_OK);
+        (void)rk_line(&k, changes[i].line);
+        T_CHECK((strstr(rk_line(&k, "CELLAR.META a"), "tagged :1") != NULL) == changes[i].keeps);
+    }
     T_EQ_STR(rk_line(&k, "CELLAR.TAGDEL team SOFT"), "+OK");
     T_EQ_STR(rk_line(&k, "CELLAR.TAGDEL team HARD"), "-ERR syntax error");
     T_CHECK(has(rk(&k, "CELLAR.TAGDEL", "", NULL), "-ERR a tag has 1..128 bytes"));

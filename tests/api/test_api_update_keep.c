@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    An update keeps the tags and user flags of the value that it replaces, in memory and on
+ *         disk, unless the call has its own. A tag deleted at any time ends the new value, too.
+ * Method: A clock of this file; values of each form; update functions that change the entry
+ *         themselves while they run. */
+#include "tests/support/api_kit.h"
+#include "tests/support/folder.h"
+
+#define LONG 100000
+
+static char room[LONG];
+
+static cellar_err put(cellar *c, size_t len, const char *tag, uint32_t user_flags)
+{
+    const cellar_bytes tags[1] = { { tag, tag != NULL ? strlen(tag) : 0 } };
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = CELLAR_TTL_NONE;
+    o.tags = tags;
+    o.tag_count = tag != NULL;
+    o.user_flags = user_flags;
+    memset(room, 'v', len);
+    return cellar_set(c, "k", 1, room, len, &o);
+}
+
+/* Return the user flags of the entry; UINT32_MAX: there is none. */
+static uint32_t flags_of(cellar *c)
+{
+    cellar_entry_info i = cellar_entry_info_default();
+    return cellar_entry_info_get(c, "k", 1, 0, &i) == CELLAR_OK ? i.user_flags : UINT32_MAX;
+}
+
+static bool tagged(cellar *c)
+{
+    cellar_entry_info i = cellar_entry_info_default();
+    return cellar_entry_info_get(c, "k", 1, 0, &i) == CELLAR_OK &&
+           (i.flags & CELLAR_INFO_TAGGED) != 0;
+}
+
+static cellar_err untag(cellar *c, const char *tag)
+{
+    return cellar_delete_by_tag(c, tag, strlen(tag), CELLAR_TAG_HARD);
+}
+
+static bool there(cellar *c) { return cellar_contains(c, "k", 1) == CELLAR_OK; }
+
+typedef struct work {
+    cellar *c;
+    int runs;
+    bool found; /* the last run got an old value */
+    void (*meanwhile)(cellar *c); /* in the first run */
+    size_t more;
+} work;
+
+/* Append `more` bytes; 0: change the first one. */
+static cellar_err change(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    work *w = ctx;
+    void *to;
+    w->found = old != NULL;
+    if (old == NULL) { old_len = 0; }
+    if (w->runs++ == 0 && w->meanwhile != NULL) { w->meanwhile(w->c); }
+    T_EQ_I64(cellar_buf_resize(out, old_len + w->more, &to), CELLAR_OK);
+    if (old_len > 0) { memcpy(to, old, old_len); }
+    if (old_len + w->more > 0) { *(char *)to = 'c'; }
+    return CELLAR_OK;
+}
+
+static cellar_err update(cellar *c, work *w, const cellar_set_opts *o)
+{
+    w->c = c;
+    return cellar_update(c, "k", 1, o, change, w);
+}
+
+static void update_keeps_tags_and_user_flags(void)
+{
+    static const size_t lens[] = { 1, 40, 1000, 1024, 1025, 5000, LONG - 1 };
+    cellar *c = api_open(8 << 20);
+    for (size_t i = 0; i < sizeof lens / sizeof *lens; i++) {
+        for (size_t more = 0; more < 2; more++) {
+            work w = { .more = more };
+            T_EQ_I64(put(c, lens[i], "red", 6), CELLAR_OK);
+            for (int n = 0; n < 3; n++) { T_EQ_I64(update(c, &w, NULL), CELLAR_OK); }
+            T_EQ_I64(w.runs, 3);
+            T_EQ_U64(flags_of(c), 6);
+            T_CHECK(tagged(c));
+            T_EQ_I64(untag(c, "blue"), CELLAR_OK);
+            T_CHECK(there(c));
+            T_EQ_I64(untag(c, "red"), CELLAR_OK);
+            T_CHECK(!there(c));
+        }
+    }
+    api_shut(c);
+}
+
+static void entry_without_them_stays_plain(void)
+{
+    cellar *c = api_open(8 << 20);
+    work w = { .more = 1 };
+    T_EQ_I64(update(c, &w, NULL), CELLAR_OK); /* a new entry */
+    T_EQ_I64(update(c, &w, NULL), CELLAR_OK);
+    T_EQ_U64(flags_of(c), 0);
+    T_CHECK(!tagged(c));
+    api_shut(c);
+}
+
+static void tags_and_user_flags_of_the_call_replace_them(void)
+{
+    cellar *c = api_open(8 << 20);
+    cellar_set_opts o = cellar_set_opts_default();
+    const cellar_bytes blue = { "blue", 4 };
+    work w = { .more = 1 };
+    T_EQ_I64(put(c, 40, "red", 6), CELLAR_OK);
+    o.user_flags = 9;
+    T_EQ_I64(update(c, &w, &o), CELLAR_OK);
+    T_EQ_U64(flags_of(c), 9);
+    o.user_flags = 0;
+    o.tags = &blue;
+    o.tag_count = 1;
+    T_EQ_I64(update(c, &w, &o), CELLAR_OK);
+    T_EQ_U64(flags_of(c), 9);
+    T_EQ_I64(untag(c, "red"), CELLAR_OK);
+    T_CHECK(there(c));
+    T_EQ_I64(untag(c, "blue"), CELLAR_OK);
+    T_CHECK(!there(c));
+    api_shut(c);
+}
+
+static void replace_ends_them(void)
+{
+    cellar *c = api_open(8 << 20);
+    cellar_set_opts o = cellar_set_opts_default();
+    work w = { .more = 1 };
+    o.flags = CELLAR_REPLACE;
+    T_EQ_I64(put(c, 40, "red", 6), CELLAR_OK);
+    T_EQ_I64(update(c, &w, &o), CELLAR_OK);
+    T_EQ_U64(flags_of(c), 0);
+    T_CHECK(!tagged(c));
+    T_EQ_I64(untag(c, "red"), CELLAR_OK);
+    T_CHECK(there(c));
+    api_shut(c);
+}
+
+static void end_red(cellar *c) { T_EQ_I64(untag(c, "red"), CELLAR_OK); }
+
+static void tag_deleted_during_an_update_ends_the_old_value(void)
+{
+    static const size_t lens[] = { 40, 5000 };
+    for (size_t i = 0; i < 2; i++) {
+        cellar *c = api_open(8 << 20);
+        work w = { .more = 1, .meanwhile = end_red };
+        T_EQ_I64(put(c, lens[i], "red", 6), CELLAR_OK);
+        T_EQ_I64(update(c, &w, NULL), CELLAR_OK);
+        T_EQ_I64(w.runs, 2); /* the value of the first run came from a deleted one */
+        T_CHECK(!w.found && there(c) && !tagged(c));
+        T_EQ_U64(flags_of(c), 0);
+        api_shut(c);
+    }
+}
+
+static size_t same_len;
+static void same_bytes_blue(cellar *c) { T_EQ_I64(put(c, same_len, "blue", 6), CELLAR_OK); }
+static void same_bytes_flags(cellar *c) { T_EQ_I64(put(c, same_len, "red", 7), CELLAR_OK); }
+static void same_bytes_bare(cellar *c) { T_EQ_I64(put(c, same_len, NULL, 0), CELLAR_OK); }
+
+/* A writer stores the same bytes with other tags or flags while the function runs: it comes first. */
+static void other_tags_on_the_same_bytes_are_kept(void)
+{
+    static const size_t lens[] = { 40, 5000 };
+    for (size_t i = 0; i < 2; i++) {
+        cellar *c = api_open(8 << 20);
+        same_len = lens[i];
+        for (int plain = 0; plain < 2; plain++) {
+            work w = { .more = 1, .meanwhile = same_bytes_blue };
+            T_EQ_I64(put(c, same_len, plain ? NULL : "red", plain ? 0 : 6), CELLAR_OK);
+            T_EQ_I64(update(c, &w, NULL), CELLAR_OK);
+            T_EQ_I64(w.runs, 2);
+            T_EQ_U64(flags_of(c), 6);
+            T_EQ_I64(untag(c, "red"), CELLAR_OK);
+            T_CHECK(there(c));
+            T_EQ_I64(untag(c, "blue"), CELLAR_OK);
+            T_CHECK(!there(c));
+        }
+        work flags = { .more = 1, .meanwhile = same_bytes_flags };
+        T_EQ_I64(put(c, same_len, "red", 6), CELLAR_OK);
+        T_EQ_I64(update(c, &flags, NULL), CELLAR_OK);
+        T_EQ_U64(flags_of(c), 7);
+        work bare = { .more = 1, .meanwhile = same_bytes_bare };
+        T_EQ_I64(put(c, same_len, "red", 6), CELLAR_OK);
+        T_EQ_I64(update(c, &bare, NULL), CELLAR_OK);
+        T_EQ_I64(bare.runs, 2);
+        T_EQ_U64(flags_of(c), 0);
+        T_CHECK(!tagged(c));
+        api_shut(c);
+    }
+}
+
+static void negative_and_expired_entries_pass_nothing_on(void)
+{
+    cellar *c = api_open(8 << 20);
+    const cellar_bytes red = { "red", 3 };
+    cellar_set_opts o = cellar_set_opts_default();
+    o.tags = &red;
+    o.tag_count = 1;
+    o.user_flags = 6;
+    o.ttl_ms = 1000;
+    for (int negative = 0; negative < 2; negative++) {
+        work w = { .more = 1 };
+        o.flags = negative ? CELLAR_NEGATIVE : 0;
+        T_EQ_I64(cellar_set(c, "k", 1, "", 0, &o), CELLAR_OK);
+        if (!negative) { atomic_fetch_add(&api_now_ms, 1000); }
+        T_EQ_I64(update(c, &w, NULL), CELLAR_OK);
+        T_CHECK(!w.found && !tagged(c));
+        T_EQ_U64(flags_of(c), 0);
+        T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
+    }
+    api_shut(c);
+}
+
+/* Tags of the policy come to those of the entry once, however many rounds an update has. */
+static void policy_adds_its_tags_to_the_kept_ones(void)
+{
+    static const char policy[] = "[*]\nkey k tags=green\n";
+    cellar *c = api_open(8 << 20);
+    T_EQ_I64(put(c, 40, "red", 6), CELLAR_OK); /* before the policy */
+    T_REQUIRE(cellar_policy_set(c, policy, sizeof policy - 1, NULL, NULL) == CELLAR_OK);
+    same_len = 40;
+    for (int i = 0; i < 20; i++) {
+        work w = { .more = 0, .meanwhile = i == 0 ? same_bytes_flags : NULL };
+        T_EQ_I64(update(c, &w, NULL), CELLAR_OK);
+        T_EQ_I64(w.runs, i == 0 ? 2 : 1);
+    }
+    T_EQ_U64(flags_of(c), 7);
+    T_CHECK(there(c));
+    T_EQ_I64(untag(c, "green"), CELLAR_OK);
+    T_CHECK(!there(c));
+    T_EQ_I64(put(c, 40, "red", 6), CELLAR_OK);
+    work last = { .more = 1 };
+    T_EQ_I64(update(c, &last, NULL), CELLAR_OK);
+    T_EQ_I64(untag(c, "red"), CELLAR_OK);
+    T_CHECK(!there(c));
+    api_shut(c);
+}
+
+static cellar *open_on_disk(const char *path)
+{
+    settings cfg = api_config(8 << 20);
+    cfg.config.l2_path = path;
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    return api_open_with(&cfg);
+}
+
+static void records_on_disk_carry_them(void)
+{
+    char path[T_FOLDER_MAX];
+    t_folder(path);
+    cellar *c = open_on_disk(path);
+    T_EQ_I64(put(c, 40, "red", 6), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    for (int i = 0; i < 2; i++) { /* each time the old value is on disk only */
+        work w = { .more = 1 };
+        c = open_on_disk(path);
+        T_EQ_I64(update(c, &w, NULL), CELLAR_OK);
+        T_CHECK(w.found);
+        T_EQ_I64(cellar_close(c), CELLAR_OK);
+    }
+    c = open_on_disk(path);
+    T_EQ_U64(flags_of(c), 6);
+    T_CHECK(tagged(c));
+    T_EQ_I64(untag(c, "red"), CELLAR_OK);
+    T_CHECK(!there(c));
+    api_shut(c);
+    t_wipe(path);
+}
+
+T_MAIN("api_update_keep", T_CASE(update_keeps_tags_and_user_flags),
+       T_CASE(entry_without_them_stays_plain),
+       T_CASE(tags_and_user_flags_of_the_call_replace_them), T_CASE(replace_ends_them),
+       T_CASE(tag_deleted_during_an_update_ends_the_old_value),
+       T_CASE(other_tags_on_the_same_bytes_are_kept),
+       T_CASE(negative_and_expired_entries_pass_nothing_on),
+       T_CASE(policy_adds_its_tags_to_the_kept_ones), T_CASE(records_on_disk_carry_them))
