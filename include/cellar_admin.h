@@ -139,7 +139,8 @@ typedef enum cellar_option {
  * returns: OK; E_INVAL (unknown option, value out of range), E_RANGE, E_UNSUPPORTED, E_NOMEM
  *          (thread), E_BUSY, E_FORKED.
  *          MEMORY_BYTES: E_RANGE (nothing changed: beyond the address space reserved at open, or
- *          too small for the tables made at open; 1/128 of that budget and 2 MiB are enough);
+ *          too small for the memory of the host and the tables made at open, for which 1/128 of
+ *          that budget and 2 MiB are enough);
  *          E_BUSY (pinned entries prevent shrinking to this budget: until it holds, sets that need
  *          memory return E_SPACE).
  *          L2_BYTES, which loses nothing but the oldest entries: E_RANGE (too small for segments
@@ -334,6 +335,25 @@ CELLAR_API uint32_t cellar_policy_max_items(cellar *c, const void *key, size_t k
  * example: cellar_policy_lint(NULL, "app.policy", print_note, NULL);                             */
 CELLAR_API cellar_err cellar_policy_lint(cellar *c, const char *path, cellar_policy_note_fn fn,
                                          void *ctx);
+
+/* ---- Memory of the host ---------------------------------------------------------------------- */
+
+/* Count memory of the host in the budget of the store, so that one number bounds both. Entries are
+ * evicted for it, as for a value. cellar_resp_open charges its requests and replies so.
+ * in:      any handle of the store; bytes
+ * returns: OK; E_SPACE (not free, and not to be freed: pinned or charged; nothing changed)
+ * thread:  any; listeners may run inside
+ * cost:    O(1) and the evictions; charge in chunks
+ * example: if (cellar_memory_charge(c, 1 << 20) == CELLAR_OK) buf = malloc(1 << 20);             */
+CELLAR_API cellar_err cellar_memory_charge(cellar *c, uint64_t bytes);
+
+/* Give back bytes of cellar_memory_charge. cellar_close gives back the rest.
+ * in:      any handle of the store; bytes, in any parts
+ * returns: OK; E_INVAL (more than were charged; nothing changed)
+ * thread:  any
+ * cost:    O(1)
+ * example: cellar_memory_uncharge(c, 1 << 20);                                                   */
+CELLAR_API cellar_err cellar_memory_uncharge(cellar *c, uint64_t bytes);
 
 /* ---- Maintenance and checks ------------------------------------------------------------------ */
 

@@ -33,8 +33,9 @@
  * LIMITS    Each limit is an option with a default. 1,048,576 arguments a request. Lines of 64 KiB.
  *           A client with more than 64 MiB of unsent replies, or more than 8 MiB for 10 seconds, is
  *           closed. 64 requests or 1 ms a client and round. KEYS and DBSIZE run in slices of 1 ms.
- * MEMORY    Requests and replies have a bound of their own, buffer_bytes, outside the budget of the
- *           store. A request that does not fit gets -OOM, and its connection is closed.
+ * MEMORY    Requests and replies are charged to the budget of the store, in steps of 64 KiB, up to
+ *           buffer_bytes: entries are evicted for them. A request that does not fit gets -OOM, and
+ *           its connection is closed. The port keeps up to 512 KiB that it does not use.
  * FORK      The child has no port: its sockets are closed there, and calls return E_FORKED. Its
  *           memory stays until the child ends.
  * OMIT      -DCELLAR_OMIT_RESP leaves the port out of the library. */
@@ -93,7 +94,7 @@ typedef struct cellar_resp_opts {
     struct cellar_refresher *refresher; /* cellar_refresh.h: for CELLAR.REFRESH, with the keys of */
                              /* its rows. Default NULL: none                                      */
     uint64_t max_request_bytes; /* of one request. Range 64 KiB to 1 GiB. Default 64 MiB          */
-    uint64_t buffer_bytes;   /* of all requests and replies. From 1 MiB. Default 256 MiB          */
+    uint64_t buffer_bytes;   /* most of all requests and replies. From 1 MiB. Default 256 MiB     */
     int64_t  idle_timeout_ms; /* closes a client that sends nothing. Default 300,000.             */
                              /* CELLAR_TTL_NONE: none                                             */
     uint32_t port;           /* TCP port, or CELLAR_RESP_PORT_ANY. Default 0: no TCP              */
@@ -117,7 +118,7 @@ CELLAR_STRUCT(cellar_resp_opts, listen_public);
     X(auth_failures, "wrong passwords") \
     X(idle_closed, "clients closed by idle_timeout_ms") \
     X(output_closed, "clients closed because they did not read their replies") \
-    X(memory_closed, "clients closed because buffer_bytes was reached") \
+    X(memory_closed, "clients closed because buffer_bytes or the budget was reached") \
     X(admin_requests, "requests for admin pages") \
     X(accept_pauses, "times that accept stopped because the process had no descriptor left") \
     X(messages, "messages sent to subscribers") \

@@ -28,7 +28,7 @@
     X(GLOB, "pattern") X(STAMP, "stamp") X(FLIGHT, "load") X(BLOOM, "bloom") X(WHY, "explain") \
     X(DEPS, "dependency") X(HOT, "hot") X(POLICY, "policy") X(L2_INDEX, "l2_index") \
     X(L2_STAGE, "l2_stage") X(L2_FILTER, "l2_filter") X(L2, "l2") X(LISTEN, "listener") \
-    X(LIMIT, "limiter") X(LOCK, "lock") X(ADVISOR, "advisor")
+    X(LIMIT, "limiter") X(LOCK, "lock") X(ADVISOR, "advisor") X(HOST, "host")
 
 typedef enum base_module {
 #define BASE_X(name, text) BASE_MOD_##name,

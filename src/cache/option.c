@@ -63,7 +63,7 @@ static cellar_err cache_set_memory(cellar *c, int64_t bytes)
     if ((uint64_t)bytes < base_load_rlx(&c->store->account.limit) &&
         (uint64_t)bytes < l1_least_budget(c->l1)) {
         return cache_fail(c, CELLAR_E_RANGE, 0,
-                          "cellar_option_set: memory_bytes must hold the tables of the store");
+                          "cellar_option_set: memory_bytes must hold tables, memory of the host");
     }
     const cellar_err err = l1_resize(c->l1, (uint64_t)bytes);
     return cache_fail(c, err == CELLAR_E_SPACE ? CELLAR_E_BUSY : err, 0, err == CELLAR_E_SPACE

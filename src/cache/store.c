@@ -11,6 +11,7 @@
  * SEE ALSO   handle.c (refs), namespace.c (the root), maintenance.c (the thread), fork.c. */
 #include "cache/bloom_guard.h"
 #include "cache/bloom_persist.h"
+#include "cache/charge.h"
 #include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/explain_record.h"
@@ -305,6 +306,7 @@ static bool cache_store_end(cache_store *s)
     cache_policies_close(s);
     cache_stamps_close(s);
     cache_turns_close(s);
+    cache_charge_end(s);
     stats_destroy(s->stats);
     s->stats = NULL;
     return true;

@@ -342,6 +342,7 @@ struct cache_store {
 
     cache_store *next;      /* registry lock: list of stores, refs */
     uint32_t refs;          /* 0 frees the shell */
+    _Atomic uint64_t host_bytes; /* memory of the host in `account`; relaxed */
 };
 
 #endif

@@ -10,11 +10,62 @@
 
 #include "base/fd.h"
 #include "base/net.h"
+#include "base/num.h"
+#include "cellar_admin.h"
 #include "resp/channel.h"
 #include "resp/client.h"
 #include "resp/key_list.h"
 
+#define RESP_CHARGE_BYTES (UINT64_C(64) << 10) /* charged to the store at once, at least */
+
 BASE_SIZE_BEGIN
+
+/* ---- memory ---- */
+
+/* Change the limit of the port by `more` bytes, within buffer_bytes. Signals of the process are
+ * copied by other threads: one change at a time. Return the change that was made. */
+static int64_t resp_limit_change(cellar_resp *r, int64_t more)
+{
+    while (!base_cas_ar(&r->limiting, 0u, 1u)) { base_yield(); }
+    const uint64_t limit = base_load_rlx(&r->account.limit);
+    uint64_t to = limit + (uint64_t)more;
+    if (more > 0 && to > r->opts.buffer_bytes) { to = limit; }
+    if (to != limit) { base_account_limit(&r->account, to); }
+    /* A charge may have come before the lower limit. */
+    const uint64_t used = base_load_rlx(&r->account.used);
+    if (used > to) { base_account_limit(&r->account, to = BASE_MIN(used, limit)); }
+    base_store_rel(&r->limiting, 0u);
+    return (int64_t)(to - limit);
+}
+
+CELLAR_PRIVATE bool resp_room_make(void *ctx, uint64_t bytes)
+{
+    cellar_resp *r = ctx;
+    const uint64_t limit = base_load_rlx(&r->account.limit);
+    const uint64_t free = limit - BASE_MIN(limit, base_load_rlx(&r->account.used));
+    if (bytes <= free) { return true; } /* another thread made room */
+    if (bytes - free > r->opts.buffer_bytes - limit) { return false; }
+    uint64_t more = BASE_MAX(bytes - free, RESP_CHARGE_BYTES);
+    more = BASE_MIN(more, r->opts.buffer_bytes - limit);
+    if (cellar_memory_charge(r->store, more) != CELLAR_OK) {
+        more = bytes - free;
+        if (cellar_memory_charge(r->store, more) != CELLAR_OK) { return false; }
+    }
+    if (resp_limit_change(r, (int64_t)more) != 0) { return true; }
+    (void)cellar_memory_uncharge(r->store, more);
+    return false;
+}
+
+CELLAR_PRIVATE void resp_room_return(cellar_resp *r, uint64_t keep)
+{
+    const uint64_t limit = base_load_rlx(&r->account.limit);
+    const uint64_t free = limit - BASE_MIN(limit, base_load_rlx(&r->account.used));
+    if (BASE_LIKELY(free <= keep)) { return; }
+    const int64_t less = -resp_limit_change(r, -(int64_t)free);
+    if (less > 0) { (void)cellar_memory_uncharge(r->store, (uint64_t)less); }
+}
+
+/* ---- clients ---- */
 
 static bool resp_is_admin(const resp_client *c) { return (c->flags & RESP_C_HTTP) != 0; }
 

@@ -6,6 +6,12 @@
 
 #include "resp/queue.h"
 
+/* Raise the limit of the port by what the store grants, up to buffer_bytes. ctx: the port. False:
+ * no room for `bytes`. */
+CELLAR_PRIVATE bool resp_room_make(void *ctx, uint64_t bytes);
+/* Give the store back what the port has charged and does not use, if it is more than `keep`. */
+CELLAR_PRIVATE void resp_room_return(cellar_resp *r, uint64_t keep);
+#define RESP_ROOM_KEPT (UINT64_C(512) << 10)
 /* Make a client for a connected socket and watch it. flags: RESP_C_UNIX, RESP_C_HTTP; address:
  * terminated. NULL: no memory or no slot; the socket stays open. */
 CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t flags,

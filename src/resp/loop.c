@@ -252,6 +252,7 @@ CELLAR_PRIVATE cellar_err resp_round(cellar_resp *r, int timeout_ms)
     resp_hear(r);
     resp_pending(r);
     resp_deadlines(r);
+    resp_room_return(r, RESP_ROOM_KEPT);
     if (resp_due(r) && !r->rung && !r->started) {
         base_net_ring(r->bell);
         r->rung = true;

@@ -192,7 +192,9 @@ static void resp_init(cellar_resp *r, cellar *c, const cellar_resp_opts *o,
                                   BASE_LOG_INFO, BASE_LOG_DEBUG, BASE_LOG_OFF };
     const base_alloc_hooks hooks = { .alloc = host->alloc, .free = host->free,
                                      .ctx = host->alloc_ctx };
-    base_account_init(&r->account, o->buffer_bytes, &hooks);
+    base_account_init(&r->account, 0, &hooks);
+    r->account.make_room = resp_room_make;
+    r->account.make_room_ctx = r;
     if (host->clock == NULL) { base_clock_ready(); }
     r->clock = (base_clock){ .precise_ms = host->clock, .coarse_ms = host->clock,
                              .ctx = host->clock_ctx };
@@ -241,6 +243,7 @@ static void resp_parts_free(cellar_resp *r)
         }
     }
     BASE_ASSERT(base_load_rlx(&r->account.used) == 0);
+    resp_room_return(r, 0);
 }
 
 /* Make everything of a port but the struct. */

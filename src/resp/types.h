@@ -221,7 +221,8 @@ struct cellar_resp {
                                   * Two of them change at run time: */
     int64_t idle_timeout_ms;     /* CONFIG SET timeout; CELLAR_TTL_NONE: none */
     uint32_t max_clients;        /* CONFIG SET maxclients; at most opts.max_clients */
-    base_account account;        /* of all requests and replies; limit: opts.buffer_bytes */
+    base_account account;        /* of requests and replies; limit: what the store is charged */
+    _Atomic uint32_t limiting;   /* 1: a thread changes the limit of `account` */
     base_clock clock;
     base_log log;
     base_fork_node fork;

@@ -24,7 +24,7 @@ static void bus_begin(void)
     host.no_threads = 1;
     cfg.host = &host;
     T_REQUIRE(cellar_bus_open(&cfg, &bus) == CELLAR_OK);
-    port_begin_with(with_bus);
+    port_begin_on(api_open(128 << 20), with_bus);
 }
 
 static void bus_end(void)
@@ -170,7 +170,7 @@ static void message_reaches_1000_subscribers(void)
         T_SKIP("fewer than 2,100 descriptors");
         return;
     }
-    port_begin_with(many_clients);
+    port_begin_on(api_open(64 << 20), many_clients);
     const int last = peer();
     for (int i = 0; i < 1000; i++) {
         fds[i] = peer_connect();

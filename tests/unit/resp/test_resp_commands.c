@@ -318,8 +318,10 @@ static void invalid_keys_are_refused(void)
 static void a_write_that_does_not_fit_leaves_the_old_value(void)
 {
     resp_kit k;
-    rk_open(&k, true);
-    static char large[5 << 20];
+    settings cfg = api_config(8 << 20);
+    cfg.tuning.max_value_bytes = 1 << 20;
+    rk_open_on(&k, api_open_with(&cfg), rk_all_allowed);
+    static char large[2 << 20];
     memset(large, 'v', sizeof large);
     T_EQ_STR(rk_line(&k, "SET a old"), "+OK");
     const rc_word w[] = { { "SET", 3 }, { "a", 1 }, { large, sizeof large } };

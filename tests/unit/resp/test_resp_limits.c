@@ -12,6 +12,8 @@
 #include "tests/support/port_kit.h"
 
 #include "base/fault.h"
+#include "cellar_admin.h"
+#include "cellar_observe.h"
 
 /* ---- time ---- */
 
@@ -278,6 +280,56 @@ static void request_beyond_the_memory_of_the_port_gets_oom(void)
     port_end();
 }
 
+static uint64_t store_used(void)
+{
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(port_store, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    return st.used_bytes;
+}
+
+/* Send `mib` of the argument of an ECHO of 60 MiB. */
+static void send_part(int fd, int mib)
+{
+    static char part[1 << 20];
+    memset(part, 'x', sizeof part);
+    T_CHECK(tell_text(fd, "*2\r\n$4\r\nECHO\r\n$62914560\r\n"));
+    for (int i = 0; i < mib && tell(fd, part, sizeof part); i++) { port_run(); }
+}
+
+static void requests_count_in_the_budget_of_the_store(void)
+{
+    port_begin();
+    const uint64_t before = store_used();
+    const int fd = peer(), other = peer();
+    send_part(fd, 4);
+    T_CHECK(store_used() >= before + (4 << 20));
+    T_CHECK(strstr(ask(other, "CONFIG SET maxmemory 5mb\r\n"), "cannot have this size") != NULL);
+    T_EQ_STR(ask(other, "CONFIG SET maxmemory 16mb\r\n"), "+OK\r\n");
+    close(fd);
+    port_run();
+    T_CHECK(store_used() <= before + (1 << 20)); /* what the port keeps */
+    T_EQ_STR(ask(other, "CONFIG SET maxmemory 5mb\r\n"), "+OK\r\n");
+    close(other);
+    cellar_resp_close(port);
+    T_EQ_I64(cellar_memory_uncharge(port_store, 1), CELLAR_E_INVAL); /* nothing is left */
+    T_EQ_I64(rmdir(port_folder), 0);
+    api_shut(port_store);
+}
+
+static void request_beyond_the_budget_gets_oom(void)
+{
+    port_begin(); /* a store of 16 MiB; buffer_bytes is 256 MiB */
+    const int fd = peer(), other = peer();
+    send_part(fd, 40);
+    bool closed;
+    T_EQ_STR(hear(fd, &closed), "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+    T_EQ_U64(port_stats().memory_closed, 1);
+    T_EQ_STR(ask(other, "SET a 1\r\n"), "+OK\r\n");
+    close(fd);
+    close(other);
+    port_end();
+}
+
 /* ---- faults ---- */
 
 /* Connect, talk, leave. Nothing is expected of the replies: faults are armed. */
@@ -474,6 +526,8 @@ T_MAIN("resp_limits", T_CASE(idle_clients_are_closed_and_busy_ones_stay),
        T_CASE(monitor_that_stops_reading_is_closed), T_CASE(thousand_idle_clients_are_cheap),
        T_CASE(clients_that_wait_cause_no_spin),
        T_CASE(request_beyond_the_memory_of_the_port_gets_oom),
+       T_CASE(requests_count_in_the_budget_of_the_store),
+       T_CASE(request_beyond_the_budget_gets_oom),
        T_CASE(each_failed_allocation_ends_one_client_at_most),
        T_CASE(each_failed_socket_call_ends_one_client_at_most),
        T_CASE(accept_without_descriptors_pauses), T_CASE(closed_peer_raises_no_signal),

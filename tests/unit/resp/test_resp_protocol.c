@@ -166,7 +166,7 @@ static void request_of_a_million_arguments_runs_and_one_more_does_not(void)
     char *request = malloc(bytes);
     T_REQUIRE(request != NULL);
     for (size_t i = 0; i < count; i++) { memcpy(request + 7 * i, "$1\r\nx\r\n", 7); }
-    port_begin();
+    port_begin_on(api_open(64 << 20), NULL);
     const int fd = peer();
     T_EQ_STR(ask(fd, "*1048576\r\n"), "");
     T_CHECK(tell(fd, request, bytes - 7));

@@ -324,15 +324,17 @@ static void watch_sees_a_new_deadline(void)
     port_end();
 }
 
+static void four_mib(cellar_resp_opts *o) { o->max_request_bytes = 4 << 20; }
+
 static void transaction_is_bounded(void)
 {
     static char part[512 << 10];
     memset(part, 'x', sizeof part);
-    port_begin();
+    port_begin_with(four_mib);
     const int fd = peer();
     T_EQ_STR(ask(fd, "MULTI\r\n"), "+OK\r\n");
     const char *last = "";
-    for (int i = 0; i < 128; i++) {
+    for (int i = 0; i < 9; i++) {
         (void)ask(fd, "*2\r\n$4\r\nECHO\r\n$524288\r\n");
         T_CHECK(tell(fd, part, sizeof part));
         last = ask(fd, "\r\n");

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    Memory that the host charges counts in the one budget: entries make room for it, and the
+ *         budget holds.
+ * Method: A store of 8 MiB without threads, full of entries. */
+#include "tests/support/api_kit.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MIB (UINT64_C(1) << 20)
+
+static cellar_stats stats_of(cellar *c)
+{
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    return st;
+}
+
+static cellar *full_store(void)
+{
+    static const char value[1000];
+    cellar *c = api_open(8 * MIB);
+    for (int i = 0; i < 20000; i++) {
+        T_EQ_I64(cellar_set(c, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);
+    }
+    return c;
+}
+
+static void charge_evicts_entries_and_the_budget_holds(void)
+{
+    cellar *c = full_store();
+    const uint64_t before = stats_of(c).entries;
+    T_EQ_I64(cellar_memory_charge(c, 4 * MIB), CELLAR_OK);
+    T_CHECK(stats_of(c).entries < before * 3 / 4);
+    T_CHECK(stats_of(c).used_bytes <= 8 * MIB && stats_of(c).used_bytes >= 4 * MIB);
+    T_EQ_I64(cellar_memory_charge(c, 8 * MIB), CELLAR_E_SPACE);
+    T_EQ_I64(cellar_memory_charge(c, UINT64_MAX), CELLAR_E_SPACE);
+    T_EQ_I64(cellar_memory_uncharge(c, 4 * MIB + 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_memory_uncharge(c, MIB), CELLAR_OK);
+    T_EQ_I64(cellar_memory_uncharge(c, 3 * MIB), CELLAR_OK);
+    T_EQ_I64(cellar_memory_uncharge(c, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_memory_charge(c, 0), CELLAR_OK);
+    T_EQ_I64(cellar_memory_charge(NULL, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_memory_uncharge(NULL, 1), CELLAR_E_INVAL);
+    api_shut(c);
+}
+
+static void close_gives_back_the_rest(void)
+{
+    cellar *c = full_store(), *v;
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_memory_charge(v, MIB), CELLAR_OK);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_memory_charge(v, MIB), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_memory_uncharge(v, MIB), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_memory_uncharge(c, MIB / 2), CELLAR_OK); /* of any handle */
+    api_shut(c); /* asserts that the account is empty */
+}
+
+static void budget_below_the_charge_is_refused(void)
+{
+    cellar *c = full_store();
+    int64_t budget = 0;
+    T_EQ_I64(cellar_memory_charge(c, 5 * MIB), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, (int64_t)(4 * MIB)), CELLAR_E_RANGE);
+    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_MEMORY_BYTES, &budget), CELLAR_OK);
+    T_EQ_I64(budget, 8 * MIB); /* nothing changed */
+    T_EQ_I64(cellar_memory_uncharge(c, 5 * MIB), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, (int64_t)(4 * MIB)), CELLAR_OK);
+    T_EQ_I64(cellar_set_str(c, "k", "v", 0), CELLAR_OK);
+    T_CHECK(stats_of(c).used_bytes <= 4 * MIB);
+    api_shut(c);
+}
+
+static void child_has_a_charge_of_its_own(void)
+{
+    cellar *c = full_store();
+    T_EQ_I64(cellar_memory_charge(c, MIB), CELLAR_OK);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        const bool fine = cellar_memory_charge(c, MIB) == CELLAR_OK &&
+                          cellar_memory_uncharge(c, 2 * MIB) == CELLAR_OK &&
+                          cellar_memory_uncharge(c, 1) == CELLAR_E_INVAL;
+        _exit(fine ? 0 : 1);
+    }
+    int status = -1;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    T_EQ_I64(status, 0);
+    T_EQ_I64(cellar_memory_uncharge(c, MIB), CELLAR_OK);
+    api_shut(c);
+}
+
+T_MAIN("api_charge", T_CASE(charge_evicts_entries_and_the_budget_holds),
+       T_CASE(close_gives_back_the_rest), T_CASE(budget_below_the_charge_is_refused),
+       T_CASE(child_has_a_charge_of_its_own))
