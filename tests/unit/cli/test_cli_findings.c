@@ -18,6 +18,7 @@ bool limits_run(limits_report *out);
 #include "cli/text.c"
 #include "cli/tour.c"
 #include "cli/tour_l2_print.c"
+#include "cli/tour_port_print.c"
 #include "cli/walk.c"
 
 /* ---- a cache with mistakes ---- */
@@ -29,7 +30,7 @@ typedef enum mistake {
     MERGE_LOST, MERGES_APART, TEXT_TWICE, VECTOR_WRONG, COLD_KEY, READY_FAILS,
     TASK_LOST, TASK_TWICE, SPLIT_WRONG, ITEM_LOST, FIRING_WRONG, NO_ZONES, JOBS_FAIL,
     DISK_DIFFERENT, DISK_EMPTY, KILLED_WRONG, KILLED_RISEN, KILLED_EMPTY, DISK_FAILS,
-    POLICY_MISCOUNTED, NO_ADVICE, POLICIES_FAIL
+    PORT_DIFFERENT, POLICY_MISCOUNTED, NO_ADVICE, POLICIES_FAIL
 } mistake;
 
 static mistake wanted;
@@ -149,6 +150,13 @@ bool tour_l2_run(cellar *store, const cli_files *files, tour_l2_result *r)
     if (wanted == KILLED_RISEN) { r->risen = 1; }
     if (wanted == KILLED_EMPTY) { r->found = 0; }
     return wanted != DISK_FAILS;
+}
+
+void tour_port_run(cellar *store, const cli_files *files, tour_port_result *r)
+{
+    (void)store;
+    *r = (tour_port_result){ .asked = files->count, .get_ns = 20000 };
+    if (wanted == PORT_DIFFERENT) { r->different = 1; }
 }
 
 bool policies_run(const cli_files *files, policies_result *r)
@@ -368,6 +376,14 @@ static void wrong_answers_from_disk_are_found(void)
     T_EQ_I64(tour_with(DISK_FAILS, "--threads=2"), CLI_NO_START);
 }
 
+static void wrong_replies_of_the_port_are_found(void)
+{
+    T_EQ_I64(tour_with(NONE, "--json"), CLI_DONE);
+    T_CHECK(strstr(output, "{\"port\":\"get\",\"shown\":true,") != NULL);
+    T_EQ_I64(tour_with(PORT_DIFFERENT, "--threads=2"), CLI_FINDING);
+    T_CHECK(strstr(output, "FINDING a reply of the port differs") != NULL);
+}
+
 static void miscounted_policies_are_found(void)
 {
     T_EQ_I64(tour_with(POLICY_MISCOUNTED, "--threads=2"), CLI_FINDING);
@@ -417,5 +433,6 @@ T_MAIN("cli_findings", T_CASE(correct_cache_has_no_finding), T_CASE(wrong_answer
        T_CASE(second_load_is_found), T_CASE(wrong_ready_made_parts_are_found),
        T_CASE(wrong_jobs_are_found),
        T_CASE(wrong_answers_from_disk_are_found),
+       T_CASE(wrong_replies_of_the_port_are_found),
        T_CASE(miscounted_policies_are_found), T_CASE(exceeded_rate_limit_is_found),
        T_CASE(windows_are_half_open))
