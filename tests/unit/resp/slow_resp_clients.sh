@@ -259,7 +259,8 @@ cat >"$t_tmp/inside" <<'I'
 tmp=$1 bin=$2 py=$3 program=$4
 ip link set lo up || exit 1
 "$bin" serve >"$tmp/ready" 2>"$tmp/serve_err" &
-trap 'kill -KILL $(jobs -p) 2>/dev/null' EXIT
+started=$!
+trap 'kill -KILL $started 2>/dev/null' EXIT
 seen() { # TEXT FILE: wait for it
     n=0
     until grep -q "$1" "$2"; do
@@ -270,6 +271,7 @@ seen() { # TEXT FILE: wait for it
 }
 seen ^ready: "$tmp/ready" || exit 1
 stdbuf -oL redis-cli monitor >"$tmp/monitor" &
+started="$started $!"
 seen OK "$tmp/monitor" && PYTHONIOENCODING=utf-8 "$py" "$program" >"$tmp/printed" || exit 1
 [ "$(redis-cli exists test_key)" = 0 ] && [ "$(redis-cli dbsize)" = 0 ] && seen dbsize "$tmp/monitor"
 I
