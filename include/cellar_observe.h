@@ -281,7 +281,7 @@ CELLAR_STRUCT(cellar_scan_opts, reserved0);
  * written there. Entries on disk stay there, and do not count as used.
  * in:      *cursor as in cellar_scan, with the same flags in each call; o NULL = cellar_scan
  * out:     *cursor as in cellar_scan
- * returns: as cellar_scan
+ * returns: as cellar_scan; E_BUSY (the disk does not answer for the moment: *cursor goes on later)
  * owns:    as cellar_scan
  * thread:  as cellar_scan; reads the disk
  * cost:    as cellar_scan; for an entry on disk two reads, with 200 KiB of memory during the call

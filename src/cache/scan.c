@@ -119,7 +119,7 @@ static cellar_err cache_scan_step(cache_scan *scan, uint64_t *cursor)
     if (t != NULL && t->iterate != NULL) {
         err = t->iterate(t->ctx, &at, CACHE_SCAN_RECORDS, scan->generation, cache_scan_below, scan);
     }
-    if (err == CELLAR_OK) {
+    if (err == CELLAR_OK || err == CELLAR_E_BUSY) {
         *cursor = phase << CACHE_SCAN_PHASE_SHIFT | at;
     } else if (err == CELLAR_MISS && phase == CACHE_SCAN_TIER) {
         const uint64_t mark = t != NULL && t->mark != NULL ? t->mark(t->ctx, at) : 0;
@@ -138,7 +138,10 @@ static cellar_err cache_scan_walk(cellar *c, uint64_t *cursor, cache_scan *scan,
     do {
         err = cache_scan_step(scan, cursor);
     } while (err == CELLAR_OK && *cursor != 0 && --left > 0 && !scan->stop && !cache_is_closed(c));
-    if (err != CELLAR_OK) { (void)cache_fail(c, err, 0, "cellar_scan: no memory for a bucket"); }
+    if (err != CELLAR_OK) {
+        (void)cache_fail(c, err, 0, err == CELLAR_E_BUSY ? "cellar_scan: the disk does not answer"
+                                                         : "cellar_scan: no memory for a bucket");
+    }
     cache_namespace_release(c);
     return err;
 }

@@ -8,6 +8,7 @@
  *            A key that is put again meanwhile is passed later, at the end of the log.
  *            Bytes of a segment count if the segment and its place are the same after the read.
  * LOCKING    L2_LOG for the end of a slot; pins as in read.c. fn runs without locks.
+ *            A disk that does not answer for the moment ends the visit: E_BUSY, and *at stays.
  * LIMITS     A segment with a damaged trailer is passed over, as are the records of a damaged
  *            footer page. A get still finds their entries.
  * SEE ALSO   read.c; cache/scan.c, which walks the log before and after the memory. */
@@ -35,6 +36,7 @@ typedef struct l2_visit_round {
     uint32_t seen, keys; /* records looked at; keys found */
     uint32_t used;       /* of `bytes` */
     bool end;            /* the log ends here */
+    bool stalled;        /* the disk does not answer */
     bool again;          /* the segment moved, or a record is incomplete */
     l2_visit_key key[L2_VISIT_KEYS];
     unsigned char page[L2_PAGE];
@@ -54,6 +56,13 @@ static unsigned char *l2_visit_add(l2_visit_round *b, uint64_t lsn, uint32_t len
     b->key[b->keys++] = (l2_visit_key){ lsn, b->used, len };
     b->used += len;
     return b->bytes + b->used - len;
+}
+
+/* Return whether the disk does not answer now: a get misses, and finds the entry later. */
+static bool l2_visit_silent(const l2 *d)
+{
+    return base_load_acq(&d->disk) == L2_DISK_OK &&
+           (base_load_rlx(&d->reads_stuck) != 0 || l2_stalled(d));
 }
 
 /* ---- a slot ---- */
@@ -233,7 +242,7 @@ static void l2_visit_collect(l2 *d, uint64_t at, uint32_t generation, bool wait,
 {
     uint64_t state = 0;
     b->seen = b->keys = b->used = 0;
-    b->end = b->again = false;
+    b->end = b->again = b->stalled = false;
     at = BASE_MAX(at, BASE_MAX(base_load_acq(&d->floor_lsn), base_load_acq(&d->leaving_lsn)));
     b->next = at;
     const uint32_t i = l2_visit_segment(d, at / d->form.seg_bytes, &state);
@@ -254,12 +263,13 @@ static void l2_visit_collect(l2 *d, uint64_t at, uint32_t generation, bool wait,
         b->again = b->again || !here;
         return;
     }
-    if (base_load_acq(&d->disk) != L2_DISK_OK || base_load_rlx(&d->reads_stuck) != 0 ||
-        l2_stalled(d)) {
+    if (base_load_acq(&d->disk) != L2_DISK_OK) {
         b->next = l2_lsn(d, segseq + 1, 0); /* a get would miss */
         b->seen++;
         return;
     }
+    b->stalled = l2_visit_silent(d);
+    if (b->stalled) { return; }
     const uint32_t place = base_load_acq(&g->place);
     l2_visit_place(d, segseq, place, off, generation, b);
     b->again = base_load_acq(&g->place) != place || base_load_acq(&g->word) != state;
@@ -276,6 +286,11 @@ static bool l2_visit_tell(l2 *d, uint32_t generation, l2_visit_round *b, l2_visi
         l2_meta m;
         const cellar_err err = l2_get(d, &k, b->value, sizeof b->value, &len, &m);
         const bool there = err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER;
+        if (!there && l2_visit_silent(d)) {
+            b->next = s->lsn;
+            b->stalled = true;
+            return true;
+        }
         if (!there || m.addr != s->lsn) { continue; }
         if (!fn(ctx, &k, err != CELLAR_E_BUFFER ? b->value : NULL, len, &m)) {
             if (i + 1 < b->keys) { b->next = s[1].lsn; }
@@ -298,8 +313,8 @@ CELLAR_PRIVATE cellar_err l2_visit(l2 *d, uint32_t generation, uint64_t *at, uin
     if (b == NULL) { return CELLAR_E_NOMEM; }
     int tries = 0;
     bool more = true;
-    b->end = false;
-    for (uint32_t left = count; more && left > 0 && !b->end && !l2_is_closed(d);) {
+    b->end = b->stalled = false;
+    for (uint32_t left = count; more && left > 0 && !b->end && !b->stalled && !l2_is_closed(d);) {
         l2_visit_collect(d, *at, generation, tries < L2_VISIT_TRIES, b);
         if (b->again && b->keys == 0 && ++tries <= L2_VISIT_TRIES) {
             l2_visit_wait(tries);
@@ -311,9 +326,9 @@ CELLAR_PRIVATE cellar_err l2_visit(l2 *d, uint32_t generation, uint64_t *at, uin
         left -= BASE_MIN(left, BASE_MAX(b->seen, 1u));
         if (BASE_UNLIKELY(d->forked)) { b->end = true; } /* fn forked: this is the child */
     }
-    const bool end = b->end || l2_is_closed(d);
+    const bool end = b->end || l2_is_closed(d), stalled = b->stalled;
     base_free(d->cfg.account, BASE_MOD_L2, b, sizeof *b);
-    return end && more ? CELLAR_MISS : CELLAR_OK;
+    return !more ? CELLAR_OK : end ? CELLAR_MISS : stalled ? CELLAR_E_BUSY : CELLAR_OK;
 }
 
 CELLAR_PRIVATE uint32_t l2_visit_mark(const l2 *d, uint64_t at)

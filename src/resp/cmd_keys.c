@@ -32,6 +32,7 @@ BASE_SIZE_BEGIN
 #define RESP_SCAN_BUCKETS_MAX 100000u
 #define RESP_SCAN_BUCKETS     8u /* buckets between two looks at the clock; 64 disk records */
 #define RESP_SCAN_NS          UINT64_C(1000000) /* the longest time of a slice, but for an entry */
+#define RESP_STALL_NS         UINT64_C(1000000000) /* so long a scan waits for a disk */
 #define RESP_WALK_ENTRIES     1024u             /* entries of a slice */
 #define RESP_WALK_FREE        256u              /* allocations that a slice frees */
 #define RESP_STRIPES          64u /* usual stripes of a store; upper half of a cursor */
@@ -50,6 +51,13 @@ static bool resp_is_off(cellar *ns)
     return cellar_update(ns, "?", 1, NULL, resp_change_nothing, NULL) == CELLAR_DISABLED;
 }
 
+/* Return whether a scan goes on later: the disk does not answer, which may end soon. */
+static bool resp_scan_waits(const resp_client *c, resp_key_list *l)
+{
+    if (l->stalled_ns == 0) { l->stalled_ns = l->end_ns; }
+    return (c->flags & RESP_C_IN_EXEC) == 0 && l->end_ns - l->stalled_ns < RESP_STALL_NS;
+}
+
 /* Walk from *cursor on, until the list ends the scan or `buckets` buckets were read. Return false:
  * an error was written. */
 static bool resp_scan_some(resp_client *c, cellar *ns, uint64_t *cursor, uint64_t buckets,
@@ -66,6 +74,12 @@ static bool resp_scan_some(resp_client *c, cellar *ns, uint64_t *cursor, uint64_
     l->end_ns = base_tsc_ns() + RESP_SCAN_NS;
     do {
         const cellar_err err = cellar_scan_with(ns, cursor, &o, resp_key_seen, l);
+        if (err == CELLAR_E_BUSY && resp_scan_waits(c, l)) { return true; }
+        if (err == CELLAR_E_BUSY) {
+            resp_error(c, "ERR the disk does not answer");
+            return false;
+        }
+        l->stalled_ns = 0;
         if (err != CELLAR_OK || l->full) {
             resp_fail(c, err != CELLAR_OK ? err : CELLAR_E_SPACE);
             return false;

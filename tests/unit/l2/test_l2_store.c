@@ -812,6 +812,45 @@ static void values_survive_a_reopen_on_real_files(void)
     T_EQ_I64(rmdir(path), 0);
 }
 
+static bool count_visit(void *ctx, const l2_key *k, const void *value, size_t value_len,
+                        const l2_meta *meta)
+{
+    (void)k, (void)value, (void)value_len, (void)meta;
+    (*(uint32_t *)ctx)++;
+    return true;
+}
+
+/* A scan must not end without the entries of a disk that answers later. */
+static void a_visit_stops_at_a_disk_that_does_not_answer(void)
+{
+    begin();
+    kit.cfg.seg_count = 8;
+    open_it();
+    uint32_t kept = 0, stopped = 0, all = 0;
+    uint64_t at = 0;
+    for (uint32_t i = 0; i < 60; i++) {
+        kept += put(i, 1, 500) == CELLAR_OK;
+        while (l2_tick(kit.d, 1000)) {}
+    }
+    T_EQ_U64(kept, 60);
+    base_store_rlx(&kit.d->reads_stuck, 1u);
+    T_EQ_I64(l2_visit(kit.d, 7, &at, UINT32_MAX, count_visit, &stopped), CELLAR_E_BUSY);
+    const uint64_t there = at;
+    T_EQ_I64(l2_visit(kit.d, 7, &at, UINT32_MAX, count_visit, &stopped), CELLAR_E_BUSY);
+    T_EQ_U64(at, there);
+    base_store_rlx(&kit.d->reads_stuck, 0u);
+    while (l2_visit(kit.d, 7, &at, UINT32_MAX, count_visit, &stopped) == CELLAR_E_BUSY) {
+        usleep(1000);
+    }
+    at = 0;
+    while (l2_visit(kit.d, 7, &at, UINT32_MAX, count_visit, &all) == CELLAR_E_BUSY) {
+        usleep(1000);
+    }
+    T_EQ_U64(all, 60);
+    T_EQ_U64(stopped, 60);
+    end();
+}
+
 #define MANY_KEYS 90000u
 
 static uint32_t many_served_of(uint32_t keys)
@@ -1029,4 +1068,5 @@ T_MAIN("l2_store", T_CASE(segments_reclaimed_during_the_rebuild_leave_no_word),
        T_CASE(blocks_lost_by_zeroing_are_allocated_again),
        T_CASE(a_fast_disk_gets_larger_writes_than_a_slow_one),
        T_CASE(namespaces_and_generations_persist), T_CASE(dropping_a_namespace_needs_no_memory),
+       T_CASE(a_visit_stops_at_a_disk_that_does_not_answer),
        T_CASE(values_survive_a_reopen_on_real_files))
