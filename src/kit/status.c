@@ -347,7 +347,7 @@ CELLAR_API cellar_err cellar_status_update(cellar_status *s, const void *id, siz
 {
     if (s == NULL || state == NULL || fn == NULL) { return CELLAR_E_INVAL; }
     cellar_set_opts o = kit_status_opts(kit_status_state(s, state));
-    o.flags |= CELLAR_ONLY_IF_PRESENT;
+    o.flags |= CELLAR_ONLY_IF_PRESENT | CELLAR_REPLACE; /* the flags of state 0 are 0 */
     kit_status_merge m = { fn, ctx, KIT_STATUS_ROUNDS, false, CELLAR_OK };
     const bool fine = id != NULL && id_len != 0 && id_len <= CELLAR_KEY_MAX; /* else refused */
     const unsigned char *p = id;
