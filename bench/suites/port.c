@@ -10,6 +10,7 @@
  *            port_rss      bytes that a server without keys and clients holds
  *            port_binary   bytes of the program, static and stripped
  *            port_client   bytes of RSS an idle client, of 500 that have sent one PING
+ *            port_page     ms of a GET of the page of metrics of a store with 100 namespaces
  *            port_beside   gets of a thread beside 50 busy clients of a port of its process /
  *                          while they stand still
  *            port_loaded_bytes  loaded bytes of the drop-in less those with CELLAR_OMIT_RESP;
@@ -43,6 +44,7 @@
 #define PORT_KEYS 10000u
 #define PORT_IDLE 500u
 #define PORT_STARTS 21u
+#define PORT_PAGES 101u
 #define PORT_GETS 50000u
 #define PORT_TURNS 8u
 
@@ -246,6 +248,58 @@ static int port_binary(void)
     return port_say("static", "port_binary", NULL, &bytes, 1);
 }
 
+/* ---- the page of metrics ---- */
+
+/* Ask for the page once on an open connection. Return its bytes; 0: no whole answer came. */
+static size_t port_page_get(int fd)
+{
+    static const char ask[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    static char page[4u << 20];
+    size_t have = 0, want = sizeof page - 1;
+    if (write(fd, ask, sizeof ask - 1) != (ssize_t)(sizeof ask - 1)) { return 0; }
+    while (have < want) {
+        const ssize_t n = read(fd, page + have, want - have);
+        if (n <= 0) { return 0; }
+        have += (size_t)n;
+        page[have] = '\0';
+        const char *body = strstr(page, "\r\n\r\n"), *len = strstr(page, "Content-Length: ");
+        if (body != NULL && len != NULL && len < body) {
+            want = (size_t)(body + 4 - page) + (size_t)strtoul(len + 16, NULL, 10);
+        }
+    }
+    return have;
+}
+
+static int port_page(const cell_options *o)
+{
+    server here = { .pid = getpid() };
+    double ms[PORT_PAGES];
+    cellar *c;
+    cellar_resp *r = NULL;
+    cellar_resp_opts opts = cellar_resp_opts_default();
+    if (cellar_open(NULL, &c) != CELLAR_OK) { return CELL_WRONG; }
+    for (int i = 0; i < 100; i++) {
+        char name[32];
+        cellar *ns;
+        snprintf(name, sizeof name, "namespace_%d", i);
+        if (cellar_namespace_open(c, name, NULL, &ns) != CELLAR_OK) { return CELL_WRONG; }
+        (void)cellar_set(ns, "k", 1, "v", 1, NULL);
+    }
+    snprintf(here.path, sizeof here.path, "%s/page.%d.sock", o->scratch, (int)getpid());
+    opts.admin = here.path;
+    bool ok = cellar_resp_open(c, &opts, &r) == CELLAR_OK && cellar_resp_start(r) == CELLAR_OK;
+    const int fd = ok ? server_connect(&here) : -1;
+    for (uint32_t n = 0; n < PORT_PAGES && fd >= 0; n++) {
+        const uint64_t from = host_wall_ns();
+        ok = port_page_get(fd) > 10000 && ok;
+        ms[n] = (double)(host_wall_ns() - from) / 1e6;
+    }
+    close(fd);
+    cellar_resp_close(r);
+    cellar_close(c);
+    return ok && fd >= 0 ? port_say("pages", "port_page", "wall", ms, PORT_PAGES) : CELL_WRONG;
+}
+
 /* ---- a get beside busy clients ---- */
 
 static double port_gets(cellar *c, uint64_t *bad)
@@ -369,7 +423,7 @@ static int port_run(const cell_options *o)
     } else {
         json_say("port", "redis", NULL, "skip", "redis-tools is missing");
     }
-    return status | port_start(o) | port_clients(o) | port_binary() | port_dropin(o);
+    return status | port_start(o) | port_clients(o) | port_page(o) | port_binary() | port_dropin(o);
 }
 #endif
 
