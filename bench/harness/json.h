@@ -79,6 +79,7 @@ typedef struct json_row {
     X("port_p99", "x", 'l') X("port_start", "ms", 'l') X("port_rss", "B", 'l')               \
     X("port_binary", "B", 'l') X("port_client", "B", 'l') X("port_beside", "x", 'h')         \
     X("port_loaded_bytes", "B", 'l') X("port_omitted", "functions", 'l')                     \
+    X("port_page", "ms", 'l')                                                                \
     /* written by suites/replay.sh and report/replay.awk */                                  \
     X("mean_reduction", "x", 'h') X("worst_points_above_lru", "points", 'l')                 \
     X("won_or_tied_lowest", "x", 'h') X("points_from_reference", "points", 'l')              \
