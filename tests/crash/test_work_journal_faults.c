@@ -531,7 +531,10 @@ static cellar_err open_cut(cellar_journal_level level)
         snprintf(to, sizeof to, "%s%s", folder, name[i]);
         FILE *f = fopen(to, "wb");
         T_REQUIRE(f != NULL);
-        T_REQUIRE(fwrite(image[i].bytes, 1, image[i].len, f) == image[i].len && fclose(f) == 0);
+        if (image[i].len != 0) { /* bytes NULL: an empty file */
+            T_REQUIRE(fwrite(image[i].bytes, 1, image[i].len, f) == image[i].len);
+        }
+        T_REQUIRE(fclose(f) == 0);
         image_free(&image[i]);
     }
     mono_ms += 10000;
