@@ -102,10 +102,10 @@ static void resp_client_list(resp_client *c, const cellar_bytes *argv, uint32_t 
 }
 
 /* End a client. The one that asks gets its reply first. */
-static void resp_client_end(resp_client *c, resp_client *who)
+static void resp_client_end(resp_client *c, resp_client *other)
 {
-    who->flags |= who == c ? RESP_C_CLOSE : RESP_C_BROKEN;
-    resp_wake(who);
+    other->flags |= other == c ? RESP_C_CLOSE : RESP_C_BROKEN;
+    resp_wake(other);
 }
 
 static bool resp_client_at(const resp_client *c, const cellar_bytes *address)

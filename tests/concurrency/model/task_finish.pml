@@ -25,7 +25,7 @@
 byte state, gen, attempt, timer; /* timer: the attempt it was set for + 1; 0: not armed */
 bool wanted_off;                 /* TASK_CANCEL */
 byte run_task[2];                /* task of the run: gen of the slot; 0: none */
-byte run_of[2];                  /* ghost: gen whose payload the function reads */
+byte run_of[2];                  /* ghost: gen of the payload that the function reads */
 byte body[3];                    /* references to the payload of each task */
 byte begun[3], ends[3], in_time[3];
 bool cancelled;

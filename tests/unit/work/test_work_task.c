@@ -12,70 +12,9 @@
 #include "cellar_limit.h"
 #include "cellar_task.h"
 #include "tests/support/struct_sizes.h"
+#include "tests/support/pool_kit.h" /* its `p` would be shadowed above */
 
 #include <unistd.h>
-
-static cellar_pool *p;
-static int64_t mono_ms, wall_ms;
-static cellar_pool_config config;
-static cellar_host_opts host;
-
-static int64_t read_mono(void *ctx)
-{
-    (void)ctx;
-    return mono_ms;
-}
-static int64_t read_wall(void *ctx)
-{
-    (void)ctx;
-    return wall_ms;
-}
-
-static void defaults(void)
-{
-    host = cellar_host_opts_default();
-    config = cellar_pool_config_default();
-    host.clock = read_mono;
-    host.no_threads = 1;
-    config.host = &host;
-    config.close_timeout_ms = 1; /* of the clock of the system */
-    config.grace_ms = 1;
-    config.wall_clock = read_wall;
-    mono_ms = 1000000;
-    wall_ms = INT64_C(1700000000000);
-}
-
-static void open_it(void) { T_REQUIRE(cellar_pool_open(&config, &p) == CELLAR_OK); }
-
-static cellar_pool_stats figures(void)
-{
-    cellar_pool_stats st = cellar_pool_stats_default();
-    T_EQ_I64(cellar_pool_stats_get(p, NULL, &st), CELLAR_OK);
-    T_EQ_U64(st.submitted + st.requeued,
-             st.ok + st.failed + st.cancelled + st.expired + st.live);
-    return st;
-}
-
-static void close_it(void)
-{
-    (void)figures();
-    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
-    p = NULL;
-}
-
-static int64_t tick(void)
-{
-    int64_t wait_ms;
-    while (cellar_pool_tick(p, 1000, &wait_ms) == CELLAR_PENDING) { }
-    return wait_ms;
-}
-
-static int64_t pass(int64_t ms)
-{
-    mono_ms += ms;
-    wall_ms += ms;
-    return tick();
-}
 
 /* What ran: payloads of one byte, in order. */
 static char ran[4096];
