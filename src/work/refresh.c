@@ -621,11 +621,13 @@ static refresh_loader *refresh_loader_of(refresh_row *row) SYNC_HOLDS(WHEEL)
     return l;
 }
 
-/* Prepare the next step of a row. */
-static void refresh_prepare(refresh_ticket *t, refresh_row *row, refresh_time now)
+/* Prepare the next step of a row. False: it has nothing to do by `now`. That time was read before
+ * the row's timer fired, or the wall clock was set back since. */
+static bool refresh_prepare(refresh_ticket *t, refresh_row *row, refresh_time now)
     SYNC_HOLDS(WHEEL)
 {
     if (!refresh_run_begin(row, now) && refresh_next_key(row) == NULL) { refresh_retry(row); }
+    if (!row->listing && refresh_next_key(row) == NULL) { return false; }
     row->state = REFRESH_RUNNING;
     row->refs++;
     row->stopped = false;
@@ -641,6 +643,17 @@ static void refresh_prepare(refresh_ticket *t, refresh_row *row, refresh_time no
     t->stored = t->off = t->asleep = t->looked = t->read = t->bare = false;
     t->keys = (cellar_refresh_keys){ .account = &row->of->account };
     row->of->count[STATS_REFRESHER_RUNNING]++;
+    return true;
+}
+
+/* Return the row that runs next; NULL: none is ready, or a close has begun. */
+static refresh_row *refresh_first_ready(const cellar_refresher *r) SYNC_HOLDS(WHEEL)
+{
+    refresh_row *row = NULL;
+    for (unsigned i = REFRESH_PRIORITIES; i-- > 0 && row == NULL && !r->closing;) {
+        row = r->ready_first[i];
+    }
+    return row;
 }
 
 CELLAR_PRIVATE void refresh_run_job(void *refresher, base_job *j)
@@ -648,19 +661,22 @@ CELLAR_PRIVATE void refresh_run_job(void *refresher, base_job *j)
     cellar_refresher *r = refresher;
     refresh_ticket *t = (refresh_ticket *)(void *)j; /* its first field */
     const refresh_time now = refresh_now(r);
-    refresh_row *row = NULL;
+    refresh_row *row;
+    refresh_after a;
+    refresh_after_init(&a);
     sync_take(WHEEL, &r->lock);
-    for (unsigned i = REFRESH_PRIORITIES; i-- > 0 && row == NULL && !r->closing;) {
-        row = r->ready_first[i];
-    }
-    if (row != NULL) {
+    while ((row = refresh_first_ready(r)) != NULL) {
         refresh_unready(row);
-        refresh_prepare(t, row, now);
-    } else {
+        if (refresh_prepare(t, row, now)) { break; }
+        refresh_arm(row);
+        a.ring = true;
+    }
+    if (row == NULL) {
         t->next = r->free_tickets;
         r->free_tickets = t;
     }
     sync_drop(WHEEL, &r->lock);
+    refresh_settle(r, &a);
     if (row == NULL) { return; }
     const int cancel = base_cancel_off();
     base_run_callback(refresh_step, refresh_left, t, cancel);

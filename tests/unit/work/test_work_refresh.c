@@ -24,6 +24,8 @@
 static cellar *c;
 static cellar_refresher *r;
 static int64_t mono_ms, wall_ms;
+static unsigned readings_to_old; /* 1: the next reading of both clocks is `old_by_ms` behind */
+static int64_t old_by_ms;
 static char logged[256];
 
 static int64_t read_clock(void *ctx)
@@ -34,7 +36,9 @@ static int64_t read_clock(void *ctx)
 static int64_t read_wall(void *ctx)
 {
     (void)ctx;
-    return wall_ms;
+    if (readings_to_old == 0 || --readings_to_old != 0) { return wall_ms; }
+    mono_ms -= old_by_ms;
+    return wall_ms - old_by_ms;
 }
 
 /* Policies read the wall clock of the system: here it is that of the test. */
@@ -624,6 +628,25 @@ static void days_follow_the_wall_clock(void)
     T_EQ_U64(figures().days, 2);
     pass(DAY, HOUR, NULL);
     T_EQ_U64(figures().days, 3);
+    close_all();
+}
+
+/* A worker reads the clocks, stops, and goes on after the timer of a row has fired. */
+static void row_that_fired_after_the_worker_read_the_clock_runs_later(void)
+{
+    int64_t wait_ms;
+    open_all();
+    T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "up", MINUTE, NULL), CELLAR_OK);
+    pass(2 * MINUTE, MINUTE, NULL);
+    const uint64_t calls = up.calls;
+    turn(MINUTE);
+    readings_to_old = 2; /* the first is that of the timers */
+    old_by_ms = MINUTE + 1;
+    while (readings_to_old != 0) { (void)cellar_refresher_tick(r, 1, &wait_ms); }
+    T_EQ_U64(up.calls, calls);
+    mono_ms += old_by_ms;
+    (void)tick();
+    T_EQ_U64(up.calls, calls + 1);
     close_all();
 }
 
@@ -1439,7 +1462,8 @@ T_MAIN("work_refresh", T_CASE(refresh_s4_table), T_CASE(seed_refresh_every_row_r
        T_CASE(refresh_midnight), T_CASE(day_ends_what_the_program_stored),
        T_CASE(late_refresher_serves_nothing_of_yesterday),
        T_CASE(next_try_of_a_day_deletes_nothing),
-       T_CASE(days_follow_the_wall_clock), T_CASE(refresh_delete_wins),
+       T_CASE(days_follow_the_wall_clock),
+       T_CASE(row_that_fired_after_the_worker_read_the_clock_runs_later), T_CASE(refresh_delete_wins),
        T_CASE(failure_keeps_the_old_value_and_backs_off),
        T_CASE(remembered_failures_leave_the_old_value),
        T_CASE(pauses_grow_to_the_interval),
