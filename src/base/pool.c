@@ -63,6 +63,12 @@ CELLAR_PRIVATE void base_pool_room(base_pool *p)
     if (!kept) { base_free(p->account, BASE_MOD_STORE, array, bytes); }
 }
 
+static void base_pool_ring(base_pool *p, int32_t workers)
+{
+    (void)base_add_ar(&p->bell, 1u);
+    sync_wake(&p->bell, workers);
+}
+
 /* Start one more worker, or replace one that a job ended, if no other thread starts one. `mend`:
  * only if jobs wait. Return true if jobs wait. */
 static bool base_pool_more(base_pool *p, bool mend)
@@ -80,14 +86,10 @@ static bool base_pool_more(base_pool *p, bool mend)
     sync_take(QUEUE, &p->lock);
     if (up && !again) { p->worker_count++; }
     p->starting = false;
+    const bool awaited = p->stopped;
     sync_drop(QUEUE, &p->lock);
+    if (awaited) { base_pool_ring(p, INT32_MAX); }
     return left;
-}
-
-static void base_pool_ring(base_pool *p, int32_t workers)
-{
-    (void)base_add_ar(&p->bell, 1u);
-    sync_wake(&p->bell, workers);
 }
 
 CELLAR_PRIVATE bool base_pool_push(base_pool *p, base_job *j)
@@ -135,18 +137,25 @@ CELLAR_PRIVATE void base_pool_stop(base_pool *p, bool stop)
     base_pool_ring(p, INT32_MAX);
 }
 
-/* Return the number of workers. One that is joined may have started another before it ended. */
-static uint32_t base_pool_count(base_pool *p)
+/* Return the number of workers of a stopped pool. A worker that another one starts now may take the
+ * place of one that is joined already: wait for its start. None begins after the stop. */
+static uint32_t base_pool_settled(base_pool *p)
 {
-    sync_take(QUEUE, &p->lock);
-    const uint32_t n = p->worker_count;
-    sync_drop(QUEUE, &p->lock);
-    return n;
+    for (;;) {
+        const uint32_t bell = base_load_acq(&p->bell);
+        sync_take(QUEUE, &p->lock);
+        const bool starting = p->starting;
+        const uint32_t n = p->worker_count;
+        sync_drop(QUEUE, &p->lock);
+        if (!starting) { return n; }
+        (void)sync_wait(&p->bell, bell, UINT64_MAX);
+    }
 }
 
 CELLAR_PRIVATE base_job *base_pool_join(base_pool *p)
 {
-    for (uint32_t i = 0; i < base_pool_count(p); i++) { base_thread_join(&p->worker[i]); }
+    const uint32_t workers_started = base_pool_settled(p);
+    for (uint32_t i = 0; i < workers_started; i++) { base_thread_join(&p->worker[i]); }
     sync_take(QUEUE, &p->lock);
     base_thread *workers = p->worker;
     base_job *left = p->first;
