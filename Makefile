@@ -40,7 +40,7 @@ SRC_CACHE = version talk error handle explain_record dependency_table generation
             explain hot_keys scan clear namespace loader_api job load_call load_publish \
             load_look load_acquire load_leader refresh load load_bulk lease object maintenance \
             option charge stat check metrics dump fork tier_answer tier_attach store
-SRC_WORK  = cron sched calls open batch batch_calls batch_open behind bus_topic bus_message bus_copy \
+SRC_WORK  = ticker cron sched calls open batch batch_calls batch_open behind bus_topic bus_message bus_copy \
             bus_journal bus_group bus_stat bus_list bus_task bus_member bus_publish \
             bus_signal bus_open \
             journal journal_board task_slab task_hand task_queue task_mark task_state task_result \

@@ -87,17 +87,15 @@ CELLAR_PRIVATE void batch_settle(cellar_batcher *b, batch_after *a)
     while (a->first != NULL) {
         base_job *j = a->first;
         a->first = j->next;
-        (void)base_pool_push(&b->pool, j); /* refused only by a close, when no item is left */
+        /* refused only by a close, when no item is left */
+        (void)base_pool_push(&b->ticker.pool, j);
     }
     while (a->ended != NULL) {
         batch_group *g = a->ended;
         a->ended = g->next;
         batch_group_free(g);
     }
-    if (a->ring) {
-        (void)base_add_ar(&b->bell, 1u);
-        sync_wake(&b->bell, 1);
-    }
+    if (a->ring) { work_ticker_ring(&b->ticker); }
 }
 
 CELLAR_PRIVATE bool batch_is_mine(const cellar_batcher *b)
@@ -637,8 +635,9 @@ CELLAR_PRIVATE void batch_run_job(void *batcher, base_job *j)
 
 /* ---- time ---- */
 
-CELLAR_PRIVATE void batch_fire(cellar_batcher *b, int64_t *next_ms)
+CELLAR_PRIVATE void batch_fire(void *batcher, int64_t *next_ms)
 {
+    cellar_batcher *b = batcher;
     const int64_t now_ms = base_now_ms(&b->clock);
     uint32_t budget = BATCH_SLICE;
     batch_after a;

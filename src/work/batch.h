@@ -20,12 +20,12 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/num.h"
-#include "base/pool.h"
 #include "base/random.h"
 #include "base/table.h"
 #include "cellar_batch.h"
 #include "stats/stats.h"
 #include "wheel/wheel.h"
+#include "work/ticker.h"
 
 typedef struct batch_item {
     UT_hash_handle hh;          /* in `keys` of the batcher while it waits with a key */
@@ -82,18 +82,14 @@ struct cellar_batcher {
     base_clock clock;
     base_log log;
     base_fork_node fork;
-    base_pool pool;
-    base_thread thread;         /* fires timers; not started with no_threads */
+    work_ticker ticker;
     base_hash_key hash_key;
     cellar_batcher_config cfg;  /* with defaults; constant */
     cellar_batch_flush_fn flush;
     void *ctx;
-    bool no_threads;
     bool forked;                /* this process is a child of the one that opened it */
     bool fork_in_call;          /* the thread that forks runs a function of the program */
     char name[CELLAR_NAME_MAX + 1];
-    _Atomic uint32_t bell;      /* futex word; + 1 wakes the thread */
-    _Atomic uint32_t stop;      /* 1: the thread ends */
     _Atomic uint32_t ended;     /* futex word; + 1 with each item that ended, if a thread sleeps */
     _Atomic uint32_t sleepers;  /* threads that look whether an item ended, and sleep; raised before
                                  * the lock under which they look */
@@ -149,7 +145,7 @@ CELLAR_PRIVATE void batch_drain_all(cellar_batcher *b, batch_after *a) SYNC_HOLD
 /* Wake the threads that wait for room or for the end of all items, after the lock. */
 CELLAR_PRIVATE void batch_tell_sleepers(cellar_batcher *b);
 /* Fire the timers that are due. *next_ms: ms until there is more to do; 0: now. */
-CELLAR_PRIVATE void batch_fire(cellar_batcher *b, int64_t *next_ms);
+CELLAR_PRIVATE void batch_fire(void *batcher, int64_t *next_ms);
 /* Run the job of a group: at most one call. The `run` of the pool. */
 CELLAR_PRIVATE void batch_run_job(void *batcher, base_job *j);
 

@@ -52,7 +52,7 @@ static batch_step batch_try(cellar_batcher *b, char *name, size_t name_len, batc
     if (v[STATS_BATCHER_ITEMS] >= b->cfg.queue_items ||
         i->len > b->cfg.queue_bytes - v[STATS_BATCHER_ITEM_BYTES]) {
         if (batch_is_mine(b)) { *err = CELLAR_E_DEADLOCK; }
-        if (b->cfg.on_full == CELLAR_BATCH_ERROR || b->no_threads) { *err = CELLAR_E_BUSY; }
+        if (b->cfg.on_full == CELLAR_BATCH_ERROR || b->ticker.no_threads) { *err = CELLAR_E_BUSY; }
         return *err == CELLAR_OK ? BATCH_IS_FULL : BATCH_REFUSED;
     }
     uint64_t id;

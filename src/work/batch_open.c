@@ -2,7 +2,7 @@
  *
  * batch_open: open, tick, drain, close and fork a batcher.
  *
- * WALK       thread: fire what is due -> sleep until the next timer, at most BATCH_LOOK_MS
+ * WALK       tick: see ticker.h
  *            drain: no add -> everything is due -> wait until no item is left -> give up the rest
  *            close: drain -> stop and join the threads -> free
  * COMPLETION Each item ends: after its done function, or from the cleanup handler of a thread that
@@ -16,8 +16,6 @@
 
 BASE_SIZE_BEGIN
 
-#define BATCH_LOOK_MS 500 /* longest sleep of the thread */
-#define BATCH_MEND_MS 20  /* the same while jobs wait for a worker */
 #define BATCH_GRACE_MS 1000 /* wait of a drain for calls that run, after its time */
 #define BATCH_WORKERS_MAX 64u
 #define BATCH_MS_MAX (INT64_C(366) * 86400000) /* longest time of an option */
@@ -27,7 +25,7 @@ BASE_SIZE_BEGIN
 static void batch_fork_prepare(void *ctx) SYNC_UNCHECKED
 {
     cellar_batcher *b = ctx;
-    sync_take(QUEUE, &b->pool.lock);
+    sync_take(QUEUE, &b->ticker.pool.lock);
     sync_take(WHEEL, &b->lock);
     sync_take(LOG, &b->log.lock);
     b->fork_in_call = batch_is_mine(b);
@@ -38,7 +36,7 @@ static void batch_fork_parent(void *ctx) SYNC_UNCHECKED
     cellar_batcher *b = ctx;
     sync_drop(LOG, &b->log.lock);
     sync_drop(WHEEL, &b->lock);
-    sync_drop(QUEUE, &b->pool.lock);
+    sync_drop(QUEUE, &b->ticker.pool.lock);
 }
 
 static void batch_fork_child(void *ctx)
@@ -46,46 +44,17 @@ static void batch_fork_child(void *ctx)
     cellar_batcher *b = ctx;
     sync_reset(&b->log.lock);
     sync_reset(&b->lock);
-    base_pool_fork_child(&b->pool);
+    base_pool_fork_child(&b->ticker.pool);
     b->forked = true;
 }
 
-/* ---- the thread ---- */
-
-static void batch_main(void *arg)
-{
-    cellar_batcher *b = arg;
-    for (;;) {
-        const uint32_t bell = base_load_acq(&b->bell); /* before `stop`, which rings it */
-        if (base_load_acq(&b->stop) != 0) { return; }
-        int64_t wait_ms;
-        batch_fire(b, &wait_ms);
-        const int64_t most_ms = base_pool_mend(&b->pool) ? BATCH_MEND_MS : BATCH_LOOK_MS;
-        const int64_t sleep_ms = BASE_MIN(wait_ms, most_ms);
-        if (sleep_ms > 0) {
-            (void)sync_wait(&b->bell, bell, base_now_ns() + (uint64_t)sleep_ms * 1000000u);
-        }
-    }
-}
+/* ---- the tick ---- */
 
 CELLAR_API cellar_err cellar_batcher_tick(cellar_batcher *b, uint64_t budget_us, int64_t *wait_ms)
 {
-    int64_t next_ms;
     if (b == NULL) { return CELLAR_E_INVAL; }
     if (b->forked) { return CELLAR_E_FORKED; }
-    const uint64_t since_ns = base_now_ns();
-    bool left = false;
-    do {
-        batch_fire(b, &next_ms);
-        for (base_job *j; b->no_threads && !left && (j = base_pool_help(&b->pool)) != NULL;) {
-            batch_run_job(b, j);
-            left = base_now_ns() - since_ns >= budget_us * 1000;
-        }
-    } while (b->no_threads && !left && next_ms == 0);
-    batch_fire(b, &next_ms); /* a flush may have armed a timer */
-    left = next_ms == 0 || (b->no_threads && base_pool_mend(&b->pool));
-    if (wait_ms != NULL) { *wait_ms = left ? 0 : next_ms; }
-    return left ? CELLAR_PENDING : CELLAR_OK;
+    return work_ticker_step(&b->ticker, budget_us, wait_ms);
 }
 
 /* ---- open ---- */
@@ -189,10 +158,10 @@ static void batch_init(cellar_batcher *b, const cellar_batcher_config *cfg,
     b->clock = (base_clock){ .precise_ms = host->clock, .coarse_ms = host->clock,
                              .ctx = host->clock_ctx };
     base_log_init(&b->log, &b->clock, host->log, host->log_ctx, levels[host->log_level]);
-    b->pool = (base_pool){ .run = batch_run_job, .ctx = b, .name = "cellar-batch",
-                           .account = &b->account, .max_jobs = UINT32_MAX,
-                           .max_workers = host->no_threads != 0 ? 0 : cfg->workers };
-    b->no_threads = host->no_threads != 0;
+    b->ticker = (work_ticker){ .fire = batch_fire, .no_threads = host->no_threads != 0 };
+    b->ticker.pool = (base_pool){ .run = batch_run_job, .ctx = b, .name = "cellar-batch",
+                                  .account = &b->account, .max_jobs = UINT32_MAX,
+                                  .max_workers = host->no_threads != 0 ? 0 : cfg->workers };
     b->cfg = *cfg;
     b->cfg.host = NULL;
     memcpy(b->name, host->name, strlen(host->name));
@@ -226,25 +195,17 @@ CELLAR_API cellar_err cellar_batcher_open(const cellar_batcher_config *cfg,
     b->flush = flush;
     b->ctx = ctx;
     batch_init(b, &full, &host, secret);
-    why = "no memory for the workers";
-    if (!b->no_threads) {
-        base_pool_room(&b->pool);
-        if (b->pool.worker == NULL) { goto drop_raw; }
-    }
     b->fork = (base_fork_node){ .prepare = batch_fork_prepare, .parent = batch_fork_parent,
                                 .child = batch_fork_child, .ctx = b };
     why = "no memory for the fork handlers";
-    if (!base_fork_register(&b->fork)) { goto drop_pool; }
-    why = "no thread: the system refused one";
-    if (!b->no_threads && base_thread_start(&b->thread, batch_main, b, "cellar-linger") != 0) {
-        goto drop_fork;
-    }
+    if (!base_fork_register(&b->fork)) { goto drop_raw; }
+    why = work_ticker_start(&b->ticker, "cellar-linger");
+    if (why != NULL) { goto drop_ticker; }
     *out = b;
     return CELLAR_OK;
-drop_fork:
+drop_ticker:
+    (void)base_pool_join(&b->ticker.pool);
     base_fork_unregister(&b->fork);
-drop_pool:
-    (void)base_pool_join(&b->pool);
 drop_raw:
     base_free_raw(&hooks, raw, BATCH_BYTES);
 out:
@@ -270,13 +231,13 @@ static void batch_wait(cellar_batcher *b, int64_t ms)
     for (;;) {
         const uint32_t ended = base_load_acq(&b->ended);
         if (batch_live(b) == 0 || base_now_ns() >= until_ns) { break; }
-        base_job *j = b->no_threads ? base_pool_help(&b->pool) : NULL;
+        base_job *j = b->ticker.no_threads ? base_pool_help(&b->ticker.pool) : NULL;
         if (j != NULL) {
             batch_run_job(b, j);
         } else { /* without threads, another tick may queue a job without an end */
-            const uint64_t look_ns = base_now_ns() + BATCH_MEND_MS * 1000000u;
+            const uint64_t look_ns = base_now_ns() + WORK_MEND_MS * 1000000u;
             (void)sync_wait(&b->ended, ended,
-                            b->no_threads ? BASE_MIN(until_ns, look_ns) : until_ns);
+                            b->ticker.no_threads ? BASE_MIN(until_ns, look_ns) : until_ns);
         }
     }
     (void)base_sub_ar(&b->sleepers, 1u);
@@ -379,14 +340,11 @@ CELLAR_API cellar_err cellar_batcher_close(cellar_batcher *b, cellar_batch_repor
     if (err == CELLAR_OK && b->forked && b->fork_in_call) { err = CELLAR_E_DEADLOCK; }
     if (err == CELLAR_OK && !b->forked) { err = batch_drain(b, b->cfg.close_timeout_ms, report); }
     if (err != CELLAR_OK) { return err; }
-    base_pool_stop(&b->pool, true);
+    base_pool_stop(&b->ticker.pool, true);
     if (!b->forked) {
-        base_store_rel(&b->stop, 1u);
-        (void)base_add_ar(&b->bell, 1u);
-        sync_wake(&b->bell, 1);
-        if (!b->no_threads) { base_thread_join(&b->thread); }
+        work_ticker_end(&b->ticker);
     }
-    (void)base_pool_join(&b->pool);
+    (void)base_pool_join(&b->ticker.pool);
     base_fork_unregister(&b->fork);
     batch_free_all(b);
     BASE_ASSERT(b->forked || base_load_rlx(&b->account.used) == 0); /* lost threads may hold some */

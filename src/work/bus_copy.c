@@ -31,8 +31,7 @@ CELLAR_PRIVATE void bus_after_init(bus_after *a)
 
 CELLAR_PRIVATE void bus_ring(cellar_bus *b)
 {
-    (void)base_add_ar(&b->bell, 1u);
-    sync_wake(&b->bell, 1);
+    work_ticker_ring(&b->ticker);
 }
 
 CELLAR_PRIVATE void bus_member_free(cellar_bus_member *m)
@@ -66,7 +65,7 @@ CELLAR_PRIVATE void bus_settle(cellar_bus *b, bus_after *a)
     while (a->first != NULL) {
         base_job *j = a->first;
         a->first = j->next;
-        if (!base_pool_push(&b->pool, j)) { bus_push_failed(b, j); }
+        if (!base_pool_push(&b->ticker.pool, j)) { bus_push_failed(b, j); }
     }
     while (a->ended != NULL) {
         bus_message *m = a->ended;

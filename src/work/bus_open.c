@@ -2,7 +2,7 @@
  *
  * bus_open: open, tick, drain, close and fork a bus.
  *
- * WALK       thread: timers that are due -> sleep until the next one, at most BUS_LOOK_MS
+ * WALK       tick: see ticker.h
  *            drain: nothing is published any more -> wait until no copy is left
  *            close: nothing is delivered -> wait for code of the host that runs -> join both kinds
  *            of threads -> free
@@ -20,8 +20,6 @@
 
 BASE_SIZE_BEGIN
 
-#define BUS_LOOK_MS 500 /* longest sleep of the thread */
-#define BUS_MEND_MS 20  /* the same while members wait for a worker */
 #define BUS_TABLE_MAX 65536u
 #define BUS_WORKERS_MAX 64u
 
@@ -30,7 +28,7 @@ BASE_SIZE_BEGIN
 static void bus_fork_prepare(void *ctx) SYNC_UNCHECKED
 {
     cellar_bus *b = ctx;
-    sync_take(QUEUE, &b->pool.lock);
+    sync_take(QUEUE, &b->ticker.pool.lock);
     sync_take(BUS, &b->lock);
     sync_take(LOG, &b->log.lock);
     b->fork_in_call = bus_is_mine(b);
@@ -41,7 +39,7 @@ static void bus_fork_parent(void *ctx) SYNC_UNCHECKED
     cellar_bus *b = ctx;
     sync_drop(LOG, &b->log.lock);
     sync_drop(BUS, &b->lock);
-    sync_drop(QUEUE, &b->pool.lock);
+    sync_drop(QUEUE, &b->ticker.pool.lock);
 }
 
 static void bus_fork_child(void *ctx)
@@ -49,46 +47,24 @@ static void bus_fork_child(void *ctx)
     cellar_bus *b = ctx;
     sync_reset(&b->log.lock);
     sync_reset(&b->lock);
-    base_pool_fork_child(&b->pool);
+    base_pool_fork_child(&b->ticker.pool);
     b->forked = true;
 }
 
-/* ---- the thread ---- */
+/* ---- the tick ---- */
 
-static void bus_main(void *arg)
+/* Fire timers, and commit what they changed or an error left. */
+static void bus_turn(void *bus, int64_t *next_ms)
 {
-    cellar_bus *b = arg;
-    for (;;) {
-        const uint32_t bell = base_load_acq(&b->bell); /* before `stop`, which rings it */
-        if (base_load_acq(&b->stop) != 0) { return; }
-        int64_t wait_ms;
-        bus_fire(b, &wait_ms);
-        (void)bus_commit(b); /* what timers changed, or an error left */
-        const int64_t most_ms = base_pool_mend(&b->pool) ? BUS_MEND_MS : BUS_LOOK_MS;
-        const int64_t sleep_ms = BASE_MIN(wait_ms, most_ms);
-        if (sleep_ms > 0) {
-            (void)sync_wait(&b->bell, bell, base_now_ns() + (uint64_t)sleep_ms * 1000000u);
-        }
-    }
+    bus_fire(bus, next_ms);
+    (void)bus_commit(bus);
 }
 
 CELLAR_API cellar_err cellar_bus_tick(cellar_bus *b, uint64_t budget_us, int64_t *wait_ms)
 {
-    int64_t next_ms;
     if (b == NULL) { return CELLAR_E_INVAL; }
     if (b->forked) { return CELLAR_E_FORKED; }
-    const uint64_t since_ns = base_now_ns();
-    bool left = false;
-    bus_fire(b, &next_ms);
-    for (base_job *j; b->no_threads && !left && (j = base_pool_help(&b->pool)) != NULL;) {
-        bus_run_job(b, j);
-        left = base_now_ns() - since_ns >= budget_us * 1000;
-    }
-    bus_fire(b, &next_ms); /* functions may have armed timers */
-    (void)bus_commit(b);
-    left = next_ms == 0 || (b->no_threads && base_pool_mend(&b->pool));
-    if (wait_ms != NULL) { *wait_ms = left ? 0 : next_ms; }
-    return left ? CELLAR_PENDING : CELLAR_OK;
+    return work_ticker_step(&b->ticker, budget_us, wait_ms);
 }
 
 /* ---- open ---- */
@@ -161,10 +137,10 @@ static void bus_init(cellar_bus *b, const cellar_bus_config *cfg, const cellar_h
     b->clock = (base_clock){ .precise_ms = host->clock, .coarse_ms = host->clock,
                              .ctx = host->clock_ctx };
     base_log_init(&b->log, &b->clock, host->log, host->log_ctx, levels[host->log_level]);
-    b->pool = (base_pool){ .run = bus_run_job, .ctx = b, .name = "cellar-bus",
-                           .account = &b->account, .max_jobs = UINT32_MAX,
-                           .max_workers = host->no_threads != 0 ? 0 : cfg->workers };
-    b->no_threads = host->no_threads != 0;
+    b->ticker = (work_ticker){ .fire = bus_turn, .no_threads = host->no_threads != 0 };
+    b->ticker.pool = (base_pool){ .run = bus_run_job, .ctx = b, .name = "cellar-bus",
+                                  .account = &b->account, .max_jobs = UINT32_MAX,
+                                  .max_workers = host->no_threads != 0 ? 0 : cfg->workers };
     b->close_ms = cfg->close_timeout_ms;
     b->max_message_bytes = cfg->max_message_bytes;
     b->max_groups = cfg->max_groups;
@@ -200,32 +176,24 @@ CELLAR_API cellar_err cellar_bus_open(const cellar_bus_config *cfg, cellar_bus *
     why = "no random bytes from the kernel";
     if (!base_random_bytes(secret, sizeof secret)) { goto drop_raw; }
     base_hash_key_init(&b->hash_key, BASE_HASH_FOLD, secret);
-    why = "no memory for the workers";
-    if (!b->no_threads) {
-        base_pool_room(&b->pool);
-        if (b->pool.worker == NULL) { goto drop_raw; }
-    }
     b->fork = (base_fork_node){ .prepare = bus_fork_prepare, .parent = bus_fork_parent,
                                 .child = bus_fork_child, .ctx = b };
     why = "no memory for the fork handlers";
-    if (!base_fork_register(&b->fork)) { goto drop_pool; }
+    if (!base_fork_register(&b->fork)) { goto drop_raw; }
     if (full.pool != NULL) {
         err = bus_journal_open(b, full.pool, &why);
         if (err != CELLAR_OK) { goto drop_fork; }
         err = CELLAR_E_NOMEM;
     }
-    why = "no thread: the system refused one";
-    if (!b->no_threads && base_thread_start(&b->thread, bus_main, b, "cellar-bus") != 0) {
-        goto drop_journal;
-    }
+    why = work_ticker_start(&b->ticker, "cellar-bus");
+    if (why != NULL) { goto drop_ticker; }
     *out = b;
     return CELLAR_OK;
-drop_journal:
+drop_ticker:
+    (void)base_pool_join(&b->ticker.pool);
     bus_journal_close(b);
 drop_fork:
     base_fork_unregister(&b->fork);
-drop_pool:
-    (void)base_pool_join(&b->pool);
 drop_raw:
     base_free_raw(&hooks, raw, BUS_BYTES);
 out:
@@ -239,13 +207,13 @@ static void bus_wait_empty(cellar_bus *b, uint64_t until_ns) SYNC_HOLDS(BUS)
 {
     while (bus_live(b) != 0 && base_now_ns() < until_ns) {
         uint64_t wake_ns = until_ns;
-        if (b->no_threads) {
+        if (b->ticker.no_threads) {
             int64_t wait_ms;
             sync_drop(BUS, &b->lock);
             (void)cellar_bus_tick(b, 1000, &wait_ms);
             sync_take(BUS, &b->lock);
             if (wait_ms == 0 || bus_live(b) == 0) { continue; }
-            wake_ns = base_now_ns() + (uint64_t)BASE_MIN(wait_ms, BUS_LOOK_MS) * 1000000u;
+            wake_ns = base_now_ns() + (uint64_t)BASE_MIN(wait_ms, WORK_LOOK_MS) * 1000000u;
         }
         bus_sleep(b, &b->ended, &b->end_waiters, BASE_MIN(wake_ns, until_ns));
     }
@@ -302,7 +270,7 @@ static void bus_closing(cellar_bus *b, bool closing)
 {
     bus_after a;
     bus_after_init(&a);
-    base_pool_stop(&b->pool, closing);
+    base_pool_stop(&b->ticker.pool, closing);
     sync_take(BUS, &b->lock);
     b->closing = closing;
     for (bus_queue *q = b->queues; q != NULL && !closing; q = q->hh.next) {
@@ -374,11 +342,9 @@ CELLAR_API cellar_err cellar_bus_close(cellar_bus *b)
             bus_closing(b, false);
             return CELLAR_E_BUSY;
         }
-        base_store_rel(&b->stop, 1u);
-        bus_ring(b);
-        if (!b->no_threads) { base_thread_join(&b->thread); }
+        work_ticker_end(&b->ticker);
     }
-    (void)base_pool_join(&b->pool); /* its jobs are the members */
+    (void)base_pool_join(&b->ticker.pool); /* its jobs are the members */
     if (!b->forked) { bus_journal_close(b); }
     base_fork_unregister(&b->fork);
     bus_free_all(b);

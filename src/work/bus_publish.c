@@ -106,7 +106,7 @@ static uint32_t bus_stuck_workers(const cellar_bus *b) SYNC_HOLDS(BUS)
 static bool bus_is_stuck(const bus_group *g) SYNC_HOLDS(BUS)
 {
     const cellar_bus *b = g->bus;
-    const bool workers_stuck = bus_stuck_workers(b) >= BASE_MAX(b->pool.max_workers, 1u);
+    const bool workers_stuck = bus_stuck_workers(b) >= BASE_MAX(b->ticker.pool.max_workers, 1u);
     const cellar_bus_member *m = g->members;
     for (uint32_t i = 0; i < g->member_count; i++, m = m->next) {
         const bool idle = m->fn != NULL && m->tid == 0;

@@ -24,12 +24,12 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/num.h"
-#include "base/pool.h"
 #include "base/table.h"
 #include "cellar_bus.h"
 #include "stats/stats.h"
 #include "wheel/wheel.h"
 #include "work/bus_topic.h"
+#include "work/ticker.h"
 
 #define BUS_LANES 256u
 #define BUS_PREFETCH_MAX 1024u /* a delivery number is n * BUS_PREFETCH_MAX + place of the claim */
@@ -191,10 +191,8 @@ struct cellar_bus {
     base_clock clock;
     base_log log;
     base_fork_node fork;
-    base_pool pool;
-    base_thread thread;     /* ends leases, delays and expired copies; not with no_threads */
+    work_ticker ticker;     /* ends leases, delays and expired copies */
     base_hash_key hash_key;
-    bool no_threads;
     bool forked;            /* this process is a child of the one that opened it */
     bool fork_in_call;      /* the thread that forks runs code of the host */
     int64_t close_ms;
@@ -203,8 +201,6 @@ struct cellar_bus {
     uint32_t max_groups, max_routes, max_members, max_subscribers;
     char name[CELLAR_NAME_MAX + 1];
     char default_queue[CELLAR_NAME_MAX + 1]; /* "": none */
-    _Atomic uint32_t bell;  /* futex word; + 1 wakes the thread */
-    _Atomic uint32_t stop;  /* 1: the thread ends */
     _Atomic uint32_t arrived; /* futex word of takes; + 1 under the lock */
     _Atomic uint32_t ended; /* futex word of publishers and drains; + 1 under the lock */
     _Atomic uint32_t running; /* frames; futex word of the close */

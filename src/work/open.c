@@ -2,7 +2,7 @@
  *
  * open: open, tick, close and fork a scheduler.
  *
- * WALK       thread: fire what is due -> sleep until the next firing, at most SCHED_LOOK_MS
+ * WALK       tick: see ticker.h
  *            close: no run begins -> wait for those that run -> join both kinds of threads -> free
  * COMPLETION Each run gives its place back: after its function, from the cleanup handler of a
  *            thread that ends inside it, or without having begun. The close waits for `running`;
@@ -16,8 +16,6 @@
 
 BASE_SIZE_BEGIN
 
-#define SCHED_LOOK_MS 500  /* longest sleep: bounds when a step of a clock is seen */
-#define SCHED_MEND_MS 20   /* the same while runs wait for a thread */
 #define SCHED_COUNT_DEFAULT 4096u
 #define SCHED_COUNT_MAX 65536u
 #define SCHED_WORKERS_DEFAULT 4u
@@ -42,7 +40,7 @@ static bool sched_is_mine(cellar_scheduler *s) SYNC_HOLDS(WHEEL)
 static void sched_fork_prepare(void *ctx) SYNC_UNCHECKED
 {
     cellar_scheduler *s = ctx;
-    sync_take(QUEUE, &s->pool.lock);
+    sync_take(QUEUE, &s->ticker.pool.lock);
     sync_take(WHEEL, &s->lock);
     sync_take(LOG, &s->log.lock);
     s->fork_in_job = sched_is_mine(s);
@@ -53,7 +51,7 @@ static void sched_fork_parent(void *ctx) SYNC_UNCHECKED
     cellar_scheduler *s = ctx;
     sync_drop(LOG, &s->log.lock);
     sync_drop(WHEEL, &s->lock);
-    sync_drop(QUEUE, &s->pool.lock);
+    sync_drop(QUEUE, &s->ticker.pool.lock);
 }
 
 static void sched_fork_child(void *ctx)
@@ -61,47 +59,18 @@ static void sched_fork_child(void *ctx)
     cellar_scheduler *s = ctx;
     sync_reset(&s->log.lock);
     sync_reset(&s->lock);
-    base_pool_fork_child(&s->pool);
+    base_pool_fork_child(&s->ticker.pool);
     s->forked = true;
 }
 
-/* ---- the thread ---- */
-
-static void sched_main(void *arg)
-{
-    cellar_scheduler *s = arg;
-    for (;;) {
-        const uint32_t bell = base_load_acq(&s->bell); /* before `stop`, which rings it */
-        if (base_load_acq(&s->stop) != 0) { return; }
-        int64_t wait_ms;
-        sched_fire(s, &wait_ms);
-        const int64_t most_ms = base_pool_mend(&s->pool) ? SCHED_MEND_MS : SCHED_LOOK_MS;
-        const int64_t sleep_ms = BASE_MIN(wait_ms, most_ms);
-        if (sleep_ms > 0) {
-            (void)sync_wait(&s->bell, bell, base_now_ns() + (uint64_t)sleep_ms * 1000000u);
-        }
-    }
-}
+/* ---- the tick ---- */
 
 CELLAR_API cellar_err cellar_scheduler_tick(cellar_scheduler *s, uint64_t budget_us,
                                             int64_t *wait_ms)
 {
-    int64_t next_ms;
     if (s == NULL) { return CELLAR_E_INVAL; }
     if (s->forked) { return CELLAR_E_FORKED; }
-    const uint64_t since_ns = base_now_ns();
-    bool left = false;
-    do {
-        sched_fire(s, &next_ms);
-        for (base_job *j; s->no_threads && !left && (j = base_pool_help(&s->pool)) != NULL;) {
-            sched_run_job(s, j);
-            left = base_now_ns() - since_ns >= budget_us * 1000;
-        }
-    } while (s->no_threads && !left && next_ms == 0);
-    sched_fire(s, &next_ms); /* a run that ended may have let a firing go on */
-    left = next_ms == 0 || (s->no_threads && base_pool_mend(&s->pool));
-    if (wait_ms != NULL) { *wait_ms = left ? 0 : next_ms; }
-    return left ? CELLAR_PENDING : CELLAR_OK;
+    return work_ticker_step(&s->ticker, budget_us, wait_ms);
 }
 
 /* ---- open ---- */
@@ -158,10 +127,10 @@ static void sched_init(cellar_scheduler *s, const cellar_scheduler_config *cfg,
                              .ctx = host->clock_ctx };
     s->wall_clock = cfg->wall_clock;
     base_log_init(&s->log, &s->clock, host->log, host->log_ctx, levels[host->log_level]);
-    s->pool = (base_pool){ .run = sched_run_job, .ctx = s, .name = "cellar-work",
-                           .account = &s->account, .max_jobs = UINT32_MAX,
-                           .max_workers = host->no_threads != 0 ? 0 : cfg->workers };
-    s->no_threads = host->no_threads != 0;
+    s->ticker = (work_ticker){ .fire = sched_fire, .no_threads = host->no_threads != 0 };
+    s->ticker.pool = (base_pool){ .run = sched_run_job, .ctx = s, .name = "cellar-work",
+                                  .account = &s->account, .max_jobs = UINT32_MAX,
+                                  .max_workers = host->no_threads != 0 ? 0 : cfg->workers };
     s->max_schedules = cfg->max_schedules;
     s->close_ms = cfg->close_timeout_ms;
     s->tasks = cfg->pool != NULL && cfg->pool->journal != NULL ? cfg->pool : NULL;
@@ -190,25 +159,17 @@ CELLAR_API cellar_err cellar_scheduler_open(const cellar_scheduler_config *cfg,
     memset(s, 0, sizeof *s);
     s->raw = raw;
     sched_init(s, &full, &host);
-    why = "no memory for the workers";
-    if (!s->no_threads) {
-        base_pool_room(&s->pool);
-        if (s->pool.worker == NULL) { goto drop_raw; }
-    }
     s->fork = (base_fork_node){ .prepare = sched_fork_prepare, .parent = sched_fork_parent,
                                 .child = sched_fork_child, .ctx = s };
     why = "no memory for the fork handlers";
-    if (!base_fork_register(&s->fork)) { goto drop_pool; }
-    why = "no thread: the system refused one";
-    if (!s->no_threads && base_thread_start(&s->thread, sched_main, s, "cellar-sched") != 0) {
-        goto drop_fork;
-    }
+    if (!base_fork_register(&s->fork)) { goto drop_raw; }
+    why = work_ticker_start(&s->ticker, "cellar-sched");
+    if (why != NULL) { goto drop_ticker; }
     *out = s;
     return CELLAR_OK;
-drop_fork:
+drop_ticker:
+    (void)base_pool_join(&s->ticker.pool);
     base_fork_unregister(&s->fork);
-drop_pool:
-    (void)base_pool_join(&s->pool);
 drop_raw:
     base_free_raw(&hooks, raw, SCHED_BYTES);
 out:
@@ -222,7 +183,7 @@ static void sched_closing(cellar_scheduler *s, bool closing)
     sync_take(WHEEL, &s->lock);
     s->closing = closing;
     sync_drop(WHEEL, &s->lock);
-    base_pool_stop(&s->pool, closing);
+    base_pool_stop(&s->ticker.pool, closing);
     sched_ring(s);
 }
 
@@ -266,11 +227,9 @@ CELLAR_API cellar_err cellar_scheduler_close(cellar_scheduler *s)
             sched_closing(s, false);
             return CELLAR_E_BUSY;
         }
-        base_store_rel(&s->stop, 1u);
-        sched_ring(s);
-        if (!s->no_threads) { base_thread_join(&s->thread); }
+        work_ticker_end(&s->ticker);
     }
-    for (base_job *j = base_pool_join(&s->pool); j != NULL;) {
+    for (base_job *j = base_pool_join(&s->ticker.pool); j != NULL;) {
         base_job *next = j->next;
         if (!s->forked) { sched_discard(j); }
         j = next;

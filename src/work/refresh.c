@@ -98,7 +98,7 @@ CELLAR_PRIVATE void refresh_settle(cellar_refresher *r, refresh_after *a)
     while (a->first != NULL) {
         refresh_ticket *t = (refresh_ticket *)(void *)a->first; /* its first field */
         a->first = a->first->next;
-        if (base_pool_push(&r->pool, &t->queued)) { continue; }
+        if (base_pool_push(&r->ticker.pool, &t->queued)) { continue; }
         sync_take(WHEEL, &r->lock); /* a close stopped the pool: its row stays ready */
         t->next = r->free_tickets;
         r->free_tickets = t;
@@ -109,10 +109,7 @@ CELLAR_PRIVATE void refresh_settle(cellar_refresher *r, refresh_after *a)
         a->ended = row->next_ready;
         refresh_row_free(row);
     }
-    if (a->ring) {
-        (void)base_add_ar(&r->bell, 1u);
-        sync_wake(&r->bell, 1);
-    }
+    if (a->ring) { work_ticker_ring(&r->ticker); }
 }
 
 CELLAR_PRIVATE bool refresh_is_mine(const cellar_refresher *r, const refresh_row *row)
@@ -704,8 +701,9 @@ static void refresh_stepped(cellar_refresher *r, refresh_time now) SYNC_HOLDS(WH
     }
 }
 
-CELLAR_PRIVATE void refresh_fire(cellar_refresher *r, int64_t *next_ms)
+CELLAR_PRIVATE void refresh_fire(void *refresher, int64_t *next_ms)
 {
+    cellar_refresher *r = refresher;
     const refresh_time now = refresh_now(r);
     uint32_t budget = REFRESH_SLICE;
     refresh_after a;

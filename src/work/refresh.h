@@ -19,12 +19,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/num.h"
-#include "base/pool.h"
 #include "base/random.h"
 #include "base/timezone.h"
 #include "cellar_refresh.h"
 #include "stats/stats.h"
 #include "wheel/wheel.h"
+#include "work/ticker.h"
 
 #define REFRESH_PARALLEL_MAX 64u
 #define REFRESH_PRIORITIES 3u
@@ -136,16 +136,12 @@ struct cellar_refresher {
     cellar *store;
     base_log log;
     base_fork_node fork;
-    base_pool pool;
-    base_thread thread;       /* fires timers; not started with no_threads */
-    bool no_threads;
+    work_ticker ticker;
     bool forked;              /* this process is a child of the one that opened it */
     bool fork_in_call;        /* the thread that forks runs a loader or lister */
     uint32_t max_rows, max_parallel;
     int64_t close_ms;
     char name[CELLAR_NAME_MAX + 1];
-    _Atomic uint32_t bell;    /* futex word; + 1 wakes the thread */
-    _Atomic uint32_t stop;    /* 1: the thread ends */
     _Atomic uint32_t ended;   /* futex word; + 1 with each step that ended */
     sync_lock lock;           /* rank WHEEL; guards everything below */
     bool closing;             /* true: no step begins */
@@ -191,7 +187,7 @@ CELLAR_PRIVATE void refresh_dispatch(cellar_refresher *r, refresh_after *a) SYNC
 /* Add a key to a block. The limits are those of cellar_refresh_keys_add. */
 CELLAR_PRIVATE cellar_err refresh_keys_put(cellar_refresh_keys *keys, const void *key, size_t len);
 /* Make rows ready that are due. *next_ms: ms until there is more to do. */
-CELLAR_PRIVATE void refresh_fire(cellar_refresher *r, int64_t *next_ms);
+CELLAR_PRIVATE void refresh_fire(void *refresher, int64_t *next_ms);
 /* Run a ticket: at most one step. The `run` of the pool. */
 CELLAR_PRIVATE void refresh_run_job(void *refresher, base_job *j);
 

@@ -2,7 +2,7 @@
  *
  * refresh_open: open, tick, close and fork a refresher.
  *
- * WALK       thread: fire what is due -> sleep until the next row, at most REFRESH_LOOK_MS
+ * WALK       tick: see ticker.h
  *            close: no step begins -> wait for those that run -> join both kinds of threads -> free
  * COMPLETION Each step gives its ticket back, also from the cleanup handler of a thread that ends
  *            inside it. The close waits for `ended`; the join waits for a worker behind it.
@@ -15,8 +15,6 @@
 
 BASE_SIZE_BEGIN
 
-#define REFRESH_LOOK_MS 500 /* longest sleep: bounds when a step of a clock is seen */
-#define REFRESH_MEND_MS 20  /* the same while tickets wait for a thread */
 #define REFRESH_ROWS_DEFAULT 4096u
 #define REFRESH_ROWS_MAX 65536u
 #define REFRESH_PARALLEL_DEFAULT 2u
@@ -28,7 +26,7 @@ BASE_SIZE_BEGIN
 static void refresh_fork_prepare(void *ctx) SYNC_UNCHECKED
 {
     cellar_refresher *r = ctx;
-    sync_take(QUEUE, &r->pool.lock);
+    sync_take(QUEUE, &r->ticker.pool.lock);
     sync_take(WHEEL, &r->lock);
     sync_take(LOG, &r->log.lock);
     r->fork_in_call = refresh_is_mine(r, NULL);
@@ -39,7 +37,7 @@ static void refresh_fork_parent(void *ctx) SYNC_UNCHECKED
     cellar_refresher *r = ctx;
     sync_drop(LOG, &r->log.lock);
     sync_drop(WHEEL, &r->lock);
-    sync_drop(QUEUE, &r->pool.lock);
+    sync_drop(QUEUE, &r->ticker.pool.lock);
 }
 
 static void refresh_fork_child(void *ctx)
@@ -47,46 +45,18 @@ static void refresh_fork_child(void *ctx)
     cellar_refresher *r = ctx;
     sync_reset(&r->log.lock);
     sync_reset(&r->lock);
-    base_pool_fork_child(&r->pool);
+    base_pool_fork_child(&r->ticker.pool);
     r->forked = true;
 }
 
-/* ---- the thread ---- */
-
-static void refresh_main(void *arg)
-{
-    cellar_refresher *r = arg;
-    while (base_load_acq(&r->stop) == 0) {
-        const uint32_t bell = base_load_acq(&r->bell);
-        int64_t wait_ms;
-        refresh_fire(r, &wait_ms);
-        const int64_t most_ms = base_pool_mend(&r->pool) ? REFRESH_MEND_MS : REFRESH_LOOK_MS;
-        const int64_t sleep_ms = BASE_MIN(wait_ms, most_ms);
-        if (sleep_ms > 0) {
-            (void)sync_wait(&r->bell, bell, base_now_ns() + (uint64_t)sleep_ms * 1000000u);
-        }
-    }
-}
+/* ---- the tick ---- */
 
 CELLAR_API cellar_err cellar_refresher_tick(cellar_refresher *r, uint64_t budget_us,
                                             int64_t *wait_ms)
 {
-    int64_t next_ms;
     if (r == NULL) { return CELLAR_E_INVAL; }
     if (r->forked) { return CELLAR_E_FORKED; }
-    const uint64_t since_ns = base_now_ns();
-    bool left = false;
-    do {
-        refresh_fire(r, &next_ms);
-        for (base_job *j; r->no_threads && !left && (j = base_pool_help(&r->pool)) != NULL;) {
-            refresh_run_job(r, j);
-            left = base_now_ns() - since_ns >= budget_us * 1000;
-        }
-    } while (r->no_threads && !left && next_ms == 0);
-    refresh_fire(r, &next_ms); /* a row that ended its run has armed its timer */
-    left = next_ms == 0 || (r->no_threads && base_pool_mend(&r->pool));
-    if (wait_ms != NULL) { *wait_ms = left ? 0 : next_ms; }
-    return left ? CELLAR_PENDING : CELLAR_OK;
+    return work_ticker_step(&r->ticker, budget_us, wait_ms);
 }
 
 /* ---- open ---- */
@@ -144,10 +114,10 @@ static void refresh_init(cellar_refresher *r, const cellar_refresher_config *cfg
                              .ctx = host->clock_ctx };
     r->wall_clock = cfg->wall_clock;
     base_log_init(&r->log, &r->clock, host->log, host->log_ctx, levels[host->log_level]);
-    r->pool = (base_pool){ .run = refresh_run_job, .ctx = r, .name = "cellar-refresh",
-                           .account = &r->account, .max_jobs = UINT32_MAX,
-                           .max_workers = host->no_threads != 0 ? 0 : cfg->max_parallel };
-    r->no_threads = host->no_threads != 0;
+    r->ticker = (work_ticker){ .fire = refresh_fire, .no_threads = host->no_threads != 0 };
+    r->ticker.pool = (base_pool){ .run = refresh_run_job, .ctx = r, .name = "cellar-refresh",
+                                  .account = &r->account, .max_jobs = UINT32_MAX,
+                                  .max_workers = host->no_threads != 0 ? 0 : cfg->max_parallel };
     r->max_rows = cfg->max_rows;
     r->max_parallel = cfg->max_parallel;
     r->close_ms = cfg->close_timeout_ms;
@@ -186,25 +156,17 @@ CELLAR_API cellar_err cellar_refresher_open(cellar *c, const cellar_refresher_co
     r->raw = raw;
     r->store = c;
     refresh_init(r, &full, &host, seed);
-    why = "no memory for the workers";
-    if (!r->no_threads) {
-        base_pool_room(&r->pool);
-        if (r->pool.worker == NULL) { goto drop_raw; }
-    }
     r->fork = (base_fork_node){ .prepare = refresh_fork_prepare, .parent = refresh_fork_parent,
                                 .child = refresh_fork_child, .ctx = r };
     why = "no memory for the fork handlers";
-    if (!base_fork_register(&r->fork)) { goto drop_pool; }
-    why = "no thread: the system refused one";
-    if (!r->no_threads && base_thread_start(&r->thread, refresh_main, r, "cellar-renew") != 0) {
-        goto drop_fork;
-    }
+    if (!base_fork_register(&r->fork)) { goto drop_raw; }
+    why = work_ticker_start(&r->ticker, "cellar-renew");
+    if (why != NULL) { goto drop_ticker; }
     *out = r;
     return CELLAR_OK;
-drop_fork:
+drop_ticker:
+    (void)base_pool_join(&r->ticker.pool);
     base_fork_unregister(&r->fork);
-drop_pool:
-    (void)base_pool_join(&r->pool);
 drop_raw:
     base_free_raw(&hooks, raw, REFRESH_BYTES);
 out:
@@ -218,7 +180,7 @@ static uint64_t refresh_closing(cellar_refresher *r, bool closing)
 {
     refresh_after a;
     refresh_after_init(&a);
-    base_pool_stop(&r->pool, closing);
+    base_pool_stop(&r->ticker.pool, closing);
     sync_take(WHEEL, &r->lock);
     r->closing = closing;
     const uint64_t running = r->count[STATS_REFRESHER_RUNNING];
@@ -275,14 +237,11 @@ CELLAR_API cellar_err cellar_refresher_close(cellar_refresher *r)
         return CELLAR_E_BUSY;
     }
     if (!r->forked) {
-        base_store_rel(&r->stop, 1u);
-        (void)base_add_ar(&r->bell, 1u);
-        sync_wake(&r->bell, 1);
-        if (!r->no_threads) { base_thread_join(&r->thread); }
+        work_ticker_end(&r->ticker);
     } else {
-        base_pool_stop(&r->pool, true);
+        base_pool_stop(&r->ticker.pool, true);
     }
-    (void)base_pool_join(&r->pool);
+    (void)base_pool_join(&r->ticker.pool);
     base_fork_unregister(&r->fork);
     refresh_free_all(r);
     BASE_ASSERT(r->forked || base_load_rlx(&r->account.used) == 0); /* lost threads may hold some */

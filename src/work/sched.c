@@ -41,8 +41,7 @@ CELLAR_PRIVATE sched_time sched_now(const cellar_scheduler *s)
 
 CELLAR_PRIVATE void sched_ring(cellar_scheduler *s)
 {
-    (void)base_add_ar(&s->bell, 1u);
-    sync_wake(&s->bell, 1);
+    work_ticker_ring(&s->ticker);
 }
 
 static int64_t sched_clock(const sched_entry *e, sched_time now)
@@ -224,7 +223,7 @@ CELLAR_PRIVATE void sched_settle(cellar_scheduler *s, sched_after *a)
     while (a->first != NULL) {
         base_job *j = a->first;
         a->first = j->next;
-        if (!base_pool_push(&s->pool, j)) { sched_discard(j); }
+        if (!base_pool_push(&s->ticker.pool, j)) { sched_discard(j); }
     }
     while (a->ended != NULL) {
         sched_entry *e = a->ended;
@@ -435,8 +434,9 @@ static bool sched_pop(wheel *w, int64_t clock, sched_time now, sched_after *a) S
     return budget != 0;
 }
 
-CELLAR_PRIVATE void sched_fire(cellar_scheduler *s, int64_t *next_ms)
+CELLAR_PRIVATE void sched_fire(void *scheduler, int64_t *next_ms)
 {
+    cellar_scheduler *s = scheduler;
     const sched_time now = sched_now(s);
     sched_after a;
     sched_after_init(&a);

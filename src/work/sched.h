@@ -41,7 +41,7 @@ CELLAR_PRIVATE void sched_unref(sched_entry *e, sched_after *a) SYNC_HOLDS(WHEEL
 /* Free a schedule and its zone. With `tell`, call free_fn. Hold no lock. */
 CELLAR_PRIVATE void sched_free(sched_entry *e, bool tell);
 /* Fire what is due. *next_ms: ms until there is more to do; 0: now. */
-CELLAR_PRIVATE void sched_fire(cellar_scheduler *s, int64_t *next_ms);
+CELLAR_PRIVATE void sched_fire(void *scheduler, int64_t *next_ms);
 /* Run a queued run, or drop it. The `run` of the pool. */
 CELLAR_PRIVATE void sched_run_job(void *scheduler, base_job *j);
 /* End a run that was queued and did not begin. */

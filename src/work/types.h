@@ -16,13 +16,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/num.h"
-#include "base/pool.h"
 #include "base/table.h"
 #include "cellar_schedule.h"
 #include "stats/stats.h"
 #include "wheel/wheel.h"
 #include "work/cron.h"
 #include "work/task_types.h"
+#include "work/ticker.h"
 
 typedef enum sched_state { SCHED_FREE, SCHED_WAITING, SCHED_DROPPED, SCHED_RUNNING } sched_state;
 
@@ -79,17 +79,13 @@ struct cellar_scheduler {
     cellar_clock_fn wall_clock; /* NULL: of the system */
     base_log log;
     base_fork_node fork;
-    base_pool pool;
-    base_thread thread;     /* fires; not started with no_threads */
-    bool no_threads;
+    work_ticker ticker;
     bool forked;            /* this process is a child of the one that opened it */
     bool fork_in_job;       /* the thread that forks runs a job; its number changes in the child */
     uint32_t max_schedules;
     int64_t close_ms;
     cellar_pool *tasks;     /* its journal has the due times; NULL: none */
     char name[CELLAR_NAME_MAX + 1];
-    _Atomic uint32_t bell;  /* futex word; + 1 wakes the thread */
-    _Atomic uint32_t stop;  /* 1: the thread ends */
     _Atomic uint32_t running; /* runs inside the function of the host; raised under the lock; futex
                                * word of the close */
     sync_lock lock;         /* rank WHEEL; guards everything below */
