@@ -272,19 +272,24 @@ typedef struct cellar_scan_opts {
                               /* Default 0: 64                                                    */
     uint32_t    flags;        /* CELLAR_SCAN_DISK                                                 */
     uint32_t    reserved0;    /* must be 0                                                        */
+    uint64_t   *place;        /* with CELLAR_SCAN_DISK: the second half of the cursor, by which   */
+                              /* an entry on disk and in memory is visited once. Default NULL     */
 } cellar_scan_opts;
-CELLAR_STRUCT(cellar_scan_opts, reserved0);
+CELLAR_STRUCT(cellar_scan_opts, place);
 
 /* Call `fn` as cellar_scan does, with options. With CELLAR_SCAN_DISK the promise of cellar_scan
  * holds for the namespace in memory and on disk: an entry that moves between them is visited. An
  * entry may be visited three times: in memory, on disk, and once more if it was among the last
- * written there. Entries on disk stay there, and do not count as used.
- * in:      *cursor as in cellar_scan, with the same flags in each call; o NULL = cellar_scan
- * out:     *cursor as in cellar_scan
+ * written there. With `place` it is visited once, unless it changes or moves during the scan.
+ * Entries on disk stay there, and do not count as used.
+ * in:      *cursor as in cellar_scan, with the same flags in each call; *o->place as the last call
+ *          left it; o NULL = cellar_scan
+ * out:     *cursor as in cellar_scan; *o->place
  * returns: as cellar_scan; E_BUSY (the disk does not answer for the moment: *cursor goes on later)
  * owns:    as cellar_scan
  * thread:  as cellar_scan; reads the disk
- * cost:    as cellar_scan; for an entry on disk two reads, with 200 KiB of memory during the call
+ * cost:    as cellar_scan; for an entry on disk two reads, with 200 KiB of memory during the call;
+ *          with `place` one read for an entry in memory that is on disk, too
  * example:
  *     cellar_scan_opts o = cellar_scan_opts_default();
  *     o.flags = CELLAR_SCAN_DISK;

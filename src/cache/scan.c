@@ -4,13 +4,16 @@
  *
  * WALK       cursor -> one bucket of L1 (copied out) -> glob -> fn for each entry -> next bucket
  *            with the disk: the tier to its end -> L1 -> what the tier got meanwhile
+ *            with a place: L1 without the entries that the first walk of the tier has passed
  * INVARIANTS An entry that exists from the first to the last call is seen at least once. The cursor
  *            of L1 counts buckets in reversed-bit order. A stop takes effect between buckets, so no
  *            entry of the last bucket is lost.
  *            An entry that leaves L1 before its bucket is walked enters the tier behind the
  *            position at that time. So one of the two walks of the tier passes it. An entry that
  *            the tier drops after a read is in L1.
- * LOCKING    None; the call holds a ref of the namespace: fn may close or drop it. */
+ * LOCKING    None; the call holds a ref of the namespace: fn may close or drop it.
+ * LIMITS     With a place, an entry in L1 is missed if the page on disk that names its copy is
+ *            damaged. */
 #include "cache/call.h"
 #include "cache/error.h"
 #include "cache/handle.h"
@@ -35,6 +38,7 @@ typedef struct cache_scan {
     const char *match; /* NULL: all keys */
     size_t match_len;
     int64_t now_ms;
+    uint64_t *place; /* where the first walk of the tier ended; NULL: not wanted */
     bool stop;
 } cache_scan;
 
@@ -63,10 +67,31 @@ static int64_t cache_scan_left_ms(const cache_scan *scan, int64_t expires_ms)
     return expires_ms == BASE_NEVER_MS ? CELLAR_TTL_NONE : BASE_MAX(expires_ms - scan->now_ms, 0);
 }
 
+/* Return whether the first walk of the tier has passed the copy of an entry: the copy is there now,
+ * so it was there then. */
+static bool cache_scan_passed(const cache_scan *scan, const l1_seen *e)
+{
+    const cellar *c = scan->namespace;
+    const cache_tier *t = cache_tier_of(c);
+    if (scan->place == NULL || t == NULL || e->info.l2_addr == 0 ||
+        e->info.l2_addr >= *scan->place) {
+        return false;
+    }
+    const cache_tier_key key = { e->key, e->key_len, base_hash(c->hash_key, scan->generation,
+                                                               e->key, e->key_len),
+                                 c->id, scan->generation };
+    cache_tier_meta meta;
+    size_t len;
+    const cellar_err err = t->get(t->ctx, &key, NULL, 0, &len, &meta);
+    return (err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER) &&
+           meta.l2_addr == e->info.l2_addr;
+}
+
 static bool cache_scan_one(void *ctx, const l1_seen *e)
 {
     cache_scan *scan = ctx;
     if (!cache_scan_is_own(scan)) { return false; }
+    if (cache_scan_passed(scan, e)) { return true; }
     const cellar_scan_entry entry = {
         .key = e->key, .key_len = e->key_len, .value = e->value, .value_len = e->value_len,
         .user_flags = e->info.user_flags, .kind = (cellar_kind)e->info.kind,
@@ -111,7 +136,8 @@ static cellar_err cache_scan_step(cache_scan *scan, uint64_t *cursor)
         const uint32_t mark = (uint32_t)(rest >> CACHE_SCAN_MARK_SHIFT &
                                          CACHE_SCAN_BITS(CACHE_SCAN_PHASE_SHIFT -
                                                          CACHE_SCAN_MARK_SHIFT));
-        *cursor = (uint64_t)CACHE_SCAN_REST << CACHE_SCAN_PHASE_SHIFT | t->from(t->ctx, mark);
+        *cursor = (uint64_t)CACHE_SCAN_REST << CACHE_SCAN_PHASE_SHIFT |
+                  (scan->place != NULL ? *scan->place : t->from(t->ctx, mark));
         return CELLAR_OK;
     }
     uint64_t at = *cursor & CACHE_SCAN_BITS(CACHE_SCAN_PHASE_SHIFT);
@@ -123,6 +149,7 @@ static cellar_err cache_scan_step(cache_scan *scan, uint64_t *cursor)
         *cursor = phase << CACHE_SCAN_PHASE_SHIFT | at;
     } else if (err == CELLAR_MISS && phase == CACHE_SCAN_TIER) {
         const uint64_t mark = t != NULL && t->mark != NULL ? t->mark(t->ctx, at) : 0;
+        if (scan->place != NULL) { *scan->place = at; }
         *cursor = (uint64_t)CACHE_SCAN_THEN_L1 << CACHE_SCAN_PHASE_SHIFT |
                   mark << CACHE_SCAN_MARK_SHIFT;
     } else if (err == CELLAR_MISS) {
@@ -169,9 +196,10 @@ CELLAR_API cellar_err cellar_scan_with(cellar *c, uint64_t *cursor, const cellar
     const cache_tier *t = cache_tier_of(c);
     if (*cursor == 0 && (full.flags & CELLAR_SCAN_DISK) != 0 && t != NULL && t->iterate != NULL) {
         *cursor = (uint64_t)CACHE_SCAN_TIER << CACHE_SCAN_PHASE_SHIFT;
+        if (full.place != NULL) { *full.place = 0; }
     }
     cache_scan scan = { c, 0, fn, ctx, full.pattern, full.pattern_len,
-                        base_now_ms(&c->store->clock), false };
+                        base_now_ms(&c->store->clock), full.place, false };
     return cache_scan_walk(c, cursor, &scan,
                            full.bucket_count != 0 ? full.bucket_count : CACHE_SCAN_BUCKETS);
 }

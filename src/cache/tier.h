@@ -141,9 +141,10 @@ typedef struct cache_tier {
     cellar_err (*resize)(void *ctx, uint64_t bytes);
     /* Pass entries of a generation that `get` finds, from *at on (0: the begin), about `count` of
      * them. OK: *at continues. MISS: the end; *at continues with entries that are put later. An
-     * entry that moves in the tier moves behind *at. E_BUSY: the tier does not answer for the
-     * moment; *at continues later. E_NOMEM: *at is unchanged. fn runs without locks; false ends
-     * the step. value NULL: too long for a scan. NULL: not supported. */
+     * entry that moves in the tier moves behind *at; the l2_addr of a passed entry is below *at.
+     * E_BUSY: the tier does not answer for the moment; *at continues later. E_NOMEM: *at is
+     * unchanged. fn runs without locks; false ends the step. value NULL: too long for a scan.
+     * NULL: not supported. */
     cellar_err (*iterate)(void *ctx, uint64_t *at, uint32_t count, uint32_t generation,
                           bool (*fn)(void *fn_ctx, const cache_tier_key *k, const void *value,
                                      size_t value_len, const cache_tier_meta *meta),

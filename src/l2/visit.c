@@ -8,7 +8,8 @@
  *            A key that is put again meanwhile is passed later, at the end of the log.
  *            Bytes of a segment count if the segment and its place are the same after the read.
  * LOCKING    L2_LOG for the end of a slot; pins as in read.c. fn runs without locks.
- *            A disk that does not answer for the moment ends the visit: E_BUSY, and *at stays.
+ *            A disk that does not answer for the moment ends the visit: E_BUSY, and *at stays. So
+ *            does a record that a thread is still writing.
  * LIMITS     A segment with a damaged trailer is passed over, as are the records of a damaged
  *            footer page. A get still finds their entries.
  * SEE ALSO   read.c; cache/scan.c, which walks the log before and after the memory. */
@@ -84,6 +85,7 @@ static void l2_visit_slot(l2 *d, l2_slot *s, uint64_t segseq, uint32_t off, uint
 {
     bool open;
     const uint32_t end = l2_visit_slot_end(d, s, segseq, &open);
+    const bool busy = base_load_acq(&s->writers) != 0;
     while (off < end && b->keys < L2_VISIT_KEYS) {
         l2_rec r;
         if (!l2_rec_marked(&d->form, s->base + off, segseq, off, end, &r)) {
@@ -94,8 +96,9 @@ static void l2_visit_slot(l2 *d, l2_slot *s, uint64_t segseq, uint32_t off, uint
         const unsigned char *at = s->base + off;
         const bool mine = r.kind == L2_KIND_PUT && r.generation == generation;
         const bool whole = base_load_acq((const _Atomic uint32_t *)(const void *)at) != 0;
-        if (mine && !whole && wait) {
-            b->again = true;
+        if (mine && !whole && (wait || busy)) {
+            b->again = wait;
+            b->stalled = !wait;
             break;
         }
         if (mine && whole) {
@@ -237,7 +240,8 @@ static uint32_t l2_visit_segment(const l2 *d, uint64_t segseq, uint64_t *state)
     return found;
 }
 
-/* Collect keys from `at` on. wait: report an incomplete record instead of passing over it. */
+/* Collect keys from `at` on. wait: report an incomplete record in `again`. Else pass over one that
+ * has no writer: its process died. */
 static void l2_visit_collect(l2 *d, uint64_t at, uint32_t generation, bool wait, l2_visit_round *b)
 {
     uint64_t state = 0;

@@ -7,7 +7,8 @@
  *            a later round. SCAN: one slice. The glob is matched here: the server knows patterns of
  *            any length.
  * INVARIANTS Each command shows what GET finds: values, no negative entries. A key that is present
- *            from the first to the last slice is shown; another one may be.
+ *            from the first to the last slice is shown; another one may be. KEYS shows and DBSIZE
+ *            counts a key once, unless it is written or moves to the disk meanwhile.
  *            Inside EXEC all slices run in one round: a transaction is atomic against others.
  *            RENAME, RENAMENX and COPY are several calls: atomic against other clients of the port
  *            only.
@@ -58,10 +59,10 @@ static bool resp_scan_waits(const resp_client *c, resp_key_list *l)
     return (c->flags & RESP_C_IN_EXEC) == 0 && l->end_ns - l->stalled_ns < RESP_STALL_NS;
 }
 
-/* Walk from *cursor on, until the list ends the scan or `buckets` buckets were read. Return false:
- * an error was written. */
-static bool resp_scan_some(resp_client *c, cellar *ns, uint64_t *cursor, uint64_t buckets,
-                           resp_key_list *l)
+/* Walk from *cursor on, until the list ends the scan or `buckets` buckets were read. place: that of
+ * cellar_scan_opts. Return false: an error was written. */
+static bool resp_scan_some(resp_client *c, cellar *ns, uint64_t *cursor, uint64_t *place,
+                           uint64_t buckets, resp_key_list *l)
 {
     if (resp_is_off(ns)) {
         *cursor = 0;
@@ -70,6 +71,7 @@ static bool resp_scan_some(resp_client *c, cellar *ns, uint64_t *cursor, uint64_
     cellar_scan_opts o = cellar_scan_opts_default();
     o.bucket_count = RESP_SCAN_BUCKETS;
     o.flags = CELLAR_SCAN_DISK;
+    o.place = place;
     uint64_t read = 0;
     l->end_ns = base_tsc_ns() + RESP_SCAN_NS;
     do {
@@ -107,7 +109,7 @@ static bool resp_walk_slice(resp_client *c, resp_walk *w)
     cellar *ns = resp_ns(c);
     bool fine = ns != NULL;
     l->most_seen = l->seen + BASE_MIN(w->most_count, RESP_WALK_ENTRIES);
-    fine = fine && resp_scan_some(c, ns, &w->cursor, UINT64_MAX, l);
+    fine = fine && resp_scan_some(c, ns, &w->cursor, &w->place, UINT64_MAX, l);
     w->passes -= fine && w->cursor == 0;
     const bool end = !fine || w->passes == 0 || l->count >= w->most_count;
     if (fine && end) { w->reply(c, w); }
@@ -179,23 +181,20 @@ RESP_CALL(resp_cmd_keys)
     resp_walk *w = resp_walk_new(c, argv, argc, resp_keys_reply);
     if (w == NULL) { return; }
     if (!resp_match_all(w->argv[1])) { w->list.match = w->argv[1]; }
-    w->list.distinct = true;
     w->most_count = RESP_KEYS_MAX + 1;
     resp_walk_start(c, w);
 }
 
 static void resp_dbsize_reply(resp_client *c, resp_walk *w)
 {
-    resp_int(c, (int64_t)(w->list.distinct ? w->list.count : w->list.seen));
+    resp_int(c, (int64_t)w->list.seen);
 }
 
 RESP_CALL(resp_cmd_dbsize)
 {
-    cellar *ns = resp_ns(c);
-    resp_walk *w = ns != NULL ? resp_walk_new(c, argv, argc, resp_dbsize_reply) : NULL;
+    resp_walk *w = resp_walk_new(c, argv, argc, resp_dbsize_reply);
     if (w == NULL) { return; }
-    w->list.distinct = resp_has_disk(ns);
-    w->list.counts_only = !w->list.distinct;
+    w->list.counts_only = true;
     resp_walk_start(c, w);
 }
 
@@ -238,7 +237,7 @@ RESP_CALL(resp_cmd_scan)
     const uint64_t buckets = BASE_MIN((uint64_t)o.count, RESP_SCAN_BUCKETS_MAX / 10) * 10;
     if (o.match.data != NULL && resp_match_all(o.match)) { l.match.data = NULL; }
     l.counts_only = o.type.data != NULL && !resp_is(&o.type, "string");
-    if (resp_scan_some(c, ns, &cursor, buckets, &l)) {
+    if (resp_scan_some(c, ns, &cursor, NULL, buckets, &l)) {
         char text[24];
         resp_array(c, 2);
         resp_bulk(c, text, (size_t)snprintf(text, sizeof text, "%" PRIu64, cursor));

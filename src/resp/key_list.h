@@ -7,13 +7,10 @@
 #include "cellar_observe.h"
 #include "resp/reply.h"
 
-typedef struct resp_key_table resp_key_table;
-
 /* Keys as bulks of a reply; charged to the port. Start from zeros and `of`. */
 typedef struct resp_key_list {
     cellar_resp *of;
     resp_block *first, *last; /* the bulks */
-    resp_key_table *table;    /* distinct: the keys by hash */
     uint64_t count, seen;     /* keys in the list; values visited */
     cellar_bytes match;       /* data NULL: all keys */
     uint64_t most_seen;       /* the scan ends there, */
@@ -21,7 +18,6 @@ typedef struct resp_key_list {
     uint64_t stalled_ns;      /* since then the disk does not answer; 0: it does */
     uint64_t draw;            /* not 0: the list keeps one of the keys, drawn with this number */
     bool counts_only;         /* the list stays empty */
-    bool distinct;            /* a key that comes again is not added */
     bool full;                /* no memory */
 } resp_key_list;
 
@@ -36,7 +32,7 @@ CELLAR_PRIVATE bool resp_key_list_free(resp_key_list *l, uint32_t most);
 struct resp_walk {
     resp_key_list list;
     void (*reply)(resp_client *c, resp_walk *w); /* NULL: it is written; the list is freed */
-    uint64_t cursor;
+    uint64_t cursor, place;  /* of cellar_scan_with */
     uint64_t most_count;  /* the scan ends when the list has so many keys */
     uint64_t took_ns;     /* of all slices */
     uint32_t passes;      /* through the namespace, unless most_count is reached */

@@ -321,7 +321,7 @@ CELLAR_PRIVATE void resp_verbatim(resp_client *c, const char *kind, const void *
     resp_put(c, "\r\n", 2);
 }
 
-CELLAR_PRIVATE const unsigned char *resp_block_bulk(resp_block *b, const void *data, size_t len)
+CELLAR_PRIVATE void resp_block_bulk(resp_block *b, const void *data, size_t len)
 {
     char digits[24];
     const char *at = resp_digits(digits, (int64_t)len);
@@ -335,7 +335,6 @@ CELLAR_PRIVATE const unsigned char *resp_block_bulk(resp_block *b, const void *d
     memcpy(to, data, len);
     memcpy(to + len, "\r\n", 2);
     b->used += digit_count + len + 5;
-    return to;
 }
 
 CELLAR_PRIVATE void resp_put_blocks(resp_client *c, resp_block *first)

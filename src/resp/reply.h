@@ -73,8 +73,8 @@ BASE_SPARE CELLAR_PRIVATE void resp_out_add(resp_client *c, resp_out part);
 /* Make an empty block with room for `bytes`. NULL: no memory. */
 CELLAR_PRIVATE resp_block *resp_block_new(cellar_resp *r, size_t bytes);
 CELLAR_PRIVATE void resp_block_free(cellar_resp *r, resp_block *b);
-/* Write a bulk to a block with room for len + RESP_BULK_MORE bytes. Return its place there. */
-CELLAR_PRIVATE const unsigned char *resp_block_bulk(resp_block *b, const void *data, size_t len);
+/* Write a bulk to a block with room for len + RESP_BULK_MORE bytes. */
+CELLAR_PRIVATE void resp_block_bulk(resp_block *b, const void *data, size_t len);
 #define RESP_BULK_MORE 15u
 /* Add the bytes of blocks of resp_block_new, and free the blocks when they are sent. */
 CELLAR_PRIVATE void resp_put_blocks(resp_client *c, resp_block *first);

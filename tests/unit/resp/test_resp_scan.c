@@ -30,6 +30,8 @@ static void store_keys(cellar *ns, int from, int to)
 
 static void slow(cellar_resp_opts *o) { o->slow_us = 1; }
 
+static void (*options)(cellar_resp_opts *o) = slow;
+
 /* Open a store, with a disk tier if `disk` names a folder, and a port. */
 static void begin(void)
 {
@@ -40,7 +42,7 @@ static void begin(void)
         cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
         ns.l2_write = CELLAR_L2_WRITE_ON_SET;
     }
-    port_begin_on(api_open_with(&cfg), slow);
+    port_begin_on(api_open_with(&cfg), options);
     T_REQUIRE(cellar_namespace_open(port_store, "db0", &ns, &db) == CELLAR_OK);
 }
 
@@ -113,6 +115,25 @@ static void entries_on_disk_are_scanned_in_slices(void)
     close(fd);
     close(other);
     end();
+    t_wipe(disk);
+    disk[0] = '\0';
+}
+
+static void small_buffers(cellar_resp_opts *o) { o->buffer_bytes = 1u << 20; }
+
+/* A table of 25,000 keys beside the reply would need over 1 MiB. */
+static void scan_of_a_disk_needs_memory_for_its_reply_alone(void)
+{
+    t_folder(disk);
+    options = small_buffers;
+    begin();
+    store_keys(db, 0, 5 * KEYS);
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "DBSIZE\r\n"), ":25000\r\n");
+    T_EQ_I64(count_of(ask(fd, "KEYS *\r\n"), "\r\nkey:"), 5 * KEYS);
+    close(fd);
+    end();
+    options = slow;
     t_wipe(disk);
     disk[0] = '\0';
 }
@@ -338,8 +359,9 @@ static void each_failed_allocation_is_an_error_or_a_closed_connection(void)
 }
 
 T_MAIN("resp_scan", T_CASE(others_are_served_between_two_slices),
-       T_CASE(entries_on_disk_are_scanned_in_slices), T_CASE(client_that_leaves_ends_its_scan),
-       T_CASE(half_closed_client_gets_its_keys), T_CASE(port_is_closed_during_scans),
+       T_CASE(entries_on_disk_are_scanned_in_slices),
+       T_CASE(scan_of_a_disk_needs_memory_for_its_reply_alone),
+       T_CASE(client_that_leaves_ends_its_scan), T_CASE(half_closed_client_gets_its_keys), T_CASE(port_is_closed_during_scans),
        T_CASE(scans_of_several_clients_all_end), T_CASE(flush_by_another_client_ends_the_list),
        T_CASE(keys_present_throughout_are_listed_while_others_change),
        T_CASE(dropped_namespace_ends_a_scan_with_an_error),
