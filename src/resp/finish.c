@@ -7,7 +7,7 @@
  *            its replies and closes it -> no client is left, or the time is over
  * LIMITS     A limited number of rounds reads: a client that sends without a pause does not hold
  *            the end.
- * SEE ALSO   resp_serve in serve.c. */
+ * SEE ALSO   resp_serve_send in serve.c. */
 #include "resp/finish.h"
 
 #include "base/num.h"

@@ -2,10 +2,11 @@
  *
  * loop: a round: wait, accept, serve clients with events, then those with work left, then times.
  *
- * WALK       epoll_wait -> listeners: accept -> clients: resp_serve -> signals -> pending clients,
- *            once each -> deadlines -> the bell rings while work is left, so that a poll returns
- * INVARIANTS A client is freed by its own resp_serve only: an event of this round never names a
- *            client that is gone.
+ * WALK       epoll_wait -> listeners: accept -> clients: run RESP_TURN of them, then send ->
+ *            signals -> pending clients, once each -> deadlines -> the bell rings while work is
+ *            left, so that a poll returns
+ * INVARIANTS A client is freed by its own resp_serve_send only: an event of this round never names
+ *            a client that is gone.
  * LIMITS     RESP_EVENTS events and RESP_ACCEPTS connections of a listener in a round. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,6 +24,7 @@
 #include "resp/serve.h"
 
 #define RESP_EVENTS 64
+#define RESP_TURN 8u /* clients that run before their replies are sent */
 #define RESP_ACCEPTS 16
 #define RESP_ACCEPT_PAUSE_MS 100
 #define RESP_LOOK_MS 20 /* longest wait while a client has a deadline of its own */
@@ -137,7 +139,25 @@ static void resp_accept(cellar_resp *r, const int *listener)
 
 /* ---- clients ---- */
 
-static void resp_event(cellar_resp *r, const struct epoll_event *e)
+static void resp_serve(resp_client *c, bool readable)
+{
+    resp_serve_run(c, readable);
+    resp_serve_send(c);
+}
+
+/* Clients that have run, and wait for their replies. */
+typedef struct resp_turn {
+    uint32_t count;
+    resp_client *client[RESP_TURN];
+} resp_turn;
+
+static void resp_turn_end(resp_turn *t)
+{
+    for (uint32_t i = 0; i < t->count; i++) { resp_serve_send(t->client[i]); }
+    t->count = 0;
+}
+
+static void resp_event(cellar_resp *r, const struct epoll_event *e, resp_turn *t)
 {
     int *const place = e->data.ptr;
     if (e->data.ptr == &r->bell) {
@@ -151,7 +171,12 @@ static void resp_event(cellar_resp *r, const struct epoll_event *e)
         if (gone && c->walk != NULL) { c->flags |= RESP_C_BROKEN; }
         if (c->flags & RESP_C_PENDING) { return; }
         if (gone && !(c->events & EPOLLIN)) { c->flags |= RESP_C_BROKEN; }
-        resp_serve(c, (e->events & EPOLLIN) != 0 || gone);
+        resp_serve_run(c, (e->events & EPOLLIN) != 0 || gone);
+        t->client[t->count++] = c;
+        /* A client that used up its share keeps no other one waiting; one that left, no channel. */
+        if (t->count == RESP_TURN || r->pending != NULL || (c->flags & RESP_C_END)) {
+            resp_turn_end(t);
+        }
     }
 }
 
@@ -245,10 +270,12 @@ static int resp_wait_ms(const cellar_resp *r, int timeout_ms)
 CELLAR_PRIVATE cellar_err resp_round(cellar_resp *r, int timeout_ms)
 {
     struct epoll_event event[RESP_EVENTS];
+    resp_turn turn = { .count = 0 };
     const int n = base_net_wait(r->epoll, event, RESP_EVENTS, resp_wait_ms(r, timeout_ms));
     r->now_ms = base_now_ms(&r->clock);
     r->walked = false;
-    for (int i = 0; i < n; i++) { resp_event(r, &event[i]); }
+    for (int i = 0; i < n; i++) { resp_event(r, &event[i], &turn); }
+    resp_turn_end(&turn);
     resp_hear(r);
     resp_pending(r);
     resp_deadlines(r);

@@ -3,7 +3,7 @@
  * serve: one client in one round: read, parse, run, send, close.
  *
  * WALK       recv -> buffer of the port, or `in` if a part of a request is there -> requests ->
- *            replies -> sendmsg -> what is left of the input goes to `in`
+ *            replies -> what is left of the input goes to `in`; later sendmsg
  *            A client that has requests left after its share of the round waits in `pending`.
  * GETS       GETs that follow each other are collected and looked up by one cellar_get_many. Their
  *            keys stay in the input buffer; the replies are written before any other reply.
@@ -163,7 +163,7 @@ static size_t resp_requests(resp_client *c, unsigned char *p, size_t n)
             c->flags |= RESP_C_CLOSE | RESP_C_LINGER;
         }
         if (++count >= RESP_SHARE || base_tsc_ns() - since_ns > RESP_SHARE_NS) {
-            resp_wake(c);
+            if (done < n) { resp_wake(c); }
             break;
         }
     }
@@ -359,10 +359,9 @@ static void resp_interest(resp_client *c)
     }
 }
 
-CELLAR_PRIVATE void resp_serve(resp_client *c, bool readable)
+CELLAR_PRIVATE void resp_serve_run(resp_client *c, bool readable)
 {
-    const int64_t now_ms = c->of->now_ms;
-    if (c->hold_ms != 0 && now_ms >= c->hold_ms) { c->hold_ms = 0; }
+    if (c->hold_ms != 0 && c->of->now_ms >= c->hold_ms) { c->hold_ms = 0; }
     if (c->linger_ms != 0) {
         if (readable) { resp_linger_read(c); }
     } else if (c->hold_ms == 0 && !(c->flags & RESP_C_BROKEN)) {
@@ -373,8 +372,12 @@ CELLAR_PRIVATE void resp_serve(resp_client *c, bool readable)
         } else if (c->in_len > 0 && resp_may_run(c)) {
             resp_in_run(c);
         }
-        if (c->hold_ms == 0 && !(c->flags & RESP_C_BROKEN)) { resp_send(c); }
     }
+}
+
+CELLAR_PRIVATE void resp_serve_send(resp_client *c)
+{
+    if (c->hold_ms == 0 && !(c->flags & RESP_C_BROKEN)) { resp_send(c); }
     resp_out_limit(c);
     if ((c->flags & RESP_C_STALLED) && resp_may_run(c)) {
         c->flags &= ~RESP_C_STALLED;

@@ -6,8 +6,9 @@
 
 #include "resp/client.h"
 
-/* Read if `readable`, run requests, send replies, close if it is time. The client may be gone
- * after it. */
-CELLAR_PRIVATE void resp_serve(resp_client *c, bool readable);
+/* Read if `readable`, run requests. */
+CELLAR_PRIVATE void resp_serve_run(resp_client *c, bool readable);
+/* Send replies, close if it is time. The client may be gone after it. */
+CELLAR_PRIVATE void resp_serve_send(resp_client *c);
 
 #endif

@@ -214,6 +214,29 @@ static void clients_have_names_and_ids(void)
     port_end();
 }
 
+/* More clients than run before their replies are sent; the first is killed by the third. */
+static void clients_of_one_round_are_served_in_it(void)
+{
+    enum { CLIENTS = 20 };
+    int fd[CLIENTS];
+    char reply[16];
+    port_begin();
+    for (int i = 0; i < CLIENTS; i++) { fd[i] = peer(); }
+    for (int i = 0; i < CLIENTS; i++) {
+        T_CHECK(tell_text(fd[i], i == 2 ? "CLIENT KILL ID 1\r\n" : "PING\r\n"));
+    }
+    (void)cellar_resp_step(port, 0);
+    for (int i = 1; i < CLIENTS; i++) {
+        const ssize_t got = recv(fd[i], reply, sizeof reply - 1, 0);
+        reply[got > 0 ? got : 0] = '\0';
+        T_EQ_STR(reply, i == 2 ? ":1\r\n" : "+PONG\r\n");
+    }
+    T_CHECK(is_closed(fd[0]));
+    T_EQ_U64(port_stats().clients, CLIENTS - 1);
+    for (int i = 0; i < CLIENTS; i++) { close(fd[i]); }
+    port_end();
+}
+
 static void client_reply_drops_replies(void)
 {
     port_begin();
@@ -405,7 +428,8 @@ T_MAIN("resp_session", T_CASE(ping_echo_quit_and_reset), T_CASE(databases_are_nu
        T_CASE(wrong_password_holds_the_client),
        T_CASE(ten_wrong_passwords_close_new_connections_for_a_minute),
        T_CASE(ten_wrong_passwords_over_more_than_a_minute_are_served),
-       T_CASE(clients_have_names_and_ids), T_CASE(client_reply_drops_replies),
+       T_CASE(clients_have_names_and_ids),
+       T_CASE(clients_of_one_round_are_served_in_it), T_CASE(client_reply_drops_replies),
        T_CASE(commands_are_described), T_CASE(transactions_queue_and_run),
        T_CASE(watch_sees_changes_by_the_process),
         T_CASE(watch_sees_a_new_deadline), T_CASE(transaction_is_bounded),
