@@ -22,7 +22,6 @@
 #include "base/glob.h"
 #include "base/num.h"
 #include "base/open_error.h"
-#include "base/random.h"
 #include "cellar_bus.h"
 
 BASE_SIZE_BEGIN
@@ -334,11 +333,6 @@ CELLAR_PRIVATE void resp_hear(cellar_resp *r)
 
 CELLAR_PRIVATE cellar_err resp_channels_open(cellar_resp *r, struct cellar_bus *bus)
 {
-    unsigned char secret[32];
-    if (!base_random_bytes(secret, sizeof secret)) {
-        return base_open_fail(CELLAR_E_IO, 0, "cellar_resp_open: the system gave no random bytes");
-    }
-    base_hash_key_init(&r->hash_key, BASE_HASH_FOLD, secret);
     if (bus == NULL) { return CELLAR_OK; }
     base_store_rlx(&r->bridged, 1u);
     const cellar_err err = cellar_signal_subscribe(bus, "*", CELLAR_BUS_GLOB, resp_bridge, r,

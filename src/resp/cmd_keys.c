@@ -7,8 +7,8 @@
  *            a later round. SCAN: one slice. The glob is matched here: the server knows patterns of
  *            any length.
  * INVARIANTS Each command shows what GET finds: values, no negative entries. A key that is present
- *            from the first to the last slice is shown; another one may be. KEYS shows and DBSIZE
- *            counts a key once, unless it is written or moves to the disk meanwhile.
+ *            from the first to the last slice is shown; another one may be. KEYS shows a key once.
+ *            DBSIZE counts it once, unless it is written or moves to the disk meanwhile.
  *            Inside EXEC all slices run in one round: a transaction is atomic against others.
  *            RENAME, RENAMENX and COPY are several calls: atomic against other clients of the port
  *            only.
@@ -181,6 +181,7 @@ RESP_CALL(resp_cmd_keys)
     resp_walk *w = resp_walk_new(c, argv, argc, resp_keys_reply);
     if (w == NULL) { return; }
     if (!resp_match_all(w->argv[1])) { w->list.match = w->argv[1]; }
+    w->list.distinct = true;
     w->most_count = RESP_KEYS_MAX + 1;
     resp_walk_start(c, w);
 }

@@ -7,10 +7,13 @@
 #include "cellar_observe.h"
 #include "resp/reply.h"
 
+typedef struct resp_key_table resp_key_table;
+
 /* Keys as bulks of a reply; charged to the port. Start from zeros and `of`. */
 typedef struct resp_key_list {
     cellar_resp *of;
     resp_block *first, *last; /* the bulks */
+    resp_key_table *table;    /* distinct: fingerprints of the keys */
     uint64_t count, seen;     /* keys in the list; values visited */
     cellar_bytes match;       /* data NULL: all keys */
     uint64_t most_seen;       /* the scan ends there, */
@@ -18,6 +21,7 @@ typedef struct resp_key_list {
     uint64_t stalled_ns;      /* since then the disk does not answer; 0: it does */
     uint64_t draw;            /* not 0: the list keeps one of the keys, drawn with this number */
     bool counts_only;         /* the list stays empty */
+    bool distinct;            /* a key that comes again is not added */
     bool full;                /* no memory */
 } resp_key_list;
 

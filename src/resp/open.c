@@ -12,6 +12,7 @@
 #include "base/num.h"
 #include "base/open_error.h"
 #include "base/opts.h"
+#include "base/random.h"
 #include "base/text.h"
 #include "resp/channel.h"
 #include "resp/client.h"
@@ -250,12 +251,17 @@ static void resp_parts_free(cellar_resp *r)
 static cellar_err resp_parts(cellar_resp *r, const cellar_resp_opts *o)
 {
     uint32_t count;
+    unsigned char secret[32];
     const resp_command *table = resp_table(&count);
     if (!resp_names_in(r, o->namespaces)) {
         return resp_open_fail(CELLAR_E_INVAL, 0, "namespaces must be like \"0=users 3=images\", "
                               "with numbers 0..15");
     }
     BASE_REQUIRE(resp_table_init(r, table, count));
+    if (!base_random_bytes(secret, sizeof secret)) {
+        return resp_open_fail(CELLAR_E_IO, 0, "the system gave no random bytes");
+    }
+    base_hash_key_init(&r->hash_key, BASE_HASH_FOLD, secret);
     r->fd_of = base_alloc(&r->account, BASE_MOD_STORE, resp_slots(r) * sizeof *r->fd_of, NULL);
     if (r->fd_of == NULL) { return resp_open_fail(CELLAR_E_NOMEM, 0, "no memory for the clients"); }
     for (uint32_t i = 0; i < resp_slots(r); i++) { base_store_rlx(&r->fd_of[i], -1); }

@@ -273,7 +273,7 @@ struct cellar_resp {
     char refusal[64];            /* why the parser refused a request, terminated */
     resp_slow *slow[RESP_SLOW_MAX]; /* a ring */
     uint64_t slow_next;          /* id of the next one */
-    base_hash_key hash_key;      /* of channels; constant */
+    base_hash_key hash_key;      /* of channels and lists of keys; constant */
     resp_channels channels[RESP_KINDS];
     _Atomic uint32_t sub_count;  /* subscriptions; release, acquire in emitting threads */
     char topic[256];             /* channel that this port emits, terminated */

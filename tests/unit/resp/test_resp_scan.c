@@ -138,6 +138,24 @@ static void scan_of_a_disk_needs_memory_for_its_reply_alone(void)
     disk[0] = '\0';
 }
 
+static void key_that_is_written_during_a_scan_is_listed_once(void)
+{
+    t_folder(disk);
+    begin();
+    store_keys(db, 0, KEYS);
+    const int fd = peer();
+    T_CHECK(tell_text(fd, "KEYS *\r\n"));
+    for (int i = 0; cellar_resp_step(port, 0) == CELLAR_PENDING; i++) {
+        if (i == SLICES / 2) { store_keys(db, 0, KEYS); }
+    }
+    bool closed;
+    T_EQ_I64(count_of(hear(fd, &closed), "\r\nkey:"), KEYS);
+    close(fd);
+    end();
+    t_wipe(disk);
+    disk[0] = '\0';
+}
+
 static void client_that_leaves_ends_its_scan(void)
 {
     begin();
@@ -361,6 +379,7 @@ static void each_failed_allocation_is_an_error_or_a_closed_connection(void)
 T_MAIN("resp_scan", T_CASE(others_are_served_between_two_slices),
        T_CASE(entries_on_disk_are_scanned_in_slices),
        T_CASE(scan_of_a_disk_needs_memory_for_its_reply_alone),
+       T_CASE(key_that_is_written_during_a_scan_is_listed_once),
        T_CASE(client_that_leaves_ends_its_scan), T_CASE(half_closed_client_gets_its_keys), T_CASE(port_is_closed_during_scans),
        T_CASE(scans_of_several_clients_all_end), T_CASE(flush_by_another_client_ends_the_list),
        T_CASE(keys_present_throughout_are_listed_while_others_change),
