@@ -100,7 +100,7 @@ static bool resp_key_add(resp_key_list *l, cellar_bytes key)
     const size_t need = key.len + RESP_BULK_MORE;
     bool known = false;
     if (l->distinct &&
-        !resp_print_add(l, base_hash(&l->of->hash_key, 0, key.data, key.len), &known)) {
+        !resp_print_add(l, base_hash_long(&l->of->hash_key, 0, key.data, key.len), &known)) {
         return false;
     }
     if (known) { return true; }

@@ -3,9 +3,9 @@
 #
 # Aim:    Inputs that a fuzzer finds by coverage do no harm to the readers of the disk tier, the kit,
 #         the port, the parsers of policy files, settings and cron expressions, and topic patterns.
-# Method: libFuzzer with ASan and UBSan over l2.c, kit.c, policy.c, settings.c, cron.c, topic.c, resp.c
-#         and resp_parse.c, FUZZ_SECONDS (60) each; the targets of the port begin with resp.seeds, a
-#         line a conversation, as printf reads it.
+# Method: libFuzzer with ASan and UBSan over l2.c, kit.c, policy.c, settings.c, cron.c, topic.c,
+#         resp.c, resp_parse.c and resp_http.c, FUZZ_SECONDS (60) each; the targets of the port begin
+#         with resp.seeds or resp_http.seeds, a line a conversation, as printf reads it.
 . tests/support/t.sh
 l2="$(ls src/base/*.c src/stats/*.c src/l2/*.c)"
 all="$(ls src/*/*.c | grep -v '^src/cli/')"
@@ -44,6 +44,7 @@ if [ -n "$found" ]; then
     t_case topic_patterns_take_any_input fuzz $found topic "$all"
     t_case port_takes_any_conversation fuzz $found resp "$all"
     t_case requests_of_any_bytes_parse_equally_in_pieces fuzz $found resp_parse "$all"
+    t_case heads_of_http_of_any_bytes_read_equally_in_pieces fuzz $found resp_http "$all"
 else
     t_skip l2_reader_takes_any_input "no clang with libFuzzer"
     t_skip kit_takes_any_input "no clang with libFuzzer"
@@ -53,5 +54,6 @@ else
     t_skip topic_patterns_take_any_input "no clang with libFuzzer"
     t_skip port_takes_any_conversation "no clang with libFuzzer"
     t_skip requests_of_any_bytes_parse_equally_in_pieces "no clang with libFuzzer"
+    t_skip heads_of_http_of_any_bytes_read_equally_in_pieces "no clang with libFuzzer"
 fi
 t_end matrix_fuzz
