@@ -321,8 +321,9 @@ CELLAR_API cellar_err cellar_open(const cellar_config *cfg, cellar **out);
  * entries: the next cellar_namespace_open of that name finds them.
  * in:      a handle from cellar_open or cellar_namespace_open; NULL is fine. Close a namespace
  *          handle once for each successful open
- * returns: OK; E_CLOSED (closed before; nothing done); E_BUSY (root only: loads still ran after
- *          close_timeout_ms; nothing is closed, try again)
+ * returns: OK; DROPPED (root only: all is closed, but entries of memory are not on disk:
+ *          cellar_l2.h, CLOSE); E_CLOSED (closed before; nothing done); E_BUSY (root only: loads
+ *          still ran after close_timeout_ms; nothing is closed, try again)
  * owns:    the root close frees all memory, joins the maintenance thread, and invalidates pins.
  *          Namespace handles that are still open return E_CLOSED until they are closed themselves
  * thread:  any; the root close must not overlap other calls on the same store

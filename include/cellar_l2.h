@@ -28,9 +28,10 @@ extern "C" {
 
 /* CLOSE
  * cellar_close hands the entries of memory to the log of the disk tier for close_ms at most. It
- * drops the others, and one log line says how many were handed over. A dropped entry is a miss
- * after the next open: no part of it is on disk, and no older value of its key comes back. The rest
- * of the close has no limit: it writes the end of the log, four segments at most, and syncs. */
+ * drops the others and returns DROPPED; one log line says how many were handed over. A dropped
+ * entry is a miss after the next open: no part of it is on disk, and no older value of its key
+ * comes back. The rest of the close has no limit: it writes the end of the log, four segments at
+ * most, and syncs. */
 
 /* READ
  * A miss in memory reads the disk and returns the entry with the rest of its TTL, unless its

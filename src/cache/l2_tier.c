@@ -465,8 +465,9 @@ static bool cache_spill_one(void *ctx, const l1_seen *e)
 }
 
 /* Write the entries of memory to disk. No thread changes entries now, so no stamp is needed. Unused
- * entries are written, too: memory kept them to the end, and the next open begins with them. */
-static void cache_disk_spill(cache_store *s)
+ * entries are written, too: memory kept them to the end, and the next open begins with them. Return
+ * whether l2.close_ms was long enough. */
+static bool cache_disk_spill(cache_store *s)
 {
     const int64_t wanted_ms = base_load_rlx(&s->disk_close_ms);
     const int64_t limit_ms = wanted_ms != 0 ? wanted_ms : CACHE_DISK_CLOSE_MS;
@@ -480,24 +481,25 @@ static void cache_disk_spill(cache_store *s)
         do {
             if (l1_scan(s->l1, &cursor, 64, base_load_acq(&v->generation), true, cache_spill_one,
                         &sp) != CELLAR_OK) {
-                return;
+                return true;
             }
         } while (cursor != 0 && !sp.over);
     }
-    if (sp.over && base_now_ns() >= sp.until_ns) {
-        l1_stats l;
-        l1_stats_get(s->l1, &l);
-        base_log(&s->log, BASE_LOG_WARNING, "l2", (int)CELLAR_E_TIMEOUT,
-                 "cellar_close: l2.close_ms: wrote %llu entries of memory, dropped the others of "
-                 "%llu", (unsigned long long)sp.done, (unsigned long long)l.entries);
-    }
+    if (!sp.over || base_now_ns() < sp.until_ns) { return true; }
+    l1_stats l;
+    l1_stats_get(s->l1, &l);
+    base_log(&s->log, BASE_LOG_WARNING, "l2", (int)CELLAR_E_TIMEOUT,
+             "cellar_close: l2.close_ms: wrote %llu entries of memory, dropped the others of %llu",
+             (unsigned long long)sp.done, (unsigned long long)l.entries);
+    return false;
 }
 
-CELLAR_PRIVATE void cache_disk_end(cache_store *s)
+CELLAR_PRIVATE bool cache_disk_end(cache_store *s)
 {
-    if (s->disk == NULL) { return; }
-    if (s->tier != NULL) { cache_disk_spill(s); }
+    if (s->disk == NULL) { return true; }
+    const bool all = s->tier == NULL || cache_disk_spill(s);
     l2_end(s->disk);
+    return all;
 }
 
 CELLAR_PRIVATE void cache_disk_close(cache_store *s)

@@ -12,8 +12,9 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
 CELLAR_PRIVATE bool cache_disk_crowds(const cache_store *s, const cache_settings *cfg, char *text,
                                       size_t cap);
 CELLAR_PRIVATE void cache_disk_abandon(cache_store *s); /* undoes the open */
-/* Write the entries of L1 to the disk tier, sync all, then end the tier. */
-CELLAR_PRIVATE void cache_disk_end(cache_store *s);
+/* Write the entries of L1 to the disk tier, sync all, then end the tier. Return whether l2.close_ms
+ * was long enough. */
+CELLAR_PRIVATE bool cache_disk_end(cache_store *s);
 CELLAR_PRIVATE void cache_disk_close(cache_store *s);
 CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT]);
 

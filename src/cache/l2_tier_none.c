@@ -29,7 +29,11 @@ CELLAR_PRIVATE bool cache_disk_crowds(const cache_store *s, const cache_settings
 
 CELLAR_PRIVATE void cache_disk_abandon(cache_store *s) { (void)s; }
 
-CELLAR_PRIVATE void cache_disk_end(cache_store *s) { (void)s; }
+CELLAR_PRIVATE bool cache_disk_end(cache_store *s)
+{
+    (void)s;
+    return true;
+}
 CELLAR_PRIVATE void cache_disk_close(cache_store *s) { (void)s; }
 
 CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT])

@@ -278,17 +278,18 @@ static void cache_store_mark(cache_store *s, bool ending)
     sync_drop(NAMESPACE, &s->namespace_lock);
 }
 
-/* End the store after its root was closed. Return false, with no change, if loads still run. */
-static bool cache_store_end(cache_store *s)
+/* End the store after its root was closed. Return OK; DROPPED: l2.close_ms dropped entries; E_BUSY,
+ * with no change: loads still run. */
+static cellar_err cache_store_end(cache_store *s)
 {
     cache_store_mark(s, true);
     if (!cache_load_close(s)) {
         cache_store_mark(s, false);
-        return false;
+        return CELLAR_E_BUSY;
     }
     cache_thread_stop(s);
     cache_tiers_close(s, base_add_sat(base_now_ms(&s->clock), 5000));
-    cache_disk_end(s);
+    const bool all = cache_disk_end(s);
     sync_take(NAMESPACE, &s->namespace_lock);
     s->ended = true; /* a fork sees all that follows, or nothing of it */
     sync_drop(NAMESPACE, &s->namespace_lock);
@@ -309,7 +310,7 @@ static bool cache_store_end(cache_store *s)
     cache_charge_end(s);
     stats_destroy(s->stats);
     s->stats = NULL;
-    return true;
+    return all ? CELLAR_OK : CELLAR_DROPPED;
 }
 
 CELLAR_API cellar_err cellar_close(cellar *c)
@@ -318,17 +319,19 @@ CELLAR_API cellar_err cellar_close(cellar *c)
     cache_store *s = cache_registry_find(c);
     if (s == NULL) { return CELLAR_E_CLOSED; }
     const bool was_open = cache_handle_drop(c);
-    if (was_open && c == s->root && !cache_store_end(s)) {
+    const cellar_err err = !was_open ? CELLAR_E_CLOSED
+                           : c == s->root ? cache_store_end(s) : CELLAR_OK;
+    if (err == CELLAR_E_BUSY) {
         sync_take(NAMESPACE, &s->namespace_lock);
         c->handles++;
         sync_drop(NAMESPACE, &s->namespace_lock);
         cache_store_release(s, 1);
-        return cache_fail(c, CELLAR_E_BUSY, 0,
+        return cache_fail(c, err, 0,
                           "cellar_close: loads still run after close_timeout_ms: retry");
     }
     if (was_open) { cache_namespace_release(c); }
     cache_store_release(s, was_open ? 2 : 1);
-    return was_open ? CELLAR_OK : CELLAR_E_CLOSED;
+    return err;
 }
 
 BASE_SIZE_END

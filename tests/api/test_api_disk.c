@@ -1028,7 +1028,8 @@ static void close_limit_drops_whole_entries(void)
         T_EQ_I64(look(c, i, 1), CELLAR_OK); /* without a limit all were written */
         T_EQ_I64(put(c, i, 2, 0), CELLAR_OK);
     }
-    shut(c);
+    T_EQ_I64(cellar_close(c), CELLAR_DROPPED);
+    T_EQ_I64(cellar_close(c), CELLAR_E_CLOSED);
     T_CHECK(strstr(close_line, "l2.close_ms: wrote ") != NULL);
     unsigned wrote = ENTRIES;
     T_EQ_I64(sscanf(close_line, "cellar_close: l2.close_ms: wrote %u", &wrote), 1);
