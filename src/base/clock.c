@@ -46,6 +46,7 @@ static int64_t base_system_coarse_ms(void)
 }
 
 static void base_count_anew(base_thread_record *self) { (void)self; }
+static int64_t base_ms_anew(void) { return base_system_precise_ms(); }
 CELLAR_PRIVATE void base_clock_ready(void) {}
 CELLAR_PRIVATE void base_clock_choose(bool counter) { (void)counter; }
 CELLAR_PRIVATE bool base_counter_trusted(void) { return false; }
@@ -255,6 +256,43 @@ static void base_count_anew(base_thread_record *self)
     self->far_ms = now + BASE_FAR_MS;
 }
 
+#define BASE_PACE_LEAST 65536    /* ns between two readings that measure the counter */
+#define BASE_PACE_MOST (1 << 30) /* the same, at most; counts in that time are below 2^34 */
+#define BASE_MS_MARGIN_NS 1000   /* a counter may be read that much earlier than the code says */
+
+/* Return a rate that the counter had at least, in counts per 2^20 ns: the lower one of the last
+ * two measurements, because a counter that jumped ahead spoils one of them. */
+static uint64_t base_pace_of(base_thread_record *self, uint64_t before, uint64_t ns, uint64_t after)
+{
+    const uint64_t gone = ns - self->pace_ns, counts = before - self->pace_count;
+    if (gone >= BASE_PACE_LEAST) {
+        const bool known = gone <= BASE_PACE_MOST && counts >> 34 == 0;
+        self->pace[1] = self->pace[0];
+        self->pace[0] = known ? (counts << 20) / gone : 0;
+        self->pace_ns = ns;
+        self->pace_count = after;
+    }
+    return BASE_MIN(self->pace[0], self->pace[1]);
+}
+
+/* Read the precise clock, and note for how many counts its millisecond certainly lasts. */
+static int64_t base_ms_anew(void)
+{
+    base_thread_record *self = base_thread_self();
+    if (self->index == 0 || !base_counter_trusted()) { return base_system_precise_ms(); }
+    const uint64_t before = BASE_COUNTER();
+    const uint64_t ns = (uint64_t)base_read_ns(CLOCK_BOOTTIME);
+    const uint64_t rate = base_pace_of(self, before, ns, BASE_COUNTER());
+    const uint64_t left = 1000000 - ns % 1000000;
+    self->ms_now = (int64_t)(ns / 1000000);
+    self->ms_from = before; /* read first: covers all time since the clock was read */
+    /* An eighth less: the kernel may let its clock run faster by a tenth. */
+    self->ms_counts = left <= BASE_MS_MARGIN_NS
+                          ? 0
+                          : ((left - BASE_MS_MARGIN_NS) * (rate - rate / 8)) >> 20;
+    return self->ms_now;
+}
+
 CELLAR_PRIVATE uint64_t base_now_ns(void) { return (uint64_t)base_read_ns(CLOCK_MONOTONIC); }
 CELLAR_PRIVATE uint64_t base_thread_cpu_ns(void)
 {
@@ -267,6 +305,16 @@ CELLAR_PRIVATE int64_t base_wall_ms(void) { return base_read_ns(CLOCK_REALTIME) 
 CELLAR_PRIVATE int64_t base_now_ms(const base_clock *c)
 {
     return c->precise_ms != NULL ? c->precise_ms(c->ctx) : base_system_precise_ms();
+}
+
+CELLAR_PRIVATE BASE_NOINLINE int64_t base_quick_ms(const base_clock *c)
+{
+    const base_thread_record *self = base_thread_self();
+    if (c->precise_ms != NULL) { return c->precise_ms(c->ctx); }
+    if (BASE_LIKELY(self->ms_counts != 0 && BASE_COUNTER() - self->ms_from < self->ms_counts)) {
+        return self->ms_now;
+    }
+    return base_ms_anew();
 }
 
 CELLAR_PRIVATE int64_t base_coarse_ms(const base_clock *c)

@@ -116,6 +116,9 @@ BASE_INLINE bool base_clock_reached(const base_clock *c, int64_t deadline_ms)
     }
     return base_clock_look(c, deadline_ms);
 }
+/* Return base_now_ms. While the counter proves that the millisecond of the thread's last reading
+ * has not ended, read no clock. Proof: README.md, "The same millisecond". */
+CELLAR_PRIVATE int64_t base_quick_ms(const base_clock *c);
 CELLAR_PRIVATE uint64_t base_now_ns(void); /* monotonic, for durations; virtual in simulation */
 /* Return the same scale at a third of the cost, from the processor's counter if it is invariant and
  * the kernel trusts it. Two threads may read values a few microseconds apart, also backwards. */

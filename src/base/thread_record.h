@@ -37,6 +37,12 @@ typedef struct base_thread_self {
     int64_t coarse_ms;        /* clock: store time of that reading */
     uint64_t count_from, count_span; /* clock: counter at the last reading; counts of the span */
     int64_t far_ms;           /* clock: cannot pass before the span ends; INT64_MAX: no proof */
+    /* clock: store time at the counter's value ms_from, true for ms_counts counts; 0: none */
+    int64_t ms_now;
+    uint64_t ms_from, ms_counts;
+    /* clock: an earlier reading and the counter after it; the last two rates, in counts per
+     * 2^20 ns, 0: unknown */
+    uint64_t pace_ns, pace_count, pace[2];
     base_rng rng;             /* for unpredictable choices: stripe to steal from */
     uint64_t mine_tag;        /* stats: store and slot of `mine`; 0: none or shared record */
     void *mine;

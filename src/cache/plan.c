@@ -232,7 +232,7 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
         if (o == NULL) { plan->asked_ms = cache_default(c, CACHE_TTL); }
         plan->tag_born = base_load_acq(&c->store->tag_epoch);
     }
-    plan->now_ms = plan->ttl_ms == CELLAR_TTL_NONE ? 0 : base_now_ms(&c->store->clock);
+    plan->now_ms = plan->ttl_ms == CELLAR_TTL_NONE ? 0 : base_quick_ms(&c->store->clock);
     return CELLAR_OK;
 }
 

@@ -29,7 +29,7 @@ BASE_ALWAYS_INLINE bool cache_set_plain(const cellar *c, int64_t *deadline_ms)
     }
     const int64_t ttl = cache_default(c, CACHE_TTL);
     *deadline_ms =
-        ttl == CELLAR_TTL_NONE ? BASE_NEVER_MS : base_add_sat(base_now_ms(&c->store->clock), ttl);
+        ttl == CELLAR_TTL_NONE ? BASE_NEVER_MS : base_add_sat(base_quick_ms(&c->store->clock), ttl);
     return true;
 }
 

@@ -64,6 +64,8 @@ static void forge(uint64_t counts_per_span)
     base_store_rlx(&base_count_span, counts_per_span);
     base_clock_choose(true);
     base_thread_self()->far_ms = INT64_MAX;
+    base_thread_self()->ms_counts = base_thread_self()->pace_ns = 0;
+    base_thread_self()->pace[0] = base_thread_self()->pace[1] = 0;
     base_thread_self()->coarse_ns = -1;
     base_thread_self()->coarse_s = -1;
     base_thread_self()->coarse_ms = 0;
@@ -293,6 +295,102 @@ static void untrusted_counter_is_never_read(void)
     T_EQ_U64(forged_counts, 0);
 }
 
+static int64_t quick_ms(void) { return base_quick_ms(&system_clock); }
+
+/* Check at any rate that moves by a tenth, and any step: the result is the clock's. */
+static void quick_time_is_the_time_of_the_clock(void)
+{
+    base_rng r;
+    base_rng_seed(&r, t_seed());
+    unsigned calls = 0, readings = 0;
+    for (int round = 0; round < 300; round++) {
+        forge(SPAN);
+        const uint64_t rate = 65536 + base_rng_below(&r, 6000000);
+        for (int step = 0; step < 300; step++) {
+            const uint64_t now_rate = rate - base_rng_below(&r, rate / 10);
+            const int64_t ns = (int64_t)base_rng_below(&r, step % 100 == 0 ? 900000000 : 90000);
+            pass(ns, (uint64_t)ns * now_rate / 1000000);
+            T_EQ_I64(quick_ms(), forged_ms());
+            if (t_failed()) { return; }
+        }
+        calls += 300;
+        readings += forged_readings;
+    }
+    T_CHECK(readings < calls / 2);
+}
+
+/* A millisecond of 2 counts per ns is known to last 875 us, less the margin. */
+static void warm_quick_time(void)
+{
+    forge(SPAN);
+    for (int i = 0; i < 3; i++) {
+        pass(1000000, 2000000);
+        T_EQ_I64(quick_ms(), forged_ms());
+    }
+    const unsigned before = forged_readings;
+    pass(870000, 1740000);
+    T_EQ_I64(quick_ms(), forged_ms());
+    T_EQ_U64(forged_readings, before);
+}
+
+static void quick_time_survives_a_broken_counter(void)
+{
+    warm_quick_time();
+    forged_count += (uint64_t)1 << 30; /* jumps ahead: one rate is far too high */
+    for (int i = 0; i < 40; i++) {
+        pass(100000, 200000);
+        T_EQ_I64(quick_ms(), forged_ms());
+    }
+    warm_quick_time();
+    forged_count -= 100000000; /* goes back */
+    for (int i = 0; i < 40; i++) {
+        pass(100000, 200000);
+        T_EQ_I64(quick_ms(), forged_ms());
+    }
+    warm_quick_time();
+    pass(HOUR_MS * 1000000, 0); /* stands still: early, and until the counts are used up */
+    T_CHECK(quick_ms() <= forged_ms());
+    pass(1000000, 2000000);
+    T_EQ_I64(quick_ms(), forged_ms());
+}
+
+static void pause_during_a_reading_keeps_quick_time_exact(void)
+{
+    warm_quick_time();
+    for (int i = 0; i < 64; i++) {
+        pass(1000000, 2000000);
+        forged_pause_ns = (i & 1) != 0 ? 700000 : 0;
+        forged_after_ns = (i & 2) != 0 ? 700000 : 0;
+        (void)quick_ms();
+        for (int j = 0; i % 8 == 0 && j < 4; j++) { /* ever shorter pauses: rates look high */
+            pass(1000000, 2000000);
+            forged_pause_ns = (3 - j) * 400000;
+            (void)quick_ms();
+        }
+        for (int step = 0; step < 20; step++) {
+            if (i % 8 >= 4) { forged_pause_ns = 300000; } /* each reading: rates look low */
+            const int64_t got = quick_ms();
+            T_EQ_I64(got, forged_ms());
+            forged_pause_ns = 0;
+            pass(60000, 120000);
+        }
+    }
+}
+
+static void quick_time_of_a_host_or_without_trust_is_the_clock(void)
+{
+    int64_t now = 1000;
+    const base_clock hosts = { hosts_clock, hosts_clock, &now };
+    warm_quick_time();
+    T_EQ_I64(base_quick_ms(&hosts), 1000);
+    forge(0);
+    for (int i = 0; i < 10; i++) {
+        pass(1000, 1);
+        T_EQ_I64(quick_ms(), forged_ms());
+    }
+    T_EQ_U64(forged_counts, 0);
+}
+
 /* The shared record of threads beyond the limit stores no reading. */
 static void shared_record_keeps_no_reading(void)
 {
@@ -302,6 +400,11 @@ static void shared_record_keeps_no_reading(void)
     self->index = 0;
     T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
     T_CHECK(!far_from_now(HOUR_MS));
+    for (int i = 0; i < 4; i++) {
+        pass(100000, 200000);
+        T_EQ_I64(quick_ms(), forged_ms());
+    }
+    T_EQ_U64(self->ms_counts, 0);
     self->index = index;
 }
 
@@ -346,5 +449,9 @@ T_MAIN("base_counter", T_CASE(deadline_is_far_only_after_a_clock_reading),
        T_CASE(counter_that_jumped_ahead_reads_the_clock),
        T_CASE(pause_during_a_reading_keeps_far_exact), T_CASE(host_clock_bypasses_the_counter),
        T_CASE(untrusted_counter_is_never_read), T_CASE(shared_record_keeps_no_reading),
+       T_CASE(quick_time_is_the_time_of_the_clock),
+       T_CASE(quick_time_survives_a_broken_counter),
+       T_CASE(pause_during_a_reading_keeps_quick_time_exact),
+       T_CASE(quick_time_of_a_host_or_without_trust_is_the_clock),
        T_CASE(clock_sure_stays_within_the_coarse_lag),
        T_CASE(real_counter_is_at_least_as_fast_as_assumed))
