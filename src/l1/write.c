@@ -482,7 +482,9 @@ BASE_ALWAYS_INLINE l1_over_done l1_over_slot(l1 *c, const l1_over *o, l1_bucket 
     base_seq_store_u32(at, o->want | (o->vlen << 8));
     if (due != old) { base_seq_store_u32(at + 4, due); }
     if (o->vlen != 0) { base_seq_store(at + o->head + k->len, o->value, o->vlen); }
-    l1_due_note(c, pos, o->deadline_ms);
+    /* Lower the bound of the segment if the deadline is new (old 0) or earlier. Else the line of
+     * the segment is not needed. */
+    if (due - 1 < old - 1) { l1_due_note(c, pos, o->deadline_ms); }
     l1_freq_hit(b, i);
     return L1_OVER_DONE;
 }
