@@ -27,7 +27,8 @@ typedef enum cellar_optimize {
 } cellar_optimize;
 
 typedef enum cellar_huge_pages {
-    CELLAR_HUGE_PAGES_LATER = 0,   /* by ticks, from a budget of 256 MiB on */
+    CELLAR_HUGE_PAGES_LATER = 0,   /* by ticks, from a budget of 32 MiB on, unless
+                                      the system is set to have none */
     CELLAR_HUGE_PAGES_AT_OPEN = 1,
     CELLAR_HUGE_PAGES_NEVER = 2
 } cellar_huge_pages;

@@ -109,7 +109,7 @@ CELLAR_PRIVATE void base_region_huge(base_region *r, bool want);
 CELLAR_PRIVATE bool base_region_hide(base_region *r);
 #define BASE_HUGE ((size_t)2 << 20)
 /* Collapse the pages of one aligned BASE_HUGE range, all in use, into one huge page. False: not
- * done (fragmented memory). *never: this kernel cannot collapse. */
+ * done (fragmented memory). *never: this kernel cannot, or is set to have no huge pages. */
 CELLAR_PRIVATE bool base_region_collapse(base_region *r, size_t offset, bool *never);
 CELLAR_PRIVATE void base_region_release(base_region *r);
 

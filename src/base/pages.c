@@ -12,8 +12,10 @@
 #include "base/mem.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 
+#include "base/fd.h"
 #include "base/num.h"
 #include "base/seqlock.h"
 
@@ -120,6 +122,23 @@ CELLAR_PRIVATE bool base_region_hide(base_region *r)
     return madvise(r->base, r->reserved_bytes, MADV_DONTDUMP) == 0;
 }
 
+#if !BASE_SIM
+#ifndef BASE_HUGE_SETTING
+#define BASE_HUGE_SETTING "/sys/kernel/mm/transparent_hugepage/enabled"
+#endif
+
+/* Return whether the system is set to have no huge pages. MADV_COLLAPSE itself does not ask. */
+static bool base_huge_off(void)
+{
+    char text[64] = { 0 };
+    const int fd = base_fd_open(AT_FDCWD, BASE_HUGE_SETTING, O_RDONLY);
+    if (fd < 0) { return true; }
+    const ssize_t n = base_fd_read(fd, text, sizeof text - 1);
+    base_fd_close(fd);
+    return n <= 0 || strstr(text, "[never]") != NULL;
+}
+#endif
+
 CELLAR_PRIVATE bool base_region_collapse(base_region *r, size_t offset, bool *never)
 {
 #if BASE_SIM
@@ -128,6 +147,10 @@ CELLAR_PRIVATE bool base_region_collapse(base_region *r, size_t offset, bool *ne
     *never = true;
     return false;
 #else
+    if (base_huge_off()) {
+        *never = true;
+        return false;
+    }
     const bool done = madvise(r->base + offset, BASE_HUGE, MADV_COLLAPSE) == 0;
     *never = !done && (errno == EINVAL || errno == EPERM || errno == ENOSYS);
     return done;

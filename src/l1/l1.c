@@ -34,7 +34,7 @@ BASE_SIZE_BEGIN
 #define L1_GRANULE_SHIFT 3
 /* Below these budgets the advisor or the rounding to 2 MiB takes too large a part. */
 #define L1_ADVISOR_LEAST ((uint64_t)16 << 20)
-#define L1_COLLAPSE_LEAST ((uint64_t)256 << 20)
+#define L1_COLLAPSE_LEAST ((uint64_t)32 << 20)
 
 static uint32_t l1_mean_of(const l1_config *cfg, uint32_t unknown)
 {

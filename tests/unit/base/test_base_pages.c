@@ -11,7 +11,9 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-#include "base/mem.h"
+static const char *huge_setting = "/nowhere";
+#define BASE_HUGE_SETTING huge_setting
+#include "base/pages.c"
 
 enum { PAGE = BASE_PAGE };
 
@@ -170,7 +172,42 @@ static void access_to_uncommitted_page_faults(void)
     base_region_release(&r);
 }
 
+/* Write the setting of the system for huge pages. Return what a collapse says of later ones. */
+static bool never_with(const char *setting)
+{
+    char path[] = "/tmp/cellar-huge-XXXXXX";
+    const int fd = mkstemp(path);
+    T_REQUIRE(fd >= 0 && write(fd, setting, strlen(setting)) == (ssize_t)strlen(setting));
+    (void)close(fd);
+    huge_setting = path;
+    base_region r;
+    bool never = false;
+    T_REQUIRE(base_region_reserve(&r, 2 * BASE_HUGE, 2 * BASE_HUGE));
+    T_REQUIRE(base_region_commit(&r, 0, BASE_HUGE));
+    memset(r.base, 1, BASE_HUGE);
+    T_CHECK(!base_region_collapse(&r, 0, &never) || !never);
+    T_CHECK(r.base[0] == 1 && r.base[BASE_HUGE - 1] == 1);
+    base_region_release(&r);
+    (void)unlink(path);
+    huge_setting = "/nowhere";
+    return never;
+}
+
+static void collapse_follows_the_setting_of_the_system(void)
+{
+    T_CHECK(never_with("always madvise [never]\n"));
+    T_CHECK(never_with(""));
+    base_region r;
+    bool never = false;
+    T_REQUIRE(base_region_reserve(&r, BASE_HUGE, BASE_HUGE));
+    T_CHECK(!base_region_collapse(&r, 0, &never) && never); /* no such file: no huge pages */
+    base_region_release(&r);
+    if (never_with("always [madvise] never\n")) { T_SKIP("this kernel cannot collapse"); }
+    T_CHECK(!never_with("[always] madvise never\n"));
+}
+
 T_MAIN("base_pages", T_CASE(region_reads_zero_after_commit_and_discard),
        T_CASE(region_of_a_huge_page_is_aligned), T_CASE(discard_zeroes_partial_pages),
        T_CASE(reservation_under_rlimit_is_halved), T_CASE(each_armed_region_call_fails),
-       T_CASE(access_to_uncommitted_page_faults))
+       T_CASE(access_to_uncommitted_page_faults),
+       T_CASE(collapse_follows_the_setting_of_the_system))

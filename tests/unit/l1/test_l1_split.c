@@ -274,7 +274,7 @@ static void each_mode_makes_its_huge_pages(void)
     }
     fill_in_mode(L1_HUGE_NOW, KIT_MIB(128), &filled, &ticked);
     huge_now later;
-    fill_in_mode(L1_HUGE_LATER, KIT_MIB(256), &later, &later);
+    fill_in_mode(L1_HUGE_LATER, KIT_MIB(32), &later, &later);
     if (!the_kernel_gives_huge_pages()) { /* memory became short meanwhile */
         T_SKIP("the kernel gives no huge pages");
         return;
