@@ -171,6 +171,12 @@ BASE_ALWAYS_INLINE uint32_t base_seq_match8(const _Atomic uint16_t *tags, uint16
     return (uint32_t)_mm_movemask_epi8(eq);
 }
 #define BASE_SEQ_MATCH8 1
+
+BASE_ALWAYS_INLINE uint32_t base_match16(const unsigned char *bytes, unsigned char byte)
+{
+    const __m128i have = _mm_loadu_si128((const __m128i *)(const void *)bytes);
+    return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_set1_epi8((char)byte), have));
+}
 #endif
 
 #else
@@ -202,6 +208,14 @@ BASE_ALWAYS_INLINE uint32_t base_seq_match8(const _Atomic uint16_t *tags, uint16
 {
     uint32_t m = 0;
     for (unsigned i = 0; i < 8; i++) { m |= (uint32_t)(base_load_rlx(&tags[i]) == tag) << i; }
+    return m;
+}
+
+/* Compare 16 bytes that no other thread writes. Return the equal ones as bits 0..15. */
+BASE_ALWAYS_INLINE uint32_t base_match16(const unsigned char *bytes, unsigned char byte)
+{
+    uint32_t m = 0;
+    for (unsigned i = 0; i < 16; i++) { m |= (uint32_t)(bytes[i] == byte) << i; }
     return m;
 }
 #endif

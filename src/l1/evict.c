@@ -54,16 +54,17 @@ static l1_verdict l1_decide(const l1 *c, const l1_stripe *s, unsigned q, unsigne
         v.keep = freq > 0 && !force;
         return v;
     }
+    const l1_rule *r = l1_rule_now(c);
     if (q == 0) {
-        const l1_rule *r = l1_rule_now(c);
         const l1_sizes size = l1_sizes_of(c, s);
-        v.keep = !force && l1_rule_keeps(r, freq, size.small, size.mainq);
+        v.keep = !force && l1_rule_keeps(r, &s->learned, freq, size.small, size.mainq);
         /* Keep an error or negative entry only after repeated requests. */
         if (kind != L1_VALUE && freq < 2) { v.keep = false; }
         v.ghost = !v.keep;
     } else {
         v.keep = freq > 0 && kind == L1_VALUE && !force;
-        v.freq = (uint8_t)(freq > 0 ? freq - 1 : 0);
+        v.freq = (uint8_t)l1_rule_rest(r, freq);
+        v.ghost = !v.keep && r->both;
     }
     return v;
 }
@@ -114,7 +115,7 @@ static l1_verdict l1_weigh(const l1 *c, const l1_stripe *s, uint64_t pos, const 
     const bool rare = (draw & (((uint64_t)1 << (worth < 0 ? -worth : worth)) - 1)) == 0;
     if (rare) { return v; } /* 1 in 2^|worth| is as the policy says */
     v.keep = !v.keep;
-    v.ghost = !v.keep && q == 0;
+    v.ghost = !v.keep && (q == 0 || l1_rule_now(c)->both);
     v.freq = 0;
     return v;
 }
@@ -165,6 +166,7 @@ static SYNC_HOLDS(L1_STRIPE) bool l1_keep(l1 *c, l1_stripe *s, const l1_entry *e
     l1_unlock(c, &h);
     l1_wipe(c, pos, r);
     s->kept++;
+    s->learned.moves++;
     return true;
 }
 
@@ -321,7 +323,7 @@ static SYNC_HOLDS(L1_STRIPE) l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigne
         verdict.keep = false;
     }
     if (l1_drop(c, s, &e, verdict.cause, v)) {
-        if (verdict.ghost) { l1_ghost_add(&s->ghost, l1_ghost_mix(hash)); }
+        if (verdict.ghost) { l1_ghost_add(&s->ghost, l1_ghost_mix(hash), q == 1); }
         if (force) { s->forced++; }
         freed->log_bytes += size;
         freed->big_bytes += weight - size;
@@ -346,7 +348,7 @@ static unsigned l1_queue_due(const l1 *c, const l1_stripe *s)
     case L1_S3FIFO:
     case L1_ADAPTIVE: break;
     }
-    return l1_rule_queue(l1_rule_now(c), size.small, size.mainq);
+    return l1_rule_queue(l1_rule_now(c), &s->learned, size.small, size.mainq);
 }
 
 BASE_SIZE_BEGIN
@@ -468,13 +470,19 @@ CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_stripe *s, uint64_t hash, l1_toll
     if (policy == L1_LRU) { return 1; }
     if (policy == L1_FIFO) { return 0; }
     const l1_rule *r = l1_rule_now(c);
-    const uint64_t horizon = l1_stripe_entries(s) * r->horizon / 10;
-    bool ghost = l1_ghost_take(&s->ghost, l1_ghost_mix(hash), horizon);
+    const uint64_t entries = l1_stripe_entries(s);
+    l1_learn_set(&s->learned, entries);
+    const l1_ghost g = l1_ghost_take(&s->ghost, l1_ghost_mix(hash));
+    const bool full = g.age != UINT64_MAX && l1_stripe_full(c, s);
+    const uint64_t mainq = full ? L1_LIVE_COUNT(base_load_rlx(&s->queue[1].live)) : 0;
+    bool ghost = g.age != UINT64_MAX && l1_ghost_earns(g, r, &s->learned, entries, mainq);
     if (ghost) { s->ghost_hits++; }
-    if (ghost && r->gate && v->n < L1_VICTIMS && l1_stripe_full(c, s)) {
+    if (ghost && r->gate && v->n < L1_VICTIMS && full) {
         /* Its place must come from a record without a use since the last pass of the cursor. */
         t->examined++;
         ghost = l1_cursor_step(c, s, 1, false, false, v, &t->freed) != L1_STEP_KEPT;
     }
-    return ghost || r->clock ? 1 : 0;
+    const unsigned q = ghost || r->clock ? 1 : 0;
+    s->learned.moves += q;
+    return q;
 }

@@ -1,42 +1,56 @@
 /* SPDX-License-Identifier: MIT
  *
- * ghost: remember fingerprints of records that small evicted not long ago.
+ * ghost: remember fingerprints of records that left the cache not long ago.
  *
- * PICTURE    line (64 B) = cursor u16 | 31 fingerprints u16; the mixed hash of a key chooses the
- *            line. The cursor overwrites the oldest fingerprint. The rank of a slot counts back
- *            from the cursor: 0 is the newest, 30 the oldest.
+ * PICTURE    line (64 B) = 38 low bytes | cursor | 0 | 38 high half bytes | 38 bits: from main
+ *            A fingerprint has 12 bits: its low byte, and the half byte. The mixed hash of a key
+ *            chooses the line. The cursor overwrites the oldest fingerprint. The rank of a slot
+ *            counts back from the cursor: 0 is the newest, 37 the oldest.
  *                rank x lines = about how many ghosts in the whole table are newer
- *            So one table answers "evicted within the last h" for every h up to its size.
+ *            So one table answers "left within the last h" for every h up to its size.
  * INVARIANTS A fingerprint is never 0. A take leaves 0, which matches nothing.
- * LIMITS     A fingerprint of another key matches once in 65,536 / 31 = 2,100 lookups. The horizon
- *            of a line is off by the square root of what the line holds.
+ * LIMITS     A fingerprint of another key matches once in 4,095 / 38 = 108 lookups. The horizon of
+ *            a line is off by the square root of what the line holds.
  * SEE ALSO   evict.c, policy_select.c: which keys become ghosts, what a ghost hit means.
- *            README.md: rejected horizons. */
-#include <string.h>
-
+ *            README.md: rules, rejected horizons. */
 #include "l1/index.h"
 #include "l1/policy.h"
 
-static uint16_t *l1_ghost_line(const l1_ghosts *g, uint64_t mixed, uint16_t *fp)
+#define L1_GHOST_CURSOR 38u
+#define L1_GHOST_HIGH 40u
+#define L1_GHOST_MAIN 59u
+
+static unsigned char *l1_ghost_line(const l1_ghosts *g, uint64_t mixed, unsigned *fp)
 {
     const uint64_t number = ((mixed >> 32) * base_load_rlx(&g->lines)) >> 32;
-    *fp = (uint16_t)mixed != 0 ? (uint16_t)mixed : (uint16_t)1;
-    return base_load_rlx(&g->line) + number * (L1_GHOST_LINE / sizeof(uint16_t));
+    *fp = BASE_MAX((unsigned)mixed & 4095u, 1u);
+    return base_load_rlx(&g->line) + number * L1_GHOST_LINE;
 }
 
-CELLAR_PRIVATE void l1_ghosts_set(l1_ghosts *g, uint16_t *line, uint64_t lines)
+CELLAR_PRIVATE void l1_ghosts_set(l1_ghosts *g, unsigned char *line, uint64_t lines)
 {
     base_store_rlx(&g->line, line);
     base_store_rlx(&g->lines, lines);
 }
 
-CELLAR_PRIVATE void l1_ghost_add(l1_ghosts *g, uint64_t mixed)
+static void l1_ghost_put(unsigned char *line, unsigned slot, unsigned fp, unsigned from_main)
+{
+    const unsigned half = slot % 2 * 4, bit = slot % 8;
+    unsigned char *const high = &line[L1_GHOST_HIGH + slot / 2];
+    unsigned char *const origin = &line[L1_GHOST_MAIN + slot / 8];
+    line[slot] = (unsigned char)(fp & 255u);
+    *high = (unsigned char)((*high & (0xf0u >> half)) | (fp >> 8) << half);
+    *origin = (unsigned char)((*origin & ~(1u << bit)) | from_main << bit);
+}
+
+CELLAR_PRIVATE void l1_ghost_add(l1_ghosts *g, uint64_t mixed, bool from_main)
 {
     if (base_load_rlx(&g->lines) == 0) { return; }
-    uint16_t fp, *line = l1_ghost_line(g, mixed, &fp);
-    const unsigned at = line[0] % L1_GHOST_FPS;
-    line[1 + at] = fp;
-    line[0] = (uint16_t)((at + 1) % L1_GHOST_FPS);
+    unsigned fp;
+    unsigned char *line = l1_ghost_line(g, mixed, &fp);
+    const unsigned at = line[L1_GHOST_CURSOR];
+    l1_ghost_put(line, at, fp, from_main);
+    line[L1_GHOST_CURSOR] = (unsigned char)((at + 1) % L1_GHOST_FPS);
 }
 
 CELLAR_PRIVATE void l1_ghost_prefetch(const l1_ghosts *g, uint64_t mixed)
@@ -47,20 +61,39 @@ CELLAR_PRIVATE void l1_ghost_prefetch(const l1_ghosts *g, uint64_t mixed)
     BASE_PREFETCH_W((const void *)(line + (uintptr_t)(number * L1_GHOST_LINE)));
 }
 
-CELLAR_PRIVATE bool l1_ghost_take(l1_ghosts *g, uint64_t mixed, uint64_t horizon)
+CELLAR_PRIVATE l1_ghost l1_ghost_take(l1_ghosts *g, uint64_t mixed)
 {
-    if (base_load_rlx(&g->lines) == 0) { return false; }
-    uint16_t fp, *line = l1_ghost_line(g, mixed, &fp);
-    for (unsigned part = 0; part < 32; part += 8) {
-        uint32_t m = base_seq_match8((const _Atomic uint16_t *)(const void *)(line + part), fp);
-        if (part == 0) { m &= ~1u; } /* the cursor */
-        if (m == 0) { continue; }
-        const unsigned slot = part + (unsigned)__builtin_ctz(m) - 1;
-        const unsigned rank = (line[0] + L1_GHOST_FPS - 1 - slot) % L1_GHOST_FPS;
-        line[1 + slot] = 0;
-        return rank * base_load_rlx(&g->lines) < horizon;
+    if (base_load_rlx(&g->lines) == 0) { return (l1_ghost){ .age = UINT64_MAX }; }
+    unsigned fp;
+    unsigned char *line = l1_ghost_line(g, mixed, &fp);
+    uint64_t m = 0; /* slots with the low byte */
+    for (unsigned part = 0; part < L1_GHOST_FPS; part += 16) {
+        m |= (uint64_t)base_match16(line + part, (unsigned char)fp) << part;
     }
-    return false;
+    for (m &= (UINT64_C(1) << L1_GHOST_FPS) - 1; m != 0; m &= m - 1) {
+        const unsigned slot = (unsigned)__builtin_ctzll(m);
+        if ((line[L1_GHOST_HIGH + slot / 2] >> slot % 2 * 4 & 15u) != fp >> 8) { continue; }
+        const unsigned rank = (line[L1_GHOST_CURSOR] + L1_GHOST_FPS - 1 - slot) % L1_GHOST_FPS;
+        const bool from_main = (line[L1_GHOST_MAIN + slot / 8] >> slot % 8 & 1u) != 0;
+        l1_ghost_put(line, slot, 0, 0);
+        return (l1_ghost){ rank * base_load_rlx(&g->lines), from_main };
+    }
+    return (l1_ghost){ .age = UINT64_MAX };
+}
+
+CELLAR_PRIVATE bool l1_ghost_earns(l1_ghost g, const l1_rule *r, l1_learned *l, uint64_t entries,
+                                   uint64_t mainq)
+{
+    if (g.age >= entries * r->horizon / 10) { return false; }
+    if (r->tuned) { /* it left too early: the queue that held it gets an eighth of an entry */
+        const uint32_t one = 1u << L1_SMALL_BITS, least = one / 100, most = one / 10 * 9;
+        const uint32_t step = (uint32_t)BASE_MAX(one / 8 / BASE_MAX(entries, 1), 1);
+        l->small = g.from_main ? BASE_MAX(l->small - BASE_MIN(step, l->small), least)
+                               : BASE_MIN(l->small + step, most);
+    }
+    /* Age of main's oldest record, in sets: entries of main / moves per set. */
+    return r->nearer == 0 || mainq == 0 ||
+           g.age * 8 * l->moves < mainq * l->sets * r->nearer;
 }
 
 BASE_SIZE_BEGIN
@@ -81,16 +114,16 @@ static uint64_t l1_ghost_lines(const l1 *c, uint64_t budget)
 }
 
 /* Replace the ghost table by `table` and free the old one. The old ghosts are lost. */
-static void l1_ghosts_put(l1 *c, uint16_t *table, uint64_t lines)
+static void l1_ghosts_put(l1 *c, unsigned char *table, uint64_t lines)
 {
-    uint16_t *old = c->ghosts;
+    unsigned char *old = c->ghosts;
     const size_t old_bytes = c->ghost_bytes;
     l1_stripes_take(c);
     c->ghosts = table;
     c->ghost_bytes = (size_t)(lines * c->stripe_count * L1_GHOST_LINE);
     for (uint32_t i = 0; i < c->stripe_count; i++) {
-        uint16_t *own =
-            table != NULL ? table + (size_t)(i * lines) * (L1_GHOST_LINE / sizeof *table) : NULL;
+        unsigned char *own =
+            table != NULL ? table + (size_t)(i * lines * L1_GHOST_LINE) : NULL;
         l1_ghosts_set(&c->stripe[i].ghost, own, lines);
     }
     l1_stripes_drop(c);
@@ -100,7 +133,7 @@ static void l1_ghosts_put(l1 *c, uint16_t *table, uint64_t lines)
 CELLAR_PRIVATE bool l1_ghosts_open(l1 *c, uint64_t budget)
 {
     const uint64_t lines = l1_ghost_lines(c, budget);
-    uint16_t *table = base_alloc_held(c->account, BASE_MOD_GHOST,
+    unsigned char *table = base_alloc_held(c->account, BASE_MOD_GHOST,
                                       (size_t)(lines * c->stripe_count * L1_GHOST_LINE), NULL);
     if (table != NULL) { l1_ghosts_put(c, table, lines); }
     return table != NULL;

@@ -87,6 +87,7 @@ CELLAR_PRIVATE bool l1_index_open(l1 *c)
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         l1_stripe *s = &c->stripe[i];
         s->index_number = i;
+        s->learned.small = L1_SMALL_START;
         /* A key of a cleared namespace moves to another stripe: no two stripes give the same
          * version. */
         base_store_rlx(&s->next_version, (uint64_t)i << 48);

@@ -9,58 +9,97 @@
 
 /* ---- rules: policy_select.c chooses, evict.c applies ---- */
 typedef struct l1_rule {
-    uint16_t share;    /* of small, of 1024 */
+    uint16_t share;    /* of small, of 1024; `tuned`: not used */
     uint8_t keep_from; /* counter with which a record moves from small to main */
     uint8_t horizon;   /* of ghosts, in tenths of the entries */
+    uint8_t nearer;    /* a ghost enters main if it was away for less than so many eighths of the
+                        * age of main's oldest record; 0: however long it was away */
     bool fill;         /* a main below its share takes all that leaves small */
     bool gate;         /* a ghost enters main only over an unused record */
-    bool clock;        /* all go into main */
+    bool clock;        /* all go into main, and the cursor clears counters there */
+    bool tuned;        /* the share of small follows the ghosts */
+    bool both;         /* what leaves main becomes a ghost, too */
 } l1_rule;
-enum { L1_EXPERTS = 5, L1_RULE_FIXED = 2, L1_RULE_S3FIFO = L1_EXPERTS, L1_RULES };
+enum {
+    L1_EXPERTS = 6, L1_RULE_GUARD = 2,
+    L1_RULE_S3FIFO = L1_EXPERTS, L1_RULE_SIZES, /* not among the competing rules */
+    L1_RULES
+};
+#define L1_NEVER 4u /* keep_from: no record moves to main because it was used */
+#define L1_LOOKS 32u /* records that the policy judges to make a place for one entry */
 
 BASE_INLINE const l1_rule *l1_rule_at(unsigned i)
 {
     static const l1_rule rule[L1_RULES] = {
-        { 102, 1, 9, false, false, false },
-        { 102, 2, 13, true, false, false },
-        { 410, 2, 9, false, false, false },
-        { 102, 1, 9, false, false, true },
-        { 10, 1, 13, true, true, false },
-        { 102, 2, 9, false, false, false }, /* S3FIFO, not among the competing rules */
+        { .keep_from = 1, .horizon = 17, .tuned = true, .both = true }, /* near: at the start */
+        { .share = 154, .keep_from = 2, .horizon = 17, .nearer = 6, .fill = true }, /* far */
+        { .share = 10, .keep_from = 2, .horizon = 17, .fill = true, .gate = true }, /* guard */
+        { .share = 205, .keep_from = L1_NEVER, .horizon = 17, .nearer = 4, .fill = true },
+        { .share = 102, .keep_from = 1, .horizon = 17, .clock = true }, /* recent */
+        { .share = 307, .keep_from = 2, .horizon = 17, .nearer = 4, .both = true }, /* wide */
+        { .share = 102, .keep_from = 2, .horizon = 9 }, /* S3FIFO */
+        { .share = 102, .keep_from = 1, .horizon = 9 }, /* SIZES: with favor_objects */
     };
     return &rule[i];
 }
 BASE_INLINE const l1_rule *l1_rule_now(const l1 *c) { return l1_rule_at(base_load_rlx(&c->rule)); }
-BASE_INLINE uint64_t l1_rule_target(const l1_rule *r, uint64_t total)
+BASE_INLINE uint64_t l1_rule_target(const l1_rule *r, const l1_learned *l, uint64_t total)
 {
-    return BASE_MAX(total * r->share / 1024, 1);
+    const uint64_t part =
+        r->tuned ? total * l->small >> L1_SMALL_BITS : total * r->share / 1024;
+    return BASE_MAX(part, 1);
 }
 /* Return the queue that gives the next record, by their sizes; not both may be empty. */
-BASE_INLINE unsigned l1_rule_queue(const l1_rule *r, uint64_t small, uint64_t mainq)
+BASE_INLINE unsigned l1_rule_queue(const l1_rule *r, const l1_learned *l, uint64_t small,
+                                   uint64_t mainq)
 {
     if (small == 0 || mainq == 0) { return small == 0 ? 1 : 0; }
-    return r->clock || small >= l1_rule_target(r, small + mainq) ? 0 : 1;
+    return r->clock || small >= l1_rule_target(r, l, small + mainq) ? 0 : 1;
 }
 /* Return whether a record with this counter moves from small to main. Sizes before the move. */
-BASE_INLINE bool l1_rule_keeps(const l1_rule *r, unsigned uses, uint64_t small, uint64_t mainq)
+BASE_INLINE bool l1_rule_keeps(const l1_rule *r, const l1_learned *l, unsigned uses,
+                               uint64_t small, uint64_t mainq)
 {
-    return uses >= r->keep_from || (r->fill && small > l1_rule_target(r, small + mainq));
+    return uses >= r->keep_from || (r->fill && small > l1_rule_target(r, l, small + mainq));
+}
+/* Return the counter of a used record that stays in main. */
+BASE_INLINE unsigned l1_rule_rest(const l1_rule *r, unsigned uses)
+{
+    return uses == 0 || r->clock ? 0 : uses - 1;
+}
+/* Count a set of a new key. Older sets and moves into main count half after two rounds of the
+ * cache. */
+BASE_INLINE void l1_learn_set(l1_learned *l, uint64_t entries)
+{
+    if (++l->sets > 2 * entries) {
+        l->sets /= 2;
+        l->moves /= 2;
+    }
 }
 
 /* ---- ghost.c ---- */
 #define L1_GHOST_LINE 64u
-#define L1_GHOST_FPS 31u
-#define L1_GHOST_TENTHS 13u /* ghosts per ten entries: the farthest horizon of a rule */
+#define L1_GHOST_FPS 38u
+#define L1_GHOST_TENTHS 17u /* ghosts per ten entries: the farthest horizon of a rule */
 BASE_INLINE uint64_t l1_ghost_mix(uint64_t hash)
 {
     return base_mix64(hash ^ UINT64_C(0xa24baed4963ee407));
 }
 /* Set the table. Its generation synchronizes all calls, except l1_ghost_prefetch: any time. */
-CELLAR_PRIVATE void l1_ghosts_set(l1_ghosts *g, uint16_t *line, uint64_t lines);
-CELLAR_PRIVATE void l1_ghost_add(l1_ghosts *g, uint64_t mixed);
+CELLAR_PRIVATE void l1_ghosts_set(l1_ghosts *g, unsigned char *line, uint64_t lines);
+/* Note an evicted key. from_main: main held it, not small. */
+CELLAR_PRIVATE void l1_ghost_add(l1_ghosts *g, uint64_t mixed, bool from_main);
 CELLAR_PRIVATE void l1_ghost_prefetch(const l1_ghosts *g, uint64_t mixed);
-/* Return whether the key was evicted within the last `horizon` ghosts. Remove its ghost. */
-CELLAR_PRIVATE bool l1_ghost_take(l1_ghosts *g, uint64_t mixed, uint64_t horizon);
+typedef struct l1_ghost {
+    uint64_t age; /* about how many ghosts are newer; UINT64_MAX: the key has none */
+    bool from_main;
+} l1_ghost;
+/* Return the ghost of a key, and remove it. */
+CELLAR_PRIVATE l1_ghost l1_ghost_take(l1_ghosts *g, uint64_t mixed);
+/* Return whether a key with this ghost enters main, the gate aside; tune the share of small.
+ * mainq: entries of main if the cache of `entries` is full, else 0. */
+CELLAR_PRIVATE bool l1_ghost_earns(l1_ghost g, const l1_rule *r, l1_learned *l, uint64_t entries,
+                                   uint64_t mainq);
 CELLAR_PRIVATE uint64_t l1_entries_of(const l1 *c, uint64_t budget);
 /* Size the ghosts for a budget; false: no memory (the cache works without). */
 CELLAR_PRIVATE bool l1_ghosts_open(l1 *c, uint64_t budget);

@@ -2,7 +2,7 @@
  *
  * policy_select: choose the eviction rule for the workload by simulating small copies of the cache.
  *
- * PICTURE    sampled requests -> rings (request_sample.c) -> five shadow caches, keys only, one
+ * PICTURE    sampled requests -> rings (request_sample.c) -> six shadow caches, keys only, one
  *            per rule
  *              -> hits of each, weighted by age -> the best rule -> one word that all stripes read
  *            A shadow cache holds n of the C entries of the store and sees the n / C of the keys
@@ -17,8 +17,8 @@
  * LOCKING    One flag, by exchange. A get never waits for it: if the flag is taken, the sample is
  *            dropped. The advisor and the statistics wait. Under the flag a thread takes no lock,
  *            allocates nothing and calls no user code.
- * LIMITS     n = 32..512, so that all tables together stay below 4 B per entry (or 16 KiB); 16
- *            nodes examined per request; figures for up to 64 namespaces. A store with C <= 32
+ * LIMITS     n = 24..512, so that all tables together stay below 4 B per entry (or 16 KiB); 32
+ *            nodes examined per request; figures for up to 64 namespaces. A store with C <= 24
  *            sees every key.
  * SEE ALSO   README.md: rules, switch, advisor, rejected designs. Waldspurger et al. 2015, 2017
  *            (spatial sampling); McNemar 1947; Yang et al. 2023 (S3-FIFO). */
@@ -26,7 +26,7 @@
 
 #include "l1/policy.h"
 
-#define L1_SHADOW_LEAST 32u
+#define L1_SHADOW_LEAST 24u
 #define L1_SHADOW_MOST 512u
 #define L1_ADVISOR_MOST 512u
 #define L1_ADVISOR_LEAST_ENTRIES 1000u
@@ -35,10 +35,10 @@
 #define L1_ADVISOR_WINDOW 32u  /* requests per entry, then older ones count half */
 #define L1_ADVISOR_SURE 512u  /* sampled requests before the advisor answers */
 #define L1_ADVICE_NOW 3u       /* index of 100 % among the sizes */
-#define L1_SHADOW_LOOKS 16u
 #define L1_SHADOW_TABLES ((uint64_t)16 << 10) /* bytes the eviction tables may always take */
 #define L1_SHADOW_UNIT 1024                   /* score of one hit */
 #define L1_SHADOW_DOUBT (2 * L1_SHADOW_UNIT) /* more hits that prove nothing yet */
+#define L1_SHADOW_FEW 10u   /* hits while it fills are few: one of so many requests */
 #define L1_SHADOW_REFIT 32u /* epochs between counts of the entries */
 
 typedef struct l1_shade { /* a node: an entry of a shadow cache */
@@ -52,6 +52,7 @@ typedef struct l1_shadow_cache {
     uint16_t mask, free;
     struct { uint16_t tail, head, n; } queue[2]; /* 0 small, 1 main; number + 1 */
     l1_ghosts ghost;
+    l1_learned learned;
     uint32_t capacity;
 } l1_shadow_cache;
 
@@ -71,6 +72,8 @@ static const uint32_t l1_advice_pct[L1_ADVICE] = L1_ADVICE_PCT;
 struct l1_shadow {
     _Atomic uint32_t busy; /* 1: a thread works on the rest; acquire and release by exchange */
     uint32_t n, epoch, since, epochs;
+    bool filled; /* cache[0] was full */
+    uint32_t fill_requests, fill_hits; /* of cache[0], until then */
     uint32_t decay; /* of 65536: what an epoch takes from a score */
     uint64_t entries; /* C: what n stands for */
     int64_t score[L1_EXPERTS];
@@ -99,6 +102,7 @@ static void l1_shade_push(l1_shadow_cache *s, unsigned q, uint16_t number)
     }
     s->queue[q].head = number;
     s->queue[q].n++;
+    s->learned.moves += q;
 }
 
 static uint16_t l1_shade_pop(l1_shadow_cache *s, unsigned q)
@@ -122,12 +126,12 @@ static void l1_shade_drop(l1_shadow_cache *s, uint16_t number)
 
 /* Move the oldest record of main to its head if it was used since the last pass. Return false if it
  * was not. */
-static bool l1_shade_carry(l1_shadow_cache *s)
+static bool l1_shade_carry(l1_shadow_cache *s, const l1_rule *r)
 {
     const uint16_t number = s->queue[1].tail;
     l1_shade *y = &s->node[number - 1];
     if ((y->key & 3u) == 0) { return false; }
-    y->key--;
+    y->key = (y->key & ~3u) | l1_rule_rest(r, y->key & 3u);
     l1_shade_push(s, 1, l1_shade_pop(s, 1));
     return true;
 }
@@ -136,18 +140,16 @@ static bool l1_shade_carry(l1_shadow_cache *s)
 static void l1_shade_step(l1_shadow_cache *s, const l1_rule *r, bool force)
 {
     const uint64_t small = s->queue[0].n, mainq = s->queue[1].n;
-    if (l1_rule_queue(r, small, mainq) == 1) {
-        if (force || !l1_shade_carry(s)) { l1_shade_drop(s, l1_shade_pop(s, 1)); }
-        return;
-    }
-    const uint16_t number = l1_shade_pop(s, 0);
+    const unsigned q = l1_rule_queue(r, &s->learned, small, mainq);
+    if (q == 1 && !force && l1_shade_carry(s, r)) { return; }
+    const uint16_t number = l1_shade_pop(s, q);
     l1_shade *y = &s->node[number - 1];
-    if (!force && l1_rule_keeps(r, y->key & 3u, small, mainq)) {
+    if (q == 0 && !force && l1_rule_keeps(r, &s->learned, y->key & 3u, small, mainq)) {
         y->key = (y->key & ~7u) | 4u;
         l1_shade_push(s, 1, number);
         return;
     }
-    l1_ghost_add(&s->ghost, l1_shade_mix(y->key));
+    if (q == 0 || r->both) { l1_ghost_add(&s->ghost, l1_shade_mix(y->key), q == 1); }
     l1_shade_drop(s, number);
 }
 
@@ -160,12 +162,14 @@ static bool l1_shade_request(l1_shadow_cache *s, const l1_rule *r, uint32_t key,
         y->key = (y->key & ~3u) | BASE_MIN((y->key & 3u) + count, 3u);
         return true;
     }
-    const uint64_t horizon = (uint64_t)s->capacity * r->horizon / 10;
-    bool ghost = l1_ghost_take(&s->ghost, l1_shade_mix(key), horizon);
+    l1_learn_set(&s->learned, s->capacity);
+    const l1_ghost g = l1_ghost_take(&s->ghost, l1_shade_mix(key));
+    const uint64_t mainq = s->free == 0 ? s->queue[1].n : 0;
+    bool ghost = g.age != UINT64_MAX && l1_ghost_earns(g, r, &s->learned, s->capacity, mainq);
     if (s->free == 0) {
-        if (ghost && r->gate && s->queue[1].n != 0) { ghost = !l1_shade_carry(s); }
+        if (ghost && r->gate && s->queue[1].n != 0) { ghost = !l1_shade_carry(s, r); }
         for (unsigned looks = 0; s->free == 0; looks++) {
-            l1_shade_step(s, r, looks >= L1_SHADOW_LOOKS);
+            l1_shade_step(s, r, looks >= L1_LOOKS);
         }
     }
     const uint16_t number = s->free;
@@ -203,11 +207,12 @@ static unsigned char *l1_shadow_cache_open(l1_shadow_cache *s, uint32_t n, unsig
 {
     const uint32_t lines = l1_shadow_lines(n);
     memset(s, 0, sizeof *s);
-    l1_ghosts_set(&s->ghost, (uint16_t *)(void *)block, lines);
+    l1_ghosts_set(&s->ghost, block, lines);
     s->node = (l1_shade *)(void *)(block + (size_t)lines * L1_GHOST_LINE);
     s->chain = (uint16_t *)(void *)(s->node + n);
     s->mask = (uint16_t)(base_pow2_floor(n) - 1);
     s->capacity = n;
+    s->learned.small = L1_SMALL_START;
     for (uint32_t i = 0; i < n; i++) { s->node[i].next = (uint16_t)(i + 1 < n ? i + 2 : 0); }
     s->free = 1;
     return block + l1_shadow_bytes(n);
@@ -215,7 +220,7 @@ static unsigned char *l1_shadow_cache_open(l1_shadow_cache *s, uint32_t n, unsig
 
 static void l1_shadow_cache_empty(l1_shadow_cache *s)
 {
-    unsigned char *block = (unsigned char *)base_load_rlx(&s->ghost.line);
+    unsigned char *block = base_load_rlx(&s->ghost.line);
     memset(block, 0, l1_shadow_bytes(s->capacity));
     (void)l1_shadow_cache_open(s, s->capacity, block);
 }
@@ -456,6 +461,20 @@ CELLAR_PRIVATE void l1_advise_anew(l1 *c, uint32_t namespace)
 
 BASE_SIZE_END
 
+/* Look once, when the first cache fills. If nearly all requests missed, no key outside is better
+ * known than those inside: guard them. */
+static void l1_shadow_filling(l1 *c, struct l1_shadow *w, uint32_t count, uint32_t hits)
+{
+    w->fill_requests += count;
+    w->fill_hits += hits;
+    w->filled = w->cache[0].free == 0;
+    if (w->filled && base_load_rlx(&c->rule) == 0 &&
+        w->fill_hits * (uint64_t)L1_SHADOW_FEW < w->fill_requests) {
+        base_store_rlx(&c->rule, (uint32_t)L1_RULE_GUARD);
+        w->switches++;
+    }
+}
+
 static void l1_shadow_key(l1 *c, struct l1_shadow *w, uint32_t key, uint32_t count,
                           uint32_t namespace)
 {
@@ -466,6 +485,7 @@ static void l1_shadow_key(l1 *c, struct l1_shadow *w, uint32_t key, uint32_t cou
     for (unsigned e = 0; e < L1_EXPERTS; e++) {
         hits |= (uint32_t)l1_shade_request(&w->cache[e], l1_rule_at(e), key, count) << e;
     }
+    if (BASE_UNLIKELY(!w->filled)) { l1_shadow_filling(c, w, count, (hits & 1u) + count - 1); }
     if (hits != 0 && hits != (1u << L1_EXPERTS) - 1) {
         for (unsigned e = 0; e < L1_EXPERTS; e++) {
             w->score[e] += (hits >> e & 1u) * L1_SHADOW_UNIT;

@@ -6,7 +6,7 @@
 
 #include "l1/types.h"
 
-#define L1_QUOTA_KEEPS 64u
+#define L1_QUOTA_KEEPS 128u
 #define L1_QUOTA_LOOKS 128u
 /* Decision of the share of a generation on a live record under the cursor. */
 typedef enum l1_quota_verdict {

@@ -129,12 +129,11 @@ CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy)
         base_store_rlx(&c->rule, (uint32_t)L1_RULE_S3FIFO);
         base_store_rlx(&c->sample_limit, (uint64_t)0);
     } else if (c->favor_objects) { /* the shadow caches know no sizes: their choice may not suit */
-        base_store_rlx(&c->rule, 0u);
+        base_store_rlx(&c->rule, (uint32_t)L1_RULE_SIZES);
         base_store_rlx(&c->sample_limit, (uint64_t)0);
     } else if (base_load_rlx(&c->rule) >= L1_EXPERTS || base_load_acq(&c->shadow) == NULL) {
-        /* Without shadow caches: the rule with the smallest loss when it is wrong, also in a tiny
-         * cache. */
-        base_store_rlx(&c->rule, l1_samples_open(c) ? 0u : (uint32_t)L1_RULE_FIXED);
+        (void)l1_samples_open(c); /* without shadow caches the first rule stays */
+        base_store_rlx(&c->rule, 0u);
     }
 }
 

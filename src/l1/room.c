@@ -11,6 +11,7 @@
 #include "l1/cap.h"
 #include "l1/evict.h"
 #include "l1/large.h"
+#include "l1/policy.h"
 #include "l1/quota.h"
 #include "l1/segment.h"
 #include "l1/unlink.h"
@@ -94,7 +95,7 @@ static SYNC_UNCHECKED l1_room l1_ticket(l1 *c, l1_stripe *s, l1_toll *t, l1_vict
             l1_stripe *other = l1_larger_of_two(c, s, true);
             if (other != NULL && sync_try(L1_STRIPE, &other->lock)) { from = other; }
         }
-        bool force = ++t->examined > 16;
+        bool force = ++t->examined > L1_LOOKS;
         l1_freed freed = {.spared = t->freed.spared};
         l1_step step = L1_STEP_KEPT;
         if (from == s || l1_stripe_entries(from) >= from->granted) {

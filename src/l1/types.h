@@ -159,9 +159,17 @@ typedef struct l1_group { /* overflow area of 32,768 primary buckets; stripe loc
 } l1_group;
 
 typedef struct l1_ghosts { /* ghost.c */
-    uint16_t *_Atomic line; /* L1_GHOST_LINE bytes each; stripe lock, but for l1_ghost_prefetch: */
-    _Atomic uint64_t lines; /* 0: none;                  its look is a hint: relaxed */
+    /* L1_GHOST_LINE bytes each; stripe lock. The look of l1_ghost_prefetch is a hint: relaxed */
+    unsigned char *_Atomic line;
+    _Atomic uint64_t lines; /* 0: none; the same */
 } l1_ghosts;
+
+typedef struct l1_learned { /* by a stripe, or by a shadow cache, about its two queues */
+    uint32_t small;       /* share of small under a tuned rule, of 2^L1_SMALL_BITS */
+    uint32_t sets, moves; /* lately: sets of new keys; records put at the head of main */
+} l1_learned;
+#define L1_SMALL_BITS 20u
+#define L1_SMALL_START ((1u << L1_SMALL_BITS) / 10)
 
 typedef struct l1_pass { /* a pass over one segment; it may take several calls */
     uint32_t seg;            /* + 1; 0: none */
@@ -196,6 +204,7 @@ typedef struct l1_stripe {
 #define L1_X(name) uint64_t name;
     L1_COUNTS(L1_X) /* stripe lock */
 #undef L1_X
+    l1_learned learned;    /* the same */
     uint64_t examined_max; /* the same */
     _Atomic uint64_t next_version;
     uint64_t charged_bytes;     /* of its pages of buckets */
@@ -288,7 +297,7 @@ struct l1 {
     size_t stripe_stride, overflow_stride; /* address space of a stripe in these two */
     l1_pin_line *pin;
     uint32_t pin_lines, user_pin_lines; /* all; those for l1_pin, the first ones */
-    uint16_t *ghosts;
+    unsigned char *ghosts;
     size_t ghost_bytes, group_bytes, stripe_bytes, stripe_block_bytes, pin_bytes;
     void *stripe_block, *self_block; /* as allocated; the structures in them are aligned by hand */
     _Atomic uint64_t max_entries;

@@ -81,6 +81,11 @@ static void near_forms_agree_with_plain_forms(void)
         }
         T_EQ_U64(base_seq_match8(tags, 0x8001u), m & 255u);
     }
+    unsigned char bytes[17];
+    for (unsigned m = 0; m < 1u << 17; m++) {
+        for (unsigned i = 0; i < 17; i++) { bytes[i] = (m >> i & 1) != 0 ? 0xff : 0x7f; }
+        T_EQ_U64(base_match16(bytes, 0xff), m & 0xffffu);
+    }
 }
 
 static void words_at_every_offset_are_exact(void)

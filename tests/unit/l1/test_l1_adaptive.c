@@ -26,36 +26,62 @@ static void zipf_open(uint32_t n, double theta) { kit_zipf_open(&law, n, theta);
 static uint32_t zipf(kit_rng *r) { return kit_zipf_draw(&law, r); }
 
 /* ---- ghosts ---------------------------------------------------------------------------------- */
+static bool take_within(l1_ghosts *g, uint64_t mixed, uint64_t horizon)
+{
+    return l1_ghost_take(g, mixed).age < horizon;
+}
+
 static void ghosts_leave_in_fifo_order(void)
 {
-    uint16_t table[4 * 32] = {0};
+    unsigned char table[4 * L1_GHOST_LINE] = {0};
     l1_ghosts g = {table, 1};
-    for (uint64_t i = 0; i < 40; i++) { l1_ghost_add(&g, kit_mix(i + 1)); }
-    for (uint64_t i = 0; i < 9; i++) { T_CHECK(!l1_ghost_take(&g, kit_mix(i + 1), 31)); }
-    for (uint64_t i = 9; i < 40; i++) {
-        T_CHECK(l1_ghost_take(&g, kit_mix(i + 1), 31));
-        T_CHECK(!l1_ghost_take(&g, kit_mix(i + 1), 31)); /* once only */
+    for (uint64_t i = 0; i < 48; i++) { l1_ghost_add(&g, kit_mix(i + 1), false); }
+    for (uint64_t i = 0; i < 10; i++) { T_CHECK(!take_within(&g, kit_mix(i + 1), 38)); }
+    for (uint64_t i = 10; i < 48; i++) {
+        T_CHECK(take_within(&g, kit_mix(i + 1), 38));
+        T_CHECK(!take_within(&g, kit_mix(i + 1), 38)); /* once only */
     }
 }
 
 static void ghosts_have_a_horizon(void)
 {
-    uint16_t table[32] = {0};
+    unsigned char table[L1_GHOST_LINE] = {0};
     l1_ghosts g = {table, 1};
-    for (uint64_t i = 0; i < 31; i++) { l1_ghost_add(&g, kit_mix(i + 1)); }
-    T_CHECK(!l1_ghost_take(&g, kit_mix(20), 11)); /* 11 are newer */
-    T_CHECK(l1_ghost_take(&g, kit_mix(21), 11));  /* 10 are newer */
-    T_CHECK(!l1_ghost_take(&g, kit_mix(20), 31)); /* a take removes it, even beyond the horizon */
+    for (uint64_t i = 0; i < 38; i++) { l1_ghost_add(&g, kit_mix(i + 1), false); }
+    T_CHECK(!take_within(&g, kit_mix(27), 11)); /* 11 are newer */
+    T_CHECK(take_within(&g, kit_mix(28), 11));  /* 10 are newer */
+    T_CHECK(!take_within(&g, kit_mix(27), 38)); /* a take removes it, even beyond the horizon */
 }
 
 static void fingerprint_zero_matches_its_ghost(void)
 {
-    uint16_t table[32] = {0};
+    unsigned char table[L1_GHOST_LINE] = {0};
     l1_ghosts g = {table, 1};
-    T_CHECK(!l1_ghost_take(&g, UINT64_C(0x1234) << 32, 31)); /* empty places match nothing */
-    l1_ghost_add(&g, UINT64_C(0x1234) << 32);
-    T_CHECK(l1_ghost_take(&g, UINT64_C(0x1234) << 32, 31));
-    T_CHECK(!l1_ghost_take(&(l1_ghosts){NULL, 0}, 5, 31));
+    T_CHECK(!take_within(&g, UINT64_C(0x1234) << 32, 38)); /* empty places match nothing */
+    T_CHECK(!take_within(&g, 0x100, 38)); /* nor with a low byte of 0, as in the spare byte */
+    l1_ghost_add(&g, UINT64_C(0x1234) << 32, false);
+    T_CHECK(take_within(&g, UINT64_C(0x1234) << 32, 38));
+    T_CHECK(!take_within(&(l1_ghosts){NULL, 0}, 5, 38));
+}
+
+/* All 4,095 fingerprints in all 38 places: 107 lines full of ghosts, every third from main. */
+static void ghost_knows_its_fingerprint_and_queue(void)
+{
+    unsigned char table[L1_GHOST_LINE] = {0};
+    l1_ghosts g = {table, 1};
+    for (uint64_t fp = 1; fp < 4096; fp++) {
+        l1_ghost_add(&g, fp, fp % 3 == 0);
+        if (fp % L1_GHOST_FPS != 0) { continue; }
+        for (uint64_t other = fp % 2 + 1; other < 4096; other += 2) {
+            const uint64_t age = fp - other; /* wraps for those not yet there */
+            if (age >= L1_GHOST_FPS) { T_EQ_U64(l1_ghost_take(&g, other).age, UINT64_MAX); }
+        }
+        for (uint64_t age = 0; age < L1_GHOST_FPS; age++) {
+            const l1_ghost found = l1_ghost_take(&g, fp - age);
+            T_EQ_U64(found.age, age);
+            T_EQ_U64(found.from_main, (fp - age) % 3 == 0);
+        }
+    }
 }
 
 /* ---- rules ----------------------------------------------------------------------------------- */
@@ -63,18 +89,43 @@ static struct {
     uint32_t *small, *main;       /* rings */
     uint64_t sh, st, mh, mt;      /* heads and tails */
     uint64_t gone[UNIVERSE];      /* number of the eviction that made it a ghost */
-    uint64_t departures, cap;
+    uint64_t born[UNIVERSE];      /* sets when it came to the head of main */
+    uint64_t departures, cap, sets;
+    double share;                 /* of small, where it is tuned */
     uint8_t uses[UNIVERSE], where[UNIVERSE];
+    bool from_main[UNIVERSE];     /* its ghost */
 } md;
 enum { RING = 1 << 16 };
 
-static bool model_demote_used(void) /* keep the record under the cursor if it was used */
+static void model_to_main(uint32_t y)
+{
+    md.born[y] = md.sets;
+    md.where[y] = 2;
+    md.main[md.mh++ & (RING - 1)] = y;
+}
+
+static void model_ghost(uint32_t y, bool from_main)
+{
+    md.where[y] = 0;
+    md.gone[y] = ++md.departures;
+    md.from_main[y] = from_main;
+}
+
+static void model_drop_main(const l1_rule *r)
+{
+    const uint32_t y = md.main[md.mt++ & (RING - 1)];
+    md.where[y] = 0;
+    if (r->both) { model_ghost(y, true); }
+}
+
+/* Keep the record under the cursor if it was used. */
+static bool model_demote_used(const l1_rule *r)
 {
     const uint32_t y = md.main[md.mt & (RING - 1)];
     if (md.uses[y] == 0) { return false; }
-    md.uses[y]--;
+    md.uses[y] = r->clock ? 0 : md.uses[y] - 1;
     md.mt++;
-    md.main[md.mh++ & (RING - 1)] = y;
+    model_to_main(y);
     return true;
 }
 
@@ -82,45 +133,56 @@ static void model_evict_one(const l1_rule *r)
 {
     for (unsigned looked = 1;; looked++) {
         const uint64_t small = md.sh - md.st, mainq = md.mh - md.mt, total = small + mainq;
-        const uint64_t share = total * r->share / 1024 > 1 ? total * r->share / 1024 : 1;
+        const double part = r->tuned ? md.share : (double)r->share / 1024;
+        const uint64_t share = (uint64_t)BASE_MAX((double)total * part, 1.0);
         const bool from_small = small != 0 && (mainq == 0 || r->clock || small >= share);
         if (!from_small) {
-            if (looked <= 16 && model_demote_used()) { continue; }
-            md.where[md.main[md.mt++ & (RING - 1)]] = 0;
+            if (looked <= L1_LOOKS && model_demote_used(r)) { continue; }
+            model_drop_main(r);
             return;
         }
         const uint32_t y = md.small[md.st++ & (RING - 1)];
-        if (looked <= 16 && (md.uses[y] >= r->keep_from || (r->fill && mainq + share < total))) {
+        if (looked <= L1_LOOKS && (md.uses[y] >= r->keep_from || (r->fill && mainq + share < total))) {
             md.uses[y] = 0;
-            md.where[y] = 2;
-            md.main[md.mh++ & (RING - 1)] = y;
+            model_to_main(y);
             continue;
         }
-        md.where[y] = 0;
-        md.gone[y] = ++md.departures;
+        model_ghost(y, false);
         return;
     }
 }
 
+/* Return whether a key that left so many evictions ago enters main. */
+static bool model_earns(const l1_rule *r, uint32_t id, uint64_t age, bool full)
+{
+    if (r->tuned) {
+        md.share += (md.from_main[id] ? -1.0 : 1.0) / (8 * (double)md.cap);
+        md.share = BASE_MIN(BASE_MAX(md.share, .01), .9);
+    }
+    if (r->nearer == 0 || !full || md.mh == md.mt) { return true; }
+    return age * 8 < (md.sets - md.born[md.main[md.mt & (RING - 1)]]) * r->nearer;
+}
+
 static void model_insert(const l1_rule *r, uint32_t id)
 {
+    md.sets++;
     const bool full = md.sh - md.st + md.mh - md.mt == md.cap;
     const uint64_t count = md.sh - md.st + md.mh - md.mt;
-    bool ghost = md.gone[id] != 0 && md.departures - md.gone[id] < count * r->horizon / 10;
+    const uint64_t age = md.departures - md.gone[id];
+    bool ghost = md.gone[id] != 0 && age < count * r->horizon / 10 && model_earns(r, id, age, full);
     bool freed = false;
     md.gone[id] = 0;
     if (ghost && r->gate && full && md.mh != md.mt) {
-        ghost = !model_demote_used();
+        ghost = !model_demote_used(r);
         if (ghost) {
-            md.where[md.main[md.mt++ & (RING - 1)]] = 0;
+            model_drop_main(r);
             freed = true;
         }
     }
     if (full && !freed) { model_evict_one(r); }
     md.uses[id] = 0;
     if (ghost || r->clock) {
-        md.where[id] = 2;
-        md.main[md.mh++ & (RING - 1)] = id;
+        model_to_main(id);
     } else {
         md.where[id] = 1;
         md.small[md.sh++ & (RING - 1)] = id;
@@ -136,6 +198,7 @@ static void rule_beside_model(unsigned e, uint64_t cap, kit_rng *r, uint64_t req
     kit_open(&k, KIT_MIB(16), &cfg);
     base_store_rlx(&k.c->rule, e);
     memset(&md, 0, sizeof md);
+    md.share = .1;
     md.small = malloc(RING * sizeof *md.small);
     md.main = malloc(RING * sizeof *md.main);
     T_REQUIRE(md.small != NULL && md.main != NULL);
@@ -158,8 +221,9 @@ static void rule_beside_model(unsigned e, uint64_t cap, kit_rng *r, uint64_t req
     kit_close(&k);
 }
 
-/* Ghosts are exact here and fingerprints in lines of 31 there: some answers differ, the hits
- * hardly. With ten entries one kept entry is a point: take the mean of eight stores. */
+/* Ghosts are exact here and fingerprints in lines of 38 there: some answers differ, the hits
+ * hardly. With ten entries one kept entry is a point: take the mean of eight stores. A tuned share
+ * answers to each ghost that a line loses or finds by mistake. */
 static void each_rule_like_its_model(void)
 {
     if (too_slow()) { return; }
@@ -178,9 +242,128 @@ static void each_rule_like_its_model(void)
             printf("# rule %u, %4" PRIu64 " entries: %.4f hits, %+.4f against the model, "
                    "%.4f of the answers differ\n", e, caps[n], (double)hits / (double)requests,
                    differ, (double)wrong / (double)requests);
-            T_CHECK(fabs(differ) < .006);
+            T_CHECK(fabs(differ) < (l1_rule_at(e)->tuned ? .012 : .006));
             T_CHECK(wrong * 100 <= requests * 8);
         }
+    }
+}
+
+/* ---- each part of a rule, by a sequence that needs it ---------------------------------------- */
+static void rule_open(kit *k, unsigned rule, uint64_t entries)
+{
+    l1_config cfg = {.max_entries = entries, .stripes = 1, .policy = L1_S3FIFO};
+    kit_open(k, KIT_MIB(16), &cfg);
+    base_store_rlx(&k->c->rule, rule);
+}
+
+static void put_range(kit *k, uint64_t from, uint64_t to)
+{
+    for (uint64_t id = from; id < to; id++) { T_EQ_I64(kit_put(k, id, id, 8), CELLAR_OK); }
+}
+
+static void use(kit *k, uint64_t id, unsigned times)
+{
+    uint64_t buf;
+    size_t len;
+    for (unsigned i = 0; i < times; i++) { T_EQ_I64(kit_get(k, id, &buf, 8, &len), CELLAR_OK); }
+}
+
+/* Purpose: hits in small are often one burst. Main is full; key 0 is used three times in small. */
+static void only_a_return_earns_main(void)
+{
+    for (unsigned rule = 0; rule < L1_EXPERTS; rule++) {
+        if (l1_rule_at(rule)->clock) { continue; }
+        kit k;
+        rule_open(&k, rule, 100);
+        put_range(&k, 1000, 1200);
+        T_EQ_I64(kit_put(&k, 0, 0, 8), CELLAR_OK);
+        use(&k, 0, 3);
+        put_range(&k, 2000, 2060); /* through small, whatever its share */
+        T_EQ_U64(kit_has(&k, 0), l1_rule_at(rule)->keep_from < L1_NEVER);
+        if (l1_rule_at(rule)->keep_from == L1_NEVER) {
+            T_EQ_I64(kit_put(&k, 0, 0, 8), CELLAR_OK); /* it returns */
+            put_range(&k, 3000, 3040);
+            T_CHECK(kit_has(&k, 0));
+        }
+        kit_close(&k);
+    }
+}
+
+static void note_ghost(kit *k, uint64_t id)
+{
+    kit_key key;
+    const uint64_t hash = kit_key_of(k, &key, 0, id)->hash;
+    l1_ghost_add(&k->c->stripe[0].ghost, l1_ghost_mix(hash), false);
+}
+
+/* Purpose: a key earns the place of main's oldest entry only if it returns sooner than that entry
+ * has been there. Key 1000 returns after 18 others left, with an old main and with a young one. */
+static void ghost_older_than_main_stays_out(void)
+{
+    for (unsigned young = 0; young < 2; young++) {
+        kit k;
+        rule_open(&k, 1, 16); /* one line of ghosts: exact ages */
+        put_range(&k, 0, 32);
+        for (uint64_t id = 500; id < 600; id++) {
+            if (young) { note_ghost(&k, id); } /* it returns at once, and enters main */
+            T_EQ_I64(kit_put(&k, id, id, 8), CELLAR_OK);
+        }
+        note_ghost(&k, 1000);
+        for (uint64_t id = 2000; id < 2018; id++) { note_ghost(&k, id); }
+        const uint64_t before = kit_stats(&k).ghost_hits;
+        T_EQ_I64(kit_put(&k, 1000, 0, 8), CELLAR_OK);
+        T_EQ_U64(kit_stats(&k).ghost_hits - before, !young);
+        kit_close(&k);
+    }
+}
+
+/* Purpose: a ghost that returns says which queue was too short for it. */
+static void small_follows_the_ghosts(void)
+{
+    for (unsigned from_main = 0; from_main < 2; from_main++) {
+        kit k;
+        rule_open(&k, 0, 100);
+        const l1_learned *l = &k.c->stripe[0].learned;
+        const uint32_t start = l->small;
+        for (uint64_t id = 0; id < 300; id++) {
+            T_EQ_I64(kit_put(&k, id, id, 8), CELLAR_OK);
+            use(&k, id, from_main); /* then it goes through main */
+        }
+        put_range(&k, 150, 180); /* they return */
+        T_CHECK(from_main ? l->small < start : l->small > start);
+        printf("# from %s: small %.3f -> %.3f\n", from_main ? "main" : "small",
+               (double)start / (1 << L1_SMALL_BITS), (double)l->small / (1 << L1_SMALL_BITS));
+        kit_close(&k);
+    }
+}
+
+/* Purpose: under plain recency old uses prove little. Key 0 was used three times. */
+static void clock_forgets_uses_after_one_round(void)
+{
+    kit k;
+    rule_open(&k, 4, 100);
+    put_range(&k, 0, 100);
+    use(&k, 0, 3);
+    put_range(&k, 1000, 1050);
+    T_CHECK(kit_has(&k, 0));
+    put_range(&k, 1050, 1150);
+    T_CHECK(!kit_has(&k, 0));
+    kit_close(&k);
+}
+
+/* Purpose: used records at the tail do not cost a used record its place. */
+static void looks_go_past_used_records(void)
+{
+    for (uint64_t used = L1_LOOKS - 2; used <= L1_LOOKS + 2; used += 4) {
+        kit k;
+        l1_config cfg = {.max_entries = 100, .stripes = 1, .policy = L1_LRU};
+        kit_open(&k, KIT_MIB(16), &cfg);
+        put_range(&k, 0, 100);
+        for (uint64_t id = 0; id < used; id++) { use(&k, id, 1); }
+        T_EQ_I64(kit_put(&k, 1000, 0, 8), CELLAR_OK);
+        T_EQ_U64(kit_has(&k, used), used > L1_LOOKS);
+        T_EQ_U64(kit_has(&k, L1_LOOKS), used <= L1_LOOKS);
+        kit_close(&k);
     }
 }
 
@@ -251,6 +434,27 @@ static void loop_is_survived(void)
            hit[L1_S3FIFO], hit[L1_LRU], hit[L1_FIFO]);
     T_CHECK(hit[L1_ADAPTIVE] > .25); /* a third is the maximum */
     T_CHECK(hit[L1_ADAPTIVE] > hit[L1_S3FIFO] && hit[L1_S3FIFO] >= hit[L1_LRU]);
+}
+
+/* Purpose: if nearly all requests missed while the store filled, keep what is inside. A loop from
+ * the first request on: the second round hits. */
+static void first_fill_guards_the_inside(void)
+{
+    for (unsigned known = 0; known < 2; known++) {
+        kit k;
+        open_policy(&k, L1_ADAPTIVE, 400);
+        uint64_t hits = 0;
+        for (uint64_t i = 0; i < 500; i++) {
+            (void)request(&k, i % 800);
+            if (known && i % 4 == 0) { use(&k, i % 800, 1); }
+        }
+        T_EQ_U64(kit_stats(&k).rule, known ? 0 : L1_RULE_GUARD);
+        for (uint64_t i = 500; i < 1600; i++) { hits += request(&k, i % 800); }
+        printf("# second round of a loop of 2 C%s: %" PRIu64 " hits of 800\n",
+               known ? " with hits while it fills" : "", hits);
+        T_CHECK(known || hits >= 300);
+        kit_close(&k);
+    }
 }
 
 static void scan_does_not_flush(void)
@@ -346,8 +550,9 @@ static uint64_t ttl_misses(l1_policy policy, unsigned uses, ttl_mode mode, uint6
 
 /* The gain is the room of expired entries. With six uses per session they hold a fifteenth of the
  * store, with three twice as much. An oracle is the upper bound: 4.6 % with six uses, 6.4 % with
- * three. Adaptive reaches nine tenths. */
-static void ttl_first_among(unsigned uses, uint64_t s3fifo_pct, uint64_t adaptive_pct)
+ * three. Adaptive has nearly no session in main, so its own gain is 1 %; it reaches nine tenths of
+ * the oracle's. */
+static void ttl_first_among(unsigned uses, uint64_t s3fifo_pct)
 {
     for (l1_policy p = L1_S3FIFO; p <= L1_ADAPTIVE; p++) {
         uint64_t seen = 0, blind_seen = 0, misses = 0, blind = 0;
@@ -358,7 +563,7 @@ static void ttl_first_among(unsigned uses, uint64_t s3fifo_pct, uint64_t adaptiv
         printf("# policy %d, expired first: %" PRIu64 " misses, else %" PRIu64 " (%.1f %% fewer); %"
                PRIu64 " against %" PRIu64 " expired before they were evicted\n", (int)p, misses,
                blind, 100 - (double)misses * 100 / (double)blind, seen, blind_seen);
-        const uint64_t pct = p == L1_S3FIFO ? s3fifo_pct : p == L1_ADAPTIVE ? adaptive_pct : 5;
+        const uint64_t pct = p == L1_S3FIFO ? s3fifo_pct : p == L1_ADAPTIVE ? 0 : 5;
         T_CHECK(misses * 100 <= blind * (100 - pct));
         T_CHECK(seen > blind_seen);
         uint64_t least = 0, none = 0;
@@ -374,8 +579,8 @@ static void ttl_first_among(unsigned uses, uint64_t s3fifo_pct, uint64_t adaptiv
 static void expired_first_lowers_misses(void)
 {
     if (too_slow()) { return; }
-    ttl_first_among(6, 2, 4);
-    if (!t_reduced()) { ttl_first_among(3, 5, 5); }
+    ttl_first_among(6, 2);
+    if (!t_reduced()) { ttl_first_among(3, 5); }
 }
 
 /* All entries share one deadline, with a budget in bytes: a set evicts them before any live
@@ -573,8 +778,12 @@ static void two_threads_keep_the_hit_ratio(void)
 }
 
 T_MAIN("l1_adaptive", T_CASE(ghosts_leave_in_fifo_order), T_CASE(ghosts_have_a_horizon),
-       T_CASE(fingerprint_zero_matches_its_ghost), T_CASE(each_rule_like_its_model),
-       T_CASE(ten_entries_stay_ten_in_every_policy), T_CASE(loop_is_survived),
+       T_CASE(fingerprint_zero_matches_its_ghost),
+       T_CASE(ghost_knows_its_fingerprint_and_queue), T_CASE(each_rule_like_its_model),
+       T_CASE(only_a_return_earns_main),
+       T_CASE(ghost_older_than_main_stays_out), T_CASE(small_follows_the_ghosts),
+       T_CASE(clock_forgets_uses_after_one_round), T_CASE(looks_go_past_used_records),
+       T_CASE(first_fill_guards_the_inside), T_CASE(ten_entries_stay_ten_in_every_policy), T_CASE(loop_is_survived),
        T_CASE(scan_does_not_flush), T_CASE(switches_settle), T_CASE(expired_first_lowers_misses),
        T_CASE(expired_segments_go_first), T_CASE(metadata_is_charged), T_CASE(advisor_error),
        T_CASE(hit_writes_nothing_shared), T_CASE(threads_keep_bound_and_rule),

@@ -213,7 +213,7 @@ static void lru_matches_its_model(void)
     }
 }
 
-/* Ghosts are fingerprints in lines here and exact there, and the engine stops after 16 looks. */
+/* Ghosts are fingerprints in lines here and exact there, and the engine stops after 32 looks. */
 static void s3fifo_matches_the_published_form(void)
 {
     static const uint64_t caps[] = {10, 100, 1000, 5000};
