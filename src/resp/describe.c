@@ -294,8 +294,6 @@ RESP_CALL(resp_command_call)
         }
     } else if (resp_is(&argv[1], "count")) {
         argc == 2 ? resp_int(c, r->command_count) : resp_wrong_arity(c, "command|count");
-    } else if (resp_is(&argv[1], "docs")) {
-        resp_map(c, 0);
     } else if (resp_is(&argv[1], "list") && argc == 2) {
         resp_array(c, r->command_count);
         for (uint32_t i = 0; i < r->command_count; i++) { resp_bulk_text(c, r->table[i].name); }
