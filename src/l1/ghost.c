@@ -72,11 +72,12 @@ CELLAR_PRIVATE l1_ghost l1_ghost_take(l1_ghosts *g, uint64_t mixed)
     }
     for (m &= (UINT64_C(1) << L1_GHOST_FPS) - 1; m != 0; m &= m - 1) {
         const unsigned slot = (unsigned)__builtin_ctzll(m);
-        if ((line[L1_GHOST_HIGH + slot / 2] >> slot % 2 * 4 & 15u) != fp >> 8) { continue; }
+        const unsigned high = line[L1_GHOST_HIGH + slot / 2];
+        if ((high >> slot % 2 * 4 & 15u) != fp >> 8) { continue; }
         const unsigned rank = (line[L1_GHOST_CURSOR] + L1_GHOST_FPS - 1 - slot) % L1_GHOST_FPS;
-        const bool from_main = (line[L1_GHOST_MAIN + slot / 8] >> slot % 8 & 1u) != 0;
+        const unsigned origin = line[L1_GHOST_MAIN + slot / 8];
         l1_ghost_put(line, slot, 0, 0);
-        return (l1_ghost){ rank * base_load_rlx(&g->lines), from_main };
+        return (l1_ghost){ rank * base_load_rlx(&g->lines), (origin >> slot % 8 & 1u) != 0 };
     }
     return (l1_ghost){ .age = UINT64_MAX };
 }
