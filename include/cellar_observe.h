@@ -109,6 +109,19 @@ CELLAR_STRUCT(cellar_stats, l2_rebuilding);
  *     cellar_stats_get(c, CELLAR_SCOPE_STORE, &st);                                              */
 CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_stats *out);
 
+/* Take a namespace: its name, which is valid during the call and ends with a zero byte, and its
+ * counters. Return false to end the list. */
+typedef bool (*cellar_namespace_fn)(const char *name, const cellar_stats *stats, void *ctx);
+
+/* List the namespaces of the store, also those without an open handle. The root comes first.
+ * in:      any handle of the store; fn; ctx
+ * returns: OK
+ * thread:  any; fn runs in this thread without locks. A namespace that is created or dropped
+ *          meanwhile may be missing. Hidden namespaces are missing
+ * cost:    as cellar_stats_get for each namespace
+ * example: cellar_namespace_list(c, print_name, stdout);                                         */
+CELLAR_API cellar_err cellar_namespace_list(cellar *c, cellar_namespace_fn fn, void *ctx);
+
 /* Return the number of entries of this namespace in memory: negative entries and expired entries
  * that are not yet reclaimed included, entries of other namespaces not.
  * in:      a handle of the namespace

@@ -11,6 +11,7 @@
 
 #include "cache/call.h"
 #include "cache/error.h"
+#include "cache/handle.h"
 #include "load/flight.h"
 
 #include <stddef.h>
@@ -77,16 +78,11 @@ CELLAR_PRIVATE void cache_read_counters(const cache_store *s, uint32_t slot,
     }
 }
 
-CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_stats *out)
+/* Read the counters of a slot, or the sums of the store. */
+static cellar_stats cache_stats_of(const cache_store *s, uint32_t slot, unsigned quota)
 {
-    if (c == NULL || out == NULL || (scope != CELLAR_SCOPE_NAMESPACE &&
-                                     scope != CELLAR_SCOPE_STORE)) {
-        return cache_refuse(c, "cellar_stats_get: scope is unknown, or out is NULL");
-    }
-    if (cache_is_closed(c)) { return cache_closed(c); }
-    const cache_store *s = c->store;
     uint64_t v[STATS_NAMESPACE_COUNT];
-    cache_read_counters(s, scope == CELLAR_SCOPE_NAMESPACE ? c->slot : CACHE_WHOLE_STORE, v);
+    cache_read_counters(s, slot, v);
     cellar_stats full = cellar_stats_default();
     for (size_t i = 0; i < sizeof cache_counted / sizeof cache_counted[0]; i++) {
         memcpy((char *)&full + cache_counted[i].offset, &v[cache_counted[i].id], sizeof v[0]);
@@ -105,14 +101,49 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_sta
     full.saved_cost = saved.cost * 1e-6;
     full.hit_ratio = stats_hit_ratio(v);
     cache_stats_store(s, &full);
-    if (scope == CELLAR_SCOPE_NAMESPACE) {
-        uint64_t quota[CACHE_QUOTA_FIGURES];
-        (void)cache_quota_read(s, c->quota, quota);
-        memcpy((char *)&full + offsetof(cellar_stats, quota_entries), quota, sizeof quota);
-        full.namespace_entries = stats_entries(s->stats, c->slot);
+    if (slot != CACHE_WHOLE_STORE) {
+        uint64_t figures[CACHE_QUOTA_FIGURES];
+        (void)cache_quota_read(s, quota, figures);
+        memcpy((char *)&full + offsetof(cellar_stats, quota_entries), figures, sizeof figures);
+        full.namespace_entries = stats_entries(s->stats, slot);
     }
+    return full;
+}
+
+CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_stats *out)
+{
+    if (c == NULL || out == NULL || (scope != CELLAR_SCOPE_NAMESPACE &&
+                                     scope != CELLAR_SCOPE_STORE)) {
+        return cache_refuse(c, "cellar_stats_get: scope is unknown, or out is NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    const uint32_t slot = scope == CELLAR_SCOPE_NAMESPACE ? c->slot : CACHE_WHOLE_STORE;
+    const cellar_stats full = cache_stats_of(c->store, slot, c->quota);
     return cache_fail(c, base_opts_out(out, &full, sizeof full), 0,
                       "cellar_stats_get: start from cellar_stats_default()");
+}
+
+CELLAR_API cellar_err cellar_namespace_list(cellar *c, cellar_namespace_fn fn, void *ctx)
+{
+    if (c == NULL || fn == NULL) {
+        return cache_refuse(c, "cellar_namespace_list: fn must not be NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_store *s = c->store;
+    bool more = true;
+    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX && more; slot++) {
+        char name[CELLAR_NAME_MAX + 1];
+        sync_take(NAMESPACE, &s->namespace_lock);
+        const cellar *at = cache_namespace_at(s, slot);
+        const bool there = at != NULL && !at->dropped && !at->secret;
+        const unsigned quota = there ? at->quota : 0;
+        if (there) { memcpy(name, at->name, sizeof name); }
+        sync_drop(NAMESPACE, &s->namespace_lock);
+        if (!there) { continue; }
+        const cellar_stats full = cache_stats_of(s, slot, quota);
+        more = fn(name, &full, ctx);
+    }
+    return CELLAR_OK;
 }
 
 CELLAR_API cellar_err cellar_namespace_entries(cellar *c, uint64_t *count)

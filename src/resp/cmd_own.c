@@ -163,33 +163,49 @@ RESP_CALL(resp_cmd_topk)
 }
 
 /* Send the databases that are open. The port knows no other namespaces. */
+typedef struct resp_namespaces { /* the answer to CELLAR.NAMESPACES */
+    resp_client *c;
+    uint64_t count, left; /* maps in the array; those that are not written yet */
+} resp_namespaces;
+
+static bool resp_count_namespace(const char *name, const cellar_stats *st, void *ctx)
+{
+    (void)name, (void)st;
+    ((resp_namespaces *)ctx)->count++;
+    return true;
+}
+
+static bool resp_put_namespace(const char *name, const cellar_stats *st, void *ctx)
+{
+    resp_namespaces *n = ctx;
+    resp_client *c = n->c;
+    int64_t db = -1; /* no command of the port reaches it */
+    if (n->left == 0) { return false; }
+    n->left--;
+    for (uint32_t i = 0; i < RESP_DBS; i++) {
+        if (strcmp(c->of->db[i].name, name) == 0) { db = (int64_t)i; }
+    }
+    resp_map(c, 8);
+    resp_pair_int(c, "db", db);
+    resp_pair_text(c, "name", name);
+    resp_pair_int(c, "entries", (int64_t)st->namespace_entries);
+    resp_pair_int(c, "gets", (int64_t)st->gets);
+    resp_pair_int(c, "hits", (int64_t)(st->gets - st->misses));
+    resp_pair_int(c, "sets", (int64_t)st->sets);
+    resp_pair_int(c, "loads", (int64_t)st->loads);
+    resp_pair_int(c, "evicted", (int64_t)st->ended[CELLAR_CAUSE_EVICTED]);
+    return true;
+}
+
 RESP_CALL(resp_cmd_namespaces)
 {
     (void)argv, (void)argc;
-    const cellar_resp *r = c->of;
-    cellar_stats st[RESP_DBS];
-    uint64_t open = 0;
-    for (uint32_t db = 0; db < RESP_DBS; db++) {
-        st[db] = cellar_stats_default();
-        if (r->db[db].handle == NULL ||
-            cellar_stats_get(r->db[db].handle, CELLAR_SCOPE_NAMESPACE, &st[db]) != CELLAR_OK) {
-            st[db].struct_size = 0; /* not shown */
-        }
-        open += st[db].struct_size != 0;
-    }
-    resp_array(c, open);
-    for (uint32_t db = 0; db < RESP_DBS; db++) {
-        if (st[db].struct_size == 0) { continue; }
-        resp_map(c, 8);
-        resp_pair_int(c, "db", (int64_t)db);
-        resp_pair_text(c, "name", r->db[db].name);
-        resp_pair_int(c, "entries", (int64_t)st[db].namespace_entries);
-        resp_pair_int(c, "gets", (int64_t)st[db].gets);
-        resp_pair_int(c, "hits", (int64_t)(st[db].gets - st[db].misses));
-        resp_pair_int(c, "sets", (int64_t)st[db].sets);
-        resp_pair_int(c, "loads", (int64_t)st[db].loads);
-        resp_pair_int(c, "evicted", (int64_t)st[db].ended[CELLAR_CAUSE_EVICTED]);
-    }
+    resp_namespaces n = { .c = c };
+    (void)cellar_namespace_list(c->of->store, resp_count_namespace, &n);
+    n.left = n.count;
+    resp_array(c, n.count);
+    (void)cellar_namespace_list(c->of->store, resp_put_namespace, &n);
+    while (n.left-- > 0) { resp_null(c); } /* dropped between the two lists */
 }
 
 #ifdef CELLAR_OMIT_TEXT

@@ -103,6 +103,13 @@ static cellar_err never_update(const void *old, size_t old_len, cellar_buf *out,
     return CELLAR_OK;
 }
 
+static bool never_list(const char *name, const cellar_stats *st, void *ctx)
+{
+    (void)name, (void)st, (void)ctx;
+    T_CHECK(false);
+    return false;
+}
+
 static void never_listen(const cellar_event *e, void *ctx)
 {
     (void)ctx;
@@ -232,6 +239,8 @@ static void null_pointer_is_refused(void)
     REFUSED(cellar_stats_get(root, CELLAR_SCOPE_NAMESPACE, NULL), E_INVAL);
     REFUSED(cellar_namespace_entries(NULL, &id), E_INVAL);
     REFUSED(cellar_namespace_entries(root, NULL), E_INVAL);
+    REFUSED(cellar_namespace_list(NULL, never_list, NULL), E_INVAL);
+    REFUSED(cellar_namespace_list(root, NULL, NULL), E_INVAL);
     REFUSED(cellar_latency_get(NULL, CELLAR_OP_SET, &lat), E_INVAL);
     REFUSED(cellar_latency_get(root, CELLAR_OP_SET, NULL), E_INVAL);
     REFUSED(cellar_metrics_write(NULL, buf, 8, &len), E_INVAL);
@@ -808,6 +817,7 @@ static void expect_closed(cellar *v)
     T_EQ_I64(cellar_option_get(v, CELLAR_OPT_MAINTENANCE_THREAD, &value), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_namespace_entries(v, &id), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_namespace_list(v, never_list, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_latency_get(v, CELLAR_OP_SET, &lat), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_metrics_write(v, NULL, 0, &len), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_stats_json(v, NULL, 0, &len), CELLAR_E_CLOSED);

@@ -75,6 +75,47 @@ static void dropped_namespace_is_empty_and_closed(void)
     api_shut(c);
 }
 
+typedef struct seen_names { /* those that a list has passed */
+    char text[64];
+    unsigned most;
+    uint64_t entries;
+} seen_names;
+
+static bool note_name(const char *name, const cellar_stats *st, void *ctx)
+{
+    seen_names *seen = ctx;
+    strcat(strcat(seen->text, name), ";");
+    seen->entries += st->namespace_entries;
+    T_EQ_U64(st->sets, st->namespace_entries);
+    return --seen->most != 0;
+}
+
+static void list_has_each_namespace_but_hidden_ones(void)
+{
+    cellar *c = open_bytes(4u << 20), *hidden = NULL;
+    cellar *a = namespace(c, "a"), *b = namespace(c, "b"), *d = namespace(c, "d");
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.hidden = 1;
+    T_EQ_I64(cellar_namespace_open(c, "h", &o, &hidden), CELLAR_OK);
+    put(a, "k", "v");
+    put(b, "k", "v");
+    put(b, "l", "v");
+    put(hidden, "k", "v");
+    T_EQ_I64(cellar_namespace_drop(c, "d"), CELLAR_OK);
+    T_EQ_I64(cellar_close(b), CELLAR_OK); /* it keeps its entries */
+    seen_names seen = { .most = 9 };
+    T_EQ_I64(cellar_namespace_list(a, note_name, &seen), CELLAR_OK);
+    T_EQ_STR(seen.text, ";a;b;");
+    T_EQ_U64(seen.entries, 3);
+    seen = (seen_names){ .most = 2 };
+    T_EQ_I64(cellar_namespace_list(c, note_name, &seen), CELLAR_OK);
+    T_EQ_STR(seen.text, ";a;");
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_close(d), CELLAR_OK);
+    T_EQ_I64(cellar_close(hidden), CELLAR_OK);
+    api_shut(c);
+}
+
 static void namespace_names_are_bytes(void)
 {
     cellar *c = open_bytes(4u << 20), *v[4];
@@ -397,7 +438,8 @@ static void root_has_options_and_name(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_namespaces", T_CASE(closed_and_reopened_namespace_keeps_entries),
+T_MAIN("api_namespaces", T_CASE(list_has_each_namespace_but_hidden_ones),
+       T_CASE(closed_and_reopened_namespace_keeps_entries),
        T_CASE(dropped_namespace_is_empty_and_closed), T_CASE(namespace_names_are_bytes),
        T_CASE(namespaces_over_limit_are_refused),
        T_CASE(opened_and_dropped_namespaces_leave_no_memory),
