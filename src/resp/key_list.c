@@ -8,7 +8,7 @@
  * INVARIANTS No step takes longer when the list is long. The table gets a chain with each key:
  *            chain n takes the fingerprints of chain n - 2^k that belong to it (linear hashing).
  * LOCKING    None.
- * LIMITS     The memory of the port: 16 bytes a key beside the reply, 1,048,576 keys. Of 10^6 keys
+ * LIMITS     The memory of the port: 16 bytes a key beside the reply, 16,777,216 keys. Of 10^6 keys
  *            two have the same fingerprint with probability 3 x 10^-8: one is missing then. */
 #include "base/glob.h"
 #include "base/hash.h"
@@ -16,7 +16,7 @@
 #include "resp/key_list.h"
 
 #define RESP_PART 2048u
-#define RESP_PARTS 512u
+#define RESP_PARTS 8192u
 
 typedef struct resp_key_part {
     uint64_t print[RESP_PART];
