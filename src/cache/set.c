@@ -49,21 +49,18 @@ BASE_ALWAYS_INLINE void cache_set_replaced(cellar *c, const base_thread_record *
 }
 
 /* Set the most common cases without observers: only a time to live, over an entry of the same size
- * or for a new key. tagged: the result of l1_tagged. Return false in doubt, with nothing done: the
- * caller starts over. */
+ * or for a new key. Return false in doubt, with nothing done: the caller starts over. */
 BASE_ALWAYS_INLINE bool cache_set_short(cellar *c, const base_thread_record *self, const l1_key *k,
-                                        const void *value, size_t value_len, bool tagged)
+                                        const void *value, size_t value_len)
 {
     int64_t deadline;
     if (!cache_set_plain(c, &deadline)) { return false; }
-    if (tagged) {
-        const l1_over_done done = l1_set_hit(c->l1, k, value, value_len, deadline);
-        if (BASE_LIKELY(done == L1_OVER_DONE)) {
-            cache_set_replaced(c, self, k);
-            return true;
-        }
-        if (done != L1_OVER_ABSENT) { return false; }
+    const l1_over_done done = l1_set_hit(c->l1, k, value, value_len, deadline);
+    if (BASE_LIKELY(done == L1_OVER_DONE)) {
+        cache_set_replaced(c, self, k);
+        return true;
     }
+    if (done != L1_OVER_ABSENT) { return false; }
     if (!l1_set_new(c->l1, k, value, value_len, deadline)) { return false; }
     cache_set_counted(c, self, k);
     if (BASE_UNLIKELY(self->mine_tag != c->stats_tag || /* `mine` is of another namespace */
@@ -100,12 +97,14 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
     const bool sampled = stats_sample(self);
     l1_key k;
     cache_key(c, &k, key, key_len);
-    const bool tagged = l1_tagged(c->l1, &k);
-    if (o == NULL && BASE_LIKELY(!sampled) &&
-        (BASE_LIKELY(!cache_is_observed(c->store))
-             ? cache_set_short(c, self, &k, value, value_len, tagged)
-             : tagged && cache_set_over_tier(c, self, &k, value, value_len))) {
-        return CELLAR_OK;
+    bool tagged = true;
+    if (o == NULL && BASE_LIKELY(!sampled)) {
+        if (BASE_LIKELY(!cache_is_observed(c->store))) {
+            if (cache_set_short(c, self, &k, value, value_len)) { return CELLAR_OK; }
+        } else {
+            tagged = l1_tagged(c->l1, &k);
+            if (tagged && cache_set_over_tier(c, self, &k, value, value_len)) { return CELLAR_OK; }
+        }
     }
     cache_plan plan;
     cellar_err err = cache_plan_make(c, o, 0, &plan);

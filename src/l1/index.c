@@ -195,15 +195,6 @@ CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stri
     }
 }
 
-CELLAR_PRIVATE bool l1_lock_from(l1 *c, uint64_t hash, l1_bucket *b, uint32_t ver, l1_hold *h)
-{
-    l1_stripe *s = l1_stripe_of(c, hash);
-    if (BASE_UNLIKELY(c->forked) || !l1_lock_here(s, b, ver, h)) { return false; }
-    if (h->number == l1_number(base_load_acq(&s->ls), hash)) { return true; }
-    l1_unlock(c, h);
-    return false;
-}
-
 /* Lock a bucket by number under the stripe lock. In a forked child repair it first if needed. */
 CELLAR_PRIVATE uint32_t l1_lock_number(l1 *c, l1_stripe *s, uint64_t number)
 {

@@ -60,9 +60,6 @@ CELLAR_PRIVATE uint32_t l1_lock_number(l1 *c, l1_stripe *s, uint64_t number);
 /* Wait longer with each call. */
 CELLAR_PRIVATE void l1_backoff(unsigned *spins);
 CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stripe) SYNC_UNCHECKED;
-/* Lock only if the version is still `ver` (even) and the key still belongs to `b`. */
-CELLAR_PRIVATE bool l1_lock_from(l1 *c, uint64_t hash, l1_bucket *b, uint32_t ver, l1_hold *h)
-    SYNC_UNCHECKED;
 /* Lock bucket `number` if its version is still `ver` (even). */
 BASE_ALWAYS_INLINE SYNC_UNCHECKED bool l1_lock_at(l1_stripe *s, l1_bucket *b, uint64_t number,
                                                   uint32_t ver, l1_hold *h)

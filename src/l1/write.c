@@ -503,6 +503,7 @@ static BASE_NOINLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void
     l1_bucket *b = l1_bucket_at(s, number);
     const uint32_t ver = base_load_acq(&b->ver); /* release in unlock */
     uint32_t m = l1_match(b, tag);               /* valid if the lock is taken from `ver` */
+    if (m == 0 && base_load_rlx(&b->ovf) == 0) { return L1_OVER_ABSENT; } /* as l1_tagged */
     if (BASE_UNLIKELY((ver & 1u) != 0 || ver == 0 || c->forked)) { return L1_OVER_NOT; }
     if (deadline_ms != BASE_NEVER_MS && BASE_UNLIKELY(l1_due_far(c, deadline_ms))) {
         return L1_OVER_NOT;
@@ -515,7 +516,12 @@ static BASE_NOINLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void
         BASE_PREFETCH_W(ahead + k->len + vlen);
     }
     l1_hold h;
-    if (BASE_UNLIKELY(!l1_lock_from(c, hash, b, ver, &h))) { return L1_OVER_NOT; }
+    BASE_POINT("l1.lock");
+    if (BASE_UNLIKELY(!l1_lock_at(s, b, number, ver, &h))) { return L1_OVER_NOT; }
+    if (BASE_UNLIKELY(base_load_acq(&s->ls) != ls)) { /* the key may belong elsewhere by now */
+        l1_unlock(c, &h);
+        return L1_OVER_NOT;
+    }
     const uint32_t own = k->generation != 0, head = 8u + 4u * own, pad = (1u << c->gshift) - 1;
     const l1_over o = { k, value, vlen, own, head, (head + k->len + vlen + pad) & ~pad,
                         k->len | L1_W0_ALWAYS | own * L1_W0_GENERATION, deadline_ms, change,
