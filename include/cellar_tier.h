@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cellar_tier: a level below memory that a program or an add-on brings: a shared server, a file.
+ *
+ * CALL PATTERN
+ *     cellar_tier_table t = cellar_tier_table_default();
+ *     t.ctx = my_namespace;  t.attached = on_attached;  t.get = my_get;  t.put = my_put; ...
+ *     cellar_tier_attach(users, &t);         from now on: cellar_get, cellar_set .. as ever
+ *
+ * CHANGE     A set or delete raises the stamp of its key, changes memory, calls `put` or `remove`,
+ *            and then returns. Until then the change is on its way, and no read stores a reply.
+ * READ       A get that misses memory notes the stamp of the key and the life of the namespace,
+ *            then calls `get`. The reply enters memory only if both are unchanged.
+ * OUTSIDE    The tier reports each change of another process by `changed`, `tag_ended` or `ended`
+ *            of the host. A reply that was on its way then does not enter memory.
+ * PROOF      With `proof`, memory answers only until the time of the last `proven`.
+ * LOCKING    The store calls the functions of the table without a lock, from any thread, several at
+ *            a time. The tier calls functions of the host without a lock that its table needs.
+ * TIME       Milliseconds of the clock of the store (`now_ms`); INT64_MAX: never. */
+#ifndef CELLAR_TIER_H
+#define CELLAR_TIER_H
+
+#include "cellar.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Types ----------------------------------------------------------------------------------- */
+
+/* What memory answers while the time of the last proof has passed. */
+typedef enum cellar_tier_proof {
+    CELLAR_TIER_PROOF_NONE = 0, /* as ever: the namespace needs no proof                          */
+    CELLAR_TIER_PROOF_MISS = 1, /* nothing                                                        */
+    CELLAR_TIER_PROOF_STALE = 2 /* STALE to calls that accept stale values, else nothing          */
+} cellar_tier_proof;
+
+/* A key of the namespace. */
+typedef struct cellar_tier_key {
+    const void *bytes;
+    size_t      len;
+    uint64_t    hash;    /* equal for equal keys until the namespace is cleared                   */
+} cellar_tier_key;
+
+/* The fields beside the value. The store and the tier fill all fields that they know; 0: none. */
+typedef struct cellar_tier_entry {
+    int64_t  deadline_ms;      /* INT64_MAX: none                                                 */
+    int64_t  stale_ms;         /* stale window behind the deadline                                */
+    uint64_t check;            /* number of this state of the key, never 0. `get`, `lease`: as the
+                                * tier has it. `put` with CELLAR_TIER_IF_CHECK: the state that the
+                                * key must have; 0: no value. After OK: the new state. It is the
+                                * version that cellar_get_with reports.                           */
+    uint64_t tag_fp[CELLAR_TAGS_MAX]; /* of `get`: tag_fp() of each tag                           */
+    const cellar_bytes *tags;  /* of `put`, `fill`: the texts                                     */
+    uint32_t tag_count;
+    uint32_t user_flags;
+    uint32_t flags;            /* CELLAR_TIER_..., below                                          */
+    uint32_t cost;             /* code of the load cost, 0..255                                   */
+} cellar_tier_entry;
+
+#define CELLAR_TIER_NEGATIVE 1u /* no value: the key is known to be absent                        */
+#define CELLAR_TIER_IF_CHECK 2u /* of `put`, `remove`: only if the key has the state `check`      */
+#define CELLAR_TIER_NO_KEEP  4u /* of `get`, `answered`: memory must not keep the entry           */
+#define CELLAR_TIER_REFRESH  8u /* of `lease`: the old value stays readable                       */
+#define CELLAR_TIER_FRESH   16u /* of `get`: for a conditional change, ask the tier in any case   */
+
+/* A question that the tier answers later, and a lease over processes. Both are opaque. */
+typedef struct cellar_tier_ticket {
+    uint64_t opaque[5];
+} cellar_tier_ticket;
+
+typedef struct cellar_tier_lease {
+    uint64_t opaque[2];        /* of the tier                                                     */
+} cellar_tier_lease;
+
+/* What the tier may call: from `attached` until its `close` or `forked` returns, from any thread.
+ * The first argument is `ctx`. `changed`, `ended` and `tag_ended` may call listeners. */
+typedef struct cellar_tier_host {
+    size_t      struct_size;
+    void       *ctx;
+    const char *name;          /* of the namespace; "": the root. Ends with a zero byte           */
+    int64_t   (*now_ms)(void *ctx);
+    uint64_t  (*tag_fp)(void *ctx, const void *tag, size_t len);
+    /* Report a change of a key by another process: memory loses the entry (cause REMOTE), running
+     * loads of the key store nothing. The table is not called. */
+    void      (*changed)(void *ctx, const void *key, size_t len);
+    /* End all entries of the namespace in O(1), and what is on its way into memory. The table is
+     * not called. mode CELLAR_TAG_SOFT: entries become stale. */
+    void      (*ended)(void *ctx, uint32_t mode);
+    /* End all entries of the store with a tag: cellar_delete_by_tag, without the table. */
+    void      (*tag_ended)(void *ctx, const void *tag, size_t len, uint32_t mode);
+    /* With `proof`: memory answers up to and without `until_ms`; 0: not at all. */
+    void      (*proven)(void *ctx, int64_t until_ms);
+    /* Answer a ticket of `ask` as `get` answers, once, from any thread, also inside `ask`. A late
+     * answer has no effect. */
+    void      (*answered)(void *ctx, const cellar_tier_ticket *ticket, const cellar_tier_key *key,
+                          cellar_err err, const void *value, size_t value_len,
+                          const cellar_tier_entry *entry);
+    /* Memory inside the budget of the store; NULL: none left. `size` of release: as allocated. */
+    void     *(*alloc)(void *ctx, size_t size);
+    void      (*release)(void *ctx, void *p, size_t size);
+} cellar_tier_host;
+
+/* The table of a tier, for one namespace. A function may be NULL unless "required". The first
+ * argument is `ctx`. Codes of a change (put, remove, clear, tag, pattern): OK; DEFERRED: the tier
+ * remembers to end the old value, the call of the program returns DEFERRED; a negative code, which
+ * the call returns. After DEFERRED and after an error memory has lost the value. */
+typedef struct cellar_tier_table {
+    size_t      struct_size;     /* set by cellar_tier_table_default()                            */
+    void       *ctx;
+    uint64_t    max_value_bytes; /* longer values do not reach the tier and stay no longer in
+                                  * memory: E_TOOBIG. Default 0: no limit                         */
+    int64_t     max_ttl_ms;      /* longest life of an entry in memory. Default 0: no limit       */
+    cellar_tier_proof proof;
+    uint32_t    reserved;        /* 0                                                             */
+    /* The namespace is attached; host is valid until `close` or `forked` returns. Required. */
+    void      (*attached)(void *ctx, const cellar_tier_host *host);
+    /* Copy the value of a key. Required.
+     * Returns OK; ABSENT; E_BUFFER (*value_len and *e set); MISS; an error, which is a miss. */
+    cellar_err (*get)(void *ctx, const cellar_tier_key *k, void *buf, size_t buf_cap,
+                      size_t *value_len, cellar_tier_entry *e);
+    /* Announce keys that this thread reads next by `get`: send all requests together. */
+    void       (*announce)(void *ctx, const cellar_tier_key *keys, size_t count);
+    /* Begin a get that host.answered ends: cellar_lease_acquire must not wait. False: the tier
+     * cannot answer now. NULL: `get` does not wait. */
+    bool       (*ask)(void *ctx, const cellar_tier_key *k, const cellar_tier_ticket *ticket);
+    /* Store a value. With CELLAR_TIER_IF_CHECK it also returns CONFLICT: the key has another state,
+     * and memory and tier are unchanged; *e has no new check then. Required. */
+    cellar_err (*put)(void *ctx, const cellar_tier_key *k, const void *value, size_t value_len,
+                      cellar_tier_entry *e);
+    /* Delete a key. e: NULL, or with CELLAR_TIER_IF_CHECK as for `put`. Required. */
+    cellar_err (*remove)(void *ctx, const cellar_tier_key *k, const cellar_tier_entry *e);
+    /* Add to a counter in the tier. *number: in: initial value; out: the sum. E_TYPE, E_RANGE.
+     * MISS: no counter, and e is NULL: none is made. E_UNSUPPORTED, or NULL: the store adds by
+     * `get` and `put` with IF_CHECK. */
+    cellar_err (*add)(void *ctx, const cellar_tier_key *k, int64_t delta, int64_t *number,
+                      const cellar_tier_entry *e);
+    /* Set the deadline of a key. MISS: no value. NULL: E_UNSUPPORTED. */
+    cellar_err (*touch)(void *ctx, const cellar_tier_key *k, int64_t deadline_ms);
+    /* End all entries of the namespace for all processes. The store ends its own afterwards. */
+    cellar_err (*clear)(void *ctx);
+    /* End all entries with a tag for all processes. The store ends its own afterwards. */
+    cellar_err (*tag)(void *ctx, const void *tag, size_t len, uint32_t mode);
+    /* Delete all keys that match. */
+    cellar_err (*pattern)(void *ctx, const char *pattern, size_t len);
+    /* Ask for the lease of a key before its loader runs, for `hold_ms`. e->flags: REFRESH or 0.
+     * OK, ABSENT, E_BUFFER: the value, as `get`; LEASED: *l is held by the caller; PENDING: by
+     * another process, at most until e->deadline_ms; `changed` of the key wakes. Another code: no
+     * lease, and the load runs without one. NULL: one load for each process. */
+    cellar_err (*lease)(void *ctx, const cellar_tier_key *k, int64_t hold_ms, void *buf,
+                        size_t buf_cap, size_t *value_len, cellar_tier_entry *e,
+                        cellar_tier_lease *l);
+    /* Store the loaded value if the lease is held. INVALIDATED: it is not, nothing was stored. */
+    cellar_err (*fill)(void *ctx, const cellar_tier_key *k, const cellar_tier_lease *l,
+                       const void *value, size_t value_len, cellar_tier_entry *e);
+    /* Give back a lease without a value. */
+    void       (*unlease)(void *ctx, const cellar_tier_key *k, const cellar_tier_lease *l);
+    /* Work for at most budget_us; called by cellar_tick and the thread of the store. True: more
+     * work is left. */
+    bool       (*tick)(void *ctx, uint64_t budget_us);
+    /* The store closes: no call of the table runs or follows. */
+    void       (*close)(void *ctx, int64_t deadline_ms);
+    /* In a forked child: drop the tier without a change of what the parent uses. */
+    void       (*forked)(void *ctx);
+} cellar_tier_table;
+CELLAR_STRUCT(cellar_tier_table, forked);
+
+/* ---- Calls ----------------------------------------------------------------------------------- */
+
+/* Attach a tier to a namespace. Its entries end as by cellar_clear, without `clear` of the table.
+ * in:      t: copied
+ * returns: OK; E_INVAL; E_ABI; E_UNSUPPORTED (forked, a secret namespace, or a newer table);
+ *          E_BUSY (the namespace has a tier: open it with tier CELLAR_TIER_L1); E_NOMEM; E_CLOSED
+ * owns:    the store keeps the table until it is closed. There is no detach: a tier that ended
+ *          answers MISS and an error until `close`
+ * thread:  any; not inside a callback
+ * cost:    one allocation, and the cost of cellar_clear
+ * example: cellar_tier_attach(users, &t);                                                        */
+CELLAR_API cellar_err cellar_tier_attach(cellar *c, const cellar_tier_table *t);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
