@@ -33,13 +33,13 @@ SRC_LOAD  = bytes table wait lease invalidate fork flight
 SRC_LIMIT = rule ring table overrides calendar slots convert decide run quick call change chain \
             permits preset snapshot tick stat text open check
 SRC_LOCK  = record tick lock many stat open
-SRC_CACHE = version talk error handle explain_record dependency_table generation stamp turn bloom_guard \
+SRC_CACHE = version talk error handle explain_record dependency_table generation stamp turn shared bloom_guard \
             breaker_calls bloom_persist policy_fields policy_text policy_lint load_plan options settings tier_calls tags tier_store \
             l2_tier l2_tier_none events lookup plan policy policy_reload change hook dependencies set delete touch \
             increment get get_with get_alloc pin buf update delete_with many delete_pattern \
             explain hot_keys scan clear namespace loader_api job load_call load_publish \
             load_look load_acquire load_leader refresh load load_bulk lease object maintenance \
-            option charge stat check metrics dump fork tier_answer tier_attach store
+            option charge stat check metrics dump fork tier_answer tier_attach tier_table store
 SRC_WORK  = ticker cron sched calls open batch batch_calls batch_open behind bus_topic bus_message bus_copy \
             bus_journal bus_group bus_stat bus_list bus_task bus_member bus_publish \
             bus_signal bus_open \
@@ -62,7 +62,7 @@ SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=s
 CLI      := $(wildcard src/cli/*.c)
 # The public headers in the order in which the drop-in's one header folds them.
 HEADERS  := $(addprefix include/cellar,.h _entry.h _load.h _invalidate.h _l2.h _observe.h _bloom.h \
-              _breaker.h _admin.h _memo.h _warm.h _limit.h _lock.h \
+              _breaker.h _admin.h _tier.h _memo.h _warm.h _limit.h _lock.h \
               _schedule.h _batch.h _bus.h _task.h \
               _refresh.h _work.h _kit.h _resp.h)
 # The C++ wrapper: installed and distributed with them, no part of the two files of the drop-in.

@@ -21,6 +21,7 @@
  *     cellar_invalidate.h  tags, patterns, versions     cellar_l2.h      disk tier
  *     cellar_observe.h     counters, metrics, scans     cellar_admin.h   host, tuning
  *     cellar_bloom.h, cellar_breaker.h                  guards of the source
+ *     cellar_tier.h        a level below memory that processes share
  *     cellar_memo.h, cellar_warm.h                      extras over the other headers
  *     cellar_limit.h, cellar_lock.h                     rate limiters, keyed locks
  *     cellar_work.h, cellar_resp.h                      tasks, schedules; port for Redis clients
@@ -68,6 +69,7 @@ extern "C" {
     X(DISABLED, 11, "not done: the namespace is switched off") \
     X(DROPPED, 12, "not stored: no room in time") \
     X(REMOVED, 14, "the update function removed the entry") \
+    X(DEFERRED, 15, "changed here; the shared server is told later") \
     X(E_INVAL, -1, "invalid argument") \
     X(E_NOMEM, -2, "out of memory or threads") \
     X(E_SPACE, -3, "does not fit into the memory budget") \

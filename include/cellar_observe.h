@@ -27,14 +27,15 @@ extern "C" {
     X(LOAD_FAILED, 11, "its load failed") \
     X(INVALIDATED, 12, "a change came before the end of its load") \
     X(DENIED, 14, "denied by policy") \
-    X(DEPENDENCY, 15, "an entry that it depends on changed")
+    X(DEPENDENCY, 15, "an entry that it depends on changed") \
+    X(REMOTE, 16, "changed by another process")
 
 typedef enum cellar_cause {
     CELLAR_CAUSE_NONE = 0,
 #define CELLAR_CAUSE_ENUM(name, number, text) CELLAR_CAUSE_##name = number,
     CELLAR_CAUSES(CELLAR_CAUSE_ENUM)
 #undef CELLAR_CAUSE_ENUM
-    CELLAR_CAUSE_COUNT = 16 /* length of a table indexed by cause */
+    CELLAR_CAUSE_COUNT = 17 /* length of a table indexed by cause */
 } cellar_cause;
 
 #define CELLAR_CAUSE_BIT(name) (1u << CELLAR_CAUSE_##name)

@@ -63,10 +63,11 @@ typedef struct cellar_tier_entry {
 #define CELLAR_TIER_NO_KEEP  4u /* of `get`, `answered`: memory must not keep the entry           */
 #define CELLAR_TIER_REFRESH  8u /* of `lease`: the old value stays readable                       */
 #define CELLAR_TIER_FRESH   16u /* of `get`: for a conditional change, ask the tier in any case   */
+#define CELLAR_TIER_SAME_TAGS 32u /* of `put` with IF_CHECK: keep the tags of that state          */
 
 /* A question that the tier answers later, and a lease over processes. Both are opaque. */
 typedef struct cellar_tier_ticket {
-    uint64_t opaque[5];
+    uint64_t opaque[6];
 } cellar_tier_ticket;
 
 typedef struct cellar_tier_lease {
@@ -108,8 +109,6 @@ typedef struct cellar_tier_host {
 typedef struct cellar_tier_table {
     size_t      struct_size;     /* set by cellar_tier_table_default()                            */
     void       *ctx;
-    uint64_t    max_value_bytes; /* longer values do not reach the tier and stay no longer in
-                                  * memory: E_TOOBIG. Default 0: no limit                         */
     int64_t     max_ttl_ms;      /* longest life of an entry in memory. Default 0: no limit       */
     cellar_tier_proof proof;
     uint32_t    reserved;        /* 0                                                             */
@@ -169,7 +168,7 @@ CELLAR_STRUCT(cellar_tier_table, forked);
 
 /* Attach a tier to a namespace. Its entries end as by cellar_clear, without `clear` of the table.
  * in:      t: copied
- * returns: OK; E_INVAL; E_ABI; E_UNSUPPORTED (forked, a secret namespace, or a newer table);
+ * returns: OK; E_INVAL; E_ABI; E_UNSUPPORTED (forked, a hidden namespace, or a newer table);
  *          E_BUSY (the namespace has a tier: open it with tier CELLAR_TIER_L1); E_NOMEM; E_CLOSED
  * owns:    the store keeps the table until it is closed. There is no detach: a tier that ended
  *          answers MISS and an error until `close`

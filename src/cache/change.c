@@ -27,6 +27,7 @@
 #include "cache/explain_record.h"
 #include "cache/generation.h"
 #include "cache/lookup.h"
+#include "cache/shared.h"
 #include "cache/stamp.h"
 #include "cache/tier_calls.h"
 #include "cache/tier_store.h"
@@ -172,7 +173,8 @@ static bool cache_is_write(const cache_change *ch)
     const uint32_t not_written = CACHE_MATCHED | CACHE_OUTSIDE | CACHE_COPY;
     switch (ch->kind) {
     case CACHE_PUT:
-        return ch->spec->change != L1_CHANGE_PUBLISH && ch->spec->kind == (uint8_t)L1_VALUE;
+        return ch->spec->change != L1_CHANGE_PUBLISH &&
+               (ch->spec->kind == (uint8_t)L1_VALUE || cache_shared_of(ch->c) != NULL);
     case CACHE_DELETE: return (ch->flags & not_written) == 0;
     case CACHE_INCREMENT: return true;
     case CACHE_TOUCH:
@@ -185,13 +187,20 @@ static bool cache_is_write(const cache_change *ch)
 static cache_urge cache_change_urge(const cache_change *ch)
 {
     const cache_tier *t = cache_tier_of(ch->c);
-    if (t != NULL && t->through) {
+    if (t != NULL && (t->through || t->shared)) {
         if (!cache_is_write(ch)) { return CACHE_LATER; }
         cache_turns_use(ch->c->store);
         return CACHE_THROUGH;
     }
     return ch->kind == CACHE_DELETE ? CACHE_LATER
                                     : cache_urge_of(ch->c, (ch->flags & CACHE_DURABLE_SET) != 0);
+}
+
+/* Return the cause of a delete; NONE: a call of the program for this key. */
+static cellar_cause cache_delete_cause(uint32_t flags)
+{
+    return (flags & CACHE_MATCHED) != 0  ? CELLAR_CAUSE_PATTERN
+           : (flags & CACHE_REMOTE) != 0 ? CELLAR_CAUSE_REMOTE : CELLAR_CAUSE_NONE;
 }
 
 /* Begin the frame, by which the window raises the stamp of the key. */
@@ -201,10 +210,29 @@ static void cache_tier_before(cache_change *ch, cache_step *r)
     l1_put_spec *p = stores ? ch->spec : NULL;
     r->urge = cache_change_urge(ch);
     cache_frame_push(&r->frame, ch->c, stores, p != NULL && p->kind == (uint8_t)L1_NEGATIVE);
-    r->frame.matched = (ch->flags & CACHE_MATCHED) != 0;
+    r->frame.cause = (uint8_t)cache_delete_cause(ch->flags);
+    const bool shared = cache_shared_of(ch->c) != NULL;
     r->frame.below = (ch->flags & CACHE_OUTSIDE) != 0 ? CACHE_BELOW_KNOWS
-                     : r->urge != CACHE_LATER ? CACHE_BELOW_CALL : CACHE_BELOW_KILL;
-    if (r->urge != CACHE_LATER && p != NULL && p->l2_addr == 0) { p->l2_addr = L1_ADDR_LATER; }
+                     : r->urge != CACHE_LATER ? CACHE_BELOW_CALL
+                     : shared && ch->kind != CACHE_DELETE ? CACHE_BELOW_KNOWS : CACHE_BELOW_KILL;
+    if (r->urge != CACHE_LATER && p != NULL && p->l2_addr == 0 && !shared) {
+        p->l2_addr = L1_ADDR_LATER;
+    }
+}
+
+/* What a delete puts into a tier that takes writes. */
+static const l1_put_spec cache_absent = { .deadline_ms = BASE_NEVER_MS,
+                                          .kind = (uint8_t)L1_NEGATIVE };
+
+/* Tell the shared tier, after all older changes of the key. p NULL: remove the key. */
+static cellar_err cache_share(cellar *c, cache_shared *h, const l1_key *k, const l1_put_spec *p,
+                              cache_turn *turn)
+{
+    const cache_store *s = c->store;
+    if (!cache_turn_begin(s, turn)) { return CELLAR_OK; } /* a newer change has its own code */
+    const cellar_err said = p != NULL ? cache_shared_put(h, k, p) : cache_shared_remove(h, k);
+    cache_turn_done(s, turn);
+    return said;
 }
 
 /* Call the tier, under the turn of the change if it has one, and lower the stamp: with a promise,
@@ -216,7 +244,10 @@ BASE_NOINLINE static cellar_err cache_tier_tell(cellar *c, const l1_key *k, cach
     const cache_tier *t = cache_tier_of(c); /* a callback in the step may have forked */
     cellar_err below = CELLAR_OK;
     if (f->raised != 0 && t != NULL) {
-        if (urge != CACHE_LATER) {
+        if (t->shared) {
+            below = cache_share(c, t->ctx, k, urge != CACHE_LATER && p != &cache_absent ? p : NULL,
+                                &f->turn);
+        } else if (urge != CACHE_LATER) {
             below = cache_tier_store(c, k, p, urge, &f->turn);
         } else if (cache_turn_begin(s, &f->turn)) {
             const cache_tier_key key = cache_tier_key_of(c, k);
@@ -230,9 +261,10 @@ BASE_NOINLINE static cellar_err cache_tier_tell(cellar *c, const l1_key *k, cach
     return below;
 }
 
-/* End what reads stored since the namespace was cleared: a write from before the clear waits for
- * its source now, and they are older. Reads from here on find the write. */
-BASE_COLD static void cache_write_passed_clear(const cache_change *ch)
+/* End the present entry of the key, without a call of the tier. After a clear: a write from before
+ * it waits for its source now, and what reads stored since is older. After a write that a shared
+ * tier does not have: memory must not have it either. */
+BASE_COLD static void cache_write_ends(const cache_change *ch)
 {
     l1_key now = *ch->k;
     cache_rekey(ch->c, &now);
@@ -247,19 +279,19 @@ static void cache_tier_after(cache_change *ch, cache_step *r)
         cache_frame_pop(&r->frame);
         return;
     }
-    static const l1_put_spec absent = { .deadline_ms = BASE_NEVER_MS,
-                                        .kind = (uint8_t)L1_NEGATIVE };
     const bool deletes = ch->kind == CACHE_DELETE;
     const bool done = ch->err == CELLAR_OK ||
                       (ch->kind == CACHE_INCREMENT && ch->err == CELLAR_E_RANGE) ||
                       (deletes && ch->spec == NULL && ch->err == CELLAR_MISS);
     ch->below = cache_tier_tell(ch->c, ch->k, &r->frame,
-                                deletes ? &absent : ch->kind == CACHE_PUT ? ch->spec : NULL,
+                                deletes ? &cache_absent : ch->kind == CACHE_PUT ? ch->spec : NULL,
                                 done ? r->urge : CACHE_LATER);
     const cache_tier *t = cache_tier_of(ch->c);
-    if (t != NULL && t->through && done && r->urge == CACHE_THROUGH &&
-        BASE_UNLIKELY(!cache_generation_alive(ch->c->store, ch->k->generation))) {
-        cache_write_passed_clear(ch);
+    if (t == NULL || r->urge != CACHE_THROUGH || !done) { return; }
+    if (t->shared ? BASE_UNLIKELY(ch->below != CELLAR_OK) && !deletes
+                  : t->through && BASE_UNLIKELY(!cache_generation_alive(ch->c->store,
+                                                                        ch->k->generation))) {
+        cache_write_ends(ch);
     }
 }
 
@@ -329,8 +361,9 @@ BASE_ALWAYS_INLINE void cache_explain_end(cache_change *ch, cache_change_kind ki
     cache_store *s = ch->c->store;
     if (kind == CACHE_DELETE) {
         if (ch->gone == L1_GONE_NOTHING && ch->err != CELLAR_OK) { return; }
-        const bool matched = BASE_UNLIKELY((ch->flags & CACHE_MATCHED) != 0);
-        const cellar_cause cause = matched ? CELLAR_CAUSE_PATTERN : CELLAR_CAUSE_DELETED;
+        const cellar_cause of = cache_delete_cause(ch->flags);
+        const cellar_cause cause = BASE_UNLIKELY(of != CELLAR_CAUSE_NONE) ? of
+                                                                          : CELLAR_CAUSE_DELETED;
         cache_why_note_by(s, ch->k->hash, cache_cause_of(ch->gone, cause), ch->by);
     } else if (kind == CACHE_PUT && BASE_UNLIKELY(ch->err != CELLAR_OK)) {
         if (cache_is_load(ch, kind) && ch->err == CELLAR_CONFLICT) {
@@ -398,10 +431,11 @@ BASE_ALWAYS_INLINE void cache_count_put(const cache_change *ch, stats_block *min
 BASE_ALWAYS_INLINE void cache_counters_end(cache_change *ch, cache_change_kind kind)
 {
     stats_block *mine = cache_mine(ch->c);
-    const bool matched = (ch->flags & CACHE_MATCHED) != 0;
     const bool found = kind == CACHE_DELETE && ch->err == CELLAR_OK;
     const bool counted = (ch->flags & CACHE_COUNTED) != 0;
-    const stats_id deleted = matched ? STATS_EVICT_GLOB : STATS_EVICT_DELETED;
+    const stats_id deleted = (ch->flags & CACHE_MATCHED) != 0  ? STATS_EVICT_GLOB
+                             : (ch->flags & CACHE_REMOTE) != 0 ? STATS_EVICT_REMOTE
+                                                               : STATS_EVICT_DELETED;
     switch (kind) {
     case CACHE_PUT: cache_count_put(ch, mine); return;
     case CACHE_DELETE:
@@ -509,6 +543,10 @@ static void cache_change_observed(cache_change *ch)
     ch->err = CELLAR_OK;
     CACHE_PARTS(CACHE_PART_BEFORE)
     cache_change_deadline(ch);
+    const cache_shared *h = cache_shared_of(ch->c);
+    if (h != NULL && ch->spec != NULL) {
+        ch->spec->deadline_ms = cache_shared_until(h, ch->spec->deadline_ms);
+    }
     if (ch->err == CELLAR_OK) { ch->err = cache_change_step(ch, ch->kind); }
     CACHE_PARTS(CACHE_PART_AFTER)
 }

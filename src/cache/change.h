@@ -23,6 +23,7 @@ typedef enum cache_change_kind {
 #define CACHE_BROUGHT 32u    /* private: the tier was asked for the entry */
 #define CACHE_JUDGED 128u    /* private: the policy has seen the plan */
 #define CACHE_COUNTED 256u   /* private: cache_count_step has counted the entry */
+#define CACHE_REMOTE 1024u   /* with OUTSIDE: another process made the change */
 #define CACHE_COPY 512u      /* DELETE of the copy in the cache: no write of the program */
 #define CACHE_FOUND 64u      /* private: an earlier round removed an entry */
 

@@ -11,6 +11,7 @@
 #include "cache/error.h"
 #include "cache/generation.h"
 #include "cache/handle.h"
+#include "cache/shared.h"
 #include "cache/tier_calls.h"
 
 BASE_SIZE_BEGIN
@@ -51,22 +52,39 @@ static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t versi
         }
     }
     cache_generation_died(c, base_load_rlx(&c->generation));
-    stats_add(cache_mine(c), cause == CELLAR_CAUSE_VERSION ? STATS_BUMP : STATS_CLEAR, 1);
+    if (cause != CELLAR_CAUSE_REMOTE) {
+        stats_add(cache_mine(c), cause == CELLAR_CAUSE_VERSION ? STATS_BUMP : STATS_CLEAR, 1);
+    }
     return cache_acked(c, CELLAR_OK);
+}
+
+CELLAR_PRIVATE cellar_err cache_clear_here(cellar *c, cellar_cause cause)
+{
+    return cache_generation(c, cause, 0, NULL);
+}
+
+/* Clear the shared tier of the namespace first. Return the code of the call: a failed clear of the
+ * tier still clears memory. */
+static cellar_err cache_generation_shared(cellar *c, cellar_cause cause, uint64_t version,
+                                          uint32_t *now)
+{
+    const cellar_err said = cache_shared_clear(c);
+    const cellar_err err = cache_generation(c, cause, version, now);
+    return err == CELLAR_OK ? cache_through(c, said) : err;
 }
 
 CELLAR_API cellar_err cellar_clear(cellar *c)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    return cache_generation(c, CELLAR_CAUSE_CLEARED, 0, NULL);
+    return cache_generation_shared(c, CELLAR_CAUSE_CLEARED, 0, NULL);
 }
 
 CELLAR_API cellar_err cellar_version_increment(cellar *c, uint32_t *version)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    return cache_generation(c, CELLAR_CAUSE_VERSION, (uint64_t)UINT32_MAX + 1, version);
+    return cache_generation_shared(c, CELLAR_CAUSE_VERSION, (uint64_t)UINT32_MAX + 1, version);
 }
 
 CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version)
@@ -76,7 +94,7 @@ CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version)
         return cache_refuse(c, "cellar_version_set: version must be at least 1");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    return cache_generation(c, CELLAR_CAUSE_VERSION, version, NULL);
+    return cache_generation_shared(c, CELLAR_CAUSE_VERSION, version, NULL);
 }
 
 BASE_SIZE_END

@@ -40,6 +40,7 @@ typedef struct cache_match {
     size_t pattern_len;
     uint32_t generation;
     uint32_t by;          /* number of cache_why_act */
+    bool shared;          /* its tier is shared, and knows the pattern */
     uint64_t removed;
 } cache_match;
 
@@ -49,10 +50,11 @@ static bool cache_match_key(void *ctx, const void *key, size_t key_len)
     return base_glob_match(m->pattern, m->pattern_len, key, key_len);
 }
 
-static cellar_err cache_match_delete(cellar *c, l1_key *k, uint32_t by)
+/* Delete a key that matches. outside: the tier knows the pattern. */
+static cellar_err cache_match_delete(cellar *c, l1_key *k, uint32_t by, bool outside)
 {
-    cache_change ch = { .c = c, .k = k, .kind = CACHE_DELETE,
-                        .flags = CACHE_MATCHED | CACHE_BATCH, .by = by };
+    cache_change ch = { .c = c, .k = k, .kind = CACHE_DELETE, .by = by,
+                        .flags = CACHE_MATCHED | CACHE_BATCH | (outside ? CACHE_OUTSIDE : 0u) };
     return cache_change_run(&ch);
 }
 
@@ -67,7 +69,7 @@ static bool cache_match_one(void *ctx, const l1_seen *e)
     l1_key k;
     cache_key(m->namespace, &k, e->key, e->key_len);
     if (k.generation != m->generation) { return false; } /* the clear ended the entry */
-    if (cache_match_delete(m->namespace, &k, m->by) == CELLAR_OK) { m->removed++; }
+    if (cache_match_delete(m->namespace, &k, m->by, m->shared) == CELLAR_OK) { m->removed++; }
     return true;
 }
 
@@ -94,18 +96,19 @@ static void cache_match_loads(cache_match *m)
 static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, uint64_t *removed)
 {
     cache_store *s = c->store;
-    cache_match m = { c, pattern, len, base_load_acq(&c->generation), 0, 0 };
+    cache_match m = { c, pattern, len, base_load_acq(&c->generation), 0, false, 0 };
     const cache_tier *t = cache_tier_of(c);
+    m.shared = t != NULL && t->shared;
     const bool below = t != NULL;
     uint64_t walk = 0;
+    cellar_err begun = CELLAR_OK;
     if (below && t->glob == NULL) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
                           "cellar_delete_by_pattern: the tier of this namespace knows no patterns");
     }
     if (below) {
-        const cellar_err begun =
-            t->glob(t->ctx, c->id, m.generation, pattern, len, &walk);
-        if (begun != CELLAR_OK) {
+        begun = t->glob(t->ctx, c->id, m.generation, pattern, len, &walk);
+        if (begun < 0) {
             return cache_fail(c, begun, 0,
                               "cellar_delete_by_pattern: no memory, or too many patterns on disk");
         }
@@ -129,7 +132,7 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
     }
     *removed = m.removed;
     if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_delete_by_pattern: no memory"); }
-    return CELLAR_OK;
+    return begun;
 }
 
 CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, size_t pattern_len,
@@ -149,7 +152,7 @@ CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, s
         l1_key k;
         cache_key(c, &k, pattern, pattern_len);
         const uint32_t by = cache_why_act(c, CELLAR_CAUSE_PATTERN, 0, 0, pattern, pattern_len);
-        if (cache_match_delete(c, &k, by) == CELLAR_OK) { count = 1; }
+        if (cache_match_delete(c, &k, by, false) == CELLAR_OK) { count = 1; }
     } else {
         err = cache_match_all(c, pattern, pattern_len, &count);
     }

@@ -36,7 +36,7 @@ static cellar_cause cache_cause(const l1_left *what, cellar_cause dead_by)
     case L1_LEFT_REPLACED:
         return stores && frame->negative ? CELLAR_CAUSE_NEGATIVE : CELLAR_CAUSE_REPLACED;
     case L1_LEFT_DELETED: /* by a put with a value that got no space: the old one is not served */
-        if (frame != NULL && frame->matched) { return CELLAR_CAUSE_PATTERN; }
+        if (frame != NULL && frame->cause != 0) { return (cellar_cause)frame->cause; }
         return stores ? CELLAR_CAUSE_REJECTED : CELLAR_CAUSE_DELETED;
     case L1_LEFT_CLEARED: return dead_by;
     case L1_LEFT_TAG: return CELLAR_CAUSE_TAG;
@@ -51,7 +51,7 @@ BASE_SIZE_END
 
 static void cache_demote(const cache_tier *t, const l1_left *what, const cellar *namespace)
 {
-    if (what->l2_addr == CACHE_NOT_ON_DISK) { return; }
+    if (what->l2_addr == CACHE_NOT_ON_DISK || t->put == NULL) { return; }
     const cache_tier_key key = { what->key, what->key_len, what->hash, namespace->id,
                                  what->generation };
     /* With write on eviction an address says that a read brought the entry up. */

@@ -65,9 +65,8 @@ CELLAR_PRIVATE cellar_cause cache_generation_cause(const cache_store *s, uint32_
 {
     const cache_generations *t = base_load_acq(&s->generations);
     const uint64_t w = base_load_acq(&t->cell[generation & t->mask]);
-    const bool bumped =
-        CACHE_CELL_GENERATION(w) == generation && CACHE_CELL_CAUSE(w) == CELLAR_CAUSE_VERSION;
-    return bumped ? CELLAR_CAUSE_VERSION : CELLAR_CAUSE_CLEARED;
+    const bool known = CACHE_CELL_GENERATION(w) == generation && CACHE_CELL_CAUSE(w) != 0;
+    return known ? (cellar_cause)CACHE_CELL_CAUSE(w) : CELLAR_CAUSE_CLEARED;
 }
 
 BASE_SIZE_BEGIN

@@ -40,7 +40,9 @@ static void cache_count_end(const cache_store *s, uint32_t generation, l1_change
         return;
     }
     if (!expired && (w & CACHE_CELL_ALIVE) == 0) {
-        id = CACHE_CELL_CAUSE(w) == CELLAR_CAUSE_VERSION ? STATS_EVICT_BUMPED : STATS_EVICT_CLEARED;
+        id = CACHE_CELL_CAUSE(w) == CELLAR_CAUSE_VERSION  ? STATS_EVICT_BUMPED
+             : CACHE_CELL_CAUSE(w) == CELLAR_CAUSE_REMOTE ? STATS_EVICT_REMOTE
+                                                          : STATS_EVICT_CLEARED;
     }
     stats_block *mine = stats_held(s->stats, CACHE_CELL_SLOT(w));
     stats_add(mine, id, 1);

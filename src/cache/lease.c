@@ -117,7 +117,8 @@ static cache_acquired cache_lease_asks(cache_call *call, flight *f)
 {
     cellar *c = call->c;
     const cache_tier *t = cache_tier_of(c);
-    cache_tier_ticket ticket = { .generation = call->k.generation };
+    cache_tier_ticket ticket = { .generation = call->k.generation,
+                                 .born = base_load_acq(&c->store->tag_epoch) };
     flight_lease l;
     if (!call->asks || t == NULL || call->old != NULL || cache_is_off(c) || cache_is_closed(c) ||
         cache_missed_take(c->store, call->k.hash) ||

@@ -20,6 +20,7 @@
 #include "cache/load_call.h"
 #include "cache/load_plan.h"
 #include "cache/plan.h"
+#include "cache/shared.h"
 #include "cache/tier_store.h"
 
 static bool cache_keeps(const struct cellar_load *ld)
@@ -136,6 +137,8 @@ static l1_put_spec *cache_publish_spec(const struct cellar_load *ld, cache_plan 
     if (ld->run != NULL) { /* not longer than its dependencies */
         p->deadline_ms = BASE_MIN(p->deadline_ms, cache_run_until(ld->run));
     }
+    const cache_shared *h = cache_shared_of(c);
+    if (h != NULL) { p->deadline_ms = cache_shared_until(h, p->deadline_ms); }
     p->tag_fps = ld->fps;
     p->tag_count = ld->list_count;
     if (ld->list_count != ld->tag_count) { p->tag_text = NULL; } /* dependencies have no text */

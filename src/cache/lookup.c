@@ -147,6 +147,8 @@ CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf
     if (err != CELLAR_OK && err != CELLAR_ABSENT) { return cache_tier_missed(c, k, word, err); }
     if (err == CELLAR_OK) { cache_filter_found(c, k->bytes, k->len); }
     m->kind = err == CELLAR_ABSENT ? (uint8_t)L1_NEGATIVE : m->kind;
+    *kept = CELLAR_E_SPACE;
+    if (m->passing) { return err; }
     *kept = cache_backfill(c, k, buf, err == CELLAR_OK ? *value_len : 0, m,
                            CACHE_STAMP_CHANGES(word), globs);
     return err;

@@ -91,7 +91,8 @@ BASE_INLINE void cache_frame_push(cache_frame *f, const cellar *c, bool stores, 
     f->outer = self->load_frames;
     f->stores = stores;
     f->negative = negative;
-    f->matched = f->turn.listed = false;
+    f->cause = 0;
+    f->turn.listed = false;
     f->below = CACHE_BELOW_KILL;
     f->tier = cache_tier_of(c);
     f->raised = 0;

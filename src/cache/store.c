@@ -30,6 +30,7 @@
 #include "cache/policy_reload.h"
 #include "cache/refresh.h"
 #include "cache/settings.h"
+#include "cache/shared.h"
 #include "cache/tags.h"
 #include "cache/talk.h"
 #include "cache/tier_attach.h"
@@ -307,6 +308,7 @@ static cellar_err cache_store_end(cache_store *s)
     cache_policies_close(s);
     cache_stamps_close(s);
     cache_turns_close(s);
+    cache_shared_close(s);
     cache_charge_end(s);
     stats_destroy(s->stats);
     s->stats = NULL;

@@ -28,6 +28,7 @@
 #include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/explain_record.h"
+#include "cache/shared.h"
 #include "cache/tier_calls.h"
 
 #define CACHE_TAG_LEAST 128u /* slots of the first table */
@@ -356,14 +357,8 @@ CELLAR_PRIVATE void cache_tags_close(cache_store *s)
     cache_tags_free(s, t);
 }
 
-CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t tag_len,
-                                           uint32_t mode)
+CELLAR_PRIVATE void cache_tag_delete(cellar *c, const void *tag, size_t tag_len, uint32_t mode)
 {
-    if (c == NULL || tag == NULL || tag_len == 0 || tag_len > CELLAR_TAG_MAX ||
-        mode > CELLAR_TAG_SOFT) {
-        return cache_refuse(c, "cellar_delete_by_tag: tag must have 1..128 bytes, mode be known");
-    }
-    if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
     const uint64_t name = base_hash(c->hash_key, CACHE_SALT_TAG, tag, tag_len);
     const uint64_t fp = cache_tag_print(name);
@@ -375,7 +370,19 @@ CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t ta
     cache_tiers_tag(s, fp, epoch, mode == CELLAR_TAG_SOFT);
     stats_count(s->stats, STATS_TAG_DELETE, 1);
     if (mode == CELLAR_TAG_HARD) { cache_why_act(c, CELLAR_CAUSE_TAG, name, epoch, tag, tag_len); }
-    return cache_acked(c, CELLAR_OK);
+}
+
+CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t tag_len,
+                                           uint32_t mode)
+{
+    if (c == NULL || tag == NULL || tag_len == 0 || tag_len > CELLAR_TAG_MAX ||
+        mode > CELLAR_TAG_SOFT) {
+        return cache_refuse(c, "cellar_delete_by_tag: tag must have 1..128 bytes, mode be known");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    const cellar_err said = cache_shared_tag(c->store, tag, tag_len, mode);
+    cache_tag_delete(c, tag, tag_len, mode);
+    return said != CELLAR_OK ? cache_through(c, said) : cache_acked(c, CELLAR_OK);
 }
 
 BASE_SIZE_END

@@ -46,6 +46,7 @@ typedef struct cache_tier_meta { /* 0: not set, none */
     uint8_t kind, cost, uses; /* uses 0: not used since it was stored */
     bool kept; /* for a put: acknowledged as stored, must be found again */
     bool pack; /* for a put: compress, if the tier can */
+    bool passing; /* of a get: memory must not keep the entry */
     uint64_t *where; /* for a put: OK writes the l2_addr of the copy; NULL: not wanted */
     uint64_t tags[BASE_TAGS_MAX]; /* of a get: tag_count tags; last field */
 } cache_tier_meta;
@@ -63,6 +64,7 @@ typedef struct cache_tier_ticket {
     uint32_t reserved;
     uint64_t changes, globs;   /* private: as a back-fill compares them */
     uint64_t id, check;        /* private: the lease that waits for the answer */
+    uint64_t born;             /* epoch of tags at the question */
 } cache_tier_ticket;
 
 typedef struct cache_tier_host { /* passed to attach; valid until close */
@@ -135,6 +137,9 @@ typedef struct cache_tier {
     /* With `through`: no put of a write returned OK, with E_BUSY also after a wait. L1 has the
      * value now. */
     void (*lost)(void *ctx, const cache_tier_key *k);
+    /* Several processes share the tier: writes go to the table of ctx (shared.h). It has no put,
+     * kill and bump, and gets no entry that leaves memory. */
+    bool shared;
     bool commit_each; /* no change is acknowledged before `commit` returns OK */
     bool (*tick)(void *ctx, uint64_t budget_us); /* true: more work is left */
     bool (*rebuilding)(void *ctx); /* true: gets may still miss stored entries. NULL: never */

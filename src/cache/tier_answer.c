@@ -29,8 +29,10 @@ static void cache_answer_entry(cellar *c, const l1_key *k, const cache_tier_tick
     if (!negative && b == NULL) { return; } /* the flight is cancelled: subscribers ask again */
     cache_tier_meta m = *meta;
     m.kind = negative ? (uint8_t)L1_NEGATIVE : m.kind;
-    (void)cache_backfill(c, k, value, negative ? 0 : value_len, &m, ticket->changes,
-                         ticket->globs);
+    if (!m.passing) {
+        (void)cache_backfill(c, k, value, negative ? 0 : value_len, &m, ticket->changes,
+                             ticket->globs);
+    }
     o->phase = negative ? FLIGHT_NONE : FLIGHT_OK;
     o->source = CELLAR_SOURCE_L2;
     o->deadline_ms = meta->deadline_ms;

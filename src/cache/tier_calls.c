@@ -131,7 +131,7 @@ CELLAR_PRIVATE void cache_tiers_add(cache_store *s, const cache_tier *t)
     bool plain = s->deps == NULL;
     s->tiers[count] = t;
     for (uint32_t i = 0; i <= count; i++) { plain = plain && !s->tiers[i]->commit_each; }
-    l1_want_evicted(s->l1, true);
+    if (t->put != NULL) { l1_want_evicted(s->l1, true); }
     (void)base_add_rlx(&s->observers_base, 1u);
     base_store_rlx(&s->observers_tier_only, plain ? count + 1 : 0);
     (void)base_add_rlx(&s->observers, 1u);
@@ -144,7 +144,7 @@ CELLAR_PRIVATE void cache_tiers_forked(cache_store *s)
     for (uint32_t i = 0; i < count; i++) {
         const cache_tier *t = s->tiers[i];
         if (t->forked != NULL) { t->forked(t->ctx); }
-        l1_want_evicted(s->l1, false);
+        if (t->put != NULL) { l1_want_evicted(s->l1, false); }
     }
     (void)base_sub_rlx(&s->observers, count);
     (void)base_sub_rlx(&s->observers_base, count);
@@ -158,6 +158,11 @@ CELLAR_PRIVATE cellar_err cache_through(cellar *c, cellar_err below)
 {
     if (BASE_LIKELY(below == CELLAR_OK)) { return below; }
     const cache_tier *t = cache_tier_of(c);
+    if (t != NULL && t->shared) {
+        return below > 0 ? below
+                         : cache_fail(c, below, 0, "the shared server did not confirm the change: "
+                                                   "retry");
+    }
     if (t != NULL && t->through) {
         return cache_fail(c, below, 0, "the write found no room in its queue for 1 s and did not "
                                        "happen: raise queue_items or queue_bytes of the batcher");

@@ -179,7 +179,7 @@ BASE_INLINE void cache_carries_write(cellar *c)
 {
     const uint32_t rest = base_load_rlx(&c->carries) & ~CACHE_CARRIES_WRITE;
     const cache_tier *t = cache_tier_of(c);
-    const bool writes = t != NULL && (c->disk_mode != 0 || t->through);
+    const bool writes = t != NULL && (c->disk_mode != 0 || t->through || t->shared);
     base_store_rlx(&c->carries, rest | (writes ? CACHE_CARRIES_WRITE : 0u));
 }
 
@@ -234,7 +234,7 @@ enum { CACHE_BELOW_KILL, CACHE_BELOW_CALL, CACHE_BELOW_KNOWS };
 typedef struct cache_frame { /* one observed change; on the stack of the caller */
     struct cache_frame *outer;
     bool stores, negative;  /* a put; of a negative entry */
-    bool matched;           /* a delete by pattern */
+    uint8_t cause;          /* CELLAR_CAUSE_... of a delete; 0: DELETED */
     uint8_t below;          /* CACHE_BELOW_... */
     const cache_tier *tier; /* of the namespace; NULL: none */
     uint64_t expect, globs; /* BACKFILL: change count of the stamp, and glob_epoch, at the start */
@@ -256,6 +256,8 @@ struct cache_store {
     const cache_tier *tiers[CACHE_TIERS_MAX]; /* all tiers; entries below tier_count are constant */
     _Atomic uint32_t tier_count; /* release under NAMESPACE; 0 in a forked child */
     cache_tier_host tier_host;
+    struct cache_shared *_Atomic shared; /* tables of cellar_tier_attach, newest first; release */
+    cache_tier shared_tier; /* in `tiers` for all of them; set before `shared` */
     struct l2 *disk;        /* NULL: none, or not usable */
     cache_tier disk_tier;   /* tier over `disk`; `tier` points here then */
     cellar_err disk_err;    /* why a requested disk tier is missing; constant */

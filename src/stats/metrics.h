@@ -44,6 +44,7 @@
     X(EVICT_REJECTED, "", "cause=rejected", SAME) \
     X(EVICT_NEGATIVE, "", "cause=negative", SAME) \
     X(EVICT_DEPENDENCY, "", "cause=dependency", SAME) \
+    X(EVICT_REMOTE, "", "cause=remote", SAME) \
     X(CLASS_FALLBACK, "cellar_ttl_class_fallbacks_total", "", DUMP) \
     X(CLEAR, "cellar_clears_total", "", DUMP) /* Calls of cellar_clear. */ \
     X(BUMP, "cellar_version_changes_total", "", DUMP) \

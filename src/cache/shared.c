@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * shared: the table of cellar_tier_attach as a tier of one namespace.
+ *
+ * PICTURE    namespace -> cache_shared {cache_tier, table of the program} -> next -> ..
+ *            store: one cache_tier for all of them: tick, close, fork
+ * INVARIANTS The list only grows while the store is open.
+ *            A clear or a deleted tag reaches the table before memory: a read that begins behind
+ *            the change in memory then finds it in the tier, too.
+ * LOCKING    None: the head of the list is one word. `attaching` orders its writers.
+ * SEE ALSO   tier_table.c (attach, host functions), change.c. */
+#include "cache/shared.h"
+
+#include "cache/tier_calls.h"
+
+BASE_SIZE_BEGIN
+
+/* ---- one key ---- */
+
+CELLAR_PRIVATE int64_t cache_shared_until(const cache_shared *h, int64_t deadline_ms)
+{
+    if (h->t.max_ttl_ms == 0) { return deadline_ms; }
+    const int64_t now_ms = base_now_ms(&h->store->clock);
+    return BASE_MIN(deadline_ms, base_add_sat(now_ms, h->t.max_ttl_ms));
+}
+
+CELLAR_PRIVATE void cache_shared_meta(const cache_shared *h, const cellar_tier_entry *e,
+                                      uint64_t born, cache_tier_meta *m)
+{
+    m->deadline_ms = cache_shared_until(h, e->deadline_ms);
+    m->stale_ms = BASE_MIN(BASE_MAX(e->stale_ms, 0), CACHE_WINDOW_MAX);
+    m->version = e->check;
+    m->tag_born = born;
+    m->tag_count = BASE_MIN(e->tag_count, CELLAR_TAGS_MAX);
+    memcpy(m->tags, e->tag_fp, m->tag_count * sizeof m->tags[0]);
+    m->user_flags = e->user_flags;
+    m->cost = (uint8_t)BASE_MIN(e->cost, 255u);
+    m->passing = (e->flags & CELLAR_TIER_NO_KEEP) != 0;
+}
+
+static cellar_err shared_get(void *ctx, const cache_tier_key *k, void *buf, size_t buf_cap,
+                             size_t *value_len, cache_tier_meta *m)
+{
+    const cache_shared *h = ctx;
+    const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
+    const uint64_t born = base_load_acq(&h->store->tag_epoch);
+    cellar_tier_entry e;
+    memset(&e, 0, sizeof e);
+    e.deadline_ms = BASE_NEVER_MS;
+    const cellar_err err = h->t.get(h->t.ctx, &key, buf, buf_cap, value_len, &e);
+    cache_shared_meta(h, &e, born, m);
+    return err;
+}
+
+static bool shared_ask(void *ctx, const cache_tier_key *k, const cache_tier_ticket *ticket)
+{
+    const cache_shared *h = ctx;
+    const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
+    cellar_tier_ticket t;
+    _Static_assert(sizeof t == sizeof *ticket, "a ticket fits");
+    memcpy(&t, ticket, sizeof t);
+    return h->t.ask(h->t.ctx, &key, &t);
+}
+
+CELLAR_PRIVATE cellar_err cache_shared_put(cache_shared *h, const l1_key *k, const l1_put_spec *p)
+{
+    const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
+    cellar_tier_entry e;
+    memset(&e, 0, sizeof e);
+    e.deadline_ms = p->deadline_ms;
+    e.stale_ms = p->stale_ms;
+    e.user_flags = p->user_flags;
+    e.cost = p->cost;
+    e.tags = p->tag_text;
+    e.tag_count = p->tag_text != NULL ? p->tag_count : 0;
+    if (p->kind == (uint8_t)L1_NEGATIVE) { e.flags = CELLAR_TIER_NEGATIVE; }
+    return h->t.put(h->t.ctx, &key, p->value, p->value_len, &e);
+}
+
+CELLAR_PRIVATE cellar_err cache_shared_remove(cache_shared *h, const l1_key *k)
+{
+    const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
+    return h->t.remove(h->t.ctx, &key, NULL);
+}
+
+/* ---- many keys ---- */
+
+CELLAR_PRIVATE cellar_err cache_shared_clear(const cellar *c)
+{
+    const cache_shared *h = cache_shared_of(c);
+    return h != NULL && h->t.clear != NULL ? h->t.clear(h->t.ctx) : CELLAR_OK;
+}
+
+/* Keep the code that says the most: an error, then DEFERRED. */
+static cellar_err shared_worse(cellar_err a, cellar_err b) { return b < 0 || a == 0 ? b : a; }
+
+CELLAR_PRIVATE cellar_err cache_shared_tag(cache_store *s, const void *tag, size_t len,
+                                           uint32_t mode)
+{
+    cellar_err said = CELLAR_OK;
+    for (cache_shared *h = base_load_acq(&s->shared); h != NULL; h = h->next) {
+        if (h->t.tag != NULL) { said = shared_worse(said, h->t.tag(h->t.ctx, tag, len, mode)); }
+    }
+    return said;
+}
+
+static cellar_err shared_glob(void *ctx, uint32_t namespace_id, uint32_t generation,
+                              const char *pattern, size_t len, uint64_t *walk)
+{
+    const cache_shared *h = ctx;
+    (void)namespace_id;
+    (void)generation;
+    *walk = 0;
+    return h->t.pattern(h->t.ctx, pattern, len);
+}
+
+/* ---- life ---- */
+
+static bool shared_tick(void *ctx, uint64_t budget_us)
+{
+    cache_store *s = ctx;
+    bool more = false;
+    for (cache_shared *h = base_load_acq(&s->shared); h != NULL; h = h->next) {
+        more = (h->t.tick != NULL && h->t.tick(h->t.ctx, budget_us)) || more;
+    }
+    return more;
+}
+
+static void shared_close(void *ctx, int64_t deadline_ms)
+{
+    cache_store *s = ctx;
+    for (cache_shared *h = base_load_acq(&s->shared); h != NULL; h = h->next) {
+        if (h->t.close != NULL) { h->t.close(h->t.ctx, deadline_ms); }
+    }
+}
+
+static void shared_forked(void *ctx)
+{
+    cache_store *s = ctx;
+    for (cache_shared *h = base_load_acq(&s->shared); h != NULL; h = h->next) {
+        if (h->t.forked != NULL) { h->t.forked(h->t.ctx); }
+    }
+}
+
+CELLAR_PRIVATE cache_shared *cache_shared_new(cellar *c, const cellar_tier_table *t)
+{
+    cache_store *s = c->store;
+    cache_shared *h = base_alloc(&s->account, BASE_MOD_STORE, sizeof *h, NULL);
+    if (h == NULL) { return NULL; }
+    h->t = *t;
+    h->store = s;
+    h->slot = c->slot;
+    h->id = c->id;
+    if (c->slot != 0) { memcpy(h->name, c->name, sizeof h->name); }
+    h->tier = (cache_tier){ .ctx = h, .shared = true, .get = shared_get,
+                            .ask = t->ask != NULL ? shared_ask : NULL,
+                            .glob = t->pattern != NULL ? shared_glob : NULL };
+    return h;
+}
+
+CELLAR_PRIVATE void cache_shared_add(cache_shared *h)
+{
+    cache_store *s = h->store;
+    h->next = base_load_rlx(&s->shared);
+    base_store_rel(&s->shared, h); /* acquire in all walks */
+    if (s->shared_tier.ctx != NULL) { return; }
+    s->shared_tier = (cache_tier){ .ctx = s, .tick = shared_tick, .close = shared_close,
+                                   .forked = shared_forked };
+    cache_tiers_add(s, &s->shared_tier);
+}
+
+CELLAR_PRIVATE void cache_shared_free(cache_shared *h)
+{
+    base_free(&h->store->account, BASE_MOD_STORE, h, sizeof *h);
+}
+
+CELLAR_PRIVATE void cache_shared_close(cache_store *s)
+{
+    cache_shared *h = base_load_rlx(&s->shared);
+    base_store_rlx(&s->shared, (cache_shared *)NULL);
+    for (cache_shared *next; h != NULL; h = next) {
+        next = h->next;
+        cache_shared_free(h);
+    }
+}
+
+BASE_SIZE_END

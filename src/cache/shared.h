@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * shared: functions of shared.c for the files above it. */
+#ifndef CACHE_SHARED_H
+#define CACHE_SHARED_H
+
+#include "cache/types.h"
+#include "cellar_tier.h"
+
+typedef struct cache_shared { /* a table of cellar_tier_attach; freed with the store */
+    cache_tier tier;          /* of the namespace; its ctx is this struct */
+    cellar_tier_table t;
+    cellar_tier_host host;
+    cache_store *store;
+    struct cache_shared *next; /* older table */
+    uint32_t slot, id;         /* of the namespace, which may be dropped */
+    char name[CELLAR_NAME_MAX + 1];
+} cache_shared;
+
+/* Return the table of the namespace; NULL: none. */
+BASE_INLINE cache_shared *cache_shared_of(const cellar *c)
+{
+    const cache_tier *t = cache_tier_of(c);
+    return t != NULL && t->shared ? t->ctx : NULL;
+}
+
+BASE_INLINE cellar_tier_key cache_shared_key(const void *bytes, size_t len, uint64_t hash)
+{
+    return (cellar_tier_key){ bytes, len, hash };
+}
+
+/* Bound a deadline by the longest life in memory. */
+CELLAR_PRIVATE int64_t cache_shared_until(const cache_shared *h, int64_t deadline_ms);
+/* Make a tier of the table. Add it to the store: one thread at a time, with a free slot for a
+ * tier if it is the first one. */
+CELLAR_PRIVATE cache_shared *cache_shared_new(cellar *c, const cellar_tier_table *t);
+CELLAR_PRIVATE void cache_shared_add(cache_shared *h);
+CELLAR_PRIVATE void cache_shared_free(cache_shared *h);
+CELLAR_PRIVATE void cache_shared_close(cache_store *s); /* frees all of them */
+/* Convert the fields of an entry; `born`: epoch of tags before the tier was asked. */
+CELLAR_PRIVATE void cache_shared_meta(const cache_shared *h, const cellar_tier_entry *e,
+                                      uint64_t born, cache_tier_meta *m);
+/* Put or remove a key. Return the code of the table. */
+CELLAR_PRIVATE cellar_err cache_shared_put(cache_shared *h, const l1_key *k,
+                                           const l1_put_spec *p);
+CELLAR_PRIVATE cellar_err cache_shared_remove(cache_shared *h, const l1_key *k);
+/* Tell the tier of the namespace, or all of the store, before memory changes. */
+CELLAR_PRIVATE cellar_err cache_shared_clear(const cellar *c);
+CELLAR_PRIVATE cellar_err cache_shared_tag(cache_store *s, const void *tag, size_t len,
+                                           uint32_t mode);
+
+#endif

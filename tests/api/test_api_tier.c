@@ -1,0 +1,599 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    A namespace with a table of cellar_tier_attach shares its entries with other processes.
+ *         Each change reaches the server before it returns; each change from outside ends the entry
+ *         in memory, and no reply that was on its way brings an older value back.
+ * Method: Two stores are two clients of a server in memory. The server acts in the middle of calls.
+ *         A clock of the test. */
+#include "tests/support/t.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cellar_invalidate.h"
+#include "cellar_load.h"
+#include "cellar_observe.h"
+#include "tests/support/settings.h"
+#include "tests/support/shared_kit.h"
+
+static shared_server server;
+static shared_client one, two;
+static cellar *root[2], *ns[2]; /* of the two clients */
+static int64_t now_ms;
+static unsigned heard[CELLAR_CAUSE_COUNT];
+
+static int64_t read_clock(void *ctx)
+{
+    (void)ctx;
+    return now_ms;
+}
+
+static void hear(const cellar_event *e, void *ctx)
+{
+    (void)ctx;
+    heard[e->cause]++;
+}
+
+static settings plain(void)
+{
+    settings s = settings_default();
+    s.config.memory_bytes = 4u << 20;
+    s.host.clock = read_clock;
+    s.host.no_threads = 1;
+    return s;
+}
+
+static cellar *open_store(unsigned i, const settings *s)
+{
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.tier = CELLAR_TIER_L1;
+    T_EQ_I64(settings_open(s, &root[i]), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(root[i], "users", &o, &ns[i]), CELLAR_OK);
+    return ns[i];
+}
+
+static void make_clients(void)
+{
+    now_ms = 1000000;
+    memset(heard, 0, sizeof heard);
+    shared_server_init(&server);
+    shared_client_init(&one, &server);
+    shared_client_init(&two, &server);
+}
+
+static void attach_both(void)
+{
+    const settings s = plain();
+    T_EQ_I64(cellar_tier_attach(open_store(0, &s), &one.table), CELLAR_OK);
+    T_EQ_I64(cellar_tier_attach(open_store(1, &s), &two.table), CELLAR_OK);
+}
+
+static void begin(void)
+{
+    make_clients();
+    attach_both();
+}
+
+static void end(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        T_EQ_I64(cellar_close(ns[i]), CELLAR_OK);
+        T_EQ_I64(cellar_close(root[i]), CELLAR_OK);
+    }
+    T_EQ_U64(one.closes + two.closes, 2);
+}
+
+static void sets(cellar *c, const char *key, const char *value)
+{
+    T_EQ_I64(cellar_set(c, key, strlen(key), value, strlen(value), NULL), CELLAR_OK);
+}
+
+/* Check the value of a key; NULL: a miss. */
+static void has(cellar *c, const char *key, const char *want)
+{
+    char buf[64] = "";
+    size_t len = 0;
+    const cellar_err err = cellar_get(c, key, strlen(key), buf, sizeof buf - 1, &len);
+    T_EQ_I64(err, want != NULL ? CELLAR_OK : CELLAR_MISS);
+    if (want != NULL) { T_EQ_STR(buf, want); }
+}
+
+/* Check whether memory has the key. */
+static bool in_memory(cellar *c, shared_client *m, const char *key)
+{
+    char buf[64];
+    const unsigned gets = m->gets;
+    const cellar_err err = cellar_get(c, key, strlen(key), buf, sizeof buf, NULL);
+    return err == CELLAR_OK && m->gets == gets;
+}
+
+/* ---- writes and reads ---- */
+
+static void set_reaches_the_server_and_other_clients(void)
+{
+    begin();
+    sets(ns[0], "k", "1");
+    T_EQ_U64(one.puts, 1);
+    T_CHECK(in_memory(ns[0], &one, "k"));
+    has(ns[1], "k", "1");
+    T_CHECK(in_memory(ns[1], &two, "k"));
+    T_EQ_U64(two.puts, 0);
+    end();
+}
+
+static void set_elsewhere_ends_the_entry_with_cause_remote(void)
+{
+    uint64_t id;
+    begin();
+    T_EQ_I64(cellar_listener_add(ns[1], 0, hear, NULL, &id), CELLAR_OK);
+    sets(ns[0], "k", "1");
+    has(ns[1], "k", "1");
+    sets(ns[0], "k", "2");
+    T_EQ_U64(heard[CELLAR_CAUSE_REMOTE], 1);
+    cellar_reason why = cellar_reason_default();
+    T_EQ_I64(cellar_why(ns[1], "k", 1, &why), CELLAR_OK);
+    T_EQ_U64(why.answer, CELLAR_WHY_GONE);
+    T_EQ_U64(why.cause, CELLAR_CAUSE_REMOTE);
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(ns[1], CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_EQ_U64(st.ended[CELLAR_CAUSE_REMOTE], 1);
+    has(ns[1], "k", "2");
+    T_EQ_U64(two.puts + two.removes, 0);
+    T_EQ_I64(cellar_listener_remove(ns[1], id), CELLAR_OK);
+    end();
+}
+
+static void delete_reaches_the_server_without_an_entry_in_memory(void)
+{
+    begin();
+    sets(ns[0], "k", "1");
+    T_EQ_I64(cellar_delete(ns[1], "k", 1), CELLAR_MISS); /* memory had none */
+    T_EQ_U64(two.removes, 1);
+    has(ns[0], "k", NULL);
+    has(ns[1], "k", NULL);
+    end();
+}
+
+static void negative_entry_is_shared(void)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    begin();
+    o.flags = CELLAR_NEGATIVE;
+    o.ttl_ms = 1000;
+    T_EQ_I64(cellar_set(ns[0], "k", 1, NULL, 0, &o), CELLAR_OK);
+    char buf[8];
+    T_EQ_I64(cellar_get(ns[1], "k", 1, buf, sizeof buf, NULL), CELLAR_ABSENT);
+    now_ms += 2000;
+    T_EQ_I64(cellar_get(ns[1], "k", 1, buf, sizeof buf, NULL), CELLAR_MISS);
+    end();
+}
+
+static void entry_that_memory_must_not_keep_is_read_again(void)
+{
+    begin();
+    sets(ns[0], "k", "1");
+    two.no_keep = true;
+    has(ns[1], "k", "1");
+    has(ns[1], "k", "1");
+    T_EQ_U64(two.gets, 2);
+    end();
+}
+
+static void life_in_memory_is_bounded(void)
+{
+    make_clients();
+    one.table.max_ttl_ms = two.table.max_ttl_ms = 5000;
+    attach_both();
+    sets(ns[0], "k", "1");
+    has(ns[1], "k", "1");
+    T_CHECK(in_memory(ns[0], &one, "k") && in_memory(ns[1], &two, "k"));
+    now_ms += 6000;
+    T_CHECK(!in_memory(ns[1], &two, "k"));
+    T_CHECK(!in_memory(ns[0], &one, "k"));
+    end();
+}
+
+static void other_namespaces_do_not_know_the_tier(void)
+{
+    begin();
+    sets(root[0], "k", "1");
+    T_EQ_U64(one.puts, 0);
+    has(root[0], "other", NULL);
+    T_EQ_U64(one.gets, 0);
+    T_EQ_I64(cellar_clear(root[0]), CELLAR_OK);
+    T_EQ_U64(one.clears, 0);
+    end();
+}
+
+/* ---- codes of the server ---- */
+
+static void deferred_write_leaves_memory(void)
+{
+    begin();
+    sets(ns[0], "k", "1");
+    one.answer = CELLAR_DEFERRED;
+    T_EQ_I64(cellar_set(ns[0], "k", 1, "2", 1, NULL), CELLAR_DEFERRED);
+    T_EQ_I64(cellar_delete(ns[0], "other", 5), CELLAR_DEFERRED);
+    one.answer = CELLAR_OK;
+    T_CHECK(!in_memory(ns[0], &one, "k"));
+    has(ns[0], "k", "1");
+    end();
+}
+
+static void strict_write_says_timeout(void)
+{
+    begin();
+    one.answer = CELLAR_E_TIMEOUT;
+    T_EQ_I64(cellar_set(ns[0], "k", 1, "2", 1, NULL), CELLAR_E_TIMEOUT);
+    cellar_error_info info = cellar_error_info_default();
+    T_EQ_I64(cellar_last_error(ns[0], &info), CELLAR_OK);
+    T_EQ_I64(info.code, CELLAR_E_TIMEOUT);
+    cellar_set_item items[2] = { { .key = "a", .key_len = 1, .value = "1", .value_len = 1 },
+                                 { .key = "b", .key_len = 1, .value = "1", .value_len = 1 } };
+    size_t stored = 9;
+    T_EQ_I64(cellar_set_many(ns[0], items, 2, NULL, &stored), CELLAR_OK);
+    T_EQ_U64(stored, 0);
+    T_EQ_I64(items[1].status, CELLAR_E_TIMEOUT);
+    T_EQ_I64(cellar_clear(ns[0]), CELLAR_E_TIMEOUT);
+    T_EQ_I64(cellar_delete_by_tag(root[0], "t", 1, CELLAR_TAG_HARD), CELLAR_E_TIMEOUT);
+    uint64_t removed;
+    T_EQ_I64(cellar_delete_by_pattern(ns[0], "*", 1, &removed), CELLAR_E_TIMEOUT);
+    one.answer = CELLAR_OK;
+    has(ns[0], "k", NULL);
+    end();
+}
+
+/* ---- many keys ---- */
+
+static void clear_ends_the_entries_of_all_clients(void)
+{
+    uint64_t id;
+    begin();
+    T_EQ_I64(cellar_listener_add(ns[1], 0, hear, NULL, &id), CELLAR_OK);
+    sets(ns[0], "k", "1");
+    has(ns[1], "k", "1");
+    T_EQ_I64(cellar_clear(ns[0]), CELLAR_OK);
+    T_EQ_U64(one.clears, 1);
+    T_EQ_U64(two.clears, 0);
+    has(ns[0], "k", NULL);
+    has(ns[1], "k", NULL);
+    while (cellar_tick(root[1], 10000, NULL) == CELLAR_PENDING) {}
+    T_EQ_U64(heard[CELLAR_CAUSE_REMOTE], 1);
+    T_EQ_I64(cellar_listener_remove(ns[1], id), CELLAR_OK);
+    end();
+}
+
+static void tag_ends_entries_of_all_clients(void)
+{
+    const cellar_bytes tag = { "t", 1 };
+    cellar_set_opts o = cellar_set_opts_default();
+    begin();
+    o.tags = &tag;
+    o.tag_count = 1;
+    T_EQ_I64(cellar_set(ns[0], "k", 1, "1", 1, &o), CELLAR_OK);
+    sets(ns[0], "other", "1");
+    has(ns[1], "k", "1");
+    has(ns[1], "other", "1");
+    T_EQ_I64(cellar_delete_by_tag(root[0], "t", 1, CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_U64(one.tags, 1);
+    T_EQ_U64(two.tags, 0);
+    has(ns[0], "k", NULL);
+    has(ns[1], "k", NULL);
+    has(ns[1], "other", "1");
+    end();
+}
+
+static void pattern_reaches_the_server_once(void)
+{
+    begin();
+    sets(ns[0], "k", "1");
+    sets(ns[0], "l", "1");
+    uint64_t removed = 0;
+    T_EQ_I64(cellar_delete_by_pattern(ns[0], "*", 1, &removed), CELLAR_OK);
+    T_EQ_U64(removed, 2);
+    T_EQ_U64(one.patterns, 1);
+    T_EQ_U64(one.removes, 0);
+    has(ns[0], "k", NULL);
+    end();
+}
+
+/* ---- a reply on its way ---- */
+
+static const char *act;
+static void outside(shared_client *m, const char *call)
+{
+    if (strcmp(call, "get") != 0 || act == NULL) { return; }
+    const char *what = act;
+    act = NULL;
+    if (strcmp(what, "set") == 0) { sets(ns[0], "k", "new"); }
+    if (strcmp(what, "delete") == 0) { (void)cellar_delete(ns[0], "k", 1); }
+    if (strcmp(what, "clear") == 0) { (void)cellar_clear(ns[0]); }
+    if (strcmp(what, "tag") == 0) {
+        (void)cellar_delete_by_tag(ns[0], "t", 1, CELLAR_TAG_HARD);
+    }
+    if (strcmp(what, "ended") == 0) { m->host->ended(m->host->ctx, 0); }
+    if (strcmp(what, "own") == 0) { sets(ns[1], "k", "new"); }
+    if (strcmp(what, "close") == 0) { T_EQ_I64(cellar_close(ns[1]), CELLAR_OK); }
+}
+
+static void reply_on_its_way_brings_nothing_old_back(void)
+{
+    static const char *const acts[] = { "set", "delete", "clear", "tag", "ended", "own" };
+    const cellar_bytes tag = { "t", 1 };
+    for (unsigned i = 0; i < sizeof acts / sizeof acts[0]; i++) {
+        cellar_set_opts o = cellar_set_opts_default();
+        o.tags = &tag;
+        o.tag_count = 1;
+        begin();
+        T_EQ_I64(cellar_set(ns[0], "k", 1, "old", 3, &o), CELLAR_OK);
+        two.inside = outside;
+        act = acts[i];
+        char buf[8];
+        (void)cellar_get(ns[1], "k", 1, buf, sizeof buf, NULL);
+        two.inside = NULL;
+        const bool there = i == 0 || i == 4 || i == 5;
+        has(ns[1], "k", !there ? NULL : i == 4 ? "old" : "new");
+        end();
+    }
+}
+
+static void answer_of_a_question_is_stored_unless_the_key_changed(void)
+{
+    for (unsigned changed = 0; changed < 2; changed++) {
+        make_clients();
+        two.table.ask = shared_ask;
+        attach_both();
+        sets(ns[0], "k", "old");
+        cellar_lease lease;
+        cellar_result r = cellar_result_default();
+        T_EQ_I64(cellar_lease_acquire(ns[1], "k", 1, NULL, NULL, &lease, &r), CELLAR_PENDING);
+        if (changed == 1) { two.host->changed(two.host->ctx, "k", 1); }
+        shared_answer(&two);
+        T_CHECK(in_memory(ns[1], &two, "k") == (changed == 0));
+        end();
+    }
+}
+
+static cellar_err load_during_set(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)key;
+    (void)len;
+    (void)ctx;
+    sets(ns[0], "k", "theirs");
+    return cellar_load_value(ld, "loaded before", 13);
+}
+
+static void change_elsewhere_during_a_load_discards_its_result(void)
+{
+    begin();
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_during_set, NULL, &r), CELLAR_OK);
+    T_CHECK((r.flags & CELLAR_RESULT_INVALIDATED) != 0);
+    cellar_result_free(&r);
+    has(ns[1], "k", "theirs");
+    end();
+}
+
+/* ---- attach, close, fork ---- */
+
+static void attach_refuses_what_it_cannot_serve(void)
+{
+    make_clients();
+    settings s = plain();
+    cellar *c = open_store(0, &s);
+    cellar_tier_table t = one.table;
+    T_EQ_I64(cellar_tier_attach(NULL, &t), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_tier_attach(c, NULL), CELLAR_E_INVAL);
+    t.struct_size = 12;
+    T_CHECK(cellar_tier_attach(c, &t) < 0);
+    t = one.table;
+    t.put = NULL;
+    T_EQ_I64(cellar_tier_attach(c, &t), CELLAR_E_INVAL);
+    t = one.table;
+    t.max_ttl_ms = -1;
+    T_EQ_I64(cellar_tier_attach(c, &t), CELLAR_E_INVAL);
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar *hidden = NULL;
+    o.hidden = 1;
+    T_EQ_I64(cellar_namespace_open(root[0], "hidden", &o, &hidden), CELLAR_OK);
+    T_EQ_I64(cellar_tier_attach(hidden, &one.table), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(cellar_close(hidden), CELLAR_OK);
+    sets(c, "k", "before");
+    T_EQ_I64(cellar_tier_attach(c, &one.table), CELLAR_OK);
+    has(c, "k", NULL);
+    T_EQ_STR(one.host->name, "users");
+    T_EQ_I64(cellar_tier_attach(c, &two.table), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(root[0]), CELLAR_OK);
+    T_EQ_U64(one.closes, 1);
+}
+
+static unsigned allocations, fail_at;
+static void *count_alloc(size_t size, void *ctx)
+{
+    (void)ctx;
+    return ++allocations == fail_at ? NULL : malloc(size);
+}
+static void count_free(void *p, size_t size, void *ctx)
+{
+    (void)size;
+    (void)ctx;
+    free(p);
+}
+
+static void failed_allocation_changes_nothing(void)
+{
+    make_clients();
+    settings s = plain();
+    s.host.alloc = count_alloc;
+    s.host.free = count_free;
+    for (unsigned nth = 1, failed = 1; failed != 0; nth++) {
+        fail_at = 0;
+        cellar *c = open_store(0, &s);
+        allocations = 0;
+        fail_at = nth;
+        const cellar_err err = cellar_tier_attach(c, &one.table);
+        failed = err != CELLAR_OK;
+        T_CHECK(!failed || err == CELLAR_E_NOMEM);
+        fail_at = 0;
+        if (failed) { T_EQ_I64(cellar_tier_attach(c, &one.table), CELLAR_OK); }
+        sets(c, "k", "1");
+        for (unsigned i = 1; i < 6; i++) { /* each step of a read, a load and a tag */
+            T_EQ_I64(cellar_clear(c), CELLAR_OK);
+            allocations = 0;
+            fail_at = i;
+            char buf[8];
+            (void)cellar_set(c, "k", 1, "2", 1, NULL);
+            (void)cellar_get(c, "k", 1, buf, sizeof buf, NULL);
+            (void)cellar_delete_by_tag(c, "t", 1, CELLAR_TAG_HARD);
+            one.host->changed(one.host->ctx, "k", 1);
+            one.host->ended(one.host->ctx, 0);
+            fail_at = 0;
+        }
+        has(c, "k", "2");
+        T_EQ_I64(cellar_close(c), CELLAR_OK);
+        T_EQ_I64(cellar_close(root[0]), CELLAR_OK);
+    }
+}
+
+static void host_serves_a_dropped_namespace_until_close(void)
+{
+    begin();
+    const cellar_tier_host *h = two.host;
+    void *p = h->alloc(h->ctx, 100);
+    T_CHECK(p != NULL);
+    h->release(h->ctx, p, 100);
+    h->release(h->ctx, NULL, 100);
+    T_EQ_I64(h->now_ms(h->ctx), now_ms);
+    T_EQ_I64(cellar_namespace_drop(root[1], "users"), CELLAR_OK);
+    T_EQ_U64(two.clears, 0);
+    h->changed(h->ctx, "k", 1);
+    h->changed(h->ctx, "", 0);
+    h->ended(h->ctx, 0);
+    h->tag_ended(h->ctx, "t", 1, CELLAR_TAG_HARD);
+    cellar_tier_ticket none;
+    memset(&none, 0, sizeof none);
+    const cellar_tier_key k = { "k", 1, 0 };
+    h->answered(h->ctx, &none, &k, CELLAR_MISS, NULL, 0, NULL);
+    end();
+}
+
+static void many_namespaces_share_one_slot(void)
+{
+    enum { MANY = 12 };
+    static shared_client more[MANY];
+    cellar *c[MANY];
+    begin();
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.tier = CELLAR_TIER_L1;
+    for (unsigned i = 0; i < MANY; i++) {
+        char name[8];
+        (void)snprintf(name, sizeof name, "n%u", i);
+        T_EQ_I64(cellar_namespace_open(root[0], name, &o, &c[i]), CELLAR_OK);
+        server.clients = 2;
+        shared_client_init(&more[i], &server);
+        T_EQ_I64(cellar_tier_attach(c[i], &more[i].table), CELLAR_OK);
+        sets(c[i], name, "1");
+        T_EQ_U64(more[i].puts, 1);
+    }
+    server.clients = 2;
+    (void)cellar_tick(root[0], 1000, NULL);
+    for (unsigned i = 0; i < MANY; i++) {
+        T_EQ_U64(more[i].ticks, 1);
+        T_EQ_I64(cellar_close(c[i]), CELLAR_OK);
+    }
+    end();
+    for (unsigned i = 0; i < MANY; i++) { T_EQ_U64(more[i].closes, 1); }
+}
+
+static void forked_child_has_memory_only(void)
+{
+    begin();
+    sets(ns[0], "k", "1");
+    const pid_t pid = fork();
+    if (pid == 0) {
+        const unsigned puts = one.puts, gets = one.gets;
+        char buf[8];
+        bool fine = cellar_set(ns[0], "k", 1, "2", 1, NULL) == CELLAR_OK;
+        fine = fine && cellar_get(ns[0], "none", 4, buf, sizeof buf, NULL) == CELLAR_MISS;
+        fine = fine && cellar_get(ns[0], "k", 1, buf, sizeof buf, NULL) == CELLAR_OK;
+        fine = fine && cellar_clear(ns[0]) == CELLAR_OK && one.clears == 0;
+        fine = fine && cellar_tier_attach(ns[0], &one.table) == CELLAR_E_UNSUPPORTED;
+        fine = fine && one.puts == puts && one.gets == gets && one.forks == 1;
+        (void)cellar_close(ns[0]);
+        (void)cellar_close(root[0]);
+        _exit(fine && one.closes == 0 ? 0 : 1);
+    }
+    int status = 1;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    T_EQ_I64(status, 0);
+    T_EQ_U64(one.forks, 0);
+    end();
+}
+
+/* ---- threads ---- */
+
+#define ROUNDS 1000
+static int reported[2]; /* newest number of a key whose change has returned; atomic */
+
+/* Set rising numbers of a key by one client, and read each at once. */
+static void *changer(void *arg)
+{
+    const char key[2] = { (char)('a' + (intptr_t)arg), '\0' };
+    cellar *c = ns[(intptr_t)arg];
+    for (int n = 1; n <= ROUNDS; n++) {
+        char text[32], buf[32] = "";
+        size_t len = 0;
+        (void)snprintf(text, sizeof text, "%d", n);
+        T_EQ_I64(cellar_set(c, key, 1, text, strlen(text), NULL), CELLAR_OK);
+        T_EQ_I64(cellar_get(c, key, 1, buf, sizeof buf - 1, &len), CELLAR_OK);
+        T_EQ_I64(strtol(buf, NULL, 10), n);
+        __atomic_store_n(&reported[(intptr_t)arg], n, __ATOMIC_SEQ_CST);
+    }
+    return NULL;
+}
+
+/* Read both keys by one client: each number is that of a reported change, or a later one. */
+static void *reader(void *arg)
+{
+    for (unsigned i = 0; i < 4 * ROUNDS; i++) {
+        const char key[2] = { (char)('a' + i % 2), '\0' };
+        char buf[32] = "";
+        size_t len = 0;
+        const int sure = __atomic_load_n(&reported[i % 2], __ATOMIC_SEQ_CST);
+        if (cellar_get(ns[(intptr_t)arg], key, 1, buf, sizeof buf - 1, &len) == CELLAR_OK) {
+            T_CHECK(strtol(buf, NULL, 10) >= sure);
+        }
+    }
+    return NULL;
+}
+
+static void read_after_a_set_of_any_client_sees_it(void)
+{
+    pthread_t thread[4];
+    begin();
+    reported[0] = reported[1] = 0;
+    for (intptr_t i = 0; i < 4; i++) {
+        T_EQ_I64(pthread_create(&thread[i], NULL, i < 2 ? changer : reader, (void *)(i % 2)), 0);
+    }
+    for (unsigned i = 0; i < 4; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
+    end();
+}
+
+T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
+       T_CASE(set_elsewhere_ends_the_entry_with_cause_remote),
+       T_CASE(delete_reaches_the_server_without_an_entry_in_memory),
+       T_CASE(negative_entry_is_shared), T_CASE(entry_that_memory_must_not_keep_is_read_again),
+       T_CASE(life_in_memory_is_bounded), T_CASE(other_namespaces_do_not_know_the_tier),
+       T_CASE(deferred_write_leaves_memory), T_CASE(strict_write_says_timeout),
+       T_CASE(clear_ends_the_entries_of_all_clients), T_CASE(tag_ends_entries_of_all_clients),
+       T_CASE(pattern_reaches_the_server_once), T_CASE(reply_on_its_way_brings_nothing_old_back),
+       T_CASE(answer_of_a_question_is_stored_unless_the_key_changed),
+       T_CASE(change_elsewhere_during_a_load_discards_its_result),
+       T_CASE(attach_refuses_what_it_cannot_serve), T_CASE(failed_allocation_changes_nothing),
+       T_CASE(host_serves_a_dropped_namespace_until_close),
+       T_CASE(many_namespaces_share_one_slot), T_CASE(forked_child_has_memory_only),
+       T_CASE(read_after_a_set_of_any_client_sees_it))
