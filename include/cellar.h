@@ -21,8 +21,7 @@
  *     cellar_invalidate.h  tags, patterns, versions     cellar_l2.h      disk tier
  *     cellar_observe.h     counters, metrics, scans     cellar_admin.h   host, tuning
  *     cellar_bloom.h, cellar_breaker.h                  guards of the source
- *     cellar_tier.h        a level below memory that processes share
- *     cellar_memo.h, cellar_warm.h                      extras over the other headers
+ *     cellar_memo.h, cellar_warm.h, cellar_tier.h       extras; a tier that processes share
  *     cellar_limit.h, cellar_lock.h                     rate limiters, keyed locks
  *     cellar_work.h, cellar_resp.h                      tasks, schedules; port for Redis clients
  *     The drop-in has all of them in its one cellar.h. */

@@ -537,7 +537,7 @@ static void forked_child_has_memory_only(void)
 /* ---- threads ---- */
 
 #define ROUNDS 1000
-static int reported[2]; /* newest number of a key whose change has returned; atomic */
+static int reported[2]; /* newest number of a key that was set; atomic */
 
 /* Set rising numbers of a key by one client, and read each at once. */
 static void *changer(void *arg)
@@ -556,7 +556,7 @@ static void *changer(void *arg)
     return NULL;
 }
 
-/* Read both keys by one client: each number is that of a reported change, or a later one. */
+/* Read both keys by one client: each number belongs to a reported change, or is newer. */
 static void *reader(void *arg)
 {
     for (unsigned i = 0; i < 4 * ROUNDS; i++) {
