@@ -30,7 +30,8 @@ static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t versi
     cache_store *s = c->store;
     for (;;) {
         sync_take(NAMESPACE, &s->namespace_lock);
-        const bool closed = cache_is_closed(c);
+        /* a change elsewhere also ends what a namespace without open handles has */
+        const bool closed = cause == CELLAR_CAUSE_REMOTE ? c->dropped : cache_is_closed(c);
         const bool over = version > UINT32_MAX && c->version == UINT32_MAX;
         const bool drawn = !closed && !over && cache_generation_next(c, cause);
         if (drawn && version != 0) {

@@ -6,6 +6,7 @@
  *            lock and makes no shared write; it reads the clock only for an entry with a deadline.
  *            A miss asks the tier, if there is one (lookup.c).
  *            Without tier and filter a miss needs no second look (l1_none).
+ *            A namespace that needs a proof is read as plain while it has one (proof.h).
  * INVARIANTS Each get with valid arguments adds to exactly one outcome; E_BUFFER counts as a hit.
  * SEE ALSO   get_with.c, get_alloc.c, pin.c, many.c (many keys), load.c (loading). */
 #include "cache/bloom_guard.h"
@@ -13,6 +14,7 @@
 #include "cache/dependencies.h"
 #include "cache/error.h"
 #include "cache/lookup.h"
+#include "cache/proof.h"
 #include "cache/talk.h"
 
 BASE_COLD static cellar_err cache_get_refuse(cellar *c, const void *key, size_t key_len)
@@ -29,7 +31,7 @@ BASE_NOINLINE static cellar_err cache_get_rest(cellar *c, const l1_key *k, uint3
     const bool off = BASE_UNLIKELY((state & CACHE_OFF) != 0);
     size_t len = 0;
     if (BASE_UNLIKELY((state & CACHE_NOTES) != 0)) { cache_deps_note(c, k); }
-    cellar_err err = off     ? CELLAR_MISS
+    cellar_err err = off || cache_is_unproven(c) ? CELLAR_MISS
                      : tried ? l1_get_rest(c->l1, k, buf, buf_cap, &len, NULL, 0)
                              : l1_get(c->l1, k, buf, buf_cap, &len, 0);
     stats_id outcome = cache_outcome(err);
@@ -75,7 +77,7 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
     if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) || (buf == NULL && buf_cap != 0))) {
         return cache_get_refuse(c, key, key_len);
     }
-    if (BASE_UNLIKELY(base_load_acq(&c->state) != 0) ||
+    if ((BASE_UNLIKELY(base_load_acq(&c->state) != 0) && !cache_is_proven(c)) ||
         BASE_UNLIKELY(!base_hash_is_near(c->hash_key, key_len))) {
         return cache_get_any(c, key, key_len, buf, buf_cap, value_len);
     }

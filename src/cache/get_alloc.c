@@ -10,6 +10,7 @@
 #include "cache/dependencies.h"
 #include "cache/error.h"
 #include "cache/lookup.h"
+#include "cache/proof.h"
 #include "cache/talk.h"
 
 #define CACHE_DUP_TRY 512u /* bytes tried on the stack before memory is allocated */
@@ -46,7 +47,8 @@ static cellar_err cache_dup_read(cellar *c, const l1_key *k, unsigned char **val
                                  stats_id *outcome)
 {
     unsigned char small[CACHE_DUP_TRY];
-    cellar_err err = l1_get(c->l1, k, small, sizeof small, len, 0);
+    cellar_err err = cache_is_unproven(c) ? CELLAR_MISS
+                                          : l1_get(c->l1, k, small, sizeof small, len, 0);
     *outcome = cache_outcome(err);
     if (err == CELLAR_MISS) {
         err = cache_get_below(c, k, small, sizeof small, len, outcome);
@@ -61,7 +63,7 @@ static cellar_err cache_dup_read(cellar *c, const l1_key *k, unsigned char **val
         const size_t room = *len;
         *value = cache_dup_new(c->store, room);
         if (*value == NULL) { return CELLAR_E_NOMEM; }
-        err = l1_get(c->l1, k, *value, room, len, L1_PEEK);
+        err = cache_is_unproven(c) ? CELLAR_MISS : l1_get(c->l1, k, *value, room, len, L1_PEEK);
         stats_id again = *outcome;
         if (err == CELLAR_MISS) { err = cache_get_below(c, k, *value, room, len, &again); }
         if (err == CELLAR_OK) { return CELLAR_OK; }

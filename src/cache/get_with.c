@@ -7,6 +7,7 @@
 #include "cache/dependencies.h"
 #include "cache/error.h"
 #include "cache/lookup.h"
+#include "cache/proof.h"
 #include "cache/plan.h"
 #include "cache/talk.h"
 
@@ -100,11 +101,17 @@ static cellar_err cache_get_here(cellar *c, const l1_key *k, const cellar_get_op
 {
     const unsigned flags = ((o->flags & CELLAR_GET_PEEK) != 0 ? L1_PEEK : 0u) |
                            ((o->flags & CELLAR_GET_ALLOW_STALE) != 0 ? L1_STALE_OK : 0u);
-    if (o->info == NULL) { return l1_get(c->l1, k, buf, buf_cap, len, flags); }
+    const bool unproven = cache_is_unproven(c);
+    if (unproven && ((flags & L1_STALE_OK) == 0 || !c->proof_stale)) { return CELLAR_MISS; }
+    if (o->info == NULL) {
+        const cellar_err err = l1_get(c->l1, k, buf, buf_cap, len, flags);
+        return unproven ? cache_unproven_code(c, err) : err;
+    }
     l1_info info;
     memset(&info, 0, sizeof info);
     cellar_err err = cache_inspect(c, k, buf, buf_cap, &info, flags,
                                    (o->flags & CELLAR_GET_WANT_VERSION) != 0);
+    if (unproven) { err = cache_unproven_code(c, err); }
     const bool there = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_E_BUFFER;
     *len = there ? info.value_len : 0;
     if (there && buf == NULL && info.value_len > 0) { err = CELLAR_E_BUFFER; }
@@ -190,7 +197,9 @@ static cellar_err cache_meta_once(cellar *c, const l1_key *k, bool version, cell
 {
     l1_info info;
     memset(&info, 0, sizeof info);
+    const bool unproven = cache_is_unproven(c);
     cellar_err err = cache_inspect(c, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK, version);
+    if (unproven) { err = cache_unproven_code(c, err); }
     if (err == CELLAR_MISS && version && cache_brought(c, k)) {
         err = cache_inspect(c, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK, true);
     }

@@ -24,6 +24,7 @@
 #include "cache/load_look.h"
 #include "cache/load_plan.h"
 #include "cache/lookup.h"
+#include "cache/proof.h"
 #include "cache/pin.h"
 #include "cache/refresh.h"
 #include "cache/talk.h"
@@ -83,7 +84,7 @@ static bool cache_call_pins(cache_call *call, cellar_result *out)
     const uint32_t blind = CELLAR_LOAD_BYPASS | CELLAR_LOAD_REFRESH;
     const cache_load_plan *p = call->p;
     if ((p->flags & CELLAR_LOAD_PIN) == 0 || (p->flags & blind) != 0 ||
-        cache_load_early(p) || cache_is_off(c)) {
+        cache_load_early(p) || cache_is_off(c) || cache_is_unproven(c)) {
         return false;
     }
     l1_pin_ref ref;
@@ -181,7 +182,7 @@ CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_
         (state & ~CACHE_FILTER) == 0) {
         cellar_err err;
         if (cache_guarded_hit(c, key, key_len, out, &err, &audit)) { return err; }
-    } else if (BASE_LIKELY(o == NULL && fn != NULL && state == 0)) {
+    } else if (BASE_LIKELY(o == NULL && fn != NULL && (state == 0 || cache_is_proven(c)))) {
         l1_key k;
         if (cache_hit_plain(c, &k, key, key_len, out) == CELLAR_OK) {
             cache_hot_sample(c, base_thread_self(), &k);

@@ -21,6 +21,7 @@
 #include "cache/load_publish.h"
 #include "cache/lookup.h"
 #include "cache/plan.h"
+#include "cache/proof.h"
 
 #define CACHE_LOOK_TRY 512u /* bytes tried on the stack before memory is allocated */
 
@@ -81,10 +82,15 @@ CELLAR_PRIVATE cellar_err cache_look(cache_call *call)
     base_thread_record *const self = base_thread_self();
     self->tags_read = 0;
     call->looked = cache_deps_epoch(call->c->store);
-    const cellar_err err = cache_look_bytes(call, &b);
+    cellar_err err = cache_is_unproven(call->c) && !call->c->proof_stale
+                         ? CELLAR_MISS : cache_look_bytes(call, &b);
     call->identity = self->tags_read;
     call->now_ms = base_now_ms(&call->c->store->clock);
     call->fails = 0;
+    if (cache_is_unproven(call->c)) {
+        err = err < 0 ? err : cache_unproven_code(call->c, err);
+        if (err != CELLAR_STALE) { flight_bytes_drop(b); }
+    }
     if (err == CELLAR_OK || err == CELLAR_STALE) {
         flight_bytes_drop(call->old);
         call->old = b;

@@ -15,6 +15,7 @@
 #include "cache/bloom_guard.h"
 #include "cache/call.h"
 #include "cache/generation.h"
+#include "cache/proof.h"
 #include "cache/stamp.h"
 #include "cache/tier_store.h"
 
@@ -162,7 +163,8 @@ CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf,
     *user_flags = 0;
     cellar_err err = cache_tier_fetch(c, k, buf, buf_cap, value_len, &m, &kept);
     for (unsigned i = 0; BASE_UNLIKELY(err == CELLAR_CONFLICT) && i < CACHE_LOOKS; i++) {
-        err = l1_get_rest(c->l1, k, buf, buf_cap, value_len, user_flags, 0);
+        err = cache_is_unproven(c)
+                  ? CELLAR_MISS : l1_get_rest(c->l1, k, buf, buf_cap, value_len, user_flags, 0);
         if (err != CELLAR_MISS) { return err; }
         err = cache_tier_fetch(c, k, buf, buf_cap, value_len, &m, &kept);
     }

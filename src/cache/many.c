@@ -14,6 +14,7 @@
 #include "cache/error.h"
 #include "cache/lookup.h"
 #include "cache/plan.h"
+#include "cache/proof.h"
 #include "cache/tier_calls.h"
 #include "cache/talk.h"
 
@@ -87,7 +88,12 @@ static void cache_get_group(cellar *c, cellar_get_item *items, uint32_t n, cache
     /* release in cache_generation_next */
     const uint32_t generation = base_load_acq(&c->generation);
     if (cache_notes(c)) { cache_get_note(c, items, good, generation, false); }
-    const uint32_t hits = l1_get_many(c->l1, generation, items, n, good, 0);
+    uint32_t hits = 0;
+    if (BASE_LIKELY(!cache_is_unproven(c))) {
+        hits = l1_get_many(c->l1, generation, items, n, good, 0);
+    } else {
+        for (uint32_t i = 0; i < n; i++) { items[i].status = CELLAR_MISS; }
+    }
     t->hits += (uint64_t)__builtin_popcount(hits);
     for (uint32_t m = all & ~hits; m != 0; m &= m - 1) {
         const uint32_t i = (uint32_t)__builtin_ctz(m);

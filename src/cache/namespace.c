@@ -97,7 +97,8 @@ static uint32_t cache_talk_now(const cellar *v)
 
 static uint32_t cache_state_now(const cellar *v)
 {
-    return cache_talk_now(v) | (v->store->deps != NULL ? CACHE_NOTES : 0u);
+    return cache_talk_now(v) | (v->store->deps != NULL ? CACHE_NOTES : 0u) |
+           (base_load_rlx(&v->state) & CACHE_PROOF);
 }
 
 CELLAR_PRIVATE void cache_namespaces_talk(cache_store *s)

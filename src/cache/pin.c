@@ -9,6 +9,7 @@
 #include "cache/dependencies.h"
 #include "cache/error.h"
 #include "cache/lookup.h"
+#include "cache/proof.h"
 #include "cache/talk.h"
 
 BASE_SIZE_BEGIN
@@ -29,9 +30,9 @@ BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_
     cache_key(c, &k, key, key_len);
     if (!cache_is_off(c)) {
         if (cache_notes(c)) { cache_deps_note(c, &k); }
-        err = l1_pin(c->l1, &k, &ref, 0);
+        err = cache_is_unproven(c) ? CELLAR_MISS : l1_pin(c->l1, &k, &ref, 0);
         below = err == CELLAR_MISS && cache_brought(c, &k);
-        if (below) { err = l1_pin(c->l1, &k, &ref, 0); }
+        if (below && !cache_is_unproven(c)) { err = l1_pin(c->l1, &k, &ref, 0); }
         if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     }
     stats_add(cache_mine(c), below && err == CELLAR_OK ? STATS_HIT_L2 : cache_outcome(err), 1);
@@ -50,7 +51,7 @@ BASE_SIZE_END
 CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cellar_pinned *out)
 {
     if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) || out == NULL) ||
-        BASE_UNLIKELY(base_load_acq(&c->state) != 0)) {
+        (BASE_UNLIKELY(base_load_acq(&c->state) != 0) && !cache_is_proven(c))) {
         return cache_pin_rest(c, key, key_len, out);
     }
     const base_thread_record *self = base_thread_self();

@@ -29,10 +29,7 @@ static cellar *cache_table_namespace(const cache_shared *h)
     cache_store *s = h->store;
     sync_take(NAMESPACE, &s->namespace_lock);
     cellar *c = cache_namespace_at(s, h->slot);
-    if (c != NULL && (c->id != h->id || c->dropped || cache_is_closed(c) ||
-                      !cache_namespace_hold(c))) {
-        c = NULL;
-    }
+    if (c != NULL && (c->id != h->id || c->dropped || !cache_namespace_hold(c))) { c = NULL; }
     sync_drop(NAMESPACE, &s->namespace_lock);
     return c;
 }
@@ -75,6 +72,14 @@ static void cache_table_tag_ended(void *ctx, const void *tag, size_t len, uint32
     cellar *c = len == 0 || len > CELLAR_TAG_MAX ? NULL : cache_table_namespace(ctx);
     if (c == NULL) { return; }
     cache_tag_delete(c, tag, len, mode);
+    cache_namespace_release(c);
+}
+
+static void cache_table_proven(void *ctx, int64_t until_ms)
+{
+    cellar *c = cache_table_namespace(ctx);
+    if (c == NULL) { return; }
+    base_store_rlx(&c->proven_ms, until_ms - (int64_t)BASE_COARSE_LAG_MS); /* the clock lags */
     cache_namespace_release(c);
 }
 
@@ -126,6 +131,15 @@ static cellar_err cache_table_read(cellar *c, const cellar_tier_table *t, cellar
     return CELLAR_OK;
 }
 
+/* Let memory answer only while the table proves that it heard all changes. */
+static void cache_table_proof(cellar *c, cellar_tier_proof proof)
+{
+    c->proof_stale = proof == CELLAR_TIER_PROOF_STALE;
+    sync_take(NAMESPACE, &c->store->namespace_lock);
+    base_store_rel(&c->state, base_load_rlx(&c->state) | CACHE_PROOF);
+    sync_drop(NAMESPACE, &c->store->namespace_lock);
+}
+
 /* Attach the table. One thread at a time. */
 static cellar_err cache_table_join(cellar *c, const cellar_tier_table *t)
 {
@@ -138,7 +152,7 @@ static cellar_err cache_table_join(cellar *c, const cellar_tier_table *t)
     h->host = (cellar_tier_host){
         .struct_size = sizeof h->host, .ctx = h, .name = h->name, .now_ms = cache_table_now,
         .tag_fp = cache_table_tag_fp, .changed = cache_table_changed, .ended = cache_table_ended,
-        .tag_ended = cache_table_tag_ended, .answered = cache_table_answered,
+        .tag_ended = cache_table_tag_ended, .proven = cache_table_proven, .answered = cache_table_answered,
         .alloc = cache_table_alloc, .release = cache_table_release,
     };
     cache_turns_use(s);
@@ -146,6 +160,7 @@ static cellar_err cache_table_join(cellar *c, const cellar_tier_table *t)
     cache_shared_add(h);
     base_store_rlx(&c->tier, &h->tier);
     cache_carries_write(c);
+    if (t->proof != CELLAR_TIER_PROOF_NONE) { cache_table_proof(c, t->proof); }
     return CELLAR_OK;
 }
 

@@ -41,6 +41,7 @@
 #define CACHE_TALK 4u /* reads are logged */
 #define CACHE_FILTER 8u /* reads ask the Bloom filter before L1 */
 #define CACHE_NOTES 32u /* reads inside loaders are recorded: dependencies.c */
+#define CACHE_PROOF 64u /* memory answers only until proven_ms: proof.h */
 #define CACHE_ENDING 16u /* with CLOSED: a close of the store runs and may still fail */
 
 #define CACHE_NAMESPACES_MAX 4096u /* includes the root */
@@ -128,6 +129,7 @@ struct cellar {
     cache_store *store;
     /* NULL: never opened; seq_cst store under NAMESPACE, see bloom_guard.c */
     bloom *_Atomic bloom;
+    _Atomic int64_t proven_ms; /* with CACHE_PROOF: memory answers before this time */
     _Atomic int64_t def[CACHE_DEFAULTS]; /* values in force: own, else of the store; NAMESPACE */
     _Atomic int64_t load_ms[CACHE_LOAD_TIMES]; /* as set for the namespace; NAMESPACE */
     _Atomic uint32_t load_n[CACHE_LOAD_NUMBERS];
@@ -155,6 +157,7 @@ struct cellar {
     cache_policy_fn policy; /* with CACHE_CARRIES_POLICY; set before the first write */
     void *policy_ctx;
     bool no_disk;           /* constant; true: the disk stores and logs nothing of it */
+    bool proof_stale;       /* with CACHE_PROOF: later it answers STALE; set before the bit */
     bool secret;            /* constant; true: no text of its keys is kept */
     uint8_t disk_mode;      /* constant: CELLAR_L2_... */
     bool disk_pack;         /* constant: l2_lz4 */

@@ -25,12 +25,14 @@
 #include "cache/handle.h"
 #include "cache/lookup.h"
 #include "cache/plan.h"
+#include "cache/proof.h"
 
 BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE cellar_err cache_update_look(cellar *c, const l1_key *k, cellar_buf *old,
                                             l1_info *info)
 {
+    if (cache_is_unproven(c)) { return CELLAR_MISS; }
     for (unsigned i = 0; i < CACHE_ROUNDS; i++) {
         const cellar_err err = l1_inspect(c->l1, k, old->bytes, old->cap, info, 0);
         if (err == CELLAR_OK) { old->len = info->value_len; }

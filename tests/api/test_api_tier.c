@@ -377,6 +377,173 @@ static void change_elsewhere_during_a_load_discards_its_result(void)
     end();
 }
 
+/* ---- proof ---- */
+
+/* Read the key by each call that takes no stale value. Return how many found it. */
+static unsigned found_by_calls(cellar *c)
+{
+    char buf[8];
+    void *copy = NULL;
+    size_t len = 0, hits = 0;
+    cellar_pinned pin = { 0 };
+    cellar_get_opts o = cellar_get_opts_default();
+    cellar_entry_info info = cellar_entry_info_default();
+    cellar_get_item item = { .key = "k", .key_len = 1, .buf = buf, .buf_cap = sizeof buf };
+    unsigned found = cellar_get(c, "k", 1, buf, sizeof buf, NULL) == CELLAR_OK;
+    found += cellar_get_with(c, "k", 1, &o, buf, sizeof buf, NULL) == CELLAR_OK;
+    o.info = &info;
+    found += cellar_get_with(c, "k", 1, &o, buf, sizeof buf, NULL) == CELLAR_OK;
+    found += peek(c, "k", 1, buf, sizeof buf, NULL) == CELLAR_OK;
+    found += cellar_contains(c, "k", 1) == CELLAR_OK;
+    found += cellar_get_alloc(c, "k", 1, &copy, &len) == CELLAR_OK;
+    found += cellar_pin(c, "k", 1, &pin) == CELLAR_OK;
+    T_EQ_I64(cellar_get_many(c, &item, 1, &hits), CELLAR_OK);
+    cellar_free(copy);
+    cellar_unpin(&pin);
+    return found + (unsigned)hits;
+}
+
+static cellar_err load_new(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)key;
+    (void)len;
+    (void)ctx;
+    return cellar_load_value(ld, "new", 3);
+}
+
+static cellar_err load_fails(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)key;
+    (void)len;
+    (void)ctx;
+    return cellar_load_fail(ld, 1, 0, 0);
+}
+
+/* Open both clients with proofs; the server of the second one then does not answer. */
+static void begin_proven(cellar_tier_proof proof)
+{
+    make_clients();
+    one.table.proof = two.table.proof = proof;
+    attach_both();
+    for (unsigned i = 0; i < 2; i++) {
+        const cellar_tier_host *h = server.client[i]->host;
+        h->proven(h->ctx, now_ms + 2000);
+    }
+    sets(ns[0], "k", "old");
+    has(ns[1], "k", "old");
+    server.row[0].used = false; /* only memory has it */
+}
+
+static void memory_answers_until_the_proof_ends(void)
+{
+    for (unsigned stale = 0; stale < 2; stale++) {
+        begin_proven(stale != 0 ? CELLAR_TIER_PROOF_STALE : CELLAR_TIER_PROOF_MISS);
+        T_EQ_U64(found_by_calls(ns[1]), 8);
+        now_ms += 1900;
+        T_EQ_U64(found_by_calls(ns[1]), 8);
+        now_ms += 100;
+        T_EQ_U64(found_by_calls(ns[1]), 0);
+        two.host->proven(two.host->ctx, now_ms + 2000);
+        T_EQ_U64(found_by_calls(ns[1]), 8);
+        two.host->proven(two.host->ctx, 0);
+        T_EQ_U64(found_by_calls(ns[1]), 0);
+        end();
+    }
+}
+
+static void nothing_is_answered_before_the_first_proof(void)
+{
+    make_clients();
+    one.table.proof = CELLAR_TIER_PROOF_MISS;
+    attach_both();
+    sets(ns[0], "k", "1");
+    server.row[0].used = false;
+    has(ns[0], "k", NULL);
+    has(ns[1], "k", NULL);
+    end();
+}
+
+static void get_without_proof_asks_the_server(void)
+{
+    begin_proven(CELLAR_TIER_PROOF_MISS);
+    server.row[0].used = true;
+    now_ms += 5000;
+    T_CHECK(!in_memory(ns[1], &two, "k"));
+    has(ns[1], "k", "old");
+    end();
+}
+
+static void value_without_proof_is_stale_for_calls_that_take_it(void)
+{
+    for (unsigned stale = 0; stale < 2; stale++) {
+        begin_proven(stale != 0 ? CELLAR_TIER_PROOF_STALE : CELLAR_TIER_PROOF_MISS);
+        char buf[8];
+        cellar_get_opts o = cellar_get_opts_default();
+        cellar_entry_info info = cellar_entry_info_default();
+        o.flags = CELLAR_GET_ALLOW_STALE;
+        now_ms += 5000;
+        const cellar_err want = stale != 0 ? CELLAR_STALE : CELLAR_MISS;
+        T_EQ_I64(cellar_get_with(ns[1], "k", 1, &o, buf, sizeof buf, NULL), want);
+        o.info = &info;
+        T_EQ_I64(cellar_get_with(ns[1], "k", 1, &o, buf, sizeof buf, NULL), want);
+        T_EQ_I64(cellar_entry_info_get(ns[1], "k", 1, 0, &info), want);
+        cellar_result r = cellar_result_default();
+        const cellar_err got = cellar_get_or_load(ns[1], "k", 1, NULL, load_fails, NULL, &r);
+        T_EQ_I64(got, stale != 0 ? CELLAR_STALE : CELLAR_E_LOADER);
+        cellar_result_free(&r);
+        T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_new, NULL, &r),
+                 stale != 0 ? CELLAR_STALE : CELLAR_OK);
+        cellar_result_free(&r);
+        end();
+    }
+}
+
+static void load_without_proof_runs_the_loader(void)
+{
+    begin_proven(CELLAR_TIER_PROOF_MISS);
+    cellar_result r = cellar_result_default();
+    cellar_load_opts o = cellar_load_opts_default();
+    o.flags = CELLAR_LOAD_PIN;
+    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_new, NULL, &r), CELLAR_OK);
+    T_EQ_MEM(r.value, "old", 3);
+    cellar_result_free(&r);
+    now_ms += 5000;
+    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, &o, load_new, NULL, &r), CELLAR_OK);
+    T_EQ_MEM(r.value, "new", 3);
+    cellar_result_free(&r);
+    end();
+}
+
+static void namespace_without_handles_hears_changes(void)
+{
+    begin_proven(CELLAR_TIER_PROOF_MISS);
+    server.row[0].used = true;
+    for (unsigned all = 0; all < 2; all++) {
+        T_EQ_I64(cellar_close(ns[1]), CELLAR_OK);
+        if (all != 0) { two.host->ended(two.host->ctx, 0); } else { sets(ns[0], "k", "new"); }
+        server.row[0].used = false;
+        T_EQ_I64(cellar_namespace_open(root[1], "users", NULL, &ns[1]), CELLAR_OK);
+        has(ns[1], "k", NULL);
+        sets(ns[1], "k", "again");
+        has(ns[1], "k", "again");
+    }
+    now_ms += 5000;
+    server.row[0].used = false;
+    has(ns[1], "k", NULL); /* it needs a proof as before */
+    end();
+}
+
+static void forked_child_answers_nothing_that_needs_a_proof(void)
+{
+    begin_proven(CELLAR_TIER_PROOF_MISS);
+    const pid_t pid = fork();
+    if (pid == 0) { _exit((int)found_by_calls(ns[1])); }
+    int status = 1;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    T_EQ_I64(status, 0);
+    end();
+}
+
 /* ---- attach, close, fork ---- */
 
 static void attach_refuses_what_it_cannot_serve(void)
@@ -593,6 +760,13 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(pattern_reaches_the_server_once), T_CASE(reply_on_its_way_brings_nothing_old_back),
        T_CASE(answer_of_a_question_is_stored_unless_the_key_changed),
        T_CASE(change_elsewhere_during_a_load_discards_its_result),
+       T_CASE(memory_answers_until_the_proof_ends),
+       T_CASE(nothing_is_answered_before_the_first_proof),
+       T_CASE(get_without_proof_asks_the_server),
+       T_CASE(value_without_proof_is_stale_for_calls_that_take_it),
+       T_CASE(load_without_proof_runs_the_loader),
+       T_CASE(namespace_without_handles_hears_changes),
+       T_CASE(forked_child_answers_nothing_that_needs_a_proof),
        T_CASE(attach_refuses_what_it_cannot_serve), T_CASE(failed_allocation_changes_nothing),
        T_CASE(host_serves_a_dropped_namespace_until_close),
        T_CASE(many_namespaces_share_one_slot), T_CASE(forked_child_has_memory_only),

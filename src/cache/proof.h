@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * proof: whether memory may answer for a namespace that other processes change.
+ *
+ * A shared tier reports by `proven` up to which time it has heard of all changes. Behind that time
+ * memory is silent, or its values are stale. The word holds a time and no flag: a process that was
+ * suspended reads its clock before it reads a value. */
+#ifndef CACHE_PROOF_H
+#define CACHE_PROOF_H
+
+#include "cache/types.h"
+
+/* Return whether the namespace needs a proof, has one, and is otherwise plain. */
+BASE_ALWAYS_INLINE bool cache_is_proven(const cellar *c)
+{
+    return base_load_rlx(&c->state) == CACHE_PROOF &&
+           base_coarse_ms(&c->store->clock) < base_load_rlx(&c->proven_ms);
+}
+
+/* Return whether memory must not answer now. Its values may still count as stale. */
+BASE_INLINE bool cache_is_unproven(const cellar *c)
+{
+    return BASE_UNLIKELY((base_load_rlx(&c->state) & CACHE_PROOF) != 0) &&
+           base_coarse_ms(&c->store->clock) >= base_load_rlx(&c->proven_ms);
+}
+
+/* Return what `err`, the answer of memory without a proof, means to a call that takes stale
+ * values. */
+BASE_INLINE cellar_err cache_unproven_code(const cellar *c, cellar_err err)
+{
+    if (!c->proof_stale || (err != CELLAR_OK && err != CELLAR_STALE && err != CELLAR_E_BUFFER)) {
+        return CELLAR_MISS;
+    }
+    return err == CELLAR_OK ? CELLAR_STALE : err;
+}
+
+#endif
