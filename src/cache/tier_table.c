@@ -152,7 +152,8 @@ static cellar_err cache_table_join(cellar *c, const cellar_tier_table *t)
     h->host = (cellar_tier_host){
         .struct_size = sizeof h->host, .ctx = h, .name = h->name, .now_ms = cache_table_now,
         .tag_fp = cache_table_tag_fp, .changed = cache_table_changed, .ended = cache_table_ended,
-        .tag_ended = cache_table_tag_ended, .proven = cache_table_proven, .answered = cache_table_answered,
+        .tag_ended = cache_table_tag_ended, .proven = cache_table_proven,
+        .answered = cache_table_answered,
         .alloc = cache_table_alloc, .release = cache_table_release,
     };
     cache_turns_use(s);
