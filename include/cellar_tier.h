@@ -50,6 +50,7 @@ typedef struct cellar_tier_entry {
                                 * tier has it. `put` with CELLAR_TIER_IF_CHECK: the state that the
                                 * key must have; 0: no value. After OK: the new state. It is the
                                 * version that cellar_get_with reports.                           */
+    uint64_t born;             /* of `put`: `epoch` of the store when the load or the set began   */
     uint64_t tag_fp[CELLAR_TAGS_MAX]; /* of `get`: tag_fp() of each tag                           */
     const cellar_bytes *tags;  /* of `put`, `fill`: the texts                                     */
     uint32_t tag_count;
@@ -64,6 +65,7 @@ typedef struct cellar_tier_entry {
 #define CELLAR_TIER_REFRESH  8u /* of `lease`: the old value stays readable                       */
 #define CELLAR_TIER_FRESH   16u /* of `get`: for a conditional change, ask the tier in any case   */
 #define CELLAR_TIER_SAME_TAGS 32u /* of `put` with IF_CHECK: keep the tags of that state          */
+#define CELLAR_TIER_LOADED   64u /* of `put`: the value of a load                                 */
 
 /* A question that the tier answers later, and a lease over processes. Both are opaque. */
 typedef struct cellar_tier_ticket {
@@ -90,6 +92,9 @@ typedef struct cellar_tier_host {
     void      (*ended)(void *ctx, uint32_t mode);
     /* End all entries of the store with a tag: cellar_delete_by_tag, without the table. */
     void      (*tag_ended)(void *ctx, const void *tag, size_t len, uint32_t mode);
+    /* Raise the epoch of the store, and return it: loads and sets that begin from now on have it or
+     * a higher one in `born`, all earlier ones a lower one. */
+    uint64_t  (*epoch)(void *ctx);
     /* With `proof`: memory answers up to and without `until_ms`; 0: not at all. */
     void      (*proven)(void *ctx, int64_t until_ms);
     /* Answer a ticket of `ask` as `get` answers, once, from any thread, also inside `ask`. A late
@@ -112,8 +117,9 @@ typedef struct cellar_tier_table {
     int64_t     max_ttl_ms;      /* longest life of an entry in memory. Default 0: no limit       */
     cellar_tier_proof proof;
     uint32_t    reserved;        /* 0                                                             */
-    /* The namespace is attached; host is valid until `close` or `forked` returns. Required. */
-    void      (*attached)(void *ctx, const cellar_tier_host *host);
+    /* Take the host, valid until `close` or `forked` returns. Not OK: the attach fails with that
+     * code, and no other function of the table is called. Required. */
+    cellar_err (*attached)(void *ctx, const cellar_tier_host *host);
     /* Copy the value of a key. Required.
      * Returns OK; ABSENT; E_BUFFER (*value_len and *e set); MISS; an error, which is a miss. */
     cellar_err (*get)(void *ctx, const cellar_tier_key *k, void *buf, size_t buf_cap,

@@ -230,7 +230,7 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
         plan->spec.flags |= cache_carried(carries);
         plan->policed = (carries & CACHE_CARRIES_POLICY) != 0;
         if (o == NULL) { plan->asked_ms = cache_default(c, CACHE_TTL); }
-        plan->tag_born = base_load_acq(&c->store->tag_epoch);
+        plan->spec.tag_born = plan->tag_born = base_load_acq(&c->store->tag_epoch);
     }
     plan->now_ms = plan->ttl_ms == CELLAR_TTL_NONE ? 0 : base_quick_ms(&c->store->clock);
     return CELLAR_OK;

@@ -73,7 +73,9 @@ CELLAR_PRIVATE cellar_err cache_shared_put(cache_shared *h, const l1_key *k, con
     e.cost = p->cost;
     e.tags = p->tag_text;
     e.tag_count = p->tag_text != NULL ? p->tag_count : 0;
-    if (p->kind == (uint8_t)L1_NEGATIVE) { e.flags = CELLAR_TIER_NEGATIVE; }
+    e.born = p->tag_born;
+    if (p->kind == (uint8_t)L1_NEGATIVE) { e.flags |= CELLAR_TIER_NEGATIVE; }
+    if (p->change == L1_CHANGE_PUBLISH) { e.flags |= CELLAR_TIER_LOADED; }
     return h->t.put(h->t.ctx, &key, p->value, p->value_len, &e);
 }
 

@@ -310,6 +310,15 @@ SYNC_HOLDS(TAG) static void cache_tag_end(cache_store *s, uint64_t fp, bool soft
     base_store_sc(&s->tag_epoch, e); /* acquire in cache_tags_valid and at reads of born */
 }
 
+CELLAR_PRIVATE uint64_t cache_tag_epoch_next(cache_store *s)
+{
+    sync_take(TAG, &s->tag_lock);
+    const uint64_t epoch = base_load_rlx(&s->tag_epoch) + 1;
+    base_store_sc(&s->tag_epoch, epoch);
+    sync_drop(TAG, &s->tag_lock);
+    return epoch;
+}
+
 CELLAR_PRIVATE void cache_tag_floor(cellar *c)
 {
     cache_store *s = c->store;

@@ -83,6 +83,12 @@ static void cache_table_proven(void *ctx, int64_t until_ms)
     cache_namespace_release(c);
 }
 
+static uint64_t cache_table_epoch(void *ctx)
+{
+    const cache_shared *h = ctx;
+    return cache_tag_epoch_next(h->store);
+}
+
 static void cache_table_answered(void *ctx, const cellar_tier_ticket *ticket,
                                  const cellar_tier_key *key, cellar_err err, const void *value,
                                  size_t value_len, const cellar_tier_entry *entry)
@@ -152,12 +158,16 @@ static cellar_err cache_table_join(cellar *c, const cellar_tier_table *t)
     h->host = (cellar_tier_host){
         .struct_size = sizeof h->host, .ctx = h, .name = h->name, .now_ms = cache_table_now,
         .tag_fp = cache_table_tag_fp, .changed = cache_table_changed, .ended = cache_table_ended,
-        .tag_ended = cache_table_tag_ended, .proven = cache_table_proven,
-        .answered = cache_table_answered,
+        .tag_ended = cache_table_tag_ended, .epoch = cache_table_epoch,
+        .proven = cache_table_proven, .answered = cache_table_answered,
         .alloc = cache_table_alloc, .release = cache_table_release,
     };
     cache_turns_use(s);
-    t->attached(t->ctx, &h->host);
+    const cellar_err taken = t->attached(t->ctx, &h->host);
+    if (taken != CELLAR_OK) {
+        cache_shared_free(h);
+        return taken;
+    }
     cache_shared_add(h);
     base_store_rlx(&c->tier, &h->tier);
     cache_carries_write(c);
@@ -179,7 +189,8 @@ CELLAR_API cellar_err cellar_tier_attach(cellar *c, const cellar_tier_table *t)
     return cache_fail(c, err, 0, err == CELLAR_E_BUSY
                                      ? "cellar_tier_attach: the namespace has a tier: open it "
                                        "with tier CELLAR_TIER_L1"
-                                     : "cellar_tier_attach: no memory, or too many tiers");
+                                     : "cellar_tier_attach: no memory, too many tiers, or refused "
+                                       "by the tier");
 }
 
 BASE_SIZE_END

@@ -648,6 +648,35 @@ static void host_serves_a_dropped_namespace_until_close(void)
     end();
 }
 
+static void refused_host_ends_the_attach(void)
+{
+    make_clients();
+    settings s = plain();
+    cellar *c = open_store(0, &s);
+    one.answer = CELLAR_E_CONFIG;
+    T_EQ_I64(cellar_tier_attach(c, &one.table), CELLAR_E_CONFIG);
+    one.answer = CELLAR_OK;
+    sets(c, "k", "1");
+    T_EQ_U64(one.puts, 0);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(cellar_close(root[0]), CELLAR_OK);
+    T_EQ_U64(one.closes, 0);
+}
+
+/* A number that the host raises orders sets against what the tier reads behind it. */
+static void set_tells_the_epoch_of_its_begin(void)
+{
+    begin();
+    sets(ns[0], "k", "1");
+    const uint64_t before = server.row[0].born;
+    const uint64_t epoch = one.host->epoch(one.host->ctx);
+    T_CHECK(before < epoch);
+    sets(ns[0], "k", "2");
+    T_EQ_U64(server.row[0].born, epoch);
+    T_CHECK(one.host->epoch(one.host->ctx) > epoch);
+    end();
+}
+
 static void many_namespaces_share_one_slot(void)
 {
     enum { MANY = 12 };
@@ -769,5 +798,6 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(forked_child_answers_nothing_that_needs_a_proof),
        T_CASE(attach_refuses_what_it_cannot_serve), T_CASE(failed_allocation_changes_nothing),
        T_CASE(host_serves_a_dropped_namespace_until_close),
+       T_CASE(refused_host_ends_the_attach), T_CASE(set_tells_the_epoch_of_its_begin),
        T_CASE(many_namespaces_share_one_slot), T_CASE(forked_child_has_memory_only),
        T_CASE(read_after_a_set_of_any_client_sees_it))

@@ -16,6 +16,7 @@
 
 typedef struct shared_row {
     bool used, negative;
+    uint64_t born;         /* as the client told it */
     uint64_t check, lease; /* lease != 0: a client loads the key; no value */
     size_t key_len, value_len;
     char key[32], value[64];
@@ -78,9 +79,11 @@ static inline void shared_report(shared_server *s, const shared_client *by, cons
     }
 }
 
-static inline void shared_attached(void *ctx, const cellar_tier_host *host)
+static inline cellar_err shared_attached(void *ctx, const cellar_tier_host *host)
 {
-    ((shared_client *)ctx)->host = host;
+    shared_client *m = ctx;
+    m->host = host;
+    return m->answer;
 }
 
 /* Copy a row to the caller. */
@@ -124,6 +127,7 @@ static inline void shared_fill_row(shared_server *s, shared_row *r, const void *
     r->negative = (e->flags & CELLAR_TIER_NEGATIVE) != 0;
     r->value_len = len < sizeof r->value ? len : sizeof r->value;
     if (r->value_len != 0) { memcpy(r->value, value, r->value_len); }
+    r->born = e->born;
     r->deadline_ms = e->deadline_ms;
     r->stale_ms = e->stale_ms;
     r->user_flags = e->user_flags;
