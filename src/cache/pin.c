@@ -51,7 +51,7 @@ BASE_SIZE_END
 CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cellar_pinned *out)
 {
     if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) || out == NULL) ||
-        (BASE_UNLIKELY(base_load_acq(&c->state) != 0) && !cache_is_proven(c))) {
+        BASE_UNLIKELY(base_load_acq(&c->state) != 0)) {
         return cache_pin_rest(c, key, key_len, out);
     }
     const base_thread_record *self = base_thread_self();
