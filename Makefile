@@ -38,7 +38,7 @@ SRC_CACHE = version talk error handle explain_record dependency_table generation
             l2_tier l2_tier_none events lookup plan policy policy_reload change hook dependencies set delete touch \
             increment get get_with get_alloc pin buf update delete_with many delete_pattern \
             explain hot_keys scan clear namespace loader_api job load_call load_publish \
-            load_look load_acquire load_leader refresh load load_bulk lease object maintenance \
+            load_look load_acquire load_shared load_leader refresh load load_bulk lease object maintenance \
             option charge stat check metrics dump fork tier_answer tier_attach tier_table store
 SRC_WORK  = ticker cron sched calls open batch batch_calls batch_open behind bus_topic bus_message bus_copy \
             bus_journal bus_group bus_stat bus_list bus_task bus_member bus_publish \

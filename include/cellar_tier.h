@@ -50,7 +50,7 @@ typedef struct cellar_tier_entry {
                                 * tier has it. `put` with CELLAR_TIER_IF_CHECK: the state that the
                                 * key must have; 0: no value. After OK: the new state. It is the
                                 * version that cellar_get_with reports.                           */
-    uint64_t born;             /* of `put`: `epoch` of the store when the load or the set began   */
+    uint64_t born;             /* of `put`, `fill`: `epoch` when the load or the set began        */
     uint64_t tag_fp[CELLAR_TAGS_MAX]; /* of `get`: tag_fp() of each tag                           */
     const cellar_bytes *tags;  /* of `put`, `fill`: the texts                                     */
     uint32_t tag_count;
@@ -65,7 +65,6 @@ typedef struct cellar_tier_entry {
 #define CELLAR_TIER_REFRESH  8u /* of `lease`: the old value stays readable                       */
 #define CELLAR_TIER_FRESH   16u /* of `get`: for a conditional change, ask the tier in any case   */
 #define CELLAR_TIER_SAME_TAGS 32u /* of `put` with IF_CHECK: keep the tags of that state          */
-#define CELLAR_TIER_LOADED   64u /* of `put`: the value of a load                                 */
 
 /* A question that the tier answers later, and a lease over processes. Both are opaque. */
 typedef struct cellar_tier_ticket {
@@ -149,12 +148,12 @@ typedef struct cellar_tier_table {
     /* Delete all keys that match. */
     cellar_err (*pattern)(void *ctx, const char *pattern, size_t len);
     /* Ask for the lease of a key before its loader runs, for `hold_ms`. e->flags: REFRESH or 0.
-     * OK, ABSENT, E_BUFFER: the value, as `get`; LEASED: *l is held by the caller; PENDING: by
-     * another process, at most until e->deadline_ms; `changed` of the key wakes. Another code: no
-     * lease, and the load runs without one. NULL: one load for each process. */
-    cellar_err (*lease)(void *ctx, const cellar_tier_key *k, int64_t hold_ms, void *buf,
-                        size_t buf_cap, size_t *value_len, cellar_tier_entry *e,
-                        cellar_tier_lease *l);
+     * LEASED: the caller holds *l; PENDING: another process holds one, at most until
+     * e->deadline_ms, and `changed` of the key wakes the caller; OK, ABSENT: there is a value, and
+     * `get` follows. Another code: the load runs without a lease, and the tier gets no value. Needs
+     * `fill` and `unlease`. NULL: one load for each process. */
+    cellar_err (*lease)(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
+                        cellar_tier_entry *e, cellar_tier_lease *l);
     /* Store the loaded value if the lease is held. INVALIDATED: it is not, nothing was stored. */
     cellar_err (*fill)(void *ctx, const cellar_tier_key *k, const cellar_tier_lease *l,
                        const void *value, size_t value_len, cellar_tier_entry *e);

@@ -361,9 +361,8 @@ BASE_ALWAYS_INLINE void cache_explain_end(cache_change *ch, cache_change_kind ki
     cache_store *s = ch->c->store;
     if (kind == CACHE_DELETE) {
         if (ch->gone == L1_GONE_NOTHING && ch->err != CELLAR_OK) { return; }
-        const cellar_cause of = cache_delete_cause(ch->flags);
-        const cellar_cause cause = BASE_UNLIKELY(of != CELLAR_CAUSE_NONE) ? of
-                                                                          : CELLAR_CAUSE_DELETED;
+        const bool other = BASE_UNLIKELY((ch->flags & (CACHE_MATCHED | CACHE_REMOTE)) != 0);
+        const cellar_cause cause = other ? cache_delete_cause(ch->flags) : CELLAR_CAUSE_DELETED;
         cache_why_note_by(s, ch->k->hash, cache_cause_of(ch->gone, cause), ch->by);
     } else if (kind == CACHE_PUT && BASE_UNLIKELY(ch->err != CELLAR_OK)) {
         if (cache_is_load(ch, kind) && ch->err == CELLAR_CONFLICT) {
@@ -433,9 +432,10 @@ BASE_ALWAYS_INLINE void cache_counters_end(cache_change *ch, cache_change_kind k
     stats_block *mine = cache_mine(ch->c);
     const bool found = kind == CACHE_DELETE && ch->err == CELLAR_OK;
     const bool counted = (ch->flags & CACHE_COUNTED) != 0;
-    const stats_id deleted = (ch->flags & CACHE_MATCHED) != 0  ? STATS_EVICT_GLOB
-                             : (ch->flags & CACHE_REMOTE) != 0 ? STATS_EVICT_REMOTE
-                                                               : STATS_EVICT_DELETED;
+    const bool other = (ch->flags & (CACHE_MATCHED | CACHE_REMOTE)) != 0;
+    const stats_id deleted = !other ? STATS_EVICT_DELETED
+                             : (ch->flags & CACHE_MATCHED) != 0 ? STATS_EVICT_GLOB
+                                                                : STATS_EVICT_REMOTE;
     switch (kind) {
     case CACHE_PUT: cache_count_put(ch, mine); return;
     case CACHE_DELETE:

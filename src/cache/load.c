@@ -23,6 +23,7 @@
 #include "cache/load_leader.h"
 #include "cache/load_look.h"
 #include "cache/load_plan.h"
+#include "cache/load_shared.h"
 #include "cache/lookup.h"
 #include "cache/proof.h"
 #include "cache/pin.h"
@@ -55,8 +56,9 @@ static bool cache_round(cache_call *call)
     }
     if (call->old != NULL && !call->only_join && cache_with_old(call)) { return true; }
     const bool join = (call->p->flags & CELLAR_LOAD_NO_WAIT) == 0;
-    const cache_acquired got = cache_acquire(call, FLIGHT_CALL, join, NULL, &f);
+    cache_acquired got = cache_acquire(call, FLIGHT_CALL, join, NULL, &f);
     if (got == CACHE_JOINED) { return cache_join(call, f); }
+    if (got == CACHE_LED) { got = cache_shared_lead(call, f); }
     if (got == CACHE_LED) { cache_lead(call, f); }
     return got != CACHE_AGAIN;
 }

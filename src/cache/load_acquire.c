@@ -139,7 +139,7 @@ static bool cache_take_outcome(cache_call *call, const flight_outcome *o, bool u
 }
 
 /* Return the end of the wait: soft_timeout_ms with a stale value, else wait_timeout_ms. */
-static int64_t cache_patience(cache_call *call)
+CELLAR_PRIVATE int64_t cache_patience(cache_call *call)
 {
     if (call->patience_ms == 0) {
         call->patience_ms = base_add_sat(call->now_ms, call->p->ms[CACHE_WAIT]);

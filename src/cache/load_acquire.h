@@ -26,6 +26,8 @@ CELLAR_PRIVATE flight_entry cache_enter(cache_call *call, flight_kind kind, bool
 CELLAR_PRIVATE bool cache_led(cache_call *call, flight *f);
 /* End a led flight with its outcome. */
 CELLAR_PRIVATE void cache_release(cache_call *call, flight *f, flight_outcome *o);
+/* Return the end of the wait of this call, ms. */
+CELLAR_PRIVATE int64_t cache_patience(cache_call *call);
 /* Wait for a joined flight. Return true if the call is answered, false: look again. */
 CELLAR_PRIVATE bool cache_join(cache_call *call, flight *f);
 

@@ -54,6 +54,16 @@ CELLAR_PRIVATE void cache_outcome_found(const cache_call *call, flight_outcome *
     if (call->found.tag_count != 0) { o->flags |= FLIGHT_TAGGED; }
 }
 
+/* Store the value in the shared tier, if the call holds its lease. */
+static cellar_err cache_publish_shared(cache_call *call, const l1_key *k, const l1_put_spec *p)
+{
+    if (!call->leased || p->kind == (uint8_t)L1_ERROR) { return CELLAR_OK; }
+    const cache_shared *h = cache_shared_of(call->c);
+    if (h == NULL || (p->tag_count != 0 && p->tag_text == NULL)) { return CELLAR_OK; }
+    call->leased = false;
+    return cache_shared_fill(h, k, p, &call->lease);
+}
+
 /* Store for this flight: the commit hook knows the flight by its key pointer. */
 static cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, flight_outcome *o)
 {
@@ -64,8 +74,21 @@ static cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, flight_o
     const bool no_disk = ld->no_disk || (ld->call->p->flags & CELLAR_LOAD_NO_L2) != 0;
     if (no_disk && cache_tier_of(c) != NULL) { p->l2_addr = CACHE_NOT_ON_DISK; }
     BASE_POINT("flight.publish");
+    const bool fills = ld->call->leased && !no_disk;
+    if (fills) {
+        const cellar_err shared = cache_publish_shared(ld->call, &k, p);
+        if (shared != CELLAR_OK) {
+            o->flags |= FLIGHT_NOT_STORED;
+            if (shared == CELLAR_INVALIDATED) { o->flags |= FLIGHT_OVERTAKEN; }
+            stats_add(cache_mine(c), STATS_LOAD_NOT_STORED, 1);
+            return CELLAR_CONFLICT;
+        }
+    }
     cache_change ch = { .c = c, .k = &k, .kind = CACHE_PUT, .spec = p };
     const cellar_err err = cache_change_run(&ch);
+    if (fills && !ld->call->leased && err == CELLAR_CONFLICT) {
+        return CELLAR_OK; /* the server has the value: it may report the fill itself as a change */
+    }
     if (err == CELLAR_OK) {
         o->identity = cache_deps_identity(p->tag_fps, p->tag_count);
         return err;
@@ -271,7 +294,8 @@ static void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
     cache_plan *plan =
         cache_keeps(ld) ? cache_publish_plan(ld, L1_VALUE, ld->ttl_ms, &own) : NULL;
     const bool kept = cache_same_tags(ld, o, &more);
-    if (!cache_keeps(ld) || ld->ttl_ms == 0 || plan == NULL) {
+    if (call->leased && call->found.tag_count != 0) { ld->no_store = true; } /* texts are gone */
+    if (!cache_keeps(ld) || ld->ttl_ms == 0 || plan == NULL || call->leased) {
         ld->no_store = ld->no_store || plan == NULL;
         cache_publish_value(ld, flight_bytes_ref(call->old), o);
         return;

@@ -8,6 +8,7 @@
 #define CACHE_LOAD_TYPES_H
 
 #include "cache/types.h"
+#include "cellar_tier.h"
 #include "load/flight.h"
 
 typedef struct cache_load_plan { /* merged options of call, namespace and store; kept by a lease */
@@ -67,6 +68,8 @@ typedef struct cache_call { /* one call; on the stack of the caller, or in a bul
     uint64_t deps_epoch, looked; /* of dependencies: at the last enter; before the last look */
     uint64_t load_us;
     uint32_t user_flags;
+    bool leased;                /* the call holds `lease` of the shared tier */
+    cellar_tier_lease lease;
 } cache_call;
 
 struct cache_job { /* a background load */

@@ -19,6 +19,7 @@
 #include "cache/load_acquire.h"
 #include "cache/load_call.h"
 #include "cache/load_leader.h"
+#include "cache/load_shared.h"
 #include "cache/talk.h"
 
 BASE_SIZE_BEGIN
@@ -51,7 +52,9 @@ static void cache_job_run(void *store, base_job *queued)
         stats_add(cache_mine(j->namespace), STATS_REFRESH, 1);
         char name[CACHE_KEY_NAME] = "";
         if (cache_talks(call.c)) { cache_key_name(call.c, &call.k, name); } /* its flight ends */
-        if (!cache_led(&call, f)) { cache_lead(&call, f); }
+        if (!cache_led(&call, f) && cache_shared_lead(&call, f) == CACHE_LED) {
+            cache_lead(&call, f);
+        }
         if (call.code >= CELLAR_OK) { /* cache_lead_settle logs failures */
             cache_log(call.c, BASE_LOG_INFO, "refresh", (int)call.code, "refreshed%s", name);
         }

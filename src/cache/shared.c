@@ -62,9 +62,9 @@ static bool shared_ask(void *ctx, const cache_tier_key *k, const cache_tier_tick
     return h->t.ask(h->t.ctx, &key, &t);
 }
 
-CELLAR_PRIVATE cellar_err cache_shared_put(cache_shared *h, const l1_key *k, const l1_put_spec *p)
+/* Describe an entry to the table. */
+static cellar_tier_entry shared_entry(const l1_put_spec *p)
 {
-    const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
     cellar_tier_entry e;
     memset(&e, 0, sizeof e);
     e.deadline_ms = p->deadline_ms;
@@ -75,8 +75,22 @@ CELLAR_PRIVATE cellar_err cache_shared_put(cache_shared *h, const l1_key *k, con
     e.tag_count = p->tag_text != NULL ? p->tag_count : 0;
     e.born = p->tag_born;
     if (p->kind == (uint8_t)L1_NEGATIVE) { e.flags |= CELLAR_TIER_NEGATIVE; }
-    if (p->change == L1_CHANGE_PUBLISH) { e.flags |= CELLAR_TIER_LOADED; }
+    return e;
+}
+
+CELLAR_PRIVATE cellar_err cache_shared_put(cache_shared *h, const l1_key *k, const l1_put_spec *p)
+{
+    const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
+    cellar_tier_entry e = shared_entry(p);
     return h->t.put(h->t.ctx, &key, p->value, p->value_len, &e);
+}
+
+CELLAR_PRIVATE cellar_err cache_shared_fill(const cache_shared *h, const l1_key *k,
+                                            const l1_put_spec *p, const cellar_tier_lease *l)
+{
+    const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
+    cellar_tier_entry e = shared_entry(p);
+    return h->t.fill(h->t.ctx, &key, l, p->value, p->value_len, &e);
 }
 
 CELLAR_PRIVATE cellar_err cache_shared_remove(cache_shared *h, const l1_key *k)

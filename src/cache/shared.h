@@ -43,6 +43,9 @@ CELLAR_PRIVATE void cache_shared_meta(const cache_shared *h, const cellar_tier_e
 /* Put or remove a key. Return the code of the table. */
 CELLAR_PRIVATE cellar_err cache_shared_put(cache_shared *h, const l1_key *k,
                                            const l1_put_spec *p);
+/* Store the value of a load that holds its lease. */
+CELLAR_PRIVATE cellar_err cache_shared_fill(const cache_shared *h, const l1_key *k,
+                                            const l1_put_spec *p, const cellar_tier_lease *l);
 CELLAR_PRIVATE cellar_err cache_shared_remove(cache_shared *h, const l1_key *k);
 /* Tell the tier of the namespace, or all of the store, before memory changes. */
 CELLAR_PRIVATE cellar_err cache_shared_clear(const cellar *c);

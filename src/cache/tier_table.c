@@ -46,6 +46,13 @@ static uint64_t cache_table_tag_fp(void *ctx, const void *tag, size_t len)
     return base_hash(&h->store->hash_key, CACHE_SALT_TAG, tag, len);
 }
 
+/* Wake the loads that wait for another process. */
+static void cache_table_ring(cache_store *s)
+{
+    (void)base_add_sc(&s->shared_bell, 1u);
+    sync_wake(&s->shared_bell, INT32_MAX);
+}
+
 static void cache_table_changed(void *ctx, const void *key, size_t len)
 {
     cellar *c = cache_key_bad(key, len) ? NULL : cache_table_namespace(ctx);
@@ -55,6 +62,7 @@ static void cache_table_changed(void *ctx, const void *key, size_t len)
     cache_change ch = { .c = c, .k = &k, .kind = CACHE_DELETE,
                         .flags = CACHE_OUTSIDE | CACHE_REMOTE | CACHE_BATCH };
     (void)cache_change_run(&ch);
+    cache_table_ring(c->store);
     cache_namespace_release(c);
 }
 
@@ -64,6 +72,7 @@ static void cache_table_ended(void *ctx, uint32_t mode)
     (void)mode;
     if (c == NULL) { return; }
     (void)cache_clear_here(c, CELLAR_CAUSE_REMOTE);
+    cache_table_ring(c->store);
     cache_namespace_release(c);
 }
 
@@ -126,6 +135,7 @@ static cellar_err cache_table_read(cellar *c, const cellar_tier_table *t, cellar
                           "cellar_tier_attach: start from cellar_tier_table_default()");
     }
     if (out->attached == NULL || out->get == NULL || out->put == NULL || out->remove == NULL ||
+        (out->lease != NULL && (out->fill == NULL || out->unlease == NULL)) ||
         out->max_ttl_ms < 0 || out->proof > CELLAR_TIER_PROOF_STALE || out->reserved != 0) {
         return cache_refuse(c, "cellar_tier_attach: attached, get, put and remove must be set, "
                                "proof be known");

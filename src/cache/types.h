@@ -260,6 +260,7 @@ struct cache_store {
     _Atomic uint32_t tier_count; /* release under NAMESPACE; 0 in a forked child */
     cache_tier_host tier_host;
     struct cache_shared *_Atomic shared; /* tables of cellar_tier_attach, newest first; release */
+    _Atomic uint32_t shared_bell; /* futex word; + 1 with each change from outside */
     cache_tier shared_tier; /* in `tiers` for all of them; set before `shared` */
     struct l2 *disk;        /* NULL: none, or not usable */
     cache_tier disk_tier;   /* tier over `disk`; `tier` points here then */

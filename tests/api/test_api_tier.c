@@ -8,6 +8,7 @@
 #include "tests/support/t.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -22,13 +23,13 @@
 static shared_server server;
 static shared_client one, two;
 static cellar *root[2], *ns[2]; /* of the two clients */
-static int64_t now_ms;
+static int64_t now_ms; /* atomic where threads run */
 static unsigned heard[CELLAR_CAUSE_COUNT];
 
 static int64_t read_clock(void *ctx)
 {
     (void)ctx;
-    return now_ms;
+    return __atomic_load_n(&now_ms, __ATOMIC_SEQ_CST);
 }
 
 static void hear(const cellar_event *e, void *ctx)
@@ -366,6 +367,14 @@ static cellar_err load_during_set(cellar_load *ld, const void *key, size_t len, 
     return cellar_load_value(ld, "loaded before", 13);
 }
 
+static cellar_err load_none(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)key;
+    (void)len;
+    (void)ctx;
+    return cellar_load_absent(ld);
+}
+
 static void change_elsewhere_during_a_load_discards_its_result(void)
 {
     begin();
@@ -477,6 +486,7 @@ static void value_without_proof_is_stale_for_calls_that_take_it(void)
 {
     for (unsigned stale = 0; stale < 2; stale++) {
         begin_proven(stale != 0 ? CELLAR_TIER_PROOF_STALE : CELLAR_TIER_PROOF_MISS);
+        two.lease_answer = CELLAR_E_IO; /* the server is away */
         char buf[8];
         cellar_get_opts o = cellar_get_opts_default();
         cellar_entry_info info = cellar_entry_info_default();
@@ -541,6 +551,262 @@ static void forked_child_answers_nothing_that_needs_a_proof(void)
     int status = 1;
     T_EQ_I64(waitpid(pid, &status, 0), pid);
     T_EQ_I64(status, 0);
+    end();
+}
+
+/* ---- leases ---- */
+
+static unsigned loads[2]; /* runs of the loader, by client; atomic */
+static bool waits;        /* the loader waits until the other client has asked for the lease */
+
+static unsigned asked_leases(void)
+{
+    pthread_mutex_lock(&server.lock);
+    const unsigned asked = one.leases + two.leases;
+    pthread_mutex_unlock(&server.lock);
+    return asked;
+}
+
+static cellar_err load_counted(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)key;
+    (void)len;
+    __atomic_add_fetch(&loads[(intptr_t)ctx], 1, __ATOMIC_SEQ_CST);
+    while (waits && asked_leases() < 2) { sched_yield(); }
+    return cellar_load_value(ld, "v", 1);
+}
+
+static cellar_result loaded_by(intptr_t i, cellar_loader_fn fn, cellar_err want)
+{
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(ns[i], "k", 1, NULL, fn, (void *)i, &r), want);
+    return r;
+}
+
+static void *load_in_thread(void *arg)
+{
+    cellar_result r = loaded_by((intptr_t)arg, load_counted, CELLAR_OK);
+    T_EQ_MEM(r.value, "v", 1);
+    T_EQ_U64(r.flags, 0);
+    cellar_result_free(&r);
+    return NULL;
+}
+
+static void begin_leases(void)
+{
+    begin();
+    waits = false;
+    loads[0] = loads[1] = 0;
+}
+
+static void key_is_loaded_once_by_two_processes(void)
+{
+    pthread_t thread[2];
+    begin_leases();
+    waits = true;
+    for (intptr_t i = 0; i < 2; i++) {
+        T_EQ_I64(pthread_create(&thread[i], NULL, load_in_thread, (void *)i), 0);
+    }
+    for (unsigned i = 0; i < 2; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
+    T_EQ_U64(loads[0] + loads[1], 1);
+    T_EQ_U64(one.fills + two.fills, 1);
+    T_EQ_U64(one.unleases + two.unleases, 0);
+    has(ns[0], "k", "v");
+    has(ns[1], "k", "v");
+    end();
+}
+
+static void change_during_a_load_ends_its_lease(void)
+{
+    begin_leases();
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_during_set, NULL, &r), CELLAR_OK);
+    T_EQ_U64(two.fills, 1);
+    T_CHECK((r.flags & CELLAR_RESULT_INVALIDATED) != 0);
+    cellar_result_free(&r);
+    has(ns[1], "k", "theirs");
+    has(ns[0], "k", "theirs");
+    end();
+}
+
+static void failed_load_gives_the_lease_back(void)
+{
+    begin_leases();
+    cellar_result r = loaded_by(0, load_fails, CELLAR_E_LOADER);
+    cellar_result_free(&r);
+    T_EQ_U64(one.unleases, 1);
+    r = loaded_by(1, load_counted, CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_U64(loads[1], 1);
+    T_EQ_U64(two.fills, 1);
+    end();
+}
+
+static cellar_err load_ends_thread(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)ld;
+    (void)key;
+    (void)len;
+    (void)ctx;
+    pthread_exit(NULL);
+}
+
+static void *load_and_exit(void *arg)
+{
+    cellar_result r = cellar_result_default();
+    (void)cellar_get_or_load(ns[0], "k", 1, NULL, load_ends_thread, NULL, &r);
+    return arg;
+}
+
+static void thread_exit_in_loader_gives_the_lease_back(void)
+{
+    pthread_t thread;
+    begin_leases();
+    T_EQ_I64(pthread_create(&thread, NULL, load_and_exit, NULL), 0);
+    T_EQ_I64(pthread_join(thread, NULL), 0);
+    T_EQ_U64(one.unleases, 1);
+    cellar_result r = loaded_by(1, load_counted, CELLAR_OK);
+    cellar_result_free(&r);
+    end();
+}
+
+static void negative_result_is_filled(void)
+{
+    begin_leases();
+    cellar_result r = cellar_result_default();
+    cellar_load_opts o = cellar_load_opts_default();
+    o.negative_ttl_ms = 1000;
+    T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, &o, load_none, NULL, &r), CELLAR_ABSENT);
+    T_EQ_U64(one.fills, 1);
+    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, &o, load_counted, NULL, &r), CELLAR_ABSENT);
+    end();
+}
+
+static void load_without_a_lease_reaches_memory_only(void)
+{
+    begin_leases();
+    one.lease_answer = CELLAR_E_IO;
+    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+    T_EQ_U64(r.flags, 0);
+    cellar_result_free(&r);
+    T_EQ_U64(one.fills + one.puts, 0);
+    T_CHECK(in_memory(ns[0], &one, "k"));
+    has(ns[1], "k", NULL);
+    end();
+}
+
+static void lost_fill_leaves_memory_alone(void)
+{
+    begin_leases();
+    one.answer = CELLAR_DEFERRED;
+    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+    T_CHECK((r.flags & CELLAR_RESULT_NOT_STORED) != 0);
+    T_CHECK((r.flags & CELLAR_RESULT_INVALIDATED) == 0);
+    cellar_result_free(&r);
+    one.answer = CELLAR_OK;
+    has(ns[0], "k", NULL);
+    end();
+}
+
+/* Let another client hold the lease of the key for `ms`. */
+static void hold_lease(int64_t ms)
+{
+    const cellar_tier_key k = { "k", 1, 0 };
+    cellar_tier_entry e;
+    cellar_tier_lease l;
+    memset(&e, 0, sizeof e);
+    T_EQ_I64(shared_lease(&two, &k, ms, &e, &l), CELLAR_LEASED);
+}
+
+static void *pass_time(void *arg)
+{
+    while (asked_leases() < 2) { sched_yield(); } /* hold_lease was the first */
+    __atomic_add_fetch(&now_ms, *(const int64_t *)arg, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+static void lease_of_a_dead_process_ends_by_time(void)
+{
+    pthread_t thread;
+    int64_t ms = 1500;
+    begin_leases();
+    hold_lease(1000);
+    T_EQ_I64(pthread_create(&thread, NULL, pass_time, &ms), 0);
+    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+    T_EQ_I64(pthread_join(thread, NULL), 0);
+    cellar_result_free(&r);
+    T_EQ_U64(loads[0], 1);
+    end();
+}
+
+static void wait_for_another_process_ends_with_patience(void)
+{
+    pthread_t thread;
+    int64_t ms = 100000;
+    begin_leases();
+    hold_lease(1000000);
+    T_EQ_I64(pthread_create(&thread, NULL, pass_time, &ms), 0);
+    cellar_result r = loaded_by(0, load_counted, CELLAR_E_TIMEOUT);
+    T_EQ_I64(pthread_join(thread, NULL), 0);
+    cellar_result_free(&r);
+    T_EQ_U64(loads[0], 0);
+    end();
+}
+
+static void load_that_must_not_wait_is_pending(void)
+{
+    begin_leases();
+    hold_lease(1000);
+    cellar_result r = cellar_result_default();
+    cellar_load_opts o = cellar_load_opts_default();
+    o.flags = CELLAR_LOAD_NO_WAIT;
+    T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, &o, load_counted, NULL, &r), CELLAR_PENDING);
+    end();
+}
+
+static void *load_until_closed(void *arg)
+{
+    cellar_result r = cellar_result_default();
+    const cellar_err err = cellar_get_or_load(ns[0], "k", 1, NULL, load_counted, NULL, &r);
+    T_CHECK(err == CELLAR_E_CLOSED);
+    return arg;
+}
+
+static void close_ends_the_wait_for_another_process(void)
+{
+    pthread_t thread;
+    begin_leases();
+    hold_lease(1000000);
+    T_EQ_I64(pthread_create(&thread, NULL, load_until_closed, NULL), 0);
+    while (asked_leases() < 2) { sched_yield(); }
+    T_EQ_I64(cellar_close(root[0]), CELLAR_OK);
+    T_EQ_I64(pthread_join(thread, NULL), 0);
+    T_EQ_I64(cellar_close(ns[0]), CELLAR_OK);
+    T_EQ_I64(cellar_close(ns[1]), CELLAR_OK);
+    T_EQ_I64(cellar_close(root[1]), CELLAR_OK);
+}
+
+static void stale_value_is_served_while_another_process_refreshes(void)
+{
+    begin_leases();
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = 1000;
+    o.stale_ms = 10000;
+    T_EQ_I64(cellar_set(ns[0], "k", 1, "old", 3, &o), CELLAR_OK);
+    now_ms += 2000;
+    pthread_mutex_lock(&server.lock);
+    server.row[0].lease = 77; /* beside the old value */
+    server.row[0].lease_ms = now_ms + 1000;
+    pthread_mutex_unlock(&server.lock);
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, NULL, load_counted, NULL, &r), CELLAR_STALE);
+    cellar_result_free(&r);
+    T_EQ_U64(loads[0], 0);
+    server.row[0].lease = 0;
+    (void)cellar_get_or_load(ns[0], "k", 1, NULL, load_counted, NULL, &r);
+    cellar_result_free(&r);
+    T_EQ_U64(loads[0], 1);
+    T_EQ_U64(one.fills, 1);
     end();
 }
 
@@ -691,6 +957,7 @@ static void many_namespaces_share_one_slot(void)
         T_EQ_I64(cellar_namespace_open(root[0], name, &o, &c[i]), CELLAR_OK);
         server.clients = 2;
         shared_client_init(&more[i], &server);
+        more[i].table.tick = shared_tick;
         T_EQ_I64(cellar_tier_attach(c[i], &more[i].table), CELLAR_OK);
         sets(c[i], name, "1");
         T_EQ_U64(more[i].puts, 1);
@@ -796,6 +1063,14 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(load_without_proof_runs_the_loader),
        T_CASE(namespace_without_handles_hears_changes),
        T_CASE(forked_child_answers_nothing_that_needs_a_proof),
+       T_CASE(key_is_loaded_once_by_two_processes),
+       T_CASE(change_during_a_load_ends_its_lease), T_CASE(failed_load_gives_the_lease_back),
+       T_CASE(thread_exit_in_loader_gives_the_lease_back), T_CASE(negative_result_is_filled),
+       T_CASE(load_without_a_lease_reaches_memory_only), T_CASE(lost_fill_leaves_memory_alone),
+       T_CASE(lease_of_a_dead_process_ends_by_time),
+       T_CASE(wait_for_another_process_ends_with_patience),
+       T_CASE(load_that_must_not_wait_is_pending), T_CASE(close_ends_the_wait_for_another_process),
+       T_CASE(stale_value_is_served_while_another_process_refreshes),
        T_CASE(attach_refuses_what_it_cannot_serve), T_CASE(failed_allocation_changes_nothing),
        T_CASE(host_serves_a_dropped_namespace_until_close),
        T_CASE(refused_host_ends_the_attach), T_CASE(set_tells_the_epoch_of_its_begin),

@@ -17,7 +17,9 @@
 typedef struct shared_row {
     bool used, negative;
     uint64_t born;         /* as the client told it */
-    uint64_t check, lease; /* lease != 0: a client loads the key; no value */
+    uint64_t check, lease; /* lease != 0: a client loads the key, until lease_ms */
+    int64_t lease_ms;
+    bool there;            /* it has a value, or is negative */
     size_t key_len, value_len;
     char key[32], value[64];
     int64_t deadline_ms, stale_ms;
@@ -32,7 +34,6 @@ typedef struct shared_server {
     uint64_t next_check;
     shared_client *client[SHARED_CLIENTS];
     unsigned clients;
-    bool adds, leases; /* the tables have `add`, or the three functions of leases */
 } shared_server;
 
 struct shared_client {
@@ -41,10 +42,11 @@ struct shared_client {
     const cellar_tier_host *host;
     void (*inside)(shared_client *m, const char *call); /* runs inside each call; NULL: nothing */
     cellar_err answer;     /* of the next changes, which do not reach the server; OK: they do */
+    cellar_err lease_answer; /* of the next questions for a lease; OK: the server answers */
     bool no_keep;
     cellar_tier_ticket ticket; /* of the last question */
     char asked[32];
-    unsigned gets, puts, removes, clears, tags, patterns, ticks, closes, forks, announced;
+    unsigned gets, puts, removes, clears, tags, patterns, ticks, closes, forks;
     unsigned leases, fills, unleases;
 };
 
@@ -90,7 +92,7 @@ static inline cellar_err shared_attached(void *ctx, const cellar_tier_host *host
 static inline cellar_err shared_copy(const shared_client *m, const shared_row *r, void *buf,
                                      size_t buf_cap, size_t *value_len, cellar_tier_entry *e)
 {
-    if (r == NULL || r->lease != 0) { return CELLAR_MISS; }
+    if (r == NULL || !r->there) { return CELLAR_MISS; }
     e->deadline_ms = r->deadline_ms;
     e->stale_ms = r->stale_ms;
     e->user_flags = r->user_flags;
@@ -124,6 +126,7 @@ static inline void shared_fill_row(shared_server *s, shared_row *r, const void *
                                    cellar_tier_entry *e)
 {
     r->lease = 0;
+    r->there = true;
     r->negative = (e->flags & CELLAR_TIER_NEGATIVE) != 0;
     r->value_len = len < sizeof r->value ? len : sizeof r->value;
     if (r->value_len != 0) { memcpy(r->value, value, r->value_len); }
@@ -145,7 +148,7 @@ static inline void shared_fill_row(shared_server *s, shared_row *r, const void *
 static inline bool shared_meets(const shared_row *r, const cellar_tier_entry *e)
 {
     if (e == NULL || (e->flags & CELLAR_TIER_IF_CHECK) == 0) { return true; }
-    return e->check == (r != NULL && r->lease == 0 && !r->negative ? r->check : 0);
+    return e->check == (r != NULL && r->there && !r->negative ? r->check : 0);
 }
 
 static inline cellar_err shared_put(void *ctx, const cellar_tier_key *k, const void *value,
@@ -254,6 +257,68 @@ static inline void shared_answer(shared_client *m)
     m->host->answered(m->host->ctx, &m->ticket, &k, err, value, len, &e);
 }
 
+static inline cellar_err shared_lease(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
+                                      cellar_tier_entry *e, cellar_tier_lease *l)
+{
+    shared_client *m = ctx;
+    cellar_err err = CELLAR_LEASED;
+    if (m->lease_answer != CELLAR_OK) { return m->lease_answer; }
+    pthread_mutex_lock(&m->server->lock);
+    m->leases++;
+    shared_row *r = shared_find(m->server, k->bytes, k->len, false);
+    const int64_t now_ms = m->host->now_ms(m->host->ctx);
+    if (r != NULL && r->there && (e->flags & CELLAR_TIER_REFRESH) == 0) {
+        err = r->negative ? CELLAR_ABSENT : CELLAR_OK;
+    } else if (r != NULL && r->lease != 0 && now_ms < r->lease_ms) {
+        err = CELLAR_PENDING;
+        e->deadline_ms = r->lease_ms;
+    } else {
+        r = r != NULL ? r : shared_find(m->server, k->bytes, k->len, true);
+        r->lease = l->opaque[0] = ++m->server->next_check;
+        r->lease_ms = now_ms + hold_ms;
+    }
+    pthread_mutex_unlock(&m->server->lock);
+    return err;
+}
+
+/* End a lease if it is held; value NULL and no entry: without a value. */
+static inline bool shared_lease_end(shared_client *m, const cellar_tier_key *k,
+                                    const cellar_tier_lease *l, const void *value, size_t len,
+                                    cellar_tier_entry *e)
+{
+    pthread_mutex_lock(&m->server->lock);
+    shared_row *r = shared_find(m->server, k->bytes, k->len, false);
+    const bool held = r != NULL && r->lease == l->opaque[0];
+    const bool beside = held && e == NULL && r->there; /* the value did not change */
+    if (held && e != NULL) { shared_fill_row(m->server, r, value, len, e); }
+    if (held && e == NULL) {
+        r->lease = 0;
+        r->used = r->there;
+    }
+    pthread_mutex_unlock(&m->server->lock);
+    /* A script makes the change: the client hears it, too. */
+    if (held && !beside) { shared_report(m->server, NULL, k->bytes, k->len); }
+    return held;
+}
+
+static inline cellar_err shared_fill(void *ctx, const cellar_tier_key *k,
+                                     const cellar_tier_lease *l, const void *value, size_t len,
+                                     cellar_tier_entry *e)
+{
+    shared_client *m = ctx;
+    shared_inside(m, "fill");
+    m->fills++;
+    if (m->answer != CELLAR_OK) { return m->answer; }
+    return shared_lease_end(m, k, l, value, len, e) ? CELLAR_OK : CELLAR_INVALIDATED;
+}
+
+static inline void shared_unlease(void *ctx, const cellar_tier_key *k, const cellar_tier_lease *l)
+{
+    shared_client *m = ctx;
+    m->unleases++;
+    (void)shared_lease_end(m, k, l, NULL, 0, NULL);
+}
+
 static inline bool shared_tick(void *ctx, uint64_t budget_us)
 {
     (void)budget_us;
@@ -290,7 +355,9 @@ static inline void shared_client_init(shared_client *m, shared_server *s)
     m->table.clear = shared_clear;
     m->table.tag = shared_tag;
     m->table.pattern = shared_pattern;
-    m->table.tick = shared_tick;
+    m->table.lease = shared_lease;
+    m->table.fill = shared_fill;
+    m->table.unlease = shared_unlease;
     m->table.close = shared_close;
     m->table.forked = shared_forked;
 }
