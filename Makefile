@@ -4,14 +4,15 @@
 #
 # PICTURE    src/*/*.c -> build/<variant>/{lib,dbg,sim,cli}/*.o -> libcellar.a .so, cellar, tests
 #            include/*.h + SRC -> dist/cellar.h, dist/cellar.c (the drop-in)
-# FILES      src/tools/mk/: optional.mk (mimalloc, liblz4, SQLite), dropin.mk (drop-in, man pages, dist),
-#            install.mk, test.mk, check.mk (form, sanitizers, models, matrix), bench.mk
+# FILES      src/tools/mk/: optional.mk (mimalloc, liblz4, SQLite), remote.mk (the remote tier),
+#            dropin.mk (drop-in, man pages, dist), install.mk, test.mk, check.mk (form, sanitizers, models, matrix), bench.mk
 # VARIANT    A checksum of compiler and flags names the build folder. A changed flag therefore
 #            never mixes with stale objects. build/cellar and its like link to the latest variant.
 # VARIABLES  CC CXX AR OBJCOPY CFLAGS CPPFLAGS LDFLAGS LDLIBS come from the caller; the Makefile
 #            adds to them and replaces none. PREFIX LIBDIR INCDIR BINDIR MANDIR DESTDIR for install.
 #            SAN=address|undefined|thread (or a list with commas)   MIMALLOC=off|shared|object
 #            LZ4=off|shared   SQLITE3=off|shared   T=name one test   SEED=n|random   AUDIT=1
+#            REMOTE=1 with the remote tier (needs libhiredis-dev)
 #            V=1 shows commands   DEPS=off|print   STATIC=1
 # NEEDS      make, a C compiler, sh, awk, sed; src/tools/deps.sh probes everything else.
 
@@ -59,12 +60,16 @@ SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=s
             $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) src/wheel/wheel.c \
             $(SRC_CACHE:%=src/cache/%.c) $(SRC_EXTRAS:%=src/extras/%.c) \
             $(SRC_WORK:%=src/work/%.c) $(SRC_KIT:%=src/kit/%.c) $(SRC_RESP:%=src/resp/%.c)
+# The remote tier, in floor order. No part of SRC: libcellar and cellar.c do not have it.
+SRC_REMOTE =
+REMOTE_SRC := $(SRC_REMOTE:%=src/remote/%.c)
 CLI      := $(wildcard src/cli/*.c)
 # The public headers in the order in which the drop-in's one header folds them.
 HEADERS  := $(addprefix include/cellar,.h _entry.h _load.h _invalidate.h _l2.h _observe.h _bloom.h \
               _breaker.h _admin.h _tier.h _memo.h _warm.h _limit.h _lock.h \
               _schedule.h _batch.h _bus.h _task.h \
               _refresh.h _work.h _kit.h _resp.h)
+REMOTE_HEADERS := $(wildcard include/cellar_remote.h)
 # The C++ wrapper: installed and distributed with them, no part of the two files of the drop-in.
 WRAPPER   = include/cellar.hpp
 
@@ -136,7 +141,7 @@ ID_SIM   = $(foreach m,$(MODULES),$(if $(filter src/$(m)/%,$(ID_SRC)),$(B)/sim/$
 SO       = libcellar.so.$(VERSION)
 
 ## all: static and shared library, build/cellar, build/cellar-replay (what `make` does)
-all: lib $(if $(CLI),build/cellar)
+all: lib $(if $(CLI),build/cellar) $(if $(REMOTE),remote)
 lib: $(B)/libcellar.a $(B)/$(SO)
 	$(call link,libcellar.a,libcellar.a)
 	$(call link,$(SO),libcellar.so)
@@ -187,7 +192,7 @@ $(B)/libcellar.map: src/tools/symbols.txt include/cellar.h
 	$(say) GEN $@
 	$(Q)mkdir -p $(@D)
 	$(Q)$(AWK) -v node=CELLAR_$(ABI) 'BEGIN { print node " {\nglobal:" } \
-	  /^[a-z]/ { print "    " $$1 ";" } END { print "local:\n    *;\n};" }' $< >$@
+	  /^[a-z]/ && !/^cellar_remote_/ { print "    " $$1 ";" } END { print "local:\n    *;\n};" }' $< >$@
 # The shared library may use mimalloc: libc comes first in lookup order, so the host keeps its
 # malloc. The archive never uses mimalloc: that would replace malloc in the program that links it.
 $(B)/$(SO): $(OBJ_SO) $(B)/libcellar.map
@@ -245,7 +250,7 @@ help:
 	@echo
 	@$(AWK) '/^# VARIABLES/ { on = 1 } /^# NEEDS/ { exit } on { print substr($$0, 3) }' Makefile
 
-PARTS    := $(addprefix $(MK)/,dropin.mk install.mk test.mk check.mk bench.mk)
+PARTS    := $(addprefix $(MK)/,remote.mk dropin.mk install.mk test.mk check.mk bench.mk)
 include $(PARTS)
 
 FORCE:

@@ -5,6 +5,7 @@
 # USE        awk -f src/tools/amalgamate.awk -v what=h|c -v version=V -v source_id=ID
 #                -v uthash=PATH|external -v headers="include/cellar.h ..."
 #                -v src="src/base/err.c ..." [-v lines=1 for #line directives]
+#                [-v pair=cellar_remote: the pair of the remote tier, beside that of the library]
 # PICTURE    what=h: licence, then the public headers in order, without their includes of one
 #                    another; those of a part that can be left out stand between
 #                    `#ifndef CELLAR_OMIT_...` lines
@@ -73,7 +74,7 @@ function fold(file, inside,    line, number, target, level, unclean, sim, omit, 
             if (level > 0 && sim[level]) {
                 printf "/* %s: for the simulation only */\n", target
             } else if (index(target, "/") == 0) {
-                printf "/* %s: in the drop-in's cellar.h */\n", target
+                printf "/* %s: in the drop-in's %s.h */\n", target, pair
             } else if (("src/" target) in folded) {
                 printf "/* %s: above */\n", target
             } else {
@@ -129,9 +130,10 @@ function opening(name, other, where) {
 }
 
 function write_header(    n, i, list, line, name, part, omit, above, status) {
-    opening("cellar.h", "cellar.c", "include/")
+    opening(pair ".h", pair ".c", "include/")
     licence()
     print " */"
+    if (pair != "cellar") print "#include \"cellar.h\""
     n = split(headers, list, " ")
     for (i = 1; i <= n; i++) {
         name = list[i]
@@ -148,7 +150,7 @@ function write_header(    n, i, list, line, name, part, omit, above, status) {
         mark_line(1, list[i])
         while ((status = (getline line < list[i])) > 0) {
             if (line ~ /^[ ]*#[ ]*include[ ]*"/) {
-                if (!(include_target(line) in above)) fail(list[i] ": " line)
+                if (pair == "cellar" && !(include_target(line) in above)) fail(list[i] ": " line)
                 printf "/* %s: above */\n", include_target(line)
             } else {
                 print line
@@ -210,6 +212,21 @@ function write_guards() {
     print "#endif"
 }
 
+# The remote tier: all of it static, a part of the program that links hiredis.
+function write_remote_banner() {
+    opening("cellar_remote.c", "cellar_remote.h", "src/remote/")
+    print " * COMPILE    cc -O2 -c cellar_remote.c     beside cellar.c and cellar.h of the same version;"
+    print " *                                          link with -lhiredis -pthread"
+    print " *"
+    licence()
+    print " */"
+    print "#ifndef _GNU_SOURCE"
+    print "#define _GNU_SOURCE 1"
+    print "#endif"
+    print "#define CELLAR_PRIVATE static"
+    print "#include \"cellar_remote.h\""
+}
+
 function write_banner(    n, i, list, any) {
     opening("cellar.c", "cellar.h", "src/")
     switches()
@@ -248,15 +265,17 @@ BEGIN {
     omit_name["refresh"] = "WORK"
     omit_name["kit"] = "KIT"
     omit_name["resp"] = "RESP"
+    if (pair == "") pair = "cellar"
     if (what == "h") {
         write_header()
     } else {
-        write_banner()
+        if (pair == "cellar") write_banner()
+        else write_remote_banner()
         n_src = split(src, file, /[ \n]+/)
         for (i_src = 1; i_src <= n_src; i_src++) {
             if (file[i_src] != "") fold(file[i_src], "")
         }
-        if (!uthash_done && uthash != "external") print "/* uthash: no file included it */"
+        if (!uthash_done && uthash != "external" && pair == "cellar") print "/* uthash: no file included it */"
     }
     exit failed
 }

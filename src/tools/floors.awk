@@ -16,10 +16,10 @@
 #                      arrows point down. Files of a `circle` line reach each other; a circle that
 #                      has become smaller is an error, so the list shrinks with the code.
 #            listed    every .c of the library stands in SRC, once, in floor order; none is missing
-#            ifdef     no conditional outside base/ but an include guard, CELLAR_OMIT_, CELLAR_WITH_
+#            ifdef     outside base/ and remote/port.h: include guards, CELLAR_OMIT_, CELLAR_WITH_
 #            banned    sprintf strcpy atoi rand signal and their kin, everywhere
-#            seam      memory, time, threads, files and waiting only in base/ (and in cli/, which
-#                      is a program of its own)
+#            seam      memory, time, threads, files and waiting only in base/ (and in cli/ and
+#                      remote/, which use the library as a customer does)
 #            form      SPDX in the first line, no tab, no blank at the end of a line
 # RESULT     `floors: ok`, the largest circle and the header with the most prototypes
 # LIMITS     macros are not expanded. What stands under `#if BASE_SIM` makes no arrow. mod.h and
@@ -108,14 +108,17 @@ code ~ /^[ ]*#[ ]*include[ ]*</ {
     target = code
     sub(/^[^<]*</, "", target)
     sub(/>.*$/, "", target)
-    if (module != "base" && module != "cli" && is_system_seam(target)) {
+    if (!has_seam(module) && is_system_seam(target)) {
         bad("seam: <" target "> belongs to base/")
     }
-    if (target == "uthash.h" && FILENAME !~ /base\/table\.h$/) {
-        bad("seam: uthash only through base/table.h")
+    if (target == "uthash.h" && FILENAME !~ /base\/table\.h$|src\/remote\//) {
+        bad("seam: uthash only through base/table.h or in remote/")
     }
 }
 code !~ /^[ ]*#[ ]*include/ { check_calls(code) }
+
+# The program and the remote tier stand on include/ alone, so they make their own system calls.
+function has_seam(module) { return module == "base" || module == "cli" || module == "remote" }
 
 function is_system_seam(target) {
     if (target ~ /^(sys|linux)\//) return 1
@@ -147,6 +150,7 @@ function check_conditional(code,    text) {
     text = code
     sub(/^[ ]*#[ ]*/, "", text)
     if (module == "base" || is_public || module == "cli") return
+    if (module == "remote" && unit == "port") return
     if (text ~ /^(ifdef|ifndef)[ ]+CELLAR_(OMIT|WITH)_[A-Z0-9]+[ ]*$/) return
     if (FILENAME ~ /\.h$/ && guard == "" && text ~ /^ifndef[ ]+[A-Z0-9_]+_H[ ]*$/) {
         guard = text
@@ -166,7 +170,7 @@ function check_calls(code,    rest, name, before, start) {
         rest = substr(rest, start + RLENGTH)
         if (before ~ /(\.|->)[ ]*$/ || before ~ /[0-9]$/) continue
         if (name in banned) bad("banned: " name "()")
-        else if (module == "base" || module == "cli") continue
+        else if (has_seam(module)) continue
         else if (name in seam || name ~ /^(pthread|sem|mtx|thrd|cnd|mi)_/) {
             bad("seam: " name "() belongs to base/")
         }

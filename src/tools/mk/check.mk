@@ -10,7 +10,7 @@
 #            counts instructions.
 # SCRIPTS    slow_*.sh below tests/ are lanes of check, matrix_*.sh lanes of check-matrix.
 
-FLOORS    = $(AWK) -v listed='$(SRC)' -f src/tools/code.awk -f src/tools/floors.awk
+FLOORS    = $(AWK) -v listed='$(SRC) $(REMOTE_SRC)' -f src/tools/code.awk -f src/tools/floors.awk
 ALL_FILES = $(sort $(wildcard src/*/*.c src/*/*.h include/*.h))
 ## floors: includes point down, inside modules too; SRC complete; no conditional outside base, no
 ## banned call; the largest circle of files and the header with the most prototypes
@@ -26,7 +26,8 @@ language:
 	$(Q)$(AWK) -f src/tools/language.awk $(LANGUAGE_FILES)
 ## contracts: every public function has its contract, an example and a line in src/tools/symbols.txt
 contracts:
-	$(Q)$(AWK) -v mode=check -v symbols=src/tools/symbols.txt -f src/tools/apidoc.awk $(HEADERS)
+	$(Q)$(AWK) -v mode=check -v symbols=src/tools/symbols.txt -f src/tools/apidoc.awk $(HEADERS) \
+	  $(REMOTE_HEADERS)
 ## symbols: exported names of the shared library, the archive and the drop-in against the list
 symbols: lib dropin
 	$(Q)sh $(PACKAGE)/slow_packaging_symbols.sh
@@ -56,6 +57,16 @@ LANES_QUICK = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   't|drop-in: one cell|QUICK=1 sh $(PACKAGE)/slow_packaging_dropin.sh'
 # The suite with all repetitions runs as on a machine that has just booted: the clocks of each
 # program began three seconds ago, if the kernel allows a time namespace.
+# The tests of the remote tier; those that read bytes of a stranger once more under sanitizers.
+REMOTE_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 SHARE=1 REMOTE=1 T="remote_*"
+REMOTE_SAN_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 SHARE=1 REMOTE=1 \
+  SAN=address$(comma)undefined T="$(REMOTE_FUZZ:test_%=%)"
+REMOTE_FUZZ = $(basename $(notdir $(call in_dirs,test_remote_*fuzz*.c)))
+CAN_REMOTE = $(call probe_link,hiredis/hiredis.h,-lhiredis)
+LANES_REMOTE_BUILD = 'x|build: remote|$(call REMOTE_IN,test-programs)' \
+  $(if $(REMOTE_FUZZ),'x|build: remote$(comma) ASan + UBSan|$(call REMOTE_SAN_IN,test-programs)')
+LANES_REMOTE = 't|remote|$(call REMOTE_IN,test-now)' \
+  $(if $(REMOTE_FUZZ),'t|remote: ASan + UBSan|$(call REMOTE_SAN_IN,test-now)')
 YOUNG    := $(shell sh $(SUPPORT)/young.sh true >/dev/null 2>&1 && echo sh $(SUPPORT)/young.sh)
 TSAN_CC  := $(if $(wildcard /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.tsan*),\
               $(shell command -v clang-19))
@@ -71,7 +82,9 @@ LANES     = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   $(if $(PROOF),'x|build: proof|$(BUILD_OF) T="$(PROOF)"') \
   'x|build: all repetitions|$(BUILD_OF) T=' \
   'x|build: ASan + UBSan|$(BUILD_OF) SAN=address$(comma)undefined' \
-  'x|build: TSan|$(BUILD_OF) SAN=thread $(TSAN_WORDS)' 'j|$(LANES_AT_ONCE)' \
+  'x|build: TSan|$(BUILD_OF) SAN=thread $(TSAN_WORDS)' \
+  $(if $(CAN_REMOTE),$(LANES_REMOTE_BUILD)) 'j|$(LANES_AT_ONCE)' \
+  $(if $(CAN_REMOTE),$(LANES_REMOTE),'s|remote|$(NO_HIREDIS)') \
   $(if $(SIM_SRC),'t|simulation|sh $(SIM)/run.sh') \
   $(foreach s,$(call in_dirs,slow_*.sh),'t|$(notdir $(s))|sh $(s)') \
   't|suite: ASan + UBSan|$(SUITE_IN) SAN=address$(comma)undefined' \

@@ -3,6 +3,7 @@
 # dropin.mk: the drop-in, the documentation and the release archive, all below dist/.
 #
 # PICTURE    include/*.h + SRC -- amalgamate.awk --> dist/cellar.h, dist/cellar.c
+#            cellar_remote.h + SRC_REMOTE -- amalgamate.awk --> dist/cellar_remote.h, .c
 #            include/*.h, program's --help -- apidoc.awk --> dist/doc/man?, dist/doc/cellar-api.html
 #            tree + drop-in --> dist/cellar-VERSION.tar.gz, dist/SHA256SUMS
 
@@ -30,6 +31,21 @@ dist/cellar.c: $(DROPIN_FROM)
 dist/cellar.hpp: $(WRAPPER)
 	$(Q)mkdir -p dist && cp $< $@
 dropin: dist/cellar.h dist/cellar.c dist/cellar.hpp
+# The pair of the remote tier stands beside them and is compiled with -lhiredis.
+FOLD_REMOTE = $(AWK) -v version='$(VERSION)' -v source_id='$(SOURCE_ID)' -v pair=cellar_remote \
+              -v headers='$(REMOTE_HEADERS)' -v src='$(REMOTE_SRC)' -v lines='$(LINES_WANTED)' \
+              -f src/tools/amalgamate.awk
+REMOTE_FROM = $(REMOTE_SRC) $(wildcard src/remote/*.h) $(REMOTE_HEADERS) src/tools/amalgamate.awk \
+              LICENSE build/dropin-words
+dist/cellar_remote.h: $(REMOTE_FROM)
+	$(say) GEN $@
+	$(Q)mkdir -p dist
+	$(Q)$(FOLD_REMOTE) -v what=h >$@.tmp && mv $@.tmp $@
+dist/cellar_remote.c: $(REMOTE_FROM)
+	$(say) GEN $@
+	$(Q)mkdir -p dist
+	$(Q)$(FOLD_REMOTE) -v what=c >$@.tmp && mv $@.tmp $@
+dropin-remote: dist/cellar_remote.h dist/cellar_remote.c
 
 # The documentation is made from the contracts. Its date is that of the commit, so that one commit
 # gives the same bytes everywhere.
@@ -39,28 +55,29 @@ APIDOC   = $(AWK) -v out=dist/doc -v symbols=src/tools/symbols.txt -v version='$
            -v date='$(DATE)' -v readme='$(wildcard README.md)' \
            -f src/tools/apidoc.awk
 HELPS     = $$($(B)/cellar --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
-dist/doc/done: $(HEADERS) src/tools/apidoc.awk src/tools/symbols.txt $(wildcard README.md) \
+dist/doc/done: $(HEADERS) $(REMOTE_HEADERS) src/tools/apidoc.awk src/tools/symbols.txt $(wildcard README.md) \
   $(if $(CLI),$(B)/cellar)
 	$(say) GEN dist/doc
 	$(Q)rm -rf dist/doc && mkdir -p dist/doc/man1 dist/doc/man3 dist/doc/man7
-	$(Q)$(APIDOC) -v mode=man $(HEADERS)
-	$(Q)$(APIDOC) -v mode=html $(HEADERS)
+	$(Q)$(APIDOC) -v mode=man $(HEADERS) $(REMOTE_HEADERS)
+	$(Q)$(APIDOC) -v mode=html $(HEADERS) $(REMOTE_HEADERS)
 	$(if $(CLI),$(Q){ $(B)/cellar --help; for c in $(HELPS); do echo "== $$c"; \
 	  $(B)/cellar $$c --help; done; } | $(APIDOC) -v mode=program)
 	$(Q)touch $@
 ## man: man pages and cellar-api.html in dist/doc, made from the contracts in include/
 man: dist/doc/done
 
-## dist: the drop-in and dist/cellar.hpp, documentation, tar.gz with checksum
-dist: dropin man
+## dist: both drop-in pairs and dist/cellar.hpp, documentation, tar.gz with checksum
+PAIRS     = cellar.h cellar.c cellar.hpp cellar_remote.h cellar_remote.c
+dist: dropin dropin-remote man
 	$(say) GEN dist/cellar-$(VERSION).tar.gz
 	$(Q)rm -rf build/tar && mkdir -p build/tar/cellar-$(VERSION)/dist
 	$(Q){ git ls-files -co --exclude-standard 2>/dev/null || find . -type f ! -path './build/*' \
 	  ! -path './dist/*'; } | tar -cf - -T - | tar -xf - -C build/tar/cellar-$(VERSION)
-	$(Q)cp dist/cellar.h dist/cellar.c dist/cellar.hpp build/tar/cellar-$(VERSION)/dist
+	$(Q)cp $(PAIRS:%=dist/%) build/tar/cellar-$(VERSION)/dist
 	$(Q)tar --sort=name --mtime=@$(EPOCH) --owner=0 --group=0 --numeric-owner -C build/tar \
 	  -cf - cellar-$(VERSION) | gzip -9n >dist/cellar-$(VERSION).tar.gz
 	$(Q)rm -rf build/tar
-	$(Q)cd dist && sha256sum cellar.h cellar.c cellar.hpp cellar-$(VERSION).tar.gz >SHA256SUMS && \
+	$(Q)cd dist && sha256sum $(PAIRS) cellar-$(VERSION).tar.gz >SHA256SUMS && \
 	  cat SHA256SUMS
-.PHONY: dropin man dist
+.PHONY: dropin dropin-remote man dist

@@ -33,6 +33,19 @@ Libs: -L"$${libdir}" -lcellar
 Libs.private: -pthread
 Cflags: -I"$${includedir}"
 endef
+# libcellar-remote stands in for libcellar and needs hiredis.
+define PC_REMOTE_FILE
+prefix=$(PREFIX)
+libdir=$(I_LIB)
+includedir=$(I_INC)
+
+Name: cellar-remote
+Description: cellar with namespaces that processes share through Redis or Valkey
+Version: $(VERSION)
+Libs: -L"$${libdir}" -lcellar-remote
+Libs.private: -lhiredis -pthread
+Cflags: -I"$${includedir}"
+endef
 define CMAKE_CONFIG
 # cellar::cellar (shared) and cellar::cellar-static
 include(CMakeFindDependencyMacro)
@@ -69,15 +82,17 @@ else()
   set(PACKAGE_VERSION_COMPATIBLE FALSE)
 endif()
 endef
-# These three are exported for this target alone: make expands an exported variable for every
+# These four are exported for this target alone: make expands an exported variable for every
 # recipe line.
 install: private export PC_TEXT = $(PC_FILE)
+install: private export PC_REMOTE_TEXT = $(PC_REMOTE_FILE)
 install: private export CMAKE_CONFIG_TEXT = $(CMAKE_CONFIG)
 install: private export CMAKE_VERSION_TEXT = $(CMAKE_VERSION)
 
 ## install: library, headers, program, man pages, pkg-config and CMake files
 ## (PREFIX, LIBDIR, INCDIR, BINDIR, MANDIR, DESTDIR)
-install: lib man $(if $(CLI),build/cellar)
+## REMOTE=1 adds libcellar-remote and cellar_remote.h
+install: lib man $(if $(CLI),build/cellar) $(if $(HAVE_REMOTE),remote)
 	$(Q)mkdir -p '$(DESTDIR)$(I_LIB)/pkgconfig' '$(DESTDIR)$(I_CMAKE)' '$(DESTDIR)$(I_INC)' \
 	  '$(DESTDIR)$(I_BIN)' '$(DESTDIR)$(I_MAN)' '$(DESTDIR)$(I_DOC)'
 	$(Q)install -m 644 $(HEADERS) $(WRAPPER) '$(DESTDIR)$(I_INC)'
@@ -85,6 +100,12 @@ install: lib man $(if $(CLI),build/cellar)
 	$(Q)install -m 755 $(B)/$(SO) '$(DESTDIR)$(I_LIB)'
 	$(Q)ln -sf $(SO) '$(DESTDIR)$(I_LIB)/libcellar.so.$(ABI)'
 	$(Q)ln -sf libcellar.so.$(ABI) '$(DESTDIR)$(I_LIB)/libcellar.so'
+	$(if $(HAVE_REMOTE),$(Q)install -m 644 $(REMOTE_HEADERS) '$(DESTDIR)$(I_INC)' && \
+	  install -m 644 $(B)/libcellar-remote.a '$(DESTDIR)$(I_LIB)' && \
+	  install -m 755 $(B)/$(SO_REMOTE) '$(DESTDIR)$(I_LIB)' && \
+	  ln -sf $(SO_REMOTE) '$(DESTDIR)$(I_LIB)/libcellar-remote.so.$(ABI)' && \
+	  ln -sf libcellar-remote.so.$(ABI) '$(DESTDIR)$(I_LIB)/libcellar-remote.so' && \
+	  printf '%s\n' "$$PC_REMOTE_TEXT" >'$(DESTDIR)$(I_LIB)/pkgconfig/cellar-remote.pc')
 	$(Q)printf '%s\n' "$$PC_TEXT" >'$(DESTDIR)$(I_LIB)/pkgconfig/cellar.pc'
 	$(Q)printf '%s\n' "$$CMAKE_CONFIG_TEXT" >'$(DESTDIR)$(I_CMAKE)/cellar-config.cmake'
 	$(Q)printf '%s\n' "$$CMAKE_VERSION_TEXT" >'$(DESTDIR)$(I_CMAKE)/cellar-config-version.cmake'
@@ -101,8 +122,10 @@ OWN_FOLDERS = '$(DESTDIR)$(I_CMAKE)' | '$(DESTDIR)$(I_DOC)'$(if \
   $(DESTDIR)$(filter-out /usr /usr/local,$(PREFIX)), | '$(DESTDIR)$(PREFIX)'*)
 ## uninstall: remove what install put there, and its folders when they are empty (same variables)
 uninstall: man
-	$(Q)rm -f $(foreach h,$(HEADERS) $(WRAPPER),'$(DESTDIR)$(I_INC)/$(notdir $(h))') \
+	$(Q)rm -f $(foreach h,$(HEADERS) $(REMOTE_HEADERS) $(WRAPPER),'$(DESTDIR)$(I_INC)/$(notdir $(h))') \
 	  $(foreach f,libcellar.a libcellar.so libcellar.so.$(ABI) $(SO) pkgconfig/cellar.pc \
+	  libcellar-remote.a libcellar-remote.so libcellar-remote.so.$(ABI) $(SO_REMOTE) \
+	  pkgconfig/cellar-remote.pc \
 	  cmake/cellar/cellar-config.cmake cmake/cellar/cellar-config-version.cmake,\
 	  '$(DESTDIR)$(I_LIB)/$(f)') \
 	  '$(DESTDIR)$(I_BIN)/cellar' '$(DESTDIR)$(I_DOC)/LICENSE' '$(DESTDIR)$(I_DOC)/cellar-api.html'

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 #
-# optional.mk: mimalloc, liblz4 and SQLite, which the library uses when they are there.
+# optional.mk: mimalloc, liblz4 and SQLite, which the library uses when they are there; hiredis.
 #
 # RESULT     MIMALLOC=off|shared|object, LZ4=off|shared and SQLITE3=off|shared, from the caller or
 #            probed; MI_LIBS MI_OBJ MI_FLAGS, and WITH_LIBS WITH_FLAGS of the other two, for the
-#            rules of the Makefile.
+#            rules of the Makefile. HAVE_REMOTE is 1 if REMOTE=1 and hiredis is there.
 # PROBE      a program of one line is compiled and linked as a user's compiler does it.
 
 probe_link = $(shell mkdir -p build && p=build/.probe.$$$$ && \
@@ -43,3 +43,5 @@ endif
 ifneq ($(filter-out off shared object,$(MIMALLOC)),)
 $(error MIMALLOC=$(MIMALLOC): there are off, shared and object)
 endif
+# No object of libcellar uses hiredis, so its words are no part of VARIANT.
+HAVE_REMOTE := $(if $(filter 1,$(REMOTE)),$(if $(call probe_link,hiredis/hiredis.h,-lhiredis),1))

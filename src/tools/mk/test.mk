@@ -29,6 +29,8 @@ EXAMPLE    := tests/examples
 in_dirs     = $(wildcard $(foreach d,$(TEST_DIRS),$(1:%=$(d)/%)))
 named       = $(foreach t,$(2),$(if $(filter $(1),$(notdir $(t))),$(t)))
 ALL_TESTS  := $(call in_dirs,test_*.c test_*.sh)
+# Tests of the remote tier need REMOTE=1 and hiredis; else they are one skipped line.
+NO_REMOTE   = $(if $(HAVE_REMOTE),,test_remote_%)
 source_of   = $(filter %/$(1).c,$(ALL_TESTS))
 
 TEST_NAMES := $(if $(T),$(patsubst test_%,%,$(basename $(notdir $(T)))),*)
@@ -36,7 +38,10 @@ TEST_FILES  = $(call in_dirs,test_$(1).c test_$(1).sh) $(wildcard $(EXAMPLE)/$(1
                 $(patsubst %_cc,$(EXAMPLE)/%.cc,$(filter %_cc,$(1)))) $(filter simulation,$(1))
 NO_TEST    := $(strip $(if $(T),$(foreach t,$(T),$(if $(strip $(call TEST_FILES,$(patsubst \
                 test_%,%,$(basename $(notdir $(t)))))),,$(t)))))
-TESTS_C    := $(call in_dirs,$(TEST_NAMES:%=test_%.c))
+NAMED_HERE := $(call in_dirs,$(TEST_NAMES:%=test_%.c) $(TEST_NAMES:%=test_%.sh))
+TESTS_HERE := $(filter-out $(call named,$(NO_REMOTE),$(NAMED_HERE)),$(NAMED_HERE))
+LEFT_OUT   := $(filter-out $(TESTS_HERE),$(NAMED_HERE))
+TESTS_C    := $(filter %.c,$(TESTS_HERE))
 TESTS_API  := $(call named,test_api_%,$(TESTS_C))
 # TSan cannot find anything in a program of one thread and makes it fifty times slower. Such a
 # program says T_ONE_THREAD, which a plain build checks (t.h). By name it runs under TSan as well.
@@ -46,7 +51,7 @@ ONE_THREAD := $(if $(T),,$(if $(findstring thread,$(SAN)),$(shell \
 # again for the first atomic operation of the handler.
 NOT_TSAN   := $(if $(T),,$(if $(findstring thread,$(SAN)),$(call source_of,test_api_sigbus)))
 TESTS_LIB  := $(filter-out $(ONE_THREAD) $(NOT_TSAN),$(TESTS_C))
-TESTS_SH   := $(if $(SAN)$(DROPIN)$(PLAIN),,$(call in_dirs,$(TEST_NAMES:%=test_%.sh)))
+TESTS_SH   := $(if $(SAN)$(DROPIN)$(PLAIN),,$(filter %.sh,$(TESTS_HERE)))
 EXAMPLES   := $(wildcard $(TEST_NAMES:%=$(EXAMPLE)/%.c))
 EXAMPLESXX := $(wildcard $(if $(T),$(patsubst %_cc,$(EXAMPLE)/%.cc,$(filter %_cc,\
                 $(TEST_NAMES))),$(EXAMPLE)/*.cc))
@@ -93,6 +98,10 @@ endef
 $(foreach m,base stats $(LOW_MODULES) all,$(eval $(call test_archive,$(m))))
 test_lib    = $(if $(DROPIN),$(B)/dropin.o,\
               $(B)/dbg-$(if $(filter all,$(call below_of,$(1))),all,$(1)).a)
+# A test of the remote tier also links its debug objects.
+$(B)/dbg-remote.a: $(OBJ_DBG_REMOTE)
+	$(Q)rm -f $@
+	$(Q)$(AR) rcs $@ $^
 
 # See LEVELS. TEST_O gives its words only where the caller gave no CFLAGS.
 TEST_O    = $(if $(filter file,$(origin CFLAGS)),$(1))
@@ -110,11 +119,12 @@ $(B)/dropin.o: dist/cellar.c dist/cellar.h
 	  '-DCELLAR_PRIVATE=__attribute__((visibility("hidden")))' -c -o $@ $<
 .SECONDEXPANSION:
 $(call programs,t,$(filter %.c,$(ALL_TESTS))): $(B)/t/%: $$(call source_of,$$*) \
-  $$(call test_lib,$$(call module_of,$$*))
+  $$(if $$(filter test_remote_%,$$*),$(B)/dbg-remote.a) $$(call test_lib,$$(call module_of,$$*))
 	$(say) TEST $*
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) $(WITH_FLAGS) $(call TEST_WORDS,$*) -MT $@ -MF $@.d -o $@ $< $(filter %.a %.o,$^) \
-	  $(if $(DROPIN),-Wl$(comma)-z$(comma)muldefs) $(LDFLAGS) -lm $(WITH_LIBS) $(LDLIBS)
+	  $(if $(DROPIN),-Wl$(comma)-z$(comma)muldefs) $(LDFLAGS) -lm $(WITH_LIBS) \
+	  $(if $(filter test_remote_%,$*),$(REMOTE_LIBS)) $(LDLIBS)
 $(call programs,dist,$(call named,test_api_%.c,$(ALL_TESTS))): $(B)/dist/%: \
   $$(call source_of,$$*) $(DIST_O)
 	$(say) TEST "$* (drop-in)"
@@ -203,6 +213,7 @@ test-now: names test-programs
 	  $(foreach e,$(RUN_EX),'x|examples/$(notdir $(e))|$(e)') \
 	  $(if $(EXAMPLES),$(if $(WHY_NO_FORK),'s|examples/fork_server|$(strip $(WHY_NO_FORK))')) \
 	  $(if $(WHY_NO_CXX),$(foreach e,$(EXAMPLESXX),'s|$(e)|$(strip $(WHY_NO_CXX))')) \
+	  $(if $(LEFT_OUT),$(if $(LEAN),,'s|remote tests|$(if $(REMOTE),$(NO_HIREDIS),built with REMOTE=1 by make check)')) \
 	  $(foreach t,$(basename $(notdir $(ONE_THREAD))),'s|$(t)|has one thread') \
 	  $(foreach t,$(basename $(notdir $(NOT_TSAN))),\
 	    's|$(t)|a signal inside an atomic operation stops TSan')
