@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    what the remote tier assumes of the server is true of the server at hand: which changes
+ *         CLIENT TRACKING reports, in which order, and which commands a bad day refuses.
+ * Method: hiredis alone, without cellar: a connection `data` with tracking, its `ear`, and a
+ *         stranger. A mark ends each case: own scripts are reported, so the keys that the ear
+ *         receives before its own mark are all keys that the server reported.
+ * NEEDS   redis-server; CELLAR_TEST_ENGINE=path asks another server. */
+#include "tests/support/engine_kit.h"
+#include "tests/support/t.h"
+
+#define TRACK "CLIENT TRACKING ON REDIRECT %lld BCAST PREFIX t: PREFIX ~t: NOLOOP"
+#define MARK "~t:mark:"
+#define MARK_SCRIPT "return redis.call('PEXPIRE', KEYS[1], 60000)"
+
+typedef struct facts {
+    engine e;               /* e.c is the stranger */
+    redisContext *data, *ear;
+    char heard[512];        /* keys before the mark, each followed by one blank; "nil " a flush */
+} facts;
+
+/* Return whether `data` answered without an error. */
+static bool facts_do(redisContext *c, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    redisReply *r = redisvCommand(c, format, args);
+    va_end(args);
+    const bool ok = r != NULL && r->type != REDIS_REPLY_ERROR;
+    if (r != NULL) { freeReplyObject(r); }
+    return ok;
+}
+
+/* Return whether the command was refused with this first word. */
+static bool facts_refused(redisContext *c, const char *word, const char *command)
+{
+    redisReply *r = redisCommand(c, command);
+    const bool yes = r != NULL && r->type == REDIS_REPLY_ERROR &&
+                     strncmp(r->str, word, strlen(word)) == 0;
+    if (r != NULL) { freeReplyObject(r); }
+    return yes;
+}
+
+static bool facts_open(facts *f, const char *const *words)
+{
+    memset(f, 0, sizeof *f);
+    if (!engine_start(&f->e, words)) { return false; }
+    f->data = engine_connect(&f->e);
+    f->ear = engine_connect(&f->e);
+    T_REQUIRE(f->data != NULL && f->ear != NULL);
+    redisReply *r = redisCommand(f->ear, "CLIENT ID");
+    T_REQUIRE(r != NULL && r->type == REDIS_REPLY_INTEGER);
+    const long long id = r->integer;
+    freeReplyObject(r);
+    T_REQUIRE(facts_do(f->ear, "SUBSCRIBE __redis__:invalidate"));
+    T_REQUIRE(facts_do(f->data, TRACK, id));
+    T_REQUIRE(facts_do(f->data, "SET " MARK " 1"));
+    return true;
+}
+
+static void facts_close(facts *f)
+{
+    if (f->data != NULL) { redisFree(f->data); }
+    if (f->ear != NULL) { redisFree(f->ear); }
+    engine_stop(&f->e);
+}
+
+/* Append the keys of one message. Return whether the mark is among them. */
+static bool facts_note(facts *f, const redisReply *m)
+{
+    T_REQUIRE(m != NULL && m->type == REDIS_REPLY_ARRAY && m->elements == 3);
+    const redisReply *keys = m->element[2];
+    bool mark = false;
+    if (keys->type == REDIS_REPLY_NIL) { strcat(f->heard, "nil "); }
+    for (size_t i = 0; keys->type == REDIS_REPLY_ARRAY && i < keys->elements; i++) {
+        const char *key = keys->element[i]->str;
+        T_REQUIRE(strlen(f->heard) + strlen(key) + 2 < sizeof f->heard);
+        if (strcmp(key, MARK) == 0) {
+            mark = true;
+        } else {
+            strcat(strcat(f->heard, key), " ");
+        }
+    }
+    return mark;
+}
+
+/* Return what the ear received up to a mark that is sent now. */
+static const char *facts_heard(facts *f)
+{
+    f->heard[0] = '\0';
+    T_REQUIRE(facts_do(f->data, "EVAL %s 1 " MARK, MARK_SCRIPT));
+    for (bool mark = false; !mark;) {
+        redisReply *m = NULL;
+        T_REQUIRE(redisGetReply(f->ear, (void **)&m) == REDIS_OK);
+        mark = facts_note(f, m);
+        freeReplyObject(m);
+    }
+    return f->heard;
+}
+
+static void changes_by_others_are_reported(void)
+{
+    facts f;
+    if (!facts_open(&f, NULL)) { return; }
+    engine_ask(&f.e, "SET t:1 a");
+    T_EQ_STR(facts_heard(&f), "t:1 ");
+    engine_ask(&f.e, "DEL t:1");
+    T_EQ_STR(facts_heard(&f), "t:1 ");
+    engine_ask(&f.e, "SET t:2 a NX GET");
+    T_EQ_STR(facts_heard(&f), "t:2 ");
+    engine_ask(&f.e, "UNLINK t:2");
+    T_EQ_STR(facts_heard(&f), "t:2 ");
+    engine_ask(&f.e, "MULTI");
+    engine_ask(&f.e, "SET t:3 a");
+    engine_ask(&f.e, "EXEC");
+    T_EQ_STR(facts_heard(&f), "t:3 ");
+    engine_ask(&f.e, "SET other 1");
+    T_EQ_STR(facts_heard(&f), "");
+    facts_close(&f);
+}
+
+static void own_changes_are_not_reported(void)
+{
+    facts f;
+    if (!facts_open(&f, NULL)) { return; }
+    T_CHECK(facts_do(f.data, "SET t:1 a"));
+    T_CHECK(facts_do(f.data, "DEL t:1"));
+    T_CHECK(facts_do(f.data, "SET t:1 a NX GET"));
+    T_CHECK(facts_do(f.data, "UNLINK t:1"));
+    T_CHECK(facts_do(f.data, "MULTI"));
+    T_CHECK(facts_do(f.data, "SET t:1 b"));
+    T_CHECK(facts_do(f.data, "EXEC"));
+    T_EQ_STR(facts_heard(&f), "");
+    facts_close(&f);
+}
+
+static void set_nx_get_returns_the_value_and_reports_nothing_if_the_key_is_there(void)
+{
+    facts f;
+    if (!facts_open(&f, NULL)) { return; }
+    T_CHECK(facts_do(f.data, "SET t:1 a"));
+    const redisReply *r = engine_ask(&f.e, "SET t:1 b NX GET PX 1000");
+    T_CHECK(r != NULL && r->type == REDIS_REPLY_STRING && strcmp(r->str, "a") == 0);
+    T_EQ_STR(facts_heard(&f), "");
+    r = engine_ask(&f.e, "SET t:2 b NX GET PX 100000");
+    T_CHECK(r != NULL && r->type == REDIS_REPLY_NIL);
+    T_EQ_STR(facts_heard(&f), "t:2 ");
+    facts_close(&f);
+}
+
+static void own_script_is_reported(void)
+{
+    facts f;
+    if (!facts_open(&f, NULL)) { return; }
+    T_CHECK(facts_do(f.data, "EVAL %s 1 t:1", "return redis.call('SET', KEYS[1], 'x')"));
+    T_EQ_STR(facts_heard(&f), "t:1 ");
+    facts_close(&f);
+}
+
+/* Two clients change one key while the server is frozen, so that both commands fall in one round.
+ * The value tells which one was last. */
+static void one_round(bool own_first)
+{
+    facts f;
+    if (!facts_open(&f, NULL)) { return; }
+    engine_ask(&f.e, "PING");
+    engine_signal(&f.e, SIGSTOP);
+    redisContext *const order[] = { own_first ? f.data : f.e.c, own_first ? f.e.c : f.data };
+    for (int i = 0; i < 2; i++) {
+        int done = 0;
+        redisAppendCommand(order[i], "SET t:1 %s", order[i] == f.data ? "own" : "other");
+        while (done == 0) { T_REQUIRE(redisBufferWrite(order[i], &done) == REDIS_OK); }
+    }
+    engine_signal(&f.e, SIGCONT);
+    for (int i = 0; i < 2; i++) {
+        redisReply *r = NULL;
+        T_REQUIRE(redisGetReply(order[i], (void **)&r) == REDIS_OK);
+        freeReplyObject(r);
+    }
+    const redisReply *v = engine_ask(&f.e, "GET t:1");
+    T_REQUIRE(v != NULL && v->type == REDIS_REPLY_STRING);
+    T_EQ_STR(facts_heard(&f), strcmp(v->str, "other") == 0 ? "t:1 " : "");
+    facts_close(&f);
+}
+
+static void last_writer_of_a_round_decides_about_the_report(void)
+{
+    one_round(true);
+    one_round(false);
+}
+
+static void mark_comes_after_values_of_its_round(void)
+{
+    facts f;
+    if (!facts_open(&f, NULL)) { return; }
+    engine_ask(&f.e, "PING");
+    redisAppendCommand(f.e.c, "SET ~t:a 1");
+    redisAppendCommand(f.e.c, "SET t:5 1");
+    for (int i = 0; i < 2; i++) {
+        redisReply *r = NULL;
+        T_REQUIRE(redisGetReply(f.e.c, (void **)&r) == REDIS_OK);
+        freeReplyObject(r);
+    }
+    T_EQ_STR(facts_heard(&f), "t:5 ~t:a ");
+    facts_close(&f);
+}
+
+static void expiry_is_reported(void)
+{
+    facts f;
+    if (!facts_open(&f, NULL)) { return; }
+    T_CHECK(facts_do(f.data, "SET t:1 a PX 1"));
+    for (bool there = true; there;) {
+        const redisReply *r = engine_ask(&f.e, "GET t:1");
+        there = r != NULL && r->type == REDIS_REPLY_STRING;
+    }
+    T_EQ_STR(facts_heard(&f), "t:1 ");
+    facts_close(&f);
+}
+
+static void flush_is_reported_as_nil(void)
+{
+    facts f;
+    if (!facts_open(&f, NULL)) { return; }
+    engine_ask(&f.e, "FLUSHDB");
+    T_CHECK(facts_do(f.data, "SET " MARK " 1"));
+    T_EQ_STR(facts_heard(&f), "nil ");
+    engine_ask(&f.e, "FLUSHALL");
+    T_CHECK(facts_do(f.data, "SET " MARK " 1"));
+    T_EQ_STR(facts_heard(&f), "nil ");
+    facts_close(&f);
+}
+
+static void eviction_is_reported(void)
+{
+    facts f;
+    if (!facts_open(&f, NULL)) { return; }
+    T_CHECK(facts_do(f.data, "SET t:1 a"));
+    engine_ask(&f.e, "CONFIG SET maxmemory-policy allkeys-lru maxmemory 1");
+    T_CHECK(facts_refused(f.e.c, "OOM", "SET x 1")); /* all keys went, that of the mark as well */
+    engine_ask(&f.e, "CONFIG SET maxmemory 0");
+    T_CHECK(facts_do(f.data, "SET " MARK " 1"));
+    T_CHECK(strstr(facts_heard(&f), "t:1 ") != NULL);
+    facts_close(&f);
+}
+
+static void other_database_is_reported_under_the_same_name(void)
+{
+    facts f;
+    if (!facts_open(&f, NULL)) { return; }
+    engine_ask(&f.e, "SELECT 3");
+    engine_ask(&f.e, "SET t:1 a");
+    T_EQ_STR(facts_heard(&f), "t:1 ");
+    facts_close(&f);
+}
+
+static void data_answers_without_its_ear_and_tracking_info_tells(void)
+{
+    facts f;
+    if (!facts_open(&f, NULL)) { return; }
+    T_EQ_I64(engine_cut(&f.e, "pubsub"), 1);
+    T_CHECK(facts_do(f.data, "SET t:1 a"));
+    T_CHECK(facts_do(f.data, "GET t:1"));
+    engine_ask(&f.e, "SET t:1 b"); /* the server notes the broken redirection when it reports */
+    redisReply *r = redisCommand(f.data, "CLIENT TRACKINGINFO");
+    T_REQUIRE(r != NULL && r->type == REDIS_REPLY_ARRAY && r->elements >= 2);
+    bool broken = false;
+    for (size_t i = 0; i < r->element[1]->elements; i++) {
+        broken = broken || strcmp(r->element[1]->element[i]->str, "broken_redirect") == 0;
+    }
+    T_CHECK(broken);
+    freeReplyObject(r);
+    facts_close(&f);
+}
+
+static void ear_answers_without_data_and_hears_nothing(void)
+{
+    facts f;
+    if (!facts_open(&f, NULL)) { return; }
+    redisFree(f.data);
+    f.data = NULL;
+    const redisReply *list;
+    do {
+        list = engine_ask(&f.e, "CLIENT LIST TYPE normal");
+        T_REQUIRE(list != NULL && list->type == REDIS_REPLY_STRING);
+    } while (strchr(list->str, '\n') != list->str + list->len - 1); /* until it is the stranger's */
+    engine_ask(&f.e, "SET t:1 a");
+    redisReply *r = redisCommand(f.ear, "PING");
+    T_REQUIRE(r != NULL && r->type == REDIS_REPLY_ARRAY && r->elements == 2);
+    T_EQ_STR(r->element[0]->str, "pong");
+    freeReplyObject(r);
+    facts_close(&f);
+}
+
+static void overlapping_prefixes_are_refused(void)
+{
+    facts f;
+    if (!facts_open(&f, NULL)) { return; }
+    T_CHECK(facts_refused(f.data, "ERR", "CLIENT TRACKING ON BCAST PREFIX t: PREFIX t:u:"));
+    facts_close(&f);
+}
+
+static void full_server_lets_mark_and_unlink_through(void)
+{
+    static const char *const words[] = { "--maxmemory-policy", "noeviction", NULL };
+    facts f;
+    if (!facts_open(&f, words)) { return; }
+    T_CHECK(facts_do(f.data, "SET t:1 a"));
+    engine_ask(&f.e, "CONFIG SET maxmemory 1");
+    T_CHECK(facts_refused(f.data, "OOM", "SET t:2 b"));
+    T_CHECK(facts_refused(f.data, "OOM", "SET t:1 b NX GET"));
+    T_EQ_I64(engine_number(engine_ask(&f.e, "UNLINK t:1")), 1);
+    T_EQ_STR(facts_heard(&f), "t:1 ");
+    facts_close(&f);
+}
+
+static void replica_and_primary_without_replicas_refuse_the_mark(void)
+{
+    facts f;
+    if (!facts_open(&f, NULL)) { return; }
+    engine_ask(&f.e, "CONFIG SET min-replicas-to-write 1");
+    T_CHECK(facts_refused(f.data, "NOREPLICAS", "EVAL return{redis.call('PEXPIRE',KEYS[1],6)} 1 "
+                          MARK));
+    T_CHECK(facts_do(f.data, "GET t:1"));
+    engine_ask(&f.e, "CONFIG SET min-replicas-to-write 0");
+    engine_ask(&f.e, "REPLICAOF 127.0.0.1 1");
+    T_CHECK(facts_refused(f.data, "READONLY", "EVAL return{redis.call('PEXPIRE',KEYS[1],6)} 1 "
+                          MARK));
+    facts_close(&f);
+}
+
+T_MAIN("remote_facts", T_CASE(changes_by_others_are_reported), T_CASE(own_changes_are_not_reported),
+       T_CASE(set_nx_get_returns_the_value_and_reports_nothing_if_the_key_is_there),
+       T_CASE(own_script_is_reported), T_CASE(last_writer_of_a_round_decides_about_the_report),
+       T_CASE(mark_comes_after_values_of_its_round), T_CASE(expiry_is_reported),
+       T_CASE(flush_is_reported_as_nil), T_CASE(eviction_is_reported),
+       T_CASE(other_database_is_reported_under_the_same_name),
+       T_CASE(data_answers_without_its_ear_and_tracking_info_tells),
+       T_CASE(ear_answers_without_data_and_hears_nothing),
+       T_CASE(overlapping_prefixes_are_refused), T_CASE(full_server_lets_mark_and_unlink_through),
+       T_CASE(replica_and_primary_without_replicas_refuse_the_mark))
