@@ -287,6 +287,27 @@ q fail limit_cas NO_SECOND_FP_READ
 c fail limit_cas NO_COLOUR
 q fail limit_cas NO_HIGH_WATER
 q fail limit_cas DENIES_UNCONFIRMED
+c ok   remote_coherence
+c ok   remote_coherence NBREAK=0 NFOR=2
+f ok   remote_coherence NFOR=2
+q fail remote_coherence NO_STAMP
+q fail remote_coherence STAMP_AT_REPLY
+q fail remote_coherence OWN_NO_STAMP
+q fail remote_coherence NO_PENDING
+q fail remote_coherence FLUSH_FIRST
+q fail remote_coherence NO_FLUSH
+q fail remote_coherence LIFE_AT_STORE NOWN=0
+q ok   remote_epoch
+f ok   remote_epoch TWO
+q fail remote_epoch BORN_AT_STORE
+q fail remote_epoch BORN_TRUE
+q fail remote_epoch ABSENT_IS_NONE
+q fail remote_epoch LESS_EQ
+c ok   remote_proof
+q fail remote_proof FROM_REPLY
+q fail remote_proof BY_PING
+q fail remote_proof MARK_FIRST
+q fail remote_proof BY_FLAG
 END
 }
 # The simulation shows them: arithmetic of one thread; pages and more than one key; the thread that

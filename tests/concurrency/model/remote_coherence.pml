@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * remote_coherence: one key of a shared namespace in one process, and the server.
+ *
+ * PICTURE    get: stamp, pending, life noted -> GET -> window: kept if the stamp is the same
+ *            own: stamp raised, pending -> SET, which is not reported -> window -> pending ends
+ *            stranger: SET -> reported to the ear, if tracking is on and the ear lives
+ *            ear: report -> stamp raised, entry removed     cut -> gap: tracking on, THEN new life
+ * THREADS    NGET gets, NFOR strangers, NOWN own sets, NBREAK cuts of the ear with all in it; Ear.
+ * SHOWN      When all is quiet, an entry of the current life is what the server has. Without a cut
+ *            no get that begins after a report was handled returns an older value.
+ * MUTANTS    in the model only: NO_STAMP (a reply is kept as it comes), STAMP_AT_REPLY, OWN_NO_STAMP
+ *            (an own value is kept whatever came meanwhile), NO_PENDING (a GET beside an own change
+ *            is kept), FLUSH_FIRST (the life ends before tracking is on), NO_FLUSH, LIFE_AT_STORE
+ *            (an entry gets the life of the moment when it is stored).
+ * LIMITS     The server executes a command and notes its report in one step. Marks: remote_proof. */
+#ifndef NGET
+#define NGET 2
+#endif
+#ifndef NFOR
+#define NFOR 1
+#endif
+#ifndef NOWN
+#define NOWN 1
+#endif
+#ifndef NBREAK
+#define NBREAK 1
+#endif
+#define QMAX 3
+
+byte db = 1;                  /* version in the server; each change makes a new one */
+bool tracking = true, broken; /* broken: the connection is gone, the process does not know yet */
+byte queue;                   /* reports on their way to the ear */
+bool has;
+byte val, entry_life, life, stamp, pending, heard_version, running;
+
+#define LIVE (has && entry_life == life)
+
+proctype get() {
+    byte s, v, l;
+    bool quiet;
+    atomic {
+        if
+        :: LIVE -> assert(NBREAK > 0 || val >= heard_version); goto out
+        :: else
+        fi;
+        s = stamp;
+        l = life;
+        quiet = pending == 0
+    };
+    v = db;                   /* the server executes GET; the reply travels */
+#ifdef STAMP_AT_REPLY
+    s = stamp;
+#endif
+    d_step {                  /* the window of the bucket */
+#ifdef LIFE_AT_STORE
+        l = life;
+#endif
+        if
+#ifdef NO_STAMP
+        :: true -> has = true; val = v; entry_life = l
+#else
+#ifdef NO_PENDING
+        :: stamp == s -> has = true; val = v; entry_life = l
+#else
+        :: stamp == s && quiet -> has = true; val = v; entry_life = l
+#endif
+        :: else
+#endif
+        fi
+    };
+out:
+    running--
+}
+
+proctype own() {
+    byte s, v, l;
+    d_step { stamp++; pending++; has = false; s = stamp; l = life };
+    d_step { db++; v = db };  /* NOLOOP: no report */
+    d_step {
+        if
+#ifdef OWN_NO_STAMP
+        :: true -> has = true; val = v; entry_life = l
+#else
+        :: stamp == s -> has = true; val = v; entry_life = l
+        :: else
+#endif
+        fi;
+        pending--
+    };
+    running--
+}
+
+proctype stranger() {
+    d_step {
+        db++;
+        if :: tracking && !broken -> queue++; assert(queue <= QMAX) :: else fi
+    };
+    running--
+}
+
+active proctype ear() {
+end:
+    do
+    :: d_step {
+        queue > 0 && !broken ->
+        queue--;
+        has = false;
+        stamp++;
+        if :: queue == 0 -> heard_version = db :: else fi
+    }
+    :: broken ->              /* the process notices and connects again */
+#ifdef FLUSH_FIRST
+        life++;
+#endif
+        d_step { queue = 0; tracking = true; broken = false };
+#ifndef FLUSH_FIRST
+#ifndef NO_FLUSH
+        life++
+#endif
+#endif
+    od
+}
+
+proctype cut() { d_step { broken = true; tracking = false; queue = 0 }; running-- }
+
+init {
+    byte i;
+    atomic {
+        do :: i < NGET -> running++; run get(); i++ :: else -> i = 0; break od;
+        do :: i < NFOR -> running++; run stranger(); i++ :: else -> i = 0; break od;
+        do :: i < NOWN -> running++; run own(); i++ :: else -> i = 0; break od;
+        do :: i < NBREAK -> running++; run cut(); i++ :: else -> i = 0; break od
+    };
+    running == 0;
+    timeout;
+    assert(!LIVE || val == db)
+}
