@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cellar_remote: namespaces that several processes share through a Redis or Valkey server.
+ *
+ * CALL PATTERN
+ *     #include "cellar_remote.h"            link with libcellar-remote beside libcellar
+ *     cellar_remote *r;
+ *     if (cellar_remote_open(store, "unix:///run/redis.sock?prefix=app", NULL, &r) != CELLAR_OK)
+ *         return 1;
+ *     cellar_remote_attach(r, users, NULL);  from now on: cellar_get, cellar_set .. as ever
+ *     cellar_remote_close(r);                before cellar_close(store)
+ *
+ * NOT PROMISED  linearizable reads; values that survive a failover of the server; exactly one load
+ *         while the network is split; see LIMITS OF THE PROMISES.
+ * BOUND   What a get returns from memory at time x was the value of the server after x - proof_ms,
+ *         or is a write of this process on its way, by the monotonic clock of this process.
+ * ALL     A change by any client is noticed, also expiry, eviction and flush. The process sees its
+ *         own writes immediately. All processes see the changes of a key in the same order.
+ * ENDS    After a clear, a version change or a tag delete no process serves an older value, also
+ *         not a process that starts later, also not after the server lost the numbers.
+ * LOAD    One load of a key over all processes while the link is proven.
+ * WAIT    A slow or dead server costs a call io_ms at most. See WRITES for lost answers.
+ * MORE    Keys, states, writes and security stand at the end of this file. */
+#ifndef CELLAR_REMOTE_H
+#define CELLAR_REMOTE_H
+
+#include "cellar.h"
+#include "cellar_limit.h"
+#include "cellar_lock.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Types ---------------------------------------------------------------------------------- */
+
+#define CELLAR_REMOTE_PREFIX_MAX  32u     /* bytes of the prefix of all keys                      */
+#define CELLAR_REMOTE_KEY_TEXT_MAX 512u   /* longer keys are named by their digest; see KEYS      */
+
+typedef struct cellar_remote cellar_remote;
+
+/* How a write of a shared namespace reaches the server; see WRITES. */
+typedef enum cellar_remote_write {
+    CELLAR_REMOTE_THROUGH = 0,    /* the call returns after the answer of the server              */
+    CELLAR_REMOTE_BEHIND = 1,     /* a bounded queue holds the newest value of each key           */
+    CELLAR_REMOTE_INVALIDATE = 2  /* a set deletes the key; each process loads from its source    */
+} cellar_remote_write;
+
+/* What the server keeps for a value; see KEYS. */
+typedef enum cellar_remote_values {
+    CELLAR_REMOTE_ENVELOPE = 0,   /* head with deadline, generation and tags, then the value      */
+    CELLAR_REMOTE_RAW = 1         /* the value alone, as clients in other languages write it      */
+} cellar_remote_values;
+
+/* How keys are named in the server. */
+typedef enum cellar_remote_names {
+    CELLAR_REMOTE_PLAIN = 0,      /* readable in redis-cli                                        */
+    CELLAR_REMOTE_DIGEST = 1      /* keyed digests; see SECURITY                                  */
+} cellar_remote_names;
+
+/* What a get does without a proof that all changes were heard; see OFFLINE. */
+typedef enum cellar_remote_offline {
+    CELLAR_REMOTE_MISS = 0,       /* memory of shared namespaces does not answer                  */
+    CELLAR_REMOTE_SERVE_STALE = 1, /* memory answers as stale, within the stale window            */
+    CELLAR_REMOTE_TRUST = 2       /* memory answers: values may be old, BOUND does not hold       */
+} cellar_remote_offline;
+
+/* State of the link; see STATES. */
+typedef enum cellar_remote_state {
+    CELLAR_REMOTE_DOWN = 0,       /* no connection                                                */
+    CELLAR_REMOTE_LINKED = 1,     /* both connections stand                                       */
+    CELLAR_REMOTE_GAP = 2,        /* changes may have been missed                                 */
+    CELLAR_REMOTE_PROVEN = 3,     /* all changes up to the last proof were heard                  */
+    CELLAR_REMOTE_SUSPECT = 4     /* proven, and the next proof is late                           */
+} cellar_remote_state;
+
+/* Options of cellar_remote_open. The URL sets the fields that it names. Texts are copied. */
+typedef struct cellar_remote_opts {
+    size_t      struct_size;      /* set by cellar_remote_opts_default()                          */
+    const char *prefix;           /* of all keys: 1..32 of A-Z a-z 0-9 . _ -. Default "cellar"    */
+    const char *user;             /* Default NULL: the default user                               */
+    const char *password;         /* Default NULL: no AUTH                                        */
+    const char *password_file;    /* mode 0600; read again after WRONGPASS. Default NULL          */
+    const char *sentinels;        /* "host:port,host:port": asked for `master`. Default NULL      */
+    const char *master;           /* name of the group in Sentinel. Default "mymaster"            */
+    const char *names_key;        /* secret of CELLAR_REMOTE_DIGEST, 16 bytes or more             */
+    int64_t     io_ms;            /* longest wait of a call. Range 1..10,000. Default 50          */
+    int64_t     proof_ms;         /* age of a proof that counts. Range 200..60,000. Default 2,000 */
+    int64_t     max_ttl_ms;       /* of values in shared namespaces. Default 3,600,000            */
+    int64_t     close_ms;         /* for journal and queue. Default 2,000                         */
+    uint32_t    no_thread;        /* 1: the program calls cellar_remote_step                      */
+    uint32_t    allow_plaintext;  /* 1: TCP to another host than this one                         */
+    uint32_t    journal_keys;     /* Range 1..2^20. Default 65,536                                */
+    uint32_t    queue_entries;    /* of BEHIND. Range 1..2^20. Default 65,536                     */
+} cellar_remote_opts;
+CELLAR_STRUCT(cellar_remote_opts, queue_entries);
+
+/* Options of cellar_remote_attach. */
+typedef struct cellar_remote_namespace_opts {
+    size_t                struct_size;
+    int64_t               local_ttl_ms; /* RAW: longest life in memory. Default 0: as the server  */
+    cellar_remote_write   write;
+    cellar_remote_values  values;
+    cellar_remote_names   names;
+    cellar_remote_offline offline;
+    uint32_t              strict;       /* 1: E_TIMEOUT instead of DEFERRED                       */
+    uint32_t              durable;      /* replicas that a set waits for. Default 0: none         */
+} cellar_remote_namespace_opts;
+CELLAR_STRUCT(cellar_remote_namespace_opts, durable);
+
+/* Counters of a remote: field, help. */
+#define CELLAR_REMOTE_COUNTS(X) \
+    X(gets, "gets that asked the server") \
+    X(hits, "gets that the server answered with a usable value") \
+    X(misses, "gets that the server answered without a value") \
+    X(dead, "values of an older generation or with an ended tag") \
+    X(damaged, "values with a wrong checksum or length") \
+    X(foreign, "values without the mark of cellar, or of another type") \
+    X(newer, "values in a format of a newer version") \
+    X(too_big, "values above the limit of the namespace") \
+    X(other_key, "values of another key under the same digest") \
+    X(sets, "values sent to the server") \
+    X(deletes, "deletes sent to the server") \
+    X(deferred, "writes without an answer; their keys went into the journal") \
+    X(replayed, "keys of the journal deleted after the link came back") \
+    X(overflows, "namespaces cleared because the journal was full") \
+    X(refused_memory, "sets refused because the server is out of memory") \
+    X(queue_full, "writes of BEHIND that met a full queue; their keys went into the journal") \
+    X(replicas_short, "durable sets that too few replicas confirmed in time") \
+    X(heard, "invalidations of shared namespaces") \
+    X(heard_foreign, "invalidations of keys that no namespace of this process has") \
+    X(flushes, "flushes of the server") \
+    X(timeouts, "calls that waited io_ms without an answer") \
+    X(refused_breaker, "calls refused by the breaker") \
+    X(proofs, "marks that came back") \
+    X(gaps, "times that the proof was lost") \
+    X(bytes_in, "bytes read") \
+    X(bytes_out, "bytes sent") \
+    X(leases_taken, "loads led for all processes") \
+    X(leases_lost, "loads that lost their lease to a change or its end") \
+    X(leases_waited, "loads that waited for another process") \
+    X(limit_calls, "calls of limiters to the server") \
+    X(limit_unused, "tokens that expired in this process")
+
+/* Figures of a remote; see CELLAR_REMOTE_COUNTS for the counters. */
+typedef struct cellar_remote_stats {
+    size_t   struct_size;
+#define CELLAR_REMOTE_FIELD(name, help) uint64_t name;
+    CELLAR_REMOTE_COUNTS(CELLAR_REMOTE_FIELD)
+#undef CELLAR_REMOTE_FIELD
+    uint64_t journal_keys;   /* keys in the journal now                                           */
+    uint64_t queue_entries;  /* writes of BEHIND that wait now                                    */
+    uint64_t bytes;          /* memory of the remote, charged to the store                        */
+    int64_t  proof_age_ms;   /* age of the newest proof; -1: none                                 */
+    int64_t  proof_trip_us;  /* journey of the newest mark                                        */
+    uint64_t state;          /* a cellar_remote_state                                             */
+} cellar_remote_stats;
+CELLAR_STRUCT(cellar_remote_stats, state);
+
+/* ---- Open and close ------------------------------------------------------------------------- */
+
+/* Open a link to a server. The call does not wait for the connection.
+ * in:      store, any handle; url "unix:///path?prefix=app", "redis://user@host:6379?prefix=app" or
+ *          NULL with o->sentinels; o NULL: all defaults
+ * out:     *out is NULL on failure
+ * returns: OK; E_INVAL (URL, option), E_DENIED (TCP to another host without allow_plaintext, a
+ *          password file that others may read), E_UNSUPPORTED (rediss://, a database number, field
+ *          of a newer header), E_NOMEM, E_SPACE (budget), E_IO (the system refused a descriptor),
+ *          E_FORKED. cellar_last_error of NULL has the reason of each
+ * owns:    the caller closes *out with cellar_remote_close before cellar_close of the store
+ * thread:  any
+ * cost:    about 1 MiB of the budget; one thread unless no_thread
+ * example:
+ *     cellar_remote *r;
+ *     if (cellar_remote_open(c, "unix:///run/redis.sock?prefix=app", NULL, &r) != CELLAR_OK)
+ *         return 1;                                                                              */
+CELLAR_API cellar_err cellar_remote_open(cellar *store, const char *url,
+                                         const cellar_remote_opts *o, cellar_remote **out);
+
+/* Close a link. Queue and journal get close_ms; tokens and leases are given back. The namespaces
+ * stay attached and without a proof, until their store is closed.
+ * in:      r; NULL is allowed
+ * thread:  must not overlap other calls with r
+ * cost:    at most close_ms
+ * example: cellar_remote_close(r);                                                               */
+CELLAR_API void cellar_remote_close(cellar_remote *r);
+
+/* Share a namespace: gets that miss in memory ask the server, writes go to the server.
+ * in:      c, a namespace of the store of r, with a name without ':' and without '~' in front; o
+ *          NULL: all defaults
+ * returns: OK; E_INVAL (name, options, names DIGEST without names_key),
+ *          E_BUSY (it has a tier already), E_UNSUPPORTED (hidden, or with disk tier), E_NOMEM,
+ *          E_SPACE, E_CLOSED, E_FORKED
+ * owns:    nothing changes hands; the entries that c has in memory end
+ * thread:  any
+ * cost:    one allocation; the link is in GAP until the server knows the new prefix
+ * example: cellar_remote_attach(r, users, NULL);                                                 */
+CELLAR_API cellar_err cellar_remote_attach(cellar_remote *r, cellar *c,
+                                           const cellar_remote_namespace_opts *o);
+
+/* Wait until everything that any process had acknowledged before this call is seen by gets here.
+ * in:      timeout_ms from 0
+ * returns: OK; E_TIMEOUT, E_BREAKER_OPEN (no link), E_INVAL, E_FORKED
+ * thread:  any; calls at the same time share one mark
+ * cost:    one round trip
+ * example:
+ *     if (cellar_remote_fence(r, 100) == CELLAR_OK) err = cellar_get(users, "7", 1, b, 9, &n);   */
+CELLAR_API cellar_err cellar_remote_fence(cellar_remote *r, int64_t timeout_ms);
+
+/* ---- Loop of the host ----------------------------------------------------------------------- */
+
+/* Return the descriptor to poll for reading, for a remote with no_thread.
+ * in:      r
+ * returns: a descriptor that belongs to r; -1: r has a thread, or this is a forked child
+ * thread:  any
+ * cost:    O(1)
+ * example: pfd.fd = cellar_remote_fd(r);                                                         */
+CELLAR_API int cellar_remote_fd(const cellar_remote *r);
+
+/* Serve the link of a remote with no_thread. Call it when the descriptor is readable, and at least
+ * every 50 ms.
+ * in:      budget_us: time for this call, from 0
+ * returns: OK; PENDING (more is due now), E_BUSY (another thread runs a step), E_INVAL, E_FORKED
+ * thread:  any, one at a time
+ * cost:    about budget_us
+ * example: while (running) cellar_remote_step(r, 1000);                                          */
+CELLAR_API cellar_err cellar_remote_step(cellar_remote *r, uint64_t budget_us);
+
+/* ---- Figures -------------------------------------------------------------------------------- */
+
+/* Return the state of the link.
+ * in:      r
+ * returns: the state; DOWN for NULL
+ * thread:  any
+ * cost:    O(1)
+ * example: if (cellar_remote_state_get(r) == CELLAR_REMOTE_PROVEN) puts("shared");               */
+CELLAR_API cellar_remote_state cellar_remote_state_get(const cellar_remote *r);
+
+/* Read the figures of a remote.
+ * in:      out from cellar_remote_stats_default
+ * out:     *out
+ * returns: OK; E_INVAL
+ * thread:  any
+ * cost:    O(1)
+ * example:
+ *     cellar_remote_stats s = cellar_remote_stats_default();
+ *     cellar_remote_stats_get(r, &s);                                                            */
+CELLAR_API cellar_err cellar_remote_stats_get(const cellar_remote *r, cellar_remote_stats *out);
+
+#ifndef CELLAR_OMIT_TEXT
+/* Write the figures of a remote as Prometheus text, with the label prefix.
+ * in:      buf NULL with buf_cap 0: the length only
+ * out:     *text_len: length of the whole text without its final 0; NULL is allowed
+ * returns: OK; E_BUFFER (the text was cut), E_INVAL
+ * thread:  any
+ * cost:    O(1); no allocation
+ * example:
+ *     char text[8192];
+ *     cellar_remote_metrics_write(r, text, sizeof text, NULL);                                   */
+CELLAR_API cellar_err cellar_remote_metrics_write(const cellar_remote *r, char *buf,
+                                                  size_t buf_cap, size_t *text_len);
+#endif
+
+/* ---- Shared limiter ------------------------------------------------------------------------- */
+
+/* ---- Shared lock ---------------------------------------------------------------------------- */
+
+/* ---- Details -------------------------------------------------------------------------------- */
+
+/* LIMITS OF THE PROMISES
+ * Another process may see a change up to proof_ms later; cellar_remote_fence waits for it.
+ * Replication of the server is asynchronous: a failover loses acknowledged writes. With Sentinel
+ * the BOUND is proof_ms + min-replicas-max-lag. An isolated primary that goes on taking writes
+ * proves itself: set min-replicas-to-write 1 and min-replicas-max-lag in the server.
+ *
+ * KEYS
+ * app:users:42        the value of key "42" of namespace "users" with prefix "app"
+ * app:users:#x00ff    a key with other bytes than 0x21..0x7E, or with '#' in front: in hexadecimal
+ * app:users:#h<hex>   a longer key than 512 bytes: a digest of 128 bits; the key is in the value
+ * app:~e  app:~g:users  app:~t:TAG    the epoch, the generation of "users", the end of a tag
+ * ~app:<uuid>:        the mark of one process
+ *
+ * DEL, UNLINK and SET by other clients mean what they say. A value that no cellar wrote, that is
+ * damaged, newer or too large is a miss; the key is left alone until a set replaces it. RAW has no
+ * tags, no negative entries and no stale window; a generation is a clear of the server.
+ *
+ * STATES
+ * DOWN -> LINKED -> GAP -> PROVEN -> SUSPECT. A lost connection, a late mark, another role of the
+ * server lead to GAP: entries in memory end, the journal is replayed, and the first mark that comes
+ * back leads to PROVEN. No call of the program is needed.
+ *
+ * WRITES
+ * OK         the server has the value (THROUGH), or the queue has it (BEHIND).
+ * DEFERRED   the server did not answer within io_ms: the write may have happened. The entry in
+ *            memory is removed, and the journal deletes the key when the link is back. With
+ *            `strict` the same with E_TIMEOUT.
+ * DROPPED    the server is out of memory (maxmemory).
+ *
+ * A full journal clears the namespace instead of forgetting keys. A process that dies loses its
+ * journal: other processes serve the old value until its TTL, at most max_ttl_ms. Increments,
+ * updates and conditional sets compare and set on the server, and return E_UNSUPPORTED with BEHIND
+ * and INVALIDATE. `durable` sends WAIT 1 after each set; a set that too few replicas confirm within
+ * io_ms counts in replicas_short.
+ *
+ * OFFLINE
+ * MISS         a get finds nothing in memory; loads run once per process.
+ * SERVE_STALE  gets that accept stale values find entries within their stale window.
+ * TRUST        memory answers as with a proof.
+ *
+ * SECURITY
+ * Names of keys reach every client with tracking, whatever its rights: use DIGEST for secret keys.
+ * There is no TLS: use a unix socket, loopback or a local tunnel. Replies above max_value_bytes +
+ * 4 KiB close the connection. The least rights of the user are
+ *     ~app:* ~~app:* &__redis__:invalidate -@all +get +mget +set +unlink +pttl +evalsha
+ *     +script|load +subscribe +client|id +client|tracking +client|setname +time +role +wait +ping
+ *     +pexpire +incrby +scan
+ *
+ * FORK  The child has no link: calls return E_FORKED, and namespaces have no proof. */
+
+#ifdef __cplusplus
+}
+#endif
+#endif
