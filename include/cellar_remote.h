@@ -52,12 +52,6 @@ typedef enum cellar_remote_values {
     CELLAR_REMOTE_RAW = 1         /* the value alone, as clients in other languages write it      */
 } cellar_remote_values;
 
-/* How keys are named in the server. */
-typedef enum cellar_remote_names {
-    CELLAR_REMOTE_PLAIN = 0,      /* readable in redis-cli                                        */
-    CELLAR_REMOTE_DIGEST = 1      /* keyed digests; see SECURITY                                  */
-} cellar_remote_names;
-
 /* What a get does without a proof that all changes were heard; see OFFLINE. */
 typedef enum cellar_remote_offline {
     CELLAR_REMOTE_MISS = 0,       /* memory of shared namespaces does not answer                  */
@@ -83,7 +77,6 @@ typedef struct cellar_remote_opts {
     const char *password_file;    /* mode 0600; read again after WRONGPASS. Default NULL          */
     const char *sentinels;        /* "host:port,host:port": asked for `master`. Default NULL      */
     const char *master;           /* name of the group in Sentinel. Default "mymaster"            */
-    const char *names_key;        /* secret of CELLAR_REMOTE_DIGEST, 16 bytes or more             */
     int64_t     io_ms;            /* longest wait of a call. Range 1..10,000. Default 50          */
     int64_t     proof_ms;         /* age of a proof that counts. Range 200..60,000. Default 2,000 */
     int64_t     max_ttl_ms;       /* of values in shared namespaces. Default 3,600,000            */
@@ -101,12 +94,12 @@ typedef struct cellar_remote_namespace_opts {
     int64_t               local_ttl_ms; /* RAW: longest life in memory. Default 0: as the server  */
     cellar_remote_write   write;
     cellar_remote_values  values;
-    cellar_remote_names   names;
     cellar_remote_offline offline;
     uint32_t              strict;       /* 1: E_TIMEOUT instead of DEFERRED                       */
     uint32_t              durable;      /* replicas that a set waits for. Default 0: none         */
+    uint32_t              reserved0;    /* must be 0                                              */
 } cellar_remote_namespace_opts;
-CELLAR_STRUCT(cellar_remote_namespace_opts, durable);
+CELLAR_STRUCT(cellar_remote_namespace_opts, reserved0);
 
 /* Counters of a remote: field, help. */
 #define CELLAR_REMOTE_COUNTS(X) \
@@ -186,9 +179,9 @@ CELLAR_API cellar_err cellar_remote_open(cellar *store, const char *url,
 CELLAR_API void cellar_remote_close(cellar_remote *r);
 
 /* Share a namespace: gets that miss in memory ask the server, writes go to the server.
- * in:      c, a namespace of the store of r, with a name without ':' and without '~' in front; o
- *          NULL: all defaults
- * returns: OK; E_INVAL (name, options, names DIGEST without names_key),
+ * in:      c, a namespace of the store of r; its name has bytes 0x21..0x7E without ':', no '~' in
+ *          front, and is not "+", which names the root; o NULL: all defaults
+ * returns: OK; E_INVAL (name, options),
  *          E_BUSY (it has a tier already), E_UNSUPPORTED (hidden, or with disk tier), E_NOMEM,
  *          E_SPACE, E_CLOSED, E_FORKED
  * owns:    nothing changes hands; the entries that c has in memory end
@@ -308,8 +301,8 @@ CELLAR_API cellar_err cellar_remote_metrics_write(const cellar_remote *r, char *
  * TRUST        memory answers as with a proof.
  *
  * SECURITY
- * Names of keys reach every client with tracking, whatever its rights: use DIGEST for secret keys.
- * There is no TLS: use a unix socket, loopback or a local tunnel. Replies above max_value_bytes +
+ * Names of keys reach every client with tracking, whatever its rights: put no secrets in keys. There
+ * is no TLS: use a unix socket, loopback or a local tunnel. Replies above max_value_bytes +
  * 4 KiB close the connection. The least rights of the user are
  *     ~app:* ~~app:* &__redis__:invalidate -@all +get +mget +set +unlink +pttl +evalsha
  *     +script|load +subscribe +client|id +client|tracking +client|setname +time +role +wait +ping

@@ -14,7 +14,8 @@
 
 #include "cellar_remote.h"
 
-enum { REMOTE_ADDRESSES_MAX = 16, REMOTE_HOST_MAX = 255, REMOTE_UUID_TEXT = 32 };
+enum { REMOTE_ADDRESSES_MAX = 16, REMOTE_HOST_MAX = 255, REMOTE_UUID_TEXT = 32,
+       REMOTE_SHA1_TEXT = 40 };
 
 typedef struct remote_address {
     char host[REMOTE_HOST_MAX + 1]; /* name, numeric address, or path of a unix socket */
@@ -30,8 +31,6 @@ struct remote_config {
     remote_address server;            /* without Sentinel */
     remote_address sentinel[REMOTE_ADDRESSES_MAX];
     uint32_t sentinel_count;
-    uint8_t names_key[16];            /* of CELLAR_REMOTE_DIGEST */
-    bool has_names_key;
     bool no_thread, allow_plaintext;
     int64_t io_ms, proof_ms, max_ttl_ms, close_ms;
     uint32_t journal_keys, queue_entries;
@@ -43,12 +42,22 @@ typedef struct remote_counts {
 #undef REMOTE_COUNT
 } remote_counts;
 
+/* The scripts, which remote_script_text returns. Each part appends its own. */
+typedef enum remote_script {
+    REMOTE_SCRIPT_END,     /* end: raise the epoch, write it into a control key */
+    REMOTE_SCRIPT_KNOW,    /* read a control key; make it if it is absent, never let it go back */
+    REMOTE_SCRIPT_CHANGE,  /* set or delete a key that has the state that was read */
+    REMOTE_SCRIPTS
+} remote_script;
+
 struct cellar_remote {
     struct remote_config cfg;
     cellar *store;                /* any handle; outlives the remote */
     struct remote_link *link;     /* link.h */
     struct remote_data *data;     /* data.h */
     struct remote_share *share;   /* share.h */
+    char sha[REMOTE_SCRIPTS][REMOTE_SHA1_TEXT + 1]; /* of SCRIPT LOAD; link writes them before
+                                                     * remote_linked: they never change */
     remote_counts counts;         /* relaxed */
 };
 
@@ -62,6 +71,9 @@ void *remote_alloc(cellar_remote *r, size_t size);
 void remote_free(cellar_remote *r, void *p, size_t size);
 /* Return the monotonic clock of the store in ms. */
 int64_t remote_now_ms(const cellar_remote *r);
+
+/* Return the text of a script. The link loads each one on every new connection. */
+const char *remote_script_text(remote_script s);
 
 /* ---- data, for open.c and link.c ------------------------------------------------------------ */
 
