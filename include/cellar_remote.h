@@ -287,7 +287,7 @@ CELLAR_API cellar_err cellar_remote_metrics_write(const cellar_remote *r, char *
  * DEFERRED   the server did not answer within io_ms: the write may have happened. The entry in
  *            memory is removed, and the journal deletes the key when the link is back. With
  *            `strict` the same with E_TIMEOUT.
- * DROPPED    the server is out of memory (maxmemory).
+ * E_SPACE    the server is out of memory (maxmemory): the key was deleted there.
  *
  * A full journal clears the namespace instead of forgetting keys. A process that dies loses its
  * journal: other processes serve the old value until its TTL, at most max_ttl_ms. Increments,
@@ -301,8 +301,8 @@ CELLAR_API cellar_err cellar_remote_metrics_write(const cellar_remote *r, char *
  * TRUST        memory answers as with a proof.
  *
  * SECURITY
- * Names of keys reach every client with tracking, whatever its rights: put no secrets in keys. There
- * is no TLS: use a unix socket, loopback or a local tunnel. Replies above max_value_bytes +
+ * Names of keys reach every client with tracking, whatever its rights: put no secrets in keys.
+ * There is no TLS: use a unix socket, loopback or a local tunnel. Replies above max_value_bytes +
  * 4 KiB close the connection. The least rights of the user are
  *     ~app:* ~~app:* &__redis__:invalidate -@all +get +mget +set +unlink +pttl +evalsha
  *     +script|load +subscribe +client|id +client|tracking +client|setname +time +role +wait +ping
