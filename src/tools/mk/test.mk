@@ -119,7 +119,7 @@ $(B)/dropin.o: dist/cellar.c dist/cellar.h
 	  '-DCELLAR_PRIVATE=__attribute__((visibility("hidden")))' -c -o $@ $<
 .SECONDEXPANSION:
 $(call programs,t,$(filter %.c,$(ALL_TESTS))): $(B)/t/%: $$(call source_of,$$*) \
-  $$(if $$(filter test_remote_%,$$*),$(B)/dbg-remote.a) $$(call test_lib,$$(call module_of,$$*))
+  $$(if $$(findstring /test_remote_,/$$*),$(B)/dbg-remote.a) $$(call test_lib,$$(call module_of,$$*))
 	$(say) TEST $*
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) $(WITH_FLAGS) $(call TEST_WORDS,$*) -MT $@ -MF $@.d -o $@ $< $(filter %.a %.o,$^) \

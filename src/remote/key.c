@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * key: names in the server, readable where a key is readable.
+ *
+ * FORMAT     prefix:space:key         bytes 0x21..0x7E, no '#' in front, at most 512
+ *            prefix:space:#x<hex>     other keys of at most 512 bytes
+ *            prefix:space:#h<hex>     longer keys: the first 16 bytes of SHA-256
+ *            prefix:~e   prefix:~g:space   prefix:~t:tag   prefix:~s:tag (soft)
+ * INVARIANTS The name of a namespace has no ':' and no '~' in front, so a control key is never the
+ *            name of a value. A key text with '#' in front is always hexadecimal: names are
+ *            injective. The root namespace has the name "+", which no other one may have. */
+#include "remote/key.h"
+
+#include <string.h>
+
+#include "remote/hash.h"
+
+static const char REMOTE_HEX[] = "0123456789abcdef";
+
+/* The namespace "" is named like none that remote_space_valid accepts. */
+static const char REMOTE_ROOT[] = "+";
+
+CELLAR_PRIVATE bool remote_space_valid(const char *name)
+{
+    if (strcmp(name, REMOTE_ROOT) == 0) { return false; }
+    for (const char *p = name; *p != '\0'; p++) {
+        if (*p == ':' || *p <= ' ' || *p > '~') { return false; }
+    }
+    return name[0] != '~';
+}
+
+static void remote_name_add(remote_name *n, const void *bytes, size_t len)
+{
+    memcpy(n->text + n->len, bytes, len);
+    n->len += len;
+}
+
+static void remote_name_hex(remote_name *n, const uint8_t *bytes, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        n->text[n->len++] = REMOTE_HEX[bytes[i] >> 4];
+        n->text[n->len++] = REMOTE_HEX[bytes[i] & 15];
+    }
+}
+
+static bool remote_key_readable(const uint8_t *key, size_t len)
+{
+    if (key[0] == '#') { return false; }
+    for (size_t i = 0; i < len; i++) {
+        if (key[i] < 0x21 || key[i] > 0x7E) { return false; }
+    }
+    return true;
+}
+
+CELLAR_PRIVATE void remote_key_name(const remote_names *n, const void *key, size_t key_len,
+                                    remote_name *out)
+{
+    const char *space = n->space[0] == '\0' ? REMOTE_ROOT : n->space;
+    out->len = 0;
+    out->digest = key_len > CELLAR_REMOTE_KEY_TEXT_MAX;
+    remote_name_add(out, n->prefix, strlen(n->prefix));
+    remote_name_add(out, ":", 1);
+    remote_name_add(out, space, strlen(space));
+    remote_name_add(out, ":", 1);
+    if (out->digest) {
+        uint8_t sum[REMOTE_SHA256_BYTES];
+        remote_sha256(key, key_len, sum);
+        remote_name_add(out, "#h", 2);
+        remote_name_hex(out, sum, 16);
+    } else if (remote_key_readable(key, key_len)) {
+        remote_name_add(out, key, key_len);
+    } else {
+        remote_name_add(out, "#x", 2);
+        remote_name_hex(out, key, key_len);
+    }
+}
+
+CELLAR_PRIVATE void remote_control_name(const char *prefix, remote_kind kind, const char *text,
+                                        size_t len, remote_name *out)
+{
+    static const char *const parts[] = { "", "", ":~e", ":~g:", ":~t:", ":~s:" };
+    out->len = 0;
+    out->digest = false;
+    remote_name_add(out, prefix, strlen(prefix));
+    remote_name_add(out, parts[kind], strlen(parts[kind]));
+    if (kind == REMOTE_KIND_GENERATION && len == 0) {
+        text = REMOTE_ROOT;
+        len = 1;
+    }
+    if (len != 0) { remote_name_add(out, text, len); }
+}
+
+/* Return the kind of the text behind "prefix:~". */
+static remote_kind remote_control_kind(const char *text, size_t len)
+{
+    if (len == 1 && text[0] == 'e') { return REMOTE_KIND_EPOCH; }
+    if (len < 2 || text[1] != ':') { return REMOTE_KIND_OTHER; }
+    switch (text[0]) {
+    case 'g': return REMOTE_KIND_GENERATION;
+    case 't': return REMOTE_KIND_TAG;
+    case 's': return REMOTE_KIND_SOFT_TAG;
+    }
+    return REMOTE_KIND_OTHER;
+}
+
+CELLAR_PRIVATE remote_parts remote_name_parts(const char *prefix, const char *name, size_t len)
+{
+    remote_parts p = { REMOTE_KIND_OTHER, "", 0, "", 0 };
+    const size_t skip = strlen(prefix) + 1;
+    if (len <= skip || memcmp(name, prefix, skip - 1) != 0 || name[skip - 1] != ':') { return p; }
+    const char *const at = name + skip;
+    const size_t left = len - skip;
+    if (at[0] == '~') {
+        p.kind = remote_control_kind(at + 1, left - 1);
+        p.text = left > 3 ? at + 3 : at;
+        p.text_len = left > 3 ? left - 3 : 0;
+        if (p.kind == REMOTE_KIND_GENERATION && p.text_len == 1 && p.text[0] == REMOTE_ROOT[0]) {
+            p.text_len = 0;
+        }
+        return p;
+    }
+    const char *const colon = memchr(at, ':', left);
+    if (colon == NULL || colon == at || colon + 1 == at + left) { return p; }
+    p.kind = REMOTE_KIND_VALUE;
+    p.space = at;
+    p.space_len = (size_t)(colon - at);
+    if (p.space_len == 1 && at[0] == REMOTE_ROOT[0]) { p.space_len = 0; }
+    p.text = colon + 1;
+    p.text_len = (size_t)(at + left - p.text);
+    return p;
+}
+
+/* Return the value of a hexadecimal digit as remote_name_hex writes it; -1: none. */
+static int remote_hex_digit(char c)
+{
+    const char *const at = c == '\0' ? NULL : strchr(REMOTE_HEX, c);
+    return at == NULL ? -1 : (int)(at - REMOTE_HEX);
+}
+
+CELLAR_PRIVATE size_t remote_key_of(const char *text, size_t text_len, uint8_t *key)
+{
+    if (text[0] != '#') {
+        if (text_len > CELLAR_REMOTE_KEY_TEXT_MAX) { return 0; }
+        memcpy(key, text, text_len);
+        return remote_key_readable(key, text_len) ? text_len : 0;
+    }
+    if (text_len < 4 || text[1] != 'x' || text_len % 2 != 0) { return 0; }
+    const size_t len = (text_len - 2) / 2;
+    if (len > CELLAR_REMOTE_KEY_TEXT_MAX) { return 0; }
+    for (size_t i = 0; i < len; i++) {
+        const int hi = remote_hex_digit(text[2 + 2 * i]), lo = remote_hex_digit(text[3 + 2 * i]);
+        if (hi < 0 || lo < 0) { return 0; }
+        key[i] = (uint8_t)(hi << 4 | lo);
+    }
+    return remote_key_readable(key, len) ? 0 : len;
+}
