@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ear: the connection that receives invalidations.
+ *
+ * WALK       reply to HELLO -> acknowledgement of SUBSCRIBE -> messages. Messages may come before
+ *            the acknowledgement. The payload is an array of keys, or nil: a flush. */
+#include <string.h>
+
+#include "remote/reason.h"
+
+static const char remote_ear_channel[] = "__redis__:invalidate";
+
+static bool remote_is_text(const remote_reply *r, const char *text)
+{
+    return r != NULL && r->type == REMOTE_STRING && r->len == strlen(text) &&
+           memcmp(r->text, text, r->len) == 0;
+}
+
+/* Hand over one key: a mark of this link, or a key for the layer above. */
+static void remote_ear_key(remote_link *l, const remote_reply *key)
+{
+    if (key->type != REMOTE_STRING) {
+        remote_break(l, REMOTE_WHY_PROTOCOL, "an invalidation has no key");
+        return;
+    }
+    remote_count(l, REMOTE_LINK_KEYS, 1);
+    if (key->len >= l->mark_prefix_len &&
+        memcmp(key->text, l->mark_key, l->mark_prefix_len) == 0) {
+        remote_mark_heard(l, key->text, key->len);
+    } else {
+        l->e.heard(l->e.ctx, key->text, key->len);
+    }
+}
+
+static void remote_ear_message(remote_link *l, const remote_reply *payload)
+{
+    remote_count(l, REMOTE_LINK_MESSAGES, 1);
+    if (payload->type == REMOTE_NIL) {
+        remote_count(l, REMOTE_LINK_FLUSHES, 1);
+        l->e.heard_flush(l->e.ctx);
+    } else if (payload->type == REMOTE_ARRAY) {
+        for (const remote_reply *key = payload->first; key != NULL; key = key->next) {
+            remote_ear_key(l, key);
+        }
+    } else if (payload->type == REMOTE_STRING) {
+        remote_ear_key(l, payload);
+    } else {
+        remote_break(l, REMOTE_WHY_PROTOCOL, "an invalidation has another form");
+    }
+}
+
+/* Take a refusal of HELLO or SUBSCRIBE. */
+static void remote_ear_error(remote_link *l, const remote_reply *reply)
+{
+    const remote_why why = remote_why_of(reply);
+    if (why == REMOTE_WHY_NOPERM && l->ear_step != 0) {
+        remote_break(l, why, "the user lacks the right %s",
+                     memmem(reply->text, reply->len, "channel", 7) != NULL
+                         ? "&__redis__:invalidate" : "+subscribe");
+        return;
+    }
+    remote_break(l, why != REMOTE_WHY_NONE ? why : REMOTE_WHY_REFUSED, "the server answers: %.*s",
+                 (int)(reply->len < 100 ? reply->len : 100), reply->text);
+}
+
+CELLAR_PRIVATE void remote_take_ear(void *link, const remote_reply *reply)
+{
+    remote_link *l = link;
+    if (l->why != REMOTE_WHY_NONE) { return; }
+    if (l->ear_step == 0) {
+        remote_hello_reply(l, reply, true);
+        l->ear_step = 1;
+        return;
+    }
+    if (reply->type == REMOTE_ERROR) {
+        remote_ear_error(l, reply);
+        return;
+    }
+    const remote_reply *kind = reply->type == REMOTE_ARRAY ? reply->first : NULL;
+    const remote_reply *channel = kind != NULL ? kind->next : NULL;
+    const bool ours = reply->count == 3 && remote_is_text(channel, remote_ear_channel);
+    if (ours && remote_is_text(kind, "message")) {
+        remote_ear_message(l, channel->next);
+    } else if (ours && remote_is_text(kind, "subscribe")) {
+        l->subscribed = true;
+        remote_greet_done(l);
+    } else {
+        remote_break(l, REMOTE_WHY_PROTOCOL, "a message of the server has another form");
+    }
+}

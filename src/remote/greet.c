@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * greet: the handshake: kind of the server, rights of the user, tracking.
+ *
+ * PICTURE    data:  HELLO [AUTH], probes of rights, SCRIPT LOAD ..  |
+ *            ear:   HELLO [AUTH], SUBSCRIBE -> acknowledged         | both -> CLIENT TRACKING, SET
+ *            mark key -> linked -> (the layer above) -> remote_synced -> first mark
+ * INVARIANTS `linked` follows the reply to CLIENT TRACKING: entries end after tracking is on.
+ *            A flush before it would let a reply of the time between stay in memory unheard.
+ * RIGHTS     Each probe is a command without effect. NOPERM names the missing right in the reason.
+ * SECRETS    The password is in the bytes of HELLO only, which are wiped. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "remote/reason.h"
+
+#define REMOTE_MAJOR_MIN 7
+#define REMOTE_TRACK_PREFIX 112 /* bytes of a prefix, with the final 0 */
+
+/* ---- rights ---- */
+
+/* A command without effect. Argument "@" is a key of the prefix that has no value, "~" a mark. */
+static const struct remote_probe {
+    const char *right;
+    const char *argv[6];
+} remote_probes[] = {
+    { "+get", { "GET", "@" } },
+    { "+mget", { "MGET", "@" } },
+    { "+set", { "SET", "@", "", "XX" } },
+    { "+unlink", { "UNLINK", "@" } },
+    { "+pttl", { "PTTL", "@" } },
+    { "+pexpire", { "PEXPIRE", "~", "1" } },
+    { "+incrby", { "INCRBY", "@", "none" } },
+    { "+evalsha", { "EVALSHA", "0000000000000000000000000000000000000000", "0" } },
+    { "+time", { "TIME" } },
+    { "+wait", { "WAIT", "0", "0" } },
+    { "+scan", { "SCAN", "0", "COUNT", "1" } },
+};
+
+#define REMOTE_PROBES (sizeof remote_probes / sizeof remote_probes[0])
+
+static bool remote_probe_add(remote_link *l, remote_bytes *b, const struct remote_probe *p)
+{
+    char key[REMOTE_PREFIX_MAX + 8], mark[REMOTE_MARK_KEY_MAX];
+    const char *argv[6];
+    size_t argc = 0;
+    (void)snprintf(key, sizeof key, "%s:~", l->c->prefix);
+    (void)snprintf(mark, sizeof mark, "%.*s", (int)l->mark_prefix_len, l->mark_key);
+    for (; argc < 6 && p->argv[argc] != NULL; argc++) {
+        argv[argc] = strcmp(p->argv[argc], "@") == 0 ? key
+                   : strcmp(p->argv[argc], "~") == 0 ? mark : p->argv[argc];
+    }
+    return remote_command(b, argc, argv, NULL) == CELLAR_OK;
+}
+
+/* Break because a right is missing. The text of the server says whether it is a key. */
+static void remote_lacks(remote_link *l, const char *right, const remote_reply *reply)
+{
+    if (memmem(reply->text, reply->len, " key", 4) == NULL) {
+        remote_break(l, REMOTE_WHY_NOPERM, "the user lacks the right %s", right);
+    } else {
+        remote_break(l, REMOTE_WHY_NOPERM, "the user lacks the right %s%s:*",
+                     strcmp(right, "+pexpire") == 0 ? "~~" : "~", l->c->prefix);
+    }
+}
+
+/* Take an error reply of the handshake. False: it concerns nothing. */
+static bool remote_greet_error(remote_link *l, const remote_reply *reply, const char *right)
+{
+    const remote_why why = remote_why_of(reply);
+    if (why == REMOTE_WHY_NONE) { return false; }
+    if (why == REMOTE_WHY_NOPERM) {
+        remote_lacks(l, right, reply);
+    } else {
+        remote_break(l, why, "the server answers: %.*s",
+                     (int)(reply->len < 100 ? reply->len : 100), reply->text);
+    }
+    return true;
+}
+
+/* ---- HELLO ---- */
+
+/* Read the password file into `to`. False: the link breaks. */
+static bool remote_password_read(remote_link *l, char *to, size_t cap)
+{
+    struct stat s;
+    const int fd = open(l->c->password_file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0 || fstat(fd, &s) != 0 || (s.st_mode & 077) != 0) {
+        const int error = errno;
+        if (fd >= 0) { (void)close(fd); }
+        remote_break(l, REMOTE_WHY_AUTH, fd < 0 ? "the password file cannot be read (errno %d)"
+                     : "the password file must have mode 0600", error);
+        return false;
+    }
+    ssize_t n = read(fd, to, cap - 1);
+    (void)close(fd);
+    while (n > 0 && (to[n - 1] == '\n' || to[n - 1] == '\r')) { n--; }
+    to[n > 0 ? n : 0] = '\0';
+    if (n > 0) { return true; }
+    remote_break(l, REMOTE_WHY_AUTH, "the password file is empty");
+    return false;
+}
+
+CELLAR_PRIVATE bool remote_auth_command(remote_link *l, remote_bytes *b)
+{
+    char password[sizeof l->c->password];
+    const char *argv[5] = { "HELLO", "2", "AUTH", l->c->user[0] != '\0' ? l->c->user : "default",
+                            password };
+    size_t argc = 5;
+    if (l->c->password_file[0] != '\0') {
+        if (!remote_password_read(l, password, sizeof password)) { return false; }
+    } else {
+        memcpy(password, l->c->password, sizeof password);
+        if (password[0] == '\0') { argc = 2; }
+    }
+    const bool fine = remote_command(b, argc, argv, NULL) == CELLAR_OK;
+    explicit_bzero(password, sizeof password);
+    if (!fine) { remote_break(l, REMOTE_WHY_NOMEM, "no memory for the handshake"); }
+    return fine;
+}
+
+/* Return the value of a field in the flat map that HELLO returns. */
+static const remote_reply *remote_hello_field(const remote_reply *map, const char *name)
+{
+    const remote_reply *key = map->type == REMOTE_ARRAY ? map->first : NULL;
+    for (; key != NULL && key->next != NULL; key = key->next->next) {
+        if (key->type == REMOTE_STRING && key->len == strlen(name) &&
+            memcmp(key->text, name, key->len) == 0) {
+            return key->next;
+        }
+    }
+    return NULL;
+}
+
+static bool remote_field_is(const remote_reply *r, const char *text)
+{
+    return r != NULL && r->type == REMOTE_STRING && r->len == strlen(text) &&
+           memcmp(r->text, text, r->len) == 0;
+}
+
+/* Break unless the server is one that the link can use. */
+static void remote_hello_check(remote_link *l, const remote_reply *map)
+{
+    const remote_reply *version = remote_hello_field(map, "version");
+    const remote_reply *mode = remote_hello_field(map, "mode");
+    if (version == NULL || version->type != REMOTE_STRING || mode == NULL) {
+        remote_break(l, REMOTE_WHY_PROTOCOL, "the server is no Redis");
+    } else if (strtol(version->text, NULL, 10) < REMOTE_MAJOR_MIN) {
+        remote_break(l, REMOTE_WHY_VERSION, "the server must be Redis 7.0 or later (got %.*s)",
+                     (int)(version->len < 20 ? version->len : 20), version->text);
+    } else if (remote_field_is(mode, "cluster")) {
+        remote_break(l, REMOTE_WHY_CLUSTER,
+                     "the server is a node of a Cluster: use a single server or Sentinel");
+    } else if (remote_field_is(mode, "sentinel")) {
+        remote_break(l, REMOTE_WHY_REFUSED, "the server is a Sentinel: give it as sentinels");
+    } else if (!remote_field_is(remote_hello_field(map, "role"), "master")) {
+        remote_break(l, REMOTE_WHY_REPLICA, "the server is a replica: give its primary, or "
+                     "the addresses of Sentinels");
+    }
+}
+
+static void remote_hello_error(remote_link *l, const remote_reply *reply)
+{
+    if (remote_starts(reply, "ERR unknown command")) {
+        remote_break(l, REMOTE_WHY_VERSION, "the server must be Redis 7.0 or later");
+    } else if (remote_starts(reply, "NOAUTH ")) {
+        remote_break(l, REMOTE_WHY_AUTH, "the server wants a password");
+    } else if (remote_starts(reply, "WRONGPASS ") || remote_starts(reply, "ERR AUTH ")) {
+        remote_break(l, REMOTE_WHY_AUTH, "user name or password is wrong");
+    } else if (!remote_greet_error(l, reply, "+hello")) {
+        remote_break(l, REMOTE_WHY_REFUSED, "the server answers: %.*s",
+                     (int)(reply->len < 100 ? reply->len : 100), reply->text);
+    }
+}
+
+CELLAR_PRIVATE void remote_hello_reply(remote_link *l, const remote_reply *reply, bool ear)
+{
+    if (reply->type == REMOTE_ERROR) {
+        remote_hello_error(l, reply);
+        return;
+    }
+    const remote_reply *id = remote_hello_field(reply, "id");
+    remote_hello_check(l, reply);
+    if (ear && id != NULL) { l->ear_id = id->number; }
+}
+
+/* ---- scripts ---- */
+
+static bool remote_scripts_add(remote_link *l, remote_bytes *b, uint32_t *count)
+{
+    const char *text = REMOTE_MARK_SCRIPT;
+    for (size_t i = 0; text != NULL; i++) {
+        const char *argv[3] = { "SCRIPT", "LOAD", text };
+        if (remote_command(b, 3, argv, NULL) != CELLAR_OK) { return false; }
+        ++*count;
+        text = l->e.script(l->e.ctx, i);
+    }
+    return true;
+}
+
+/* Take the digest of script number `index`; 0 is the one of marks. */
+static void remote_script_reply(remote_link *l, uint32_t index, const remote_reply *reply)
+{
+    char digest[41];
+    if (reply->type == REMOTE_ERROR && remote_greet_error(l, reply, "+script|load")) { return; }
+    if (reply->type != REMOTE_STRING || reply->len != sizeof digest - 1) {
+        remote_break(l, REMOTE_WHY_PROTOCOL, "SCRIPT LOAD returned no digest");
+        return;
+    }
+    if (l->scripts_told) { return; }
+    memcpy(digest, reply->text, reply->len);
+    digest[reply->len] = '\0';
+    if (index == 0) {
+        memcpy(l->mark_digest, digest, sizeof digest);
+    } else {
+        l->e.script_loaded(l->e.ctx, index - 1, digest);
+    }
+}
+
+static void remote_reload_reply(void *link, uint32_t index, const remote_reply *reply)
+{
+    (void)index;
+    if (reply->type == REMOTE_ERROR) {
+        (void)remote_greet_error((remote_link *)link, reply, "+script|load");
+    }
+}
+
+static void remote_bytes_done(void *link, cellar_err err, remote_fate fate)
+{
+    remote_link *l = link;
+    (void)err, (void)fate;
+    remote_bytes_free(&l->bytes);
+}
+
+CELLAR_PRIVATE void remote_load_scripts(remote_link *l)
+{
+    remote_request q = { .ctx = l, .fn = remote_reload_reply, .done = remote_bytes_done };
+    if (l->bytes.data != NULL) { return; } /* of another request: later */
+    l->scripts_gone = false;
+    if (!remote_scripts_add(l, &l->bytes, &q.replies)) {
+        remote_break(l, REMOTE_WHY_NOMEM, "no memory for the scripts");
+        return;
+    }
+    q.bytes = l->bytes.data;
+    q.bytes_len = l->bytes.len;
+    if (!remote_post_own(l, &q)) {
+        remote_bytes_free(&l->bytes);
+        return;
+    }
+    for (remote_ticket *t; (t = remote_tickets_first(l, &l->again)) != NULL;) {
+        remote_tickets_pop(l, &l->again);
+        remote_tickets_add(l, &l->queue, t);
+    }
+}
+
+/* ---- the handshake ---- */
+
+static void remote_greet_reply(void *link, uint32_t index, const remote_reply *reply)
+{
+    remote_link *l = link;
+    if (l->why != REMOTE_WHY_NONE) { return; }
+    if (index == 0) {
+        remote_hello_reply(l, reply, false);
+    } else if (index <= REMOTE_PROBES) {
+        if (reply->type == REMOTE_ERROR) {
+            (void)remote_greet_error(l, reply, remote_probes[index - 1].right);
+        }
+    } else {
+        remote_script_reply(l, index - 1 - (uint32_t)REMOTE_PROBES, reply);
+    }
+}
+
+static void remote_greet_end(void *link, cellar_err err, remote_fate fate)
+{
+    remote_link *l = link;
+    remote_bytes_done(l, err, fate);
+    if (err != CELLAR_OK || l->why != REMOTE_WHY_NONE) { return; }
+    l->scripts_told = true;
+    l->greeted = true;
+    remote_greet_done(l);
+}
+
+static bool remote_greet_ear(remote_link *l)
+{
+    static const char *const subscribe[2] = { "SUBSCRIBE", "__redis__:invalidate" };
+    remote_bytes b = { .memory = l->e.memory, .secret = true };
+    bool fine = remote_auth_command(l, &b) && remote_command(&b, 2, subscribe, NULL) == CELLAR_OK;
+    if (fine) {
+        struct iovec part = { b.data, b.len };
+        fine = remote_wire_send(&l->ear, &part, 1);
+    }
+    remote_bytes_free(&b);
+    return fine;
+}
+
+static bool remote_greet_data(remote_link *l)
+{
+    remote_request q = { .ctx = l, .replies = 1 + REMOTE_PROBES, .fn = remote_greet_reply,
+                         .done = remote_greet_end };
+    remote_bytes_free(&l->bytes);
+    bool fine = remote_auth_command(l, &l->bytes);
+    for (size_t i = 0; fine && i < REMOTE_PROBES; i++) {
+        fine = remote_probe_add(l, &l->bytes, &remote_probes[i]);
+    }
+    fine = fine && remote_scripts_add(l, &l->bytes, &q.replies);
+    q.bytes = l->bytes.data;
+    q.bytes_len = l->bytes.len;
+    return fine && remote_post_own(l, &q);
+}
+
+CELLAR_PRIVATE bool remote_greet(remote_link *l)
+{
+    l->greeted = l->subscribed = false;
+    l->ear_step = 0;
+    l->ear_id = 0;
+    l->prefixes = 0;
+    if (remote_greet_data(l) && remote_greet_ear(l)) { return true; }
+    remote_bytes_free(&l->bytes);
+    remote_break(l, REMOTE_WHY_NOMEM, "no memory for the handshake");
+    return false;
+}
+
+CELLAR_PRIVATE void remote_greet_done(remote_link *l)
+{
+    if (!l->greeted || !l->subscribed || l->phase != REMOTE_PHASE_GREET) { return; }
+    remote_state_set(l, REMOTE_LINKED);
+    remote_track(l, true);
+}
+
+/* ---- tracking ---- */
+
+static void remote_track_reply(void *link, uint32_t index, const remote_reply *reply)
+{
+    remote_link *l = link;
+    if (reply->type != REMOTE_ERROR || l->why != REMOTE_WHY_NONE ||
+        remote_greet_error(l, reply, index == 0 ? "+client|tracking" : "+set")) {
+        return;
+    }
+    if (index == 0) {
+        remote_break(l, REMOTE_WHY_REFUSED, "CLIENT TRACKING failed: %.*s",
+                     (int)(reply->len < 100 ? reply->len : 100), reply->text);
+    }
+}
+
+static bool remote_prefix_left(remote_link *l)
+{
+    char text[REMOTE_TRACK_PREFIX];
+    return l->e.prefix(l->e.ctx, l->prefixes, text, sizeof text) != 0;
+}
+
+static void remote_track_end(void *link, cellar_err err, remote_fate fate)
+{
+    remote_link *l = link;
+    remote_bytes_done(l, err, fate);
+    if (err != CELLAR_OK || l->why != REMOTE_WHY_NONE) { return; }
+    if (remote_prefix_left(l)) {
+        remote_track(l, false);
+        return;
+    }
+    l->phase = REMOTE_PHASE_SYNC;
+    l->gap_told = false;
+    remote_count(l, REMOTE_LINK_LINKS, 1);
+    remote_state_set(l, REMOTE_GAP);
+    atomic_store(&l->usable, true);
+    l->e.linked(l->e.ctx);
+}
+
+/* Append CLIENT TRACKING with the prefixes that this connection does not hear yet. */
+static bool remote_track_command(remote_link *l, remote_bytes *b, bool whole)
+{
+    enum { FIXED = 6, PREFIXES_MAX = 64 };
+    char id[24], texts[PREFIXES_MAX][REMOTE_TRACK_PREFIX];
+    const char *argv[FIXED + 2 * PREFIXES_MAX + 1] = { "CLIENT", "TRACKING", "ON", "REDIRECT", id,
+                                                       "BCAST" };
+    size_t argc = FIXED, lens[FIXED + 2 * PREFIXES_MAX + 1], n = 0;
+    (void)snprintf(id, sizeof id, "%lld", (long long)l->ear_id);
+    if (whole) {
+        (void)snprintf(texts[n++], sizeof texts[0], "%.*s", (int)l->mark_prefix_len, l->mark_key);
+    }
+    for (; n < PREFIXES_MAX; n++) {
+        const size_t len = l->e.prefix(l->e.ctx, l->prefixes, texts[n], sizeof texts[n] - 1);
+        if (len == 0) { break; }
+        texts[n][len] = '\0';
+        l->prefixes++;
+    }
+    for (size_t i = 0; i < n; i++) {
+        argv[argc++] = "PREFIX";
+        argv[argc++] = texts[i];
+    }
+    argv[argc++] = "NOLOOP";
+    for (size_t i = 0; i < argc; i++) { lens[i] = strlen(argv[i]); }
+    return remote_command(b, argc, argv, lens) == CELLAR_OK;
+}
+
+CELLAR_PRIVATE void remote_track(remote_link *l, bool whole)
+{
+    remote_request q = { .ctx = l, .replies = 1, .fn = remote_track_reply,
+                         .done = remote_track_end };
+    l->phase = REMOTE_PHASE_TRACK;
+    if (!whole && !remote_prefix_left(l)) {
+        remote_track_end(l, CELLAR_OK, REMOTE_NOT_SENT);
+        return;
+    }
+    bool fine = remote_track_command(l, &l->bytes, whole);
+    if (whole && fine) {
+        fine = remote_mark_make_key(l, &l->bytes);
+        q.replies = 2;
+    }
+    q.bytes = l->bytes.data;
+    q.bytes_len = l->bytes.len;
+    if (!fine) { remote_break(l, REMOTE_WHY_NOMEM, "no memory for CLIENT TRACKING"); }
+    if (!fine || !remote_post_own(l, &q)) { remote_bytes_free(&l->bytes); }
+}

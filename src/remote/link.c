@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * link: calls into the link, and the thread that runs it.
+ *
+ * PICTURE    remote_ask -> ticket -> inbox -> bell -> round: sockets, queue, times, broken link
+ *            round: the I/O thread, or with no_thread the step of the host and callers that wait
+ * INVARIANTS `running` is 1 while a thread runs a round. asleep is 1 while no round looks at the
+ *            inbox; a post that finds it 1 rings the bell.
+ * LOCKING    No lock; refusal_lock guards the last reason only. Waits are futexes in tickets.
+ * TIME       Waits and pauses: monotonic clock of the system. Marks and proofs: clock of the store.
+ * FORK       A child has no thread: calls return E_FORKED, close frees and closes. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "remote/link.h"
+#include "remote/reason.h"
+
+#define REMOTE_TIMEOUTS_ROW 5u  /* calls without an answer that break the link */
+#define REMOTE_LOOK_MS INT64_C(100)
+#define REMOTE_READS 16         /* of one socket in a round */
+#define REMOTE_STRING_DEFAULT ((size_t)1 << 20)
+#define REMOTE_NS_OF_MS INT64_C(1000000)
+
+/* ---- one round ---- */
+
+static void remote_read(remote_link *l, remote_wire *w, const char *which)
+{
+    bool more = true;
+    for (int i = 0; more && i < REMOTE_READS && l->why == REMOTE_WHY_NONE; i++) {
+        if (!remote_wire_read(w, &more)) { remote_break_wire(l, w, which); }
+        if (l->found) { return; }
+    }
+    atomic_store(&l->timeouts_row, 0);
+}
+
+/* Serve a socket with events. */
+static void remote_serve(remote_link *l, remote_wire *w, uint32_t events)
+{
+    const char *which = w == &l->data ? "data" : "ear";
+    if (w->fd < 0 || l->why != REMOTE_WHY_NONE) { return; }
+    if (!remote_wire_connected(w) || !remote_wire_flush(w)) {
+        remote_break_wire(l, w, which);
+        return;
+    }
+    if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) { remote_read(l, w, which); }
+}
+
+/* Watch a socket for writing only while bytes wait. */
+static void remote_rewatch(remote_link *l, remote_wire *w, uint32_t *watched)
+{
+    const uint32_t want = EPOLLIN | (!w->connected || w->unsent.len != 0 ? EPOLLOUT : 0u);
+    struct epoll_event e = { .events = want, .data.ptr = w };
+    if (w->fd < 0 || *watched == want) { return; }
+    if (epoll_ctl(l->epoll, EPOLL_CTL_MOD, w->fd, &e) != 0) {
+        remote_break(l, REMOTE_WHY_CONNECT, "a connection cannot be watched");
+        return;
+    }
+    *watched = want;
+}
+
+static void remote_retrack_begin(remote_link *l)
+{
+    if (l->phase < REMOTE_PHASE_SYNC || !atomic_exchange(&l->retrack, false)) { return; }
+    (void)atomic_fetch_add(&l->whys[REMOTE_WHY_RETRACK], 1);
+    remote_gap_begin(l);
+    remote_state_set(l, REMOTE_GAP);
+    remote_track(l, false);
+}
+
+/* Run the timers: time-outs, marks, the next attempt. */
+static void remote_times(remote_link *l)
+{
+    const int64_t now_ns = remote_mono_ns();
+    if (atomic_load(&l->timeouts_row) >= REMOTE_TIMEOUTS_ROW) {
+        remote_break(l, REMOTE_WHY_TIMEOUT, "%u calls in a row had no answer", REMOTE_TIMEOUTS_ROW);
+    }
+    if ((l->phase == REMOTE_PHASE_SENTINEL || l->phase == REMOTE_PHASE_GREET) &&
+        now_ns > l->deadline_ns) {
+        remote_break(l, REMOTE_WHY_TIMEOUT, "the server does not answer the handshake");
+    }
+    remote_expire_posted(l, now_ns);
+    remote_mark_tick(l);
+    if (l->phase == REMOTE_PHASE_PAUSE && l->why == REMOTE_WHY_NONE && now_ns >= l->retry_ns) {
+        remote_attempt(l);
+    }
+}
+
+/* Take new requests and send what can be sent. */
+static void remote_requests(remote_link *l)
+{
+    remote_tickets_collect(l, &l->queue);
+    if (l->phase == REMOTE_PHASE_PAUSE || l->phase == REMOTE_PHASE_SENTINEL) {
+        remote_end_all(l, CELLAR_E_IO);
+    } else if (l->data.fd >= 0 && l->why == REMOTE_WHY_NONE) {
+        remote_send_queue(l);
+    }
+}
+
+static int64_t remote_round_wait(const remote_link *l, int64_t wait_ms)
+{
+    int64_t most_ms = l->c->proof_ms / 16 < REMOTE_LOOK_MS ? l->c->proof_ms / 16 : REMOTE_LOOK_MS;
+    if (l->flight.first != REMOTE_TICKET_NONE && most_ms > 10) { most_ms = 10; }
+    if (l->phase == REMOTE_PHASE_PAUSE) {
+        const int64_t left_ms = (l->retry_ns - remote_mono_ns()) / REMOTE_NS_OF_MS + 1;
+        if (left_ms < most_ms) { most_ms = left_ms > 0 ? left_ms : 0; }
+    }
+    return wait_ms < most_ms ? wait_ms : most_ms;
+}
+
+/* Return whether a round has something to do without an event. */
+static bool remote_has_work(remote_link *l)
+{
+    return atomic_load(&l->inbox) != REMOTE_TICKET_NONE || atomic_load(&l->closing) ||
+           atomic_load(&l->timeouts_row) >= REMOTE_TIMEOUTS_ROW ||
+           (atomic_load(&l->retrack) && l->phase >= REMOTE_PHASE_SYNC) || remote_mark_due(l);
+}
+
+/* Wait for sockets and the bell, and serve them. */
+static void remote_events_serve(remote_link *l, int64_t wait_ms)
+{
+    struct epoll_event e[4];
+    uint64_t rings;
+    atomic_store(&l->asleep, 1);
+    if (remote_has_work(l)) { wait_ms = 0; }
+    const int n = epoll_wait(l->epoll, e, 4, (int)remote_round_wait(l, wait_ms));
+    atomic_store(&l->asleep, 0);
+    for (int i = 0; i < n; i++) {
+        if (e[i].data.ptr == NULL) {
+            const ssize_t got = read(l->bell, &rings, sizeof rings);
+            (void)got;
+        } else {
+            remote_serve(l, e[i].data.ptr, e[i].events);
+        }
+    }
+}
+
+static void remote_round(remote_link *l, int64_t wait_ms)
+{
+    remote_events_serve(l, wait_ms);
+    if (l->found && l->why == REMOTE_WHY_NONE) { remote_found(l); }
+    if (atomic_load(&l->retrack)) { remote_retrack_begin(l); }
+    if (l->scripts_gone) { remote_load_scripts(l); }
+    remote_times(l);
+    remote_requests(l);
+    if (l->why != REMOTE_WHY_NONE) { remote_fall(l); }
+    remote_rewatch(l, &l->data, &l->watched[0]);
+    remote_rewatch(l, &l->ear, &l->watched[1]);
+    if (l->why != REMOTE_WHY_NONE) { remote_fall(l); }
+}
+
+static uintptr_t remote_self(void)
+{
+    static _Thread_local char here;
+    return (uintptr_t)&here;
+}
+
+CELLAR_PRIVATE bool remote_inside(const remote_link *l)
+{
+    return atomic_load(&l->runner) == remote_self();
+}
+
+CELLAR_PRIVATE cellar_err remote_link_step(remote_link *l, int64_t wait_ms)
+{
+    if (l->pid != getpid()) { return CELLAR_E_FORKED; }
+    if (remote_inside(l)) { return CELLAR_E_DEADLOCK; }
+    if (atomic_exchange(&l->running, 1) != 0) { return CELLAR_E_BUSY; }
+    atomic_store(&l->runner, remote_self());
+    remote_round(l, wait_ms);
+    atomic_store(&l->runner, 0);
+    atomic_store(&l->asleep, 1); /* posts ring the bell, which the host polls */
+    const bool more = atomic_load(&l->inbox) != REMOTE_TICKET_NONE;
+    atomic_store(&l->running, 0);
+    if (more) { remote_wake(l); }
+    return CELLAR_OK;
+}
+
+static void *remote_thread(void *link)
+{
+    remote_link *l = link;
+    atomic_store(&l->runner, remote_self());
+    while (!atomic_load(&l->closing)) { remote_round(l, REMOTE_LOOK_MS); }
+    atomic_store(&l->runner, 0);
+    return NULL;
+}
+
+/* ---- requests ---- */
+
+/* Return why no request can be made now; OK: it can. */
+static cellar_err remote_ready(remote_link *l)
+{
+    if (l->pid != getpid()) { return CELLAR_E_FORKED; }
+    if (atomic_load(&l->closing)) { return CELLAR_E_CLOSED; }
+    if (atomic_load(&l->usable)) { return CELLAR_OK; }
+    remote_count(l, REMOTE_LINK_BREAKER, 1);
+    return CELLAR_E_BREAKER_OPEN;
+}
+
+/* Sleep until the word changes, or run the link meanwhile. */
+static void remote_wait(remote_link *l, _Atomic uint32_t *word, uint32_t seen, int64_t left_ns)
+{
+    const int64_t slice_ns = REMOTE_NS_OF_MS;
+    if (l->has_thread) {
+        remote_futex_wait(word, seen, left_ns);
+    } else if (remote_link_step(l, left_ns < slice_ns ? 0 : 1) != CELLAR_OK) {
+        remote_futex_wait(word, seen, left_ns < slice_ns ? left_ns : slice_ns);
+    }
+}
+
+/* Leave a ticket after the time has passed. False: it is being sent or taken right now. */
+static bool remote_leave(remote_link *l, remote_ticket *t, remote_fate *fate)
+{
+    if (remote_ticket_move(t, REMOTE_T_QUEUED, REMOTE_T_LEFT)) {
+        *fate = REMOTE_NOT_SENT;
+    } else if (remote_ticket_move(t, REMOTE_T_SENT, REMOTE_T_LEFT)) {
+        *fate = REMOTE_UNKNOWN;
+    } else {
+        return false;
+    }
+    remote_count(l, REMOTE_LINK_TIMEOUTS, 1);
+    if (atomic_fetch_add(&l->timeouts_row, 1) + 1 == REMOTE_TIMEOUTS_ROW) { remote_wake(l); }
+    return true;
+}
+
+static cellar_err remote_await(remote_link *l, remote_ticket *t, int64_t until_ns,
+                               remote_fate *fate)
+{
+    for (;;) {
+        const uint32_t seen = atomic_load(&t->state);
+        if (seen == REMOTE_T_DONE) { break; }
+        const int64_t left_ns = until_ns - remote_mono_ns();
+        if (left_ns > 0) {
+            remote_wait(l, &t->state, seen, left_ns);
+        } else if (remote_leave(l, t, fate)) {
+            return CELLAR_E_TIMEOUT;
+        } else {
+            remote_futex_wait(&t->state, seen, 100000);
+        }
+    }
+    const cellar_err err = t->err;
+    *fate = t->fate;
+    remote_ticket_free(l, t);
+    return err;
+}
+
+static int64_t remote_until(const remote_link *l, int64_t wait_ms)
+{
+    return remote_mono_ns() + (wait_ms != 0 ? wait_ms : l->c->io_ms) * REMOTE_NS_OF_MS;
+}
+
+CELLAR_PRIVATE cellar_err remote_ask(remote_link *l, const remote_request *q, remote_fate *fate)
+{
+    remote_fate unused;
+    if (fate == NULL) { fate = &unused; }
+    *fate = REMOTE_NOT_SENT;
+    const cellar_err err = remote_ready(l);
+    if (err != CELLAR_OK) { return err; }
+    if (remote_inside(l)) { return CELLAR_E_DEADLOCK; }
+    remote_ticket *t = remote_ticket_new(l, q, false);
+    if (t == NULL) { return CELLAR_E_LIMIT; }
+    const int64_t until_ns = remote_until(l, q->wait_ms);
+    remote_ticket_post(l, t);
+    return remote_await(l, t, until_ns, fate);
+}
+
+CELLAR_PRIVATE void remote_post(remote_link *l, const remote_request *q)
+{
+    cellar_err err = remote_ready(l);
+    remote_ticket *t = err == CELLAR_OK ? remote_ticket_new(l, q, false) : NULL;
+    if (t == NULL) {
+        if (err == CELLAR_OK) { err = CELLAR_E_LIMIT; }
+        if (q->done != NULL) { q->done(q->ctx, err, REMOTE_NOT_SENT); }
+        return;
+    }
+    t->posted = true;
+    t->until_ns = remote_until(l, q->wait_ms);
+    remote_ticket_post(l, t);
+}
+
+CELLAR_PRIVATE void remote_synced(remote_link *l)
+{
+    if (l->phase != REMOTE_PHASE_SYNC) { return; }
+    l->phase = REMOTE_PHASE_MARKS;
+    l->mark_due_ms = INT64_MIN;
+    remote_mark_tick(l);
+}
+
+CELLAR_PRIVATE void remote_sync_failed(remote_link *l)
+{
+    if (l->phase == REMOTE_PHASE_SYNC) {
+        remote_break(l, REMOTE_WHY_TIMEOUT, "the control keys were not read in time");
+    }
+}
+
+CELLAR_PRIVATE void remote_retrack(remote_link *l)
+{
+    atomic_store(&l->retrack, true);
+    remote_wake(l);
+}
+
+CELLAR_PRIVATE cellar_err remote_mark_now(remote_link *l, int64_t wait_ms)
+{
+    const int64_t until_ns = remote_mono_ns() + wait_ms * REMOTE_NS_OF_MS;
+    const cellar_err err = remote_ready(l);
+    if (err != CELLAR_OK) { return err; }
+    if (remote_inside(l)) { return CELLAR_E_DEADLOCK; }
+    const uint32_t falls = atomic_load(&l->falls), number = atomic_load(&l->mark_sent) + 1;
+    uint32_t want = atomic_load(&l->mark_want);
+    while ((int32_t)(number - want) > 0 &&
+           !atomic_compare_exchange_weak(&l->mark_want, &want, number)) { }
+    remote_wake(l);
+    for (;;) {
+        const uint32_t back = atomic_load(&l->mark_back);
+        if ((int32_t)(back - number) >= 0) { return CELLAR_OK; }
+        if (atomic_load(&l->falls) != falls) { return CELLAR_E_BREAKER_OPEN; }
+        const int64_t left_ns = until_ns - remote_mono_ns();
+        if (left_ns <= 0) { return CELLAR_E_TIMEOUT; }
+        /* A fall wakes without a change of the word: look again after a while. */
+        remote_wait(l, &l->mark_back, back,
+                    left_ns < 10 * REMOTE_NS_OF_MS ? left_ns : 10 * REMOTE_NS_OF_MS);
+    }
+}
+
+/* ---- figures ---- */
+
+CELLAR_PRIVATE int64_t remote_proven_until(const remote_link *l)
+{
+    return atomic_load(&l->proven_until);
+}
+
+CELLAR_PRIVATE int64_t remote_engine_now(const remote_link *l, int64_t *error_ms)
+{
+    const int64_t offset_ms = atomic_load(&l->server_offset_ms);
+    *error_ms = atomic_load(&l->server_error_ms);
+    return offset_ms != 0 ? l->e.now_ms(l->e.ctx) + offset_ms : 0;
+}
+
+CELLAR_PRIVATE void remote_link_figures(const remote_link *l, remote_figures *out)
+{
+    const int64_t at_ms = atomic_load(&l->proof_ms_at);
+    out->state = remote_link_state(l);
+    for (size_t i = 0; i < REMOTE_LINK_COUNTS_N; i++) {
+        out->counts[i] = atomic_load(&l->counts[i]);
+    }
+    for (size_t i = 0; i < REMOTE_WHYS_N; i++) { out->gaps[i] = atomic_load(&l->whys[i]); }
+    for (size_t i = 0; i < REMOTE_TRIP_BUCKETS; i++) {
+        out->trips[i] = atomic_load(&l->trips[i]);
+        out->journeys[i] = atomic_load(&l->journeys[i]);
+    }
+    out->proof_age_ms = at_ms != 0 ? l->e.now_ms(l->e.ctx) - at_ms : -1;
+}
+
+CELLAR_PRIVATE void remote_link_refusal(remote_link *l, remote_refusal *out)
+{
+    pthread_mutex_lock(&l->refusal_lock);
+    *out = l->refusal;
+    pthread_mutex_unlock(&l->refusal_lock);
+}
+
+CELLAR_PRIVATE void remote_link_string_max(remote_link *l, size_t bytes)
+{
+    size_t seen = atomic_load(&l->string_max);
+    while (seen < bytes && !atomic_compare_exchange_weak(&l->string_max, &seen, bytes)) { }
+}
+
+/* ---- open and close ---- */
+
+static bool remote_thread_start(remote_link *l)
+{
+    sigset_t all, before;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int error = pthread_create(&l->thread, NULL, remote_thread, l);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error != 0) { return false; }
+    l->has_thread = true;
+    (void)pthread_setname_np(l->thread, "cellar-remote");
+    return true;
+}
+
+static bool remote_descriptors(remote_link *l)
+{
+    struct epoll_event e = { .events = EPOLLIN, .data.ptr = NULL };
+    l->epoll = epoll_create1(EPOLL_CLOEXEC);
+    l->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    return l->epoll >= 0 && l->bell >= 0 && epoll_ctl(l->epoll, EPOLL_CTL_ADD, l->bell, &e) == 0;
+}
+
+static void remote_link_free(remote_link *l)
+{
+    const remote_memory *memory = l->e.memory;
+    remote_wire_close(&l->data);
+    remote_wire_close(&l->ear);
+    remote_bytes_free(&l->bytes);
+    remote_bytes_free(&l->mark_bytes);
+    if (l->epoll >= 0) { (void)close(l->epoll); }
+    if (l->bell >= 0) { (void)close(l->bell); }
+    if (l->tickets != NULL) { remote_tickets_close(l); }
+    (void)pthread_mutex_destroy(&l->refusal_lock);
+    memory->free(memory->ctx, l, sizeof *l);
+}
+
+static void remote_link_init(remote_link *l, const remote_config *c, const remote_events *e)
+{
+    memset(l, 0, sizeof *l);
+    l->c = c;
+    l->e = *e;
+    l->pid = getpid();
+    l->epoll = l->bell = -1;
+    l->gap_told = true;
+    atomic_init(&l->asleep, 1);
+    atomic_init(&l->string_max, REMOTE_STRING_DEFAULT);
+    (void)pthread_mutex_init(&l->refusal_lock, NULL);
+    remote_wire_init(&l->data, e->memory, remote_take_reply, l);
+    remote_wire_init(&l->ear, e->memory, remote_take_ear, l);
+    l->bytes = (remote_bytes){ .memory = e->memory, .secret = true };
+    l->mark_bytes = (remote_bytes){ .memory = e->memory };
+    l->mark_prefix_len = (size_t)snprintf(l->mark_key, sizeof l->mark_key, "~%s:%s:", c->prefix,
+                                          c->uuid);
+}
+
+CELLAR_PRIVATE cellar_err remote_link_open(const remote_config *c, const remote_events *e,
+                                           remote_link **out)
+{
+    cellar_err err = CELLAR_E_NOMEM;
+    *out = NULL;
+    remote_link *l = e->memory->alloc(e->memory->ctx, sizeof *l);
+    if (l == NULL) { return err; }
+    remote_link_init(l, c, e);
+    if (!remote_tickets_open(l)) { goto drop; }
+    err = CELLAR_E_IO;
+    if (!remote_descriptors(l)) { goto drop; }
+    err = CELLAR_E_NOMEM;
+    if (!c->no_thread && !remote_thread_start(l)) { goto drop; }
+    *out = l;
+    return CELLAR_OK;
+drop:
+    remote_link_free(l);
+    return err;
+}
+
+CELLAR_PRIVATE void remote_link_close(remote_link *l)
+{
+    if (l == NULL) { return; }
+    if (l->pid == getpid()) {
+        atomic_store(&l->closing, true);
+        remote_wake(l);
+        if (l->has_thread) { (void)pthread_join(l->thread, NULL); }
+        atomic_store(&l->runner, remote_self());
+        remote_break(l, REMOTE_WHY_CLOSE, "closed");
+        remote_fall(l);
+        remote_end_all(l, CELLAR_E_CLOSED);
+    }
+    remote_link_free(l);
+}
+
+CELLAR_PRIVATE int remote_link_fd(const remote_link *l)
+{
+    return l->has_thread || l->pid != getpid() ? -1 : l->epoll;
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * link_inside: the structs of the link, private to its files. */
+#ifndef REMOTE_LINK_INSIDE_H
+#define REMOTE_LINK_INSIDE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "remote/config.h"
+#include "remote/link_types.h"
+#include "remote/wire.h"
+
+#define REMOTE_TICKETS 4096u   /* requests of callers in flight */
+#define REMOTE_TICKETS_OWN 16u /* requests of the link itself */
+#define REMOTE_MARK_KEY_MAX 96u
+/* Announce the mark, and tell whether its key existed and what time it is. */
+#define REMOTE_MARK_SCRIPT \
+    "local e=redis.call('PEXPIRE',KEYS[1],60000) local t=redis.call('TIME') return {e,t[1],t[2]}"
+
+/* State of a ticket; the futex word of a caller that waits. */
+enum {
+    REMOTE_T_QUEUED = 0,  /* no byte sent */
+    REMOTE_T_SENDING = 1, /* the I/O thread reads the bytes of the request */
+    REMOTE_T_SENT = 2,
+    REMOTE_T_TAKING = 3,  /* the I/O thread runs `fn` */
+    REMOTE_T_DONE = 4,    /* the caller frees the ticket */
+    REMOTE_T_LEFT = 5     /* the caller is gone: the I/O thread frees the ticket */
+};
+
+/* A request between its caller and the I/O thread. */
+typedef struct remote_ticket {
+    _Atomic uint32_t state;
+    _Atomic uint32_t next;  /* number + 1 of the next ticket in a list; 0: the last */
+    remote_request q;
+    uint32_t taken;         /* replies that were handled */
+    bool posted, own;       /* of remote_post; of the link itself */
+    bool repeated;          /* sent again after NOSCRIPT */
+    remote_fate fate;       /* with err: the result, written before DONE */
+    cellar_err err;
+    int64_t until_ns;       /* of a posted request */
+    int64_t sent_ns;
+} remote_ticket;
+
+/* A list of tickets, of the I/O thread. */
+typedef struct remote_tickets {
+    uint32_t first, last; /* number + 1; 0: empty */
+} remote_tickets;
+
+typedef enum remote_phase {
+    REMOTE_PHASE_PAUSE,    /* waits for retry_ns */
+    REMOTE_PHASE_SENTINEL, /* asks a Sentinel for the address */
+    REMOTE_PHASE_GREET,    /* both connections say HELLO */
+    REMOTE_PHASE_TRACK,    /* tracking is being switched on */
+    REMOTE_PHASE_SYNC,     /* `linked` was called, remote_synced not yet */
+    REMOTE_PHASE_MARKS     /* marks are sent */
+} remote_phase;
+
+typedef struct remote_mark {
+    int64_t sent_ms;      /* clock of the store */
+    int64_t sent_ns;
+    uint32_t number;      /* 0: none in flight */
+    uint32_t replies;     /* 2: a SET of a new key comes first */
+    bool echoed, replied; /* by *ear*; by *data* */
+    bool counts;          /* sent in PHASE_MARKS, and no gap since */
+    bool lost;            /* the key of the mark was gone: no proof */
+    int64_t server_ms;    /* clock of the server in the reply */
+} remote_mark;
+
+struct remote_link {
+    const remote_config *c;
+    remote_events e;
+    pid_t pid;                     /* of the process that opened the link */
+
+    /* Any thread. */
+    remote_ticket *tickets;        /* REMOTE_TICKETS + REMOTE_TICKETS_OWN */
+    _Atomic uint64_t free_list;    /* change count << 32 | number + 1 */
+    _Atomic uint32_t in_flight;    /* tickets of callers */
+    _Atomic uint32_t inbox;        /* newest posted ticket, number + 1 */
+    _Atomic uint32_t asleep;       /* the I/O thread waits, or no thread runs the link */
+    _Atomic uint32_t running;      /* 1: a thread runs the link */
+    _Atomic uintptr_t runner;      /* that thread; 0: none */
+    _Atomic uint32_t state;        /* remote_state */
+    _Atomic bool usable;           /* requests are sent */
+    _Atomic bool closing, retrack;
+    _Atomic uint32_t timeouts_row; /* time-outs of calls since the last reply */
+    _Atomic uint32_t mark_want;    /* fences wait for this mark */
+    _Atomic uint32_t mark_sent;
+    _Atomic uint32_t mark_back;    /* futex word of fences */
+    _Atomic uint32_t falls;        /* connections lost: ends the wait of fences */
+    _Atomic int64_t proven_until;
+    _Atomic int64_t server_offset_ms, server_error_ms; /* offset 0: unknown */
+    _Atomic size_t string_max;
+    _Atomic uint64_t counts[REMOTE_LINK_COUNTS_N];
+    _Atomic uint64_t whys[REMOTE_WHYS_N];
+    _Atomic uint64_t trips[REMOTE_TRIP_BUCKETS], journeys[REMOTE_TRIP_BUCKETS];
+    _Atomic int64_t proof_ms_at;   /* store clock of the newest proof; 0: none */
+    pthread_mutex_t refusal_lock;  /* guards refusal */
+    remote_refusal refusal;
+    int epoll, bell;
+    pthread_t thread;
+    bool has_thread;
+
+    /* I/O thread. */
+    remote_phase phase;
+    remote_wire data, ear;
+    uint32_t watched[2];           /* epoll events of data, ear; 0: not watched */
+    remote_tickets queue, flight;
+    remote_address at;             /* server of this attempt */
+    remote_peer peer;
+    bool found;                    /* a Sentinel named the server */
+    bool greeted, subscribed;      /* data; ear */
+    uint32_t ear_step;
+    int64_t ear_id;
+    uint32_t attempt, failures;    /* attempts ever; in a row */
+    int64_t retry_ns, deadline_ns; /* of the pause; of the handshake */
+    bool gap_told;                 /* `linked` was not called since `gap` */
+    uint32_t prefixes;             /* tracked on this connection */
+    remote_bytes bytes;            /* of the handshake request in flight */
+    char mark_key[REMOTE_MARK_KEY_MAX]; /* "~app:<uuid>:", then the number of the key */
+    size_t mark_prefix_len;
+    uint32_t mark_keys;            /* keys of marks that were made */
+    bool mark_rekey;               /* the next mark makes a new key */
+    char mark_digest[41];
+    remote_bytes mark_bytes;
+    remote_mark mark;
+    int64_t mark_due_ms;           /* store clock */
+    remote_why why;                /* why the connections must close; NONE: they are fine */
+    char why_text[128];
+    remote_why logged;             /* reason of the last logged refusal */
+    bool scripts_told;             /* script_loaded was called for each */
+    bool scripts_gone;             /* the server answered NOSCRIPT */
+    remote_tickets again;          /* requests to repeat after SCRIPT LOAD */
+};
+
+#define REMOTE_TICKET_NONE 0u
+
+/* ---- ticket.c ---- */
+CELLAR_PRIVATE bool remote_tickets_open(remote_link *l);
+CELLAR_PRIVATE void remote_tickets_close(remote_link *l);
+/* Take a free ticket for `q`. NULL: too many in flight. */
+CELLAR_PRIVATE remote_ticket *remote_ticket_new(remote_link *l, const remote_request *q, bool own);
+CELLAR_PRIVATE void remote_ticket_free(remote_link *l, remote_ticket *t);
+CELLAR_PRIVATE void remote_ticket_post(remote_link *l, remote_ticket *t); /* any thread */
+/* Move the inbox to a list, in order. */
+CELLAR_PRIVATE void remote_tickets_collect(remote_link *l, remote_tickets *to);
+CELLAR_PRIVATE void remote_tickets_add(remote_link *l, remote_tickets *list, remote_ticket *t);
+CELLAR_PRIVATE remote_ticket *remote_tickets_first(remote_link *l, const remote_tickets *list);
+CELLAR_PRIVATE void remote_tickets_pop(remote_link *l, remote_tickets *list);
+CELLAR_PRIVATE remote_ticket *remote_ticket_after(remote_link *l, const remote_ticket *t);
+/* Move a ticket from one state to another. False: its caller left. */
+CELLAR_PRIVATE bool remote_ticket_move(remote_ticket *t, uint32_t from, uint32_t to);
+/* End a ticket that is in no list. */
+CELLAR_PRIVATE void remote_ticket_end(remote_link *l, remote_ticket *t, cellar_err err,
+                                      remote_fate fate);
+
+/* ---- flight.c ---- */
+CELLAR_PRIVATE void remote_send_queue(remote_link *l);
+CELLAR_PRIVATE void remote_take_reply(void *link, const remote_reply *reply); /* of *data* */
+CELLAR_PRIVATE void remote_end_all(remote_link *l, cellar_err err);
+CELLAR_PRIVATE void remote_expire_posted(remote_link *l, int64_t now_ns);
+/* Send a request of the link itself. False: no ticket; the link breaks. */
+CELLAR_PRIVATE bool remote_post_own(remote_link *l, const remote_request *q);
+
+/* ---- mark.c ---- */
+CELLAR_PRIVATE void remote_mark_send(remote_link *l);
+CELLAR_PRIVATE void remote_mark_heard(remote_link *l, const char *key, size_t len);
+CELLAR_PRIVATE void remote_mark_tick(remote_link *l);
+CELLAR_PRIVATE bool remote_mark_due(remote_link *l);
+/* Append the SET of a new key of marks. */
+CELLAR_PRIVATE bool remote_mark_make_key(remote_link *l, remote_bytes *b);
+
+/* ---- ear.c ---- */
+CELLAR_PRIVATE void remote_take_ear(void *link, const remote_reply *reply);
+
+/* ---- greet.c ---- */
+CELLAR_PRIVATE bool remote_greet(remote_link *l);  /* begin the handshake on both connections */
+CELLAR_PRIVATE void remote_greet_done(remote_link *l); /* go on when both connections are ready */
+CELLAR_PRIVATE void remote_track(remote_link *l, bool whole);
+CELLAR_PRIVATE bool remote_auth_command(remote_link *l, remote_bytes *b); /* HELLO 2 [AUTH ..] */
+CELLAR_PRIVATE void remote_hello_reply(remote_link *l, const remote_reply *reply, bool ear);
+CELLAR_PRIVATE void remote_load_scripts(remote_link *l); /* again, after NOSCRIPT */
+
+/* ---- state.c ---- */
+CELLAR_PRIVATE void remote_fall(remote_link *l);      /* close what broke */
+CELLAR_PRIVATE void remote_attempt(remote_link *l);   /* connect */
+CELLAR_PRIVATE void remote_found(remote_link *l);     /* connect to the server of the answer */
+
+#endif

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * link_types: replies, requests, reasons and events of the link. */
+#ifndef REMOTE_LINK_TYPES_H
+#define REMOTE_LINK_TYPES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cellar.h"
+#include "remote/port.h"
+
+/* ---- replies --------------------------------------------------------------------------------- */
+
+typedef enum remote_type {
+    REMOTE_NIL = 0,
+    REMOTE_STRING = 1,  /* text, len */
+    REMOTE_STATUS = 2,  /* text, len */
+    REMOTE_ERROR = 3,   /* text, len */
+    REMOTE_INTEGER = 4, /* number */
+    REMOTE_ARRAY = 5    /* count, first */
+} remote_type;
+
+/* A reply, valid until the function that received it returns. */
+typedef struct remote_reply {
+    remote_type type;
+    uint32_t count;                   /* elements of an array */
+    int64_t number;
+    const char *text;                 /* not terminated */
+    size_t len;
+    const struct remote_reply *first; /* elements of an array; NULL: none */
+    const struct remote_reply *next;  /* next element of the array that this one belongs to */
+} remote_reply;
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+/* Memory of the store, charged to its budget. */
+typedef struct remote_memory {
+    void *ctx;
+    void *(*alloc)(void *ctx, size_t bytes); /* NULL: none left; the bytes are undefined */
+    void (*free)(void *ctx, void *block, size_t bytes); /* block NULL is fine */
+} remote_memory;
+
+/* ---- commands -------------------------------------------------------------------------------- */
+
+/* Growing bytes of formatted commands. Starts as { .memory = m }. */
+typedef struct remote_bytes {
+    const remote_memory *memory;
+    char *data;
+    size_t len, cap;
+    bool secret; /* wipe the bytes before they are freed */
+} remote_bytes;
+
+/* ---- the link -------------------------------------------------------------------------------- */
+
+typedef enum remote_state {
+    REMOTE_DOWN = 0, REMOTE_LINKED = 1, REMOTE_GAP = 2, REMOTE_PROVEN = 3, REMOTE_SUSPECT = 4
+} remote_state;
+
+/* What the server did with a failed request. */
+typedef enum remote_fate {
+    REMOTE_NOT_SENT = 0, /* no byte was sent: the server did nothing */
+    REMOTE_UNKNOWN = 1   /* the server may have executed it, or will */
+} remote_fate;
+
+/* Why the connections were closed, or could not be used: name, code, text. */
+#define REMOTE_WHYS(X) \
+    X(NONE, CELLAR_OK, "none") \
+    X(CONNECT, CELLAR_E_IO, "connect") \
+    X(CLOSED, CELLAR_E_IO, "closed") \
+    X(TIMEOUT, CELLAR_E_TIMEOUT, "timeout") \
+    X(MARK, CELLAR_E_TIMEOUT, "mark") \
+    X(PROTOCOL, CELLAR_E_FOREIGN, "protocol") \
+    X(TOO_BIG, CELLAR_E_TOOBIG, "too_big") \
+    X(NOMEM, CELLAR_E_NOMEM, "no_memory") \
+    X(AUTH, CELLAR_E_DENIED, "password") \
+    X(NOPERM, CELLAR_E_DENIED, "right") \
+    X(VERSION, CELLAR_E_UNSUPPORTED, "version") \
+    X(CLUSTER, CELLAR_E_UNSUPPORTED, "cluster") \
+    X(REPLICA, CELLAR_E_NOT_OWNER, "replica") \
+    X(LOADING, CELLAR_E_BUSY, "loading") \
+    X(READONLY, CELLAR_E_NOT_OWNER, "read_only") \
+    X(MISCONF, CELLAR_E_IO, "cannot_save") \
+    X(MASTER, CELLAR_E_NOT_FOUND, "sentinel") \
+    X(PLAINTEXT, CELLAR_E_DENIED, "plaintext") \
+    X(REFUSED, CELLAR_E_CONFIG, "refused") \
+    X(RETRACK, CELLAR_OK, "prefixes") \
+    X(CLOSE, CELLAR_E_CLOSED, "close")
+
+typedef enum remote_why {
+#define REMOTE_WHY_ENUM(name, code, text) REMOTE_WHY_##name,
+    REMOTE_WHYS(REMOTE_WHY_ENUM)
+#undef REMOTE_WHY_ENUM
+    REMOTE_WHYS_N
+} remote_why;
+
+/* The last reason, with a sentence that names rule and remedy. */
+typedef struct remote_refusal {
+    remote_why why;
+    cellar_err code;
+    int sys_errno;
+    char text[192];
+} remote_refusal;
+
+/* Counters of the link. */
+#define REMOTE_LINK_COUNTS(X) \
+    X(ATTEMPTS) X(LINKS) X(PROOFS) X(GAPS) X(TIMEOUTS) X(BREAKER) X(FULL) X(RINGS) X(REQUESTS) \
+    X(REPEATED) X(OOM) X(ERRORS) X(BYTES_IN) X(BYTES_OUT) X(MESSAGES) X(KEYS) X(FLUSHES)
+
+enum {
+#define REMOTE_COUNT_ENUM(name) REMOTE_LINK_##name,
+    REMOTE_LINK_COUNTS(REMOTE_COUNT_ENUM)
+#undef REMOTE_COUNT_ENUM
+    REMOTE_LINK_COUNTS_N
+};
+
+#define REMOTE_TRIP_BUCKETS 24u /* bucket i: below 2^i us */
+
+/* Figures of a link. */
+typedef struct remote_figures {
+    remote_state state;
+    uint64_t counts[REMOTE_LINK_COUNTS_N];
+    uint64_t gaps[REMOTE_WHYS_N];            /* by reason */
+    uint64_t trips[REMOTE_TRIP_BUCKETS];     /* sent to answered, of requests */
+    uint64_t journeys[REMOTE_TRIP_BUCKETS];  /* sent to heard, of marks */
+    int64_t proof_age_ms;                    /* -1: no proof yet */
+} remote_figures;
+
+/* Functions of the layer above. All but now_ms, memory and log run in the I/O thread. */
+typedef struct remote_events {
+    void *ctx;
+    const remote_memory *memory;
+    int64_t (*now_ms)(void *ctx);   /* clock of the store */
+    /* Write prefix number `i` of the keys to hear into `to`; return its length; 0: no more. The
+     * list only grows. No prefix begins another one. The link adds the prefix of its marks. */
+    size_t (*prefix)(void *ctx, size_t i, char *to, size_t cap);
+    const char *(*script)(void *ctx, size_t i); /* text of script number `i`; NULL: no more */
+    /* Take the digest of a script, 40 hexadecimal digits. Called once for each script, before the
+     * first `linked`. */
+    void (*script_loaded)(void *ctx, size_t i, const char *digest);
+    void (*heard)(void *ctx, const char *key, size_t len); /* one key changed */
+    void (*heard_flush)(void *ctx); /* all keys changed */
+    void (*gap)(void *ctx);         /* delivery is not proven any more */
+    void (*linked)(void *ctx);      /* tracking is on: read control keys, end entries, replay the
+                                     * journal, all by remote_post; then call remote_synced */
+    void (*proven)(void *ctx, int64_t until_ms); /* a mark came back */
+    /* Log a line. No secret is in `text`. code: CELLAR_OK or the reason. */
+    void (*log)(void *ctx, cellar_err code, const char *text);
+} remote_events;
+
+/* One EVALSHA. After NOSCRIPT the link loads the scripts and repeats the request. */
+#define REMOTE_SCRIPTED 1u
+
+/* Commands to send together. `bytes` stay valid until remote_ask returns or `done` is called. */
+typedef struct remote_request {
+    const char *bytes;
+    size_t bytes_len;
+    uint32_t replies; /* commands in `bytes`: one reply each. At least 1 */
+    uint32_t flags;   /* REMOTE_SCRIPTED, or 0 */
+    int64_t wait_ms;  /* the longest wait for the last reply. 0: io_ms of the link */
+    void *ctx;
+    /* Take reply number `index`. Called in the I/O thread, in order. NULL: replies are dropped. */
+    void (*fn)(void *ctx, uint32_t index, const remote_reply *reply);
+    /* Take the end of a posted request, in the I/O thread, or in remote_post when it fails at once.
+     * Not used by remote_ask. */
+    void (*done)(void *ctx, cellar_err err, remote_fate fate);
+} remote_request;
+
+typedef struct remote_link remote_link;
+
+#endif

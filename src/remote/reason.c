@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * reason: why a link ends, its states and counters, and the seams to the system. */
+#include <linux/futex.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "remote/reason.h"
+
+/* ---- seams ---- */
+
+CELLAR_PRIVATE int64_t remote_mono_ns(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+CELLAR_PRIVATE void remote_futex_wake(_Atomic uint32_t *word)
+{
+    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+}
+
+CELLAR_PRIVATE void remote_futex_wait(_Atomic uint32_t *word, uint32_t seen, int64_t wait_ns)
+{
+    const struct timespec t = { .tv_sec = (time_t)(wait_ns / 1000000000),
+                                .tv_nsec = (long)(wait_ns % 1000000000) };
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, &t, NULL, 0);
+}
+
+CELLAR_PRIVATE void remote_count(remote_link *l, uint32_t which, uint64_t n)
+{
+    (void)atomic_fetch_add_explicit(&l->counts[which], n, memory_order_relaxed);
+}
+
+CELLAR_PRIVATE void remote_trip_note(_Atomic uint64_t *buckets, int64_t ns)
+{
+    uint32_t i = 0;
+    for (int64_t us = ns / 1000; us > 0 && i + 1 < REMOTE_TRIP_BUCKETS; us >>= 1) { i++; }
+    (void)atomic_fetch_add_explicit(&buckets[i], 1, memory_order_relaxed);
+}
+
+CELLAR_PRIVATE void remote_wake(remote_link *l)
+{
+    const uint64_t one = 1;
+    if (atomic_exchange(&l->asleep, 0) == 0) { return; }
+    remote_count(l, REMOTE_LINK_RINGS, 1);
+    const ssize_t n = write(l->bell, &one, sizeof one);
+    (void)n; /* a full bell rings already */
+}
+
+/* ---- reasons ---- */
+
+CELLAR_PRIVATE bool remote_starts(const remote_reply *r, const char *text)
+{
+    return r->type == REMOTE_ERROR && r->len >= strlen(text) &&
+           memcmp(r->text, text, strlen(text)) == 0;
+}
+
+CELLAR_PRIVATE remote_why remote_why_of(const remote_reply *error)
+{
+    static const struct { const char *text; remote_why why; } known[] = {
+        { "LOADING ", REMOTE_WHY_LOADING },   { "READONLY ", REMOTE_WHY_READONLY },
+        { "MASTERDOWN ", REMOTE_WHY_REPLICA }, { "MISCONF ", REMOTE_WHY_MISCONF },
+        { "NOREPLICAS ", REMOTE_WHY_READONLY }, { "NOAUTH ", REMOTE_WHY_AUTH },
+        { "WRONGPASS ", REMOTE_WHY_AUTH },    { "NOPERM ", REMOTE_WHY_NOPERM },
+        { "MOVED ", REMOTE_WHY_CLUSTER },     { "CLUSTERDOWN ", REMOTE_WHY_CLUSTER },
+    };
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (remote_starts(error, known[i].text)) { return known[i].why; }
+    }
+    return REMOTE_WHY_NONE;
+}
+
+CELLAR_PRIVATE void remote_break(remote_link *l, remote_why why, const char *format, ...)
+{
+    if (l->why != REMOTE_WHY_NONE) { return; }
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(l->why_text, sizeof l->why_text, format, args);
+    va_end(args);
+    for (char *c = l->why_text; *c != '\0'; c++) { /* bytes of the server */
+        if (*c < 0x20 || *c > 0x7E) { *c = '?'; }
+    }
+    l->why = why;
+}
+
+CELLAR_PRIVATE void remote_break_wire(remote_link *l, const remote_wire *w, const char *which)
+{
+    switch (w->fault) {
+    case REMOTE_WIRE_PROTOCOL:
+        remote_break(l, REMOTE_WHY_PROTOCOL, l->phase <= REMOTE_PHASE_GREET
+                     ? "the server is no Redis" : "the server sent no valid reply");
+        break;
+    case REMOTE_WIRE_TOO_BIG:
+        remote_break(l, REMOTE_WHY_TOO_BIG, "a reply on %s is above the limits", which);
+        break;
+    case REMOTE_WIRE_NOMEM:
+        remote_break(l, REMOTE_WHY_NOMEM, "no memory for a reply on %s", which);
+        break;
+    default:
+        remote_break(l, w->connected ? REMOTE_WHY_CLOSED : REMOTE_WHY_CONNECT,
+                     w->connected ? "connection %s closed (errno %d)"
+                                  : "connection %s not made (errno %d)", which, w->sys_errno);
+    }
+}
+
+/* ---- states ---- */
+
+CELLAR_PRIVATE remote_state remote_link_state(const remote_link *l)
+{
+    return (remote_state)atomic_load(&l->state);
+}
+
+CELLAR_PRIVATE void remote_state_set(remote_link *l, remote_state s)
+{
+    atomic_store(&l->state, (uint32_t)s);
+}
+
+CELLAR_PRIVATE void remote_gap_begin(remote_link *l)
+{
+    atomic_store(&l->proven_until, 0);
+    l->mark.counts = false;
+    if (l->gap_told) { return; }
+    l->gap_told = true;
+    remote_count(l, REMOTE_LINK_GAPS, 1);
+    l->e.gap(l->e.ctx);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * reason: why a link ends, its states and counters, and the seams to the system. */
+#ifndef REMOTE_REASON_H
+#define REMOTE_REASON_H
+
+#include "remote/link_inside.h"
+
+/* Note why the connections must close, at the end of the round. The first reason wins. */
+CELLAR_PRIVATE void remote_break(remote_link *l, remote_why why, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+CELLAR_PRIVATE void remote_break_wire(remote_link *l, const remote_wire *w, const char *which);
+CELLAR_PRIVATE void remote_state_set(remote_link *l, remote_state s);
+CELLAR_PRIVATE void remote_gap_begin(remote_link *l);
+/* Return the reason that an error reply of the server gives; NONE: it concerns one request. */
+CELLAR_PRIVATE remote_why remote_why_of(const remote_reply *error);
+CELLAR_PRIVATE bool remote_starts(const remote_reply *r, const char *text);
+
+CELLAR_PRIVATE remote_state remote_link_state(const remote_link *l);
+CELLAR_PRIVATE int64_t remote_mono_ns(void);
+CELLAR_PRIVATE void remote_wake(remote_link *l);
+CELLAR_PRIVATE void remote_futex_wake(_Atomic uint32_t *word);
+CELLAR_PRIVATE void remote_futex_wait(_Atomic uint32_t *word, uint32_t seen, int64_t wait_ns);
+CELLAR_PRIVATE void remote_count(remote_link *l, uint32_t which, uint64_t n);
+CELLAR_PRIVATE void remote_trip_note(_Atomic uint64_t *buckets, int64_t ns);
+
+#endif

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ticket: requests between callers and the I/O thread, without a lock.
+ *
+ * PICTURE    free list -> caller -> inbox (newest first) -> I/O thread: queue -> flight -> end
+ * INVARIANTS A ticket is in one list, or its caller holds it. A caller leaves a ticket only by
+ *            QUEUED -> LEFT or SENT -> LEFT. So the I/O thread reads neither bytes nor frame of a
+ *            caller that has returned: it does that in SENDING and TAKING.
+ * LOCKING    The free list has a change count against reuse between load and exchange. The inbox
+ *            is only pushed, and taken as a whole.
+ * LIMITS     REMOTE_TICKETS requests of callers, REMOTE_TICKETS_OWN of the link. */
+#include <string.h>
+
+#include "remote/reason.h"
+
+static remote_ticket *remote_ticket_at(remote_link *l, uint32_t number)
+{
+    return number != REMOTE_TICKET_NONE ? &l->tickets[number - 1] : NULL;
+}
+
+static uint32_t remote_ticket_number(const remote_link *l, const remote_ticket *t)
+{
+    return (uint32_t)(t - l->tickets) + 1;
+}
+
+CELLAR_PRIVATE bool remote_tickets_open(remote_link *l)
+{
+    const uint32_t all = REMOTE_TICKETS + REMOTE_TICKETS_OWN;
+    l->tickets = l->e.memory->alloc(l->e.memory->ctx, all * sizeof *l->tickets);
+    if (l->tickets == NULL) { return false; }
+    memset(l->tickets, 0, all * sizeof *l->tickets);
+    for (uint32_t i = 0; i + 1 < all; i++) { atomic_init(&l->tickets[i].next, i + 2); }
+    atomic_init(&l->free_list, 1);
+    return true;
+}
+
+CELLAR_PRIVATE void remote_tickets_close(remote_link *l)
+{
+    l->e.memory->free(l->e.memory->ctx, l->tickets,
+                      (REMOTE_TICKETS + REMOTE_TICKETS_OWN) * sizeof *l->tickets);
+}
+
+CELLAR_PRIVATE remote_ticket *remote_ticket_new(remote_link *l, const remote_request *q, bool own)
+{
+    if (!own && atomic_fetch_add(&l->in_flight, 1) >= REMOTE_TICKETS) {
+        (void)atomic_fetch_sub(&l->in_flight, 1);
+        remote_count(l, REMOTE_LINK_FULL, 1);
+        return NULL;
+    }
+    uint64_t seen = atomic_load(&l->free_list);
+    remote_ticket *t;
+    do {
+        t = remote_ticket_at(l, (uint32_t)seen);
+        if (t == NULL) { return NULL; } /* too many of the link itself */
+    } while (!atomic_compare_exchange_weak(&l->free_list, &seen,
+                                           ((seen >> 32) + 1) << 32 | atomic_load(&t->next)));
+    atomic_store(&t->state, REMOTE_T_QUEUED);
+    t->q = *q;
+    t->taken = 0;
+    t->own = own;
+    t->posted = t->repeated = false;
+    t->fate = REMOTE_NOT_SENT;
+    t->err = CELLAR_OK;
+    return t;
+}
+
+CELLAR_PRIVATE void remote_ticket_free(remote_link *l, remote_ticket *t)
+{
+    const bool own = t->own;
+    uint64_t seen = atomic_load(&l->free_list);
+    do {
+        atomic_store(&t->next, (uint32_t)seen);
+    } while (!atomic_compare_exchange_weak(&l->free_list, &seen, ((seen >> 32) + 1) << 32 |
+                                                                     remote_ticket_number(l, t)));
+    if (!own) { (void)atomic_fetch_sub(&l->in_flight, 1); }
+}
+
+CELLAR_PRIVATE void remote_ticket_post(remote_link *l, remote_ticket *t)
+{
+    uint32_t seen = atomic_load(&l->inbox);
+    do {
+        atomic_store(&t->next, seen);
+    } while (!atomic_compare_exchange_weak(&l->inbox, &seen, remote_ticket_number(l, t)));
+    remote_wake(l);
+}
+
+CELLAR_PRIVATE void remote_tickets_collect(remote_link *l, remote_tickets *to)
+{
+    uint32_t newest = atomic_exchange(&l->inbox, REMOTE_TICKET_NONE), oldest = REMOTE_TICKET_NONE;
+    while (newest != REMOTE_TICKET_NONE) { /* turn the list around */
+        remote_ticket *t = remote_ticket_at(l, newest);
+        const uint32_t older = atomic_load(&t->next);
+        atomic_store(&t->next, oldest);
+        oldest = newest;
+        newest = older;
+    }
+    while (oldest != REMOTE_TICKET_NONE) {
+        remote_ticket *t = remote_ticket_at(l, oldest);
+        oldest = atomic_load(&t->next);
+        remote_tickets_add(l, to, t);
+    }
+}
+
+CELLAR_PRIVATE void remote_tickets_add(remote_link *l, remote_tickets *list, remote_ticket *t)
+{
+    const uint32_t number = remote_ticket_number(l, t);
+    atomic_store(&t->next, REMOTE_TICKET_NONE);
+    if (list->last != REMOTE_TICKET_NONE) {
+        atomic_store(&remote_ticket_at(l, list->last)->next, number);
+    } else {
+        list->first = number;
+    }
+    list->last = number;
+}
+
+CELLAR_PRIVATE remote_ticket *remote_tickets_first(remote_link *l, const remote_tickets *list)
+{
+    return remote_ticket_at(l, list->first);
+}
+
+CELLAR_PRIVATE remote_ticket *remote_ticket_after(remote_link *l, const remote_ticket *t)
+{
+    return remote_ticket_at(l, atomic_load(&t->next));
+}
+
+CELLAR_PRIVATE void remote_tickets_pop(remote_link *l, remote_tickets *list)
+{
+    list->first = atomic_load(&remote_ticket_at(l, list->first)->next);
+    if (list->first == REMOTE_TICKET_NONE) { list->last = REMOTE_TICKET_NONE; }
+}
+
+CELLAR_PRIVATE bool remote_ticket_move(remote_ticket *t, uint32_t from, uint32_t to)
+{
+    return atomic_compare_exchange_strong(&t->state, &from, to);
+}
+
+CELLAR_PRIVATE void remote_ticket_end(remote_link *l, remote_ticket *t, cellar_err err,
+                                      remote_fate fate)
+{
+    if (t->posted || t->own) {
+        const bool left = atomic_load(&t->state) == REMOTE_T_LEFT;
+        const remote_request q = t->q;
+        remote_ticket_free(l, t); /* first: `done` may post */
+        if (!left && q.done != NULL) { q.done(q.ctx, err, fate); }
+        return;
+    }
+    t->err = err;
+    t->fate = fate;
+    uint32_t seen = atomic_load(&t->state);
+    while (seen != REMOTE_T_LEFT) {
+        if (atomic_compare_exchange_weak(&t->state, &seen, REMOTE_T_DONE)) {
+            remote_futex_wake(&t->state);
+            return;
+        }
+    }
+    remote_ticket_free(l, t);
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * wire: one socket to a server, and the parser of its replies. */
+#ifndef REMOTE_WIRE_H
+#define REMOTE_WIRE_H
+
+#include <hiredis/read.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+
+#include "remote/config.h"
+#include "remote/link_types.h"
+
+/* Append one command. lens NULL: the arguments are terminated texts. E_NOMEM leaves `b` as it was.
+ */
+CELLAR_PRIVATE cellar_err remote_command(remote_bytes *b, size_t argc, const char *const *argv,
+                                         const size_t *lens);
+CELLAR_PRIVATE void remote_bytes_free(remote_bytes *b);
+
+/* A resolved address. */
+typedef struct remote_peer {
+    union {
+        struct sockaddr any;
+        struct sockaddr_un unix_path;
+        struct sockaddr_storage other;
+    } at;
+    socklen_t len;
+} remote_peer;
+
+/* Why a connection cannot be used. */
+typedef enum remote_wire_fault {
+    REMOTE_WIRE_FINE = 0,
+    REMOTE_WIRE_CLOSED,   /* by the server, or an error of the socket */
+    REMOTE_WIRE_PROTOCOL, /* bytes that are no reply */
+    REMOTE_WIRE_TOO_BIG,  /* a reply above the limits */
+    REMOTE_WIRE_NOMEM
+} remote_wire_fault;
+
+typedef struct remote_chunk remote_chunk;
+
+typedef struct remote_wire {
+    int fd;                    /* -1: none */
+    int sys_errno;             /* of CLOSED; 0: the server closed */
+    remote_wire_fault fault;
+    bool connected;            /* the connect has finished */
+    const remote_memory *memory;
+    redisReader *reader;
+    redisReplyObjectFunctions functions;
+    remote_chunk *chunk;       /* elements of the array that is being read, newest block first */
+    size_t chunk_bytes;        /* of all blocks */
+    uint32_t elements;         /* of the reply that is being read */
+    size_t string_max;         /* longest string of a reply */
+    remote_bytes unsent;       /* bytes that the socket did not take */
+    uint64_t bytes_in, bytes_out;
+    void (*take)(void *ctx, const remote_reply *reply); /* must not close the wire */
+    void *ctx;
+} remote_wire;
+
+/* Prepare a wire without a socket. */
+CELLAR_PRIVATE void remote_wire_init(remote_wire *w, const remote_memory *memory,
+                      void (*take)(void *ctx, const remote_reply *reply), void *ctx);
+/* Resolve a name to its address number `turn`, modulo their count. False: unknown name. */
+CELLAR_PRIVATE bool remote_resolve(const remote_address *e, uint32_t turn, remote_peer *out);
+/* Begin to connect. False: *w has fault and sys_errno. */
+CELLAR_PRIVATE bool remote_wire_connect(remote_wire *w, const remote_peer *to);
+/* Finish the connect after the socket became writable. False as above. */
+CELLAR_PRIVATE bool remote_wire_connected(remote_wire *w);
+/* Close the socket and free all memory. */
+CELLAR_PRIVATE void remote_wire_close(remote_wire *w);
+/* Send what the socket takes of `parts`; keep the rest in `unsent` (copied). False: see fault. */
+CELLAR_PRIVATE bool remote_wire_send(remote_wire *w, struct iovec *parts, size_t count);
+/* Send `unsent`. */
+CELLAR_PRIVATE bool remote_wire_flush(remote_wire *w);
+/* Read once and hand each whole reply to `take`. False: see fault. *more: the socket may have more.
+ */
+CELLAR_PRIVATE bool remote_wire_read(remote_wire *w, bool *more);
+
+/* Return whether a text names this machine: a loopback address or "localhost". */
+CELLAR_PRIVATE bool remote_host_is_local(const char *host);
+
+#endif

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The link to a real server: requests, invalidations, marks, reconnects, fork and close. */
+#include "tests/support/engine_kit.h"
+#include "tests/support/link_kit.h"
+
+static bool started(engine *e, link_kit *k)
+{
+    if (!engine_start(e, NULL)) { return false; }
+    link_kit_init(k, e->socket);
+    T_REQUIRE(link_kit_open(k) == CELLAR_OK);
+    T_CHECK(link_kit_until(k, REMOTE_PROVEN));
+    return true;
+}
+
+static void ended(engine *e, link_kit *k)
+{
+    link_kit_close(k);
+    engine_stop(e);
+}
+
+static void requests_are_answered_in_order(void)
+{
+    engine e;
+    link_kit k;
+    link_kit_answer a;
+    if (!started(&e, &k)) { return; }
+    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("SET", "app:users:1", "v")), CELLAR_OK);
+    T_EQ_I64(a.type, REMOTE_STATUS);
+    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("GET", "app:users:1")), CELLAR_OK);
+    T_EQ_STR(a.text, "v");
+    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("GET", "app:users:2")), CELLAR_OK);
+    T_EQ_I64(a.type, REMOTE_NIL);
+    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("INCRBY", "app:n", "7")), CELLAR_OK);
+    T_EQ_I64(a.number, 7);
+    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("MGET", "a", "b", "c")), CELLAR_OK);
+    T_EQ_I64(a.number, 3);
+    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("INCRBY", "app:users:1", "7")), CELLAR_OK);
+    T_EQ_I64(a.type, REMOTE_ERROR);
+    ended(&e, &k);
+}
+
+static void posted_requests_end_once(void)
+{
+    engine e;
+    link_kit k;
+    link_kit_answer a[100];
+    remote_bytes b = { .memory = &k.memory };
+    if (!started(&e, &k)) { return; }
+    T_REQUIRE(remote_command(&b, 2, LINK_KIT_WORDS("INCR", "app:n"), NULL) == CELLAR_OK);
+    T_REQUIRE(remote_command(&b, 2, LINK_KIT_WORDS("GET", "app:n"), NULL) == CELLAR_OK);
+    memset(a, 0, sizeof a);
+    for (int i = 0; i < 100; i++) {
+        const remote_request q = { .bytes = b.data, .bytes_len = b.len, .replies = 2, .ctx = &a[i],
+                                   .fn = link_kit_take, .done = link_kit_done };
+        remote_post(k.link, &q);
+    }
+    for (int i = 0; i < 10000 && !a[99].ended; i++) { remote_link_step(k.link, 1); }
+    for (int i = 0; i < 100; i++) {
+        T_CHECK(a[i].ended && a[i].err == CELLAR_OK && a[i].replies == 2);
+        T_EQ_I64(strtol(a[i].text, NULL, 10), i + 1);
+    }
+    remote_bytes_free(&b);
+    ended(&e, &k);
+}
+
+static void changes_of_others_are_heard_before_the_fence_returns(void)
+{
+    engine e;
+    link_kit k;
+    link_kit_answer a;
+    if (!started(&e, &k)) { return; }
+    engine_ask(&e, "SET app:users:7 x");
+    engine_ask(&e, "SET other:7 x");
+    T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK);
+    T_EQ_U64(atomic_load(&k.heard), 1);
+    T_EQ_STR(k.key, "app:users:7");
+    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("SET", "app:users:8", "own")), CELLAR_OK);
+    T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK);
+    T_EQ_U64(atomic_load(&k.heard), 1); /* the own write is not announced */
+    engine_ask(&e, "FLUSHALL");
+    T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK); /* the key of the mark is made again */
+    T_EQ_I64(atomic_load(&k.flushes), 1);
+    T_EQ_I64(atomic_load(&k.gaps), 0);
+    ended(&e, &k);
+}
+
+static void proof_ends_without_marks(void)
+{
+    engine e;
+    link_kit k;
+    if (!engine_start(&e, NULL)) { return; }
+    link_kit_init(&k, e.socket);
+    k.virtual_clock = true;
+    atomic_store(&k.clock_ms, 1000000);
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    T_EQ_I64(remote_proven_until(k.link), 1000000 + 2000);
+    engine_signal(&e, SIGSTOP);
+    atomic_store(&k.clock_ms, 1000500);
+    T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK); /* a mark is due and sent */
+    atomic_store(&k.clock_ms, 1000500 + 1001);
+    T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
+    T_EQ_I64(remote_link_state(k.link), REMOTE_SUSPECT);
+    T_EQ_I64(remote_proven_until(k.link), 1002000); /* no later than the last proof says */
+    atomic_store(&k.clock_ms, 1000500 + 2001);
+    T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
+    T_EQ_I64(remote_link_state(k.link), REMOTE_DOWN);
+    T_EQ_I64(remote_proven_until(k.link), 0);
+    T_EQ_I64(atomic_load(&k.gaps), 1);
+    engine_signal(&e, SIGCONT);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    T_EQ_STR(k.order, "tpgtp");
+    ended(&e, &k);
+}
+
+static void killed_connections_come_back(void)
+{
+    engine e;
+    link_kit k;
+    if (!started(&e, &k)) { return; }
+    for (int i = 0; i < 10; i++) {
+        const int linked = atomic_load(&k.linked);
+        T_CHECK(engine_cut(&e, i % 2 == 0 ? "normal" : "pubsub") >= 1);
+        while (atomic_load(&k.linked) == linked) { remote_link_step(k.link, 1); }
+        T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+        T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK);
+    }
+    T_EQ_I64(atomic_load(&k.gaps), 10);
+    T_EQ_I64(atomic_load(&k.scripts), 2); /* told once */
+    ended(&e, &k);
+}
+
+static void no_mark_is_sent_before_synced(void)
+{
+    engine e;
+    link_kit k;
+    if (!engine_start(&e, NULL)) { return; }
+    link_kit_init(&k, e.socket);
+    k.hold = true;
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_CHECK(link_kit_until(&k, REMOTE_GAP));
+    T_EQ_I64(remote_mark_now(k.link, 30), CELLAR_E_TIMEOUT);
+    T_EQ_I64(atomic_load(&k.proofs), 0);
+    remote_synced(k.link);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    ended(&e, &k);
+}
+
+static void new_prefix_is_heard_after_a_gap(void)
+{
+    engine e;
+    link_kit k;
+    if (!started(&e, &k)) { return; }
+    k.prefix[2] = "app:more:";
+    remote_retrack(k.link);
+    while (atomic_load(&k.linked) < 2) { remote_link_step(k.link, 1); }
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    engine_ask(&e, "SET app:more:1 x");
+    engine_ask(&e, "SET app:users:1 x");
+    T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK);
+    T_EQ_U64(atomic_load(&k.heard), 2);
+    T_EQ_I64(atomic_load(&k.gaps), 1);
+    ended(&e, &k);
+}
+
+static void lost_scripts_are_loaded_again(void)
+{
+    engine e;
+    link_kit k;
+    link_kit_answer a;
+    if (!started(&e, &k)) { return; }
+    engine_ask(&e, "SCRIPT FLUSH");
+    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("EVALSHA", k.digest[0], "0")), CELLAR_OK);
+    T_EQ_I64(a.type, REMOTE_INTEGER);
+    T_EQ_I64(a.number, 1);
+    T_EQ_U64(a.replies, 1);
+    engine_ask(&e, "SCRIPT FLUSH");
+    T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK);
+    T_EQ_I64(atomic_load(&k.gaps), 0);
+    ended(&e, &k);
+}
+
+static void frozen_server_costs_io_ms_then_nothing(void)
+{
+    engine e;
+    link_kit k;
+    link_kit_answer a;
+    remote_figures f;
+    if (!started(&e, &k)) { return; }
+    k.c.io_ms = 20;
+    engine_signal(&e, SIGSTOP);
+    for (int i = 0; i < 5; i++) {
+        const int64_t before_ms = link_kit_real_ms();
+        T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("GET", "app:users:1")), CELLAR_E_TIMEOUT);
+        T_EQ_I64(a.fate, REMOTE_UNKNOWN);
+        T_CHECK(link_kit_real_ms() - before_ms >= 20);
+    }
+    remote_link_step(k.link, 0);
+    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("GET", "app:users:1")), CELLAR_E_BREAKER_OPEN);
+    T_EQ_I64(remote_link_state(k.link), REMOTE_DOWN);
+    remote_link_figures(k.link, &f);
+    T_EQ_U64(f.counts[REMOTE_LINK_TIMEOUTS], 5);
+    T_EQ_U64(f.counts[REMOTE_LINK_BREAKER], 1);
+    T_EQ_U64(f.gaps[REMOTE_WHY_TIMEOUT], 1);
+    engine_signal(&e, SIGCONT);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("PING")), CELLAR_OK);
+    T_EQ_STR(a.text, "PONG"); /* no reply of the requests before */
+    ended(&e, &k);
+}
+
+static void *ask_often(void *arg)
+{
+    link_kit *k = arg;
+    for (int i = 0; i < 500; i++) {
+        link_kit_answer a;
+        char text[16];
+        snprintf(text, sizeof text, "%d", i);
+        const cellar_err err = link_kit_ask(k, &a, LINK_KIT_WORDS("ECHO", text));
+        T_CHECK(err == CELLAR_OK || err == CELLAR_E_IO || err == CELLAR_E_BREAKER_OPEN);
+        if (err == CELLAR_OK) { T_EQ_STR(a.text, text); }
+    }
+    return NULL;
+}
+
+static void threads_get_their_own_replies(bool no_thread)
+{
+    engine e;
+    link_kit k;
+    pthread_t t[4];
+    if (!engine_start(&e, NULL)) { return; }
+    link_kit_init(&k, e.socket);
+    k.c.no_thread = no_thread;
+    k.c.io_ms = 10000;
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    for (int i = 0; i < 4; i++) { pthread_create(&t[i], NULL, ask_often, &k); }
+    for (int i = 0; i < 5; i++) { engine_cut(&e, "normal"); }
+    for (int i = 0; i < 4; i++) { pthread_join(t[i], NULL); }
+    ended(&e, &k);
+}
+
+static void threads_share_the_io_thread(void) { threads_get_their_own_replies(false); }
+static void threads_run_the_link_while_they_wait(void) { threads_get_their_own_replies(true); }
+
+static void close_ends_in_every_state(void)
+{
+    engine e;
+    link_kit k;
+    if (!engine_start(&e, NULL)) { return; }
+    for (int i = 0; i < 2; i++) {
+        link_kit_init(&k, e.socket);
+        k.c.no_thread = i == 0;
+        T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+        link_kit_close(&k); /* DOWN */
+    }
+    for (remote_state s = REMOTE_LINKED; s <= REMOTE_PROVEN; s++) {
+        link_kit_init(&k, e.socket);
+        k.hold = s == REMOTE_GAP;
+        T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+        for (int i = 0; i < 4000 && remote_link_state(k.link) < s; i++) {
+            remote_link_step(k.link, 1);
+        }
+        T_CHECK(remote_link_state(k.link) >= s);
+        link_kit_close(&k);
+    }
+    link_kit_init(&k, e.socket);
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    engine_signal(&e, SIGSTOP);
+    link_kit_close(&k); /* a frozen server */
+    engine_signal(&e, SIGCONT);
+    engine_stop(&e);
+}
+
+static void posts_in_flight_end_at_close(void)
+{
+    engine e;
+    link_kit k;
+    link_kit_answer a = { .replies = 0 };
+    if (!started(&e, &k)) { return; }
+    engine_signal(&e, SIGSTOP);
+    const remote_request q = { .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14, .replies = 1,
+                               .ctx = &a, .fn = link_kit_take, .done = link_kit_done };
+    remote_post(k.link, &q);
+    remote_link_step(k.link, 0);
+    link_kit_close(&k);
+    T_CHECK(a.ended);
+    T_EQ_I64(a.err, CELLAR_E_CLOSED);
+    T_EQ_I64(a.fate, REMOTE_UNKNOWN);
+    engine_signal(&e, SIGCONT);
+    engine_stop(&e);
+}
+
+static void child_of_a_fork_is_detached(void)
+{
+    engine e;
+    link_kit k;
+    link_kit_answer a;
+    int status = 0;
+    if (!engine_start(&e, NULL)) { return; }
+    link_kit_init(&k, e.socket);
+    k.c.no_thread = false;
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    const pid_t child = fork();
+    if (child == 0) {
+        T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("PING")), CELLAR_E_FORKED);
+        T_EQ_I64(remote_mark_now(k.link, 100), CELLAR_E_FORKED);
+        T_EQ_I64(remote_link_step(k.link, 0), CELLAR_E_FORKED);
+        remote_link_close(k.link);
+        _exit(t_failed());
+    }
+    T_EQ_I64(waitpid(child, &status, 0), child);
+    T_EQ_I64(status, 0);
+    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("PING")), CELLAR_OK);
+    ended(&e, &k);
+}
+
+static void lost_server_neither_signals_nor_blocks(void)
+{
+    engine e;
+    link_kit k;
+    link_kit_answer a;
+    if (!started(&e, &k)) { return; }
+    engine_kill(&e); /* the next send would raise SIGPIPE, which is at its default here */
+    const cellar_err err = link_kit_ask(&k, &a, LINK_KIT_WORDS("PING"));
+    T_CHECK(err == CELLAR_E_IO || err == CELLAR_E_BREAKER_OPEN);
+    for (int i = 0; i < 20; i++) { remote_link_step(k.link, 1); }
+    T_EQ_I64(remote_link_state(k.link), REMOTE_DOWN);
+    engine_restart(&e);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    ended(&e, &k);
+}
+
+static void server_clock_is_within_its_error(void)
+{
+    engine e;
+    link_kit k;
+    int64_t error_ms = 0;
+    struct timespec t;
+    if (!started(&e, &k)) { return; }
+    clock_gettime(CLOCK_REALTIME, &t);
+    const int64_t real_ms = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    const int64_t now_ms = remote_engine_now(k.link, &error_ms);
+    clock_gettime(CLOCK_REALTIME, &t);
+    T_CHECK(now_ms + 1 >= real_ms);
+    T_CHECK(now_ms - error_ms - 1 <= (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000);
+    ended(&e, &k);
+}
+
+T_MAIN("remote_link", T_CASE(requests_are_answered_in_order), T_CASE(posted_requests_end_once),
+       T_CASE(changes_of_others_are_heard_before_the_fence_returns),
+       T_CASE(proof_ends_without_marks), T_CASE(killed_connections_come_back),
+       T_CASE(no_mark_is_sent_before_synced), T_CASE(new_prefix_is_heard_after_a_gap),
+       T_CASE(lost_scripts_are_loaded_again), T_CASE(frozen_server_costs_io_ms_then_nothing),
+       T_CASE(threads_share_the_io_thread), T_CASE(threads_run_the_link_while_they_wait),
+       T_CASE(close_ends_in_every_state), T_CASE(posts_in_flight_end_at_close),
+       T_CASE(child_of_a_fork_is_detached), T_CASE(lost_server_neither_signals_nor_blocks),
+       T_CASE(server_clock_is_within_its_error))
