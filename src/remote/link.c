@@ -435,9 +435,9 @@ CELLAR_PRIVATE cellar_err remote_link_open(const remote_config *c, const remote_
     err = CELLAR_E_IO;
     if (!remote_descriptors(l)) { goto drop; }
     err = CELLAR_E_NOMEM;
-    if (!c->no_thread && !remote_thread_start(l)) { goto drop; }
-    *out = l;
-    return CELLAR_OK;
+    *out = l; /* before the thread: its events use the link */
+    if (c->no_thread || remote_thread_start(l)) { return CELLAR_OK; }
+    *out = NULL;
 drop:
     remote_link_free(l);
     return err;

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * attach: shared namespaces: their tables in the store, their life.
+ *
+ * INVARIANTS A space lives until its store closes: the store calls its table until then. After
+ *            cellar_remote_close it has no remote, and the table answers misses and errors.
+ * LOCKING    space.use: each function of the table holds it for reading. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "remote/control.h"
+#include "remote/get.h"
+#include "remote/pend.h"
+#include "remote/put.h"
+
+/* ---- the table ---- */
+
+/* Hold the space for a call of the store. Return false if the remote is closed. */
+static bool remote_use(remote_space *s)
+{
+    pthread_rwlock_rdlock(&s->use);
+    if (s->r != NULL && s->host != NULL) { return true; }
+    pthread_rwlock_unlock(&s->use);
+    return false;
+}
+
+static void remote_unuse(remote_space *s) { pthread_rwlock_unlock(&s->use); }
+
+/* Give the space a place among those of the remote. */
+static cellar_err remote_data_add(struct remote_data *d, remote_space *s)
+{
+    cellar_err err = CELLAR_OK;
+    pthread_mutex_lock(&d->lock);
+    const uint32_t n = atomic_load(&d->space_count);
+    for (uint32_t i = 0; i < n; i++) {
+        if (strcmp(d->space[i]->name, s->name) == 0) { err = CELLAR_E_BUSY; }
+    }
+    if (n == REMOTE_SPACES_MAX) { err = CELLAR_E_LIMIT; }
+    if (err == CELLAR_OK) {
+        d->space[n] = s;
+        atomic_store_explicit(&d->space_count, n + 1, memory_order_release);
+    }
+    pthread_mutex_unlock(&d->lock);
+    return err;
+}
+
+/* Take the host, and begin to hear the namespace. */
+static cellar_err remote_table_attached(void *ctx, const cellar_tier_host *host)
+{
+    remote_space *s = ctx;
+    const size_t len = strlen(host->name);
+    if (len > CELLAR_NAME_MAX || !remote_space_valid(host->name)) { return CELLAR_E_INVAL; }
+    const cellar_tier_host *none = NULL;
+    memcpy(s->name, host->name, len + 1);
+    s->host = host;
+    const cellar_err err = remote_data_add(s->r->data, s);
+    if (err != CELLAR_OK) { s->host = NULL; }
+    if (err == CELLAR_OK) { (void)atomic_compare_exchange_strong(&s->r->host, &none, host); }
+    return err;
+}
+
+static cellar_err remote_table_get(void *ctx, const cellar_tier_key *k, void *buf, size_t buf_cap,
+                                   size_t *value_len, cellar_tier_entry *e)
+{
+    if (!remote_use(ctx)) { return CELLAR_MISS; }
+    const cellar_err err = remote_get(ctx, k, buf, buf_cap, value_len, e);
+    remote_unuse(ctx);
+    return err;
+}
+
+static bool remote_table_ask(void *ctx, const cellar_tier_key *k, const cellar_tier_ticket *ticket)
+{
+    if (!remote_use(ctx)) { return false; }
+    const bool asked = remote_get_later(ctx, k, ticket);
+    remote_unuse(ctx);
+    return asked;
+}
+
+static cellar_err remote_table_put(void *ctx, const cellar_tier_key *k, const void *value,
+                                   size_t value_len, cellar_tier_entry *e)
+{
+    if (!remote_use(ctx)) { return CELLAR_E_CLOSED; }
+    const cellar_err err = remote_put(ctx, k, value, value_len, e);
+    remote_unuse(ctx);
+    return err;
+}
+
+static cellar_err remote_table_remove(void *ctx, const cellar_tier_key *k,
+                                      const cellar_tier_entry *e)
+{
+    if (!remote_use(ctx)) { return CELLAR_E_CLOSED; }
+    const cellar_err err = remote_remove(ctx, k, e);
+    remote_unuse(ctx);
+    return err;
+}
+
+static cellar_err remote_table_clear(void *ctx)
+{
+    if (!remote_use(ctx)) { return CELLAR_E_CLOSED; }
+    const cellar_err err = remote_clear(ctx);
+    remote_unuse(ctx);
+    return err;
+}
+
+static cellar_err remote_table_tag(void *ctx, const void *tag, size_t len, uint32_t mode)
+{
+    if (!remote_use(ctx)) { return CELLAR_E_CLOSED; }
+    const cellar_err err = remote_tag_end(ctx, tag, len, mode);
+    remote_unuse(ctx);
+    return err;
+}
+
+static cellar_err remote_table_pattern(void *ctx, const char *pattern, size_t len)
+{
+    if (!remote_use(ctx)) { return CELLAR_E_CLOSED; }
+    const cellar_err err = remote_pattern(ctx, pattern, len);
+    remote_unuse(ctx);
+    return err;
+}
+
+/* Take the space out of the hands of its remote. No call of the table runs. */
+static void remote_space_detach(remote_space *s)
+{
+    pthread_rwlock_wrlock(&s->use);
+    if (s->host != NULL) {
+        s->host->proven(s->host->ctx, 0);
+        remote_pend_free(s);
+    }
+    s->r = NULL;
+    pthread_rwlock_unlock(&s->use);
+}
+
+static void remote_space_free(remote_space *s)
+{
+    pthread_rwlock_destroy(&s->use);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+static void remote_table_close(void *ctx, int64_t deadline_ms)
+{
+    (void)deadline_ms;
+    remote_space_free(ctx);
+}
+
+/* Leave everything: the locks and the connections belong to the parent. */
+static void remote_table_forked(void *ctx)
+{
+    remote_space *s = ctx;
+    s->r = NULL;
+    s->host = NULL;
+}
+
+/* ---- attach ---- */
+
+static remote_space *remote_space_new(cellar_remote *r, const cellar_remote_namespace_opts *o)
+{
+    remote_space *s = calloc(1, sizeof *s);
+    if (s == NULL) { return NULL; }
+    s->r = r;
+    s->opts = *o;
+    memcpy(s->prefix, r->cfg.prefix, sizeof s->prefix);
+    s->names = (remote_names){ s->prefix, s->name };
+    pthread_rwlock_init(&s->use, NULL);
+    pthread_mutex_init(&s->lock, NULL);
+    return s;
+}
+
+static cellar_tier_table remote_space_table(remote_space *s)
+{
+    cellar_tier_table t = cellar_tier_table_default();
+    t.ctx = s;
+    t.max_ttl_ms = s->r->cfg.max_ttl_ms;
+    t.proof = s->opts.offline == CELLAR_REMOTE_MISS          ? CELLAR_TIER_PROOF_MISS
+              : s->opts.offline == CELLAR_REMOTE_SERVE_STALE ? CELLAR_TIER_PROOF_STALE
+                                                             : CELLAR_TIER_PROOF_NONE;
+    t.attached = remote_table_attached;
+    t.get = remote_table_get;
+    t.ask = remote_table_ask;
+    t.put = remote_table_put;
+    t.remove = remote_table_remove;
+    t.clear = remote_table_clear;
+    t.tag = remote_table_tag;
+    t.pattern = remote_table_pattern;
+    t.close = remote_table_close;
+    t.forked = remote_table_forked;
+    return t;
+}
+
+static bool remote_opts_valid(const cellar_remote_namespace_opts *o)
+{
+    return o->struct_size == sizeof *o && o->write <= CELLAR_REMOTE_INVALIDATE &&
+           o->values <= CELLAR_REMOTE_RAW && o->offline <= CELLAR_REMOTE_TRUST &&
+           o->local_ttl_ms >= 0 && o->strict <= 1 && o->reserved0 == 0 &&
+           !(o->write == CELLAR_REMOTE_INVALIDATE && o->values == CELLAR_REMOTE_RAW);
+}
+
+CELLAR_API cellar_err cellar_remote_attach(cellar_remote *r, cellar *c,
+                                           const cellar_remote_namespace_opts *o)
+{
+    const cellar_remote_namespace_opts none = cellar_remote_namespace_opts_default();
+    if (r == NULL || c == NULL) { return CELLAR_E_INVAL; }
+    const cellar_remote_namespace_opts *use = o != NULL ? o : &none;
+    if (!remote_opts_valid(use)) { return CELLAR_E_INVAL; }
+    remote_space *s = remote_space_new(r, use);
+    if (s == NULL) { return CELLAR_E_NOMEM; }
+    const cellar_tier_table t = remote_space_table(s);
+    const cellar_err err = cellar_tier_attach(c, &t);
+    if (err == CELLAR_OK) {
+        remote_retrack(r->link);
+    } else if (s->host == NULL) { /* else the store has the table, and closes */
+        remote_space_free(s);
+    }
+    return err;
+}
+
+/* ---- life ---- */
+
+static void *remote_memory_alloc(void *ctx, size_t size) { return remote_alloc(ctx, size); }
+
+static void remote_memory_free(void *ctx, void *p, size_t size) { remote_free(ctx, p, size); }
+
+CELLAR_PRIVATE cellar_err remote_data_open(cellar_remote *r)
+{
+    struct remote_data *d = remote_alloc(r, sizeof *d);
+    if (d == NULL) { return CELLAR_E_NOMEM; }
+    memset(d, 0, sizeof *d);
+    d->r = r;
+    d->memory = (remote_memory){ r, remote_memory_alloc, remote_memory_free };
+    pthread_mutex_init(&d->lock, NULL);
+    r->data = d;
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE void remote_data_drain(cellar_remote *r, int64_t deadline_ms)
+{
+    struct remote_data *d = r->data;
+    const uint32_t n = atomic_load(&d->space_count);
+    for (uint32_t i = 0; i < n; i++) {
+        while (!remote_pend_empty(d->space[i]) && remote_now_ms(r) < deadline_ms) {
+            remote_pend_kick(d->space[i]);
+            if (remote_mark_now(r->link, deadline_ms - remote_now_ms(r)) != CELLAR_OK) { return; }
+        }
+    }
+}
+
+CELLAR_PRIVATE void remote_data_close(cellar_remote *r)
+{
+    struct remote_data *d = r->data;
+    if (d == NULL) { return; }
+    const uint32_t n = atomic_load(&d->space_count);
+    for (uint32_t i = 0; i < n; i++) { remote_space_detach(d->space[i]); }
+    remote_free(r, d->tags, REMOTE_TAGS_KEPT * sizeof *d->tags);
+    pthread_mutex_destroy(&d->lock);
+    remote_free(r, d, sizeof *d);
+    r->data = NULL;
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * coherence: what the link reports: invalidations, gaps, proofs.
+ *
+ * PROTOCOL   reconnect: tracking is on (link) -> all numbers read -> entries in memory end ->
+ *            journal sent -> remote_synced -> mark -> proof. A reply that was on its way when
+ *            entries ended is not stored: the store compares the life that the get noted.
+ * INVARIANTS Entries end after tracking is on: a value that is stored between the two orders would
+ *            never be invalidated.
+ *            A heard key is removed from memory before the next message is handled, and before the
+ *            mark behind it counts.
+ * LOCKING    All of it runs in the I/O thread. space.use is held for reading around host calls. */
+#include <string.h>
+
+#include "remote/control.h"
+#include "remote/pend.h"
+
+/* Call `fn` for each attached namespace. */
+static void remote_each_space(struct remote_data *d, void (*fn)(remote_space *s, int64_t arg),
+                              int64_t arg)
+{
+    const uint32_t n = atomic_load_explicit(&d->space_count, memory_order_acquire);
+    for (uint32_t i = 0; i < n; i++) {
+        remote_space *s = d->space[i];
+        pthread_rwlock_rdlock(&s->use);
+        if (s->host != NULL) { fn(s, arg); }
+        pthread_rwlock_unlock(&s->use);
+    }
+}
+
+/* ---- invalidations ---- */
+
+/* Remove a key from memory. A digest names no key: then all entries end, if one may be there. */
+static void remote_space_heard(remote_space *s, const remote_parts *p)
+{
+    uint8_t key[CELLAR_REMOTE_KEY_TEXT_MAX];
+    const size_t len = remote_key_of(p->text, p->text_len, key);
+    if (len != 0) {
+        s->host->changed(s->host->ctx, key, len);
+    } else if (atomic_exchange(&s->has_digest, false)) {
+        s->host->ended(s->host->ctx, CELLAR_TAG_HARD);
+    }
+}
+
+static void remote_value_heard(cellar_remote *r, const remote_parts *p)
+{
+    struct remote_data *d = r->data;
+    bool own = false;
+    const uint32_t n = atomic_load_explicit(&d->space_count, memory_order_acquire);
+    for (uint32_t i = 0; i < n && !own; i++) {
+        remote_space *s = d->space[i];
+        if (strlen(s->name) != p->space_len) { continue; }
+        if (memcmp(s->name, p->space, p->space_len) != 0) { continue; }
+        pthread_rwlock_rdlock(&s->use);
+        if (s->host != NULL) { remote_space_heard(s, p); }
+        pthread_rwlock_unlock(&s->use);
+        own = true;
+    }
+    if (own) { REMOTE_ADD(r, heard, 1); }
+    else { REMOTE_ADD(r, heard_foreign, 1); }
+}
+
+static void remote_space_end(remote_space *s, int64_t mode)
+{
+    s->host->ended(s->host->ctx, (uint32_t)mode);
+}
+
+static void remote_tag_heard(cellar_remote *r, const remote_parts *p)
+{
+    const uint32_t n = atomic_load_explicit(&r->data->space_count, memory_order_acquire);
+    const uint32_t mode = p->kind == REMOTE_KIND_SOFT_TAG ? CELLAR_TAG_SOFT : CELLAR_TAG_HARD;
+    bool told = false;
+    for (uint32_t i = 0; i < n && !told; i++) { /* one host ends the tag in the whole store */
+        remote_space *s = r->data->space[i];
+        pthread_rwlock_rdlock(&s->use);
+        if (s->host != NULL) {
+            s->host->tag_ended(s->host->ctx, p->text, p->text_len, mode);
+            told = true;
+        }
+        pthread_rwlock_unlock(&s->use);
+    }
+}
+
+static void remote_generation_heard(cellar_remote *r, const remote_parts *p)
+{
+    const uint32_t n = atomic_load_explicit(&r->data->space_count, memory_order_acquire);
+    for (uint32_t i = 0; i < n; i++) {
+        remote_space *s = r->data->space[i];
+        if (strlen(s->name) != p->text_len) { continue; }
+        if (memcmp(s->name, p->text, p->text_len) != 0) { continue; }
+        pthread_rwlock_rdlock(&s->use);
+        if (s->host != NULL) { remote_space_end(s, CELLAR_TAG_HARD); }
+        pthread_rwlock_unlock(&s->use);
+    }
+}
+
+CELLAR_PRIVATE void remote_heard(cellar_remote *r, const char *key, size_t len)
+{
+    const remote_parts p = remote_name_parts(r->cfg.prefix, key, len);
+    switch (p.kind) {
+    case REMOTE_KIND_OTHER: break;
+    case REMOTE_KIND_EPOCH: break;
+    case REMOTE_KIND_VALUE: remote_value_heard(r, &p); break;
+    case REMOTE_KIND_GENERATION:
+        remote_control_heard(r->data, &p); /* unknown first: no get may judge by the old number */
+        remote_generation_heard(r, &p);
+        break;
+    case REMOTE_KIND_TAG:
+    case REMOTE_KIND_SOFT_TAG:
+        remote_control_heard(r->data, &p);
+        remote_tag_heard(r, &p);
+        break;
+    }
+}
+
+CELLAR_PRIVATE void remote_heard_flush(cellar_remote *r)
+{
+    REMOTE_ADD(r, flushes, 1);
+    remote_control_forget(r->data);
+    remote_each_space(r->data, remote_space_end, CELLAR_TAG_HARD);
+    remote_control_read_all(r->data, NULL);
+}
+
+/* ---- gaps and proofs ---- */
+
+static void remote_space_gap(remote_space *s, int64_t until_ms)
+{
+    s->host->proven(s->host->ctx, until_ms);
+    remote_pend_demote(s);
+}
+
+CELLAR_PRIVATE void remote_gap(cellar_remote *r)
+{
+    REMOTE_ADD(r, gaps, 1);
+    atomic_fetch_add(&r->data->sync, 1);
+    remote_control_forget(r->data);
+    remote_each_space(r->data, remote_space_gap, 0);
+}
+
+static void remote_space_linked(remote_space *s, int64_t arg)
+{
+    (void)arg;
+    remote_space_end(s, s->opts.offline == CELLAR_REMOTE_SERVE_STALE ? CELLAR_TAG_SOFT
+                                                                     : CELLAR_TAG_HARD);
+    remote_pend_kick(s);
+}
+
+static void remote_numbers_read(struct remote_data *d, cellar_err err)
+{
+    if (err != CELLAR_OK) {
+        remote_sync_failed(d->r->link);
+        return;
+    }
+    remote_each_space(d, remote_space_linked, 0);
+    remote_synced(d->r->link);
+}
+
+CELLAR_PRIVATE void remote_linked(cellar_remote *r)
+{
+    remote_control_read_all(r->data, remote_numbers_read);
+}
+
+static void remote_space_proven(remote_space *s, int64_t until_ms)
+{
+    s->host->proven(s->host->ctx, until_ms);
+    if (!remote_pend_empty(s)) { remote_pend_kick(s); }
+}
+
+CELLAR_PRIVATE void remote_proven(cellar_remote *r, int64_t until_ms)
+{
+    REMOTE_ADD(r, proofs, 1);
+    remote_each_space(r->data, remote_space_proven, until_ms);
+}
+
+CELLAR_PRIVATE size_t remote_prefix(cellar_remote *r, uint32_t i, char *buf, size_t cap)
+{
+    const struct remote_data *d = r->data;
+    const uint32_t n = atomic_load_explicit(&d->space_count, memory_order_acquire);
+    remote_name name;
+    if (i > n) { return 0; }
+    if (i == 0) { /* all control keys: the name of the epoch without its last byte */
+        remote_control_name(r->cfg.prefix, REMOTE_KIND_EPOCH, "", 0, &name);
+    } else { /* all values of a namespace */
+        remote_key_name(&d->space[i - 1]->names, "k", 1, &name);
+    }
+    if (name.len - 1 > cap) { return 0; }
+    memcpy(buf, name.text, name.len - 1);
+    return name.len - 1;
+}

@@ -1,0 +1,589 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * control: the numbers that end values: epoch, generations, tags.
+ *
+ * PROTOCOL   END raises the epoch and writes it into a control key. KNOW reads control keys, writes
+ *            back a number that this process knows and the server lost, and makes a missing key
+ *            with the present epoch: a value born before that epoch is then a miss.
+ * INVARIANTS A missing control key never means that nothing ended. A missing epoch begins above
+ *            every number that this process knows and above the time of the server.
+ *            born: the store draws an epoch of its own behind each reply (`host.epoch`). A load
+ *            that begins later has that epoch or a higher one, so it began after the server
+ *            executed the script, and counts as born in the epoch that the script read.
+ * LOCKING    Replies come in the I/O thread. data.lock, without any call under it.
+ * LIMITS     A tag beyond REMOTE_TAGS_KEPT displaces another one, which is read again at its next
+ *            use; its number is then not written back after a failover. */
+#include "remote/control.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "remote/hash.h"
+
+enum {
+    REMOTE_CONTROL_NAME = CELLAR_REMOTE_PREFIX_MAX + 4 + CELLAR_TAG_MAX,
+    REMOTE_NUMBER_TEXT = 24,
+    REMOTE_TAG_PROBES = 8
+};
+
+/* One reading: a generation, or the two numbers of a tag. */
+typedef struct remote_item {
+    remote_space *s; /* NULL: a tag */
+    uint8_t len;
+    char text[CELLAR_TAG_MAX];
+} remote_item;
+
+typedef struct remote_know {
+    struct remote_data *d;
+    uint64_t round;
+    uint32_t count, next; /* next: of read_all, number of the next item of all */
+    bool failed;
+    remote_bytes bytes;
+    void (*done)(struct remote_data *d, cellar_err err);
+    remote_item item[REMOTE_CONTROL_MAX];
+} remote_know;
+
+/* ---- tags; data.lock is held ---- */
+
+static remote_tag *remote_tag_slot(struct remote_data *d, const void *tag, size_t len, uint32_t i)
+{
+    return &d->tags[(remote_check(0, tag, len) + i) % REMOTE_TAGS_KEPT];
+}
+
+static remote_tag *remote_tag_find(struct remote_data *d, const void *tag, size_t len)
+{
+    for (uint32_t i = 0; d->tags != NULL && i < REMOTE_TAG_PROBES; i++) {
+        remote_tag *t = remote_tag_slot(d, tag, len, i);
+        if (t->len == len && memcmp(t->text, tag, len) == 0) { return t; }
+    }
+    return NULL;
+}
+
+/* Find a tag, or take a free place or the first one for it. NULL: no memory. */
+static remote_tag *remote_tag_add(struct remote_data *d, const void *tag, size_t len)
+{
+    remote_tag *t = remote_tag_find(d, tag, len);
+    if (t != NULL || d->tags == NULL) { return t; }
+    t = remote_tag_slot(d, tag, len, 0);
+    for (uint32_t i = 0; i < REMOTE_TAG_PROBES; i++) {
+        remote_tag *free = remote_tag_slot(d, tag, len, i);
+        if (free->len == 0) {
+            t = free;
+            break;
+        }
+    }
+    memset(t, 0, sizeof *t);
+    t->len = (uint8_t)len;
+    memcpy(t->text, tag, len);
+    return t;
+}
+
+static void remote_tags_make(struct remote_data *d)
+{
+    const size_t size = REMOTE_TAGS_KEPT * sizeof(remote_tag);
+    pthread_mutex_lock(&d->lock);
+    const bool there = d->tags != NULL;
+    pthread_mutex_unlock(&d->lock);
+    if (there) { return; }
+    remote_tag *made = remote_alloc(d->r, size);
+    if (made == NULL) { return; }
+    memset(made, 0, size);
+    pthread_mutex_lock(&d->lock);
+    const bool late = d->tags != NULL;
+    if (!late) { d->tags = made; }
+    pthread_mutex_unlock(&d->lock);
+    if (late) { remote_free(d->r, made, size); }
+}
+
+/* ---- judging ---- */
+
+static remote_life remote_judge_tags(struct remote_data *d, uint64_t born,
+                                     const cellar_bytes *tags, uint32_t tag_count)
+{
+    remote_life life = REMOTE_LIFE_FRESH;
+    for (uint32_t i = 0; i < tag_count; i++) {
+        const remote_tag *t = remote_tag_find(d, tags[i].data, tags[i].len);
+        if (t == NULL || !t->known) { return REMOTE_LIFE_UNKNOWN; }
+        if (born < t->hard) { return REMOTE_LIFE_DEAD; }
+        if (born < t->soft) { life = REMOTE_LIFE_STALE; }
+    }
+    return life;
+}
+
+CELLAR_PRIVATE remote_life remote_control_judge(remote_space *s, uint64_t generation,
+                                                uint64_t born, const cellar_bytes *tags,
+                                                uint32_t tag_count)
+{
+    struct remote_data *d = s->r->data;
+    pthread_mutex_lock(&d->lock);
+    remote_life life = REMOTE_LIFE_UNKNOWN;
+    if (s->known) {
+        life = generation != s->generation || born < generation
+                   ? REMOTE_LIFE_DEAD
+                   : remote_judge_tags(d, born, tags, tag_count);
+    }
+    pthread_mutex_unlock(&d->lock);
+    return life;
+}
+
+CELLAR_PRIVATE uint64_t remote_control_generation(remote_space *s)
+{
+    struct remote_data *d = s->r->data;
+    pthread_mutex_lock(&d->lock);
+    const uint64_t g = s->known ? s->generation : 0;
+    pthread_mutex_unlock(&d->lock);
+    return g;
+}
+
+CELLAR_PRIVATE uint64_t remote_control_born(struct remote_data *d, uint64_t here)
+{
+    uint64_t server = 0;
+    pthread_mutex_lock(&d->lock);
+    for (uint64_t i = d->born_count; i > 0 && i + REMOTE_BORN_KEPT > d->born_count; i--) {
+        const remote_born *b = &d->born[(i - 1) % REMOTE_BORN_KEPT];
+        if (b->here <= here) {
+            server = b->server;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&d->lock);
+    return server;
+}
+
+/* ---- forgetting ---- */
+
+CELLAR_PRIVATE void remote_control_forget(struct remote_data *d)
+{
+    pthread_mutex_lock(&d->lock);
+    const uint64_t round = ++d->round;
+    const uint32_t spaces = atomic_load_explicit(&d->space_count, memory_order_acquire);
+    for (uint32_t i = 0; i < spaces; i++) {
+        d->space[i]->known = false;
+        d->space[i]->forgot = round;
+    }
+    for (uint32_t i = 0; d->tags != NULL && i < REMOTE_TAGS_KEPT; i++) {
+        d->tags[i].known = false;
+        d->tags[i].forgot = round;
+    }
+    pthread_mutex_unlock(&d->lock);
+}
+
+static void remote_know_post(remote_know *w);
+
+/* Read the one item of a heard control key. */
+static void remote_know_one(struct remote_data *d, remote_space *s, const char *text, size_t len)
+{
+    remote_know *w = remote_alloc(d->r, sizeof *w);
+    if (w == NULL) { return; } /* it stays unknown: the next use reads it */
+    memset(w, 0, sizeof *w);
+    w->d = d;
+    w->bytes.memory = &d->memory;
+    w->count = 1;
+    w->next = UINT32_MAX;
+    w->item[0].s = s;
+    w->item[0].len = (uint8_t)len;
+    memcpy(w->item[0].text, text, len);
+    remote_know_post(w);
+}
+
+CELLAR_PRIVATE void remote_control_heard(struct remote_data *d, const remote_parts *p)
+{
+    remote_space *s = NULL;
+    if (p->kind == REMOTE_KIND_EPOCH || p->text_len > CELLAR_TAG_MAX) { return; }
+    pthread_mutex_lock(&d->lock);
+    const uint64_t round = ++d->round;
+    if (p->kind == REMOTE_KIND_GENERATION) {
+        const uint32_t spaces = atomic_load_explicit(&d->space_count, memory_order_acquire);
+        for (uint32_t i = 0; i < spaces && s == NULL; i++) {
+            remote_space *at = d->space[i];
+            if (strlen(at->name) != p->text_len) { continue; }
+            if (memcmp(at->name, p->text, p->text_len) == 0) { s = at; }
+        }
+        if (s != NULL) {
+            s->known = false;
+            s->forgot = round;
+        }
+    } else {
+        remote_tag *t = remote_tag_find(d, p->text, p->text_len);
+        if (t != NULL) {
+            t->known = false;
+            t->forgot = round;
+        }
+    }
+    pthread_mutex_unlock(&d->lock);
+    if (s != NULL || p->kind != REMOTE_KIND_GENERATION) {
+        remote_know_one(d, s, p->text, s != NULL ? 0 : p->text_len);
+    }
+}
+
+/* ---- reading ---- */
+
+static uint64_t remote_number(const remote_reply *reply)
+{
+    uint64_t n = 0;
+    if (reply == NULL || reply->type != REMOTE_STRING || reply->len > 19) { return 0; }
+    for (size_t i = 0; i < reply->len; i++) {
+        if (reply->text[i] < '0' || reply->text[i] > '9') { return 0; }
+        n = 10 * n + (uint64_t)(reply->text[i] - '0');
+    }
+    return n;
+}
+
+/* Keep the numbers of one item. data.lock is held. */
+static void remote_item_take(struct remote_data *d, const remote_item *it, uint64_t round,
+                             uint64_t hard, uint64_t soft)
+{
+    if (it->s != NULL) {
+        if (hard > it->s->generation) { it->s->generation = hard; }
+        it->s->known = it->s->forgot <= round;
+        return;
+    }
+    remote_tag *t = remote_tag_add(d, it->text, it->len);
+    if (t == NULL) { return; }
+    if (hard > t->hard) { t->hard = hard; }
+    if (soft > t->soft) { t->soft = soft; }
+    t->known = t->forgot <= round;
+}
+
+/* Draw an epoch of the store: loads that begin from now on are born in epoch `server`. */
+static void remote_born_add(struct remote_data *d, uint64_t server)
+{
+    uint64_t here = 0;
+    const uint32_t spaces = atomic_load_explicit(&d->space_count, memory_order_acquire);
+    for (uint32_t i = 0; i < spaces && here == 0; i++) {
+        remote_space *s = d->space[i];
+        pthread_rwlock_rdlock(&s->use);
+        if (s->host != NULL) { here = s->host->epoch(s->host->ctx); }
+        pthread_rwlock_unlock(&s->use);
+    }
+    if (here == 0) { return; }
+    pthread_mutex_lock(&d->lock);
+    if (server > d->heard) { d->heard = server; }
+    d->born[d->born_count++ % REMOTE_BORN_KEPT] = (remote_born){ here, d->heard };
+    pthread_mutex_unlock(&d->lock);
+}
+
+/* Take the reply of KNOW: the epoch, then one number for a generation, two for a tag. */
+static void remote_know_reply(void *ctx, uint32_t index, const remote_reply *reply)
+{
+    remote_know *w = ctx;
+    const remote_reply *at = reply->type == REMOTE_ARRAY ? reply->first : NULL;
+    const uint64_t epoch = remote_number(at);
+    (void)index;
+    w->failed = epoch == 0;
+    if (w->failed) { return; }
+    at = at->next;
+    pthread_mutex_lock(&w->d->lock);
+    for (uint32_t i = 0; i < w->count && at != NULL; i++) {
+        const remote_item *it = &w->item[i];
+        const uint64_t hard = remote_number(at);
+        const uint64_t soft = it->s != NULL ? hard : remote_number(at->next);
+        if (it->s == NULL) { at = at->next; }
+        if (hard != 0 && soft != 0) { remote_item_take(w->d, it, w->round, hard, soft); }
+        at = at != NULL ? at->next : NULL;
+    }
+    pthread_mutex_unlock(&w->d->lock);
+    remote_born_add(w->d, epoch);
+}
+
+typedef struct remote_words {
+    uint32_t count;
+    const char *arg[4 * REMOTE_CONTROL_MAX + 8];
+    size_t len[4 * REMOTE_CONTROL_MAX + 8];
+    size_t used;
+    char text[(2 * REMOTE_CONTROL_MAX + 1) * (REMOTE_CONTROL_NAME + REMOTE_NUMBER_TEXT)];
+} remote_words;
+
+static void remote_words_add(remote_words *a, const void *text, size_t len)
+{
+    memcpy(a->text + a->used, text, len);
+    a->arg[a->count] = a->text + a->used;
+    a->len[a->count++] = len;
+    a->used += len;
+}
+
+static void remote_words_number(remote_words *a, uint64_t n)
+{
+    char text[REMOTE_NUMBER_TEXT];
+    const int len = snprintf(text, sizeof text, "%llu", (unsigned long long)n);
+    remote_words_add(a, text, (size_t)len);
+}
+
+static void remote_words_key(remote_words *a, const char *prefix, remote_kind kind,
+                             const char *text, size_t len)
+{
+    remote_name n;
+    remote_control_name(prefix, kind, text, len, &n);
+    remote_words_add(a, n.text, n.len);
+}
+
+static void remote_words_begin(remote_words *a, const cellar_remote *r, remote_script script,
+                              uint64_t keys)
+{
+    a->count = 0;
+    a->used = 0;
+    remote_words_add(a, "EVALSHA", 7);
+    remote_words_add(a, r->sha[script], REMOTE_SHA1_TEXT);
+    remote_words_number(a, keys);
+    remote_words_key(a, r->cfg.prefix, REMOTE_KIND_EPOCH, "", 0);
+}
+
+/* Append the numbers that this process knows, in the order of the keys. */
+static void remote_know_numbers(remote_know *w, remote_words *a)
+{
+    struct remote_data *d = w->d;
+    pthread_mutex_lock(&d->lock);
+    w->round = d->round;
+    remote_words_number(a, d->heard);
+    for (uint32_t i = 0; i < w->count; i++) {
+        const remote_item *it = &w->item[i];
+        if (it->s != NULL) {
+            remote_words_number(a, it->s->generation);
+            continue;
+        }
+        const remote_tag *t = remote_tag_find(d, it->text, it->len);
+        remote_words_number(a, t != NULL ? t->hard : 0);
+        remote_words_number(a, t != NULL ? t->soft : 0);
+    }
+    pthread_mutex_unlock(&d->lock);
+}
+
+/* Format KNOW for the items of `w`. */
+static cellar_err remote_know_format(remote_know *w)
+{
+    remote_words a;
+    const cellar_remote *r = w->d->r;
+    uint64_t keys = 1;
+    for (uint32_t i = 0; i < w->count; i++) { keys += w->item[i].s != NULL ? 1 : 2; }
+    remote_words_begin(&a, r, REMOTE_SCRIPT_KNOW, keys);
+    for (uint32_t i = 0; i < w->count; i++) {
+        const remote_item *it = &w->item[i];
+        if (it->s != NULL) {
+            remote_words_key(&a, r->cfg.prefix, REMOTE_KIND_GENERATION, it->s->name,
+                            strlen(it->s->name));
+            continue;
+        }
+        remote_words_key(&a, r->cfg.prefix, REMOTE_KIND_TAG, it->text, it->len);
+        remote_words_key(&a, r->cfg.prefix, REMOTE_KIND_SOFT_TAG, it->text, it->len);
+    }
+    remote_know_numbers(w, &a);
+    w->bytes.len = 0;
+    return remote_command(&w->bytes, a.count, a.arg, a.len);
+}
+
+static remote_request remote_know_request(remote_know *w)
+{
+    return (remote_request){ .bytes = w->bytes.data, .bytes_len = w->bytes.len, .replies = 1,
+                             .flags = REMOTE_SCRIPTED, .ctx = w, .fn = remote_know_reply };
+}
+
+CELLAR_PRIVATE cellar_err remote_control_need(remote_space *s, const cellar_bytes *tags,
+                                              uint32_t tag_count)
+{
+    remote_know w = { .d = s->r->data, .bytes = { .memory = &s->r->data->memory } };
+    if (tag_count != 0) { remote_tags_make(w.d); }
+    w.item[w.count++].s = s;
+    for (uint32_t i = 0; i < tag_count; i++) {
+        remote_item *it = &w.item[w.count++];
+        it->len = (uint8_t)tags[i].len;
+        memcpy(it->text, tags[i].data, tags[i].len);
+    }
+    cellar_err err = remote_know_format(&w);
+    if (err == CELLAR_OK) {
+        const remote_request q = remote_know_request(&w);
+        err = remote_ask(s->r->link, &q, NULL);
+    }
+    remote_bytes_free(&w.bytes);
+    return err == CELLAR_OK && w.failed ? CELLAR_E_IO : err;
+}
+
+/* ---- reading without waiting ---- */
+
+/* Collect the next items of all that this process keeps. Return whether there are any. */
+static bool remote_know_next(remote_know *w)
+{
+    struct remote_data *d = w->d;
+    const uint32_t spaces = atomic_load_explicit(&d->space_count, memory_order_acquire);
+    w->count = 0;
+    pthread_mutex_lock(&d->lock);
+    for (; w->count < REMOTE_CONTROL_MAX && w->next < spaces + REMOTE_TAGS_KEPT; w->next++) {
+        remote_item *it = &w->item[w->count];
+        memset(it, 0, sizeof *it);
+        if (w->next < spaces) {
+            it->s = d->space[w->next];
+        } else if (d->tags == NULL || d->tags[w->next - spaces].len == 0) {
+            continue;
+        } else {
+            it->len = d->tags[w->next - spaces].len;
+            memcpy(it->text, d->tags[w->next - spaces].text, it->len);
+        }
+        w->count++;
+    }
+    pthread_mutex_unlock(&d->lock);
+    return w->count != 0;
+}
+
+static void remote_know_end(remote_know *w, cellar_err err)
+{
+    if (w->done != NULL) { w->done(w->d, err); }
+    remote_bytes_free(&w->bytes);
+    remote_free(w->d->r, w, sizeof *w);
+}
+
+static void remote_know_done(void *ctx, cellar_err err, remote_fate fate)
+{
+    remote_know *w = ctx;
+    (void)fate;
+    if (err == CELLAR_OK && w->failed) { err = CELLAR_E_IO; }
+    if (err != CELLAR_OK || w->done == NULL || !remote_know_next(w)) {
+        remote_know_end(w, err);
+        return;
+    }
+    remote_know_post(w);
+}
+
+static void remote_know_post(remote_know *w)
+{
+    const cellar_err err = remote_know_format(w);
+    if (err != CELLAR_OK) {
+        remote_know_end(w, err);
+        return;
+    }
+    remote_request q = remote_know_request(w);
+    q.done = remote_know_done;
+    remote_post(w->d->r->link, &q);
+}
+
+CELLAR_PRIVATE void remote_control_read_all(struct remote_data *d,
+                                            void (*done)(struct remote_data *d, cellar_err err))
+{
+    remote_know *w = remote_alloc(d->r, sizeof *w);
+    if (w == NULL) {
+        done(d, CELLAR_E_NOMEM);
+        return;
+    }
+    memset(w, 0, sizeof *w);
+    w->d = d;
+    w->bytes.memory = &d->memory;
+    w->done = done;
+    (void)remote_know_next(w); /* without namespaces: the epoch alone */
+    remote_know_post(w);
+}
+
+/* ---- ending ---- */
+
+typedef struct remote_end {
+    remote_space *s;
+    uint64_t epoch; /* 0: no usable reply */
+    remote_bytes bytes;
+    void (*done)(void *ctx, cellar_err err);
+} remote_end;
+
+static void remote_end_reply(void *ctx, uint32_t index, const remote_reply *reply)
+{
+    remote_end *w = ctx;
+    (void)index;
+    w->epoch = remote_number(reply);
+    if (w->epoch != 0) { remote_born_add(w->s->r->data, w->epoch); }
+}
+
+static cellar_err remote_end_format(remote_end *w, remote_kind kind, const char *text, size_t len)
+{
+    struct remote_data *d = w->s->r->data;
+    remote_words a;
+    remote_words_begin(&a, w->s->r, REMOTE_SCRIPT_END, 2);
+    remote_words_key(&a, w->s->prefix, kind, text, len);
+    pthread_mutex_lock(&d->lock);
+    remote_words_number(&a, d->heard);
+    pthread_mutex_unlock(&d->lock);
+    w->bytes.memory = &d->memory;
+    return remote_command(&w->bytes, a.count, a.arg, a.len);
+}
+
+static remote_request remote_end_request(remote_end *w)
+{
+    return (remote_request){ .bytes = w->bytes.data, .bytes_len = w->bytes.len, .replies = 1,
+                             .ctx = w, .flags = REMOTE_SCRIPTED, .fn = remote_end_reply };
+}
+
+/* Run END for one control key. *epoch: the number that it has now. */
+static cellar_err remote_control_end(remote_space *s, remote_kind kind, const char *text,
+                                     size_t len, remote_fate *fate, uint64_t *epoch)
+{
+    remote_end w = { .s = s };
+    *fate = REMOTE_NOT_SENT;
+    cellar_err err = remote_end_format(&w, kind, text, len);
+    if (err == CELLAR_OK) {
+        const remote_request q = remote_end_request(&w);
+        err = remote_ask(s->r->link, &q, fate);
+    }
+    remote_bytes_free(&w.bytes);
+    *epoch = w.epoch;
+    return err == CELLAR_OK && w.epoch == 0 ? CELLAR_E_IO : err;
+}
+
+static void remote_generation_take(remote_space *s, uint64_t epoch)
+{
+    struct remote_data *d = s->r->data;
+    pthread_mutex_lock(&d->lock);
+    if (epoch > s->generation) { s->generation = epoch; }
+    pthread_mutex_unlock(&d->lock);
+}
+
+CELLAR_PRIVATE cellar_err remote_control_clear(remote_space *s, remote_fate *fate)
+{
+    uint64_t epoch;
+    const cellar_err err = remote_control_end(s, REMOTE_KIND_GENERATION, s->name, strlen(s->name),
+                                              fate, &epoch);
+    if (err == CELLAR_OK) { remote_generation_take(s, epoch); }
+    return err;
+}
+
+static void remote_clear_post_done(void *ctx, cellar_err err, remote_fate fate)
+{
+    remote_end *w = ctx;
+    remote_space *s = w->s;
+    (void)fate;
+    if (err == CELLAR_OK && w->epoch == 0) { err = CELLAR_E_IO; }
+    if (err == CELLAR_OK) { remote_generation_take(s, w->epoch); }
+    w->done(s, err);
+    remote_bytes_free(&w->bytes);
+    remote_free(s->r, w, sizeof *w);
+}
+
+CELLAR_PRIVATE void remote_control_clear_post(remote_space *s,
+                                              void (*done)(void *ctx, cellar_err err))
+{
+    remote_end *w = remote_alloc(s->r, sizeof *w);
+    if (w == NULL) {
+        done(s, CELLAR_E_NOMEM);
+        return;
+    }
+    *w = (remote_end){ .s = s, .done = done };
+    const cellar_err err = remote_end_format(w, REMOTE_KIND_GENERATION, s->name, strlen(s->name));
+    if (err != CELLAR_OK) {
+        remote_clear_post_done(w, err, REMOTE_NOT_SENT);
+        return;
+    }
+    remote_request q = remote_end_request(w);
+    q.done = remote_clear_post_done;
+    remote_post(s->r->link, &q);
+}
+
+CELLAR_PRIVATE cellar_err remote_control_tag(remote_space *s, const void *tag, size_t len,
+                                             uint32_t mode, remote_fate *fate)
+{
+    uint64_t epoch;
+    const bool soft = mode == CELLAR_TAG_SOFT;
+    const cellar_err err = remote_control_end(
+        s, soft ? REMOTE_KIND_SOFT_TAG : REMOTE_KIND_TAG, tag, len, fate, &epoch);
+    if (err != CELLAR_OK) { return err; }
+    struct remote_data *d = s->r->data;
+    pthread_mutex_lock(&d->lock);
+    remote_tag *t = remote_tag_find(d, tag, len);
+    if (t != NULL && !soft && epoch > t->hard) { t->hard = epoch; }
+    if (t != NULL && soft && epoch > t->soft) { t->soft = epoch; }
+    pthread_mutex_unlock(&d->lock);
+    return CELLAR_OK;
+}

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * get: reading a value from the server.
+ *
+ * WALK       pending write of this process -> GET (RAW: and PTTL) -> envelope -> numbers of its
+ *            generation and tags -> value into the buffer of the caller.
+ *            If a number is not known, it is read, and the key is asked again.
+ * INVARIANTS The reply is judged in the I/O thread, before remote_ask returns: it writes into the
+ *            buffer of the caller only as long as the caller waits.
+ *            Without a proof the answer is a miss: numbers and changes may have been missed.
+ * LOCKING    space.use is held for reading by the caller of the table (attach.c). */
+#include "remote/get.h"
+
+#include <string.h>
+
+#include "remote/control.h"
+#include "remote/hash.h"
+#include "remote/pend.h"
+
+typedef struct remote_asked {
+    remote_space *s;
+    cellar_bytes key;
+    const remote_name *name;
+    void *buf;
+    size_t buf_cap, value_len;
+    cellar_tier_entry *e;
+    const void *value;            /* of the reply; NULL outside of it */
+    cellar_err err;               /* PENDING: numbers are missing */
+    uint32_t tag_count;           /* of the missing numbers */
+    uint8_t tag_len[CELLAR_TAGS_MAX];
+    char tag[CELLAR_TAGS_MAX][CELLAR_TAG_MAX];
+} remote_asked;
+
+CELLAR_PRIVATE bool remote_get_open(const remote_space *s)
+{
+    return s->opts.offline == CELLAR_REMOTE_TRUST ||
+           s->host->now_ms(s->host->ctx) < remote_proven_until(s->r->link);
+}
+
+CELLAR_PRIVATE void remote_get_count(cellar_remote *r, remote_form_verdict v)
+{
+    switch (v) {
+    case REMOTE_FORM_OK: break;
+    case REMOTE_FORM_FOREIGN: REMOTE_ADD(r, foreign, 1); break;
+    case REMOTE_FORM_NEWER: REMOTE_ADD(r, newer, 1); break;
+    case REMOTE_FORM_DAMAGED: REMOTE_ADD(r, damaged, 1); break;
+    case REMOTE_FORM_TOO_BIG: REMOTE_ADD(r, too_big, 1); break;
+    case REMOTE_FORM_OTHER_KEY: REMOTE_ADD(r, other_key, 1); break;
+    }
+}
+
+/* Hand the value over. */
+static cellar_err remote_asked_copy(remote_asked *a, const void *value, size_t len)
+{
+    a->value_len = len;
+    a->value = value;
+    if (len > a->buf_cap) { return CELLAR_E_BUFFER; }
+    if (len != 0 && a->buf != NULL) { memcpy(a->buf, value, len); }
+    return CELLAR_OK;
+}
+
+/* Convert the deadline of the server. False: the value has ended. */
+static bool remote_asked_times(remote_asked *a, const remote_form *f)
+{
+    const cellar_tier_host *h = a->s->host;
+    int64_t error_ms;
+    a->e->stale_ms = f->stale_ms;
+    a->e->deadline_ms = INT64_MAX;
+    if (f->deadline_ms == 0) { return true; }
+    const int64_t engine_ms = remote_engine_now(a->s->r->link, &error_ms);
+    if (engine_ms == 0 || f->deadline_ms > INT64_MAX / 2) { return false; }
+    const int64_t left_ms = (int64_t)f->deadline_ms - engine_ms;
+    a->e->deadline_ms = h->now_ms(h->ctx) + left_ms;
+    return left_ms + f->stale_ms > 0;
+}
+
+/* Keep the texts of the tags: the reply ends before their numbers are read. */
+static void remote_asked_tags(remote_asked *a, const remote_form *f)
+{
+    a->tag_count = 0;
+    for (uint32_t i = 0; i < f->tag_count; i++) {
+        if (f->tags[i].len > CELLAR_TAG_MAX) { continue; }
+        a->tag_len[a->tag_count] = (uint8_t)f->tags[i].len;
+        memcpy(a->tag[a->tag_count++], f->tags[i].data, f->tags[i].len);
+    }
+}
+
+static cellar_err remote_asked_form(remote_asked *a, const remote_form *f)
+{
+    const cellar_tier_host *h = a->s->host;
+    const remote_life life = remote_control_judge(a->s, f->generation, f->born, f->tags,
+                                                  f->tag_count);
+    a->e->check = f->check;
+    if (f->kind == REMOTE_FORM_LEASE) { return CELLAR_MISS; }
+    if (life == REMOTE_LIFE_UNKNOWN) {
+        remote_asked_tags(a, f);
+        return CELLAR_PENDING;
+    }
+    if (life == REMOTE_LIFE_DEAD || !remote_asked_times(a, f)) {
+        REMOTE_ADD(a->s->r, dead, 1);
+        return CELLAR_MISS;
+    }
+    if (life == REMOTE_LIFE_STALE) { a->e->deadline_ms = h->now_ms(h->ctx); }
+    a->e->tag_count = f->tag_count;
+    for (uint32_t i = 0; i < f->tag_count; i++) {
+        a->e->tag_fp[i] = h->tag_fp(h->ctx, f->tags[i].data, f->tags[i].len);
+    }
+    a->e->user_flags = f->user_flags;
+    a->e->cost = f->cost;
+    if (f->kind == REMOTE_FORM_ABSENT) {
+        a->e->flags |= CELLAR_TIER_NEGATIVE;
+        return CELLAR_ABSENT;
+    }
+    return remote_asked_copy(a, f->value.data, f->value.len);
+}
+
+static void remote_asked_envelope(remote_asked *a, const void *bytes, size_t len)
+{
+    remote_form f;
+    const remote_form_verdict v = remote_form_read(bytes, len, a->name->text, a->name->len, a->key,
+                                                   CELLAR_VALUE_MAX, &f);
+    remote_get_count(a->s->r, v);
+    a->err = v == REMOTE_FORM_OK ? remote_asked_form(a, &f) : CELLAR_MISS;
+}
+
+/* Take the time of a RAW value: reply of PTTL. */
+static void remote_asked_ttl(remote_asked *a, const remote_reply *reply)
+{
+    const cellar_tier_host *h = a->s->host;
+    const int64_t now_ms = h->now_ms(h->ctx), most_ms = a->s->opts.local_ttl_ms;
+    int64_t left_ms = reply->type == REMOTE_INTEGER ? reply->number : 0;
+    if (left_ms == -2 || reply->type != REMOTE_INTEGER) { a->err = CELLAR_MISS; }
+    if (left_ms < 0) { left_ms = INT64_MAX - now_ms; }
+    if (most_ms != 0 && left_ms > most_ms) { left_ms = most_ms; }
+    a->e->deadline_ms = now_ms + left_ms;
+}
+
+static void remote_asked_reply(void *ctx, uint32_t index, const remote_reply *reply)
+{
+    remote_asked *a = ctx;
+    if (index == 1) {
+        remote_asked_ttl(a, reply);
+    } else if (reply->type == REMOTE_ERROR) {
+        if (reply->len >= 9 && memcmp(reply->text, "WRONGTYPE", 9) == 0) {
+            REMOTE_ADD(a->s->r, foreign, 1);
+        }
+    } else if (reply->type != REMOTE_STRING) {
+        a->err = CELLAR_MISS;
+    } else if (a->s->opts.values != CELLAR_REMOTE_RAW) {
+        remote_asked_envelope(a, reply->text, reply->len);
+    } else if (reply->len > CELLAR_VALUE_MAX) {
+        REMOTE_ADD(a->s->r, too_big, 1);
+    } else {
+        a->err = remote_asked_copy(a, reply->text, reply->len);
+        a->e->check = remote_check(1, reply->text, reply->len) | 1;
+    }
+}
+
+/* Format the request for a key: GET, and PTTL for RAW. */
+static cellar_err remote_asked_format(const remote_asked *a, remote_bytes *b, uint32_t *replies)
+{
+    const size_t get_len[] = { 3, a->name->len }, ttl_len[] = { 4, a->name->len };
+    const char *const get[] = { "GET", a->name->text }, *const ttl[] = { "PTTL", a->name->text };
+    const bool raw = a->s->opts.values == CELLAR_REMOTE_RAW;
+    const cellar_err err = remote_command(b, 2, get, get_len);
+    *replies = raw ? 2 : 1;
+    return err == CELLAR_OK && raw ? remote_command(b, 2, ttl, ttl_len) : err;
+}
+
+static cellar_err remote_asked_send(remote_asked *a)
+{
+    remote_bytes b = { .memory = &a->s->r->data->memory };
+    remote_request q = { .ctx = a, .fn = remote_asked_reply };
+    a->err = CELLAR_MISS;
+    cellar_err err = remote_asked_format(a, &b, &q.replies);
+    if (err == CELLAR_OK) {
+        q.bytes = b.data;
+        q.bytes_len = b.len;
+        err = remote_ask(a->s->r->link, &q, NULL);
+    }
+    remote_bytes_free(&b);
+    return err != CELLAR_OK ? err : a->err;
+}
+
+static cellar_err remote_asked_numbers(remote_asked *a)
+{
+    cellar_bytes tags[CELLAR_TAGS_MAX];
+    for (uint32_t i = 0; i < a->tag_count; i++) {
+        tags[i] = (cellar_bytes){ a->tag[i], a->tag_len[i] };
+    }
+    return remote_control_need(a->s, tags, a->tag_count);
+}
+
+static void remote_asked_queued(void *ctx, const void *bytes, size_t len)
+{
+    remote_asked *a = ctx;
+    a->e->flags |= CELLAR_TIER_NO_KEEP;
+    if (a->s->opts.values == CELLAR_REMOTE_RAW) {
+        a->err = remote_asked_copy(a, bytes, len);
+    } else {
+        remote_asked_envelope(a, bytes, len);
+    }
+}
+
+CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *buf,
+                                     size_t buf_cap, size_t *value_len, cellar_tier_entry *e)
+{
+    remote_space *s = ctx;
+    remote_name n;
+    remote_asked a = { .s = s, .key = { k->bytes, k->len }, .name = &n, .buf = buf,
+                       .buf_cap = buf_cap, .e = e, .err = CELLAR_MISS };
+    if (!remote_get_open(s)) { return CELLAR_MISS; }
+    remote_key_name(&s->names, k->bytes, k->len, &n);
+    if (n.digest) { e->flags |= CELLAR_TIER_NO_KEEP; } /* a heard digest names no key */
+    const remote_pending p = remote_pend_look(s, &n, remote_asked_queued, &a);
+    cellar_err err = p == REMOTE_PENDING_NONE ? remote_asked_send(&a) : a.err;
+    REMOTE_ADD(s->r, gets, 1);
+    if (err == CELLAR_PENDING && remote_asked_numbers(&a) == CELLAR_OK) {
+        err = p == REMOTE_PENDING_NONE ? remote_asked_send(&a) : CELLAR_MISS;
+    }
+    if (err == CELLAR_PENDING) { err = CELLAR_MISS; }
+    if (err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER) {
+        REMOTE_ADD(s->r, hits, 1);
+    } else {
+        REMOTE_ADD(s->r, misses, 1);
+    }
+    if (err == CELLAR_E_TIMEOUT) { REMOTE_ADD(s->r, timeouts, 1); }
+    if (err == CELLAR_E_BREAKER_OPEN) { REMOTE_ADD(s->r, refused_breaker, 1); }
+    *value_len = a.value_len;
+    return err;
+}
+
+/* ---- without waiting ---- */
+
+typedef struct remote_later {
+    remote_asked a; /* first: the reply function gets it */
+    remote_name name;
+    cellar_tier_ticket ticket;
+    cellar_tier_entry e;
+    bool answered;
+    remote_bytes bytes;
+    uint64_t hash;
+    size_t key_len, size;
+    char key[];
+} remote_later;
+
+static void remote_later_answer(remote_later *w, cellar_err err)
+{
+    const cellar_tier_host *h = w->a.s->host;
+    const cellar_tier_key k = { w->key, w->key_len, w->hash };
+    const bool found = err == CELLAR_OK || err == CELLAR_ABSENT;
+    if (w->answered) { return; }
+    w->answered = true;
+    h->answered(h->ctx, &w->ticket, &k, found ? err : CELLAR_MISS, found ? w->a.value : NULL,
+                found ? w->a.value_len : 0, found ? &w->e : NULL);
+}
+
+static void remote_later_reply(void *ctx, uint32_t index, const remote_reply *reply)
+{
+    remote_later *w = ctx;
+    if (index != 0) { return; } /* PTTL of RAW: memory does not keep the answer */
+    if (w->a.s->opts.values == CELLAR_REMOTE_RAW) { w->e.flags |= CELLAR_TIER_NO_KEEP; }
+    w->a.buf_cap = SIZE_MAX;
+    remote_asked_reply(&w->a, 0, reply);
+    remote_later_answer(w, w->a.err);
+}
+
+static void remote_later_done(void *ctx, cellar_err err, remote_fate fate)
+{
+    remote_later *w = ctx;
+    cellar_remote *r = w->a.s->r;
+    (void)fate;
+    (void)err;
+    remote_later_answer(w, CELLAR_MISS);
+    remote_bytes_free(&w->bytes);
+    remote_free(r, w, w->size);
+}
+
+CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k,
+                                     const cellar_tier_ticket *ticket)
+{
+    remote_space *s = ctx;
+    const size_t size = sizeof(remote_later) + k->len;
+    remote_later *w = remote_get_open(s) ? remote_alloc(s->r, size) : NULL;
+    if (w == NULL) { return false; }
+    memset(w, 0, sizeof *w);
+    w->size = size;
+    w->key_len = k->len;
+    w->hash = k->hash;
+    w->ticket = *ticket;
+    w->bytes.memory = &s->r->data->memory;
+    memcpy(w->key, k->bytes, k->len);
+    w->a = (remote_asked){ .s = s, .key = { w->key, k->len }, .name = &w->name, .e = &w->e,
+                           .err = CELLAR_MISS };
+    remote_key_name(&s->names, k->bytes, k->len, &w->name);
+    if (w->name.digest) { w->e.flags |= CELLAR_TIER_NO_KEEP; }
+    remote_request q = { .ctx = w, .fn = remote_later_reply, .done = remote_later_done };
+    const bool free = remote_pend_look(s, &w->name, remote_asked_queued, &w->a) ==
+                      REMOTE_PENDING_NONE;
+    if (!free || remote_asked_format(&w->a, &w->bytes, &q.replies) != CELLAR_OK) {
+        remote_bytes_free(&w->bytes);
+        remote_free(s->r, w, size);
+        return false;
+    }
+    q.bytes = w->bytes.data;
+    q.bytes_len = w->bytes.len;
+    remote_post(s->r->link, &q);
+    return true;
+}

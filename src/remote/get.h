@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * get: reading a value from the server. */
+#ifndef REMOTE_GET_H
+#define REMOTE_GET_H
+
+#include "remote/data.h"
+#include "remote/form.h"
+
+/* Read a key, waiting for the server, and without waiting: see the table of cellar_tier.h. */
+CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *buf,
+                                     size_t buf_cap, size_t *value_len, cellar_tier_entry *e);
+CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k,
+                                     const cellar_tier_ticket *ticket);
+
+/* Return whether gets of `s` may ask the server: there is a proof, or the namespace trusts. */
+CELLAR_PRIVATE bool remote_get_open(const remote_space *s);
+
+/* Count an envelope that is no usable value. */
+CELLAR_PRIVATE void remote_get_count(cellar_remote *r, remote_form_verdict v);
+
+#endif

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pend: writes that the server has not confirmed: the journal of deletes, the queue of BEHIND.
+ *
+ * PICTURE    table by name -> entries {delete | value}; one batch of up to 64 is on its way
+ * INVARIANTS At most one entry for each name: the newest write. An entry leaves the table when the
+ *            server confirmed exactly this write (`change`).
+ *            A delete is never replaced by an older value. A value with an unknown fate becomes a
+ *            delete: a newer value of another process may be in the server.
+ *            Memory loses the key when a delete is confirmed: the server does not report it to us.
+ *            A get of a name with a delete misses.
+ * LOCKING    space.lock, without any call of link or host under it.
+ * LIMITS     journal_keys and queue_entries of the options, 4 MiB each for each namespace. A full
+ *            journal ends the namespace instead (must_clear); a full queue is a delete. */
+#include "remote/pend.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "remote/control.h"
+#include "remote/hash.h"
+
+enum { REMOTE_PEND_BUCKETS = 1024, REMOTE_PEND_BYTES_MAX = 4 << 20,
+       REMOTE_COMMAND_EXTRA = 128 /* words and lengths of a command */ };
+
+struct remote_pend {
+    remote_pend *next;
+    uint64_t change;  /* unique in the namespace */
+    size_t size;      /* of this block */
+    int64_t end_ms;   /* of a value: end of its life, clock of the store */
+    bool value;       /* else a delete */
+    bool sent;        /* part of the running batch */
+    size_t name_len, key_len, bytes_len;
+    char text[];      /* name, key, bytes */
+};
+
+typedef struct remote_sent {
+    uint32_t bucket;
+    uint64_t change;
+    bool refused; /* the server answered with an error */
+} remote_sent;
+
+typedef struct remote_batch {
+    remote_space *s;
+    remote_bytes bytes;
+    uint32_t count;
+    remote_sent sent[REMOTE_BATCH];
+} remote_batch;
+
+/* ---- the table; space.lock is held ---- */
+
+static uint32_t remote_pend_bucket(const remote_name *n)
+{
+    return (uint32_t)(remote_check(0, n->text, n->len) % REMOTE_PEND_BUCKETS);
+}
+
+static remote_pend **remote_pend_find(remote_space *s, const remote_name *n)
+{
+    remote_pend **at = &s->pend[remote_pend_bucket(n)];
+    while (*at != NULL &&
+           ((*at)->name_len != n->len || memcmp((*at)->text, n->text, n->len) != 0)) {
+        at = &(*at)->next;
+    }
+    return at;
+}
+
+/* Count an entry in or out. */
+static void remote_pend_count(remote_space *s, const remote_pend *p, bool in)
+{
+    uint32_t *count = p->value ? &s->queue_count : &s->journal_count;
+    size_t *bytes = p->value ? &s->queue_bytes : &s->journal_bytes;
+    *count = in ? *count + 1 : *count - 1;
+    *bytes = in ? *bytes + p->size : *bytes - p->size;
+}
+
+static remote_pend *remote_pend_take(remote_space *s, remote_pend **at)
+{
+    remote_pend *p = *at;
+    *at = p->next;
+    remote_pend_count(s, p, false);
+    return p;
+}
+
+static bool remote_pend_room(const remote_space *s, const remote_pend *p)
+{
+    const remote_config *cfg = &s->r->cfg;
+    if (s->pend == NULL) { return false; }
+    return p->value ? s->queue_count < cfg->queue_entries &&
+                          s->queue_bytes + p->size <= REMOTE_PEND_BYTES_MAX
+                    : s->journal_count < cfg->journal_keys &&
+                          s->journal_bytes + p->size <= REMOTE_PEND_BYTES_MAX;
+}
+
+static void remote_pend_drop(remote_space *s, remote_pend *p)
+{
+    if (p != NULL) { s->host->release(s->host->ctx, p, p->size); }
+}
+
+/* ---- adding ---- */
+
+static void remote_pend_table(remote_space *s)
+{
+    const size_t size = REMOTE_PEND_BUCKETS * sizeof *s->pend;
+    pthread_mutex_lock(&s->lock);
+    const bool there = s->pend != NULL;
+    pthread_mutex_unlock(&s->lock);
+    remote_pend **made = there ? NULL : s->host->alloc(s->host->ctx, size);
+    if (made == NULL) { return; }
+    memset(made, 0, size);
+    pthread_mutex_lock(&s->lock);
+    const bool late = s->pend != NULL;
+    if (!late) { s->pend = made; }
+    pthread_mutex_unlock(&s->lock);
+    if (late) { s->host->release(s->host->ctx, made, size); }
+}
+
+static remote_pend *remote_pend_make(remote_space *s, const remote_name *n, const void *key,
+                                     size_t key_len, const void *bytes, size_t len)
+{
+    const size_t size = sizeof(remote_pend) + n->len + key_len + len;
+    remote_pend_table(s);
+    remote_pend *p = s->host->alloc(s->host->ctx, size);
+    if (p == NULL) { return NULL; }
+    memset(p, 0, sizeof *p);
+    p->size = size;
+    p->name_len = n->len;
+    p->key_len = key_len;
+    p->bytes_len = len;
+    memcpy(p->text, n->text, n->len);
+    memcpy(p->text + n->len, key, key_len);
+    if (len != 0) { memcpy(p->text + n->len + key_len, bytes, len); }
+    return p;
+}
+
+/* Put an entry in the place of the one of its name. Return whether there was room. */
+static bool remote_pend_add(remote_space *s, const remote_name *n, remote_pend *p)
+{
+    remote_pend *old = NULL;
+    pthread_mutex_lock(&s->lock);
+    const bool room = p != NULL && remote_pend_room(s, p);
+    if (room) {
+        remote_pend **at = remote_pend_find(s, n);
+        if (*at != NULL) { old = remote_pend_take(s, at); }
+        p->change = ++s->changes;
+        p->next = *at;
+        *at = p;
+        remote_pend_count(s, p, true);
+    }
+    pthread_mutex_unlock(&s->lock);
+    remote_pend_drop(s, room ? old : p);
+    return room;
+}
+
+CELLAR_PRIVATE bool remote_pend_delete(remote_space *s, const remote_name *n, const void *key,
+                                       size_t key_len)
+{
+    const bool room = remote_pend_add(s, n, remote_pend_make(s, n, key, key_len, NULL, 0));
+    if (room) {
+        remote_pend_kick(s);
+    } else if (s->opts.values != CELLAR_REMOTE_RAW) {
+        REMOTE_ADD(s->r, overflows, 1);
+        remote_pend_clear(s);
+    }
+    return room;
+}
+
+CELLAR_PRIVATE bool remote_pend_value(remote_space *s, const remote_name *n, const void *key,
+                                      size_t key_len, const void *bytes, size_t len,
+                                      int64_t end_ms)
+{
+    remote_pend *p = remote_pend_make(s, n, key, key_len, bytes, len);
+    if (p != NULL) {
+        p->value = true;
+        p->end_ms = end_ms;
+    }
+    if (!remote_pend_add(s, n, p)) { return false; }
+    remote_pend_kick(s);
+    return true;
+}
+
+CELLAR_PRIVATE void remote_pend_clear(remote_space *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->must_clear = true;
+    s->must_upto = ++s->changes;
+    pthread_mutex_unlock(&s->lock);
+    remote_pend_kick(s);
+}
+
+/* ---- looking ---- */
+
+CELLAR_PRIVATE remote_pending remote_pend_look(remote_space *s, const remote_name *n,
+                                               void (*fn)(void *ctx, const void *bytes, size_t len),
+                                               void *ctx)
+{
+    remote_pending kind = REMOTE_PENDING_NONE;
+    pthread_mutex_lock(&s->lock);
+    const remote_pend *p = s->journal_count + s->queue_count != 0 ? *remote_pend_find(s, n) : NULL;
+    if (p != NULL && p->value) {
+        kind = REMOTE_PENDING_VALUE;
+        fn(ctx, p->text + p->name_len + p->key_len, p->bytes_len);
+    } else if (p != NULL || s->must_clear) {
+        kind = REMOTE_PENDING_DELETE;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return kind;
+}
+
+CELLAR_PRIVATE bool remote_pend_empty(remote_space *s)
+{
+    pthread_mutex_lock(&s->lock);
+    const bool empty = s->journal_count + s->queue_count == 0 && !s->must_clear && !s->busy;
+    pthread_mutex_unlock(&s->lock);
+    return empty;
+}
+
+/* ---- sending ---- */
+
+/* Append the command of an entry. */
+static cellar_err remote_batch_command(remote_batch *b, const remote_pend *p, int64_t left_ms)
+{
+    char ms[24];
+    (void)snprintf(ms, sizeof ms, "%lld", (long long)left_ms);
+    const char *const bytes = p->text + p->name_len + p->key_len;
+    const char *const set[] = { "SET", p->text, bytes, "PX", ms };
+    const size_t set_len[] = { 3, p->name_len, p->bytes_len, 2, strlen(ms) };
+    const char *const del[] = { "UNLINK", p->text };
+    const size_t del_len[] = { 6, p->name_len };
+    return p->value && left_ms > 0 ? remote_command(&b->bytes, 5, set, set_len)
+                                   : remote_command(&b->bytes, 2, del, del_len);
+}
+
+/* Return the room that the command of an entry needs. */
+static size_t remote_batch_need(const remote_pend *p)
+{
+    return p->name_len + p->bytes_len + REMOTE_COMMAND_EXTRA;
+}
+
+/* Walk the entries from the cursor on, one batch at most. With `b` append their commands, as long
+ * as they fit. Return the room that they need. space.lock is held. */
+static size_t remote_batch_walk(remote_space *s, remote_batch *b, int64_t now_ms)
+{
+    size_t need = 0;
+    uint32_t count = 0, bucket = s->cursor;
+    for (uint32_t i = 0; i < REMOTE_PEND_BUCKETS && count < REMOTE_BATCH; i++) {
+        bucket = (s->cursor + i) % REMOTE_PEND_BUCKETS;
+        for (remote_pend *p = s->pend[bucket]; p != NULL && count < REMOTE_BATCH; p = p->next) {
+            need += remote_batch_need(p);
+            count++;
+            if (b == NULL) { continue; }
+            if (need > b->bytes.cap ||
+                remote_batch_command(b, p, p->end_ms - now_ms) != CELLAR_OK) { return need; }
+            p->sent = true;
+            b->sent[b->count++] = (remote_sent){ bucket, p->change, false };
+        }
+    }
+    if (b != NULL) { s->cursor = bucket; }
+    return need;
+}
+
+/* Make a batch with room for `need` bytes of commands: nothing is allocated under the lock. */
+static remote_batch *remote_batch_new(remote_space *s, size_t need)
+{
+    remote_batch *b = remote_alloc(s->r, sizeof *b);
+    if (b == NULL) { return NULL; }
+    memset(b, 0, sizeof *b);
+    b->s = s;
+    b->bytes.memory = &s->r->data->memory;
+    b->bytes.data = remote_alloc(s->r, need);
+    if (b->bytes.data == NULL) {
+        remote_free(s->r, b, sizeof *b);
+        return NULL;
+    }
+    b->bytes.cap = need;
+    return b;
+}
+
+static void remote_batch_free(remote_batch *b)
+{
+    remote_bytes_free(&b->bytes);
+    remote_free(b->s->r, b, sizeof *b);
+}
+
+static void remote_batch_reply(void *ctx, uint32_t index, const remote_reply *reply)
+{
+    remote_batch *b = ctx;
+    if (reply->type == REMOTE_ERROR) { b->sent[index].refused = true; }
+}
+
+/* Free entries, and let memory lose the keys of deletes. */
+static void remote_batch_report(remote_space *s, remote_pend *gone)
+{
+    for (remote_pend *next; gone != NULL; gone = next) {
+        next = gone->next;
+        if (!gone->value) {
+            REMOTE_ADD(s->r, replayed, 1);
+            s->host->changed(s->host->ctx, gone->text + gone->name_len, gone->key_len);
+        }
+        remote_pend_drop(s, gone);
+    }
+}
+
+/* Turn a value into a delete. space.lock is held. */
+static void remote_pend_turn(remote_space *s, remote_pend *p)
+{
+    remote_pend_count(s, p, false);
+    p->value = false;
+    remote_pend_count(s, p, true);
+}
+
+/* Take the entries that the server confirmed out of the table. */
+static remote_pend *remote_batch_confirm(remote_batch *b, cellar_err err, remote_fate fate)
+{
+    remote_space *s = b->s;
+    remote_pend *gone = NULL;
+    pthread_mutex_lock(&s->lock);
+    s->busy = false;
+    for (uint32_t i = 0; i < b->count; i++) {
+        remote_pend **at = &s->pend[b->sent[i].bucket];
+        while (*at != NULL && (*at)->change != b->sent[i].change) { at = &(*at)->next; }
+        if (*at == NULL) { continue; } /* a newer write of the name waits */
+        remote_pend *p = *at;
+        p->sent = false;
+        if (err == CELLAR_OK && !b->sent[i].refused) {
+            (void)remote_pend_take(s, at);
+            p->next = gone;
+            gone = p;
+        } else if (p->value && (err == CELLAR_OK || fate == REMOTE_UNKNOWN)) {
+            remote_pend_turn(s, p);
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
+    return gone;
+}
+
+static void remote_batch_done(void *ctx, cellar_err err, remote_fate fate)
+{
+    remote_batch *b = ctx;
+    remote_space *s = b->s;
+    bool refused = false;
+    for (uint32_t i = 0; i < b->count; i++) { refused = refused || b->sent[i].refused; }
+    remote_batch_report(s, remote_batch_confirm(b, err, fate));
+    remote_batch_free(b);
+    if (err == CELLAR_OK && !refused) { remote_pend_kick(s); } /* else with the next proof */
+}
+
+/* Finish the end of the namespace: the deletes of before are part of it. */
+static void remote_clear_done(void *ctx, cellar_err err)
+{
+    remote_space *s = ctx;
+    remote_pend *gone = NULL;
+    pthread_mutex_lock(&s->lock);
+    s->busy = false;
+    if (err == CELLAR_OK) { s->must_clear = s->clear_upto < s->must_upto; }
+    for (uint32_t i = 0; err == CELLAR_OK && s->pend != NULL && i < REMOTE_PEND_BUCKETS; i++) {
+        for (remote_pend **at = &s->pend[i]; *at != NULL;) {
+            if ((*at)->value || (*at)->change > s->clear_upto) {
+                at = &(*at)->next;
+                continue;
+            }
+            remote_pend *p = remote_pend_take(s, at);
+            p->next = gone;
+            gone = p;
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (err != CELLAR_OK) { return; } /* again with the next proof */
+    s->host->ended(s->host->ctx, CELLAR_TAG_HARD);
+    remote_batch_report(s, gone);
+    remote_pend_kick(s);
+}
+
+/* Begin to end the namespace, if that waits. Return whether nothing else may be sent now. */
+static bool remote_pend_kick_clear(remote_space *s)
+{
+    pthread_mutex_lock(&s->lock);
+    const bool begin = s->must_clear && !s->busy, wait = s->must_clear || s->busy;
+    if (begin) {
+        s->busy = true;
+        s->clear_upto = s->changes;
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (begin) { remote_control_clear_post(s, remote_clear_done); }
+    return wait;
+}
+
+CELLAR_PRIVATE void remote_pend_kick(remote_space *s)
+{
+    if (remote_pend_kick_clear(s)) { return; }
+    pthread_mutex_lock(&s->lock);
+    const bool some = !s->busy && s->journal_count + s->queue_count != 0;
+    const size_t need = some ? remote_batch_walk(s, NULL, 0) : 0;
+    pthread_mutex_unlock(&s->lock);
+    remote_batch *b = some ? remote_batch_new(s, need) : NULL;
+    if (b == NULL) { return; }
+    const int64_t now_ms = s->host->now_ms(s->host->ctx);
+    pthread_mutex_lock(&s->lock);
+    if (!s->busy) { (void)remote_batch_walk(s, b, now_ms); }
+    if (b->count != 0) { s->busy = true; }
+    pthread_mutex_unlock(&s->lock);
+    if (b->count == 0) {
+        remote_batch_free(b);
+        return;
+    }
+    const remote_request q = { .bytes = b->bytes.data, .bytes_len = b->bytes.len,
+                               .replies = b->count, .ctx = b, .fn = remote_batch_reply,
+                               .done = remote_batch_done };
+    remote_post(s->r->link, &q);
+}
+
+CELLAR_PRIVATE void remote_pend_demote(remote_space *s)
+{
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t i = 0; s->pend != NULL && i < REMOTE_PEND_BUCKETS; i++) {
+        for (remote_pend *p = s->pend[i]; p != NULL; p = p->next) {
+            if (p->value && !p->sent) { remote_pend_turn(s, p); }
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+CELLAR_PRIVATE void remote_pend_free(remote_space *s)
+{
+    for (uint32_t i = 0; s->pend != NULL && i < REMOTE_PEND_BUCKETS; i++) {
+        for (remote_pend *p = s->pend[i], *next; p != NULL; p = next) {
+            next = p->next;
+            remote_pend_drop(s, p);
+        }
+    }
+    if (s->pend != NULL) {
+        s->host->release(s->host->ctx, s->pend, REMOTE_PEND_BUCKETS * sizeof *s->pend);
+    }
+    s->pend = NULL;
+}

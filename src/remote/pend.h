@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pend: writes that the server has not confirmed: the journal of deletes, the queue of BEHIND. */
+#ifndef REMOTE_PEND_H
+#define REMOTE_PEND_H
+
+#include "remote/data.h"
+
+typedef enum remote_pending {
+    REMOTE_PENDING_NONE,
+    REMOTE_PENDING_DELETE, /* the key counts as deleted */
+    REMOTE_PENDING_VALUE   /* `fn` got the bytes of the queue */
+} remote_pending;
+
+/* Look for a pending write of a name. `fn` is called with the lock of the queue: it copies. */
+CELLAR_PRIVATE remote_pending remote_pend_look(remote_space *s, const remote_name *n,
+                                               void (*fn)(void *ctx, const void *bytes, size_t len),
+                                               void *ctx);
+
+/* Note that a key must be deleted in the server, and begin to send it. Returns false if there is no
+ * room: then the namespace ends for all processes as soon as the server answers; with RAW it does
+ * not, and the caller reports an error. */
+CELLAR_PRIVATE bool remote_pend_delete(remote_space *s, const remote_name *n, const void *key,
+                                       size_t key_len);
+
+/* Queue a value until `end_ms`. Returns false if there is no room; nothing was done. */
+CELLAR_PRIVATE bool remote_pend_value(remote_space *s, const remote_name *n, const void *key,
+                                      size_t key_len, const void *bytes, size_t len,
+                                      int64_t end_ms);
+
+/* End the namespace for all processes as soon as the server answers. */
+CELLAR_PRIVATE void remote_pend_clear(remote_space *s);
+
+/* Send what waits, unless a batch is on its way. */
+CELLAR_PRIVATE void remote_pend_kick(remote_space *s);
+
+/* Turn queued values into deletes: another process may have written a newer value. */
+CELLAR_PRIVATE void remote_pend_demote(remote_space *s);
+
+/* Return whether nothing waits. */
+CELLAR_PRIVATE bool remote_pend_empty(remote_space *s);
+
+/* Free all of it. */
+CELLAR_PRIVATE void remote_pend_free(remote_space *s);
+
+#endif

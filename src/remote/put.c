@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * put: changes of keys in the server.
+ *
+ * WALK       set: numbers of generation and tags -> envelope -> SET PX -> answer.
+ *            A value that would be dead for readers (born before an end) becomes a delete.
+ *            conditional set: script that compares the check of the envelope, at most 16 rounds.
+ * INVARIANTS Each change that the server did not confirm is a pending delete before the call
+ *            returns (pend.c), and the call returns DEFERRED or an error: memory then has nothing
+ *            of the key.
+ * MODES      THROUGH waits for the answer. BEHIND queues. INVALIDATE writes a placeholder instead
+ *            of the value: the server reports a delete only if there was a key.
+ * LOCKING    space.use is held for reading by the caller of the table (attach.c). */
+#include "remote/put.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "remote/control.h"
+#include "remote/form.h"
+#include "remote/get.h"
+#include "remote/pend.h"
+
+enum { REMOTE_CHANGE_ROUNDS = 16, REMOTE_SCAN_COUNT = 512 };
+
+/* A write on its way. */
+typedef struct remote_write {
+    remote_space *s;
+    cellar_bytes key;
+    remote_name name;
+    uint8_t *bytes;       /* what the server keeps; NULL: the key is deleted */
+    size_t len, size;     /* size: of the block */
+    int64_t life_ms;      /* PX */
+    uint64_t check;       /* of the envelope */
+    bool refused, no_memory, done;
+} remote_write;
+
+static void remote_write_begin(remote_write *w, remote_space *s, const cellar_tier_key *k)
+{
+    memset(w, 0, offsetof(remote_write, name));
+    memset(&w->bytes, 0, sizeof *w - offsetof(remote_write, bytes));
+    w->s = s;
+    w->key = (cellar_bytes){ k->bytes, k->len };
+    remote_key_name(&s->names, k->bytes, k->len, &w->name);
+    if (w->name.digest) { atomic_store(&s->has_digest, true); }
+}
+
+static void remote_write_end(remote_write *w)
+{
+    if (w->bytes != NULL) { remote_free(w->s->r, w->bytes, w->size); }
+}
+
+/* Let the journal delete the key, because the server did not confirm the write. */
+static cellar_err remote_write_defer(remote_write *w)
+{
+    remote_space *s = w->s;
+    const bool kept = remote_pend_delete(s, &w->name, w->key.data, w->key.len);
+    REMOTE_ADD(s->r, deferred, 1);
+    if (!kept && s->opts.values == CELLAR_REMOTE_RAW) { return CELLAR_E_LIMIT; }
+    return s->opts.strict ? CELLAR_E_TIMEOUT : CELLAR_DEFERRED;
+}
+
+/* ---- what is written ---- */
+
+/* Return the bytes for `f`, or without it `value`; false: no memory. */
+static bool remote_write_make(remote_write *w, remote_form *f)
+{
+    if (w->name.digest) { f->key = w->key; }
+    w->size = remote_form_size(f);
+    w->bytes = remote_alloc(w->s->r, w->size);
+    if (w->bytes == NULL) { return false; }
+    w->len = w->size;
+    w->check = remote_form_write(f, w->name.text, w->name.len, w->bytes);
+    return true;
+}
+
+/* Set generation and born. Return false if readers would find the value dead. */
+static bool remote_write_numbers(remote_write *w, const cellar_tier_entry *e, remote_form *f)
+{
+    remote_space *s = w->s;
+    remote_life life = REMOTE_LIFE_UNKNOWN;
+    for (int round = 0; round < 2 && life == REMOTE_LIFE_UNKNOWN; round++) {
+        if (round == 1 && remote_control_need(s, f->tags, f->tag_count) != CELLAR_OK) { break; }
+        f->generation = remote_control_generation(s);
+        f->born = remote_control_born(s->r->data, e->born);
+        life = remote_control_judge(s, f->generation, f->born, f->tags, f->tag_count);
+    }
+    return life == REMOTE_LIFE_FRESH;
+}
+
+/* Set the times in the clock of the server. Return false if there is nothing left to keep. */
+static bool remote_write_times(remote_write *w, const cellar_tier_entry *e, remote_form *f)
+{
+    const cellar_tier_host *h = w->s->host;
+    const int64_t most_ms = w->s->r->cfg.max_ttl_ms, now_ms = h->now_ms(h->ctx);
+    int64_t error_ms;
+    const int64_t engine_ms = remote_engine_now(w->s->r->link, &error_ms);
+    int64_t left_ms = e->deadline_ms == INT64_MAX ? most_ms : e->deadline_ms - now_ms;
+    if (left_ms > most_ms) { left_ms = most_ms; }
+    f->stale_ms = e->stale_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)e->stale_ms;
+    f->deadline_ms = (uint64_t)(engine_ms - error_ms + left_ms);
+    w->life_ms = left_ms + f->stale_ms;
+    return w->life_ms > 0 && engine_ms != 0;
+}
+
+/* Make the envelope. Without bytes the write deletes the key. */
+static void remote_write_envelope(remote_write *w, const void *value, size_t value_len,
+                                  const cellar_tier_entry *e)
+{
+    remote_form f = { .kind = REMOTE_FORM_VALUE };
+    if ((e->flags & CELLAR_TIER_NEGATIVE) != 0) { f.kind = REMOTE_FORM_ABSENT; }
+    f.cost = (uint8_t)e->cost;
+    f.user_flags = e->user_flags;
+    f.tag_count = (uint8_t)e->tag_count;
+    for (uint32_t i = 0; i < e->tag_count; i++) { f.tags[i] = e->tags[i]; }
+    f.value = (cellar_bytes){ value, value_len };
+    if (remote_write_numbers(w, e, &f) && remote_write_times(w, e, &f)) {
+        (void)remote_write_make(w, &f);
+    }
+}
+
+static void remote_write_raw(remote_write *w, const void *value, size_t value_len,
+                             const cellar_tier_entry *e)
+{
+    remote_form f = { .kind = REMOTE_FORM_VALUE };
+    if ((e->flags & CELLAR_TIER_NEGATIVE) != 0) { return; }
+    (void)remote_write_times(w, e, &f);
+    if (w->life_ms <= 0) { return; }
+    w->size = value_len + 1; /* an empty value is no delete */
+    w->bytes = remote_alloc(w->s->r, w->size);
+    if (w->bytes == NULL) { return; }
+    w->len = value_len;
+    if (value_len != 0) { memcpy(w->bytes, value, value_len); }
+}
+
+/* Make the placeholder of INVALIDATE: a miss for all, and a change that the server reports. */
+static void remote_write_placeholder(remote_write *w)
+{
+    remote_form f = { .kind = REMOTE_FORM_LEASE };
+    w->life_ms = w->s->r->cfg.max_ttl_ms;
+    (void)remote_write_make(w, &f);
+}
+
+/* ---- plain writes ---- */
+
+static void remote_write_reply(void *ctx, uint32_t index, const remote_reply *reply)
+{
+    remote_write *w = ctx;
+    if (index == 1) {
+        if (reply->type != REMOTE_INTEGER || reply->number < (int64_t)w->s->opts.durable) {
+            REMOTE_ADD(w->s->r, replicas_short, 1);
+        }
+        return;
+    }
+    w->refused = reply->type == REMOTE_ERROR;
+    w->no_memory = w->refused && reply->len >= 3 && memcmp(reply->text, "OOM", 3) == 0;
+    w->done = !w->refused && reply->type != REMOTE_NIL;
+}
+
+/* Append SET or UNLINK, and WAIT. */
+static cellar_err remote_write_format(const remote_write *w, bool only_absent, remote_bytes *b,
+                                      uint32_t *replies)
+{
+    char ms[24], n[16], most[24];
+    (void)snprintf(ms, sizeof ms, "%lld", (long long)w->life_ms);
+    (void)snprintf(n, sizeof n, "%u", w->s->opts.durable);
+    (void)snprintf(most, sizeof most, "%lld", (long long)(w->s->r->cfg.io_ms / 2 + 1));
+    const char *const set[] = { "SET", w->name.text, (const char *)w->bytes, "PX", ms, "NX" };
+    const size_t set_len[] = { 3, w->name.len, w->len, 2, strlen(ms), 2 };
+    const char *const del[] = { "UNLINK", w->name.text };
+    const size_t del_len[] = { 6, w->name.len };
+    const char *const wait[] = { "WAIT", n, most };
+    const cellar_err err = w->bytes == NULL ? remote_command(b, 2, del, del_len)
+                                            : remote_command(b, only_absent ? 6 : 5, set, set_len);
+    *replies = w->s->opts.durable != 0 ? 2 : 1;
+    return err == CELLAR_OK && w->s->opts.durable != 0 ? remote_command(b, 3, wait, NULL) : err;
+}
+
+static cellar_err remote_write_ask(remote_write *w, bool only_absent)
+{
+    remote_bytes b = { .memory = &w->s->r->data->memory };
+    remote_request q = { .ctx = w, .fn = remote_write_reply };
+    w->refused = w->no_memory = w->done = false;
+    cellar_err err = remote_write_format(w, only_absent, &b, &q.replies);
+    if (err == CELLAR_OK) {
+        q.bytes = b.data;
+        q.bytes_len = b.len;
+        err = remote_ask(w->s->r->link, &q, NULL);
+    }
+    remote_bytes_free(&b);
+    return err;
+}
+
+static cellar_err remote_write_through(remote_write *w)
+{
+    cellar_err err = remote_write_ask(w, false);
+    const bool full = err == CELLAR_OK && w->no_memory;
+    if (full) {
+        REMOTE_ADD(w->s->r, refused_memory, 1);
+        remote_write_end(w);
+        w->bytes = NULL;
+        err = remote_write_ask(w, false);
+    }
+    if (err == CELLAR_E_TIMEOUT) { REMOTE_ADD(w->s->r, timeouts, 1); }
+    if (err == CELLAR_E_BREAKER_OPEN) { REMOTE_ADD(w->s->r, refused_breaker, 1); }
+    if (err != CELLAR_OK || w->refused) { return remote_write_defer(w); }
+    return full ? CELLAR_E_SPACE : CELLAR_OK;
+}
+
+static cellar_err remote_write_behind(remote_write *w)
+{
+    remote_space *s = w->s;
+    const int64_t end_ms = s->host->now_ms(s->host->ctx) + w->life_ms;
+    if (w->bytes != NULL && remote_pend_value(s, &w->name, w->key.data, w->key.len, w->bytes,
+                                              w->len, end_ms)) {
+        return CELLAR_OK;
+    }
+    if (w->bytes != NULL) { REMOTE_ADD(s->r, queue_full, 1); }
+    if (remote_pend_delete(s, &w->name, w->key.data, w->key.len)) {
+        return w->bytes != NULL ? CELLAR_DEFERRED : CELLAR_OK;
+    }
+    return s->opts.values == CELLAR_REMOTE_RAW ? CELLAR_E_LIMIT : CELLAR_DEFERRED;
+}
+
+static cellar_err remote_write_run(remote_write *w)
+{
+    if (w->bytes != NULL) { REMOTE_ADD(w->s->r, sets, 1); }
+    else { REMOTE_ADD(w->s->r, deletes, 1); }
+    return w->s->opts.write == CELLAR_REMOTE_BEHIND ? remote_write_behind(w)
+                                                    : remote_write_through(w);
+}
+
+/* ---- conditional writes ---- */
+
+/* Format the script that changes the key if it has the check `seen`; 0: no key. */
+static cellar_err remote_change_format(const remote_write *w, uint64_t seen, remote_bytes *b)
+{
+    char ms[24], check[8];
+    (void)snprintf(ms, sizeof ms, "%lld", (long long)w->life_ms);
+    for (int i = 0; i < 8; i++) { check[i] = (char)(uint8_t)(seen >> (8 * i)); }
+    const char *const argv[] = { "EVALSHA", w->s->r->sha[REMOTE_SCRIPT_CHANGE], "1", w->name.text,
+                                 check, w->bytes != NULL ? (const char *)w->bytes : "", ms };
+    const size_t len[] = { 7, REMOTE_SHA1_TEXT, 1, w->name.len, seen != 0 ? 8 : 0, w->len,
+                           strlen(ms) };
+    return remote_command(b, 7, argv, len);
+}
+
+static void remote_change_reply(void *ctx, uint32_t index, const remote_reply *reply)
+{
+    remote_write *w = ctx;
+    (void)index;
+    w->refused = reply->type != REMOTE_INTEGER;
+    w->done = !w->refused && reply->number == 1;
+}
+
+static cellar_err remote_change_ask(remote_write *w, uint64_t seen)
+{
+    remote_bytes b = { .memory = &w->s->r->data->memory };
+    w->refused = w->done = false;
+    cellar_err err = remote_change_format(w, seen, &b);
+    if (err == CELLAR_OK) {
+        const remote_request q = { .bytes = b.data, .bytes_len = b.len, .replies = 1, .ctx = w,
+                                   .flags = REMOTE_SCRIPTED, .fn = remote_change_reply };
+        err = remote_ask(w->s->r->link, &q, NULL);
+    }
+    remote_bytes_free(&b);
+    return err == CELLAR_OK && w->refused ? CELLAR_E_IO : err;
+}
+
+/* Change the key if it has the state `expected`; 0: no live value. */
+static cellar_err remote_change(remote_write *w, uint64_t expected)
+{
+    const cellar_tier_key k = { w->key.data, w->key.len, 0 };
+    uint64_t seen = expected;
+    for (int round = 0; round < REMOTE_CHANGE_ROUNDS; round++) {
+        if (remote_change_ask(w, seen) != CELLAR_OK) { return remote_write_defer(w); }
+        if (w->done) { return CELLAR_OK; }
+        if (expected != 0) { return CELLAR_CONFLICT; }
+        cellar_tier_entry e = { .deadline_ms = 0 };
+        size_t len;
+        if (remote_get(w->s, &k, NULL, 0, &len, &e) != CELLAR_MISS) { return CELLAR_CONFLICT; }
+        seen = e.check;
+    }
+    return CELLAR_CONFLICT;
+}
+
+static cellar_err remote_write_if(remote_write *w, const cellar_tier_entry *e)
+{
+    if (w->s->opts.write != CELLAR_REMOTE_THROUGH) { return CELLAR_E_UNSUPPORTED; }
+    if (!remote_get_open(w->s)) { return CELLAR_E_BREAKER_OPEN; }
+    if (w->s->opts.values != CELLAR_REMOTE_RAW) { return remote_change(w, e->check); }
+    if (e->check != 0 || w->bytes == NULL) { return CELLAR_E_UNSUPPORTED; }
+    if (remote_write_ask(w, true) != CELLAR_OK || w->refused) { return remote_write_defer(w); }
+    return w->done ? CELLAR_OK : CELLAR_CONFLICT;
+}
+
+/* ---- functions of the table ---- */
+
+CELLAR_PRIVATE cellar_err remote_put(void *ctx, const cellar_tier_key *k, const void *value,
+                                     size_t value_len, cellar_tier_entry *e)
+{
+    remote_space *s = ctx;
+    remote_write w;
+    const bool invalidates = s->opts.write == CELLAR_REMOTE_INVALIDATE;
+    if (invalidates && (e->flags & CELLAR_TIER_LOADED) != 0) { return CELLAR_OK; }
+    remote_write_begin(&w, s, k);
+    if (invalidates) {
+        remote_write_placeholder(&w);
+    } else if (s->opts.values == CELLAR_REMOTE_RAW) {
+        remote_write_raw(&w, value, value_len, e);
+    } else {
+        remote_write_envelope(&w, value, value_len, e);
+    }
+    const bool conditional = (e->flags & CELLAR_TIER_IF_CHECK) != 0;
+    const cellar_err err = conditional ? remote_write_if(&w, e) : remote_write_run(&w);
+    if (err == CELLAR_OK) { e->check = w.check; }
+    remote_write_end(&w);
+    return err;
+}
+
+CELLAR_PRIVATE cellar_err remote_remove(void *ctx, const cellar_tier_key *k,
+                                        const cellar_tier_entry *e)
+{
+    remote_space *s = ctx;
+    remote_write w;
+    remote_write_begin(&w, s, k);
+    if (s->opts.write == CELLAR_REMOTE_INVALIDATE) { remote_write_placeholder(&w); }
+    const bool conditional = e != NULL && (e->flags & CELLAR_TIER_IF_CHECK) != 0;
+    const cellar_err err = conditional ? remote_write_if(&w, e) : remote_write_run(&w);
+    remote_write_end(&w);
+    return err;
+}
+
+/* Let the namespace end later: a change of many keys was not confirmed. */
+static cellar_err remote_many_defer(remote_space *s)
+{
+    REMOTE_ADD(s->r, deferred, 1);
+    if (s->opts.values == CELLAR_REMOTE_RAW) { return CELLAR_E_TIMEOUT; }
+    remote_pend_clear(s);
+    return s->opts.strict ? CELLAR_E_TIMEOUT : CELLAR_DEFERRED;
+}
+
+CELLAR_PRIVATE cellar_err remote_clear(void *ctx)
+{
+    remote_space *s = ctx;
+    remote_fate fate;
+    if (s->opts.values == CELLAR_REMOTE_RAW) { return remote_pattern(s, "*", 1); }
+    return remote_control_clear(s, &fate) == CELLAR_OK ? CELLAR_OK : remote_many_defer(s);
+}
+
+CELLAR_PRIVATE cellar_err remote_tag_end(void *ctx, const void *tag, size_t len, uint32_t mode)
+{
+    remote_space *s = ctx;
+    remote_fate fate;
+    if (s->opts.values == CELLAR_REMOTE_RAW) { return CELLAR_OK; }
+    return remote_control_tag(s, tag, len, mode, &fate) == CELLAR_OK ? CELLAR_OK
+                                                                      : remote_many_defer(s);
+}
+
+/* ---- patterns ---- */
+
+typedef struct remote_scan {
+    remote_space *s;
+    char cursor[24];
+    size_t cursor_len;
+    uint32_t found;      /* of this slice */
+    uint64_t total;
+    bool failed;
+    remote_bytes bytes; /* UNLINK of each name of this slice */
+} remote_scan;
+
+static void remote_scan_reply(void *ctx, uint32_t index, const remote_reply *reply)
+{
+    remote_scan *w = ctx;
+    const remote_reply *cursor = reply->type == REMOTE_ARRAY ? reply->first : NULL;
+    const remote_reply *names = cursor != NULL ? cursor->next : NULL;
+    (void)index;
+    w->failed = names == NULL || names->type != REMOTE_ARRAY || cursor->type != REMOTE_STRING ||
+                cursor->len >= sizeof w->cursor;
+    if (w->failed) { return; }
+    memcpy(w->cursor, cursor->text, cursor->len);
+    w->cursor_len = cursor->len;
+    for (const remote_reply *at = names->first; at != NULL && !w->failed; at = at->next) {
+        const char *const argv[] = { "UNLINK", at->text };
+        const size_t len[] = { 6, at->len };
+        w->failed = at->type != REMOTE_STRING ||
+                    remote_command(&w->bytes, 2, argv, len) != CELLAR_OK;
+        if (!w->failed) { w->found++; }
+    }
+    w->total += w->found;
+}
+
+static void remote_scan_deleted(void *ctx, uint32_t index, const remote_reply *reply)
+{
+    remote_scan *w = ctx;
+    (void)index;
+    if (reply->type == REMOTE_ERROR) { w->failed = true; }
+}
+
+/* Ask for one slice of names, and delete them. */
+static cellar_err remote_scan_slice(remote_scan *w, const char *match, size_t match_len)
+{
+    char count[16];
+    (void)snprintf(count, sizeof count, "%d", REMOTE_SCAN_COUNT);
+    const char *const argv[] = { "SCAN", w->cursor, "MATCH", match, "COUNT", count };
+    const size_t len[] = { 4, w->cursor_len, 5, match_len, 5, strlen(count) };
+    remote_bytes b = { .memory = w->bytes.memory };
+    cellar_err err = remote_command(&b, 6, argv, len);
+    if (err == CELLAR_OK) {
+        const remote_request q = { .bytes = b.data, .bytes_len = b.len, .replies = 1, .ctx = w,
+                                   .fn = remote_scan_reply };
+        err = remote_ask(w->s->r->link, &q, NULL);
+    }
+    remote_bytes_free(&b);
+    if (err == CELLAR_OK && w->found != 0 && !w->failed) {
+        const remote_request q = { .bytes = w->bytes.data, .bytes_len = w->bytes.len,
+                                   .replies = w->found, .ctx = w, .fn = remote_scan_deleted };
+        err = remote_ask(w->s->r->link, &q, NULL);
+    }
+    w->bytes.len = 0;
+    w->found = 0;
+    return err == CELLAR_OK && w->failed ? CELLAR_E_IO : err;
+}
+
+/* Write the start of all names of the namespace; its own characters match themselves. */
+static size_t remote_scan_start(const remote_space *s, char *out)
+{
+    remote_name n;
+    size_t len = 0;
+    remote_key_name(&s->names, "k", 1, &n);
+    for (size_t i = 0; i + 1 < n.len; i++) {
+        if (strchr("*?[]\\^-", n.text[i]) != NULL) { out[len++] = '\\'; }
+        out[len++] = n.text[i];
+    }
+    return len;
+}
+
+/* Delete all names behind the start of the namespace that match. *total: their number. */
+static cellar_err remote_scan_run(remote_space *s, const char *pattern, size_t len,
+                                  uint64_t *total)
+{
+    char match[2 * REMOTE_NAME_MAX + CELLAR_PATTERN_MAX];
+    remote_scan w = { .s = s, .cursor = "0", .cursor_len = 1,
+                      .bytes = { .memory = &s->r->data->memory } };
+    const size_t start = remote_scan_start(s, match);
+    memcpy(match + start, pattern, len);
+    cellar_err err;
+    do {
+        err = remote_scan_slice(&w, match, start + len);
+    } while (err == CELLAR_OK && (w.cursor_len != 1 || w.cursor[0] != '0'));
+    remote_bytes_free(&w.bytes);
+    *total = w.total;
+    return err;
+}
+
+/* Delete by pattern. The server matches names: keys in hexadecimal or with a digest all
+ * end, and then all of memory does. */
+CELLAR_PRIVATE cellar_err remote_pattern(void *ctx, const char *pattern, size_t len)
+{
+    remote_space *s = ctx;
+    uint64_t total = 0;
+    cellar_err err = remote_scan_run(s, pattern, len, &total);
+    total = 0; /* the store ends the keys that match */
+    if (err == CELLAR_OK) { err = remote_scan_run(s, "#*", 2, &total); }
+    if (total != 0) { s->host->ended(s->host->ctx, CELLAR_TAG_HARD); }
+    return err == CELLAR_OK ? CELLAR_OK : remote_many_defer(s);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * script: the scripts that the server executes. They are constants, sent by digest.
+ *
+ * INVARIANTS Numbers stay below 2^53: microseconds since 1970, and one more for each end.
+ *            The server executes a script without interruption.
+ * NOT HERE   the script of the mark (link.c). */
+#include "remote/remote.h"
+
+/* KEYS: the epoch, a control key. ARGV: the highest epoch that the caller knows. */
+static const char REMOTE_END[] =
+    "local t=redis.call('TIME') "
+    "local e=math.max(tonumber(redis.call('GET',KEYS[1])) or 0,tonumber(ARGV[1]))+1 "
+    "e=string.format('%.0f',math.max(e,t[1]*1000000+t[2])) "
+    "redis.call('SET',KEYS[1],e) "
+    "redis.call('SET',KEYS[2],e) "
+    "return e";
+
+/* KEYS: the epoch, control keys. ARGV: for each key the number that the caller knows. */
+static const char REMOTE_KNOW[] =
+    "local function n(k) return tonumber(redis.call('GET',k)) or 0 end "
+    "local function f(x) return string.format('%.0f',x) end "
+    "local v,e,k={},n(KEYS[1]),tonumber(ARGV[1]) "
+    "k=math.max(k,e) "
+    "for i=2,#KEYS do v[i]=n(KEYS[i]) k=math.max(k,v[i],tonumber(ARGV[i])) end "
+    "if e==0 then local t=redis.call('TIME') k=math.max(k+1,t[1]*1000000+t[2]) end "
+    "if k~=e then redis.call('SET',KEYS[1],f(k)) end "
+    "local out={f(k)} "
+    "for i=2,#KEYS do "
+    "local w=math.max(v[i],tonumber(ARGV[i])) "
+    "if v[i]==0 then w=k end "
+    "if w~=v[i] then redis.call('SET',KEYS[i],f(w)) end "
+    "out[i]=f(w) end "
+    "return out";
+
+/* KEYS: the key. ARGV: the check that the envelope must have, "": no key; the new envelope, "":
+ * delete; its time in ms. Returns 1, or 0: the key has another state. */
+static const char REMOTE_CHANGE[] =
+    "local v=redis.call('GET',KEYS[1]) "
+    "if ARGV[1]=='' then if v then return 0 end "
+    "elseif not v or string.sub(v,49,56)~=ARGV[1] then return 0 end "
+    "if ARGV[2]=='' then redis.call('UNLINK',KEYS[1]) "
+    "else redis.call('SET',KEYS[1],ARGV[2],'PX',ARGV[3]) end "
+    "return 1";
+
+CELLAR_PRIVATE const char *remote_script_text(remote_script s)
+{
+    static const char *const texts[REMOTE_SCRIPTS] = {
+        [REMOTE_SCRIPT_END] = REMOTE_END,
+        [REMOTE_SCRIPT_KNOW] = REMOTE_KNOW,
+        [REMOTE_SCRIPT_CHANGE] = REMOTE_CHANGE,
+    };
+    return texts[s];
+}
