@@ -71,6 +71,8 @@ typedef enum cellar_remote_state {
 /* Options of cellar_remote_open. The URL sets the fields that it names. Texts are copied. */
 typedef struct cellar_remote_opts {
     size_t      struct_size;      /* set by cellar_remote_opts_default()                          */
+    const struct cellar_host_opts *host; /* cellar_admin.h. Used: clock, the one of the store;    */
+                                  /* log, log_level. NULL: all defaults                           */
     const char *prefix;           /* of all keys: 1..32 of A-Z a-z 0-9 . _ -. Default "cellar"    */
     const char *user;             /* Default NULL: the default user                               */
     const char *password;         /* Default NULL: no AUTH                                        */
@@ -159,7 +161,7 @@ CELLAR_STRUCT(cellar_remote_stats, state);
  * returns: OK; E_INVAL (URL, option), E_DENIED (TCP to another host without allow_plaintext, a
  *          password file that others may read), E_UNSUPPORTED (rediss://, a database number, field
  *          of a newer header), E_NOMEM, E_SPACE (budget), E_IO (the system refused a descriptor),
- *          E_FORKED. cellar_last_error of NULL has the reason of each
+ *          E_FORKED. cellar_remote_last_error has the reason of each
  * owns:    the caller closes *out with cellar_remote_close before cellar_close of the store
  * thread:  any
  * cost:    about 1 MiB of the budget; one thread unless no_thread
@@ -228,6 +230,17 @@ CELLAR_API cellar_err cellar_remote_step(cellar_remote *r, uint64_t budget_us);
  * cost:    O(1)
  * example: if (cellar_remote_state_get(r) == CELLAR_REMOTE_PROVEN) puts("shared");               */
 CELLAR_API cellar_remote_state cellar_remote_state_get(const cellar_remote *r);
+
+/* Return why the link was lost or refused last, or why the last open of the process failed.
+ * in:      r; NULL: the last failed open. out from cellar_error_info_default
+ * out:     *out; code OK: there was no reason yet. The text names a missing right of the user
+ * returns: OK; E_INVAL
+ * thread:  any
+ * cost:    O(1)
+ * example:
+ *     cellar_error_info e = cellar_error_info_default();
+ *     cellar_remote_last_error(r, &e);                                                           */
+CELLAR_API cellar_err cellar_remote_last_error(const cellar_remote *r, cellar_error_info *out);
 
 /* Read the figures of a remote.
  * in:      out from cellar_remote_stats_default

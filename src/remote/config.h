@@ -5,7 +5,11 @@
 #define REMOTE_CONFIG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#include "cellar_remote.h"
+#include "remote/port.h"
 
 enum { REMOTE_ADDRESSES_MAX = 16, REMOTE_HOST_MAX = 255, REMOTE_UUID_TEXT = 32,
        REMOTE_PREFIX_MAX = 32 };
@@ -28,5 +32,13 @@ typedef struct remote_config {
     int64_t io_ms, proof_ms, max_ttl_ms, close_ms;
     uint32_t journal_keys, queue_entries;
 } remote_config;
+
+/* Return whether a text names this machine: a loopback address or "localhost". */
+CELLAR_PRIVATE bool remote_host_is_local(const char *host);
+/* Read options and URL into `c`, with defaults. On failure the reason is in `text`.
+ * returns: OK; E_INVAL (URL, prefix), E_RANGE, E_TOOBIG, E_DENIED (plain TCP, password file),
+ *          E_UNSUPPORTED (TLS, database number, newer option), E_NOT_FOUND, E_IO */
+CELLAR_PRIVATE cellar_err remote_config_read(const char *url, const cellar_remote_opts *from,
+                                             remote_config *c, char *text, size_t cap);
 
 #endif

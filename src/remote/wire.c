@@ -264,12 +264,6 @@ static bool remote_wire_lost(remote_wire *w, int error)
     return false;
 }
 
-CELLAR_PRIVATE bool remote_host_is_local(const char *host)
-{
-    return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
-           (strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == strlen(host));
-}
-
 static bool remote_wire_socket(remote_wire *w, int family, const struct sockaddr *to, socklen_t len)
 {
     const int on = 1;

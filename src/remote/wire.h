@@ -77,7 +77,4 @@ CELLAR_PRIVATE bool remote_wire_flush(remote_wire *w);
  */
 CELLAR_PRIVATE bool remote_wire_read(remote_wire *w, bool *more);
 
-/* Return whether a text names this machine: a loopback address or "localhost". */
-CELLAR_PRIVATE bool remote_host_is_local(const char *host);
-
 #endif

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * config: options and URL of a remote, with a reason for each refusal.
+ *
+ * FORMAT     unix:///path?key=value&..    redis://[user[:password]@]host[:port][/0][?key=value&..]
+ *            keys: prefix user password_file master io_ms proof_ms max_ttl_ms close_ms
+ *            user, password, path and values may have %XX; an IPv6 address stands in [ ].
+ * INVARIANTS The text of a refusal names the rule. It has no part of a password. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include "remote/config.h"
+
+#define REMOTE_PORT_DEFAULT 6379
+#define REMOTE_SENTINEL_PORT 26379
+
+typedef struct remote_reading {
+    remote_config *c;
+    char *text; /* of the refusal */
+    size_t cap;
+} remote_reading;
+
+__attribute__((format(printf, 3, 4)))
+static cellar_err remote_refuse(const remote_reading *r, cellar_err code, const char *format, ...)
+{
+    va_list args;
+    const int n = snprintf(r->text, r->cap, "cellar_remote_open: ");
+    va_start(args, format);
+    (void)vsnprintf(r->text + n, r->cap - (size_t)n, format, args);
+    va_end(args);
+    return code;
+}
+
+/* ---- texts ---- */
+
+static int remote_hex(char c)
+{
+    if (c >= '0' && c <= '9') { return c - '0'; }
+    if (c >= 'a' && c <= 'f') { return c - 'a' + 10; }
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Copy a part of a URL with %XX. False: it is too long, or has a wrong or a zero byte. */
+static bool remote_unescape(const char *from, size_t len, char *to, size_t cap)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++) {
+        int byte = (unsigned char)from[i];
+        if (byte == '%') {
+            const int high = i + 2 < len ? remote_hex(from[i + 1]) : -1;
+            const int low = i + 2 < len ? remote_hex(from[i + 2]) : -1;
+            byte = high >= 0 && low >= 0 ? high * 16 + low : 0;
+            i += 2;
+        }
+        if (byte < 0x20 || byte == 0x7F || n + 1 >= cap) { return false; }
+        to[n++] = (char)byte;
+    }
+    to[n] = '\0';
+    return true;
+}
+
+static bool remote_number(const char *text, int64_t most, int64_t *out)
+{
+    int64_t n = 0;
+    if (*text == '\0') { return false; }
+    for (; *text != '\0'; text++) {
+        if (*text < '0' || *text > '9') { return false; }
+        n = n * 10 + (*text - '0');
+        if (n > most) { return false; }
+    }
+    *out = n;
+    return true;
+}
+
+/* Read "host", "host:port", "[address]" or "[address]:port". */
+static bool remote_address_read(const char *from, size_t len, uint16_t port, remote_address *out)
+{
+    char text[REMOTE_HOST_MAX + 1], *host = text, *colon;
+    int64_t number = port;
+    if (!remote_unescape(from, len, text, sizeof text)) { return false; }
+    if (text[0] == '[') {
+        char *end = strchr(text, ']');
+        if (end == NULL || (end[1] != '\0' && end[1] != ':')) { return false; }
+        colon = end[1] == ':' ? end + 1 : NULL;
+        *end = '\0';
+        host = text + 1;
+    } else {
+        colon = strchr(text, ':');
+        if (colon != NULL) { *colon = '\0'; }
+    }
+    if (*host == '\0' || (colon != NULL && !remote_number(colon + 1, 65535, &number)) ||
+        number == 0) {
+        return false;
+    }
+    memcpy(out->host, host, strlen(host) + 1);
+    out->port = (uint16_t)number;
+    return true;
+}
+
+/* ---- URL ---- */
+
+/* Read one key=value of the query. */
+static cellar_err remote_query_item(const remote_reading *r, const char *item, size_t len)
+{
+    const struct { const char *name; char *text; size_t cap; int64_t *number; } known[] = {
+        { "prefix", r->c->prefix, sizeof r->c->prefix, NULL },
+        { "user", r->c->user, sizeof r->c->user, NULL },
+        { "password_file", r->c->password_file, sizeof r->c->password_file, NULL },
+        { "master", r->c->master, sizeof r->c->master, NULL },
+        { "io_ms", NULL, 0, &r->c->io_ms },
+        { "proof_ms", NULL, 0, &r->c->proof_ms },
+        { "max_ttl_ms", NULL, 0, &r->c->max_ttl_ms },
+        { "close_ms", NULL, 0, &r->c->close_ms },
+    };
+    const char *equals = memchr(item, '=', len);
+    const size_t name_len = equals != NULL ? (size_t)(equals - item) : len;
+    for (size_t i = 0; equals != NULL && i < sizeof known / sizeof known[0]; i++) {
+        char value[24], *to = known[i].text != NULL ? known[i].text : value;
+        const size_t cap = known[i].text != NULL ? known[i].cap : sizeof value;
+        if (strlen(known[i].name) != name_len || memcmp(known[i].name, item, name_len) != 0) {
+            continue;
+        }
+        if (!remote_unescape(equals + 1, len - name_len - 1, to, cap) ||
+            (known[i].number != NULL &&
+             !remote_number(value, INT64_C(1) << 40, known[i].number))) {
+            return remote_refuse(r, CELLAR_E_INVAL, "the value of %s in the URL is not valid",
+                                 known[i].name);
+        }
+        return CELLAR_OK;
+    }
+    return remote_refuse(r, CELLAR_E_INVAL, "the URL has an unknown key");
+}
+
+static cellar_err remote_query(const remote_reading *r, const char *query)
+{
+    cellar_err err = CELLAR_OK;
+    while (err == CELLAR_OK && *query != '\0') {
+        const size_t len = strcspn(query, "&");
+        err = remote_query_item(r, query, len);
+        query += len + (query[len] == '&');
+    }
+    return err;
+}
+
+static bool remote_user_read(const remote_reading *r, const char *from, size_t len)
+{
+    const char *colon = memchr(from, ':', len);
+    const size_t user_len = colon != NULL ? (size_t)(colon - from) : len;
+    if (!remote_unescape(from, user_len, r->c->user, sizeof r->c->user)) { return false; }
+    return colon == NULL || remote_unescape(colon + 1, len - user_len - 1, r->c->password,
+                                            sizeof r->c->password);
+}
+
+static cellar_err remote_url_tcp(const remote_reading *r, const char *rest, size_t len)
+{
+    const char *slash = memchr(rest, '/', len);
+    const size_t host_len = slash != NULL ? (size_t)(slash - rest) : len;
+    const char *at = memrchr(rest, '@', host_len);
+    const char *host = at != NULL ? at + 1 : rest;
+    if (slash != NULL && len - host_len > 1 && (len - host_len != 2 || slash[1] != '0')) {
+        return remote_refuse(r, CELLAR_E_UNSUPPORTED, "the database number must be 0: tracking "
+                             "does not tell databases apart; use another prefix");
+    }
+    if ((at != NULL && !remote_user_read(r, rest, (size_t)(at - rest))) ||
+        !remote_address_read(host, host_len - (size_t)(host - rest), REMOTE_PORT_DEFAULT,
+                             &r->c->server)) {
+        return remote_refuse(r, CELLAR_E_INVAL, "the URL must be redis://[user@]host[:port]");
+    }
+    return CELLAR_OK;
+}
+
+static cellar_err remote_url(const remote_reading *r, const char *url)
+{
+    const size_t len = strcspn(url, "?");
+    cellar_err err = CELLAR_OK;
+    if (strncmp(url, "rediss://", 9) == 0) {
+        return remote_refuse(r, CELLAR_E_UNSUPPORTED, "there is no TLS: use a unix socket, "
+                             "loopback or a local tunnel");
+    }
+    if (strncmp(url, "redis://", 8) == 0) {
+        err = remote_url_tcp(r, url + 8, len - 8);
+    } else if (strncmp(url, "unix:///", 8) != 0 || len < 9 || len - 7 > 107 ||
+               !remote_unescape(url + 7, len - 7, r->c->server.host, sizeof r->c->server.host)) {
+        err = remote_refuse(r, CELLAR_E_INVAL, "the URL must begin with unix:/// or redis://");
+    }
+    return err == CELLAR_OK && url[len] == '?' ? remote_query(r, url + len + 1) : err;
+}
+
+/* ---- options ---- */
+
+static bool remote_text_take(const char *from, char *to, size_t cap)
+{
+    if (from == NULL) { return true; }
+    if (strlen(from) >= cap) { return false; }
+    memcpy(to, from, strlen(from) + 1);
+    return true;
+}
+
+static bool remote_sentinels(remote_config *c, const char *list)
+{
+    while (*list != '\0') {
+        const size_t len = strcspn(list, ",");
+        if (c->sentinel_count == REMOTE_ADDRESSES_MAX ||
+            !remote_address_read(list, len, REMOTE_SENTINEL_PORT,
+                                 &c->sentinel[c->sentinel_count])) {
+            return false;
+        }
+        c->sentinel_count++;
+        list += len + (list[len] == ',');
+    }
+    return c->sentinel_count != 0;
+}
+
+/* Copy the options that this library knows. */
+static cellar_err remote_opts_read(const remote_reading *r, const cellar_remote_opts *from,
+                                   cellar_remote_opts *o)
+{
+    *o = cellar_remote_opts_default();
+    if (from == NULL) { return CELLAR_OK; }
+    if (from->struct_size < sizeof from->struct_size) {
+        return remote_refuse(r, CELLAR_E_INVAL, "struct_size must be set by "
+                             "cellar_remote_opts_default");
+    }
+    for (size_t i = sizeof *o; i < from->struct_size; i++) {
+        if (((const char *)from)[i] != 0) {
+            return remote_refuse(r, CELLAR_E_UNSUPPORTED, "an option of a newer header is set");
+        }
+    }
+    memcpy(o, from, from->struct_size < sizeof *o ? from->struct_size : sizeof *o);
+    return CELLAR_OK;
+}
+
+static cellar_err remote_opts_take(const remote_reading *r, const cellar_remote_opts *o)
+{
+    remote_config *c = r->c;
+    if (!remote_text_take(o->prefix != NULL ? o->prefix : "cellar", c->prefix, sizeof c->prefix) ||
+        !remote_text_take(o->user, c->user, sizeof c->user) ||
+        !remote_text_take(o->password, c->password, sizeof c->password) ||
+        !remote_text_take(o->password_file, c->password_file, sizeof c->password_file) ||
+        !remote_text_take(o->master != NULL ? o->master : "mymaster", c->master,
+                          sizeof c->master)) {
+        return remote_refuse(r, CELLAR_E_TOOBIG, "a text of the options is too long");
+    }
+    if (o->sentinels != NULL && !remote_sentinels(c, o->sentinels)) {
+        return remote_refuse(r, CELLAR_E_INVAL, "sentinels must be host:port,host:port, at most %d",
+                             (int)REMOTE_ADDRESSES_MAX);
+    }
+    c->io_ms = o->io_ms;
+    c->proof_ms = o->proof_ms;
+    c->max_ttl_ms = o->max_ttl_ms;
+    c->close_ms = o->close_ms;
+    c->journal_keys = o->journal_keys;
+    c->queue_entries = o->queue_entries;
+    c->no_thread = o->no_thread != 0;
+    c->allow_plaintext = o->allow_plaintext != 0;
+    return CELLAR_OK;
+}
+
+/* ---- rules ---- */
+
+static cellar_err remote_ranges(const remote_reading *r)
+{
+    const struct { const char *name; int64_t *value, least, most, usual; } rules[] = {
+        { "io_ms", &r->c->io_ms, 1, 10000, 50 },
+        { "proof_ms", &r->c->proof_ms, 200, 60000, 2000 },
+        { "max_ttl_ms", &r->c->max_ttl_ms, 1, INT64_C(1) << 40, 3600000 },
+        { "close_ms", &r->c->close_ms, 1, 600000, 2000 },
+    };
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+        if (*rules[i].value == 0) { *rules[i].value = rules[i].usual; }
+        if (*rules[i].value < rules[i].least || *rules[i].value > rules[i].most) {
+            return remote_refuse(r, CELLAR_E_RANGE, "%s must be %lld..%lld (got %lld)",
+                                 rules[i].name, (long long)rules[i].least,
+                                 (long long)rules[i].most, (long long)*rules[i].value);
+        }
+    }
+    uint32_t *const counts[] = { &r->c->journal_keys, &r->c->queue_entries };
+    for (size_t i = 0; i < 2; i++) {
+        if (*counts[i] == 0) { *counts[i] = 65536; }
+        if (*counts[i] > 1u << 20) {
+            return remote_refuse(r, CELLAR_E_RANGE, "%s must be 1..1048576",
+                                 i == 0 ? "journal_keys" : "queue_entries");
+        }
+    }
+    return CELLAR_OK;
+}
+
+static cellar_err remote_prefix_check(const remote_reading *r)
+{
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    const size_t len = strlen(r->c->prefix);
+    if (len != 0 && strspn(r->c->prefix, allowed) == len) { return CELLAR_OK; }
+    return remote_refuse(r, CELLAR_E_INVAL,
+                         "prefix must be 1..32 letters, digits, dots, underscores or hyphens");
+}
+
+static cellar_err remote_password_check(const remote_reading *r)
+{
+    struct stat s;
+    if (r->c->password_file[0] == '\0') { return CELLAR_OK; }
+    if (stat(r->c->password_file, &s) != 0) {
+        return remote_refuse(r, CELLAR_E_NOT_FOUND, "password_file cannot be read");
+    }
+    if ((s.st_mode & 077) == 0) { return CELLAR_OK; }
+    return remote_refuse(r, CELLAR_E_DENIED, "password_file must have mode 0600");
+}
+
+CELLAR_PRIVATE bool remote_host_is_local(const char *host)
+{
+    return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
+           (strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == strlen(host));
+}
+
+static cellar_err remote_rules(const remote_reading *r)
+{
+    const remote_config *c = r->c;
+    cellar_err err = remote_ranges(r);
+    if (err == CELLAR_OK) { err = remote_prefix_check(r); }
+    if (err == CELLAR_OK) { err = remote_password_check(r); }
+    if (err != CELLAR_OK) { return err; }
+    if (c->server.port != 0 && !c->allow_plaintext && !remote_host_is_local(c->server.host)) {
+        return remote_refuse(r, CELLAR_E_DENIED, "TCP to another machine needs allow_plaintext, "
+                             "or use a local tunnel");
+    }
+    for (uint32_t i = 0; i < c->sentinel_count; i++) {
+        if (!c->allow_plaintext && !remote_host_is_local(c->sentinel[i].host)) {
+            return remote_refuse(r, CELLAR_E_DENIED, "a Sentinel on another machine needs "
+                                 "allow_plaintext");
+        }
+    }
+    return CELLAR_OK;
+}
+
+static bool remote_name_link(remote_config *c)
+{
+    unsigned char id[REMOTE_UUID_TEXT / 2];
+    if (getrandom(id, sizeof id, 0) != (ssize_t)sizeof id) { return false; }
+    for (size_t i = 0; i < sizeof id; i++) {
+        (void)snprintf(c->uuid + 2 * i, 3, "%02x", id[i]);
+    }
+    return true;
+}
+
+CELLAR_PRIVATE cellar_err remote_config_read(const char *url, const cellar_remote_opts *from,
+                                             remote_config *c, char *text, size_t cap)
+{
+    const remote_reading r = { c, text, cap };
+    cellar_remote_opts o;
+    memset(c, 0, sizeof *c);
+    cellar_err err = remote_opts_read(&r, from, &o);
+    if (err == CELLAR_OK) { err = remote_opts_take(&r, &o); }
+    if (err == CELLAR_OK && url != NULL) { err = remote_url(&r, url); }
+    if (err != CELLAR_OK) { return err; }
+    if ((url == NULL) == (c->sentinel_count == 0)) {
+        return remote_refuse(&r, CELLAR_E_INVAL, "give either a URL or sentinels");
+    }
+    err = remote_rules(&r);
+    if (err == CELLAR_OK && !remote_name_link(c)) {
+        err = remote_refuse(&r, CELLAR_E_IO, "the system has no random bytes");
+    }
+    return err;
+}

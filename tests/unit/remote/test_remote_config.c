@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * URL and options of a remote: what is read, and the code and sentence of each refusal. */
+#include <sys/stat.h>
+
+#include "remote/config.h"
+#include "tests/support/folder.h"
+
+static remote_config c;
+static char text[120];
+
+static cellar_err url(const char *u)
+{
+    text[0] = '\0';
+    return remote_config_read(u, NULL, &c, text, sizeof text);
+}
+
+static void url_of_a_unix_socket_is_read(void)
+{
+    T_EQ_I64(url("unix:///run/r%20s.sock?prefix=app&io_ms=70&proof_ms=400"), CELLAR_OK);
+    T_EQ_STR(c.server.host, "/run/r s.sock");
+    T_EQ_U64(c.server.port, 0);
+    T_EQ_STR(c.prefix, "app");
+    T_EQ_I64(c.io_ms, 70);
+    T_EQ_I64(c.proof_ms, 400);
+    T_EQ_I64(c.max_ttl_ms, 3600000);
+    T_EQ_U64(strlen(c.uuid), REMOTE_UUID_TEXT);
+}
+
+static void url_of_a_host_is_read(void)
+{
+    T_EQ_I64(url("redis://me:p%40ss@127.0.0.1:7000/0?close_ms=5"), CELLAR_OK);
+    T_EQ_STR(c.user, "me");
+    T_EQ_STR(c.password, "p@ss");
+    T_EQ_STR(c.server.host, "127.0.0.1");
+    T_EQ_U64(c.server.port, 7000);
+    T_EQ_STR(c.prefix, "cellar");
+    T_EQ_I64(c.close_ms, 5);
+    T_EQ_I64(url("redis://localhost"), CELLAR_OK);
+    T_EQ_U64(c.server.port, 6379);
+    T_EQ_I64(url("redis://[::1]:7001"), CELLAR_OK);
+    T_EQ_STR(c.server.host, "::1");
+    T_EQ_U64(c.server.port, 7001);
+}
+
+static void refused_urls_have_a_code_and_a_sentence(void)
+{
+    static const struct { const char *url; cellar_err code; const char *part; } cases[] = {
+        { "", CELLAR_E_INVAL, "must begin with" },
+        { "127.0.0.1:6379", CELLAR_E_INVAL, "must begin with" },
+        { "http://localhost", CELLAR_E_INVAL, "must begin with" },
+        { "unix://relative", CELLAR_E_INVAL, "must begin with" },
+        { "unix:///", CELLAR_E_INVAL, "must begin with" },
+        { "unix:///a%0", CELLAR_E_INVAL, "must begin with" },
+        { "unix:///a%00b", CELLAR_E_INVAL, "must begin with" },
+        { "rediss://localhost", CELLAR_E_UNSUPPORTED, "no TLS" },
+        { "redis://localhost/1", CELLAR_E_UNSUPPORTED, "database number" },
+        { "redis://localhost/00", CELLAR_E_UNSUPPORTED, "database number" },
+        { "redis://", CELLAR_E_INVAL, "must be redis://" },
+        { "redis://:6379", CELLAR_E_INVAL, "must be redis://" },
+        { "redis://localhost:0", CELLAR_E_INVAL, "must be redis://" },
+        { "redis://localhost:65536", CELLAR_E_INVAL, "must be redis://" },
+        { "redis://localhost:6x", CELLAR_E_INVAL, "must be redis://" },
+        { "redis://[::1", CELLAR_E_INVAL, "must be redis://" },
+        { "redis://[::1]x", CELLAR_E_INVAL, "must be redis://" },
+        { "redis://db.example.com", CELLAR_E_DENIED, "allow_plaintext" },
+        { "redis://127.0.0.1.example.com", CELLAR_E_DENIED, "allow_plaintext" },
+        { "redis://localhost?prefix=", CELLAR_E_INVAL, "prefix must be" },
+        { "redis://localhost?prefix=a:b", CELLAR_E_INVAL, "prefix must be" },
+        { "redis://localhost?prefix=~a", CELLAR_E_INVAL, "prefix must be" },
+        { "redis://localhost?prefix=a*", CELLAR_E_INVAL, "prefix must be" },
+        { "redis://localhost?prefix=123456789012345678901234567890123", CELLAR_E_INVAL, "prefix" },
+        { "redis://localhost?proof_ms=199", CELLAR_E_RANGE, "proof_ms must be 200..60000" },
+        { "redis://localhost?proof_ms=60001", CELLAR_E_RANGE, "proof_ms must be 200..60000" },
+        { "redis://localhost?io_ms=10001", CELLAR_E_RANGE, "io_ms must be 1..10000" },
+        { "redis://localhost?io_ms=-1", CELLAR_E_INVAL, "io_ms" },
+        { "redis://localhost?what=1", CELLAR_E_INVAL, "unknown key" },
+        { "redis://localhost?prefix", CELLAR_E_INVAL, "unknown key" },
+        { "redis://localhost?password_file=/nowhere", CELLAR_E_NOT_FOUND, "password_file" },
+        { NULL, CELLAR_E_INVAL, "a URL or sentinels" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        T_EQ_I64(url(cases[i].url), cases[i].code);
+        T_CHECK(strstr(text, cases[i].part) != NULL);
+        T_CHECK(strncmp(text, "cellar_remote_open: ", 20) == 0);
+        T_CHECK(strlen(text) < sizeof text - 1); /* not cut */
+    }
+}
+
+static void options_are_checked_like_the_url(void)
+{
+    cellar_remote_opts o = cellar_remote_opts_default();
+    char many[600];
+    o.sentinels = "127.0.0.1:26379,localhost";
+    T_EQ_I64(remote_config_read(NULL, &o, &c, text, sizeof text), CELLAR_OK);
+    T_EQ_U64(c.sentinel_count, 2);
+    T_EQ_U64(c.sentinel[1].port, 26379);
+    T_EQ_STR(c.master, "mymaster");
+    T_EQ_I64(remote_config_read("unix:///a", &o, &c, text, sizeof text), CELLAR_E_INVAL);
+    o.sentinels = "10.0.0.1:26379";
+    T_EQ_I64(remote_config_read(NULL, &o, &c, text, sizeof text), CELLAR_E_DENIED);
+    o.allow_plaintext = 1;
+    T_EQ_I64(remote_config_read(NULL, &o, &c, text, sizeof text), CELLAR_OK);
+    o.sentinels = "a:b";
+    T_EQ_I64(remote_config_read(NULL, &o, &c, text, sizeof text), CELLAR_E_INVAL);
+    o = cellar_remote_opts_default();
+    memset(many, 'x', sizeof many - 1);
+    many[sizeof many - 1] = '\0';
+    o.password = many;
+    T_EQ_I64(remote_config_read("unix:///a", &o, &c, text, sizeof text), CELLAR_E_TOOBIG);
+    T_CHECK(strstr(text, "xxx") == NULL);
+    o = cellar_remote_opts_default();
+    o.proof_ms = 100;
+    T_EQ_I64(remote_config_read("unix:///a", &o, &c, text, sizeof text), CELLAR_E_RANGE);
+    o.proof_ms = 0;
+    o.journal_keys = (1u << 20) + 1;
+    T_EQ_I64(remote_config_read("unix:///a", &o, &c, text, sizeof text), CELLAR_E_RANGE);
+}
+
+static void option_of_a_newer_header_is_refused(void)
+{
+    struct { cellar_remote_opts o; uint64_t newer; } wide = { .o = cellar_remote_opts_default() };
+    wide.o.struct_size = sizeof wide;
+    T_EQ_I64(remote_config_read("unix:///a", &wide.o, &c, text, sizeof text), CELLAR_OK);
+    wide.newer = 1;
+    T_EQ_I64(remote_config_read("unix:///a", &wide.o, &c, text, sizeof text), CELLAR_E_UNSUPPORTED);
+    wide.o.struct_size = offsetof(cellar_remote_opts, io_ms); /* an older header */
+    wide.o.io_ms = 99999;
+    T_EQ_I64(remote_config_read("unix:///a", &wide.o, &c, text, sizeof text), CELLAR_OK);
+    wide.o.struct_size = 0;
+    T_EQ_I64(remote_config_read("unix:///a", &wide.o, &c, text, sizeof text), CELLAR_E_INVAL);
+}
+
+static void password_file_must_be_private(void)
+{
+    char dir[T_FOLDER_MAX], path[T_FOLDER_MAX + 8], u[T_FOLDER_MAX + 60];
+    t_folder(dir);
+    snprintf(path, sizeof path, "%s/p", dir);
+    snprintf(u, sizeof u, "unix:///a?password_file=%s", path);
+    FILE *f = fopen(path, "w");
+    T_REQUIRE(f != NULL);
+    fputs("secret\n", f);
+    fclose(f);
+    T_EQ_I64(chmod(path, 0644), 0);
+    T_EQ_I64(url(u), CELLAR_E_DENIED);
+    T_CHECK(strstr(text, "0600") != NULL);
+    T_EQ_I64(chmod(path, 0600), 0);
+    T_EQ_I64(url(u), CELLAR_OK);
+    t_wipe(dir);
+}
+
+T_MAIN("remote_config", T_CASE(url_of_a_unix_socket_is_read), T_CASE(url_of_a_host_is_read),
+       T_CASE(refused_urls_have_a_code_and_a_sentence), T_CASE(options_are_checked_like_the_url),
+       T_CASE(option_of_a_newer_header_is_refused), T_CASE(password_file_must_be_private))
