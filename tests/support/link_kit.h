@@ -218,7 +218,9 @@ T_INLINE cellar_err link_kit_ask(link_kit *k, link_kit_answer *a, const char *co
     size_t n = 0;
     while (words[n] != NULL) { n++; }
     memset(a, 0, sizeof *a);
+    const int armed = atomic_exchange(&k->fail_in, 0); /* for the link alone */
     T_REQUIRE(remote_command(&b, n, words, NULL) == CELLAR_OK);
+    atomic_store(&k->fail_in, armed);
     const remote_request q = { .bytes = b.data, .bytes_len = b.len, .replies = 1, .ctx = a,
                                .fn = link_kit_take,
                                .flags = strcmp(words[0], "EVALSHA") == 0 ? REMOTE_SCRIPTED : 0 };
