@@ -71,8 +71,8 @@ typedef enum cellar_remote_state {
 /* Options of cellar_remote_open. The URL sets the fields that it names. Texts are copied. */
 typedef struct cellar_remote_opts {
     size_t      struct_size;      /* set by cellar_remote_opts_default()                          */
-    const struct cellar_host_opts *host; /* cellar_admin.h. Used: clock, the one of the store;    */
-                                  /* log, log_level. NULL: all defaults                           */
+    const struct cellar_host_opts *host; /* cellar_admin.h. Used: log and log_level. NULL: all    */
+                                  /* defaults                                                     */
     const char *prefix;           /* of all keys: 1..32 of A-Z a-z 0-9 . _ -. Default "cellar"    */
     const char *user;             /* Default NULL: the default user                               */
     const char *password;         /* Default NULL: no AUTH                                        */
@@ -254,6 +254,18 @@ CELLAR_API cellar_err cellar_remote_last_error(const cellar_remote *r, cellar_er
 CELLAR_API cellar_err cellar_remote_stats_get(const cellar_remote *r, cellar_remote_stats *out);
 
 #ifndef CELLAR_OMIT_TEXT
+/* Write the figures of a remote as one JSON object.
+ * in:      buf NULL with buf_cap 0: the length only
+ * out:     *text_len: length of the whole text without its final 0; NULL is allowed
+ * returns: OK; E_BUFFER (the text was cut), E_INVAL
+ * thread:  any
+ * cost:    O(1); no allocation
+ * example:
+ *     char text[8192];
+ *     cellar_remote_stats_json(r, text, sizeof text, NULL);                                      */
+CELLAR_API cellar_err cellar_remote_stats_json(const cellar_remote *r, char *buf, size_t buf_cap,
+                                               size_t *text_len);
+
 /* Write the figures of a remote as Prometheus text, with the label prefix.
  * in:      buf NULL with buf_cap 0: the length only
  * out:     *text_len: length of the whole text without its final 0; NULL is allowed

@@ -244,6 +244,20 @@ CELLAR_PRIVATE void remote_data_drain(cellar_remote *r, int64_t deadline_ms)
     }
 }
 
+CELLAR_PRIVATE void remote_data_lengths(struct remote_data *d, uint64_t *journal,
+                                        uint64_t *queue)
+{
+    const uint32_t n = atomic_load(&d->space_count);
+    *journal = *queue = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        remote_space *s = d->space[i];
+        pthread_mutex_lock(&s->lock);
+        *journal += s->journal_count;
+        *queue += s->queue_count;
+        pthread_mutex_unlock(&s->lock);
+    }
+}
+
 CELLAR_PRIVATE void remote_data_close(cellar_remote *r)
 {
     struct remote_data *d = r->data;

@@ -139,6 +139,13 @@ static void remote_events_serve(remote_link *l, int64_t wait_ms)
     }
 }
 
+static void remote_bytes_note(remote_link *l, remote_wire *w)
+{
+    if (w->bytes_in != 0) { remote_count(l, REMOTE_LINK_BYTES_IN, w->bytes_in); }
+    if (w->bytes_out != 0) { remote_count(l, REMOTE_LINK_BYTES_OUT, w->bytes_out); }
+    w->bytes_in = w->bytes_out = 0;
+}
+
 static void remote_round(remote_link *l, int64_t wait_ms)
 {
     remote_events_serve(l, wait_ms);
@@ -147,6 +154,8 @@ static void remote_round(remote_link *l, int64_t wait_ms)
     if (l->scripts_gone) { remote_load_scripts(l); }
     remote_times(l);
     remote_requests(l);
+    remote_bytes_note(l, &l->data);
+    remote_bytes_note(l, &l->ear);
     if (l->why != REMOTE_WHY_NONE) { remote_fall(l); }
     remote_rewatch(l, &l->data, &l->watched[0]);
     remote_rewatch(l, &l->ear, &l->watched[1]);
@@ -176,7 +185,7 @@ CELLAR_PRIVATE cellar_err remote_link_step(remote_link *l, int64_t wait_ms)
     const bool more = atomic_load(&l->inbox) != REMOTE_TICKET_NONE;
     atomic_store(&l->running, 0);
     if (more) { remote_wake(l); }
-    return CELLAR_OK;
+    return more ? CELLAR_PENDING : CELLAR_OK;
 }
 
 static void *remote_thread(void *link)
@@ -206,7 +215,7 @@ static void remote_wait(remote_link *l, _Atomic uint32_t *word, uint32_t seen, i
     const int64_t slice_ns = REMOTE_NS_OF_MS;
     if (l->has_thread) {
         remote_futex_wait(word, seen, left_ns);
-    } else if (remote_link_step(l, left_ns < slice_ns ? 0 : 1) != CELLAR_OK) {
+    } else if (remote_link_step(l, left_ns < slice_ns ? 0 : 1) == CELLAR_E_BUSY) {
         remote_futex_wait(word, seen, left_ns < slice_ns ? left_ns : slice_ns);
     }
 }
@@ -347,10 +356,11 @@ CELLAR_PRIVATE void remote_link_figures(const remote_link *l, remote_figures *ou
         out->counts[i] = atomic_load(&l->counts[i]);
     }
     for (size_t i = 0; i < REMOTE_WHYS_N; i++) { out->gaps[i] = atomic_load(&l->whys[i]); }
-    for (size_t i = 0; i < REMOTE_TRIP_BUCKETS; i++) {
+    for (size_t i = 0; i <= REMOTE_TRIP_BUCKETS; i++) {
         out->trips[i] = atomic_load(&l->trips[i]);
         out->journeys[i] = atomic_load(&l->journeys[i]);
     }
+    out->journey_us = atomic_load(&l->journey_us);
     out->proof_age_ms = at_ms != 0 ? l->e.now_ms(l->e.ctx) - at_ms : -1;
 }
 

@@ -35,7 +35,8 @@ CELLAR_PRIVATE void remote_link_close(remote_link *l);
 CELLAR_PRIVATE void remote_link_string_max(remote_link *l, size_t bytes);
 /* Descriptor to poll, of a link with no_thread; else -1. */
 CELLAR_PRIVATE int remote_link_fd(const remote_link *l);
-/* Run the link once, waiting for `wait_ms` at most. E_BUSY: another thread runs it. */
+/* Run the link once, waiting for `wait_ms` at most. PENDING: requests wait for
+ * the next round. E_BUSY: another thread runs it. E_DEADLOCK, E_FORKED. */
 CELLAR_PRIVATE cellar_err remote_link_step(remote_link *l, int64_t wait_ms);
 
 /* Send a request and wait for its replies.

@@ -94,7 +94,8 @@ struct remote_link {
     _Atomic size_t string_max;
     _Atomic uint64_t counts[REMOTE_LINK_COUNTS_N];
     _Atomic uint64_t whys[REMOTE_WHYS_N];
-    _Atomic uint64_t trips[REMOTE_TRIP_BUCKETS], journeys[REMOTE_TRIP_BUCKETS];
+    _Atomic uint64_t trips[REMOTE_TRIP_BUCKETS + 1], journeys[REMOTE_TRIP_BUCKETS + 1];
+    _Atomic int64_t journey_us;    /* of the newest mark */
     _Atomic int64_t proof_ms_at;   /* store clock of the newest proof; 0: none */
     pthread_mutex_t refusal_lock;  /* guards refusal */
     remote_refusal refusal;
@@ -127,7 +128,7 @@ struct remote_link {
     remote_mark mark;
     int64_t mark_due_ms;           /* store clock */
     remote_why why;                /* why the connections must close; NONE: they are fine */
-    char why_text[128];
+    char why_text[112];
     remote_why logged;             /* reason of the last logged refusal */
     bool scripts_told;             /* script_loaded was called for each */
     bool scripts_gone;             /* the server answered NOSCRIPT */

@@ -100,7 +100,7 @@ typedef struct remote_refusal {
     remote_why why;
     cellar_err code;
     int sys_errno;
-    char text[192];
+    char text[120];
 } remote_refusal;
 
 /* Counters of the link. */
@@ -115,16 +115,17 @@ enum {
     REMOTE_LINK_COUNTS_N
 };
 
-#define REMOTE_TRIP_BUCKETS 24u /* bucket i: below 2^i us */
+#define REMOTE_TRIP_BUCKETS 24u /* bucket i: below 2^i us; one more: the sum in us */
 
 /* Figures of a link. */
 typedef struct remote_figures {
     remote_state state;
     uint64_t counts[REMOTE_LINK_COUNTS_N];
     uint64_t gaps[REMOTE_WHYS_N];            /* by reason */
-    uint64_t trips[REMOTE_TRIP_BUCKETS];     /* sent to answered, of requests */
-    uint64_t journeys[REMOTE_TRIP_BUCKETS];  /* sent to heard, of marks */
+    uint64_t trips[REMOTE_TRIP_BUCKETS + 1];     /* sent to answered, of requests */
+    uint64_t journeys[REMOTE_TRIP_BUCKETS + 1];  /* sent to heard, of marks */
     int64_t proof_age_ms;                    /* -1: no proof yet */
+    int64_t journey_us;                      /* of the newest mark that came back */
 } remote_figures;
 
 /* Functions of the layer above. All but now_ms, memory and log run in the I/O thread. */

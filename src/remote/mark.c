@@ -37,7 +37,9 @@ static void remote_mark_proves(remote_link *l, const remote_mark *m)
     atomic_store(&l->proof_ms_at, m->sent_ms != 0 ? m->sent_ms : 1);
     atomic_store(&l->proven_until, until_ms);
     remote_count(l, REMOTE_LINK_PROOFS, 1);
-    remote_trip_note(l->journeys, remote_mono_ns() - m->sent_ns);
+    const int64_t journey_ns = remote_mono_ns() - m->sent_ns;
+    remote_trip_note(l->journeys, journey_ns);
+    atomic_store(&l->journey_us, journey_ns / 1000);
     l->e.proven(l->e.ctx, until_ms);
     if (remote_link_state(l) != REMOTE_PROVEN) {
         if (remote_link_state(l) == REMOTE_GAP) {

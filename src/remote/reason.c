@@ -42,6 +42,8 @@ CELLAR_PRIVATE void remote_trip_note(_Atomic uint64_t *buckets, int64_t ns)
     uint32_t i = 0;
     for (int64_t us = ns / 1000; us > 0 && i + 1 < REMOTE_TRIP_BUCKETS; us >>= 1) { i++; }
     (void)atomic_fetch_add_explicit(&buckets[i], 1, memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(&buckets[REMOTE_TRIP_BUCKETS], (uint64_t)ns / 1000,
+                                    memory_order_relaxed);
 }
 
 CELLAR_PRIVATE void remote_wake(remote_link *l)

@@ -12,6 +12,7 @@
 
 #include <stdatomic.h>
 
+#include "cellar_admin.h"
 #include "cellar_remote.h"
 #include "cellar_tier.h"
 #include "remote/config.h"
@@ -35,6 +36,7 @@ typedef enum remote_script {
 
 struct cellar_remote {
     remote_config cfg;
+    cellar_host_opts log_host;    /* log, log_ctx, log_level */
     cellar *store;                /* any handle; outlives the remote */
     const cellar_tier_host *_Atomic host; /* of the first namespace; NULL: none yet. Release */
     _Atomic uint64_t bytes;       /* of remote_alloc */
@@ -69,6 +71,10 @@ CELLAR_PRIVATE void remote_data_close(cellar_remote *r);
 /* Send the queue of BEHIND and the journal until `deadline_ms`; then end the namespaces that have
  * keys in the journal. Runs before the I/O thread ends. */
 CELLAR_PRIVATE void remote_data_drain(cellar_remote *r, int64_t deadline_ms);
+
+/* Count the keys in journals and the writes in queues of all namespaces. */
+CELLAR_PRIVATE void remote_data_lengths(struct remote_data *d, uint64_t *journal,
+                                        uint64_t *queue);
 
 /* Handle one invalidated key. The I/O thread calls this and the following ones, in the order in
  * which the ear received the messages. */

@@ -66,9 +66,6 @@ static int64_t remote_pause_ns(remote_link *l, remote_why why)
 
 static void remote_wire_drop(remote_link *l, remote_wire *w, uint32_t *watched)
 {
-    remote_count(l, REMOTE_LINK_BYTES_IN, w->bytes_in);
-    remote_count(l, REMOTE_LINK_BYTES_OUT, w->bytes_out);
-    w->bytes_in = w->bytes_out = 0;
     if (*watched != 0) { (void)epoll_ctl(l->epoll, EPOLL_CTL_DEL, w->fd, NULL); }
     *watched = 0;
     remote_wire_close(w);

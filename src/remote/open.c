@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * open: a remote: its parts in order, and the calls of its link.
+ *
+ * PICTURE    open:  config -> data -> link            close: drain -> link -> data
+ * INVARIANTS The link starts last and ends first: its thread calls the other parts.
+ * LOCKING    remote_last guards the reason of the last refused open. */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cellar_admin.h"
+#include "remote/data.h"
+#include "remote/link.h"
+#include "remote/reason.h"
+#include "remote/remote.h"
+
+static pthread_mutex_t remote_last_lock = PTHREAD_MUTEX_INITIALIZER;
+static cellar_error_info remote_last; /* of the process */
+
+static cellar_err remote_open_fail(cellar_err code, const char *text)
+{
+    pthread_mutex_lock(&remote_last_lock);
+    remote_last.code = code;
+    (void)snprintf(remote_last.text, sizeof remote_last.text, "%s", text);
+    pthread_mutex_unlock(&remote_last_lock);
+    return code;
+}
+
+/* ---- events of the link ---- */
+
+static int64_t remote_on_clock(void *r) { return remote_now_ms(r); }
+
+static size_t remote_on_prefix(void *r, size_t i, char *to, size_t cap)
+{
+    return remote_prefix(r, (uint32_t)i, to, cap);
+}
+
+static const char *remote_on_script(void *r, size_t i)
+{
+    (void)r;
+    return i < REMOTE_SCRIPTS ? remote_script_text((remote_script)i) : NULL;
+}
+
+static void remote_on_script_loaded(void *remote, size_t i, const char *digest)
+{
+    cellar_remote *r = remote;
+    memcpy(r->sha[i], digest, REMOTE_SHA1_TEXT + 1);
+}
+
+static void remote_on_heard(void *r, const char *key, size_t len) { remote_heard(r, key, len); }
+static void remote_on_flush(void *r) { remote_heard_flush(r); }
+static void remote_on_gap(void *r) { remote_gap(r); }
+static void remote_on_linked(void *r) { remote_linked(r); }
+static void remote_on_proven(void *r, int64_t until_ms) { remote_proven(r, until_ms); }
+
+static void remote_on_log(void *remote, cellar_err code, const char *text)
+{
+    const cellar_remote *r = remote;
+    const cellar_log_level level = code == CELLAR_OK ? CELLAR_LOG_INFO : CELLAR_LOG_WARNING;
+    cellar_log_level least = r->log_host.log_level;
+    if (least == CELLAR_LOG_DEFAULT) { least = CELLAR_LOG_WARNING; }
+    if (least == CELLAR_LOG_OFF) { return; }
+    if (r->log_host.log == NULL || level > least) { return; }
+    r->log_host.log(level, "remote", code, text, r->log_host.log_ctx);
+}
+
+static cellar_err remote_link_begin(cellar_remote *r)
+{
+    const remote_events e = { .ctx = r, .memory = &r->data->memory, .now_ms = remote_on_clock,
+        .prefix = remote_on_prefix, .script = remote_on_script,
+        .script_loaded = remote_on_script_loaded, .heard = remote_on_heard,
+        .heard_flush = remote_on_flush, .gap = remote_on_gap, .linked = remote_on_linked,
+        .proven = remote_on_proven, .log = remote_on_log };
+    return remote_link_open(&r->cfg, &e, &r->link);
+}
+
+/* ---- open and close ---- */
+
+static void remote_drop(cellar_remote *r)
+{
+    explicit_bzero(&r->cfg, sizeof r->cfg); /* the password */
+    free(r);
+}
+
+/* Copy what the options say of the log. */
+static void remote_host_take(cellar_remote *r, const cellar_remote_opts *o)
+{
+    const size_t end = offsetof(cellar_remote_opts, host) + sizeof o->host;
+    r->log_host = cellar_host_opts_default();
+    if (o == NULL || o->struct_size < end || o->host == NULL) { return; }
+    const size_t size = o->host->struct_size;
+    memcpy(&r->log_host, o->host, size < sizeof r->log_host ? size : sizeof r->log_host);
+}
+
+CELLAR_API cellar_err cellar_remote_open(cellar *store, const char *url,
+                                         const cellar_remote_opts *o, cellar_remote **out)
+{
+    remote_config cfg;
+    char text[sizeof remote_last.text];
+    if (out != NULL) { *out = NULL; }
+    if (store == NULL || out == NULL) {
+        return remote_open_fail(CELLAR_E_INVAL, "cellar_remote_open: store and out must be given");
+    }
+    cellar_err err = remote_config_read(url, o, &cfg, text, sizeof text);
+    if (err != CELLAR_OK) { return remote_open_fail(err, text); }
+    cellar_remote *r = calloc(1, sizeof *r);
+    err = CELLAR_E_NOMEM;
+    if (r == NULL) { goto out; }
+    r->cfg = cfg;
+    r->store = store;
+    remote_host_take(r, o);
+    if ((err = remote_data_open(r)) != CELLAR_OK) { goto drop; }
+    if ((err = remote_link_begin(r)) != CELLAR_OK) { goto drop_data; }
+    explicit_bzero(&cfg, sizeof cfg);
+    *out = r;
+    return CELLAR_OK;
+drop_data:
+    remote_data_close(r);
+drop:
+    remote_drop(r);
+out:
+    explicit_bzero(&cfg, sizeof cfg);
+    return remote_open_fail(err, "cellar_remote_open: no memory, budget or descriptor");
+}
+
+CELLAR_API void cellar_remote_close(cellar_remote *r)
+{
+    if (r == NULL) { return; }
+    remote_data_drain(r, remote_now_ms(r) + r->cfg.close_ms);
+    remote_link_close(r->link);
+    remote_data_close(r);
+    remote_drop(r);
+}
+
+/* ---- calls of the link ---- */
+
+CELLAR_API cellar_err cellar_remote_fence(cellar_remote *r, int64_t timeout_ms)
+{
+    if (r == NULL || timeout_ms < 0) { return CELLAR_E_INVAL; }
+    return remote_mark_now(r->link, timeout_ms);
+}
+
+CELLAR_API int cellar_remote_fd(const cellar_remote *r)
+{
+    return r != NULL ? remote_link_fd(r->link) : -1;
+}
+
+CELLAR_API cellar_err cellar_remote_step(cellar_remote *r, uint64_t budget_us)
+{
+    if (r == NULL || !r->cfg.no_thread) { return CELLAR_E_INVAL; }
+    const int64_t most_us = budget_us < 1000000 ? (int64_t)budget_us : 1000000;
+    const int64_t end_ns = remote_mono_ns() + most_us * 1000;
+    cellar_err err;
+    do {
+        err = remote_link_step(r->link, 0);
+    } while (err == CELLAR_PENDING && remote_mono_ns() < end_ns);
+    return err;
+}
+
+CELLAR_API cellar_remote_state cellar_remote_state_get(const cellar_remote *r)
+{
+    return r != NULL ? (cellar_remote_state)remote_link_state(r->link) : CELLAR_REMOTE_DOWN;
+}
+
+CELLAR_API cellar_err cellar_remote_last_error(const cellar_remote *r, cellar_error_info *out)
+{
+    cellar_error_info e = cellar_error_info_default();
+    if (out == NULL || out->struct_size < sizeof out->struct_size) { return CELLAR_E_INVAL; }
+    if (r != NULL) {
+        remote_refusal why;
+        remote_link_refusal(r->link, &why);
+        e.code = why.code;
+        e.sys_errno = why.sys_errno;
+        (void)snprintf(e.text, sizeof e.text, "%s", why.text);
+    } else {
+        pthread_mutex_lock(&remote_last_lock);
+        e.code = remote_last.code;
+        memcpy(e.text, remote_last.text, sizeof e.text);
+        pthread_mutex_unlock(&remote_last_lock);
+    }
+    e.struct_size = out->struct_size;
+    memcpy(out, &e, out->struct_size < sizeof e ? out->struct_size : sizeof e);
+    return CELLAR_OK;
+}

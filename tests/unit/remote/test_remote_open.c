@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The public calls of the link: open, state, fence, step, reasons and figures. */
+#include "cellar_admin.h"
+#include "cellar_remote.h"
+#include "tests/support/engine_kit.h"
+
+static char url[T_FOLDER_MAX + 64];
+static _Atomic int lines;
+
+static void count_line(cellar_log_level level, const char *module, cellar_err code,
+                       const char *text, void *ctx)
+{
+    (void)level, (void)code, (void)text, (void)ctx;
+    T_EQ_STR(module, "remote");
+    atomic_fetch_add(&lines, 1);
+}
+
+static cellar *new_store(void)
+{
+    cellar_config cfg = cellar_config_default();
+    cellar *c = NULL;
+    cfg.memory_bytes = 8 << 20;
+    T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
+    return c;
+}
+
+static cellar_remote *new_remote(cellar *c, const engine *e, uint32_t no_thread)
+{
+    cellar_remote_opts o = cellar_remote_opts_default();
+    cellar_host_opts host = cellar_host_opts_default();
+    cellar_remote *r = NULL;
+    host.log = count_line;
+    o.host = &host;
+    o.no_thread = no_thread;
+    snprintf(url, sizeof url, "unix://%s?prefix=app", e->socket);
+    T_REQUIRE(cellar_remote_open(c, url, &o, &r) == CELLAR_OK);
+    return r;
+}
+
+static void wait_for(cellar_remote *r, cellar_remote_state s)
+{
+    while (cellar_remote_state_get(r) != s) {
+        const cellar_err err = cellar_remote_step(r, 1000);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_PENDING || err == CELLAR_E_INVAL);
+        sched_yield();
+    }
+}
+
+static void remote_is_proven_and_fenced(void)
+{
+    engine e;
+    if (!engine_start(&e, NULL)) { return; }
+    for (uint32_t no_thread = 0; no_thread < 2; no_thread++) {
+        cellar *c = new_store();
+        cellar_remote *r = new_remote(c, &e, no_thread);
+        wait_for(r, CELLAR_REMOTE_PROVEN);
+        T_EQ_I64(cellar_remote_fence(r, 10000), CELLAR_OK);
+        T_EQ_I64(cellar_remote_fence(r, -1), CELLAR_E_INVAL);
+        T_CHECK((cellar_remote_fd(r) >= 0) == (no_thread != 0));
+        T_EQ_I64(cellar_remote_step(r, 0) == CELLAR_E_INVAL, no_thread == 0);
+        cellar_remote_close(r);
+        cellar_close(c);
+    }
+    cellar_remote_close(NULL);
+    engine_stop(&e);
+}
+
+static void reasons_are_told(void)
+{
+    cellar *c = new_store();
+    cellar_remote *r = NULL;
+    cellar_error_info i = cellar_error_info_default();
+    T_EQ_I64(cellar_remote_open(c, "rediss://localhost", NULL, &r), CELLAR_E_UNSUPPORTED);
+    T_CHECK(r == NULL);
+    T_EQ_I64(cellar_remote_last_error(NULL, &i), CELLAR_OK);
+    T_EQ_I64(i.code, CELLAR_E_UNSUPPORTED);
+    T_CHECK(strstr(i.text, "no TLS") != NULL);
+    T_EQ_I64(cellar_remote_open(NULL, "unix:///a", NULL, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_remote_open(c, "unix:///nowhere/r.sock", NULL, &r), CELLAR_OK);
+    do {
+        T_EQ_I64(cellar_remote_last_error(r, &i), CELLAR_OK);
+        sched_yield();
+    } while (i.code == CELLAR_OK);
+    T_EQ_I64(i.code, CELLAR_E_IO);
+    T_EQ_I64(i.sys_errno, ENOENT);
+    T_EQ_I64(cellar_remote_state_get(r), CELLAR_REMOTE_DOWN);
+    T_EQ_I64(cellar_remote_fence(r, 10), CELLAR_E_BREAKER_OPEN);
+    cellar_remote_close(r);
+    T_EQ_I64(cellar_remote_state_get(NULL), CELLAR_REMOTE_DOWN);
+    T_EQ_I64(cellar_remote_last_error(r, NULL), CELLAR_E_INVAL);
+    cellar_close(c);
+}
+
+static void figures_are_written_three_ways(void)
+{
+    static char text[32768];
+    engine e;
+    size_t len = 0, need = 0;
+    cellar_remote_stats s = cellar_remote_stats_default();
+    if (!engine_start(&e, NULL)) { return; }
+    cellar *c = new_store();
+    cellar_remote *r = new_remote(c, &e, 0);
+    wait_for(r, CELLAR_REMOTE_PROVEN);
+    T_EQ_I64(cellar_remote_fence(r, 10000), CELLAR_OK);
+    T_EQ_I64(cellar_remote_stats_get(r, &s), CELLAR_OK);
+    T_CHECK(s.proofs >= 1 && s.bytes_in > 0 && s.bytes_out > 0 && s.bytes > 0);
+    T_EQ_U64(s.state, CELLAR_REMOTE_PROVEN);
+    T_CHECK(s.proof_age_ms >= 0);
+    T_EQ_U64(s.gaps, 0);
+    T_EQ_I64(cellar_remote_metrics_write(r, text, sizeof text, &len), CELLAR_OK);
+    T_EQ_U64(strlen(text), len);
+    T_CHECK(strstr(text, "\ncellar_remote_state{prefix=\"app\"} 3\n") != NULL);
+    T_CHECK(strstr(text, "cellar_remote_mark_seconds_bucket{prefix=\"app\",le=\"+Inf\"}") != NULL);
+    T_CHECK(strstr(text, "cellar_remote_lost_links_total{prefix=\"app\",reason=\"right\"} 0\n") !=
+            NULL);
+    T_EQ_I64(cellar_remote_metrics_write(r, NULL, 0, &need), CELLAR_E_BUFFER);
+    T_CHECK(need > 1000);
+    T_EQ_I64(cellar_remote_stats_json(r, text, sizeof text, &len), CELLAR_OK);
+    T_EQ_U64(strlen(text), len);
+    T_CHECK(text[0] == '{' && strstr(text, "\"state\":\"proven\"") != NULL);
+    T_EQ_I64(cellar_remote_stats_json(r, text, 10, &len), CELLAR_E_BUFFER);
+    T_EQ_U64(strlen(text), 9);
+    T_CHECK(atomic_load(&lines) == 0); /* nothing to warn of */
+    engine_kill(&e);
+    wait_for(r, CELLAR_REMOTE_DOWN);
+    engine_restart(&e);
+    wait_for(r, CELLAR_REMOTE_PROVEN);
+    T_EQ_I64(cellar_remote_stats_get(r, &s), CELLAR_OK);
+    T_CHECK(s.gaps >= 1 && atomic_load(&lines) >= 1);
+    cellar_remote_close(r);
+    cellar_close(c);
+    engine_stop(&e);
+}
+
+T_MAIN("remote_open", T_CASE(remote_is_proven_and_fenced), T_CASE(reasons_are_told),
+       T_CASE(figures_are_written_three_ways))
