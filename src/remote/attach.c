@@ -19,7 +19,7 @@
 static bool remote_use(remote_space *s)
 {
     pthread_rwlock_rdlock(&s->use);
-    if (s->r != NULL && s->host != NULL) { return true; }
+    if (!s->closed && s->host != NULL) { return true; }
     pthread_rwlock_unlock(&s->use);
     return false;
 }
@@ -118,7 +118,15 @@ static cellar_err remote_table_pattern(void *ctx, const char *pattern, size_t le
     return err;
 }
 
-/* Take the space out of the hands of its remote. No call of the table runs. */
+/* Let no call of the store go further. Those that run end first. */
+static void remote_space_close(remote_space *s)
+{
+    pthread_rwlock_wrlock(&s->use);
+    s->closed = true;
+    pthread_rwlock_unlock(&s->use);
+}
+
+/* Take the space out of the hands of its remote. */
 static void remote_space_detach(remote_space *s)
 {
     pthread_rwlock_wrlock(&s->use);
@@ -147,7 +155,7 @@ static void remote_table_close(void *ctx, int64_t deadline_ms)
 static void remote_table_forked(void *ctx)
 {
     remote_space *s = ctx;
-    s->r = NULL;
+    s->closed = true;
     s->host = NULL;
 }
 
@@ -237,9 +245,11 @@ CELLAR_PRIVATE void remote_data_drain(cellar_remote *r, int64_t deadline_ms)
     struct remote_data *d = r->data;
     const uint32_t n = atomic_load(&d->space_count);
     for (uint32_t i = 0; i < n; i++) {
-        while (!remote_pend_empty(d->space[i]) && remote_now_ms(r) < deadline_ms) {
+        remote_space_close(d->space[i]);
+        while (!remote_pend_empty(d->space[i])) {
+            const int64_t left_ms = deadline_ms - remote_now_ms(r);
             remote_pend_kick(d->space[i]);
-            if (remote_mark_now(r->link, deadline_ms - remote_now_ms(r)) != CELLAR_OK) { return; }
+            if (left_ms <= 0 || remote_mark_now(r->link, left_ms) != CELLAR_OK) { break; }
         }
     }
 }

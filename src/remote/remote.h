@@ -68,8 +68,8 @@ CELLAR_PRIVATE const char *remote_script_text(remote_script s);
 CELLAR_PRIVATE cellar_err remote_data_open(cellar_remote *r);
 /* Free the part `data`; the I/O thread has ended. Attached namespaces keep a tier that misses. */
 CELLAR_PRIVATE void remote_data_close(cellar_remote *r);
-/* Send the queue of BEHIND and the journal until `deadline_ms`; then end the namespaces that have
- * keys in the journal. Runs before the I/O thread ends. */
+/* Let no call of the store go further, and send the queue of BEHIND and the journal until
+ * `deadline_ms`. Runs before the link is closed. */
 CELLAR_PRIVATE void remote_data_drain(cellar_remote *r, int64_t deadline_ms);
 
 /* Count the keys in journals and the writes in queues of all namespaces. */

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * shared_side: a store with one shared namespace "users", prefix "app", on the server of a test. Two
+ * sides in one process stand for two processes. */
+#ifndef CELLAR_TESTS_SHARED_SIDE_H
+#define CELLAR_TESTS_SHARED_SIDE_H
+
+#include "cellar_remote.h"
+#include "tests/support/engine_kit.h"
+#include "tests/support/t.h"
+
+typedef struct side {
+    cellar *store, *users;
+    cellar_remote *r;
+} side;
+
+/* Wait for the proof; 10 s at most. */
+T_INLINE bool side_proven(const side *s)
+{
+    for (int i = 0; i < 5000; i++) {
+        if (cellar_remote_state_get(s->r) == CELLAR_REMOTE_PROVEN) { return true; }
+        engine_pause_ms(2);
+    }
+    return false;
+}
+
+T_INLINE void side_open(side *s, const char *socket, const cellar_remote_opts *ro,
+                        const cellar_remote_namespace_opts *o)
+{
+    char url[512];
+    cellar_config cfg = cellar_config_default();
+    cfg.memory_bytes = 16u << 20;
+    (void)snprintf(url, sizeof url, "unix://%s?prefix=app", socket);
+    T_REQUIRE(cellar_open(&cfg, &s->store) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(s->store, "users", NULL, &s->users) == CELLAR_OK);
+    T_REQUIRE(cellar_remote_open(s->store, url, ro, &s->r) == CELLAR_OK);
+    T_REQUIRE(cellar_remote_attach(s->r, s->users, o) == CELLAR_OK);
+    T_REQUIRE(side_proven(s));
+}
+
+T_INLINE void side_close(side *s)
+{
+    cellar_remote_close(s->r);
+    T_CHECK(cellar_close(s->users) == CELLAR_OK);
+    T_CHECK(cellar_close(s->store) == CELLAR_OK);
+}
+
+T_INLINE void side_fence(const side *s)
+{
+    T_REQUIRE(cellar_remote_fence(s->r, 10000) == CELLAR_OK);
+}
+
+T_INLINE cellar_err side_set(const side *s, const char *key, const char *value)
+{
+    return cellar_set(s->users, key, strlen(key), value, strlen(value), NULL);
+}
+
+/* Return whether a get of the key finds `want`; NULL: a miss. */
+T_INLINE bool side_has(const side *s, const char *key, const char *want)
+{
+    char got[64];
+    const cellar_err err = cellar_get_str(s->users, key, got, sizeof got);
+    return want == NULL ? err == CELLAR_MISS : err == CELLAR_OK && strcmp(got, want) == 0;
+}
+
+T_INLINE cellar_remote_stats side_stats(const side *s)
+{
+    cellar_remote_stats out = cellar_remote_stats_default();
+    T_CHECK(cellar_remote_stats_get(s->r, &out) == CELLAR_OK);
+    return out;
+}
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    test_remote_coherence finds a tier whose entries outlive a lost connection.
+ * Method: the same lost connections, without the end of entries behind the start of tracking.
+ * LIMITS  A mutant that ends entries before the start of tracking keeps nothing old here: the link
+ *         takes no request between the two, and a reply that was on its way is not stored. */
+#include "remote/data.h"
+
+CELLAR_PRIVATE void remote_linked_right(cellar_remote *r);
+
+#define remote_linked remote_linked_right
+#include "src/remote/coherence.c"
+#undef remote_linked
+
+static void flush_synced(struct remote_data *d, cellar_err err)
+{
+    if (err == CELLAR_OK) {
+        remote_synced(d->r->link);
+    } else {
+        remote_sync_failed(d->r->link);
+    }
+}
+
+CELLAR_PRIVATE void remote_linked(cellar_remote *r);
+
+CELLAR_PRIVATE void remote_linked(cellar_remote *r)
+{
+    remote_control_read_all(r->data, flush_synced);
+}
+
+#include "tests/support/coherence_run.h"
+
+static void entries_that_outlive_a_gap_stay_old(void)
+{
+    static engine server;
+    run *r = run_all(&server, 60, 300, true);
+    T_REQUIRE(r != NULL);
+    T_CHECK(r->stale > 0);
+}
+
+T_MAIN("cellar_remote_coherence_flush", T_CASE(entries_that_outlive_a_gap_stay_old))

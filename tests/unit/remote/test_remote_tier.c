@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a shared namespace reads through, writes through, hears others, and ends what they end.
+ *         A lost control key revives nothing. What the server did not confirm is deleted later.
+ * Method: two stores in this process stand for two processes; redis-server is real; a fence, never
+ *         a pause, comes before each look. */
+#include <signal.h>
+
+#include "cellar_entry.h"
+#include "cellar_invalidate.h"
+#include "cellar_load.h"
+#include "tests/support/shared_side.h"
+
+static engine server;
+static side a, b;
+
+static void both_open(const cellar_remote_namespace_opts *o)
+{
+    T_REQUIRE(engine_start(&server, NULL));
+    side_open(&a, server.socket, NULL, o);
+    side_open(&b, server.socket, NULL, o);
+}
+
+static void both_close(void)
+{
+    side_close(&a);
+    side_close(&b);
+    engine_stop(&server);
+}
+
+static cellar_err set_tagged(const side *s, const char *key, const char *value, const char *tag)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    const cellar_bytes t = { tag, strlen(tag) };
+    o.tags = &t;
+    o.tag_count = 1;
+    return cellar_set(s->users, key, strlen(key), value, strlen(value), &o);
+}
+
+static void set_elsewhere_is_seen_after_a_fence(void)
+{
+    both_open(NULL);
+    T_CHECK(side_set(&a, "k", "1") == CELLAR_OK);
+    T_CHECK(side_has(&a, "k", "1"));
+    T_CHECK(side_has(&b, "k", "1"));
+    T_CHECK(side_set(&b, "k", "2") == CELLAR_OK);
+    side_fence(&a);
+    T_CHECK(side_has(&a, "k", "2"));
+    T_CHECK(cellar_delete(a.users, "k", 1) == CELLAR_OK);
+    side_fence(&b);
+    T_CHECK(side_has(&b, "k", NULL));
+    both_close();
+}
+
+static void get_after_a_get_does_not_ask_again(void)
+{
+    both_open(NULL);
+    T_CHECK(side_set(&a, "k", "1") == CELLAR_OK);
+    T_CHECK(side_has(&b, "k", "1"));
+    const uint64_t gets = side_stats(&b).gets;
+    T_CHECK(side_has(&b, "k", "1"));
+    T_EQ_U64(side_stats(&b).gets, gets);
+    both_close();
+}
+
+static void change_by_a_stranger_is_heard(void)
+{
+    both_open(NULL);
+    T_CHECK(side_set(&a, "k", "1") == CELLAR_OK && side_set(&a, "l\n", "1") == CELLAR_OK);
+    T_CHECK(side_has(&b, "k", "1") && side_has(&b, "l\n", "1"));
+    T_EQ_I64(engine_number(engine_ask(&server, "DEL app:users:k app:users:#x6c0a")), 2);
+    side_fence(&a);
+    side_fence(&b);
+    T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL) && side_has(&b, "l\n", NULL));
+    T_CHECK(side_set(&a, "k", "2") == CELLAR_OK);
+    T_CHECK(engine_ask(&server, "FLUSHALL") != NULL);
+    side_fence(&a);
+    T_CHECK(side_has(&a, "k", NULL));
+    T_CHECK(side_set(&a, "k", "3") == CELLAR_OK && side_has(&b, "k", "3"));
+    both_close();
+}
+
+static void long_key_is_heard_by_its_digest(void)
+{
+    char key[601];
+    both_open(NULL);
+    memset(key, 'x', 600);
+    key[600] = '\0';
+    T_CHECK(side_set(&a, key, "1") == CELLAR_OK);
+    T_CHECK(side_has(&a, key, "1") && side_has(&b, key, "1"));
+    T_CHECK(side_set(&b, key, "2") == CELLAR_OK);
+    side_fence(&a);
+    T_CHECK(side_has(&a, key, "2"));
+    both_close();
+}
+
+static void foreign_bytes_are_a_miss_and_stay(void)
+{
+    both_open(NULL);
+    T_CHECK(engine_ask(&server, "SET app:users:json {\"a\":1}") != NULL);
+    T_CHECK(engine_ask(&server, "LPUSH app:users:list x") != NULL);
+    T_CHECK(side_has(&a, "json", NULL) && side_has(&a, "list", NULL));
+    T_EQ_U64(side_stats(&a).foreign, 2);
+    T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:json app:users:list")), 2);
+    both_close();
+}
+
+static void copy_to_another_name_is_a_miss(void)
+{
+    both_open(NULL);
+    T_CHECK(side_set(&a, "k", "1") == CELLAR_OK);
+    T_CHECK(engine_ask(&server, "COPY app:users:k app:users:l") != NULL);
+    T_CHECK(side_has(&a, "l", NULL));
+    T_EQ_U64(side_stats(&a).damaged, 1);
+    both_close();
+}
+
+static void clear_reaches_all_and_those_who_start_later(void)
+{
+    side late;
+    both_open(NULL);
+    T_CHECK(side_set(&a, "k", "1") == CELLAR_OK && side_has(&b, "k", "1"));
+    T_CHECK(cellar_clear(a.users) == CELLAR_OK);
+    side_fence(&b);
+    T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
+    side_open(&late, server.socket, NULL, NULL);
+    T_CHECK(side_has(&late, "k", NULL));
+    T_CHECK(side_set(&b, "k", "2") == CELLAR_OK);
+    T_CHECK(side_has(&late, "k", "2") && side_has(&a, "k", "2"));
+    side_close(&late);
+    both_close();
+}
+
+/* Bring the bytes of before back, as a late writer or an older replica does. */
+static void bytes_bring_back(const char *name)
+{
+    T_CHECK(engine_ask(&server, "COPY saved %s REPLACE", name) != NULL);
+}
+
+static void ended_value_stays_dead_without_its_control_keys(void)
+{
+    static const char *const lost[] = { "app:~g:users", "app:~t:t", "app:~e", "none" };
+    for (size_t i = 0; i < sizeof lost / sizeof *lost; i++) {
+        side late;
+        both_open(NULL);
+        T_CHECK(set_tagged(&a, "k", "0", "t") == CELLAR_OK); /* makes the key of the tag */
+        T_CHECK(set_tagged(&a, "k", "1", "t") == CELLAR_OK);
+        T_CHECK(side_has(&b, "k", "1"));
+        T_EQ_I64(engine_number(engine_ask(&server, "COPY app:users:k saved")), 1);
+        T_CHECK(cellar_delete_by_tag(a.users, "t", 1, CELLAR_TAG_HARD) == CELLAR_OK);
+        side_fence(&b);
+        T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
+        T_CHECK(engine_ask(&server, "DEL %s", lost[i]) != NULL);
+        bytes_bring_back("app:users:k");
+        side_fence(&a);
+        side_fence(&b);
+        T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
+        side_open(&late, server.socket, NULL, NULL);
+        T_CHECK(side_has(&late, "k", NULL));
+        T_CHECK(set_tagged(&late, "k", "2", "t") == CELLAR_OK);
+        T_CHECK(set_tagged(&late, "k", "2", "t") == CELLAR_OK);
+        side_fence(&b);
+        T_CHECK(side_has(&b, "k", "2"));
+        side_close(&late);
+        both_close();
+    }
+}
+
+static void numbers_go_back_up_behind_an_older_replica(void)
+{
+    both_open(NULL);
+    T_CHECK(side_set(&a, "k", "1") == CELLAR_OK);
+    T_CHECK(engine_ask(&server, "COPY app:users:k saved") != NULL);
+    T_CHECK(engine_ask(&server, "COPY app:~g:users old") != NULL);
+    T_CHECK(engine_ask(&server, "COPY app:~e olde") != NULL);
+    T_CHECK(cellar_clear(a.users) == CELLAR_OK);
+    side_fence(&b);
+    T_CHECK(engine_ask(&server, "COPY olde app:~e REPLACE") != NULL);
+    T_CHECK(engine_ask(&server, "COPY old app:~g:users REPLACE") != NULL);
+    bytes_bring_back("app:users:k");
+    side_fence(&a);
+    side_fence(&b);
+    T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
+    both_close();
+}
+
+static void raw_values_are_those_of_other_clients(void)
+{
+    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    o.values = CELLAR_REMOTE_RAW;
+    both_open(&o);
+    T_CHECK(engine_ask(&server, "SET app:users:k hello PX 60000") != NULL);
+    T_CHECK(side_has(&a, "k", "hello"));
+    T_CHECK(side_set(&a, "k", "world") == CELLAR_OK);
+    redisReply *got = engine_ask(&server, "GET app:users:k");
+    T_CHECK(got != NULL && got->type == REDIS_REPLY_STRING && strcmp(got->str, "world") == 0);
+    T_CHECK(side_set(&a, "m", "1") == CELLAR_OK && side_has(&b, "m", "1"));
+    T_CHECK(cellar_clear(a.users) == CELLAR_OK);
+    side_fence(&b);
+    T_CHECK(side_has(&b, "m", NULL) && side_has(&a, "k", NULL));
+    both_close();
+}
+
+static void behind_is_read_by_its_writer_and_reaches_others(void)
+{
+    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    o.write = CELLAR_REMOTE_BEHIND;
+    both_open(&o);
+    for (int i = 0; i < 200; i++) {
+        char key[8];
+        (void)snprintf(key, sizeof key, "%d", i);
+        T_CHECK(side_set(&a, key, key) == CELLAR_OK);
+        T_CHECK(side_has(&a, key, key));
+    }
+    for (int i = 0; i < 1000 && side_stats(&a).queue_entries != 0; i++) { side_fence(&a); }
+    side_fence(&a);
+    side_fence(&b);
+    T_CHECK(side_has(&b, "0", "0") && side_has(&b, "199", "199"));
+    both_close();
+}
+
+static void invalidate_keeps_values_out_of_the_server(void)
+{
+    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    o.write = CELLAR_REMOTE_INVALIDATE;
+    both_open(&o);
+    T_CHECK(side_set(&a, "k", "1") == CELLAR_OK && side_set(&b, "k", "2") == CELLAR_OK);
+    side_fence(&a);
+    T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", "2"));
+    T_CHECK(cellar_delete(a.users, "k", 1) >= CELLAR_OK);
+    side_fence(&b);
+    T_CHECK(side_has(&b, "k", NULL));
+    both_close();
+}
+
+static void pattern_ends_keys_of_each_spelling(void)
+{
+    both_open(NULL);
+    T_CHECK(side_set(&a, "u:1", "1") == CELLAR_OK && side_set(&a, "u:\t", "1") == CELLAR_OK);
+    T_CHECK(side_set(&a, "v:1", "1") == CELLAR_OK);
+    T_CHECK(side_has(&b, "u:1", "1") && side_has(&b, "u:\t", "1") && side_has(&b, "v:1", "1"));
+    T_CHECK(cellar_delete_by_pattern(a.users, "u:*", 3, NULL) == CELLAR_OK);
+    side_fence(&b);
+    T_CHECK(side_has(&a, "u:1", NULL) && side_has(&a, "u:\t", NULL) && side_has(&a, "v:1", "1"));
+    T_CHECK(side_has(&b, "u:1", NULL) && side_has(&b, "u:\t", NULL) && side_has(&b, "v:1", "1"));
+    both_close();
+}
+
+static void write_without_an_answer_is_deleted_later(void)
+{
+    both_open(NULL);
+    T_CHECK(side_set(&a, "k", "old") == CELLAR_OK && side_has(&b, "k", "old"));
+    engine_signal(&server, SIGSTOP);
+    T_CHECK(side_set(&a, "k", "new") == CELLAR_DEFERRED);
+    T_CHECK(cellar_clear(b.users) == CELLAR_DEFERRED);
+    engine_signal(&server, SIGCONT);
+    for (int i = 0; i < 2000 && side_stats(&a).replayed == 0; i++) { engine_pause_ms(5); }
+    T_CHECK(side_proven(&a) && side_proven(&b));
+    T_EQ_U64(side_stats(&a).replayed, 1);
+    side_fence(&a);
+    side_fence(&b);
+    T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
+    T_CHECK(side_set(&a, "k", "3") == CELLAR_OK);
+    T_CHECK(side_has(&b, "k", "3") || side_has(&b, "k", NULL)); /* the clear may come behind it */
+    both_close();
+}
+
+static void full_journal_ends_the_namespace(void)
+{
+    cellar_remote_opts ro = cellar_remote_opts_default();
+    T_REQUIRE(engine_start(&server, NULL));
+    ro.journal_keys = 2;
+    side_open(&a, server.socket, &ro, NULL);
+    side_open(&b, server.socket, NULL, NULL);
+    T_CHECK(side_set(&a, "1", "v") == CELLAR_OK && side_set(&a, "9", "v") == CELLAR_OK);
+    T_CHECK(side_has(&b, "9", "v"));
+    engine_signal(&server, SIGSTOP);
+    for (char key[2] = "1"; key[0] < '5'; key[0]++) {
+        T_CHECK(cellar_delete(a.users, key, 1) == CELLAR_DEFERRED);
+    }
+    engine_signal(&server, SIGCONT);
+    T_CHECK(side_stats(&a).overflows != 0);
+    for (int i = 0; i < 2000 && (side_stats(&a).journal_keys != 0 || !side_has(&b, "9", NULL));
+         i++) {
+        engine_pause_ms(5);
+    }
+    T_CHECK(side_proven(&b));
+    side_fence(&b);
+    T_CHECK(side_has(&b, "9", NULL) && side_has(&b, "1", NULL));
+    both_close();
+}
+
+static void full_server_loses_the_old_value_too(void)
+{
+    both_open(NULL);
+    T_CHECK(side_set(&a, "k", "old") == CELLAR_OK && side_has(&b, "k", "old"));
+    T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 1") != NULL);
+    T_EQ_I64(side_set(&a, "k", "new"), CELLAR_E_SPACE);
+    T_EQ_U64(side_stats(&a).refused_memory, 1);
+    side_fence(&b);
+    T_CHECK(side_has(&b, "k", NULL));
+    T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 0") != NULL);
+    both_close();
+}
+
+T_MAIN("cellar_remote_tier", T_CASE(set_elsewhere_is_seen_after_a_fence),
+       T_CASE(get_after_a_get_does_not_ask_again), T_CASE(change_by_a_stranger_is_heard),
+       T_CASE(long_key_is_heard_by_its_digest), T_CASE(foreign_bytes_are_a_miss_and_stay),
+       T_CASE(copy_to_another_name_is_a_miss), T_CASE(clear_reaches_all_and_those_who_start_later),
+       T_CASE(ended_value_stays_dead_without_its_control_keys),
+       T_CASE(numbers_go_back_up_behind_an_older_replica),
+       T_CASE(raw_values_are_those_of_other_clients),
+       T_CASE(behind_is_read_by_its_writer_and_reaches_others),
+       T_CASE(invalidate_keeps_values_out_of_the_server),
+       T_CASE(pattern_ends_keys_of_each_spelling), T_CASE(write_without_an_answer_is_deleted_later),
+       T_CASE(full_journal_ends_the_namespace), T_CASE(full_server_loses_the_old_value_too))
