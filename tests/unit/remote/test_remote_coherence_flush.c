@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    test_remote_coherence finds a tier whose entries outlive a lost connection.
+ * Aim:    test_remote_coherence finds a tier that keeps its entries over a lost connection.
  * Method: the same lost connections, without the end of entries behind the start of tracking.
  * LIMITS  A mutant that ends entries before the start of tracking keeps nothing old here: the link
  *         takes no request between the two, and a reply that was on its way is not stored. */

@@ -14,7 +14,7 @@ static void own_store(const void *key, const void *value, size_t len);
 
 #include "tests/support/coherence_run.h"
 
-/* Store a value as a reply whose key did not change. */
+/* Store a value as if the key had not changed. */
 static void own_store(const void *key, const void *value, size_t len)
 {
     const cellar_tier_key *k = key;
