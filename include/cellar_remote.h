@@ -158,10 +158,10 @@ CELLAR_STRUCT(cellar_remote_stats, state);
  * in:      store, any handle; url "unix:///path?prefix=app", "redis://user@host:6379?prefix=app" or
  *          NULL with o->sentinels; o NULL: all defaults
  * out:     *out is NULL on failure
- * returns: OK; E_INVAL (URL, option), E_DENIED (TCP to another host without allow_plaintext, a
- *          password file that others may read), E_UNSUPPORTED (rediss://, a database number, field
- *          of a newer header), E_NOMEM, E_SPACE (budget), E_IO (the system refused a descriptor),
- *          E_FORKED. cellar_remote_last_error has the reason of each
+ * returns: OK; E_INVAL (URL, prefix), E_RANGE, E_TOOBIG (a text), E_NOT_FOUND (password file),
+ *          E_DENIED (TCP to another host without allow_plaintext, a password file that others may
+ *          read), E_UNSUPPORTED (rediss://, a database number, field of a newer header), E_NOMEM,
+ *          E_IO (the system refused a descriptor). cellar_remote_last_error has the reason of each
  * owns:    the caller closes *out with cellar_remote_close before cellar_close of the store
  * thread:  any
  * cost:    about 1 MiB of the budget; one thread unless no_thread
@@ -327,11 +327,11 @@ CELLAR_API cellar_err cellar_remote_metrics_write(const cellar_remote *r, char *
  *
  * SECURITY
  * Names of keys reach every client with tracking, whatever its rights: put no secrets in keys.
- * There is no TLS: use a unix socket, loopback or a local tunnel. Replies above max_value_bytes +
+ * There is no TLS: use a unix socket, loopback or a local tunnel. Values above memory_bytes +
  * 4 KiB close the connection. The least rights of the user are
- *     ~app:* ~~app:* &__redis__:invalidate -@all +get +mget +set +unlink +pttl +evalsha
- *     +script|load +subscribe +client|id +client|tracking +client|setname +time +role +wait +ping
- *     +pexpire +incrby +scan
+ *     ~app:* ~~app:* &__redis__:invalidate -@all +get +mget +set +unlink +pttl +pexpire +incrby
+ *     +evalsha +script|load +subscribe +client|tracking +time +wait +scan
+ * A missing right leaves the link DOWN, and cellar_remote_last_error names the right.
  *
  * FORK  The child has no link: calls return E_FORKED, and namespaces have no proof. */
 

@@ -63,7 +63,7 @@ static bool remote_unescape(const char *from, size_t len, char *to, size_t cap)
     return true;
 }
 
-static bool remote_number(const char *text, int64_t most, int64_t *out)
+static bool remote_digits_read(const char *text, int64_t most, int64_t *out)
 {
     int64_t n = 0;
     if (*text == '\0') { return false; }
@@ -92,7 +92,7 @@ static bool remote_address_read(const char *from, size_t len, uint16_t port, rem
         colon = strchr(text, ':');
         if (colon != NULL) { *colon = '\0'; }
     }
-    if (*host == '\0' || (colon != NULL && !remote_number(colon + 1, 65535, &number)) ||
+    if (*host == '\0' || (colon != NULL && !remote_digits_read(colon + 1, 65535, &number)) ||
         number == 0) {
         return false;
     }
@@ -126,7 +126,7 @@ static cellar_err remote_query_item(const remote_reading *r, const char *item, s
         }
         if (!remote_unescape(equals + 1, len - name_len - 1, to, cap) ||
             (known[i].number != NULL &&
-             !remote_number(value, INT64_C(1) << 40, known[i].number))) {
+             !remote_digits_read(value, INT64_C(1) << 40, known[i].number))) {
             return remote_refuse(r, CELLAR_E_INVAL, "the value of %s in the URL is not valid",
                                  known[i].name);
         }

@@ -30,6 +30,7 @@ typedef struct remote_config {
     uint32_t sentinel_count;
     bool no_thread, allow_plaintext;
     int64_t io_ms, proof_ms, max_ttl_ms, close_ms;
+    size_t string_max; /* longest string of a reply; 0: 1 MiB */
     uint32_t journal_keys, queue_entries;
 } remote_config;
 

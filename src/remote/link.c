@@ -23,7 +23,6 @@
 #define REMOTE_TIMEOUTS_ROW 5u  /* calls without an answer that break the link */
 #define REMOTE_LOOK_MS INT64_C(100)
 #define REMOTE_READS 16         /* of one socket in a round */
-#define REMOTE_STRING_DEFAULT ((size_t)1 << 20)
 #define REMOTE_NS_OF_MS INT64_C(1000000)
 
 /* ---- one round ---- */
@@ -371,12 +370,6 @@ CELLAR_PRIVATE void remote_link_refusal(remote_link *l, remote_refusal *out)
     pthread_mutex_unlock(&l->refusal_lock);
 }
 
-CELLAR_PRIVATE void remote_link_string_max(remote_link *l, size_t bytes)
-{
-    size_t seen = atomic_load(&l->string_max);
-    while (seen < bytes && !atomic_compare_exchange_weak(&l->string_max, &seen, bytes)) { }
-}
-
 /* ---- open and close ---- */
 
 static bool remote_thread_start(remote_link *l)
@@ -423,7 +416,6 @@ static void remote_link_init(remote_link *l, const remote_config *c, const remot
     l->epoll = l->bell = -1;
     l->gap_told = true;
     atomic_init(&l->asleep, 1);
-    atomic_init(&l->string_max, REMOTE_STRING_DEFAULT);
     (void)pthread_mutex_init(&l->refusal_lock, NULL);
     remote_wire_init(&l->data, e->memory, remote_take_reply, l);
     remote_wire_init(&l->ear, e->memory, remote_take_ear, l);

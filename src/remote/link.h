@@ -31,8 +31,6 @@ CELLAR_PRIVATE cellar_err remote_link_open(const remote_config *c, const remote_
 /* Stop the thread, end all requests with E_CLOSED, and free the link. In a forked child: close the
  * descriptors and free. Not in the I/O thread. */
 CELLAR_PRIVATE void remote_link_close(remote_link *l);
-/* Accept strings of up to `bytes` in replies, if that is more than before. Default 1 MiB. */
-CELLAR_PRIVATE void remote_link_string_max(remote_link *l, size_t bytes);
 /* Descriptor to poll, of a link with no_thread; else -1. */
 CELLAR_PRIVATE int remote_link_fd(const remote_link *l);
 /* Run the link once, waiting for `wait_ms` at most. PENDING: requests wait for

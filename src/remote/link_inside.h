@@ -91,7 +91,6 @@ struct remote_link {
     _Atomic uint32_t falls;        /* connections lost: ends the wait of fences */
     _Atomic int64_t proven_until;
     _Atomic int64_t server_offset_ms, server_error_ms; /* offset 0: unknown */
-    _Atomic size_t string_max;
     _Atomic uint64_t counts[REMOTE_LINK_COUNTS_N];
     _Atomic uint64_t whys[REMOTE_WHYS_N];
     _Atomic uint64_t trips[REMOTE_TRIP_BUCKETS + 1], journeys[REMOTE_TRIP_BUCKETS + 1];

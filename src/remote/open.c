@@ -94,6 +94,14 @@ static void remote_host_take(cellar_remote *r, const cellar_remote_opts *o)
     memcpy(&r->log_host, o->host, size < sizeof r->log_host ? size : sizeof r->log_host);
 }
 
+/* Return the longest string of a reply: no value of the store is longer than its budget. */
+static size_t remote_longest(cellar *store)
+{
+    int64_t bytes = 0;
+    (void)cellar_option_get(store, CELLAR_OPT_MEMORY_BYTES, &bytes);
+    return (size_t)(bytes < (int64_t)CELLAR_VALUE_MAX ? bytes : CELLAR_VALUE_MAX) + 4096;
+}
+
 CELLAR_API cellar_err cellar_remote_open(cellar *store, const char *url,
                                          const cellar_remote_opts *o, cellar_remote **out)
 {
@@ -109,6 +117,7 @@ CELLAR_API cellar_err cellar_remote_open(cellar *store, const char *url,
     err = CELLAR_E_NOMEM;
     if (r == NULL) { goto out; }
     r->cfg = cfg;
+    r->cfg.string_max = remote_longest(store);
     r->store = store;
     remote_host_take(r, o);
     if ((err = remote_data_open(r)) != CELLAR_OK) { goto drop; }

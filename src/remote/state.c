@@ -18,6 +18,7 @@
 
 #include "remote/reason.h"
 
+#define REMOTE_STRING_DEFAULT ((size_t)1 << 20)
 #define REMOTE_PAUSE_MS INT64_C(50)
 #define REMOTE_PAUSE_MAX_MS INT64_C(5000)
 #define REMOTE_GREET_MS INT64_C(1000) /* for a handshake */
@@ -107,7 +108,7 @@ static bool remote_watch(remote_link *l, remote_wire *w, uint32_t *watched)
 
 static bool remote_open_wire(remote_link *l, remote_wire *w, uint32_t *watched, const char *which)
 {
-    w->string_max = atomic_load(&l->string_max);
+    w->string_max = l->c->string_max != 0 ? l->c->string_max : REMOTE_STRING_DEFAULT;
     if (!remote_wire_connect(w, &l->peer)) {
         remote_break_wire(l, w, which);
         return false;
