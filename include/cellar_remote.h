@@ -281,7 +281,191 @@ CELLAR_API cellar_err cellar_remote_metrics_write(const cellar_remote *r, char *
 
 /* ---- Shared limiter ------------------------------------------------------------------------- */
 
+/* A limiter with keys that processes share: all that open it with the same prefix, name and rule.
+ * The server holds one word for each key. A process takes units in batches and spends them without
+ * the server until `hold_ms` after it asked for them.
+ *     BOUND  units admitted in any window W <= limit / period x (W + hold_ms) + burst, however many
+ *            processes, pauses or crashes. `now_ns` of the results counts: since boot, including
+ *            suspend. Batch 1: W + one round trip. The bound of a fixed window and of a sliding log
+ *            is that of cellar_limit.h, with one round trip of slack. Calendar periods are UTC, by
+ *            the clock of the server.
+ *     PRICE  Units that a process did not spend in time are lost. Denials are decided without the
+ *            server until the wait has passed.
+ *     NOT    Not promised: the bound while the server does not answer (`offline`), after a failover
+ *            or a loss of its data, and across steps of its clock. */
+#define CELLAR_REMOTE_LIMITER_NAME_MAX 48u  /* bytes of the name of a shared limiter              */
+#define CELLAR_REMOTE_LIMIT_MAX UINT64_C(1000000000) /* largest limit                             */
+
+typedef struct cellar_remote_limiter cellar_remote_limiter;
+
+/* What a check does while the server does not answer. Each change between server and local rule may
+ * admit one burst more. */
+typedef enum cellar_remote_limiter_offline {
+    CELLAR_REMOTE_LIMITER_LOCAL_SHARE = 0, /* a token bucket of rate and burst / processes, as    */
+                                           /* many as were last seen; a burst of at least 1       */
+    CELLAR_REMOTE_LIMITER_LOCAL_FULL = 1,  /* a token bucket of the whole rule in each process    */
+    CELLAR_REMOTE_LIMITER_DENY = 2,
+    CELLAR_REMOTE_LIMITER_ALLOW = 3
+} cellar_remote_limiter_offline;
+
+/* Options of cellar_remote_limiter_open. */
+typedef struct cellar_remote_limiter_opts {
+    size_t      struct_size;
+    const char *name;        /* 1..48 of A-Z a-z 0-9 . _ -. Copied. Default "default"             */
+    int64_t     hold_ms;     /* life of a unit in a process. Range 1..60,000. Default 50, or      */
+                             /* period / 20 if that is less, and at least 2                       */
+    uint32_t    batch;       /* units asked for at a time. Range 1..4096. 1: exact. Default:      */
+                             /* limit x hold_ms / period / 4. Always 1 but for token buckets      */
+    uint32_t    max_keys;    /* keys that this process remembers. Up to 2^22. Default 16,384      */
+    cellar_remote_limiter_offline offline;
+    uint32_t    reserved0;   /* must be 0                                                         */
+} cellar_remote_limiter_opts;
+CELLAR_STRUCT(cellar_remote_limiter_opts, reserved0);
+
+/* Figures of a shared limiter in this process. */
+typedef struct cellar_remote_limiter_stats {
+    size_t   struct_size;
+    uint64_t calls;          /* requests to the server                                            */
+    uint64_t granted;        /* units that the server granted                                     */
+    uint64_t denied;         /* denials by the server                                             */
+    uint64_t unused;         /* granted units that were not spent in time                         */
+    uint64_t offline;        /* decisions without the server                                      */
+    uint64_t keys;           /* keys in memory                                                    */
+    uint64_t processes;      /* processes that used the limiter in the last 10 s, as last seen    */
+    uint64_t bytes;          /* memory, charged to the store                                      */
+} cellar_remote_limiter_stats;
+CELLAR_STRUCT(cellar_remote_limiter_stats, bytes);
+
+/* Open a shared limiter.
+ * in:      rule: token bucket, fixed window, or sliding log, without flags and ban; equal in all
+ *          processes. o NULL: all defaults
+ * out:     *out is NULL on failure
+ * returns: OK; E_INVAL; E_UNSUPPORTED (another algorithm, flags, a ban, field of a newer header);
+ *          E_RANGE (limit above 10^9, or 4096 for a sliding log; more than 8 x 10^6 a second; burst
+ *          x period / limit above 400 days; hold_ms; batch); E_NOMEM
+ * owns:    the caller closes *out before cellar_remote_close
+ * thread:  any
+ * cost:    one allocation of about 130 bytes for each of max_keys; the server is not asked
+ * example:
+ *     const cellar_rule rule = cellar_rule_token_bucket(10000, CELLAR_SECOND_NS, 1000);
+ *     cellar_remote_limiter *l;
+ *     if (cellar_remote_limiter_open(r, &rule, NULL, &l) != CELLAR_OK) return 1;                 */
+CELLAR_API cellar_err cellar_remote_limiter_open(cellar_remote *r, const cellar_rule *rule,
+                                                 const cellar_remote_limiter_opts *o,
+                                                 cellar_remote_limiter **out);
+
+/* Close a shared limiter. Units that were not spent go back to the server.
+ * in:      l; NULL is allowed
+ * thread:  must not overlap other calls with l
+ * cost:    O(max_keys), and one round trip
+ * example: cellar_remote_limiter_close(l);                                                       */
+CELLAR_API void cellar_remote_limiter_close(cellar_remote_limiter *l);
+
+/* Admit or deny `cost` units of a key.
+ * in:      key 1..CELLAR_KEY_MAX bytes; cost 0 charges nothing
+ * out:     *out, optional, with OK and LIMITED. `remaining`: units left in this process;
+ *          `reset_after_ns` is 0, `rule` is 0
+ * returns: OK (admitted), LIMITED (denied; `never`: cost is above the burst or limit); E_INVAL,
+ *          E_CLOSED, E_FORKED
+ * thread:  any
+ * cost:    units at hand or a known denial: no lock, one compare-exchange at most; else one round
+ *          trip; io_ms or hold_ms at most if the server does not answer
+ * example:
+ *     cellar_limiter_result x;
+ *     if (cellar_remote_limiter_check(l, ip, ip_len, 1, &x) == CELLAR_LIMITED) return 429;       */
+CELLAR_API cellar_err cellar_remote_limiter_check(cellar_remote_limiter *l, const void *key,
+                                                  size_t key_len, uint64_t cost,
+                                                  cellar_limiter_result *out);
+
+/* Get the figures of a shared limiter.
+ * in:      out from cellar_remote_limiter_stats_default
+ * out:     *out
+ * returns: OK; E_INVAL, E_FORKED
+ * thread:  any
+ * cost:    one short lock
+ * example:
+ *     cellar_remote_limiter_stats s = cellar_remote_limiter_stats_default();
+ *     cellar_remote_limiter_stats_get(l, &s);                                                    */
+CELLAR_API cellar_err cellar_remote_limiter_stats_get(cellar_remote_limiter *l,
+                                                      cellar_remote_limiter_stats *out);
+
 /* ---- Shared lock ---------------------------------------------------------------------------- */
+
+/* NOT PROMISED  One owner at a time across a failover of the server, a loss of its data, a step of
+ *         its clock, or in an owner that pauses longer than its lease. The resource must compare
+ *         the fence and reject smaller ones.
+ * PROMISED  Each owner has a larger fence than all earlier owners, by the clock of the server if it
+ *         lost the last fence. While the server neither fails over nor loses data, one owner at a
+ *         time within the lease. Fair within one process only. */
+#define CELLAR_REMOTE_LEASE_MAX_MS 86400000 /* longest lease of a shared lock                     */
+
+/* Handle of an owner. All zero: not an owner. */
+typedef struct cellar_remote_lock {
+    uint64_t opaque[2];
+    uint64_t fence;          /* fencing token: above those of all earlier owners                  */
+    int64_t  until_ms;       /* end of the lease: ms since boot, including suspend                */
+} cellar_remote_lock;
+typedef char cellar_remote_lock_is_frozen[sizeof(cellar_remote_lock) == 32 ? 1 : -1];
+
+/* Acquire the shared lock of a key. Wait while another owner holds it; a release anywhere wakes.
+ * in:      key 1..CELLAR_KEY_MAX bytes; o NULL: wait 30 s, lease 30 s; no note and flags, lease_ms
+ *          up to CELLAR_REMOTE_LEASE_MAX_MS
+ * out:     *out is the handle; all zero on any code but OK
+ * returns: OK; E_TIMEOUT (waited for wait_timeout_ms, or the server did not answer in io_ms: then
+ *          a lock that it may have granted is released), E_IO, E_BREAKER_OPEN (no link), E_SPACE
+ *          (the server is out of memory), E_NOMEM, E_UNSUPPORTED (note, flags), E_INVAL, E_CLOSED,
+ *          E_FORKED
+ * thread:  any; sleeps while it waits
+ * cost:    one round trip for a free lock; one more for each owner meanwhile
+ * example:
+ *     cellar_remote_lock lk;
+ *     if (cellar_remote_lock_acquire(r, "order:7", 7, NULL, &lk) == CELLAR_OK)
+ *         store_write(order, lk.fence);                                                          */
+CELLAR_API cellar_err cellar_remote_lock_acquire(cellar_remote *r, const void *key,
+                                                 size_t key_len, const cellar_lock_opts *o,
+                                                 cellar_remote_lock *out);
+
+/* Acquire the shared lock of a key only if no owner holds it. Ignores wait_timeout_ms.
+ * in:      as cellar_remote_lock_acquire
+ * out:     as cellar_remote_lock_acquire
+ * returns: as cellar_remote_lock_acquire; E_BUSY (an owner holds the lock)
+ * thread:  any; never waits for an owner
+ * cost:    one round trip
+ * example: if (cellar_remote_lock_try(r, "order:7", 7, NULL, &lk) == CELLAR_E_BUSY) return 0;    */
+CELLAR_API cellar_err cellar_remote_lock_try(cellar_remote *r, const void *key, size_t key_len,
+                                             const cellar_lock_opts *o, cellar_remote_lock *out);
+
+/* Set the lease of a lock to end `lease_ms` from now.
+ * in:      the key and the handle of the owner; lease_ms 1..CELLAR_REMOTE_LEASE_MAX_MS
+ * out:     lk->until_ms
+ * returns: OK; E_LOST (the lease has ended, or the server lost it), E_NOT_OWNER (an empty handle),
+ *          E_INVAL, codes of the link as cellar_remote_lock_acquire
+ * thread:  any, one at a time with one handle
+ * cost:    one round trip
+ * example: if (cellar_remote_lock_extend(r, "order:7", 7, &lk, 30000) != CELLAR_OK) stop();      */
+CELLAR_API cellar_err cellar_remote_lock_extend(cellar_remote *r, const void *key, size_t key_len,
+                                                cellar_remote_lock *lk, int64_t lease_ms);
+
+/* Release a shared lock.
+ * in:      the key and the handle of the owner
+ * out:     *lk is all zero after OK
+ * returns: OK; E_LOST (another owner has the lock, or the server lost it), E_NOT_OWNER (an empty
+ *          handle), E_INVAL, codes of the link as cellar_remote_lock_acquire: repeat the call, or
+ *          the lock ends with its lease
+ * thread:  any
+ * cost:    one round trip
+ * example: if (cellar_remote_lock_release(r, "order:7", 7, &lk) == CELLAR_E_LOST) undo();        */
+CELLAR_API cellar_err cellar_remote_lock_release(cellar_remote *r, const void *key,
+                                                 size_t key_len, cellar_remote_lock *lk);
+
+/* Test whether the lease of a handle has time left. The server is not asked.
+ * in:      lk of cellar_remote_lock_acquire
+ * returns: OK; E_LOST (the lease has ended), E_NOT_OWNER (an empty handle), E_INVAL
+ * thread:  any
+ * cost:    one reading of the clock
+ * example: while (cellar_remote_lock_check(r, &lk) == CELLAR_OK) work_a_little();                */
+CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
+                                               const cellar_remote_lock *lk);
 
 /* ---- Details -------------------------------------------------------------------------------- */
 

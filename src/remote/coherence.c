@@ -14,6 +14,7 @@
 
 #include "remote/control.h"
 #include "remote/pend.h"
+#include "remote/share.h"
 
 /* Call `fn` for each attached namespace. */
 static void remote_each_space(struct remote_data *d, void (*fn)(remote_space *s, int64_t arg),
@@ -98,7 +99,7 @@ CELLAR_PRIVATE void remote_heard(cellar_remote *r, const char *key, size_t len)
 {
     const remote_parts p = remote_name_parts(r->cfg.prefix, key, len);
     switch (p.kind) {
-    case REMOTE_KIND_OTHER: break;
+    case REMOTE_KIND_OTHER: remote_share_heard(r, key, len); break;
     case REMOTE_KIND_EPOCH: break;
     case REMOTE_KIND_VALUE: remote_value_heard(r, &p); break;
     case REMOTE_KIND_GENERATION:
@@ -119,6 +120,7 @@ CELLAR_PRIVATE void remote_heard_flush(cellar_remote *r)
     remote_control_forget(r->data);
     remote_each_space(r->data, remote_space_end, CELLAR_TAG_HARD);
     remote_control_read_all(r->data, NULL);
+    remote_share_gap(r);
 }
 
 /* ---- gaps and proofs ---- */
@@ -135,6 +137,7 @@ CELLAR_PRIVATE void remote_gap(cellar_remote *r)
     atomic_fetch_add(&r->data->sync, 1);
     remote_control_forget(r->data);
     remote_each_space(r->data, remote_space_gap, 0);
+    remote_share_gap(r);
 }
 
 static void remote_space_linked(remote_space *s, int64_t arg)

@@ -2,7 +2,7 @@
  *
  * open: a remote: its parts in order, and the calls of its link.
  *
- * PICTURE    open:  config -> data -> link            close: drain -> link -> data
+ * PICTURE    open:  config -> data -> share -> link   close: drain -> link -> share -> data
  * INVARIANTS The link starts last and ends first: its thread calls the other parts.
  * LOCKING    remote_last guards the reason of the last refused open. */
 #include <pthread.h>
@@ -15,6 +15,7 @@
 #include "remote/link.h"
 #include "remote/reason.h"
 #include "remote/remote.h"
+#include "remote/share.h"
 
 static pthread_mutex_t remote_last_lock = PTHREAD_MUTEX_INITIALIZER;
 static cellar_error_info remote_last; /* of the process */
@@ -121,10 +122,13 @@ CELLAR_API cellar_err cellar_remote_open(cellar *store, const char *url,
     r->store = store;
     remote_host_take(r, o);
     if ((err = remote_data_open(r)) != CELLAR_OK) { goto drop; }
-    if ((err = remote_link_begin(r)) != CELLAR_OK) { goto drop_data; }
+    if ((err = remote_share_open(r)) != CELLAR_OK) { goto drop_data; }
+    if ((err = remote_link_begin(r)) != CELLAR_OK) { goto drop_share; }
     explicit_bzero(&cfg, sizeof cfg);
     *out = r;
     return CELLAR_OK;
+drop_share:
+    remote_share_close(r);
 drop_data:
     remote_data_close(r);
 drop:
@@ -139,6 +143,7 @@ CELLAR_API void cellar_remote_close(cellar_remote *r)
     if (r == NULL) { return; }
     remote_data_drain(r, remote_now_ms(r) + r->cfg.close_ms);
     remote_link_close(r->link);
+    remote_share_close(r);
     remote_data_close(r);
     remote_drop(r);
 }

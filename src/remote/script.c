@@ -5,7 +5,7 @@
  * INVARIANTS Numbers stay below 2^53: microseconds since 1970, and one more for each end.
  *            The server executes a script without interruption.
  * NOT HERE   the script of the mark (link.c). */
-#include "remote/remote.h"
+#include "remote/share.h"
 
 /* KEYS: the epoch, a control key. ARGV: the highest epoch that the caller knows. */
 static const char REMOTE_END[] =
@@ -50,5 +50,5 @@ CELLAR_PRIVATE const char *remote_script_text(remote_script s)
         [REMOTE_SCRIPT_KNOW] = REMOTE_KNOW,
         [REMOTE_SCRIPT_CHANGE] = REMOTE_CHANGE,
     };
-    return texts[s];
+    return texts[s] != NULL ? texts[s] : remote_share_script(s);
 }

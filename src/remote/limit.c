@@ -1,0 +1,577 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * limit: limiters with keys that several processes share.
+ *
+ * PICTURE    check -> tokens of the key, one compare-exchange -> admitted
+ *                  -> `denied` of the key, until it has passed -> denied
+ *                  -> script of the server (share.c)           -> tokens for `hold`, or a wait
+ * BOUND      A token is spent before the time at which its request was sent + hold. The server
+ *            grants it after it was sent. So a token spent at x was granted in (x - hold, x], and
+ *            any window W admits what the server grants in W + hold: rate x (W + hold) + burst.
+ * TENANCY    A slot changes its key in the order: word without tokens and with the next colour, fp,
+ *            new word. A reader that finds the same fp before and after it has loaded the word has
+ *            a word of this key, and its compare-exchange fails if the slot has changed.
+ * LOCKING    lock: slots change their key, cold parts, local rule, asking. It is not held while the
+ *            server is asked. fp, tokens and denied are read without it.
+ * LIMITS     8191 tokens in a word; 2^38 ms since open; 2^13 changes of a slot while one check
+ *            stands still between two instructions. */
+#include "remote/share_types.h"
+
+#include <string.h>
+
+#include "remote/hash.h"
+
+enum {
+    LIMIT_WAYS = 4, LIMIT_KEY_KEPT = 64, LIMIT_BATCH_MAX = 4096, LIMIT_ATTEMPTS = 2,
+    LIMIT_COUNT_BITS = 13, LIMIT_COLOUR_BITS = 13, LIMIT_MEMBERS_MS = 1000
+};
+#define LIMIT_COUNT_MASK  ((UINT64_C(1) << LIMIT_COUNT_BITS) - 1)
+#define LIMIT_COLOUR_MASK ((UINT64_C(1) << LIMIT_COLOUR_BITS) - 1)
+#define LIMIT_COST_BITS   16
+#define LIMIT_TIME_MAX_NS ((uint64_t)400 * 24 * 3600 * 1000000000u)
+
+typedef struct limit_slot {
+    _Atomic uint64_t fp;     /* keyed hash of the key; 0: free. Release after the word */
+    _Atomic uint64_t tokens; /* until ms, colour, count; see LIMIT_COUNT_BITS */
+    _Atomic uint64_t denied; /* until ms, least cost */
+} limit_slot;
+
+typedef struct limit_cold {
+    uint64_t local_ns;       /* time of the local rule at which its debt ends */
+    int64_t debt_end_us;     /* clock of the server: end of the debt after the last grant */
+    uint32_t asking;         /* calls that ask the server for this key */
+    uint32_t key_len;        /* 0: too long to give tokens back */
+    uint8_t key[LIMIT_KEY_KEPT];
+} limit_cold;
+
+struct cellar_remote_limiter {
+    cellar_remote *r;
+    cellar_rule rule;
+    cellar_remote_limiter_offline offline;
+    remote_script script;
+    uint64_t burst;          /* largest cost */
+    uint64_t unit_ns;        /* time of one unit, rounded up */
+    int64_t hold_ms, start_ms;
+    uint64_t unit, top;      /* bucket: debts in 1/128 us */
+    uint32_t batch, buckets;
+    uint64_t forks;          /* remote_forks at open */
+    size_t bytes;
+    char space[CELLAR_REMOTE_LIMITER_NAME_MAX + 16]; /* limit:NAME */
+    char prefix[CELLAR_REMOTE_PREFIX_MAX + 2];       /* ~prefix */
+    pthread_mutex_t lock;
+    pthread_cond_t answered; /* a call that asked the server has ended */
+    int64_t offline_until, members_at;
+    uint64_t members;
+    cellar_remote_limiter_stats stats;
+    limit_cold *cold;        /* of each slot */
+    limit_slot slots[];
+};
+
+/* One check. */
+typedef struct limit_call {
+    cellar_remote_limiter *l;
+    const void *key;
+    size_t key_len;
+    uint64_t fp, cost;
+    int64_t now;             /* ms since open */
+    int64_t sent;            /* of the last request */
+    limit_slot *slot;        /* NULL: no place */
+    cellar_limiter_result *out;
+} limit_call;
+
+static _Atomic uint64_t remote_forks; /* rises in each forked child */
+static pthread_once_t remote_forks_once = PTHREAD_ONCE_INIT;
+
+static void count_fork(void)
+{
+    atomic_fetch_add_explicit(&remote_forks, 1, memory_order_relaxed);
+}
+static void watch_forks(void) { (void)pthread_atfork(NULL, NULL, count_fork); }
+
+static int64_t limit_now(const cellar_remote_limiter *l)
+{
+    return remote_share_now() - l->start_ms;
+}
+static limit_cold *cold_of(const limit_call *c) { return &c->l->cold[c->slot - c->l->slots]; }
+
+/* ---- The word of a key ---------------------------------------------------------------------- */
+
+static uint64_t limit_word(int64_t until, uint64_t colour, uint64_t count)
+{
+    return (uint64_t)until << (LIMIT_COUNT_BITS + LIMIT_COLOUR_BITS) |
+           (colour & LIMIT_COLOUR_MASK) << LIMIT_COUNT_BITS | count;
+}
+static int64_t word_until(uint64_t w)
+{
+    return (int64_t)(w >> (LIMIT_COUNT_BITS + LIMIT_COLOUR_BITS));
+}
+static uint64_t word_colour(uint64_t w) { return w >> LIMIT_COUNT_BITS & LIMIT_COLOUR_MASK; }
+static uint64_t word_count(uint64_t w) { return w & LIMIT_COUNT_MASK; }
+
+/* Replace the word by one of the next colour. Return the tokens that were left. */
+static uint64_t word_replace(limit_slot *s, int64_t until, uint64_t count)
+{
+    uint64_t w = atomic_load_explicit(&s->tokens, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak_explicit(&s->tokens, &w,
+                                                  limit_word(until, word_colour(w) + 1, count),
+                                                  memory_order_acq_rel, memory_order_relaxed)) {}
+    return word_count(w);
+}
+
+static limit_slot *limit_find(cellar_remote_limiter *l, uint64_t fp)
+{
+    limit_slot *s = &l->slots[(((fp >> 32) * l->buckets) >> 32) * LIMIT_WAYS];
+    for (size_t i = 0; i < LIMIT_WAYS; i++) {
+        if (atomic_load_explicit(&s[i].fp, memory_order_acquire) == fp) { return &s[i]; }
+    }
+    return NULL;
+}
+
+static cellar_err limit_admit(limit_call *c, uint64_t left)
+{
+    c->out->allowed = 1;
+    c->out->remaining = left;
+    c->out->now_ns = (uint64_t)(c->now + c->l->start_ms) * 1000000;
+    return CELLAR_OK;
+}
+static cellar_err limit_deny(limit_call *c, uint64_t wait_ns)
+{
+    c->out->retry_after_ns = wait_ns;
+    c->out->now_ns = (uint64_t)(c->now + c->l->start_ms) * 1000000;
+    return CELLAR_LIMITED;
+}
+
+/* Spend tokens of the slot, or deny by its last denial. MISS: neither is known. */
+static cellar_err limit_spend(limit_call *c)
+{
+    limit_slot *s = c->slot;
+    uint64_t w = atomic_load_explicit(&s->tokens, memory_order_acquire);
+    const uint64_t d = atomic_load_explicit(&s->denied, memory_order_acquire);
+    if (atomic_load_explicit(&s->fp, memory_order_relaxed) != c->fp) { return CELLAR_MISS; }
+    while (c->now < word_until(w) && word_count(w) >= c->cost) {
+        if (atomic_compare_exchange_weak_explicit(&s->tokens, &w, w - c->cost,
+                                                  memory_order_acq_rel, memory_order_acquire)) {
+            return limit_admit(c, word_count(w) - c->cost);
+        }
+        if (atomic_load_explicit(&s->fp, memory_order_relaxed) != c->fp) { return CELLAR_MISS; }
+    }
+    const int64_t until = (int64_t)(d >> LIMIT_COST_BITS);
+    const uint64_t least = d & ((1u << LIMIT_COST_BITS) - 1);
+    if (c->now >= until || c->cost < least) { return CELLAR_MISS; }
+    return limit_deny(c, (uint64_t)(until - c->now) * 1000000);
+}
+
+/* ---- Slots, under the lock ------------------------------------------------------------------ */
+
+static int64_t slot_use(const cellar_remote_limiter *l, const limit_slot *s)
+{
+    const int64_t tokens = word_until(atomic_load_explicit(&s->tokens, memory_order_relaxed));
+    const int64_t denied = (int64_t)(atomic_load_explicit(&s->denied, memory_order_relaxed) >>
+                                     LIMIT_COST_BITS);
+    const int64_t local = (int64_t)(l->cold[s - l->slots].local_ns / 1000000);
+    const int64_t use = tokens > denied ? tokens : denied;
+    return use > local ? use : local;
+}
+
+/* Choose the slot of a new key: a free one, else the one with the earliest end of tokens, denial
+ * and local debt. NULL: the server is asked for all keys of the bucket. */
+static limit_slot *limit_victim(cellar_remote_limiter *l, uint64_t fp)
+{
+    limit_slot *s = &l->slots[(((fp >> 32) * l->buckets) >> 32) * LIMIT_WAYS];
+    limit_slot *best = NULL;
+    for (size_t i = 0; i < LIMIT_WAYS; i++) {
+        if (atomic_load_explicit(&s[i].fp, memory_order_relaxed) == 0) { return &s[i]; }
+        if (l->cold[&s[i] - l->slots].asking != 0) { continue; }
+        if (best == NULL || slot_use(l, &s[i]) < slot_use(l, best)) { best = &s[i]; }
+    }
+    return best;
+}
+
+static void limit_unused(cellar_remote_limiter *l, uint64_t n)
+{
+    l->stats.unused += n;
+    REMOTE_ADD(l->r, limit_unused, n);
+}
+
+static void limit_claim(limit_call *c)
+{
+    cellar_remote_limiter *l = c->l;
+    c->slot = limit_find(l, c->fp);
+    if (c->slot != NULL) { return; }
+    c->slot = limit_victim(l, c->fp);
+    if (c->slot == NULL) { return; }
+    if (atomic_load_explicit(&c->slot->fp, memory_order_relaxed) == 0) { l->stats.keys++; }
+    limit_unused(l, word_replace(c->slot, 0, 0));
+    atomic_store_explicit(&c->slot->denied, 0, memory_order_relaxed);
+    atomic_store_explicit(&c->slot->fp, c->fp, memory_order_release);
+    limit_cold *cold = cold_of(c);
+    *cold = (limit_cold){ 0 };
+    if (c->key_len <= LIMIT_KEY_KEPT) {
+        cold->key_len = (uint32_t)c->key_len;
+        memcpy(cold->key, c->key, c->key_len);
+    }
+}
+
+/* ---- Without the server --------------------------------------------------------------------- */
+
+/* Decide by the policy for a server that does not answer. */
+static cellar_err limit_local(limit_call *c)
+{
+    cellar_remote_limiter *l = c->l;
+    l->stats.offline++;
+    if (l->offline == CELLAR_REMOTE_LIMITER_ALLOW) { return limit_admit(c, 0); }
+    const uint64_t share = l->offline == CELLAR_REMOTE_LIMITER_LOCAL_FULL ? 1 : l->members;
+    const uint64_t burst = l->burst / share > 0 ? l->burst / share : 1;
+    if (l->offline == CELLAR_REMOTE_LIMITER_DENY || c->slot == NULL || c->cost > burst) {
+        return limit_deny(c, (uint64_t)l->hold_ms * 1000000);
+    }
+    const uint64_t unit = l->unit_ns > LIMIT_TIME_MAX_NS / share ? LIMIT_TIME_MAX_NS
+                                                                 : l->unit_ns * share;
+    const uint64_t now = (uint64_t)c->now * 1000000;
+    limit_cold *cold = cold_of(c);
+    const uint64_t debt = cold->local_ns > now ? cold->local_ns - now : 0;
+    const uint64_t room = burst * unit;
+    if (debt + c->cost * unit > room) { return limit_deny(c, debt + c->cost * unit - room); }
+    cold->local_ns = now + debt + c->cost * unit;
+    return limit_admit(c, (room - debt) / unit - c->cost);
+}
+
+/* ---- With the server ------------------------------------------------------------------------ */
+
+static void limit_key_args(remote_args *a, remote_name *key, remote_name *list,
+                           const cellar_remote_limiter *l, const void *bytes, size_t len)
+{
+    const remote_names names = { l->prefix, l->space };
+    const remote_names lists = { l->prefix, "members" };
+    remote_key_name(&names, bytes, len, key);
+    remote_key_name(&lists, l->space, strlen(l->space), list);
+    remote_arg(a, key->text, key->len);
+    remote_arg(a, list->text, list->len);
+}
+
+static void limit_rule_args(remote_args *a, const cellar_remote_limiter *l)
+{
+    static const uint32_t seconds[] = { 0, 60, 3600, 86400, 604800, 0 };
+    if (l->script == REMOTE_SCRIPT_BUCKET) {
+        remote_arg_number(a, (int64_t)l->unit);
+        remote_arg_number(a, (int64_t)l->top);
+    } else if (l->script == REMOTE_SCRIPT_WINDOW) {
+        const bool week = l->rule.calendar == CELLAR_PER_WEEK;
+        remote_arg_number(a, seconds[l->rule.calendar]);
+        remote_arg_number(a, (int64_t)l->rule.limit);
+        remote_arg_number(a, week ? 3 * 86400 : 0); /* 1970 began on a Thursday */
+    } else {
+        remote_arg_number(a, (int64_t)((l->rule.period_ns + 999) / 1000));
+        remote_arg_number(a, (int64_t)l->rule.limit);
+    }
+}
+
+/* Ask the server for a batch. `numbers` as the script returns them. */
+static cellar_err limit_ask(limit_call *c, bool members, int64_t *numbers)
+{
+    cellar_remote_limiter *l = c->l;
+    remote_args a;
+    remote_name key, list;
+    const uint64_t want = c->slot != NULL && c->cost < l->batch ? l->batch : c->cost;
+    const uint64_t least = want / 2 > c->cost ? want / 2 : c->cost;
+    const int64_t wait = l->hold_ms < l->r->cfg.io_ms ? l->hold_ms : l->r->cfg.io_ms;
+    remote_args_script(&a, l->r, l->script, 2);
+    limit_key_args(&a, &key, &list, l, c->key, c->key_len);
+    remote_arg(&a, l->r->cfg.uuid, members ? strlen(l->r->cfg.uuid) : 0);
+    remote_arg_number(&a, (int64_t)want);
+    remote_arg_number(&a, (int64_t)least);
+    limit_rule_args(&a, l);
+    REMOTE_ADD(l->r, limit_calls, 1);
+    c->sent = limit_now(l);
+    return remote_script_run(l->r, &a, wait / LIMIT_ATTEMPTS + 1, numbers, NULL);
+}
+
+static cellar_err limit_take(limit_call *c, const int64_t *numbers)
+{
+    cellar_remote_limiter *l = c->l;
+    const uint64_t granted = (uint64_t)numbers[0];
+    if (numbers[2] > 0) { l->members = (uint64_t)numbers[2]; }
+    if (granted == 0) {
+        const uint64_t wait_ns = (uint64_t)(numbers[1] > 0 ? numbers[1] : 0) * 1000;
+        const uint64_t until = (uint64_t)c->now + (wait_ns + 999999) / 1000000;
+        l->stats.denied++;
+        if (c->slot != NULL && c->cost < 1u << LIMIT_COST_BITS) {
+            atomic_store_explicit(&c->slot->denied, until << LIMIT_COST_BITS | c->cost,
+                                  memory_order_release);
+        }
+        return limit_deny(c, wait_ns);
+    }
+    l->stats.granted += granted;
+    const uint64_t left = granted - c->cost;
+    if (c->slot != NULL && left > 0) {
+        limit_unused(l, word_replace(c->slot, c->sent + l->hold_ms, left));
+        cold_of(c)->debt_end_us = numbers[3];
+    }
+    return limit_admit(c, left);
+}
+
+/* Ask until an answer comes in time. The lock is held at entry and at return. */
+static cellar_err limit_serve(limit_call *c)
+{
+    cellar_remote_limiter *l = c->l;
+    for (int i = 0; i < LIMIT_ATTEMPTS; i++) {
+        int64_t numbers[REMOTE_NUMBERS_MAX];
+        const bool members = c->now >= l->members_at;
+        if (members) { l->members_at = c->now + LIMIT_MEMBERS_MS; }
+        l->stats.calls++;
+        pthread_mutex_unlock(&l->lock);
+        const cellar_err err = limit_ask(c, members, numbers);
+        pthread_mutex_lock(&l->lock);
+        c->now = limit_now(l);
+        if (err == CELLAR_E_FORKED || err == CELLAR_E_CLOSED) { return err; }
+        if (err == CELLAR_OK && (numbers[0] == 0 || c->now < c->sent + l->hold_ms)) {
+            return limit_take(c, numbers);
+        }
+        if (err == CELLAR_OK) { limit_unused(l, (uint64_t)numbers[0]); }
+        if (err == CELLAR_E_BREAKER_OPEN) { break; }
+    }
+    l->offline_until = c->now + l->hold_ms;
+    return limit_local(c);
+}
+
+/* Decide a check that the words of its key do not answer. One call asks for a key at a time, unless
+ * each admission is asked for alone. */
+static cellar_err limit_slow(limit_call *c)
+{
+    cellar_remote_limiter *l = c->l;
+    const int64_t deadline = c->now + l->hold_ms;
+    cellar_err err = CELLAR_MISS;
+    pthread_mutex_lock(&l->lock);
+    while (err == CELLAR_MISS) {
+        c->now = limit_now(l);
+        limit_claim(c);
+        if (c->slot != NULL) { err = limit_spend(c); }
+        if (err != CELLAR_MISS) { break; }
+        if (c->now < l->offline_until) {
+            err = limit_local(c);
+        } else if (c->slot != NULL && l->batch > 1 && cold_of(c)->asking > 0 &&
+                   c->now < deadline) {
+            remote_share_sleep(&l->answered, &l->lock, deadline - c->now);
+        } else {
+            if (c->slot != NULL) { cold_of(c)->asking++; }
+            err = limit_serve(c);
+            if (c->slot != NULL) { cold_of(c)->asking--; }
+            pthread_cond_broadcast(&l->answered);
+        }
+    }
+    pthread_mutex_unlock(&l->lock);
+    return err;
+}
+
+CELLAR_API cellar_err cellar_remote_limiter_check(cellar_remote_limiter *l, const void *key,
+                                                  size_t key_len, uint64_t cost,
+                                                  cellar_limiter_result *out)
+{
+    cellar_limiter_result unused;
+    if (l == NULL || key == NULL || key_len == 0 || key_len > CELLAR_KEY_MAX) {
+        return CELLAR_E_INVAL;
+    }
+    if (l->forks != atomic_load_explicit(&remote_forks, memory_order_relaxed)) {
+        return CELLAR_E_FORKED;
+    }
+    if (out == NULL) { out = &unused; }
+    *out = (cellar_limiter_result){ .limit = l->rule.limit };
+    limit_call c = { .l = l, .key = key, .key_len = key_len, .cost = cost, .out = out,
+                     .now = limit_now(l),
+                     .fp = remote_check(l->r->share->seed, key, key_len) | 1 };
+    if (cost == 0) { return limit_admit(&c, 0); }
+    if (cost > l->burst) {
+        out->never = 1;
+        return limit_deny(&c, CELLAR_NEVER_NS);
+    }
+    c.slot = limit_find(l, c.fp);
+    if (c.slot != NULL) {
+        const cellar_err err = limit_spend(&c);
+        if (err != CELLAR_MISS) { return err; }
+    }
+    return limit_slow(&c);
+}
+
+/* ---- Open, close, figures ------------------------------------------------------------------- */
+
+static bool limit_name_valid(const char *name)
+{
+    const size_t len = strlen(name);
+    return len > 0 && len <= CELLAR_REMOTE_LIMITER_NAME_MAX &&
+           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") ==
+               len;
+}
+
+/* Set the script and the numbers of a rule. */
+static cellar_err limit_rule(cellar_remote_limiter *l)
+{
+    static const uint64_t calendar_ns[] = { 0, CELLAR_MINUTE_NS, CELLAR_HOUR_NS, CELLAR_DAY_NS,
+                                            7 * CELLAR_DAY_NS, 28 * CELLAR_DAY_NS };
+    const cellar_rule *rule = &l->rule;
+    uint64_t period = rule->period_ns;
+    if (rule->flags != 0 || rule->ban_ns != 0) { return CELLAR_E_UNSUPPORTED; }
+    if (rule->limit > CELLAR_REMOTE_LIMIT_MAX) { return CELLAR_E_RANGE; }
+    l->burst = rule->limit;
+    if (rule->algorithm == CELLAR_RULE_FIXED_WINDOW) {
+        if (rule->calendar < CELLAR_PER_MINUTE || rule->calendar > CELLAR_PER_MONTH) {
+            return CELLAR_E_INVAL;
+        }
+        period = calendar_ns[rule->calendar];
+        l->script = REMOTE_SCRIPT_WINDOW;
+    } else if (rule->algorithm == CELLAR_RULE_SLIDING_LOG) {
+        if (rule->limit > CELLAR_SLIDING_LOG_MAX) { return CELLAR_E_RANGE; }
+        l->script = REMOTE_SCRIPT_LOG;
+    } else if (rule->algorithm == CELLAR_RULE_TOKEN_BUCKET) {
+        if (rule->burst == 0) { return CELLAR_E_INVAL; }
+        l->burst = rule->limit == 0 ? 0 : rule->burst;
+        l->script = REMOTE_SCRIPT_BUCKET;
+    } else {
+        return CELLAR_E_UNSUPPORTED;
+    }
+    if (period == 0 || period > CELLAR_PERIOD_MAX_NS) { return CELLAR_E_INVAL; }
+    const uint64_t limit = rule->limit > 0 ? rule->limit : 1;
+    l->unit_ns = (period + limit - 1) / limit;
+    /* period * 128 / 1000 in two steps: 400 days in ns times 16 exceed 64 bits */
+    l->unit = ((period / 125 * 16 + (period % 125 * 16 + 124) / 125) + limit - 1) / limit;
+    if (l->unit < 16 || l->unit_ns > LIMIT_TIME_MAX_NS ||
+        l->burst > LIMIT_TIME_MAX_NS / l->unit_ns) {
+        return CELLAR_E_RANGE;
+    }
+    l->top = l->unit * l->burst;
+    return CELLAR_OK;
+}
+
+static cellar_err limit_batch(cellar_remote_limiter *l, const cellar_remote_limiter_opts *o)
+{
+    const uint64_t period_ms = (uint64_t)l->unit_ns * l->rule.limit / 1000000;
+    l->hold_ms = o->hold_ms != 0 ? o->hold_ms
+               : period_ms / 20 >= 50 ? 50 : period_ms / 20 < 2 ? 2 : (int64_t)(period_ms / 20);
+    const uint64_t fair = (uint64_t)l->hold_ms * 1000000 / 4 / l->unit_ns;
+    uint64_t batch = o->batch != 0 ? o->batch : fair;
+    if (l->hold_ms < 1 || l->hold_ms > 60000 || batch > LIMIT_BATCH_MAX) {
+        if (o->batch != 0 || l->hold_ms < 1 || l->hold_ms > 60000) { return CELLAR_E_RANGE; }
+        batch = LIMIT_BATCH_MAX;
+    }
+    if (batch > l->burst) { batch = l->burst; }
+    l->batch = l->script == REMOTE_SCRIPT_BUCKET && batch > 1 ? (uint32_t)batch : 1;
+    return CELLAR_OK;
+}
+
+static cellar_err limit_start(cellar_remote_limiter *l, cellar_remote *r, const cellar_rule *rule,
+                              const cellar_remote_limiter_opts *o)
+{
+    l->r = r;
+    l->rule = *rule;
+    l->rule.name = NULL;
+    l->offline = o->offline;
+    l->members = 1;
+    l->start_ms = remote_share_now();
+    l->forks = atomic_load_explicit(&remote_forks, memory_order_relaxed);
+    l->prefix[0] = '~';
+    memcpy(l->prefix + 1, r->cfg.prefix, strlen(r->cfg.prefix) + 1);
+    const char *name = o->name != NULL ? o->name : "default";
+    memcpy(l->space, "limit:", 6);
+    memcpy(l->space + 6, name, strlen(name) + 1);
+    const cellar_err err = limit_rule(l);
+    return err != CELLAR_OK ? err : limit_batch(l, o);
+}
+
+CELLAR_API cellar_err cellar_remote_limiter_open(cellar_remote *r, const cellar_rule *rule,
+                                                 const cellar_remote_limiter_opts *opts,
+                                                 cellar_remote_limiter **out)
+{
+    cellar_remote_limiter_opts o = cellar_remote_limiter_opts_default();
+    if (out == NULL) { return CELLAR_E_INVAL; }
+    *out = NULL;
+    if (r == NULL || rule == NULL) { return CELLAR_E_INVAL; }
+    if (opts != NULL) {
+        if (opts->struct_size != sizeof o) { return CELLAR_E_UNSUPPORTED; }
+        o = *opts;
+    }
+    if ((o.name != NULL && !limit_name_valid(o.name)) || o.reserved0 != 0 ||
+        (unsigned)o.offline > CELLAR_REMOTE_LIMITER_ALLOW || o.max_keys > 1u << 22) {
+        return CELLAR_E_INVAL;
+    }
+    const uint32_t keys = o.max_keys != 0 ? o.max_keys : 16384;
+    const uint32_t buckets = (keys + LIMIT_WAYS - 1) / LIMIT_WAYS;
+    const size_t slots = (size_t)buckets * LIMIT_WAYS;
+    const size_t bytes = sizeof(cellar_remote_limiter) +
+                         slots * (sizeof(limit_slot) + sizeof(limit_cold));
+    cellar_remote_limiter *l = remote_alloc(r, bytes);
+    if (l == NULL) { return CELLAR_E_NOMEM; }
+    memset(l, 0, bytes);
+    cellar_err err = limit_start(l, r, rule, &o);
+    if (err == CELLAR_OK && !remote_share_cond_init(&l->answered)) { err = CELLAR_E_NOMEM; }
+    if (err != CELLAR_OK) {
+        remote_free(r, l, bytes);
+        return err;
+    }
+    pthread_mutex_init(&l->lock, NULL);
+    (void)pthread_once(&remote_forks_once, watch_forks);
+    l->bytes = bytes;
+    l->buckets = buckets;
+    l->cold = (limit_cold *)(void *)(l->slots + slots);
+    *out = l;
+    return CELLAR_OK;
+}
+
+/* Send unspent tokens of a slot back, if there is time to use them elsewhere. */
+static bool limit_give(cellar_remote_limiter *l, size_t i)
+{
+    const uint64_t w = atomic_load_explicit(&l->slots[i].tokens, memory_order_relaxed);
+    const limit_cold *cold = &l->cold[i];
+    remote_args a;
+    remote_name key, list;
+    if (word_count(w) == 0) { return false; }
+    limit_unused(l, word_count(w));
+    if (limit_now(l) >= word_until(w) || cold->key_len == 0) { return false; }
+    remote_args_script(&a, l->r, REMOTE_SCRIPT_GIVE, 2);
+    limit_key_args(&a, &key, &list, l, cold->key, cold->key_len);
+    remote_arg(&a, "", 0);
+    remote_arg_number(&a, (int64_t)word_count(w));
+    remote_arg_number(&a, 0);
+    remote_arg_number(&a, (int64_t)l->unit);
+    remote_arg_number(&a, cold->debt_end_us);
+    remote_script_post(l->r, &a);
+    return true;
+}
+
+/* Give all tokens back, and wait once until the server has them. */
+static void limit_give_all(cellar_remote_limiter *l)
+{
+    remote_args a = { .count = 0 };
+    int64_t numbers[REMOTE_NUMBERS_MAX];
+    bool any = false;
+    for (size_t i = 0; i < (size_t)l->buckets * LIMIT_WAYS; i++) {
+        if (limit_give(l, i)) { any = true; }
+    }
+    remote_arg(&a, "PING", 4);
+    if (any) { (void)remote_script_run(l->r, &a, 0, numbers, NULL); }
+}
+
+CELLAR_API void cellar_remote_limiter_close(cellar_remote_limiter *l)
+{
+    if (l == NULL) { return; }
+    if (l->forks == atomic_load_explicit(&remote_forks, memory_order_relaxed)) {
+        limit_give_all(l);
+    }
+    pthread_cond_destroy(&l->answered);
+    pthread_mutex_destroy(&l->lock);
+    remote_free(l->r, l, l->bytes);
+}
+
+CELLAR_API cellar_err cellar_remote_limiter_stats_get(cellar_remote_limiter *l,
+                                                      cellar_remote_limiter_stats *out)
+{
+    if (l == NULL || out == NULL || out->struct_size != sizeof *out) { return CELLAR_E_INVAL; }
+    if (l->forks != atomic_load_explicit(&remote_forks, memory_order_relaxed)) {
+        return CELLAR_E_FORKED;
+    }
+    pthread_mutex_lock(&l->lock);
+    *out = l->stats;
+    out->struct_size = sizeof *out;
+    out->processes = l->members;
+    out->bytes = l->bytes;
+    pthread_mutex_unlock(&l->lock);
+    return CELLAR_OK;
+}

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lock: locks that several processes share.
+ *
+ * PICTURE    acquire -> row of the key, in order of arrival -> script LOCK -> owner, fence
+ *                          ^ heard: the key was released or expired     `-> held: sleep
+ * INVARIANTS Only the first waiter of a key in this process asks the server. It is in its row
+ *            before it asks, so it hears each release behind its question.
+ *            The lease of a handle ends `lease` after the request was sent, which is before the
+ *            server ends it.
+ * LOCKING    remote_lock_row.lock; the server is asked without it.
+ * LIMITS     waiting is fair inside one process only. */
+#include "remote/share_types.h"
+
+#include <string.h>
+
+#include "remote/hash.h"
+
+enum { LOCK_TOKEN_TEXT = 32, LOCK_LEASE_MS = 30000, LOCK_WAIT_MS = 30000 };
+
+struct remote_lock_wait {
+    remote_lock_wait *next;
+    const remote_name *name;
+    bool woken; /* the key was heard since the last question */
+};
+
+/* ---- Waiters of a key ----------------------------------------------------------------------- */
+
+static remote_lock_row *row_of(struct remote_share *s, const char *name, size_t len)
+{
+    return &s->rows[remote_check(s->seed, name, len) % REMOTE_LOCK_ROWS];
+}
+
+static bool same_name(const remote_name *n, const char *name, size_t len)
+{
+    return n->len == len && memcmp(n->text, name, len) == 0;
+}
+
+static void row_enter(struct remote_share *s, remote_lock_row *row, remote_lock_wait *w)
+{
+    pthread_mutex_lock(&row->lock);
+    if (row->last != NULL) { row->last->next = w; } else { row->first = w; }
+    row->last = w;
+    atomic_fetch_add_explicit(&s->lock_waits, 1, memory_order_seq_cst);
+    pthread_mutex_unlock(&row->lock);
+}
+
+static void row_leave(struct remote_share *s, remote_lock_row *row, remote_lock_wait *w)
+{
+    pthread_mutex_lock(&row->lock);
+    remote_lock_wait *before = NULL;
+    for (remote_lock_wait *i = row->first; i != w; i = i->next) { before = i; }
+    if (before != NULL) { before->next = w->next; } else { row->first = w->next; }
+    if (row->last == w) { row->last = before; }
+    atomic_fetch_sub_explicit(&s->lock_waits, 1, memory_order_relaxed);
+    pthread_cond_broadcast(&row->changed);
+    pthread_mutex_unlock(&row->lock);
+}
+
+static bool row_is_first(const remote_lock_row *row, const remote_lock_wait *w)
+{
+    const remote_lock_wait *i = row->first;
+    while (!same_name(i->name, w->name->text, w->name->len)) { i = i->next; }
+    return i == w;
+}
+
+static void row_wake(remote_lock_row *row, const char *name, size_t len)
+{
+    pthread_mutex_lock(&row->lock);
+    for (remote_lock_wait *w = row->first; w != NULL; w = w->next) {
+        if (name == NULL || same_name(w->name, name, len)) { w->woken = true; }
+    }
+    pthread_cond_broadcast(&row->changed);
+    pthread_mutex_unlock(&row->lock);
+}
+
+CELLAR_PRIVATE void remote_share_heard(cellar_remote *r, const char *key, size_t len)
+{
+    struct remote_share *s = r->share;
+    if (s == NULL || atomic_load_explicit(&s->lock_waits, memory_order_seq_cst) == 0) { return; }
+    row_wake(row_of(s, key, len), key, len);
+}
+
+CELLAR_PRIVATE void remote_share_gap(cellar_remote *r)
+{
+    struct remote_share *s = r->share;
+    for (size_t i = 0; s != NULL && i < REMOTE_LOCK_ROWS; i++) { row_wake(&s->rows[i], NULL, 0); }
+}
+
+/* Wait until `w` is the first of its key and was woken, or until `until_ms`. */
+static void row_sleep(cellar_remote *r, remote_lock_row *row, remote_lock_wait *w,
+                      int64_t until_ms, bool asked)
+{
+    pthread_mutex_lock(&row->lock);
+    while (!(row_is_first(row, w) && (w->woken || !asked))) {
+        const int64_t left = until_ms - remote_share_now();
+        if (left <= 0) { break; }
+        if (r->cfg.no_thread) { /* the caller hears for itself */
+            pthread_mutex_unlock(&row->lock);
+            (void)remote_link_step(r->link, 1);
+            pthread_mutex_lock(&row->lock);
+        } else {
+            remote_share_sleep(&row->changed, &row->lock, left);
+        }
+    }
+    w->woken = false;
+    pthread_mutex_unlock(&row->lock);
+}
+
+/* ---- The scripts ---------------------------------------------------------------------------- */
+
+static void token_text(const cellar_remote_lock *lk, char *to)
+{
+    for (size_t i = 0; i < LOCK_TOKEN_TEXT; i++) {
+        to[i] = "0123456789abcdef"[lk->opaque[i / 16] >> (i % 16 * 4) & 15];
+    }
+}
+
+static void lock_name(const cellar_remote *r, const void *key, size_t key_len, remote_name *out)
+{
+    const remote_names names = { r->cfg.prefix, "~k" };
+    remote_key_name(&names, key, key_len, out);
+}
+
+/* Change the lease of `name` if the token owns it; lease_ms 0 releases it. */
+static void keep_args(remote_args *a, const cellar_remote *r, const remote_name *name,
+                      const char *token, int64_t lease_ms)
+{
+    remote_args_script(a, r, REMOTE_SCRIPT_KEEP, 1);
+    remote_arg(a, name->text, name->len);
+    remote_arg(a, token, LOCK_TOKEN_TEXT);
+    remote_arg_number(a, lease_ms);
+}
+
+static cellar_err lock_keep(cellar_remote *r, const void *key, size_t key_len,
+                            const cellar_remote_lock *lk, int64_t lease_ms)
+{
+    remote_args a;
+    remote_name name;
+    char token[LOCK_TOKEN_TEXT];
+    int64_t numbers[REMOTE_NUMBERS_MAX];
+    token_text(lk, token);
+    lock_name(r, key, key_len, &name);
+    keep_args(&a, r, &name, token, lease_ms);
+    const cellar_err err = remote_script_run(r, &a, 0, numbers, NULL);
+    return err != CELLAR_OK ? err : numbers[0] == 1 ? CELLAR_OK : CELLAR_E_LOST;
+}
+
+/* Ask for the lock. E_BUSY: *left_ms of the owner. After an unknown fate the token is released. */
+static cellar_err lock_ask(cellar_remote *r, const remote_name *name, int64_t lease_ms,
+                           cellar_remote_lock *out, int64_t *left_ms)
+{
+    remote_args a;
+    remote_fate fate;
+    char fence[CELLAR_REMOTE_PREFIX_MAX + 8], token[LOCK_TOKEN_TEXT];
+    int64_t numbers[REMOTE_NUMBERS_MAX];
+    const size_t prefix_len = strlen(r->cfg.prefix);
+    fence[0] = '~';
+    memcpy(fence + 1, r->cfg.prefix, prefix_len);
+    memcpy(fence + 1 + prefix_len, ":fence", 6);
+    token_text(out, token);
+    remote_args_script(&a, r, REMOTE_SCRIPT_LOCK, 2);
+    remote_arg(&a, name->text, name->len);
+    remote_arg(&a, fence, prefix_len + 7);
+    remote_arg(&a, token, LOCK_TOKEN_TEXT);
+    remote_arg_number(&a, lease_ms);
+    const int64_t sent = remote_share_now();
+    cellar_err err = remote_script_run(r, &a, 0, numbers, &fate);
+    if (err == CELLAR_OK && numbers[0] == 0) {
+        *left_ms = numbers[1] > 0 ? numbers[1] : 0;
+        return CELLAR_E_BUSY;
+    }
+    out->fence = (uint64_t)numbers[1];
+    out->until_ms = sent + lease_ms;
+    if (err == CELLAR_OK && remote_share_now() >= out->until_ms) { err = CELLAR_E_TIMEOUT; }
+    if (err == CELLAR_E_TIMEOUT || (err != CELLAR_OK && fate == REMOTE_UNKNOWN)) {
+        keep_args(&a, r, name, token, 0);
+        remote_script_post(r, &a);
+    }
+    return err;
+}
+
+/* ---- Calls ---------------------------------------------------------------------------------- */
+
+static bool lock_is_held(const cellar_remote_lock *lk)
+{
+    return lk->opaque[0] != 0 || lk->opaque[1] != 0;
+}
+
+/* Read the options of a call. */
+static cellar_err lock_opts(const cellar_lock_opts *o, int64_t *wait_ms, int64_t *lease_ms)
+{
+    *wait_ms = LOCK_WAIT_MS;
+    *lease_ms = LOCK_LEASE_MS;
+    if (o == NULL) { return CELLAR_OK; }
+    if (o->struct_size != sizeof *o || o->flags != 0 || o->note != NULL || o->reserved0 != 0) {
+        return CELLAR_E_UNSUPPORTED;
+    }
+    if (o->wait_timeout_ms < 0 || o->lease_ms < 0 || o->lease_ms > CELLAR_REMOTE_LEASE_MAX_MS) {
+        return CELLAR_E_INVAL;
+    }
+    if (o->wait_timeout_ms != 0) { *wait_ms = o->wait_timeout_ms; }
+    if (o->lease_ms != 0) { *lease_ms = o->lease_ms; }
+    return CELLAR_OK;
+}
+
+static cellar_err lock_wait(cellar_remote *r, const remote_name *name, int64_t wait_ms,
+                            int64_t lease_ms, cellar_remote_lock *out)
+{
+    struct remote_share *s = r->share;
+    remote_lock_row *row = row_of(s, name->text, name->len);
+    remote_lock_wait w = { .name = name };
+    const int64_t now = remote_share_now();
+    const int64_t deadline = wait_ms > INT64_MAX - now ? INT64_MAX : now + wait_ms;
+    cellar_err err = CELLAR_E_TIMEOUT;
+    int64_t left_ms = 0;
+    row_enter(s, row, &w);
+    row_sleep(r, row, &w, deadline, false);
+    while (remote_share_now() < deadline) {
+        err = lock_ask(r, name, lease_ms, out, &left_ms);
+        if (err != CELLAR_E_BUSY) { break; }
+        err = CELLAR_E_TIMEOUT;
+        const int64_t ends = remote_share_now() + left_ms + 1;
+        row_sleep(r, row, &w, ends < deadline ? ends : deadline, true);
+    }
+    row_leave(s, row, &w);
+    return err;
+}
+
+static cellar_err lock_acquire(cellar_remote *r, const void *key, size_t key_len,
+                               const cellar_lock_opts *o, bool try, cellar_remote_lock *out)
+{
+    remote_name name;
+    cellar_remote_lock lk = { .fence = 0 };
+    int64_t wait_ms, lease_ms, left_ms;
+    if (out == NULL) { return CELLAR_E_INVAL; }
+    *out = lk;
+    if (r == NULL || key == NULL || key_len == 0 || key_len > CELLAR_KEY_MAX) {
+        return CELLAR_E_INVAL;
+    }
+    cellar_err err = lock_opts(o, &wait_ms, &lease_ms);
+    if (err == CELLAR_OK) { err = remote_share_random(lk.opaque, 2); }
+    if (err != CELLAR_OK) { return err; }
+    lock_name(r, key, key_len, &name);
+    err = try ? lock_ask(r, &name, lease_ms, &lk, &left_ms)
+              : lock_wait(r, &name, wait_ms, lease_ms, &lk);
+    if (err == CELLAR_OK) { *out = lk; }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_remote_lock_acquire(cellar_remote *r, const void *key,
+                                                 size_t key_len, const cellar_lock_opts *o,
+                                                 cellar_remote_lock *out)
+{
+    return lock_acquire(r, key, key_len, o, false, out);
+}
+
+CELLAR_API cellar_err cellar_remote_lock_try(cellar_remote *r, const void *key, size_t key_len,
+                                             const cellar_lock_opts *o, cellar_remote_lock *out)
+{
+    return lock_acquire(r, key, key_len, o, true, out);
+}
+
+CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
+                                               const cellar_remote_lock *lk)
+{
+    if (r == NULL || lk == NULL) { return CELLAR_E_INVAL; }
+    if (!lock_is_held(lk)) { return CELLAR_E_NOT_OWNER; }
+    return remote_share_now() < lk->until_ms ? CELLAR_OK : CELLAR_E_LOST;
+}
+
+CELLAR_API cellar_err cellar_remote_lock_extend(cellar_remote *r, const void *key, size_t key_len,
+                                                cellar_remote_lock *lk, int64_t lease_ms)
+{
+    if (key == NULL || key_len == 0 || key_len > CELLAR_KEY_MAX || lease_ms < 1 ||
+        lease_ms > CELLAR_REMOTE_LEASE_MAX_MS) {
+        return CELLAR_E_INVAL;
+    }
+    cellar_err err = cellar_remote_lock_check(r, lk);
+    if (err != CELLAR_OK) { return err; }
+    const int64_t sent = remote_share_now();
+    err = lock_keep(r, key, key_len, lk, lease_ms);
+    if (err == CELLAR_OK) {
+        lk->until_ms = sent + lease_ms;
+    } else if (sent + lease_ms < lk->until_ms) {
+        lk->until_ms = sent + lease_ms; /* the server may have shortened the lease */
+    }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_remote_lock_release(cellar_remote *r, const void *key,
+                                                 size_t key_len, cellar_remote_lock *lk)
+{
+    if (r == NULL || lk == NULL || key == NULL || key_len == 0 || key_len > CELLAR_KEY_MAX) {
+        return CELLAR_E_INVAL;
+    }
+    if (!lock_is_held(lk)) { return CELLAR_E_NOT_OWNER; }
+    const cellar_err err = lock_keep(r, key, key_len, lk, 0);
+    if (err == CELLAR_OK) { *lk = (cellar_remote_lock){ .fence = 0 }; }
+    return err;
+}

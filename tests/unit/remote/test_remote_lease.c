@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    one load of a cold key over all processes; a change by any client ends the lease; a dead
+ *         leader delays the others no longer than its lease.
+ * Method: members in one process and in child processes, on a server of the test. A member waits as
+ *         the store does: it notes the invalidations heard before it asks. */
+#include "tests/support/share_kit.h"
+
+enum { GENERATION = 7 };
+
+static engine server;
+static share one, two;
+static const remote_names users = { "app", "users" };
+
+static bool begin(void)
+{
+    if (!engine_start(&server, NULL)) { return false; }
+    share_open(&one, &server);
+    share_open(&two, &server);
+    return true;
+}
+static void end(void)
+{
+    share_close(&one);
+    share_close(&two);
+    engine_stop(&server);
+}
+
+/* One question of a member for one key. */
+typedef struct member {
+    share *s;
+    remote_name name;
+    remote_lease_ask q;
+    remote_lease lease;
+    int64_t left_ms;
+    char value[64];
+} member;
+
+static cellar_err judge(void *ctx, const char *bytes, size_t len)
+{
+    member *m = ctx;
+    remote_form f;
+    const cellar_bytes key = { m->q.key, m->q.key_len };
+    if (remote_form_read(bytes, len, m->name.text, m->name.len, key, 4096, &f) !=
+            REMOTE_FORM_OK ||
+        f.generation != GENERATION) {
+        return CELLAR_MISS;
+    }
+    if (f.kind == REMOTE_FORM_LEASE) { return CELLAR_PENDING; }
+    memcpy(m->value, f.value.data, f.value.len);
+    m->value[f.value.len] = '\0';
+    return CELLAR_OK;
+}
+
+static void member_of(member *m, share *s, const char *key, int64_t hold_ms)
+{
+    memset(m, 0, sizeof *m);
+    m->s = s;
+    remote_key_name(&users, key, strlen(key), &m->name);
+    m->q = (remote_lease_ask){ .name = &m->name, .names = &users, .key = key,
+                               .key_len = strlen(key), .generation = GENERATION, .born = 1,
+                               .hold_ms = hold_ms, .judge = judge, .ctx = m };
+}
+static cellar_err take(member *m)
+{
+    return remote_lease_take(&m->s->r, &m->q, &m->lease, &m->left_ms);
+}
+static size_t envelope(const member *m, uint64_t generation, const char *value, uint8_t *to)
+{
+    const remote_form f = { .kind = REMOTE_FORM_VALUE, .generation = generation, .born = 1,
+                            .key = { m->q.key, m->name.digest ? m->q.key_len : 0 },
+                            .value = { value, strlen(value) } };
+    (void)remote_form_write(&f, m->name.text, m->name.len, to);
+    return remote_form_size(&f);
+}
+static cellar_err fill(member *m, const char *value)
+{
+    uint8_t bytes[2048];
+    remote_fate fate;
+    const size_t len = envelope(m, GENERATION, value, bytes);
+    return remote_lease_fill(&m->s->r, &m->name, &m->lease, bytes, len, 60000, &fate);
+}
+
+static void second_process_finds_the_lease_then_the_value(void)
+{
+    if (!begin()) { return; }
+    member a, b;
+    member_of(&a, &one, "k", 5000);
+    member_of(&b, &two, "k", 5000);
+    T_EQ_I64(take(&a), CELLAR_LEASED);
+    T_EQ_I64(take(&b), CELLAR_PENDING);
+    T_CHECK(b.left_ms > 5000 && b.left_ms <= 6000);
+    T_EQ_I64(fill(&a, "loaded"), CELLAR_OK);
+    T_EQ_I64(take(&b), CELLAR_OK);
+    T_EQ_STR(b.value, "loaded");
+    T_CHECK(engine_number(engine_ask(&server, "PTTL app:users:k")) > 50000);
+    T_EQ_U64(atomic_load(&one.r.counts.leases_taken), 1);
+    T_EQ_U64(atomic_load(&two.r.counts.leases_waited), 1);
+    end();
+}
+
+static void keys_of_any_length_have_leases(void)
+{
+    if (!begin()) { return; }
+    static char text[1025];
+    memset(text, 'x', sizeof text - 1);
+    member a, b;
+    member_of(&a, &one, text, 5000);
+    member_of(&b, &two, text, 5000);
+    T_EQ_I64(take(&a), CELLAR_LEASED);
+    T_EQ_I64(take(&b), CELLAR_PENDING);
+    T_EQ_I64(fill(&a, "long"), CELLAR_OK);
+    T_EQ_I64(take(&b), CELLAR_OK);
+    T_EQ_STR(b.value, "long");
+    end();
+}
+
+static void foreign_delete_and_set_end_the_lease(void)
+{
+    if (!begin()) { return; }
+    member a, b;
+    member_of(&a, &one, "k", 5000);
+    member_of(&b, &two, "k", 5000);
+    T_EQ_I64(take(&a), CELLAR_LEASED);
+    engine_ask(&server, "DEL app:users:k");
+    T_EQ_I64(fill(&a, "old"), CELLAR_INVALIDATED);
+    T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 0);
+    T_EQ_I64(take(&a), CELLAR_LEASED);
+    engine_ask(&server, "SET app:users:k foreign");
+    T_EQ_I64(fill(&a, "old"), CELLAR_INVALIDATED);
+    T_EQ_STR(engine_ask(&server, "GET app:users:k")->str, "foreign");
+    engine_ask(&server, "DEL app:users:k");
+    T_EQ_I64(take(&a), CELLAR_LEASED); /* deleted, and leased by another process meanwhile */
+    engine_ask(&server, "DEL app:users:k");
+    T_EQ_I64(take(&b), CELLAR_LEASED);
+    T_EQ_I64(fill(&a, "old"), CELLAR_INVALIDATED);
+    T_EQ_I64(fill(&b, "new"), CELLAR_OK);
+    T_EQ_I64(take(&a), CELLAR_OK);
+    T_EQ_STR(a.value, "new");
+    T_EQ_U64(atomic_load(&one.r.counts.leases_lost), 3);
+    end();
+}
+
+static void dead_value_is_replaced_by_a_lease(void)
+{
+    if (!begin()) { return; }
+    member a, b;
+    uint8_t bytes[256];
+    member_of(&a, &one, "k", 5000);
+    member_of(&b, &two, "k", 5000);
+    const size_t len = envelope(&a, GENERATION - 1, "older", bytes);
+    engine_ask(&server, "SET app:users:k %b", bytes, len);
+    T_EQ_I64(take(&a), CELLAR_LEASED);
+    T_EQ_I64(take(&b), CELLAR_PENDING);
+    T_EQ_I64(fill(&a, "new"), CELLAR_OK);
+    a.q.generation = GENERATION - 1;
+    engine_ask(&server, "DEL app:users:k");
+    T_EQ_I64(take(&a), CELLAR_LEASED); /* a lease of an older generation is dead as well */
+    T_EQ_I64(take(&b), CELLAR_LEASED);
+    T_EQ_I64(fill(&a, "older"), CELLAR_INVALIDATED);
+    engine_ask(&server, "SET app:users:k text");
+    T_EQ_I64(take(&a), CELLAR_E_UNSUPPORTED);
+    engine_ask(&server, "DEL app:users:k");
+    engine_ask(&server, "LPUSH app:users:k 1");
+    T_EQ_I64(take(&a), CELLAR_E_IO);
+    end();
+}
+
+static void dropped_lease_frees_the_key(void)
+{
+    if (!begin()) { return; }
+    member a, b;
+    member_of(&a, &one, "k", 60000);
+    member_of(&b, &two, "k", 60000);
+    T_EQ_I64(take(&a), CELLAR_LEASED);
+    remote_lease_drop(&one.r, &a.name, &a.lease);
+    T_EQ_I64(take(&b), CELLAR_LEASED);
+    remote_lease_drop(&one.r, &a.name, &a.lease); /* not ours any more */
+    T_EQ_I64(fill(&b, "kept"), CELLAR_OK);
+    end();
+}
+
+static void refresh_keeps_the_value_readable(void)
+{
+    if (!begin()) { return; }
+    member a, b;
+    uint8_t bytes[256];
+    remote_fate fate;
+    member_of(&a, &one, "k", 5000);
+    member_of(&b, &two, "k", 5000);
+    T_EQ_I64(take(&a), CELLAR_LEASED);
+    T_EQ_I64(fill(&a, "old"), CELLAR_OK);
+    T_EQ_I64(remote_lease_take_beside(&one.r, &a.q, &a.lease, &a.left_ms), CELLAR_LEASED);
+    T_EQ_I64(remote_lease_take_beside(&two.r, &b.q, &b.lease, &b.left_ms), CELLAR_PENDING);
+    T_CHECK(b.left_ms > 5000);
+    T_EQ_I64(take(&b), CELLAR_OK);
+    T_EQ_STR(b.value, "old");
+    const size_t len = envelope(&a, GENERATION, "new", bytes);
+    T_EQ_I64(remote_lease_fill_beside(&one.r, &a.q, &a.lease, bytes, len, 60000, &fate),
+             CELLAR_OK);
+    T_EQ_I64(take(&b), CELLAR_OK);
+    T_EQ_STR(b.value, "new");
+    T_EQ_I64(remote_lease_take_beside(&two.r, &b.q, &b.lease, &b.left_ms), CELLAR_LEASED);
+    T_EQ_I64(engine_number(engine_ask(&server, "DEL app:users:k")), 1);
+    T_EQ_I64(remote_lease_fill_beside(&two.r, &b.q, &b.lease, bytes, len, 60000, &fate),
+             CELLAR_INVALIDATED); /* the value was deleted during the refresh */
+    T_EQ_I64(remote_lease_take_beside(&two.r, &b.q, &b.lease, &b.left_ms), CELLAR_LEASED);
+    engine_ask(&server, "SET app:users:k %b", bytes, len);
+    T_EQ_I64(remote_lease_fill_beside(&two.r, &b.q, &b.lease, bytes, len, 60000, &fate),
+             CELLAR_INVALIDATED); /* there was none, and another process has set one */
+    T_EQ_I64(remote_lease_take_beside(&two.r, &b.q, &b.lease, &b.left_ms), CELLAR_LEASED);
+    remote_lease_drop_beside(&two.r, &b.q, &b.lease);
+    a.q.raw = true;
+    T_EQ_I64(remote_lease_take_beside(&one.r, &a.q, &a.lease, &a.left_ms), CELLAR_LEASED);
+    engine_ask(&server, "SET app:users:k text");
+    T_EQ_I64(remote_lease_fill_beside(&one.r, &a.q, &a.lease, "raw", 3, 60000, &fate), CELLAR_OK);
+    T_EQ_STR(engine_ask(&server, "GET app:users:k")->str, "raw");
+    end();
+}
+
+static void full_server_refuses_leases(void)
+{
+    if (!begin()) { return; }
+    member a;
+    member_of(&a, &one, "k", 5000);
+    engine_ask(&server, "CONFIG SET maxmemory 1");
+    T_EQ_I64(take(&a), CELLAR_E_SPACE);
+    end();
+}
+
+static void each_failed_allocation_is_a_code(void)
+{
+    if (!begin()) { return; }
+    member a;
+    member_of(&a, &one, "k", 5000);
+    for (int i = 1; i <= 3; i++) {
+        atomic_store(&share_fail_alloc, i);
+        T_EQ_I64(take(&a), CELLAR_E_NOMEM);
+    }
+    T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 0);
+    atomic_store(&share_fail_alloc, 0);
+    T_EQ_I64(take(&a), CELLAR_LEASED);
+    atomic_store(&share_fail_alloc, 1);
+    T_EQ_I64(fill(&a, "v"), CELLAR_E_NOMEM);
+    atomic_store(&share_fail_alloc, 1);
+    remote_lease_drop(&one.r, &a.name, &a.lease); /* nothing is sent: the lease ends by itself */
+    T_EQ_I64(fill(&a, "v"), CELLAR_OK);
+    end();
+}
+
+/* ---- Processes ------------------------------------------------------------------------------ */
+
+enum { PROCESSES = 8, THREADS = 8, KEYS = 60 };
+
+typedef struct board {
+    atomic_uint_least64_t loads[KEYS], wrong, answers;
+} board;
+
+typedef struct worker {
+    share *s;
+    board *b;
+} worker;
+
+/* Get a key as the store does: take the lease and load, or wait until the key is heard. */
+static void get_or_load(worker *w, int key)
+{
+    char text[16], value[32];
+    snprintf(text, sizeof text, "cold%d", key);
+    snprintf(value, sizeof value, "value of %d", key);
+    member m;
+    member_of(&m, w->s, text, 5000);
+    for (;;) {
+        const unsigned heard = atomic_load(&w->s->link.heard);
+        const cellar_err err = take(&m);
+        if (err == CELLAR_LEASED) {
+            atomic_fetch_add(&w->b->loads[key], 1);
+            engine_pause_ms(1);
+            if (fill(&m, value) != CELLAR_OK) { atomic_fetch_add(&w->b->wrong, 1); }
+            return;
+        }
+        if (err == CELLAR_OK) {
+            atomic_fetch_add(strcmp(m.value, value) == 0 ? &w->b->answers : &w->b->wrong, 1);
+            return;
+        }
+        if (err != CELLAR_PENDING) {
+            atomic_fetch_add(&w->b->wrong, 1);
+            return;
+        }
+        const int64_t until = remote_share_now() + m.left_ms;
+        while (atomic_load(&w->s->link.heard) == heard && remote_share_now() < until) {
+            sched_yield();
+        }
+    }
+}
+static void *work(void *arg)
+{
+    worker *w = arg;
+    for (int i = 0; i < KEYS; i++) { get_or_load(w, i); }
+    return NULL;
+}
+static void work_in_threads(board *b)
+{
+    share own;
+    pthread_t t[THREADS];
+    worker w = { .s = &own, .b = b };
+    share_open(&own, &server);
+    for (int i = 0; i < THREADS; i++) { T_REQUIRE(pthread_create(&t[i], NULL, work, &w) == 0); }
+    for (int i = 0; i < THREADS; i++) { pthread_join(t[i], NULL); }
+}
+
+static void cold_keys_are_loaded_once(void)
+{
+    if (!begin()) { return; }
+    board *b = share_pages(sizeof *b);
+    pid_t child[PROCESSES];
+    for (int i = 0; i < PROCESSES; i++) {
+        child[i] = fork();
+        if (child[i] == 0) {
+            work_in_threads(b);
+            _exit(t_failed());
+        }
+    }
+    for (int i = 0; i < PROCESSES; i++) {
+        int status = -1;
+        T_EQ_I64(waitpid(child[i], &status, 0), child[i]);
+        T_EQ_I64(status, 0);
+    }
+    for (int i = 0; i < KEYS; i++) { T_EQ_U64(atomic_load(&b->loads[i]), 1); }
+    T_EQ_U64(atomic_load(&b->answers), (PROCESSES * THREADS - 1) * KEYS);
+    T_EQ_U64(atomic_load(&b->wrong), 0);
+    munmap(b, sizeof *b);
+    end();
+}
+
+/* The steps at which a leader is killed. */
+typedef enum death { DEATH_LEASED, DEATH_IN_LOADER, DEATH_FILLED, DEATHS } death;
+static void die_at(death when, atomic_int *reached)
+{
+    share own;
+    member m;
+    share_open(&own, &server);
+    member_of(&m, &own, "k", 1);
+    if (take(&m) != CELLAR_LEASED) { _exit(2); }
+    if (when == DEATH_IN_LOADER) { engine_pause_ms(1); }
+    if (when == DEATH_FILLED && fill(&m, "last words") != CELLAR_OK) { _exit(3); }
+    atomic_store(reached, 1);
+    for (;;) { pause(); }
+}
+/* The lease ends one second after its hold time: the next process loads, unless the value is there. */
+static void dead_leader_delays_no_longer_than_its_lease(void)
+{
+    if (!begin()) { return; }
+    atomic_int *reached = share_pages(sizeof *reached);
+    for (int when = DEATH_LEASED; when < DEATHS; when++) {
+        engine_ask(&server, "DEL app:users:k");
+        atomic_store(reached, 0);
+        const pid_t child = fork();
+        if (child == 0) { die_at((death)when, reached); }
+        while (atomic_load(reached) == 0) { sched_yield(); }
+        T_EQ_I64(kill(child, SIGKILL), 0);
+        T_EQ_I64(waitpid(child, NULL, 0), child);
+        member m;
+        member_of(&m, &one, "k", 5000);
+        cellar_err err;
+        while ((err = take(&m)) == CELLAR_PENDING) {
+            T_CHECK(m.left_ms <= 1001);
+            engine_pause_ms((int)m.left_ms + 1);
+        }
+        T_EQ_I64(err, when == DEATH_FILLED ? CELLAR_OK : CELLAR_LEASED);
+        if (err == CELLAR_LEASED) { T_EQ_I64(fill(&m, "next"), CELLAR_OK); }
+    }
+    munmap(reached, sizeof *reached);
+    end();
+}
+
+T_MAIN("remote_lease", T_CASE(second_process_finds_the_lease_then_the_value),
+       T_CASE(keys_of_any_length_have_leases), T_CASE(foreign_delete_and_set_end_the_lease),
+       T_CASE(dead_value_is_replaced_by_a_lease), T_CASE(dropped_lease_frees_the_key),
+       T_CASE(refresh_keeps_the_value_readable), T_CASE(full_server_refuses_leases),
+       T_CASE(each_failed_allocation_is_a_code), T_CASE(cold_keys_are_loaded_once),
+       T_CASE(dead_leader_delays_no_longer_than_its_lease))

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a shared lock has one owner at a time, fences that grow, waiters that a release anywhere
+ *         wakes, and no promise that the server cannot keep.
+ * Method: members in one process and in child processes, on a server of the test. */
+#include "tests/support/share_kit.h"
+
+static engine server;
+static share one, two;
+
+static bool begin(void)
+{
+    if (!engine_start(&server, NULL)) { return false; }
+    share_open(&one, &server);
+    share_open(&two, &server);
+    return true;
+}
+static void end(void)
+{
+    share_close(&one);
+    share_close(&two);
+    engine_stop(&server);
+}
+
+static cellar_lock_opts times(int64_t wait_ms, int64_t lease_ms)
+{
+    cellar_lock_opts o = cellar_lock_opts_default();
+    o.wait_timeout_ms = wait_ms;
+    o.lease_ms = lease_ms;
+    return o;
+}
+
+static void one_owner_over_processes(void)
+{
+    if (!begin()) { return; }
+    cellar_remote_lock a, b;
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NULL, &a), CELLAR_OK);
+    T_CHECK(a.fence > 0);
+    T_EQ_I64(cellar_remote_lock_try(&two.r, "k", 1, NULL, &b), CELLAR_E_BUSY);
+    T_EQ_U64(b.fence | b.opaque[0] | b.opaque[1], 0);
+    const cellar_lock_opts o = times(30, 1000);
+    T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, &o, &b), CELLAR_E_TIMEOUT);
+    T_EQ_I64(cellar_remote_lock_check(&one.r, &a), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &a), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &a), CELLAR_E_NOT_OWNER);
+    T_EQ_I64(cellar_remote_lock_check(&one.r, &a), CELLAR_E_NOT_OWNER);
+    T_EQ_I64(cellar_remote_lock_try(&two.r, "k", 1, NULL, &b), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_try(&one.r, "other", 5, NULL, &a), CELLAR_OK);
+    T_CHECK(a.fence > b.fence);
+    end();
+}
+
+static void fence_grows_after_the_server_lost_it(void)
+{
+    if (!begin()) { return; }
+    cellar_remote_lock lk;
+    uint64_t last = 0;
+    for (int i = 0; i < 6; i++) {
+        T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &lk), CELLAR_OK);
+        T_CHECK(lk.fence > last);
+        last = lk.fence;
+        T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &lk), CELLAR_OK);
+        if (i == 1) { engine_ask(&server, "DEL ~app:fence"); }
+        if (i == 2) { engine_ask(&server, "FLUSHALL"); }
+        if (i == 3) { /* a clock that was set back: the last fence lies in the future */
+            last += 1000000000;
+            char text[32];
+            snprintf(text, sizeof text, "%" PRIu64, last);
+            engine_ask(&server, "SET ~app:fence %s", text);
+        }
+    }
+    end();
+}
+
+typedef struct waiter {
+    share *s;
+    cellar_err err;
+    cellar_remote_lock lk;
+    atomic_int started;
+} waiter;
+static void *wait_for_lock(void *arg)
+{
+    waiter *w = arg;
+    const cellar_lock_opts o = times(INT64_MAX, 60000);
+    atomic_store(&w->started, 1);
+    w->err = cellar_remote_lock_acquire(&w->s->r, "k", 1, &o, &w->lk);
+    return NULL;
+}
+static void await_waiters(share *s, uint64_t count)
+{
+    while (atomic_load(&s->r.share->lock_waits) != count) { sched_yield(); }
+}
+
+/* Leases are 60 s here, so that only an invalidation can wake the waiter in the time of the test. */
+static void release_wakes_a_waiter_of_another_process(void)
+{
+    if (!begin()) { return; }
+    cellar_remote_lock a;
+    const cellar_lock_opts o = times(1, 60000);
+    waiter w = { .s = &two };
+    pthread_t t;
+    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, &o, &a), CELLAR_OK);
+    T_REQUIRE(pthread_create(&t, NULL, wait_for_lock, &w) == 0);
+    await_waiters(&two, 1);
+    T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &a), CELLAR_OK);
+    pthread_join(t, NULL);
+    T_EQ_I64(w.err, CELLAR_OK);
+    T_CHECK(w.lk.fence > 0);
+    T_EQ_I64(cellar_remote_lock_release(&two.r, "k", 1, &w.lk), CELLAR_OK);
+    end();
+}
+
+static void foreign_delete_ends_the_lock(void)
+{
+    if (!begin()) { return; }
+    cellar_remote_lock a;
+    waiter w = { .s = &two };
+    pthread_t t;
+    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &a), CELLAR_OK);
+    T_REQUIRE(pthread_create(&t, NULL, wait_for_lock, &w) == 0);
+    await_waiters(&two, 1);
+    T_EQ_I64(engine_number(engine_ask(&server, "DEL app:~k:k")), 1);
+    pthread_join(t, NULL);
+    T_EQ_I64(w.err, CELLAR_OK);
+    T_CHECK(w.lk.fence > a.fence);
+    T_EQ_I64(cellar_remote_lock_extend(&one.r, "k", 1, &a, 1000), CELLAR_E_LOST);
+    T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &a), CELLAR_E_LOST);
+    T_EQ_I64(cellar_remote_lock_extend(&two.r, "k", 1, &w.lk, 90000), CELLAR_OK);
+    T_CHECK(engine_number(engine_ask(&server, "PTTL app:~k:k")) > 60000);
+    T_EQ_I64(cellar_remote_lock_release(&two.r, "k", 1, &w.lk), CELLAR_OK);
+    end();
+}
+
+static void lease_ends_by_itself(void)
+{
+    if (!begin()) { return; }
+    cellar_remote_lock a, b;
+    const cellar_lock_opts o = times(10000, 40), rest = times(10000, 30000);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, &o, &a), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, &rest, &b), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_check(&one.r, &a), CELLAR_E_LOST); /* before the server's end */
+    T_CHECK(b.fence > a.fence);
+    T_EQ_I64(cellar_remote_lock_extend(&one.r, "k", 1, &a, 1000), CELLAR_E_LOST);
+    T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &a), CELLAR_E_LOST);
+    T_EQ_I64(cellar_remote_lock_check(&two.r, &b), CELLAR_OK);
+    end();
+}
+
+/* The answer does not come, and the server takes the lock later: it is released, not left. */
+static void lock_of_a_lost_answer_is_released(void)
+{
+    if (!begin()) { return; }
+    cellar_remote_lock a;
+    one.r.cfg.io_ms = 30;
+    engine_signal(&server, SIGSTOP);
+    const int64_t from = share_now_ns();
+    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &a), CELLAR_E_TIMEOUT);
+    T_CHECK(share_now_ns() - from < 1000000000 * (int64_t)t_patience());
+    T_EQ_U64(a.fence | a.opaque[0], 0);
+    engine_signal(&server, SIGCONT);
+    while (engine_number(engine_ask(&server, "EXISTS app:~k:k")) != 0) { sched_yield(); }
+    T_EQ_I64(cellar_remote_lock_try(&two.r, "k", 1, NULL, &a), CELLAR_OK);
+    end();
+}
+
+static void dead_server_is_a_code(void)
+{
+    if (!begin()) { return; }
+    cellar_remote_lock a;
+    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &a), CELLAR_OK);
+    engine_kill(&server);
+    cellar_remote_lock b;
+    T_CHECK(cellar_remote_lock_acquire(&two.r, "k", 1, NULL, &b) < 0);
+    T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, NULL, &b), CELLAR_E_BREAKER_OPEN);
+    T_CHECK(cellar_remote_lock_release(&one.r, "k", 1, &a) < 0);
+    T_CHECK(a.fence != 0); /* the handle is kept: the call may be repeated */
+    end();
+}
+
+typedef struct line {
+    atomic_uint_least64_t next;   /* order of arrival of the waiters in one process */
+    uint64_t order[8];
+    atomic_uint_least64_t done;
+} line;
+static line queue;
+static void *stand_in_line(void *arg)
+{
+    cellar_remote_lock lk;
+    const cellar_lock_opts o = times(INT64_MAX, 60000);
+    T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, &o, &lk), CELLAR_OK);
+    queue.order[atomic_fetch_add(&queue.done, 1)] = (uint64_t)(uintptr_t)arg;
+    T_EQ_I64(cellar_remote_lock_release(&two.r, "k", 1, &lk), CELLAR_OK);
+    return NULL;
+}
+static void waiters_of_one_process_are_served_in_order(void)
+{
+    if (!begin()) { return; }
+    cellar_remote_lock a;
+    pthread_t t[8];
+    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &a), CELLAR_OK);
+    for (uintptr_t i = 0; i < 8; i++) {
+        T_REQUIRE(pthread_create(&t[i], NULL, stand_in_line, (void *)i) == 0);
+        await_waiters(&two, i + 1);
+    }
+    T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &a), CELLAR_OK);
+    for (size_t i = 0; i < 8; i++) { pthread_join(t[i], NULL); }
+    for (uint64_t i = 0; i < 8; i++) { T_EQ_U64(queue.order[i], i); }
+    end();
+}
+
+typedef struct room {
+    atomic_int inside;
+    atomic_uint_least64_t last_fence, visits, faults;
+} room;
+static void visit(share *s, room *m, int visits)
+{
+    const cellar_lock_opts o = times(60000, 60000);
+    for (int i = 0; i < visits; i++) {
+        cellar_remote_lock lk;
+        if (cellar_remote_lock_acquire(&s->r, "room", 4, &o, &lk) != CELLAR_OK) { _exit(3); }
+        if (atomic_fetch_add(&m->inside, 1) != 0) { atomic_fetch_add(&m->faults, 1); }
+        if (lk.fence <= atomic_load(&m->last_fence)) { atomic_fetch_add(&m->faults, 1); }
+        atomic_store(&m->last_fence, lk.fence);
+        atomic_fetch_add(&m->visits, 1);
+        atomic_fetch_sub(&m->inside, 1);
+        if (cellar_remote_lock_release(&s->r, "room", 4, &lk) != CELLAR_OK) { _exit(4); }
+    }
+}
+static void fences_grow_and_owners_exclude_each_other(void)
+{
+    if (!begin()) { return; }
+    room *m = share_pages(sizeof *m);
+    pid_t child[4];
+    for (int i = 0; i < 4; i++) {
+        child[i] = fork();
+        if (child[i] == 0) {
+            share own;
+            share_open(&own, &server);
+            visit(&own, m, 50);
+            _exit(t_failed());
+        }
+    }
+    for (int i = 0; i < 4; i++) {
+        int status = -1;
+        T_EQ_I64(waitpid(child[i], &status, 0), child[i]);
+        T_EQ_I64(status, 0);
+    }
+    T_EQ_U64(atomic_load(&m->visits), 200);
+    T_EQ_U64(atomic_load(&m->faults), 0);
+    munmap(m, sizeof *m);
+    end();
+}
+
+/* A killed owner leaves the lock for the rest of its lease; the next owner has a larger fence. */
+static void killed_owner_loses_the_lock(void)
+{
+    if (!begin()) { return; }
+    atomic_uint_least64_t *fence = share_pages(sizeof *fence);
+    const pid_t child = fork();
+    if (child == 0) {
+        share own;
+        cellar_remote_lock lk;
+        const cellar_lock_opts o = times(1000, 150);
+        share_open(&own, &server);
+        (void)cellar_remote_lock_acquire(&own.r, "k", 1, &o, &lk);
+        atomic_store(fence, lk.fence);
+        for (;;) { pause(); }
+    }
+    while (atomic_load(fence) == 0) { sched_yield(); }
+    T_EQ_I64(kill(child, SIGKILL), 0);
+    T_EQ_I64(waitpid(child, NULL, 0), child);
+    cellar_remote_lock lk;
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NULL, &lk), CELLAR_OK);
+    T_CHECK(lk.fence > atomic_load(fence));
+    munmap(fence, sizeof *fence);
+    end();
+}
+
+static void bad_input_is_refused(void)
+{
+    if (!begin()) { return; }
+    cellar_remote_lock lk;
+    cellar_lock_opts o = times(-1, 0);
+    T_EQ_I64(cellar_remote_lock_try(NULL, "k", 1, NULL, &lk), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_remote_lock_try(&one.r, NULL, 1, NULL, &lk), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 0, NULL, &lk), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, &o, &lk), CELLAR_E_INVAL);
+    o = times(0, 86400001);
+    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, &o, &lk), CELLAR_E_INVAL);
+    o = times(0, 0);
+    o.flags = CELLAR_LOCK_THREAD_BOUND;
+    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, &o, &lk), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &lk), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_extend(&one.r, "k", 1, &lk, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_remote_lock_release(&one.r, "q", 1, &lk), CELLAR_E_LOST); /* another key */
+    T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &lk), CELLAR_OK);
+    end();
+}
+
+static void failed_allocation_is_a_code(void)
+{
+    if (!begin()) { return; }
+    cellar_remote_lock lk;
+    atomic_store(&share_fail_alloc, 1);
+    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &lk), CELLAR_E_NOMEM);
+    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &lk), CELLAR_OK);
+    atomic_store(&share_fail_alloc, 1);
+    T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &lk), CELLAR_E_NOMEM);
+    T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &lk), CELLAR_OK);
+    end();
+}
+
+T_MAIN("remote_lock", T_CASE(one_owner_over_processes),
+       T_CASE(fence_grows_after_the_server_lost_it),
+       T_CASE(release_wakes_a_waiter_of_another_process), T_CASE(foreign_delete_ends_the_lock),
+       T_CASE(lease_ends_by_itself), T_CASE(lock_of_a_lost_answer_is_released),
+       T_CASE(dead_server_is_a_code), T_CASE(waiters_of_one_process_are_served_in_order),
+       T_CASE(fences_grow_and_owners_exclude_each_other), T_CASE(killed_owner_loses_the_lock),
+       T_CASE(bad_input_is_refused), T_CASE(failed_allocation_is_a_code))

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    no window over the admissions of several processes exceeds the promised bound of a shared
+ *         limiter, also when processes are frozen with units in hand, killed, or the server restarts.
+ * Method: child processes check one key and record the reading that each admission used. The parent
+ *         freezes and kills them. A checker then looks at every window. T_WINDOWS_MS=60000 makes
+ *         each case longer. */
+#include "tests/support/share_kit.h"
+
+enum { PROCESSES = 3, RATE = 5000, BURST = 500, HOLD_MS = 20, RECORDS = 1 << 20 };
+
+static engine server;
+
+typedef struct board {
+    atomic_int stop, slow; /* slow: a ms after each admission */
+    atomic_uint_least64_t count, calls, unused;
+    int64_t at_ms[RECORDS]; /* of each admission */
+} board;
+
+static int64_t case_ms(void)
+{
+    const char *text = getenv("T_WINDOWS_MS");
+    return text != NULL ? strtol(text, NULL, 10) : 1200;
+}
+
+static void add_figures(board *b, cellar_remote_limiter *l)
+{
+    cellar_remote_limiter_stats s = cellar_remote_limiter_stats_default();
+    cellar_remote_limiter_stats_get(l, &s);
+    atomic_fetch_add(&b->calls, s.calls);
+    atomic_fetch_add(&b->unused, s.unused);
+}
+
+/* Check until the parent says stop. hold_ms above HOLD_MS is the mutant: units without an end. */
+static void check_all_the_time(board *b, int64_t hold_ms, uint32_t batch)
+{
+    share own;
+    const cellar_rule rule = cellar_rule_token_bucket(RATE, CELLAR_SECOND_NS, BURST);
+    cellar_remote_limiter_opts o = cellar_remote_limiter_opts_default();
+    cellar_remote_limiter *l;
+    o.hold_ms = hold_ms;
+    o.batch = batch;
+    o.offline = CELLAR_REMOTE_LIMITER_DENY;
+    share_open(&own, &server);
+    T_REQUIRE(cellar_remote_limiter_open(&own.r, &rule, &o, &l) == CELLAR_OK);
+    while (!atomic_load(&b->stop)) {
+        cellar_limiter_result x;
+        if (cellar_remote_limiter_check(l, "hot", 3, 1, &x) == CELLAR_OK) {
+            const uint64_t i = atomic_fetch_add(&b->count, 1);
+            if (i < RECORDS) { b->at_ms[i] = (int64_t)(x.now_ns / 1000000); }
+            if (atomic_load(&b->slow)) { engine_pause_ms(1); }
+        } else {
+            engine_pause_ms(1);
+        }
+    }
+    add_figures(b, l);
+    cellar_remote_limiter_close(l);
+    share_close(&own);
+}
+
+static pid_t start(board *b, int64_t hold_ms, uint32_t batch)
+{
+    const pid_t child = fork();
+    if (child != 0) { return child; }
+    check_all_the_time(b, hold_ms, batch);
+    _exit(t_failed());
+}
+
+static void join(pid_t child)
+{
+    int status = -1;
+    T_EQ_I64(waitpid(child, &status, 0), child);
+    T_EQ_I64(status, 0);
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Return by how many units the worst window exceeds rate x (W + hold + 1 ms) + burst: readings are
+ * whole milliseconds. Negative: the room that is left. */
+static int64_t worst_excess(board *b, int64_t burst)
+{
+    const uint64_t n = atomic_load(&b->count);
+    int64_t least = INT64_MAX, worst = INT64_MIN;
+    T_REQUIRE(n > 0 && n <= RECORDS);
+    qsort(b->at_ms, n, sizeof b->at_ms[0], by_time);
+    for (uint64_t i = 0; i < n; i++) {
+        const int64_t level = (int64_t)i - RATE * (b->at_ms[i] - b->at_ms[0]) / 1000;
+        if (level < least) { least = level; }
+        const int64_t excess = level - least + 1 - burst - RATE * (HOLD_MS + 1) / 1000;
+        if (excess > worst) { worst = excess; }
+    }
+    return worst;
+}
+
+/* Freeze children in turn, for longer than units live, and let all go on together. */
+static void freeze_for(const pid_t *child, int64_t ms)
+{
+    const int64_t end = remote_share_now() + ms;
+    for (int round = 0; remote_share_now() < end; round++) {
+        const int both = round % 3 == 2;
+        kill(child[round % PROCESSES], SIGSTOP);
+        if (both) { kill(child[(round + 1) % PROCESSES], SIGSTOP); }
+        engine_pause_ms(30 + 17 * (round % 5));
+        for (int i = 0; i < PROCESSES; i++) { kill(child[i], SIGCONT); }
+        engine_pause_ms(20);
+    }
+}
+
+static void frozen_and_killed_processes_keep_the_bound(void)
+{
+    if (!engine_start(&server, NULL)) { return; }
+    board *b = share_pages(sizeof *b);
+    pid_t child[PROCESSES];
+    for (int i = 0; i < PROCESSES; i++) { child[i] = start(b, HOLD_MS, 0); }
+    freeze_for(child, case_ms());
+    kill(child[0], SIGKILL);
+    waitpid(child[0], NULL, 0);
+    child[0] = start(b, HOLD_MS, 0);
+    freeze_for(child, case_ms() / 2);
+    atomic_store(&b->stop, 1);
+    for (int i = 0; i < PROCESSES; i++) { join(child[i]); }
+    T_CHECK(worst_excess(b, BURST) <= 0);
+    T_CHECK(atomic_load(&b->calls) * 4 < atomic_load(&b->count));
+    munmap(b, sizeof *b);
+    engine_stop(&server);
+}
+
+/* The server forgets its words: one burst more, and no units while it is away (DENY). */
+static void restarted_server_admits_one_burst_more(void)
+{
+    if (!engine_start(&server, NULL)) { return; }
+    board *b = share_pages(sizeof *b);
+    pid_t child[PROCESSES];
+    for (int i = 0; i < PROCESSES; i++) { child[i] = start(b, HOLD_MS, 0); }
+    freeze_for(child, case_ms() / 3);
+    engine_kill(&server);
+    engine_restart(&server);
+    const uint64_t before = atomic_load(&b->count);
+    freeze_for(child, case_ms() / 3);
+    T_CHECK(atomic_load(&b->count) > before);
+    atomic_store(&b->stop, 1);
+    for (int i = 0; i < PROCESSES; i++) { join(child[i]); }
+    T_CHECK(worst_excess(b, 2 * BURST) <= 0);
+    munmap(b, sizeof *b);
+    engine_stop(&server);
+}
+
+/* The checker finds the mutant: units that do not expire are kept by frozen processes, while the
+ * bucket fills again, and are spent together. */
+static void units_without_an_end_are_found(void)
+{
+    if (!engine_start(&server, NULL)) { return; }
+    board *b = share_pages(sizeof *b);
+    pid_t child[PROCESSES];
+    atomic_store(&b->slow, 1);
+    for (int i = 0; i < PROCESSES; i++) {
+        child[i] = start(b, 60000, BURST);
+        const uint64_t before = atomic_load(&b->count);
+        while (atomic_load(&b->count) == before) { sched_yield(); }
+        kill(child[i], SIGSTOP); /* with most of a burst in hand */
+        engine_pause_ms(1000 * BURST / RATE + 5);
+    }
+    atomic_store(&b->slow, 0);
+    const uint64_t from = atomic_load(&b->count);
+    for (int i = 0; i < PROCESSES; i++) { kill(child[i], SIGCONT); }
+    while (atomic_load(&b->count) < from + 2 * BURST) { sched_yield(); }
+    atomic_store(&b->stop, 1);
+    for (int i = 0; i < PROCESSES; i++) { join(child[i]); }
+    T_CHECK(worst_excess(b, BURST) > 0);
+    munmap(b, sizeof *b);
+    engine_stop(&server);
+}
+
+T_MAIN("remote_windows", T_CASE(frozen_and_killed_processes_keep_the_bound),
+       T_CASE(restarted_server_admits_one_burst_more), T_CASE(units_without_an_end_are_found))
