@@ -94,6 +94,32 @@ static cellar_err remote_table_remove(void *ctx, const cellar_tier_key *k,
     return err;
 }
 
+static cellar_err remote_table_lease(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
+                                     cellar_tier_entry *e, cellar_tier_lease *l)
+{
+    if (!remote_use(ctx)) { return CELLAR_MISS; }
+    const cellar_err err = remote_get_lease(ctx, k, hold_ms, e, l);
+    remote_unuse(ctx);
+    return err;
+}
+
+static cellar_err remote_table_fill(void *ctx, const cellar_tier_key *k,
+                                    const cellar_tier_lease *l, const void *value,
+                                    size_t value_len, cellar_tier_entry *e)
+{
+    if (!remote_use(ctx)) { return CELLAR_E_CLOSED; }
+    const cellar_err err = remote_fill(ctx, k, l, value, value_len, e);
+    remote_unuse(ctx);
+    return err;
+}
+
+static void remote_table_unlease(void *ctx, const cellar_tier_key *k, const cellar_tier_lease *l)
+{
+    if (!remote_use(ctx)) { return; }
+    remote_unlease(ctx, k, l);
+    remote_unuse(ctx);
+}
+
 static cellar_err remote_table_clear(void *ctx)
 {
     if (!remote_use(ctx)) { return CELLAR_E_CLOSED; }
@@ -187,6 +213,9 @@ static cellar_tier_table remote_space_table(remote_space *s)
     t.ask = remote_table_ask;
     t.put = remote_table_put;
     t.remove = remote_table_remove;
+    t.lease = remote_table_lease;
+    t.fill = remote_table_fill;
+    t.unlease = remote_table_unlease;
     t.clear = remote_table_clear;
     t.tag = remote_table_tag;
     t.pattern = remote_table_pattern;

@@ -16,6 +16,7 @@
 #include "remote/control.h"
 #include "remote/hash.h"
 #include "remote/pend.h"
+#include "remote/share.h"
 
 typedef struct remote_asked {
     remote_space *s;
@@ -306,4 +307,69 @@ CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k,
     q.bytes_len = w->bytes.len;
     remote_post(s->r->link, &q);
     return true;
+}
+
+/* ---- the lease of a load ---- */
+
+/* Judge what stands where the lease would be. E_BUSY: numbers are missing. */
+static cellar_err remote_lease_judge(void *ctx, const char *bytes, size_t len)
+{
+    remote_asked *a = ctx;
+    remote_form f;
+    const cellar_bytes key = a->key;
+    if (remote_form_read(bytes, len, a->name->text, a->name->len, key, CELLAR_VALUE_MAX, &f) ==
+            REMOTE_FORM_OK && f.kind == REMOTE_FORM_LEASE) {
+        const remote_life life = remote_control_judge(a->s, f.generation, f.born, NULL, 0);
+        a->tag_count = 0;
+        return life == REMOTE_LIFE_UNKNOWN ? CELLAR_E_BUSY
+               : life == REMOTE_LIFE_FRESH ? CELLAR_PENDING : CELLAR_MISS;
+    }
+    remote_asked_envelope(a, bytes, len);
+    const bool there = a->err == CELLAR_OK || a->err == CELLAR_ABSENT || a->err == CELLAR_E_BUFFER;
+    return there ? CELLAR_OK : a->err == CELLAR_PENDING ? CELLAR_E_BUSY : CELLAR_MISS;
+}
+
+/* Take the lease beside a RAW value, or find that the value has come since the look. */
+static cellar_err remote_lease_beside(remote_asked *a, const remote_lease_ask *q, bool refresh,
+                                      remote_lease *l, int64_t *left_ms)
+{
+    cellar_remote *r = a->s->r;
+    const cellar_err err = remote_lease_take_beside(r, q, l, left_ms);
+    if (err != CELLAR_LEASED || refresh || remote_asked_send(a) == CELLAR_MISS) { return err; }
+    remote_lease_drop_beside(r, q, l);
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
+                                           cellar_tier_entry *e, cellar_tier_lease *l)
+{
+    remote_space *s = ctx;
+    remote_name n;
+    remote_lease lease;
+    int64_t left_ms = 0;
+    remote_asked a = { .s = s, .key = { k->bytes, k->len }, .name = &n, .e = e };
+    remote_lease_ask q = { .name = &n, .names = &s->names, .key = k->bytes, .key_len = k->len,
+                           .raw = s->opts.values == CELLAR_REMOTE_RAW, .hold_ms = hold_ms,
+                           .judge = remote_lease_judge, .ctx = &a };
+    const bool refresh = (e->flags & CELLAR_TIER_REFRESH) != 0;
+    if (!remote_get_open(s) || s->opts.write == CELLAR_REMOTE_INVALIDATE) { return CELLAR_MISS; }
+    remote_key_name(&s->names, k->bytes, k->len, &n);
+    a.err = CELLAR_MISS;
+    if (remote_pend_look(s, &n, remote_asked_queued, &a) != REMOTE_PENDING_NONE) {
+        return CELLAR_MISS;
+    }
+    cellar_err err = CELLAR_E_BUSY;
+    for (int round = 0; round < 2 && err == CELLAR_E_BUSY; round++) {
+        q.generation = remote_control_generation(s);
+        q.born = q.generation;
+        if (q.generation == 0 || round > 0) {
+            if (remote_asked_numbers(&a) != CELLAR_OK) { return CELLAR_MISS; }
+            q.born = q.generation = remote_control_generation(s);
+        }
+        err = refresh || q.raw ? remote_lease_beside(&a, &q, refresh, &lease, &left_ms)
+                               : remote_lease_take(s->r, &q, &lease, &left_ms);
+    }
+    if (err == CELLAR_LEASED) { memcpy(l, &lease, sizeof lease); }
+    e->deadline_ms = s->host->now_ms(s->host->ctx) + left_ms + 1;
+    return err;
 }

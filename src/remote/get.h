@@ -13,6 +13,10 @@ CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *
 CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k,
                                      const cellar_tier_ticket *ticket);
 
+/* Ask for the lease of a load: see the table. MISS: the load runs without one. */
+CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
+                                           cellar_tier_entry *e, cellar_tier_lease *l);
+
 /* Return whether gets of `s` may ask the server: there is a proof, or the namespace trusts. */
 CELLAR_PRIVATE bool remote_get_open(const remote_space *s);
 

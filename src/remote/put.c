@@ -20,6 +20,7 @@
 #include "remote/form.h"
 #include "remote/get.h"
 #include "remote/pend.h"
+#include "remote/share.h"
 
 enum { REMOTE_CHANGE_ROUNDS = 16, REMOTE_SCAN_COUNT = 512 };
 
@@ -302,7 +303,6 @@ CELLAR_PRIVATE cellar_err remote_put(void *ctx, const cellar_tier_key *k, const 
     remote_space *s = ctx;
     remote_write w;
     const bool invalidates = s->opts.write == CELLAR_REMOTE_INVALIDATE;
-    if (invalidates && (e->flags & CELLAR_TIER_LOADED) != 0) { return CELLAR_OK; }
     remote_write_begin(&w, s, k);
     if (invalidates) {
         remote_write_placeholder(&w);
@@ -316,6 +316,59 @@ CELLAR_PRIVATE cellar_err remote_put(void *ctx, const cellar_tier_key *k, const 
     if (err == CELLAR_OK) { e->check = w.check; }
     remote_write_end(&w);
     return err;
+}
+
+/* Describe the lease of a load for lease.c. */
+static remote_lease_ask remote_lease_of(const remote_space *s, const cellar_tier_key *k,
+                                        const remote_name *n)
+{
+    return (remote_lease_ask){ .name = n, .names = &s->names, .key = k->bytes, .key_len = k->len,
+                               .raw = s->opts.values == CELLAR_REMOTE_RAW };
+}
+
+static void remote_lease_return(const remote_space *s, const remote_lease_ask *q,
+                                const remote_lease *l)
+{
+    if (l->seen == 0) { remote_lease_drop(s->r, q->name, l); }
+    else { remote_lease_drop_beside(s->r, q, l); }
+}
+
+CELLAR_PRIVATE cellar_err remote_fill(void *ctx, const cellar_tier_key *k,
+                                      const cellar_tier_lease *held, const void *value,
+                                      size_t value_len, cellar_tier_entry *e)
+{
+    remote_space *s = ctx;
+    remote_write w;
+    remote_lease l;
+    remote_fate fate;
+    cellar_err err = CELLAR_INVALIDATED;
+    memcpy(&l, held, sizeof l);
+    remote_write_begin(&w, s, k);
+    const remote_lease_ask q = remote_lease_of(s, k, &w.name);
+    if (q.raw) { remote_write_raw(&w, value, value_len, e); }
+    else { remote_write_envelope(&w, value, value_len, e); }
+    if (w.bytes != NULL) {
+        REMOTE_ADD(s->r, sets, 1);
+        err = l.seen == 0
+                  ? remote_lease_fill(s->r, &w.name, &l, w.bytes, w.len, w.life_ms, &fate)
+                  : remote_lease_fill_beside(s->r, &q, &l, w.bytes, w.len, w.life_ms, &fate);
+    }
+    if (err == CELLAR_OK) { e->check = w.check; }
+    else { remote_lease_return(s, &q, &l); } /* the next load does not wait for its end */
+    remote_write_end(&w);
+    return err;
+}
+
+CELLAR_PRIVATE void remote_unlease(void *ctx, const cellar_tier_key *k,
+                                   const cellar_tier_lease *held)
+{
+    const remote_space *s = ctx;
+    remote_name n;
+    remote_lease l;
+    memcpy(&l, held, sizeof l);
+    remote_key_name(&s->names, k->bytes, k->len, &n);
+    const remote_lease_ask q = remote_lease_of(s, k, &n);
+    remote_lease_return(s, &q, &l);
 }
 
 CELLAR_PRIVATE cellar_err remote_remove(void *ctx, const cellar_tier_key *k,

@@ -8,6 +8,11 @@
 
 CELLAR_PRIVATE cellar_err remote_put(void *ctx, const cellar_tier_key *k, const void *value,
                                      size_t value_len, cellar_tier_entry *e);
+CELLAR_PRIVATE cellar_err remote_fill(void *ctx, const cellar_tier_key *k,
+                                      const cellar_tier_lease *held, const void *value,
+                                      size_t value_len, cellar_tier_entry *e);
+CELLAR_PRIVATE void remote_unlease(void *ctx, const cellar_tier_key *k,
+                                   const cellar_tier_lease *held);
 CELLAR_PRIVATE cellar_err remote_remove(void *ctx, const cellar_tier_key *k,
                                         const cellar_tier_entry *e);
 CELLAR_PRIVATE cellar_err remote_clear(void *ctx);
