@@ -354,6 +354,7 @@ CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, 
     const bool refresh = (e->flags & CELLAR_TIER_REFRESH) != 0;
     if (!remote_get_open(s) || s->opts.write == CELLAR_REMOTE_INVALIDATE) { return CELLAR_MISS; }
     remote_key_name(&s->names, k->bytes, k->len, &n);
+    if (n.digest) { return CELLAR_MISS; } /* a heard digest wakes no waiter */
     a.err = CELLAR_MISS;
     if (remote_pend_look(s, &n, remote_asked_queued, &a) != REMOTE_PENDING_NONE) {
         return CELLAR_MISS;

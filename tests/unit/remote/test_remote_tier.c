@@ -56,6 +56,7 @@ static void get_after_a_get_does_not_ask_again(void)
 {
     both_open(NULL);
     T_CHECK(side_set(&a, "k", "1") == CELLAR_OK);
+    side_fence(&b); /* the first set made the generation: all entries ended once */
     T_CHECK(side_has(&b, "k", "1"));
     const uint64_t gets = side_stats(&b).gets;
     T_CHECK(side_has(&b, "k", "1"));
@@ -303,6 +304,46 @@ static void full_server_loses_the_old_value_too(void)
     both_close();
 }
 
+static _Atomic int loads;
+
+static cellar_err load_slowly(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    atomic_fetch_add(&loads, 1);
+    engine_pause_ms(20);
+    return cellar_load_value(load, "loaded", 6);
+}
+
+static void *load_many(void *ctx)
+{
+    const side *s = ctx;
+    for (int i = 0; i < 30; i++) {
+        char key[8];
+        (void)snprintf(key, sizeof key, "%d", i);
+        cellar_result out = cellar_result_default();
+        T_CHECK(cellar_get_or_load(s->users, key, strlen(key), NULL, load_slowly, NULL, &out) ==
+                CELLAR_OK);
+        T_CHECK(out.value_len == 6 && memcmp(out.value, "loaded", 6) == 0);
+        cellar_result_free(&out);
+    }
+    return NULL;
+}
+
+static void cold_key_is_loaded_once_over_all_processes(void)
+{
+    pthread_t t[4];
+    both_open(NULL);
+    atomic_store(&loads, 0);
+    for (size_t i = 0; i < 4; i++) {
+        T_REQUIRE(pthread_create(&t[i], NULL, load_many, i % 2 == 0 ? &a : &b) == 0);
+    }
+    for (size_t i = 0; i < 4; i++) { pthread_join(t[i], NULL); }
+    T_EQ_I64(loads, 30);
+    both_close();
+}
+
 T_MAIN("cellar_remote_tier", T_CASE(set_elsewhere_is_seen_after_a_fence),
        T_CASE(get_after_a_get_does_not_ask_again), T_CASE(change_by_a_stranger_is_heard),
        T_CASE(long_key_is_heard_by_its_digest), T_CASE(foreign_bytes_are_a_miss_and_stay),
@@ -313,4 +354,5 @@ T_MAIN("cellar_remote_tier", T_CASE(set_elsewhere_is_seen_after_a_fence),
        T_CASE(behind_is_read_by_its_writer_and_reaches_others),
        T_CASE(invalidate_keeps_values_out_of_the_server),
        T_CASE(pattern_ends_keys_of_each_spelling), T_CASE(write_without_an_answer_is_deleted_later),
-       T_CASE(full_journal_ends_the_namespace), T_CASE(full_server_loses_the_old_value_too))
+       T_CASE(full_journal_ends_the_namespace), T_CASE(full_server_loses_the_old_value_too),
+       T_CASE(cold_key_is_loaded_once_over_all_processes))
