@@ -48,8 +48,8 @@ typedef struct cellar_tier_entry {
     int64_t  stale_ms;         /* stale window behind the deadline                                */
     uint64_t check;            /* number of this state of the key, never 0. `get`, `lease`: as the
                                 * tier has it. `put` with CELLAR_TIER_IF_CHECK: the state that the
-                                * key must have; 0: no value. After OK: the new state. It is the
-                                * version that cellar_get_with reports.                           */
+                                * key must have; 0: no value, or a negative entry. After OK: the
+                                * new state. It is the version that cellar_get_with reports.      */
     uint64_t born;             /* of `put`, `fill`: `epoch` when the load or the set began        */
     uint64_t tag_fp[CELLAR_TAGS_MAX]; /* of `get`: tag_fp() of each tag                           */
     const cellar_bytes *tags;  /* of `put`, `fill`: the texts                                     */
@@ -119,8 +119,9 @@ typedef struct cellar_tier_table {
     /* Take the host, valid until `close` or `forked` returns. Not OK: the attach fails with that
      * code, and no other function of the table is called. Required. */
     cellar_err (*attached)(void *ctx, const cellar_tier_host *host);
-    /* Copy the value of a key. Required.
-     * Returns OK; ABSENT; E_BUFFER (*value_len and *e set); MISS; an error, which is a miss. */
+    /* Copy the value of a key. Required. e->flags: CELLAR_TIER_FRESH or 0.
+     * Returns OK; ABSENT; E_BUFFER (*value_len and *e set); MISS; an error, which is a miss, but
+     * with FRESH the code of the change. */
     cellar_err (*get)(void *ctx, const cellar_tier_key *k, void *buf, size_t buf_cap,
                       size_t *value_len, cellar_tier_entry *e);
     /* Announce keys that this thread reads next by `get`: send all requests together. */
@@ -135,12 +136,10 @@ typedef struct cellar_tier_table {
     /* Delete a key. e: NULL, or with CELLAR_TIER_IF_CHECK as for `put`. Required. */
     cellar_err (*remove)(void *ctx, const cellar_tier_key *k, const cellar_tier_entry *e);
     /* Add to a counter in the tier. *number: in: initial value; out: the sum. E_TYPE, E_RANGE.
-     * MISS: no counter, and e is NULL: none is made. E_UNSUPPORTED, or NULL: the store adds by
-     * `get` and `put` with IF_CHECK. */
+     * MISS: no counter, and e is NULL: none is made. NULL: the store adds by `get` and `put` with
+     * IF_CHECK; a counter then is a value of 8 bytes, int64, little-endian. */
     cellar_err (*add)(void *ctx, const cellar_tier_key *k, int64_t delta, int64_t *number,
                       const cellar_tier_entry *e);
-    /* Set the deadline of a key. MISS: no value. NULL: E_UNSUPPORTED. */
-    cellar_err (*touch)(void *ctx, const cellar_tier_key *k, int64_t deadline_ms);
     /* End all entries of the namespace for all processes. The store ends its own afterwards. */
     cellar_err (*clear)(void *ctx);
     /* End all entries with a tag for all processes. The store ends its own afterwards. */

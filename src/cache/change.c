@@ -188,6 +188,7 @@ static cache_urge cache_change_urge(const cache_change *ch)
 {
     const cache_tier *t = cache_tier_of(ch->c);
     if (t != NULL && (t->through || t->shared)) {
+        if ((ch->flags & CACHE_ASKS) != 0) { return CACHE_ASKED; }
         if (!cache_is_write(ch)) { return CACHE_LATER; }
         cache_turns_use(ch->c->store);
         return CACHE_THROUGH;
@@ -196,11 +197,14 @@ static cache_urge cache_change_urge(const cache_change *ch)
                                     : cache_urge_of(ch->c, (ch->flags & CACHE_DURABLE_SET) != 0);
 }
 
+#define CACHE_DELETE_OTHER (CACHE_MATCHED | CACHE_REMOTE | CACHE_ASKS)
+
 /* Return the cause of a delete; NONE: a call of the program for this key. */
-static cellar_cause cache_delete_cause(uint32_t flags)
+static cellar_cause cache_delete_cause(const cache_change *ch)
 {
-    return (flags & CACHE_MATCHED) != 0  ? CELLAR_CAUSE_PATTERN
-           : (flags & CACHE_REMOTE) != 0 ? CELLAR_CAUSE_REMOTE : CELLAR_CAUSE_NONE;
+    if ((ch->flags & CACHE_ASKS) != 0 && ch->ask->stores) { return CELLAR_CAUSE_REPLACED; }
+    return (ch->flags & CACHE_MATCHED) != 0  ? CELLAR_CAUSE_PATTERN
+           : (ch->flags & CACHE_REMOTE) != 0 ? CELLAR_CAUSE_REMOTE : CELLAR_CAUSE_NONE;
 }
 
 /* Begin the frame, by which the window raises the stamp of the key. */
@@ -210,11 +214,13 @@ static void cache_tier_before(cache_change *ch, cache_step *r)
     l1_put_spec *p = stores ? ch->spec : NULL;
     r->urge = cache_change_urge(ch);
     cache_frame_push(&r->frame, ch->c, stores, p != NULL && p->kind == (uint8_t)L1_NEGATIVE);
-    r->frame.cause = (uint8_t)cache_delete_cause(ch->flags);
+    r->frame.ask = ch->ask;
+    r->frame.cause = (uint8_t)cache_delete_cause(ch);
     const bool shared = cache_shared_of(ch->c) != NULL;
     r->frame.below = (ch->flags & CACHE_OUTSIDE) != 0 ? CACHE_BELOW_KNOWS
                      : r->urge != CACHE_LATER ? CACHE_BELOW_CALL
-                     : shared && ch->kind != CACHE_DELETE ? CACHE_BELOW_KNOWS : CACHE_BELOW_KILL;
+                     : shared && (ch->kind != CACHE_DELETE || (ch->flags & CACHE_COPY) != 0)
+                         ? CACHE_BELOW_KNOWS : CACHE_BELOW_KILL;
     if (r->urge != CACHE_LATER && p != NULL && p->l2_addr == 0 && !shared) {
         p->l2_addr = L1_ADDR_LATER;
     }
@@ -226,11 +232,14 @@ static const l1_put_spec cache_absent = { .deadline_ms = BASE_NEVER_MS,
 
 /* Tell the shared tier, after all older changes of the key. p NULL: remove the key. */
 static cellar_err cache_share(cellar *c, cache_shared *h, const l1_key *k, const l1_put_spec *p,
-                              cache_turn *turn)
+                              cache_ask *ask, cache_turn *turn)
 {
     const cache_store *s = c->store;
-    if (!cache_turn_begin(s, turn)) { return CELLAR_OK; } /* a newer change has its own code */
-    const cellar_err said = p != NULL ? cache_shared_put(h, k, p) : cache_shared_remove(h, k);
+    if (!cache_turn_begin(s, turn)) { /* a newer change has its own code */
+        return ask != NULL ? CELLAR_CONFLICT : CELLAR_OK;
+    }
+    const cellar_err said = ask != NULL ? ask->fn(ask, h, k)
+                            : p != NULL ? cache_shared_put(h, k, p) : cache_shared_remove(h, k);
     cache_turn_done(s, turn);
     return said;
 }
@@ -246,7 +255,7 @@ BASE_NOINLINE static cellar_err cache_tier_tell(cellar *c, const l1_key *k, cach
     if (f->raised != 0 && t != NULL) {
         if (t->shared) {
             below = cache_share(c, t->ctx, k, urge != CACHE_LATER && p != &cache_absent ? p : NULL,
-                                &f->turn);
+                                urge == CACHE_ASKED ? f->ask : NULL, &f->turn);
         } else if (urge != CACHE_LATER) {
             below = cache_tier_store(c, k, p, urge, &f->turn);
         } else if (cache_turn_begin(s, &f->turn)) {
@@ -361,8 +370,9 @@ BASE_ALWAYS_INLINE void cache_explain_end(cache_change *ch, cache_change_kind ki
     cache_store *s = ch->c->store;
     if (kind == CACHE_DELETE) {
         if (ch->gone == L1_GONE_NOTHING && ch->err != CELLAR_OK) { return; }
-        const bool other = BASE_UNLIKELY((ch->flags & (CACHE_MATCHED | CACHE_REMOTE)) != 0);
-        const cellar_cause cause = other ? cache_delete_cause(ch->flags) : CELLAR_CAUSE_DELETED;
+        const bool other = BASE_UNLIKELY((ch->flags & CACHE_DELETE_OTHER) != 0);
+        const cellar_cause by = other ? cache_delete_cause(ch) : CELLAR_CAUSE_NONE;
+        const cellar_cause cause = by != CELLAR_CAUSE_NONE ? by : CELLAR_CAUSE_DELETED;
         cache_why_note_by(s, ch->k->hash, cache_cause_of(ch->gone, cause), ch->by);
     } else if (kind == CACHE_PUT && BASE_UNLIKELY(ch->err != CELLAR_OK)) {
         if (cache_is_load(ch, kind) && ch->err == CELLAR_CONFLICT) {
@@ -427,15 +437,22 @@ BASE_ALWAYS_INLINE void cache_count_put(const cache_change *ch, stats_block *min
     cache_count_gone(mine, p->gone, STATS_EVICT_REJECTED);
 }
 
+/* Return the counter of a removed entry that no cellar_delete removed. */
+static stats_id cache_delete_counter(const cache_change *ch)
+{
+    const cellar_cause cause = cache_delete_cause(ch);
+    return cause == CELLAR_CAUSE_PATTERN ? STATS_EVICT_GLOB
+           : cause == CELLAR_CAUSE_REMOTE ? STATS_EVICT_REMOTE
+           : cause == CELLAR_CAUSE_REPLACED ? STATS_EVICT_REPLACED : STATS_EVICT_DELETED;
+}
+
 BASE_ALWAYS_INLINE void cache_counters_end(cache_change *ch, cache_change_kind kind)
 {
     stats_block *mine = cache_mine(ch->c);
     const bool found = kind == CACHE_DELETE && ch->err == CELLAR_OK;
     const bool counted = (ch->flags & CACHE_COUNTED) != 0;
-    const bool other = (ch->flags & (CACHE_MATCHED | CACHE_REMOTE)) != 0;
-    const stats_id deleted = !other ? STATS_EVICT_DELETED
-                             : (ch->flags & CACHE_MATCHED) != 0 ? STATS_EVICT_GLOB
-                                                                : STATS_EVICT_REMOTE;
+    const bool other = (ch->flags & CACHE_DELETE_OTHER) != 0;
+    const stats_id deleted = BASE_UNLIKELY(other) ? cache_delete_counter(ch) : STATS_EVICT_DELETED;
     switch (kind) {
     case CACHE_PUT: cache_count_put(ch, mine); return;
     case CACHE_DELETE:
@@ -620,8 +637,8 @@ BASE_COLD static bool cache_change_again(cache_change *ch, unsigned rounds)
                (ch->err == CELLAR_CONFLICT && cache_change_rekeys(ch, rounds));
     case CACHE_DELETE:
         if (ch->err == CELLAR_OK) { ch->flags |= CACHE_FOUND; }
-        if (ch->spec == NULL && rounds <= CACHE_ROUNDS && !cache_is_closed(ch->c) &&
-            !cache_generation_alive(s, ch->k->generation)) {
+        if (ch->spec == NULL && (ch->flags & CACHE_ASKS) == 0 && rounds <= CACHE_ROUNDS &&
+            !cache_is_closed(ch->c) && !cache_generation_alive(s, ch->k->generation)) {
             cache_rekey(ch->c, ch->k);
             return true;
         }

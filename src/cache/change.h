@@ -24,8 +24,15 @@ typedef enum cache_change_kind {
 #define CACHE_JUDGED 128u    /* private: the policy has seen the plan */
 #define CACHE_COUNTED 256u   /* private: cache_count_step has counted the entry */
 #define CACHE_REMOTE 1024u   /* with OUTSIDE: another process made the change */
+#define CACHE_ASKS 2048u     /* DELETE in memory: the shared tier makes the change `ask` */
 #define CACHE_COPY 512u      /* DELETE of the copy in the cache: no write of the program */
 #define CACHE_FOUND 64u      /* private: an earlier round removed an entry */
+
+/* A change that a shared tier makes if a condition holds. Memory loses the entry first. */
+typedef struct cache_ask {
+    cellar_err (*fn)(struct cache_ask *q, void *shared, const l1_key *k);
+    bool stores; /* true: it stores a value; false: it removes the key */
+} cache_ask;
 
 typedef struct cache_change { /* one change of one key; on the stack of its call */
     cellar *c;
@@ -37,6 +44,7 @@ typedef struct cache_change { /* one change of one key; on the stack of its call
                        * `spec`: room for the options of a new counter; NULL: none is made */
     const cellar_set_opts *opts; /* INCREMENT: options of a new counter */
     const l1_renewal *renewal;
+    cache_ask *ask;                /* with CACHE_ASKS */
     int64_t delta, init, deadline_ms;
     cellar_err err;   /* result: this down to was_ms */
     cellar_err below; /* E_IO: the tier does not have what was promised */

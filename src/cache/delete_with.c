@@ -6,7 +6,7 @@
  * LIMITS     CACHE_ROUNDS rounds; in a lost round another writer succeeded. */
 #include "cache/buf.h"
 #include "cache/call.h"
-#include "cache/change.h"
+#include "cache/change_shared.h"
 #include "cache/error.h"
 #include "cache/generation.h"
 #include "cache/get_alloc.h"
@@ -83,6 +83,57 @@ static cellar_err cache_delete_version(cellar *c, l1_key *k, uint64_t if_version
     return err;
 }
 
+/* Delete the state of the key that this call has read. CONFLICT: again, unless *differs. */
+static cellar_err cache_delete_state(cellar *c, l1_key *k, const cellar_delete_opts *o,
+                                     cellar_buf *old, unsigned char **copy, bool *differs)
+{
+    cellar_tier_entry e;
+    size_t len = 0;
+    cellar_err err = cache_shared_fresh(c, k, old->bytes, old->cap, &len, &e);
+    if (err == CELLAR_E_BUFFER && o->old_value != NULL) {
+        err = cache_buf_grow(old, len);
+        return err == CELLAR_OK ? CELLAR_CONFLICT : err;
+    }
+    if (err != CELLAR_OK && err != CELLAR_E_BUFFER) {
+        if (err < 0 || o->if_version != 0) { return err == CELLAR_ABSENT ? CELLAR_MISS : err; }
+        err = cache_delete(c, k, false); /* also ends a negative entry and a running load */
+        return err == CELLAR_OK ? CELLAR_MISS : err;
+    }
+    *differs = o->if_version != 0 && e.check != o->if_version;
+    if (*differs) { return CELLAR_CONFLICT; }
+    if (o->old_value != NULL) {
+        *copy = cache_dup_new(c->store, len);
+        if (*copy == NULL) { return CELLAR_E_NOMEM; }
+        if (len != 0) { memcpy(*copy, old->bytes, len); }
+        (*copy)[len] = '\0';
+        old->len = len;
+    }
+    uint64_t check = e.check;
+    err = cache_shared_change(c, k, NULL, 0, &check);
+    if (err == CELLAR_OK) { return err; }
+    cellar_free(*copy);
+    *copy = NULL;
+    return err;
+}
+
+static cellar_err cache_delete_shared(cellar *c, l1_key *k, const cellar_delete_opts *o)
+{
+    cellar_buf old;
+    unsigned char room[CACHE_BUF_INLINE], *copy = NULL;
+    bool differs = false;
+    cache_buf_init(&old, c->store, room);
+    cellar_err err = CELLAR_CONFLICT;
+    for (unsigned i = 0; err == CELLAR_CONFLICT && !differs && i < CACHE_SHARED_ROUNDS; i++) {
+        err = cache_delete_state(c, k, o, &old, &copy, &differs);
+    }
+    if (copy != NULL) {
+        *o->old_value = copy;
+        *o->old_value_len = old.len;
+    }
+    cache_buf_fini(&old);
+    return err == CELLAR_CONFLICT && !differs ? CELLAR_E_BUSY : err;
+}
+
 CELLAR_API cellar_err cellar_delete_with(cellar *c, const void *key, size_t key_len,
                                          const cellar_delete_opts *o)
 {
@@ -106,7 +157,9 @@ CELLAR_API cellar_err cellar_delete_with(cellar *c, const void *key, size_t key_
     l1_key k;
     cache_key(c, &k, key, key_len);
     (void)base_add_rlx(&c->refs, 1u); /* the handle of the caller is open: refs >= 1 */
-    if (full.old_value != NULL) {
+    if ((full.old_value != NULL || full.if_version != 0) && cache_shared_of(c) != NULL) {
+        err = cache_delete_shared(c, &k, &full);
+    } else if (full.old_value != NULL) {
         err = cache_delete_old(c, &k, &full);
     } else if (full.if_version != 0) {
         err = cache_delete_version(c, &k, full.if_version);

@@ -8,6 +8,7 @@
 #include "cache/error.h"
 #include "cache/lookup.h"
 #include "cache/proof.h"
+#include "cache/shared.h"
 #include "cache/plan.h"
 #include "cache/talk.h"
 
@@ -54,6 +55,7 @@ static void cache_info_below(const cellar *c, const cache_tier_meta *m, size_t v
     in.expires_ms = m->idle_ms != 0 && m->until_ms != 0 ? m->until_ms : m->deadline_ms;
     in.idle_ms = m->idle_ms;
     in.stale_ms = m->stale_ms;
+    if (cache_shared_of(c) != NULL) { in.version = m->version; }
     cache_info_fill(c, &in, err, CELLAR_TIER_L2, out);
 }
 
@@ -95,6 +97,12 @@ static cellar_err cache_get_opts_read(cellar *c, const cellar_get_opts *o, cella
     return out->info != NULL ? cache_info_check(c, out->info) : CELLAR_OK;
 }
 
+/* Return whether only the shared tier has what the call wants: a version. */
+static bool cache_from_server(const cellar *c, bool version)
+{
+    return version && cache_shared_of(c) != NULL;
+}
+
 /* Read with options from L1. */
 static cellar_err cache_get_here(cellar *c, const l1_key *k, const cellar_get_opts *o, void *buf,
                                  size_t buf_cap, size_t *len)
@@ -102,6 +110,7 @@ static cellar_err cache_get_here(cellar *c, const l1_key *k, const cellar_get_op
     const unsigned flags = ((o->flags & CELLAR_GET_PEEK) != 0 ? L1_PEEK : 0u) |
                            ((o->flags & CELLAR_GET_ALLOW_STALE) != 0 ? L1_STALE_OK : 0u);
     const bool unproven = cache_is_unproven(c);
+    if (cache_from_server(c, (o->flags & CELLAR_GET_WANT_VERSION) != 0)) { return CELLAR_MISS; }
     if (unproven && ((flags & L1_STALE_OK) == 0 || !c->proof_stale)) { return CELLAR_MISS; }
     if (o->info == NULL) {
         const cellar_err err = l1_get(c->l1, k, buf, buf_cap, len, flags);
@@ -127,7 +136,8 @@ static cellar_err cache_get_there(cellar *c, const l1_key *k, const cellar_get_o
     cache_tier_meta m;
     cellar_err kept;
     cellar_err err = CELLAR_MISS;
-    if (o->info != NULL && (o->flags & CELLAR_GET_WANT_VERSION) != 0 && cache_tier_bring(c, k)) {
+    if (o->info != NULL && (o->flags & CELLAR_GET_WANT_VERSION) != 0 &&
+        cache_shared_of(c) == NULL && cache_tier_bring(c, k)) {
         err = cache_get_here(c, k, o, buf, buf_cap, len);
         if (err != CELLAR_MISS) { return err; }
     }
@@ -198,9 +208,11 @@ static cellar_err cache_meta_once(cellar *c, const l1_key *k, bool version, cell
     l1_info info;
     memset(&info, 0, sizeof info);
     const bool unproven = cache_is_unproven(c);
-    cellar_err err = cache_inspect(c, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK, version);
+    cellar_err err = cache_inspect(c, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK,
+                                   version && cache_shared_of(c) == NULL);
     if (unproven) { err = cache_unproven_code(c, err); }
-    if (err == CELLAR_MISS && version && cache_brought(c, k)) {
+    if (cache_from_server(c, version)) { err = CELLAR_MISS; }
+    if (err == CELLAR_MISS && version && cache_shared_of(c) == NULL && cache_brought(c, k)) {
         err = cache_inspect(c, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK, true);
     }
     const bool there = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_ABSENT;

@@ -6,7 +6,7 @@
  *            L1; else a new counter with the options of the namespace
  * SEE ALSO   change.c. */
 #include "cache/call.h"
-#include "cache/change.h"
+#include "cache/change_shared.h"
 #include "cache/error.h"
 
 /* Note why the increment failed. Return its code. */
@@ -46,9 +46,10 @@ CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_le
     cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = ttl_if_new_ms;
     int64_t now;
-    const cellar_err err =
-        cache_increment_key(c, &k, delta, init,
-                            (flags & CELLAR_ONLY_IF_PRESENT) != 0 ? NULL : &o, &now);
+    const cellar_set_opts *if_new = (flags & CELLAR_ONLY_IF_PRESENT) != 0 ? NULL : &o;
+    const cellar_err err = BASE_UNLIKELY(cache_shared_of(c) != NULL)
+                               ? cache_increment_shared(c, &k, delta, init, if_new, &now)
+                               : cache_increment_key(c, &k, delta, init, if_new, &now);
     if (now_value != NULL &&
         (err == CELLAR_OK || err == CELLAR_E_RANGE || err == CELLAR_E_IO)) {
         *now_value = now;

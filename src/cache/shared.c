@@ -62,8 +62,7 @@ static bool shared_ask(void *ctx, const cache_tier_key *k, const cache_tier_tick
     return h->t.ask(h->t.ctx, &key, &t);
 }
 
-/* Describe an entry to the table. */
-static cellar_tier_entry shared_entry(const l1_put_spec *p)
+CELLAR_PRIVATE cellar_tier_entry cache_shared_entry(const l1_put_spec *p)
 {
     cellar_tier_entry e;
     memset(&e, 0, sizeof e);
@@ -81,7 +80,7 @@ static cellar_tier_entry shared_entry(const l1_put_spec *p)
 CELLAR_PRIVATE cellar_err cache_shared_put(cache_shared *h, const l1_key *k, const l1_put_spec *p)
 {
     const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
-    cellar_tier_entry e = shared_entry(p);
+    cellar_tier_entry e = cache_shared_entry(p);
     return h->t.put(h->t.ctx, &key, p->value, p->value_len, &e);
 }
 
@@ -89,7 +88,7 @@ CELLAR_PRIVATE cellar_err cache_shared_fill(const cache_shared *h, const l1_key 
                                             const l1_put_spec *p, const cellar_tier_lease *l)
 {
     const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
-    cellar_tier_entry e = shared_entry(p);
+    cellar_tier_entry e = cache_shared_entry(p);
     return h->t.fill(h->t.ctx, &key, l, p->value, p->value_len, &e);
 }
 

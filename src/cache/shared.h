@@ -40,6 +40,8 @@ CELLAR_PRIVATE void cache_shared_close(cache_store *s); /* frees all of them */
 /* Convert the fields of an entry; `born`: epoch of tags before the tier was asked. */
 CELLAR_PRIVATE void cache_shared_meta(const cache_shared *h, const cellar_tier_entry *e,
                                       uint64_t born, cache_tier_meta *m);
+/* Describe an entry to the table. */
+CELLAR_PRIVATE cellar_tier_entry cache_shared_entry(const l1_put_spec *p);
 /* Put or remove a key. Return the code of the table. */
 CELLAR_PRIVATE cellar_err cache_shared_put(cache_shared *h, const l1_key *k,
                                            const l1_put_spec *p);

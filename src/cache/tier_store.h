@@ -12,7 +12,8 @@ typedef enum cache_urge {
     CACHE_TRY,     /* CELLAR_L2_WRITE_ON_SET: one put, which may be dropped */
     CACHE_THROUGH, /* CELLAR_L2_WRITE_THROUGH: E_IO unless the tier has the entry or must not
                     * have it */
-    CACHE_DURABLE  /* CELLAR_DURABLE: like THROUGH, but a refused entry is E_IO, too */
+    CACHE_DURABLE, /* CELLAR_DURABLE: like THROUGH, but a refused entry is E_IO, too */
+    CACHE_ASKED    /* a shared tier makes the change, and decides */
 } cache_urge;
 
 /* Return the promise of a change in this namespace, before the change begins. */

@@ -243,6 +243,7 @@ typedef struct cache_frame { /* one observed change; on the stack of the caller 
     uint64_t expect, globs; /* BACKFILL: change count of the stamp, and glob_epoch, at the start */
     _Atomic uint64_t *word; /* stamp that this change raised; valid if raised != 0 */
     uint64_t raised;        /* sum to be subtracted from it */
+    struct cache_ask *ask;  /* what a shared tier does instead of a put; set with CACHE_ASKED */
     cache_turn turn;
 } cache_frame;
 

@@ -18,7 +18,7 @@
 
 #include "cache/buf.h"
 #include "cache/call.h"
-#include "cache/change.h"
+#include "cache/change_shared.h"
 #include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/generation.h"
@@ -106,12 +106,79 @@ static cellar_err cache_update_remove(cellar *c, l1_key *k, const l1_info *info,
     return err == CELLAR_MISS ? CELLAR_CONFLICT : err; /* gone meanwhile: retry */
 }
 
+/* Read the value from the shared tier. */
+static cellar_err cache_update_fresh(cellar *c, const l1_key *k, cellar_buf *old,
+                                     cellar_tier_entry *e)
+{
+    cellar_err err = CELLAR_E_BUFFER;
+    for (unsigned i = 0; err == CELLAR_E_BUFFER && i < CACHE_ROUNDS; i++) {
+        err = cache_shared_fresh(c, k, old->bytes, old->cap, &old->len, e);
+        if (err != CELLAR_E_BUFFER) { break; }
+        const size_t len = old->len;
+        old->len = 0;
+        const cellar_err grown = cache_buf_grow(old, len);
+        if (grown != CELLAR_OK) { return grown; }
+    }
+    return err == CELLAR_ABSENT ? CELLAR_MISS : err;
+}
+
+/* Put what the function made, over the state that it was made of. */
+static cellar_err cache_update_share(cellar *c, l1_key *k, const cache_update *u, cache_plan *plan,
+                                     const cellar_tier_entry *e)
+{
+    l1_put_spec *p = &plan->spec;
+    cellar_set_opts o = cellar_set_opts_default();
+    if (u->o != NULL) { (void)base_opts_in(&o, sizeof o, u->o); }
+    const bool keeps = e != NULL && (o.flags & CELLAR_REPLACE) == 0;
+    p->user_flags = keeps && o.user_flags == 0 ? e->user_flags : o.user_flags;
+    p->deadline_ms = cache_plan_deadline(c, plan, k->hash);
+    if (e != NULL && (u->flags & L1_KEEP_TTL) != 0) { p->deadline_ms = e->deadline_ms; }
+    uint64_t check = e != NULL ? e->check : 0;
+    const uint32_t flags = keeps && o.tag_count == 0 ? CELLAR_TIER_SAME_TAGS : 0u;
+    const cellar_err err = cache_shared_change(c, k, p, flags, &check);
+    if (err == CELLAR_OK) {
+        stats_add(cache_mine(c), STATS_SET, 1);
+        if (plan->version_out != NULL) { *plan->version_out = check; }
+    }
+    return err;
+}
+
+/* Run one round over a shared tier, which compares the state. CONFLICT: another process came
+ * first. */
+static cellar_err cache_update_shared(cellar *c, l1_key *k, const cache_update *u,
+                                      cache_plan *plan, cellar_buf *old, cellar_buf *out,
+                                      bool *fn_said)
+{
+    cellar_tier_entry e;
+    cellar_err err = cache_update_fresh(c, k, old, &e);
+    const bool there = err == CELLAR_OK;
+    if (!there && (err != CELLAR_MISS || (u->flags & L1_IF_PRESENT) != 0)) { return err; }
+    out->len = 0;
+    sync_assert_none();
+    err = u->fn(there ? old->bytes : NULL, there ? old->len : 0, out, u->ctx);
+    *fn_said = err != CELLAR_OK || out->failed != CELLAR_OK;
+    if (err == CELLAR_REMOVED && there) {
+        uint64_t check = e.check;
+        err = cache_shared_change(c, k, NULL, 0, &check);
+        *fn_said = err != CELLAR_CONFLICT;
+        return err == CELLAR_OK ? CELLAR_REMOVED : err;
+    }
+    if (err != CELLAR_OK) { return err == CELLAR_REMOVED ? CELLAR_MISS : err; }
+    if (out->failed != CELLAR_OK) { return out->failed; }
+    plan->spec.value = out->bytes;
+    plan->spec.value_len = out->len;
+    return cache_update_share(c, k, u, plan, there ? &e : NULL);
+}
+
 /* Run one round. CONFLICT or EXISTS: lost to another writer. */
 static cellar_err cache_update_round(cellar *c, l1_key *k, const cache_update *u, cache_plan *plan,
                                      cellar_buf *old, cellar_buf *out, bool *fn_said)
 {
     l1_info info;
     cellar_err err = CELLAR_OK;
+    if (BASE_UNLIKELY(cache_shared_of(c) != NULL)) {
+        return cache_update_shared(c, k, u, plan, old, out, fn_said);
+    }
     if (l1_inspect_hit(c->l1, k, old->bytes, old->cap, &info)) {
         old->len = info.value_len;
     } else {
@@ -184,6 +251,10 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
     const cache_update u = { fn, ctx, o, plan.spec.flags };
     l1_key k;
     cache_key(c, &k, key, key_len);
+    if (BASE_UNLIKELY(cache_shared_of(c) != NULL)) {
+        err = cache_plan_judge(c, &k, &plan);
+        if (err != CELLAR_OK) { return err; }
+    }
     (void)base_add_rlx(&c->refs, 1u); /* the handle of the caller is open: refs >= 1 */
     err = cache_update_run(c, &k, &u, &plan);
     if (err == CELLAR_E_BUSY) { stats_count(c->stats, STATS_LIMIT_RETRIES, 1); }

@@ -810,6 +810,190 @@ static void stale_value_is_served_while_another_process_refreshes(void)
     end();
 }
 
+/* ---- changes that depend on the state of the key ---- */
+
+static const char *between; /* key that the other client sets between read and write */
+static void come_between(shared_client *m, const char *call)
+{
+    if (between == NULL || strcmp(call, "put") != 0) { return; }
+    const char *key = between;
+    between = NULL;
+    cellar *c = m == &one ? ns[1] : ns[0];
+    T_EQ_I64(cellar_set(c, key, 1, "\5\0\0\0\0\0\0\0", 8, NULL), CELLAR_OK);
+}
+
+static void conditions_hold_for_the_server(void)
+{
+    begin();
+    cellar_set_opts o = cellar_set_opts_default();
+    sets(ns[0], "k", "1");
+    o.flags = CELLAR_ONLY_IF_ABSENT;
+    T_EQ_I64(cellar_set(ns[1], "k", 1, "2", 1, &o), CELLAR_EXISTS);
+    T_EQ_I64(cellar_set(ns[1], "new", 3, "2", 1, &o), CELLAR_OK);
+    has(ns[0], "new", "2");
+    o.flags = CELLAR_ONLY_IF_PRESENT;
+    T_EQ_I64(cellar_set(ns[1], "none", 4, "2", 1, &o), CELLAR_MISS);
+    T_EQ_I64(cellar_set(ns[1], "k", 1, "2", 1, &o), CELLAR_OK);
+    has(ns[0], "k", "2");
+    end();
+}
+
+static void version_is_the_state_of_the_server(void)
+{
+    begin();
+    char buf[8];
+    uint64_t version = 0;
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_get_opts g = cellar_get_opts_default();
+    cellar_entry_info info = cellar_entry_info_default();
+    sets(ns[0], "k", "1");
+    g.flags = CELLAR_GET_WANT_VERSION;
+    g.info = &info;
+    T_EQ_I64(cellar_get_with(ns[1], "k", 1, &g, buf, sizeof buf, NULL), CELLAR_OK);
+    T_EQ_U64(info.version, server.row[0].check);
+    o.flags = CELLAR_ONLY_IF_VERSION;
+    o.if_version = info.version;
+    o.new_version = &version;
+    T_EQ_I64(cellar_set(ns[0], "k", 1, "2", 1, &o), CELLAR_OK);
+    T_EQ_U64(version, server.row[0].check);
+    T_EQ_I64(cellar_set(ns[0], "k", 1, "3", 1, &o), CELLAR_CONFLICT);
+    T_EQ_I64(cellar_set(ns[0], "none", 4, "3", 1, &o), CELLAR_CONFLICT);
+    T_EQ_I64(cellar_entry_info_get(ns[1], "k", 1, CELLAR_GET_WANT_VERSION, &info), CELLAR_OK);
+    T_EQ_U64(info.version, version);
+    cellar_delete_opts d = cellar_delete_opts_default();
+    d.if_version = version + 1;
+    T_EQ_I64(cellar_delete_with(ns[1], "k", 1, &d), CELLAR_CONFLICT);
+    d.if_version = version;
+    T_EQ_I64(cellar_delete_with(ns[1], "k", 1, &d), CELLAR_OK);
+    T_EQ_I64(cellar_delete_with(ns[1], "k", 1, &d), CELLAR_MISS);
+    has(ns[0], "k", NULL);
+    end();
+}
+
+static void increment_loses_no_update_of_another_process(void)
+{
+    begin();
+    int64_t now = 0;
+    T_EQ_I64(cellar_increment(ns[0], "n", 1, 2, 10, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(now, 12);
+    T_EQ_I64(cellar_increment(ns[1], "n", 1, 3, 0, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(now, 15);
+    one.inside = come_between; /* sets 5 */
+    between = "n";
+    T_EQ_I64(cellar_increment(ns[0], "n", 1, 1, 0, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(now, 6);
+    one.inside = NULL;
+    sets(ns[0], "text", "1");
+    T_EQ_I64(cellar_increment(ns[1], "text", 4, 1, 0, 0, 0, &now), CELLAR_E_TYPE);
+    T_EQ_I64(cellar_increment(ns[1], "none", 4, 1, 0, 0, CELLAR_ONLY_IF_PRESENT, &now),
+             CELLAR_MISS);
+    T_EQ_I64(cellar_increment(ns[1], "n", 1, INT64_MAX, 0, 0, 0, &now), CELLAR_E_RANGE);
+    T_EQ_I64(now, INT64_MAX);
+    one.answer = CELLAR_E_TIMEOUT;
+    T_EQ_I64(cellar_increment(ns[0], "n", 1, 1, 0, 0, 0, &now), CELLAR_E_TIMEOUT);
+    one.answer = CELLAR_OK;
+    end();
+}
+
+static cellar_err add_two(void *ctx, const cellar_tier_key *k, int64_t delta, int64_t *number,
+                          const cellar_tier_entry *e)
+{
+    (void)ctx;
+    (void)k;
+    *number += delta;
+    return e == NULL ? CELLAR_MISS : CELLAR_OK;
+}
+
+static void tier_that_adds_is_asked_to_add(void)
+{
+    make_clients();
+    one.table.add = add_two;
+    attach_both();
+    int64_t now = 0;
+    T_EQ_I64(cellar_increment(ns[0], "n", 1, 2, 10, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(now, 12);
+    T_EQ_I64(cellar_increment(ns[0], "n", 1, 2, 0, 0, CELLAR_ONLY_IF_PRESENT, &now), CELLAR_MISS);
+    T_EQ_U64(one.puts, 0);
+    end();
+}
+
+static cellar_err append(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    if (old_len != 0) { (void)cellar_buf_append(out, old, old_len); }
+    (void)cellar_buf_append(out, ctx, strlen(ctx));
+    return CELLAR_OK;
+}
+
+static cellar_err remove_it(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    (void)old;
+    (void)old_len;
+    (void)out;
+    (void)ctx;
+    return CELLAR_REMOVED;
+}
+
+static void update_sees_the_value_of_the_server(void)
+{
+    begin();
+    const cellar_bytes tag = { "t", 1 };
+    cellar_set_opts o = cellar_set_opts_default();
+    o.tags = &tag;
+    o.tag_count = 1;
+    o.user_flags = 7;
+    T_EQ_I64(cellar_set(ns[0], "k", 1, "a", 1, &o), CELLAR_OK);
+    T_EQ_I64(cellar_update(ns[1], "k", 1, NULL, append, (void *)(uintptr_t)"b"), CELLAR_OK);
+    has(ns[0], "k", "ab");
+    T_EQ_U64(server.row[0].user_flags, 7);
+    T_EQ_U64(server.row[0].tag_count, 1);
+    two.inside = come_between;
+    between = "k";
+    T_EQ_I64(cellar_update(ns[1], "k", 1, NULL, append, (void *)(uintptr_t)"c"), CELLAR_OK);
+    two.inside = NULL;
+    T_EQ_U64(server.row[0].value_len, 9); /* the 8 bytes that came between, and "c" */
+    T_EQ_I64(cellar_update(ns[1], "k", 1, NULL, remove_it, NULL), CELLAR_REMOVED);
+    has(ns[0], "k", NULL);
+    T_EQ_I64(cellar_update(ns[1], "k", 1, NULL, remove_it, NULL), CELLAR_MISS);
+    T_EQ_I64(cellar_update(ns[1], "k", 1, NULL, append, (void *)(uintptr_t)"x"), CELLAR_OK);
+    has(ns[0], "k", "x");
+    end();
+}
+
+static void delete_returns_the_old_value_of_the_server(void)
+{
+    begin();
+    void *old = NULL;
+    size_t len = 0;
+    cellar_delete_opts d = cellar_delete_opts_default();
+    d.old_value = &old;
+    d.old_value_len = &len;
+    sets(ns[0], "k", "1");
+    T_EQ_I64(cellar_delete_with(ns[1], "k", 1, &d), CELLAR_OK);
+    T_EQ_U64(len, 1);
+    T_EQ_STR((const char *)old, "1");
+    cellar_free(old);
+    has(ns[0], "k", NULL);
+    T_EQ_I64(cellar_delete_with(ns[1], "k", 1, &d), CELLAR_MISS);
+    end();
+}
+
+static void touch_sets_the_deadline_for_all(void)
+{
+    begin();
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = 1000;
+    T_EQ_I64(cellar_set(ns[0], "k", 1, "1", 1, &o), CELLAR_OK);
+    T_EQ_I64(cellar_touch(ns[1], "k", 1, 60000), CELLAR_OK);
+    now_ms += 5000;
+    has(ns[0], "k", "1");
+    T_EQ_I64(cellar_touch(ns[1], "none", 4, 60000), CELLAR_MISS);
+    o.flags = CELLAR_KEEP_TTL;
+    o.ttl_ms = 0;
+    T_EQ_I64(cellar_set(ns[0], "k", 1, "2", 1, &o), CELLAR_OK);
+    T_EQ_I64(server.row[0].deadline_ms, 1000000 + 60000);
+    end();
+}
+
 /* ---- attach, close, fork ---- */
 
 static void attach_refuses_what_it_cannot_serve(void)
@@ -1071,6 +1255,10 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(wait_for_another_process_ends_with_patience),
        T_CASE(load_that_must_not_wait_is_pending), T_CASE(close_ends_the_wait_for_another_process),
        T_CASE(stale_value_is_served_while_another_process_refreshes),
+       T_CASE(conditions_hold_for_the_server), T_CASE(version_is_the_state_of_the_server),
+       T_CASE(increment_loses_no_update_of_another_process),
+       T_CASE(tier_that_adds_is_asked_to_add), T_CASE(update_sees_the_value_of_the_server),
+       T_CASE(delete_returns_the_old_value_of_the_server), T_CASE(touch_sets_the_deadline_for_all),
        T_CASE(attach_refuses_what_it_cannot_serve), T_CASE(failed_allocation_changes_nothing),
        T_CASE(host_serves_a_dropped_namespace_until_close),
        T_CASE(refused_host_ends_the_attach), T_CASE(set_tells_the_epoch_of_its_begin),
