@@ -210,7 +210,9 @@ CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *
     remote_name n;
     remote_asked a = { .s = s, .key = { k->bytes, k->len }, .name = &n, .buf = buf,
                        .buf_cap = buf_cap, .e = e, .err = CELLAR_MISS };
-    if (!remote_get_open(s)) { return CELLAR_MISS; }
+    const bool fresh = (e->flags & CELLAR_TIER_FRESH) != 0;
+    if (fresh && s->opts.write != CELLAR_REMOTE_THROUGH) { return CELLAR_E_UNSUPPORTED; }
+    if (!remote_get_open(s)) { return fresh ? CELLAR_E_BREAKER_OPEN : CELLAR_MISS; }
     remote_key_name(&s->names, k->bytes, k->len, &n);
     if (n.digest) { e->flags |= CELLAR_TIER_NO_KEEP; } /* a heard digest names no key */
     const remote_pending p = remote_pend_look(s, &n, remote_asked_queued, &a);
@@ -228,6 +230,48 @@ CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *
     if (err == CELLAR_E_TIMEOUT) { REMOTE_ADD(s->r, timeouts, 1); }
     if (err == CELLAR_E_BREAKER_OPEN) { REMOTE_ADD(s->r, refused_breaker, 1); }
     *value_len = a.value_len;
+    return err;
+}
+
+typedef struct remote_tags_asked {
+    remote_space *s;
+    cellar_bytes key;
+    const remote_name *name;
+    remote_tags *out;
+} remote_tags_asked;
+
+static void remote_tags_reply(void *ctx, uint32_t index, const remote_reply *reply)
+{
+    remote_tags_asked *a = ctx;
+    remote_form f;
+    (void)index;
+    if (reply->type != REMOTE_STRING) { return; }
+    if (remote_form_read(reply->text, reply->len, a->name->text, a->name->len, a->key,
+                         CELLAR_VALUE_MAX, &f) != REMOTE_FORM_OK) { return; }
+    a->out->check = f.check;
+    for (uint32_t i = 0; i < f.tag_count && f.tags[i].len <= CELLAR_TAG_MAX; i++) {
+        memcpy(a->out->text[i], f.tags[i].data, f.tags[i].len);
+        a->out->tag[i] = (cellar_bytes){ a->out->text[i], f.tags[i].len };
+        a->out->count = i + 1;
+    }
+}
+
+CELLAR_PRIVATE cellar_err remote_get_tags(remote_space *s, const remote_name *n, cellar_bytes key,
+                                          remote_tags *out)
+{
+    remote_tags_asked a = { s, key, n, out };
+    remote_bytes b = { .memory = &s->r->data->memory };
+    const char *const argv[] = { "GET", n->text };
+    const size_t len[] = { 3, n->len };
+    out->check = 0;
+    out->count = 0;
+    cellar_err err = remote_command(&b, 2, argv, len);
+    if (err == CELLAR_OK) {
+        const remote_request q = { .bytes = b.data, .bytes_len = b.len, .replies = 1, .ctx = &a,
+                                   .fn = remote_tags_reply };
+        err = remote_ask(s->r->link, &q, NULL);
+    }
+    remote_bytes_free(&b);
     return err;
 }
 

@@ -17,6 +17,18 @@ CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k,
 CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
                                            cellar_tier_entry *e, cellar_tier_lease *l);
 
+/* The tags of the value that a key has. */
+typedef struct remote_tags {
+    uint64_t check; /* of the value; 0: none */
+    uint32_t count;
+    cellar_bytes tag[CELLAR_TAGS_MAX];
+    char text[CELLAR_TAGS_MAX][CELLAR_TAG_MAX];
+} remote_tags;
+
+/* Read the tags of a key. Returns OK, or a code of remote_ask. */
+CELLAR_PRIVATE cellar_err remote_get_tags(remote_space *s, const remote_name *n, cellar_bytes key,
+                                          remote_tags *out);
+
 /* Return whether gets of `s` may ask the server: there is a proof, or the namespace trusts. */
 CELLAR_PRIVATE bool remote_get_open(const remote_space *s);
 

@@ -279,7 +279,8 @@ static cellar_err remote_change(remote_write *w, uint64_t expected)
         if (expected != 0) { return CELLAR_CONFLICT; }
         cellar_tier_entry e = { .deadline_ms = 0 };
         size_t len;
-        if (remote_get(w->s, &k, NULL, 0, &len, &e) != CELLAR_MISS) { return CELLAR_CONFLICT; }
+        const cellar_err there = remote_get(w->s, &k, NULL, 0, &len, &e);
+        if (there != CELLAR_MISS && there != CELLAR_ABSENT) { return CELLAR_CONFLICT; }
         seen = e.check;
     }
     return CELLAR_CONFLICT;
@@ -303,7 +304,14 @@ CELLAR_PRIVATE cellar_err remote_put(void *ctx, const cellar_tier_key *k, const 
     remote_space *s = ctx;
     remote_write w;
     const bool invalidates = s->opts.write == CELLAR_REMOTE_INVALIDATE;
+    remote_tags tags;
     remote_write_begin(&w, s, k);
+    if ((e->flags & CELLAR_TIER_SAME_TAGS) != 0 && s->opts.values != CELLAR_REMOTE_RAW) {
+        if (remote_get_tags(s, &w.name, w.key, &tags) != CELLAR_OK) { return CELLAR_E_IO; }
+        if (tags.check != e->check) { return CELLAR_CONFLICT; }
+        e->tags = tags.tag;
+        e->tag_count = tags.count;
+    }
     if (invalidates) {
         remote_write_placeholder(&w);
     } else if (s->opts.values == CELLAR_REMOTE_RAW) {

@@ -344,6 +344,57 @@ static void cold_key_is_loaded_once_over_all_processes(void)
     both_close();
 }
 
+static void *count_up(void *ctx)
+{
+    const side *s = ctx;
+    for (int i = 0; i < 50; i++) {
+        int64_t now;
+        cellar_err err;
+        while ((err = cellar_increment(s->users, "n", 1, 1, 0, 0, 0, &now)) == CELLAR_E_BUSY) {}
+        T_CHECK(err == CELLAR_OK);
+    }
+    return NULL;
+}
+
+static void increments_of_two_processes_lose_nothing(void)
+{
+    pthread_t t;
+    int64_t now = 0;
+    both_open(NULL);
+    T_REQUIRE(pthread_create(&t, NULL, count_up, &a) == 0);
+    (void)count_up(&b);
+    pthread_join(t, NULL);
+    T_CHECK(cellar_increment(a.users, "n", 1, 0, 0, 0, 0, &now) == CELLAR_OK);
+    T_EQ_I64(now, 100);
+    both_close();
+}
+
+static void conditions_are_those_of_the_server(void)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    uint64_t version = 0;
+    both_open(NULL);
+    o.flags = CELLAR_ONLY_IF_ABSENT;
+    o.new_version = &version;
+    T_CHECK(cellar_set(a.users, "k", 1, "1", 1, &o) == CELLAR_OK);
+    T_CHECK(cellar_set(b.users, "k", 1, "2", 1, &o) == CELLAR_EXISTS);
+    o.flags = CELLAR_ONLY_IF_VERSION;
+    o.if_version = version;
+    T_CHECK(cellar_set(b.users, "k", 1, "3", 1, &o) == CELLAR_OK);
+    o.if_version = version;
+    T_CHECK(cellar_set(a.users, "k", 1, "4", 1, &o) == CELLAR_OK);
+    o.if_version = 12345;
+    T_CHECK(cellar_set(a.users, "k", 1, "5", 1, &o) == CELLAR_CONFLICT);
+    side_fence(&b);
+    T_CHECK(side_has(&b, "k", "4"));
+    T_CHECK(cellar_clear(a.users) == CELLAR_OK);
+    o.flags = CELLAR_ONLY_IF_ABSENT; /* over the dead value */
+    T_CHECK(cellar_set(a.users, "k", 1, "6", 1, &o) == CELLAR_OK);
+    side_fence(&b);
+    T_CHECK(side_has(&b, "k", "6"));
+    both_close();
+}
+
 T_MAIN("cellar_remote_tier", T_CASE(set_elsewhere_is_seen_after_a_fence),
        T_CASE(get_after_a_get_does_not_ask_again), T_CASE(change_by_a_stranger_is_heard),
        T_CASE(long_key_is_heard_by_its_digest), T_CASE(foreign_bytes_are_a_miss_and_stay),
@@ -355,4 +406,6 @@ T_MAIN("cellar_remote_tier", T_CASE(set_elsewhere_is_seen_after_a_fence),
        T_CASE(invalidate_keeps_values_out_of_the_server),
        T_CASE(pattern_ends_keys_of_each_spelling), T_CASE(write_without_an_answer_is_deleted_later),
        T_CASE(full_journal_ends_the_namespace), T_CASE(full_server_loses_the_old_value_too),
-       T_CASE(cold_key_is_loaded_once_over_all_processes))
+       T_CASE(cold_key_is_loaded_once_over_all_processes),
+       T_CASE(increments_of_two_processes_lose_nothing),
+       T_CASE(conditions_are_those_of_the_server))
