@@ -306,11 +306,12 @@ static void work_in_threads(board *b)
     share_open(&own, &server);
     for (int i = 0; i < THREADS; i++) { T_REQUIRE(pthread_create(&t[i], NULL, work, &w) == 0); }
     for (int i = 0; i < THREADS; i++) { pthread_join(t[i], NULL); }
+    share_close(&own);
 }
 
 static void cold_keys_are_loaded_once(void)
 {
-    if (!begin()) { return; }
+    if (!engine_start(&server, NULL)) { return; } /* no thread here: children start some */
     board *b = share_pages(sizeof *b);
     pid_t child[PROCESSES];
     for (int i = 0; i < PROCESSES; i++) {
@@ -329,7 +330,7 @@ static void cold_keys_are_loaded_once(void)
     T_EQ_U64(atomic_load(&b->answers), (PROCESSES * THREADS - 1) * KEYS);
     T_EQ_U64(atomic_load(&b->wrong), 0);
     munmap(b, sizeof *b);
-    end();
+    engine_stop(&server);
 }
 
 /* The steps at which a leader is killed. */
@@ -349,7 +350,7 @@ static void die_at(death when, atomic_int *reached)
 /* The lease ends one second after its hold time: the next process loads, unless the value is there. */
 static void dead_leader_delays_no_longer_than_its_lease(void)
 {
-    if (!begin()) { return; }
+    if (!engine_start(&server, NULL)) { return; } /* no thread here: children start some */
     atomic_int *reached = share_pages(sizeof *reached);
     for (int when = DEATH_LEASED; when < DEATHS; when++) {
         engine_ask(&server, "DEL app:users:k");
@@ -360,6 +361,7 @@ static void dead_leader_delays_no_longer_than_its_lease(void)
         T_EQ_I64(kill(child, SIGKILL), 0);
         T_EQ_I64(waitpid(child, NULL, 0), child);
         member m;
+        share_open(&one, &server);
         member_of(&m, &one, "k", 5000);
         cellar_err err;
         while ((err = take(&m)) == CELLAR_PENDING) {
@@ -368,9 +370,10 @@ static void dead_leader_delays_no_longer_than_its_lease(void)
         }
         T_EQ_I64(err, when == DEATH_FILLED ? CELLAR_OK : CELLAR_LEASED);
         if (err == CELLAR_LEASED) { T_EQ_I64(fill(&m, "next"), CELLAR_OK); }
+        share_close(&one);
     }
     munmap(reached, sizeof *reached);
-    end();
+    engine_stop(&server);
 }
 
 T_MAIN("remote_lease", T_CASE(second_process_finds_the_lease_then_the_value),

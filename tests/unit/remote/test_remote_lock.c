@@ -228,7 +228,7 @@ static void visit(share *s, room *m, int visits)
 }
 static void fences_grow_and_owners_exclude_each_other(void)
 {
-    if (!begin()) { return; }
+    if (!engine_start(&server, NULL)) { return; } /* no thread here: children start some */
     room *m = share_pages(sizeof *m);
     pid_t child[4];
     for (int i = 0; i < 4; i++) {
@@ -237,6 +237,7 @@ static void fences_grow_and_owners_exclude_each_other(void)
             share own;
             share_open(&own, &server);
             visit(&own, m, 50);
+            share_close(&own);
             _exit(t_failed());
         }
     }
@@ -248,13 +249,13 @@ static void fences_grow_and_owners_exclude_each_other(void)
     T_EQ_U64(atomic_load(&m->visits), 200);
     T_EQ_U64(atomic_load(&m->faults), 0);
     munmap(m, sizeof *m);
-    end();
+    engine_stop(&server);
 }
 
 /* A killed owner leaves the lock for the rest of its lease; the next owner has a larger fence. */
 static void killed_owner_loses_the_lock(void)
 {
-    if (!begin()) { return; }
+    if (!engine_start(&server, NULL)) { return; } /* no thread here: children start some */
     atomic_uint_least64_t *fence = share_pages(sizeof *fence);
     const pid_t child = fork();
     if (child == 0) {
@@ -270,10 +271,12 @@ static void killed_owner_loses_the_lock(void)
     T_EQ_I64(kill(child, SIGKILL), 0);
     T_EQ_I64(waitpid(child, NULL, 0), child);
     cellar_remote_lock lk;
+    share_open(&one, &server);
     T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NULL, &lk), CELLAR_OK);
     T_CHECK(lk.fence > atomic_load(fence));
+    share_close(&one);
     munmap(fence, sizeof *fence);
-    end();
+    engine_stop(&server);
 }
 
 static void bad_input_is_refused(void)
