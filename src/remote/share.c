@@ -103,7 +103,7 @@ static const char REMOTE_LOG[] = MEMBERS
 /* KEYS: the lock, the last fence. ARGV: token, lease in ms. Returns 1 and the fence, or 0 and what
  * the lease of the owner has left. */
 static const char REMOTE_LOCK[] =
-    "if redis.call('EXISTS',KEYS[1])==1 then return {0,redis.call('PTTL',KEYS[1])} end "
+    "if redis.call('GET',KEYS[1]) then return {0,redis.call('PTTL',KEYS[1])} end "
     "local t=redis.call('TIME') "
     "local f=math.max((tonumber(redis.call('GET',KEYS[2])) or 0)+1,t[1]*1000000+t[2]) "
     "redis.call('SET',KEYS[2],string.format('%.0f',f)) "

@@ -267,6 +267,16 @@ T_INLINE void share_close(share *s)
     remote_share_close(&s->r);
 }
 
+/* Leave the rights that cellar_remote.h names, for connections from now on and those that exist. */
+T_INLINE void share_least_rights(engine *e)
+{
+    redisReply *r = engine_ask(e, "ACL SETUSER default resetkeys ~app:* ~~app:* resetchannels "
+        "&__redis__:invalidate -@all +get +mget +set +unlink +pttl +evalsha +script|load "
+        "+subscribe +client|id +client|tracking +client|setname +time +role +wait +ping +pexpire "
+        "+incrby +scan");
+    T_CHECK(r != NULL && r->type == REDIS_REPLY_STATUS);
+}
+
 /* Memory that child processes share. */
 T_INLINE void *share_pages(size_t bytes)
 {

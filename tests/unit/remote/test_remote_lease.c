@@ -218,6 +218,21 @@ static void refresh_keeps_the_value_readable(void)
     end();
 }
 
+static void documented_rights_suffice(void)
+{
+    if (!begin()) { return; }
+    member a;
+    member_of(&a, &one, "k", 5000);
+    share_least_rights(&server);
+    T_EQ_I64(take(&a), CELLAR_LEASED);
+    T_EQ_I64(fill(&a, "v"), CELLAR_OK);
+    T_EQ_I64(take(&a), CELLAR_OK);
+    T_EQ_I64(remote_lease_take_beside(&one.r, &a.q, &a.lease, &a.left_ms), CELLAR_LEASED);
+    remote_lease_drop_beside(&one.r, &a.q, &a.lease);
+    T_EQ_I64(remote_lease_take_beside(&one.r, &a.q, &a.lease, &a.left_ms), CELLAR_LEASED);
+    end();
+}
+
 static void full_server_refuses_leases(void)
 {
     if (!begin()) { return; }
@@ -379,6 +394,7 @@ static void dead_leader_delays_no_longer_than_its_lease(void)
 T_MAIN("remote_lease", T_CASE(second_process_finds_the_lease_then_the_value),
        T_CASE(keys_of_any_length_have_leases), T_CASE(foreign_delete_and_set_end_the_lease),
        T_CASE(dead_value_is_replaced_by_a_lease), T_CASE(dropped_lease_frees_the_key),
-       T_CASE(refresh_keeps_the_value_readable), T_CASE(full_server_refuses_leases),
+       T_CASE(refresh_keeps_the_value_readable), T_CASE(documented_rights_suffice),
+       T_CASE(full_server_refuses_leases),
        T_CASE(each_failed_allocation_is_a_code), T_CASE(cold_keys_are_loaded_once),
        T_CASE(dead_leader_delays_no_longer_than_its_lease))

@@ -413,6 +413,25 @@ static void each_failed_allocation_is_a_code(void)
     end();
 }
 
+static void documented_rights_suffice(void)
+{
+    if (!begin()) { return; }
+    const cellar_rule rules[] = { cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10),
+                                  cellar_rule_fixed_window(10, CELLAR_PER_MONTH),
+                                  cellar_rule_sliding_log(10, CELLAR_HOUR_NS) };
+    share_least_rights(&server);
+    for (size_t i = 0; i < 3; i++) {
+        const char key[2] = { (char)('a' + i), '\0' };
+        cellar_remote_limiter *a = limiter(&one, rules[i], 60000, 6);
+        T_EQ_U64(admitted(a, key, 2), 2);
+        cellar_remote_limiter_close(a);
+        cellar_remote_limiter *b = limiter(&two, rules[i], 60000, 1);
+        T_EQ_U64(admitted(b, key, 20), 8);
+        cellar_remote_limiter_close(b);
+    }
+    end();
+}
+
 static void bad_input_is_refused(void)
 {
     if (!begin()) { return; }
@@ -483,5 +502,6 @@ T_MAIN("remote_limit", T_CASE(processes_share_one_burst),
        T_CASE(fixed_window_follows_the_calendar), T_CASE(sliding_log_is_exact),
        T_CASE(policy_decides_without_the_server), T_CASE(frozen_server_costs_io_ms),
        T_CASE(full_table_keeps_keys_apart), T_CASE(threads_spend_each_unit_once),
-       T_CASE(each_failed_allocation_is_a_code), T_CASE(bad_input_is_refused),
+       T_CASE(each_failed_allocation_is_a_code), T_CASE(documented_rights_suffice),
+       T_CASE(bad_input_is_refused),
        T_CASE(forked_child_spends_nothing))

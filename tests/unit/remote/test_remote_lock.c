@@ -279,6 +279,18 @@ static void killed_owner_loses_the_lock(void)
     engine_stop(&server);
 }
 
+static void documented_rights_suffice(void)
+{
+    if (!begin()) { return; }
+    cellar_remote_lock lk, other;
+    share_least_rights(&server);
+    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &lk), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_try(&two.r, "k", 1, NULL, &other), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_remote_lock_extend(&one.r, "k", 1, &lk, 1000), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &lk), CELLAR_OK);
+    end();
+}
+
 static void bad_input_is_refused(void)
 {
     if (!begin()) { return; }
@@ -321,4 +333,4 @@ T_MAIN("remote_lock", T_CASE(one_owner_over_processes),
        T_CASE(lease_ends_by_itself), T_CASE(lock_of_a_lost_answer_is_released),
        T_CASE(dead_server_is_a_code), T_CASE(waiters_of_one_process_are_served_in_order),
        T_CASE(fences_grow_and_owners_exclude_each_other), T_CASE(killed_owner_loses_the_lock),
-       T_CASE(bad_input_is_refused), T_CASE(failed_allocation_is_a_code))
+       T_CASE(documented_rights_suffice), T_CASE(bad_input_is_refused), T_CASE(failed_allocation_is_a_code))
