@@ -25,6 +25,27 @@ static bool fails(int error)
     return true;
 }
 
+/* The parser of hiredis takes its memory from malloc. The sanitizers have their own. */
+#if !T_ASAN && !T_TSAN && !T_MSAN && defined(__GLIBC__)
+#define HAVE_MALLOC_FAULTS 1
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t count, size_t size);
+extern void *__libc_realloc(void *p, size_t size);
+static _Atomic int malloc_fails_in;
+
+static bool malloc_fails(void)
+{
+    return faulty && atomic_load(&malloc_fails_in) > 0 &&
+           atomic_fetch_sub(&malloc_fails_in, 1) == 1;
+}
+
+void *malloc(size_t size) { return malloc_fails() ? NULL : __libc_malloc(size); }
+void *calloc(size_t n, size_t size) { return malloc_fails() ? NULL : __libc_calloc(n, size); }
+void *realloc(void *p, size_t size) { return malloc_fails() ? NULL : __libc_realloc(p, size); }
+#else
+#define HAVE_MALLOC_FAULTS 0
+#endif
+
 #define REAL(type, name) ((type)(uintptr_t)dlsym(RTLD_NEXT, name))
 
 int socket(int family, int type, int protocol)
@@ -131,6 +152,21 @@ static void each_call_of_the_system_fails_once(void)
     engine_stop(&e);
 }
 
+static void each_malloc_of_the_parser_fails_once(void)
+{
+#if HAVE_MALLOC_FAULTS
+    engine e;
+    int n = 1;
+    if (!engine_start(&e, NULL)) { return; }
+    while (live_with_fault(&e, &malloc_fails_in, n)) { n++; }
+    T_CHECK(n > 20);
+    atomic_store(&malloc_fails_in, 0);
+    engine_stop(&e);
+#else
+    T_SKIP("the sanitizer has its own malloc");
+#endif
+}
+
 /* Cut one direction of the first connections after `n` bytes. */
 static void connections_cut_at_each_byte_come_back(void)
 {
@@ -165,4 +201,5 @@ static void connections_cut_at_each_byte_come_back(void)
 }
 
 T_MAIN("remote_faults", T_CASE(each_allocation_fails_once),
+       T_CASE(each_malloc_of_the_parser_fails_once),
        T_CASE(each_call_of_the_system_fails_once), T_CASE(connections_cut_at_each_byte_come_back))
