@@ -210,6 +210,53 @@ static void frozen_server_costs_io_ms_then_nothing(void)
     ended(&e, &k);
 }
 
+static void full_ring_is_a_code(void)
+{
+    enum { POSTS = 4096 };
+    engine e;
+    link_kit k;
+    link_kit_answer a;
+    remote_figures f;
+    static link_kit_answer posted[POSTS + 1];
+    if (!started(&e, &k)) { return; }
+    memset(posted, 0, sizeof posted);
+    for (int i = 0; i <= POSTS; i++) {
+        const remote_request q = { .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14, .replies = 1,
+                                   .wait_ms = 10000, .ctx = &posted[i], .fn = link_kit_take,
+                                   .done = link_kit_done };
+        remote_post(k.link, &q);
+    }
+    T_CHECK(posted[POSTS].ended && posted[POSTS].err == CELLAR_E_LIMIT);
+    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("PING")), CELLAR_E_LIMIT);
+    T_EQ_I64(remote_mark_now(k.link, 10000), CELLAR_OK); /* the link has requests of its own */
+    for (int i = 0; i < 10000 && !posted[POSTS - 1].ended; i++) { remote_link_step(k.link, 1); }
+    for (int i = 0; i < POSTS; i++) { T_CHECK(posted[i].ended && posted[i].err == CELLAR_OK); }
+    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("PING")), CELLAR_OK);
+    remote_link_figures(k.link, &f);
+    T_EQ_U64(f.counts[REMOTE_LINK_FULL], 2);
+    ended(&e, &k);
+}
+
+static void events_must_not_ask(void *ctx, uint32_t index, const remote_reply *reply)
+{
+    link_kit_answer a;
+    link_kit *k = ctx;
+    (void)index, (void)reply;
+    T_EQ_I64(link_kit_ask(k, &a, LINK_KIT_WORDS("PING")), CELLAR_E_DEADLOCK);
+    T_EQ_I64(remote_mark_now(k->link, 10), CELLAR_E_DEADLOCK);
+}
+
+static void ask_inside_a_reply_is_refused(void)
+{
+    engine e;
+    link_kit k;
+    if (!started(&e, &k)) { return; }
+    const remote_request q = { .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14, .replies = 1,
+                               .ctx = &k, .fn = events_must_not_ask };
+    T_EQ_I64(remote_ask(k.link, &q, NULL), CELLAR_OK);
+    ended(&e, &k);
+}
+
 static void *ask_often(void *arg)
 {
     link_kit *k = arg;
@@ -355,6 +402,7 @@ T_MAIN("remote_link", T_CASE(requests_are_answered_in_order), T_CASE(posted_requ
        T_CASE(proof_ends_without_marks), T_CASE(killed_connections_come_back),
        T_CASE(no_mark_is_sent_before_synced), T_CASE(new_prefix_is_heard_after_a_gap),
        T_CASE(lost_scripts_are_loaded_again), T_CASE(frozen_server_costs_io_ms_then_nothing),
+       T_CASE(full_ring_is_a_code), T_CASE(ask_inside_a_reply_is_refused),
        T_CASE(threads_share_the_io_thread), T_CASE(threads_run_the_link_while_they_wait),
        T_CASE(close_ends_in_every_state), T_CASE(posts_in_flight_end_at_close),
        T_CASE(child_of_a_fork_is_detached), T_CASE(lost_server_neither_signals_nor_blocks),
