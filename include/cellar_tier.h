@@ -87,7 +87,7 @@ typedef struct cellar_tier_host {
      * loads of the key store nothing. The table is not called. */
     void      (*changed)(void *ctx, const void *key, size_t len);
     /* End all entries of the namespace in O(1), and what is on its way into memory. The table is
-     * not called. mode CELLAR_TAG_SOFT: entries become stale. */
+     * not called. mode: CELLAR_TAG_HARD; with SOFT the entries end as well. */
     void      (*ended)(void *ctx, uint32_t mode);
     /* End all entries of the store with a tag: cellar_delete_by_tag, without the table. */
     void      (*tag_ended)(void *ctx, const void *tag, size_t len, uint32_t mode);

@@ -199,12 +199,12 @@ static cache_urge cache_change_urge(const cache_change *ch)
 
 #define CACHE_DELETE_OTHER (CACHE_MATCHED | CACHE_REMOTE | CACHE_ASKS)
 
-/* Return the cause of a delete; NONE: a call of the program for this key. */
-static cellar_cause cache_delete_cause(const cache_change *ch)
+/* Return the cause of a delete. */
+static cellar_cause cache_delete_cause(uint32_t flags, const cache_ask *ask)
 {
-    if ((ch->flags & CACHE_ASKS) != 0 && ch->ask->stores) { return CELLAR_CAUSE_REPLACED; }
-    return (ch->flags & CACHE_MATCHED) != 0  ? CELLAR_CAUSE_PATTERN
-           : (ch->flags & CACHE_REMOTE) != 0 ? CELLAR_CAUSE_REMOTE : CELLAR_CAUSE_NONE;
+    if (ask != NULL && ask->stores) { return CELLAR_CAUSE_REPLACED; }
+    return (flags & CACHE_MATCHED) != 0  ? CELLAR_CAUSE_PATTERN
+           : (flags & CACHE_REMOTE) != 0 ? CELLAR_CAUSE_REMOTE : CELLAR_CAUSE_DELETED;
 }
 
 /* Begin the frame, by which the window raises the stamp of the key. */
@@ -215,7 +215,8 @@ static void cache_tier_before(cache_change *ch, cache_step *r)
     r->urge = cache_change_urge(ch);
     cache_frame_push(&r->frame, ch->c, stores, p != NULL && p->kind == (uint8_t)L1_NEGATIVE);
     r->frame.ask = ch->ask;
-    r->frame.cause = (uint8_t)cache_delete_cause(ch);
+    const bool other = (ch->flags & CACHE_DELETE_OTHER) != 0;
+    r->frame.cause = other ? (uint8_t)cache_delete_cause(ch->flags, ch->ask) : 0;
     const bool shared = cache_shared_of(ch->c) != NULL;
     r->frame.below = (ch->flags & CACHE_OUTSIDE) != 0 ? CACHE_BELOW_KNOWS
                      : r->urge != CACHE_LATER ? CACHE_BELOW_CALL
@@ -371,8 +372,8 @@ BASE_ALWAYS_INLINE void cache_explain_end(cache_change *ch, cache_change_kind ki
     if (kind == CACHE_DELETE) {
         if (ch->gone == L1_GONE_NOTHING && ch->err != CELLAR_OK) { return; }
         const bool other = BASE_UNLIKELY((ch->flags & CACHE_DELETE_OTHER) != 0);
-        const cellar_cause by = other ? cache_delete_cause(ch) : CELLAR_CAUSE_NONE;
-        const cellar_cause cause = by != CELLAR_CAUSE_NONE ? by : CELLAR_CAUSE_DELETED;
+        const cellar_cause cause =
+            other ? cache_delete_cause(ch->flags, ch->ask) : CELLAR_CAUSE_DELETED;
         cache_why_note_by(s, ch->k->hash, cache_cause_of(ch->gone, cause), ch->by);
     } else if (kind == CACHE_PUT && BASE_UNLIKELY(ch->err != CELLAR_OK)) {
         if (cache_is_load(ch, kind) && ch->err == CELLAR_CONFLICT) {
@@ -438,9 +439,9 @@ BASE_ALWAYS_INLINE void cache_count_put(const cache_change *ch, stats_block *min
 }
 
 /* Return the counter of a removed entry that no cellar_delete removed. */
-static stats_id cache_delete_counter(const cache_change *ch)
+static stats_id cache_delete_counter(uint32_t flags, const cache_ask *ask)
 {
-    const cellar_cause cause = cache_delete_cause(ch);
+    const cellar_cause cause = cache_delete_cause(flags, ask);
     return cause == CELLAR_CAUSE_PATTERN ? STATS_EVICT_GLOB
            : cause == CELLAR_CAUSE_REMOTE ? STATS_EVICT_REMOTE
            : cause == CELLAR_CAUSE_REPLACED ? STATS_EVICT_REPLACED : STATS_EVICT_DELETED;
@@ -452,7 +453,8 @@ BASE_ALWAYS_INLINE void cache_counters_end(cache_change *ch, cache_change_kind k
     const bool found = kind == CACHE_DELETE && ch->err == CELLAR_OK;
     const bool counted = (ch->flags & CACHE_COUNTED) != 0;
     const bool other = (ch->flags & CACHE_DELETE_OTHER) != 0;
-    const stats_id deleted = BASE_UNLIKELY(other) ? cache_delete_counter(ch) : STATS_EVICT_DELETED;
+    const stats_id deleted =
+        BASE_UNLIKELY(other) ? cache_delete_counter(ch->flags, ch->ask) : STATS_EVICT_DELETED;
     switch (kind) {
     case CACHE_PUT: cache_count_put(ch, mine); return;
     case CACHE_DELETE:

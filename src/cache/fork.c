@@ -77,7 +77,9 @@ static void cache_fork_child(void *ctx)
     cellar *v;
     for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
         base_store_rlx(&v->tier, (const cache_tier *)NULL);
-        base_store_rlx(&v->proven_ms, (int64_t)0); /* the child hears of no change */
+        if (base_load_rlx(&v->proven_ms) != BASE_NEVER_MS) { /* the child hears of no change */
+            base_store_rlx(&v->proven_ms, (int64_t)0);
+        }
     }
     if (cache_has_stamps(s)) { s->stamps_parent = base_load_rlx(&s->stamps); } /* for the close */
     base_store_rlx(&s->stamps, (_Atomic uint64_t *)NULL);

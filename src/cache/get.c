@@ -50,23 +50,8 @@ BASE_NOINLINE static cellar_err cache_get_rest(cellar *c, const l1_key *k, uint3
     return err;
 }
 
-/* Try the plain hit of a namespace that has its proof. */
-BASE_ALWAYS_INLINE bool cache_get_proven(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
-                                         size_t *value_len)
-{
-    base_thread_record *const self = base_thread_self();
-    size_t len;
-    if (!cache_is_proven(c) ||
-        !l1_hit(c->l1, self, k->bytes, k->len, k->generation, k->hash, buf, buf_cap, &len)) {
-        return false;
-    }
-    if (value_len != NULL) { *value_len = len; }
-    stats_add_mine(c->stats, c->stats_tag, self, STATS_HIT_L1, 1);
-    return true;
-}
-
 /* Read a key that is not hashed inline, or from a namespace that is closed, disabled, logged,
- * recorded, needs a proof, or asks its filter first because most reads of it end with "never". */
+ * recorded, unproven, or asks its filter first because most reads of it end with "never". */
 BASE_NOINLINE static cellar_err cache_get_any(cellar *c, const void *key, size_t key_len, void *buf,
                                               size_t buf_cap, size_t *value_len)
 {
@@ -83,7 +68,6 @@ BASE_NOINLINE static cellar_err cache_get_any(cellar *c, const void *key, size_t
     }
     l1_key k;
     cache_key(c, &k, key, key_len);
-    if (!sampled && cache_get_proven(c, &k, buf, buf_cap, value_len)) { return CELLAR_OK; }
     return cache_get_rest(c, &k, state, sampled, false, buf, buf_cap, value_len);
 }
 
@@ -93,7 +77,7 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
     if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) || (buf == NULL && buf_cap != 0))) {
         return cache_get_refuse(c, key, key_len);
     }
-    if (BASE_UNLIKELY(base_load_acq(&c->state) != 0) ||
+    if ((BASE_UNLIKELY(base_load_acq(&c->state) != 0) && !cache_is_proven(c)) ||
         BASE_UNLIKELY(!base_hash_is_near(c->hash_key, key_len))) {
         return cache_get_any(c, key, key_len, buf, buf_cap, value_len);
     }

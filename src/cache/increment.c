@@ -24,6 +24,22 @@ BASE_COLD static cellar_err cache_incr_failed(cellar *c, cellar_err err)
     }
 }
 
+/* Let the shared tier count. */
+BASE_COLD static cellar_err cache_incr_shared(cellar *c, const void *key, size_t key_len,
+                                              int64_t delta, int64_t init, int64_t ttl_ms,
+                                              uint32_t flags, int64_t *now_value)
+{
+    l1_key k;
+    int64_t now = 0;
+    cache_key(c, &k, key, key_len);
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = ttl_ms;
+    const bool exists = (flags & CELLAR_ONLY_IF_PRESENT) != 0;
+    const cellar_err err = cache_increment_shared(c, &k, delta, init, exists ? NULL : &o, &now);
+    if (now_value != NULL && (err == CELLAR_OK || err == CELLAR_E_RANGE)) { *now_value = now; }
+    return err >= 0 ? err : cache_incr_failed(c, err);
+}
+
 CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_len, int64_t delta,
                                        int64_t init, int64_t ttl_if_new_ms, uint32_t flags,
                                        int64_t *now_value)
@@ -40,16 +56,21 @@ CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_le
                                  ttl_if_new_ms);
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    if (cache_is_off(c)) { return CELLAR_DISABLED; }
+    if (BASE_UNLIKELY((base_load_rlx(&c->state) & (CACHE_OFF | CACHE_PROOF)) != 0)) {
+        if (cache_is_off(c)) { return CELLAR_DISABLED; }
+        if (cache_shared_of(c) != NULL) {
+            return cache_incr_shared(c, key, key_len, delta, init, ttl_if_new_ms, flags,
+                                     now_value);
+        }
+    }
     l1_key k;
     cache_key(c, &k, key, key_len);
     cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = ttl_if_new_ms;
     int64_t now;
-    const cellar_set_opts *if_new = (flags & CELLAR_ONLY_IF_PRESENT) != 0 ? NULL : &o;
-    const cellar_err err = BASE_UNLIKELY(cache_shared_of(c) != NULL)
-                               ? cache_increment_shared(c, &k, delta, init, if_new, &now)
-                               : cache_increment_key(c, &k, delta, init, if_new, &now);
+    const cellar_err err =
+        cache_increment_key(c, &k, delta, init,
+                            (flags & CELLAR_ONLY_IF_PRESENT) != 0 ? NULL : &o, &now);
     if (now_value != NULL &&
         (err == CELLAR_OK || err == CELLAR_E_RANGE || err == CELLAR_E_IO)) {
         *now_value = now;

@@ -86,7 +86,8 @@ static void cache_table_tag_ended(void *ctx, const void *tag, size_t len, uint32
 
 static void cache_table_proven(void *ctx, int64_t until_ms)
 {
-    cellar *c = cache_table_namespace(ctx);
+    const cache_shared *h = ctx;
+    cellar *c = h->t.proof != CELLAR_TIER_PROOF_NONE ? cache_table_namespace(h) : NULL;
     if (c == NULL) { return; }
     base_store_rlx(&c->proven_ms, until_ms - (int64_t)BASE_COARSE_LAG_MS); /* the clock lags */
     cache_namespace_release(c);
@@ -151,6 +152,7 @@ static cellar_err cache_table_read(cellar *c, const cellar_tier_table *t, cellar
 static void cache_table_proof(cellar *c, cellar_tier_proof proof)
 {
     c->proof_stale = proof == CELLAR_TIER_PROOF_STALE;
+    base_store_rlx(&c->proven_ms, proof == CELLAR_TIER_PROOF_NONE ? BASE_NEVER_MS : (int64_t)0);
     sync_take(NAMESPACE, &c->store->namespace_lock);
     base_store_rel(&c->state, base_load_rlx(&c->state) | CACHE_PROOF);
     sync_drop(NAMESPACE, &c->store->namespace_lock);
@@ -181,7 +183,7 @@ static cellar_err cache_table_join(cellar *c, const cellar_tier_table *t)
     cache_shared_add(h);
     base_store_rlx(&c->tier, &h->tier);
     cache_carries_write(c);
-    if (t->proof != CELLAR_TIER_PROOF_NONE) { cache_table_proof(c, t->proof); }
+    cache_table_proof(c, t->proof);
     return CELLAR_OK;
 }
 

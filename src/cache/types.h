@@ -41,7 +41,7 @@
 #define CACHE_TALK 4u /* reads are logged */
 #define CACHE_FILTER 8u /* reads ask the Bloom filter before L1 */
 #define CACHE_NOTES 32u /* reads inside loaders are recorded: dependencies.c */
-#define CACHE_PROOF 64u /* memory answers only until proven_ms: proof.h */
+#define CACHE_PROOF 64u /* shared tier: memory answers only until proven_ms: proof.h */
 #define CACHE_ENDING 16u /* with CLOSED: a close of the store runs and may still fail */
 
 #define CACHE_NAMESPACES_MAX 4096u /* includes the root */
