@@ -80,6 +80,13 @@ typedef struct json_row {
     X("port_binary", "B", 'l') X("port_client", "B", 'l') X("port_beside", "x", 'h')         \
     X("port_loaded_bytes", "B", 'l') X("port_omitted", "functions", 'l')                     \
     X("port_page", "ms", 'l')                                                                \
+    X("remote_hit", "x", 'h') X("remote_beside", "x", 'h') X("remote_heard", "x", 'l')       \
+    X("remote_heard_p99", "us", 'l') X("remote_get_many", "x", 'h')                          \
+    X("remote_misses", "x", 'h') X("remote_back", "ms", 'l') X("remote_loads", "calls", 'l') \
+    X("remote_last", "ms", 'l') X("remote_check", "ns", 'l')                                 \
+    X("remote_batch", "x", 'h') X("remote_over", "calls", 'l')                               \
+    X("remote_frozen_p999", "x", 'l') X("remote_frozen_call", "ms", 'l')                     \
+    X("remote_breaker_call", "us", 'l')                                                      \
     /* written by suites/replay.sh and report/replay.awk */                                  \
     X("mean_reduction", "x", 'h') X("worst_points_above_lru", "points", 'l')                 \
     X("won_or_tied_lowest", "x", 'h') X("points_from_reference", "points", 'l')              \

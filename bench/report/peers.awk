@@ -88,7 +88,9 @@ BEGIN {
           "points_from_reference advice_error kit_rules_set kit_pattern_stall kit_pattern_idle kit_tag_end " \
           "kit_llm_key kit_hot_bytes kit_loaded_bytes kit_omitted work_wheel_add work_wheel_cancel " \
           "work_wheel_fire work_task_bytes work_late work_cron work_journal_replay work_loaded_bytes work_omitted " \
-          "port_p99 port_start port_page port_rss port_binary port_client port_loaded_bytes port_omitted", list, " ")
+          "port_p99 port_start port_page port_rss port_binary port_client port_loaded_bytes port_omitted " \
+          "remote_heard remote_heard_p99 remote_back remote_loads remote_last remote_check remote_over " \
+          "remote_frozen_p999 remote_frozen_call remote_breaker_call", list, " ")
     for (i in list) less[list[i]] = 1
 }
 # The last text of each subject about a workload; a driver that was never built prints it only once.

@@ -30,7 +30,7 @@ static const bench_suite *const main_suites[] = { &suite_l1,   &suite_many,   &s
                                                   &suite_peers,  &suite_servers, &suite_storm,
                                                   &suite_stampede, &suite_expire,
                                                   &suite_hitratio, &suite_open, &suite_l2, &suite_kit,
-                                                  &suite_work, &suite_port };
+                                                  &suite_work, &suite_port, &suite_remote };
 
 typedef struct main_args {
     cell_options o;

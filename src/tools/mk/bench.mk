@@ -9,6 +9,7 @@
 # FAIRNESS   One set of flags (BENCH_CFLAGS, default -O2) and the host's malloc for the library and
 #            every peer. mimalloc is never linked here: it would replace malloc for every subject.
 # VARIABLES  SUITE="l1 many" some suites            QUICK=1 9 rounds of 20 ms, not for publication
+#            SUITE=remote with REMOTE=1: the remote tier beside hiredis
 #            SUITE=replay alone: traces through the engine, BENCH_TRACES=folder for the public ones
 #            PEERS="uthash" only these and raw      FULL=1  all shapes and sizes
 #            MOST=seconds   nothing new begins after so long (bench-peers: 30 minutes)
@@ -52,22 +53,27 @@ BENCH_LMDB    = $(call bench_once,BENCH_LMDB,\
 BENCH_DISKS   = cellar $(if $(filter 1,$(BENCH_ROCKS)),rocksdb) $(if $(filter 1,$(BENCH_LMDB)),lmdb)
 BENCH_SRC     = $(wildcard bench/harness/*.c bench/suites/*.c bench/peers/*.c) \
                 $(BENCH_PEERS:%=bench/peers/%/subject.c) $(BENCH_DISKS:%=bench/peers/%/disk.c)
+# The suite `remote` needs dist/cellar_remote.c and hiredis: REMOTE=1.
+BENCH_REMOTE  = $(if $(HAVE_REMOTE),1,0)
 BENCH_WORDS   = $(shell $(BENCH_CC) --version 2>&1 | head -n 1) $(BENCH_CC) $(BENCH_CFLAGS) \
-                $(BENCH_GLIB) $(BENCH_CXXS) $(BENCH_PEERS) $(BENCH_DISKS)
+                $(BENCH_GLIB) $(BENCH_CXXS) $(BENCH_PEERS) $(BENCH_DISKS) \
+                $(BENCH_REMOTE)
 BENCH_OBJ     = $(BENCH_B)/o
 BENCH_OBJS    = $(BENCH_SRC:bench/%.c=$(BENCH_OBJ)/%.o) \
                 $(BENCH_CXXS:%=$(BENCH_OBJ)/peers/%/subject.o) $(BENCH_OBJ)/hash.o \
-                $(BENCH_OBJ)/glob.o $(BENCH_OBJ)/wheel.o $(BENCH_OBJ)/cellar.o $(BENCH_OBJ)/l2lib.o $(BENCH_OBJ)/bare.o
+                $(BENCH_OBJ)/glob.o $(BENCH_OBJ)/wheel.o $(BENCH_OBJ)/cellar.o $(BENCH_OBJ)/l2lib.o $(BENCH_OBJ)/bare.o \
+                $(if $(HAVE_REMOTE),$(BENCH_OBJ)/cellar_remote.o)
 BENCH_COMPILE = $(BENCH_CC) -std=c11 -D_GNU_SOURCE $(BENCH_CFLAGS) -pthread -MMD -MP
 BENCH_CPP     = -I. -Isrc -Iinclude $(BENCH_GLIB_I:-I%=-isystem %) -DBENCH_HAVE_CELLAR=1 \
                 -DBENCH_HAVE_GLIB=$(BENCH_GLIB) -DBENCH_HAVE_CUCKOO=$(BENCH_CUCKOO) \
                 -DBENCH_HAVE_TBB=$(BENCH_TBB) -DBENCH_HAVE_CK=$(BENCH_CK) \
                 -DBENCH_HAVE_SQLITE=$(BENCH_SQLITE) -DBENCH_HAVE_ROCKSDB=$(BENCH_ROCKS) \
-                -DBENCH_HAVE_LMDB=$(BENCH_LMDB) '-DBENCH_FLAGS="$(BENCH_CFLAGS)"'
+                -DBENCH_HAVE_LMDB=$(BENCH_LMDB) -DBENCH_HAVE_REMOTE=$(BENCH_REMOTE) \
+                '-DBENCH_FLAGS="$(BENCH_CFLAGS)"'
 BENCH_LIBS    = $(if $(BENCH_CXXS),-lstdc++) $(if $(filter 1,$(BENCH_TBB)),-ltbb) \
                 $(if $(filter 1,$(BENCH_CK)),-lck) $(if $(filter 1,$(BENCH_SQLITE)),-lsqlite3) \
                 $(if $(filter 1,$(BENCH_ROCKS)),-lrocksdb) $(if $(filter 1,$(BENCH_LMDB)),-llmdb) \
-                $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --libs glib-2.0)) -lm
+                $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --libs glib-2.0)) $(REMOTE_LIBS) -lm
 # Disk calls that harness/freeze.c can block.
 BENCH_FREEZE  = $(foreach c,pread pwrite fdatasync madvise,-Wl,--wrap=$(c))
 BENCH_NAME    = $(or $(firstword $(SUITE)),$(if $(WL),own),all)
@@ -95,6 +101,10 @@ $(BENCH_OBJ)/cellar.o: dist/cellar.c dist/cellar.h $(BENCH_B)/words
 	$(bench_say) CC "dist/cellar.c (bench)"
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_COMPILE) $(BENCH_JOURNAL) -c -o $@ $<
+$(BENCH_OBJ)/cellar_remote.o: dist/cellar_remote.c dist/cellar_remote.h dist/cellar.h $(BENCH_B)/words
+	$(bench_say) CC "dist/cellar_remote.c (bench)"
+	$(BENCH_Q)mkdir -p $(@D)
+	$(BENCH_Q)$(BENCH_COMPILE) -c -o $@ $<
 # Wheel, keyed hash and matcher a second time, for suites and peers: their names are static in the
 # object above.
 $(BENCH_OBJ)/wheel.o: $(BENCH_OBJ)/%.o: src/wheel/%.c $(BENCH_B)/words

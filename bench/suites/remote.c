@@ -1,0 +1,703 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * remote: namespaces shared through a redis-server of the suite, beside hiredis.
+ *
+ * FIGURES    remote_hit       hits of a shared namespace x those of a private one of the same store
+ *            remote_beside    hits of a private namespace with a remote attached to another one of
+ *                             its store x those of a store without a remote
+ *            remote_heard     SET by a stranger to the event of its invalidation, p50, x p50 of the
+ *                             round trip of that SET; remote_heard_p99: its p99, us
+ *            remote_get_many  get_many of 128 keys, none in memory, x one GET a call of hiredis
+ *            remote_misses    16 threads of gets that miss in memory x 16 connections of hiredis
+ *            remote_back      a killed connection to PROVEN, ms
+ *            remote_loads     loads of a cold key, 8 processes x 8 threads; remote_last: the last
+ *                             thread after the fill, ms
+ *            remote_check     a check of a hot key of a shared limiter, ns
+ *            remote_batch     admissions for each call to the server, 3 processes, 10,000/s;
+ *                             remote_over: admissions above the bound in the worst window of 100 ms
+ *            remote_frozen_p999  p99.9 of gets of a private namespace while the server is frozen x
+ *                             before; remote_frozen_call: a call of the shared one beyond io_ms, ms;
+ *                             remote_breaker_call: the same while the breaker is open, us
+ * INPUT      make bench SUITE=remote REMOTE=1; redis-tools and libhiredis-dev. */
+#include "bench/suites/suite.h"
+
+#include "bench/harness/json.h"
+
+#if BENCH_HAVE_CELLAR && BENCH_HAVE_REMOTE
+#include <hiredis/hiredis.h>
+#include <limits.h>
+#include <math.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bench/harness/host.h"
+#include "bench/peers/server.h"
+#include "cellar.h"
+#include "cellar_load.h"
+#include "cellar_observe.h"
+#include "cellar_remote.h"
+
+#define REMOTE_SERVER "/usr/bin/redis-check-rdb" /* redis-server under the name of another tool */
+#define REMOTE_PORT 16399
+#define REMOTE_KEYS 100000u
+#define REMOTE_HITS 50000u
+#define REMOTE_TURNS 8u
+#define REMOTE_BATCH 128u
+#define REMOTE_THREADS 16u
+#define REMOTE_LIMIT_PER_S 10000u
+#define REMOTE_BURST 1000u
+#define REMOTE_HOLD_MS 50
+#define REMOTE_ADMITTED_MAX 200000u
+
+typedef struct remote_bench {
+    const cell_options *o;
+    server *s;
+    char unix_url[160];
+    uint32_t next; /* key of the next miss */
+} remote_bench;
+
+typedef struct remote_store {
+    cellar *store, *shared, *alone; /* alone: a private namespace */
+    cellar_remote *r;
+} remote_store;
+
+static void remote_say(const char *shape, const char *metric, const char *clock, double *values,
+                       uint32_t count)
+{
+    suite_say("remote", "cellar", shape, metric, values, count, clock, NULL);
+    host_beat();
+}
+
+static void remote_pause_ms(int64_t ms)
+{
+    const struct timespec t = { ms / 1000, (long)(ms % 1000) * 1000000 };
+    nanosleep(&t, NULL);
+}
+
+static bool remote_proven_soon(const cellar_remote *r)
+{
+    for (int i = 0; i < 5000; i++) {
+        if (cellar_remote_state_get(r) == CELLAR_REMOTE_PROVEN) { return true; }
+        remote_pause_ms(1);
+    }
+    return false;
+}
+
+/* Open a store with a shared namespace of at most `entries` in memory. `url` NULL: no remote. */
+static bool remote_store_open(remote_store *s, const char *url, uint32_t entries,
+                              cellar_remote_values values)
+{
+    cellar_namespace_opts n = cellar_namespace_opts_default();
+    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    memset(s, 0, sizeof *s);
+    n.max_entries = entries;
+    o.values = values;
+    if (cellar_open(NULL, &s->store) != CELLAR_OK ||
+        cellar_namespace_open(s->store, "alone", NULL, &s->alone) != CELLAR_OK ||
+        cellar_namespace_open(s->store, "shared", &n, &s->shared) != CELLAR_OK) {
+        return false;
+    }
+    return url == NULL || (cellar_remote_open(s->store, url, NULL, &s->r) == CELLAR_OK &&
+                           cellar_remote_attach(s->r, s->shared, &o) == CELLAR_OK &&
+                           remote_proven_soon(s->r));
+}
+
+static void remote_store_close(remote_store *s)
+{
+    cellar_remote_close(s->r);
+    cellar_close(s->store);
+}
+
+static redisContext *remote_hiredis(const remote_bench *b, bool tcp)
+{
+    redisContext *c = tcp ? redisConnect("127.0.0.1", REMOTE_PORT) : redisConnectUnix(b->s->path);
+    if (c != NULL && c->err != 0) {
+        redisFree(c);
+        return NULL;
+    }
+    return c;
+}
+
+static bool remote_do(redisContext *c, const char *format, const char *word)
+{
+    redisReply *r = redisCommand(c, format, word);
+    const bool ok = r != NULL && r->type != REDIS_REPLY_ERROR;
+    if (r != NULL) { freeReplyObject(r); }
+    return ok;
+}
+
+static size_t remote_key(char key[16], uint32_t i)
+{
+    return (size_t)snprintf(key, 16, "key:%010u", i % REMOTE_KEYS);
+}
+
+static bool remote_fill(cellar *ns, uint32_t count)
+{
+    static const char value[100];
+    char key[16];
+    for (uint32_t i = 0; i < count; i++) {
+        const size_t len = remote_key(key, i);
+        if (cellar_set(ns, key, len, value, sizeof value, NULL) != CELLAR_OK) { return false; }
+    }
+    return true;
+}
+
+/* ---- hits ---- */
+
+static double remote_hits_ns(cellar *ns, uint64_t *bad)
+{
+    char key[16], value[100];
+    const uint64_t from = host_thread_cpu_ns();
+    for (uint32_t i = 0; i < REMOTE_HITS; i++) {
+        const size_t len = remote_key(key, i % 1000);
+        *bad += cellar_get(ns, key, len, value, sizeof value, NULL) != CELLAR_OK;
+    }
+    return (double)(host_thread_cpu_ns() - from) / REMOTE_HITS;
+}
+
+/* The least time of some turns of two namespaces, A B B A. */
+static int remote_hits_of(const remote_bench *b, cellar *measured, cellar *other,
+                          const char *metric)
+{
+    double x[SUITE_ROUNDS_MAX];
+    uint64_t bad = 0;
+    if (!remote_fill(measured, 1000) || !remote_fill(other, 1000)) { return CELL_WRONG; }
+    for (uint32_t n = 0; n < b->o->rounds; n++) {
+        double ns[2] = { INFINITY, INFINITY };
+        for (uint32_t turn = 0; turn < 2 * REMOTE_TURNS; turn++) {
+            const uint32_t side = (n ^ turn ^ turn >> 1) & 1;
+            ns[side] = fmin(ns[side], remote_hits_ns(side == 0 ? measured : other, &bad));
+        }
+        x[n] = ns[1] / ns[0];
+        host_beat();
+    }
+    remote_say("hits", metric, "cpu", x, b->o->rounds);
+    return bad == 0 ? CELL_OK : CELL_WRONG;
+}
+
+static int remote_hits(remote_bench *b)
+{
+    remote_store s, none;
+    int status = CELL_WRONG;
+    if (remote_store_open(&s, b->unix_url, 0, CELLAR_REMOTE_ENVELOPE) &&
+        remote_store_open(&none, NULL, 0, CELLAR_REMOTE_ENVELOPE)) {
+        status = remote_hits_of(b, s.shared, s.alone, "remote_hit") |
+                 remote_hits_of(b, s.alone, none.alone, "remote_beside");
+        remote_store_close(&none);
+        remote_store_close(&s);
+    }
+    return status;
+}
+
+/* ---- invalidations ---- */
+
+static _Atomic uint64_t remote_heard_ns;
+
+static void remote_on_heard(const cellar_event *e, void *ctx)
+{
+    (void)e;
+    (void)ctx;
+    atomic_store(&remote_heard_ns, host_wall_ns());
+}
+
+static int remote_heard_bench(remote_bench *b)
+{
+    static double after[20000], trip[20000];
+    const uint32_t count = b->o->quick ? 2000 : 20000;
+    remote_store s;
+    char value[100];
+    uint64_t id;
+    redisContext *c = remote_hiredis(b, false);
+    if (c == NULL || !remote_store_open(&s, b->unix_url, 0, CELLAR_REMOTE_RAW) ||
+        cellar_listener_add(s.shared, CELLAR_CAUSE_BIT(REMOTE), remote_on_heard, NULL, &id) !=
+            CELLAR_OK) {
+        return CELL_WRONG;
+    }
+    bool ok = remote_do(c, "SET bench:shared:heard %s", "0");
+    for (uint32_t i = 0; ok && i < count; i++) {
+        ok = cellar_get(s.shared, "heard", 5, value, sizeof value, NULL) == CELLAR_OK;
+        atomic_store(&remote_heard_ns, 0);
+        const uint64_t from = host_wall_ns(), until = from + 2000000000u;
+        ok = ok && remote_do(c, "SET bench:shared:heard %s", "1");
+        trip[i] = (double)(host_wall_ns() - from);
+        while (atomic_load(&remote_heard_ns) == 0 && host_wall_ns() < until) { }
+        ok = ok && atomic_load(&remote_heard_ns) != 0;
+        after[i] = (double)(atomic_load(&remote_heard_ns) - from);
+    }
+    redisFree(c);
+    remote_store_close(&s);
+    if (!ok) { return CELL_WRONG; }
+    double x = cell_quantile(after, count, .5) / cell_quantile(trip, count, .5);
+    double p99_us = cell_quantile(after, count, .99) / 1e3;
+    remote_say("set", "remote_heard", "wall", &x, 1);
+    remote_say("set", "remote_heard_p99", "wall", &p99_us, 1);
+    return CELL_OK;
+}
+
+/* ---- values that only the server has ---- */
+
+static double remote_many_ns(remote_bench *b, cellar *ns, uint64_t *bad)
+{
+    static char text[REMOTE_BATCH][16], value[REMOTE_BATCH][100];
+    cellar_get_item item[REMOTE_BATCH];
+    memset(item, 0, sizeof item);
+    for (uint32_t i = 0; i < REMOTE_BATCH; i++) {
+        item[i].key = text[i];
+        item[i].key_len = remote_key(text[i], b->next++);
+        item[i].buf = value[i];
+        item[i].buf_cap = sizeof value[i];
+    }
+    const uint64_t from = host_wall_ns();
+    (void)cellar_get_many(ns, item, REMOTE_BATCH, NULL);
+    const double ns_key = (double)(host_wall_ns() - from) / REMOTE_BATCH;
+    for (uint32_t i = 0; i < REMOTE_BATCH; i++) { *bad += item[i].status != CELLAR_OK; }
+    return ns_key;
+}
+
+static double remote_one_ns(redisContext *c, uint32_t first, uint64_t *bad)
+{
+    char key[16];
+    const uint64_t from = host_wall_ns();
+    for (uint32_t i = 0; i < REMOTE_BATCH; i++) {
+        (void)remote_key(key, first + i);
+        *bad += !remote_do(c, "GET bench:shared:%s", key);
+    }
+    return (double)(host_wall_ns() - from) / REMOTE_BATCH;
+}
+
+static int remote_get_many_of(remote_bench *b, const char *url, bool tcp)
+{
+    double x[SUITE_ROUNDS_MAX];
+    uint64_t bad = 0;
+    remote_store s;
+    redisContext *c = remote_hiredis(b, tcp);
+    if (c == NULL || !remote_store_open(&s, url, 1000, CELLAR_REMOTE_ENVELOPE) ||
+        !remote_fill(s.shared, REMOTE_KEYS)) {
+        return CELL_WRONG;
+    }
+    for (uint32_t n = 0; n < b->o->rounds; n++) {
+        double ns[2] = { INFINITY, INFINITY };
+        for (uint32_t turn = 0; turn < 2 * REMOTE_TURNS; turn++) {
+            const uint32_t side = (n ^ turn ^ turn >> 1) & 1;
+            ns[side] = fmin(ns[side], side == 0 ? remote_many_ns(b, s.shared, &bad)
+                                                : remote_one_ns(c, b->next, &bad));
+        }
+        x[n] = ns[1] / ns[0];
+        host_beat();
+    }
+    remote_say(tcp ? "tcp" : "unix", "remote_get_many", "wall", x, b->o->rounds);
+    redisFree(c);
+    remote_store_close(&s);
+    return bad == 0 ? CELL_OK : CELL_WRONG;
+}
+
+static int remote_get_many_unix(remote_bench *b)
+{
+    return remote_get_many_of(b, b->unix_url, false);
+}
+
+static int remote_get_many_tcp(remote_bench *b)
+{
+    char url[64];
+    snprintf(url, sizeof url, "redis://127.0.0.1:%d?prefix=bench", REMOTE_PORT);
+    return remote_get_many_of(b, url, true);
+}
+
+typedef struct remote_misser {
+    remote_bench *b;
+    cellar *ns;        /* NULL: hiredis */
+    redisContext *c;
+    uint32_t first, count;
+    uint64_t bad;
+    pthread_t thread;
+} remote_misser;
+
+static void *remote_miss_main(void *arg)
+{
+    remote_misser *m = arg;
+    char key[16], value[100];
+    for (uint32_t i = 0; i < m->count; i++) {
+        const size_t len = remote_key(key, m->first + i);
+        m->bad += m->ns != NULL
+                      ? cellar_get(m->ns, key, len, value, sizeof value, NULL) != CELLAR_OK
+                      : !remote_do(m->c, "GET bench:shared:%s", key);
+    }
+    return NULL;
+}
+
+/* Time 16 threads, each over its own keys. Return keys a microsecond; 0: a call failed. */
+static double remote_missers(remote_bench *b, cellar *ns, redisContext *const *c)
+{
+    static remote_misser m[REMOTE_THREADS];
+    uint64_t bad = 0;
+    const uint64_t from = host_wall_ns();
+    for (uint32_t i = 0; i < REMOTE_THREADS; i++) {
+        m[i] = (remote_misser){ .b = b, .ns = ns, .c = c[i], .first = b->next, .count = 500 };
+        b->next += m[i].count;
+        if (pthread_create(&m[i].thread, NULL, remote_miss_main, &m[i]) != 0) { return 0; }
+    }
+    for (uint32_t i = 0; i < REMOTE_THREADS; i++) {
+        pthread_join(m[i].thread, NULL);
+        bad += m[i].bad;
+    }
+    return bad == 0 ? REMOTE_THREADS * 500e3 / (double)(host_wall_ns() - from) : 0;
+}
+
+static int remote_misses_bench(remote_bench *b)
+{
+    double x[SUITE_ROUNDS_MAX];
+    redisContext *c[REMOTE_THREADS];
+    remote_store s;
+    bool ok = remote_store_open(&s, b->unix_url, 1000, CELLAR_REMOTE_ENVELOPE) &&
+              remote_fill(s.shared, REMOTE_KEYS);
+    for (uint32_t i = 0; i < REMOTE_THREADS; i++) {
+        c[i] = remote_hiredis(b, false);
+        ok = ok && c[i] != NULL;
+    }
+    for (uint32_t n = 0; ok && n < b->o->rounds; n++) {
+        const double first = remote_missers(b, n % 2 == 0 ? s.shared : NULL, c);
+        const double second = remote_missers(b, n % 2 == 0 ? NULL : s.shared, c);
+        ok = first > 0 && second > 0;
+        x[n] = n % 2 == 0 ? first / second : second / first;
+        host_beat();
+    }
+    for (uint32_t i = 0; i < REMOTE_THREADS; i++) { redisFree(c[i]); }
+    remote_store_close(&s);
+    if (ok) { remote_say("threads16", "remote_misses", "wall", x, b->o->rounds); }
+    return ok ? CELL_OK : CELL_WRONG;
+}
+
+/* ---- a killed connection ---- */
+
+static int remote_back_bench(remote_bench *b)
+{
+    static double ms[200];
+    const uint32_t count = b->o->quick ? 20 : 200;
+    remote_store s;
+    redisContext *c = remote_hiredis(b, false);
+    bool ok = c != NULL && remote_store_open(&s, b->unix_url, 0, CELLAR_REMOTE_ENVELOPE);
+    if (!ok) { return CELL_WRONG; }
+    for (uint32_t i = 0; ok && i < count; i++) {
+        cellar_remote_stats before = cellar_remote_stats_default(), now = before;
+        cellar_remote_stats_get(s.r, &before);
+        const uint64_t from = host_wall_ns(), until = from + 5000000000u;
+        ok = remote_do(c, "CLIENT KILL TYPE %s SKIPME yes", i % 2 == 0 ? "pubsub" : "normal");
+        do {
+            cellar_remote_stats_get(s.r, &now);
+        } while ((now.gaps == before.gaps || now.state != CELLAR_REMOTE_PROVEN) &&
+                 host_wall_ns() < until);
+        ok = ok && host_wall_ns() < until;
+        ms[i] = (double)(host_wall_ns() - from) / 1e6;
+        remote_pause_ms(20); /* not a break while the last one is still handled */
+    }
+    redisFree(c);
+    remote_store_close(&s);
+    if (ok) { remote_say("kill", "remote_back", "wall", ms, count); }
+    return ok ? CELL_OK : CELL_WRONG;
+}
+
+/* ---- processes ---- */
+
+typedef struct remote_page { /* shared by the processes of a figure */
+    _Atomic uint32_t ready, go, failed, loads, admitted;
+    _Atomic uint64_t filled_ns, last_ns, calls;
+    uint64_t when[REMOTE_ADMITTED_MAX];
+} remote_page;
+
+typedef bool (*remote_child_fn)(remote_page *p, remote_store *s);
+
+/* Run `fn` in `count` processes with a store each, which begin together. */
+static bool remote_processes(const remote_bench *b, remote_page *p, uint32_t count,
+                             remote_child_fn fn)
+{
+    pid_t pid[8];
+    for (uint32_t i = 0; i < count; i++) {
+        pid[i] = host_fork();
+        if (pid[i] != 0) { continue; }
+        remote_store s;
+        bool ok = remote_store_open(&s, b->unix_url, 0, CELLAR_REMOTE_ENVELOPE);
+        atomic_fetch_add(&p->ready, 1);
+        while (atomic_load(&p->go) == 0) { remote_pause_ms(1); }
+        ok = ok && fn(p, &s);
+        atomic_fetch_add(&p->failed, !ok);
+        if (s.r != NULL) { remote_store_close(&s); }
+        _exit(0);
+    }
+    while (atomic_load(&p->ready) < count) { remote_pause_ms(1); }
+    atomic_store(&p->go, 1);
+    for (uint32_t i = 0; i < count; i++) { waitpid(pid[i], NULL, 0); }
+    host_beat();
+    return atomic_load(&p->failed) == 0;
+}
+
+static remote_page *remote_page_open(void)
+{
+    void *p = mmap(NULL, sizeof(remote_page), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+                   -1, 0);
+    return p != MAP_FAILED ? p : NULL;
+}
+
+/* ---- one cold key ---- */
+
+static cellar_err remote_load(struct cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key;
+    (void)key_len;
+    remote_page *p = ctx;
+    remote_pause_ms(2);
+    atomic_fetch_add(&p->loads, 1);
+    atomic_store(&p->filled_ns, host_wall_ns());
+    return cellar_load_value(load, "value", 5);
+}
+
+typedef struct remote_waiter {
+    remote_page *p;
+    cellar *ns;
+    pthread_t thread;
+} remote_waiter;
+
+static void *remote_wait_main(void *arg)
+{
+    remote_waiter *w = arg;
+    cellar_result r = cellar_result_default();
+    if (cellar_get_or_load(w->ns, "cold", 4, NULL, remote_load, w->p, &r) != CELLAR_OK) {
+        atomic_fetch_add(&w->p->failed, 1);
+    }
+    cellar_result_free(&r);
+    const uint64_t now = host_wall_ns();
+    uint64_t last = atomic_load(&w->p->last_ns);
+    while (last < now && !atomic_compare_exchange_weak(&w->p->last_ns, &last, now)) { }
+    return NULL;
+}
+
+static bool remote_cold_child(remote_page *p, remote_store *s)
+{
+    remote_waiter w[8];
+    for (int i = 0; i < 8; i++) {
+        w[i] = (remote_waiter){ .p = p, .ns = s->shared };
+        if (pthread_create(&w[i].thread, NULL, remote_wait_main, &w[i]) != 0) { return false; }
+    }
+    for (int i = 0; i < 8; i++) { pthread_join(w[i].thread, NULL); }
+    return true;
+}
+
+static int remote_cold_bench(remote_bench *b)
+{
+    double loads[9], last_ms[9];
+    redisContext *c = remote_hiredis(b, false);
+    bool ok = c != NULL;
+    for (uint32_t n = 0; ok && n < 9; n++) {
+        remote_page *p = remote_page_open();
+        ok = p != NULL && remote_do(c, "UNLINK bench:shared:%s", "cold") &&
+             remote_processes(b, p, 8, remote_cold_child);
+        if (ok) {
+            loads[n] = atomic_load(&p->loads);
+            last_ms[n] = (double)(atomic_load(&p->last_ns) - atomic_load(&p->filled_ns)) / 1e6;
+        }
+        if (p != NULL) { munmap(p, sizeof *p); }
+    }
+    if (c != NULL) { redisFree(c); }
+    if (!ok) { return CELL_WRONG; }
+    remote_say("cold", "remote_loads", NULL, loads, 9);
+    remote_say("cold", "remote_last", "wall", last_ms, 9);
+    return CELL_OK;
+}
+
+/* ---- limits ---- */
+
+static cellar_remote_limiter *remote_limiter(cellar_remote *r)
+{
+    const cellar_rule rule =
+        cellar_rule_token_bucket(REMOTE_LIMIT_PER_S, CELLAR_SECOND_NS, REMOTE_BURST);
+    cellar_remote_limiter_opts o = cellar_remote_limiter_opts_default();
+    cellar_remote_limiter *l;
+    o.hold_ms = REMOTE_HOLD_MS;
+    return cellar_remote_limiter_open(r, &rule, &o, &l) == CELLAR_OK ? l : NULL;
+}
+
+static bool remote_limit_child(remote_page *p, remote_store *s)
+{
+    const uint64_t until = host_wall_ns() + 3000000000u;
+    cellar_remote_limiter_stats st = cellar_remote_limiter_stats_default();
+    cellar_remote_limiter *l = remote_limiter(s->r);
+    if (l == NULL) { return false; }
+    while (host_wall_ns() < until) {
+        if (cellar_remote_limiter_check(l, "hot", 3, 1, NULL) == CELLAR_OK) {
+            const uint32_t at = atomic_fetch_add(&p->admitted, 1);
+            if (at < REMOTE_ADMITTED_MAX) { p->when[at] = host_wall_ns(); }
+        }
+    }
+    const bool ok = cellar_remote_limiter_stats_get(l, &st) == CELLAR_OK;
+    atomic_fetch_add(&p->calls, st.calls);
+    cellar_remote_limiter_close(l);
+    return ok;
+}
+
+static int remote_earlier(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Return the admissions above the bound in the worst window of 100 ms. */
+static double remote_over(uint64_t *when, uint32_t count)
+{
+    const double bound = REMOTE_LIMIT_PER_S * (100 + REMOTE_HOLD_MS) / 1e3 + REMOTE_BURST;
+    uint32_t first = 0, most = 0;
+    qsort(when, count, sizeof *when, remote_earlier);
+    for (uint32_t i = 0; i < count; i++) {
+        while (when[i] - when[first] >= 100000000u) { first++; }
+        most = i - first + 1 > most ? i - first + 1 : most;
+    }
+    return fmax(0, most - bound);
+}
+
+static int remote_limit_bench(remote_bench *b)
+{
+    remote_page *p = remote_page_open();
+    if (p == NULL || !remote_processes(b, p, 3, remote_limit_child) || atomic_load(&p->calls) == 0 ||
+        atomic_load(&p->admitted) > REMOTE_ADMITTED_MAX) {
+        return CELL_WRONG;
+    }
+    double batch = (double)atomic_load(&p->admitted) / (double)atomic_load(&p->calls);
+    double over = remote_over(p->when, atomic_load(&p->admitted));
+    remote_say("processes3", "remote_batch", NULL, &batch, 1);
+    remote_say("processes3", "remote_over", NULL, &over, 1);
+    munmap(p, sizeof *p);
+    return CELL_OK;
+}
+
+static int remote_check_bench(remote_bench *b)
+{
+    double ns[SUITE_ROUNDS_MAX];
+    remote_store s;
+    if (!remote_store_open(&s, b->unix_url, 0, CELLAR_REMOTE_ENVELOPE)) { return CELL_WRONG; }
+    cellar_remote_limiter *l = remote_limiter(s.r);
+    for (uint32_t n = 0; l != NULL && n < b->o->rounds; n++) {
+        const uint64_t from = host_thread_cpu_ns();
+        for (uint32_t i = 0; i < 200000; i++) {
+            (void)cellar_remote_limiter_check(l, "hot", 3, 1, NULL);
+        }
+        ns[n] = (double)(host_thread_cpu_ns() - from) / 200000;
+        host_beat();
+    }
+    cellar_remote_limiter_close(l);
+    remote_store_close(&s);
+    if (l == NULL) { return CELL_WRONG; }
+    remote_say("hot", "remote_check", "cpu", ns, b->o->rounds);
+    return CELL_OK;
+}
+
+/* ---- a frozen server ---- */
+
+static double remote_p999_ns(cellar *ns, uint64_t wall_ns)
+{
+    static double took[1000000];
+    char key[16], value[100];
+    uint32_t count = 0;
+    const uint64_t until = host_wall_ns() + wall_ns;
+    while (host_wall_ns() < until) {
+        const size_t len = remote_key(key, count % 1000);
+        const uint64_t from = host_wall_ns();
+        (void)cellar_get(ns, key, len, value, sizeof value, NULL);
+        took[count++ % 1000000] = (double)(host_wall_ns() - from);
+        if (count % 1000 == 0) { host_beat(); }
+    }
+    return cell_quantile(took, count < 1000000 ? count : 1000000, .999);
+}
+
+static double remote_call_ns(cellar *ns, uint32_t i)
+{
+    char key[16], value[100];
+    const size_t len = remote_key(key, 50000 + i);
+    const uint64_t from = host_wall_ns();
+    (void)cellar_get(ns, key, len, value, sizeof value, NULL);
+    return (double)(host_wall_ns() - from);
+}
+
+static int remote_frozen_bench(remote_bench *b)
+{
+    static double open_us[1000];
+    const uint64_t part_ns = b->o->quick ? 1000000000u : 10000000000u;
+    remote_store s;
+    if (!remote_store_open(&s, b->unix_url, 0, CELLAR_REMOTE_ENVELOPE) ||
+        !remote_fill(s.alone, 1000)) {
+        return CELL_WRONG;
+    }
+    const double before = remote_p999_ns(s.alone, part_ns);
+    kill(b->s->pid, SIGSTOP);
+    double call_ms = remote_call_ns(s.shared, 0) / 1e6 - 50; /* io_ms, its default */
+    double x = remote_p999_ns(s.alone, part_ns) / before;
+    for (uint32_t i = 0; i < 1000; i++) { /* the breaker opens by the first ones */
+        open_us[i] = remote_call_ns(s.shared, i) / 1e3;
+        if (i % 10 == 0) { host_beat(); }
+    }
+    double breaker_us = cell_quantile(open_us, 1000, .5);
+    kill(b->s->pid, SIGCONT);
+    remote_store_close(&s);
+    remote_say("frozen", "remote_frozen_p999", "wall", &x, 1);
+    remote_say("frozen", "remote_frozen_call", "wall", &call_ms, 1);
+    remote_say("frozen", "remote_breaker_call", "wall", &breaker_us, 1);
+    return CELL_OK;
+}
+
+static server *remote_server(const cell_options *o, char port[8])
+{
+    static char path[108];
+    snprintf(path, sizeof path, "%s/remote.%d.sock", o->scratch, (int)getpid());
+    snprintf(port, 8, "%d", REMOTE_PORT);
+    const char *const argv[] = { "redis-server", "--port", port, "--bind", "127.0.0.1",
+                                 "--unixsocket", path, "--save", "", "--appendonly", "no", NULL };
+    return server_start(REMOTE_SERVER, (char *const *)(uintptr_t)argv, path);
+}
+
+static int remote_parts(remote_bench *b)
+{
+    static const struct { const char *name; int (*run)(remote_bench *b); } parts[] = {
+        { "hits", remote_hits }, { "set", remote_heard_bench }, { "unix", remote_get_many_unix },
+        { "tcp", remote_get_many_tcp }, { "threads16", remote_misses_bench },
+        { "kill", remote_back_bench }, { "cold", remote_cold_bench }, { "hot", remote_check_bench },
+        { "processes3", remote_limit_bench }, { "frozen", remote_frozen_bench },
+    };
+    int status = CELL_OK;
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        if (parts[i].run(b) == CELL_OK) { continue; }
+        json_say("remote", "cellar", parts[i].name, "crash", "a call failed");
+        status = CELL_WRONG;
+    }
+    return status;
+}
+
+static int remote_run(const cell_options *o)
+{
+    char port[8], here[PATH_MAX];
+    printf("\nremote\n");
+    remote_bench b = { .o = o, .s = remote_server(o, port) };
+    if (b.s == NULL || realpath(b.s->path, here) == NULL) {
+        server_stop(b.s);
+        json_say("remote", "redis", NULL, "skip", "no redis-server (package redis-tools)");
+        return CELL_OK;
+    }
+    snprintf(b.unix_url, sizeof b.unix_url, "unix://%.120s?prefix=bench", here);
+    const int status = remote_parts(&b);
+    server_stop(b.s);
+    return status;
+}
+#elif BENCH_HAVE_CELLAR
+static int remote_run(const cell_options *o)
+{
+    (void)o;
+    json_say("remote", "cellar", NULL, "skip", "built without it: make bench SUITE=remote REMOTE=1");
+    return CELL_OK;
+}
+#endif
+
+SUITE_OF_LIBRARY(remote, "namespaces of many processes beside hiredis", remote_run, true);
