@@ -140,6 +140,7 @@ ID_SRC  := $(shell grep -l CELLAR_SOURCE_ID $(SRC) 2>/dev/null)
 ID       = $(if $(filter $(ID_SRC) $(ID_SIM:.o=.c),$<),-DCELLAR_SOURCE_ID='"$(SOURCE_ID)"')
 ID_SIM   = $(foreach m,$(MODULES),$(if $(filter src/$(m)/%,$(ID_SRC)),$(B)/sim/$(m).o))
 SO       = libcellar.so.$(VERSION)
+PROGRAM  = $(B)/$(if $(HAVE_REMOTE),remote/)cellar
 
 ## all: static and shared library, build/cellar, build/cellar-replay (what `make` does)
 all: lib $(if $(CLI),build/cellar) $(if $(REMOTE),remote)
@@ -218,8 +219,8 @@ build/mimalloc/src/static.c:
 	$(Q)cd build/mimalloc && tar -xf mimalloc_*.orig.tar.* --strip-components=1 && \
 	  touch -c src/static.c
 $(B)/mi/base/mem.o: $(if $(MIMALLOC_OBJ),,$(if $(MI_OBJ),build/mimalloc/src/static.c))
-build/cellar: $(B)/cellar $(B)/cellar-replay
-	$(call link,cellar,cellar)
+build/cellar: $(PROGRAM) $(B)/cellar-replay
+	$(call link,$(PROGRAM:$(B)/%=%),cellar)
 	$(call link,cellar-replay,cellar-replay)
 
 # A file that changes only when its text does: a new commit makes a new source id.

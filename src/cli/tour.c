@@ -42,6 +42,7 @@
 #include "base/sha256.h"
 #include "cli/tour_l2.h"
 #include "cli/tour_port.h"
+#include "cli/tour_remote.h"
 #include "cli/walk.h"
 
 #define TOUR_FILES 20000u
@@ -65,7 +66,8 @@ _Static_assert(sizeof(tour_answer) == 56, "the value has no padding");
 
 typedef struct tour_options {
     const char *folder;
-    bool all, json;
+    bool all, json, remote;
+    const char *remote_url;    /* NULL: a server of the tour */
     uint64_t threads, memory_bytes;
     const char *settings_file; /* NULL: none */
     cellar_eviction eviction;  /* of the passes */
@@ -764,6 +766,7 @@ static int tour_parse(int argc, char **argv, tour_options *o, bool *helped)
         { "all", no_argument, NULL, 'a' }, { "json", no_argument, NULL, 'j' },
         { "threads", required_argument, NULL, 't' }, { "memory", required_argument, NULL, 'm' },
         { "settings", required_argument, NULL, 's' },
+        { "remote", optional_argument, NULL, 'r' },
         { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
     };
     int c;
@@ -786,6 +789,10 @@ static int tour_parse(int argc, char **argv, tour_options *o, bool *helped)
                          optarg);
             return CLI_USAGE;
         case 's': o->settings_file = optarg; break;
+        case 'r':
+            o->remote = true;
+            o->remote_url = optarg;
+            break;
         case 'h':
             fputs(cli_tour.help, stdout);
             *helped = true;
@@ -819,6 +826,16 @@ static uint64_t tour_default_threads(void)
     return cpus < 2 ? 2 : cpus > 8 ? 8 : (uint64_t)cpus;
 }
 
+/* Run the part of --remote alone. */
+static int tour_remote_go(const tour_options *o)
+{
+    tour_remote_result r;
+    const int code = tour_remote_run(o->remote_url, &r);
+    if (code != CLI_DONE) { return code; }
+    if (o->json) { tour_remote_print_json(&r); } else { tour_remote_print(&r); }
+    return tour_remote_findings(&r) == 0 ? CLI_DONE : CLI_FINDING;
+}
+
 static int tour_main(int argc, char **argv, const cli_terminal *term)
 {
     tour_options o = { .folder = "/usr/share", .threads = tour_default_threads() };
@@ -826,6 +843,7 @@ static int tour_main(int argc, char **argv, const cli_terminal *term)
     int code = tour_parse(argc, argv, &o, &helped);
     if (code == CLI_DONE && !helped) { code = tour_settings(&o); }
     if (code != CLI_DONE || helped) { return code; }
+    if (o.remote) { return tour_remote_go(&o); }
     tour_run *run = calloc(1, sizeof *run);
     if (run == NULL) {
         cli_complain("tour", "out of memory; end other programs or name a smaller folder");
@@ -875,6 +893,9 @@ const cli_command cli_tour = {
     "  --memory=SIZE   budget of the first two passes, at least 1M. Default 64M\n"
     "  --settings=FILE memory and eviction of the passes from a file of settings. CELLAR_MEMORY\n"
     "                  and CELLAR_EVICTION overwrite it, --memory overwrites both\n"
+    "  --remote[=URL]  this part alone: three processes share values, a load and a limit by\n"
+    "                  the Redis or Valkey at URL, or by a redis-server that the tour starts;\n"
+    "                  a connection is killed each second. Needs a program built with REMOTE=1\n"
     "  --help          print this text\n"
     "\n"
     "Exit codes: 0 no finding; 1 an answer differs, the budget or a rate limit was exceeded, or\n"

@@ -109,7 +109,7 @@ install: lib man $(if $(CLI),build/cellar) $(if $(HAVE_REMOTE),remote)
 	$(Q)printf '%s\n' "$$PC_TEXT" >'$(DESTDIR)$(I_LIB)/pkgconfig/cellar.pc'
 	$(Q)printf '%s\n' "$$CMAKE_CONFIG_TEXT" >'$(DESTDIR)$(I_CMAKE)/cellar-config.cmake'
 	$(Q)printf '%s\n' "$$CMAKE_VERSION_TEXT" >'$(DESTDIR)$(I_CMAKE)/cellar-config-version.cmake'
-	$(if $(CLI),$(Q)install -m 755 $(B)/cellar '$(DESTDIR)$(I_BIN)')
+	$(if $(CLI),$(Q)install -m 755 $(PROGRAM) '$(DESTDIR)$(I_BIN)')
 	$(Q)for n in 1 3 7; do mkdir -p '$(DESTDIR)$(I_MAN)'/man$$n && \
 	  for f in dist/doc/man$$n/*.$$n; do [ ! -f "$$f" ] || \
 	  install -m 644 "$$f" '$(DESTDIR)$(I_MAN)'/man$$n || exit 1; done; done

@@ -45,3 +45,13 @@ $(B)/$(SO_REMOTE): $(OBJ_SO) $(OBJ_REMOTE) $(B)/libcellar-remote.map
 	  $(if $(SAN),,-Wl$(comma)-z$(comma)defs) -Wl,-z,nodelete -Wl,-z,relro,-z,now \
 	  -Wl,--version-script=$(B)/libcellar-remote.map -o $@ \
 	  $(OBJ_SO) $(OBJ_REMOTE) $(MI_LIBS) $(WITH_LIBS) $(REMOTE_LIBS) $(LDLIBS)
+# The program with the remote tier: one of its files is compiled a second time.
+OBJ_TOUR_REMOTE = $(B)/remote/cli/tour_remote.o
+$(B)/remote/%.o: src/%.c
+	$(say) CC "$* (remote)"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(COMPILE) -DCELLAR_WITH_REMOTE=1 -c -o $@ $<
+$(B)/remote/cellar: $(B)/cli/cli/main.o $(filter-out %/tour_remote.o,$(OBJ_BOTH)) \
+  $(OBJ_TOUR_REMOTE) $(OBJ_MI) $(OBJ_REMOTE) $(MI_OBJ)
+	$(say) LD $@
+	$(Q)$(LINK) -o $@ $^ $(MI_LIBS) $(WITH_LIBS) $(REMOTE_LIBS) -lm $(LDLIBS)
