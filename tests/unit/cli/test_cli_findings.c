@@ -19,6 +19,7 @@ bool limits_run(limits_report *out);
 #include "cli/tour.c"
 #include "cli/tour_l2_print.c"
 #include "cli/tour_port_print.c"
+#include "cli/tour_remote_print.c"
 #include "cli/walk.c"
 
 /* ---- a cache with mistakes ---- */
@@ -30,7 +31,7 @@ typedef enum mistake {
     MERGE_LOST, MERGES_APART, TEXT_TWICE, VECTOR_WRONG, COLD_KEY, READY_FAILS,
     TASK_LOST, TASK_TWICE, SPLIT_WRONG, ITEM_LOST, FIRING_WRONG, NO_ZONES, JOBS_FAIL,
     DISK_DIFFERENT, DISK_EMPTY, KILLED_WRONG, KILLED_RISEN, KILLED_EMPTY, DISK_FAILS,
-    PORT_DIFFERENT, POLICY_MISCOUNTED, NO_ADVICE, POLICIES_FAIL
+    PORT_DIFFERENT, REMOTE_STALE, REMOTE_LOADS, REMOTE_OVER, POLICY_MISCOUNTED, NO_ADVICE, POLICIES_FAIL
 } mistake;
 
 static mistake wanted;
@@ -157,6 +158,16 @@ void tour_port_run(cellar *store, const cli_files *files, tour_port_result *r)
     (void)store;
     *r = (tour_port_result){ .asked = files->count, .get_ns = 20000 };
     if (wanted == PORT_DIFFERENT) { r->different = 1; }
+}
+
+int tour_remote_run(const char *url, tour_remote_result *r)
+{
+    (void)url;
+    *r = (tour_remote_result){ .loads = 1, .compared = 10, .worst_window = 9, .window_bound = 9 };
+    if (wanted == REMOTE_STALE) { r->stale = 1; }
+    if (wanted == REMOTE_LOADS) { r->loads = 2; }
+    if (wanted == REMOTE_OVER) { r->worst_window = 10; }
+    return CLI_DONE;
 }
 
 bool policies_run(const cli_files *files, policies_result *r)
@@ -384,6 +395,17 @@ static void wrong_replies_of_the_port_are_found(void)
     T_CHECK(strstr(output, "FINDING a reply of the port differs") != NULL);
 }
 
+static void findings_of_the_remote_part_are_told(void)
+{
+    T_EQ_I64(tour_with(NONE, "--remote"), CLI_DONE);
+    T_CHECK(strstr(output, "FINDING") == NULL);
+    T_EQ_I64(tour_with(REMOTE_STALE, "--remote"), CLI_FINDING);
+    T_CHECK(strstr(output, "has a value that the server has not") != NULL);
+    T_EQ_I64(tour_with(REMOTE_LOADS, "--remote"), CLI_FINDING);
+    T_EQ_I64(tour_with(REMOTE_OVER, "--remote"), CLI_FINDING);
+    T_CHECK(strstr(output, "more than its bound") != NULL);
+}
+
 static void miscounted_policies_are_found(void)
 {
     T_EQ_I64(tour_with(POLICY_MISCOUNTED, "--threads=2"), CLI_FINDING);
@@ -427,7 +449,8 @@ static void remove_folder(void)
 }
 T_AFTER_EACH(remove_folder);
 
-T_MAIN("cli_findings", T_CASE(correct_cache_has_no_finding), T_CASE(wrong_answers_are_found),
+T_MAIN("cli_findings", T_CASE(findings_of_the_remote_part_are_told),
+       T_CASE(correct_cache_has_no_finding), T_CASE(wrong_answers_are_found),
        T_CASE(byte_over_the_budget_is_found), T_CASE(counts_that_do_not_add_up_are_found),
        T_CASE(failing_cache_ends_the_tour), T_CASE(rejected_set_is_no_finding),
        T_CASE(second_load_is_found), T_CASE(wrong_ready_made_parts_are_found),
