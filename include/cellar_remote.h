@@ -3,7 +3,7 @@
  * cellar_remote: namespaces that several processes share through a Redis or Valkey server.
  *
  * CALL PATTERN
- *     #include "cellar_remote.h"            link with libcellar-remote beside libcellar
+ *     #include "cellar_remote.h"            link with libcellar-remote in place of libcellar
  *     cellar_remote *r;
  *     if (cellar_remote_open(store, "unix:///run/redis.sock?prefix=app", NULL, &r) != CELLAR_OK)
  *         return 1;
