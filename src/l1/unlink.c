@@ -16,14 +16,14 @@
 #include "l1/segment.h"
 #include "l1/unlink.h"
 
-/* Return whether a request hit the record since its insertion. The cursor lowers the counter. If
- * only use leads into main, a place in main proves a use. */
+/* Return whether a request hit the record since its insertion, or may have. The cursor lowers the
+ * counter, so a place in main counts as a use: few records come there without one, and only while
+ * main is below its share. */
 static bool l1_was_used(const l1 *c, const l1_slot *slot)
 {
     if (l1_freq(slot->b, slot->i) > 0) { return true; }
-    const l1_rule *r = l1_rule_now(c);
     return c->seg[l1_seg_of(c, slot->pos)].state == L1_SEG_MAIN &&
-           (base_load_rlx(&c->policy) == L1_LRU || !(r->clock || r->fill));
+           (base_load_rlx(&c->policy) == L1_LRU || !l1_rule_now(c)->clock);
 }
 
 CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, uint64_t hash,

@@ -7,6 +7,8 @@
  *         exact LRU of the same capacity, computed here. */
 #include "tests/support/l1_kit.h"
 
+#include "l1/policy.h"
+
 
 /* ---- list models: a ring of ids with one use bit or counter ---------------------------------- */
 enum { UNIVERSE = 200000 };
@@ -63,7 +65,7 @@ static void model_lru_insert(uint32_t id)
 {
     for (unsigned looked = 1; md.count == md.cap; looked++) {
         uint32_t old = pop(&md.main);
-        if (md.uses[old] != 0 && looked <= 16) {
+        if (md.uses[old] != 0 && looked <= L1_LOOKS) {
             md.uses[old] = 0;
             push(&md.main, old);
         } else {

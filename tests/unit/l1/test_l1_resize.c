@@ -133,7 +133,8 @@ static void shrink_keeps_what_fits(void)
         printf("# %2" PRIu64 " -> %2" PRIu64
                " MiB, values of %4zu: %.0f %% of the new budget is payload\n",
                shrink[i].from, shrink[i].to, len, (double)payload * 100 / (double)to);
-        T_CHECK(payload * 100 >= to * 32); /* 42 +- 3 in the worst case */
+        /* 29 +- 4 in the worst case: each stripe has an open segment of small and one of main */
+        T_CHECK(payload * 100 >= to * 22);
         kit_close(&k);
     }
 }
