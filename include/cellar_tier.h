@@ -10,7 +10,8 @@
  * CHANGE     A set or delete raises the stamp of its key, changes memory, calls `put` or `remove`,
  *            and then returns. Until then the change is on its way, and no read stores a reply.
  * READ       A get that misses memory notes the stamp of the key and the life of the namespace,
- *            then calls `get`. The reply enters memory only if both are unchanged.
+ *            then calls `get`, or `get_many` for several keys. The reply enters memory only if both
+ *            are unchanged.
  * OUTSIDE    The tier reports each change of another process by `changed`, `tag_ended` or `ended`
  *            of the host. A reply that was on its way then does not enter memory.
  * PROOF      With `proof`, memory answers only until the time of the last `proven`.
@@ -58,6 +59,17 @@ typedef struct cellar_tier_entry {
     uint32_t flags;            /* CELLAR_TIER_..., below                                          */
     uint32_t cost;             /* code of the load cost, 0..255                                   */
 } cellar_tier_entry;
+
+/* One key of `get_many`: arguments and results of one `get`. */
+typedef struct cellar_tier_get {
+    cellar_tier_key   key;
+    void             *buf;
+    size_t            buf_cap;
+    size_t            value_len;   /* out                                                         */
+    cellar_tier_entry e;           /* in: as for `get`; out                                       */
+    cellar_err        err;         /* out: the code of `get`                                      */
+    uint32_t          reserved;    /* 0                                                           */
+} cellar_tier_get;
 
 #define CELLAR_TIER_NEGATIVE 1u /* no value: the key is known to be absent                        */
 #define CELLAR_TIER_IF_CHECK 2u /* of `put`, `remove`: only if the key has the state `check`      */
@@ -124,8 +136,9 @@ typedef struct cellar_tier_table {
      * with FRESH the code of the change. */
     cellar_err (*get)(void *ctx, const cellar_tier_key *k, void *buf, size_t buf_cap,
                       size_t *value_len, cellar_tier_entry *e);
-    /* Announce keys that this thread reads next by `get`: send all requests together. */
-    void       (*announce)(void *ctx, const cellar_tier_key *keys, size_t count);
+    /* Read several keys, each as by `get`, with all requests sent together: cellar_get_many asks
+     * for 2 to 128 keys at a time, which may be equal. NULL: one `get` for each key. */
+    void       (*get_many)(void *ctx, cellar_tier_get *gets, size_t count);
     /* Begin a get that host.answered ends: cellar_lease_acquire must not wait. False: the tier
      * cannot answer now. NULL: `get` does not wait. */
     bool       (*ask)(void *ctx, const cellar_tier_key *k, const cellar_tier_ticket *ticket);

@@ -9,6 +9,8 @@
  *            another tag belongs to another key.) Else it waits at most CACHE_READ_WAITS times. If
  *            it still may not ask, or if the tier has nothing and the stamp moved, it asks L1
  *            again. After CACHE_LOOKS looks it misses.
+ * MANY       A shared tier gets one question for many keys: all stamps are watched before it. Keys
+ *            that a change holds or has overtaken are read one by one behind it.
  * SEE ALSO   README.md, "Stamps" (proofs, reads). */
 #include "cache/lookup.h"
 
@@ -16,6 +18,7 @@
 #include "cache/call.h"
 #include "cache/generation.h"
 #include "cache/proof.h"
+#include "cache/shared.h"
 #include "cache/stamp.h"
 #include "cache/tier_store.h"
 
@@ -100,22 +103,28 @@ CELLAR_PRIVATE cellar_err cache_backfill(cellar *c, const l1_key *k, const void 
     return err;
 }
 
+/* Judge an answer of the tier. Return OK, ABSENT or E_BUFFER if the entry lives. */
+static cellar_err cache_tier_judge(const cache_store *s, cellar_err err, const cache_tier_meta *m,
+                                   size_t *value_len)
+{
+    const bool there = err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER;
+    if (there && !base_clock_reached(&s->clock, m->deadline_ms)) { return err; }
+    *value_len = 0;
+    return CELLAR_MISS;
+}
+
 /* Ask the tier. Return OK, ABSENT or E_BUFFER (*value_len is set) if the entry lives; *m has its
  * other fields. */
 static cellar_err cache_tier_ask(const cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                  size_t *value_len, cache_tier_meta *m)
 {
-    const cache_store *s = c->store;
     const cache_tier *t = cache_tier_of(c);
     const cache_tier_key key = cache_tier_key_of(c, k);
     memset(m, 0, offsetof(cache_tier_meta, tags));
     m->deadline_ms = BASE_NEVER_MS;
     if (t == NULL) { return CELLAR_MISS; }
     const cellar_err err = t->get(t->ctx, &key, buf, buf_cap, value_len, m);
-    const bool there = err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER;
-    if (there && !base_clock_reached(&s->clock, m->deadline_ms)) { return err; }
-    *value_len = 0;
-    return CELLAR_MISS;
+    return cache_tier_judge(c->store, err, m, value_len);
 }
 
 /* Return CONFLICT for a miss if the stamp counted a change since `word`: the entry may be in L1
@@ -136,23 +145,38 @@ CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf,
     return cache_tier_missed(c, k, word, cache_tier_ask(c, k, buf, buf_cap, value_len, m));
 }
 
-CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
-                                           size_t *value_len, cache_tier_meta *m, cellar_err *kept)
+typedef struct cache_seen { /* before the tier was asked */
+    uint64_t word;          /* stamp of the key */
+    uint64_t globs;
+} cache_seen;
+
+/* Take the answer `err` of the tier, and back-fill L1. Return as cache_tier_fetch. */
+static cellar_err cache_tier_take(cellar *c, const l1_key *k, const cache_seen *seen,
+                                  cellar_err err, const void *value, size_t value_len,
+                                  cache_tier_meta *m, cellar_err *kept)
 {
-    const cache_store *s = c->store;
-    uint64_t word;
-    if (cache_never_below(c, k)) { return CELLAR_MISS; }
-    if (!cache_tier_settled(s, k->hash, CACHE_READ_WAITS, &word)) { return CELLAR_CONFLICT; }
-    const uint64_t globs = base_load_acq(&s->glob_epoch);
-    const cellar_err err = cache_tier_ask(c, k, buf, buf_cap, value_len, m);
-    if (err != CELLAR_OK && err != CELLAR_ABSENT) { return cache_tier_missed(c, k, word, err); }
+    if (err != CELLAR_OK && err != CELLAR_ABSENT) {
+        return cache_tier_missed(c, k, seen->word, err);
+    }
     if (err == CELLAR_OK) { cache_filter_found(c, k->bytes, k->len); }
     m->kind = err == CELLAR_ABSENT ? (uint8_t)L1_NEGATIVE : m->kind;
     *kept = CELLAR_E_SPACE;
     if (m->passing) { return err; }
-    *kept = cache_backfill(c, k, buf, err == CELLAR_OK ? *value_len : 0, m,
-                           CACHE_STAMP_CHANGES(word), globs);
+    *kept = cache_backfill(c, k, value, err == CELLAR_OK ? value_len : 0, m,
+                           CACHE_STAMP_CHANGES(seen->word), seen->globs);
     return err;
+}
+
+CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                           size_t *value_len, cache_tier_meta *m, cellar_err *kept)
+{
+    const cache_store *s = c->store;
+    cache_seen seen;
+    if (cache_never_below(c, k)) { return CELLAR_MISS; }
+    if (!cache_tier_settled(s, k->hash, CACHE_READ_WAITS, &seen.word)) { return CELLAR_CONFLICT; }
+    seen.globs = base_load_acq(&s->glob_epoch);
+    const cellar_err err = cache_tier_ask(c, k, buf, buf_cap, value_len, m);
+    return cache_tier_take(c, k, &seen, err, buf, *value_len, m, kept);
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
@@ -171,6 +195,82 @@ CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf,
     if (err == CELLAR_OK || err == CELLAR_E_BUFFER) { *user_flags = m.user_flags; }
     return err == CELLAR_CONFLICT ? CELLAR_MISS : err;
 }
+
+/* ---- many keys of a shared tier ---- */
+
+typedef struct cache_question { /* one key of the question */
+    l1_key k;
+    cellar_get_item *item;
+    cache_seen seen;
+} cache_question;
+
+/* Watch the keys and describe them to the tier. Return their count; items with a change on its way
+ * are left out. */
+static size_t cache_ask_watch(cellar *c, cellar_get_item *const *items, size_t count,
+                              cellar_tier_get *get, cache_question *asked)
+{
+    const cache_store *s = c->store;
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        cache_question *a = &asked[n];
+        a->item = items[i];
+        cache_key(c, &a->k, items[i]->key, items[i]->key_len);
+        if (!cache_tier_settled(s, a->k.hash, 0, &a->seen.word)) { continue; }
+        a->seen.globs = base_load_acq(&s->glob_epoch);
+        memset(&get[n], 0, sizeof get[n]);
+        get[n].key = cache_shared_key(a->k.bytes, a->k.len, a->k.hash);
+        get[n].buf = items[i]->buf;
+        get[n].buf_cap = items[i]->buf_cap;
+        get[n++].e.deadline_ms = BASE_NEVER_MS;
+    }
+    return n;
+}
+
+/* Take one answer. The status stays PENDING if the key may have changed. */
+static void cache_ask_take(cellar *c, const cache_shared *h, const cache_question *a,
+                           const cellar_tier_get *g, uint64_t born)
+{
+    cache_tier_meta m;
+    cellar_err kept; /* as in cache_tier_read */
+    size_t len = g->value_len;
+    memset(&m, 0, offsetof(cache_tier_meta, tags));
+    cache_shared_meta(h, &g->e, born, &m);
+    cellar_err err = cache_tier_judge(c->store, g->err, &m, &len);
+    err = cache_tier_take(c, &a->k, &a->seen, err, g->buf, len, &m, &kept);
+    if (err == CELLAR_CONFLICT) { return; }
+    a->item->status = err;
+    a->item->value_len = len;
+    if (err == CELLAR_OK || err == CELLAR_E_BUFFER) { a->item->user_flags = m.user_flags; }
+}
+
+static void cache_ask_together(cellar *c, cellar_get_item *const *items, size_t count)
+{
+    base_account *account = &c->store->account;
+    const size_t bytes = count * (sizeof(cellar_tier_get) + sizeof(cache_question));
+    cellar_tier_get *get = base_alloc(account, BASE_MOD_STORE, bytes, NULL);
+    if (get == NULL) { return; }
+    cache_question *asked = (cache_question *)(void *)(get + count);
+    const cache_shared *h = cache_shared_of(c); /* NULL: a listener has forked */
+    const size_t n = h != NULL ? cache_ask_watch(c, items, count, get, asked) : 0;
+    const uint64_t born = base_load_acq(&c->store->tag_epoch);
+    if (n != 0) { h->t.get_many(h->t.ctx, get, n); }
+    for (size_t i = 0; i < n; i++) { cache_ask_take(c, h, &asked[i], &get[i], born); }
+    base_free(account, BASE_MOD_STORE, get, bytes);
+}
+
+CELLAR_PRIVATE void cache_tier_read_many(cellar *c, cellar_get_item *const *items, size_t count)
+{
+    if (count > 1) { cache_ask_together(c, items, count); }
+    for (size_t i = 0; i < count; i++) {
+        cellar_get_item *it = items[i];
+        if (it->status != CELLAR_PENDING) { continue; }
+        l1_key k;
+        cache_key(c, &k, it->key, it->key_len);
+        it->status = cache_tier_read(c, &k, it->buf, it->buf_cap, &it->value_len, &it->user_flags);
+    }
+}
+
+/* ---- bring ---- */
 
 /* Fetch once, with room for the value. */
 static cellar_err cache_bring_once(cellar *c, const l1_key *k, cellar_err *kept)

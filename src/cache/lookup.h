@@ -13,6 +13,10 @@
  * *user_flags: 0 without a value. */
 CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                           size_t *value_len, uint32_t *user_flags);
+#define CACHE_ASK_MAX 128u /* keys of one question to a shared tier */
+/* Read up to CACHE_ASK_MAX items like cache_tier_read, with one question to a shared tier. The
+ * status of each item is PENDING before, and the result afterwards. */
+CELLAR_PRIVATE void cache_tier_read_many(cellar *c, cellar_get_item *const *items, size_t count);
 /* Look once into the tier. CONFLICT: the key may have changed; ask L1 again. After OK and ABSENT *m
  * has the fields beside the value, *kept the result of the back-fill. */
 CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,

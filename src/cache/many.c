@@ -3,7 +3,8 @@
  * many: many keys in one call, in groups of 32 with overlapping memory accesses.
  *
  * WALK       get: l1_get_many (hash and prefetch buckets, prefetch records, read), then all items
- *            that are no plain hit, one by one; counters once.
+ *            that are no plain hit, one by one; counters once. A shared tier gets one question for
+ *            all that missed.
  *            set, delete: hash all, l1_prefetch_many, then the single operation in the order of the
  *            caller.
  * INVARIANTS Each item gets the code of its single call. A failed item does not stop the others. Of
@@ -15,6 +16,7 @@
 #include "cache/lookup.h"
 #include "cache/plan.h"
 #include "cache/proof.h"
+#include "cache/shared.h"
 #include "cache/tier_calls.h"
 #include "cache/talk.h"
 
@@ -29,6 +31,7 @@ static cellar_err cache_many_bad(cellar *c)
 
 typedef struct cache_tally { /* outcomes of one call, added to the counters once */
     uint64_t hits, hits_l2, negative, misses, too_long; /* too_long: of the hits, E_BUFFER */
+    bool left; /* items are PENDING: to be asked for together */
 } cache_tally;
 
 static void cache_tally_note(cache_tally *t, cellar_err err, bool below)
@@ -77,6 +80,15 @@ BASE_COLD static void cache_get_note(cellar *c, const cellar_get_item *items, ui
     }
 }
 
+/* Return whether a shared tier is asked for many keys together. Not inside a loader: each of its
+ * reads has its own tags. */
+BASE_COLD static bool cache_asks_together(const cellar *c)
+{
+    const cache_shared *h = cache_shared_of(c);
+    return h != NULL && h->t.get_many != NULL &&
+           !(cache_notes(c) && base_thread_self()->leads != NULL);
+}
+
 /* Get up to 32 items; L1 does not touch the refused ones. */
 static void cache_get_group(cellar *c, cellar_get_item *items, uint32_t n, cache_tally *t)
 {
@@ -105,6 +117,13 @@ static void cache_get_group(cellar *c, cellar_get_item *items, uint32_t n, cache
             continue;
         }
         const bool below = it->status == CELLAR_MISS && cache_tier_of(c) != NULL;
+        if (below && cache_asks_together(c)) {
+            it->value_len = 0;
+            it->user_flags = 0;
+            it->status = CELLAR_PENDING;
+            t->left = true;
+            continue;
+        }
         if (below) {
             l1_key k = { it->key, (uint32_t)it->key_len, generation, 0 };
             k.hash = base_hash(c->hash_key, generation, it->key, it->key_len);
@@ -114,6 +133,21 @@ static void cache_get_group(cellar *c, cellar_get_item *items, uint32_t n, cache
         cache_tally_note(t, it->status, below);
     }
     if (cache_notes(c)) { cache_get_note(c, items, good, generation, true); }
+}
+
+/* Ask a shared tier for the items that the groups left. */
+BASE_COLD static void cache_get_left(cellar *c, cellar_get_item *items, size_t count,
+                                     cache_tally *t)
+{
+    cellar_get_item *left[CACHE_ASK_MAX];
+    for (size_t i = 0; i < count;) {
+        size_t n = 0;
+        for (; i < count && n < CACHE_ASK_MAX; i++) {
+            if (items[i].status == CELLAR_PENDING) { left[n++] = &items[i]; }
+        }
+        cache_tier_read_many(c, left, n);
+        for (size_t j = 0; j < n; j++) { cache_tally_note(t, left[j]->status, true); }
+    }
 }
 
 static void cache_get_many_off(cellar_get_item *items, size_t count, cache_tally *t)
@@ -133,7 +167,7 @@ CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t 
     if (hits != NULL) { *hits = 0; }
     if (c == NULL || cache_items_bad(items, count, sizeof *items)) { return cache_many_bad(c); }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    cache_tally t = { 0, 0, 0, 0, 0 };
+    cache_tally t = { 0, 0, 0, 0, 0, false };
     if (cache_is_off(c)) {
         cache_get_many_off(items, count, &t);
     } else {
@@ -143,6 +177,7 @@ CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t 
         for (size_t i = 0; i < count; i += group) {
             cache_get_group(c, items + i, (uint32_t)BASE_MIN(count - i, group), &t);
         }
+        if (BASE_UNLIKELY(t.left)) { cache_get_left(c, items, count, &t); }
     }
     cache_tally_add(c, &t);
     if (cache_talks(c)) { cache_tally_tell(c, &t); }

@@ -306,10 +306,16 @@ static void pattern_reaches_the_server_once(void)
 static const char *act;
 static void outside(shared_client *m, const char *call)
 {
-    if (strcmp(call, "get") != 0 || act == NULL) { return; }
+    if (strncmp(call, "get", 3) != 0 || act == NULL) { return; }
     const char *what = act;
     act = NULL;
     if (strcmp(what, "set") == 0) { sets(ns[0], "k", "new"); }
+    if (strcmp(what, "set 1") == 0) { sets(ns[0], "1", "new"); }
+    if (strcmp(what, "own 1") == 0) { sets(ns[1], "1", "new"); }
+    if (strcmp(what, "delete 1") == 0) { (void)cellar_delete(ns[0], "1", 1); }
+    if (strcmp(what, "pattern") == 0) {
+        (void)cellar_delete_by_pattern(ns[1], "*", 1, NULL);
+    }
     if (strcmp(what, "delete") == 0) { (void)cellar_delete(ns[0], "k", 1); }
     if (strcmp(what, "clear") == 0) { (void)cellar_clear(ns[0]); }
     if (strcmp(what, "tag") == 0) {
@@ -339,6 +345,168 @@ static void reply_on_its_way_brings_nothing_old_back(void)
         has(ns[1], "k", !there ? NULL : i == 4 ? "old" : "new");
         end();
     }
+}
+
+/* ---- many keys in one question ---- */
+
+#define ASKED 40u /* more than one group of cellar_get_many */
+static char many_key[ASKED][4], many_buf[ASKED][8];
+
+static cellar_get_item item_of(const char *key, char *buf, size_t cap)
+{
+    return (cellar_get_item){ .key = key, .key_len = strlen(key), .buf = buf, .buf_cap = cap };
+}
+
+/* Get all keys by the second client. Return the hits. */
+static size_t get_all(cellar_get_item *it)
+{
+    size_t hits = 0;
+    for (unsigned i = 0; i < ASKED; i++) {
+        (void)snprintf(many_key[i], sizeof many_key[i], "%u", i);
+        memset(many_buf[i], 0, sizeof many_buf[i]);
+        it[i] = item_of(many_key[i], many_buf[i], 7);
+    }
+    T_EQ_I64(cellar_get_many(ns[1], it, ASKED, &hits), CELLAR_OK);
+    return hits;
+}
+
+static void fill_many(void)
+{
+    for (unsigned i = 0; i < ASKED - 2; i++) {
+        (void)snprintf(many_key[i], sizeof many_key[i], "%u", i);
+        sets(ns[0], many_key[i], many_key[i]);
+    }
+}
+
+static void begin_many(bool together)
+{
+    make_clients();
+    if (together) { two.table.get_many = shared_get_many; }
+    attach_both();
+    fill_many();
+}
+
+static void missed_keys_are_asked_in_one_question(void)
+{
+    cellar_get_item it[ASKED];
+    begin_many(true);
+    has(ns[1], "3", "3"); /* in memory */
+    const unsigned gets = two.gets;
+    T_EQ_U64(get_all(it), ASKED - 2);
+    T_EQ_U64(two.manys, 1);
+    T_EQ_U64(two.many_keys, ASKED - 1);
+    T_EQ_U64(two.gets, gets);
+    for (unsigned i = 0; i < ASKED; i++) {
+        const bool there = i < ASKED - 2;
+        T_EQ_I64(it[i].status, there ? CELLAR_OK : CELLAR_MISS);
+        T_EQ_STR(many_buf[i], there ? many_key[i] : "");
+        T_EQ_U64(it[i].value_len, strlen(many_buf[i]));
+        T_CHECK(!there || in_memory(ns[1], &two, many_key[i]));
+    }
+    T_EQ_U64(get_all(it), ASKED - 2); /* the two that are left again */
+    T_EQ_U64(two.manys, 2);
+    T_EQ_U64(two.many_keys, ASKED + 1);
+    end();
+}
+
+static void tier_without_get_many_is_asked_key_by_key(void)
+{
+    cellar_get_item it[ASKED];
+    begin_many(false);
+    T_EQ_U64(get_all(it), ASKED - 2);
+    T_EQ_U64(two.gets, ASKED);
+    end();
+}
+
+static void question_reports_all_outcomes_of_a_get(void)
+{
+    cellar_get_item it[5];
+    char buf[5][8];
+    cellar_set_opts o = cellar_set_opts_default();
+    make_clients();
+    two.table.get_many = shared_get_many;
+    attach_both();
+    o.user_flags = 7;
+    T_EQ_I64(cellar_set(ns[0], "flags", 5, "1", 1, &o), CELLAR_OK);
+    sets(ns[0], "long", "much too long");
+    o = cellar_set_opts_default();
+    o.flags = CELLAR_NEGATIVE;
+    o.ttl_ms = 1000;
+    T_EQ_I64(cellar_set(ns[0], "none", 4, NULL, 0, &o), CELLAR_OK);
+    o = cellar_set_opts_default();
+    o.ttl_ms = 10;
+    T_EQ_I64(cellar_set(ns[0], "over", 4, "1", 1, &o), CELLAR_OK);
+    now_ms += 10;
+    static const char *const key[] = { "flags", "long", "none", "over", "flags" };
+    for (unsigned i = 0; i < 5; i++) {
+        it[i] = item_of(key[i], buf[i], sizeof buf[i]);
+    }
+    size_t hits = 0;
+    T_EQ_I64(cellar_get_many(ns[1], it, 5, &hits), CELLAR_OK);
+    T_EQ_U64(hits, 2);
+    T_CHECK(it[0].status == CELLAR_OK && it[0].user_flags == 7 && it[0].value_len == 1);
+    T_CHECK(it[1].status == CELLAR_E_BUFFER && it[1].value_len == 13);
+    T_CHECK(it[2].status == CELLAR_ABSENT && it[3].status == CELLAR_MISS);
+    T_CHECK(it[4].status == CELLAR_OK && it[4].value_len == 1 && buf[4][0] == '1');
+    T_EQ_U64(two.manys, 1);
+    end();
+}
+
+static void answer_of_many_that_a_change_overtook_is_not_stored(void)
+{
+    static const char *const acts[] = { "set 1", "delete 1", "clear", "ended", "own 1", "pattern" };
+    for (unsigned i = 0; i < sizeof acts / sizeof acts[0]; i++) {
+        cellar_get_item it[ASKED];
+        begin_many(true);
+        two.inside = outside;
+        act = acts[i];
+        (void)get_all(it);
+        two.inside = NULL;
+        const bool one_key = i < 2 || i == 4;
+        T_CHECK(in_memory(ns[1], &two, "2") == one_key); /* a key that nothing changed */
+        has(ns[1], "1", i == 0 || i == 4 ? "new" : i == 3 ? "1" : NULL);
+        end();
+    }
+}
+
+static void missed_key_that_a_change_brings_is_found(void)
+{
+    cellar_get_item it[ASKED];
+    begin_many(true);
+    T_EQ_I64(cellar_delete(ns[0], "1", 1), CELLAR_OK);
+    two.inside = outside;
+    act = "set 1";
+    T_EQ_U64(get_all(it), ASKED - 2);
+    two.inside = NULL;
+    T_EQ_STR(many_buf[1], "new");
+    T_EQ_U64(two.gets, 1); /* again, alone */
+    end();
+}
+
+static cellar_err load_by_get_many(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    cellar_get_item *it = ctx;
+    (void)key;
+    (void)len;
+    T_EQ_U64(get_all(it), ASKED - 2);
+    return cellar_load_value(ld, "x", 1);
+}
+
+static void loader_reads_many_keys_one_by_one(void)
+{
+    cellar_get_item it[ASKED];
+    cellar_result r = cellar_result_default();
+    make_clients();
+    two.table.get_many = shared_get_many;
+    settings s = plain();
+    s.tuning.track_dependencies = 1;
+    T_EQ_I64(cellar_tier_attach(open_store(0, &s), &one.table), CELLAR_OK);
+    T_EQ_I64(cellar_tier_attach(open_store(1, &s), &two.table), CELLAR_OK);
+    fill_many();
+    T_EQ_I64(cellar_get_or_load(ns[1], "sum", 3, NULL, load_by_get_many, it, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_U64(two.manys, 0);
+    end();
 }
 
 static void answer_of_a_question_is_stored_unless_the_key_changed(void)
@@ -1044,6 +1212,7 @@ static void count_free(void *p, size_t size, void *ctx)
 static void failed_allocation_changes_nothing(void)
 {
     make_clients();
+    one.table.get_many = shared_get_many;
     settings s = plain();
     s.host.alloc = count_alloc;
     s.host.free = count_free;
@@ -1065,6 +1234,10 @@ static void failed_allocation_changes_nothing(void)
             char buf[8];
             (void)cellar_set(c, "k", 1, "2", 1, NULL);
             (void)cellar_get(c, "k", 1, buf, sizeof buf, NULL);
+            one.host->changed(one.host->ctx, "k", 1);
+            cellar_get_item it[] = { item_of("k", buf, sizeof buf), item_of("none", buf, 0) };
+            T_EQ_I64(cellar_get_many(c, it, 2, NULL), CELLAR_OK);
+            T_EQ_I64(it[0].status, CELLAR_OK);
             (void)cellar_delete_by_tag(c, "t", 1, CELLAR_TAG_HARD);
             one.host->changed(one.host->ctx, "k", 1);
             one.host->ended(one.host->ctx, 0);
@@ -1238,6 +1411,12 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(deferred_write_leaves_memory), T_CASE(strict_write_says_timeout),
        T_CASE(clear_ends_the_entries_of_all_clients), T_CASE(tag_ends_entries_of_all_clients),
        T_CASE(pattern_reaches_the_server_once), T_CASE(reply_on_its_way_brings_nothing_old_back),
+       T_CASE(missed_keys_are_asked_in_one_question),
+       T_CASE(tier_without_get_many_is_asked_key_by_key),
+       T_CASE(question_reports_all_outcomes_of_a_get),
+       T_CASE(answer_of_many_that_a_change_overtook_is_not_stored),
+       T_CASE(missed_key_that_a_change_brings_is_found),
+       T_CASE(loader_reads_many_keys_one_by_one),
        T_CASE(answer_of_a_question_is_stored_unless_the_key_changed),
        T_CASE(change_elsewhere_during_a_load_discards_its_result),
        T_CASE(memory_answers_until_the_proof_ends),

@@ -48,6 +48,7 @@ struct shared_client {
     char asked[32];
     unsigned gets, puts, removes, clears, tags, patterns, ticks, closes, forks;
     unsigned leases, fills, unleases;
+    unsigned manys, many_keys; /* calls of get_many, and their keys */
 };
 
 static inline void shared_inside(shared_client *m, const char *call)
@@ -120,6 +121,22 @@ static inline cellar_err shared_get(void *ctx, const cellar_tier_key *k, void *b
     pthread_mutex_unlock(&m->server->lock);
     shared_inside(m, "get"); /* the reply is on its way */
     return err;
+}
+
+/* Read the keys at one moment. */
+static inline void shared_get_many(void *ctx, cellar_tier_get *gets, size_t count)
+{
+    shared_client *m = ctx;
+    pthread_mutex_lock(&m->server->lock);
+    m->manys++;
+    m->many_keys += (unsigned)count;
+    for (size_t i = 0; i < count; i++) {
+        cellar_tier_get *g = &gets[i];
+        const shared_row *r = shared_find(m->server, g->key.bytes, g->key.len, false);
+        g->err = shared_copy(m, r, g->buf, g->buf_cap, &g->value_len, &g->e);
+    }
+    pthread_mutex_unlock(&m->server->lock);
+    shared_inside(m, "get_many"); /* the replies are on their way */
 }
 
 static inline void shared_fill_row(shared_server *s, shared_row *r, const void *value, size_t len,
