@@ -68,6 +68,16 @@ static cellar_err remote_table_get(void *ctx, const cellar_tier_key *k, void *bu
     return err;
 }
 
+static void remote_table_get_many(void *ctx, cellar_tier_get *gets, size_t count)
+{
+    if (!remote_use(ctx)) {
+        for (size_t i = 0; i < count; i++) { gets[i].err = CELLAR_MISS; }
+        return;
+    }
+    remote_get_many(ctx, gets, count);
+    remote_unuse(ctx);
+}
+
 static bool remote_table_ask(void *ctx, const cellar_tier_key *k, const cellar_tier_ticket *ticket)
 {
     if (!remote_use(ctx)) { return false; }
@@ -210,6 +220,7 @@ static cellar_tier_table remote_space_table(remote_space *s)
                                                              : CELLAR_TIER_PROOF_NONE;
     t.attached = remote_table_attached;
     t.get = remote_table_get;
+    t.get_many = remote_table_get_many;
     t.ask = remote_table_ask;
     t.put = remote_table_put;
     t.remove = remote_table_remove;

@@ -27,9 +27,7 @@ typedef struct remote_asked {
     cellar_tier_entry *e;
     const void *value;            /* of the reply; NULL outside of it */
     cellar_err err;               /* PENDING: numbers are missing */
-    uint32_t tag_count;           /* of the missing numbers */
-    uint8_t tag_len[CELLAR_TAGS_MAX];
-    char tag[CELLAR_TAGS_MAX][CELLAR_TAG_MAX];
+    remote_tags *missing;         /* takes the tags of missing numbers; NULL: not kept */
 } remote_asked;
 
 CELLAR_PRIVATE bool remote_get_open(const remote_space *s)
@@ -76,13 +74,14 @@ static bool remote_asked_times(remote_asked *a, const remote_form *f)
 }
 
 /* Keep the texts of the tags: the reply ends before their numbers are read. */
-static void remote_asked_tags(remote_asked *a, const remote_form *f)
+static void remote_tags_keep(remote_tags *t, const remote_form *f)
 {
-    a->tag_count = 0;
+    t->count = 0;
     for (uint32_t i = 0; i < f->tag_count; i++) {
         if (f->tags[i].len > CELLAR_TAG_MAX) { continue; }
-        a->tag_len[a->tag_count] = (uint8_t)f->tags[i].len;
-        memcpy(a->tag[a->tag_count++], f->tags[i].data, f->tags[i].len);
+        memcpy(t->text[t->count], f->tags[i].data, f->tags[i].len);
+        t->tag[t->count] = (cellar_bytes){ t->text[t->count], f->tags[i].len };
+        t->count++;
     }
 }
 
@@ -94,7 +93,7 @@ static cellar_err remote_asked_form(remote_asked *a, const remote_form *f)
     a->e->check = f->check;
     if (f->kind == REMOTE_FORM_LEASE) { return CELLAR_MISS; }
     if (life == REMOTE_LIFE_UNKNOWN) {
-        remote_asked_tags(a, f);
+        if (a->missing != NULL) { remote_tags_keep(a->missing, f); }
         return CELLAR_PENDING;
     }
     if (life == REMOTE_LIFE_DEAD || !remote_asked_times(a, f)) {
@@ -183,15 +182,6 @@ static cellar_err remote_asked_send(remote_asked *a)
     return err != CELLAR_OK ? err : a->err;
 }
 
-static cellar_err remote_asked_numbers(remote_asked *a)
-{
-    cellar_bytes tags[CELLAR_TAGS_MAX];
-    for (uint32_t i = 0; i < a->tag_count; i++) {
-        tags[i] = (cellar_bytes){ a->tag[i], a->tag_len[i] };
-    }
-    return remote_control_need(a->s, tags, a->tag_count);
-}
-
 static void remote_asked_queued(void *ctx, const void *bytes, size_t len)
 {
     remote_asked *a = ctx;
@@ -203,25 +193,10 @@ static void remote_asked_queued(void *ctx, const void *bytes, size_t len)
     }
 }
 
-CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *buf,
-                                     size_t buf_cap, size_t *value_len, cellar_tier_entry *e)
+/* Count the result of a get. */
+static void remote_got(const remote_space *s, cellar_err err)
 {
-    remote_space *s = ctx;
-    remote_name n;
-    remote_asked a = { .s = s, .key = { k->bytes, k->len }, .name = &n, .buf = buf,
-                       .buf_cap = buf_cap, .e = e, .err = CELLAR_MISS };
-    const bool fresh = (e->flags & CELLAR_TIER_FRESH) != 0;
-    if (fresh && s->opts.write != CELLAR_REMOTE_THROUGH) { return CELLAR_E_UNSUPPORTED; }
-    if (!remote_get_open(s)) { return fresh ? CELLAR_E_BREAKER_OPEN : CELLAR_MISS; }
-    remote_key_name(&s->names, k->bytes, k->len, &n);
-    if (n.digest) { e->flags |= CELLAR_TIER_NO_KEEP; } /* a heard digest names no key */
-    const remote_pending p = remote_pend_look(s, &n, remote_asked_queued, &a);
-    cellar_err err = p == REMOTE_PENDING_NONE ? remote_asked_send(&a) : a.err;
     REMOTE_ADD(s->r, gets, 1);
-    if (err == CELLAR_PENDING && remote_asked_numbers(&a) == CELLAR_OK) {
-        err = p == REMOTE_PENDING_NONE ? remote_asked_send(&a) : CELLAR_MISS;
-    }
-    if (err == CELLAR_PENDING) { err = CELLAR_MISS; }
     if (err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER) {
         REMOTE_ADD(s->r, hits, 1);
     } else {
@@ -229,8 +204,126 @@ CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *
     }
     if (err == CELLAR_E_TIMEOUT) { REMOTE_ADD(s->r, timeouts, 1); }
     if (err == CELLAR_E_BREAKER_OPEN) { REMOTE_ADD(s->r, refused_breaker, 1); }
+}
+
+CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *buf,
+                                     size_t buf_cap, size_t *value_len, cellar_tier_entry *e)
+{
+    remote_space *s = ctx;
+    remote_name n;
+    remote_tags missing = { .count = 0 };
+    remote_asked a = { .s = s, .key = { k->bytes, k->len }, .name = &n, .buf = buf,
+                       .buf_cap = buf_cap, .e = e, .err = CELLAR_MISS, .missing = &missing };
+    const bool fresh = (e->flags & CELLAR_TIER_FRESH) != 0;
+    if (fresh && s->opts.write != CELLAR_REMOTE_THROUGH) { return CELLAR_E_UNSUPPORTED; }
+    if (!remote_get_open(s)) { return fresh ? CELLAR_E_BREAKER_OPEN : CELLAR_MISS; }
+    remote_key_name(&s->names, k->bytes, k->len, &n);
+    if (n.digest) { e->flags |= CELLAR_TIER_NO_KEEP; } /* a heard digest names no key */
+    const remote_pending p = remote_pend_look(s, &n, remote_asked_queued, &a);
+    cellar_err err = p == REMOTE_PENDING_NONE ? remote_asked_send(&a) : a.err;
+    if (err == CELLAR_PENDING &&
+        remote_control_need(s, missing.tag, missing.count) == CELLAR_OK) {
+        err = p == REMOTE_PENDING_NONE ? remote_asked_send(&a) : CELLAR_MISS;
+    }
+    if (err == CELLAR_PENDING) { err = CELLAR_MISS; }
+    remote_got(s, err);
     *value_len = a.value_len;
     return err;
+}
+
+/* ---- many keys ---- */
+
+/* The keys of one request: those with the code PENDING. After their replies, PENDING: numbers are
+ * missing. */
+typedef struct remote_many {
+    remote_space *s;
+    cellar_tier_get *gets;
+    size_t at;      /* of the key that the next reply belongs to, or of one before it */
+    remote_asked a; /* of that key; its name is made again for the reply */
+    remote_name name;
+    uint32_t replies; /* of one key */
+} remote_many;
+
+static void remote_many_key(remote_many *m)
+{
+    cellar_tier_get *g = &m->gets[m->at];
+    remote_key_name(&m->s->names, g->key.bytes, g->key.len, &m->name);
+    m->a = (remote_asked){ .s = m->s, .key = { g->key.bytes, g->key.len }, .name = &m->name,
+                           .buf = g->buf, .buf_cap = g->buf_cap, .e = &g->e, .err = CELLAR_MISS };
+}
+
+static void remote_many_reply(void *ctx, uint32_t index, const remote_reply *reply)
+{
+    remote_many *m = ctx;
+    const uint32_t part = index % m->replies;
+    if (part == 0) {
+        while (m->gets[m->at].err != CELLAR_PENDING) { m->at++; }
+        remote_many_key(m);
+    }
+    remote_asked_reply(&m->a, part, reply);
+    if (part + 1 < m->replies) { return; }
+    m->gets[m->at].err = m->a.err;
+    m->gets[m->at++].value_len = m->a.value_len;
+}
+
+/* Answer what pending writes of this process answer. Format the requests for the other keys. */
+static cellar_err remote_many_format(remote_many *m, size_t count, remote_bytes *b,
+                                     remote_request *q)
+{
+    cellar_err err = CELLAR_OK;
+    for (m->at = 0; m->at < count && err == CELLAR_OK; m->at++) {
+        cellar_tier_get *g = &m->gets[m->at];
+        if (g->err != CELLAR_PENDING) { continue; }
+        remote_many_key(m);
+        if (m->name.digest) { g->e.flags |= CELLAR_TIER_NO_KEEP; }
+        if (remote_pend_look(m->s, &m->name, remote_asked_queued, &m->a) == REMOTE_PENDING_NONE) {
+            err = remote_asked_format(&m->a, b, &m->replies);
+            q->replies += m->replies;
+        } else {
+            g->err = m->a.err != CELLAR_PENDING ? m->a.err : CELLAR_MISS;
+            g->value_len = m->a.value_len;
+        }
+    }
+    m->at = 0;
+    return err;
+}
+
+/* Send one request for all keys. Keys without an answer get the code of the link. */
+static void remote_many_send(remote_many *m, size_t count)
+{
+    remote_bytes b = { .memory = &m->s->r->data->memory };
+    remote_request q = { .ctx = m, .fn = remote_many_reply };
+    cellar_err err = remote_many_format(m, count, &b, &q);
+    if (err == CELLAR_OK && q.replies != 0) {
+        q.bytes = b.data;
+        q.bytes_len = b.len;
+        err = remote_ask(m->s->r->link, &q, NULL);
+    }
+    remote_bytes_free(&b);
+    for (size_t i = 0; i < count && err != CELLAR_OK; i++) {
+        if (m->gets[i].err == CELLAR_PENDING) { m->gets[i].err = err; }
+    }
+}
+
+CELLAR_PRIVATE void remote_get_many(void *ctx, cellar_tier_get *gets, size_t count)
+{
+    remote_space *s = ctx;
+    remote_many m = { .s = s, .gets = gets };
+    const bool open = remote_get_open(s);
+    bool again = false;
+    for (size_t i = 0; i < count; i++) { gets[i].err = open ? CELLAR_PENDING : CELLAR_MISS; }
+    if (!open) { return; }
+    remote_many_send(&m, count);
+    for (size_t i = 0; i < count; i++) {
+        cellar_tier_get *g = &gets[i];
+        if (g->err != CELLAR_PENDING) {
+            remote_got(s, g->err);
+            continue;
+        }
+        g->err = remote_get(s, &g->key, g->buf, g->buf_cap, &g->value_len, &g->e);
+        if (!again) { remote_many_send(&m, count); } /* most need the numbers that it has read */
+        again = true;
+    }
 }
 
 typedef struct remote_tags_asked {
@@ -249,11 +342,7 @@ static void remote_tags_reply(void *ctx, uint32_t index, const remote_reply *rep
     if (remote_form_read(reply->text, reply->len, a->name->text, a->name->len, a->key,
                          CELLAR_VALUE_MAX, &f) != REMOTE_FORM_OK) { return; }
     a->out->check = f.check;
-    for (uint32_t i = 0; i < f.tag_count && f.tags[i].len <= CELLAR_TAG_MAX; i++) {
-        memcpy(a->out->text[i], f.tags[i].data, f.tags[i].len);
-        a->out->tag[i] = (cellar_bytes){ a->out->text[i], f.tags[i].len };
-        a->out->count = i + 1;
-    }
+    remote_tags_keep(a->out, &f);
 }
 
 CELLAR_PRIVATE cellar_err remote_get_tags(remote_space *s, const remote_name *n, cellar_bytes key,
@@ -364,7 +453,7 @@ static cellar_err remote_lease_judge(void *ctx, const char *bytes, size_t len)
     if (remote_form_read(bytes, len, a->name->text, a->name->len, key, CELLAR_VALUE_MAX, &f) ==
             REMOTE_FORM_OK && f.kind == REMOTE_FORM_LEASE) {
         const remote_life life = remote_control_judge(a->s, f.generation, f.born, NULL, 0);
-        a->tag_count = 0;
+        a->missing->count = 0;
         return life == REMOTE_LIFE_UNKNOWN ? CELLAR_E_BUSY
                : life == REMOTE_LIFE_FRESH ? CELLAR_PENDING : CELLAR_MISS;
     }
@@ -391,7 +480,9 @@ CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, 
     remote_name n;
     remote_lease lease;
     int64_t left_ms = 0;
-    remote_asked a = { .s = s, .key = { k->bytes, k->len }, .name = &n, .e = e };
+    remote_tags missing = { .count = 0 };
+    remote_asked a = { .s = s, .key = { k->bytes, k->len }, .name = &n, .e = e,
+                       .missing = &missing };
     remote_lease_ask q = { .name = &n, .names = &s->names, .key = k->bytes, .key_len = k->len,
                            .raw = s->opts.values == CELLAR_REMOTE_RAW, .hold_ms = hold_ms,
                            .judge = remote_lease_judge, .ctx = &a };
@@ -408,7 +499,9 @@ CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, 
         q.generation = remote_control_generation(s);
         q.born = q.generation;
         if (q.generation == 0 || round > 0) {
-            if (remote_asked_numbers(&a) != CELLAR_OK) { return CELLAR_MISS; }
+            if (remote_control_need(s, missing.tag, missing.count) != CELLAR_OK) {
+                return CELLAR_MISS;
+            }
             q.born = q.generation = remote_control_generation(s);
         }
         err = refresh || q.raw ? remote_lease_beside(&a, &q, refresh, &lease, &left_ms)

@@ -10,6 +10,7 @@
 /* Read a key, waiting for the server, and without waiting: see the table of cellar_tier.h. */
 CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *buf,
                                      size_t buf_cap, size_t *value_len, cellar_tier_entry *e);
+CELLAR_PRIVATE void remote_get_many(void *ctx, cellar_tier_get *gets, size_t count);
 CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k,
                                      const cellar_tier_ticket *ticket);
 

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    cellar_get_many on a shared namespace asks the server once for all keys that memory does
+ *         not have. A change between question and answer is honoured; a lost connection and a close
+ *         leave nothing behind.
+ * Method: two stores stand for two processes; redis-server is real and counts what it reads. The
+ *         second store is behind a proxy that holds or cuts the answers. */
+#include <signal.h>
+
+#include "cellar_invalidate.h"
+#include "tests/support/byte_proxy.h"
+#include "tests/support/shared_side.h"
+
+#define MANY 128u
+
+static engine server;
+static byte_proxy proxy;
+static side a, b;
+static char key[MANY][640], value[MANY][32];
+static cellar_get_item item[MANY];
+
+/* io_ms: of the second store. */
+static void both_open(cellar_remote_values values, int64_t io_ms)
+{
+    cellar_remote_opts ro = cellar_remote_opts_default();
+    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    T_REQUIRE(engine_start(&server, NULL));
+    byte_proxy_open(&proxy, server.dir, server.socket);
+    ro.proof_ms = 60000;
+    ro.io_ms = 10000;
+    o.values = values;
+    side_open(&a, server.socket, &ro, &o);
+    ro.io_ms = io_ms;
+    side_open(&b, proxy.path, &ro, &o);
+    T_CHECK(side_set(&a, "first", "1") == CELLAR_OK); /* it makes the generation */
+    side_fence(&b);
+}
+
+static void both_close(void)
+{
+    side_close(&a);
+    side_close(&b);
+    byte_proxy_close(&proxy);
+    engine_stop(&server);
+}
+
+/* Set all keys by the first store: plain ones, one that is not printable, one with a digest. */
+static void set_all(const cellar_bytes *tag)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    o.tags = tag;
+    o.tag_count = tag != NULL ? 1 : 0;
+    for (unsigned i = 0; i < MANY; i++) {
+        (void)snprintf(key[i], sizeof key[i], i == 5 ? "\n%0600u" : i == 6 ? "\n%u" : "%u", i);
+        T_CHECK(cellar_set(a.users, key[i], strlen(key[i]), key[i], 1, &o) == CELLAR_OK);
+    }
+    side_fence(&b);
+}
+
+/* Get all keys by the second store, and check the values. Return the hits. */
+static size_t get_all(void)
+{
+    size_t hits = 0, right = 0;
+    for (unsigned i = 0; i < MANY; i++) {
+        item[i] = (cellar_get_item){ .key = key[i], .key_len = strlen(key[i]), .buf = value[i],
+                                     .buf_cap = sizeof value[i] };
+    }
+    T_CHECK(cellar_get_many(b.users, item, MANY, &hits) == CELLAR_OK);
+    for (unsigned i = 0; i < MANY; i++) {
+        T_CHECK(item[i].status == CELLAR_OK || item[i].status == CELLAR_MISS);
+        if (item[i].status != CELLAR_OK) { continue; }
+        right++;
+        T_CHECK(item[i].value_len == 1 && value[i][0] == key[i][0]);
+    }
+    T_EQ_U64(right, hits);
+    return hits;
+}
+
+/* Return a number of INFO. */
+static unsigned long long told(const char *section, const char *name)
+{
+    const redisReply *r = engine_ask(&server, "INFO %s", section);
+    const char *at = r != NULL && r->type == REDIS_REPLY_STRING ? strstr(r->str, name) : NULL;
+    return at != NULL ? strtoull(at + strlen(name), NULL, 10) : 0;
+}
+
+static unsigned long long server_reads(void) { return told("stats", "total_reads_processed:"); }
+
+static unsigned long long server_gets(void)
+{
+    return told("commandstats", "cmdstat_get:calls=");
+}
+
+/* Reads of the server that are not for the keys: INFO, a mark. */
+#define READS_BESIDE 8u
+
+static void keys_of_one_call_take_one_round_trip(void)
+{
+    static const cellar_remote_values as[] = { CELLAR_REMOTE_ENVELOPE, CELLAR_REMOTE_RAW };
+    for (int i = 0; i < 2; i++) {
+        both_open(as[i], 10000);
+        set_all(NULL);
+        const unsigned long long gets = server_gets(), reads = server_reads();
+        T_CHECK(reads > 0);
+        T_EQ_U64(get_all(), MANY);
+        T_EQ_U64(server_gets() - gets, MANY);
+        T_CHECK(server_reads() - reads <= READS_BESIDE);
+        const uint64_t asked = side_stats(&b).gets;
+        T_EQ_U64(asked, MANY);
+        T_EQ_U64(side_stats(&b).hits, MANY);
+        T_EQ_U64(get_all(), MANY); /* in memory, but for the key with a digest */
+        T_EQ_U64(side_stats(&b).gets, asked + 1);
+        both_close();
+    }
+}
+
+static void unknown_number_of_a_tag_is_read_once(void)
+{
+    const cellar_bytes tag = { "news", 4 };
+    both_open(CELLAR_REMOTE_ENVELOPE, 10000);
+    set_all(&tag);
+    const unsigned long long reads = server_reads();
+    T_EQ_U64(get_all(), MANY);
+    T_CHECK(server_reads() - reads <= READS_BESIDE + 4);
+    T_CHECK(cellar_delete_by_tag(a.users, "news", 4, CELLAR_TAG_HARD) == CELLAR_OK);
+    side_fence(&b);
+    T_EQ_U64(get_all(), 0);
+    both_close();
+}
+
+static void *get_in_thread(void *hits)
+{
+    *(size_t *)hits = get_all();
+    return NULL;
+}
+
+/* Hold the answers of the server and begin a get of all keys. Return when the server has executed
+ * all requests. */
+static void get_begin(pthread_t *thread, size_t *hits, byte_proxy_way *answers)
+{
+    const unsigned long long gets = server_gets();
+    atomic_store(&answers->frozen, true);
+    T_REQUIRE(pthread_create(thread, NULL, get_in_thread, hits) == 0);
+    for (int i = 0; i < 5000 && server_gets() < gets + MANY; i++) { engine_pause_ms(2); }
+    T_EQ_U64(server_gets(), gets + MANY);
+}
+
+/* Return what the server sends to the second store as answers: its first connection. */
+static byte_proxy_way *answers_of_b(void)
+{
+    const uint32_t lines = atomic_load(&proxy.lines);
+    T_REQUIRE(lines >= 2);
+    return &proxy.line[lines - 2].way[1];
+}
+
+static void change_behind_the_question_is_honoured(void)
+{
+    pthread_t thread;
+    size_t hits = 0;
+    both_open(CELLAR_REMOTE_ENVELOPE, 10000);
+    set_all(NULL);
+    byte_proxy_way *answers = answers_of_b();
+    const uint64_t heard = side_stats(&b).heard;
+    get_begin(&thread, &hits, answers);
+    T_CHECK(side_set(&a, "7", "new") == CELLAR_OK);
+    for (int i = 0; i < 5000 && side_stats(&b).heard == heard; i++) { engine_pause_ms(2); }
+    T_CHECK(side_stats(&b).heard > heard);
+    atomic_store(&answers->frozen, false);
+    T_EQ_I64(pthread_join(thread, NULL), 0);
+    T_EQ_U64(hits, MANY);
+    const uint64_t asked = side_stats(&b).gets;
+    T_CHECK(side_has(&b, "8", "8")); /* in memory */
+    T_EQ_U64(side_stats(&b).gets, asked);
+    T_CHECK(side_has(&b, "7", "new"));
+    T_EQ_U64(side_stats(&b).gets, asked + 1);
+    both_close();
+}
+
+static void lost_connection_ends_the_answers(void)
+{
+    both_open(CELLAR_REMOTE_ENVELOPE, 10000);
+    set_all(NULL);
+    atomic_store(&answers_of_b()->left, 2000);
+    const size_t hits = get_all();
+    T_CHECK(hits > 0 && hits < MANY);
+    T_CHECK(side_proven(&b));
+    T_EQ_U64(get_all(), MANY);
+    both_close();
+}
+
+static void close_waits_for_the_question(void)
+{
+    pthread_t thread;
+    size_t hits = 1;
+    both_open(CELLAR_REMOTE_ENVELOPE, 200);
+    set_all(NULL);
+    byte_proxy_way *answers = answers_of_b();
+    get_begin(&thread, &hits, answers);
+    side_close(&b);
+    T_EQ_I64(pthread_join(thread, NULL), 0);
+    T_EQ_U64(hits, 0);
+    atomic_store(&answers->frozen, false);
+    side_close(&a);
+    byte_proxy_close(&proxy);
+    engine_stop(&server);
+}
+
+static void deferred_deletes_are_misses_without_the_server(void)
+{
+    both_open(CELLAR_REMOTE_ENVELOPE, 300);
+    cellar_get_item it[2];
+    const char *const names[] = { "x", "y" };
+    for (int i = 0; i < 2; i++) { T_CHECK(side_set(&b, names[i], "old") == CELLAR_OK); }
+    engine_signal(&server, SIGSTOP);
+    for (int i = 0; i < 2; i++) {
+        T_CHECK(side_set(&b, names[i], "new") == CELLAR_DEFERRED);
+        it[i] = (cellar_get_item){ .key = names[i], .key_len = 1, .buf = value[i], .buf_cap = 8 };
+    }
+    const uint64_t timeouts = side_stats(&b).timeouts;
+    T_CHECK(cellar_get_many(b.users, it, 2, NULL) == CELLAR_OK);
+    T_CHECK(it[0].status == CELLAR_MISS && it[1].status == CELLAR_MISS);
+    T_EQ_U64(side_stats(&b).timeouts, timeouts);
+    engine_signal(&server, SIGCONT);
+    both_close();
+}
+
+T_MAIN("remote_many", T_CASE(keys_of_one_call_take_one_round_trip),
+       T_CASE(unknown_number_of_a_tag_is_read_once),
+       T_CASE(change_behind_the_question_is_honoured), T_CASE(lost_connection_ends_the_answers),
+       T_CASE(close_waits_for_the_question),
+       T_CASE(deferred_deletes_are_misses_without_the_server))
