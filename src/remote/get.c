@@ -36,6 +36,12 @@ CELLAR_PRIVATE bool remote_get_open(const remote_space *s)
            s->host->now_ms(s->host->ctx) < remote_proven_until(s->r->link);
 }
 
+/* Note a key that a load may leave in memory: a heard digest names no key. */
+static void remote_get_note(remote_space *s, const cellar_tier_key *k)
+{
+    if (k->len > CELLAR_REMOTE_KEY_TEXT_MAX) { atomic_store(&s->has_digest, true); }
+}
+
 CELLAR_PRIVATE void remote_get_count(cellar_remote *r, remote_form_verdict v)
 {
     switch (v) {
@@ -215,10 +221,11 @@ CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *
     remote_asked a = { .s = s, .key = { k->bytes, k->len }, .name = &n, .buf = buf,
                        .buf_cap = buf_cap, .e = e, .err = CELLAR_MISS, .missing = &missing };
     const bool fresh = (e->flags & CELLAR_TIER_FRESH) != 0;
+    remote_get_note(s, k);
     if (fresh && s->opts.write != CELLAR_REMOTE_THROUGH) { return CELLAR_E_UNSUPPORTED; }
     if (!remote_get_open(s)) { return fresh ? CELLAR_E_BREAKER_OPEN : CELLAR_MISS; }
     remote_key_name(&s->names, k->bytes, k->len, &n);
-    if (n.digest) { e->flags |= CELLAR_TIER_NO_KEEP; } /* a heard digest names no key */
+    if (n.digest) { e->flags |= CELLAR_TIER_NO_KEEP; }
     const remote_pending p = remote_pend_look(s, &n, remote_asked_queued, &a);
     cellar_err err = p == REMOTE_PENDING_NONE ? remote_asked_send(&a) : a.err;
     if (err == CELLAR_PENDING &&
@@ -274,6 +281,7 @@ static cellar_err remote_many_format(remote_many *m, size_t count, remote_bytes 
     for (m->at = 0; m->at < count && err == CELLAR_OK; m->at++) {
         cellar_tier_get *g = &m->gets[m->at];
         if (g->err != CELLAR_PENDING) { continue; }
+        remote_get_note(m->s, &g->key);
         remote_many_key(m);
         if (m->name.digest) { g->e.flags |= CELLAR_TIER_NO_KEEP; }
         if (remote_pend_look(m->s, &m->name, remote_asked_queued, &m->a) == REMOTE_PENDING_NONE) {
@@ -415,6 +423,7 @@ CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k,
 {
     remote_space *s = ctx;
     const size_t size = sizeof(remote_later) + k->len;
+    remote_get_note(s, k);
     remote_later *w = remote_get_open(s) ? remote_alloc(s->r, size) : NULL;
     if (w == NULL) { return false; }
     memset(w, 0, sizeof *w);
