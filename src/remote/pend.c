@@ -216,6 +216,14 @@ CELLAR_PRIVATE bool remote_pend_empty(remote_space *s)
 
 /* ---- sending ---- */
 
+CELLAR_PRIVATE cellar_err remote_drop_format(const remote_space *s, const char *name,
+                                             size_t name_len, remote_bytes *b)
+{
+    const char *const argv[] = { "EVALSHA", s->r->sha[REMOTE_SCRIPT_DROP], "1", name };
+    const size_t len[] = { 7, REMOTE_SHA1_TEXT, 1, name_len };
+    return remote_command(b, 4, argv, len);
+}
+
 /* Append the command of an entry. */
 static cellar_err remote_batch_command(remote_batch *b, const remote_pend *p, int64_t left_ms)
 {
@@ -224,10 +232,8 @@ static cellar_err remote_batch_command(remote_batch *b, const remote_pend *p, in
     const char *const bytes = p->text + p->name_len + p->key_len;
     const char *const set[] = { "SET", p->text, bytes, "PX", ms };
     const size_t set_len[] = { 3, p->name_len, p->bytes_len, 2, strlen(ms) };
-    const char *const del[] = { "UNLINK", p->text };
-    const size_t del_len[] = { 6, p->name_len };
     return p->value && left_ms > 0 ? remote_command(&b->bytes, 5, set, set_len)
-                                   : remote_command(&b->bytes, 2, del, del_len);
+                                   : remote_drop_format(b->s, p->text, p->name_len, &b->bytes);
 }
 
 /* Return the room that the command of an entry needs. */

@@ -31,6 +31,10 @@ CELLAR_PRIVATE bool remote_pend_value(remote_space *s, const remote_name *n, con
 /* End the namespace for all processes as soon as the server answers. */
 CELLAR_PRIVATE void remote_pend_clear(remote_space *s);
 
+/* Append the command that deletes a key: REMOTE_SCRIPTED, one reply. */
+CELLAR_PRIVATE cellar_err remote_drop_format(const remote_space *s, const char *name,
+                                             size_t name_len, remote_bytes *b);
+
 /* Send what waits, unless a batch is on its way. */
 CELLAR_PRIVATE void remote_pend_kick(remote_space *s);
 

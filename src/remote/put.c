@@ -158,7 +158,7 @@ static void remote_write_reply(void *ctx, uint32_t index, const remote_reply *re
     w->done = !w->refused && reply->type != REMOTE_NIL;
 }
 
-/* Append SET or UNLINK, and WAIT. */
+/* Append SET or the script of a delete, and WAIT. */
 static cellar_err remote_write_format(const remote_write *w, bool only_absent, remote_bytes *b,
                                       uint32_t *replies)
 {
@@ -168,10 +168,8 @@ static cellar_err remote_write_format(const remote_write *w, bool only_absent, r
     (void)snprintf(most, sizeof most, "%lld", (long long)(w->s->r->cfg.io_ms / 2 + 1));
     const char *const set[] = { "SET", w->name.text, (const char *)w->bytes, "PX", ms, "NX" };
     const size_t set_len[] = { 3, w->name.len, w->len, 2, strlen(ms), 2 };
-    const char *const del[] = { "UNLINK", w->name.text };
-    const size_t del_len[] = { 6, w->name.len };
     const char *const wait[] = { "WAIT", n, most };
-    const cellar_err err = w->bytes == NULL ? remote_command(b, 2, del, del_len)
+    const cellar_err err = w->bytes == NULL ? remote_drop_format(w->s, w->name.text, w->name.len, b)
                                             : remote_command(b, only_absent ? 6 : 5, set, set_len);
     *replies = w->s->opts.durable != 0 ? 2 : 1;
     return err == CELLAR_OK && w->s->opts.durable != 0 ? remote_command(b, 3, wait, NULL) : err;
@@ -180,7 +178,8 @@ static cellar_err remote_write_format(const remote_write *w, bool only_absent, r
 static cellar_err remote_write_ask(remote_write *w, bool only_absent)
 {
     remote_bytes b = { .memory = &w->s->r->data->memory };
-    remote_request q = { .ctx = w, .fn = remote_write_reply };
+    remote_request q = { .ctx = w, .fn = remote_write_reply,
+                         .flags = w->bytes == NULL ? REMOTE_SCRIPTED : 0 };
     w->refused = w->no_memory = w->done = false;
     cellar_err err = remote_write_format(w, only_absent, &b, &q.replies);
     if (err == CELLAR_OK) {

@@ -31,6 +31,7 @@ typedef enum remote_script {
     REMOTE_SCRIPT_END,     /* end: raise the epoch, write it into a control key */
     REMOTE_SCRIPT_KNOW,    /* read a control key; make it if it is absent, never let it go back */
     REMOTE_SCRIPT_CHANGE,  /* set or delete a key that has the state that was read */
+    REMOTE_SCRIPT_DROP,    /* delete a key, and let all processes hear it if there is none */
     REMOTE_SCRIPT_BUCKET,  /* share.c: take units of a limiter by each of its three rules */
     REMOTE_SCRIPT_WINDOW,
     REMOTE_SCRIPT_LOG,

@@ -43,12 +43,19 @@ static const char REMOTE_CHANGE[] =
     "else redis.call('SET',KEYS[1],ARGV[2],'PX',ARGV[3]) end "
     "return 1";
 
+/* KEYS: the key. The server reports the delete of a key only if there is one, but memory of another
+ * process may have a value that it loaded without a lease. A full server refuses the SET alone. */
+static const char REMOTE_DROP[] =
+    "redis.pcall('SET',KEYS[1],'','PX',1000) "
+    "return redis.call('UNLINK',KEYS[1])";
+
 CELLAR_PRIVATE const char *remote_script_text(remote_script s)
 {
     static const char *const texts[REMOTE_SCRIPTS] = {
         [REMOTE_SCRIPT_END] = REMOTE_END,
         [REMOTE_SCRIPT_KNOW] = REMOTE_KNOW,
         [REMOTE_SCRIPT_CHANGE] = REMOTE_CHANGE,
+        [REMOTE_SCRIPT_DROP] = REMOTE_DROP,
     };
     return texts[s] != NULL ? texts[s] : remote_share_script(s);
 }

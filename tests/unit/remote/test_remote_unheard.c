@@ -4,6 +4,7 @@
  * Method: two stores in this process stand for two processes; redis-server is real; a fence, never
  *         a pause, comes before each look. */
 #include "cellar_load.h"
+#include "tests/support/byte_proxy.h"
 #include "tests/support/shared_side.h"
 
 static engine server;
@@ -56,4 +57,50 @@ static void long_key_of_a_load_is_heard(void)
     both_close();
 }
 
-T_MAIN("cellar_remote_unheard", T_CASE(long_key_of_a_load_is_heard))
+static void load_without_a_lease_ends_with_a_delete(void)
+{
+    cellar_lease lease;
+    cellar_result out = cellar_result_default();
+    both_open(NULL);
+    cellar_err err = CELLAR_PENDING;
+    for (int i = 0; i < 2000 && err == CELLAR_PENDING; i++) {
+        err = cellar_lease_acquire(b.users, "k", 1, NULL, NULL, &lease, &out);
+        engine_pause_ms(1);
+    }
+    T_EQ_I64(err, CELLAR_LEASED);
+    T_CHECK(cellar_lease_fulfill(b.users, &lease, "old", 3, NULL) == CELLAR_OK);
+    T_CHECK(side_has(&b, "k", "old"));
+    T_CHECK(cellar_delete(a.users, "k", 1) >= CELLAR_OK);
+    side_fence(&b);
+    T_CHECK(side_has(&b, "k", NULL));
+    both_close();
+}
+
+/* The journal of one process deletes a key that the server never had. */
+static void journal_of_invalidate_is_heard(void)
+{
+    byte_proxy p;
+    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    o.write = CELLAR_REMOTE_INVALIDATE;
+    T_REQUIRE(engine_start(&server, NULL));
+    byte_proxy_open(&p, server.dir, server.socket);
+    side_open(&a, p.path, NULL, &o);
+    side_open(&b, server.socket, NULL, &o);
+    side_fence(&b);
+    side_load(&b, "k");
+    T_CHECK(side_has(&b, "k", "old"));
+    for (int i = 0; i < 2; i++) { atomic_store(&p.line[i].way[0].left, 0); }
+    T_CHECK(cellar_delete(a.users, "k", 1) == CELLAR_DEFERRED);
+    for (int i = 0; i < 2000 && side_stats(&a).replayed == 0; i++) { engine_pause_ms(5); }
+    T_EQ_U64(side_stats(&a).replayed, 1);
+    T_CHECK(side_proven(&b));
+    side_fence(&b);
+    T_CHECK(side_has(&b, "k", NULL));
+    side_close(&a);
+    byte_proxy_close(&p);
+    side_close(&b);
+    engine_stop(&server);
+}
+
+T_MAIN("cellar_remote_unheard", T_CASE(long_key_of_a_load_is_heard),
+       T_CASE(load_without_a_lease_ends_with_a_delete), T_CASE(journal_of_invalidate_is_heard))
