@@ -3,7 +3,8 @@
  * put: changes of keys in the server.
  *
  * WALK       set: numbers of generation and tags -> envelope -> SET PX -> answer.
- *            A value that would be dead for readers (born before an end) becomes a delete.
+ *            A value that would be dead for readers becomes a delete, and the call returns
+ *            DEFERRED. A set beside an end counts as behind it: born in the newest epoch.
  *            conditional set: script that compares the check of the envelope, at most 16 rounds.
  * INVARIANTS Each change that the server did not confirm is a pending delete before the call
  *            returns (pend.c), and the call returns DEFERRED or an error: memory then has nothing
@@ -33,6 +34,7 @@ typedef struct remote_write {
     size_t len, size;     /* size: of the block */
     int64_t life_ms;      /* PX */
     uint64_t check;       /* of the envelope */
+    cellar_err lost;      /* why there are no bytes; OK: they would have ended already */
     bool refused, no_memory, done;
 } remote_write;
 
@@ -115,8 +117,12 @@ static void remote_write_envelope(remote_write *w, const void *value, size_t val
     f.tag_count = (uint8_t)e->tag_count;
     for (uint32_t i = 0; i < e->tag_count; i++) { f.tags[i] = e->tags[i]; }
     f.value = (cellar_bytes){ value, value_len };
-    if (remote_write_numbers(w, e, &f) && remote_write_times(w, e, &f)) {
-        (void)remote_write_make(w, &f);
+    w->lost = CELLAR_DEFERRED;
+    if (!remote_write_numbers(w, e, &f)) { return; }
+    if (remote_write_times(w, e, &f)) {
+        w->lost = remote_write_make(w, &f) ? CELLAR_OK : CELLAR_E_NOMEM;
+    } else if (w->life_ms <= 0) {
+        w->lost = CELLAR_OK;
     }
 }
 
@@ -129,7 +135,10 @@ static void remote_write_raw(remote_write *w, const void *value, size_t value_le
     if (w->life_ms <= 0) { return; }
     w->size = value_len + 1; /* an empty value is no delete */
     w->bytes = remote_alloc(w->s->r, w->size);
-    if (w->bytes == NULL) { return; }
+    if (w->bytes == NULL) {
+        w->lost = CELLAR_E_NOMEM;
+        return;
+    }
     w->len = value_len;
     if (value_len != 0) { memcpy(w->bytes, value, value_len); }
 }
@@ -303,6 +312,7 @@ CELLAR_PRIVATE cellar_err remote_put(void *ctx, const cellar_tier_key *k, const 
     remote_space *s = ctx;
     remote_write w;
     const bool invalidates = s->opts.write == CELLAR_REMOTE_INVALIDATE;
+    const bool conditional = (e->flags & CELLAR_TIER_IF_CHECK) != 0;
     remote_tags tags;
     remote_write_begin(&w, s, k);
     if ((e->flags & CELLAR_TIER_SAME_TAGS) != 0 && s->opts.values != CELLAR_REMOTE_RAW) {
@@ -311,6 +321,7 @@ CELLAR_PRIVATE cellar_err remote_put(void *ctx, const cellar_tier_key *k, const 
         e->tags = tags.tag;
         e->tag_count = tags.count;
     }
+    if (!conditional) { e->born = UINT64_MAX; } /* as of now: no state of before is in it */
     if (invalidates) {
         remote_write_placeholder(&w);
     } else if (s->opts.values == CELLAR_REMOTE_RAW) {
@@ -318,11 +329,14 @@ CELLAR_PRIVATE cellar_err remote_put(void *ctx, const cellar_tier_key *k, const 
     } else {
         remote_write_envelope(&w, value, value_len, e);
     }
-    const bool conditional = (e->flags & CELLAR_TIER_IF_CHECK) != 0;
-    const cellar_err err = conditional ? remote_write_if(&w, e) : remote_write_run(&w);
+    if (conditional && w.lost != CELLAR_OK) {
+        return w.lost == CELLAR_DEFERRED ? CELLAR_CONFLICT : w.lost;
+    }
+    cellar_err err = conditional ? remote_write_if(&w, e) : remote_write_run(&w);
+    if (err == CELLAR_OK) { err = w.lost; }
     if (err == CELLAR_OK) { e->check = w.check; }
     remote_write_end(&w);
-    return err;
+    return err == CELLAR_DEFERRED && s->opts.strict ? CELLAR_E_TIMEOUT : err;
 }
 
 /* Describe the lease of a load for lease.c. */

@@ -102,5 +102,33 @@ static void journal_of_invalidate_is_heard(void)
     engine_stop(&server);
 }
 
+static cellar_err set_tagged(const side *s, const char *key, const char *value, const char *tag)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    const cellar_bytes t = { tag, strlen(tag) };
+    o.tags = &t;
+    o.tag_count = 1;
+    return cellar_set(s->users, key, strlen(key), value, strlen(value), &o);
+}
+
+/* The clear of a namespace that one process does not share raises the epoch all the same. */
+static void set_with_a_new_tag_reaches_the_server(void)
+{
+    cellar *orders;
+    both_open(NULL);
+    T_CHECK(side_set(&a, "warm", "1") == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(b.store, "orders", NULL, &orders) == CELLAR_OK);
+    T_REQUIRE(cellar_remote_attach(b.r, orders, NULL) == CELLAR_OK && side_proven(&b));
+    side_fence(&b);
+    T_CHECK(cellar_clear(orders) == CELLAR_OK);
+    side_fence(&a);
+    T_CHECK(set_tagged(&a, "k", "v", "new") == CELLAR_OK);
+    T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 1);
+    T_CHECK(side_has(&b, "k", "v"));
+    T_CHECK(cellar_close(orders) == CELLAR_OK);
+    both_close();
+}
+
 T_MAIN("cellar_remote_unheard", T_CASE(long_key_of_a_load_is_heard),
-       T_CASE(load_without_a_lease_ends_with_a_delete), T_CASE(journal_of_invalidate_is_heard))
+       T_CASE(load_without_a_lease_ends_with_a_delete), T_CASE(journal_of_invalidate_is_heard),
+       T_CASE(set_with_a_new_tag_reaches_the_server))
