@@ -62,9 +62,15 @@ static void remote_rewatch(remote_link *l, remote_wire *w, uint32_t *watched)
     *watched = want;
 }
 
+/* Return whether tracking can begin again: no handshake or SCRIPT LOAD is on its way. */
+static bool remote_may_retrack(const remote_link *l)
+{
+    return l->phase >= REMOTE_PHASE_SYNC && l->bytes.data == NULL;
+}
+
 static void remote_retrack_begin(remote_link *l)
 {
-    if (l->phase < REMOTE_PHASE_SYNC || !atomic_exchange(&l->retrack, false)) { return; }
+    if (!remote_may_retrack(l) || !atomic_exchange(&l->retrack, false)) { return; }
     (void)atomic_fetch_add(&l->whys[REMOTE_WHY_RETRACK], 1);
     remote_gap_begin(l);
     remote_state_set(l, REMOTE_GAP);
@@ -116,7 +122,7 @@ static bool remote_has_work(remote_link *l)
 {
     return atomic_load(&l->inbox) != REMOTE_TICKET_NONE || atomic_load(&l->closing) ||
            atomic_load(&l->timeouts_row) >= REMOTE_TIMEOUTS_ROW ||
-           (atomic_load(&l->retrack) && l->phase >= REMOTE_PHASE_SYNC) || remote_mark_due(l);
+           (atomic_load(&l->retrack) && remote_may_retrack(l)) || remote_mark_due(l);
 }
 
 /* Wait for sockets and the bell, and serve them. */

@@ -85,6 +85,7 @@ CELLAR_PRIVATE void remote_fall(remote_link *l)
     l->data.sys_errno = l->ear.sys_errno = 0;
     remote_end_all(l, why == REMOTE_WHY_CLOSE ? CELLAR_E_CLOSED : CELLAR_E_IO);
     l->mark.number = 0;
+    l->found = l->scripts_gone = false; /* of the lost connection */
     remote_refusal_note(l, why, error);
     l->retry_ns = remote_mono_ns() + remote_pause_ns(l, why);
     atomic_store(&l->timeouts_row, 0);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The link to a real server: requests, invalidations, marks, reconnects, fork and close. */
+#include <poll.h>
+
 #include "tests/support/engine_kit.h"
 #include "tests/support/link_kit.h"
 
@@ -178,6 +180,45 @@ static void lost_scripts_are_loaded_again(void)
     engine_ask(&e, "SCRIPT FLUSH");
     T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK);
     T_EQ_I64(atomic_load(&k.gaps), 0);
+    ended(&e, &k);
+}
+
+/* The scripts are on their way again, and the server holds their reply back. */
+static void new_prefix_while_scripts_are_loaded(void)
+{
+    engine e;
+    link_kit k;
+    link_kit_answer a = { .replies = 0 };
+    remote_figures f = { .proof_age_ms = 0 };
+    remote_bytes b = { .memory = &k.memory };
+    if (!started(&e, &k)) { return; }
+    struct pollfd fd = { .fd = remote_link_fd(k.link), .events = POLLIN };
+    T_REQUIRE(remote_command(&b, 3, LINK_KIT_WORDS("EVALSHA", k.digest[0], "0"), NULL) ==
+              CELLAR_OK);
+    const remote_request q = { .bytes = b.data, .bytes_len = b.len, .replies = 1, .ctx = &a,
+                               .flags = REMOTE_SCRIPTED, .wait_ms = 10000, .fn = link_kit_take,
+                               .done = link_kit_done };
+    engine_ask(&e, "SCRIPT FLUSH");
+    remote_post(k.link, &q);
+    remote_link_step(k.link, 0);
+    while (f.counts[REMOTE_LINK_REPEATED] == 0) {
+        engine_signal(&e, SIGCONT);
+        (void)poll(&fd, 1, 100);
+        engine_signal(&e, SIGSTOP);
+        remote_link_step(k.link, 0);
+        remote_link_figures(k.link, &f);
+    }
+    k.prefix[2] = "app:more:";
+    remote_retrack(k.link);
+    remote_link_step(k.link, 0);
+    engine_signal(&e, SIGCONT);
+    while (atomic_load(&k.linked) < 2) { remote_link_step(k.link, 1); }
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK);
+    T_CHECK(a.ended && a.err == CELLAR_OK && a.number == 1);
+    remote_link_figures(k.link, &f);
+    T_EQ_U64(f.counts[REMOTE_LINK_ATTEMPTS], 1); /* each reply met its request */
+    remote_bytes_free(&b);
     ended(&e, &k);
 }
 
@@ -401,7 +442,8 @@ T_MAIN("remote_link", T_CASE(requests_are_answered_in_order), T_CASE(posted_requ
        T_CASE(changes_of_others_are_heard_before_the_fence_returns),
        T_CASE(proof_ends_without_marks), T_CASE(killed_connections_come_back),
        T_CASE(no_mark_is_sent_before_synced), T_CASE(new_prefix_is_heard_after_a_gap),
-       T_CASE(lost_scripts_are_loaded_again), T_CASE(frozen_server_costs_io_ms_then_nothing),
+       T_CASE(lost_scripts_are_loaded_again), T_CASE(new_prefix_while_scripts_are_loaded),
+       T_CASE(frozen_server_costs_io_ms_then_nothing),
        T_CASE(full_ring_is_a_code), T_CASE(ask_inside_a_reply_is_refused),
        T_CASE(threads_share_the_io_thread), T_CASE(threads_run_the_link_while_they_wait),
        T_CASE(close_ends_in_every_state), T_CASE(posts_in_flight_end_at_close),
