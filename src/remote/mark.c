@@ -7,7 +7,8 @@
  * INVARIANTS The server executed the mark after s, and *ear* delivers in order: what was executed
  *            before s was handled when the mark is heard. One mark is in flight at a time.
  *            A key that expired or was evicted is announced, too. So the reply must say that the
- *            key existed; else the next mark has a key of a new number.
+ *            key existed; else the next mark has a key of a new number. It is sent at once, but
+ *            behind a new key that was lost as well (a full server) after proof_ms / 4.
  * WALK       Every proof_ms / 4 a mark; late by proof_ms / 2: SUSPECT; late by proof_ms: the link
  *            breaks. A fence wants a mark that is sent after its call.
  * TIME       The reply brings the clock of the server. It was read between the sending and the
@@ -60,7 +61,7 @@ static void remote_mark_finish(remote_link *l)
     if (!m.replied || (!m.echoed && !m.lost)) { return; }
     l->mark.number = 0;
     if (m.lost) {
-        l->mark_due_ms = m.sent_ms;
+        if (m.replies == 1) { l->mark_due_ms = m.sent_ms; } /* else a new key did not help */
     } else if (m.counts) {
         remote_mark_proves(l, &m);
     }
@@ -143,7 +144,7 @@ CELLAR_PRIVATE bool remote_mark_due(remote_link *l)
 {
     const bool fence = (int32_t)(atomic_load(&l->mark_want) - atomic_load(&l->mark_back)) > 0;
     return l->phase == REMOTE_PHASE_MARKS && l->mark.number == 0 &&
-           (fence || l->e.now_ms(l->e.ctx) >= l->mark_due_ms);
+           ((fence && !l->mark_rekey) || l->e.now_ms(l->e.ctx) >= l->mark_due_ms);
 }
 
 CELLAR_PRIVATE void remote_mark_tick(remote_link *l)

@@ -298,6 +298,35 @@ static void ask_inside_a_reply_is_refused(void)
     ended(&e, &k);
 }
 
+/* Its key cannot be made, so no mark counts; the server is not asked as fast as it answers. */
+static void mark_of_a_full_server_is_not_hurried(void)
+{
+    engine e;
+    link_kit k;
+    link_kit_answer a;
+    remote_figures f;
+    if (!engine_start(&e, NULL)) { return; }
+    link_kit_init(&k, e.socket);
+    k.virtual_clock = true;
+    atomic_store(&k.clock_ms, 1000000);
+    engine_ask(&e, "CONFIG SET maxmemory 1");
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_CHECK(link_kit_until(&k, REMOTE_GAP));
+    remote_link_figures(k.link, &f);
+    const uint64_t before = f.counts[REMOTE_LINK_REQUESTS];
+    for (int i = 0; i < 20; i++) {
+        T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("GET", "app:users:1")), CELLAR_OK);
+    }
+    remote_link_figures(k.link, &f);
+    T_CHECK(f.counts[REMOTE_LINK_REQUESTS] - before <= 20 + 2); /* and two marks */
+    T_EQ_I64(atomic_load(&k.proofs), 0);
+    engine_ask(&e, "CONFIG SET maxmemory 0");
+    atomic_store(&k.clock_ms, 1000500);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    T_EQ_I64(atomic_load(&k.gaps), 0);
+    ended(&e, &k);
+}
+
 static void *ask_often(void *arg)
 {
     link_kit *k = arg;
@@ -445,6 +474,7 @@ T_MAIN("remote_link", T_CASE(requests_are_answered_in_order), T_CASE(posted_requ
        T_CASE(lost_scripts_are_loaded_again), T_CASE(new_prefix_while_scripts_are_loaded),
        T_CASE(frozen_server_costs_io_ms_then_nothing),
        T_CASE(full_ring_is_a_code), T_CASE(ask_inside_a_reply_is_refused),
+       T_CASE(mark_of_a_full_server_is_not_hurried),
        T_CASE(threads_share_the_io_thread), T_CASE(threads_run_the_link_while_they_wait),
        T_CASE(close_ends_in_every_state), T_CASE(posts_in_flight_end_at_close),
        T_CASE(child_of_a_fork_is_detached), T_CASE(lost_server_neither_signals_nor_blocks),
