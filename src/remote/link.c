@@ -261,9 +261,16 @@ static cellar_err remote_await(remote_link *l, remote_ticket *t, int64_t until_n
     return err;
 }
 
+/* Return the end of a wait; longer ones than 30 years end then. */
+static int64_t remote_end_ns(int64_t wait_ms)
+{
+    const int64_t most_ms = INT64_C(1) << 40;
+    return remote_mono_ns() + (wait_ms < most_ms ? wait_ms : most_ms) * REMOTE_NS_OF_MS;
+}
+
 static int64_t remote_until(const remote_link *l, int64_t wait_ms)
 {
-    return remote_mono_ns() + (wait_ms != 0 ? wait_ms : l->c->io_ms) * REMOTE_NS_OF_MS;
+    return remote_end_ns(wait_ms != 0 ? wait_ms : l->c->io_ms);
 }
 
 CELLAR_PRIVATE cellar_err remote_ask(remote_link *l, const remote_request *q, remote_fate *fate)
@@ -318,7 +325,7 @@ CELLAR_PRIVATE void remote_retrack(remote_link *l)
 
 CELLAR_PRIVATE cellar_err remote_mark_now(remote_link *l, int64_t wait_ms)
 {
-    const int64_t until_ns = remote_mono_ns() + wait_ms * REMOTE_NS_OF_MS;
+    const int64_t until_ns = remote_end_ns(wait_ms);
     const cellar_err err = remote_ready(l);
     if (err != CELLAR_OK) { return err; }
     if (remote_inside(l)) { return CELLAR_E_DEADLOCK; }

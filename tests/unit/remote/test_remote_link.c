@@ -327,6 +327,15 @@ static void mark_of_a_full_server_is_not_hurried(void)
     ended(&e, &k);
 }
 
+static void longest_fence_has_no_end(void)
+{
+    engine e;
+    link_kit k;
+    if (!started(&e, &k)) { return; }
+    T_EQ_I64(remote_mark_now(k.link, INT64_MAX), CELLAR_OK);
+    ended(&e, &k);
+}
+
 static void *ask_often(void *arg)
 {
     link_kit *k = arg;
@@ -474,7 +483,7 @@ T_MAIN("remote_link", T_CASE(requests_are_answered_in_order), T_CASE(posted_requ
        T_CASE(lost_scripts_are_loaded_again), T_CASE(new_prefix_while_scripts_are_loaded),
        T_CASE(frozen_server_costs_io_ms_then_nothing),
        T_CASE(full_ring_is_a_code), T_CASE(ask_inside_a_reply_is_refused),
-       T_CASE(mark_of_a_full_server_is_not_hurried),
+       T_CASE(mark_of_a_full_server_is_not_hurried), T_CASE(longest_fence_has_no_end),
        T_CASE(threads_share_the_io_thread), T_CASE(threads_run_the_link_while_they_wait),
        T_CASE(close_ends_in_every_state), T_CASE(posts_in_flight_end_at_close),
        T_CASE(child_of_a_fork_is_detached), T_CASE(lost_server_neither_signals_nor_blocks),
