@@ -69,6 +69,7 @@ static void remote_wire_drop(remote_link *l, remote_wire *w, uint32_t *watched)
 {
     if (*watched != 0) { (void)epoll_ctl(l->epoll, EPOLL_CTL_DEL, w->fd, NULL); }
     *watched = 0;
+    if (w->fd >= 0) { (void)shutdown(w->fd, SHUT_RDWR); } /* a forked child may have a copy */
     remote_wire_close(w);
 }
 

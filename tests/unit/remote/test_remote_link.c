@@ -444,6 +444,34 @@ static void child_of_a_fork_is_detached(void)
     ended(&e, &k);
 }
 
+/* The child keeps copies of the sockets; the server must lose the link all the same. */
+static void close_ends_connections_that_a_child_holds(void)
+{
+    engine e;
+    link_kit k;
+    int go[2];
+    if (!started(&e, &k)) { return; }
+    T_REQUIRE(pipe(go) == 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        char byte;
+        close(go[1]);
+        _exit(read(go[0], &byte, 1) != 0); /* until the parent closes its end */
+    }
+    close(go[0]);
+    link_kit_close(&k);
+    bool lost = false;
+    for (int i = 0; i < 2000 && !lost; i++) {
+        const redisReply *r = engine_ask(&e, "CLIENT LIST TYPE pubsub");
+        lost = r != NULL && r->type == REDIS_REPLY_STRING && r->len == 0;
+        if (!lost) { engine_pause_ms(1); }
+    }
+    T_CHECK(lost);
+    close(go[1]);
+    T_EQ_I64(waitpid(child, NULL, 0), child);
+    engine_stop(&e);
+}
+
 static void lost_server_neither_signals_nor_blocks(void)
 {
     engine e;
@@ -487,4 +515,5 @@ T_MAIN("remote_link", T_CASE(requests_are_answered_in_order), T_CASE(posted_requ
        T_CASE(threads_share_the_io_thread), T_CASE(threads_run_the_link_while_they_wait),
        T_CASE(close_ends_in_every_state), T_CASE(posts_in_flight_end_at_close),
        T_CASE(child_of_a_fork_is_detached), T_CASE(lost_server_neither_signals_nor_blocks),
+       T_CASE(close_ends_connections_that_a_child_holds),
        T_CASE(server_clock_is_within_its_error))
