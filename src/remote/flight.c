@@ -140,6 +140,11 @@ CELLAR_PRIVATE void remote_end_all(remote_link *l, cellar_err err)
     remote_end_list(l, &l->queue, err, REMOTE_NOT_SENT);
 }
 
+CELLAR_PRIVATE bool remote_is_patient(const remote_link *l, const remote_request *q)
+{
+    return q->wait_ms == 0 || q->wait_ms >= l->c->io_ms;
+}
+
 static void remote_expire_list(remote_link *l, remote_tickets *list, int64_t now_ns, uint32_t from,
                                remote_fate fate)
 {
@@ -149,7 +154,7 @@ static void remote_expire_list(remote_link *l, remote_tickets *list, int64_t now
             continue;
         }
         remote_count(l, REMOTE_LINK_TIMEOUTS, 1);
-        (void)atomic_fetch_add(&l->timeouts_row, 1);
+        if (remote_is_patient(l, &t->q)) { (void)atomic_fetch_add(&l->timeouts_row, 1); }
         if (t->q.done != NULL) { t->q.done(t->q.ctx, CELLAR_E_TIMEOUT, fate); }
     }
 }

@@ -228,6 +228,7 @@ static void remote_wait(remote_link *l, _Atomic uint32_t *word, uint32_t seen, i
 /* Leave a ticket after the time has passed. False: it is being sent or taken right now. */
 static bool remote_leave(remote_link *l, remote_ticket *t, remote_fate *fate)
 {
+    const bool patient = remote_is_patient(l, &t->q);
     if (remote_ticket_move(t, REMOTE_T_QUEUED, REMOTE_T_LEFT)) {
         *fate = REMOTE_NOT_SENT;
     } else if (remote_ticket_move(t, REMOTE_T_SENT, REMOTE_T_LEFT)) {
@@ -236,7 +237,9 @@ static bool remote_leave(remote_link *l, remote_ticket *t, remote_fate *fate)
         return false;
     }
     remote_count(l, REMOTE_LINK_TIMEOUTS, 1);
-    if (atomic_fetch_add(&l->timeouts_row, 1) + 1 == REMOTE_TIMEOUTS_ROW) { remote_wake(l); }
+    if (patient && atomic_fetch_add(&l->timeouts_row, 1) + 1 == REMOTE_TIMEOUTS_ROW) {
+        remote_wake(l);
+    }
     return true;
 }
 

@@ -84,7 +84,7 @@ struct remote_link {
     _Atomic uint32_t state;        /* remote_state */
     _Atomic bool usable;           /* requests are sent */
     _Atomic bool closing, retrack;
-    _Atomic uint32_t timeouts_row; /* time-outs of calls since the last reply */
+    _Atomic uint32_t timeouts_row; /* time-outs of io_ms since the last reply */
     _Atomic uint32_t mark_want;    /* fences wait for this mark */
     _Atomic uint32_t mark_sent;
     _Atomic uint32_t mark_back;    /* futex word of fences */
@@ -160,6 +160,8 @@ CELLAR_PRIVATE void remote_send_queue(remote_link *l);
 CELLAR_PRIVATE void remote_take_reply(void *link, const remote_reply *reply); /* of *data* */
 CELLAR_PRIVATE void remote_end_all(remote_link *l, cellar_err err);
 CELLAR_PRIVATE void remote_expire_posted(remote_link *l, int64_t now_ns);
+/* Return whether a time-out of the request counts against the link: it waited io_ms or longer. */
+CELLAR_PRIVATE bool remote_is_patient(const remote_link *l, const remote_request *q);
 /* Send a request of the link itself. False: no ticket; the link breaks. */
 CELLAR_PRIVATE bool remote_post_own(remote_link *l, const remote_request *q);
 

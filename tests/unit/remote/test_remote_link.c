@@ -472,6 +472,32 @@ static void close_ends_connections_that_a_child_holds(void)
     engine_stop(&e);
 }
 
+/* A question with less patience than io_ms says nothing about the server. */
+static void short_waits_do_not_break_the_link(void)
+{
+    engine e;
+    link_kit k;
+    remote_figures f;
+    if (!started(&e, &k)) { return; }
+    atomic_store(&k.clock_ms, link_kit_real_ms());
+    k.virtual_clock = true; /* no mark is late */
+    engine_signal(&e, SIGSTOP);
+    for (int i = 0; i < 8; i++) {
+        link_kit_answer a = { .replies = 0 };
+        const remote_request q = { .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14,
+                                   .replies = 1, .wait_ms = 1, .ctx = &a, .fn = link_kit_take };
+        T_EQ_I64(remote_ask(k.link, &q, NULL), CELLAR_E_TIMEOUT);
+    }
+    remote_link_step(k.link, 0);
+    T_EQ_I64(remote_link_state(k.link), REMOTE_PROVEN);
+    engine_signal(&e, SIGCONT);
+    T_EQ_I64(remote_mark_now(k.link, 10000), CELLAR_OK);
+    remote_link_figures(k.link, &f);
+    T_EQ_U64(f.counts[REMOTE_LINK_TIMEOUTS], 8);
+    T_EQ_I64(atomic_load(&k.gaps), 0);
+    ended(&e, &k);
+}
+
 static void lost_server_neither_signals_nor_blocks(void)
 {
     engine e;
@@ -516,4 +542,4 @@ T_MAIN("remote_link", T_CASE(requests_are_answered_in_order), T_CASE(posted_requ
        T_CASE(close_ends_in_every_state), T_CASE(posts_in_flight_end_at_close),
        T_CASE(child_of_a_fork_is_detached), T_CASE(lost_server_neither_signals_nor_blocks),
        T_CASE(close_ends_connections_that_a_child_holds),
-       T_CASE(server_clock_is_within_its_error))
+       T_CASE(short_waits_do_not_break_the_link), T_CASE(server_clock_is_within_its_error))
