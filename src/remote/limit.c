@@ -554,9 +554,9 @@ CELLAR_API void cellar_remote_limiter_close(cellar_remote_limiter *l)
     if (l == NULL) { return; }
     if (l->forks == atomic_load_explicit(&remote_forks, memory_order_relaxed)) {
         limit_give_all(l);
+        pthread_cond_destroy(&l->answered); /* a child would wait for the waiters of the parent */
+        pthread_mutex_destroy(&l->lock);
     }
-    pthread_cond_destroy(&l->answered);
-    pthread_mutex_destroy(&l->lock);
     remote_free(l->r, l, l->bytes);
 }
 

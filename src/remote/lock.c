@@ -13,6 +13,7 @@
 #include "remote/share_types.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "remote/hash.h"
 
@@ -238,6 +239,7 @@ static cellar_err lock_acquire(cellar_remote *r, const void *key, size_t key_len
     if (r == NULL || key == NULL || key_len == 0 || key_len > CELLAR_KEY_MAX) {
         return CELLAR_E_INVAL;
     }
+    if (r->share->pid != getpid()) { return CELLAR_E_FORKED; } /* rows belong to the parent */
     cellar_err err = lock_opts(o, &wait_ms, &lease_ms);
     if (err == CELLAR_OK) { err = remote_share_random(lk.opaque, 2); }
     if (err != CELLAR_OK) { return err; }

@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "remote/wire.h"
 
@@ -306,6 +307,7 @@ CELLAR_PRIVATE cellar_err remote_share_open(cellar_remote *r)
     if (s == NULL) { return CELLAR_E_NOMEM; }
     memset(s, 0, sizeof *s);
     s->memory = (remote_memory){ .ctx = r, .alloc = share_alloc, .free = share_free };
+    s->pid = getpid();
     size_t ready = 0;
     if (remote_share_random(&s->seed, 1) != CELLAR_OK) { goto out; }
     for (; ready < REMOTE_LOCK_ROWS; ready++) {
@@ -324,7 +326,7 @@ CELLAR_PRIVATE void remote_share_close(cellar_remote *r)
 {
     struct remote_share *s = r->share;
     if (s == NULL) { return; }
-    end_rows(s, REMOTE_LOCK_ROWS);
+    if (s->pid == getpid()) { end_rows(s, REMOTE_LOCK_ROWS); } /* a child would wait */
     r->share = NULL;
     remote_free(r, s, sizeof *s);
 }

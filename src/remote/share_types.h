@@ -8,6 +8,7 @@
 #define REMOTE_SHARE_TYPES_H
 
 #include <pthread.h>
+#include <sys/types.h>
 
 #include "remote/share.h"
 
@@ -24,6 +25,7 @@ typedef struct remote_lock_row {
 
 struct remote_share {
     remote_memory memory;         /* of commands */
+    pid_t pid;                    /* of the process that opened it */
     uint64_t seed;                /* random: rows of names, slots of limiters */
     _Atomic uint64_t lock_waits;  /* waiters of all rows */
     remote_lock_row rows[REMOTE_LOCK_ROWS];

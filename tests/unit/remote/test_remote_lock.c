@@ -279,6 +279,34 @@ static void killed_owner_loses_the_lock(void)
     engine_stop(&server);
 }
 
+/* The child has the record of the waiter, but not the thread behind it. */
+static void child_of_a_waiting_process_is_refused(void)
+{
+    if (!begin()) { return; }
+    cellar_remote_lock a;
+    waiter w = { .s = &two };
+    pthread_t t;
+    int status = -1;
+    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &a), CELLAR_OK);
+    T_REQUIRE(pthread_create(&t, NULL, wait_for_lock, &w) == 0);
+    await_waiters(&two, 1);
+    engine_pause_ms(5); /* the more often the waiter sleeps */
+    const pid_t child = fork();
+    if (child == 0) {
+        const cellar_lock_opts o = times(300, 1000);
+        (void)alarm(10);
+        if (cellar_remote_lock_acquire(&two.r, "k", 1, &o, &a) != CELLAR_E_FORKED) { _exit(1); }
+        remote_share_close(&two.r);
+        _exit(0);
+    }
+    T_EQ_I64(waitpid(child, &status, 0), child);
+    T_EQ_I64(status, 0);
+    T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &a), CELLAR_OK);
+    pthread_join(t, NULL);
+    T_EQ_I64(w.err, CELLAR_OK);
+    end();
+}
+
 static void documented_rights_suffice(void)
 {
     if (!begin()) { return; }
@@ -333,4 +361,5 @@ T_MAIN("remote_lock", T_CASE(one_owner_over_processes),
        T_CASE(lease_ends_by_itself), T_CASE(lock_of_a_lost_answer_is_released),
        T_CASE(dead_server_is_a_code), T_CASE(waiters_of_one_process_are_served_in_order),
        T_CASE(fences_grow_and_owners_exclude_each_other), T_CASE(killed_owner_loses_the_lock),
-       T_CASE(documented_rights_suffice), T_CASE(bad_input_is_refused), T_CASE(failed_allocation_is_a_code))
+       T_CASE(child_of_a_waiting_process_is_refused), T_CASE(documented_rights_suffice),
+       T_CASE(bad_input_is_refused), T_CASE(failed_allocation_is_a_code))
