@@ -187,12 +187,17 @@ static void remote_table_close(void *ctx, int64_t deadline_ms)
     remote_space_free(ctx);
 }
 
-/* Leave everything: the locks and the connections belong to the parent. */
+/* Leave everything to the parent: its threads may hold the locks, and its journal is not ours. */
 static void remote_table_forked(void *ctx)
 {
     remote_space *s = ctx;
     s->closed = true;
     s->host = NULL;
+    s->pend = NULL;
+    s->journal_count = s->queue_count = 0;
+    s->must_clear = s->busy = false;
+    (void)pthread_rwlock_init(&s->use, NULL);
+    (void)pthread_mutex_init(&s->lock, NULL);
 }
 
 /* ---- attach ---- */

@@ -397,6 +397,40 @@ static void conditions_are_those_of_the_server(void)
     both_close();
 }
 
+static void *get_slowly(void *arg)
+{
+    (void)side_has(arg, "other", NULL);
+    return NULL;
+}
+
+/* A thread of the parent is inside a call, and the journal has a key. */
+static void child_of_a_fork_closes(void)
+{
+    cellar_remote_opts ro = cellar_remote_opts_default();
+    pthread_t t;
+    int status = -1;
+    ro.io_ms = 200;
+    ro.proof_ms = 60000;
+    T_REQUIRE(engine_start(&server, NULL));
+    side_open(&a, server.socket, &ro, NULL);
+    engine_signal(&server, SIGSTOP);
+    T_EQ_I64(side_set(&a, "k", "1"), CELLAR_DEFERRED);
+    T_REQUIRE(pthread_create(&t, NULL, get_slowly, &a) == 0);
+    engine_pause_ms(20); /* the more often the thread is inside */
+    const pid_t child = fork();
+    if (child == 0) {
+        (void)alarm(10);
+        cellar_remote_close(a.r);
+        _exit(cellar_close(a.users) != CELLAR_OK || cellar_close(a.store) != CELLAR_OK);
+    }
+    T_EQ_I64(waitpid(child, &status, 0), child);
+    T_EQ_I64(status, 0);
+    pthread_join(t, NULL);
+    engine_signal(&server, SIGCONT);
+    side_close(&a);
+    engine_stop(&server);
+}
+
 T_MAIN("cellar_remote_tier", T_CASE(set_elsewhere_is_seen_after_a_fence),
        T_CASE(get_after_a_get_does_not_ask_again), T_CASE(change_by_a_stranger_is_heard),
        T_CASE(long_key_is_heard_by_its_digest), T_CASE(foreign_bytes_are_a_miss_and_stay),
@@ -410,4 +444,4 @@ T_MAIN("cellar_remote_tier", T_CASE(set_elsewhere_is_seen_after_a_fence),
        T_CASE(full_journal_ends_the_namespace), T_CASE(full_server_loses_the_old_value_too),
        T_CASE(cold_key_is_loaded_once_over_all_processes),
        T_CASE(increments_of_two_processes_lose_nothing),
-       T_CASE(conditions_are_those_of_the_server))
+       T_CASE(conditions_are_those_of_the_server), T_CASE(child_of_a_fork_closes))
