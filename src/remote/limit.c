@@ -141,6 +141,14 @@ static cellar_err limit_deny(limit_call *c, uint64_t wait_ns)
     return CELLAR_LIMITED;
 }
 
+/* Return whether tokens that were asked for before `now` may be spent at `now`. A check that stood
+ * still since its reading of the clock takes no token of a later grant. */
+static bool limit_in_hold(const limit_call *c, uint64_t w)
+{
+    const int64_t until = word_until(w);
+    return c->now < until && c->now >= until - c->l->hold_ms;
+}
+
 /* Spend tokens of the slot, or deny by its last denial. MISS: neither is known. */
 static cellar_err limit_spend(limit_call *c)
 {
@@ -148,7 +156,7 @@ static cellar_err limit_spend(limit_call *c)
     uint64_t w = atomic_load_explicit(&s->tokens, memory_order_acquire);
     const uint64_t d = atomic_load_explicit(&s->denied, memory_order_acquire);
     if (atomic_load_explicit(&s->fp, memory_order_relaxed) != c->fp) { return CELLAR_MISS; }
-    while (c->now < word_until(w) && word_count(w) >= c->cost) {
+    while (limit_in_hold(c, w) && word_count(w) >= c->cost) {
         if (atomic_compare_exchange_weak_explicit(&s->tokens, &w, w - c->cost,
                                                   memory_order_acq_rel, memory_order_acquire)) {
             return limit_admit(c, word_count(w) - c->cost);

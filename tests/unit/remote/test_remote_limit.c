@@ -476,6 +476,28 @@ static void bad_input_is_refused(void)
     end();
 }
 
+/* A unit of a later grant would count in a window that has had its units. */
+static void check_that_stood_still_spends_no_later_unit(void)
+{
+    if (!begin()) { return; }
+    const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
+    cellar_remote_limiter *l = limiter(&one, rule, 60000, 50);
+    cellar_limiter_result out;
+    l->start_ms -= 1000; /* it was opened a second ago */
+    T_EQ_U64(admitted(l, "k", 1), 1);
+    limit_call c = { .l = l, .key = "k", .key_len = 1, .cost = 1, .out = &out,
+                     .fp = remote_check(one.r.share->seed, "k", 1) | 1 };
+    c.slot = limit_find(l, c.fp);
+    T_REQUIRE(c.slot != NULL);
+    const int64_t sent = word_until(atomic_load(&c.slot->tokens)) - l->hold_ms;
+    c.now = sent - 1;
+    T_EQ_I64(limit_spend(&c), CELLAR_MISS);
+    c.now = sent;
+    T_EQ_I64(limit_spend(&c), CELLAR_OK);
+    cellar_remote_limiter_close(l);
+    end();
+}
+
 static void forked_child_spends_nothing(void)
 {
     if (!begin()) { return; }
@@ -504,4 +526,4 @@ T_MAIN("remote_limit", T_CASE(processes_share_one_burst),
        T_CASE(full_table_keeps_keys_apart), T_CASE(threads_spend_each_unit_once),
        T_CASE(each_failed_allocation_is_a_code), T_CASE(documented_rights_suffice),
        T_CASE(bad_input_is_refused),
-       T_CASE(forked_child_spends_nothing))
+       T_CASE(check_that_stood_still_spends_no_later_unit), T_CASE(forked_child_spends_nothing))
