@@ -10,17 +10,18 @@
  *     cellar_remote_attach(r, users, NULL);  from now on: cellar_get, cellar_set .. as ever
  *     cellar_remote_close(r);                before cellar_close(store)
  *
- * NOT PROMISED  linearizable reads; values that survive a failover of the server; exactly one load
- *         while the network is split; see LIMITS OF THE PROMISES.
- * BOUND   What a get returns from memory at time x was the value of the server after x - proof_ms,
- *         or is a write of this process on its way, by the monotonic clock of this process.
- * ALL     A change by any client is noticed, also expiry, eviction and flush. The process sees its
- *         own writes immediately. All processes see the changes of a key in the same order.
+ * PROMISED  What memory returns at time x is a value that the server had after x - proof_ms, or a
+ *         write of this process on its way. x counts by the monotonic clock of this process.
+ * HEARD   A change by any client removes the entry from memory, also expiry, eviction and flush.
+ *         A process sees its own writes immediately. All see the changes of a key in one order.
  * ENDS    After a clear, a version change or a tag delete no process serves an older value, also
- *         not a process that starts later, also not after the server lost the numbers.
- * LOAD    One load of a key over all processes while the link is proven.
- * WAIT    A slow or dead server costs a call io_ms at most. See WRITES for lost answers.
- * MORE    Keys, states, writes and security stand at the end of this file. */
+ *         not one that starts later, also not after the server lost the numbers.
+ * LOAD    One load of a missing key over all processes, while the link is proven.
+ * NOT PROMISED  Linearizable reads. Writes that survive a failover of the server. One load only,
+ *         or a bound, in a split network: see LIMITS OF THE PROMISES. No Cluster, no TLS.
+ * AWAY    Without the server a call waits io_ms at most. Gets miss (see OFFLINE), get_or_load runs
+ *         the loader in each process, writes return DEFERRED (see WRITES). The link comes back
+ *         without a call; cellar_remote_last_error says why it is down. */
 #ifndef CELLAR_REMOTE_H
 #define CELLAR_REMOTE_H
 
@@ -52,11 +53,11 @@ typedef enum cellar_remote_values {
     CELLAR_REMOTE_RAW = 1         /* the value alone, as clients in other languages write it      */
 } cellar_remote_values;
 
-/* What a get does without a proof that all changes were heard; see OFFLINE. */
+/* What memory answers without a proof that all changes were heard; see OFFLINE. */
 typedef enum cellar_remote_offline {
     CELLAR_REMOTE_MISS = 0,       /* memory of shared namespaces does not answer                  */
     CELLAR_REMOTE_SERVE_STALE = 1, /* memory answers as stale, within the stale window            */
-    CELLAR_REMOTE_TRUST = 2       /* memory answers: values may be old, BOUND does not hold       */
+    CELLAR_REMOTE_TRUST = 2       /* memory answers: values may be older than proof_ms            */
 } cellar_remote_offline;
 
 /* State of the link; see STATES. */
@@ -68,7 +69,8 @@ typedef enum cellar_remote_state {
     CELLAR_REMOTE_SUSPECT = 4     /* proven, and the next proof is late                           */
 } cellar_remote_state;
 
-/* Options of cellar_remote_open. The URL sets the fields that it names. Texts are copied. */
+/* Options of cellar_remote_open. 0 or NULL in a field: its default. The URL overrides the fields
+ * that it names. Texts are copied. */
 typedef struct cellar_remote_opts {
     size_t      struct_size;      /* set by cellar_remote_opts_default()                          */
     const struct cellar_host_opts *host; /* cellar_admin.h. Used: log and log_level. NULL: all    */
@@ -81,23 +83,24 @@ typedef struct cellar_remote_opts {
     const char *master;           /* name of the group in Sentinel. Default "mymaster"            */
     int64_t     io_ms;            /* longest wait of a call. Range 1..10,000. Default 50          */
     int64_t     proof_ms;         /* age of a proof that counts. Range 200..60,000. Default 2,000 */
-    int64_t     max_ttl_ms;       /* of values in shared namespaces. Default 3,600,000            */
-    int64_t     close_ms;         /* for journal and queue. Default 2,000                         */
+    int64_t     max_ttl_ms;       /* longest TTL of shared values. Range 1..2^40. Default         */
+                                  /* 3,600,000                                                    */
+    int64_t     close_ms;         /* longest wait of a close. Range 1..600,000. Default 2,000     */
     uint32_t    no_thread;        /* 1: the program calls cellar_remote_step                      */
-    uint32_t    allow_plaintext;  /* 1: TCP to another host than this one                         */
-    uint32_t    journal_keys;     /* Range 1..2^20. Default 65,536                                */
-    uint32_t    queue_entries;    /* of BEHIND. Range 1..2^20. Default 65,536                     */
+    uint32_t    allow_plaintext;  /* 1: allow TCP to another machine. Default 0                   */
+    uint32_t    journal_keys;     /* of each namespace. Range 1..2^20. Default 65,536             */
+    uint32_t    queue_entries;    /* of each with BEHIND. Range 1..2^20. Default 65,536           */
 } cellar_remote_opts;
 CELLAR_STRUCT(cellar_remote_opts, queue_entries);
 
-/* Options of cellar_remote_attach. */
+/* Options of cellar_remote_attach. 0 in a field: its default. */
 typedef struct cellar_remote_namespace_opts {
     size_t                struct_size;
     int64_t               local_ttl_ms; /* RAW: longest life in memory. Default 0: as the server  */
-    cellar_remote_write   write;
-    cellar_remote_values  values;
-    cellar_remote_offline offline;
-    uint32_t              strict;       /* 1: E_TIMEOUT instead of DEFERRED                       */
+    cellar_remote_write   write;        /* Default THROUGH                                        */
+    cellar_remote_values  values;       /* Default ENVELOPE. RAW excludes INVALIDATE              */
+    cellar_remote_offline offline;      /* Default MISS                                           */
+    uint32_t              strict;       /* 1: E_TIMEOUT instead of DEFERRED. Default 0            */
     uint32_t              durable;      /* replicas that a set waits for. Default 0: none         */
     uint32_t              reserved0;    /* must be 0                                              */
 } cellar_remote_namespace_opts;
@@ -154,10 +157,10 @@ CELLAR_STRUCT(cellar_remote_stats, state);
 
 /* ---- Open and close ------------------------------------------------------------------------- */
 
-/* Open a link to a server. The call does not wait for the connection.
+/* Open a link to a server. The call does not wait for the connection: OK with a dead server, too.
  * in:      store, any handle; url "unix:///path?prefix=app", "redis://user@host:6379?prefix=app" or
  *          NULL with o->sentinels; o NULL: all defaults
- * out:     *out is NULL on failure
+ * out:     *out: the link; NULL on failure
  * returns: OK; E_INVAL (URL, prefix), E_RANGE, E_TOOBIG (a text), E_NOT_FOUND (password file),
  *          E_DENIED (TCP to another host without allow_plaintext, a password file that others may
  *          read), E_UNSUPPORTED (rediss://, a database number, field of a newer header), E_NOMEM,
@@ -172,9 +175,11 @@ CELLAR_STRUCT(cellar_remote_stats, state);
 CELLAR_API cellar_err cellar_remote_open(cellar *store, const char *url,
                                          const cellar_remote_opts *o, cellar_remote **out);
 
-/* Close a link. Queue and journal get close_ms; tokens and leases are given back. The namespaces
- * stay attached and without a proof, until their store is closed.
+/* Close a link. Send queue and journal for up to close_ms; what is left then is lost. Shared
+ * limiters are closed before. The namespaces stay attached until their store is closed: gets miss,
+ * and writes fail with E_CLOSED.
  * in:      r; NULL is allowed
+ * owns:    r is freed
  * thread:  must not overlap other calls with r
  * cost:    at most close_ms
  * example: cellar_remote_close(r);                                                               */
@@ -183,19 +188,21 @@ CELLAR_API void cellar_remote_close(cellar_remote *r);
 /* Share a namespace: gets that miss in memory ask the server, writes go to the server.
  * in:      c, a namespace of the store of r; its name has bytes 0x21..0x7E without ':', no '~' in
  *          front, and is not "+", which names the root; o NULL: all defaults
- * returns: OK; E_INVAL (name, options),
- *          E_BUSY (it has a tier already), E_UNSUPPORTED (hidden, or with disk tier), E_NOMEM,
- *          E_SPACE, E_CLOSED, E_FORKED
- * owns:    nothing changes hands; the entries that c has in memory end
+ * returns: OK; E_INVAL (name, options); E_BUSY (the namespace has a disk tier or another one: open
+ *          it with tier CELLAR_TIER_L1; or r shares one of its name); E_UNSUPPORTED (hidden, or a
+ *          forked child); E_LIMIT (64 namespaces of r, or too many tiers); E_NOMEM; E_CLOSED
+ * owns:    nothing changes hands; the entries that c has in memory are invalidated
  * thread:  any
  * cost:    one allocation; the link is in GAP until the server knows the new prefix
  * example: cellar_remote_attach(r, users, NULL);                                                 */
 CELLAR_API cellar_err cellar_remote_attach(cellar_remote *r, cellar *c,
                                            const cellar_remote_namespace_opts *o);
 
-/* Wait until everything that any process had acknowledged before this call is seen by gets here.
+/* Wait until gets of this process see every write that the server acknowledged to any process
+ * before this call.
  * in:      timeout_ms from 0
- * returns: OK; E_TIMEOUT, E_BREAKER_OPEN (no link), E_INVAL, E_FORKED
+ * returns: OK; E_TIMEOUT, E_BREAKER_OPEN (no link), E_DEADLOCK (in a callback of r), E_INVAL,
+ *          E_CLOSED, E_FORKED
  * thread:  any; calls at the same time share one mark
  * cost:    one round trip
  * example:
@@ -215,7 +222,8 @@ CELLAR_API int cellar_remote_fd(const cellar_remote *r);
 /* Serve the link of a remote with no_thread. Call it when the descriptor is readable, and at least
  * every 50 ms.
  * in:      budget_us: time for this call, from 0
- * returns: OK; PENDING (more is due now), E_BUSY (another thread runs a step), E_INVAL, E_FORKED
+ * returns: OK; PENDING (more is due now), E_BUSY (another thread runs a step), E_DEADLOCK (in a
+ *          callback of r), E_INVAL (also: r has a thread), E_FORKED
  * thread:  any, one at a time
  * cost:    about budget_us
  * example: while (running) cellar_remote_step(r, 1000);                                          */
@@ -231,9 +239,9 @@ CELLAR_API cellar_err cellar_remote_step(cellar_remote *r, uint64_t budget_us);
  * example: if (cellar_remote_state_get(r) == CELLAR_REMOTE_PROVEN) puts("shared");               */
 CELLAR_API cellar_remote_state cellar_remote_state_get(const cellar_remote *r);
 
-/* Return why the link was lost or refused last, or why the last open of the process failed.
+/* Tell why the link was last lost or refused, or why the last open of the process failed.
  * in:      r; NULL: the last failed open. out from cellar_error_info_default
- * out:     *out; code OK: there was no reason yet. The text names a missing right of the user
+ * out:     *out; code OK: no failure yet. The text names rule and remedy, or the missing right
  * returns: OK; E_INVAL
  * thread:  any
  * cost:    O(1)
@@ -391,12 +399,14 @@ CELLAR_API cellar_err cellar_remote_limiter_stats_get(cellar_remote_limiter *l,
 
 /* ---- Shared lock ---------------------------------------------------------------------------- */
 
-/* NOT PROMISED  One owner at a time across a failover of the server, a loss of its data, a step of
- *         its clock, or in an owner that pauses longer than its lease. The resource must compare
- *         the fence and reject smaller ones.
+/* Locks that all processes with the same prefix share.
  * PROMISED  Each owner has a larger fence than all earlier owners, by the clock of the server if it
  *         lost the last fence. While the server neither fails over nor loses data, one owner at a
- *         time within the lease. Fair within one process only. */
+ *         time within the lease. Waiting is fair within one process only.
+ * NOT PROMISED  One owner at a time across a failover of the server, a loss of its data or a step
+ *         of its clock, or if an owner pauses longer than its lease. The resource must compare the
+ *         fence and reject smaller ones.
+ * AWAY    Without the server no lock is acquired, and the calls return codes of the link. */
 #define CELLAR_REMOTE_LEASE_MAX_MS 86400000 /* longest lease of a shared lock                     */
 
 /* Handle of an owner. All zero: not an owner. */
@@ -413,8 +423,8 @@ typedef char cellar_remote_lock_is_frozen[sizeof(cellar_remote_lock) == 32 ? 1 :
  * out:     *out is the handle; all zero on any code but OK
  * returns: OK; E_TIMEOUT (waited for wait_timeout_ms, or the server did not answer in io_ms: then
  *          a lock that it may have granted is released), E_IO, E_BREAKER_OPEN (no link), E_SPACE
- *          (the server is out of memory), E_NOMEM, E_UNSUPPORTED (note, flags), E_INVAL, E_CLOSED,
- *          E_FORKED
+ *          (the server is out of memory), E_LIMIT (too many requests in flight), E_DEADLOCK (in a
+ *          callback of r), E_NOMEM, E_UNSUPPORTED (note, flags), E_INVAL, E_CLOSED, E_FORKED
  * thread:  any; sleeps while it waits
  * cost:    one round trip for a free lock; one more for each owner meanwhile
  * example:
@@ -479,17 +489,20 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * app:users:42        the value of key "42" of namespace "users" with prefix "app"
  * app:users:#x00ff    a key with other bytes than 0x21..0x7E, or with '#' in front: in hexadecimal
  * app:users:#h<hex>   a longer key than 512 bytes: a digest of 128 bits; the key is in the value
- * app:~e  app:~g:users  app:~t:TAG    the epoch, the generation of "users", the end of a tag
- * ~app:<uuid>:        the mark of one process
+ * app:~e  app:~g:users  the epoch, the generation of "users"
+ * app:~t:TAG  app:~s:TAG  the end of a tag, hard and soft
+ * app:~k:KEY          the owner of a shared lock
+ * ~app:..             marks of processes, the last fence, shared limiters, leases of refreshes
  *
- * DEL, UNLINK and SET by other clients mean what they say. A value that no cellar wrote, that is
- * damaged, newer or too large is a miss; the key is left alone until a set replaces it. RAW has no
- * tags, no negative entries and no stale window; a generation is a clear of the server.
+ * DEL, UNLINK and SET by other clients have their usual effect. A value that cellar did not write,
+ * that is damaged, of a newer format or too large is a miss; the key stays until a set replaces it.
+ * RAW has no tags, no negative entries and no stale window. A clear of RAW deletes key by key.
  *
  * STATES
  * DOWN -> LINKED -> GAP -> PROVEN -> SUSPECT. A lost connection, a late mark, another role of the
- * server lead to GAP: entries in memory end, the journal is replayed, and the first mark that comes
- * back leads to PROVEN. No call of the program is needed.
+ * server lead to GAP: entries in memory are invalidated, the journal is sent, and the first mark
+ * that comes back leads to PROVEN. No call of the program is needed. A mark is a write to a key of
+ * this process. The server announces the mark behind all earlier changes, which proves delivery.
  *
  * WRITES
  * OK         the server has the value (THROUGH), or the queue has it (BEHIND).
@@ -497,12 +510,16 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  *            memory is removed, and the journal deletes the key when the link is back. With
  *            `strict` the same with E_TIMEOUT.
  * E_SPACE    the server is out of memory (maxmemory): the key was deleted there.
+ * E_LIMIT    RAW only: no answer, and the journal is full. Other processes may keep the old value.
  *
  * A full journal clears the namespace instead of forgetting keys. A process that dies loses its
  * journal: other processes serve the old value until its TTL, at most max_ttl_ms. Increments,
- * updates and conditional sets compare and set on the server, and return E_UNSUPPORTED with BEHIND
- * and INVALIDATE. `durable` sends WAIT 1 after each set; a set that too few replicas confirm within
- * io_ms counts in replicas_short.
+ * updates and conditional sets compare and set on the server. They return E_BREAKER_OPEN without a
+ * proof, and E_UNSUPPORTED with BEHIND and INVALIDATE. RAW can only add a missing key: else
+ * E_UNSUPPORTED. A clear or a tag delete without an answer returns DEFERRED, with RAW E_TIMEOUT.
+ *
+ * `durable` sends WAIT after each write, for half of io_ms. A write that too few replicas confirm
+ * in that time counts in replicas_short; its call returns OK.
  *
  * OFFLINE
  * MISS         a get finds nothing in memory; loads run once per process.
