@@ -7,16 +7,21 @@
  *     t.ctx = my_namespace;  t.attached = on_attached;  t.get = my_get;  t.put = my_put; ...
  *     cellar_tier_attach(users, &t);         from now on: cellar_get, cellar_set .. as ever
  *
+ * PROMISED   A change reaches the tier before the call of the program returns. A reply of `get`
+ *            that a change overtook does not enter memory. After `changed`, `tag_ended` or `ended`
+ *            of the host, which report changes of other processes, memory has no older value.
+ * NOT PROMISED  Changes that the tier does not report are not seen before the TTL. The store knows
+ *            no server, no retry and no queue: those are the work of the tier.
+ * AWAY       A tier that cannot reach its server returns MISS or an error from `get`, and DEFERRED
+ *            or an error from changes. It calls `proven` with 0, or lets the last proof run out.
  * CHANGE     A set or delete raises the stamp of its key, changes memory, calls `put` or `remove`,
- *            and then returns. Until then the change is on its way, and no read stores a reply.
+ *            and then returns. Until it returns no read stores a reply.
  * READ       A get that misses memory notes the stamp of the key and the life of the namespace,
  *            then calls `get`, or `get_many` for several keys. The reply enters memory only if both
  *            are unchanged.
- * OUTSIDE    The tier reports each change of another process by `changed`, `tag_ended` or `ended`
- *            of the host. A reply that was on its way then does not enter memory.
  * PROOF      With `proof`, memory answers only until the time of the last `proven`.
- * LOCKING    The store calls the functions of the table without a lock, from any thread, several at
- *            a time. The tier calls functions of the host without a lock that its table needs.
+ * LOCKING    The store calls the table without a lock, from any thread, several at a time. The tier
+ *            calls the host without a lock that its table needs.
  * TIME       Milliseconds of the clock of the store (`now_ms`); INT64_MAX: never. */
 #ifndef CELLAR_TIER_H
 #define CELLAR_TIER_H
@@ -29,11 +34,11 @@ extern "C" {
 
 /* ---- Types ----------------------------------------------------------------------------------- */
 
-/* What memory answers while the time of the last proof has passed. */
+/* What memory answers after the time of the last proof. */
 typedef enum cellar_tier_proof {
-    CELLAR_TIER_PROOF_NONE = 0, /* as ever: the namespace needs no proof                          */
-    CELLAR_TIER_PROOF_MISS = 1, /* nothing                                                        */
-    CELLAR_TIER_PROOF_STALE = 2 /* STALE to calls that accept stale values, else nothing          */
+    CELLAR_TIER_PROOF_NONE = 0, /* its entries: the namespace needs no proof                      */
+    CELLAR_TIER_PROOF_MISS = 1, /* a miss                                                         */
+    CELLAR_TIER_PROOF_STALE = 2 /* STALE to calls that accept stale values, else a miss           */
 } cellar_tier_proof;
 
 /* A key of the namespace. */
@@ -46,7 +51,7 @@ typedef struct cellar_tier_key {
 /* The fields beside the value. The store and the tier fill all fields that they know; 0: none. */
 typedef struct cellar_tier_entry {
     int64_t  deadline_ms;      /* INT64_MAX: none                                                 */
-    int64_t  stale_ms;         /* stale window behind the deadline                                */
+    int64_t  stale_ms;         /* stale window after the deadline                                 */
     uint64_t check;            /* number of this state of the key, never 0. `get`, `lease`: as the
                                 * tier has it. `put` with CELLAR_TIER_IF_CHECK: the state that the
                                 * key must have; 0: no value, or a negative entry. After OK: the
@@ -78,7 +83,7 @@ typedef struct cellar_tier_get {
 #define CELLAR_TIER_FRESH   16u /* of `get`: for a conditional change, ask the tier in any case   */
 #define CELLAR_TIER_SAME_TAGS 32u /* of `put` with IF_CHECK: keep the tags of that state          */
 
-/* A question that the tier answers later, and a lease over processes. Both are opaque. */
+/* A get that the tier answers later, and a lease over processes. Both are opaque. */
 typedef struct cellar_tier_ticket {
     uint64_t opaque[6];
 } cellar_tier_ticket;
@@ -87,7 +92,7 @@ typedef struct cellar_tier_lease {
     uint64_t opaque[2];        /* of the tier                                                     */
 } cellar_tier_lease;
 
-/* What the tier may call: from `attached` until its `close` or `forked` returns, from any thread.
+/* Functions that the tier may call, from `attached` until `close` or `forked` returns, any thread.
  * The first argument is `ctx`. `changed`, `ended` and `tag_ended` may call listeners. */
 typedef struct cellar_tier_host {
     size_t      struct_size;
@@ -98,18 +103,18 @@ typedef struct cellar_tier_host {
     /* Report a change of a key by another process: memory loses the entry (cause REMOTE), running
      * loads of the key store nothing. The table is not called. */
     void      (*changed)(void *ctx, const void *key, size_t len);
-    /* End all entries of the namespace in O(1), and what is on its way into memory. The table is
-     * not called. mode: CELLAR_TAG_HARD; with SOFT the entries end as well. */
+    /* Invalidate all entries of the namespace in O(1), and all replies on their way into memory.
+     * The table is not called. mode: CELLAR_TAG_HARD; SOFT has the same effect. */
     void      (*ended)(void *ctx, uint32_t mode);
-    /* End all entries of the store with a tag: cellar_delete_by_tag, without the table. */
+    /* Invalidate all entries of the store with a tag: cellar_delete_by_tag, without the table. */
     void      (*tag_ended)(void *ctx, const void *tag, size_t len, uint32_t mode);
     /* Raise the epoch of the store, and return it: loads and sets that begin from now on have it or
      * a higher one in `born`, all earlier ones a lower one. */
     uint64_t  (*epoch)(void *ctx);
-    /* With `proof`: memory answers up to and without `until_ms`; 0: not at all. */
+    /* With `proof`: let memory answer before `until_ms`, not at it; 0: not at all. */
     void      (*proven)(void *ctx, int64_t until_ms);
-    /* Answer a ticket of `ask` as `get` answers, once, from any thread, also inside `ask`. A late
-     * answer has no effect. */
+    /* Answer a ticket of `ask` as `get` answers, once, from any thread, also inside `ask`. An
+     * answer after the wait of its caller ended has no effect. */
     void      (*answered)(void *ctx, const cellar_tier_ticket *ticket, const cellar_tier_key *key,
                           cellar_err err, const void *value, size_t value_len,
                           const cellar_tier_entry *entry);
@@ -120,8 +125,8 @@ typedef struct cellar_tier_host {
 
 /* The table of a tier, for one namespace. A function may be NULL unless "required". The first
  * argument is `ctx`. Codes of a change (put, remove, clear, tag, pattern): OK; DEFERRED: the tier
- * remembers to end the old value, the call of the program returns DEFERRED; a negative code, which
- * the call returns. After DEFERRED and after an error memory has lost the value. */
+ * will delete the old value later, and the call of the program returns DEFERRED; a negative code,
+ * which the call returns. After DEFERRED and after an error memory does not have the value. */
 typedef struct cellar_tier_table {
     size_t      struct_size;     /* set by cellar_tier_table_default()                            */
     void       *ctx;
@@ -153,11 +158,11 @@ typedef struct cellar_tier_table {
      * IF_CHECK; a counter then is a value of 8 bytes, int64, little-endian. */
     cellar_err (*add)(void *ctx, const cellar_tier_key *k, int64_t delta, int64_t *number,
                       const cellar_tier_entry *e);
-    /* End all entries of the namespace for all processes. The store ends its own afterwards. */
+    /* Invalidate all entries of the namespace in all processes. Memory of the store follows. */
     cellar_err (*clear)(void *ctx);
-    /* End all entries with a tag for all processes. The store ends its own afterwards. */
+    /* Invalidate all entries with a tag in all processes. Memory of the store follows. */
     cellar_err (*tag)(void *ctx, const void *tag, size_t len, uint32_t mode);
-    /* Delete all keys that match. */
+    /* Delete all keys that match a pattern of cellar_delete_by_pattern. */
     cellar_err (*pattern)(void *ctx, const char *pattern, size_t len);
     /* Ask for the lease of a key before its loader runs, for `hold_ms`. e->flags: REFRESH or 0.
      * LEASED: the caller holds *l; PENDING: another process holds one, at most until
@@ -166,29 +171,31 @@ typedef struct cellar_tier_table {
      * `fill` and `unlease`. NULL: one load for each process. */
     cellar_err (*lease)(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
                         cellar_tier_entry *e, cellar_tier_lease *l);
-    /* Store the loaded value if the lease is held. INVALIDATED: it is not, nothing was stored. */
+    /* Store the loaded value if the lease is still held; else return INVALIDATED, store nothing. */
     cellar_err (*fill)(void *ctx, const cellar_tier_key *k, const cellar_tier_lease *l,
                        const void *value, size_t value_len, cellar_tier_entry *e);
-    /* Give back a lease without a value. */
+    /* Release a lease without a value. */
     void       (*unlease)(void *ctx, const cellar_tier_key *k, const cellar_tier_lease *l);
-    /* Work for at most budget_us; called by cellar_tick and the thread of the store. True: more
-     * work is left. */
+    /* Work for at most budget_us. Called by cellar_tick and the thread of the store. Return whether
+     * more work is left. */
     bool       (*tick)(void *ctx, uint64_t budget_us);
-    /* The store closes: no call of the table runs or follows. */
+    /* Free the tier: the store closes, and no call of the table runs or follows. */
     void       (*close)(void *ctx, int64_t deadline_ms);
-    /* In a forked child: drop the tier without a change of what the parent uses. */
+    /* Drop the tier in a forked child, without a change of what the parent uses. */
     void       (*forked)(void *ctx);
 } cellar_tier_table;
 CELLAR_STRUCT(cellar_tier_table, forked);
 
 /* ---- Calls ----------------------------------------------------------------------------------- */
 
-/* Attach a tier to a namespace. Its entries end as by cellar_clear, without `clear` of the table.
- * in:      t: copied
- * returns: OK; E_INVAL; E_ABI; E_UNSUPPORTED (forked, a hidden namespace, or a newer table);
- *          E_BUSY (the namespace has a tier: open it with tier CELLAR_TIER_L1); E_NOMEM; E_CLOSED
- * owns:    the store keeps the table until it is closed. There is no detach: a tier that ended
- *          answers MISS and an error until `close`
+/* Attach a tier to a namespace. Invalidate its entries as cellar_clear, but do not call `clear`.
+ * in:      c: a namespace without a tier; t: copied
+ * returns: OK; E_INVAL (a required function, a value); E_ABI (struct_size);
+ *          E_UNSUPPORTED (a forked child, a hidden namespace, a newer table); E_BUSY (it has a
+ *          tier, or the disk: open it with tier CELLAR_TIER_L1); E_LIMIT (too many tiers);
+ *          E_NOMEM; E_CLOSED; the code of `attached`
+ * owns:    the store uses ctx until `close` or `forked` returns. There is no detach: a tier that
+ *          has lost its server for good answers MISS and errors until `close`
  * thread:  any; not inside a callback
  * cost:    one allocation, and the cost of cellar_clear
  * example: cellar_tier_attach(users, &t);                                                        */
