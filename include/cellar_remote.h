@@ -289,34 +289,34 @@ CELLAR_API cellar_err cellar_remote_metrics_write(const cellar_remote *r, char *
 
 /* ---- Shared limiter ------------------------------------------------------------------------- */
 
-/* A limiter with keys that processes share: all that open it with the same prefix, name and rule.
- * The server holds one word for each key. A process takes units in batches and spends them without
- * the server until `hold_ms` after it asked for them.
- *     BOUND  units admitted in any window W <= limit / period x (W + hold_ms) + burst, however many
- *            processes, pauses or crashes. `now_ns` of the results counts: since boot, including
- *            suspend. Batch 1: W + one round trip. The bound of a fixed window and of a sliding log
- *            is that of cellar_limit.h, with one round trip of slack. Calendar periods are UTC, by
- *            the clock of the server.
- *     PRICE  Units that a process did not spend in time are lost. Denials are decided without the
- *            server until the wait has passed.
- *     NOT    Not promised: the bound while the server does not answer (`offline`), after a failover
- *            or a loss of its data, and across steps of its clock. */
+/* A limiter of several processes: those that open it with the same prefix, name and rule share its
+ * keys. The server holds one word for each key. A process takes units in batches, and spends them
+ * without the server until `hold_ms` after the request for them. Calendar periods are UTC, by the
+ * clock of the server. `now_ns` of the results: since boot, including suspend.
+ *
+ * PROMISED  Units admitted in any window W <= limit / period x (W + hold_ms) + burst, however many
+ *         processes, pauses or crashes. Batch 1: W + one round trip. The bound of a fixed window
+ *         and of a sliding log is that of cellar_limit.h, with one round trip of slack.
+ * NOT PROMISED  The bound while the server does not answer, after a failover or a loss of its data,
+ *         and across steps of its clock. Units that a process does not spend in time are lost.
+ * AWAY    Without the server `offline` decides. Denials until a known wait has passed never need
+ *         the server. */
 #define CELLAR_REMOTE_LIMITER_NAME_MAX 48u  /* bytes of the name of a shared limiter              */
 #define CELLAR_REMOTE_LIMIT_MAX UINT64_C(1000000000) /* largest limit                             */
 
 typedef struct cellar_remote_limiter cellar_remote_limiter;
 
-/* What a check does while the server does not answer. Each change between server and local rule may
- * admit one burst more. */
+/* How a check decides while the server does not answer. Each change between server and local rule
+ * may admit one burst more. */
 typedef enum cellar_remote_limiter_offline {
-    CELLAR_REMOTE_LIMITER_LOCAL_SHARE = 0, /* a token bucket of rate and burst / processes, as    */
-                                           /* many as were last seen; a burst of at least 1       */
-    CELLAR_REMOTE_LIMITER_LOCAL_FULL = 1,  /* a token bucket of the whole rule in each process    */
-    CELLAR_REMOTE_LIMITER_DENY = 2,
-    CELLAR_REMOTE_LIMITER_ALLOW = 3
+    CELLAR_REMOTE_LIMITER_LOCAL_SHARE = 0, /* by a token bucket of rate and burst divided by the  */
+                                           /* processes last seen; a burst of at least 1          */
+    CELLAR_REMOTE_LIMITER_LOCAL_FULL = 1,  /* by a token bucket of the whole rule in each process */
+    CELLAR_REMOTE_LIMITER_DENY = 2,        /* deny                                                */
+    CELLAR_REMOTE_LIMITER_ALLOW = 3        /* admit                                               */
 } cellar_remote_limiter_offline;
 
-/* Options of cellar_remote_limiter_open. */
+/* Options of cellar_remote_limiter_open. 0 or NULL in a field: its default. */
 typedef struct cellar_remote_limiter_opts {
     size_t      struct_size;
     const char *name;        /* 1..48 of A-Z a-z 0-9 . _ -. Copied. Default "default"             */
@@ -325,7 +325,7 @@ typedef struct cellar_remote_limiter_opts {
     uint32_t    batch;       /* units asked for at a time. Range 1..4096. 1: exact. Default:      */
                              /* limit x hold_ms / period / 4. Always 1 but for token buckets      */
     uint32_t    max_keys;    /* keys that this process remembers. Up to 2^22. Default 16,384      */
-    cellar_remote_limiter_offline offline;
+    cellar_remote_limiter_offline offline; /* Default LOCAL_SHARE                                 */
     uint32_t    reserved0;   /* must be 0                                                         */
 } cellar_remote_limiter_opts;
 CELLAR_STRUCT(cellar_remote_limiter_opts, reserved0);
