@@ -480,9 +480,12 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
 /* ---- Details -------------------------------------------------------------------------------- */
 
 /* LIMITS OF THE PROMISES
- * Another process may see a change up to proof_ms later; cellar_remote_fence waits for it.
+ * Another process may see a change up to proof_ms later; cellar_remote_fence waits for it. Loads by
+ * cellar_get_or_load_many and cellar_lease_acquire, and loads with INVALIDATE, run once in each
+ * process.
+ *
  * Replication of the server is asynchronous: a failover loses acknowledged writes. With Sentinel
- * the BOUND is proof_ms + min-replicas-max-lag. An isolated primary that goes on taking writes
+ * the bound is proof_ms + min-replicas-max-lag. An isolated primary that goes on taking writes
  * proves itself: set min-replicas-to-write 1 and min-replicas-max-lag in the server.
  *
  * KEYS
@@ -493,6 +496,8 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * app:~t:TAG  app:~s:TAG  the end of a tag, hard and soft
  * app:~k:KEY          the owner of a shared lock
  * ~app:..             marks of processes, the last fence, shared limiters, leases of refreshes
+ *
+ * A delete by pattern also deletes all keys in hexadecimal or with a digest.
  *
  * DEL, UNLINK and SET by other clients have their usual effect. A value that cellar did not write,
  * that is damaged, of a newer format or too large is a miss; the key stays until a set replaces it.

@@ -10,7 +10,7 @@
  *            ends inside the loader.
  *            The bell is read before the tier is asked: a change after the question ends the wait.
  * LOCKING    None. Each change from outside rings the bell of the store.
- * LIMITS     A wait ends with the patience of the call. Leases of the host and bulk loads load once
+ * LIMITS     A wait ends at the wait limit of the call. Leases of the host and bulk loads load once
  *            for each process.
  * SEE ALSO   load_acquire.c, load_leader.c, shared.c. */
 #include "cache/load_shared.h"

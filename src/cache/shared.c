@@ -106,7 +106,7 @@ CELLAR_PRIVATE cellar_err cache_shared_clear(const cellar *c)
     return h != NULL && h->t.clear != NULL ? h->t.clear(h->t.ctx) : CELLAR_OK;
 }
 
-/* Keep the code that says the most: an error, then DEFERRED. */
+/* Return the more serious code: an error, else DEFERRED, else OK. */
 static cellar_err shared_worse(cellar_err a, cellar_err b) { return b < 0 || a == 0 ? b : a; }
 
 CELLAR_PRIVATE cellar_err cache_shared_tag(cache_store *s, const void *tag, size_t len,

@@ -122,7 +122,7 @@ static bool tour_write(tour_process *w)
     return true;
 }
 
-/* Read all keys after everything acknowledged anywhere was heard. 0: absent. */
+/* Read all keys behind a fence. 0: absent. */
 static bool tour_read_all(tour_process *w, uint64_t *out)
 {
     char key[16];

@@ -26,7 +26,7 @@ static bool remote_use(remote_space *s)
 
 static void remote_unuse(remote_space *s) { pthread_rwlock_unlock(&s->use); }
 
-/* Give the space a place among those of the remote. */
+/* Add the space to the list of the remote. */
 static cellar_err remote_data_add(struct remote_data *d, remote_space *s)
 {
     cellar_err err = CELLAR_OK;
@@ -154,7 +154,7 @@ static cellar_err remote_table_pattern(void *ctx, const char *pattern, size_t le
     return err;
 }
 
-/* Let no call of the store go further. Those that run end first. */
+/* Refuse calls of the store from now on, and wait for those that run. */
 static void remote_space_close(remote_space *s)
 {
     pthread_rwlock_wrlock(&s->use);
@@ -162,7 +162,7 @@ static void remote_space_close(remote_space *s)
     pthread_rwlock_unlock(&s->use);
 }
 
-/* Take the space out of the hands of its remote. */
+/* Detach the space from its remote. */
 static void remote_space_detach(remote_space *s)
 {
     pthread_rwlock_wrlock(&s->use);

@@ -5,11 +5,11 @@
  * PROTOCOL   reconnect: tracking is on (link) -> all numbers read -> entries in memory end ->
  *            journal sent -> remote_synced -> mark -> proof. A reply that was on its way when
  *            entries ended is not stored: the store compares the life that the get noted.
- * INVARIANTS Entries end after tracking is on: a value that is stored between the two orders would
- *            never be invalidated.
+ * INVARIANTS Entries end after tracking is on: a value that is stored between an end and tracking
+ *            would never be invalidated.
  *            A heard key is removed from memory before the next message is handled, and before the
  *            mark behind it counts.
- * LOCKING    All of it runs in the I/O thread. space.use is held for reading around host calls. */
+ * LOCKING    Functions run in the I/O thread. space.use is held for reading around host calls. */
 #include <string.h>
 
 #include "remote/control.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * control: the numbers that end values: epoch, generations, tags.
+ * control: the numbers that make values dead: epoch, generations, tags.
  *
  * PROTOCOL   END raises the epoch and writes it into a control key. KNOW reads control keys, writes
  *            back a number that this process knows and the server lost, and makes a missing key

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * control: the numbers that end values: epoch, generations, tags. */
+ * control: the numbers that make values dead: epoch, generations, tags. */
 #ifndef REMOTE_CONTROL_H
 #define REMOTE_CONTROL_H
 

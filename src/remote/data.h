@@ -50,7 +50,7 @@ typedef struct remote_pend remote_pend;
 
 typedef struct remote_space {
     cellar_remote *r;             /* until the link is closed */
-    bool closed;                  /* no call of the store goes further; under `use` */
+    bool closed;                  /* calls of the store are refused; under `use` */
     const cellar_tier_host *host; /* NULL: not attached, or ended; under `use` */
     pthread_rwlock_t use;
     cellar_remote_namespace_opts opts;

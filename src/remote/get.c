@@ -54,7 +54,7 @@ CELLAR_PRIVATE void remote_get_count(cellar_remote *r, remote_form_verdict v)
     }
 }
 
-/* Hand the value over. */
+/* Copy the value to the caller. */
 static cellar_err remote_asked_copy(remote_asked *a, const void *value, size_t len)
 {
     a->value_len = len;
@@ -453,7 +453,7 @@ CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k,
 
 /* ---- the lease of a load ---- */
 
-/* Judge what stands where the lease would be. E_BUSY: numbers are missing. */
+/* Judge the value that has the place of the lease. E_BUSY: numbers are missing. */
 static cellar_err remote_lease_judge(void *ctx, const char *bytes, size_t len)
 {
     remote_asked *a = ctx;
@@ -471,7 +471,7 @@ static cellar_err remote_lease_judge(void *ctx, const char *bytes, size_t len)
     return there ? CELLAR_OK : a->err == CELLAR_PENDING ? CELLAR_E_BUSY : CELLAR_MISS;
 }
 
-/* Take the lease beside a RAW value, or find that the value has come since the look. */
+/* Take the lease beside a RAW value. OK: another process stored the value meanwhile. */
 static cellar_err remote_lease_beside(remote_asked *a, const remote_lease_ask *q, bool refresh,
                                       remote_lease *l, int64_t *left_ms)
 {

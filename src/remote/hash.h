@@ -11,7 +11,7 @@
 
 enum { REMOTE_SHA256_BYTES = 32 };
 
-/* Return the check of `len` bytes, continuing from `h` (0: the begin). */
+/* Return the check of `len` bytes, continuing from `h` (0: the start). */
 CELLAR_PRIVATE uint64_t remote_check(uint64_t h, const void *bytes, size_t len);
 
 /* Compute SHA-256 of `len` bytes. */

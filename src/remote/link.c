@@ -204,7 +204,7 @@ static void *remote_thread(void *link)
 
 /* ---- requests ---- */
 
-/* Return why no request can be made now; OK: it can. */
+/* Return OK if the link takes requests now, else the code of a request. */
 static cellar_err remote_ready(remote_link *l)
 {
     if (l->pid != getpid()) { return CELLAR_E_FORKED; }

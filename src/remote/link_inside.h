@@ -26,7 +26,7 @@ enum {
     REMOTE_T_SENT = 2,
     REMOTE_T_TAKING = 3,  /* the I/O thread runs `fn` */
     REMOTE_T_DONE = 4,    /* the caller frees the ticket */
-    REMOTE_T_LEFT = 5     /* the caller is gone: the I/O thread frees the ticket */
+    REMOTE_T_LEFT = 5     /* the caller has returned: the I/O thread frees the ticket */
 };
 
 /* A request between its caller and the I/O thread. */

@@ -293,7 +293,7 @@ static void remote_batch_reply(void *ctx, uint32_t index, const remote_reply *re
     if (reply->type == REMOTE_ERROR) { b->sent[index].refused = true; }
 }
 
-/* Free entries, and let memory lose the keys of deletes. */
+/* Free entries, and remove the keys of deletes from memory. */
 static void remote_batch_report(remote_space *s, remote_pend *gone)
 {
     for (remote_pend *next; gone != NULL; gone = next) {
@@ -350,7 +350,7 @@ static void remote_batch_done(void *ctx, cellar_err err, remote_fate fate)
     if (err == CELLAR_OK && !refused) { remote_pend_kick(s); } /* else with the next proof */
 }
 
-/* Finish the end of the namespace: the deletes of before are part of it. */
+/* Finish the clear of the namespace, which includes all earlier deletes. */
 static void remote_clear_done(void *ctx, cellar_err err)
 {
     remote_space *s = ctx;
@@ -376,7 +376,7 @@ static void remote_clear_done(void *ctx, cellar_err err)
     remote_pend_kick(s);
 }
 
-/* Begin to end the namespace, if that waits. Return whether nothing else may be sent now. */
+/* Begin the clear of the namespace if one waits. Return whether writes must wait for it. */
 static bool remote_pend_kick_clear(remote_space *s)
 {
     pthread_mutex_lock(&s->lock);

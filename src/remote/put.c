@@ -30,7 +30,7 @@ typedef struct remote_write {
     remote_space *s;
     cellar_bytes key;
     remote_name name;
-    uint8_t *bytes;       /* what the server keeps; NULL: the key is deleted */
+    uint8_t *bytes;       /* for the server; NULL: the key is deleted */
     size_t len, size;     /* size: of the block */
     int64_t life_ms;      /* PX */
     uint64_t check;       /* of the envelope */
@@ -91,7 +91,7 @@ static bool remote_write_numbers(remote_write *w, const cellar_tier_entry *e, re
     return life == REMOTE_LIFE_FRESH;
 }
 
-/* Set the times in the clock of the server. Return false if there is nothing left to keep. */
+/* Set the times in the clock of the server. Return false if they have passed. */
 static bool remote_write_times(remote_write *w, const cellar_tier_entry *e, remote_form *f)
 {
     const cellar_tier_host *h = w->s->host;
@@ -509,7 +509,7 @@ static size_t remote_scan_start(const remote_space *s, char *out)
     return len;
 }
 
-/* Delete all names behind the start of the namespace that match. *total: their number. */
+/* Delete all names of the namespace that match. *total: their number. */
 static cellar_err remote_scan_run(remote_space *s, const char *pattern, size_t len,
                                   uint64_t *total)
 {
@@ -527,14 +527,14 @@ static cellar_err remote_scan_run(remote_space *s, const char *pattern, size_t l
     return err;
 }
 
-/* Delete by pattern. The server matches names: keys in hexadecimal or with a digest all
- * end, and then all of memory does. */
+/* Delete by pattern. The server matches names, so the call deletes all keys in hexadecimal or with
+ * a digest, and then all entries in memory. */
 CELLAR_PRIVATE cellar_err remote_pattern(void *ctx, const char *pattern, size_t len)
 {
     remote_space *s = ctx;
     uint64_t total = 0;
     cellar_err err = remote_scan_run(s, pattern, len, &total);
-    total = 0; /* the store ends the keys that match */
+    total = 0; /* the store itself deletes the keys that match */
     if (err == CELLAR_OK) { err = remote_scan_run(s, "#*", 2, &total); }
     if (total != 0) { s->host->ended(s->host->ctx, CELLAR_TAG_HARD); }
     return err == CELLAR_OK ? CELLAR_OK : remote_many_defer(s);

@@ -28,7 +28,7 @@ typedef struct remote_counts {
 
 /* The scripts, which remote_script_text returns. Each part appends its own. */
 typedef enum remote_script {
-    REMOTE_SCRIPT_END,     /* end: raise the epoch, write it into a control key */
+    REMOTE_SCRIPT_END,     /* raise the epoch, write it into a control key */
     REMOTE_SCRIPT_KNOW,    /* read a control key; make it if it is absent, never let it go back */
     REMOTE_SCRIPT_CHANGE,  /* set or delete a key that has the state that was read */
     REMOTE_SCRIPT_DROP,    /* delete a key, and let all processes hear it if there is none */
@@ -76,7 +76,7 @@ CELLAR_PRIVATE const char *remote_script_text(remote_script s);
 CELLAR_PRIVATE cellar_err remote_data_open(cellar_remote *r);
 /* Free the part `data`; the I/O thread has ended. Attached namespaces keep a tier that misses. */
 CELLAR_PRIVATE void remote_data_close(cellar_remote *r);
-/* Let no call of the store go further, and send the queue of BEHIND and the journal until
+/* Refuse calls of the store, and send the queue of BEHIND and the journal until
  * `deadline_ms`. Runs before the link is closed. */
 CELLAR_PRIVATE void remote_data_drain(cellar_remote *r, int64_t deadline_ms);
 

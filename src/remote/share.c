@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * share: scripts that several processes share a number with, and the part `share` of a remote.
+ * share: scripts for numbers that several processes share, and the part `share` of a remote.
  *
  * KEYS       prefix:~k:KEY            the token of the owner of a lock
  *            ~prefix:fence            the last fence of all locks

@@ -76,7 +76,7 @@ typedef struct remote_lease_ask {
     void *ctx;
 } remote_lease_ask;
 
-/* Take the lease of a key, or what stands there instead of it.
+/* Take the lease of a key, or judge the value that has its place.
  * out:     *l with LEASED; *left_ms with PENDING: the longest life of the other lease
  * returns: LEASED, PENDING; OK, ABSENT, E_BUFFER of `judge`; load without a lease: E_SPACE (the
  *          server is out of memory), E_UNSUPPORTED (the dead value is shorter than an envelope),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * wire: sockets of our own around the parser of hiredis.
+ * wire: sockets, commands, and the parser of hiredis.
  *
  * PICTURE    socket -> recv -> redisReader -> functions below -> remote_reply -> take
  *            A single string is handed over where it lies in the buffer of the reader. Elements of
