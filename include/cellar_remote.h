@@ -111,7 +111,7 @@ CELLAR_STRUCT(cellar_remote_namespace_opts, reserved0);
     X(gets, "gets that asked the server") \
     X(hits, "gets that the server answered with a usable value") \
     X(misses, "gets that the server answered without a value") \
-    X(dead, "values of an older generation or with an ended tag") \
+    X(dead, "values of an older generation or with a deleted tag") \
     X(damaged, "values with a wrong checksum or length") \
     X(foreign, "values without the mark of cellar, or of another type") \
     X(newer, "values in a format of a newer version") \
@@ -527,9 +527,10 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * in that time counts in replicas_short; its call returns OK.
  *
  * OFFLINE
- * MISS         a get finds nothing in memory; loads run once per process.
- * SERVE_STALE  gets that accept stale values find entries within their stale window.
- * TRUST        memory answers as with a proof.
+ * MISS         memory does not answer, so each cellar_get_or_load runs the loader. Calls at the
+ *              same time share one run in each process; `breaker` of the loads protects the source.
+ * SERVE_STALE  calls that accept stale values get entries of memory within their stale window.
+ * TRUST        memory answers as with a proof, for as long as the server is away.
  *
  * SECURITY
  * Names of keys reach every client with tracking, whatever its rights: put no secrets in keys.
@@ -539,7 +540,9 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  *     +evalsha +script|load +subscribe +client|tracking +time +wait +scan
  * A missing right leaves the link DOWN, and cellar_remote_last_error names the right.
  *
- * FORK  The child has no link: calls return E_FORKED, and namespaces have no proof. */
+ * FORK
+ * The child has no link: calls return E_FORKED, and its namespaces get no new proof. The child
+ * must not close r: other threads may have held its locks at the fork. */
 
 #ifdef __cplusplus
 }

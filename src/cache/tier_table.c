@@ -139,7 +139,7 @@ static cellar_err cache_table_read(cellar *c, const cellar_tier_table *t, cellar
         (out->lease != NULL && (out->fill == NULL || out->unlease == NULL)) ||
         out->max_ttl_ms < 0 || out->proof > CELLAR_TIER_PROOF_STALE || out->reserved != 0) {
         return cache_refuse(c, "cellar_tier_attach: attached, get, put and remove must be set, "
-                               "proof be known");
+                               "fill and unlease with lease; max_ttl_ms and proof in range");
     }
     if (c->secret || c->store->forked) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
