@@ -224,7 +224,7 @@ static void deferred_write_leaves_memory(void)
     end();
 }
 
-static void strict_write_says_timeout(void)
+static void strict_write_returns_timeout(void)
 {
     begin();
     one.answer = CELLAR_E_TIMEOUT;
@@ -907,7 +907,7 @@ static void lease_of_a_dead_process_ends_by_time(void)
     end();
 }
 
-static void wait_for_another_process_ends_with_patience(void)
+static void wait_for_another_process_ends_at_its_limit(void)
 {
     pthread_t thread;
     int64_t ms = 100000;
@@ -1408,7 +1408,7 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(delete_reaches_the_server_without_an_entry_in_memory),
        T_CASE(negative_entry_is_shared), T_CASE(entry_that_memory_must_not_keep_is_read_again),
        T_CASE(life_in_memory_is_bounded), T_CASE(other_namespaces_do_not_know_the_tier),
-       T_CASE(deferred_write_leaves_memory), T_CASE(strict_write_says_timeout),
+       T_CASE(deferred_write_leaves_memory), T_CASE(strict_write_returns_timeout),
        T_CASE(clear_ends_the_entries_of_all_clients), T_CASE(tag_ends_entries_of_all_clients),
        T_CASE(pattern_reaches_the_server_once), T_CASE(reply_on_its_way_brings_nothing_old_back),
        T_CASE(missed_keys_are_asked_in_one_question),
@@ -1431,7 +1431,7 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(thread_exit_in_loader_gives_the_lease_back), T_CASE(negative_result_is_filled),
        T_CASE(load_without_a_lease_reaches_memory_only), T_CASE(lost_fill_leaves_memory_alone),
        T_CASE(lease_of_a_dead_process_ends_by_time),
-       T_CASE(wait_for_another_process_ends_with_patience),
+       T_CASE(wait_for_another_process_ends_at_its_limit),
        T_CASE(load_that_must_not_wait_is_pending), T_CASE(close_ends_the_wait_for_another_process),
        T_CASE(stale_value_is_served_while_another_process_refreshes),
        T_CASE(conditions_hold_for_the_server), T_CASE(version_is_the_state_of_the_server),

@@ -66,7 +66,7 @@ static void remote_is_proven_and_fenced(void)
     engine_stop(&e);
 }
 
-static void reasons_are_told(void)
+static void last_error_names_each_reason(void)
 {
     cellar *c = new_store();
     cellar_remote *r = NULL;
@@ -133,5 +133,5 @@ static void figures_are_written_three_ways(void)
     engine_stop(&e);
 }
 
-T_MAIN("remote_open", T_CASE(remote_is_proven_and_fenced), T_CASE(reasons_are_told),
+T_MAIN("remote_open", T_CASE(remote_is_proven_and_fenced), T_CASE(last_error_names_each_reason),
        T_CASE(figures_are_written_three_ways))

@@ -64,7 +64,7 @@ static void get_after_a_get_does_not_ask_again(void)
     both_close();
 }
 
-static void change_by_a_stranger_is_heard(void)
+static void change_by_another_client_is_heard(void)
 {
     both_open(NULL);
     T_CHECK(side_set(&a, "k", "1") == CELLAR_OK && side_set(&a, "l\n", "1") == CELLAR_OK);
@@ -116,7 +116,7 @@ static void copy_to_another_name_is_a_miss(void)
     both_close();
 }
 
-static void clear_reaches_all_and_those_who_start_later(void)
+static void clear_reaches_running_and_later_processes(void)
 {
     side late;
     both_open(NULL);
@@ -432,9 +432,9 @@ static void child_of_a_fork_closes(void)
 }
 
 T_MAIN("cellar_remote_tier", T_CASE(set_elsewhere_is_seen_after_a_fence),
-       T_CASE(get_after_a_get_does_not_ask_again), T_CASE(change_by_a_stranger_is_heard),
+       T_CASE(get_after_a_get_does_not_ask_again), T_CASE(change_by_another_client_is_heard),
        T_CASE(long_key_is_heard_by_its_digest), T_CASE(foreign_bytes_are_a_miss_and_stay),
-       T_CASE(copy_to_another_name_is_a_miss), T_CASE(clear_reaches_all_and_those_who_start_later),
+       T_CASE(copy_to_another_name_is_a_miss), T_CASE(clear_reaches_running_and_later_processes),
        T_CASE(ended_value_stays_dead_without_its_control_keys),
        T_CASE(numbers_go_back_up_behind_an_older_replica),
        T_CASE(raw_values_are_those_of_other_clients),
