@@ -23,7 +23,7 @@
 #include "remote/pend.h"
 #include "remote/share.h"
 
-enum { REMOTE_CHANGE_ROUNDS = 16, REMOTE_SCAN_COUNT = 512 };
+enum { REMOTE_CHANGE_ROUNDS = 16, REMOTE_NUMBER_ROUNDS = 4, REMOTE_SCAN_COUNT = 512 };
 
 /* A write on its way. */
 typedef struct remote_write {
@@ -77,13 +77,14 @@ static bool remote_write_make(remote_write *w, remote_form *f)
     return true;
 }
 
-/* Set generation and born. Return false if readers would find the value dead. */
+/* Set generation and born. Return false if readers would find the value dead. A number that this
+ * call makes is reported to this process, too, and then read once more. */
 static bool remote_write_numbers(remote_write *w, const cellar_tier_entry *e, remote_form *f)
 {
     remote_space *s = w->s;
     remote_life life = REMOTE_LIFE_UNKNOWN;
-    for (int round = 0; round < 2 && life == REMOTE_LIFE_UNKNOWN; round++) {
-        if (round == 1 && remote_control_need(s, f->tags, f->tag_count) != CELLAR_OK) { break; }
+    for (int i = 0; i < REMOTE_NUMBER_ROUNDS && life == REMOTE_LIFE_UNKNOWN; i++) {
+        if (i != 0 && remote_control_need(s, f->tags, f->tag_count) != CELLAR_OK) { break; }
         f->generation = remote_control_generation(s);
         f->born = remote_control_born(s->r->data, e->born);
         life = remote_control_judge(s, f->generation, f->born, f->tags, f->tag_count);
