@@ -251,6 +251,10 @@ static void remote_born_add(struct remote_data *d, uint64_t server)
 {
     uint64_t here = 0;
     const uint32_t spaces = atomic_load_explicit(&d->space_count, memory_order_acquire);
+    pthread_mutex_lock(&d->lock);
+    const bool known = server <= d->heard; /* the pair of then says more */
+    pthread_mutex_unlock(&d->lock);
+    if (known) { return; }
     for (uint32_t i = 0; i < spaces && here == 0; i++) {
         remote_space *s = d->space[i];
         pthread_rwlock_rdlock(&s->use);
@@ -259,8 +263,8 @@ static void remote_born_add(struct remote_data *d, uint64_t server)
     }
     if (here == 0) { return; }
     pthread_mutex_lock(&d->lock);
-    if (server > d->heard) { d->heard = server; }
-    d->born[d->born_count++ % REMOTE_BORN_KEPT] = (remote_born){ here, d->heard };
+    d->heard = server;
+    d->born[d->born_count++ % REMOTE_BORN_KEPT] = (remote_born){ here, server };
     pthread_mutex_unlock(&d->lock);
 }
 

@@ -129,6 +129,28 @@ static void set_with_a_new_tag_reaches_the_server(void)
     both_close();
 }
 
+/* A load begins, and the process reads numbers more often than it keeps pairs of epochs. */
+static cellar_err load_beside_tags(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    const side *s = ctx;
+    for (int i = 0; i < 100; i++) {
+        char tag[16];
+        (void)snprintf(tag, sizeof tag, "t%d", i);
+        T_CHECK(set_tagged(s, "other", "1", tag) == CELLAR_OK);
+    }
+    return load_old(load, key, key_len, NULL);
+}
+
+static void long_load_reaches_the_server(void)
+{
+    cellar_result out = cellar_result_default();
+    both_open(NULL);
+    T_CHECK(cellar_get_or_load(a.users, "k", 1, NULL, load_beside_tags, &a, &out) == CELLAR_OK);
+    cellar_result_free(&out);
+    T_CHECK(side_has(&b, "k", "old"));
+    both_close();
+}
+
 T_MAIN("cellar_remote_unheard", T_CASE(long_key_of_a_load_is_heard),
        T_CASE(load_without_a_lease_ends_with_a_delete), T_CASE(journal_of_invalidate_is_heard),
-       T_CASE(set_with_a_new_tag_reaches_the_server))
+       T_CASE(set_with_a_new_tag_reaches_the_server), T_CASE(long_load_reaches_the_server))
