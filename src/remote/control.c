@@ -171,15 +171,16 @@ CELLAR_PRIVATE void remote_control_forget(struct remote_data *d)
 
 static void remote_know_post(remote_know *w);
 
-/* Read the one item of a heard control key. */
-static void remote_know_one(struct remote_data *d, remote_space *s, const char *text, size_t len)
+/* Read the one item of a heard control key; `count` 0: the epoch alone. */
+static void remote_know_one(struct remote_data *d, remote_space *s, const char *text, size_t len,
+                            uint32_t count)
 {
     remote_know *w = remote_alloc(d->r, sizeof *w);
     if (w == NULL) { return; } /* it stays unknown: the next use reads it */
     memset(w, 0, sizeof *w);
     w->d = d;
     w->bytes.memory = &d->memory;
-    w->count = 1;
+    w->count = count;
     w->next = UINT32_MAX;
     w->item[0].s = s;
     w->item[0].len = (uint8_t)len;
@@ -212,9 +213,8 @@ CELLAR_PRIVATE void remote_control_heard(struct remote_data *d, const remote_par
         }
     }
     pthread_mutex_unlock(&d->lock);
-    if (s != NULL || p->kind != REMOTE_KIND_GENERATION) {
-        remote_know_one(d, s, p->text, s != NULL ? 0 : p->text_len);
-    }
+    const bool ours = s != NULL || p->kind != REMOTE_KIND_GENERATION;
+    remote_know_one(d, s, p->text, s != NULL ? 0 : p->text_len, ours ? 1 : 0);
 }
 
 /* ---- reading ---- */

@@ -151,6 +151,32 @@ static void long_load_reaches_the_server(void)
     both_close();
 }
 
+static cellar_err load_tagged(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    const cellar_bytes tag = { "first", 5 };
+    T_CHECK(cellar_load_set_tags(load, &tag, 1) == CELLAR_OK);
+    return load_old(load, key, key_len, ctx);
+}
+
+static void load_with_a_new_tag_reaches_the_server(void)
+{
+    cellar *orders;
+    cellar_result out = cellar_result_default();
+    both_open(NULL);
+    T_REQUIRE(cellar_namespace_open(b.store, "orders", NULL, &orders) == CELLAR_OK);
+    T_REQUIRE(cellar_remote_attach(b.r, orders, NULL) == CELLAR_OK && side_proven(&b));
+    side_fence(&b);
+    T_CHECK(cellar_clear(orders) == CELLAR_OK);
+    side_fence(&a); /* heard, and its question is on the way */
+    side_fence(&a); /* answered */
+    T_CHECK(cellar_get_or_load(a.users, "k", 1, NULL, load_tagged, NULL, &out) == CELLAR_OK);
+    cellar_result_free(&out);
+    T_CHECK(side_has(&b, "k", "old"));
+    T_CHECK(cellar_close(orders) == CELLAR_OK);
+    both_close();
+}
+
 T_MAIN("cellar_remote_unheard", T_CASE(long_key_of_a_load_is_heard),
        T_CASE(load_without_a_lease_ends_with_a_delete), T_CASE(journal_of_invalidate_is_heard),
-       T_CASE(set_with_a_new_tag_reaches_the_server), T_CASE(long_load_reaches_the_server))
+       T_CASE(set_with_a_new_tag_reaches_the_server), T_CASE(long_load_reaches_the_server),
+       T_CASE(load_with_a_new_tag_reaches_the_server))
