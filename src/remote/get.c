@@ -2,7 +2,7 @@
  *
  * get: reading a value from the server.
  *
- * WALK       pending write of this process -> GET (RAW: and PTTL) -> envelope -> numbers of its
+ * WALK       pending write of this process -> GET (RAW: PTTL before) -> envelope -> numbers of its
  *            generation and tags -> value into the buffer of the caller.
  *            If a number is not known, it is read, and the key is asked again.
  * INVARIANTS The reply is judged in the I/O thread, before remote_ask returns: it writes into the
@@ -134,9 +134,8 @@ static void remote_asked_ttl(remote_asked *a, const remote_reply *reply)
 {
     const cellar_tier_host *h = a->s->host;
     const int64_t now_ms = h->now_ms(h->ctx), most_ms = a->s->opts.local_ttl_ms;
-    int64_t left_ms = reply->type == REMOTE_INTEGER ? reply->number : 0;
-    if (left_ms == -2 || reply->type != REMOTE_INTEGER) { a->err = CELLAR_MISS; }
-    if (left_ms < 0) { left_ms = INT64_MAX - now_ms; }
+    int64_t left_ms = reply->type == REMOTE_INTEGER && reply->number != -2 ? reply->number : 0;
+    if (left_ms < 0 || left_ms > INT64_MAX - now_ms) { left_ms = INT64_MAX - now_ms; }
     if (most_ms != 0 && left_ms > most_ms) { left_ms = most_ms; }
     a->e->deadline_ms = now_ms + left_ms;
 }
@@ -144,7 +143,7 @@ static void remote_asked_ttl(remote_asked *a, const remote_reply *reply)
 static void remote_asked_reply(void *ctx, uint32_t index, const remote_reply *reply)
 {
     remote_asked *a = ctx;
-    if (index == 1) {
+    if (a->s->opts.values == CELLAR_REMOTE_RAW && index == 0) {
         remote_asked_ttl(a, reply);
     } else if (reply->type == REMOTE_ERROR) {
         if (reply->len >= 9 && memcmp(reply->text, "WRONGTYPE", 9) == 0) {
@@ -162,15 +161,15 @@ static void remote_asked_reply(void *ctx, uint32_t index, const remote_reply *re
     }
 }
 
-/* Format the request for a key: GET, and PTTL for RAW. */
+/* Format the request for a key: GET, and for RAW PTTL before it. */
 static cellar_err remote_asked_format(const remote_asked *a, remote_bytes *b, uint32_t *replies)
 {
     const size_t get_len[] = { 3, a->name->len }, ttl_len[] = { 4, a->name->len };
     const char *const get[] = { "GET", a->name->text }, *const ttl[] = { "PTTL", a->name->text };
     const bool raw = a->s->opts.values == CELLAR_REMOTE_RAW;
-    const cellar_err err = remote_command(b, 2, get, get_len);
+    const cellar_err err = raw ? remote_command(b, 2, ttl, ttl_len) : CELLAR_OK;
     *replies = raw ? 2 : 1;
-    return err == CELLAR_OK && raw ? remote_command(b, 2, ttl, ttl_len) : err;
+    return err == CELLAR_OK ? remote_command(b, 2, get, get_len) : err;
 }
 
 static cellar_err remote_asked_send(remote_asked *a)
@@ -400,11 +399,11 @@ static void remote_later_answer(remote_later *w, cellar_err err)
 static void remote_later_reply(void *ctx, uint32_t index, const remote_reply *reply)
 {
     remote_later *w = ctx;
-    if (index != 0) { return; } /* PTTL of RAW: memory does not keep the answer */
-    if (w->a.s->opts.values == CELLAR_REMOTE_RAW) { w->e.flags |= CELLAR_TIER_NO_KEEP; }
     w->a.buf_cap = SIZE_MAX;
-    remote_asked_reply(&w->a, 0, reply);
-    remote_later_answer(w, w->a.err);
+    remote_asked_reply(&w->a, index, reply);
+    if (index != 0 || w->a.s->opts.values != CELLAR_REMOTE_RAW) {
+        remote_later_answer(w, w->a.err);
+    }
 }
 
 static void remote_later_done(void *ctx, cellar_err err, remote_fate fate)
@@ -436,7 +435,6 @@ CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k,
     w->a = (remote_asked){ .s = s, .key = { w->key, k->len }, .name = &w->name, .e = &w->e,
                            .err = CELLAR_MISS };
     remote_key_name(&s->names, k->bytes, k->len, &w->name);
-    if (w->name.digest) { w->e.flags |= CELLAR_TIER_NO_KEEP; }
     remote_request q = { .ctx = w, .fn = remote_later_reply, .done = remote_later_done };
     const bool free = remote_pend_look(s, &w->name, remote_asked_queued, &w->a) ==
                       REMOTE_PENDING_NONE;

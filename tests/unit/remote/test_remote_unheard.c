@@ -176,7 +176,47 @@ static void load_with_a_new_tag_reaches_the_server(void)
     both_close();
 }
 
+/* Return whether acquiring a lease ends with the value "hello" of the server. */
+static bool lease_finds(const side *s, const char *key)
+{
+    cellar_lease lease;
+    cellar_result out = cellar_result_default();
+    cellar_err err = CELLAR_PENDING;
+    for (int i = 0; i < 1000 && err == CELLAR_PENDING; i++) {
+        err = cellar_lease_acquire(s->users, key, strlen(key), NULL, NULL, &lease, &out);
+        if (err == CELLAR_PENDING) { engine_pause_ms(1); }
+    }
+    const bool found = err == CELLAR_OK && out.value_len == 5 && memcmp(out.value, "hello", 5) == 0;
+    cellar_result_free(&out);
+    return found;
+}
+
+static void lease_finds_a_raw_value(void)
+{
+    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    o.values = CELLAR_REMOTE_RAW;
+    both_open(&o);
+    T_CHECK(engine_ask(&server, "SET app:users:k hello PX 60000") != NULL);
+    T_CHECK(lease_finds(&a, "k"));
+    both_close();
+}
+
+static void lease_finds_the_value_of_a_long_key(void)
+{
+    char key[601];
+    both_open(NULL);
+    memset(key, 'x', 600);
+    key[600] = '\0';
+    T_CHECK(side_set(&a, key, "hello") == CELLAR_OK);
+    T_CHECK(lease_finds(&b, key));
+    T_CHECK(side_set(&a, key, "new") == CELLAR_OK);
+    side_fence(&b);
+    T_CHECK(side_has(&b, key, "new"));
+    both_close();
+}
+
 T_MAIN("cellar_remote_unheard", T_CASE(long_key_of_a_load_is_heard),
        T_CASE(load_without_a_lease_ends_with_a_delete), T_CASE(journal_of_invalidate_is_heard),
        T_CASE(set_with_a_new_tag_reaches_the_server), T_CASE(long_load_reaches_the_server),
-       T_CASE(load_with_a_new_tag_reaches_the_server))
+       T_CASE(load_with_a_new_tag_reaches_the_server), T_CASE(lease_finds_a_raw_value),
+       T_CASE(lease_finds_the_value_of_a_long_key))
