@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    Inputs that a fuzzer finds by coverage do no harm to the readers of the disk tier, the kit,
-#         the port, the parsers of policy files, settings and cron expressions, and topic patterns.
+#         the port, the parsers of policy files, settings and cron expressions, topic patterns, and
+#         the reader of replies of a server (with libhiredis).
 # Method: libFuzzer with ASan and UBSan over l2.c, kit.c, policy.c, settings.c, cron.c, topic.c,
-#         resp.c, resp_parse.c and resp_http.c, FUZZ_SECONDS (60) each; the targets of the port begin
-#         with resp.seeds or resp_http.seeds, a line a conversation, as printf reads it.
+#         resp.c, resp_parse.c, resp_http.c and remote_wire.c, FUZZ_SECONDS (60) each; the targets of
+#         the port and of replies begin with seeds, a line a conversation, as printf reads it.
 . tests/support/t.sh
 l2="$(ls src/base/*.c src/stats/*.c src/l2/*.c)"
-all="$(ls src/*/*.c | grep -v '^src/cli/')"
+all="$(ls src/*/*.c | grep -v -e '^src/cli/' -e '^src/remote/')"
 
 # fuzz COMPILER TARGET SOURCES
 fuzz() {
@@ -22,7 +23,7 @@ fuzz() {
         n=0
         while IFS= read -r seed; do
             n=$((n + 1))
-            printf "$seed" >"$t_tmp/corpus/$n"
+            printf -- "$seed" >"$t_tmp/corpus/$n"
         done <"tests/fuzz/${2%_parse}.seeds"
     fi
     (cd "$t_tmp" && ./fuzz -max_total_time="${FUZZ_SECONDS:-60}" -max_len=400 -timeout=20 \
@@ -45,6 +46,12 @@ if [ -n "$found" ]; then
     t_case port_takes_any_conversation fuzz $found resp "$all"
     t_case requests_of_any_bytes_parse_equally_in_pieces fuzz $found resp_parse "$all"
     t_case heads_of_http_of_any_bytes_read_equally_in_pieces fuzz $found resp_http "$all"
+    if [ -f /usr/include/hiredis/hiredis.h ]; then
+        t_case replies_of_any_bytes_read_equally_in_pieces fuzz $found remote_wire \
+            "src/remote/wire.c -lhiredis"
+    else
+        t_skip replies_of_any_bytes_read_equally_in_pieces "no libhiredis-dev"
+    fi
 else
     t_skip l2_reader_takes_any_input "no clang with libFuzzer"
     t_skip kit_takes_any_input "no clang with libFuzzer"
@@ -55,5 +62,6 @@ else
     t_skip port_takes_any_conversation "no clang with libFuzzer"
     t_skip requests_of_any_bytes_parse_equally_in_pieces "no clang with libFuzzer"
     t_skip heads_of_http_of_any_bytes_read_equally_in_pieces "no clang with libFuzzer"
+    t_skip replies_of_any_bytes_read_equally_in_pieces "no clang with libFuzzer"
 fi
 t_end matrix_fuzz

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    bytes of a server are the same replies in any pieces, whatever they are.
+ * Method: tests/fuzz/remote_wire.c on seeded replies, wrong lengths and bytes: FUZZ_RUNS=n. With
+ *         coverage: matrix_fuzz.sh. */
+#include "tests/fuzz/remote_wire.c"
+#include "tests/fuzz/resp_input.h"
+
+enum { WIRE_INPUT = 400 };
+
+static const char *const wire_pieces[] = {
+    "$-1\r\n", "*-1\r\n", "*0\r\n", "$0\r\n\r\n", "+OK\r\n", "-OOM \r\n", ":-9223372036854775808\r\n",
+    ":9223372036854775808\r\n", "$-2\r\n", "*-2\r\n", "*2147483647\r\n", "*2147483648\r\n",
+    "*1048577\r\n", "$9223372036854775807\r\n", "$18446744073709551616\r\n", "$65\r\n", "*\r\n",
+    "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n", ":x\r\n", "\r\n", "%1\r\n+a\r\n+b\r\n", "$4\r\nabcdef"
+};
+
+/* Write one reply of `depth` levels at most. */
+static size_t wire_reply(char *to, size_t cap, int depth)
+{
+    const uint64_t kind = resp_draw(depth > 0 ? 6 : 4);
+    const int len = (int)resp_draw(12);
+    if (cap < 64) { return 0; }
+    if (kind == 0) { return (size_t)snprintf(to, cap, ":%d\r\n", len - 6); }
+    if (kind == 1) { return (size_t)snprintf(to, cap, "+%.*s\r\n", len, "abcdefghijkl"); }
+    if (kind < 4) {
+        return (size_t)snprintf(to, cap, "$%d\r\n%.*s\r\n", len, len, "a\r\n$1*2:+-kl");
+    }
+    size_t n = (size_t)snprintf(to, cap, "*%d\r\n", len % 4);
+    for (int i = 0; i < len % 4; i++) { n += wire_reply(to + n, cap - n, depth - 1); }
+    return n;
+}
+
+static size_t wire_input(char *to)
+{
+    size_t n = 0;
+    for (uint64_t parts = 1 + resp_draw(5); parts > 0; parts--) {
+        const size_t piece = resp_draw(sizeof wire_pieces / sizeof *wire_pieces);
+        if (resp_draw(6) != 0) { n += wire_reply(to + n, WIRE_INPUT - n, 4); }
+        else if (n + 40 < WIRE_INPUT) {
+            n += (size_t)snprintf(to + n, WIRE_INPUT - n, "%s", wire_pieces[piece]);
+        }
+    }
+    if (n > 0 && resp_draw(4) == 0) { to[resp_draw(n)] = (char)resp_draw(256); }
+    return n > 0 && resp_draw(4) == 0 ? resp_draw(n) : n; /* cut */
+}
+
+static void wire_fuzz(void)
+{
+    resp_state = t_seed() + 31;
+    const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(3000) / T_COST);
+    for (uint64_t i = 0; i < most && !t_failed(); i++) {
+        char in[WIRE_INPUT];
+        const size_t n = wire_input(in);
+        if (n > 0) { (void)LLVMFuzzerTestOneInput((const uint8_t *)in, n); }
+    }
+    T_CHECK(most > 0 && fuzz_replies > most);
+}
+
+T_ONE_THREAD;
+T_MAIN("remote_wire_fuzz", T_CASE(wire_fuzz))
