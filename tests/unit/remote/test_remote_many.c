@@ -196,10 +196,12 @@ static void close_waits_for_the_question(void)
     set_all(NULL);
     byte_proxy_way *answers = answers_of_b();
     get_begin(&thread, &hits, answers);
-    side_close(&b);
+    cellar_remote_close(b.r);
     T_EQ_I64(pthread_join(thread, NULL), 0);
     T_EQ_U64(hits, 0);
     atomic_store(&answers->frozen, false);
+    T_EQ_U64(get_all(), 0);
+    T_CHECK(cellar_close(b.users) == CELLAR_OK && cellar_close(b.store) == CELLAR_OK);
     side_close(&a);
     byte_proxy_close(&proxy);
     engine_stop(&server);
