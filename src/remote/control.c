@@ -464,7 +464,7 @@ CELLAR_PRIVATE void remote_control_read_all(struct remote_data *d,
 {
     remote_know *w = remote_alloc(d->r, sizeof *w);
     if (w == NULL) {
-        done(d, CELLAR_E_NOMEM);
+        if (done != NULL) { done(d, CELLAR_E_NOMEM); }
         return;
     }
     memset(w, 0, sizeof *w);

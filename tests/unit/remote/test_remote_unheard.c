@@ -3,6 +3,7 @@
  * Aim:    memory keeps no value for which the server reports no change.
  * Method: two stores in this process stand for two processes; redis-server is real; a fence, never
  *         a pause, comes before each look. */
+#include "cellar_admin.h"
 #include "cellar_load.h"
 #include "tests/support/byte_proxy.h"
 #include "tests/support/shared_side.h"
@@ -215,8 +216,62 @@ static void lease_finds_the_value_of_a_long_key(void)
     both_close();
 }
 
+static _Atomic bool no_memory;
+static _Atomic uint32_t refused;
+
+/* Refuse the block of a question for all numbers; the parser has smaller and larger ones. */
+static void *scarce_alloc(size_t size, void *ctx)
+{
+    (void)ctx;
+    if (!atomic_load(&no_memory) || size < 2500 || size > 4000) {
+        return aligned_alloc(16, (size + 15) / 16 * 16);
+    }
+    atomic_fetch_add(&refused, 1);
+    return NULL;
+}
+
+static void scarce_free(void *block, size_t size, void *ctx)
+{
+    (void)size;
+    (void)ctx;
+    free(block);
+}
+
+static void flush_without_memory_ends_all(void)
+{
+    side s;
+    char url[512];
+    cellar_host_opts host = cellar_host_opts_default();
+    cellar_config cfg = cellar_config_default();
+    T_REQUIRE(engine_start(&server, NULL));
+    host.alloc = scarce_alloc;
+    host.free = scarce_free;
+    cfg.memory_bytes = 16u << 20;
+    cfg.host = &host;
+    (void)snprintf(url, sizeof url, "unix://%s?prefix=app", server.socket);
+    T_REQUIRE(cellar_open(&cfg, &s.store) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(s.store, "users", NULL, &s.users) == CELLAR_OK);
+    T_REQUIRE(cellar_remote_open(s.store, url, NULL, &s.r) == CELLAR_OK);
+    T_REQUIRE(cellar_remote_attach(s.r, s.users, NULL) == CELLAR_OK && side_proven(&s));
+    side_fence(&s);
+    T_CHECK(side_set(&s, "k", "1") == CELLAR_OK);
+    atomic_store(&no_memory, true);
+    T_CHECK(engine_ask(&server, "FLUSHALL") != NULL);
+    for (int i = 0; i < 2000 && side_stats(&s).flushes == 0; i++) { engine_pause_ms(1); }
+    for (int i = 0; i < 100 && atomic_load(&refused) == 0; i++) { engine_pause_ms(1); }
+    atomic_store(&no_memory, false);
+    T_CHECK(atomic_load(&refused) != 0);
+    T_CHECK(side_proven(&s));
+    side_fence(&s);
+    T_CHECK(side_has(&s, "k", NULL));
+    T_CHECK(side_set(&s, "k", "2") == CELLAR_OK && side_has(&s, "k", "2"));
+    side_close(&s);
+    engine_stop(&server);
+}
+
 T_MAIN("cellar_remote_unheard", T_CASE(long_key_of_a_load_is_heard),
        T_CASE(load_without_a_lease_ends_with_a_delete), T_CASE(journal_of_invalidate_is_heard),
        T_CASE(set_with_a_new_tag_reaches_the_server), T_CASE(long_load_reaches_the_server),
        T_CASE(load_with_a_new_tag_reaches_the_server), T_CASE(lease_finds_a_raw_value),
-       T_CASE(lease_finds_the_value_of_a_long_key))
+       T_CASE(lease_finds_the_value_of_a_long_key),
+       T_CASE(flush_without_memory_ends_all))
