@@ -284,6 +284,8 @@ CELLAR_API cellar_err cellar_remote_lock_extend(cellar_remote *r, const void *ke
     err = lock_keep(r, key, key_len, lk, lease_ms);
     if (err == CELLAR_OK) {
         lk->until_ms = sent + lease_ms;
+    } else if (err == CELLAR_E_LOST) {
+        lk->until_ms = sent;
     } else if (sent + lease_ms < lk->until_ms) {
         lk->until_ms = sent + lease_ms; /* the server may have shortened the lease */
     }

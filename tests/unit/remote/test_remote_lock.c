@@ -72,6 +72,18 @@ static void fence_grows_after_the_server_lost_it(void)
     end();
 }
 
+static void owner_that_heard_of_the_loss_has_no_time_left(void)
+{
+    if (!begin()) { return; }
+    cellar_remote_lock lk;
+    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &lk), CELLAR_OK);
+    engine_ask(&server, "FLUSHALL");
+    T_EQ_I64(cellar_remote_lock_check(&one.r, &lk), CELLAR_OK); /* the server is not asked */
+    T_EQ_I64(cellar_remote_lock_extend(&one.r, "k", 1, &lk, 30000), CELLAR_E_LOST);
+    T_EQ_I64(cellar_remote_lock_check(&one.r, &lk), CELLAR_E_LOST);
+    end();
+}
+
 typedef struct waiter {
     share *s;
     cellar_err err;
@@ -357,6 +369,7 @@ static void failed_allocation_is_a_code(void)
 
 T_MAIN("remote_lock", T_CASE(one_owner_over_processes),
        T_CASE(fence_grows_after_the_server_lost_it),
+       T_CASE(owner_that_heard_of_the_loss_has_no_time_left),
        T_CASE(release_wakes_a_waiter_of_another_process), T_CASE(foreign_delete_ends_the_lock),
        T_CASE(lease_ends_by_itself), T_CASE(lock_of_a_lost_answer_is_released),
        T_CASE(dead_server_is_a_code), T_CASE(waiters_of_one_process_are_served_in_order),
