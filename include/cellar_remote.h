@@ -513,7 +513,8 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * OK         the server has the value (THROUGH), or the queue has it (BEHIND).
  * DEFERRED   the server did not answer within io_ms: the write may have happened. The entry in
  *            memory is removed, and the journal deletes the key when the link is back. With
- *            `strict` the same with E_TIMEOUT.
+ *            `strict` the same with E_TIMEOUT. Also a set that a clear or the end of a tag
+ *            overtook, or without an answer about its tags: the server has no value then.
  * E_SPACE    the server is out of memory (maxmemory): the key was deleted there.
  * E_LIMIT    RAW only: no answer, and the journal is full. Other processes may keep the old value.
  *
