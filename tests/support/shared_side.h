@@ -24,16 +24,27 @@ T_INLINE bool side_proven(const side *s)
     return false;
 }
 
+/* Return options with which a loaded machine breaks no promise in time. */
+T_INLINE cellar_remote_opts side_patient(void)
+{
+    cellar_remote_opts ro = cellar_remote_opts_default();
+    ro.io_ms = 10000;
+    ro.proof_ms = 60000;
+    return ro;
+}
+
+/* ro NULL: patient options. */
 T_INLINE void side_open(side *s, const char *socket, const cellar_remote_opts *ro,
                         const cellar_remote_namespace_opts *o)
 {
+    const cellar_remote_opts patient = side_patient();
     char url[512];
     cellar_config cfg = cellar_config_default();
     cfg.memory_bytes = 16u << 20;
     (void)snprintf(url, sizeof url, "unix://%s?prefix=app", socket);
     T_REQUIRE(cellar_open(&cfg, &s->store) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(s->store, "users", NULL, &s->users) == CELLAR_OK);
-    T_REQUIRE(cellar_remote_open(s->store, url, ro, &s->r) == CELLAR_OK);
+    T_REQUIRE(cellar_remote_open(s->store, url, ro != NULL ? ro : &patient, &s->r) == CELLAR_OK);
     T_REQUIRE(cellar_remote_attach(s->r, s->users, o) == CELLAR_OK);
     T_REQUIRE(side_proven(s));
 }

@@ -14,12 +14,16 @@
 static engine server;
 static side a, b;
 
-static void both_open(const cellar_remote_namespace_opts *o)
+static void both_open_with(const cellar_remote_opts *ro, const cellar_remote_namespace_opts *o)
 {
     T_REQUIRE(engine_start(&server, NULL));
-    side_open(&a, server.socket, NULL, o);
-    side_open(&b, server.socket, NULL, o);
+    side_open(&a, server.socket, ro, o);
+    side_open(&b, server.socket, ro, o);
+    side_fence(&a); /* the generation exists: no end of all entries follows */
+    side_fence(&b);
 }
+
+static void both_open(const cellar_remote_namespace_opts *o) { both_open_with(NULL, o); }
 
 static void both_close(void)
 {
@@ -251,7 +255,9 @@ static void pattern_ends_keys_of_each_spelling(void)
 
 static void write_without_an_answer_is_deleted_later(void)
 {
-    both_open(NULL);
+    cellar_remote_opts ro = cellar_remote_opts_default();
+    ro.io_ms = 200;
+    both_open_with(&ro, NULL);
     T_CHECK(side_set(&a, "k", "old") == CELLAR_OK && side_has(&b, "k", "old"));
     engine_signal(&server, SIGSTOP);
     T_CHECK(side_set(&a, "k", "new") == CELLAR_DEFERRED);
@@ -272,10 +278,12 @@ static void full_journal_ends_the_namespace(void)
 {
     cellar_remote_opts ro = cellar_remote_opts_default();
     T_REQUIRE(engine_start(&server, NULL));
+    ro.io_ms = 200;
     ro.journal_keys = 2;
     side_open(&a, server.socket, &ro, NULL);
     side_open(&b, server.socket, NULL, NULL);
     T_CHECK(side_set(&a, "1", "v") == CELLAR_OK && side_set(&a, "9", "v") == CELLAR_OK);
+    side_fence(&b); /* b knows the number of the generation that the first set made */
     T_CHECK(side_has(&b, "9", "v"));
     engine_signal(&server, SIGSTOP);
     for (char key[2] = "1"; key[0] < '5'; key[0]++) {
