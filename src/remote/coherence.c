@@ -127,6 +127,7 @@ CELLAR_PRIVATE void remote_heard_flush(cellar_remote *r)
 
 static void remote_space_gap(remote_space *s, int64_t until_ms)
 {
+    s->tracked = false;
     s->host->proven(s->host->ctx, until_ms);
     remote_pend_demote(s);
 }
@@ -160,11 +161,15 @@ static void remote_numbers_read(struct remote_data *d, cellar_err err)
 
 CELLAR_PRIVATE void remote_linked(cellar_remote *r)
 {
+    const uint32_t tracked = remote_tracked(r->link); /* the first prefix is that of the numbers */
+    for (uint32_t i = 1; i < tracked; i++) { r->data->space[i - 1]->tracked = true; }
     remote_control_read_all(r->data, remote_numbers_read);
 }
 
+/* Prove a space, unless it was attached behind the last tracking. */
 static void remote_space_proven(remote_space *s, int64_t until_ms)
 {
+    if (!s->tracked) { return; }
     s->host->proven(s->host->ctx, until_ms);
     if (!remote_pend_empty(s)) { remote_pend_kick(s); }
 }

@@ -351,6 +351,8 @@ CELLAR_PRIVATE cellar_err remote_mark_now(remote_link *l, int64_t wait_ms)
 
 /* ---- figures ---- */
 
+CELLAR_PRIVATE uint32_t remote_tracked(const remote_link *l) { return l->prefixes; }
+
 CELLAR_PRIVATE int64_t remote_proven_until(const remote_link *l)
 {
     return atomic_load(&l->proven_until);

@@ -68,6 +68,8 @@ CELLAR_PRIVATE void remote_retrack(remote_link *l);
 CELLAR_PRIVATE cellar_err remote_mark_now(remote_link *l, int64_t wait_ms);
 
 CELLAR_PRIVATE remote_state remote_link_state(const remote_link *l);
+/* Return how many prefixes of the list the connection hears. Thread of the link. */
+CELLAR_PRIVATE uint32_t remote_tracked(const remote_link *l);
 /* Return the time of the store until which all changes are known to be heard; 0: no proof. */
 CELLAR_PRIVATE int64_t remote_proven_until(const remote_link *l);
 /* Estimate the clock of the server in ms since 1970, from the last mark: the latest it can be.
