@@ -115,6 +115,14 @@ static bool cache_key_in_turn(void *ctx, uint64_t hash, uint32_t generation, con
     return cache_turn_listed(ctx, hash, generation, key, key_len);
 }
 
+/* Return whether misses are half of the sets at least: some sets come without a question. */
+static bool cache_asks(void *ctx)
+{
+    const cache_store *s = ctx;
+    const uint64_t misses = stats_read_sum(s->stats, STATS_MISS);
+    return misses != 0 && misses * 2 >= stats_read_sum(s->stats, STATS_SET);
+}
+
 CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
 {
     out->ctx = s;
@@ -128,5 +136,6 @@ CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
     out->tags_ended = cache_tags_ended;
     out->ended = cache_ended;
     out->writing = cache_key_in_turn;
+    out->asks = cache_asks;
     out->soon = s->why != NULL ? cache_why_soon : NULL;
 }

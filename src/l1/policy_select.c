@@ -462,14 +462,16 @@ CELLAR_PRIVATE void l1_advise_anew(l1 *c, uint32_t namespace)
 BASE_SIZE_END
 
 /* Look once, when the first cache fills. If nearly all requests missed, no key outside is better
- * known than those inside: guard them. */
+ * known than those inside: guard them. Not in a store that is only written: its newest entries are
+ * as good as the oldest. */
 static void l1_shadow_filling(l1 *c, struct l1_shadow *w, uint32_t count, uint32_t hits)
 {
     w->fill_requests += count;
     w->fill_hits += hits;
     w->filled = w->cache[0].free == 0;
     if (w->filled && base_load_rlx(&c->rule) == 0 &&
-        w->fill_hits * (uint64_t)L1_SHADOW_FEW < w->fill_requests) {
+        w->fill_hits * (uint64_t)L1_SHADOW_FEW < w->fill_requests &&
+        (c->hooks.asks == NULL || c->hooks.asks(c->hooks.ctx))) {
         base_store_rlx(&c->rule, (uint32_t)L1_RULE_GUARD);
         w->switches++;
     }

@@ -299,14 +299,18 @@ CELLAR_PRIVATE void stats_read_slot(const stats *st, uint32_t slot,
     }
 }
 
-CELLAR_PRIVATE void stats_read_all(const stats *st, uint64_t out[STATS_NAMESPACE_COUNT])
+CELLAR_PRIVATE uint64_t stats_read_sum(const stats *st, stats_id id)
 {
     const uint32_t top = base_load_acq(&st->slot_top);
+    uint64_t sum = 0;
+    for (uint32_t slot = 0; slot < top; slot++) { sum += stats_sum(st, slot, id); }
+    return sum;
+}
+
+CELLAR_PRIVATE void stats_read_all(const stats *st, uint64_t out[STATS_NAMESPACE_COUNT])
+{
     for (int id = 0; id < STATS_NAMESPACE_COUNT; id++) {
-        out[id] = 0;
-        for (uint32_t slot = 0; slot < top; slot++) {
-            out[id] += stats_sum(st, slot, (stats_id)id);
-        }
+        out[id] = stats_read_sum(st, (stats_id)id);
     }
 }
 

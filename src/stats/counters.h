@@ -104,7 +104,8 @@ CELLAR_PRIVATE void stats_read_slot(const stats *st, uint32_t slot,
                                     uint64_t out[STATS_NAMESPACE_COUNT]);
 /* Return the entries of the last generation of a slot. */
 CELLAR_PRIVATE uint64_t stats_entries(const stats *st, uint32_t slot);
-/* Sum the counters of all namespaces, dropped ones included. */
+/* Sum one counter of all namespaces, or each of them; dropped namespaces included. */
+CELLAR_PRIVATE uint64_t stats_read_sum(const stats *st, stats_id id);
 CELLAR_PRIVATE void stats_read_all(const stats *st, uint64_t out[STATS_NAMESPACE_COUNT]);
 CELLAR_PRIVATE uint64_t stats_read_store(const stats *st, stats_id id);
 BASE_INLINE uint64_t stats_gets(const uint64_t namespace[STATS_NAMESPACE_COUNT])

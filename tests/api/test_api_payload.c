@@ -137,7 +137,23 @@ static void payload_is_60_percent_after_values_of_another_size(void)
     }
 }
 
-/* One store takes values of one random size after another. */
+static bool add_payload(const cellar_scan_entry *e, void *ctx)
+{
+    *(uint64_t *)ctx += e->key_len + e->value_len;
+    return true;
+}
+
+/* Return the bytes of all keys and values in memory. */
+static uint64_t payload_of(cellar *c)
+{
+    uint64_t cursor = 0, bytes = 0;
+    do {
+        T_REQUIRE(cellar_scan(c, &cursor, NULL, 0, 1024, add_payload, &bytes) == CELLAR_OK);
+    } while (cursor != 0);
+    return bytes;
+}
+
+/* One store takes values of one random size after another. Most of them replace older ones. */
 static void payload_is_60_percent_after_any_earlier_values(void)
 {
     enum { STORE = 5 << 20, STEPS = 24 };
@@ -152,10 +168,11 @@ static void payload_is_60_percent_after_any_earlier_values(void)
         uint64_t len = UINT64_C(56) << (rng >> 33) % 13;
         len += (rng >> 43) % len;
         const uint64_t held = fill(c, step, len, STORE * 3ull / (len + KEY));
-        if (!T_CHECK(held >= STORE * 6 / 10)) {
+        const uint64_t all = payload_of(c);
+        if (!T_CHECK(all >= STORE * 6 / 10 && held >= STORE / 2)) {
             printf("# step %u, values of %" PRIu64 ": %" PRIu64 " bytes\n", step, len, held);
         }
-        worst = held < worst ? held : worst;
+        worst = all < worst ? all : worst;
     }
     printf("# least: %.1f %%\n", (double)worst * 100 / (double)STORE);
     T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
