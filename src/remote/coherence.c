@@ -159,10 +159,16 @@ static void remote_numbers_read(struct remote_data *d, cellar_err err)
     remote_synced(d->r->link);
 }
 
+/* Note the spaces whose prefixes are heard. The first prefix is that of the numbers. */
+static void remote_note_tracked(cellar_remote *r)
+{
+    const uint32_t tracked = remote_tracked(r->link);
+    for (uint32_t i = 1; i < tracked; i++) { r->data->space[i - 1]->tracked = true; }
+}
+
 CELLAR_PRIVATE void remote_linked(cellar_remote *r)
 {
-    const uint32_t tracked = remote_tracked(r->link); /* the first prefix is that of the numbers */
-    for (uint32_t i = 1; i < tracked; i++) { r->data->space[i - 1]->tracked = true; }
+    remote_note_tracked(r);
     remote_control_read_all(r->data, remote_numbers_read);
 }
 

@@ -25,6 +25,7 @@ CELLAR_PRIVATE void remote_linked(cellar_remote *r);
 
 CELLAR_PRIVATE void remote_linked(cellar_remote *r)
 {
+    remote_note_tracked(r);
     remote_control_read_all(r->data, flush_synced);
 }
 
