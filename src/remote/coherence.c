@@ -159,7 +159,7 @@ static void remote_numbers_read(struct remote_data *d, cellar_err err)
     remote_synced(d->r->link);
 }
 
-/* Mark the spaces whose prefixes are heard. The first prefix is that of the numbers. */
+/* Mark the spaces with a prefix that is heard. The first prefix is that of the numbers. */
 static void remote_note_tracked(cellar_remote *r)
 {
     const uint32_t tracked = remote_tracked(r->link);
