@@ -550,6 +550,10 @@ static void cut_each(cellar_journal_level level, disk_cut how, bool exact)
         now.cut_at = n;
         now.how = how;
         work(level);
+        if (!now.cut && n + 4 > calls) { /* two commits became one: this run had fewer calls */
+            t_wipe(folder);
+            continue;
+        }
         T_CHECK(now.cut);
         T_REQUIRE(open_cut(level) == CELLAR_OK);
         for (size_t i = 0; i < TASKS && exact; i++) { task_of[i].final = at_cut[i].final; }
