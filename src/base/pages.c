@@ -127,15 +127,16 @@ CELLAR_PRIVATE bool base_region_hide(base_region *r)
 #define BASE_HUGE_SETTING "/sys/kernel/mm/transparent_hugepage/enabled"
 #endif
 
-/* Return whether the system is set to have no huge pages. MADV_COLLAPSE itself does not ask. */
+/* Return whether the system is set to have no huge pages. MADV_COLLAPSE itself does not ask. Where
+ * the setting cannot be read, the kernel decides. */
 static bool base_huge_off(void)
 {
     char text[64] = { 0 };
     const int fd = base_fd_open(AT_FDCWD, BASE_HUGE_SETTING, O_RDONLY);
-    if (fd < 0) { return true; }
+    if (fd < 0) { return false; }
     const ssize_t n = base_fd_read(fd, text, sizeof text - 1);
     base_fd_close(fd);
-    return n <= 0 || strstr(text, "[never]") != NULL;
+    return n > 0 && strstr(text, "[never]") != NULL;
 }
 #endif
 
