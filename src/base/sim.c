@@ -270,6 +270,13 @@ CELLAR_PRIVATE void base_sim_settle(void)
     if (base_sim.current != NULL) { base_sim_drain(base_sim.current, BASE_SIM_STORES); }
 }
 
+CELLAR_PRIVATE void base_sim_settle_all(void)
+{
+    for (uint32_t i = 0; i < base_sim.fiber_count; i++) {
+        base_sim_drain(&base_sim.fiber[i], BASE_SIM_STORES);
+    }
+}
+
 /* Return the newest waiting store of `f` that covers exactly [p, p + size). *mixed: a store
  * overlaps the range in part. */
 static const base_sim_store_entry *base_sim_forward(const base_sim_fiber *f,

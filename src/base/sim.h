@@ -26,6 +26,8 @@ CELLAR_PRIVATE uint64_t base_sim_below(uint64_t n);
 /* Switch calm on or off. While calm, this fiber runs alone: no step, no switch, no waiting store.
  * For filling before the others are spawned, and for checks after they were joined. */
 CELLAR_PRIVATE void base_sim_calm(bool on);
+/* Write the waiting stores of all fibers: what a kill of the process leaves in mapped files. */
+CELLAR_PRIVATE void base_sim_settle_all(void);
 /* Stop the current fiber after `steps` more steps of its own, until no other fiber can run: for a
  * thread that sleeps in the middle of a call while everything changes. */
 CELLAR_PRIVATE void base_sim_hold(uint64_t steps);
