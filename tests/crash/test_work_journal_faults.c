@@ -14,6 +14,7 @@
 #include "cellar_task.h"
 #include "tests/support/folder.h"
 #include "tests/support/t.h"
+#include "tests/support/two_clocks.h"
 
 #ifdef CELLAR_WITH_SQLITE
 #include <sqlite3.h>
@@ -309,26 +310,7 @@ static void shim_register(void)
 /* ---- the pool ---- */
 
 static cellar_pool *p;
-static int64_t mono_ms, wall_ms;
 static char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
-
-static int64_t read_mono(void *ctx)
-{
-    (void)ctx;
-    return mono_ms;
-}
-
-static int64_t read_wall(void *ctx)
-{
-    (void)ctx;
-    return wall_ms;
-}
-
-static void hear_nothing(cellar_log_level level, const char *module, cellar_err code,
-                         const char *text, void *ctx)
-{
-    (void)level, (void)module, (void)code, (void)text, (void)ctx;
-}
 
 /* Return how often a task runs: one is cancelled, some retry once. */
 static uint32_t attempts_of(size_t n) { return n == 5 ? 0 : n % 4 == 3 ? 2 : 1; }

@@ -6,22 +6,11 @@
 
 #include "cellar_task.h"
 #include "tests/support/t.h"
+#include "tests/support/two_clocks.h"
 
 static cellar_pool *p;
-static int64_t mono_ms, wall_ms;
 static cellar_pool_config config;
 static cellar_host_opts host;
-
-T_INLINE int64_t read_mono(void *ctx)
-{
-    (void)ctx;
-    return mono_ms;
-}
-T_INLINE int64_t read_wall(void *ctx)
-{
-    (void)ctx;
-    return wall_ms;
-}
 
 T_INLINE void defaults(void)
 {

@@ -14,6 +14,7 @@
 #include "cellar_task.h"
 #include "tests/support/folder.h"
 #include "tests/support/t.h"
+#include "tests/support/two_clocks.h"
 
 #ifdef CELLAR_WITH_SQLITE
 #include <sqlite3.h>
@@ -23,22 +24,10 @@
 #endif
 
 static cellar_pool *p;
-static int64_t mono_ms, wall_ms;
 static cellar_pool_config config;
 static cellar_host_opts host;
 static char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
 static char said[4096];
-
-static int64_t read_mono(void *ctx)
-{
-    (void)ctx;
-    return mono_ms;
-}
-static int64_t read_wall(void *ctx)
-{
-    (void)ctx;
-    return wall_ms;
-}
 
 static void hear(cellar_log_level level, const char *module, cellar_err code, const char *text,
                  void *ctx)
