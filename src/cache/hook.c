@@ -3,7 +3,7 @@
  * hook: answers to L1 about entries that leave, generations, quotas and tags.
  *
  * PICTURE    change of a call: L1 window -> change.c
- *            eviction, expiry: L1 window {count, capture the stamp} -> left hook (events.c)
+ *            eviction, expiry: L1 window {capture the stamp, count} -> left hook (events.c)
  * LOCKING    The hooks run in odd windows or under a stripe lock: atomic words only.
  * SEE ALSO   stamp.c, change.c, events.c. */
 #include "cache/hook.h"
@@ -26,14 +26,14 @@ static bool cache_leaves(l1_change change)
 
 /* Count an entry that leaves for its namespace, if the generation table still knows it. An expired
  * entry stays expired even if its generation is dead, as its listeners are told. */
-static void cache_count_end(const cache_store *s, uint32_t generation, l1_change change)
+static void cache_count_end(const cache_store *s, uint32_t generation, l1_cause cause)
 {
-    const bool expired = change == L1_CHANGE_EXPIRE;
+    const bool expired = cause == L1_LEFT_EXPIRED;
     const cache_generations *t = base_load_acq(&s->generations);
     const uint64_t w = base_load_acq(&t->cell[generation & t->mask]);
     stats_id id = expired ? STATS_EVICT_EXPIRED
-                  : change == L1_CHANGE_UNTAG ? STATS_EVICT_TAG
-                  : change == L1_CHANGE_UNDEPEND ? STATS_EVICT_DEPENDENCY : STATS_EVICT_CAPACITY;
+                  : cause == L1_LEFT_TAG ? STATS_EVICT_TAG
+                  : cause == L1_LEFT_DEPENDENCY ? STATS_EVICT_DEPENDENCY : STATS_EVICT_CAPACITY;
     /* forgotten generation: counted at the root */
     if (CACHE_CELL_GENERATION(w) != generation || w == 0) {
         stats_add(stats_held(s->stats, 0), STATS_EVICT_CLEARED, 1);
@@ -51,11 +51,9 @@ static void cache_count_end(const cache_store *s, uint32_t generation, l1_change
     }
 }
 
-/* Count an entry that leaves by itself. Return its stamp for the tier. */
-BASE_NOINLINE static uint64_t cache_commit_left(cache_store *s, uint64_t hash, uint32_t generation,
-                                                l1_change change)
+/* Return the stamp for the tier of an entry that leaves by itself. */
+BASE_NOINLINE static uint64_t cache_commit_left(cache_store *s, uint64_t hash, l1_change change)
 {
-    cache_count_end(s, generation, change);
     if (!cache_has_stamps(s)) { return 0; }
     _Atomic uint64_t *word = cache_stamp(s, hash);
     const bool down = change == L1_CHANGE_EVICT;
@@ -67,7 +65,7 @@ static bool cache_commit(void *ctx, uint64_t hash, uint32_t generation, const vo
                          size_t key_len, l1_change change, uint64_t *stamp)
 {
     if (cache_leaves(change)) {
-        *stamp = cache_commit_left(ctx, hash, generation, change);
+        *stamp = cache_commit_left(ctx, hash, change);
         return true;
     }
     return cache_change_window(ctx, hash, generation, key, key_len, change, stamp);
@@ -97,10 +95,12 @@ static bool cache_hook_generation_alive(void *ctx, uint32_t generation)
     return cache_generation_alive(ctx, generation);
 }
 
+/* Count and explain an entry that ended without a call. */
 static void cache_ended(void *ctx, uint64_t hash, uint32_t generation, l1_cause cause,
                         int64_t born_ms, unsigned uses)
 {
     cache_store *s = ctx;
+    cache_count_end(s, generation, cause);
     cellar_cause why = cause == L1_LEFT_EXPIRED ? CELLAR_CAUSE_EXPIRED : CELLAR_CAUSE_EVICTED;
     if (cause == L1_LEFT_CLEARED) { why = cache_generation_cause(s, generation); }
     if (cause == L1_LEFT_TAG) { why = CELLAR_CAUSE_TAG; }
@@ -127,6 +127,7 @@ CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
 {
     out->ctx = s;
     out->commit = cache_commit;
+    out->informs = &s->windows;
     out->left = cache_left;
     out->generation_alive = cache_hook_generation_alive;
     out->quota_of = cache_quota_of;

@@ -174,7 +174,7 @@ static SYNC_HOLDS(L1_STRIPE) bool l1_keep(l1 *c, l1_stripe *s, const l1_entry *e
 static SYNC_HOLDS(L1_STRIPE) bool l1_cursor_next(l1 *c, l1_stripe *s, unsigned q, uint64_t *pos)
 {
     for (;;) {
-        l1_free_emptied(c, s);
+        if (BASE_UNLIKELY(base_load_rlx(&s->empty) != 0)) { l1_free_emptied(c, s); }
         uint32_t seg = s->queue[q].tail;
         if (seg == L1_NONE) { return false; }
         l1_seg *g = &c->seg[seg];
@@ -246,8 +246,16 @@ static SYNC_HOLDS(L1_STRIPE) void l1_cursor_ahead(l1 *c, l1_stripe *s, const l1_
                                                   uint64_t pos)
 {
     l1_rec r;
-    if (g->cursor >= g->used_bytes || !l1_decode(c, pos, &r)) { return; }
-    const uint64_t hash = l1_hash_of(c, pos, &r);
+    uint64_t hash;
+    if (g->cursor >= g->used_bytes) { return; }
+    if (BASE_LIKELY(l1_decode_plain(c, pos, &r))) {
+        hash = base_hash(c->hash_key, 0, l1_at(c, pos) + r.key_off, r.klen);
+    } else {
+        l1_rec any; /* its address is taken; r stays in registers */
+        if (!l1_decode(c, pos, &any)) { return; }
+        r.size = any.size;
+        hash = l1_hash_of(c, pos, &any);
+    }
     s->ahead = (l1_ahead){ .pos = pos, .hash = hash, .seq = base_load_rlx(&g->seq) };
     BASE_PREFETCH_W(l1_bucket_at(s, l1_number(base_load_rlx(&s->ls), hash)));
     l1_ghost_prefetch(&s->ghost, l1_ghost_mix(hash));
@@ -264,10 +272,10 @@ static SYNC_HOLDS(L1_STRIPE) l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigne
     l1_entry e;
     l1_slot *const slot = &e.slot;
     l1_rec *const r = &slot->rec;
-    bool ok = l1_decode(c, pos, r);
-    BASE_REQUIRE(ok);
+    bool ok = l1_decode_plain(c, pos, r) || l1_decode(c, pos, r);
     l1_seg *g = &c->seg[l1_seg_of(c, pos)];
     const uint32_t size = r->size;
+    BASE_REQUIRE(ok && size <= g->used_bytes - g->cursor);
     g->cursor += size;
     const bool known = s->ahead.pos == pos && s->ahead.seq == base_load_rlx(&g->seq);
     e.hash = known ? s->ahead.hash : l1_hash_of(c, pos, r);

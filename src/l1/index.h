@@ -77,6 +77,12 @@ BASE_ALWAYS_INLINE SYNC_UNCHECKED bool l1_lock_here(l1_stripe *s, l1_bucket *b, 
     return l1_lock_at(s, b, l1_bucket_number(s, b), ver, h);
 }
 CELLAR_PRIVATE void l1_unlock(l1 *c, l1_hold *h) SYNC_UNCHECKED;
+/* Unlock a bucket that l1_lock_at took. */
+BASE_ALWAYS_INLINE SYNC_UNCHECKED void l1_unlock_at(l1_bucket *b, uint32_t ver)
+{
+    SYNC_POP(SYNC_RANK_L1_BUCKET, b);
+    base_store_rel(&b->ver, l1_ver_after(ver));
+}
 /* Repair, in a forked child, every bucket that a writer of the parent left locked. */
 CELLAR_PRIVATE void l1_mend_stripe(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
 /* Repair the chain of one key in the fork handler: no other thread is here. */

@@ -72,14 +72,8 @@ CELLAR_PRIVATE bool l1_tags_first(const l1 *c, uint64_t pos, const l1_rec *r, in
     return c->hooks.tags_ended(c->hooks.ctx, born, fps, r->tag_count) < end_ms;
 }
 
-CELLAR_PRIVATE bool l1_is_over(l1 *c, uint64_t pos, const l1_rec *r, l1_cause *cause)
+CELLAR_PRIVATE bool l1_is_ended(l1 *c, uint64_t pos, const l1_rec *r, l1_cause *cause)
 {
-    *cause = L1_LEFT_CLEARED;
-    if (c->hooks.generation_alive != NULL &&
-        !c->hooks.generation_alive(c->hooks.ctx, r->generation)) {
-        return true;
-    }
-    if (r->due == 0 && r->mask == 0) { return false; }
     int64_t keep_until;
     const int64_t end = l1_expires(c, pos, r, &keep_until);
     if (base_clock_reached(c->clock, keep_until)) {

@@ -85,6 +85,10 @@ typedef struct l1_hooks {
      * caller. */
     bool (*commit)(void *ctx, uint64_t hash, uint32_t generation, const void *key, size_t key_len,
                    l1_change change, uint64_t *stamp);
+    /* While this word is 0, commit of a SET does nothing but ask generation_alive, commit of an
+     * entry that leaves by itself does nothing, and both stamp 0: L1 does not call commit for them.
+     * Read in the window. NULL: commit is always called. */
+    const _Atomic uint32_t *informs;
     /* Note that an entry ended without a call (CAPACITY, EXPIRED, CLEARED, TAG). Called in its
      * window, after commit. Must not block. NULL: not called. born_ms: opening time of its segment.
      * uses: the 2-bit counter. */
@@ -164,6 +168,10 @@ CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_c
 CELLAR_PRIVATE bool l1_hit(l1 *c, const base_thread_record *self, const void *key, uint32_t key_len,
                            uint32_t generation, uint64_t hash, void *buf, size_t buf_cap,
                            size_t *value_len);
+/* Read like l1_hit entries that end at end_ms at the latest. */
+CELLAR_PRIVATE bool l1_hit_before(l1 *c, const base_thread_record *self, const void *key,
+                                  uint32_t key_len, uint32_t generation, uint64_t hash, void *buf,
+                                  size_t buf_cap, size_t *value_len, int64_t end_ms);
 
 /* Return whether an entry of this key may exist. False: none existed at the look. A hint. */
 CELLAR_PRIVATE bool l1_tagged(const l1 *c, const l1_key *k);

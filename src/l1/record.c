@@ -45,31 +45,15 @@ CELLAR_PRIVATE uint64_t l1_get_u64(const l1 *c, uint64_t pos, const l1_rec *r, u
     return (r->mask & field) != 0 ? base_seq_u64(l1_at(c, pos) + l1_field(r, field) + at) : 0;
 }
 
-static uint32_t l1_pad(const l1 *c, uint32_t n)
-{
-    return (uint32_t)base_round_up(n, 1u << c->gshift);
-}
-
 CELLAR_PRIVATE bool l1_decode(const l1 *c, uint64_t pos, l1_rec *r)
 {
     const unsigned char *p = l1_at(c, pos);
     const uint32_t room = c->seg_bytes - ((uint32_t)pos & (c->seg_bytes - 1));
     if (room < 12) { return false; }
-    r->w0 = base_seq_u32(p);
-    r->due = base_seq_u32(p + 4);
-    if ((r->w0 & L1_W0_ALWAYS) == 0) { return false; }
-    /* Most records have only key and value. The general code below gives the same in twice the
-     * steps. */
-    if (BASE_LIKELY((r->w0 & (L1_W0_GENERATION | L1_W0_EXT | L1_W0_BIG)) == 0)) {
-        const uint32_t klen = L1_W0_KLEN(r->w0), vlen = L1_W0_VLEN(r->w0);
-        r->generation = r->mask = r->tag_off = r->tag_count = 0;
-        r->field_off = r->key_off = 8;
-        r->klen = klen;
-        r->vlen = vlen;
-        r->value_off = 8 + klen;
-        r->size = l1_pad(c, 8 + klen + vlen);
-        return klen - 1 < L1_KLEN_LONG - 1 && r->size <= room;
+    if (BASE_LIKELY(l1_decode_plain(c, pos, r))) {
+        return r->klen - 1 < L1_KLEN_LONG - 1 && r->size <= room;
     }
+    if ((r->w0 & L1_W0_ALWAYS) == 0) { return false; }
     uint32_t at = 8;
     r->generation = 0;
     r->mask = 0;

@@ -27,6 +27,29 @@ BASE_INLINE unsigned l1_form_of(const l1_rec *r)
            ((r->mask & L1_X_APART) != 0 ? L1_FORM_APART : 0u);
 }
 
+BASE_INLINE uint32_t l1_pad(const l1 *c, uint32_t n)
+{
+    return (uint32_t)base_round_up(n, 1u << c->gshift);
+}
+/* Decode a record with only key and value, without a check of its bounds. False: it has more, or
+ * there is none; w0 and due are set. Most records are plain; l1_decode takes twice the steps. */
+BASE_ALWAYS_INLINE bool l1_decode_plain(const l1 *c, uint64_t pos, l1_rec *r)
+{
+    const unsigned char *p = l1_at(c, pos);
+    r->w0 = base_seq_u32(p);
+    r->due = base_seq_u32(p + 4);
+    if ((r->w0 & (L1_W0_ALWAYS | L1_W0_GENERATION | L1_W0_EXT | L1_W0_BIG)) != L1_W0_ALWAYS) {
+        return false;
+    }
+    r->generation = r->mask = r->tag_off = r->tag_count = 0;
+    r->field_off = r->key_off = 8;
+    r->klen = L1_W0_KLEN(r->w0);
+    r->vlen = L1_W0_VLEN(r->w0);
+    r->value_off = 8 + r->klen;
+    r->size = l1_pad(c, r->value_off + r->vlen);
+    return true;
+}
+
 /* ---- record.c ---- */
 /* Decode the record at `pos`. Return false when the bytes cannot be a record inside one segment
  * (torn or recycled). */
@@ -96,9 +119,19 @@ CELLAR_PRIVATE uint64_t l1_tags_load(const l1 *c, uint64_t pos, const l1_rec *r,
 CELLAR_PRIVATE int l1_tags_judge(const l1 *c, uint64_t pos, const l1_rec *r);
 /* Return whether a tag ended the record before `end_ms`, when its time was over. */
 CELLAR_PRIVATE bool l1_tags_first(const l1 *c, uint64_t pos, const l1_rec *r, int64_t end_ms);
+/* Return whether the time of a record has passed, or a tag or a dependency ended it. */
+CELLAR_PRIVATE bool l1_is_ended(l1 *c, uint64_t pos, const l1_rec *r, l1_cause *cause);
 /* Return whether the record is over: a dead generation, a passed time, a dead tag or
  * dependency. *cause: why. */
-CELLAR_PRIVATE bool l1_is_over(l1 *c, uint64_t pos, const l1_rec *r, l1_cause *cause);
+BASE_INLINE bool l1_is_over(l1 *c, uint64_t pos, const l1_rec *r, l1_cause *cause)
+{
+    *cause = L1_LEFT_CLEARED;
+    if (c->hooks.generation_alive != NULL &&
+        !c->hooks.generation_alive(c->hooks.ctx, r->generation)) {
+        return true;
+    }
+    return (r->due != 0 || r->mask != 0) && l1_is_ended(c, pos, r, cause);
+}
 /* Return whether the caller of a change still has to read this entry, to write it to disk. */
 CELLAR_PRIVATE bool l1_is_written(const l1 *c, uint64_t pos, const l1_rec *r, uint64_t hash);
 

@@ -123,7 +123,8 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, l1_entry *e, l1_cause cause, l1
     }
     if (there) {
         uint64_t stamp = 0;
-        if (c->hooks.commit != NULL) {
+        const _Atomic uint32_t *const informs = c->hooks.informs;
+        if (c->hooks.commit != NULL && (informs == NULL || base_load_sc(informs) != 0)) {
             (void)c->hooks.commit(c->hooks.ctx, hash, r->generation, l1_key_at(c, pos, r), r->klen,
                                   cause == L1_LEFT_EXPIRED ? L1_CHANGE_EXPIRE
                                   : cause == L1_LEFT_TAG   ? L1_CHANGE_UNTAG
@@ -137,11 +138,11 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, l1_entry *e, l1_cause cause, l1
                            l1_freq(e->slot.b, e->slot.i));
         }
         l1_unlink(c, &h, &e->slot, cause, hash, stamp, v);
-        l1_chain_trim(&h);
+        if (BASE_UNLIKELY(base_load_rlx(&h.b->ovf) != 0)) { l1_chain_trim(&h); }
         *(cause == L1_LEFT_EXPIRED ? &s->expired
           : cause == L1_LEFT_CAPACITY ? &s->evicted : &s->cleared) += 1;
     }
-    l1_unlock(c, &h);
+    l1_unlock_at(h.b, h.ver);
     return there;
 }
 

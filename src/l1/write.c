@@ -435,10 +435,21 @@ static cellar_err l1_put_failed(l1 *c, const l1_key *k, l1_put_spec *p, cellar_e
 
 BASE_SIZE_END
 
+/* Commit like l1_commit, without a call of the hook while a set informs no part of the store. */
+BASE_ALWAYS_INLINE bool l1_commit_plain(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp)
+{
+    const l1_hooks *const h = &c->hooks;
+    if (change == L1_CHANGE_SET && h->informs != NULL && base_load_sc(h->informs) == 0) {
+        *stamp = 0;
+        return h->generation_alive(h->ctx, k->generation);
+    }
+    return l1_commit(c, k, change, stamp);
+}
+
 typedef struct l1_over { /* a plain record that replaces one of its key */
     const l1_key *k;
     const void *value;
-    uint32_t vlen, own, head, size, want; /* own: it has a generation; want: word 0 without vlen */
+    uint32_t vlen, own, head, word; /* own: it has a generation; word: its word 0 */
     int64_t deadline_ms;
     l1_change change;
     uint64_t *stamp;
@@ -454,15 +465,17 @@ BASE_ALWAYS_INLINE l1_over_done l1_over_slot(l1 *c, const l1_over *o, l1_bucket 
     unsigned char *const at = l1_at(c, pos);
     /* After the seq_cst lock: either this writer sees PINNED or the pinner sees the odd version. */
     const uint32_t w0 = base_load_sc((const _Atomic uint32_t *)(const void *)at);
-    if ((w0 & ~(L1_VLEN_LIMIT << 8)) != o->want ||
+    if (((w0 ^ o->word) & ~(L1_VLEN_LIMIT << 8)) != 0 ||
         !base_seq_equal(at + o->head, k->bytes, k->len) ||
         (o->own != 0 && base_seq_u32(at + 8) != k->generation)) {
         return L1_OVER_ABSENT;
     }
     const uint32_t old = base_seq_u32(at + 4);
     const uint32_t due = l1_encode_due(c, pos, o->deadline_ms, 0);
-    if (((o->head + k->len + L1_W0_VLEN(w0) + pad) & ~pad) != o->size || due == L1_DUE_EXT ||
-        L1_W0_VLEN(w0) > L1_SMALL_COPY || old == L1_DUE_EXT) {
+    if (due == L1_DUE_EXT || old == L1_DUE_EXT) { return L1_OVER_NOT; }
+    if (w0 != o->word && (L1_W0_VLEN(w0) > L1_SMALL_COPY ||
+                          ((o->head + k->len + L1_W0_VLEN(w0) + pad) & ~pad) !=
+                              ((o->head + k->len + o->vlen + pad) & ~pad))) {
         return L1_OVER_NOT;
     }
     if (old != 0 && base_clock_reached(c->clock, (int64_t)(base_load_rlx(
@@ -474,12 +487,8 @@ BASE_ALWAYS_INLINE l1_over_done l1_over_slot(l1 *c, const l1_over *o, l1_bucket 
          !base_seq_equal(at + o->head + k->len, o->same->same_bytes, L1_W0_VLEN(w0)))) {
         return L1_OVER_NOT;
     }
-    *o->stamp = 0;
-    if (c->hooks.commit != NULL && !c->hooks.commit(c->hooks.ctx, k->hash, k->generation, k->bytes,
-                                                    k->len, o->change, o->stamp)) {
-        return L1_OVER_VETOED;
-    }
-    base_seq_store_u32(at, o->want | (o->vlen << 8));
+    if (!l1_commit_plain(c, k, o->change, o->stamp)) { return L1_OVER_VETOED; }
+    if (w0 != o->word) { base_seq_store_u32(at, o->word); }
     if (due != old) { base_seq_store_u32(at + 4, due); }
     if (o->vlen != 0) { base_seq_store(at + o->head + k->len, o->value, o->vlen); }
     /* Lower the bound of the segment if the deadline is new (old 0) or earlier. Else the line of
@@ -500,7 +509,7 @@ static BASE_NOINLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void
     const uint16_t tag = l1_tag_of(hash);
     l1_stripe *const s = l1_stripe_of(c, hash);
     const uint64_t ls = base_load_acq(&s->ls), number = l1_number(ls, hash);
-    l1_bucket *b = l1_bucket_at(s, number);
+    l1_bucket *const first = l1_bucket_at(s, number), *b = first;
     const uint32_t ver = base_load_acq(&b->ver); /* release in unlock */
     uint32_t m = l1_match(b, tag);               /* valid if the lock is taken from `ver` */
     if (m == 0 && base_load_rlx(&b->ovf) == 0) { return L1_OVER_ABSENT; } /* as l1_tagged */
@@ -519,13 +528,13 @@ static BASE_NOINLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void
     BASE_POINT("l1.lock");
     if (BASE_UNLIKELY(!l1_lock_at(s, b, number, ver, &h))) { return L1_OVER_NOT; }
     if (BASE_UNLIKELY(base_load_acq(&s->ls) != ls)) { /* the key may belong elsewhere by now */
-        l1_unlock(c, &h);
+        l1_unlock_at(first, ver);
         return L1_OVER_NOT;
     }
-    const uint32_t own = k->generation != 0, head = 8u + 4u * own, pad = (1u << c->gshift) - 1;
-    const l1_over o = { k, value, vlen, own, head, (head + k->len + vlen + pad) & ~pad,
-                        k->len | L1_W0_ALWAYS | own * L1_W0_GENERATION, deadline_ms, change,
-                        stamp, NULL };
+    const uint32_t own = k->generation != 0;
+    const l1_over o = { k, value, vlen, own, 8u + 4u * own,
+                        k->len | vlen << 8 | L1_W0_ALWAYS | own * L1_W0_GENERATION, deadline_ms,
+                        change, stamp, NULL };
     /* A listener may exist since the first look. A later listener sees later changes only. */
     l1_over_done done =
         BASE_UNLIKELY(base_load_rlx(&c->want_left) != 0) ? L1_OVER_NOT : L1_OVER_ABSENT;
@@ -536,7 +545,7 @@ static BASE_NOINLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void
         if (done != L1_OVER_ABSENT || (b = l1_chain_next(s, number, b)) == NULL) { break; }
         m = l1_match(b, tag);
     }
-    l1_unlock(c, &h);
+    l1_unlock_at(first, ver);
     return done;
 }
 
@@ -544,11 +553,10 @@ static BASE_NOINLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void
 static BASE_NOINLINE l1_over_done l1_put_over_same(l1 *c, const l1_key *k, l1_put_spec *p)
 {
     const uint16_t tag = l1_tag_of(k->hash);
-    const uint32_t vlen = (uint32_t)p->value_len, own = k->generation != 0, head = 8u + 4u * own,
-                   pad = (1u << c->gshift) - 1;
-    const l1_over o = { k, p->value, vlen, own, head, (head + k->len + vlen + pad) & ~pad,
-                        k->len | L1_W0_ALWAYS | own * L1_W0_GENERATION, p->deadline_ms, p->change,
-                        &p->stamp, p };
+    const uint32_t vlen = (uint32_t)p->value_len, own = k->generation != 0;
+    const l1_over o = { k, p->value, vlen, own, 8u + 4u * own,
+                        k->len | vlen << 8 | L1_W0_ALWAYS | own * L1_W0_GENERATION, p->deadline_ms,
+                        p->change, &p->stamp, p };
     l1_hold h;
     l1_lock_key(c, k->hash, &h, false);
     l1_over_done done = base_load_rlx(&c->want_left) != 0 ? L1_OVER_NOT : L1_OVER_ABSENT;
@@ -578,21 +586,26 @@ l1_over_done l1_link_new(l1 *c, l1_stripe *s, const l1_key *k, l1_bucket *b, uin
     l1_hold h;
     l1_slot slot;
     l1_over_done done = L1_OVER_NOT;
-    if (BASE_UNLIKELY(l1_match(b, 0) == 0)) { l1_slot_prepare(c, s, k->hash); }
+    const uint32_t free = l1_match(b, 0); /* the stripe lock keeps them free */
+    if (BASE_UNLIKELY(free == 0)) { l1_slot_prepare(c, s, k->hash); }
     const uint32_t ver = base_load_rlx(&b->ver);
     BASE_POINT("l1.lock");
     if (BASE_UNLIKELY((ver & 1u) != 0 || !l1_lock_here(s, b, ver, &h))) {
         l1_lock_key(c, k->hash, &h, true);
     }
     BASE_ASSERT(!l1_find(c, &h, k, &slot));
-    if (l1_slot_empty(c, &h, &slot)) {
-        done = l1_commit(c, k, change, stamp) ? L1_OVER_DONE : L1_OVER_VETOED;
+    if (BASE_LIKELY(free != 0)) {
+        slot.b = b;
+        slot.i = (unsigned)__builtin_ctz(free);
+    }
+    if (BASE_LIKELY(free != 0) || l1_slot_empty(c, &h, &slot)) {
+        done = l1_commit_plain(c, k, change, stamp) ? L1_OVER_DONE : L1_OVER_VETOED;
     }
     if (done == L1_OVER_DONE) {
         l1_count_in(c, s, pos, k->generation, k->hash, size, false, t);
         l1_slot_set(&slot, l1_tag_of(k->hash), (uint32_t)(pos >> c->gshift), 0);
     }
-    l1_unlock(c, &h);
+    l1_unlock_at(h.b, h.ver);
     return done;
 }
 
