@@ -61,8 +61,8 @@ SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=s
             $(SRC_CACHE:%=src/cache/%.c) $(SRC_EXTRAS:%=src/extras/%.c) \
             $(SRC_WORK:%=src/work/%.c) $(SRC_KIT:%=src/kit/%.c) $(SRC_RESP:%=src/resp/%.c)
 # The remote tier, in floor order. No part of SRC: libcellar and cellar.c do not have it.
-SRC_REMOTE = hash config memory wire reason key form ticket flight mark greet ear state link share \
-             lease limit lock script control pend get put coherence attach stat open
+SRC_REMOTE = hash config memory wire resolve reason key form ticket flight mark greet ear state link \
+             share lease limit lock script control pend get raw put coherence attach stat open
 REMOTE_SRC := $(SRC_REMOTE:%=src/remote/%.c)
 CLI      := $(wildcard src/cli/*.c)
 # The public headers in the order in which the drop-in's one header folds them.

@@ -92,6 +92,15 @@ typedef struct cellar_tier_lease {
     uint64_t opaque[2];        /* of the tier                                                     */
 } cellar_tier_lease;
 
+/* One key of `lease_many`: arguments and results of one `lease`. */
+typedef struct cellar_tier_claim {
+    cellar_tier_key   key;
+    cellar_tier_entry e;           /* in: flags; out                                              */
+    cellar_tier_lease l;           /* out                                                         */
+    cellar_err        err;         /* out: the code of `lease`                                    */
+    uint32_t          reserved;    /* 0                                                           */
+} cellar_tier_claim;
+
 /* Functions that the tier may call, from `attached` until `close` or `forked` returns, any thread.
  * The first argument is `ctx`. `changed`, `ended` and `tag_ended` may call listeners. */
 typedef struct cellar_tier_host {
@@ -104,7 +113,8 @@ typedef struct cellar_tier_host {
      * loads of the key store nothing. The table is not called. */
     void      (*changed)(void *ctx, const void *key, size_t len);
     /* Invalidate all entries of the namespace in O(1), and all replies on their way into memory.
-     * The table is not called. mode: CELLAR_TAG_HARD; SOFT has the same effect. */
+     * The table is not called. mode: CELLAR_TAG_HARD; SOFT, with PROOF_STALE: the entries stay as
+     * stale values, else as HARD. */
     void      (*ended)(void *ctx, uint32_t mode);
     /* Invalidate all entries of the store with a tag: cellar_delete_by_tag, without the table. */
     void      (*tag_ended)(void *ctx, const void *tag, size_t len, uint32_t mode);
@@ -113,14 +123,15 @@ typedef struct cellar_tier_host {
     uint64_t  (*epoch)(void *ctx);
     /* With `proof`: let memory answer before `until_ms`, not at it; 0: not at all. */
     void      (*proven)(void *ctx, int64_t until_ms);
-    /* Answer a ticket of `ask` as `get` answers, once, from any thread, also inside `ask`. An
-     * answer after the wait of its caller ended has no effect. */
+    /* Answer a ticket of `ask` as `get` answers, or one of `ask_lease`, once, from any thread, also
+     * inside `ask`. An answer after the wait of its caller ended has no effect. */
     void      (*answered)(void *ctx, const cellar_tier_ticket *ticket, const cellar_tier_key *key,
                           cellar_err err, const void *value, size_t value_len,
                           const cellar_tier_entry *entry);
     /* Memory inside the budget of the store; NULL: none left. `size` of release: as allocated. */
     void     *(*alloc)(void *ctx, size_t size);
     void      (*release)(void *ctx, void *p, size_t size);
+    const void *store;         /* equal for all namespaces of one store; only to be compared      */
 } cellar_tier_host;
 
 /* The table of a tier, for one namespace. A function may be NULL unless "required". The first
@@ -147,6 +158,12 @@ typedef struct cellar_tier_table {
     /* Begin a get that host.answered ends: cellar_lease_acquire must not wait. False: the tier
      * cannot answer now. NULL: `get` does not wait. */
     bool       (*ask)(void *ctx, const cellar_tier_key *k, const cellar_tier_ticket *ticket);
+    /* Begin what `get`, and if there is no value then `lease` do, for cellar_lease_acquire, which
+     * must not wait. host.answered ends it as `ask`, also with LEASED: value is the
+     * cellar_tier_lease; and with PENDING: entry->deadline_ms as of `lease`. False: the tier cannot
+     * answer now. Needs `lease` and `ask`. NULL: one load by leases of the host in each process. */
+    bool       (*ask_lease)(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
+                            const cellar_tier_ticket *ticket);
     /* Store a value. With CELLAR_TIER_IF_CHECK it also returns CONFLICT: the key has another state,
      * and memory and tier are unchanged; *e has no new check then. Required. */
     cellar_err (*put)(void *ctx, const cellar_tier_key *k, const void *value, size_t value_len,
@@ -164,13 +181,17 @@ typedef struct cellar_tier_table {
     cellar_err (*tag)(void *ctx, const void *tag, size_t len, uint32_t mode);
     /* Delete all keys that match a pattern of cellar_delete_by_pattern. */
     cellar_err (*pattern)(void *ctx, const char *pattern, size_t len);
-    /* Ask for the lease of a key before its loader runs, for `hold_ms`. e->flags: REFRESH or 0.
+    /* Ask for the lease of a key before its loader runs, for `hold_ms`. e->flags: 0; or REFRESH,
+     * with the end of the old value in e->deadline_ms: OK then means a value that ends later.
      * LEASED: the caller holds *l; PENDING: another process holds one, at most until
      * e->deadline_ms, and `changed` of the key wakes the caller; OK, ABSENT: there is a value, and
      * `get` follows. Another code: the load runs without a lease, and the tier gets no value. Needs
      * `fill` and `unlease`. NULL: one load for each process. */
     cellar_err (*lease)(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
                         cellar_tier_entry *e, cellar_tier_lease *l);
+    /* Ask for the leases of 1 to 32 keys, each as by `lease`, with all requests sent together: a
+     * bulk load. NULL: one `lease` for each key. */
+    void       (*lease_many)(void *ctx, cellar_tier_claim *claims, size_t count, int64_t hold_ms);
     /* Store the loaded value if the lease is still held; else return INVALIDATED, store nothing. */
     cellar_err (*fill)(void *ctx, const cellar_tier_key *k, const cellar_tier_lease *l,
                        const void *value, size_t value_len, cellar_tier_entry *e);

@@ -555,6 +555,32 @@ BASE_ALWAYS_INLINE cellar_err cache_change_step(cache_change *ch, cache_change_k
     return err;
 }
 
+/* Make a step that stores with the tag of the life of the namespace in front of its tags. A load
+ * has its birth from its flight, a write without tags is born now. */
+static cellar_err cache_change_lives(cache_change *ch, const cache_shared *h)
+{
+    uint64_t fps[BASE_TAGS_MAX];
+    l1_put_spec *p = ch->spec;
+    if (ch->kind == CACHE_RENEW && ch->renewal->tag_count != 0) {
+        l1_renewal r = *ch->renewal;
+        r.tag_count = cache_shared_tags(h, r.tag_fps, r.tag_count, fps);
+        r.tag_fps = fps;
+        return l1_renew(ch->c->l1, ch->k, &r, NULL);
+    }
+    if (ch->kind != CACHE_PUT) { return cache_change_step(ch, ch->kind); }
+    const uint64_t *const own = p->tag_fps;
+    const uint32_t count = p->tag_count;
+    if (count == 0 && p->change != L1_CHANGE_PUBLISH) {
+        p->tag_born = base_load_acq(&ch->c->store->tag_epoch);
+    }
+    p->tag_count = cache_shared_tags(h, own, count, fps);
+    p->tag_fps = fps;
+    const cellar_err err = cache_change_step(ch, CACHE_PUT);
+    p->tag_fps = own; /* the tier gets the tags of the program */
+    p->tag_count = count;
+    return err;
+}
+
 /* Make the step in an observed store, between the parts. */
 static void cache_change_observed(cache_change *ch)
 {
@@ -566,7 +592,10 @@ static void cache_change_observed(cache_change *ch)
     if (h != NULL && ch->spec != NULL) {
         ch->spec->deadline_ms = cache_shared_until(h, ch->spec->deadline_ms);
     }
-    if (ch->err == CELLAR_OK) { ch->err = cache_change_step(ch, ch->kind); }
+    if (ch->err == CELLAR_OK) {
+        ch->err = h != NULL && h->life != 0 ? cache_change_lives(ch, h)
+                                            : cache_change_step(ch, ch->kind);
+    }
     CACHE_PARTS(CACHE_PART_AFTER)
 }
 

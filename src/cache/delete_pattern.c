@@ -113,6 +113,9 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
                               "cellar_delete_by_pattern: no memory, or too many patterns on disk");
         }
         (void)base_add_sc(&s->glob_epoch, (uint64_t)1);
+        /* Another process may have ended all entries meanwhile, and a get have filled memory again
+         * before the tier deleted. Entries of a later generation come from a tier that has none. */
+        if (m.shared) { m.generation = base_load_acq(&c->generation); }
         cache_turns_match(s, m.generation, cache_match_key, &m);
         BASE_POINT("tier.glob_told");
     }

@@ -12,7 +12,7 @@
 #define CACHE_DEP_KEY 1u     /* bit of a tag: of a key; else of a namespace: */
 #define CACHE_DEP_ANY 2u     /* raised by each change in it; without the bit by its end only */
 
-_Static_assert(BASE_TAGS_MAX == CELLAR_TAGS_MAX + CACHE_DEP_HEAD + CELLAR_DEPENDENCIES_MAX +
+_Static_assert(BASE_TAGS_MAX == 1 + CELLAR_TAGS_MAX + CACHE_DEP_HEAD + CELLAR_DEPENDENCIES_MAX +
                                     CACHE_DEP_NAMESPACES, "tags of one entry");
 
 CELLAR_PRIVATE cellar_err cache_deps_open(cache_store *s, const cache_settings *cfg);

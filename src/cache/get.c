@@ -6,7 +6,8 @@
  *            lock and makes no shared write; it reads the clock only for an entry with a deadline.
  *            A miss asks the tier, if there is one (lookup.c).
  *            Without tier and filter a miss needs no second look (l1_none).
- *            A namespace that needs a proof is read as plain while it has one (proof.h).
+ *            A hit of a namespace with a proof compares the clock with the earlier one of proof
+ *            and deadline (proof.h).
  * INVARIANTS Each get with valid arguments adds to exactly one outcome; E_BUFFER counts as a hit.
  * SEE ALSO   get_with.c, get_alloc.c, pin.c, many.c (many keys), load.c (loading). */
 #include "cache/bloom_guard.h"
@@ -71,14 +72,42 @@ BASE_NOINLINE static cellar_err cache_get_any(cellar *c, const void *key, size_t
     return cache_get_rest(c, &k, state, sampled, false, buf, buf_cap, value_len);
 }
 
+/* Read from a namespace with a state. While it needs a proof and is otherwise plain, a hit
+ * reads one clock for the proof and the deadline of the entry. */
+BASE_ALWAYS_INLINE cellar_err cache_get_proven(cellar *c, uint32_t state, const void *key,
+                                               size_t key_len, void *buf, size_t buf_cap,
+                                               size_t *value_len)
+{
+    if (state != CACHE_PROOF || !base_hash_is_near(c->hash_key, key_len)) {
+        return cache_get_any(c, key, key_len, buf, buf_cap, value_len);
+    }
+    base_thread_record *const self = base_thread_self();
+    const uint32_t klen = (uint32_t)key_len, generation = base_load_acq(&c->generation);
+    const uint64_t hash = base_hash_near(c->hash_key, generation, key, key_len);
+    const bool sampled = stats_sample(self);
+    size_t len;
+    if (BASE_UNLIKELY(sampled) ||
+        BASE_UNLIKELY(!l1_hit_before(c->l1, self, key, klen, generation, hash, buf, buf_cap, &len,
+                                     base_load_rlx(&c->proven_ms)))) {
+        const l1_key k = { key, klen, generation, hash };
+        return cache_get_rest(c, &k, 0, sampled, !sampled, buf, buf_cap, value_len);
+    }
+    if (value_len != NULL) { *value_len = len; }
+    stats_add_mine(c->stats, c->stats_tag, self, STATS_HIT_L1, 1);
+    return CELLAR_OK;
+}
+
 CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
                                  void *buf, size_t buf_cap, size_t *value_len)
 {
     if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) || (buf == NULL && buf_cap != 0))) {
         return cache_get_refuse(c, key, key_len);
     }
-    if ((BASE_UNLIKELY(base_load_acq(&c->state) != 0) && !cache_is_proven(c)) ||
-        BASE_UNLIKELY(!base_hash_is_near(c->hash_key, key_len))) {
+    const uint32_t state = base_load_acq(&c->state);
+    if (BASE_UNLIKELY(state != 0)) {
+        return cache_get_proven(c, state, key, key_len, buf, buf_cap, value_len);
+    }
+    if (BASE_UNLIKELY(!base_hash_is_near(c->hash_key, key_len))) {
         return cache_get_any(c, key, key_len, buf, buf_cap, value_len);
     }
     base_thread_record *const self = base_thread_self();

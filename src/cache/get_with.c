@@ -18,13 +18,15 @@ static void cache_info_fill(const cellar *c, const l1_info *in, cellar_err err, 
                             cellar_entry_info *out)
 {
     const int64_t now = base_now_ms(&c->store->clock);
+    const uint32_t tags = tier == CELLAR_TIER_L1 ? cache_shared_rest(c, in->tag_count)
+                                                 : in->tag_count;
     cellar_entry_info i = cellar_entry_info_default();
     i.kind = in->kind;
     i.tier = tier;
     i.flags = (in->born_exact ? 0u : CELLAR_INFO_AGE_APPROX) |
               (in->version != 0 ? CELLAR_INFO_VERSION : 0u) |
               (err == CELLAR_STALE ? CELLAR_INFO_STALE : 0u) |
-              (in->tag_count != 0 ? CELLAR_INFO_TAGGED : 0u);
+              (tags != 0 ? CELLAR_INFO_TAGGED : 0u);
     i.user_flags = in->user_flags;
     i.hits = in->uses;
     i.cost_us = cache_cost_us(in->cost);
@@ -151,19 +153,32 @@ static cellar_err cache_get_there(cellar *c, const l1_key *k, const cellar_get_o
     return err;
 }
 
+/* Return whether the shared tier, which hears all changes again, is asked before a value of memory
+ * that became stale at a gap is the answer. */
+static bool cache_get_asks_first(const cellar *c, cellar_err err)
+{
+    return err == CELLAR_STALE && c->proof_stale && !cache_is_unproven(c);
+}
+
 /* Read with options; count nothing. */
 static cellar_err cache_get_read(cellar *c, const l1_key *k, const cellar_get_opts *o, void *buf,
                                  size_t buf_cap, size_t *len, stats_id *outcome)
 {
-    cellar_err err = cache_get_here(c, k, o, buf, buf_cap, len);
+    const cellar_err err = cache_get_here(c, k, o, buf, buf_cap, len);
     *outcome = cache_outcome(err);
-    if (err != CELLAR_MISS) { return err; }
+    if (BASE_LIKELY(err == CELLAR_OK)) { return err; }
+    if (err != CELLAR_MISS && !cache_get_asks_first(c, err)) { return err; }
     if ((o->flags & CELLAR_GET_PEEK) != 0 ? !cache_may_lie_below(c, k) : !cache_asks_below(c, k)) {
         return err;
     }
-    err = cache_get_there(c, k, o, buf, buf_cap, len);
-    *outcome = err == CELLAR_OK || err == CELLAR_E_BUFFER ? STATS_HIT_L2 : cache_outcome(err);
-    return err;
+    const size_t here = *len;
+    const cellar_err below = cache_get_there(c, k, o, buf, buf_cap, len);
+    if (below == CELLAR_MISS && err == CELLAR_STALE) {
+        *len = here;
+        return err;
+    }
+    *outcome = below == CELLAR_OK || below == CELLAR_E_BUFFER ? STATS_HIT_L2 : cache_outcome(below);
+    return below;
 }
 
 CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len,

@@ -29,8 +29,10 @@
 #include "cache/load_leader.h"
 #include "cache/load_look.h"
 #include "cache/load_plan.h"
+#include "cache/load_shared.h"
 #include "cache/lookup.h"
 #include "cache/plan.h"
+#include "cache/shared.h"
 #include "cache/turn.h"
 
 static void cache_lease_out(cellar_lease *out, const flight_lease *l)
@@ -44,6 +46,8 @@ static void cache_lease_out(cellar_lease *out, const flight_lease *l)
 typedef struct cache_kept { /* options of acquire; trace and bytes of the default value follow */
     cache_load_plan p;
     cellar_bytes value;
+    bool leased;             /* with the lease of the shared tier */
+    cellar_tier_lease lease;
 } cache_kept;
 
 /* Keep the plan of the call in its flight, without what only acquire needs. Return false if no
@@ -59,6 +63,8 @@ static bool cache_keep(const cache_call *call, flight *f)
     if (b == NULL) { return false; }
     cache_kept *k = (cache_kept *)(void *)b->data;
     k->p = *call->p;
+    k->leased = call->leased;
+    k->lease = call->lease;
     unsigned char *at = b->data + sizeof *k;
     if (trace != NULL) { k->p.trace = memcpy(at, trace, trace_len); }
     k->value = (cellar_bytes){ at + trace_len, len };
@@ -74,6 +80,7 @@ static cache_acquired cache_lease_led(cache_call *call, flight *f, flight_sub **
 {
     flight_lease l;
     if (cache_is_closed(call->c)) { /* dropped: the drop may have missed this lease */
+        cache_lead_unlease(call);
         cache_flight_cancel(call->t, f);
         (void)cache_answer(call, CELLAR_E_CLOSED, CELLAR_SOURCE_NONE);
         return CACHE_ANSWERED;
@@ -92,13 +99,16 @@ static cache_acquired cache_lease_led(cache_call *call, flight *f, flight_sub **
         return CACHE_ANSWERED;
     }
     flight_note(f, b != NULL ? (uint64_t)pass + 1 : 0);
-    const bool kept = !call->p->given || cache_keep(call, f);
+    const bool kept = (!call->p->given && !call->leased) || cache_keep(call, f);
     if (!kept) {
+        cache_lead_unlease(call);
         cache_flight_cancel(call->t, f);
         (void)cache_answer_failed(call, CELLAR_E_NOMEM);
     } else if (!flight_lease_open(call->t, f, &l)) {
+        cache_lead_unlease(call);
         flight_unref(call->t, f);
     } else {
+        call->leased = false; /* the flight keeps it */
         cache_lease_out(lease, &l);
         if (cache_has_stale(call)) {
             cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
@@ -117,11 +127,13 @@ static cache_acquired cache_lease_asks(cache_call *call, flight *f)
 {
     cellar *c = call->c;
     const cache_tier *t = cache_tier_of(c);
+    const cache_shared *h = cache_shared_leases(call);
+    const bool far = h != NULL && h->far != NULL;
     cache_tier_ticket ticket = { .generation = call->k.generation,
                                  .born = base_load_acq(&c->store->tag_epoch) };
     flight_lease l;
     if (!call->asks || t == NULL || call->old != NULL || cache_is_off(c) || cache_is_closed(c) ||
-        cache_missed_take(c->store, call->k.hash) ||
+        (far && cache_far_take(call)) || cache_missed_take(c->store, call->k.hash) ||
         !cache_tier_watch(c->store, call->k.hash, &ticket.changes, &ticket.globs)) {
         return CACHE_LED;
     }
@@ -134,7 +146,10 @@ static cache_acquired cache_lease_asks(cache_call *call, flight *f)
     ticket.check = l.check;
     const cache_tier_key key = { call->key, call->k.len, call->k.hash, c->id, call->k.generation };
     call->k.bytes = call->key; /* the answer may end the flight */
-    if (t->ask(t->ctx, &key, &ticket)) { return CACHE_AGAIN; }
+    if (far ? cache_far_ask(h, &key, call->p->ms[CACHE_HARD], &ticket)
+            : t->ask(t->ctx, &key, &ticket)) {
+        return CACHE_AGAIN;
+    }
     return flight_claim(call->t, &l, c->id) == f ? CACHE_LED : CACHE_AGAIN;
 }
 
@@ -214,10 +229,12 @@ static cellar_err cache_claim(cellar *c, cellar_lease *lease, cache_claimed *m)
     }
     memset(lease, 0, sizeof *lease);
     const flight_bytes *kept = flight_kept(f);
-    if (kept == NULL) { (void)cache_load_plan_make(c, NULL, &m->now); } /* cannot be refused */
-    const cache_load_plan *p =
-        kept != NULL ? &((const cache_kept *)(const void *)kept->data)->p : &m->now;
-    cache_call_of(&m->call, c, p, f);
+    const cache_kept *k = kept != NULL ? (const cache_kept *)(const void *)kept->data : NULL;
+    const bool given = k != NULL && k->p.given;
+    if (!given) { (void)cache_load_plan_make(c, NULL, &m->now); } /* cannot be refused */
+    cache_call_of(&m->call, c, given ? &k->p : &m->now, f);
+    m->call.leased = k != NULL && k->leased;
+    if (m->call.leased) { m->call.lease = k->lease; }
     m->call.now_ms = base_now_ms(&c->store->clock);
     m->call.cancel = base_cancel_off();
     cache_lead_begin(&m->ld, &m->call, f);
@@ -337,6 +354,7 @@ CELLAR_API cellar_err cellar_lease_release(cellar *c, cellar_lease *lease, int32
     if (err != CELLAR_OK) { return err; }
     if (loader_err == 0) {
         cache_lead_report(&m.ld, CELLAR_E_CANCELLED);
+        cache_lead_unlease(&m.call);
         flight_lead_end(m.ld.f);
         cache_flight_cancel(m.call.t, m.ld.f);
     } else {

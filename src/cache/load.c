@@ -184,7 +184,8 @@ CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_
         (state & ~CACHE_FILTER) == 0) {
         cellar_err err;
         if (cache_guarded_hit(c, key, key_len, out, &err, &audit)) { return err; }
-    } else if (BASE_LIKELY(o == NULL && fn != NULL && (state == 0 || cache_is_proven(c)))) {
+    } else if (BASE_LIKELY(o == NULL && fn != NULL &&
+                           (state == 0 || (state == CACHE_PROOF && !cache_is_unproven(c))))) {
         l1_key k;
         if (cache_hit_plain(c, &k, key, key_len, out) == CELLAR_OK) {
             cache_hot_sample(c, base_thread_self(), &k);

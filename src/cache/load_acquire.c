@@ -14,6 +14,7 @@
 #include "cache/dependency_table.h"
 #include "cache/load_call.h"
 #include "cache/load_look.h"
+#include "cache/proof.h"
 
 /* ---- enter ---- */
 
@@ -47,13 +48,22 @@ CELLAR_PRIVATE void cache_release(cache_call *call, flight *f, flight_outcome *o
     call->k.bytes = call->key; /* the copy of the flight may be freed */
 }
 
+/* Return whether the tier is asked before the loader runs: there is no old value, or one of a
+ * shared namespace that became stale before its time, at a gap of the tier. */
+static bool cache_asks_tier(const cache_call *call)
+{
+    return call->old == NULL ||
+           (call->c->proof_stale && !call->early && call->now_ms < call->found.expires_ms &&
+            !cache_is_unproven(call->c));
+}
+
 CELLAR_PRIVATE bool cache_led(cache_call *call, flight *f)
 {
     flight_outcome o = { .phase = FLIGHT_QUEUED };
     call->k.bytes = flight_key_of(f).bytes;
     if (flight_takeovers(f) > 0) { stats_add(cache_mine(call->c), STATS_LOAD_TAKEOVER, 1); }
     if ((call->p->flags & CELLAR_LOAD_BYPASS) != 0 || cache_is_off(call->c)) { return false; }
-    if (!cache_second_look(call, &o) && (call->old != NULL || !cache_tier_look(call, &o))) {
+    if (!cache_second_look(call, &o) && !(cache_asks_tier(call) && cache_tier_look(call, &o))) {
         return false;
     }
     cache_release(call, f, &o);

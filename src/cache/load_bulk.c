@@ -4,7 +4,7 @@
  *
  * WALK       plain hits -> looks -> per missing key: lead or join -> own loader for all led keys,
  *            store, end -> fallbacks for failed keys, one by one -> only then wait for joined keys
- *            -> retry the rest
+ *            and for keys that other processes load -> retry the rest
  * INVARIANTS Each item ends like its single call. Own loads end before the call waits for others:
  *            two calls that lead keys of each other cannot block. Equal keys share a flight: the
  *            second joins the first. A leader that ends its thread inside the loader leaves nothing
@@ -24,6 +24,8 @@
 #include "cache/load_leader.h"
 #include "cache/load_look.h"
 #include "cache/load_plan.h"
+#include "cache/load_shared.h"
+#include "cache/shared.h"
 
 BASE_SIZE_BEGIN
 
@@ -34,6 +36,9 @@ typedef struct cache_one { /* one missing item */
     size_t at;          /* index in the array of the caller */
     flight *f;          /* led or joined; NULL: neither */
     bool led, done;
+    bool waits;         /* for another process, until `changes` is over, or `until_ms` */
+    uint64_t changes;
+    int64_t until_ms;
 } cache_one;
 
 typedef struct cache_bulk { /* in a heap block: its arrays follow */
@@ -124,7 +129,9 @@ static void cache_bulk_left(struct cellar_load *ld)
     flight_lead_end(b->outer);
     for (size_t i = 0; i < b->count; i++) {
         cache_one *one = &b->one[i];
-        if (one->f != NULL && one->led) { cache_flight_cancel(b->call.t, one->f); }
+        if (one->f == NULL || !one->led) { continue; }
+        cache_lead_unlease(&one->call);
+        cache_flight_cancel(b->call.t, one->f);
     }
     cache_bulk_drop(b);
     cache_load_end(c->store);
@@ -174,6 +181,80 @@ static void cache_bulk_results(cache_bulk *b)
         if (b->outer == NULL) { b->outer = f; }
     }
     for (size_t i = 0; i < b->led_count; i++) { cache_bulk_settle(b, i, false, asks); }
+}
+
+/* ---- leases over processes ---- */
+
+/* Take the answer to the question for a lease. */
+static void cache_bulk_take(cache_one *one, const cache_shared_item *it)
+{
+    if (it->got == CACHE_LED) { return; }
+    one->f = NULL;
+    one->led = false;
+    one->done = it->got == CACHE_ANSWERED;
+    one->waits = it->got == CACHE_PENDING;
+    one->changes = it->changes;
+    one->until_ms = one->waits ? BASE_MIN(it->held_ms, cache_patience(&one->call)) : 0;
+}
+
+/* Ask for the leases of the led keys, in groups. The keys that this call does not load are no
+ * longer led: the others begin again. */
+static void cache_bulk_lease(cache_bulk *b)
+{
+    cache_shared_item items[CACHE_SHARED_CLAIMS];
+    cache_one *of[CACHE_SHARED_CLAIMS];
+    flight *first = NULL;
+    if (cache_shared_of(b->call.c) == NULL) { return; }
+    for (size_t i = 0; i < b->count && first == NULL; i++) {
+        if (b->one[i].led) { first = b->one[i].f; }
+    }
+    if (first == NULL) { return; }
+    flight_lead_end(first);
+    for (size_t i = 0; i < b->count;) {
+        size_t n = 0;
+        for (; i < b->count && n < CACHE_SHARED_CLAIMS; i++) {
+            cache_one *one = &b->one[i];
+            if (!one->led || one->f == NULL) { continue; }
+            items[n] = (cache_shared_item){ .call = &one->call, .f = one->f };
+            of[n++] = one;
+        }
+        cache_shared_lead_many(items, n);
+        for (size_t j = 0; j < n; j++) { cache_bulk_take(of[j], &items[j]); }
+    }
+    for (size_t i = 0; i < b->count; i++) {
+        if (b->one[i].led) { flight_lead_begin(b->one[i].f, b->depth); }
+    }
+}
+
+/* Return whether an item can go on. *until_ms: the first end of a wait. */
+static bool cache_bulk_ready(cache_bulk *b, int64_t *until_ms)
+{
+    bool ready = false;
+    *until_ms = BASE_NEVER_MS;
+    for (size_t i = 0; i < b->count; i++) {
+        cache_one *one = &b->one[i];
+        if (one->done) { continue; }
+        if (one->waits && cache_shared_is_due(&one->call, one->changes, one->until_ms)) {
+            one->waits = false;
+            one->done = cache_shared_patience(&one->call) == CACHE_ANSWERED;
+            ready = true;
+        }
+        ready = ready || !one->waits;
+        *until_ms = BASE_MIN(*until_ms, one->until_ms);
+    }
+    return ready;
+}
+
+/* Wait while other processes load all items that are left. */
+static void cache_bulk_pause(cache_bulk *b)
+{
+    const cache_store *s = b->call.c->store;
+    int64_t until_ms;
+    uint32_t bell = base_load_acq(&s->shared_bell);
+    while (!cache_bulk_ready(b, &until_ms)) {
+        cache_shared_nap(&b->call, bell, until_ms);
+        bell = base_load_acq(&s->shared_bell);
+    }
 }
 
 /* Collect the led keys in the order for the loader. */
@@ -226,7 +307,7 @@ static size_t cache_bulk_wait(cache_bulk *b)
         if (one->done) { continue; }
         flight *f = one->f;
         one->f = NULL;
-        one->done = cache_join(&one->call, f);
+        if (f != NULL) { one->done = cache_join(&one->call, f); }
         again += !one->done;
     }
     return again;
@@ -244,10 +325,13 @@ static void cache_bulk_passes(cache_bulk *b)
     }
     while (open > 0) {
         for (size_t i = 0; i < b->count; i++) {
-            if (!b->one[i].done) { cache_bulk_enter(&b->one[i], b->depth); }
+            cache_one *one = &b->one[i];
+            if (!one->done && !one->waits) { cache_bulk_enter(one, b->depth); }
         }
+        cache_bulk_lease(b);
         cache_bulk_load(b);
         open = cache_bulk_wait(b);
+        if (open > 0) { cache_bulk_pause(b); }
     }
 }
 

@@ -32,8 +32,7 @@
 
 /* ---- begin ---- */
 
-/* Give the lease of the shared tier back, if the call still holds it. */
-static void cache_lead_unlease(cache_call *call)
+CELLAR_PRIVATE void cache_lead_unlease(cache_call *call)
 {
     if (BASE_LIKELY(!call->leased)) { return; }
     const cache_shared *h = cache_shared_of(call->c);

@@ -323,7 +323,7 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
     if (call->identity > 1) { o->looked = looked; }
     if (err != CELLAR_OK) { flight_bytes_drop(b); }
     if (err != CELLAR_OK && err != CELLAR_ABSENT) { return false; }
-    if (m.tag_count != 0) { o->flags |= FLIGHT_TAGGED; }
+    if (m.tag_count != 0 || c->proof_stale) { o->flags |= FLIGHT_TAGGED; }
     if (err == CELLAR_ABSENT) {
         o->phase = FLIGHT_NONE;
         (void)cache_answer(call, err, CELLAR_SOURCE_NEGATIVE);

@@ -44,7 +44,9 @@ static void cache_record_settle(struct cellar_load *ld, flight_outcome *o)
             o->flags |= FLIGHT_NOT_STORED | FLIGHT_OVERTAKEN;
         }
     }
-    if (ld->tag_count != 0) { o->flags |= FLIGHT_TAGGED; } /* not for callers after their end */
+    if (ld->tag_count != 0 || ld->call->c->proof_stale) {
+        o->flags |= FLIGHT_TAGGED; /* not for callers after their end */
+    }
 }
 
 CELLAR_PRIVATE void cache_outcome_found(const cache_call *call, flight_outcome *o)
@@ -91,6 +93,7 @@ static cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, flight_o
     }
     if (err == CELLAR_OK) {
         o->identity = cache_deps_identity(p->tag_fps, p->tag_count);
+        if (c->proof_stale && o->identity == 0) { o->identity = 1; } /* its life is a tag */
         return err;
     }
     o->flags |= FLIGHT_NOT_STORED;
@@ -264,9 +267,12 @@ static bool cache_has_tag(const uint64_t *fps, uint32_t count, uint64_t fp)
  * the entry lack a tag. Return false if the load has no record of its reads for them. */
 static bool cache_same_tags(struct cellar_load *ld, flight_outcome *o, bool *more)
 {
-    uint64_t was[BASE_TAGS_MAX], born = 0;
-    const uint32_t count = l1_tags_of(ld->call->c->l1, &ld->call->k, was, &born),
-                   user = cache_deps_from(was, count);
+    const cellar *c = ld->call->c;
+    uint64_t all[BASE_TAGS_MAX], born = 0;
+    const uint32_t listed = l1_tags_of(c->l1, &ld->call->k, all, &born),
+                   count = cache_shared_rest(c, listed);
+    const uint64_t *const was = all + (listed - count); /* without that of its life */
+    const uint32_t user = cache_deps_from(was, count);
     if (ld->run == NULL && user < count && ld->tag_count != 0) { return false; }
     if (ld->run != NULL && ld->tag_count == 0) {
         memcpy(ld->fps, was, user * sizeof was[0]);
@@ -294,7 +300,8 @@ static void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
     cache_plan *plan =
         cache_keeps(ld) ? cache_publish_plan(ld, L1_VALUE, ld->ttl_ms, &own) : NULL;
     const bool kept = cache_same_tags(ld, o, &more);
-    if (call->leased && call->found.tag_count != 0) { ld->no_store = true; } /* texts are gone */
+    const uint32_t tags = cache_shared_rest(call->c, call->found.tag_count);
+    if (call->leased && tags != 0) { ld->no_store = true; } /* texts are gone */
     if (!cache_keeps(ld) || ld->ttl_ms == 0 || plan == NULL || call->leased) {
         ld->no_store = ld->no_store || plan == NULL;
         cache_publish_value(ld, flight_bytes_ref(call->old), o);
@@ -308,7 +315,7 @@ static void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
     const cellar_err err = kept ? cache_renew(ld, &r, more) : CELLAR_E_SPACE;
     if (ld->list_count != 0) { o->identity = cache_deps_identity(ld->fps, ld->list_count); }
     if (err == CELLAR_MISS || err == CELLAR_E_SPACE) {
-        if (call->found.tag_count != 0 || (err == CELLAR_MISS && ld->run != NULL)) {
+        if (tags != 0 || (err == CELLAR_MISS && ld->run != NULL)) {
             ld->no_store = true;
         }
         cache_publish_value(ld, flight_bytes_ref(call->old), o);
@@ -357,6 +364,7 @@ static void cache_remember_error(struct cellar_load *ld, int32_t loader_err, fli
     p.deadline_ms = base_add_sat(o->retry_at_ms, call->p->ms[CACHE_ERROR_MAX]);
     p.retry_at = cache_retry_field(o->retry_at_ms, p.deadline_ms);
     p.loader_code = (uint32_t)loader_err;
+    p.tag_born = flight_tag_born(ld->f);
     flight_outcome stored = { .phase = FLIGHT_FAILED };
     (void)cache_publish(ld, &p, &stored);
     o->flags |= FLIGHT_FINAL;

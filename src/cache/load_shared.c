@@ -9,21 +9,29 @@
  * INVARIANTS A lease is filled or given back once, by the call that holds it, also if its thread
  *            ends inside the loader.
  *            The bell is read before the tier is asked: a change after the question ends the wait.
- * LOCKING    None. Each change from outside rings the bell of the store.
- * LIMITS     A wait ends at the wait limit of the call. Leases of the host and bulk loads load once
- *            for each process.
+ *            A bulk load asks for the leases of all its keys together, and loads what it leads
+ *            before it waits: two processes that lead keys of each other cannot block.
+ *            For leases of the host a row keeps a lease that the tier granted, or a wait for
+ *            another process; with a granted lease of the key no acquire waits. The row is noted
+ *            before its stamp is compared, and a change raises the stamp before it looks for rows:
+ *            no change is missed.
+ * LOCKING    far_lock, a leaf, for the rows. Each change from outside rings the bell of the store.
+ * LIMITS     A wait ends at the wait limit of the call. 256 rows: without a free one this process
+ *            loads the key without a lease. A lease that no acquire takes ends by its time.
  * SEE ALSO   load_acquire.c, load_leader.c, shared.c. */
 #include "cache/load_shared.h"
 
 #include "cache/call.h"
 #include "cache/load_call.h"
 #include "cache/load_look.h"
+#include "cache/lookup.h"
 #include "cache/shared.h"
+#include "cache/turn.h"
+#include "load/flight.h"
 
 #define CACHE_SHARED_SLICE_MS 50 /* longest sleep: a close, or a clock of the host, ends the wait */
 
-/* Return the table if the load takes a lease; NULL: it does not. */
-static const cache_shared *cache_shared_leases(const cache_call *call)
+CELLAR_PRIVATE const cache_shared *cache_shared_leases(const cache_call *call)
 {
     const uint32_t no = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_STORE | CELLAR_LOAD_NO_L2;
     const cache_shared *h = cache_shared_of(call->c);
@@ -46,11 +54,12 @@ static void cache_shared_sleep(const cache_call *call, const cache_shared *h, ui
     }
 }
 
-/* Wait for the lease of another process. The flight ends first: a change detaches it. */
-static cache_acquired cache_shared_wait(cache_call *call, flight *f, const cache_shared *h,
-                                        uint32_t bell, int64_t held_ms)
+/* ---- the answer of the tier ---- */
+
+/* End the flight of a key that another process loads: a change detaches it. Return PENDING if the
+ * call has to wait for that process. */
+static cache_acquired cache_shared_busy(cache_call *call, flight *f)
 {
-    cache_store *s = h->store;
     cache_flight_cancel(call->t, f);
     call->k.bytes = call->key;
     if (call->job != NULL) { return CACHE_ANSWERED; } /* that process refreshes the entry */
@@ -58,13 +67,49 @@ static cache_acquired cache_shared_wait(cache_call *call, flight *f, const cache
         cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
         return CACHE_ANSWERED;
     }
-    const int64_t patience_ms = cache_patience(call);
     if ((call->p->flags & CELLAR_LOAD_NO_WAIT) != 0) {
         (void)cache_answer(call, CELLAR_PENDING, CELLAR_SOURCE_NONE);
         return CACHE_ANSWERED;
     }
-    cache_shared_sleep(call, h, bell, BASE_MIN(patience_ms, held_ms));
-    if (base_now_ms(&s->clock) < patience_ms) { return CACHE_AGAIN; }
+    return CACHE_PENDING;
+}
+
+/* Answer a refresh with the newer value of the tier, which memory may not have heard of yet. */
+static cache_acquired cache_shared_newer(cache_call *call, flight *f)
+{
+    flight_outcome o = { .phase = FLIGHT_QUEUED };
+    if (!cache_tier_look(call, &o)) { return CACHE_LED; }
+    cache_release(call, f, &o);
+    return CACHE_ANSWERED;
+}
+
+/* Tell the tier which value a refresh replaces. */
+static void cache_shared_old(const cache_call *call, cellar_tier_entry *e)
+{
+    if (call->old == NULL) { return; }
+    e->flags = CELLAR_TIER_REFRESH;
+    e->deadline_ms = (call->p->flags & CELLAR_LOAD_REFRESH) != 0 ? BASE_NEVER_MS
+                                                                : call->found.expires_ms;
+}
+
+/* Take the answer to a question for a lease. */
+static cache_acquired cache_shared_take(cache_call *call, flight *f, cellar_err err)
+{
+    call->leased = err == CELLAR_LEASED;
+    if (err == CELLAR_PENDING) { return cache_shared_busy(call, f); }
+    if (err != CELLAR_OK && err != CELLAR_ABSENT) { return CACHE_LED; }
+    if (call->old != NULL) { return cache_shared_newer(call, f); }
+    if (call->job == NULL && ++call->losses < CACHE_ROUNDS) { /* it came since the look */
+        cache_flight_cancel(call->t, f);
+        call->k.bytes = call->key;
+        return CACHE_AGAIN;
+    }
+    return CACHE_LED;
+}
+
+CELLAR_PRIVATE cache_acquired cache_shared_patience(cache_call *call)
+{
+    if (base_now_ms(&call->c->store->clock) < cache_patience(call)) { return CACHE_AGAIN; }
     stats_add(cache_mine(call->c), STATS_LOAD_TIMEOUT, 1);
     (void)cache_answer_in_vain(call, CELLAR_E_TIMEOUT);
     return CACHE_ANSWERED;
@@ -78,15 +123,198 @@ CELLAR_PRIVATE cache_acquired cache_shared_lead(cache_call *call, flight *f)
     const uint32_t bell = base_load_acq(&h->store->shared_bell);
     cellar_tier_entry e;
     memset(&e, 0, sizeof e);
-    if (call->old != NULL) { e.flags = CELLAR_TIER_REFRESH; }
+    cache_shared_old(call, &e);
     const cellar_err err = h->t.lease(h->t.ctx, &key, call->p->ms[CACHE_HARD], &e, &call->lease);
-    call->leased = err == CELLAR_LEASED;
-    if (err == CELLAR_PENDING) { return cache_shared_wait(call, f, h, bell, e.deadline_ms); }
-    if (err != CELLAR_OK && err != CELLAR_ABSENT) { return CACHE_LED; }
-    if (call->job == NULL && ++call->losses < CACHE_ROUNDS) { /* it came since the look */
-        cache_flight_cancel(call->t, f);
-        call->k.bytes = call->key;
-        return CACHE_AGAIN;
+    const cache_acquired got = cache_shared_take(call, f, err);
+    if (got != CACHE_PENDING) { return got; }
+    cache_shared_sleep(call, h, bell, BASE_MIN(cache_patience(call), e.deadline_ms));
+    return cache_shared_patience(call);
+}
+
+/* ---- many keys ---- */
+
+/* Describe the led calls that take a lease to the tier. Return their count. */
+static size_t cache_shared_claims(cache_shared_item *items, size_t count, cellar_tier_claim *claim,
+                                  cache_shared_item **of)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        cache_shared_item *it = &items[i];
+        const cache_call *call = it->call;
+        uint64_t globs;
+        it->got = CACHE_LED;
+        if (cache_shared_leases(call) == NULL) { continue; }
+        (void)cache_tier_watch(call->c->store, call->k.hash, &it->changes, &globs);
+        memset(&claim[n], 0, sizeof claim[n]);
+        claim[n].key = cache_shared_key(call->k.bytes, call->k.len, call->k.hash);
+        cache_shared_old(call, &claim[n].e);
+        of[n++] = it;
     }
-    return CACHE_LED;
+    return n;
+}
+
+CELLAR_PRIVATE void cache_shared_lead_many(cache_shared_item *items, size_t count)
+{
+    cellar_tier_claim claim[CACHE_SHARED_CLAIMS];
+    cache_shared_item *of[CACHE_SHARED_CLAIMS];
+    const cache_shared *h = count != 0 ? cache_shared_of(items[0].call->c) : NULL;
+    const size_t n = cache_shared_claims(items, count, claim, of);
+    if (n == 0) { return; }
+    const int64_t hold_ms = items[0].call->p->ms[CACHE_HARD];
+    if (h->t.lease_many != NULL) { h->t.lease_many(h->t.ctx, claim, n, hold_ms); }
+    for (size_t i = 0; i < n; i++) {
+        cellar_tier_claim *q = &claim[i];
+        if (h->t.lease_many == NULL) {
+            q->err = h->t.lease(h->t.ctx, &q->key, hold_ms, &q->e, &q->l);
+        }
+        of[i]->call->lease = q->l;
+        of[i]->held_ms = q->e.deadline_ms;
+        of[i]->got = cache_shared_take(of[i]->call, of[i]->f, q->err);
+    }
+}
+
+CELLAR_PRIVATE bool cache_shared_is_due(const cache_call *call, uint64_t changes, int64_t until_ms)
+{
+    const cache_store *s = call->c->store;
+    uint64_t now, globs;
+    if (cache_shared_of(call->c) == NULL || cache_is_closed(call->c) ||
+        base_load_acq(&call->c->generation) != call->k.generation ||
+        base_load_acq(&s->tag_epoch) != call->tag_epoch || /* perhaps a gap: changes were missed */
+        base_now_ms(&s->clock) >= until_ms) {
+        return true;
+    }
+    (void)cache_tier_watch(s, call->k.hash, &now, &globs);
+    return now != changes;
+}
+
+CELLAR_PRIVATE void cache_shared_nap(const cache_call *call, uint32_t bell, int64_t until_ms)
+{
+    const cache_shared *h = cache_shared_of(call->c);
+    if (h != NULL) { cache_shared_sleep(call, h, bell, until_ms); }
+}
+
+/* ---- leases of the host ---- */
+
+#define CACHE_FAR_PROBES 8u
+
+SYNC_HOLDS(TURN) static cache_far *cache_far_at(const cache_shared *h, uint64_t hash, unsigned i)
+{
+    return &h->far[(base_mix64(hash) + i) % CACHE_FAR_ROWS];
+}
+
+/* Note a row, over a free one or one of the same key or past its time. Return false if all are in
+ * use, or with *granted if the wait is one for a lease of this process. */
+static bool cache_far_note(cache_shared *h, const cache_far *row, bool *granted)
+{
+    const int64_t now_ms = base_now_ms(&h->store->clock);
+    cache_far *room = NULL;
+    sync_take(TURN, &h->far_lock);
+    for (unsigned i = 0; i < CACHE_FAR_PROBES; i++) {
+        cache_far *at = cache_far_at(h, row->hash, i);
+        const bool same = at->hash == row->hash;
+        const bool held = at->state == CACHE_FAR_GRANTED && now_ms < at->until_ms;
+        *granted = *granted || (held && same && row->state == CACHE_FAR_BUSY);
+        if (room == NULL && at->state != CACHE_FAR_BUSY && (same || !held)) { room = at; }
+    }
+    if (*granted) { room = NULL; }
+    if (room != NULL) { *room = *row; }
+    if (room != NULL && row->state == CACHE_FAR_BUSY) { (void)base_add_sc(&h->far_busy, 1u); }
+    sync_drop(TURN, &h->far_lock);
+    return room != NULL;
+}
+
+CELLAR_PRIVATE bool cache_far_take(cache_call *call)
+{
+    cache_shared *h = cache_shared_of(call->c);
+    sync_take(TURN, &h->far_lock);
+    for (unsigned i = 0; i < CACHE_FAR_PROBES && !call->leased; i++) {
+        cache_far *at = cache_far_at(h, call->k.hash, i);
+        if (at->state != CACHE_FAR_GRANTED || at->hash != call->k.hash) { continue; }
+        at->state = CACHE_FAR_FREE;
+        call->leased = call->now_ms < at->until_ms;
+        call->lease = at->lease;
+    }
+    sync_drop(TURN, &h->far_lock);
+    return call->leased;
+}
+
+CELLAR_PRIVATE bool cache_far_ask(const cache_shared *h, const cache_tier_key *k, int64_t hold_ms,
+                                  const cache_tier_ticket *ticket)
+{
+    const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
+    cellar_tier_ticket t;
+    memcpy(&t, ticket, sizeof t);
+    return h->t.ask_lease(h->t.ctx, &key, hold_ms, &t);
+}
+
+/* Take a row that matches. Return false if there is none. */
+static bool cache_far_pick(cache_shared *h, uint64_t hash, bool due, flight_lease *out)
+{
+    const cache_store *s = h->store;
+    const int64_t now_ms = base_now_ms(&s->clock);
+    bool found = false;
+    sync_take(TURN, &h->far_lock);
+    for (uint32_t i = 0; i < CACHE_FAR_ROWS && !found; i++) {
+        cache_far *at = &h->far[i];
+        if (at->state != CACHE_FAR_BUSY || (hash != 0 && at->hash != hash)) { continue; }
+        uint64_t changes = at->changes, globs;
+        if (due) { (void)cache_tier_watch(s, at->hash, &changes, &globs); }
+        if (due && now_ms < at->until_ms && changes == at->changes) { continue; }
+        *out = (flight_lease){ at->id, at->check };
+        at->state = CACHE_FAR_FREE;
+        found = true;
+    }
+    if (found) { (void)base_sub_ar(&h->far_busy, 1u); }
+    sync_drop(TURN, &h->far_lock);
+    return found;
+}
+
+/* Cancel the flight that the tier holds: its subscribers acquire again. */
+static void cache_far_cancel(const cache_shared *h, const flight_lease *l)
+{
+    flight_table *t = base_load_sc(&h->store->flights);
+    flight *f = t != NULL ? flight_claim(t, l, h->id) : NULL;
+    if (f != NULL) { cache_flight_cancel(t, f); }
+}
+
+CELLAR_PRIVATE void cache_far_wake(cache_shared *h, uint64_t hash, bool due)
+{
+    flight_lease l;
+    while (base_load_sc(&h->far_busy) != 0 && cache_far_pick(h, hash, due, &l)) {
+        cache_far_cancel(h, &l);
+    }
+}
+
+CELLAR_PRIVATE void cache_far_tick(cache_store *s)
+{
+    if (s->forked) { return; } /* the rows belong to the parent */
+    for (cache_shared *h = base_load_acq(&s->shared); h != NULL; h = h->next) {
+        cache_far_wake(h, 0, true);
+    }
+}
+
+CELLAR_PRIVATE void cache_far_answered(cache_shared *h, const cache_tier_ticket *ticket,
+                                       const cellar_tier_key *key, cellar_err err,
+                                       const cellar_tier_lease *lease, int64_t until_ms)
+{
+    const bool leased = err == CELLAR_LEASED;
+    const flight_lease l = { ticket->id, ticket->check };
+    cache_far row = { .state = leased ? CACHE_FAR_GRANTED : CACHE_FAR_BUSY, .hash = key->hash,
+                      .changes = ticket->changes, .until_ms = until_ms, .id = l.id,
+                      .check = l.check };
+    if (leased) { row.lease = *lease; }
+    bool granted = false;
+    const bool noted = cache_far_note(h, &row, &granted);
+    if (noted && leased) { cache_far_wake(h, key->hash, false); }
+    if (noted && !leased) {
+        uint64_t changes, globs;
+        (void)cache_tier_watch(h->store, key->hash, &changes, &globs);
+        if (changes != ticket->changes) { cache_far_wake(h, key->hash, false); }
+        return;
+    }
+    if (!noted && !granted) {
+        if (leased) { h->t.unlease(h->t.ctx, key, lease); }
+        cache_missed_note(h->store, key->hash); /* the next acquire loads without a lease */
+    }
+    cache_far_cancel(h, &l);
 }

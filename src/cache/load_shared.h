@@ -9,4 +9,41 @@
 /* Ask the shared tier for the lease of a led flight. LED: the loader may run. Else the flight has
  * ended: ANSWERED, or AGAIN after a wait for another process. */
 CELLAR_PRIVATE cache_acquired cache_shared_lead(cache_call *call, flight *f);
+
+/* Return the table if the load takes a lease; NULL: it does not. */
+CELLAR_PRIVATE const struct cache_shared *cache_shared_leases(const cache_call *call);
+
+/* Take the lease of the tier that was granted for an acquire of the key. */
+CELLAR_PRIVATE bool cache_far_take(cache_call *call);
+/* Ask for a value or the lease, without waiting. */
+CELLAR_PRIVATE bool cache_far_ask(const struct cache_shared *h, const cache_tier_key *k,
+                                  int64_t hold_ms, const cache_tier_ticket *ticket);
+/* Take the answer LEASED, with `lease`, or PENDING. */
+CELLAR_PRIVATE void cache_far_answered(struct cache_shared *h, const cache_tier_ticket *ticket,
+                                       const cellar_tier_key *key, cellar_err err,
+                                       const cellar_tier_lease *lease, int64_t until_ms);
+/* Let acquires look again that wait for another process: those of a key that has changed, of all
+ * keys with hash 0. `due`: only if their wait is over. */
+CELLAR_PRIVATE void cache_far_wake(struct cache_shared *h, uint64_t hash, bool due);
+CELLAR_PRIVATE void cache_far_tick(cache_store *s); /* `due`, for all tables */
+
+#define CACHE_SHARED_CLAIMS 32u /* keys of one question for leases */
+
+typedef struct cache_shared_item { /* a led call of a bulk load */
+    cache_call *call;
+    flight *f;
+    cache_acquired got; /* out: LED; ANSWERED, AGAIN, PENDING: the flight has ended */
+    int64_t held_ms;    /* out, with PENDING: end of the lease of the other process */
+    uint64_t changes;   /* out: of the stamp of the key, before the question */
+} cache_shared_item;
+
+/* Ask for the leases of up to CACHE_SHARED_CLAIMS calls with one plan. */
+CELLAR_PRIVATE void cache_shared_lead_many(cache_shared_item *items, size_t count);
+/* Return whether a call that waits for another process has to look again. */
+CELLAR_PRIVATE bool cache_shared_is_due(const cache_call *call, uint64_t changes,
+                                        int64_t until_ms);
+/* Sleep until the bell rings, at most to `until_ms`. */
+CELLAR_PRIVATE void cache_shared_nap(const cache_call *call, uint32_t bell, int64_t until_ms);
+/* Return AGAIN, or ANSWERED if the wait limit of the call has passed. */
+CELLAR_PRIVATE cache_acquired cache_shared_patience(cache_call *call);
 #endif

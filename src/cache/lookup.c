@@ -20,6 +20,7 @@
 #include "cache/proof.h"
 #include "cache/shared.h"
 #include "cache/stamp.h"
+#include "cache/tags.h"
 #include "cache/tier_store.h"
 
 #include <stddef.h>
@@ -66,6 +67,19 @@ CELLAR_PRIVATE bool cache_tier_watch(const cache_store *s, uint64_t hash, uint64
     return !cache_stamp_holds(word, hash);
 }
 
+/* Put an entry into L1 as a back-fill, with the tag of the life of a shared namespace. A reply from
+ * before the end of that life is not stored. */
+static cellar_err cache_backfill_put(const cellar *c, const l1_key *k, l1_put_spec *p)
+{
+    const cache_shared *h = cache_shared_of(c);
+    uint64_t fps[BASE_TAGS_MAX];
+    if (BASE_LIKELY(h == NULL || h->life == 0)) { return l1_put(c->l1, k, p); }
+    if (cache_tags_valid(c->store, p->tag_born, &h->life, 1) != 0) { return CELLAR_CONFLICT; }
+    p->tag_count = cache_shared_tags(h, p->tag_fps, p->tag_count, fps);
+    p->tag_fps = fps;
+    return l1_put(c->l1, k, p);
+}
+
 CELLAR_PRIVATE cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value,
                                          size_t value_len, const cache_tier_meta *m,
                                          uint64_t expect, uint64_t globs)
@@ -93,7 +107,7 @@ CELLAR_PRIVATE cellar_err cache_backfill(cellar *c, const l1_key *k, const void 
     cache_filter filter;
     cache_filter_begin(c, k, &filter);
     const uint64_t read = base_thread_self()->tags_read;
-    const cellar_err err = l1_put(c->l1, k, &p);
+    const cellar_err err = cache_backfill_put(c, k, &p);
     base_thread_self()->tags_read = read; /* it may have judged entries to evict */
     cache_frame_pop(&f); /* a back-fill raises no stamp */
     cache_filter_end(c, k, &filter);

@@ -10,13 +10,6 @@
 
 #include "cache/types.h"
 
-/* Return whether the namespace needs a proof, has one, and is otherwise plain. */
-BASE_ALWAYS_INLINE bool cache_is_proven(const cellar *c)
-{
-    return base_load_rlx(&c->state) == CACHE_PROOF &&
-           base_coarse_ms(&c->store->clock) < base_load_rlx(&c->proven_ms);
-}
-
 /* Return whether memory must not answer now. Its values may still count as stale. */
 BASE_INLINE bool cache_is_unproven(const cellar *c)
 {

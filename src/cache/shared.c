@@ -49,6 +49,7 @@ static cellar_err shared_get(void *ctx, const cache_tier_key *k, void *buf, size
     e.deadline_ms = BASE_NEVER_MS;
     const cellar_err err = h->t.get(h->t.ctx, &key, buf, buf_cap, value_len, &e);
     cache_shared_meta(h, &e, born, m);
+    base_thread_self()->tags_read = m->tag_count != 0 || h->life != 0; /* cache_deps_identity */
     return err;
 }
 
@@ -96,6 +97,15 @@ CELLAR_PRIVATE cellar_err cache_shared_remove(cache_shared *h, const l1_key *k)
 {
     const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
     return h->t.remove(h->t.ctx, &key, NULL);
+}
+
+CELLAR_PRIVATE uint32_t cache_shared_tags(const cache_shared *h, const uint64_t *fps,
+                                          uint32_t count, uint64_t out[BASE_TAGS_MAX])
+{
+    BASE_ASSERT(count < BASE_TAGS_MAX);
+    out[0] = h->life;
+    if (count != 0) { memcpy(out + 1, fps, count * sizeof out[0]); }
+    return count + 1;
 }
 
 /* ---- many keys ---- */
@@ -166,7 +176,18 @@ CELLAR_PRIVATE cache_shared *cache_shared_new(cellar *c, const cellar_tier_table
     h->store = s;
     h->slot = c->slot;
     h->id = c->id;
+    if (t->proof == CELLAR_TIER_PROOF_STALE) {
+        h->life = base_hash(&s->hash_key, CACHE_SALT_LIFE, &c->id, sizeof c->id) | 1u;
+    }
     if (c->slot != 0) { memcpy(h->name, c->name, sizeof h->name); }
+    if (t->ask_lease != NULL) {
+        h->far = base_alloc(&s->account, BASE_MOD_STORE, CACHE_FAR_ROWS * sizeof *h->far, NULL);
+        if (h->far == NULL) {
+            base_free(&s->account, BASE_MOD_STORE, h, sizeof *h);
+            return NULL;
+        }
+        memset(h->far, 0, CACHE_FAR_ROWS * sizeof *h->far);
+    }
     h->tier = (cache_tier){ .ctx = h, .shared = true, .get = shared_get,
                             .ask = t->ask != NULL ? shared_ask : NULL,
                             .glob = t->pattern != NULL ? shared_glob : NULL };
@@ -186,7 +207,9 @@ CELLAR_PRIVATE void cache_shared_add(cache_shared *h)
 
 CELLAR_PRIVATE void cache_shared_free(cache_shared *h)
 {
-    base_free(&h->store->account, BASE_MOD_STORE, h, sizeof *h);
+    base_account *a = &h->store->account;
+    if (h->far != NULL) { base_free(a, BASE_MOD_STORE, h->far, CACHE_FAR_ROWS * sizeof *h->far); }
+    base_free(a, BASE_MOD_STORE, h, sizeof *h);
 }
 
 CELLAR_PRIVATE void cache_shared_close(cache_store *s)

@@ -7,6 +7,18 @@
 #include "cache/types.h"
 #include "cellar_tier.h"
 
+#define CACHE_FAR_ROWS 256u
+
+/* A key that cellar_lease_acquire asked a tier for. */
+typedef struct cache_far {
+    enum { CACHE_FAR_FREE, CACHE_FAR_GRANTED, CACHE_FAR_BUSY } state;
+    uint64_t hash;
+    uint64_t changes;        /* BUSY: of the stamp of the key, before the question */
+    int64_t until_ms;        /* end of the lease */
+    cellar_tier_lease lease; /* GRANTED: for the next acquire */
+    uint64_t id, check;      /* BUSY: the flight that waits, as a lease of the store */
+} cache_far;
+
 typedef struct cache_shared { /* a table of cellar_tier_attach; freed with the store */
     cache_tier tier;          /* of the namespace; its ctx is this struct */
     cellar_tier_table t;
@@ -14,6 +26,10 @@ typedef struct cache_shared { /* a table of cellar_tier_attach; freed with the s
     cache_store *store;
     struct cache_shared *next; /* older table */
     uint32_t slot, id;         /* of the namespace, which may be dropped */
+    sync_lock far_lock;        /* rank TURN; guards the rows */
+    _Atomic uint32_t far_busy; /* rows in the state BUSY */
+    cache_far *far;            /* CACHE_FAR_ROWS; NULL: no `ask_lease` */
+    uint64_t life;             /* first tag of its entries, which ends them softly; 0: none */
     char name[CELLAR_NAME_MAX + 1];
 } cache_shared;
 
@@ -24,6 +40,13 @@ BASE_INLINE cache_shared *cache_shared_of(const cellar *c)
     return t != NULL && t->shared ? t->ctx : NULL;
 }
 
+/* Return how many of the tags of an entry in memory are not the tag of its life. */
+BASE_INLINE uint32_t cache_shared_rest(const cellar *c, uint32_t tag_count)
+{
+    const cache_shared *h = cache_shared_of(c);
+    return h != NULL && h->life != 0 && tag_count != 0 ? tag_count - 1 : tag_count;
+}
+
 BASE_INLINE cellar_tier_key cache_shared_key(const void *bytes, size_t len, uint64_t hash)
 {
     return (cellar_tier_key){ bytes, len, hash };
@@ -31,6 +54,9 @@ BASE_INLINE cellar_tier_key cache_shared_key(const void *bytes, size_t len, uint
 
 /* Bound a deadline by the longest life in memory. */
 CELLAR_PRIVATE int64_t cache_shared_until(const cache_shared *h, int64_t deadline_ms);
+/* Write the tags of an entry, the tag of its life first, to `out`. Return their count. */
+CELLAR_PRIVATE uint32_t cache_shared_tags(const cache_shared *h, const uint64_t *fps,
+                                          uint32_t count, uint64_t out[BASE_TAGS_MAX]);
 /* Make a tier of the table. Add it to the store: one thread at a time, with a free slot for a
  * tier if it is the first one. */
 CELLAR_PRIVATE cache_shared *cache_shared_new(cellar *c, const cellar_tier_table *t);

@@ -366,16 +366,22 @@ CELLAR_PRIVATE void cache_tags_close(cache_store *s)
     cache_tags_free(s, t);
 }
 
+CELLAR_PRIVATE uint64_t cache_tag_invalidate(cache_store *s, uint64_t fp, bool soft)
+{
+    cache_tags *larger = cache_tag_enter(s, fp);
+    cache_tag_end(s, fp, soft);
+    const uint64_t epoch = base_load_rlx(&s->tag_epoch);
+    sync_drop(TAG, &s->tag_lock);
+    cache_tags_free(s, larger);
+    return epoch;
+}
+
 CELLAR_PRIVATE void cache_tag_delete(cellar *c, const void *tag, size_t tag_len, uint32_t mode)
 {
     cache_store *s = c->store;
     const uint64_t name = base_hash(c->hash_key, CACHE_SALT_TAG, tag, tag_len);
     const uint64_t fp = cache_tag_print(name);
-    cache_tags *larger = cache_tag_enter(s, fp);
-    cache_tag_end(s, fp, mode == CELLAR_TAG_SOFT);
-    const uint64_t epoch = base_load_rlx(&s->tag_epoch);
-    sync_drop(TAG, &s->tag_lock);
-    cache_tags_free(s, larger);
+    const uint64_t epoch = cache_tag_invalidate(s, fp, mode == CELLAR_TAG_SOFT);
     cache_tiers_tag(s, fp, epoch, mode == CELLAR_TAG_SOFT);
     stats_count(s->stats, STATS_TAG_DELETE, 1);
     if (mode == CELLAR_TAG_HARD) { cache_why_act(c, CELLAR_CAUSE_TAG, name, epoch, tag, tag_len); }

@@ -36,7 +36,7 @@ static void cache_answer_entry(cellar *c, const l1_key *k, const cache_tier_tick
     o->phase = negative ? FLIGHT_NONE : FLIGHT_OK;
     o->source = CELLAR_SOURCE_L2;
     o->deadline_ms = meta->deadline_ms;
-    if (meta->tag_count != 0) { o->flags |= FLIGHT_TAGGED; }
+    if (meta->tag_count != 0 || c->proof_stale) { o->flags |= FLIGHT_TAGGED; }
     if (b == NULL) { return; }
     b->len = value_len;
     if (value_len != 0) { memcpy(b->data, value, value_len); }

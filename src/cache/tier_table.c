@@ -11,8 +11,11 @@
 #include "cache/call.h"
 #include "cache/change.h"
 #include "cache/clear.h"
+#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/handle.h"
+#include "cache/load_call.h"
+#include "cache/load_shared.h"
 #include "cache/shared.h"
 #include "cache/tags.h"
 #include "cache/tier_answer.h"
@@ -46,11 +49,15 @@ static uint64_t cache_table_tag_fp(void *ctx, const void *tag, size_t len)
     return base_hash(&h->store->hash_key, CACHE_SALT_TAG, tag, len);
 }
 
-/* Wake the loads that wait for another process. */
-static void cache_table_ring(cache_store *s)
+/* Wake the loads that wait for another process: of one key, or with hash 0 of all. */
+static void cache_table_ring(cellar *c, cache_shared *h, uint64_t hash)
 {
+    cache_store *s = c->store;
     (void)base_add_sc(&s->shared_bell, 1u);
     sync_wake(&s->shared_bell, INT32_MAX);
+    if (base_load_sc(&h->far_busy) == 0 || !cache_load_begin(c)) { return; }
+    cache_far_wake(h, hash, false);
+    cache_load_end(s);
 }
 
 static void cache_table_changed(void *ctx, const void *key, size_t len)
@@ -62,17 +69,30 @@ static void cache_table_changed(void *ctx, const void *key, size_t len)
     cache_change ch = { .c = c, .k = &k, .kind = CACHE_DELETE,
                         .flags = CACHE_OUTSIDE | CACHE_REMOTE | CACHE_BATCH };
     (void)cache_change_run(&ch);
-    cache_table_ring(c->store);
+    cache_table_ring(c, ctx, k.hash);
     cache_namespace_release(c);
+}
+
+/* Make all entries stale, and the values that loaders made of them invalid. */
+static void cache_table_soften(cellar *c, const cache_shared *h)
+{
+    (void)cache_tag_invalidate(c->store, h->life, true);
+    if (c->store->deps != NULL) {
+        cache_deps_generation(c->store, base_load_acq(&c->generation));
+    }
 }
 
 static void cache_table_ended(void *ctx, uint32_t mode)
 {
-    cellar *c = cache_table_namespace(ctx);
-    (void)mode;
+    cache_shared *h = ctx;
+    cellar *c = cache_table_namespace(h);
     if (c == NULL) { return; }
-    (void)cache_clear_here(c, CELLAR_CAUSE_REMOTE);
-    cache_table_ring(c->store);
+    if (mode == CELLAR_TAG_SOFT && h->life != 0) {
+        cache_table_soften(c, h);
+    } else {
+        (void)cache_clear_here(c, CELLAR_CAUSE_REMOTE);
+    }
+    cache_table_ring(c, h, 0);
     cache_namespace_release(c);
 }
 
@@ -103,11 +123,22 @@ static void cache_table_answered(void *ctx, const cellar_tier_ticket *ticket,
                                  const cellar_tier_key *key, cellar_err err, const void *value,
                                  size_t value_len, const cellar_tier_entry *entry)
 {
-    const cache_shared *h = ctx;
+    cache_shared *h = ctx;
     cache_tier_ticket t;
     cache_tier_meta m;
     memset(&m, 0, sizeof m);
     memcpy(&t, ticket, sizeof t);
+    if ((err == CELLAR_LEASED || err == CELLAR_PENDING) && entry != NULL && h->far != NULL) {
+        cellar *c = cache_table_namespace(h);
+        if (c == NULL || !cache_load_begin(c)) {
+            if (c != NULL) { cache_namespace_release(c); }
+            return;
+        }
+        cache_far_answered(h, &t, key, err, value, entry->deadline_ms);
+        cache_load_end(h->store);
+        cache_namespace_release(c);
+        return;
+    }
     if (entry != NULL) { cache_shared_meta(h, entry, t.born, &m); }
     cache_tier_answered(h->store, &t, key->bytes, key->len, entry != NULL ? err : CELLAR_MISS,
                         value, value_len, &m);
@@ -137,9 +168,11 @@ static cellar_err cache_table_read(cellar *c, const cellar_tier_table *t, cellar
     }
     if (out->attached == NULL || out->get == NULL || out->put == NULL || out->remove == NULL ||
         (out->lease != NULL && (out->fill == NULL || out->unlease == NULL)) ||
+        (out->ask_lease != NULL && (out->lease == NULL || out->ask == NULL)) ||
         out->max_ttl_ms < 0 || out->proof > CELLAR_TIER_PROOF_STALE || out->reserved != 0) {
         return cache_refuse(c, "cellar_tier_attach: attached, get, put and remove must be set, "
-                               "fill and unlease with lease; max_ttl_ms and proof in range");
+                               "fill and unlease with lease, lease and ask with ask_lease; "
+                               "max_ttl_ms and proof in range");
     }
     if (c->secret || c->store->forked) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
@@ -172,7 +205,7 @@ static cellar_err cache_table_join(cellar *c, const cellar_tier_table *t)
         .tag_fp = cache_table_tag_fp, .changed = cache_table_changed, .ended = cache_table_ended,
         .tag_ended = cache_table_tag_ended, .epoch = cache_table_epoch,
         .proven = cache_table_proven, .answered = cache_table_answered,
-        .alloc = cache_table_alloc, .release = cache_table_release,
+        .alloc = cache_table_alloc, .release = cache_table_release, .store = s,
     };
     cache_turns_use(s);
     const cellar_err taken = t->attached(t->ctx, &h->host);

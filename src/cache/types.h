@@ -55,6 +55,7 @@
 #define CACHE_ROUNDS 64u          /* tries of one call against other writers */
 #define CACHE_SALT_NAME 0x6e616d65u /* salts of other hashes with the key of the store */
 #define CACHE_SALT_TAG 0x74616773u
+#define CACHE_SALT_LIFE 0x6c696665u
 #define CACHE_WINDOW_MAX ((int64_t)UINT32_MAX)
 
 /* Defaults of namespaces and of the store, in the order of the namespace options. */

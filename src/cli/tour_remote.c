@@ -52,6 +52,7 @@ typedef struct tour_page { /* shared by all processes */
     uint64_t read[TOUR_REMOTE_PROCESSES][TOUR_REMOTE_KEYS];
     _Atomic uint32_t admitted;
     uint64_t when_ns[TOUR_REMOTE_TIMES];
+    cellar_error_info why;       /* of worker 0: its server cannot be used */
 } tour_page;
 
 typedef struct tour_process {
@@ -88,6 +89,14 @@ static bool tour_remote_open(tour_process *w, const char *url)
            cellar_namespace_open(w->store, "tour", NULL, &w->ns) == CELLAR_OK &&
            cellar_remote_open(w->store, url, NULL, &w->r) == CELLAR_OK &&
            cellar_remote_attach(w->r, w->ns, NULL) == CELLAR_OK && tour_remote_wait_proven(w->r);
+}
+
+/* Keep the reason of a failed open for the parent. */
+static void tour_remote_why(const tour_process *w)
+{
+    if (w->number != 0) { return; }
+    w->page->why = cellar_error_info_default();
+    (void)cellar_remote_last_error(w->r, &w->page->why);
 }
 
 static void tour_remote_close(tour_process *w)
@@ -257,6 +266,7 @@ static void tour_remote_worker(tour_page *p, uint32_t number, const char *url)
 {
     tour_process w = { .page = p, .number = number };
     bool fine = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && tour_remote_open(&w, url);
+    if (!fine) { tour_remote_why(&w); }
     for (int phase = 0; phase < TOUR_PHASES; phase++) {
         atomic_fetch_add(&p->begun[phase], 1);
         while (atomic_load(&p->go[phase]) == 0) { tour_remote_pause_ms(1); }
@@ -482,11 +492,14 @@ static int tour_remote_at(const char *url, tour_remote_result *r)
     (void)snprintf(mine, sizeof mine, "%.340s%cprefix=tour-%ld", url,
                    strchr(url, '?') != NULL ? '&' : '?', (long)getpid());
     const bool fine = tour_remote_workers(p, mine, r);
-    if (fine) { tour_remote_sum(p, r); }
+    if (fine) {
+        tour_remote_sum(p, r);
+    } else {
+        cli_complain("tour", "the server at %s cannot be used: %s", url,
+                     p->why.text[0] != '\0' ? p->why.text : "a process failed");
+    }
     (void)munmap(p, sizeof *p);
-    if (fine) { return CLI_DONE; }
-    cli_complain("tour", "the server at %s cannot be used, or a process failed", url);
-    return CLI_NO_START;
+    return fine ? CLI_DONE : CLI_NO_START;
 }
 
 int tour_remote_run(const char *url, tour_remote_result *r)

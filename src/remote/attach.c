@@ -2,9 +2,11 @@
  *
  * attach: shared namespaces: their tables in the store, their life.
  *
- * INVARIANTS A space lives until its store closes: the store calls its table until then. After
+ * INVARIANTS All spaces of a remote belong to one store: births are epochs of its tags.
+ *            A space lives until its store closes: the store calls its table until then. After
  *            cellar_remote_close it has no remote, and the table answers misses and errors.
  * LOCKING    space.use: each function of the table holds it for reading. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +14,7 @@
 #include "remote/get.h"
 #include "remote/pend.h"
 #include "remote/put.h"
+#include "remote/share_types.h"
 
 /* ---- the table ---- */
 
@@ -26,16 +29,26 @@ static bool remote_use(remote_space *s)
 
 static void remote_unuse(remote_space *s) { pthread_rwlock_unlock(&s->use); }
 
-/* Add the space to the list of the remote. */
+/* Add the space to the list of the remote. Epochs, tags and blocks are those of one store. */
 static cellar_err remote_data_add(struct remote_data *d, remote_space *s)
 {
     cellar_err err = CELLAR_OK;
     pthread_mutex_lock(&d->lock);
     const uint32_t n = atomic_load(&d->space_count);
     for (uint32_t i = 0; i < n; i++) {
-        if (strcmp(d->space[i]->name, s->name) == 0) { err = CELLAR_E_BUSY; }
+        if (strcmp(d->space[i]->name, s->name) != 0) { continue; }
+        err = CELLAR_E_BUSY;
+        s->rule = "r shares a namespace of this name";
     }
-    if (n == REMOTE_SPACES_MAX) { err = CELLAR_E_LIMIT; }
+    if (n == REMOTE_SPACES_MAX) {
+        err = CELLAR_E_LIMIT;
+        s->rule = "r shares 64 namespaces: open another remote";
+    }
+    if (n != 0 && d->space[0]->host->store != s->host->store) {
+        err = CELLAR_E_INVAL;
+        s->rule = "all namespaces of a remote must belong to one store: open another remote for "
+                  "the other store";
+    }
     if (err == CELLAR_OK) {
         d->space[n] = s;
         atomic_store_explicit(&d->space_count, n + 1, memory_order_release);
@@ -49,7 +62,11 @@ static cellar_err remote_table_attached(void *ctx, const cellar_tier_host *host)
 {
     remote_space *s = ctx;
     const size_t len = strlen(host->name);
-    if (len > CELLAR_NAME_MAX || !remote_space_valid(host->name)) { return CELLAR_E_INVAL; }
+    if (len > CELLAR_NAME_MAX || !remote_space_valid(host->name)) {
+        s->rule = "the name must have bytes 0x21..0x7E without ':', no '~' in front, and not be "
+                  "\"+\"";
+        return CELLAR_E_INVAL;
+    }
     const cellar_tier_host *none = NULL;
     memcpy(s->name, host->name, len + 1);
     s->host = host;
@@ -81,7 +98,16 @@ static void remote_table_get_many(void *ctx, cellar_tier_get *gets, size_t count
 static bool remote_table_ask(void *ctx, const cellar_tier_key *k, const cellar_tier_ticket *ticket)
 {
     if (!remote_use(ctx)) { return false; }
-    const bool asked = remote_get_later(ctx, k, ticket);
+    const bool asked = remote_get_later(ctx, k, 0, ticket);
+    remote_unuse(ctx);
+    return asked;
+}
+
+static bool remote_table_ask_lease(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
+                                   const cellar_tier_ticket *ticket)
+{
+    if (!remote_use(ctx)) { return false; }
+    const bool asked = remote_get_later(ctx, k, hold_ms, ticket);
     remote_unuse(ctx);
     return asked;
 }
@@ -91,6 +117,15 @@ static cellar_err remote_table_put(void *ctx, const cellar_tier_key *k, const vo
 {
     if (!remote_use(ctx)) { return CELLAR_E_CLOSED; }
     const cellar_err err = remote_put(ctx, k, value, value_len, e);
+    remote_unuse(ctx);
+    return err;
+}
+
+static cellar_err remote_table_add(void *ctx, const cellar_tier_key *k, int64_t delta,
+                                   int64_t *number, const cellar_tier_entry *e)
+{
+    if (!remote_use(ctx)) { return CELLAR_E_CLOSED; }
+    const cellar_err err = remote_add(ctx, k, delta, number, e);
     remote_unuse(ctx);
     return err;
 }
@@ -111,6 +146,17 @@ static cellar_err remote_table_lease(void *ctx, const cellar_tier_key *k, int64_
     const cellar_err err = remote_get_lease(ctx, k, hold_ms, e, l);
     remote_unuse(ctx);
     return err;
+}
+
+static void remote_table_lease_many(void *ctx, cellar_tier_claim *claims, size_t count,
+                                    int64_t hold_ms)
+{
+    if (!remote_use(ctx)) {
+        for (size_t i = 0; i < count; i++) { claims[i].err = CELLAR_MISS; }
+        return;
+    }
+    remote_get_leases(ctx, claims, count, hold_ms);
+    remote_unuse(ctx);
 }
 
 static cellar_err remote_table_fill(void *ctx, const cellar_tier_key *k,
@@ -227,9 +273,12 @@ static cellar_tier_table remote_space_table(remote_space *s)
     t.get = remote_table_get;
     t.get_many = remote_table_get_many;
     t.ask = remote_table_ask;
+    t.ask_lease = remote_table_ask_lease;
     t.put = remote_table_put;
     t.remove = remote_table_remove;
+    if (s->opts.values == CELLAR_REMOTE_RAW) { t.add = remote_table_add; }
     t.lease = remote_table_lease;
+    t.lease_many = remote_table_lease_many;
     t.fill = remote_table_fill;
     t.unlease = remote_table_unlease;
     t.clear = remote_table_clear;
@@ -248,22 +297,48 @@ static bool remote_opts_valid(const cellar_remote_namespace_opts *o)
            !(o->write == CELLAR_REMOTE_INVALIDATE && o->values == CELLAR_REMOTE_RAW);
 }
 
+/* Return `code`; cellar_remote_last_error has the sentence. */
+static cellar_err remote_attach_refuse(cellar_err code, const char *rule)
+{
+    char text[120];
+    (void)snprintf(text, sizeof text, "cellar_remote_attach: %s", rule);
+    return remote_call_fail(code, text);
+}
+
+/* Return the rule that the store keeps. */
+static const char *remote_attach_rule(cellar_err code)
+{
+    return code == CELLAR_E_BUSY          ? "the namespace has a tier: open it with CELLAR_TIER_L1"
+           : code == CELLAR_E_UNSUPPORTED ? "neither a hidden namespace nor a forked child shares"
+           : code == CELLAR_E_LIMIT       ? "the store has too many tiers"
+           : code == CELLAR_E_CLOSED      ? "the namespace is closed"
+                                          : "no memory or budget";
+}
+
 CELLAR_API cellar_err cellar_remote_attach(cellar_remote *r, cellar *c,
                                            const cellar_remote_namespace_opts *o)
 {
     const cellar_remote_namespace_opts none = cellar_remote_namespace_opts_default();
-    if (r == NULL || c == NULL) { return CELLAR_E_INVAL; }
+    if (r == NULL || c == NULL) {
+        return remote_attach_refuse(CELLAR_E_INVAL, "r and c must be given");
+    }
     const cellar_remote_namespace_opts *use = o != NULL ? o : &none;
-    if (!remote_opts_valid(use)) { return CELLAR_E_INVAL; }
+    if (!remote_opts_valid(use)) {
+        return remote_attach_refuse(CELLAR_E_INVAL, "an option is out of its range; RAW excludes "
+                                    "INVALIDATE");
+    }
     remote_space *s = remote_space_new(r, use);
-    if (s == NULL) { return CELLAR_E_NOMEM; }
+    if (s == NULL) {
+        return remote_attach_refuse(CELLAR_E_NOMEM, remote_attach_rule(CELLAR_E_NOMEM));
+    }
     const cellar_tier_table t = remote_space_table(s);
     const cellar_err err = cellar_tier_attach(c, &t);
     if (err == CELLAR_OK) {
         remote_retrack(r->link);
-    } else if (s->host == NULL) { /* else the store has the table, and closes */
-        remote_space_free(s);
+        return err;
     }
+    (void)remote_attach_refuse(err, s->rule != NULL ? s->rule : remote_attach_rule(err));
+    if (s->host == NULL) { remote_space_free(s); } /* else the store has the table, and closes */
     return err;
 }
 
@@ -275,10 +350,13 @@ static void remote_memory_free(void *ctx, void *p, size_t size) { remote_free(ct
 
 CELLAR_PRIVATE cellar_err remote_data_open(cellar_remote *r)
 {
+    uint64_t own;
+    if (remote_share_random(&own, 1) != CELLAR_OK) { return CELLAR_E_NOMEM; }
     struct remote_data *d = remote_alloc(r, sizeof *d);
     if (d == NULL) { return CELLAR_E_NOMEM; }
     memset(d, 0, sizeof *d);
     d->r = r;
+    (void)snprintf(d->own, sizeof d->own, "%016llx", (unsigned long long)own);
     d->memory = (remote_memory){ r, remote_memory_alloc, remote_memory_free };
     pthread_mutex_init(&d->lock, NULL);
     r->data = d;

@@ -95,6 +95,17 @@ static void remote_generation_heard(cellar_remote *r, const remote_parts *p)
     }
 }
 
+/* End the entries of a namespace in which another process deleted by pattern: memory may have
+ * values that match, of loads without a lease. */
+static void remote_pattern_heard(cellar_remote *r, const remote_parts *p)
+{
+    const size_t skip = REMOTE_OWN_TEXT + 1;
+    if (p->text_len < skip || memcmp(p->text, r->data->own, REMOTE_OWN_TEXT) == 0) { return; }
+    const remote_parts space = { .kind = REMOTE_KIND_GENERATION, .text = p->text + skip,
+                                 .text_len = p->text_len - skip };
+    remote_generation_heard(r, &space);
+}
+
 CELLAR_PRIVATE void remote_heard(cellar_remote *r, const char *key, size_t len)
 {
     const remote_parts p = remote_name_parts(r->cfg.prefix, key, len);
@@ -106,6 +117,7 @@ CELLAR_PRIVATE void remote_heard(cellar_remote *r, const char *key, size_t len)
         remote_control_heard(r->data, &p); /* unknown first: no get may judge by the old number */
         remote_generation_heard(r, &p);
         break;
+    case REMOTE_KIND_PATTERN: remote_pattern_heard(r, &p); break;
     case REMOTE_KIND_TAG:
     case REMOTE_KIND_SOFT_TAG:
         remote_control_heard(r->data, &p);
@@ -134,28 +146,28 @@ static void remote_space_gap(remote_space *s, int64_t until_ms)
 
 CELLAR_PRIVATE void remote_gap(cellar_remote *r)
 {
-    REMOTE_ADD(r, gaps, 1);
     atomic_fetch_add(&r->data->sync, 1);
     remote_control_forget(r->data);
     remote_each_space(r->data, remote_space_gap, 0);
     remote_share_gap(r);
 }
 
-static void remote_space_linked(remote_space *s, int64_t arg)
+/* End the entries of a namespace behind a gap. They may stay as stale values if nothing was cleared
+ * meanwhile. The clear of a RAW namespace raises no epoch. */
+static void remote_space_linked(remote_space *s, int64_t quiet)
 {
-    (void)arg;
-    remote_space_end(s, s->opts.offline == CELLAR_REMOTE_SERVE_STALE ? CELLAR_TAG_SOFT
-                                                                     : CELLAR_TAG_HARD);
+    const bool stale = quiet != 0 && s->opts.values != CELLAR_REMOTE_RAW;
+    remote_space_end(s, stale ? CELLAR_TAG_SOFT : CELLAR_TAG_HARD);
     remote_pend_kick(s);
 }
 
 static void remote_numbers_read(struct remote_data *d, cellar_err err)
 {
     if (err != CELLAR_OK) {
-        remote_sync_failed(d->r->link);
+        remote_sync_failed(d->r->link, err);
         return;
     }
-    remote_each_space(d, remote_space_linked, 0);
+    remote_each_space(d, remote_space_linked, remote_control_epoch(d) == d->done);
     remote_synced(d->r->link);
 }
 
@@ -182,8 +194,10 @@ static void remote_space_proven(remote_space *s, int64_t until_ms)
 
 CELLAR_PRIVATE void remote_proven(cellar_remote *r, int64_t until_ms)
 {
-    REMOTE_ADD(r, proofs, 1);
-    remote_each_space(r->data, remote_space_proven, until_ms);
+    struct remote_data *d = r->data;
+    d->done = d->doing; /* read before this mark was sent: the marks follow one another */
+    d->doing = remote_control_epoch(d);
+    remote_each_space(d, remote_space_proven, until_ms);
 }
 
 CELLAR_PRIVATE size_t remote_prefix(cellar_remote *r, uint32_t i, char *buf, size_t cap)

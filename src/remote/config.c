@@ -6,6 +6,7 @@
  *            keys: prefix user password_file master io_ms proof_ms max_ttl_ms close_ms
  *            user, password, path and values may have %XX; an IPv6 address stands in [ ].
  * INVARIANTS The text of a refusal names the rule. It has no part of a password. */
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -364,4 +365,26 @@ CELLAR_PRIVATE cellar_err remote_config_read(const char *url, const cellar_remot
         err = remote_refuse(&r, CELLAR_E_IO, "the system has no random bytes");
     }
     return err;
+}
+
+/* ---- refused calls of the process ---- */
+
+static pthread_mutex_t remote_last_lock = PTHREAD_MUTEX_INITIALIZER;
+static cellar_error_info remote_last; /* guarded by remote_last_lock */
+
+CELLAR_PRIVATE cellar_err remote_call_fail(cellar_err code, const char *text)
+{
+    pthread_mutex_lock(&remote_last_lock);
+    remote_last.code = code;
+    (void)snprintf(remote_last.text, sizeof remote_last.text, "%s", text);
+    pthread_mutex_unlock(&remote_last_lock);
+    return code;
+}
+
+CELLAR_PRIVATE void remote_call_failure(cellar_error_info *out)
+{
+    pthread_mutex_lock(&remote_last_lock);
+    out->code = remote_last.code;
+    memcpy(out->text, remote_last.text, sizeof out->text);
+    pthread_mutex_unlock(&remote_last_lock);
 }

@@ -7,6 +7,8 @@
  *            with the present epoch: a value born before that epoch is then a miss.
  * INVARIANTS A missing control key never means that nothing ended. A missing epoch begins above
  *            every number that this process knows and above the time of the server.
+ *            A number counts as known if it was read behind the last end that was heard of it: a
+ *            heard tag takes a place, and a tag without a place inherits `data.lost`.
  *            born: the store draws an epoch of its own behind each reply (`host.epoch`). A load
  *            that begins later has that epoch or a higher one, so it began after the server
  *            executed the script, and counts as born in the epoch that the script read.
@@ -38,7 +40,7 @@ typedef struct remote_know {
     struct remote_data *d;
     uint64_t round;
     uint32_t count, next; /* next: of read_all, number of the next item of all */
-    bool failed;
+    cellar_err failed;    /* E_FOREIGN: a key of another type; E_IO: another error; OK */
     remote_bytes bytes;
     void (*done)(struct remote_data *d, cellar_err err);
     remote_item item[REMOTE_CONTROL_MAX];
@@ -60,20 +62,20 @@ static remote_tag *remote_tag_find(struct remote_data *d, const void *tag, size_
     return NULL;
 }
 
-/* Find a tag, or take a free place or the first one for it. NULL: no memory. */
+/* Find a tag, or take a free place for it, or that of the tag that was read longest ago: so the
+ * tags of one reading do not displace each other. NULL: no memory. */
 static remote_tag *remote_tag_add(struct remote_data *d, const void *tag, size_t len)
 {
     remote_tag *t = remote_tag_find(d, tag, len);
     if (t != NULL || d->tags == NULL) { return t; }
     t = remote_tag_slot(d, tag, len, 0);
-    for (uint32_t i = 0; i < REMOTE_TAG_PROBES; i++) {
-        remote_tag *free = remote_tag_slot(d, tag, len, i);
-        if (free->len == 0) {
-            t = free;
-            break;
-        }
+    for (uint32_t i = 1; i < REMOTE_TAG_PROBES && t->len != 0; i++) {
+        remote_tag *at = remote_tag_slot(d, tag, len, i);
+        if (at->len == 0 || at->read < t->read) { t = at; }
     }
+    if (t->forgot > d->lost) { d->lost = t->forgot; }
     memset(t, 0, sizeof *t);
+    t->forgot = d->lost; /* its number may have been forgotten when it had no place */
     t->len = (uint8_t)len;
     memcpy(t->text, tag, len);
     return t;
@@ -136,6 +138,14 @@ CELLAR_PRIVATE uint64_t remote_control_generation(remote_space *s)
     return g;
 }
 
+CELLAR_PRIVATE uint64_t remote_control_epoch(struct remote_data *d)
+{
+    pthread_mutex_lock(&d->lock);
+    const uint64_t epoch = d->heard;
+    pthread_mutex_unlock(&d->lock);
+    return epoch;
+}
+
 CELLAR_PRIVATE uint64_t remote_control_born(struct remote_data *d, uint64_t here)
 {
     uint64_t server = 0;
@@ -166,6 +176,7 @@ CELLAR_PRIVATE void remote_control_forget(struct remote_data *d)
         d->tags[i].known = false;
         d->tags[i].forgot = round;
     }
+    d->lost = round;
     pthread_mutex_unlock(&d->lock);
 }
 
@@ -206,10 +217,12 @@ CELLAR_PRIVATE void remote_control_heard(struct remote_data *d, const remote_par
             s->forgot = round;
         }
     } else {
-        remote_tag *t = remote_tag_find(d, p->text, p->text_len);
+        remote_tag *t = remote_tag_add(d, p->text, p->text_len);
         if (t != NULL) {
             t->known = false;
             t->forgot = round;
+        } else {
+            d->lost = round;
         }
     }
     pthread_mutex_unlock(&d->lock);
@@ -244,6 +257,7 @@ static void remote_item_take(struct remote_data *d, const remote_item *it, uint6
     if (hard > t->hard) { t->hard = hard; }
     if (soft > t->soft) { t->soft = soft; }
     t->known = t->forgot <= round;
+    t->read = ++d->reads;
 }
 
 /* Draw an epoch of the store: loads that begin from now on are born in epoch `server`. */
@@ -275,8 +289,10 @@ static void remote_know_reply(void *ctx, uint32_t index, const remote_reply *rep
     const remote_reply *at = reply->type == REMOTE_ARRAY ? reply->first : NULL;
     const uint64_t epoch = remote_number(at);
     (void)index;
-    w->failed = epoch == 0;
-    if (w->failed) { return; }
+    const bool other = reply->type == REMOTE_ERROR && reply->len >= 9 &&
+                       memcmp(reply->text, "WRONGTYPE", 9) == 0;
+    w->failed = epoch != 0 ? CELLAR_OK : other ? CELLAR_E_FOREIGN : CELLAR_E_IO;
+    if (epoch == 0) { return; }
     at = at->next;
     pthread_mutex_lock(&w->d->lock);
     for (uint32_t i = 0; i < w->count && at != NULL; i++) {
@@ -399,7 +415,7 @@ CELLAR_PRIVATE cellar_err remote_control_need(remote_space *s, const cellar_byte
         err = remote_ask(s->r->link, &q, NULL);
     }
     remote_bytes_free(&w.bytes);
-    return err == CELLAR_OK && w.failed ? CELLAR_E_IO : err;
+    return err == CELLAR_OK && w.failed != CELLAR_OK ? CELLAR_E_IO : err;
 }
 
 /* ---- reading without waiting ---- */
@@ -439,7 +455,7 @@ static void remote_know_done(void *ctx, cellar_err err, remote_fate fate)
 {
     remote_know *w = ctx;
     (void)fate;
-    if (err == CELLAR_OK && w->failed) { err = CELLAR_E_IO; }
+    if (err == CELLAR_OK) { err = w->failed; }
     if (err != CELLAR_OK || w->done == NULL || !remote_know_next(w)) {
         remote_know_end(w, err);
         return;

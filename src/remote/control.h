@@ -28,6 +28,9 @@ CELLAR_PRIVATE cellar_err remote_control_need(remote_space *s, const cellar_byte
 CELLAR_PRIVATE uint64_t remote_control_generation(remote_space *s);
 CELLAR_PRIVATE uint64_t remote_control_born(struct remote_data *d, uint64_t here);
 
+/* Return the highest epoch read. */
+CELLAR_PRIVATE uint64_t remote_control_epoch(struct remote_data *d);
+
 /* Forget that numbers are known: all of them, or those that a heard control key names. */
 CELLAR_PRIVATE void remote_control_forget(struct remote_data *d);
 CELLAR_PRIVATE void remote_control_heard(struct remote_data *d, const remote_parts *p);

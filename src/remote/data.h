@@ -30,12 +30,14 @@ enum {
     REMOTE_TAGS_KEPT = 4096, /* tags with a number in memory; others are read again */
     REMOTE_BORN_KEPT = 64,   /* pairs of epochs */
     REMOTE_CONTROL_MAX = 24, /* generations and tags that one script reads */
-    REMOTE_BATCH = 64        /* pending writes sent together */
+    REMOTE_BATCH = 64,       /* pending writes sent together */
+    REMOTE_OWN_TEXT = 16
 };
 
 typedef struct remote_tag {
     uint64_t hard, soft; /* numbers; 0: none read yet */
     uint64_t forgot;     /* data.round when `known` fell */
+    uint64_t read;       /* data.reads when the numbers were read; 0: not yet */
     bool known;
     uint8_t len;         /* 0: free */
     char text[CELLAR_TAG_MAX];
@@ -53,6 +55,7 @@ typedef struct remote_space {
     bool closed;                  /* calls of the store are refused; under `use` */
     const cellar_tier_host *host; /* NULL: not attached, or ended; under `use` */
     pthread_rwlock_t use;
+    const char *rule;             /* why the attach is refused; NULL: the store refuses it */
     cellar_remote_namespace_opts opts;
     remote_names names;           /* texts below */
     char name[CELLAR_NAME_MAX + 1];
@@ -75,11 +78,16 @@ typedef struct remote_space {
 
 struct remote_data {
     cellar_remote *r;
+    char own[REMOTE_OWN_TEXT + 1];          /* random: names this process in the server */
     pthread_mutex_t lock;
     remote_space *space[REMOTE_SPACES_MAX]; /* entries never change */
     _Atomic uint32_t space_count;           /* release after the entry */
     uint64_t round;                         /* rises when a number becomes unknown */
+    uint64_t lost;                          /* highest `forgot` of a tag that has no place now */
+    uint64_t reads;                         /* rises with each tag that is read */
     uint64_t heard;                         /* highest epoch read */
+    uint64_t done, doing;                   /* thread of the link: epochs up to which all ends
+                                             * were heard: by the last proof, by the next one */
     remote_memory memory;                   /* of commands */
     remote_born born[REMOTE_BORN_KEPT];     /* both fields rise; newest at born_count - 1 */
     uint64_t born_count;

@@ -91,8 +91,11 @@ static void remote_take_error(remote_link *l, const remote_ticket *t, const remo
 {
     const remote_why why = remote_why_of(reply);
     remote_count(l, REMOTE_LINK_ERRORS, 1);
-    if (remote_starts(reply, "OOM ")) { remote_count(l, REMOTE_LINK_OOM, 1); }
-    if (t->own || why == REMOTE_WHY_NONE || why == REMOTE_WHY_NOPERM) { return; }
+    if (remote_starts(reply, "OOM ")) {
+        remote_count(l, REMOTE_LINK_OOM, 1);
+        remote_warn(l, REMOTE_WHYS_N, CELLAR_E_SPACE, "remote: the server is out of memory");
+    }
+    if (t->own || why == REMOTE_WHY_NONE) { return; }
     remote_break(l, why, "the server answers: %.*s",
                  (int)(reply->len < 100 ? reply->len : 100), reply->text);
 }

@@ -42,6 +42,11 @@ static uint64_t remote_form_check(const uint8_t *p, size_t len, const char *name
     return h == 0 ? 1 : h;
 }
 
+CELLAR_PRIVATE uint64_t remote_raw_check(const void *value, size_t len)
+{
+    return remote_check(1, value, len) | 1;
+}
+
 static size_t remote_form_tag_bytes(const remote_form *f)
 {
     size_t n = 0;

@@ -36,6 +36,9 @@ typedef enum remote_form_verdict {
     REMOTE_FORM_OTHER_KEY       /* another key of the same digest */
 } remote_form_verdict;
 
+/* Return the check of a RAW value, never 0. */
+CELLAR_PRIVATE uint64_t remote_raw_check(const void *value, size_t len);
+
 /* Return the bytes that remote_form_write needs. */
 CELLAR_PRIVATE size_t remote_form_size(const remote_form *f);
 

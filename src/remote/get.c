@@ -14,7 +14,6 @@
 #include <string.h>
 
 #include "remote/control.h"
-#include "remote/hash.h"
 #include "remote/pend.h"
 #include "remote/share.h"
 
@@ -133,7 +132,8 @@ static void remote_asked_envelope(remote_asked *a, const void *bytes, size_t len
 static void remote_asked_ttl(remote_asked *a, const remote_reply *reply)
 {
     const cellar_tier_host *h = a->s->host;
-    const int64_t now_ms = h->now_ms(h->ctx), most_ms = a->s->opts.local_ttl_ms;
+    const bool fresh = (a->e->flags & CELLAR_TIER_FRESH) != 0; /* the life in the server */
+    const int64_t now_ms = h->now_ms(h->ctx), most_ms = fresh ? 0 : a->s->opts.local_ttl_ms;
     int64_t left_ms = reply->type == REMOTE_INTEGER && reply->number != -2 ? reply->number : 0;
     if (left_ms < 0 || left_ms > INT64_MAX - now_ms) { left_ms = INT64_MAX - now_ms; }
     if (most_ms != 0 && left_ms > most_ms) { left_ms = most_ms; }
@@ -157,7 +157,7 @@ static void remote_asked_reply(void *ctx, uint32_t index, const remote_reply *re
         REMOTE_ADD(a->s->r, too_big, 1);
     } else {
         a->err = remote_asked_copy(a, reply->text, reply->len);
-        a->e->check = remote_check(1, reply->text, reply->len) | 1;
+        a->e->check = remote_raw_check(reply->text, reply->len);
     }
 }
 
@@ -207,8 +207,6 @@ static void remote_got(const remote_space *s, cellar_err err)
     } else {
         REMOTE_ADD(s->r, misses, 1);
     }
-    if (err == CELLAR_E_TIMEOUT) { REMOTE_ADD(s->r, timeouts, 1); }
-    if (err == CELLAR_E_BREAKER_OPEN) { REMOTE_ADD(s->r, refused_breaker, 1); }
 }
 
 CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *buf,
@@ -381,6 +379,8 @@ typedef struct remote_later {
     bool answered;
     remote_bytes bytes;
     uint64_t hash;
+    bool leases;          /* the question may have taken `lease` */
+    remote_lease lease;
     size_t key_len, size;
     char key[];
 } remote_later;
@@ -406,18 +406,68 @@ static void remote_later_reply(void *ctx, uint32_t index, const remote_reply *re
     }
 }
 
+static cellar_err remote_lease_judge(void *ctx, const char *bytes, size_t len);
+
+/* Take the replies of remote_lease_format. What needs another question is a miss: the load runs
+ * without a lease. */
+static void remote_later_lease(void *ctx, uint32_t index, const remote_reply *reply)
+{
+    remote_later *w = ctx;
+    const cellar_tier_host *h = w->a.s->host;
+    const cellar_tier_key k = { w->key, w->key_len, w->hash };
+    if (index == 0) {
+        w->a.buf_cap = SIZE_MAX;
+        w->a.err = reply->type == REMOTE_ERROR ? remote_error_code(reply)
+                   : reply->type == REMOTE_NIL
+                       ? CELLAR_LEASED : remote_lease_judge(&w->a, reply->text, reply->len);
+        if (w->a.err == CELLAR_OK) {
+            remote_later_answer(w, (w->e.flags & CELLAR_TIER_NEGATIVE) != 0 ? CELLAR_ABSENT
+                                                                            : CELLAR_OK);
+        } else if (w->a.err != CELLAR_LEASED && w->a.err != CELLAR_PENDING) {
+            remote_later_answer(w, CELLAR_MISS);
+        }
+    }
+    if (index == 0 || w->answered) { return; }
+    if (w->a.err == CELLAR_LEASED) { REMOTE_ADD(w->a.s->r, leases_taken, 1); }
+    if (w->a.err == CELLAR_PENDING) { REMOTE_ADD(w->a.s->r, leases_waited, 1); }
+    w->answered = true;
+    w->e.deadline_ms = h->now_ms(h->ctx) + (reply->type == REMOTE_INTEGER ? reply->number : 0) + 1;
+    h->answered(h->ctx, &w->ticket, &k, w->a.err, &w->lease, sizeof w->lease, &w->e);
+}
+
+/* Format the question for a lease, if one question may suffice; else GET. */
+static cellar_err remote_later_format(remote_later *w, int64_t hold_ms, remote_request *q)
+{
+    remote_space *s = w->a.s;
+    const uint64_t generation = remote_control_generation(s);
+    if (hold_ms == 0 || generation == 0 || w->name.digest ||
+        s->opts.values == CELLAR_REMOTE_RAW || s->opts.write == CELLAR_REMOTE_INVALIDATE) {
+        return remote_asked_format(&w->a, &w->bytes, &q->replies);
+    }
+    const remote_lease_ask ask = { .name = &w->name, .names = &s->names, .key = w->key,
+                                   .key_len = w->key_len, .generation = generation,
+                                   .born = generation, .hold_ms = hold_ms };
+    q->replies = 2;
+    q->fn = remote_later_lease;
+    w->leases = true;
+    return remote_lease_format(s->r, &ask, &w->bytes, &w->lease);
+}
+
 static void remote_later_done(void *ctx, cellar_err err, remote_fate fate)
 {
     remote_later *w = ctx;
     cellar_remote *r = w->a.s->r;
-    (void)fate;
-    (void)err;
+    if (w->leases && !w->answered && err != CELLAR_OK && fate == REMOTE_UNKNOWN) {
+        const remote_lease_ask ask = { .name = &w->name, .names = &w->a.s->names, .key = w->key,
+                                       .key_len = w->key_len };
+        remote_pend_release(w->a.s, &ask, &w->lease);
+    }
     remote_later_answer(w, CELLAR_MISS);
     remote_bytes_free(&w->bytes);
     remote_free(r, w, w->size);
 }
 
-CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k,
+CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
                                      const cellar_tier_ticket *ticket)
 {
     remote_space *s = ctx;
@@ -438,7 +488,7 @@ CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k,
     remote_request q = { .ctx = w, .fn = remote_later_reply, .done = remote_later_done };
     const bool free = remote_pend_look(s, &w->name, remote_asked_queued, &w->a) ==
                       REMOTE_PENDING_NONE;
-    if (!free || remote_asked_format(&w->a, &w->bytes, &q.replies) != CELLAR_OK) {
+    if (!free || remote_later_format(w, hold_ms, &q) != CELLAR_OK) {
         remote_bytes_free(&w->bytes);
         remote_free(s->r, w, size);
         return false;
@@ -451,16 +501,24 @@ CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k,
 
 /* ---- the lease of a load ---- */
 
-/* Judge the value that has the place of the lease. E_BUSY: numbers are missing. */
+enum { REMOTE_NEWER_MS = 20 }; /* two ends closer than this are those of one value: clocks differ */
+
+/* Judge the value that has the place of the lease. E_BUSY: numbers are missing. E_UNSUPPORTED: it
+ * is not of this version of cellar, and no load may replace it. */
 static cellar_err remote_lease_judge(void *ctx, const char *bytes, size_t len)
 {
     remote_asked *a = ctx;
     remote_form f;
     const cellar_bytes key = a->key;
-    if (remote_form_read(bytes, len, a->name->text, a->name->len, key, CELLAR_VALUE_MAX, &f) ==
-            REMOTE_FORM_OK && f.kind == REMOTE_FORM_LEASE) {
+    const remote_form_verdict v = remote_form_read(bytes, len, a->name->text, a->name->len, key,
+                                                   CELLAR_VALUE_MAX, &f);
+    if (v == REMOTE_FORM_FOREIGN || v == REMOTE_FORM_NEWER) {
+        remote_get_count(a->s->r, v);
+        return CELLAR_E_UNSUPPORTED;
+    }
+    if (v == REMOTE_FORM_OK && f.kind == REMOTE_FORM_LEASE) {
         const remote_life life = remote_control_judge(a->s, f.generation, f.born, NULL, 0);
-        a->missing->count = 0;
+        if (a->missing != NULL) { a->missing->count = 0; }
         return life == REMOTE_LIFE_UNKNOWN ? CELLAR_E_BUSY
                : life == REMOTE_LIFE_FRESH ? CELLAR_PENDING : CELLAR_MISS;
     }
@@ -469,14 +527,19 @@ static cellar_err remote_lease_judge(void *ctx, const char *bytes, size_t len)
     return there ? CELLAR_OK : a->err == CELLAR_PENDING ? CELLAR_E_BUSY : CELLAR_MISS;
 }
 
-/* Take the lease beside a RAW value. OK: another process stored the value meanwhile. */
+/* Take the lease beside a value. OK: another process stored a fresh value meanwhile. */
 static cellar_err remote_lease_beside(remote_asked *a, const remote_lease_ask *q, bool refresh,
-                                      remote_lease *l, int64_t *left_ms)
+                                      remote_lease *l, int64_t *left_ms, remote_fate *fate)
 {
-    cellar_remote *r = a->s->r;
-    const cellar_err err = remote_lease_take_beside(r, q, l, left_ms);
-    if (err != CELLAR_LEASED || refresh || remote_asked_send(a) == CELLAR_MISS) { return err; }
-    remote_lease_drop_beside(r, q, l);
+    const cellar_tier_host *h = a->s->host;
+    cellar_err there = CELLAR_MISS;
+    const int64_t old_ms = a->e->deadline_ms;
+    const cellar_err err = remote_lease_take_beside(a->s->r, q, l, left_ms, &there, fate);
+    if (err != CELLAR_LEASED) { return err; }
+    const bool newer = there == CELLAR_OK && a->e->deadline_ms > h->now_ms(h->ctx) &&
+                       a->e->deadline_ms - REMOTE_NEWER_MS > old_ms;
+    if (refresh ? !newer : remote_asked_send(a) == CELLAR_MISS) { return err; }
+    remote_pend_release(a->s, q, l);
     return CELLAR_OK;
 }
 
@@ -486,6 +549,7 @@ CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, 
     remote_space *s = ctx;
     remote_name n;
     remote_lease lease;
+    remote_fate fate = REMOTE_NOT_SENT;
     int64_t left_ms = 0;
     remote_tags missing = { .count = 0 };
     remote_asked a = { .s = s, .key = { k->bytes, k->len }, .name = &n, .e = e,
@@ -511,10 +575,134 @@ CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, 
             }
             q.born = q.generation = remote_control_generation(s);
         }
-        err = refresh || q.raw ? remote_lease_beside(&a, &q, refresh, &lease, &left_ms)
-                               : remote_lease_take(s->r, &q, &lease, &left_ms);
+        err = refresh || q.raw ? remote_lease_beside(&a, &q, refresh, &lease, &left_ms, &fate)
+                               : remote_lease_take(s->r, &q, &lease, &left_ms, &fate);
     }
+    if (fate == REMOTE_UNKNOWN) { remote_pend_release(s, &q, &lease); }
     if (err == CELLAR_LEASED) { memcpy(l, &lease, sizeof lease); }
     e->deadline_ms = s->host->now_ms(s->host->ctx) + left_ms + 1;
     return err;
+}
+
+/* ---- the leases of many loads ---- */
+
+/* The keys of one request: those with the code CONFLICT. After it, E_BUSY: to be asked alone. */
+typedef struct remote_claims {
+    remote_space *s;
+    cellar_tier_claim *claims;
+    size_t at;         /* of the key that the next reply belongs to, or of one before it */
+    remote_name name;  /* of that key */
+    remote_tags none;
+} remote_claims;
+
+/* Take what the key has, or nil. */
+static cellar_err remote_claim_said(remote_claims *m, cellar_tier_claim *q,
+                                    const remote_reply *reply)
+{
+    if (reply->type == REMOTE_ERROR) { return remote_error_code(reply); }
+    if (reply->type == REMOTE_NIL) { return CELLAR_LEASED; }
+    remote_key_name(&m->s->names, q->key.bytes, q->key.len, &m->name);
+    remote_asked a = { .s = m->s, .key = { q->key.bytes, q->key.len }, .name = &m->name,
+                       .e = &q->e, .missing = &m->none };
+    const cellar_err err = remote_lease_judge(&a, reply->text, reply->len);
+    return err == CELLAR_OK || err == CELLAR_PENDING ? err : CELLAR_E_BUSY;
+}
+
+static void remote_claims_reply(void *ctx, uint32_t index, const remote_reply *reply)
+{
+    remote_claims *m = ctx;
+    const cellar_tier_host *h = m->s->host;
+    if (index % 2 == 0) {
+        while (m->claims[m->at].err != CELLAR_CONFLICT) { m->at++; }
+        m->claims[m->at].err = remote_claim_said(m, &m->claims[m->at], reply);
+        return;
+    }
+    const int64_t left_ms = reply->type == REMOTE_INTEGER && reply->number > 0 ? reply->number : 0;
+    m->claims[m->at++].e.deadline_ms = h->now_ms(h->ctx) + left_ms + 1;
+}
+
+/* Format the question for a key. Leave out a key that only a single question serves. */
+static cellar_err remote_claim_format(remote_claims *m, cellar_tier_claim *q, uint64_t generation,
+                                      int64_t hold_ms, remote_bytes *b)
+{
+    remote_lease l;
+    remote_asked a = { .s = m->s, .name = &m->name, .e = &q->e, .missing = &m->none };
+    const remote_lease_ask ask = { .name = &m->name, .names = &m->s->names, .key = q->key.bytes,
+                                   .key_len = q->key.len, .generation = generation,
+                                   .born = generation, .hold_ms = hold_ms };
+    q->err = CELLAR_E_BUSY;
+    a.key = (cellar_bytes){ q->key.bytes, q->key.len };
+    remote_key_name(&m->s->names, q->key.bytes, q->key.len, &m->name);
+    if ((q->e.flags & CELLAR_TIER_REFRESH) != 0 || m->name.digest ||
+        remote_pend_look(m->s, &m->name, remote_asked_queued, &a) != REMOTE_PENDING_NONE) {
+        return CELLAR_OK;
+    }
+    const cellar_err err = remote_lease_format(m->s->r, &ask, b, &l);
+    if (err == CELLAR_OK) {
+        memcpy(&q->l, &l, sizeof l);
+        q->err = CELLAR_CONFLICT;
+    }
+    return err;
+}
+
+/* Release a lease that the server may have given. */
+static void remote_claim_release(remote_claims *m, const cellar_tier_claim *q)
+{
+    remote_lease l;
+    const remote_lease_ask ask = { .name = &m->name, .names = &m->s->names, .key = q->key.bytes,
+                                   .key_len = q->key.len };
+    memcpy(&l, &q->l, sizeof l);
+    remote_key_name(&m->s->names, q->key.bytes, q->key.len, &m->name);
+    remote_pend_release(m->s, &ask, &l);
+}
+
+/* Send one request for all keys that need no more. Keys without an answer get the code of the
+ * link. */
+static void remote_claims_send(remote_claims *m, size_t count, int64_t hold_ms)
+{
+    const uint64_t generation = remote_control_generation(m->s);
+    remote_bytes b = { .memory = &m->s->r->data->memory };
+    remote_request q = { .ctx = m, .fn = remote_claims_reply };
+    remote_fate fate = REMOTE_NOT_SENT;
+    cellar_err err = CELLAR_OK;
+    for (size_t i = 0; i < count; i++) {
+        m->claims[i].err = CELLAR_E_BUSY;
+        if (generation == 0 || m->s->opts.values == CELLAR_REMOTE_RAW || err != CELLAR_OK) {
+            continue;
+        }
+        err = remote_claim_format(m, &m->claims[i], generation, hold_ms, &b);
+        q.replies += m->claims[i].err == CELLAR_CONFLICT ? 2 : 0;
+    }
+    if (err == CELLAR_OK && q.replies != 0) {
+        q.bytes = b.data;
+        q.bytes_len = b.len;
+        err = remote_ask(m->s->r->link, &q, &fate);
+    }
+    remote_bytes_free(&b);
+    for (size_t i = 0; i < count; i++) {
+        if (m->claims[i].err == CELLAR_CONFLICT) {
+            m->claims[i].err = err;
+            if (fate == REMOTE_UNKNOWN && err != CELLAR_OK) {
+                remote_claim_release(m, &m->claims[i]);
+            }
+        }
+        if (m->claims[i].err == CELLAR_LEASED) { REMOTE_ADD(m->s->r, leases_taken, 1); }
+        if (m->claims[i].err == CELLAR_PENDING) { REMOTE_ADD(m->s->r, leases_waited, 1); }
+    }
+}
+
+CELLAR_PRIVATE void remote_get_leases(void *ctx, cellar_tier_claim *claims, size_t count,
+                                      int64_t hold_ms)
+{
+    remote_space *s = ctx;
+    remote_claims m = { .s = s, .claims = claims };
+    const bool open = remote_get_open(s) && s->opts.write != CELLAR_REMOTE_INVALIDATE;
+    for (size_t i = 0; i < count; i++) { claims[i].err = CELLAR_MISS; }
+    if (!open) { return; }
+    remote_claims_send(&m, count, hold_ms);
+    for (size_t i = 0; i < count; i++) {
+        cellar_tier_claim *q = &claims[i];
+        if (q->err != CELLAR_E_BUSY) { continue; }
+        q->err = remote_get_lease(s, &q->key, hold_ms, &q->e, &q->l);
+    }
 }

@@ -7,16 +7,21 @@
 #include "remote/data.h"
 #include "remote/form.h"
 
-/* Read a key, waiting for the server, and without waiting: see the table of cellar_tier.h. */
+/* Read a key, waiting for the server, and without waiting: see the table of cellar_tier.h. The
+ * latter also asks for the lease, unless hold_ms is 0. */
 CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *buf,
                                      size_t buf_cap, size_t *value_len, cellar_tier_entry *e);
 CELLAR_PRIVATE void remote_get_many(void *ctx, cellar_tier_get *gets, size_t count);
-CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k,
+CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
                                      const cellar_tier_ticket *ticket);
 
 /* Ask for the lease of a load: see the table. MISS: the load runs without one. */
 CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
                                            cellar_tier_entry *e, cellar_tier_lease *l);
+
+/* Ask for the leases of a bulk load: see the table. */
+CELLAR_PRIVATE void remote_get_leases(void *ctx, cellar_tier_claim *claims, size_t count,
+                                      int64_t hold_ms);
 
 /* The tags of the value that a key has. */
 typedef struct remote_tags {

@@ -30,7 +30,6 @@ static const struct remote_probe {
     const char *argv[6];
 } remote_probes[] = {
     { "+get", { "GET", "@" } },
-    { "+mget", { "MGET", "@" } },
     { "+set", { "SET", "@", "", "XX" } },
     { "+unlink", { "UNLINK", "@" } },
     { "+pttl", { "PTTL", "@" } },
@@ -85,7 +84,7 @@ static bool remote_greet_error(remote_link *l, const remote_reply *reply, const 
 
 /* ---- HELLO ---- */
 
-/* Read the password file into `to`. False: the link breaks. */
+/* Read the password file into `to`, which the caller wipes. False: the link breaks. */
 static bool remote_password_read(remote_link *l, char *to, size_t cap)
 {
     struct stat s;
@@ -99,6 +98,10 @@ static bool remote_password_read(remote_link *l, char *to, size_t cap)
     }
     ssize_t n = read(fd, to, cap - 1);
     (void)close(fd);
+    if (n == (ssize_t)cap - 1) {
+        remote_break(l, REMOTE_WHY_AUTH, "the password file must have at most %zu bytes", cap - 2);
+        return false;
+    }
     while (n > 0 && (to[n - 1] == '\n' || to[n - 1] == '\r')) { n--; }
     to[n > 0 ? n : 0] = '\0';
     if (n > 0) { return true; }
@@ -112,15 +115,18 @@ CELLAR_PRIVATE bool remote_auth_command(remote_link *l, remote_bytes *b)
     const char *argv[5] = { "HELLO", "2", "AUTH", l->c->user[0] != '\0' ? l->c->user : "default",
                             password };
     size_t argc = 5;
+    bool fine = true;
     if (l->c->password_file[0] != '\0') {
-        if (!remote_password_read(l, password, sizeof password)) { return false; }
+        fine = remote_password_read(l, password, sizeof password);
     } else {
         memcpy(password, l->c->password, sizeof password);
         if (password[0] == '\0') { argc = 2; }
     }
-    const bool fine = remote_command(b, argc, argv, NULL) == CELLAR_OK;
+    if (fine && remote_command(b, argc, argv, NULL) != CELLAR_OK) {
+        fine = false;
+        remote_break(l, REMOTE_WHY_NOMEM, "no memory for the handshake");
+    }
     explicit_bzero(password, sizeof password);
-    if (!fine) { remote_break(l, REMOTE_WHY_NOMEM, "no memory for the handshake"); }
     return fine;
 }
 
@@ -337,14 +343,13 @@ CELLAR_PRIVATE void remote_greet_done(remote_link *l)
 static void remote_track_reply(void *link, uint32_t index, const remote_reply *reply)
 {
     remote_link *l = link;
+    (void)index;
     if (reply->type != REMOTE_ERROR || l->why != REMOTE_WHY_NONE ||
-        remote_greet_error(l, reply, index == 0 ? "+client|tracking" : "+set")) {
+        remote_greet_error(l, reply, "+client|tracking")) {
         return;
     }
-    if (index == 0) {
-        remote_break(l, REMOTE_WHY_REFUSED, "CLIENT TRACKING failed: %.*s",
-                     (int)(reply->len < 100 ? reply->len : 100), reply->text);
-    }
+    remote_break(l, REMOTE_WHY_REFUSED, "CLIENT TRACKING failed: %.*s",
+                 (int)(reply->len < 100 ? reply->len : 100), reply->text);
 }
 
 static bool remote_prefix_left(remote_link *l)
@@ -406,11 +411,8 @@ CELLAR_PRIVATE void remote_track(remote_link *l, bool whole)
         remote_track_end(l, CELLAR_OK, REMOTE_NOT_SENT);
         return;
     }
-    bool fine = remote_track_command(l, &l->bytes, whole);
-    if (whole && fine) {
-        fine = remote_mark_make_key(l, &l->bytes);
-        q.replies = 2;
-    }
+    const bool fine = remote_track_command(l, &l->bytes, whole);
+    l->mark_rekey = l->mark_rekey || whole; /* the end of the old key was not heard */
     q.bytes = l->bytes.data;
     q.bytes_len = l->bytes.len;
     if (!fine) { remote_break(l, REMOTE_WHY_NOMEM, "no memory for CLIENT TRACKING"); }

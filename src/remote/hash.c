@@ -10,15 +10,28 @@
 
 #include <string.h>
 
+/* Read 8 bytes, little-endian. Compilers make one load of it. */
+static uint64_t remote_word(const uint8_t *p)
+{
+    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 |
+           (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 |
+           (uint64_t)p[7] << 56;
+}
+
+static uint64_t remote_check_word(uint64_t h, uint64_t w)
+{
+    h = (h ^ w) * UINT64_C(0x9E3779B97F4A7C15);
+    return h ^ h >> 32;
+}
+
 CELLAR_PRIVATE uint64_t remote_check(uint64_t h, const void *bytes, size_t len)
 {
     const uint8_t *p = bytes;
-    for (size_t i = 0; i < len; i += 8) {
-        uint64_t w = 0;
-        for (size_t k = 0; k < 8 && i + k < len; k++) { w |= (uint64_t)p[i + k] << (8 * k); }
-        h = (h ^ w) * UINT64_C(0x9E3779B97F4A7C15);
-        h ^= h >> 32;
-    }
+    size_t i = 0;
+    uint64_t last = 0;
+    for (; len - i >= 8; i += 8) { h = remote_check_word(h, remote_word(p + i)); }
+    for (size_t k = 0; i + k < len; k++) { last |= (uint64_t)p[i + k] << (8 * k); }
+    if (i < len) { h = remote_check_word(h, last); }
     h = (h ^ (uint64_t)len) * UINT64_C(0xD6E8FEB86659FD93);
     return h ^ h >> 29;
 }

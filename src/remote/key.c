@@ -6,6 +6,7 @@
  *            prefix:space:#x<hex>     other keys of at most 512 bytes
  *            prefix:space:#h<hex>     longer keys: the first 16 bytes of SHA-256
  *            prefix:~e   prefix:~g:space   prefix:~t:tag   prefix:~s:tag (soft)
+ *            prefix:~p:process:space  a delete by pattern; the key exists only inside its script
  * INVARIANTS The name of a namespace has no ':' and no '~' in front, so a control key is never the
  *            name of a value. A key text with '#' in front is always hexadecimal: names are
  *            injective. The root namespace has the name "+", which no other one may have. */
@@ -78,7 +79,8 @@ CELLAR_PRIVATE void remote_key_name(const remote_names *n, const void *key, size
 CELLAR_PRIVATE void remote_control_name(const char *prefix, remote_kind kind, const char *text,
                                         size_t len, remote_name *out)
 {
-    static const char *const parts[] = { "", "", ":~e", ":~g:", ":~t:", ":~s:" };
+    static const char *const parts[] = { "", "", ":~e", ":~g:", ":~t:", ":~s:",
+                                         ":~p:" };
     out->len = 0;
     out->digest = false;
     remote_name_add(out, prefix, strlen(prefix));
@@ -99,6 +101,7 @@ static remote_kind remote_control_kind(const char *text, size_t len)
     case 'g': return REMOTE_KIND_GENERATION;
     case 't': return REMOTE_KIND_TAG;
     case 's': return REMOTE_KIND_SOFT_TAG;
+    case 'p': return REMOTE_KIND_PATTERN;
     }
     return REMOTE_KIND_OTHER;
 }

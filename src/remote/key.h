@@ -31,7 +31,8 @@ typedef enum remote_kind {
     REMOTE_KIND_EPOCH,
     REMOTE_KIND_GENERATION,      /* text: the namespace */
     REMOTE_KIND_TAG,             /* text: the tag */
-    REMOTE_KIND_SOFT_TAG
+    REMOTE_KIND_SOFT_TAG,
+    REMOTE_KIND_PATTERN          /* text: the process that deletes, ':', the namespace */
 } remote_kind;
 
 /* A name taken apart; texts point into the name. */
@@ -50,8 +51,8 @@ CELLAR_PRIVATE bool remote_space_valid(const char *name);
 CELLAR_PRIVATE void remote_key_name(const remote_names *n, const void *key, size_t key_len,
                                     remote_name *out);
 
-/* Write the name of a control key: EPOCH, GENERATION, TAG or SOFT_TAG with its text, which has at
- * most CELLAR_TAG_MAX bytes. */
+/* Write the name of a control key: EPOCH, GENERATION, TAG, SOFT_TAG or PATTERN with its text, which
+ * has at most CELLAR_TAG_MAX bytes. */
 CELLAR_PRIVATE void remote_control_name(const char *prefix, remote_kind kind, const char *text,
                                         size_t len, remote_name *out);
 

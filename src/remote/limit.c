@@ -4,10 +4,16 @@
  *
  * PICTURE    check -> tokens of the key, one compare-exchange -> admitted
  *                  -> `denied` of the key, until it has passed -> denied
- *                  -> script of the server (share.c)           -> tokens for `hold`, or a wait
+ *                  -> script of the server (share.c)           -> tokens for `hold`, now or after
+ *                                                                 a wait, or a wait alone
  * BOUND      A token is spent before the time at which its request was sent + hold. The server
  *            grants it after it was sent. So a token spent at x was granted in (x - hold, x], and
  *            any window W admits what the server grants in W + hold: rate x (W + hold) + burst.
+ * LATER      Hungry processes that all come back when the first half batch is there cost a call
+ *            each, and one gets it. So the server charges the batch of a denied process at once and
+ *            returns the time e at which it would have granted it. The tokens count as granted at
+ *            e: they are spent from reply + wait, which is not before e, to request + wait + hold,
+ *            which is not after e + hold. The bound above holds.
  * TENANCY    A slot changes its key in the order: word without tokens and with the next colour, fp,
  *            new word. A reader that finds the same fp before and after it has loaded the word has
  *            a word of this key, and its compare-exchange fails if the slot has changed.
@@ -17,13 +23,15 @@
  *            stands still between two instructions. */
 #include "remote/share_types.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "remote/hash.h"
 
 enum {
     LIMIT_WAYS = 4, LIMIT_KEY_KEPT = 64, LIMIT_BATCH_MAX = 4096, LIMIT_ATTEMPTS = 2,
-    LIMIT_COUNT_BITS = 13, LIMIT_COLOUR_BITS = 13, LIMIT_MEMBERS_MS = 1000
+    LIMIT_COUNT_BITS = 13, LIMIT_COLOUR_BITS = 13, LIMIT_MEMBERS_MS = 1000,
+    LIMIT_AHEAD_MS = 1000, LIMIT_AHEAD_HOLD_MS = 10
 };
 #define LIMIT_COUNT_MASK  ((UINT64_C(1) << LIMIT_COUNT_BITS) - 1)
 #define LIMIT_COLOUR_MASK ((UINT64_C(1) << LIMIT_COLOUR_BITS) - 1)
@@ -107,6 +115,8 @@ static int64_t word_until(uint64_t w)
 }
 static uint64_t word_colour(uint64_t w) { return w >> LIMIT_COUNT_BITS & LIMIT_COLOUR_MASK; }
 static uint64_t word_count(uint64_t w) { return w & LIMIT_COUNT_MASK; }
+static int64_t denied_until(uint64_t d) { return (int64_t)(d >> LIMIT_COST_BITS); }
+static uint64_t denied_least(uint64_t d) { return d & ((UINT64_C(1) << LIMIT_COST_BITS) - 1); }
 
 /* Replace the word by one of the next colour. Return the tokens that were left. */
 static uint64_t word_replace(limit_slot *s, int64_t until, uint64_t count)
@@ -154,19 +164,19 @@ static cellar_err limit_spend(limit_call *c)
 {
     limit_slot *s = c->slot;
     uint64_t w = atomic_load_explicit(&s->tokens, memory_order_acquire);
-    const uint64_t d = atomic_load_explicit(&s->denied, memory_order_acquire);
-    if (atomic_load_explicit(&s->fp, memory_order_relaxed) != c->fp) { return CELLAR_MISS; }
-    while (limit_in_hold(c, w) && word_count(w) >= c->cost) {
+    for (;;) {
+        /* Behind the word: a grant for later denies until it begins (limit_take). */
+        const uint64_t d = atomic_load_explicit(&s->denied, memory_order_acquire);
+        if (atomic_load_explicit(&s->fp, memory_order_relaxed) != c->fp) { return CELLAR_MISS; }
+        if (c->now < denied_until(d) && c->cost >= denied_least(d)) {
+            return limit_deny(c, (uint64_t)(denied_until(d) - c->now) * 1000000);
+        }
+        if (!limit_in_hold(c, w) || word_count(w) < c->cost) { return CELLAR_MISS; }
         if (atomic_compare_exchange_weak_explicit(&s->tokens, &w, w - c->cost,
                                                   memory_order_acq_rel, memory_order_acquire)) {
             return limit_admit(c, word_count(w) - c->cost);
         }
-        if (atomic_load_explicit(&s->fp, memory_order_relaxed) != c->fp) { return CELLAR_MISS; }
     }
-    const int64_t until = (int64_t)(d >> LIMIT_COST_BITS);
-    const uint64_t least = d & ((1u << LIMIT_COST_BITS) - 1);
-    if (c->now >= until || c->cost < least) { return CELLAR_MISS; }
-    return limit_deny(c, (uint64_t)(until - c->now) * 1000000);
 }
 
 /* ---- Slots, under the lock ------------------------------------------------------------------ */
@@ -174,8 +184,7 @@ static cellar_err limit_spend(limit_call *c)
 static int64_t slot_use(const cellar_remote_limiter *l, const limit_slot *s)
 {
     const int64_t tokens = word_until(atomic_load_explicit(&s->tokens, memory_order_relaxed));
-    const int64_t denied = (int64_t)(atomic_load_explicit(&s->denied, memory_order_relaxed) >>
-                                     LIMIT_COST_BITS);
+    const int64_t denied = denied_until(atomic_load_explicit(&s->denied, memory_order_relaxed));
     const int64_t local = (int64_t)(l->cold[s - l->slots].local_ns / 1000000);
     const int64_t use = tokens > denied ? tokens : denied;
     return use > local ? use : local;
@@ -257,12 +266,14 @@ static void limit_key_args(remote_args *a, remote_name *key, remote_name *list,
     remote_arg(a, list->text, list->len);
 }
 
-static void limit_rule_args(remote_args *a, const cellar_remote_limiter *l)
+/* ahead: the server may grant units for later. */
+static void limit_rule_args(remote_args *a, const cellar_remote_limiter *l, bool ahead)
 {
     static const uint32_t seconds[] = { 0, 60, 3600, 86400, 604800, 0 };
     if (l->script == REMOTE_SCRIPT_BUCKET) {
         remote_arg_number(a, (int64_t)l->unit);
         remote_arg_number(a, (int64_t)l->top);
+        remote_arg_number(a, ahead ? LIMIT_AHEAD_MS * 1000 : 0);
     } else if (l->script == REMOTE_SCRIPT_WINDOW) {
         const bool week = l->rule.calendar == CELLAR_PER_WEEK;
         remote_arg_number(a, seconds[l->rule.calendar]);
@@ -282,37 +293,62 @@ static cellar_err limit_ask(limit_call *c, bool members, int64_t *numbers)
     remote_name key, list;
     const uint64_t want = c->slot != NULL && c->cost < l->batch ? l->batch : c->cost;
     const uint64_t least = want / 2 > c->cost ? want / 2 : c->cost;
+    const bool ahead = want > c->cost && l->hold_ms >= LIMIT_AHEAD_HOLD_MS;
     const int64_t wait = l->hold_ms < l->r->cfg.io_ms ? l->hold_ms : l->r->cfg.io_ms;
     remote_args_script(&a, l->r, l->script, 2);
     limit_key_args(&a, &key, &list, l, c->key, c->key_len);
     remote_arg(&a, l->r->cfg.uuid, members ? strlen(l->r->cfg.uuid) : 0);
     remote_arg_number(&a, (int64_t)want);
     remote_arg_number(&a, (int64_t)least);
-    limit_rule_args(&a, l);
+    limit_rule_args(&a, l, ahead);
     REMOTE_ADD(l->r, limit_calls, 1);
     c->sent = limit_now(l);
     return remote_script_run(l->r, &a, wait / LIMIT_ATTEMPTS + 1, numbers, NULL);
+}
+
+/* Deny costs from `least` on. A denial of all costs stays until it ends: tokens for later may be
+ * behind it. */
+static void slot_deny(limit_call *c, int64_t until, uint64_t least)
+{
+    const uint64_t d = atomic_load_explicit(&c->slot->denied, memory_order_relaxed);
+    const bool all = c->now < denied_until(d) && denied_least(d) <= 1;
+    if (all && (least > 1 || until <= denied_until(d))) { return; }
+    atomic_store_explicit(&c->slot->denied, (uint64_t)until << LIMIT_COST_BITS | least,
+                          memory_order_release);
+}
+
+/* Keep tokens that may be spent after `wait_us`. Counted from the reply, that time is not earlier
+ * than on the server; `hold` counts from the request. */
+static cellar_err limit_later(limit_call *c, int64_t wait_us, uint64_t granted)
+{
+    const int64_t begin = c->now + wait_us / 1000 + 2;
+    slot_deny(c, begin, 1);
+    limit_unused(c->l, word_replace(c->slot, c->sent + wait_us / 1000 + c->l->hold_ms, granted));
+    return limit_deny(c, (uint64_t)(begin - c->now) * 1000000);
 }
 
 static cellar_err limit_take(limit_call *c, const int64_t *numbers)
 {
     cellar_remote_limiter *l = c->l;
     const uint64_t granted = (uint64_t)numbers[0];
+    const int64_t wait_us = numbers[1] > 0 ? numbers[1] : 0;
     if (numbers[2] > 0) { l->members = (uint64_t)numbers[2]; }
-    if (granted == 0) {
-        const uint64_t wait_ns = (uint64_t)(numbers[1] > 0 ? numbers[1] : 0) * 1000;
-        const uint64_t until = (uint64_t)c->now + (wait_ns + 999999) / 1000000;
-        l->stats.denied++;
-        if (c->slot != NULL && c->cost < 1u << LIMIT_COST_BITS) {
-            atomic_store_explicit(&c->slot->denied, until << LIMIT_COST_BITS | c->cost,
-                                  memory_order_release);
-        }
-        return limit_deny(c, wait_ns);
-    }
     l->stats.granted += granted;
+    if (granted == 0 || wait_us > 0) {
+        l->stats.denied++;
+        if (granted > 0) {
+            cold_of(c)->debt_end_us = numbers[3];
+            return limit_later(c, wait_us, granted);
+        }
+        if (c->slot != NULL && c->cost < 1u << LIMIT_COST_BITS) {
+            slot_deny(c, c->now + (wait_us + 999) / 1000, c->cost);
+        }
+        return limit_deny(c, (uint64_t)wait_us * 1000);
+    }
     const uint64_t left = granted - c->cost;
     if (c->slot != NULL && left > 0) {
         limit_unused(l, word_replace(c->slot, c->sent + l->hold_ms, left));
+        atomic_store_explicit(&c->slot->denied, 0, memory_order_release);
         cold_of(c)->debt_end_us = numbers[3];
     }
     return limit_admit(c, left);
@@ -410,6 +446,34 @@ static bool limit_name_valid(const char *name)
                len;
 }
 
+/* Return `code`; cellar_remote_last_error has the sentence. */
+static cellar_err limit_refuse(cellar_err code, const char *rule)
+{
+    char text[120];
+    (void)snprintf(text, sizeof text, "cellar_remote_limiter_open: %s", rule);
+    return remote_call_fail(code, text);
+}
+
+/* Set the numbers of a rule that `unit` counts. */
+static cellar_err limit_units(cellar_remote_limiter *l, uint64_t period)
+{
+    if (period == 0 || period > CELLAR_PERIOD_MAX_NS) {
+        return limit_refuse(CELLAR_E_INVAL, "the period of the rule must be 1 ns to 400 days");
+    }
+    const uint64_t limit = l->rule.limit > 0 ? l->rule.limit : 1;
+    l->unit_ns = (period + limit - 1) / limit;
+    /* period * 128 / 1000 in two steps: 400 days in ns times 16 exceed 64 bits */
+    l->unit = ((period / 125 * 16 + (period % 125 * 16 + 124) / 125) + limit - 1) / limit;
+    if (l->unit < 16) {
+        return limit_refuse(CELLAR_E_RANGE, "the rule must admit at most 8 x 10^6 units a second");
+    }
+    if (l->unit_ns > LIMIT_TIME_MAX_NS || l->burst > LIMIT_TIME_MAX_NS / l->unit_ns) {
+        return limit_refuse(CELLAR_E_RANGE, "burst x period / limit must be at most 400 days");
+    }
+    l->top = l->unit * l->burst;
+    return CELLAR_OK;
+}
+
 /* Set the script and the numbers of a rule. */
 static cellar_err limit_rule(cellar_remote_limiter *l)
 {
@@ -417,36 +481,38 @@ static cellar_err limit_rule(cellar_remote_limiter *l)
                                             7 * CELLAR_DAY_NS, 28 * CELLAR_DAY_NS };
     const cellar_rule *rule = &l->rule;
     uint64_t period = rule->period_ns;
-    if (rule->flags != 0 || rule->ban_ns != 0) { return CELLAR_E_UNSUPPORTED; }
-    if (rule->limit > CELLAR_REMOTE_LIMIT_MAX) { return CELLAR_E_RANGE; }
+    if (rule->flags != 0) {
+        return limit_refuse(CELLAR_E_UNSUPPORTED, "rule.flags must be 0: a sliding log is strict");
+    }
+    if (rule->ban_ns != 0) {
+        return limit_refuse(CELLAR_E_UNSUPPORTED, "rule.ban_ns must be 0: ban in each process");
+    }
+    if (rule->limit > CELLAR_REMOTE_LIMIT_MAX) {
+        return limit_refuse(CELLAR_E_RANGE, "rule.limit must be at most 10^9");
+    }
     l->burst = rule->limit;
     if (rule->algorithm == CELLAR_RULE_FIXED_WINDOW) {
         if (rule->calendar < CELLAR_PER_MINUTE || rule->calendar > CELLAR_PER_MONTH) {
-            return CELLAR_E_INVAL;
+            return limit_refuse(CELLAR_E_INVAL, "rule.calendar must be PER_MINUTE to PER_MONTH");
         }
         period = calendar_ns[rule->calendar];
         l->script = REMOTE_SCRIPT_WINDOW;
     } else if (rule->algorithm == CELLAR_RULE_SLIDING_LOG) {
-        if (rule->limit > CELLAR_SLIDING_LOG_MAX) { return CELLAR_E_RANGE; }
+        if (rule->limit > CELLAR_SLIDING_LOG_MAX) {
+            return limit_refuse(CELLAR_E_RANGE, "the limit of a sliding log must be at most 4096");
+        }
         l->script = REMOTE_SCRIPT_LOG;
     } else if (rule->algorithm == CELLAR_RULE_TOKEN_BUCKET) {
-        if (rule->burst == 0) { return CELLAR_E_INVAL; }
+        if (rule->burst == 0) {
+            return limit_refuse(CELLAR_E_INVAL, "rule.burst must be at least 1");
+        }
         l->burst = rule->limit == 0 ? 0 : rule->burst;
         l->script = REMOTE_SCRIPT_BUCKET;
     } else {
-        return CELLAR_E_UNSUPPORTED;
+        return limit_refuse(CELLAR_E_UNSUPPORTED,
+                            "the rule must be token bucket, fixed window or sliding log");
     }
-    if (period == 0 || period > CELLAR_PERIOD_MAX_NS) { return CELLAR_E_INVAL; }
-    const uint64_t limit = rule->limit > 0 ? rule->limit : 1;
-    l->unit_ns = (period + limit - 1) / limit;
-    /* period * 128 / 1000 in two steps: 400 days in ns times 16 exceed 64 bits */
-    l->unit = ((period / 125 * 16 + (period % 125 * 16 + 124) / 125) + limit - 1) / limit;
-    if (l->unit < 16 || l->unit_ns > LIMIT_TIME_MAX_NS ||
-        l->burst > LIMIT_TIME_MAX_NS / l->unit_ns) {
-        return CELLAR_E_RANGE;
-    }
-    l->top = l->unit * l->burst;
-    return CELLAR_OK;
+    return limit_units(l, period);
 }
 
 static cellar_err limit_batch(cellar_remote_limiter *l, const cellar_remote_limiter_opts *o)
@@ -457,7 +523,9 @@ static cellar_err limit_batch(cellar_remote_limiter *l, const cellar_remote_limi
     const uint64_t fair = (uint64_t)l->hold_ms * 1000000 / 4 / l->unit_ns;
     uint64_t batch = o->batch != 0 ? o->batch : fair;
     if (l->hold_ms < 1 || l->hold_ms > 60000 || batch > LIMIT_BATCH_MAX) {
-        if (o->batch != 0 || l->hold_ms < 1 || l->hold_ms > 60000) { return CELLAR_E_RANGE; }
+        if (o->batch != 0 || l->hold_ms < 1 || l->hold_ms > 60000) {
+            return limit_refuse(CELLAR_E_RANGE, "hold_ms must be 1..60000, batch 0..4096");
+        }
         batch = LIMIT_BATCH_MAX;
     }
     if (batch > l->burst) { batch = l->burst; }
@@ -491,14 +559,18 @@ CELLAR_API cellar_err cellar_remote_limiter_open(cellar_remote *r, const cellar_
     cellar_remote_limiter_opts o = cellar_remote_limiter_opts_default();
     if (out == NULL) { return CELLAR_E_INVAL; }
     *out = NULL;
-    if (r == NULL || rule == NULL) { return CELLAR_E_INVAL; }
+    if (r == NULL || rule == NULL) {
+        return limit_refuse(CELLAR_E_INVAL, "r and rule must be given");
+    }
     if (opts != NULL) {
-        if (opts->struct_size != sizeof o) { return CELLAR_E_UNSUPPORTED; }
+        if (opts->struct_size != sizeof o) {
+            return limit_refuse(CELLAR_E_UNSUPPORTED, "struct_size is that of another version");
+        }
         o = *opts;
     }
     if ((o.name != NULL && !limit_name_valid(o.name)) || o.reserved0 != 0 ||
         (unsigned)o.offline > CELLAR_REMOTE_LIMITER_ALLOW || o.max_keys > 1u << 22) {
-        return CELLAR_E_INVAL;
+        return limit_refuse(CELLAR_E_INVAL, "name, offline or max_keys is out of range");
     }
     const uint32_t keys = o.max_keys != 0 ? o.max_keys : 16384;
     const uint32_t buckets = (keys + LIMIT_WAYS - 1) / LIMIT_WAYS;
@@ -506,7 +578,7 @@ CELLAR_API cellar_err cellar_remote_limiter_open(cellar_remote *r, const cellar_
     const size_t bytes = sizeof(cellar_remote_limiter) +
                          slots * (sizeof(limit_slot) + sizeof(limit_cold));
     cellar_remote_limiter *l = remote_alloc(r, bytes);
-    if (l == NULL) { return CELLAR_E_NOMEM; }
+    if (l == NULL) { return limit_refuse(CELLAR_E_NOMEM, "no memory: raise memory_bytes"); }
     memset(l, 0, bytes);
     cellar_err err = limit_start(l, r, rule, &o);
     if (err == CELLAR_OK && !remote_share_cond_init(&l->answered)) { err = CELLAR_E_NOMEM; }
@@ -544,7 +616,7 @@ static bool limit_give(cellar_remote_limiter *l, size_t i)
     return true;
 }
 
-/* Give all tokens back, and wait once until the server has them. */
+/* Give all tokens back, and wait once until the server has them: it answers in order. */
 static void limit_give_all(cellar_remote_limiter *l)
 {
     remote_args a = { .count = 0 };
@@ -553,7 +625,7 @@ static void limit_give_all(cellar_remote_limiter *l)
     for (size_t i = 0; i < (size_t)l->buckets * LIMIT_WAYS; i++) {
         if (limit_give(l, i)) { any = true; }
     }
-    remote_arg(&a, "PING", 4);
+    remote_arg(&a, "TIME", 4);
     if (any) { (void)remote_script_run(l->r, &a, 0, numbers, NULL); }
 }
 

@@ -70,10 +70,11 @@ static bool remote_may_retrack(const remote_link *l)
 
 static void remote_retrack_begin(remote_link *l)
 {
-    if (!remote_may_retrack(l) || !atomic_exchange(&l->retrack, false)) { return; }
+    if (!remote_may_retrack(l) || !atomic_load(&l->retrack)) { return; }
     (void)atomic_fetch_add(&l->whys[REMOTE_WHY_RETRACK], 1);
     remote_gap_begin(l);
     remote_state_set(l, REMOTE_GAP);
+    atomic_store(&l->retrack, false); /* after the state, and before the prefixes are read */
     remote_track(l, false);
 }
 
@@ -84,9 +85,12 @@ static void remote_times(remote_link *l)
     if (atomic_load(&l->timeouts_row) >= REMOTE_TIMEOUTS_ROW) {
         remote_break(l, REMOTE_WHY_TIMEOUT, "%u calls in a row had no answer", REMOTE_TIMEOUTS_ROW);
     }
-    if ((l->phase == REMOTE_PHASE_SENTINEL || l->phase == REMOTE_PHASE_GREET) &&
+    if (l->phase == REMOTE_PHASE_RESOLVE && l->why == REMOTE_WHY_NONE) { remote_resolve_step(l); }
+    if (l->phase >= REMOTE_PHASE_RESOLVE && l->phase <= REMOTE_PHASE_GREET &&
         now_ns > l->deadline_ns) {
-        remote_break(l, REMOTE_WHY_TIMEOUT, "the server does not answer the handshake");
+        remote_break(l, REMOTE_WHY_TIMEOUT, l->phase == REMOTE_PHASE_RESOLVE
+                     ? "the name %.80s has no address yet"
+                     : "the server %.80s does not answer the handshake", l->at.host);
     }
     remote_expire_posted(l, now_ns);
     remote_mark_tick(l);
@@ -99,7 +103,7 @@ static void remote_times(remote_link *l)
 static void remote_requests(remote_link *l)
 {
     remote_tickets_collect(l, &l->queue);
-    if (l->phase == REMOTE_PHASE_PAUSE || l->phase == REMOTE_PHASE_SENTINEL) {
+    if (l->phase <= REMOTE_PHASE_SENTINEL) {
         remote_end_all(l, CELLAR_E_IO);
     } else if (l->data.fd >= 0 && l->why == REMOTE_WHY_NONE) {
         remote_send_queue(l);
@@ -109,7 +113,8 @@ static void remote_requests(remote_link *l)
 static int64_t remote_round_wait(const remote_link *l, int64_t wait_ms)
 {
     int64_t most_ms = l->c->proof_ms / 16 < REMOTE_LOOK_MS ? l->c->proof_ms / 16 : REMOTE_LOOK_MS;
-    if (l->flight.first != REMOTE_TICKET_NONE && most_ms > 10) { most_ms = 10; }
+    const bool soon = l->flight.first != REMOTE_TICKET_NONE || l->phase == REMOTE_PHASE_RESOLVE;
+    if (soon && most_ms > 10) { most_ms = 10; }
     if (l->phase == REMOTE_PHASE_PAUSE) {
         const int64_t left_ms = (l->retry_ns - remote_mono_ns()) / REMOTE_NS_OF_MS + 1;
         if (left_ms < most_ms) { most_ms = left_ms > 0 ? left_ms : 0; }
@@ -313,9 +318,13 @@ CELLAR_PRIVATE void remote_synced(remote_link *l)
     remote_mark_tick(l);
 }
 
-CELLAR_PRIVATE void remote_sync_failed(remote_link *l)
+CELLAR_PRIVATE void remote_sync_failed(remote_link *l, cellar_err err)
 {
-    if (l->phase == REMOTE_PHASE_SYNC) {
+    if (l->phase != REMOTE_PHASE_SYNC) { return; }
+    if (err == CELLAR_E_FOREIGN) {
+        remote_break(l, REMOTE_WHY_REFUSED, "take another prefix: %s:~e, or another control key, "
+                     "is not one of cellar", l->c->prefix);
+    } else {
         remote_break(l, REMOTE_WHY_TIMEOUT, "the control keys were not read in time");
     }
 }
@@ -416,6 +425,7 @@ static void remote_link_free(remote_link *l)
     const remote_memory *memory = l->e.memory;
     remote_wire_close(&l->data);
     remote_wire_close(&l->ear);
+    remote_lookup_leave(l->lookup);
     remote_bytes_free(&l->bytes);
     remote_bytes_free(&l->mark_bytes);
     if (l->epoll >= 0) { (void)close(l->epoll); }

@@ -56,8 +56,8 @@ CELLAR_PRIVATE void remote_post(remote_link *l, const remote_request *q);
 CELLAR_PRIVATE void remote_synced(remote_link *l);
 
 /* Give up after `linked`: what remote_synced needs did not succeed. The link connects again. I/O
- * thread. */
-CELLAR_PRIVATE void remote_sync_failed(remote_link *l);
+ * thread. err: E_FOREIGN: a control key is of another type. */
+CELLAR_PRIVATE void remote_sync_failed(remote_link *l, cellar_err err);
 
 /* Hear prefixes that were added to the list: gap, tracking, `linked`. Any thread. */
 CELLAR_PRIVATE void remote_retrack(remote_link *l);

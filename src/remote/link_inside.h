@@ -10,13 +10,16 @@
 
 #include "remote/config.h"
 #include "remote/link_types.h"
+#include "remote/resolve.h"
 #include "remote/wire.h"
 
 #define REMOTE_TICKETS 4096u   /* requests of callers in flight */
 #define REMOTE_TICKETS_OWN 16u /* requests of the link itself */
 #define REMOTE_MARK_KEY_MAX 96u
-/* Announce the mark, and tell whether its key existed and what time it is. */
+/* Announce the mark, and tell whether its key existed and what time it is. With an argument make
+ * the key first, behind UNLINK: a full server refuses only a SET that comes first. */
 #define REMOTE_MARK_SCRIPT \
+    "if ARGV[1] then redis.call('UNLINK',KEYS[1]) redis.call('SET',KEYS[1],'') end " \
     "local e=redis.call('PEXPIRE',KEYS[1],60000) local t=redis.call('TIME') return {e,t[1],t[2]}"
 
 /* State of a ticket; the futex word of a caller that waits. */
@@ -50,6 +53,7 @@ typedef struct remote_tickets {
 
 typedef enum remote_phase {
     REMOTE_PHASE_PAUSE,    /* waits for retry_ns */
+    REMOTE_PHASE_RESOLVE,  /* waits for the address of a name */
     REMOTE_PHASE_SENTINEL, /* asks a Sentinel for the address */
     REMOTE_PHASE_GREET,    /* both connections say HELLO */
     REMOTE_PHASE_TRACK,    /* tracking is being switched on */
@@ -61,7 +65,7 @@ typedef struct remote_mark {
     int64_t sent_ms;      /* clock of the store */
     int64_t sent_ns;
     uint32_t number;      /* 0: none in flight */
-    uint32_t replies;     /* 2: a SET of a new key comes first */
+    bool fresh;           /* its script made a new key */
     bool echoed, replied; /* by *ear*; by *data* */
     bool counts;          /* sent in PHASE_MARKS, and no gap since */
     bool lost;            /* the key of the mark was gone: no proof */
@@ -107,14 +111,16 @@ struct remote_link {
     remote_wire data, ear;
     uint32_t watched[2];           /* epoll events of data, ear; 0: not watched */
     remote_tickets queue, flight;
-    remote_address at;             /* server of this attempt */
+    remote_address at;             /* server or Sentinel of this attempt */
+    bool at_sentinel;
+    remote_lookup *lookup;         /* of a name; NULL: none */
     remote_peer peer;
     bool found;                    /* a Sentinel named the server */
     bool greeted, subscribed;      /* data; ear */
     uint32_t ear_step;
     int64_t ear_id;
     uint32_t attempt, failures;    /* attempts ever; in a row */
-    int64_t retry_ns, deadline_ns; /* of the pause; of the handshake */
+    int64_t retry_ns, deadline_ns; /* of the pause; of the name, then of the handshake */
     bool gap_told;                 /* `linked` was not called since `gap` */
     uint32_t prefixes;             /* tracked on this connection */
     remote_bytes bytes;            /* of the handshake request in flight */
@@ -128,7 +134,8 @@ struct remote_link {
     int64_t mark_due_ms;           /* store clock */
     remote_why why;                /* why the connections must close; NONE: they are fine */
     char why_text[112];
-    remote_why logged;             /* reason of the last logged refusal */
+    uint32_t logged;               /* bits of reasons that the log has since the last proof */
+    int64_t warned_ns;             /* time of the last warning; 0: none */
     bool scripts_told;             /* script_loaded was called for each */
     bool scripts_gone;             /* the server answered NOSCRIPT */
     remote_tickets again;          /* requests to repeat after SCRIPT LOAD */
@@ -170,8 +177,6 @@ CELLAR_PRIVATE void remote_mark_send(remote_link *l);
 CELLAR_PRIVATE void remote_mark_heard(remote_link *l, const char *key, size_t len);
 CELLAR_PRIVATE void remote_mark_tick(remote_link *l);
 CELLAR_PRIVATE bool remote_mark_due(remote_link *l);
-/* Append the SET of a new key of marks. */
-CELLAR_PRIVATE bool remote_mark_make_key(remote_link *l, remote_bytes *b);
 
 /* ---- ear.c ---- */
 CELLAR_PRIVATE void remote_take_ear(void *link, const remote_reply *reply);
@@ -188,5 +193,6 @@ CELLAR_PRIVATE void remote_load_scripts(remote_link *l); /* again, after NOSCRIP
 CELLAR_PRIVATE void remote_fall(remote_link *l);      /* close what broke */
 CELLAR_PRIVATE void remote_attempt(remote_link *l);   /* connect */
 CELLAR_PRIVATE void remote_found(remote_link *l);     /* connect to the server of the answer */
+CELLAR_PRIVATE void remote_resolve_step(remote_link *l); /* connect once the name has an address */
 
 #endif

@@ -7,8 +7,8 @@
  * INVARIANTS The server executed the mark after s, and *ear* delivers in order: what was executed
  *            before s was handled when the mark is heard. One mark is in flight at a time.
  *            A key that expired or was evicted is announced, too. So the reply must say that the
- *            key existed; else the next mark has a key of a new number. It is sent at once, but
- *            behind a new key that was lost as well (a full server) after proof_ms / 4.
+ *            key existed; else the next mark makes a key of a new number, and is sent at once. The
+ *            first mark of a link makes one as well.
  * WALK       Every proof_ms / 4 a mark; late by proof_ms / 2: SUSPECT; late by proof_ms: the link
  *            breaks. A fence wants a mark that is sent after its call.
  * TIME       The reply brings the clock of the server. It was read between the sending and the
@@ -19,14 +19,6 @@
 #include <string.h>
 
 #include "remote/reason.h"
-
-CELLAR_PRIVATE bool remote_mark_make_key(remote_link *l, remote_bytes *b)
-{
-    const char *argv[5] = { "SET", l->mark_key, "", "PX", "60000" };
-    (void)snprintf(l->mark_key + l->mark_prefix_len, sizeof l->mark_key - l->mark_prefix_len,
-                   "%" PRIu32, ++l->mark_keys);
-    return remote_command(b, 5, argv, NULL) == CELLAR_OK;
-}
 
 /* Note a proof: everything before the mark was heard. */
 static void remote_mark_proves(remote_link *l, const remote_mark *m)
@@ -42,14 +34,14 @@ static void remote_mark_proves(remote_link *l, const remote_mark *m)
     remote_trip_note(l->journeys, journey_ns);
     atomic_store(&l->journey_us, journey_ns / 1000);
     l->e.proven(l->e.ctx, until_ms);
-    if (remote_link_state(l) != REMOTE_PROVEN) {
-        if (remote_link_state(l) == REMOTE_GAP) {
-            l->e.log(l->e.ctx, CELLAR_OK, "remote: all changes are heard");
-        }
-        remote_state_set(l, REMOTE_PROVEN);
+    const uint32_t was = atomic_load(&l->state);
+    if (was == REMOTE_GAP && (l->logged != 0 || l->warned_ns == 0)) {
+        l->e.log(l->e.ctx, CELLAR_OK, "remote: all changes are heard");
     }
+    if (was == REMOTE_GAP) { l->logged = 0; }
+    remote_state_set(l, REMOTE_PROVEN);
     l->failures = 0;
-    l->logged = REMOTE_WHY_NONE;
+    l->logged &= UINT32_C(1) << REMOTE_WHYS_N; /* a full server */
     atomic_store(&l->mark_back, m->number);
     remote_futex_wake(&l->mark_back);
 }
@@ -61,7 +53,7 @@ static void remote_mark_finish(remote_link *l)
     if (!m.replied || (!m.echoed && !m.lost)) { return; }
     l->mark.number = 0;
     if (m.lost) {
-        if (m.replies == 1) { l->mark_due_ms = m.sent_ms; } /* else a new key did not help */
+        if (!m.fresh) { l->mark_due_ms = m.sent_ms; }
     } else if (m.counts) {
         remote_mark_proves(l, &m);
     }
@@ -84,7 +76,8 @@ static int64_t remote_number_of(const remote_reply *r)
 static void remote_mark_reply(void *link, uint32_t index, const remote_reply *reply)
 {
     remote_link *l = link;
-    if (l->mark.number == 0 || index + 1 < l->mark.replies) { return; } /* SET of a new key */
+    (void)index;
+    if (l->mark.number == 0) { return; }
     if (reply->type == REMOTE_ERROR) {
         const remote_why why = remote_why_of(reply);
         if (why == REMOTE_WHY_NONE && remote_starts(reply, "NOSCRIPT ")) {
@@ -108,12 +101,14 @@ static void remote_mark_reply(void *link, uint32_t index, const remote_reply *re
 
 CELLAR_PRIVATE void remote_mark_send(remote_link *l)
 {
-    const char *argv[4] = { "EVALSHA", l->mark_digest, "1", l->mark_key };
+    const char *argv[5] = { "EVALSHA", l->mark_digest, "1", l->mark_key, "" };
     remote_request q = { .ctx = l, .replies = 1, .fn = remote_mark_reply };
     l->mark_bytes.len = 0;
-    if (l->mark_rekey) { q.replies = 2; }
-    if ((l->mark_rekey && !remote_mark_make_key(l, &l->mark_bytes)) ||
-        remote_command(&l->mark_bytes, 4, argv, NULL) != CELLAR_OK) {
+    if (l->mark_rekey) {
+        (void)snprintf(l->mark_key + l->mark_prefix_len, sizeof l->mark_key - l->mark_prefix_len,
+                       "%" PRIu32, ++l->mark_keys);
+    }
+    if (remote_command(&l->mark_bytes, l->mark_rekey ? 5 : 4, argv, NULL) != CELLAR_OK) {
         remote_break(l, REMOTE_WHY_NOMEM, "no memory for a mark");
         return;
     }
@@ -122,7 +117,7 @@ CELLAR_PRIVATE void remote_mark_send(remote_link *l)
     const uint32_t number = atomic_load(&l->mark_sent) + 1;
     atomic_store(&l->mark_sent, number);
     l->mark = (remote_mark){ .sent_ms = l->e.now_ms(l->e.ctx), .sent_ns = remote_mono_ns(),
-                             .number = number, .replies = q.replies, .counts = true };
+                             .number = number, .fresh = l->mark_rekey, .counts = true };
     l->mark_rekey = false;
     l->mark_due_ms = l->mark.sent_ms + l->c->proof_ms / 4;
     (void)remote_post_own(l, &q);
@@ -134,9 +129,9 @@ static void remote_mark_watch(remote_link *l, int64_t now_ms)
     const int64_t age_ms = now_ms - l->mark.sent_ms;
     if (age_ms > l->c->proof_ms) {
         remote_break(l, REMOTE_WHY_MARK, "a mark did not come back within proof_ms");
-    } else if (age_ms > l->c->proof_ms / 2 && remote_link_state(l) == REMOTE_PROVEN) {
+    } else if (age_ms > l->c->proof_ms / 2 && atomic_load(&l->state) == REMOTE_PROVEN) {
         remote_state_set(l, REMOTE_SUSPECT);
-        l->e.log(l->e.ctx, CELLAR_E_TIMEOUT, "remote: a mark is late by proof_ms / 2");
+        remote_warn(l, REMOTE_WHY_NONE, CELLAR_E_TIMEOUT, "remote: a mark is late by proof_ms / 2");
     }
 }
 

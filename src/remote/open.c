@@ -4,8 +4,7 @@
  *
  * PICTURE    open:  config -> data -> share -> link   close: drain -> link -> share -> data
  * INVARIANTS The link starts last and ends first: its thread calls the other parts.
- * LOCKING    remote_last guards the reason of the last refused open. */
-#include <pthread.h>
+ * SEE ALSO   config.c, link.c. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,18 +15,6 @@
 #include "remote/reason.h"
 #include "remote/remote.h"
 #include "remote/share.h"
-
-static pthread_mutex_t remote_last_lock = PTHREAD_MUTEX_INITIALIZER;
-static cellar_error_info remote_last; /* of the process */
-
-static cellar_err remote_open_fail(cellar_err code, const char *text)
-{
-    pthread_mutex_lock(&remote_last_lock);
-    remote_last.code = code;
-    (void)snprintf(remote_last.text, sizeof remote_last.text, "%s", text);
-    pthread_mutex_unlock(&remote_last_lock);
-    return code;
-}
 
 /* ---- events of the link ---- */
 
@@ -107,19 +94,20 @@ CELLAR_API cellar_err cellar_remote_open(cellar *store, const char *url,
                                          const cellar_remote_opts *o, cellar_remote **out)
 {
     remote_config cfg;
-    char text[sizeof remote_last.text];
+    char text[sizeof ((cellar_error_info *)NULL)->text];
     if (out != NULL) { *out = NULL; }
     if (store == NULL || out == NULL) {
-        return remote_open_fail(CELLAR_E_INVAL, "cellar_remote_open: store and out must be given");
+        return remote_call_fail(CELLAR_E_INVAL, "cellar_remote_open: store and out must be given");
     }
+    cellar_remote *r = NULL;
     cellar_err err = remote_config_read(url, o, &cfg, text, sizeof text);
-    if (err != CELLAR_OK) { return remote_open_fail(err, text); }
-    cellar_remote *r = calloc(1, sizeof *r);
+    if (err != CELLAR_OK) { goto out; }
+    (void)snprintf(text, sizeof text, "cellar_remote_open: no memory, budget or descriptor");
     err = CELLAR_E_NOMEM;
+    r = calloc(1, sizeof *r);
     if (r == NULL) { goto out; }
     r->cfg = cfg;
     r->cfg.string_max = remote_longest(store);
-    r->store = store;
     remote_host_take(r, o);
     if ((err = remote_data_open(r)) != CELLAR_OK) { goto drop; }
     if ((err = remote_share_open(r)) != CELLAR_OK) { goto drop_data; }
@@ -135,7 +123,7 @@ drop:
     remote_drop(r);
 out:
     explicit_bzero(&cfg, sizeof cfg);
-    return remote_open_fail(err, "cellar_remote_open: no memory, budget or descriptor");
+    return remote_call_fail(err, text);
 }
 
 CELLAR_API void cellar_remote_close(cellar_remote *r)
@@ -189,10 +177,7 @@ CELLAR_API cellar_err cellar_remote_last_error(const cellar_remote *r, cellar_er
         e.sys_errno = why.sys_errno;
         (void)snprintf(e.text, sizeof e.text, "%s", why.text);
     } else {
-        pthread_mutex_lock(&remote_last_lock);
-        e.code = remote_last.code;
-        memcpy(e.text, remote_last.text, sizeof e.text);
-        pthread_mutex_unlock(&remote_last_lock);
+        remote_call_failure(&e);
     }
     e.struct_size = out->struct_size;
     memcpy(out, &e, out->struct_size < sizeof e ? out->struct_size : sizeof e);

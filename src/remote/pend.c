@@ -2,8 +2,8 @@
  *
  * pend: writes that the server has not confirmed: the journal of deletes, the queue of BEHIND.
  *
- * PICTURE    table by name -> entries {delete | value}; one batch of up to 64 is on its way
- * INVARIANTS At most one entry for each name: the newest write. An entry leaves the table when the
+ * PICTURE    table by name -> entries {delete | value | lease}; one batch of up to 64 is on its way
+ * INVARIANTS At most one write for each name: the newest. An entry leaves the table when the
  *            server confirmed exactly this write (`change`).
  *            A delete is never replaced by an older value. A value with an unknown fate becomes a
  *            delete: a newer value of another process may be in the server.
@@ -11,7 +11,8 @@
  *            A get of a name with a delete misses.
  * LOCKING    space.lock, without any call of link or host under it.
  * LIMITS     journal_keys and queue_entries of the options, 4 MiB each for each namespace. A full
- *            journal ends the namespace instead (must_clear); a full queue is a delete. */
+ *            journal ends the namespace instead (must_clear); a full queue is a delete.
+ *            Leases to release take half of the journal at most. */
 #include "remote/pend.h"
 
 #include <stdio.h>
@@ -28,8 +29,8 @@ struct remote_pend {
     uint64_t change;  /* unique in the namespace */
     size_t size;      /* of this block */
     int64_t end_ms;   /* of a value: end of its life, clock of the store */
-    bool value;       /* else a delete */
-    bool sent;        /* part of the running batch */
+    bool value;       /* else a delete, or: */
+    bool lease;       /* released if the key holds its token, in `bytes`; no write of the key */
     size_t name_len, key_len, bytes_len;
     char text[];      /* name, key, bytes */
 };
@@ -57,8 +58,8 @@ static uint32_t remote_pend_bucket(const remote_name *n)
 static remote_pend **remote_pend_find(remote_space *s, const remote_name *n)
 {
     remote_pend **at = &s->pend[remote_pend_bucket(n)];
-    while (*at != NULL &&
-           ((*at)->name_len != n->len || memcmp((*at)->text, n->text, n->len) != 0)) {
+    while (*at != NULL && ((*at)->lease || (*at)->name_len != n->len ||
+                           memcmp((*at)->text, n->text, n->len) != 0)) {
         at = &(*at)->next;
     }
     return at;
@@ -84,7 +85,9 @@ static remote_pend *remote_pend_take(remote_space *s, remote_pend **at)
 static bool remote_pend_room(const remote_space *s, const remote_pend *p)
 {
     const remote_config *cfg = &s->r->cfg;
-    if (s->pend == NULL) { return false; }
+    if (s->pend == NULL || (p->lease && s->journal_count >= cfg->journal_keys / 2)) {
+        return false;
+    }
     return p->value ? s->queue_count < cfg->queue_entries &&
                           s->queue_bytes + p->size <= REMOTE_PEND_BYTES_MAX
                     : s->journal_count < cfg->journal_keys &&
@@ -94,6 +97,15 @@ static bool remote_pend_room(const remote_space *s, const remote_pend *p)
 static void remote_pend_drop(remote_space *s, remote_pend *p)
 {
     if (p != NULL) { s->host->release(s->host->ctx, p, p->size); }
+}
+
+/* Let an entry be a newer write: a delete. A batch that has it on its way does not confirm it. */
+static void remote_pend_turn(remote_space *s, remote_pend *p)
+{
+    remote_pend_count(s, p, false);
+    p->value = false;
+    remote_pend_count(s, p, true);
+    p->change = ++s->changes;
 }
 
 /* ---- adding ---- */
@@ -132,7 +144,7 @@ static remote_pend *remote_pend_make(remote_space *s, const remote_name *n, cons
     return p;
 }
 
-/* Put an entry in the place of the one of its name. Return whether there was room. */
+/* Put a write in the place of the one of its name, or add a lease. Return whether there is room. */
 static bool remote_pend_add(remote_space *s, const remote_name *n, remote_pend *p)
 {
     remote_pend *old = NULL;
@@ -140,7 +152,7 @@ static bool remote_pend_add(remote_space *s, const remote_name *n, remote_pend *
     const bool room = p != NULL && remote_pend_room(s, p);
     if (room) {
         remote_pend **at = remote_pend_find(s, n);
-        if (*at != NULL) { old = remote_pend_take(s, at); }
+        if (*at != NULL && !p->lease) { old = remote_pend_take(s, at); }
         p->change = ++s->changes;
         p->next = *at;
         *at = p;
@@ -151,10 +163,21 @@ static bool remote_pend_add(remote_space *s, const remote_name *n, remote_pend *
     return room;
 }
 
+/* Turn the entry of a name into a delete. Return false if there is none. Needs no room. */
+static bool remote_pend_replace(remote_space *s, const remote_name *n)
+{
+    pthread_mutex_lock(&s->lock);
+    remote_pend *p = s->pend != NULL ? *remote_pend_find(s, n) : NULL;
+    if (p != NULL) { remote_pend_turn(s, p); }
+    pthread_mutex_unlock(&s->lock);
+    return p != NULL;
+}
+
 CELLAR_PRIVATE bool remote_pend_delete(remote_space *s, const remote_name *n, const void *key,
                                        size_t key_len)
 {
-    const bool room = remote_pend_add(s, n, remote_pend_make(s, n, key, key_len, NULL, 0));
+    const bool room = remote_pend_replace(s, n) ||
+                      remote_pend_add(s, n, remote_pend_make(s, n, key, key_len, NULL, 0));
     if (room) {
         remote_pend_kick(s);
     } else if (s->opts.values != CELLAR_REMOTE_RAW) {
@@ -162,6 +185,17 @@ CELLAR_PRIVATE bool remote_pend_delete(remote_space *s, const remote_name *n, co
         remote_pend_clear(s);
     }
     return room;
+}
+
+CELLAR_PRIVATE void remote_pend_release(remote_space *s, const remote_lease_ask *q,
+                                        const remote_lease *l)
+{
+    remote_name n;
+    char token[REMOTE_LEASE_TOKEN];
+    const size_t len = remote_lease_name(q, l, &n, token);
+    remote_pend *p = remote_pend_make(s, &n, "", 0, token, len);
+    if (p != NULL) { p->lease = true; }
+    if (remote_pend_add(s, &n, p)) { remote_pend_kick(s); }
 }
 
 CELLAR_PRIVATE bool remote_pend_value(remote_space *s, const remote_name *n, const void *key,
@@ -196,7 +230,8 @@ CELLAR_PRIVATE remote_pending remote_pend_look(remote_space *s, const remote_nam
     remote_pending kind = REMOTE_PENDING_NONE;
     pthread_mutex_lock(&s->lock);
     const remote_pend *p = s->journal_count + s->queue_count != 0 ? *remote_pend_find(s, n) : NULL;
-    if (p != NULL && p->value) {
+    const bool cleared = p != NULL && s->must_clear && p->change <= s->must_upto;
+    if (p != NULL && p->value && !cleared) {
         kind = REMOTE_PENDING_VALUE;
         fn(ctx, p->text + p->name_len + p->key_len, p->bytes_len);
     } else if (p != NULL || s->must_clear) {
@@ -230,6 +265,9 @@ static cellar_err remote_batch_command(remote_batch *b, const remote_pend *p, in
     char ms[24];
     (void)snprintf(ms, sizeof ms, "%lld", (long long)left_ms);
     const char *const bytes = p->text + p->name_len + p->key_len;
+    if (p->lease) {
+        return remote_lease_release(b->s->r, p->text, p->name_len, bytes, p->bytes_len, &b->bytes);
+    }
     const char *const set[] = { "SET", p->text, bytes, "PX", ms };
     const size_t set_len[] = { 3, p->name_len, p->bytes_len, 2, strlen(ms) };
     return p->value && left_ms > 0 ? remote_command(&b->bytes, 5, set, set_len)
@@ -256,7 +294,6 @@ static size_t remote_batch_walk(remote_space *s, remote_batch *b, int64_t now_ms
             if (b == NULL) { continue; }
             if (need > b->bytes.cap ||
                 remote_batch_command(b, p, p->end_ms - now_ms) != CELLAR_OK) { return need; }
-            p->sent = true;
             b->sent[b->count++] = (remote_sent){ bucket, p->change, false };
         }
     }
@@ -298,20 +335,12 @@ static void remote_batch_report(remote_space *s, remote_pend *gone)
 {
     for (remote_pend *next; gone != NULL; gone = next) {
         next = gone->next;
-        if (!gone->value) {
+        if (!gone->value && !gone->lease) {
             REMOTE_ADD(s->r, replayed, 1);
             s->host->changed(s->host->ctx, gone->text + gone->name_len, gone->key_len);
         }
         remote_pend_drop(s, gone);
     }
-}
-
-/* Turn a value into a delete. space.lock is held. */
-static void remote_pend_turn(remote_space *s, remote_pend *p)
-{
-    remote_pend_count(s, p, false);
-    p->value = false;
-    remote_pend_count(s, p, true);
 }
 
 /* Take the entries that the server confirmed out of the table. */
@@ -326,7 +355,6 @@ static remote_pend *remote_batch_confirm(remote_batch *b, cellar_err err, remote
         while (*at != NULL && (*at)->change != b->sent[i].change) { at = &(*at)->next; }
         if (*at == NULL) { continue; } /* a newer write of the name waits */
         remote_pend *p = *at;
-        p->sent = false;
         if (err == CELLAR_OK && !b->sent[i].refused) {
             (void)remote_pend_take(s, at);
             p->next = gone;
@@ -360,7 +388,7 @@ static void remote_clear_done(void *ctx, cellar_err err)
     if (err == CELLAR_OK) { s->must_clear = s->clear_upto < s->must_upto; }
     for (uint32_t i = 0; err == CELLAR_OK && s->pend != NULL && i < REMOTE_PEND_BUCKETS; i++) {
         for (remote_pend **at = &s->pend[i]; *at != NULL;) {
-            if ((*at)->value || (*at)->change > s->clear_upto) {
+            if ((*at)->value || (*at)->lease || (*at)->change > s->clear_upto) {
                 at = &(*at)->next;
                 continue;
             }
@@ -417,9 +445,9 @@ CELLAR_PRIVATE void remote_pend_kick(remote_space *s)
 CELLAR_PRIVATE void remote_pend_demote(remote_space *s)
 {
     pthread_mutex_lock(&s->lock);
-    for (uint32_t i = 0; s->pend != NULL && i < REMOTE_PEND_BUCKETS; i++) {
+    for (uint32_t i = 0; s->queue_count != 0 && i < REMOTE_PEND_BUCKETS; i++) {
         for (remote_pend *p = s->pend[i]; p != NULL; p = p->next) {
-            if (p->value && !p->sent) { remote_pend_turn(s, p); }
+            if (p->value) { remote_pend_turn(s, p); }
         }
     }
     pthread_mutex_unlock(&s->lock);

@@ -5,6 +5,7 @@
 #define REMOTE_PEND_H
 
 #include "remote/data.h"
+#include "remote/share.h"
 
 typedef enum remote_pending {
     REMOTE_PENDING_NONE,
@@ -23,6 +24,11 @@ CELLAR_PRIVATE remote_pending remote_pend_look(remote_space *s, const remote_nam
 CELLAR_PRIVATE bool remote_pend_delete(remote_space *s, const remote_name *n, const void *key,
                                        size_t key_len);
 
+/* Release a lease of a load without a value: now, or when the server answers again. Without room in
+ * half of the journal the lease ends by itself. */
+CELLAR_PRIVATE void remote_pend_release(remote_space *s, const remote_lease_ask *q,
+                                        const remote_lease *l);
+
 /* Queue a value until `end_ms`. Returns false if there is no room; nothing was done. */
 CELLAR_PRIVATE bool remote_pend_value(remote_space *s, const remote_name *n, const void *key,
                                       size_t key_len, const void *bytes, size_t len,
@@ -38,7 +44,8 @@ CELLAR_PRIVATE cellar_err remote_drop_format(const remote_space *s, const char *
 /* Send what waits, unless a batch is on its way. */
 CELLAR_PRIVATE void remote_pend_kick(remote_space *s);
 
-/* Turn queued values into deletes: another process may have written a newer value. */
+/* Turn queued values into deletes, also those on their way: another process may have written a
+ * newer value, or the values are deleted. */
 CELLAR_PRIVATE void remote_pend_demote(remote_space *s);
 
 /* Return whether nothing waits. */

@@ -5,7 +5,8 @@
  * WALK       set: numbers of generation and tags -> envelope -> SET PX -> answer.
  *            A value that would be dead for readers becomes a delete, and the call returns
  *            DEFERRED. A set beside an end counts as behind it: born in the newest epoch.
- *            conditional set: script that compares the check of the envelope, at most 16 rounds.
+ *            conditional set: script that compares the check of the envelope, at most 16 rounds;
+ *            RAW: raw.c.
  * INVARIANTS Each change that the server did not confirm is a pending delete before the call
  *            returns (pend.c), and the call returns DEFERRED or an error: memory then has nothing
  *            of the key.
@@ -21,6 +22,7 @@
 #include "remote/form.h"
 #include "remote/get.h"
 #include "remote/pend.h"
+#include "remote/raw.h"
 #include "remote/share.h"
 
 enum { REMOTE_CHANGE_ROUNDS = 16, REMOTE_NUMBER_ROUNDS = 4, REMOTE_SCAN_COUNT = 512 };
@@ -141,6 +143,7 @@ static void remote_write_raw(remote_write *w, const void *value, size_t value_le
         return;
     }
     w->len = value_len;
+    w->check = remote_raw_check(value, value_len);
     if (value_len != 0) { memcpy(w->bytes, value, value_len); }
 }
 
@@ -169,29 +172,28 @@ static void remote_write_reply(void *ctx, uint32_t index, const remote_reply *re
 }
 
 /* Append SET or the script of a delete, and WAIT. */
-static cellar_err remote_write_format(const remote_write *w, bool only_absent, remote_bytes *b,
-                                      uint32_t *replies)
+static cellar_err remote_write_format(const remote_write *w, remote_bytes *b, uint32_t *replies)
 {
     char ms[24], n[16], most[24];
     (void)snprintf(ms, sizeof ms, "%lld", (long long)w->life_ms);
     (void)snprintf(n, sizeof n, "%u", w->s->opts.durable);
     (void)snprintf(most, sizeof most, "%lld", (long long)(w->s->r->cfg.io_ms / 2 + 1));
-    const char *const set[] = { "SET", w->name.text, (const char *)w->bytes, "PX", ms, "NX" };
-    const size_t set_len[] = { 3, w->name.len, w->len, 2, strlen(ms), 2 };
+    const char *const set[] = { "SET", w->name.text, (const char *)w->bytes, "PX", ms };
+    const size_t set_len[] = { 3, w->name.len, w->len, 2, strlen(ms) };
     const char *const wait[] = { "WAIT", n, most };
     const cellar_err err = w->bytes == NULL ? remote_drop_format(w->s, w->name.text, w->name.len, b)
-                                            : remote_command(b, only_absent ? 6 : 5, set, set_len);
+                                            : remote_command(b, 5, set, set_len);
     *replies = w->s->opts.durable != 0 ? 2 : 1;
     return err == CELLAR_OK && w->s->opts.durable != 0 ? remote_command(b, 3, wait, NULL) : err;
 }
 
-static cellar_err remote_write_ask(remote_write *w, bool only_absent)
+static cellar_err remote_write_ask(remote_write *w)
 {
     remote_bytes b = { .memory = &w->s->r->data->memory };
     remote_request q = { .ctx = w, .fn = remote_write_reply,
                          .flags = w->bytes == NULL ? REMOTE_SCRIPTED : 0 };
     w->refused = w->no_memory = w->done = false;
-    cellar_err err = remote_write_format(w, only_absent, &b, &q.replies);
+    cellar_err err = remote_write_format(w, &b, &q.replies);
     if (err == CELLAR_OK) {
         q.bytes = b.data;
         q.bytes_len = b.len;
@@ -203,18 +205,16 @@ static cellar_err remote_write_ask(remote_write *w, bool only_absent)
 
 static cellar_err remote_write_through(remote_write *w)
 {
-    cellar_err err = remote_write_ask(w, false);
+    cellar_err err = remote_write_ask(w);
     const bool full = err == CELLAR_OK && w->no_memory;
     if (full) {
         REMOTE_ADD(w->s->r, refused_memory, 1);
         remote_write_end(w);
         w->bytes = NULL;
-        err = remote_write_ask(w, false);
+        err = remote_write_ask(w);
     }
-    if (err == CELLAR_E_TIMEOUT) { REMOTE_ADD(w->s->r, timeouts, 1); }
-    if (err == CELLAR_E_BREAKER_OPEN) { REMOTE_ADD(w->s->r, refused_breaker, 1); }
     if (err != CELLAR_OK || w->refused) { return remote_write_defer(w); }
-    return full ? CELLAR_E_SPACE : CELLAR_OK;
+    return full && w->s->opts.write != CELLAR_REMOTE_INVALIDATE ? CELLAR_E_SPACE : CELLAR_OK;
 }
 
 static cellar_err remote_write_behind(remote_write *w)
@@ -259,22 +259,27 @@ static void remote_change_reply(void *ctx, uint32_t index, const remote_reply *r
 {
     remote_write *w = ctx;
     (void)index;
-    w->refused = reply->type != REMOTE_INTEGER;
+    w->refused = reply->type == REMOTE_ERROR;
+    w->no_memory = w->refused && remote_error_code(reply) == CELLAR_E_SPACE;
     w->done = !w->refused && reply->number == 1;
 }
 
+/* Run the script. An error that the server returned, or a request that was not sent, has changed
+ * nothing; without an answer the journal deletes the key. */
 static cellar_err remote_change_ask(remote_write *w, uint64_t seen)
 {
     remote_bytes b = { .memory = &w->s->r->data->memory };
+    remote_fate fate = REMOTE_NOT_SENT;
     w->refused = w->done = false;
     cellar_err err = remote_change_format(w, seen, &b);
     if (err == CELLAR_OK) {
         const remote_request q = { .bytes = b.data, .bytes_len = b.len, .replies = 1, .ctx = w,
                                    .flags = REMOTE_SCRIPTED, .fn = remote_change_reply };
-        err = remote_ask(w->s->r->link, &q, NULL);
+        err = remote_ask(w->s->r->link, &q, &fate);
     }
     remote_bytes_free(&b);
-    return err == CELLAR_OK && w->refused ? CELLAR_E_IO : err;
+    if (err != CELLAR_OK) { return fate == REMOTE_UNKNOWN ? remote_write_defer(w) : err; }
+    return !w->refused ? CELLAR_OK : w->no_memory ? CELLAR_E_SPACE : CELLAR_E_IO;
 }
 
 /* Change the key if it has the state `expected`; 0: no live value. */
@@ -283,8 +288,8 @@ static cellar_err remote_change(remote_write *w, uint64_t expected)
     const cellar_tier_key k = { w->key.data, w->key.len, 0 };
     uint64_t seen = expected;
     for (int round = 0; round < REMOTE_CHANGE_ROUNDS; round++) {
-        if (remote_change_ask(w, seen) != CELLAR_OK) { return remote_write_defer(w); }
-        if (w->done) { return CELLAR_OK; }
+        const cellar_err err = remote_change_ask(w, seen);
+        if (err != CELLAR_OK || w->done) { return err; }
         if (expected != 0) { return CELLAR_CONFLICT; }
         cellar_tier_entry e = { .deadline_ms = 0 };
         size_t len;
@@ -295,14 +300,19 @@ static cellar_err remote_change(remote_write *w, uint64_t expected)
     return CELLAR_CONFLICT;
 }
 
+/* Tell whether the server can judge a condition. */
+static cellar_err remote_if_open(const remote_space *s)
+{
+    if (s->opts.write != CELLAR_REMOTE_THROUGH) { return CELLAR_E_UNSUPPORTED; }
+    return remote_get_open(s) ? CELLAR_OK : CELLAR_E_BREAKER_OPEN;
+}
+
 static cellar_err remote_write_if(remote_write *w, const cellar_tier_entry *e)
 {
-    if (w->s->opts.write != CELLAR_REMOTE_THROUGH) { return CELLAR_E_UNSUPPORTED; }
-    if (!remote_get_open(w->s)) { return CELLAR_E_BREAKER_OPEN; }
+    const cellar_err err = remote_if_open(w->s);
+    if (err != CELLAR_OK) { return err; }
     if (w->s->opts.values != CELLAR_REMOTE_RAW) { return remote_change(w, e->check); }
-    if (e->check != 0 || w->bytes == NULL) { return CELLAR_E_UNSUPPORTED; }
-    if (remote_write_ask(w, true) != CELLAR_OK || w->refused) { return remote_write_defer(w); }
-    return w->done ? CELLAR_OK : CELLAR_CONFLICT;
+    return remote_raw_swap(w->s, &w->name, e->check, w->bytes, w->len, w->life_ms);
 }
 
 /* ---- functions of the table ---- */
@@ -340,19 +350,28 @@ CELLAR_PRIVATE cellar_err remote_put(void *ctx, const cellar_tier_key *k, const 
     return err == CELLAR_DEFERRED && s->opts.strict ? CELLAR_E_TIMEOUT : err;
 }
 
+CELLAR_PRIVATE cellar_err remote_add(void *ctx, const cellar_tier_key *k, int64_t delta,
+                                     int64_t *number, const cellar_tier_entry *e)
+{
+    remote_space *s = ctx;
+    remote_write w;
+    remote_form f;
+    const cellar_err err = remote_if_open(s);
+    if (err != CELLAR_OK) { return err; }
+    remote_write_begin(&w, s, k);
+    if (e != NULL) {
+        (void)remote_write_times(&w, e, &f);
+        if (w.life_ms <= 0) { w.life_ms = 1; }
+    }
+    return remote_raw_add(s, &w.name, delta, number, w.life_ms);
+}
+
 /* Describe the lease of a load for lease.c. */
 static remote_lease_ask remote_lease_of(const remote_space *s, const cellar_tier_key *k,
                                         const remote_name *n)
 {
     return (remote_lease_ask){ .name = n, .names = &s->names, .key = k->bytes, .key_len = k->len,
                                .raw = s->opts.values == CELLAR_REMOTE_RAW };
-}
-
-static void remote_lease_return(const remote_space *s, const remote_lease_ask *q,
-                                const remote_lease *l)
-{
-    if (l->seen == 0) { remote_lease_drop(s->r, q->name, l); }
-    else { remote_lease_drop_beside(s->r, q, l); }
 }
 
 CELLAR_PRIVATE cellar_err remote_fill(void *ctx, const cellar_tier_key *k,
@@ -376,7 +395,7 @@ CELLAR_PRIVATE cellar_err remote_fill(void *ctx, const cellar_tier_key *k,
                   : remote_lease_fill_beside(s->r, &q, &l, w.bytes, w.len, w.life_ms, &fate);
     }
     if (err == CELLAR_OK) { e->check = w.check; }
-    else { remote_lease_return(s, &q, &l); } /* the next load does not wait for its end */
+    else { remote_pend_release(s, &q, &l); } /* the next load does not wait for its end */
     remote_write_end(&w);
     return err;
 }
@@ -384,13 +403,13 @@ CELLAR_PRIVATE cellar_err remote_fill(void *ctx, const cellar_tier_key *k,
 CELLAR_PRIVATE void remote_unlease(void *ctx, const cellar_tier_key *k,
                                    const cellar_tier_lease *held)
 {
-    const remote_space *s = ctx;
+    remote_space *s = ctx;
     remote_name n;
     remote_lease l;
     memcpy(&l, held, sizeof l);
     remote_key_name(&s->names, k->bytes, k->len, &n);
     const remote_lease_ask q = remote_lease_of(s, k, &n);
-    remote_lease_return(s, &q, &l);
+    remote_pend_release(s, &q, &l);
 }
 
 CELLAR_PRIVATE cellar_err remote_remove(void *ctx, const cellar_tier_key *k,
@@ -528,15 +547,29 @@ static cellar_err remote_scan_run(remote_space *s, const char *pattern, size_t l
     return err;
 }
 
+/* Let the other processes end their entries of the namespace: the server reports no delete of
+ * values that they loaded without a lease. */
+static cellar_err remote_pattern_tell(remote_space *s)
+{
+    char text[REMOTE_OWN_TEXT + 1 + CELLAR_NAME_MAX + 1];
+    remote_write w = { .s = s };
+    const int len = snprintf(text, sizeof text, "%s:%s", s->r->data->own, s->name);
+    remote_control_name(s->prefix, REMOTE_KIND_PATTERN, text, (size_t)len, &w.name);
+    const cellar_err err = remote_write_ask(&w);
+    return err == CELLAR_OK && w.refused ? CELLAR_E_IO : err;
+}
+
 /* Delete by pattern. The server matches names, so the call deletes all keys in hexadecimal or with
  * a digest, and then all entries in memory. */
 CELLAR_PRIVATE cellar_err remote_pattern(void *ctx, const char *pattern, size_t len)
 {
     remote_space *s = ctx;
     uint64_t total = 0;
+    remote_pend_demote(s); /* some may match, and would be written behind the scan */
     cellar_err err = remote_scan_run(s, pattern, len, &total);
     total = 0; /* the store itself deletes the keys that match */
     if (err == CELLAR_OK) { err = remote_scan_run(s, "#*", 2, &total); }
     if (total != 0) { s->host->ended(s->host->ctx, CELLAR_TAG_HARD); }
+    if (err == CELLAR_OK) { err = remote_pattern_tell(s); }
     return err == CELLAR_OK ? CELLAR_OK : remote_many_defer(s);
 }

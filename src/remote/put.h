@@ -8,6 +8,8 @@
 
 CELLAR_PRIVATE cellar_err remote_put(void *ctx, const cellar_tier_key *k, const void *value,
                                      size_t value_len, cellar_tier_entry *e);
+CELLAR_PRIVATE cellar_err remote_add(void *ctx, const cellar_tier_key *k, int64_t delta,
+                                     int64_t *number, const cellar_tier_entry *e);
 CELLAR_PRIVATE cellar_err remote_fill(void *ctx, const cellar_tier_key *k,
                                       const cellar_tier_lease *held, const void *value,
                                       size_t value_len, cellar_tier_entry *e);

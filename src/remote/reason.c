@@ -111,11 +111,26 @@ CELLAR_PRIVATE void remote_break_wire(remote_link *l, const remote_wire *w, cons
     }
 }
 
+_Static_assert(REMOTE_WHYS_N < 32, "a reason is a bit of `logged`");
+
+CELLAR_PRIVATE void remote_warn(remote_link *l, uint32_t why, cellar_err code, const char *text)
+{
+    const int64_t now_ns = remote_mono_ns(), pause_ns = INT64_C(5000000000);
+    if ((l->logged >> why & 1) != 0) { return; }
+    /* A warning that is dropped here comes with the next attempt, if the reason lasts. */
+    if (l->warned_ns != 0 && now_ns - l->warned_ns < pause_ns) { return; }
+    l->logged |= UINT32_C(1) << why;
+    l->warned_ns = now_ns;
+    l->e.log(l->e.ctx, code, text);
+}
+
 /* ---- states ---- */
 
 CELLAR_PRIVATE remote_state remote_link_state(const remote_link *l)
 {
-    return (remote_state)atomic_load(&l->state);
+    const bool retrack = atomic_load(&l->retrack); /* before the state: remote_retrack_begin */
+    const remote_state s = (remote_state)atomic_load(&l->state);
+    return retrack && s >= REMOTE_PROVEN ? REMOTE_GAP : s; /* a namespace is new */
 }
 
 CELLAR_PRIVATE void remote_state_set(remote_link *l, remote_state s)

@@ -32,20 +32,21 @@ typedef enum remote_script {
     REMOTE_SCRIPT_KNOW,    /* read a control key; make it if it is absent, never let it go back */
     REMOTE_SCRIPT_CHANGE,  /* set or delete a key that has the state that was read */
     REMOTE_SCRIPT_DROP,    /* delete a key, and let all processes hear it if there is none */
+    REMOTE_SCRIPT_SWAP,    /* set or delete a RAW value that is the one that was read */
+    REMOTE_SCRIPT_ADD,     /* add to a counter of RAW */
     REMOTE_SCRIPT_BUCKET,  /* share.c: take units of a limiter by each of its three rules */
     REMOTE_SCRIPT_WINDOW,
     REMOTE_SCRIPT_LOG,
     REMOTE_SCRIPT_GIVE,    /* give units of a bucket back */
     REMOTE_SCRIPT_LOCK,    /* take a lock and draw its fence */
     REMOTE_SCRIPT_KEEP,    /* extend or release a lock */
-    REMOTE_SCRIPT_BESIDE,  /* fill or give back a lease beside its value */
+    REMOTE_SCRIPT_BESIDE,  /* store the value of a lease beside its key */
     REMOTE_SCRIPTS
 } remote_script;
 
 struct cellar_remote {
     remote_config cfg;
     cellar_host_opts log_host;    /* log, log_ctx, log_level */
-    cellar *store;                /* any handle; outlives the remote */
     const cellar_tier_host *_Atomic host; /* of the first namespace; NULL: none yet. Release */
     _Atomic uint64_t bytes;       /* of remote_alloc */
     struct remote_link *link;     /* link.h */
@@ -53,7 +54,7 @@ struct cellar_remote {
     struct remote_share *share;   /* share.h */
     char sha[REMOTE_SCRIPTS][REMOTE_SHA1_TEXT + 1]; /* of SCRIPT LOAD; link writes them before
                                                      * remote_linked: they never change */
-    remote_counts counts;         /* relaxed */
+    remote_counts counts;         /* relaxed; time-outs, proofs, gaps and bytes: of the link */
 };
 
 /* Add to a counter of `r`. */

@@ -37,20 +37,22 @@
     "redis.call('SET',KEYS[2],out,'PX',10000) end " \
     "local key=KEYS[1] local n=tonumber(ARGV[2]) local least=tonumber(ARGV[3]) "
 
-/* Token bucket. ARGV: id, units wanted, least units, debt of one unit, largest debt. Returns units,
- * wait in us, processes, time in us at which the debt of the grant ends. */
+/* Token bucket. ARGV: id, units wanted, least units, debt of one unit, largest debt, us within
+ * which the least units must be there. Returns units; us until they may be spent or, without units,
+ * until the least ones are there; processes; time in us at which the debt of the grant ends. */
 static const char REMOTE_BUCKET[] = MEMBERS
     "local unit=tonumber(ARGV[4]) local top=tonumber(ARGV[5]) local debt=0 "
     "local at,d=string.match(redis.call('GET',key) or '','^(%d+) (%d+)$') "
     "if at then debt=math.max(0,tonumber(d)-math.max(0,us-tonumber(at))*128) end "
-    "n=math.min(n,math.floor((top-debt)/unit)) "
-    "if n<least then "
+    "local function room(x) return math.min(n,math.floor((top+x*128-debt)/unit)) end "
+    "local m=room(0) if m<least then m=room(tonumber(ARGV[6])) end "
+    "if m<least then "
     "if at and us<tonumber(at) then "
     "redis.call('SET',key,f(us)..' '..f(debt),'PX',math.ceil(debt/128000)+1) end "
     "return {0,math.ceil((debt+least*unit-top)/128),live,0} end "
-    "debt=debt+n*unit "
+    "debt=debt+m*unit "
     "redis.call('SET',key,f(us)..' '..f(debt),'PX',math.ceil(debt/128000)+1) "
-    "return {n,0,live,us+math.floor(debt/128)}";
+    "return {m,math.max(0,math.ceil((debt-top)/128)),live,us+math.floor(debt/128)}";
 
 /* Give units back. ARGV: "", units, 0, debt of one unit, end of the debt after their grant. Credit
  * never exceeds what is left of that debt, so a unit that was refilled meanwhile is not added. */
@@ -119,12 +121,11 @@ static const char REMOTE_KEEP[] =
     "return {1}";
 
 /* KEYS: the lease beside the value, the value. ARGV: number of the lease; check of the value when
- * the lease began, "": none, "*": any; the new value, "": give the lease back; its time in ms.
+ * the lease began, "": none, "*": any; the new value; its time in ms.
  * Returns 1, or 0: the lease or the value is another one. */
 static const char REMOTE_BESIDE[] =
     "if redis.call('GET',KEYS[1])~=ARGV[1] then return {0} end "
     "redis.call('UNLINK',KEYS[1]) "
-    "if ARGV[3]=='' then return {1} end "
     "local v=redis.call('GET',KEYS[2]) "
     "if ARGV[2]~='*' and string.sub(v or '',49,56)~=ARGV[2] then return {0} end "
     "redis.call('SET',KEYS[2],ARGV[3],'PX',ARGV[4]) "

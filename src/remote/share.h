@@ -71,24 +71,33 @@ typedef struct remote_lease_ask {
     bool raw;                   /* values have no check */
     int64_t hold_ms;            /* the lease ends by itself after hold_ms + 1 s */
     /* Judge what the key has, in the I/O thread. OK, ABSENT, E_BUFFER: a value, which the function
-     * has copied. PENDING: the lease of another process. MISS: to be replaced. */
+     * has copied. PENDING: the lease of another process. MISS: to be replaced. E_UNSUPPORTED: a
+     * value of another program. */
     cellar_err (*judge)(void *ctx, const char *bytes, size_t len);
     void *ctx;
 } remote_lease_ask;
 
 /* Take the lease of a key, or judge the value that has its place.
- * out:     *l with LEASED; *left_ms with PENDING: the longest life of the other lease
+ * out:     *l with LEASED; *left_ms with PENDING: the longest life of the other lease; *fate:
+ *          UNKNOWN with an error if the server may have given the lease *l: it must be released
  * returns: LEASED, PENDING; OK, ABSENT, E_BUFFER of `judge`; load without a lease: E_SPACE (the
- *          server is out of memory), E_UNSUPPORTED (the dead value is shorter than an envelope),
- *          CONFLICT (other processes change it), codes of remote_ask
+ *          server is out of memory), E_UNSUPPORTED (the value is of another program, or shorter
+ *          than an envelope), CONFLICT (other processes change it), codes of remote_ask
  * cost:    one round trip; one more for each change of a dead value meanwhile, at most 4 */
 CELLAR_PRIVATE cellar_err remote_lease_take(cellar_remote *r, const remote_lease_ask *q,
-                                            remote_lease *l, int64_t *left_ms);
-/* Take the lease beside the value, which stays readable: for a refresh, and for RAW. `judge` is not
- * called.
+                                            remote_lease *l, int64_t *left_ms, remote_fate *fate);
+/* Append the question of remote_lease_take to `b`. Its two replies: nil, or what the key has; PTTL.
+ * out:     *l: the lease, if the first reply is nil
+ * returns: OK, E_NOMEM */
+CELLAR_PRIVATE cellar_err remote_lease_format(cellar_remote *r, const remote_lease_ask *q,
+                                              remote_bytes *b, remote_lease *l);
+/* Take the lease beside the value, which stays readable: for a refresh, and for RAW.
+ * out:     as above; *there: with LEASED the code of `judge` for the value, MISS without one and
+ *          for RAW
  * returns: LEASED, PENDING, codes of remote_ask */
 CELLAR_PRIVATE cellar_err remote_lease_take_beside(cellar_remote *r, const remote_lease_ask *q,
-                                                   remote_lease *l, int64_t *left_ms);
+                                                   remote_lease *l, int64_t *left_ms,
+                                                   cellar_err *there, remote_fate *fate);
 /* Store the loaded value for ttl_ms if the lease is held. value_len 0: delete the placeholder.
  * returns: OK; INVALIDATED: the key has changed or the lease has ended; E_SPACE, codes of
  *          remote_ask (see *fate) */
@@ -99,10 +108,15 @@ CELLAR_PRIVATE cellar_err remote_lease_fill_beside(cellar_remote *r, const remot
                                                    const remote_lease *l, const void *value,
                                                    size_t value_len, int64_t ttl_ms,
                                                    remote_fate *fate);
-/* Give back a lease without a value, and do not wait for the server. */
-CELLAR_PRIVATE void remote_lease_drop(cellar_remote *r, const remote_name *name,
-                                      const remote_lease *l);
-CELLAR_PRIVATE void remote_lease_drop_beside(cellar_remote *r, const remote_lease_ask *q,
-                                             const remote_lease *l);
+
+enum { REMOTE_LEASE_TOKEN = 17 };
+
+/* Write the name of the key that holds a lease, and the token in it; return its length. */
+CELLAR_PRIVATE size_t remote_lease_name(const remote_lease_ask *q, const remote_lease *l,
+                                        remote_name *name, char *token);
+/* Append the command that releases a lease if the key still holds its token. One reply. */
+CELLAR_PRIVATE cellar_err remote_lease_release(const cellar_remote *r, const char *name,
+                                               size_t name_len, const char *token,
+                                               size_t token_len, remote_bytes *b);
 
 #endif

@@ -2,8 +2,9 @@
  *
  * state: from a lost connection to the next one: reasons, pauses, Sentinel.
  *
- * PICTURE    PAUSE -> [SENTINEL] -> GREET -> TRACK -> SYNC -> MARKS          any -> PAUSE (fall)
- *            state:   DOWN                   LINKED   GAP     GAP, PROVEN, SUSPECT
+ * PICTURE    PAUSE -> RESOLVE [-> SENTINEL -> RESOLVE] -> GREET -> TRACK -> SYNC -> MARKS
+ *            DOWN                                             LINKED   GAP     GAP, PROVEN, SUSPECT
+ *            any -> PAUSE (fall)
  * INVARIANTS remote_break only notes the reason: it is called inside the parser. remote_fall closes
  *            at the end of the round. `gap` is called once for each `linked`.
  * BREAKER    A link that falls is open: requests fail at once. The next attempt is its probe. After
@@ -21,7 +22,7 @@
 #define REMOTE_STRING_DEFAULT ((size_t)1 << 20)
 #define REMOTE_PAUSE_MS INT64_C(50)
 #define REMOTE_PAUSE_MAX_MS INT64_C(5000)
-#define REMOTE_GREET_MS INT64_C(1000) /* for a handshake */
+#define REMOTE_GREET_MS INT64_C(1000) /* for a name, and for a handshake */
 #define REMOTE_NS_OF_MS INT64_C(1000000)
 
 /* ---- end of a link ---- */
@@ -45,9 +46,7 @@ static void remote_refusal_note(remote_link *l, remote_why why, int error)
     (void)snprintf(l->refusal.text, sizeof l->refusal.text, "remote: %s", l->why_text);
     pthread_mutex_unlock(&l->refusal_lock);
     (void)atomic_fetch_add(&l->whys[why], 1);
-    if (l->logged == why || why == REMOTE_WHY_CLOSE) { return; }
-    l->logged = why;
-    l->e.log(l->e.ctx, l->refusal.code, l->refusal.text);
+    if (why != REMOTE_WHY_CLOSE) { remote_warn(l, why, l->refusal.code, l->refusal.text); }
 }
 
 /* Return the pause before the next attempt, in ns. */
@@ -84,10 +83,10 @@ CELLAR_PRIVATE void remote_fall(remote_link *l)
     remote_wire_drop(l, &l->data, &l->watched[0]);
     remote_wire_drop(l, &l->ear, &l->watched[1]);
     l->data.sys_errno = l->ear.sys_errno = 0;
+    remote_refusal_note(l, why, error); /* first: a caller that wakes may ask for it */
     remote_end_all(l, why == REMOTE_WHY_CLOSE ? CELLAR_E_CLOSED : CELLAR_E_IO);
     l->mark.number = 0;
     l->found = l->scripts_gone = false; /* of the lost connection */
-    remote_refusal_note(l, why, error);
     l->retry_ns = remote_mono_ns() + remote_pause_ns(l, why);
     atomic_store(&l->timeouts_row, 0);
     (void)atomic_fetch_add(&l->falls, 1);
@@ -96,6 +95,11 @@ CELLAR_PRIVATE void remote_fall(remote_link *l)
 }
 
 /* ---- attempts ---- */
+
+static void remote_deadline_set(remote_link *l)
+{
+    l->deadline_ns = remote_mono_ns() + REMOTE_GREET_MS * REMOTE_NS_OF_MS;
+}
 
 static bool remote_watch(remote_link *l, remote_wire *w, uint32_t *watched)
 {
@@ -118,24 +122,12 @@ static bool remote_open_wire(remote_link *l, remote_wire *w, uint32_t *watched, 
     return remote_watch(l, w, watched);
 }
 
-static bool remote_resolve_at(remote_link *l)
-{
-    if (remote_resolve(&l->at, l->attempt, &l->peer)) { return true; }
-    remote_break(l, REMOTE_WHY_CONNECT, "the name %.80s has no address", l->at.host);
-    return false;
-}
-
-/* Connect to l->at and say HELLO on both connections. */
+/* Say HELLO to l->peer on two connections. */
 static void remote_connect_pair(remote_link *l)
 {
-    if (l->at.port != 0 && !l->c->allow_plaintext && !remote_host_is_local(l->at.host)) {
-        remote_break(l, REMOTE_WHY_PLAINTEXT,
-                     "TCP to another machine needs allow_plaintext (got %.80s)", l->at.host);
-        return;
-    }
     l->phase = REMOTE_PHASE_GREET;
     l->data.take = remote_take_reply;
-    if (remote_resolve_at(l) && remote_open_wire(l, &l->data, &l->watched[0], "data") &&
+    if (remote_open_wire(l, &l->data, &l->watched[0], "data") &&
         remote_open_wire(l, &l->ear, &l->watched[1], "ear")) {
         (void)remote_greet(l);
     }
@@ -167,10 +159,7 @@ static void remote_ask_sentinel(remote_link *l)
     remote_bytes b = { .memory = l->e.memory };
     l->phase = REMOTE_PHASE_SENTINEL;
     l->data.take = remote_sentinel_reply;
-    l->at = l->c->sentinel[l->attempt % l->c->sentinel_count];
-    if (!remote_resolve_at(l) || !remote_open_wire(l, &l->data, &l->watched[0], "to a Sentinel")) {
-        return;
-    }
+    if (!remote_open_wire(l, &l->data, &l->watched[0], "to a Sentinel")) { return; }
     bool fine = remote_command(&b, 3, argv, NULL) == CELLAR_OK;
     if (fine) {
         struct iovec part = { b.data, b.len };
@@ -180,22 +169,46 @@ static void remote_ask_sentinel(remote_link *l)
     remote_bytes_free(&b);
 }
 
+CELLAR_PRIVATE void remote_resolve_step(remote_link *l)
+{
+    const cellar_err err = remote_resolve(&l->lookup, &l->at, l->attempt, &l->peer);
+    if (err == CELLAR_PENDING) { return; }
+    if (err != CELLAR_OK) {
+        remote_break(l, err == CELLAR_E_NOMEM ? REMOTE_WHY_NOMEM : REMOTE_WHY_CONNECT,
+                     err == CELLAR_E_NOMEM ? "no memory or thread to resolve %.72s"
+                                           : "the name %.80s has no address", l->at.host);
+        return;
+    }
+    remote_deadline_set(l);
+    if (l->at_sentinel) { remote_ask_sentinel(l); } else { remote_connect_pair(l); }
+}
+
+/* Connect to l->at when its name has an address. */
+static void remote_resolve_begin(remote_link *l, bool sentinel)
+{
+    if (l->at.port != 0 && !l->c->allow_plaintext && !remote_host_is_local(l->at.host)) {
+        remote_break(l, REMOTE_WHY_PLAINTEXT,
+                     "TCP to another machine needs allow_plaintext (got %.80s)", l->at.host);
+        return;
+    }
+    l->at_sentinel = sentinel;
+    l->phase = REMOTE_PHASE_RESOLVE;
+    remote_deadline_set(l);
+    remote_resolve_step(l);
+}
+
 CELLAR_PRIVATE void remote_attempt(remote_link *l)
 {
+    const bool sentinel = l->c->sentinel_count != 0;
     l->attempt++;
     remote_count(l, REMOTE_LINK_ATTEMPTS, 1);
-    l->deadline_ns = remote_mono_ns() + REMOTE_GREET_MS * REMOTE_NS_OF_MS;
-    if (l->c->sentinel_count != 0) {
-        remote_ask_sentinel(l);
-    } else {
-        l->at = l->c->server;
-        remote_connect_pair(l);
-    }
+    l->at = sentinel ? l->c->sentinel[l->attempt % l->c->sentinel_count] : l->c->server;
+    remote_resolve_begin(l, sentinel);
 }
 
 CELLAR_PRIVATE void remote_found(remote_link *l)
 {
     l->found = false;
     remote_wire_drop(l, &l->data, &l->watched[0]);
-    remote_connect_pair(l);
+    remote_resolve_begin(l, false);
 }

@@ -3,17 +3,19 @@
  * wire: sockets, commands, and the parser of hiredis.
  *
  * PICTURE    socket -> recv -> redisReader -> functions below -> remote_reply -> take
+ *                          `-> a block: a long string; the reader sees an empty one in its place
  *            A single string is handed over where it lies in the buffer of the reader. Elements of
  *            arrays are copied into blocks: the reader moves its buffer between two reads.
  * INVARIANTS take runs inside the parser: it must not close the wire. The blocks are freed after
  *            each reply. `unsent` keeps the order: nothing is sent past it.
  * LIMITS     REMOTE_ELEMENTS_MAX elements and REMOTE_ARRAY_MAX bytes of a reply, 4 levels of
  *            arrays, string_max bytes of a string. Above: TOO_BIG, and the caller closes.
+ *            The buffer of the reader comes from malloc, outside the budget of the store: less than
+ *            REMOTE_READ_BYTES + REMOTE_LONG_BYTES, doubled when it grows. Blocks are charged.
  * NOT HERE   hiredis' own connections: they end the process by SIGPIPE and have no time-outs. */
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -24,6 +26,8 @@
 #define REMOTE_NESTING_MAX 4
 #define REMOTE_CHUNK_BYTES 16384u
 #define REMOTE_READ_BYTES 65536u
+#define REMOTE_LONG_BYTES 16384u
+#define REMOTE_LENGTH_TEXT 24 /* of a string, with its line end */
 #define REMOTE_USER_TIMEOUT_MS 3000u
 
 /* ---- commands ---- */
@@ -59,17 +63,25 @@ static bool remote_bytes_add(remote_bytes *b, const void *bytes, size_t len)
     return true;
 }
 
+/* Append a type, a number and a line end. */
+static bool remote_bytes_head(remote_bytes *b, char type, size_t n)
+{
+    char text[32], *at = text + sizeof text;
+    *--at = '\n';
+    *--at = '\r';
+    do { *--at = (char)('0' + n % 10); } while ((n /= 10) != 0);
+    *--at = type;
+    return remote_bytes_add(b, at, (size_t)(text + sizeof text - at));
+}
+
 CELLAR_PRIVATE cellar_err remote_command(remote_bytes *b, size_t argc, const char *const *argv,
                           const size_t *lens)
 {
     const size_t before = b->len;
-    char head[32];
-    int n = snprintf(head, sizeof head, "*%zu\r\n", argc);
-    bool fine = remote_bytes_add(b, head, (size_t)n);
+    bool fine = remote_bytes_head(b, '*', argc);
     for (size_t i = 0; fine && i < argc; i++) {
         const size_t len = lens != NULL ? lens[i] : strlen(argv[i]);
-        n = snprintf(head, sizeof head, "$%zu\r\n", len);
-        fine = remote_bytes_add(b, head, (size_t)n) && remote_bytes_add(b, argv[i], len) &&
+        fine = remote_bytes_head(b, '$', len) && remote_bytes_add(b, argv[i], len) &&
                remote_bytes_add(b, "\r\n", 2);
     }
     if (fine) { return CELLAR_OK; }
@@ -107,6 +119,7 @@ static void remote_chunks_free(remote_wire *w)
     }
     w->chunk_bytes = 0;
     w->elements = 0;
+    w->long_text = NULL;
 }
 
 static void *remote_fail(remote_wire *w, remote_wire_fault fault)
@@ -170,17 +183,26 @@ static remote_wire *remote_wire_of(const redisReadTask *task) { return task->pri
 static void *remote_make_string(const redisReadTask *task, char *text, size_t len)
 {
     remote_wire *w = remote_wire_of(task);
+    char *copy = w->long_text;
+    if (copy != NULL) {
+        len = w->long_len;
+        w->long_text = NULL;
+    }
     if (len > w->string_max) { return remote_fail(w, REMOTE_WIRE_TOO_BIG); }
     if (task->parent == NULL) {
-        const remote_reply whole = { .type = remote_type_of(task->type), .text = text, .len = len };
+        const remote_reply whole = { .type = remote_type_of(task->type),
+                                     .text = copy != NULL ? copy : text, .len = len };
         w->take(w->ctx, &whole);
         return w;
     }
-    char *copy = remote_chunk_take(w, len + 1);
-    remote_node *node = copy != NULL ? remote_node_add(w, task) : NULL;
+    if (copy == NULL) {
+        copy = remote_chunk_take(w, len + 1);
+        if (copy == NULL) { return NULL; }
+        memcpy(copy, text, len);
+        copy[len] = '\0';
+    }
+    remote_node *node = remote_node_add(w, task);
     if (node == NULL) { return NULL; }
-    memcpy(copy, text, len);
-    copy[len] = '\0';
     node->reply.text = copy;
     node->reply.len = len;
     return node;
@@ -216,6 +238,39 @@ static void *remote_make_nil(const redisReadTask *task)
 /* Keep the object: the blocks are freed together. */
 static void remote_free_object(void *object) { (void)object; }
 
+/* Look at what the reader has left: the beginning of one string, or of a line. Move a long string
+ * into a block. False: see fault. */
+static bool remote_long_begin(remote_wire *w)
+{
+    redisReader *r = w->reader;
+    const char *head = r->buf + r->pos; /* the length of the string, its line end, bytes */
+    const size_t have = r->len - r->pos;
+    const bool string = r->ridx >= 0 && r->rstack[r->ridx].type == REDIS_REPLY_STRING;
+    const char *end = string ? memmem(head, have < REMOTE_LENGTH_TEXT ? have : REMOTE_LENGTH_TEXT,
+                                      "\r\n", 2) : NULL;
+    const size_t len = end != NULL ? (size_t)strtoull(head, NULL, 10) : 0;
+    if (len > w->string_max || (end == NULL && have > REMOTE_READ_BYTES)) {
+        w->fault = REMOTE_WIRE_TOO_BIG;
+        return false;
+    }
+    if (end == NULL || len < w->long_min) { return true; }
+    w->long_text = remote_chunk_take(w, len + 2);
+    if (w->long_text == NULL) { return false; }
+    w->long_len = len;
+    w->long_got = have - (size_t)(end + 2 - head);
+    memcpy(w->long_text, end + 2, w->long_got);
+    r->pos = r->len;
+    return true;
+}
+
+/* Let the reader go on behind a long string that is complete. */
+static bool remote_long_end(remote_wire *w)
+{
+    static const char empty[] = "0\r\n\r\n"; /* the reader has taken the '$' */
+    w->long_text[w->long_len] = '\0';
+    return redisReaderFeed(w->reader, empty, sizeof empty - 1) == REDIS_OK;
+}
+
 /* Hand over the whole replies that the reader has. */
 static bool remote_wire_parse(remote_wire *w)
 {
@@ -232,12 +287,7 @@ static bool remote_wire_parse(remote_wire *w)
         if (reply != (void *)w) { w->take(w->ctx, &((remote_node *)reply)->reply); }
         remote_chunks_free(w);
     }
-    /* What is left is the beginning of one string, or of a line. */
-    if (w->reader->len - w->reader->pos > w->string_max + 32) {
-        w->fault = REMOTE_WIRE_TOO_BIG;
-        return false;
-    }
-    return true;
+    return remote_long_begin(w);
 }
 
 /* ---- socket ---- */
@@ -249,6 +299,7 @@ CELLAR_PRIVATE void remote_wire_init(remote_wire *w, const remote_memory *memory
     w->fd = -1;
     w->memory = memory;
     w->unsent = (remote_bytes){ .memory = memory, .secret = true };
+    w->long_min = REMOTE_LONG_BYTES;
     w->take = take;
     w->ctx = ctx;
     w->functions = (redisReplyObjectFunctions){
@@ -280,35 +331,6 @@ static bool remote_wire_socket(remote_wire *w, int family, const struct sockaddr
     } else if (errno != EINPROGRESS) {
         return remote_wire_lost(w, errno);
     }
-    return true;
-}
-
-static bool remote_resolve_unix(const char *path, remote_peer *out)
-{
-    struct sockaddr_un *to = &out->at.unix_path;
-    if (strlen(path) >= sizeof to->sun_path) { return false; }
-    to->sun_family = AF_UNIX;
-    memcpy(to->sun_path, path, strlen(path));
-    out->len = sizeof *to;
-    return true;
-}
-
-CELLAR_PRIVATE bool remote_resolve(const remote_address *e, uint32_t turn, remote_peer *out)
-{
-    const struct addrinfo want = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
-    struct addrinfo *found = NULL;
-    char port[8];
-    uint32_t count = 0;
-    memset(out, 0, sizeof *out);
-    if (e->port == 0) { return remote_resolve_unix(e->host, out); }
-    (void)snprintf(port, sizeof port, "%u", (unsigned)e->port);
-    if (getaddrinfo(e->host, port, &want, &found) != 0 || found == NULL) { return false; }
-    for (const struct addrinfo *a = found; a != NULL; a = a->ai_next) { count++; }
-    const struct addrinfo *chosen = found;
-    for (turn %= count; turn > 0; turn--) { chosen = chosen->ai_next; }
-    memcpy(&out->at, chosen->ai_addr, chosen->ai_addrlen);
-    out->len = chosen->ai_addrlen;
-    freeaddrinfo(found);
     return true;
 }
 
@@ -399,19 +421,35 @@ CELLAR_PRIVATE bool remote_wire_flush(remote_wire *w)
     return true;
 }
 
+/* Receive once. Return the bytes; 0: none now; -1: see fault. */
+static ssize_t remote_wire_get(remote_wire *w, void *to, size_t cap)
+{
+    ssize_t n;
+    do {
+        n = recv(w->fd, to, cap, 0);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) { return 0; }
+    if (n <= 0) {
+        (void)remote_wire_lost(w, n < 0 ? errno : 0);
+        return -1;
+    }
+    w->bytes_in += (uint64_t)n;
+    return n;
+}
+
 CELLAR_PRIVATE bool remote_wire_read(remote_wire *w, bool *more)
 {
     char bytes[REMOTE_READ_BYTES];
-    ssize_t n;
-    *more = false;
-    do {
-        n = recv(w->fd, bytes, sizeof bytes, 0);
-    } while (n < 0 && errno == EINTR);
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) { return true; }
-    if (n <= 0) { return remote_wire_lost(w, n < 0 ? errno : 0); }
-    w->bytes_in += (uint64_t)n;
-    *more = (size_t)n == sizeof bytes;
-    if (redisReaderFeed(w->reader, bytes, (size_t)n) != REDIS_OK) {
+    const bool is_long = w->long_text != NULL;
+    void *to = is_long ? w->long_text + w->long_got : bytes;
+    const size_t cap = is_long ? w->long_len + 2 - w->long_got : sizeof bytes;
+    const ssize_t n = remote_wire_get(w, to, cap);
+    *more = n == (ssize_t)cap;
+    if (n <= 0) { return n == 0; }
+    if (is_long) { w->long_got += (size_t)n; }
+    if (is_long && !*more) { return true; }
+    if (is_long ? !remote_long_end(w)
+                : redisReaderFeed(w->reader, bytes, (size_t)n) != REDIS_OK) {
         w->fault = REMOTE_WIRE_NOMEM;
         return false;
     }

@@ -52,6 +52,9 @@ typedef struct remote_wire {
     size_t chunk_bytes;        /* of all blocks */
     uint32_t elements;         /* of the reply that is being read */
     size_t string_max;         /* longest string of a reply */
+    size_t long_min;           /* shortest string that is received past the reader */
+    char *long_text;           /* such a string, in a block; NULL: none */
+    size_t long_len, long_got; /* bytes of it; those received, with the two of its end */
     remote_bytes unsent;       /* bytes that the socket did not take */
     uint64_t bytes_in, bytes_out;
     void (*take)(void *ctx, const remote_reply *reply); /* must not close the wire */
@@ -61,8 +64,6 @@ typedef struct remote_wire {
 /* Prepare a wire without a socket. */
 CELLAR_PRIVATE void remote_wire_init(remote_wire *w, const remote_memory *memory,
                       void (*take)(void *ctx, const remote_reply *reply), void *ctx);
-/* Resolve a name to its address number `turn`, modulo their count. False: unknown name. */
-CELLAR_PRIVATE bool remote_resolve(const remote_address *e, uint32_t turn, remote_peer *out);
 /* Begin to connect. False: *w has fault and sys_errno. */
 CELLAR_PRIVATE bool remote_wire_connect(remote_wire *w, const remote_peer *to);
 /* Finish the connect after the socket became writable. False as above. */

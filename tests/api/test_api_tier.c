@@ -301,6 +301,25 @@ static void pattern_reaches_the_server_once(void)
     end();
 }
 
+/* All entries end, and a get fills memory again, before the server deletes. */
+static void end_and_fill(shared_client *m, const char *call)
+{
+    if (strcmp(call, "pattern") != 0) { return; }
+    m->host->ended(m->host->ctx, 0);
+    has(ns[0], "k", "1");
+}
+
+static void entries_end_within_a_pattern_delete(void)
+{
+    begin();
+    sets(ns[0], "k", "1");
+    one.inside = end_and_fill;
+    T_EQ_I64(cellar_delete_by_pattern(ns[0], "*", 1, NULL), CELLAR_OK);
+    one.inside = NULL;
+    has(ns[0], "k", NULL);
+    end();
+}
+
 /* ---- a reply on its way ---- */
 
 static const char *act;
@@ -628,6 +647,27 @@ static void memory_answers_until_the_proof_ends(void)
     }
 }
 
+/* Keys of 8 to 16 bytes have the shortest path: it compares one clock with proof and deadline. */
+static void plain_hit_ends_with_proof_and_deadline(void)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        const bool needs = (i & 1) != 0;
+        const int64_t life_ms = (i & 2) != 0 ? 500 : 5000;
+        make_clients();
+        one.table.proof = needs ? CELLAR_TIER_PROOF_MISS : CELLAR_TIER_PROOF_NONE;
+        one.table.max_ttl_ms = life_ms;
+        attach_both();
+        one.host->proven(one.host->ctx, now_ms + 2000);
+        sets(ns[0], "user:0001", "1");
+        const int64_t ends_ms = needs && life_ms > 2000 ? 2000 : life_ms;
+        now_ms += ends_ms - 100;
+        T_CHECK(in_memory(ns[0], &one, "user:0001"));
+        now_ms += 100;
+        T_CHECK(!in_memory(ns[0], &one, "user:0001"));
+        end();
+    }
+}
+
 static void nothing_is_answered_before_the_first_proof(void)
 {
     make_clients();
@@ -674,6 +714,197 @@ static void value_without_proof_is_stale_for_calls_that_take_it(void)
         cellar_result_free(&r);
         end();
     }
+}
+
+/* ---- a soft end ---- */
+
+static void end_softly(void) { two.host->ended(two.host->ctx, CELLAR_TAG_SOFT); }
+
+/* Read the key of the second client, with stale values allowed. */
+static cellar_err read_stale(const char *want)
+{
+    char buf[8] = "";
+    cellar_get_opts o = cellar_get_opts_default();
+    o.flags = CELLAR_GET_ALLOW_STALE;
+    const cellar_err err = cellar_get_with(ns[1], "k", 1, &o, buf, sizeof buf - 1, NULL);
+    if (want != NULL) { T_EQ_STR(buf, want); }
+    return err;
+}
+
+static void softly_ended_value_is_stale_and_never_fresh(void)
+{
+    begin_proven(CELLAR_TIER_PROOF_STALE);
+    cellar_entry_info info = cellar_entry_info_default();
+    T_EQ_I64(cellar_entry_info_get(ns[1], "k", 1, 0, &info), CELLAR_OK);
+    T_EQ_U64(info.flags & CELLAR_INFO_TAGGED, 0); /* the tag of its life is not one of the user */
+    T_EQ_U64(found_by_calls(ns[1]), 8);
+    end_softly();
+    T_EQ_U64(found_by_calls(ns[1]), 0);
+    T_EQ_I64(read_stale("old"), CELLAR_STALE);
+    end_softly(); /* a second gap keeps it, too */
+    two.host->proven(two.host->ctx, 0);
+    T_EQ_U64(found_by_calls(ns[1]), 0);
+    T_EQ_I64(read_stale("old"), CELLAR_STALE);
+    two.host->proven(two.host->ctx, now_ms + 2000);
+    sets(ns[1], "k", "own");
+    T_EQ_U64(found_by_calls(ns[1]), 8);
+    T_EQ_I64(read_stale("own"), CELLAR_OK);
+    end();
+}
+
+static void softly_ended_value_yields_to_the_server(void)
+{
+    begin_proven(CELLAR_TIER_PROOF_STALE);
+    server.row[0].used = true;
+    memcpy(server.row[0].value, "new", 3); /* a change that was not heard */
+    end_softly();
+    T_EQ_I64(read_stale("new"), CELLAR_OK);
+    has(ns[1], "k", "new");
+    T_CHECK(in_memory(ns[1], &two, "k"));
+    end();
+}
+
+static void hard_end_leaves_no_stale_value(void)
+{
+    for (unsigned i = 0; i < 6; i++) {
+        begin_proven(CELLAR_TIER_PROOF_STALE);
+        const cellar_bytes tag = { "t", 1 };
+        cellar_set_opts o = cellar_set_opts_default();
+        o.tags = &tag;
+        o.tag_count = 1;
+        T_EQ_I64(cellar_set(ns[1], "k", 1, "old", 3, &o), CELLAR_OK);
+        server.row[0].used = false;
+        end_softly();
+        T_EQ_I64(read_stale("old"), CELLAR_STALE);
+        switch (i) {
+        case 0: two.host->ended(two.host->ctx, CELLAR_TAG_HARD); break;
+        case 1: two.host->changed(two.host->ctx, "k", 1); break;
+        case 2: two.host->tag_ended(two.host->ctx, "t", 1, CELLAR_TAG_HARD); break;
+        case 3: T_EQ_I64(cellar_clear(ns[1]), CELLAR_OK); break;
+        case 4: T_EQ_I64(cellar_version_increment(ns[1], NULL), CELLAR_OK); break;
+        default: (void)cellar_delete(ns[1], "k", 1); break;
+        }
+        T_EQ_I64(read_stale(NULL), CELLAR_MISS);
+        end();
+    }
+}
+
+static void soft_end_without_stale_proof_is_hard(void)
+{
+    begin_proven(CELLAR_TIER_PROOF_MISS);
+    end_softly();
+    T_EQ_I64(read_stale(NULL), CELLAR_MISS);
+    T_EQ_U64(found_by_calls(ns[1]), 0);
+    end();
+}
+
+static void stale_window_bounds_a_softly_ended_value(void)
+{
+    begin_proven(CELLAR_TIER_PROOF_STALE);
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = 1000;
+    o.stale_ms = 500;
+    T_EQ_I64(cellar_set(ns[1], "k", 1, "old", 3, &o), CELLAR_OK);
+    server.row[0].used = false;
+    end_softly();
+    now_ms += 1400;
+    T_EQ_I64(read_stale("old"), CELLAR_STALE);
+    now_ms += 200;
+    T_EQ_I64(read_stale(NULL), CELLAR_MISS);
+    end();
+}
+
+/* End all entries while the reply is on its way. */
+static void end_inside(shared_client *m, const char *call)
+{
+    if (strcmp(call, "get") == 0) { m->host->ended(m->host->ctx, CELLAR_TAG_SOFT); }
+}
+
+static void reply_that_a_soft_end_overtook_is_not_stored(void)
+{
+    begin_proven(CELLAR_TIER_PROOF_STALE);
+    two.host->changed(two.host->ctx, "k", 1);
+    server.row[0].used = true;
+    two.inside = end_inside;
+    has(ns[1], "k", "old");
+    two.inside = NULL;
+    server.row[0].used = false;
+    T_EQ_I64(read_stale(NULL), CELLAR_MISS);
+    T_EQ_U64(found_by_calls(ns[1]), 0);
+    end();
+}
+
+static cellar_err load_over_a_soft_end(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    end_softly();
+    return load_new(ld, key, len, ctx);
+}
+
+static void load_that_a_soft_end_overtook_is_stale(void)
+{
+    begin_proven(CELLAR_TIER_PROOF_STALE);
+    two.host->changed(two.host->ctx, "k", 1);
+    cellar_result r = cellar_result_default();
+    two.lease_answer = CELLAR_E_IO; /* memory only */
+    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_over_a_soft_end, NULL, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_U64(found_by_calls(ns[1]), 0);
+    T_EQ_I64(read_stale("new"), CELLAR_STALE);
+    end();
+}
+
+static void refresh_of_a_softly_ended_value_asks_the_server_first(void)
+{
+    begin_proven(CELLAR_TIER_PROOF_STALE);
+    server.row[0].used = true;
+    end_softly();
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_fails, NULL, &r), CELLAR_OK);
+    T_EQ_MEM(r.value, "old", 3);
+    cellar_result_free(&r);
+    T_EQ_U64(two.leases, 0);
+    T_EQ_U64(found_by_calls(ns[1]), 8);
+    end();
+}
+
+static void remembered_failure_is_kept_with_stale_proof(void)
+{
+    begin_proven(CELLAR_TIER_PROOF_STALE);
+    two.host->changed(two.host->ctx, "k", 1);
+    cellar_result r = cellar_result_default();
+    cellar_load_opts o = cellar_load_opts_default();
+    o.error_ttl_ms = 1000;
+    two.lease_answer = CELLAR_E_IO; /* a released lease is a change that is heard */
+    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, &o, load_fails, NULL, &r), CELLAR_E_LOADER);
+    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, &o, load_new, NULL, &r), CELLAR_E_LOADER);
+    end();
+}
+
+static cellar_err load_same(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)key;
+    (void)len;
+    (void)ctx;
+    return cellar_load_not_modified(ld);
+}
+
+static void value_found_the_same_is_fresh_until_the_next_soft_end(void)
+{
+    begin_proven(CELLAR_TIER_PROOF_STALE);
+    cellar_result r = cellar_result_default();
+    two.lease_answer = CELLAR_E_IO;
+    end_softly();
+    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_same, NULL, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_U64(found_by_calls(ns[1]), 8);
+    end_softly();
+    T_EQ_U64(found_by_calls(ns[1]), 0);
+    T_EQ_I64(read_stale("old"), CELLAR_STALE);
+    two.lease_answer = CELLAR_OK; /* with a lease the same value is filled */
+    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_same, NULL, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_U64(two.fills, 1);
+    end();
 }
 
 static void load_without_proof_runs_the_loader(void)
@@ -976,6 +1207,406 @@ static void stale_value_is_served_while_another_process_refreshes(void)
     T_EQ_U64(loads[0], 1);
     T_EQ_U64(one.fills, 1);
     end();
+}
+
+/* ---- leases of bulk loads ---- */
+
+enum { BULK = 40 }; /* keys: more than one question */
+
+typedef struct bulk { /* one bulk load of keys "0", "1", .. */
+    intptr_t client;
+    uint32_t flags;
+    size_t count;
+    cellar_loader_many_fn fn;
+    char text[BULK][8];
+    cellar_load_item item[BULK];
+    cellar_result r[BULK];
+} bulk;
+
+static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    __atomic_add_fetch(&loads[(intptr_t)ctx], (unsigned)count, __ATOMIC_SEQ_CST);
+    while (waits && asked_leases() < 2 * BULK) { sched_yield(); }
+    for (size_t i = 0; i < count; i++) {
+        (void)cellar_load_item_value(ld, i, keys[i].data, keys[i].len);
+    }
+    return CELLAR_OK;
+}
+
+static cellar_err load_none_of_all(cellar_load *ld, const cellar_bytes *keys, size_t count,
+                                   void *ctx)
+{
+    (void)ld;
+    (void)keys;
+    (void)count;
+    (void)ctx;
+    return CELLAR_E_IO;
+}
+
+static cellar_err load_all_and_exit(cellar_load *ld, const cellar_bytes *keys, size_t count,
+                                    void *ctx)
+{
+    (void)load_none_of_all(ld, keys, count, ctx);
+    pthread_exit(NULL);
+}
+
+static cellar_err load_all_during_set(cellar_load *ld, const cellar_bytes *keys, size_t count,
+                                      void *ctx)
+{
+    sets(ns[1], "1", "theirs");
+    return load_all(ld, keys, count, ctx);
+}
+
+static void bulk_make(bulk *b, intptr_t client, size_t count, cellar_loader_many_fn fn)
+{
+    memset(b, 0, sizeof *b);
+    b->client = client;
+    b->count = count;
+    b->fn = fn;
+    for (size_t i = 0; i < count; i++) {
+        const int len = snprintf(b->text[i], sizeof b->text[i], "%zu", i);
+        b->r[i] = cellar_result_default();
+        b->item[i] = (cellar_load_item){ .key = b->text[i], .key_len = (size_t)len,
+                                         .result = &b->r[i] };
+    }
+}
+
+static void *bulk_run(void *arg)
+{
+    bulk *b = arg;
+    cellar_load_opts o = cellar_load_opts_default();
+    o.flags = b->flags;
+    T_EQ_I64(cellar_get_or_load_many(ns[b->client], b->item, b->count, &o, b->fn,
+                                     (void *)b->client), CELLAR_OK);
+    return NULL;
+}
+
+/* Check that all items have their value. */
+static void bulk_right(bulk *b)
+{
+    for (size_t i = 0; i < b->count; i++) {
+        T_EQ_I64(b->item[i].status, CELLAR_OK);
+        T_EQ_MEM(b->r[i].value, b->text[i], b->item[i].key_len);
+        cellar_result_free(&b->r[i]);
+    }
+}
+
+static void keys_are_loaded_once_by_bulk_loads_of_two_processes(void)
+{
+    static bulk b[2];
+    for (unsigned together = 0; together < 2; together++) {
+        pthread_t thread[2];
+        begin_leases();
+        end();
+        make_clients();
+        if (together != 0) { one.table.lease_many = two.table.lease_many = shared_lease_many; }
+        attach_both();
+        waits = true;
+        for (unsigned i = 0; i < 2; i++) {
+            bulk_make(&b[i], (intptr_t)i, BULK, load_all);
+            T_EQ_I64(pthread_create(&thread[i], NULL, bulk_run, &b[i]), 0);
+        }
+        for (unsigned i = 0; i < 2; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
+        T_EQ_U64(loads[0] + loads[1], BULK);
+        T_EQ_U64(one.fills + two.fills, BULK);
+        T_EQ_U64(one.unleases + two.unleases, 0);
+        T_CHECK(together == 0 || one.lease_manys >= 2);
+        bulk_right(&b[0]);
+        bulk_right(&b[1]);
+        end();
+    }
+}
+
+static void bulk_load_loads_its_own_keys_before_it_waits(void)
+{
+    static bulk b;
+    pthread_t thread;
+    begin_leases();
+    const cellar_tier_key k = { "1", 1, 0 };
+    cellar_tier_entry e = { 0 };
+    cellar_tier_lease l;
+    T_EQ_I64(shared_lease(&two, &k, 1000000, &e, &l), CELLAR_LEASED);
+    bulk_make(&b, 0, 3, load_all);
+    T_EQ_I64(pthread_create(&thread, NULL, bulk_run, &b), 0);
+    while (__atomic_load_n(&loads[0], __ATOMIC_SEQ_CST) == 0) { sched_yield(); }
+    cellar_tier_entry v = { .deadline_ms = INT64_MAX };
+    T_EQ_I64(shared_fill(&two, &k, &l, "1", 1, &v), CELLAR_OK);
+    T_EQ_I64(pthread_join(thread, NULL), 0);
+    T_EQ_U64(loads[0], 2);
+    bulk_right(&b);
+    end();
+}
+
+static void equal_keys_of_a_bulk_load_wait_together(void)
+{
+    static bulk b;
+    pthread_t thread;
+    int64_t ms = 1500;
+    begin_leases();
+    const cellar_tier_key k = { "0", 1, 0 };
+    cellar_tier_entry e = { 0 };
+    cellar_tier_lease l;
+    T_EQ_I64(shared_lease(&two, &k, 1000, &e, &l), CELLAR_LEASED);
+    bulk_make(&b, 0, 2, load_all);
+    b.text[1][0] = '0';
+    T_EQ_I64(pthread_create(&thread, NULL, pass_time, &ms), 0);
+    (void)bulk_run(&b); /* the process is dead: its lease ends by time */
+    T_EQ_I64(pthread_join(thread, NULL), 0);
+    T_EQ_U64(loads[0], 1);
+    bulk_right(&b);
+    end();
+}
+
+static void bulk_wait_for_another_process_ends_at_its_limit(void)
+{
+    for (unsigned no_wait = 0; no_wait < 2; no_wait++) {
+        static bulk b;
+        pthread_t thread;
+        int64_t ms = 100000;
+        begin_leases();
+        const cellar_tier_key k = { "0", 1, 0 };
+        cellar_tier_entry e = { 0 };
+        cellar_tier_lease l;
+        T_EQ_I64(shared_lease(&two, &k, 1000000, &e, &l), CELLAR_LEASED);
+        bulk_make(&b, 0, 2, load_all);
+        b.flags = no_wait != 0 ? CELLAR_LOAD_NO_WAIT : 0u;
+        if (no_wait == 0) { T_EQ_I64(pthread_create(&thread, NULL, pass_time, &ms), 0); }
+        (void)bulk_run(&b);
+        if (no_wait == 0) { T_EQ_I64(pthread_join(thread, NULL), 0); }
+        T_EQ_I64(b.item[0].status, no_wait != 0 ? CELLAR_PENDING : CELLAR_E_TIMEOUT);
+        T_EQ_I64(b.item[1].status, CELLAR_OK);
+        T_EQ_U64(loads[0], 1);
+        cellar_result_free(&b.r[1]);
+        end();
+    }
+}
+
+static void change_during_a_bulk_load_ends_the_lease_of_its_key(void)
+{
+    static bulk b;
+    begin_leases();
+    bulk_make(&b, 0, 3, load_all_during_set);
+    (void)bulk_run(&b);
+    T_EQ_U64(b.r[0].flags, 0);
+    T_CHECK((b.r[1].flags & CELLAR_RESULT_INVALIDATED) != 0);
+    T_EQ_U64(b.r[2].flags, 0);
+    bulk_right(&b);
+    has(ns[0], "1", "theirs");
+    has(ns[1], "1", "theirs");
+    has(ns[1], "2", "2");
+    end();
+}
+
+static void bulk_load_without_values_gives_its_leases_back(void)
+{
+    static bulk b;
+    pthread_t thread;
+    begin_leases();
+    bulk_make(&b, 0, 3, load_none_of_all);
+    (void)bulk_run(&b);
+    T_EQ_I64(b.item[1].status, CELLAR_E_LOADER);
+    T_EQ_U64(one.unleases, 3);
+    bulk_make(&b, 0, 3, load_all_and_exit);
+    T_EQ_I64(pthread_create(&thread, NULL, bulk_run, &b), 0);
+    T_EQ_I64(pthread_join(thread, NULL), 0);
+    T_EQ_U64(one.unleases, 6);
+    bulk_make(&b, 1, 3, load_all);
+    (void)bulk_run(&b);
+    T_EQ_U64(loads[1], 3);
+    bulk_right(&b);
+    end();
+}
+
+static void close_ends_the_bulk_wait_for_another_process(void)
+{
+    static bulk b;
+    pthread_t thread;
+    begin_leases();
+    const cellar_tier_key k = { "0", 1, 0 };
+    cellar_tier_entry e = { 0 };
+    cellar_tier_lease l;
+    T_EQ_I64(shared_lease(&two, &k, 1000000, &e, &l), CELLAR_LEASED);
+    bulk_make(&b, 0, 1, load_all);
+    T_EQ_I64(pthread_create(&thread, NULL, bulk_run, &b), 0);
+    while (asked_leases() < 2) { sched_yield(); }
+    T_EQ_I64(cellar_close(root[0]), CELLAR_OK);
+    T_EQ_I64(pthread_join(thread, NULL), 0);
+    T_EQ_I64(b.item[0].status, CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_close(ns[0]), CELLAR_OK);
+    T_EQ_I64(cellar_close(ns[1]), CELLAR_OK);
+    T_EQ_I64(cellar_close(root[1]), CELLAR_OK);
+}
+
+/* ---- leases of the host over processes ---- */
+
+static unsigned called; /* subscribers */
+
+static void count_call(void *ctx)
+{
+    (void)ctx;
+    called++;
+}
+
+static void begin_far(void)
+{
+    make_clients();
+    for (unsigned i = 0; i < 2; i++) {
+        shared_client *m = server.client[i];
+        m->table.ask = shared_ask;
+        m->table.ask_lease = shared_ask_lease;
+    }
+    attach_both();
+    called = 0;
+}
+
+/* Acquire the key, with a subscriber. *lease: all zero without one. */
+static cellar_err acquired(unsigned i, cellar_lease *lease, const char *want)
+{
+    const cellar_subscriber s = { count_call, NULL };
+    cellar_result r = cellar_result_default();
+    const cellar_err err = cellar_lease_acquire(ns[i], "k", 1, NULL, &s, lease, &r);
+    if (err == CELLAR_OK && want != NULL) { T_EQ_MEM(r.value, want, strlen(want)); }
+    cellar_result_free(&r);
+    return err;
+}
+
+/* Let client `i` acquire the key and hear the answer of the server, until it has the lease. */
+static cellar_lease leased_by(unsigned i)
+{
+    cellar_lease lease;
+    T_EQ_I64(acquired(i, &lease, NULL), CELLAR_PENDING);
+    shared_answer_lease(server.client[i]);
+    T_EQ_I64(acquired(i, &lease, NULL), CELLAR_LEASED);
+    return lease;
+}
+
+static void lease_of_the_host_is_one_over_processes(void)
+{
+    begin_far();
+    cellar_lease lease = leased_by(0), other;
+    T_EQ_U64(called, 1);
+    T_EQ_I64(acquired(1, &other, NULL), CELLAR_PENDING);
+    shared_answer_lease(&two);
+    T_EQ_I64(acquired(1, &other, NULL), CELLAR_PENDING); /* client 0 loads */
+    T_EQ_U64(called, 1);
+    T_EQ_I64(cellar_lease_fulfill(ns[0], &lease, "v", 1, NULL), CELLAR_OK);
+    T_EQ_U64(one.fills, 1);
+    T_EQ_U64(called, 3); /* both subscribers of client 1 */
+    T_EQ_I64(acquired(1, &other, NULL), CELLAR_PENDING);
+    shared_answer_lease(&two);
+    T_EQ_I64(acquired(1, &other, "v"), CELLAR_OK);
+    has(ns[0], "k", "v");
+    T_EQ_U64(two.fills + two.puts + one.unleases, 0);
+    end();
+}
+
+static void change_inside(shared_client *m, const char *call)
+{
+    if (strcmp(call, "answer") == 0) { m->host->changed(m->host->ctx, "k", 1); }
+}
+
+static void wait_for_another_process_ends_with(void (*event)(void))
+{
+    cellar_lease lease, other;
+    begin_far();
+    lease = leased_by(0);
+    called = 0;
+    T_EQ_I64(acquired(1, &other, NULL), CELLAR_PENDING);
+    shared_answer_lease(&two);
+    T_EQ_U64(called, 0);
+    event();
+    T_EQ_U64(called, 1);
+    (void)cellar_lease_release(ns[0], &lease, 0);
+    lease = leased_by(1);
+    T_EQ_I64(cellar_lease_fulfill(ns[1], &lease, "2", 1, NULL), CELLAR_OK);
+    has(ns[0], "k", "2");
+    end();
+}
+
+static void event_is_a_change(void) { two.host->changed(two.host->ctx, "k", 1); }
+static void event_is_an_end(void) { two.host->ended(two.host->ctx, CELLAR_TAG_HARD); }
+static void event_is_the_end_of_the_lease(void)
+{
+    cellar_tick(root[1], 1000, NULL);
+    T_EQ_U64(called, 0);
+    now_ms += one.hold_ms + 1;
+    cellar_tick(root[1], 1000, NULL);
+}
+static void event_is_a_release(void)
+{
+    server.row[0].lease = 0; /* as the release of a leader does */
+    event_is_a_change();
+}
+
+static void host_that_waits_for_another_process_is_called(void)
+{
+    wait_for_another_process_ends_with(event_is_a_change);
+    wait_for_another_process_ends_with(event_is_an_end);
+    wait_for_another_process_ends_with(event_is_the_end_of_the_lease);
+    wait_for_another_process_ends_with(event_is_a_release);
+}
+
+static void change_before_the_answer_ends_the_wait_of_the_host(void)
+{
+    begin_far();
+    cellar_lease lease = leased_by(0), other;
+    called = 0;
+    T_EQ_I64(acquired(1, &other, NULL), CELLAR_PENDING);
+    two.inside = change_inside;
+    shared_answer_lease(&two);
+    two.inside = NULL;
+    T_EQ_U64(called, 1);
+    T_EQ_I64(cellar_lease_release(ns[0], &lease, 0), CELLAR_OK);
+    end();
+}
+
+/* A change detaches the first question: the second one meets the lease that the first one brings. */
+static void two_questions_of_one_process_do_not_wait_for_each_other(void)
+{
+    for (unsigned order = 0; order < 2; order++) {
+        cellar_tier_ticket question[2];
+        cellar_lease lease;
+        begin_far();
+        for (unsigned i = 0; i < 2; i++) {
+            T_EQ_I64(acquired(0, &lease, NULL), CELLAR_PENDING);
+            question[i] = one.ticket;
+            if (i == 0) { one.host->changed(one.host->ctx, "k", 1); }
+        }
+        T_CHECK(memcmp(&question[0], &question[1], sizeof question[0]) != 0);
+        for (unsigned i = 0; i < 2; i++) {
+            one.ticket = question[i ^ order];
+            shared_answer_lease(&one);
+        }
+        T_EQ_I64(acquired(0, &lease, NULL), CELLAR_LEASED);
+        T_EQ_I64(cellar_lease_fulfill(ns[0], &lease, "v", 1, NULL), CELLAR_OK);
+        has(ns[1], "k", "v");
+        end();
+    }
+}
+
+static void ended_lease_of_the_host_stores_nothing(void)
+{
+    begin_far();
+    cellar_lease lease = leased_by(0);
+    sets(ns[1], "k", "theirs");
+    T_EQ_I64(cellar_lease_fulfill(ns[0], &lease, "v", 1, NULL), CELLAR_INVALIDATED);
+    has(ns[0], "k", "theirs");
+    has(ns[1], "k", "theirs");
+    end();
+}
+
+static void released_lease_of_the_host_goes_back_to_the_server(void)
+{
+    for (int32_t failed = 0; failed < 2; failed++) {
+        begin_far();
+        cellar_lease lease = leased_by(0);
+        T_EQ_I64(cellar_lease_release(ns[0], &lease, failed), CELLAR_OK);
+        T_EQ_U64(one.unleases, 1);
+        lease = leased_by(1);
+        T_EQ_I64(cellar_lease_fulfill(ns[1], &lease, "v", 1, NULL), CELLAR_OK);
+        has(ns[0], "k", "v");
+        end();
+    }
 }
 
 /* ---- changes that depend on the state of the key ---- */
@@ -1410,7 +2041,8 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(life_in_memory_is_bounded), T_CASE(other_namespaces_do_not_know_the_tier),
        T_CASE(deferred_write_leaves_memory), T_CASE(strict_write_returns_timeout),
        T_CASE(clear_ends_the_entries_of_all_clients), T_CASE(tag_ends_entries_of_all_clients),
-       T_CASE(pattern_reaches_the_server_once), T_CASE(reply_on_its_way_brings_nothing_old_back),
+       T_CASE(pattern_reaches_the_server_once),
+       T_CASE(entries_end_within_a_pattern_delete), T_CASE(reply_on_its_way_brings_nothing_old_back),
        T_CASE(missed_keys_are_asked_in_one_question),
        T_CASE(tier_without_get_many_is_asked_key_by_key),
        T_CASE(question_reports_all_outcomes_of_a_get),
@@ -1420,9 +2052,19 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(answer_of_a_question_is_stored_unless_the_key_changed),
        T_CASE(change_elsewhere_during_a_load_discards_its_result),
        T_CASE(memory_answers_until_the_proof_ends),
+       T_CASE(plain_hit_ends_with_proof_and_deadline),
        T_CASE(nothing_is_answered_before_the_first_proof),
        T_CASE(get_without_proof_asks_the_server),
        T_CASE(value_without_proof_is_stale_for_calls_that_take_it),
+       T_CASE(softly_ended_value_is_stale_and_never_fresh),
+       T_CASE(softly_ended_value_yields_to_the_server), T_CASE(hard_end_leaves_no_stale_value),
+       T_CASE(soft_end_without_stale_proof_is_hard),
+       T_CASE(stale_window_bounds_a_softly_ended_value),
+       T_CASE(reply_that_a_soft_end_overtook_is_not_stored),
+       T_CASE(load_that_a_soft_end_overtook_is_stale),
+       T_CASE(refresh_of_a_softly_ended_value_asks_the_server_first),
+       T_CASE(remembered_failure_is_kept_with_stale_proof),
+       T_CASE(value_found_the_same_is_fresh_until_the_next_soft_end),
        T_CASE(load_without_proof_runs_the_loader),
        T_CASE(namespace_without_handles_hears_changes),
        T_CASE(forked_child_answers_nothing_that_needs_a_proof),
@@ -1434,6 +2076,19 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(wait_for_another_process_ends_at_its_limit),
        T_CASE(load_that_must_not_wait_is_pending), T_CASE(close_ends_the_wait_for_another_process),
        T_CASE(stale_value_is_served_while_another_process_refreshes),
+       T_CASE(keys_are_loaded_once_by_bulk_loads_of_two_processes),
+       T_CASE(bulk_load_loads_its_own_keys_before_it_waits),
+       T_CASE(equal_keys_of_a_bulk_load_wait_together),
+       T_CASE(bulk_wait_for_another_process_ends_at_its_limit),
+       T_CASE(change_during_a_bulk_load_ends_the_lease_of_its_key),
+       T_CASE(bulk_load_without_values_gives_its_leases_back),
+       T_CASE(close_ends_the_bulk_wait_for_another_process),
+       T_CASE(lease_of_the_host_is_one_over_processes),
+       T_CASE(host_that_waits_for_another_process_is_called),
+       T_CASE(change_before_the_answer_ends_the_wait_of_the_host),
+       T_CASE(two_questions_of_one_process_do_not_wait_for_each_other),
+       T_CASE(ended_lease_of_the_host_stores_nothing),
+       T_CASE(released_lease_of_the_host_goes_back_to_the_server),
        T_CASE(conditions_hold_for_the_server), T_CASE(version_is_the_state_of_the_server),
        T_CASE(increment_loses_no_update_of_another_process),
        T_CASE(tier_that_adds_is_asked_to_add), T_CASE(update_sees_the_value_of_the_server),

@@ -3,10 +3,11 @@
 #
 # Aim:    Inputs that a fuzzer finds by coverage do no harm to the readers of the disk tier, the kit,
 #         the port, the parsers of policy files, settings and cron expressions, topic patterns, and
-#         the reader of replies of a server (with libhiredis).
+#         the readers of replies, messages (with libhiredis) and envelopes of a server.
 # Method: libFuzzer with ASan and UBSan over l2.c, kit.c, policy.c, settings.c, cron.c, topic.c,
-#         resp.c, resp_parse.c, resp_http.c and remote_wire.c, FUZZ_SECONDS (60) each; the targets of
-#         the port and of replies begin with seeds, a line a conversation, as printf reads it.
+#         resp.c, resp_parse.c, resp_http.c, remote_wire.c, remote_ear.c and remote_form.c,
+#         FUZZ_SECONDS (60) each; the targets of the port, of replies and of messages begin with
+#         seeds, a line a conversation, as printf reads it.
 . tests/support/t.sh
 l2="$(ls src/base/*.c src/stats/*.c src/l2/*.c)"
 all="$(ls src/*/*.c | grep -v -e '^src/cli/' -e '^src/remote/')"
@@ -49,9 +50,14 @@ if [ -n "$found" ]; then
     if [ -f /usr/include/hiredis/hiredis.h ]; then
         t_case replies_of_any_bytes_read_equally_in_pieces fuzz $found remote_wire \
             "src/remote/wire.c -lhiredis"
+        t_case messages_of_any_bytes_are_heard_equally_in_pieces fuzz $found remote_ear \
+            "$all $(ls src/remote/*.c) -lhiredis"
     else
         t_skip replies_of_any_bytes_read_equally_in_pieces "no libhiredis-dev"
+        t_skip messages_of_any_bytes_are_heard_equally_in_pieces "no libhiredis-dev"
     fi
+    t_case envelopes_with_any_wrong_bit_are_misses fuzz $found remote_form \
+        "src/remote/form.c src/remote/hash.c"
 else
     t_skip l2_reader_takes_any_input "no clang with libFuzzer"
     t_skip kit_takes_any_input "no clang with libFuzzer"
@@ -63,5 +69,7 @@ else
     t_skip requests_of_any_bytes_parse_equally_in_pieces "no clang with libFuzzer"
     t_skip heads_of_http_of_any_bytes_read_equally_in_pieces "no clang with libFuzzer"
     t_skip replies_of_any_bytes_read_equally_in_pieces "no clang with libFuzzer"
+    t_skip messages_of_any_bytes_are_heard_equally_in_pieces "no clang with libFuzzer"
+    t_skip envelopes_with_any_wrong_bit_are_misses "no clang with libFuzzer"
 fi
 t_end matrix_fuzz

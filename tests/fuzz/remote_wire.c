@@ -14,7 +14,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-enum { FUZZ_STRING = 64 };
+enum { FUZZ_STRING = 64, FUZZ_LONG = 5 };
 static uint64_t fuzz_replies, fuzz_blocks;
 
 #define FUZZ_MUST(fact) \
@@ -74,6 +74,7 @@ static uint64_t fuzz_read(const uint8_t *data, size_t n, size_t piece)
     FUZZ_MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
     remote_wire_init(&w, &memory, fuzz_take, &sum);
     w.string_max = FUZZ_STRING;
+    w.long_min = FUZZ_LONG;
     w.fd = ends[0]; /* as remote_wire_connect makes it */
     w.connected = true;
     w.reader = redisReaderCreateWithFunctions(&w.functions);
@@ -82,7 +83,7 @@ static uint64_t fuzz_read(const uint8_t *data, size_t n, size_t piece)
     for (size_t at = 0; fine && at < n; at += piece) {
         if (piece > n - at) { piece = n - at; }
         FUZZ_MUST(send(ends[1], data + at, piece, 0) == (ssize_t)piece);
-        fine = remote_wire_read(&w, &more);
+        do { fine = remote_wire_read(&w, &more); } while (fine && more);
     }
     FUZZ_MUST(fine == (w.fault == REMOTE_WIRE_FINE) && w.fault != REMOTE_WIRE_NOMEM);
     remote_wire_close(&w);

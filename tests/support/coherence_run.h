@@ -65,14 +65,15 @@ static cellar_err run_put(void *ctx, const cellar_tier_key *k, const void *value
 #undef remote_get
 #undef remote_put
 
-enum { RUN_PROCESSES = 3, RUN_THREADS = 2, RUN_KEYS = 32, RUN_VALUE = 16 };
+enum { RUN_PROCESSES = 3, RUN_THREADS = 2, RUN_KEYS = 32, RUN_VALUE = 16,
+       RUN_CUTS = 400 };
 
 typedef struct run {
     uint32_t rounds, operations; /* operations of each thread in each round */
-    bool cuts;                   /* connections are cut every 10 ms */
+    bool cuts;                   /* every 10 ms; the rounds go on until there are RUN_CUTS */
     engine *server;
     pthread_barrier_t barrier;
-    _Atomic bool checking;
+    _Atomic bool checking, ends;
     _Atomic uint64_t done, stale, checked, refused, gaps, cut;
 } run;
 
@@ -141,6 +142,13 @@ static void run_check(run *r, const side *s)
     }
 }
 
+/* Note whether round number `i` was the last one. */
+static void run_count(run *r, uint32_t i)
+{
+    const uint64_t cut = atomic_load(&r->cut);
+    atomic_store(&r->ends, i >= r->rounds && (!r->cuts || cut >= RUN_CUTS));
+}
+
 static void run_child(run *r, uint32_t me)
 {
     side s;
@@ -155,7 +163,8 @@ static void run_child(run *r, uint32_t me)
         t[n] = (run_thread){ .r = r, .s = &s, .me = number, .random = t_seed() + number };
     }
     pthread_barrier_wait(&r->barrier);
-    for (uint32_t i = 0; i < r->rounds; i++) {
+    atomic_store(&r->checking, false);
+    for (uint32_t i = 1; !atomic_load(&r->ends); i++) {
         for (uint32_t n = 0; n < RUN_THREADS; n++) {
             T_REQUIRE(pthread_create(&t[n].id, NULL, run_operations, &t[n]) == 0);
         }
@@ -166,6 +175,7 @@ static void run_child(run *r, uint32_t me)
         (void)cellar_remote_fence(s.r, 10000);
         pthread_barrier_wait(&r->barrier);
         run_check(r, &s);
+        if (me == 0) { run_count(r, i); }
         pthread_barrier_wait(&r->barrier);
         atomic_store(&r->checking, false);
     }
@@ -173,7 +183,12 @@ static void run_child(run *r, uint32_t me)
     side_close(&s);
 }
 
-/* Cut connections of the children every 10 ms, of one kind and of the other, until they end. */
+/* Cut connections: of all processes, of one kind and of the other in turn. Return how many. */
+#ifndef RUN_CUT
+#define RUN_CUT(server, n) engine_cut(server, (n) % 2 == 0 ? "normal" : "pubsub")
+#endif
+
+/* Cut connections of the children every 10 ms until they end. */
 static void run_cut(run *r, const pid_t *child)
 {
     for (uint32_t n = 0;; n++) {
@@ -181,7 +196,7 @@ static void run_cut(run *r, const pid_t *child)
         const int err = waitid(P_PID, (id_t)child[0], &info, WEXITED | WNOHANG | WNOWAIT);
         if (err != 0 || info.si_pid != 0) { return; }
         if (!atomic_load(&r->checking)) {
-            const long long cut = engine_cut(r->server, n % 2 == 0 ? "normal" : "pubsub");
+            const long long cut = RUN_CUT(r->server, n);
             if (cut > 0) { atomic_fetch_add(&r->cut, (uint64_t)cut); }
         }
         engine_pause_ms(10);
@@ -200,6 +215,7 @@ static run *run_all(engine *server, uint32_t rounds, uint32_t operations, bool c
     r->operations = operations;
     r->cuts = cuts;
     r->server = server;
+    r->checking = true; /* no cut before all processes are open */
     pthread_barrierattr_init(&attr);
     pthread_barrierattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
     pthread_barrier_init(&r->barrier, &attr, RUN_PROCESSES);

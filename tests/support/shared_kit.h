@@ -46,8 +46,10 @@ struct shared_client {
     bool no_keep;
     cellar_tier_ticket ticket; /* of the last question */
     char asked[32];
+    uint64_t hash;         /* of it */
+    int64_t hold_ms;
     unsigned gets, puts, removes, clears, tags, patterns, ticks, closes, forks;
-    unsigned leases, fills, unleases;
+    unsigned leases, fills, unleases, lease_manys;
     unsigned manys, many_keys; /* calls of get_many, and their keys */
 };
 
@@ -296,6 +298,45 @@ static inline cellar_err shared_lease(void *ctx, const cellar_tier_key *k, int64
     }
     pthread_mutex_unlock(&m->server->lock);
     return err;
+}
+
+static inline void shared_lease_many(void *ctx, cellar_tier_claim *claims, size_t count,
+                                     int64_t hold_ms)
+{
+    shared_client *m = ctx;
+    m->lease_manys++;
+    for (size_t i = 0; i < count; i++) {
+        cellar_tier_claim *q = &claims[i];
+        q->err = shared_lease(m, &q->key, hold_ms, &q->e, &q->l);
+    }
+}
+
+static inline bool shared_ask_lease(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
+                                    const cellar_tier_ticket *ticket)
+{
+    shared_client *m = ctx;
+    m->hold_ms = hold_ms;
+    m->hash = k->hash;
+    return shared_ask(ctx, k, ticket);
+}
+
+/* Answer the last question with a value, or with the lease. */
+static inline void shared_answer_lease(shared_client *m)
+{
+    const cellar_tier_key k = { m->asked, strlen(m->asked), m->hash };
+    cellar_tier_lease l;
+    cellar_tier_entry e;
+    memset(&e, 0, sizeof e);
+    e.deadline_ms = INT64_MAX;
+    const cellar_err err = shared_lease(m, &k, m->hold_ms, &e, &l);
+    if (err == CELLAR_LEASED) {
+        e.deadline_ms = m->host->now_ms(m->host->ctx) + m->hold_ms;
+    } else if (err != CELLAR_PENDING) {
+        shared_answer(m);
+        return;
+    }
+    shared_inside(m, "answer"); /* the answer is on its way */
+    m->host->answered(m->host->ctx, &m->ticket, &k, err, &l, sizeof l, &e);
 }
 
 /* End a lease if it is held; value NULL and no entry: without a value. */

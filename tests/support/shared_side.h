@@ -33,7 +33,12 @@ T_INLINE cellar_remote_opts side_patient(void)
     return ro;
 }
 
-/* ro NULL: patient options. */
+T_INLINE void side_fence(const side *s)
+{
+    T_REQUIRE(cellar_remote_fence(s->r, 10000) == CELLAR_OK);
+}
+
+/* ro NULL: patient options. With ro->sentinels no socket is used. */
 T_INLINE void side_open(side *s, const char *socket, const cellar_remote_opts *ro,
                         const cellar_remote_namespace_opts *o)
 {
@@ -44,7 +49,9 @@ T_INLINE void side_open(side *s, const char *socket, const cellar_remote_opts *r
     (void)snprintf(url, sizeof url, "unix://%s?prefix=app", socket);
     T_REQUIRE(cellar_open(&cfg, &s->store) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(s->store, "users", NULL, &s->users) == CELLAR_OK);
-    T_REQUIRE(cellar_remote_open(s->store, url, ro != NULL ? ro : &patient, &s->r) == CELLAR_OK);
+    const bool named = ro != NULL && ro->sentinels != NULL;
+    T_REQUIRE(cellar_remote_open(s->store, named ? NULL : url, ro != NULL ? ro : &patient, &s->r) ==
+              CELLAR_OK);
     T_REQUIRE(cellar_remote_attach(s->r, s->users, o) == CELLAR_OK);
     T_REQUIRE(side_proven(s));
 }
@@ -56,14 +63,19 @@ T_INLINE void side_close(side *s)
     T_CHECK(cellar_close(s->store) == CELLAR_OK);
 }
 
-T_INLINE void side_fence(const side *s)
-{
-    T_REQUIRE(cellar_remote_fence(s->r, 10000) == CELLAR_OK);
-}
-
 T_INLINE cellar_err side_set(const side *s, const char *key, const char *value)
 {
     return cellar_set(s->users, key, strlen(key), value, strlen(value), NULL);
+}
+
+T_INLINE cellar_err side_set_tagged(const side *s, const char *key, const char *value,
+                                    const char *tag)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    const cellar_bytes t = { tag, strlen(tag) };
+    o.tags = &t;
+    o.tag_count = 1;
+    return cellar_set(s->users, key, strlen(key), value, strlen(value), &o);
 }
 
 /* Return whether a get of the key finds `want`; NULL: a miss. */

@@ -2,65 +2,125 @@
  *
  * remote_epoch: ends of a tag, and clears in the same way, over processes.
  *
- * PICTURE    changer: source changes -> epoch + 1, tag key := epoch -> acknowledged
- *            loader:  epoch heard -> source read -> {value, born = epoch heard} to the server
- *            reader:  tag key, made with a new epoch if it is absent -> entry: born < tag is a miss
- * THREADS    two changers, two loaders that hear late and in pieces, one loss of the tag key, one
- *            reader that starts at any moment and knows nothing.
- * SHOWN      A process that starts after an end was acknowledged gets no value from before it.
- * MUTANTS    in the model only: BORN_AT_STORE (what was heard when the value is stored), BORN_TRUE
- *            (the epoch of the server at the store, as a time would be), ABSENT_IS_NONE (no tag key:
- *            nothing has ended), LESS_EQ (an end does not raise the epoch).
- * LIMITS     Loss of the epoch itself: the server's clock starts it above (remote.md 5). */
-byte source = 1, epoch = 1, tag = 1; /* tag 0: the key is absent */
+ * PICTURE    changer: source changes -> END: epoch + 1, tag key := epoch -> acknowledged
+ *            KNOW: {epoch, tag} read, lost ones made -> reply -> pair {store epoch drawn now, epoch}
+ *            loader:  store epoch noted -> source read -> {value, born = epoch of the newest pair
+ *                     that is not above the noted store epoch} to the server
+ *            reader:  KNOW -> entry: born < tag is a miss
+ * THREADS    two changers with TWO, a process with loads and two KNOW, a loss of each control key,
+ *            one reader that starts at any moment and knows nothing.
+ * SHOWN      A process that starts after an end was acknowledged gets no value from before it, also
+ *            after the loss of the tag key, of the epoch key, or of both.
+ * MUTANTS    in the model only: BORN_AT_STORE (the newest pair when the value is stored), BORN_TRUE
+ *            (the epoch of the server at the store, as a time would be), PAIR_EARLY (the store epoch
+ *            is drawn when the question is sent), ABSENT_IS_NONE (no tag key: nothing has ended),
+ *            LESS_EQ (an end does not raise the epoch), EPOCH_FROM_KNOWN (a lost epoch starts above
+ *            what the process knows, without the time of the server).
+ * LIMITS     The time of the server is above all epochs. What a process keeps: remote_numbers. */
+#ifndef KNOWS
+#define KNOWS 2
+#endif
+byte source = 1;
+byte epoch = 1, tag = 1, top = 1; /* of the server; 0: lost. top: the highest epoch ever */
 byte value, born;             /* the entry of the server; value 0: none */
 byte acknowledged;            /* version of the source at the last acknowledged end */
-byte heard[2] = 1;
+byte here, heard;             /* of the process: store epoch; highest epoch read */
+byte pair_here[KNOWS + 1], pair_epoch[KNOWS + 1], pairs; /* 0: none below the first pair */
+
+inline time_of_server(k) {
+#ifdef EPOCH_FROM_KNOWN
+    skip
+#else
+    if :: k <= top -> k = top + 1 :: else fi
+#endif
+}
+
+/* The script: `known` is the epoch of the caller, k and t are what it returns. */
+inline know(known, k, t) {
+    k = epoch;
+    if :: known > k -> k = known :: else fi;
+    if :: tag > k -> k = tag :: else fi;
+    if :: epoch == 0 -> k++; time_of_server(k) :: else fi;
+    epoch = k;
+    if :: k > top -> top = k :: else fi;
+#ifdef ABSENT_IS_NONE
+    t = tag
+#else
+    if :: tag == 0 -> tag = k :: else fi;
+    t = tag
+#endif
+}
 
 proctype changer() {
     byte v;
     d_step { source++; v = source };
+    d_step {
 #ifdef LESS_EQ
-    tag = epoch;
+        if :: epoch == 0 -> epoch = top :: else fi;
 #else
-    d_step { epoch++; tag = epoch };
+        epoch++;
+        if :: epoch <= top -> epoch = top + 1 :: else fi;
+        top = epoch;
 #endif
-    d_step { if :: v > acknowledged -> acknowledged = v :: else fi }
+        tag = epoch
+    };
+    d_step { if :: v > acknowledged -> acknowledged = v :: else fi; v = 0 }
 }
 
-proctype hears(byte i) { do :: heard[i] < epoch -> heard[i] = epoch :: break od }
+proctype knows() {
+    byte n, k, t, h;
+    do
+    :: n < KNOWS ->
+        n++;
+#ifdef PAIR_EARLY
+        d_step { here++; h = here };
+#endif
+        d_step { know(heard, k, t); t = 0 }; /* executed */
+        d_step {              /* the reply */
+#ifndef PAIR_EARLY
+            here++;
+            h = here;
+#endif
+            if
+            :: k > heard ->
+                heard = k;
+                pairs++;
+                pair_here[pairs] = h;
+                pair_epoch[pairs] = k
+            :: else
+            fi;
+            k = 0;
+            h = 0
+        }
+    :: else -> break
+    od
+}
 
-proctype loader(byte i) {
-    byte b, v;
-    b = heard[i];
+proctype loader() {
+    byte b, v, n;
+    b = here;
     v = source;
     d_step {
+        n = pairs;
 #ifdef BORN_AT_STORE
-        b = heard[i];
+        b = here;
 #endif
-#ifdef BORN_TRUE
-        b = epoch;
-#endif
+        do :: n > 0 && pair_here[n] > b -> n-- :: else -> break od;
         value = v;
-        born = b
+        born = pair_epoch[n];
+#ifdef BORN_TRUE
+        born = epoch;
+#endif
+        b = 0; v = 0; n = 0
     }
 }
 
-proctype loses() { tag = 0 }
+proctype loses() { if :: tag = 0 :: true fi; if :: epoch = 0 :: true fi }
 
 proctype reader() {
-    byte from, limit;
+    byte from, k, limit;
     from = acknowledged;
-    d_step {
-        if
-#ifdef ABSENT_IS_NONE
-        :: tag == 0 -> limit = 0
-#else
-        :: tag == 0 -> epoch++; tag = epoch; limit = tag
-#endif
-        :: else -> limit = tag
-        fi
-    };
+    d_step { know(0, k, limit); k = 0 };
     d_step { assert(value == 0 || born < limit || value >= from) }
 }
 
@@ -70,8 +130,8 @@ init {
 #ifdef TWO
         run changer();
 #endif
-        run loader(0); run loader(1);
-        run hears(0); run hears(1);
+        run knows();
+        run loader(); run loader();
         run loses(); run reader()
     }
 }

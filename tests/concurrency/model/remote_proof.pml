@@ -3,26 +3,60 @@
  * remote_proof: marks that prove delivery: no hit is older than T by the clock of the process.
  *
  * PICTURE    I/O thread: noted = now -> mark on `data` -> server, after the reports of its round ->
- *            `ear` -> proven_until = noted + T             hit: only while now < proven_until
+ *            `ear` and the reply on `data`: both -> proven_until = noted + T
+ *            hit: only while now < proven_until
+ *            The key of the mark was gone: the reply says so, and the next mark makes a key of a
+ *            new number. A key that expires is reported as well.
  * THREADS    Clock of END ticks, Writer (a stranger, two changes), Mark (one in flight), Ear (reads
- *            at any moment: it may be suspended), Cut of the ear that `data` does not notice, Hits.
+ *            at any moment: it may be suspended), Expiry of the key of the mark, once, Cut of the
+ *            ear that `data` does not notice, Hits.
  * SHOWN      A value that a hit returns at time x was the server's value after x - T.
  * MUTANTS    in the model only: FROM_REPLY (T counts from the return of the mark), BY_PING (the
- *            reply on `data` counts as the return), MARK_FIRST (the mark overtakes reports), BY_FLAG
+ *            reply alone counts), ECHO_ALONE (the report of the key alone counts), SAME_KEY (a lost
+ *            key is made again with its number), MARK_FIRST (the mark overtakes reports), BY_FLAG
  *            (a flag of the I/O thread allows hits, instead of the time).
  * LIMITS     One key, filled at the beginning; stamps: remote_coherence. */
 #ifndef END
-#define END 7
+#define END 5
 #endif
-#define T 3
+#define T 2
 #define NEVER 99
-#define MARK 0
+#define VALUE(v) (10 + (v))   /* in `reports`; a mark is its number */
+#define IS_MARK(m) ((m) < 10)
 
 byte now, db = 1, val = 1;    /* val 0: no entry in memory */
 byte replaced[4] = NEVER;     /* when the version was replaced in the server */
 byte proven_until = T, noted;
 bool flying, flag = true, dead; /* dead: the ear is gone, `data` goes on answering */
-chan reports = [4] of { byte };
+byte number = 1;              /* of the key of the marks in this process */
+bool there = true;            /* the server has the key */
+bool rekey, makes, echoed, replied, existed; /* of the mark in flight */
+chan reports = [5] of { byte };
+
+/* Both halves of a mark are back, or its key was gone. */
+inline finish() {
+    if
+#ifdef BY_PING
+    :: replied ->
+#else
+#ifdef ECHO_ALONE
+    :: echoed ->
+#else
+    :: replied && echoed && existed ->
+#endif
+#endif
+#ifdef FROM_REPLY
+        proven_until = now + T;
+#else
+        proven_until = noted + T;
+#endif
+        flag = true;
+        flying = false
+    :: replied && !existed -> rekey = true; flying = false
+    :: else
+    fi;
+    if :: !flying -> echoed = false; replied = false; existed = false; noted = 0 :: else fi
+}
 
 active proctype clock() { do :: now < END -> now++ :: now == END -> break od }
 
@@ -33,7 +67,7 @@ active proctype writer() {
         db++;
         if
         :: dead
-        :: !dead -> reports!db
+        :: !dead -> reports!VALUE(db)
         fi
     }
     :: break
@@ -43,19 +77,44 @@ active proctype writer() {
 active proctype marks() {
 end:
     do
-    :: d_step { !flying -> flying = true; noted = now };
+    :: d_step {
+        !flying ->            /* sent */
+        flying = true;
+        noted = now;
+        makes = rekey;
+        rekey = false;
+#ifndef SAME_KEY
+        if :: makes -> number++ :: else fi
+#endif
+    };
         if
-#ifdef BY_PING
-        :: d_step { true -> proven_until = noted + T; flying = false }
-#endif
+        :: d_step {
+            !dead ->          /* executed; an own SET is not reported */
+            if :: makes -> there = true; makes = false :: else fi;
+            existed = there;
+            if
 #ifdef MARK_FIRST
-        :: d_step { !dead -> reports!!MARK }
+            :: there -> reports!!number
 #else
-        :: d_step { !dead -> reports!MARK }
+            :: there -> reports!number
 #endif
+            :: else
+            fi
+        }
         :: dead -> break      /* the mark is lost, and no other one is sent: a gap */
+        fi;
+        if
+        :: d_step { flying && !replied -> replied = true; finish() }
+        :: !flying
         fi
     od
+}
+
+active proctype expires() {
+    if
+    :: d_step { there && !dead -> there = false; reports!number }
+    :: true
+    fi
 }
 
 active proctype ear() {
@@ -66,14 +125,8 @@ end:
         !dead && nempty(reports) ->
         reports?m;
         if
-        :: m == MARK ->
-#ifdef FROM_REPLY
-            proven_until = now + T;
-#else
-            proven_until = noted + T;
-#endif
-            flag = true;
-            flying = false
+        :: IS_MARK(m) && flying && m == number -> echoed = true; finish()
+        :: IS_MARK(m) && (!flying || m != number)
         :: else -> val = 0
         fi;
         m = 0

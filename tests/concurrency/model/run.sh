@@ -298,14 +298,43 @@ q fail remote_coherence FLUSH_FIRST
 q fail remote_coherence NO_FLUSH
 q fail remote_coherence LIFE_AT_STORE NOWN=0
 q ok   remote_epoch
+c ok   remote_epoch KNOWS=3
 f ok   remote_epoch TWO
 q fail remote_epoch BORN_AT_STORE
 q fail remote_epoch BORN_TRUE
+q fail remote_epoch PAIR_EARLY
 q fail remote_epoch ABSENT_IS_NONE
 q fail remote_epoch LESS_EQ
+q fail remote_epoch EPOCH_FROM_KNOWN
+c ok   remote_numbers
+f ok   remote_numbers ENDS=3
+q fail remote_numbers REPLY_COUNTS
+q fail remote_numbers ENDED_FIRST
+q fail remote_numbers UNKNOWN_PASSES
+q fail remote_numbers LIFE_AT_STORE
+q ok   remote_journal
+q ok   remote_journal QUEUE
+q ok   remote_journal NO_KEY QUEUE
+f ok   remote_journal QUEUE WRITES=4 CUTS=3
+q fail remote_journal NO_JOURNAL
+q fail remote_journal JOURNAL_UNSEEN
+q fail remote_journal QUEUE REPLAY_VALUE
+q fail remote_journal QUEUE CONFIRM_ANY
+q fail remote_journal QUEUE TURN_SAME
+q fail remote_journal NO_KEY PLAIN_DROP WRITES=1
+q ok   remote_lease
+c ok   remote_lease CHANGES=2
+q fail remote_lease FILL_BLIND
+q fail remote_lease ANY_LEASE
+q fail remote_lease RELEASE_BLIND
+q fail remote_lease ECHO_HIDDEN
+q fail remote_lease NO_STAMP
 c ok   remote_proof
 q fail remote_proof FROM_REPLY
+f ok   remote_proof END=6
 q fail remote_proof BY_PING
+q fail remote_proof ECHO_ALONE
+q fail remote_proof SAME_KEY
 q fail remote_proof MARK_FIRST
 q fail remote_proof BY_FLAG
 END
@@ -316,7 +345,7 @@ not_shown="l1.bounds_after_compare l1.apart_by_hash l1.sample_no_flag l1.shadow_
 l1.hand_before_mend l1.hand_not_noted l1.returning_forgotten l1.inspect_remembers
 l1.absent_not_evicted l1.absent_not_replaced l1.counter_in_record l1.tagged_no_recheck
 lock.floor_ignores_high lock.floor_not_raised lock.timeout_kicks_nobody l2.no_tomb_word
-l1.share_any_generation bloom.plain_or tier.read_pending
+l1.share_any_generation bloom.plain_or tier.read_pending flight.set_not_told
 l1.cap_old_generation l1.cap_without_ticket
 task.hand_skipped
 task.ended_late task.release_forgotten task.room_once task.then_early

@@ -29,7 +29,7 @@ static void lost_connections_leave_no_old_value(void)
     run *r = run_all(&server, 60 * scale(), 300, true);
     T_REQUIRE(r != NULL);
     T_EQ_U64(r->stale, 0);
-    T_CHECK(r->cut >= 100);
+    T_CHECK(r->cut >= RUN_CUTS);
 }
 
 T_MAIN("cellar_remote_coherence", T_CASE(race_of_processes_leaves_no_old_value),

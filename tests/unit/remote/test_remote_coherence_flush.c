@@ -2,8 +2,7 @@
  *
  * Aim:    test_remote_coherence finds a tier that keeps its entries over a lost connection.
  * Method: the same lost connections, without the end of entries behind the start of tracking.
- * LIMITS  A mutant that ends entries before the start of tracking keeps nothing old here: the link
- *         takes no request between the two, and a reply that was on its way is not stored. */
+ * SEE ALSO test_remote_coherence_flush_first.c: entries that end before it. */
 #include "remote/data.h"
 
 CELLAR_PRIVATE void remote_linked_right(cellar_remote *r);
@@ -17,7 +16,7 @@ static void flush_synced(struct remote_data *d, cellar_err err)
     if (err == CELLAR_OK) {
         remote_synced(d->r->link);
     } else {
-        remote_sync_failed(d->r->link);
+        remote_sync_failed(d->r->link, err);
     }
 }
 

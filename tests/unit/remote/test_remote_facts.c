@@ -311,6 +311,20 @@ static void full_server_lets_mark_and_unlink_through(void)
     T_CHECK(facts_refused(f.data, "OOM", "SET t:1 b NX GET"));
     T_EQ_I64(engine_number(engine_ask(&f.e, "UNLINK t:1")), 1);
     T_EQ_STR(facts_heard(&f), "t:1 ");
+    T_CHECK(facts_refused(f.data, "OOM", "EVAL return{redis.call('SET',KEYS[1],1)} 1 t:3"));
+    facts_close(&f);
+}
+
+/* The server looks at its memory at the first write of a script, also one without effect. */
+static void full_server_lets_a_script_write_behind_an_unlink(void)
+{
+    static const char script[] = "redis.call('UNLINK',KEYS[1]) redis.call('SET',KEYS[1],'') "
+                                 "return redis.call('UNLINK',KEYS[1])";
+    facts f;
+    if (!facts_open(&f, NULL)) { return; }
+    engine_ask(&f.e, "CONFIG SET maxmemory 1");
+    T_EQ_I64(engine_number(engine_ask(&f.e, "EVAL %s 1 t:1", script)), 1);
+    T_EQ_STR(facts_heard(&f), "t:1 ");
     facts_close(&f);
 }
 
@@ -338,4 +352,5 @@ T_MAIN("remote_facts", T_CASE(changes_by_others_are_reported), T_CASE(own_change
        T_CASE(data_answers_without_its_ear_and_tracking_info_tells),
        T_CASE(ear_answers_without_data_and_hears_nothing),
        T_CASE(overlapping_prefixes_are_refused), T_CASE(full_server_lets_mark_and_unlink_through),
+       T_CASE(full_server_lets_a_script_write_behind_an_unlink),
        T_CASE(replica_and_primary_without_replicas_refuse_the_mark))

@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 
 #include "tests/support/byte_proxy.h"
 #include "tests/support/engine_kit.h"
@@ -32,16 +33,19 @@ extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t count, size_t size);
 extern void *__libc_realloc(void *p, size_t size);
 static _Atomic int malloc_fails_in;
+static _Atomic size_t largest_malloc; /* while `faulty` */
 
-static bool malloc_fails(void)
+static bool malloc_fails(size_t size)
 {
+    if (faulty && size > atomic_load(&largest_malloc)) { atomic_store(&largest_malloc, size); }
     return faulty && atomic_load(&malloc_fails_in) > 0 &&
            atomic_fetch_sub(&malloc_fails_in, 1) == 1;
 }
 
-void *malloc(size_t size) { return malloc_fails() ? NULL : __libc_malloc(size); }
-void *calloc(size_t n, size_t size) { return malloc_fails() ? NULL : __libc_calloc(n, size); }
-void *realloc(void *p, size_t size) { return malloc_fails() ? NULL : __libc_realloc(p, size); }
+#define VISIBLE __attribute__((visibility("default"))) /* for the library of hiredis */
+VISIBLE void *malloc(size_t n) { return malloc_fails(n) ? NULL : __libc_malloc(n); }
+VISIBLE void *calloc(size_t n, size_t m) { return malloc_fails(m) ? NULL : __libc_calloc(n, m); }
+VISIBLE void *realloc(void *p, size_t n) { return malloc_fails(n) ? NULL : __libc_realloc(p, n); }
 #else
 #define HAVE_MALLOC_FAULTS 0
 #endif
@@ -167,6 +171,94 @@ static void each_malloc_of_the_parser_fails_once(void)
 #endif
 }
 
+/* ---- memory of replies ---- */
+
+enum { BIG_BYTES = 12 << 20 };
+
+typedef struct big_reply {
+    size_t strings, bytes; /* of the reply, all as sent */
+    bool right;
+} big_reply;
+
+/* Blocks of the store do not come from malloc here. */
+static void *map_block(void *ctx, size_t bytes)
+{
+    (void)ctx;
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p != MAP_FAILED ? p : NULL;
+}
+
+static void *map_block_below_8_mib(void *ctx, size_t bytes)
+{
+    return bytes < 8u << 20 ? map_block(ctx, bytes) : NULL;
+}
+
+static void unmap_block(void *ctx, void *p, size_t bytes)
+{
+    (void)ctx;
+    if (p != NULL) { munmap(p, bytes); }
+}
+
+static void take_string(big_reply *b, const remote_reply *r)
+{
+    b->strings++;
+    b->bytes += r->len;
+    for (size_t i = 0; i < r->len; i++) { b->right = b->right && r->text[i] == 'x'; }
+}
+
+static void take_big(void *ctx, uint32_t index, const remote_reply *r)
+{
+    (void)index;
+    if (r->type == REMOTE_STRING) { take_string(ctx, r); }
+    for (const remote_reply *e = r->first; e != NULL; e = e->next) { take_string(ctx, e); }
+}
+
+/* Return the code of a request with one long reply. */
+static cellar_err ask_big(link_kit *k, const char *bytes, big_reply *b)
+{
+    const remote_request q = { .bytes = bytes, .bytes_len = strlen(bytes), .replies = 1,
+                               .wait_ms = 20000, .ctx = b, .fn = take_big };
+    *b = (big_reply){ .right = true };
+    return remote_ask(k->link, &q, NULL);
+}
+
+static void long_replies_are_charged_to_the_store(void)
+{
+    static char value[BIG_BYTES];
+    engine e;
+    link_kit k;
+    big_reply b;
+    if (!engine_start(&e, NULL)) { return; }
+    memset(value, 'x', sizeof value);
+    T_CHECK(engine_ask(&e, "SET app:users:1 %b", value, sizeof value) != NULL);
+    link_kit_init(&k, e.socket);
+    k.c.string_max = BIG_BYTES;
+    k.memory = (remote_memory){ NULL, map_block, unmap_block };
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+#if HAVE_MALLOC_FAULTS
+    atomic_store(&largest_malloc, 0);
+#endif
+    faulty = true;
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    T_EQ_I64(ask_big(&k, "*2\r\n$3\r\nGET\r\n$11\r\napp:users:1\r\n", &b), CELLAR_OK);
+    T_CHECK(b.right && b.strings == 1 && b.bytes == BIG_BYTES);
+    T_EQ_I64(ask_big(&k, "*4\r\n$4\r\nMGET\r\n$11\r\napp:users:1\r\n$1\r\nn\r\n"
+                     "$11\r\napp:users:1\r\n", &b), CELLAR_OK);
+    T_CHECK(b.right && b.strings == 3 && b.bytes == 2 * (size_t)BIG_BYTES);
+    k.memory.alloc = map_block_below_8_mib;
+    T_EQ_I64(ask_big(&k, "*2\r\n$3\r\nGET\r\n$11\r\napp:users:1\r\n", &b), CELLAR_E_IO);
+    remote_refusal why;
+    remote_link_refusal(k.link, &why);
+    T_EQ_I64(why.code, CELLAR_E_NOMEM);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    faulty = false;
+#if HAVE_MALLOC_FAULTS
+    T_CHECK(atomic_load(&largest_malloc) > 0 && atomic_load(&largest_malloc) < 256u << 10);
+#endif
+    link_kit_close(&k);
+    engine_stop(&e);
+}
+
 /* Cut one direction of the first connections after `n` bytes. */
 static void connections_cut_at_each_byte_come_back(void)
 {
@@ -201,5 +293,5 @@ static void connections_cut_at_each_byte_come_back(void)
 }
 
 T_MAIN("remote_faults", T_CASE(each_allocation_fails_once),
-       T_CASE(each_malloc_of_the_parser_fails_once),
+       T_CASE(each_malloc_of_the_parser_fails_once), T_CASE(long_replies_are_charged_to_the_store),
        T_CASE(each_call_of_the_system_fails_once), T_CASE(connections_cut_at_each_byte_come_back))

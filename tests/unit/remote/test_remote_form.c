@@ -88,7 +88,8 @@ static void sha256_agrees_with_its_standard(void)
 static void control_names_are_no_names_of_values(void)
 {
     static const remote_kind kinds[] = { REMOTE_KIND_EPOCH, REMOTE_KIND_GENERATION,
-                                         REMOTE_KIND_TAG, REMOTE_KIND_SOFT_TAG };
+                                         REMOTE_KIND_TAG, REMOTE_KIND_SOFT_TAG,
+                                         REMOTE_KIND_PATTERN };
     for (size_t i = 0; i < 4; i++) {
         remote_name n;
         remote_control_name("app", kinds[i], "u:17", kinds[i] == REMOTE_KIND_EPOCH ? 0 : 4, &n);

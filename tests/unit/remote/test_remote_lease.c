@@ -33,6 +33,7 @@ typedef struct member {
     remote_lease_ask q;
     remote_lease lease;
     int64_t left_ms;
+    cellar_err there;
     char value[64];
 } member;
 
@@ -63,7 +64,24 @@ static void member_of(member *m, share *s, const char *key, int64_t hold_ms)
 }
 static cellar_err take(member *m)
 {
-    return remote_lease_take(&m->s->r, &m->q, &m->lease, &m->left_ms);
+    remote_fate fate;
+    return remote_lease_take(&m->s->r, &m->q, &m->lease, &m->left_ms, &fate);
+}
+static void release(const member *m)
+{
+    remote_name name;
+    char token[REMOTE_LEASE_TOKEN];
+    remote_bytes b = { .memory = &m->s->r.share->memory };
+    const size_t len = remote_lease_name(&m->q, &m->lease, &name, token);
+    T_EQ_I64(remote_lease_release(&m->s->r, name.text, name.len, token, len, &b), CELLAR_OK);
+    const remote_request q = { .bytes = b.data, .bytes_len = b.len, .replies = 1 };
+    T_EQ_I64(remote_ask(m->s->r.link, &q, NULL), CELLAR_OK);
+    remote_bytes_free(&b);
+}
+static cellar_err take_beside(member *m)
+{
+    remote_fate fate;
+    return remote_lease_take_beside(&m->s->r, &m->q, &m->lease, &m->left_ms, &m->there, &fate);
 }
 static size_t envelope(const member *m, uint64_t generation, const char *value, uint8_t *to)
 {
@@ -166,16 +184,16 @@ static void dead_value_is_replaced_by_a_lease(void)
     end();
 }
 
-static void dropped_lease_frees_the_key(void)
+static void released_lease_frees_the_key(void)
 {
     if (!begin()) { return; }
     member a, b;
     member_of(&a, &one, "k", 60000);
     member_of(&b, &two, "k", 60000);
     T_EQ_I64(take(&a), CELLAR_LEASED);
-    remote_lease_drop(&one.r, &a.name, &a.lease);
+    release(&a);
     T_EQ_I64(take(&b), CELLAR_LEASED);
-    remote_lease_drop(&one.r, &a.name, &a.lease); /* not ours any more */
+    release(&a); /* not ours any more */
     T_EQ_I64(fill(&b, "kept"), CELLAR_OK);
     end();
 }
@@ -190,8 +208,8 @@ static void refresh_keeps_the_value_readable(void)
     member_of(&b, &two, "k", 5000);
     T_EQ_I64(take(&a), CELLAR_LEASED);
     T_EQ_I64(fill(&a, "old"), CELLAR_OK);
-    T_EQ_I64(remote_lease_take_beside(&one.r, &a.q, &a.lease, &a.left_ms), CELLAR_LEASED);
-    T_EQ_I64(remote_lease_take_beside(&two.r, &b.q, &b.lease, &b.left_ms), CELLAR_PENDING);
+    T_EQ_I64(take_beside(&a), CELLAR_LEASED);
+    T_EQ_I64(take_beside(&b), CELLAR_PENDING);
     T_CHECK(b.left_ms > 5000);
     T_EQ_I64(take(&b), CELLAR_OK);
     T_EQ_STR(b.value, "old");
@@ -200,18 +218,21 @@ static void refresh_keeps_the_value_readable(void)
              CELLAR_OK);
     T_EQ_I64(take(&b), CELLAR_OK);
     T_EQ_STR(b.value, "new");
-    T_EQ_I64(remote_lease_take_beside(&two.r, &b.q, &b.lease, &b.left_ms), CELLAR_LEASED);
+    b.value[0] = '\0';
+    T_EQ_I64(take_beside(&b), CELLAR_LEASED);
+    T_EQ_I64(b.there, CELLAR_OK); /* the call sees that the value was refreshed meanwhile */
+    T_EQ_STR(b.value, "new");
     T_EQ_I64(engine_number(engine_ask(&server, "DEL app:users:k")), 1);
     T_EQ_I64(remote_lease_fill_beside(&two.r, &b.q, &b.lease, bytes, len, 60000, &fate),
              CELLAR_INVALIDATED); /* the value was deleted during the refresh */
-    T_EQ_I64(remote_lease_take_beside(&two.r, &b.q, &b.lease, &b.left_ms), CELLAR_LEASED);
+    T_EQ_I64(take_beside(&b), CELLAR_LEASED);
     engine_ask(&server, "SET app:users:k %b", bytes, len);
     T_EQ_I64(remote_lease_fill_beside(&two.r, &b.q, &b.lease, bytes, len, 60000, &fate),
              CELLAR_INVALIDATED); /* there was none, and another process has set one */
-    T_EQ_I64(remote_lease_take_beside(&two.r, &b.q, &b.lease, &b.left_ms), CELLAR_LEASED);
-    remote_lease_drop_beside(&two.r, &b.q, &b.lease);
+    T_EQ_I64(take_beside(&b), CELLAR_LEASED);
+    release(&b);
     a.q.raw = true;
-    T_EQ_I64(remote_lease_take_beside(&one.r, &a.q, &a.lease, &a.left_ms), CELLAR_LEASED);
+    T_EQ_I64(take_beside(&a), CELLAR_LEASED);
     engine_ask(&server, "SET app:users:k text");
     T_EQ_I64(remote_lease_fill_beside(&one.r, &a.q, &a.lease, "raw", 3, 60000, &fate), CELLAR_OK);
     T_EQ_STR(engine_ask(&server, "GET app:users:k")->str, "raw");
@@ -227,9 +248,9 @@ static void documented_rights_suffice(void)
     T_EQ_I64(take(&a), CELLAR_LEASED);
     T_EQ_I64(fill(&a, "v"), CELLAR_OK);
     T_EQ_I64(take(&a), CELLAR_OK);
-    T_EQ_I64(remote_lease_take_beside(&one.r, &a.q, &a.lease, &a.left_ms), CELLAR_LEASED);
-    remote_lease_drop_beside(&one.r, &a.q, &a.lease);
-    T_EQ_I64(remote_lease_take_beside(&one.r, &a.q, &a.lease, &a.left_ms), CELLAR_LEASED);
+    T_EQ_I64(take_beside(&a), CELLAR_LEASED);
+    release(&a);
+    T_EQ_I64(take_beside(&a), CELLAR_LEASED);
     end();
 }
 
@@ -257,8 +278,6 @@ static void each_failed_allocation_is_a_code(void)
     T_EQ_I64(take(&a), CELLAR_LEASED);
     atomic_store(&share_fail_alloc, 1);
     T_EQ_I64(fill(&a, "v"), CELLAR_E_NOMEM);
-    atomic_store(&share_fail_alloc, 1);
-    remote_lease_drop(&one.r, &a.name, &a.lease); /* nothing is sent: the lease ends by itself */
     T_EQ_I64(fill(&a, "v"), CELLAR_OK);
     end();
 }
@@ -393,7 +412,7 @@ static void dead_leader_delays_no_longer_than_its_lease(void)
 
 T_MAIN("remote_lease", T_CASE(second_process_finds_the_lease_then_the_value),
        T_CASE(keys_of_any_length_have_leases), T_CASE(foreign_delete_and_set_end_the_lease),
-       T_CASE(dead_value_is_replaced_by_a_lease), T_CASE(dropped_lease_frees_the_key),
+       T_CASE(dead_value_is_replaced_by_a_lease), T_CASE(released_lease_frees_the_key),
        T_CASE(refresh_keeps_the_value_readable), T_CASE(documented_rights_suffice),
        T_CASE(full_server_refuses_leases),
        T_CASE(each_failed_allocation_is_a_code), T_CASE(cold_keys_are_loaded_once),

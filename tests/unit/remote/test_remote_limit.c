@@ -52,7 +52,8 @@ static void processes_share_one_burst(void)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
-    cellar_remote_limiter *a = limiter(&one, rule, 0, 1), *b = limiter(&two, rule, 0, 1);
+    cellar_remote_limiter *a = limiter(&one, rule, 60000, 1),
+                          *b = limiter(&two, rule, 60000, 1);
     T_EQ_U64(admitted(a, "k", 6) + admitted(b, "k", 6), 10);
     T_EQ_U64(admitted(a, "other", 20), 10);
     T_EQ_U64(admitted(a, "\xff\x01 #", 20), 10);
@@ -65,7 +66,7 @@ static void denial_tells_the_wait_and_needs_no_server(void)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(5, CELLAR_HOUR_NS, 5);
-    cellar_remote_limiter *l = limiter(&one, rule, 0, 1);
+    cellar_remote_limiter *l = limiter(&one, rule, 60000, 1);
     cellar_limiter_result x;
     T_EQ_U64(admitted(l, "k", 5), 5);
     T_EQ_I64(cellar_remote_limiter_check(l, "k", 1, 1, &x), CELLAR_LIMITED);
@@ -83,8 +84,10 @@ static void denial_tells_the_wait_and_needs_no_server(void)
 static void cost_above_the_burst_never_passes(void)
 {
     if (!begin()) { return; }
-    cellar_remote_limiter *l = limiter(&one, cellar_rule_token_bucket(5, CELLAR_HOUR_NS, 5), 0, 0);
-    cellar_remote_limiter *z = limiter(&one, cellar_rule_token_bucket(0, CELLAR_HOUR_NS, 5), 0, 0);
+    cellar_remote_limiter *l = limiter(&one, cellar_rule_token_bucket(5, CELLAR_HOUR_NS, 5),
+                                       60000, 0);
+    cellar_remote_limiter *z = limiter(&one, cellar_rule_token_bucket(0, CELLAR_HOUR_NS, 5),
+                                       60000, 0);
     cellar_limiter_result x;
     T_EQ_I64(cellar_remote_limiter_check(l, "k", 1, 6, &x), CELLAR_LIMITED);
     T_EQ_U64(x.never, 1);
@@ -135,6 +138,86 @@ static void less_than_half_a_batch_is_a_denial(void)
     end();
 }
 
+/* Check until a denial, of a rule of 200 a second with a burst of 100, which is then empty. */
+static uint64_t admitted_until_denied(cellar_remote_limiter *l, uint64_t *wait_ms)
+{
+    cellar_limiter_result x;
+    uint64_t n = 0;
+    while (cellar_remote_limiter_check(l, "k", 1, 1, &x) == CELLAR_OK) { n++; }
+    *wait_ms = x.retry_after_ns / 1000000;
+    return n;
+}
+static uint64_t debt_of_k(void) /* in units of that rule */
+{
+    redisReply *r = engine_ask(&server, "GET ~app:limit:default:k");
+    const char *debt = r != NULL && r->str != NULL ? strchr(r->str, ' ') : NULL;
+    return debt != NULL ? strtoull(debt, NULL, 10) / 640000 : 0;
+}
+
+/* A denied process has its next batch granted for later. It asks for none meanwhile, and spends the
+ * batch when the server would have granted it. */
+static void denied_process_has_units_for_later(void)
+{
+    if (!begin()) { return; }
+    const int64_t from = share_now_ns();
+    cellar_remote_limiter *l =
+        limiter(&one, cellar_rule_token_bucket(200, CELLAR_SECOND_NS, 100), 60000, 50);
+    uint64_t wait_ms;
+    const uint64_t n = admitted_until_denied(l, &wait_ms);
+    T_CHECK(n >= 100 && wait_ms > 0 && wait_ms <= 1000);
+    const uint64_t calls = stats_of(l).calls;
+    T_EQ_U64(stats_of(l).granted, n + 50);
+    T_CHECK(debt_of_k() > 100);
+    while (admitted(l, "k", 1) == 0) { engine_pause_ms(1); }
+    T_CHECK(n + 50 <= 100 + 200 * (uint64_t)(share_now_ns() - from) / CELLAR_SECOND_NS);
+    T_EQ_U64(admitted(l, "k", 49), 49);
+    T_EQ_U64(stats_of(l).calls, calls);
+    T_EQ_U64(stats_of(l).unused, 0);
+    cellar_remote_limiter_close(l);
+    end();
+}
+
+static void units_for_later_expire_and_return(void)
+{
+    if (!begin()) { return; }
+    const cellar_rule rule = cellar_rule_token_bucket(200, CELLAR_SECOND_NS, 100);
+    cellar_remote_limiter *a = limiter(&one, rule, 300, 50), *b = limiter(&two, rule, 60000, 50);
+    uint64_t wait_ms;
+    (void)admitted_until_denied(a, &wait_ms);
+    engine_pause_ms((int)wait_ms + 301);
+    const cellar_remote_limiter_stats before = stats_of(a);
+    admitted(a, "k", 1);
+    T_EQ_U64(stats_of(a).calls, before.calls + 1);
+    T_CHECK(stats_of(a).unused >= before.unused + 50);
+    cellar_remote_limiter_close(a);
+    (void)admitted_until_denied(b, &wait_ms);
+    cellar_remote_limiter_close(b);
+    T_CHECK(debt_of_k() <= 100);
+    end();
+}
+
+/* A grant for later does not move when other costs are asked for meanwhile. */
+static void later_grant_bounds_all_costs(void)
+{
+    if (!begin()) { return; }
+    cellar_remote_limiter *l =
+        limiter(&one, cellar_rule_token_bucket(200, CELLAR_SECOND_NS, 100), 60000, 50);
+    uint64_t wait_ms;
+    const uint64_t n = admitted_until_denied(l, &wait_ms);
+    limit_call c = { .l = l, .slot = limit_find(l, remote_check(one.r.share->seed, "k", 1) | 1) };
+    c.now = limit_now(l);
+    const uint64_t denied = atomic_load(&c.slot->denied);
+    slot_deny(&c, c.now + 5000, 70);
+    T_EQ_U64(atomic_load(&c.slot->denied), denied);
+    slot_deny(&c, c.now, 1);
+    T_EQ_U64(atomic_load(&c.slot->denied), denied);
+    slot_deny(&c, c.now + 5000, 1);
+    T_EQ_I64(denied_until(atomic_load(&c.slot->denied)), c.now + 5000);
+    T_CHECK(n >= 100);
+    cellar_remote_limiter_close(l);
+    end();
+}
+
 static void unspent_units_return_at_close(void)
 {
     if (!begin()) { return; }
@@ -142,7 +225,7 @@ static void unspent_units_return_at_close(void)
     cellar_remote_limiter *a = limiter(&one, rule, 60000, 80);
     T_EQ_U64(admitted(a, "k", 10), 10);
     cellar_remote_limiter_close(a);
-    cellar_remote_limiter *b = limiter(&two, rule, 0, 1);
+    cellar_remote_limiter *b = limiter(&two, rule, 60000, 1);
     T_EQ_U64(admitted(b, "k", 200), 90);
     cellar_remote_limiter_close(b);
     T_EQ_U64(atomic_load(&one.r.counts.limit_unused), 70);
@@ -155,7 +238,7 @@ static void give_back_never_mints_units(void)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(1000, CELLAR_SECOND_NS, 100);
-    cellar_remote_limiter *a = limiter(&one, rule, 60000, 80), *b = limiter(&two, rule, 0, 1);
+    cellar_remote_limiter *a = limiter(&one, rule, 60000, 80), *b = limiter(&two, rule, 60000, 1);
     T_EQ_U64(admitted(a, "k", 1), 1);
     engine_pause_ms(120); /* the debt of the grant ends after 80 ms */
     engine_ask(&server, "SET ~app:limit:default:k %s", "9999999999999999 0");
@@ -264,7 +347,8 @@ static void sliding_log_is_exact(void)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_sliding_log(4, CELLAR_HOUR_NS);
-    cellar_remote_limiter *a = limiter(&one, rule, 0, 1), *b = limiter(&two, rule, 0, 1);
+    cellar_remote_limiter *a = limiter(&one, rule, 60000, 1),
+                          *b = limiter(&two, rule, 60000, 1);
     cellar_limiter_result x;
     T_EQ_U64(admitted(a, "k", 2) + admitted(b, "k", 1), 3);
     T_EQ_I64(cellar_remote_limiter_check(a, "k", 1, 2, &x), CELLAR_LIMITED);
@@ -288,6 +372,7 @@ static uint64_t admitted_offline(cellar_remote_limiter_offline policy)
     cellar_remote_limiter_opts o = cellar_remote_limiter_opts_default();
     cellar_remote_limiter *a, *b;
     o.offline = policy;
+    o.hold_ms = 20000; /* also the wait for the server, on a loaded machine */
     o.batch = 1;
     T_REQUIRE(cellar_remote_limiter_open(&one.r, &rule, &o, &a) == CELLAR_OK);
     T_REQUIRE(cellar_remote_limiter_open(&two.r, &rule, &o, &b) == CELLAR_OK);
@@ -440,21 +525,28 @@ static void bad_input_is_refused(void)
     T_EQ_I64(cellar_remote_limiter_open(NULL, &good, NULL, &l), CELLAR_E_INVAL);
     T_EQ_I64(cellar_remote_limiter_open(&one.r, NULL, NULL, &l), CELLAR_E_INVAL);
     T_EQ_I64(cellar_remote_limiter_open(&one.r, &good, NULL, NULL), CELLAR_E_INVAL);
-    const struct { cellar_rule rule; cellar_err want; } rules[] = {
-        { cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 0), CELLAR_E_INVAL },
-        { cellar_rule_token_bucket(10, 0, 1), CELLAR_E_INVAL },
-        { cellar_rule_token_bucket_strict(10, CELLAR_HOUR_NS, 5), CELLAR_E_UNSUPPORTED },
-        { cellar_rule_sliding_window(10, CELLAR_HOUR_NS), CELLAR_E_UNSUPPORTED },
-        { cellar_rule_concurrency(10), CELLAR_E_UNSUPPORTED },
-        { cellar_rule_fixed_window(10, (cellar_calendar)6), CELLAR_E_INVAL },
-        { cellar_rule_sliding_log(4097, CELLAR_HOUR_NS), CELLAR_E_RANGE },
-        { cellar_rule_token_bucket(UINT64_MAX, CELLAR_HOUR_NS, 10), CELLAR_E_RANGE },
-        { cellar_rule_token_bucket(900000000, CELLAR_SECOND_NS, 10), CELLAR_E_RANGE },
-        { cellar_rule_token_bucket(1, 400 * CELLAR_DAY_NS, 2), CELLAR_E_RANGE },
+    cellar_rule bans = good;
+    bans.ban_ns = CELLAR_HOUR_NS;
+    const struct { cellar_rule rule; cellar_err want; const char *text; } rules[] = {
+        { cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 0), CELLAR_E_INVAL, "rule.burst" },
+        { cellar_rule_token_bucket(10, 0, 1), CELLAR_E_INVAL, "period" },
+        { cellar_rule_token_bucket_strict(10, CELLAR_HOUR_NS, 5), CELLAR_E_UNSUPPORTED, "strict" },
+        { bans, CELLAR_E_UNSUPPORTED, "ban_ns" },
+        { cellar_rule_sliding_window(10, CELLAR_HOUR_NS), CELLAR_E_UNSUPPORTED, "sliding log" },
+        { cellar_rule_concurrency(10), CELLAR_E_UNSUPPORTED, "fixed window" },
+        { cellar_rule_fixed_window(10, (cellar_calendar)6), CELLAR_E_INVAL, "calendar" },
+        { cellar_rule_sliding_log(4097, CELLAR_HOUR_NS), CELLAR_E_RANGE, "4096" },
+        { cellar_rule_token_bucket(UINT64_MAX, CELLAR_HOUR_NS, 10), CELLAR_E_RANGE, "10^9" },
+        { cellar_rule_token_bucket(900000000, CELLAR_SECOND_NS, 10), CELLAR_E_RANGE, "10^6" },
+        { cellar_rule_token_bucket(1, 400 * CELLAR_DAY_NS, 2), CELLAR_E_RANGE, "400 days" },
     };
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
         T_EQ_I64(cellar_remote_limiter_open(&one.r, &rules[i].rule, NULL, &l), rules[i].want);
         T_CHECK(l == NULL);
+        cellar_error_info e = cellar_error_info_default();
+        remote_call_failure(&e);
+        T_EQ_I64(e.code, rules[i].want);
+        if (strstr(e.text, rules[i].text) == NULL) { T_EQ_STR(e.text, rules[i].text); }
     }
     cellar_remote_limiter_opts o = cellar_remote_limiter_opts_default();
     o.name = "a:b";
@@ -518,7 +610,9 @@ static void forked_child_spends_nothing(void)
 T_MAIN("remote_limit", T_CASE(processes_share_one_burst),
        T_CASE(denial_tells_the_wait_and_needs_no_server),
        T_CASE(cost_above_the_burst_never_passes), T_CASE(batch_is_spent_without_the_server),
-       T_CASE(less_than_half_a_batch_is_a_denial), T_CASE(unspent_units_return_at_close),
+       T_CASE(less_than_half_a_batch_is_a_denial), T_CASE(denied_process_has_units_for_later),
+       T_CASE(units_for_later_expire_and_return), T_CASE(later_grant_bounds_all_costs),
+       T_CASE(unspent_units_return_at_close),
        T_CASE(give_back_never_mints_units), T_CASE(held_units_expire),
        T_CASE(units_without_an_end_exceed_the_bound), T_CASE(late_grant_is_not_spent),
        T_CASE(fixed_window_follows_the_calendar), T_CASE(sliding_log_is_exact),

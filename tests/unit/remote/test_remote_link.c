@@ -133,6 +133,26 @@ static void killed_connections_come_back(void)
     ended(&e, &k);
 }
 
+static void lost_links_in_a_row_are_logged_once(void)
+{
+    engine e;
+    link_kit k;
+    if (!engine_start(&e, NULL)) { return; }
+    link_kit_init(&k, e.socket);
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    const int64_t begin_ms = link_kit_real_ms();
+    for (int i = 0; i < 30; i++) {
+        T_CHECK(engine_cut(&e, "pubsub") == 1);
+        while (atomic_load(&k.gaps) == i) { T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK); }
+        T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    }
+    const int64_t pauses = (link_kit_real_ms() - begin_ms) / 5000;
+    T_CHECK(atomic_load(&k.logs) >= 3); /* heard; lost; heard */
+    T_CHECK(atomic_load(&k.logs) <= 3 + 2 * pauses);
+    ended(&e, &k);
+}
+
 static void no_mark_is_sent_before_synced(void)
 {
     engine e;
@@ -298,33 +318,22 @@ static void ask_inside_a_reply_is_refused(void)
     ended(&e, &k);
 }
 
-/* Its key cannot be made, so no mark counts; the server is not asked as fast as it answers. */
-static void mark_of_a_full_server_is_not_hurried(void)
+/* Also a link that begins then, or lost its key: the script makes the key behind an UNLINK. */
+static void full_server_lets_a_link_prove(void)
 {
-    engine e;
-    link_kit k;
-    link_kit_answer a;
-    remote_figures f;
-    if (!engine_start(&e, NULL)) { return; }
-    link_kit_init(&k, e.socket);
-    k.virtual_clock = true;
-    atomic_store(&k.clock_ms, 1000000);
-    engine_ask(&e, "CONFIG SET maxmemory 1");
-    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-    T_CHECK(link_kit_until(&k, REMOTE_GAP));
-    remote_link_figures(k.link, &f);
-    const uint64_t before = f.counts[REMOTE_LINK_REQUESTS];
-    for (int i = 0; i < 20; i++) {
-        T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("GET", "app:users:1")), CELLAR_OK);
+    static const char *const policies[] = { "noeviction", "allkeys-random" };
+    for (int i = 0; i < 2; i++) {
+        engine e;
+        link_kit k;
+        if (!engine_start(&e, NULL)) { return; }
+        link_kit_init(&k, e.socket);
+        engine_ask(&e, "CONFIG SET maxmemory-policy %s maxmemory 1", policies[i]);
+        T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+        T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+        for (int n = 0; n < 5; n++) { T_EQ_I64(remote_mark_now(k.link, 10000), CELLAR_OK); }
+        T_EQ_I64(atomic_load(&k.gaps), 0);
+        ended(&e, &k);
     }
-    remote_link_figures(k.link, &f);
-    T_CHECK(f.counts[REMOTE_LINK_REQUESTS] - before <= 20 + 2); /* and two marks */
-    T_EQ_I64(atomic_load(&k.proofs), 0);
-    engine_ask(&e, "CONFIG SET maxmemory 0");
-    atomic_store(&k.clock_ms, 1000500);
-    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-    T_EQ_I64(atomic_load(&k.gaps), 0);
-    ended(&e, &k);
 }
 
 static void longest_fence_has_no_end(void)
@@ -533,11 +542,12 @@ static void server_clock_is_within_its_error(void)
 T_MAIN("remote_link", T_CASE(requests_are_answered_in_order), T_CASE(posted_requests_end_once),
        T_CASE(changes_of_others_are_heard_before_the_fence_returns),
        T_CASE(proof_ends_without_marks), T_CASE(killed_connections_come_back),
+       T_CASE(lost_links_in_a_row_are_logged_once),
        T_CASE(no_mark_is_sent_before_synced), T_CASE(new_prefix_is_heard_after_a_gap),
        T_CASE(lost_scripts_are_loaded_again), T_CASE(new_prefix_while_scripts_are_loaded),
        T_CASE(frozen_server_costs_io_ms_then_nothing),
        T_CASE(full_ring_is_a_code), T_CASE(ask_inside_a_reply_is_refused),
-       T_CASE(mark_of_a_full_server_is_not_hurried), T_CASE(longest_fence_has_no_end),
+       T_CASE(full_server_lets_a_link_prove), T_CASE(longest_fence_has_no_end),
        T_CASE(threads_share_the_io_thread), T_CASE(threads_run_the_link_while_they_wait),
        T_CASE(close_ends_in_every_state), T_CASE(posts_in_flight_end_at_close),
        T_CASE(child_of_a_fork_is_detached), T_CASE(lost_server_neither_signals_nor_blocks),

@@ -41,9 +41,12 @@ static void one_owner_over_processes(void)
     const cellar_lock_opts o = times(30, 1000);
     T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, &o, &b), CELLAR_E_TIMEOUT);
     T_EQ_I64(cellar_remote_lock_check(&one.r, &a), CELLAR_OK);
+    cellar_remote_lock copy = a;
     T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &a), CELLAR_OK);
     T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &a), CELLAR_E_NOT_OWNER);
     T_EQ_I64(cellar_remote_lock_check(&one.r, &a), CELLAR_E_NOT_OWNER);
+    T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &copy), CELLAR_E_LOST);
+    T_EQ_I64(cellar_remote_lock_extend(&one.r, "k", 1, &copy, 1000), CELLAR_E_LOST);
     T_EQ_I64(cellar_remote_lock_try(&two.r, "k", 1, NULL, &b), CELLAR_OK);
     T_EQ_I64(cellar_remote_lock_try(&one.r, "other", 5, NULL, &a), CELLAR_OK);
     T_CHECK(a.fence > b.fence);

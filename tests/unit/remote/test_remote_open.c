@@ -133,5 +133,49 @@ static void figures_are_written_three_ways(void)
     engine_stop(&e);
 }
 
+static void second_store_is_refused(void)
+{
+    cellar *c = new_store(), *other = new_store(), *users, *orders, *theirs;
+    cellar_remote *r = NULL;
+    cellar_error_info i = cellar_error_info_default();
+    T_REQUIRE(cellar_namespace_open(c, "users", NULL, &users) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(c, "orders", NULL, &orders) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(other, "theirs", NULL, &theirs) == CELLAR_OK);
+    T_EQ_I64(cellar_remote_open(c, "unix:///nowhere/r.sock", NULL, &r), CELLAR_OK);
+    T_EQ_I64(cellar_remote_attach(r, users, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_remote_attach(r, theirs, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_remote_last_error(NULL, &i), CELLAR_OK);
+    T_EQ_I64(i.code, CELLAR_E_INVAL);
+    T_CHECK(strstr(i.text, "to one store") != NULL);
+    T_EQ_I64(cellar_set(theirs, "k", 1, "v", 1, NULL), CELLAR_OK); /* not shared */
+    T_EQ_I64(cellar_remote_attach(r, orders, NULL), CELLAR_OK);
+    cellar_remote_close(r);
+    cellar_close(theirs);
+    cellar_close(other);
+    cellar_close(orders);
+    cellar_close(users);
+    cellar_close(c);
+}
+
+/* A proof of before the attach does not count for the new namespace. */
+static void new_namespace_is_not_proven(void)
+{
+    engine e;
+    cellar *users;
+    if (!engine_start(&e, NULL)) { return; }
+    cellar *c = new_store();
+    cellar_remote *r = new_remote(c, &e, 1);
+    wait_for(r, CELLAR_REMOTE_PROVEN);
+    T_REQUIRE(cellar_namespace_open(c, "users", NULL, &users) == CELLAR_OK);
+    T_EQ_I64(cellar_remote_attach(r, users, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_remote_state_get(r), CELLAR_REMOTE_GAP);
+    wait_for(r, CELLAR_REMOTE_PROVEN);
+    cellar_remote_close(r);
+    cellar_close(users);
+    cellar_close(c);
+    engine_stop(&e);
+}
+
 T_MAIN("remote_open", T_CASE(remote_is_proven_and_fenced), T_CASE(last_error_names_each_reason),
-       T_CASE(figures_are_written_three_ways))
+       T_CASE(figures_are_written_three_ways), T_CASE(second_store_is_refused),
+       T_CASE(new_namespace_is_not_proven))

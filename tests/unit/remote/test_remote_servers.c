@@ -1,8 +1,26 @@
 /* SPDX-License-Identifier: MIT
  *
  * Servers that a link must not use, or that misbehave: each has its reason and sentence. */
-#include "tests/support/engine_kit.h"
+#include <dlfcn.h>
+#include <sys/mman.h>
+
+#include "cellar_remote.h"
+#include "remote/link_inside.h"
 #include "tests/support/link_kit.h"
+#include "tests/support/rights.h"
+
+static _Atomic int64_t ahead_ns; /* of the clock of the system */
+
+int clock_gettime(clockid_t which, struct timespec *t)
+{
+    typedef int (*clock_reader)(clockid_t, struct timespec *);
+    const clock_reader real = (clock_reader)(uintptr_t)dlsym(RTLD_NEXT, "clock_gettime");
+    const int err = real(which, t);
+    const int64_t ns = (int64_t)t->tv_nsec + atomic_load(&ahead_ns);
+    t->tv_sec += (time_t)(ns / 1000000000);
+    t->tv_nsec = (long)(ns % 1000000000);
+    return err;
+}
 
 /* ---- a server made of bytes ---- */
 
@@ -101,35 +119,19 @@ static void other_servers_are_refused_by_name(void)
     canned_close(&s);
 }
 
+/* Its length alone is enough. */
 static void string_above_the_limit_closes(void)
 {
-    enum { BYTES = 1200000 };
-    static char bytes[BYTES];
+    static const char *const replies[] = { "$536870912\r\n", "$1048577\r\nx",
+                                           "*2\r\n:1\r\n$9223372036854775800\r\n" };
     canned s;
-    link_kit k;
     canned_open(&s);
-    link_kit_init(&k, s.path);
-    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
-    T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
-    s.client[0] = accept(s.listen_fd, NULL, NULL);
-    T_REQUIRE(s.client[0] >= 0);
-    const int n = snprintf(bytes, sizeof bytes, "$536870912\r\n");
-    memset(bytes + n, 'x', sizeof bytes - (size_t)n);
-    size_t sent = 0;
-    remote_refusal why = { .why = REMOTE_WHY_NONE };
-    while (why.why == REMOTE_WHY_NONE && sent < sizeof bytes) {
-        const ssize_t took = send(s.client[0], bytes + sent, sizeof bytes - sent,
-                                  MSG_NOSIGNAL | MSG_DONTWAIT);
-        sent += took > 0 ? (size_t)took : 0;
-        T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
-        remote_link_refusal(k.link, &why);
+    for (size_t i = 0; i < sizeof replies / sizeof replies[0]; i++) {
+        link_kit k;
+        remote_refusal why;
+        T_EQ_I64(answer_with(&s, &k, &why, replies[i], strlen(replies[i])), REMOTE_WHY_TOO_BIG);
+        T_EQ_I64(why.code, CELLAR_E_TOOBIG);
     }
-    for (int i = 0; i < 10 && why.why == REMOTE_WHY_NONE; i++) {
-        T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
-        remote_link_refusal(k.link, &why);
-    }
-    T_EQ_I64(why.why, REMOTE_WHY_TOO_BIG);
-    link_kit_close(&k);
     canned_close(&s);
 }
 
@@ -150,13 +152,62 @@ static void half_a_reply_neither_hangs_nor_leaks(void)
         }
         T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
         T_EQ_I64(remote_link_state(k.link), REMOTE_DOWN);
-        if (n % 2 == 0) {
-            remote_refusal why;
+        remote_refusal why;
+        if (n % 3 == 0) {
             canned_drop(&s);
             T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_CLOSED);
+        } else if (n % 3 == 1) {
+            atomic_fetch_add(&ahead_ns, INT64_C(1100000000)); /* silence */
+            T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_TIMEOUT);
+            T_CHECK(strstr(why.text, "does not answer the handshake") != NULL);
         }
         link_kit_close(&k); /* in the middle of a reply */
         canned_drop(&s);
+    }
+    canned_close(&s);
+}
+
+/* Answer a link to a Sentinel with `bytes` and return its reason. */
+static remote_why sentinel_answers(canned *s, remote_refusal *why, const char *bytes)
+{
+    link_kit k;
+    link_kit_init(&k, s->path);
+    k.c.sentinel_count = 1;
+    k.c.sentinel[0] = k.c.server;
+    snprintf(k.c.master, sizeof k.c.master, "main");
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
+    s->client[0] = accept(s->listen_fd, NULL, NULL);
+    T_EQ_I64(send(s->client[0], bytes, strlen(bytes), MSG_NOSIGNAL), (ssize_t)strlen(bytes));
+    const remote_why is = link_kit_refused(&k, why);
+    link_kit_close(&k);
+    canned_drop(s);
+    return is;
+}
+
+static void answers_of_a_sentinel_that_lead_nowhere_are_reasons(void)
+{
+    static const struct { const char *bytes; remote_why why; cellar_err code; const char *part; }
+    cases[] = {
+        { "*2\r\n$8\r\n10.0.0.1\r\n$4\r\n6379\r\n", REMOTE_WHY_PLAINTEXT, CELLAR_E_DENIED,
+          "needs allow_plaintext (got 10.0.0.1)" },
+        { "*-1\r\n", REMOTE_WHY_MASTER, CELLAR_E_NOT_FOUND, "does not know master main" },
+        { "-ERR unknown command 'SENTINEL'\r\n", REMOTE_WHY_MASTER, CELLAR_E_NOT_FOUND,
+          "refuses to answer" },
+        { "*2\r\n$9\r\n127.0.0.1\r\n$5\r\n65536\r\n", REMOTE_WHY_MASTER, CELLAR_E_NOT_FOUND,
+          "master main" },
+        { "*2\r\n$9\r\n127.0.0.1\r\n$1\r\n0\r\n", REMOTE_WHY_MASTER, CELLAR_E_NOT_FOUND,
+          "master main" },
+        { "*1\r\n$9\r\n127.0.0.1\r\n", REMOTE_WHY_MASTER, CELLAR_E_NOT_FOUND, "master main" },
+        { "HTTP/1.1 400\r\n", REMOTE_WHY_PROTOCOL, CELLAR_E_FOREIGN, "no Redis" },
+    };
+    canned s;
+    canned_open(&s);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        remote_refusal why;
+        T_EQ_I64(sentinel_answers(&s, &why, cases[i].bytes), cases[i].why);
+        T_EQ_I64(why.code, cases[i].code);
+        if (strstr(why.text, cases[i].part) == NULL) { T_EQ_STR(why.text, cases[i].part); }
     }
     canned_close(&s);
 }
@@ -178,26 +229,6 @@ static void absent_server_is_a_reason(void)
 
 /* ---- users and rights ---- */
 
-/* The rights of the user, in words. */
-static const char *const rights[] = { "+get", "+mget", "+set", "+unlink", "+pttl", "+pexpire",
-    "+incrby", "+evalsha", "+script|load", "+subscribe", "+client|tracking", "+time", "+wait",
-    "+scan", "~app:*", "~~app:*", "&__redis__:invalidate" };
-enum { RIGHTS = sizeof rights / sizeof rights[0] };
-
-/* Make user u with all rights but number `without`. */
-static void user_without(engine *e, size_t without)
-{
-    const char *argv[RIGHTS + 6] = { "ACL", "SETUSER", "u", "reset", "on", ">secret" };
-    int n = 6;
-    for (size_t i = 0; i < RIGHTS; i++) {
-        if (i != without) { argv[n++] = rights[i]; }
-    }
-    if (e->c == NULL) { engine_ask(e, "PING"); }
-    redisReply *r = redisCommandArgv(e->c, n, argv, NULL);
-    T_CHECK(r != NULL && r->type == REDIS_REPLY_STATUS);
-    freeReplyObject(r);
-}
-
 static void as_user(link_kit *k, const engine *e, const char *password)
 {
     link_kit_init(k, e->socket);
@@ -210,18 +241,20 @@ static void least_rights_suffice_and_each_is_needed(void)
 {
     engine e;
     link_kit k;
+    rights r;
+    rights_read(&r);
     if (!engine_start(&e, NULL)) { return; }
-    user_without(&e, RIGHTS);
+    rights_grant(&e, "u", ">secret", &r, r.count);
     as_user(&k, &e, "secret");
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
     T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK);
     link_kit_close(&k);
-    for (size_t i = 0; i < RIGHTS; i++) {
+    for (size_t i = 0; i < r.count; i++) {
         remote_refusal why;
-        user_without(&e, i);
+        rights_grant(&e, "u", ">secret", &r, i);
         as_user(&k, &e, "secret");
         T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_NOPERM);
-        if (strstr(why.text, rights[i]) == NULL) { T_EQ_STR(why.text, rights[i]); }
+        if (strstr(why.text, r.word[i]) == NULL) { T_EQ_STR(why.text, r.word[i]); }
         T_EQ_I64(why.code, CELLAR_E_DENIED);
         link_kit_close(&k);
     }
@@ -233,8 +266,10 @@ static void wrong_password_is_named_and_never_shown(void)
     engine e;
     link_kit k;
     remote_refusal why;
+    rights r;
+    rights_read(&r);
     if (!engine_start(&e, NULL)) { return; }
-    user_without(&e, RIGHTS);
+    rights_grant(&e, "u", ">secret", &r, r.count);
     as_user(&k, &e, "hunter2");
     T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_AUTH);
     T_CHECK(strstr(why.text, "hunter2") == NULL && strstr(k.log, "hunter2") == NULL);
@@ -248,22 +283,123 @@ static void wrong_password_is_named_and_never_shown(void)
     engine_stop(&e);
 }
 
-static void password_comes_from_a_file(void)
+static void keep_password(const link_kit *k, const char *password)
+{
+    const int fd = open(k->c.password_file, O_CREAT | O_WRONLY | O_TRUNC, 0600);
+    T_EQ_I64(write(fd, password, strlen(password)), (ssize_t)strlen(password));
+    close(fd);
+}
+
+static void password_file_is_read_again_after_a_change(void)
 {
     engine e;
     link_kit k;
+    rights r;
+    remote_refusal why;
+    rights_read(&r);
     if (!engine_start(&e, NULL)) { return; }
-    user_without(&e, RIGHTS);
+    rights_grant(&e, "u", ">secret", &r, r.count);
     link_kit_init(&k, e.socket);
     snprintf(k.c.user, sizeof k.c.user, "u");
     snprintf(k.c.password_file, sizeof k.c.password_file, "%s/p", e.dir);
-    const int fd = open(k.c.password_file, O_CREAT | O_WRONLY, 0600);
-    T_EQ_I64(write(fd, "secret\n", 7), 7);
-    close(fd);
+    keep_password(&k, "secret\n");
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    const int logs = atomic_load(&k.logs);
+    T_CHECK(engine_ask(&e, "ACL SETUSER u resetpass >newer") != NULL);
+    T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK); /* the connections stand */
+    T_CHECK(engine_cut(&e, "pubsub") == 1);
+    for (why.why = REMOTE_WHY_NONE; why.why != REMOTE_WHY_AUTH;) {
+        remote_link_step(k.link, 1);
+        remote_link_refusal(k.link, &why);
+    }
+    T_EQ_I64(why.code, CELLAR_E_DENIED);
+    T_EQ_I64(remote_link_state(k.link), REMOTE_DOWN);
+    T_EQ_I64(atomic_load(&k.logs), logs + 1);
+    keep_password(&k, "newer\n");
+    T_CHECK(k.link->retry_ns > 0);
+    k.link->retry_ns = 0; /* instead of 5 s */
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
     link_kit_close(&k);
     engine_stop(&e);
+}
+
+/* ---- copies of the password ---- */
+
+enum { STACK_BYTES = 1 << 20 };
+
+static char password_path[T_FOLDER_MAX + 8];
+
+static void write_password(const char *dir, size_t len)
+{
+    snprintf(password_path, sizeof password_path, "%s/p", dir);
+    const int fd = open(password_path, O_CREAT | O_WRONLY | O_TRUNC, 0600);
+    T_REQUIRE(fd >= 0);
+    for (size_t i = 0; i < len; i++) { T_EQ_I64(write(fd, &"hunter2"[i % 7], 1), 1); }
+    close(fd);
+}
+
+/* Be refused with a password file that is too long. */
+static void *refuse_file(void *path)
+{
+    static link_kit k; /* a large frame would hide what others leave */
+    remote_refusal why;
+    link_kit_init(&k, path);
+    snprintf(k.c.password_file, sizeof k.c.password_file, "%s", password_path);
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_AUTH);
+    T_EQ_STR(why.text, "remote: the password file must have at most 510 bytes");
+    link_kit_close(&k);
+    return NULL;
+}
+
+/* Be refused with a URL that has a password and a bad prefix. */
+static void *refuse_url(void *store)
+{
+    cellar_remote *r = NULL;
+    T_EQ_I64(cellar_remote_open(store, "redis://u:hunter2@127.0.0.1?prefix=~", NULL, &r),
+             CELLAR_E_INVAL);
+    return NULL;
+}
+
+static bool has_password(const unsigned char *stack)
+{
+    for (size_t i = 0; i + 7 <= STACK_BYTES; i++) {
+        if (stack[i] == 'h' && memcmp(stack + i, "hunter2", 7) == 0) { return true; }
+    }
+    return false;
+}
+
+/* Return whether a thread that ran `fn` leaves the password on its stack. */
+static bool leaves_password(void *(*fn)(void *), void *arg)
+{
+    pthread_t t;
+    pthread_attr_t a;
+    fn(arg); /* the dynamic linker, which keeps registers in its frames, has its turn */
+    unsigned char *stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    T_REQUIRE(stack != MAP_FAILED && pthread_attr_init(&a) == 0);
+    T_REQUIRE(pthread_attr_setstack(&a, stack, STACK_BYTES) == 0);
+    T_REQUIRE(pthread_create(&t, &a, fn, arg) == 0);
+    pthread_join(t, NULL);
+    const bool leaves = has_password(stack);
+    pthread_attr_destroy(&a);
+    munmap(stack, STACK_BYTES);
+    return leaves;
+}
+
+static void refused_password_stays_in_no_frame(void)
+{
+    canned s;
+    cellar_config cfg = cellar_config_default();
+    cellar *store = NULL;
+    canned_open(&s);
+    write_password(s.dir, 600);
+    T_REQUIRE(cellar_open(&cfg, &store) == CELLAR_OK);
+    T_CHECK(!leaves_password(refuse_file, s.path));
+    T_CHECK(!leaves_password(refuse_url, store));
+    cellar_close(store);
+    canned_close(&s);
 }
 
 /* ---- bad days of a real server ---- */
@@ -288,6 +424,22 @@ static void replica_is_refused(void)
     T_EQ_I64(why.why, REMOTE_WHY_REPLICA);
     engine_ask(&e, "REPLICAOF NO ONE");
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    link_kit_close(&k);
+    engine_stop(&e);
+}
+
+static void node_of_a_cluster_is_refused(void)
+{
+    static const char *const words[] = { "--cluster-enabled", "yes", NULL };
+    engine e;
+    link_kit k;
+    remote_refusal why;
+    if (!engine_start_on(&e, true, words)) { return; }
+    link_kit_init(&k, e.socket);
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_CLUSTER);
+    T_EQ_I64(why.code, CELLAR_E_UNSUPPORTED);
+    T_CHECK(strstr(why.text, "use a single server or Sentinel") != NULL);
     link_kit_close(&k);
     engine_stop(&e);
 }
@@ -340,9 +492,46 @@ static void sentinel_names_the_server(void)
     engine_stop(&e);
 }
 
+/* A failover by hand: the elections of Sentinel take seconds. */
+static void new_primary_is_found_by_sentinel(void)
+{
+    engine old, new, s;
+    link_kit k;
+    char config[256];
+    if (!engine_start_on(&old, true, NULL) || !engine_start_on(&new, true, NULL)) { return; }
+    T_CHECK(engine_ask(&new, "REPLICAOF 127.0.0.1 %u", old.port) != NULL);
+    snprintf(config, sizeof config, "sentinel monitor main 127.0.0.1 %u 1\n", old.port);
+    T_REQUIRE(engine_start_sentinel(&s, config));
+    link_kit_init(&k, "");
+    k.c.sentinel_count = 1;
+    snprintf(k.c.sentinel[0].host, sizeof k.c.sentinel[0].host, "127.0.0.1");
+    k.c.sentinel[0].port = s.port;
+    snprintf(k.c.master, sizeof k.c.master, "main");
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    T_CHECK(engine_ask(&new, "REPLICAOF NO ONE") != NULL);
+    T_CHECK(engine_ask(&s, "SENTINEL REMOVE main") != NULL);
+    T_CHECK(engine_ask(&s, "SENTINEL MONITOR main 127.0.0.1 %u 1", new.port) != NULL);
+    T_CHECK(engine_ask(&old, "REPLICAOF 127.0.0.1 %u", new.port) != NULL);
+    T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_E_BREAKER_OPEN); /* READONLY */
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    T_EQ_STR(k.order, "tpgtp");
+    T_CHECK(engine_ask(&new, "SET app:users:1 v") != NULL);
+    T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK);
+    T_EQ_STR(k.key, "app:users:1");
+    link_kit_close(&k);
+    engine_stop(&s);
+    engine_stop(&new);
+    engine_stop(&old);
+}
+
 T_MAIN("remote_servers", T_CASE(other_servers_are_refused_by_name),
        T_CASE(string_above_the_limit_closes), T_CASE(half_a_reply_neither_hangs_nor_leaks),
-       T_CASE(absent_server_is_a_reason), T_CASE(least_rights_suffice_and_each_is_needed),
-       T_CASE(wrong_password_is_named_and_never_shown), T_CASE(password_comes_from_a_file),
+       T_CASE(absent_server_is_a_reason),
+       T_CASE(answers_of_a_sentinel_that_lead_nowhere_are_reasons),
+       T_CASE(node_of_a_cluster_is_refused), T_CASE(least_rights_suffice_and_each_is_needed),
+       T_CASE(wrong_password_is_named_and_never_shown),
+       T_CASE(password_file_is_read_again_after_a_change),
+       T_CASE(refused_password_stays_in_no_frame),
        T_CASE(replica_is_refused), T_CASE(full_server_keeps_its_proof),
-       T_CASE(sentinel_names_the_server))
+       T_CASE(sentinel_names_the_server), T_CASE(new_primary_is_found_by_sentinel))

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    cellar_get_or_load runs one loader for a cold key of all processes; limiters and locks
- *         work through cellar_remote_open.
- * Method: 8 processes of 8 threads load the same keys. The loaders count in memory that all share. */
+ * Aim:    cellar_get_or_load and cellar_get_or_load_many run one loader for a cold key of all
+ *         processes; limiters and locks work through cellar_remote_open.
+ * Method: 8 processes load the same keys. The loaders count in memory that all share. T_SCALE=n: n
+ *         times as many keys, in rounds. */
 #include <sys/mman.h>
 
 #include "cellar_load.h"
 
 #include "tests/support/shared_side.h"
 
-enum { PROCESSES = 8, THREADS = 8, KEYS = 60 };
+enum { PROCESSES = 8, THREADS = 8, KEYS = 60, BULK = 300 };
 
 typedef struct board {
-    _Atomic uint64_t loads[KEYS];
+    _Atomic uint64_t loads[BULK];
     _Atomic uint64_t answers, wrong;
     _Atomic int ready;
 } board;
@@ -52,22 +53,65 @@ static void *get_all(void *arg)
     return NULL;
 }
 
-static void run_process(board *b)
+static void run_process(board *b, int number, void (*work)(const side *s, board *b, int number))
 {
     side s;
-    pthread_t t[THREADS];
-    worker w = { .s = &s, .b = b };
-    cellar_remote_opts o = cellar_remote_opts_default();
-    o.io_ms = 5000;
-    side_open(&s, server.socket, &o, NULL);
+    side_open(&s, server.socket, NULL, NULL);
     atomic_fetch_add(&b->ready, 1);
     while (atomic_load(&b->ready) < PROCESSES) { sched_yield(); }
-    for (int i = 0; i < THREADS; i++) { T_REQUIRE(pthread_create(&t[i], NULL, get_all, &w) == 0); }
-    for (int i = 0; i < THREADS; i++) { pthread_join(t[i], NULL); }
+    work(&s, b, number);
     side_close(&s);
 }
 
-static void cold_keys_load_once_over_all_processes(void)
+static void work_by_threads(const side *s, board *b, int number)
+{
+    pthread_t t[THREADS];
+    worker w = { .s = s, .b = b };
+    (void)number;
+    for (int i = 0; i < THREADS; i++) { T_REQUIRE(pthread_create(&t[i], NULL, get_all, &w) == 0); }
+    for (int i = 0; i < THREADS; i++) { pthread_join(t[i], NULL); }
+}
+
+static cellar_err load_many_slowly(cellar_load *load, const cellar_bytes *keys, size_t count,
+                                   void *ctx)
+{
+    board *b = ctx;
+    engine_pause_ms(2);
+    for (size_t i = 0; i < count; i++) {
+        char text[16] = "";
+        memcpy(text, keys[i].data, keys[i].len);
+        atomic_fetch_add(&b->loads[strtoul(text, NULL, 10)], 1);
+        (void)cellar_load_item_value(load, i, keys[i].data, keys[i].len);
+    }
+    return CELLAR_OK;
+}
+
+/* Load all keys, beginning at another one in each process, with three calls. */
+static void work_in_bulk(const side *s, board *b, int number)
+{
+    static char text[BULK][16];
+    static cellar_load_item item[BULK];
+    static cellar_result r[BULK];
+    for (int i = 0; i < BULK; i++) {
+        const int len = snprintf(text[i], sizeof text[i], "%d", (i + number * 37) % BULK);
+        r[i] = cellar_result_default();
+        item[i] = (cellar_load_item){ .key = text[i], .key_len = (size_t)len, .result = &r[i] };
+    }
+    for (int i = 0; i < BULK; i += BULK / 3) {
+        T_EQ_I64(cellar_get_or_load_many(s->users, item + i, BULK / 3, NULL, load_many_slowly, b),
+                 CELLAR_OK);
+    }
+    for (int i = 0; i < BULK; i++) {
+        const bool right = item[i].status == CELLAR_OK && r[i].value_len == item[i].key_len &&
+                           memcmp(r[i].value, text[i], item[i].key_len) == 0;
+        atomic_fetch_add(right ? &b->answers : &b->wrong, 1);
+        cellar_result_free(&r[i]);
+    }
+}
+
+/* Run `work` in 8 processes. Each key is loaded once, and each of `answers` is right. */
+static void load_in_processes(void (*work)(const side *s, board *b, int number), int keys,
+                              uint64_t answers)
 {
     if (!engine_start(&server, NULL)) { return; }
     board *b = mmap(NULL, sizeof *b, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -76,7 +120,7 @@ static void cold_keys_load_once_over_all_processes(void)
     for (int i = 0; i < PROCESSES; i++) {
         child[i] = fork();
         if (child[i] == 0) {
-            run_process(b);
+            run_process(b, i, work);
             _exit(t_failed());
         }
     }
@@ -85,10 +129,158 @@ static void cold_keys_load_once_over_all_processes(void)
         T_EQ_I64(waitpid(child[i], &status, 0), child[i]);
         T_EQ_I64(status, 0);
     }
-    for (int i = 0; i < KEYS; i++) { T_EQ_U64(atomic_load(&b->loads[i]), 1); }
-    T_EQ_U64(atomic_load(&b->answers), (uint64_t)PROCESSES * THREADS * KEYS);
+    for (int i = 0; i < keys; i++) { T_EQ_U64(atomic_load(&b->loads[i]), 1); }
+    T_EQ_U64(atomic_load(&b->answers), answers);
     T_EQ_U64(atomic_load(&b->wrong), 0);
     munmap(b, sizeof *b);
+    engine_stop(&server);
+}
+
+static void cold_keys_load_once_over_all_processes(void)
+{
+    for (uint64_t i = t_env_u64("T_SCALE", 1); i > 0 && !t_failed(); i--) {
+        load_in_processes(work_by_threads, KEYS, (uint64_t)PROCESSES * THREADS * KEYS);
+    }
+}
+
+static void bulk_loads_load_cold_keys_once_over_all_processes(void)
+{
+    load_in_processes(work_in_bulk, BULK, (uint64_t)PROCESSES * BULK);
+}
+
+/* ---- refreshes ---- */
+
+enum { ROUNDS = 5, SIDES = 3 };
+
+typedef struct refresher {
+    const side *s;
+    _Atomic uint64_t *loads;
+    _Atomic bool *go;
+    uint64_t stale, fresh, wrong;
+} refresher;
+
+static cellar_err load_new(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    _Atomic uint64_t *loads = ctx;
+    (void)key;
+    (void)key_len;
+    atomic_fetch_add(loads, 1);
+    engine_pause_ms(2);
+    (void)cellar_load_set_ttl(load, 60000);
+    return cellar_load_value(load, "new", 3);
+}
+
+/* Get the key until the new value comes; before it the old one is right. */
+static void *refresh(void *arg)
+{
+    refresher *w = arg;
+    while (!atomic_load(w->go)) { sched_yield(); }
+    for (int i = 0; i < 100000 && w->fresh < 3; i++) {
+        cellar_result r = cellar_result_default();
+        const cellar_err err = cellar_get_or_load(w->s->users, "k", 1, NULL, load_new,
+                                                  (void *)w->loads, &r);
+        if (err == CELLAR_OK && memcmp(r.value, "new", 3) == 0) { w->fresh++; }
+        else if (err == CELLAR_STALE && memcmp(r.value, "old", 3) == 0) { w->stale++; }
+        else { w->wrong++; }
+        cellar_result_free(&r);
+    }
+    return NULL;
+}
+
+/* Bring a value that expires soon into the memory of all sides, and wait until it is stale. */
+static void stale_everywhere(side *s)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    bool all = false;
+    o.stale_ms = 60000;
+    for (int i = 0; i < 1000 && !all; i++) {
+        o.ttl_ms = 50 + 10 * i;
+        T_EQ_I64(cellar_set(s[0].users, "k", 1, "old", 3, &o), CELLAR_OK);
+        all = true;
+        for (int j = 0; j < SIDES; j++) { all = side_has(&s[j], "k", "old") && all; }
+    }
+    T_REQUIRE(all);
+    while (!side_has(&s[0], "k", NULL)) { engine_pause_ms(1); }
+    for (int j = 1; j < SIDES; j++) {
+        while (!side_has(&s[j], "k", NULL)) { engine_pause_ms(1); }
+    }
+}
+
+static void stale_value_is_refreshed_once_over_all_processes(void)
+{
+    side s[SIDES];
+    if (!engine_start(&server, NULL)) { return; }
+    for (int i = 0; i < SIDES; i++) { side_open(&s[i], server.socket, NULL, NULL); }
+    for (int round = 0; round < ROUNDS; round++) {
+        _Atomic uint64_t loads = 0;
+        _Atomic bool go = false;
+        pthread_t t[2 * SIDES];
+        refresher w[2 * SIDES];
+        stale_everywhere(s);
+        for (int i = 0; i < 2 * SIDES; i++) {
+            w[i] = (refresher){ .s = &s[i / 2], .loads = &loads, .go = &go };
+            T_REQUIRE(pthread_create(&t[i], NULL, refresh, &w[i]) == 0);
+        }
+        atomic_store(&go, true);
+        for (int i = 0; i < 2 * SIDES; i++) {
+            pthread_join(t[i], NULL);
+            T_EQ_U64(w[i].wrong, 0);
+            T_EQ_U64(w[i].fresh, 3);
+        }
+        T_EQ_U64(atomic_load(&loads), 1);
+    }
+    for (int i = 0; i < SIDES; i++) { side_close(&s[i]); }
+    engine_stop(&server);
+}
+
+/* ---- leases of the host ---- */
+
+/* Acquire the lease or the value of a key, as an event loop does: again until an answer is there. */
+static cellar_err acquired(const side *s, const char *key, cellar_lease *lease, const char *want)
+{
+    cellar_err err = CELLAR_PENDING;
+    for (int i = 0; i < 10000 && err == CELLAR_PENDING; i++) {
+        cellar_result r = cellar_result_default();
+        err = cellar_lease_acquire(s->users, key, strlen(key), NULL, NULL, lease, &r);
+        if (err == CELLAR_OK) { T_EQ_MEM(r.value, want, strlen(want)); }
+        cellar_result_free(&r);
+        if (err == CELLAR_PENDING) { engine_pause_ms(1); }
+    }
+    return err;
+}
+
+static void *acquire_value(void *arg)
+{
+    cellar_lease lease;
+    T_EQ_I64(acquired(arg, "k", &lease, "v"), CELLAR_OK);
+    return NULL;
+}
+
+static void lease_of_the_host_is_one_over_processes(void)
+{
+    side a, b;
+    cellar_lease lease;
+    pthread_t t;
+    if (!engine_start(&server, NULL)) { return; }
+    side_open(&a, server.socket, NULL, NULL);
+    side_open(&b, server.socket, NULL, NULL);
+    T_EQ_I64(acquired(&a, "k", &lease, NULL), CELLAR_LEASED);
+    T_REQUIRE(pthread_create(&t, NULL, acquire_value, &b) == 0);
+    while (side_stats(&b).leases_waited == 0) { engine_pause_ms(1); }
+    T_EQ_I64(cellar_lease_fulfill(a.users, &lease, "v", 1, NULL), CELLAR_OK);
+    pthread_join(t, NULL);
+    T_EQ_U64(side_stats(&b).leases_taken, 0);
+    T_EQ_I64(acquired(&a, "d", &lease, NULL), CELLAR_LEASED);
+    T_EQ_I64(engine_number(engine_ask(&server, "DEL app:users:d")), 1);
+    T_EQ_I64(cellar_lease_fulfill(a.users, &lease, "v", 1, NULL), CELLAR_INVALIDATED);
+    T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:d")), 0);
+    T_EQ_I64(acquired(&b, "d", &lease, NULL), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_release(b.users, &lease, 0), CELLAR_OK);
+    T_EQ_I64(acquired(&a, "d", &lease, NULL), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_fulfill(a.users, &lease, "2", 1, NULL), CELLAR_OK);
+    T_EQ_I64(acquired(&b, "d", &lease, "2"), CELLAR_OK);
+    side_close(&a);
+    side_close(&b);
     engine_stop(&server);
 }
 
@@ -138,4 +330,7 @@ static void limiter_and_lock_use_the_real_link(void)
 }
 
 T_MAIN("remote_shared_load", T_CASE(cold_keys_load_once_over_all_processes),
+       T_CASE(bulk_loads_load_cold_keys_once_over_all_processes),
+       T_CASE(stale_value_is_refreshed_once_over_all_processes),
+       T_CASE(lease_of_the_host_is_one_over_processes),
        T_CASE(limiter_and_lock_use_the_real_link))

@@ -3,7 +3,7 @@
  * Aim:    a shared namespace reads through, writes through, hears others, and ends what they end.
  *         A lost control key revives nothing. What the server did not confirm is deleted later.
  * Method: two stores in this process stand for two processes; redis-server is real; a fence, never
- *         a pause, comes before each look. */
+ *         a pause, comes before each look. T_SCALE=n: control keys are lost n times as often. */
 #include <signal.h>
 
 #include "cellar_entry.h"
@@ -30,15 +30,6 @@ static void both_close(void)
     side_close(&a);
     side_close(&b);
     engine_stop(&server);
-}
-
-static cellar_err set_tagged(const side *s, const char *key, const char *value, const char *tag)
-{
-    cellar_set_opts o = cellar_set_opts_default();
-    const cellar_bytes t = { tag, strlen(tag) };
-    o.tags = &t;
-    o.tag_count = 1;
-    return cellar_set(s->users, key, strlen(key), value, strlen(value), &o);
 }
 
 static void set_elsewhere_is_seen_after_a_fence(void)
@@ -110,6 +101,50 @@ static void foreign_bytes_are_a_miss_and_stay(void)
     both_close();
 }
 
+static cellar_err load_own(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len, (void)ctx;
+    return cellar_load_value(load, "own", 3);
+}
+
+/* Copy what the server has of a key, of any type. */
+static size_t dump_of(const char *key, char *to, size_t cap)
+{
+    const redisReply *r = engine_ask(&server, "DUMP app:users:%s", key);
+    if (r == NULL || r->type != REDIS_REPLY_STRING || r->len > cap) { return 0; }
+    memcpy(to, r->str, r->len);
+    return r->len;
+}
+
+static void load_overwrites_no_value_of_another_program(void)
+{
+    static const char *const keys[] = { "short", "long", "list", "newer" };
+    char before[512], after[512], bytes[200];
+    both_open(NULL);
+    memset(bytes, 'x', sizeof bytes);
+    T_CHECK(engine_ask(&server, "SET app:users:short {}") != NULL);
+    T_CHECK(engine_ask(&server, "SET app:users:long %b", bytes, sizeof bytes) != NULL);
+    T_CHECK(engine_ask(&server, "LPUSH app:users:list x") != NULL);
+    T_CHECK(side_set(&b, "newer", "v") == CELLAR_OK);
+    T_CHECK(engine_ask(&server, "SETRANGE app:users:newer 3 \x7f") != NULL); /* its version */
+    side_fence(&a);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        cellar_result r = cellar_result_default();
+        const size_t len = dump_of(keys[i], before, sizeof before);
+        T_EQ_I64(cellar_get_or_load(a.users, keys[i], strlen(keys[i]), NULL, load_own, NULL, &r),
+                 CELLAR_OK);
+        T_CHECK(r.value_len == 3 && memcmp(r.value, "own", 3) == 0);
+        cellar_result_free(&r);
+        T_CHECK(len != 0 && dump_of(keys[i], after, sizeof after) == len);
+        T_EQ_MEM(after, before, len);
+    }
+    T_CHECK(side_stats(&a).foreign >= 3 && side_stats(&a).newer >= 1);
+    T_CHECK(side_set(&a, "newer", "2") == CELLAR_OK); /* a set replaces it */
+    side_fence(&b);
+    T_CHECK(side_has(&b, "newer", "2"));
+    both_close();
+}
+
 static void copy_to_another_name_is_a_miss(void)
 {
     both_open(NULL);
@@ -145,25 +180,26 @@ static void bytes_bring_back(const char *name)
 static void ended_value_stays_dead_without_its_control_keys(void)
 {
     static const char *const lost[] = { "app:~g:users", "app:~t:t", "app:~e", "none" };
-    for (size_t i = 0; i < sizeof lost / sizeof *lost; i++) {
+    const size_t count = sizeof lost / sizeof *lost;
+    for (uint64_t i = 0; i < count * t_env_u64("T_SCALE", 1) && !t_failed(); i++) {
         side late;
         both_open(NULL);
-        T_CHECK(set_tagged(&a, "k", "0", "t") == CELLAR_OK); /* makes the key of the tag */
-        T_CHECK(set_tagged(&a, "k", "1", "t") == CELLAR_OK);
+        T_CHECK(side_set_tagged(&a, "k", "0", "t") == CELLAR_OK); /* makes the key of the tag */
+        T_CHECK(side_set_tagged(&a, "k", "1", "t") == CELLAR_OK);
         T_CHECK(side_has(&b, "k", "1"));
         T_EQ_I64(engine_number(engine_ask(&server, "COPY app:users:k saved")), 1);
         T_CHECK(cellar_delete_by_tag(a.users, "t", 1, CELLAR_TAG_HARD) == CELLAR_OK);
         side_fence(&b);
         T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
-        T_CHECK(engine_ask(&server, "DEL %s", lost[i]) != NULL);
+        T_CHECK(engine_ask(&server, "DEL %s", lost[i % count]) != NULL);
         bytes_bring_back("app:users:k");
         side_fence(&a);
         side_fence(&b);
         T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
         side_open(&late, server.socket, NULL, NULL);
         T_CHECK(side_has(&late, "k", NULL));
-        T_CHECK(set_tagged(&late, "k", "2", "t") == CELLAR_OK);
-        T_CHECK(set_tagged(&late, "k", "2", "t") == CELLAR_OK);
+        T_CHECK(side_set_tagged(&late, "k", "2", "t") == CELLAR_OK);
+        T_CHECK(side_set_tagged(&late, "k", "2", "t") == CELLAR_OK);
         side_fence(&b);
         T_CHECK(side_has(&b, "k", "2"));
         side_close(&late);
@@ -326,6 +362,67 @@ static cellar_err load_slowly(cellar_load *load, const void *key, size_t key_len
     return cellar_load_value(load, "loaded", 6);
 }
 
+/* Return the answer of a get that takes stale values. */
+static cellar_err stale_of(const side *s, const char *key, const char *want)
+{
+    char got[64] = "";
+    cellar_get_opts o = cellar_get_opts_default();
+    o.flags = CELLAR_GET_ALLOW_STALE;
+    const cellar_err err = cellar_get_with(s->users, key, strlen(key), &o, got, sizeof got, NULL);
+    if (err == CELLAR_OK || err == CELLAR_STALE) { T_EQ_STR(got, want); }
+    return err;
+}
+
+/* Break all links, run up to 2 commands before they are back, and wait for the proof of a. */
+static void gap_with(const char *const *commands)
+{
+    const uint64_t gaps = side_stats(&a).gaps;
+    T_CHECK(engine_ask(&server, "MULTI") != NULL);
+    T_CHECK(engine_ask(&server, "CLIENT KILL TYPE normal SKIPME yes") != NULL);
+    T_CHECK(engine_ask(&server, "CLIENT KILL TYPE pubsub SKIPME yes") != NULL);
+    for (int i = 0; i < 3 && commands[i] != NULL; i++) {
+        T_CHECK(engine_ask(&server, commands[i]) != NULL);
+    }
+    T_CHECK(engine_ask(&server, "EXEC") != NULL);
+    while (side_stats(&a).gaps == gaps) { engine_pause_ms(1); }
+    T_REQUIRE(side_proven(&a));
+    side_fence(&a);
+}
+
+static void stale_values_outlive_a_gap_unless_something_was_cleared(void)
+{
+    static const struct {
+        cellar_remote_offline offline;
+        cellar_remote_values values;
+        cellar_err want;
+        const char *commands[3];
+    } rows[] = {
+        { CELLAR_REMOTE_SERVE_STALE, CELLAR_REMOTE_ENVELOPE, CELLAR_STALE, { "DEL app:users:k" } },
+        { CELLAR_REMOTE_SERVE_STALE, CELLAR_REMOTE_ENVELOPE, CELLAR_MISS,
+          { "INCR app:~e", "COPY app:~e app:~g:users REPLACE" } }, /* a clear */
+        { CELLAR_REMOTE_SERVE_STALE, CELLAR_REMOTE_ENVELOPE, CELLAR_MISS,
+          { "INCR app:~e", "COPY app:~e app:~t:t REPLACE", "DEL app:users:k" } }, /* of a tag */
+        { CELLAR_REMOTE_SERVE_STALE, CELLAR_REMOTE_ENVELOPE, CELLAR_MISS, { "FLUSHALL" } },
+        { CELLAR_REMOTE_SERVE_STALE, CELLAR_REMOTE_RAW, CELLAR_MISS, { "DEL app:users:k" } },
+        { CELLAR_REMOTE_MISS, CELLAR_REMOTE_ENVELOPE, CELLAR_MISS, { "DEL app:users:k" } },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+        o.offline = rows[i].offline;
+        o.values = rows[i].values;
+        both_open(&o);
+        T_CHECK(side_set(&a, "k", "1") == CELLAR_OK && side_has(&a, "k", "1"));
+        for (int n = 0; n < 3; n++) { side_fence(&a); } /* the proofs reach the epoch */
+        for (int gap = 0; gap < 2; gap++) {
+            gap_with(rows[i].commands);
+            T_CHECK(side_has(&a, "k", NULL));
+            T_EQ_I64(stale_of(&a, "k", "1"), rows[i].want);
+        }
+        T_CHECK(side_set(&a, "k", "2") == CELLAR_OK && side_has(&a, "k", "2"));
+        both_close();
+    }
+}
+
 static void *load_many(void *ctx)
 {
     const side *s = ctx;
@@ -442,6 +539,7 @@ static void child_of_a_fork_closes(void)
 T_MAIN("cellar_remote_tier", T_CASE(set_elsewhere_is_seen_after_a_fence),
        T_CASE(get_after_a_get_does_not_ask_again), T_CASE(change_by_another_client_is_heard),
        T_CASE(long_key_is_heard_by_its_digest), T_CASE(foreign_bytes_are_a_miss_and_stay),
+       T_CASE(load_overwrites_no_value_of_another_program),
        T_CASE(copy_to_another_name_is_a_miss), T_CASE(clear_reaches_running_and_later_processes),
        T_CASE(ended_value_stays_dead_without_its_control_keys),
        T_CASE(numbers_go_back_up_behind_an_older_replica),
@@ -450,6 +548,7 @@ T_MAIN("cellar_remote_tier", T_CASE(set_elsewhere_is_seen_after_a_fence),
        T_CASE(invalidate_keeps_values_out_of_the_server),
        T_CASE(pattern_ends_keys_of_each_spelling), T_CASE(write_without_an_answer_is_deleted_later),
        T_CASE(full_journal_ends_the_namespace), T_CASE(full_server_loses_the_old_value_too),
+       T_CASE(stale_values_outlive_a_gap_unless_something_was_cleared),
        T_CASE(cold_key_is_loaded_once_over_all_processes),
        T_CASE(increments_of_two_processes_lose_nothing),
        T_CASE(conditions_are_those_of_the_server), T_CASE(child_of_a_fork_closes))

@@ -103,15 +103,6 @@ static void journal_of_invalidate_is_heard(void)
     engine_stop(&server);
 }
 
-static cellar_err set_tagged(const side *s, const char *key, const char *value, const char *tag)
-{
-    cellar_set_opts o = cellar_set_opts_default();
-    const cellar_bytes t = { tag, strlen(tag) };
-    o.tags = &t;
-    o.tag_count = 1;
-    return cellar_set(s->users, key, strlen(key), value, strlen(value), &o);
-}
-
 /* The clear of a namespace that one process does not share raises the epoch all the same. */
 static void set_with_a_new_tag_reaches_the_server(void)
 {
@@ -123,7 +114,7 @@ static void set_with_a_new_tag_reaches_the_server(void)
     side_fence(&b);
     T_CHECK(cellar_clear(orders) == CELLAR_OK);
     side_fence(&a);
-    T_CHECK(set_tagged(&a, "k", "v", "new") == CELLAR_OK);
+    T_CHECK(side_set_tagged(&a, "k", "v", "new") == CELLAR_OK);
     T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 1);
     T_CHECK(side_has(&b, "k", "v"));
     T_CHECK(cellar_close(orders) == CELLAR_OK);
@@ -137,7 +128,7 @@ static cellar_err load_beside_tags(cellar_load *load, const void *key, size_t ke
     for (int i = 0; i < 100; i++) {
         char tag[16];
         (void)snprintf(tag, sizeof tag, "t%d", i);
-        T_CHECK(set_tagged(s, "other", "1", tag) == CELLAR_OK);
+        T_CHECK(side_set_tagged(s, "other", "1", tag) == CELLAR_OK);
     }
     return load_old(load, key, key_len, NULL);
 }

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * resolve: the address of a name, without waiting for it.
+ *
+ * PICTURE    I/O thread -> remote_lookup -> a thread: getaddrinfo -> done -> I/O thread, next round
+ * INVARIANTS A link and a thread hold a lookup; the last of them frees it. So a link closes while
+ *            the resolver of the system is silent, and a thread of such a link ends by itself.
+ *            The answer is written before `done` (release) and read after it (acquire).
+ * LIMITS     One thread for each link. A lookup outlives the store, so malloc has its memory.
+ * FORK       A child has no such thread: its link leaves the lookup, which stays allocated. */
+#include <netdb.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "remote/resolve.h"
+
+struct remote_lookup {
+    _Atomic uint32_t holders; /* the link, the thread */
+    _Atomic bool done;
+    bool found;               /* with `done`: peer is the answer */
+    remote_address name;
+    uint32_t turn;
+    remote_peer peer;
+};
+
+static bool remote_resolve_path(const char *path, remote_peer *out)
+{
+    struct sockaddr_un *to = &out->at.unix_path;
+    if (strlen(path) >= sizeof to->sun_path) { return false; }
+    to->sun_family = AF_UNIX;
+    memcpy(to->sun_path, path, strlen(path));
+    out->len = sizeof *to;
+    return true;
+}
+
+/* Ask the resolver of the system. flags: AI_NUMERICHOST, or 0: this call may wait. */
+static bool remote_resolve_host(const char *host, uint16_t number, int flags, uint32_t turn,
+                                remote_peer *out)
+{
+    const struct addrinfo want = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
+                                   .ai_flags = flags | AI_NUMERICSERV };
+    struct addrinfo *found = NULL;
+    char port[8];
+    uint32_t count = 0;
+    (void)snprintf(port, sizeof port, "%u", (unsigned)number);
+    if (getaddrinfo(host, port, &want, &found) != 0 || found == NULL) { return false; }
+    for (const struct addrinfo *a = found; a != NULL; a = a->ai_next) { count++; }
+    const struct addrinfo *chosen = found;
+    for (turn %= count; turn > 0; turn--) { chosen = chosen->ai_next; }
+    memcpy(&out->at, chosen->ai_addr, chosen->ai_addrlen);
+    out->len = chosen->ai_addrlen;
+    freeaddrinfo(found);
+    return true;
+}
+
+CELLAR_PRIVATE void remote_lookup_leave(remote_lookup *l)
+{
+    if (l != NULL && atomic_fetch_sub(&l->holders, 1) == 1) { free(l); }
+}
+
+static void *remote_lookup_main(void *lookup)
+{
+    remote_lookup *l = lookup;
+    l->found = remote_resolve_host(l->name.host, l->name.port, 0, l->turn, &l->peer);
+    atomic_store(&l->done, true);
+    remote_lookup_leave(l);
+    return NULL;
+}
+
+static bool remote_lookup_start(remote_lookup *l)
+{
+    pthread_t t;
+    sigset_t all, before;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int error = pthread_create(&t, NULL, remote_lookup_main, l);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error != 0) { return false; }
+    (void)pthread_setname_np(t, "cellar-resolve"); /* the thread may have ended: it is joinable */
+    (void)pthread_detach(t);
+    return true;
+}
+
+static remote_lookup *remote_lookup_open(const remote_address *a, uint32_t turn)
+{
+    remote_lookup *l = calloc(1, sizeof *l);
+    if (l == NULL) { return NULL; }
+    atomic_init(&l->holders, 2);
+    l->name = *a;
+    l->turn = turn;
+    if (remote_lookup_start(l)) { return l; }
+    free(l);
+    return NULL;
+}
+
+/* Take the answer of a lookup that is done. False: it is that of another name. */
+static bool remote_lookup_take(remote_lookup **l, const remote_address *a, cellar_err *err,
+                               remote_peer *out)
+{
+    remote_lookup *old = *l;
+    const bool same = old->name.port == a->port && strcmp(old->name.host, a->host) == 0;
+    if (same) {
+        *err = old->found ? CELLAR_OK : CELLAR_E_NOT_FOUND;
+        *out = old->peer;
+    }
+    *l = NULL;
+    remote_lookup_leave(old);
+    return same;
+}
+
+CELLAR_PRIVATE cellar_err remote_resolve(remote_lookup **l, const remote_address *a, uint32_t turn,
+                                         remote_peer *out)
+{
+    const bool loopback = strcmp(a->host, "localhost") == 0;
+    const char *numeric = !loopback ? a->host : turn % 2 != 0 ? "127.0.0.1" : "::1";
+    cellar_err err = CELLAR_OK;
+    memset(out, 0, sizeof *out);
+    if (a->port == 0) { return remote_resolve_path(a->host, out) ? CELLAR_OK : CELLAR_E_NOT_FOUND; }
+    if (remote_resolve_host(numeric, a->port, AI_NUMERICHOST, 0, out)) { return CELLAR_OK; }
+    if (*l != NULL && !atomic_load(&(*l)->done)) { return CELLAR_PENDING; }
+    if (*l != NULL && remote_lookup_take(l, a, &err, out)) { return err; }
+    *l = remote_lookup_open(a, turn);
+    return *l != NULL ? CELLAR_PENDING : CELLAR_E_NOMEM;
+}

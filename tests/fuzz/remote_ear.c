@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fuzz/remote_ear: messages of any bytes on *ear*, whole and in pieces.
+ *
+ * INPUT      first byte: odd: behind HELLO and SUBSCRIBE; the rest: what a server sends
+ * ORACLE     no crash, no sanitizer report. The same events in any pieces: keys, flushes, proofs,
+ *            and whether the link must break. Keys of marks are no keys of values. Behind a reason
+ *            to break nothing is heard. All memory returns.
+ * USE        tests/fuzz/test_remote_ear_fuzz.c: seeded inputs. libFuzzer: matrix_fuzz.sh. */
+#include "remote/link_inside.h"
+#include "tests/support/link_kit.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+enum { FUZZ_STRING = 64 };
+static uint64_t fuzz_keys, fuzz_flushes, fuzz_proofs;
+
+#define FUZZ_MUST(fact) \
+    do { \
+        if (!(fact)) { \
+            fprintf(stderr, "fuzz: %s\n", #fact); \
+            abort(); \
+        } \
+    } while (0)
+
+typedef struct fuzz_ear {
+    link_kit k;
+    uint64_t sum;
+} fuzz_ear;
+
+static void fuzz_mix(fuzz_ear *e, uint64_t n)
+{
+    e->sum = (e->sum ^ n) * UINT64_C(1099511628211);
+}
+
+static void fuzz_heard(void *ctx, const char *key, size_t len)
+{
+    fuzz_ear *e = ctx;
+    const remote_link *l = e->k.link;
+    FUZZ_MUST(len <= FUZZ_STRING && l->why == REMOTE_WHY_NONE);
+    FUZZ_MUST(len < l->mark_prefix_len || memcmp(key, l->mark_key, l->mark_prefix_len) != 0);
+    fuzz_keys++;
+    fuzz_mix(e, len);
+    for (size_t i = 0; i < len; i++) { fuzz_mix(e, (uint8_t)key[i]); }
+}
+
+static void fuzz_heard_flush(void *ctx)
+{
+    fuzz_ear *e = ctx;
+    FUZZ_MUST(e->k.link->why == REMOTE_WHY_NONE);
+    fuzz_flushes++;
+    fuzz_mix(e, 'f');
+}
+
+static void fuzz_proven(void *ctx, int64_t until_ms)
+{
+    fuzz_ear *e = ctx;
+    (void)until_ms;
+    fuzz_proofs++;
+    fuzz_mix(e, 'p');
+}
+
+/* Let *ear* read from a socket, with a mark in flight that has its reply. */
+static void fuzz_connect(remote_link *l, int fd, bool subscribed)
+{
+    remote_wire *w = &l->ear;
+    w->string_max = FUZZ_STRING;
+    w->fd = fd; /* as remote_wire_connect makes it */
+    w->connected = true;
+    w->reader = redisReaderCreateWithFunctions(&w->functions);
+    FUZZ_MUST(w->reader != NULL);
+    w->reader->privdata = w;
+    l->ear_step = subscribed;
+    l->subscribed = subscribed;
+    (void)snprintf(l->mark_key + l->mark_prefix_len, sizeof l->mark_key - l->mark_prefix_len, "1");
+    l->mark = (remote_mark){ .number = 1, .replied = true, .counts = true };
+}
+
+/* Read `n` bytes, `piece` in each read. Return a checksum of all events and of the end. */
+static uint64_t fuzz_read(const uint8_t *data, size_t n, size_t piece, bool subscribed)
+{
+    static fuzz_ear e;
+    int ends[2];
+    bool fine = true, more;
+    link_kit_init(&e.k, "/none");
+    e.sum = UINT64_C(14695981039346656037);
+    FUZZ_MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
+    FUZZ_MUST(link_kit_open(&e.k) == CELLAR_OK);
+    remote_link *l = e.k.link;
+    l->e.heard = fuzz_heard;
+    l->e.heard_flush = fuzz_heard_flush;
+    l->e.proven = fuzz_proven;
+    fuzz_connect(l, ends[0], subscribed);
+    for (size_t at = 0; fine && at < n; at += piece) {
+        if (piece > n - at) { piece = n - at; }
+        FUZZ_MUST(send(ends[1], data + at, piece, 0) == (ssize_t)piece);
+        fine = remote_wire_read(&l->ear, &more);
+    }
+    fuzz_mix(&e, fine);
+    fuzz_mix(&e, l->why);
+    fuzz_mix(&e, l->subscribed);
+    remote_wire_close(&l->ear);
+    link_kit_close(&e.k);
+    close(ends[1]);
+    return e.sum;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+    if (n < 2) { return 0; }
+    const bool subscribed = data[0] % 2 != 0;
+    const uint64_t whole = fuzz_read(data + 1, n - 1, n - 1, subscribed);
+    FUZZ_MUST(whole == fuzz_read(data + 1, n - 1, 1, subscribed));
+    FUZZ_MUST(whole == fuzz_read(data + 1, n - 1, 7, subscribed));
+    return 0;
+}

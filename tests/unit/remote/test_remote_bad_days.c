@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    each bad day of a server has its code, its counter and one line in the log, and the
+ *         remote comes back without a call of the program.
+ * Method: redis-server is real, and is made slow, full, read-only, loading and so on. Lines of the
+ *         log at level WARNING are counted; the lost links by reason come from the metrics. */
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "cellar_admin.h"
+#include "cellar_entry.h"
+#include "tests/support/shared_side.h"
+
+static engine server;
+static side a, b;
+static _Atomic int warnings;
+static uint64_t gaps_before; /* the attach may make one */
+
+static void count_line(cellar_log_level level, const char *module, cellar_err code,
+                       const char *text, void *ctx)
+{
+    (void)code, (void)text, (void)ctx;
+    T_EQ_STR(module, "remote");
+    if (level <= CELLAR_LOG_WARNING) { atomic_fetch_add(&warnings, 1); }
+}
+
+/* Open side a on a server, with a log and a short wait of calls. */
+static void day_begin(const char *socket, int64_t io_ms, const char *user)
+{
+    cellar_remote_opts ro = side_patient();
+    cellar_host_opts host = cellar_host_opts_default();
+    host.log = count_line;
+    host.log_level = CELLAR_LOG_DEBUG;
+    ro.host = &host;
+    ro.io_ms = io_ms;
+    ro.user = user;
+    ro.password = user != NULL ? "secret" : NULL;
+    atomic_store(&warnings, 0);
+    side_open(&a, socket, &ro, NULL);
+    side_fence(&a); /* the generation exists */
+    T_CHECK(side_set(&a, "k", "old") == CELLAR_OK && side_has(&a, "k", "old"));
+    gaps_before = side_stats(&a).gaps;
+}
+
+static uint64_t gaps(void) { return side_stats(&a).gaps - gaps_before; }
+
+static void day_end(void)
+{
+    side_close(&a);
+    engine_stop(&server);
+}
+
+/* Return how often a link was lost or refused for a reason. */
+static long lost(const char *reason)
+{
+    static char text[65536];
+    char name[96];
+    T_CHECK(cellar_remote_metrics_write(a.r, text, sizeof text, NULL) == CELLAR_OK);
+    (void)snprintf(name, sizeof name, "lost_links_total{prefix=\"app\",reason=\"%s\"} ", reason);
+    const char *at = strstr(text, name);
+    return at != NULL ? strtol(at + strlen(name), NULL, 10) : -1;
+}
+
+static void await_lost(const char *reason, long count)
+{
+    for (int i = 0; i < 10000 && lost(reason) < count; i++) { engine_pause_ms(1); }
+    T_CHECK(lost(reason) >= count);
+}
+
+/* Wait until the remote is back and has sent its journal. */
+static void await_recovery(void)
+{
+    T_CHECK(side_proven(&a));
+    for (int i = 0; i < 10000 && side_stats(&a).journal_keys != 0; i++) { engine_pause_ms(1); }
+    T_EQ_U64(side_stats(&a).journal_keys, 0);
+    side_fence(&a);
+}
+
+/* The server answers again: the key of the write that it did not take is deleted. */
+static void recovers_without_the_old_value(void)
+{
+    await_recovery();
+    T_CHECK(side_has(&a, "k", NULL));
+    T_CHECK(side_set(&a, "k", "new") == CELLAR_OK && side_has(&a, "k", "new"));
+    T_EQ_I64(warnings, 1);
+}
+
+static void slow_server_defers_writes_and_keeps_the_link(void)
+{
+    T_REQUIRE(engine_start(&server, NULL));
+    day_begin(server.socket, 100, NULL);
+    T_CHECK(engine_ask(&server, "CLIENT PAUSE 60000 WRITE") != NULL);
+    T_EQ_I64(side_set(&a, "k", "late"), CELLAR_DEFERRED);
+    T_CHECK(side_has(&a, "k", NULL));
+    T_EQ_U64(side_stats(&a).timeouts, 1);
+    T_EQ_U64(side_stats(&a).deferred, 1);
+    T_CHECK(engine_ask(&server, "CLIENT UNPAUSE") != NULL);
+    await_recovery();
+    T_CHECK(side_has(&a, "k", NULL));
+    T_EQ_U64(gaps(), 0);
+    T_EQ_I64(warnings, 0);
+    day_end();
+}
+
+static void frozen_server_breaks_the_link_once(void)
+{
+    T_REQUIRE(engine_start(&server, NULL));
+    day_begin(server.socket, 50, NULL);
+    engine_signal(&server, SIGSTOP);
+    T_EQ_I64(side_set(&a, "k", "late"), CELLAR_DEFERRED);
+    for (int i = 0; i < 4; i++) { T_CHECK(side_has(&a, "other", NULL)); }
+    await_lost("timeout", 1);
+    T_CHECK(side_has(&a, "k", NULL));
+    T_CHECK(side_stats(&a).timeouts >= 5);
+    T_EQ_U64(gaps(), 1);
+    engine_signal(&server, SIGCONT);
+    recovers_without_the_old_value();
+    day_end();
+}
+
+static void dead_server_comes_back_empty(void)
+{
+    int64_t now = 0;
+    cellar_remote_lock lk, copy, other;
+    T_REQUIRE(engine_start(&server, NULL));
+    day_begin(server.socket, 1000, NULL);
+    side_open(&b, server.socket, NULL, NULL);
+    side_fence(&b);
+    T_CHECK(side_has(&b, "k", "old"));
+    T_EQ_I64(cellar_remote_lock_try(a.r, "lock", 4, NULL, &lk), CELLAR_OK);
+    copy = lk;
+    engine_kill(&server);
+    await_lost("connect", 4);
+    T_CHECK(side_has(&a, "k", NULL));
+    T_EQ_I64(side_set(&a, "k", "late"), CELLAR_DEFERRED);
+    T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, 0, 0, &now), CELLAR_E_BREAKER_OPEN);
+    T_CHECK(side_stats(&a).refused_breaker >= 1);
+    T_EQ_I64(cellar_remote_lock_try(a.r, "lock", 4, NULL, &other), CELLAR_E_BREAKER_OPEN);
+    T_EQ_I64(cellar_remote_lock_extend(a.r, "lock", 4, &lk, 30000), CELLAR_E_BREAKER_OPEN);
+    engine_restart(&server);
+    recovers_without_the_old_value();
+    T_CHECK(side_proven(&b));
+    side_fence(&b);
+    T_CHECK(side_has(&b, "k", "new"));
+    T_EQ_U64(gaps(), 1);
+    T_EQ_I64(cellar_remote_lock_try(b.r, "lock", 4, NULL, &other), CELLAR_OK);
+    T_CHECK(other.fence > lk.fence);
+    T_EQ_I64(cellar_remote_lock_release(a.r, "lock", 4, &lk), CELLAR_E_LOST);
+    T_EQ_I64(cellar_remote_lock_release(a.r, "lock", 4, &copy), CELLAR_E_LOST);
+    T_EQ_I64(cellar_remote_lock_check(b.r, &other), CELLAR_OK);
+    side_close(&b);
+    day_end();
+}
+
+static void full_server_is_logged_once_and_keeps_counters(void)
+{
+    int64_t now = 0;
+    T_REQUIRE(engine_start(&server, NULL));
+    day_begin(server.socket, 10000, NULL);
+    T_EQ_I64(cellar_increment(a.users, "n", 1, 5, 0, 0, 0, &now), CELLAR_OK);
+    T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 1") != NULL);
+    for (int i = 0; i < 3; i++) {
+        T_EQ_I64(side_set(&a, "k", "late"), CELLAR_E_SPACE);
+        side_fence(&a);
+    }
+    T_EQ_U64(side_stats(&a).refused_memory, 3);
+    T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, 0, 0, &now), CELLAR_E_SPACE);
+    T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 0") != NULL);
+    recovers_without_the_old_value();
+    T_EQ_U64(gaps(), 0);
+    T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(now, 6); /* the counter is as it was */
+    day_end();
+}
+
+static void demoted_server_is_left_until_it_is_primary(void)
+{
+    T_REQUIRE(engine_start(&server, NULL));
+    day_begin(server.socket, 10000, NULL);
+    T_CHECK(engine_ask(&server, "REPLICAOF 127.0.0.1 1") != NULL);
+    T_EQ_I64(side_set(&a, "k", "late"), CELLAR_DEFERRED);
+    await_lost("replica", 2);
+    T_EQ_I64(lost("read_only"), 1);
+    T_CHECK(engine_ask(&server, "REPLICAOF NO ONE") != NULL);
+    recovers_without_the_old_value();
+    day_end();
+}
+
+static void server_without_its_primary_is_left(void)
+{
+    T_REQUIRE(engine_start(&server, NULL));
+    day_begin(server.socket, 10000, NULL);
+    T_CHECK(engine_ask(&server, "CONFIG SET replica-serve-stale-data no") != NULL);
+    T_CHECK(engine_ask(&server, "REPLICAOF 127.0.0.1 1") != NULL);
+    T_CHECK(side_has(&a, "other", NULL)); /* MASTERDOWN */
+    await_lost("replica", 3);
+    T_EQ_I64(side_set(&a, "k", "late"), CELLAR_DEFERRED);
+    T_CHECK(engine_ask(&server, "REPLICAOF NO ONE") != NULL);
+    recovers_without_the_old_value();
+    day_end();
+}
+
+static void loading_server_is_waited_for(void)
+{
+    static const char *const slow[] = { "--key-load-delay", "5000",
+        "--loading-process-events-interval-bytes", "1024", NULL };
+    static const char fill[] =
+        "for i=1,2000 do redis.call('SET','x'..i,string.rep('x',64)) end";
+    T_REQUIRE(engine_start(&server, slow));
+    day_begin(server.socket, 1000, NULL);
+    T_CHECK(engine_ask(&server, "EVAL %s 0", fill) != NULL);
+    T_CHECK(engine_ask(&server, "SAVE") != NULL);
+    engine_kill(&server);
+    engine_restart(&server); /* it answers -LOADING */
+    await_lost("loading", 2);
+    T_EQ_I64(side_set(&a, "k", "late"), CELLAR_DEFERRED);
+    T_CHECK(engine_ask(&server, "CONFIG SET key-load-delay 0") != NULL);
+    recovers_without_the_old_value();
+    day_end();
+}
+
+/* Let the server save, or fail to: a folder has the name of the file. */
+static void save_now(const char *status)
+{
+    char want[64];
+    (void)snprintf(want, sizeof want, "rdb_last_bgsave_status:%s\r\n", status);
+    T_CHECK(engine_ask(&server, "BGSAVE") != NULL);
+    for (int i = 0; i < 10000; i++) {
+        const redisReply *info = engine_ask(&server, "INFO persistence");
+        T_REQUIRE(info != NULL);
+        if (strstr(info->str, want) != NULL) { return; }
+        engine_pause_ms(1);
+    }
+    T_CHECK(!"saved");
+}
+
+static void server_that_cannot_save_is_left(void)
+{
+    char file[T_FOLDER_MAX + 16];
+    T_REQUIRE(engine_start(&server, NULL));
+    day_begin(server.socket, 10000, NULL);
+    (void)snprintf(file, sizeof file, "%s/dump.rdb", server.dir);
+    T_REQUIRE(mkdir(file, 0700) == 0);
+    T_CHECK(engine_ask(&server, "CONFIG SET save %s", "3600 1") != NULL);
+    save_now("err");
+    T_EQ_I64(side_set(&a, "k", "late"), CELLAR_DEFERRED);
+    await_lost("cannot_save", 3);
+    T_REQUIRE(rmdir(file) == 0);
+    save_now("ok");
+    recovers_without_the_old_value();
+    day_end();
+}
+
+/* Set the key behind a pause of the server, and die: the journal is lost. */
+static void die_with_a_journal(int go)
+{
+    char byte;
+    cellar_remote_opts ro = side_patient();
+    ro.io_ms = 100;
+    server.c = NULL; /* of the parent */
+    (void)alarm(60);
+    if (read(go, &byte, 1) != 1) { _exit(1); }
+    side_open(&a, server.socket, &ro, NULL);
+    side_fence(&a);
+    T_CHECK(engine_ask(&server, "CLIENT PAUSE 60000 WRITE") != NULL);
+    _exit(side_set(&a, "k", "lost") == CELLAR_DEFERRED && side_stats(&a).journal_keys == 1 ? 7 : 2);
+}
+
+static void journal_of_a_dead_process_ends_with_the_ttl(void)
+{
+    int go[2], status = 0;
+    cellar_remote_opts ro = side_patient();
+    cellar_entry_info info = cellar_entry_info_default();
+    T_REQUIRE(engine_start(&server, NULL));
+    T_REQUIRE(pipe(go) == 0);
+    const pid_t child = fork(); /* before this process has threads */
+    if (child == 0) { die_with_a_journal(go[0]); }
+    ro.max_ttl_ms = 600000;
+    side_open(&b, server.socket, &ro, NULL);
+    side_fence(&b);
+    T_CHECK(side_set(&b, "k", "old") == CELLAR_OK);
+    T_EQ_I64(write(go[1], "x", 1), 1);
+    T_EQ_I64(waitpid(child, &status, 0), child);
+    T_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    T_CHECK(engine_ask(&server, "CLIENT UNPAUSE") != NULL);
+    side_fence(&b);
+    T_CHECK(side_has(&b, "k", "old"));
+    T_EQ_I64(cellar_entry_info_get(b.users, "k", 1, 0, &info), CELLAR_OK);
+    T_CHECK(info.ttl_left_ms > 0 && info.ttl_left_ms <= 600000);
+    close(go[0]);
+    close(go[1]);
+    side_close(&b);
+    engine_stop(&server);
+}
+
+static void evicted_value_leaves_memory(void)
+{
+    T_REQUIRE(engine_start(&server, NULL));
+    day_begin(server.socket, 10000, NULL);
+    T_CHECK(engine_ask(&server, "CONFIG SET maxmemory-policy allkeys-random") != NULL);
+    T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 1") != NULL);
+    T_CHECK(engine_ask(&server, "SET x 1") != NULL); /* evicts all keys before it is refused */
+    T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 0") != NULL);
+    T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 0);
+    side_fence(&a);
+    T_CHECK(side_has(&a, "k", NULL));
+    T_CHECK(side_set(&a, "k", "new") == CELLAR_OK && side_has(&a, "k", "new"));
+    T_CHECK(side_stats(&a).heard >= 1);
+    T_EQ_U64(gaps(), 0);
+    T_CHECK(warnings <= 1); /* control keys may meet the full server */
+    day_end();
+}
+
+static void flushed_server_empties_memory(void)
+{
+    T_REQUIRE(engine_start(&server, NULL));
+    day_begin(server.socket, 10000, NULL);
+    T_CHECK(engine_ask(&server, "FLUSHALL") != NULL);
+    side_fence(&a);
+    T_CHECK(side_has(&a, "k", NULL));
+    T_CHECK(side_set(&a, "k", "new") == CELLAR_OK && side_has(&a, "k", "new"));
+    T_EQ_U64(side_stats(&a).flushes, 1);
+    T_EQ_I64(warnings, 0);
+    day_end();
+}
+
+/* A right that the user loses while the link stands. */
+static void lost_right_is_named(void)
+{
+    T_REQUIRE(engine_start(&server, NULL));
+    T_CHECK(engine_ask(&server, "ACL SETUSER u reset on >secret ~* &* +@all") != NULL);
+    day_begin(server.socket, 10000, "u");
+    T_CHECK(engine_ask(&server, "ACL SETUSER u -set") != NULL);
+    T_EQ_I64(side_set(&a, "k", "late"), CELLAR_DEFERRED);
+    await_lost("right", 1);
+    cellar_error_info e = cellar_error_info_default();
+    T_EQ_I64(cellar_remote_last_error(a.r, &e), CELLAR_OK);
+    T_EQ_I64(e.code, CELLAR_E_DENIED);
+    T_CHECK(strstr(e.text, "'set'") != NULL);
+    T_EQ_I64(cellar_remote_state_get(a.r), CELLAR_REMOTE_DOWN);
+    T_EQ_I64(warnings, 1);
+    day_end();
+}
+
+T_MAIN("cellar_remote_bad_days", T_CASE(slow_server_defers_writes_and_keeps_the_link),
+       T_CASE(frozen_server_breaks_the_link_once), T_CASE(dead_server_comes_back_empty),
+       T_CASE(full_server_is_logged_once_and_keeps_counters),
+       T_CASE(demoted_server_is_left_until_it_is_primary),
+       T_CASE(server_without_its_primary_is_left), T_CASE(loading_server_is_waited_for),
+       T_CASE(server_that_cannot_save_is_left), T_CASE(evicted_value_leaves_memory),
+       T_CASE(journal_of_a_dead_process_ends_with_the_ttl),
+       T_CASE(flushed_server_empties_memory), T_CASE(lost_right_is_named))

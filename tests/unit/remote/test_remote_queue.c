@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    writes that wait in a queue or a journal do not outlive what deletes them.
+ * Method: the server is frozen or closed while writes wait; a second store reads what it then has. */
+#include <signal.h>
+
+#include "cellar_invalidate.h"
+#include "tests/support/shared_side.h"
+
+static engine server;
+static side a, b;
+
+/* Open two processes. Writes of `a` wait in its queue. */
+static void both_open(const cellar_remote_opts *ro, cellar_remote_values values)
+{
+    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    T_REQUIRE(engine_start(&server, NULL));
+    o.values = values;
+    side_open(&b, server.socket, NULL, &o);
+    o.write = CELLAR_REMOTE_BEHIND;
+    side_open(&a, server.socket, ro, &o);
+    side_fence(&a);
+    side_fence(&b);
+}
+
+static void both_close(void)
+{
+    side_close(&a);
+    side_close(&b);
+    engine_stop(&server);
+}
+
+/* Wait until no write of `a` waits. */
+static void all_sent(void)
+{
+    cellar_remote_stats s = side_stats(&a);
+    for (int i = 0; i < 2000 && (s.queue_entries != 0 || s.journal_keys != 0); i++) {
+        engine_pause_ms(1);
+        s = side_stats(&a);
+    }
+    T_EQ_U64(s.queue_entries + s.journal_keys, 0);
+    side_fence(&a);
+    side_fence(&b);
+}
+
+/* Queue many values: a batch is on its way, and more of them wait. */
+static void queue_many(void)
+{
+    for (int i = 0; i < 300; i++) {
+        char key[8];
+        (void)snprintf(key, sizeof key, "u:%d", i);
+        T_CHECK(side_set(&a, key, "old") == CELLAR_OK);
+    }
+}
+
+static void none_is_left(void)
+{
+    for (int i = 0; i < 300; i++) {
+        char key[8];
+        (void)snprintf(key, sizeof key, "u:%d", i);
+        T_CHECK(side_has(&a, key, NULL));
+    }
+    all_sent();
+    for (int i = 0; i < 300; i++) {
+        char key[8];
+        (void)snprintf(key, sizeof key, "u:%d", i);
+        T_CHECK(side_has(&a, key, NULL) && side_has(&b, key, NULL));
+    }
+}
+
+static void pattern_delete_ends_queued_values(void)
+{
+    both_open(NULL, CELLAR_REMOTE_ENVELOPE);
+    queue_many();
+    T_EQ_I64(cellar_delete_by_pattern(a.users, "u:*", 3, NULL), CELLAR_OK);
+    none_is_left();
+    both_close();
+}
+
+static void clear_of_raw_ends_queued_values(void)
+{
+    both_open(NULL, CELLAR_REMOTE_RAW);
+    queue_many();
+    T_EQ_I64(cellar_clear(a.users), CELLAR_OK);
+    none_is_left();
+    both_close();
+}
+
+static cellar_remote_opts hasty(void)
+{
+    cellar_remote_opts ro = side_patient();
+    ro.io_ms = 50;
+    return ro;
+}
+
+/* The clear has no answer; until it has one, the value in the queue counts as cleared. */
+static void clear_without_an_answer_ends_queued_values(void)
+{
+    const cellar_remote_opts ro = hasty();
+    both_open(&ro, CELLAR_REMOTE_ENVELOPE);
+    engine_signal(&server, SIGSTOP);
+    T_CHECK(side_set(&a, "1", "old") == CELLAR_OK);
+    T_CHECK(side_set(&a, "2", "old") == CELLAR_OK);
+    T_EQ_I64(cellar_clear(a.users), CELLAR_DEFERRED);
+    T_CHECK(side_has(&a, "1", NULL) && side_has(&a, "2", NULL));
+    engine_signal(&server, SIGCONT);
+    both_close();
+}
+
+/* The journal has room for one key. */
+static void delete_takes_the_place_of_a_queued_value(void)
+{
+    for (int raw = 0; raw < 2; raw++) {
+        cellar_remote_opts ro = hasty();
+        ro.journal_keys = 1;
+        both_open(&ro, raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE);
+        engine_signal(&server, SIGSTOP);
+        for (char key[2] = "1"; key[0] <= '3'; key[0]++) {
+            T_CHECK(side_set(&a, key, "old") == CELLAR_OK);
+        }
+        for (char key[2] = "1"; key[0] <= '3'; key[0]++) {
+            T_EQ_I64(cellar_delete(a.users, key, 1), CELLAR_OK);
+            T_CHECK(side_has(&a, key, NULL));
+        }
+        T_EQ_U64(side_stats(&a).overflows, 0);
+        engine_signal(&server, SIGCONT);
+        all_sent();
+        T_CHECK(side_proven(&a) && side_proven(&b));
+        for (char key[2] = "1"; key[0] <= '3'; key[0]++) {
+            T_CHECK(side_has(&a, key, NULL) && side_has(&b, key, NULL));
+        }
+        both_close();
+    }
+}
+
+T_MAIN("cellar_remote_queue", T_CASE(pattern_delete_ends_queued_values),
+       T_CASE(clear_of_raw_ends_queued_values),
+       T_CASE(clear_without_an_answer_ends_queued_values),
+       T_CASE(delete_takes_the_place_of_a_queued_value))

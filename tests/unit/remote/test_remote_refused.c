@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    what a program, another program or the server may do wrong has a code and a sentence of
+ *         its own, and costs no more than that.
+ * Method: namespaces, keys and values that cannot be shared; a control key of another program; a
+ *         reply that stops halfway. URL and options: test_remote_config; servers that are refused:
+ *         test_remote_servers. */
+#include "cellar_admin.h"
+#include "tests/support/byte_proxy.h"
+#include "tests/support/link_kit.h"
+#include "tests/support/shared_side.h"
+
+static engine server;
+
+/* Return whether the sentence of `r`, NULL: of the last refused call, has a part. */
+static bool said(const cellar_remote *r, cellar_err code, const char *part)
+{
+    cellar_error_info e = cellar_error_info_default();
+    T_EQ_I64(cellar_remote_last_error(r, &e), CELLAR_OK);
+    T_EQ_I64(e.code, code);
+    T_CHECK(strlen(e.text) < sizeof e.text - 1); /* not cut */
+    if (strstr(e.text, part) == NULL) { T_EQ_STR(e.text, part); }
+    return strstr(e.text, part) != NULL;
+}
+
+/* ---- namespaces ---- */
+
+static cellar_remote *remote_of(cellar *store)
+{
+    cellar_remote *r = NULL;
+    cellar_remote_opts o = cellar_remote_opts_default();
+    o.no_thread = 1; /* no server is asked */
+    T_REQUIRE(cellar_remote_open(store, "unix:///nowhere/r.sock", &o, &r) == CELLAR_OK);
+    return r;
+}
+
+static void namespaces_that_cannot_be_shared_are_refused(void)
+{
+    static const char *const names[] = { "a:b", "~a", "+", "a b" };
+    cellar_config cfg = cellar_config_default();
+    cellar_namespace_opts hidden = cellar_namespace_opts_default();
+    cellar_remote_namespace_opts bad = cellar_remote_namespace_opts_default();
+    cellar *store = NULL, *c = NULL;
+    T_REQUIRE(cellar_open(&cfg, &store) == CELLAR_OK);
+    cellar_remote *r = remote_of(store);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        T_REQUIRE(cellar_namespace_open(store, names[i], NULL, &c) == CELLAR_OK);
+        T_EQ_I64(cellar_remote_attach(r, c, NULL), CELLAR_E_INVAL);
+        T_CHECK(said(NULL, CELLAR_E_INVAL, "without ':', no '~' in front"));
+        cellar_close(c);
+    }
+    hidden.hidden = 1;
+    T_REQUIRE(cellar_namespace_open(store, "hidden", &hidden, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_remote_attach(r, c, NULL), CELLAR_E_UNSUPPORTED);
+    T_CHECK(said(NULL, CELLAR_E_UNSUPPORTED, "hidden"));
+    cellar_close(c);
+    T_REQUIRE(cellar_namespace_open(store, "users", NULL, &c) == CELLAR_OK);
+    bad.values = CELLAR_REMOTE_RAW;
+    bad.write = CELLAR_REMOTE_INVALIDATE;
+    T_EQ_I64(cellar_remote_attach(r, c, &bad), CELLAR_E_INVAL);
+    T_CHECK(said(NULL, CELLAR_E_INVAL, "RAW excludes INVALIDATE"));
+    T_EQ_I64(cellar_remote_attach(r, c, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_remote_attach(r, c, NULL), CELLAR_E_BUSY); /* it has this tier */
+    T_CHECK(said(NULL, CELLAR_E_BUSY, "CELLAR_TIER_L1"));
+    cellar_remote_close(r);
+    cellar_close(c);
+    cellar_close(store);
+}
+
+static void namespace_with_a_disk_tier_is_refused(void)
+{
+    char dir[T_FOLDER_MAX];
+    cellar_config cfg = cellar_config_default();
+    cellar *store = NULL;
+    t_folder(dir);
+    cfg.l2_path = dir;
+    cfg.l2_bytes = 64 << 20;
+    T_REQUIRE(cellar_open(&cfg, &store) == CELLAR_OK);
+    cellar_remote *r = remote_of(store);
+    T_EQ_I64(cellar_remote_attach(r, store, NULL), CELLAR_E_BUSY);
+    T_CHECK(said(NULL, CELLAR_E_BUSY, "CELLAR_TIER_L1"));
+    cellar_remote_close(r);
+    cellar_close(store);
+    t_wipe(dir);
+}
+
+/* ---- keys and values ---- */
+
+static void longest_key_is_shared_and_a_longer_one_refused(void)
+{
+    static char key[CELLAR_KEY_MAX + 1];
+    side a, b;
+    char got[8];
+    size_t len = 0;
+    if (!engine_start(&server, NULL)) { return; }
+    side_open(&a, server.socket, NULL, NULL);
+    side_open(&b, server.socket, NULL, NULL);
+    memset(key, 'k', sizeof key);
+    T_EQ_I64(cellar_set(a.users, key, CELLAR_KEY_MAX, "v", 1, NULL), CELLAR_OK);
+    side_fence(&b);
+    T_EQ_I64(cellar_get(b.users, key, CELLAR_KEY_MAX, got, sizeof got, &len), CELLAR_OK);
+    T_CHECK(len == 1 && got[0] == 'v');
+    T_EQ_I64(cellar_set(a.users, key, CELLAR_KEY_MAX + 1, "v", 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_get(b.users, key, CELLAR_KEY_MAX + 1, got, sizeof got, &len), CELLAR_E_INVAL);
+    side_close(&a);
+    side_close(&b);
+    engine_stop(&server);
+}
+
+/* A value above the limit of the writer is its refusal; above memory_bytes the link is closed, and
+ * the value stays. */
+static void values_above_the_limits_are_refused(void)
+{
+    static char value[(16 << 20) + 8192];
+    side a;
+    if (!engine_start(&server, NULL)) { return; }
+    side_open(&a, server.socket, NULL, NULL);
+    memset(value, 'v', sizeof value);
+    T_EQ_I64(cellar_set(a.users, "k", 1, value, sizeof value, NULL), CELLAR_E_TOOBIG);
+    T_CHECK(engine_ask(&server, "SET app:users:big %b", value, sizeof value) != NULL);
+    T_CHECK(side_has(&a, "big", NULL));
+    T_CHECK(said(a.r, CELLAR_E_TOOBIG, "a reply on data is above the limits"));
+    T_CHECK(side_proven(&a));
+    T_EQ_I64(engine_number(engine_ask(&server, "STRLEN app:users:big")), (int64_t)sizeof value);
+    side_close(&a);
+    engine_stop(&server);
+}
+
+/* ---- the server ---- */
+
+static void control_key_of_another_program_is_a_reason(void)
+{
+    side a;
+    cellar_config cfg = cellar_config_default();
+    const cellar_remote_opts o = side_patient();
+    char url[512];
+    if (!engine_start(&server, NULL)) { return; }
+    T_CHECK(engine_ask(&server, "LPUSH cellar:~e x") != NULL);
+    snprintf(url, sizeof url, "unix://%s", server.socket);
+    T_REQUIRE(cellar_open(&cfg, &a.store) == CELLAR_OK);
+    T_REQUIRE(cellar_remote_open(a.store, url, &o, &a.r) == CELLAR_OK);
+    T_REQUIRE(cellar_remote_attach(a.r, a.store, NULL) == CELLAR_OK);
+    cellar_error_info e = cellar_error_info_default();
+    while (e.code == CELLAR_OK) {
+        engine_pause_ms(1);
+        T_EQ_I64(cellar_remote_last_error(a.r, &e), CELLAR_OK);
+    }
+    T_CHECK(said(a.r, CELLAR_E_CONFIG, "cellar:~e, or another control key, is not one of cellar"));
+    T_CHECK(cellar_remote_state_get(a.r) != CELLAR_REMOTE_PROVEN);
+    T_EQ_I64(engine_number(engine_ask(&server, "LLEN cellar:~e")), 1); /* and it is there */
+    T_CHECK(engine_ask(&server, "DEL cellar:~e") != NULL);
+    T_CHECK(side_proven(&a));
+    cellar_remote_close(a.r);
+    cellar_close(a.store);
+    engine_stop(&server);
+}
+
+static void reply_that_stops_halfway_ends_the_link(void)
+{
+    static char value[8 << 20];
+    static byte_proxy p;
+    link_kit k;
+    link_kit_answer a = { .replies = 0 };
+    remote_refusal why;
+    if (!engine_start(&server, NULL)) { return; }
+    T_CHECK(engine_ask(&server, "SET app:users:k %b", value, sizeof value) != NULL);
+    byte_proxy_open(&p, server.dir, server.socket);
+    link_kit_init(&k, p.path);
+    k.c.string_max = sizeof value;
+    k.virtual_clock = true;
+    atomic_store(&k.clock_ms, 1000000);
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    const int64_t blocks = atomic_load(&k.blocks);
+    byte_proxy_way *data = &p.line[0].way[1];
+    const remote_request q = { .bytes = "*2\r\n$3\r\nGET\r\n$11\r\napp:users:k\r\n", .bytes_len = 31,
+                               .replies = 1, .wait_ms = 60000, .ctx = &a, .fn = link_kit_take,
+                               .done = link_kit_done };
+    remote_post(k.link, &q);
+    const uint64_t before = atomic_load(&data->passed);
+    while (atomic_load(&data->passed) < before + (1 << 20)) { remote_link_step(k.link, 1); }
+    atomic_store(&data->frozen, true);
+    for (int i = 0; i < 20; i++) { remote_link_step(k.link, 1); }
+    T_EQ_U64(a.replies, 0);
+    atomic_store(&k.clock_ms, 1000600); /* a mark is sent, and has no reply */
+    remote_link_step(k.link, 1);
+    atomic_store(&k.clock_ms, 1000600 + 2001);
+    T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_MARK);
+    T_EQ_I64(why.code, CELLAR_E_TIMEOUT);
+    T_CHECK(strstr(why.text, "a mark did not come back within proof_ms") != NULL);
+    T_CHECK(a.ended && a.err == CELLAR_E_IO && a.fate == REMOTE_UNKNOWN);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN)); /* on other lines */
+    T_EQ_I64(atomic_load(&k.blocks), blocks);   /* the half is freed */
+    link_kit_close(&k);
+    byte_proxy_close(&p);
+    engine_stop(&server);
+}
+
+T_MAIN("remote_refused", T_CASE(namespaces_that_cannot_be_shared_are_refused),
+       T_CASE(namespace_with_a_disk_tier_is_refused),
+       T_CASE(longest_key_is_shared_and_a_longer_one_refused),
+       T_CASE(values_above_the_limits_are_refused),
+       T_CASE(control_key_of_another_program_is_a_reason),
+       T_CASE(reply_that_stops_halfway_ends_the_link))

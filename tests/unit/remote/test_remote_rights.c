@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    the least rights of cellar_remote.h suffice for every call of the remote tier, and no
+ *         right is listed that no call uses.
+ * Method: two sides with these rights use namespaces of all kinds, limiters and locks. Then the
+ *         server tells which commands it refused (ACL LOG) and which ones ran (INFO commandstats).
+ *         The right that is missing has its name: least_rights_suffice_and_each_is_needed. */
+#include "cellar_entry.h"
+#include "cellar_invalidate.h"
+#include "cellar_load.h"
+#include "tests/support/rights.h"
+#include "tests/support/shared_side.h"
+
+static engine server;
+static rights least;
+static side a, b;
+static bool used[RIGHTS_MAX];
+
+static cellar_err load_v(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len, (void)ctx;
+    return cellar_load_value(load, "v", 1);
+}
+
+static void use_loads(const side *s)
+{
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(s->users, "l", 1, NULL, load_v, NULL, &r), CELLAR_OK);
+    cellar_result_free(&r);
+}
+
+static void use_values(void)
+{
+    int64_t now = 0;
+    T_EQ_I64(side_set(&a, "k", "1"), CELLAR_OK);
+    side_fence(&b);
+    T_CHECK(side_has(&b, "k", "1"));
+    T_EQ_I64(side_set_tagged(&a, "t", "1", "tag"), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_tag(a.users, "tag", 3, CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(cellar_delete(a.users, "k", 1), CELLAR_OK);
+    use_loads(&b);
+    T_EQ_I64(cellar_clear(a.users), CELLAR_OK);
+}
+
+static void use_every_kind(void)
+{
+    side_fence(&a);
+    T_CHECK(side_set(&a, "k", "1") == CELLAR_OK);
+    T_CHECK(side_has(&a, "other", NULL));
+    T_EQ_I64(cellar_delete_by_pattern(a.users, "k*", 2, NULL), CELLAR_OK);
+    use_loads(&a);
+}
+
+/* Increments and conditions, which RAW sends by scripts of its own. */
+static void use_conditions(void)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    int64_t now = 0;
+    T_EQ_I64(cellar_increment(a.users, "c", 1, 1, 0, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(cellar_increment(a.users, "c", 1, 1, 0, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(now, 2);
+    o.flags = CELLAR_ONLY_IF_PRESENT;
+    T_EQ_I64(cellar_set(a.users, "c", 1, "3", 1, &o), CELLAR_OK);
+}
+
+static void use_limiters(void)
+{
+    const cellar_rule rules[] = { cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10),
+                                  cellar_rule_fixed_window(10, CELLAR_PER_MONTH),
+                                  cellar_rule_sliding_log(10, CELLAR_HOUR_NS) };
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+        cellar_remote_limiter_opts lo = cellar_remote_limiter_opts_default();
+        cellar_remote_limiter *l;
+        cellar_limiter_result x;
+        char name[2] = { (char)('a' + i), '\0' };
+        lo.name = name;
+        lo.hold_ms = 60000;
+        lo.batch = 6;
+        T_REQUIRE(cellar_remote_limiter_open(a.r, &rules[i], &lo, &l) == CELLAR_OK);
+        T_EQ_I64(cellar_remote_limiter_check(l, "k", 1, 1, &x), CELLAR_OK);
+        cellar_remote_limiter_close(l); /* gives units back */
+    }
+}
+
+static void use_locks(void)
+{
+    cellar_remote_lock lk, other;
+    T_EQ_I64(cellar_remote_lock_acquire(a.r, "k", 1, NULL, &lk), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_try(b.r, "k", 1, NULL, &other), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_remote_lock_extend(a.r, "k", 1, &lk, 1000), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_release(a.r, "k", 1, &lk), CELLAR_OK);
+}
+
+static void open_with(side *s, const cellar_remote_namespace_opts *o)
+{
+    cellar_remote_opts ro = side_patient();
+    ro.user = "u";
+    ro.password = "secret";
+    if (o != NULL && o->durable != 0) { ro.io_ms = 500; } /* WAIT takes half of it */
+    side_open(s, server.socket, &ro, o);
+}
+
+/* Forget the probes of the handshake; these commands are no probes, but what it needs. */
+static void forget_handshakes(void)
+{
+    static const char *const needed[] = { "+script|load", "+subscribe", "+client|tracking" };
+    for (size_t i = 0; i < least.count; i++) {
+        for (size_t k = 0; k < sizeof needed / sizeof needed[0]; k++) {
+            if (strcmp(least.word[i], needed[k]) == 0) { used[i] = true; }
+        }
+    }
+    T_CHECK(engine_ask(&server, "CONFIG RESETSTAT") != NULL);
+}
+
+/* Note each right with a command that ran since the last call, in scripts too. */
+static void note_used(void)
+{
+    const redisReply *info = engine_ask(&server, "INFO commandstats");
+    T_REQUIRE(info != NULL && info->type == REDIS_REPLY_STRING);
+    for (size_t i = 0; i < least.count; i++) {
+        char row[64];
+        snprintf(row, sizeof row, "\ncmdstat_%s:", least.word[i] + 1);
+        if (strstr(info->str, row) != NULL) { used[i] = true; }
+    }
+    T_CHECK(engine_ask(&server, "CONFIG RESETSTAT") != NULL);
+}
+
+/* Use all that there is. */
+static void use_all(void)
+{
+    cellar_remote_namespace_opts kinds[4];
+    for (size_t i = 0; i < 4; i++) { kinds[i] = cellar_remote_namespace_opts_default(); }
+    kinds[0].values = CELLAR_REMOTE_RAW;
+    kinds[1].write = CELLAR_REMOTE_BEHIND;
+    kinds[2].write = CELLAR_REMOTE_INVALIDATE;
+    kinds[3].durable = 1;
+    open_with(&a, NULL);
+    open_with(&b, NULL);
+    forget_handshakes();
+    use_values();
+    use_limiters();
+    use_locks();
+    note_used();
+    side_close(&a);
+    side_close(&b);
+    for (size_t i = 0; i < 4; i++) {
+        open_with(&a, &kinds[i]);
+        forget_handshakes();
+        use_every_kind();
+        if (kinds[i].values == CELLAR_REMOTE_RAW) { use_conditions(); }
+        note_used();
+        side_close(&a);
+    }
+}
+
+static void least_rights_suffice_for_every_call(void)
+{
+    rights_read(&least);
+    if (!engine_start(&server, NULL)) { return; }
+    rights_grant(&server, "u", ">secret", &least, least.count);
+    use_all();
+    const redisReply *log = engine_ask(&server, "ACL LOG 1");
+    T_REQUIRE(log != NULL && log->type == REDIS_REPLY_ARRAY);
+    T_EQ_U64(log->elements, 0); /* nothing was refused */
+    for (size_t i = 0; i < least.count; i++) {
+        if (least.word[i][0] == '+' && !used[i]) { T_EQ_STR(least.word[i], "used by a call"); }
+    }
+    engine_stop(&server);
+}
+
+T_MAIN("remote_rights", T_CASE(least_rights_suffice_for_every_call))
