@@ -2,7 +2,8 @@
  *
  * remote: namespaces shared through a redis-server of the suite, beside hiredis.
  *
- * FIGURES    remote_hit       hits of a shared namespace x those of a private one of the same store
+ * FIGURES    remote_hit       hits of a shared namespace x those of a private one of the same store,
+ *                             with entries of the same life (max_ttl_ms)
  *            remote_beside    hits of a private namespace with a remote attached to another one of
  *                             its store x those of a store without a remote
  *            remote_heard     SET by a stranger to the event of its invalidation, p50, x p50 of the
@@ -49,6 +50,8 @@
 #define REMOTE_PORT 16399
 #define REMOTE_KEYS 100000u
 #define REMOTE_HITS 50000u
+#define REMOTE_HIT_KEYS 1000u
+#define REMOTE_LIFE_MS 3600000 /* default of max_ttl_ms */
 #define REMOTE_TURNS 8u
 #define REMOTE_BATCH 128u
 #define REMOTE_THREADS 16u
@@ -61,6 +64,7 @@ typedef struct remote_bench {
     const cell_options *o;
     server *s;
     char unix_url[160];
+    char patient_url[160]; /* for gets beside hiredis, which waits for a late reply */
     uint32_t next; /* key of the next miss */
 } remote_bench;
 
@@ -95,13 +99,14 @@ static bool remote_proven_soon(const cellar_remote *r)
 static bool remote_store_open(remote_store *s, const char *url, uint32_t entries,
                               cellar_remote_values values)
 {
-    cellar_namespace_opts n = cellar_namespace_opts_default();
+    cellar_namespace_opts n = cellar_namespace_opts_default(), alone = n;
     cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
     memset(s, 0, sizeof *s);
     n.max_entries = entries;
+    alone.default_ttl_ms = REMOTE_LIFE_MS;
     o.values = values;
     if (cellar_open(NULL, &s->store) != CELLAR_OK ||
-        cellar_namespace_open(s->store, "alone", NULL, &s->alone) != CELLAR_OK ||
+        cellar_namespace_open(s->store, "alone", &alone, &s->alone) != CELLAR_OK ||
         cellar_namespace_open(s->store, "shared", &n, &s->shared) != CELLAR_OK) {
         return false;
     }
@@ -154,11 +159,14 @@ static bool remote_fill(cellar *ns, uint32_t count)
 
 static double remote_hits_ns(cellar *ns, uint64_t *bad)
 {
-    char key[16], value[100];
+    static char key[REMOTE_HIT_KEYS][16];
+    char value[100];
+    size_t len = 0;
+    for (uint32_t i = 0; i < REMOTE_HIT_KEYS; i++) { len = remote_key(key[i], i); }
     const uint64_t from = host_thread_cpu_ns();
     for (uint32_t i = 0; i < REMOTE_HITS; i++) {
-        const size_t len = remote_key(key, i % 1000);
-        *bad += cellar_get(ns, key, len, value, sizeof value, NULL) != CELLAR_OK;
+        const char *k = key[i % REMOTE_HIT_KEYS];
+        *bad += cellar_get(ns, k, len, value, sizeof value, NULL) != CELLAR_OK;
     }
     return (double)(host_thread_cpu_ns() - from) / REMOTE_HITS;
 }
@@ -169,7 +177,9 @@ static int remote_hits_of(const remote_bench *b, cellar *measured, cellar *other
 {
     double x[SUITE_ROUNDS_MAX];
     uint64_t bad = 0;
-    if (!remote_fill(measured, 1000) || !remote_fill(other, 1000)) { return CELL_WRONG; }
+    if (!remote_fill(measured, REMOTE_HIT_KEYS) || !remote_fill(other, REMOTE_HIT_KEYS)) {
+        return CELL_WRONG;
+    }
     for (uint32_t n = 0; n < b->o->rounds; n++) {
         double ns[2] = { INFINITY, INFINITY };
         for (uint32_t turn = 0; turn < 2 * REMOTE_TURNS; turn++) {
@@ -188,7 +198,8 @@ static int remote_hits(remote_bench *b)
     remote_store s, none;
     int status = CELL_WRONG;
     if (remote_store_open(&s, b->unix_url, 0, CELLAR_REMOTE_ENVELOPE) &&
-        remote_store_open(&none, NULL, 0, CELLAR_REMOTE_ENVELOPE)) {
+        remote_store_open(&none, NULL, 0, CELLAR_REMOTE_ENVELOPE) &&
+        remote_fill(none.shared, REMOTE_HIT_KEYS)) { /* both stores have the same entries */
         status = remote_hits_of(b, s.shared, s.alone, "remote_hit") |
                  remote_hits_of(b, s.alone, none.alone, "remote_beside");
         remote_store_close(&none);
@@ -221,7 +232,9 @@ static int remote_heard_bench(remote_bench *b)
             CELLAR_OK) {
         return CELL_WRONG;
     }
-    bool ok = remote_do(c, "SET bench:shared:heard %s", "0");
+    /* The fence: a get beside the message of this SET would not enter memory. */
+    bool ok = remote_do(c, "SET bench:shared:heard %s", "0") &&
+              cellar_remote_fence(s.r, 1000) == CELLAR_OK;
     for (uint32_t i = 0; ok && i < count; i++) {
         ok = cellar_get(s.shared, "heard", 5, value, sizeof value, NULL) == CELLAR_OK;
         atomic_store(&remote_heard_ns, 0);
@@ -301,13 +314,13 @@ static int remote_get_many_of(remote_bench *b, const char *url, bool tcp)
 
 static int remote_get_many_unix(remote_bench *b)
 {
-    return remote_get_many_of(b, b->unix_url, false);
+    return remote_get_many_of(b, b->patient_url, false);
 }
 
 static int remote_get_many_tcp(remote_bench *b)
 {
     char url[64];
-    snprintf(url, sizeof url, "redis://127.0.0.1:%d?prefix=bench", REMOTE_PORT);
+    snprintf(url, sizeof url, "redis://127.0.0.1:%d?prefix=bench&io_ms=2000", REMOTE_PORT);
     return remote_get_many_of(b, url, true);
 }
 
@@ -356,7 +369,7 @@ static int remote_misses_bench(remote_bench *b)
     double x[SUITE_ROUNDS_MAX];
     redisContext *c[REMOTE_THREADS];
     remote_store s;
-    bool ok = remote_store_open(&s, b->unix_url, 1000, CELLAR_REMOTE_ENVELOPE) &&
+    bool ok = remote_store_open(&s, b->patient_url, 1000, CELLAR_REMOTE_ENVELOPE) &&
               remote_fill(s.shared, REMOTE_KEYS);
     for (uint32_t i = 0; i < REMOTE_THREADS; i++) {
         c[i] = remote_hiredis(b, false);
@@ -687,6 +700,7 @@ static int remote_run(const cell_options *o)
         return CELL_OK;
     }
     snprintf(b.unix_url, sizeof b.unix_url, "unix://%.120s?prefix=bench", here);
+    snprintf(b.patient_url, sizeof b.patient_url, "%.146s&io_ms=2000", b.unix_url);
     const int status = remote_parts(&b);
     server_stop(b.s);
     return status;
