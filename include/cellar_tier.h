@@ -16,6 +16,8 @@
  *            or an error from changes. It calls `proven` with 0, or lets the last proof run out.
  * CHANGE     A set or delete raises the stamp of its key, changes memory, calls `put` or `remove`,
  *            and then returns. Until it returns no read stores a reply.
+ *            Changes of a key call the table one after the other. A change after a clear or `ended`
+ *            does not wait for those before it: they remove the key from memory when they return.
  * READ       A get that misses memory notes the stamp of the key and the life of the namespace,
  *            then calls `get`, or `get_many` for several keys. The reply enters memory only if both
  *            are unchanged.

@@ -271,9 +271,7 @@ BASE_NOINLINE static cellar_err cache_tier_tell(cellar *c, const l1_key *k, cach
     return below;
 }
 
-/* End the present entry of the key, without a call of the tier. After a clear: a write from before
- * it waits for its source now, and what reads stored since is older. After a write that a shared
- * tier does not have: memory must not have it either. */
+/* End the present entry of the key, without a call of the tier. */
 BASE_COLD static void cache_write_ends(const cache_change *ch)
 {
     l1_key now = *ch->k;
@@ -281,6 +279,20 @@ BASE_COLD static void cache_write_ends(const cache_change *ch)
     cache_change end = { .c = ch->c, .k = &now, .kind = CACHE_DELETE,
                          .flags = CACHE_OUTSIDE | CACHE_BATCH };
     (void)cache_change_run(&end);
+}
+
+/* Return whether memory must not keep the present entry of the key. `done`: the step changed it.
+ * After a clear the entry is of a change that does not wait for the turn of this one, or of a read:
+ * it may be older than what the tier has now. A write that a shared tier does not have must not be
+ * in memory either. */
+static bool cache_write_must_end(const cache_change *ch, const cache_step *r, bool done)
+{
+    const cache_tier *t = cache_tier_of(ch->c);
+    if (t == NULL || r->frame.raised == 0) { return false; }
+    const bool through = done && r->urge == CACHE_THROUGH;
+    if (through && t->shared && ch->below != CELLAR_OK && ch->kind != CACHE_DELETE) { return true; }
+    return (t->shared || (through && t->through)) &&
+           BASE_UNLIKELY(!cache_generation_alive(ch->c->store, ch->k->generation));
 }
 
 static void cache_tier_after(cache_change *ch, cache_step *r)
@@ -296,13 +308,7 @@ static void cache_tier_after(cache_change *ch, cache_step *r)
     ch->below = cache_tier_tell(ch->c, ch->k, &r->frame,
                                 deletes ? &cache_absent : ch->kind == CACHE_PUT ? ch->spec : NULL,
                                 done ? r->urge : CACHE_LATER);
-    const cache_tier *t = cache_tier_of(ch->c);
-    if (t == NULL || r->urge != CACHE_THROUGH || !done) { return; }
-    if (t->shared ? BASE_UNLIKELY(ch->below != CELLAR_OK) && !deletes
-                  : t->through && BASE_UNLIKELY(!cache_generation_alive(ch->c->store,
-                                                                        ch->k->generation))) {
-        cache_write_ends(ch);
-    }
+    if (BASE_UNLIKELY(cache_write_must_end(ch, r, done))) { cache_write_ends(ch); }
 }
 
 /* ---- part: dependencies ---- */

@@ -366,6 +366,69 @@ static void reply_on_its_way_brings_nothing_old_back(void)
     }
 }
 
+/* ---- a change on its way ---- */
+
+/* End the namespace inside the next change, and set the key again. */
+static void end_and_set(shared_client *m, const char *call)
+{
+    if (strncmp(call, "get", 3) == 0 || strcmp(call, "clear") == 0) { return; }
+    m->inside = NULL;
+    if (strcmp(act, "clear") == 0) { T_EQ_I64(cellar_clear(ns[1]), CELLAR_OK); }
+    else { m->host->ended(m->host->ctx, CELLAR_TAG_HARD); }
+    sets(ns[1], "k", "2");
+}
+
+static void set_overtaken(void) { sets(ns[1], "k", "1"); }
+
+static void set_if_overtaken(void)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    o.flags = CELLAR_ONLY_IF_PRESENT;
+    (void)cellar_set(ns[1], "k", 1, "1", 1, &o);
+}
+
+static void delete_overtaken(void) { (void)cellar_delete(ns[1], "k", 1); }
+
+static cellar_err add_like_a_set(void *ctx, const cellar_tier_key *k, int64_t delta,
+                                 int64_t *number, const cellar_tier_entry *e)
+{
+    cellar_tier_entry put = { .deadline_ms = INT64_MAX };
+    (void)e;
+    *number += delta;
+    return shared_put(ctx, k, "1", 1, &put);
+}
+
+static void increment_overtaken(void)
+{
+    int64_t n = 0;
+    T_EQ_I64(cellar_increment(ns[1], "k", 1, 1, 0, 0, 0, &n), CELLAR_OK);
+}
+
+/* The server orders the older change behind the newer one and does not report it: own changes are
+ * not reported. */
+static void change_that_an_end_overtook_leaves_nothing_older_in_memory(void)
+{
+    static void (*const changes[])(void) = { set_overtaken, set_if_overtaken, delete_overtaken,
+                                             increment_overtaken };
+    static const char *const ends[] = { "ended", "clear" };
+    for (unsigned i = 0; i < 2 * sizeof changes / sizeof changes[0]; i++) {
+        char there[8] = "", got[8] = "";
+        make_clients();
+        two.table.add = add_like_a_set;
+        attach_both();
+        sets(ns[1], "k", "0");
+        act = ends[i % 2];
+        two.inside = end_and_set;
+        changes[i / 2]();
+        T_CHECK(two.inside == NULL);
+        const cellar_err theirs = cellar_get_str(ns[0], "k", there, sizeof there);
+        T_EQ_I64(cellar_get_str(ns[1], "k", got, sizeof got), theirs);
+        T_EQ_STR(got, there);
+        end();
+    }
+    act = NULL;
+}
+
 /* ---- many keys in one question ---- */
 
 #define ASKED 40u /* more than one group of cellar_get_many */
@@ -2043,6 +2106,7 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(clear_ends_the_entries_of_all_clients), T_CASE(tag_ends_entries_of_all_clients),
        T_CASE(pattern_reaches_the_server_once),
        T_CASE(entries_end_within_a_pattern_delete), T_CASE(reply_on_its_way_brings_nothing_old_back),
+       T_CASE(change_that_an_end_overtook_leaves_nothing_older_in_memory),
        T_CASE(missed_keys_are_asked_in_one_question),
        T_CASE(tier_without_get_many_is_asked_key_by_key),
        T_CASE(question_reports_all_outcomes_of_a_get),
