@@ -15,12 +15,12 @@
  * AWAY       A tier that cannot reach its server returns MISS or an error from `get`, and DEFERRED
  *            or an error from changes. It calls `proven` with 0, or lets the last proof run out.
  * CHANGE     A set or delete raises the stamp of its key, changes memory, calls `put` or `remove`,
- *            and then returns. Until it returns no read stores a reply.
- *            Changes of a key call the table one after the other. A change after a clear or `ended`
- *            does not wait for those before it: they remove the key from memory when they return.
+ *            and returns; until then no read stores a reply. Changes of a key call one after the
+ *            other. Changes before and after a clear or `ended` do not: the older ones then remove
+ *            the key from memory.
  * READ       A get that misses memory notes the stamp of the key and the life of the namespace,
  *            then calls `get`, or `get_many` for several keys. The reply enters memory only if both
- *            are unchanged.
+ *            are unchanged, and equal gets wait for it.
  * PROOF      With `proof`, memory answers only until the time of the last `proven`.
  * LOCKING    The store calls the table without a lock, from any thread, several at a time. The tier
  *            calls the host without a lock that its table needs.
@@ -151,7 +151,8 @@ typedef struct cellar_tier_table {
     cellar_err (*attached)(void *ctx, const cellar_tier_host *host);
     /* Copy the value of a key. Required. e->flags: CELLAR_TIER_FRESH or 0.
      * Returns OK; ABSENT; E_BUFFER (*value_len and *e set); MISS; an error, which is a miss, but
-     * with FRESH the code of the change. */
+     * with FRESH the code of the change. Equal gets of other threads may wait for its end: it must
+     * return, and not wait for another get of the namespace. */
     cellar_err (*get)(void *ctx, const cellar_tier_key *k, void *buf, size_t buf_cap,
                       size_t *value_len, cellar_tier_entry *e);
     /* Read several keys, each as by `get`, with all requests sent together: cellar_get_many asks

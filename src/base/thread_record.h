@@ -29,6 +29,7 @@ typedef struct base_thread_self {
     _Atomic int32_t tid;      /* of the owner; written under the registration lock, 0: never used */
     uint32_t countdown;       /* samples: calls until the next one (stats) */
     uint32_t depth;           /* nested listener and loader calls */
+    uint32_t in_tier;         /* nested calls of a shared tier, and of its host */
     uint32_t held_count;      /* BASE_DEBUG: ranked locks this thread holds */
     uint32_t noted_count;     /* BASE_DEBUG: entries of held[] (sync.h) */
     bool forking;             /* inside fork handlers: ranks are not checked */

@@ -9,6 +9,8 @@
  *            another tag belongs to another key.) Else it waits at most CACHE_READ_WAITS times. If
  *            it still may not ask, or if the tier has nothing and the stamp moved, it asks L1
  *            again. After CACHE_LOOKS looks it misses.
+ * ONCE       Equal reads of a shared tier are one question (question.c). When it has ended, the
+ *            others look at memory.
  * MANY       A shared tier gets one question for many keys: all stamps are watched before it. Keys
  *            that a change holds or has overtaken are read one by one behind it.
  * SEE ALSO   README.md, "Stamps" (proofs, reads). */
@@ -17,6 +19,7 @@
 #include "cache/bloom_guard.h"
 #include "cache/call.h"
 #include "cache/generation.h"
+#include "cache/question.h"
 #include "cache/proof.h"
 #include "cache/shared.h"
 #include "cache/stamp.h"
@@ -181,16 +184,44 @@ static cellar_err cache_tier_take(cellar *c, const l1_key *k, const cache_seen *
     return err;
 }
 
-CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
-                                           size_t *value_len, cache_tier_meta *m, cellar_err *kept)
+/* Return what an answer means to equal reads that wait for it. */
+static cellar_err cache_answer_joined(cellar_err err, cellar_err kept)
+{
+    if (err != CELLAR_OK && err != CELLAR_ABSENT) { return err; }
+    return kept == CELLAR_OK || kept == CELLAR_EXISTS ? CELLAR_CONFLICT : CELLAR_PENDING;
+}
+
+/* Look once into the tier. `joins`: wait for an equal question instead of asking again; then *m has
+ * user_flags alone. Return as cache_tier_fetch. */
+static cellar_err cache_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                              size_t *value_len, cache_tier_meta *m, cellar_err *kept, bool joins)
 {
     const cache_store *s = c->store;
     cache_seen seen;
+    cache_question *mine = NULL;
     if (cache_never_below(c, k)) { return CELLAR_MISS; }
     if (!cache_tier_settled(s, k->hash, CACHE_READ_WAITS, &seen.word)) { return CELLAR_CONFLICT; }
     seen.globs = base_load_acq(&s->glob_epoch);
-    const cellar_err err = cache_tier_ask(c, k, buf, buf_cap, value_len, m);
-    return cache_tier_take(c, k, &seen, err, buf, *value_len, m, kept);
+    const cache_shared *h = joins ? cache_shared_of(c) : NULL;
+    if (h != NULL) {
+        const cellar_err answer = cache_question_begin(h, k->hash,
+                                                       CACHE_STAMP_CHANGES(seen.word), value_len,
+                                                       &m->user_flags, &mine);
+        if (answer == CELLAR_E_BUFFER && *value_len <= buf_cap) { return CELLAR_CONFLICT; }
+        if (answer != CELLAR_PENDING) { return answer; }
+    }
+    cellar_err err = cache_tier_ask(c, k, buf, buf_cap, value_len, m);
+    err = cache_tier_take(c, k, &seen, err, buf, *value_len, m, kept);
+    if (mine != NULL) {
+        cache_question_end(mine, cache_answer_joined(err, *kept), *value_len, m->user_flags);
+    }
+    return err;
+}
+
+CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
+                                           size_t *value_len, cache_tier_meta *m, cellar_err *kept)
+{
+    return cache_fetch(c, k, buf, buf_cap, value_len, m, kept, false);
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
@@ -199,12 +230,12 @@ CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf,
     cache_tier_meta m;
     cellar_err kept; /* vetoed or no room: the caller has the bytes anyway */
     *user_flags = 0;
-    cellar_err err = cache_tier_fetch(c, k, buf, buf_cap, value_len, &m, &kept);
+    cellar_err err = cache_fetch(c, k, buf, buf_cap, value_len, &m, &kept, true);
     for (unsigned i = 0; BASE_UNLIKELY(err == CELLAR_CONFLICT) && i < CACHE_LOOKS; i++) {
         err = cache_is_unproven(c)
                   ? CELLAR_MISS : l1_get_rest(c->l1, k, buf, buf_cap, value_len, user_flags, 0);
         if (err != CELLAR_MISS) { return err; }
-        err = cache_tier_fetch(c, k, buf, buf_cap, value_len, &m, &kept);
+        err = cache_fetch(c, k, buf, buf_cap, value_len, &m, &kept, i == 0);
     }
     if (err == CELLAR_OK || err == CELLAR_E_BUFFER) { *user_flags = m.user_flags; }
     return err == CELLAR_CONFLICT ? CELLAR_MISS : err;
@@ -212,21 +243,21 @@ CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf,
 
 /* ---- many keys of a shared tier ---- */
 
-typedef struct cache_question { /* one key of the question */
+typedef struct cache_missed_key { /* one key of a question for many */
     l1_key k;
     cellar_get_item *item;
     cache_seen seen;
-} cache_question;
+} cache_missed_key;
 
 /* Watch the keys and describe them to the tier. Return their count; items with a change on its way
  * are left out. */
 static size_t cache_ask_watch(cellar *c, cellar_get_item *const *items, size_t count,
-                              cellar_tier_get *get, cache_question *asked)
+                              cellar_tier_get *get, cache_missed_key *asked)
 {
     const cache_store *s = c->store;
     size_t n = 0;
     for (size_t i = 0; i < count; i++) {
-        cache_question *a = &asked[n];
+        cache_missed_key *a = &asked[n];
         a->item = items[i];
         cache_key(c, &a->k, items[i]->key, items[i]->key_len);
         if (!cache_tier_settled(s, a->k.hash, 0, &a->seen.word)) { continue; }
@@ -241,7 +272,7 @@ static size_t cache_ask_watch(cellar *c, cellar_get_item *const *items, size_t c
 }
 
 /* Take one answer. The status stays PENDING if the key may have changed. */
-static void cache_ask_take(cellar *c, const cache_shared *h, const cache_question *a,
+static void cache_ask_take(cellar *c, const cache_shared *h, const cache_missed_key *a,
                            const cellar_tier_get *g, uint64_t born)
 {
     cache_tier_meta m;
@@ -260,10 +291,10 @@ static void cache_ask_take(cellar *c, const cache_shared *h, const cache_questio
 static void cache_ask_together(cellar *c, cellar_get_item *const *items, size_t count)
 {
     base_account *account = &c->store->account;
-    const size_t bytes = count * (sizeof(cellar_tier_get) + sizeof(cache_question));
+    const size_t bytes = count * (sizeof(cellar_tier_get) + sizeof(cache_missed_key));
     cellar_tier_get *get = base_alloc(account, BASE_MOD_STORE, bytes, NULL);
     if (get == NULL) { return; }
-    cache_question *asked = (cache_question *)(void *)(get + count);
+    cache_missed_key *asked = (cache_missed_key *)(void *)(get + count);
     const cache_shared *h = cache_shared_of(c); /* NULL: a listener has forked */
     const size_t n = h != NULL ? cache_ask_watch(c, items, count, get, asked) : 0;
     const uint64_t born = base_load_acq(&c->store->tag_epoch);
@@ -293,7 +324,7 @@ static cellar_err cache_bring_once(cellar *c, const l1_key *k, cellar_err *kept)
     unsigned char *room = small;
     size_t cap = sizeof small, len = 0;
     cache_tier_meta m;
-    cellar_err err = cache_tier_fetch(c, k, room, cap, &len, &m, kept);
+    cellar_err err = cache_fetch(c, k, room, cap, &len, &m, kept, true);
     /* the value may be longer each time */
     for (unsigned i = 0; err == CELLAR_E_BUFFER && i < CACHE_ROUNDS; i++) {
         base_account *a = &c->store->account;
@@ -301,7 +332,7 @@ static cellar_err cache_bring_once(cellar *c, const l1_key *k, cellar_err *kept)
         cap = len;
         room = base_alloc(a, BASE_MOD_STORE, cap, NULL);
         if (room == NULL) { return CELLAR_E_NOMEM; }
-        err = cache_tier_fetch(c, k, room, cap, &len, &m, kept);
+        err = cache_fetch(c, k, room, cap, &len, &m, kept, true);
     }
     if (room != small) { base_free(&c->store->account, BASE_MOD_STORE, room, cap); }
     return err;

@@ -47,7 +47,9 @@ static cellar_err shared_get(void *ctx, const cache_tier_key *k, void *buf, size
     cellar_tier_entry e;
     memset(&e, 0, sizeof e);
     e.deadline_ms = BASE_NEVER_MS;
+    base_thread_self()->in_tier++;
     const cellar_err err = h->t.get(h->t.ctx, &key, buf, buf_cap, value_len, &e);
+    base_thread_self()->in_tier--;
     cache_shared_meta(h, &e, born, m);
     base_thread_self()->tags_read = m->tag_count != 0 || h->life != 0; /* cache_deps_identity */
     return err;
@@ -180,13 +182,14 @@ CELLAR_PRIVATE cache_shared *cache_shared_new(cellar *c, const cellar_tier_table
         h->life = base_hash(&s->hash_key, CACHE_SALT_LIFE, &c->id, sizeof c->id) | 1u;
     }
     if (c->slot != 0) { memcpy(h->name, c->name, sizeof h->name); }
+    h->questions = base_alloc(&s->account, BASE_MOD_STORE,
+                              CACHE_QUESTION_ROWS * sizeof *h->questions, NULL);
     if (t->ask_lease != NULL) {
         h->far = base_alloc(&s->account, BASE_MOD_STORE, CACHE_FAR_ROWS * sizeof *h->far, NULL);
-        if (h->far == NULL) {
-            base_free(&s->account, BASE_MOD_STORE, h, sizeof *h);
-            return NULL;
-        }
-        memset(h->far, 0, CACHE_FAR_ROWS * sizeof *h->far);
+    }
+    if (h->questions == NULL || (t->ask_lease != NULL && h->far == NULL)) {
+        cache_shared_free(h);
+        return NULL;
     }
     h->tier = (cache_tier){ .ctx = h, .shared = true, .get = shared_get,
                             .ask = t->ask != NULL ? shared_ask : NULL,
@@ -209,6 +212,9 @@ CELLAR_PRIVATE void cache_shared_free(cache_shared *h)
 {
     base_account *a = &h->store->account;
     if (h->far != NULL) { base_free(a, BASE_MOD_STORE, h->far, CACHE_FAR_ROWS * sizeof *h->far); }
+    if (h->questions != NULL) {
+        base_free(a, BASE_MOD_STORE, h->questions, CACHE_QUESTION_ROWS * sizeof *h->questions);
+    }
     base_free(a, BASE_MOD_STORE, h, sizeof *h);
 }
 

@@ -26,15 +26,22 @@ BASE_SIZE_BEGIN
 
 /* ---- host ---- */
 
-/* Hold the namespace of a table; NULL: it was dropped. */
-static cellar *cache_table_namespace(const cache_shared *h)
+/* Hold the namespace of a table; NULL: it was dropped. cache_table_leave ends it. */
+static cellar *cache_table_enter(const cache_shared *h)
 {
     cache_store *s = h->store;
     sync_take(NAMESPACE, &s->namespace_lock);
     cellar *c = cache_namespace_at(s, h->slot);
     if (c != NULL && (c->id != h->id || c->dropped || !cache_namespace_hold(c))) { c = NULL; }
     sync_drop(NAMESPACE, &s->namespace_lock);
+    base_thread_self()->in_tier += c != NULL;
     return c;
+}
+
+static void cache_table_leave(cellar *c)
+{
+    base_thread_self()->in_tier--;
+    cache_namespace_release(c);
 }
 
 static int64_t cache_table_now(void *ctx)
@@ -62,7 +69,7 @@ static void cache_table_ring(cellar *c, cache_shared *h, uint64_t hash)
 
 static void cache_table_changed(void *ctx, const void *key, size_t len)
 {
-    cellar *c = cache_key_bad(key, len) ? NULL : cache_table_namespace(ctx);
+    cellar *c = cache_key_bad(key, len) ? NULL : cache_table_enter(ctx);
     if (c == NULL) { return; }
     l1_key k;
     cache_key(c, &k, key, len);
@@ -70,7 +77,7 @@ static void cache_table_changed(void *ctx, const void *key, size_t len)
                         .flags = CACHE_OUTSIDE | CACHE_REMOTE | CACHE_BATCH };
     (void)cache_change_run(&ch);
     cache_table_ring(c, ctx, k.hash);
-    cache_namespace_release(c);
+    cache_table_leave(c);
 }
 
 /* Make all entries stale, and the values that loaders made of them invalid. */
@@ -85,7 +92,7 @@ static void cache_table_soften(cellar *c, const cache_shared *h)
 static void cache_table_ended(void *ctx, uint32_t mode)
 {
     cache_shared *h = ctx;
-    cellar *c = cache_table_namespace(h);
+    cellar *c = cache_table_enter(h);
     if (c == NULL) { return; }
     if (mode == CELLAR_TAG_SOFT && h->life != 0) {
         cache_table_soften(c, h);
@@ -93,24 +100,24 @@ static void cache_table_ended(void *ctx, uint32_t mode)
         (void)cache_clear_here(c, CELLAR_CAUSE_REMOTE);
     }
     cache_table_ring(c, h, 0);
-    cache_namespace_release(c);
+    cache_table_leave(c);
 }
 
 static void cache_table_tag_ended(void *ctx, const void *tag, size_t len, uint32_t mode)
 {
-    cellar *c = len == 0 || len > CELLAR_TAG_MAX ? NULL : cache_table_namespace(ctx);
+    cellar *c = len == 0 || len > CELLAR_TAG_MAX ? NULL : cache_table_enter(ctx);
     if (c == NULL) { return; }
     cache_tag_delete(c, tag, len, mode);
-    cache_namespace_release(c);
+    cache_table_leave(c);
 }
 
 static void cache_table_proven(void *ctx, int64_t until_ms)
 {
     const cache_shared *h = ctx;
-    cellar *c = h->t.proof != CELLAR_TIER_PROOF_NONE ? cache_table_namespace(h) : NULL;
+    cellar *c = h->t.proof != CELLAR_TIER_PROOF_NONE ? cache_table_enter(h) : NULL;
     if (c == NULL) { return; }
     base_store_rlx(&c->proven_ms, until_ms - (int64_t)BASE_COARSE_LAG_MS); /* the clock lags */
-    cache_namespace_release(c);
+    cache_table_leave(c);
 }
 
 static uint64_t cache_table_epoch(void *ctx)
@@ -129,19 +136,21 @@ static void cache_table_answered(void *ctx, const cellar_tier_ticket *ticket,
     memset(&m, 0, sizeof m);
     memcpy(&t, ticket, sizeof t);
     if ((err == CELLAR_LEASED || err == CELLAR_PENDING) && entry != NULL && h->far != NULL) {
-        cellar *c = cache_table_namespace(h);
+        cellar *c = cache_table_enter(h);
         if (c == NULL || !cache_load_begin(c)) {
-            if (c != NULL) { cache_namespace_release(c); }
+            if (c != NULL) { cache_table_leave(c); }
             return;
         }
         cache_far_answered(h, &t, key, err, value, entry->deadline_ms);
         cache_load_end(h->store);
-        cache_namespace_release(c);
+        cache_table_leave(c);
         return;
     }
     if (entry != NULL) { cache_shared_meta(h, entry, t.born, &m); }
+    base_thread_self()->in_tier++;
     cache_tier_answered(h->store, &t, key->bytes, key->len, entry != NULL ? err : CELLAR_MISS,
                         value, value_len, &m);
+    base_thread_self()->in_tier--;
 }
 
 static void *cache_table_alloc(void *ctx, size_t size)

@@ -17,6 +17,7 @@
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
 #include "cellar_observe.h"
+#include "tests/support/asleep.h"
 #include "tests/support/settings.h"
 #include "tests/support/shared_kit.h"
 
@@ -427,6 +428,129 @@ static void change_that_an_end_overtook_leaves_nothing_older_in_memory(void)
         end();
     }
     act = NULL;
+}
+
+/* ---- equal gets ---- */
+
+enum { EQUAL = 16 };
+typedef struct equal_get {
+    pthread_t thread;
+    _Atomic int tid;
+    size_t cap;
+    cellar_err err;
+    char got[8];
+} equal_get;
+static equal_get equal[EQUAL];
+static _Atomic bool held; /* the first reply waits */
+
+static void *get_equal(void *arg)
+{
+    equal_get *e = arg;
+    atomic_store(&e->tid, asleep_self());
+    e->err = cellar_get_str(ns[1], "k", e->got, e->cap);
+    return NULL;
+}
+
+static void hold_first_reply(shared_client *m, const char *call)
+{
+    if (strcmp(call, "get") != 0) { return; }
+    m->inside = NULL;
+    while (atomic_load(&held)) { (void)sched_yield(); }
+}
+
+static unsigned gets_of(const shared_client *m)
+{
+    pthread_mutex_lock(&server.lock);
+    const unsigned gets = m->gets;
+    pthread_mutex_unlock(&server.lock);
+    return gets;
+}
+
+/* Start the gets with buffers of `cap` bytes. Return when one reply is held and all other gets
+ * sleep, or have asked as well. */
+static void begin_equal(size_t cap)
+{
+    memset(equal, 0, sizeof equal);
+    atomic_store(&held, true);
+    two.gets = 0;
+    two.inside = hold_first_reply;
+    for (unsigned i = 0; i < EQUAL; i++) {
+        equal[i].cap = cap;
+        T_EQ_I64(pthread_create(&equal[i].thread, NULL, get_equal, &equal[i]), 0);
+        while (i == 0 && gets_of(&two) == 0) { (void)sched_yield(); }
+    }
+    for (unsigned waiting = 0; waiting < EQUAL - 1 && gets_of(&two) == 1;) {
+        waiting = 0;
+        for (unsigned i = 1; i < EQUAL; i++) { waiting += asleep(atomic_load(&equal[i].tid)); }
+    }
+}
+
+/* Let the reply go, and check the result of all gets but the first one. Return how many asked. */
+static unsigned end_equal(cellar_err err, const char *want)
+{
+    atomic_store(&held, false);
+    for (unsigned i = 0; i < EQUAL; i++) { T_EQ_I64(pthread_join(equal[i].thread, NULL), 0); }
+    for (unsigned i = 1; i < EQUAL; i++) {
+        T_EQ_I64(equal[i].err, err);
+        if (err == CELLAR_OK) { T_EQ_STR(equal[i].got, want); }
+    }
+    return two.gets;
+}
+
+static void equal_gets_are_one_question(void)
+{
+    begin();
+    sets(ns[0], "k", "value");
+    begin_equal(8);
+    T_EQ_U64(end_equal(CELLAR_OK, "value"), 1);
+    T_EQ_STR(equal[0].got, "value");
+    (void)cellar_delete(ns[0], "k", 1);
+    begin_equal(8);
+    T_EQ_U64(end_equal(CELLAR_MISS, NULL), 1);
+    sets(ns[0], "k", "value");
+    begin_equal(2);
+    T_EQ_U64(end_equal(CELLAR_E_BUFFER, NULL), 1);
+    end();
+}
+
+static void equal_gets_of_a_value_that_memory_does_not_keep_ask_each(void)
+{
+    begin();
+    two.no_keep = true;
+    sets(ns[0], "k", "value");
+    begin_equal(8);
+    T_EQ_U64(end_equal(CELLAR_OK, "value"), EQUAL);
+    end();
+}
+
+static void get_behind_a_change_does_not_wait_for_an_older_question(void)
+{
+    begin();
+    sets(ns[0], "k", "old");
+    begin_equal(8);
+    sets(ns[0], "k", "new");
+    has(ns[1], "k", "new");
+    T_EQ_U64(gets_of(&two), 2);
+    (void)end_equal(CELLAR_OK, "new");
+    has(ns[1], "k", "new");
+    end();
+}
+
+static void get_inside(shared_client *m, const char *call)
+{
+    if (strcmp(call, "get") != 0) { return; }
+    m->inside = NULL;
+    has(ns[1], "k", "value");
+}
+
+static void get_inside_the_same_get_asks_for_itself(void)
+{
+    begin();
+    sets(ns[0], "k", "value");
+    two.inside = get_inside;
+    has(ns[1], "k", "value");
+    T_EQ_U64(two.gets, 2);
+    end();
 }
 
 /* ---- many keys in one question ---- */
@@ -2107,6 +2231,10 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(pattern_reaches_the_server_once),
        T_CASE(entries_end_within_a_pattern_delete), T_CASE(reply_on_its_way_brings_nothing_old_back),
        T_CASE(change_that_an_end_overtook_leaves_nothing_older_in_memory),
+       T_CASE(equal_gets_are_one_question),
+       T_CASE(equal_gets_of_a_value_that_memory_does_not_keep_ask_each),
+       T_CASE(get_behind_a_change_does_not_wait_for_an_older_question),
+       T_CASE(get_inside_the_same_get_asks_for_itself),
        T_CASE(missed_keys_are_asked_in_one_question),
        T_CASE(tier_without_get_many_is_asked_key_by_key),
        T_CASE(question_reports_all_outcomes_of_a_get),

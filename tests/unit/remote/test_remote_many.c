@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    cellar_get_many on a shared namespace asks the server once for all keys that memory does
- *         not have. A change between question and answer is honoured; a lost connection and a close
+ *         not have, and equal gets of many threads ask it once. A change between question and answer is honoured; a lost connection and a close
  *         leave nothing behind.
  * Method: two stores stand for two processes; redis-server is real and counts what it reads. The
  *         second store is behind a proxy that holds or cuts the answers. */
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 
 #include "cellar_invalidate.h"
+#include "tests/support/asleep.h"
 #include "tests/support/byte_proxy.h"
 #include "tests/support/shared_side.h"
 
@@ -226,7 +229,49 @@ static void deferred_deletes_are_misses_without_the_server(void)
     both_close();
 }
 
+enum { EQUAL = 1000 };
+typedef struct equal_get {
+    pthread_t thread;
+    _Atomic int tid;
+    bool found;
+} equal_get;
+
+static void *get_equal(void *arg)
+{
+    equal_get *e = arg;
+    atomic_store(&e->tid, asleep_self());
+    e->found = side_has(&b, "k", "value");
+    return NULL;
+}
+
+static void equal_gets_of_a_thousand_threads_are_one(void)
+{
+    static equal_get get[EQUAL];
+    pthread_attr_t small;
+    both_open(CELLAR_REMOTE_ENVELOPE, 10000);
+    T_CHECK(side_set(&a, "k", "value") == CELLAR_OK);
+    side_fence(&b);
+    const unsigned long long before = server_gets();
+    T_REQUIRE(pthread_attr_init(&small) == 0 && pthread_attr_setstacksize(&small, 1 << 18) == 0);
+    engine_signal(&server, SIGSTOP);
+    for (unsigned i = 0; i < EQUAL; i++) {
+        T_REQUIRE(pthread_create(&get[i].thread, &small, get_equal, &get[i]) == 0);
+    }
+    for (unsigned i = 0; i < EQUAL; i++) {
+        while (!asleep(atomic_load(&get[i].tid))) { (void)sched_yield(); }
+    }
+    engine_signal(&server, SIGCONT);
+    for (unsigned i = 0; i < EQUAL; i++) {
+        pthread_join(get[i].thread, NULL);
+        T_CHECK(get[i].found);
+    }
+    T_EQ_U64(server_gets() - before, 1);
+    pthread_attr_destroy(&small);
+    both_close();
+}
+
 T_MAIN("remote_many", T_CASE(keys_of_one_call_take_one_round_trip),
+       T_CASE(equal_gets_of_a_thousand_threads_are_one),
        T_CASE(unknown_number_of_a_tag_is_read_once),
        T_CASE(change_behind_the_question_is_honoured), T_CASE(lost_connection_ends_the_answers),
        T_CASE(close_waits_for_the_question),
