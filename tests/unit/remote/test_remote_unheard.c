@@ -260,7 +260,30 @@ static void flush_without_memory_ends_all(void)
     engine_stop(&server);
 }
 
+/* The server closes *ear* instead of sending more than its limit. */
+static void message_above_the_output_limit_ends_memory(void)
+{
+    static const char sets[] = "for i = 1, 4000 do "
+                               "redis.call('SET', KEYS[1] .. string.rep('x', 400) .. i, 'v') end "
+                               "return redis.call('UNLINK', KEYS[1] .. 'k')";
+    static const char *const more[] = { "--client-output-buffer-limit", "pubsub 64kb 64kb 0",
+                                        NULL };
+    T_REQUIRE(engine_start(&server, more));
+    side_open(&a, server.socket, NULL, NULL);
+    T_CHECK(side_set(&a, "k", "old") == CELLAR_OK && side_has(&a, "k", "old"));
+    const uint64_t gaps = side_stats(&a).gaps;
+    T_EQ_I64(engine_number(engine_ask(&server, "EVAL %s 1 app:users:", sets)), 1);
+    for (int i = 0; i < 5000 && side_stats(&a).gaps == gaps; i++) { engine_pause_ms(2); }
+    T_CHECK(side_stats(&a).gaps > gaps);
+    T_CHECK(side_proven(&a));
+    T_CHECK(side_has(&a, "k", NULL));
+    T_CHECK(side_set(&a, "k", "new") == CELLAR_OK && side_has(&a, "k", "new"));
+    side_close(&a);
+    engine_stop(&server);
+}
+
 T_MAIN("cellar_remote_unheard", T_CASE(long_key_of_a_load_is_heard),
+       T_CASE(message_above_the_output_limit_ends_memory),
        T_CASE(load_without_a_lease_ends_with_a_delete), T_CASE(journal_of_invalidate_is_heard),
        T_CASE(set_with_a_new_tag_reaches_the_server), T_CASE(long_load_reaches_the_server),
        T_CASE(load_with_a_new_tag_reaches_the_server), T_CASE(lease_finds_a_raw_value),
