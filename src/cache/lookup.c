@@ -213,7 +213,7 @@ static cellar_err cache_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_
     cellar_err err = cache_tier_ask(c, k, buf, buf_cap, value_len, m);
     err = cache_tier_take(c, k, &seen, err, buf, *value_len, m, kept);
     if (mine != NULL) {
-        cache_question_end(mine, cache_answer_joined(err, *kept), *value_len, m->user_flags);
+        cache_question_end(h, mine, cache_answer_joined(err, *kept), *value_len, m->user_flags);
     }
     return err;
 }

@@ -2,24 +2,41 @@
  *
  * question: equal reads of a shared tier are one question.
  *
- * PICTURE    first read of a key: row {hash, changes} -> asks the tier -> end {answer, round + 1}
+ * PICTURE    first read of a key: {hash, changes} -> asks the tier -> end {answer, round + 1}
  *            reads meanwhile: sleep on the round -> the answer: look at memory, a miss, too long
  * INVARIANTS A read joins only if no change of the key was heard since the question began. So the
  *            answer is as good to it as an entry that memory had all the time.
  *            A thread inside a call of a tier or of its host does not wait: the question may need
  *            that thread.
- * LOCKING    The lock of the row, a leaf. No lock is held while a read waits.
- * LIMITS     64 rows. If the row of a key is taken by another key, a read asks for itself. */
+ * LOCKING    The lock of the set, a leaf. No lock is held while a read waits.
+ * LIMITS     32 sets of 4 questions. A read that finds its set full asks for itself. */
 #include "cache/question.h"
 
 BASE_SIZE_BEGIN
 
+static cache_questions *cache_questions_of(const cache_shared *h, uint64_t hash)
+{
+    return &h->questions[base_mix64(hash) % CACHE_QUESTION_SETS];
+}
+
+/* Return the equal question, else a free place, else NULL. The lock is held. */
+static cache_question *cache_question_find(cache_questions *set, uint64_t hash, uint64_t changes)
+{
+    cache_question *room = NULL;
+    for (uint32_t i = 0; i < CACHE_QUESTION_WAYS; i++) {
+        cache_question *q = &set->way[i];
+        if (q->hash == hash && q->changes == changes) { return q; }
+        if (q->hash == 0) { room = q; }
+    }
+    return room;
+}
+
 /* Wait for the end of the question, and take its answer. */
-static cellar_err cache_question_wait(cache_question *q, uint32_t round, size_t *value_len,
-                                  uint32_t *user_flags)
+static cellar_err cache_question_wait(cache_questions *set, cache_question *q, uint32_t round,
+                                      size_t *value_len, uint32_t *user_flags)
 {
     while (base_load_acq(&q->round) == round) { (void)sync_wait(&q->round, round, UINT64_MAX); }
-    sync_take(TURN, &q->lock);
+    sync_take(TURN, &set->lock);
     q->joined--;
     const bool last = base_load_rlx(&q->round) == round + 1;
     const cellar_err answer = last ? q->answer : CELLAR_PENDING;
@@ -27,7 +44,7 @@ static cellar_err cache_question_wait(cache_question *q, uint32_t round, size_t 
         *value_len = q->value_len;
         *user_flags = q->user_flags;
     }
-    sync_drop(TURN, &q->lock);
+    sync_drop(TURN, &set->lock);
     return answer;
 }
 
@@ -35,35 +52,38 @@ CELLAR_PRIVATE cellar_err cache_question_begin(const cache_shared *h, uint64_t h
                                                uint64_t changes, size_t *value_len,
                                                uint32_t *user_flags, cache_question **mine)
 {
-    cache_question *q = &h->questions[base_mix64(hash) % CACHE_QUESTION_ROWS];
+    cache_questions *set = cache_questions_of(h, hash);
     const base_thread_record *self = base_thread_self();
+    uint32_t round = 0;
     *mine = NULL;
-    if (self->in_tier != 0 || self->load_frames != NULL) { return CELLAR_PENDING; }
-    sync_take(TURN, &q->lock);
-    const uint32_t round = base_load_rlx(&q->round);
-    const bool join = q->hash == hash && q->changes == changes;
+    if (self->in_tier != 0 || self->load_frames != NULL || hash == 0) { return CELLAR_PENDING; }
+    sync_take(TURN, &set->lock);
+    cache_question *q = cache_question_find(set, hash, changes);
+    const bool join = q != NULL && q->hash != 0;
     if (join) {
+        round = base_load_rlx(&q->round);
         q->joined++;
-    } else if (q->hash == 0) {
+    } else if (q != NULL) {
         q->hash = hash;
         q->changes = changes;
         *mine = q;
     }
-    sync_drop(TURN, &q->lock);
-    return join ? cache_question_wait(q, round, value_len, user_flags) : CELLAR_PENDING;
+    sync_drop(TURN, &set->lock);
+    return join ? cache_question_wait(set, q, round, value_len, user_flags) : CELLAR_PENDING;
 }
 
-CELLAR_PRIVATE void cache_question_end(cache_question *mine, cellar_err answer, size_t value_len,
-                                       uint32_t user_flags)
+CELLAR_PRIVATE void cache_question_end(const cache_shared *h, cache_question *mine,
+                                       cellar_err answer, size_t value_len, uint32_t user_flags)
 {
-    sync_take(TURN, &mine->lock);
+    cache_questions *set = cache_questions_of(h, mine->hash); /* no other thread writes the hash */
+    sync_take(TURN, &set->lock);
     mine->hash = 0;
     mine->answer = answer;
     mine->value_len = value_len;
     mine->user_flags = user_flags;
     base_store_rel(&mine->round, base_load_rlx(&mine->round) + 1);
     const bool wake = mine->joined != 0;
-    sync_drop(TURN, &mine->lock);
+    sync_drop(TURN, &set->lock);
     if (wake) { sync_wake(&mine->round, INT32_MAX); }
 }
 

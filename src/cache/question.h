@@ -13,7 +13,7 @@ CELLAR_PRIVATE cellar_err cache_question_begin(const cache_shared *h, uint64_t h
                                                uint64_t changes, size_t *value_len,
                                                uint32_t *user_flags, cache_question **mine);
 /* Answer the reads that wait for this one. PENDING: they have to ask for themselves. */
-CELLAR_PRIVATE void cache_question_end(cache_question *mine, cellar_err answer, size_t value_len,
-                                       uint32_t user_flags);
+CELLAR_PRIVATE void cache_question_end(const cache_shared *h, cache_question *mine,
+                                       cellar_err answer, size_t value_len, uint32_t user_flags);
 
 #endif

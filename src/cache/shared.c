@@ -183,7 +183,7 @@ CELLAR_PRIVATE cache_shared *cache_shared_new(cellar *c, const cellar_tier_table
     }
     if (c->slot != 0) { memcpy(h->name, c->name, sizeof h->name); }
     h->questions = base_alloc(&s->account, BASE_MOD_STORE,
-                              CACHE_QUESTION_ROWS * sizeof *h->questions, NULL);
+                              CACHE_QUESTION_SETS * sizeof *h->questions, NULL);
     if (t->ask_lease != NULL) {
         h->far = base_alloc(&s->account, BASE_MOD_STORE, CACHE_FAR_ROWS * sizeof *h->far, NULL);
     }
@@ -213,7 +213,7 @@ CELLAR_PRIVATE void cache_shared_free(cache_shared *h)
     base_account *a = &h->store->account;
     if (h->far != NULL) { base_free(a, BASE_MOD_STORE, h->far, CACHE_FAR_ROWS * sizeof *h->far); }
     if (h->questions != NULL) {
-        base_free(a, BASE_MOD_STORE, h->questions, CACHE_QUESTION_ROWS * sizeof *h->questions);
+        base_free(a, BASE_MOD_STORE, h->questions, CACHE_QUESTION_SETS * sizeof *h->questions);
     }
     base_free(a, BASE_MOD_STORE, h, sizeof *h);
 }
