@@ -2,11 +2,12 @@
  *
  * coherence: what the link reports: invalidations, gaps, proofs.
  *
- * PROTOCOL   reconnect: tracking is on (link) -> all numbers read -> entries in memory end ->
- *            journal sent -> remote_synced -> mark -> proof. A reply that was on its way when
- *            entries ended is not stored: the store compares the life that the get noted.
+ * PROTOCOL   reconnect: tracking is on (link) -> all numbers read -> journal sent -> remote_synced
+ *            -> mark -> entries in memory end -> proof. A reply that was on its way when entries
+ *            ended is not stored: the store compares the life that the get noted.
  * INVARIANTS Entries end after tracking is on: a value that is stored between an end and tracking
- *            would never be invalidated.
+ *            would never be invalidated. They end after the mark: a load without a proof has no
+ *            lease. With TRUST a load asks for one since tracking is on, and entries end then.
  *            A heard key is removed from memory before the next message is handled, and before the
  *            mark behind it counts.
  * LOCKING    Functions run in the I/O thread. space.use is held for reading around host calls. */
@@ -152,12 +153,14 @@ CELLAR_PRIVATE void remote_gap(cellar_remote *r)
     remote_share_gap(r);
 }
 
-/* End the entries of a namespace behind a gap. They may stay as stale values if nothing was cleared
- * meanwhile. The clear of a RAW namespace raises no epoch. */
+/* Choose how the entries of a namespace end behind a gap. They may stay as stale values if nothing
+ * was cleared meanwhile. The clear of a RAW namespace raises no epoch. */
 static void remote_space_linked(remote_space *s, int64_t quiet)
 {
     const bool stale = quiet != 0 && s->opts.values != CELLAR_REMOTE_RAW;
-    remote_space_end(s, stale ? CELLAR_TAG_SOFT : CELLAR_TAG_HARD);
+    s->end_mode = stale ? CELLAR_TAG_SOFT : CELLAR_TAG_HARD;
+    s->ends = s->opts.offline != CELLAR_REMOTE_TRUST;
+    if (!s->ends) { remote_space_end(s, s->end_mode); }
     remote_pend_kick(s);
 }
 
@@ -184,10 +187,13 @@ CELLAR_PRIVATE void remote_linked(cellar_remote *r)
     remote_control_read_all(r->data, remote_numbers_read);
 }
 
-/* Prove a space, unless it was attached behind the last tracking. */
+/* Prove a space, unless it was attached behind the last tracking. Its entries end first: the loads
+ * of the gap had no lease. A load that begins from now on asks for one. */
 static void remote_space_proven(remote_space *s, int64_t until_ms)
 {
     if (!s->tracked) { return; }
+    if (s->ends) { remote_space_end(s, s->end_mode); }
+    s->ends = false;
     s->host->proven(s->host->ctx, until_ms);
     if (!remote_pend_empty(s)) { remote_pend_kick(s); }
 }

@@ -61,6 +61,8 @@ typedef struct remote_space {
     char name[CELLAR_NAME_MAX + 1];
     char prefix[CELLAR_REMOTE_PREFIX_MAX + 1];
     bool tracked;                 /* thread of the link: its prefix is heard since the last gap */
+    bool ends;                    /* thread of the link: entries end with the next proof, as: */
+    uint32_t end_mode;
     _Atomic bool has_digest;      /* memory may have a key that has a digest as its name */
     uint64_t generation;          /* data.lock */
     uint64_t forgot;              /* data.lock: as in remote_tag */

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a value that was loaded in a gap is not in memory after the gap: the load had no lease.
+ * Method: the link is stopped behind its start of tracking, before the mark of the first proof. Two
+ *         stores in this process stand for two processes; redis-server is real. */
+#include <semaphore.h>
+
+#include "cellar_entry.h"
+#include "cellar_load.h"
+#include "remote/link.h"
+#include "tests/support/shared_side.h"
+
+static _Atomic bool stops;
+static remote_link *stopped_link;
+static sem_t stopped, goes;
+
+/* Stop the I/O thread, if the test wants it, before the link sends the mark. */
+static void synced_later(remote_link *l)
+{
+    if (atomic_exchange(&stops, false)) {
+        stopped_link = l;
+        (void)sem_post(&stopped);
+        while (sem_wait(&goes) != 0) { }
+    }
+    remote_synced(l);
+}
+
+#define remote_synced synced_later
+#include "src/remote/coherence.c"
+#undef remote_synced
+
+static engine server;
+static side a, b;
+
+static cellar_err load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len, (void)ctx;
+    return cellar_load_value(ld, "loaded", 6);
+}
+
+/* Return what memory of the side has, also as a stale value. */
+static cellar_err look(const side *s, char buf[8])
+{
+    cellar_get_opts o = cellar_get_opts_default();
+    size_t len = 0;
+    memset(buf, 0, 8);
+    o.flags = CELLAR_GET_ALLOW_STALE;
+    return cellar_get_with(s->users, "k", 1, &o, buf, 8, &len);
+}
+
+static void load_of_a_gap_is_not_in_memory_after_it(void)
+{
+    for (int offline = 0; offline <= CELLAR_REMOTE_SERVE_STALE; offline++) {
+        cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+        cellar_result out = cellar_result_default();
+        char got[8];
+        if (!engine_start(&server, NULL)) { return; }
+        o.offline = (cellar_remote_offline)offline;
+        side_open(&a, server.socket, NULL, &o);
+        side_open(&b, server.socket, NULL, &o);
+        T_REQUIRE(sem_init(&stopped, 0, 0) == 0 && sem_init(&goes, 0, 0) == 0);
+        T_EQ_I64(side_set(&a, "k", "set"), CELLAR_OK);
+        atomic_store(&stops, true);
+        T_CHECK(engine_cut(&server, "pubsub") > 0); /* one of both stops */
+        while (sem_wait(&stopped) != 0) { }
+        const side *s = stopped_link == a.r->link ? &a : &b;
+        T_EQ_I64(cellar_get_or_load(s->users, "k", 1, NULL, load, NULL, &out), CELLAR_OK);
+        cellar_result_free(&out);
+        (void)sem_post(&goes);
+        T_CHECK(side_proven(s));
+        side_fence(s);
+        T_EQ_I64(look(s, got), CELLAR_OK);
+        T_EQ_STR(got, "set");
+        side_close(&a);
+        side_close(&b);
+        engine_stop(&server);
+    }
+}
+
+T_MAIN("cellar_remote_gap", T_CASE(load_of_a_gap_is_not_in_memory_after_it))
