@@ -126,7 +126,8 @@ typedef struct cellar_tier_host {
     /* With `proof`: let memory answer before `until_ms`, not at it; 0: not at all. */
     void      (*proven)(void *ctx, int64_t until_ms);
     /* Answer a ticket of `ask` as `get` answers, or one of `ask_lease`, once, from any thread, also
-     * inside `ask`. An answer after the wait of its caller ended has no effect. */
+     * inside `ask`. Errors count as those of `lease`; entry is NULL then, or with MISS. An answer
+     * after the wait of its caller ended has no effect. */
     void      (*answered)(void *ctx, const cellar_tier_ticket *ticket, const cellar_tier_key *key,
                           cellar_err err, const void *value, size_t value_len,
                           const cellar_tier_entry *entry);
@@ -188,8 +189,9 @@ typedef struct cellar_tier_table {
      * with the end of the old value in e->deadline_ms: OK then means a value that ends later.
      * LEASED: the caller holds *l; PENDING: another process holds one, at most until
      * e->deadline_ms, and `changed` of the key wakes the caller; OK, ABSENT: there is a value, and
-     * `get` follows. Another code: the load runs without a lease, and the tier gets no value. Needs
-     * `fill` and `unlease`. NULL: one load for each process. */
+     * `get` follows. Another code: the load runs without a lease, and the tier gets no value. With
+     * E_BUSY, E_LIMIT and E_TIMEOUT memory does not keep it either: the tier may have another one.
+     * Needs `fill` and `unlease`. NULL: one load for each process. */
     cellar_err (*lease)(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
                         cellar_tier_entry *e, cellar_tier_lease *l);
     /* Ask for the leases of 1 to 32 keys, each as by `lease`, with all requests sent together: a

@@ -46,7 +46,7 @@ static void cache_lease_out(cellar_lease *out, const flight_lease *l)
 typedef struct cache_kept { /* options of acquire; trace and bytes of the default value follow */
     cache_load_plan p;
     cellar_bytes value;
-    bool leased;             /* with the lease of the shared tier */
+    bool unsure, leased;     /* as in the call */
     cellar_tier_lease lease;
 } cache_kept;
 
@@ -63,6 +63,7 @@ static bool cache_keep(const cache_call *call, flight *f)
     if (b == NULL) { return false; }
     cache_kept *k = (cache_kept *)(void *)b->data;
     k->p = *call->p;
+    k->unsure = call->unsure;
     k->leased = call->leased;
     k->lease = call->lease;
     unsigned char *at = b->data + sizeof *k;
@@ -99,7 +100,7 @@ static cache_acquired cache_lease_led(cache_call *call, flight *f, flight_sub **
         return CACHE_ANSWERED;
     }
     flight_note(f, b != NULL ? (uint64_t)pass + 1 : 0);
-    const bool kept = (!call->p->given && !call->leased) || cache_keep(call, f);
+    const bool kept = (!call->p->given && !call->leased && !call->unsure) || cache_keep(call, f);
     if (!kept) {
         cache_lead_unlease(call);
         cache_flight_cancel(call->t, f);
@@ -132,9 +133,17 @@ static cache_acquired cache_lease_asks(cache_call *call, flight *f)
     cache_tier_ticket ticket = { .generation = call->k.generation,
                                  .born = base_load_acq(&c->store->tag_epoch) };
     flight_lease l;
+    call->unsure = false;
     if (!call->asks || t == NULL || call->old != NULL || cache_is_off(c) || cache_is_closed(c) ||
-        (far && cache_far_take(call)) || cache_missed_take(c->store, call->k.hash) ||
-        !cache_tier_watch(c->store, call->k.hash, &ticket.changes, &ticket.globs)) {
+        (far && cache_far_take(call))) {
+        return CACHE_LED;
+    }
+    if (!cache_tier_watch(c->store, call->k.hash, &ticket.changes, &ticket.globs)) {
+        call->unsure = t->shared; /* the change may reach the tier behind the load */
+        return CACHE_LED;
+    }
+    if (cache_missed_take(c->store, call->k.hash, cache_missed_seen(&ticket, c->proof_stale),
+                          &call->unsure)) {
         return CACHE_LED;
     }
     flight_note(f, 0);
@@ -233,6 +242,7 @@ static cellar_err cache_claim(cellar *c, cellar_lease *lease, cache_claimed *m)
     const bool given = k != NULL && k->p.given;
     if (!given) { (void)cache_load_plan_make(c, NULL, &m->now); } /* cannot be refused */
     cache_call_of(&m->call, c, given ? &k->p : &m->now, f);
+    m->call.unsure = k != NULL && k->unsure;
     m->call.leased = k != NULL && k->leased;
     if (m->call.leased) { m->call.lease = k->lease; }
     m->call.now_ms = base_now_ms(&c->store->clock);

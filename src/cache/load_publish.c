@@ -27,7 +27,7 @@ static bool cache_keeps(const struct cellar_load *ld)
 {
     const uint32_t no = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_STORE;
     return (ld->call->p->flags & no) == 0 && !ld->no_store && !ld->unrecorded &&
-           !cache_is_off(ld->call->c);
+           !ld->call->unsure && !cache_is_off(ld->call->c);
 }
 
 /* Complete the tags of the result. Keep it only if all reads were recorded and none has changed. */

@@ -15,6 +15,8 @@
  *            another process; with a granted lease of the key no acquire waits. The row is noted
  *            before its stamp is compared, and a change raises the stamp before it looks for rows:
  *            no change is missed.
+ *            After a miss the next acquire loads without a lease, unless the stamp has moved: else
+ *            memory could keep the loaded value beside one that another process has stored since.
  * LOCKING    far_lock, a leaf, for the rows. Each change from outside rings the bell of the store.
  * LIMITS     A wait ends at the wait limit of the call. 256 rows: without a free one this process
  *            loads the key without a lease. A lease that no acquire takes ends by its time.
@@ -96,6 +98,7 @@ static void cache_shared_old(const cache_call *call, cellar_tier_entry *e)
 static cache_acquired cache_shared_take(cache_call *call, flight *f, cellar_err err)
 {
     call->leased = err == CELLAR_LEASED;
+    call->unsure = cache_shared_unsure(err);
     if (err == CELLAR_PENDING) { return cache_shared_busy(call, f); }
     if (err != CELLAR_OK && err != CELLAR_ABSENT) { return CACHE_LED; }
     if (call->old != NULL) { return cache_shared_newer(call, f); }
@@ -104,6 +107,7 @@ static cache_acquired cache_shared_take(cache_call *call, flight *f, cellar_err 
         call->k.bytes = call->key;
         return CACHE_AGAIN;
     }
+    call->unsure = true;
     return CACHE_LED;
 }
 
@@ -314,7 +318,8 @@ CELLAR_PRIVATE void cache_far_answered(cache_shared *h, const cache_tier_ticket 
     }
     if (!noted && !granted) {
         if (leased) { h->t.unlease(h->t.ctx, key, lease); }
-        cache_missed_note(h->store, key->hash); /* the next acquire loads without a lease */
+        /* the next acquire loads without a lease */
+        cache_missed_note(h->store, key->hash, cache_missed_seen(ticket, h->life != 0), false);
     }
     cache_far_cancel(h, &l);
 }

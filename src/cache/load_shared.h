@@ -10,6 +10,12 @@
  * ended: ANSWERED, or AGAIN after a wait for another process. */
 CELLAR_PRIVATE cache_acquired cache_shared_lead(cache_call *call, flight *f);
 
+/* Return whether an answer of the tier leaves open whether it has a value. */
+BASE_INLINE bool cache_shared_unsure(cellar_err err)
+{
+    return err == CELLAR_E_BUSY || err == CELLAR_E_LIMIT || err == CELLAR_E_TIMEOUT;
+}
+
 /* Return the table if the load takes a lease; NULL: it does not. */
 CELLAR_PRIVATE const struct cache_shared *cache_shared_leases(const cache_call *call);
 

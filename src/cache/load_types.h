@@ -68,6 +68,7 @@ typedef struct cache_call { /* one call; on the stack of the caller, or in a bul
     uint64_t deps_epoch, looked; /* of dependencies: at the last enter; before the last look */
     uint64_t load_us;
     uint32_t user_flags;
+    bool unsure;                /* the shared tier may have a value: that of the load is not kept */
     bool leased;                /* the call holds `lease` of the shared tier */
     cellar_tier_lease lease;
 } cache_call;

@@ -14,6 +14,7 @@
 #include "cache/generation.h"
 #include "cache/handle.h"
 #include "cache/load_call.h"
+#include "cache/load_shared.h"
 #include "cache/lookup.h"
 #include "cache/turn.h"
 
@@ -69,7 +70,8 @@ CELLAR_PRIVATE void cache_tier_answered(void *ctx, const cache_tier_ticket *tick
         if (there && !base_clock_reached(&s->clock, meta->deadline_ms)) {
             cache_answer_entry(c, &k, ticket, err == CELLAR_ABSENT, value, value_len, meta, &o);
         } else {
-            cache_missed_note(s, k.hash);
+            cache_missed_note(s, k.hash, cache_missed_seen(ticket, c->proof_stale),
+                              cache_shared_unsure(err));
         }
         flight_end(t, f, &o);
     }

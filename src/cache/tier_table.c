@@ -148,8 +148,8 @@ static void cache_table_answered(void *ctx, const cellar_tier_ticket *ticket,
     }
     if (entry != NULL) { cache_shared_meta(h, entry, t.born, &m); }
     base_thread_self()->in_tier++;
-    cache_tier_answered(h->store, &t, key->bytes, key->len, entry != NULL ? err : CELLAR_MISS,
-                        value, value_len, &m);
+    cache_tier_answered(h->store, &t, key->bytes, key->len,
+                        entry != NULL || err < 0 ? err : CELLAR_MISS, value, value_len, &m);
     base_thread_self()->in_tier--;
 }
 

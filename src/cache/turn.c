@@ -39,7 +39,7 @@ typedef struct cache_turn_shard {
 
 struct cache_turns {
     cache_turn_shard shard[CACHE_TURN_SHARDS];
-    _Atomic uint64_t missed[CACHE_TURN_SHARDS]; /* hash of a key that a tier lacks; 0: none */
+    _Atomic uint64_t missed[CACHE_TURN_SHARDS]; /* note of a key that a tier lacks; 0: none */
 };
 
 static cache_turn_shard *cache_turn_shard_of(const cache_store *s, uint64_t hash)
@@ -60,15 +60,30 @@ CELLAR_PRIVATE void cache_turns_close(cache_store *s)
     s->turns = NULL;
 }
 
-CELLAR_PRIVATE void cache_missed_note(const cache_store *s, uint64_t hash)
+#define CACHE_MISSED_NOTED ((uint64_t)1)
+#define CACHE_MISSED_UNSURE ((uint64_t)2)
+
+static uint64_t cache_missed_word(uint64_t hash, uint64_t seen)
 {
-    base_store_rlx(&s->turns->missed[base_mix64(hash) % CACHE_TURN_SHARDS], hash | 1);
+    return (base_mix64(hash ^ seen) & ~CACHE_MISSED_UNSURE) | CACHE_MISSED_NOTED;
 }
 
-CELLAR_PRIVATE bool cache_missed_take(const cache_store *s, uint64_t hash)
+CELLAR_PRIVATE void cache_missed_note(const cache_store *s, uint64_t hash, uint64_t seen,
+                                      bool unsure)
+{
+    const uint64_t word = cache_missed_word(hash, seen);
+    base_store_rlx(&s->turns->missed[base_mix64(hash) % CACHE_TURN_SHARDS],
+                   unsure ? word | CACHE_MISSED_UNSURE : word);
+}
+
+CELLAR_PRIVATE bool cache_missed_take(const cache_store *s, uint64_t hash, uint64_t seen,
+                                      bool *unsure)
 {
     _Atomic uint64_t *at = &s->turns->missed[base_mix64(hash) % CACHE_TURN_SHARDS];
-    return base_load_rlx(at) == (hash | 1) && base_cas_ar(at, hash | 1, (uint64_t)0);
+    const uint64_t word = base_load_rlx(at);
+    if ((word & ~CACHE_MISSED_UNSURE) != cache_missed_word(hash, seen)) { return false; }
+    *unsure = (word & CACHE_MISSED_UNSURE) != 0;
+    return base_cas_ar(at, word, (uint64_t)0);
 }
 
 static void cache_turn_wait(uint32_t waits)

@@ -8,10 +8,18 @@
 
 CELLAR_PRIVATE bool cache_turns_open(cache_store *s); /* false: no memory */
 CELLAR_PRIVATE void cache_turns_close(cache_store *s);
-/* Note that a tier answered MISS; the next acquire of the key does not ask again. A note may be
- * lost, which costs one more question. */
-CELLAR_PRIVATE void cache_missed_note(const cache_store *s, uint64_t hash);
-CELLAR_PRIVATE bool cache_missed_take(const cache_store *s, uint64_t hash);
+/* Return what a question saw: the changes of its key; `epochs`: and the epoch of tags. */
+BASE_INLINE uint64_t cache_missed_seen(const cache_tier_ticket *t, bool epochs)
+{
+    return base_mix64(base_mix64(t->changes + 1) + (epochs ? t->born : 0));
+}
+/* Note that a tier answered MISS, or with `unsure` that it could not answer. The next acquire of
+ * the key does not ask again if it sees the same: else another process may have stored a value. A
+ * note may be lost, which costs one more question. */
+CELLAR_PRIVATE void cache_missed_note(const cache_store *s, uint64_t hash, uint64_t seen,
+                                      bool unsure);
+CELLAR_PRIVATE bool cache_missed_take(const cache_store *s, uint64_t hash, uint64_t seen,
+                                      bool *unsure);
 /* List changes in turns from now on. Call it before the first change that writes through. */
 CELLAR_PRIVATE void cache_turns_use(cache_store *s);
 /* List a turn inside the window of the key; bytes, len, hash and generation are set. Return true if

@@ -732,6 +732,112 @@ static void answer_of_a_question_is_stored_unless_the_key_changed(void)
     }
 }
 
+/* ---- a tier that has no value, or does not tell ---- */
+
+/* Acquire the key of client 1, which has no leases of the server. */
+static cellar_err asks(cellar_lease *lease)
+{
+    cellar_result r = cellar_result_default();
+    const cellar_err err = cellar_lease_acquire(ns[1], "k", 1, NULL, NULL, lease, &r);
+    cellar_result_free(&r);
+    return err;
+}
+
+static void begin_asking(cellar_tier_proof proof)
+{
+    make_clients();
+    two.table.ask = shared_ask;
+    two.table.proof = proof;
+    attach_both();
+    two.host->proven(two.host->ctx, INT64_MAX);
+}
+
+/* Another process stores a value between the answer and the next acquire. */
+static void acquire_asks_again_after_a_change(void)
+{
+    for (unsigned heard_it = 0; heard_it < 2; heard_it++) {
+        cellar_lease lease;
+        begin_asking(CELLAR_TIER_PROOF_STALE);
+        const cellar_tier_host *const host = two.host;
+        T_EQ_I64(asks(&lease), CELLAR_PENDING);
+        shared_answer(&two);
+        if (heard_it == 0) { two.host = NULL; } /* a lost connection */
+        sets(ns[0], "k", "theirs");
+        two.host = host;
+        if (heard_it == 0) { host->ended(host->ctx, CELLAR_TAG_SOFT); }
+        T_EQ_I64(asks(&lease), CELLAR_PENDING);
+        shared_answer(&two);
+        T_EQ_I64(asks(&lease), CELLAR_OK);
+        has(ns[1], "k", "theirs");
+        end();
+    }
+}
+
+static void acquire_without_a_change_asks_once(void)
+{
+    cellar_lease lease;
+    begin_asking(CELLAR_TIER_PROOF_STALE);
+    T_EQ_I64(asks(&lease), CELLAR_PENDING);
+    shared_answer(&two);
+    T_EQ_I64(asks(&lease), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_fulfill(ns[1], &lease, "loaded", 6, NULL), CELLAR_OK);
+    T_CHECK(in_memory(ns[1], &two, "k"));
+    end();
+}
+
+static cellar_err load_any(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)key;
+    (void)len;
+    (void)ctx;
+    return cellar_load_value(ld, "loaded", 6);
+}
+
+static void load_is_not_kept_if_the_tier_does_not_tell_what_it_has(void)
+{
+    static const cellar_err codes[] = { CELLAR_E_BUSY, CELLAR_E_LIMIT, CELLAR_E_TIMEOUT };
+    for (unsigned i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        cellar_result r = cellar_result_default();
+        cellar_lease lease;
+        begin_asking(CELLAR_TIER_PROOF_NONE);
+        two.lease_answer = codes[i];
+        T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_any, NULL, &r), CELLAR_OK);
+        T_EQ_MEM(r.value, "loaded", 6);
+        T_CHECK((r.flags & CELLAR_RESULT_NOT_STORED) != 0);
+        cellar_result_free(&r);
+        T_EQ_I64(asks(&lease), CELLAR_PENDING);
+        const cellar_tier_key k = { "k", 1, 0 };
+        two.host->answered(two.host->ctx, &two.ticket, &k, codes[i], NULL, 0, NULL);
+        T_EQ_I64(asks(&lease), CELLAR_LEASED);
+        T_EQ_I64(cellar_lease_fulfill(ns[1], &lease, "loaded", 6, NULL), CELLAR_DROPPED);
+        has(ns[1], "k", NULL);
+        end();
+    }
+}
+
+static void load_inside_put(shared_client *m, const char *call)
+{
+    cellar_lease lease;
+    if (strcmp(call, "put") != 0) { return; }
+    m->inside = NULL;
+    m->host->changed(m->host->ctx, "k", 1); /* memory loses the value of the set */
+    T_EQ_I64(asks(&lease), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_fulfill(ns[1], &lease, "loaded", 6, NULL), CELLAR_DROPPED);
+}
+
+/* The server does not report the set to its own client. */
+static void load_during_an_own_set_is_not_kept(void)
+{
+    begin_asking(CELLAR_TIER_PROOF_NONE);
+    two.inside = load_inside_put;
+    sets(ns[1], "k", "set");
+    T_CHECK(two.inside == NULL);
+    has(ns[1], "k", "set");
+    end();
+}
+
+/* ---- loads and changes ---- */
+
 static cellar_err load_during_set(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
     (void)key;
@@ -2235,6 +2341,10 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(equal_gets_of_a_value_that_memory_does_not_keep_ask_each),
        T_CASE(get_behind_a_change_does_not_wait_for_an_older_question),
        T_CASE(get_inside_the_same_get_asks_for_itself),
+       T_CASE(acquire_asks_again_after_a_change),
+       T_CASE(acquire_without_a_change_asks_once),
+       T_CASE(load_is_not_kept_if_the_tier_does_not_tell_what_it_has),
+       T_CASE(load_during_an_own_set_is_not_kept),
        T_CASE(missed_keys_are_asked_in_one_question),
        T_CASE(tier_without_get_many_is_asked_key_by_key),
        T_CASE(question_reports_all_outcomes_of_a_get),
