@@ -398,17 +398,24 @@ static remote_request remote_know_request(remote_know *w)
                              .flags = REMOTE_SCRIPTED, .ctx = w, .fn = remote_know_reply };
 }
 
+/* Set the items of a reading: the generation of the namespace, and tags. */
+static void remote_know_items(remote_know *w, remote_space *s, const cellar_bytes *tags,
+                              uint32_t tag_count)
+{
+    if (tag_count != 0) { remote_tags_make(w->d); }
+    w->item[w->count++].s = s;
+    for (uint32_t i = 0; i < tag_count; i++) {
+        remote_item *it = &w->item[w->count++];
+        it->len = (uint8_t)tags[i].len;
+        memcpy(it->text, tags[i].data, tags[i].len);
+    }
+}
+
 CELLAR_PRIVATE cellar_err remote_control_need(remote_space *s, const cellar_bytes *tags,
                                               uint32_t tag_count)
 {
     remote_know w = { .d = s->r->data, .bytes = { .memory = &s->r->data->memory } };
-    if (tag_count != 0) { remote_tags_make(w.d); }
-    w.item[w.count++].s = s;
-    for (uint32_t i = 0; i < tag_count; i++) {
-        remote_item *it = &w.item[w.count++];
-        it->len = (uint8_t)tags[i].len;
-        memcpy(it->text, tags[i].data, tags[i].len);
-    }
+    remote_know_items(&w, s, tags, tag_count);
     cellar_err err = remote_know_format(&w);
     if (err == CELLAR_OK) {
         const remote_request q = remote_know_request(&w);
@@ -488,6 +495,19 @@ CELLAR_PRIVATE void remote_control_read_all(struct remote_data *d,
     w->bytes.memory = &d->memory;
     w->done = done;
     (void)remote_know_next(w); /* without namespaces: the epoch alone */
+    remote_know_post(w);
+}
+
+CELLAR_PRIVATE void remote_control_want(remote_space *s, const cellar_bytes *tags,
+                                        uint32_t tag_count)
+{
+    struct remote_data *d = s->r->data;
+    remote_know *w = remote_alloc(d->r, sizeof *w);
+    if (w == NULL) { return; }
+    memset(w, 0, sizeof *w);
+    w->d = d;
+    w->bytes.memory = &d->memory;
+    remote_know_items(w, s, tags, tag_count);
     remote_know_post(w);
 }
 

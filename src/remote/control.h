@@ -22,6 +22,9 @@ CELLAR_PRIVATE remote_life remote_control_judge(remote_space *s, uint64_t genera
  * server. Returns OK, or a code of remote_ask. */
 CELLAR_PRIVATE cellar_err remote_control_need(remote_space *s, const cellar_bytes *tags,
                                               uint32_t tag_count);
+/* Ask for the same, without waiting: the numbers are known before the replies to later requests. */
+CELLAR_PRIVATE void remote_control_want(remote_space *s, const cellar_bytes *tags,
+                                        uint32_t tag_count);
 
 /* Return the generation of `s`, 0: not known, and the server's epoch for `here`, an epoch of tags
  * of the store; 0: older than all that are kept. */

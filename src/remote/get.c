@@ -376,7 +376,9 @@ typedef struct remote_later {
     remote_name name;
     cellar_tier_ticket ticket;
     cellar_tier_entry e;
-    bool answered;
+    bool answered, again; /* again: the numbers were read for this question */
+    remote_tags missing;
+    int64_t hold_ms;
     remote_bytes bytes;
     uint64_t hash;
     bool leases;          /* the question may have taken `lease` */
@@ -392,8 +394,8 @@ static void remote_later_answer(remote_later *w, cellar_err err)
     const bool found = err == CELLAR_OK || err == CELLAR_ABSENT;
     if (w->answered) { return; }
     w->answered = true;
-    h->answered(h->ctx, &w->ticket, &k, found ? err : CELLAR_MISS, found ? w->a.value : NULL,
-                found ? w->a.value_len : 0, found ? &w->e : NULL);
+    h->answered(h->ctx, &w->ticket, &k, found || err < 0 ? err : CELLAR_MISS,
+                found ? w->a.value : NULL, found ? w->a.value_len : 0, found ? &w->e : NULL);
 }
 
 static void remote_later_reply(void *ctx, uint32_t index, const remote_reply *reply)
@@ -401,15 +403,14 @@ static void remote_later_reply(void *ctx, uint32_t index, const remote_reply *re
     remote_later *w = ctx;
     w->a.buf_cap = SIZE_MAX;
     remote_asked_reply(&w->a, index, reply);
-    if (index != 0 || w->a.s->opts.values != CELLAR_REMOTE_RAW) {
-        remote_later_answer(w, w->a.err);
-    }
+    const bool last = index != 0 || w->a.s->opts.values != CELLAR_REMOTE_RAW;
+    if (last && w->a.err != CELLAR_PENDING) { remote_later_answer(w, w->a.err); }
 }
 
 static cellar_err remote_lease_judge(void *ctx, const char *bytes, size_t len);
 
-/* Take the replies of remote_lease_format. What needs another question is a miss: the load runs
- * without a lease. */
+/* Take the replies of remote_lease_format. A dead value needs another question, and is a miss: the
+ * load runs without a lease. */
 static void remote_later_lease(void *ctx, uint32_t index, const remote_reply *reply)
 {
     remote_later *w = ctx;
@@ -423,11 +424,12 @@ static void remote_later_lease(void *ctx, uint32_t index, const remote_reply *re
         if (w->a.err == CELLAR_OK) {
             remote_later_answer(w, (w->e.flags & CELLAR_TIER_NEGATIVE) != 0 ? CELLAR_ABSENT
                                                                             : CELLAR_OK);
-        } else if (w->a.err != CELLAR_LEASED && w->a.err != CELLAR_PENDING) {
+        } else if (w->a.err != CELLAR_LEASED && w->a.err != CELLAR_PENDING &&
+                   w->a.err != CELLAR_E_BUSY) {
             remote_later_answer(w, CELLAR_MISS);
         }
     }
-    if (index == 0 || w->answered) { return; }
+    if (index == 0 || w->answered || w->a.err == CELLAR_E_BUSY) { return; }
     if (w->a.err == CELLAR_LEASED) { REMOTE_ADD(w->a.s->r, leases_taken, 1); }
     if (w->a.err == CELLAR_PENDING) { REMOTE_ADD(w->a.s->r, leases_waited, 1); }
     w->answered = true;
@@ -436,33 +438,61 @@ static void remote_later_lease(void *ctx, uint32_t index, const remote_reply *re
 }
 
 /* Format the question for a lease, if one question may suffice; else GET. */
-static cellar_err remote_later_format(remote_later *w, int64_t hold_ms, remote_request *q)
+static cellar_err remote_later_format(remote_later *w, remote_request *q)
 {
     remote_space *s = w->a.s;
     const uint64_t generation = remote_control_generation(s);
-    if (hold_ms == 0 || generation == 0 || w->name.digest ||
+    w->bytes.len = 0;
+    w->leases = false;
+    if (w->hold_ms == 0 || generation == 0 || w->name.digest ||
         s->opts.values == CELLAR_REMOTE_RAW || s->opts.write == CELLAR_REMOTE_INVALIDATE) {
         return remote_asked_format(&w->a, &w->bytes, &q->replies);
     }
     const remote_lease_ask ask = { .name = &w->name, .names = &s->names, .key = w->key,
                                    .key_len = w->key_len, .generation = generation,
-                                   .born = generation, .hold_ms = hold_ms };
+                                   .born = generation, .hold_ms = w->hold_ms };
     q->replies = 2;
     q->fn = remote_later_lease;
     w->leases = true;
     return remote_lease_format(s->r, &ask, &w->bytes, &w->lease);
 }
 
+static void remote_later_done(void *ctx, cellar_err err, remote_fate fate);
+
+static cellar_err remote_later_post(remote_later *w)
+{
+    remote_request q = { .ctx = w, .fn = remote_later_reply, .done = remote_later_done };
+    const cellar_err err = remote_later_format(w, &q);
+    if (err != CELLAR_OK) { return err; }
+    q.bytes = w->bytes.data;
+    q.bytes_len = w->bytes.len;
+    remote_post(w->a.s->r->link, &q);
+    return CELLAR_OK;
+}
+
+/* Ask again, once, behind a reading of the numbers that were missing. */
+static bool remote_later_again(remote_later *w)
+{
+    const bool missing = w->a.err == CELLAR_PENDING || w->a.err == CELLAR_E_BUSY;
+    if (w->answered || w->again || !missing) { return false; }
+    w->again = true;
+    remote_control_want(w->a.s, w->missing.tag, w->missing.count);
+    w->a.err = CELLAR_E_BUSY;
+    return remote_later_post(w) == CELLAR_OK;
+}
+
 static void remote_later_done(void *ctx, cellar_err err, remote_fate fate)
 {
     remote_later *w = ctx;
     cellar_remote *r = w->a.s->r;
+    if (err == CELLAR_OK && remote_later_again(w)) { return; }
     if (w->leases && !w->answered && err != CELLAR_OK && fate == REMOTE_UNKNOWN) {
         const remote_lease_ask ask = { .name = &w->name, .names = &w->a.s->names, .key = w->key,
                                        .key_len = w->key_len };
         remote_pend_release(w->a.s, &ask, &w->lease);
     }
-    remote_later_answer(w, CELLAR_MISS);
+    /* without an answer the server may have a value */
+    remote_later_answer(w, err != CELLAR_OK ? err : CELLAR_E_BUSY);
     remote_bytes_free(&w->bytes);
     remote_free(r, w, w->size);
 }
@@ -480,23 +510,22 @@ CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k, int64_
     w->key_len = k->len;
     w->hash = k->hash;
     w->ticket = *ticket;
+    w->hold_ms = hold_ms;
     w->bytes.memory = &s->r->data->memory;
     memcpy(w->key, k->bytes, k->len);
     w->a = (remote_asked){ .s = s, .key = { w->key, k->len }, .name = &w->name, .e = &w->e,
-                           .err = CELLAR_MISS };
+                           .err = CELLAR_MISS, .missing = &w->missing };
     remote_key_name(&s->names, k->bytes, k->len, &w->name);
-    remote_request q = { .ctx = w, .fn = remote_later_reply, .done = remote_later_done };
-    const bool free = remote_pend_look(s, &w->name, remote_asked_queued, &w->a) ==
-                      REMOTE_PENDING_NONE;
-    if (!free || remote_later_format(w, hold_ms, &q) != CELLAR_OK) {
-        remote_bytes_free(&w->bytes);
-        remote_free(s->r, w, size);
-        return false;
+    const remote_pending p = remote_pend_look(s, &w->name, remote_asked_queued, &w->a);
+    if (p == REMOTE_PENDING_VALUE) { /* it may reach the server behind the load */
+        remote_later_answer(w, CELLAR_E_BUSY);
+    } else if (p == REMOTE_PENDING_NONE && remote_later_post(w) == CELLAR_OK) {
+        return true;
     }
-    q.bytes = w->bytes.data;
-    q.bytes_len = w->bytes.len;
-    remote_post(s->r->link, &q);
-    return true;
+    const bool answered = w->answered;
+    remote_bytes_free(&w->bytes);
+    remote_free(s->r, w, size);
+    return answered;
 }
 
 /* ---- the lease of a load ---- */
@@ -562,17 +591,17 @@ CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, 
     remote_key_name(&s->names, k->bytes, k->len, &n);
     if (n.digest) { return CELLAR_MISS; } /* a heard digest wakes no waiter */
     a.err = CELLAR_MISS;
-    if (remote_pend_look(s, &n, remote_asked_queued, &a) != REMOTE_PENDING_NONE) {
-        return CELLAR_MISS;
+    const remote_pending p = remote_pend_look(s, &n, remote_asked_queued, &a);
+    if (p != REMOTE_PENDING_NONE) { /* a value may reach the server behind the load */
+        return p == REMOTE_PENDING_VALUE ? CELLAR_E_BUSY : CELLAR_MISS;
     }
     cellar_err err = CELLAR_E_BUSY;
     for (int round = 0; round < 2 && err == CELLAR_E_BUSY; round++) {
         q.generation = remote_control_generation(s);
         q.born = q.generation;
         if (q.generation == 0 || round > 0) {
-            if (remote_control_need(s, missing.tag, missing.count) != CELLAR_OK) {
-                return CELLAR_MISS;
-            }
+            const cellar_err need = remote_control_need(s, missing.tag, missing.count);
+            if (need != CELLAR_OK) { return need; }
             q.born = q.generation = remote_control_generation(s);
         }
         err = refresh || q.raw ? remote_lease_beside(&a, &q, refresh, &lease, &left_ms, &fate)

@@ -5,10 +5,17 @@
 #include <signal.h>
 
 #include "cellar_invalidate.h"
+#include "cellar_load.h"
 #include "tests/support/shared_side.h"
 
 static engine server;
 static side a, b;
+
+static cellar_err load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len, (void)ctx;
+    return cellar_load_value(ld, "loaded", 6);
+}
 
 /* Open two processes. Writes of `a` wait in its queue. */
 static void both_open(const cellar_remote_opts *ro, cellar_remote_values values)
@@ -133,7 +140,27 @@ static void delete_takes_the_place_of_a_queued_value(void)
     }
 }
 
+/* The server does not report own sets to the process: memory would keep the loaded value. */
+static void load_beside_a_queued_value_is_not_kept(void)
+{
+    cellar_remote_opts ro = side_patient();
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_result r = cellar_result_default();
+    o.flags = CELLAR_LOAD_REFRESH;
+    both_open(&ro, CELLAR_REMOTE_ENVELOPE);
+    engine_signal(&server, SIGSTOP);
+    T_EQ_I64(side_set(&a, "k", "set"), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load(a.users, "k", 1, &o, load, NULL, &r), CELLAR_OK);
+    T_CHECK((r.flags & CELLAR_RESULT_NOT_STORED) != 0);
+    cellar_result_free(&r);
+    engine_signal(&server, SIGCONT);
+    all_sent();
+    T_CHECK(side_has(&a, "k", "set") && side_has(&b, "k", "set"));
+    both_close();
+}
+
 T_MAIN("cellar_remote_queue", T_CASE(pattern_delete_ends_queued_values),
        T_CASE(clear_of_raw_ends_queued_values),
        T_CASE(clear_without_an_answer_ends_queued_values),
-       T_CASE(delete_takes_the_place_of_a_queued_value))
+       T_CASE(delete_takes_the_place_of_a_queued_value),
+       T_CASE(load_beside_a_queued_value_is_not_kept))

@@ -6,6 +6,7 @@
  *         times as many keys, in rounds. */
 #include <sys/mman.h>
 
+#include "cellar_invalidate.h"
 #include "cellar_load.h"
 
 #include "tests/support/shared_side.h"
@@ -284,6 +285,27 @@ static void lease_of_the_host_is_one_over_processes(void)
     engine_stop(&server);
 }
 
+/* The number of the tag is read before the value is judged. */
+static void host_gets_a_value_whose_tag_is_new_to_its_process(void)
+{
+    side a, b;
+    cellar_lease lease;
+    if (!engine_start(&server, NULL)) { return; }
+    side_open(&a, server.socket, NULL, NULL);
+    side_open(&b, server.socket, NULL, NULL);
+    T_EQ_I64(side_set_tagged(&a, "k", "v", "t"), CELLAR_OK);
+    side_fence(&b);
+    T_EQ_I64(acquired(&b, "k", &lease, "v"), CELLAR_OK);
+    T_EQ_U64(side_stats(&b).leases_taken, 0);
+    T_EQ_I64(cellar_delete_by_tag(a.users, "t", 1, CELLAR_TAG_HARD), CELLAR_OK);
+    side_fence(&b);
+    T_EQ_I64(acquired(&b, "k", &lease, NULL), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_fulfill(b.users, &lease, "2", 1, NULL), CELLAR_OK);
+    side_close(&a);
+    side_close(&b);
+    engine_stop(&server);
+}
+
 static void *acquire(void *arg)
 {
     cellar_remote_lock *lk = arg;
@@ -333,4 +355,5 @@ T_MAIN("remote_shared_load", T_CASE(cold_keys_load_once_over_all_processes),
        T_CASE(bulk_loads_load_cold_keys_once_over_all_processes),
        T_CASE(stale_value_is_refreshed_once_over_all_processes),
        T_CASE(lease_of_the_host_is_one_over_processes),
+       T_CASE(host_gets_a_value_whose_tag_is_new_to_its_process),
        T_CASE(limiter_and_lock_use_the_real_link))
