@@ -141,6 +141,7 @@ CELLAR_PRIVATE void remote_end_all(remote_link *l, cellar_err err)
     remote_end_list(l, &l->again, err, REMOTE_NOT_SENT);
     remote_end_list(l, &l->flight, err, REMOTE_UNKNOWN);
     remote_end_list(l, &l->queue, err, REMOTE_NOT_SENT);
+    remote_tickets_wake(l);
 }
 
 CELLAR_PRIVATE bool remote_is_patient(const remote_link *l, const remote_request *q)

@@ -6,7 +6,8 @@
  *            round: the I/O thread, or with no_thread the step of the host and callers that wait
  * INVARIANTS `running` is 1 while a thread runs a round. asleep is 1 while no round looks at the
  *            inbox; a post that finds it 1 rings the bell.
- * LOCKING    No lock; refusal_lock guards the last reason only. Waits are futexes in tickets.
+ * LOCKING    No lock; refusal_lock guards the last reason only. Waits are futexes: of groups of
+ *            tickets, and mark_back.
  * TIME       Waits and pauses: monotonic clock of the system. Marks and proofs: clock of the store.
  * FORK       A child has no thread: calls return E_FORKED, close frees and closes. */
 #include <errno.h>
@@ -32,6 +33,7 @@ static void remote_read(remote_link *l, remote_wire *w, const char *which)
     bool more = true;
     for (int i = 0; more && i < REMOTE_READS && l->why == REMOTE_WHY_NONE; i++) {
         if (!remote_wire_read(w, &more)) { remote_break_wire(l, w, which); }
+        remote_tickets_wake(l);
         if (l->found) { return; }
     }
     atomic_store(&l->timeouts_row, 0);
@@ -220,13 +222,16 @@ static cellar_err remote_ready(remote_link *l)
 }
 
 /* Sleep until the word changes, or run the link meanwhile. */
-static void remote_wait(remote_link *l, _Atomic uint32_t *word, uint32_t seen, int64_t left_ns)
+static void remote_wait(remote_link *l, _Atomic uint32_t *word, uint32_t bits, uint32_t seen,
+                        int64_t until_ns)
 {
-    const int64_t slice_ns = REMOTE_NS_OF_MS;
     if (l->has_thread) {
-        remote_futex_wait(word, seen, left_ns);
-    } else if (remote_link_step(l, left_ns < slice_ns ? 0 : 1) == CELLAR_E_BUSY) {
-        remote_futex_wait(word, seen, left_ns < slice_ns ? left_ns : slice_ns);
+        remote_futex_wait(word, bits, seen, until_ns);
+        return;
+    }
+    const int64_t look_ns = remote_mono_ns() + REMOTE_NS_OF_MS;
+    if (remote_link_step(l, until_ns < look_ns ? 0 : 1) == CELLAR_E_BUSY) {
+        remote_futex_wait(word, bits, seen, until_ns < look_ns ? until_ns : look_ns);
     }
 }
 
@@ -251,16 +256,18 @@ static bool remote_leave(remote_link *l, remote_ticket *t, remote_fate *fate)
 static cellar_err remote_await(remote_link *l, remote_ticket *t, int64_t until_ns,
                                remote_fate *fate)
 {
+    uint32_t bit;
+    _Atomic uint32_t *const word = remote_ticket_word(l, t, &bit);
     for (;;) {
-        const uint32_t seen = atomic_load(&t->state);
-        if (seen == REMOTE_T_DONE) { break; }
-        const int64_t left_ns = until_ns - remote_mono_ns();
-        if (left_ns > 0) {
-            remote_wait(l, &t->state, seen, left_ns);
+        const uint32_t seen = atomic_load(word);
+        if (atomic_load(&t->state) == REMOTE_T_DONE) { break; }
+        const int64_t now_ns = remote_mono_ns();
+        if (now_ns < until_ns) {
+            remote_wait(l, word, bit, seen, until_ns);
         } else if (remote_leave(l, t, fate)) {
             return CELLAR_E_TIMEOUT;
         } else {
-            remote_futex_wait(&t->state, seen, 100000);
+            remote_futex_wait(word, bit, seen, now_ns + REMOTE_NS_OF_MS / 10);
         }
     }
     const cellar_err err = t->err;
@@ -350,11 +357,12 @@ CELLAR_PRIVATE cellar_err remote_mark_now(remote_link *l, int64_t wait_ms)
         const uint32_t back = atomic_load(&l->mark_back);
         if ((int32_t)(back - number) >= 0) { return CELLAR_OK; }
         if (atomic_load(&l->falls) != falls) { return CELLAR_E_BREAKER_OPEN; }
-        const int64_t left_ns = until_ns - remote_mono_ns();
-        if (left_ns <= 0) { return CELLAR_E_TIMEOUT; }
+        const int64_t now_ns = remote_mono_ns();
+        if (now_ns >= until_ns) { return CELLAR_E_TIMEOUT; }
         /* A fall wakes without a change of the word: look again after a while. */
-        remote_wait(l, &l->mark_back, back,
-                    left_ns < 10 * REMOTE_NS_OF_MS ? left_ns : 10 * REMOTE_NS_OF_MS);
+        const int64_t look_ns = now_ns + 10 * REMOTE_NS_OF_MS;
+        remote_wait(l, &l->mark_back, REMOTE_ALL_BITS, back,
+                    until_ns < look_ns ? until_ns : look_ns);
     }
 }
 

@@ -15,6 +15,8 @@
 
 #define REMOTE_TICKETS 4096u   /* requests of callers in flight */
 #define REMOTE_TICKETS_OWN 16u /* requests of the link itself */
+#define REMOTE_GROUP 32u       /* tickets of a group: the bits of a futex */
+#define REMOTE_GROUPS ((REMOTE_TICKETS + REMOTE_TICKETS_OWN + REMOTE_GROUP - 1) / REMOTE_GROUP)
 #define REMOTE_MARK_KEY_MAX 96u
 /* Announce the mark, and tell whether its key existed and what time it is. With an argument make
  * the key first, behind UNLINK: a full server refuses only a SET that comes first. */
@@ -22,7 +24,7 @@
     "if ARGV[1] then redis.call('UNLINK',KEYS[1]) redis.call('SET',KEYS[1],'') end " \
     "local e=redis.call('PEXPIRE',KEYS[1],60000) local t=redis.call('TIME') return {e,t[1],t[2]}"
 
-/* State of a ticket; the futex word of a caller that waits. */
+/* State of a ticket. */
 enum {
     REMOTE_T_QUEUED = 0,  /* no byte sent */
     REMOTE_T_SENDING = 1, /* the I/O thread reads the bytes of the request */
@@ -45,6 +47,13 @@ typedef struct remote_ticket {
     int64_t until_ns;       /* of a posted request */
     int64_t sent_ns;
 } remote_ticket;
+
+/* Tickets that share a futex word, each with a bit of its own: one system call wakes the callers of
+ * all tickets that a read has answered. */
+typedef struct remote_group {
+    _Atomic uint32_t ends; /* futex word: rises after tickets of the group have ended */
+    uint32_t ended;        /* I/O thread: bits of ended tickets: their callers may sleep */
+} remote_group;
 
 /* A list of tickets, of the I/O thread. */
 typedef struct remote_tickets {
@@ -79,6 +88,7 @@ struct remote_link {
 
     /* Any thread. */
     remote_ticket *tickets;        /* REMOTE_TICKETS + REMOTE_TICKETS_OWN */
+    remote_group groups[REMOTE_GROUPS];
     _Atomic uint64_t free_list;    /* change count << 32 | number + 1 */
     _Atomic uint32_t in_flight;    /* tickets of callers */
     _Atomic uint32_t inbox;        /* newest posted ticket, number + 1 */
@@ -111,6 +121,7 @@ struct remote_link {
     remote_wire data, ear;
     uint32_t watched[2];           /* epoll events of data, ear; 0: not watched */
     remote_tickets queue, flight;
+    uint32_t ended_groups;         /* groups from here on have no ended tickets */
     remote_address at;             /* server or Sentinel of this attempt */
     bool at_sentinel;
     remote_lookup *lookup;         /* of a name; NULL: none */
@@ -158,9 +169,15 @@ CELLAR_PRIVATE void remote_tickets_pop(remote_link *l, remote_tickets *list);
 CELLAR_PRIVATE remote_ticket *remote_ticket_after(remote_link *l, const remote_ticket *t);
 /* Move a ticket from one state to another. False: its caller left. */
 CELLAR_PRIVATE bool remote_ticket_move(remote_ticket *t, uint32_t from, uint32_t to);
-/* End a ticket that is in no list. */
+/* Return the word on which the caller of a ticket sleeps, and the bit of the ticket. The caller
+ * loads the word before the state. */
+CELLAR_PRIVATE _Atomic uint32_t *remote_ticket_word(remote_link *l, const remote_ticket *t,
+                                                    uint32_t *bit);
+/* End a ticket that is in no list. Its caller is woken by remote_tickets_wake. */
 CELLAR_PRIVATE void remote_ticket_end(remote_link *l, remote_ticket *t, cellar_err err,
                                       remote_fate fate);
+/* Wake the callers of tickets that have ended. */
+CELLAR_PRIVATE void remote_tickets_wake(remote_link *l);
 
 /* ---- flight.c ---- */
 CELLAR_PRIVATE void remote_send_queue(remote_link *l);

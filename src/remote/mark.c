@@ -43,7 +43,7 @@ static void remote_mark_proves(remote_link *l, const remote_mark *m)
     l->failures = 0;
     l->logged &= UINT32_C(1) << REMOTE_WHYS_N; /* a full server */
     atomic_store(&l->mark_back, m->number);
-    remote_futex_wake(&l->mark_back);
+    remote_futex_wake(&l->mark_back, REMOTE_ALL_BITS);
 }
 
 /* Finish a mark of which both halves are back. */

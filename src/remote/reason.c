@@ -20,16 +20,17 @@ CELLAR_PRIVATE int64_t remote_mono_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-CELLAR_PRIVATE void remote_futex_wake(_Atomic uint32_t *word)
+CELLAR_PRIVATE void remote_futex_wake(_Atomic uint32_t *word, uint32_t bits)
 {
-    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+    (void)syscall(SYS_futex, word, FUTEX_WAKE_BITSET_PRIVATE, INT32_MAX, NULL, NULL, bits);
 }
 
-CELLAR_PRIVATE void remote_futex_wait(_Atomic uint32_t *word, uint32_t seen, int64_t wait_ns)
+CELLAR_PRIVATE void remote_futex_wait(_Atomic uint32_t *word, uint32_t bits, uint32_t seen,
+                                      int64_t until_ns)
 {
-    const struct timespec t = { .tv_sec = (time_t)(wait_ns / 1000000000),
-                                .tv_nsec = (long)(wait_ns % 1000000000) };
-    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, &t, NULL, 0);
+    const struct timespec t = { .tv_sec = (time_t)(until_ns / 1000000000),
+                                .tv_nsec = (long)(until_ns % 1000000000) };
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, seen, &t, NULL, bits);
 }
 
 CELLAR_PRIVATE void remote_count(remote_link *l, uint32_t which, uint64_t n)

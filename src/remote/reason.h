@@ -22,8 +22,12 @@ CELLAR_PRIVATE bool remote_starts(const remote_reply *r, const char *text);
 CELLAR_PRIVATE remote_state remote_link_state(const remote_link *l);
 CELLAR_PRIVATE int64_t remote_mono_ns(void);
 CELLAR_PRIVATE void remote_wake(remote_link *l);
-CELLAR_PRIVATE void remote_futex_wake(_Atomic uint32_t *word);
-CELLAR_PRIVATE void remote_futex_wait(_Atomic uint32_t *word, uint32_t seen, int64_t wait_ns);
+#define REMOTE_ALL_BITS UINT32_MAX
+/* Wake the threads that wait for one of `bits`. */
+CELLAR_PRIVATE void remote_futex_wake(_Atomic uint32_t *word, uint32_t bits);
+/* Sleep while the word is `seen`, until a wake with one of `bits` or the time of remote_mono_ns. */
+CELLAR_PRIVATE void remote_futex_wait(_Atomic uint32_t *word, uint32_t bits, uint32_t seen,
+                                      int64_t until_ns);
 CELLAR_PRIVATE void remote_count(remote_link *l, uint32_t which, uint64_t n);
 CELLAR_PRIVATE void remote_trip_note(_Atomic uint64_t *buckets, int64_t ns);
 

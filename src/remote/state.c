@@ -90,7 +90,7 @@ CELLAR_PRIVATE void remote_fall(remote_link *l)
     l->retry_ns = remote_mono_ns() + remote_pause_ns(l, why);
     atomic_store(&l->timeouts_row, 0);
     (void)atomic_fetch_add(&l->falls, 1);
-    remote_futex_wake(&l->mark_back);
+    remote_futex_wake(&l->mark_back, REMOTE_ALL_BITS);
     l->why = REMOTE_WHY_NONE;
 }
 

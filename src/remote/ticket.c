@@ -6,6 +6,8 @@
  * INVARIANTS A ticket is in one list, or its caller holds it. A caller leaves a ticket only by
  *            QUEUED -> LEFT or SENT -> LEFT. So the I/O thread reads neither bytes nor frame of a
  *            caller that has returned: it does that in SENDING and TAKING.
+ *            The I/O thread wakes the callers of ended tickets before it waits or sends: after each
+ *            read and at the end of remote_end_all.
  * LOCKING    The free list has a change count against reuse between load and exchange. The inbox
  *            is only pushed, and taken as a whole.
  * LIMITS     REMOTE_TICKETS requests of callers, REMOTE_TICKETS_OWN of the link. */
@@ -134,6 +136,40 @@ CELLAR_PRIVATE bool remote_ticket_move(remote_ticket *t, uint32_t from, uint32_t
     return atomic_compare_exchange_strong(&t->state, &from, to);
 }
 
+static remote_group *remote_ticket_group(remote_link *l, const remote_ticket *t, uint32_t *bit)
+{
+    const size_t i = (size_t)(t - l->tickets);
+    *bit = UINT32_C(1) << (i % REMOTE_GROUP);
+    return &l->groups[i / REMOTE_GROUP];
+}
+
+CELLAR_PRIVATE _Atomic uint32_t *remote_ticket_word(remote_link *l, const remote_ticket *t,
+                                                    uint32_t *bit)
+{
+    return &remote_ticket_group(l, t, bit)->ends;
+}
+
+/* Note that the caller of a ticket must be woken. The caller may have freed the ticket already. */
+static void remote_ticket_ended(remote_link *l, const remote_ticket *t)
+{
+    uint32_t bit;
+    remote_group *g = remote_ticket_group(l, t, &bit);
+    const uint32_t groups = (uint32_t)(g - l->groups) + 1;
+    g->ended |= bit;
+    if (groups > l->ended_groups) { l->ended_groups = groups; }
+}
+
+CELLAR_PRIVATE void remote_tickets_wake(remote_link *l)
+{
+    for (remote_group *g = l->groups; g < l->groups + l->ended_groups; g++) {
+        if (g->ended == 0) { continue; }
+        (void)atomic_fetch_add(&g->ends, 1);
+        remote_futex_wake(&g->ends, g->ended);
+        g->ended = 0;
+    }
+    l->ended_groups = 0;
+}
+
 CELLAR_PRIVATE void remote_ticket_end(remote_link *l, remote_ticket *t, cellar_err err,
                                       remote_fate fate)
 {
@@ -149,7 +185,7 @@ CELLAR_PRIVATE void remote_ticket_end(remote_link *l, remote_ticket *t, cellar_e
     uint32_t seen = atomic_load(&t->state);
     while (seen != REMOTE_T_LEFT) {
         if (atomic_compare_exchange_weak(&t->state, &seen, REMOTE_T_DONE)) {
-            remote_futex_wake(&t->state);
+            remote_ticket_ended(l, t);
             return;
         }
     }

@@ -379,6 +379,61 @@ static void threads_get_their_own_replies(bool no_thread)
 static void threads_share_the_io_thread(void) { threads_get_their_own_replies(false); }
 static void threads_run_the_link_while_they_wait(void) { threads_get_their_own_replies(true); }
 
+enum { CALLERS = 80, PATIENCE_MS = 600000 };
+
+typedef struct caller {
+    link_kit *k;
+    pthread_t thread;
+    cellar_err err;
+    remote_fate fate;
+} caller;
+
+static void *ask_with_patience(void *arg)
+{
+    caller *c = arg;
+    const remote_request q = { .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14, .replies = 1,
+                               .wait_ms = PATIENCE_MS };
+    c->err = remote_ask(c->k->link, &q, &c->fate);
+    return NULL;
+}
+
+/* Let callers of more than two groups of tickets wait for a frozen server. Then let it answer all
+ * of them, or kill it. A caller that is not woken would wait for PATIENCE_MS. */
+static void callers_are_woken(bool killed)
+{
+    engine e;
+    link_kit k;
+    remote_figures before, f;
+    caller c[CALLERS];
+    if (!engine_start(&e, NULL)) { return; }
+    link_kit_init(&k, e.socket);
+    k.c.no_thread = false;
+    k.c.proof_ms = 60000;
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    remote_link_figures(k.link, &before);
+    engine_signal(&e, SIGSTOP);
+    for (int i = 0; i < CALLERS; i++) {
+        c[i] = (caller){ .k = &k };
+        pthread_create(&c[i].thread, NULL, ask_with_patience, &c[i]);
+    }
+    do {
+        sched_yield();
+        remote_link_figures(k.link, &f);
+    } while (f.counts[REMOTE_LINK_REQUESTS] < before.counts[REMOTE_LINK_REQUESTS] + CALLERS);
+    if (killed) { engine_kill(&e); }
+    else { engine_signal(&e, SIGCONT); }
+    for (int i = 0; i < CALLERS; i++) {
+        pthread_join(c[i].thread, NULL);
+        T_CHECK(killed ? c[i].err == CELLAR_E_IO || c[i].err == CELLAR_E_BREAKER_OPEN
+                       : c[i].err == CELLAR_OK);
+    }
+    ended(&e, &k);
+}
+
+static void one_read_wakes_all_callers_it_answers(void) { callers_are_woken(false); }
+static void lost_server_wakes_all_callers(void) { callers_are_woken(true); }
+
 static void close_ends_in_every_state(void)
 {
     engine e;
@@ -549,6 +604,7 @@ T_MAIN("remote_link", T_CASE(requests_are_answered_in_order), T_CASE(posted_requ
        T_CASE(full_ring_is_a_code), T_CASE(ask_inside_a_reply_is_refused),
        T_CASE(full_server_lets_a_link_prove), T_CASE(longest_fence_has_no_end),
        T_CASE(threads_share_the_io_thread), T_CASE(threads_run_the_link_while_they_wait),
+       T_CASE(one_read_wakes_all_callers_it_answers), T_CASE(lost_server_wakes_all_callers),
        T_CASE(close_ends_in_every_state), T_CASE(posts_in_flight_end_at_close),
        T_CASE(child_of_a_fork_is_detached), T_CASE(lost_server_neither_signals_nor_blocks),
        T_CASE(close_ends_connections_that_a_child_holds),
