@@ -30,11 +30,12 @@ typedef struct disk_subject {
     void (*close)(void *store);
     /* Repeat until it is accepted; false: an error. */
     bool (*put)(void *store, const void *key, size_t key_len, const void *value, size_t value_len);
+    /* NULL: nothing can be read, only figures of put. */
     int (*get)(void *store, const void *key, size_t key_len, void *buf, size_t cap, size_t *len);
     bool (*settle)(void *store);
 } disk_subject;
 
-extern const disk_subject disk_cellar, disk_rocksdb, disk_rocksblob, disk_lmdb;
+extern const disk_subject disk_cellar, disk_sequential, disk_rocksdb, disk_rocksblob, disk_lmdb;
 
 typedef struct disk_figures { /* ours only */
     uint64_t index_bytes, filter_bytes, objects, retried, segments, lost_words;

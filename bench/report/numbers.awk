@@ -94,7 +94,7 @@ function beside(row_of, rival,    name, n, i, k, ours, best, times, less) {
     n = split(others[row_of], name, " ")
     for (i = 1; i <= n; i++) {
         k = row_of SUBSEP name[i]
-        if (name[i] == "cellar" || unfit[k] || (rival != "*" && name[i] != rival)) continue
+        if (name[i] == "cellar" || name[i] == "sequential" || unfit[k] || (rival != "*" && name[i] != rival)) continue
         if (rival == "*" && row_of !~ /^l2 / && name[i] in unbounded) continue
         if (best == "" || (less ? at_peer[k] < at_peer[best] : at_peer[k] > at_peer[best])) best = k
     }

@@ -74,7 +74,7 @@ function read_causes(    line, field, n) {
 }
 BEGIN {
     read_causes()
-    split("raw glib1 libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map dogpile sqlite rocksdb rocksblob lmdb", list, " ")
+    split("raw glib1 libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map dogpile sqlite rocksdb rocksblob lmdb sequential", list, " ")
     for (i in list) unbounded[list[i]] = 1
     split("peers servers memory grow churn open limit storm stampede expire hitratio l2", list, " ")
     for (i in list) wanted[list[i]] = 1
@@ -158,7 +158,7 @@ END {
             k = f SUBSEP name[a]
             every = every (every == "" ? "" : ", ") name[a] " " show(value[k]) \
                     (wrong[k] != "" ? " (" wrong[k] ")" : "") noisy[k] aside[k]
-            if (name[a] in unbounded) { if (map == "" && name[a] != "raw") map = name[a]; continue }
+            if (name[a] in unbounded) { if (map == "" && name[a] !~ /^(raw|sequential)$/) map = name[a]; continue }
             if (wrong[k] != "") continue
             if (first == "") first = name[a]
             if (ours != "" && better(value[k], ours, m)) place++

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * l2: the disk tier compared with RocksDB, its BlobDB and LMDB; and its cost for the tier above.
+ * l2: the disk tier compared with RocksDB, its BlobDB and LMDB, and with one thread that writes
+ *     the same bytes sequentially; and its cost for the tier above.
  *
  * ROWS       put      keys in random order into a new store, until all is synced: MB/s, bytes
  *                     written by the process a byte put, time of one put
@@ -54,7 +55,7 @@
 #define DISK_KEY 16u
 #define DISK_VALUE_MAX ((size_t)64 << 10)
 #define DISK_ROUNDS_MAX 32u
-#define DISK_SUBJECTS 4u
+#define DISK_SUBJECTS 5u
 #define DISK_OURS 0u
 #define DISK_THERE_MS 120000
 #define DISK_PARTS "put there get restart reopen flip l1 frozen slow"
@@ -66,6 +67,7 @@ typedef struct disk_entry {
 
 static const disk_entry disk_entries[DISK_SUBJECTS] = {
     { &disk_cellar, "cellar", NULL },
+    { &disk_sequential, "sequential", NULL },
 #if BENCH_HAVE_ROCKSDB
     { &disk_rocksdb, "rocksdb", NULL },
     { &disk_rocksblob, "rocksblob", NULL },
@@ -150,6 +152,11 @@ static uint64_t disk_written(void)
 static bool disk_there_is(const disk_bench *b, uint32_t s)
 {
     return disk_entries[s].subject != NULL && !b->gone[s];
+}
+
+static bool disk_can_get(const disk_bench *b, uint32_t s)
+{
+    return disk_there_is(b, s) && disk_entries[s].subject->get != NULL;
 }
 
 static disk_cfg disk_config(const disk_bench *b, uint32_t s, uint64_t keys, uint32_t value_len)
@@ -383,7 +390,7 @@ static void disk_get_rows(disk_bench *b, const char *name, uint64_t keys, uint32
     disk_put_figures f;
     for (uint32_t s = 0; s < DISK_SUBJECTS; s++) {
         const disk_cfg cfg = disk_config(b, s, keys, value_len);
-        have[s] = disk_there_is(b, s) && !(cold && disk_entries[s].subject->mapped) &&
+        have[s] = disk_can_get(b, s) && !(cold && disk_entries[s].subject->mapped) &&
                   disk_fill(b, s, keys, value_len, &f);
         store[s] = have[s] ? disk_entries[s].subject->open(&cfg) : NULL;
         have[s] = store[s] != NULL;
@@ -585,7 +592,7 @@ static void disk_restart_rows(disk_bench *b, const char *name, uint64_t keys, ui
     bool have[DISK_SUBJECTS];
     disk_put_figures f;
     for (uint32_t s = 0; s < DISK_SUBJECTS; s++) {
-        have[s] = disk_there_is(b, s);
+        have[s] = disk_can_get(b, s);
         if (have[s] && !disk_fill(b, s, keys, value_len, &f)) {
             disk_wrong(b, disk_entries[s].name, name);
             have[s] = false;

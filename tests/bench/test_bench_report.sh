@@ -205,6 +205,7 @@ numbers_are_listed_with_peers() {
       said limit limit100k_16 2 cellar check 9 ',"vs":"uthash"'; said limit limit100k_16 2 cellar check 1 ',"vs":"governor"'
       said limit limit100k_16 2 governor check 3; said limit limit100k_16 2 uthash check 2
       said l2 put256 '' cellar l2_put 10; said l2 put256 '' lmdb l2_put 4
+      said l2 put256 '' sequential l2_put 20
     } >"$t_tmp/peers.jsonl"
     "${AWK:-awk}" -f $lines -f bench/report/numbers.awk bench/report/targets.tsv /dev/null peers=1 "$t_tmp/peers.jsonl" >"$t_tmp/out" &&
         grep -q '^Commit feed123; c, gcc -O2\.' "$t_tmp/out" &&

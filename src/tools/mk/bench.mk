@@ -50,7 +50,7 @@ BENCH_ROCKS   = $(call bench_once,BENCH_ROCKS,\
                   $(call bench_has,$(BENCH_CC) -x c,rocksdb/c.h))
 BENCH_LMDB    = $(call bench_once,BENCH_LMDB,\
                   $(call bench_has,$(BENCH_CC) -x c,lmdb.h))
-BENCH_DISKS   = cellar $(if $(filter 1,$(BENCH_ROCKS)),rocksdb) $(if $(filter 1,$(BENCH_LMDB)),lmdb)
+BENCH_DISKS   = cellar sequential $(if $(filter 1,$(BENCH_ROCKS)),rocksdb) $(if $(filter 1,$(BENCH_LMDB)),lmdb)
 BENCH_SRC     = $(wildcard bench/harness/*.c bench/suites/*.c bench/peers/*.c) \
                 $(BENCH_PEERS:%=bench/peers/%/subject.c) $(BENCH_DISKS:%=bench/peers/%/disk.c)
 # The suite `remote` needs dist/cellar_remote.c and hiredis: REMOTE=1.
