@@ -323,13 +323,14 @@ CELLAR_PRIVATE bool l1_runs_open(l1 *c, uint64_t budget)
     p->page_units = (uint32_t)BASE_PAGE >> p->unit_shift;
     const uint64_t units = BASE_MIN((uint64_t)p->region.reserved_bytes / BASE_PAGE * p->page_units,
                                     (uint64_t)1 << 31);
-    p->leaves = (uint32_t)base_pow2_ceil(base_round_up(units, L1_LEAF_UNITS) / L1_LEAF_UNITS);
-    p->map_bytes = (size_t)p->leaves * (L1_LEAF_UNITS / 8);
+    const uint64_t all = base_round_up(units, L1_LEAF_UNITS);
+    /* Leaves past the end of the map stay 0: nothing free. */
+    p->leaves = (uint32_t)base_pow2_ceil(all / L1_LEAF_UNITS);
+    p->map_bytes = (size_t)(all / 8);
     p->tree_bytes = (size_t)p->leaves * 2 * sizeof(l1_span);
     p->map = base_alloc(c->account, BASE_MOD_STORE, p->map_bytes, NULL);
     p->tree = base_alloc(c->account, BASE_MOD_STORE, p->tree_bytes, NULL);
     if (p->map == NULL || p->tree == NULL) { return false; }
-    const uint64_t all = (uint64_t)p->leaves * L1_LEAF_UNITS;
     if (all != units) { l1_run_mark(p, units, all - units, true); } /* past the region's end */
     l1_tree_update(p, 0, all);
     return true;
@@ -354,7 +355,7 @@ CELLAR_PRIVATE const char *l1_runs_audit(l1 *c)
         pages += used != 0;
         units += (uint64_t)__builtin_popcountll(used);
     }
-    for (uint32_t i = 0; i < p->leaves && wrong == NULL; i++) {
+    for (uint32_t i = 0; i < p->map_bytes * 8 / L1_LEAF_UNITS && wrong == NULL; i++) {
         const l1_span s = l1_leaf_look(p->map + (size_t)i * L1_LEAF_WORDS);
         if (memcmp(&s, &p->tree[p->leaves + i], sizeof s) != 0) { wrong = "group runs differ"; }
     }
