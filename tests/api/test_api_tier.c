@@ -441,7 +441,7 @@ typedef struct equal_get {
     char got[8];
 } equal_get;
 static equal_get equal[EQUAL];
-static _Atomic bool held; /* the first reply waits */
+static _Atomic bool first, held; /* the first reply waits */
 
 static void *get_equal(void *arg)
 {
@@ -453,8 +453,8 @@ static void *get_equal(void *arg)
 
 static void hold_first_reply(shared_client *m, const char *call)
 {
-    if (strcmp(call, "get") != 0) { return; }
-    m->inside = NULL;
+    (void)m;
+    if (strcmp(call, "get") != 0 || !atomic_exchange(&first, false)) { return; }
     while (atomic_load(&held)) { (void)sched_yield(); }
 }
 
@@ -471,6 +471,7 @@ static unsigned gets_of(const shared_client *m)
 static void begin_equal(size_t cap)
 {
     memset(equal, 0, sizeof equal);
+    atomic_store(&first, true);
     atomic_store(&held, true);
     two.gets = 0;
     two.inside = hold_first_reply;
