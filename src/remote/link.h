@@ -59,7 +59,8 @@ CELLAR_PRIVATE void remote_synced(remote_link *l);
  * thread. err: E_FOREIGN: a control key is of another type. */
 CELLAR_PRIVATE void remote_sync_failed(remote_link *l, cellar_err err);
 
-/* Hear prefixes that were added to the list: gap, tracking, `linked`. Any thread. */
+/* Begin a gap without a new connection: gap, tracking of the prefixes that were added, `linked`.
+ * Any thread. */
 CELLAR_PRIVATE void remote_retrack(remote_link *l);
 
 /* Send a fresh mark and wait until it is back (the fence). Callers share a mark.

@@ -425,11 +425,16 @@ CELLAR_PRIVATE cellar_err remote_remove(void *ctx, const cellar_tier_key *k,
     return err;
 }
 
-/* Let the namespace end later: a change of many keys was not confirmed. */
+/* Let the namespace end later: a change of many keys was not confirmed. RAW values have no
+ * generation: entries in memory end by a gap, behind the deletes on their way, which the server
+ * does not report to this process. */
 static cellar_err remote_many_defer(remote_space *s)
 {
     REMOTE_ADD(s->r, deferred, 1);
-    if (s->opts.values == CELLAR_REMOTE_RAW) { return CELLAR_E_TIMEOUT; }
+    if (s->opts.values == CELLAR_REMOTE_RAW) {
+        remote_retrack(s->r->link);
+        return CELLAR_E_TIMEOUT;
+    }
     remote_pend_clear(s);
     return s->opts.strict ? CELLAR_E_TIMEOUT : CELLAR_DEFERRED;
 }

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    a value that was loaded in a gap is not in memory after the gap: the load had no lease.
- * Method: the link is stopped behind its start of tracking, before the mark of the first proof. Two
- *         stores in this process stand for two processes; redis-server is real. */
+ *         Deletes by pattern without an answer begin a gap: the server does not report them.
+ * Method: the link is stopped behind its start of tracking, before the mark of the first proof; the
+ *         answer to a delete is lost. Two stores in this process stand for two processes;
+ *         redis-server is real. */
 #include <semaphore.h>
 
 #include "cellar_entry.h"
+#include "cellar_invalidate.h"
 #include "cellar_load.h"
 #include "remote/link.h"
 #include "tests/support/shared_side.h"
@@ -28,6 +31,20 @@ static void synced_later(remote_link *l)
 #define remote_synced synced_later
 #include "src/remote/coherence.c"
 #undef remote_synced
+
+static bool loses;
+
+/* Ask, and lose the answer to the deletes of a pattern if the test wants it. */
+static cellar_err ask_in_vain(remote_link *l, const remote_request *q, remote_fate *fate)
+{
+    const cellar_err err = remote_ask(l, q, fate);
+    const bool lost = loses && memmem(q->bytes, q->bytes_len, "\r\nUNLINK\r\n", 10) != NULL;
+    return lost ? CELLAR_E_TIMEOUT : err;
+}
+
+#define remote_ask ask_in_vain
+#include "src/remote/put.c"
+#undef remote_ask
 
 static engine server;
 static side a, b;
@@ -77,4 +94,26 @@ static void load_of_a_gap_is_not_in_memory_after_it(void)
     }
 }
 
-T_MAIN("cellar_remote_gap", T_CASE(load_of_a_gap_is_not_in_memory_after_it))
+static void delete_by_pattern_without_an_answer_ends_all_entries(void)
+{
+    for (int raw = 0; raw < 2; raw++) {
+        cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+        if (!engine_start(&server, NULL)) { return; }
+        o.values = raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE;
+        side_open(&a, server.socket, NULL, &o);
+        T_EQ_I64(side_set(&a, "k1", "set"), CELLAR_OK);
+        loses = true;
+        T_EQ_I64(cellar_delete_by_pattern(a.users, "k*", 2, NULL),
+                 raw ? CELLAR_E_TIMEOUT : CELLAR_DEFERRED);
+        loses = false;
+        T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k1")), 0);
+        T_CHECK(side_proven(&a));
+        side_fence(&a);
+        T_CHECK(side_has(&a, "k1", NULL));
+        side_close(&a);
+        engine_stop(&server);
+    }
+}
+
+T_MAIN("cellar_remote_gap", T_CASE(load_of_a_gap_is_not_in_memory_after_it),
+       T_CASE(delete_by_pattern_without_an_answer_ends_all_entries))
