@@ -6,6 +6,7 @@
  * PICTURE    parent: server, cuts of connections | child 0..N-1: a side each
  *            round: gets and sets -> all stop -> fence -> each key: memory against the server -> ..
  * INVARIANTS During a check no process writes. A fence ends each round: a pause proves nothing.
+ *            Writes that wait in a queue or a journal are sent before it.
  *            A difference counts if it stays after three more fences: then it stays until the TTL.
  * PAUSES     This header compiles attach.c of the remote tier with a pause of up to 120 us between
  *            a reply and its way into memory, in 1 of 8 gets and sets. */
@@ -68,14 +69,24 @@ static cellar_err run_put(void *ctx, const cellar_tier_key *k, const void *value
 enum { RUN_PROCESSES = 3, RUN_THREADS = 2, RUN_KEYS = 32, RUN_VALUE = 16,
        RUN_CUTS = 400 };
 
-typedef struct run {
+typedef struct run run;
+
+/* What a run does. */
+typedef struct run_kind {
+    cellar_remote_namespace_opts opts;
+    void (*operation)(run *r, const side *s, uint32_t me, uint32_t *count);
+    void (*check)(run *r, const side *s);
+} run_kind;
+
+struct run {
+    const run_kind *kind;
     uint32_t rounds, operations; /* operations of each thread in each round */
     bool cuts;                   /* every 10 ms; the rounds go on until there are RUN_CUTS */
     engine *server;
     pthread_barrier_t barrier;
     _Atomic bool checking, ends;
     _Atomic uint64_t done, stale, checked, refused, gaps, cut;
-} run;
+};
 
 static void run_key(uint32_t i, char key[16]) { (void)snprintf(key, 16, "key:%u", i); }
 
@@ -99,7 +110,6 @@ static void run_operation(run *r, const side *s, uint32_t me, uint32_t *count)
         size_t len;
         (void)cellar_get(s->users, key, strlen(key), value, sizeof value, &len);
     }
-    atomic_fetch_add(&r->done, 1);
 }
 
 static void *run_operations(void *ctx)
@@ -107,7 +117,8 @@ static void *run_operations(void *ctx)
     run_thread *t = ctx;
     run_state = t->random;
     for (uint32_t n = 0; n < t->r->operations; n++) {
-        run_operation(t->r, t->s, t->me, &t->count);
+        t->r->kind->operation(t->r, t->s, t->me, &t->count);
+        atomic_fetch_add(&t->r->done, 1);
     }
     t->random = run_state;
     return NULL;
@@ -142,6 +153,18 @@ static void run_check(run *r, const side *s)
     }
 }
 
+/* Wait until the link stands and no write waits, then until all changes were heard. */
+static void run_settle(const side *s)
+{
+    (void)side_proven(s);
+    for (int i = 0; i < 5000; i++) {
+        const cellar_remote_stats figures = side_stats(s);
+        if (figures.queue_entries + figures.journal_keys == 0) { break; }
+        engine_pause_ms(2);
+    }
+    (void)cellar_remote_fence(s->r, 10000);
+}
+
 /* Note whether round number `i` was the last one. */
 static void run_count(run *r, uint32_t i)
 {
@@ -155,8 +178,9 @@ static void run_child(run *r, uint32_t me)
     run_thread t[RUN_THREADS];
     const struct sigaction ignored = { .sa_handler = SIG_IGN }; /* hiredis writes with write(2) */
     (void)sigaction(SIGPIPE, &ignored, NULL);
+    t_.seed += me; /* processes draw different tokens */
     r->server->c = NULL; /* a connection of this process */
-    side_open(&s, r->server->socket, NULL, NULL);
+    side_open(&s, r->server->socket, NULL, &r->kind->opts);
     RUN_SIDE(&s);
     for (uint32_t n = 0; n < RUN_THREADS; n++) {
         const uint32_t number = me * RUN_THREADS + n;
@@ -171,10 +195,9 @@ static void run_child(run *r, uint32_t me)
         for (uint32_t n = 0; n < RUN_THREADS; n++) { pthread_join(t[n].id, NULL); }
         pthread_barrier_wait(&r->barrier);
         atomic_store(&r->checking, true);
-        (void)side_proven(&s);
-        (void)cellar_remote_fence(s.r, 10000);
+        run_settle(&s);
         pthread_barrier_wait(&r->barrier);
-        run_check(r, &s);
+        r->kind->check(r, &s);
         if (me == 0) { run_count(r, i); }
         pthread_barrier_wait(&r->barrier);
         atomic_store(&r->checking, false);
@@ -204,13 +227,15 @@ static void run_cut(run *r, const pid_t *child)
 }
 
 /* Run all processes. Return the shared figures; NULL: no server. */
-static run *run_all(engine *server, uint32_t rounds, uint32_t operations, bool cuts)
+static run *run_all_of(engine *server, const run_kind *kind, uint32_t rounds, uint32_t operations,
+                       bool cuts)
 {
     pthread_barrierattr_t attr;
     pid_t child[RUN_PROCESSES];
     if (!engine_start(server, NULL)) { return NULL; }
     run *r = mmap(NULL, sizeof *r, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     T_REQUIRE(r != MAP_FAILED);
+    r->kind = kind;
     r->rounds = rounds;
     r->operations = operations;
     r->cuts = cuts;
@@ -241,6 +266,14 @@ static run *run_all(engine *server, uint32_t rounds, uint32_t operations, bool c
            (unsigned long long)r->stale, (unsigned long long)r->refused,
            (unsigned long long)r->gaps, (unsigned long long)r->cut);
     return r;
+}
+
+/* Run with gets and sets, and default options. */
+T_INLINE run *run_all(engine *server, uint32_t rounds, uint32_t operations, bool cuts)
+{
+    static run_kind plain;
+    plain = (run_kind){ cellar_remote_namespace_opts_default(), run_operation, run_check };
+    return run_all_of(server, &plain, rounds, operations, cuts);
 }
 
 #endif
