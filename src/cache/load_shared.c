@@ -85,13 +85,14 @@ static cache_acquired cache_shared_newer(cache_call *call, flight *f)
     return CACHE_ANSWERED;
 }
 
-/* Tell the tier which value a refresh replaces. */
+/* Tell the tier which value a refresh replaces. One that the call asks for replaces any value, also
+ * one that memory does not have. */
 static void cache_shared_old(const cache_call *call, cellar_tier_entry *e)
 {
-    if (call->old == NULL) { return; }
+    const bool any = (call->p->flags & CELLAR_LOAD_REFRESH) != 0;
+    if (call->old == NULL && !any) { return; }
     e->flags = CELLAR_TIER_REFRESH;
-    e->deadline_ms = (call->p->flags & CELLAR_LOAD_REFRESH) != 0 ? BASE_NEVER_MS
-                                                                : call->found.expires_ms;
+    e->deadline_ms = any ? BASE_NEVER_MS : call->found.expires_ms;
 }
 
 /* Take the answer to a question for a lease. */

@@ -816,6 +816,26 @@ static void load_is_not_kept_if_the_tier_does_not_tell_what_it_has(void)
     }
 }
 
+/* Memory does not have the old value. */
+static void forced_refresh_replaces_a_value_of_the_server(void)
+{
+    for (unsigned known = 0; known < 2; known++) {
+        cellar_load_opts o = cellar_load_opts_default();
+        cellar_result r = cellar_result_default();
+        o.flags = CELLAR_LOAD_REFRESH;
+        begin_asking(CELLAR_TIER_PROOF_NONE);
+        sets(ns[0], "k", "old");
+        if (known == 1) { has(ns[1], "k", "old"); }
+        T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, &o, load_any, NULL, &r), CELLAR_OK);
+        cellar_result_free(&r);
+        T_EQ_U64(two.leases, 1);
+        T_EQ_U64(two.fills, 1);
+        has(ns[1], "k", "loaded");
+        has(ns[0], "k", "loaded");
+        end();
+    }
+}
+
 static void load_inside_put(shared_client *m, const char *call)
 {
     cellar_lease lease;
@@ -2346,6 +2366,7 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(acquire_without_a_change_asks_once),
        T_CASE(load_is_not_kept_if_the_tier_does_not_tell_what_it_has),
        T_CASE(load_during_an_own_set_is_not_kept),
+       T_CASE(forced_refresh_replaces_a_value_of_the_server),
        T_CASE(missed_keys_are_asked_in_one_question),
        T_CASE(tier_without_get_many_is_asked_key_by_key),
        T_CASE(question_reports_all_outcomes_of_a_get),
