@@ -587,6 +587,7 @@ CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, 
                            .raw = s->opts.values == CELLAR_REMOTE_RAW, .hold_ms = hold_ms,
                            .judge = remote_lease_judge, .ctx = &a };
     const bool refresh = (e->flags & CELLAR_TIER_REFRESH) != 0;
+    const bool any = refresh && e->deadline_ms == INT64_MAX; /* the value may live on for long */
     if (!remote_get_open(s) || s->opts.write == CELLAR_REMOTE_INVALIDATE) { return CELLAR_MISS; }
     remote_key_name(&s->names, k->bytes, k->len, &n);
     if (n.digest) { return CELLAR_MISS; } /* a heard digest wakes no waiter */
@@ -608,6 +609,7 @@ CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, 
                                : remote_lease_take(s->r, &q, &lease, &left_ms, &fate);
     }
     if (fate == REMOTE_UNKNOWN) { remote_pend_release(s, &q, &lease); }
+    if (err == CELLAR_E_SPACE && any) { err = CELLAR_E_BUSY; }
     if (err == CELLAR_LEASED) { memcpy(l, &lease, sizeof lease); }
     e->deadline_ms = s->host->now_ms(s->host->ctx) + left_ms + 1;
     return err;

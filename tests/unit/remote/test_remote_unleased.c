@@ -157,8 +157,30 @@ static void refused_condition_keeps_the_value(void)
     both_close();
 }
 
+/* Memory would keep the loaded value, and the server the old one. */
+static void forced_refresh_on_a_full_server_is_not_kept(void)
+{
+    for (int i = 0; i < WAYS; i++) {
+        const cellar_remote_namespace_opts o = way(i);
+        cellar_load_opts forced = cellar_load_opts_default();
+        cellar_result out = cellar_result_default();
+        if (o.write == CELLAR_REMOTE_INVALIDATE) { continue; } /* the server has no values */
+        both_open(&o);
+        T_EQ_I64(side_set(&b, "k", "new"), CELLAR_OK);
+        for (int n = 0; n < 1000 && side_stats(&b).queue_entries != 0; n++) { side_fence(&b); }
+        forced.flags = CELLAR_LOAD_REFRESH;
+        server_full(true);
+        T_EQ_I64(cellar_get_or_load(a.users, "k", 1, &forced, load_old, NULL, &out), CELLAR_OK);
+        server_full(false);
+        cellar_result_free(&out);
+        T_CHECK(side_has(&a, "k", "new") && side_has(&b, "k", "new"));
+        both_close();
+    }
+}
+
 T_MAIN("cellar_remote_unleased", T_CASE(pattern_delete_is_heard),
        T_CASE(pattern_delete_of_a_full_server_is_heard), T_CASE(delete_on_a_full_server_is_heard),
        T_CASE(clear_on_a_full_server_is_heard),
        T_CASE(full_server_takes_a_new_namespace_but_no_new_tag),
-       T_CASE(refused_condition_keeps_the_value))
+       T_CASE(refused_condition_keeps_the_value),
+       T_CASE(forced_refresh_on_a_full_server_is_not_kept))
