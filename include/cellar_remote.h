@@ -203,7 +203,7 @@ CELLAR_API cellar_err cellar_remote_attach(cellar_remote *r, cellar *c,
                                            const cellar_remote_namespace_opts *o);
 
 /* Wait until gets of this process see every write that the server acknowledged to any process
- * before this call.
+ * before this call. A write that still waits in the queue of BEHIND has no acknowledgement.
  * in:      timeout_ms from 0
  * returns: OK; E_TIMEOUT, E_BREAKER_OPEN (no link), E_DEADLOCK (in a callback of r), E_INVAL,
  *          E_CLOSED, E_FORKED
