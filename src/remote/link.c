@@ -136,18 +136,12 @@ static bool remote_has_work(remote_link *l)
 static void remote_events_serve(remote_link *l, int64_t wait_ms)
 {
     struct epoll_event e[4];
-    uint64_t rings;
     atomic_store(&l->asleep, 1);
     if (remote_has_work(l)) { wait_ms = 0; }
     const int n = epoll_wait(l->epoll, e, 4, (int)remote_round_wait(l, wait_ms));
     atomic_store(&l->asleep, 0);
     for (int i = 0; i < n; i++) {
-        if (e[i].data.ptr == NULL) {
-            const ssize_t got = read(l->bell, &rings, sizeof rings);
-            (void)got;
-        } else {
-            remote_serve(l, e[i].data.ptr, e[i].events);
-        }
+        if (e[i].data.ptr != NULL) { remote_serve(l, e[i].data.ptr, e[i].events); }
     }
 }
 
@@ -420,9 +414,11 @@ static bool remote_thread_start(remote_link *l)
     return true;
 }
 
+/* Make the descriptors. The bell is watched for edges: each write to it is one event, and the link
+ * never reads it. */
 static bool remote_descriptors(remote_link *l)
 {
-    struct epoll_event e = { .events = EPOLLIN, .data.ptr = NULL };
+    struct epoll_event e = { .events = EPOLLIN | EPOLLET, .data.ptr = NULL };
     l->epoll = epoll_create1(EPOLL_CLOEXEC);
     l->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     return l->epoll >= 0 && l->bell >= 0 && epoll_ctl(l->epoll, EPOLL_CTL_ADD, l->bell, &e) == 0;
