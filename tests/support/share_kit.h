@@ -92,14 +92,17 @@ void remote_bytes_free(remote_bytes *b)
     b->data = NULL;
 }
 
-T_INLINE void share_load(struct remote_link *l, redisContext *c)
+/* Return false if the server does not answer in time. */
+T_INLINE bool share_load(struct remote_link *l, redisContext *c)
 {
     for (int i = 0; i < REMOTE_SCRIPTS; i++) {
         redisReply *reply = redisCommand(c, "SCRIPT LOAD %s", remote_script_text((remote_script)i));
-        T_REQUIRE(reply != NULL && reply->type == REDIS_REPLY_STRING);
+        if (reply == NULL) { return false; }
+        T_REQUIRE(reply->type == REDIS_REPLY_STRING);
         memcpy(l->r->sha[i], reply->str, REMOTE_SHA1_TEXT);
         freeReplyObject(reply);
     }
+    return true;
 }
 
 T_INLINE redisContext *share_take(struct remote_link *l)
@@ -170,7 +173,10 @@ cellar_err remote_ask(remote_link *l, const remote_request *q, remote_fate *fate
     redisSetTimeout(c, (struct timeval){ (long)(ms / 1000), (long)(ms % 1000) * 1000 });
     cellar_err err = CELLAR_MISS;
     for (int i = 0; i < 2 && err == CELLAR_MISS; i++) {
-        if (i > 0) { share_load(l, c); }
+        if (i > 0 && !share_load(l, c)) {
+            err = CELLAR_E_TIMEOUT;
+            break;
+        }
         redisAppendFormattedCommand(c, q->bytes, q->bytes_len);
         *fate = REMOTE_UNKNOWN;
         err = share_replies(l, c, q);
@@ -251,7 +257,7 @@ T_INLINE void share_open(share *s, const engine *e)
     T_REQUIRE(remote_share_open(&s->r) == CELLAR_OK);
     redisContext *c = engine_connect(e);
     T_REQUIRE(c != NULL);
-    share_load(&s->link, c);
+    T_REQUIRE(share_load(&s->link, c));
     share_give(&s->link, c);
     share_listen(s);
 }
