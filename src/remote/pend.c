@@ -7,7 +7,9 @@
  *            server confirmed exactly this write (`change`).
  *            A delete is never replaced by an older value. A value with an unknown fate becomes a
  *            delete: a newer value of another process may be in the server.
- *            Memory loses the key when a delete is confirmed: the server does not report it to us.
+ *            Memory loses the key when a delete is confirmed. The server announces the delete, too,
+ *            but later, and not to this process if a plain write of it to the key comes behind the
+ *            delete in the same round (NOLOOP).
  *            A get of a name with a delete misses.
  * LOCKING    space.lock, without any call of link or host under it.
  * LIMITS     journal_keys and queue_entries of the options, 4 MiB each for each namespace. A full

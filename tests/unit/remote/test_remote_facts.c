@@ -189,6 +189,22 @@ static void last_writer_of_a_round_decides_about_the_report(void)
     one_round(false);
 }
 
+/* Two commands that are sent together fall in one round. */
+static void own_write_hides_an_own_script_of_its_round(void)
+{
+    facts f;
+    if (!facts_open(&f, NULL)) { return; }
+    redisAppendCommand(f.data, "EVAL %s 1 t:1", "return redis.call('SET', KEYS[1], 'x')");
+    redisAppendCommand(f.data, "SET t:1 a");
+    for (int i = 0; i < 2; i++) {
+        redisReply *r = NULL;
+        T_REQUIRE(redisGetReply(f.data, (void **)&r) == REDIS_OK);
+        freeReplyObject(r);
+    }
+    T_EQ_STR(facts_heard(&f), "");
+    facts_close(&f);
+}
+
 static void mark_comes_after_values_of_its_round(void)
 {
     facts f;
@@ -346,6 +362,7 @@ static void replica_and_primary_without_replicas_refuse_the_mark(void)
 T_MAIN("remote_facts", T_CASE(changes_by_others_are_reported), T_CASE(own_changes_are_not_reported),
        T_CASE(set_nx_get_returns_the_value_and_reports_nothing_if_the_key_is_there),
        T_CASE(own_script_is_reported), T_CASE(last_writer_of_a_round_decides_about_the_report),
+       T_CASE(own_write_hides_an_own_script_of_its_round),
        T_CASE(mark_comes_after_values_of_its_round), T_CASE(expiry_is_reported),
        T_CASE(flush_is_reported_as_nil), T_CASE(eviction_is_reported),
        T_CASE(other_database_is_reported_under_the_same_name),
