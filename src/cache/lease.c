@@ -134,8 +134,8 @@ static cache_acquired cache_lease_asks(cache_call *call, flight *f)
                                  .born = base_load_acq(&c->store->tag_epoch) };
     flight_lease l;
     call->unsure = false;
-    if (!call->asks || t == NULL || call->old != NULL || cache_is_off(c) || cache_is_closed(c) ||
-        (far && cache_far_take(call))) {
+    if (!call->asks || t == NULL || !cache_asks_tier(call) || cache_is_off(c) ||
+        cache_is_closed(c) || (far && cache_far_take(call))) {
         return CACHE_LED;
     }
     if (!cache_tier_watch(c->store, call->k.hash, &ticket.changes, &ticket.globs)) {

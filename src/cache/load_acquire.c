@@ -48,9 +48,7 @@ CELLAR_PRIVATE void cache_release(cache_call *call, flight *f, flight_outcome *o
     call->k.bytes = call->key; /* the copy of the flight may be freed */
 }
 
-/* Return whether the tier is asked before the loader runs: there is no old value, or one of a
- * shared namespace that became stale before its time, at a gap of the tier. */
-static bool cache_asks_tier(const cache_call *call)
+CELLAR_PRIVATE bool cache_asks_tier(const cache_call *call)
 {
     return call->old == NULL ||
            (call->c->proof_stale && !call->early && call->now_ms < call->found.expires_ms &&

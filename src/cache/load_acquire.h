@@ -14,6 +14,9 @@ typedef enum cache_acquired {
     CACHE_PENDING   /* another call loads it; a subscription belongs to its flight now */
 } cache_acquired;
 
+/* Return whether the tier is asked before the loader runs: there is no old value, or one of a
+ * shared namespace that became stale before its time, at a gap of the tier. */
+CELLAR_PRIVATE bool cache_asks_tier(const cache_call *call);
 /* Acquire the flight of the key: enter it; as leader look a second time and into the tier.
  * `join`: wait for another call; else `sub` subscribes to its end (NULL: nothing does). */
 CELLAR_PRIVATE cache_acquired cache_acquire(cache_call *call, flight_kind kind, bool join,

@@ -774,6 +774,27 @@ static void acquire_asks_again_after_a_change(void)
     }
 }
 
+/* Another process stores a newer value in a gap; memory keeps the older one as stale. */
+static void acquire_asks_for_a_value_that_a_gap_made_stale(void)
+{
+    cellar_lease lease;
+    begin_asking(CELLAR_TIER_PROOF_STALE);
+    const cellar_tier_host *const host = two.host;
+    sets(ns[0], "k", "old");
+    has(ns[1], "k", "old");
+    two.host = NULL;
+    sets(ns[0], "k", "theirs");
+    two.host = host;
+    host->ended(host->ctx, CELLAR_TAG_SOFT);
+    T_EQ_I64(asks(&lease), CELLAR_STALE);
+    T_CHECK(lease.opaque[0] == 0 && lease.opaque[1] == 0);
+    shared_answer(&two);
+    T_EQ_I64(asks(&lease), CELLAR_OK);
+    T_CHECK(in_memory(ns[1], &two, "k"));
+    has(ns[1], "k", "theirs");
+    end();
+}
+
 static void acquire_without_a_change_asks_once(void)
 {
     cellar_lease lease;
@@ -2364,6 +2385,7 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(get_inside_the_same_get_asks_for_itself),
        T_CASE(acquire_asks_again_after_a_change),
        T_CASE(acquire_without_a_change_asks_once),
+       T_CASE(acquire_asks_for_a_value_that_a_gap_made_stale),
        T_CASE(load_is_not_kept_if_the_tier_does_not_tell_what_it_has),
        T_CASE(load_during_an_own_set_is_not_kept),
        T_CASE(forced_refresh_replaces_a_value_of_the_server),
