@@ -19,6 +19,8 @@
 
 BASE_SIZE_BEGIN
 
+#define L2_FILL_BLOCK ((uint64_t)64 << 10) /* a larger one: more bytes per dirty folio */
+
 CELLAR_PRIVATE int l2_file(l2 *d, const char *name, uint32_t flags, base_vfs_file **out)
 {
     return d->vfs->open(d->vfs->ctx, d->dir, name, flags, out);
@@ -48,6 +50,21 @@ CELLAR_PRIVATE int l2_super_make(l2 *d)
     return e;
 }
 
+/* Write zeros to a new stage, one block at a time. Where the page cache has large folios, a block
+ * becomes one folio. Touching its pages and writing a segment from them then takes fewer steps. */
+static int l2_stage_fill(l2 *d, base_vfs_file *stage)
+{
+    const uint64_t bytes = (uint64_t)d->super.nstage * d->super.seg_bytes;
+    const size_t block = (size_t)BASE_MIN(L2_FILL_BLOCK, bytes);
+    unsigned char *zeros = base_alloc(d->cfg.account, BASE_MOD_L2_STAGE, block, NULL);
+    int e = zeros != NULL ? 0 : ENOMEM;
+    for (uint64_t at = 0; at < bytes && e == 0; at += block) {
+        e = l2_write(d, stage, zeros, (size_t)BASE_MIN(block, bytes - at), at);
+    }
+    base_free(d->cfg.account, BASE_MOD_L2_STAGE, zeros, block);
+    return e;
+}
+
 CELLAR_PRIVATE int l2_format_files(l2 *d)
 {
     base_vfs_file *stage = NULL, *data = NULL;
@@ -59,6 +76,7 @@ CELLAR_PRIVATE int l2_format_files(l2 *d)
     if (e == 0) {
         e = d->vfs->preallocate(d->vfs->ctx, stage, (uint64_t)s->nstage * s->seg_bytes);
     }
+    if (e == 0) { e = l2_stage_fill(d, stage); }
     if (e == 0) { e = l2_file(d, "data.seg", BASE_VFS_CREATE | BASE_VFS_WRITE, &data); }
     while (e == 0) {
         const uint64_t bytes = (uint64_t)s->nseg * s->seg_bytes;
