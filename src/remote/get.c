@@ -556,6 +556,12 @@ static cellar_err remote_lease_judge(void *ctx, const char *bytes, size_t len)
     return there ? CELLAR_OK : a->err == CELLAR_PENDING ? CELLAR_E_BUSY : CELLAR_MISS;
 }
 
+/* Return whether the value that the key has is a stale one: the load refreshes it. */
+static bool remote_asked_ended(const remote_asked *a)
+{
+    return a->e->deadline_ms <= a->s->host->now_ms(a->s->host->ctx);
+}
+
 /* Take the lease beside a value. OK: another process stored a fresh value meanwhile. */
 static cellar_err remote_lease_beside(remote_asked *a, const remote_lease_ask *q, bool refresh,
                                       remote_lease *l, int64_t *left_ms, remote_fate *fate)
@@ -608,6 +614,9 @@ CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, 
         err = refresh || q.raw ? remote_lease_beside(&a, &q, refresh, &lease, &left_ms, &fate)
                                : remote_lease_take(s->r, &q, &lease, &left_ms, &fate);
     }
+    if (err == CELLAR_OK && !refresh && !q.raw && remote_asked_ended(&a)) {
+        err = remote_lease_beside(&a, &q, true, &lease, &left_ms, &fate);
+    }
     if (fate == REMOTE_UNKNOWN) { remote_pend_release(s, &q, &lease); }
     if (err == CELLAR_E_SPACE && any) { err = CELLAR_E_BUSY; }
     if (err == CELLAR_LEASED) { memcpy(l, &lease, sizeof lease); }
@@ -636,7 +645,8 @@ static cellar_err remote_claim_said(remote_claims *m, cellar_tier_claim *q,
     remote_asked a = { .s = m->s, .key = { q->key.bytes, q->key.len }, .name = &m->name,
                        .e = &q->e, .missing = &m->none };
     const cellar_err err = remote_lease_judge(&a, reply->text, reply->len);
-    return err == CELLAR_OK || err == CELLAR_PENDING ? err : CELLAR_E_BUSY;
+    const bool there = err == CELLAR_OK && !remote_asked_ended(&a);
+    return there || err == CELLAR_PENDING ? err : CELLAR_E_BUSY;
 }
 
 static void remote_claims_reply(void *ctx, uint32_t index, const remote_reply *reply)

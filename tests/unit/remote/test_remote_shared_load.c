@@ -234,6 +234,33 @@ static void stale_value_is_refreshed_once_over_all_processes(void)
     engine_stop(&server);
 }
 
+/* A process without the old value in memory loads, and keeps what it loaded. */
+static void cold_process_refreshes_a_stale_value_once(void)
+{
+    side s[2];
+    _Atomic uint64_t loads = 0;
+    cellar_set_opts o = cellar_set_opts_default();
+    if (!engine_start(&server, NULL)) { return; }
+    side_open(&s[0], server.socket, NULL, NULL);
+    o.ttl_ms = 50;
+    o.stale_ms = 60000;
+    T_EQ_I64(cellar_set(s[0].users, "k", 1, "old", 3, &o), CELLAR_OK);
+    while (!side_has(&s[0], "k", NULL)) { engine_pause_ms(1); }
+    side_open(&s[1], server.socket, NULL, NULL);
+    for (int i = 0; i < 10; i++) {
+        cellar_result r = cellar_result_default();
+        (void)cellar_get_or_load(s[1].users, "k", 1, NULL, load_new, (void *)&loads, &r);
+        cellar_result_free(&r);
+        engine_pause_ms(5);
+    }
+    T_EQ_U64(atomic_load(&loads), 1);
+    T_CHECK(side_has(&s[1], "k", "new"));
+    side_fence(&s[0]);
+    T_CHECK(side_has(&s[0], "k", "new"));
+    for (int i = 0; i < 2; i++) { side_close(&s[i]); }
+    engine_stop(&server);
+}
+
 /* ---- leases of the host ---- */
 
 /* Acquire the lease or the value of a key, as an event loop does: again until an answer is there. */
@@ -353,6 +380,7 @@ static void limiter_and_lock_use_the_real_link(void)
 
 T_MAIN("remote_shared_load", T_CASE(cold_keys_load_once_over_all_processes),
        T_CASE(bulk_loads_load_cold_keys_once_over_all_processes),
+       T_CASE(cold_process_refreshes_a_stale_value_once),
        T_CASE(stale_value_is_refreshed_once_over_all_processes),
        T_CASE(lease_of_the_host_is_one_over_processes),
        T_CASE(host_gets_a_value_whose_tag_is_new_to_its_process),
