@@ -212,6 +212,8 @@ static void stale_value_is_refreshed_once_over_all_processes(void)
     side s[SIDES];
     if (!engine_start(&server, NULL)) { return; }
     for (int i = 0; i < SIDES; i++) { side_open(&s[i], server.socket, NULL, NULL); }
+    T_EQ_I64(side_set(&s[0], "first", "1"), CELLAR_OK); /* makes the generation: all entries end */
+    for (int i = 0; i < SIDES; i++) { side_fence(&s[i]); }
     for (int round = 0; round < ROUNDS; round++) {
         _Atomic uint64_t loads = 0;
         _Atomic bool go = false;
