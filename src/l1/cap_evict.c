@@ -28,9 +28,9 @@ static SYNC_HOLDS(L1_STRIPE) bool l1_cap_entry(l1 *c, l1_stripe *s, uint32_t gen
     l1_hold h;
     bool found = false;
     l1_lock_key(c, hash, &h, true);
-    for (const l1_bucket *b = h.b; b != NULL && !found; b = l1_chain_next(s, h.number, b)) {
-        for (uint32_t m = l1_match(b, l1_tag_of(hash)); m != 0 && !found; m &= m - 1) {
-            const uint64_t pos = l1_pos(c, base_load_rlx(&b->off[__builtin_ctz(m)]));
+    for (l1_part p = l1_whole(h.b); p.b != NULL && !found; p = l1_chain_next(s, h.number, p)) {
+        for (uint32_t m = l1_part_match(p, l1_tag_of(hash)); m != 0 && !found; m &= m - 1) {
+            const uint64_t pos = l1_pos(c, base_load_rlx(&p.b->off[__builtin_ctz(m)]));
             found = l1_decode(c, pos, &e->slot.rec) && e->slot.rec.generation == generation &&
                     l1_hash_of(c, pos, &e->slot.rec) == hash;
             e->slot.pos = pos;

@@ -20,16 +20,16 @@ static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, u
                                    uint32_t *chained, uint64_t *capped)
 {
     const uint64_t ls = base_load_rlx(&s->ls);
-    const l1_bucket *b = l1_bucket_at(s, number);
-    uint32_t ver = base_load_rlx(&b->ver);
+    l1_part p = l1_whole(l1_bucket_at(s, number));
+    uint32_t ver = base_load_rlx(&p.b->ver);
     if ((ver & 1u) != 0 || ver == 0) { return "bucket is locked or does not exist"; }
-    for (unsigned hop = 0; b != NULL; b = l1_chain_next(s, number, b), hop++) {
+    for (unsigned hop = 0; p.b != NULL; p = l1_chain_next(s, number, p), hop++) {
         if (hop > L1_CHAIN_MAX) { return "chain has too many buckets"; }
         *chained += hop != 0;
-        for (unsigned i = 0; i < L1_SLOTS; i++) {
-            uint16_t tag = base_load_rlx(&b->tag[i]);
-            if (tag == 0) { continue; }
-            const uint64_t pos = l1_pos(c, base_load_rlx(&b->off[i]));
+        for (uint32_t m = l1_part_used(p); m != 0; m &= m - 1) {
+            const unsigned i = (unsigned)__builtin_ctz(m);
+            const uint16_t tag = base_load_rlx(&p.b->tag[i]);
+            const uint64_t pos = l1_pos(c, base_load_rlx(&p.b->off[i]));
             const uint32_t seg = l1_seg_of(c, pos);
             l1_rec r;
             if (seg >= c->fresh || !l1_decode(c, pos, &r)) { return "slot points to no record"; }

@@ -3,13 +3,14 @@
  * index: match and lock buckets; find, add and remove the slots of a chain.
  *
  * PICTURE    stripe: primary buckets 0 .. 2^level + split - 1 (linear hashing, index_grow.c), each
- *            with a chain of at most 7 overflow buckets from the area of its group.
+ *            with a chain of at most 15 halves of overflow buckets from the area of its group.
  *                h -> b = h mod 2^level; b < split ? h mod 2^(level+1) : b
- * INVARIANTS An overflow bucket is in exactly one chain or on the free list of its group.
+ * INVARIANTS Half an overflow bucket is in exactly one chain or on the free list of its group. Only
+ *            its chain reads or writes its slots; the two halves share the word of their counters.
  * LOCKING    types.h. No thread waits for a stripe lock while it holds a bucket. In a forked child
  *            a bucket that a lost writer left odd is emptied by the thread that locks it.
- * LIMITS     A set that needs an eighth overflow bucket gets CELLAR_E_SPACE. A reader stopped for
- *            exactly 2^31 changes of one bucket would accept a changed version. */
+ * LIMITS     A set that needs a 16th half gets CELLAR_E_SPACE. A reader stopped for exactly 2^31
+ *            changes of one bucket would accept a changed version. */
 #include "l1/index.h"
 #include "l1/large.h"
 #include "l1/quota_count.h"
@@ -25,15 +26,18 @@ CELLAR_PRIVATE bool l1_area_charge(l1 *c, base_module m, uint64_t more)
            (l1_give_back(c, more, 0) && base_charge(c->account, m, more));
 }
 
+/* Return the bytes of an overflow area with the halves 1..n. */
+static uint64_t l1_ovf_bytes(uint32_t n) { return ((uint64_t)n / 2 + 1) * sizeof(l1_bucket); }
+
 CELLAR_PRIVATE bool l1_ovf_ready(l1 *c, l1_stripe *s, uint64_t number)
 {
-    const uint64_t first = number >> L1_GROUP_SHIFT << 16;
+    const uint64_t first = number >> L1_GROUP_SHIFT << L1_GROUP_SHIFT;
     l1_group *g = &s->group[number >> L1_GROUP_SHIFT];
     if (g->free != 0) { return true; }
     if (g->high >= c->overflow_limit) { return false; }
-    const uint64_t need = base_round_up(((uint64_t)g->high + 2) * sizeof(l1_bucket), BASE_PAGE);
+    const uint64_t need = base_round_up(l1_ovf_bytes(g->high + 1), BASE_PAGE);
     if (need > g->charged_bytes) {
-        const uint64_t most = ((uint64_t)c->overflow_limit + 1) * sizeof(l1_bucket);
+        const uint64_t most = l1_ovf_bytes(c->overflow_limit);
         sync_assert_not(SYNC_RANK_L1_BUCKET); /* no reader waits for the kernel */
         if (need > most) { return false; }
         if (need > g->writable_bytes) { /* the writable part grows ahead in larger steps */
@@ -49,36 +53,37 @@ CELLAR_PRIVATE bool l1_ovf_ready(l1 *c, l1_stripe *s, uint64_t number)
         if (!l1_area_charge(c, BASE_MOD_OVERFLOW, need - g->charged_bytes)) { return false; }
         g->charged_bytes = (uint32_t)need;
     }
-    base_store_rlx(&s->overflow[first + g->high + 1].freq, 0u);
+    const l1_part half = l1_half(s, number, (uint16_t)(g->high + 1));
+    base_store_rlx(&half.b->off[__builtin_ctz(half.slots)], 0u);
     return true;
 }
 
-/* Take the bucket that l1_ovf_ready found or made; 0: none. */
+/* Take the half that l1_ovf_ready found or made; 0: none. */
 CELLAR_PRIVATE uint16_t l1_ovf_take(l1_stripe *s, uint64_t number)
 {
-    uint64_t gi = number >> L1_GROUP_SHIFT;
-    l1_group *g = &s->group[gi];
-    l1_bucket *area = &s->overflow[gi << 16];
-    uint32_t n = g->free;
-    if (n != 0) {
-        g->free = base_load_rlx(&area[n].off[0]);
+    l1_group *g = &s->group[number >> L1_GROUP_SHIFT];
+    const bool used_before = g->free != 0;
+    const uint16_t n = (uint16_t)(used_before ? g->free : g->high + 1);
+    if (!used_before && l1_ovf_bytes(n) > g->charged_bytes) { return 0; }
+    const l1_part half = l1_half(s, number, n);
+    const unsigned first = (unsigned)__builtin_ctz(half.slots);
+    if (used_before) {
+        g->free = base_load_rlx(&half.b->off[first]);
     } else {
-        if (((uint64_t)g->high + 2) * sizeof(l1_bucket) > g->charged_bytes) { return 0; }
-        n = ++g->high;
+        g->high = n;
+        s->overflow_high++;
     }
-    l1_bucket *b = &area[n];
-    for (unsigned i = 0; i < L1_SLOTS; i++) { base_store_rlx(&b->tag[i], (uint16_t)0); }
-    base_store_rlx(&b->freq, 0u);
-    base_store_rlx(&b->ovf, (uint16_t)0);
+    for (unsigned i = 0; i < L1_HALF; i++) { base_store_rlx(&half.b->tag[first + i], (uint16_t)0); }
+    base_store_rlx(l1_part_ovf(half), (uint16_t)0);
     s->overflow_count++;
-    return (uint16_t)n;
+    return n;
 }
 
 CELLAR_PRIVATE void l1_ovf_give(l1_stripe *s, uint64_t number, uint16_t n)
 {
     l1_group *g = &s->group[number >> L1_GROUP_SHIFT];
-    l1_bucket *b = l1_next(s, number, n);
-    base_store_rlx(&b->off[0], g->free);
+    const l1_part half = l1_half(s, number, n);
+    base_store_rlx(&half.b->off[__builtin_ctz(half.slots)], g->free);
     g->free = n;
     s->overflow_count--;
 }
@@ -91,10 +96,11 @@ CELLAR_PRIVATE void l1_overflow_rest(l1 *c, l1_stripe *s)
         l1_group *g = &s->group[i];
         if (g->charged_bytes == 0) { continue; }
         base_region_discard(&c->overflow_region, s->index_number * c->overflow_stride +
-                            ((size_t)i << 16) * sizeof(l1_bucket), g->charged_bytes);
+                            ((size_t)i << L1_GROUP_SHIFT) * sizeof(l1_bucket), g->charged_bytes);
         base_uncharge(c->account, BASE_MOD_OVERFLOW, g->charged_bytes);
         g->charged_bytes = g->high = g->free = 0;
     }
+    s->overflow_high = 0;
 }
 
 BASE_SIZE_END
@@ -118,13 +124,12 @@ BASE_SIZE_BEGIN
  * trusted. Stripe lock held, so no other thread is here. */
 static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, l1_bucket *b, uint64_t number, uint32_t odd)
 {
-    for (l1_bucket *at = b; at != NULL; at = l1_chain_next(s, number, at)) {
-        if (at != b) { base_store_rlx(&at->freq, 0u); }
-        for (unsigned i = 0; i < L1_SLOTS; i++) {
+    for (l1_part at = l1_whole(b); at.b != NULL; at = l1_chain_next(s, number, at)) {
+        for (uint32_t m = l1_part_used(at); m != 0; m &= m - 1) {
             l1_rec r;
-            uint64_t pos = l1_pos(c, base_load_rlx(&at->off[i]));
-            if (base_load_rlx(&at->tag[i]) == 0) { continue; }
-            base_store_rlx(&at->tag[i], (uint16_t)0);
+            const unsigned i = (unsigned)__builtin_ctz(m);
+            uint64_t pos = l1_pos(c, base_load_rlx(&at.b->off[i]));
+            base_store_rlx(&at.b->tag[i], (uint16_t)0);
             if (!l1_decode(c, pos, &r)) { continue; }
             l1_count_out(c, s, pos, &r);
             l1_big *const block = l1_block_of(c, pos, &r);
@@ -256,11 +261,11 @@ static bool l1_find_plain(const l1 *c, uint64_t pos, const l1_key *k, l1_rec *r)
 CELLAR_PRIVATE bool l1_find(const l1 *c, const l1_hold *h, const l1_key *k, l1_slot *out)
 {
     const uint16_t tag = l1_tag_of(k->hash);
-    l1_bucket *b = h->b;
+    l1_part p = l1_whole(h->b);
     do {
-        for (uint32_t m = l1_match(b, tag); m != 0; m &= m - 1) {
+        for (uint32_t m = l1_part_match(p, tag); m != 0; m &= m - 1) {
             out->i = (unsigned)__builtin_ctz(m);
-            out->pos = l1_pos(c, base_load_rlx(&b->off[out->i]));
+            out->pos = l1_pos(c, base_load_rlx(&p.b->off[out->i]));
             bool ok = l1_find_plain(c, out->pos, k, &out->rec);
             if (!ok) {
                 ok = l1_decode(c, out->pos, &out->rec);
@@ -268,11 +273,12 @@ CELLAR_PRIVATE bool l1_find(const l1 *c, const l1_hold *h, const l1_key *k, l1_s
                 ok = ok && l1_rec_is(c, out->pos, &out->rec, k);
             }
             if (ok) {
-                out->b = b;
+                out->b = p.b;
                 return true;
             }
         }
-    } while ((b = l1_chain_next(h->s, h->number, b)) != NULL);
+        p = l1_chain_next(h->s, h->number, p);
+    } while (p.b != NULL);
     out->b = NULL;
     return false;
 }
@@ -281,48 +287,49 @@ CELLAR_PRIVATE bool l1_find_pos(const l1 *c, const l1_hold *h, uint16_t tag, uin
                                 l1_slot *out)
 {
     const uint32_t off = (uint32_t)(pos >> c->gshift);
-    l1_bucket *b = h->b;
+    l1_part p = l1_whole(h->b);
     do {
-        for (uint32_t m = l1_match(b, tag); m != 0; m &= m - 1) {
+        for (uint32_t m = l1_part_match(p, tag); m != 0; m &= m - 1) {
             unsigned i = (unsigned)__builtin_ctz(m);
-            if (base_load_rlx(&b->off[i]) == off) {
-                out->b = b;
+            if (base_load_rlx(&p.b->off[i]) == off) {
+                out->b = p.b;
                 out->i = i;
                 out->pos = pos;
                 return true;
             }
         }
-    } while ((b = l1_chain_next(h->s, h->number, b)) != NULL);
+        p = l1_chain_next(h->s, h->number, p);
+    } while (p.b != NULL);
     return false;
 }
 
 CELLAR_PRIVATE void l1_slot_prepare(l1 *c, l1_stripe *s, uint64_t hash)
 {
     const uint64_t number = l1_number(base_load_rlx(&s->ls), hash);
-    const l1_bucket *b = l1_bucket_at(s, number);
+    l1_part p = l1_whole(l1_bucket_at(s, number));
     /* Only a holder of the stripe lock adds slots: a slot that is empty now stays empty. */
-    while (b != NULL && l1_match(b, 0) == 0) { b = l1_chain_next(s, number, b); }
-    if (b == NULL) { (void)l1_ovf_ready(c, s, number); }
+    while (p.b != NULL && l1_part_match(p, 0) == 0) { p = l1_chain_next(s, number, p); }
+    if (p.b == NULL) { (void)l1_ovf_ready(c, s, number); }
 }
 
 CELLAR_PRIVATE bool l1_slot_empty(l1 *c, l1_hold *h, l1_slot *out)
 {
-    l1_bucket *b = h->b;
+    l1_part p = l1_whole(h->b);
     for (unsigned hop = 0;; hop++) {
-        uint32_t m = l1_match(b, 0);
+        uint32_t m = l1_part_match(p, 0);
         if (m != 0) {
-            out->b = b;
+            out->b = p.b;
             out->i = (unsigned)__builtin_ctz(m);
             return true;
         }
-        uint16_t n = base_load_rlx(&b->ovf);
+        uint16_t n = base_load_rlx(l1_part_ovf(p));
         if (n == 0) {
             if (hop == L1_CHAIN_MAX) { break; }
             n = l1_ovf_take(h->s, h->number);
             if (n == 0) { break; }
-            base_store_rlx(&b->ovf, n);
+            base_store_rlx(l1_part_ovf(p), n);
         }
-        b = l1_next(h->s, h->number, n);
+        p = l1_half(h->s, h->number, n);
     }
     base_add_rlx(&c->chain_full, 1u);
     return false;
@@ -330,31 +337,27 @@ CELLAR_PRIVATE bool l1_slot_empty(l1 *c, l1_hold *h, l1_slot *out)
 
 CELLAR_PRIVATE void l1_chain_trim(l1_hold *h)
 {
-    l1_bucket *before = NULL, *last = h->b, *hole = NULL;
-    if (BASE_LIKELY(base_load_rlx(&last->ovf) == 0)) { return; }
-    unsigned hole_slot = 0;
-    uint16_t number = 0;
-    for (uint16_t n; (n = base_load_rlx(&last->ovf)) != 0;) {
-        uint32_t m = hole == NULL ? l1_match(last, 0) : 0;
-        if (m != 0) {
-            hole = last;
-            hole_slot = (unsigned)__builtin_ctz(m);
-        }
+    if (BASE_LIKELY(base_load_rlx(&h->b->ovf) == 0)) { return; }
+    l1_part before, last = l1_whole(h->b);
+    l1_slot hole = {.b = NULL};
+    uint16_t number = base_load_rlx(&h->b->ovf);
+    for (uint16_t n = number; n != 0; n = base_load_rlx(l1_part_ovf(last))) {
+        uint32_t m = hole.b == NULL ? l1_part_match(last, 0) : 0;
+        if (m != 0) { hole = (l1_slot){.b = last.b, .i = (unsigned)__builtin_ctz(m)}; }
         before = last;
         number = n;
-        last = l1_next(h->s, h->number, n);
+        last = l1_half(h->s, h->number, n);
     }
-    uint32_t used = ~l1_match(last, 0) & ((1u << L1_SLOTS) - 1);
-    if (used != 0 && hole != NULL) {
+    uint32_t used = l1_part_used(last);
+    if (used != 0 && hole.b != NULL) {
         unsigned i = (unsigned)__builtin_ctz(used);
-        l1_slot to = {.b = hole, .i = hole_slot};
-        l1_slot_set(&to, base_load_rlx(&last->tag[i]), base_load_rlx(&last->off[i]),
-                    l1_freq(last, i));
-        base_store_rlx(&last->tag[i], (uint16_t)0);
+        l1_slot_set(&hole, base_load_rlx(&last.b->tag[i]), base_load_rlx(&last.b->off[i]),
+                    l1_freq(last.b, i));
+        base_store_rlx(&last.b->tag[i], (uint16_t)0);
         used &= used - 1;
     }
     if (used == 0) {
-        base_store_rlx(&before->ovf, (uint16_t)0);
+        base_store_rlx(l1_part_ovf(before), (uint16_t)0);
         l1_ovf_give(h->s, h->number, number);
     }
 }

@@ -25,11 +25,26 @@ BASE_INLINE void l1_freq_hit(l1_bucket *b, unsigned i)
     uint32_t f = base_load_rlx(&b->freq);
     if (((f >> (2 * i)) & 3u) < 3u) { base_store_rlx(&b->freq, f + (1u << (2 * i))); }
 }
-/* Return the bucket behind `b` in the chain of a primary bucket; NULL: none. */
-BASE_INLINE l1_bucket *l1_chain_next(const l1_stripe *s, uint64_t number, const l1_bucket *b)
+/* Return the slots of one part of a chain with this fingerprint; those in use. */
+BASE_INLINE uint32_t l1_part_match(l1_part p, uint16_t tag)
 {
-    const uint16_t n = base_load_rlx(&b->ovf);
-    return n != 0 ? l1_next(s, number, n) : NULL;
+    return l1_match(p.b, tag) & p.slots;
+}
+BASE_INLINE uint32_t l1_half_match(l1_part half, uint16_t tag)
+{
+    return base_seq_match8(half.b->tag, tag) & half.slots;
+}
+BASE_INLINE uint32_t l1_part_used(l1_part p) { return ~l1_match(p.b, 0) & p.slots; }
+/* Return where a part keeps the number of the next half. */
+BASE_INLINE _Atomic uint16_t *l1_part_ovf(l1_part p)
+{
+    return p.slots == L1_HALF_BITS << L1_HALF ? &p.b->tag[8] : &p.b->ovf;
+}
+/* Return the next part of the chain of a primary bucket; .b is NULL: none. */
+BASE_INLINE l1_part l1_chain_next(const l1_stripe *s, uint64_t number, l1_part p)
+{
+    const uint16_t n = base_load_rlx(l1_part_ovf(p));
+    return n != 0 ? l1_half(s, number, n) : (l1_part){ NULL, 0 };
 }
 BASE_INLINE uint32_t l1_ver_after(uint32_t even) { return even + 2 != 0 ? even + 2 : 2u; }
 
@@ -48,10 +63,10 @@ CELLAR_PRIVATE void l1_stripes_take(l1 *c); /* all stripe locks, ascending */
 CELLAR_PRIVATE void l1_stripes_drop(l1 *c);
 /* Charge index memory; give back free segments for it. */
 CELLAR_PRIVATE bool l1_area_charge(l1 *c, base_module m, uint64_t more);
-/* Charge, commit and touch one overflow bucket of the group. Then a take inside a window needs
+/* Charge, commit and touch half an overflow bucket of the group. Then a take inside a window needs
  * neither a charge nor the kernel. Stripe lock, no bucket lock. */
 CELLAR_PRIVATE bool l1_ovf_ready(l1 *c, l1_stripe *s, uint64_t number);
-/* Take the bucket that l1_ovf_ready found or made; 0: none. */
+/* Take the half that l1_ovf_ready found or made; 0: none. */
 CELLAR_PRIVATE uint16_t l1_ovf_take(l1_stripe *s, uint64_t number);
 CELLAR_PRIVATE void l1_ovf_give(l1_stripe *s, uint64_t number, uint16_t n);
 CELLAR_PRIVATE void l1_overflow_rest(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
@@ -98,9 +113,9 @@ CELLAR_PRIVATE void l1_slot_prepare(l1 *c, l1_stripe *s, uint64_t hash);
 CELLAR_PRIVATE bool l1_slot_empty(l1 *c, l1_hold *h, l1_slot *out);
 CELLAR_PRIVATE void l1_slot_set(l1_slot *s, uint16_t tag, uint32_t off, unsigned freq);
 CELLAR_PRIVATE void l1_slot_clear(l1_slot *s);
-/* Close one hole from the end of the chain after an unlink. Give back the last overflow bucket when
- * it is empty. Under stripe and bucket lock. Without it, inserts and deletes would lengthen every
- * chain for good. */
+/* Close one hole from the end of the chain after an unlink. Give back the last half when it is
+ * empty. Under stripe and bucket lock. Without it, inserts and deletes would lengthen every chain
+ * for good. */
 CELLAR_PRIVATE void l1_chain_trim(l1_hold *h);
 
 /* ---- index_grow.c ---- */
@@ -108,7 +123,7 @@ CELLAR_PRIVATE bool l1_index_open(l1 *c);
 CELLAR_PRIVATE void l1_split_if_due(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
 /* Merge the last bucket while less than `pct` percent of the primary slots are taken. */
 #define L1_CONTRACT_PCT 25u /* from tick */
-#define L1_SHRINK_PCT 55u   /* when the budget shrinks; splits begin above 64 */
+#define L1_SHRINK_PCT 55u   /* when the budget shrinks; splits begin above 62 */
 CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s, unsigned pct) SYNC_HOLDS(L1_STRIPE);
 CELLAR_PRIVATE bool l1_contract_due(const l1_stripe *s, unsigned pct);
 /* Make one more huge page of the index; false: nothing to do. */

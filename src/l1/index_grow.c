@@ -21,8 +21,9 @@
 #include "l1/record.h"
 
 #define L1_LEVEL_MIN 4u
-#define L1_CHAIN_SLOTS (L1_SLOTS * (L1_CHAIN_MAX + 1))
-#define L1_LOAD_PCT 64u      /* split above this share of the primary slots */
+#define L1_CHAIN_SLOTS (L1_SLOTS + L1_HALF * L1_CHAIN_MAX)
+#define L1_LOAD_PCT 62u      /* split above this share of the primary slots; */
+#define L1_LOAD_MOST_PCT 68u /* above this one while overflow memory lies idle */
 /* Milliseconds without growth before the index gets a huge page. Every set looks at some bucket. A
  * thread that touches what the kernel just moved waits for milliseconds. */
 #define L1_INDEX_REST_MS 2000
@@ -116,24 +117,23 @@ typedef struct l1_note { /* a slot of a chain that is taken apart */
 } l1_note;
 
 /* Note the slots of the chain at `number` with the hashes of their keys. Return the count. *ovf
- * gets the number of overflow buckets. The stripe lock keeps writers from adding slots. */
+ * gets the number of its halves. The stripe lock keeps writers from adding slots. */
 static unsigned l1_note_chain(l1 *c, const l1_stripe *s, uint64_t number, l1_note *out,
                               unsigned *ovf)
 {
-    unsigned n = 0;
-    *ovf = 0;
-    for (const l1_bucket *b = l1_bucket_at(s, number), *first = b; b != NULL;
-         b = l1_chain_next(s, number, b)) {
-        *ovf += b != first;
-        for (unsigned i = 0; i < L1_SLOTS; i++) {
-            uint16_t tag = base_load_rlx(&b->tag[i]);
-            if (tag == 0) { continue; }
-            out[n].tag = tag;
-            out[n].off = base_load_rlx(&b->off[i]);
+    unsigned n = 0, parts = 0;
+    for (l1_part p = l1_whole(l1_bucket_at(s, number)); p.b != NULL;
+         p = l1_chain_next(s, number, p)) {
+        parts++;
+        for (uint32_t m = l1_part_used(p); m != 0; m &= m - 1) {
+            const unsigned i = (unsigned)__builtin_ctz(m);
+            out[n].tag = base_load_rlx(&p.b->tag[i]);
+            out[n].off = base_load_rlx(&p.b->off[i]);
             BASE_PREFETCH(l1_at(c, l1_pos(c, out[n].off)));
             n++;
         }
     }
+    *ovf = parts - 1;
     unsigned kept = 0;
     for (unsigned i = 0; i < n; i++) {
         l1_rec r;
@@ -147,61 +147,65 @@ static unsigned l1_note_chain(l1 *c, const l1_stripe *s, uint64_t number, l1_not
     return kept;
 }
 
-/* Take a locked chain apart and give back its overflow buckets. Write the slots that are still set
- * to `out`, with the noted hashes. */
+/* Take a locked chain apart and give back its halves. Write the slots that are still set to `out`,
+ * with the noted hashes. */
 static unsigned l1_strip_chain(l1 *c, l1_stripe *s, uint64_t number, const l1_note *notes,
                                unsigned note_count, l1_note *out)
 {
     (void)c;
-    unsigned n = 0;
-    l1_bucket *b = l1_bucket_at(s, number);
-    for (bool first = true;; first = false) {
-        for (unsigned i = 0; i < L1_SLOTS; i++) {
-            uint16_t tag = base_load_rlx(&b->tag[i]);
-            uint32_t off = base_load_rlx(&b->off[i]);
-            if (tag == 0) { continue; }
-            base_store_rlx(&b->tag[i], (uint16_t)0);
-            for (unsigned j = 0; j < note_count; j++) {
+    unsigned n = 0, seen = 0; /* the notes have the order of the chain */
+    l1_part p = l1_whole(l1_bucket_at(s, number));
+    for (uint16_t half = 0;;) {
+        for (uint32_t m = l1_part_used(p); m != 0; m &= m - 1) {
+            const unsigned i = (unsigned)__builtin_ctz(m);
+            uint16_t tag = base_load_rlx(&p.b->tag[i]);
+            uint32_t off = base_load_rlx(&p.b->off[i]);
+            base_store_rlx(&p.b->tag[i], (uint16_t)0);
+            for (unsigned j = seen; j < note_count; j++) {
                 if (notes[j].off == off && notes[j].tag == tag) {
                     out[n] = notes[j];
-                    out[n++].freq = (uint8_t)l1_freq(b, i);
+                    out[n++].freq = (uint8_t)l1_freq(p.b, i);
+                    seen = j + 1;
                     break;
                 }
             }
         }
-        uint16_t next = base_load_rlx(&b->ovf);
-        base_store_rlx(&b->ovf, (uint16_t)0);
-        base_store_rlx(&b->freq, 0u);
-        if (!first) { l1_ovf_give(s, number, (uint16_t)(b - l1_next(s, number, 0))); }
+        const uint16_t next = base_load_rlx(l1_part_ovf(p));
+        base_store_rlx(l1_part_ovf(p), (uint16_t)0);
+        if (half != 0) { l1_ovf_give(s, number, half); }
         if (next == 0) { return n; }
-        b = l1_next(s, number, next);
+        half = next;
+        p = l1_half(s, number, next);
     }
 }
 
-/* Put a slot into a locked chain. `spare` holds overflow numbers of its group, taken before. */
+/* Put a slot into a locked chain. `spare` holds halves of its group, taken before. */
 static void l1_place(l1_stripe *s, uint64_t number, const l1_note *note, uint16_t *spare,
                      unsigned *spare_count)
 {
-    l1_bucket *b = l1_bucket_at(s, number);
-    for (;;) {
-        uint32_t m = l1_match(b, 0);
+    l1_part p = l1_whole(l1_bucket_at(s, number));
+    uint32_t m = l1_match(p.b, 0);
+    for (;; m = l1_half_match(p, 0)) {
         if (m != 0) {
-            l1_slot slot = {.b = b, .i = (unsigned)__builtin_ctz(m)};
+            l1_slot slot = {.b = p.b, .i = (unsigned)__builtin_ctz(m)};
             l1_slot_set(&slot, note->tag, note->off, note->freq);
             return;
         }
-        uint16_t n = base_load_rlx(&b->ovf);
+        uint16_t n = base_load_rlx(l1_part_ovf(p));
         if (n == 0) {
             n = *spare_count != 0 ? spare[--*spare_count] : l1_ovf_take(s, number);
             BASE_REQUIRE(n != 0); /* counted before the locks were taken */
-            base_store_rlx(&b->ovf, n);
+            base_store_rlx(l1_part_ovf(p), n);
         }
-        b = l1_next(s, number, n);
+        p = l1_half(s, number, n);
     }
 }
 
-/* Return the number of overflow buckets that a chain of n entries needs. */
-static unsigned l1_ovf_need(unsigned n) { return n <= L1_SLOTS ? 0 : (n - 1) / L1_SLOTS; }
+/* Return the number of halves that a chain of n entries needs. */
+static unsigned l1_ovf_need(unsigned n)
+{
+    return n <= L1_SLOTS ? 0 : (n - L1_SLOTS + L1_HALF - 1) / L1_HALF;
+}
 
 static bool l1_spare_take(l1 *c, l1_stripe *s, uint64_t number, unsigned need, uint16_t *spare)
 {
@@ -230,7 +234,7 @@ static void l1_split(l1 *c, l1_stripe *s)
     unsigned count = l1_note_chain(c, s, source, notes, &ovf);
     for (unsigned i = 0; i < count; i++) { to_count += (unsigned)(notes[i].hash >> level) & 1u; }
     uint16_t spare[L1_CHAIN_MAX + 1];
-    /* Within one group the overflow buckets of the source always suffice for both halves. */
+    /* Within one group the halves of the source always suffice for both chains. */
     if (source >> L1_GROUP_SHIFT != target >> L1_GROUP_SHIFT) {
         spare_count = l1_ovf_need(to_count);
         if (!l1_spare_take(c, s, target, spare_count, spare)) { return; }
@@ -264,10 +268,11 @@ static void l1_split(l1 *c, l1_stripe *s)
 
 CELLAR_PRIVATE void l1_split_if_due(l1 *c, l1_stripe *s)
 {
-    if (BASE_LIKELY(l1_stripe_entries(s) * 100 <=
-                    (uint64_t)s->bucket_count * L1_SLOTS * L1_LOAD_PCT)) {
-        return;
-    }
+    const uint64_t load = l1_stripe_entries(s) * 100, slots = (uint64_t)s->bucket_count * L1_SLOTS;
+    if (BASE_LIKELY(load <= slots * L1_LOAD_PCT)) { return; }
+    /* The second part of each doubling frees overflow memory that the first part needed. */
+    const bool idle = s->overflow_count < s->overflow_high - s->overflow_high / 8;
+    if (idle && load <= slots * L1_LOAD_MOST_PCT) { return; }
     l1_split(c, s);
 }
 

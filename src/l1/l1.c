@@ -2,10 +2,10 @@
  *
  * l1: open, close, measure and fork the in-memory level.
  *
- * LIMITS     Address space: arena, index and page runs reserve 8 x budget each (at least 64 MiB),
- *            overflow twice the index. If the system refuses one of them, l1_open asks for all of
- *            them at half the size, down to 1 x; then for the index down to a quarter. The minimum
- *            is 2.75 x the budget in all.
+ * LIMITS     Address space: arena, index, overflow and page runs reserve 8 x budget each (at least
+ *            64 MiB). If the system refuses one of them, l1_open asks for all of them at half the
+ *            size, down to 1 x; then for index and overflow down to a quarter. The minimum is 2.5 x
+ *            the budget in all.
  *            With 32-bit addresses the minimum of a region is 8 MiB instead of 64. More than 1 x
  *            is requested only while all regions together take a sixteenth of the addresses. A
  *            region never takes more than an eighth of SIZE_MAX, unless the budget does.
@@ -110,13 +110,13 @@ static bool l1_reserve_at(l1 *c, uint64_t budget, uint64_t factor)
         if (c->stripe_stride < BASE_PAGE || total < least) { return false; }
         c->bucket_limit = (uint32_t)BASE_MIN(c->stripe_stride / sizeof(l1_bucket), (size_t)1 << 30);
         c->group_count = (uint32_t)BASE_MAX(c->bucket_limit >> L1_GROUP_SHIFT, 1u);
-        c->overflow_stride = c->stripe_stride * 2;
+        c->overflow_stride = c->stripe_stride;
         c->overflow_limit =
-            (uint32_t)BASE_MIN(c->overflow_stride / c->group_count / sizeof(l1_bucket),
+            (uint32_t)BASE_MIN(c->overflow_stride / c->group_count / sizeof(l1_bucket) * 2,
                                (size_t)65536) -
             1;
         if (base_region_reserve(&c->index_region, (size_t)total, (size_t)total)) {
-            if (base_region_reserve(&c->overflow_region, (size_t)total * 2, (size_t)total * 2)) {
+            if (base_region_reserve(&c->overflow_region, (size_t)total, (size_t)total)) {
                 if (l1_leaves_room(budget)) { return true; }
                 base_region_release(&c->overflow_region);
             }
@@ -139,8 +139,8 @@ static bool l1_reserve_all(l1 *c, uint64_t budget)
 {
     if (budget > UINT64_MAX / 8 || budget > SIZE_MAX / 3) { return false; }
     for (uint64_t factor = L1_RESERVE_FACTOR; factor > 0; factor /= 2) {
-        /* arena, runs, index, and overflow twice */
-        if (factor > 1 && l1_reserve_want(budget, factor) > SIZE_MAX / 16 / 5) { continue; }
+        /* arena, runs, index, overflow */
+        if (factor > 1 && l1_reserve_want(budget, factor) > SIZE_MAX / 16 / 4) { continue; }
         if (l1_reserve_at(c, budget, factor)) { return true; }
         l1_release_all(c);
     }

@@ -80,10 +80,11 @@ CELLAR_PRIVATE l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p)
         return L1_LOOK_AGAIN;
     }
     const uint16_t tag = l1_tag_of(k->hash);
-    p->at.b = p->primary;
-    for (unsigned hop = 0; p->at.b != NULL && hop <= L1_CHAIN_MAX;
-         p->at.b = l1_chain_next(s, number, p->at.b), hop++) {
-        for (uint32_t m = l1_match(p->at.b, tag); m != 0; m &= m - 1) {
+    l1_part part = l1_whole(p->primary);
+    for (unsigned hop = 0; part.b != NULL && hop <= L1_CHAIN_MAX;
+         part = l1_chain_next(s, number, part), hop++) {
+        p->at.b = part.b;
+        for (uint32_t m = l1_part_match(part, tag); m != 0; m &= m - 1) {
             p->at.i = (unsigned)__builtin_ctz(m);
             p->at.pos = l1_pos(c, base_load_rlx(&p->at.b->off[p->at.i]));
             BASE_POINT("l1.probe.matched");
@@ -336,22 +337,36 @@ CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_c
     return l1_get_general(c, k, buf, buf_cap, value_len, NULL, flags);
 }
 
+CELLAR_PRIVATE BASE_NOINLINE l1_part l1_spot_half(const l1_stripe *s, uint64_t number, uint16_t n,
+                                                  uint64_t hash)
+{
+    const uint16_t tag = l1_tag_of(hash);
+    for (unsigned hop = 0; n != 0 && hop < L1_CHAIN_MAX; hop++) { /* a torn chain may have no end */
+        const l1_part half = l1_half(s, number, n);
+        const uint32_t m = l1_half_match(half, tag);
+        if (m != 0) { return (l1_part){ half.b, m }; }
+        n = base_load_rlx(l1_part_ovf(half));
+    }
+    return (l1_part){ NULL, 0 };
+}
+
 /* Report a miss as l1_read_any would, for a chain without this fingerprint. */
 CELLAR_PRIVATE BASE_NOINLINE bool l1_none(l1 *c, uint64_t hash)
 {
     const l1_stripe *const s = l1_stripe_of(c, hash);
     const uint64_t ls = base_load_acq(&s->ls), number = l1_number(ls, hash);
-    const l1_bucket *const primary = l1_bucket_at(s, number), *b = primary;
+    const l1_bucket *const primary = l1_bucket_at(s, number);
     const uint32_t ver = base_load_acq(&primary->ver);
     const uint16_t tag = l1_tag_of(hash);
     if (BASE_UNLIKELY((ver & 1u) != 0 || ver == 0 || hash < base_load_rlx(&c->sample_limit))) {
         return false;
     }
-    for (unsigned hop = 0;; hop++) {
-        if (BASE_UNLIKELY(l1_match(b, tag) != 0 || hop > L1_CHAIN_MAX)) { return false; }
-        const uint16_t n = base_load_rlx(&b->ovf);
-        if (BASE_LIKELY(n == 0)) { break; }
-        b = l1_next(s, number, n);
+    if (BASE_UNLIKELY(l1_match(primary, tag) != 0)) { return false; }
+    uint16_t n = base_load_rlx(&primary->ovf);
+    for (unsigned hop = 0; BASE_UNLIKELY(n != 0); hop++) {
+        const l1_part half = l1_half(s, number, n);
+        if (BASE_UNLIKELY(l1_half_match(half, tag) != 0 || hop == L1_CHAIN_MAX)) { return false; }
+        n = base_load_rlx(l1_part_ovf(half));
     }
     BASE_POINT("l1.none.looked");
     return l1_unchanged(primary, ver) && base_load_acq(&s->ls) == ls;
@@ -490,7 +505,7 @@ BASE_INLINE void l1_prefetch_record(l1 *c, const l1_stripe *s, uint64_t hash)
         BASE_PREFETCH(p + 128);
     } else {
         uint16_t n = base_load_rlx(&b->ovf);
-        if (n != 0) { BASE_PREFETCH(l1_next(s, number, n)); }
+        if (n != 0) { BASE_PREFETCH(l1_half(s, number, n).b); }
     }
 }
 

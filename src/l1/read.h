@@ -45,18 +45,28 @@ BASE_ALWAYS_INLINE void l1_aim_at(const l1 *c, uint64_t hash, l1_aim *a)
     a->primary = l1_bucket_at(a->s, a->number);
 }
 
+/* Return the first half of a chain, from half n on, with the fingerprint of this hash, and its
+ * slots with it; slots 0: none. */
+CELLAR_PRIVATE l1_part l1_spot_half(const l1_stripe *s, uint64_t number, uint16_t n, uint64_t hash);
 /* Step 2: read version and slot; read nothing of the record. */
 BASE_ALWAYS_INLINE bool l1_spot(const l1 *c, uint64_t hash, l1_aim *a)
 {
     a->b = a->primary;
     a->ver = base_load_acq(&a->primary->ver);
     uint32_t m = l1_match(a->b, l1_tag_of(hash));
-    if (BASE_UNLIKELY(m == 0)) { /* one key in twenty lies in the first overflow bucket */
+    if (BASE_UNLIKELY(m == 0)) { /* one key in twenty lies in an overflow bucket */
         const uint16_t n = base_load_rlx(&a->b->ovf);
         if (n == 0) { return false; }
-        a->b = l1_next(a->s, a->number, n);
-        m = l1_match(a->b, l1_tag_of(hash));
-        if (m == 0) { return false; }
+        l1_part half = l1_half(a->s, a->number, n);
+        m = l1_half_match(half, l1_tag_of(hash));
+        if (m == 0) {
+            const uint16_t next = base_load_rlx(l1_part_ovf(half));
+            if (next == 0) { return false; }
+            half = l1_spot_half(a->s, a->number, next, hash);
+            m = half.slots;
+            if (m == 0) { return false; }
+        }
+        a->b = half.b;
     }
     if (BASE_UNLIKELY((a->ver & 1u) != 0)) { return false; }
     a->i = (unsigned)__builtin_ctz(m);

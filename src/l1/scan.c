@@ -41,16 +41,14 @@ static void l1_scan_prefetch(const l1 *c, const l1_bucket *b)
 static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t generation,
                          l1_scan_what what, l1_scan_buf *out, size_t *need, bool *apart)
 {
-    const l1_bucket *b = l1_bucket_at(s, number);
-    for (unsigned hop = 0; b != NULL && hop <= L1_CHAIN_MAX;
-         b = l1_chain_next(s, number, b), hop++) {
-        for (unsigned i = 0; i < L1_SLOTS; i++) {
+    l1_part p = l1_whole(l1_bucket_at(s, number));
+    for (unsigned hop = 0; p.b != NULL && hop <= L1_CHAIN_MAX;
+         p = l1_chain_next(s, number, p), hop++) {
+        for (uint32_t m = l1_part_used(p); m != 0; m &= m - 1) {
             l1_rec r;
-            uint64_t pos = l1_pos(c, base_load_rlx(&b->off[i]));
-            if (base_load_rlx(&b->tag[i]) == 0 || !l1_decode(c, pos, &r) ||
-                r.generation != generation) {
-                continue;
-            }
+            const unsigned i = (unsigned)__builtin_ctz(m);
+            uint64_t pos = l1_pos(c, base_load_rlx(&p.b->off[i]));
+            if (!l1_decode(c, pos, &r) || r.generation != generation) { continue; }
             if (r.mask != 0 && what != L1_SCAN_STORED &&
                 l1_judge(c, pos, &r, 0) == CELLAR_MISS) {
                 continue;
@@ -68,7 +66,7 @@ static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t ge
             }
             l1_scan_item *item = (l1_scan_item *)(void *)(out->bytes + out->used);
             l1_info_of(c, pos, &r, &item->info);
-            item->info.uses = (uint8_t)l1_freq(b, i);
+            item->info.uses = (uint8_t)l1_freq(p.b, i);
             item->key_len = r.klen;
             item->value_len = r.vlen;
             item->has_value = value;

@@ -44,9 +44,10 @@
 #include "l1/l1.h"
 
 #define L1_SLOTS 9
-#define L1_CHAIN_MAX 7
+#define L1_HALF 4u      /* slots of half an overflow bucket */
+#define L1_CHAIN_MAX 15 /* such halves in a chain */
 #define L1_INDEX_STEP ((uint64_t)64 << 10) /* of the index, made writable together */
-#define L1_GROUP_SHIFT 15 /* primary buckets of one overflow group */
+#define L1_GROUP_SHIFT 15 /* primary buckets, and overflow buckets, of one group */
 #define L1_STRIPES_MAX 1024
 #define L1_NONE UINT32_MAX
 #define L1_TAG_SHIFT 48
@@ -98,11 +99,13 @@ enum {
 #define L1_TAG_BLOCK(n) (16u + 8u * (n))
 #define L1_DESCRIPTOR 16u
 
+/* A chain is a primary bucket and halves of overflow buckets: slots 0..3 or 4..7. The other half
+ * may belong to another chain. Number n of a half: bucket n / 2 of the group, half n % 2. */
 typedef struct l1_bucket {
     _Atomic uint32_t
         ver; /* odd: locked; 0: no bucket. CAS sc in lock, release in unlock; acquire in readers */
     _Atomic uint32_t freq; /* 9 x 2 bits; racy hints, no result depends on them */
-    _Atomic uint16_t ovf;  /* next overflow bucket of the group, 0 none */
+    _Atomic uint16_t ovf;  /* next half, 0 none; of slots 4..7: tag[8] of an overflow bucket */
     _Atomic uint16_t tag[L1_SLOTS]; /* fingerprints: hash bits 63..48, 0 empty */
     _Atomic uint32_t off[L1_SLOTS]; /* record position / granule */
 } l1_bucket;
@@ -155,7 +158,7 @@ typedef struct l1_queue {
 typedef struct l1_group { /* overflow area of 32,768 primary buckets; stripe lock */
     uint32_t writable_bytes, charged_bytes;
     uint32_t high; /* numbers 1..high were handed out once */
-    uint32_t free; /* list through off[0], 0 none */
+    uint32_t free; /* list through the first off of a half, 0 none */
 } l1_group;
 
 typedef struct l1_ghosts { /* ghost.c */
@@ -185,7 +188,7 @@ typedef struct l1_stripe {
     /* for readers: ls moves with each split only, the rest is fixed at open */
     _Atomic uint64_t ls BASE_ALIGNED(BASE_PAD); /* changes << 40 | level << 32 | buckets */
     l1_bucket *bucket;     /* the first; the others: l1_bucket_at */
-    l1_bucket *overflow;   /* group g, number n at [g << 16 | n] */
+    l1_bucket *overflow;   /* group g at [g << L1_GROUP_SHIFT] */
     l1_group *group;
     l1_ghosts ghost;       /* of this stripe; their bytes: stripe lock */
     uint32_t index_number; /* number of this stripe */
@@ -209,7 +212,8 @@ typedef struct l1_stripe {
     _Atomic uint64_t next_version;
     uint64_t charged_bytes;     /* of its pages of buckets */
     uint32_t ver_base;          /* new buckets start above this version; even */
-    uint32_t overflow_count;
+    uint32_t overflow_count;    /* halves of overflow buckets in chains */
+    uint32_t overflow_high;     /* sum of `high` over its groups */
     uint32_t rotate_round, rotate_stop[2]; /* current round; seq of the heads at its start */
     l1_pass due_pass;           /* of sets that need room; stripe lock */
     l1_pass quota_pass;         /* of sets of generations at their ceiling; stripe lock */
@@ -404,9 +408,17 @@ BASE_ALWAYS_INLINE uint64_t l1_bucket_number(const l1_stripe *s, const l1_bucket
     const uint64_t at = (uint64_t)(b - s->bucket), in_page = at & (L1_PAGE_BUCKETS - 1);
     return in_page + ((at - in_page) >> __builtin_ctz(s->others + 1));
 }
-BASE_INLINE l1_bucket *l1_next(const l1_stripe *s, uint64_t number, uint16_t ovf)
+typedef struct l1_part { /* of a chain: its primary bucket, or half of an overflow bucket */
+    l1_bucket *b;   /* NULL: none */
+    uint32_t slots; /* of the chain, as bits */
+} l1_part;
+#define L1_WHOLE ((1u << L1_SLOTS) - 1)
+#define L1_HALF_BITS ((1u << L1_HALF) - 1)
+BASE_INLINE l1_part l1_whole(l1_bucket *primary) { return (l1_part){ primary, L1_WHOLE }; }
+BASE_INLINE l1_part l1_half(const l1_stripe *s, uint64_t number, uint16_t n)
 {
-    return &s->overflow[((number >> L1_GROUP_SHIFT) << 16) + ovf];
+    const uint64_t group = number & ~(((uint64_t)1 << L1_GROUP_SHIFT) - 1);
+    return (l1_part){ &s->overflow[group + n / 2], L1_HALF_BITS << n % 2 * L1_HALF };
 }
 
 BASE_INLINE uint64_t l1_stripe_entries(const l1_stripe *s)

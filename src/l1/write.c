@@ -509,7 +509,7 @@ static BASE_NOINLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void
     const uint16_t tag = l1_tag_of(hash);
     l1_stripe *const s = l1_stripe_of(c, hash);
     const uint64_t ls = base_load_acq(&s->ls), number = l1_number(ls, hash);
-    l1_bucket *const first = l1_bucket_at(s, number), *b = first;
+    l1_bucket *const b = l1_bucket_at(s, number);
     const uint32_t ver = base_load_acq(&b->ver); /* release in unlock */
     uint32_t m = l1_match(b, tag);               /* valid if the lock is taken from `ver` */
     if (m == 0 && base_load_rlx(&b->ovf) == 0) { return L1_OVER_ABSENT; } /* as l1_tagged */
@@ -528,7 +528,7 @@ static BASE_NOINLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void
     BASE_POINT("l1.lock");
     if (BASE_UNLIKELY(!l1_lock_at(s, b, number, ver, &h))) { return L1_OVER_NOT; }
     if (BASE_UNLIKELY(base_load_acq(&s->ls) != ls)) { /* the key may belong elsewhere by now */
-        l1_unlock_at(first, ver);
+        l1_unlock_at(b, ver);
         return L1_OVER_NOT;
     }
     const uint32_t own = k->generation != 0;
@@ -538,14 +538,15 @@ static BASE_NOINLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void
     /* A listener may exist since the first look. A later listener sees later changes only. */
     l1_over_done done =
         BASE_UNLIKELY(base_load_rlx(&c->want_left) != 0) ? L1_OVER_NOT : L1_OVER_ABSENT;
-    while (done == L1_OVER_ABSENT) {
+    for (l1_part p = l1_whole(b); done == L1_OVER_ABSENT; m = l1_half_match(p, tag)) {
         for (; m != 0 && done == L1_OVER_ABSENT; m &= m - 1) {
-            done = l1_over_slot(c, &o, b, (unsigned)__builtin_ctz(m));
+            done = l1_over_slot(c, &o, p.b, (unsigned)__builtin_ctz(m));
         }
-        if (done != L1_OVER_ABSENT || (b = l1_chain_next(s, number, b)) == NULL) { break; }
-        m = l1_match(b, tag);
+        if (done != L1_OVER_ABSENT) { break; }
+        p = l1_chain_next(s, number, p);
+        if (p.b == NULL) { break; }
     }
-    l1_unlock_at(first, ver);
+    l1_unlock_at(b, ver);
     return done;
 }
 
@@ -560,10 +561,10 @@ static BASE_NOINLINE l1_over_done l1_put_over_same(l1 *c, const l1_key *k, l1_pu
     l1_hold h;
     l1_lock_key(c, k->hash, &h, false);
     l1_over_done done = base_load_rlx(&c->want_left) != 0 ? L1_OVER_NOT : L1_OVER_ABSENT;
-    for (l1_bucket *b = h.b; b != NULL && done == L1_OVER_ABSENT;
-         b = l1_chain_next(h.s, h.number, b)) {
-        for (uint32_t m = l1_match(b, tag); m != 0 && done == L1_OVER_ABSENT; m &= m - 1) {
-            done = l1_over_slot(c, &o, b, (unsigned)__builtin_ctz(m));
+    for (l1_part p = l1_whole(h.b); p.b != NULL && done == L1_OVER_ABSENT;
+         p = l1_chain_next(h.s, h.number, p)) {
+        for (uint32_t m = l1_part_match(p, tag); m != 0 && done == L1_OVER_ABSENT; m &= m - 1) {
+            done = l1_over_slot(c, &o, p.b, (unsigned)__builtin_ctz(m));
         }
     }
     l1_unlock(c, &h);

@@ -58,15 +58,15 @@ static uint64_t bound_linked(uint32_t generation)
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         const l1_stripe *s = &c->stripe[i];
         for (uint64_t n = 0; n < s->bucket_count; n++) {
-            const l1_bucket *b = l1_bucket_at(s, n);
-            for (unsigned hop = 0; b != NULL && hop <= L1_CHAIN_MAX; hop++) {
-                for (unsigned j = 0; j < L1_SLOTS; j++) {
+            l1_part p = l1_whole(l1_bucket_at(s, n));
+            for (unsigned hop = 0; p.b != NULL && hop <= L1_CHAIN_MAX; hop++) {
+                for (uint32_t m = l1_part_used(p); m != 0; m &= m - 1) {
                     l1_rec r;
-                    count += base_load_rlx(&b->tag[j]) != 0 &&
-                             l1_decode(c, l1_pos(c, base_load_rlx(&b->off[j])), &r) &&
+                    const unsigned j = (unsigned)__builtin_ctz(m);
+                    count += l1_decode(c, l1_pos(c, base_load_rlx(&p.b->off[j])), &r) &&
                              r.generation == generation;
                 }
-                b = l1_chain_next(s, n, b);
+                p = l1_chain_next(s, n, p);
             }
         }
     }
