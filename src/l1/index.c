@@ -362,11 +362,4 @@ CELLAR_PRIVATE void l1_chain_trim(l1_hold *h)
     }
 }
 
-CELLAR_PRIVATE void l1_slot_set(l1_slot *s, uint16_t tag, uint32_t off, unsigned freq)
-{
-    base_store_rlx(&s->b->off[s->i], off);
-    base_store_rlx(&s->b->tag[s->i], tag);
-    l1_freq_set(s->b, s->i, freq);
-}
-
 CELLAR_PRIVATE void l1_slot_clear(l1_slot *s) { base_store_rlx(&s->b->tag[s->i], (uint16_t)0); }

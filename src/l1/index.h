@@ -111,7 +111,12 @@ CELLAR_PRIVATE bool l1_find_pos(const l1 *c, const l1_hold *h, uint16_t tag, uin
 CELLAR_PRIVATE void l1_slot_prepare(l1 *c, l1_stripe *s, uint64_t hash);
 /* Find an empty slot; lengthen the chain if needed. Under stripe and bucket lock. */
 CELLAR_PRIVATE bool l1_slot_empty(l1 *c, l1_hold *h, l1_slot *out);
-CELLAR_PRIVATE void l1_slot_set(l1_slot *s, uint16_t tag, uint32_t off, unsigned freq);
+BASE_INLINE void l1_slot_set(l1_slot *s, uint16_t tag, uint32_t off, unsigned freq)
+{
+    base_store_rlx(&s->b->off[s->i], off);
+    base_store_rlx(&s->b->tag[s->i], tag);
+    l1_freq_set(s->b, s->i, freq);
+}
 CELLAR_PRIVATE void l1_slot_clear(l1_slot *s);
 /* Close one hole from the end of the chain after an unlink. Give back the last half when it is
  * empty. Under stripe and bucket lock. Without it, inserts and deletes would lengthen every chain
