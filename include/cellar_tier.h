@@ -188,10 +188,10 @@ typedef struct cellar_tier_table {
     /* Ask for the lease of a key before its loader runs, for `hold_ms`. e->flags: 0; or REFRESH,
      * with the end of the old value in e->deadline_ms: OK then means a value that ends later.
      * LEASED: the caller holds *l; PENDING: another process holds one, at most until
-     * e->deadline_ms, and `changed` of the key wakes the caller; OK, ABSENT: there is a value, and
-     * `get` follows. Another code: the load runs without a lease, and the tier gets no value. With
-     * E_BUSY, E_LIMIT and E_TIMEOUT memory does not keep it either: the tier may have another one.
-     * Needs `fill` and `unlease`. NULL: one load for each process. */
+     * e->deadline_ms, and `changed` of the key wakes the caller; OK, ABSENT: there is a live value,
+     * and `get` follows. Another code: the load runs without a lease, and the tier gets no value.
+     * With E_BUSY, E_LIMIT and E_TIMEOUT memory does not keep it either: the tier may have another
+     * one. Needs `fill` and `unlease`. NULL: one load for each process. */
     cellar_err (*lease)(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
                         cellar_tier_entry *e, cellar_tier_lease *l);
     /* Ask for the leases of 1 to 32 keys, each as by `lease`, with all requests sent together: a

@@ -561,10 +561,10 @@ static BASE_NOINLINE l1_over_done l1_put_over_same(l1 *c, const l1_key *k, l1_pu
     l1_hold h;
     l1_lock_key(c, k->hash, &h, false);
     l1_over_done done = base_load_rlx(&c->want_left) != 0 ? L1_OVER_NOT : L1_OVER_ABSENT;
-    for (l1_part p = l1_whole(h.b); p.b != NULL && done == L1_OVER_ABSENT;
-         p = l1_chain_next(h.s, h.number, p)) {
-        for (uint32_t m = l1_part_match(p, tag); m != 0 && done == L1_OVER_ABSENT; m &= m - 1) {
-            done = l1_over_slot(c, &o, p.b, (unsigned)__builtin_ctz(m));
+    for (l1_part at = l1_whole(h.b); at.b != NULL && done == L1_OVER_ABSENT;
+         at = l1_chain_next(h.s, h.number, at)) {
+        for (uint32_t m = l1_part_match(at, tag); m != 0 && done == L1_OVER_ABSENT; m &= m - 1) {
+            done = l1_over_slot(c, &o, at.b, (unsigned)__builtin_ctz(m));
         }
     }
     l1_unlock(c, &h);
