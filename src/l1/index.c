@@ -338,7 +338,7 @@ CELLAR_PRIVATE bool l1_slot_empty(l1 *c, l1_hold *h, l1_slot *out)
 CELLAR_PRIVATE void l1_chain_trim(l1_hold *h)
 {
     if (BASE_LIKELY(base_load_rlx(&h->b->ovf) == 0)) { return; }
-    l1_part before, last = l1_whole(h->b);
+    l1_part last = l1_whole(h->b), before = last;
     l1_slot hole = {.b = NULL};
     uint16_t number = base_load_rlx(&h->b->ovf);
     for (uint16_t n = number; n != 0; n = base_load_rlx(l1_part_ovf(last))) {
