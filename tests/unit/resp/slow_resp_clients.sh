@@ -258,6 +258,7 @@ W
 cat >"$t_tmp/inside" <<'I'
 tmp=$1 bin=$2 py=$3 program=$4
 ip link set lo up || exit 1
+: >"$tmp/ready" # an earlier server wrote to it
 "$bin" serve >"$tmp/ready" 2>"$tmp/serve_err" &
 started=$!
 trap 'kill -KILL $started 2>/dev/null' EXIT
