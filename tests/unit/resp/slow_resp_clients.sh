@@ -84,13 +84,14 @@ cli tcp_on_loopback over_tcp
 # A channel: the publisher tries until the subscriber has heard it.
 subscribed() { # COMMAND CHANNEL LINE PATTERNS
     serve || return 1
-    timeout 5 stdbuf -oL redis-cli -s "$t_tmp/s" $1 >"$t_tmp/heard" &
+    timeout 60 stdbuf -oL redis-cli -s "$t_tmp/s" $1 >"$t_tmp/heard" &
     listener=$!
     n=0
     until grep -q "$3" "$t_tmp/heard"; do
         n=$((n + 1))
-        [ $n -lt 500 ] || return 1
+        [ $n -lt 1000 ] || return 1
         rc publish "$2" "$3" >"$t_tmp/count"
+        [ "$(cat "$t_tmp/count")" != 0 ] || sleep 0.02
     done
     [ "$(cat "$t_tmp/count")" = 1 ] && [ "$(rc pubsub numpat)" = "$4" ] || return 1
     kill $listener
