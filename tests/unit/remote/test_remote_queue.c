@@ -6,10 +6,7 @@
 
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
-#include "tests/support/shared_side.h"
-
-static engine server;
-static side a, b;
+#include "tests/support/two_sides.h"
 
 static cellar_err load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
@@ -18,7 +15,7 @@ static cellar_err load(cellar_load *ld, const void *key, size_t key_len, void *c
 }
 
 /* Open two processes. Writes of `a` wait in its queue. */
-static void both_open(const cellar_remote_opts *ro, cellar_remote_values values)
+static void queue_open(const cellar_remote_opts *ro, cellar_remote_values values)
 {
     cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
     T_REQUIRE(engine_start(&server, NULL));
@@ -26,15 +23,7 @@ static void both_open(const cellar_remote_opts *ro, cellar_remote_values values)
     side_open(&b, server.socket, NULL, &o);
     o.write = CELLAR_REMOTE_BEHIND;
     side_open(&a, server.socket, ro, &o);
-    side_fence(&a);
-    side_fence(&b);
-}
-
-static void both_close(void)
-{
-    side_close(&a);
-    side_close(&b);
-    engine_stop(&server);
+    both_fence();
 }
 
 /* Wait until no write of `a` waits. */
@@ -77,7 +66,7 @@ static void none_is_left(void)
 
 static void pattern_delete_ends_queued_values(void)
 {
-    both_open(NULL, CELLAR_REMOTE_ENVELOPE);
+    queue_open(NULL, CELLAR_REMOTE_ENVELOPE);
     queue_many();
     T_EQ_I64(cellar_delete_by_pattern(a.users, "u:*", 3, NULL), CELLAR_OK);
     none_is_left();
@@ -86,7 +75,7 @@ static void pattern_delete_ends_queued_values(void)
 
 static void clear_of_raw_ends_queued_values(void)
 {
-    both_open(NULL, CELLAR_REMOTE_RAW);
+    queue_open(NULL, CELLAR_REMOTE_RAW);
     queue_many();
     T_EQ_I64(cellar_clear(a.users), CELLAR_OK);
     none_is_left();
@@ -104,7 +93,7 @@ static cellar_remote_opts hasty(void)
 static void clear_without_an_answer_ends_queued_values(void)
 {
     const cellar_remote_opts ro = hasty();
-    both_open(&ro, CELLAR_REMOTE_ENVELOPE);
+    queue_open(&ro, CELLAR_REMOTE_ENVELOPE);
     engine_signal(&server, SIGSTOP);
     T_CHECK(side_set(&a, "1", "old") == CELLAR_OK);
     T_CHECK(side_set(&a, "2", "old") == CELLAR_OK);
@@ -120,7 +109,7 @@ static void delete_takes_the_place_of_a_queued_value(void)
     for (int raw = 0; raw < 2; raw++) {
         cellar_remote_opts ro = hasty();
         ro.journal_keys = 1;
-        both_open(&ro, raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE);
+        queue_open(&ro, raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE);
         engine_signal(&server, SIGSTOP);
         for (char key[2] = "1"; key[0] <= '3'; key[0]++) {
             T_CHECK(side_set(&a, key, "old") == CELLAR_OK);
@@ -147,7 +136,7 @@ static void load_beside_a_queued_value_is_not_kept(void)
     cellar_load_opts o = cellar_load_opts_default();
     cellar_result r = cellar_result_default();
     o.flags = CELLAR_LOAD_REFRESH;
-    both_open(&ro, CELLAR_REMOTE_ENVELOPE);
+    queue_open(&ro, CELLAR_REMOTE_ENVELOPE);
     engine_signal(&server, SIGSTOP);
     T_EQ_I64(side_set(&a, "k", "set"), CELLAR_OK);
     T_EQ_I64(cellar_get_or_load(a.users, "k", 1, &o, load, NULL, &r), CELLAR_OK);

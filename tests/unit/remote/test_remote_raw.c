@@ -5,30 +5,16 @@
  * Method: two stores in this process stand for two processes; redis-server is real. Threads race on
  *         one key; the sums say whether a change was lost. */
 #include "cellar_entry.h"
-#include "tests/support/shared_side.h"
+#include "tests/support/two_sides.h"
 
 enum { ROUNDS = 100 };
 
-static engine server;
-static side a, b;
-
-static void both_open(const cellar_remote_namespace_opts *more)
+static void raw_open(const cellar_remote_namespace_opts *more)
 {
     cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
     if (more != NULL) { o = *more; }
     o.values = CELLAR_REMOTE_RAW;
-    T_REQUIRE(engine_start(&server, NULL));
-    side_open(&a, server.socket, NULL, &o);
-    side_open(&b, server.socket, NULL, &o);
-    side_fence(&a); /* the new prefix is heard: the proof holds from now on */
-    side_fence(&b);
-}
-
-static void both_close(void)
-{
-    side_close(&a);
-    side_close(&b);
-    engine_stop(&server);
+    both_open(&o);
 }
 
 static bool server_has(const char *key, const char *want)
@@ -56,7 +42,7 @@ static void increments_of_processes_and_other_clients_add_up(void)
 {
     pthread_t t;
     int64_t now = 0;
-    both_open(NULL);
+    raw_open(NULL);
     T_REQUIRE(pthread_create(&t, NULL, count_up, &a) == 0);
     for (int i = 0; i < ROUNDS; i++) { T_CHECK(engine_ask(&server, "INCR app:users:n") != NULL); }
     (void)count_up(&b);
@@ -72,7 +58,7 @@ static void increments_of_processes_and_other_clients_add_up(void)
 static void counter_keeps_its_ttl_or_the_lack_of_one(void)
 {
     int64_t now = 0;
-    both_open(NULL);
+    raw_open(NULL);
     T_EQ_I64(add(&a, 1, 0, 0, CELLAR_ONLY_IF_PRESENT, &now), CELLAR_MISS);
     T_CHECK(server_has("n", NULL));
     T_CHECK(engine_ask(&server, "SET app:users:n 41") != NULL);
@@ -93,7 +79,7 @@ static void counter_keeps_its_ttl_or_the_lack_of_one(void)
 static void counter_at_the_limits_of_int64_is_exact(void)
 {
     int64_t now = 0;
-    both_open(NULL);
+    raw_open(NULL);
     T_CHECK(engine_ask(&server, "SET app:users:n 9223372036854775800") != NULL);
     T_EQ_I64(add(&a, 1, 0, 0, 0, &now), CELLAR_OK);
     T_EQ_I64(now, INT64_C(9223372036854775801));
@@ -111,7 +97,7 @@ static void foreign_text_is_no_counter(void)
 {
     static const char *const texts[] = { "3.5", "1 ", "abc", "99999999999999999999" };
     int64_t now = 77;
-    both_open(NULL);
+    raw_open(NULL);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         T_CHECK(engine_ask(&server, "SET app:users:n %s", texts[i]) != NULL);
         T_EQ_I64(add(&a, 1, 0, 0, 0, &now), CELLAR_E_TYPE);
@@ -137,7 +123,7 @@ static cellar_err set_if(const side *s, const char *value, uint32_t flags, uint6
 static void conditions_are_those_of_the_server(void)
 {
     uint64_t version = 0, other = 12345;
-    both_open(NULL);
+    raw_open(NULL);
     T_EQ_I64(set_if(&a, "0", CELLAR_ONLY_IF_PRESENT, &version), CELLAR_MISS);
     T_EQ_I64(set_if(&a, "1", CELLAR_ONLY_IF_ABSENT, &version), CELLAR_OK);
     T_EQ_I64(set_if(&b, "2", CELLAR_ONLY_IF_ABSENT, &other), CELLAR_EXISTS);
@@ -162,7 +148,7 @@ static void conditions_are_those_of_the_server(void)
 static void version_of_a_get_is_that_of_the_server(void)
 {
     char got[8];
-    both_open(NULL);
+    raw_open(NULL);
     T_CHECK(engine_ask(&server, "SET app:users:k old PX 600000") != NULL);
     for (int i = 0; i < 2; i++) { /* from the server, from memory */
         cellar_get_opts o = cellar_get_opts_default();
@@ -200,7 +186,7 @@ static void *append_many(void *ctx)
 static void updates_of_processes_and_other_clients_lose_nothing(void)
 {
     pthread_t t;
-    both_open(NULL);
+    raw_open(NULL);
     T_CHECK(engine_ask(&server, "SET app:users:k %b", "", (size_t)0) != NULL); /* empty, not absent */
     T_REQUIRE(pthread_create(&t, NULL, append_many, &a) == 0);
     for (int i = 0; i < 20; i++) { T_CHECK(engine_ask(&server, "APPEND app:users:k x") != NULL); }
@@ -215,7 +201,7 @@ static void update_keeps_the_life_in_the_server(void)
     cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
     cellar_set_opts keep = cellar_set_opts_default();
     o.local_ttl_ms = 50;
-    both_open(&o);
+    raw_open(&o);
     keep.flags = CELLAR_KEEP_TTL;
     T_CHECK(engine_ask(&server, "SET app:users:k a PX 600000") != NULL);
     T_CHECK(side_has(&a, "k", "a"));
@@ -233,7 +219,7 @@ static void full_server_refuses_conditions_and_keeps_values(void)
 {
     uint64_t version = 0;
     int64_t now = 0;
-    both_open(NULL);
+    raw_open(NULL);
     T_CHECK(engine_ask(&server, "MSET app:users:n 1 app:users:k 1") != NULL);
     T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 1") != NULL);
     T_EQ_I64(add(&a, 1, 0, 0, 0, &now), CELLAR_E_SPACE);
@@ -274,7 +260,7 @@ static void conditions_need_through(void)
     int64_t now = 0;
     uint64_t version = 0;
     o.write = CELLAR_REMOTE_BEHIND;
-    both_open(&o);
+    raw_open(&o);
     T_EQ_I64(add(&a, 1, 0, 0, 0, &now), CELLAR_E_UNSUPPORTED);
     T_EQ_I64(set_if(&a, "1", CELLAR_ONLY_IF_ABSENT, &version), CELLAR_E_UNSUPPORTED);
     T_CHECK(server_has("n", NULL) && server_has("k", NULL));

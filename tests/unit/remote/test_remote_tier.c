@@ -9,28 +9,7 @@
 #include "cellar_entry.h"
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
-#include "tests/support/shared_side.h"
-
-static engine server;
-static side a, b;
-
-static void both_open_with(const cellar_remote_opts *ro, const cellar_remote_namespace_opts *o)
-{
-    T_REQUIRE(engine_start(&server, NULL));
-    side_open(&a, server.socket, ro, o);
-    side_open(&b, server.socket, ro, o);
-    side_fence(&a); /* the generation exists: no end of all entries follows */
-    side_fence(&b);
-}
-
-static void both_open(const cellar_remote_namespace_opts *o) { both_open_with(NULL, o); }
-
-static void both_close(void)
-{
-    side_close(&a);
-    side_close(&b);
-    engine_stop(&server);
-}
+#include "tests/support/two_sides.h"
 
 static void set_elsewhere_is_seen_after_a_fence(void)
 {

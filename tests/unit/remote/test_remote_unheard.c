@@ -6,26 +6,7 @@
 #include "cellar_admin.h"
 #include "cellar_load.h"
 #include "tests/support/byte_proxy.h"
-#include "tests/support/shared_side.h"
-
-static engine server;
-static side a, b;
-
-static void both_open(const cellar_remote_namespace_opts *o)
-{
-    T_REQUIRE(engine_start(&server, NULL));
-    side_open(&a, server.socket, NULL, o);
-    side_open(&b, server.socket, NULL, o);
-    side_fence(&a); /* the generation exists: no end of all entries follows */
-    side_fence(&b);
-}
-
-static void both_close(void)
-{
-    side_close(&a);
-    side_close(&b);
-    engine_stop(&server);
-}
+#include "tests/support/two_sides.h"
 
 static cellar_err load_old(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {

@@ -6,10 +6,7 @@
  *         a pause, comes before each look. */
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
-#include "tests/support/shared_side.h"
-
-static engine server;
-static side a, b;
+#include "tests/support/two_sides.h"
 
 /* The ways to share a namespace, each with loads that have no lease. */
 static cellar_remote_namespace_opts way(int i)
@@ -21,22 +18,6 @@ static cellar_remote_namespace_opts way(int i)
     return o;
 }
 enum { WAYS = 4 };
-
-static void both_open(const cellar_remote_namespace_opts *o)
-{
-    T_REQUIRE(engine_start(&server, NULL));
-    side_open(&a, server.socket, NULL, o);
-    side_open(&b, server.socket, NULL, o);
-    side_fence(&a); /* the generation exists: no end of all entries follows */
-    side_fence(&b);
-}
-
-static void both_close(void)
-{
-    side_close(&a);
-    side_close(&b);
-    engine_stop(&server);
-}
 
 /* Limit the memory of the server: 1 byte or none. */
 static void server_full(bool full)
