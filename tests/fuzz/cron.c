@@ -12,18 +12,11 @@
 
 #include "base/timezone.h"
 #include "work/cron.h"
+#include "tests/fuzz/must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static uint64_t fuzz_good, fuzz_fired; /* accepted; of these: with an instant */
-
-#define FUZZ_MUST(fact) \
-    do { \
-        if (!(fact)) { \
-            fprintf(stderr, "fuzz: %s\n", #fact); \
-            abort(); \
-        } \
-    } while (0)
 
 static void fuzz_fire(const cron *c, const base_tz *z)
 {

@@ -9,19 +9,12 @@
  * USE        tests/fuzz/test_remote_ear_fuzz.c: seeded inputs. libFuzzer: matrix_fuzz.sh. */
 #include "remote/link_inside.h"
 #include "tests/support/link_kit.h"
+#include "tests/fuzz/must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 enum { FUZZ_STRING = 64 };
 static uint64_t fuzz_keys, fuzz_flushes, fuzz_proofs;
-
-#define FUZZ_MUST(fact) \
-    do { \
-        if (!(fact)) { \
-            fprintf(stderr, "fuzz: %s\n", #fact); \
-            abort(); \
-        } \
-    } while (0)
 
 typedef struct fuzz_ear {
     link_kit k;

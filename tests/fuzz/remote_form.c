@@ -13,20 +13,13 @@
 #include <string.h>
 
 #include "remote/form.h"
+#include "tests/fuzz/must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 enum { FUZZ_VALUE = 64 };
 static const cellar_bytes fuzz_key = { "42", 2 };
 static uint64_t fuzz_read_ok;
-
-#define FUZZ_MUST(fact) \
-    do { \
-        if (!(fact)) { \
-            fprintf(stderr, "fuzz: %s\n", #fact); \
-            abort(); \
-        } \
-    } while (0)
 
 static remote_form_verdict fuzz_read(const uint8_t *bytes, size_t n, const char *name,
                                      remote_form *f)

@@ -11,19 +11,12 @@
 #include "tests/support/t.h"
 
 #include "remote/wire.h"
+#include "tests/fuzz/must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 enum { FUZZ_STRING = 64, FUZZ_LONG = 5 };
 static uint64_t fuzz_replies, fuzz_blocks;
-
-#define FUZZ_MUST(fact) \
-    do { \
-        if (!(fact)) { \
-            fprintf(stderr, "fuzz: %s\n", #fact); \
-            abort(); \
-        } \
-    } while (0)
 
 static void *fuzz_alloc(void *ctx, size_t size)
 {

@@ -12,18 +12,11 @@
 
 #include "base/num.h"
 #include "tests/support/port_kit.h"
+#include "tests/fuzz/must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static uint64_t fuzz_replied; /* conversations with a reply */
-
-#define FUZZ_MUST(fact) \
-    do { \
-        if (!(fact)) { \
-            fprintf(stderr, "fuzz: %s\n", #fact); \
-            abort(); \
-        } \
-    } while (0)
 
 /* Send bytes in pieces, and write the replies. */
 static size_t fuzz_talk(const uint8_t *data, size_t n, size_t piece, char *out, size_t cap)

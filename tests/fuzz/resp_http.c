@@ -11,18 +11,11 @@
 #include "tests/support/t.h"
 
 #include "resp/http.h"
+#include "tests/fuzz/must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static uint64_t fuzz_requests;
-
-#define FUZZ_MUST(fact) \
-    do { \
-        if (!(fact)) { \
-            fprintf(stderr, "fuzz: %s\n", #fact); \
-            abort(); \
-        } \
-    } while (0)
 
 static uint64_t fuzz_mix(uint64_t sum, uint64_t v) { return (sum ^ v) * 1099511628211u; }
 

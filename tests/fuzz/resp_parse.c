@@ -10,18 +10,11 @@
 #include "tests/support/t.h"
 
 #include "resp/parse.h"
+#include "tests/fuzz/must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static uint64_t fuzz_requests;
-
-#define FUZZ_MUST(fact) \
-    do { \
-        if (!(fact)) { \
-            fprintf(stderr, "fuzz: %s\n", #fact); \
-            abort(); \
-        } \
-    } while (0)
 
 /* Parse `n` bytes, `piece` more in each call. Return a checksum of all requests and of the end. */
 static uint64_t fuzz_parse(cellar_resp *r, const uint8_t *data, size_t n, size_t piece, bool auth)

@@ -11,6 +11,7 @@
 #include "tests/support/t.h"
 
 #include "cellar_kit.h"
+#include "tests/fuzz/must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
@@ -20,14 +21,6 @@ typedef struct fuzz_notes {
     uint32_t errors, lines;
     size_t len;
 } fuzz_notes;
-
-#define FUZZ_MUST(fact) \
-    do { \
-        if (!(fact)) { \
-            fprintf(stderr, "fuzz: %s\n", #fact); \
-            abort(); \
-        } \
-    } while (0)
 
 static void fuzz_note(const cellar_settings_note *note, void *ctx)
 {

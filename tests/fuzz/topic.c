@@ -11,18 +11,11 @@
 #include "tests/support/t.h"
 
 #include "work/bus_topic.h"
+#include "tests/fuzz/must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static uint64_t fuzz_asked, fuzz_matched; /* pairs within the limits; of these: matches */
-
-#define FUZZ_MUST(fact) \
-    do { \
-        if (!(fact)) { \
-            fprintf(stderr, "fuzz: %s\n", #fact); \
-            abort(); \
-        } \
-    } while (0)
 
 /* Copy word `i` of a text; true: there is one. */
 static bool fuzz_word(const char *text, size_t i, char word[CELLAR_BUS_KEY_MAX + 1])
