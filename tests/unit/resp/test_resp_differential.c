@@ -304,10 +304,12 @@ static void make_scan_wrong(command *c)
     for (uint32_t n = draw(3); n > 0; n--) { put_str(c, PICK(words)); }
 }
 
-/* Any number of words, none of them empty: the port refuses an empty key, the server does not. */
+/* Any number of words, none of them empty: the port refuses an empty key, the server does not. No
+ * number is a short TTL: DBSIZE of the server counts an expired key for up to 100 ms. */
 static void make_any(command *c)
 {
-    static const char *const words[] = { "0", "1", "-1", "abc", "1.5", "100", "9223372036854775808" };
+    static const char *const words[] = { "0", "1000", "-1", "abc", "1.5", "100000",
+                                         "9223372036854775808" };
     for (uint32_t n = draw(6); n > 0; n--) {
         if (draw(2) == 0) { put_key(c); } else { put_str(c, PICK(words)); }
     }
