@@ -24,6 +24,7 @@ T_ONE_THREAD;
 #define FILES 4u
 #define WRITES 1024u
 #define TASKS 10u
+#define ALL_US UINT64_C(3600000000) /* a tick does all that is due: no run has fewer commits */
 
 /* ---- the disk ---- */
 
@@ -391,7 +392,7 @@ static void pass(int64_t ms)
 {
     mono_ms += ms;
     wall_ms += ms;
-    while (cellar_pool_tick(p, 1000, NULL) == CELLAR_PENDING) { }
+    while (cellar_pool_tick(p, ALL_US, NULL) == CELLAR_PENDING) { }
     for (size_t n = 0; n < TASKS; n++) {
         cellar_task_status st = cellar_task_status_default();
         if (!task_of[n].acknowledged || task_of[n].final) { continue; }
@@ -532,17 +533,13 @@ static void cut_each(cellar_journal_level level, disk_cut how, bool exact)
         now.cut_at = n;
         now.how = how;
         work(level);
-        if (!now.cut && n + 4 > calls) { /* two commits became one: this run had fewer calls */
-            t_wipe(folder);
-            continue;
-        }
         T_CHECK(now.cut);
         T_REQUIRE(open_cut(level) == CELLAR_OK);
         for (size_t i = 0; i < TASKS && exact; i++) { task_of[i].final = at_cut[i].final; }
-        while (cellar_pool_tick(p, 1000, NULL) == CELLAR_PENDING) { }
+        while (cellar_pool_tick(p, ALL_US, NULL) == CELLAR_PENDING) { }
         mono_ms += 10000;
         wall_ms += 10000;
-        while (cellar_pool_tick(p, 1000, NULL) == CELLAR_PENDING) { }
+        while (cellar_pool_tick(p, ALL_US, NULL) == CELLAR_PENDING) { }
         for (size_t i = 0; i < TASKS && exact; i++) {
             const bool due = at_cut[i].acknowledged && at_cut[i].ran < attempts_of(i);
             T_CHECK(!due || task_of[i].ran != 0);
@@ -592,7 +589,7 @@ static void schedule(const char *spare)
         T_CHECK(now.failed);
         T_EQ_I64(cellar_schedule_every(s, "e", 10000, fires, NULL, &o), CELLAR_OK);
     }
-    while (cellar_scheduler_tick(s, 1000, NULL) == CELLAR_PENDING) { }
+    while (cellar_scheduler_tick(s, ALL_US, NULL) == CELLAR_PENDING) { }
     pass(1);
     for (int i = 0; i < 10 && figures().journal_pending != 0; i++) { pass(200); }
     if (spare != NULL && cellar_schedule_remove(s, spare) != CELLAR_E_NOT_FOUND) {
