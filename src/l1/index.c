@@ -63,9 +63,9 @@ CELLAR_PRIVATE uint16_t l1_ovf_take(l1_stripe *s, uint64_t number)
 {
     l1_group *g = &s->group[number >> L1_GROUP_SHIFT];
     const bool used_before = g->free != 0;
-    const uint16_t n = (uint16_t)(used_before ? g->free : g->high + 1);
-    if (!used_before && l1_ovf_bytes(n) > g->charged_bytes) { return 0; }
-    const l1_part half = l1_half(s, number, n);
+    const uint32_t n = used_before ? g->free : g->high + 1;
+    if (!used_before && (n > UINT16_MAX || l1_ovf_bytes(n) > g->charged_bytes)) { return 0; }
+    const l1_part half = l1_half(s, number, (uint16_t)n);
     const unsigned first = (unsigned)__builtin_ctz(half.slots);
     if (used_before) {
         g->free = base_load_rlx(&half.b->off[first]);
@@ -76,7 +76,7 @@ CELLAR_PRIVATE uint16_t l1_ovf_take(l1_stripe *s, uint64_t number)
     for (unsigned i = 0; i < L1_HALF; i++) { base_store_rlx(&half.b->tag[first + i], (uint16_t)0); }
     base_store_rlx(l1_part_ovf(half), (uint16_t)0);
     s->overflow_count++;
-    return n;
+    return (uint16_t)n;
 }
 
 CELLAR_PRIVATE void l1_ovf_give(l1_stripe *s, uint64_t number, uint16_t n)

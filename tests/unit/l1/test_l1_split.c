@@ -6,7 +6,7 @@
  *         their counters. Inserts while the budget (or the system) refuses at each point: every
  *         entry without a reported end must hit. Threads get and delete while others insert. A tick
  *         turns full pages of the index into huge pages, none beyond the charge, and again after a
- *         part was given back. */
+ *         part was given back. A used up overflow area gives no half twice. */
 #include "l1/index.h"
 #include "tests/support/l1_kit.h"
 
@@ -33,7 +33,7 @@ static void every_insert_keeps_the_earlier_ones(void)
     l1_stats s = kit_stats(&k);
     printf("# %" PRIu64 " keys, %" PRIu64 " buckets, %" PRIu64 " splits, %" PRIu64 " overflow\n", n,
            s.buckets, s.splits,
-           s.overflow_buckets);
+           s.overflow_halves);
     T_EQ_U64(s.entries, n);
     T_EQ_U64(s.evicted, 0);
     T_CHECK(s.splits > n / 9 / 2 - 2000);
@@ -63,6 +63,27 @@ static void every_insert_keeps_the_earlier_ones(void)
         T_EQ_I64(l1_inspect(k.c, kit_key_of(&k, &key, 0, i), NULL, 0, &info, L1_PEEK), CELLAR_OK);
         T_EQ_U64(info.uses, 3);
     }
+    kit_close(&k);
+}
+
+/* A set takes a half also if l1_ovf_ready found none: splits may have freed one. */
+static void used_up_overflow_area_gives_no_half(void)
+{
+    kit k;
+    uint32_t taken = 0;
+    kit_open(&k, KIT_MIB(256), &(l1_config){ .stripes = 1 });
+    l1_stripe *s = &k.c->stripe[0];
+    T_REQUIRE(k.c->overflow_limit == UINT16_MAX);
+    sync_take(L1_STRIPE, &s->lock);
+    while (l1_ovf_ready(k.c, s, 0)) {
+        taken++;
+        T_REQUIRE(l1_ovf_take(s, 0) == taken);
+    }
+    T_EQ_U64(taken, UINT16_MAX);
+    T_EQ_U64(l1_ovf_take(s, 0), 0);
+    T_EQ_U64(s->group[0].high, taken);
+    while (taken > 0) { l1_ovf_give(s, 0, (uint16_t)taken--); }
+    sync_drop(L1_STRIPE, &s->lock);
     kit_close(&k);
 }
 
@@ -350,6 +371,7 @@ static void gets_and_deletes_during_splits_are_exact(void)
 }
 
 T_MAIN("l1_split", T_ALONE(every_insert_keeps_the_earlier_ones),
+       T_CASE(used_up_overflow_area_gives_no_half),
        T_ALONE(growth_refused_by_the_account), T_ALONE(growth_refused_by_the_system),
        T_ALONE(the_index_becomes_huge_pages), T_ALONE(each_mode_makes_its_huge_pages),
        T_CASE(gets_and_deletes_during_splits_are_exact))
