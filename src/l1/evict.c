@@ -166,7 +166,6 @@ static SYNC_HOLDS(L1_STRIPE) bool l1_keep(l1 *c, l1_stripe *s, const l1_entry *e
     l1_unlock(c, &h);
     l1_wipe(c, pos, r);
     s->kept++;
-    s->learned.moves++;
     return true;
 }
 
@@ -320,8 +319,11 @@ static SYNC_HOLDS(L1_STRIPE) l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigne
     if (verdict.keep) {
         const bool stay = rotate || base_load_rlx(&c->policy) == L1_FIFO;
         if (l1_log_reserve(c, s, stay ? q : 1, size, &to)) {
-            if (l1_keep(c, s, &e, verdict.freq, to)) { return L1_STEP_KEPT; }
-            return L1_STEP_DEAD; /* its old bytes are free, the copy took as many */
+            if (!l1_keep(c, s, &e, verdict.freq, to)) {
+                return L1_STEP_DEAD; /* its old bytes are free, the copy took as many */
+            }
+            s->learned.moves += !rotate; /* a rotation makes no record younger */
+            return L1_STEP_KEPT;
         }
         if (rotate) {
             g->cursor -= size;

@@ -113,6 +113,8 @@ CELLAR_PRIVATE bool l1_shadow_open(l1 *c, uint64_t entries, uint64_t ring_bytes)
 CELLAR_PRIVATE void l1_shadow_close(l1 *c);
 /* Adapt to a new bound or budget. */
 CELLAR_PRIVATE void l1_shadow_refit(l1 *c);
+/* Evict by one rule, and stop sampling. Samples on their way change neither. */
+CELLAR_PRIVATE void l1_rule_fix(l1 *c, unsigned rule);
 #define L1_ASKED_KEYS 8u
 typedef struct l1_asked { /* requests for sampled keys, in their order */
     uint32_t n;

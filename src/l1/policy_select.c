@@ -366,7 +366,7 @@ static void l1_shadow_judge(l1 *c, struct l1_shadow *w)
             w->differ[e][o] -= w->differ[e][o] * (int64_t)w->decay / 65536;
         }
     }
-    if (++w->epochs % L1_SHADOW_REFIT == 0) { l1_shadow_count(c, w); }
+    if (now < L1_EXPERTS && ++w->epochs % L1_SHADOW_REFIT == 0) { l1_shadow_count(c, w); }
 }
 
 /* Return the figures of a namespace; NULL: none of its own. */
@@ -518,10 +518,17 @@ BASE_SIZE_BEGIN
 CELLAR_PRIVATE void l1_shadow_refit(l1 *c)
 {
     struct l1_shadow *w = base_load_acq(&c->shadow);
-    if (w == NULL || base_load_rlx(&c->policy) != L1_ADAPTIVE) { return; }
-    if (base_xchg_ar(&w->busy, 1u) != 0) { return; } /* a later epoch counts again */
-    l1_shadow_count(c, w);
+    if (w == NULL || base_xchg_ar(&w->busy, 1u) != 0) { return; } /* a later epoch counts again */
+    if (base_load_rlx(&c->policy) == L1_ADAPTIVE) { l1_shadow_count(c, w); }
     l1_shadow_give(w);
+}
+
+CELLAR_PRIVATE void l1_rule_fix(l1 *c, unsigned rule)
+{
+    struct l1_shadow *w = l1_shadow_take(c);
+    base_store_rlx(&c->rule, (uint32_t)rule);
+    base_store_rlx(&c->sample_limit, (uint64_t)0);
+    if (w != NULL) { l1_shadow_give(w); }
 }
 
 CELLAR_PRIVATE uint64_t l1_shadow_switches(const l1 *c)

@@ -125,12 +125,16 @@ CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries)
 CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy)
 {
     base_store_rlx(&c->policy, (uint32_t)policy);
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        l1_stripe *s = &c->stripe[i];
+        sync_take(L1_STRIPE, &s->lock);
+        s->learned.sets = s->learned.moves = 0; /* the policies count different moves */
+        sync_drop(L1_STRIPE, &s->lock);
+    }
     if (policy != L1_ADAPTIVE) {
-        base_store_rlx(&c->rule, (uint32_t)L1_RULE_S3FIFO);
-        base_store_rlx(&c->sample_limit, (uint64_t)0);
+        l1_rule_fix(c, L1_RULE_S3FIFO);
     } else if (c->favor_objects) { /* the shadow caches know no sizes: their choice may not suit */
-        base_store_rlx(&c->rule, (uint32_t)L1_RULE_SIZES);
-        base_store_rlx(&c->sample_limit, (uint64_t)0);
+        l1_rule_fix(c, L1_RULE_SIZES);
     } else if (base_load_rlx(&c->rule) >= L1_EXPERTS || base_load_acq(&c->shadow) == NULL) {
         (void)l1_samples_open(c); /* without shadow caches the first rule stays */
         base_store_rlx(&c->rule, 0u);

@@ -742,6 +742,21 @@ static void team_switch(void *arg)
     l1_set_policy(team.k.c, L1_ADAPTIVE);
 }
 
+/* Samples of gets from before the change come later: they change neither rule nor limit. */
+static void fixed_policy_stays_behind_late_samples(void)
+{
+    kit k;
+    open_policy(&k, L1_ADAPTIVE, 400);
+    l1_set_policy(k.c, L1_S3FIFO);
+    for (uint32_t i = 0; i < 100000; i++) {
+        const l1_asked late = {.n = 1, .key = {i % 2000 << 3}, .count = {1}};
+        T_CHECK(l1_shadow_feed(k.c, &late));
+    }
+    T_EQ_U64(base_load_rlx(&k.c->rule), L1_RULE_S3FIFO);
+    T_EQ_U64(base_load_rlx(&k.c->sample_limit), 0);
+    kit_close(&k);
+}
+
 static void threads_keep_bound_and_rule(void)
 {
     kit_team t = {.n = 0};
@@ -786,5 +801,6 @@ T_MAIN("l1_adaptive", T_CASE(ghosts_leave_in_fifo_order), T_CASE(ghosts_have_a_h
        T_CASE(first_fill_guards_the_inside), T_CASE(ten_entries_stay_ten_in_every_policy), T_CASE(loop_is_survived),
        T_CASE(scan_does_not_flush), T_CASE(switches_settle), T_CASE(expired_first_lowers_misses),
        T_CASE(expired_segments_go_first), T_CASE(metadata_is_charged), T_CASE(advisor_error),
-       T_CASE(hit_writes_nothing_shared), T_CASE(threads_keep_bound_and_rule),
+       T_CASE(hit_writes_nothing_shared), T_CASE(fixed_policy_stays_behind_late_samples),
+       T_CASE(threads_keep_bound_and_rule),
        T_CASE(two_threads_keep_the_hit_ratio))

@@ -276,7 +276,24 @@ static void rotation_without_free_segment_ends(void)
     kit_close(&o.k);
 }
 
+/* Eviction compares the age of a ghost with that of the oldest record of main. A rotation keeps the
+ * order of the records and makes none of them younger. */
+static void rotation_is_no_move_into_main(void)
+{
+    open_owned(KIT_MIB(8), (l1_config){.stripes = 1}, true);
+    for (uint64_t id = 0; id < 2000; id++) {
+        T_EQ_I64(kit_put_until(&o.k, id % 2 == 0 ? 5 : 0, id, id, 100, BASE_NEVER_MS), CELLAR_OK);
+    }
+    const uint32_t moves = o.k.c->stripe[0].learned.moves;
+    const uint64_t kept = kit_stats(&o.k).kept;
+    die_below(6);
+    (void)l1_tick(o.k.c, UINT64_MAX);
+    T_CHECK(kit_stats(&o.k).kept >= kept + 1000);
+    T_EQ_U64(o.k.c->stripe[0].learned.moves, moves);
+    kit_close(&o.k);
+}
+
 T_MAIN("l1_generation", T_CASE(dead_generation_frees_its_room),
        T_CASE(dead_generation_frees_its_tickets), T_CASE(dying_is_cheap_whatever_the_size),
        T_CASE(deaths_under_load_leave_only_live_entries), T_CASE(listener_may_set_and_delete),
-       T_CASE(rotation_without_free_segment_ends))
+       T_CASE(rotation_without_free_segment_ends), T_CASE(rotation_is_no_move_into_main))
