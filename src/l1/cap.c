@@ -12,8 +12,7 @@
  *            reserved together are at most max, except while max was lowered, while an entry is
  *            replaced, and for sets that began before the bound: each of these holds the lock of
  *            its stripe. So L1_CAP_SPARE nodes always suffice, and no window allocates.
- *            A new generation starts an empty list in O(1): entries of an older one are dead, or a
- *            clear is about to end them, and no set adds one.
+ *            A new generation starts an empty list in O(1): the older one has ended before.
  *            A ticket is held under the stripe lock only.
  * LOCKING    L1_CAP, inside windows. Memory is allocated before it and freed after it.
  * LIMITS     2^31 - 1 entries; 24 bytes for each entry of such a namespace.
@@ -163,15 +162,15 @@ CELLAR_PRIVATE bool l1_cap_reserve(const l1 *c, l1_toll *t)
     l1_cap *m = l1_cap_of(c, t->generation);
     if (m == NULL) { return true; }
     sync_take(L1_CAP, &m->lock);
-    const uint32_t max = base_load_rlx(&m->max);
-    const bool own = m->generation == t->generation; /* else it is about to end */
-    const bool fits = own && (uint64_t)m->count + m->reserved < max && l1_cap_ready(c, m);
+    const bool own = l1_cap_is(m, t->generation); /* else the window refuses the entry */
+    const bool fits = own && (uint64_t)m->count + m->reserved < base_load_rlx(&m->max) &&
+                      l1_cap_ready(c, m);
     if (fits) {
         m->reserved++;
         t->ticket = m->epoch;
     }
     sync_drop(L1_CAP, &m->lock);
-    return fits || max == 0;
+    return fits || !own;
 }
 
 CELLAR_PRIVATE void l1_cap_unused(const l1 *c, l1_toll *t)

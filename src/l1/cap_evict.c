@@ -84,7 +84,6 @@ static void l1_cap_shrink(l1 *c, l1_cap *m, uint32_t generation, uint32_t more)
     l1_cap_node oldest;
     for (unsigned looks = 0;;) {
         const l1_cap_state state = l1_cap_fits(c, m, generation, more, &oldest);
-        if (state == L1_CAP_NONE) { base_yield(); } /* perhaps a clear ends it now */
         if (state == L1_CAP_NONE || state == L1_CAP_FITS) { return; }
         if (state == L1_CAP_BUSY) {
             base_yield(); /* sets with a ticket are about to link: they hold stripe locks only */
