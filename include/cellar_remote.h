@@ -19,7 +19,8 @@
  * LOAD    One load of a missing key over all processes, while the link is proven.
  * NOT PROMISED  Linearizable reads. Writes that survive a failover of the server. One load only,
  *         or a bound, in a split network: see LIMITS OF THE PROMISES. No Cluster, no TLS.
- * START   The link takes some ms. Until the state is PROVEN each call behaves as in AWAY.
+ * START   cellar_remote_open returns before the connection exists. Until the state is PROVEN each
+ *         call behaves as in AWAY.
  * AWAY    Without the server a call waits io_ms at most. Gets miss (see OFFLINE), get_or_load runs
  *         the loader in each process, writes return DEFERRED (see WRITES). The link comes back
  *         without a call; cellar_remote_last_error says why it is down. */
@@ -147,7 +148,7 @@ typedef struct cellar_remote_stats {
 #define CELLAR_REMOTE_FIELD(name, help) uint64_t name;
     CELLAR_REMOTE_COUNTS(CELLAR_REMOTE_FIELD)
 #undef CELLAR_REMOTE_FIELD
-    uint64_t journal_keys;   /* keys in the journal now                                           */
+    uint64_t journal_keys;   /* deletes and leases to release in the journal now                  */
     uint64_t queue_entries;  /* writes of BEHIND that wait now                                    */
     uint64_t bytes;          /* memory of the remote, charged to the store                        */
     int64_t  proof_age_ms;   /* age of the newest proof; -1: none                                 */
@@ -165,11 +166,12 @@ CELLAR_STRUCT(cellar_remote_stats, state);
  * returns: OK; E_INVAL (URL, prefix), E_RANGE, E_TOOBIG (a text), E_NOT_FOUND (password file),
  *          E_DENIED (TCP to another host without allow_plaintext, a password file that others may
  *          read), E_UNSUPPORTED (rediss://, a database number, field of a newer header), E_NOMEM,
- *          E_IO (the system refused a descriptor). cellar_remote_last_error has the reason of each
+ *          E_IO (the system refused a descriptor). cellar_remote_last_error(NULL, ..) tells why
  * owns:    the caller closes *out with cellar_remote_close before cellar_close of the store
  * thread:  any
- * cost:    about 1 MiB of the budget; one thread unless no_thread. A thread that ends with the
- *          answer resolves a host name, also with no_thread; an address and localhost need none
+ * cost:    about 1 MiB of the budget; one thread unless no_thread. One more while the system
+ *          resolves a host name, also with no_thread: it may outlive cellar_remote_close. Numeric
+ *          addresses and localhost need none
  * example:
  *     cellar_remote *r;
  *     if (cellar_remote_open(c, "unix:///run/redis.sock?prefix=app", NULL, &r) != CELLAR_OK)
@@ -190,11 +192,11 @@ CELLAR_API void cellar_remote_close(cellar_remote *r);
 /* Share a namespace: gets that miss in memory ask the server, writes go to the server.
  * in:      c, a namespace of the store of r; its name has bytes 0x21..0x7E without ':', no '~' in
  *          front, and is not "+", which names the root; o NULL: all defaults
- * returns: OK; E_INVAL (name, options, a namespace of another store than those that r shares:
- *          cellar_remote_last_error(NULL, ..) tells); E_BUSY (the namespace has a disk tier or
- *          another one: open it with tier CELLAR_TIER_L1; or r shares one of its name);
- *          E_UNSUPPORTED (hidden, or a forked child); E_LIMIT (64 namespaces of r, or too many
- *          tiers); E_NOMEM; E_CLOSED
+ * returns: OK; E_INVAL (name, options, a namespace of another store than those that r shares);
+ *          E_BUSY (the namespace has a disk tier or another one: open it with tier CELLAR_TIER_L1;
+ *          or r shares one of its name); E_UNSUPPORTED (hidden, or a forked child); E_LIMIT (64
+ *          namespaces of r, or too many tiers); E_NOMEM; E_CLOSED.
+ *          cellar_remote_last_error(NULL, ..) has the reason
  * owns:    nothing changes hands; the entries that c has in memory are invalidated
  * thread:  any
  * cost:    one allocation; the link is in GAP until the server knows the new prefix
@@ -243,7 +245,7 @@ CELLAR_API cellar_err cellar_remote_step(cellar_remote *r, uint64_t budget_us);
  * example: if (cellar_remote_state_get(r) == CELLAR_REMOTE_PROVEN) puts("shared");               */
 CELLAR_API cellar_remote_state cellar_remote_state_get(const cellar_remote *r);
 
-/* Tell why the link was last lost or refused, or why the last open of the process failed.
+/* Tell why the link was last lost or refused, or why an open or attach of the process failed.
  * in:      r; NULL: the last failed open of a remote or a limiter, or the last failed attach. out
  *          from cellar_error_info_default
  * out:     *out; code OK: no failure yet. The text names rule and remedy, or the missing right
@@ -296,10 +298,10 @@ CELLAR_API cellar_err cellar_remote_metrics_write(const cellar_remote *r, char *
 
 /* A limiter of several processes: those that open it with the same prefix, name and rule share its
  * keys. The server holds one word for each key. A process takes units in batches, and spends them
- * without the server until `hold_ms` after the request for them. With a hold of at least 10 ms the
- * server grants the next batch of a denied process up to 1 s ahead: it may be spent for `hold_ms`
- * from the end of `retry_after_ns` on. Calendar periods are UTC, by the clock of the server.
- * `now_ns` of the results: since boot, including suspend.
+ * without the server until `hold_ms` after the request for them. A token bucket with a hold of at
+ * least 10 ms and batches above the cost of a call grants a denied process its next batch up to 1 s
+ * ahead: the process may spend it for `hold_ms` from the end of `retry_after_ns` on. Calendar
+ * periods are UTC, by the clock of the server. `now_ns` of the results: since boot, with suspend.
  *
  * PROMISED  Units admitted in any window W <= limit / period x (W + hold_ms) + burst, however many
  *         processes, pauses or crashes. Batch 1: W + one round trip. The bound of a fixed window
@@ -488,11 +490,11 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
 /* ---- Details -------------------------------------------------------------------------------- */
 
 /* LIMITS OF THE PROMISES
- * Another process may see a change up to proof_ms later; cellar_remote_fence waits for it. Loads of
- * INVALIDATE run once in each process. So do those by cellar_lease_acquire of RAW values, of a key
- * with a value that a clear or a tag ended, of long keys, and refreshes by that call: it must not
- * wait. A load that fails gives its lease back, and the server announces that: memory then loses
- * the error that `error_ttl_ms` keeps, and the next call runs the loader.
+ * Another process may see a change up to proof_ms later; cellar_remote_fence waits for it.
+ * These load once in each process: loads of INVALIDATE; and by cellar_lease_acquire refreshes,
+ * loads of RAW values, of keys above 512 bytes, and of keys with a value that a clear or a tag
+ * ended. A failed load releases its lease. The server announces the release, so memory loses the
+ * error that `error_ttl_ms` keeps, and the next call runs the loader.
  *
  * Replication of the server is asynchronous: a failover loses acknowledged writes. With Sentinel
  * the bound is proof_ms + min-replicas-max-lag. An isolated primary that goes on taking writes
@@ -504,12 +506,12 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * app:users:#h<hex>   a longer key than 512 bytes: a digest of 128 bits; the key is in the value
  * app:~e  app:~g:users  the epoch, the generation of "users"
  * app:~t:TAG  app:~s:TAG  the end of a tag, hard and soft
- * app:~p:..           inside a script only: tells of a delete by pattern
+ * app:~p:..           exists only inside a script: announces a delete by pattern
  * app:~k:KEY          the owner of a shared lock
  * ~app:..             marks of processes, the last fence, shared limiters, leases of refreshes
  *
- * A delete by pattern also deletes all keys in hexadecimal or with a digest. It ends all entries
- * that other processes have of the namespace in memory: the server may not have their keys.
+ * A delete by pattern also deletes all keys in hexadecimal or with a digest. It invalidates all
+ * entries of the namespace in memory of other processes: the server may not have their keys.
  *
  * DEL, UNLINK and SET by other clients have their usual effect. A value that cellar did not write,
  * that is damaged, of a newer format or too large is a miss; the key stays until a set replaces it.
@@ -517,19 +519,19 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  *
  * STATES
  * DOWN -> LINKED -> GAP -> PROVEN -> SUSPECT. A lost connection, a late mark, another role of the
- * server lead to GAP: entries in memory are invalidated (SERVE_STALE: see OFFLINE), the journal is
- * sent, and the first mark that comes back leads to PROVEN. No call of the program is needed. A
- * mark is a write to a key of this process. The server announces the mark behind all earlier
- * changes, which proves delivery.
- * A lost link, a late mark and a full server are warnings in the log: one for each reason until the
- * next proof, and one in 5 s at most.
+ * server lead to GAP: the journal is sent, the first mark comes back, entries in memory are
+ * invalidated (SERVE_STALE: see OFFLINE; TRUST: before the journal), and the state is PROVEN. No
+ * call of the program is needed. A mark is a write to a key of this process. The server announces
+ * the mark behind all earlier changes, which proves delivery.
+ * A lost link and a late mark are warnings in the log, once for each reason until the next proof; a
+ * full server is one, once for each link. There is at most one warning in 5 s.
  *
  * WRITES
  * OK         the server has the value (THROUGH), or the queue has it (BEHIND).
  * DEFERRED   the server did not answer within io_ms: the write may have happened. The entry in
  *            memory is removed, and the journal deletes the key when the link is back. With
- *            `strict` the same with E_TIMEOUT. Also a set that a clear or the end of a tag
- *            overtook, or without an answer about its tags: the server has no value then.
+ *            `strict` the same with E_TIMEOUT. Also for a set that a clear or a tag delete
+ *            overtook, or with tags that the server did not confirm: it has no value then.
  * E_SPACE    the server is out of memory (maxmemory): the key was deleted there, or kept by a call
  *            with a condition. INVALIDATE and deletes return OK.
  * E_LIMIT    RAW only: no answer, and the journal is full. Other processes may keep the old value.
@@ -551,10 +553,10 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * MISS         memory does not answer, so each cellar_get_or_load runs the loader. Calls at the
  *              same time share one run in each process; `breaker` of the loads protects the source.
  * SERVE_STALE  calls that accept stale values get entries of memory within their stale window.
- *              After a gap the entries stay stale, and such calls ask the server first. They end
- *              if another process cleared a namespace, changed its version or deleted a tag in the
- *              gap or shortly before, and if values are RAW. A key that another process deleted or
- *              set in the gap stays stale.
+ *              After a gap these entries are stale, and such calls ask the server first. The
+ *              entries are invalidated if values are RAW, and if another process cleared a
+ *              namespace, changed its version or deleted a tag in the gap or shortly before. A key
+ *              that another process deleted or set in the gap stays stale.
  * TRUST        memory answers as with a proof, for as long as the server is away.
  *
  * SECURITY

@@ -15,12 +15,12 @@
  * AWAY       A tier that cannot reach its server returns MISS or an error from `get`, and DEFERRED
  *            or an error from changes. It calls `proven` with 0, or lets the last proof run out.
  * CHANGE     A set or delete raises the stamp of its key, changes memory, calls `put` or `remove`,
- *            and returns; until then no read stores a reply. Changes of a key call one after the
- *            other. Changes before and after a clear or `ended` do not: the older ones then remove
- *            the key from memory.
+ *            and returns; until then no read stores a reply. The store calls the tier for one key
+ *            in the order of its changes. A change that began before a clear or `ended` may call
+ *            it after a later one: the older change then removes the key from memory.
  * READ       A get that misses memory notes the stamp of the key and the life of the namespace,
  *            then calls `get`, or `get_many` for several keys. The reply enters memory only if both
- *            are unchanged, and equal gets wait for it.
+ *            are unchanged. Equal gets of other threads wait for that reply.
  * PROOF      With `proof`, memory answers only until the time of the last `proven`.
  * LOCKING    The store calls the table without a lock, from any thread, several at a time. The tier
  *            calls the host without a lock that its table needs.
@@ -97,7 +97,7 @@ typedef struct cellar_tier_lease {
 /* One key of `lease_many`: arguments and results of one `lease`. */
 typedef struct cellar_tier_claim {
     cellar_tier_key   key;
-    cellar_tier_entry e;           /* in: flags; out                                              */
+    cellar_tier_entry e;           /* in: as for `lease`; out                                     */
     cellar_tier_lease l;           /* out                                                         */
     cellar_err        err;         /* out: the code of `lease`                                    */
     uint32_t          reserved;    /* 0                                                           */
@@ -126,8 +126,8 @@ typedef struct cellar_tier_host {
     /* With `proof`: let memory answer before `until_ms`, not at it; 0: not at all. */
     void      (*proven)(void *ctx, int64_t until_ms);
     /* Answer a ticket of `ask` as `get` answers, or one of `ask_lease`, once, from any thread, also
-     * inside `ask`. Errors count as those of `lease`; entry is NULL then, or with MISS. An answer
-     * after the wait of its caller ended has no effect. */
+     * inside `ask`. Errors count as those of `lease`. entry is NULL with them and with MISS, and
+     * only then. An answer after the wait of its caller ended has no effect. */
     void      (*answered)(void *ctx, const cellar_tier_ticket *ticket, const cellar_tier_key *key,
                           cellar_err err, const void *value, size_t value_len,
                           const cellar_tier_entry *entry);
@@ -162,12 +162,6 @@ typedef struct cellar_tier_table {
     /* Begin a get that host.answered ends: cellar_lease_acquire must not wait. False: the tier
      * cannot answer now. NULL: `get` does not wait. */
     bool       (*ask)(void *ctx, const cellar_tier_key *k, const cellar_tier_ticket *ticket);
-    /* Begin what `get`, and if there is no value then `lease` do, for cellar_lease_acquire, which
-     * must not wait. host.answered ends it as `ask`, also with LEASED: value is the
-     * cellar_tier_lease; and with PENDING: entry->deadline_ms as of `lease`. False: the tier cannot
-     * answer now. Needs `lease` and `ask`. NULL: one load by leases of the host in each process. */
-    bool       (*ask_lease)(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
-                            const cellar_tier_ticket *ticket);
     /* Store a value. With CELLAR_TIER_IF_CHECK it also returns CONFLICT: the key has another state,
      * and memory and tier are unchanged; *e has no new check then. Required. */
     cellar_err (*put)(void *ctx, const cellar_tier_key *k, const void *value, size_t value_len,
@@ -190,13 +184,10 @@ typedef struct cellar_tier_table {
      * LEASED: the caller holds *l; PENDING: another process holds one, at most until
      * e->deadline_ms, and `changed` of the key wakes the caller; OK, ABSENT: there is a live value,
      * and `get` follows. Another code: the load runs without a lease, and the tier gets no value.
-     * With E_BUSY, E_LIMIT and E_TIMEOUT memory does not keep it either: the tier may have another
-     * one. Needs `fill` and `unlease`. NULL: one load for each process. */
+     * With E_BUSY, E_LIMIT and E_TIMEOUT memory does not keep the loaded value either: the tier may
+     * have another value. Needs `fill` and `unlease`. NULL: one load for each process. */
     cellar_err (*lease)(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
                         cellar_tier_entry *e, cellar_tier_lease *l);
-    /* Ask for the leases of 1 to 32 keys, each as by `lease`, with all requests sent together: a
-     * bulk load. NULL: one `lease` for each key. */
-    void       (*lease_many)(void *ctx, cellar_tier_claim *claims, size_t count, int64_t hold_ms);
     /* Store the loaded value if the lease is still held; else return INVALIDATED, store nothing. */
     cellar_err (*fill)(void *ctx, const cellar_tier_key *k, const cellar_tier_lease *l,
                        const void *value, size_t value_len, cellar_tier_entry *e);
@@ -209,8 +200,19 @@ typedef struct cellar_tier_table {
     void       (*close)(void *ctx, int64_t deadline_ms);
     /* Drop the tier in a forked child, without a change of what the parent uses. */
     void       (*forked)(void *ctx);
+    /* Begin what `get`, and if there is no value then `lease` do, for cellar_lease_acquire, which
+     * must not wait. host.answered ends it as `ask`, also with LEASED: value is the
+     * cellar_tier_lease; and with PENDING. With both, entry->deadline_ms is the end of that lease.
+     * The store fills or releases a granted lease; one that no acquire takes ends by its time.
+     * False: the tier cannot answer now. Needs `lease` and `ask`. NULL: one load by leases of the
+     * host in each process. */
+    bool       (*ask_lease)(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
+                            const cellar_tier_ticket *ticket);
+    /* Ask for the leases of 1 to 32 keys, each as by `lease`, with all requests sent together: a
+     * bulk load. NULL: one `lease` for each key. */
+    void       (*lease_many)(void *ctx, cellar_tier_claim *claims, size_t count, int64_t hold_ms);
 } cellar_tier_table;
-CELLAR_STRUCT(cellar_tier_table, forked);
+CELLAR_STRUCT(cellar_tier_table, lease_many);
 
 /* ---- Calls ----------------------------------------------------------------------------------- */
 

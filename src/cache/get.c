@@ -7,7 +7,7 @@
  *            A miss asks the tier, if there is one (lookup.c).
  *            Without tier and filter a miss needs no second look (l1_none).
  *            A hit of a namespace with a proof compares the clock with the earlier one of proof
- *            and deadline (proof.h).
+ *            and deadline (l1_hit_before).
  * INVARIANTS Each get with valid arguments adds to exactly one outcome; E_BUFFER counts as a hit.
  * SEE ALSO   get_with.c, get_alloc.c, pin.c, many.c (many keys), load.c (loading). */
 #include "cache/bloom_guard.h"

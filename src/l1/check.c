@@ -24,7 +24,7 @@ static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, u
     uint32_t ver = base_load_rlx(&p.b->ver);
     if ((ver & 1u) != 0 || ver == 0) { return "bucket is locked or does not exist"; }
     for (unsigned hop = 0; p.b != NULL; p = l1_chain_next(s, number, p), hop++) {
-        if (hop > L1_CHAIN_MAX) { return "chain has too many buckets"; }
+        if (hop > L1_CHAIN_MAX) { return "chain has too many halves"; }
         *chained += hop != 0;
         for (uint32_t m = l1_part_used(p); m != 0; m &= m - 1) {
             const unsigned i = (unsigned)__builtin_ctz(m);
@@ -78,7 +78,7 @@ static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint64_t *live, uint64_t
         const char *wrong = l1_audit_bucket(c, s, n, live, &chained, capped);
         if (wrong != NULL) { return wrong; }
     }
-    if (chained != s->overflow_count) { return "count of overflow buckets differs"; }
+    if (chained != s->overflow_count) { return "count of overflow halves differs"; }
     uint64_t held = 0;
     for (unsigned q = 0; q < 2; q++) {
         uint64_t sum = 0;

@@ -168,7 +168,7 @@ CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_c
 CELLAR_PRIVATE bool l1_hit(l1 *c, const base_thread_record *self, const void *key, uint32_t key_len,
                            uint32_t generation, uint64_t hash, void *buf, size_t buf_cap,
                            size_t *value_len);
-/* Read like l1_hit entries that end at end_ms at the latest. */
+/* Read like l1_hit. No entry is a hit at end_ms or later, whatever its deadline. */
 CELLAR_PRIVATE bool l1_hit_before(l1 *c, const base_thread_record *self, const void *key,
                                   uint32_t key_len, uint32_t generation, uint64_t hash, void *buf,
                                   size_t buf_cap, size_t *value_len, int64_t end_ms);

@@ -111,7 +111,7 @@ typedef struct l1_stats {
     L1_COUNTS(L1_X)
 #undef L1_X
     uint64_t entries, record_bytes, segments, segments_free, segments_parked;
-    uint64_t buckets, overflow_buckets, index_bytes, arena_bytes, big_blocks, big_bytes,
+    uint64_t buckets, overflow_halves, index_bytes, arena_bytes, big_blocks, big_bytes,
         retired_bytes;
     uint64_t no_space, chain_full, pin_limit, fallback_reads,
         examined_max; /* per set: BASE_DEBUG */

@@ -232,7 +232,7 @@ BASE_SIZE_END
 
 /* Step 3: read the record and validate it against the version that step 2 read. near_key: the key
  * has 8..16 bytes. sure_ms: deadlines beyond *sure_ms have not passed; NULL: none known. end_ms:
- * all entries end then at the latest. */
+ * no entry is a hit then or later, whatever its deadline. */
 BASE_ALWAYS_INLINE bool l1_take(l1 *c, const l1_aim *a, const void *key, uint32_t klen,
                                 bool near_key, uint32_t generation, void *buf, size_t buf_cap,
                                 size_t *value_len, unsigned flags, const base_thread_record *self,

@@ -9,8 +9,8 @@
  * BOUND      A token is spent before the time at which its request was sent + hold. The server
  *            grants it after it was sent. So a token spent at x was granted in (x - hold, x], and
  *            any window W admits what the server grants in W + hold: rate x (W + hold) + burst.
- * LATER      Hungry processes that all come back when the first half batch is there cost a call
- *            each, and one gets it. So the server charges the batch of a denied process at once and
+ * LATER      If all denied processes retry when half a batch is available, each sends a request and
+ *            one succeeds. So the server charges the batch of a denied process immediately and
  *            returns the time e at which it would have granted it. The tokens count as granted at
  *            e: they are spent from reply + wait, which is not before e, to request + wait + hold,
  *            which is not after e + hold. The bound above holds.
@@ -165,7 +165,7 @@ static cellar_err limit_spend(limit_call *c)
     limit_slot *s = c->slot;
     uint64_t w = atomic_load_explicit(&s->tokens, memory_order_acquire);
     for (;;) {
-        /* Behind the word: a grant for later denies until it begins (limit_take). */
+        /* Behind the word: a grant for later denies until it begins (limit_later). */
         const uint64_t d = atomic_load_explicit(&s->denied, memory_order_acquire);
         if (atomic_load_explicit(&s->fp, memory_order_relaxed) != c->fp) { return CELLAR_MISS; }
         if (c->now < denied_until(d) && c->cost >= denied_least(d)) {
@@ -306,8 +306,8 @@ static cellar_err limit_ask(limit_call *c, bool members, int64_t *numbers)
     return remote_script_run(l->r, &a, wait / LIMIT_ATTEMPTS + 1, numbers, NULL);
 }
 
-/* Deny costs from `least` on. A denial of all costs stays until it ends: tokens for later may be
- * behind it. */
+/* Deny costs from `least` on, until `until`. A denial of all costs stays until it ends: reserved
+ * tokens may begin then. */
 static void slot_deny(limit_call *c, int64_t until, uint64_t least)
 {
     const uint64_t d = atomic_load_explicit(&c->slot->denied, memory_order_relaxed);

@@ -7,8 +7,8 @@
  * INVARIANTS The server executed the mark after s, and *ear* delivers in order: what was executed
  *            before s was handled when the mark is heard. One mark is in flight at a time.
  *            A key that expired or was evicted is announced, too. So the reply must say that the
- *            key existed; else the next mark makes a key of a new number, and is sent at once. The
- *            first mark of a link makes one as well.
+ *            key existed; else the next mark makes a key of a new number. It is sent immediately,
+ *            or after proof_ms / 4 if the lost mark had made its key, as the first one of a link.
  * WALK       Every proof_ms / 4 a mark; late by proof_ms / 2: SUSPECT; late by proof_ms: the link
  *            breaks. A fence wants a mark that is sent after its call.
  * TIME       The reply brings the clock of the server. It was read between the sending and the

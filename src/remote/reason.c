@@ -131,7 +131,7 @@ CELLAR_PRIVATE remote_state remote_link_state(const remote_link *l)
 {
     const bool retrack = atomic_load(&l->retrack); /* before the state: remote_retrack_begin */
     const remote_state s = (remote_state)atomic_load(&l->state);
-    return retrack && s >= REMOTE_PROVEN ? REMOTE_GAP : s; /* a namespace is new */
+    return retrack && s >= REMOTE_PROVEN ? REMOTE_GAP : s; /* a new gap is requested */
 }
 
 CELLAR_PRIVATE void remote_state_set(remote_link *l, remote_state s)

@@ -39,7 +39,7 @@ typedef enum remote_script {
     REMOTE_SCRIPT_LOG,
     REMOTE_SCRIPT_GIVE,    /* give units of a bucket back */
     REMOTE_SCRIPT_LOCK,    /* take a lock and draw its fence */
-    REMOTE_SCRIPT_KEEP,    /* extend or release a lock */
+    REMOTE_SCRIPT_KEEP,    /* extend or release a lock; release a lease beside a value */
     REMOTE_SCRIPT_BESIDE,  /* store the value of a lease beside its key */
     REMOTE_SCRIPTS
 } remote_script;

@@ -6,7 +6,7 @@
  *            The server executes a script without interruption.
  *            A server at maxmemory refuses the first write of a script if that write needs memory,
  *            and none behind it. So what must be heard on a full server begins with UNLINK.
- * NOT HERE   the script of the mark (link.c). */
+ * NOT HERE   the script of the mark (link_inside.h). */
 #include "remote/share.h"
 
 /* KEYS: the epoch, a control key. ARGV: the highest epoch that the caller knows. */

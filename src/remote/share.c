@@ -113,7 +113,8 @@ static const char REMOTE_LOCK[] =
     "redis.call('SET',KEYS[1],ARGV[1],'PX',ARGV[2]) "
     "return {1,f}";
 
-/* KEYS: the lock. ARGV: token; new lease in ms, 0: release. Returns 1, or 0: another owner. */
+/* KEYS: a lock, or a lease beside a value. ARGV: token; new life in ms, 0: release. Returns 1, or
+ * 0: another owner. */
 static const char REMOTE_KEEP[] =
     "if redis.call('GET',KEYS[1])~=ARGV[1] then return {0} end "
     "if ARGV[2]=='0' then redis.call('UNLINK',KEYS[1]) "

@@ -141,7 +141,7 @@
     X(segments_free, "cellar_l1_free_segments", "", DUMP) /* Free segments of the log. */ \
     X(segments_parked, "cellar_l1_parked_segments", "", DUMP) \
     X(buckets, "cellar_l1_buckets", "", DUMP) /* Index buckets without overflow buckets. */ \
-    X(overflow_buckets, "cellar_l1_overflow_buckets", "", DUMP) /* In use, in halves. */ \
+    X(overflow_halves, "cellar_l1_overflow_halves", "", DUMP) /* Overflow half buckets in use. */ \
     X(big_blocks, "cellar_l1_big_values", "", DUMP) /* Values outside the log. */ \
     X(retired_bytes, "cellar_l1_retire_bytes", "", DUMP) \
     X(inserts, "cellar_l1_inserts_total", "", DUMP) /* Records appended to the log. */ \

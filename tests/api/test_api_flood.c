@@ -252,7 +252,7 @@ static void compare(const char *name, void (*make)(key_set *), hash_fn hash)
             T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
             T_EQ_U64(st.entries, KEYS); /* all keys are stored separately */
             const unsigned long long b = figure(c, "cellar_l1_buckets");
-            const unsigned long long o = figure(c, "cellar_l1_overflow_buckets");
+            const unsigned long long o = figure(c, "cellar_l1_overflow_halves");
             buckets[k] = b > buckets[k] ? b : buckets[k];
             overflow[k] = o > overflow[k] ? o : overflow[k];
             T_EQ_I64(cellar_close(c), CELLAR_OK);

@@ -59,7 +59,7 @@ static void damaged_slot_or_bucket_is_reported(void)
         DAMAGE(b->ver, 0);                                /* no bucket */
         DAMAGE(s->bucket_count, s->bucket_count - 1);
         DAMAGE(s->ls, s->ls + 1);
-        DAMAGE(s->overflow_count, s->overflow_count + 1); /* an overflow bucket lost */
+        DAMAGE(s->overflow_count, s->overflow_count + 1); /* a half lost */
         DAMAGE(b->ovf, b->ovf == 0 ? 1 : 0);
     }
     kit_close(&k);
