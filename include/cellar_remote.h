@@ -154,8 +154,9 @@ typedef struct cellar_remote_stats {
     int64_t  proof_age_ms;   /* age of the newest proof; -1: none                                 */
     int64_t  proof_trip_us;  /* journey of the newest mark                                        */
     uint64_t state;          /* a cellar_remote_state                                             */
+    uint64_t trusting;       /* namespaces with TRUST: memory answers without a proof             */
 } cellar_remote_stats;
-CELLAR_STRUCT(cellar_remote_stats, state);
+CELLAR_STRUCT(cellar_remote_stats, trusting);
 
 /* ---- Open and close ------------------------------------------------------------------------- */
 
@@ -557,7 +558,8 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  *              entries are invalidated if values are RAW, and if another process cleared a
  *              namespace, changed its version or deleted a tag in the gap or shortly before. A key
  *              that another process deleted or set in the gap stays stale.
- * TRUST        memory answers as with a proof, for as long as the server is away.
+ * TRUST        memory answers as with a proof, for as long as the server is away. All figures of
+ *              the remote say how many namespaces do so (`trusting`).
  *
  * SECURITY
  * Names of keys reach every client with tracking, whatever its rights: put no secrets in keys.

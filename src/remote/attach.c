@@ -377,17 +377,16 @@ CELLAR_PRIVATE void remote_data_drain(cellar_remote *r, int64_t deadline_ms)
     }
 }
 
-CELLAR_PRIVATE void remote_data_lengths(struct remote_data *d, uint64_t *journal,
-                                        uint64_t *queue)
+CELLAR_PRIVATE void remote_data_figures(struct remote_data *d, cellar_remote_stats *out)
 {
     const uint32_t n = atomic_load(&d->space_count);
-    *journal = *queue = 0;
     for (uint32_t i = 0; i < n; i++) {
         remote_space *s = d->space[i];
         pthread_mutex_lock(&s->lock);
-        *journal += s->journal_count;
-        *queue += s->queue_count;
+        out->journal_keys += s->journal_count;
+        out->queue_entries += s->queue_count;
         pthread_mutex_unlock(&s->lock);
+        out->trusting += s->opts.offline == CELLAR_REMOTE_TRUST;
     }
 }
 

@@ -81,9 +81,8 @@ CELLAR_PRIVATE void remote_data_close(cellar_remote *r);
  * `deadline_ms`. Runs before the link is closed. */
 CELLAR_PRIVATE void remote_data_drain(cellar_remote *r, int64_t deadline_ms);
 
-/* Count the keys in journals and the writes in queues of all namespaces. */
-CELLAR_PRIVATE void remote_data_lengths(struct remote_data *d, uint64_t *journal,
-                                        uint64_t *queue);
+/* Count the keys in journals, the writes in queues, and the namespaces with TRUST. */
+CELLAR_PRIVATE void remote_data_figures(struct remote_data *d, cellar_remote_stats *out);
 
 /* Handle one invalidated key. The I/O thread calls this and the following ones, in the order in
  * which the ear received the messages. */

@@ -34,7 +34,7 @@ static void remote_stats_fill(const cellar_remote *r, const remote_figures *f,
     CELLAR_REMOTE_COUNTS(REMOTE_STAT)
 #undef REMOTE_STAT
     s->bytes = atomic_load_explicit(&r->bytes, memory_order_relaxed);
-    remote_data_lengths(r->data, &s->journal_keys, &s->queue_entries);
+    remote_data_figures(r->data, s);
     remote_stats_of_link(f, s);
 }
 
@@ -144,6 +144,8 @@ CELLAR_API cellar_err cellar_remote_metrics_write(const cellar_remote *r, char *
     remote_family(&t, p, "journal_keys", "gauge", "Keys in the journal", (int64_t)s.journal_keys);
     remote_family(&t, p, "queue_entries", "gauge", "Writes in the queue",
                   (int64_t)s.queue_entries);
+    remote_family(&t, p, "trusting", "gauge", "Namespaces with TRUST: memory answers without a "
+                  "proof", (int64_t)s.trusting);
     remote_family(&t, p, "memory_bytes", "gauge", "Memory of the remote tier", (int64_t)s.bytes);
     remote_gaps_write(&t, p, &f);
     remote_histogram(&t, p, "request", "Time from sending a request to its reply", f.trips);
@@ -173,9 +175,9 @@ CELLAR_API cellar_err cellar_remote_stats_json(const cellar_remote *r, char *buf
     remote_stats_fill(r, &f, &s);
     remote_print(&t, "{\"prefix\":\"%s\",\"state\":\"%s\",\"proof_age_ms\":%" PRId64
                  ",\"proof_trip_us\":%" PRId64 ",\"journal_keys\":%" PRIu64
-                 ",\"queue_entries\":%" PRIu64 ",\"bytes\":%" PRIu64, r->cfg.prefix,
-                 states[f.state], s.proof_age_ms, s.proof_trip_us, s.journal_keys,
-                 s.queue_entries, s.bytes);
+                 ",\"queue_entries\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"trusting\":%" PRIu64,
+                 r->cfg.prefix, states[f.state], s.proof_age_ms, s.proof_trip_us, s.journal_keys,
+                 s.queue_entries, s.bytes, s.trusting);
 #define REMOTE_STAT(name, help) remote_print(&t, ",\"" #name "\":%" PRIu64, s.name);
     CELLAR_REMOTE_COUNTS(REMOTE_STAT)
 #undef REMOTE_STAT

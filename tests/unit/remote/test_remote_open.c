@@ -92,6 +92,24 @@ static void last_error_names_each_reason(void)
     cellar_close(c);
 }
 
+/* All figures say that memory may answer without a proof. */
+static void trusting_namespace_is_told(cellar *c, cellar_remote *r, char *text, size_t cap)
+{
+    cellar *trusting;
+    cellar_remote_stats s = cellar_remote_stats_default();
+    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    o.offline = CELLAR_REMOTE_TRUST;
+    T_EQ_I64(cellar_namespace_open(c, "trusting", NULL, &trusting), CELLAR_OK);
+    T_EQ_I64(cellar_remote_attach(r, trusting, &o), CELLAR_OK);
+    T_EQ_I64(cellar_remote_stats_get(r, &s), CELLAR_OK);
+    T_EQ_U64(s.trusting, 1);
+    T_EQ_I64(cellar_remote_metrics_write(r, text, cap, NULL), CELLAR_OK);
+    T_CHECK(strstr(text, "\ncellar_remote_trusting{prefix=\"app\"} 1\n") != NULL);
+    T_EQ_I64(cellar_remote_stats_json(r, text, cap, NULL), CELLAR_OK);
+    T_CHECK(strstr(text, "\"trusting\":1,") != NULL);
+    T_EQ_I64(cellar_close(trusting), CELLAR_OK);
+}
+
 static void figures_are_written_three_ways(void)
 {
     static char text[32768];
@@ -128,6 +146,7 @@ static void figures_are_written_three_ways(void)
     wait_for(r, CELLAR_REMOTE_PROVEN);
     T_EQ_I64(cellar_remote_stats_get(r, &s), CELLAR_OK);
     T_CHECK(s.gaps >= 1 && atomic_load(&lines) >= 1);
+    trusting_namespace_is_told(c, r, text, sizeof text);
     cellar_remote_close(r);
     cellar_close(c);
     engine_stop(&e);
