@@ -562,7 +562,8 @@ static bool remote_asked_ended(const remote_asked *a)
     return a->e->deadline_ms <= a->s->host->now_ms(a->s->host->ctx);
 }
 
-/* Take the lease beside a value. OK: another process stored a fresh value meanwhile. */
+/* Take the lease beside a value. OK: another process stored a fresh value meanwhile. E_UNSUPPORTED:
+ * the key is of another program, and a fill would replace it. */
 static cellar_err remote_lease_beside(remote_asked *a, const remote_lease_ask *q, bool refresh,
                                       remote_lease *l, int64_t *left_ms, remote_fate *fate)
 {
@@ -571,11 +572,12 @@ static cellar_err remote_lease_beside(remote_asked *a, const remote_lease_ask *q
     const int64_t old_ms = a->e->deadline_ms;
     const cellar_err err = remote_lease_take_beside(a->s->r, q, l, left_ms, &there, fate);
     if (err != CELLAR_LEASED) { return err; }
+    const bool foreign = there == CELLAR_E_UNSUPPORTED;
     const bool newer = there == CELLAR_OK && a->e->deadline_ms > h->now_ms(h->ctx) &&
                        a->e->deadline_ms - REMOTE_NEWER_MS > old_ms;
-    if (refresh ? !newer : remote_asked_send(a) == CELLAR_MISS) { return err; }
+    if (!foreign && (refresh ? !newer : remote_asked_send(a) == CELLAR_MISS)) { return err; }
     remote_pend_release(a->s, q, l);
-    return CELLAR_OK;
+    return foreign ? CELLAR_E_UNSUPPORTED : CELLAR_OK;
 }
 
 CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, int64_t hold_ms,

@@ -60,7 +60,9 @@ static void take_lease_reply(void *ctx, uint32_t index, const remote_reply *repl
 static void take_beside_reply(void *ctx, uint32_t index, const remote_reply *reply)
 {
     lease_call *c = ctx;
-    if (reply->type == REMOTE_ERROR) {
+    if (reply->type == REMOTE_ERROR && index == 2) {
+        c->there = CELLAR_E_UNSUPPORTED; /* a key of another type */
+    } else if (reply->type == REMOTE_ERROR) {
         c->err = remote_error_code(reply);
     } else if (index == 1) {
         c->left_ms = reply->type == REMOTE_INTEGER && reply->number > 0 ? reply->number : 0;

@@ -127,8 +127,8 @@ static const char REMOTE_KEEP[] =
 static const char REMOTE_BESIDE[] =
     "if redis.call('GET',KEYS[1])~=ARGV[1] then return {0} end "
     "redis.call('UNLINK',KEYS[1]) "
-    "local v=redis.call('GET',KEYS[2]) "
-    "if ARGV[2]~='*' and string.sub(v or '',49,56)~=ARGV[2] then return {0} end "
+    "local v,c=redis.call('GET',KEYS[2]),ARGV[2] "
+    "if c=='' and v or #c>1 and string.sub(v or '',49,56)~=c then return {0} end "
     "redis.call('SET',KEYS[2],ARGV[3],'PX',ARGV[4]) "
     "return {1}";
 

@@ -93,7 +93,7 @@ CELLAR_PRIVATE cellar_err remote_lease_format(cellar_remote *r, const remote_lea
                                               remote_bytes *b, remote_lease *l);
 /* Take the lease beside the value, which stays readable: for a refresh, and for RAW.
  * out:     as above; *there: with LEASED the code of `judge` for the value, MISS without one and
- *          for RAW
+ *          for RAW, E_UNSUPPORTED for a key of another type
  * returns: LEASED, PENDING, codes of remote_ask */
 CELLAR_PRIVATE cellar_err remote_lease_take_beside(cellar_remote *r, const remote_lease_ask *q,
                                                    remote_lease *l, int64_t *left_ms,

@@ -229,6 +229,11 @@ static void refresh_keeps_the_value_readable(void)
     engine_ask(&server, "SET app:users:k %b", bytes, len);
     T_EQ_I64(remote_lease_fill_beside(&two.r, &b.q, &b.lease, bytes, len, 60000, &fate),
              CELLAR_INVALIDATED); /* there was none, and another process has set one */
+    T_EQ_I64(engine_number(engine_ask(&server, "DEL app:users:k")), 1);
+    T_EQ_I64(take_beside(&b), CELLAR_LEASED);
+    engine_ask(&server, "SET app:users:k text");
+    T_EQ_I64(remote_lease_fill_beside(&two.r, &b.q, &b.lease, bytes, len, 60000, &fate),
+             CELLAR_INVALIDATED); /* of another program, and too short for a check */
     T_EQ_I64(take_beside(&b), CELLAR_LEASED);
     release(&b);
     a.q.raw = true;
