@@ -429,6 +429,7 @@ typedef struct cellar_remote_lock {
 typedef char cellar_remote_lock_is_frozen[sizeof(cellar_remote_lock) == 32 ? 1 : -1];
 
 /* Acquire the shared lock of a key. Wait while another owner holds it; a release anywhere wakes.
+ * A key without a TTL, of another program, is an owner until it is deleted.
  * in:      key 1..CELLAR_KEY_MAX bytes; o NULL: wait 30 s, lease 30 s; no note and flags, lease_ms
  *          up to CELLAR_REMOTE_LEASE_MAX_MS
  * out:     *out is the handle; all zero on any code but OK

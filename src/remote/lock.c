@@ -147,7 +147,8 @@ static cellar_err lock_keep(cellar_remote *r, const void *key, size_t key_len,
     return err != CELLAR_OK ? err : numbers[0] == 1 ? CELLAR_OK : CELLAR_E_LOST;
 }
 
-/* Ask for the lock. E_BUSY: *left_ms of the owner. After an unknown fate the token is released. */
+/* Ask for the lock. E_BUSY: *left_ms of the owner, INT64_MAX for a key without a TTL, which is of
+ * another program. After an unknown fate the token is released. */
 static cellar_err lock_ask(cellar_remote *r, const remote_name *name, int64_t lease_ms,
                            cellar_remote_lock *out, int64_t *left_ms)
 {
@@ -168,7 +169,7 @@ static cellar_err lock_ask(cellar_remote *r, const remote_name *name, int64_t le
     const int64_t sent = remote_share_now();
     cellar_err err = remote_script_run(r, &a, 0, numbers, &fate);
     if (err == CELLAR_OK && numbers[0] == 0) {
-        *left_ms = numbers[1] > 0 ? numbers[1] : 0;
+        *left_ms = numbers[1] >= 0 ? numbers[1] : INT64_MAX;
         return CELLAR_E_BUSY;
     }
     out->fence = (uint64_t)numbers[1];
@@ -221,8 +222,8 @@ static cellar_err lock_wait(cellar_remote *r, const remote_name *name, int64_t w
         err = lock_ask(r, name, lease_ms, out, &left_ms);
         if (err != CELLAR_E_BUSY) { break; }
         err = CELLAR_E_TIMEOUT;
-        const int64_t ends = remote_share_now() + left_ms + 1;
-        row_sleep(r, row, &w, ends < deadline ? ends : deadline, true);
+        const int64_t from = remote_share_now();
+        row_sleep(r, row, &w, left_ms < deadline - from ? from + left_ms + 1 : deadline, true);
     }
     row_leave(s, row, &w);
     return err;

@@ -104,7 +104,7 @@ static const char REMOTE_LOG[] = MEMBERS
 #undef MEMBERS
 
 /* KEYS: the lock, the last fence. ARGV: token, lease in ms. Returns 1 and the fence, or 0 and what
- * the lease of the owner has left. */
+ * the lease of the owner has left; -1: it has no end. */
 static const char REMOTE_LOCK[] =
     "if redis.call('GET',KEYS[1]) then return {0,redis.call('PTTL',KEYS[1])} end "
     "local t=redis.call('TIME') "
