@@ -512,6 +512,9 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * app:~k:KEY          the owner of a shared lock
  * ~app:..             marks of processes, the last fence, shared limiters, leases of refreshes
  *
+ * A key with ~e, ~g, ~t or ~s that holds no number of cellar is one of another program, and is not
+ * replaced. The link stays DOWN, with E_CONFIG; a clear or a tag delete: see WRITES.
+ *
  * A delete by pattern also deletes all keys in hexadecimal or with a digest. It invalidates all
  * entries of the namespace in memory of other processes: the server may not have their keys.
  *
@@ -542,8 +545,9 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * A full journal clears the namespace instead of forgetting keys. A process that dies loses its
  * journal: other processes serve the old value until its TTL, at most max_ttl_ms. Increments,
  * updates and conditional sets compare and set on the server. They return E_BREAKER_OPEN without a
- * proof, and E_UNSUPPORTED with BEHIND and INVALIDATE. A clear or a tag delete without an answer
- * returns DEFERRED, with RAW E_TIMEOUT.
+ * proof, and E_UNSUPPORTED with BEHIND and INVALIDATE. A clear or a tag delete without an answer,
+ * or with a control key of another program, returns DEFERRED: gets of the namespace miss until the
+ * server has cleared it. A clear of RAW without an answer returns E_TIMEOUT.
  *
  * RAW compares all bytes of the value: equal bytes have equal versions. A counter is decimal text,
  * changed by INCRBY, and keeps its TTL or its lack of one; E_TYPE: other text. Without an answer

@@ -5,6 +5,7 @@
  * PROTOCOL   END raises the epoch and writes it into a control key. KNOW reads control keys, writes
  *            back a number that this process knows and the server lost, and makes a missing key
  *            with the present epoch: a value born before that epoch is then a miss.
+ *            Both change nothing if a control key holds no number: it is of another program.
  * INVARIANTS A missing control key never means that nothing ended. A missing epoch begins above
  *            every number that this process knows and above the time of the server.
  *            A number counts as known if it was read behind the last end that was heard of it: a
@@ -40,7 +41,7 @@ typedef struct remote_know {
     struct remote_data *d;
     uint64_t round;
     uint32_t count, next; /* next: of read_all, number of the next item of all */
-    cellar_err failed;    /* E_FOREIGN: a key of another type; E_IO: another error; OK */
+    cellar_err failed;    /* E_FOREIGN: a key of another program; E_IO: another error; OK */
     remote_bytes bytes;
     void (*done)(struct remote_data *d, cellar_err err);
     remote_item item[REMOTE_CONTROL_MAX];

@@ -323,8 +323,8 @@ CELLAR_PRIVATE void remote_sync_failed(remote_link *l, cellar_err err)
 {
     if (l->phase != REMOTE_PHASE_SYNC) { return; }
     if (err == CELLAR_E_FOREIGN) {
-        remote_break(l, REMOTE_WHY_REFUSED, "take another prefix: %s:~e, or another control key, "
-                     "is not one of cellar", l->c->prefix);
+        remote_break(l, REMOTE_WHY_REFUSED, "prefix: control key %s:~e or another is not one of "
+                     "cellar: use another prefix", l->c->prefix);
     } else {
         remote_break(l, REMOTE_WHY_TIMEOUT, "the control keys were not read in time");
     }

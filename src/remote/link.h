@@ -56,7 +56,7 @@ CELLAR_PRIVATE void remote_post(remote_link *l, const remote_request *q);
 CELLAR_PRIVATE void remote_synced(remote_link *l);
 
 /* Give up after `linked`: what remote_synced needs did not succeed. The link connects again. I/O
- * thread. err: E_FOREIGN: a control key is of another type. */
+ * thread. err: E_FOREIGN: a control key is one of another program. */
 CELLAR_PRIVATE void remote_sync_failed(remote_link *l, cellar_err err);
 
 /* Begin a gap without a new connection: gap, tracking of the prefixes that were added, `linked`.

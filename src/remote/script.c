@@ -9,10 +9,17 @@
  * NOT HERE   the script of the mark (link_inside.h). */
 #include "remote/share.h"
 
+/* Read a control key, 0: missing. A key of another program ends the script, before any write, as
+ * the server ends it for a key of another type. */
+#define NUMBER \
+    "local function n(k) local v=redis.call('GET',k) local x=v and tonumber(v) or 0 " \
+    "if v and (#v>16 or not string.find(v,'^%d+$') or x>=2^53) then " \
+    "error({err='WRONGTYPE no control key of cellar'}) end return x end "
+
 /* KEYS: the epoch, a control key. ARGV: the highest epoch that the caller knows. */
-static const char REMOTE_END[] =
+static const char REMOTE_END[] = NUMBER
     "local t=redis.call('TIME') "
-    "local e=math.max(tonumber(redis.call('GET',KEYS[1])) or 0,tonumber(ARGV[1]))+1 "
+    "local e=math.max(n(KEYS[1]),n(KEYS[2]),tonumber(ARGV[1]))+1 "
     "e=string.format('%.0f',math.max(e,t[1]*1000000+t[2])) "
     "redis.call('UNLINK',KEYS[2]) "
     "redis.call('SET',KEYS[1],e) "
@@ -21,8 +28,7 @@ static const char REMOTE_END[] =
 
 /* KEYS: the epoch, control keys. ARGV: for each key the number that the caller knows. A full server
  * takes no new tag: their number has no limit. Byte `p` of a name tells a tag from a generation. */
-static const char REMOTE_KNOW[] =
-    "local function n(k) return tonumber(redis.call('GET',k)) or 0 end "
+static const char REMOTE_KNOW[] = NUMBER
     "local function f(x) return string.format('%.0f',x) end "
     "local p=#KEYS[1] "
     "local function w(i,x) "
@@ -41,6 +47,8 @@ static const char REMOTE_KNOW[] =
     "if x~=v[i] then w(i,x) end "
     "out[i]=f(x) end "
     "return out";
+
+#undef NUMBER
 
 /* KEYS: the key. ARGV: the check that the envelope must have, "": no key; the new envelope, "":
  * delete; its time in ms. Returns 1, or 0: the key has another state. */

@@ -6,6 +6,7 @@
  *         reply that stops halfway. URL and options: test_remote_config; servers that are refused:
  *         test_remote_servers. */
 #include "cellar_admin.h"
+#include "cellar_invalidate.h"
 #include "tests/support/byte_proxy.h"
 #include "tests/support/link_kit.h"
 #include "tests/support/shared_side.h"
@@ -128,31 +129,118 @@ static void values_above_the_limits_are_refused(void)
 
 /* ---- the server ---- */
 
-static void control_key_of_another_program_is_a_reason(void)
+/* Let a control key be one of another program; text NULL: a list. */
+static void foreign_make(const char *key, const char *text)
 {
-    side a;
-    cellar_config cfg = cellar_config_default();
+    if (text != NULL) {
+        T_CHECK(engine_ask(&server, "SET %s %s", key, text) != NULL);
+        return;
+    }
+    T_EQ_I64(engine_number(engine_ask(&server, "LPUSH list x")), 1);
+    T_CHECK(engine_ask(&server, "RENAME list %s", key) != NULL);
+}
+
+static bool foreign_stays(const char *key, const char *text)
+{
+    if (text == NULL) { return engine_number(engine_ask(&server, "LLEN %s", key)) == 1; }
+    const redisReply *r = engine_ask(&server, "GET %s", key);
+    return r != NULL && r->type == REDIS_REPLY_STRING && strcmp(r->str, text) == 0;
+}
+
+/* Open a side with a control key of another program, until the link is refused. */
+static void refused_open(side *s)
+{
     const cellar_remote_opts o = side_patient();
-    char url[512];
-    if (!engine_start(&server, NULL)) { return; }
-    T_CHECK(engine_ask(&server, "LPUSH cellar:~e x") != NULL);
-    snprintf(url, sizeof url, "unix://%s", server.socket);
-    T_REQUIRE(cellar_open(&cfg, &a.store) == CELLAR_OK);
-    T_REQUIRE(cellar_remote_open(a.store, url, &o, &a.r) == CELLAR_OK);
-    T_REQUIRE(cellar_remote_attach(a.r, a.store, NULL) == CELLAR_OK);
+    cellar_config cfg = cellar_config_default();
     cellar_error_info e = cellar_error_info_default();
+    char url[512];
+    (void)snprintf(url, sizeof url, "unix://%s?prefix=app", server.socket);
+    T_REQUIRE(cellar_open(&cfg, &s->store) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(s->store, "users", NULL, &s->users) == CELLAR_OK);
+    T_REQUIRE(cellar_remote_open(s->store, url, &o, &s->r) == CELLAR_OK);
+    T_REQUIRE(cellar_remote_attach(s->r, s->users, NULL) == CELLAR_OK);
     while (e.code == CELLAR_OK) {
         engine_pause_ms(1);
-        T_EQ_I64(cellar_remote_last_error(a.r, &e), CELLAR_OK);
+        T_EQ_I64(cellar_remote_last_error(s->r, &e), CELLAR_OK);
+        T_REQUIRE(cellar_remote_state_get(s->r) != CELLAR_REMOTE_PROVEN);
     }
-    T_CHECK(said(a.r, CELLAR_E_CONFIG, "cellar:~e, or another control key, is not one of cellar"));
-    T_CHECK(cellar_remote_state_get(a.r) != CELLAR_REMOTE_PROVEN);
-    T_EQ_I64(engine_number(engine_ask(&server, "LLEN cellar:~e")), 1); /* and it is there */
-    T_CHECK(engine_ask(&server, "DEL cellar:~e") != NULL);
-    T_CHECK(side_proven(&a));
-    cellar_remote_close(a.r);
-    cellar_close(a.store);
+}
+
+static void control_key_of_another_program_is_a_reason(void)
+{
+    static const char *const keys[] = { "app:~e", "app:~g:users" };
+    static const char *const texts[] = { NULL, "x", "1.5", "-1", "9007199254740992",
+                                         "12345678901234567890" };
+    const size_t count = sizeof texts / sizeof texts[0];
+    if (!engine_start(&server, NULL)) { return; }
+    for (size_t i = 0; i < 2 * count && !t_failed(); i++) {
+        const char *key = keys[i / count], *text = texts[i % count];
+        side a;
+        foreign_make(key, text);
+        refused_open(&a);
+        T_CHECK(said(a.r, CELLAR_E_CONFIG, "prefix: control key app:~e or another is not one of "
+                     "cellar: use another prefix"));
+        T_CHECK(cellar_remote_state_get(a.r) != CELLAR_REMOTE_PROVEN);
+        T_CHECK(foreign_stays(key, text));
+        T_CHECK(engine_ask(&server, "DEL %s", key) != NULL);
+        T_CHECK(side_proven(&a));
+        side_close(&a);
+        T_CHECK(engine_ask(&server, "FLUSHALL") != NULL);
+    }
     engine_stop(&server);
+}
+
+/* Wait until `s` has lost a value that another side has cleared. */
+static bool lost(const side *clears, const side *s, const char *key)
+{
+    for (int i = 0; i < 1000 && !side_has(s, key, NULL); i++) {
+        side_fence(clears); /* the clear is sent again with each proof */
+        side_fence(s);
+    }
+    return side_has(s, key, NULL);
+}
+
+static void clear_beside_a_foreign_control_key_is_deferred(void)
+{
+    static const char *const keys[] = { "app:~e", "app:~g:users" }, *const texts[] = { NULL, "x" };
+    for (size_t i = 0; i < 4; i++) {
+        side a, b;
+        if (!engine_start(&server, NULL)) { return; }
+        side_open(&a, server.socket, NULL, NULL);
+        side_open(&b, server.socket, NULL, NULL);
+        T_CHECK(side_set(&a, "k", "1") == CELLAR_OK && side_has(&b, "k", "1"));
+        foreign_make(keys[i / 2], texts[i % 2]);
+        side_fence(&a);
+        T_EQ_I64(cellar_clear(a.users), CELLAR_DEFERRED);
+        T_CHECK(side_has(&a, "k", NULL));
+        T_CHECK(foreign_stays(keys[i / 2], texts[i % 2]));
+        T_CHECK(engine_ask(&server, "DEL %s", keys[i / 2]) != NULL);
+        T_CHECK(lost(&a, &b, "k"));
+        side_close(&a);
+        side_close(&b);
+        engine_stop(&server);
+    }
+}
+
+/* The namespace is cleared in place of the tag. */
+static void tag_delete_beside_a_foreign_control_key_is_deferred(void)
+{
+    static const char *const texts[] = { NULL, "x" };
+    for (size_t i = 0; i < 2; i++) {
+        side a, b;
+        if (!engine_start(&server, NULL)) { return; }
+        side_open(&a, server.socket, NULL, NULL);
+        side_open(&b, server.socket, NULL, NULL);
+        T_CHECK(side_set(&a, "k", "1") == CELLAR_OK && side_has(&b, "k", "1"));
+        foreign_make("app:~t:t", texts[i]);
+        T_EQ_I64(side_set_tagged(&a, "l", "1", "t"), CELLAR_DEFERRED);
+        T_EQ_I64(cellar_delete_by_tag(a.users, "t", 1, CELLAR_TAG_HARD), CELLAR_DEFERRED);
+        T_CHECK(lost(&a, &b, "k"));
+        T_CHECK(foreign_stays("app:~t:t", texts[i]));
+        side_close(&a);
+        side_close(&b);
+        engine_stop(&server);
+    }
 }
 
 static void reply_that_stops_halfway_ends_the_link(void)
@@ -201,4 +289,6 @@ T_MAIN("remote_refused", T_CASE(namespaces_that_cannot_be_shared_are_refused),
        T_CASE(longest_key_is_shared_and_a_longer_one_refused),
        T_CASE(values_above_the_limits_are_refused),
        T_CASE(control_key_of_another_program_is_a_reason),
+       T_CASE(clear_beside_a_foreign_control_key_is_deferred),
+       T_CASE(tag_delete_beside_a_foreign_control_key_is_deferred),
        T_CASE(reply_that_stops_halfway_ends_the_link))
