@@ -180,13 +180,13 @@ CELLAR_STRUCT(cellar_remote_stats, trusting);
 CELLAR_API cellar_err cellar_remote_open(cellar *store, const char *url,
                                          const cellar_remote_opts *o, cellar_remote **out);
 
-/* Close a link. Send queue and journal for up to close_ms; what is left then is lost. Shared
- * limiters are closed before. The namespaces stay attached until their store is closed: gets miss,
- * and writes fail with E_CLOSED.
+/* Close a link. Send queue and journal for up to close_ms, also when a link that is away comes back
+ * in that time; what is left then is lost. Shared limiters are closed before. The namespaces stay
+ * attached until their store is closed: gets miss, and writes fail with E_CLOSED.
  * in:      r; NULL is allowed
  * owns:    r is freed
  * thread:  must not overlap other calls with r
- * cost:    at most close_ms
+ * cost:    at most close_ms; no wait for a server that is away when queue and journal are empty
  * example: cellar_remote_close(r);                                                               */
 CELLAR_API void cellar_remote_close(cellar_remote *r);
 

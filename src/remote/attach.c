@@ -363,17 +363,31 @@ CELLAR_PRIVATE cellar_err remote_data_open(cellar_remote *r)
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE void remote_data_drain(cellar_remote *r, int64_t deadline_ms)
+/* Send all writes of the space. BREAKER_OPEN: the link fell, and sends them when it is back. */
+static void remote_space_drain(remote_space *s, int64_t deadline_ms)
+{
+    remote_link *l = s->r->link;
+    cellar_err err = CELLAR_OK;
+    while ((err == CELLAR_OK || err == CELLAR_E_BREAKER_OPEN) && !remote_pend_empty(s)) {
+        const int64_t left_ms = deadline_ms - remote_share_now();
+        if (left_ms <= 0) { return; }
+        if (err == CELLAR_OK) {
+            remote_pend_kick(s);
+            err = remote_mark_now(l, left_ms);
+        } else {
+            err = remote_link_await(l, left_ms);
+        }
+    }
+}
+
+CELLAR_PRIVATE void remote_data_drain(cellar_remote *r, int64_t wait_ms)
 {
     struct remote_data *d = r->data;
+    const int64_t deadline_ms = remote_share_now() + wait_ms;
     const uint32_t n = atomic_load(&d->space_count);
     for (uint32_t i = 0; i < n; i++) {
         remote_space_close(d->space[i]);
-        while (!remote_pend_empty(d->space[i])) {
-            const int64_t left_ms = deadline_ms - remote_now_ms(r);
-            remote_pend_kick(d->space[i]);
-            if (left_ms <= 0 || remote_mark_now(r->link, left_ms) != CELLAR_OK) { break; }
-        }
+        remote_space_drain(d->space[i], deadline_ms);
     }
 }
 

@@ -206,13 +206,19 @@ static void *remote_thread(void *link)
 /* ---- requests ---- */
 
 /* Return OK if the link takes requests now, else the code of a request. */
-static cellar_err remote_ready(remote_link *l)
+static cellar_err remote_usable(const remote_link *l)
 {
     if (l->pid != getpid()) { return CELLAR_E_FORKED; }
     if (atomic_load(&l->closing)) { return CELLAR_E_CLOSED; }
-    if (atomic_load(&l->usable)) { return CELLAR_OK; }
-    remote_count(l, REMOTE_LINK_BREAKER, 1);
-    return CELLAR_E_BREAKER_OPEN;
+    return atomic_load(&l->usable) ? CELLAR_OK : CELLAR_E_BREAKER_OPEN;
+}
+
+/* Return the same for a request, and count a refused one. */
+static cellar_err remote_ready(remote_link *l)
+{
+    const cellar_err err = remote_usable(l);
+    if (err == CELLAR_E_BREAKER_OPEN) { remote_count(l, REMOTE_LINK_BREAKER, 1); }
+    return err;
 }
 
 /* Sleep until the word changes, or run the link meanwhile. */
@@ -336,6 +342,16 @@ CELLAR_PRIVATE void remote_retrack(remote_link *l)
     remote_wake(l);
 }
 
+/* Wait for a mark, for a short time: falls and new links do not change the word. Return false after
+ * `until_ns`. */
+static bool remote_look(remote_link *l, uint32_t back, int64_t until_ns)
+{
+    const int64_t now_ns = remote_mono_ns(), look_ns = now_ns + 10 * REMOTE_NS_OF_MS;
+    if (now_ns >= until_ns) { return false; }
+    remote_wait(l, &l->mark_back, REMOTE_ALL_BITS, back, until_ns < look_ns ? until_ns : look_ns);
+    return true;
+}
+
 CELLAR_PRIVATE cellar_err remote_mark_now(remote_link *l, int64_t wait_ms)
 {
     const int64_t until_ns = remote_end_ns(wait_ms);
@@ -351,12 +367,19 @@ CELLAR_PRIVATE cellar_err remote_mark_now(remote_link *l, int64_t wait_ms)
         const uint32_t back = atomic_load(&l->mark_back);
         if ((int32_t)(back - number) >= 0) { return CELLAR_OK; }
         if (atomic_load(&l->falls) != falls) { return CELLAR_E_BREAKER_OPEN; }
-        const int64_t now_ns = remote_mono_ns();
-        if (now_ns >= until_ns) { return CELLAR_E_TIMEOUT; }
-        /* A fall wakes without a change of the word: look again after a while. */
-        const int64_t look_ns = now_ns + 10 * REMOTE_NS_OF_MS;
-        remote_wait(l, &l->mark_back, REMOTE_ALL_BITS, back,
-                    until_ns < look_ns ? until_ns : look_ns);
+        if (!remote_look(l, back, until_ns)) { return CELLAR_E_TIMEOUT; }
+    }
+}
+
+CELLAR_PRIVATE cellar_err remote_link_await(remote_link *l, int64_t wait_ms)
+{
+    const int64_t until_ns = remote_end_ns(wait_ms);
+    if (remote_inside(l)) { return CELLAR_E_DEADLOCK; }
+    for (;;) {
+        const uint32_t back = atomic_load(&l->mark_back);
+        const cellar_err err = remote_usable(l);
+        if (err != CELLAR_E_BREAKER_OPEN) { return err; }
+        if (!remote_look(l, back, until_ns)) { return CELLAR_E_TIMEOUT; }
     }
 }
 

@@ -68,6 +68,10 @@ CELLAR_PRIVATE void remote_retrack(remote_link *l);
  *          E_BREAKER_OPEN, E_CLOSED, E_FORKED, E_DEADLOCK */
 CELLAR_PRIVATE cellar_err remote_mark_now(remote_link *l, int64_t wait_ms);
 
+/* Wait until the link takes requests.
+ * returns: OK; E_TIMEOUT, E_CLOSED, E_FORKED, E_DEADLOCK */
+CELLAR_PRIVATE cellar_err remote_link_await(remote_link *l, int64_t wait_ms);
+
 CELLAR_PRIVATE remote_state remote_link_state(const remote_link *l);
 /* Return how many prefixes of the list the connection hears. Thread of the link. */
 CELLAR_PRIVATE uint32_t remote_tracked(const remote_link *l);

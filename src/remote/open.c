@@ -129,7 +129,7 @@ out:
 CELLAR_API void cellar_remote_close(cellar_remote *r)
 {
     if (r == NULL) { return; }
-    remote_data_drain(r, remote_now_ms(r) + r->cfg.close_ms);
+    remote_data_drain(r, r->cfg.close_ms);
     remote_link_close(r->link);
     remote_share_close(r);
     remote_data_close(r);

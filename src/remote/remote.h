@@ -77,9 +77,9 @@ CELLAR_PRIVATE const char *remote_script_text(remote_script s);
 CELLAR_PRIVATE cellar_err remote_data_open(cellar_remote *r);
 /* Free the part `data`; the I/O thread has ended. Attached namespaces keep a tier that misses. */
 CELLAR_PRIVATE void remote_data_close(cellar_remote *r);
-/* Refuse calls of the store, and send the queue of BEHIND and the journal until
- * `deadline_ms`. Runs before the link is closed. */
-CELLAR_PRIVATE void remote_data_drain(cellar_remote *r, int64_t deadline_ms);
+/* Refuse calls of the store, and send the queue of BEHIND and the journal for up to `wait_ms`. Wait
+ * for a link that is away. Runs before the link is closed. */
+CELLAR_PRIVATE void remote_data_drain(cellar_remote *r, int64_t wait_ms);
 
 /* Count the keys in journals, the writes in queues, and the namespaces with TRUST. */
 CELLAR_PRIVATE void remote_data_figures(struct remote_data *d, cellar_remote_stats *out);

@@ -19,6 +19,7 @@ T_INLINE bool side_proven(const side *s)
 {
     for (int i = 0; i < 5000; i++) {
         if (cellar_remote_state_get(s->r) == CELLAR_REMOTE_PROVEN) { return true; }
+        (void)cellar_remote_step(s->r, 0); /* E_INVAL: it has a thread */
         engine_pause_ms(2);
     }
     return false;

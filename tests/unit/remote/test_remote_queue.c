@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    writes that wait in a queue or a journal do not outlive what deletes them.
- * Method: the server is frozen or closed while writes wait; a second store reads what it then has. */
+ * Aim:    writes that wait in a queue or a journal do not outlive what deletes them. A close sends
+ *         them, also when the link has to come back before.
+ * Method: the server is frozen or closed while writes wait, or a proxy cuts the link; a second store
+ *         reads what the server then has. */
 #include <signal.h>
 
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
+#include "tests/support/byte_proxy.h"
 #include "tests/support/two_sides.h"
 
 static cellar_err load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
@@ -148,8 +151,99 @@ static void load_beside_a_queued_value_is_not_kept(void)
     both_close();
 }
 
+/* ---- close ---- */
+
+static byte_proxy proxy;
+
+/* Open `a`, with a close that waits long, and `b`. Both have a value; `a` is behind the proxy. */
+static void far_open(uint32_t no_thread)
+{
+    cellar_remote_opts ro = side_patient();
+    ro.close_ms = 600000;
+    ro.no_thread = no_thread;
+    T_REQUIRE(engine_start(&server, NULL));
+    byte_proxy_open(&proxy, server.dir, server.socket);
+    side_open(&a, proxy.path, &ro, NULL);
+    side_open(&b, server.socket, NULL, NULL);
+    both_fence();
+    T_CHECK(side_set(&a, "k", "old") == CELLAR_OK && side_has(&b, "k", "old"));
+}
+
+static void far_cut(void)
+{
+    byte_proxy_cut(&proxy.line[0]);
+    byte_proxy_cut(&proxy.line[1]);
+}
+
+/* Close `a`. The delete of its journal has reached the server and `b`. */
+static void far_close(void)
+{
+    side_close(&a);
+    T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 0);
+    side_fence(&b);
+    T_CHECK(side_has(&b, "k", NULL));
+    side_close(&b);
+    byte_proxy_close(&proxy);
+    engine_stop(&server);
+}
+
+/* Let the server answer again when the close has begun: it refuses calls of the namespace first. */
+static void *thaw(void *unused)
+{
+    while (cellar_delete(a.users, "other", 5) != CELLAR_E_CLOSED) { engine_pause_ms(1); }
+    atomic_store(&proxy.fresh.way[0].frozen, false);
+    for (uint32_t i = 0; i < atomic_load(&proxy.lines); i++) {
+        atomic_store(&proxy.line[i].way[0].frozen, false);
+    }
+    return unused;
+}
+
+static void close_waits_for_the_link_and_sends_the_journal(void)
+{
+    pthread_t t;
+    far_open(0);
+    atomic_store(&proxy.fresh.way[0].frozen, true); /* no handshake has an answer */
+    far_cut();
+    while (cellar_remote_state_get(a.r) != CELLAR_REMOTE_DOWN) { engine_pause_ms(1); }
+    T_EQ_I64(cellar_delete(a.users, "k", 1), CELLAR_DEFERRED);
+    T_REQUIRE(pthread_create(&t, NULL, thaw, NULL) == 0);
+    cellar_remote_close(a.r);
+    pthread_join(t, NULL);
+    a.r = NULL;
+    far_close();
+}
+
+/* The delete finds the lost connection, and only the close runs the link behind it. */
+static void close_without_a_thread_makes_the_link_again(void)
+{
+    far_open(1);
+    far_cut();
+    T_EQ_I64(cellar_delete(a.users, "k", 1), CELLAR_DEFERRED);
+    T_EQ_I64(cellar_remote_state_get(a.r), CELLAR_REMOTE_DOWN);
+    far_close();
+}
+
+/* A wait would last ten minutes. */
+static void close_without_writes_waits_for_no_server(void)
+{
+    for (uint32_t no_thread = 0; no_thread < 2; no_thread++) {
+        cellar_remote_opts ro = side_patient();
+        ro.close_ms = 600000;
+        ro.no_thread = no_thread;
+        T_REQUIRE(engine_start(&server, NULL));
+        side_open(&a, server.socket, &ro, NULL);
+        T_CHECK(side_set(&a, "k", "1") == CELLAR_OK);
+        engine_kill(&server);
+        side_close(&a);
+        engine_stop(&server);
+    }
+}
+
 T_MAIN("cellar_remote_queue", T_CASE(pattern_delete_ends_queued_values),
        T_CASE(clear_of_raw_ends_queued_values),
        T_CASE(clear_without_an_answer_ends_queued_values),
        T_CASE(delete_takes_the_place_of_a_queued_value),
-       T_CASE(load_beside_a_queued_value_is_not_kept))
+       T_CASE(load_beside_a_queued_value_is_not_kept),
+       T_CASE(close_waits_for_the_link_and_sends_the_journal),
+       T_CASE(close_without_a_thread_makes_the_link_again),
+       T_CASE(close_without_writes_waits_for_no_server))
