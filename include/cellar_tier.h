@@ -152,7 +152,8 @@ typedef struct cellar_tier_table {
     cellar_err (*attached)(void *ctx, const cellar_tier_host *host);
     /* Copy the value of a key. Required. e->flags: CELLAR_TIER_FRESH or 0.
      * Returns OK; ABSENT; E_BUFFER (*value_len and *e set); MISS; an error, which is a miss, but
-     * with FRESH the code of the change. Equal gets of other threads may wait for its end: it must
+     * with FRESH the code of the change. After E_TIMEOUT a load asks the tier nothing more, and
+     * memory does not keep its value. Equal gets of other threads may wait for its end: it must
      * return, and not wait for another get of the namespace. */
     cellar_err (*get)(void *ctx, const cellar_tier_key *k, void *buf, size_t buf_cap,
                       size_t *value_len, cellar_tier_entry *e);

@@ -133,7 +133,7 @@ static cache_acquired cache_lease_asks(cache_call *call, flight *f)
     cache_tier_ticket ticket = { .generation = call->k.generation,
                                  .born = base_load_acq(&c->store->tag_epoch) };
     flight_lease l;
-    call->unsure = false;
+    if (call->asks) { call->unsure = false; }
     if (!call->asks || t == NULL || !cache_asks_tier(call) || cache_is_off(c) ||
         cache_is_closed(c) || (far && cache_far_take(call))) {
         return CACHE_LED;

@@ -317,8 +317,10 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
         flight_bytes_drop(b);
         b = flight_bytes_new(&c->store->hooks, len);
         if (b == NULL) { return false; }
+        m.silent = false;
         err = cache_tier_fetch(c, &call->k, b->data, b->len, &len, &m, &kept);
     }
+    call->unsure = m.silent;
     call->identity = o->identity = base_thread_self()->tags_read;
     if (call->identity > 1) { o->looked = looked; }
     if (err != CELLAR_OK) { flight_bytes_drop(b); }

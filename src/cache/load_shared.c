@@ -8,6 +8,8 @@
  *                                             -> other: loader; the tier gets nothing
  * INVARIANTS A lease is filled or given back once, by the call that holds it, also if its thread
  *            ends inside the loader.
+ *            Behind a get without an answer in time the tier is not asked: the call loads, and
+ *            memory keeps nothing.
  *            The bell is read before the tier is asked: a change after the question ends the wait.
  *            A bulk load asks for the leases of all its keys together, and loads what it leads
  *            before it waits: two processes that lead keys of each other cannot block.
@@ -123,7 +125,7 @@ CELLAR_PRIVATE cache_acquired cache_shared_patience(cache_call *call)
 CELLAR_PRIVATE cache_acquired cache_shared_lead(cache_call *call, flight *f)
 {
     const cache_shared *h = cache_shared_leases(call);
-    if (BASE_LIKELY(h == NULL)) { return CACHE_LED; }
+    if (BASE_LIKELY(h == NULL) || call->unsure) { return CACHE_LED; }
     const cellar_tier_key key = cache_shared_key(call->k.bytes, call->k.len, call->k.hash);
     const uint32_t bell = base_load_acq(&h->store->shared_bell);
     cellar_tier_entry e;

@@ -141,6 +141,7 @@ static cellar_err cache_tier_ask(const cellar *c, const l1_key *k, void *buf, si
     m->deadline_ms = BASE_NEVER_MS;
     if (t == NULL) { return CELLAR_MISS; }
     const cellar_err err = t->get(t->ctx, &key, buf, buf_cap, value_len, m);
+    m->silent = err == CELLAR_E_TIMEOUT;
     return cache_tier_judge(c->store, err, m, value_len);
 }
 

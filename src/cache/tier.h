@@ -47,6 +47,7 @@ typedef struct cache_tier_meta { /* 0: not set, none */
     bool kept; /* for a put: acknowledged as stored, must be found again */
     bool pack; /* for a put: compress, if the tier can */
     bool passing; /* of a get: memory must not keep the entry */
+    bool silent;  /* of a get: the tier did not answer in time */
     uint64_t *where; /* for a put: OK writes the l2_addr of the copy; NULL: not wanted */
     uint64_t tags[BASE_TAGS_MAX]; /* of a get: tag_count tags; last field */
 } cache_tier_meta;

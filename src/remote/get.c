@@ -225,9 +225,11 @@ CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *
     if (n.digest) { e->flags |= CELLAR_TIER_NO_KEEP; }
     const remote_pending p = remote_pend_look(s, &n, remote_asked_queued, &a);
     cellar_err err = p == REMOTE_PENDING_NONE ? remote_asked_send(&a) : a.err;
-    if (err == CELLAR_PENDING &&
-        remote_control_need(s, missing.tag, missing.count) == CELLAR_OK) {
-        err = p == REMOTE_PENDING_NONE ? remote_asked_send(&a) : CELLAR_MISS;
+    if (err == CELLAR_PENDING) {
+        err = remote_control_need(s, missing.tag, missing.count);
+        if (err == CELLAR_OK) {
+            err = p == REMOTE_PENDING_NONE ? remote_asked_send(&a) : CELLAR_MISS;
+        }
     }
     if (err == CELLAR_PENDING) { err = CELLAR_MISS; }
     remote_got(s, err);

@@ -36,7 +36,8 @@ typedef struct remote_write {
     size_t len, size;     /* size: of the block */
     int64_t life_ms;      /* PX */
     uint64_t check;       /* of the envelope */
-    cellar_err lost;      /* why there are no bytes; OK: they would have ended already */
+    cellar_err lost;      /* why there are no bytes; OK: they would have ended already; E_TIMEOUT:
+                           * the server did not answer, and is asked nothing more */
     bool refused, no_memory, done;
 } remote_write;
 
@@ -79,19 +80,21 @@ static bool remote_write_make(remote_write *w, remote_form *f)
     return true;
 }
 
-/* Set generation and born. Return false if readers would find the value dead. A number that this
- * call makes is reported to this process, too, and then read once more. */
-static bool remote_write_numbers(remote_write *w, const cellar_tier_entry *e, remote_form *f)
+/* Set generation and born. Return DEFERRED if readers would find the value dead, or E_TIMEOUT. A
+ * number that this call makes is reported to this process, too, and then read once more. */
+static cellar_err remote_write_numbers(remote_write *w, const cellar_tier_entry *e, remote_form *f)
 {
     remote_space *s = w->s;
     remote_life life = REMOTE_LIFE_UNKNOWN;
     for (int i = 0; i < REMOTE_NUMBER_ROUNDS && life == REMOTE_LIFE_UNKNOWN; i++) {
-        if (i != 0 && remote_control_need(s, f->tags, f->tag_count) != CELLAR_OK) { break; }
+        const cellar_err err =
+            i != 0 ? remote_control_need(s, f->tags, f->tag_count) : CELLAR_OK;
+        if (err != CELLAR_OK) { return err == CELLAR_E_TIMEOUT ? err : CELLAR_DEFERRED; }
         f->generation = remote_control_generation(s);
         f->born = remote_control_born(s->r->data, e->born);
         life = remote_control_judge(s, f->generation, f->born, f->tags, f->tag_count);
     }
-    return life == REMOTE_LIFE_FRESH;
+    return life == REMOTE_LIFE_FRESH ? CELLAR_OK : CELLAR_DEFERRED;
 }
 
 /* Set the times in the clock of the server. Return false if they have passed. */
@@ -120,12 +123,12 @@ static void remote_write_envelope(remote_write *w, const void *value, size_t val
     f.tag_count = (uint8_t)e->tag_count;
     for (uint32_t i = 0; i < e->tag_count; i++) { f.tags[i] = e->tags[i]; }
     f.value = (cellar_bytes){ value, value_len };
-    w->lost = CELLAR_DEFERRED;
-    if (!remote_write_numbers(w, e, &f)) { return; }
+    w->lost = remote_write_numbers(w, e, &f);
+    if (w->lost != CELLAR_OK) { return; }
     if (remote_write_times(w, e, &f)) {
         w->lost = remote_write_make(w, &f) ? CELLAR_OK : CELLAR_E_NOMEM;
-    } else if (w->life_ms <= 0) {
-        w->lost = CELLAR_OK;
+    } else if (w->life_ms > 0) {
+        w->lost = CELLAR_DEFERRED;
     }
 }
 
@@ -294,6 +297,7 @@ static cellar_err remote_change(remote_write *w, uint64_t expected)
         cellar_tier_entry e = { .deadline_ms = 0 };
         size_t len;
         const cellar_err there = remote_get(w->s, &k, NULL, 0, &len, &e);
+        if (there == CELLAR_E_TIMEOUT) { return there; }
         if (there != CELLAR_MISS && there != CELLAR_ABSENT) { return CELLAR_CONFLICT; }
         seen = e.check;
     }
@@ -343,7 +347,9 @@ CELLAR_PRIVATE cellar_err remote_put(void *ctx, const cellar_tier_key *k, const 
     if (conditional && w.lost != CELLAR_OK) {
         return w.lost == CELLAR_DEFERRED ? CELLAR_CONFLICT : w.lost;
     }
-    cellar_err err = conditional ? remote_write_if(&w, e) : remote_write_run(&w);
+    cellar_err err = conditional                  ? remote_write_if(&w, e)
+                     : w.lost == CELLAR_E_TIMEOUT ? remote_write_defer(&w)
+                                                  : remote_write_run(&w);
     if (err == CELLAR_OK) { err = w.lost; }
     if (err == CELLAR_OK) { e->check = w.check; }
     remote_write_end(&w);

@@ -1430,6 +1430,23 @@ static void load_without_a_lease_reaches_memory_only(void)
     end();
 }
 
+static void load_behind_a_silent_get_asks_no_more_and_is_not_kept(void)
+{
+    begin_leases();
+    one.get_answer = CELLAR_E_TIMEOUT;
+    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_U64(one.gets, 1);
+    T_EQ_U64(one.leases + one.fills + one.puts, 0);
+    T_CHECK(!in_memory(ns[0], &one, "k"));
+    one.get_answer = CELLAR_OK;
+    r = loaded_by(0, load_counted, CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_U64(one.fills, 1);
+    has(ns[0], "k", "v");
+    end();
+}
+
 static void lost_fill_leaves_memory_alone(void)
 {
     begin_leases();
@@ -2418,7 +2435,9 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(key_is_loaded_once_by_two_processes),
        T_CASE(change_during_a_load_ends_its_lease), T_CASE(failed_load_gives_the_lease_back),
        T_CASE(thread_exit_in_loader_gives_the_lease_back), T_CASE(negative_result_is_filled),
-       T_CASE(load_without_a_lease_reaches_memory_only), T_CASE(lost_fill_leaves_memory_alone),
+       T_CASE(load_without_a_lease_reaches_memory_only),
+       T_CASE(load_behind_a_silent_get_asks_no_more_and_is_not_kept),
+       T_CASE(lost_fill_leaves_memory_alone),
        T_CASE(lease_of_a_dead_process_ends_by_time),
        T_CASE(wait_for_another_process_ends_at_its_limit),
        T_CASE(load_that_must_not_wait_is_pending), T_CASE(close_ends_the_wait_for_another_process),

@@ -42,6 +42,7 @@ struct shared_client {
     const cellar_tier_host *host;
     void (*inside)(shared_client *m, const char *call); /* runs inside each call; NULL: nothing */
     cellar_err answer;     /* of the next changes, which do not reach the server; OK: they do */
+    cellar_err get_answer; /* of the next gets; OK: the server answers */
     cellar_err lease_answer; /* of the next questions for a lease; OK: the server answers */
     bool no_keep;
     cellar_tier_ticket ticket; /* of the last question */
@@ -122,7 +123,7 @@ static inline cellar_err shared_get(void *ctx, const cellar_tier_key *k, void *b
                                        buf_cap, value_len, e);
     pthread_mutex_unlock(&m->server->lock);
     shared_inside(m, "get"); /* the reply is on its way */
-    return err;
+    return m->get_answer != CELLAR_OK ? m->get_answer : err;
 }
 
 /* Read the keys at one moment. */
@@ -136,6 +137,7 @@ static inline void shared_get_many(void *ctx, cellar_tier_get *gets, size_t coun
         cellar_tier_get *g = &gets[i];
         const shared_row *r = shared_find(m->server, g->key.bytes, g->key.len, false);
         g->err = shared_copy(m, r, g->buf, g->buf_cap, &g->value_len, &g->e);
+        if (m->get_answer != CELLAR_OK) { g->err = m->get_answer; }
     }
     pthread_mutex_unlock(&m->server->lock);
     shared_inside(m, "get_many"); /* the replies are on their way */

@@ -9,6 +9,7 @@
 
 #include "cellar_admin.h"
 #include "cellar_entry.h"
+#include "cellar_load.h"
 #include "tests/support/shared_side.h"
 
 static engine server;
@@ -115,6 +116,34 @@ static void frozen_server_breaks_the_link_once(void)
     T_EQ_U64(gaps(), 1);
     engine_signal(&server, SIGCONT);
     recovers_without_the_old_value();
+    day_end();
+}
+
+static cellar_err load_new(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)key, (void)len, (void)ctx;
+    return cellar_load_value(ld, "new", 3);
+}
+
+static void call_waits_once_for_a_frozen_server(void)
+{
+    cellar_result r = cellar_result_default();
+    T_REQUIRE(engine_start(&server, NULL));
+    day_begin(server.socket, 300, NULL);
+    engine_signal(&server, SIGSTOP);
+    T_EQ_I64(cellar_get_or_load(a.users, "cold", 4, NULL, load_new, NULL, &r), CELLAR_OK);
+    T_EQ_U64(side_stats(&a).timeouts, 1);
+    cellar_result_free(&r);
+    T_CHECK(side_has(&a, "cold", NULL)); /* memory has not kept it */
+    T_EQ_U64(side_stats(&a).timeouts, 2);
+    T_EQ_I64(side_set_tagged(&a, "k", "late", "unknown"), CELLAR_DEFERRED);
+    T_EQ_U64(side_stats(&a).deletes, 0); /* sent by the call */
+    T_EQ_U64(side_stats(&a).deferred, 1);
+    engine_signal(&server, SIGCONT);
+    await_recovery();
+    T_CHECK(side_has(&a, "k", NULL));
+    T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 0);
+    T_CHECK(side_set_tagged(&a, "k", "new", "unknown") == CELLAR_OK && side_has(&a, "k", "new"));
     day_end();
 }
 
@@ -343,7 +372,8 @@ static void lost_right_is_named(void)
 }
 
 T_MAIN("cellar_remote_bad_days", T_CASE(slow_server_defers_writes_and_keeps_the_link),
-       T_CASE(frozen_server_breaks_the_link_once), T_CASE(dead_server_comes_back_empty),
+       T_CASE(frozen_server_breaks_the_link_once), T_CASE(call_waits_once_for_a_frozen_server),
+       T_CASE(dead_server_comes_back_empty),
        T_CASE(full_server_is_logged_once_and_keeps_counters),
        T_CASE(demoted_server_is_left_until_it_is_primary),
        T_CASE(server_without_its_primary_is_left), T_CASE(loading_server_is_waited_for),

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    a lease that the server gave to a caller that does not know it delays no other process.
- * Method: the server is frozen, or replies are cut, while a load asks for its lease. The lease ends
- *         by itself 31 s later: none of the tests waits so long. */
-#include <signal.h>
-
+ * Method: the server holds writes, or replies are cut, while a load asks for its lease. The lease
+ *         ends by itself 31 s later: none of the tests waits so long. */
 #include "cellar_load.h"
 #include "tests/support/byte_proxy.h"
 #include "tests/support/shared_side.h"
@@ -59,10 +57,10 @@ static void lease_without_an_answer_is_released(void)
         T_REQUIRE(engine_start(&server, NULL));
         side_open(&a, server.socket, &ro, &o);
         side_fence(&a);
-        engine_signal(&server, SIGSTOP);
+        T_CHECK(engine_ask(&server, "CLIENT PAUSE 60000 WRITE") != NULL);
         T_EQ_I64(side_load(&a, "k", value), CELLAR_OK);
         T_EQ_U64(side_stats(&a).journal_keys, 1);
-        engine_signal(&server, SIGCONT);
+        T_CHECK(engine_ask(&server, "CLIENT UNPAUSE") != NULL);
         T_CHECK(no_lease());
         T_EQ_U64(side_stats(&a).leases_taken, 0);
         side_close(&a);
@@ -85,14 +83,14 @@ static void lease_of_many_keys_without_an_answer_is_released(void)
     T_REQUIRE(engine_start(&server, NULL));
     side_open(&a, server.socket, &ro, NULL);
     side_fence(&a);
-    engine_signal(&server, SIGSTOP);
+    T_CHECK(engine_ask(&server, "CLIENT PAUSE 60000 WRITE") != NULL);
     cellar_result out = cellar_result_default();
     cellar_load_item it = { "k", 1, &out, CELLAR_OK, 0 };
     T_EQ_I64(cellar_get_or_load_many(a.users, &it, 1, NULL, load_one, value), CELLAR_OK);
     T_EQ_I64(it.status, CELLAR_OK);
     cellar_result_free(&out);
     T_EQ_U64(side_stats(&a).journal_keys, 1);
-    engine_signal(&server, SIGCONT);
+    T_CHECK(engine_ask(&server, "CLIENT UNPAUSE") != NULL);
     T_CHECK(no_lease());
     side_close(&a);
     engine_stop(&server);
