@@ -158,7 +158,8 @@ typedef struct cellar_tier_table {
     cellar_err (*get)(void *ctx, const cellar_tier_key *k, void *buf, size_t buf_cap,
                       size_t *value_len, cellar_tier_entry *e);
     /* Read several keys, each as by `get`, with all requests sent together: cellar_get_many asks
-     * for 2 to 128 keys at a time, which may be equal. NULL: one `get` for each key. */
+     * for 2 to 128 keys at a time, which may be equal, a bulk load for 1 to 32. NULL: one `get` for
+     * each key. */
     void       (*get_many)(void *ctx, cellar_tier_get *gets, size_t count);
     /* Begin a get that host.answered ends: cellar_lease_acquire must not wait. False: the tier
      * cannot answer now. NULL: `get` does not wait. */

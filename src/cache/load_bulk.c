@@ -2,9 +2,10 @@
  *
  * load_bulk: load many keys with one loader call for all missing ones.
  *
- * WALK       plain hits -> looks -> per missing key: lead or join -> own loader for all led keys,
- *            store, end -> fallbacks for failed keys, one by one -> only then wait for joined keys
- *            and for keys that other processes load -> retry the rest
+ * WALK       plain hits -> looks -> per missing key: lead or join -> a shared tier: values, leases
+ *            of all led keys -> own loader for the rest, store, end -> fallbacks for failed keys,
+ *            one by one -> only then wait for joined keys and for keys that other processes load
+ *            -> retry the rest
  * INVARIANTS Each item ends like its single call. Own loads end before the call waits for others:
  *            two calls that lead keys of each other cannot block. Equal keys share a flight: the
  *            second joins the first. A leader that ends its thread inside the loader leaves nothing
@@ -53,6 +54,7 @@ typedef struct cache_bulk { /* in a heap block: its arrays follow */
     size_t ask_count;      /* this many; the rest run fallbacks only (call.instead) */
     flight *outer;         /* led flight that began first: ending it ends all */
     uint32_t depth;        /* of the led flights */
+    bool silent;           /* the shared tier did not answer in time, and is asked nothing more */
     cellar_loader_many_fn many;
     void *many_ctx;
 } cache_bulk;
@@ -100,19 +102,24 @@ static void cache_bulk_drop(cache_bulk *b)
 /* ---- one pass: enter, load, store, wait ---- */
 
 /* Look and acquire the flight of one key: answered, led, or joined. */
-static void cache_bulk_enter(cache_one *one, uint32_t depth)
+static void cache_bulk_enter(cache_bulk *b, cache_one *one)
 {
     cache_call *call = &one->call;
+    call->asks = b->silent;
     one->done = cache_look_round(call, false); /* recorded before: cache_item_easy */
+    b->silent = b->silent || call->unsure;
     if (one->done) { return; }
+    call->asks = b->silent || cache_shared_looks_together(call->c); /* in cache_bulk_lease */
     const cache_acquired got = cache_acquire(call, FLIGHT_CALL, call->old == NULL, NULL, &one->f);
+    b->silent = b->silent || call->unsure;
+    call->asks = false;
     one->led = got == CACHE_LED;
     if (one->led) {
-        flight_lead_begin(one->f, depth);
+        flight_lead_begin(one->f, b->depth);
     } else if (got != CACHE_JOINED) {
         one->f = NULL;
         one->done = true;
-    } else if (flight_led_at(one->f, depth)) { /* by this call, for an earlier item */
+    } else if (flight_led_at(one->f, b->depth)) { /* by this call, for an earlier item */
         call->no_retry = true;
     } else if ((call->p->flags & CELLAR_LOAD_NO_WAIT) != 0) {
         flight_leave(call->t, one->f);
@@ -197,8 +204,8 @@ static void cache_bulk_take(cache_one *one, const cache_shared_item *it)
     one->until_ms = one->waits ? BASE_MIN(it->held_ms, cache_patience(&one->call)) : 0;
 }
 
-/* Ask for the leases of the led keys, in groups. The keys that this call does not load are no
- * longer led: the others begin again. */
+/* Ask for the values and leases of the led keys, in groups. The keys that this call does not load
+ * are no longer led: the others begin again. */
 static void cache_bulk_lease(cache_bulk *b)
 {
     cache_shared_item items[CACHE_SHARED_CLAIMS];
@@ -218,7 +225,7 @@ static void cache_bulk_lease(cache_bulk *b)
             items[n] = (cache_shared_item){ .call = &one->call, .f = one->f };
             of[n++] = one;
         }
-        cache_shared_lead_many(items, n);
+        b->silent = cache_shared_lead_many(items, n, b->silent);
         for (size_t j = 0; j < n; j++) { cache_bulk_take(of[j], &items[j]); }
     }
     for (size_t i = 0; i < b->count; i++) {
@@ -326,7 +333,7 @@ static void cache_bulk_passes(cache_bulk *b)
     while (open > 0) {
         for (size_t i = 0; i < b->count; i++) {
             cache_one *one = &b->one[i];
-            if (!one->done && !one->waits) { cache_bulk_enter(one, b->depth); }
+            if (!one->done && !one->waits) { cache_bulk_enter(b, one); }
         }
         cache_bulk_lease(b);
         cache_bulk_load(b);

@@ -23,8 +23,6 @@
 #include "cache/plan.h"
 #include "cache/proof.h"
 
-#define CACHE_LOOK_TRY 512u /* bytes tried on the stack before memory is allocated */
-
 /* ---- look ---- */
 
 /* Read the entry with its bytes. With OK and STALE the caller owns *out. */
@@ -299,18 +297,41 @@ CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight_outcome *o)
     }
 }
 
+CELLAR_PRIVATE bool cache_tier_looks(const cache_call *call)
+{
+    /* with hold_ms L1 remembers a newer failure */
+    return BASE_UNLIKELY(cache_tier_of(call->c) != NULL) && call->hold_ms == 0 &&
+           !cache_is_off(call->c) && !cache_blind(call) && !call->asks &&
+           (call->p->flags & CELLAR_LOAD_NO_L2) == 0;
+}
+
+CELLAR_PRIVATE void cache_tier_found(cache_call *call, const cache_tier_meta *m, flight_bytes *b,
+                                     flight_outcome *o)
+{
+    if (m->tag_count != 0 || call->c->proof_stale) { o->flags |= FLIGHT_TAGGED; }
+    if (b == NULL) {
+        o->phase = FLIGHT_NONE;
+        (void)cache_answer(call, CELLAR_ABSENT, CELLAR_SOURCE_NEGATIVE);
+        return;
+    }
+    b->user_flags = m->user_flags;
+    call->value = b;
+    call->user_flags = m->user_flags;
+    call->deadline_ms = -1;
+    o->phase = FLIGHT_OK;
+    o->value = flight_bytes_ref(b);
+    o->deadline_ms = -1;
+    (void)cache_answer(call, CELLAR_OK, CELLAR_SOURCE_L2);
+}
+
 CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
 {
     cellar *c = call->c;
-    size_t len = 512;
+    size_t len = CACHE_LOOK_TRY;
     cellar_err err = CELLAR_E_BUFFER, kept;
     cache_tier_meta m;
     flight_bytes *b = NULL;
-    /* with hold_ms L1 remembers a newer failure */
-    if (BASE_LIKELY(cache_tier_of(c) == NULL) || call->hold_ms != 0 || cache_is_off(c) ||
-        cache_blind(call) || call->asks || (call->p->flags & CELLAR_LOAD_NO_L2) != 0) {
-        return false;
-    }
+    if (!cache_tier_looks(call)) { return false; }
     base_thread_self()->tags_read = 0;
     const uint64_t looked = cache_deps_epoch(c->store);
     for (unsigned round = 0; err == CELLAR_E_BUFFER && round < CACHE_ROUNDS; round++) {
@@ -323,23 +344,14 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
     call->unsure = m.silent;
     call->identity = o->identity = base_thread_self()->tags_read;
     if (call->identity > 1) { o->looked = looked; }
-    if (err != CELLAR_OK) { flight_bytes_drop(b); }
-    if (err != CELLAR_OK && err != CELLAR_ABSENT) { return false; }
-    if (m.tag_count != 0 || c->proof_stale) { o->flags |= FLIGHT_TAGGED; }
-    if (err == CELLAR_ABSENT) {
-        o->phase = FLIGHT_NONE;
-        (void)cache_answer(call, err, CELLAR_SOURCE_NEGATIVE);
-        return true;
+    if (err == CELLAR_OK) {
+        b->len = len;
+    } else {
+        flight_bytes_drop(b);
+        b = NULL;
     }
-    b->len = len;
-    b->user_flags = m.user_flags;
-    call->value = b;
-    call->user_flags = m.user_flags;
-    call->deadline_ms = -1;
-    o->phase = FLIGHT_OK;
-    o->value = flight_bytes_ref(b);
-    o->deadline_ms = -1;
-    (void)cache_answer(call, CELLAR_OK, CELLAR_SOURCE_L2);
+    if (err != CELLAR_OK && err != CELLAR_ABSENT) { return false; }
+    cache_tier_found(call, &m, b, o);
     return true;
 }
 

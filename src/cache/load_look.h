@@ -6,6 +6,8 @@
 
 #include "cache/load_types.h"
 
+#define CACHE_LOOK_TRY 512u /* bytes tried for a value of unknown length */
+
 /* Look into L1. Return OK (call->early: refresh?), STALE, ABSENT, E_LOADER (remembered error, no
  * retry yet), MISS, E_NOMEM or E_LIMIT. With OK and STALE call->old is set. */
 CELLAR_PRIVATE cellar_err cache_look(cache_call *call);
@@ -18,6 +20,11 @@ CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight_outcome *o);
 /* Look into the tier, unless there is none, the call excludes it, or the key changes now. Return
  * true if that answers the call; `o` is for the waiters. */
 CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o);
+/* Return whether the call may look into the tier. */
+CELLAR_PRIVATE bool cache_tier_looks(const cache_call *call);
+/* Answer with an entry of the tier: its value in `b`, which the call owns then; NULL: negative. */
+CELLAR_PRIVATE void cache_tier_found(cache_call *call, const cache_tier_meta *m, flight_bytes *b,
+                                     flight_outcome *o);
 /* Handle a failure of another flight, or a remembered one (source ERROR_ENTRY). `asked`: fallbacks
  * that the leader of that flight tried. Return true if the call is answered. False: run the own
  * fallbacks as leader of a flight (call->instead). */

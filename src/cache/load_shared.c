@@ -11,8 +11,9 @@
  *            Behind a get without an answer in time the tier is not asked: the call loads, and
  *            memory keeps nothing.
  *            The bell is read before the tier is asked: a change after the question ends the wait.
- *            A bulk load asks for the leases of all its keys together, and loads what it leads
- *            before it waits: two processes that lead keys of each other cannot block.
+ *            A bulk load asks for the values of all its keys together, behind the begin of their
+ *            flights, then for their leases. It loads what it leads before it waits: two processes
+ *            that lead keys of each other cannot block.
  *            For leases of the host a row keeps a lease that the tier granted, or a wait for
  *            another process; with a granted lease of the key no acquire waits. The row is noted
  *            before its stamp is compared, and a change raises the stamp before it looks for rows:
@@ -140,6 +141,80 @@ CELLAR_PRIVATE cache_acquired cache_shared_lead(cache_call *call, flight *f)
 
 /* ---- many keys ---- */
 
+typedef struct cache_shared_looks { /* led calls that look into the tier together */
+    size_t count;
+    cellar_tier_get get[CACHE_SHARED_CLAIMS];
+    cache_seen seen[CACHE_SHARED_CLAIMS];
+    flight_bytes *b[CACHE_SHARED_CLAIMS];
+    cache_shared_item *of[CACHE_SHARED_CLAIMS];
+} cache_shared_looks;
+
+/* Describe a call to the tier, with room for a value of `len` bytes. */
+static void cache_shared_look(cache_shared_looks *w, cache_shared_item *it, size_t len)
+{
+    const cache_call *call = it->call;
+    const size_t n = w->count;
+    w->b[n] = flight_bytes_new(&call->c->store->hooks, len);
+    w->of[n] = it;
+    if (w->b[n] == NULL) { return; }
+    if (cache_tier_describe(call->c, &call->k, true, w->b[n]->data, len, &w->get[n], &w->seen[n])) {
+        w->count++;
+    } else {
+        flight_bytes_drop(w->b[n]);
+    }
+}
+
+/* Take one answer. Return whether the value needs more room. */
+static bool cache_shared_looked(cache_shared_item *it, flight_bytes *b, cellar_tier_get *get,
+                                const cache_seen *seen, uint64_t born)
+{
+    cache_call *call = it->call;
+    cache_tier_meta m;
+    flight_outcome o = { .phase = FLIGHT_QUEUED };
+    const cellar_err err = cache_tier_got(call->c, &call->k, seen, get, born, &m);
+    call->unsure = m.silent;
+    if (err == CELLAR_OK) { b->len = get->value_len; } else { flight_bytes_drop(b); }
+    if (err != CELLAR_OK && err != CELLAR_ABSENT) { return err == CELLAR_E_BUFFER; }
+    call->identity = o.identity = m.tag_count != 0 || call->c->proof_stale;
+    cache_tier_found(call, &m, err == CELLAR_OK ? b : NULL, &o);
+    cache_release(call, it->f, &o);
+    it->got = CACHE_ANSWERED;
+    return false;
+}
+
+CELLAR_PRIVATE bool cache_shared_looks_together(const cellar *c)
+{
+    const cache_shared *h = cache_shared_of(c);
+    return h != NULL && h->t.get_many != NULL;
+}
+
+/* Look into the tier with one question, and with another one for the long values. */
+static void cache_shared_look_many(cache_shared_item *items, size_t count)
+{
+    cache_shared_looks w;
+    const cache_shared *h = cache_shared_of(items[0].call->c);
+    w.count = 0;
+    for (size_t i = 0; i < count; i++) {
+        const cache_call *call = items[i].call;
+        if (cache_tier_looks(call) && cache_asks_tier(call) &&
+            (call->p->flags & CELLAR_LOAD_BYPASS) == 0) {
+            cache_shared_look(&w, &items[i], CACHE_LOOK_TRY);
+        }
+    }
+    for (unsigned round = 0; w.count != 0 && h != NULL; round++) {
+        const size_t n = w.count;
+        const uint64_t born = base_load_acq(&h->store->tag_epoch);
+        h->t.get_many(h->t.ctx, w.get, n);
+        w.count = 0;
+        for (size_t i = 0; i < n; i++) {
+            if (cache_shared_looked(w.of[i], w.b[i], &w.get[i], &w.seen[i], born) &&
+                round < CACHE_ROUNDS) {
+                cache_shared_look(&w, w.of[i], w.get[i].value_len);
+            }
+        }
+    }
+}
+
 /* Describe the led calls that take a lease to the tier. Return their count. */
 static size_t cache_shared_claims(cache_shared_item *items, size_t count, cellar_tier_claim *claim,
                                   cache_shared_item **of)
@@ -149,8 +224,7 @@ static size_t cache_shared_claims(cache_shared_item *items, size_t count, cellar
         cache_shared_item *it = &items[i];
         const cache_call *call = it->call;
         uint64_t globs;
-        it->got = CACHE_LED;
-        if (cache_shared_leases(call) == NULL) { continue; }
+        if (it->got != CACHE_LED || cache_shared_leases(call) == NULL) { continue; }
         (void)cache_tier_watch(call->c->store, call->k.hash, &it->changes, &globs);
         memset(&claim[n], 0, sizeof claim[n]);
         claim[n].key = cache_shared_key(call->k.bytes, call->k.len, call->k.hash);
@@ -160,13 +234,15 @@ static size_t cache_shared_claims(cache_shared_item *items, size_t count, cellar
     return n;
 }
 
-CELLAR_PRIVATE void cache_shared_lead_many(cache_shared_item *items, size_t count)
+/* Ask for the leases. Return whether the tier answered in time. */
+static bool cache_shared_lease_many(cache_shared_item *items, size_t count)
 {
     cellar_tier_claim claim[CACHE_SHARED_CLAIMS];
     cache_shared_item *of[CACHE_SHARED_CLAIMS];
-    const cache_shared *h = count != 0 ? cache_shared_of(items[0].call->c) : NULL;
+    bool silent = false;
+    const cache_shared *h = cache_shared_of(items[0].call->c);
     const size_t n = cache_shared_claims(items, count, claim, of);
-    if (n == 0) { return; }
+    if (n == 0) { return true; }
     const int64_t hold_ms = items[0].call->p->ms[CACHE_HARD];
     if (h->t.lease_many != NULL) { h->t.lease_many(h->t.ctx, claim, n, hold_ms); }
     for (size_t i = 0; i < n; i++) {
@@ -174,10 +250,24 @@ CELLAR_PRIVATE void cache_shared_lead_many(cache_shared_item *items, size_t coun
         if (h->t.lease_many == NULL) {
             q->err = h->t.lease(h->t.ctx, &q->key, hold_ms, &q->e, &q->l);
         }
+        silent = silent || q->err == CELLAR_E_TIMEOUT;
         of[i]->call->lease = q->l;
         of[i]->held_ms = q->e.deadline_ms;
         of[i]->got = cache_shared_take(of[i]->call, of[i]->f, q->err);
     }
+    return !silent;
+}
+
+CELLAR_PRIVATE bool cache_shared_lead_many(cache_shared_item *items, size_t count, bool silent)
+{
+    for (size_t i = 0; i < count; i++) { items[i].got = CACHE_LED; }
+    if (!silent && count != 0 && cache_shared_looks_together(items[0].call->c)) {
+        cache_shared_look_many(items, count);
+        for (size_t i = 0; i < count; i++) { silent = silent || items[i].call->unsure; }
+    }
+    if (!silent) { return count != 0 && !cache_shared_lease_many(items, count); }
+    for (size_t i = 0; i < count; i++) { items[i].call->unsure = true; }
+    return true;
 }
 
 CELLAR_PRIVATE bool cache_shared_is_due(const cache_call *call, uint64_t changes, int64_t until_ms)

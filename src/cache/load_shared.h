@@ -43,8 +43,11 @@ typedef struct cache_shared_item { /* a led call of a bulk load */
     uint64_t changes;   /* out: of the stamp of the key, before the question */
 } cache_shared_item;
 
-/* Ask for the leases of up to CACHE_SHARED_CLAIMS calls with one plan. */
-CELLAR_PRIVATE void cache_shared_lead_many(cache_shared_item *items, size_t count);
+/* Return whether led calls of a bulk load look into the tier together. */
+CELLAR_PRIVATE bool cache_shared_looks_together(const cellar *c);
+/* Ask for the values and leases of up to CACHE_SHARED_CLAIMS calls with one plan; `silent`: ask
+ * nothing. Return true if the tier did not answer in time. */
+CELLAR_PRIVATE bool cache_shared_lead_many(cache_shared_item *items, size_t count, bool silent);
 /* Return whether a call that waits for another process has to look again. */
 CELLAR_PRIVATE bool cache_shared_is_due(const cache_call *call, uint64_t changes,
                                         int64_t until_ms);

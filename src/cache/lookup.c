@@ -163,11 +163,6 @@ CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf,
     return cache_tier_missed(c, k, word, cache_tier_ask(c, k, buf, buf_cap, value_len, m));
 }
 
-typedef struct cache_seen { /* before the tier was asked */
-    uint64_t word;          /* stamp of the key */
-    uint64_t globs;
-} cache_seen;
-
 /* Take the answer `err` of the tier, and back-fill L1. Return as cache_tier_fetch. */
 static cellar_err cache_tier_take(cellar *c, const l1_key *k, const cache_seen *seen,
                                   cellar_err err, const void *value, size_t value_len,
@@ -250,42 +245,58 @@ typedef struct cache_missed_key { /* one key of a question for many */
     cache_seen seen;
 } cache_missed_key;
 
+CELLAR_PRIVATE bool cache_tier_describe(const cellar *c, const l1_key *k, bool waits, void *buf,
+                                        size_t buf_cap, cellar_tier_get *get, cache_seen *seen)
+{
+    if (!cache_tier_settled(c->store, k->hash, waits ? CACHE_READ_WAITS : 0, &seen->word)) {
+        return false;
+    }
+    seen->globs = base_load_acq(&c->store->glob_epoch);
+    memset(get, 0, sizeof *get);
+    get->key = cache_shared_key(k->bytes, k->len, k->hash);
+    get->buf = buf;
+    get->buf_cap = buf_cap;
+    get->e.deadline_ms = BASE_NEVER_MS;
+    return true;
+}
+
+CELLAR_PRIVATE cellar_err cache_tier_got(cellar *c, const l1_key *k, const cache_seen *seen,
+                                         cellar_tier_get *get, uint64_t born, cache_tier_meta *m)
+{
+    const cache_shared *h = cache_shared_of(c);
+    cellar_err kept; /* as in cache_tier_read */
+    memset(m, 0, offsetof(cache_tier_meta, tags));
+    if (h == NULL) { return CELLAR_MISS; } /* a listener has forked */
+    cache_shared_meta(h, &get->e, born, m);
+    m->silent = get->err == CELLAR_E_TIMEOUT;
+    const cellar_err err = cache_tier_judge(c->store, get->err, m, &get->value_len);
+    return cache_tier_take(c, k, seen, err, get->buf, get->value_len, m, &kept);
+}
+
 /* Watch the keys and describe them to the tier. Return their count; items with a change on its way
  * are left out. */
 static size_t cache_ask_watch(cellar *c, cellar_get_item *const *items, size_t count,
                               cellar_tier_get *get, cache_missed_key *asked)
 {
-    const cache_store *s = c->store;
     size_t n = 0;
     for (size_t i = 0; i < count; i++) {
         cache_missed_key *a = &asked[n];
         a->item = items[i];
         cache_key(c, &a->k, items[i]->key, items[i]->key_len);
-        if (!cache_tier_settled(s, a->k.hash, 0, &a->seen.word)) { continue; }
-        a->seen.globs = base_load_acq(&s->glob_epoch);
-        memset(&get[n], 0, sizeof get[n]);
-        get[n].key = cache_shared_key(a->k.bytes, a->k.len, a->k.hash);
-        get[n].buf = items[i]->buf;
-        get[n].buf_cap = items[i]->buf_cap;
-        get[n++].e.deadline_ms = BASE_NEVER_MS;
+        n += cache_tier_describe(c, &a->k, false, items[i]->buf, items[i]->buf_cap, &get[n],
+                                 &a->seen);
     }
     return n;
 }
 
 /* Take one answer. The status stays PENDING if the key may have changed. */
-static void cache_ask_take(cellar *c, const cache_shared *h, const cache_missed_key *a,
-                           const cellar_tier_get *g, uint64_t born)
+static void cache_ask_take(cellar *c, const cache_missed_key *a, cellar_tier_get *g, uint64_t born)
 {
     cache_tier_meta m;
-    cellar_err kept; /* as in cache_tier_read */
-    size_t len = g->value_len;
-    memset(&m, 0, offsetof(cache_tier_meta, tags));
-    cache_shared_meta(h, &g->e, born, &m);
-    cellar_err err = cache_tier_judge(c->store, g->err, &m, &len);
-    err = cache_tier_take(c, &a->k, &a->seen, err, g->buf, len, &m, &kept);
+    const cellar_err err = cache_tier_got(c, &a->k, &a->seen, g, born, &m);
     if (err == CELLAR_CONFLICT) { return; }
     a->item->status = err;
-    a->item->value_len = len;
+    a->item->value_len = g->value_len;
     if (err == CELLAR_OK || err == CELLAR_E_BUFFER) { a->item->user_flags = m.user_flags; }
 }
 
@@ -300,7 +311,7 @@ static void cache_ask_together(cellar *c, cellar_get_item *const *items, size_t 
     const size_t n = h != NULL ? cache_ask_watch(c, items, count, get, asked) : 0;
     const uint64_t born = base_load_acq(&c->store->tag_epoch);
     if (n != 0) { h->t.get_many(h->t.ctx, get, n); }
-    for (size_t i = 0; i < n; i++) { cache_ask_take(c, h, &asked[i], &get[i], born); }
+    for (size_t i = 0; i < n; i++) { cache_ask_take(c, &asked[i], &get[i], born); }
     base_free(account, BASE_MOD_STORE, get, bytes);
 }
 

@@ -6,6 +6,7 @@
 
 #include "cache/bloom_guard.h"
 #include "cache/types.h"
+#include "cellar_tier.h"
 
 #define CACHE_LOOKS 4u /* looks of one read at L1 and at the tier, while its key changes */
 /* Read the key from the tier after a miss, and back-fill L1. If a change of the key is on its way
@@ -17,6 +18,19 @@ CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf,
 /* Read up to CACHE_ASK_MAX items like cache_tier_read, with one question to a shared tier. The
  * status of each item is PENDING before, and the result afterwards. */
 CELLAR_PRIVATE void cache_tier_read_many(cellar *c, cellar_get_item *const *items, size_t count);
+typedef struct cache_seen { /* before the tier was asked */
+    uint64_t word;          /* stamp of the key */
+    uint64_t globs;
+} cache_seen;
+
+/* Watch a key and describe it to a shared tier, for get_many. Return false if a change of the key
+ * is on its way; `waits`: for a while. */
+CELLAR_PRIVATE bool cache_tier_describe(const cellar *c, const l1_key *k, bool waits, void *buf,
+                                        size_t buf_cap, cellar_tier_get *get, cache_seen *seen);
+/* Take one answer of get_many, and back-fill L1. `born`: epoch of tags before the question. Return
+ * as cache_tier_fetch. */
+CELLAR_PRIVATE cellar_err cache_tier_got(cellar *c, const l1_key *k, const cache_seen *seen,
+                                         cellar_tier_get *get, uint64_t born, cache_tier_meta *m);
 /* Look once into the tier. CONFLICT: the key may have changed; ask L1 again. After OK and ABSENT *m
  * has the fields beside the value, *kept the result of the back-fill. */
 CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,

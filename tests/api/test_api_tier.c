@@ -1670,6 +1670,70 @@ static void keys_are_loaded_once_by_bulk_loads_of_two_processes(void)
     }
 }
 
+static void begin_together(void)
+{
+    begin_leases();
+    end();
+    make_clients();
+    one.table.get_many = shared_get_many;
+    one.table.lease_many = shared_lease_many;
+    attach_both();
+}
+
+static void bulk_load_asks_for_the_values_of_its_keys_together(void)
+{
+    static bulk b;
+    begin_together();
+    sets(ns[1], "1", "1");
+    sets(ns[1], "39", "39");
+    bulk_make(&b, 0, BULK, load_all);
+    (void)bulk_run(&b);
+    T_EQ_U64(one.gets, 0);
+    T_EQ_U64(one.manys, 2);
+    T_EQ_U64(one.many_keys, BULK);
+    T_EQ_U64(loads[0], BULK - 2);
+    T_EQ_U64(one.fills, BULK - 2);
+    T_EQ_U64(b.r[1].source, CELLAR_SOURCE_L2);
+    T_EQ_U64(b.r[2].source, CELLAR_SOURCE_LOADED);
+    bulk_right(&b);
+    T_CHECK(in_memory(ns[0], &one, "1") && in_memory(ns[0], &one, "39"));
+    end();
+}
+
+/* Load all keys. Check that the tier was asked `gets`, `manys` and `leases` times, that none of the
+ * values is in memory, and that the next load asks again. */
+static void bulk_meets_silence(unsigned gets, unsigned manys, unsigned leases)
+{
+    static bulk b;
+    bulk_make(&b, 0, BULK, load_all);
+    (void)bulk_run(&b);
+    T_EQ_U64(loads[0], BULK);
+    bulk_right(&b);
+    T_EQ_U64(one.gets, gets);
+    T_EQ_U64(one.manys, manys);
+    T_EQ_U64(one.lease_manys, leases);
+    T_EQ_U64(one.fills + one.puts, 0);
+    T_CHECK(!in_memory(ns[0], &one, "0") && !in_memory(ns[0], &one, "39"));
+    one.get_answer = one.lease_answer = CELLAR_OK;
+    (void)bulk_run(&b);
+    bulk_right(&b);
+    T_EQ_U64(one.fills, BULK);
+    end();
+}
+
+static void bulk_load_asks_a_silent_tier_once_and_keeps_nothing(void)
+{
+    begin_together();
+    one.get_answer = CELLAR_E_TIMEOUT;
+    bulk_meets_silence(0, 1, 0);
+    begin_together();
+    one.lease_answer = CELLAR_E_TIMEOUT;
+    bulk_meets_silence(0, 1, 1);
+    begin_leases();
+    one.get_answer = CELLAR_E_TIMEOUT;
+    bulk_meets_silence(1, 0, 0);
+}
+
 static void bulk_load_loads_its_own_keys_before_it_waits(void)
 {
     static bulk b;
@@ -2443,6 +2507,8 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(load_that_must_not_wait_is_pending), T_CASE(close_ends_the_wait_for_another_process),
        T_CASE(stale_value_is_served_while_another_process_refreshes),
        T_CASE(keys_are_loaded_once_by_bulk_loads_of_two_processes),
+       T_CASE(bulk_load_asks_for_the_values_of_its_keys_together),
+       T_CASE(bulk_load_asks_a_silent_tier_once_and_keeps_nothing),
        T_CASE(bulk_load_loads_its_own_keys_before_it_waits),
        T_CASE(equal_keys_of_a_bulk_load_wait_together),
        T_CASE(bulk_wait_for_another_process_ends_at_its_limit),

@@ -147,6 +147,40 @@ static void call_waits_once_for_a_frozen_server(void)
     day_end();
 }
 
+static cellar_err load_all_new(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    (void)keys, (void)ctx;
+    for (size_t i = 0; i < count; i++) { (void)cellar_load_item_value(ld, i, "new", 3); }
+    return CELLAR_OK;
+}
+
+static void bulk_call_waits_once_for_a_frozen_server(void)
+{
+    enum { COLD = 300 };
+    static char key[COLD][8];
+    static cellar_load_item item[COLD];
+    static cellar_result r[COLD];
+    T_REQUIRE(engine_start(&server, NULL));
+    day_begin(server.socket, 300, NULL);
+    for (int i = 0; i < COLD; i++) {
+        const int len = snprintf(key[i], sizeof key[i], "%d", i);
+        r[i] = cellar_result_default();
+        item[i] = (cellar_load_item){ .key = key[i], .key_len = (size_t)len, .result = &r[i] };
+    }
+    engine_signal(&server, SIGSTOP);
+    T_EQ_I64(cellar_get_or_load_many(a.users, item, COLD, NULL, load_all_new, NULL), CELLAR_OK);
+    T_EQ_U64(side_stats(&a).timeouts, 1);
+    engine_signal(&server, SIGCONT);
+    for (int i = 0; i < COLD; i++) {
+        T_EQ_I64(item[i].status, CELLAR_OK);
+        cellar_result_free(&r[i]);
+    }
+    await_recovery();
+    T_CHECK(side_has(&a, "7", NULL)); /* neither memory nor the server has kept it */
+    T_EQ_U64(gaps(), 0);
+    day_end();
+}
+
 static void dead_server_comes_back_empty(void)
 {
     int64_t now = 0;
@@ -373,7 +407,7 @@ static void lost_right_is_named(void)
 
 T_MAIN("cellar_remote_bad_days", T_CASE(slow_server_defers_writes_and_keeps_the_link),
        T_CASE(frozen_server_breaks_the_link_once), T_CASE(call_waits_once_for_a_frozen_server),
-       T_CASE(dead_server_comes_back_empty),
+       T_CASE(bulk_call_waits_once_for_a_frozen_server), T_CASE(dead_server_comes_back_empty),
        T_CASE(full_server_is_logged_once_and_keeps_counters),
        T_CASE(demoted_server_is_left_until_it_is_primary),
        T_CASE(server_without_its_primary_is_left), T_CASE(loading_server_is_waited_for),

@@ -10,6 +10,7 @@
 #include <signal.h>
 
 #include "cellar_invalidate.h"
+#include "cellar_load.h"
 #include "tests/support/asleep.h"
 #include "tests/support/byte_proxy.h"
 #include "tests/support/shared_side.h"
@@ -128,6 +129,41 @@ static void unknown_number_of_a_tag_is_read_once(void)
     T_CHECK(cellar_delete_by_tag(a.users, "news", 4, CELLAR_TAG_HARD) == CELLAR_OK);
     side_fence(&b);
     T_EQ_U64(get_all(), 0);
+    both_close();
+}
+
+static cellar_err load_no_more(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    (void)ld, (void)keys, (void)ctx;
+    T_EQ_U64(count, 0);
+    return CELLAR_E_IO;
+}
+
+static void bulk_load_finds_values_of_any_length_together(void)
+{
+    static cellar_load_item it[MANY];
+    static cellar_result r[MANY];
+    static char text[2000];
+    both_open(CELLAR_REMOTE_ENVELOPE, 10000);
+    set_all(NULL);
+    memset(text, 'x', sizeof text);
+    for (unsigned i = 0; i < MANY; i++) {
+        if (i % 2 != 0) {
+            T_CHECK(cellar_set(a.users, key[i], strlen(key[i]), text, 512 + i, NULL) == CELLAR_OK);
+        }
+        r[i] = cellar_result_default();
+        it[i] = (cellar_load_item){ .key = key[i], .key_len = strlen(key[i]), .result = &r[i] };
+    }
+    side_fence(&b);
+    const unsigned long long reads = server_reads();
+    T_EQ_I64(cellar_get_or_load_many(b.users, it, MANY, NULL, load_no_more, NULL), CELLAR_OK);
+    T_CHECK(server_reads() - reads <= 2 * MANY / 32 + READS_BESIDE);
+    for (unsigned i = 0; i < MANY; i++) {
+        T_EQ_I64(it[i].status, CELLAR_OK);
+        T_EQ_U64(r[i].value_len, i % 2 != 0 ? 512 + i : 1);
+        T_EQ_MEM(r[i].value, i % 2 != 0 ? text : key[i], r[i].value_len);
+        cellar_result_free(&r[i]);
+    }
     both_close();
 }
 
@@ -273,6 +309,7 @@ static void equal_gets_of_a_thousand_threads_are_one(void)
 T_MAIN("remote_many", T_CASE(keys_of_one_call_take_one_round_trip),
        T_CASE(equal_gets_of_a_thousand_threads_are_one),
        T_CASE(unknown_number_of_a_tag_is_read_once),
+       T_CASE(bulk_load_finds_values_of_any_length_together),
        T_CASE(change_behind_the_question_is_honoured), T_CASE(lost_connection_ends_the_answers),
        T_CASE(close_waits_for_the_question),
        T_CASE(deferred_deletes_are_misses_without_the_server))
