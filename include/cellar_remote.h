@@ -537,7 +537,9 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * DEFERRED   the server did not answer within io_ms: the write may have happened. The entry in
  *            memory is removed, and the journal deletes the key when the link is back. With
  *            `strict` the same with E_TIMEOUT. Also for a set that a clear or a tag delete
- *            overtook, or with tags that the server did not confirm: it has no value then.
+ *            overtook, or with tags that the server did not confirm: it has no value then. Also for
+ *            a set of BEHIND in a gap: no value waits for the link, because another process may
+ *            write a newer one.
  * E_SPACE    the server is out of memory (maxmemory): the key was deleted there, or kept by a call
  *            with a condition. INVALIDATE and deletes return OK.
  * E_LIMIT    RAW only: no answer, and the journal is full. Other processes may keep the old value.

@@ -142,6 +142,7 @@ static void remote_space_gap(remote_space *s, int64_t until_ms)
 {
     s->tracked = false;
     s->host->proven(s->host->ctx, until_ms);
+    remote_pend_queues(s, false); /* first: no value enters behind the walk */
     remote_pend_demote(s);
 }
 
@@ -161,6 +162,7 @@ static void remote_space_linked(remote_space *s, int64_t quiet)
     s->end_mode = stale ? CELLAR_TAG_SOFT : CELLAR_TAG_HARD;
     s->ends = s->opts.offline != CELLAR_REMOTE_TRUST;
     if (!s->ends) { remote_space_end(s, s->end_mode); }
+    remote_pend_queues(s, true);
     remote_pend_kick(s);
 }
 

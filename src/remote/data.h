@@ -73,6 +73,7 @@ typedef struct remote_space {
     uint32_t cursor;              /* bucket at which the next batch begins */
     uint32_t journal_count, queue_count;
     size_t journal_bytes, queue_bytes;
+    bool queues;                  /* values may wait: tracking is on since the last gap */
     bool busy;                    /* a batch is on its way */
     bool must_clear;              /* the journal was full, or a clear had no answer */
     uint64_t must_upto, clear_upto; /* changes: of the newest such call; of the running end */

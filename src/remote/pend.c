@@ -6,7 +6,8 @@
  * INVARIANTS At most one write for each name: the newest. An entry leaves the table when the
  *            server confirmed exactly this write (`change`).
  *            A delete is never replaced by an older value. A value with an unknown fate becomes a
- *            delete: a newer value of another process may be in the server.
+ *            delete: a newer value of another process may be in the server. For the same reason
+ *            each value becomes a delete in a gap, and none is queued until tracking is on.
  *            Memory loses the key when a delete is confirmed. The server announces the delete, too,
  *            but later, and not to this process if a plain write of it to the key comes behind the
  *            delete in the same round (NOLOOP).
@@ -146,13 +147,17 @@ static remote_pend *remote_pend_make(remote_space *s, const remote_name *n, cons
     return p;
 }
 
-/* Put a write in the place of the one of its name, or add a lease. Return whether there is room. */
-static bool remote_pend_add(remote_space *s, const remote_name *n, remote_pend *p)
+/* Put a write in the place of the one of its name, or add a lease. Returns OK; E_BREAKER_OPEN (a
+ * value, and values are not queued now), E_LIMIT (no room). */
+static cellar_err remote_pend_add(remote_space *s, const remote_name *n, remote_pend *p)
 {
     remote_pend *old = NULL;
+    cellar_err err = CELLAR_E_LIMIT;
     pthread_mutex_lock(&s->lock);
-    const bool room = p != NULL && remote_pend_room(s, p);
-    if (room) {
+    if (p != NULL && p->value && !s->queues) {
+        err = CELLAR_E_BREAKER_OPEN;
+    } else if (p != NULL && remote_pend_room(s, p)) {
+        err = CELLAR_OK;
         remote_pend **at = remote_pend_find(s, n);
         if (*at != NULL && !p->lease) { old = remote_pend_take(s, at); }
         p->change = ++s->changes;
@@ -161,8 +166,8 @@ static bool remote_pend_add(remote_space *s, const remote_name *n, remote_pend *
         remote_pend_count(s, p, true);
     }
     pthread_mutex_unlock(&s->lock);
-    remote_pend_drop(s, room ? old : p);
-    return room;
+    remote_pend_drop(s, err == CELLAR_OK ? old : p);
+    return err;
 }
 
 /* Turn the entry of a name into a delete. Return false if there is none. Needs no room. */
@@ -179,7 +184,8 @@ CELLAR_PRIVATE bool remote_pend_delete(remote_space *s, const remote_name *n, co
                                        size_t key_len)
 {
     const bool room = remote_pend_replace(s, n) ||
-                      remote_pend_add(s, n, remote_pend_make(s, n, key, key_len, NULL, 0));
+                      remote_pend_add(s, n, remote_pend_make(s, n, key, key_len, NULL, 0)) ==
+                          CELLAR_OK;
     if (room) {
         remote_pend_kick(s);
     } else if (s->opts.values != CELLAR_REMOTE_RAW) {
@@ -197,21 +203,21 @@ CELLAR_PRIVATE void remote_pend_release(remote_space *s, const remote_lease_ask 
     const size_t len = remote_lease_name(q, l, &n, token);
     remote_pend *p = remote_pend_make(s, &n, "", 0, token, len);
     if (p != NULL) { p->lease = true; }
-    if (remote_pend_add(s, &n, p)) { remote_pend_kick(s); }
+    if (remote_pend_add(s, &n, p) == CELLAR_OK) { remote_pend_kick(s); }
 }
 
-CELLAR_PRIVATE bool remote_pend_value(remote_space *s, const remote_name *n, const void *key,
-                                      size_t key_len, const void *bytes, size_t len,
-                                      int64_t end_ms)
+CELLAR_PRIVATE cellar_err remote_pend_value(remote_space *s, const remote_name *n,
+                                            const void *key, size_t key_len, const void *bytes,
+                                            size_t len, int64_t end_ms)
 {
     remote_pend *p = remote_pend_make(s, n, key, key_len, bytes, len);
     if (p != NULL) {
         p->value = true;
         p->end_ms = end_ms;
     }
-    if (!remote_pend_add(s, n, p)) { return false; }
-    remote_pend_kick(s);
-    return true;
+    const cellar_err err = remote_pend_add(s, n, p);
+    if (err == CELLAR_OK) { remote_pend_kick(s); }
+    return err;
 }
 
 CELLAR_PRIVATE void remote_pend_clear(remote_space *s)
@@ -442,6 +448,13 @@ CELLAR_PRIVATE void remote_pend_kick(remote_space *s)
                                .replies = b->count, .ctx = b, .fn = remote_batch_reply,
                                .done = remote_batch_done };
     remote_post(s->r->link, &q);
+}
+
+CELLAR_PRIVATE void remote_pend_queues(remote_space *s, bool on)
+{
+    pthread_mutex_lock(&s->lock);
+    s->queues = on;
+    pthread_mutex_unlock(&s->lock);
 }
 
 CELLAR_PRIVATE void remote_pend_demote(remote_space *s)

@@ -29,10 +29,11 @@ CELLAR_PRIVATE bool remote_pend_delete(remote_space *s, const remote_name *n, co
 CELLAR_PRIVATE void remote_pend_release(remote_space *s, const remote_lease_ask *q,
                                         const remote_lease *l);
 
-/* Queue a value until `end_ms`. Returns false if there is no room; nothing was done. */
-CELLAR_PRIVATE bool remote_pend_value(remote_space *s, const remote_name *n, const void *key,
-                                      size_t key_len, const void *bytes, size_t len,
-                                      int64_t end_ms);
+/* Queue a value until `end_ms`. Otherwise nothing is done.
+ * returns: OK; E_BREAKER_OPEN (values are not queued now), E_LIMIT (no room) */
+CELLAR_PRIVATE cellar_err remote_pend_value(remote_space *s, const remote_name *n,
+                                            const void *key, size_t key_len, const void *bytes,
+                                            size_t len, int64_t end_ms);
 
 /* End the namespace for all processes as soon as the server answers. */
 CELLAR_PRIVATE void remote_pend_clear(remote_space *s);
@@ -43,6 +44,9 @@ CELLAR_PRIVATE cellar_err remote_drop_format(const remote_space *s, const char *
 
 /* Send what waits, unless a batch is on its way. */
 CELLAR_PRIVATE void remote_pend_kick(remote_space *s);
+
+/* Let values be queued from now on, or not. In a gap another process may write a newer value. */
+CELLAR_PRIVATE void remote_pend_queues(remote_space *s, bool on);
 
 /* Turn queued values into deletes, also those on their way: another process may have written a
  * newer value, or the values are deleted. */

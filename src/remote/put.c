@@ -224,11 +224,13 @@ static cellar_err remote_write_behind(remote_write *w)
 {
     remote_space *s = w->s;
     const int64_t end_ms = s->host->now_ms(s->host->ctx) + w->life_ms;
-    if (w->bytes != NULL && remote_pend_value(s, &w->name, w->key.data, w->key.len, w->bytes,
-                                              w->len, end_ms)) {
-        return CELLAR_OK;
+    if (w->bytes != NULL) {
+        const cellar_err err = remote_pend_value(s, &w->name, w->key.data, w->key.len, w->bytes,
+                                                 w->len, end_ms);
+        if (err == CELLAR_OK) { return CELLAR_OK; }
+        if (err == CELLAR_E_LIMIT) { REMOTE_ADD(s->r, queue_full, 1); }
+        else { REMOTE_ADD(s->r, deferred, 1); }
     }
-    if (w->bytes != NULL) { REMOTE_ADD(s->r, queue_full, 1); }
     if (remote_pend_delete(s, &w->name, w->key.data, w->key.len)) {
         return w->bytes != NULL ? CELLAR_DEFERRED : CELLAR_OK;
     }

@@ -2,8 +2,9 @@
  *
  * Aim:    a value that was loaded in a gap is not in memory after the gap: the load had no lease.
  *         Deletes by pattern without an answer begin a gap: the server does not report them.
- * Method: the link is stopped behind its start of tracking, before the mark of the first proof; the
- *         answer to a delete is lost. Two stores in this process stand for two processes;
+ *         A set of BEHIND in a gap does not overwrite a value that another client set in the gap.
+ * Method: the link is stopped behind its start of tracking, before the mark of the first proof, and
+ *         at the begin of a gap; the answer to a delete is lost. Two stores in this process stand for two processes;
  *         redis-server is real. */
 #include <semaphore.h>
 
@@ -11,25 +12,40 @@
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
 #include "remote/link.h"
+#include "remote/share.h"
 #include "tests/support/shared_side.h"
 
-static _Atomic bool stops;
+static _Atomic bool stops, stops_at_gap;
 static remote_link *stopped_link;
 static sem_t stopped, goes;
+
+static void stop_io_thread(void)
+{
+    (void)sem_post(&stopped);
+    while (sem_wait(&goes) != 0) { }
+}
 
 /* Stop the I/O thread, if the test wants it, before the link sends the mark. */
 static void synced_later(remote_link *l)
 {
     if (atomic_exchange(&stops, false)) {
         stopped_link = l;
-        (void)sem_post(&stopped);
-        while (sem_wait(&goes) != 0) { }
+        stop_io_thread();
     }
     remote_synced(l);
 }
 
+/* Stop the I/O thread, if the test wants it, when the gap has begun and no link is left. */
+static void share_gap_later(cellar_remote *r)
+{
+    remote_share_gap(r);
+    if (atomic_exchange(&stops_at_gap, false)) { stop_io_thread(); }
+}
+
 #define remote_synced synced_later
+#define remote_share_gap share_gap_later
 #include "src/remote/coherence.c"
+#undef remote_share_gap
 #undef remote_synced
 
 static bool loses;
@@ -115,5 +131,35 @@ static void delete_by_pattern_without_an_answer_ends_all_entries(void)
     }
 }
 
+static void set_behind_in_a_gap_is_never_an_old_value(void)
+{
+    for (int raw = 0; raw < 2; raw++) {
+        cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+        if (!engine_start(&server, NULL)) { return; }
+        o.values = raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE;
+        o.write = CELLAR_REMOTE_BEHIND;
+        side_open(&a, server.socket, NULL, &o);
+        side_fence(&a);
+        T_REQUIRE(sem_init(&stopped, 0, 0) == 0 && sem_init(&goes, 0, 0) == 0);
+        atomic_store(&stops_at_gap, true);
+        T_CHECK(engine_cut(&server, "pubsub") == 1);
+        while (sem_wait(&stopped) != 0) { }
+        T_EQ_I64(side_set(&a, "k", "old"), CELLAR_DEFERRED);
+        T_EQ_U64(side_stats(&a).queue_entries, 0);
+        T_EQ_U64(side_stats(&a).queue_full, 0);
+        T_CHECK(engine_ask(&server, "SET app:users:k new") != NULL);
+        (void)sem_post(&goes);
+        T_CHECK(side_proven(&a));
+        side_fence(&a);
+        T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 0); /* the journal */
+        T_EQ_I64(side_set(&a, "k", "next"), CELLAR_OK);
+        while (side_stats(&a).queue_entries != 0) { engine_pause_ms(1); }
+        T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 1);
+        side_close(&a);
+        engine_stop(&server);
+    }
+}
+
 T_MAIN("cellar_remote_gap", T_CASE(load_of_a_gap_is_not_in_memory_after_it),
-       T_CASE(delete_by_pattern_without_an_answer_ends_all_entries))
+       T_CASE(delete_by_pattern_without_an_answer_ends_all_entries),
+       T_CASE(set_behind_in_a_gap_is_never_an_old_value))
