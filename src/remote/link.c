@@ -77,6 +77,7 @@ static void remote_retrack_begin(remote_link *l)
     remote_gap_begin(l);
     remote_state_set(l, REMOTE_GAP);
     atomic_store(&l->retrack, false); /* after the state, and before the prefixes are read */
+    remote_deadline_set(l); /* no mark may be in flight that would break the link */
     remote_track(l, false);
 }
 
@@ -88,7 +89,7 @@ static void remote_times(remote_link *l)
         remote_break(l, REMOTE_WHY_TIMEOUT, "%u calls in a row had no answer", REMOTE_TIMEOUTS_ROW);
     }
     if (l->phase == REMOTE_PHASE_RESOLVE && l->why == REMOTE_WHY_NONE) { remote_resolve_step(l); }
-    if (l->phase >= REMOTE_PHASE_RESOLVE && l->phase <= REMOTE_PHASE_GREET &&
+    if (l->phase >= REMOTE_PHASE_RESOLVE && l->phase <= REMOTE_PHASE_TRACK &&
         now_ns > l->deadline_ns) {
         remote_break(l, REMOTE_WHY_TIMEOUT, l->phase == REMOTE_PHASE_RESOLVE
                      ? "the name %.80s has no address yet"

@@ -131,7 +131,7 @@ struct remote_link {
     uint32_t ear_step;
     int64_t ear_id;
     uint32_t attempt, failures;    /* attempts ever; in a row */
-    int64_t retry_ns, deadline_ns; /* of the pause; of the name, then of the handshake */
+    int64_t retry_ns, deadline_ns; /* of the pause; of the name, then till tracking is on */
     bool gap_told;                 /* `linked` was not called since `gap` */
     uint32_t prefixes;             /* tracked on this connection */
     remote_bytes bytes;            /* of the handshake request in flight */
@@ -209,6 +209,7 @@ CELLAR_PRIVATE void remote_load_scripts(remote_link *l); /* again, after NOSCRIP
 /* ---- state.c ---- */
 CELLAR_PRIVATE void remote_fall(remote_link *l);      /* close what broke */
 CELLAR_PRIVATE void remote_attempt(remote_link *l);   /* connect */
+CELLAR_PRIVATE void remote_deadline_set(remote_link *l); /* for the phases up to TRACK */
 CELLAR_PRIVATE void remote_found(remote_link *l);     /* connect to the server of the answer */
 CELLAR_PRIVATE void remote_resolve_step(remote_link *l); /* connect once the name has an address */
 

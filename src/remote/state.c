@@ -22,7 +22,7 @@
 #define REMOTE_STRING_DEFAULT ((size_t)1 << 20)
 #define REMOTE_PAUSE_MS INT64_C(50)
 #define REMOTE_PAUSE_MAX_MS INT64_C(5000)
-#define REMOTE_GREET_MS INT64_C(1000) /* for a name, and for a handshake */
+#define REMOTE_GREET_MS INT64_C(1000) /* for a name; for handshake and tracking */
 #define REMOTE_NS_OF_MS INT64_C(1000000)
 
 /* ---- end of a link ---- */
@@ -96,7 +96,7 @@ CELLAR_PRIVATE void remote_fall(remote_link *l)
 
 /* ---- attempts ---- */
 
-static void remote_deadline_set(remote_link *l)
+CELLAR_PRIVATE void remote_deadline_set(remote_link *l)
 {
     l->deadline_ns = remote_mono_ns() + REMOTE_GREET_MS * REMOTE_NS_OF_MS;
 }

@@ -242,6 +242,27 @@ static void new_prefix_while_scripts_are_loaded(void)
     ended(&e, &k);
 }
 
+/* No mark is due for 15 s, so only the deadline of the tracking breaks the link. */
+static void frozen_server_does_not_hold_tracking_up(void)
+{
+    engine e;
+    link_kit k;
+    remote_refusal why = { .why = REMOTE_WHY_NONE };
+    if (!engine_start(&e, NULL)) { return; }
+    link_kit_init(&k, e.socket);
+    k.c.proof_ms = 60000;
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    engine_signal(&e, SIGSTOP);
+    k.prefix[2] = "app:more:";
+    remote_retrack(k.link);
+    T_CHECK(link_kit_until(&k, REMOTE_GAP));
+    T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_TIMEOUT);
+    engine_signal(&e, SIGCONT);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    ended(&e, &k);
+}
+
 static void frozen_server_costs_io_ms_then_nothing(void)
 {
     engine e;
@@ -600,6 +621,7 @@ T_MAIN("remote_link", T_CASE(requests_are_answered_in_order), T_CASE(posted_requ
        T_CASE(lost_links_in_a_row_are_logged_once),
        T_CASE(no_mark_is_sent_before_synced), T_CASE(new_prefix_is_heard_after_a_gap),
        T_CASE(lost_scripts_are_loaded_again), T_CASE(new_prefix_while_scripts_are_loaded),
+       T_CASE(frozen_server_does_not_hold_tracking_up),
        T_CASE(frozen_server_costs_io_ms_then_nothing),
        T_CASE(full_ring_is_a_code), T_CASE(ask_inside_a_reply_is_refused),
        T_CASE(full_server_lets_a_link_prove), T_CASE(longest_fence_has_no_end),
