@@ -402,7 +402,8 @@ static cellar_err add_like_a_set(void *ctx, const cellar_tier_key *k, int64_t de
 static void increment_overtaken(void)
 {
     int64_t n = 0;
-    T_EQ_I64(cellar_increment(ns[1], "k", 1, 1, 0, 0, 0, &n), CELLAR_OK);
+    const cellar_err err = cellar_increment(ns[1], "k", 1, 1, 0, 0, 0, &n);
+    T_CHECK(err == CELLAR_OK || two.answer != CELLAR_OK);
 }
 
 /* The server orders the older change behind the newer one and does not report it: own changes are
@@ -428,6 +429,51 @@ static void change_that_an_end_overtook_leaves_nothing_older_in_memory(void)
         end();
     }
     act = NULL;
+}
+
+static void (*newer)(void);
+static cellar_err newer_answer;
+
+static void set_newer(void) { (void)cellar_set(ns[1], "k", 1, "newer", 5, NULL); }
+
+/* Make a newer change when the older one has left memory and not reached the tier. */
+static void make_newer(const cellar_event *e, void *ctx)
+{
+    void (*const change)(void) = newer;
+    (void)e, (void)ctx;
+    if (change == NULL) { return; }
+    newer = NULL;
+    two.answer = newer_answer;
+    change();
+    two.answer = CELLAR_OK;
+}
+
+/* What the tier judges hides no older change, and neither does what it refuses. */
+static void change_behind_a_judged_or_refused_one_reaches_the_server(void)
+{
+    static void (*const newers[])(void) = { set_if_overtaken, increment_overtaken, set_newer };
+    static const cellar_err answers[] = { CELLAR_CONFLICT, CELLAR_E_TYPE, CELLAR_E_SPACE,
+                                          CELLAR_E_BREAKER_OPEN, CELLAR_E_TIMEOUT, CELLAR_OK };
+    const unsigned count = sizeof answers / sizeof answers[0];
+    for (unsigned i = 0; i < 2 * 3 * count; i++) {
+        uint64_t id;
+        const bool deletes = i % 2 == 1;
+        make_clients();
+        two.table.add = add_like_a_set;
+        attach_both();
+        sets(ns[1], "k", "0");
+        T_EQ_I64(cellar_listener_add(ns[1], 0, make_newer, NULL, &id), CELLAR_OK);
+        newer = newers[i / 2 % 3];
+        newer_answer = answers[i / 6];
+        if (newer == set_newer && newer_answer == CELLAR_OK) { newer_answer = CELLAR_E_LIMIT; }
+        if (deletes) { T_EQ_I64(cellar_delete(ns[1], "k", 1), CELLAR_OK); }
+        else { sets(ns[1], "k", "older"); }
+        T_CHECK(newer == NULL);
+        has(ns[0], "k", deletes ? NULL : "older");
+        has(ns[1], "k", deletes ? NULL : "older");
+        T_EQ_I64(cellar_listener_remove(ns[1], id), CELLAR_OK);
+        end();
+    }
 }
 
 /* ---- equal gets ---- */
@@ -2461,6 +2507,7 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(pattern_reaches_the_server_once),
        T_CASE(entries_end_within_a_pattern_delete), T_CASE(reply_on_its_way_brings_nothing_old_back),
        T_CASE(change_that_an_end_overtook_leaves_nothing_older_in_memory),
+       T_CASE(change_behind_a_judged_or_refused_one_reaches_the_server),
        T_CASE(equal_gets_are_one_question),
        T_CASE(equal_gets_of_a_value_that_memory_does_not_keep_ask_each),
        T_CASE(get_behind_a_change_does_not_wait_for_an_older_question),
