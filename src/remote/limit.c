@@ -37,6 +37,7 @@ enum {
 #define LIMIT_COLOUR_MASK ((UINT64_C(1) << LIMIT_COLOUR_BITS) - 1)
 #define LIMIT_COST_BITS   16
 #define LIMIT_TIME_MAX_NS ((uint64_t)400 * 24 * 3600 * 1000000000u)
+#define LIMIT_WAIT_MAX_US (INT64_C(1) << 53) /* numbers of the scripts are below that */
 
 typedef struct limit_slot {
     _Atomic uint64_t fp;     /* keyed hash of the key; 0: free. Release after the word */
@@ -266,14 +267,14 @@ static void limit_key_args(remote_args *a, remote_name *key, remote_name *list,
     remote_arg(a, list->text, list->len);
 }
 
-/* ahead: the server may grant units for later. */
-static void limit_rule_args(remote_args *a, const cellar_remote_limiter *l, bool ahead)
+/* Append the arguments of the rule. ahead_us: the longest wait for units that are granted later. */
+static void limit_rule_args(remote_args *a, const cellar_remote_limiter *l, int64_t ahead_us)
 {
     static const uint32_t seconds[] = { 0, 60, 3600, 86400, 604800, 0 };
     if (l->script == REMOTE_SCRIPT_BUCKET) {
         remote_arg_number(a, (int64_t)l->unit);
         remote_arg_number(a, (int64_t)l->top);
-        remote_arg_number(a, ahead ? LIMIT_AHEAD_MS * 1000 : 0);
+        remote_arg_number(a, ahead_us);
     } else if (l->script == REMOTE_SCRIPT_WINDOW) {
         const bool week = l->rule.calendar == CELLAR_PER_WEEK;
         remote_arg_number(a, seconds[l->rule.calendar]);
@@ -285,25 +286,49 @@ static void limit_rule_args(remote_args *a, const cellar_remote_limiter *l, bool
     }
 }
 
-/* Ask the server for a batch. `numbers` as the script returns them. */
+/* Return the units to ask for. */
+static uint64_t limit_want(const limit_call *c)
+{
+    return c->slot != NULL && c->cost < c->l->batch ? c->l->batch : c->cost;
+}
+
+/* Return the longest wait in us for units that the server may grant for later; 0: none. */
+static int64_t limit_ahead_us(const limit_call *c)
+{
+    const bool ahead = limit_want(c) > c->cost && c->l->hold_ms >= LIMIT_AHEAD_HOLD_MS;
+    return ahead ? LIMIT_AHEAD_MS * 1000 : 0;
+}
+
+/* Return whether a script may have answered so: units that were asked for and that a word has
+ * room for, or a wait. */
+static bool limit_answer_valid(const limit_call *c, const int64_t *numbers)
+{
+    const int64_t granted = numbers[0], wait_us = numbers[1];
+    if (granted == 0) { return wait_us <= LIMIT_WAIT_MAX_US; }
+    return granted >= (int64_t)c->cost && granted <= (int64_t)limit_want(c) &&
+           wait_us <= limit_ahead_us(c);
+}
+
+/* Ask the server for a batch. `numbers` as the script returns them.
+ * returns: codes of remote_script_run; E_IO also for numbers that no script returns */
 static cellar_err limit_ask(limit_call *c, bool members, int64_t *numbers)
 {
     cellar_remote_limiter *l = c->l;
     remote_args a;
     remote_name key, list;
-    const uint64_t want = c->slot != NULL && c->cost < l->batch ? l->batch : c->cost;
+    const uint64_t want = limit_want(c);
     const uint64_t least = want / 2 > c->cost ? want / 2 : c->cost;
-    const bool ahead = want > c->cost && l->hold_ms >= LIMIT_AHEAD_HOLD_MS;
     const int64_t wait = l->hold_ms < l->r->cfg.io_ms ? l->hold_ms : l->r->cfg.io_ms;
     remote_args_script(&a, l->r, l->script, 2);
     limit_key_args(&a, &key, &list, l, c->key, c->key_len);
     remote_arg(&a, l->r->cfg.uuid, members ? strlen(l->r->cfg.uuid) : 0);
     remote_arg_number(&a, (int64_t)want);
     remote_arg_number(&a, (int64_t)least);
-    limit_rule_args(&a, l, ahead);
+    limit_rule_args(&a, l, limit_ahead_us(c));
     REMOTE_ADD(l->r, limit_calls, 1);
     c->sent = limit_now(l);
-    return remote_script_run(l->r, &a, wait / LIMIT_ATTEMPTS + 1, numbers, NULL);
+    const cellar_err err = remote_script_run(l->r, &a, wait / LIMIT_ATTEMPTS + 1, numbers, NULL);
+    return err == CELLAR_OK && !limit_answer_valid(c, numbers) ? CELLAR_E_IO : err;
 }
 
 /* Deny costs from `least` on, until `until`. A denial of all costs stays until it ends: reserved

@@ -595,6 +595,59 @@ static void check_that_stood_still_spends_no_later_unit(void)
     end();
 }
 
+/* Let a script that returns these numbers have the place of the one of token buckets. */
+static void server_returns(long long granted, long long wait_us)
+{
+    char text[80];
+    snprintf(text, sizeof text, "return {%lld,%lld,1,0}", granted, wait_us);
+    const redisReply *digest = engine_ask(&server, "SCRIPT LOAD %s", text);
+    T_REQUIRE(digest != NULL && digest->type == REDIS_REPLY_STRING);
+    memcpy(one.r.sha[REMOTE_SCRIPT_BUCKET], digest->str, REMOTE_SHA1_TEXT);
+}
+
+/* Let other calls ask for all keys that have a place. */
+static void take_all_places(cellar_remote_limiter *l)
+{
+    for (uint32_t i = 0; i < l->buckets * LIMIT_WAYS; i++) {
+        atomic_store(&l->slots[i].fp, i + 1);
+        l->cold[i].asking = 1;
+    }
+}
+
+/* A batch has 50 units, and at most 1 s of them is granted ahead. */
+static void numbers_that_no_script_returns_are_refused(void)
+{
+    static const struct {
+        uint64_t cost;
+        long long granted, wait_us;
+        bool valid, no_place;
+    } row[] = {
+        { 1, 50, 0, true, false }, { 5, 5, 0, true, false }, { 60, 60, 0, true, false },
+        { 1, 50, 1000000, true, false }, { 1, 0, 1LL << 53, true, false },
+        { 5, 4, 0, false, false }, { 1, 51, 0, false, false }, { 1, 8192, 0, false, false },
+        { 1, 1LL << 50, 0, false, false }, { 1, -1, 0, false, false },
+        { 1, -1, 5, false, false }, { 1, 50, 1000001, false, false },
+        { 60, 60, 5, false, false }, { 60, 61, 0, false, false },
+        { 1, 0, 1LL << 54, false, false }, { 1, 50, 0, false, true }, { 1, 1, 5, false, true },
+    };
+    if (!begin()) { return; }
+    const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        cellar_remote_limiter *l = limiter(&one, rule, 60000, 50);
+        cellar_limiter_result x;
+        if (row[i].no_place) { take_all_places(l); }
+        server_returns(row[i].granted, row[i].wait_us);
+        const bool grant = row[i].valid && row[i].granted > 0 && row[i].wait_us == 0;
+        T_EQ_I64(cellar_remote_limiter_check(l, "k", 1, row[i].cost, &x),
+                 grant ? CELLAR_OK : CELLAR_LIMITED);
+        T_CHECK(x.remaining < 50);
+        T_EQ_U64(stats_of(l).granted, row[i].valid ? (uint64_t)row[i].granted : 0);
+        T_EQ_U64(stats_of(l).offline, row[i].valid ? 0 : 1);
+        cellar_remote_limiter_close(l);
+    }
+    end();
+}
+
 static void forked_child_spends_nothing(void)
 {
     if (!begin()) { return; }
@@ -625,4 +678,5 @@ T_MAIN("remote_limit", T_CASE(processes_share_one_burst),
        T_CASE(full_table_keeps_keys_apart), T_CASE(threads_spend_each_unit_once),
        T_CASE(each_failed_allocation_is_a_code), T_CASE(documented_rights_suffice),
        T_CASE(bad_input_is_refused),
-       T_CASE(check_that_stood_still_spends_no_later_unit), T_CASE(forked_child_spends_nothing))
+       T_CASE(check_that_stood_still_spends_no_later_unit),
+       T_CASE(numbers_that_no_script_returns_are_refused), T_CASE(forked_child_spends_nothing))
