@@ -98,8 +98,9 @@ static void row_sleep(cellar_remote *r, remote_lock_row *row, remote_lock_wait *
         if (left <= 0) { break; }
         if (r->cfg.no_thread) { /* the caller hears for itself */
             pthread_mutex_unlock(&row->lock);
-            (void)remote_link_step(r->link, 1);
+            const bool busy = remote_link_step(r->link, 1) == CELLAR_E_BUSY;
             pthread_mutex_lock(&row->lock);
+            if (busy) { remote_share_sleep(&row->changed, &row->lock, 1); }
         } else {
             remote_share_sleep(&row->changed, &row->lock, left);
         }
@@ -241,6 +242,7 @@ static cellar_err lock_acquire(cellar_remote *r, const void *key, size_t key_len
         return CELLAR_E_INVAL;
     }
     if (r->share->pid != getpid()) { return CELLAR_E_FORKED; } /* rows belong to the parent */
+    if (remote_inside(r->link)) { return CELLAR_E_DEADLOCK; }  /* no other thread would hear */
     cellar_err err = lock_opts(o, &wait_ms, &lease_ms);
     if (err == CELLAR_OK) { err = remote_share_random(lk.opaque, 2); }
     if (err != CELLAR_OK) { return err; }

@@ -192,11 +192,23 @@ void remote_post(remote_link *l, const remote_request *q)
     q->done(q->ctx, err, fate);
 }
 
+/* Another thread runs the link: remote_link_step returns E_BUSY. And how often it was called. */
+static atomic_bool share_busy;
+static atomic_uint share_steps;
+
 cellar_err remote_link_step(remote_link *l, int64_t wait_ms)
 {
     (void)l;
+    atomic_fetch_add(&share_steps, 1);
+    if (atomic_load(&share_busy)) { return CELLAR_E_BUSY; }
     engine_pause_ms((int)wait_ms);
     return CELLAR_OK;
+}
+
+bool remote_inside(const remote_link *l)
+{
+    (void)l;
+    return false;
 }
 
 static void *share_hear(void *arg)

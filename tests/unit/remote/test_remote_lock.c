@@ -191,6 +191,22 @@ static void lease_ends_by_itself(void)
     end();
 }
 
+/* Two steps at most begin in one ms: before a wait of 1 ms and behind it. */
+static void waiter_sleeps_while_another_thread_runs_the_link(void)
+{
+    if (!begin()) { return; }
+    cellar_remote_lock a, b;
+    const cellar_lock_opts o = times(50, 60000);
+    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, &o, &a), CELLAR_OK);
+    two.r.cfg.no_thread = true;
+    atomic_store(&share_busy, true);
+    atomic_store(&share_steps, 0);
+    T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, &o, &b), CELLAR_E_TIMEOUT);
+    T_CHECK(atomic_load(&share_steps) <= 100);
+    atomic_store(&share_busy, false);
+    end();
+}
+
 /* The answer does not come, and the server takes the lock later: it is released, not left. */
 static void lock_of_a_lost_answer_is_released(void)
 {
@@ -405,7 +421,8 @@ T_MAIN("remote_lock", T_CASE(one_owner_over_processes),
        T_CASE(owner_that_heard_of_the_loss_has_no_time_left),
        T_CASE(release_wakes_a_waiter_of_another_process), T_CASE(foreign_delete_ends_the_lock),
        T_CASE(key_without_a_ttl_is_waited_for_without_questions),
-       T_CASE(lease_ends_by_itself), T_CASE(lock_of_a_lost_answer_is_released),
+       T_CASE(lease_ends_by_itself), T_CASE(waiter_sleeps_while_another_thread_runs_the_link),
+       T_CASE(lock_of_a_lost_answer_is_released),
        T_CASE(dead_server_is_a_code), T_CASE(waiters_of_one_process_are_served_in_order),
        T_CASE(fences_grow_and_owners_exclude_each_other), T_CASE(killed_owner_loses_the_lock),
        T_CASE(child_of_a_waiting_process_is_refused), T_CASE(documented_rights_suffice),

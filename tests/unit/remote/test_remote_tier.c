@@ -9,6 +9,8 @@
 #include "cellar_entry.h"
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
+#include "cellar_observe.h"
+#include "remote/share_types.h"
 #include "tests/support/two_sides.h"
 
 static void set_elsewhere_is_seen_after_a_fence(void)
@@ -583,6 +585,46 @@ static void child_of_a_fork_closes(void)
     engine_stop(&server);
 }
 
+static void *wait_for_lock(void *out)
+{
+    T_EQ_I64(cellar_remote_lock_acquire(a.r, "lock", 4, NULL, out), CELLAR_OK);
+    return NULL;
+}
+
+/* Acquire in the I/O thread the lock for which another thread waits. */
+static void acquire_here(const cellar_event *e, void *code)
+{
+    cellar_lock_opts o = cellar_lock_opts_default();
+    cellar_remote_lock lk;
+    (void)e;
+    o.wait_timeout_ms = 100;
+    *(cellar_err *)code = cellar_remote_lock_acquire(a.r, "lock", 4, &o, &lk);
+}
+
+/* The I/O thread would wait behind the thread that only the I/O thread can wake. */
+static void lock_in_a_callback_of_the_remote_is_refused(void)
+{
+    cellar_remote_lock held, waited;
+    cellar_err code = CELLAR_OK;
+    uint64_t id;
+    pthread_t t;
+    both_open(NULL);
+    T_EQ_I64(cellar_remote_lock_acquire(b.r, "lock", 4, NULL, &held), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(a.users, CELLAR_CAUSE_BIT(REMOTE), acquire_here, &code, &id),
+             CELLAR_OK);
+    T_CHECK(side_set(&a, "k", "1") == CELLAR_OK && side_has(&a, "k", "1"));
+    T_REQUIRE(pthread_create(&t, NULL, wait_for_lock, &waited) == 0);
+    while (atomic_load(&a.r->share->lock_waits) != 1) { sched_yield(); }
+    T_CHECK(side_set(&b, "k", "2") == CELLAR_OK);
+    side_fence(&a);
+    T_EQ_I64(code, CELLAR_E_DEADLOCK);
+    T_EQ_I64(cellar_listener_remove(a.users, id), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_release(b.r, "lock", 4, &held), CELLAR_OK);
+    pthread_join(t, NULL);
+    T_EQ_I64(cellar_remote_lock_release(a.r, "lock", 4, &waited), CELLAR_OK);
+    both_close();
+}
+
 T_MAIN("cellar_remote_tier", T_CASE(set_elsewhere_is_seen_after_a_fence),
        T_CASE(get_after_a_get_does_not_ask_again), T_CASE(change_by_another_client_is_heard),
        T_CASE(long_key_is_heard_by_its_digest), T_CASE(foreign_bytes_are_a_miss_and_stay),
@@ -598,4 +640,5 @@ T_MAIN("cellar_remote_tier", T_CASE(set_elsewhere_is_seen_after_a_fence),
        T_CASE(stale_values_outlive_a_gap_unless_something_was_cleared),
        T_CASE(cold_key_is_loaded_once_over_all_processes),
        T_CASE(increments_of_two_processes_lose_nothing),
-       T_CASE(conditions_are_those_of_the_server), T_CASE(child_of_a_fork_closes))
+       T_CASE(conditions_are_those_of_the_server),
+       T_CASE(lock_in_a_callback_of_the_remote_is_refused), T_CASE(child_of_a_fork_closes))
