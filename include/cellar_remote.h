@@ -386,7 +386,7 @@ CELLAR_API void cellar_remote_limiter_close(cellar_remote_limiter *l);
  *          `reset_after_ns` is 0, `rule` is 0
  * returns: OK (admitted), LIMITED (denied; `never`: cost is above the burst or limit); E_INVAL,
  *          E_CLOSED, E_FORKED
- * thread:  any
+ * thread:  any; in a callback of r `offline` decides in place of the server
  * cost:    units at hand or a known denial: no lock, one compare-exchange at most; else one round
  *          trip; io_ms or hold_ms at most if the server does not answer
  * example:

@@ -416,7 +416,7 @@ static cellar_err limit_slow(limit_call *c)
         limit_claim(c);
         if (c->slot != NULL) { err = limit_spend(c); }
         if (err != CELLAR_MISS) { break; }
-        if (c->now < l->offline_until) {
+        if (c->now < l->offline_until || remote_inside(l->r->link)) {
             err = limit_local(c);
         } else if (c->slot != NULL && l->batch > 1 && cold_of(c)->asking > 0 &&
                    c->now < deadline) {

@@ -195,6 +195,7 @@ void remote_post(remote_link *l, const remote_request *q)
 /* Another thread runs the link: remote_link_step returns E_BUSY. And how often it was called. */
 static atomic_bool share_busy;
 static atomic_uint share_steps;
+static atomic_bool share_inside; /* calls are those of a callback of the remote */
 
 cellar_err remote_link_step(remote_link *l, int64_t wait_ms)
 {
@@ -208,7 +209,7 @@ cellar_err remote_link_step(remote_link *l, int64_t wait_ms)
 bool remote_inside(const remote_link *l)
 {
     (void)l;
-    return false;
+    return atomic_load(&share_inside);
 }
 
 static void *share_hear(void *arg)

@@ -648,6 +648,21 @@ static void numbers_that_no_script_returns_are_refused(void)
     end();
 }
 
+static void check_in_a_callback_does_not_ask(void)
+{
+    if (!begin()) { return; }
+    const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
+    cellar_remote_limiter *l = limiter(&one, rule, 60000, 50);
+    atomic_store(&share_inside, true);
+    T_EQ_U64(admitted(l, "k", 1), 0); /* DENY */
+    T_EQ_U64(stats_of(l).calls, 0);
+    atomic_store(&share_inside, false);
+    T_EQ_U64(admitted(l, "k", 50), 50);
+    T_EQ_U64(stats_of(l).offline, 1);
+    cellar_remote_limiter_close(l);
+    end();
+}
+
 static void forked_child_spends_nothing(void)
 {
     if (!begin()) { return; }
@@ -679,4 +694,5 @@ T_MAIN("remote_limit", T_CASE(processes_share_one_burst),
        T_CASE(each_failed_allocation_is_a_code), T_CASE(documented_rights_suffice),
        T_CASE(bad_input_is_refused),
        T_CASE(check_that_stood_still_spends_no_later_unit),
-       T_CASE(numbers_that_no_script_returns_are_refused), T_CASE(forked_child_spends_nothing))
+       T_CASE(numbers_that_no_script_returns_are_refused),
+       T_CASE(check_in_a_callback_does_not_ask), T_CASE(forked_child_spends_nothing))
