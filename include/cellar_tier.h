@@ -135,6 +135,7 @@ typedef struct cellar_tier_host {
     void     *(*alloc)(void *ctx, size_t size);
     void      (*release)(void *ctx, void *p, size_t size);
     const void *store;         /* equal for all namespaces of one store; only to be compared      */
+    uint64_t    max_value_bytes; /* of the store: a set of a longer value returns E_TOOBIG        */
 } cellar_tier_host;
 
 /* The table of a tier, for one namespace. A function may be NULL unless "required". The first

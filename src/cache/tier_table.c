@@ -215,6 +215,7 @@ static cellar_err cache_table_join(cellar *c, const cellar_tier_table *t)
         .tag_ended = cache_table_tag_ended, .epoch = cache_table_epoch,
         .proven = cache_table_proven, .answered = cache_table_answered,
         .alloc = cache_table_alloc, .release = cache_table_release, .store = s,
+        .max_value_bytes = l1_max_value(s->l1),
     };
     cache_turns_use(s);
     const cellar_err taken = t->attached(t->ctx, &h->host);

@@ -123,7 +123,7 @@ static void remote_asked_envelope(remote_asked *a, const void *bytes, size_t len
 {
     remote_form f;
     const remote_form_verdict v = remote_form_read(bytes, len, a->name->text, a->name->len, a->key,
-                                                   CELLAR_VALUE_MAX, &f);
+                                                   a->s->host->max_value_bytes, &f);
     remote_get_count(a->s->r, v);
     a->err = v == REMOTE_FORM_OK ? remote_asked_form(a, &f) : CELLAR_MISS;
 }
@@ -153,7 +153,7 @@ static void remote_asked_reply(void *ctx, uint32_t index, const remote_reply *re
         a->err = CELLAR_MISS;
     } else if (a->s->opts.values != CELLAR_REMOTE_RAW) {
         remote_asked_envelope(a, reply->text, reply->len);
-    } else if (reply->len > CELLAR_VALUE_MAX) {
+    } else if (reply->len > a->s->host->max_value_bytes) {
         REMOTE_ADD(a->s->r, too_big, 1);
     } else {
         a->err = remote_asked_copy(a, reply->text, reply->len);
@@ -535,15 +535,15 @@ CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k, int64_
 enum { REMOTE_NEWER_MS = 20 }; /* two ends closer than this are those of one value: clocks differ */
 
 /* Judge the value that has the place of the lease. E_BUSY: numbers are missing. E_UNSUPPORTED: it
- * is not of this version of cellar, and no load may replace it. */
+ * is not of this version of cellar, or too long here, and no load may replace it. */
 static cellar_err remote_lease_judge(void *ctx, const char *bytes, size_t len)
 {
     remote_asked *a = ctx;
     remote_form f;
     const cellar_bytes key = a->key;
     const remote_form_verdict v = remote_form_read(bytes, len, a->name->text, a->name->len, key,
-                                                   CELLAR_VALUE_MAX, &f);
-    if (v == REMOTE_FORM_FOREIGN || v == REMOTE_FORM_NEWER) {
+                                                   a->s->host->max_value_bytes, &f);
+    if (v == REMOTE_FORM_FOREIGN || v == REMOTE_FORM_NEWER || v == REMOTE_FORM_TOO_BIG) {
         remote_get_count(a->s->r, v);
         return CELLAR_E_UNSUPPORTED;
     }

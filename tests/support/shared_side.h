@@ -5,6 +5,7 @@
 #ifndef CELLAR_TESTS_SHARED_SIDE_H
 #define CELLAR_TESTS_SHARED_SIDE_H
 
+#include "cellar_admin.h"
 #include "cellar_remote.h"
 #include "tests/support/engine_kit.h"
 #include "tests/support/t.h"
@@ -39,14 +40,17 @@ T_INLINE void side_fence(const side *s)
     T_REQUIRE(cellar_remote_fence(s->r, 10000) == CELLAR_OK);
 }
 
-/* ro NULL: patient options. With ro->sentinels no socket is used. */
-T_INLINE void side_open(side *s, const char *socket, const cellar_remote_opts *ro,
-                        const cellar_remote_namespace_opts *o)
+/* ro NULL: patient options. With ro->sentinels no socket is used. max_value 0: the default. */
+T_INLINE void side_open_limited(side *s, const char *socket, const cellar_remote_opts *ro,
+                                const cellar_remote_namespace_opts *o, uint64_t max_value)
 {
     const cellar_remote_opts patient = side_patient();
     char url[512];
     cellar_config cfg = cellar_config_default();
+    cellar_tuning_opts tuning = cellar_tuning_opts_default();
     cfg.memory_bytes = 16u << 20;
+    tuning.max_value_bytes = max_value;
+    cfg.tuning = &tuning;
     (void)snprintf(url, sizeof url, "unix://%s?prefix=app", socket);
     T_REQUIRE(cellar_open(&cfg, &s->store) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(s->store, "users", NULL, &s->users) == CELLAR_OK);
@@ -55,6 +59,12 @@ T_INLINE void side_open(side *s, const char *socket, const cellar_remote_opts *r
               CELLAR_OK);
     T_REQUIRE(cellar_remote_attach(s->r, s->users, o) == CELLAR_OK);
     T_REQUIRE(side_proven(s));
+}
+
+T_INLINE void side_open(side *s, const char *socket, const cellar_remote_opts *ro,
+                        const cellar_remote_namespace_opts *o)
+{
+    side_open_limited(s, socket, ro, o, 0);
 }
 
 T_INLINE void side_close(side *s)

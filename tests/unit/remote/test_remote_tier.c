@@ -181,6 +181,40 @@ static void load_overwrites_no_value_of_another_program(void)
     both_close();
 }
 
+static void value_above_the_limit_of_the_store_is_a_miss(void)
+{
+    enum { LIMIT = 1000 };
+    for (int raw = 0; raw < 2; raw++) {
+        cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+        cellar_result r = cellar_result_default();
+        char value[LIMIT + 1], got[LIMIT + 1];
+        size_t len = 0;
+        memset(value, 'x', sizeof value);
+        T_REQUIRE(engine_start(&server, NULL));
+        o.values = raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE;
+        side_open_limited(&a, server.socket, NULL, &o, LIMIT);
+        side_open(&b, server.socket, NULL, &o);
+        both_fence();
+        T_EQ_I64(cellar_set(b.users, "fits", 4, value, LIMIT, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_set(b.users, "k", 1, value, LIMIT + 1, NULL), CELLAR_OK);
+        both_fence();
+        T_EQ_I64(cellar_get(a.users, "fits", 4, got, sizeof got, &len), CELLAR_OK);
+        T_EQ_I64(cellar_get(a.users, "k", 1, got, sizeof got, &len), CELLAR_MISS);
+        T_EQ_U64(side_stats(&a).too_big, 1);
+        T_EQ_I64(cellar_get(b.users, "k", 1, got, sizeof got, &len), CELLAR_OK);
+        if (!raw) { /* a load does not replace it */
+            T_EQ_I64(cellar_get_or_load(a.users, "k", 1, NULL, load_own, NULL, &r), CELLAR_OK);
+            T_CHECK(r.value_len == 3 && memcmp(r.value, "own", 3) == 0);
+            cellar_result_free(&r);
+            side_fence(&b);
+            T_EQ_I64(cellar_get(b.users, "k", 1, got, sizeof got, &len), CELLAR_OK);
+            T_EQ_U64(len, LIMIT + 1);
+        }
+        T_EQ_I64(cellar_set(a.users, "k", 1, value, LIMIT + 1, NULL), CELLAR_E_TOOBIG);
+        both_close();
+    }
+}
+
 static void copy_to_another_name_is_a_miss(void)
 {
     both_open(NULL);
@@ -629,6 +663,7 @@ T_MAIN("cellar_remote_tier", T_CASE(set_elsewhere_is_seen_after_a_fence),
        T_CASE(get_after_a_get_does_not_ask_again), T_CASE(change_by_another_client_is_heard),
        T_CASE(long_key_is_heard_by_its_digest), T_CASE(foreign_bytes_are_a_miss_and_stay),
        T_CASE(load_overwrites_no_value_of_another_program),
+       T_CASE(value_above_the_limit_of_the_store_is_a_miss),
        T_CASE(copy_to_another_name_is_a_miss), T_CASE(clear_reaches_running_and_later_processes),
        T_CASE(ended_value_stays_dead_without_its_control_keys),
        T_CASE(numbers_go_back_up_behind_an_older_replica),
