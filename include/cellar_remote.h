@@ -103,7 +103,7 @@ typedef struct cellar_remote_namespace_opts {
     cellar_remote_values  values;       /* Default ENVELOPE. RAW excludes INVALIDATE              */
     cellar_remote_offline offline;      /* Default MISS                                           */
     uint32_t              strict;       /* 1: E_TIMEOUT instead of DEFERRED. Default 0            */
-    uint32_t              durable;      /* replicas that a set waits for. Default 0: none         */
+    uint32_t              durable;      /* replicas that a write waits for. Default 0: none       */
     uint32_t              reserved0;    /* must be 0                                              */
 } cellar_remote_namespace_opts;
 CELLAR_STRUCT(cellar_remote_namespace_opts, reserved0);
@@ -126,7 +126,7 @@ CELLAR_STRUCT(cellar_remote_namespace_opts, reserved0);
     X(overflows, "namespaces cleared because the journal was full") \
     X(refused_memory, "sets refused because the server is out of memory") \
     X(queue_full, "writes of BEHIND that met a full queue; their keys went into the journal") \
-    X(replicas_short, "durable sets that too few replicas confirmed in time") \
+    X(replicas_short, "durable writes that too few replicas confirmed in time") \
     X(heard, "invalidations of shared namespaces") \
     X(heard_foreign, "invalidations of keys that no namespace of this process has") \
     X(flushes, "flushes of the server") \
@@ -555,8 +555,11 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * changed by INCRBY, and keeps its TTL or its lack of one; E_TYPE: other text. Without an answer
  * these calls return E_TIMEOUT or E_IO: the value may have changed, and no key is deleted.
  *
- * `durable` sends WAIT after each write, for half of io_ms. A write that too few replicas confirm
- * in that time counts in replicas_short; its call returns OK.
+ * `durable` is for sets, updates, increments and deletes of a key, but not for loads and BEHIND.
+ * When the server has the write, WAIT asks the replicas, for io_ms / 10; writes at the same time
+ * share one. A write that too few replicas confirm in that time counts in replicas_short, and its
+ * call returns OK. Then the writes of the next 1 s count as well, without WAIT. Requests of all
+ * namespaces of the remote wait behind a WAIT.
  *
  * OFFLINE
  * MISS         memory does not answer, so each cellar_get_or_load runs the loader. Calls at the

@@ -102,6 +102,23 @@ static void remote_times(remote_link *l)
     }
 }
 
+/* Return whether the server holds a WAIT. */
+static bool remote_is_waiting(remote_link *l)
+{
+    const remote_ticket *t = remote_tickets_first(l, &l->flight);
+    return t != NULL && (t->q.flags & REMOTE_WAITS) != 0;
+}
+
+/* Wake a server that holds a WAIT: it ends a WAIT only when an event occurs, and without one up to
+ * 100 ms late. An empty line is an event, and has no reply. */
+static void remote_poke(remote_link *l)
+{
+    static char line[] = "\r\n";
+    struct iovec part = { line, 2 };
+    if (!remote_is_waiting(l) || l->data.unsent.len != 0) { return; }
+    if (!remote_wire_send(&l->data, &part, 1)) { remote_break_wire(l, &l->data, "data"); }
+}
+
 /* Take new requests and send what can be sent. */
 static void remote_requests(remote_link *l)
 {
@@ -109,15 +126,17 @@ static void remote_requests(remote_link *l)
     if (l->phase <= REMOTE_PHASE_SENTINEL) {
         remote_end_all(l, CELLAR_E_IO);
     } else if (l->data.fd >= 0 && l->why == REMOTE_WHY_NONE) {
+        remote_poke(l);
         remote_send_queue(l);
     }
 }
 
-static int64_t remote_round_wait(const remote_link *l, int64_t wait_ms)
+static int64_t remote_round_wait(remote_link *l, int64_t wait_ms)
 {
     int64_t most_ms = l->c->proof_ms / 16 < REMOTE_LOOK_MS ? l->c->proof_ms / 16 : REMOTE_LOOK_MS;
     const bool soon = l->flight.first != REMOTE_TICKET_NONE || l->phase == REMOTE_PHASE_RESOLVE;
     if (soon && most_ms > 10) { most_ms = 10; }
+    if (remote_is_waiting(l)) { most_ms = 1; }
     if (l->phase == REMOTE_PHASE_PAUSE) {
         const int64_t left_ms = (l->retry_ns - remote_mono_ns()) / REMOTE_NS_OF_MS + 1;
         if (left_ms < most_ms) { most_ms = left_ms > 0 ? left_ms : 0; }

@@ -152,13 +152,15 @@ typedef struct remote_events {
 
 /* One EVALSHA. After NOSCRIPT the link loads the scripts and repeats the request. */
 #define REMOTE_SCRIPTED 1u
+/* One WAIT. The link wakes the server until it answers. */
+#define REMOTE_WAITS 2u
 
 /* Commands to send together. `bytes` stay valid until remote_ask returns or `done` is called. */
 typedef struct remote_request {
     const char *bytes;
     size_t bytes_len;
     uint32_t replies; /* commands in `bytes`: one reply each. At least 1 */
-    uint32_t flags;   /* REMOTE_SCRIPTED, or 0 */
+    uint32_t flags;   /* REMOTE_SCRIPTED, REMOTE_WAITS, or 0 */
     int64_t wait_ms;  /* the longest wait for the last reply. 0: io_ms of the link */
     void *ctx;
     /* Take reply number `index`. Called in the I/O thread, in order. NULL: replies are dropped. */

@@ -69,6 +69,7 @@ static cellar_err remote_link_begin(cellar_remote *r)
 static void remote_drop(cellar_remote *r)
 {
     explicit_bzero(&r->cfg, sizeof r->cfg); /* the password */
+    (void)pthread_mutex_destroy(&r->replicas.lock);
     free(r);
 }
 
@@ -106,6 +107,7 @@ CELLAR_API cellar_err cellar_remote_open(cellar *store, const char *url,
     err = CELLAR_E_NOMEM;
     r = calloc(1, sizeof *r);
     if (r == NULL) { goto out; }
+    (void)pthread_mutex_init(&r->replicas.lock, NULL);
     r->cfg = cfg;
     r->cfg.string_max = remote_longest(store);
     remote_host_take(r, o);

@@ -12,6 +12,8 @@
  *            of the key.
  * MODES      THROUGH waits for the answer. BEHIND queues. INVALIDATE writes a placeholder instead
  *            of the value: the server reports a delete only if there was a key.
+ * DURABLE    A WAIT blocks all requests of the link behind it. So it follows the answer to the
+ *            change, one at a time is on its way, and a server without replicas gets 1 in 1 s.
  * LOCKING    space.use is held for reading by the caller of the table (attach.c). */
 #include "remote/put.h"
 
@@ -23,9 +25,12 @@
 #include "remote/get.h"
 #include "remote/pend.h"
 #include "remote/raw.h"
+#include "remote/reason.h"
 #include "remote/share.h"
 
 enum { REMOTE_CHANGE_ROUNDS = 16, REMOTE_NUMBER_ROUNDS = 4, REMOTE_SCAN_COUNT = 512 };
+
+#define REMOTE_WAIT_PAUSE_NS INT64_C(1000000000) /* behind a WAIT that found too few replicas */
 
 /* A write on its way. */
 typedef struct remote_write {
@@ -163,43 +168,32 @@ static void remote_write_placeholder(remote_write *w)
 static void remote_write_reply(void *ctx, uint32_t index, const remote_reply *reply)
 {
     remote_write *w = ctx;
-    if (index == 1) {
-        if (reply->type != REMOTE_INTEGER || reply->number < (int64_t)w->s->opts.durable) {
-            REMOTE_ADD(w->s->r, replicas_short, 1);
-        }
-        return;
-    }
+    (void)index;
     w->refused = reply->type == REMOTE_ERROR;
     w->no_memory = w->refused && reply->len >= 3 && memcmp(reply->text, "OOM", 3) == 0;
     w->done = !w->refused && reply->type != REMOTE_NIL;
 }
 
-/* Append SET or the script of a delete, and WAIT. */
-static cellar_err remote_write_format(const remote_write *w, remote_bytes *b, uint32_t *replies)
+/* Append SET or the script of a delete. */
+static cellar_err remote_write_format(const remote_write *w, remote_bytes *b)
 {
-    char ms[24], n[16], most[24];
+    char ms[24];
     (void)snprintf(ms, sizeof ms, "%lld", (long long)w->life_ms);
-    (void)snprintf(n, sizeof n, "%u", w->s->opts.durable);
-    (void)snprintf(most, sizeof most, "%lld", (long long)(w->s->r->cfg.io_ms / 2 + 1));
     const char *const set[] = { "SET", w->name.text, (const char *)w->bytes, "PX", ms };
     const size_t set_len[] = { 3, w->name.len, w->len, 2, strlen(ms) };
-    const char *const wait[] = { "WAIT", n, most };
-    const cellar_err err = w->bytes == NULL ? remote_drop_format(w->s, w->name.text, w->name.len, b)
-                                            : remote_command(b, 5, set, set_len);
-    *replies = w->s->opts.durable != 0 ? 2 : 1;
-    return err == CELLAR_OK && w->s->opts.durable != 0 ? remote_command(b, 3, wait, NULL) : err;
+    return w->bytes == NULL ? remote_drop_format(w->s, w->name.text, w->name.len, b)
+                            : remote_command(b, 5, set, set_len);
 }
 
 static cellar_err remote_write_ask(remote_write *w)
 {
     remote_bytes b = { .memory = &w->s->r->data->memory };
-    remote_request q = { .ctx = w, .fn = remote_write_reply,
-                         .flags = w->bytes == NULL ? REMOTE_SCRIPTED : 0 };
     w->refused = w->no_memory = w->done = false;
-    cellar_err err = remote_write_format(w, &b, &q.replies);
+    cellar_err err = remote_write_format(w, &b);
     if (err == CELLAR_OK) {
-        q.bytes = b.data;
-        q.bytes_len = b.len;
+        const remote_request q = { .bytes = b.data, .bytes_len = b.len, .replies = 1, .ctx = w,
+                                   .flags = w->bytes == NULL ? REMOTE_SCRIPTED : 0,
+                                   .fn = remote_write_reply };
         err = remote_ask(w->s->r->link, &q, NULL);
     }
     remote_bytes_free(&b);
@@ -321,6 +315,56 @@ static cellar_err remote_write_if(remote_write *w, const cellar_tier_entry *e)
     return remote_raw_swap(w->s, &w->name, e->check, w->bytes, w->len, w->life_ms);
 }
 
+/* ---- durable writes ---- */
+
+static void remote_replicas_reply(void *ctx, uint32_t index, const remote_reply *reply)
+{
+    uint32_t *have = ctx;
+    (void)index;
+    if (reply->type == REMOTE_INTEGER && reply->number > 0) { *have = (uint32_t)reply->number; }
+}
+
+/* Return how many replicas have all that this link has written so far. */
+static uint32_t remote_replicas_ask(const remote_space *s)
+{
+    char n[16], ms[24];
+    uint32_t have = 0;
+    const int64_t io_ms = s->r->cfg.io_ms;
+    (void)snprintf(n, sizeof n, "%u", s->opts.durable);
+    (void)snprintf(ms, sizeof ms, "%lld", (long long)(io_ms < 10 ? 1 : io_ms / 10));
+    const char *const argv[] = { "WAIT", n, ms };
+    remote_bytes b = { .memory = &s->r->data->memory };
+    if (remote_command(&b, 3, argv, NULL) == CELLAR_OK) {
+        const remote_request q = { .bytes = b.data, .bytes_len = b.len, .replies = 1,
+                                   .flags = REMOTE_WAITS, .wait_ms = io_ms / 2 + 1, .ctx = &have,
+                                   .fn = remote_replicas_reply };
+        (void)remote_ask(s->r->link, &q, NULL);
+    }
+    remote_bytes_free(&b);
+    return have;
+}
+
+/* Wait for the replicas behind a change with the code `err`, and return that code. One WAIT serves
+ * all changes that the server took before it. */
+static cellar_err remote_write_durable(remote_space *s, cellar_err err)
+{
+    remote_replicas *w = &s->r->replicas;
+    const uint32_t n = s->opts.durable;
+    if (n == 0 || err != CELLAR_OK || s->opts.write == CELLAR_REMOTE_BEHIND) { return err; }
+    const uint64_t mine = atomic_fetch_add(&w->changes, 1) + 1;
+    pthread_mutex_lock(&w->lock);
+    if (w->upto < mine || w->wanted < n) {
+        const bool pause = remote_mono_ns() < w->again_ns;
+        w->upto = atomic_load(&w->changes);
+        w->wanted = n;
+        w->have = pause ? 0 : remote_replicas_ask(s);
+        if (!pause && w->have < n) { w->again_ns = remote_mono_ns() + REMOTE_WAIT_PAUSE_NS; }
+    }
+    if (w->have < n) { REMOTE_ADD(s->r, replicas_short, 1); }
+    pthread_mutex_unlock(&w->lock);
+    return err;
+}
+
 /* ---- functions of the table ---- */
 
 CELLAR_PRIVATE cellar_err remote_put(void *ctx, const cellar_tier_key *k, const void *value,
@@ -355,7 +399,8 @@ CELLAR_PRIVATE cellar_err remote_put(void *ctx, const cellar_tier_key *k, const 
     if (err == CELLAR_OK) { err = w.lost; }
     if (err == CELLAR_OK) { e->check = w.check; }
     remote_write_end(&w);
-    return err == CELLAR_DEFERRED && s->opts.strict ? CELLAR_E_TIMEOUT : err;
+    if (err == CELLAR_DEFERRED && s->opts.strict) { err = CELLAR_E_TIMEOUT; }
+    return remote_write_durable(s, err);
 }
 
 CELLAR_PRIVATE cellar_err remote_add(void *ctx, const cellar_tier_key *k, int64_t delta,
@@ -364,14 +409,15 @@ CELLAR_PRIVATE cellar_err remote_add(void *ctx, const cellar_tier_key *k, int64_
     remote_space *s = ctx;
     remote_write w;
     remote_form f;
-    const cellar_err err = remote_if_open(s);
+    cellar_err err = remote_if_open(s);
     if (err != CELLAR_OK) { return err; }
     remote_write_begin(&w, s, k);
     if (e != NULL) {
         (void)remote_write_times(&w, e, &f);
         if (w.life_ms <= 0) { w.life_ms = 1; }
     }
-    return remote_raw_add(s, &w.name, delta, number, w.life_ms);
+    err = remote_raw_add(s, &w.name, delta, number, w.life_ms);
+    return remote_write_durable(s, err);
 }
 
 /* Describe the lease of a load for lease.c. */
@@ -430,7 +476,7 @@ CELLAR_PRIVATE cellar_err remote_remove(void *ctx, const cellar_tier_key *k,
     const bool conditional = e != NULL && (e->flags & CELLAR_TIER_IF_CHECK) != 0;
     const cellar_err err = conditional ? remote_write_if(&w, e) : remote_write_run(&w);
     remote_write_end(&w);
-    return err;
+    return remote_write_durable(s, err);
 }
 
 /* Let the namespace end later: a change of many keys was not confirmed. RAW values have no

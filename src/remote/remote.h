@@ -10,6 +10,7 @@
 #ifndef REMOTE_REMOTE_H
 #define REMOTE_REMOTE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "cellar_admin.h"
@@ -44,6 +45,15 @@ typedef enum remote_script {
     REMOTE_SCRIPTS
 } remote_script;
 
+/* What is known of the replicas of the server; see put.c. */
+typedef struct remote_replicas {
+    pthread_mutex_t lock;      /* guards all but `changes`; held while a WAIT is on its way */
+    _Atomic uint64_t changes;  /* durable ones that the server took */
+    uint64_t upto;             /* those before the last WAIT */
+    uint32_t wanted, have;     /* replicas that it asked for, and that it found */
+    int64_t again_ns;          /* no WAIT before this time */
+} remote_replicas;
+
 struct cellar_remote {
     remote_config cfg;
     cellar_host_opts log_host;    /* log, log_ctx, log_level */
@@ -52,6 +62,7 @@ struct cellar_remote {
     struct remote_link *link;     /* link.h */
     struct remote_data *data;     /* data.h */
     struct remote_share *share;   /* share.h */
+    remote_replicas replicas;
     char sha[REMOTE_SCRIPTS][REMOTE_SHA1_TEXT + 1]; /* of SCRIPT LOAD; link writes them before
                                                      * remote_linked: they never change */
     remote_counts counts;         /* relaxed; time-outs, proofs, gaps and bytes: of the link */

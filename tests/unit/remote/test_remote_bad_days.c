@@ -4,6 +4,7 @@
  *         remote comes back without a call of the program.
  * Method: redis-server is real, and is made slow, full, read-only, loading and so on. Lines of the
  *         log at level WARNING are counted; the lost links by reason come from the metrics. */
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -178,6 +179,97 @@ static void bulk_call_waits_once_for_a_frozen_server(void)
     await_recovery();
     T_CHECK(side_has(&a, "7", NULL)); /* neither memory nor the server has kept it */
     T_EQ_U64(gaps(), 0);
+    day_end();
+}
+
+enum { DURABLE_THREADS = 6, DURABLE_SETS = 4 };
+
+/* Open side a with a durable namespace. */
+static void durable_begin(int64_t io_ms, cellar_remote_write write)
+{
+    cellar_remote_opts ro = side_patient();
+    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    ro.io_ms = io_ms;
+    o.durable = 1;
+    o.write = write;
+    side_open(&a, server.socket, &ro, &o);
+    side_fence(&a);
+}
+
+static void *set_durably(void *arg)
+{
+    char key[16];
+    for (int i = 0; i < DURABLE_SETS; i++) {
+        (void)snprintf(key, sizeof key, "%s-%d", (const char *)arg, i);
+        T_EQ_I64(side_set(&a, key, "v"), CELLAR_OK);
+        T_CHECK(side_has(&a, "absent", NULL)); /* a get behind the WAIT of another thread */
+    }
+    return NULL;
+}
+
+static void set_durably_by_threads(void)
+{
+    static char name[DURABLE_THREADS][4];
+    pthread_t thread[DURABLE_THREADS];
+    for (int i = 0; i < DURABLE_THREADS; i++) {
+        (void)snprintf(name[i], sizeof name[i], "%d", i);
+        T_REQUIRE(pthread_create(&thread[i], NULL, set_durably, name[i]) == 0);
+    }
+    for (int i = 0; i < DURABLE_THREADS; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
+    T_EQ_U64(side_stats(&a).timeouts, 0);
+    T_EQ_U64(side_stats(&a).deferred, 0);
+    T_EQ_U64(side_stats(&a).journal_keys, 0);
+}
+
+/* The event loop of this server sleeps for 1 s if nothing happens. */
+static void durable_writes_without_a_replica_are_counted_and_stored(void)
+{
+    static const char *const slow[] = { "--hz", "1", "--dynamic-hz", "no", NULL };
+    const uint64_t sets = DURABLE_THREADS * DURABLE_SETS;
+    cellar_set_opts absent = cellar_set_opts_default();
+    cellar_result r = cellar_result_default();
+    int64_t now = 0;
+    absent.flags = CELLAR_ONLY_IF_ABSENT;
+    T_REQUIRE(engine_start(&server, slow));
+    durable_begin(1000, CELLAR_REMOTE_THROUGH);
+    set_durably_by_threads();
+    T_EQ_U64(side_stats(&a).replicas_short, sets);
+    T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:0-0 app:users:5-3")), 2);
+    T_EQ_I64(cellar_delete(a.users, "0-0", 3), CELLAR_OK);
+    T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(cellar_set(a.users, "c", 1, "v", 1, &absent), CELLAR_OK);
+    T_EQ_U64(side_stats(&a).replicas_short, sets + 3);
+    T_EQ_I64(cellar_set(a.users, "c", 1, "v", 1, &absent), CELLAR_EXISTS);
+    T_EQ_I64(cellar_get_or_load(a.users, "l", 1, NULL, load_new, NULL, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_U64(side_stats(&a).replicas_short, sets + 3);
+    side_close(&a);
+    durable_begin(1000, CELLAR_REMOTE_BEHIND);
+    T_EQ_I64(side_set(&a, "b", "v"), CELLAR_OK);
+    T_EQ_U64(side_stats(&a).replicas_short, 0);
+    day_end();
+}
+
+static void durable_writes_reach_a_replica(void)
+{
+    engine replica;
+    T_REQUIRE(engine_start_on(&server, true, NULL));
+    T_REQUIRE(engine_start(&replica, NULL));
+    T_CHECK(engine_ask(&replica, "REPLICAOF 127.0.0.1 %u", server.port) != NULL);
+    for (int i = 0; i < 10000; i++) {
+        const redisReply *info = engine_ask(&server, "INFO replication");
+        if (info != NULL && strstr(info->str, "state=online") != NULL) { break; }
+        engine_pause_ms(1);
+    }
+    durable_begin(10000, CELLAR_REMOTE_THROUGH);
+    set_durably_by_threads();
+    T_EQ_U64(side_stats(&a).replicas_short, 0);
+    T_EQ_I64(engine_number(engine_ask(&replica, "EXISTS app:users:0-0 app:users:5-3")), 2);
+    engine_signal(&replica, SIGSTOP);
+    T_EQ_I64(side_set(&a, "k", "v"), CELLAR_OK);
+    T_EQ_U64(side_stats(&a).replicas_short, 1);
+    engine_signal(&replica, SIGCONT);
+    engine_stop(&replica);
     day_end();
 }
 
@@ -407,7 +499,9 @@ static void lost_right_is_named(void)
 
 T_MAIN("cellar_remote_bad_days", T_CASE(slow_server_defers_writes_and_keeps_the_link),
        T_CASE(frozen_server_breaks_the_link_once), T_CASE(call_waits_once_for_a_frozen_server),
-       T_CASE(bulk_call_waits_once_for_a_frozen_server), T_CASE(dead_server_comes_back_empty),
+       T_CASE(bulk_call_waits_once_for_a_frozen_server),
+       T_CASE(durable_writes_without_a_replica_are_counted_and_stored),
+       T_CASE(durable_writes_reach_a_replica), T_CASE(dead_server_comes_back_empty),
        T_CASE(full_server_is_logged_once_and_keeps_counters),
        T_CASE(demoted_server_is_left_until_it_is_primary),
        T_CASE(server_without_its_primary_is_left), T_CASE(loading_server_is_waited_for),

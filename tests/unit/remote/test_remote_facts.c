@@ -359,6 +359,27 @@ static void replica_and_primary_without_replicas_refuse_the_mark(void)
     facts_close(&f);
 }
 
+/* Empty lines in front of a command and behind a WAIT, which blocks the connection. */
+static void empty_line_has_no_reply(void)
+{
+    facts f;
+    redisReply *r = NULL;
+    int done = 0;
+    if (!facts_open(&f, NULL)) { return; }
+    T_CHECK(facts_do(f.data, "SET t:1 1"));
+    T_EQ_I64(redisAppendCommand(f.data, "WAIT 1 1"), REDIS_OK);
+    while (done == 0) { T_REQUIRE(redisBufferWrite(f.data, &done) == REDIS_OK); }
+    for (int i = 0; i < 100; i++) { T_EQ_I64(write(f.data->fd, "\r\n", 2), 2); }
+    T_REQUIRE(redisGetReply(f.data, (void **)&r) == REDIS_OK);
+    T_EQ_I64(engine_number(r), 0);
+    freeReplyObject(r);
+    r = redisCommand(f.data, "PING");
+    T_REQUIRE(r != NULL && r->type == REDIS_REPLY_STATUS);
+    T_EQ_STR(r->str, "PONG");
+    freeReplyObject(r);
+    facts_close(&f);
+}
+
 T_MAIN("remote_facts", T_CASE(changes_by_others_are_reported), T_CASE(own_changes_are_not_reported),
        T_CASE(set_nx_get_returns_the_value_and_reports_nothing_if_the_key_is_there),
        T_CASE(own_script_is_reported), T_CASE(last_writer_of_a_round_decides_about_the_report),
@@ -370,4 +391,5 @@ T_MAIN("remote_facts", T_CASE(changes_by_others_are_reported), T_CASE(own_change
        T_CASE(ear_answers_without_data_and_hears_nothing),
        T_CASE(overlapping_prefixes_are_refused), T_CASE(full_server_lets_mark_and_unlink_through),
        T_CASE(full_server_lets_a_script_write_behind_an_unlink),
-       T_CASE(replica_and_primary_without_replicas_refuse_the_mark))
+       T_CASE(replica_and_primary_without_replicas_refuse_the_mark),
+       T_CASE(empty_line_has_no_reply))

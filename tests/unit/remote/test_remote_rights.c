@@ -97,7 +97,7 @@ static void open_with(side *s, const cellar_remote_namespace_opts *o)
     cellar_remote_opts ro = side_patient();
     ro.user = "u";
     ro.password = "secret";
-    if (o != NULL && o->durable != 0) { ro.io_ms = 500; } /* WAIT takes half of it */
+    if (o != NULL && o->durable != 0) { ro.io_ms = 500; } /* WAIT takes a tenth of it */
     side_open(s, server.socket, &ro, o);
 }
 
