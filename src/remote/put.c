@@ -501,13 +501,39 @@ CELLAR_PRIVATE cellar_err remote_clear(void *ctx)
     return remote_control_clear(s, &fate) == CELLAR_OK ? CELLAR_OK : remote_many_defer(s);
 }
 
+/* Return the namespace that ends the tags of all: the first one with tags. `s` has tags. */
+static const remote_space *remote_tag_space(const remote_space *s)
+{
+    remote_space *const *at = s->r->data->space;
+    while ((*at)->opts.values == CELLAR_REMOTE_RAW) { at++; }
+    return *at;
+}
+
+/* Let all namespaces with tags end later: the end of a tag was not confirmed. */
+static cellar_err remote_tag_defer(remote_space *s)
+{
+    const struct remote_data *d = s->r->data;
+    const uint32_t n = atomic_load_explicit(&d->space_count, memory_order_acquire);
+    cellar_err said = remote_many_defer(s);
+    for (uint32_t i = 0; i < n; i++) {
+        remote_space *at = d->space[i];
+        if (at == s || at->opts.values == CELLAR_REMOTE_RAW) { continue; }
+        pthread_rwlock_rdlock(&at->use);
+        const cellar_err err = at->host != NULL ? remote_many_defer(at) : CELLAR_E_CLOSED;
+        pthread_rwlock_unlock(&at->use);
+        if (err < 0) { said = err; }
+    }
+    return said;
+}
+
+/* End a tag. The store calls this for each namespace, and the number of a tag is one for all. */
 CELLAR_PRIVATE cellar_err remote_tag_end(void *ctx, const void *tag, size_t len, uint32_t mode)
 {
     remote_space *s = ctx;
     remote_fate fate;
-    if (s->opts.values == CELLAR_REMOTE_RAW) { return CELLAR_OK; }
+    if (s->opts.values == CELLAR_REMOTE_RAW || remote_tag_space(s) != s) { return CELLAR_OK; }
     return remote_control_tag(s, tag, len, mode, &fate) == CELLAR_OK ? CELLAR_OK
-                                                                      : remote_many_defer(s);
+                                                                      : remote_tag_defer(s);
 }
 
 /* ---- patterns ---- */

@@ -10,6 +10,7 @@
 
 #include "cellar_admin.h"
 #include "cellar_entry.h"
+#include "cellar_invalidate.h"
 #include "cellar_load.h"
 #include "tests/support/shared_side.h"
 
@@ -179,6 +180,62 @@ static void bulk_call_waits_once_for_a_frozen_server(void)
     await_recovery();
     T_CHECK(side_has(&a, "7", NULL)); /* neither memory nor the server has kept it */
     T_EQ_U64(gaps(), 0);
+    day_end();
+}
+
+/* Return how many SETs the server has executed, also in scripts. */
+static unsigned long long server_sets(void)
+{
+    static const char name[] = "cmdstat_set:calls=";
+    const redisReply *r = engine_ask(&server, "INFO commandstats");
+    const char *at = r != NULL ? strstr(r->str, name) : NULL;
+    return at != NULL ? strtoull(at + sizeof name - 1, NULL, 10) : 0;
+}
+
+static cellar_err set_tagged(cellar *c)
+{
+    const cellar_bytes tag = { "tag", 3 };
+    cellar_set_opts o = cellar_set_opts_default();
+    o.tags = &tag;
+    o.tag_count = 1;
+    return cellar_set(c, "t", 1, "old", 3, &o);
+}
+
+static void tag_of_many_namespaces_is_ended_once(void)
+{
+    enum { MORE = 3 };
+    static const char *const names[MORE] = { "raw", "x", "y" };
+    cellar *more[MORE];
+    char got[8];
+    size_t len;
+    T_REQUIRE(engine_start(&server, NULL));
+    day_begin(server.socket, 500, NULL);
+    for (int i = 0; i < MORE; i++) {
+        cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+        if (i == 0) { o.values = CELLAR_REMOTE_RAW; }
+        T_REQUIRE(cellar_namespace_open(a.store, names[i], NULL, &more[i]) == CELLAR_OK);
+        T_REQUIRE(cellar_remote_attach(a.r, more[i], &o) == CELLAR_OK);
+    }
+    await_recovery();
+    for (int frozen = 0; frozen < 2; frozen++) {
+        T_EQ_I64(side_set_tagged(&a, "t", "old", "tag"), CELLAR_OK);
+        for (int i = 1; i < MORE; i++) { T_EQ_I64(set_tagged(more[i]), CELLAR_OK); }
+        side_fence(&a);
+        const unsigned long long sets = server_sets();
+        const uint64_t timeouts = side_stats(&a).timeouts;
+        if (frozen != 0) { engine_signal(&server, SIGSTOP); }
+        T_EQ_I64(cellar_delete_by_tag(a.users, "tag", 3, CELLAR_TAG_HARD),
+                 frozen != 0 ? CELLAR_DEFERRED : CELLAR_OK);
+        T_EQ_U64(side_stats(&a).timeouts - timeouts, frozen != 0);
+        if (frozen != 0) { engine_signal(&server, SIGCONT); }
+        if (frozen == 0) { T_EQ_U64(server_sets() - sets, 2); } /* the epoch, the tag */
+        await_recovery();
+        T_CHECK(side_has(&a, "t", NULL));
+        for (int i = 1; i < MORE; i++) {
+            T_EQ_I64(cellar_get(more[i], "t", 1, got, sizeof got, &len), CELLAR_MISS);
+        }
+    }
+    for (int i = 0; i < MORE; i++) { T_CHECK(cellar_close(more[i]) == CELLAR_OK); }
     day_end();
 }
 
@@ -500,6 +557,7 @@ static void lost_right_is_named(void)
 T_MAIN("cellar_remote_bad_days", T_CASE(slow_server_defers_writes_and_keeps_the_link),
        T_CASE(frozen_server_breaks_the_link_once), T_CASE(call_waits_once_for_a_frozen_server),
        T_CASE(bulk_call_waits_once_for_a_frozen_server),
+       T_CASE(tag_of_many_namespaces_is_ended_once),
        T_CASE(durable_writes_without_a_replica_are_counted_and_stored),
        T_CASE(durable_writes_reach_a_replica), T_CASE(dead_server_comes_back_empty),
        T_CASE(full_server_is_logged_once_and_keeps_counters),
