@@ -21,9 +21,10 @@
  *         or a bound, in a split network: see LIMITS OF THE PROMISES. No Cluster, no TLS.
  * START   cellar_remote_open returns before the connection exists. Until the state is PROVEN each
  *         call behaves as in AWAY.
- * AWAY    Without the server a call waits io_ms at most. Gets miss (see OFFLINE), get_or_load runs
- *         the loader in each process, writes return DEFERRED (see WRITES). The link comes back
- *         without a call; cellar_remote_last_error says why it is down. */
+ * AWAY    Without the server a call waits io_ms at most. A write of many keys waits for each key,
+ *         until 5 waits in a row close the link. Gets miss (see OFFLINE), get_or_load runs the
+ *         loader in each process, writes return DEFERRED (see WRITES). The link comes back without
+ *         a call; cellar_remote_last_error says why it is down. */
 #ifndef CELLAR_REMOTE_H
 #define CELLAR_REMOTE_H
 

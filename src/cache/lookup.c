@@ -289,42 +289,52 @@ static size_t cache_ask_watch(cellar *c, cellar_get_item *const *items, size_t c
     return n;
 }
 
-/* Take one answer. The status stays PENDING if the key may have changed. */
-static void cache_ask_take(cellar *c, const cache_missed_key *a, cellar_tier_get *g, uint64_t born)
+/* Take one answer. The status stays PENDING if the key may have changed. Return true if the tier
+ * did not answer in time. */
+static bool cache_ask_take(cellar *c, const cache_missed_key *a, cellar_tier_get *g, uint64_t born)
 {
     cache_tier_meta m;
     const cellar_err err = cache_tier_got(c, &a->k, &a->seen, g, born, &m);
-    if (err == CELLAR_CONFLICT) { return; }
+    if (err == CELLAR_CONFLICT) { return m.silent; }
     a->item->status = err;
     a->item->value_len = g->value_len;
     if (err == CELLAR_OK || err == CELLAR_E_BUFFER) { a->item->user_flags = m.user_flags; }
+    return m.silent;
 }
 
-static void cache_ask_together(cellar *c, cellar_get_item *const *items, size_t count)
+/* Ask with one question. Return as cache_tier_read_many. */
+static bool cache_ask_together(cellar *c, cellar_get_item *const *items, size_t count)
 {
     base_account *account = &c->store->account;
     const size_t bytes = count * (sizeof(cellar_tier_get) + sizeof(cache_missed_key));
     cellar_tier_get *get = base_alloc(account, BASE_MOD_STORE, bytes, NULL);
-    if (get == NULL) { return; }
+    if (get == NULL) { return true; }
     cache_missed_key *asked = (cache_missed_key *)(void *)(get + count);
     const cache_shared *h = cache_shared_of(c); /* NULL: a listener has forked */
     const size_t n = h != NULL ? cache_ask_watch(c, items, count, get, asked) : 0;
     const uint64_t born = base_load_acq(&c->store->tag_epoch);
     if (n != 0) { h->t.get_many(h->t.ctx, get, n); }
-    for (size_t i = 0; i < n; i++) { cache_ask_take(c, &asked[i], &get[i], born); }
+    bool silent = false;
+    for (size_t i = 0; i < n; i++) {
+        silent = cache_ask_take(c, &asked[i], &get[i], born) || silent;
+    }
     base_free(account, BASE_MOD_STORE, get, bytes);
+    return !silent;
 }
 
-CELLAR_PRIVATE void cache_tier_read_many(cellar *c, cellar_get_item *const *items, size_t count)
+CELLAR_PRIVATE bool cache_tier_read_many(cellar *c, cellar_get_item *const *items, size_t count)
 {
-    if (count > 1) { cache_ask_together(c, items, count); }
+    const bool answers = count < 2 || cache_ask_together(c, items, count);
     for (size_t i = 0; i < count; i++) {
         cellar_get_item *it = items[i];
         if (it->status != CELLAR_PENDING) { continue; }
         l1_key k;
         cache_key(c, &k, it->key, it->key_len);
-        it->status = cache_tier_read(c, &k, it->buf, it->buf_cap, &it->value_len, &it->user_flags);
+        it->status = !answers ? CELLAR_MISS
+                              : cache_tier_read(c, &k, it->buf, it->buf_cap, &it->value_len,
+                                                &it->user_flags);
     }
+    return answers;
 }
 
 /* ---- bring ---- */

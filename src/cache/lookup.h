@@ -16,8 +16,9 @@ CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf,
                                           size_t *value_len, uint32_t *user_flags);
 #define CACHE_ASK_MAX 128u /* keys of one question to a shared tier */
 /* Read up to CACHE_ASK_MAX items like cache_tier_read, with one question to a shared tier. The
- * status of each item is PENDING before, and the result afterwards. */
-CELLAR_PRIVATE void cache_tier_read_many(cellar *c, cellar_get_item *const *items, size_t count);
+ * status of each item is PENDING before, and the result afterwards. Return false if the tier did
+ * not answer the question in time. */
+CELLAR_PRIVATE bool cache_tier_read_many(cellar *c, cellar_get_item *const *items, size_t count);
 typedef struct cache_seen { /* before the tier was asked */
     uint64_t word;          /* stamp of the key */
     uint64_t globs;

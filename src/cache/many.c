@@ -140,13 +140,17 @@ BASE_COLD static void cache_get_left(cellar *c, cellar_get_item *items, size_t c
                                      cache_tally *t)
 {
     cellar_get_item *left[CACHE_ASK_MAX];
+    bool answers = true;
     for (size_t i = 0; i < count;) {
         size_t n = 0;
         for (; i < count && n < CACHE_ASK_MAX; i++) {
             if (items[i].status == CELLAR_PENDING) { left[n++] = &items[i]; }
         }
-        cache_tier_read_many(c, left, n);
-        for (size_t j = 0; j < n; j++) { cache_tally_note(t, left[j]->status, true); }
+        answers = answers && cache_tier_read_many(c, left, n);
+        for (size_t j = 0; j < n; j++) {
+            if (left[j]->status == CELLAR_PENDING) { left[j]->status = CELLAR_MISS; }
+            cache_tally_note(t, left[j]->status, true);
+        }
     }
 }
 

@@ -662,6 +662,26 @@ static void missed_keys_are_asked_in_one_question(void)
     end();
 }
 
+static void silent_tier_gets_one_question_for_many_keys(void)
+{
+    enum { COLD = 300 };
+    static cellar_get_item it[COLD];
+    static char key[COLD][8];
+    size_t hits = 1;
+    begin_many(true);
+    for (unsigned i = 0; i < COLD; i++) {
+        const int len = snprintf(key[i], sizeof key[i], "c%u", i);
+        it[i] = (cellar_get_item){ .key = key[i], .key_len = (size_t)len };
+    }
+    two.get_answer = CELLAR_E_TIMEOUT;
+    T_EQ_I64(cellar_get_many(ns[1], it, COLD, &hits), CELLAR_OK);
+    T_EQ_U64(two.manys, 1);
+    T_EQ_U64(two.gets, 0);
+    T_EQ_U64(hits, 0);
+    for (unsigned i = 0; i < COLD; i++) { T_EQ_I64(it[i].status, CELLAR_MISS); }
+    end();
+}
+
 static void tier_without_get_many_is_asked_key_by_key(void)
 {
     cellar_get_item it[ASKED];
@@ -2519,6 +2539,7 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(load_during_an_own_set_is_not_kept),
        T_CASE(forced_refresh_replaces_a_value_of_the_server),
        T_CASE(missed_keys_are_asked_in_one_question),
+       T_CASE(silent_tier_gets_one_question_for_many_keys),
        T_CASE(tier_without_get_many_is_asked_key_by_key),
        T_CASE(question_reports_all_outcomes_of_a_get),
        T_CASE(answer_of_many_that_a_change_overtook_is_not_stored),
