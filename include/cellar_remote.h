@@ -522,7 +522,8 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * DEL, UNLINK and SET by other clients have their usual effect. A value that cellar did not write,
  * that is damaged, of a newer format or too large is a miss; the key stays until a set replaces it.
  * Neither a load nor a refresh replaces a value of another program or of a newer format.
- * RAW has no tags, no negative entries and no stale window. A clear of RAW deletes key by key.
+ * RAW has no tags, no negative entries and no stale window. A clear of RAW deletes key by key. A
+ * load of RAW may overwrite a change by another process that this one has not heard yet.
  *
  * STATES
  * DOWN -> LINKED -> GAP -> PROVEN -> SUSPECT. A lost connection, a late mark, another role of the

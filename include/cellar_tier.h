@@ -147,7 +147,7 @@ typedef struct cellar_tier_table {
     void       *ctx;
     int64_t     max_ttl_ms;      /* longest life of an entry in memory. Default 0: no limit       */
     cellar_tier_proof proof;
-    uint32_t    reserved;        /* 0                                                             */
+    uint32_t    blind_fill;      /* 1: a change does not end the lease of a load; see `fill`      */
     /* Take the host, valid until `close` or `forked` returns. Not OK: the attach fails with that
      * code, and no other function of the table is called. Required. */
     cellar_err (*attached)(void *ctx, const cellar_tier_host *host);
@@ -191,7 +191,9 @@ typedef struct cellar_tier_table {
      * have another value. Needs `fill` and `unlease`. NULL: one load for each process. */
     cellar_err (*lease)(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
                         cellar_tier_entry *e, cellar_tier_lease *l);
-    /* Store the loaded value if the lease is still held; else return INVALIDATED, store nothing. */
+    /* Store the loaded value if the lease is still held; else return INVALIDATED, store nothing.
+     * With `blind_fill` the store calls `unlease` instead if it knows of a change of the key since
+     * the load began, and its own changes of the key reach the tier behind the end of `fill`. */
     cellar_err (*fill)(void *ctx, const cellar_tier_key *k, const cellar_tier_lease *l,
                        const void *value, size_t value_len, cellar_tier_entry *e);
     /* Release a lease without a value. */

@@ -3,7 +3,7 @@
  * load_publish: store the result of a loader, or remember its failure.
  *
  * INVARIANTS A result is stored only while the flight is attached. Stored or not, it reaches the
- *            caller and all waiters.
+ *            caller and all waiters. A shared tier that compares leases decides by itself.
  * TIMES      A value: TTL of the loader, else of the call, else of the namespace; jittered once. A
  *            failure with a value in L1: retry_at on that entry. A failure without one, with
  *            error_ttl: an entry of kind ERROR; `fails` doubles the pause up to error_ttl_max.
@@ -17,11 +17,14 @@
 #include "cache/dependencies.h"
 #include "cache/dependency_table.h"
 #include "cache/explain_record.h"
+#include "cache/generation.h"
 #include "cache/load_call.h"
 #include "cache/load_plan.h"
 #include "cache/plan.h"
 #include "cache/shared.h"
 #include "cache/tier_store.h"
+#include "cache/turn.h"
+#include "load/flight.h"
 
 static bool cache_keeps(const struct cellar_load *ld)
 {
@@ -56,12 +59,39 @@ CELLAR_PRIVATE void cache_outcome_found(const cache_call *call, flight_outcome *
     if (call->found.tag_count != 0) { o->flags |= FLIGHT_TAGGED; }
 }
 
-/* Store the value in the shared tier, if the call holds its lease. */
-static cellar_err cache_publish_shared(cache_call *call, const l1_key *k, const l1_put_spec *p)
+/* Fill a tier that does not compare, unless a change has ended the load. A change that comes later
+ * finds the turn, and calls the tier behind it. */
+static cellar_err cache_publish_blind(struct cellar_load *ld, cache_shared *h, const l1_key *k,
+                                      const l1_put_spec *p)
 {
+    cache_call *call = ld->call;
+    cache_store *s = h->store;
+    cache_turn turn = { .bytes = k->bytes, .hash = k->hash, .len = k->len,
+                        .generation = k->generation };
+    cellar_err err = CELLAR_OK;
+    bool alone;
+    cache_turns_use(s);
+    (void)cache_turn_list(s, &turn);
+    if (cache_turn_begin(s, &turn) && cache_generation_alive(s, k->generation) &&
+        !flight_is_detached(call->t, ld->f, &alone)) {
+        call->leased = false;
+        err = cache_shared_fill(h, k, p, &call->lease);
+        if (err == CELLAR_OK) { cache_turn_done(s, &turn); }
+    }
+    cache_turn_leave(s, &turn);
+    return err;
+}
+
+/* Store the value in the shared tier, if the call holds its lease. It keeps the lease if a change
+ * was first. */
+static cellar_err cache_publish_shared(struct cellar_load *ld, const l1_key *k,
+                                       const l1_put_spec *p)
+{
+    cache_call *call = ld->call;
     if (!call->leased || p->kind == (uint8_t)L1_ERROR) { return CELLAR_OK; }
-    const cache_shared *h = cache_shared_of(call->c);
+    cache_shared *h = cache_shared_of(call->c);
     if (h == NULL || (p->tag_count != 0 && p->tag_text == NULL)) { return CELLAR_OK; }
+    if (h->t.blind_fill != 0) { return cache_publish_blind(ld, h, k, p); }
     call->leased = false;
     return cache_shared_fill(h, k, p, &call->lease);
 }
@@ -78,7 +108,7 @@ static cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, flight_o
     BASE_POINT("flight.publish");
     const bool fills = ld->call->leased && !no_disk;
     if (fills) {
-        const cellar_err shared = cache_publish_shared(ld->call, &k, p);
+        const cellar_err shared = cache_publish_shared(ld, &k, p);
         if (shared != CELLAR_OK) {
             o->flags |= FLIGHT_NOT_STORED;
             if (shared == CELLAR_INVALIDATED) { o->flags |= FLIGHT_OVERTAKEN; }

@@ -178,10 +178,10 @@ static cellar_err cache_table_read(cellar *c, const cellar_tier_table *t, cellar
     if (out->attached == NULL || out->get == NULL || out->put == NULL || out->remove == NULL ||
         (out->lease != NULL && (out->fill == NULL || out->unlease == NULL)) ||
         (out->ask_lease != NULL && (out->lease == NULL || out->ask == NULL)) ||
-        out->max_ttl_ms < 0 || out->proof > CELLAR_TIER_PROOF_STALE || out->reserved != 0) {
+        out->max_ttl_ms < 0 || out->proof > CELLAR_TIER_PROOF_STALE || out->blind_fill > 1) {
         return cache_refuse(c, "cellar_tier_attach: attached, get, put and remove must be set, "
                                "fill and unlease with lease, lease and ask with ask_lease; "
-                               "max_ttl_ms and proof in range");
+                               "max_ttl_ms, proof and blind_fill in range");
     }
     if (c->secret || c->store->forked) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,

@@ -1513,6 +1513,81 @@ static void load_behind_a_silent_get_asks_no_more_and_is_not_kept(void)
     end();
 }
 
+/* ---- a fill that does not see changes ---- */
+
+static void begin_blind(void)
+{
+    make_clients();
+    one.table.blind_fill = 1;
+    attach_both();
+}
+
+/* End the load of the key by a change of this process, or by one that it hears. */
+static cellar_err load_during_change(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    if (ctx != NULL) {
+        (void)cellar_delete(ns[0], key, len);
+    } else {
+        one.host->changed(one.host->ctx, key, len);
+    }
+    return cellar_load_value(ld, "old", 3);
+}
+
+static void blind_fill_does_not_follow_a_change(void)
+{
+    static char own;
+    for (unsigned i = 0; i < 2; i++) {
+        cellar_result r = cellar_result_default();
+        begin_blind();
+        T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, NULL, load_during_change, i ? &own : NULL, &r),
+                 CELLAR_OK);
+        T_EQ_MEM(r.value, "old", 3);
+        T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED | CELLAR_RESULT_INVALIDATED);
+        cellar_result_free(&r);
+        T_EQ_U64(one.fills, 0);
+        T_EQ_U64(one.unleases, 1);
+        has(ns[0], "k", NULL);
+        has(ns[1], "k", NULL);
+        end();
+    }
+}
+
+static pthread_t deleting;
+static _Atomic int deleter; /* its tid */
+
+static void *delete_key(void *arg)
+{
+    atomic_store(&deleter, asleep_self());
+    (void)cellar_delete(ns[0], "k", 1);
+    return arg;
+}
+
+/* Delete the key while it is filled. The delete reaches the server, or waits. */
+static void delete_in_fill(shared_client *m, const char *call)
+{
+    if (strcmp(call, "remove") == 0) { atomic_store(&held, false); }
+    if (strcmp(call, "fill") != 0) { return; }
+    atomic_store(&held, true);
+    atomic_store(&deleter, 0);
+    T_EQ_I64(pthread_create(&deleting, NULL, delete_key, NULL), 0);
+    while (atomic_load(&held) && !asleep(atomic_load(&deleter))) { (void)sched_yield(); }
+    T_CHECK(atomic_load(&held));
+    T_EQ_U64(m->removes, 0);
+}
+
+static void delete_waits_for_a_blind_fill(void)
+{
+    begin_blind();
+    one.inside = delete_in_fill;
+    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_U64(one.fills, 1);
+    T_EQ_I64(pthread_join(deleting, NULL), 0);
+    T_EQ_U64(one.removes, 1);
+    T_CHECK(!server.row[0].used);
+    end();
+}
+
 static void lost_fill_leaves_memory_alone(void)
 {
     begin_leases();
@@ -2294,6 +2369,9 @@ static void attach_refuses_what_it_cannot_serve(void)
     t = one.table;
     t.max_ttl_ms = -1;
     T_EQ_I64(cellar_tier_attach(c, &t), CELLAR_E_INVAL);
+    t = one.table;
+    t.blind_fill = 2;
+    T_EQ_I64(cellar_tier_attach(c, &t), CELLAR_E_INVAL);
     cellar_namespace_opts o = cellar_namespace_opts_default();
     cellar *hidden = NULL;
     o.hidden = 1;
@@ -2570,6 +2648,7 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(load_without_a_lease_reaches_memory_only),
        T_CASE(load_behind_a_silent_get_asks_no_more_and_is_not_kept),
        T_CASE(lost_fill_leaves_memory_alone),
+       T_CASE(blind_fill_does_not_follow_a_change), T_CASE(delete_waits_for_a_blind_fill),
        T_CASE(lease_of_a_dead_process_ends_by_time),
        T_CASE(wait_for_another_process_ends_at_its_limit),
        T_CASE(load_that_must_not_wait_is_pending), T_CASE(close_ends_the_wait_for_another_process),
