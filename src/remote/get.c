@@ -574,6 +574,11 @@ static cellar_err remote_lease_beside(remote_asked *a, const remote_lease_ask *q
     const int64_t old_ms = a->e->deadline_ms;
     const cellar_err err = remote_lease_take_beside(a->s->r, q, l, left_ms, &there, fate);
     if (err != CELLAR_LEASED) { return err; }
+    if (there == CELLAR_MISS && l->seen == REMOTE_LEASE_NONE) { /* a delete leaves no other trace */
+        remote_pend_release(a->s, q, l);
+        const cellar_err bare = remote_lease_take(a->s->r, q, l, left_ms, fate);
+        return bare == CELLAR_OK && old_ms == INT64_MAX ? CELLAR_E_BUSY : bare; /* it has one now */
+    }
     const bool foreign = there == CELLAR_E_UNSUPPORTED;
     const bool newer = there == CELLAR_OK && a->e->deadline_ms > h->now_ms(h->ctx) &&
                        a->e->deadline_ms - REMOTE_NEWER_MS > old_ms;

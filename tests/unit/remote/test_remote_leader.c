@@ -195,5 +195,45 @@ static void change_by_another_client_ends_the_lease_of_its_key(void)
     engine_stop(&server);
 }
 
-T_MAIN("remote_leader", T_CASE(keys_of_a_killed_leader_are_loaded_once),
+typedef struct overtaken { /* a load that a delete by `by` overtakes */
+    const side *by, *loads;
+} overtaken;
+
+static cellar_err load_during_delete(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    const overtaken *o = ctx;
+    T_CHECK(cellar_delete(o->by->users, key, key_len) >= CELLAR_OK);
+    side_fence(o->loads);
+    return cellar_load_value(load, "old", 3);
+}
+
+/* Neither of both has a value that the server could compare. */
+static void delete_during_a_load_leaves_its_value_out(void)
+{
+    for (int i = 0; i < 4; i++) {
+        side a, b;
+        cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+        cellar_load_opts lo = cellar_load_opts_default();
+        cellar_result r = cellar_result_default();
+        if ((i & 2) == 0) { o.values = CELLAR_REMOTE_RAW; }
+        if ((i & 2) != 0) { lo.flags = CELLAR_LOAD_REFRESH; }
+        if (!engine_start(&server, NULL)) { return; }
+        side_open(&a, server.socket, NULL, &o);
+        side_open(&b, server.socket, NULL, &o);
+        side_fence(&a);
+        side_fence(&b);
+        overtaken by = { (i & 1) != 0 ? &a : &b, &a };
+        T_EQ_I64(cellar_get_or_load(a.users, "k", 1, &lo, load_during_delete, &by, &r), CELLAR_OK);
+        T_EQ_MEM(r.value, "old", 3);
+        T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED | CELLAR_RESULT_INVALIDATED);
+        cellar_result_free(&r);
+        T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
+        T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 0);
+        side_close(&a);
+        side_close(&b);
+        engine_stop(&server);
+    }
+}
+
+T_MAIN("remote_leader", T_CASE(delete_during_a_load_leaves_its_value_out), T_CASE(keys_of_a_killed_leader_are_loaded_once),
        T_CASE(change_by_another_client_ends_the_lease_of_its_key))
