@@ -106,7 +106,8 @@ CELLAR_STRUCT(cellar_result, opaque);
 #define CELLAR_LOAD_REFRESH        0x02u  /* do not read, but store                               */
 #define CELLAR_LOAD_ONLY_IF_CACHED 0x04u  /* never load: MISS                                     */
 #define CELLAR_LOAD_NO_STORE       0x08u  /* return the result, do not store it                   */
-#define CELLAR_LOAD_NO_L2          0x10u  /* do not read the disk; do not write the result there  */
+#define CELLAR_LOAD_NO_L2          0x10u  /* do not read the disk; do not write the result there. */
+                                          /* No effect on a shared tier (cellar_tier.h)           */
 #define CELLAR_LOAD_NO_JOIN        0x20u  /* loads of one key run in parallel; the first one is   */
                                           /* stored                                               */
 #define CELLAR_LOAD_CTX_STATIC     0x40u  /* ctx outlives every background load                   */

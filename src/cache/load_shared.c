@@ -38,7 +38,7 @@
 
 CELLAR_PRIVATE const cache_shared *cache_shared_leases(const cache_call *call)
 {
-    const uint32_t no = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_STORE | CELLAR_LOAD_NO_L2;
+    const uint32_t no = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_STORE;
     const cache_shared *h = cache_shared_of(call->c);
     const bool leases = h != NULL && h->t.lease != NULL && (call->p->flags & no) == 0 &&
                         !call->instead && !cache_is_off(call->c);

@@ -16,11 +16,33 @@ static cellar_err load_old(cellar_load *load, const void *key, size_t key_len, v
     return cellar_load_value(load, "old", 3);
 }
 
-static void side_load(const side *s, const char *key)
+static void side_load_with(const side *s, const char *key, uint32_t flags)
 {
+    cellar_load_opts o = cellar_load_opts_default();
     cellar_result out = cellar_result_default();
-    T_CHECK(cellar_get_or_load(s->users, key, strlen(key), NULL, load_old, NULL, &out) ==
+    o.flags = flags;
+    T_CHECK(cellar_get_or_load(s->users, key, strlen(key), &o, load_old, NULL, &out) ==
             CELLAR_OK);
+    cellar_result_free(&out);
+}
+
+static void side_load(const side *s, const char *key) { side_load_with(s, key, 0); }
+
+static cellar_err load_old_of_all(cellar_load *load, const cellar_bytes *keys, size_t count,
+                                  void *ctx)
+{
+    (void)keys, (void)ctx;
+    for (size_t i = 0; i < count; i++) { (void)cellar_load_item_value(load, i, "old", 3); }
+    return CELLAR_OK;
+}
+
+static void side_load_many(const side *s, const char *key, uint32_t flags)
+{
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_result out = cellar_result_default();
+    cellar_load_item item = { .key = key, .key_len = strlen(key), .result = &out };
+    o.flags = flags;
+    T_CHECK(cellar_get_or_load_many(s->users, &item, 1, &o, load_old_of_all, NULL) == CELLAR_OK);
     cellar_result_free(&out);
 }
 
@@ -36,6 +58,19 @@ static void long_key_of_a_load_is_heard(void)
     T_CHECK(side_set(&a, key, "new") == CELLAR_OK);
     side_fence(&b);
     T_CHECK(side_has(&b, key, "new"));
+    both_close();
+}
+
+/* The server is no disk: a load without the disk reads its value, and shares its own. */
+static void load_without_the_disk_agrees_with_the_server(void)
+{
+    both_open(NULL);
+    T_CHECK(side_set(&a, "there", "new") == CELLAR_OK);
+    side_load_with(&b, "there", CELLAR_LOAD_NO_L2);
+    side_load_many(&b, "there", CELLAR_LOAD_NO_L2);
+    T_CHECK(side_has(&b, "there", "new"));
+    side_load_with(&b, "k", CELLAR_LOAD_NO_L2);
+    T_CHECK(side_has(&a, "k", "old"));
     both_close();
 }
 
@@ -264,6 +299,7 @@ static void message_above_the_output_limit_ends_memory(void)
 }
 
 T_MAIN("cellar_remote_unheard", T_CASE(long_key_of_a_load_is_heard),
+       T_CASE(load_without_the_disk_agrees_with_the_server),
        T_CASE(message_above_the_output_limit_ends_memory),
        T_CASE(load_without_a_lease_ends_with_a_delete), T_CASE(journal_of_invalidate_is_heard),
        T_CASE(set_with_a_new_tag_reaches_the_server), T_CASE(long_load_reaches_the_server),
