@@ -603,6 +603,7 @@ CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, 
                            .judge = remote_lease_judge, .ctx = &a };
     const bool refresh = (e->flags & CELLAR_TIER_REFRESH) != 0;
     const bool any = refresh && e->deadline_ms == INT64_MAX; /* the value may live on for long */
+    remote_get_note(s, k);
     if (!remote_get_open(s) || s->opts.write == CELLAR_REMOTE_INVALIDATE) { return CELLAR_MISS; }
     remote_key_name(&s->names, k->bytes, k->len, &n);
     if (n.digest) { return CELLAR_MISS; } /* a heard digest wakes no waiter */
@@ -747,7 +748,10 @@ CELLAR_PRIVATE void remote_get_leases(void *ctx, cellar_tier_claim *claims, size
     remote_space *s = ctx;
     remote_claims m = { .s = s, .claims = claims };
     const bool open = remote_get_open(s) && s->opts.write != CELLAR_REMOTE_INVALIDATE;
-    for (size_t i = 0; i < count; i++) { claims[i].err = CELLAR_MISS; }
+    for (size_t i = 0; i < count; i++) {
+        remote_get_note(s, &claims[i].key);
+        claims[i].err = CELLAR_MISS;
+    }
     if (!open) { return; }
     remote_claims_send(&m, count, hold_ms);
     for (size_t i = 0; i < count; i++) {

@@ -46,19 +46,24 @@ static void side_load_many(const side *s, const char *key, uint32_t flags)
     cellar_result_free(&out);
 }
 
-/* The digest names no key, and no process has written one. */
+/* The digest names no key, and no process has written one. A refresh does not read the server. */
 static void long_key_of_a_load_is_heard(void)
 {
-    char key[601];
-    both_open(NULL);
-    memset(key, 'x', 600);
-    key[600] = '\0';
-    side_load(&b, key);
-    T_CHECK(side_has(&b, key, "old"));
-    T_CHECK(side_set(&a, key, "new") == CELLAR_OK);
-    side_fence(&b);
-    T_CHECK(side_has(&b, key, "new"));
-    both_close();
+    static const uint32_t flags[] = { 0, CELLAR_LOAD_REFRESH, CELLAR_LOAD_NO_L2 };
+    for (unsigned i = 0; i < 12; i++) {
+        cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+        char key[601];
+        if (i >= 6) { o.write = CELLAR_REMOTE_INVALIDATE; }
+        both_open(&o);
+        memset(key, 'x', 600);
+        key[600] = '\0';
+        (i / 3 % 2 != 0 ? side_load_many : side_load_with)(&b, key, flags[i % 3]);
+        T_CHECK(side_has(&b, key, "old"));
+        T_CHECK(side_set(&a, key, "new") == CELLAR_OK);
+        side_fence(&b);
+        T_CHECK(side_has(&b, key, i < 6 ? "new" : NULL));
+        both_close();
+    }
 }
 
 /* The server is no disk: a load without the disk reads its value, and shares its own. */
