@@ -411,6 +411,12 @@ static void remote_later_reply(void *ctx, uint32_t index, const remote_reply *re
 
 static cellar_err remote_lease_judge(void *ctx, const char *bytes, size_t len);
 
+/* Return what a lease of another process has left: reply of PTTL. */
+static int64_t remote_left_ms(const remote_reply *reply)
+{
+    return reply->type == REMOTE_INTEGER && reply->number > 0 ? reply->number : 0;
+}
+
 /* Take the replies of remote_lease_format. A dead value needs another question, and is a miss: the
  * load runs without a lease. */
 static void remote_later_lease(void *ctx, uint32_t index, const remote_reply *reply)
@@ -418,10 +424,12 @@ static void remote_later_lease(void *ctx, uint32_t index, const remote_reply *re
     remote_later *w = ctx;
     const cellar_tier_host *h = w->a.s->host;
     const cellar_tier_key k = { w->key, w->key_len, w->hash };
-    if (index == 0) {
+    if (index == 0 && reply->type == REMOTE_ERROR) {
+        w->hold_ms = 0; /* a full server refuses this question, and has the value: GET */
+        w->a.err = CELLAR_E_BUSY;
+    } else if (index == 0) {
         w->a.buf_cap = SIZE_MAX;
-        w->a.err = reply->type == REMOTE_ERROR ? remote_error_code(reply)
-                   : reply->type == REMOTE_NIL
+        w->a.err = reply->type == REMOTE_NIL
                        ? CELLAR_LEASED : remote_lease_judge(&w->a, reply->text, reply->len);
         if (w->a.err == CELLAR_OK) {
             remote_later_answer(w, (w->e.flags & CELLAR_TIER_NEGATIVE) != 0 ? CELLAR_ABSENT
@@ -435,7 +443,7 @@ static void remote_later_lease(void *ctx, uint32_t index, const remote_reply *re
     if (w->a.err == CELLAR_LEASED) { REMOTE_ADD(w->a.s->r, leases_taken, 1); }
     if (w->a.err == CELLAR_PENDING) { REMOTE_ADD(w->a.s->r, leases_waited, 1); }
     w->answered = true;
-    w->e.deadline_ms = h->now_ms(h->ctx) + (reply->type == REMOTE_INTEGER ? reply->number : 0) + 1;
+    w->e.deadline_ms = h->now_ms(h->ctx) + remote_left_ms(reply) + 1;
     h->answered(h->ctx, &w->ticket, &k, w->a.err, &w->lease, sizeof w->lease, &w->e);
 }
 
@@ -472,14 +480,15 @@ static cellar_err remote_later_post(remote_later *w)
     return CELLAR_OK;
 }
 
-/* Ask again, once, behind a reading of the numbers that were missing. */
+/* Ask again, once, behind a reading of the numbers that were missing; with GET, if the server
+ * refused the question for a lease. */
 static bool remote_later_again(remote_later *w)
 {
     const bool missing = w->a.err == CELLAR_PENDING || w->a.err == CELLAR_E_BUSY;
     if (w->answered || w->again || !missing) { return false; }
     w->again = true;
     remote_control_want(w->a.s, w->missing.tag, w->missing.count);
-    w->a.err = CELLAR_E_BUSY;
+    w->a.err = CELLAR_MISS;
     return remote_later_post(w) == CELLAR_OK;
 }
 
@@ -668,8 +677,7 @@ static void remote_claims_reply(void *ctx, uint32_t index, const remote_reply *r
         m->claims[m->at].err = remote_claim_said(m, &m->claims[m->at], reply);
         return;
     }
-    const int64_t left_ms = reply->type == REMOTE_INTEGER && reply->number > 0 ? reply->number : 0;
-    m->claims[m->at++].e.deadline_ms = h->now_ms(h->ctx) + left_ms + 1;
+    m->claims[m->at++].e.deadline_ms = h->now_ms(h->ctx) + remote_left_ms(reply) + 1;
 }
 
 /* Format the question for a key. Leave out a key that only a single question serves. */

@@ -159,9 +159,54 @@ static void forced_refresh_on_a_full_server_is_not_kept(void)
     }
 }
 
+static cellar_err acquired(const side *s, cellar_lease *lease, cellar_result *r)
+{
+    cellar_err err = CELLAR_PENDING;
+    for (int i = 0; i < 10000 && err == CELLAR_PENDING; i++) {
+        err = cellar_lease_acquire(s->users, "k", 1, NULL, NULL, lease, r);
+        if (err == CELLAR_PENDING) { engine_pause_ms(1); }
+    }
+    return err;
+}
+
+/* The question for a lease is a SET, which a full server refuses whether the key has a value. */
+static void acquire_on_a_full_server_finds_the_value(void)
+{
+    cellar_lease lease;
+    cellar_result r = cellar_result_default();
+    both_open(NULL);
+    T_EQ_I64(side_set(&b, "k", "new"), CELLAR_OK);
+    server_full(true);
+    T_EQ_I64(acquired(&a, &lease, &r), CELLAR_OK);
+    T_EQ_U64(r.value_len, 3);
+    T_CHECK(r.value_len == 3 && memcmp(r.value, "new", 3) == 0);
+    cellar_result_free(&r);
+    server_full(false);
+    T_CHECK(side_has(&a, "k", "new"));
+    both_close();
+}
+
+static void acquire_on_a_full_server_loads_without_a_lease(void)
+{
+    cellar_lease lease;
+    cellar_result r = cellar_result_default();
+    both_open(NULL);
+    server_full(true);
+    T_EQ_I64(acquired(&a, &lease, &r), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_fulfill(a.users, &lease, "old", 3, NULL), CELLAR_OK);
+    server_full(false);
+    T_CHECK(side_has(&a, "k", "old") && side_has(&b, "k", NULL));
+    T_EQ_I64(side_set(&b, "k", "new"), CELLAR_OK);
+    side_fence(&a);
+    T_CHECK(side_has(&a, "k", "new"));
+    both_close();
+}
+
 T_MAIN("cellar_remote_unleased", T_CASE(pattern_delete_is_heard),
        T_CASE(pattern_delete_of_a_full_server_is_heard), T_CASE(delete_on_a_full_server_is_heard),
        T_CASE(clear_on_a_full_server_is_heard),
        T_CASE(full_server_takes_a_new_namespace_but_no_new_tag),
        T_CASE(refused_condition_keeps_the_value),
-       T_CASE(forced_refresh_on_a_full_server_is_not_kept))
+       T_CASE(forced_refresh_on_a_full_server_is_not_kept),
+       T_CASE(acquire_on_a_full_server_finds_the_value),
+       T_CASE(acquire_on_a_full_server_loads_without_a_lease))
