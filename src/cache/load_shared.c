@@ -10,7 +10,8 @@
  *            ends inside the loader.
  *            Behind a get without an answer in time the tier is not asked: the call loads, and
  *            memory keeps nothing.
- *            The bell is read before the tier is asked: a change after the question ends the wait.
+ *            The stamp of the key is read before the tier is asked, the bell before the stamp is
+ *            compared: a change of the key after the question ends the wait, no other one does.
  *            A bulk load asks for the values of all its keys together, behind the begin of their
  *            flights, then for their leases. It loads what it leads before it waits: two processes
  *            that lead keys of each other cannot block.
@@ -128,14 +129,20 @@ CELLAR_PRIVATE cache_acquired cache_shared_lead(cache_call *call, flight *f)
     const cache_shared *h = cache_shared_leases(call);
     if (BASE_LIKELY(h == NULL) || call->unsure) { return CACHE_LED; }
     const cellar_tier_key key = cache_shared_key(call->k.bytes, call->k.len, call->k.hash);
-    const uint32_t bell = base_load_acq(&h->store->shared_bell);
+    uint64_t changes, globs;
     cellar_tier_entry e;
     memset(&e, 0, sizeof e);
     cache_shared_old(call, &e);
+    (void)cache_tier_watch(h->store, call->k.hash, &changes, &globs);
     const cellar_err err = h->t.lease(h->t.ctx, &key, call->p->ms[CACHE_HARD], &e, &call->lease);
     const cache_acquired got = cache_shared_take(call, f, err);
     if (got != CACHE_PENDING) { return got; }
-    cache_shared_sleep(call, h, bell, BASE_MIN(cache_patience(call), e.deadline_ms));
+    const int64_t until_ms = BASE_MIN(cache_patience(call), e.deadline_ms);
+    uint32_t bell = base_load_acq(&h->store->shared_bell);
+    while (!cache_shared_is_due(call, changes, until_ms)) {
+        cache_shared_sleep(call, h, bell, until_ms);
+        bell = base_load_acq(&h->store->shared_bell);
+    }
     return cache_shared_patience(call);
 }
 

@@ -1646,6 +1646,38 @@ static void wait_for_another_process_ends_at_its_limit(void)
     end();
 }
 
+static void *load_and_wait(void *tid)
+{
+    atomic_store((_Atomic int *)tid, asleep_self());
+    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+    cellar_result_free(&r);
+    return tid;
+}
+
+static void wait_for_another_process_ends_by_changes_of_its_key(void)
+{
+    pthread_t thread;
+    static _Atomic int tid;
+    atomic_store(&tid, 0);
+    begin_leases();
+    hold_lease(1000000);
+    T_EQ_I64(pthread_create(&thread, NULL, load_and_wait, (void *)&tid), 0);
+    while (asked_leases() < 2) { (void)sched_yield(); } /* hold_lease was the first */
+    for (unsigned i = 0; i < 20; i++) {
+        while (!asleep(atomic_load(&tid))) { (void)sched_yield(); }
+        one.host->changed(one.host->ctx, "other", 5);
+    }
+    while (!asleep(atomic_load(&tid))) { (void)sched_yield(); }
+    T_EQ_U64(asked_leases(), 2);
+    pthread_mutex_lock(&server.lock);
+    server.row[0].used = false;
+    pthread_mutex_unlock(&server.lock);
+    one.host->changed(one.host->ctx, "k", 1);
+    T_EQ_I64(pthread_join(thread, NULL), 0);
+    T_EQ_U64(asked_leases(), 3);
+    end();
+}
+
 static void load_that_must_not_wait_is_pending(void)
 {
     begin_leases();
@@ -2651,6 +2683,7 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(blind_fill_does_not_follow_a_change), T_CASE(delete_waits_for_a_blind_fill),
        T_CASE(lease_of_a_dead_process_ends_by_time),
        T_CASE(wait_for_another_process_ends_at_its_limit),
+       T_CASE(wait_for_another_process_ends_by_changes_of_its_key),
        T_CASE(load_that_must_not_wait_is_pending), T_CASE(close_ends_the_wait_for_another_process),
        T_CASE(stale_value_is_served_while_another_process_refreshes),
        T_CASE(keys_are_loaded_once_by_bulk_loads_of_two_processes),
