@@ -292,27 +292,30 @@ static cellar_tier_table remote_space_table(remote_space *s)
     return t;
 }
 
-static bool remote_opts_valid(const cellar_remote_namespace_opts *o)
+/* Return the rule that an option breaks; NULL: none. */
+static const char *remote_opts_rule(const cellar_remote_namespace_opts *o)
 {
-    return o->struct_size == sizeof *o && o->write <= CELLAR_REMOTE_INVALIDATE &&
-           o->values <= CELLAR_REMOTE_RAW && o->offline <= CELLAR_REMOTE_TRUST &&
-           o->local_ttl_ms >= 0 && o->strict <= 1 && o->reserved0 == 0 &&
-           !(o->write == CELLAR_REMOTE_INVALIDATE && o->values == CELLAR_REMOTE_RAW);
+    return o->struct_size != sizeof *o ? "struct_size is that of another version"
+           : o->write > CELLAR_REMOTE_INVALIDATE ? "write must be THROUGH, BEHIND or INVALIDATE"
+           : o->values > CELLAR_REMOTE_RAW       ? "values must be ENVELOPE or RAW"
+           : o->offline > CELLAR_REMOTE_TRUST    ? "offline must be MISS, SERVE_STALE or TRUST"
+           : o->local_ttl_ms < 0                 ? "local_ttl_ms must be 0 or more"
+           : o->strict > 1                       ? "strict must be 0 or 1"
+           : o->reserved0 != 0                   ? "reserved0 must be 0"
+           : o->write == CELLAR_REMOTE_INVALIDATE && o->values == CELLAR_REMOTE_RAW
+               ? "values RAW needs write THROUGH or BEHIND" : NULL;
 }
 
-/* Return `code`; cellar_remote_last_error has the sentence. */
 static cellar_err remote_attach_refuse(cellar_err code, const char *rule)
 {
-    char text[120];
-    (void)snprintf(text, sizeof text, "cellar_remote_attach: %s", rule);
-    return remote_call_fail(code, text);
+    return remote_call_refuse(code, "cellar_remote_attach", rule);
 }
 
 /* Return the rule that the store keeps. */
 static const char *remote_attach_rule(cellar_err code)
 {
     return code == CELLAR_E_BUSY          ? "the namespace has a tier: open it with CELLAR_TIER_L1"
-           : code == CELLAR_E_UNSUPPORTED ? "neither a hidden namespace nor a forked child shares"
+           : code == CELLAR_E_UNSUPPORTED ? "share no hidden namespace, and none in a forked child"
            : code == CELLAR_E_LIMIT       ? "the store has too many tiers"
            : code == CELLAR_E_CLOSED      ? "the namespace is closed"
                                           : "no memory or budget";
@@ -326,10 +329,8 @@ CELLAR_API cellar_err cellar_remote_attach(cellar_remote *r, cellar *c,
         return remote_attach_refuse(CELLAR_E_INVAL, "r and c must be given");
     }
     const cellar_remote_namespace_opts *use = o != NULL ? o : &none;
-    if (!remote_opts_valid(use)) {
-        return remote_attach_refuse(CELLAR_E_INVAL, "an option is out of its range; RAW excludes "
-                                    "INVALIDATE");
-    }
+    const char *const rule = remote_opts_rule(use);
+    if (rule != NULL) { return remote_attach_refuse(CELLAR_E_INVAL, rule); }
     remote_space *s = remote_space_new(r, use);
     if (s == NULL) {
         return remote_attach_refuse(CELLAR_E_NOMEM, remote_attach_rule(CELLAR_E_NOMEM));

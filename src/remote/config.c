@@ -381,6 +381,13 @@ CELLAR_PRIVATE cellar_err remote_call_fail(cellar_err code, const char *text)
     return code;
 }
 
+CELLAR_PRIVATE cellar_err remote_call_refuse(cellar_err code, const char *call, const char *rule)
+{
+    char text[sizeof remote_last.text];
+    (void)snprintf(text, sizeof text, "%s: %s", call, rule);
+    return remote_call_fail(code, text);
+}
+
 CELLAR_PRIVATE void remote_call_failure(cellar_error_info *out)
 {
     pthread_mutex_lock(&remote_last_lock);

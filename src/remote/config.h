@@ -42,8 +42,10 @@ CELLAR_PRIVATE bool remote_host_is_local(const char *host);
 CELLAR_PRIVATE cellar_err remote_config_read(const char *url, const cellar_remote_opts *from,
                                              remote_config *c, char *text, size_t cap);
 
-/* Note why an open or an attach failed, and return `code`; tell the last one. */
+/* Note why an open or an attach failed, for cellar_remote_last_error(NULL, ..). Return `code`. */
 CELLAR_PRIVATE cellar_err remote_call_fail(cellar_err code, const char *text);
+CELLAR_PRIVATE cellar_err remote_call_refuse(cellar_err code, const char *call, const char *rule);
+/* Copy the last note. */
 CELLAR_PRIVATE void remote_call_failure(cellar_error_info *out);
 
 #endif

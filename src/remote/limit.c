@@ -471,12 +471,20 @@ static bool limit_name_valid(const char *name)
                len;
 }
 
-/* Return `code`; cellar_remote_last_error has the sentence. */
+/* Return the rule that an option breaks; NULL: none. */
+static const char *limit_opts_rule(const cellar_remote_limiter_opts *o)
+{
+    return o->name != NULL && !limit_name_valid(o->name)
+               ? "name must be 1 to 48 letters, digits, '.', '_' or '-'"
+           : (unsigned)o->offline > CELLAR_REMOTE_LIMITER_ALLOW
+               ? "offline must be LOCAL_SHARE, LOCAL_FULL, DENY or ALLOW"
+           : o->max_keys > 1u << 22 ? "max_keys must be at most 4,194,304"
+           : o->reserved0 != 0      ? "reserved0 must be 0" : NULL;
+}
+
 static cellar_err limit_refuse(cellar_err code, const char *rule)
 {
-    char text[120];
-    (void)snprintf(text, sizeof text, "cellar_remote_limiter_open: %s", rule);
-    return remote_call_fail(code, text);
+    return remote_call_refuse(code, "cellar_remote_limiter_open", rule);
 }
 
 /* Set the numbers of a rule that `unit` counts. */
@@ -507,7 +515,8 @@ static cellar_err limit_rule(cellar_remote_limiter *l)
     const cellar_rule *rule = &l->rule;
     uint64_t period = rule->period_ns;
     if (rule->flags != 0) {
-        return limit_refuse(CELLAR_E_UNSUPPORTED, "rule.flags must be 0: a sliding log is strict");
+        return limit_refuse(CELLAR_E_UNSUPPORTED, "rule.flags must be 0: take a sliding log for a "
+                            "strict rule");
     }
     if (rule->ban_ns != 0) {
         return limit_refuse(CELLAR_E_UNSUPPORTED, "rule.ban_ns must be 0: ban in each process");
@@ -593,10 +602,8 @@ CELLAR_API cellar_err cellar_remote_limiter_open(cellar_remote *r, const cellar_
         }
         o = *opts;
     }
-    if ((o.name != NULL && !limit_name_valid(o.name)) || o.reserved0 != 0 ||
-        (unsigned)o.offline > CELLAR_REMOTE_LIMITER_ALLOW || o.max_keys > 1u << 22) {
-        return limit_refuse(CELLAR_E_INVAL, "name, offline or max_keys is out of range");
-    }
+    const char *const broken = limit_opts_rule(&o);
+    if (broken != NULL) { return limit_refuse(CELLAR_E_INVAL, broken); }
     const uint32_t keys = o.max_keys != 0 ? o.max_keys : 16384;
     const uint32_t buckets = (keys + LIMIT_WAYS - 1) / LIMIT_WAYS;
     const size_t slots = (size_t)buckets * LIMIT_WAYS;
