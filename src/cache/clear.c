@@ -2,8 +2,8 @@
  *
  * clear: end all entries of a namespace in O(1): clear, version change, drop.
  *
- * WALK       next generation (under NAMESPACE) -> tier, L1 and thread learn that the old one
- *            ended -> the change is committed
+ * WALK       [shared tier: loads end, it clears] -> next generation (under NAMESPACE) -> tier, L1
+ *            and thread learn that the old one ended -> the change is committed
  * SEE ALSO   generation.c, tier_calls.c; l2/namespaces.c: the end outlives the process. */
 #include "cache/clear.h"
 
@@ -13,6 +13,8 @@
 #include "cache/handle.h"
 #include "cache/shared.h"
 #include "cache/tier_calls.h"
+#include "cache/turn.h"
+#include "load/flight.h"
 
 BASE_SIZE_BEGIN
 
@@ -64,11 +66,33 @@ CELLAR_PRIVATE cellar_err cache_clear_here(cellar *c, cellar_cause cause)
     return cache_generation(c, cause, 0, NULL);
 }
 
+static bool cache_every_key(void *ctx, const void *key, size_t len)
+{
+    (void)ctx;
+    (void)key;
+    (void)len;
+    return true;
+}
+
+/* End all loads of the namespace, and wait for their fills: a tier that does not compare leases
+ * deletes key by key. */
+static void cache_blind_fills_end(const cellar *c)
+{
+    const cache_store *s = c->store;
+    const cache_shared *h = cache_shared_of(c);
+    flight_table *t = base_load_sc(&s->flights);
+    const uint32_t generation = base_load_acq(&c->generation);
+    if (h == NULL || h->t.blind_fill == 0 || t == NULL) { return; }
+    flight_invalidate_match(t, generation, cache_every_key, NULL);
+    cache_turns_match(s, generation, cache_every_key, NULL);
+}
+
 /* Clear the shared tier of the namespace first. Return the code of the call: a failed clear of the
  * tier still clears memory. */
 static cellar_err cache_generation_shared(cellar *c, cellar_cause cause, uint64_t version,
                                           uint32_t *now)
 {
+    cache_blind_fills_end(c);
     const cellar_err said = cache_shared_clear(c);
     const cellar_err err = cache_generation(c, cause, version, now);
     return err == CELLAR_OK ? cache_through(c, said) : err;

@@ -8,7 +8,7 @@
  *            glob_epoch + 1 -> the tier learns the end
  * INVARIANTS Loads are invalidated BEFORE the walk. A load that is missed began after the call; an
  *            invalidated load stores nothing. In the other order a load could store into a part
- *            already walked.
+ *            already walked. The same holds for a shared tier, which deletes key by key.
  *            Entries that exist from before the call until the walk reaches them are removed, with
  *            stale values and remembered errors.
  *            glob_epoch orders the walk against stores in the tier and back-fills: README.md,
@@ -106,6 +106,7 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
                           "cellar_delete_by_pattern: the tier of this namespace knows no patterns");
     }
+    if (m.shared) { cache_match_loads(&m); } /* a fill may follow the deletes of the tier */
     if (below) {
         begun = t->glob(t->ctx, c->id, m.generation, pattern, len, &walk);
         if (begun < 0) {

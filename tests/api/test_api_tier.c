@@ -1554,38 +1554,86 @@ static void blind_fill_does_not_follow_a_change(void)
 
 static pthread_t deleting;
 static _Atomic int deleter; /* its tid */
+static bool all;            /* it clears the namespace */
 
 static void *delete_key(void *arg)
 {
     atomic_store(&deleter, asleep_self());
-    (void)cellar_delete(ns[0], "k", 1);
+    (void)(all ? cellar_clear(ns[0]) : cellar_delete(ns[0], "k", 1));
     return arg;
 }
 
 /* Delete the key while it is filled. The delete reaches the server, or waits. */
 static void delete_in_fill(shared_client *m, const char *call)
 {
-    if (strcmp(call, "remove") == 0) { atomic_store(&held, false); }
+    if (strcmp(call, all ? "clear" : "remove") == 0) { atomic_store(&held, false); }
     if (strcmp(call, "fill") != 0) { return; }
     atomic_store(&held, true);
     atomic_store(&deleter, 0);
     T_EQ_I64(pthread_create(&deleting, NULL, delete_key, NULL), 0);
     while (atomic_load(&held) && !asleep(atomic_load(&deleter))) { (void)sched_yield(); }
     T_CHECK(atomic_load(&held));
-    T_EQ_U64(m->removes, 0);
+    T_EQ_U64(m->removes + m->clears, 0);
 }
 
 static void delete_waits_for_a_blind_fill(void)
 {
-    begin_blind();
-    one.inside = delete_in_fill;
-    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+    for (unsigned i = 0; i < 2; i++) {
+        all = i != 0;
+        begin_blind();
+        one.inside = delete_in_fill;
+        cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+        cellar_result_free(&r);
+        T_EQ_U64(one.fills, 1);
+        T_EQ_I64(pthread_join(deleting, NULL), 0);
+        T_EQ_U64(one.removes + one.clears, 1);
+        T_CHECK(!server.row[0].used);
+        end();
+    }
+}
+
+static cellar_err load_until_released(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)key;
+    (void)len;
+    (void)ctx;
+    atomic_store(&first, true);
+    while (atomic_load(&held)) { (void)sched_yield(); }
+    return cellar_load_value(ld, "old", 3);
+}
+
+static void *load_released(void *arg)
+{
+    cellar_result r = loaded_by(0, load_until_released, CELLAR_OK);
+    T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED | CELLAR_RESULT_INVALIDATED);
     cellar_result_free(&r);
-    T_EQ_U64(one.fills, 1);
+    return arg;
+}
+
+/* The load ends while the tier deletes. */
+static void end_load_inside(shared_client *m, const char *call)
+{
+    (void)m;
+    if (strcmp(call, "clear") != 0 && strcmp(call, "pattern") != 0) { return; }
+    atomic_store(&held, false);
     T_EQ_I64(pthread_join(deleting, NULL), 0);
-    T_EQ_U64(one.removes, 1);
-    T_CHECK(!server.row[0].used);
-    end();
+}
+
+static void blind_fill_does_not_follow_a_delete_of_many(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        begin_blind();
+        one.inside = end_load_inside;
+        atomic_store(&held, true);
+        atomic_store(&first, false);
+        T_EQ_I64(pthread_create(&deleting, NULL, load_released, NULL), 0);
+        while (!atomic_load(&first)) { (void)sched_yield(); }
+        T_EQ_I64(i == 0 ? cellar_clear(ns[0]) : cellar_delete_by_pattern(ns[0], "*", 1, NULL),
+                 CELLAR_OK);
+        T_EQ_U64(one.fills, 0);
+        T_EQ_U64(one.unleases, 1);
+        end();
+    }
 }
 
 static void lost_fill_leaves_memory_alone(void)
@@ -2681,6 +2729,7 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(load_behind_a_silent_get_asks_no_more_and_is_not_kept),
        T_CASE(lost_fill_leaves_memory_alone),
        T_CASE(blind_fill_does_not_follow_a_change), T_CASE(delete_waits_for_a_blind_fill),
+       T_CASE(blind_fill_does_not_follow_a_delete_of_many),
        T_CASE(lease_of_a_dead_process_ends_by_time),
        T_CASE(wait_for_another_process_ends_at_its_limit),
        T_CASE(wait_for_another_process_ends_by_changes_of_its_key),
