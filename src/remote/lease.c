@@ -264,7 +264,7 @@ static void beside_args(remote_args *a, const cellar_remote *r, const remote_lea
     if (l->seen == REMOTE_LEASE_ANY) {
         remote_arg(a, "*", 1);
     } else {
-        remote_arg(a, &l->seen, l->seen == REMOTE_LEASE_NONE ? 0 : sizeof l->seen);
+        remote_arg(a, &l->seen, sizeof l->seen);
     }
 }
 

@@ -122,13 +122,13 @@ static const char REMOTE_KEEP[] =
     "return {1}";
 
 /* KEYS: the lease beside the value, the value. ARGV: number of the lease; check of the value when
- * the lease began, "": none, "*": any; the new value; its time in ms.
+ * the lease began, "*": any; the new value; its time in ms.
  * Returns 1, or 0: the lease or the value is another one. */
 static const char REMOTE_BESIDE[] =
     "if redis.call('GET',KEYS[1])~=ARGV[1] then return {0} end "
     "redis.call('UNLINK',KEYS[1]) "
     "local v,c=redis.call('GET',KEYS[2]),ARGV[2] "
-    "if c=='' and v or #c>1 and string.sub(v or '',49,56)~=c then return {0} end "
+    "if #c>1 and string.sub(v or '',49,56)~=c then return {0} end "
     "redis.call('SET',KEYS[2],ARGV[3],'PX',ARGV[4]) "
     "return {1}";
 

@@ -53,7 +53,8 @@ CELLAR_PRIVATE cellar_err remote_error_code(const remote_reply *reply);
 
 /* ---- Leases of loads (lease.c) -------------------------------------------------------------- */
 
-enum { REMOTE_LEASE_ANY = 1, REMOTE_LEASE_NONE = 2 }; /* RAW: not compared; there was no value */
+enum { REMOTE_LEASE_ANY = 1,   /* RAW: the fill compares nothing */
+       REMOTE_LEASE_NONE = 2 }; /* there was no value, and a fill stores nothing */
 
 /* A lease of the load of one key. It fits into cellar_tier_lease. */
 typedef struct remote_lease {
