@@ -202,13 +202,16 @@ CELLAR_PRIVATE cellar_err l1_cap_fill(l1 *c, uint32_t namespace, uint32_t genera
     }
     sync_take(L1_SEG, &c->seg_lock);
     const uint32_t range = BASE_MIN(c->opened, 2 * base_load_rlx(&c->held));
-    const uint32_t oldest = c->opened - range;
+    const uint32_t oldest = c->opened - range, first = oldest - INT32_MAX / 2;
     sync_drop(L1_SEG, &c->seg_lock);
-    f.done = oldest - INT32_MAX / 2;
+    f.done = first;
     for (unsigned age = 1; age <= L1_CAP_AGES && f.err == CELLAR_OK; age++) {
-        /* The last pass takes what moved to newer segments, too. */
-        f.due = age < L1_CAP_AGES ? oldest + (uint32_t)((uint64_t)range * age / L1_CAP_AGES)
-                                  : f.done + INT32_MAX;
+        const bool last = age == L1_CAP_AGES;
+        /* The last pass reads all again: entries move to newer segments, and from small into an
+         * older segment of main. */
+        if (last) { f.done = first; }
+        f.due = last ? first + INT32_MAX
+                     : oldest + (uint32_t)((uint64_t)range * age / L1_CAP_AGES);
         uint64_t cursor = 0;
         do {
             const cellar_err err = l1_scan(c, &cursor, 1024, generation, L1_SCAN_STORED,

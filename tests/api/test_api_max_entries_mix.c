@@ -157,7 +157,11 @@ static void *run(void *arg)
 
 static void bounds_hold_at_rest(const mix *m)
 {
-    T_EQ_I64(cellar_integrity_check(m->root), CELLAR_OK);
+    cellar_error_info e = cellar_error_info_default();
+    if (!T_EQ_I64(cellar_integrity_check(m->root), CELLAR_OK)) {
+        (void)cellar_last_error(m->root, &e);
+        printf("# %s\n", e.text);
+    }
     for (unsigned i = 0; i < NAMESPACES; i++) {
         int64_t max = 0;
         uint64_t n = 0;
