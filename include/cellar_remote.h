@@ -494,6 +494,8 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
 
 /* LIMITS OF THE PROMISES
  * Another process may see a change up to proof_ms later; cellar_remote_fence waits for it.
+ * If another client deletes a key just when this process takes the lease to load it, memory may
+ * answer with the deleted value until that load ends.
  * These load once in each process: loads of INVALIDATE; and by cellar_lease_acquire refreshes,
  * loads of RAW values, of keys above 512 bytes, and of keys with a value that a clear or a tag
  * ended. A failed load releases its lease. The server announces the release, so memory loses the
@@ -557,11 +559,11 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * changed by INCRBY, and keeps its TTL or its lack of one; E_TYPE: other text. Without an answer
  * these calls return E_TIMEOUT or E_IO: the value may have changed, and no key is deleted.
  *
- * `durable` is for sets, updates, increments and deletes of a key, but not for loads and BEHIND.
- * When the server has the write, WAIT asks the replicas, for io_ms / 10; writes at the same time
- * share one. A write that too few replicas confirm in that time counts in replicas_short, and its
- * call returns OK. Then the writes of the next 1 s count as well, without WAIT. Requests of all
- * namespaces of the remote wait behind a WAIT.
+ * `durable` is for sets, updates, increments and deletes of a key. Loads, BEHIND, clears, and
+ * deletes by tag or pattern do not wait. When the server has the write, WAIT asks the replicas, for
+ * io_ms / 10; writes at the same time share one. A write that too few replicas confirm in that time
+ * counts in replicas_short, and its call returns OK. Then the writes of the next 1 s count as well,
+ * without WAIT. Requests of all namespaces of the remote wait behind a WAIT.
  *
  * OFFLINE
  * MISS         memory does not answer, so each cellar_get_or_load runs the loader. Calls at the

@@ -10,7 +10,8 @@
  *            never overwrites it. The check of a placeholder differs from all others: 128 random
  *            bits are in it.
  *            A lease beside the value (refresh, RAW) is a key of its own; its fill compares the
- *            check of the value that is refreshed. RAW values have none: the last write stays.
+ *            check of the value that is refreshed. RAW values have none: the store fills only a
+ *            load that no change has ended (blind_fill).
  *            A lease that ends without a value, or that the server may have given to a caller
  *            without an answer, is released by its token through the journal (pend.c).
  * LIMITS     A server that is out of memory refuses SET NX GET also for a key that exists: E_SPACE.

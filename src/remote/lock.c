@@ -242,7 +242,7 @@ static cellar_err lock_acquire(cellar_remote *r, const void *key, size_t key_len
         return CELLAR_E_INVAL;
     }
     if (r->share->pid != getpid()) { return CELLAR_E_FORKED; } /* rows belong to the parent */
-    if (remote_inside(r->link)) { return CELLAR_E_DEADLOCK; }  /* no other thread would hear */
+    if (remote_inside(r->link)) { return CELLAR_E_DEADLOCK; } /* no other thread would hear */
     cellar_err err = lock_opts(o, &wait_ms, &lease_ms);
     if (err == CELLAR_OK) { err = remote_share_random(lk.opaque, 2); }
     if (err != CELLAR_OK) { return err; }
