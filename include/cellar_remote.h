@@ -494,8 +494,6 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
 
 /* LIMITS OF THE PROMISES
  * Another process may see a change up to proof_ms later; cellar_remote_fence waits for it.
- * If another client deletes a key just when this process takes the lease to load it, memory may
- * answer with the deleted value until that load ends.
  * These load once in each process: loads of INVALIDATE; and by cellar_lease_acquire refreshes,
  * loads of RAW values, of keys above 512 bytes, and of keys with a value that a clear or a tag
  * ended. A failed load releases its lease. The server announces the release, so memory loses the

@@ -54,6 +54,13 @@ static cellar_err cache_ask_to_add(cache_ask *q, void *shared, const l1_key *k)
     return h->t.add(h->t.ctx, &key, a->delta, &a->number, a->if_new != NULL ? &e : NULL);
 }
 
+CELLAR_PRIVATE void cache_shared_changed(cellar *c, l1_key *k)
+{
+    cache_change ch = { .c = c, .k = k, .kind = CACHE_DELETE,
+                        .flags = CACHE_OUTSIDE | CACHE_REMOTE | CACHE_BATCH };
+    (void)cache_change_run(&ch);
+}
+
 /* Let the tier make the change. */
 static cellar_err cache_asked(cellar *c, l1_key *k, cache_ask *q)
 {

@@ -18,6 +18,8 @@ CELLAR_PRIVATE cellar_err cache_shared_fresh(const cellar *c, const l1_key *k, v
  * CELLAR_TIER_SAME_TAGS or 0. CONFLICT: it has another one. *check: the new state. */
 CELLAR_PRIVATE cellar_err cache_shared_change(cellar *c, l1_key *k, l1_put_spec *p, uint32_t flags,
                                               uint64_t *check);
+/* Remove a key from memory that another process has changed, as a delete that the tier reports. */
+CELLAR_PRIVATE void cache_shared_changed(cellar *c, l1_key *k);
 /* Make the calls of the program that depend on the state of a key. */
 CELLAR_PRIVATE cellar_err cache_put_shared(cellar *c, l1_key *k, cache_plan *plan);
 CELLAR_PRIVATE cellar_err cache_increment_shared(cellar *c, l1_key *k, int64_t delta, int64_t init,

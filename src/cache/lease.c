@@ -81,7 +81,7 @@ static cache_acquired cache_lease_led(cache_call *call, flight *f, flight_sub **
 {
     flight_lease l;
     if (cache_is_closed(call->c)) { /* dropped: the drop may have missed this lease */
-        cache_lead_unlease(call);
+        cache_shared_unlease(call);
         cache_flight_cancel(call->t, f);
         (void)cache_answer(call, CELLAR_E_CLOSED, CELLAR_SOURCE_NONE);
         return CACHE_ANSWERED;
@@ -102,11 +102,11 @@ static cache_acquired cache_lease_led(cache_call *call, flight *f, flight_sub **
     flight_note(f, b != NULL ? (uint64_t)pass + 1 : 0);
     const bool kept = (!call->p->given && !call->leased && !call->unsure) || cache_keep(call, f);
     if (!kept) {
-        cache_lead_unlease(call);
+        cache_shared_unlease(call);
         cache_flight_cancel(call->t, f);
         (void)cache_answer_failed(call, CELLAR_E_NOMEM);
     } else if (!flight_lease_open(call->t, f, &l)) {
-        cache_lead_unlease(call);
+        cache_shared_unlease(call);
         flight_unref(call->t, f);
     } else {
         call->leased = false; /* the flight keeps it */
@@ -364,7 +364,7 @@ CELLAR_API cellar_err cellar_lease_release(cellar *c, cellar_lease *lease, int32
     if (err != CELLAR_OK) { return err; }
     if (loader_err == 0) {
         cache_lead_report(&m.ld, CELLAR_E_CANCELLED);
-        cache_lead_unlease(&m.call);
+        cache_shared_unlease(&m.call);
         flight_lead_end(m.ld.f);
         cache_flight_cancel(m.call.t, m.ld.f);
     } else {

@@ -137,7 +137,7 @@ static void cache_bulk_left(struct cellar_load *ld)
     for (size_t i = 0; i < b->count; i++) {
         cache_one *one = &b->one[i];
         if (one->f == NULL || !one->led) { continue; }
-        cache_lead_unlease(&one->call);
+        cache_shared_unlease(&one->call);
         cache_flight_cancel(b->call.t, one->f);
     }
     cache_bulk_drop(b);

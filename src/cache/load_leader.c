@@ -27,26 +27,18 @@
 #include "cache/load_look.h"
 #include "cache/load_plan.h"
 #include "cache/load_publish.h"
+#include "cache/load_shared.h"
 #include "cache/shared.h"
 #include "cache/talk.h"
 
 /* ---- begin ---- */
-
-CELLAR_PRIVATE void cache_lead_unlease(cache_call *call)
-{
-    if (BASE_LIKELY(!call->leased)) { return; }
-    const cache_shared *h = cache_shared_of(call->c);
-    const cellar_tier_key key = cache_shared_key(call->k.bytes, call->k.len, call->k.hash);
-    call->leased = false;
-    if (h != NULL) { h->t.unlease(h->t.ctx, &key, &call->lease); }
-}
 
 /* Hand the flight over to a waiter, because the thread ended inside the loader. */
 static void cache_lead_left(struct cellar_load *ld)
 {
     cache_call *call = ld->call;
     cache_store *s = call->c->store;
-    cache_lead_unlease(call);
+    cache_shared_unlease(call);
     flight_lead_end(ld->f);
     cache_flight_cancel(call->t, ld->f);
     cache_call_forget(call);
@@ -302,7 +294,7 @@ CELLAR_PRIVATE uint32_t cache_lead_settle(struct cellar_load *ld)
             cache_settle_failed(ld, err, code, &o);
         }
     }
-    cache_lead_unlease(ld->call);
+    cache_shared_unlease(ld->call);
     if (ld->led) { flight_lead_end(ld->f); }
     cache_release(ld->call, ld->f, &o);
     return o.flags;

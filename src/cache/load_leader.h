@@ -6,8 +6,6 @@
 
 #include "cache/load_types.h"
 
-/* Give the lease of the shared tier back, if the call still holds it. */
-CELLAR_PRIVATE void cache_lead_unlease(cache_call *call);
 /* Prepare the handle of a led flight. The loader may not run if the breaker refuses, or if the
  * source failed recently (ld->refused). */
 CELLAR_PRIVATE void cache_lead_begin(struct cellar_load *ld, cache_call *call, flight *f);

@@ -28,10 +28,13 @@
 #include "cache/load_shared.h"
 
 #include "cache/call.h"
+#include "cache/change_shared.h"
+#include "cache/generation.h"
 #include "cache/load_call.h"
 #include "cache/load_look.h"
 #include "cache/lookup.h"
 #include "cache/shared.h"
+#include "cache/stamp.h"
 #include "cache/turn.h"
 #include "load/flight.h"
 
@@ -62,6 +65,15 @@ static void cache_shared_sleep(const cache_call *call, const cache_shared *h, ui
 
 /* ---- the answer of the tier ---- */
 
+CELLAR_PRIVATE void cache_shared_unlease(cache_call *call)
+{
+    if (BASE_LIKELY(!call->leased)) { return; }
+    const cache_shared *h = cache_shared_of(call->c);
+    const cellar_tier_key key = cache_shared_key(call->k.bytes, call->k.len, call->k.hash);
+    call->leased = false;
+    if (h != NULL) { h->t.unlease(h->t.ctx, &key, &call->lease); }
+}
+
 /* End the flight of a key that another process loads: a change detaches it. Return PENDING if the
  * call has to wait for that process. */
 static cache_acquired cache_shared_busy(cache_call *call, flight *f)
@@ -89,14 +101,50 @@ static cache_acquired cache_shared_newer(cache_call *call, flight *f)
     return CACHE_ANSWERED;
 }
 
+/* Return whether the load replaces a value. */
+static bool cache_shared_refreshes(const cache_call *call)
+{
+    return call->old != NULL || (call->p->flags & CELLAR_LOAD_REFRESH) != 0;
+}
+
 /* Tell the tier which value a refresh replaces. One that the call asks for replaces any value, also
  * one that memory does not have. */
 static void cache_shared_old(const cache_call *call, cellar_tier_entry *e)
 {
     const bool any = (call->p->flags & CELLAR_LOAD_REFRESH) != 0;
-    if (call->old == NULL && !any) { return; }
+    if (!cache_shared_refreshes(call)) { return; }
     e->flags = CELLAR_TIER_REFRESH;
     e->deadline_ms = any ? BASE_NEVER_MS : call->found.expires_ms;
+}
+
+/* Return whether memory has a fresh entry of a key, of which the tier has just granted the lease. A
+ * get has brought it since the look, and the tier deleted it just before: it need not report that
+ * (NOLOOP of a server). From now on no answer enters memory that was on its way. */
+static bool cache_shared_came(cellar *c, l1_key *k)
+{
+    const cache_store *s = c->store;
+    cache_frame f = { .below = CACHE_BELOW_KNOWS };
+    uint64_t stamp;
+    l1_info info;
+    if (!cache_has_stamps(s)) { return false; }
+    cache_rekey(c, k);
+    cache_stamp_raise_noted(s, k->hash, cache_stamp(s, k->hash), &f, &stamp, false);
+    base_fence_sc(); /* a back-fill sees the raise, or the look waits for its window */
+    const cellar_err look = l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK);
+    return look == CELLAR_OK || look == CELLAR_ABSENT;
+}
+
+/* Keep the lease; or end a deleted value in memory, release the lease and return false. A refresh
+ * keeps the old value, but memory may have another one since a change detached its flight. */
+static bool cache_shared_leased(cache_call *call, flight *f)
+{
+    bool alone;
+    l1_key k = call->k;
+    const bool keeps = cache_shared_refreshes(call) && !flight_is_detached(call->t, f, &alone);
+    if (keeps || !cache_shared_came(call->c, &k)) { return true; }
+    cache_shared_unlease(call);
+    cache_shared_changed(call->c, &k);
+    return false;
 }
 
 /* Take the answer to a question for a lease. */
@@ -105,7 +153,9 @@ static cache_acquired cache_shared_take(cache_call *call, flight *f, cellar_err 
     call->leased = err == CELLAR_LEASED;
     call->unsure = cache_shared_unsure(err);
     if (err == CELLAR_PENDING) { return cache_shared_busy(call, f); }
-    if (err != CELLAR_OK && err != CELLAR_ABSENT) { return CACHE_LED; }
+    const bool came = call->leased ? !cache_shared_leased(call, f)
+                                   : err == CELLAR_OK || err == CELLAR_ABSENT;
+    if (!came) { return CACHE_LED; }
     if (call->old != NULL) { return cache_shared_newer(call, f); }
     if (call->job == NULL && ++call->losses < CACHE_ROUNDS) { /* it came since the look */
         cache_flight_cancel(call->t, f);
@@ -397,12 +447,22 @@ CELLAR_PRIVATE void cache_far_tick(cache_store *s)
     }
 }
 
-CELLAR_PRIVATE void cache_far_answered(cache_shared *h, const cache_tier_ticket *ticket,
+CELLAR_PRIVATE void cache_far_answered(cellar *c, cache_shared *h, const cache_tier_ticket *ticket,
                                        const cellar_tier_key *key, cellar_err err,
                                        const cellar_tier_lease *lease, int64_t until_ms)
 {
     const bool leased = err == CELLAR_LEASED;
     const flight_lease l = { ticket->id, ticket->check };
+    cache_tier_ticket now = *ticket;
+    l1_key k;
+    cache_key(c, &k, key->bytes, key->len);
+    if (leased && cache_shared_came(c, &k)) {
+        h->t.unlease(h->t.ctx, key, lease);
+        cache_shared_changed(c, &k);
+        cache_far_cancel(h, &l);
+        return;
+    }
+    now.changes += leased; /* by cache_shared_came */
     cache_far row = { .state = leased ? CACHE_FAR_GRANTED : CACHE_FAR_BUSY, .hash = key->hash,
                       .changes = ticket->changes, .until_ms = until_ms, .id = l.id,
                       .check = l.check };
@@ -419,7 +479,7 @@ CELLAR_PRIVATE void cache_far_answered(cache_shared *h, const cache_tier_ticket 
     if (!noted && !granted) {
         if (leased) { h->t.unlease(h->t.ctx, key, lease); }
         /* the next acquire loads without a lease */
-        cache_missed_note(h->store, key->hash, cache_missed_seen(ticket, h->life != 0), false);
+        cache_missed_note(h->store, key->hash, cache_missed_seen(&now, h->life != 0), false);
     }
     cache_far_cancel(h, &l);
 }

@@ -19,13 +19,17 @@ BASE_INLINE bool cache_shared_unsure(cellar_err err)
 /* Return the table if the load takes a lease; NULL: it does not. */
 CELLAR_PRIVATE const struct cache_shared *cache_shared_leases(const cache_call *call);
 
+/* Give the lease of the shared tier back, if the call still holds it. */
+CELLAR_PRIVATE void cache_shared_unlease(cache_call *call);
+
 /* Take the lease of the tier that was granted for an acquire of the key. */
 CELLAR_PRIVATE bool cache_far_take(cache_call *call);
 /* Ask for a value or the lease, without waiting. */
 CELLAR_PRIVATE bool cache_far_ask(const struct cache_shared *h, const cache_tier_key *k,
                                   int64_t hold_ms, const cache_tier_ticket *ticket);
 /* Take the answer LEASED, with `lease`, or PENDING. */
-CELLAR_PRIVATE void cache_far_answered(struct cache_shared *h, const cache_tier_ticket *ticket,
+CELLAR_PRIVATE void cache_far_answered(cellar *c, struct cache_shared *h,
+                                       const cache_tier_ticket *ticket,
                                        const cellar_tier_key *key, cellar_err err,
                                        const cellar_tier_lease *lease, int64_t until_ms);
 /* Let acquires look again that wait for another process: those of a key that has changed, of all

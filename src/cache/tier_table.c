@@ -9,7 +9,7 @@
  * LOCKING    NAMESPACE, briefly, to find the namespace. `attaching` lets one thread attach.
  * SEE ALSO   shared.c (calls of the table), tier_attach.c, include/cellar_tier.h. */
 #include "cache/call.h"
-#include "cache/change.h"
+#include "cache/change_shared.h"
 #include "cache/clear.h"
 #include "cache/dependency_table.h"
 #include "cache/error.h"
@@ -73,9 +73,7 @@ static void cache_table_changed(void *ctx, const void *key, size_t len)
     if (c == NULL) { return; }
     l1_key k;
     cache_key(c, &k, key, len);
-    cache_change ch = { .c = c, .k = &k, .kind = CACHE_DELETE,
-                        .flags = CACHE_OUTSIDE | CACHE_REMOTE | CACHE_BATCH };
-    (void)cache_change_run(&ch);
+    cache_shared_changed(c, &k);
     cache_table_ring(c, ctx, k.hash);
     cache_table_leave(c);
 }
@@ -141,7 +139,7 @@ static void cache_table_answered(void *ctx, const cellar_tier_ticket *ticket,
             if (c != NULL) { cache_table_leave(c); }
             return;
         }
-        cache_far_answered(h, &t, key, err, value, entry->deadline_ms);
+        cache_far_answered(c, h, &t, key, err, value, entry->deadline_ms);
         cache_load_end(h->store);
         cache_table_leave(c);
         return;

@@ -1443,6 +1443,59 @@ static void failed_load_gives_the_lease_back(void)
     end();
 }
 
+/* Let another process set a key, this one read it, and the other one delete it unheard. */
+static void set_and_drop(shared_client *m, const char *call)
+{
+    if (strcmp(call, "lease") != 0) { return; }
+    m->inside = NULL;
+    sets(ns[1], "k", "theirs");
+    has(ns[0], "k", "theirs");
+    T_CHECK(in_memory(ns[0], &one, "k"));
+    server.row[0].used = false;
+}
+
+static cellar_err load_looks_into_memory(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    T_CHECK(!in_memory(ns[0], &one, "k"));
+    return load_counted(ld, key, len, ctx);
+}
+
+static void lease_ends_a_value_that_came_behind_the_look(void)
+{
+    begin_leases();
+    one.inside = set_and_drop;
+    cellar_result r = loaded_by(0, load_looks_into_memory, CELLAR_OK);
+    T_EQ_U64(r.flags, 0);
+    cellar_result_free(&r);
+    T_EQ_U64(one.unleases, 1);
+    T_EQ_U64(one.fills, 1);
+    has(ns[0], "k", "v");
+    has(ns[1], "k", "v");
+    end();
+}
+
+static void load_again(const cellar_event *e, void *ctx)
+{
+    hear(e, ctx);
+    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+    cellar_result_free(&r);
+}
+
+static void listener_of_a_value_that_a_lease_ends_loads_the_key(void)
+{
+    uint64_t id = 0;
+    begin_leases();
+    T_EQ_I64(cellar_listener_add(ns[0], CELLAR_CAUSE_BIT(REMOTE), load_again, NULL,
+                                 &id), CELLAR_OK);
+    one.inside = set_and_drop;
+    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_U64(heard[CELLAR_CAUSE_REMOTE], 1);
+    T_EQ_U64(loads[0], 1);
+    T_EQ_I64(cellar_listener_remove(ns[0], id), CELLAR_OK);
+    end();
+}
+
 static cellar_err load_ends_thread(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
     (void)ld;
@@ -2143,6 +2196,72 @@ static void change_inside(shared_client *m, const char *call)
     if (strcmp(call, "answer") == 0) { m->host->changed(m->host->ctx, "k", 1); }
 }
 
+/* Let the tier grant a lease while memory has a value that was deleted unheard. */
+static void lease_of_the_host_ends_a_value_that_came_behind_the_look(void)
+{
+    cellar_lease lease;
+    begin_far();
+    sets(ns[1], "k", "theirs");
+    T_EQ_I64(acquired(0, &lease, NULL), CELLAR_PENDING);
+    has(ns[0], "k", "theirs");
+    server.row[0].used = false;
+    shared_answer_lease(&one);
+    T_EQ_U64(called, 1);
+    T_EQ_U64(one.unleases, 1);
+    lease = leased_by(0);
+    T_EQ_I64(cellar_lease_fulfill(ns[0], &lease, "2", 1, NULL), CELLAR_OK);
+    has(ns[0], "k", "2");
+    has(ns[1], "k", "2");
+    end();
+}
+
+static void lease_of_the_host_keeps_a_stale_value(void)
+{
+    cellar_lease lease;
+    cellar_result r = cellar_result_default();
+    make_clients();
+    two.table.proof = CELLAR_TIER_PROOF_STALE;
+    two.table.ask = shared_ask;
+    two.table.ask_lease = shared_ask_lease;
+    attach_both();
+    two.host->proven(two.host->ctx, now_ms + 2000);
+    sets(ns[1], "k", "old");
+    server.row[0].used = false;
+    end_softly();
+    (void)cellar_lease_acquire(ns[1], "k", 1, NULL, NULL, &lease, &r);
+    cellar_result_free(&r);
+    shared_answer_lease(&two);
+    T_EQ_I64(read_stale("old"), CELLAR_STALE);
+    T_EQ_I64(cellar_lease_acquire(ns[1], "k", 1, NULL, NULL, &lease, &r), CELLAR_STALE);
+    T_EQ_MEM(r.value, "old", 3);
+    cellar_result_free(&r);
+    T_EQ_I64(cellar_lease_fulfill(ns[1], &lease, "new", 3, NULL), CELLAR_OK);
+    has(ns[1], "k", "new");
+    end();
+}
+
+static cellar_lease inner;
+
+static void lease_inside(shared_client *m, const char *call)
+{
+    if (strcmp(call, "get") != 0) { return; }
+    m->inside = NULL;
+    server.row[0].used = false;
+    inner = leased_by(0);
+}
+
+static void value_on_its_way_does_not_enter_memory_behind_a_lease(void)
+{
+    begin_far();
+    sets(ns[1], "k", "theirs");
+    one.inside = lease_inside;
+    has(ns[0], "k", "theirs"); /* read before the delete */
+    T_CHECK(!in_memory(ns[0], &one, "k"));
+    T_EQ_I64(cellar_lease_fulfill(ns[0], &inner, "2", 1, NULL), CELLAR_OK);
+    has(ns[0], "k", "2");
+    end();
+}
+
 static void wait_for_another_process_ends_with(void (*event)(void))
 {
     cellar_lease lease, other;
@@ -2730,6 +2849,8 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(lost_fill_leaves_memory_alone),
        T_CASE(blind_fill_does_not_follow_a_change), T_CASE(delete_waits_for_a_blind_fill),
        T_CASE(blind_fill_does_not_follow_a_delete_of_many),
+       T_CASE(lease_ends_a_value_that_came_behind_the_look),
+       T_CASE(listener_of_a_value_that_a_lease_ends_loads_the_key),
        T_CASE(lease_of_a_dead_process_ends_by_time),
        T_CASE(wait_for_another_process_ends_at_its_limit),
        T_CASE(wait_for_another_process_ends_by_changes_of_its_key),
@@ -2745,6 +2866,9 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(bulk_load_without_values_gives_its_leases_back),
        T_CASE(close_ends_the_bulk_wait_for_another_process),
        T_CASE(lease_of_the_host_is_one_over_processes),
+       T_CASE(lease_of_the_host_ends_a_value_that_came_behind_the_look),
+       T_CASE(lease_of_the_host_keeps_a_stale_value),
+       T_CASE(value_on_its_way_does_not_enter_memory_behind_a_lease),
        T_CASE(host_that_waits_for_another_process_is_called),
        T_CASE(change_before_the_answer_ends_the_wait_of_the_host),
        T_CASE(two_questions_of_one_process_do_not_wait_for_each_other),

@@ -284,6 +284,7 @@ static inline cellar_err shared_lease(void *ctx, const cellar_tier_key *k, int64
     shared_client *m = ctx;
     cellar_err err = CELLAR_LEASED;
     if (m->lease_answer != CELLAR_OK) { return m->lease_answer; }
+    shared_inside(m, "lease");
     pthread_mutex_lock(&m->server->lock);
     m->leases++;
     shared_row *r = shared_find(m->server, k->bytes, k->len, false);
