@@ -3,34 +3,50 @@
  * remote_lease: one load of a key over two processes, and changes by others meanwhile.
  *
  * PICTURE    take: SET key placeholder NX GET PX -> nil: held | a value | another lease: wait
+ *            held: stamp raised; memory has a value: it goes, and the lease is released
  *            load: source read -> fill: only if the key has this placeholder -> value, reported to
  *            all, also to the process itself -> memory, if the stamp is that of the take
  *            failure: delete, only if the key has this placeholder      PX: the placeholder expires
- * THREADS    two processes that load; Source: CHANGES changes, each followed by DEL or SET of the
- *            key; Expiry of a placeholder, once; ears that handle reports late.
+ * THREADS    LOADS processes that load; NGET gets of the first one; Source: CHANGES changes, each
+ *            followed by DEL or SET of the key; Expiry of a placeholder, once; ears that handle
+ *            reports late. A round of the server ends any time: it reports the key to all but the
+ *            process that wrote it last; a script counts as nobody.
  * SHOWN      When all is quiet, the value in the server and those in memory are that of the source.
- *            A process deletes only its own placeholder.
+ *            A process deletes only its own placeholder. While it loads, memory has no other value
+ *            than the server, unless a report is on its way.
  * MUTANTS    in the model only: FILL_BLIND (the fill does not compare), ANY_LEASE (it compares the
  *            kind, not the 128 random bits), RELEASE_BLIND (a failed load deletes what is there),
  *            ECHO_HIDDEN (the process ignores a report behind its own fill), NO_STAMP (memory keeps
- *            the value whatever came meanwhile).
+ *            the value whatever came meanwhile), NO_LOOK (a lease leaves memory as it is), NO_RAISE
+ *            (a lease removes the value, but the stamp does not rise).
  * LIMITS     A waiter asks again; that a report wakes it is not in the model. A lease beside the
  *            value is the same with a key of its own and a comparison of the value as well. */
 #ifndef CHANGES
 #define CHANGES 1
 #endif
+#ifndef NGET
+#define NGET 1
+#endif
+#ifndef LOADS
+#define LOADS 2
+#endif
+#define SCRIPT 2              /* writer of a round: no process */
 #define LEASE(token) (100 + (token))
 #define IS_LEASE(v) ((v) >= 100)
 
 byte source = 1, key;         /* key: 0 none, a lease, or a version of the source */
 byte stamp[2], mem[2];        /* mem 0: nothing */
-bool report[2];               /* several reports of a round are one */
+bool report[2], told[2];      /* told: it has the lease, and loads */
+bool dirty;                   /* the key was written in this round, last by `last` */
+byte last;
 #ifdef ECHO_HIDDEN
 bool own[2];
 #endif
 byte running;
 
-inline tell() { report[0] = true; report[1] = true }
+#define STALE(i) (mem[i] != 0 && mem[i] != key && !report[i] && !(dirty && last != i))
+
+inline tell(writer) { dirty = true; last = writer }
 
 proctype load(byte i; byte token) {
     byte s, v;
@@ -38,19 +54,36 @@ proctype load(byte i; byte token) {
     s = stamp[i];             /* before the server is asked */
     d_step {
         if
-        :: key == 0 -> key = LEASE(token); held = true; tell()
+        :: key == 0 -> key = LEASE(token); held = true; tell(i)
         :: else               /* a value, or the lease of another process */
         fi
     };
     if :: !held -> goto out :: else fi;
-    v = source;
+    d_step {                  /* the answer */
+#ifndef NO_LOOK
+#ifndef NO_RAISE
+        if :: stamp[i] == s -> s++ :: else fi;
+        stamp[i]++;
+#endif
+        if
+        :: mem[i] != 0 ->
+            mem[i] = 0;
+            held = false;
+            if :: key == LEASE(token) -> key = 0; tell(SCRIPT) :: else fi
+        :: else
+        fi;
+#endif
+        told[i] = held
+    };
+    if :: !held -> goto out :: else fi;
+    d_step { assert(!STALE(i)); v = source };
     if
     :: d_step { true ->       /* the loader fails */
 #ifdef RELEASE_BLIND
             assert(key == 0 || key == LEASE(token));
             key = 0
 #else
-            if :: key == LEASE(token) -> key = 0; tell() :: else fi
+            if :: key == LEASE(token) -> key = 0; tell(SCRIPT) :: else fi
 #endif
         }
     :: d_step { true ->
@@ -65,7 +98,7 @@ proctype load(byte i; byte token) {
 #endif
 #endif
                 key = v;
-                tell()
+                tell(SCRIPT)
 #ifdef ECHO_HIDDEN
                 ; own[i] = true
 #endif
@@ -85,7 +118,36 @@ proctype load(byte i; byte token) {
     fi;
 out:
     skip;
-    d_step { s = 0; v = 0; held = false; running-- }
+    d_step { s = 0; v = 0; held = false; told[i] = false; running-- }
+}
+
+proctype get(byte i) {
+    byte s, v;
+    s = stamp[i];
+    v = key;
+    d_step {                  /* the reply */
+        if
+        :: v != 0 && !IS_LEASE(v) && stamp[i] == s && mem[i] == 0 -> mem[i] = v
+        :: else
+        fi;
+        assert(!told[i] || !STALE(i));
+        s = 0;
+        v = 0;
+        running--
+    }
+}
+
+proctype round() {
+end:
+    do
+    :: d_step {
+        dirty ->
+        dirty = false;
+        report[0] = report[0] || last != 0;
+        report[1] = LOADS == 2 && (report[1] || last != 1);
+        last = 0
+    }
+    od
 }
 
 proctype ear(byte i) {
@@ -113,22 +175,27 @@ proctype changes() {
     :: n < CHANGES ->
         n++;
         source++;
-        d_step { if :: key = 0 :: key = source fi; tell() }
+        if
+        :: d_step { true -> key = 0; tell(SCRIPT) }
+        :: d_step { true -> key = source; tell(SCRIPT) }
+        fi
     :: else -> break
     od;
     running--
 }
 
 proctype expires() {
-    d_step { if :: IS_LEASE(key) -> key = 0; tell() :: true fi };
+    d_step { if :: IS_LEASE(key) -> key = 0; tell(SCRIPT) :: else fi };
     running--
 }
 
 init {
+    byte n;
     atomic {
-        running = 4;
-        run load(0, 0); run load(1, 1); run changes(); run expires();
-        run ear(0); run ear(1)
+        running = 2 + LOADS + NGET;
+        do :: n < LOADS -> run load(n, n); run ear(n); n++ :: else -> n = 0; break od;
+        do :: n < NGET -> run get(0); n++ :: else -> n = 0; break od;
+        run changes(); run expires(); run round()
     };
     running == 0;
     timeout;

@@ -322,13 +322,17 @@ q fail remote_journal QUEUE REPLAY_VALUE
 q fail remote_journal QUEUE CONFIRM_ANY
 q fail remote_journal QUEUE TURN_SAME
 q fail remote_journal NO_KEY PLAIN_DROP WRITES=1
-q ok   remote_lease
-c ok   remote_lease CHANGES=2
-q fail remote_lease FILL_BLIND
-q fail remote_lease ANY_LEASE
-q fail remote_lease RELEASE_BLIND
-q fail remote_lease ECHO_HIDDEN
-q fail remote_lease NO_STAMP
+q ok   remote_lease NGET=0
+q ok   remote_lease LOADS=1 CHANGES=2
+c ok   remote_lease NGET=0 CHANGES=2
+f ok   remote_lease
+q fail remote_lease FILL_BLIND NGET=0
+q fail remote_lease ANY_LEASE NGET=0
+q fail remote_lease RELEASE_BLIND NGET=0
+q fail remote_lease ECHO_HIDDEN NGET=0
+q fail remote_lease NO_STAMP NGET=0
+q fail remote_lease NO_LOOK LOADS=1 CHANGES=2
+q fail remote_lease NO_RAISE LOADS=1 CHANGES=2
 c ok   remote_proof
 q fail remote_proof FROM_REPLY
 f ok   remote_proof END=6
