@@ -496,8 +496,9 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * Another process may see a change up to proof_ms later; cellar_remote_fence waits for it.
  * These load once in each process: loads of INVALIDATE; and by cellar_lease_acquire refreshes,
  * loads of RAW values, of keys above 512 bytes, and of keys with a value that a clear or a tag
- * ended. A failed load releases its lease. The server announces the release, so memory loses the
- * error that `error_ttl_ms` keeps, and the next call runs the loader.
+ * ended; and all loads without a link or a proof. CELLAR_RESULT_NOT_SHARED marks their results. A
+ * failed load releases its lease. The server announces the release, so memory loses the error that
+ * `error_ttl_ms` keeps, and the next call runs the loader.
  *
  * Replication of the server is asynchronous: a failover loses acknowledged writes. With Sentinel
  * the bound is proof_ms + min-replicas-max-lag. An isolated primary that goes on taking writes

@@ -141,8 +141,7 @@ static bool cache_take_outcome(cache_call *call, const flight_outcome *o, bool u
     case FLIGHT_LOADING:
     case FLIGHT_CANCELLED: call->losses++; return false;
     }
-    call->result_flags |= (o->flags & FLIGHT_NOT_STORED) != 0 ? CELLAR_RESULT_NOT_STORED : 0u;
-    call->result_flags |= (o->flags & FLIGHT_OVERTAKEN) != 0 ? CELLAR_RESULT_INVALIDATED : 0u;
+    call->result_flags |= cache_result_flags(o->flags);
     return true;
 }
 

@@ -29,6 +29,14 @@ CELLAR_PRIVATE bool cache_load_begin(cellar *c); /* false: the store closes */
 CELLAR_PRIVATE void cache_load_end(cache_store *s); /* s may be freed after it */
 CELLAR_PRIVATE uint32_t cache_loads_mine(const cache_store *s); /* running calls of this thread */
 
+/* Return what a result says of the outcome of its load. */
+BASE_INLINE uint32_t cache_result_flags(uint32_t outcome)
+{
+    return ((outcome & FLIGHT_NOT_STORED) != 0 ? CELLAR_RESULT_NOT_STORED : 0u) |
+           ((outcome & FLIGHT_OVERTAKEN) != 0 ? CELLAR_RESULT_INVALIDATED : 0u) |
+           ((outcome & FLIGHT_NOT_SHARED) != 0 ? CELLAR_RESULT_NOT_SHARED : 0u);
+}
+
 /* Fill the result of a plain hit: only the bytes are known. */
 BASE_ALWAYS_INLINE void cache_hit_out(cellar_result *out, size_t len)
 {

@@ -465,14 +465,16 @@ static void cache_answer_loaded(struct cellar_load *ld, const flight_outcome *o)
         call->retry_at_ms = 0;
         (void)cache_answer(call, CELLAR_OK, CELLAR_SOURCE_LOADED);
     }
-    if ((o->flags & FLIGHT_NOT_STORED) != 0) { call->result_flags |= CELLAR_RESULT_NOT_STORED; }
-    if ((o->flags & FLIGHT_OVERTAKEN) != 0) { call->result_flags |= CELLAR_RESULT_INVALIDATED; }
+    call->result_flags |= cache_result_flags(o->flags);
 }
 
 CELLAR_PRIVATE void cache_publish_result(struct cellar_load *ld, flight_outcome *o)
 {
     flight_bytes *value = ld->r.value;
     ld->r.value = NULL;
+    if (cache_shared_of(ld->call->c) != NULL && !ld->call->leased) {
+        o->flags |= FLIGHT_NOT_SHARED;
+    }
     switch (ld->r.said) {
     case CACHE_REPORTED_NONE: cache_publish_none(ld, o); break;
     case CACHE_REPORTED_SAME: cache_publish_same(ld, o); break;

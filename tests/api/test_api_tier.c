@@ -1536,13 +1536,38 @@ static void negative_result_is_filled(void)
     end();
 }
 
+static _Atomic int joiner;
+
+static void *join_load(void *arg)
+{
+    atomic_store(&joiner, asleep_self());
+    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+    T_EQ_I64(r.source, CELLAR_SOURCE_JOINED);
+    T_EQ_U64(r.flags, CELLAR_RESULT_NOT_SHARED);
+    cellar_result_free(&r);
+    return arg;
+}
+
+static cellar_err load_joined(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    pthread_t *thread = ctx;
+    T_EQ_I64(pthread_create(thread, NULL, join_load, NULL), 0);
+    while (!asleep(atomic_load(&joiner))) { (void)sched_yield(); }
+    return load_counted(ld, key, len, NULL);
+}
+
 static void load_without_a_lease_reaches_memory_only(void)
 {
+    pthread_t thread;
+    cellar_result r = cellar_result_default();
     begin_leases();
+    atomic_store(&joiner, 0);
     one.lease_answer = CELLAR_E_IO;
-    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
-    T_EQ_U64(r.flags, 0);
+    T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, NULL, load_joined, &thread, &r), CELLAR_OK);
+    T_EQ_U64(r.flags, CELLAR_RESULT_NOT_SHARED);
     cellar_result_free(&r);
+    T_EQ_I64(pthread_join(thread, NULL), 0);
+    T_EQ_U64(loads[0], 1);
     T_EQ_U64(one.fills + one.puts, 0);
     T_CHECK(in_memory(ns[0], &one, "k"));
     has(ns[1], "k", NULL);
