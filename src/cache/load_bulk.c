@@ -231,6 +231,9 @@ static void cache_bulk_lease(cache_bulk *b)
     for (size_t i = 0; i < b->count; i++) {
         if (b->one[i].led) { flight_lead_begin(b->one[i].f, b->depth); }
     }
+    for (size_t i = 0; i < b->count; i++) {
+        if (!b->one[i].done && !b->one[i].led) { cache_shared_drop(&b->one[i].call); }
+    }
 }
 
 /* Return whether an item can go on. *until_ms: the first end of a wait. */

@@ -29,6 +29,7 @@
 
 #include "cache/call.h"
 #include "cache/change_shared.h"
+#include "cache/dependency_table.h"
 #include "cache/generation.h"
 #include "cache/load_call.h"
 #include "cache/load_look.h"
@@ -117,51 +118,66 @@ static void cache_shared_old(const cache_call *call, cellar_tier_entry *e)
     e->deadline_ms = any ? BASE_NEVER_MS : call->found.expires_ms;
 }
 
-/* Return whether memory has a fresh entry of a key, of which the tier has just granted the lease. A
- * get has brought it since the look, and the tier deleted it just before: it need not report that
- * (NOLOOP of a server). From now on no answer enters memory that was on its way. */
-static bool cache_shared_came(cellar *c, l1_key *k)
+/* End what may have a deleted value behind a granted lease, as a report of the delete would, except
+ * the flight `but`: other flights, values that were made of it, back-fills on their way. A tier
+ * need not report a delete by another process just before the lease (NOLOOP of a server), and a get
+ * may have brought the value since the look of the load. Return whether memory has a fresh entry,
+ * which the caller ends. */
+static bool cache_shared_came(cellar *c, flight_table *t, l1_key *k, flight *but)
 {
-    const cache_store *s = c->store;
+    cache_store *s = c->store;
     cache_frame f = { .below = CACHE_BELOW_KNOWS };
     uint64_t stamp;
     l1_info info;
+    bool alone;
     if (!cache_has_stamps(s)) { return false; }
     cache_rekey(c, k);
     cache_stamp_raise_noted(s, k->hash, cache_stamp(s, k->hash), &f, &stamp, false);
+    const flight_key key = { k->bytes, k->len, k->generation, k->hash };
+    const bool others = t != NULL && flight_invalidate_others(t, &key, but);
+    if (s->deps != NULL && (others || but == NULL || flight_is_detached(t, but, &alone))) {
+        cache_deps_changed(s, k->hash, k->generation);
+    }
     base_fence_sc(); /* a back-fill sees the raise, or the look waits for its window */
     const cellar_err look = l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK);
     return look == CELLAR_OK || look == CELLAR_ABSENT;
 }
 
-/* Keep the lease; or end a deleted value in memory, release the lease and return false. A refresh
- * keeps the old value, but memory may have another one since a change detached its flight. */
-static bool cache_shared_leased(cache_call *call, flight *f)
+CELLAR_PRIVATE void cache_shared_drop(cache_call *call)
+{
+    l1_key k = call->k;
+    if (!call->leased) { return; }
+    cache_shared_unlease(call);
+    cache_rekey(call->c, &k);
+    cache_shared_changed(call->c, &k);
+}
+
+/* Return whether a granted lease has come too late: see cache_shared_came. A refresh keeps the old
+ * value. What has replaced that was reported, and has detached the flight. */
+static bool cache_shared_late(const cache_call *call, flight *f)
 {
     bool alone;
     l1_key k = call->k;
     const bool keeps = cache_shared_refreshes(call) && !flight_is_detached(call->t, f, &alone);
-    if (keeps || !cache_shared_came(call->c, &k)) { return true; }
-    cache_shared_unlease(call);
-    cache_shared_changed(call->c, &k);
-    return false;
+    return !keeps && cache_shared_came(call->c, call->t, &k, f);
 }
 
-/* Take the answer to a question for a lease. */
+/* Take the answer to a question for a lease. After AGAIN the caller calls cache_shared_drop: a
+ * listener may load keys. */
 static cache_acquired cache_shared_take(cache_call *call, flight *f, cellar_err err)
 {
     call->leased = err == CELLAR_LEASED;
     call->unsure = cache_shared_unsure(err);
     if (err == CELLAR_PENDING) { return cache_shared_busy(call, f); }
-    const bool came = call->leased ? !cache_shared_leased(call, f)
-                                   : err == CELLAR_OK || err == CELLAR_ABSENT;
-    if (!came) { return CACHE_LED; }
-    if (call->old != NULL) { return cache_shared_newer(call, f); }
+    const bool late = call->leased && cache_shared_late(call, f);
+    if (!late && err != CELLAR_OK && err != CELLAR_ABSENT) { return CACHE_LED; }
+    if (!late && call->old != NULL) { return cache_shared_newer(call, f); }
     if (call->job == NULL && ++call->losses < CACHE_ROUNDS) { /* it came since the look */
         cache_flight_cancel(call->t, f);
         call->k.bytes = call->key;
         return CACHE_AGAIN;
     }
+    cache_shared_drop(call);
     call->unsure = true;
     return CACHE_LED;
 }
@@ -186,6 +202,7 @@ CELLAR_PRIVATE cache_acquired cache_shared_lead(cache_call *call, flight *f)
     (void)cache_tier_watch(h->store, call->k.hash, &changes, &globs);
     const cellar_err err = h->t.lease(h->t.ctx, &key, call->p->ms[CACHE_HARD], &e, &call->lease);
     const cache_acquired got = cache_shared_take(call, f, err);
+    if (got == CACHE_AGAIN) { cache_shared_drop(call); }
     if (got != CACHE_PENDING) { return got; }
     const int64_t until_ms = BASE_MIN(cache_patience(call), e.deadline_ms);
     uint32_t bell = base_load_acq(&h->store->shared_bell);
@@ -456,10 +473,10 @@ CELLAR_PRIVATE void cache_far_answered(cellar *c, cache_shared *h, const cache_t
     cache_tier_ticket now = *ticket;
     l1_key k;
     cache_key(c, &k, key->bytes, key->len);
-    if (leased && cache_shared_came(c, &k)) {
+    if (leased && cache_shared_came(c, base_load_sc(&h->store->flights), &k, NULL)) {
+        cache_far_cancel(h, &l);
         h->t.unlease(h->t.ctx, key, lease);
         cache_shared_changed(c, &k);
-        cache_far_cancel(h, &l);
         return;
     }
     now.changes += leased; /* by cache_shared_came */

@@ -21,6 +21,8 @@ CELLAR_PRIVATE const struct cache_shared *cache_shared_leases(const cache_call *
 
 /* Give the lease of the shared tier back, if the call still holds it. */
 CELLAR_PRIVATE void cache_shared_unlease(cache_call *call);
+/* Give a lease back, and end the entry of its key in memory: behind AGAIN, without a led flight. */
+CELLAR_PRIVATE void cache_shared_drop(cache_call *call);
 
 /* Take the lease of the tier that was granted for an acquire of the key. */
 CELLAR_PRIVATE bool cache_far_take(cache_call *call);
@@ -42,7 +44,8 @@ CELLAR_PRIVATE void cache_far_tick(cache_store *s); /* `due`, for all tables */
 typedef struct cache_shared_item { /* a led call of a bulk load */
     cache_call *call;
     flight *f;
-    cache_acquired got; /* out: LED; ANSWERED, AGAIN, PENDING: the flight has ended */
+    cache_acquired got; /* out: LED; ANSWERED, AGAIN (cache_shared_drop follows), PENDING: the */
+                        /* flight has ended */
     int64_t held_ms;    /* out, with PENDING: end of the lease of the other process */
     uint64_t changes;   /* out: of the stamp of the key, before the question */
 } cache_shared_item;

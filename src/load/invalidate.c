@@ -21,6 +21,22 @@ CELLAR_PRIVATE void flight_invalidate(flight_table *t, const flight_key *key)
     sync_drop(FLIGHT, &s->lock);
 }
 
+CELLAR_PRIVATE bool flight_invalidate_others(flight_table *t, const flight_key *key,
+                                             const flight *but)
+{
+    flight_shard *s = flight_shard_of(t, key->hash);
+    bool any = false;
+    sync_take(FLIGHT, &s->lock);
+    for (flight *f = flight_find(s, key, true, NULL), *next; f != NULL; f = next) {
+        next = flight_find(s, key, true, f);
+        if (f == but) { continue; }
+        flight_unlink(s, f);
+        any = true;
+    }
+    sync_drop(FLIGHT, &s->lock);
+    return any;
+}
+
 #define FLIGHT_BATCH 16u
 
 /* Collect up to FLIGHT_BATCH attached flights of the shard, one ref each for the caller, and one

@@ -1384,8 +1384,11 @@ static cellar_result loaded_by(intptr_t i, cellar_loader_fn fn, cellar_err want)
     return r;
 }
 
+static _Atomic int joiner; /* thread of the last call */
+
 static void *load_in_thread(void *arg)
 {
+    atomic_store(&joiner, asleep_self());
     cellar_result r = loaded_by((intptr_t)arg, load_counted, CELLAR_OK);
     T_EQ_MEM(r.value, "v", 1);
     T_EQ_U64(r.flags, 0);
@@ -1463,6 +1466,7 @@ static cellar_err load_looks_into_memory(cellar_load *ld, const void *key, size_
 static void lease_ends_a_value_that_came_behind_the_look(void)
 {
     begin_leases();
+    one.late = true;
     one.inside = set_and_drop;
     cellar_result r = loaded_by(0, load_looks_into_memory, CELLAR_OK);
     T_EQ_U64(r.flags, 0);
@@ -1487,12 +1491,52 @@ static void listener_of_a_value_that_a_lease_ends_loads_the_key(void)
     begin_leases();
     T_EQ_I64(cellar_listener_add(ns[0], CELLAR_CAUSE_BIT(REMOTE), load_again, NULL,
                                  &id), CELLAR_OK);
+    one.late = true;
     one.inside = set_and_drop;
     cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
     cellar_result_free(&r);
     T_EQ_U64(heard[CELLAR_CAUSE_REMOTE], 1);
     T_EQ_U64(loads[0], 1);
     T_EQ_I64(cellar_listener_remove(ns[0], id), CELLAR_OK);
+    end();
+}
+
+/* Hold a lease until another call of this process waits, which begins behind the lease. */
+static cellar_err load_held(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)key;
+    (void)len;
+    T_EQ_I64(pthread_create(ctx, NULL, load_in_thread, (void *)(intptr_t)0), 0);
+    while (!asleep(atomic_load(&joiner))) { (void)sched_yield(); }
+    return cellar_load_value(ld, "v", 1);
+}
+
+static pthread_t behind;
+
+/* Delete the key that a load reads now, and hide that by a lease of a load beside it. */
+static void drop_beside(shared_client *m, const char *call)
+{
+    if (strcmp(call, "get") != 0) { return; }
+    m->inside = NULL;
+    server.row[0].used = false;
+    cellar_load_opts o = cellar_load_opts_default();
+    o.flags = CELLAR_LOAD_NO_JOIN;
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, &o, load_held, &behind, &r), CELLAR_OK);
+    cellar_result_free(&r);
+}
+
+static void call_behind_a_lease_does_not_join_a_load_before_it(void)
+{
+    begin_leases();
+    atomic_store(&joiner, 0);
+    sets(ns[1], "k", "theirs");
+    one.inside = drop_beside;
+    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_I64(pthread_join(behind, NULL), 0);
+    T_EQ_U64(loads[0], 0);
+    has(ns[0], "k", "v");
     end();
 }
 
@@ -1535,8 +1579,6 @@ static void negative_result_is_filled(void)
     T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, &o, load_counted, NULL, &r), CELLAR_ABSENT);
     end();
 }
-
-static _Atomic int joiner;
 
 static void *join_load(void *arg)
 {
@@ -2153,6 +2195,46 @@ static void close_ends_the_bulk_wait_for_another_process(void)
     T_EQ_I64(cellar_close(root[1]), CELLAR_OK);
 }
 
+/* Let another process set key "0", this one read it, and the other one delete it unheard. */
+static void drop_first(shared_client *m, const char *call)
+{
+    if (strcmp(call, "lease") != 0) { return; }
+    m->inside = NULL;
+    sets(ns[1], "0", "0");
+    has(ns[0], "0", "0");
+    server.row[0].used = false;
+}
+
+static cellar_err said;
+
+static void load_second(const cellar_event *e, void *ctx)
+{
+    cellar_result r = cellar_result_default();
+    hear(e, ctx);
+    said = cellar_get_or_load(ns[0], "1", 1, NULL, load_counted, (void *)(intptr_t)0, &r);
+    cellar_result_free(&r);
+}
+
+static void listener_inside_a_bulk_load_does_not_wait_for_its_keys(void)
+{
+    static bulk b;
+    uint64_t id = 0;
+    begin_leases();
+    T_EQ_I64(cellar_listener_add(ns[0], CELLAR_CAUSE_BIT(REMOTE), load_second, NULL, &id),
+             CELLAR_OK);
+    one.late = true;
+    one.inside = drop_first;
+    bulk_make(&b, 0, 3, load_all);
+    (void)bulk_run(&b);
+    bulk_right(&b);
+    T_EQ_U64(heard[CELLAR_CAUSE_REMOTE], 1);
+    T_EQ_I64(said, CELLAR_E_DEADLOCK);
+    T_EQ_U64(one.unleases, 1);
+    has(ns[1], "0", "0");
+    T_EQ_I64(cellar_listener_remove(ns[0], id), CELLAR_OK);
+    end();
+}
+
 /* ---- leases of the host over processes ---- */
 
 static unsigned called; /* subscribers */
@@ -2226,6 +2308,7 @@ static void lease_of_the_host_ends_a_value_that_came_behind_the_look(void)
 {
     cellar_lease lease;
     begin_far();
+    one.late = true;
     sets(ns[1], "k", "theirs");
     T_EQ_I64(acquired(0, &lease, NULL), CELLAR_PENDING);
     has(ns[0], "k", "theirs");
@@ -2876,6 +2959,7 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(blind_fill_does_not_follow_a_delete_of_many),
        T_CASE(lease_ends_a_value_that_came_behind_the_look),
        T_CASE(listener_of_a_value_that_a_lease_ends_loads_the_key),
+       T_CASE(call_behind_a_lease_does_not_join_a_load_before_it),
        T_CASE(lease_of_a_dead_process_ends_by_time),
        T_CASE(wait_for_another_process_ends_at_its_limit),
        T_CASE(wait_for_another_process_ends_by_changes_of_its_key),
@@ -2890,6 +2974,7 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(change_during_a_bulk_load_ends_the_lease_of_its_key),
        T_CASE(bulk_load_without_values_gives_its_leases_back),
        T_CASE(close_ends_the_bulk_wait_for_another_process),
+       T_CASE(listener_inside_a_bulk_load_does_not_wait_for_its_keys),
        T_CASE(lease_of_the_host_is_one_over_processes),
        T_CASE(lease_of_the_host_ends_a_value_that_came_behind_the_look),
        T_CASE(lease_of_the_host_keeps_a_stale_value),

@@ -45,6 +45,7 @@ struct shared_client {
     cellar_err get_answer; /* of the next gets; OK: the server answers */
     cellar_err lease_answer; /* of the next questions for a lease; OK: the server answers */
     bool no_keep;
+    bool late;             /* its own release of a lease is not reported to it */
     cellar_tier_ticket ticket; /* of the last question */
     char asked[32];
     uint64_t hash;         /* of it */
@@ -358,7 +359,8 @@ static inline bool shared_lease_end(shared_client *m, const cellar_tier_key *k,
     }
     pthread_mutex_unlock(&m->server->lock);
     /* A script makes the change: the client hears it, too. */
-    if (held && !beside) { shared_report(m->server, NULL, k->bytes, k->len); }
+    const bool unheard = m->late && e == NULL;
+    if (held && !beside) { shared_report(m->server, unheard ? m : NULL, k->bytes, k->len); }
     return held;
 }
 
