@@ -76,8 +76,8 @@ typedef enum cellar_source {
 #define CELLAR_RESULT_INVALIDATED 2u /* not stored: a delete, clear or newer set came first       */
 #define CELLAR_RESULT_REFRESHING  4u /* this call started a refresh in the background             */
 #define CELLAR_RESULT_PINNED      8u /* value points to the entry; see PINNED RESULTS             */
-#define CELLAR_RESULT_NOT_SHARED 16u /* loaded without a lease of the shared tier, which did not  */
-                                     /* get it: other processes may load the key, too             */
+#define CELLAR_RESULT_NOT_SHARED 16u /* a shared tier did not get the value: other processes may  */
+                                     /* load the key, too                                         */
 
 /* Result of a load. With buf set, a value that fits is copied there and a hit allocates nothing.
  * Presence is the code, never the pointer: an empty value is a value. A plain hit is a fresh value

@@ -494,11 +494,12 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
 
 /* LIMITS OF THE PROMISES
  * Another process may see a change up to proof_ms later; cellar_remote_fence waits for it.
- * These load once in each process: loads of INVALIDATE; and by cellar_lease_acquire refreshes,
- * loads of RAW values, of keys above 512 bytes, and of keys with a value that a clear or a tag
- * ended; and all loads without a link or a proof. CELLAR_RESULT_NOT_SHARED marks their results. A
- * failed load releases its lease. The server announces the release, so memory loses the error that
- * `error_ttl_ms` keeps, and the next call runs the loader.
+ * A load runs once in each process, and CELLAR_RESULT_NOT_SHARED marks its result, in these cases:
+ * the mode INVALIDATE; a key above 512 bytes; no link or no proof; a write of the key that the
+ * server has not confirmed; an error of the server; CELLAR_LOAD_BYPASS and CELLAR_LOAD_NO_STORE.
+ * With cellar_lease_acquire also: a refresh, a RAW value, a value that a clear or a tag ended.
+ * A failed load releases its lease. The server announces the release, so memory loses the error
+ * that `error_ttl_ms` keeps, and the next call runs the loader.
  *
  * Replication of the server is asynchronous: a failover loses acknowledged writes. With Sentinel
  * the bound is proof_ms + min-replicas-max-lag. An isolated primary that goes on taking writes

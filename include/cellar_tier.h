@@ -188,8 +188,8 @@ typedef struct cellar_tier_table {
      * LEASED: the caller holds *l; PENDING: another process holds one, at most until
      * e->deadline_ms, and `changed` of the key wakes the caller; OK, ABSENT: there is a live value,
      * and `get` follows. Another code: the load runs without a lease, and the tier gets no value.
-     * `changed` need not report a delete just before LEASED: the store ends a fresh entry that
-     * memory has got since the load began, releases the lease and asks again.
+     * Without REFRESH, `changed` need not report a delete just before LEASED: if memory has a fresh
+     * entry by then, the store ends the entry, releases the lease and asks again.
      * With E_BUSY, E_LIMIT and E_TIMEOUT memory does not keep the loaded value either: the tier may
      * have another value. Needs `fill` and `unlease`. NULL: one load for each process. */
     cellar_err (*lease)(void *ctx, const cellar_tier_key *k, int64_t hold_ms,

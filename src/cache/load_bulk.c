@@ -204,6 +204,32 @@ static void cache_bulk_take(cache_one *one, const cache_shared_item *it)
     one->until_ms = one->waits ? BASE_MIN(it->held_ms, cache_patience(&one->call)) : 0;
 }
 
+/* Begin to lead all keys with a flight. Return the first flight; NULL: there is none. */
+static flight *cache_bulk_lead(cache_bulk *b)
+{
+    flight *first = NULL;
+    for (size_t i = 0; i < b->count; i++) {
+        if (!b->one[i].led) { continue; }
+        flight_lead_begin(b->one[i].f, b->depth);
+        if (first == NULL) { first = b->one[i].f; }
+    }
+    return first;
+}
+
+/* Release the leases of a group that came too late. A listener that loads a led key must not wait
+ * for it. */
+static void cache_bulk_release(cache_bulk *b, cache_one *const *of, size_t n)
+{
+    bool late = false;
+    for (size_t j = 0; j < n; j++) { late = late || (!of[j]->led && of[j]->call.leased); }
+    if (!late) { return; }
+    flight *first = cache_bulk_lead(b);
+    for (size_t j = 0; j < n; j++) {
+        if (!of[j]->led) { cache_shared_drop(&of[j]->call); }
+    }
+    if (first != NULL) { flight_lead_end(first); }
+}
+
 /* Ask for the values and leases of the led keys, in groups. The keys that this call does not load
  * are no longer led: the others begin again. */
 static void cache_bulk_lease(cache_bulk *b)
@@ -227,13 +253,9 @@ static void cache_bulk_lease(cache_bulk *b)
         }
         b->silent = cache_shared_lead_many(items, n, b->silent);
         for (size_t j = 0; j < n; j++) { cache_bulk_take(of[j], &items[j]); }
+        cache_bulk_release(b, of, n);
     }
-    for (size_t i = 0; i < b->count; i++) {
-        if (b->one[i].led) { flight_lead_begin(b->one[i].f, b->depth); }
-    }
-    for (size_t i = 0; i < b->count; i++) {
-        if (!b->one[i].done && !b->one[i].led) { cache_shared_drop(&b->one[i].call); }
-    }
+    (void)cache_bulk_lead(b);
 }
 
 /* Return whether an item can go on. *until_ms: the first end of a wait. */

@@ -29,7 +29,7 @@ CELLAR_PRIVATE bool cache_load_begin(cellar *c); /* false: the store closes */
 CELLAR_PRIVATE void cache_load_end(cache_store *s); /* s may be freed after it */
 CELLAR_PRIVATE uint32_t cache_loads_mine(const cache_store *s); /* running calls of this thread */
 
-/* Return what a result says of the outcome of its load. */
+/* Return the CELLAR_RESULT_ flags of an outcome. */
 BASE_INLINE uint32_t cache_result_flags(uint32_t outcome)
 {
     return ((outcome & FLIGHT_NOT_STORED) != 0 ? CELLAR_RESULT_NOT_STORED : 0u) |

@@ -115,6 +115,7 @@ static cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, flight_o
             stats_add(cache_mine(c), STATS_LOAD_NOT_STORED, 1);
             return CELLAR_CONFLICT;
         }
+        if (!ld->call->leased) { o->flags &= ~FLIGHT_NOT_SHARED; }
     }
     cache_change ch = { .c = c, .k = &k, .kind = CACHE_PUT, .spec = p };
     const cellar_err err = cache_change_run(&ch);
@@ -472,9 +473,7 @@ CELLAR_PRIVATE void cache_publish_result(struct cellar_load *ld, flight_outcome 
 {
     flight_bytes *value = ld->r.value;
     ld->r.value = NULL;
-    if (cache_shared_of(ld->call->c) != NULL && !ld->call->leased) {
-        o->flags |= FLIGHT_NOT_SHARED;
-    }
+    if (cache_shared_of(ld->call->c) != NULL) { o->flags |= FLIGHT_NOT_SHARED; } /* until filled */
     switch (ld->r.said) {
     case CACHE_REPORTED_NONE: cache_publish_none(ld, o); break;
     case CACHE_REPORTED_SAME: cache_publish_same(ld, o); break;

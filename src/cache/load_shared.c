@@ -4,7 +4,7 @@
  *
  * PICTURE    led, nothing in the tier -> lease -> LEASED: loader -> fill -> memory
  *                                             -> PENDING: end the flight, wait -> again
- *                                             -> a value: end the flight -> again
+ *                                             -> a value (here, or in memory): end it -> again
  *                                             -> other: loader; the tier gets nothing
  * INVARIANTS A lease is filled or given back once, by the call that holds it, also if its thread
  *            ends inside the loader.
@@ -118,11 +118,10 @@ static void cache_shared_old(const cache_call *call, cellar_tier_entry *e)
     e->deadline_ms = any ? BASE_NEVER_MS : call->found.expires_ms;
 }
 
-/* End what may have a deleted value behind a granted lease, as a report of the delete would, except
- * the flight `but`: other flights, values that were made of it, back-fills on their way. A tier
- * need not report a delete by another process just before the lease (NOLOOP of a server), and a get
- * may have brought the value since the look of the load. Return whether memory has a fresh entry,
- * which the caller ends. */
+/* Invalidate what may hold a deleted value behind a granted lease: flights of the key except `but`,
+ * dependants, back-fills on their way. A tier need not report a delete by another process just
+ * before the lease (NOLOOP of a server). A get may have brought the deleted value since the look of
+ * the load. Return whether memory has a fresh entry. The caller ends that entry. */
 static bool cache_shared_came(cellar *c, flight_table *t, l1_key *k, flight *but)
 {
     cache_store *s = c->store;
@@ -152,8 +151,8 @@ CELLAR_PRIVATE void cache_shared_drop(cache_call *call)
     cache_shared_changed(call->c, &k);
 }
 
-/* Return whether a granted lease has come too late: see cache_shared_came. A refresh keeps the old
- * value. What has replaced that was reported, and has detached the flight. */
+/* Return whether memory has a fresh entry behind a granted lease. A refresh keeps the old value:
+ * the tier reports each change of that value, and the report detaches the flight. */
 static bool cache_shared_late(const cache_call *call, flight *f)
 {
     bool alone;
@@ -162,8 +161,8 @@ static bool cache_shared_late(const cache_call *call, flight *f)
     return !keeps && cache_shared_came(call->c, call->t, &k, f);
 }
 
-/* Take the answer to a question for a lease. After AGAIN the caller calls cache_shared_drop: a
- * listener may load keys. */
+/* Take the answer to a question for a lease. After AGAIN the caller calls cache_shared_drop, when
+ * its listeners may load keys. */
 static cache_acquired cache_shared_take(cache_call *call, flight *f, cellar_err err)
 {
     call->leased = err == CELLAR_LEASED;
@@ -474,9 +473,9 @@ CELLAR_PRIVATE void cache_far_answered(cellar *c, cache_shared *h, const cache_t
     l1_key k;
     cache_key(c, &k, key->bytes, key->len);
     if (leased && cache_shared_came(c, base_load_sc(&h->store->flights), &k, NULL)) {
-        cache_far_cancel(h, &l);
         h->t.unlease(h->t.ctx, key, lease);
         cache_shared_changed(c, &k);
+        cache_far_cancel(h, &l);
         return;
     }
     now.changes += leased; /* by cache_shared_came */

@@ -7,7 +7,7 @@
 #include "cache/load_acquire.h"
 
 /* Ask the shared tier for the lease of a led flight. LED: the loader may run. Else the flight has
- * ended: ANSWERED, or AGAIN after a wait for another process. */
+ * ended: ANSWERED, or AGAIN: look again. */
 CELLAR_PRIVATE cache_acquired cache_shared_lead(cache_call *call, flight *f);
 
 /* Return whether an answer of the tier leaves open whether it has a value. */
@@ -21,7 +21,8 @@ CELLAR_PRIVATE const struct cache_shared *cache_shared_leases(const cache_call *
 
 /* Give the lease of the shared tier back, if the call still holds it. */
 CELLAR_PRIVATE void cache_shared_unlease(cache_call *call);
-/* Give a lease back, and end the entry of its key in memory: behind AGAIN, without a led flight. */
+/* Release the lease of the shared tier, if the call holds it, and end the entry of its key in
+ * memory. Listeners run. */
 CELLAR_PRIVATE void cache_shared_drop(cache_call *call);
 
 /* Take the lease of the tier that was granted for an acquire of the key. */

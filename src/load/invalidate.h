@@ -11,7 +11,7 @@ BASE_INLINE bool flight_any(const flight_table *t, uint64_t hash)
     return base_load_sc(&flight_shard_of(t, hash)->count) != 0;
 }
 CELLAR_PRIVATE void flight_invalidate(flight_table *t, const flight_key *key);
-/* Invalidate all flights of the key except `but`, outside a window. Return whether it did. */
+/* Invalidate all flights of the key except `but`, outside a window. Return whether it found one. */
 CELLAR_PRIVATE bool flight_invalidate_others(flight_table *t, const flight_key *key,
                                              const flight *but);
 /* Invalidate all flights of generation `generation` with a matching key. No lock is held while

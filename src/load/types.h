@@ -48,7 +48,7 @@ typedef enum flight_kind {
 #define FLIGHT_NOT_STORED 2u
 #define FLIGHT_OVERTAKEN 4u  /* not stored because the key changed during the load */
 #define FLIGHT_TAGGED 8u     /* invalid for callers with a tag epoch later than tag_born */
-#define FLIGHT_NOT_SHARED 16u /* loaded without a lease of the shared tier */
+#define FLIGHT_NOT_SHARED 16u /* the shared tier did not get it */
 
 typedef struct flight_outcome {
     flight_phase phase;

@@ -10,7 +10,7 @@
  * THREADS    LOADS processes that load; NGET gets of the first one; Source: CHANGES changes, each
  *            followed by DEL or SET of the key; Expiry of a placeholder, once; ears that handle
  *            reports late. A round of the server ends any time: it reports the key to all but the
- *            process that wrote it last; a script counts as nobody.
+ *            process that wrote it last. A round that a script wrote last is reported to all.
  * SHOWN      When all is quiet, the value in the server and those in memory are that of the source.
  *            A process deletes only its own placeholder. While it loads, memory has no other value
  *            than the server, unless a report is on its way.

@@ -225,7 +225,8 @@ static void delete_during_a_load_leaves_its_value_out(void)
         overtaken by = { (i & 1) != 0 ? &a : &b, &a };
         T_EQ_I64(cellar_get_or_load(a.users, "k", 1, &lo, load_during_delete, &by, &r), CELLAR_OK);
         T_EQ_MEM(r.value, "old", 3);
-        T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED | CELLAR_RESULT_INVALIDATED);
+        T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED | CELLAR_RESULT_INVALIDATED |
+                              CELLAR_RESULT_NOT_SHARED);
         cellar_result_free(&r);
         T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
         T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 0);
