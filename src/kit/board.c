@@ -93,9 +93,10 @@ typedef enum kit_board_act { KIT_BOARD_PUT, KIT_BOARD_ADD, KIT_BOARD_REMOVE } ki
 typedef struct kit_board_change {
     kit_board_act act;
     cellar_bytes member;
-    double score; /* new score, or what is added; the result */
+    double score; /* new score, or what is added */
     uint32_t cap;
-    bool dropped; /* the change put the member behind the last place */
+    bool dropped; /* out: the change put the member behind the last place */
+    double now;   /* out: score of the member */
 } kit_board_change;
 
 typedef struct kit_board_writer {
@@ -151,7 +152,7 @@ static cellar_err kit_board_build(const kit_board *b, const kit_board_change *ch
 static cellar_err kit_board_update(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     kit_board_change *const arg = ctx;
-    kit_board_change ch = *arg; /* this may run again */
+    kit_board_change ch = *arg; /* a round may be lost: the next one needs the arguments */
     kit_board b;
     if (!kit_board_read(old, old_len, &b)) { return CELLAR_E_TYPE; }
     const uint32_t gone = kit_board_find(&b, ch.member);
@@ -174,9 +175,8 @@ static cellar_err kit_board_update(const void *old, size_t old_len, cellar_buf *
     ch.dropped = place >= ch.cap;
     if (ch.dropped) { place = UINT32_MAX; }
     arg->dropped = ch.dropped;
-    const cellar_err err = kit_board_build(&b, &ch, gone, place, count, out);
-    if (err == CELLAR_OK) { arg->score = ch.score; }
-    return err;
+    arg->now = ch.score;
+    return kit_board_build(&b, &ch, gone, place, count, out);
 }
 
 static cellar_err kit_board_run(cellar *c, const void *key, size_t key_len,
@@ -196,7 +196,7 @@ CELLAR_API cellar_err cellar_board_put(cellar *c, const void *key, size_t key_le
                                        cellar_bytes member, double score, uint32_t cap,
                                        const cellar_set_opts *o)
 {
-    kit_board_change ch = { KIT_BOARD_PUT, member, score, cap, false };
+    kit_board_change ch = { KIT_BOARD_PUT, member, score, cap, false, 0 };
     return kit_board_run(c, key, key_len, o, &ch);
 }
 
@@ -204,16 +204,16 @@ CELLAR_API cellar_err cellar_board_add(cellar *c, const void *key, size_t key_le
                                        cellar_bytes member, double delta, uint32_t cap,
                                        const cellar_set_opts *o, double *score)
 {
-    kit_board_change ch = { KIT_BOARD_ADD, member, delta, cap, false };
+    kit_board_change ch = { KIT_BOARD_ADD, member, delta, cap, false, 0 };
     const cellar_err err = kit_board_run(c, key, key_len, o, &ch);
-    if (score != NULL) { *score = err == CELLAR_OK || err == CELLAR_DROPPED ? ch.score : 0; }
+    if (score != NULL) { *score = err == CELLAR_OK || err == CELLAR_DROPPED ? ch.now : 0; }
     return err;
 }
 
 CELLAR_API cellar_err cellar_board_remove(cellar *c, const void *key, size_t key_len,
                                           cellar_bytes member)
 {
-    kit_board_change ch = { KIT_BOARD_REMOVE, member, 0, 1, false };
+    kit_board_change ch = { KIT_BOARD_REMOVE, member, 0, 1, false, 0 };
     cellar_set_opts o = cellar_set_opts_default();
     o.flags = CELLAR_ONLY_IF_PRESENT | CELLAR_KEEP_TTL;
     const cellar_err err = kit_board_run(c, key, key_len, &o, &ch);
