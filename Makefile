@@ -18,7 +18,7 @@
 
 # The library, in floor order, which is also the order of the amalgamation. `make floors` reports a
 # file that is missing here.
-SRC_BASE  = err text opts fault futex hash sha256 random thread_record user_callback sigbus sync \
+SRC_BASE  = err text opts fault futex hash sha256 random thread_record user_callback fd sigbus sync \
             mem clock tsc_clock timezone seqlock table glob log vfs pages pack pool open_error net \
             float_text process sim
 SRC_STATS = counters hist hot text

@@ -133,12 +133,11 @@ static uint64_t base_counter_span(void)
 static bool base_kernel_counts(void)
 {
     char name[32] = { 0 };
-    const int fd = base_fd_open(
-        AT_FDCWD, "/sys/devices/system/clocksource/clocksource0/current_clocksource", O_RDONLY);
-    if (fd < 0) { return false; }
-    const ssize_t n = base_fd_read(fd, name, sizeof name - 1);
-    base_fd_close(fd);
-    return n > 0 && (strcmp(name, "tsc\n") == 0 || strcmp(name, "arch_sys_counter\n") == 0);
+    size_t len;
+    return base_fd_read_file(
+               AT_FDCWD, "/sys/devices/system/clocksource/clocksource0/current_clocksource", name,
+               sizeof name - 1, &len) == 0 &&
+           (strcmp(name, "tsc\n") == 0 || strcmp(name, "arch_sys_counter\n") == 0);
 }
 
 static void base_counter_ready(void)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * fd: system calls on descriptors that are no cancellation points.
+ * fd: system calls on descriptors that are no cancellation points; small files as a whole.
  *
  * INVARIANTS A thread that is cancelled inside a read would never release its pin, buffer or
  *            count. cellar.h promises: no function is a cancellation point.
@@ -52,5 +52,9 @@ BASE_INLINE ssize_t base_fd_pwrite(int fd, const void *buf, size_t n, uint64_t o
     base_cancel_set(cancel);
     return put;
 }
+
+/* Read up to `cap` bytes of a file below the folder `at`; *len: how many. Return 0 or errno. */
+BASE_SPARE CELLAR_PRIVATE int base_fd_read_file(int at, const char *path, void *buf, size_t cap,
+                                                size_t *len);
 
 #endif

@@ -132,11 +132,9 @@ CELLAR_PRIVATE bool base_region_hide(base_region *r)
 static bool base_huge_off(void)
 {
     char text[64] = { 0 };
-    const int fd = base_fd_open(AT_FDCWD, BASE_HUGE_SETTING, O_RDONLY);
-    if (fd < 0) { return false; }
-    const ssize_t n = base_fd_read(fd, text, sizeof text - 1);
-    base_fd_close(fd);
-    return n > 0 && strstr(text, "[never]") != NULL;
+    size_t len;
+    return base_fd_read_file(AT_FDCWD, BASE_HUGE_SETTING, text, sizeof text - 1, &len) == 0 &&
+           strstr(text, "[never]") != NULL;
 }
 #endif
 

@@ -14,7 +14,6 @@
  * SOURCE     RFC 9636; POSIX, "TZ". Days from dates by 400-year eras. Own code. */
 #include "base/timezone.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -293,23 +292,14 @@ static base_tz_result base_tz_file(const base_alloc_hooks *h, const char *name, 
     const int folder = base_fault_io("open") != 0
                            ? -1 : base_fd_open(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY);
     if (folder < 0) { return BASE_TZ_UNKNOWN; }
-    const int fd = base_fd_open(folder, name, O_RDONLY | O_NONBLOCK);
-    base_fd_close(folder);
-    if (fd < 0) { return BASE_TZ_UNKNOWN; }
     base_tz_result result = BASE_TZ_NOMEM;
     unsigned char *bytes = base_alloc_raw(h, BASE_TZ_FILE_MAX);
-    size_t len = 0;
-    ssize_t n = 1;
-    while (bytes != NULL && len < BASE_TZ_FILE_MAX && n > 0) {
-        do {
-            n = base_fd_read(fd, bytes + len, BASE_TZ_FILE_MAX - len);
-        } while (n < 0 && errno == EINTR);
-        if (n > 0) { len += (size_t)n; }
-    }
     if (bytes != NULL) {
-        result = n < 0 ? BASE_TZ_UNKNOWN : base_tz_parse(h, bytes, len, out);
+        size_t len;
+        const int failed = base_fd_read_file(folder, name, bytes, BASE_TZ_FILE_MAX, &len);
+        result = failed != 0 ? BASE_TZ_UNKNOWN : base_tz_parse(h, bytes, len, out);
     }
-    base_fd_close(fd);
+    base_fd_close(folder);
     base_free_raw(h, bytes, BASE_TZ_FILE_MAX);
     return result;
 }

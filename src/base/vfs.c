@@ -561,15 +561,10 @@ static int base_vfs_boot_id(void *ctx, unsigned char out[16])
     (void)ctx;
     int e = base_vfs_faulted("boot_id");
     if (e != 0) { return e; }
-    int fd = base_fd_open(AT_FDCWD, "/proc/sys/kernel/random/boot_id", O_RDONLY);
-    if (fd < 0) { return errno; }
     char text[40] = "";
-    ssize_t n;
-    do { n = base_fd_read(fd, text, sizeof text - 1); } while (n < 0 && errno == EINTR);
-    e = n < 0 ? errno : 0;
-    base_fd_close(fd);
+    size_t len, digits = 0;
+    e = base_fd_read_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id", text, sizeof text - 1, &len);
     if (e != 0) { return e; }
-    size_t digits = 0;
     memset(out, 0, 16);
     for (const char *c = text; *c != '\0' && digits < 32; c++) {
         int v = base_vfs_hex(*c);

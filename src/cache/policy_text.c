@@ -18,7 +18,6 @@
  * LIMITS     1 MiB, 4,096 rules, 4,096 sections, 1,024 bytes a pattern, 100 errors. */
 #include "cache/policy_text.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -71,22 +70,12 @@ CELLAR_PRIVATE cellar_err policy_file_read(const char *path, policy_diag *d, cha
     *sys_errno = 0;
     *text = base_alloc_raw(NULL, *cap);
     if (*text == NULL) { return CELLAR_E_NOMEM; }
-    const int fd = base_fd_open(AT_FDCWD, path, O_RDONLY | O_NONBLOCK);
-    ssize_t got = fd < 0 ? -1 : 1;
-    while (got > 0 && *len < *cap) {
-        got = base_fd_read(fd, *text + *len, *cap - *len);
-        if (got < 0 && errno == EINTR) { got = 1; continue; }
-        if (got > 0) { *len += (size_t)got; }
-    }
-    cellar_err err = CELLAR_OK;
-    if (got < 0) {
-        *sys_errno = errno;
-        err = CELLAR_E_IO;
-    } else if (*len > POLICY_FILE_MAX) {
+    *sys_errno = base_fd_read_file(AT_FDCWD, path, *text, *cap, len);
+    cellar_err err = *sys_errno != 0 ? CELLAR_E_IO : CELLAR_OK;
+    if (*len > POLICY_FILE_MAX) {
         policy_note(d, false, 1, 1, "the file is larger than 1 MiB");
         err = CELLAR_E_CONFIG;
     }
-    if (fd >= 0) { base_fd_close(fd); }
     if (err != CELLAR_OK) {
         base_free_raw(NULL, *text, *cap);
         *text = NULL;

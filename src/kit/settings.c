@@ -526,25 +526,6 @@ CELLAR_API cellar_err cellar_settings_text(cellar_settings *s, const char *name,
     return err == CELLAR_OK ? kit_settings_read(&run, s, text, text_len) : err;
 }
 
-/* Read up to `cap` bytes of a file; *len: how many. Return 0 or errno. */
-static int kit_file_read(const char *path, char *text, size_t cap, size_t *len)
-{
-    const int fd = base_fd_open(AT_FDCWD, path, O_RDONLY | O_NONBLOCK);
-    ssize_t got = fd < 0 ? -1 : 1;
-    *len = 0;
-    while (got > 0 && *len < cap) {
-        got = base_fd_read(fd, text + *len, cap - *len);
-        if (got < 0 && errno == EINTR) {
-            got = 1;
-        } else if (got > 0) {
-            *len += (size_t)got;
-        }
-    }
-    const int failed = got < 0 ? errno : 0;
-    if (fd >= 0) { base_fd_close(fd); }
-    return failed;
-}
-
 CELLAR_API cellar_err cellar_settings_file(cellar_settings *s, const char *path,
                                            cellar_settings_note_fn fn, void *ctx)
 {
@@ -556,7 +537,7 @@ CELLAR_API cellar_err cellar_settings_file(cellar_settings *s, const char *path,
     char *text = base_alloc_raw(NULL, cap);
     if (text == NULL) { return CELLAR_E_NOMEM; }
     size_t len;
-    const int failed = kit_file_read(path, text, cap, &len);
+    const int failed = base_fd_read_file(AT_FDCWD, path, text, cap, &len);
     if (failed != 0) {
         kit_settings_note(&run, CELLAR_LOG_ERROR, 0, "", "cannot be read: %s",
                           failed == ENOENT ? "no such file" : failed == EISDIR ? "a directory"
