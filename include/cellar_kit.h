@@ -893,9 +893,10 @@ CELLAR_API size_t cellar_redact(const char *text, size_t len, char *out, size_t 
  * may use these names, too, so that it can be the .env file of a program.
  *
  * Names of the documents behind cellar are known: CACHE_DEFAULT_TIMEOUT is a number of seconds. A
- * CELLAR_ name wins over them. A name of a machine in REDIS_HOST has no effect: the server is this
- * process. Other names in capitals, REDIS_DB for example, have no effect and
- * get an INFO note each. Unknown and unbuilt settings are errors. */
+ * name of cellar wins over them. A name of a machine in REDIS_HOST has no effect: the server is
+ * this process. CELERY_TASK_ROUTES is {"image.*": "slow"} or {"image.*": {"queue": "slow"}}. Other
+ * names in capitals, REDIS_DB for example, have no effect and get an INFO note each. Unknown
+ * settings are errors. */
 
 /* SETTINGS BY NAME
  *     name              values                        default   meaning
@@ -930,6 +931,10 @@ CELLAR_API size_t cellar_redact(const char *text, size_t len, char *out, size_t 
  *                       CELERY_WORKER_CONCURRENCY               the same in the documents
  *     tz                1..64 bytes                   UTC       field work.zone, for schedules
  *                       CELERY_TIMEZONE                         the same in the documents
+ *     refresh           1ms..366d                               field work.refresh_ms
+ *                       interval                                the same in the documents
+ *     task_routes       {pattern: queue}                        field work.routes, for a pool
+ *                       CELERY_TASK_ROUTES                      the same in the documents
  *     resp_listen       address, or localhost                   field resp.listen, for a port
  *                       REDIS_HOST                              the same in the documents
  *     resp_port         1..65,535                               field resp.port
@@ -946,14 +951,22 @@ CELLAR_API size_t cellar_redact(const char *text, size_t len, char *out, size_t 
 #define CELLAR_SETTINGS_TEXT_MAX 65536u /* bytes of a file                                        */
 
 /* Settings for work in the background. The program hands them on: `workers` to
- * cellar_pool_config.workers, `zone` to cellar_schedule_cron. */
+ * cellar_pool_config.workers, `zone` to cellar_schedule_cron, `refresh_ms` to cellar_refresh_add
+ * as the interval of keys without one of their own, `routes` to cellar_pool_route:
+ *     for (const char *p = s.work.routes, *queue; *p != 0; p = queue + strlen(queue) + 1) {
+ *         queue = p + strlen(p) + 1;
+ *         cellar_pool_route(pool, p, queue, NULL);
+ *     }                                                                                          */
 typedef struct cellar_work_settings {
     size_t   struct_size;
+    int64_t  refresh_ms;        /* 0: not set                                                     */
     uint32_t workers;           /* Range 1..64. 0: not set                                        */
     uint32_t reserved0;         /* must be 0                                                      */
-    char     zone[CELLAR_NAME_MAX + 8]; /* "": not set: UTC. Its first use checks it    */
+    char     zone[CELLAR_NAME_MAX + 8]; /* "": not set: UTC. Its first use checks it              */
+    char     routes[CELLAR_SETTINGS_PATH_MAX + 1]; /* pairs of texts, pattern and queue; the last */
+                                /* pair is followed by "". Default "": not set                    */
 } cellar_work_settings;
-CELLAR_STRUCT(cellar_work_settings, zone);
+CELLAR_STRUCT(cellar_work_settings, routes);
 
 #define CELLAR_RESP_PASSWORD_MAX 256u /* bytes                                                    */
 
@@ -1021,7 +1034,7 @@ typedef void (*cellar_settings_note_fn)(const cellar_settings_note *note, void *
  *          control byte, more than 64 KiB): nothing changed; E_ABI (another struct_size)
  * owns:    the bytes are copied
  * thread:  any; one at a time for s
- * cost:    O(text_len); 8 KiB of stack; no allocation
+ * cost:    O(text_len); 12 KiB of stack; no allocation
  * example: cellar_settings_text(&s, "defaults", "memory = 16M", 12, NULL, NULL);                 */
 CELLAR_API cellar_err cellar_settings_text(cellar_settings *s, const char *name, const char *text,
                                            size_t text_len, cellar_settings_note_fn fn, void *ctx);

@@ -30,7 +30,7 @@ BASE_SIZE_BEGIN
 
 typedef enum kit_setting_kind {
     KIT_SIZE, KIT_COUNT, KIT_TIME, KIT_WINDOW, KIT_JITTER, KIT_CHOICE, KIT_FLAG, KIT_OFF,
-    KIT_LABEL, KIT_PATH, KIT_HOST
+    KIT_LABEL, KIT_PATH, KIT_HOST, KIT_ROUTES
 } kit_setting_kind;
 
 typedef struct kit_setting {
@@ -56,17 +56,8 @@ static const kit_setting kit_settings[KIT_ROWS] = {
     KIT_SETTINGS(KIT_ROW)
 #undef KIT_ROW
 };
-static const char *const kit_settings_later[] = {
+static const char *const kit_seeds[] = {
 #define KIT_ROW(name) #name,
-    KIT_SETTINGS_LATER(KIT_ROW)
-#undef KIT_ROW
-};
-typedef struct kit_seed {
-    const char *name;
-    bool later;
-} kit_seed;
-static const kit_seed kit_seeds[] = {
-#define KIT_ROW(name, later) { #name, (later) != 0 },
     KIT_SETTINGS_SEEDS(KIT_ROW)
 #undef KIT_ROW
 };
@@ -122,6 +113,7 @@ static void kit_settings_note(kit_settings_run *run, cellar_log_level level, siz
 /* ---- values: each returns the error, NULL for none ---- */
 
 static bool kit_digit(char c) { return c >= '0' && c <= '9'; }
+static bool kit_is_blank(char c) { return c == ' ' || c == '\t'; }
 static bool kit_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
 static bool kit_word_is(const char *p, size_t len, const char *word)
@@ -259,6 +251,54 @@ static const char *kit_value_text(const kit_setting *r, const kit_value *v, cell
     return NULL;
 }
 
+/* ---- routes ---- */
+
+/* Take one mark of a dictionary, if it is the next one. */
+static bool kit_mark(kit_value *v, char mark)
+{
+    while (v->at < v->len && kit_is_blank(v->p[v->at])) { v->at++; }
+    const bool there = v->at < v->len && v->p[v->at] == mark;
+    v->at += there;
+    return there;
+}
+
+/* Append a text in quotes of 1 to 64 bytes, terminated. */
+static bool kit_mark_text(kit_value *v, char **out)
+{
+    const char quote = kit_mark(v, '"') ? '"' : '\'';
+    if (quote != '"' && !kit_mark(v, quote)) { return false; }
+    const char *from = v->p + v->at, *end = memchr(from, quote, v->len - v->at);
+    const size_t len = end != NULL ? (size_t)(end - from) : 0;
+    if (len == 0 || len > CELLAR_NAME_MAX || memchr(from, '\\', len) != NULL) { return false; }
+    memcpy(*out, from, len);
+    (*out)[len] = '\0';
+    *out += len + 1;
+    v->at += len + 1;
+    return true;
+}
+
+/* Store a dictionary of routes: each pattern and its queue. A text needs less room than in the
+ * value, where it has quotes. */
+static const char *kit_value_routes(kit_value *v, char *out)
+{
+    static const char why[] = "needs {\"pattern\": \"queue\"} or {\"pattern\": {\"queue\": \"name\"}}";
+    if (!kit_mark(v, '{')) { return why; }
+    for (bool more = true; !kit_mark(v, '}'); more = kit_mark(v, ',')) {
+        if (!more || !kit_mark_text(v, &out) || !kit_mark(v, ':')) { return why; }
+        const bool nested = kit_mark(v, '{');
+        char *queue = out;
+        if (nested && (!kit_mark_text(v, &out) || strcmp(queue, "queue") != 0 ||
+                       !kit_mark(v, ':'))) {
+            return why;
+        }
+        out = queue;
+        if (!kit_mark_text(v, &out) || (nested && !kit_mark(v, '}'))) { return why; }
+    }
+    *out = '\0';
+    while (v->at < v->len && kit_is_blank(v->p[v->at])) { v->at++; }
+    return v->at == v->len ? NULL : why;
+}
+
 /* Read a value into its field. Return the error; "": out of range. */
 static const char *kit_value_put(const kit_setting *r, kit_value *v, cellar_settings *to)
 {
@@ -280,6 +320,7 @@ static const char *kit_value_put(const kit_setting *r, kit_value *v, cellar_sett
     case KIT_LABEL:
     case KIT_HOST:
     case KIT_PATH: return kit_value_text(r, v, to);
+    case KIT_ROUTES: return kit_value_routes(v, (char *)to + r->offset);
     }
     if (why != NULL) { return why; }
     if (!never && (n < (uint64_t)r->least || n > (uint64_t)r->most)) {
@@ -326,27 +367,25 @@ static void kit_setting_set(kit_settings_run *run, size_t i, bool own, const cha
     }
 }
 
-static void kit_setting_seed(kit_settings_run *run, const kit_seed *s, size_t at)
+static void kit_setting_seed(kit_settings_run *run, const char *name, size_t at)
 {
-    kit_settings_note(run, CELLAR_LOG_INFO, at, s->name,
-                      s->later ? "not built: no effect" : "in process: not needed");
+    kit_settings_note(run, CELLAR_LOG_INFO, at, name, "in process: not needed");
 }
 
-/* Write the name of a setting as it is in files to `own`. Return false if `name` belongs to other
- * programs: capitals without CELLAR_. */
+/* Write the name of a setting as it is in files to `own`, other names unchanged. Return false if
+ * `name` belongs to other programs: capitals without CELLAR_. */
 static bool kit_setting_name(const char *name, char own[KIT_NAME_MAX + 1])
 {
     const bool env = strncmp(name, "CELLAR_", 7) == 0;
     bool lower = false;
     for (const char *p = name; *p != '\0'; p++) { lower |= *p >= 'a' && *p <= 'z'; }
-    if (!env && !lower) { return false; }
+    const bool fold = env && !lower;
     size_t i = 0;
-    for (const char *p = name + (env && !lower ? 7 : 0); *p != '\0'; p++) {
-        const bool fold = env && !lower && *p >= 'A' && *p <= 'Z';
-        own[i++] = fold ? (char)(*p - 'A' + 'a') : *p;
+    for (const char *p = name + (fold ? 7 : 0); *p != '\0'; p++) {
+        own[i++] = fold && *p >= 'A' && *p <= 'Z' ? (char)(*p - 'A' + 'a') : *p;
     }
     own[i] = '\0';
-    return true;
+    return env || lower;
 }
 
 /* Set what `name` means. `name_at`, `at`: columns of name and value. */
@@ -354,39 +393,28 @@ static void kit_setting_named(kit_settings_run *run, const char *name, size_t na
                               kit_value *v)
 {
     char own[KIT_NAME_MAX + 1];
-    if (!kit_setting_name(name, own)) {
-        for (size_t i = 0; i < KIT_ROWS; i++) {
-            if (strcmp(name, kit_settings[i].seed) == 0) {
-                kit_setting_set(run, i, false, name, at, v);
-                return;
-            }
-        }
-        for (size_t i = 0; i < KIT_COUNT_OF(kit_seeds); i++) {
-            if (strcmp(name, kit_seeds[i].name) == 0) {
-                kit_setting_seed(run, &kit_seeds[i], name_at);
-                return;
-            }
-        }
-        kit_settings_note(run, CELLAR_LOG_INFO, name_at, name, "not a setting of cellar");
-        return;
-    }
+    const bool ours = kit_setting_name(name, own);
     for (size_t i = 0; i < KIT_ROWS; i++) {
-        if (strcmp(own, kit_settings[i].name) == 0) {
-            kit_setting_set(run, i, true, name, at, v);
+        const bool named = strcmp(own, kit_settings[i].name) == 0;
+        if (named || (own[0] != '\0' && strcmp(own, kit_settings[i].seed) == 0)) {
+            kit_setting_set(run, i, named, name, at, v);
             return;
         }
     }
-    bool later = false;
-    for (size_t i = 0; i < KIT_COUNT_OF(kit_settings_later); i++) {
-        later |= strcmp(own, kit_settings_later[i]) == 0;
+    if (ours) {
+        kit_settings_note(run, CELLAR_LOG_ERROR, name_at, name, "unknown setting");
+        return;
     }
-    kit_settings_note(run, CELLAR_LOG_ERROR, name_at, name,
-                      later ? "not built: remove it" : "unknown setting");
+    for (size_t i = 0; i < KIT_COUNT_OF(kit_seeds); i++) {
+        if (strcmp(name, kit_seeds[i]) == 0) {
+            kit_setting_seed(run, name, name_at);
+            return;
+        }
+    }
+    kit_settings_note(run, CELLAR_LOG_INFO, name_at, name, "not a setting of cellar");
 }
 
 /* ---- texts ---- */
-
-static bool kit_is_blank(char c) { return c == ' ' || c == '\t'; }
 
 static bool kit_is_name(char c, bool first)
 {
@@ -552,16 +580,16 @@ CELLAR_API cellar_err cellar_settings_file(cellar_settings *s, const char *path,
 
 /* ---- environment ---- */
 
-/* Find a variable that is not empty; `own`: the name of a setting, which becomes CELLAR_NAME in
- * `name`. */
-static bool kit_variable(const char *own, char name[KIT_NAME_MAX + 1], const char **value)
+/* Find the variable of a setting that is not empty, and write its name: CELLAR_NAME, or the name
+ * itself if it is in capitals. */
+static bool kit_variable(const char *setting, char name[KIT_NAME_MAX + 1], const char **value)
 {
-    memcpy(name, "CELLAR_", 7);
-    size_t i = 7;
-    for (const char *p = own; *p != '\0'; p++) {
-        name[i++] = *p >= 'a' && *p <= 'z' ? (char)(*p - 'a' + 'A') : *p;
+    const bool own = *setting >= 'a';
+    base_text t = { name, KIT_NAME_MAX + 1, 0 };
+    base_text_add(&t, "%s%s", own ? "CELLAR_" : "", setting);
+    for (char *p = name; own && *p != '\0'; p++) {
+        if (*p >= 'a' && *p <= 'z') { *p = (char)(*p - 'a' + 'A'); }
     }
-    name[i] = '\0';
     *value = base_environment(name);
     return *value != NULL && (*value)[0] != '\0';
 }
@@ -595,17 +623,12 @@ CELLAR_API cellar_err cellar_settings_env(cellar_settings *s, cellar_settings_no
         if (kit_variable(kit_settings[i].name, name, &value)) {
             kit_variable_set(&run, i, true, name, value);
         }
-        value = seed[0] != '\0' ? base_environment(seed) : NULL;
-        if (value != NULL && value[0] != '\0') { kit_variable_set(&run, i, false, seed, value); }
-    }
-    for (size_t i = 0; i < KIT_COUNT_OF(kit_settings_later); i++) {
-        if (kit_variable(kit_settings_later[i], name, &value)) {
-            kit_settings_note(&run, CELLAR_LOG_ERROR, 0, name, "not built: remove it");
+        if (seed[0] != '\0' && kit_variable(seed, name, &value)) {
+            kit_variable_set(&run, i, false, name, value);
         }
     }
     for (size_t i = 0; i < KIT_COUNT_OF(kit_seeds); i++) {
-        value = base_environment(kit_seeds[i].name);
-        if (value != NULL && value[0] != '\0') { kit_setting_seed(&run, &kit_seeds[i], 0); }
+        if (kit_variable(kit_seeds[i], name, &value)) { kit_setting_seed(&run, kit_seeds[i], 0); }
     }
     return kit_settings_end(&run, s);
 }

@@ -8,7 +8,8 @@
  *            name: as in a file; CELLAR_NAME is the variable. Names of the documents are read in
  *            files and in the environment; their times have no unit: seconds.
  *            CHOICE: "values" are the words, in the order of the numbers from `least`. OFF: a flag
- *            that is stored inverted. TIME: also "never"; WINDOW: not. HOST: "localhost" is "". */
+ *            that is stored inverted. TIME: also "never"; WINDOW: not. HOST: "localhost" is "".
+ *            ROUTES: a dictionary as JSON or Python write it, stored as pairs of texts. */
 #ifndef KIT_SETTINGS_LIST_H
 #define KIT_SETTINGS_LIST_H
 
@@ -62,6 +63,10 @@
       "field work.workers, for a pool") \
     X(tz, PATH, work.zone, 1, CELLAR_NAME_MAX, "1..64 bytes", "CELERY_TIMEZONE", "UTC", \
       "field work.zone, for schedules") \
+    X(refresh, WINDOW, work.refresh_ms, 1, INT64_C(366) * 86400000, "1ms..366d", "interval", "", \
+      "field work.refresh_ms") \
+    X(task_routes, ROUTES, work.routes, 1, CELLAR_SETTINGS_PATH_MAX, "{pattern: queue}", \
+      "CELERY_TASK_ROUTES", "", "field work.routes, for a pool") \
     X(resp_listen, HOST, resp.listen, 1, CELLAR_NAME_MAX, "address, or localhost", \
       "REDIS_HOST", "", "field resp.listen, for a port") \
     X(resp_port, COUNT, resp.port, 1, 65535, "1..65,535", "REDIS_PORT", "", "field resp.port") \
@@ -72,13 +77,10 @@
     X(resp_timeout, TIME, resp.idle_timeout_ms, 1, INT64_MAX, "time", "REDIS_SOCKET_TIMEOUT", \
       "", "field resp.idle_timeout_ms")
 
-/* Settings of parts that are not built: refused by name. */
-#define KIT_SETTINGS_LATER(X) X(refresh) X(interval)
-
-/* Other names of the documents: no effect, one INFO note each. 1: of a part that is not built. */
+/* Other names of the documents: no effect, one INFO note each. */
 #define KIT_SETTINGS_SEEDS(X) \
-    X(CELERY_TASK_ROUTES, 1) X(REDIS_DB, 0) X(REDIS_CONNECTION_TIMEOUT, 0) \
-    X(CELERY_BROKER_URL, 0) X(CELERY_RESULT_BACKEND, 0) X(CELERY_TASK_SERIALIZER, 0) \
-    X(CELERY_RESULT_SERIALIZER, 0) X(CELERY_ACCEPT_CONTENT, 0) X(CELERY_ENABLE_UTC, 0)
+    X(REDIS_DB) X(REDIS_CONNECTION_TIMEOUT) X(CELERY_BROKER_URL) X(CELERY_RESULT_BACKEND) \
+    X(CELERY_TASK_SERIALIZER) X(CELERY_RESULT_SERIALIZER) X(CELERY_ACCEPT_CONTENT) \
+    X(CELERY_ENABLE_UTC)
 
 #endif

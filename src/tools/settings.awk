@@ -17,7 +17,7 @@ BEGIN {
     kinds = split("SIZE TIME COUNT JITTER CHOICE FLAG TEXT", kind, " ")
     same["WINDOW"] = "TIME"
     same["OFF"] = "FLAG"
-    same["LABEL"] = same["PATH"] = same["HOST"] = "TEXT"
+    same["LABEL"] = same["PATH"] = same["HOST"] = same["ROUTES"] = "TEXT"
     says["SIZE"] = "bytes: 512k, 64M, 2G"
     says["TIME"] = "times: 250ms, 90s, 1h30m, never"
     says["COUNT"] = "numbers"

@@ -53,6 +53,13 @@ static void fuzz_ranges(const cellar_settings *s)
     FUZZ_MUST((unsigned)s->host.log_keys <= CELLAR_LOG_KEYS_FULL);
     FUZZ_MUST((unsigned)c->eviction <= CELLAR_EVICT_FIFO);
     FUZZ_MUST((unsigned)s->l2.sync <= CELLAR_L2_SYNC_ALWAYS);
+    FUZZ_MUST(s->work.refresh_ms >= 0 && s->work.refresh_ms <= INT64_C(366) * 86400000);
+    const char *end = s->work.routes + sizeof s->work.routes;
+    for (const char *p = s->work.routes, *queue; *p != 0; p = queue + strlen(queue) + 1) {
+        queue = p + strlen(p) + 1;
+        FUZZ_MUST(strlen(p) <= CELLAR_NAME_MAX && *queue != 0 && strlen(queue) <= CELLAR_NAME_MAX);
+        FUZZ_MUST(queue + strlen(queue) + 1 < end);
+    }
     FUZZ_MUST(s->host.name == NULL || strlen(s->host.name) <= CELLAR_NAME_MAX);
 }
 

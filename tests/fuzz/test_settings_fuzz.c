@@ -19,11 +19,13 @@ static uint64_t draw(uint64_t n)
 static void any_text_is_settings_or_changes_nothing(void)
 {
     static const char *const words[] = {
+        "interval", "task_routes",
         "memory", "CELLAR_MEMORY", "max_entries", "max_value", "eviction", "default_ttl",
         "CACHE_DEFAULT_TIMEOUT", "jitter", "idle", "stale", "key_prefix", "CACHE_KEY_PREFIX",
         "key_version", "l2_path", "l2_bytes", "l2_sync", "enabled", "threads", "load_queue", "log",
         "REDIS_DB", "workers", "=", " = ", "=", "\n", "\n", "\r\n", " ", "#", " # ", "\"", "'",
-        "\\", "1M", "16M", "64", "0", "1", "5s", "1h30m", "never", "10%", "+5%", "lru", "always",
+        "\\", "{'a': 'b'}", "{\"a\":{\"queue\":\"b\"}}",
+        "1M", "16M", "64", "0", "1", "5s", "1h30m", "never", "10%", "+5%", "lru", "always",
         "info", "true", "/tmp/x", "\xef\xbb\xbf", "99999999999999999999", "\t"
     };
     state = t_seed() + 11;
@@ -36,7 +38,7 @@ static void any_text_is_settings_or_changes_nothing(void)
             char part[128];
             int len = 1;
             if (lines) {
-                len = snprintf(part, sizeof part, "%s=%s\n", words[draw(22)], words[34 + draw(16)]);
+                len = snprintf(part, sizeof part, "%s=%s\n", words[draw(24)], words[36 + draw(18)]);
             } else if (draw(8) == 0) {
                 part[0] = (char)draw(256);
             } else {
