@@ -892,6 +892,10 @@ CELLAR_API size_t cellar_redact(const char *text, size_t len, char *out, size_t 
  * time. An empty value is not set. CELLAR_MEMORY is memory in the environment, and so on; a file
  * may use these names, too, so that it can be the .env file of a program.
  *
+ * `memory = 50%` is a share of the limit of the container: the least limit of the cgroup of the
+ * process and those above it, of version 2 or 1. Without one it is a share of the memory of the
+ * machine. max_value takes a share, too.
+ *
  * Names of the documents behind cellar are known: CACHE_DEFAULT_TIMEOUT is a number of seconds. A
  * name of cellar wins over them. A name of a machine in REDIS_HOST has no effect: the server is
  * this process. CELERY_TASK_ROUTES is {"image.*": "slow"} or {"image.*": {"queue": "slow"}}. Other

@@ -131,13 +131,26 @@ static bool serve_count(const char *option, uint64_t least, uint64_t most, uint3
     return serve_wrong(option, optarg, rule);
 }
 
+/* Take the budget: a size, or a share of the memory, which the settings know. */
+static bool serve_memory(serve_run *r)
+{
+    cellar_settings s = cellar_settings_default();
+    char line[32];
+    if (cli_parse_bytes(optarg, &r->memory_bytes)) { return true; }
+    const int len = snprintf(line, sizeof line, "memory=%s", optarg);
+    if (strchr(optarg, '%') != NULL && (size_t)len < sizeof line &&
+        cellar_settings_text(&s, "", line, (size_t)len, NULL, NULL) == CELLAR_OK) {
+        r->memory_bytes = s.config.memory_bytes;
+        return true;
+    }
+    return serve_wrong("memory", optarg, "a size such as 256M, or a share such as 50%");
+}
+
 static bool serve_option(serve_run *r, int c)
 {
     switch (c) {
     case 's': r->settings_file = optarg; return true;
-    case 'm':
-        return cli_parse_bytes(optarg, &r->memory_bytes) ||
-               serve_wrong("memory", optarg, "a size such as 256M");
+    case 'm': return serve_memory(r);
     case 'd': r->l2_path = optarg; return true;
     case 'b':
         return cli_parse_bytes(optarg, &r->l2_bytes) ||
@@ -339,7 +352,7 @@ const cli_command cli_serve = {
     "REDIS_PASSWORD are among them.\n"
     "\n"
     "  --settings=FILE       settings of the store\n"
-    "  --memory=SIZE         budget, 64M by default\n"
+    "  --memory=SIZE         budget, 64M by default; or a share of the memory: 50%\n"
     "  --l2=DIR              directory of the disk tier; created\n"
     "  --l2-bytes=SIZE       size of its files, from 16M\n"
     "  --policy=FILE         policies of keys; SIGHUP reads them again\n"

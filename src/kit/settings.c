@@ -12,6 +12,7 @@
 #include "base/environment.h"
 #include "base/fd.h"
 #include "base/mem.h"
+#include "base/memory_limit.h"
 #include "base/num.h"
 #include "base/text.h"
 #include "kit/settings_list.h"
@@ -29,8 +30,8 @@ BASE_SIZE_BEGIN
 #define KIT_SOURCE_BYTES 200 /* of the file name in a note */
 
 typedef enum kit_setting_kind {
-    KIT_SIZE, KIT_COUNT, KIT_TIME, KIT_WINDOW, KIT_JITTER, KIT_CHOICE, KIT_FLAG, KIT_OFF,
-    KIT_LABEL, KIT_PATH, KIT_HOST, KIT_ROUTES
+    KIT_MEMORY, KIT_SIZE, KIT_COUNT, KIT_TIME, KIT_WINDOW, KIT_JITTER, KIT_CHOICE, KIT_FLAG,
+    KIT_OFF, KIT_LABEL, KIT_PATH, KIT_HOST, KIT_ROUTES
 } kit_setting_kind;
 
 typedef struct kit_setting {
@@ -137,11 +138,24 @@ static uint64_t kit_times(uint64_t a, uint64_t b)
     return a != 0 && b > UINT64_MAX / a ? UINT64_MAX : a * b;
 }
 
-static const char *kit_value_size(kit_value *v, uint64_t *n)
+/* Replace *n percent of the memory of the container or machine by bytes. */
+static const char *kit_value_share(uint64_t *n)
+{
+    const uint64_t all = base_memory_limit("");
+    if (*n > 100) { return "a share is 1% to 100%"; }
+    if (all == 0) { return "the system does not tell its memory: give bytes"; }
+    *n = all / 100 * *n + all % 100 * *n / 100;
+    return NULL;
+}
+
+static const char *kit_value_size(kit_setting_kind kind, kit_value *v, uint64_t *n)
 {
     static const char units[] = "kMGT";
     const char *why = kit_digits(v, n);
     if (why != NULL || v->at == v->len) { return why; }
+    if (kind == KIT_MEMORY && kit_word_is(v->p + v->at, v->len - v->at, "%")) {
+        return kit_value_share(n);
+    }
     const char *unit = strchr(units, v->p[v->at]);
     if (unit == NULL || v->at + 1 != v->len) { return "a size has no unit but k, M, G or T"; }
     *n = kit_times(*n, UINT64_C(1024) << 10 * (unit - units));
@@ -281,7 +295,7 @@ static bool kit_mark_text(kit_value *v, char **out)
  * value, where it has quotes. */
 static const char *kit_value_routes(kit_value *v, char *out)
 {
-    static const char why[] = "needs {\"pattern\": \"queue\"} or {\"pattern\": {\"queue\": \"name\"}}";
+    static const char why[] = "needs {\"pattern\": \"queue\"} or {\"pattern\": {\"queue\": ..}}";
     if (!kit_mark(v, '{')) { return why; }
     for (bool more = true; !kit_mark(v, '}'); more = kit_mark(v, ',')) {
         if (!more || !kit_mark_text(v, &out) || !kit_mark(v, ':')) { return why; }
@@ -306,7 +320,8 @@ static const char *kit_value_put(const kit_setting *r, kit_value *v, cellar_sett
     const char *why = NULL;
     const bool never = r->kind == KIT_TIME && kit_word_is(v->p, v->len, "never");
     switch (r->kind) {
-    case KIT_SIZE: why = kit_value_size(v, &n); break;
+    case KIT_MEMORY:
+    case KIT_SIZE: why = kit_value_size(r->kind, v, &n); break;
     case KIT_TIME:
     case KIT_WINDOW: why = never ? NULL : kit_value_time(v, &n); break;
     case KIT_COUNT:

@@ -7,6 +7,7 @@
  *              "default", "help")
  *            name: as in a file; CELLAR_NAME is the variable. Names of the documents are read in
  *            files and in the environment; their times have no unit: seconds.
+ *            MEMORY: a size, or n% of the memory of the container or machine; SIZE: not.
  *            CHOICE: "values" are the words, in the order of the numbers from `least`. OFF: a flag
  *            that is stored inverted. TIME: also "never"; WINDOW: not. HOST: "localhost" is "".
  *            ROUTES: a dictionary as JSON or Python write it, stored as pairs of texts. */
@@ -14,11 +15,11 @@
 #define KIT_SETTINGS_LIST_H
 
 #define KIT_SETTINGS(X) \
-    X(memory, SIZE, config.memory_bytes, CELLAR_MEMORY_MIN, INT64_MAX, "from 1M", "", "64M", \
+    X(memory, MEMORY, config.memory_bytes, CELLAR_MEMORY_MIN, INT64_MAX, "from 1M", "", "64M", \
       "budget of the store") \
     X(max_entries, COUNT, config.max_entries, 0, INT64_MAX, "number, 0: none", "", "0", \
       "second bound of the store") \
-    X(max_value, SIZE, tuning.max_value_bytes, 1, CELLAR_VALUE_MAX, "1..2^30 - 1", "", "64M", \
+    X(max_value, MEMORY, tuning.max_value_bytes, 1, CELLAR_VALUE_MAX, "1..2^30 - 1", "", "64M", \
       "largest value, or half the budget") \
     X(eviction, CHOICE, config.eviction, CELLAR_EVICT_ADAPTIVE, CELLAR_EVICT_FIFO, \
       "adaptive s3fifo lru fifo", "", "adaptive", "eviction policy") \

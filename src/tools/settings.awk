@@ -15,10 +15,11 @@
 BEGIN {
     form = " *     %-16s  %-28s  %-8s  %s\n"
     kinds = split("SIZE TIME COUNT JITTER CHOICE FLAG TEXT", kind, " ")
+    same["MEMORY"] = "SIZE"
     same["WINDOW"] = "TIME"
     same["OFF"] = "FLAG"
     same["LABEL"] = same["PATH"] = same["HOST"] = same["ROUTES"] = "TEXT"
-    says["SIZE"] = "bytes: 512k, 64M, 2G"
+    says["SIZE"] = "bytes: 512k, 64M, 2G; of memory also a share: 50%"
     says["TIME"] = "times: 250ms, 90s, 1h30m, never"
     says["COUNT"] = "numbers"
     says["JITTER"] = "share: 10%, +10%"

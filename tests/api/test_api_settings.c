@@ -153,6 +153,21 @@ static void each_setting_reaches_its_field_and_no_other(void)
     }
 }
 
+/* test_base_memory_limit shows of what. */
+static void share_of_memory_is_bytes(void)
+{
+    cellar_settings s = cellar_settings_default();
+    T_EQ_I64(read_text(&s, "memory = 100%"), CELLAR_OK);
+    const uint64_t all = s.config.memory_bytes;
+    T_CHECK(all >= 2 * CELLAR_MEMORY_MIN);
+    T_EQ_I64(read_text(&s, "memory = 50% # of it"), CELLAR_OK);
+    T_EQ_U64(s.config.memory_bytes, all / 2);
+    T_REQUIRE(setenv("CELLAR_MEMORY", "99%", 1) == 0);
+    T_EQ_I64(read_env(&s), CELLAR_OK);
+    T_REQUIRE(unsetenv("CELLAR_MEMORY") == 0);
+    T_EQ_U64(s.config.memory_bytes, all / 100 * 99 + all % 100 * 99 / 100);
+}
+
 static void jitter_with_plus_is_longer_only(void)
 {
     cellar_settings s = cellar_settings_default();
@@ -362,6 +377,9 @@ static const wrong wrongs[] = {
     { "memory = 16777216T", 1, 10, "memory" }, { "memory = 99999999999999999999", 1, 10, "memory" },
     { "memory = -1M", 1, 10, "memory" }, { "memory = 1.5M", 1, 11, "memory" },
     { "memory = 1 M", 1, 11, "memory" }, { "memory = M", 1, 10, "memory" },
+    { "memory = 0%", 1, 10, "memory" }, { "memory = 101%", 1, 13, "memory" },
+    { "memory = 5 %", 1, 11, "memory" }, { "memory = 50%%", 1, 12, "memory" },
+    { "memory = %", 1, 10, "memory" }, { "l2_bytes = 50%", 1, 14, "l2_bytes" },
     { "memory = never", 1, 10, "memory" }, { "max_value = 1G", 1, 13, "max_value" },
     { "max_value = 0", 1, 13, "max_value" }, { "max_entries = 1k", 1, 16, "max_entries" },
     { "eviction = LRU", 1, 12, "eviction" }, { "eviction = lr", 1, 12, "eviction" },
@@ -687,7 +705,7 @@ static void wrong_arguments_are_refused(void)
 
 T_ONE_THREAD;
 T_MAIN("api_settings", T_CASE(each_setting_reaches_its_field_and_no_other),
-       T_CASE(jitter_with_plus_is_longer_only), T_CASE(texts_are_kept_in_the_struct),
+       T_CASE(share_of_memory_is_bytes), T_CASE(jitter_with_plus_is_longer_only), T_CASE(texts_are_kept_in_the_struct),
        T_CASE(env_file_of_the_documents_is_accepted_as_it_is),
        T_CASE(settings_of_the_documents_open_a_store),
        T_CASE(policy_of_settings_holds_in_the_store),

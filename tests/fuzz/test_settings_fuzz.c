@@ -25,7 +25,7 @@ static void any_text_is_settings_or_changes_nothing(void)
         "key_version", "l2_path", "l2_bytes", "l2_sync", "enabled", "threads", "load_queue", "log",
         "REDIS_DB", "workers", "=", " = ", "=", "\n", "\n", "\r\n", " ", "#", " # ", "\"", "'",
         "\\", "{'a': 'b'}", "{\"a\":{\"queue\":\"b\"}}",
-        "1M", "16M", "64", "0", "1", "5s", "1h30m", "never", "10%", "+5%", "lru", "always",
+        "1M", "50%", "16M", "64", "0", "1", "5s", "1h30m", "never", "10%", "+5%", "lru", "always",
         "info", "true", "/tmp/x", "\xef\xbb\xbf", "99999999999999999999", "\t"
     };
     state = t_seed() + 11;
@@ -38,7 +38,7 @@ static void any_text_is_settings_or_changes_nothing(void)
             char part[128];
             int len = 1;
             if (lines) {
-                len = snprintf(part, sizeof part, "%s=%s\n", words[draw(24)], words[36 + draw(18)]);
+                len = snprintf(part, sizeof part, "%s=%s\n", words[draw(24)], words[36 + draw(19)]);
             } else if (draw(8) == 0) {
                 part[0] = (char)draw(256);
             } else {

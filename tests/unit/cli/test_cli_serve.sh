@@ -21,6 +21,7 @@ mkdir "$t_tmp/open" && chmod 777 "$t_tmp/open"
 t_case unknown_option_exits_2 exits 2 'did you mean "--memory"' --memorie=1
 t_case argument_exits_2 exits 2 'takes no arguments' now
 t_case wrong_size_exits_2 exits 2 'must be a size' --memory=large
+t_case share_over_100_percent_exits_2 exits 2 'or a share' --memory=101%
 t_case wrong_time_exits_2 exits 2 'must be a time' --drain=soon
 t_case wrong_port_exits_2 exits 2 'must be 0..65535' --port=65536
 t_case empty_password_file_exits_2 exits 2 'is empty' --password-file="$t_tmp/empty"
@@ -55,6 +56,7 @@ settings() {
     CELLAR_MEMORY=16M serve && [ "$(rc config get maxmemory | tail -n 1)" = 16777216 ] && stop &&
         CELLAR_MEMORY=16M serve --memory=8M &&
         [ "$(rc config get maxmemory | tail -n 1)" = 8388608 ] && stop &&
+        serve --memory=2% && [ "$(rc config get maxmemory | tail -n 1)" -gt 1048576 ] && stop &&
         echo 'memory = 12M' >"$t_tmp/conf" && serve --settings="$t_tmp/conf" &&
         [ "$(rc config get maxmemory | tail -n 1)" = 12582912 ] && stop
 }

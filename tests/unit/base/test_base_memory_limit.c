@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    The limit of memory is the least of the container and the machine, for both versions of
+ *         cgroups.
+ * Method: a folder with the files of a system; each case writes those of one system. */
+#include <ftw.h>
+#include <sys/stat.h>
+
+#include "base/memory_limit.h"
+#include "tests/support/folder.h"
+#include "tests/support/t.h"
+
+#define MIB (UINT64_C(1) << 20)
+#define V2 "sys/fs/cgroup"
+#define V1 "sys/fs/cgroup/memory"
+
+static char root[T_FOLDER_MAX];
+
+/* Write a file and the folders above it. */
+static void file(const char *name, const char *text)
+{
+    char path[T_FOLDER_MAX + 256];
+    const int from = snprintf(path, sizeof path, "%s/", root);
+    (void)snprintf(path + from, sizeof path - (size_t)from, "%s", name);
+    for (char *p = path + from; (p = strchr(p, '/')) != NULL; *p++ = '/') {
+        *p = '\0';
+        (void)mkdir(path, 0700);
+    }
+    FILE *f = fopen(path, "w");
+    T_REQUIRE(f != NULL && fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+/* Begin a machine of 1 GiB with a process in these cgroups. */
+static void machine(const char *cgroups)
+{
+    t_folder(root);
+    file("proc/meminfo", "MemTotal:        1048576 kB\nMemFree:          9 kB\n");
+    if (cgroups != NULL) { file("proc/self/cgroup", cgroups); }
+}
+
+static int gone(const char *path, const struct stat *s, int kind, struct FTW *at)
+{
+    (void)s, (void)kind, (void)at;
+    return remove(path);
+}
+
+static void limit_is(uint64_t want)
+{
+    T_EQ_U64(base_memory_limit(root), want);
+    T_EQ_I64(nftw(root, gone, 16, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+static void machine_without_cgroups_gives_its_memory(void)
+{
+    machine(NULL);
+    limit_is(1024 * MIB);
+    machine("0::/user.slice\n"); /* no limit anywhere */
+    limit_is(1024 * MIB);
+    machine("0::/\n");
+    file(V2 "/memory.max", "max\n");
+    limit_is(1024 * MIB);
+    machine("5:cpu,cpuacct:/a\n4:mymemory:/a\nno line\n\n:\n1:name=systemd:/a\n");
+    file(V2 "/a/memory.max", "1048576\n");
+    file(V1 "/a/memory.limit_in_bytes", "1048576\n");
+    limit_is(1024 * MIB);
+}
+
+static void own_cgroup_and_those_above_limit_the_process(void)
+{
+    machine("0::/pods/one/app\n");
+    file(V2 "/pods/one/app/memory.max", "max\n");
+    file(V2 "/pods/one/memory.max", "268435456\n");
+    file(V2 "/pods/memory.max", "536870912\n");
+    limit_is(256 * MIB);
+    machine("0::/pods/one/app\n");
+    file(V2 "/pods/one/app/memory.max", "134217728\n");
+    file(V2 "/pods/memory.max", "536870912\n");
+    limit_is(128 * MIB);
+    machine("0::/pods/one\n"); /* another cgroup sets no limit */
+    file(V2 "/pods/two/memory.max", "134217728\n");
+    file(V2 "/pods/one/two/memory.max", "134217728\n");
+    limit_is(1024 * MIB);
+}
+
+static void container_sees_its_limit_in_the_topmost_folder(void)
+{
+    machine("0::/\n");
+    file(V2 "/memory.max", "67108864\n");
+    limit_is(64 * MIB);
+    machine("0::/docker/6a1b\n"); /* the path is that of the machine */
+    file(V2 "/memory.max", "67108864\n");
+    limit_is(64 * MIB);
+    machine("0::/../other\n");
+    file(V2 "/memory.max", "67108864\n");
+    limit_is(64 * MIB);
+}
+
+static void cgroups_of_version_1_limit_the_process(void)
+{
+    machine("12:pids:/docker/1\n9:hugetlb,memory:/docker/1\n1:name=systemd:/docker/1\n0::/x\n");
+    file(V1 "/docker/1/memory.limit_in_bytes", "33554432\n");
+    limit_is(32 * MIB);
+    machine("9:memory:/docker/1\n");
+    file(V1 "/memory.limit_in_bytes", "9223372036854771712\n"); /* none */
+    limit_is(1024 * MIB);
+    machine("9:memory:/a:b/c"); /* a colon in a path; no line feed */
+    file(V1 "/a:b/memory.limit_in_bytes", "16777216");
+    limit_is(16 * MIB);
+}
+
+static void limit_above_the_memory_of_the_machine_does_not_count(void)
+{
+    machine("0::/\n");
+    file(V2 "/memory.max", "99999999999999999999999\n");
+    limit_is(1024 * MIB);
+    machine("0::/\n");
+    file(V2 "/memory.max", "2147483648\n");
+    limit_is(1024 * MIB);
+}
+
+static void system_without_files_has_no_known_limit(void)
+{
+    t_folder(root);
+    limit_is(0);
+    t_folder(root);
+    file("proc/meminfo", "HugePages: 5\n");
+    file("proc/self/cgroup", "0::/a\n");
+    file(V2 "/a/memory.max", "8388608\n");
+    limit_is(8 * MIB);
+}
+
+static void long_paths_and_files_are_read_in_part(void)
+{
+    static char long_line[20000];
+    memset(long_line, 'x', sizeof long_line - 1);
+    memcpy(long_line, "3:memory:/", 10);
+    machine(long_line);
+    file(V1 "/memory.limit_in_bytes", "16777216\n");
+    limit_is(16 * MIB);
+}
+
+T_MAIN("base_memory_limit", T_CASE(machine_without_cgroups_gives_its_memory),
+       T_CASE(own_cgroup_and_those_above_limit_the_process),
+       T_CASE(container_sees_its_limit_in_the_topmost_folder),
+       T_CASE(cgroups_of_version_1_limit_the_process),
+       T_CASE(limit_above_the_memory_of_the_machine_does_not_count),
+       T_CASE(system_without_files_has_no_known_limit),
+       T_CASE(long_paths_and_files_are_read_in_part))
