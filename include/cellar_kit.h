@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * cellar_kit: keys from parts and templates, typed values, boards, lists, LLM answers, embeddings,
- * the status of tasks, limiters that survive a restart, texts without secrets, settings of a store
- * from files and the environment.
+ * the status of tasks, limiters that survive a restart, texts without secrets, lists of allowed
+ * addresses, settings of a store from files and the environment.
  *
  * Unstable until 1.0: names and meanings may change. Refusals of these calls have no text in
  * cellar_last_error. */
@@ -879,6 +879,35 @@ CELLAR_API void cellar_limiter_snapshot_close(cellar_limiter_snapshot *s);
  * cost:    O(len); no allocation
  * example: cellar_redact("token=abcdefghij", 16, line, sizeof line);                             */
 CELLAR_API size_t cellar_redact(const char *text, size_t len, char *out, size_t out_cap);
+
+/* ---- Addresses of callbacks ------------------------------------------------------------------ */
+
+/* ALLOWED ADDRESSES
+ * A list has rules between blanks, commas or line feeds. An address must have scheme, host and port
+ * of one rule:
+ *     https://hooks.example.com          port 443 alone; upper and lower case are equal
+ *     https://.example.com:8443          names below example.com, not itself; no xn-- before it
+ *     http://10.1.2.3:8080               an IP number is denied unless a rule names it
+ *     http://10.0.0.0/8 http://[fd00::]/8:8080    or its range
+ *
+ * Names are ASCII: an international name in its xn-- form. A text that two parsers could read in
+ * different ways is denied: user and password, a backslash, a byte outside ASCII, %XX or a final
+ * dot in the host, 127.1, 0x7f000001, 017700000001, [::ffff:127.0.0.1], a zone, an empty port, a
+ * fragment, "https:host". The host is text: resolve its name once, deny private addresses there,
+ * connect to the checked address, and follow no redirect without another call. */
+
+/* Check an address, for example of a callback, against a list.
+ * status:  unstable until 1.0
+ * in:      list and url; why optional
+ * out:     *why: NULL with OK; after E_DENIED a static text for a log, without bytes of url; after
+ *          E_CONFIG the place in list where a rule cannot be read
+ * returns: OK (allowed); E_DENIED; E_CONFIG (a rule that cannot be read), E_INVAL (NULL)
+ * owns:    nothing changes hands
+ * thread:  any
+ * cost:    O(bytes of url + bytes of list); no allocation
+ * example: cellar_url_allowed("https://.example.com", url, strlen(url), &why);                   */
+CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size_t url_len,
+                                         const char **why);
 
 /* ---- Settings -------------------------------------------------------------------------------- */
 

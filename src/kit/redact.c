@@ -12,6 +12,7 @@
 
 #include "base/num.h"
 #include "base/port.h"
+#include "kit/ascii.h"
 
 #include <string.h>
 
@@ -37,13 +38,8 @@ static void kit_text_mask(kit_text *t, size_t from, size_t to, bool bare)
     kit_text_put(t, "***", 3);
 }
 
-static char kit_lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
-
 /* Return whether a name goes on over this byte: "token" is no name in "tokens". */
-static bool kit_name_byte(char c)
-{
-    return (kit_lower(c) >= 'a' && kit_lower(c) <= 'z') || (c >= '0' && c <= '9');
-}
+static bool kit_name_byte(char c) { return kit_letter(c) || kit_digit(c); }
 
 static bool kit_text_has(const kit_text *t, size_t at, const char *word)
 {
@@ -54,8 +50,6 @@ static bool kit_text_has(const kit_text *t, size_t at, const char *word)
     }
     return true;
 }
-
-static bool kit_space(char c) { return c == ' ' || c == '\t'; }
 
 /* Return the end of a secret: a quoted text with its escapes, or a word. A word is rather too long
  * than too short. */
@@ -77,10 +71,10 @@ static size_t kit_secret_end(const kit_text *t, size_t at, char quote)
 static size_t kit_value_start(const kit_text *t, size_t at)
 {
     if (at < t->len && (t->in[at] == '"' || t->in[at] == '\'')) { at++; }
-    while (at < t->len && kit_space(t->in[at])) { at++; }
+    while (at < t->len && kit_is_blank(t->in[at])) { at++; }
     if (at >= t->len || (t->in[at] != ':' && t->in[at] != '=')) { return 0; }
     at++;
-    while (at < t->len && kit_space(t->in[at])) { at++; }
+    while (at < t->len && kit_is_blank(t->in[at])) { at++; }
     return at;
 }
 
@@ -152,7 +146,7 @@ static bool kit_secret_at(const kit_text *t, size_t at, size_t past, kit_secret 
     size_t from = at;
     if (kit_text_has(t, at, "bearer ")) {
         from = at + 7;
-        while (from < t->len && kit_space(t->in[from])) { from++; }
+        while (from < t->len && kit_is_blank(t->in[from])) { from++; }
     } else if (!kit_text_has(t, at, "sk-")) {
         return false;
     }

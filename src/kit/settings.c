@@ -15,6 +15,7 @@
 #include "base/memory_limit.h"
 #include "base/num.h"
 #include "base/text.h"
+#include "kit/ascii.h"
 #include "kit/settings_list.h"
 
 #include <errno.h>
@@ -113,10 +114,6 @@ static void kit_settings_note(kit_settings_run *run, cellar_log_level level, siz
 
 /* ---- values: each returns the error, NULL for none ---- */
 
-static bool kit_digit(char c) { return c >= '0' && c <= '9'; }
-static bool kit_is_blank(char c) { return c == ' ' || c == '\t'; }
-static bool kit_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-
 static bool kit_word_is(const char *p, size_t len, const char *word)
 {
     return strlen(word) == len && memcmp(p, word, len) == 0;
@@ -196,10 +193,7 @@ static const char *kit_value_flag(kit_value *v, uint64_t *n)
     static const char *const words[] = { "0", "1", "false", "true", "no", "yes", "off", "on" };
     char low[8];
     if (v->len < sizeof low) {
-        for (size_t i = 0; i < v->len; i++) {
-            const char c = v->p[i];
-            low[i] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-        }
+        for (size_t i = 0; i < v->len; i++) { low[i] = kit_lower(v->p[i]); }
         for (size_t i = 0; i < KIT_COUNT_OF(words); i++) {
             if (kit_word_is(low, v->len, words[i])) {
                 *n = i % 2;
@@ -397,7 +391,7 @@ static bool kit_setting_name(const char *name, char own[KIT_NAME_MAX + 1])
     const bool fold = env && !lower;
     size_t i = 0;
     for (const char *p = name + (fold ? 7 : 0); *p != '\0'; p++) {
-        own[i++] = fold && *p >= 'A' && *p <= 'Z' ? (char)(*p - 'A' + 'a') : *p;
+        own[i++] = fold ? kit_lower(*p) : *p;
     }
     own[i] = '\0';
     return env || lower;

@@ -11,12 +11,14 @@
  *            5 a template and its values
  *            7 any bytes as the stored value of a namespace with a codec; 8 a list of words, encoded,
  *              then changes {u16 where, u8 byte}
+ *            9 an address: u8 changes {u8 where, u8 what, u8 byte}; the rest, a list of rules
  * ORACLE     key: the parts read from a key are those that were added, and make the same key again
  *            values: one read as a board or list has its order and its bounds; another is E_TYPE
  *            and stays
  *            codec: an object has the words that a reader of this file finds in the stored bytes;
  *            bytes that are no words are a miss, removed, and counted; a load makes them good
  *            text: no 8 bytes of the planted secret are left; the result has its promised length
+ *            address: an allowed one begins with the host of the list, and a port or a path follows
  *            template: the values read from a key are those it was made of
  * USE        tests/fuzz/test_kit_fuzz.c: seeded inputs, in every test run. libFuzzer:
  *            tests/fuzz/matrix_fuzz.sh. */
@@ -67,7 +69,7 @@ static cellar_bytes fuzz_bytes(fuzz_in *in, size_t len)
 }
 
 static cellar *fuzz_store, *fuzz_objects; /* a namespace with a codec */
-static uint64_t fuzz_keys, fuzz_boards, fuzz_masks, fuzz_good; /* inputs that came so far */
+static uint64_t fuzz_keys, fuzz_boards, fuzz_masks, fuzz_good, fuzz_allowed; /* inputs that came so far */
 
 static const cellar_codec fuzz_codec;
 
@@ -705,6 +707,42 @@ static void fuzz_text(fuzz_in *in)
     fuzz_masks++;
 }
 
+/* ---- addresses ---- */
+
+static void fuzz_address(fuzz_in *in)
+{
+    static const char host[] = "https://good.com";
+    char url[64] = "https://good.com:443/p%20q?r", rules[256];
+    size_t len = strlen(url);
+    for (size_t n = fuzz_u8(in) % 6; n > 0; n--) {
+        const size_t at = fuzz_u8(in) % (len + 1);
+        const unsigned what = fuzz_u8(in) % 3;
+        const char byte = (char)fuzz_u8(in);
+        if (what == 0 && at < len) { /* removed */
+            memmove(url + at, url + at + 1, --len - at);
+        } else {
+            if (what == 1) { memmove(url + at + 1, url + at, len++ - at); } /* inserted */
+            if (at < len) { url[at] = byte; }
+        }
+    }
+    const char *why;
+    if (cellar_url_allowed(host, url, len, &why) == CELLAR_OK) {
+        size_t same = 0;
+        while (same < len && host[same] != 0 && (url[same] | 32) == (host[same] | 32)) { same++; }
+        FUZZ_CHECK(same == sizeof host - 1);
+        FUZZ_CHECK(len == same || url[same] == '/' || memcmp(url + same, ":443", 4) == 0);
+        fuzz_allowed++;
+    } else {
+        FUZZ_CHECK(why != NULL);
+    }
+    const cellar_bytes rest = fuzz_bytes(in, sizeof rules - 1);
+    memcpy(rules, rest.data, rest.len);
+    rules[rest.len] = '\0';
+    if (cellar_url_allowed(rules, url, len, &why) == CELLAR_E_CONFIG) {
+        FUZZ_CHECK(why >= rules && why <= rules + rest.len);
+    }
+}
+
 /* ---- templates ---- */
 
 static void fuzz_template(fuzz_in *in)
@@ -747,7 +785,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     fuzz_in in = { data, n < 4096 ? n : 4096 };
     if (fuzz_store == NULL) { fuzz_begin(); }
-    switch (fuzz_u8(&in) % 9) {
+    switch (fuzz_u8(&in) % 10) {
     case 0: fuzz_tree_of_parts(&in); break;
     case 1: fuzz_changed_value(&in, true); break;
     case 2: fuzz_changed_value(&in, false); break;
@@ -756,7 +794,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     case 5: fuzz_template(&in); break;
     case 6: fuzz_calls_of_a_builder(&in); break;
     case 7: fuzz_object(in.p, in.n); break;
-    default: fuzz_changed_object(&in); break;
+    case 8: fuzz_changed_object(&in); break;
+    default: fuzz_address(&in); break;
     }
     return 0;
 }

@@ -83,10 +83,18 @@ static void any_text_loses_its_planted_secret(void)
     T_CHECK(fuzz_masks > 100);
 }
 
+static void any_change_of_an_address_leads_to_its_host_or_is_denied(void)
+{
+    fuzz_allowed = 0;
+    any_input_of(9);
+    T_CHECK(fuzz_allowed > 100);
+}
+
 static void any_template_gives_its_values_back(void) { any_input_of(5); }
 
 T_ONE_THREAD;
 T_MAIN("kit_fuzz", T_CASE(any_parts_come_back_from_their_key),
        T_CASE(any_value_is_whole_or_another_type),
        T_CASE(any_value_of_a_codec_decodes_or_is_removed), T_CASE(any_text_loses_its_planted_secret),
+       T_CASE(any_change_of_an_address_leads_to_its_host_or_is_denied),
        T_CASE(any_template_gives_its_values_back))

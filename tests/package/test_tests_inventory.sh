@@ -44,7 +44,7 @@ t_case a_row_without_a_column_is_refused refuses 'has not three columns' invento
 t_case an_empty_cell_is_refused refuses 'P2: names neither' README.md \
     's/^\(| P2 |.*|\)[^|]*|$/\1 soon |/'
 t_case later_row_of_existing_part_is_refused refuses 'waits for src/l1/read.c, which is there' \
-    inventory.tsv 's,later: src/cli/gateway.c,later: src/l1/read.c,'
+    inventory.tsv 's,doc: README.md,later: src/l1/read.c,'
 t_case row_of_a_missing_example_is_refused refuses 'tests/examples/e2e_editor.c does not exist' \
     inventory.tsv 's,e2e_image_editor.c,e2e_editor.c,'
 t_case a_missing_name_of_a_pages_row_is_refused refuses 'no test is called storm_loads_uncounted' \
