@@ -11,7 +11,7 @@
 #include "cellar_kit.h"
 
 #include "base/num.h"
-#include "base/port.h"
+#include "base/text.h"
 #include "kit/ascii.h"
 
 #include <string.h>
@@ -21,21 +21,13 @@ BASE_SIZE_BEGIN
 typedef struct kit_text {
     const char *in;
     size_t len;
-    char *out;
-    size_t cap, used; /* used counts what does not fit, too */
+    base_text out;
 } kit_text;
-
-static void kit_text_put(kit_text *t, const char *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++, t->used++) {
-        if (t->used < t->cap) { t->out[t->used] = p[i]; }
-    }
-}
 
 static void kit_text_mask(kit_text *t, size_t from, size_t to, bool bare)
 {
-    if (to - from >= 8 && !bare) { kit_text_put(t, t->in + from, 3); }
-    kit_text_put(t, "***", 3);
+    if (to - from >= 8 && !bare) { base_text_put(&t->out, t->in + from, 3); }
+    base_text_put(&t->out, "***", 3);
 }
 
 /* Return whether a name goes on over this byte: "token" is no name in "tokens". */
@@ -169,20 +161,20 @@ static size_t kit_secret_reach(const kit_text *t, const kit_secret *s)
 CELLAR_API size_t cellar_redact(const char *text, size_t len, char *out, size_t out_cap)
 {
     if ((text == NULL && len != 0) || (out == NULL && out_cap != 0)) { return 0; }
-    kit_text t = { text, len, out, out_cap != 0 ? out_cap - 1 : 0, 0 };
+    kit_text t = { text, len, { out, out_cap, 0 } };
+    base_text_put(&t.out, "", 0);
     for (size_t at = 0; at < len;) {
         kit_secret s;
         if (!kit_secret_at(&t, at, 0, &s)) {
-            kit_text_put(&t, &text[at++], 1);
+            base_text_put(&t.out, &text[at++], 1);
             continue;
         }
         const size_t to = kit_secret_reach(&t, &s);
-        kit_text_put(&t, text + at, s.from - at);
+        base_text_put(&t.out, text + at, s.from - at);
         if (to > s.from) { kit_text_mask(&t, s.from, to, s.bare); }
         at = to;
     }
-    if (out_cap != 0) { out[t.used < t.cap ? t.used : t.cap] = '\0'; }
-    return t.used;
+    return t.out.len;
 }
 
 BASE_SIZE_END

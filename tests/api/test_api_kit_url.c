@@ -233,7 +233,7 @@ static void wrong_rule_refuses_every_address(void)
     static const struct { const char *rules; size_t at; } bad[] = {
         { "good.com", 0 }, { "https://", 8 }, { "https://good.com/", 16 }, { "https://*", 8 },
         { "https://.", 9 }, { "https://good.com ftp://good.com", 17 }, { "https://good.com:", 17 },
-        { "https://good.com:*", 17 }, { "http://10.0.0.0/33", 18 }, { "http://10.0.0.0/", 16 },
+        { "https://good.com:*", 17 }, { "https://good.com:0", 18 }, { "http://10.0.0.0/33", 18 }, { "http://10.0.0.0/", 16 },
         { "http://10.0.0.0/08", 18 }, { "http://[::1]/129", 16 }, { "http://[::ffff:10.0.0.1]", 17 },
         { "http://[::ffff:a00:1]", 21 }, { "https://u@good.com", 9 }, { "https://good.com,,*", 18 },
         { "https://good.com\vhttps://evil.com", 16 }, { "https://.1.2.3.4", 16 }, { "https://*.good.com", 8 },
