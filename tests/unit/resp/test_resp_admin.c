@@ -566,6 +566,7 @@ static void names_of_the_web_are_refused(void)
         (void)snprintf(request, sizeof request, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", row[i].name);
         if (status_of(ask(fd, request)) != row[i].status) { T_EQ_STR(port_heard, row[i].name); }
     }
+    T_EQ_I64(status_of(ask(fd, "GET / HTTP/1.0\r\n\r\n")), 421); /* a browser sends a Host */
     close(fd);
     port_end();
 }
