@@ -4,7 +4,7 @@
  *
  * INVARIANTS SET with NX, XX or GET, SETNX, GETSET, GETDEL and GETEX are one cellar_set,
  *            cellar_update or cellar_delete_with: atomic against every thread of the process.
- *            MSETNX is so against other clients of the port only.
+ *            MSETNX and GETEX with PERSIST are so against other clients of the port only.
  * LOCKING    None. */
 #include "resp/data.h"
 #include "resp/entry.h"
@@ -154,6 +154,13 @@ RESP_CALL(resp_cmd_getdel)
     if (ns != NULL) { resp_take_key(c, ns, argv[1]); }
 }
 
+/* Return whether there is an entry with a TTL. */
+static bool resp_ends(cellar *ns, cellar_bytes key)
+{
+    cellar_entry_info info;
+    return resp_info(ns, key, &info) == CELLAR_OK && info.ttl_left_ms != CELLAR_TTL_NONE;
+}
+
 RESP_CALL(resp_cmd_getex)
 {
     resp_options o;
@@ -174,8 +181,8 @@ RESP_CALL(resp_cmd_getex)
     if (timed && !resp_need_ttl(c, "getex", o.expire, o.unit, &ttl_ms)) { return; }
     if (timed && ttl_ms == 0) {
         resp_take_key(c, ns, argv[1]);
-    } else if (!timed && (o.flags & RESP_OPT_PERSIST) == 0) {
-        (void)resp_bulk_value(c, ns, argv[1].data, argv[1].len);
+    } else if (!timed && ((o.flags & RESP_OPT_PERSIST) == 0 || !resp_ends(ns, argv[1]))) {
+        (void)resp_bulk_value(c, ns, argv[1].data, argv[1].len); /* EXEC sees no change */
     } else {
         const cellar_set_opts with = resp_write_opts(ttl_ms);
         resp_set_plan s = { .flags = RESP_OPT_GET | RESP_OPT_XX, .same = true,

@@ -344,6 +344,10 @@ static void watch_sees_a_new_deadline(void)
              "+OK\r\n:1\r\n+OK\r\n*-1\r\n");
     T_EQ_STR(ask(fd, "WATCH k\r\nPERSIST k\r\nMULTI\r\nEXEC\r\n"),
              "+OK\r\n:1\r\n+OK\r\n*-1\r\n");
+    T_EQ_STR(ask(fd, "WATCH k m\r\nPERSIST k\r\nGETEX k PERSIST\r\nGETEX m PERSIST\r\nMULTI\r\nEXEC\r\n"),
+             "+OK\r\n:0\r\n$1\r\n1\r\n$-1\r\n+OK\r\n*0\r\n"); /* there was no deadline */
+    T_EQ_STR(ask(fd, "EXPIRE k 50\r\nWATCH k\r\nGETEX k PERSIST\r\nTTL k\r\nMULTI\r\nEXEC\r\n"),
+             ":1\r\n+OK\r\n$1\r\n1\r\n:-1\r\n+OK\r\n*-1\r\n");
     close(fd);
     port_end();
 }
