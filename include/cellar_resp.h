@@ -14,8 +14,8 @@
  *
  * PROTOCOL  RESP2; RESP3 after HELLO 3; lines of text. Replies and errors have the words of Redis
  *           7.0. A request that breaks the protocol is answered with an error, then the port closes
- *           the connection. A line that looks like HTTP closes it without an answer: a connection
- *           cannot begin with an inline GET.
+ *           the connection. So it does after a line inside another protocol, such as HTTP, TLS or
+ *           SMTP: a line with a control byte, and a first line that is no command.
  * DATABASES Database n is the namespace "db<n>", or the one that `namespaces` names. It is created
  *           by the first command that needs it.
  * SECURITY  Nothing listens unless an option says so. TCP listens on 127.0.0.1 and ::1. Any other
@@ -114,7 +114,7 @@ CELLAR_STRUCT(cellar_resp_opts, listen_public);
     X(commands, "requests executed") \
     X(refused, "requests answered with an error before they ran") \
     X(protocol_errors, "connections closed for a broken request") \
-    X(http, "connections closed because they spoke HTTP") \
+    X(foreign, "connections closed because they spoke another protocol") \
     X(auth_failures, "wrong passwords") \
     X(idle_closed, "clients closed by idle_timeout_ms") \
     X(output_closed, "clients closed because they did not read their replies") \

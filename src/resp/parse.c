@@ -9,6 +9,8 @@
  *            sends slowly costs neither time nor memory for each argument.
  * LIMITS     RESP_ARGS_MAX arguments; a bulk and a whole request of max_request_bytes; lines of
  *            RESP_INLINE_MAX; before AUTH 10 arguments and bulks of 16 KiB.
+ * FOREIGN    Lines inside another protocol must not run: a control byte, Host:, and a first line of
+ *            HTTP close the connection. serve.c: so does a first line that is no command.
  * DIFFERS    Redis does not look at the two bytes behind a bulk; here they must be CR LF. */
 #include <stdio.h>
 #include <string.h>
@@ -51,6 +53,12 @@ static resp_parsed resp_bad(resp_client *c, const char *what)
     (void)snprintf(c->of->refusal, sizeof c->of->refusal, "ERR Protocol error: %s", what);
     resp_add(c->of, RESP_COUNT_protocol_errors, 1);
     return RESP_PARSE_BAD;
+}
+
+static resp_parsed resp_foreign_line(resp_client *c, const char *what)
+{
+    (void)snprintf(c->of->refusal, sizeof c->of->refusal, "ERR Protocol error: %s", what);
+    return RESP_PARSE_FOREIGN;
 }
 
 static resp_parsed resp_no_room(resp_client *c)
@@ -171,7 +179,13 @@ static resp_parsed resp_array_parse(resp_client *c, const unsigned char *p, size
 
 /* ---- lines ---- */
 
-static bool resp_space(unsigned char b) { return b == ' ' || (b >= '\t' && b <= '\r'); }
+static bool resp_space(unsigned char b) { return b == ' ' || b == '\t' || b == '\r'; }
+
+/* Return whether a byte is in no line that a client of Redis sends. */
+static bool resp_control(unsigned char b)
+{
+    return b < ' ' ? b != '\t' && b != '\r' : b == 0x7f;
+}
 
 static int resp_hex(unsigned char b)
 {
@@ -231,35 +245,48 @@ static bool resp_word(unsigned char *p, size_t n, size_t *i, size_t *len)
     return true;
 }
 
+static bool resp_begins(const unsigned char *p, size_t n, const char *word)
+{
+    const cellar_bytes start = { p, strlen(word) };
+    return n >= start.len && resp_is(&start, word);
+}
+
+/* Return whether the line ends as a request line of HTTP, RTSP and SIP: " HTTP/1.1". */
+static bool resp_ends_as_http(const unsigned char *p, size_t n)
+{
+    size_t i = n - BASE_MIN(n, (size_t)4); /* of "/1.1" */
+    const size_t slash = i;
+    if (n < 6 || p[i] != '/' || p[i + 2] != '.') { return false; }
+    while (i > 0 && p[i - 1] >= 'A' && p[i - 1] <= 'Z') { i--; }
+    return i > 0 && i < slash && p[i - 1] == ' ';
+}
+
 /* Return whether the line comes from a program that speaks HTTP: a web page, a forged request. */
 static bool resp_is_http(const resp_client *c, const unsigned char *p, size_t n)
 {
-    static const char *const starts[] = { "host:", "post ", "get ", "put ", "head ", "options " };
-    const size_t most = c->flags & RESP_C_FIRST ? sizeof starts / sizeof *starts : 1;
-    for (size_t i = 0; i < most; i++) {
-        const cellar_bytes start = { p, strlen(starts[i]) };
-        if (n >= start.len && resp_is(&start, starts[i])) { return true; }
-    }
-    return false;
+    return resp_begins(p, n, "host:") ||
+           ((c->flags & RESP_C_FIRST) != 0 &&
+            (resp_begins(p, n, "get /") || resp_begins(p, n, "get http") ||
+             resp_ends_as_http(p, n)));
 }
 
 static resp_parsed resp_inline_parse(resp_client *c, unsigned char *p, size_t n, uint32_t *argc,
                                      size_t *used)
 {
-    const unsigned char *lf = memchr(p + c->scan, '\n', n - c->scan);
-    if (lf == NULL) {
+    size_t len = c->scan, i = 0;
+    while (len < n && p[len] != '\n') {
+        if (resp_control(p[len])) { return resp_foreign_line(c, "control byte in inline request"); }
+        len++;
+    }
+    if (len == n) {
         c->scan = n;
         return n > RESP_INLINE_MAX ? resp_bad(c, "too big inline request") : RESP_PARSE_MORE;
     }
-    const unsigned char *nul;
-    size_t len = (size_t)(lf - p), i = 0;
     c->scan = 0;
     *used = len + 1;
     *argc = 0;
     if (len > 0 && p[len - 1] == '\r') { len--; }
-    if (resp_is_http(c, p, len)) { return RESP_PARSE_HTTP; }
-    nul = memchr(p, '\0', len);
-    if (nul != NULL) { len = (size_t)(nul - p); } /* a NUL ends the line */
+    if (resp_is_http(c, p, len)) { return resp_foreign_line(c, "HTTP request"); }
     for (;;) {
         while (i < len && resp_space(p[i])) { i++; }
         if (i >= len) { return *argc == 0 ? RESP_PARSE_EMPTY : RESP_PARSE_OK; }
@@ -278,8 +305,7 @@ CELLAR_PRIVATE resp_parsed resp_parse(resp_client *c, unsigned char *p, size_t n
 {
     BASE_ASSERT(c->scan <= n);
     if (n == 0) { return RESP_PARSE_MORE; }
-    const resp_parsed got = p[0] == '*' ? resp_array_parse(c, p, n, argc, used)
-                                        : resp_inline_parse(c, p, n, argc, used);
-    if (got != RESP_PARSE_MORE) { c->flags &= ~RESP_C_FIRST; }
-    return got;
+    if (p[0] != '*') { return resp_inline_parse(c, p, n, argc, used); }
+    c->flags &= ~RESP_C_FIRST;
+    return resp_array_parse(c, p, n, argc, used);
 }

@@ -120,17 +120,29 @@ static bool resp_may_run(const resp_client *c)
            c->out_bytes <= RESP_OUT_PAUSE;
 }
 
+/* Close a client that speaks another protocol. Its error was written. */
+static void resp_foreign(resp_client *c)
+{
+    resp_add(c->of, RESP_COUNT_foreign, 1);
+    base_log(&c->of->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_DENIED,
+             "request of another protocol from %s: connection closed", c->address);
+    c->flags |= RESP_C_CLOSE | RESP_C_LINGER;
+}
+
 /* Run one request, without replies if CLIENT REPLY says so. */
 static void resp_request(resp_client *c, uint32_t argc)
 {
     const cellar_bytes *argv = c->of->argv;
     const resp_command *cmd = resp_find(c->of, argv[0].data, argv[0].len);
+    const bool foreign = cmd == NULL && (c->flags & RESP_C_FIRST);
+    c->flags &= ~RESP_C_FIRST;
     if (resp_batch_add(c, cmd, argv, argc)) { return; }
     resp_batch_end(c);
     if (c->flags & (RESP_C_REPLY_OFF | RESP_C_SKIP)) { c->flags |= RESP_C_MUTED; }
     c->flags &= ~RESP_C_SKIP;
     resp_run(c, cmd, argv, argc);
     c->flags &= ~RESP_C_MUTED;
+    if (foreign) { resp_foreign(c); }
 }
 
 /* Run the requests in `p`, as far as the share of the round goes. Return the bytes that are done.
@@ -152,15 +164,11 @@ static size_t resp_requests(resp_client *c, unsigned char *p, size_t n)
         done += used;
         if (got == RESP_PARSE_OK) {
             resp_request(c, argc);
-        } else if (got == RESP_PARSE_HTTP) {
-            resp_add(r, RESP_COUNT_http, 1);
-            base_log(&r->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_DENIED,
-                     "HTTP request from %s: connection closed", c->address);
-            c->flags |= RESP_C_BROKEN;
-        } else if (got == RESP_PARSE_BAD) {
+        } else if (got != RESP_PARSE_EMPTY) {
             resp_batch_end(c);
             resp_error(c, "%s", r->refusal);
             c->flags |= RESP_C_CLOSE | RESP_C_LINGER;
+            if (got == RESP_PARSE_FOREIGN) { resp_foreign(c); }
         }
         if (++count >= RESP_SHARE || base_tsc_ns() - since_ns > RESP_SHARE_NS) {
             if (done < n) { resp_wake(c); }

@@ -352,7 +352,8 @@
     X(REFUSED, "cellar_port_refused_total", "", METRIC("Requests refused before they ran.")) \
     X(PROTOCOL_ERRORS, "cellar_port_protocol_errors_total", "", \
       METRIC("Connections closed after a broken request.")) \
-    X(HTTP, "cellar_port_http_total", "", METRIC("Connections closed because they spoke HTTP.")) \
+    X(FOREIGN, "cellar_port_foreign_total", "", \
+      METRIC("Connections closed because they spoke another protocol.")) \
     X(AUTH_FAILURES, "cellar_port_auth_failures_total", "", METRIC("Wrong passwords.")) \
     X(IDLE_CLOSED, "cellar_port_clients_closed_total", "reason=idle", \
       METRIC("Clients closed by the port, by reason.")) \

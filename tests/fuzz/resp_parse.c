@@ -45,11 +45,12 @@ static uint64_t fuzz_parse(cellar_resp *r, const uint8_t *data, size_t n, size_t
                 sum = (sum ^ 256) * 1099511628211u;
             }
             fuzz_requests += got == RESP_PARSE_OK;
+            if (got == RESP_PARSE_OK) { c.flags &= ~RESP_C_FIRST; }
             at += used;
         }
         if (got != RESP_PARSE_MORE) { sum = (sum ^ (uint64_t)got) * 1099511628211u; }
         free(exact);
-        if (got == RESP_PARSE_BAD || got == RESP_PARSE_HTTP) { break; }
+        if (got == RESP_PARSE_BAD || got == RESP_PARSE_FOREIGN) { break; }
         if (got == RESP_PARSE_MORE && have == n) { break; }
     }
     free(p);
