@@ -30,9 +30,6 @@ gcc|build test check bench torture|needed|cc||
 make|build test check bench torture|needed|tool|make|
 uthash-dev|build test check bench torture|needed|header|uthash.h|
 libmimalloc-dev|build test check bench torture|optional|link|mimalloc.h -lmimalloc|malloc instead of mimalloc
-systemtap-sdt-dev|build test check bench torture|optional|header|sys/sdt.h|no static probes|sys/sdt.h
-libevent-dev|build test check bench torture|optional|link|event2/event.h -levent|no HTTP server|event2/event
-libjansson-dev|build test check bench torture|optional|link|jansson.h -ljansson|no JSON input|jansson.h
 liblz4-dev|build test check bench torture|optional|link|lz4.h -llz4|no compression|lz4.h
 libsqlite3-dev|build test check bench torture|optional|link|sqlite3.h -lsqlite3|no journal of tasks|sqlite3.h
 g++|check torture|optional|tool|g++|C++ callers are skipped

@@ -84,6 +84,10 @@ readme_settings() { # the same table, shorter
         $1 -v readme="$t_tmp/less.md" -f src/tools/settings.awk src/kit/settings_list.h \
             >"$t_tmp/readme.md" && diff README.md "$t_tmp/readme.md"
 }
+list_of_metrics_is_named() { # the file that the author of a metric changes
+    list=$(sed -n 's/^1. One line in a list of `\([^`]*\)`.*/\1/p' .github/CONTRIBUTING.md)
+    grep -q '^#define STATS_.*(X)' "$list"
+}
 help_names_targets() {
     $MAKE -s help >"$t_tmp/help"
     for t in all run test check check-matrix bench dist install uninstall floors deps guard \
@@ -106,6 +110,7 @@ done
 t_case settings_table_is_made_from_the_list settings_table awk
 if [ -f README.md ]; then
     t_case readme_code_compiles readme_blocks
+    t_case list_of_metrics_is_named list_of_metrics_is_named
     t_case readme_settings_are_made_from_the_list readme_settings awk
 fi
 t_case help_names_targets help_names_targets
