@@ -148,20 +148,26 @@ lib: $(B)/libcellar.a $(B)/$(SO)
 	$(call link,libcellar.a,libcellar.a)
 	$(call link,$(SO),libcellar.so)
 
+# The one header that is needed besides those of libc.
+$(B)/.uthash:
+	$(Q)mkdir -p $(@D); echo '#include <uthash.h>' | \
+	  $(CC) $(CPP_OWN) $(CPPFLAGS) -E -x c - >/dev/null 2>&1 && : >$@ || { \
+	  echo 'uthash.h is missing: install the package uthash-dev (as root: make deps), or give' \
+	    'UTHASH_DIR=the folder that has it' >&2; exit 2; }
 $(foreach k,lib mi dbg,$(ID_SRC:src/%.c=$(B)/$(k)/%.o)) $(ID_SIM): build/source-id
-$(B)/lib/%.o: src/%.c
+$(B)/lib/%.o: src/%.c | $(B)/.uthash
 	$(say) CC $*
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) $(ID) -fno-lto -c -o $@ $<
-$(B)/mi/%.o: src/%.c
+$(B)/mi/%.o: src/%.c | $(B)/.uthash
 	$(say) CC "$* (mimalloc)"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) $(ID) -fno-lto $(MI_FLAGS) -c -o $@ $<
-$(B)/with/%.o: src/%.c
+$(B)/with/%.o: src/%.c | $(B)/.uthash
 	$(say) CC "$* (optional libraries)"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) -fno-lto $(WITH_FLAGS) -c -o $@ $<
-$(B)/dbg/%.o: src/%.c
+$(B)/dbg/%.o: src/%.c | $(B)/.uthash
 	$(say) CC "$* (debug)"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) $(ID) $(WITH_FLAGS) $(call TEST_O,$(if $(SAN),,-O1) -g1) -DBASE_DEBUG=1 -c -o $@ $<
@@ -170,10 +176,10 @@ SIM_WORDS = -I. -DBASE_DEBUG=1 -DBASE_SIM=1 -O1
 $(B)/sim/%.c: FORCE
 	$(Q)mkdir -p $(@D); printf '#include "%s"\n' $(filter src/$*/%,$(SRC)) >$@.new; \
 	  if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
-$(OBJ_SIM): $(B)/sim/%.o: $(B)/sim/%.c
+$(OBJ_SIM): $(B)/sim/%.o: $(B)/sim/%.c | $(B)/.uthash
 	$(say) CC "$* (sim)"
 	$(Q)$(COMPILE) $(ID) $(WITH_FLAGS) $(call TEST_O,-g1) $(SIM_WORDS) -c -o $@ $<
-$(B)/cli/%.o: src/%.c
+$(B)/cli/%.o: src/%.c | $(B)/.uthash
 	$(say) CC $*
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) -c -o $@ $<

@@ -41,6 +41,22 @@ present_is_not_listed() {
     cat "$t_tmp/said"
     ! grep -E 'missing: (make|gcc|uthash-dev) ' "$t_tmp/said"
 }
+each_row_is_used() { # that asks for a word of the source
+    sed -n 's/.*|\([^|]*[^|]\)$/\1/p' src/tools/deps.sh | while read -r word; do
+        case $word in *[!a-z0-9./]*) continue ;; esac
+        cat src/*/*.[ch] | grep -qF "$word" || { echo "no file has $word"; exit 1; }
+    done
+}
+# One sentence that names the package, before any file is compiled.
+make_names_the_package_of_uthash() {
+    $MAKE -s lib CPPFLAGS=-nostdinc >"$t_tmp/said" 2>&1
+    status=$?
+    rm -rf "$($MAKE -s where CPPFLAGS=-nostdinc)"
+    cat "$t_tmp/said"
+    [ $status -eq 2 ] && [ "$(grep -c 'uthash' "$t_tmp/said")" -eq 2 ] &&
+        grep -q '^uthash.h is missing: install the package uthash-dev (as root: make deps)' "$t_tmp/said" &&
+        ! grep -q 'No such file\|^CC' "$t_tmp/said"
+}
 unknown_group() { sh src/tools/deps.sh nonsense; [ $? -eq 2 ]; }
 no_service_is_installed() { # rule: a daemon would start on installation
     for group in bench check; do
@@ -78,5 +94,7 @@ fi
 t_case deps_present_is_not_listed present_is_not_listed
 t_case deps_one_bad_package_does_not_stop_the_rest one_bad_package
 t_case deps_unknown_group_is_refused unknown_group
+t_case deps_each_row_is_used each_row_is_used
+t_case make_names_the_package_of_uthash make_names_the_package_of_uthash
 t_case deps_no_service_is_installed no_service_is_installed
 t_end packaging_deps

@@ -47,7 +47,7 @@ $(B)/$(SO_REMOTE): $(OBJ_SO) $(OBJ_REMOTE) $(B)/libcellar-remote.map
 	  $(OBJ_SO) $(OBJ_REMOTE) $(MI_LIBS) $(WITH_LIBS) $(REMOTE_LIBS) $(LDLIBS)
 # The program with the remote tier: one of its files is compiled a second time.
 OBJ_TOUR_REMOTE = $(B)/remote/cli/tour_remote.o
-$(B)/remote/%.o: src/%.c
+$(B)/remote/%.o: src/%.c | $(B)/.uthash
 	$(say) CC "$* (remote)"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) -DCELLAR_WITH_REMOTE=1 -c -o $@ $<
