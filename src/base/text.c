@@ -34,6 +34,14 @@ BASE_SPARE CELLAR_PRIVATE void base_text_put(base_text *t, const char *p, size_t
     t->len += n;
 }
 
+BASE_SPARE CELLAR_PRIVATE void base_text_size(base_text *t, uint64_t bytes)
+{
+    static const char unit[] = "kMGT";
+    int i = -1;
+    for (; bytes != 0 && bytes % 1024 == 0 && i < 3; i++) { bytes /= 1024; }
+    base_text_add(t, "%llu%.*s", (unsigned long long)bytes, i >= 0, i >= 0 ? unit + i : "");
+}
+
 BASE_SPARE CELLAR_PRIVATE const char *base_errno_text(int e)
 {
     switch (e) {
@@ -43,9 +51,15 @@ BASE_SPARE CELLAR_PRIVATE const char *base_errno_text(int e)
     case EFBIG: return "above the limit of file size";
     case EINVAL: return "invalid argument";
     case EIO: return "input or output error";
+    case EISDIR: return "this is a folder";
+    case EMFILE:
+    case ENFILE: return "no file descriptor is left";
+    case ENAMETOOLONG: return "the path is too long";
     case ENODATA: return "the file ends before these bytes";
+    case ENOENT: return "no such file or folder";
     case ENOMEM: return "out of memory";
     case ENOSPC: return "no space left on the disk";
+    case ENOTDIR: return "a part of the path is no folder";
     case EROFS: return "read-only file system";
     case ESTALE: return "stale file handle";
     case ETIMEDOUT: return "timed out";

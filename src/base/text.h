@@ -17,6 +17,9 @@ BASE_SPARE CELLAR_PRIVATE void base_text_add(base_text *t, const char *format, .
 /* Add `n` bytes as they are. */
 BASE_SPARE CELLAR_PRIVATE void base_text_put(base_text *t, const char *p, size_t n);
 
+/* Add a size in the largest unit that divides it: 16M, 1000, 5G. */
+BASE_SPARE CELLAR_PRIVATE void base_text_size(base_text *t, uint64_t bytes);
+
 /* Return the text of an errno of the disk; "system error" for any other. The text is static:
  * strerror is not thread-safe, and the two forms of strerror_r differ. */
 BASE_SPARE CELLAR_PRIVATE const char *base_errno_text(int e);

@@ -18,6 +18,7 @@
 #include "cache/handle.h"
 #include "cache/tags.h"
 #include "cache/tier_store.h"
+#include "base/text.h"
 
 #ifndef CELLAR_OMIT_L2
 #include <errno.h>
@@ -295,9 +296,14 @@ static const char *cache_disk_why(cellar_err err, int sys_errno)
 static void cache_disk_small(char *text, size_t cap, const char *lead, const cache_settings *cfg,
                              uint64_t least)
 {
-    (void)snprintf(text, cap, "%s: memory_bytes must be at least %llu for l2_bytes %llu (got %llu)",
-                   lead, (unsigned long long)least, (unsigned long long)cfg->config.l2_bytes,
-                   (unsigned long long)cfg->config.memory_bytes);
+    base_text t = { text, cap, 0 };
+    base_text_add(&t, "%s: memory_bytes must be at least ", lead);
+    base_text_size(&t, base_round_up(least, 1024));
+    base_text_add(&t, " for l2_bytes ");
+    base_text_size(&t, cfg->config.l2_bytes);
+    base_text_add(&t, " (got ");
+    base_text_size(&t, cfg->config.memory_bytes);
+    base_text_add(&t, ")");
 }
 
 CELLAR_PRIVATE bool cache_disk_crowds(const cache_store *s, const cache_settings *cfg, char *text,

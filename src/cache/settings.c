@@ -15,6 +15,7 @@
 #include <stdio.h>
 
 #include "base/open_error.h"
+#include "base/text.h"
 
 #define CACHE_HOURS_24 ((uint64_t)24 * 3600 * 1000)
 
@@ -75,6 +76,34 @@ static const cache_rule cache_tuning_rules[] = {
 
 BASE_SIZE_BEGIN
 
+static void cache_number_add(base_text *t, bool size, uint64_t n)
+{
+    if (size && n <= INT64_MAX) {
+        base_text_size(t, n);
+    } else {
+        base_text_add(t, "%lld", (long long)n);
+    }
+}
+
+/* Refuse a number that breaks a rule. Numbers of bytes are shown as sizes. */
+static cellar_err cache_rule_refuse(const cache_rule *r, uint64_t got)
+{
+    char text[BASE_ERROR_TEXT];
+    base_text t = { text, sizeof text, 0 };
+    const bool size = strstr(r->name, "_bytes") != NULL;
+    const bool below = size && r->max % 1024 == 1023;
+    base_text_add(&t, "%s must be %s", r->name, r->max == INT64_MAX ? "at least " : "");
+    cache_number_add(&t, size, r->min);
+    if (r->max != INT64_MAX) {
+        base_text_add(&t, "..");
+        cache_number_add(&t, size, r->max + below);
+        base_text_add(&t, "%s", below ? " - 1" : "");
+    }
+    base_text_add(&t, ", or 0 for its default (got ");
+    cache_number_add(&t, size, got);
+    return base_open_fail(CELLAR_E_INVAL, 0, "cellar_open: %s)", text);
+}
+
 /* Copy the struct `src` of the caller and check its numbers. NULL: all defaults. */
 static cellar_err cache_struct_read(void *dst, size_t bytes, const void *src, const char *name,
                                     const cache_rule *rules, size_t count)
@@ -83,11 +112,7 @@ static cellar_err cache_struct_read(void *dst, size_t bytes, const void *src, co
     const cellar_err err = base_open_opts(dst, bytes, src, "cellar_open", name);
     if (err != CELLAR_OK) { return err; }
     const cache_rule *r = cache_rule_broken(dst, rules, count, &n);
-    if (r == NULL) { return CELLAR_OK; }
-    return base_open_fail(CELLAR_E_INVAL, 0,
-                          "cellar_open: %s must be %llu..%llu, or 0 for its default (got %lld)",
-                          r->name, (unsigned long long)r->min, (unsigned long long)r->max,
-                          (long long)n);
+    return r == NULL ? CELLAR_OK : cache_rule_refuse(r, n);
 }
 
 static cellar_err cache_cipher_read(cache_settings *out)

@@ -871,6 +871,30 @@ static void last_error_of_no_handle_names_refused_limiters_and_locks(void)
     T_EQ_STR(e.text, "cellar_locks_open: barging must be 0 or 1");
 }
 
+static void refused_numbers_of_bytes_are_shown_as_sizes(void)
+{
+    const struct { uint64_t memory, l2, value; const char *text; } rows[] = {
+        { 4096, 0, 0, "memory_bytes must be at least 1M, or 0 for its default (got 4k)" },
+        { 1000, 0, 0, "memory_bytes must be at least 1M, or 0 for its default (got 1000)" },
+        { 0, 5u << 20, 0, "l2_bytes must be 16M..4T, or 0 for its default (got 5M)" },
+        { 0, UINT64_MAX, 0, "l2_bytes must be 16M..4T, or 0 for its default (got -1)" },
+        { 0, 0, 1u << 30,
+          "tuning.max_value_bytes must be 0..1G - 1, or 0 for its default (got 1G)" },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        settings cfg = settings_default();
+        cellar_error_info e = cellar_error_info_default();
+        cellar *c;
+        cfg.config.memory_bytes = rows[i].memory;
+        cfg.config.l2_bytes = rows[i].l2;
+        cfg.tuning.max_value_bytes = rows[i].value;
+        T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_INVAL);
+        T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+        T_CHECK(strncmp(e.text, "cellar_open: ", 13) == 0);
+        T_EQ_STR(e.text + 13, rows[i].text);
+    }
+}
+
 static void last_error_is_kept_per_handle(void)
 {
     cellar *v;
@@ -921,5 +945,6 @@ T_MAIN("api_bad_input", T_CASE(key_of_wrong_length_is_refused),
        T_CASE(bounds_of_namespaces_breakers_and_warming_are_exact),
        T_CASE(bad_item_does_not_stop_other_items), T_CASE(closed_namespace_returns_closed),
        T_CASE(namespace_of_closed_store_returns_closed), T_CASE(last_error_is_kept_per_handle),
+       T_CASE(refused_numbers_of_bytes_are_shown_as_sizes),
        T_CASE(last_error_of_no_handle_names_refused_limiters_and_locks),
        T_CASE(every_code_has_name_and_text))

@@ -319,6 +319,16 @@ static void failed_tier_open_states_its_cause(void)
 }
 
 T_ONE_THREAD;
+/* Return the number of a text such as "16M" or "1000". */
+static uint64_t size_of(const char *text)
+{
+    static const char units[] = "kMG";
+    char *unit;
+    const uint64_t n = strtoull(text, &unit, 10);
+    const char *at = *unit != '\0' ? strchr(units, *unit) : NULL;
+    return at != NULL ? n << (10 * (at - units + 1)) : n;
+}
+
 /* Return the budget that the error text of a refused open names; 0 if it names none. */
 static uint64_t asked_for(settings *cfg, uint64_t memory_bytes)
 {
@@ -328,12 +338,12 @@ static uint64_t asked_for(settings *cfg, uint64_t memory_bytes)
     cfg->l2.required = 1;
     if (!T_CHECK(settings_open(cfg, &c) < CELLAR_OK)) { return 0; }
     T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
-    unsigned long long least = 0, l2_bytes = 0, got = 0;
-    T_EQ_I64(sscanf(e.text, "cellar_open: memory_bytes must be at least %llu for l2_bytes %llu "
-                            "(got %llu)", &least, &l2_bytes, &got), 3);
-    T_EQ_U64(l2_bytes, cfg->config.l2_bytes);
-    T_EQ_U64(got, memory_bytes);
-    return least;
+    char least[16] = "", l2_bytes[16] = "", got[16] = "";
+    T_EQ_I64(sscanf(e.text, "cellar_open: memory_bytes must be at least %15s for l2_bytes %15s "
+                            "(got %15[^)])", least, l2_bytes, got), 3);
+    T_EQ_U64(size_of(l2_bytes), cfg->config.l2_bytes);
+    T_EQ_U64(size_of(got), memory_bytes);
+    return size_of(least);
 }
 
 static void too_small_budget_for_tier_names_sufficient_budget(void)
