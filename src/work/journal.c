@@ -23,6 +23,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/text.h"
 
 BASE_SIZE_BEGIN
 
@@ -619,7 +620,6 @@ static cellar_err journal_ok_of(sqlite3_stmt *s, void *ctx)
 static cellar_err journal_take(journal *j, bool sync, const char **why)
 {
     uint64_t tables = 0, version = 0, application = 0;
-    *why = "SQLite refused it";
     cellar_err err = journal_code(sqlite3_exec(j->db, journal_setup, NULL, NULL, NULL));
     if (err == CELLAR_OK) {
         const char *level = sync ? "PRAGMA synchronous=FULL; BEGIN EXCLUSIVE"
@@ -635,7 +635,10 @@ static cellar_err journal_take(journal *j, bool sync, const char **why)
     if (err == CELLAR_OK) {
         err = journal_walk(j, "PRAGMA user_version", journal_numbers_of, &version);
     }
-    if (err != CELLAR_OK) { return err; }
+    if (err != CELLAR_OK) {
+        *why = sqlite3_errstr(sqlite3_errcode(j->db)); /* static */
+        return err;
+    }
     *why = "the file is a database of another program";
     if (tables != 0 && application != JOURNAL_APPLICATION) { return CELLAR_E_FOREIGN; }
     *why = "a newer version of the library wrote it";
@@ -650,6 +653,7 @@ static cellar_err journal_take(journal *j, bool sync, const char **why)
             "DELETE FROM input WHERE then_id NOT IN (SELECT id FROM task); COMMIT", NULL, NULL,
             NULL));
     }
+    if (err != CELLAR_E_CORRUPT) { *why = sqlite3_errstr(sqlite3_errcode(j->db)); }
     return err;
 }
 
@@ -663,8 +667,8 @@ CELLAR_PRIVATE cellar_err journal_open(base_account *account, const char *path, 
     if (j == NULL) { return CELLAR_E_NOMEM; }
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
                       SQLITE_OPEN_PRIVATECACHE;
-    *why = "the file cannot be opened";
     cellar_err err = journal_code(sqlite3_open_v2(path, &j->db, flags, NULL));
+    *why = base_errno_text(sqlite3_system_errno(j->db));
     if (err == CELLAR_OK) { err = journal_take(j, sync, why); }
     for (int i = 0; i < JOURNAL_STATEMENTS && err == CELLAR_OK; i++) {
         *why = "the tables are not those of a journal";

@@ -304,7 +304,7 @@ CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_poo
     *out = NULL;
     cellar_pool_config full;
     cellar_host_opts host;
-    const char *why = "no memory for the pool";
+    const char *why = "no memory for the pool", *path = NULL; /* of a refused journal */
     cellar_err err = task_config_in(cfg, &full, &host);
     if (err != CELLAR_OK) { return err; }
     err = CELLAR_E_NOMEM;
@@ -320,7 +320,10 @@ CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_poo
     if (!task_pool_draw(p)) { goto drop_raw; }
     if (full.journal_path != NULL) {
         err = task_journal_open(p, &why);
-        if (err != CELLAR_OK) { goto drop_tables; }
+        if (err != CELLAR_OK) {
+            path = full.journal_path;
+            goto drop_tables;
+        }
         err = CELLAR_E_NOMEM;
     }
     why = "no memory for the tables";
@@ -355,7 +358,8 @@ drop_tables:
 drop_raw:
     base_free_raw(&hooks, raw, TASK_POOL_BYTES);
 out:
-    return task_open_fail(err, why);
+    if (path == NULL) { return task_open_fail(err, why); }
+    return base_open_fail(err, 0, "cellar_pool_open: journal: %s: %s", why, path);
 }
 
 /* ---- drain ---- */

@@ -899,6 +899,18 @@ static void a_free_fn_may_submit(void)
     end();
 }
 
+/* Check that the journal at `where` is refused for a reason. */
+static void refused_for(const char *where, const char *reason)
+{
+    char text[200];
+    cellar_error_info e = cellar_error_info_default();
+    config.journal_path = where;
+    T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_IO);
+    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+    (void)snprintf(text, sizeof text, "cellar_pool_open: journal: %s: %s", reason, where);
+    T_EQ_STR(e.text, text);
+}
+
 static void bad_paths_are_refused(void)
 {
     if (without_sqlite()) { return; }
@@ -908,10 +920,8 @@ static void bad_paths_are_refused(void)
     T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_INVAL);
     config.journal_path = ":memory:";
     T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_INVAL);
-    config.journal_path = "/nowhere/at/all/tasks";
-    T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_IO);
-    config.journal_path = folder;
-    T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_IO);
+    refused_for("/nowhere/at/all/tasks", "no such file or folder");
+    refused_for(folder, "this is a folder");
     config.journal_path = path;
     config.on_full = CELLAR_POOL_DROP_OLDEST;
     T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_INVAL);
