@@ -655,6 +655,8 @@ cellar_err directory_inspect(const directory_how *how, directory_report *out, in
         out->l2_bytes = s.l2_bytes;
         out->bad_places = s.bad_count;
         out->last_seen_wall_ms = s.last_seen_wall_ms;
+    }
+    if (err == CELLAR_OK && !how->head) {
         look_places(&y, page, &s, out, &records);
         look_sizes(&y, &s, out);
         look_snap(&y, page, &s, out);

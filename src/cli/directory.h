@@ -25,6 +25,7 @@ typedef struct directory_record { /* a live record; pointers are valid during th
 typedef struct directory_how { /* options; each callback may be NULL */
     const char *path;
     bool verify; /* check every record, not only the footers */
+    bool head;   /* read SUPER alone: identity and sizes */
     bool force;  /* also inspect while a store is open; its writes may look like damage */
     void (*namespace)(void *ctx, const l2_namespace *v, const char *name, size_t name_len);
     void (*segment)(void *ctx, const directory_segment *s); /* oldest first */

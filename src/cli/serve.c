@@ -10,16 +10,20 @@
 #include <getopt.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 #include "cellar.h"
 #include "cellar_admin.h"
 #include "cellar_kit.h"
+#include "cellar_l2.h"
 #include "cellar_resp.h"
 #include "cli/cli.h"
+#include "cli/directory.h"
 
 #define SERVE_PORT        6379u
 #define SERVE_CLIENTS     1024u
+#define SERVE_L2_BYTES    (UINT64_C(1) << 30)
 #define SERVE_NOT_SET     UINT32_MAX
 #define SERVE_WAIT_MS     200  /* longest delay of a signal that comes between two steps */
 #define SERVE_SECRET_MAX  256u /* bytes of a password file */
@@ -153,8 +157,9 @@ static bool serve_option(serve_run *r, int c)
     case 'm': return serve_memory(r);
     case 'd': r->l2_path = optarg; return true;
     case 'b':
-        return cli_parse_bytes(optarg, &r->l2_bytes) ||
-               serve_wrong("l2-bytes", optarg, "a size such as 4G");
+        return (cli_parse_bytes(optarg, &r->l2_bytes) && r->l2_bytes >= CELLAR_L2_BYTES_MIN &&
+                r->l2_bytes <= CELLAR_L2_BYTES_MAX) ||
+               serve_wrong("l2-bytes", optarg, "a size such as 4G, from 16M to 4T");
     case 'p': r->policy_file = optarg; return true;
     case 'n': r->port.namespaces = optarg; return true;
     case 'l': r->port.listen = optarg; return true;
@@ -194,6 +199,31 @@ static bool serve_password(serve_run *r)
     return true;
 }
 
+/* Return half of the free space at a path that need not exist, at most 1 GiB. */
+static uint64_t serve_half_free(const char *path)
+{
+    char folder[CELLAR_SETTINGS_PATH_MAX + 1];
+    const char *slash = strrchr(path, '/');
+    struct statvfs fs;
+    (void)snprintf(folder, sizeof folder, "%.*s", slash != NULL ? (int)(slash - path) + 1 : 1,
+                   slash != NULL ? path : ".");
+    if (statvfs(path, &fs) != 0 && statvfs(folder, &fs) != 0) { return SERVE_L2_BYTES; }
+    const uint64_t mib = (uint64_t)fs.f_bavail * fs.f_frsize / (2 << 20) << 20;
+    return mib < CELLAR_L2_BYTES_MIN ? CELLAR_L2_BYTES_MIN
+                                     : mib < SERVE_L2_BYTES ? mib : SERVE_L2_BYTES;
+}
+
+/* Return the size of a disk tier without --l2-bytes: that of the tier which is there, else the size
+ * of a new one. */
+static uint64_t serve_l2_bytes(const char *path)
+{
+    const directory_how how = { .path = path, .force = true, .head = true };
+    directory_report found;
+    int sys_errno;
+    const cellar_err err = directory_inspect(&how, &found, &sys_errno);
+    return err == CELLAR_OK ? found.l2_bytes : serve_half_free(path);
+}
+
 /* Take what the settings say of the port and no option has said. */
 static void serve_port_settings(serve_run *r)
 {
@@ -216,6 +246,9 @@ static int serve_settings(serve_run *r)
     if (r->memory_bytes != 0) { cfg->memory_bytes = r->memory_bytes; }
     if (r->l2_path != NULL) { cfg->l2_path = r->l2_path; }
     if (r->l2_bytes != 0) { cfg->l2_bytes = r->l2_bytes; }
+    if (cfg->l2_path != NULL && cfg->l2_bytes == 0) {
+        cfg->l2_bytes = serve_l2_bytes(cfg->l2_path);
+    }
     if (r->policy_file != NULL) { cfg->policy_file = r->policy_file; }
     r->settings.host.log = serve_log;
     r->port.host = &r->settings.host;
@@ -354,7 +387,8 @@ const cli_command cli_serve = {
     "  --settings=FILE       settings of the store\n"
     "  --memory=SIZE         budget, 64M by default; or a share of the memory: 50%\n"
     "  --l2=DIR              directory of the disk tier; created\n"
-    "  --l2-bytes=SIZE       size of its files, from 16M\n"
+    "  --l2-bytes=SIZE       size of its files, from 16M; without it they keep their size; of new\n"
+    "                        ones it is half of the free space, 1G at most\n"
     "  --policy=FILE         policies of keys; SIGHUP reads them again\n"
     "  --port=N              TCP port, 6379 by default; 0: none\n"
     "  --listen=ADDRESS      numeric address in place of 127.0.0.1 and ::1\n"

@@ -22,11 +22,14 @@ t_case unknown_option_exits_2 exits 2 'did you mean "--memory"' --memorie=1
 t_case argument_exits_2 exits 2 'takes no arguments' now
 t_case wrong_size_exits_2 exits 2 'must be a size' --memory=large
 t_case share_over_100_percent_exits_2 exits 2 'or a share' --memory=101%
+t_case small_disk_exits_2 exits 2 'l2-bytes must be a size such as 4G, from 16M to 4T' \
+    --l2="$t_tmp/tiny" --l2-bytes=1M
 t_case wrong_time_exits_2 exits 2 'must be a time' --drain=soon
 t_case wrong_port_exits_2 exits 2 'must be 0..65535' --port=65536
 t_case empty_password_file_exits_2 exits 2 'is empty' --password-file="$t_tmp/empty"
 t_case missing_password_file_exits_2 exits 2 'cannot read' --password-file="$t_tmp/none"
-t_case small_budget_exits_3 exits 3 'cannot open the store' --memory=4K
+t_case small_budget_exits_3 exits 3 \
+    'cannot open the store: cellar_open: memory_bytes must be at least 1M, or .* (got 4k)' --memory=4K
 t_case public_address_without_password_exits_3 exits 3 'cannot open the port' \
     --listen=0.0.0.0 --listen-public --port=47113
 t_case no_listener_exits_3 exits 3 'cannot open the port' --port=0
@@ -66,6 +69,20 @@ survives() {
         stop && serve --l2="$t_tmp/store" --l2-bytes=32M && [ "$(rc get a)" = 8 ] && stop
 }
 t_case values_survive_a_restart_with_a_disk_tier survives
+l2_bytes_of() { "$bin" inspect --json "$1" | sed -n 's/.*"l2_bytes":\([0-9]*\).*/\1/p'; }
+kept() {
+    serve --l2="$t_tmp/store" && [ "$(rc get a)" = 8 ] && stop &&
+        [ "$(l2_bytes_of "$t_tmp/store")" = 33554432 ]
+}
+t_case disk_tier_without_a_size_keeps_its_size kept
+sized() { # half of the free space, 1 GiB at most
+    serve --l2="$t_tmp/new" && rc set a 1 && stop && new=$(l2_bytes_of "$t_tmp/new") &&
+        rm -r "$t_tmp/new" && [ "$new" -ge 16777216 ] && [ "$new" -le 1073741824 ]
+}
+case $(stat -f -c %T "$t_tmp") in
+tmpfs) t_skip new_disk_tier_without_a_size_has_one "the files would be memory" ;;
+*) t_case new_disk_tier_without_a_size_has_one sized ;;
+esac
 guarded() {
     serve --password-file="$t_tmp/password" && rc get a | grep -q NOAUTH &&
         [ "$(rc --no-auth-warning -a "a password of some length" ping)" = PONG ] && stop
