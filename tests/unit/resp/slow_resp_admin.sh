@@ -154,6 +154,8 @@ def busy():
             return {"name": "cellar_" + name, "labels": labels, "value": value}
 
         store = [m("namespace_entries", 7, namespace="db0"),
+                 m("namespace_entries", 0, namespace="left"), m("sets_total", 1, namespace="left"),
+                 m("namespace_entries", 0, namespace="new"), m("sets_total", 0, namespace="new"),
                  m("sets_total", n * n, namespace="db0"),
                  m("bytes", n << 20), m("budget_bytes", 64 << 20), m("entries", 7)]
         parts = [m("limiter_decisions_total", 90 * n, limiter="api", result="allowed"),
@@ -166,6 +168,24 @@ def busy():
         yield [{"metrics": store, "hot_keys": [
             {"namespace": "db0", "key": "<b>bold</b>", "gets_per_s": 8, "share": 0.5}]},
             {"metrics": parts}]
+
+def edges(tab, value):
+    """Yield the right edges of the tables that scroll, without words: at the start and the end."""
+    for i in range(value("document.querySelectorAll('[role=region]').length")):
+        e = "document.querySelectorAll('[role=region]')[%d]" % i
+        if not value("%s.checkVisibility() && %s.scrollWidth > %s.clientWidth" % (e, e, e)):
+            continue
+        value(e + ".firstChild.style.visibility = 'hidden'")
+        seen = []
+        for left in 0, 9999:
+            value("%s.scrollLeft = %d" % (e, left))
+            box = value("(b => ({ x: b.right + scrollX - 8, y: b.y + scrollY, width: 8,"
+                        " height: b.height, scale: 1 }))(%s.getBoundingClientRect())" % e)
+            seen.append(ask("Page.captureScreenshot", tab, clip=box,
+                            captureBeyondViewport=True)["data"])
+        value(e + ".scrollLeft = 0")
+        value(e + ".firstChild.style.visibility = ''")
+        yield seen
 
 def show(name, width, scheme, shown=(), fetch=False):
     """Show the page for a minute of virtual time, and check it."""
@@ -208,6 +228,12 @@ def show(name, width, scheme, shown=(), fetch=False):
         assert words in tables, (words, tables)
     back = value("getComputedStyle(document.documentElement).backgroundColor")
     assert (int(back.split("(")[1].split(",")[0]) < 128) == (scheme == "dark"), back
+    names = value("[...document.querySelectorAll('#tables th[scope=row]')].map(e => e.innerText)")
+    assert ("left" in names) == fetch and "new" not in names, names
+    assert not fetch or "1 never used" in tables, tables
+    assert ("new" in value("document.querySelector('details').textContent")) == fetch
+    for edge in edges(tab, value):
+        assert width > 360 or edge[0] != edge[1], "a table does not show that it scrolls"
     picture = ask("Page.captureScreenshot", tab, captureBeyondViewport=True)["data"]
     if pictures:
         open("%s/%s.png" % (pictures, name), "wb").write(base64.b64decode(picture))
