@@ -4,7 +4,7 @@
  *
  * INVARIANTS INFO calls itself Redis 7.0.0: clients choose their commands by that number. The
  *            version of the library is cellar_version. keys of a database are entries in memory,
- *            without a scan; DBSIZE scans.
+ *            without a scan; DBSIZE scans. expires and avg_ttl are those of a part of the entries.
  * LOCKING    None. SAVE and BGSAVE wait for the disk in this thread; DEBUG SLEEP sleeps in it. */
 #include "base/float_text.h"
 #include "base/futex.h"
@@ -24,6 +24,8 @@ BASE_SIZE_BEGIN
 /* ---- INFO ------------------------------------------------------------------------------------ */
 
 #define RESP_INFO_BYTES 8192u
+#define RESP_TTL_SAMPLE  512u /* entries, */
+#define RESP_TTL_BUCKETS 512u /* and buckets, of a database, from which INFO estimates its TTLs */
 #define RESP_ENTRY_BYTES 25 /* what an entry costs besides key and value (cellar.h, LIMITS) */
 
 static uint64_t resp_count_of(const cellar_resp *r, resp_count which)
@@ -89,16 +91,38 @@ static void resp_info_stats(base_text *t, const cellar_resp *r, const cellar_sta
                   (unsigned)r->channels[RESP_PATTERN].count);
 }
 
+/* The first entries of a scan, which are in the order of their hashes. */
+typedef struct resp_ttl_sample {
+    uint64_t seen, timed; /* entries; those with a TTL */
+    double sum_ms;        /* of their TTLs */
+} resp_ttl_sample;
+
+static bool resp_ttl_seen(const cellar_scan_entry *e, void *ctx)
+{
+    resp_ttl_sample *s = ctx;
+    s->seen++;
+    if (e->ttl_left_ms != CELLAR_TTL_NONE) {
+        s->timed++;
+        s->sum_ms += (double)e->ttl_left_ms;
+    }
+    return s->seen < RESP_TTL_SAMPLE;
+}
+
 static void resp_info_keyspace(base_text *t, const cellar_resp *r, const cellar_stats *st)
 {
     (void)st;
     for (uint32_t db = 0; db < RESP_DBS; db++) {
-        uint64_t keys = 0;
+        uint64_t keys = 0, cursor = 0;
+        resp_ttl_sample s = { 0, 0, 0 };
         if (r->db[db].handle == NULL ||
             cellar_namespace_entries(r->db[db].handle, &keys) != CELLAR_OK || keys == 0) {
             continue;
         }
-        base_text_add(t, "db%u:keys=%" PRIu64 ",expires=0,avg_ttl=0\r\n", db, keys);
+        (void)cellar_scan(r->db[db].handle, &cursor, NULL, 0, RESP_TTL_BUCKETS, resp_ttl_seen, &s);
+        const double timed = (double)s.timed, share = s.seen != 0 ? timed / (double)s.seen : 0;
+        base_text_add(t, "db%u:keys=%" PRIu64 ",expires=%.0f,avg_ttl=%.0f\r\n", db, keys,
+                      cursor == 0 ? timed : share * (double)keys,
+                      s.timed != 0 ? s.sum_ms / timed : 0);
     }
 }
 

@@ -46,6 +46,30 @@ static void info_has_what_clients_read(void)
     rk_close(&k);
 }
 
+static void info_counts_keys_with_a_ttl(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    T_EQ_STR(rk_line(&k, "MSET a 1 b 2"), "+OK");
+    T_EQ_STR(rk_line(&k, "SETEX c 100 3"), "+OK");
+    T_EQ_STR(rk_line(&k, "SETEX d 300 4"), "+OK");
+    T_CHECK(has(rk_line(&k, "INFO keyspace"), "db0:keys=4,expires=2,avg_ttl=200000"));
+    T_EQ_STR(rk_line(&k, "PERSIST c"), ":1");
+    T_CHECK(has(rk_line(&k, "INFO keyspace"), "db0:keys=4,expires=1,avg_ttl=300000"));
+    cellar_set_opts o = cellar_set_opts_default();
+    for (uint32_t i = 0; i < 20000; i++) {
+        o.ttl_ms = i % 4 == 0 ? 50000 : CELLAR_TTL_NONE;
+        T_REQUIRE(cellar_set(k.db, &i, sizeof i, "v", 1, &o) == CELLAR_OK);
+    }
+    unsigned long long keys = 0, expires = 0, ttl_ms = 0; /* of a part of the keys */
+    const char *info = strstr(rk_line(&k, "INFO keyspace"), "db0:");
+    T_REQUIRE(info != NULL);
+    T_EQ_I64(sscanf(info, "db0:keys=%llu,expires=%llu,avg_ttl=%llu", &keys, &expires, &ttl_ms), 3);
+    T_EQ_U64(keys, 20004);
+    T_CHECK(expires > 3000 && expires < 7000 && ttl_ms >= 50000 && ttl_ms < 60000);
+    rk_close(&k);
+}
+
 static void settings_take_effect(void)
 {
     resp_kit k;
@@ -420,7 +444,8 @@ static void figures_of_the_store_are_complete(void)
     rk_close(&k);
 }
 
-T_MAIN("resp_commands_own", T_CASE(info_has_what_clients_read), T_CASE(settings_take_effect),
+T_MAIN("resp_commands_own", T_CASE(info_has_what_clients_read),
+       T_CASE(info_counts_keys_with_a_ttl), T_CASE(settings_take_effect),
        T_CASE(wrong_settings_change_nothing), T_CASE(object_and_memory_describe_an_entry),
        T_CASE(save_needs_a_disk_tier), T_CASE(debug_sleep_refuses_what_is_no_time),
        T_CASE(locks_of_redis_py_work_by_name), T_CASE(increments_of_django_redis_work_by_name),
