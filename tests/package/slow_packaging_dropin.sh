@@ -174,8 +174,20 @@ packs_by_a_switch() { # what is a skip without the switch runs with it
         grep 'api_disk: 1 passed, 0 failed, 0 skipped' "$t_tmp/said"
 }
 
+# The loaded sizes of README.md are within 2 % of the figures that `make figures` prints.
+readme_sizes() {
+    said=$(sed -n 's/^loaded size is \([0-9]*\) KB .* switches \([0-9]*\) KB\.$/\1 \2/p' README.md)
+    echo "README.md: $said KB; figures: $(size "$object" "${object%.o}_omit.o" |
+        awk 'NR > 1 { printf "%.1f ", ($1 + $2) / 1000 }')" | tee "$t_tmp/sizes"
+    awk '{ exit !(NF == 7 && near($2, $6) && near($3, $7)) }
+        function near(a, b) { return a > b * 0.98 && a < b * 1.02 }' "$t_tmp/sizes"
+}
+
 object=$t_tmp/obj/gcc_c11_O2.o
 plan gcc_c11_O2 gcc c11 -O2
+# shellcheck disable=SC2046 # words are meant to be split
+plan gcc_c11_O2_omit gcc c11 -O2 $(grep -o 'defined(CELLAR_OMIT_[A-Z0-9]*)' dist/cellar.c |
+    sed 's/defined(\(.*\))/-D\1/' | sort -u)
 if [ "${QUICK-}" != 1 ]; then
     if t_have clang; then plan clang_c17_O2_DNDEBUG clang c17 -O2 -DNDEBUG; fi
     if t_have musl-gcc; then plan musl_static musl-gcc c11 -O2; fi
@@ -194,6 +206,11 @@ fi
 compile
 
 measured gcc_c11_O2 cell gcc_c11_O2
+gcc_of_readme=$(sed -n 's/.*by `size`, gcc \([0-9.]*\) -O2.*/\1/p' README.md 2>/dev/null)
+case $(gcc -dumpfullversion) in
+${gcc_of_readme:-none}*) t_case sizes_of_the_readme_are_true readme_sizes ;;
+*) t_skip sizes_of_the_readme_are_true "README.md has sizes of gcc ${gcc_of_readme:-none}" ;;
+esac
 if [ "${QUICK-}" = 1 ]; then t_end packaging_dropin_cells; fi
 
 if t_have clang; then measured clang_c17_O2_DNDEBUG cell clang_c17_O2_DNDEBUG
