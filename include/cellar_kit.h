@@ -978,6 +978,8 @@ CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size
  *                       REDIS_MAX_CONNECTIONS                   the same in the documents
  *     resp_timeout      time                                    field resp.idle_timeout_ms
  *                       REDIS_SOCKET_TIMEOUT                    the same in the documents
+ *     resp_admin_head   1k..1M                        16k       head of a request for admin pages
+ *     resp_admin_body   0..1M                         0         its body, read and dropped
  * In the environment their names are CELLAR_MEMORY, CELLAR_MAX_ENTRIES and so on. */
 
 #define CELLAR_SETTINGS_PATH_MAX 1023u  /* bytes of a path                                        */
@@ -1011,8 +1013,10 @@ typedef struct cellar_resp_settings {
     uint32_t max_clients;       /* 0: not set                                                     */
     char     listen[CELLAR_NAME_MAX + 8]; /* "": not set: both loopback addresses                 */
     char     password[CELLAR_RESP_PASSWORD_MAX + 8]; /* "": not set                               */
+    uint32_t admin_head_bytes;  /* 0: not set                                                     */
+    uint32_t admin_body_bytes;  /* 0: not set                                                     */
 } cellar_resp_settings;
-CELLAR_STRUCT(cellar_resp_settings, password);
+CELLAR_STRUCT(cellar_resp_settings, admin_body_bytes);
 
 /* Storage for the options of a store. Do not copy it once a call has changed it: config points
  * into it. The program may change every field, and opens with cellar_settings_config. */

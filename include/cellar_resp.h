@@ -64,8 +64,8 @@ typedef struct cellar_resp cellar_resp;
  * /healthz, and /readyz (503 after cellar_resp_drain). Each of them is also below /_cellar. The
  * methods are GET and HEAD. No page changes anything or loads anything from other hosts. With a
  * password, all pages but the last two need it: Basic, any user. Without a password, Host must be
- * localhost or a loopback address. Limits: 16 KiB a request, 30 s for a request and its answer, 16
- * connections besides max_clients. */
+ * localhost or a loopback address. Limits: admin_head_bytes and admin_body_bytes of a request, 30 s
+ * for it and its answer, 16 connections besides max_clients. */
 
 /* Write figures of the program: they stand behind those of the store, of the port and of its bus,
  * pool, scheduler and refresher. Arguments and result are those of cellar_metrics_write. With json
@@ -104,8 +104,12 @@ typedef struct cellar_resp_opts {
     uint32_t writable;       /* 1: commands may change the store. Default 0                       */
     uint32_t danger;         /* 1: FLUSHALL, SHUTDOWN and DEBUG are allowed. Default 0            */
     uint32_t listen_public;  /* 1: `listen` may be an address other machines reach. Default 0     */
+    uint32_t admin_head_bytes; /* most of the head of a request for a page. Range 1 KiB to 1 MiB. */
+                             /* Default 16 KiB                                                    */
+    uint32_t admin_body_bytes; /* most of its body, which is read and dropped. To 1 MiB.          */
+                             /* Default 0: a body is refused                                      */
 } cellar_resp_opts;
-CELLAR_STRUCT(cellar_resp_opts, listen_public);
+CELLAR_STRUCT(cellar_resp_opts, admin_body_bytes);
 
 /* Counters of a port: field, help. */
 #define CELLAR_RESP_COUNTS(X) \

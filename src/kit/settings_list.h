@@ -76,7 +76,11 @@
     X(resp_max_clients, COUNT, resp.max_clients, 1, 65536, "1..65,536", \
       "REDIS_MAX_CONNECTIONS", "", "field resp.max_clients") \
     X(resp_timeout, TIME, resp.idle_timeout_ms, 1, INT64_MAX, "time", "REDIS_SOCKET_TIMEOUT", \
-      "", "field resp.idle_timeout_ms")
+      "", "field resp.idle_timeout_ms") \
+    X(resp_admin_head, SIZE, resp.admin_head_bytes, 1024, 1 << 20, "1k..1M", "", "16k", \
+      "head of a request for admin pages") \
+    X(resp_admin_body, SIZE, resp.admin_body_bytes, 0, 1 << 20, "0..1M", "", "0", \
+      "its body, read and dropped")
 
 /* Other names of the documents: no effect, one INFO note each. */
 #define KIT_SETTINGS_SEEDS(X) \

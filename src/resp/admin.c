@@ -7,8 +7,8 @@
  * HOST       Without a password a page of the web could read the figures through a name of its own
  *            that leads to 127.0.0.1. So the name must be localhost or a loopback address.
  * PASSWORD   Basic, with any user. Health and readiness need none.
- * LIMITS     16 KiB a request, 30 s from one request to the end of the next one's answer,
- *            RESP_ADMIN_CLIENTS connections. */
+ * LIMITS     admin_head_bytes and admin_body_bytes of a request, 30 s from one to the end of the
+ *            next one's answer, RESP_ADMIN_CLIENTS connections. */
 #include <stdio.h>
 #include <string.h>
 
@@ -49,6 +49,7 @@ static const char *resp_admin_status_text(int status)
     case 401: return "Unauthorized";
     case 404: return "Not Found";
     case 405: return "Method Not Allowed";
+    case 413: return "Content Too Large";
     case 421: return "Misdirected Request";
     case 431: return "Request Header Fields Too Large";
     default: return "Service Unavailable";
@@ -298,7 +299,7 @@ CELLAR_PRIVATE resp_parsed resp_admin(resp_client *c, const unsigned char *p, si
                                       size_t *used)
 {
     resp_http h;
-    const int status = resp_http_read(p, n, &c->scan, used, &h);
+    const int status = resp_http_read(p, n, &c->of->opts, &c->scan, used, &h);
     resp_admin_page page;
     if (status == 0) { return RESP_PARSE_MORE; }
     resp_add(c->of, RESP_COUNT_admin_requests, 1);
@@ -309,8 +310,9 @@ CELLAR_PRIVATE resp_parsed resp_admin(resp_client *c, const unsigned char *p, si
         resp_add(c->of, RESP_COUNT_protocol_errors, 1);
         h.keep = false;
         page = resp_admin_line(status, status == 405 ? "only GET and HEAD\n"
-                          : status == 431 ? "a request has at most 16 KiB\n"
-                                          : "not a request of HTTP/1.1 without a body\n");
+                          : status == 413 ? "the body is longer than admin_body_bytes\n"
+                          : status == 431 ? "the head is longer than admin_head_bytes\n"
+                                          : "not a request of HTTP/1.1\n");
     }
     resp_admin_answer(c, &h, &page);
     base_free(&c->of->account, BASE_MOD_STORE, page.room, page.room_bytes);

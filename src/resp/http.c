@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * http: the head of an HTTP/1.0 or 1.1 request without a body.
+ * http: the head of an HTTP/1.0 or 1.1 request, and the length of its body.
  *
  * RULES      Lines end with CR LF. No control byte but a tab, no folded line, no blank before a
- *            colon. HTTP/1.1 needs exactly one Host. A body is refused: two readers never disagree
- *            where the next request begins. What is not clear is 400.
+ *            colon. HTTP/1.1 needs exactly one Host. A body needs exactly one Content-Length: two
+ *            readers never disagree where the next request begins. What is not clear is 400.
  * LOCKING    None: pure functions.
  * SOURCE     RFC 9110, RFC 9112. */
 #include <string.h>
@@ -108,21 +108,24 @@ static int resp_http_field(cellar_bytes line, resp_http *out)
     } else if (resp_is(&name, "connection")) {
         if (resp_http_lists(value, "close")) { out->keep = false; }
     } else if (resp_is(&name, "content-length")) {
-        if (!resp_http_is(value, "0")) { return 400; }
+        int64_t len = 0;
+        if (out->sized || !resp_to_int(&value, &len) || len < 0) { return 400; }
+        out->sized = true;
+        out->body_len = (uint64_t)len;
     } else if (resp_is(&name, "transfer-encoding")) {
         return 400;
     }
     return 200;
 }
 
-CELLAR_PRIVATE int resp_http_read(const unsigned char *p, size_t n, size_t *scan, size_t *used,
-                                  resp_http *out)
+CELLAR_PRIVATE int resp_http_read(const unsigned char *p, size_t n, const cellar_resp_opts *o,
+                                  size_t *scan, size_t *used, resp_http *out)
 {
     const size_t len = resp_http_head_end(p, n, scan);
     *out = (resp_http){ .head = false };
     *used = n;
     if (len == SIZE_MAX) { return 400; }
-    if (len == 0 ? n > RESP_HTTP_MAX : len > RESP_HTTP_MAX) { return 431; }
+    if ((len == 0 ? n : len) > o->admin_head_bytes) { return 431; }
     if (len == 0) { return 0; }
     cellar_bytes rest = { p, len - 2 }, line;
     *used = len;
@@ -134,7 +137,13 @@ CELLAR_PRIVATE int resp_http_read(const unsigned char *p, size_t n, size_t *scan
         rest = (cellar_bytes){ (const unsigned char *)rest.data + 1, rest.len - 1 }; /* LF */
         status = resp_http_cut(&rest, '\r', &line) ? resp_http_field(line, out) : 400;
     }
-    return status == 200 && needs_host && out->host.data == NULL ? 400 : status;
+    if (status == 200 && needs_host && out->host.data == NULL) { return 400; }
+    if (status != 200 || out->body_len == 0) { return status; }
+    if (out->body_len > o->admin_body_bytes) { return 413; }
+    *used = len + (size_t)out->body_len; /* at most 1 MiB */
+    if (*used <= n) { return 200; }
+    *scan = len - 1; /* finds the end of the head again */
+    return 0;
 }
 
 BASE_SIZE_END

@@ -28,6 +28,7 @@ BASE_SIZE_BEGIN
 #define RESP_REQUEST_MIN (UINT64_C(64) << 10)
 #define RESP_REQUEST_MAX (UINT64_C(1) << 30)
 #define RESP_BUFFER_MIN (UINT64_C(1) << 20)
+#define RESP_ADMIN_MAX (1u << 20)
 #define RESP_CLIENTS_MAX 65536u
 #define RESP_PUBLIC_PASSWORD 16u /* bytes of a password for a public address */
 #define RESP_RETRY_MS 100        /* the thread waits so long after epoll failed */
@@ -46,6 +47,7 @@ static void resp_defaults(cellar_resp_opts *o)
     if (o->idle_timeout_ms == 0) { o->idle_timeout_ms = 300000; }
     if (o->max_clients == 0) { o->max_clients = 64; }
     if (o->slow_us == 0) { o->slow_us = 10000; }
+    if (o->admin_head_bytes == 0) { o->admin_head_bytes = 16u << 10; }
 }
 
 /* Name the first field that breaks its rule. False: none does. */
@@ -71,6 +73,10 @@ static bool resp_opts_broken(const cellar_resp_opts *o, const char **why)
            base_broken(o->idle_timeout_ms < 0, "idle_timeout_ms must not be negative", why) ||
            base_broken(o->max_clients > RESP_CLIENTS_MAX, "max_clients must be at most 65,536",
                        why) ||
+           base_broken(o->admin_head_bytes < 1024 || o->admin_head_bytes > RESP_ADMIN_MAX,
+                       "admin_head_bytes must be 1 KiB..1 MiB", why) ||
+           base_broken(o->admin_body_bytes > RESP_ADMIN_MAX,
+                       "admin_body_bytes must be at most 1 MiB", why) ||
            base_broken(o->writable > 1 || o->danger > 1 || o->listen_public > 1,
                        "writable, danger and listen_public must be 0 or 1", why);
 }

@@ -102,6 +102,8 @@ static const row rows[] = {
     ROW("refresh", "15m", work.refresh_ms, 900000),
     ROW("interval", "3600", work.refresh_ms, 3600000),
     ROW("interval", "366d", work.refresh_ms, INT64_C(31622400000)),
+    ROW("resp_admin_head", "4k", resp.admin_head_bytes, 4096),
+    ROW("resp_admin_body", "1M", resp.admin_body_bytes, 1 << 20),
     ROW("log_keys", "none", host.log_keys, CELLAR_LOG_KEYS_NONE),
     ROW("log_keys", "hash", host.log_keys, CELLAR_LOG_KEYS_HASH),
     ROW("log_keys", "prefix", host.log_keys, CELLAR_LOG_KEYS_PREFIX),

@@ -16,6 +16,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static uint64_t fuzz_requests;
+static const cellar_resp_opts limits = { .admin_head_bytes = 16u << 10, .admin_body_bytes = 9 };
 
 static uint64_t fuzz_mix(uint64_t sum, uint64_t v) { return (sum ^ v) * 1099511628211u; }
 
@@ -45,9 +46,9 @@ static uint64_t fuzz_read(const uint8_t *data, size_t n, size_t piece)
         size_t used = 0;
         FUZZ_MUST(exact != NULL);
         memcpy(exact, data + at, have - at);
-        status = resp_http_read(exact, have - at, &scan, &used, &head);
+        status = resp_http_read(exact, have - at, &limits, &scan, &used, &head);
         if (status == 200) {
-            FUZZ_MUST(used > 0 && used <= have - at && scan == 0);
+            FUZZ_MUST(used > 0 && used <= have - at && scan == 0 && head.body_len <= 9);
             FUZZ_MUST(head.path.len > 0 && *(const char *)head.path.data == '/');
             sum = fuzz_text(sum, head.path, exact, used);
             sum = fuzz_text(sum, head.host, exact, used);
@@ -58,7 +59,7 @@ static uint64_t fuzz_read(const uint8_t *data, size_t n, size_t piece)
         }
         free(exact);
         FUZZ_MUST(status == 0 || status == 200 || status == 400 || status == 405 ||
-                  status == 431);
+                  status == 413 || status == 431);
         if (status > 200 || (status == 0 && have == n)) {
             return fuzz_mix(sum, (uint64_t)status);
         }

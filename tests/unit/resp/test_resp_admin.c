@@ -318,7 +318,7 @@ static void broken_requests_get_400_and_end_the_connection(void)
         BROKEN(LINE "Host: a\r\n\tb\r\n\r\n"), BROKEN(LINE "Host : a\r\n\r\n"),
         BROKEN(LINE "Host: a\r\nb\r\n\r\n"), BROKEN(LINE "Host: a\r\n: b\r\n\r\n"),
         BROKEN(LINE "Host: a\rb: c\r\n\r\n"), BROKEN(LINE "Host: a\nb: c\r\n\r\n"),
-        BROKEN(LINE "Host: a\r\nContent-Length: 1\r\n\r\nx"),
+        BROKEN(LINE "Host: a\r\nContent-Length: -1\r\n\r\nx"),
         BROKEN(LINE "Host: a\r\nContent-Length: 00\r\n\r\n"),
         BROKEN(LINE "Host: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
         BROKEN(LINE "Host: a\r\nAuthorization: b\r\nAuthorization: b\r\n\r\n"),
@@ -354,12 +354,18 @@ static void other_methods_get_405(void)
     port_end();
 }
 
-static void requests_over_16_kib_get_431(void)
+static uint32_t head_bytes, body_bytes;
+static void limits(cellar_resp_opts *o)
+{
+    o->admin_head_bytes = head_bytes;
+    o->admin_body_bytes = body_bytes;
+}
+
+static void heads_over(size_t HEAD)
 {
     static char request[40000];
     static const char line[] = "GET /healthz HTTP/1.1\r\nHost: a\r\nX: ";
-    enum { HEAD = 16 << 10 };
-    admin_open();
+    admin_open_with(limits);
     for (size_t len = HEAD - 1; len <= HEAD + 1; len++) {
         memset(request, 'x', sizeof request);
         memcpy(request, line, sizeof line - 1);
@@ -376,6 +382,47 @@ static void requests_over_16_kib_get_431(void)
     }
     T_EQ_I64(status, 431);
     close(fd);
+    port_end();
+}
+
+static void heads_over_the_limit_get_431(void)
+{
+    heads_over(16 << 10);
+    head_bytes = 1024;
+    heads_over(1024);
+    head_bytes = 0;
+}
+
+static void bodies_up_to_the_limit_are_dropped(void)
+{
+    static const char line[] = "GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: ";
+    char request[200];
+    body_bytes = 9;
+    admin_open_with(limits);
+    for (size_t n = 0; n <= 10; n++) {
+        const int len = snprintf(request, sizeof request, "%s%zu\r\n\r\n%.*s" GET("/nothing"), line,
+                                 n, (int)n, "GET /\r\n\r\nx");
+        for (int cut = 0; cut < len; cut++) {
+            const int fd = visitor();
+            (void)tell(fd, request, (size_t)cut);
+            port_run();
+            (void)tell(fd, request + cut, (size_t)(len - cut));
+            port_run();
+            bool closed;
+            const char *first = hear(fd, &closed), *second = strstr(first + 1, "HTTP/1.1 ");
+            T_EQ_I64(status_of(first), n <= 9 ? 200 : 413);
+            T_EQ_I64(second != NULL ? status_of(second) : 0, n <= 9 ? 404 : 0);
+            T_EQ_I64(closed, n > 9);
+            close(fd);
+        }
+    }
+    T_EQ_I64(fetch("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n"),
+             400);
+    port_end();
+    body_bytes = 0;
+    admin_open();
+    T_EQ_I64(fetch("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 4294967297\r\n\r\nx"), 413);
+    T_EQ_I64(fetch("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"), 413);
     port_end();
 }
 
@@ -695,7 +742,8 @@ T_MAIN("resp_admin", T_CASE(each_page_has_status_type_and_headers),
        T_CASE(readiness_is_answered_while_the_port_finishes),
        T_CASE(dashboard_is_one_file_that_its_policy_admits),
        T_CASE(broken_requests_get_400_and_end_the_connection), T_CASE(other_methods_get_405),
-       T_CASE(requests_over_16_kib_get_431), T_CASE(requests_come_in_pieces_or_together),
+       T_CASE(heads_over_the_limit_get_431), T_CASE(bodies_up_to_the_limit_are_dropped),
+       T_CASE(requests_come_in_pieces_or_together),
        T_CASE(half_closed_visitor_gets_its_page), T_CASE(slow_visitors_are_closed_after_30_seconds),
        T_CASE(visitor_that_reads_nothing_costs_a_bounded_amount),
        T_CASE(visitors_and_clients_have_places_of_their_own),

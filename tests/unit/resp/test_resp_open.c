@@ -57,6 +57,9 @@ static void options_out_of_range_are_refused(void)
     BAD(writable, 2, "writable");
     BAD(danger, 2, "danger");
     BAD(listen_public, 2, "listen_public");
+    BAD(admin_head_bytes, 1023, "admin_head_bytes must be 1 KiB..1 MiB");
+    BAD(admin_head_bytes, (1u << 20) + 1, "admin_head_bytes");
+    BAD(admin_body_bytes, (1u << 20) + 1, "admin_body_bytes must be at most 1 MiB");
     BAD(namespaces, "16=x", "namespaces must be like");
     BAD(namespaces, "x", "namespaces must be like");
     BAD(namespaces, "0", "namespaces must be like");
