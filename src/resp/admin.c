@@ -20,7 +20,6 @@
 #include "resp/command.h"
 #include "resp/http.h"
 #include "resp/listen.h"
-#include "resp/page.h"
 #include "resp/session.h"
 
 BASE_SIZE_BEGIN
@@ -147,6 +146,7 @@ static bool resp_admin_password_ok(resp_client *c, const resp_http *h)
 /* ---- pages ---- */
 
 #ifndef CELLAR_OMIT_TEXT
+#include "resp/page.h"
 
 /* Write one part of a page of figures behind the others. */
 #define RESP_ADMIN_PART(call) \
