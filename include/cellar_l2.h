@@ -51,7 +51,8 @@ extern "C" {
 
 /* KILL
  * The death of the process loses no delete, overwrite, clear or version change, also by tag or
- * pattern. While the disk does not answer, an empty file /dev/shm/cellar-.. keeps this promise. */
+ * pattern. While the disk does not answer, an empty file /dev/shm/cellar-.. keeps this promise:
+ * if the process dies before the disk answers, the next open begins with an empty disk tier. */
 
 /* POWER CUT
  * SYNC_MANUAL: the state of the last cellar_sync or clean close survives if nothing changed
@@ -91,6 +92,11 @@ extern "C" {
  * renamed to l2_path.bad.N, N from 1 to 9, and a new one is created. A directory of another
  * program or of a newer library is never renamed. Metric cellar_l2_opened says how the index was
  * restored.
+ *
+ * While a disk does not answer (100 ms), reads of it miss and writes are dropped; THROUGH returns
+ * E_IO after 1 s. When it answers, the changes of that time are logged and everything that was
+ * acknowledged is found again. A list of memory_bytes / 64, 256 KiB at most, holds the keys that
+ * changed; beyond it the disk tier restarts empty (metric cellar_l2_emptied_total).
  *
  * A file that another program truncates may end the process (SIGBUS). With sigbus_handler the
  * library handles that signal while the store is open: the tier is off until the next open,

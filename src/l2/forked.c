@@ -30,6 +30,7 @@ static SYNC_UNCHECKED void l2_locks_reset(l2 *d)
     sync_reset(&d->invalidations.lock);
     sync_reset(&d->health.lock);
     sync_reset(&d->log_lock);
+    sync_reset(&d->owed.lock);
     sync_reset(&d->namespace_lock);
     base_store_rel(&d->working, 0u);
     base_store_rel(&d->imaging, 0u);

@@ -11,6 +11,7 @@
 #include "l2/index.h"
 #include "l2/index_snapshot.h"
 #include "l2/recovery.h"
+#include "l2/stall.h"
 #include "l2/tombstone_filter.h"
 
 BASE_SIZE_BEGIN
@@ -103,7 +104,7 @@ CELLAR_PRIVATE uint64_t l2_tables_bytes(const l2_config *c, const l2_super *s)
     const uint64_t row = sizeof(l2_seg) + sizeof(uint32_t);
     return words * sizeof(uint64_t) +
            l2_tombstone_locks_in(c->memory_bytes) * sizeof(l2_tombstone_lock) +
-           l2_lines_in(objects) * sizeof(l2_filter_line) + (uint64_t)s->nseg * row +
+           l2_lines_in(objects) * sizeof(l2_filter_line) + l2_owed_bytes(c->memory_bytes) + (uint64_t)s->nseg * row +
            (uint64_t)s->nstage * s->seg_bytes;
 }
 

@@ -129,6 +129,22 @@ static SYNC_HOLDS(GLOB) l2_tag_row *l2_tag_enter(l2 *d, uint64_t fp, uint64_t ep
     return t;
 }
 
+static SYNC_HOLDS(GLOB) l2_glob *l2_glob_of(l2 *d, uint64_t seq);
+
+CELLAR_PRIVATE void l2_invalidation_logged(l2 *d, const unsigned char *value, uint64_t row,
+                                           uint64_t lsn)
+{
+    sync_take(GLOB, &d->invalidations.lock);
+    l2_tag_row *t = value[0] == L2_CTL_TAG && row != 0 ? l2_tag_of(d, l2_r64(value + 8)) : NULL;
+    if (t != NULL) {
+        t->pending--;
+        t->lsn = BASE_MAX(t->lsn, lsn);
+    }
+    l2_glob *g = value[0] == L2_CTL_GLOB ? l2_glob_of(d, row) : NULL;
+    if (g != NULL) { base_store_rel(&g->lsn, lsn); }
+    sync_drop(GLOB, &d->invalidations.lock);
+}
+
 CELLAR_PRIVATE void l2_tag_invalidate(l2 *d, uint64_t fp, uint64_t epoch, bool soft)
 {
     l2_invalidations *e = &d->invalidations;
@@ -145,14 +161,8 @@ CELLAR_PRIVATE void l2_tag_invalidate(l2 *d, uint64_t fp, uint64_t epoch, bool s
     BASE_POINT("l2.end_entered");
     (void)base_add_sc(&e->count, (uint64_t)1);
     BASE_POINT("l2.end_raised");
-    const uint64_t lsn = l2_control_log(d, L2_CTL_TAG, value, sizeof value, 0);
-    sync_take(GLOB, &e->lock);
-    t = l2_tag_of(d, fp);
-    if (t != NULL && entered) {
-        t->pending--;
-        t->lsn = BASE_MAX(t->lsn, lsn);
-    }
-    sync_drop(GLOB, &e->lock);
+    const uint64_t lsn = l2_control_log(d, L2_CTL_TAG, value, sizeof value, 0, entered);
+    if (lsn != L2_LSN_OWED) { l2_invalidation_logged(d, value, entered, lsn); }
 }
 
 BASE_SIZE_END
@@ -298,7 +308,7 @@ static bool l2_globs_floor(l2 *d)
         unsigned char value[L2_GLOB_HEAD] = { L2_CTL_FLOOR };
         l2_w64(value + 8, lsn);
         l2_floor_to(d, lsn);
-        (void)l2_control_log(d, 0, value, sizeof value, 0);
+        (void)l2_control_log(d, 0, value, sizeof value, 0, 0);
     }
     sync_take(GLOB, &e->lock);
     e->floor = BASE_MAX(e->floor, lsn);
@@ -377,11 +387,9 @@ CELLAR_PRIVATE cellar_err l2_glob_begin(l2 *d, uint32_t generation, const void *
     l2_w16(value + 2, (uint16_t)len);
     l2_w32(value + 4, generation);
     memcpy(value + L2_GLOB_HEAD, pattern, len);
-    const uint64_t lsn = l2_control_log(d, L2_CTL_GLOB, value, (uint32_t)(L2_GLOB_HEAD + len), 0);
-    sync_take(GLOB, &e->lock);
-    l2_glob *g = l2_glob_of(d, *seq);
-    if (g != NULL) { base_store_rel(&g->lsn, lsn); }
-    sync_drop(GLOB, &e->lock);
+    const uint64_t lsn = l2_control_log(d, L2_CTL_GLOB, value, (uint32_t)(L2_GLOB_HEAD + len), 0,
+                                        *seq);
+    if (lsn != L2_LSN_OWED) { l2_invalidation_logged(d, value, *seq, lsn); }
     return CELLAR_OK;
 }
 

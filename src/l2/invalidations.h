@@ -13,6 +13,9 @@ CELLAR_PRIVATE int l2_tags_verdict(l2 *d, const l2_meta *m);
  * progress. */
 CELLAR_PRIVATE bool l2_globs_match(l2 *d, uint32_t generation, uint64_t lsn, bool walking,
                                    const void *key, size_t klen);
+/* Enter the lsn of a logged control into its row. row: as in l2_control_log. */
+CELLAR_PRIVATE void l2_invalidation_logged(l2 *d, const unsigned char *value, uint64_t row,
+                                           uint64_t lsn);
 /* Return a lower bound of the bytes that tags and patterns need in META. */
 CELLAR_PRIVATE size_t l2_invalidation_bytes(l2 *d);
 /* Write their rows for META's `lsn`. Return SIZE_MAX if `cap` is too small. */

@@ -121,7 +121,7 @@ CELLAR_PRIVATE cellar_err l2_namespace_set(l2 *d, const l2_namespace *v, const c
     l2_w32(value + 8, v->generation);
     l2_w32(value + 12, v->version);
     if (named > 0) { memcpy(value + 16, name, named); }
-    (void)l2_control_log(d, 0, value, (uint32_t)(16 + named), v->generation);
+    (void)l2_control_log(d, 0, value, (uint32_t)(16 + named), v->generation, 0);
     return CELLAR_OK;
 }
 

@@ -140,7 +140,7 @@ static bool l2_tables_open(l2 *d)
     d->order_cap = d->nseg;
     d->order = base_alloc(a, BASE_MOD_L2, (size_t)d->nseg * sizeof *d->order, NULL);
     return d->order != NULL && l2_rows_open(d, d->nseg) &&
-           l2_index_open(d, objects) && l2_tombstone_locks_open(d, objects) &&
+           l2_index_open(d, objects) && l2_tombstone_locks_open(d, objects) && l2_owed_open(d) &&
            l2_seen_open(d, objects);
 }
 
@@ -150,6 +150,7 @@ static SYNC_UNCHECKED void l2_tables_close(l2 *d)
     base_account *a = d->cfg.account;
     l2_seen_close(d);
     l2_tombstone_locks_close(d);
+    l2_owed_close(d);
     l2_index_close(d);
     l2_rows_close(d);
     base_free(a, BASE_MOD_L2, d->order, (size_t)d->order_cap * sizeof *d->order);

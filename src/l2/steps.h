@@ -38,6 +38,11 @@ CELLAR_PRIVATE void l2_sync_failed(l2 *d, int e);
 /* Sync stage and data.seg if that is due, or if a slot waits for it. */
 CELLAR_PRIVATE void l2_barrier_work(l2 *d);
 
+/* ---- reopen.c ---- */
+
+/* Open a tier that a stall closed, after all changes of the stall are logged. */
+CELLAR_PRIVATE void l2_reopen(l2 *d);
+
 /* ---- stage_trim.c ---- */
 
 CELLAR_PRIVATE void l2_trim_work(l2 *d); /* periodic; worker only */

@@ -19,7 +19,6 @@
 #include "l2/io.h"
 #include "l2/log.h"
 #include "l2/progress.h"
-#include "l2/stall.h"
 #include "l2/steps.h"
 
 BASE_SIZE_BEGIN

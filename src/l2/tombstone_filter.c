@@ -169,11 +169,9 @@ BASE_ALWAYS_INLINE bool l2_filter_has(const l2 *d, uint64_t h48)
 
 CELLAR_PRIVATE bool l2_filter_maybe(const l2 *d, uint64_t h48) { return l2_filter_has(d, h48); }
 
-/* Check like l2_invalidate. A closed tier must count each change, whatever the filter says. */
 CELLAR_PRIVATE bool l2_nothing(const l2 *d, uint64_t hash)
 {
-    return !l2_is_closed(d) && base_load_acq(&d->rebuilding) == 0 &&
-           !l2_filter_has(d, l2_h48(hash));
+    return base_load_acq(&d->rebuilding) == 0 && !l2_filter_has(d, l2_h48(hash));
 }
 
 BASE_SIZE_BEGIN

@@ -296,6 +296,27 @@ typedef struct l2_mapped {
 enum { L2_DISK_OK, L2_DISK_OFF, L2_DISK_TRYING }; /* values of l2.disk */
 enum { L2_WHOLE, L2_BROKEN, L2_BROKEN_STAGE };    /* values of l2.broken */
 
+/* A change that the log lacks while the tier is closed: see stall.c. */
+typedef struct l2_change {
+    uint64_t hash;      /* TOMB: hash of the key; CONTROL: as in l2_control_log */
+    uint64_t row;       /* GLOB: number of its row; TAG: 1 if its row waits for the control */
+    uint32_t generation;
+    uint32_t len;       /* bytes: of the key, or of the control's value */
+    uint32_t kind;      /* L2_KIND_TOMB, L2_KIND_CONTROL */
+    uint32_t reserved;
+} l2_change;
+_Static_assert(sizeof(l2_change) == 32, "no padding in the list");
+
+typedef struct l2_owed { /* changes of a stall, oldest first; each is an l2_change and its bytes */
+    sync_lock lock;      /* rank L2_STALL; guards the fields below and all stores to `closed` */
+    unsigned char *at;   /* `cap` bytes; constant */
+    uint32_t *place;     /* `places` rows: position of a key's change + 1; constant */
+    uint32_t cap, places; /* constant; places: power of two */
+    uint32_t first, end SYNC_GUARDED(L2_STALL); /* bytes in use */
+    uint32_t gone SYNC_GUARDED(L2_STALL); /* bytes removed before `at`; positions count them */
+    bool over SYNC_GUARDED(L2_STALL);    /* a change found no room: a FLOOR replaces the list */
+} l2_owed;
+
 typedef struct l2_health {
     sync_lock lock;        /* rank L2_DEV; guards the rest */
     /* ring of cfg.off_errors times of errors, in ms */
@@ -416,6 +437,7 @@ struct l2 {
     _Atomic uint64_t *seen;   /* keys refused as unused, see admission.c */
     uint32_t seen_words;      /* constant */
     _Atomic uint32_t closed;      /* L2_CLOSED..; see stall.c */
+    l2_owed owed;                 /* changes that rely on the stall marker */
     _Atomic uint32_t marker_late;   /* 1: a stall marker was made after the tier reopened */
     unsigned char marker_id[16];    /* name of the stall marker; constant */
     _Atomic uint32_t lost_controls; /* controls not logged; no slot opens until META has them */
@@ -502,7 +524,7 @@ BASE_INLINE uint32_t l2_free_kept(uint32_t places) { return places >= 8 ? 2 : 1;
 
 #define L2_CLOSED 1u
 #define L2_MARKED 2u
-#define L2_CLOSED_ONE 4u /* unit of the counter in the upper bits; no old word comes back */
+#define L2_CLOSED_ONE 4u /* the upper bits count the removals of the marker */
 BASE_INLINE bool l2_is_closed(const l2 *d) { return (base_load_acq(&d->closed) & L2_CLOSED) != 0; }
 
 #endif

@@ -15,7 +15,6 @@
 #include "l2/mapped_read.h"
 #include "l2/progress.h"
 #include "l2/resize.h"
-#include "l2/stall.h"
 #include "l2/steps.h"
 #include "l2/superblock.h"
 #include "l2/tombstone_filter.h"

@@ -88,8 +88,9 @@ static SYNC_HOLDS(L2_TOMBSTONE_LOCK) l2_took l2_tombstone_logged(l2 *d, l2_tombs
     return L2_TOOK;
 }
 
-static l2_took l2_tombstone_locked(l2 *d, uint64_t h48, const l2_key *k)
+CELLAR_PRIVATE l2_took l2_tombstone_try(l2 *d, const l2_key *k)
 {
+    const uint64_t h48 = l2_h48(k->hash);
     l2_tombstone_lock *g = l2_tombstone_lock_of(d, h48);
     l2_took took = L2_TOOK;
     if (!l2_tombstone_lock_take(d, g)) { return L2_IS_FROZEN; }
@@ -109,18 +110,23 @@ CELLAR_PRIVATE void l2_invalidate(l2 *d, const l2_key *k)
     if (l2_rec_room(&d->form, L2_LINK_BYTES, k->len, 0) > d->room_max) { return; }
     if (base_load_rlx(&d->broken) == L2_BROKEN_STAGE) { return; } /* no open reads this log */
     const uint64_t h48 = l2_h48(k->hash);
-    while (!l2_closed_over(d)) {
+    const l2_change c = { .hash = k->hash, .generation = k->generation, .len = k->len,
+                          .kind = L2_KIND_TOMB };
+    l2_owing owing = L2_NOT_OWED;
+    while (owing == L2_NOT_OWED && !d->forked) {
         BASE_POINT("l2.kill_asks");
         if (base_load_acq(&d->rebuilding) == 0 && !l2_filter_maybe(d, h48)) {
             L2_COUNT(d, denied);
             return;
         }
-        const l2_took took = l2_tombstone_locked(d, h48, k);
+        owing = l2_closed_over(d, &c, k->bytes);
+        if (owing != L2_NOT_OWED) { return; }
+        const l2_took took = l2_tombstone_try(d, k);
         if (took == L2_TOOK) {
             l2_stage_look(d);
             return;
         }
-        if (l2_logged_else(d, took)) { return; }
+        owing = l2_logged_else(d, took, &c, k->bytes);
     }
 }
 

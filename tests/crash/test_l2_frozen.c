@@ -78,17 +78,77 @@ static void the_tier_reopens_when_the_disk_answers_again(void)
         T_CHECK(dev.bell);
         (void)l2_tick(kit.d, 1000); /* the call of the worker has returned */
         T_CHECK(!dev.bell);
-        for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), 0); }
+        for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), i != 5); }
         for (uint32_t i = 0; i < 20; i++) {
             T_EQ_I64(put_as(i, 2, 3), CELLAR_OK);
             (void)l2_tick(kit.d, 1000);
         }
         T_EQ_U64(figures().closings, 1);
-        for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), i < 20 ? 2 : 0); }
+        T_EQ_U64(figures().emptied, 0);
+        for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), i < 20 ? 2 : 1); }
         l2_kit_killed(&kit, &dev);
-        for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), i < 20 ? 2 : 0); }
+        for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), i < 20 ? 2 : 1); }
         end();
     }
+}
+
+/* A key that changes again and again during a stall takes room in the list once. */
+static void changes_of_a_stall_are_logged_once_for_each_key(void)
+{
+    begin(L2_KEEP);
+    fill(1);
+    freeze();
+    for (int times = 0; times < 10000; times++) { del((uint32_t)times % 10); }
+    T_EQ_U64(figures().relied, 10000);
+    const uint64_t before = figures().tombstones;
+    (void)l2_tick(kit.d, 1000);
+    T_EQ_U64(figures().tombstones - before, 10);
+    T_EQ_U64(figures().emptied, 0);
+    for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), i >= 10); }
+    l2_kit_killed(&kit, &dev);
+    for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), i >= 10); }
+    end();
+}
+
+static void more_changes_than_the_list_holds_empty_the_tier(void)
+{
+    begin(L2_KEEP);
+    fill(1);
+    base_store_rlx(&kit.d->rebuilding, 1u); /* the filter denies no key */
+    freeze();
+    for (uint32_t i = 0; i < kit.d->owed.cap / 32; i++) { del(i); }
+    T_EQ_U64(figures().emptied, 0);
+    (void)l2_tick(kit.d, 1000);
+    base_store_rlx(&kit.d->rebuilding, 0u);
+    T_EQ_U64(figures().emptied, 1);
+    T_CHECK(!l2_is_closed(kit.d) && !dev.bell);
+    for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), 0); }
+    T_EQ_I64(put_as(3, 2, 3), CELLAR_OK);
+    l2_kit_killed(&kit, &dev);
+    for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), i == 3 ? 2 : 0); }
+    end();
+}
+
+/* The row of a pattern waits for the reopening; its records are dead before and after. */
+static void a_pattern_and_a_tag_of_a_stall_are_logged_by_the_reopening(void)
+{
+    begin(L2_KEEP);
+    fill(1);
+    freeze();
+    uint64_t seq;
+    T_EQ_I64(l2_glob_begin(kit.d, 3, "\7*", 2, &seq), CELLAR_OK);
+    l2_glob_end(kit.d, seq);
+    l2_tag_invalidate(kit.d, 0x1234, kit.d->super.opens << 32 | 1, false);
+    T_EQ_U64(figures().relied, 2);
+    T_EQ_U64(kit.d->invalidations.tag[0].pending, 1);
+    (void)l2_tick(kit.d, 1000);
+    T_EQ_U64(kit.d->invalidations.tag[0].pending, 0);
+    T_CHECK(kit.d->invalidations.tag[0].lsn != 0);
+    for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), i != 7); }
+    l2_kit_killed(&kit, &dev);
+    for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), i != 7); }
+    T_EQ_U64(kit.d->invalidations.tag_count, 1);
+    end();
 }
 
 /* No log has the clear. Records of the old generation must not come back. */
@@ -495,6 +555,9 @@ static void threads_progress_during_a_stall_at_keep(void)
 
 T_MAIN("l2_frozen", T_CASE(a_delete_during_a_stall_survives_a_process_death),
        T_CASE(the_tier_reopens_when_the_disk_answers_again),
+       T_CASE(changes_of_a_stall_are_logged_once_for_each_key),
+       T_CASE(more_changes_than_the_list_holds_empty_the_tier),
+       T_CASE(a_pattern_and_a_tag_of_a_stall_are_logged_by_the_reopening),
        T_CASE(a_clear_during_a_stall_stays_in_force),
        T_CASE(without_a_stall_marker_a_change_waits_and_is_counted),
        T_CASE(a_read_that_has_just_begun_is_not_stuck),

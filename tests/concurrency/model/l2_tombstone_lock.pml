@@ -1,25 +1,26 @@
 /* SPDX-License-Identifier: MIT
  *
  * l2_tombstone_lock: stamps, tombstone_locks, filter, memo and doorbell of the disk level, one key, as built in
- * src/l2/write.c, tombstone_filter.c, stall.c and src/cache/stamp.c.
+ * src/l2/write.c, tombstone_filter.c, stall.c, reopen.c and src/cache/stamp.c.
  *
  * PICTURE    change: L1's step raises the stamp -> kill: filter says maybe -> gate {memo does not
  *            know: tombstone, whole; word out; memo in} -> acknowledged
  *            put:    captured stamp -> gate {log {open? filter bit; then: stamp as captured?
  *            reserve} memo out, word in} -> copy -> check
- *            frozen: a change that cannot get on closes, rings, counts itself, is acknowledged;
- *            the worker: log {FLOOR} -> bell removed -> open; a bell that was made too late
- *            is removed while RUNG alone is set
- *            `closed` of the code is three variables: shut, rung and cnt; each exchange is atomic
+ *            frozen: a change that cannot get on closes, rings, enters the list, is acknowledged;
+ *            the worker: list logged -> open in the step that finds the list empty -> bell removed
+ *            while RUNG alone is set; a bell that was made too late is removed in the same way
+ *            `closed` of the code is three variables: shut, rung and cnt (removals of the bell); a hold of
+ *            `owed.lock` is one atomic step
  * HOLDS      No read that begins after a change was acknowledged returns an older version; nor does
  *            the process that opens the disk after a kill at any step (MONITOR). No doorbell is
  *            left that no thread relies on and no thread will remove.
  * SWITCHES   PUTS= late demotions, CHANGES=, ROUNDS= of the worker, STORED an old record, TWO
- *            changers, NO_READER, FREEZE: the disk may hang
- * MISTAKES   NO_STAMP MEMO_KEPT FILTER_AFTER_LOCK FILTER_AFTER_LOOK NO_DOORBELL BELL_BEFORE_FLOOR
+ *            changers, NO_READER, FREEZE: the disk may hang, ROOMLESS: the list takes no change
+ * MISTAKES   NO_STAMP MEMO_KEPT FILTER_AFTER_LOCK FILTER_AFTER_LOOK NO_DOORBELL BELL_BEFORE_LIST
  *            CLOSED_BEFORE_LOG
  *            TOMB_AFTER_ACK TOMB_TORN UNGATED
- *            WORD_COMES_BACK (a reopening counts not) TIDY_UNRUNG LATE_FORGOTTEN RELIED_UNSEEN
+ *            WORD_COMES_BACK (a removal does not count) TIDY_UNRUNG LATE_FORGOTTEN OWED_UNSEEN
  * LEFT OUT   segments, reclaim, warm-up (tests/concurrency/sim/l2.c), other keys of the class. */
 #ifndef PUTS
 #define PUTS 2
@@ -41,6 +42,7 @@ byte tail = 0, flr = 0;            /* records below flr are dead */
 byte word = 0;                     /* lsn + 1; 0: none */
 bool filt = false, memo = false, gate = false, log = false;
 bool shut = false, rung = false, bell = false, late = false;
+bool owed = false, spilt = false;   /* the list has a change of the key; it had no room for one */
 byte cnt = 0, busy = 0;            /* of `closed`; changes and workers not yet through */
 
 #ifdef UNGATED
@@ -80,7 +82,12 @@ inline closed_over()
 #endif
         atomic {
             if
-            :: SAME(w) -> rung = true; cnt++; done = true
+            :: shut == w.shut && cnt == w.cnt -> rung = true; done = true;
+#ifdef ROOMLESS
+                spilt = true
+#else
+                owed = true
+#endif
             :: else -> w.shut = shut; w.rung = rung; w.cnt = cnt
             fi
         }
@@ -113,14 +120,14 @@ proctype change()
         done = false;
         do
         :: !done ->
+            /* AT(l2.kill_asks) */
+            if
+            :: !filt -> done = true; goto through
+            :: else
+            fi;
             if
             :: shut -> closed_over()
             :: else ->
-                /* AT(l2.kill_asks) */
-                if
-                :: !filt -> done = true; goto through
-                :: else
-                fi;
 #ifdef FREEZE
                 if
                 :: close_tier() /* frozen: the gate, or the log, is not available */
@@ -205,23 +212,29 @@ proctype put()
 }
 
 /* l2_marker_tidy: MARKED alone keeps other threads from closing meanwhile. */
-inline tidy()
+inline tidy(is_late)
 {
-    LOOK(w);
-    if
-    :: !w.shut ->
 #ifdef TIDY_UNRUNG
-        late = false;
-        bell = false
+    took = !shut;
 #else
-        atomic { took = SAME(w); if :: took -> rung = true :: else fi };
+    atomic { took = !shut; if :: took -> rung = true :: else fi };
+#endif
+    if
+    :: took ->
         if
-        :: took ->
-            late = false;
-            bell = false;
-            atomic { shut = false; rung = w.rung; cnt = w.cnt + 1 }
+        :: is_late -> late = false
         :: else
-        fi
+        fi;
+        bell = false;
+#ifdef TIDY_UNRUNG
+        skip
+#else
+        atomic {
+            rung = false;
+#ifndef WORD_COMES_BACK
+            cnt++
+#endif
+        }
 #endif
     :: else
     fi
@@ -229,39 +242,57 @@ inline tidy()
 
 proctype worker()
 {
-    byte n = 0;
+    byte n = 0, at = 0;
     bool took = false;
-    word3 w;
     do
     :: n < ROUNDS ->
         n++;
         if
-        :: late -> tidy()
+        :: late -> tidy(true)
         :: else
         fi;
         if
         :: shut ->
             /* AT(l2.reopen) */
-#ifdef BELL_BEFORE_FLOOR
+#ifdef BELL_BEFORE_LIST
             bell = false;
 #endif
-            atomic { !log -> flr = tail }; /* AT(l2.reopen_floor) */
-            LOOK(w);
-            bell = false; /* AT(l2.reopen_open) */
-            atomic {
-                took = !SAME(w);
-                shut = false;
-                rung = false;
-#ifndef WORD_COMES_BACK
-                cnt++
+            took = false;
+            do
+            :: !took ->
+                if
+                :: spilt ->
+                    atomic { !log -> flr = tail }; /* AT(l2.reopen_floor) */
+                    spilt = false
+                :: else
+                fi;
+                if
+                :: owed ->
+                    GATE;
+                    if
+                    :: memo
+                    :: !memo -> tombstone()
+                    fi;
+                    UNGATE;
+                    /* AT(l2.owed_logged) */
+                    owed = false
+                :: else
+                fi;
+                atomic {
+#ifdef OWED_UNSEEN
+                    took = true;
+#else
+                    took = !owed && !spilt;
 #endif
-            }
-#ifndef RELIED_UNSEEN
-            if
-            :: took -> late = true /* made after the removal: no thread needs it any more */
-            :: else
-            fi
-#endif
+                    if
+                    :: took -> shut = false
+                    :: else
+                    fi
+                }
+            :: else -> break
+            od;
+            /* AT(l2.reopen_open) */
+            tidy(false)
         :: else
         fi
     :: else -> break

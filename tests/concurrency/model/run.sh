@@ -185,6 +185,7 @@ q fail l2_watch NO_SECOND_ASK
 q ok   l2_tombstone_lock STORED
 q ok   l2_tombstone_lock FREEZE PUTS=1 CHANGES=1 NO_READER
 c ok   l2_tombstone_lock FREEZE STORED PUTS=1 CHANGES=1
+f ok   l2_tombstone_lock FREEZE ROOMLESS STORED PUTS=1 CHANGES=1
 c ok   l2_tombstone_lock TWO STORED CHANGES=1
 f ok   l2_tombstone_lock FREEZE STORED PUTS=1
 f ok   l2_tombstone_lock FREEZE STORED CHANGES=1
@@ -197,10 +198,10 @@ q fail l2_tombstone_lock TOMB_AFTER_ACK STORED
 q fail l2_tombstone_lock TOMB_TORN TWO STORED CHANGES=1 NO_READER
 q fail l2_tombstone_lock UNGATED STORED
 q fail l2_tombstone_lock NO_DOORBELL FREEZE STORED CHANGES=1
-q fail l2_tombstone_lock BELL_BEFORE_FLOOR FREEZE STORED CHANGES=1
-q fail l2_tombstone_lock CLOSED_BEFORE_LOG FREEZE STORED PUTS=1 NO_READER
+q fail l2_tombstone_lock BELL_BEFORE_LIST FREEZE STORED CHANGES=1
+q fail l2_tombstone_lock CLOSED_BEFORE_LOG FREEZE ROOMLESS STORED PUTS=1 NO_READER
 q fail l2_tombstone_lock LATE_FORGOTTEN FREEZE STORED PUTS=1 CHANGES=1
-q fail l2_tombstone_lock RELIED_UNSEEN FREEZE STORED PUTS=1 CHANGES=1
+q fail l2_tombstone_lock OWED_UNSEEN FREEZE TWO STORED PUTS=1 CHANGES=1 NO_READER
 c fail l2_tombstone_lock WORD_COMES_BACK FREEZE TWO STORED PUTS=1 CHANGES=1 NO_READER
 f fail l2_tombstone_lock TIDY_UNRUNG FREEZE TWO STORED PUTS=1 CHANGES=1 NO_READER
 q ok   l2_meet PUTS=1
@@ -366,7 +367,7 @@ sched.run_not_counted" # sim: quota, bloom_bits, l2_ends, bound, those of src/wo
 no_protocol="l1.apart.published l1.big.giving l1.sample.noted
 l1.shadow.fed l1.shadow.taken lock.owned l1.quota.moved l1.quota.generation
 l2.head_copy l2.head_begun l2.slot_open l2.overflow l2.seal_chunk l2.sealed l2.prepared"
-l2_steps="src/l2/invalidations.c src/l2/write.c src/l2/tombstone_filter.c src/l2/stall.c src/l2/log.c
+l2_steps="src/l2/invalidations.c src/l2/write.c src/l2/tombstone_filter.c src/l2/stall.c src/l2/reopen.c src/l2/log.c
 src/l2/slot.c src/l2/seal.c src/l2/barrier.c src/l2/reclaim.c src/l2/log.h"
 
 say() { # passed? line
