@@ -31,7 +31,8 @@ extern "C" {
  * drops the others and returns DROPPED; one log line says how many were handed over. A dropped
  * entry is a miss after the next open: no part of it is on disk, and no older value of its key
  * comes back. The rest of the close has no limit: it writes the end of the log, four segments at
- * most, and syncs. */
+ * most, and syncs. If the last sync fails, the close returns DROPPED: the next open finds
+ * everything, unless the power fails before. */
 
 /* READ
  * A miss in memory reads the disk and returns the entry with the rest of its TTL, unless its
@@ -92,6 +93,10 @@ extern "C" {
  * renamed to l2_path.bad.N, N from 1 to 9, and a new one is created. A directory of another
  * program or of a newer library is never renamed. Metric cellar_l2_opened says how the index was
  * restored.
+ *
+ * A failed sync drops no entry: the bytes since the last good sync are stored again. Until that
+ * is done, cellar_sync, CELLAR_DURABLE and changes under SYNC_ALWAYS return E_IO. If the kernel
+ * lost bytes meanwhile, the disk tier is emptied (metric cellar_l2_emptied_total).
  *
  * While a disk does not answer (100 ms), reads of it miss and writes are dropped; THROUGH returns
  * E_IO after 1 s. When it answers, the changes of that time are logged and everything that was

@@ -504,8 +504,7 @@ CELLAR_PRIVATE bool cache_disk_end(cache_store *s)
 {
     if (s->disk == NULL) { return true; }
     const bool all = s->tier == NULL || cache_disk_spill(s);
-    l2_end(s->disk);
-    return all;
+    return l2_end(s->disk) == CELLAR_OK && all;
 }
 
 CELLAR_PRIVATE void cache_disk_close(cache_store *s)

@@ -28,7 +28,7 @@ typedef struct l2_arming { /* a slot as it was under the lock */
     uint32_t pos, entries, window;
 } l2_arming;
 
-static int l2_arm_pages(l2 *d, const l2_slot *s, size_t from, size_t end)
+CELLAR_PRIVATE int l2_arm_pages(l2 *d, const l2_slot *s, size_t from, size_t end)
 {
     const size_t at = (size_t)(s->base - d->map);
     from = from / L2_PAGE * L2_PAGE;

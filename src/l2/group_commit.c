@@ -11,9 +11,8 @@
  *            complete before a caller drew n.
  * INVARIANTS A change may rely on older state: a tombstone in the memo, a FLOOR. That state was
  *            complete before its tombstone lock was released.
- *            A failed sync is final: the lost bytes may never reach the disk, and a second sync
- *            would not report them. All stored records are dropped. No commit succeeds until a
- *            header with that floor is durable in pages stored again.
+ *            After a failed sync no commit succeeds until the bytes were stored again and synced
+ *            (barrier.c): a second sync would not report them.
  *            No commit succeeds while changes rely on the stall marker: no log has them.
  * LOCKING    `committing`: leader, by CAS. commit_floor: L2_LOG.
  * LIMITS     A commit costs no sync if nothing was reserved since the last one, and that one found

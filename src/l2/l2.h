@@ -111,9 +111,9 @@ typedef struct l2_meta { /* fields of one entry; 0 means "none" unless a field s
  * *sys_errno: the errno of the system, or 0. The index rebuild continues after the return. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno);
 /* Finish pending work, seal all slots and sync, so that the next open finds everything. No other
- * call may run at the same time. Only l2_close may follow. After a clean l2_end a power cut loses
- * nothing, at any level. */
-BASE_SPARE CELLAR_PRIVATE void l2_end(l2 *d);
+ * call may run at the same time. Only l2_close may follow. OK: a power cut loses nothing, at any
+ * level. E_IO: the last sync failed; the next open of the same boot finds everything. */
+BASE_SPARE CELLAR_PRIVATE cellar_err l2_end(l2 *d);
 /* Call l2_end unless it was called, then free everything. No callback runs after l2_end. */
 BASE_SPARE CELLAR_PRIVATE void l2_close(l2 *d);
 /* Turn `d` into an empty shell in a forked child: close its files, drop its lock, touch nothing

@@ -462,22 +462,30 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE void l2_end(l2 *d)
+CELLAR_PRIVATE cellar_err l2_end(l2 *d)
 {
     l2_thread_end(d);
     while (l2_tick(d, 1000000)) {}
     l2_images_reserve(d);
-    if (base_load_acq(&d->broken) == 0 && l2_sync_as(d, true) == CELLAR_OK) {
+    d->ended = true;
+    if (base_load_acq(&d->broken) != 0) { return CELLAR_OK; }
+    cellar_err err = l2_sync_as(d, true);
+    if (err != CELLAR_OK) { err = l2_sync_as(d, true); } /* stores lost bytes again */
+    if (err == CELLAR_OK) {
         l2_images_save(d, true);
         l2_snap_save(d);
+    } else {
+        base_log(d->cfg.log, BASE_LOG_ERROR, "l2", (int)err,
+                 "cellar_close: the last sync failed: the next open finds the entries unless the "
+                 "power fails before");
     }
-    d->ended = true;
+    return err;
 }
 
 CELLAR_PRIVATE void l2_close(l2 *d)
 {
     if (d == NULL) { return; }
-    if (!d->ended) { l2_end(d); }
+    if (!d->ended) { (void)l2_end(d); }
     l2_free(d);
 }
 

@@ -101,6 +101,7 @@ CELLAR_PRIVATE int l2_seal(l2 *d, l2_slot *s)
     g->controls = s->controls;
     g->footer_pages = (s->entries + L2_FOOT_ENTRIES - 1) / L2_FOOT_ENTRIES;
     g->data_end = s->pos;
+    g->unsynced = true;
     s->synced_at = d->data_syncs + 1;
     l2_map_forget(d, base_load_rlx(&g->place));
     /* seq_cst: pairs with the pin in l2_get */

@@ -8,6 +8,8 @@
 
 /* ---- arm.c ---- */
 
+/* Make the pages of a range of a slot dirty without a change. Return an errno, or 0. */
+CELLAR_PRIVATE int l2_arm_pages(l2 *d, const l2_slot *s, size_t from, size_t end);
 /* Reset the armed limits, before a sync of the stage. */
 CELLAR_PRIVATE void l2_disarm(l2 *d);
 /* Arm more pages if a caller came close to the limit, or half a second has passed. */
@@ -33,8 +35,12 @@ CELLAR_PRIVATE bool l2_reclaim(l2 *d);
 
 /* Make the header of the next slot durable, at KEEP and ALWAYS. Return an errno, or 0. */
 CELLAR_PRIVATE int l2_prepare(l2 *d);
-/* Drop all records after a failed sync. */
+/* Bar commits and request l2_resync after a failed sync of a file. */
 CELLAR_PRIVATE void l2_sync_failed(l2 *d, int e);
+/* Sync stage or data.seg. Return an errno, or 0. */
+CELLAR_PRIVATE int l2_sync_file(l2 *d, base_vfs_file *f);
+/* Store the bytes of failed syncs again. Return 0 if no sync is owed any more, else an errno. */
+CELLAR_PRIVATE int l2_resync(l2 *d);
 /* Sync stage and data.seg if that is due, or if a slot waits for it. */
 CELLAR_PRIVATE void l2_barrier_work(l2 *d);
 

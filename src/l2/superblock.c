@@ -40,6 +40,7 @@ CELLAR_PRIVATE int l2_super_store(l2 *d)
     if (e == 0) { e = l2_datasync(d, d->super_file); }
     /* The state of that copy is unknown. The next attempt writes the same copy. */
     if (e != 0) { d->super.serial++; }
+    d->super_owed = e != 0;
     return e;
 }
 

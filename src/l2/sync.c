@@ -7,7 +7,7 @@
  * INVARIANTS A sync succeeds only if no change relies on the stall marker and the files at the path
  *            are the ones that were synced.
  *            After a failed sync SUPER may say CLEAN or not. It says DIRTY again before anything is
- *            acknowledged, and all records are dropped (barrier.c).
+ *            acknowledged. No record is dropped: the next sync stores the bytes again (barrier.c).
  * LOCKING    Each call becomes the worker.
  * SEE ALSO   superblock.c: CLEAN and DIRTY; stage_trim.c: why a stage is synced late. */
 #include "l2/superblock.h"
@@ -36,11 +36,11 @@ static int l2_sync_files(l2 *d, bool quiet)
 {
     const bool drop = d->cfg.level == L2_DROP, trims = drop && !d->no_trim;
     if (drop) { l2_drain(d); }
-    const int e = l2_datasync(d, d->data_file);
+    const int e = l2_sync_file(d, d->data_file);
     if (e != 0 || (trims && !quiet)) { return e; }
     if (trims) { l2_trim_all(d); }
     l2_disarm(d);
-    return l2_datasync(d, d->stage_file);
+    return l2_sync_file(d, d->stage_file);
 }
 
 /* Begin a sync and return its lsn. At DROP, appends wait from here until SUPER says DIRTY again. */
@@ -65,7 +65,8 @@ CELLAR_PRIVATE cellar_err l2_sync_as(l2 *d, bool closing)
     }
     l2_reopen(d);
     const uint32_t before = base_load_rlx(&d->dirty);
-    int e = l2_sync_files(d, false); /* most of the bytes, while appends continue */
+    int e = l2_resync(d);
+    if (e == 0) { e = l2_sync_files(d, false); } /* most of the bytes, while appends continue */
     const uint64_t lsn = l2_sync_begin(d);
     BASE_POINT("l2.sync_begun");
     if (e == 0) { e = l2_meta_store(d); }
@@ -74,7 +75,6 @@ CELLAR_PRIVATE cellar_err l2_sync_as(l2 *d, bool closing)
     if (e == 0 && unlogged) { e = EAGAIN; }
     if (e == 0 && !l2_files_there(d)) { e = EFAULT; } /* truncated during the sync */
     if (e == 0) {
-        d->data_syncs++;
         d->super.state = L2_CLEAN;
         d->super.clean_lsn = lsn;
         d->super.closed = closing;
@@ -92,7 +92,6 @@ CELLAR_PRIVATE cellar_err l2_sync_as(l2 *d, bool closing)
     base_store_rel(&d->dirty, before == L2_NOW_CLEAN ? (uint32_t)L2_NOW_CLEAN
                                                      : (uint32_t)L2_NOW_MOVING);
     (void)l2_dirty_now(d);
-    l2_sync_failed(d, e);
     l2_worker_drop(d);
     return CELLAR_E_IO;
 }

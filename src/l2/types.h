@@ -222,6 +222,7 @@ typedef struct l2_seg {
     _Atomic uint32_t place; /* in data.seg; worker only; L2_LOG while `word` says STAGE */
     uint32_t era;           /* era of the tombstone filter */
     uint32_t controls, footer_pages, data_end; /* valid once sealed; worker only */
+    bool unsynced;          /* written since the last good sync of data.seg; worker only */
     bool unread;            /* the index rebuild has not moved all its lines to the tables yet */
     _Atomic uint32_t future; /* 1: the writer's clock was ahead, so all TTLs have passed */
     /* row i: i-th element of the stack of free segments, unrelated to this segment */
@@ -423,6 +424,7 @@ struct l2 {
     _Atomic uint64_t header_floor; /* highest floor of a header in the stage */
     _Atomic uint32_t dirty;       /* L2_NOW_...; futex word */
     _Atomic uint32_t want_dirty;  /* 1: a put was dropped because SUPER says CLEAN */
+    _Atomic uint32_t resync;      /* 1: a sync failed, its bytes must be stored again; barrier.c */
     _Atomic uint32_t broken;      /* L2_BROKEN..: no puts, gets miss, until the next open */
     _Atomic uint32_t disk;        /* L2_DISK_...; release by each writer */
     l2_health health;
@@ -460,6 +462,7 @@ struct l2 {
     _Atomic uint32_t working; /* futex word: 0 free, 1 held, 2 held with waiters */
     unsigned char *page;      /* aligned scratch of 4 * L2_PAGE */
     void *page_raw;
+    bool super_owed;          /* the last write of SUPER failed */
     uint64_t data_syncs;      /* completed syncs of data.seg */
     size_t chunk;             /* bytes per write of a segment */
     uint64_t meta_serial, meta_lsn, meta_controls;

@@ -60,7 +60,7 @@ static void l2_upkeep(l2 *d)
         } else {
             d->super.segseq_end -= L2_SEGSEQ_STEP;
         }
-    } else if ((now - d->seen_ms >= L2_SEEN_MS || l2_day_spent(d)) &&
+    } else if ((now - d->seen_ms >= L2_SEEN_MS || d->super_owed || l2_day_spent(d)) &&
                base_load_rlx(&d->dirty) == L2_NOW_DIRTY) {
         (void)l2_super_store(d);
         d->seen_ms = now;
@@ -82,6 +82,7 @@ static bool l2_work(l2 *d, uint64_t budget_us)
     if (!l2_heartbeat(d) || !l2_disk_works(d)) { return false; }
     l2_reopen(d);
     if (base_load_acq(&d->want_dirty) != 0) { (void)l2_dirty_now(d); }
+    if (l2_resync(d) != 0) { return false; }
     while (more) {
         l2_beat(d);
         more = l2_seal_work(d);

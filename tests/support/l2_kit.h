@@ -71,7 +71,7 @@ typedef struct l2_dev_file {
     uint32_t writes;
     unsigned char *version[DEV_VERSIONS]; /* copies of a mapped file; [0] oldest */
     uint32_t versions;
-    unsigned char *lost; /* bytes at a failed sync of the mapping; unchanged pages count as clean */
+    unsigned char *lost; /* bytes at a failed sync; pages not stored into since count as clean */
 } l2_dev_file;
 
 typedef struct l2_dev {
@@ -303,6 +303,15 @@ T_INLINE void l2_dev_fold(l2_dev *v, l2_dev_file *f)
     f->writes = kept;
 }
 
+/* Pages of a range are dirty again. */
+T_INLINE void l2_dev_stored(l2_dev_file *f, size_t off, size_t bytes)
+{
+    for (size_t at = off / 4096 * 4096; f->lost != NULL && at < off + bytes && at < f->room;
+         at += 4096) {
+        f->lost[at] = (unsigned char)~f->live[at];
+    }
+}
+
 T_INLINE int l2_dev_pwrite(void *ctx, base_vfs_file *file, const void *buf, size_t n, uint64_t off,
                            size_t *done)
 {
@@ -317,6 +326,7 @@ T_INLINE int l2_dev_pwrite(void *ctx, base_vfs_file *file, const void *buf, size
     if (off > f->size) { memset(f->live + f->size, 0, (size_t)off - f->size); }
     memcpy(f->live + off, buf, n);
     f->size = BASE_MAX(f->size, (size_t)off + n);
+    l2_dev_stored(f, (size_t)off, n);
     *done = n;
     if (v->flat) { return 0; }
     if (f->writes == DEV_WRITES) { l2_dev_fold(v, f); }
@@ -360,11 +370,10 @@ T_INLINE void l2_dev_unmap(void *ctx, void *p, size_t bytes)
 
 T_INLINE int l2_dev_arm(void *ctx, base_vfs_file *f, void *map, size_t off, size_t bytes)
 {
-    (void)f;
     (void)map;
-    (void)off;
-    (void)bytes;
-    return l2_dev_fault(ctx, DEV_ARM);
+    const int e = l2_dev_fault(ctx, DEV_ARM);
+    if (e == 0) { l2_dev_stored((l2_dev_file *)(void *)f, off, bytes); }
+    return e;
 }
 
 /* Zero a range. A failure leaves each page zero, unchanged, or as on disk. */
@@ -405,7 +414,7 @@ T_INLINE int l2_dev_datasync(void *ctx, base_vfs_file *file)
     l2_dev_hook(ctx);
     if (((l2_dev *)ctx)->flat) { return e; }
     if (e != 0) {
-        if (f->mapped) { l2_dev_lose(f); }
+        l2_dev_lose(f);
         return e;
     }
     for (size_t at = 0; at < f->size; at += 4096) {

@@ -91,7 +91,7 @@ static void a_commit_without_new_records_needs_no_sync(void)
     end();
 }
 
-static void commits_fail_after_a_failed_sync_until_older_records_are_dead(void)
+static void commits_fail_after_a_failed_sync_until_its_bytes_are_stored_again(void)
 {
     base_rng r;
     base_rng_seed(&r, t_.seed);
@@ -105,14 +105,47 @@ static void commits_fail_after_a_failed_sync_until_older_records_are_dead(void)
     T_EQ_I64(l2_commit(kit.d), CELLAR_E_IO);
     /* the disk reports success now, which would be wrong */
     T_EQ_I64(l2_commit(kit.d), CELLAR_E_IO);
-    T_EQ_U64(l2_kit_look(&kit, 4, L2_KIT_GENERATION), 0);
     dev.fail_at = 1;
     dev.fail_sticky = true;
-    (void)l2_tick(kit.d, 1000); /* the header that would permit commits again fails, too */
+    (void)l2_tick(kit.d, 1000); /* the sync of the bytes that were stored again fails, too */
     dev.fail_at = 0;
     T_EQ_I64(l2_commit(kit.d), CELLAR_E_IO);
     for (int i = 0; i < 3; i++) { (void)l2_tick(kit.d, 1000); }
     T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
+    T_EQ_I64(l2_kit_put(&kit, 5, 2, L2_KIT_GENERATION), CELLAR_OK);
+    T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
+    for (int n = 0; n < 20; n++) {
+        open_cut(&r);
+        for (uint32_t i = 0; i < KEYS; i++) {
+            const uint32_t want = i == 5 ? 2 : i == 3 ? 0 : 1;
+            T_EQ_U64(l2_kit_look(&after, i, L2_KIT_GENERATION), want);
+        }
+        l2_kit_kill(&after);
+    }
+    end();
+}
+
+/* The kernel dropped a page of the stage, which shows the bytes of the disk now. */
+static void lost_bytes_of_a_failed_sync_empty_the_tier(void)
+{
+    base_rng r;
+    base_rng_seed(&r, t_.seed);
+    begin(L2_ALWAYS);
+    l2_kit_fill(&kit, 1);
+    T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
+    l2_kit_del(&kit, 3);
+    l2_dev_file *stage = l2_dev_find(&dev, "stage.buf");
+    const size_t at = (size_t)(kit.d->open_slot->base - kit.d->map) +
+                      kit.d->open_slot->pos / 4096 * 4096;
+    unsigned char page[4096];
+    memcpy(page, stage->durable + at, sizeof page);
+    dev.fail_site = DEV_DATASYNC;
+    dev.fail_errno = EIO;
+    dev.fail_at = 1;
+    T_EQ_I64(l2_commit(kit.d), CELLAR_E_IO);
+    memcpy(stage->live + at, page, sizeof page);
+    for (int i = 0; i < 4; i++) { (void)l2_tick(kit.d, 1000); }
+    T_EQ_U64(l2_kit_figures(&kit).emptied, 1);
     T_EQ_I64(l2_kit_put(&kit, 5, 2, L2_KIT_GENERATION), CELLAR_OK);
     T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
     for (int n = 0; n < 20; n++) {
@@ -234,7 +267,8 @@ static void one_sync_serves_all_waiting_commits(void)
 
 T_MAIN("l2_commit", T_CASE(committed_changes_survive_a_power_cut),
        T_CASE(a_commit_without_new_records_needs_no_sync),
-       T_CASE(commits_fail_after_a_failed_sync_until_older_records_are_dead),
+       T_CASE(commits_fail_after_a_failed_sync_until_its_bytes_are_stored_again),
+       T_CASE(lost_bytes_of_a_failed_sync_empty_the_tier),
        T_CASE(commits_fail_while_changes_rely_on_the_stall_marker),
        T_CASE(commits_fail_after_the_files_were_removed),
        T_CASE(an_unused_slot_leaves_no_gap_for_the_next_run),
