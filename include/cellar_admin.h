@@ -138,7 +138,8 @@ typedef enum cellar_option {
 /* Change an option of the store, or of this namespace.
  * in:      any handle of the store; for NAMESPACE options the namespace; value in the option's unit
  * returns: OK; E_INVAL (unknown option, value out of range), E_RANGE, E_UNSUPPORTED, E_NOMEM
- *          (thread), E_BUSY, E_FORKED.
+ *          (thread), E_BUSY (of MEMORY_BYTES and MAX_ENTRIES: another change of one of them runs),
+ *          E_FORKED.
  *          MEMORY_BYTES: E_RANGE (nothing changed: beyond the address space reserved at open, or
  *          too small for the memory of the host and the tables made at open, for which 1/128 of
  *          that budget and 2 MiB are enough);

@@ -127,7 +127,7 @@ static cellar_err cache_set_max_entries(cellar *c, int64_t entries)
     const cellar_err err = l1_set_max_entries(c->l1, (uint64_t)entries);
     if (err == CELLAR_OK) { base_store_rlx(&c->store->max_entries, (uint64_t)entries); }
     return cache_fail(c, err, 0,
-                      "cellar_option_set: max_entries: pinned entries prevent shrinking");
+                      "cellar_option_set: max_entries: another resize is running");
 }
 
 static cellar_err cache_set_namespace_max_entries(cellar *c, int64_t entries)

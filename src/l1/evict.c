@@ -470,7 +470,7 @@ BASE_SIZE_END
 CELLAR_PRIVATE bool l1_stripe_full(const l1 *c, const l1_stripe *s)
 {
     if (base_load_rlx(&c->low) != 0) { return true; }
-    return base_load_rlx(&c->max_entries) != 0 && base_load_rlx(&c->tickets) == 0 &&
+    return base_load_rlx(&c->max_entries) != 0 && base_load_rlx(&c->tickets) <= 0 &&
            l1_stripe_entries(s) >= s->granted;
 }
 

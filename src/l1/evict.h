@@ -56,7 +56,8 @@ typedef struct l1_round {
 } l1_round;
 /* Evict about `bytes` from some stripe: one round with its own locking and hand-over. */
 CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes, l1_round *r);
-/* Drop about `entries` entries and their tickets, because the bound was lowered. */
-CELLAR_PRIVATE uint64_t l1_evict_excess(l1 *c, uint64_t entries);
+/* Evict entries of some stripe while a lowered bound is exceeded, and return the unused tickets of
+ * the stripe. Return false if it had none. */
+CELLAR_PRIVATE bool l1_evict_excess(l1 *c);
 
 #endif

@@ -211,7 +211,7 @@ CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
                                       : BASE_MIN((uint64_t)64 << 20, budget / 2), L1_VALUE_LIMIT);
     c->over_max = (uint32_t)BASE_MIN(c->max_value_bytes, (uint64_t)L1_SMALL_COPY);
     base_store_rlx(&c->max_entries, cfg->max_entries);
-    base_store_rlx(&c->tickets, cfg->max_entries);
+    base_store_rlx(&c->tickets, (int64_t)cfg->max_entries);
     base_store_rlx(&c->reserve, l1_reserve_segs(c, budget));
     base_store_rlx(&c->rough_ms, base_coarse_ms(c->clock));
     cellar_err err = CELLAR_E_NOMEM;

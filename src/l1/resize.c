@@ -100,23 +100,21 @@ CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries)
 {
     if (!base_cas_ar(&c->resizing, 0u, 1u)) { return CELLAR_E_BUSY; }
     l1_stripes_take(c); /* tickets and grants change together */
-    uint64_t granted = 0;
+    int64_t tickets = (int64_t)max_entries;
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         l1_stripe *s = &c->stripe[i];
         s->granted = max_entries != 0 ? (uint32_t)l1_stripe_entries(s) : 0;
-        granted += s->granted;
+        tickets -= s->granted;
     }
     base_store_rlx(&c->max_entries, max_entries);
-    base_store_rlx(&c->tickets, max_entries > granted ? max_entries - granted : 0);
-    uint64_t excess = granted > max_entries ? granted - max_entries : 0;
+    base_store_rlx(&c->tickets, tickets);
     l1_stripes_drop(c);
-    cellar_err err = CELLAR_OK;
-    for (unsigned idle = 0; excess != 0 && idle < 1000 + 16 * c->stripe_count;) {
-        uint64_t gone = l1_evict_excess(c, BASE_MIN(excess, (uint64_t)L1_HOLD_MAX / 2));
-        excess -= BASE_MIN(gone, excess);
-        idle = gone == 0 ? idle + 1 : 0;
+    /* Tickets of entries evicted here, and of deleted ones, raise the pool to 0. */
+    unsigned idle = 0;
+    while (base_load_rlx(&c->tickets) < 0 && idle < 1000 + 16 * c->stripe_count) {
+        idle = l1_evict_excess(c) ? 0 : idle + 1;
     }
-    if (excess != 0) { err = CELLAR_E_BUSY; }
+    const cellar_err err = base_load_rlx(&c->tickets) < 0 ? CELLAR_E_BUSY : CELLAR_OK;
     l1_shadow_refit(c);
     base_store_rel(&c->resizing, 0u);
     return err;

@@ -5,7 +5,8 @@
  * PICTURE    l1_room_for: expired first -> free bytes -> ticket -> reserve; no segment: force ->
  *            other stripes -> E_SPACE.
  * INVARIANTS When memory is short, a set that appends n bytes frees at least n bytes of the log.
- *            Sum of granted tickets + tickets in the pool == max_entries.
+ *            Sum of granted tickets + tickets in the pool == max_entries. A lowered bound makes the
+ *            pool negative. Tickets that return raise it; a stripe gets one while it is above 0.
  * LOCKING    Stripe lock. Other stripes only by try-lock.
  * LIMITS     README.md, Bounded work: records that one set examines, bytes that one call frees. */
 #include "l1/cap.h"
@@ -28,7 +29,7 @@ CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_stripe *s)
 {
     const uint64_t count = l1_stripe_entries(s);
     if (s->granted <= count) { return false; }
-    base_add_rlx(&c->tickets, s->granted - count);
+    base_add_rlx(&c->tickets, (int64_t)(s->granted - count));
     s->granted = (uint32_t)count;
     return true;
 }
@@ -49,10 +50,10 @@ static bool l1_ticket_from_pool(l1 *c, l1_stripe *s)
 {
     /* Take one ticket at a time: spare tickets of one stripe make others evict below the bound.
      * Once the store is full, the pool is only read. */
-    uint64_t have;
+    int64_t have;
     do {
         have = base_load_rlx(&c->tickets);
-        if (have == 0) { return false; }
+        if (have <= 0) { return false; }
     } while (!base_cas_ar(&c->tickets, have, have - 1));
     s->granted++;
     return true;
@@ -268,30 +269,23 @@ CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes, l1_round *r)
     return freed;
 }
 
-CELLAR_PRIVATE uint64_t l1_evict_excess(l1 *c, uint64_t entries)
+CELLAR_PRIVATE bool l1_evict_excess(l1 *c)
 {
     l1_stripe *s = l1_larger_of_two(c, NULL, true);
     BASE_ASSERT(s != NULL);
     l1_victims v;
     l1_freed freed = {0};
-    uint64_t dropped = 0;
     v.n = 0;
     sync_take(L1_STRIPE, &s->lock);
-    while (dropped < entries && s->granted > l1_stripe_entries(s)) { /* a delete left it idle */
-        s->granted--;
-        dropped++;
-    }
-    for (unsigned i = 0; i < L1_HOLD_MAX && v.n < L1_VICTIMS && dropped < entries; i++) {
-        l1_step step = l1_step_any(c, s, i > L1_HOLD_MAX / 2, &v, &freed);
-        if (step == L1_STEP_END) { break; }
-        if (step == L1_STEP_DROPPED && s->granted != 0) {
-            s->granted--;
-            dropped++;
-        }
+    bool any = l1_tickets_back(c, s); /* deletes left them idle */
+    for (unsigned i = 0; i < L1_HOLD_MAX && v.n < L1_VICTIMS && base_load_rlx(&c->tickets) < 0;
+         i++) {
+        if (l1_step_any(c, s, i > L1_HOLD_MAX / 2, &v, &freed) == L1_STEP_END) { break; }
+        any |= l1_tickets_back(c, s);
     }
     sync_drop(L1_STRIPE, &s->lock);
     if (v.n != 0) { l1_hand_over(c, &v); }
-    return dropped;
+    return any;
 }
 
 /* Return whether `bytes` fit if the store evicts every entry. After a full pass the retire list

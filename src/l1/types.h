@@ -305,7 +305,8 @@ struct l1 {
     size_t ghost_bytes, group_bytes, stripe_bytes, stripe_block_bytes, pin_bytes;
     void *stripe_block, *self_block; /* as allocated; the structures in them are aligned by hand */
     _Atomic uint64_t max_entries;
-    _Atomic uint64_t tickets; /* entries not granted to a stripe; == max_entries - sum granted */
+    _Atomic int64_t tickets; /* entries not granted to a stripe; == max_entries - sum granted; below
+                              * 0 until the store has shrunk to a lowered bound */
     /* Both NULL until the policy is adaptive for the first time; release here, acquire in get. */
     struct l1_samples *_Atomic samples;
     struct l1_shadow *_Atomic shadow;

@@ -1106,13 +1106,17 @@ static void l1_idle_run(void)
 const base_sim_scenario sim_l1_idle = { "l1_idle", "updates of last_use never touch other bytes",
                                         l1_idle_run, 0 };
 
-/* ---- resize: the budget shrinks and grows during operations ---- */
+/* ---- resize: the budget or the bound of entries shrinks and grows during operations ---- */
 
 static void resize_fiber(void *arg)
 {
     (void)arg;
     const uint64_t full = base_load_rlx(&world.account.limit);
     for (int i = 0; i < 2; i++) {
+        if (base_load_rlx(&world.c->max_entries) != 0) {
+            BASE_SIM_CHECK(l1_set_max_entries(world.c, 1 + base_sim_below(8)) == CELLAR_OK);
+            continue;
+        }
         uint64_t less = EVICT_FIXED + (5 + base_sim_below(3)) * EVICT_SEG;
         world.over = true;
         cellar_err err = l1_resize(world.c, less);
@@ -1131,6 +1135,7 @@ static void resize_fiber(void *arg)
 static void l1_resize_run(void)
 {
     world_open(&(world_plan){ .budget = EVICT_FIXED + 12 * EVICT_SEG, .seg_bytes = EVICT_SEG,
+                              .max_entries = base_sim_below(2) * EVICT_KEYS,
                               .want_left = base_sim_below(4) == 0 });
     for (uint32_t i = 0; i < EVICT_KEYS; i++) { (void)world_key_with(3, i % 2); }
     world_fill_up(EVICT_KEYS, 100);
@@ -1144,7 +1149,7 @@ static void l1_resize_run(void)
 }
 
 const base_sim_scenario sim_l1_resize = {
-    "l1_resize", "the budget holds when it shrinks under load", l1_resize_run, 0
+    "l1_resize", "budget and bound hold when they shrink under load", l1_resize_run, 0
 };
 
 /* ---- scan: a key present throughout is visited, through splits and deletes of others ---- */

@@ -301,5 +301,47 @@ static void a_child_takes_back_what_lost_threads_held(void)
     kit_close(&h.k);
 }
 
+static struct {
+    kit k;
+    pid_t pid; /* -1: no fork yet */
+} g;
+
+static void fork_once(void *ctx, const l1_left *what)
+{
+    (void)ctx;
+    (void)what;
+    if (g.pid != -1) { return; }
+    fflush(stdout);
+    g.pid = fork();
+    T_REQUIRE(g.pid >= 0);
+    if (g.pid != 0) { return; }
+    (void)alarm(30 * t_patience());
+    T_CHECK(kit_stats(&g.k).entries > 100);
+    (void)l1_tick(g.k.c, UINT64_MAX);
+    T_CHECK(kit_stats(&g.k).entries <= 100);
+    T_EQ_STR(l1_audit(g.k.c), NULL);
+    fflush(stdout);
+    _exit(t_failed());
+}
+
+/* The thread that lowers the bound does not exist in the child: a tick finishes the shrink. */
+static void tick_in_a_child_finishes_a_shrink_of_the_parent(void)
+{
+    const l1_config cfg = {.max_entries = 2000, .stripes = 1, .hooks = {.left = fork_once}};
+    g.pid = -1;
+    kit_open(&g.k, KIT_MIB(4), &cfg);
+    base_fork_node node = {.prepare = prepare, .parent = parent, .child = child, .ctx = g.k.c};
+    T_REQUIRE(base_fork_register(&node));
+    for (uint64_t id = 0; id < 2000; id++) { T_EQ_I64(kit_put(&g.k, id, id, 20), CELLAR_OK); }
+    l1_want_left(g.k.c, true);
+    T_EQ_I64(l1_set_max_entries(g.k.c, 100), CELLAR_OK);
+    int status = 1;
+    T_REQUIRE(waitpid(g.pid, &status, 0) == g.pid);
+    T_EQ_I64(status, 0);
+    base_fork_unregister(&node);
+    kit_close(&g.k);
+}
+
 T_MAIN("l1_fork", T_CASE(child_of_eight_writers_uses_the_store),
-       T_CASE(child_of_a_child_uses_the_store), T_CASE(a_child_takes_back_what_lost_threads_held))
+       T_CASE(child_of_a_child_uses_the_store), T_CASE(a_child_takes_back_what_lost_threads_held),
+       T_CASE(tick_in_a_child_finishes_a_shrink_of_the_parent))
