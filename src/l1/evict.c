@@ -435,6 +435,18 @@ CELLAR_PRIVATE bool l1_due_step(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *fr
 
 BASE_SIZE_END
 
+CELLAR_PRIVATE bool l1_compact_step(l1 *c, l1_stripe *s)
+{
+    uint64_t pos, to;
+    l1_rec r;
+    l1_entry e;
+    if (l1_queue_due(c, s) != 0 || !l1_pass_next(c, &s->sparse, &pos, &r)) { return false; }
+    if (!l1_entry_at(c, s, pos, &r, &e)) { return true; }
+    if (!l1_log_reserve(c, s, 1, r.size, &to)) { return false; }
+    (void)l1_keep(c, s, &e, (uint8_t)l1_freq(e.slot.b, e.slot.i), to);
+    return true;
+}
+
 CELLAR_PRIVATE l1_step l1_step_any(l1 *c, l1_stripe *s, bool force, l1_victims *v, l1_freed *freed)
 {
     if (BASE_UNLIKELY(!force && l1_rotating(c, s))) {

@@ -19,6 +19,7 @@
 
 #define L1_STEAL_ROUNDS 8
 #define L1_DUE_LOOKS 16u
+#define L1_COMPACT_MOVES 8u
 
 /* ---- tickets --------------------------------------------------------------------------------- */
 /* Return the unused tickets of a stripe to the pool. A delete leaves its ticket to its stripe, so
@@ -135,12 +136,18 @@ static SYNC_HOLDS(L1_STRIPE) l1_paid
     l1_pay(l1 *c, l1_stripe *s, uint64_t want, uint32_t size, l1_toll *t, l1_victims *v)
 {
     const uint64_t allowance = 16 + size / 8;
+    for (; want != 0 && s->sparse.seg != 0 && t->moves < L1_COMPACT_MOVES; t->moves++) {
+        if (!l1_compact_step(c, s)) { break; }
+    }
     for (unsigned held = 0; t->freed.log_bytes + t->freed.big_bytes < want; held++) {
         if (v->n == L1_VICTIMS || held == L1_HOLD_MAX) { return L1_PAID_AGAIN; }
         if (t->examined >= 2 * allowance) { break; }
         bool force = t->examined >= allowance;
         if (force && t->freed.log_bytes >= size) { break; }
         t->examined++;
+        /* The allowance alone bounds what is kept for a floor. The reserve serves the set while the
+         * cursor passes a run of such records. */
+        t->freed.spared = 0;
         if (l1_step_any(c, s, force, v, &t->freed) == L1_STEP_END) { break; }
     }
     t->paid = true;

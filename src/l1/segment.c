@@ -25,6 +25,7 @@
 #include "l1/segment.h"
 
 #define L1_ARENA_STEP ((uint64_t)2 << 20)
+#define L1_SPARSE_LOOKS 8u
 
 /* ---- overwriting ----------------------------------------------------------------------------- */
 BASE_SIZE_BEGIN
@@ -207,6 +208,22 @@ static void l1_empty_push(l1 *c, l1_stripe *s, uint32_t seg)
     } while (!base_cas_ar(&s->empty, top, seg + 1));
 }
 
+/* Find a segment of main that is less than three quarters live, among the next few. */
+static void l1_sparse_find(l1 *c, l1_stripe *s)
+{
+    l1_pass *hand = &s->sparse_hand;
+    const bool same = hand->seg != 0 && base_load_rlx(&c->seg[hand->seg - 1].seq) == hand->seq;
+    uint32_t seg = same ? hand->seg - 1 : s->queue[1].tail;
+    for (unsigned i = 0; i < L1_SPARSE_LOOKS && s->sparse.seg == 0; i++) {
+        if (seg == s->queue[1].head) { seg = s->queue[1].tail; }
+        if (seg == s->queue[1].head) { break; }
+        const uint64_t live = L1_LIVE_BYTES(L1_LIVE_LINKED(base_load_rlx(&c->seg[seg].live)));
+        if (live < c->seg_bytes / 4 * 3) { s->sparse = l1_pass_of(c, seg); }
+        seg = c->seg[seg].next;
+    }
+    *hand = seg != L1_NONE ? l1_pass_of(c, seg) : (l1_pass){0};
+}
+
 static uint32_t l1_seg_take(l1 *c, l1_stripe *s, unsigned q)
 {
     int64_t now = base_coarse_ms(c->clock);
@@ -244,6 +261,7 @@ static uint32_t l1_seg_take(l1 *c, l1_stripe *s, unsigned q)
     if (g->prev != L1_NONE && base_cas_ar(&c->seg[g->prev].live, (uint64_t)0, L1_LIVE_QUEUED)) {
         l1_empty_push(c, s, g->prev);
     }
+    if (base_load_rlx(&c->low) != 0) { l1_sparse_find(c, s); }
     return seg;
 }
 

@@ -220,6 +220,8 @@ typedef struct l1_stripe {
     l1_pass absent_pass;        /* of entries without value at their ceiling; stripe lock */
     _Atomic int64_t absent_bytes, absent_count; /* linked records without value; in their windows */
     uint64_t cost_mean64;       /* x 64: of entries stored with a cost, us; 0: none; stripe lock */
+    l1_pass sparse_hand;        /* segment of main that the next look for a sparse one begins at */
+    l1_pass sparse;             /* over a sparse segment of main; stripe lock, like the hand */
     uint32_t quota_due;         /* looks since the last sum of shares; stripe lock */
     _Atomic uint64_t due_ms;    /* no deadline here before; a hint, lowered by l1_due_note */
     uint32_t stuck_round; /* round in which the tick removes dead records in place */
@@ -456,7 +458,7 @@ typedef struct l1_freed {
 typedef struct l1_toll { /* what one set has paid so far */
     l1_freed freed;
     uint64_t examined;
-    unsigned rounds, due_looks, own_looks;
+    unsigned rounds, due_looks, own_looks, moves;
     bool paid;
     bool full; /* the namespace of the entry is full: call l1_cap_room without a lock */
     uint32_t generation;       /* of the new entry */

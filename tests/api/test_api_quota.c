@@ -103,6 +103,55 @@ static void min_quota_is_held_under_flood(void)
     }
 }
 
+/* A set of a long value passes many records below their floor. It may not drop them. */
+static void min_quota_is_held_under_flood_of_long_values(void)
+{
+    static const unsigned char value[4000];
+    for (size_t p = 0; p < POLICIES; p++) {
+        cellar *c = open_store(4u << 20, 0, policies[p]);
+        cellar *a = open_namespace(c, "a", 30, 0), *b = open_namespace(c, "b", 0, 0);
+        for (uint64_t id = 0; id < 20000; id++) { put(a, id); }
+        for (uint64_t id = 0; id < 20000; id++) {
+            T_EQ_I64(cellar_set(b, &id, KEY_BYTES, value, id % 2 != 0 ? 1000 : 4000, NULL),
+                     CELLAR_OK);
+        }
+        const cellar_stats st = figures(a);
+        if (st.quota_bytes < st.quota_min_bytes / 100 * 94) {
+            T_EQ_U64(st.quota_bytes, st.quota_min_bytes);
+        }
+        T_EQ_I64(cellar_close(a), CELLAR_OK);
+        T_EQ_I64(cellar_close(b), CELLAR_OK);
+        api_shut(c);
+    }
+}
+
+/* Records that deletes leave in main take no memory for good, so the floors keep their base. */
+static void deleted_records_of_main_are_reclaimed_under_flood(void)
+{
+    cellar *c = open_store(4u << 20, 0, CELLAR_EVICT_S3FIFO);
+    cellar *a = open_namespace(c, "a", 10, 0);
+    unsigned char buf[100];
+    size_t len;
+    for (uint64_t id = 0; id < 12000; id++) { put(a, id); }
+    for (unsigned use = 0; use < 3; use++) {
+        for (uint64_t id = 0; id < 12000; id++) {
+            T_EQ_I64(cellar_get(a, &id, KEY_BYTES, buf, sizeof buf, &len), CELLAR_OK);
+        }
+    }
+    for (uint64_t id = 0; id < 30000; id++) { put(c, id); } /* moves those of `a` to main */
+    T_CHECK(count(a, 0, 12000) > 11000);
+    const uint64_t full = count(a, 0, 12000) + count(c, 0, 30000);
+    for (uint64_t id = 0; id < 12000; id++) {
+        if (id % 4 != 0) { (void)cellar_delete(a, &id, KEY_BYTES); }
+    }
+    for (uint64_t id = 30000; id < 90000; id++) { put(c, id); }
+    const uint64_t now = count(a, 0, 12000) + count(c, 30000, 90000);
+    printf("# %" PRIu64 " entries, %" PRIu64 " after the deletes\n", full, now);
+    T_CHECK(now >= full / 100 * 85);
+    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    api_shut(c);
+}
+
 /* ---- max quota ---- */
 
 /* Check that `v` does not exceed its max quota, whatever other namespaces hold. */
@@ -429,7 +478,10 @@ static void quotas_and_removals_of_namespace_are_in_texts(void)
     api_shut(c);
 }
 
-T_MAIN("cellar_quota", T_ALONE(min_quota_is_held_under_flood), T_ALONE(max_quota_is_never_exceeded),
+T_MAIN("cellar_quota", T_ALONE(min_quota_is_held_under_flood),
+       T_ALONE(min_quota_is_held_under_flood_of_long_values),
+       T_ALONE(deleted_records_of_main_are_reclaimed_under_flood),
+       T_ALONE(max_quota_is_never_exceeded),
        T_ALONE(idle_namespace_lends_unused_memory), T_ALONE(all_min_quotas_are_reached),
        T_ALONE(namespace_that_reached_min_quota_keeps_it), T_CASE(quota_stats_follow_namespace),
        T_CASE(impossible_quotas_are_refused), T_ALONE(root_namespace_accepts_quota),
