@@ -16,8 +16,8 @@
 
 BASE_SIZE_BEGIN
 
-static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, uint64_t *live,
-                                   uint32_t *chained, uint64_t *capped)
+static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, uint32_t fresh,
+                                   uint64_t *live, uint32_t *chained, uint64_t *capped)
 {
     const uint64_t ls = base_load_rlx(&s->ls);
     l1_part p = l1_whole(l1_bucket_at(s, number));
@@ -32,7 +32,7 @@ static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, u
             const uint64_t pos = l1_pos(c, base_load_rlx(&p.b->off[i]));
             const uint32_t seg = l1_seg_of(c, pos);
             l1_rec r;
-            if (seg >= c->fresh || !l1_decode(c, pos, &r)) { return "slot points to no record"; }
+            if (seg >= fresh || !l1_decode(c, pos, &r)) { return "slot points to no record"; }
             const uint64_t hash = l1_hash_of(c, pos, &r);
             if (l1_tag_of(hash) != tag || l1_stripe_of(c, hash) != s ||
                 l1_number(ls, hash) != number) {
@@ -66,8 +66,8 @@ static bool l1_audit_live(const l1 *c, uint64_t linked, uint64_t found)
                                L1_LIVE_BYTES(linked) >= L1_LIVE_BYTES(found));
 }
 
-static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint64_t *live, uint64_t *segs,
-                                   uint64_t *capped)
+static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint32_t fresh, uint64_t *live,
+                                   uint64_t *segs, uint64_t *capped)
 {
     const uint64_t ls = base_load_rlx(&s->ls);
     if (s->bucket_count != (uint32_t)ls || s->bucket_count >> ((ls >> 32) & 255u) != 1) {
@@ -75,7 +75,7 @@ static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint64_t *live, uint64_t
     }
     uint32_t chained = 0;
     for (uint64_t n = 0; n < s->bucket_count; n++) {
-        const char *wrong = l1_audit_bucket(c, s, n, live, &chained, capped);
+        const char *wrong = l1_audit_bucket(c, s, n, fresh, live, &chained, capped);
         if (wrong != NULL) { return wrong; }
     }
     if (chained != s->overflow_count) { return "count of overflow halves differs"; }
@@ -89,7 +89,9 @@ static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint64_t *live, uint64_t
                 return "links of a queue differ";
             }
             const uint64_t linked = L1_LIVE_LINKED(base_load_rlx(&g->live));
-            if (!l1_audit_live(c, linked, live[seg])) { return "live count of a segment differs"; }
+            if (seg >= fresh || !l1_audit_live(c, linked, live[seg])) {
+                return "live count of a segment differs";
+            }
             if (g->used_bytes > c->seg_bytes || g->cursor > g->used_bytes) {
                 return "segment has more used bytes than its size";
             }
@@ -106,7 +108,10 @@ static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint64_t *live, uint64_t
 
 CELLAR_PRIVATE const char *l1_audit(l1 *c)
 {
-    const size_t bytes = ((size_t)c->fresh + 1) * sizeof(uint64_t);
+    sync_take(L1_SEG, &c->seg_lock);
+    const uint32_t fresh = c->fresh; /* writers of other threads may raise it */
+    sync_drop(L1_SEG, &c->seg_lock);
+    const size_t bytes = ((size_t)fresh + 1) * sizeof(uint64_t);
     uint64_t *live = base_alloc_raw(&c->account->hooks, bytes);
     if (live == NULL) { return NULL; }
     memset(live, 0, bytes);
@@ -117,7 +122,7 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
         l1_stripe *s = &c->stripe[i];
         sync_take(L1_STRIPE, &s->lock);
         if (c->forked) { l1_mend_stripe(c, s); }
-        wrong = l1_audit_stripe(c, s, live, &segs, &capped);
+        wrong = l1_audit_stripe(c, s, fresh, live, &segs, &capped);
         if (wrong == NULL) { wrong = l1_quota_audit(c, s); }
         index += s->charged_bytes;
         for (uint32_t g = 0; g < c->group_count; g++) { overflow += s->group[g].charged_bytes; }
@@ -130,9 +135,12 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     if (!c->forked && capped != l1_caps_count(c)) { return "lists of namespaces differ"; }
     base_account *a = c->account;
     uint64_t max = base_load_rlx(&c->max_entries);
-    if (segs != base_load_rlx(&c->held)) { return "sum of held segments differs"; }
-    segs += (uint64_t)c->free.count + c->parked.count + c->returning;
-    if (base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) != segs * c->seg_bytes) {
+    sync_take(L1_SEG, &c->seg_lock);
+    const uint32_t held = base_load_rlx(&c->held);
+    const uint64_t idle = (uint64_t)c->free.count + c->parked.count + c->returning;
+    sync_drop(L1_SEG, &c->seg_lock);
+    if (segs != held) { return "sum of held segments differs"; }
+    if (base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) != (segs + idle) * c->seg_bytes) {
         return "segment charge differs";
     }
     if (base_load_rlx(&a->by_module[BASE_MOD_INDEX]) != index) { return "index charge differs"; }

@@ -321,10 +321,32 @@ static void entry_bound_holds_while_it_changes(void)
     kit_close(&z.k);
 }
 
+/* With writers the result means nothing. Sanitizers check that the audit reads nothing that another
+ * thread changes, and nothing beyond its table while the log grows. */
+static void audit_beside_writers_is_safe(void)
+{
+    memset(&z, 0, sizeof z);
+    const l1_config cfg = {.stripes = 4};
+    kit_open(&z.k, KIT_MIB(8), &cfg);
+    z.len = 300;
+    z.keys = 20000;
+    kit_team team = {.n = 0};
+    for (size_t i = 0; i < 2; i++) { kit_start(&team, load, (void *)i); }
+    while (kit_stats(&z.k).entries < 1000) { (void)l1_audit(z.k.c); }
+    for (unsigned i = 0; i < 20; i++) {
+        (void)l1_audit(z.k.c);
+        (void)l1_tick(z.k.c, 100);
+    }
+    atomic_store(&z.stop, 1);
+    kit_join(&team);
+    kit_close(&z.k);
+}
+
 T_MAIN("l1_resize", T_CASE(from_a_gigabyte_to_four_megabytes_and_back),
        T_ALONE(shrink_keeps_what_fits), T_CASE(sets_of_blocks_work_while_the_budget_changes),
        T_CASE(no_set_adds_an_entry_until_a_lowered_budget_holds),
        T_CASE(tick_after_unpins_gives_memory_above_a_lowered_budget_back),
        T_ALONE(resize_beyond_limits_is_refused), T_CASE(entry_bound_holds_while_it_changes),
        T_CASE(tickets_of_deletes_reach_every_stripe),
-       T_CASE(lowered_bound_holds_beside_deletes_and_ticks))
+       T_CASE(lowered_bound_holds_beside_deletes_and_ticks),
+       T_CASE(audit_beside_writers_is_safe))
