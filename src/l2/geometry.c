@@ -104,7 +104,8 @@ CELLAR_PRIVATE uint64_t l2_tables_bytes(const l2_config *c, const l2_super *s)
     const uint64_t row = sizeof(l2_seg) + sizeof(uint32_t);
     return words * sizeof(uint64_t) +
            l2_tombstone_locks_in(c->memory_bytes) * sizeof(l2_tombstone_lock) +
-           l2_lines_in(objects) * sizeof(l2_filter_line) + l2_owed_bytes(c->memory_bytes) + (uint64_t)s->nseg * row +
+           l2_lines_in(objects) * sizeof(l2_filter_line) +
+           l2_owed_bytes(c->memory_bytes) + (uint64_t)s->nseg * row +
            (uint64_t)s->nstage * s->seg_bytes;
 }
 
