@@ -1,0 +1,631 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * calls: a random program over all public calls; what its parts share.
+ *
+ * PICTURE    test_calls_fuzz.c draws rows of calls_rows; a row is a family of calls in one of
+ *                calls_store.c    store, namespaces, options, policies, figures, port
+ *                calls_entry.c    reads, writes, invalidations, scans, listeners
+ *                calls_load.c     loads, leases, warm, memoize, answers, embeddings
+ *                calls_guard.c    bloom, breaker, limiters, locks
+ *                calls_work.c     batcher, write-behind, bus, tasks, schedules, refresher
+ *                calls_kit.c      keys, templates, typed values, boards, lists, status, settings
+ *            A world is the life of one store, on disk of several stores in one directory.
+ * MODEL      A value names its namespace, its key and a number that rises with each change of the
+ *            key, and fills the rest with bytes made of that number. A slot has the least number
+ *            that a read may still find. One thread owns a key and alone writes it; every thread
+ *            reads, loads and invalidates it. An invalidation notes before its call which numbers
+ *            have been stored, and declares these dead after it. So an old value is found with any
+ *            number of threads. With one thread the model also knows deadlines and refused values.
+ * NESTED     Each callback may draw rows itself, to a depth of 3.
+ * SEED       Each world begins with a seed made of SEED, its cell and its number: WORLD=n begins
+ *            with that world. With one thread the world repeats exactly; TRACE=1 prints each call. */
+#ifndef CELLAR_FUZZ_CALLS_H
+#define CELLAR_FUZZ_CALLS_H
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include "tests/support/folder.h"
+#include "tests/support/t.h"
+
+#include "base/fault.h"
+#include "cellar.h"
+#include "cellar_admin.h"
+#include "cellar_batch.h"
+#include "cellar_bloom.h"
+#include "cellar_breaker.h"
+#include "cellar_bus.h"
+#include "cellar_entry.h"
+#include "cellar_invalidate.h"
+#include "cellar_kit.h"
+#include "cellar_l2.h"
+#include "cellar_limit.h"
+#include "cellar_load.h"
+#include "cellar_lock.h"
+#include "cellar_memo.h"
+#include "cellar_observe.h"
+#include "cellar_refresh.h"
+#include "cellar_resp.h"
+#include "cellar_schedule.h"
+#include "cellar_task.h"
+#include "cellar_tier.h"
+#include "cellar_warm.h"
+
+enum {
+    CALLS_SPACES = 5, /* namespaces of the model; the last one writes behind */
+    CALLS_BEHIND = 4,
+    CALLS_KEYS = 32,  /* keys of a namespace with values of the model */
+    CALLS_COUNTERS = 8,
+    CALLS_TAGS = 6,
+    CALLS_THREADS = 4,
+    CALLS_REFUSED = 16,
+    CALLS_DEADLINES = 64,
+    CALLS_HEAD = 40,  /* bytes of a value before its filling */
+    CALLS_BUFFER = 1 << 17
+};
+
+/* ---- Drawing --------------------------------------------------------------------------------- */
+
+typedef struct calls_actor {   /* a thread; those of the library have one as well */
+    uint64_t state;            /* of the random numbers */
+    unsigned number;           /* which keys it owns; CALLS_THREADS: none */
+    unsigned depth;            /* callbacks that are running */
+    const char *last[64];      /* calls made, a ring */
+    uint64_t made;
+    unsigned char buffer[CALLS_BUFFER];
+} calls_actor;
+
+static _Thread_local calls_actor *calls_me;
+
+static struct calls_run {
+    unsigned threads;          /* of this cell */
+    bool disk;
+    uint64_t seed, world;      /* seed of this world; its number in the cell */
+    _Atomic uint64_t step;
+    _Atomic int64_t now_ms;    /* the virtual clock */
+    _Atomic int64_t fail_alloc; /* the allocation that fails, counted down; 0: none */
+    _Atomic int64_t bytes;     /* allocated from the host */
+    bool trace;
+} calls;
+
+static bool calls_exact(void) { return calls.threads == 1; }
+
+static calls_actor *calls_actor_of_thread(void)
+{
+    static calls_actor spare[64]; /* threads of the library */
+    static _Atomic unsigned used;
+    if (calls_me == NULL) {
+        calls_me = &spare[atomic_fetch_add(&used, 1) % 64];
+        calls_me->number = CALLS_THREADS;
+        calls_me->state = calls.seed ^ (uint64_t)(uintptr_t)calls_me;
+    }
+    return calls_me;
+}
+
+static uint64_t calls_mix(uint64_t x)
+{
+    x = (x ^ x >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+    x = (x ^ x >> 27) * UINT64_C(0x94D049BB133111EB);
+    return x ^ x >> 31;
+}
+
+static uint64_t draw64(void)
+{
+    return calls_mix(calls_actor_of_thread()->state += UINT64_C(0x9E3779B97F4A7C15));
+}
+static unsigned draw(unsigned n) { return (unsigned)(draw64() % n); }
+static bool chance(unsigned pct) { return draw(100) < pct; }
+
+static int64_t calls_one_of(const int64_t *list, size_t count) { return list[draw((unsigned)count)]; }
+#define ONE_OF(...) \
+    calls_one_of((const int64_t[]){ __VA_ARGS__ }, \
+                 sizeof((const int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t))
+/* Set a field in one of two draws, to one of the values. */
+#define MAYBE(field, ...) \
+    do { \
+        if (chance(50)) { (field) = (__typeof__(field))ONE_OF(__VA_ARGS__); } \
+    } while (0)
+/* An option of times in ms, mostly valid. */
+#define SOME_MS 0, 0, 1, 50, 1000, 60000, 3600000, CELLAR_TTL_NONE
+#define BAD_MS SOME_MS, SOME_MS, SOME_MS, SOME_MS, -1, INT64_MIN
+
+/* Draw the budget of a tick: with one thread one that no clock of the system ends. */
+static uint64_t tick_us(uint64_t all) { return calls_exact() ? (chance(50) ? 0 : all) : draw(2000); }
+
+/* ---- Failing --------------------------------------------------------------------------------- */
+
+static void __attribute__((format(printf, 1, 2), noreturn)) calls_fault(const char *form, ...)
+{
+    const calls_actor *me = calls_actor_of_thread();
+    va_list list;
+    va_start(list, form);
+    flockfile(stderr);
+    fprintf(stderr, "calls: %s, %u threads, SEED=%" PRIu64 " WORLD=%" PRIu64 ", step %" PRIu64 ": ",
+            calls.disk ? "disk" : "memory", calls.threads, t_.seed, calls.world,
+            atomic_load(&calls.step));
+    vfprintf(stderr, form, list);
+    fprintf(stderr, "\nlast calls of the thread, the newest first:\n");
+    for (uint64_t i = 0; i < 64 && i < me->made; i++) {
+        fprintf(stderr, " %s", me->last[(me->made - 1 - i) % 64]);
+    }
+    fprintf(stderr, "\n");
+    funlockfile(stderr);
+    va_end(list);
+    abort();
+}
+#define MUST(fact) \
+    do { \
+        if (!(fact)) { calls_fault("%s:%d: %s", __FILE__, __LINE__, #fact); } \
+    } while (0)
+
+/* ---- Calls made ------------------------------------------------------------------------------ */
+
+static struct calls_seen { /* by address of the name: a name may have several */
+    const char *_Atomic name;
+    _Atomic uint64_t count;
+} calls_seen[4096];
+
+static void calls_note(const char *name)
+{
+    calls_actor *me = calls_actor_of_thread();
+    size_t at = (size_t)calls_mix((uint64_t)(uintptr_t)name) % 4096;
+    for (;; at = (at + 1) % 4096) {
+        const char *there = atomic_load(&calls_seen[at].name);
+        if (there == NULL && atomic_compare_exchange_strong(&calls_seen[at].name, &there, name)) {
+            there = name;
+        }
+        if (there == name) { break; }
+    }
+    atomic_fetch_add_explicit(&calls_seen[at].count, 1, memory_order_relaxed);
+    me->last[me->made++ % 64] = name;
+    if (calls.trace) {
+        printf("# %" PRIu64 " %u %*s%s\n", atomic_load(&calls.step), me->number,
+               (int)me->depth * 2, "", name);
+        fflush(stdout);
+    }
+}
+/* Print a detail of the model behind the calls of a trace. */
+#define TRACE(...) \
+    do { \
+        if (calls.trace) { printf("#    " __VA_ARGS__), printf("\n"), fflush(stdout); } \
+    } while (0)
+/* Every public call is written as CALL(cellar_get)(c, ..): so the list of calls made is complete. */
+#define CALL(fn) (calls_note(#fn), fn)
+
+static uint64_t calls_count(const char *name)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < 4096; i++) {
+        const char *there = atomic_load(&calls_seen[i].name);
+        if (there != NULL && strcmp(there, name) == 0) { n += atomic_load(&calls_seen[i].count); }
+    }
+    return n;
+}
+
+/* Judge the code of any call. The error of a refusal has a text. */
+static cellar_err told(cellar *c, cellar_err err)
+{
+    MUST(strcmp(CALL(cellar_code_name)(err), "?") != 0);
+    MUST(CALL(cellar_strerror)(err)[0] != '\0');
+    MUST(err != CELLAR_E_CORRUPT);
+    if (calls_exact() && (err == CELLAR_E_INVAL || err == CELLAR_E_UNSUPPORTED)) {
+        cellar_error_info e = cellar_error_info_default();
+        MUST(CALL(cellar_last_error)(c, &e) == CELLAR_OK);
+        if (e.code != err || e.text[0] == '\0') {
+            calls_fault("%s without a text: last error is %s \"%s\"", cellar_code_name(err),
+                        cellar_code_name(e.code), e.text);
+        }
+    }
+    return err;
+}
+/* The same for calls without a text for refusals. */
+static cellar_err plain(cellar_err err)
+{
+    MUST(strcmp(cellar_code_name(err), "?") != 0);
+    MUST(err != CELLAR_E_CORRUPT);
+    return err;
+}
+
+/* Make an options struct invalid in one of 40 draws: the call must refuse it and do nothing. */
+static bool spoil(void *o, size_t size)
+{
+    if (!chance(2)) { return false; }
+    const size_t bad[] = { 0, 4097, size + 1, 5 };
+    memcpy(o, &bad[draw(2)], sizeof *bad);
+    return true;
+}
+
+/* ---- Callbacks ------------------------------------------------------------------------------- */
+
+static void calls_nest(void);
+
+/* At the begin of each callback that may call the library. */
+static void calls_back(void)
+{
+    calls_actor *me = calls_actor_of_thread();
+    if (me->depth >= 3 || !chance(25)) { return; }
+    me->depth++;
+    calls_nest();
+    me->depth--;
+}
+
+/* ---- The model ------------------------------------------------------------------------------- */
+
+typedef struct calls_slot {
+    _Atomic uint64_t next;      /* numbers given out */
+    _Atomic uint64_t done;      /* number of the last set that has returned */
+    _Atomic uint64_t least[2];  /* of sets, of loads: smaller numbers are dead */
+    _Atomic uint64_t tag[CALLS_TAGS][2]; /* the same of values with a tag */
+    _Atomic uint64_t soft[CALLS_TAGS];   /* numbers below are stale */
+    _Atomic int64_t until;      /* latest deadline by touches and confirmed values */
+    int64_t deadline[CALLS_DEADLINES];   /* by number; one thread */
+    uint64_t refused[CALLS_REFUSED];     /* numbers that were never stored; one thread */
+    unsigned refused_count;
+    bool busy;                  /* its owner is inside a change of it */
+    unsigned leased;            /* leases of it; one thread */
+} calls_slot;
+
+typedef struct calls_space {
+    cellar *_Atomic c;          /* NULL: not open */
+    calls_slot slot[CALLS_KEYS];
+    _Atomic bool volatile_only; /* its entries end with the store */
+    struct {
+        int64_t value;
+        bool known;
+    } counter[CALLS_COUNTERS];
+} calls_space;
+
+static struct calls_world {
+    cellar *store;
+    calls_space space[CALLS_SPACES];
+    _Atomic bool policies;      /* rules may have replaced TTLs */
+    cellar *closed[256];        /* handles of dropped namespaces, closed at the end */
+    _Atomic unsigned closed_count;
+} world;
+
+static const char *const calls_names[CALLS_SPACES] = { "", "a", "b", "c", "behind" };
+static const char *const calls_tags[CALLS_TAGS] = { "t0", "t1", "tag:2", "t3", "t4", "t5" };
+
+typedef struct calls_key {
+    unsigned space, index;
+    char bytes[320];
+    size_t len;
+} calls_key;
+
+static void calls_name_key(calls_key *k, unsigned space, unsigned index)
+{
+    k->space = space;
+    k->index = index;
+    k->len = (size_t)snprintf(k->bytes, sizeof k->bytes, "k%02u", index);
+    if (index % 8 == 7) { /* a long key */
+        memset(k->bytes + k->len, 'x', 280);
+        k->len += 280;
+        k->bytes[k->len] = '\0';
+    }
+}
+
+/* Draw a key; `own`: one that this thread may write. Return false if there is none. */
+static bool draw_key(calls_key *k, bool own)
+{
+    const unsigned mine = calls_actor_of_thread()->number;
+    unsigned index = chance(50) ? draw(8) : draw(CALLS_KEYS);
+    if (own) {
+        if (mine >= calls.threads) { return false; }
+        index = index / calls.threads * calls.threads + mine;
+    }
+    calls_name_key(k, draw(CALLS_SPACES), index);
+    return atomic_load(&world.space[k->space].c) != NULL &&
+           !(own && world.space[k->space].slot[index].busy);
+}
+
+static cellar *space_of(const calls_key *k) { return atomic_load(&world.space[k->space].c); }
+static calls_slot *slot_of(const calls_key *k) { return &world.space[k->space].slot[k->index]; }
+
+static void raise_to(_Atomic uint64_t *x, uint64_t least)
+{
+    uint64_t is = atomic_load(x);
+    while (is < least && !atomic_compare_exchange_weak(x, &is, least)) {}
+}
+
+/* ---- Values ---------------------------------------------------------------------------------- */
+
+#define CALLS_LOADED (UINT64_C(1) << 63) /* bit of the number of a loaded value */
+
+typedef struct calls_value {
+    uint64_t number;
+    uint32_t space, index, tags, len;
+    uint64_t check;
+    uint64_t reserved0;
+} calls_value;
+
+static unsigned char calls_filling(uint64_t number, size_t at)
+{
+    return (unsigned char)(number * 31 + at * 7 + (at >> 8));
+}
+
+static size_t draw_len(void)
+{
+    const unsigned how = draw(100);
+    return CALLS_HEAD + (how < 60 ? draw(200) : how < 90 ? draw(3000) : how < 99 ? draw(20000)
+                                                                                 : draw(100000));
+}
+
+static uint64_t slot_number(const calls_key *k)
+{
+    const uint64_t number = atomic_fetch_add(&slot_of(k)->next, 1) + 1;
+    slot_of(k)->deadline[number % CALLS_DEADLINES] = INT64_MAX;
+    return number;
+}
+
+/* Write the value with this number into `out`, which has room for `len` bytes. */
+static void calls_fill(const calls_key *k, uint64_t number, bool loaded, uint32_t tags, void *out,
+                       size_t len)
+{
+    calls_value v = { number | (loaded ? CALLS_LOADED : 0), k->space, k->index, tags,
+                      (uint32_t)len, 0, 0 };
+    v.check = calls_mix(v.number ^ v.space << 8 ^ v.index ^ (uint64_t)tags << 40 ^ v.len);
+    memcpy(out, &v, CALLS_HEAD);
+    for (size_t i = CALLS_HEAD; i < len; i++) { ((unsigned char *)out)[i] = calls_filling(number, i); }
+}
+
+/* Read a value back; a fault if it is no value of this key. */
+static calls_value calls_parse(const calls_key *k, const void *bytes, size_t len, const char *by)
+{
+    calls_value v = { 0, 0, 0, 0, 0, 0, 0 };
+    if (len >= CALLS_HEAD) { memcpy(&v, bytes, CALLS_HEAD); }
+    if (v.len != len || v.space != k->space || v.index != k->index ||
+        v.check != calls_mix(v.number ^ v.space << 8 ^ v.index ^ (uint64_t)v.tags << 40 ^ v.len)) {
+        calls_fault("%s: a foreign or torn value of %zu bytes for key %u of namespace %u", by, len,
+                    k->index, k->space);
+    }
+    const uint64_t number = v.number & ~CALLS_LOADED;
+    for (size_t i = CALLS_HEAD; i < len; i++) {
+        if (((const unsigned char *)bytes)[i] != calls_filling(number, i)) {
+            calls_fault("%s: a torn value, byte %zu of %zu", by, i, len);
+        }
+    }
+    return v;
+}
+
+/* ---- Reads ----------------------------------------------------------------------------------- */
+
+typedef struct calls_look { /* what a read that begins now may find */
+    calls_key key;
+    uint64_t least[2], tag[CALLS_TAGS][2], soft[CALLS_TAGS];
+    int64_t now_ms, until;
+} calls_look;
+
+static void look_begin_at(calls_look *l)
+{
+    const calls_slot *s = slot_of(&l->key);
+    for (unsigned kind = 0; kind < 2; kind++) {
+        l->least[kind] = atomic_load(&s->least[kind]);
+        for (unsigned i = 0; i < CALLS_TAGS; i++) { l->tag[i][kind] = atomic_load(&s->tag[i][kind]); }
+    }
+    for (unsigned i = 0; i < CALLS_TAGS; i++) { l->soft[i] = atomic_load(&s->soft[i]); }
+    l->until = atomic_load(&s->until);
+    l->now_ms = atomic_load(&calls.now_ms);
+}
+static bool look_begin(calls_look *l)
+{
+    if (!draw_key(&l->key, false)) { return false; }
+    look_begin_at(l);
+    return true;
+}
+
+/* Judge a value that a read returned. `fresh`: with OK, not STALE. */
+static void look_judge(const calls_look *l, const void *bytes, size_t len, bool fresh,
+                       const char *by)
+{
+    const calls_slot *s = slot_of(&l->key);
+    const calls_value v = calls_parse(&l->key, bytes, len, by);
+    const unsigned kind = (v.number & CALLS_LOADED) != 0;
+    const uint64_t number = v.number & ~CALLS_LOADED;
+    if (number > atomic_load(&s->next)) { calls_fault("%s: a number not given out", by); }
+    if (number < l->least[kind]) {
+        calls_fault("%s: old value %" PRIu64 " of key %u in namespace %u, least %" PRIu64 "%s", by,
+                    number, l->key.index, l->key.space, l->least[kind], kind != 0 ? ", loaded" : "");
+    }
+    for (unsigned i = 0; i < CALLS_TAGS; i++) {
+        if ((v.tags >> i & 1) == 0) { continue; }
+        if (number < l->tag[i][kind]) { calls_fault("%s: value of a deleted tag", by); }
+        if (fresh && calls_exact() && number < l->soft[i]) {
+            calls_fault("%s: fresh value of a tag that was deleted softly", by);
+        }
+    }
+    if (!calls_exact()) { return; }
+    if (number + CALLS_DEADLINES > atomic_load(&s->next) && fresh && l->now_ms >= l->until &&
+        l->now_ms >= s->deadline[number % CALLS_DEADLINES]) {
+        calls_fault("%s: value %" PRIu64 " at %" PRId64 ", deadline %" PRId64, by, number,
+                    l->now_ms, s->deadline[number % CALLS_DEADLINES]);
+    }
+    for (unsigned i = 0; i < CALLS_REFUSED; i++) {
+        if (s->refused[i] == number) { calls_fault("%s: a value that was refused", by); }
+    }
+}
+
+/* ---- Writes ---------------------------------------------------------------------------------- */
+
+static void slot_refuse(calls_slot *s, uint64_t number)
+{
+    if (calls_exact()) { s->refused[s->refused_count++ % CALLS_REFUSED] = number; }
+}
+
+/* Declare all values of a key dead that are older than `number`. */
+static void slot_older_end(calls_slot *s, uint64_t number)
+{
+    raise_to(&s->least[0], number);
+    raise_to(&s->least[1], number);
+}
+
+static void slot_stored(calls_slot *s, uint64_t number, int64_t deadline)
+{
+    slot_older_end(s, number);
+    s->deadline[number % CALLS_DEADLINES] = deadline;
+    atomic_store(&s->done, number);
+    atomic_store(&s->until, 0);
+}
+
+/* The codes of a call that did nothing. */
+static bool did_nothing(cellar_err err)
+{
+    switch ((int)err) {
+    case CELLAR_EXISTS: case CELLAR_CONFLICT: case CELLAR_DISABLED: case CELLAR_E_INVAL:
+    case CELLAR_E_UNSUPPORTED: case CELLAR_E_RANGE: case CELLAR_E_ABI: case CELLAR_E_CLOSED:
+    case CELLAR_E_LIMIT: return true;
+    default: return false;
+    }
+}
+
+/* Apply the result of a set to the model. `kept`: the old value stays when the set fails. */
+static void slot_set_ended(const calls_key *k, cellar_err err, uint64_t number, int64_t deadline,
+                           bool kept)
+{
+    calls_slot *s = slot_of(k);
+    TRACE("set %u/%u number %" PRIu64 ": %s", k->space, k->index, number, cellar_code_name(err));
+    if (err == CELLAR_OK) {
+        slot_stored(s, number, deadline);
+    } else if (did_nothing(err) || err == CELLAR_MISS) {
+        slot_refuse(s, number);
+    } else if (err == CELLAR_E_TOOBIG || err == CELLAR_E_SPACE || err == CELLAR_E_NOMEM ||
+               err == CELLAR_E_DENIED) {
+        slot_refuse(s, number);
+        if (!kept && k->space != CALLS_BEHIND) { slot_older_end(s, number); }
+    } else if (err == CELLAR_E_IO && k->space != CALLS_BEHIND) { /* done in memory */
+        slot_stored(s, number, deadline);
+    }
+}
+
+/* A delete that returned: values below its number are dead. */
+static void slot_delete_ended(const calls_key *k, cellar_err err, uint64_t number)
+{
+    TRACE("delete %u/%u number %" PRIu64 ": %s", k->space, k->index, number, cellar_code_name(err));
+    if (err == CELLAR_OK || err == CELLAR_MISS ||
+        (err == CELLAR_E_IO && k->space != CALLS_BEHIND)) {
+        slot_older_end(slot_of(k), number);
+    }
+}
+
+/* ---- Invalidations --------------------------------------------------------------------------- */
+
+typedef struct calls_kill { /* what has been stored before an invalidation */
+    uint64_t done[CALLS_SPACES][CALLS_KEYS], next[CALLS_SPACES][CALLS_KEYS];
+} calls_kill;
+
+static void kill_begin(calls_kill *x)
+{
+    for (unsigned i = 0; i < CALLS_SPACES; i++) {
+        for (unsigned j = 0; j < CALLS_KEYS; j++) {
+            x->done[i][j] = atomic_load(&world.space[i].slot[j].done);
+            x->next[i][j] = atomic_load(&world.space[i].slot[j].next);
+        }
+    }
+}
+static void kill_key(const calls_kill *x, unsigned space, unsigned index)
+{
+    calls_slot *s = &world.space[space].slot[index];
+    TRACE("end %u/%u to %" PRIu64 ", loaded to %" PRIu64, space, index, x->done[space][index],
+          x->next[space][index]);
+    if (space == CALLS_BEHIND) { return; } /* a write that waits is found after a clear */
+    raise_to(&s->least[0], x->done[space][index] + 1);
+    raise_to(&s->least[1], x->next[space][index] + 1);
+}
+static void kill_space(const calls_kill *x, unsigned space)
+{
+    for (unsigned j = 0; j < CALLS_KEYS; j++) { kill_key(x, space, j); }
+}
+static void kill_tag(const calls_kill *x, unsigned tag, bool soft)
+{
+    for (unsigned i = 0; i < CALLS_SPACES; i++) {
+        for (unsigned j = 0; j < CALLS_KEYS && i != CALLS_BEHIND; j++) {
+            calls_slot *s = &world.space[i].slot[j];
+            if (soft) {
+                raise_to(&s->soft[tag], x->done[i][j] + 1);
+            } else {
+                raise_to(&s->tag[tag][0], x->done[i][j] + 1);
+                raise_to(&s->tag[tag][1], x->next[i][j] + 1);
+            }
+        }
+    }
+}
+
+/* ---- The host -------------------------------------------------------------------------------- */
+
+static int64_t calls_clock(void *ctx)
+{
+    (void)ctx;
+    return atomic_load(&calls.now_ms);
+}
+static int64_t calls_wall(void *ctx)
+{
+    (void)ctx;
+    return INT64_C(1700000000000) + atomic_load(&calls.now_ms);
+}
+
+static void *calls_alloc(size_t size, void *ctx)
+{
+    (void)ctx;
+    if (atomic_load(&calls.fail_alloc) > 0 && atomic_fetch_sub(&calls.fail_alloc, 1) == 1) {
+        return NULL;
+    }
+    void *p = malloc(size);
+    if (p != NULL) { atomic_fetch_add(&calls.bytes, (int64_t)size); }
+    return p;
+}
+static void calls_free(void *block, size_t size, void *ctx)
+{
+    (void)ctx;
+    atomic_fetch_sub(&calls.bytes, (int64_t)size);
+    free(block);
+}
+static void calls_log(cellar_log_level level, const char *module, cellar_err code,
+                      const char *text, void *ctx)
+{
+    (void)ctx;
+    MUST(level >= CELLAR_LOG_ERROR && module[0] != '\0' && text[0] != '\0');
+    (void)code;
+}
+
+static cellar_host_opts draw_host(const char *name)
+{
+    cellar_host_opts h = cellar_host_opts_default();
+    h.name = name;
+    h.clock = calls_clock;
+    h.alloc = calls_alloc;
+    h.free = calls_free;
+    h.log = calls_log;
+    h.log_level = (cellar_log_level)ONE_OF(0, 1, 2, 3, 4, 5);
+    h.log_keys = (cellar_log_keys)ONE_OF(0, 1, 2, 3, 4);
+    h.no_threads = calls_exact() || chance(30);
+    h.load_threads = (uint32_t)ONE_OF(0, 1, 3);
+    h.load_queue = (uint32_t)ONE_OF(0, 1, 16);
+    return h;
+}
+
+/* Write a text by a call of the shape of cellar_metrics_write into any buffer. */
+#define WRITE_TEXT(fn, ...) \
+    do { \
+        char *text_ = (char *)calls_actor_of_thread()->buffer; \
+        const size_t cap_ = (size_t)ONE_OF(0, 1, 100, CALLS_BUFFER); \
+        size_t len_ = 0; \
+        const cellar_err err_ = plain(CALL(fn)(__VA_ARGS__, cap_ != 0 ? text_ : NULL, cap_, &len_)); \
+        if (err_ == CELLAR_OK && cap_ != 0) { MUST(strlen(text_) == len_ && len_ < cap_); } \
+    } while (0)
+
+/* ---- Rows ------------------------------------------------------------------------------------ */
+
+#define CALLS_TOP 1u   /* not in a callback */
+#define CALLS_ALONE 2u /* with one thread only: ends or replaces what other threads use */
+
+typedef struct calls_row {
+    const char *name;
+    void (*run)(void);
+    unsigned weight;
+    unsigned flags;
+} calls_row;
+
+#endif

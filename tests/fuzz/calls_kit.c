@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * calls_kit: rows of the kit: keys, templates, numbers, boards, lists, states of tasks, texts,
+ * settings. See calls.h. */
+#include "tests/fuzz/calls.h"
+
+static cellar *calls_kit;
+static cellar_status *calls_status;
+
+static void kit_open(void)
+{
+    cellar_load_opts load;
+    cellar_breaker_opts breaker;
+    cellar_namespace_opts o = draw_namespace(2, &load, &breaker);
+    cellar_llm_opts lo = cellar_llm_opts_default();
+    cellar_embeddings_opts eo = cellar_embeddings_opts_default();
+    cellar_status_opts so = cellar_status_opts_default();
+    o.loader = NULL, o.loader_many = NULL;
+    if (told(world.store, CALL(cellar_namespace_open)(world.store, "kit", &o, &calls_kit)) != CELLAR_OK) {
+        return;
+    }
+    lo.mode = (cellar_llm_mode)draw(3);
+    bool bad = spoil(&lo, sizeof lo);
+    cellar_err err = plain(CALL(cellar_llm_open)(calls_kit, &lo, &calls_llm));
+    if (bad) { MUST(err == CELLAR_E_INVAL); }
+    eo.model = (cellar_bytes){ "m", 1 };
+    eo.dim = chance(90) ? 4 : 0;
+    MAYBE(eo.max_batch, 0, 1, 2);
+    err = plain(CALL(cellar_embeddings_open)(calls_kit, &eo, &calls_embeddings));
+    MUST((err == CELLAR_OK) == (eo.dim == 4) || err == CELLAR_E_NOMEM);
+    so.clock = calls_clock;
+    MAYBE(so.hot_extra_ms, 0, 1000);
+    MAYBE(so.hot_reads, 0, 1, 5, CELLAR_OFF);
+    bad = spoil(&so, sizeof so);
+    err = plain(CALL(cellar_status_open)(world.store, chance(50) ? NULL : "states", &so, &calls_status));
+    if (bad) { MUST(err == CELLAR_E_INVAL); }
+}
+
+static void kit_close(void)
+{
+    CALL(cellar_llm_close)(calls_llm);
+    CALL(cellar_embeddings_close)(calls_embeddings);
+    CALL(cellar_status_close)(calls_status);
+    (void)plain(CALL(cellar_close)(calls_kit));
+    calls_llm = NULL;
+    calls_embeddings = NULL;
+    calls_status = NULL;
+    calls_kit = NULL;
+}
+
+static void row_key(void)
+{
+    cellar_key_builder b;
+    char key[CELLAR_KEY_BUILT_MAX];
+    size_t len = 0;
+    CALL(cellar_key_begin)(&b);
+    for (unsigned n = draw(12); n > 0; n--) {
+        switch (draw(11)) {
+        case 0: plain(CALL(cellar_key_add_text)(&b, chance(95) ? "text" : NULL)); break;
+        case 1: plain(CALL(cellar_key_add_bytes)(&b, "some bytes", draw(11))); break;
+        case 2: plain(CALL(cellar_key_add_i64)(&b, (int64_t)draw64())); break;
+        case 3: plain(CALL(cellar_key_add_u64)(&b, draw64())); break;
+        case 4: plain(CALL(cellar_key_add_f64)(&b, (double)draw(100) / 7)); break;
+        case 5: plain(CALL(cellar_key_add_bool)(&b, chance(50))); break;
+        case 6: plain(CALL(cellar_key_add_null)(&b)); break;
+        case 7: plain(CALL(cellar_key_add_list)(&b)); break;
+        case 8: plain(CALL(cellar_key_add_map)(&b)); break;
+        default: plain(CALL(cellar_key_end)(&b));
+        }
+    }
+    if (chance(60)) {
+        plain(CALL(cellar_key_finish)(&b, key, (size_t)ONE_OF(0, 10, CELLAR_KEY_BUILT_MAX), &len));
+    }
+    CALL(cellar_key_discard)(&b);
+}
+
+static void row_template(void)
+{
+    static const char *const texts[] = { "user:{id}", "a:{x}:b:{y}", "{", "", "{x}{y}" };
+    cellar_template t;
+    const cellar_bytes in[2] = { { "v:1", 3 }, { "{%", draw(3) } };
+    cellar_bytes back[2];
+    char key[100], buf[100];
+    size_t len = 0;
+    const unsigned which = draw(5);
+    if (plain(CALL(cellar_template_compile)(chance(50) ? "p" : NULL, texts[which], &t)) != CELLAR_OK) {
+        return;
+    }
+    const size_t n = chance(90) ? which + 1 : 3 - (which + 1);
+    if (plain(CALL(cellar_template_key)(&t, in, n, key, (size_t)ONE_OF(100, 100, 0, 3), &len)) !=
+        CELLAR_OK || len > 100) {
+        return;
+    }
+    const cellar_err err = plain(CALL(cellar_template_match)(&t, key, len, back, n, buf, sizeof buf));
+    if (err == CELLAR_OK) {
+        for (size_t i = 0; i < n; i++) {
+            MUST(back[i].len == in[i].len && memcmp(back[i].data, in[i].data, in[i].len) == 0);
+        }
+    }
+}
+
+/* ---- Values with an owner: the thread reads what it wrote, or a miss -------------------------- */
+
+static _Thread_local struct calls_owned {
+    double f64;
+    float f32s[3];
+    double score;    /* of the member "m" of its board */
+    uint64_t pushed; /* newest item of its list */
+    bool f64_known, f32s_known, score_known, pushed_known;
+} calls_own;
+
+static size_t own_key(char *key, const char *what)
+{
+    return (size_t)snprintf(key, 32, "%s%u", what, calls_me->number);
+}
+
+static void row_numbers(void)
+{
+    char key[32];
+    cellar *c = calls_kit;
+    if (c == NULL || calls_me->number >= calls.threads) { return; }
+    if (chance(50)) {
+        const size_t len = own_key(key, "f64");
+        double x = 0;
+        if (chance(50)) {
+            x = (double)draw(1000) / 3;
+            calls_own.f64_known = plain(CALL(cellar_set_f64)(c, key, len, x, NULL)) == CELLAR_OK;
+            calls_own.f64 = x;
+        } else if (plain(CALL(cellar_get_f64)(c, key, len, &x)) == CELLAR_OK && calls_own.f64_known) {
+            MUST(x == calls_own.f64);
+        }
+    } else {
+        const size_t len = own_key(key, "f32s");
+        float x[3] = { (float)draw(100), 1.5f, 0 };
+        size_t n = 0;
+        if (chance(50)) {
+            calls_own.f32s_known = plain(CALL(cellar_set_f32s)(c, key, len, x, 3, NULL)) == CELLAR_OK;
+            memcpy(calls_own.f32s, x, sizeof x);
+        } else if (plain(CALL(cellar_get_f32s)(c, key, len, x, 3, &n)) == CELLAR_OK &&
+                   calls_own.f32s_known) {
+            MUST(n == 3 && memcmp(x, calls_own.f32s, sizeof x) == 0);
+        }
+    }
+    int64_t i = 0;
+    const cellar_err err = plain(CALL(cellar_get_i64)(c, key, own_key(key, "f64"), &i));
+    MUST(err != CELLAR_E_TYPE);
+}
+
+static void row_board(void)
+{
+    char key[32];
+    cellar *c = calls_kit;
+    if (c == NULL || calls_me->number >= calls.threads) { return; }
+    const size_t len = own_key(key, "board");
+    const char names[] = "abcdefgh";
+    const cellar_bytes member = { &names[draw(8)], 1 }, mine = { "m", 1 };
+    const uint32_t cap = (uint32_t)ONE_OF(1, 3, 100, 0);
+    double score = 0;
+    cellar_err err = CELLAR_OK;
+    const bool known = calls_own.score_known;
+    switch (draw(6)) {
+    case 0: err = plain(CALL(cellar_board_put)(c, key, len, member, draw(100), cap, NULL)); break;
+    case 1: case 2:
+        calls_own.score_known = false; /* a callback may use the board */
+        err = plain(CALL(cellar_board_add)(c, key, len, mine, 1.0, 100, NULL, &score));
+        if (err == CELLAR_OK) {
+            MUST(score == 1.0 || !known || score == calls_own.score + 1.0);
+            calls_own.score = score;
+            calls_own.score_known = true;
+        }
+        return;
+    case 3: err = plain(CALL(cellar_board_remove)(c, key, len, member)); break;
+    case 4: {
+        cellar_board_place out[4];
+        uint32_t n = 0;
+        void *block = NULL;
+        err = plain(CALL(cellar_board_top)(c, key, len, draw(3), out, 4, &n, &block));
+        for (uint32_t i = 1; err == CELLAR_OK && i < n; i++) { MUST(out[i - 1].score >= out[i].score); }
+        CALL(cellar_free)(block);
+        break;
+    }
+    default: {
+        uint32_t rank = 0;
+        err = plain(CALL(cellar_board_rank)(c, key, len, mine, &rank, &score));
+        if (err == CELLAR_OK) { MUST(rank >= 1 && (!known || score == calls_own.score)); }
+    }
+    }
+    MUST(err != CELLAR_E_TYPE);
+}
+
+static void row_list(void)
+{
+    char key[32];
+    cellar *c = calls_kit;
+    if (c == NULL || calls_me->number >= calls.threads) { return; }
+    const size_t len = own_key(key, "list");
+    uint32_t n = 0, length = 0;
+    cellar_err err = CELLAR_OK;
+    switch (draw(4)) {
+    case 0: case 1: {
+        const uint64_t items[2] = { draw64(), draw64() };
+        const cellar_bytes list[2] = { { &items[0], 8 }, { &items[1], 8 } };
+        calls_own.pushed_known = false;
+        err = plain(CALL(cellar_list_push)(c, key, len, list, 2, (uint32_t)ONE_OF(1, 5, 10000), NULL, &n));
+        calls_own.pushed = items[1];
+        calls_own.pushed_known = err == CELLAR_OK;
+        break;
+    }
+    case 2: err = plain(CALL(cellar_list_trim)(c, key, len, (uint32_t)ONE_OF(0, 1, 5))); break;
+    default: {
+        cellar_bytes out[3];
+        void *block = NULL;
+        err = plain(CALL(cellar_list_range)(c, key, len, 0, out, 3, &n, &length, &block));
+        if (err == CELLAR_OK && n > 0 && calls_own.pushed_known) {
+            MUST(out[0].len == 8 && memcmp(out[0].data, &calls_own.pushed, 8) == 0);
+        }
+        CALL(cellar_free)(block);
+    }
+    }
+    MUST(err != CELLAR_E_TYPE);
+}
+
+/* ---- States ---------------------------------------------------------------------------------- */
+
+static cellar_err merge_state(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    (void)ctx;
+    MUST(old != NULL && old_len <= 6 && memcmp(old, "value!", old_len) == 0);
+    calls_back();
+    plain(CALL(cellar_buf_append)(out, "value!", draw(7)));
+    return (cellar_err)ONE_OF(CELLAR_OK, CELLAR_OK, CELLAR_REMOVED, CELLAR_E_CANCELLED);
+}
+
+static void row_status(void)
+{
+    static const char *const states[] = { "processing", "success", "failed", "batch", "unknown" };
+    cellar_status *s = calls_status;
+    const char *id = draw_name(), *state = states[draw(5)];
+    char buf[2][16];
+    size_t len = 0;
+    if (s == NULL) { return; }
+    switch (draw(9)) {
+    case 0: plain(CALL(cellar_status_set)(s, id, 2, "value!", draw(7), state)); break;
+    case 1: case 2: {
+        const char *is = NULL;
+        if (plain(CALL(cellar_status_get)(s, id, 2, buf[0], sizeof buf[0], &len, &is)) == CELLAR_OK) {
+            MUST(is != NULL && len <= 6 && memcmp(buf[0], "value!", len) == 0);
+        }
+        break;
+    }
+    case 3: plain(CALL(cellar_status_update)(s, id, 2, state, merge_state, NULL)); break;
+    case 4: {
+        cellar_status_get_item it[2] = { { "n0", 2, buf[0], 16, 0, NULL, CELLAR_OK, 0 },
+                                         { "n1", 2, buf[1], 16, 0, NULL, CELLAR_OK, 0 } };
+        plain(CALL(cellar_status_get_many)(s, it, draw(3), &len));
+        break;
+    }
+    case 5: {
+        cellar_status_set_item it[2] = { { "n0", 2, "value!", 6, state, CELLAR_OK, 0 },
+                                         { id, 2, "value!", 3, "batch", CELLAR_OK, 0 } };
+        plain(CALL(cellar_status_set_many)(s, it, draw(3), &len));
+        break;
+    }
+    case 6: {
+        cellar_status_hot_id hot[3];
+        uint32_t n = 0;
+        plain(CALL(cellar_status_hot)(s, hot, 3, &n));
+        MUST(n <= 3);
+        break;
+    }
+    case 7: {
+        cellar_status_stats st = cellar_status_stats_default();
+        plain(CALL(cellar_status_stats_get)(s, &st));
+        break;
+    }
+    default: {
+        uint64_t freed = 0;
+        plain(CALL(cellar_status_expire_now)(s, tick_us(1000000000), &freed));
+    }
+    }
+}
+
+/* ---- Texts and settings ---------------------------------------------------------------------- */
+
+static void take_settings_note(const cellar_settings_note *note, void *ctx)
+{
+    (void)ctx;
+    MUST(note->text[0] != '\0');
+}
+
+static void row_settings(void)
+{
+    static const char text[] = "memory = 8M\nmax_entries = 100\neviction = lru\nl2_sync = always\n"
+                               "default_ttl = 1h30m\nnonsense = 1\n";
+    static const char secret[] = "authorization: Bearer sk-123456789 token=abcdefgh";
+    char out[100], path[T_FOLDER_MAX + 16];
+    if (chance(50)) {
+        const size_t cap = (size_t)ONE_OF(100, 10, 0);
+        (void)CALL(cellar_redact)(secret, draw(sizeof secret), cap != 0 ? out : NULL, cap);
+        return;
+    }
+    cellar_settings *s = malloc(sizeof *s);
+    MUST(s != NULL);
+    *s = cellar_settings_default();
+    snprintf(path, sizeof path, "%s/settings", calls_folder);
+    switch (draw(4)) {
+    case 0: plain(CALL(cellar_settings_text)(s, "text", text, draw(sizeof text), take_settings_note, NULL));
+        break;
+    case 1: plain(CALL(cellar_settings_file)(s, path, take_settings_note, NULL)); break;
+    case 2: plain(CALL(cellar_settings_env)(s, take_settings_note, NULL)); break;
+    default: MUST(CALL(cellar_settings_config)(s) == &s->config);
+    }
+    free(s);
+}

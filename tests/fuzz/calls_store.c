@@ -1,0 +1,559 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * calls_store: opens and closes of the store of a world; rows of its namespaces, options, policies,
+ * figures, and of its port. See calls.h. */
+#include "tests/fuzz/calls.h"
+
+static char calls_folder[T_FOLDER_MAX], calls_directory[T_FOLDER_MAX + 16];
+
+/* ---- Namespaces ------------------------------------------------------------------------------ */
+
+static const cellar_codec calls_codec = { sizeof calls_codec, encode, decode, free_object, NULL };
+static const cellar_ttl_class calls_classes[2] = { { "short", 1000 }, { "long", 600000 } };
+
+static cellar_namespace_opts draw_namespace(unsigned space, cellar_load_opts *load,
+                                            cellar_breaker_opts *breaker)
+{
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    MAYBE(o.default_ttl_ms, SOME_MS);
+    MAYBE(o.negative_ttl_ms, SOME_MS);
+    if (chance(20)) { o.idle_ms = ONE_OF(0, 1000, 60000); }
+    if (chance(20)) { o.max_age_ms = ONE_OF(0, 1000, 3600000); }
+    if (chance(30)) { o.stale_ms = ONE_OF(0, 1000, 60000); }
+    if (chance(50)) {
+        o.ttl_classes = calls_classes, o.ttl_class_count = 2;
+        o.ttl_class_fallback = draw(3);
+    }
+    o.exact_age = chance(30);
+    if (chance(40)) { o.quota_min_pct = draw(20); o.quota_max_pct = 20 + draw(81); }
+    o.hidden = chance(10);
+    o.l2_lz4 = chance(20);
+    o.tier = (cellar_tier)ONE_OF(0, 0, 0, 1, 2);
+    o.l2_write = (cellar_l2_write)ONE_OF(0, 1, 2);
+    o.bloom = chance(20) ? CELLAR_BLOOM_OBSERVING : CELLAR_BLOOM_OFF;
+    *load = draw_load_opts_of_namespace();
+    if (chance(50)) { o.load = load; }
+    if (chance(70)) {
+        o.loader = load_one, o.loader_many = load_many;
+        o.loader_ctx = &calls_space_numbers[space];
+    }
+    *breaker = cellar_breaker_opts_default();
+    MAYBE(breaker->failure_pct, 0, 1, 100);
+    MAYBE(breaker->min_calls, 0, 1, 1000000);
+    MAYBE(breaker->consecutive_failures, 0, 1, 63);
+    MAYBE(breaker->half_open_successes, 0, 1, 15);
+    MAYBE(breaker->open_ms, 0, 1, 5000);
+    if (chance(40)) { o.breaker = breaker; }
+    if (space == 1) { o.codec = &calls_codec; }
+    if (chance(10)) { o.policy_section = "other"; }
+    o.log_level = draw(6);
+    MAYBE(o.max_entries, 0, 0, 3, 20, 200);
+    if (space == CALLS_BEHIND) { o.tier = CELLAR_TIER_L1; o.hidden = 0; }
+    return o;
+}
+
+static void namespace_open(unsigned space)
+{
+    cellar_load_opts load;
+    cellar_breaker_opts breaker;
+    cellar_namespace_opts o = draw_namespace(space, &load, &breaker);
+    cellar *c = NULL;
+    const bool none = space != CALLS_BEHIND && chance(10);
+    const bool bad = !none && spoil(&o, sizeof o);
+    const cellar_err err = told(world.store, CALL(cellar_namespace_open)(
+                                                 world.store, calls_names[space], none ? NULL : &o, &c));
+    if (bad) { MUST(err == CELLAR_E_INVAL); }
+    if (err != CELLAR_OK) {
+        MUST(c == NULL);
+        return;
+    }
+    if (o.tier == CELLAR_TIER_L1 || o.hidden != 0) {
+        atomic_store(&world.space[space].volatile_only, true);
+    }
+    cellar *was = atomic_exchange(&world.space[space].c, c);
+    if (was == NULL) { return; }
+    const unsigned at = atomic_fetch_add(&world.closed_count, 1);
+    if (at < 256) {
+        world.closed[at] = was;
+    } else {
+        atomic_fetch_sub(&world.closed_count, 1);
+        (void)told(c, CALL(cellar_close)(was)); /* equal to c: a second count of one handle */
+    }
+}
+
+static void row_namespace(void)
+{
+    const unsigned space = 1 + draw(CALLS_SPACES - 1);
+    cellar *c = atomic_load(&world.space[space].c);
+    if (atomic_load(&world.closed_count) > 200) { return; }
+    switch (draw(6)) {
+    case 0: {
+        if (space == CALLS_BEHIND || !chance(30)) { return; }
+        calls_kill x;
+        kill_begin(&x);
+        const cellar_err err = told(world.store, CALL(cellar_namespace_drop)(world.store,
+                                                                             calls_names[space]));
+        if (err == CELLAR_OK || err == CELLAR_E_IO) {
+            kill_space(&x, space);
+            namespace_open(space);
+        }
+        break;
+    }
+    case 1:
+        if (c != NULL) {
+            (void)told(c, CALL(cellar_enable)(c, false));
+            if (chance(80)) { calls_back(); }
+            (void)told(c, CALL(cellar_enable)(c, true));
+        }
+        break;
+    case 2: {
+        uint32_t class = 0;
+        if (c != NULL) {
+            (void)told(c, CALL(cellar_ttl_class_find)(c, chance(50) ? "short" : "none", &class));
+            MUST(class <= 2);
+        }
+        break;
+    }
+    default:
+        if (space != CALLS_BEHIND) { namespace_open(space); }
+    }
+}
+
+/* ---- Options at run time --------------------------------------------------------------------- */
+
+static void row_option(void)
+{
+    static const int64_t memory[] = { 1 << 20, 3 << 20, 8 << 20, 12 << 20, 0, INT64_MAX };
+    cellar *c = atomic_load(&world.space[draw(CALLS_SPACES)].c);
+    cellar_option option = (cellar_option)(1 + draw(14));
+    int64_t value = 0;
+    if (c == NULL) { return; }
+    if (chance(30)) {
+        (void)told(c, CALL(cellar_option_get)(c, option, &value));
+        return;
+    }
+    switch ((int)option) {
+    case CELLAR_OPT_MEMORY_BYTES: value = memory[draw(6)]; break;
+    case CELLAR_OPT_MAX_ENTRIES: value = ONE_OF(0, 0, 10, 100, 1000, -1); break;
+    case CELLAR_OPT_EVICTION: value = draw(6); break;
+    case CELLAR_OPT_LOG_LEVEL: value = draw(7); break;
+    case CELLAR_OPT_MAINTENANCE_THREAD: value = calls_exact() ? 0 : draw(2); break;
+    case CELLAR_OPT_L2_BYTES: value = ONE_OF(16 << 20, 24 << 20, 0); break;
+    case CELLAR_OPT_NAMESPACE_MAX_ENTRIES: value = ONE_OF(0, 1, 10, 100, -1); break;
+    default: value = ONE_OF(BAD_MS);
+    }
+    (void)told(c, CALL(cellar_option_set)(c, option, value));
+}
+
+static void row_charge(void)
+{
+    const uint64_t n = (uint64_t)ONE_OF(0, 1, 4096, 200000);
+    if (chance(50)) {
+        (void)told(world.store, CALL(cellar_memory_charge)(world.store, n));
+    } else {
+        (void)told(world.store, CALL(cellar_memory_uncharge)(world.store, n));
+    }
+}
+
+static void row_tick(void)
+{
+    uint64_t expired = 0;
+    if (!calls_exact() || chance(50)) {
+        atomic_fetch_add(&calls.now_ms, ONE_OF(0, 1, 30, 1000, 5000, 70000));
+    }
+    (void)told(world.store, CALL(cellar_tick)(world.store, tick_us(1000000000), &expired));
+}
+
+static void row_sync(void)
+{
+    if (chance(15)) { (void)told(world.store, CALL(cellar_sync)(world.store)); }
+}
+
+static void row_check(void)
+{
+    if (!calls_exact() || !chance(20)) { return; }
+    const cellar_err err = CALL(cellar_integrity_check)(world.store);
+    if (err != CELLAR_OK) {
+        cellar_error_info e = cellar_error_info_default();
+        (void)CALL(cellar_last_error)(world.store, &e);
+        calls_fault("integrity: %s: %s", cellar_code_name(err), e.text);
+    }
+}
+
+/* ---- Policies -------------------------------------------------------------------------------- */
+
+static const char calls_policy[] =
+    "[*]\nset default_ttl=1h negative=5s stale=10s\n"
+    "[a]\nglob k1* ttl=5m jitter=10% tags=t1 refresh=1m loader=rows priority=high max_items=5\n"
+    "deny k2?\n[b]\nglob k0* ttl_max=1m class=short\nno_l2 k1*\n"
+    "[c]\nkey k{id} idle=1m max_age=1h\nset quota=5%-60%\n[kit]\nglob board* max_items=3\n";
+
+static void take_policy_note(const cellar_policy_note *note, void *ctx)
+{
+    (void)ctx;
+    MUST(note->text[0] != '\0');
+}
+
+static void row_policy(void)
+{
+    char path[T_FOLDER_MAX + 16];
+    cellar *c = world.store;
+    snprintf(path, sizeof path, "%s/policy", calls_folder);
+    atomic_store(&world.policies, true);
+    switch (draw(6)) {
+    case 0:
+        (void)told(c, CALL(cellar_policy_reload)(c, chance(70) ? path : "/none", take_policy_note, NULL));
+        break;
+    case 1: {
+        const size_t len = chance(70) ? sizeof calls_policy - 1 : draw(sizeof calls_policy);
+        (void)told(c, CALL(cellar_policy_set)(c, calls_policy, chance(20) ? 0 : len,
+                                              take_policy_note, NULL));
+        break;
+    }
+    case 2: {
+        cellar_policy_rule r[2] = { cellar_policy_rule_default(), cellar_policy_rule_default() };
+        r[0].kind = (cellar_policy_kind)draw(5);
+        if (r[0].kind != CELLAR_POLICY_SET) { r[0].pattern = "k3?"; }
+        MAYBE(r[0].ttl_ms, BAD_MS);
+        MAYBE(r[0].refresh_ms, 0, 1000);
+        r[1].kind = CELLAR_POLICY_GLOB;
+        r[1].pattern = "k0?";
+        MAYBE(r[1].ttl_max_ms, SOME_MS);
+        MAYBE(r[1].jitter_pct, 0, 10, CELLAR_OFF, 101);
+        (void)spoil(&r[draw(2)], sizeof r[0]);
+        (void)told(c, CALL(cellar_policy_set_rules)(c, r, draw(3), take_policy_note, NULL));
+        break;
+    }
+    case 3: plain(CALL(cellar_policy_lint)(chance(50) ? c : NULL, path, take_policy_note, NULL)); break;
+    default: (void)CALL(cellar_policy_max_items)(c, "k01", 3);
+    }
+}
+
+/* ---- Figures --------------------------------------------------------------------------------- */
+
+static bool take_namespace(const char *name, const cellar_stats *stats, void *ctx)
+{
+    (void)ctx;
+    MUST(strlen(name) <= CELLAR_NAME_MAX);
+    MUST(stats->gets == stats->hits_l1 + stats->hits_l2 + stats->stale_hits +
+                            stats->negative_hits + stats->misses || !calls_exact());
+    calls_back();
+    return !chance(10);
+}
+
+static void row_figures(void)
+{
+    cellar *c = atomic_load(&world.space[draw(CALLS_SPACES)].c);
+    const cellar_scope scope = (cellar_scope)draw(2);
+    if (c == NULL) { return; }
+    switch (draw(10)) {
+    case 0: WRITE_TEXT(cellar_metrics_write, c); break;
+    case 1: WRITE_TEXT(cellar_stats_json, c); break;
+    case 2: WRITE_TEXT(cellar_dump_write, c); break;
+    case 3: {
+        cellar_stats s = cellar_stats_default();
+        if (told(c, CALL(cellar_stats_get)(c, scope, &s)) == CELLAR_OK && calls_exact()) {
+            MUST(s.gets == s.hits_l1 + s.hits_l2 + s.stale_hits + s.negative_hits + s.misses);
+            MUST(s.used_bytes <= s.budget_bytes || s.budget_bytes == 0);
+        }
+        break;
+    }
+    case 4: (void)told(c, CALL(cellar_namespace_list)(c, take_namespace, NULL)); break;
+    case 5: {
+        cellar_hot_key keys[5];
+        size_t n = 0;
+        (void)told(c, CALL(cellar_hot_keys)(c, scope, keys, 5, &n));
+        MUST(n <= 5);
+        break;
+    }
+    case 6: {
+        cellar_latency l = cellar_latency_default();
+        (void)told(c, CALL(cellar_latency_get)(c, (cellar_op)draw(9), &l));
+        break;
+    }
+    case 7: {
+        cellar_advice a = cellar_advice_default();
+        (void)plain(CALL(cellar_advice_get)(c, scope, &a));
+        break;
+    }
+    case 8: {
+        uint64_t n = 0;
+        (void)told(c, CALL(cellar_namespace_entries)(c, &n));
+        break;
+    }
+    default: {
+        const char *html = NULL;
+        size_t len = 0;
+        CALL(cellar_dashboard_html)(&html, &len);
+        MUST(len > 0 && html != NULL);
+        MUST(CALL(cellar_version)()[0] != '\0');
+        (void)CALL(cellar_source_id)();
+    }
+    }
+}
+
+/* ---- A tier without a server ----------------------------------------------------------------- */
+
+static cellar_err tier_attached(void *ctx, const cellar_tier_host *host)
+{
+    (void)ctx;
+    MUST(host->max_value_bytes > 0);
+    return chance(90) ? CELLAR_OK : CELLAR_E_IO;
+}
+static cellar_err tier_get(void *ctx, const cellar_tier_key *k, void *buf, size_t cap, size_t *len,
+                           cellar_tier_entry *e)
+{
+    (void)ctx, (void)k, (void)buf, (void)cap, (void)len, (void)e;
+    return chance(90) ? CELLAR_MISS : CELLAR_E_IO;
+}
+static cellar_err tier_put(void *ctx, const cellar_tier_key *k, const void *value, size_t len,
+                           cellar_tier_entry *e)
+{
+    (void)ctx, (void)k, (void)value, (void)len;
+    e->check = draw64() | 1;
+    return chance(90) ? CELLAR_OK : CELLAR_E_IO;
+}
+static cellar_err tier_remove(void *ctx, const cellar_tier_key *k, const cellar_tier_entry *e)
+{
+    (void)ctx, (void)k, (void)e;
+    return CELLAR_OK;
+}
+
+static void row_tier(void)
+{
+    cellar_tier_table t = cellar_tier_table_default();
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar *c = NULL;
+    o.tier = CELLAR_TIER_L1;
+    t.attached = tier_attached, t.get = tier_get, t.put = tier_put, t.remove = tier_remove;
+    (void)spoil(&t, sizeof t);
+    if (told(world.store, CALL(cellar_namespace_open)(world.store, "tier", &o, &c)) != CELLAR_OK) {
+        return;
+    }
+    if (chance(20)) { (void)plain(CALL(cellar_tier_attach)(c, &t)); }
+    for (unsigned i = draw(6); i > 0; i--) {
+        char buf[10];
+        size_t len;
+        plain(CALL(cellar_set)(c, "key", 3, "value", 5, NULL));
+        if (plain(CALL(cellar_get)(c, "key", 3, buf, sizeof buf, &len)) == CELLAR_OK) {
+            MUST(len == 5 && memcmp(buf, "value", 5) == 0);
+        }
+        if (chance(30)) { plain(CALL(cellar_delete)(c, "key", 3)); }
+    }
+    (void)told(world.store, CALL(cellar_close)(c));
+}
+
+/* ---- The port -------------------------------------------------------------------------------- */
+
+static cellar_resp *calls_port;
+static int calls_client = -1;
+static char calls_socket[T_FOLDER_MAX + 16];
+
+static void port_open(void)
+{
+    cellar_resp_opts o = cellar_resp_opts_default();
+    const cellar_host_opts host = draw_host("port");
+    if (!chance(40)) { return; }
+    snprintf(calls_socket, sizeof calls_socket, "%s/socket", calls_folder);
+    o.host = &host;
+    o.unix_path = calls_socket;
+    o.writable = chance(80);
+    o.danger = chance(20);
+    o.namespaces = chance(50) ? "0=port 1=port1" : NULL;
+    MAYBE(o.buffer_bytes, 0, 1 << 20);
+    MAYBE(o.max_clients, 0, 1, 65536);
+    const bool bad = spoil(&o, sizeof o);
+    const cellar_err err = plain(CALL(cellar_resp_open)(world.store, &o, &calls_port));
+    if (bad) { MUST(err == CELLAR_E_INVAL); }
+    if (err == CELLAR_OK && !calls_exact() && chance(50)) { plain(CALL(cellar_resp_start)(calls_port)); }
+}
+
+static void port_send(const char *text)
+{
+    char reply[4096];
+    if (calls_client < 0) {
+        struct sockaddr_un a = { .sun_family = AF_UNIX };
+        if (strlen(calls_socket) >= sizeof a.sun_path) { return; }
+        memcpy(a.sun_path, calls_socket, strlen(calls_socket) + 1);
+        calls_client = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        if (connect(calls_client, (struct sockaddr *)&a, sizeof a) != 0) {
+            close(calls_client);
+            calls_client = -1;
+            return;
+        }
+    }
+    const ssize_t sent = send(calls_client, text, strlen(text), MSG_NOSIGNAL);
+    const ssize_t n = recv(calls_client, reply, sizeof reply, 0);
+    if ((sent < 0 && errno != EAGAIN) || n == 0) {
+        close(calls_client);
+        calls_client = -1;
+    }
+}
+
+static void row_port(void)
+{
+    static const char *const lines[] = {
+        "SET port1 value EX 100\r\n", "GET port1\r\n", "DEL port1 port2\r\n", "INCR number\r\n",
+        "KEYS *\r\n", "MULTI\r\nSET port2 x\r\nEXEC\r\n", "SCAN 0\r\n", "INFO\r\n", "TTL port1\r\n",
+        "*2\r\n$3\r\nGET\r\n$5\r\nport1\r\n", "FLUSHDB\r\n", "SELECT 1\r\n", "nonsense\r\n", "*1\r\n$"
+    };
+    if (calls_port == NULL) { return; }
+    if (calls_me->number == 0) { port_send(lines[draw(14)]); }
+    switch (draw(8)) {
+    case 0: {
+        cellar_resp_stats s = cellar_resp_stats_default();
+        plain(CALL(cellar_resp_stats_get)(calls_port, &s));
+        break;
+    }
+    case 1: WRITE_TEXT(cellar_resp_metrics_write, calls_port); break;
+    case 2: WRITE_TEXT(cellar_resp_stats_json, calls_port); break;
+    case 3: MUST(CALL(cellar_resp_fd)(calls_port) >= 0); break;
+    case 4: if (chance(5)) { CALL(cellar_resp_drain)(calls_port); } break;
+    case 5:
+        if (chance(2)) { plain(CALL(cellar_resp_finish)(calls_port, 1)); }
+        break;
+    default: plain(CALL(cellar_resp_step)(calls_port, 0));
+    }
+}
+
+static void port_close(void)
+{
+    if (calls_client >= 0) { close(calls_client); }
+    calls_client = -1;
+    CALL(cellar_resp_close)(calls_port);
+    calls_port = NULL;
+}
+
+/* ---- The store ------------------------------------------------------------------------------- */
+
+/* Open the store of a world; false if the options were refused. */
+static bool store_open(void)
+{
+    cellar_config cfg = cellar_config_default();
+    cellar_host_opts host = draw_host("fuzz");
+    cellar_tuning_opts tuning = cellar_tuning_opts_default();
+    cellar_l2_opts l2 = cellar_l2_opts_default();
+    cellar_load_opts load;
+    cellar_breaker_opts breaker;
+    cellar_namespace_opts root = draw_namespace(0, &load, &breaker);
+    cfg.host = &host, cfg.tuning = &tuning, cfg.root = &root;
+    cfg.memory_bytes = (uint64_t)ONE_OF(1 << 20, 2 << 20, 4 << 20, 8 << 20, 16 << 20);
+    cfg.eviction = (cellar_eviction)draw(5);
+    MAYBE(cfg.max_entries, 0, 0, 30, 300);
+    MAYBE(cfg.default_ttl_ms, SOME_MS);
+    MAYBE(cfg.negative_ttl_ms, SOME_MS);
+    if (chance(20)) { cfg.idle_ms = ONE_OF(0, 1000, 60000); }
+    if (chance(20)) { cfg.stale_ms = ONE_OF(0, 1000, 60000); }
+    MAYBE(tuning.max_value_bytes, 0, 0, 5000, 1 << 20);
+    MAYBE(tuning.mean_entry_bytes, 0, 16, 4096);
+    MAYBE(tuning.close_timeout_ms, 0, 5000);
+    MAYBE(tuning.hash, 0, 1);
+    MAYBE(tuning.optimize, 0, 1);
+    MAYBE(tuning.jitter_pct, 0, 1, 100, CELLAR_OFF);
+    MAYBE(tuning.stripes, 0, 1, 64, 1024);
+    MAYBE(tuning.max_namespaces, 0, 300);
+    MAYBE(tuning.max_loads, 0, 3);
+    MAYBE(tuning.max_load_waiters, 0, 3);
+    tuning.no_explain = chance(20), tuning.no_advisor = chance(20);
+    if (chance(15)) { cfg.policy_file = calls_folder; }
+    if (calls.disk) {
+        cfg.l2_path = calls_directory;
+        cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
+        cfg.l2 = &l2;
+        if (cfg.memory_bytes < 4 << 20) { cfg.memory_bytes = 8 << 20; }
+        MAYBE(l2.mean_entry_bytes, 0, 100, 10000);
+        if (chance(10)) { l2.write_bytes_per_s = 100000; }
+        l2.sync = (cellar_l2_sync)ONE_OF(0, 0, 1, 2);
+        MAYBE(l2.min_ttl_ms, 0, 1, 1000);
+        MAYBE(l2.retry_ms, 0, 1, 1000);
+        l2.on_damage = CELLAR_L2_SET_ASIDE;
+        l2.required = chance(50);
+        l2.sigbus_handler = chance(30);
+        l2.mmap_read = l2.sigbus_handler && chance(50);
+        MAYBE(l2.close_ms, 0, 5000, CELLAR_TTL_NONE);
+    }
+    char path[T_FOLDER_MAX + 16];
+    snprintf(path, sizeof path, "%s/policy", calls_folder);
+    if (cfg.policy_file != NULL) { cfg.policy_file = path; }
+    atomic_store(&world.policies, cfg.policy_file != NULL);
+    const bool bad = spoil(&cfg, sizeof cfg);
+    const cellar_err err = told(NULL, CALL(cellar_open)(&cfg, &world.store));
+    if (bad) { MUST(err == CELLAR_E_INVAL); }
+    MUST((err == CELLAR_OK) == (world.store != NULL));
+    if (err != CELLAR_OK) { return false; }
+    atomic_store(&world.space[0].c, world.store);
+    for (unsigned i = 0; i < CALLS_SPACES; i++) {
+        atomic_store(&world.space[i].volatile_only,
+                     !calls.disk || i == CALLS_BEHIND || (i == 0 && (root.tier == CELLAR_TIER_L1 ||
+                                                                     root.hidden != 0)));
+    }
+    for (unsigned i = 1; i < CALLS_SPACES; i++) { namespace_open(i); }
+    return true;
+}
+
+static void spaces_close(void)
+{
+    for (unsigned i = 0; i < atomic_load(&world.closed_count); i++) {
+        (void)plain(CALL(cellar_close)(world.closed[i]));
+    }
+    atomic_store(&world.closed_count, 0);
+    for (unsigned i = 1; i < CALLS_SPACES; i++) {
+        (void)plain(CALL(cellar_close)(atomic_load(&world.space[i].c)));
+        atomic_store(&world.space[i].c, NULL);
+    }
+}
+
+/* Close the store, check it before and its bytes after. */
+static void store_close(void)
+{
+    const cellar_err ok = CALL(cellar_integrity_check)(world.store);
+    if (ok != CELLAR_OK) {
+        cellar_error_info e = cellar_error_info_default();
+        (void)CALL(cellar_last_error)(world.store, &e);
+        calls_fault("integrity at the end: %s: %s", cellar_code_name(ok), e.text);
+    }
+    if (chance(50)) { spaces_close(); }
+    const cellar_err err = plain(CALL(cellar_close)(world.store));
+    MUST(err == CELLAR_OK || err == CELLAR_DROPPED);
+    spaces_close();
+    world.store = NULL;
+    atomic_store(&world.space[0].c, NULL);
+    for (unsigned i = 0; i < 4; i++) { atomic_store(&calls_listeners[i], 0); }
+    for (unsigned i = 0; i < CALLS_SPACES; i++) {
+        for (unsigned j = 0; j < CALLS_KEYS; j++) {
+            calls_slot *s = &world.space[i].slot[j];
+            /* Deadlines follow the wall clock over a restart. */
+            atomic_store(&s->until, INT64_MAX);
+            for (unsigned n = 0; n < CALLS_DEADLINES; n++) { s->deadline[n] = INT64_MAX; }
+            if (atomic_load(&world.space[i].volatile_only)) {
+                slot_older_end(s, atomic_load(&s->next) + 1);
+            }
+        }
+        for (unsigned j = 0; j < CALLS_COUNTERS; j++) {
+            if (atomic_load(&world.space[i].volatile_only)) {
+                world.space[i].counter[j].known = false;
+            }
+        }
+    }
+}
+
+/* Fork a child that uses and closes its copy of the store. */
+static void row_fork(void)
+{
+    if (!chance(10)) { return; }
+    fflush(NULL);
+    const pid_t child = fork();
+    MUST(child >= 0);
+    if (child == 0) {
+        char buf[8];
+        size_t len = 0;
+        (void)cellar_get(world.store, "k01", 3, buf, sizeof buf, &len);
+        (void)cellar_set(world.store, "child", 5, "value", 5, NULL);
+        (void)cellar_tick(world.store, 0, NULL);
+        const cellar_err err = cellar_close(world.store);
+        _exit(err == CELLAR_OK || err == CELLAR_DROPPED ? 0 : 1);
+    }
+    int status = 0;
+    MUST(waitpid(child, &status, 0) == child);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) { calls_fault("a child ended with %d", status); }
+}

@@ -1,0 +1,820 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * calls_work: rows of batchers, write-behind, buses, pools of tasks, schedulers and refreshers. See
+ * calls.h. */
+#include "tests/fuzz/calls.h"
+
+/* ---- Batcher and write-behind ---------------------------------------------------------------- */
+
+static cellar_batcher *calls_batcher, *calls_behind; /* the second belongs to the store */
+static _Atomic int64_t calls_items;                  /* items without a verdict */
+
+static cellar_err flush_batch(const cellar_batch *b, void *ctx)
+{
+    (void)ctx;
+    MUST(b->item_count >= 1);
+    for (size_t i = 0; i < b->item_count; i++) { MUST(b->items[i].len <= 5); }
+    calls_back();
+    return chance(85) ? CELLAR_OK : CELLAR_E_IO;
+}
+static void batch_done(const cellar_batch_result *r, void *ctx)
+{
+    (void)ctx;
+    MUST(r->verdict <= CELLAR_BATCH_ABANDONED);
+    atomic_fetch_sub(&calls_items, 1);
+    calls_back();
+}
+
+static cellar_batcher_config draw_batcher(const cellar_host_opts *host)
+{
+    cellar_batcher_config cfg = cellar_batcher_config_default();
+    cfg.host = host;
+    MAYBE(cfg.max_bytes, 0, 10, 1000);
+    MAYBE(cfg.linger_ms, 0, 1, 1000);
+    MAYBE(cfg.max_delay_ms, 0, 5000);
+    MAYBE(cfg.retry_base_ms, 0, 1);
+    MAYBE(cfg.retry_cap_ms, 0, 10);
+    cfg.block_timeout_ms = 1;
+    MAYBE(cfg.max_items, 0, 1, 3, CELLAR_BATCH_ITEMS_MAX);
+    MAYBE(cfg.queue_items, 0, 500, 1000);
+    MAYBE(cfg.max_groups, 0, 1, 2);
+    MAYBE(cfg.max_attempts, 0, 1, 2);
+    MAYBE(cfg.workers, 0, 1, 64);
+    MAYBE(cfg.parallel, 0, 1, 3);
+    cfg.on_failure = (cellar_batch_on_failure)draw(3);
+    cfg.on_full = (cellar_batch_on_full)draw(2);
+    return cfg;
+}
+
+static cellar_err write_many(const cellar_write *writes, size_t count, void *ctx)
+{
+    (void)ctx;
+    for (size_t i = 0; i < count; i++) {
+        calls_key k;
+        if (writes[i].deleted == 0 &&
+            key_of_loader(&k, writes[i].key, writes[i].key_len, &calls_space_numbers[CALLS_BEHIND])) {
+            (void)calls_parse(&k, writes[i].value, writes[i].value_len, "write behind");
+        }
+    }
+    calls_back();
+    return chance(90) ? CELLAR_OK : CELLAR_E_IO;
+}
+static void write_failed(const cellar_write *write, cellar_err err, void *ctx)
+{
+    (void)write, (void)ctx;
+    MUST(err != CELLAR_OK);
+}
+
+static void batchers_open(void)
+{
+    const cellar_host_opts host = draw_host("batcher");
+    cellar_batcher_config cfg = draw_batcher(&host);
+    bool bad = spoil(&cfg, sizeof cfg);
+    cellar_err err = told(NULL, CALL(cellar_batcher_open)(&cfg, flush_batch, NULL, &calls_batcher));
+    if (bad) { MUST(err == CELLAR_E_INVAL); }
+    cellar *c = atomic_load(&world.space[CALLS_BEHIND].c);
+    if (c == NULL || chance(30)) { return; }
+    cfg = draw_batcher(&host);
+    bad = spoil(&cfg, sizeof cfg);
+    err = told(c, CALL(cellar_namespace_batch)(c, &cfg, write_many, write_failed, NULL, &calls_behind));
+    if (bad) { MUST(err == CELLAR_E_INVAL); }
+}
+
+static void row_batch(void)
+{
+    static const char *const groups[] = { "", "g1", "g2" };
+    cellar_batcher *b = chance(70) || calls_behind == NULL ? calls_batcher : calls_behind;
+    int64_t wait = 0;
+    if (b == NULL) { return; }
+    if (b == calls_batcher && chance(50)) {
+        cellar_batch_add_opts o = cellar_batch_add_opts_default();
+        const size_t len = draw(6);
+        if (chance(60)) { o.done = batch_done; }
+        if (chance(30)) { o.coalesce_key = "key", o.coalesce_key_len = 1 + draw(3); }
+        (void)spoil(&o, sizeof o);
+        atomic_fetch_add(&calls_items, o.done != NULL);
+        const cellar_err err = plain(CALL(cellar_batch_add)(b, groups[draw(3)], "bytes", len, &o));
+        if (err != CELLAR_OK) { atomic_fetch_sub(&calls_items, o.done != NULL); }
+        return;
+    }
+    switch (draw(6)) {
+    case 0: plain(CALL(cellar_batcher_flush)(b, chance(50) ? NULL : groups[draw(3)])); break;
+    case 1: {
+        cellar_batcher_stats s = cellar_batcher_stats_default();
+        if (plain(CALL(cellar_batcher_stats_get)(b, &s)) == CELLAR_OK && calls_exact()) {
+            MUST(s.added == s.ok + s.failed + s.replaced + s.abandoned + s.items);
+        }
+        break;
+    }
+    case 2: WRITE_TEXT(cellar_batcher_metrics_write, b); break;
+    case 3: WRITE_TEXT(cellar_batcher_stats_json, b); break;
+    case 4:
+        if (b == calls_batcher && chance(2)) {
+            cellar_batch_report r = cellar_batch_report_default();
+            plain(CALL(cellar_batcher_drain)(b, ONE_OF(0, 1, -1), &r));
+        }
+        break;
+    default: plain(CALL(cellar_batcher_tick)(b, tick_us(0), &wait));
+    }
+}
+
+static void batchers_close(void)
+{
+    cellar_batch_report r = cellar_batch_report_default();
+    cellar_err err = CELLAR_OK;
+    do { err = plain(CALL(cellar_batcher_close)(calls_batcher, &r)); } while (err == CELLAR_E_BUSY);
+    MUST(err == CELLAR_OK);
+    MUST(atomic_load(&calls_items) == 0);
+    calls_batcher = calls_behind = NULL;
+}
+
+/* ---- Pool of tasks --------------------------------------------------------------------------- */
+
+static cellar_pool *calls_pool;
+static cellar *calls_results;
+static cellar_task_id calls_ids[8];
+static _Atomic int64_t calls_payloads; /* given to the pool, not yet freed */
+
+static void free_payload(void *payload, size_t len, void *ctx)
+{
+    (void)len, (void)ctx;
+    free(payload);
+    atomic_fetch_sub(&calls_payloads, 1);
+}
+
+static cellar_verdict draw_verdict(void)
+{
+    return cellar_verdict_of((cellar_verdict_kind)ONE_OF(0, 0, 0, 0, 1, 2, 3, 4, 5, 9),
+                             ONE_OF(0, 1, 5000, -1));
+}
+
+static void inside_task(const cellar_task *t)
+{
+    cellar_bytes in;
+    const size_t len = t->payload_len; /* the task of a bus has a message */
+    MUST(len <= 7 && (len == 0 || memcmp(t->payload, "payload", len) == 0 ||
+                      memcmp(t->payload, "message", len) == 0));
+    (void)CALL(cellar_task_cancelled)(t);
+    if (chance(30)) { plain(CALL(cellar_task_progress)(t, 1, 2, "half")); }
+    if (chance(30)) { plain(CALL(cellar_task_error)(t, "reason")); }
+    if (chance(30)) { plain(CALL(cellar_task_result_set)(t, "result", draw(7))); }
+    if (plain(CALL(cellar_task_input)(t, draw(2), &in)) == CELLAR_OK) {
+        MUST(in.len <= 6 && memcmp(in.data, "result", in.len) == 0);
+    }
+}
+
+static cellar_verdict run_task(const cellar_task *t, void *ctx)
+{
+    (void)ctx;
+    inside_task(t);
+    calls_back();
+    return draw_verdict();
+}
+static size_t rate_key(const void *payload, size_t len, void *key, size_t cap, void *ctx)
+{
+    (void)payload, (void)ctx;
+    MUST(cap >= 1);
+    *(char *)key = (char)len;
+    return len != 0;
+}
+
+static void pool_open(void)
+{
+    const cellar_host_opts host = draw_host("pool");
+    cellar_pool_config cfg = cellar_pool_config_default();
+    char path[T_FOLDER_MAX + 16];
+    cfg.host = &host;
+    cfg.wall_clock = calls_wall;
+    if (chance(60)) {
+        (void)told(world.store, CALL(cellar_namespace_open)(world.store, "results", NULL, &calls_results));
+        cfg.results = calls_results;
+    }
+    snprintf(path, sizeof path, "%s/journal", calls_folder);
+    cfg.on_full = (cellar_pool_full)draw(3);
+    if (chance(25)) { cfg.journal_path = path; }
+    cfg.on_bad_journal = CELLAR_JOURNAL_SET_ASIDE;
+    cfg.block_timeout_ms = 1;
+    MAYBE(cfg.success_ttl_ms, 0, 1, 5000);
+    MAYBE(cfg.dead_ttl_ms, 0, 1000);
+    MAYBE(cfg.age_ms, 0, 1);
+    MAYBE(cfg.grace_ms, 0, 1);
+    MAYBE(cfg.queue_bytes, 0, 100);
+    MAYBE(cfg.queue_cap, 0, 5, 100);
+    MAYBE(cfg.dead_cap, 0, 1, 10);
+    MAYBE(cfg.workers, 0, 1, 8, 65);
+    MAYBE(cfg.max_names, 0, 10);
+    MAYBE(cfg.order, 0, 1);
+    MAYBE(cfg.restore_rate, 0, 1, 1000000);
+    const bool bad = spoil(&cfg, sizeof cfg);
+    const cellar_err err = told(NULL, CALL(cellar_pool_open)(&cfg, &calls_pool));
+    if (bad) { MUST(err == CELLAR_E_INVAL); }
+    if (err != CELLAR_OK) { return; }
+    for (unsigned i = 0; i < 3; i++) {
+        static const char *const names[] = { "work", "other", "taken" };
+        cellar_task_opts o = cellar_task_opts_default();
+        MAYBE(o.base_ms, 0, 1, 1000);
+        MAYBE(o.cap_ms, 0, 10);
+        MAYBE(o.max_attempts, 0, 1, 3);
+        MAYBE(o.max_running, 0, 1);
+        MAYBE(o.jitter, 0, 1, 2);
+        MAYBE(o.break_after, 0, 3);
+        if (i < 2) {
+            MAYBE(o.timeout_ms, 0, 1000);
+            if (calls_limiter != NULL && chance(30)) {
+                o.rate = calls_limiter;
+                o.rate_key = chance(50) ? rate_key : NULL;
+            }
+        } else {
+            o.queue = "outside";
+        }
+        plain(CALL(cellar_task_register)(calls_pool, names[i], i < 2 ? run_task : NULL, NULL, &o));
+    }
+}
+
+static cellar_submit_opts draw_submit(void)
+{
+    cellar_submit_opts o = cellar_submit_opts_default();
+    MAYBE(o.delay_ms, 0, 0, 1, 1000, CELLAR_POOL_DELAY_MAX_MS, -1);
+    if (chance(10)) { o.eta_wall_ms = calls_wall(NULL) + 100, o.delay_ms = 0; }
+    MAYBE(o.expires_ms, 0, 1, 100000);
+    if (chance(20)) { o.content_type = "text/plain"; }
+    if (chance(20)) { o.tag = "tag"; }
+    if (chance(20)) { o.trace = calls_trace_bytes; }
+    MAYBE(o.priority, 0, 1, 9, CELLAR_OFF);
+    return o;
+}
+
+static bool take_task(const cellar_task_status *s, void *ctx)
+{
+    (void)ctx;
+    MUST(s->state >= CELLAR_TASK_WAITING && s->state <= CELLAR_TASK_EXPIRED);
+    calls_back();
+    return !chance(20);
+}
+
+static void submit_tasks(void)
+{
+    static const char *const names[] = { "work", "other", "taken", "unknown" };
+    cellar_submit_opts o = draw_submit(), plain_opts = draw_submit();
+    const char *name = names[draw(4)];
+    cellar_task_id *id = &calls_ids[draw(8)], ids[3];
+    memset(ids, 0, sizeof ids);
+    plain_opts.eta_wall_ms = 0;
+    const cellar_task_item items[3] = { { "work", "payload", draw(8), &plain_opts },
+                                        { "other", "payload", draw(8), NULL },
+                                        { name, NULL, 0, NULL } };
+    const cellar_task_run_on on = (cellar_task_run_on)draw(3);
+    switch (draw(6)) {
+    case 0: plain(CALL(cellar_task_submit_many)(calls_pool, items, 1 + draw(3), ids)); break;
+    case 1: plain(CALL(cellar_task_submit_chain)(calls_pool, items, 1 + draw(3), on, ids)); break;
+    case 2: plain(CALL(cellar_task_submit_group)(calls_pool, items, 2 + draw(2), on, ids)); break;
+    case 3: plain(CALL(cellar_task_submit_after)(calls_pool, *id, items, on, &ids[0])); break;
+    default: {
+        if (chance(40)) {
+            o.unique_key = "unique";
+            o.on_conflict = (cellar_task_conflict)draw(5);
+            MAYBE(o.unique_ttl_ms, 0, 1, 10000);
+        }
+        char *payload = NULL;
+        const size_t len = draw(8);
+        if (chance(30)) {
+            payload = malloc(7);
+            MUST(payload != NULL);
+            memcpy(payload, "payload", 7);
+            o.free_fn = free_payload;
+            atomic_fetch_add(&calls_payloads, 1);
+        }
+        (void)spoil(&o, sizeof o);
+        const cellar_err err = plain(CALL(cellar_task_submit)(
+            calls_pool, name, payload != NULL ? payload : "payload", len, &o, &ids[0]));
+        if (err != CELLAR_OK && payload != NULL) { free_payload(payload, len, NULL); }
+    }
+    }
+    if (calls_exact() && (ids[0].hi | ids[0].lo) != 0) { *id = ids[0]; }
+}
+
+static void row_task(void)
+{
+    cellar_pool *p = calls_pool;
+    const cellar_task_id id = calls_exact() ? calls_ids[draw(8)] : (cellar_task_id){ 1, draw(9) };
+    int64_t wait = 0;
+    if (p == NULL) { return; }
+    if (chance(40)) {
+        submit_tasks();
+        return;
+    }
+    switch (draw(16)) {
+    case 0: plain(CALL(cellar_task_cancel)(p, id)); break;
+    case 1: {
+        cellar_task_status s = cellar_task_status_default();
+        plain(CALL(cellar_task_status_get)(p, id, &s));
+        break;
+    }
+    case 2: {
+        char buf[8];
+        size_t len = 0;
+        if (plain(CALL(cellar_task_result_get)(p, id, buf, sizeof buf, &len)) == CELLAR_OK) {
+            MUST(len <= 6 && memcmp(buf, "result", len) == 0);
+        }
+        break;
+    }
+    case 3: plain(CALL(cellar_task_wait)(p, id, draw(2), NULL)); break;
+    case 4: {
+        cellar_task_filter f = cellar_task_filter_default();
+        uint64_t cursor = 0;
+        if (chance(50)) { f.name = "work"; }
+        MAYBE(f.states, 0, 1 << CELLAR_TASK_FAILED, 0xffffffff);
+        (void)spoil(&f, sizeof f);
+        plain(CALL(cellar_task_list)(p, chance(50) ? &f : NULL, &cursor, take_task, NULL));
+        break;
+    }
+    case 5: plain(CALL(cellar_task_requeue)(p, id)); break;
+    case 6: plain(CALL(cellar_task_purge)(p, id)); break;
+    case 7: case 8: {
+        const cellar_task *taken[2];
+        uint32_t n = 0;
+        if (plain(CALL(cellar_task_take)(p, "outside", ONE_OF(1, 60000), taken, 1 + draw(2), &n)) !=
+            CELLAR_OK) { break; }
+        for (uint32_t i = 0; i < n; i++) {
+            inside_task(taken[i]);
+            calls_back();
+            if (chance(30)) { plain(CALL(cellar_task_extend)(taken[i], 1000)); }
+            plain(CALL(cellar_task_ack)(taken[i], draw_verdict()));
+        }
+        break;
+    }
+    case 9: {
+        uint32_t moved = 0;
+        plain(CALL(cellar_pool_route)(p, chance(50) ? "oth*" : "*", chance(50) ? "q2" : "outside", &moved));
+        break;
+    }
+    case 10: plain(CALL(cellar_pool_queue_weight)(p, "q2", (uint32_t)ONE_OF(0, 1, 100))); break;
+    case 11: plain(CALL(cellar_pool_queue_pause)(p, "q2", ONE_OF(0, 1, 1000))); break;
+    case 12: plain(CALL(cellar_pool_resize)(p, 1 + draw(4))); break;
+    case 13: {
+        cellar_pool_stats s = cellar_pool_stats_default();
+        if (plain(CALL(cellar_pool_stats_get)(p, chance(50) ? NULL : "work", &s)) == CELLAR_OK &&
+            calls_exact()) {
+            MUST(s.submitted + s.requeued + s.restored ==
+                 s.ok + s.failed + s.cancelled + s.expired + s.live);
+        }
+        break;
+    }
+    case 14:
+        if (chance(50)) { WRITE_TEXT(cellar_pool_metrics_write, p); }
+        else { WRITE_TEXT(cellar_pool_stats_json, p); }
+        break;
+    default:
+        if (chance(1)) {
+            cellar_drain_report r = cellar_drain_report_default();
+            plain(CALL(cellar_pool_drain)(p, (cellar_drain_mode)draw(2), 1, &r));
+        } else {
+            plain(CALL(cellar_pool_tick)(p, tick_us(0), &wait));
+        }
+    }
+}
+
+static void pool_close(void)
+{
+    cellar_err err = CELLAR_OK;
+    do { err = plain(CALL(cellar_pool_close)(calls_pool)); } while (err == CELLAR_E_BUSY);
+    MUST(err == CELLAR_OK);
+    MUST(atomic_load(&calls_payloads) == 0);
+    (void)plain(CALL(cellar_close)(calls_results));
+    calls_pool = NULL;
+    calls_results = NULL;
+    memset(calls_ids, 0, sizeof calls_ids);
+}
+
+/* ---- Bus ------------------------------------------------------------------------------------- */
+
+static cellar_bus *calls_bus;
+static cellar_bus_member *calls_member[CALLS_THREADS];
+static _Atomic int64_t calls_contexts; /* given to bus and scheduler, not yet freed */
+
+static void free_context(void *ctx)
+{
+    (void)ctx;
+    atomic_fetch_sub(&calls_contexts, 1);
+}
+
+static cellar_bus_verdict handle_message(const cellar_bus_message *m, void *ctx)
+{
+    (void)ctx;
+    MUST(m->body_len <= 7 && memcmp(m->body, "message", m->body_len) == 0);
+    calls_back();
+    return (cellar_bus_verdict)draw(3);
+}
+static bool filter_message(const cellar_bus_message *m, void *ctx)
+{
+    (void)m, (void)ctx;
+    calls_back();
+    return chance(80);
+}
+static void hear_signal(const char *topic, const void *data, size_t len, void *ctx)
+{
+    (void)ctx;
+    MUST(topic[0] != '\0' && len <= 4 && memcmp(data, "data", len) == 0);
+    calls_back();
+}
+static bool take_group(const char *queue, const char *group, const cellar_bus_group_stats *s, void *ctx)
+{
+    (void)ctx;
+    MUST(queue[0] != '\0' && group[0] != '\0');
+    MUST(s->live == s->waiting + s->delayed + s->held || !calls_exact());
+    calls_back();
+    return !chance(10);
+}
+static bool take_listed(const cellar_bus_message *m, cellar_bus_place place, void *ctx)
+{
+    (void)ctx;
+    MUST(m->body_len <= 7 && place <= CELLAR_BUS_HELD);
+    return !chance(10);
+}
+
+static cellar_err group_add(const char *queue, const char *group)
+{
+    static const char *const values[] = { "v", "w" };
+    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    MAYBE(o.max_bytes, 0, 100);
+    o.block_ms = 1;
+    MAYBE(o.visibility_ms, 0, 1, 1000);
+    MAYBE(o.retry_ms, 0, 1, 1000);
+    if (chance(40)) { o.dead_queue = "dead"; }
+    if (chance(20)) { o.filter_fn = filter_message; }
+    if (chance(20)) { o.filter_header = "h", o.filter_values = values, o.filter_value_count = 2; }
+    MAYBE(o.filter_any, 0, 1);
+    MAYBE(o.max_messages, 0, 1, 20);
+    MAYBE(o.max_deliver, 0, 1, 3);
+    MAYBE(o.ordered, 0, 1);
+    o.on_full = (cellar_bus_on_full)draw(4);
+    (void)spoil(&o, sizeof o);
+    return plain(CALL(cellar_bus_group_add)(calls_bus, queue, group, &o));
+}
+
+static void bus_open(void)
+{
+    const cellar_host_opts host = draw_host("bus");
+    cellar_bus_config cfg = cellar_bus_config_default();
+    cfg.host = &host;
+    if (chance(50)) { cfg.default_queue = "q0"; }
+    MAYBE(cfg.max_message_bytes, 0, 50);
+    MAYBE(cfg.max_groups, 0, 3);
+    MAYBE(cfg.max_routes, 0, 2);
+    MAYBE(cfg.max_members, 0, 4);
+    MAYBE(cfg.max_subscribers, 0, 2);
+    MAYBE(cfg.workers, 0, 1, 8);
+    if (chance(30)) { cfg.pool = calls_pool; }
+    const bool bad = spoil(&cfg, sizeof cfg);
+    const cellar_err err = told(NULL, CALL(cellar_bus_open)(&cfg, &calls_bus));
+    if (bad) { MUST(err == CELLAR_E_INVAL); }
+    if (err != CELLAR_OK) { return; }
+    group_add("dead", NULL);
+    group_add("q0", NULL);
+    group_add("q0", "g1");
+    for (unsigned i = 0; i < calls.threads; i++) {
+        plain(CALL(cellar_bus_join)(calls_bus, "q0", NULL, NULL, &calls_member[i]));
+    }
+}
+
+static void row_bus_member(void)
+{
+    const unsigned mine = calls_me->number;
+    cellar_bus_message m = cellar_bus_message_default();
+    if (mine >= calls.threads || calls_member[mine] == NULL) { return; }
+    cellar_bus_member *it = calls_member[mine];
+    if (calls_me->depth == 0 && chance(3)) {
+        calls_member[mine] = NULL;
+        plain(CALL(cellar_bus_leave)(it));
+        plain(CALL(cellar_bus_join)(calls_bus, "q0", NULL, NULL, &calls_member[mine]));
+        return;
+    }
+    if (plain(CALL(cellar_bus_take)(it, draw(2), &m)) != CELLAR_OK) { return; }
+    MUST(m.body_len <= 7 && memcmp(m.body, "message", m.body_len) == 0);
+    if (chance(30)) { plain(CALL(cellar_bus_extend)(it, m.delivery, ONE_OF(0, 1, 1000))); }
+    switch (draw(4)) {
+    case 0: plain(CALL(cellar_bus_ack)(it, m.delivery)); break;
+    case 1: plain(CALL(cellar_bus_nack)(it, m.delivery, ONE_OF(0, 1, 1000))); break;
+    case 2: plain(CALL(cellar_bus_reject)(it, m.delivery)); break;
+    default: break; /* kept: its lease ends */
+    }
+}
+
+static void row_bus(void)
+{
+    static const char *const keys[] = { "a", "a.b", "a.b.c", "x" };
+    static const char *const patterns[] = { "a.*", "#", "*.b.#", "x" };
+    static const char *const queues[] = { "q0", "q1", "dead", "none" };
+    cellar_bus *b = calls_bus;
+    const char *queue = queues[draw(4)], *key = keys[draw(4)], *pattern = patterns[draw(4)];
+    const cellar_bus_syntax syntax = (cellar_bus_syntax)draw(2);
+    int64_t wait = 0;
+    if (b == NULL) { return; }
+    if (chance(40)) {
+        const cellar_bus_header headers[] = { { "h", "v" }, { "other", "" } };
+        cellar_bus_publish_opts o = cellar_bus_publish_opts_default();
+        if (chance(50)) { o.headers = headers, o.header_count = draw(3); }
+        MAYBE(o.expires_ms, 0, 1, 1000);
+        MAYBE(o.priority, 0, 9);
+        (void)spoil(&o, sizeof o);
+        plain(chance(50) ? CALL(cellar_bus_publish)(b, key, "message", draw(8), &o)
+                         : CALL(cellar_bus_send)(b, queue, "message", draw(8), &o));
+        return;
+    }
+    switch (draw(14)) {
+    case 0: group_add(queue, chance(50) ? NULL : "g1"); break;
+    case 1: plain(CALL(cellar_bus_group_remove)(b, queue, chance(50) ? NULL : "g1")); break;
+    case 2: plain(CALL(cellar_bus_route)(b, pattern, queue, syntax)); break;
+    case 3: plain(CALL(cellar_bus_unroute)(b, pattern, queue, syntax)); break;
+    case 4: {
+        bool match = false;
+        plain(CALL(cellar_bus_topic_match)(pattern, key, syntax, &match));
+        break;
+    }
+    case 5: {
+        cellar_bus_member_opts o = cellar_bus_member_opts_default();
+        o.fn = handle_message;
+        o.free_fn = free_context;
+        if (chance(30)) { o.fn = NULL, o.pool = calls_pool, o.task = "work"; }
+        (void)spoil(&o, sizeof o);
+        atomic_fetch_add(&calls_contexts, 1);
+        if ((o.fn == NULL && o.pool == NULL) ||
+            plain(CALL(cellar_bus_join)(b, queue, chance(50) ? NULL : "g1", &o, NULL)) != CELLAR_OK) {
+            free_context(NULL);
+        }
+        break;
+    }
+    case 6: {
+        uint64_t id = 0;
+        atomic_fetch_add(&calls_contexts, 1);
+        if (plain(CALL(cellar_signal_subscribe)(b, pattern, syntax, hear_signal, NULL, free_context,
+                                                &id)) != CELLAR_OK) {
+            free_context(NULL);
+        } else if (chance(50)) {
+            plain(CALL(cellar_signal_unsubscribe)(b, id));
+        }
+        break;
+    }
+    case 7: {
+        size_t called = 0;
+        plain(CALL(cellar_signal_emit)(b, key, "data", draw(5), &called));
+        break;
+    }
+    case 8: {
+        cellar_bus_stats s = cellar_bus_stats_default();
+        if (plain(CALL(cellar_bus_stats_get)(b, &s)) == CELLAR_OK && calls_exact()) {
+            MUST(s.copies == s.acked + s.dropped_new + s.dropped_oldest + s.dropped_removed +
+                                 s.dead + s.expired + s.filtered + s.live);
+        }
+        cellar_bus_group_stats g = cellar_bus_group_stats_default();
+        plain(CALL(cellar_bus_group_stats_get)(b, queue, NULL, &g));
+        break;
+    }
+    case 9: plain(CALL(cellar_bus_group_list)(b, take_group, NULL)); break;
+    case 10: {
+        uint64_t cursor = 0;
+        plain(CALL(cellar_bus_message_list)(b, queue, NULL, &cursor, take_listed, NULL));
+        break;
+    }
+    case 11:
+        if (chance(50)) { WRITE_TEXT(cellar_bus_metrics_write, b); }
+        else { WRITE_TEXT(cellar_bus_stats_json, b); }
+        break;
+    case 12:
+        if (chance(1)) {
+            cellar_bus_report r = cellar_bus_report_default();
+            plain(CALL(cellar_bus_drain)(b, 0, &r));
+            MUST(r.live == r.acked + r.dropped + r.dead + r.expired + r.filtered + r.left);
+        }
+        break;
+    default: plain(CALL(cellar_bus_tick)(b, tick_us(0), &wait));
+    }
+}
+
+static void bus_close(void)
+{
+    cellar_err err = CELLAR_OK;
+    int64_t wait = 0;
+    for (;;) { /* tasks of its members have to end first */
+        err = plain(CALL(cellar_bus_close)(calls_bus));
+        if (err != CELLAR_E_BUSY) { break; }
+        atomic_fetch_add(&calls.now_ms, 1000);
+        plain(CALL(cellar_pool_tick)(calls_pool, 0, &wait));
+        for (const cellar_task *t = NULL; t == NULL;) {
+            uint32_t n = 0;
+            if (CALL(cellar_task_take)(calls_pool, "outside", 1000, &t, 1, &n) != CELLAR_OK || n == 0) {
+                break;
+            }
+            plain(CALL(cellar_task_ack)(t, cellar_verdict_ok()));
+            t = NULL;
+        }
+    }
+    MUST(err == CELLAR_OK);
+    calls_bus = NULL;
+    memset(calls_member, 0, sizeof calls_member);
+}
+
+/* ---- Schedules ------------------------------------------------------------------------------- */
+
+static cellar_scheduler *calls_scheduler;
+
+static void fire(const cellar_firing *f, void *ctx)
+{
+    (void)ctx;
+    MUST(f->name[0] != '\0');
+    calls_back();
+}
+static bool take_schedule(const cellar_schedule_info *i, void *ctx)
+{
+    (void)ctx;
+    MUST(i->name[0] != '\0');
+    calls_back();
+    return !chance(10);
+}
+
+static void scheduler_open(void)
+{
+    const cellar_host_opts host = draw_host("scheduler");
+    cellar_scheduler_config cfg = cellar_scheduler_config_default();
+    cfg.host = &host;
+    cfg.wall_clock = calls_wall;
+    if (chance(40)) { cfg.pool = calls_pool; }
+    MAYBE(cfg.max_schedules, 0, 2);
+    MAYBE(cfg.workers, 0, 1, 8, 65);
+    const bool bad = spoil(&cfg, sizeof cfg);
+    const cellar_err err = told(NULL, CALL(cellar_scheduler_open)(&cfg, &calls_scheduler));
+    if (bad) { MUST(err == CELLAR_E_INVAL); }
+}
+
+static void row_schedule(void)
+{
+    static const char *const exprs[] = { "* * * * *", "*/5 * * * * *", "@every 90s", "0 9 L * MON",
+                                         "bad", "0 0 30 2 *" };
+    cellar_scheduler *s = calls_scheduler;
+    cellar_cron_opts cron = cellar_cron_opts_default();
+    int64_t out[3], wait = 0;
+    size_t found = 0;
+    uint32_t column = 0;
+    const char *name = draw_name(), *expr = exprs[draw(6)];
+    const char *zone = chance(60) ? NULL : chance(80) ? "+08:00" : "No/Where";
+    MAYBE(cron.gap, 0, 1);
+    MAYBE(cron.fold, 0, 1, 2);
+    MAYBE(cron.day_and, 0, 1);
+    switch (draw(16)) {
+    case 0: plain(CALL(cellar_cron_parse)(expr, &column)); return;
+    case 1: plain(CALL(cellar_cron_next)(expr, zone, &cron, calls_wall(NULL), out, 3, &found)); return;
+    default: break;
+    }
+    if (s == NULL) { return; }
+    switch (draw(14)) {
+    case 0: case 1: case 2: {
+        cellar_schedule_opts o = cellar_schedule_opts_default();
+        MAYBE(o.misfire_grace_ms, 0, 1, 1000, -1);
+        MAYBE(o.jitter_ms, 0, 10);
+        o.cron = &cron;
+        o.free_fn = free_context;
+        o.coalesce = (cellar_coalesce)draw(3);
+        o.overlap = (cellar_overlap)draw(2);
+        o.phase = (cellar_phase)draw(3);
+        o.conflict = (cellar_schedule_conflict)draw(3);
+        MAYBE(o.max_running, 0, 1, 3);
+        MAYBE(o.paused, 0, 0, 1);
+        if (chance(10)) { o.catch_up_on_start = 1, o.max_running = 1; }
+        (void)spoil(&o, sizeof o);
+        cellar_err err;
+        atomic_fetch_add(&calls_contexts, 1);
+        switch (draw(3)) {
+        case 0: err = CALL(cellar_schedule_every)(s, name, ONE_OF(1, 100, 60000, 0), fire, NULL, &o); break;
+        case 1: err = CALL(cellar_schedule_cron)(s, name, expr, zone, fire, NULL, &o); break;
+        default:
+            err = CALL(cellar_schedule_at)(s, name, calls_wall(NULL) + ONE_OF(0, 100, -5000), fire,
+                                           NULL, &o);
+        }
+        if (plain(err) != CELLAR_OK) { free_context(NULL); }
+        break;
+    }
+    case 3: plain(CALL(cellar_schedule_remove)(s, name)); break;
+    case 4: plain(CALL(cellar_schedule_pause)(s, name)); break;
+    case 5: plain(CALL(cellar_schedule_resume)(s, name)); break;
+    case 6: plain(CALL(cellar_schedule_trigger)(s, name)); break;
+    case 7: plain(CALL(cellar_schedule_next)(s, name, out, 3, &found)); break;
+    case 8: plain(CALL(cellar_schedule_list)(s, take_schedule, NULL)); break;
+    case 9: {
+        cellar_scheduler_stats st = cellar_scheduler_stats_default();
+        plain(CALL(cellar_scheduler_stats_get)(s, &st));
+        break;
+    }
+    case 10: WRITE_TEXT(cellar_scheduler_metrics_write, s); break;
+    case 11: WRITE_TEXT(cellar_scheduler_stats_json, s); break;
+    default: plain(CALL(cellar_scheduler_tick)(s, tick_us(0), &wait));
+    }
+}
+
+static void scheduler_close(void)
+{
+    cellar_err err = CELLAR_OK;
+    do { err = plain(CALL(cellar_scheduler_close)(calls_scheduler)); } while (err == CELLAR_E_BUSY);
+    MUST(err == CELLAR_OK);
+    calls_scheduler = NULL;
+}
+
+/* ---- Refresher ------------------------------------------------------------------------------- */
+
+static cellar_refresher *calls_refresher;
+static cellar *calls_refreshed; /* a handle of namespace "a" of its own */
+
+static cellar_err list_keys(cellar_refresh_keys *keys, const char *pattern, void *ctx)
+{
+    (void)ctx;
+    MUST(pattern[0] != '\0');
+    calls_back();
+    for (unsigned i = draw(4); i > 0; i--) {
+        calls_key k;
+        calls_name_key(&k, 1, draw(CALLS_KEYS));
+        plain(CALL(cellar_refresh_keys_add)(keys, k.bytes, k.len));
+    }
+    return chance(90) ? CELLAR_OK : CELLAR_E_IO;
+}
+static bool take_refresh(const cellar_refresh_info *i, void *ctx)
+{
+    (void)ctx;
+    MUST(i->key_len > 0);
+    calls_back();
+    return !chance(10);
+}
+
+static void refresher_open(void)
+{
+    const cellar_host_opts host = draw_host("refresh");
+    cellar_refresher_config cfg = cellar_refresher_config_default();
+    cellar_refresh_loader_opts o = cellar_refresh_loader_opts_default();
+    if (atomic_load(&world.space[1].c) == NULL ||
+        told(world.store, CALL(cellar_namespace_open)(world.store, "a", NULL, &calls_refreshed)) !=
+            CELLAR_OK) {
+        return;
+    }
+    cfg.host = &host;
+    cfg.wall_clock = calls_wall;
+    MAYBE(cfg.max_rows, 0, 2);
+    MAYBE(cfg.max_parallel, 0, 1, 64, 65);
+    const bool bad = spoil(&cfg, sizeof cfg);
+    const cellar_err err = told(NULL, CALL(cellar_refresher_open)(world.store, &cfg, &calls_refresher));
+    if (bad) { MUST(err == CELLAR_E_INVAL); }
+    if (err != CELLAR_OK) { return; }
+    o.lister = list_keys;
+    if (chance(40)) { o.breaker = calls_breaker; }
+    if (chance(40)) { o.limiter = calls_limiter; }
+    (void)spoil(&o, sizeof o);
+    plain(CALL(cellar_refresh_loader)(calls_refresher, "rows", load_one, &calls_space_numbers[1], &o));
+}
+
+static void row_refresh(void)
+{
+    cellar_refresher *r = calls_refresher;
+    calls_key k;
+    int64_t wait = 0;
+    calls_name_key(&k, 1, draw(CALLS_KEYS));
+    if (r == NULL) { return; }
+    switch (draw(9)) {
+    case 0: case 1: {
+        cellar_refresh_opts o = cellar_refresh_opts_default();
+        MAYBE(o.ttl_ms, BAD_MS);
+        MAYBE(o.stale_ms, 0, 1000);
+        MAYBE(o.priority, 0, 1, 2, 3);
+        MAYBE(o.stop_idle, 0, 1);
+        if (chance(20)) { o.at = "00:00"; }
+        (void)spoil(&o, sizeof o);
+        const int64_t every = ONE_OF(1, 1000, 60000, 0);
+        plain(chance(60) ? CALL(cellar_refresh_add)(r, calls_refreshed, k.bytes, k.len, "rows", every, &o)
+                         : CALL(cellar_refresh_add_pattern)(r, calls_refreshed, "k*", "rows", every, &o));
+        break;
+    }
+    case 2: {
+        size_t n = 0;
+        plain(CALL(cellar_refresh_add_policies)(r, calls_refreshed, &n));
+        break;
+    }
+    case 3: plain(CALL(cellar_refresh_remove)(r, calls_refreshed, k.bytes, k.len)); break;
+    case 4: plain(CALL(cellar_refresh_list)(r, take_refresh, NULL)); break;
+    case 5: {
+        cellar_refresher_stats s = cellar_refresher_stats_default();
+        plain(CALL(cellar_refresher_stats_get)(r, &s));
+        break;
+    }
+    case 6:
+        if (chance(50)) { WRITE_TEXT(cellar_refresher_metrics_write, r); }
+        else { WRITE_TEXT(cellar_refresher_stats_json, r); }
+        break;
+    default: plain(CALL(cellar_refresher_tick)(r, tick_us(0), &wait));
+    }
+}
+
+static void refresher_close(void)
+{
+    cellar_err err = CELLAR_OK;
+    do { err = plain(CALL(cellar_refresher_close)(calls_refresher)); } while (err == CELLAR_E_BUSY);
+    MUST(err == CELLAR_OK);
+    (void)plain(CALL(cellar_close)(calls_refreshed));
+    calls_refresher = NULL;
+    calls_refreshed = NULL;
+}
