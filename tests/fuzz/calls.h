@@ -76,7 +76,7 @@ typedef struct calls_actor {   /* a thread; those of the library have one as wel
     unsigned depth;            /* callbacks that are running */
     const char *last[64];      /* calls made, a ring */
     uint64_t made;
-    unsigned char buffer[CALLS_BUFFER];
+    unsigned char buffer[4][CALLS_BUFFER]; /* by depth */
 } calls_actor;
 
 static _Thread_local calls_actor *calls_me;
@@ -104,6 +104,12 @@ static calls_actor *calls_actor_of_thread(void)
         calls_me->state = calls.seed ^ (uint64_t)(uintptr_t)calls_me;
     }
     return calls_me;
+}
+
+static unsigned char *calls_buffer(void)
+{
+    calls_actor *me = calls_actor_of_thread();
+    return me->buffer[me->depth & 3];
 }
 
 static uint64_t calls_mix(uint64_t x)
@@ -239,6 +245,13 @@ static bool spoil(void *o, size_t size)
     return true;
 }
 
+static void refused(bool spoilt, cellar_err err)
+{
+    if (spoilt && err != CELLAR_E_INVAL && err != CELLAR_E_CLOSED) {
+        calls_fault("a struct of a wrong size: %s", cellar_code_name(err));
+    }
+}
+
 /* ---- Callbacks ------------------------------------------------------------------------------- */
 
 static void calls_nest(void);
@@ -269,14 +282,36 @@ typedef struct calls_slot {
     unsigned leased;            /* leases of it; one thread */
 } calls_slot;
 
+/* What a thread knows of an entry that it alone changes. */
+typedef struct calls_owned {
+    uint64_t changes;           /* begun by the thread, callbacks included */
+    bool known;
+    union {
+        int64_t i64;
+        double f64;
+        float f32s[3];
+        uint64_t u64;
+    } is;
+} calls_owned;
+
+/* Around a change: the value before it, and whether no callback changed the entry meanwhile. */
+static calls_owned own_begin(calls_owned *x)
+{
+    const calls_owned was = *x;
+    x->changes++;
+    x->known = false;
+    return was;
+}
+static bool own_alone(const calls_owned *x, const calls_owned *was)
+{
+    return x->changes == was->changes + 1;
+}
+
 typedef struct calls_space {
     cellar *_Atomic c;          /* NULL: not open */
     calls_slot slot[CALLS_KEYS];
     _Atomic bool volatile_only; /* its entries end with the store */
-    struct {
-        int64_t value;
-        bool known;
-    } counter[CALLS_COUNTERS];
+    calls_owned counter[CALLS_COUNTERS];
 } calls_space;
 
 static struct calls_world {
@@ -379,8 +414,9 @@ static calls_value calls_parse(const calls_key *k, const void *bytes, size_t len
     if (len >= CALLS_HEAD) { memcpy(&v, bytes, CALLS_HEAD); }
     if (v.len != len || v.space != k->space || v.index != k->index ||
         v.check != calls_mix(v.number ^ v.space << 8 ^ v.index ^ (uint64_t)v.tags << 40 ^ v.len)) {
-        calls_fault("%s: a foreign or torn value of %zu bytes for key %u of namespace %u", by, len,
-                    k->index, k->space);
+        calls_fault("%s: a foreign or torn value of %zu bytes for key %u of namespace %u: %" PRIx64
+                    " key %u of %u, %u bytes", by, len, k->index, k->space, v.number, v.index,
+                    v.space, v.len);
     }
     const uint64_t number = v.number & ~CALLS_LOADED;
     for (size_t i = CALLS_HEAD; i < len; i++) {
@@ -458,6 +494,7 @@ static void slot_refuse(calls_slot *s, uint64_t number)
 /* Declare all values of a key dead that are older than `number`. */
 static void slot_older_end(calls_slot *s, uint64_t number)
 {
+    TRACE("slot %u: older than %" PRIu64 " end", (unsigned)((char *)s - (char *)&world), number);
     raise_to(&s->least[0], number);
     raise_to(&s->least[1], number);
 }
@@ -609,7 +646,7 @@ static cellar_host_opts draw_host(const char *name)
 /* Write a text by a call of the shape of cellar_metrics_write into any buffer. */
 #define WRITE_TEXT(fn, ...) \
     do { \
-        char *text_ = (char *)calls_actor_of_thread()->buffer; \
+        char *text_ = (char *)calls_buffer(); \
         const size_t cap_ = (size_t)ONE_OF(0, 1, 100, CALLS_BUFFER); \
         size_t len_ = 0; \
         const cellar_err err_ = plain(CALL(fn)(__VA_ARGS__, cap_ != 0 ? text_ : NULL, cap_, &len_)); \

@@ -84,7 +84,7 @@ static bool write_begin(calls_write *w, bool conditions, bool options)
 }
 static void write_end(calls_write *w, cellar_err err, const cellar_set_opts *o)
 {
-    if (w->spoilt) { MUST(err == CELLAR_E_INVAL); }
+    refused(w->spoilt, err);
     slot_set_ended(&w->key, err, w->number, o != NULL ? deadline_of(o) : INT64_MAX,
                    o != NULL && (o->flags & (CELLAR_KEEP_OLD_VALUE | CELLAR_ONLY_IF_ABSENT |
                                              CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION)) != 0);
@@ -99,7 +99,7 @@ static void row_read(void)
     calls_look l;
     if (!look_begin(&l)) { return; }
     cellar *c = space_of(&l.key);
-    unsigned char *buf = calls_actor_of_thread()->buffer;
+    unsigned char *buf = calls_buffer();
     const size_t cap = (size_t)ONE_OF(CALLS_BUFFER, CALLS_BUFFER, CALLS_BUFFER, 100, 0);
     size_t len = 0;
     void *block = NULL;
@@ -256,7 +256,7 @@ static void row_set_negative(void)
     w.o.flags |= CELLAR_NEGATIVE;
     const bool conditions = (w.o.flags & 7) != 0;
     const cellar_err err = told(c, CALL(cellar_set)(c, w.key.bytes, w.key.len, NULL, 0, &w.o));
-    if (w.spoilt) { MUST(err == CELLAR_E_INVAL); }
+    refused(w.spoilt, err);
     slot_refuse(slot_of(&w.key), w.number);
     if (err == CELLAR_OK || (err < 0 && !did_nothing(err) && !conditions && err != CELLAR_E_BUSY &&
                              (w.o.flags & CELLAR_KEEP_OLD_VALUE) == 0 &&
@@ -290,7 +290,7 @@ static void row_set_many(void)
     const bool bad = spoil(&o, sizeof o);
     size_t stored = 0, ok = 0;
     const cellar_err err = told(c, CALL(cellar_set_many)(c, item, n, &o, &stored));
-    if (bad) { MUST(err == CELLAR_E_INVAL); }
+    refused(bad, err);
     for (unsigned i = 0; i < n; i++) {
         ok += err == CELLAR_OK && item[i].status == CELLAR_OK;
         write_end(&w[i], err == CELLAR_OK ? plain(item[i].status) : err, &o);
@@ -393,7 +393,7 @@ static void row_update(void)
     if (chance(20)) { w.o.flags |= CELLAR_ONLY_IF_PRESENT; }
     const cellar_err err =
         told(c, CALL(cellar_update)(c, w.key.bytes, w.key.len, &w.o, compute, &u));
-    if (w.spoilt) { MUST(err == CELLAR_E_INVAL); }
+    refused(w.spoilt, err);
     if (u.number == 0) {
         MUST(err != CELLAR_OK);
     } else if (err == CELLAR_OK) {
@@ -440,31 +440,28 @@ static void row_increment(void)
     const int64_t delta = ONE_OF(0, 1, -1, 1000), init = ONE_OF(0, 5, -7);
     const uint32_t flags = chance(20) ? CELLAR_ONLY_IF_PRESENT : 0;
     int64_t now = 0;
-    const int64_t was = x->counter[index].value;
-    const bool known = x->counter[index].known;
-    x->counter[index].known = false; /* a callback may use the counter */
+    calls_owned *it = &x->counter[index];
+    const calls_owned was = own_begin(it);
+    cellar_err err = CELLAR_OK;
     switch (draw(6)) {
-    case 0:
-        (void)told(c, CALL(cellar_delete)(c, key, len));
-        return;
+    case 0: (void)told(c, CALL(cellar_delete)(c, key, len)); return;
     case 1:
-        if (plain(CALL(cellar_set_i64)(c, key, len, 42, NULL)) == CELLAR_OK) {
-            x->counter[index].value = 42;
-            x->counter[index].known = true;
+        now = 42;
+        err = plain(CALL(cellar_set_i64)(c, key, len, now, NULL));
+        break;
+    default:
+        err = told(c, CALL(cellar_increment)(c, key, len, delta, init, ONE_OF(SOME_MS), flags, &now));
+        MUST(err != CELLAR_E_TYPE);
+        if (err == CELLAR_OK && was.known && own_alone(it, &was) && now != was.is.i64 + delta &&
+            (now != init + delta || flags != 0)) {
+            calls_fault("increment of %s in namespace %u: %" PRId64 " after %" PRId64 " and %" PRId64,
+                        key, space, now, was.is.i64, delta);
         }
-        return;
-    default: break;
     }
-    const cellar_err err = told(c, CALL(cellar_increment)(c, key, len, delta, init,
-                                                          ONE_OF(SOME_MS), flags, &now));
-    MUST(err != CELLAR_E_TYPE);
-    if (err != CELLAR_OK) { return; }
-    if (known && now != was + delta && (now != init + delta || flags != 0)) {
-        calls_fault("increment of key %s in namespace %u: %" PRId64 " after %" PRId64 " %+" PRId64, key,
-                    space, now, was, delta);
+    if (err == CELLAR_OK && own_alone(it, &was)) {
+        it->is.i64 = now;
+        it->known = true;
     }
-    x->counter[index].value = now;
-    x->counter[index].known = true;
 }
 
 static cellar_err write_to_source(const void *key, size_t key_len, const void *value,

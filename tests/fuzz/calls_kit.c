@@ -7,6 +7,8 @@
 static cellar *calls_kit;
 static cellar_status *calls_status;
 
+static _Thread_local calls_owned own_f64, own_f32s, own_score, own_newest;
+
 static void kit_open(void)
 {
     cellar_load_opts load;
@@ -22,7 +24,7 @@ static void kit_open(void)
     lo.mode = (cellar_llm_mode)draw(3);
     bool bad = spoil(&lo, sizeof lo);
     cellar_err err = plain(CALL(cellar_llm_open)(calls_kit, &lo, &calls_llm));
-    if (bad) { MUST(err == CELLAR_E_INVAL); }
+    refused(bad, err);
     eo.model = (cellar_bytes){ "m", 1 };
     eo.dim = chance(90) ? 4 : 0;
     MAYBE(eo.max_batch, 0, 1, 2);
@@ -33,7 +35,12 @@ static void kit_open(void)
     MAYBE(so.hot_reads, 0, 1, 5, CELLAR_OFF);
     bad = spoil(&so, sizeof so);
     err = plain(CALL(cellar_status_open)(world.store, chance(50) ? NULL : "states", &so, &calls_status));
-    if (bad) { MUST(err == CELLAR_E_INVAL); }
+    refused(bad, err);
+}
+
+static void kit_forget(void) /* what a thread knows ends with the namespace */
+{
+    own_f64.known = own_f32s.known = own_score.known = own_newest.known = false;
 }
 
 static void kit_close(void)
@@ -101,14 +108,6 @@ static void row_template(void)
 
 /* ---- Values with an owner: the thread reads what it wrote, or a miss -------------------------- */
 
-static _Thread_local struct calls_owned {
-    double f64;
-    float f32s[3];
-    double score;    /* of the member "m" of its board */
-    uint64_t pushed; /* newest item of its list */
-    bool f64_known, f32s_known, score_known, pushed_known;
-} calls_own;
-
 static size_t own_key(char *key, const char *what)
 {
     return (size_t)snprintf(key, 32, "%s%u", what, calls_me->number);
@@ -121,29 +120,31 @@ static void row_numbers(void)
     if (c == NULL || calls_me->number >= calls.threads) { return; }
     if (chance(50)) {
         const size_t len = own_key(key, "f64");
-        double x = 0;
+        double x = (double)draw(1000) / 3;
         if (chance(50)) {
-            x = (double)draw(1000) / 3;
-            calls_own.f64_known = plain(CALL(cellar_set_f64)(c, key, len, x, NULL)) == CELLAR_OK;
-            calls_own.f64 = x;
-        } else if (plain(CALL(cellar_get_f64)(c, key, len, &x)) == CELLAR_OK && calls_own.f64_known) {
-            MUST(x == calls_own.f64);
+            const calls_owned was = own_begin(&own_f64);
+            const cellar_err err = plain(CALL(cellar_set_f64)(c, key, len, x, NULL));
+            own_f64.known = err == CELLAR_OK && own_alone(&own_f64, &was);
+            own_f64.is.f64 = x;
+        } else if (plain(CALL(cellar_get_f64)(c, key, len, &x)) == CELLAR_OK && own_f64.known) {
+            MUST(x == own_f64.is.f64);
         }
     } else {
         const size_t len = own_key(key, "f32s");
         float x[3] = { (float)draw(100), 1.5f, 0 };
         size_t n = 0;
         if (chance(50)) {
-            calls_own.f32s_known = plain(CALL(cellar_set_f32s)(c, key, len, x, 3, NULL)) == CELLAR_OK;
-            memcpy(calls_own.f32s, x, sizeof x);
+            const calls_owned was = own_begin(&own_f32s);
+            const cellar_err err = plain(CALL(cellar_set_f32s)(c, key, len, x, 3, NULL));
+            own_f32s.known = err == CELLAR_OK && own_alone(&own_f32s, &was);
+            memcpy(own_f32s.is.f32s, x, sizeof x);
         } else if (plain(CALL(cellar_get_f32s)(c, key, len, x, 3, &n)) == CELLAR_OK &&
-                   calls_own.f32s_known) {
-            MUST(n == 3 && memcmp(x, calls_own.f32s, sizeof x) == 0);
+                   own_f32s.known) {
+            MUST(n == 3 && memcmp(x, own_f32s.is.f32s, sizeof x) == 0);
         }
     }
     int64_t i = 0;
-    const cellar_err err = plain(CALL(cellar_get_i64)(c, key, own_key(key, "f64"), &i));
-    MUST(err != CELLAR_E_TYPE);
+    MUST(plain(CALL(cellar_get_i64)(c, key, own_key(key, "f64"), &i)) != CELLAR_E_TYPE);
 }
 
 static void row_board(void)
@@ -157,32 +158,36 @@ static void row_board(void)
     const uint32_t cap = (uint32_t)ONE_OF(1, 3, 100, 0);
     double score = 0;
     cellar_err err = CELLAR_OK;
-    const bool known = calls_own.score_known;
     switch (draw(6)) {
     case 0: err = plain(CALL(cellar_board_put)(c, key, len, member, draw(100), cap, NULL)); break;
-    case 1: case 2:
-        calls_own.score_known = false; /* a callback may use the board */
+    case 1: case 2: {
+        const calls_owned was = own_begin(&own_score);
         err = plain(CALL(cellar_board_add)(c, key, len, mine, 1.0, 100, NULL, &score));
-        if (err == CELLAR_OK) {
-            MUST(score == 1.0 || !known || score == calls_own.score + 1.0);
-            calls_own.score = score;
-            calls_own.score_known = true;
+        if (err == CELLAR_OK && own_alone(&own_score, &was)) {
+            MUST(score == 1.0 || !was.known || score == was.is.f64 + 1.0);
+            own_score.is.f64 = score;
+            own_score.known = true;
         }
-        return;
+        break;
+    }
     case 3: err = plain(CALL(cellar_board_remove)(c, key, len, member)); break;
     case 4: {
         cellar_board_place out[4];
         uint32_t n = 0;
         void *block = NULL;
         err = plain(CALL(cellar_board_top)(c, key, len, draw(3), out, 4, &n, &block));
-        for (uint32_t i = 1; err == CELLAR_OK && i < n; i++) { MUST(out[i - 1].score >= out[i].score); }
+        for (uint32_t i = 1; err == CELLAR_OK && i < n; i++) {
+            MUST(out[i - 1].score >= out[i].score);
+        }
         CALL(cellar_free)(block);
         break;
     }
     default: {
         uint32_t rank = 0;
         err = plain(CALL(cellar_board_rank)(c, key, len, mine, &rank, &score));
-        if (err == CELLAR_OK) { MUST(rank >= 1 && (!known || score == calls_own.score)); }
+        if (err == CELLAR_OK) {
+            MUST(rank >= 1 && (!own_score.known || score == own_score.is.f64));
+        }
     }
     }
     MUST(err != CELLAR_E_TYPE);
@@ -200,10 +205,11 @@ static void row_list(void)
     case 0: case 1: {
         const uint64_t items[2] = { draw64(), draw64() };
         const cellar_bytes list[2] = { { &items[0], 8 }, { &items[1], 8 } };
-        calls_own.pushed_known = false;
-        err = plain(CALL(cellar_list_push)(c, key, len, list, 2, (uint32_t)ONE_OF(1, 5, 10000), NULL, &n));
-        calls_own.pushed = items[1];
-        calls_own.pushed_known = err == CELLAR_OK;
+        const calls_owned was = own_begin(&own_newest);
+        err = plain(CALL(cellar_list_push)(c, key, len, list, 2, (uint32_t)ONE_OF(1, 5, 10000), NULL,
+                                           &n));
+        own_newest.is.u64 = items[1];
+        own_newest.known = err == CELLAR_OK && own_alone(&own_newest, &was);
         break;
     }
     case 2: err = plain(CALL(cellar_list_trim)(c, key, len, (uint32_t)ONE_OF(0, 1, 5))); break;
@@ -211,8 +217,8 @@ static void row_list(void)
         cellar_bytes out[3];
         void *block = NULL;
         err = plain(CALL(cellar_list_range)(c, key, len, 0, out, 3, &n, &length, &block));
-        if (err == CELLAR_OK && n > 0 && calls_own.pushed_known) {
-            MUST(out[0].len == 8 && memcmp(out[0].data, &calls_own.pushed, 8) == 0);
+        if (err == CELLAR_OK && n > 0 && own_newest.known) {
+            MUST(out[0].len == 8 && memcmp(out[0].data, &own_newest.is.u64, 8) == 0);
         }
         CALL(cellar_free)(block);
     }

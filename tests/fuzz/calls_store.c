@@ -52,7 +52,8 @@ static cellar_namespace_opts draw_namespace(unsigned space, cellar_load_opts *lo
     return o;
 }
 
-static void namespace_open(unsigned space)
+/* `created`: the namespace is new; only then its tier counts. */
+static void namespace_open(unsigned space, bool created)
 {
     cellar_load_opts load;
     cellar_breaker_opts breaker;
@@ -62,13 +63,14 @@ static void namespace_open(unsigned space)
     const bool bad = !none && spoil(&o, sizeof o);
     const cellar_err err = told(world.store, CALL(cellar_namespace_open)(
                                                  world.store, calls_names[space], none ? NULL : &o, &c));
-    if (bad) { MUST(err == CELLAR_E_INVAL); }
+    refused(bad, err);
     if (err != CELLAR_OK) {
         MUST(c == NULL);
         return;
     }
-    if (o.tier == CELLAR_TIER_L1 || o.hidden != 0) {
-        atomic_store(&world.space[space].volatile_only, true);
+    if (created) {
+        atomic_store(&world.space[space].volatile_only,
+                     !calls.disk || (!none && o.tier == CELLAR_TIER_L1));
     }
     cellar *was = atomic_exchange(&world.space[space].c, c);
     if (was == NULL) { return; }
@@ -95,7 +97,7 @@ static void row_namespace(void)
                                                                              calls_names[space]));
         if (err == CELLAR_OK || err == CELLAR_E_IO) {
             kill_space(&x, space);
-            namespace_open(space);
+            namespace_open(space, true);
         }
         break;
     }
@@ -115,7 +117,7 @@ static void row_namespace(void)
         break;
     }
     default:
-        if (space != CALLS_BEHIND) { namespace_open(space); }
+        if (space != CALLS_BEHIND) { namespace_open(space, c == NULL); }
     }
 }
 
@@ -364,7 +366,7 @@ static void port_open(void)
     MAYBE(o.max_clients, 0, 1, 65536);
     const bool bad = spoil(&o, sizeof o);
     const cellar_err err = plain(CALL(cellar_resp_open)(world.store, &o, &calls_port));
-    if (bad) { MUST(err == CELLAR_E_INVAL); }
+    refused(bad, err);
     if (err == CELLAR_OK && !calls_exact() && chance(50)) { plain(CALL(cellar_resp_start)(calls_port)); }
 }
 
@@ -478,16 +480,12 @@ static bool store_open(void)
     atomic_store(&world.policies, cfg.policy_file != NULL);
     const bool bad = spoil(&cfg, sizeof cfg);
     const cellar_err err = told(NULL, CALL(cellar_open)(&cfg, &world.store));
-    if (bad) { MUST(err == CELLAR_E_INVAL); }
+    refused(bad, err);
     MUST((err == CELLAR_OK) == (world.store != NULL));
     if (err != CELLAR_OK) { return false; }
     atomic_store(&world.space[0].c, world.store);
-    for (unsigned i = 0; i < CALLS_SPACES; i++) {
-        atomic_store(&world.space[i].volatile_only,
-                     !calls.disk || i == CALLS_BEHIND || (i == 0 && (root.tier == CELLAR_TIER_L1 ||
-                                                                     root.hidden != 0)));
-    }
-    for (unsigned i = 1; i < CALLS_SPACES; i++) { namespace_open(i); }
+    atomic_store(&world.space[0].volatile_only, !calls.disk || root.tier == CELLAR_TIER_L1);
+    for (unsigned i = 1; i < CALLS_SPACES; i++) { namespace_open(i, true); }
     return true;
 }
 

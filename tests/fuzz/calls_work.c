@@ -71,13 +71,14 @@ static void batchers_open(void)
     cellar_batcher_config cfg = draw_batcher(&host);
     bool bad = spoil(&cfg, sizeof cfg);
     cellar_err err = told(NULL, CALL(cellar_batcher_open)(&cfg, flush_batch, NULL, &calls_batcher));
-    if (bad) { MUST(err == CELLAR_E_INVAL); }
+    refused(bad, err);
     cellar *c = atomic_load(&world.space[CALLS_BEHIND].c);
     if (c == NULL || chance(30)) { return; }
     cfg = draw_batcher(&host);
     bad = spoil(&cfg, sizeof cfg);
-    err = told(c, CALL(cellar_namespace_batch)(c, &cfg, write_many, write_failed, NULL, &calls_behind));
-    if (bad) { MUST(err == CELLAR_E_INVAL); }
+    err = told(NULL, CALL(cellar_namespace_batch)(c, &cfg, write_many, write_failed, NULL,
+                                                  &calls_behind));
+    refused(bad, err);
 }
 
 static void row_batch(void)
@@ -207,7 +208,7 @@ static void pool_open(void)
     MAYBE(cfg.restore_rate, 0, 1, 1000000);
     const bool bad = spoil(&cfg, sizeof cfg);
     const cellar_err err = told(NULL, CALL(cellar_pool_open)(&cfg, &calls_pool));
-    if (bad) { MUST(err == CELLAR_E_INVAL); }
+    refused(bad, err);
     if (err != CELLAR_OK) { return; }
     for (unsigned i = 0; i < 3; i++) {
         static const char *const names[] = { "work", "other", "taken" };
@@ -467,7 +468,7 @@ static void bus_open(void)
     if (chance(30)) { cfg.pool = calls_pool; }
     const bool bad = spoil(&cfg, sizeof cfg);
     const cellar_err err = told(NULL, CALL(cellar_bus_open)(&cfg, &calls_bus));
-    if (bad) { MUST(err == CELLAR_E_INVAL); }
+    refused(bad, err);
     if (err != CELLAR_OK) { return; }
     group_add("dead", NULL);
     group_add("q0", NULL);
@@ -643,7 +644,7 @@ static void scheduler_open(void)
     MAYBE(cfg.workers, 0, 1, 8, 65);
     const bool bad = spoil(&cfg, sizeof cfg);
     const cellar_err err = told(NULL, CALL(cellar_scheduler_open)(&cfg, &calls_scheduler));
-    if (bad) { MUST(err == CELLAR_E_INVAL); }
+    refused(bad, err);
 }
 
 static void row_schedule(void)
@@ -759,7 +760,7 @@ static void refresher_open(void)
     MAYBE(cfg.max_parallel, 0, 1, 64, 65);
     const bool bad = spoil(&cfg, sizeof cfg);
     const cellar_err err = told(NULL, CALL(cellar_refresher_open)(world.store, &cfg, &calls_refresher));
-    if (bad) { MUST(err == CELLAR_E_INVAL); }
+    refused(bad, err);
     if (err != CELLAR_OK) { return; }
     o.lister = list_keys;
     if (chance(40)) { o.breaker = calls_breaker; }

@@ -120,7 +120,7 @@ static void *act(void *arg)
     for (uint64_t i = 0; i < steps; i++) { step(); }
     leases_end();
     locks_end();
-    memset(&calls_own, 0, sizeof calls_own);
+    kit_forget();
     return NULL;
 }
 
@@ -160,6 +160,7 @@ static void objects_close(void)
     limiters_close();
     breaker_close();
     kit_close();
+    leases_end();
     MUST(atomic_load(&calls_contexts) == 0);
 }
 
