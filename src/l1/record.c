@@ -383,6 +383,8 @@ CELLAR_PRIVATE void l1_write_value(l1 *c, uint64_t pos, const l1_image *im)
         base_seq_store_u64(p, (uint64_t)(uintptr_t)im->block);
         base_seq_store_u64(p + 8, im->value_len);
     } else if (r->vlen != 0) {
+        BASE_ASSERT((uintptr_t)p + r->vlen <= (uintptr_t)im->value ||
+                    (uintptr_t)im->value + r->vlen <= (uintptr_t)p);
         base_seq_store(p, im->value, r->vlen);
     }
 }

@@ -160,7 +160,9 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
         }
         if (room == L1_ROOM_OK) {
             /* Values above 1 KiB do not change in place: write them before the window. */
-            const bool early = im.rec.vlen > L1_SMALL_COPY;
+            /* The room may be that of the entry itself: then nothing is left to copy. */
+            const bool early = im.rec.vlen > L1_SMALL_COPY && l1_find_stripe(c, s, k, &slot) &&
+                               slot.pos == from;
             base_fence_rel(); /* as in l1_append */
             if (early) { l1_write_value(c, pos, &im); }
             l1_lock_key(c, k->hash, &h, true);

@@ -91,6 +91,25 @@ static void child_has_a_charge_of_its_own(void)
     api_shut(c);
 }
 
+/* The segment of the entry may be evicted to make room for its own copy with a version. */
+static void version_in_a_store_without_room_copies_no_evicted_value(void)
+{
+    static const char value[8192];
+    settings cfg = api_config(MIB);
+    cfg.tuning.stripes = 1;
+    cellar *c = api_open_with(&cfg);
+    T_EQ_I64(cellar_memory_charge(c, MIB * 7 / 8), CELLAR_OK);
+    for (uint32_t key = 0; key < 200; key++) {
+        cellar_entry_info info = cellar_entry_info_default();
+        (void)cellar_set(c, &key, sizeof key, value, 1100 + key * 1237 % 5000, NULL);
+        const cellar_err err =
+            cellar_entry_info_get(c, &key, sizeof key, CELLAR_GET_WANT_VERSION, &info);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_MISS || err == CELLAR_E_SPACE);
+    }
+    api_shut(c);
+}
+
 T_MAIN("api_charge", T_CASE(charge_evicts_entries_and_the_budget_holds),
        T_CASE(close_gives_back_the_rest), T_CASE(budget_below_the_charge_is_refused),
-       T_CASE(child_has_a_charge_of_its_own))
+       T_CASE(child_has_a_charge_of_its_own),
+       T_CASE(version_in_a_store_without_room_copies_no_evicted_value))
