@@ -75,7 +75,7 @@ CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes)
     }
     if (!base_cas_ar(&c->resizing, 0u, 1u)) { return CELLAR_E_BUSY; }
     const uint64_t old = base_load_rlx(&c->account->limit);
-    const bool other_ghosts = l1_ghosts_misfit(c, budget_bytes);
+    bool other_ghosts = l1_ghosts_misfit(c, budget_bytes);
     base_account_limit(c->account, budget_bytes);
     sync_take(L1_SEG, &c->seg_lock);
     base_store_rlx(&c->reserve, l1_reserve_segs(c, budget_bytes));
@@ -84,8 +84,14 @@ CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes)
     /* Also when an earlier call could not reach this same budget. */
     if (budget_bytes < old || base_load_rlx(&c->account->used) > budget_bytes) {
         if (other_ghosts) { l1_ghosts_close(c); }
+        bool holds = l1_shrink(c);
+        if (!holds && !other_ghosts) { /* l1_least_budget counts on their memory */
+            other_ghosts = true;
+            l1_ghosts_close(c);
+            holds = l1_shrink(c);
+        }
         /* Pinned memory or the tables prevent the shrink: the limit stays, growth is refused. */
-        if (!l1_shrink(c)) { err = CELLAR_E_SPACE; }
+        if (!holds) { err = CELLAR_E_SPACE; }
         if (other_ghosts) { (void)l1_make_room(c, BASE_MIN(budget_bytes / 64, (uint64_t)1 << 20)); }
     } else {
         (void)l1_unpark(c, 2); /* judges `low` again */

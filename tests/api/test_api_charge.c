@@ -109,7 +109,21 @@ static void version_in_a_store_without_room_copies_no_evicted_value(void)
     api_shut(c);
 }
 
+/* With small entries the history of evicted keys takes a fifth of the budget. */
+static void shrink_beside_a_charge_makes_the_history_smaller(void)
+{
+    settings cfg = api_config(16 * MIB);
+    cfg.tuning.mean_entry_bytes = 16;
+    cellar *c = api_open_with(&cfg);
+    T_EQ_I64(cellar_memory_charge(c, 6 * MIB), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, (int64_t)(8 * MIB)), CELLAR_OK);
+    T_CHECK(stats_of(c).used_bytes <= 8 * MIB);
+    T_EQ_I64(cellar_set(c, "k", 1, "value", 5, NULL), CELLAR_OK);
+    api_shut(c);
+}
+
 T_MAIN("api_charge", T_CASE(charge_evicts_entries_and_the_budget_holds),
        T_CASE(close_gives_back_the_rest), T_CASE(budget_below_the_charge_is_refused),
        T_CASE(child_has_a_charge_of_its_own),
-       T_CASE(version_in_a_store_without_room_copies_no_evicted_value))
+       T_CASE(version_in_a_store_without_room_copies_no_evicted_value),
+       T_CASE(shrink_beside_a_charge_makes_the_history_smaller))
