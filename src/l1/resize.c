@@ -98,6 +98,8 @@ CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes)
     }
     if (other_ghosts) { (void)l1_ghosts_open(c, budget_bytes); }
     l1_shadow_refit(c);
+    const uint64_t used = base_load_rlx(&c->account->used);
+    base_store_rlx(&c->excess_bytes, used > budget_bytes ? used - budget_bytes : (uint64_t)0);
     base_store_rel(&c->resizing, 0u);
     return err;
 }

@@ -349,6 +349,7 @@ struct l1 {
     _Atomic uint32_t dead_round;   /* +1 whenever a generation died */
     _Atomic uint32_t ticking;  /* 1: a tick runs and owns sweep_stripe */
     _Atomic uint32_t resizing; /* 1: a change of budget or entry bound runs */
+    _Atomic uint64_t excess_bytes; /* above the budget when the last change of it ended */
     uint32_t sweep_stripe;     /* stripe where the next tick continues */
     l1_pass pass;              /* of the stripe sweep_stripe; written under its lock by the tick */
 };

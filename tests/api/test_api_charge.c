@@ -122,8 +122,26 @@ static void shrink_beside_a_charge_makes_the_history_smaller(void)
     api_shut(c);
 }
 
+static void store_that_pins_keep_above_its_budget_is_consistent(void)
+{
+    static const char value[100000];
+    static cellar_pinned pin[100];
+    cellar *c = api_open(16 * MIB);
+    for (int i = 0; i < 100; i++) {
+        T_EQ_I64(cellar_set(c, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_pin(c, &i, sizeof i, &pin[i]), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, (int64_t)(4 * MIB)), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    for (int i = 0; i < 100; i++) { cellar_unpin(&pin[i]); }
+    T_EQ_I64(cellar_tick(c, 1000000, NULL), CELLAR_OK);
+    T_CHECK(stats_of(c).used_bytes <= 4 * MIB);
+    api_shut(c);
+}
+
 T_MAIN("api_charge", T_CASE(charge_evicts_entries_and_the_budget_holds),
        T_CASE(close_gives_back_the_rest), T_CASE(budget_below_the_charge_is_refused),
        T_CASE(child_has_a_charge_of_its_own),
        T_CASE(version_in_a_store_without_room_copies_no_evicted_value),
-       T_CASE(shrink_beside_a_charge_makes_the_history_smaller))
+       T_CASE(shrink_beside_a_charge_makes_the_history_smaller),
+       T_CASE(store_that_pins_keep_above_its_budget_is_consistent))
