@@ -300,7 +300,8 @@ CELLAR_API int64_t cellar_load_time_left_ms(const cellar_load *load)
     if (load == NULL) { return 0; }
     const cache_call *call = load->call;
     if (load->f == NULL) { return call->p->ms[CACHE_HARD]; }
-    return BASE_MAX(flight_hard_at(load->f) - base_now_ms(&call->c->store->clock), 0);
+    const int64_t left_ms = flight_hard_at(load->f) - base_now_ms(&call->c->store->clock);
+    return BASE_MAX(left_ms, 0);
 }
 
 CELLAR_API bool cellar_load_cancelled(const cellar_load *load)

@@ -291,8 +291,10 @@ CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out)
         out->record_bytes += l1_stripe_bytes(s);
         out->buckets += s->bucket_count;
         out->overflow_halves += s->overflow_count;
-        out->absent += (uint64_t)BASE_MAX(base_load_rlx(&s->absent_count), 0);
-        out->absent_bytes += (uint64_t)BASE_MAX(base_load_rlx(&s->absent_bytes), 0);
+        const int64_t absent = base_load_rlx(&s->absent_count);
+        const int64_t absent_bytes = base_load_rlx(&s->absent_bytes);
+        out->absent += (uint64_t)BASE_MAX(absent, 0);
+        out->absent_bytes += (uint64_t)BASE_MAX(absent_bytes, 0);
         out->examined_max = BASE_MAX(out->examined_max, s->examined_max);
         sync_drop(L1_STRIPE, &s->lock);
     }

@@ -118,10 +118,10 @@ static bool l1_absent_fits(const l1 *c, const l1_stripe *s, uint64_t weight, uns
     const uint64_t bytes = l1_log_limit(c) / 8 / c->stripe_count;
     const uint64_t most = BASE_MAX(max / 8 / c->stripe_count, 1);
     /* Below 0 for a moment; in a forked child for good, when a lost thread had not yet added. */
-    const int64_t held = BASE_MAX(base_load_rlx(&s->absent_bytes), 0);
-    const int64_t count = BASE_MAX(base_load_rlx(&s->absent_count), 0);
-    if (max != 0 && (uint64_t)count + 1 > most - most / spare) { return false; }
-    return (uint64_t)held + weight <= bytes - bytes / spare;
+    const int64_t held = base_load_rlx(&s->absent_bytes);
+    const int64_t count = base_load_rlx(&s->absent_count);
+    if (max != 0 && (uint64_t)BASE_MAX(count, 0) + 1 > most - most / spare) { return false; }
+    return (uint64_t)BASE_MAX(held, 0) + weight <= bytes - bytes / spare;
 }
 
 BASE_COLD CELLAR_PRIVATE l1_room l1_absent_pay(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)

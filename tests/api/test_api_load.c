@@ -1228,7 +1228,39 @@ static void loads_bulk_gets_and_refreshes_are_logged_like_gets(void)
     kit_close(c);
 }
 
-T_MAIN("api_load", T_CASE(first_call_loads_and_second_hits),
+static int64_t clock_of_7_ms_a_reading(void *ctx)
+{
+    return atomic_fetch_add((_Atomic int64_t *)ctx, 7);
+}
+static cellar_err ask_time_left(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len, (void)ctx;
+    for (int i = 0; i < 100; i++) { T_CHECK(cellar_load_time_left_ms(load) >= 0); }
+    T_EQ_I64(cellar_load_time_left_ms(load), 0);
+    return cellar_load_value(load, "v", 1);
+}
+
+/* Faulty sequence: the clock passes the end of the load while the call computes the rest. */
+static void time_left_of_load_is_never_negative(void)
+{
+    _Atomic int64_t now = 1000;
+    settings cfg = settings_default();
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_result r = cellar_result_default();
+    cellar *c = NULL;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = clock_of_7_ms_a_reading;
+    cfg.host.clock_ctx = &now;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    for (o.hard_timeout_ms = 100; o.hard_timeout_ms < 107; o.hard_timeout_ms++) {
+        (void)cellar_get_or_load(c, &o.hard_timeout_ms, 1, &o, ask_time_left, NULL, &r);
+        cellar_result_free(&r);
+    }
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+T_MAIN("api_load", T_CASE(time_left_of_load_is_never_negative),
+       T_CASE(first_call_loads_and_second_hits),
        T_CASE(value_reported_in_three_ways_is_the_same),
        T_CASE(result_outlives_entry_and_store), T_CASE(result_uses_buffer_of_caller),
        T_CASE(seed_null_string), T_CASE(seed_empty_value), T_CASE(seed_negative_is_not_data),
