@@ -258,9 +258,9 @@ static void row_set_negative(void)
     const cellar_err err = told(c, CALL(cellar_set)(c, w.key.bytes, w.key.len, NULL, 0, &w.o));
     refused(w.spoilt, err);
     slot_refuse(slot_of(&w.key), w.number);
-    if (err == CELLAR_OK || (err < 0 && !did_nothing(err) && !conditions && err != CELLAR_E_BUSY &&
-                             (w.o.flags & CELLAR_KEEP_OLD_VALUE) == 0 &&
-                             w.key.space != CALLS_BEHIND)) {
+    const bool failed = err < 0 && !did_nothing(err) && err != CELLAR_E_BUSY && !conditions &&
+                        (w.o.flags & CELLAR_KEEP_OLD_VALUE) == 0;
+    if ((err == CELLAR_OK || failed) && w.key.space != CALLS_BEHIND) {
         slot_older_end(slot_of(&w.key), w.number);
     }
     slot_of(&w.key)->busy = false;

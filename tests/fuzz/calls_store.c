@@ -144,7 +144,8 @@ static void row_option(void)
     case CELLAR_OPT_NAMESPACE_MAX_ENTRIES: value = ONE_OF(0, 1, 10, 100, -1); break;
     default: value = ONE_OF(BAD_MS);
     }
-    (void)told(c, CALL(cellar_option_set)(c, option, value));
+    const cellar_err err = told(c, CALL(cellar_option_set)(c, option, value));
+    TRACE("option %d = %" PRId64 ": %s", (int)option, value, cellar_code_name(err));
 }
 
 static void row_charge(void)
