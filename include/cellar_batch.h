@@ -309,7 +309,8 @@ typedef void (*cellar_write_failed_fn)(const cellar_write *write, cellar_err err
  * out:     *out: the batcher, for its figures, cellar_batcher_flush and cellar_batcher_tick; with
  *          no_threads cellar_tick of the store runs the flushes, too. NULL is allowed
  * returns: OK; E_BUSY (a disk tier, or a batcher), E_LIMIT (4 tiers of the store), E_CLOSED,
- *          E_NOMEM, E_INVAL, E_UNSUPPORTED (field of a newer header)
+ *          E_NOMEM, E_INVAL, E_UNSUPPORTED (field of a newer header): nothing changed, and
+ *          cellar_last_error of NULL has the reason
  * owns:    the store owns the batcher: do not drain or close it. ctx lives until the root is closed
  * thread:  any; the entries of the namespace are cleared. flush and failed run on a thread of the
  *          batcher, with no lock held. They may use the cache; they must not close the store. In a

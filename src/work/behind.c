@@ -26,6 +26,8 @@
 #include "base/table.h"
 #include "base/user_callback.h"
 #include "cache/cache.h"
+#include "cache/call.h"
+#include "cache/error.h"
 #include "cellar_batch.h"
 
 BASE_SIZE_BEGIN
@@ -418,8 +420,8 @@ CELLAR_API cellar_err cellar_namespace_batch(cellar *ns, const cellar_batcher_co
     if (ns == NULL || flush == NULL) {
         return behind_fail(CELLAR_E_INVAL, "ns and flush must not be NULL");
     }
-    cellar_err err = cellar_clear(ns); /* refuses a closed namespace */
-    if (err == CELLAR_OK) { err = behind_config_in(cfg, &full, &host); }
+    if (cache_is_closed(ns)) { return cache_closed(ns); }
+    cellar_err err = behind_config_in(cfg, &full, &host);
     if (err != CELLAR_OK) { return err; }
     if (full.max_items > CELLAR_BATCH_ITEMS_MAX) {
         return behind_fail(CELLAR_E_INVAL, "max_items must be at most 65,536");

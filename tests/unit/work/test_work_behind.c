@@ -469,6 +469,7 @@ static void bad_input_is_refused(void)
     begin();
     cellar_batcher_config cfg = cellar_batcher_config_default();
     cellar_batcher *b = batcher;
+    T_EQ_I64(cellar_set(store, "kept", 4, "v", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_namespace_batch(NULL, NULL, write_rows, NULL, NULL, &b), CELLAR_E_INVAL);
     T_CHECK(b == NULL);
     T_EQ_I64(cellar_namespace_batch(store, NULL, NULL, NULL, NULL, NULL), CELLAR_E_INVAL);
@@ -478,6 +479,7 @@ static void bad_input_is_refused(void)
     cfg.max_items = 1;
     cfg.workers = 65;
     T_EQ_I64(cellar_namespace_batch(store, &cfg, write_rows, NULL, NULL, &b), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_contains(store, "kept", 4), CELLAR_OK);
     cellar_set_opts o = cellar_set_opts_default();
     o.flags = CELLAR_DURABLE;
     T_EQ_I64(cellar_set(ns, "k1", 2, "v", 1, &o), CELLAR_E_UNSUPPORTED);
