@@ -34,7 +34,7 @@ static cellar_batcher_config draw_batcher(const cellar_host_opts *host)
     MAYBE(cfg.max_delay_ms, 0, 5000);
     MAYBE(cfg.retry_base_ms, 0, 1);
     MAYBE(cfg.retry_cap_ms, 0, 10);
-    cfg.block_timeout_ms = 1;
+    cfg.block_timeout_ms = cfg.close_timeout_ms = 1;
     MAYBE(cfg.max_items, 0, 1, 3, CELLAR_BATCH_ITEMS_MAX);
     MAYBE(cfg.queue_items, 0, 500, 1000);
     MAYBE(cfg.max_groups, 0, 1, 2);
@@ -110,7 +110,7 @@ static void row_batch(void)
     case 2: WRITE_TEXT(cellar_batcher_metrics_write, b); break;
     case 3: WRITE_TEXT(cellar_batcher_stats_json, b); break;
     case 4:
-        if (b == calls_batcher && chance(2)) {
+        if (b == calls_batcher && chance(5)) {
             cellar_batch_report r = cellar_batch_report_default();
             plain(CALL(cellar_batcher_drain)(b, ONE_OF(0, 1, -1), &r));
         }
@@ -194,7 +194,7 @@ static void pool_open(void)
     cfg.on_full = (cellar_pool_full)draw(3);
     if (chance(25)) { cfg.journal_path = path; }
     cfg.on_bad_journal = CELLAR_JOURNAL_SET_ASIDE;
-    cfg.block_timeout_ms = 1;
+    cfg.block_timeout_ms = cfg.close_timeout_ms = 1;
     MAYBE(cfg.success_ttl_ms, 0, 1, 5000);
     MAYBE(cfg.dead_ttl_ms, 0, 1000);
     MAYBE(cfg.age_ms, 0, 1);
@@ -366,7 +366,7 @@ static void row_task(void)
         else { WRITE_TEXT(cellar_pool_stats_json, p); }
         break;
     default:
-        if (chance(1)) {
+        if (chance(5)) {
             cellar_drain_report r = cellar_drain_report_default();
             plain(CALL(cellar_pool_drain)(p, (cellar_drain_mode)draw(2), 1, &r));
         } else {
@@ -459,6 +459,7 @@ static void bus_open(void)
     cellar_bus_config cfg = cellar_bus_config_default();
     cfg.host = &host;
     if (chance(50)) { cfg.default_queue = "q0"; }
+    cfg.close_timeout_ms = 1;
     MAYBE(cfg.max_message_bytes, 0, 50);
     MAYBE(cfg.max_groups, 0, 3);
     MAYBE(cfg.max_routes, 0, 2);
@@ -582,7 +583,7 @@ static void row_bus(void)
         else { WRITE_TEXT(cellar_bus_stats_json, b); }
         break;
     case 12:
-        if (chance(1)) {
+        if (chance(5)) {
             cellar_bus_report r = cellar_bus_report_default();
             plain(CALL(cellar_bus_drain)(b, 0, &r));
             MUST(r.live == r.acked + r.dropped + r.dead + r.expired + r.filtered + r.left);
@@ -640,6 +641,7 @@ static void scheduler_open(void)
     cfg.host = &host;
     cfg.wall_clock = calls_wall;
     if (chance(40)) { cfg.pool = calls_pool; }
+    cfg.close_timeout_ms = 1;
     MAYBE(cfg.max_schedules, 0, 2);
     MAYBE(cfg.workers, 0, 1, 8, 65);
     const bool bad = spoil(&cfg, sizeof cfg);
@@ -756,6 +758,7 @@ static void refresher_open(void)
     }
     cfg.host = &host;
     cfg.wall_clock = calls_wall;
+    cfg.close_timeout_ms = 1;
     MAYBE(cfg.max_rows, 0, 2);
     MAYBE(cfg.max_parallel, 0, 1, 64, 65);
     const bool bad = spoil(&cfg, sizeof cfg);
