@@ -215,8 +215,7 @@ static bool cache_tags_keep(cellar_load *load, const cellar_bytes *tags, size_t 
         text[i] = (cellar_bytes){ at, tags[i].len };
         at += tags[i].len;
     }
-    flight_bytes_drop(flight_kept(load->f)); /* of an earlier call in this loader */
-    flight_keep(load->f, b);
+    flight_tags_keep(load->f, b);
     load->tag_text = text;
     return true;
 }

@@ -196,7 +196,7 @@ CELLAR_PRIVATE void flight_end(flight_table *t, flight *f, const flight_outcome 
 {
     flight_shard *s = flight_shard_of(t, f->hash);
     flight_ended ended;
-    flight_rest rest = { NULL, NULL, NULL, NULL };
+    flight_rest rest = { .record = NULL };
     sync_take(FLIGHT, &s->lock);
     if (f->attached) { flight_unlink(s, f); }
     flight_settle(f, o, &ended);

@@ -150,8 +150,8 @@ CELLAR_PRIVATE void flight_init(flight *f, const flight_ask *ask, uint32_t takeo
     const flight_key *k = &ask->key;
     flight_table *t = f->table;
     const bool queued = ask->kind == FLIGHT_JOB;
-    BASE_ASSERT(base_load_rlx(&f->refs) == 0 && f->kept == NULL && f->subs == NULL);
-    BASE_ASSERT(f->result.value == NULL && base_load_rlx(&f->notes) == NULL);
+    BASE_ASSERT(base_load_rlx(&f->refs) == 0 && f->kept == NULL && f->tags == NULL);
+    BASE_ASSERT(f->subs == NULL && f->result.value == NULL && base_load_rlx(&f->notes) == NULL);
     base_store_rlx(&f->state, (uint32_t)(queued ? FLIGHT_QUEUED : FLIGHT_LOADING) |
                               takeovers * FLIGHT_TAKEOVER);
     base_store_rlx(&f->refs, 1u);
@@ -204,7 +204,7 @@ CELLAR_PRIVATE void flight_announce(flight_table *t, const flight_ended *e)
 
 CELLAR_PRIVATE flight_rest flight_let_go(flight_shard *s, flight *f)
 {
-    flight_rest rest = { NULL, NULL, NULL, NULL };
+    flight_rest rest = { .record = NULL };
     BASE_REQUIRE(base_load_rlx(&f->refs) > 0);
     if (base_sub_ar(&f->refs, 1u) != 1) { return rest; } /* other threads lower it without the
                                                           * lock */
@@ -212,8 +212,9 @@ CELLAR_PRIVATE flight_rest flight_let_go(flight_shard *s, flight *f)
     flight_list_cut(&s->detached, f);
     rest.value = f->result.value;
     rest.kept = f->kept;
+    rest.tags = f->tags;
     rest.notes = base_load_rlx(&f->notes);
-    f->result.value = f->kept = NULL;
+    f->result.value = f->kept = f->tags = NULL;
     base_store_rlx(&f->notes, (void *)NULL);
     (void)base_sub_ar(&f->table->open, 1u);
     if (f->resident) {
@@ -230,6 +231,7 @@ CELLAR_PRIVATE void flight_rest_free(flight_table *t, const flight_rest *rest)
 {
     flight_bytes_drop(rest->value);
     flight_bytes_drop(rest->kept);
+    flight_bytes_drop(rest->tags);
     if (rest->notes != NULL) { t->notes_free(rest->notes); }
     flight_record_free(t, rest->record);
 }

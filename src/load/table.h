@@ -52,7 +52,7 @@ CELLAR_PRIVATE void flight_list_cut(flight **list, flight *f);
 
 typedef struct flight_rest {
     flight *record;
-    flight_bytes *value, *kept;
+    flight_bytes *value, *kept, *tags;
     void *notes;
 } flight_rest;
 

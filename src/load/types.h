@@ -154,7 +154,8 @@ struct flight {
     uint64_t tag_born;
     uint64_t note;               /* number of the leader */
     flight_outcome result;       /* constant once the phase is final, until the last ref */
-    flight_bytes *kept;          /* of an open lease: options; leader only, until the last ref */
+    flight_bytes *kept, *tags;   /* options of a lease, texts of tags; leader only, until the last
+                                  * ref */
     void *_Atomic notes;         /* set once by the leader (release), acquire by waiters */
     flight_sub *subs;            /* shard lock */
     flight *next, *prev;         /* shard lock: attached or detached flights; `next`: spares */

@@ -4,6 +4,7 @@
  *         status of items, refused calls. Any failed allocation leaves nothing behind.
  * Method: One thread drives the leases, with a second thread where a call must wait. Bulk loaders
  *         have prepared reports. The allocator of the test fails the n-th call. */
+#include "tests/support/folder.h"
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
 
@@ -263,6 +264,53 @@ static void fallback_of_released_lease_reads_copy_of_trace(void)
     T_EQ_MEM(seen, want, sizeof want);
     T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_OK);
     kit_close(c);
+}
+
+/* Report tags, which a store with a disk tier keeps as texts, and fail; succeed with a ctx. */
+static cellar_err fallback_with_tags(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    static const cellar_bytes tags[2] = { { "first", 5 }, { "second", 6 } };
+    (void)key;
+    (void)key_len;
+    T_EQ_I64(cellar_load_set_tags(ld, tags, 2), CELLAR_OK);
+    T_EQ_I64(cellar_load_set_tags(ld, tags, 1), CELLAR_OK);
+    return ctx == NULL ? CELLAR_E_IO : cellar_load_value(ld, "tagged", 6);
+}
+
+static void lease_keeps_its_options_while_fallbacks_set_tags(void)
+{
+    char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
+    const cellar_bytes last = { "default", 7 };
+    cellar_load_opts o = cellar_load_opts_default();
+    settings cfg = settings_default();
+    cellar_lease a;
+    cellar_result r;
+    char value[8];
+    size_t len;
+    cellar *c;
+    t_folder(folder);
+    (void)snprintf(path, sizeof path, "%s/store", folder);
+    cfg.config.memory_bytes = 4 << 20;
+    cfg.config.l2_path = path;
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.host.no_threads = 1;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    o.default_value = &last;
+    for (unsigned i = 0; i < CELLAR_FALLBACKS_MAX; i++) { o.fallback[i].fn = fallback_with_tags; }
+    for (int last_works = 0; last_works < 2; last_works++) {
+        if (last_works != 0) { o.fallback[CELLAR_FALLBACKS_MAX - 1].ctx = &told; }
+        T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_LEASED);
+        T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
+        T_EQ_I64(cellar_get(c, "k", 1, value, sizeof value, &len), CELLAR_OK);
+        T_EQ_MEM(value, last_works != 0 ? "tagged" : "default", last_works != 0 ? 6 : 7);
+        T_EQ_I64(cellar_delete_by_tag(c, "first", 5, 0), CELLAR_OK);
+        T_EQ_I64(cellar_get(c, "k", 1, value, sizeof value, &len),
+                 last_works != 0 ? CELLAR_MISS : CELLAR_OK);
+        (void)cellar_delete(c, "k", 1);
+    }
+    kit_close(c);
+    t_wipe(path);
+    T_EQ_I64(rmdir(folder), 0);
 }
 
 /* An option of the fulfill wins over the option of the acquire; an unset one takes it from the
@@ -917,6 +965,7 @@ T_MAIN("api_lease", T_CASE(lease_is_fulfilled_once), T_CASE(released_lease_goes_
        T_CASE(dropped_namespace_ends_its_leases), T_CASE(forgotten_lease_is_taken_over),
        T_CASE(lease_of_stale_entry_serves_stale_value),
        T_CASE(fallback_of_released_lease_reads_copy_of_trace),
+       T_CASE(lease_keeps_its_options_while_fallbacks_set_tags),
        T_CASE(released_lease_uses_options_of_its_acquire),
        T_CASE(fulfilled_lease_uses_options_of_its_acquire),
        T_CASE(lease_and_loading_thread_share_one_flight), T_CASE(unsubscribed_waiter_is_not_called),
