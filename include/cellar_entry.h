@@ -149,9 +149,9 @@ typedef struct cellar_buf cellar_buf;
 
 /* Append to a buffer.
  * in:      b of the running update function or loader; data may be NULL with len 0
- * returns: OK; E_NOMEM, E_TOOBIG (over max_value_bytes in all), E_INVAL. After the first failure
- *          each call fails with that code. An update then changes nothing and returns the code; a
- *          load fails with it
+ * returns: OK; E_NOMEM, E_TOOBIG (over max_value_bytes in all), E_INVAL, E_RESULT_TWICE (the load
+ *          has another result). After the first failure each call fails with that code. An update
+ *          then changes nothing and returns the code; a load fails with it
  * owns:    the bytes are copied
  * thread:  the thread that runs the update function or the loader
  * cost:    amortised O(len)
@@ -161,7 +161,7 @@ CELLAR_API cellar_err cellar_buf_append(cellar_buf *b, const void *data, size_t 
 /* Set the length of a buffer and return its bytes; new bytes are zero.
  * in:      b of the running update function or loader; len in bytes
  * out:     *data, valid until the next call on b
- * returns: OK; E_NOMEM, E_TOOBIG, E_INVAL: as cellar_buf_append
+ * returns: as cellar_buf_append
  * owns:    borrowed until the next call on b, or until the function returns
  * thread:  the thread that runs the update function or the loader
  * cost:    O(len)

@@ -236,6 +236,7 @@ CELLAR_API cellar_err cellar_load_alloc(cellar_load *load, size_t value_len, voi
 
 /* Return a growing buffer for a value of unknown size; its bytes are the result when the loader
  * returns OK. Fill it with cellar_buf_append. A second call returns the same buffer.
+ * A buffer that is empty is replaced by another result.
  * in:      load of the running loader, not of a bulk loader
  * returns: the buffer, empty at first; NULL: a bulk loader, no memory, or another result is set.
  *          With the last two the load fails. cellar_buf_append to NULL is E_INVAL

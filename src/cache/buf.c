@@ -42,7 +42,9 @@ static unsigned char *cache_buf_block(cellar_buf *b, size_t cap)
 CELLAR_PRIVATE cellar_err cache_buf_grow(cellar_buf *b, size_t len)
 {
     if (b->failed != CELLAR_OK) { return b->failed; }
-    if (b->load != NULL && b->load->r.value == NULL) { return CELLAR_E_RESULT_TWICE; }
+    if (b->load != NULL && !cache_load_has_buf(b->load)) {
+        return cache_load_twice(b->load, &b->load->r);
+    }
     if (len > l1_max_value(b->store->l1)) { return cache_buf_fail(b, CELLAR_E_TOOBIG); }
     if (len <= b->cap) { return CELLAR_OK; }
     size_t cap = (size_t)base_pow2_ceil(len);

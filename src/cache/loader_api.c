@@ -2,11 +2,12 @@
  *
  * loader_api: calls of a loader: its result, options of the result, questions.
  *
- * INVARIANTS Exactly one result: a second one drops both. Given bytes are freed exactly once, with
- *            their last ref, or here if they are refused.
+ * INVARIANTS Exactly one result: a second one replaces an empty buffer, else it drops both. Given
+ *            bytes are freed exactly once, with their last ref, or here if they are refused.
  * LOCKING    None; a cellar_load belongs to the thread that runs its loader. */
 #include "cache/loader_api.h"
 
+#include "cache/error.h"
 #include "cache/get_alloc.h"
 #include "cache/load_types.h"
 
@@ -25,18 +26,39 @@ static cache_item *cache_item_of(cellar_load *ld, size_t index)
     return ld == NULL || ld->many == NULL || index >= ld->item_count ? NULL : &ld->item[index];
 }
 
-/* Begin one more result. E_RESULT_TWICE drops the first one. */
-static cellar_err cache_report(cache_item *it, uint8_t what)
+static void cache_result_drop(cellar_load *ld, cache_item *it)
 {
-    if (it == NULL) { return CELLAR_E_INVAL; }
-    if (it->said == CACHE_REPORTED_NOTHING && !it->twice && it->loader_err == 0) {
-        it->said = what;
-        return CELLAR_OK;
-    }
-    it->twice = true;
     flight_bytes_drop(it->value);
     it->value = NULL;
-    return CELLAR_E_RESULT_TWICE;
+    if (it == &ld->r) { ld->buf.bytes = NULL; }
+}
+
+CELLAR_PRIVATE cellar_err cache_load_twice(cellar_load *ld, cache_item *it)
+{
+    it->twice = true;
+    cache_result_drop(ld, it);
+    return cache_fail(ld->call->c, CELLAR_E_RESULT_TWICE, 0,
+                      "loader: a second result fails the load of its key: set one result");
+}
+
+CELLAR_PRIVATE bool cache_load_has_buf(const cellar_load *ld)
+{
+    return ld->r.value != NULL && ld->r.value->data == ld->buf.bytes;
+}
+
+/* Begin one more result of this load, instead of a buffer without bytes. */
+static cellar_err cache_report(cellar_load *ld, cache_item *it, uint8_t what)
+{
+    if (it == NULL) { return CELLAR_E_INVAL; }
+    if (it == &ld->r && cache_load_has_buf(ld) && ld->buf.len == 0) {
+        cache_result_drop(ld, it);
+        it->said = CACHE_REPORTED_NOTHING;
+    }
+    if (it->said != CACHE_REPORTED_NOTHING || it->twice || it->loader_err != 0) {
+        return cache_load_twice(ld, it);
+    }
+    it->said = what;
+    return CELLAR_OK;
 }
 
 static cellar_err cache_report_error(cache_item *it, cellar_err err)
@@ -50,7 +72,7 @@ static cellar_err cache_report_error(cache_item *it, cellar_err err)
 static cellar_err cache_report_value(cellar_load *ld, cache_item *it, void *value,
                                      size_t value_len, void (*free_fn)(void *, void *), void *ctx)
 {
-    const cellar_err err = cache_report(it, CACHE_REPORTED_VALUE);
+    const cellar_err err = cache_report(ld, it, CACHE_REPORTED_VALUE);
     if (err != CELLAR_OK) { return err; }
     const base_alloc_hooks *hooks = &ld->call->c->store->hooks;
     if (value_len > l1_max_value(ld->call->c->l1)) {
@@ -84,14 +106,14 @@ CELLAR_API cellar_err cellar_load_item_value(cellar_load *load, size_t index, co
 
 CELLAR_API cellar_err cellar_load_item_absent(cellar_load *load, size_t index)
 {
-    return cache_report(cache_item_of(load, index), CACHE_REPORTED_NONE);
+    return cache_report(load, cache_item_of(load, index), CACHE_REPORTED_NONE);
 }
 
 CELLAR_API cellar_err cellar_load_item_fail(cellar_load *load, size_t index, int32_t loader_err)
 {
     cache_item *it = cache_item_of(load, index);
     if (loader_err == 0) { return CELLAR_E_INVAL; }
-    const cellar_err err = cache_report(it, CACHE_REPORTED_NOTHING);
+    const cellar_err err = cache_report(load, it, CACHE_REPORTED_NOTHING);
     if (err == CELLAR_OK) { it->loader_err = loader_err; }
     return err;
 }
@@ -111,8 +133,7 @@ CELLAR_API cellar_err cellar_load_alloc(cellar_load *load, size_t value_len, voi
 CELLAR_PRIVATE void cache_load_setter_failed(struct cellar_load *ld, cellar_err err)
 {
     if (ld->r.value == NULL) { return; }
-    flight_bytes_drop(ld->r.value);
-    ld->r.value = NULL;
+    cache_result_drop(ld, &ld->r);
     (void)cache_report_error(&ld->r, err);
 }
 
@@ -126,10 +147,8 @@ CELLAR_API cellar_buf *cellar_load_buf(cellar_load *load)
 {
     cache_item *it = cache_result_of(load);
     if (it == NULL) { return NULL; }
-    if (load->buf.load == load && (it->value != NULL || load->buf.failed != CELLAR_OK)) {
-        return &load->buf;
-    }
-    if (cache_report(it, CACHE_REPORTED_VALUE) != CELLAR_OK) { return NULL; }
+    if (cache_load_has_buf(load) || load->buf.failed != CELLAR_OK) { return &load->buf; }
+    if (cache_report(load, it, CACHE_REPORTED_VALUE) != CELLAR_OK) { return NULL; }
     cache_store *s = load->call->c->store;
     unsigned char *block = cache_dup_new(s, CACHE_LOAD_BUF_LEAST);
     if (block != NULL) { it->value = flight_bytes_give(&s->hooks, block, 0, cache_buf_free, NULL); }
@@ -155,12 +174,12 @@ CELLAR_API cellar_err cellar_load_take(cellar_load *load, void *value, size_t va
 
 CELLAR_API cellar_err cellar_load_absent(cellar_load *load)
 {
-    return cache_report(cache_result_of(load), CACHE_REPORTED_NONE);
+    return cache_report(load, cache_result_of(load), CACHE_REPORTED_NONE);
 }
 
 CELLAR_API cellar_err cellar_load_not_modified(cellar_load *load)
 {
-    return cache_report(cache_result_of(load), CACHE_REPORTED_SAME);
+    return cache_report(load, cache_result_of(load), CACHE_REPORTED_SAME);
 }
 
 CELLAR_API cellar_err cellar_load_fail(cellar_load *load, int32_t loader_err,

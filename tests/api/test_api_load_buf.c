@@ -74,6 +74,7 @@ static void load_buf_of_any_length_is_the_result(void)
 
 typedef enum step {
     END = 0,      /* return OK */
+    EMPTY,        /* ask for the buffer, append nothing */
     APPEND,       /* "x" to the buffer; OK */
     AGAIN,        /* the second call returns the same buffer */
     RESIZE,       /* to 3 zero bytes */
@@ -86,6 +87,10 @@ typedef enum step {
     AFTER_TWICE,  /* append: E_RESULT_TWICE */
     NO_BUFFER,    /* cellar_load_buf returns NULL */
     TAKE_TWICE,   /* cellar_load_take, E_RESULT_TWICE */
+    TAKE,         /* cellar_load_take "abc", OK */
+    ALLOC,        /* cellar_load_alloc of "abc", OK */
+    ABSENT,       /* cellar_load_absent, OK */
+    UNCHANGED,    /* cellar_load_not_modified, OK */
     FAIL,         /* cellar_load_fail 503 */
     RETURN_ERROR, /* return E_IO */
     LEAVE         /* end the thread */
@@ -109,6 +114,10 @@ static cellar_err follow(cellar_load *ld, const void *key, size_t key_len, void 
     for (const step *at = ctx;; at++) {
         switch (*at) {
         case END: return CELLAR_OK;
+        case EMPTY:
+            b = cellar_load_buf(ld);
+            T_CHECK(b != NULL);
+            break;
         case APPEND:
             b = cellar_load_buf(ld);
             T_EQ_I64(cellar_buf_append(b, "x", 1), CELLAR_OK);
@@ -149,6 +158,19 @@ static cellar_err follow(cellar_load *ld, const void *key, size_t key_len, void 
             T_REQUIRE(data != NULL);
             T_EQ_I64(cellar_load_take(ld, data, 3, take_back, NULL), CELLAR_E_RESULT_TWICE);
             break;
+        case TAKE:
+            data = malloc(3);
+            T_REQUIRE(data != NULL);
+            memcpy(data, "abc", 3);
+            T_EQ_I64(cellar_load_take(ld, data, 3, take_back, NULL), CELLAR_OK);
+            break;
+        case ALLOC:
+            T_EQ_I64(cellar_load_alloc(ld, 3, &data), CELLAR_OK);
+            T_REQUIRE(data != NULL);
+            memcpy(data, "abc", 3);
+            break;
+        case ABSENT: T_EQ_I64(cellar_load_absent(ld), CELLAR_OK); break;
+        case UNCHANGED: T_EQ_I64(cellar_load_not_modified(ld), CELLAR_OK); break;
         case FAIL: T_EQ_I64(cellar_load_fail(ld, 503, 0, 0), CELLAR_OK); break;
         case RETURN_ERROR: return CELLAR_E_IO;
         case LEAVE: pthread_exit(NULL);
@@ -198,6 +220,44 @@ static void load_buf_that_failed_fails_the_load(void)
         ok = T_EQ_I64(r.loader_err, rows[i].loader_err) && ok;
         ok = T_CHECK(r.value == NULL && r.value_len == 0) && ok;
         ok = T_EQ_STR(api_look(c, "k"), "MISS") && ok;
+        if (!ok) { printf("# row %zu\n", i); }
+        cellar_result_free(&r);
+    }
+    api_shut(c);
+}
+
+/* Each row: what a loader sets behind a buffer without bytes, and the result of the load. */
+static void empty_load_buf_is_replaced_by_another_result(void)
+{
+    cellar *c = open_short();
+    cellar_load_opts o = cellar_load_opts_default();
+    const cellar_err twice = CELLAR_E_RESULT_TWICE;
+    struct row { step steps[8]; cellar_err err; const char *value; } rows[] = {
+        { { EMPTY, END }, CELLAR_OK, "" },
+        { { EMPTY, ABSENT, END }, CELLAR_ABSENT, NULL },
+        { { EMPTY, SET_VALUE, END }, CELLAR_OK, "v" },
+        { { EMPTY, TAKE, END }, CELLAR_OK, "abc" },
+        { { EMPTY, ALLOC, END }, CELLAR_OK, "abc" },
+        { { EMPTY, UNCHANGED, END }, CELLAR_OK, "old" },
+        { { EMPTY, FAIL, END }, CELLAR_E_LOADER, NULL },
+        { { EMPTY, SET_VALUE, SET_TWICE, END }, twice, NULL },
+        { { EMPTY, SET_VALUE, AFTER_TWICE, END }, twice, NULL },
+        { { EMPTY, TAKE, TAKE_TWICE, END }, twice, NULL },
+        { { EMPTY, ABSENT, AFTER_TWICE, END }, twice, NULL },
+        { { EMPTY, UNCHANGED, NO_BUFFER, END }, twice, NULL },
+    };
+    o.flags = CELLAR_LOAD_REFRESH;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        cellar_result r;
+        cellar_error_info e = cellar_error_info_default();
+        const char *value = rows[i].value != NULL ? rows[i].value : "";
+        T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
+        bool ok = T_EQ_I64(load(c, "k", &o, follow, rows[i].steps, &r), rows[i].err);
+        ok = T_EQ_U64(r.value_len, strlen(value)) && ok;
+        if (r.value_len == strlen(value)) { ok = T_EQ_MEM(r.value, value, r.value_len) && ok; }
+        T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
+        ok = T_EQ_I64(e.code == twice, rows[i].err == twice) && ok;
+        ok = T_EQ_I64(e.text[0] != '\0', rows[i].err == twice) && ok;
         if (!ok) { printf("# row %zu\n", i); }
         cellar_result_free(&r);
     }
@@ -655,6 +715,7 @@ static void a_pinned_result_may_be_freed_by_another_thread(void)
 T_MAIN("api_load_buf", T_CASE(load_buf_of_any_length_is_the_result),
        T_CASE(load_buf_may_be_asked_for_again_and_resized),
        T_CASE(load_buf_that_failed_fails_the_load),
+       T_CASE(empty_load_buf_is_replaced_by_another_result),
        T_CASE(load_buf_of_the_longest_value_is_stored),
        T_CASE(load_buf_of_a_fallback_is_a_new_one), T_CASE(load_buf_in_a_bulk_loader_is_null),
        T_CASE(load_buf_of_a_thread_that_ends_is_freed), T_CASE(load_buf_without_memory_is_a_code),
