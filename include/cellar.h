@@ -359,7 +359,8 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
 
 /* Copy the value of `key` into `buf`.
  * in:      key; buf_cap in bytes, 0 asks for the size (buf may be NULL)
- * out:     *value_len is the full size, also when the value does not fit; optional
+ * out:     *value_len is the full size, also when the value does not fit; optional. The bytes of
+ *          buf behind the value are undefined, beside writers perhaps those of another value
  * returns: OK, MISS (also in the stale window), ABSENT; E_BUFFER (value_len set), E_LIMIT (a large
  *          value while all pin slots are taken)
  * owns:    nothing changes hands
@@ -375,7 +376,7 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
 
 /* Copy a text value. buf always holds a terminated text: the value, or an empty text.
  * in:      key, terminated; buf_cap from 1
- * out:     buf; empty unless the call returns OK
+ * out:     buf; empty unless the call returns OK; undefined behind the zero byte, as in cellar_get
  * returns: OK, MISS, ABSENT; E_BUFFER (the value and its zero byte do not fit), E_LIMIT
  * thread:  any
  * cost:    like cellar_get
@@ -554,7 +555,8 @@ typedef struct cellar_delete_item {
 
 /* Read many keys. Like cellar_get on each item in order, and several times faster.
  * in:      items, NULL with count 0; equal keys are fine
- * out:     value_len, status and user_flags of each item; *hits the number of OK; optional
+ * out:     buf, undefined behind the value, as in cellar_get; value_len, status and user_flags of
+ *          each item; *hits the number of OK; optional
  * returns: OK (look at the items); E_INVAL (nothing done)
  * owns:    nothing changes hands
  * thread:  any; each item is atomic, the batch is not
@@ -647,7 +649,8 @@ CELLAR_API const char *cellar_version(void);
  *     times     `_ms` is int64_t, `_ns` is uint64_t. Negative is E_INVAL. CELLAR_TTL_NONE is no
  *               limit. In a uint32_t option CELLAR_OFF is none where 0 is the default.
  *     outputs   Presence is the code, never the pointer. Handles and owned outputs are zeroed when
- *               a call fails. A buffer is undefined after any code but OK and STALE.
+ *               a call fails. A buffer is undefined after any code but OK and STALE,
+ *               and behind the value.
  *     memory    The library copies what it keeps. What a call allocates, one named call frees.
  *               Each free call accepts NULL and zeroed structs.
  *     budget    memory_bytes is charged before use and never exceeded, at any instant.

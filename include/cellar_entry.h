@@ -59,7 +59,7 @@ CELLAR_STRUCT(cellar_get_opts, reserved0);
 
 /* Copy a value, with options: stale values, description, peek.
  * in:      as cellar_get; o NULL = cellar_get
- * out:     as cellar_get; *o->info
+ * out:     as cellar_get: buf behind the value is undefined; *o->info
  * returns: as cellar_get; STALE (value copied) with CELLAR_GET_ALLOW_STALE; E_SPACE, E_NOMEM (no
  *          room to give the entry a version)
  * owns:    nothing changes hands

@@ -194,7 +194,8 @@ CELLAR_API cellar_err cellar_set_f32s(cellar *c, const void *key, size_t key_len
 /* Read a number or a vector.
  * status:  unstable until 1.0
  * in:      key; out_cap 0 asks for the number of floats (out may be NULL)
- * out:     *out, 0 unless OK; *count the number of floats, also with E_BUFFER; optional
+ * out:     the number, 0 unless OK; floats as buf of cellar_get, undefined behind the vector;
+ *          *count of the floats, also with E_BUFFER; optional
  * returns: as cellar_get; E_TYPE (not 8 bytes; bytes no multiple of 4)
  * owns:    nothing changes hands
  * thread:  any
@@ -725,7 +726,8 @@ CELLAR_API cellar_err cellar_status_set(cellar_status *s, const void *id, size_t
 /* Copy the value of an id, and return its state.
  * status:  unstable until 1.0
  * in:      id; buf_cap in bytes, 0 asks for the size (buf may be NULL)
- * out:     *value_len as cellar_get; *state, NULL unless OK or E_BUFFER; both optional
+ * out:     buf, undefined behind the value, and *value_len as cellar_get; *state, NULL unless OK or
+ *          E_BUFFER; both optional
  * returns: as cellar_get
  * owns:    *state is borrowed until cellar_status_close
  * thread:  any; value and state belong together
@@ -754,7 +756,8 @@ CELLAR_API cellar_err cellar_status_update(cellar_status *s, const void *id, siz
 /* Read many ids. Like cellar_status_get on each item in order.
  * status:  unstable until 1.0
  * in:      items, NULL with count 0; equal ids are fine
- * out:     value_len, state and status of each item; *hits the number of OK; optional
+ * out:     buf, undefined behind the value, value_len, state and status of each item; *hits the
+ *          number of OK; optional
  * returns: OK (look at the items); E_INVAL (nothing done)
  * owns:    states are borrowed until cellar_status_close
  * thread:  any; value and state of an item belong together; the batch is not atomic

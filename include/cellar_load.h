@@ -182,7 +182,7 @@ typedef struct cellar_load cellar_load;
 /* Return the value of a key; load and store it with `fn` if it is missing. See LOADS.
  * in:      key; o NULL = options of the namespace; fn NULL = loader of the namespace (not needed
  *          with ONLY_IF_CACHED); out->struct_size set, out->buf optional
- * out:     *out, also with negative codes
+ * out:     *out, also with negative codes; out->buf behind the value is undefined, as in cellar_get
  * returns: OK; STALE (see STALE VALUES), ABSENT (the loader reported it, now or before), MISS
  *          (ONLY_IF_CACHED), PENDING (NO_WAIT); E_LOADER (out->loader_err), E_NO_RESULT,
  *          E_RESULT_TWICE, E_TOOBIG (the loaded value), E_TIMEOUT, E_DEADLOCK (the wait would
@@ -375,7 +375,7 @@ typedef struct cellar_load_item {
  * in:      items, NULL with count 0; equal keys are fine; o as in cellar_get_or_load; fn NULL =
  *          loader_many of the namespace. A key that fn does not report gets E_NO_RESULT, or the
  *          error of fn. For each key that failed the fallbacks run, one key after the other
- * out:     result and status of each item, in the caller's order
+ * out:     result and status of each item, in the caller's order; buf as in cellar_get_or_load
  * returns: OK (look at the items)
  * owns:    the caller frees the result of each item with cellar_result_free
  * thread:  as cellar_get_or_load; each item is atomic, the batch is not. The call runs its own
@@ -423,7 +423,7 @@ typedef struct cellar_subscriber {
  *          and when the lease is released with an error
  * out:     *lease with LEASED, and when this caller refreshes: with STALE, and with OK before the
  *          TTL passes; with PENDING and a subscriber the ticket for cellar_lease_unsubscribe; else
- *          all zero. *out the value with OK and STALE
+ *          all zero. *out the value with OK and STALE; its buf as in cellar_get_or_load
  * returns: OK, STALE, ABSENT; LEASED, PENDING; MISS (ONLY_IF_CACHED); E_LOADER (a remembered
  *          failure), E_BREAKER_OPEN, E_TIMEOUT (leader_retries used up), E_LIMIT, E_NOMEM
  * owns:    out as in cellar_get_or_load. A lease ends with fulfill or release; past hard_timeout_ms

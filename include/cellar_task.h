@@ -599,7 +599,8 @@ CELLAR_API cellar_err cellar_task_status_get(cellar_pool *p, cellar_task_id id,
 
 /* Copy the result of a finished task.
  * in:      buf_cap in bytes; 0 asks for the size only
- * out:     *len: of the whole result; NULL is allowed
+ * out:     buf, undefined behind the result, as in cellar_get; *len: of the whole result; NULL is
+ *          allowed
  * returns: OK; PENDING (it has not finished, or is being stored), E_BUFFER, E_LOST (the result did
  *          not fit into the namespace), E_NOT_FOUND (as cellar_task_status_get; a dead letter has
  *          no result), E_NOMEM, E_INVAL, E_FORKED
