@@ -34,9 +34,9 @@ SRC_LOAD  = bytes table wait lease invalidate fork flight
 SRC_LIMIT = rule ring table overrides calendar slots convert decide run quick call change chain \
             permits preset snapshot tick stat text open check
 SRC_LOCK  = record tick lock many stat open
-SRC_CACHE = version talk error handle explain_record dependency_table generation stamp turn shared question bloom_guard \
+SRC_CACHE = version talk error handle explain_record generation stamp turn shared question bloom_guard \
             breaker_calls bloom_persist policy_fields policy_text policy_lint load_plan options settings tier_calls tags tier_store \
-            l2_tier l2_tier_none events lookup plan policy policy_reload change change_shared hook dependencies set delete touch \
+            l2_tier l2_tier_none events lookup plan policy policy_reload change change_shared hook set delete touch \
             increment get get_with get_alloc pin buf update delete_with many delete_pattern \
             explain hot_keys scan clear namespace loader_api job load_call load_publish \
             load_look load_acquire load_shared load_leader refresh load load_bulk lease object maintenance \

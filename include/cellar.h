@@ -249,7 +249,7 @@ typedef struct cellar_namespace_opts {
     uint32_t quota_max_pct;      /* share that the namespace never exceeds. Range 1..100. 0: none */
     uint32_t hidden;             /* 1: memory only, and absent from metrics, dumps and explains   */
     uint32_t l2_lz4;             /* 1: LZ4 on disk; read when the namespace is first opened       */
-    uint32_t track_dependencies; /* 1: loads note the keys they read; see cellar_invalidate.h     */
+    uint32_t reserved0;          /* must be 0                                                     */
     cellar_tier        tier;     /* CELLAR_TIER_L1: memory only; read when first opened           */
     cellar_l2_write    l2_write; /* read when first opened                                        */
     cellar_bloom_state bloom;    /* OFF, or OBSERVING: open a filter with the namespace           */
@@ -490,8 +490,7 @@ CELLAR_API cellar_err cellar_delete(cellar *c, const void *key, size_t key_len);
 
 /* Give a live entry a new TTL from now on. Counts as a use for its idle time.
  * in:      key; ttl_ms 0 = default of the namespace, CELLAR_TTL_NONE. An entry with idle time never
- *          outlives its maximum age. A loaded entry never outlives the entries it depends on, where
- *          dependencies are tracked
+ *          outlives its maximum age
  * returns: OK, MISS, ABSENT (negative entry or remembered error: unchanged), DISABLED; E_SPACE,
  *          E_NOMEM (entry unchanged), E_IO (cellar_l2.h)
  * thread:  any

@@ -104,7 +104,7 @@ typedef struct cellar_tuning_opts {
     uint32_t max_namespaces;      /* the root counts as one. To 4,096. Default 4,096              */
     uint32_t max_loads;           /* loads at once. Default 16,384                                */
     uint32_t max_load_waiters;    /* threads and subscribers that wait. Default 65,536            */
-    uint32_t track_dependencies;  /* 1: namespaces may track them; takes 1 % of the budget        */
+    uint32_t reserved0;           /* must be 0                                                    */
     uint32_t no_explain;          /* 1: cellar_why forgets removed entries; saves budget / 256    */
     uint32_t no_advisor;          /* 1: no figures for cellar_advice_get. Default 0: on from      */
                                   /* 16 MiB                                                       */

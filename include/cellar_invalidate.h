@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar_invalidate: delete by tag, by pattern, by version; drop a namespace; dependencies. */
+ * cellar_invalidate: delete by tag, by pattern, by version; drop a namespace. */
 #ifndef CELLAR_INVALIDATE_H
 #define CELLAR_INVALIDATE_H
 
@@ -82,45 +82,6 @@ CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version);
  * cost:    O(1), and the loads in progress; eviction reclaims the entries first
  * example: cellar_namespace_drop(c, "session");                                                  */
 CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name);
-
-/* ---- Dependencies ---------------------------------------------------------------------------- */
-
-#define CELLAR_DEPENDENCIES_MAX 64u /* keys on which a loaded value depends one by one */
-
-/* DEPENDENCIES
- * status:  unstable until 1.0
- * With track_dependencies in the tuning and in the namespace options, the library notes which keys
- * of the store a loader of that namespace reads, in any namespace, present or not: with get, pin,
- * contains, entry_info_get, their variants, loads and lease_acquire. When such a key changes, the
- * loaded value is invalidated, and so are the values that depend on that value, and so on. Causes,
- * listeners and cellar_why name it DEPENDENCY; listeners receive it when the memory is reclaimed.
- *
- * A change is: set, update, increment, delete, pattern, tag, clear, version, drop of the
- * namespace; a touch that shortens the TTL; a load that replaces a value, or that finds it not
- * modified and shortens its TTL or adds a tag or a dependency. A pattern with a wildcard changes
- * every key of a namespace that is on disk. Expiry and eviction are no change.
- *
- * A loaded value expires no later than the keys it read, an idle time counted as if unused from
- * the read on. cellar_touch does not extend it beyond that. "Not modified" adds the keys read.
- *
- * A call that begins after such a call has returned gets no value that depends on the old key, in
- * any number of steps, neither from the store nor from a load that runs, and no such load is
- * stored. Not noted: scans, what cellar_increment and cellar_update read, other threads of the
- * loader, leases.
- *
- * A value carries the keys of the values that it was made of, too. For keys beyond
- * CELLAR_DEPENDENCIES_MAX, and for keys without room in the table (1 % of the budget), it depends
- * on each change in their namespace (metric cellar_limit_reached_total). A key without use for
- * long may lose its place in the table: values that depend on it become misses. Of a key that was
- * absent it is unknown with which tags it would have been set: the deletion of a tag does not
- * invalidate what was made without the key.
- *
- * A result is returned but not stored when its keys cannot be noted: no memory, keys of more than
- * 16 namespaces, more than CELLAR_TAGS_MAX tags on them, or a value read that was itself not
- * stored. Keys that a bulk loader reads count for each of its keys.
- *
- * The table is not written to disk: after a reopen, entries on disk that depend on other keys are
- * misses. */
 
 #ifdef __cplusplus
 }

@@ -81,7 +81,7 @@ typedef enum cellar_source {
 
 /* Result of a load. With buf set, a value that fits is copied there and a hit allocates nothing.
  * Presence is the code, never the pointer: an empty value is a value. A plain hit is a fresh value
- * in memory that was stored without idle time, stale window, tags and dependencies. */
+ * in memory that was stored without idle time, stale window and tags. */
 typedef struct cellar_result {
     size_t      struct_size;    /* set by cellar_result_default()                                 */
     void       *buf;            /* in: buffer of the caller; optional                             */

@@ -27,7 +27,6 @@ extern "C" {
     X(LOAD_FAILED, 11, "its load failed") \
     X(INVALIDATED, 12, "a change came before the end of its load") \
     X(DENIED, 14, "denied by policy") \
-    X(DEPENDENCY, 15, "an entry that it depends on changed") \
     X(REMOTE, 16, "changed by another process")
 
 typedef enum cellar_cause {

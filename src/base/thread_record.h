@@ -49,7 +49,6 @@ typedef struct base_thread_self {
     void *mine;
     void *load_frames;        /* innermost load frame of this thread; plain data, no destructor */
     void *handing;            /* innermost hand-over of this thread (l1); plain data, too */
-    uint64_t tags_read;       /* cache: cache_deps_identity of the entry read last */
     void *leads;              /* guard: innermost flight this thread leads; links to outer ones */
     void *waits_for;          /* guard: flight this thread waits for; rank GRAPH */
     struct { const void *of; uint32_t count; } loads[BASE_LOADS_MAX]; /* cache: running loads of a

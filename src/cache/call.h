@@ -12,11 +12,6 @@ BASE_INLINE int64_t cache_default(const cellar *c, unsigned which)
     return base_load_rlx(&c->def[which]);
 }
 
-BASE_INLINE bool cache_notes(const cellar *c)
-{
-    return BASE_UNLIKELY((base_load_rlx(&c->state) & CACHE_NOTES) != 0);
-}
-
 /* Return whether the key has a forbidden length or is NULL. */
 BASE_ALWAYS_INLINE bool cache_key_bad(const void *key, size_t key_len)
 {

@@ -3,7 +3,7 @@
  * change: the write path. Each change of a key passes through this file.
  *
  * PICTURE    set, update, delete, increment, touch, fulfill, loads -> cache_change_run
- *            round:  parts before -> L1 step {window: generation, flights, dependencies, stamp}
+ *            round:  parts before -> L1 step {window: generation, flights, stamp}
  *                    -> parts after
  *            end:    parts at the end, once
  * PARTS      CACHE_PARTS has a row for each part of the store that hears of changes, in order. A
@@ -22,7 +22,6 @@
 
 #include "cache/bloom_guard.h"
 #include "cache/call.h"
-#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/explain_record.h"
 #include "cache/generation.h"
@@ -68,12 +67,6 @@ BASE_NOINLINE static void cache_commit_turn(const cache_store *s, uint64_t hash,
     }
 }
 
-/* Return whether a call changes the value. A published value is judged after its window. */
-static bool cache_changes(l1_change change)
-{
-    return change <= L1_CHANGE_UPDATE;
-}
-
 /* Update the running loads of this key. A change invalidates them; the leader may publish only if
  * its own load is still valid. Without open loads this reads two rarely written lines. */
 BASE_NOINLINE static bool cache_commit_flights(flight_table *t, uint64_t hash, uint32_t generation,
@@ -81,7 +74,7 @@ BASE_NOINLINE static bool cache_commit_flights(flight_table *t, uint64_t hash, u
 {
     const flight_key key = { bytes, (uint32_t)key_len, generation, hash };
     if (change == L1_CHANGE_PUBLISH) { return flight_may_publish(t, &key); }
-    if (!cache_changes(change)) { return true; }
+    if (change > L1_CHANGE_UPDATE) { return true; } /* the value stays */
     if (flight_any(t, hash)) { flight_invalidate(t, &key); }
     return true;
 }
@@ -101,13 +94,12 @@ CELLAR_PRIVATE bool cache_change_window(void *ctx, uint64_t hash, uint32_t gener
         *stamp = 0;
         return true;
     }
-    if (BASE_UNLIKELY((windows & (CACHE_WINDOW_FLIGHTS | CACHE_WINDOW_DEPS)) != 0)) {
+    if (BASE_UNLIKELY((windows & CACHE_WINDOW_FLIGHTS) != 0)) {
         flight_table *flights = base_load_sc(&s->flights); /* NULL before the first load */
         if (flights != NULL &&
             !cache_commit_flights(flights, hash, generation, key, key_len, change)) {
             return false;
         }
-        if (s->deps != NULL && cache_changes(change)) { cache_deps_changed(s, hash, generation); }
     }
     cache_frame *frame = NULL;
     /* Without a tier nothing lies below. A change without a frame began before the first tier. */
@@ -314,44 +306,6 @@ static void cache_tier_after(cache_change *ch, cache_step *r)
     if (BASE_UNLIKELY(cache_write_must_end(ch, r, done))) { cache_write_ends(ch); }
 }
 
-/* ---- part: dependencies ---- */
-
-/* Limit the deadline: an entry ends with its dependencies at the latest. */
-static void cache_deps_before(cache_change *ch, cache_step *r)
-{
-    (void)r;
-    if (ch->kind == CACHE_TOUCH && ch->c->store->deps != NULL) {
-        ch->deadline_ms = BASE_MIN(ch->deadline_ms, cache_deps_until(ch->c->store, ch->k));
-    }
-}
-
-/* Return whether a change outside a window ended the value that dependants were made of. A load
- * that replaced nothing ends none: its readers wait for its value. */
-static bool cache_ends_dependants(const cache_change *ch)
-{
-    const l1_put_spec *p = ch->spec;
-    switch (ch->kind) {
-    case CACHE_PUT:
-        return (p->replaced || p->gone == L1_GONE_VALUE || p->gone == L1_GONE_NEGATIVE) &&
-               (p->change == L1_CHANGE_PUBLISH ? ch->err == CELLAR_OK : ch->err < 0);
-    case CACHE_TOUCH: return ch->err == CELLAR_OK && ch->deadline_ms < ch->was_ms;
-    case CACHE_RENEW: /* dependants took over the later end, and not the new tags */
-        return ch->err == CELLAR_OK && ch->renewal->times &&
-               ((ch->flags & CACHE_RETAGGED) != 0 || ch->renewal->deadline_ms < ch->was_ms);
-    case CACHE_DELETE:
-    case CACHE_INCREMENT: break;
-    }
-    return false;
-}
-
-static void cache_deps_after(cache_change *ch, cache_step *r)
-{
-    (void)r;
-    if (ch->c->store->deps != NULL && cache_ends_dependants(ch)) {
-        cache_deps_changed(ch->c->store, ch->k->hash, ch->k->generation);
-    }
-}
-
 /* ---- part: Bloom filter ---- */
 
 /* Add the key to the filter before its value is visible. */
@@ -371,8 +325,7 @@ static void cache_bloom_after(cache_change *ch, cache_step *r)
 static cellar_cause cache_cause_of(l1_gone gone, cellar_cause cause)
 {
     if (BASE_LIKELY(gone <= L1_GONE_NEGATIVE)) { return cause; }
-    return gone == L1_GONE_EXPIRED ? CELLAR_CAUSE_EXPIRED
-           : gone == L1_GONE_TAG ? CELLAR_CAUSE_TAG : CELLAR_CAUSE_DEPENDENCY;
+    return gone == L1_GONE_EXPIRED ? CELLAR_CAUSE_EXPIRED : CELLAR_CAUSE_TAG;
 }
 
 BASE_ALWAYS_INLINE void cache_explain_end(cache_change *ch, cache_change_kind kind)
@@ -413,7 +366,6 @@ static void cache_count_gone(stats_block *mine, l1_gone gone, stats_id cause)
 {
     if (gone == L1_GONE_NOTHING) { return; }
     if (gone == L1_GONE_TAG) { cause = STATS_EVICT_TAG; }
-    if (gone == L1_GONE_DEPENDENCY) { cause = STATS_EVICT_DEPENDENCY; }
     stats_add(mine, gone == L1_GONE_EXPIRED ? STATS_EVICT_EXPIRED : cause, 1);
 }
 
@@ -515,7 +467,6 @@ BASE_ALWAYS_INLINE void cache_durability_end(cache_change *ch, cache_change_kind
 #define CACHE_PARTS(X)                                              \
     X(cache_policy_before, CACHE_NOT_ASKED, CACHE_NOT_ASKED)        \
     X(cache_tier_before, cache_tier_after, CACHE_NOT_ASKED)         \
-    X(cache_deps_before, cache_deps_after, CACHE_NOT_ASKED)         \
     X(cache_bloom_before, cache_bloom_after, CACHE_NOT_ASKED)       \
     X(CACHE_NOT_ASKED, CACHE_NOT_ASKED, cache_explain_end)          \
     X(CACHE_NOT_ASKED, CACHE_NOT_ASKED, cache_counters_end)         \
@@ -555,8 +506,7 @@ BASE_ALWAYS_INLINE cellar_err cache_change_step(cache_change *ch, cache_change_k
         ch->number = number;
         break;
     case CACHE_TOUCH:
-        err = l1_touch_reported(l, ch->k, ch->deadline_ms, -1, NULL, &number);
-        ch->was_ms = number;
+        err = l1_touch(l, ch->k, ch->deadline_ms, -1, NULL);
         break;
     case CACHE_RENEW: return l1_renew(l, ch->k, ch->renewal, NULL);
     }
@@ -684,10 +634,7 @@ BASE_COLD static bool cache_change_again(cache_change *ch, unsigned rounds)
         }
         if ((ch->flags & CACHE_FOUND) != 0) { ch->err = CELLAR_OK; }
         return false;
-    case CACHE_TOUCH: /* again if a load with an earlier deadline was stored meanwhile */
-        return cache_change_brings(ch) ||
-               (ch->err == CELLAR_OK && s->deps != NULL &&
-                cache_deps_until(ch->c->store, ch->k) < ch->deadline_ms);
+    case CACHE_TOUCH: return cache_change_brings(ch);
     case CACHE_RENEW: break;
     }
     return false;
@@ -700,7 +647,7 @@ BASE_ALWAYS_INLINE bool cache_change_unsure(const cache_change *ch, cache_change
     case CACHE_PUT: return ch->err == CELLAR_CONFLICT;
     case CACHE_INCREMENT: return ch->err == CELLAR_CONFLICT || ch->err == CELLAR_MISS;
     case CACHE_DELETE: return ch->spec == NULL && base_load_sc(&ch->c->store->flights) != NULL;
-    case CACHE_TOUCH: return ch->err == CELLAR_MISS || ch->c->store->deps != NULL;
+    case CACHE_TOUCH: return ch->err == CELLAR_MISS;
     case CACHE_RENEW: break;
     }
     return false;

@@ -18,7 +18,6 @@ typedef enum cache_change_kind {
 #define CACHE_DURABLE_SET 1u /* flags: the entry is on disk and committed before the return */
 #define CACHE_BATCH 2u       /* the caller commits */
 #define CACHE_MATCHED 4u     /* DELETE by a pattern; `by` is its number */
-#define CACHE_RETAGGED 8u    /* RENEW: readers of the old entry lack a tag of the new one */
 #define CACHE_OUTSIDE 16u    /* DELETE that the tier of the namespace reports: it has it already */
 #define CACHE_BROUGHT 32u    /* private: the tier was asked for the entry */
 #define CACHE_JUDGED 128u    /* private: the policy has seen the plan */
@@ -46,14 +45,13 @@ typedef struct cache_change { /* one change of one key; on the stack of its call
     const l1_renewal *renewal;
     cache_ask *ask;                /* with CACHE_ASKS */
     int64_t delta, init, deadline_ms;
-    cellar_err err;   /* result: this down to was_ms */
+    cellar_err err;   /* result: this down to number */
     cellar_err below; /* E_IO: the tier does not have what was promised */
     l1_gone gone;
     int64_t number;   /* INCREMENT: the counter */
-    int64_t was_ms;   /* TOUCH, RENEW: the old deadline */
 } cache_change;
 
-/* Return whether changes are observed: by listeners, a tier or dependencies. */
+/* Return whether changes are observed: by listeners or a tier. */
 BASE_ALWAYS_INLINE bool cache_is_observed(const cache_store *s)
 {
     return base_load_rlx(&s->observers) != 0;
@@ -76,7 +74,7 @@ CELLAR_PRIVATE cellar_err cache_delete_if(cellar *c, l1_key *k, l1_put_spec *onl
  * doubt, with nothing done. */
 CELLAR_PRIVATE bool cache_change_over(cellar *c, const l1_key *k, const void *value,
                                       size_t value_len, int64_t deadline_ms);
-/* Inform flights, dependencies and stamps inside the window of a change. Return false: veto. */
+/* Inform flights and stamps inside the window of a change. Return false: veto. */
 CELLAR_PRIVATE bool cache_change_window(void *ctx, uint64_t hash, uint32_t generation,
                                         const void *key, size_t key_len, l1_change change,
                                         uint64_t *stamp);

@@ -4,7 +4,6 @@
  *
  * LOCKING    Background work stands still; calls go on. */
 #include "cache/call.h"
-#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/generation.h"
 #include "cache/handle.h"
@@ -52,7 +51,6 @@ CELLAR_API cellar_err cellar_integrity_check(cellar *c)
         wrong = cache_audit_namespaces(s);
         sync_drop(NAMESPACE, &s->namespace_lock);
     }
-    if (wrong == NULL) { wrong = cache_deps_audit(s); }
     if (wrong == NULL) {
         cache_tick_pause(s); /* the maintenance thread writes, too */
         wrong = cache_load_audit(s) ? l1_audit(s->l1) : "loads: the flights disagree";

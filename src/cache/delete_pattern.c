@@ -20,7 +20,6 @@
  * SEE ALSO   src/l2/invalidations.c: keys that are only on disk. */
 #include "cache/call.h"
 #include "cache/change.h"
-#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/explain_record.h"
 #include "cache/handle.h"
@@ -129,10 +128,6 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
         /* A listener of a removed entry may have forked: its child has no tier. */
         t = cache_tier_of(c);
         if (t != NULL && t->glob_end != NULL) { t->glob_end(t->ctx, walk); }
-    }
-    /* The walk does not see keys that are only on disk: end all dependants of the namespace. */
-    if (s->deps != NULL && cache_tier_of(c) != NULL) {
-        cache_deps_generation(s, m.generation);
     }
     *removed = m.removed;
     if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_delete_by_pattern: no memory"); }

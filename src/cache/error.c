@@ -138,7 +138,7 @@ CELLAR_API const char *cellar_cause_name(cellar_cause cause)
         [CELLAR_CAUSE_REJECTED] = "rejected", [CELLAR_CAUSE_NEGATIVE] = "negative",
         [CELLAR_CAUSE_LOAD_FAILED] = "load_failed", [CELLAR_CAUSE_INVALIDATED] = "invalidated",
         [CELLAR_CAUSE_DENIED] = "denied",
-        [CELLAR_CAUSE_DEPENDENCY] = "dependency", [CELLAR_CAUSE_REMOTE] = "remote",
+        [CELLAR_CAUSE_REMOTE] = "remote",
     };
     const unsigned at = (unsigned)cause;
     return at < CELLAR_CAUSE_COUNT && name[at] != NULL ? name[at] : "?";

@@ -6,7 +6,7 @@
  *                  -> then the listeners with a matching mask and namespace, in order
  * INVARIANTS L1 hands over each end once. `running` of a listener counts the snapshots that name
  *            it, so its slot is free only when no thread can call it. observers = listeners +
- *            observers_base (tier, dependencies). Without listeners L1 hands over evicted entries
+ *            observers_base (tiers). Without listeners L1 hands over evicted entries
  *            only.
  * LOCKING    LISTEN for the table; dropped before a listener runs. NAMESPACE, briefly, for the
  *            namespace.
@@ -40,7 +40,6 @@ static cellar_cause cache_cause(const l1_left *what, cellar_cause dead_by)
         return stores ? CELLAR_CAUSE_REJECTED : CELLAR_CAUSE_DELETED;
     case L1_LEFT_CLEARED: return dead_by;
     case L1_LEFT_TAG: return CELLAR_CAUSE_TAG;
-    case L1_LEFT_DEPENDENCY: return CELLAR_CAUSE_DEPENDENCY;
     }
     return CELLAR_CAUSE_NONE;
 }

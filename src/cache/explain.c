@@ -91,7 +91,7 @@ static bool cache_why_recorded(cache_store *s, uint64_t hash, int64_t now_ms, ce
     return true;
 }
 
-/* Answer which of its deadline, its tags and its dependencies ended an entry that L1 has. */
+/* Answer which of its deadline and its tags ended an entry that L1 has. */
 static void cache_why_dead(cellar *c, const l1_key *k, const l1_info *info, int64_t now_ms,
                            cellar_reason *r)
 {
@@ -100,11 +100,7 @@ static void cache_why_dead(cellar *c, const l1_key *k, const l1_info *info, int6
     const int64_t tag_ms =
         count != 0 ? cache_tags_ended(c->store, born, fps, count) : BASE_NEVER_MS;
     uint32_t cause = CELLAR_CAUSE_TAG;
-    if (info->expires_ms <= now_ms && info->expires_ms <= tag_ms) {
-        cause = CELLAR_CAUSE_EXPIRED;
-    } else if (count != 0 && cache_tags_valid(c->store, born, fps, count) == 3) {
-        cause = CELLAR_CAUSE_DEPENDENCY; /* and no tag */
-    }
+    if (info->expires_ms <= now_ms && info->expires_ms <= tag_ms) { cause = CELLAR_CAUSE_EXPIRED; }
     cache_why_gone(r, cause, BASE_MIN(info->expires_ms, tag_ms), now_ms, r->age_ms, r->hits);
     if (cause == CELLAR_CAUSE_TAG) { cache_why_by_tag(c->store, fps, count, born, r); }
 }

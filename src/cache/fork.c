@@ -2,12 +2,11 @@
  *
  * fork: a store in the child of a fork.
  *
- * WALK       prepare takes NAMESPACE, LISTEN, stripes of L1, loads, TAG, dependencies, ERROR, LOG
+ * WALK       prepare takes NAMESPACE, LISTEN, stripes of L1, loads, TAG, ERROR, LOG
  *            in rank order. The child resets the locks, drops the tier and has no thread. */
 #include "cache/fork.h"
 
 #include "cache/bloom_guard.h"
-#include "cache/dependency_table.h"
 #include "cache/handle.h"
 #include "cache/refresh.h"
 #include "cache/stamp.h"
@@ -25,7 +24,6 @@ SYNC_UNCHECKED static void cache_fork_prepare(void *ctx)
         l1_fork_prepare(s->l1);
         cache_load_fork_prepare(s);
         sync_take(TAG, &s->tag_lock); /* no child sees half moved records */
-        cache_deps_fork_prepare(s);
     }
     sync_take(ERROR, &s->error_lock);
     sync_take(LOG, &s->log.lock);
@@ -37,7 +35,6 @@ SYNC_UNCHECKED static void cache_fork_parent(void *ctx)
     sync_drop(LOG, &s->log.lock);
     sync_drop(ERROR, &s->error_lock);
     if (!s->ended) {
-        cache_deps_fork_parent(s);
         sync_drop(TAG, &s->tag_lock);
         cache_load_fork_parent(s);
         l1_fork_parent(s->l1);
@@ -57,7 +54,6 @@ static void cache_fork_child(void *ctx)
     s->forked = true;
     if (s->ended) { return; } /* only closed handles are left */
     stats_hot_forked(s->hot);
-    cache_deps_fork_child(s);
     cache_load_fork_child(s);
     l1_fork_child(s->l1);
     stats_forked(s->stats);

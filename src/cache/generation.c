@@ -4,7 +4,7 @@
  *
  * PICTURE    table: cell[generation & mask] = {generation, slot, cause, alive}; read without a lock
  *                    |0 root|.. |65 "session"|.. |131 dead: CLEARED|..
- *            clear: draw the next generation -> old cell dead, its dependants end -> new cell
+ *            clear: draw the next generation -> old cell dead -> new cell
  *            alive -> set it in the namespace
  * INVARIANTS The generation of an open namespace is alive, but for moments under NAMESPACE and
  *            while the numbers restart: cache_rekey waits. Cells of living generations never
@@ -20,7 +20,6 @@
 #include "cache/generation.h"
 
 #include "cache/call.h"
-#include "cache/dependency_table.h"
 #include "cache/explain_record.h"
 #include "cache/handle.h"
 #include "cache/tier_calls.h"
@@ -80,7 +79,6 @@ CELLAR_PRIVATE void cache_generation_end(cache_store *s, uint32_t generation, ce
                           CACHE_CELL(generation, CACHE_CELL_SLOT(w), (uint32_t)cause, 0u));
         }
     }
-    if (s->deps != NULL) { cache_deps_generation(s, generation); }
 }
 
 CELLAR_PRIVATE void cache_generation_take(cellar *v, uint32_t generation)
@@ -106,8 +104,7 @@ CELLAR_PRIVATE bool cache_generation_next(cellar *v, cellar_cause cause)
         if (generation == 0) { return false; }
         s->next_generation = generation + 1; /* 0 after the last one */
     } while ((base_load_rlx(&t->cell[generation & t->mask]) & CACHE_CELL_ALIVE) != 0);
-    /* The end first: a change under the new number may return at once, and the values made of
-     * older entries must have ended by then. */
+    /* The end first: when a change under the new number returns, the old one is dead. */
     if (old != generation) { cache_generation_end(s, old, cause); }
     BASE_POINT("generation.ended");
     cache_generation_take(v, generation);

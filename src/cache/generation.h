@@ -12,7 +12,7 @@ CELLAR_PRIVATE cache_generations *cache_generations_new(cache_store *s, uint32_t
 /* Take NAMESPACE when one more namespace has a number and a cell. Return false, without NAMESPACE,
  * if no memory is left. */
 CELLAR_PRIVATE bool cache_namespace_ready(cache_store *s) SYNC_UNCHECKED;
-/* Mark a generation dead in every table: a hook may read an older one. End its dependants. */
+/* Mark a generation dead in every table: a hook may read an older one. */
 CELLAR_PRIVATE void cache_generation_end(cache_store *s, uint32_t generation, cellar_cause cause)
     SYNC_HOLDS(NAMESPACE);
 CELLAR_PRIVATE bool cache_namespace_is_named(const cellar *v); /* NAMESPACE; false while it is being

@@ -12,7 +12,6 @@
  * SEE ALSO   get_with.c, get_alloc.c, pin.c, many.c (many keys), load.c (loading). */
 #include "cache/bloom_guard.h"
 #include "cache/call.h"
-#include "cache/dependencies.h"
 #include "cache/error.h"
 #include "cache/lookup.h"
 #include "cache/proof.h"
@@ -31,14 +30,12 @@ BASE_NOINLINE static cellar_err cache_get_rest(cellar *c, const l1_key *k, uint3
     const uint64_t since_ns = BASE_UNLIKELY(sampled) ? base_now_ns() : 0;
     const bool off = BASE_UNLIKELY((state & CACHE_OFF) != 0);
     size_t len = 0;
-    if (BASE_UNLIKELY((state & CACHE_NOTES) != 0)) { cache_deps_note(c, k); }
     cellar_err err = off || cache_is_unproven(c) ? CELLAR_MISS
                      : tried ? l1_get_rest(c->l1, k, buf, buf_cap, &len, NULL, 0)
                              : l1_get(c->l1, k, buf, buf_cap, &len, 0);
     stats_id outcome = cache_outcome(err);
     if (err != CELLAR_OK && err != CELLAR_E_BUFFER) { len = 0; } /* L1 does not set it then */
     if (err == CELLAR_MISS && !off) { err = cache_get_below(c, k, buf, buf_cap, &len, &outcome); }
-    if (BASE_UNLIKELY((state & CACHE_NOTES) != 0)) { cache_deps_seen(c, k, err); }
     if (value_len != NULL) { *value_len = len; }
     stats_add_mine(c->stats, c->stats_tag, base_thread_self(), outcome, 1);
     if (BASE_UNLIKELY((state & CACHE_TALK) != 0)) { cache_read_tell(c, "get", k, err); }
@@ -52,7 +49,7 @@ BASE_NOINLINE static cellar_err cache_get_rest(cellar *c, const l1_key *k, uint3
 }
 
 /* Read a key that is not hashed inline, or from a namespace that is closed, disabled, logged,
- * recorded, unproven, or asks its filter first because most reads of it end with "never". */
+ * unproven, or asks its filter first because most reads of it end with "never". */
 BASE_NOINLINE static cellar_err cache_get_any(cellar *c, const void *key, size_t key_len, void *buf,
                                               size_t buf_cap, size_t *value_len)
 {

@@ -7,7 +7,6 @@
 #include "cache/get_alloc.h"
 
 #include "cache/call.h"
-#include "cache/dependencies.h"
 #include "cache/error.h"
 #include "cache/lookup.h"
 #include "cache/proof.h"
@@ -91,9 +90,7 @@ CELLAR_API cellar_err cellar_get_alloc(cellar *c, const void *key, size_t key_le
     l1_key k;
     cache_key(c, &k, key, key_len);
     if (!cache_is_off(c)) {
-        if (cache_notes(c)) { cache_deps_note(c, &k); }
         err = cache_dup_read(c, &k, &copy, &len, &outcome);
-        if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     }
     stats_add(cache_mine(c), outcome, 1);
     cache_hot_sample(c, base_thread_self(), &k);

@@ -4,7 +4,6 @@
  *
  * INVARIANTS peek, contains and info add to no outcome, and leave the entry below. */
 #include "cache/call.h"
-#include "cache/dependencies.h"
 #include "cache/error.h"
 #include "cache/lookup.h"
 #include "cache/proof.h"
@@ -200,9 +199,7 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
     l1_key k;
     cache_key(c, &k, key, key_len);
     if (!cache_is_off(c)) {
-        if (cache_notes(c)) { cache_deps_note(c, &k); }
         err = cache_get_read(c, &k, &full, buf, buf_cap, &len, &outcome);
-        if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     }
     if (value_len != NULL) { *value_len = len; }
     if ((full.flags & CELLAR_GET_PEEK) == 0) {
@@ -250,14 +247,12 @@ static cellar_err cache_meta(cellar *c, const void *key, size_t key_len, bool ve
     if (cache_is_off(c)) { return CELLAR_MISS; }
     l1_key k;
     cache_key(c, &k, key, key_len);
-    if (cache_notes(c)) { cache_deps_note(c, &k); }
     cellar_err err = CELLAR_CONFLICT;
     for (unsigned i = 0; err == CELLAR_CONFLICT && i < CACHE_LOOKS; i++) {
         err = cache_meta_once(c, &k, version, out);
     }
     /* a stale entry is not there for cellar_contains */
     if (err == CELLAR_CONFLICT || (out == NULL && err == CELLAR_STALE)) { err = CELLAR_MISS; }
-    if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     return err;
 }
 

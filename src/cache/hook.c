@@ -32,8 +32,7 @@ static void cache_count_end(const cache_store *s, uint32_t generation, l1_cause 
     const cache_generations *t = base_load_acq(&s->generations);
     const uint64_t w = base_load_acq(&t->cell[generation & t->mask]);
     stats_id id = expired ? STATS_EVICT_EXPIRED
-                  : cause == L1_LEFT_TAG ? STATS_EVICT_TAG
-                  : cause == L1_LEFT_DEPENDENCY ? STATS_EVICT_DEPENDENCY : STATS_EVICT_CAPACITY;
+                  : cause == L1_LEFT_TAG ? STATS_EVICT_TAG : STATS_EVICT_CAPACITY;
     /* forgotten generation: counted at the root */
     if (CACHE_CELL_GENERATION(w) != generation || w == 0) {
         stats_add(stats_held(s->stats, 0), STATS_EVICT_CLEARED, 1);
@@ -104,7 +103,6 @@ static void cache_ended(void *ctx, uint64_t hash, uint32_t generation, l1_cause 
     cellar_cause why = cause == L1_LEFT_EXPIRED ? CELLAR_CAUSE_EXPIRED : CELLAR_CAUSE_EVICTED;
     if (cause == L1_LEFT_CLEARED) { why = cache_generation_cause(s, generation); }
     if (cause == L1_LEFT_TAG) { why = CELLAR_CAUSE_TAG; }
-    if (cause == L1_LEFT_DEPENDENCY) { why = CELLAR_CAUSE_DEPENDENCY; }
     cache_why_ended(s, hash, why, born_ms, uses);
 }
 
@@ -133,7 +131,7 @@ CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
     out->quota_of = cache_quota_of;
     out->namespace_of = cache_namespace_of;
     out->tags_valid = cache_tags_valid;
-    out->tag_epoch = s->deps == NULL ? &s->tag_epoch : NULL;
+    out->tag_epoch = &s->tag_epoch;
     out->tags_ended = cache_tags_ended;
     out->ended = cache_ended;
     out->writing = cache_key_in_turn;

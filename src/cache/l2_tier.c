@@ -29,7 +29,6 @@
 #define CACHE_DISK_MIN_TTL_MS 10000
 #define CACHE_DISK_CLOSE_MS   5000
 
-_Static_assert(L2_TAG_OF_LIFE == CACHE_TIER_TAG_OF_LIFE, "one tag, two floors");
 
 /* ---- the table ---- */
 

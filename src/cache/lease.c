@@ -95,7 +95,6 @@ static cache_acquired cache_lease_led(cache_call *call, flight *f, flight_sub **
         *sub = NULL;
         cache_lead_begin(&ld, call, f);
         ld.refused = true;
-        cache_lead_record(&ld, f);
         (void)cache_lead_settle(&ld);
         return CACHE_ANSWERED;
     }
@@ -167,7 +166,7 @@ static bool cache_lease_round(cache_call *call, flight_sub **sub, cellar_lease *
 {
     flight *f = NULL;
     const uint64_t id = *sub != NULL ? (*sub)->id : 0;
-    if (cache_look_round(call, true)) { return true; }
+    if (cache_look_round(call)) { return true; }
     cache_acquired got = cache_acquire(call, FLIGHT_LEASE, false, *sub, &f);
     if (got == CACHE_LED) { got = cache_lease_asks(call, f); }
     if (got == CACHE_LED) { got = cache_lease_led(call, f, sub, lease); }
@@ -261,7 +260,6 @@ static void cache_claim_fails(cache_claimed *m)
     cache_call *call = &m->call;
     const cellar_err look = cache_is_off(call->c) ? CELLAR_MISS : cache_look(call);
     call->old_current = look == CELLAR_OK || look == CELLAR_STALE;
-    if (cache_load_has_instead(call->p)) { cache_lead_record(&m->ld, m->ld.f); }
     (void)cache_lead_settle(&m->ld);
 }
 

@@ -15,7 +15,6 @@
  * SEE ALSO   load_look.c, load_acquire.c, load_leader.c; refresh.c, load_bulk.c, lease.c. */
 #include "cache/bloom_guard.h"
 #include "cache/call.h"
-#include "cache/dependencies.h"
 #include "cache/error.h"
 #include "cache/job.h"
 #include "cache/load_acquire.h"
@@ -48,7 +47,7 @@ static bool cache_with_old(cache_call *call)
 static bool cache_round(cache_call *call)
 {
     flight *f = NULL;
-    if (cache_look_round(call, true)) { return true; }
+    if (cache_look_round(call)) { return true; }
     if (flight_depth() >= FLIGHT_DEPTH_MAX) {
         stats_count(call->c->stats, STATS_LIMIT_DEPTH, 1);
         (void)cache_answer_failed(call, CELLAR_E_DEPTH);
@@ -91,9 +90,7 @@ static bool cache_call_pins(cache_call *call, cellar_result *out)
     }
     l1_pin_ref ref;
     cache_key(c, &call->k, call->key, call->k.len);
-    if (cache_notes(c)) { cache_deps_note(c, &call->k); }
     if (l1_pin(c->l1, &call->k, &ref, L1_NOT_DUE) != CELLAR_OK) { return false; }
-    if (cache_notes(c)) { cache_deps_seen(c, &call->k, CELLAR_OK); }
     cellar_pinned pin;
     cache_pin_out(c, &ref, &pin);
     cache_hit_out(out, pin.value_len);
@@ -173,13 +170,7 @@ CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_
                               "start out from cellar_result_default()");
     }
     bool audit = false;
-    uint32_t state = base_load_acq(&c->state);
-    if (BASE_UNLIKELY((state & CACHE_NOTES) != 0)) {
-        if (base_thread_self()->leads != NULL) { /* inside a loader: use the slow path */
-            return cache_load_call(c, key, key_len, o, fn, ctx, false, out);
-        }
-        state &= ~CACHE_NOTES;
-    }
+    const uint32_t state = base_load_acq(&c->state);
     if (BASE_UNLIKELY(base_load_acq(&c->bloom) != NULL) && o == NULL && fn != NULL &&
         (state & ~CACHE_FILTER) == 0) {
         cellar_err err;

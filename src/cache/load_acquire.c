@@ -10,8 +10,6 @@
 #include "cache/load_acquire.h"
 
 #include "cache/call.h"
-#include "cache/dependencies.h"
-#include "cache/dependency_table.h"
 #include "cache/load_call.h"
 #include "cache/load_look.h"
 #include "cache/proof.h"
@@ -36,7 +34,6 @@ CELLAR_PRIVATE flight_entry cache_enter(cache_call *call, flight_kind kind, bool
         .sub = call->old == NULL ? sub : NULL,
     };
     call->tag_epoch = ask.tag_born;
-    call->deps_epoch = cache_deps_epoch(call->c->store);
     return flight_enter(call->t, &ask, f);
 }
 
@@ -113,7 +110,6 @@ static bool cache_take_outcome(cache_call *call, const flight_outcome *o, bool u
 {
     call->loader_err = o->loader_err;
     if ((o->flags & FLIGHT_TAGGED) != 0 && !untagged) { return false; }
-    if (o->looked != 0 && call->deps_epoch > o->looked) { return false; }
     switch (o->phase) {
     case FLIGHT_OK:
         flight_bytes_drop(call->value);
@@ -121,11 +117,9 @@ static bool cache_take_outcome(cache_call *call, const flight_outcome *o, bool u
         call->user_flags = o->value->user_flags;
         call->deadline_ms = o->deadline_ms;
         call->load_us = o->load_us;
-        call->identity = o->identity;
         (void)cache_answer(call, CELLAR_OK, CELLAR_SOURCE_JOINED);
         break;
     case FLIGHT_NONE:
-        call->identity = o->identity;
         (void)cache_answer(call, CELLAR_ABSENT, CELLAR_SOURCE_JOINED);
         break;
     case FLIGHT_FAILED:
@@ -162,21 +156,7 @@ CELLAR_PRIVATE bool cache_join(cache_call *call, flight *f)
 {
     flight_outcome o = { .phase = FLIGHT_QUEUED };
     const bool untagged = call->tag_epoch == flight_tag_born(f);
-    const bool deps = call->c->store->deps != NULL;
-    if (deps && !cache_run_fits(flight_notes(f), call->deps_epoch)) {
-        flight_detach(call->t, f);
-        flight_leave(call->t, f);
-        return false;
-    }
-    if (deps) { flight_hold(f); }
     const flight_waited how = flight_wait(call->t, f, cache_patience(call), &o);
-    if (deps) {
-        /* The loader may have read values meanwhile that were made before this call. */
-        if (how == FLIGHT_DONE && !cache_run_fits(flight_notes(f), call->deps_epoch)) {
-            o.phase = FLIGHT_CANCELLED;
-        }
-        flight_unref(call->t, f);
-    }
     bool answered = true;
     call->now_ms = base_now_ms(&call->c->store->clock);
     switch (how) {

@@ -18,7 +18,6 @@
  *            key, then E_NOMEM for that item. */
 #include "base/user_callback.h"
 #include "cache/call.h"
-#include "cache/dependencies.h"
 #include "cache/error.h"
 #include "cache/load_acquire.h"
 #include "cache/load_call.h"
@@ -106,7 +105,7 @@ static void cache_bulk_enter(cache_bulk *b, cache_one *one)
 {
     cache_call *call = &one->call;
     call->asks = b->silent;
-    one->done = cache_look_round(call, false); /* recorded before: cache_item_easy */
+    one->done = cache_look_round(call);
     b->silent = b->silent || call->unsure;
     if (one->done) { return; }
     call->asks = b->silent || cache_shared_looks_together(call->c); /* in cache_bulk_lease */
@@ -319,9 +318,6 @@ static void cache_bulk_load(cache_bulk *b)
         if (b->one[i].led) { b->outer = b->one[i].f; }
     }
     if (b->ask_count != 0) { cache_lead_admit(&b->ld); }
-    for (size_t i = 0; i < b->led_count; i++) {
-        cache_lead_record(&b->ld, b->one[b->led[i]].f);
-    }
     if (!b->ld.refused && b->ask_count != 0) {
         cache_lead_run(&b->ld);
         cache_lead_report(&b->ld, b->ld.returned == CELLAR_OK && !b->ld.failed ? CELLAR_OK
@@ -390,16 +386,11 @@ static bool cache_item_easy(const cache_many_call *m, cellar_load_item *it)
     it->status = CELLAR_E_INVAL;
     if (cache_load_item_bad(it)) { return true; }
     it->status = CELLAR_PENDING;
-    if (cache_notes(m->c)) { /* before this call leads a flight */
-        cache_key(m->c, &k, it->key, it->key_len);
-        cache_deps_note(m->c, &k);
-    }
     if (m->p->flags != 0 || cache_load_early(m->p) ||
         (base_load_rlx(&m->c->state) & (CACHE_OFF | CACHE_TALK)) != 0) {
         return false;
     }
     if (cache_hit_plain(m->c, &k, it->key, it->key_len, it->result) != CELLAR_OK) { return false; }
-    if (cache_notes(m->c)) { cache_deps_seen(m->c, &k, CELLAR_OK); }
     it->status = CELLAR_OK;
     return true;
 }

@@ -12,8 +12,6 @@
 
 #include "cache/breaker_calls.h"
 #include "cache/call.h"
-#include "cache/dependencies.h"
-#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/generation.h"
 #include "cache/handle.h"
@@ -38,7 +36,7 @@ CELLAR_PRIVATE flight_table *cache_flights(cache_store *s)
     flight_table *t = base_load_sc(&s->flights);
     if (BASE_LIKELY(t != NULL)) { return t; }
     const flight_config cfg = { &s->account, &s->clock, s->max_flights, s->max_waiters,
-                                cache_run_drop, cache_lease_lost, s };
+                                cache_lease_lost, s };
     /* Threads create the table in turn: a table of each of a thousand first callers would not fit
      * the budget. No lock is held: making room may call a listener, which may load, too. */
     const bool turns = base_thread_self()->depth == 0;
@@ -152,7 +150,6 @@ CELLAR_PRIVATE void cache_answer_old(cache_call *call, uint32_t source)
     call->user_flags = call->found.user_flags;
     call->deadline_ms = call->found.expires_ms;
     call->born_ms = call->found.born_ms;
-    call->identity = call->old_identity;
     (void)cache_answer(call, call->early ? CELLAR_OK : CELLAR_STALE,
                        call->early ? (uint32_t)CELLAR_SOURCE_L1 : source);
 }
@@ -252,10 +249,6 @@ CELLAR_PRIVATE void cache_call_of(cache_call *call, cellar *c, const cache_load_
 
 CELLAR_PRIVATE cellar_err cache_call_end(cache_call *call, cellar_result *out)
 {
-    if (cache_notes(call->c)) { /* a loader of this thread reads the key */
-        base_thread_self()->tags_read = call->identity;
-        cache_deps_seen(call->c, &call->k, call->code);
-    }
     cache_call_count(call);
     cache_call_out(call, out);
     cache_call_forget(call);

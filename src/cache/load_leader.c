@@ -20,7 +20,6 @@
 
 #include "cache/breaker_calls.h"
 #include "cache/call.h"
-#include "cache/dependencies.h"
 #include "cache/job.h"
 #include "cache/load_acquire.h"
 #include "cache/load_call.h"
@@ -66,21 +65,6 @@ CELLAR_PRIVATE void cache_lead_admit(struct cellar_load *ld)
     ld->breaker = ld->refused ? NULL : b; /* no pass: nothing to report */
 }
 
-CELLAR_PRIVATE void cache_lead_record(struct cellar_load *ld, flight *f)
-{
-    cellar *c = ld->call->c;
-    const uint32_t no = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_STORE;
-    if (ld->refused && !cache_load_has_instead(ld->call->p)) { return; } /* fallbacks read, too */
-    if (c->store->deps == NULL || base_load_rlx(&c->deps) == 0) { return; }
-    if (ld->run == NULL && !ld->unrecorded && (ld->call->p->flags & no) == 0) {
-        ld->run = cache_run_begin(c);
-        ld->unrecorded = ld->run == NULL;
-        if (ld->unrecorded) { stats_count(c->stats, STATS_LIMIT_DEPS, 1); }
-    }
-    if (ld->run != NULL) { flight_notes_set(f, cache_run_share(ld->run)); }
-    if (ld->unrecorded) { flight_detach(ld->call->t, f); } /* no later caller joins it */
-}
-
 /* ---- the loader ---- */
 
 CELLAR_PRIVATE void cache_lead_report(struct cellar_load *ld, cellar_err verdict)
@@ -124,10 +108,8 @@ CELLAR_PRIVATE void cache_lead_run(struct cellar_load *ld)
 {
     cache_call *call = ld->call;
     const uint64_t since_ns = base_now_ns();
-    if (ld->run != NULL) { cache_run_reads(ld->run, true); }
     BASE_POINT("flight.load");
     base_run_callback(cache_loader_body, cache_loader_left, ld, call->cancel);
-    if (ld->run != NULL) { cache_run_reads(ld->run, false); }
     ld->ns = base_now_ns() - since_ns;
     call->load_us = ld->ns / 1000;
     call->now_ms = base_now_ms(&call->c->store->clock);
@@ -166,8 +148,7 @@ static void cache_load_anew(struct cellar_load *ld)
 {
     const struct cellar_load old = *ld;
     *ld = (struct cellar_load){ .call = old.call, .f = old.f, .left = old.left, .bulk = old.bulk,
-                                .led = old.led, .no_disk = true, .unrecorded = old.unrecorded,
-                                .run = old.run, .ns = old.ns,
+                                .led = old.led, .no_disk = true, .ns = old.ns,
                                 .ttl_ms = old.call->p->fallback_ttl_ms,
                                 .negative_ttl_ms = old.call->p->negative_ttl_ms,
                                 .stale_ms = old.call->p->stale_ms };
@@ -305,7 +286,6 @@ CELLAR_PRIVATE void cache_lead(cache_call *call, flight *f)
     struct cellar_load ld;
     cache_lead_begin(&ld, call, f);
     cache_lead_admit(&ld);
-    cache_lead_record(&ld, f);
     if (!ld.refused) { cache_lead_run(&ld); }
     (void)cache_lead_settle(&ld);
 }

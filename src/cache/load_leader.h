@@ -10,8 +10,6 @@
  * source failed recently (ld->refused). */
 CELLAR_PRIVATE void cache_lead_begin(struct cellar_load *ld, cache_call *call, flight *f);
 CELLAR_PRIVATE void cache_lead_admit(struct cellar_load *ld);
-/* Record the reads of loader and fallbacks in a run of the flight, if the namespace tracks them. */
-CELLAR_PRIVATE void cache_lead_record(struct cellar_load *ld, flight *f);
 /* Run the loader, or the bulk loader. */
 CELLAR_PRIVATE void cache_lead_run(struct cellar_load *ld);
 /* Return the verdict on return code and results of the loader. *code: for the caller, if it

@@ -14,8 +14,6 @@
 
 #include "cache/bloom_guard.h"
 #include "cache/call.h"
-#include "cache/dependencies.h"
-#include "cache/dependency_table.h"
 #include "cache/load_call.h"
 #include "cache/load_plan.h"
 #include "cache/load_publish.h"
@@ -77,12 +75,8 @@ static int64_t cache_retry_at(const l1_info *info)
 CELLAR_PRIVATE cellar_err cache_look(cache_call *call)
 {
     flight_bytes *b = NULL;
-    base_thread_record *const self = base_thread_self();
-    self->tags_read = 0;
-    call->looked = cache_deps_epoch(call->c->store);
     cellar_err err = cache_is_unproven(call->c) && !call->c->proof_stale
                          ? CELLAR_MISS : cache_look_bytes(call, &b);
-    call->identity = self->tags_read;
     call->now_ms = base_now_ms(&call->c->store->clock);
     call->fails = 0;
     if (cache_is_unproven(call->c)) {
@@ -92,7 +86,6 @@ CELLAR_PRIVATE cellar_err cache_look(cache_call *call)
     if (err == CELLAR_OK || err == CELLAR_STALE) {
         flight_bytes_drop(call->old);
         call->old = b;
-        call->old_identity = call->identity;
         call->early = err == CELLAR_OK;
         call->retry_at_ms = cache_retry_at(&call->found);
         return err;
@@ -332,8 +325,6 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
     cache_tier_meta m;
     flight_bytes *b = NULL;
     if (!cache_tier_looks(call)) { return false; }
-    base_thread_self()->tags_read = 0;
-    const uint64_t looked = cache_deps_epoch(c->store);
     for (unsigned round = 0; err == CELLAR_E_BUFFER && round < CACHE_ROUNDS; round++) {
         flight_bytes_drop(b);
         b = flight_bytes_new(&c->store->hooks, len);
@@ -342,8 +333,6 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
         err = cache_tier_fetch(c, &call->k, b->data, b->len, &len, &m, &kept);
     }
     call->unsure = m.silent;
-    call->identity = o->identity = base_thread_self()->tags_read;
-    if (call->identity > 1) { o->looked = looked; }
     if (err == CELLAR_OK) {
         b->len = len;
     } else {
@@ -367,7 +356,7 @@ static void cache_only_cached(cache_call *call)
     }
 }
 
-CELLAR_PRIVATE bool cache_look_round(cache_call *call, bool notes)
+CELLAR_PRIVATE bool cache_look_round(cache_call *call)
 {
     const bool blind = (call->p->flags & (CELLAR_LOAD_BYPASS | CELLAR_LOAD_REFRESH)) != 0;
     cellar_err look = CELLAR_MISS;
@@ -376,7 +365,6 @@ CELLAR_PRIVATE bool cache_look_round(cache_call *call, bool notes)
         (void)cache_answer(call, CELLAR_E_CLOSED, CELLAR_SOURCE_NONE);
         return true;
     }
-    if (notes && cache_notes(call->c)) { cache_deps_note(call->c, &call->k); }
     if (blind || cache_is_off(call->c)) {
         call->now_ms = base_now_ms(&call->c->store->clock);
     } else {

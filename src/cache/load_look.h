@@ -11,9 +11,8 @@
 /* Look into L1. Return OK (call->early: refresh?), STALE, ABSENT, E_LOADER (remembered error, no
  * retry yet), MISS, E_NOMEM or E_LIMIT. With OK and STALE call->old is set. */
 CELLAR_PRIVATE cellar_err cache_look(cache_call *call);
-/* Begin a round: look, and answer if the look suffices. Return true if the call is answered.
- * `notes`: record the read for a loader of this thread. */
-CELLAR_PRIVATE bool cache_look_round(cache_call *call, bool notes);
+/* Begin a round: look, and answer if the look suffices. Return true if the call is answered. */
+CELLAR_PRIVATE bool cache_look_round(cache_call *call);
 /* Look a second time, as the leader. Return true if that answers the call; `o` is for the
  * waiters. */
 CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight_outcome *o);

@@ -14,8 +14,6 @@
 #include "cache/bloom_guard.h"
 #include "cache/call.h"
 #include "cache/change.h"
-#include "cache/dependencies.h"
-#include "cache/dependency_table.h"
 #include "cache/explain_record.h"
 #include "cache/generation.h"
 #include "cache/load_call.h"
@@ -29,33 +27,18 @@
 static bool cache_keeps(const struct cellar_load *ld)
 {
     const uint32_t no = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_STORE;
-    return (ld->call->p->flags & no) == 0 && !ld->no_store && !ld->unrecorded &&
-           !ld->call->unsure && !cache_is_off(ld->call->c);
+    return (ld->call->p->flags & no) == 0 && !ld->no_store && !ld->call->unsure &&
+           !cache_is_off(ld->call->c);
 }
 
-/* Complete the tags of the result. Keep it only if all reads were recorded and none has changed. */
-static void cache_record_settle(struct cellar_load *ld, flight_outcome *o)
+/* Mark the outcome if tags may end it: it is not for callers after their end. */
+static void cache_tags_settle(const struct cellar_load *ld, flight_outcome *o)
 {
-    ld->list_count = ld->tag_count;
-    ld->tag_born = flight_tag_born(ld->f); /* never later: an older value is invalid after the
-                                            * end of a tag */
-    if (ld->run != NULL) {
-        const cache_run_verdict verdict = cache_run_settle(ld->run, ld);
-        ld->unrecorded = verdict != CACHE_RUN_SOUND;
-        if (verdict == CACHE_RUN_ENDED) {
-            cache_why_note(ld->call->c->store, ld->call->k.hash, CELLAR_CAUSE_INVALIDATED);
-            o->flags |= FLIGHT_NOT_STORED | FLIGHT_OVERTAKEN;
-        }
-    }
-    if (ld->tag_count != 0 || ld->call->c->proof_stale) {
-        o->flags |= FLIGHT_TAGGED; /* not for callers after their end */
-    }
+    if (ld->tag_count != 0 || ld->call->c->proof_stale) { o->flags |= FLIGHT_TAGGED; }
 }
 
 CELLAR_PRIVATE void cache_outcome_found(const cache_call *call, flight_outcome *o)
 {
-    o->identity = call->identity;
-    if (call->identity > 1) { o->looked = call->looked; } /* it has dependencies */
     if (call->found.tag_count != 0) { o->flags |= FLIGHT_TAGGED; }
 }
 
@@ -122,11 +105,7 @@ static cellar_err cache_publish(struct cellar_load *ld, l1_put_spec *p, flight_o
     if (fills && !ld->call->leased && err == CELLAR_CONFLICT) {
         return CELLAR_OK; /* the server has the value: it may report the fill itself as a change */
     }
-    if (err == CELLAR_OK) {
-        o->identity = cache_deps_identity(p->tag_fps, p->tag_count);
-        if (c->proof_stale && o->identity == 0) { o->identity = 1; } /* its life is a tag */
-        return err;
-    }
+    if (err == CELLAR_OK) { return err; }
     o->flags |= FLIGHT_NOT_STORED;
     if (err == CELLAR_CONFLICT) { o->flags |= FLIGHT_OVERTAKEN; }
     return err;
@@ -191,19 +170,12 @@ static l1_put_spec *cache_publish_spec(const struct cellar_load *ld, cache_plan 
     const cellar *c = ld->call->c;
     l1_put_spec *p = &plan->spec;
     p->deadline_ms = cache_plan_deadline(c, plan, ld->call->k.hash);
-    if (ld->run != NULL) { /* not longer than its dependencies */
-        p->deadline_ms = BASE_MIN(p->deadline_ms, cache_run_until(ld->run));
-    }
     const cache_shared *h = cache_shared_of(c);
     if (h != NULL) { p->deadline_ms = cache_shared_until(h, p->deadline_ms); }
     p->tag_fps = ld->fps;
-    p->tag_count = ld->list_count;
-    if (ld->list_count != ld->tag_count) { p->tag_text = NULL; } /* dependencies have no text */
-    p->tag_born = ld->tag_born;
-    /* Without epochs of the tier a later life of the store would believe the tags. */
-    if (ld->list_count != ld->tag_count && cache_tier_of(c) != NULL && c->store->tag_life == 0) {
-        p->l2_addr = CACHE_NOT_ON_DISK;
-    }
+    p->tag_count = ld->tag_count;
+    p->tag_born = flight_tag_born(ld->f); /* never later: an older value is invalid after the end of
+                                           * a tag */
     return p;
 }
 
@@ -229,12 +201,11 @@ static void cache_publish_value(struct cellar_load *ld, flight_bytes *value, fli
     value->user_flags = ld->user_flags;
     cache_plan *plan =
         cache_keeps(ld) ? cache_publish_plan(ld, L1_VALUE, ld->ttl_ms, &own) : NULL;
-    cache_record_settle(ld, o);
+    cache_tags_settle(ld, o);
     o->phase = FLIGHT_OK;
     o->value = value;
     o->deadline_ms = base_add_sat(call->now_ms, ld->ttl_ms);
     if (!cache_keeps(ld) || ld->ttl_ms == 0 || plan == NULL || plan->ttl_ms == 0) {
-        if (ld->unrecorded) { stats_add(cache_mine(call->c), STATS_LOAD_NOT_STORED, 1); }
         o->flags |= FLIGHT_NOT_STORED;
         return;
     }
@@ -255,7 +226,7 @@ static void cache_publish_none(struct cellar_load *ld, flight_outcome *o)
     if (call->p->n[CACHE_NO_NEGATIVE] != 0 && ld->given == NULL) { ttl = 0; }
     cache_plan *plan =
         cache_keeps(ld) ? cache_publish_plan(ld, L1_NEGATIVE, BASE_MAX(ttl, 1), &own) : NULL;
-    cache_record_settle(ld, o);
+    cache_tags_settle(ld, o);
     o->phase = FLIGHT_NONE;
     /* without a TTL only to replace a value that would be served further */
     if (!cache_keeps(ld) || plan == NULL || (ttl == 0 && !call->old_current)) { return; }
@@ -274,63 +245,26 @@ static uint32_t cache_retry_field(int64_t retry_at_ms, int64_t expires_ms)
     return d == 0 ? 1u : (uint32_t)(int32_t)d;
 }
 
-static cellar_err cache_renew(struct cellar_load *ld, l1_renewal *r, bool retagged)
+static cellar_err cache_renew(struct cellar_load *ld, const l1_renewal *r)
 {
     const flight_key fk = flight_key_of(ld->f);
     l1_key k = { fk.bytes, fk.len, fk.generation, fk.hash };
     BASE_POINT("flight.publish");
-    cache_change ch = { .c = ld->call->c, .k = &k, .kind = CACHE_RENEW,
-                        .flags = retagged ? CACHE_RETAGGED : 0u, .renewal = r };
-    r->was_ms = &ch.was_ms;
+    cache_change ch = { .c = ld->call->c, .k = &k, .kind = CACHE_RENEW, .renewal = r };
     return cache_change_run(&ch);
 }
 
-static bool cache_has_tag(const uint64_t *fps, uint32_t count, uint64_t fp)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        if (fps[i] == fp) { return true; }
-    }
-    return false;
-}
-
-/* Merge the tags of the present entry into those of this load: its bytes still depend on what they
- * were made of. Only its load changes them: a set would invalidate the flight. *more: readers of
- * the entry lack a tag. Return false if the load has no record of its reads for them. */
-static bool cache_same_tags(struct cellar_load *ld, flight_outcome *o, bool *more)
-{
-    const cellar *c = ld->call->c;
-    uint64_t all[BASE_TAGS_MAX], born = 0;
-    const uint32_t listed = l1_tags_of(c->l1, &ld->call->k, all, &born),
-                   count = cache_shared_rest(c, listed);
-    const uint64_t *const was = all + (listed - count); /* without that of its life */
-    const uint32_t user = cache_deps_from(was, count);
-    if (ld->run == NULL && user < count && ld->tag_count != 0) { return false; }
-    if (ld->run != NULL && ld->tag_count == 0) {
-        memcpy(ld->fps, was, user * sizeof was[0]);
-        ld->tag_count = user;
-    }
-    if (ld->run != NULL) { cache_run_keeps(ld->run, was + user, count - user); }
-    cache_record_settle(ld, o);
-    for (uint32_t i = 0; i < ld->list_count; i++) {
-        const bool own = i == ld->tag_count + 1 || i == ld->tag_count + 2; /* bound, born */
-        *more = *more || (!own && !cache_has_tag(was, count, ld->fps[i]));
-    }
-    return true;
-}
-
 /* Renew the old value: in place, or from our copy if it was evicted meanwhile. Do not store the
- * copy if it had tags, one of which may have ended it, or dependencies, which may be forgotten with
- * the entry. */
+ * copy if it had tags, one of which may have ended it. */
 static void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
 {
     cache_call *call = ld->call;
     cache_plan own;
-    bool more = false;
     ld->user_flags = call->found.user_flags;
     cache_outcome_found(call, o);
     cache_plan *plan =
         cache_keeps(ld) ? cache_publish_plan(ld, L1_VALUE, ld->ttl_ms, &own) : NULL;
-    const bool kept = cache_same_tags(ld, o, &more);
+    cache_tags_settle(ld, o);
     const uint32_t tags = cache_shared_rest(call->c, call->found.tag_count);
     if (call->leased && tags != 0) { ld->no_store = true; } /* texts are gone */
     if (!cache_keeps(ld) || ld->ttl_ms == 0 || plan == NULL || call->leased) {
@@ -339,16 +273,13 @@ static void cache_publish_same(struct cellar_load *ld, flight_outcome *o)
         return;
     }
     const l1_put_spec *p = cache_publish_spec(ld, plan);
-    l1_renewal r = { .times = true, .deadline_ms = p->deadline_ms,
-                     .stale_ms = p->stale_ms, .retry_at = p->retry_at,
-                     .loader_code = p->loader_code, .fails = p->fails, .tag_fps = p->tag_fps,
-                     .tag_count = p->tag_count, .tag_born = p->tag_born };
-    const cellar_err err = kept ? cache_renew(ld, &r, more) : CELLAR_E_SPACE;
-    if (ld->list_count != 0) { o->identity = cache_deps_identity(ld->fps, ld->list_count); }
+    const l1_renewal r = { .times = true, .deadline_ms = p->deadline_ms, .stale_ms = p->stale_ms,
+                           .retry_at = p->retry_at, .loader_code = p->loader_code,
+                           .fails = p->fails, .tag_fps = p->tag_fps, .tag_count = p->tag_count,
+                           .tag_born = p->tag_born };
+    const cellar_err err = cache_renew(ld, &r);
     if (err == CELLAR_MISS || err == CELLAR_E_SPACE) {
-        if (tags != 0 || (err == CELLAR_MISS && ld->run != NULL)) {
-            ld->no_store = true;
-        }
+        if (tags != 0) { ld->no_store = true; }
         cache_publish_value(ld, flight_bytes_ref(call->old), o);
         return;
     }
@@ -423,9 +354,9 @@ CELLAR_PRIVATE void cache_keep_failure(struct cellar_load *ld, int32_t loader_er
         const int64_t pause = ld->retry_after_ms > 0 ? ld->retry_after_ms
                                                       : call->p->ms[CACHE_THROTTLE];
         o->retry_at_ms = base_add_sat(call->now_ms, pause);
-        l1_renewal r = { .retry_at = (uint32_t)o->retry_at_ms,
-                         .loader_code = (uint32_t)((uint64_t)o->retry_at_ms >> 32) };
-        (void)cache_renew(ld, &r, false); /* vetoed, gone or no room: no pause then */
+        const l1_renewal r = { .retry_at = (uint32_t)o->retry_at_ms,
+                               .loader_code = (uint32_t)((uint64_t)o->retry_at_ms >> 32) };
+        (void)cache_renew(ld, &r); /* vetoed, gone or no room: no pause then */
     } else if (call->p->ms[CACHE_ERROR_TTL] > 0) {
         cache_remember_error(ld, loader_err, o);
     }
@@ -455,7 +386,6 @@ CELLAR_PRIVATE void cache_publish_failed(struct cellar_load *ld, cellar_err err,
 static void cache_answer_loaded(struct cellar_load *ld, const flight_outcome *o)
 {
     cache_call *call = ld->call;
-    call->identity = o->identity;
     if (o->phase == FLIGHT_NONE) {
         (void)cache_answer(call, CELLAR_ABSENT, CELLAR_SOURCE_LOADED);
     } else {

@@ -29,7 +29,6 @@
 
 #include "cache/call.h"
 #include "cache/change_shared.h"
-#include "cache/dependency_table.h"
 #include "cache/generation.h"
 #include "cache/load_call.h"
 #include "cache/load_look.h"
@@ -119,7 +118,7 @@ static void cache_shared_old(const cache_call *call, cellar_tier_entry *e)
 }
 
 /* Invalidate what may hold a deleted value behind a granted lease: flights of the key except `but`,
- * dependants, back-fills on their way. A tier need not report a delete by another process just
+ * back-fills on their way. A tier need not report a delete by another process just
  * before the lease (NOLOOP of a server). A get may have brought the deleted value since the look of
  * the load. Return whether memory has a fresh entry. The caller ends that entry. */
 static bool cache_shared_came(cellar *c, flight_table *t, l1_key *k, flight *but)
@@ -128,15 +127,11 @@ static bool cache_shared_came(cellar *c, flight_table *t, l1_key *k, flight *but
     cache_frame f = { .below = CACHE_BELOW_KNOWS };
     uint64_t stamp;
     l1_info info;
-    bool alone;
     if (!cache_has_stamps(s)) { return false; }
     cache_rekey(c, k);
     cache_stamp_raise_noted(s, k->hash, cache_stamp(s, k->hash), &f, &stamp, false);
     const flight_key key = { k->bytes, k->len, k->generation, k->hash };
-    const bool others = t != NULL && flight_invalidate_others(t, &key, but);
-    if (s->deps != NULL && (others || but == NULL || flight_is_detached(t, but, &alone))) {
-        cache_deps_changed(s, k->hash, k->generation);
-    }
+    if (t != NULL) { flight_invalidate_others(t, &key, but); }
     base_fence_sc(); /* a back-fill sees the raise, or the look waits for its window */
     const cellar_err look = l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK);
     return look == CELLAR_OK || look == CELLAR_ABSENT;
@@ -248,7 +243,6 @@ static bool cache_shared_looked(cache_shared_item *it, flight_bytes *b, cellar_t
     call->unsure = m.silent;
     if (err == CELLAR_OK) { b->len = get->value_len; } else { flight_bytes_drop(b); }
     if (err != CELLAR_OK && err != CELLAR_ABSENT) { return err == CELLAR_E_BUFFER; }
-    call->identity = o.identity = m.tag_count != 0 || call->c->proof_stale;
     cache_tier_found(call, &m, err == CELLAR_OK ? b : NULL, &o);
     cache_release(call, it->f, &o);
     it->got = CACHE_ANSWERED;

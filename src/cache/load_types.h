@@ -64,8 +64,6 @@ typedef struct cache_call { /* one call; on the stack of the caller, or in a bul
     int32_t loader_err;
     int64_t retry_at_ms, deadline_ms, born_ms; /* unknown: 0, BASE_NEVER_MS, -1 */
     uint64_t tag_epoch;         /* of tags, at the last enter */
-    uint64_t identity, old_identity; /* cache_deps_identity of the answer, and of `old` */
-    uint64_t deps_epoch, looked; /* of dependencies: at the last enter; before the last look */
     uint64_t load_us;
     uint32_t user_flags;
     bool unsure;                /* the shared tier may have a value: that of the load is not kept */
@@ -86,7 +84,6 @@ struct cache_job { /* a background load */
     unsigned char trace[];  /* only if the call has one */
 };
 
-typedef struct cache_run cache_run;
 struct cache_plan;
 
 enum { CACHE_REPORTED_NOTHING, CACHE_REPORTED_VALUE, CACHE_REPORTED_NONE, CACHE_REPORTED_SAME };
@@ -121,16 +118,13 @@ struct cellar_load { /* a led flight and the results of its loader; on the stack
     uint32_t fail_flags, cost_us, user_flags;
     int64_t retry_after_ms;
     int64_t ttl_ms, negative_ttl_ms, stale_ms; /* of the plan, else of the loader */
-    uint32_t tag_count, list_count; /* tags of the user; with dependencies */
-    uint64_t tag_born;
+    uint32_t tag_count;
     uint64_t fps[BASE_TAGS_MAX];
     const cellar_bytes *tag_text; /* texts of the tags, kept by the flight; NULL: not known */
     struct cache_plan *given; /* fulfilled lease: how its value is stored; NULL: by the call */
     cellar_breaker *breaker; /* breaker of the open pass; NULL: none */
     uint32_t pass;
     bool no_disk;          /* fallback result: never written to disk */
-    bool unrecorded;       /* its reads were not recorded: not stored */
-    cache_run *run;        /* record of its reads; NULL: none; its flights own it */
     cellar_err returned;   /* result of the loader */
     cellar_buf buf;        /* of cellar_load_buf; its load is set while it is used */
     uint64_t ns;           /* run time of the loader, ns */

@@ -109,9 +109,7 @@ CELLAR_PRIVATE cellar_err cache_backfill(cellar *c, const l1_key *k, const void 
     f.globs = globs;
     cache_filter filter;
     cache_filter_begin(c, k, &filter);
-    const uint64_t read = base_thread_self()->tags_read;
     const cellar_err err = cache_backfill_put(c, k, &p);
-    base_thread_self()->tags_read = read; /* it may have judged entries to evict */
     cache_frame_pop(&f); /* a back-fill raises no stamp */
     cache_filter_end(c, k, &filter);
     if (err == CELLAR_OK && p.gone == L1_GONE_NOTHING) {

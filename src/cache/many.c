@@ -11,7 +11,6 @@
  *            equal keys the last set wins. */
 #include "cache/call.h"
 #include "cache/change_shared.h"
-#include "cache/dependencies.h"
 #include "cache/error.h"
 #include "cache/lookup.h"
 #include "cache/plan.h"
@@ -68,25 +67,11 @@ static bool cache_get_item_bad(const cellar_get_item *it)
     return cache_key_bad(it->key, it->key_len) || (it->buf == NULL && it->buf_cap != 0);
 }
 
-/* Record reads inside a loader, before and after them. */
-BASE_COLD static void cache_get_note(cellar *c, const cellar_get_item *items, uint32_t good,
-                                     uint32_t generation, bool after)
-{
-    for (uint32_t m = base_thread_self()->leads != NULL ? good : 0; m != 0; m &= m - 1) {
-        const cellar_get_item *it = &items[__builtin_ctz(m)];
-        l1_key k = { it->key, (uint32_t)it->key_len, generation, 0 };
-        k.hash = base_hash(c->hash_key, generation, it->key, it->key_len);
-        if (after) { cache_deps_seen(c, &k, it->status); } else { cache_deps_note(c, &k); }
-    }
-}
-
-/* Return whether a shared tier is asked for many keys together. Not inside a loader: each of its
- * reads has its own tags. */
+/* Return whether a shared tier is asked for many keys together. */
 BASE_COLD static bool cache_asks_together(const cellar *c)
 {
     const cache_shared *h = cache_shared_of(c);
-    return h != NULL && h->t.get_many != NULL &&
-           !(cache_notes(c) && base_thread_self()->leads != NULL);
+    return h != NULL && h->t.get_many != NULL;
 }
 
 /* Get up to 32 items; L1 does not touch the refused ones. */
@@ -99,7 +84,6 @@ static void cache_get_group(cellar *c, cellar_get_item *items, uint32_t n, cache
     }
     /* release in cache_generation_next */
     const uint32_t generation = base_load_acq(&c->generation);
-    if (cache_notes(c)) { cache_get_note(c, items, good, generation, false); }
     uint32_t hits = 0;
     if (BASE_LIKELY(!cache_is_unproven(c))) {
         hits = l1_get_many(c->l1, generation, items, n, good, 0);
@@ -132,7 +116,6 @@ static void cache_get_group(cellar *c, cellar_get_item *items, uint32_t n, cache
         }
         cache_tally_note(t, it->status, below);
     }
-    if (cache_notes(c)) { cache_get_note(c, items, good, generation, true); }
 }
 
 /* Ask a shared tier for the items that the groups left. */
@@ -175,11 +158,8 @@ CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t 
     if (cache_is_off(c)) {
         cache_get_many_off(items, count, &t);
     } else {
-        /* A loader reads one by one: each read has its own tags. */
-        const bool notes = cache_notes(c) && base_thread_self()->leads != NULL;
-        const size_t group = notes ? 1 : CACHE_GROUP;
-        for (size_t i = 0; i < count; i += group) {
-            cache_get_group(c, items + i, (uint32_t)BASE_MIN(count - i, group), &t);
+        for (size_t i = 0; i < count; i += CACHE_GROUP) {
+            cache_get_group(c, items + i, (uint32_t)BASE_MIN(count - i, CACHE_GROUP), &t);
         }
         if (BASE_UNLIKELY(t.left)) { cache_get_left(c, items, count, &t); }
     }

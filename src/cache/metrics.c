@@ -8,7 +8,6 @@
 
 #include "cache/breaker_calls.h"
 #include "cache/call.h"
-#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/handle.h"
 #include "cache/l2_tier.h"
@@ -90,7 +89,6 @@ CELLAR_PRIVATE stats_source cache_source(cache_store *s, cache_names *names)
     sync_take(NAMESPACE, &s->namespace_lock);
     from.given[STATS_GIVEN_NAMESPACES] = s->namespace_count;
     sync_drop(NAMESPACE, &s->namespace_lock);
-    from.given[STATS_GIVEN_DEPS_EDGES] = cache_deps_watched(s);
     cache_disk_given(s, from.given);
     return from;
 }

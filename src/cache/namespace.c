@@ -16,7 +16,6 @@
 #include "cache/breaker_calls.h"
 #include "cache/call.h"
 #include "cache/clear.h"
-#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/generation.h"
 #include "cache/handle.h"
@@ -97,8 +96,7 @@ static uint32_t cache_talk_now(const cellar *v)
 
 static uint32_t cache_state_now(const cellar *v)
 {
-    return cache_talk_now(v) | (v->store->deps != NULL ? CACHE_NOTES : 0u) |
-           (base_load_rlx(&v->state) & CACHE_PROOF);
+    return cache_talk_now(v) | (base_load_rlx(&v->state) & CACHE_PROOF);
 }
 
 CELLAR_PRIVATE void cache_namespaces_talk(cache_store *s)
@@ -338,8 +336,7 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
     cellar_namespace_opts full;
     if (o != NULL) {
         const char *why = "";
-        const cache_store *in = c->store;
-        const cellar_err err = cache_namespace_opts_read(&full, o, in->deps != NULL, &why);
+        const cellar_err err = cache_namespace_opts_read(&full, o, &why);
         if (err != CELLAR_OK) { return cache_fail(c, err, 0, why); }
         o = &full;
     }

@@ -9,7 +9,6 @@
  * SEE ALSO   update.c (the copy, the removal), loader_api.c (cellar_load_obj). */
 #include "cache/buf.h"
 #include "cache/call.h"
-#include "cache/dependencies.h"
 #include "cache/error.h"
 #include "cache/lookup.h"
 #include "cache/update.h"
@@ -69,9 +68,7 @@ CELLAR_API cellar_err cellar_get_obj(cellar *c, const void *key, size_t key_len,
     stats_id outcome = STATS_MISS;
     l1_key k;
     cache_key(c, &k, key, key_len);
-    if (cache_notes(c)) { cache_deps_note(c, &k); }
     if (!cache_is_off(c)) { err = cache_object_read(c, &k, object, &outcome); }
-    if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     stats_add(cache_mine(c), outcome, 1);
     cache_hot_sample(c, base_thread_self(), &k);
     if (cache_talks(c)) { cache_read_tell(c, "get", &k, err); }

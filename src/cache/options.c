@@ -9,7 +9,6 @@
 #include "cache/options.h"
 
 #include "cache/breaker_calls.h"
-#include "cache/dependency_table.h"
 #include "cache/generation.h"
 #include "cache/load_plan.h"
 #include "cache/policy_text.h"
@@ -28,7 +27,7 @@ static const cache_rule cache_namespace_rules[] = {
     CACHE_NAMESPACE(hidden, 1, "hidden must be 0 or 1"),
     CACHE_NAMESPACE(l2_write, CELLAR_L2_WRITE_THROUGH, "l2_write must be a cellar_l2_write"),
     CACHE_NAMESPACE(l2_lz4, 1, "l2_lz4 must be 0 or 1"),
-    CACHE_NAMESPACE(track_dependencies, 1, "track_dependencies must be 0 or 1"),
+    CACHE_NAMESPACE(reserved0, 0, "reserved0 must be 0"),
     CACHE_NAMESPACE(exact_age, 1, "exact_age must be 0 or 1"),
     CACHE_NAMESPACE(quota_min_pct, 100, "a quota must be 0..100 percent"),
     CACHE_NAMESPACE(quota_max_pct, 100, "a quota must be 0..100 percent"),
@@ -103,7 +102,7 @@ static cellar_err cache_codec_read(const cellar_codec *in, cellar_codec *out, co
 }
 
 CELLAR_PRIVATE cellar_err cache_namespace_opts_read(cellar_namespace_opts *full,
-                                                    const cellar_namespace_opts *o, bool deps,
+                                                    const cellar_namespace_opts *o,
                                                     const char **why)
 {
     cellar_codec codec;
@@ -124,7 +123,7 @@ CELLAR_PRIVATE cellar_err cache_namespace_opts_read(cellar_namespace_opts *full,
     }
     if (err == CELLAR_OK) { err = cache_breaker_check(full->breaker, why); }
     if (err == CELLAR_OK) { err = cache_codec_read(full->codec, &codec, why); }
-    return err == CELLAR_OK ? cache_deps_check(full, deps, why) : err;
+    return err;
 }
 
 CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own)
@@ -144,7 +143,6 @@ CELLAR_PRIVATE void cache_namespace_opts_apply(cellar *v, const cellar_namespace
     for (unsigned i = 0; i < CACHE_DEFAULTS; i++) { cache_default_set(v, i, own[i]); }
     base_store_rlx(&v->carries, (base_load_rlx(&v->carries) & ~CACHE_CARRIES_BIRTH) |
                                     (o->exact_age != 0 ? CACHE_CARRIES_BIRTH : 0u));
-    base_store_rlx(&v->deps, o->track_dependencies);
     base_store_rlx(&v->log_own, o->log_level != 0 ? cache_log_level(o->log_level) + 1u : 0u);
     cache_load_namespace_apply(v, o);
     const char *section = o->policy_section != NULL ? o->policy_section : "";

@@ -27,9 +27,9 @@ CELLAR_PRIVATE const cache_rule *cache_rule_broken(const void *options, const ca
 #define CACHE_TIMES(o) \
     { (o)->default_ttl_ms, (o)->negative_ttl_ms, (o)->idle_ms, (o)->max_age_ms, (o)->stale_ms }
 
-/* Copy the options of the caller and check them. deps: the store tracks dependencies. */
+/* Copy the options of the caller and check them. */
 CELLAR_PRIVATE cellar_err cache_namespace_opts_read(cellar_namespace_opts *full,
-                                                    const cellar_namespace_opts *o, bool deps,
+                                                    const cellar_namespace_opts *o,
                                                     const char **why);
 /* Set a default of the namespace; 0: the default of the store. */
 CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own);

@@ -6,7 +6,6 @@
 #include "cache/pin.h"
 
 #include "cache/call.h"
-#include "cache/dependencies.h"
 #include "cache/error.h"
 #include "cache/lookup.h"
 #include "cache/proof.h"
@@ -29,11 +28,9 @@ BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_
     l1_key k;
     cache_key(c, &k, key, key_len);
     if (!cache_is_off(c)) {
-        if (cache_notes(c)) { cache_deps_note(c, &k); }
         err = cache_is_unproven(c) ? CELLAR_MISS : l1_pin(c->l1, &k, &ref, 0);
         below = err == CELLAR_MISS && cache_brought(c, &k);
         if (below && !cache_is_unproven(c)) { err = l1_pin(c->l1, &k, &ref, 0); }
-        if (cache_notes(c)) { cache_deps_seen(c, &k, err); }
     }
     stats_add(cache_mine(c), below && err == CELLAR_OK ? STATS_HIT_L2 : cache_outcome(err), 1);
     if (cache_talks(c)) { cache_read_tell(c, "get", &k, err); }

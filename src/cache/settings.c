@@ -69,7 +69,7 @@ static const cache_rule cache_tuning_rules[] = {
     CACHE_TUNING(jitter_mode, 0, CELLAR_JITTER_PLUS),
     CACHE_TUNING(stripes, 0, 1024),
     CACHE_TUNING(max_namespaces, 0, CACHE_NAMESPACES_MAX),
-    CACHE_TUNING(track_dependencies, 0, 1),
+    CACHE_TUNING(reserved0, 0, 0),
     CACHE_TUNING(no_explain, 0, 1),
     CACHE_TUNING(no_advisor, 0, 1),
 };
@@ -163,8 +163,7 @@ static cellar_err cache_root_read(cache_settings *o)
     o->root = cellar_namespace_opts_default();
     if (o->config.root == NULL) { return CELLAR_OK; }
     const char *why = "";
-    const cellar_err err = cache_namespace_opts_read(&o->root, o->config.root,
-                                                     o->tuning.track_dependencies != 0, &why);
+    const cellar_err err = cache_namespace_opts_read(&o->root, o->config.root, &why);
     return err == CELLAR_OK ? err : cache_open_refuse(err, why);
 }
 

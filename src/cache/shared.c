@@ -51,7 +51,6 @@ static cellar_err shared_get(void *ctx, const cache_tier_key *k, void *buf, size
     const cellar_err err = h->t.get(h->t.ctx, &key, buf, buf_cap, value_len, &e);
     base_thread_self()->in_tier--;
     cache_shared_meta(h, &e, born, m);
-    base_thread_self()->tags_read = m->tag_count != 0 || h->life != 0; /* cache_deps_identity */
     return err;
 }
 

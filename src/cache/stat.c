@@ -91,7 +91,6 @@ static cellar_stats cache_stats_of(const cache_store *s, uint32_t slot, unsigned
     for (unsigned cause = CELLAR_CAUSE_EXPIRED; cause <= CELLAR_CAUSE_NEGATIVE; cause++) {
         full.ended[cause] = v[STATS_EVICT_EXPIRED + cause - CELLAR_CAUSE_EXPIRED];
     }
-    full.ended[CELLAR_CAUSE_DEPENDENCY] = v[STATS_EVICT_DEPENDENCY];
     full.ended[CELLAR_CAUSE_REMOTE] = v[STATS_EVICT_REMOTE];
     const flight_table *flights = base_load_sc(&s->flights);
     full.loads_running = flights != NULL ? flight_count(flights) : 0;

@@ -12,7 +12,6 @@
 #include "cache/bloom_guard.h"
 #include "cache/bloom_persist.h"
 #include "cache/charge.h"
-#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/explain_record.h"
 #include "cache/fork.h"
@@ -143,10 +142,8 @@ static cellar_err cache_store_open(cache_store *s, const cache_settings *cfg)
     if (err != CELLAR_OK) { goto drop_stats; }
     err = cache_hash_choose(s, cfg);
     if (err != CELLAR_OK) { goto drop_disk; }
-    err = cache_deps_open(s, cfg);
-    if (err != CELLAR_OK) { goto drop_disk; }
     err = cache_namespaces_open(s, cfg);
-    if (err != CELLAR_OK) { goto drop_deps; }
+    if (err != CELLAR_OK) { goto drop_disk; }
     if (s->tier != NULL) {
         if (!cache_tier_ready(s)) {
             err = cache_open_refuse(CELLAR_E_NOMEM, "no memory for the stamps");
@@ -170,8 +167,6 @@ static cellar_err cache_store_open(cache_store *s, const cache_settings *cfg)
         (void)cache_open_refuse(err, "no memory for the root's quota");
         goto drop_l1;
     }
-    base_store_rlx(&s->observers_base, s->deps != NULL ? 1u : 0u);
-    base_store_rlx(&s->observers, base_load_rlx(&s->observers_base));
     if (s->tier != NULL) { cache_tiers_add(s, s->tier); }
     if (!cache_fork_register(s)) {
         (void)cache_open_refuse(err, "no memory for the fork handlers");
@@ -209,8 +204,6 @@ drop_stamps:
     cache_stamps_close(s);
     cache_turns_close(s);
     cache_namespaces_close(s);
-drop_deps:
-    cache_deps_close(s);
 drop_disk:
     cache_disk_abandon(s);
 drop_stats:
@@ -303,7 +296,6 @@ static cellar_err cache_store_end(cache_store *s)
     cache_tags_close(s);
     cache_why_close(s);
     stats_hot_destroy(s->hot, &s->account);
-    cache_deps_close(s);
     cache_filters_close(s);
     cache_policies_close(s);
     cache_stamps_close(s);

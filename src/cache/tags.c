@@ -12,8 +12,6 @@
  *            The record is written before the epoch: a writer with born = e, or a reader of epoch
  *            e, finds it. A dropped record has its epoch at or below the floor: all older entries
  *            are invalid.
- *            After CACHE_TIER_TAG_OF_LIFE the dependencies follow (dependency_table.c). tag_life
- *            invalidates such a value in each later life of the store.
  * LOCKING    TAG for writers. Readers take no lock, also in windows of L1. A larger table is
  *            published whole, the old one is kept until the close. A fold moves records while
  *            `turn` is odd; a reader then says "invalid": a miss is always allowed.
@@ -25,7 +23,6 @@
 #include "cache/tags.h"
 
 #include "cache/call.h"
-#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/explain_record.h"
 #include "cache/shared.h"
@@ -75,37 +72,20 @@ static int cache_tags_look(cache_tags *t, uint64_t born, const uint64_t *fps, ui
     return verdict;
 }
 
-/* Check the tags of the user: 0 valid, 1 stale, 2 invalid. */
-static int cache_tags_user(const cache_store *s, uint64_t born, const uint64_t *fps,
-                           uint32_t count)
-{
-    const uint32_t turn = base_load_acq(&s->tag_turn);
-    if (count == 0) { return 0; }
-    if (born < base_load_acq(&s->tag_floor) || (turn & 1u) != 0) { return 2; }
-    cache_tags *t = base_load_acq(&s->tags);
-    if (t == NULL) { return 0; }
-    const int verdict = cache_tags_look(t, born, fps, count);
-    base_fence_acq();
-    return base_load_rlx(&s->tag_turn) == turn ? verdict : 2;
-}
-
 CELLAR_PRIVATE int cache_tags_valid(void *ctx, uint64_t born, const void *fps, uint32_t count)
 {
     const cache_store *s = ctx;
-    const bool present = born >= base_load_acq(&s->tag_epoch);
-    if (BASE_LIKELY(present && s->deps == NULL)) { return 0; }
+    if (BASE_LIKELY(born >= base_load_acq(&s->tag_epoch)) || count == 0) { return 0; }
     uint64_t own[BASE_TAGS_MAX];
     count = BASE_MIN(count, BASE_TAGS_MAX);
     memcpy(own, fps, count * sizeof own[0]);
-    const uint32_t user = cache_deps_from(own, count);
-    const int verdict = present ? 0 : cache_tags_user(s, born, own, user);
-    if (verdict == 2) { return 2; }
-    if (s->deps == NULL) { return user < count ? 3 : verdict; }
-    if (user < count && (born < s->tag_life || !cache_deps_valid(s, own + user, count - user))) {
-        return 3;
-    }
-    base_thread_self()->tags_read = cache_deps_identity(own, count);
-    return verdict;
+    const uint32_t turn = base_load_acq(&s->tag_turn);
+    if (born < base_load_acq(&s->tag_floor) || (turn & 1u) != 0) { return 2; }
+    cache_tags *t = base_load_acq(&s->tags);
+    if (t == NULL) { return 0; }
+    const int verdict = cache_tags_look(t, born, own, count);
+    base_fence_acq();
+    return base_load_rlx(&s->tag_turn) == turn ? verdict : 2;
 }
 
 CELLAR_PRIVATE int64_t cache_tags_ended(void *ctx, uint64_t born, const void *fps, uint32_t count)
@@ -119,7 +99,6 @@ CELLAR_PRIVATE int64_t cache_tags_ended(void *ctx, uint64_t born, const void *fp
     uint64_t own[BASE_TAGS_MAX];
     count = BASE_MIN(count, BASE_TAGS_MAX);
     memcpy(own, fps, count * sizeof own[0]);
-    count = cache_deps_from(own, count);
     for (uint32_t i = 0; i < count; i++) {
         const cache_tag_slot *r = cache_tag_slot_of(t, cache_tag_print(own[i]));
         if (base_load_acq(&r->fp) == 0 || base_load_acq(&r->hard) <= born) { continue; }
@@ -355,7 +334,6 @@ CELLAR_PRIVATE void cache_tags_open(cache_store *s)
     base_store_sc(&s->tag_epoch, UINT64_MAX);
     const uint64_t epoch = s->tier->tags(s->tier->ctx, &floor, cache_tag_known, s);
     base_store_rel(&s->tag_floor, BASE_MAX(floor, base_load_rlx(&s->tag_floor)));
-    s->tag_life = epoch; /* no other thread uses the store yet */
     base_store_sc(&s->tag_epoch, epoch);
 }
 

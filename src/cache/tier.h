@@ -52,9 +52,6 @@ typedef struct cache_tier_meta { /* 0: not set, none */
     uint64_t tags[BASE_TAGS_MAX]; /* of a get: tag_count tags; last field */
 } cache_tier_meta;
 
-/* Tag that no call deletes: a reopened store does not serve entries with it. */
-#define CACHE_TIER_TAG_OF_LIFE UINT64_C(0x62E1D9F4A7C3508B)
-
 typedef struct cache_tier_namespace {
     uint32_t id, generation, version;
 } cache_tier_namespace;

@@ -128,7 +128,7 @@ CELLAR_PRIVATE void cache_tiers_close(cache_store *s, int64_t deadline_ms)
 CELLAR_PRIVATE void cache_tiers_add(cache_store *s, const cache_tier *t)
 {
     const uint32_t count = base_load_rlx(&s->tier_count);
-    bool plain = s->deps == NULL;
+    bool plain = true;
     s->tiers[count] = t;
     for (uint32_t i = 0; i <= count; i++) { plain = plain && !s->tiers[i]->commit_each; }
     if (t->put != NULL) { l1_want_evicted(s->l1, true); }

@@ -11,7 +11,6 @@
 #include "cache/call.h"
 #include "cache/change_shared.h"
 #include "cache/clear.h"
-#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/handle.h"
 #include "cache/load_call.h"
@@ -78,22 +77,13 @@ static void cache_table_changed(void *ctx, const void *key, size_t len)
     cache_table_leave(c);
 }
 
-/* Make all entries stale, and the values that loaders made of them invalid. */
-static void cache_table_soften(cellar *c, const cache_shared *h)
-{
-    (void)cache_tag_invalidate(c->store, h->life, true);
-    if (c->store->deps != NULL) {
-        cache_deps_generation(c->store, base_load_acq(&c->generation));
-    }
-}
-
 static void cache_table_ended(void *ctx, uint32_t mode)
 {
     cache_shared *h = ctx;
     cellar *c = cache_table_enter(h);
     if (c == NULL) { return; }
     if (mode == CELLAR_TAG_SOFT && h->life != 0) {
-        cache_table_soften(c, h);
+        (void)cache_tag_invalidate(c->store, h->life, true);
     } else {
         (void)cache_clear_here(c, CELLAR_CAUSE_REMOTE);
     }

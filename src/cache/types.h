@@ -40,8 +40,7 @@
 #define CACHE_OFF 2u
 #define CACHE_TALK 4u /* reads are logged */
 #define CACHE_FILTER 8u /* reads ask the Bloom filter before L1 */
-#define CACHE_NOTES 32u /* reads inside loaders are recorded: dependencies.c */
-#define CACHE_PROOF 64u /* shared tier: memory answers only until proven_ms: proof.h */
+#define CACHE_PROOF 32u /* shared tier: memory answers only until proven_ms: proof.h */
 #define CACHE_ENDING 16u /* with CLOSED: a close of the store runs and may still fail */
 
 #define CACHE_NAMESPACES_MAX 4096u /* includes the root */
@@ -50,8 +49,7 @@
 #define CACHE_LISTEN_DEPTH 4u
 #define CACHE_TIERS_MAX 4u
 #define CACHE_WINDOW_FLIGHTS 1u
-#define CACHE_WINDOW_DEPS 2u
-#define CACHE_WINDOW_STAMPS 4u
+#define CACHE_WINDOW_STAMPS 2u
 #define CACHE_ROUNDS 64u          /* tries of one call against other writers */
 #define CACHE_SALT_NAME 0x6e616d65u /* salts of other hashes with the key of the store */
 #define CACHE_SALT_TAG 0x74616773u
@@ -73,7 +71,6 @@ typedef struct cache_job cache_job;
 struct flight_table;
 typedef struct cache_why cache_why;
 typedef struct cache_tags cache_tags;
-typedef struct cache_deps cache_deps;
 struct cache_policies;
 struct policy_section;
 
@@ -122,7 +119,6 @@ struct cellar {
     _Atomic uint32_t generation;
     uint32_t slot;          /* index in stats and in the generation table; constant */
     _Atomic uint32_t carries; /* CACHE_CARRIES_...: extra fields of each entry, hook of writes */
-    _Atomic uint32_t deps;  /* 1: reads by its loaders are recorded */
     l1 *l1;                 /* this down to store: constant; invalid once state has CLOSED */
     stats *stats;
     uint64_t stats_tag;     /* stats_tag(stats, slot) */
@@ -280,10 +276,8 @@ struct cache_store {
     sync_lock tag_lock;     /* rank TAG; guards writes of the four below */
     _Atomic uint64_t tag_epoch, tag_floor; /* number of invalidations so far; entries older than
                                             * the floor are invalid */
-    uint64_t tag_life;      /* tag epoch at the open of this store; 0: no tier; constant */
     _Atomic uint32_t tag_turn;     /* odd: records move */
     cache_tags *_Atomic tags;      /* NULL: no tag was invalidated; not freed before the close */
-    cache_deps *deps;       /* NULL: not requested; constant until the root is closed */
     _Atomic uint64_t glob_epoch;   /* rises before and after each delete by pattern, see
                                     * delete_pattern.c */
     struct stats_hot *hot;  /* constant until the root is closed */
@@ -308,7 +302,7 @@ struct cache_store {
     uint64_t next_listener;
     /* listeners + observers_base; > 0: changes are observed and have a frame */
     _Atomic uint32_t observers;
-    /* tiers, + 1 with dependencies; a forked child has no tier */
+    /* tiers; a forked child has none */
     _Atomic uint32_t observers_base;
     /* `observers` up to this value: only tiers observe, and a kill is enough */
     _Atomic uint32_t observers_tier_only;

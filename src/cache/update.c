@@ -7,9 +7,8 @@
  * INVARIANTS A stored value was computed from the value it replaces: L1 compares identity and bytes
  *            under the locks (L1_IF_SAME), or absence (L1_IF_ABSENT). A negative entry counts as
  *            absent.
- *            Tags and user flags of the old value stay, those of dependencies do not: L1 compares
- *            them, too. The tags count from where they did: a tag that is deleted meanwhile ends
- *            the new value as well.
+ *            Tags and user flags of the old value stay: L1 compares them, too. The tags count from
+ *            where they did: a tag that is deleted meanwhile ends the new value as well.
  * LOCKING    None. The call holds a ref of the namespace: fn may close or drop it.
  * LIMITS     64 rounds; in a lost round another writer succeeded. Buffers are charged to the store
  *            during the call and end at max_value_bytes: a longer value is refused while it is
@@ -19,7 +18,6 @@
 #include "cache/buf.h"
 #include "cache/call.h"
 #include "cache/change_shared.h"
-#include "cache/dependency_table.h"
 #include "cache/error.h"
 #include "cache/generation.h"
 #include "cache/handle.h"
@@ -74,7 +72,7 @@ BASE_COLD static bool cache_update_keep(cellar *c, const l1_key *k, const cache_
     if (alone || o.tag_count != 0) { return true; }
     const uint32_t there = old != NULL ? old->tag_count : 0;
     const uint32_t all = there != 0 ? l1_tags_of(c->l1, k, fps, &born) : 0;
-    const uint32_t user = BASE_MIN(cache_deps_from(fps, all), (uint32_t)CELLAR_TAGS_MAX);
+    const uint32_t user = BASE_MIN(all, (uint32_t)CELLAR_TAGS_MAX);
     memcpy(plan->fps, fps, user * sizeof fps[0]);
     p->tag_fps = plan->fps;
     p->tag_text = NULL;

@@ -18,17 +18,14 @@ CELLAR_PRIVATE bool l1_commit(l1 *c, const l1_key *k, l1_change change, uint64_t
 
 BASE_SIZE_BEGIN
 
-/* Return why an entry is not fresh: a tag or a dependency ended it before its time was over, or it
- * expired. */
+/* Return why an entry is not fresh: a tag ended it before its time was over, or it expired. */
 BASE_COLD static l1_gone l1_old_ended(l1 *c, const l1_slot *slot)
 {
     const l1_rec *r = &slot->rec;
     const int64_t end = l1_expires(c, slot->pos, r, NULL);
     if ((r->mask & L1_X_TAGS) == 0) { return L1_GONE_EXPIRED; }
-    if (base_clock_reached(c->clock, end)) {
-        return l1_tags_first(c, slot->pos, r, end) ? L1_GONE_TAG : L1_GONE_EXPIRED;
-    }
-    return l1_tags_judge(c, slot->pos, r) == 3 ? L1_GONE_DEPENDENCY : L1_GONE_TAG;
+    return base_clock_reached(c->clock, end) && !l1_tags_first(c, slot->pos, r, end)
+               ? L1_GONE_EXPIRED : L1_GONE_TAG;
 }
 
 BASE_SIZE_END

@@ -50,7 +50,7 @@ CELLAR_PRIVATE cellar_err l1_judge(l1 *c, uint64_t pos, const l1_rec *r, unsigne
         }
     }
     const int verdict = l1_tags_judge(c, pos, r);
-    if (verdict >= 2 || (verdict == 1 && (flags & L1_STALE_OK) == 0)) { return CELLAR_MISS; }
+    if (verdict == 2 || (verdict == 1 && (flags & L1_STALE_OK) == 0)) { return CELLAR_MISS; }
     stale = stale || verdict == 1;
     const unsigned kind = l1_kind_of(c, pos, r);
     if (BASE_LIKELY(kind == L1_VALUE)) {
@@ -80,9 +80,8 @@ CELLAR_PRIVATE bool l1_is_ended(l1 *c, uint64_t pos, const l1_rec *r, l1_cause *
         *cause = l1_tags_first(c, pos, r, end) ? L1_LEFT_TAG : L1_LEFT_EXPIRED;
         return true;
     }
-    const int verdict = l1_tags_judge(c, pos, r);
-    *cause = verdict == 3 ? L1_LEFT_DEPENDENCY : L1_LEFT_TAG;
-    return verdict >= 2;
+    *cause = L1_LEFT_TAG;
+    return l1_tags_judge(c, pos, r) == 2;
 }
 
 /* Return whether the caller of a change still has to read this entry, to write it to disk. */

@@ -43,16 +43,14 @@ typedef enum l1_change {
     L1_CHANGE_CLEAN,    /* no change: l1_clean; veto allowed */
     L1_CHANGE_EVICT,    /* capacity or dead generation: reads the stamp, does not raise it */
     L1_CHANGE_EXPIRE,   /* the same, past its deadline */
-    L1_CHANGE_UNTAG,    /* the same, a tag was invalidated */
-    L1_CHANGE_UNDEPEND  /* the same, a dependency changed */
+    L1_CHANGE_UNTAG     /* the same, a tag was invalidated */
 } l1_change;
 
 /* Why an entry ended. */
 typedef enum l1_cause {
     L1_LEFT_CAPACITY, L1_LEFT_EXPIRED, L1_LEFT_REPLACED, L1_LEFT_DELETED,
     L1_LEFT_CLEARED, /* its generation is dead */
-    L1_LEFT_TAG,     /* tags_valid judged it dead */
-    L1_LEFT_DEPENDENCY
+    L1_LEFT_TAG      /* tags_valid judged it dead */
 } l1_cause;
 
 /* An entry that ended, handed over once, without locks, its bytes still in place. Pointers are
@@ -107,8 +105,8 @@ typedef struct l1_hooks {
     /* Return the number of the namespace, for the advisor and for bounds of entries, below
      * L1_NAMESPACES; L1_NO_NAMESPACE: dropped. O(1), no lock. NULL: no namespaces. */
     uint32_t (*namespace_of)(void *ctx, uint32_t generation);
-    /* Judge the tags of an entry: 0 valid, 1 soft-invalid (stale), 2 dead, 3 dead because a
-     * dependency changed. Optimistic readers call it too: fps may be torn, count <= 255. */
+    /* Judge the tags of an entry: 0 valid, 1 soft-invalid (stale), 2 dead. Optimistic readers call
+     * it too: fps may be torn, count <= 255. */
     int (*tags_valid)(void *ctx, uint64_t born, const void *fps, uint32_t count);
     /* tags_valid finds 0 for what was born at this number or later, and is not called for it.
      * NULL: it is always called. */
@@ -273,7 +271,7 @@ CELLAR_PRIVATE cellar_err l1_version(l1 *c, const l1_key *k, uint64_t *version);
 /* What a change ended. Negative entries are live, too. */
 typedef enum l1_gone {
     L1_GONE_NOTHING, L1_GONE_VALUE, L1_GONE_NEGATIVE, L1_GONE_EXPIRED,
-    L1_GONE_TAG, L1_GONE_DEPENDENCY /* before its time was over */
+    L1_GONE_TAG /* before its time was over */
 } l1_gone;
 
 typedef struct l1_times { int64_t deadline_ms, idle_ms, stale_ms; } l1_times;
@@ -318,7 +316,6 @@ typedef struct l1_renewal {
     uint64_t tag_born;       /* with times: the tags count from here on; 0: they stay */
     const uint64_t *tag_fps; /* with times: these replace the old tags, */
     uint32_t tag_count;      /* unless 0 */
-    int64_t *was_ms;         /* NULL, or OK writes the old deadline */
 } l1_renewal;
 /* Store the same bytes with new fields, as a PUBLISH; also for a stale value. OK; MISS (no value,
  * not even a stale one), CONFLICT (veto), E_SPACE: nothing changed. *stamp may be NULL. */
@@ -343,14 +340,9 @@ BASE_INLINE cellar_err l1_del(l1 *c, const l1_key *k, uint64_t *stamp)
 }
 /* Set an absolute deadline for a live entry, and its idle time if idle_ms >= 0 (-1: keep). OK;
  * MISS, ABSENT: nothing changed; E_SPACE: the record had to be rewritten and did not fit. *stamp
- * may be NULL. *was_ms may be NULL; OK writes the old deadline. */
-CELLAR_PRIVATE cellar_err l1_touch_reported(l1 *c, const l1_key *k, int64_t deadline_ms,
-                                            int64_t idle_ms, uint64_t *stamp, int64_t *was_ms);
-BASE_INLINE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, int64_t idle_ms,
-                                uint64_t *stamp)
-{
-    return l1_touch_reported(c, k, deadline_ms, idle_ms, stamp, NULL);
-}
+ * may be NULL. */
+CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, int64_t idle_ms,
+                                   uint64_t *stamp);
 /* Add `delta` to an 8-byte little-endian int64. An absent key (or negative entry) stores init +
  * delta with the fields of if_new, or returns MISS with only_if_present. E_TYPE: other length.
  * E_RANGE: saturated, the limit is stored. OK and E_RANGE set *now_value. */

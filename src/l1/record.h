@@ -119,10 +119,9 @@ CELLAR_PRIVATE uint64_t l1_tags_load(const l1 *c, uint64_t pos, const l1_rec *r,
 CELLAR_PRIVATE int l1_tags_judge(const l1 *c, uint64_t pos, const l1_rec *r);
 /* Return whether a tag ended the record before `end_ms`, when its time was over. */
 CELLAR_PRIVATE bool l1_tags_first(const l1 *c, uint64_t pos, const l1_rec *r, int64_t end_ms);
-/* Return whether the time of a record has passed, or a tag or a dependency ended it. */
+/* Return whether the time of a record has passed, or a tag ended it. */
 CELLAR_PRIVATE bool l1_is_ended(l1 *c, uint64_t pos, const l1_rec *r, l1_cause *cause);
-/* Return whether the record is over: a dead generation, a passed time, a dead tag or
- * dependency. *cause: why. */
+/* Return whether the record is over: a dead generation, a passed time, a dead tag. *cause: why. */
 BASE_INLINE bool l1_is_over(l1 *c, uint64_t pos, const l1_rec *r, l1_cause *cause)
 {
     *cause = L1_LEFT_CLEARED;

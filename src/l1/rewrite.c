@@ -23,7 +23,6 @@ typedef struct l1_edit {
     bool add_version, set_times; /* neither, without renew: an equal copy, free of pins */
     const l1_renewal *renew;
     int64_t deadline_ms, idle_ms; /* with set_times; idle_ms -1: unchanged */
-    int64_t *was_ms;              /* NULL, or OK writes the old deadline */
 } l1_edit;
 
 /* Return the l2_addr of an entry after a change: the record on disk is out of date. */
@@ -189,7 +188,6 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
                     im.version = base_add_rlx(&s->next_version, (uint64_t)1) + 1;
                 }
                 if (version != NULL) { *version = im.version; }
-                if (e->was_ms != NULL) { *e->was_ms = l1_deadline(c, from, &slot.rec); }
                 l1_write_head(c, pos, &im);
                 if (!early) { l1_write_value(c, pos, &im); }
                 l1_count_in(c, s, pos, k->generation, k->hash,
@@ -229,15 +227,15 @@ CELLAR_PRIVATE cellar_err l1_version(l1 *c, const l1_key *k, uint64_t *version)
 
 CELLAR_PRIVATE cellar_err l1_renew(l1 *c, const l1_key *k, const l1_renewal *r, uint64_t *stamp)
 {
-    const l1_edit e = {.renew = r, .was_ms = r->was_ms};
+    const l1_edit e = {.renew = r};
     return l1_rewrite(c, k, &e, NULL, stamp);
 }
 
 BASE_SIZE_END
 
 /* ---- touch ----------------------------------------------------------------------------------- */
-CELLAR_PRIVATE cellar_err l1_touch_reported(l1 *c, const l1_key *k, int64_t deadline_ms,
-                                            int64_t idle_ms, uint64_t *stamp, int64_t *was_ms)
+CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, int64_t idle_ms,
+                                   uint64_t *stamp)
 {
     l1_hold h;
     l1_slot slot;
@@ -266,7 +264,6 @@ CELLAR_PRIVATE cellar_err l1_touch_reported(l1 *c, const l1_key *k, int64_t dead
         if (!rewrite) {
             (void)l1_commit(c, k, L1_CHANGE_TOUCH, &st);
             l1_addr_changes(c, &slot);
-            if (was_ms != NULL) { *was_ms = l1_deadline(c, slot.pos, r); }
             if ((r->mask & L1_X_DEADLINE) != 0 && deadline_ms != BASE_NEVER_MS) {
                 base_seq_store_u64(p + l1_field(r, L1_X_DEADLINE), (uint64_t)deadline_ms);
             }
@@ -284,8 +281,7 @@ CELLAR_PRIVATE cellar_err l1_touch_reported(l1 *c, const l1_key *k, int64_t dead
     }
     l1_unlock(c, &h);
     if (rewrite) {
-        const l1_edit e = {.set_times = true, .deadline_ms = deadline_ms, .idle_ms = idle_ms,
-                           .was_ms = was_ms};
+        const l1_edit e = {.set_times = true, .deadline_ms = deadline_ms, .idle_ms = idle_ms};
         return l1_rewrite(c, k, &e, NULL, stamp);
     }
     if (stamp != NULL) { *stamp = st; }

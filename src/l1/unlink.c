@@ -128,7 +128,6 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, l1_entry *e, l1_cause cause, l1
             (void)c->hooks.commit(c->hooks.ctx, hash, r->generation, l1_key_at(c, pos, r), r->klen,
                                   cause == L1_LEFT_EXPIRED ? L1_CHANGE_EXPIRE
                                   : cause == L1_LEFT_TAG   ? L1_CHANGE_UNTAG
-                                  : cause == L1_LEFT_DEPENDENCY ? L1_CHANGE_UNDEPEND
                                                            : L1_CHANGE_EVICT,
                                   &stamp);
         }

@@ -36,10 +36,7 @@
 /* Return the cause under which a change ends the entry: `live`, unless it had ended before. */
 BASE_INLINE l1_cause l1_leaves_as(l1_gone o, l1_cause live)
 {
-    return l1_is_fresh(o)            ? live
-           : o == L1_GONE_DEPENDENCY ? L1_LEFT_DEPENDENCY
-           : o == L1_GONE_TAG        ? L1_LEFT_TAG
-                                     : L1_LEFT_EXPIRED;
+    return l1_is_fresh(o) ? live : o == L1_GONE_TAG ? L1_LEFT_TAG : L1_LEFT_EXPIRED;
 }
 
 BASE_SIZE_BEGIN

@@ -55,7 +55,8 @@ _Static_assert(offsetof(l2_trailer, hole) - offsetof(l2_trailer, data_end) ==
 #define L2_EXT_LINK 9u
 #define L2_EXT_TAGS 128u
 #define L2_EXT_RAW 129u
-#define L2_EXT_LIST 130u /* many tags: the length counts words of 8 bytes */
+#define L2_EXT_LIST 130u /* tags of an older library; the length counts words of 8 bytes */
+#define L2_LIST_MAX 100u /* most tags in such a list */
 #define L2_SORT_ROW_MOST 80u /* bytes of a row that is sorted */
 
 static const unsigned char l2_no_secret[32] = { 'c', 'e', 'l', 'l', 'a', 'r' };
@@ -461,7 +462,7 @@ CELLAR_PRIVATE bool l2_rec_whole(const l2_form *f, const unsigned char *at, uint
  *   9 u48 granules back to the linked older record of the class (0 none); the first TLV if bit 5 of
  *   the kind is set; not authenticated by encryption
  *   128 u64 born, u64 fingerprint of each tag  129 u32 raw length of a compressed value
- *   130 the same as 128 for more than CELLAR_TAGS_MAX tags: its length counts words of 8 bytes
+ *   130 the same as 128 in records of older libraries: its length counts words of 8 bytes
  *   0 padding
  * An unknown type from 128 on makes the record a miss; below 128 it is skipped. */
 
@@ -506,9 +507,8 @@ CELLAR_PRIVATE size_t l2_ext_write(unsigned char out[L2_EXT_MAX], const l2_meta 
     if (raw_bytes != 0) { n += l2_ext_put(out + n, L2_EXT_RAW, &raw_bytes, 4); }
     if (m->tag_count != 0) {
         const size_t bytes = 8 * (size_t)m->tag_count; /* at most BASE_TAGS_MAX of them */
-        const bool many = m->tag_count > CELLAR_TAGS_MAX;
-        out[n] = many ? L2_EXT_LIST : L2_EXT_TAGS;
-        out[n + 1] = (unsigned char)((8 + bytes) / (many ? 8 : 1));
+        out[n] = L2_EXT_TAGS;
+        out[n + 1] = (unsigned char)(8 + bytes);
         l2_w64(out + n + 2, m->tag_born);
         memcpy(out + n + 10, m->tag_fps, bytes);
         n += 10 + bytes;
@@ -531,7 +531,7 @@ static void *l2_ext_field(l2_meta *m, uint8_t type, uint8_t *n)
 static bool l2_ext_tags(const unsigned char *at, uint32_t n, l2_meta *m)
 {
     BASE_ASSERT(m != NULL);
-    if (n < 16 || n % 8 != 0 || n / 8 - 1 > BASE_TAGS_MAX) { return false; }
+    if (n < 16 || n % 8 != 0 || n / 8 - 1 > L2_LIST_MAX) { return false; }
     m->tag_count = n / 8 - 1;
     m->tag_born = l2_r64(at + 2);
     m->tag_fps = at + 10;

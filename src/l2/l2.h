@@ -169,9 +169,6 @@ BASE_SPARE CELLAR_PRIVATE void l2_invalidate(l2 *d, const l2_key *k);
 BASE_SPARE CELLAR_PRIVATE bool l2_nothing(const l2 *d, uint64_t hash);
 
 /* ---- invalidation without lookup: epochs of tags, patterns; see invalidations.c ---- */
-/* Tag of entries that are valid only in the run of the store in which they were put. The cache's
- * tags_valid enforces that; where l2 does not call tags_valid, l2_tags_state does. */
-#define L2_TAG_OF_LIFE UINT64_C(0x62E1D9F4A7C3508B)
 /* Log the invalidation of a tag: entries born before `epoch` are not served any more. soft: they
  * are stale, which the disk tier also treats as a miss. `epoch` exceeds all earlier ones and the
  * result of l2_tags_known. */

@@ -43,7 +43,7 @@
 #define L2_FOOT_HEAD 24u
 #define L2_ENTRY_BYTES 10u
 #define L2_WALL_END_MS ((int64_t)1 << 48) /* 8,900 years: no limit */
-#define L2_EXT_MAX 880u      /* bytes of a record's extension in this version */
+#define L2_EXT_MAX 208u      /* bytes of a record's extension in this version */
 #define L2_SEGS_MIN 3u
 #define L2_RESIZE_LEAST 3u   /* places that a resize leaves in addition to one per slot */
 #define L2_SLOTS_MAX 8u

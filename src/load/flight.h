@@ -52,12 +52,4 @@ BASE_INLINE void flight_tags_keep(flight *f, flight_bytes *tags)
     f->tags = tags;
 }
 
-/* Keep the notes of reads by the loader until the last ref of the flight is dropped. */
-BASE_INLINE void flight_notes_set(flight *f, void *notes)
-{
-    BASE_ASSERT(base_load_rlx(&f->notes) == NULL);
-    base_store_rel(&f->notes, notes);
-}
-BASE_INLINE void *flight_notes(const flight *f) { return base_load_acq(&f->notes); }
-
 #endif

@@ -21,20 +21,16 @@ CELLAR_PRIVATE void flight_invalidate(flight_table *t, const flight_key *key)
     sync_drop(FLIGHT, &s->lock);
 }
 
-CELLAR_PRIVATE bool flight_invalidate_others(flight_table *t, const flight_key *key,
+CELLAR_PRIVATE void flight_invalidate_others(flight_table *t, const flight_key *key,
                                              const flight *but)
 {
     flight_shard *s = flight_shard_of(t, key->hash);
-    bool any = false;
     sync_take(FLIGHT, &s->lock);
     for (flight *f = flight_find(s, key, true, NULL), *next; f != NULL; f = next) {
         next = flight_find(s, key, true, f);
-        if (f == but) { continue; }
-        flight_unlink(s, f);
-        any = true;
+        if (f != but) { flight_unlink(s, f); }
     }
     sync_drop(FLIGHT, &s->lock);
-    return any;
 }
 
 #define FLIGHT_BATCH 16u
@@ -59,18 +55,15 @@ static unsigned flight_batch(flight_shard *s, uint32_t generation, uint64_t belo
     return n;
 }
 
-CELLAR_PRIVATE void flight_detach(flight_table *t, flight *f)
-{
-    flight_shard *s = flight_shard_of(t, f->hash);
-    sync_take(FLIGHT, &s->lock);
-    if (f->attached) { flight_unlink(s, f); }
-    sync_drop(FLIGHT, &s->lock);
-}
-
 static void flight_invalidate_one(flight_table *t, flight *f,
                                 bool (*match)(void *ctx, const void *key, size_t len), void *ctx)
 {
-    if (match(ctx, f->key, f->key_len)) { flight_detach(t, f); }
+    if (match(ctx, f->key, f->key_len)) {
+        flight_shard *s = flight_shard_of(t, f->hash);
+        sync_take(FLIGHT, &s->lock);
+        if (f->attached) { flight_unlink(s, f); }
+        sync_drop(FLIGHT, &s->lock);
+    }
     flight_unref(t, f);
 }
 

@@ -11,16 +11,14 @@ BASE_INLINE bool flight_any(const flight_table *t, uint64_t hash)
     return base_load_sc(&flight_shard_of(t, hash)->count) != 0;
 }
 CELLAR_PRIVATE void flight_invalidate(flight_table *t, const flight_key *key);
-/* Invalidate all flights of the key except `but`, outside a window. Return whether it found one. */
-CELLAR_PRIVATE bool flight_invalidate_others(flight_table *t, const flight_key *key,
+/* Invalidate all flights of the key except `but`, outside a window. */
+CELLAR_PRIVATE void flight_invalidate_others(flight_table *t, const flight_key *key,
                                              const flight *but);
 /* Invalidate all flights of generation `generation` with a matching key. No lock is held while
  * `match` runs. Flights that begin during the call may stay. */
 CELLAR_PRIVATE void flight_invalidate_match(flight_table *t, uint32_t generation,
                                           bool (*match)(void *ctx, const void *key, size_t len),
                                           void *ctx);
-/* Invalidate one flight. The caller holds a ref. */
-CELLAR_PRIVATE void flight_detach(flight_table *t, flight *f);
 /* Unlink the flight of the publisher. `key->bytes` is the pointer of flight_key_of and names the
  * flight. Return false if the flight was invalidated. */
 CELLAR_PRIVATE bool flight_may_publish(flight_table *t, const flight_key *key);

@@ -151,7 +151,7 @@ CELLAR_PRIVATE void flight_init(flight *f, const flight_ask *ask, uint32_t takeo
     flight_table *t = f->table;
     const bool queued = ask->kind == FLIGHT_JOB;
     BASE_ASSERT(base_load_rlx(&f->refs) == 0 && f->kept == NULL && f->tags == NULL);
-    BASE_ASSERT(f->subs == NULL && f->result.value == NULL && base_load_rlx(&f->notes) == NULL);
+    BASE_ASSERT(f->subs == NULL && f->result.value == NULL);
     base_store_rlx(&f->state, (uint32_t)(queued ? FLIGHT_QUEUED : FLIGHT_LOADING) |
                               takeovers * FLIGHT_TAKEOVER);
     base_store_rlx(&f->refs, 1u);
@@ -213,9 +213,7 @@ CELLAR_PRIVATE flight_rest flight_let_go(flight_shard *s, flight *f)
     rest.value = f->result.value;
     rest.kept = f->kept;
     rest.tags = f->tags;
-    rest.notes = base_load_rlx(&f->notes);
     f->result.value = f->kept = f->tags = NULL;
-    base_store_rlx(&f->notes, (void *)NULL);
     (void)base_sub_ar(&f->table->open, 1u);
     if (f->resident) {
         f->next = s->spare;
@@ -232,7 +230,6 @@ CELLAR_PRIVATE void flight_rest_free(flight_table *t, const flight_rest *rest)
     flight_bytes_drop(rest->value);
     flight_bytes_drop(rest->kept);
     flight_bytes_drop(rest->tags);
-    if (rest->notes != NULL) { t->notes_free(rest->notes); }
     flight_record_free(t, rest->record);
 }
 
@@ -332,7 +329,6 @@ CELLAR_PRIVATE flight_table *flight_table_create(const flight_config *cfg)
     t->mask = shards - 1;
     t->max_flights = cfg->max_flights;
     t->max_waiters = cfg->max_waiters;
-    t->notes_free = cfg->notes_free;
     t->lease_lost = cfg->lease_lost;
     t->ctx = cfg->ctx;
     const uintptr_t at = ((uintptr_t)(raw + sizeof *t) + BASE_PAD - 1) & ~(uintptr_t)(BASE_PAD - 1);

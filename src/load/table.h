@@ -53,7 +53,6 @@ CELLAR_PRIVATE void flight_list_cut(flight **list, flight *f);
 typedef struct flight_rest {
     flight *record;
     flight_bytes *value, *kept, *tags;
-    void *notes;
 } flight_rest;
 
 /* Drop one ref under the lock. Return what the caller frees after the lock. */

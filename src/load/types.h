@@ -60,8 +60,6 @@ typedef struct flight_outcome {
     int64_t retry_at_ms;     /* FAILED: earliest time of the next try, ms; 0: none */
     int64_t deadline_ms;     /* OK: deadline of the entry, ms; BASE_NEVER_MS: none */
     uint64_t load_us;
-    uint64_t identity;       /* number of the leader for the value */
-    uint64_t looked;         /* not 0: later callers, by the count of the leader, look again */
     flight_bytes *value;     /* OK: one ref */
 } flight_outcome;
 
@@ -86,7 +84,6 @@ typedef struct flight_config {
     base_account *account;
     const base_clock *clock;
     uint32_t max_flights, max_waiters;
-    void (*notes_free)(void *notes); /* drops what flight_notes_set stored; NULL: never set */
     /* Called once, without locks, when an unclaimed lease with a note expires. NULL: not called. */
     void (*lease_lost)(void *ctx, uint32_t generation, uint64_t note);
     void *ctx;
@@ -156,7 +153,6 @@ struct flight {
     flight_outcome result;       /* constant once the phase is final, until the last ref */
     flight_bytes *kept, *tags;   /* options of a lease, texts of tags; leader only, until the last
                                   * ref */
-    void *_Atomic notes;         /* set once by the leader (release), acquire by waiters */
     flight_sub *subs;            /* shard lock */
     flight *next, *prev;         /* shard lock: attached or detached flights; `next`: spares */
     flight *outer;               /* leading thread: flight it led before */
@@ -184,8 +180,7 @@ struct flight_table {
     size_t raw_bytes;
     uint32_t mask;
     uint32_t max_flights, max_waiters;
-    void (*notes_free)(void *notes); /* this and the next two: from flight_config; constant */
-    void (*lease_lost)(void *ctx, uint32_t generation, uint64_t note);
+    void (*lease_lost)(void *ctx, uint32_t generation, uint64_t note); /* this and ctx: constant */
     void *ctx;
     _Atomic uint32_t open;       /* records in use */
     _Atomic uint32_t waiters;    /* refs of waiters, and subscriptions */

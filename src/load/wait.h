@@ -10,9 +10,6 @@
 CELLAR_PRIVATE flight_waited flight_wait(flight_table *t, flight *f, int64_t deadline_ms,
                                          flight_outcome *out);
 
-/* Keep the flight until flight_unref. The caller holds a ref already. */
-BASE_INLINE void flight_hold(flight *f) { (void)base_add_rlx(&f->refs, 1u); }
-
 /* Drop the ref of a waiter without waiting. */
 CELLAR_PRIVATE void flight_leave(flight_table *t, flight *f);
 

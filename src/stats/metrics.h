@@ -43,7 +43,6 @@
     X(EVICT_GLOB, "", "cause=pattern", SAME) \
     X(EVICT_REJECTED, "", "cause=rejected", SAME) \
     X(EVICT_NEGATIVE, "", "cause=negative", SAME) \
-    X(EVICT_DEPENDENCY, "", "cause=dependency", SAME) \
     X(EVICT_REMOTE, "", "cause=remote", SAME) \
     X(CLASS_FALLBACK, "cellar_ttl_class_fallbacks_total", "", DUMP) \
     X(CLEAR, "cellar_clears_total", "", DUMP) /* Calls of cellar_clear. */ \
@@ -103,7 +102,6 @@
     X(LIMIT_FLIGHTS, "", "limit=loads", SAME) \
     X(LIMIT_WAITERS, "", "limit=waiters", SAME) \
     X(LIMIT_DEPTH, "", "limit=load_depth", SAME) \
-    X(LIMIT_DEPS, "", "limit=dependencies", SAME) \
     X(TAG_DELETE, "cellar_tag_invalidations_total", "", DUMP) /* Calls of cellar_delete_by_tag. */ \
     X(TAG_FOLD, "cellar_tag_folds_total", "", DUMP) \
     X(BREAKER_OPENED, "cellar_breaker_opens_total", "", METRIC("Times a circuit breaker opened.")) \
@@ -126,7 +124,6 @@
     X(BYTES, "cellar_bytes", "", METRIC("Bytes charged to the budget.")) \
     X(BUDGET, "cellar_budget_bytes", "", METRIC("Budget of the store in bytes.")) \
     X(NAMESPACES, "cellar_namespaces", "", DUMP) /* Open namespaces. */ \
-    X(DEPS_EDGES, "cellar_dependencies", "", DUMP) \
     X(L2_REFUSED, "cellar_l2_rejected_total", "", METRIC("Entries rejected by disk admission.")) \
     X(L2_OFF, "cellar_l2_off", "", \
       METRIC("State of the disk tier: 0 on, 1 off after disk errors, 2 off until the next open.")) \

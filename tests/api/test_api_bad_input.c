@@ -484,7 +484,7 @@ static void config_fields_are_checked(void)
     BAD(E_INVAL, tuning.close_timeout_ms = -1);
     BAD(E_INVAL, tuning.jitter_pct = 101);
     BAD(E_INVAL, tuning.jitter_mode = 2);
-    BAD(E_INVAL, tuning.track_dependencies = 2);
+    BAD(E_INVAL, tuning.reserved0 = 1);
     BAD(E_INVAL, tuning.no_advisor = 2);
     BAD(E_INVAL, tuning.optimize = 2);
     memset(long_name, 'n', sizeof long_name - 1);
@@ -569,8 +569,7 @@ static void namespace_options_are_checked(void)
     for (uint32_t flag = 1; flag <= CELLAR_LOAD_NO_WAIT; flag <<= 1) {
         if (flag != CELLAR_LOAD_NO_NEGATIVE) { BAD_NAMESPACE(E_INVAL, l.flags = flag); }
     }
-    BAD_NAMESPACE(E_INVAL, o.track_dependencies = 1);
-    BAD_NAMESPACE(E_INVAL, o.track_dependencies = 2);
+    BAD_NAMESPACE(E_INVAL, o.reserved0 = 1);
     tear_down();
 }
 

@@ -151,8 +151,6 @@ static cellar *open_counted(bool breaker)
     cellar *c = NULL;
     bo.consecutive_failures = 1;
     if (breaker) { root.breaker = &bo; }
-    root.track_dependencies = 1;
-    cfg.tuning.track_dependencies = 1;
     cfg.config.root = &root;
     cfg.config.memory_bytes = 4u << 20;
     cfg.host.no_threads = 1;

@@ -625,40 +625,6 @@ static void bulk_loads_and_leases_copy_in_spite_of_the_flag(void)
     api_shut(c);
 }
 
-/* Reads "a" pinned, and returns its bytes. */
-static cellar_err load_from_a(cellar_load *ld, const void *key, size_t key_len, void *ctx)
-{
-    const cellar_load_opts o = pinning();
-    cellar_result r;
-    int calls = 0;
-    (void)key;
-    (void)key_len;
-    T_EQ_I64(load(ctx, "a", &o, load_text, &calls, &r), CELLAR_OK);
-    T_EQ_U64(r.flags, CELLAR_RESULT_PINNED);
-    const cellar_err err = cellar_load_value(ld, r.value, r.value_len);
-    cellar_result_free(&r);
-    return err;
-}
-
-static void pinned_reads_of_a_loader_are_dependencies(void)
-{
-    settings cfg = api_config(16u << 20);
-    cellar_namespace_opts root = cellar_namespace_opts_default();
-    cfg.tuning.track_dependencies = 1;
-    root.track_dependencies = 1;
-    cfg.config.root = &root;
-    cellar *c = api_open_with(&cfg);
-    cellar_result r;
-    T_EQ_I64(api_put(c, "a", "one", NULL), CELLAR_OK);
-    T_EQ_I64(load(c, "b", NULL, load_from_a, c, &r), CELLAR_OK);
-    T_EQ_MEM(r.value, "one", 3);
-    cellar_result_free(&r);
-    T_EQ_STR(api_look(c, "b"), "one");
-    T_EQ_I64(api_put(c, "a", "two", NULL), CELLAR_OK);
-    T_EQ_STR(api_look(c, "b"), "MISS");
-    api_shut(c);
-}
-
 static void a_deleted_tag_ends_pinned_hits(void)
 {
     cellar *c = open_store();
@@ -725,5 +691,5 @@ T_MAIN("api_load_buf", T_CASE(load_buf_of_any_length_is_the_result),
        T_CASE(a_hit_is_copied_when_all_pin_slots_are_taken),
        T_CASE(values_that_are_no_plain_hit_are_copied),
        T_CASE(bulk_loads_and_leases_copy_in_spite_of_the_flag),
-       T_CASE(pinned_reads_of_a_loader_are_dependencies), T_CASE(a_deleted_tag_ends_pinned_hits),
+       T_CASE(a_deleted_tag_ends_pinned_hits),
        T_CASE(a_pinned_result_may_be_freed_by_another_thread))

@@ -757,32 +757,6 @@ static void missed_key_that_a_change_brings_is_found(void)
     end();
 }
 
-static cellar_err load_by_get_many(cellar_load *ld, const void *key, size_t len, void *ctx)
-{
-    cellar_get_item *it = ctx;
-    (void)key;
-    (void)len;
-    T_EQ_U64(get_all(it), ASKED - 2);
-    return cellar_load_value(ld, "x", 1);
-}
-
-static void loader_reads_many_keys_one_by_one(void)
-{
-    cellar_get_item it[ASKED];
-    cellar_result r = cellar_result_default();
-    make_clients();
-    two.table.get_many = shared_get_many;
-    settings s = plain();
-    s.tuning.track_dependencies = 1;
-    T_EQ_I64(cellar_tier_attach(open_store(0, &s), &one.table), CELLAR_OK);
-    T_EQ_I64(cellar_tier_attach(open_store(1, &s), &two.table), CELLAR_OK);
-    fill_many();
-    T_EQ_I64(cellar_get_or_load(ns[1], "sum", 3, NULL, load_by_get_many, it, &r), CELLAR_OK);
-    cellar_result_free(&r);
-    T_EQ_U64(two.manys, 0);
-    end();
-}
-
 static void answer_of_a_question_is_stored_unless_the_key_changed(void)
 {
     for (unsigned changed = 0; changed < 2; changed++) {
@@ -2932,7 +2906,6 @@ T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
        T_CASE(question_reports_all_outcomes_of_a_get),
        T_CASE(answer_of_many_that_a_change_overtook_is_not_stored),
        T_CASE(missed_key_that_a_change_brings_is_found),
-       T_CASE(loader_reads_many_keys_one_by_one),
        T_CASE(answer_of_a_question_is_stored_unless_the_key_changed),
        T_CASE(change_elsewhere_during_a_load_discards_its_result),
        T_CASE(memory_answers_until_the_proof_ends),

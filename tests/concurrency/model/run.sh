@@ -242,25 +242,6 @@ q fail bloom ADD_FIRST_ONLY
 q fail bloom NO_SECOND_ADD
 q fail bloom SCAN_FIRST
 q fail bloom ONE_LOCK
-q ok   deps_tags CHANGES=1
-c ok   deps_tags ONLY_B CHANGES=1
-c ok   deps_tags EVICT ONLY_B CHANGES=1
-f ok   deps_tags DROP ONLY_B CHANGES=1
-f ok   deps_tags ONLY_B
-c ok   deps_tags OTHER BOTH_B CHANGES=1
-q ok   deps_tags CLEAR BOTH_B CHANGES=1
-q fail deps_tags SECOND_BLIND OTHER BOTH_B CHANGES=1
-q fail deps_tags CLEARED_LATE CLEAR BOTH_B CHANGES=1
-q fail deps_tags RAISED_LATE ONLY_B CHANGES=1
-q fail deps_tags RAISED_EARLY ONLY_B CHANGES=1
-q fail deps_tags JOIN_BLIND CHANGES=1
-q fail deps_tags ANSWER_BLIND CHANGES=1
-q fail deps_tags UNION_FORGETS CHANGES=1
-q fail deps_tags PUBLISH_BLIND ONLY_B CHANGES=1
-q fail deps_tags READ_BEFORE_NOTE ONLY_B CHANGES=1
-q fail deps_tags EPOCH_FIRST ONLY_B CHANGES=1
-q fail deps_tags DROP_NO_EPOCH DROP ONLY_B CHANGES=1
-q fail deps_tags OTHER_TAGS EVICT CHANGES=1
 q ok   task_hand_off
 c ok   task_hand_off LOOK
 c ok   task_hand_off TWO NT=2
@@ -351,7 +332,7 @@ l1.hand_before_mend l1.hand_not_noted l1.returning_forgotten l1.inspect_remember
 l1.absent_not_evicted l1.absent_not_replaced l1.counter_in_record l1.tagged_no_recheck
 lock.floor_ignores_high lock.floor_not_raised lock.timeout_kicks_nobody l2.no_tomb_word
 l1.share_any_generation bloom.plain_or tier.read_pending flight.set_not_told
-l1.cap_without_ticket
+l1.cap_without_ticket cache.cleared_late
 task.hand_skipped
 task.ended_late task.release_forgotten task.room_once task.then_early
 bus.end_unheard bus.idle_no_look bus.lane_not_busy bus.late_ack_counts bus.word_late

@@ -2,7 +2,7 @@
  *
  * Aim:    In every interleaving a namespace has at most max_entries entries in memory at each
  *         moment, while fibers set, delete and clear. The scenario must catch two mistakes
- *         ("deps.cleared_late", "l1.cap_without_ticket").
+ *         ("cache.cleared_late", "l1.cap_without_ticket").
  * Method: Two fibers set and delete a few keys of a namespace with a bound of 2 entries, a third
  *         clears it. A fourth stops all others again and again, and counts the slots of the index
  *         that link an entry of a living generation. At the end the audit compares the list with

@@ -150,7 +150,7 @@ static void flight_table_run(void)
     base_account_init(&yard.account, 1u << 20, NULL);
     yard.clock = (base_clock){ yard_ms, yard_ms, NULL };
     base_sim_calm(true);
-    const flight_config cfg = { &yard.account, &yard.clock, 64, 64, NULL, NULL, NULL };
+    const flight_config cfg = { &yard.account, &yard.clock, 64, 64, NULL, NULL };
     yard.t = flight_table_create(&cfg);
     BASE_SIM_CHECK(yard.t != NULL);
     base_sim_calm(false);

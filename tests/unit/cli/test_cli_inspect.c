@@ -310,43 +310,6 @@ static void refusal_names_cause_and_remedy(void)
     end();
 }
 
-static cellar_err load_of_key(cellar_load *ld, const void *key, size_t key_len, void *ctx)
-{
-    char buf[64];
-    size_t len;
-    (void)key_len;
-    if (*(const char *)key == 'm') { (void)cellar_get(ctx, "a", 1, buf, sizeof buf, &len); }
-    return cellar_load_value(ld, "v", 1);
-}
-
-/* A value that a loader made of other keys is dead: the next open does not serve it. */
-static void records_that_an_open_does_not_serve_are_dead(void)
-{
-    static const char *const keys[3] = { "made", "more", "plain" };
-    settings cfg = settings_default();
-    cellar_namespace_opts root = cellar_namespace_opts_default();
-    cellar *c = NULL;
-    begin();
-    cfg.config.memory_bytes = 8u << 20;
-    cfg.config.l2_path = store;
-    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.host.no_threads = 1;
-    cfg.tuning.track_dependencies = root.track_dependencies = 1;
-    root.l2_write = CELLAR_L2_WRITE_ON_SET;
-    cfg.config.root = &root;
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-    for (int i = 0; i < 3; i++) {
-        cellar_result r = cellar_result_default();
-        T_EQ_I64(cellar_get_or_load(c, keys[i], strlen(keys[i]), NULL, load_of_key, c, &r),
-                 CELLAR_OK);
-        cellar_result_free(&r);
-    }
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
-    T_EQ_I64(run_and_compare("--verify", "--keys"), CLI_DONE);
-    T_CHECK(says("^key /plain") && !says("^key /m") && says(" 1 live") && says("2 invalidated"));
-    end();
-}
-
 static void filters_are_printed_and_checked(void)
 {
     begin();
@@ -370,7 +333,6 @@ static void filters_are_printed_and_checked(void)
 }
 
 T_MAIN("cli_inspect", T_CASE(summary_has_at_most_15_lines), T_CASE(segments_option_adds_a_row_each),
-       T_CASE(verify_keys_and_json_print_every_live_record),
-       T_CASE(records_that_an_open_does_not_serve_are_dead), T_CASE(killed_store_has_no_damage),
+       T_CASE(verify_keys_and_json_print_every_live_record), T_CASE(killed_store_has_no_damage),
        T_CASE(store_in_use_is_refused_without_force), T_CASE(damage_is_a_finding),
        T_CASE(refusal_names_cause_and_remedy), T_CASE(filters_are_printed_and_checked))

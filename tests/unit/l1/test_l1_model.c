@@ -226,7 +226,6 @@ static void on_left(void *ctx, const l1_left *what)
     case L1_LEFT_DELETED: T_CHECK(own && (m.now.deleting || m.now.may_fail) && fresh(e)); break;
     case L1_LEFT_CLEARED: T_CHECK(!m.alive[what->generation]); break;
     case L1_LEFT_TAG: T_CHECK(what->tag_count != 0 && !fresh(e)); break;
-    case L1_LEFT_DEPENDENCY: T_CHECK(false); break; /* on_tags never says so */
     }
     if (own) { m.now.ends++; }
     if (own && what->cause == L1_LEFT_CAPACITY) { m.now.evicted++; }
