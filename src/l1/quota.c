@@ -9,9 +9,8 @@
  *            a stripe, in bytes and entries. A set of one more first drops others of them in place.
  *            The set is refused when L1_QUOTA_LOOKS records had none to drop.
  * LOCKING    Stripe lock.
- * LIMITS     Beyond the allowance of a set, one call keeps L1_QUOTA_KEEPS records, then it drops one
- *            (counted in `breached`).
- *            README.md: bounds.
+ * LIMITS     Beyond the allowance of a set, one call keeps L1_QUOTA_KEEPS records, then drops one
+ *            (counted in `breached`). README.md: bounds.
  * SEE ALSO   quota_count.c: the counts and sums. evict.c: the cursor. */
 #include <limits.h>
 
