@@ -80,9 +80,11 @@ typedef struct cellar_host_opts {
     uint32_t load_queue;        /* background loads that wait. Range 1..65,536. Default 256       */
     cellar_log_keys log_keys;   /* how log lines, and hot_keys of cellar_stats_json, name keys.   */
                                 /* Default HASH                                                   */
-    uint32_t reserved0;         /* 0                                                              */
+    uint32_t stack_bytes;       /* stack of each thread that is started, with the thread-local    */
+                                /* data of the program; less than 256 KiB counts as 256 KiB.      */
+                                /* Default: that of the process                                   */
 } cellar_host_opts;
-CELLAR_STRUCT(cellar_host_opts, reserved0);
+CELLAR_STRUCT(cellar_host_opts, stack_bytes);
 
 /* Sizes and switches that few programs need. */
 typedef struct cellar_tuning_opts {

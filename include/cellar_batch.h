@@ -21,9 +21,9 @@
  *         follows. A call that ends its thread by pthread_exit has failed with E_CANCELLED.
  * DONE    The done function of an item runs exactly once, with the verdict of the item.
  * LOSS    Items live in memory and end with the process. Each item that no flush took is counted.
- * RUNS    Flush and done functions run on threads of the batcher, or inside cellar_batcher_tick
- *         with host option no_threads. No lock of the library is held. They may call every function
- *         on the batcher; drain and close return E_DEADLOCK there.
+ * RUNS    Flush and done functions run on threads with the default stack of the process or host
+ *         option stack_bytes, or inside cellar_batcher_tick with no_threads. No lock is held. They
+ *         may call every function on the batcher; drain and close return E_DEADLOCK there.
  * MORE    Restrictions stand at the end of this file. */
 #ifndef CELLAR_BATCH_H
 #define CELLAR_BATCH_H
@@ -115,7 +115,7 @@ typedef struct cellar_batcher_config {
     size_t   struct_size;
     const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""    */
                              /* counts as "batcher"), clock, alloc, free, log, log_level,         */
-                             /* no_threads                                                        */
+                             /* no_threads, stack_bytes                                           */
     uint64_t max_bytes;      /* of the items of a batch. Default 1 MiB                            */
     uint64_t queue_bytes;    /* of all items that have not ended. From max_bytes. Default 64 MiB  */
     int64_t  linger_ms;      /* from the first item of a batch to its flush. Default 50           */

@@ -16,9 +16,9 @@
  *
  * QUEUE   A queue is a name with one or more consumer groups. Each group receives a copy of each
  *         message; copies share the bytes. Each copy goes to one member of its group.
- * MEMBER  A function that runs on threads of the bus, or inside cellar_bus_tick with host option
- *         no_threads; a handle from which the program takes messages; or the name of a task of a
- *         pool. No lock of the library is held while code of the host runs.
+ * MEMBER  A function that runs on threads with the default stack of the process or host option
+ *         stack_bytes, or inside cellar_bus_tick with no_threads; a handle from which the program
+ *         takes messages; or the name of a task of a pool. No lock is held while a function runs.
  * LEASE   A member has a message for visibility_ms from its delivery. After that, after
  *         cellar_bus_nack or CELLAR_BUS_RETRY, the message is delivered again, up to max_deliver
  *         times; then it is a dead letter. A handler may see a message twice.
@@ -120,7 +120,8 @@ typedef void (*cellar_signal_fn)(const char *topic, const void *data, size_t len
 typedef struct cellar_bus_config {
     size_t   struct_size;
     const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""    */
-                             /* counts as "bus"), clock, alloc, free, log, log_level, no_threads  */
+                             /* counts as "bus"), clock, alloc, free, log, log_level, no_threads, */
+                             /* stack_bytes                                                       */
     const char *default_queue; /* takes keys that match no route. Copied. Default NULL: none      */
     struct cellar_pool *pool; /* cellar_task.h: its journal keeps the messages, see JOURNAL. It   */
                              /* outlives the bus, which is its only one. Default NULL: none       */

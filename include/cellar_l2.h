@@ -157,7 +157,8 @@ typedef enum cellar_l2_damage {
  * in:      in and out do not overlap and may lie at any address; seal writes in_len +
  *          overhead_bytes bytes, open in_len - overhead_bytes
  * thread:  runs inside any call that reads or writes entries and inside close, in several threads
- *          at once, with no lock held; must not wait, nor call the library
+ *          at once, with no lock held; must not wait, nor call the library. Threads of the store
+ *          have the default stack of the process, or host option stack_bytes
  * owns:    the struct is copied; ctx outlives the store
  * example: cellar_l2_cipher a = cellar_l2_cipher_default();
  *     a.ctx = key; a.seal = my_seal; a.open = my_open; a.overhead_bytes = 16;

@@ -28,7 +28,8 @@ extern "C" {
  * A refresh runs in the background only if its ctx outlives the call: the loader of the
  * namespace, CELLAR_LOAD_CTX_STATIC, ctx_bytes or ctx_retain. Otherwise the call that finds the
  * value loads it in its own thread, and other calls return the stale value. Background loads run
- * in load_threads threads of the store, or in cellar_tick. */
+ * in load_threads threads of the store, or in cellar_tick. These threads have the default stack of
+ * the process, or host option stack_bytes. */
 
 /* FAILURES
  * A load fails if its loader returns any code but OK, calls cellar_load_fail, or sets no result

@@ -336,7 +336,8 @@ typedef void (*cellar_listener_fn)(const cellar_event *e, void *ctx);
  * owns:    ctx lives until cellar_listener_remove or the root close has returned. A dropped
  *          namespace with a listener still counts for max_namespaces
  * thread:  fn runs in the thread that removed or reclaimed the entry, with no lock held, and may
- *          call the cache. Events may be skipped: see SKIPPED EVENTS
+ *          call the cache. Events may be skipped: see SKIPPED EVENTS. Threads of the store have the
+ *          default stack of the process, or host option stack_bytes
  * cost:    a set copies the entries that it replaces or evicts while a listener exists
  * example:
  *     uint64_t id;

@@ -63,11 +63,12 @@ typedef struct cellar_refresher_config {
     size_t   struct_size;
     const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""    */
                              /* counts as "refresh"), clock, alloc, free, log, log_level,         */
-                             /* no_threads                                                        */
+                             /* no_threads, stack_bytes                                           */
     cellar_clock_fn wall_clock; /* UNIX ms, with clock_ctx of host. Default: of the system        */
     int64_t  close_timeout_ms; /* wait of close and remove for running loads. Default 5,000       */
     uint32_t max_rows;       /* Range 1..65,536. Default 4,096                                    */
-    uint32_t max_parallel;   /* loads at the same time. Range 1..64. Default 2                    */
+    uint32_t max_parallel;   /* loads at the same time. Range 1..64. Default 2. Their threads     */
+                             /* have the default stack of the process, or host option stack_bytes */
 } cellar_refresher_config;
 CELLAR_STRUCT(cellar_refresher_config, max_parallel);
 

@@ -173,7 +173,7 @@ CELLAR_STRUCT(cellar_remote_stats, trusting);
  * thread:  any
  * cost:    about 1 MiB of the budget; one thread unless no_thread. One more while the system
  *          resolves a host name, also with no_thread: it may outlive cellar_remote_close. Numeric
- *          addresses and localhost need none
+ *          addresses and localhost need none. Threads have the default stack of the process
  * example:
  *     cellar_remote *r;
  *     if (cellar_remote_open(c, "unix:///run/redis.sock?prefix=app", NULL, &r) != CELLAR_OK)

@@ -27,6 +27,7 @@
  * CHANNELS  SUBSCRIBE and PUBLISH work between the clients. With `bus`, a signal of the process
  *           reaches the subscribed clients, and PUBLISH also calls the handlers of the signal, on
  *           the thread that serves the port: a handler must return, and not step or close the port.
+ *           The thread has the default stack of the process, or host option stack_bytes.
  *           Up to 8 MiB of signals wait for the port; more are dropped and counted.
  * LISTS     CELLAR.TASKS, CELLAR.SCHED and CELLAR.REFRESH show the pool, the scheduler and the
  *           refresher of the options. Bus, pool, scheduler and refresher outlive the port.
@@ -79,7 +80,8 @@ typedef cellar_err (*cellar_resp_figures_fn)(void *ctx, int json, char *buf, siz
 typedef struct cellar_resp_opts {
     size_t   struct_size;
     const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""   */
-                             /* counts as "port"), clock, alloc, free, log, log_level             */
+                             /* counts as "port"), clock, alloc, free, log, log_level,            */
+                             /* stack_bytes                                                       */
     const char *unix_path;   /* socket file, to 107 bytes. Default NULL: none                     */
     const char *listen;      /* numeric address for `port`. Default NULL: 127.0.0.1 and ::1       */
     const char *password;    /* for AUTH. Default NULL: none                                      */

@@ -13,6 +13,7 @@
  *
  * RUNS    A firing runs the function of its schedule on a thread of the scheduler, or inside
  *         cellar_scheduler_tick with host option no_threads. No lock of the library is held.
+ *         Threads have the default stack of the process, or host option stack_bytes.
  * TIMES   An interval follows the monotonic clock and never drifts. Cron expressions and instants
  *         follow the wall clock. Times of a call are UNIX milliseconds; the resolution is 1 ms, of
  *         cron expressions 1 s. The environment variable TZ plays no role.
@@ -154,7 +155,7 @@ typedef struct cellar_scheduler_config {
     size_t   struct_size;
     const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""    */
                              /* counts as "scheduler"), clock, alloc, free, log, log_level,       */
-                             /* no_threads                                                        */
+                             /* no_threads, stack_bytes                                           */
     cellar_clock_fn wall_clock; /* UNIX ms, with clock_ctx of host. Default: of the system        */
     struct cellar_pool *pool; /* cellar_task.h: its journal serves catch_up_on_start. It outlives */
                              /* the scheduler. Default NULL: none                                 */

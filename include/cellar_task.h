@@ -23,7 +23,8 @@
  * LOSS    Tasks live in memory and end with the process: each attempt runs at most once. With
  *         `journal_path` an accepted task runs at least once, also after a crash: see JOURNAL.
  * RUNS    Functions run on threads of the pool, or inside cellar_pool_tick with host option
- *         no_threads. STATES, JOURNAL and restrictions stand at the end of this file. */
+ *         no_threads. Threads have the default stack of the process, or host option stack_bytes.
+ *         STATES, JOURNAL and restrictions stand at the end of this file. */
 #ifndef CELLAR_TASK_H
 #define CELLAR_TASK_H
 
@@ -199,7 +200,7 @@ typedef struct cellar_pool_config {
     size_t   struct_size;
     const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""    */
                                /* counts as "pool"), clock, alloc, free, log, log_level,          */
-                               /* no_threads                                                      */
+                               /* no_threads, stack_bytes                                         */
     cellar_clock_fn wall_clock; /* UNIX ms, with clock_ctx of host. Default: of the system        */
     cellar  *results;          /* namespace for final states and results; outlives the pool.      */
                                /* Default NULL: a finished task is forgotten, except dead letters */

@@ -202,7 +202,8 @@ typedef struct cellar_tier_table {
     /* Release a lease without a value. */
     void       (*unlease)(void *ctx, const cellar_tier_key *k, const cellar_tier_lease *l);
     /* Work for at most budget_us. Called by cellar_tick and the thread of the store. Return whether
-     * more work is left. */
+     * more work is left. Threads of the store have the default stack of the process, or host option
+     * stack_bytes. */
     bool       (*tick)(void *ctx, uint64_t budget_us);
     /* Free the tier: the store closes, and no call of the table runs or follows. */
     void       (*close)(void *ctx, int64_t deadline_ms);

@@ -27,7 +27,8 @@ typedef struct cellar_warm_opts {
     void    *loader_ctx;          /* of loader or loader_many                                     */
     int64_t  timeout_ms;          /* maximum time. Default 0: no limit                            */
     uint32_t keys_per_s;          /* keys a second. To 10^9. Default 0: no limit                  */
-    uint32_t threads;             /* threads that load. Range 0..64. 0 = the calling thread       */
+    uint32_t threads;             /* threads that load, with the default stack of the process.    */
+                                  /* Range 0..64. 0 = the calling thread                          */
     uint32_t batch_keys;          /* keys of a bulk call. Range 1..4,096. Default 256; 1 with     */
                                   /* loader                                                       */
     uint32_t max_failure_pct;     /* stop above this share of failures, from 20 keys on. Range    */

@@ -82,7 +82,7 @@ static bool base_pool_more(base_pool *p, bool mend)
     if (at == NULL) { return left; }
     /* Destructors of the thread that ended may still run, and this may be one of them. */
     const bool free = !again || base_thread_try_join(at);
-    const bool up = free && base_thread_start(at, base_pool_main, p, p->name) == 0;
+    const bool up = free && base_thread_start(at, base_pool_main, p, p->name, p->stack_bytes) == 0;
     sync_take(QUEUE, &p->lock);
     if (up && !again) { p->worker_count++; }
     p->starting = false;

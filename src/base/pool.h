@@ -18,6 +18,7 @@ typedef struct base_pool {
     const char *name;          /* of the threads; static text, to 15 bytes */
     base_account *account;     /* of the array */
     uint32_t max_workers, max_jobs; /* constant */
+    uint32_t stack_bytes;      /* of each worker; 0: the default of the process; constant */
     sync_lock lock;            /* rank QUEUE, held alone; guards this down to worker_count */
     base_job *first, *last;
     uint32_t job_count;

@@ -13,15 +13,15 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/fault.h"
+#include "base/num.h"
 #include "base/sigbus.h"
 #if BASE_SIM
 #include "base/sim.h"
 #endif
 
-#define SYNC_STACK_BYTES ((size_t)256 << 10)
+#define SYNC_STACK_LEAST ((size_t)256 << 10) /* for the functions of the library */
 
 /* ---- ranks ---- */
 
@@ -113,8 +113,9 @@ CELLAR_PRIVATE void base_guarded(void (*fn)(void *), void (*end)(void *), void *
 #if BASE_SIM
 
 CELLAR_PRIVATE int base_thread_start(base_thread *t, void (*fn)(void *), void *arg,
-                                     const char *name)
+                                     const char *name, size_t stack_bytes)
 {
+    (void)stack_bytes;
     if (base_fault_alloc("base.thread_start")) { return EAGAIN; }
     t->fn = fn;
     t->arg = arg;
@@ -166,7 +167,7 @@ static void *sync_thread_main(void *p)
 /* Start the thread with all signals blocked from its first instruction: it inherits the mask of its
  * creator. */
 CELLAR_PRIVATE int base_thread_start(base_thread *t, void (*fn)(void *), void *arg,
-                                     const char *name)
+                                     const char *name, size_t stack_bytes)
 {
     BASE_ASSERT(strlen(name) < sizeof t->name);
     if (base_fault_alloc("base.thread_start")) { return EAGAIN; }
@@ -177,9 +178,9 @@ CELLAR_PRIVATE int base_thread_start(base_thread *t, void (*fn)(void *), void *a
     pthread_attr_t attr;
     int e = pthread_attr_init(&attr);
     if (e != 0) { goto out; }
-    long least = sysconf(_SC_THREAD_STACK_MIN);
-    size_t stack = SYNC_STACK_BYTES;
-    if (least > 0 && stack < (size_t)least * 2) { stack = (size_t)least * 2; }
+    size_t stack = stack_bytes;
+    if (stack == 0) { (void)pthread_attr_getstacksize(&attr, &stack); }
+    stack = BASE_MAX(stack, SYNC_STACK_LEAST);
     (void)pthread_attr_setstacksize(&attr, stack); /* refused: the default size applies */
     sigset_t all, before;
     sigfillset(&all);
@@ -187,6 +188,9 @@ CELLAR_PRIVATE int base_thread_start(base_thread *t, void (*fn)(void *), void *a
     if (e != 0) { goto drop_attr; }
     pthread_t thread;
     e = pthread_create(&thread, &attr, sync_thread_main, t);
+    if (e == EINVAL) { /* the stack does not hold the thread-local data of the program */
+        e = pthread_create(&thread, NULL, sync_thread_main, t);
+    }
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (e == 0) {
         _Static_assert(sizeof thread <= sizeof t->handle, "a pthread_t fits the handle");

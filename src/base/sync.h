@@ -122,10 +122,11 @@ typedef struct base_thread { /* owned by the caller; must not move from start to
     _Atomic uint32_t running; /* 1 from start until fn returned, or the thread ended in it */
 } base_thread;
 
-/* Start a named thread (name <= 15 bytes) with all signals blocked and a 256 KiB stack. Return 0 or
- * an errno. */
+/* Start a named thread (name <= 15 bytes) with all signals blocked and a stack of `stack_bytes`, at
+ * least 256 KiB. 0: the default of the process, because callbacks run on the thread. Return 0 or an
+ * errno. */
 CELLAR_PRIVATE int base_thread_start(base_thread *t, void (*fn)(void *), void *arg,
-                                     const char *name);
+                                     const char *name, size_t stack_bytes);
 /* Join a started thread, and return true, if it has ended. */
 CELLAR_PRIVATE bool base_thread_try_join(base_thread *t);
 /* Join a started thread. A second join does nothing. */

@@ -108,7 +108,8 @@ CELLAR_PRIVATE cellar_err cache_thread_start(cache_store *s)
         return CELLAR_E_BUSY;
     }
     base_store_rel(&s->thread_stop, 0u);
-    const int error = base_thread_start(&s->thread, cache_thread_main, s, "cellar-upkeep");
+    const int error = base_thread_start(&s->thread, cache_thread_main, s, "cellar-upkeep",
+                                        s->jobs.stack_bytes);
     base_store_rel(&s->thread_state, error == 0 ? (uint32_t)CACHE_THREAD_ON
                                                 : (uint32_t)CACHE_THREAD_OFF);
     return error == 0 ? CELLAR_OK : CELLAR_E_NOMEM;

@@ -73,6 +73,7 @@ CELLAR_PRIVATE void cache_jobs_open(cache_store *s, const cellar_host_opts *h)
     s->jobs.name = "cellar-load";
     s->jobs.account = &s->account;
     s->jobs.max_workers = h->no_threads != 0 ? 0 : h->load_threads != 0 ? h->load_threads : 2;
+    s->jobs.stack_bytes = h->stack_bytes;
     s->jobs.max_jobs = h->load_queue != 0 ? h->load_queue : 256;
 }
 

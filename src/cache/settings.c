@@ -54,7 +54,6 @@ static const cache_rule cache_l2_rules[] = {
 static const cache_rule cache_host_rules[] = {
     CACHE_HOST(log_level, 0, CELLAR_LOG_OFF),
     CACHE_HOST(log_keys, 0, CELLAR_LOG_KEYS_FULL),
-    CACHE_HOST(reserved0, 0, 0),
     CACHE_HOST(no_threads, 0, 1),
     CACHE_HOST(load_threads, 0, 64),
     CACHE_HOST(load_queue, 0, 65536),

@@ -72,18 +72,14 @@ static void *guards_ask(void *arg)
 static bool guards_stampede(guards_source *s, guards_result *r)
 {
     pthread_t thread[GUARDS_THREADS];
-    pthread_attr_t attr;
     cellar_stats st = cellar_stats_default();
     atomic_store(&s->slow, true);
-    if (pthread_attr_init(&attr) != 0) { return false; }
-    (void)pthread_attr_setstacksize(&attr, 65536);
     uint32_t started = 0;
     for (; started < GUARDS_THREADS; started++) {
-        if (pthread_create(&thread[started], &attr, guards_ask, s) != 0) { break; }
+        if (pthread_create(&thread[started], NULL, guards_ask, s) != 0) { break; }
     }
     for (uint32_t i = 0; i < started; i++) { pthread_join(thread[i], NULL); }
     r->threads = started;
-    pthread_attr_destroy(&attr);
     atomic_store(&s->slow, false);
     (void)cellar_stats_get(s->c, CELLAR_SCOPE_NAMESPACE, &st);
     r->loads = atomic_load(&s->calls);

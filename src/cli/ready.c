@@ -77,16 +77,12 @@ static void *ready_merge(void *arg)
 static bool ready_merges(ready_task *task)
 {
     pthread_t thread[READY_THREADS];
-    pthread_attr_t attr;
-    if (pthread_attr_init(&attr) != 0) { return false; }
-    (void)pthread_attr_setstacksize(&attr, 65536);
     uint32_t started = 0;
     for (; started < READY_THREADS; started++) {
-        if (pthread_create(&thread[started], &attr, ready_merge, task) != 0) { break; }
+        if (pthread_create(&thread[started], NULL, ready_merge, task) != 0) { break; }
     }
     atomic_store(&task->started, started);
     for (uint32_t i = 0; i < started; i++) { pthread_join(thread[i], NULL); }
-    pthread_attr_destroy(&attr);
     return started == READY_THREADS;
 }
 

@@ -345,7 +345,7 @@ static void warm_run(void *arg)
     while (w->err == CELLAR_OK && w->started < w->o.threads) {
         warm_worker *worker = &w->worker[w->started];
         worker->w = w;
-        if (base_thread_start(&worker->thread, warm_main, worker, "cellar-warm") != 0) {
+        if (base_thread_start(&worker->thread, warm_main, worker, "cellar-warm", 0) != 0) {
             w->err = CELLAR_E_NOMEM;
         } else {
             w->started++;

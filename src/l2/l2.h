@@ -56,6 +56,7 @@ typedef struct l2_config {
                                   * with one uuid count as the same store. Tests set it to repeat a
                                   * run. */
     bool no_thread;          /* l2_tick does all background work */
+    uint32_t stack_bytes;    /* of the thread; 0: the default of the process */
     uint64_t *least_memory;  /* out, or NULL: with E_NOMEM a sufficient memory_bytes, or 0 if the
                               * budget was not the cause */
     uint32_t off_errors, off_damaged_pct; /* limits of health, see health.c; 0: 8, 1 */

@@ -437,7 +437,8 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
     if (cfg->least_memory != NULL) { *cfg->least_memory = 0; }
     /* The open acquires the resources of the system before it writes anything. */
     if (!cfg->no_thread) {
-        d->threaded = base_thread_start(&d->thread, l2_thread_main, d, "cellar-l2") == 0;
+        d->threaded = base_thread_start(&d->thread, l2_thread_main, d, "cellar-l2",
+                                        cfg->stack_bytes) == 0;
     }
     if (d->page_raw != NULL && l2_codec_open(d) && (d->threaded || cfg->no_thread)) {
         d->page = (unsigned char *)d->page_raw + (L2_PAGE - ((uintptr_t)d->page_raw % L2_PAGE));

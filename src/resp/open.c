@@ -208,6 +208,7 @@ static void resp_init(cellar_resp *r, cellar *c, const cellar_resp_opts *o,
     base_log_init(&r->log, &r->clock, host->log, host->log_ctx, levels[host->log_level]);
     r->store = c;
     memcpy(r->name, host->name, strlen(host->name));
+    r->stack_bytes = host->stack_bytes;
     r->opts = *o;
     r->opts.host = NULL;
     r->opts.unix_path = r->opts.listen = r->opts.password = r->opts.namespaces = NULL;
@@ -352,7 +353,7 @@ CELLAR_API cellar_err cellar_resp_start(cellar_resp *r)
     if (r->started) { return CELLAR_OK; }
     if (!base_cas_ar(&r->stepping, 0u, 1u)) { return CELLAR_E_BUSY; }
     r->started = true;
-    if (base_thread_start(&r->thread, resp_main, r, "cellar-resp") != 0) {
+    if (base_thread_start(&r->thread, resp_main, r, "cellar-resp", r->stack_bytes) != 0) {
         r->started = false;
         base_store_rel(&r->stepping, 0u);
         return CELLAR_E_NOMEM;

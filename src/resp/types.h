@@ -227,6 +227,7 @@ struct cellar_resp {
     base_log log;
     base_fork_node fork;
     base_thread thread;
+    uint32_t stack_bytes;        /* of `thread`; 0: the default of the process */
     bool started;
     bool forked;                 /* this process is a child of the one that opened it */
     bool has_password;

@@ -161,6 +161,7 @@ static void batch_init(cellar_batcher *b, const cellar_batcher_config *cfg,
     b->ticker = (work_ticker){ .fire = batch_fire, .no_threads = host->no_threads != 0 };
     b->ticker.pool = (base_pool){ .run = batch_run_job, .ctx = b, .name = "cellar-batch",
                                   .account = &b->account, .max_jobs = UINT32_MAX,
+                                  .stack_bytes = host->stack_bytes,
                                   .max_workers = host->no_threads != 0 ? 0 : cfg->workers };
     b->cfg = *cfg;
     b->cfg.host = NULL;

@@ -140,6 +140,7 @@ static void bus_init(cellar_bus *b, const cellar_bus_config *cfg, const cellar_h
     b->ticker = (work_ticker){ .fire = bus_turn, .no_threads = host->no_threads != 0 };
     b->ticker.pool = (base_pool){ .run = bus_run_job, .ctx = b, .name = "cellar-bus",
                                   .account = &b->account, .max_jobs = UINT32_MAX,
+                                  .stack_bytes = host->stack_bytes,
                                   .max_workers = host->no_threads != 0 ? 0 : cfg->workers };
     b->close_ms = cfg->close_timeout_ms;
     b->max_message_bytes = cfg->max_message_bytes;

@@ -130,6 +130,7 @@ static void sched_init(cellar_scheduler *s, const cellar_scheduler_config *cfg,
     s->ticker = (work_ticker){ .fire = sched_fire, .no_threads = host->no_threads != 0 };
     s->ticker.pool = (base_pool){ .run = sched_run_job, .ctx = s, .name = "cellar-work",
                                   .account = &s->account, .max_jobs = UINT32_MAX,
+                                  .stack_bytes = host->stack_bytes,
                                   .max_workers = host->no_threads != 0 ? 0 : cfg->workers };
     s->max_schedules = cfg->max_schedules;
     s->close_ms = cfg->close_timeout_ms;

@@ -117,6 +117,7 @@ static void refresh_init(cellar_refresher *r, const cellar_refresher_config *cfg
     r->ticker = (work_ticker){ .fire = refresh_fire, .no_threads = host->no_threads != 0 };
     r->ticker.pool = (base_pool){ .run = refresh_run_job, .ctx = r, .name = "cellar-refresh",
                                   .account = &r->account, .max_jobs = UINT32_MAX,
+                                  .stack_bytes = host->stack_bytes,
                                   .max_workers = host->no_threads != 0 ? 0 : cfg->max_parallel };
     r->max_rows = cfg->max_rows;
     r->max_parallel = cfg->max_parallel;

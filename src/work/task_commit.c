@@ -558,7 +558,8 @@ static void task_commit_main(void *arg)
 
 CELLAR_PRIVATE int task_commit_start(cellar_pool *p)
 {
-    return base_thread_start(&p->journal->thread, task_commit_main, p, "cellar-journal");
+    return base_thread_start(&p->journal->thread, task_commit_main, p, "cellar-journal",
+                             p->stack_bytes);
 }
 
 /* Return whether the disk lacks changes, and log it. */

@@ -219,6 +219,7 @@ static void task_pool_init(cellar_pool *p, const cellar_pool_config *cfg,
     p->cfg = *cfg;
     p->cfg.host = NULL;
     p->no_threads = host->no_threads != 0;
+    p->stack_bytes = host->stack_bytes;
     p->target = p->no_threads ? 0 : cfg->workers;
     memcpy(p->name, host->name, strlen(host->name));
     /* Calls of cellar_task_wait may keep slots: a chunk for them. */
@@ -343,7 +344,7 @@ CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_poo
     if (p->journal != NULL && !p->no_threads && task_commit_start(p) != 0) { goto drop_threads; }
     if (!p->no_threads && !task_workers_mend(p)) { goto drop_threads; }
     if (!p->no_threads &&
-        base_thread_start(&p->thread, task_timer_main, p, "cellar-timer") != 0) {
+        base_thread_start(&p->thread, task_timer_main, p, "cellar-timer", p->stack_bytes) != 0) {
         goto drop_threads;
     }
     *out = p;

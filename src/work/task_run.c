@@ -484,7 +484,7 @@ static bool task_worker_start(cellar_pool *p)
     task_worker *w = base_alloc(&p->account, BASE_MOD_STORE, sizeof *w, NULL);
     if (w == NULL) { return false; }
     w->of = p;
-    if (base_thread_start(&w->thread, task_worker_main, w, "cellar-task") != 0) {
+    if (base_thread_start(&w->thread, task_worker_main, w, "cellar-task", p->stack_bytes) != 0) {
         base_free(&p->account, BASE_MOD_STORE, w, sizeof *w);
         return false;
     }

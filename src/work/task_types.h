@@ -324,6 +324,7 @@ struct cellar_pool {
     base_log log;
     base_fork_node fork;
     base_thread thread;      /* of the timers; not with no_threads */
+    uint32_t stack_bytes;    /* of each thread; 0: the default of the process */
     cellar_pool_config cfg;  /* constant, with all defaults filled in; host NULL */
     task_journal *journal;   /* constant; NULL: none */
     bool no_threads;

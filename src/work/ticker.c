@@ -35,7 +35,8 @@ CELLAR_PRIVATE const char *work_ticker_start(work_ticker *t, const char *name)
     if (t->no_threads) { return NULL; }
     base_pool_room(&t->pool);
     if (t->pool.worker == NULL) { return "no memory for the workers"; }
-    const bool started = base_thread_start(&t->thread, work_ticker_main, t, name) == 0;
+    const bool started = base_thread_start(&t->thread, work_ticker_main, t, name,
+                                           t->pool.stack_bytes) == 0;
     return started ? NULL : "no thread: the system refused one";
 }
 

@@ -353,7 +353,7 @@ typedef struct kit_team {
 T_INLINE void kit_start(kit_team *team, void (*fn)(void *), void *arg)
 {
     T_REQUIRE(team->n < KIT_THREADS_MAX);
-    T_REQUIRE(base_thread_start(&team->t[team->n], fn, arg, "kit") == 0);
+    T_REQUIRE(base_thread_start(&team->t[team->n], fn, arg, "kit", 0) == 0);
     team->n++;
 }
 T_INLINE void kit_join(kit_team *team)

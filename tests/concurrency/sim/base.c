@@ -159,7 +159,7 @@ static void threads_run(void)
     uint64_t nth = base_sim_below(5);
     (void)base_fault_alloc_arm(nth, false);
     for (int i = 0; i < 3; i++) {
-        if (base_thread_start(&t[started], threads_main, &threads.done[i], "worker") == 0) {
+        if (base_thread_start(&t[started], threads_main, &threads.done[i], "worker", 0) == 0) {
             started++;
         } else {
             BASE_SIM_CHECK(nth == (uint64_t)i + 1);

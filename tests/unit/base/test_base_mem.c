@@ -122,9 +122,9 @@ static void never_above_the_limit(void)
     base_account_init(&shared.a, LIMIT, NULL);
     base_store_rlx(&shared.stop, 0u);
     base_thread t[3], watcher;
-    T_REQUIRE(base_thread_start(&watcher, watch_main, NULL, "watch") == 0);
+    T_REQUIRE(base_thread_start(&watcher, watch_main, NULL, "watch", 0) == 0);
     for (uintptr_t i = 0; i < 3; i++) {
-        T_REQUIRE(base_thread_start(&t[i], charge_main, (void *)i, "charge") == 0);
+        T_REQUIRE(base_thread_start(&t[i], charge_main, (void *)i, "charge", 0) == 0);
     }
     for (int i = 0; i < 3; i++) { base_thread_join(&t[i]); }
     base_store_rlx(&shared.stop, 1u);

@@ -154,8 +154,8 @@ static void checked_read_never_returns_a_mix(void)
 {
     base_thread writer, reader;
     base_store_rel(&stop, 0u);
-    T_REQUIRE(base_thread_start(&writer, write_main, NULL, "writer") == 0);
-    T_REQUIRE(base_thread_start(&reader, read_main, NULL, "reader") == 0);
+    T_REQUIRE(base_thread_start(&writer, write_main, NULL, "writer", 0) == 0);
+    T_REQUIRE(base_thread_start(&reader, read_main, NULL, "reader", 0) == 0);
     base_thread_join(&reader);
     base_store_rel(&stop, 1u);
     base_thread_join(&writer);

@@ -38,7 +38,7 @@ static void lock_excludes_other_threads(void)
     base_thread t[4];
     counter = 0;
     for (int i = 0; i < 4; i++) {
-        T_REQUIRE(base_thread_start(&t[i], count_up, NULL, "count") == 0);
+        T_REQUIRE(base_thread_start(&t[i], count_up, NULL, "count", 0) == 0);
     }
     for (int i = 0; i < 4; i++) { base_thread_join(&t[i]); }
     T_EQ_U64(counter, 400000);
@@ -180,8 +180,8 @@ static void no_wake_up_is_lost(void)
 {
     base_thread t[2];
     memset(&ping, 0, sizeof ping);
-    T_REQUIRE(base_thread_start(&t[0], ping_main, (void *)0, "ping") == 0);
-    T_REQUIRE(base_thread_start(&t[1], ping_main, (void *)1, "pong") == 0);
+    T_REQUIRE(base_thread_start(&t[0], ping_main, (void *)0, "ping", 0) == 0);
+    T_REQUIRE(base_thread_start(&t[1], ping_main, (void *)1, "pong", 0) == 0);
     base_thread_join(&t[0]);
     base_thread_join(&t[1]);
     T_EQ_U64(ping.rounds, 40000);
@@ -240,7 +240,7 @@ static void thread_starts_named_with_signals_blocked(void)
 {
     sigset_t before, after;
     pthread_sigmask(SIG_SETMASK, NULL, &before);
-    T_REQUIRE(base_thread_start(&born.thread, look_around, &born, "cellar-test-xyz") == 0);
+    T_REQUIRE(base_thread_start(&born.thread, look_around, &born, "cellar-test-xyz", 0) == 0);
     base_thread_join(&born.thread);
     static const int numbers[] = { SIGINT, SIGTERM, SIGALRM, SIGUSR1, SIGCHLD, SIGPIPE, SIGPROF };
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
@@ -257,7 +257,7 @@ static void failed_thread_start_returns_a_code(void)
 {
     base_thread t;
     (void)base_fault_alloc_arm(1, false);
-    T_EQ_I64(base_thread_start(&t, look_around, &born, "never"), EAGAIN);
+    T_EQ_I64(base_thread_start(&t, look_around, &born, "never", 0), EAGAIN);
     T_EQ_STR(base_fault_alloc_site(), "base.thread_start");
     (void)base_fault_alloc_arm(0, false);
     T_CHECK(base_cpu_count() >= 1);
@@ -273,7 +273,7 @@ static void *sleep_with_a_cancel_pending(void *arg)
     base_sleep_ns(1000);
     T_CHECK(base_random_bytes(bytes, sizeof bytes));
     T_CHECK(!sync_wait(&never, 0, base_now_ns() + 1000));
-    T_REQUIRE(base_thread_start(&t, look_around, &born, "cancel") == 0);
+    T_REQUIRE(base_thread_start(&t, look_around, &born, "cancel", 0) == 0);
     base_thread_join(&t);
     *(bool *)arg = true;
     pthread_testcancel();

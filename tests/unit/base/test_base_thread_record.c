@@ -59,7 +59,7 @@ static void live_threads_share_no_record(void)
         static base_thread t[BUNCH];
         base_store_rel(&bunch.go, 0u);
         for (size_t i = 0; i < BUNCH; i++) {
-            T_REQUIRE(base_thread_start(&t[i], bunch_main, (void *)i, "bunch") == 0);
+            T_REQUIRE(base_thread_start(&t[i], bunch_main, (void *)i, "bunch", 0) == 0);
         }
         base_store_sc(&bunch.go, 1u);
         sync_wake(&bunch.go, INT32_MAX);
@@ -80,7 +80,7 @@ static void records_of_live_threads_differ(void)
     base_store_rel(&bunch.there, 0u);
     memset(bunch.record, 0, sizeof bunch.record);
     for (size_t i = 0; i < BUNCH; i++) {
-        T_REQUIRE(base_thread_start(&t[i], bunch_main, (void *)i, "bunch") == 0);
+        T_REQUIRE(base_thread_start(&t[i], bunch_main, (void *)i, "bunch", 0) == 0);
     }
     while (base_load_acq(&bunch.there) < BUNCH) { base_yield(); }
     base_store_sc(&bunch.go, 1u);
@@ -104,7 +104,7 @@ static void forked_child_keeps_its_record(void)
 {
     base_thread t;
     base_store_rel(&bunch.go, 0u);
-    T_REQUIRE(base_thread_start(&t, bunch_main, (void *)0, "other") == 0);
+    T_REQUIRE(base_thread_start(&t, bunch_main, (void *)0, "other", 0) == 0);
     base_fork_node node = { NULL, NULL, on_prepare, on_parent, on_child, &forks };
     base_fork_node second = node;
     T_REQUIRE(base_fork_register(&node));
