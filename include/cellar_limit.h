@@ -230,7 +230,8 @@ typedef struct cellar_limiter_stats {
     uint64_t permits_expired; /* permits that ended with their lease                              */
     uint64_t permits_full;   /* permits rejected by max_permits                                   */
     uint64_t overrides_full; /* plans and bans rejected by max_overrides or max_plans             */
-    uint64_t snapshots_refused; /* snapshots not read: damaged, of other rules, failed reads      */
+    uint64_t snapshots_refused; /* snapshots not read: damaged, an empty file, of other rules,    */
+                               /* failed reads                                                    */
     uint64_t denied_by_rule[CELLAR_LIMITER_RULES_MAX];
     uint64_t keys;           /* slots in use, including keys without debt                         */
     uint64_t slots;          /* slots of the table                                                */

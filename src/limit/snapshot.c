@@ -22,8 +22,9 @@
  *            rules in the header: the snapshot has no other rules.
  * SEATS      Keys find their slots as any key does (slots.c). If the table
  *            is smaller than before, the keys with more debt stay; a key without a slot is counted.
- * REFUSED    A wrong sum, a failed read, another version, other algorithms, another hash key than
- *            the given one: the limiter starts empty, counts it, writes one log line. Never partly.
+ * REFUSED    An empty file, a wrong sum, a failed open or read, another version, other algorithms,
+ *            another hash key than the given one: the limiter starts empty, counts it, writes one
+ *            log line. Never partly.
  * FILE       NAME.new, datasync, rename, sync of the folder. Only keys in use are written. kill -9
  *            loses the changes since the last snapshot.
  * LOCKING    One writer at a time (busy). Each bucket is copied under its locks, written
@@ -506,7 +507,16 @@ static bool limit_read(cellar_limiter *l, limit_persist *p, bool own_key)
     return limit_get_u64(p, &sum) && sum == mine;
 }
 
-/* Start empty: remove the keys read so far, count the refusal, write the log line. */
+static void limit_refused(cellar_limiter *l)
+{
+    limit_count(l, STATS_LIMITER_SNAPSHOTS_REFUSED, 1);
+    if (l->log != NULL) {
+        l->log(CELLAR_LOG_WARNING, "limit", CELLAR_E_CORRUPT,
+               "snapshot unreadable, damaged or of other rules: starting empty", l->log_ctx);
+    }
+}
+
+/* Start empty: remove the keys read so far. */
 static void limit_refuse(cellar_limiter *l, const unsigned char *hash_key)
 {
     memset(l->table, 0, (size_t)l->regions * l->region_buckets * LIMIT_WAYS * l->slot_bytes);
@@ -514,11 +524,7 @@ static void limit_refuse(cellar_limiter *l, const unsigned char *hash_key)
     for (uint32_t i = 0; i < l->rule_count; i++) { base_store_rlx(&l->longest[i], (uint64_t)0); }
     memcpy(l->hash_bytes, hash_key, sizeof l->hash_bytes);
     base_hash_key_init(&l->hash, BASE_HASH_FOLD, l->hash_bytes);
-    limit_count(l, STATS_LIMITER_SNAPSHOTS_REFUSED, 1);
-    if (l->log != NULL) {
-        l->log(CELLAR_LOG_WARNING, "limit", CELLAR_E_CORRUPT,
-               "snapshot damaged or of other rules: starting empty", l->log_ctx);
-    }
+    limit_refused(l);
 }
 
 static void limit_read_all(cellar_limiter *l, limit_persist *p, bool own_key)
@@ -527,20 +533,24 @@ static void limit_read_all(cellar_limiter *l, limit_persist *p, bool own_key)
     memcpy(hash_key, l->hash_bytes, sizeof hash_key);
     limit_stream_start(p);
     const bool any = limit_more(p);
-    if (!any && !p->failed) { return; } /* no snapshot */
+    if (!any && !p->failed && *p->name == '\0') { return; } /* the host has no snapshot */
     if (!any || !limit_read(l, p, own_key)) { limit_refuse(l, hash_key); }
 }
 
 static void limit_read_file(cellar_limiter *l, limit_persist *p, bool own_key)
 {
     const base_vfs *v = base_vfs_system();
-    if (v->open_dir(v->ctx, p->dir, false, &p->folder) != 0) { return; }
-    if (v->open(v->ctx, p->folder, p->name, 0, &p->file) == 0) {
-        limit_read_all(l, p, own_key);
-        v->close(v->ctx, p->file);
+    int e = v->open_dir(v->ctx, p->dir, false, &p->folder);
+    if (e == 0) {
+        e = v->open(v->ctx, p->folder, p->name, 0, &p->file);
+        if (e == 0) {
+            limit_read_all(l, p, own_key);
+            v->close(v->ctx, p->file);
+        }
+        v->close(v->ctx, p->folder);
+        p->file = p->folder = NULL;
     }
-    v->close(v->ctx, p->folder);
-    p->file = p->folder = NULL;
+    if (e != 0 && e != ENOENT) { limit_refused(l); }
 }
 
 /* Split a path into folder and name. Return false if it is too long or has no name. */

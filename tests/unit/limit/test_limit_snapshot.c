@@ -413,6 +413,35 @@ static void failed_read_is_refused_not_taken_for_no_snapshot(void)
     memset(&store, 0, sizeof store);
 }
 
+static void empty_or_unreadable_file_is_refused_not_taken_for_no_snapshot(void)
+{
+    static const char *const sites[] = { "open_dir", "open", "pread" };
+    const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
+    cellar_limiter_config c = kit_config();
+    char path[64];
+    snprintf(path, sizeof path, "build/limit-%d.cut", (int)getpid());
+    c.snapshot_path = path;
+    cellar_limiter *l;
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+    T_EQ_U64(refused(l), 0); /* there is no file */
+    kit_close(l);
+    T_REQUIRE(truncate(path, 0) == 0);
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+    T_EQ_U64(refused(l), 1);
+    kit_close(l);
+    for (size_t i = 0; i < sizeof sites / sizeof sites[0]; i++) {
+        (void)base_fault_io_arm(sites[i], EACCES, 1, false);
+        T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+        (void)base_fault_io_arm(NULL, 0, 0, false);
+        T_EQ_U64(refused(l), 1);
+        kit_close(l);
+    }
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+    T_EQ_U64(refused(l), 0);
+    kit_close(l);
+    unlink(path);
+}
+
 static void a_file_is_replaced_whole_or_not_at_all(void)
 {
     static const char *const sites[] = { "open_dir", "open", "pwrite", "datasync", "rename",
@@ -501,7 +530,9 @@ static void snapshots_of_0_2_0_are_read(void)
 
 T_MAIN("cellar_limit_snapshot", T_CASE(limit_snapshot_downtime), T_CASE(limit_snapshot_clock_back),
        T_CASE(limit_snapshot_bit_flips),
-       T_CASE(failed_read_is_refused_not_taken_for_no_snapshot), T_CASE(limit_snapshot_other_rules),
+       T_CASE(failed_read_is_refused_not_taken_for_no_snapshot),
+       T_CASE(empty_or_unreadable_file_is_refused_not_taken_for_no_snapshot),
+       T_CASE(limit_snapshot_other_rules),
        T_CASE(limit_snapshot_log_outlives_a_reboot), T_CASE(limit_snapshot_users_long_windows),
        T_CASE(limit_snapshot_count_outlives_a_reboot), T_CASE(limit_snapshot_of_a_full_table),
        T_CASE(limit_snapshot_into_a_smaller_table), T_CASE(limit_snapshot_of_keys_with_plans),
