@@ -811,8 +811,11 @@ CELLAR_API cellar_err cellar_pool_stats_json(cellar_pool *p, char *buf, size_t b
  *   A commit may run on the thread of the submit. Under a limit of file size (RLIMIT_FSIZE) the
  *   program ignores SIGXFSZ, which is E_IO then.
  *
- *   A child of a fork has no journal. Files: journal_path, and the same with -wal and -run. The
- *   file system must be local.
+ *   The pool keeps up to 4 MiB of the disk, at most a quarter of what is free, for ends of tasks
+ *   and for the next open. Submits return E_SPACE before.
+ *
+ *   A child of a fork has no journal. Files: journal_path, and the same with -wal, -run and -room.
+ *   The file system must be local.
  *
  * ORDER
  *   Higher priorities begin first; in one priority of one name, tasks begin in the order in which

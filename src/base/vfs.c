@@ -536,6 +536,7 @@ static int base_vfs_stat_file(void *ctx, base_vfs_file *f, base_vfs_stat *out)
     if (fstatfs(f->fd, &fs) != 0) { return errno; }
     *out = (base_vfs_stat){ .size_bytes = (uint64_t)s.st_size,
                             .allocated_bytes = (uint64_t)s.st_blocks * 512,
+                            .free_bytes = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize,
                             .inode = (uint64_t)s.st_ino,
                             .device = (uint64_t)s.st_dev,
                             .born_ns = base_vfs_born_ns(f->fd),

@@ -12,6 +12,7 @@ typedef struct base_vfs_file base_vfs_file; /* owned by the vfs that opened it *
 
 typedef struct base_vfs_stat {
     uint64_t size_bytes, allocated_bytes, inode, device;
+    uint64_t free_bytes; /* of its file system, for this user */
     int64_t born_ns; /* wall time of its creation; 0: unknown to this file system */
     int64_t mtime_wall_ms;
     uint32_t mode, uid;

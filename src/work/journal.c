@@ -24,12 +24,14 @@
 
 #include "base/num.h"
 #include "base/text.h"
+#include "work/journal_board.h"
 
 BASE_SIZE_BEGIN
 
 #define JOURNAL_VERSION (sizeof journal_steps / sizeof *journal_steps)
 #define JOURNAL_APPLICATION 0x63656c6c
 #define JOURNAL_ID 16
+#define JOURNAL_PAGE 4096u /* default of SQLite */
 
 static const char journal_setup[] =
     "PRAGMA cell_size_check=1;"
@@ -38,7 +40,6 @@ static const char journal_setup[] =
     "PRAGMA cache_size=-2000;"
     "PRAGMA temp_store=MEMORY;"
     "PRAGMA journal_mode=WAL;"
-    "PRAGMA wal_autocheckpoint=1000;"
     "PRAGMA journal_size_limit=16777216;";
 
 static const char *const journal_steps[] = {
@@ -132,6 +133,9 @@ static const char *const journal_sql[JOURNAL_STATEMENTS] = {
 
 struct journal {
     sqlite3 *db;
+    base_account *account;
+    bool owned;              /* this process may delete the file that keeps room */
+    uint64_t room_bytes;     /* of that file; 0: not made yet */
     sqlite3_stmt *statement[JOURNAL_STATEMENTS];
 };
 
@@ -616,6 +620,26 @@ static cellar_err journal_ok_of(sqlite3_stmt *s, void *ctx)
     return strcmp(journal_text(s, 0), "ok") == 0 ? CELLAR_OK : CELLAR_E_CORRUPT;
 }
 
+static int journal_truncate(journal *j)
+{
+    return sqlite3_wal_checkpoint_v2(j->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+}
+
+/* Truncate the WAL. It has at most as much as the file that keeps room: a checkpoint finds room. */
+CELLAR_PRIVATE void journal_room(journal *j, bool all)
+{
+    const char *path = sqlite3_db_filename(j->db, "main");
+    uint64_t bytes = 0;
+    j->owned = true;
+    if (journal_truncate(j) != SQLITE_OK || all) {
+        journal_room_end(j->account, path);
+        (void)journal_truncate(j);
+    }
+    if (!all) { bytes = journal_room_make(j->account, path, j->room_bytes); }
+    if (all || j->room_bytes == 0) { j->room_bytes = bytes; }
+    (void)sqlite3_wal_autocheckpoint(j->db, (int)BASE_MAX(bytes / JOURNAL_PAGE, 1u));
+}
+
 /* Take the ownership of the database, check it, and make its tables if it is new. */
 static cellar_err journal_take(journal *j, bool sync, const char **why)
 {
@@ -645,6 +669,10 @@ static cellar_err journal_take(journal *j, bool sync, const char **why)
     if (version > JOURNAL_VERSION) { return CELLAR_E_NEWER_FORMAT; }
     *why = "the database is damaged";
     if (tables != 0) { err = journal_walk(j, "PRAGMA quick_check(1)", journal_ok_of, NULL); }
+    if (err == CELLAR_OK) { err = journal_code(sqlite3_exec(j->db, "COMMIT", NULL, NULL, NULL)); }
+    if (err != CELLAR_OK) { return err; }
+    journal_room(j, false);
+    err = journal_code(sqlite3_exec(j->db, "BEGIN EXCLUSIVE", NULL, NULL, NULL));
     for (uint64_t i = version; i < JOURNAL_VERSION && err == CELLAR_OK; i++) {
         err = journal_code(sqlite3_exec(j->db, journal_steps[i], NULL, NULL, NULL));
     }
@@ -665,6 +693,7 @@ CELLAR_PRIVATE cellar_err journal_open(base_account *account, const char *path, 
     *why = "no memory for the journal";
     journal *j = base_alloc(account, BASE_MOD_STORE, sizeof *j, NULL);
     if (j == NULL) { return CELLAR_E_NOMEM; }
+    j->account = account;
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
                       SQLITE_OPEN_PRIVATECACHE;
     cellar_err err = journal_code(sqlite3_open_v2(path, &j->db, flags, NULL));
@@ -688,6 +717,7 @@ CELLAR_PRIVATE cellar_err journal_open(base_account *account, const char *path, 
 CELLAR_PRIVATE void journal_close(base_account *account, journal *j)
 {
     for (int i = 0; i < JOURNAL_STATEMENTS; i++) { (void)sqlite3_finalize(j->statement[i]); }
+    if (j->owned) { journal_room_end(account, sqlite3_db_filename(j->db, "main")); }
     (void)sqlite3_close(j->db);
     base_free(account, BASE_MOD_STORE, j, sizeof *j);
 }
@@ -720,6 +750,8 @@ CELLAR_PRIVATE cellar_err journal_begin(journal *j)
 CELLAR_PRIVATE cellar_err journal_commit(journal *j) { return journal_begin(j); }
 
 CELLAR_PRIVATE void journal_rollback(journal *j) { (void)j; }
+
+CELLAR_PRIVATE void journal_room(journal *j, bool all) { (void)j, (void)all; }
 
 CELLAR_PRIVATE cellar_err journal_insert(journal *j, const journal_row *row)
 {

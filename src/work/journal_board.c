@@ -7,6 +7,8 @@
  * FORMAT     "<journal>-run": journal_entry[slots], indexed by the slot of the task, in the byte
  *            order of the machine. An entry counts if its id has a row with a smaller `begun`: so
  *            entries are never removed, and those of an older time change nothing.
+ * ROOM       "<journal>-room" is a file without data. Where the disk is full, its room lets the
+ *            database grow by what the WAL has, so that the WAL can be truncated.
  * LOCKING    One writer for each slot: the caller holds the lock of the pool.
  * LIMITS     The entries survive the process, not a power cut: then attempts that ran at the cut
  *            are not counted.
@@ -23,7 +25,8 @@
 BASE_SIZE_BEGIN
 
 #define JOURNAL_PATH 4096
-static const char journal_suffix[] = "-run";
+#define JOURNAL_ROOM (UINT64_C(4) << 20)
+static const char journal_run[] = "-run", journal_room_file[] = "-room";
 
 struct journal_board {
     const base_vfs *vfs;
@@ -42,19 +45,19 @@ static cellar_err journal_board_code(int e)
 }
 
 /* Open the folder of the journal, and form the name of the file. */
-static int journal_board_dir(journal_board *b, const char *path)
+static int journal_board_dir(journal_board *b, const char *path, const char *suffix)
 {
     char folder[JOURNAL_PATH];
     const char *slash = strrchr(path, '/');
     const char *name = slash != NULL ? slash + 1 : path;
     const size_t folder_len = slash != NULL ? (size_t)(name - path) : 0, len = strlen(name);
-    if (folder_len >= sizeof folder || len + sizeof journal_suffix > sizeof b->name) {
+    if (folder_len >= sizeof folder || len + sizeof journal_room_file > sizeof b->name) {
         return ENAMETOOLONG;
     }
     memcpy(folder, path, folder_len);
     folder[folder_len] = '\0';
     memcpy(b->name, name, len);
-    memcpy(b->name + len, journal_suffix, sizeof journal_suffix);
+    memcpy(b->name + len, suffix, strlen(suffix) + 1);
     b->vfs = base_vfs_system();
     return b->vfs->open_dir(b->vfs->ctx, folder_len != 0 ? folder : ".", false, &b->dir);
 }
@@ -79,7 +82,7 @@ CELLAR_PRIVATE cellar_err journal_board_read(base_account *account, const char *
     *count = 0;
     journal_board *b = base_alloc(account, BASE_MOD_STORE, sizeof *b, NULL);
     if (b == NULL) { return CELLAR_E_NOMEM; }
-    int e = journal_board_dir(b, path);
+    int e = journal_board_dir(b, path, journal_run);
     if (e == 0) { e = b->vfs->open(b->vfs->ctx, b->dir, b->name, 0, &b->file); }
     if (e == 0) { e = b->vfs->stat(b->vfs->ctx, b->file, &s); }
     if (e == 0 && s.size_bytes >= sizeof **old) {
@@ -100,6 +103,32 @@ CELLAR_PRIVATE cellar_err journal_board_read(base_account *account, const char *
     return e == ENOENT ? CELLAR_OK : journal_board_code(e);
 }
 
+CELLAR_PRIVATE void journal_room_end(base_account *account, const char *path)
+{
+    journal_board *b = base_alloc(account, BASE_MOD_STORE, sizeof *b, NULL);
+    if (b == NULL) { return; }
+    const bool named = journal_board_dir(b, path, journal_room_file) == 0;
+    journal_board_close(account, b, named, false);
+}
+
+CELLAR_PRIVATE uint64_t journal_room_make(base_account *account, const char *path,
+                                          uint64_t bytes)
+{
+    base_vfs_stat s = { .free_bytes = 0 };
+    journal_board *b = base_alloc(account, BASE_MOD_STORE, sizeof *b, NULL);
+    if (b == NULL) { return 0; }
+    int e = journal_board_dir(b, path, journal_room_file);
+    const bool named = e == 0;
+    if (named) {
+        e = b->vfs->open(b->vfs->ctx, b->dir, b->name, BASE_VFS_CREATE | BASE_VFS_WRITE, &b->file);
+    }
+    if (e == 0) { e = b->vfs->stat(b->vfs->ctx, b->file, &s); }
+    if (bytes == 0) { bytes = BASE_MAX(BASE_MIN(s.free_bytes / 4, JOURNAL_ROOM), s.size_bytes); }
+    if (e == 0) { e = b->vfs->preallocate(b->vfs->ctx, b->file, bytes); }
+    journal_board_close(account, b, named && e != 0, false);
+    return e == 0 ? bytes : 0;
+}
+
 CELLAR_PRIVATE cellar_err journal_board_open(base_account *account, const char *path,
                                              uint32_t slots, journal_board **out)
 {
@@ -107,7 +136,7 @@ CELLAR_PRIVATE cellar_err journal_board_open(base_account *account, const char *
     journal_board *b = base_alloc(account, BASE_MOD_STORE, sizeof *b, NULL);
     if (b == NULL) { return CELLAR_E_NOMEM; }
     b->bytes = (size_t)base_round_up((uintptr_t)slots * sizeof *b->entry, BASE_PAGE);
-    int e = journal_board_dir(b, path);
+    int e = journal_board_dir(b, path, journal_run);
     if (e == 0) {
         e = b->vfs->open(b->vfs->ctx, b->dir, b->name, BASE_VFS_CREATE | BASE_VFS_WRITE, &b->file);
     }

@@ -9,6 +9,8 @@
  *            A submit that meets nothing else to write runs its round on its own thread.
  *            At level SYNC the thread waits a moment for the calls that the last round woke.
  *            A round that fails gives the submits their error. Changed rows go back in front.
+ *            Without room they are written in pieces of 64, 8 or 1, apart from the submits: the end
+ *            of a task gives room back.
  * INVARIANTS One thread commits at a time: `busy`. A row that changes while its round runs is
  *            listed again after it. Rounds end in their order.
  * LOCKING    task_types.h. SQLite runs without a lock.
@@ -277,7 +279,15 @@ static void task_rows_finish(cellar_pool *p)
     sync_drop(QUEUE, &p->lock);
 }
 
-/* Write what a round took. */
+/* Return whether a ticket is told the end of its round. It is one of a bus: it may delete messages,
+ * and is written once in a round. */
+static bool task_tickets_told(const task_ticket *k)
+{
+    while (k != NULL && k->done == NULL) { k = k->next; }
+    return k != NULL;
+}
+
+/* Write what a round took. Without room the ends of tasks and messages may use all that is kept. */
 static cellar_err task_round_write(cellar_pool *p, const task_ticket *tickets, task *list)
 {
     journal *db = p->journal->db;
@@ -287,9 +297,15 @@ static cellar_err task_round_write(cellar_pool *p, const task_ticket *tickets, t
     if (err == CELLAR_OK) { err = journal_commit(db); }
     if (err == CELLAR_OK) { return err; }
     base_log(&p->log, BASE_LOG_ERROR, "journal", (int)err,
-             "a commit failed (%s): its submits failed, other changes are tried again",
+             "a commit failed (%s): submits that are not in the file fail, other changes are tried"
+             " again",
              journal_error(db));
     journal_rollback(db);
+    if (err == CELLAR_E_SPACE) {
+        const bool all = (p->journal->piece == 1 && list != NULL) || task_tickets_told(tickets);
+        p->journal->spent = p->journal->spent || all;
+        journal_room(db, p->journal->spent);
+    }
     return err;
 }
 
@@ -297,22 +313,40 @@ typedef struct task_taken {  /* by a round */
     uint64_t round;
     task_ticket *tickets;
     task *list;
+    bool cut;                /* rows are left */
 } task_taken;
 
 /* Begin a round with what waits. */
 static task_taken task_round_take(cellar_pool *p) SYNC_HOLDS(QUEUE)
 {
     task_journal *j = p->journal;
-    const task_taken k = { j->collects++, j->ticket, j->dirty };
+    task_taken k = { j->collects++, j->ticket, j->dirty, false };
     j->busy = true;
     j->ticket = NULL;
     j->ticket_end = &j->ticket;
     j->ticket_count = 0;
-    j->dirty = j->dirty_last = NULL;
-    j->flight_count = j->dirty_count;
-    j->dirty_count = 0;
+    k.cut = j->piece != 0 && j->piece < j->dirty_count;
+    j->flight_count = k.cut ? j->piece : j->dirty_count;
+    j->dirty_count -= j->flight_count;
+    task *last = j->dirty_last;
+    if (k.cut) {
+        last = j->dirty;
+        for (uint32_t i = 1; i < j->piece; i++) { last = task_row_of(p, last)->next; }
+    }
+    j->dirty = last != NULL ? task_row_of(p, last)->next : NULL;
+    if (k.cut) { task_row_of(p, last)->next = NULL; } else { j->dirty_last = NULL; }
     j->urgent = false;
     return k;
+}
+
+/* Take fewer rows next time if the disk is full. `given`: the room that was kept is free now.
+ * False: neither can help any more. */
+static bool task_piece_next(task_journal *j, const task_taken *taken, cellar_err err, bool given)
+{
+    const uint32_t before = j->piece;
+    if (err != CELLAR_E_SPACE || taken->list == NULL) { return false; }
+    j->piece = before == 0 || given ? TASK_IMAGES : BASE_MAX(before / 8, 1);
+    return before != 1 || given;
 }
 
 /* Write what a round took. */
@@ -321,21 +355,34 @@ static void task_round_run(cellar_pool *p, const task_taken *taken)
     task_journal *j = p->journal;
     task_after a = { .done = NULL };
     const uint64_t from_ns = base_now_ns();
-    const cellar_err err = task_round_write(p, taken->tickets, taken->list);
+    const bool apart = j->piece != 0, spent = j->spent;
+    cellar_err err = task_round_write(p, apart ? NULL : taken->tickets, taken->list);
+    cellar_err submits = err;
+    if (taken->tickets != NULL &&
+        (apart || (err == CELLAR_E_SPACE && !task_tickets_told(taken->tickets)))) {
+        submits = task_round_write(p, taken->tickets, NULL);
+    }
+    if (taken->list == NULL) { err = submits; }
+    if (j->spent && err == CELLAR_OK && submits == CELLAR_OK && !taken->cut) {
+        journal_room(j->db, false);
+        j->spent = false;
+    }
     j->write_ns = base_now_ns() - from_ns;
     const int64_t now_ms = base_now_ms(&p->clock);
     sync_take(QUEUE, &p->lock);
     if (err == CELLAR_OK) {
         task_rows_done(p, taken->list, &a);
-        j->committed = taken->round;
+        if (!taken->cut) { j->committed = taken->round; }
     } else {
         task_rows_back(p, taken->list);
     }
     p->count[err == CELLAR_OK ? STATS_TASK_JOURNAL_COMMITS : STATS_TASK_JOURNAL_ERRORS]++;
-    for (task_ticket *k = taken->tickets; k != NULL; k = k->next) { k->err = err; }
+    for (task_ticket *k = taken->tickets; k != NULL; k = k->next) { k->err = submits; }
     j->flight_count = 0;
-    j->err = err;
-    j->retry_ms = err != CELLAR_OK ? task_time_add(now_ms, TASK_RETRY_MS) : 0;
+    j->err = err != CELLAR_OK ? err : taken->cut ? CELLAR_E_SPACE : submits;
+    j->retry_ms = err != CELLAR_OK && !task_piece_next(j, taken, err, j->spent && !spent)
+                      ? task_time_add(now_ms, TASK_RETRY_MS) : 0;
+    if (err == CELLAR_OK && !taken->cut) { j->piece = 0; }
     sync_drop(QUEUE, &p->lock);
     for (const task_ticket *k = taken->tickets; k != NULL; k = k->next) {
         if (k->done != NULL) { k->done(err, k->ctx); }
@@ -509,8 +556,8 @@ CELLAR_PRIVATE cellar_err task_commit_wait(cellar_pool *p)
 CELLAR_PRIVATE cellar_err task_commit_now(cellar_pool *p)
 {
     task_journal *j = p->journal;
-    while (j->dirty != NULL && j->err == CELLAR_OK) { task_round(p); }
-    return j->err;
+    while (j->dirty != NULL && j->retry_ms == 0) { task_round(p); }
+    return j->dirty == NULL ? CELLAR_OK : j->err;
 }
 
 CELLAR_PRIVATE void task_commit_tick(cellar_pool *p)
@@ -519,7 +566,8 @@ CELLAR_PRIVATE void task_commit_tick(cellar_pool *p)
     if (j == NULL || !p->no_threads) { return; }
     const int64_t now_ms = base_now_ms(&p->clock);
     sync_take(QUEUE, &p->lock);
-    if (j->dirty != NULL && now_ms >= j->retry_ms) { task_round_wait(p, j->collects); }
+    if (now_ms >= j->retry_ms) { j->retry_ms = 0; }
+    while (j->dirty != NULL && j->retry_ms == 0) { task_round_wait(p, j->collects); }
     sync_drop(QUEUE, &p->lock);
 }
 
@@ -540,7 +588,7 @@ static bool task_commit_idle(cellar_pool *p)
         task_linger(p);
         task_round(p);
     }
-    const bool fails = j->err != CELLAR_OK;
+    const bool fails = j->retry_ms != 0;
     sync_drop(QUEUE, &p->lock);
     if (sleeps) {
         (void)sync_wait(&j->bell, bell, held ? task_until_ns(TASK_RETRY_MS) : UINT64_MAX);

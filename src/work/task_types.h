@@ -292,6 +292,8 @@ typedef struct task_journal {
     uint64_t ended, committed; /* last rounds */
     uint32_t waiting[2];     /* calls that sleep on `done` */
     uint32_t dirty_count, flight_count; /* rows to write; rows of the round that runs */
+    uint32_t piece;          /* rows of a round, after E_SPACE; 0: all */
+    bool spent;              /* of the thread that has set `busy`: no file keeps room */
     uint32_t submitting;     /* submits that wait */
     task *dirty, *dirty_last;
     task *over;              /* chain: their rows are gone, to record and to free */

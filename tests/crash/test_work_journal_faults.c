@@ -6,8 +6,12 @@
  * Method: an own VFS of SQLite, registered as the default one, passes calls to that of the system.
  *         It counts them: call n fails (with an error, or after half of a write), or the files are
  *         copied at call n as a cut leaves them: each file as of its last sync, and of the writes
- *         since all, none, or a random part. Both clocks are variables; the test calls
- *         cellar_pool_tick. `make test` tries each fourth call. */
+ *         since all, none, or a random part. A volume may also be full. Both clocks are variables;
+ *         the test calls cellar_pool_tick. `make test` tries each fourth call. */
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "base/random.h"
 #include "cellar_bus.h"
 #include "cellar_schedule.h"
@@ -63,6 +67,7 @@ typedef struct task_note {
 static sqlite3_vfs *real_vfs, shim;
 static disk_file disk[FILES];
 static base_rng rng;
+static size_t volume_bytes; /* of the database, its WAL and the file that keeps room; 0: no limit */
 static struct {
     uint64_t calls, fail_at, cut_at; /* 0: never */
     disk_fault fault;
@@ -140,6 +145,18 @@ static void disk_cut_now(void)
     }
 }
 
+static size_t file_bytes(const char *suffix);
+
+/* Return whether a write would pass the limit of the volume. */
+static bool volume_full(sqlite3_file *real, size_t end)
+{
+    sqlite3_int64 size = 0;
+    if (volume_bytes == 0) { return false; }
+    T_REQUIRE(real->pMethods->xFileSize(real, &size) == SQLITE_OK);
+    const size_t used = file_bytes("") + file_bytes("-wal") + file_bytes("-room");
+    return end > (size_t)size && used + (end - (size_t)size) > volume_bytes;
+}
+
 /* Count a call. Return whether it fails. */
 static bool disk_fails(void)
 {
@@ -188,10 +205,13 @@ static int shim_read(sqlite3_file *file, void *buf, int len, sqlite3_int64 offse
 static int shim_write(sqlite3_file *file, const void *buf, int len, sqlite3_int64 offset)
 {
     shim_file *s = shim_of(file);
+    if (volume_full(s->real, (size_t)offset + (size_t)len)) { return SQLITE_FULL; }
     const bool fails = disk_fails();
     const int part = !fails ? len : now.fault == FAULT_HALF ? len / 2 : 0;
     const int rc = part != 0 ? s->real->pMethods->xWrite(s->real, buf, part, offset) : SQLITE_OK;
-    if (part != 0 && rc == SQLITE_OK) { disk_note(s->of, (size_t)offset, buf, (size_t)part); }
+    if (part != 0 && rc == SQLITE_OK && volume_bytes == 0) {
+        disk_note(s->of, (size_t)offset, buf, (size_t)part);
+    }
     return !fails ? rc : now.fault == FAULT_IO ? SQLITE_IOERR_WRITE : SQLITE_FULL;
 }
 
@@ -199,7 +219,7 @@ static int shim_truncate(sqlite3_file *file, sqlite3_int64 size)
 {
     shim_file *s = shim_of(file);
     if (disk_fails()) { return SQLITE_IOERR_TRUNCATE; }
-    disk_note(s->of, (size_t)size, NULL, 0);
+    if (volume_bytes == 0) { disk_note(s->of, (size_t)size, NULL, 0); }
     return s->real->pMethods->xTruncate(s->real, size);
 }
 
@@ -312,6 +332,16 @@ static void shim_register(void)
 
 static cellar_pool *p;
 static char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
+static uint32_t queue_cap = 16;
+
+/* Return the size of a file of the journal; 0: there is none. */
+static size_t file_bytes(const char *suffix)
+{
+    char name[2 * T_FOLDER_MAX];
+    struct stat st;
+    snprintf(name, sizeof name, "%s%s", path, suffix);
+    return stat(name, &st) == 0 ? (size_t)st.st_size : 0;
+}
 
 /* Return how often a task runs: one is cancelled, some retry once. */
 static uint32_t attempts_of(size_t n) { return n == 5 ? 0 : n % 4 == 3 ? 2 : 1; }
@@ -340,7 +370,7 @@ static cellar_err open_pool(cellar_journal_level level)
     config.journal_path = path;
     config.journal_level = level;
     config.restore_rate = 1000000;
-    config.queue_cap = 16;
+    config.queue_cap = queue_cap;
     config.dead_cap = 16;
     config.max_names = 4;
     const cellar_err err = cellar_pool_open(&config, &p);
@@ -700,6 +730,74 @@ static void bus_faults(void)
     }
 }
 
+/* ---- a full volume ---- */
+
+static uint32_t filled_ran, filled_exit_at;
+
+static cellar_verdict fills(const cellar_task *t, void *ctx)
+{
+    (void)t, (void)ctx;
+    if (++filled_ran == filled_exit_at) { _exit(0); }
+    return cellar_verdict_ok();
+}
+
+/* Submit tasks until the volume is full, and end the process in a task. Write the number of
+ * submits that were accepted. */
+static void fill_and_die(int out)
+{
+    static const char payload[3000];
+    uint32_t accepted_count = 0, refused_count = 0;
+    T_REQUIRE(open_pool(CELLAR_JOURNAL_PROCESS) == CELLAR_OK);
+    T_REQUIRE(cellar_task_register(p, "fills", fills, NULL, NULL) == CELLAR_OK);
+    while (refused_count < 3) {
+        const cellar_err err = cellar_task_submit(p, "fills", payload, sizeof payload, NULL, NULL);
+        T_REQUIRE(err == CELLAR_OK || err == CELLAR_E_SPACE);
+        accepted_count += err == CELLAR_OK;
+        refused_count += err != CELLAR_OK;
+    }
+    T_REQUIRE(write(out, &accepted_count, sizeof accepted_count) == sizeof accepted_count);
+    filled_exit_at = 100;
+    while (cellar_pool_tick(p, 1, NULL) == CELLAR_PENDING) { }
+    _exit(1);
+}
+
+/* The volume is full after a kill, and stays so: the open finds room, each task runs, and all ends
+ * are in the file. */
+static void journal_on_a_full_volume_finds_room(void)
+{
+    int ends[2], status;
+    uint32_t accepted_count = 0;
+    shim_register();
+    start();
+    queue_cap = 4096;
+    volume_bytes = 6 << 20;
+    T_REQUIRE(pipe(ends) == 0);
+    const pid_t child = fork();
+    T_REQUIRE(child >= 0);
+    if (child == 0) { fill_and_die(ends[1]); }
+    T_REQUIRE(waitpid(child, &status, 0) == child && status == 0);
+    T_REQUIRE(read(ends[0], &accepted_count, sizeof accepted_count) == sizeof accepted_count);
+    T_REQUIRE(close(ends[0]) == 0 && close(ends[1]) == 0);
+    T_CHECK(accepted_count > 200);
+    volume_bytes = file_bytes("") + file_bytes("-wal") + file_bytes("-room");
+    T_REQUIRE(open_pool(CELLAR_JOURNAL_PROCESS) == CELLAR_OK);
+    T_REQUIRE(cellar_task_register(p, "fills", fills, NULL, NULL) == CELLAR_OK);
+    filled_ran = filled_exit_at = 0;
+    const uint64_t restored = figures().restored;
+    T_CHECK(restored <= accepted_count && restored + 100 >= accepted_count);
+    for (int i = 0; i < 20 && (figures().live != 0 || figures().journal_pending != 0); i++) {
+        pass(1000);
+    }
+    T_EQ_U64(filled_ran, restored);
+    T_EQ_U64(figures().live, 0);
+    T_EQ_U64(figures().journal_pending, 0);
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    T_EQ_U64(file_bytes("-wal") + file_bytes("-room"), 0);
+    volume_bytes = 0;
+    queue_cap = 16;
+    t_wipe(folder);
+}
+
 static void journal_power_cuts(void)
 {
     shim_register();
@@ -711,7 +809,8 @@ static void journal_power_cuts(void)
     cut_each(CELLAR_JOURNAL_PROCESS, CUT_KEEPS_SOME, false);
 }
 
-T_MAIN("work_journal_faults", T_CASE(journal_faults), T_CASE(schedule_faults), T_CASE(bus_faults), T_CASE(journal_power_cuts))
+T_MAIN("work_journal_faults", T_CASE(journal_faults), T_CASE(schedule_faults), T_CASE(bus_faults),
+       T_CASE(journal_on_a_full_volume_finds_room), T_CASE(journal_power_cuts))
 #else
 static void journal_faults(void) { T_SKIP("this build has no SQLite"); }
 
