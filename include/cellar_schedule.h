@@ -428,7 +428,7 @@ CELLAR_API cellar_err cellar_scheduler_stats_json(cellar_scheduler *s, char *buf
  *   The scheduler sees a step of the wall clock within 0.5 s, or by the next tick. After a step of
  *   up to 3 hours, fixed times that were jumped over fire once, and no fixed time fires twice. Jobs
  *   that follow the clock, and all jobs after a larger step, continue on the new clock. Intervals
- *   never notice.
+ *   run as before; their due times in UNIX milliseconds move with the clock.
  *
  * CATCH-UP
  *   With catch_up_on_start the journal of the pool keeps the last due time that is settled: that

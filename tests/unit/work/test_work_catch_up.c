@@ -343,6 +343,33 @@ static void an_instant_runs_once_over_restarts(void)
     end();
 }
 
+/* An interval runs by the monotonic clock, and its due times are told by the wall clock: a step of
+ * that clock by 80 ms leaves four of them without a run, and the step back repeats them. */
+static void a_step_of_the_wall_clock_moves_due_times_of_an_interval(void)
+{
+    cellar_schedule_opts o = catches();
+    o.coalesce = CELLAR_COALESCE_ALL;
+    start();
+    every(20, &o);
+    for (int i = 0; i < 30; i++) {
+        wall_ms += i == 10 ? 80 : i == 20 ? -80 : 0;
+        pass(20);
+    }
+    T_EQ_U64(fired, 31); /* the first one at once */
+    uint32_t without_run = 0, back = 0;
+    for (size_t i = 1; i < fired; i++) {
+        if (due[i] > due[i - 1]) {
+            without_run += (uint32_t)(due[i] - due[i - 1]) / 20 - 1;
+        } else {
+            back++;
+        }
+        T_EQ_U64(missed[i], 0);
+    }
+    T_EQ_U64(without_run, 4);
+    T_EQ_U64(back, 1);
+    end();
+}
+
 /* ---- crashes ---- */
 
 /* Run the firing of a schedule in a child that is killed in its job. */
@@ -671,6 +698,7 @@ T_MAIN("work_catch_up", T_CASE(missed_interval_firings_run_by_coalesce),
        T_CASE(missed_cron_firings_run), T_CASE(a_first_start_catches_up_nothing),
        T_CASE(skipped_firings_are_not_caught_up), T_CASE(firings_of_a_pause_are_settled_by_its_end),
        T_CASE(an_instant_runs_once_over_restarts),
+       T_CASE(a_step_of_the_wall_clock_moves_due_times_of_an_interval),
        T_CASE(a_killed_firing_runs_again_unless_its_task_was_submitted_with_it),
        T_CASE(earliest_settles_what_it_stands_for), T_CASE(another_spec_begins_a_new_schedule),
        T_CASE(a_replaced_schedule_continues), T_CASE(remove_deletes_the_row),
