@@ -979,6 +979,7 @@ CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size
  *                       REDIS_PASSWORD                          the same in the documents
  *     resp_max_clients  1..65,536                               field resp.max_clients
  *                       REDIS_MAX_CONNECTIONS                   the same in the documents
+ *     resp_buffer_bytes  from 1M                                 field resp.buffer_bytes
  *     resp_timeout      time                                    field resp.idle_timeout_ms
  *                       REDIS_SOCKET_TIMEOUT                    the same in the documents
  *     resp_admin_head   1k..1M                        16k       head of a request for admin pages
@@ -1012,6 +1013,7 @@ CELLAR_STRUCT(cellar_work_settings, routes);
 typedef struct cellar_resp_settings {
     size_t   struct_size;
     int64_t  idle_timeout_ms;   /* 0: not set                                                     */
+    uint64_t buffer_bytes;      /* 0: not set                                                     */
     uint32_t port;              /* 0: not set                                                     */
     uint32_t max_clients;       /* 0: not set                                                     */
     char     listen[CELLAR_NAME_MAX + 8]; /* "": not set: both loopback addresses                 */

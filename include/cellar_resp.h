@@ -28,15 +28,21 @@
  *           reaches the subscribed clients, and PUBLISH also calls the handlers of the signal, on
  *           the thread that serves the port: a handler must return, and not step or close the port.
  *           The thread has the default stack of the process, or host option stack_bytes.
- *           Up to 8 MiB of signals wait for the port; more are dropped and counted.
+ *           Up to 8 MiB of signals wait for the port, and up to a quarter of resp_buffer_bytes;
+ *           more are dropped and counted.
  * LISTS     CELLAR.TASKS, CELLAR.SCHED and CELLAR.REFRESH show the pool, the scheduler and the
  *           refresher of the options. Bus, pool, scheduler and refresher outlive the port.
  * LIMITS    Each limit is an option with a default. 1,048,576 arguments a request. Lines of 64 KiB.
- *           A client with more than 64 MiB of unsent replies, or more than 8 MiB for 10 seconds, is
- *           closed. 64 requests or 1 ms a client and round. KEYS and DBSIZE run in slices of 1 ms.
- * MEMORY    Requests and replies are charged to the budget of the store, in steps of 64 KiB, up to
- *           buffer_bytes: entries are evicted for them. A request that does not fit gets -OOM, and
- *           its connection is closed. The port keeps up to 512 KiB that it does not use.
+ *           64 requests or 1 ms a client and round. KEYS and DBSIZE run in slices of 1 ms.
+ * MEMORY    Requests and unread replies are charged to the budget of the store, in steps of 64 KiB,
+ *           up to resp_buffer_bytes, the share of the clients: more entries are not evicted for
+ *           them. A value from 256 KiB on is sent from its place in the store, without a copy.
+ *           If the share is used up, the port closes the clients that hold most of it: clients
+ *           that do not read, or that sent part of a request and were silent for a second. A
+ *           request that still has no room gets -OOM; if a part of it is yet to come, its
+ *           connection is closed. A subscriber or monitor with an unread backlog over a quarter of
+ *           the share, or over 1 MiB if that is more, is closed. A client that leaves a longer
+ *           reply unread for 10 s is closed. The port keeps up to 512 KiB that it does not use.
  * FORK      The child has no port: its sockets are closed there, and calls return E_FORKED. Its
  *           memory stays until the child ends.
  * OMIT      -DCELLAR_OMIT_RESP leaves the port out of the library. */
@@ -65,8 +71,9 @@ typedef struct cellar_resp cellar_resp;
  * /healthz, and /readyz (503 after cellar_resp_drain). Each of them is also below /_cellar. The
  * methods are GET and HEAD. No page changes anything or loads anything from other hosts. With a
  * password, all pages but the last two need it: Basic, any user. Without a password, Host must be
- * localhost or a loopback address. Limits: admin_head_bytes and admin_body_bytes of a request, 30 s
- * for it and its answer, 16 connections besides max_clients. */
+ * localhost or a loopback address. Limits: admin_head_bytes and admin_body_bytes of a request, 5 s
+ * for its head, 30 s for a request and its answer, 16 connections besides max_clients. A connection
+ * beyond them closes one that is idle or sends its head slowly. */
 
 /* Write figures of the program: they stand behind those of the store, of the port and of its bus,
  * pool, scheduler and refresher. Arguments and result are those of cellar_metrics_write. With json
@@ -96,7 +103,8 @@ typedef struct cellar_resp_opts {
     struct cellar_refresher *refresher; /* cellar_refresh.h: for CELLAR.REFRESH, with the keys of */
                              /* its rows. Default NULL: none                                      */
     uint64_t max_request_bytes; /* of one request. Range 64 KiB to 1 GiB. Default 64 MiB          */
-    uint64_t buffer_bytes;   /* most of all requests and replies. From 1 MiB. Default 256 MiB     */
+    uint64_t resp_buffer_bytes; /* most that all clients hold, see MEMORY. From 1 MiB. Default 0: */
+                             /* an eighth of the budget                                           */
     int64_t  idle_timeout_ms; /* closes a client that sends nothing. Default 300,000.             */
                              /* CELLAR_TTL_NONE: none                                             */
     uint32_t port;           /* TCP port, or CELLAR_RESP_PORT_ANY. Default 0: no TCP              */
@@ -124,7 +132,7 @@ CELLAR_STRUCT(cellar_resp_opts, admin_body_bytes);
     X(auth_failures, "wrong passwords") \
     X(idle_closed, "clients closed by idle_timeout_ms") \
     X(output_closed, "clients closed because they did not read their replies") \
-    X(memory_closed, "clients closed because buffer_bytes or the budget was reached") \
+    X(memory_closed, "clients closed because resp_buffer_bytes or the budget was reached") \
     X(admin_requests, "requests for admin pages") \
     X(accept_pauses, "times that accept stopped because the process had no descriptor left") \
     X(messages, "messages sent to subscribers") \

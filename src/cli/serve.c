@@ -234,6 +234,7 @@ static void serve_port_settings(serve_run *r)
     if (o->max_clients == 0) { o->max_clients = s->max_clients; }
     if (o->max_clients == 0) { o->max_clients = SERVE_CLIENTS; }
     if (s->idle_timeout_ms != 0) { o->idle_timeout_ms = s->idle_timeout_ms; }
+    if (s->buffer_bytes != 0) { o->resp_buffer_bytes = s->buffer_bytes; }
     if (s->password[0] != '\0') { o->password = s->password; }
     o->admin_head_bytes = s->admin_head_bytes;
     o->admin_body_bytes = s->admin_body_bytes;

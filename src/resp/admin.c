@@ -7,8 +7,10 @@
  * HOST       Without a password a page of the web could read the figures through a name of its own
  *            that leads to 127.0.0.1. So the name must be localhost or a loopback address.
  * PASSWORD   Basic, with any user. Health and readiness need none.
- * LIMITS     admin_head_bytes and admin_body_bytes of a request, 30 s from one to the end of the
- *            next one's answer, RESP_ADMIN_CLIENTS connections. */
+ * LIMITS     admin_head_bytes and admin_body_bytes of a request, 5 s a head, 30 s from one request
+ *            to the end of the next one's answer, RESP_ADMIN_CLIENTS connections. If all are taken,
+ *            a new one closes one that sends its head slowly or is idle: a monitor that sends its
+ *            head has a place. */
 #include <stdio.h>
 #include <string.h>
 
@@ -295,13 +297,38 @@ static resp_admin_page resp_admin_page_for(resp_client *c, const resp_http *h)
     return resp_admin_page_of(r, path);
 }
 
+/* ---- places ---- */
+
+CELLAR_PRIVATE int64_t resp_admin_end_ms(const resp_client *c)
+{
+    const int64_t end_ms = c->active_ms + RESP_ADMIN_WAIT_MS;
+    return c->head_ms != 0 ? BASE_MIN(c->head_ms, end_ms) : end_ms;
+}
+
+CELLAR_PRIVATE bool resp_admin_yield(cellar_resp *r)
+{
+    for (resp_client *c = r->admin_first; c != NULL; c = c->next) {
+        if (c->out_bytes == 0 || r->now_ms - c->active_ms >= RESP_ADMIN_HEAD_MS) {
+            if (!(c->flags & RESP_C_BROKEN)) { resp_add(r, RESP_COUNT_idle_closed, 1); }
+            c->flags |= RESP_C_BROKEN;
+            resp_wake(c);
+            return true;
+        }
+    }
+    return false;
+}
+
 CELLAR_PRIVATE resp_parsed resp_admin(resp_client *c, const unsigned char *p, size_t n,
                                       size_t *used)
 {
     resp_http h;
     const int status = resp_http_read(p, n, &c->of->opts, &c->scan, used, &h);
     resp_admin_page page;
-    if (status == 0) { return RESP_PARSE_MORE; }
+    if (status == 0) {
+        if (n > 0 && c->head_ms == 0) { c->head_ms = c->of->now_ms + RESP_ADMIN_HEAD_MS; }
+        return RESP_PARSE_MORE;
+    }
+    c->head_ms = 0;
     resp_add(c->of, RESP_COUNT_admin_requests, 1);
     resp_client_active(c);
     if (status == 200) {

@@ -7,9 +7,15 @@
 #include "resp/parse.h"
 
 #define RESP_ADMIN_WAIT_MS 30000 /* a client asks, and reads the answer, within this time */
+#define RESP_ADMIN_HEAD_MS 5000  /* the head of a request comes within this time */
 #define RESP_HTTP_FULL \
     "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
+/* Return when a client of the pages is closed unless it asks or reads. */
+CELLAR_PRIVATE int64_t resp_admin_end_ms(const resp_client *c);
+/* Make a place for a new client of the pages: close the one without an answer to read that has been
+ * silent longest. It is gone in the next round. False: each client has an answer to read. */
+CELLAR_PRIVATE bool resp_admin_yield(cellar_resp *r);
 /* Answer the request that begins at `p`. Return MORE, or EMPTY with *used bytes. */
 CELLAR_PRIVATE resp_parsed resp_admin(resp_client *c, const unsigned char *p, size_t n,
                                       size_t *used);

@@ -11,7 +11,8 @@
  *            sub_count == subscriptions of all clients.
  * LOCKING    None. Emitters push to `inbox` (release); the thread of the step takes the whole stack
  *            (acquire). The push onto an empty stack rings the bell.
- * LIMITS     RESP_SIGNALS_BYTES of signals wait; more are dropped and counted.
+ * LIMITS     RESP_SIGNALS_BYTES of signals wait, or a quarter of the share, if that is less; more
+ *            are dropped and counted.
  * FORK       The child never looks at the inbox; its bus refuses to emit. */
 #include "resp/channel.h"
 
@@ -244,7 +245,8 @@ static void resp_bridge(const char *topic, const void *data, size_t len, void *c
     const uint64_t bytes = sizeof(resp_signal) + channel_len + (uint64_t)len;
     const uint64_t before = base_add_rlx(&r->inbox_bytes, bytes);
     resp_signal *s = NULL;
-    if (bytes <= RESP_SIGNALS_BYTES && before <= RESP_SIGNALS_BYTES - bytes) {
+    const uint64_t most = BASE_MIN(RESP_SIGNALS_BYTES, base_load_rlx(&r->share) / 4);
+    if (bytes <= most && before <= most - bytes) {
         s = base_alloc(&r->account, BASE_MOD_STORE, (size_t)bytes, NULL);
     }
     if (s == NULL) {

@@ -116,15 +116,18 @@ CELLAR_PRIVATE bool resp_listen_watch(cellar_resp *r, bool on)
 
 static void resp_accept(cellar_resp *r, const int *listener)
 {
+    const ptrdiff_t at = listener - r->listener;
+    const uint32_t flags = (at % RESP_SOCKETS == 0 ? RESP_C_UNIX : 0) |
+                           (at >= RESP_SOCKETS ? RESP_C_HTTP : 0);
     for (int i = 0; i < RESP_ACCEPTS && r->listening; i++) {
         resp_address a;
         socklen_t len;
+        const bool full = (flags & RESP_C_HTTP) && r->admin_count >= RESP_ADMIN_CLIENTS;
+        if (full && (i > 0 || resp_admin_yield(r))) { return; } /* accept in the next round */
         memset(&a, 0, sizeof a);
         const int fd = base_net_accept(*listener, &a.any, &len);
         if (fd >= 0) {
-            const ptrdiff_t at = listener - r->listener;
-            resp_welcome(r, fd, &a, (at % RESP_SOCKETS == 0 ? RESP_C_UNIX : 0) |
-                                    (at >= RESP_SOCKETS ? RESP_C_HTTP : 0));
+            resp_welcome(r, fd, &a, flags);
         } else if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
             base_log(&r->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_LIMIT,
                      "no descriptor for a connection: accept pauses");
@@ -209,12 +212,12 @@ static void resp_idle(cellar_resp *r)
     }
 }
 
-/* Close the clients of admin pages that were slow to ask or to read. The list is in the order of
- * their last requests. */
+/* Close the clients of admin pages that were slow to ask or to read. */
 static void resp_admin_slow(cellar_resp *r)
 {
-    for (resp_client *c; (c = r->admin_first) != NULL &&
-                         r->now_ms - c->active_ms >= RESP_ADMIN_WAIT_MS;) {
+    for (resp_client *c = r->admin_first, *next; c != NULL; c = next) {
+        next = c->next;
+        if (r->now_ms < resp_admin_end_ms(c)) { continue; }
         resp_add(r, RESP_COUNT_idle_closed, 1);
         resp_client_free(c);
     }
@@ -260,8 +263,8 @@ static int resp_wait_ms(const cellar_resp *r, int timeout_ms)
         const int64_t left_ms = r->first->active_ms + r->idle_timeout_ms - now_ms;
         wait_ms = BASE_MIN(wait_ms, BASE_MAX(left_ms, 0));
     }
-    if (r->admin_first != NULL) {
-        const int64_t left_ms = r->admin_first->active_ms + RESP_ADMIN_WAIT_MS - now_ms;
+    for (const resp_client *c = r->admin_first; c != NULL; c = c->next) {
+        const int64_t left_ms = resp_admin_end_ms(c) - now_ms;
         wait_ms = BASE_MIN(wait_ms, BASE_MAX(left_ms, 0));
     }
     return wait_ms == INT64_MAX ? -1 : (int)BASE_MIN(wait_ms, INT32_MAX);
@@ -273,6 +276,8 @@ CELLAR_PRIVATE cellar_err resp_round(cellar_resp *r, int timeout_ms)
     resp_turn turn = { .count = 0 };
     const int n = base_net_wait(r->epoll, event, RESP_EVENTS, resp_wait_ms(r, timeout_ms));
     r->now_ms = base_now_ms(&r->clock);
+    base_store_rlx(&r->stepper, base_thread_self());
+    resp_share_read(r);
     r->walked = false;
     for (int i = 0; i < n; i++) { resp_event(r, &event[i], &turn); }
     resp_turn_end(&turn);
@@ -280,6 +285,7 @@ CELLAR_PRIVATE cellar_err resp_round(cellar_resp *r, int timeout_ms)
     resp_pending(r);
     resp_deadlines(r);
     resp_room_return(r, RESP_ROOM_KEPT);
+    base_store_rlx(&r->stepper, NULL);
     if (resp_due(r) && !r->rung && !r->started) {
         base_net_ring(r->bell);
         r->rung = true;

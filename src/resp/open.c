@@ -43,7 +43,6 @@ static cellar_err resp_open_fail(cellar_err code, int sys_errno, const char *why
 static void resp_defaults(cellar_resp_opts *o)
 {
     if (o->max_request_bytes == 0) { o->max_request_bytes = UINT64_C(64) << 20; }
-    if (o->buffer_bytes == 0) { o->buffer_bytes = UINT64_C(256) << 20; }
     if (o->idle_timeout_ms == 0) { o->idle_timeout_ms = 300000; }
     if (o->max_clients == 0) { o->max_clients = 64; }
     if (o->slow_us == 0) { o->slow_us = 10000; }
@@ -68,8 +67,8 @@ static bool resp_opts_broken(const cellar_resp_opts *o, const char **why)
            base_broken(o->max_request_bytes < RESP_REQUEST_MIN ||
                        o->max_request_bytes > RESP_REQUEST_MAX,
                        "max_request_bytes must be 64 KiB..1 GiB", why) ||
-           base_broken(o->buffer_bytes < RESP_BUFFER_MIN, "buffer_bytes must be at least 1 MiB",
-                       why) ||
+           base_broken(o->resp_buffer_bytes != 0 && o->resp_buffer_bytes < RESP_BUFFER_MIN,
+                       "resp_buffer_bytes must be at least 1 MiB", why) ||
            base_broken(o->idle_timeout_ms < 0, "idle_timeout_ms must not be negative", why) ||
            base_broken(o->max_clients > RESP_CLIENTS_MAX, "max_clients must be at most 65,536",
                        why) ||
@@ -213,6 +212,7 @@ static void resp_init(cellar_resp *r, cellar *c, const cellar_resp_opts *o,
     r->opts.host = NULL;
     r->opts.unix_path = r->opts.listen = r->opts.password = r->opts.namespaces = NULL;
     r->opts.admin = NULL;
+    resp_share_read(r);
     r->idle_timeout_ms = o->idle_timeout_ms;
     r->max_clients = o->max_clients;
     r->pending_end = &r->pending;

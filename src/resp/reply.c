@@ -5,7 +5,10 @@
  * PICTURE    out_first -> block -> block -> out_last;  [from, used) of each is unsent
  * WALK       A bulk that is read from the store is reserved behind the widest possible header;
  *            resp_bulk_commit writes the header, and moves the value left by the digits saved.
- * LIMITS     Blocks are charged to the bound of the port, which keeps RESP_KEPT_MAX free ones. */
+ *            A value from RESP_PIN_MIN on, or without room, stays in the store: a block with a pin.
+ *            Blocks that send the same value share its pin.
+ * LIMITS     Blocks are charged to the bound of the port, which keeps RESP_KEPT_MAX free ones.
+ *            RESP_PINS pins, and one share of pinned bytes, or one value that is longer. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
@@ -13,18 +16,70 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "resp/reply.h"
+#include "resp/client.h"
 
 #define RESP_KEPT_MAX 16u   /* free blocks that the port keeps */
 #define RESP_HEAD_MAX 13u   /* "$" and at most 10 digits and CR LF */
 #define RESP_ROOM_MIN 1024u /* with less in the last block a value goes to a new one */
 #define RESP_TRIES 8        /* reads of a value that grows each time */
+#define RESP_PIN_MIN ((size_t)256 << 10) /* a pin of a shorter value may keep a segment of 1 MiB */
+#define RESP_PIN_TEXT ((size_t)RESP_HEAD_MAX + 2)
+#define RESP_TRIM_MAX ((size_t)1 << 10)
+
+/* ---- pins ---- */
+
+static void resp_pin_free(cellar_resp *r, resp_pin *pin)
+{
+    if (--pin->refs > 0) { return; }
+    r->pinned_bytes -= pin->value.value_len;
+    cellar_unpin(&pin->value);
+}
+
+/* Close the client that has been silent longest and holds a pin. False: there is none. */
+static bool resp_pin_press(cellar_resp *r)
+{
+    resp_client *c = r->first;
+    while (c != NULL && (c->out_pinned == 0 || c == r->serving)) { c = c->next; }
+    if (c == NULL || r->now_ms - c->active_ms < RESP_STALL_MS) { return false; }
+    resp_client_cut(c);
+    return true;
+}
+
+/* Return the pin of a value, with one more use; NULL: no room for it, `v` is not pinned. */
+static resp_pin *resp_pin_take(cellar_resp *r, cellar_pinned *v)
+{
+    resp_pin *place = NULL;
+    bool room = false;
+    do {
+        for (resp_pin *p = r->pin; p < r->pin + RESP_PINS; p++) {
+            if (p->refs == 0) {
+                place = p;
+            } else if (p->value.value == v->value && p->value.value_len == v->value_len) {
+                cellar_unpin(v);
+                p->refs++;
+                return p;
+            }
+        }
+        room = place != NULL && (r->pinned_bytes == 0 ||
+                                 r->pinned_bytes + v->value_len <= base_load_rlx(&r->share));
+    } while (!room && resp_pin_press(r));
+    if (!room) {
+        cellar_unpin(v);
+        return NULL;
+    }
+    *place = (resp_pin){ .value = *v, .refs = 1 };
+    r->pinned_bytes += v->value_len;
+    return place;
+}
 
 /* ---- blocks ---- */
 
 CELLAR_PRIVATE void resp_block_free(cellar_resp *r, resp_block *b)
 {
-    if (b->cap == RESP_BLOCK_BYTES && r->free_count < RESP_KEPT_MAX) {
+    if (b->pin != NULL) {
+        resp_pin_free(r, b->pin);
+        base_free(&r->account, BASE_MOD_STORE, b, sizeof *b + RESP_PIN_TEXT);
+    } else if (b->cap == RESP_BLOCK_BYTES && r->free_count < RESP_KEPT_MAX) {
         b->next = r->free_blocks;
         r->free_blocks = b;
         r->free_count++;
@@ -46,31 +101,32 @@ CELLAR_PRIVATE resp_block *resp_block_new(cellar_resp *r, size_t bytes)
     }
     if (b == NULL) { return NULL; }
     b->next = NULL;
+    b->pin = NULL;
     b->cap = cap;
     b->from = b->used = 0;
     return b;
 }
 
-/* Append an empty block with room for `bytes`. NULL: no memory; the client is broken. */
-BASE_NOINLINE static resp_block *resp_block_add(resp_client *c, size_t bytes)
+/* Append a block to the output. */
+static void resp_block_link(resp_client *c, resp_block *b)
 {
-    cellar_resp *r = c->of;
-    resp_block *b = resp_block_new(r, bytes);
-    if (b == NULL) {
-        c->flags |= RESP_C_BROKEN;
-        base_store_rlx(&r->count[RESP_COUNT_memory_closed],
-                       base_load_rlx(&r->count[RESP_COUNT_memory_closed]) + 1);
-        return NULL;
-    }
     if (c->out_last != NULL) { c->out_last->next = b; } else { c->out_first = b; }
     c->out_last = b;
+}
+
+/* Append an empty block with room for `bytes`. NULL: no memory. */
+BASE_NOINLINE static resp_block *resp_block_add(resp_client *c, size_t bytes)
+{
+    resp_block *b = resp_block_new(c->of, bytes);
+    if (b != NULL) { resp_block_link(c, b); }
     return b;
 }
 
 /* Return the room of the last block. */
 BASE_INLINE size_t resp_room(const resp_client *c)
 {
-    return c->out_last != NULL ? c->out_last->cap - c->out_last->used : 0;
+    const resp_block *b = c->out_last;
+    return b != NULL && b->pin == NULL ? b->cap - b->used : 0;
 }
 
 CELLAR_PRIVATE void resp_out_sent(resp_client *c, size_t bytes)
@@ -84,6 +140,7 @@ CELLAR_PRIVATE void resp_out_sent(resp_client *c, size_t bytes)
         if (b->from < b->used) { return; }
         c->out_first = b->next;
         if (c->out_first == NULL) { c->out_last = NULL; }
+        if (b->pin != NULL) { c->out_pinned -= b->used; }
         resp_block_free(c->of, b);
     }
 }
@@ -100,9 +157,9 @@ CELLAR_PRIVATE void resp_wake(resp_client *c)
 
 CELLAR_PRIVATE resp_out resp_out_take(resp_client *c)
 {
-    const resp_out part = { c->out_first, c->out_last, c->out_bytes };
+    const resp_out part = { c->out_first, c->out_last, c->out_bytes, c->out_pinned };
     c->out_first = c->out_last = NULL;
-    c->out_bytes = 0;
+    c->out_bytes = c->out_pinned = 0;
     return part;
 }
 
@@ -112,6 +169,45 @@ CELLAR_PRIVATE void resp_out_add(resp_client *c, resp_out part)
     if (c->out_last != NULL) { c->out_last->next = part.first; } else { c->out_first = part.first; }
     c->out_last = part.last;
     c->out_bytes += part.bytes;
+    c->out_pinned += part.pinned;
+}
+
+CELLAR_PRIVATE uint16_t resp_block_parts(const resp_block *b, struct iovec *part)
+{
+    const unsigned char *const texts = b->bytes;
+    const size_t value_len = b->pin != NULL ? b->pin->value.value_len : 0;
+    const size_t head = b->pin != NULL ? b->used - value_len - 2 : b->used;
+    const struct { const void *at; size_t len; } whole[RESP_BLOCK_PARTS] = {
+        { texts, head }, { b->pin != NULL ? b->pin->value.value : NULL, value_len },
+        { texts + head, b->used - head - value_len },
+    };
+    uint16_t count = 0;
+    size_t skip = b->from;
+    for (size_t i = 0; i < RESP_BLOCK_PARTS; i++) {
+        const size_t here = BASE_MIN(skip, whole[i].len);
+        skip -= here;
+        if (whole[i].len > here) {
+            part[count].iov_base = (unsigned char *)(uintptr_t)whole[i].at + here;
+            part[count++].iov_len = whole[i].len - here;
+        }
+    }
+    return count;
+}
+
+CELLAR_PRIVATE void resp_out_trim(resp_client *c)
+{
+    resp_block *b = c->out_last;
+    const size_t bytes = b != NULL ? b->used - b->from : 0;
+    if (bytes == 0 || b->pin != NULL || c->out_first != b || b->cap != RESP_BLOCK_BYTES ||
+        bytes > RESP_TRIM_MAX) {
+        return;
+    }
+    resp_block *small = base_alloc(&c->of->account, BASE_MOD_STORE, sizeof *small + bytes, NULL);
+    if (small == NULL) { return; }
+    *small = (resp_block){ .cap = bytes, .used = bytes };
+    memcpy(small->bytes, b->bytes + b->from, bytes);
+    c->out_first = c->out_last = small;
+    resp_block_free(c->of, b);
 }
 
 CELLAR_PRIVATE void resp_out_drop(resp_client *c) { resp_out_sent(c, c->out_bytes); }
@@ -134,7 +230,12 @@ CELLAR_PRIVATE void resp_put(resp_client *c, const void *data, size_t len)
     while (len > 0) {
         size_t room = resp_room(c);
         if (BASE_UNLIKELY(room == 0)) {
-            if (resp_block_add(c, len) == NULL) { return; }
+            if (resp_block_add(c, len) == NULL) {
+                c->flags |= RESP_C_BROKEN;
+                base_store_rlx(&c->of->count[RESP_COUNT_memory_closed],
+                               base_load_rlx(&c->of->count[RESP_COUNT_memory_closed]) + 1);
+                return;
+            }
             room = resp_room(c);
         }
         const size_t here = BASE_MIN(room, len);
@@ -227,6 +328,16 @@ CELLAR_PRIVATE void resp_bool(resp_client *c, bool yes)
 
 CELLAR_PRIVATE void resp_bulk(resp_client *c, const void *data, size_t len)
 {
+    if (len > RESP_BLOCK_BYTES && !(c->flags & (RESP_C_MUTED | RESP_C_BROKEN))) {
+        void *to = resp_bulk_reserve(c, len);
+        if (to == NULL) {
+            resp_error(c, "%s", RESP_OOM);
+        } else {
+            memcpy(to, data, len);
+            resp_bulk_commit(c, len);
+        }
+        return;
+    }
     resp_line(c, '$', (int64_t)len);
     resp_put(c, data, len);
     resp_put(c, "\r\n", 2);
@@ -348,8 +459,7 @@ CELLAR_PRIVATE void resp_put_blocks(resp_client *c, resp_block *first)
             continue;
         }
         b->next = NULL;
-        if (c->out_last != NULL) { c->out_last->next = b; } else { c->out_first = b; }
-        c->out_last = b;
+        resp_block_link(c, b);
         c->out_bytes += bytes;
     }
 }
@@ -393,16 +503,50 @@ CELLAR_PRIVATE void resp_bulk_commit(resp_client *c, size_t len)
     c->out_bytes += head + len + 2;
 }
 
+/* Write the value of a key from a pin. E_NOMEM: no room for one. */
+static cellar_err resp_bulk_pinned(resp_client *c, cellar *ns, const void *key, size_t key_len)
+{
+    cellar_resp *r = c->of;
+    cellar_pinned v;
+    char digits[24];
+    const cellar_err err = cellar_pin(ns, key, key_len, &v);
+    if (err != CELLAR_OK) { return err == CELLAR_E_LIMIT ? CELLAR_E_NOMEM : err; }
+    resp_pin *pin = resp_pin_take(r, &v);
+    if (pin == NULL) { return CELLAR_E_NOMEM; }
+    resp_block *b = base_alloc(&r->account, BASE_MOD_STORE, sizeof *b + RESP_PIN_TEXT, NULL);
+    if (b == NULL) {
+        resp_pin_free(r, pin);
+        return CELLAR_E_NOMEM;
+    }
+    const size_t len = pin->value.value_len;
+    const char *at = resp_digits(digits, (int64_t)len);
+    const size_t count = (size_t)(digits + sizeof digits - at);
+    *b = (resp_block){ .pin = pin, .cap = count + len + 5, .used = count + len + 5 };
+    b->bytes[0] = '$';
+    memcpy(b->bytes + 1, at, count);
+    memcpy(b->bytes + 1 + count, "\r\n\r\n", 4);
+    resp_block_link(c, b);
+    c->out_bytes += b->used;
+    c->out_pinned += b->used;
+    return CELLAR_OK;
+}
+
 CELLAR_PRIVATE cellar_err resp_bulk_value(resp_client *c, cellar *ns, const void *key,
                                           size_t key_len)
 {
+    const bool sends = !(c->flags & (RESP_C_MUTED | RESP_C_BROKEN));
     const size_t room = resp_room(c);
     size_t cap = (room >= RESP_ROOM_MIN ? room : RESP_BLOCK_BYTES) - RESP_HEAD_MAX - 2, len = 0;
     cellar_err err = CELLAR_E_BUFFER;
     for (int i = 0; i < RESP_TRIES && err == CELLAR_E_BUFFER; i++) {
-        void *to = resp_bulk_reserve(c, cap);
-        if (to == NULL) { return CELLAR_E_NOMEM; }
-        err = cellar_get(ns, key, key_len, to, cap, &len);
+        void *to = i > 0 && sends && cap >= RESP_PIN_MIN ? NULL : resp_bulk_reserve(c, cap);
+        if (to == NULL && i > 0 && sends) {
+            err = resp_bulk_pinned(c, ns, key, key_len);
+            if (err == CELLAR_OK) { return err; }
+            if (err != CELLAR_E_NOMEM) { break; }
+            if (cap >= RESP_PIN_MIN) { to = resp_bulk_reserve(c, cap); }
+        }
+        err = to != NULL ? cellar_get(ns, key, key_len, to, cap, &len) : CELLAR_E_NOMEM;
         if (err == CELLAR_E_BUFFER) { cap = len; }
     }
     if (err == CELLAR_OK) {

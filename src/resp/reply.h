@@ -26,6 +26,7 @@ CELLAR_PRIVATE void resp_error(resp_client *c, const char *format, ...) BASE_PRI
 CELLAR_PRIVATE void resp_refuse(resp_client *c, const char *format, ...) BASE_PRINTF(2, 3);
 CELLAR_PRIVATE void resp_int(resp_client *c, int64_t n);
 BASE_SPARE CELLAR_PRIVATE void resp_bool(resp_client *c, bool yes);
+/* Write bytes as a bulk; a long one without room is the error -OOM. */
 CELLAR_PRIVATE void resp_bulk(resp_client *c, const void *data, size_t len);
 CELLAR_PRIVATE void resp_bulk_text(resp_client *c, const char *text);
 /* Write the digits of a number as a bulk. */
@@ -43,13 +44,14 @@ CELLAR_PRIVATE void resp_pair_text(resp_client *c, const char *name, const char 
 /* Write a text for people: `kind` is three letters, "txt". */
 CELLAR_PRIVATE void resp_verbatim(resp_client *c, const char *kind, const void *data, size_t len);
 
-/* Return room for a bulk of up to `cap` bytes, filled by the caller in place; NULL: no memory, the
- * client is broken. Nothing is written before resp_bulk_commit with len <= cap; without a commit
+/* Return room for a bulk of up to `cap` bytes, filled by the caller in place; NULL: no memory.
+ * Nothing is written before resp_bulk_commit with len <= cap; without a commit
  * nothing has changed. No other reply function comes between. */
 CELLAR_PRIVATE void *resp_bulk_reserve(resp_client *c, size_t cap);
 CELLAR_PRIVATE void resp_bulk_commit(resp_client *c, size_t len);
-/* Write the value of a key as a bulk, copied from the store into the output; null for MISS and
- * ABSENT; the error of resp_fail for another code. Return the code of cellar_get. */
+/* Write the value of a key as a bulk, copied from the store or sent from a pin; null for MISS and
+ * ABSENT; the error of resp_fail for another code. Return the code of cellar_get; E_NOMEM: no room
+ * for the value. */
 CELLAR_PRIVATE cellar_err resp_bulk_value(resp_client *c, cellar *ns, const void *key,
                                           size_t key_len);
 
@@ -62,7 +64,7 @@ CELLAR_PRIVATE void resp_wake(resp_client *c);
 /* Replies that are not in the output of a client. */
 typedef struct resp_out {
     resp_block *first, *last;
-    size_t bytes;
+    size_t bytes, pinned;
 } resp_out;
 
 /* Take all replies out of the output: what is written now stands in an output of its own. So an
@@ -78,6 +80,11 @@ CELLAR_PRIVATE void resp_block_bulk(resp_block *b, const void *data, size_t len)
 #define RESP_BULK_MORE 15u
 /* Add the bytes of blocks of resp_block_new, and free the blocks when they are sent. */
 CELLAR_PRIVATE void resp_put_blocks(resp_client *c, resp_block *first);
+/* Tell the unsent parts of a block, at most RESP_BLOCK_PARTS. Return their number. */
+CELLAR_PRIVATE uint16_t resp_block_parts(const resp_block *b, struct iovec *part);
+#define RESP_BLOCK_PARTS 3u
+/* Move a few unsent bytes out of a usual block: a peer that does not read holds no more. */
+CELLAR_PRIVATE void resp_out_trim(resp_client *c);
 /* Free all blocks of a client. */
 CELLAR_PRIVATE void resp_out_drop(resp_client *c);
 /* Take the sent bytes off the output. */

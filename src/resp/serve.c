@@ -12,6 +12,9 @@
  *            in `pending`, and its requests wait. One slice runs in a round, after all others.
  * PAUSE      A client with more than RESP_OUT_PAUSE of unsent replies is not read, and its requests
  *            wait. So does a client that gave a wrong password.
+ * BACKLOG    A subscriber or monitor whose unread bytes in memory of the port pass the limit
+ *            (resp_backlog_max) is closed; a client with a longer reply that stands still, later.
+ *            If the share is used up, resp_press (client.c) closes those that hold most.
  * CLOSE      BROKEN: at once. CLOSE: when all is sent. After a broken request the rest of the input
  *            is dropped for RESP_LINGER_MS, so that a reset does not overtake the error. */
 #include <errno.h>
@@ -27,12 +30,12 @@
 
 #define RESP_SHARE 64u                        /* requests of a client and round */
 #define RESP_SHARE_NS 1000000u                /* time of a client and round */
-#define RESP_OUT_PAUSE ((size_t)1 << 20)      /* unsent bytes that stop reading */
-#define RESP_OUT_SOFT ((size_t)8 << 20)       /* unsent bytes allowed for RESP_OUT_SOFT_MS */
-#define RESP_OUT_HARD ((size_t)64 << 20)
-#define RESP_OUT_SOFT_MS 10000
+#define RESP_OUT_PAUSE ((size_t)1 << 20)      /* unsent bytes that stop reading, or a quarter of
+                                               * the share, if that is less */
+#define RESP_OUT_WAIT_MS 10000                /* a long reply that stands still ends its client */
 #define RESP_LINGER_MS 1000
-#define RESP_IN_FIRST ((size_t)16 << 10)      /* first size of `in` */
+#define RESP_IN_FIRST ((size_t)16 << 10)      /* least size of `in` that grows */
+#define RESP_IN_LEAST ((size_t)512)
 #define RESP_SEND_BYTES ((size_t)1 << 20)     /* sent in one round */
 #define RESP_SEND_PARTS 16u
 
@@ -113,11 +116,17 @@ static bool resp_batch_add(resp_client *c, const resp_command *cmd, const cellar
 
 /* ---- requests ---- */
 
+/* Return whether so much is unsent that no more requests run. */
+static bool resp_is_full(const resp_client *c)
+{
+    return c->out_bytes > BASE_MIN(RESP_OUT_PAUSE, base_load_rlx(&c->of->share) / 4);
+}
+
 /* Return whether the client may run its next request now. */
 static bool resp_may_run(const resp_client *c)
 {
     return !(c->flags & (RESP_C_CLOSE | RESP_C_BROKEN)) && c->hold_ms == 0 && c->walk == NULL &&
-           c->out_bytes <= RESP_OUT_PAUSE;
+           !resp_is_full(c);
 }
 
 /* Close a client that speaks another protocol. Its error was written. */
@@ -193,7 +202,8 @@ static bool resp_in_room(resp_client *c)
         const size_t end = c->scan + (size_t)c->bulk_len + 2 + RESP_IN_FIRST;
         cap = BASE_MAX(BASE_MIN(cap, end), c->in_len + RESP_IN_FIRST);
     }
-    unsigned char *in = base_alloc(&r->account, BASE_MOD_STORE, cap, NULL);
+    unsigned char *in = resp_room_in(r, cap)
+        ? base_alloc(&r->account, BASE_MOD_STORE, cap, NULL) : NULL;
     if (in == NULL) { return false; }
     if (c->in != NULL) { memcpy(in, c->in, c->in_len); }
     base_free(&r->account, BASE_MOD_STORE, c->in, c->in_cap);
@@ -202,7 +212,7 @@ static bool resp_in_room(resp_client *c)
     return true;
 }
 
-static void resp_in_drop(resp_client *c)
+CELLAR_PRIVATE void resp_in_drop(resp_client *c)
 {
     base_free(&c->of->account, BASE_MOD_STORE, c->in, c->in_cap);
     c->in = NULL;
@@ -237,8 +247,10 @@ static void resp_read_run(resp_client *c, size_t got)
     const size_t done = resp_requests(c, r->read, got);
     c->in_len = 0;
     if (done == got || (c->flags & (RESP_C_CLOSE | RESP_C_BROKEN))) { return; }
-    c->in_cap = BASE_MAX(got - done, RESP_IN_FIRST);
-    c->in = base_alloc(&r->account, BASE_MOD_STORE, c->in_cap, NULL);
+    c->in_cap = base_round_up(got - done, RESP_IN_LEAST);
+    if (resp_room_in(r, c->in_cap)) {
+        c->in = base_alloc(&r->account, BASE_MOD_STORE, c->in_cap, NULL);
+    }
     if (c->in == NULL) {
         c->in_cap = 0;
         resp_in_refuse(c);
@@ -284,18 +296,16 @@ static void resp_in_read(resp_client *c)
 
 /* ---- output ---- */
 
-static void resp_send(resp_client *c)
+CELLAR_PRIVATE void resp_out_send(resp_client *c)
 {
-    struct iovec part[RESP_SEND_PARTS];
+    struct iovec part[RESP_SEND_PARTS + RESP_BLOCK_PARTS];
+    if (c->hold_ms != 0 || (c->flags & RESP_C_BROKEN)) { return; }
     for (size_t sent = 0; c->out_bytes > 0 && sent < RESP_SEND_BYTES;) {
         uint16_t count = 0;
         size_t bytes = 0;
         for (resp_block *b = c->out_first; b != NULL && count < RESP_SEND_PARTS; b = b->next) {
-            if (b->used > b->from) {
-                part[count].iov_base = b->bytes + b->from;
-                part[count++].iov_len = b->used - b->from;
-                bytes += b->used - b->from;
-            }
+            count = (uint16_t)(count + resp_block_parts(b, part + count));
+            bytes += b->used - b->from;
         }
         const ssize_t put = base_net_send(c->fd, part, count);
         if (put == -EAGAIN || put == -EWOULDBLOCK) { return; }
@@ -311,19 +321,20 @@ static void resp_send(resp_client *c)
     }
 }
 
-/* Give up a client that does not read its replies. */
+/* Close a client that does not read its replies. */
 static void resp_out_limit(resp_client *c)
 {
     const int64_t now_ms = c->of->now_ms;
-    if (c->out_bytes <= RESP_OUT_SOFT) {
+    const uint64_t most = resp_backlog_max(c->of);
+    const bool pushed = (c->flags & (RESP_C_SUBSCRIBED | RESP_C_MONITOR)) != 0;
+    if (c->out_bytes <= most) {
         c->full_ms = 0;
-    } else if (c->full_ms == 0) {
+    } else if (c->full_ms == 0 || c->active_ms > c->full_ms) {
         c->full_ms = now_ms;
     }
-    if (c->out_bytes > RESP_OUT_HARD ||
-        (c->full_ms != 0 && now_ms - c->full_ms >= RESP_OUT_SOFT_MS)) {
-        resp_add(c->of, RESP_COUNT_output_closed, 1);
-        c->flags |= RESP_C_BROKEN;
+    if ((pushed && c->out_bytes - c->out_pinned > most) ||
+        (c->full_ms != 0 && now_ms - c->full_ms >= RESP_OUT_WAIT_MS)) {
+        resp_client_cut(c);
     }
 }
 
@@ -356,7 +367,7 @@ static void resp_interest(resp_client *c)
     const bool lingers = c->linger_ms != 0;
     const uint32_t deaf = RESP_C_END | RESP_C_CLOSE | RESP_C_PENDING;
     const bool reads = lingers ||
-                       (!held && !(c->flags & deaf) && c->out_bytes <= RESP_OUT_PAUSE);
+                       (!held && !(c->flags & deaf) && !resp_is_full(c));
     const bool sends = !held && c->out_bytes > 0;
     const uint32_t events = (reads ? (uint32_t)EPOLLIN : 0) | (sends ? (uint32_t)EPOLLOUT : 0);
     if (events != c->events) {
@@ -369,11 +380,12 @@ static void resp_interest(resp_client *c)
 
 CELLAR_PRIVATE void resp_serve_run(resp_client *c, bool readable)
 {
+    c->of->serving = c;
     if (c->hold_ms != 0 && c->of->now_ms >= c->hold_ms) { c->hold_ms = 0; }
     if (c->linger_ms != 0) {
         if (readable) { resp_linger_read(c); }
     } else if (c->hold_ms == 0 && !(c->flags & RESP_C_BROKEN)) {
-        if (c->out_bytes > RESP_OUT_PAUSE) { resp_send(c); }
+        if (resp_is_full(c)) { resp_out_send(c); }
         if (c->walk != NULL) { resp_walk_continue(c); }
         if (readable && !(c->flags & RESP_C_END) && resp_may_run(c)) {
             resp_in_read(c);
@@ -381,12 +393,16 @@ CELLAR_PRIVATE void resp_serve_run(resp_client *c, bool readable)
             resp_in_run(c);
         }
     }
+    c->of->serving = NULL;
 }
 
 CELLAR_PRIVATE void resp_serve_send(resp_client *c)
 {
-    if (c->hold_ms == 0 && !(c->flags & RESP_C_BROKEN)) { resp_send(c); }
+    cellar_resp *r = c->of;
+    r->serving = c;
+    resp_out_send(c);
     resp_out_limit(c);
+    resp_out_trim(c);
     if ((c->flags & RESP_C_STALLED) && resp_may_run(c)) {
         c->flags &= ~RESP_C_STALLED;
         resp_wake(c);
@@ -397,5 +413,6 @@ CELLAR_PRIVATE void resp_serve_send(resp_client *c)
     if (over && c->out_bytes == 0 && c->hold_ms == 0) { resp_finish(c); }
     resp_client_timed(c, c->hold_ms != 0 || c->full_ms != 0 || c->linger_ms != 0);
     if (!(c->flags & RESP_C_BROKEN)) { resp_interest(c); }
+    r->serving = NULL;
     if (c->flags & RESP_C_BROKEN) { resp_client_free(c); }
 }

@@ -25,6 +25,7 @@
 #include "base/net.h"
 #include "base/sha256.h"
 #include "base/sync.h"
+#include "cellar_entry.h"
 #include "cellar_resp.h"
 
 /* Places of the counters in `count` of the port, in the order of cellar_resp_stats. */
@@ -49,14 +50,24 @@ typedef enum resp_count {
 #define RESP_SLOW_ARGS 32u                /* arguments of a command in the slow log */
 #define RESP_NAME_MAX 64u                 /* bytes of the name of a client */
 #define RESP_ADMIN_CLIENTS 16u            /* connections for admin pages, besides max_clients */
+#define RESP_PINS 64u                     /* values that replies are sent from in place */
+#define RESP_STALL_MS 1000                /* a peer that moves no byte for so long is silent */
 
 typedef struct resp_client resp_client;
 typedef struct resp_command resp_command;
 
-/* A block of unsent replies. */
+/* A value that replies are sent from in place. */
+typedef struct resp_pin {
+    cellar_pinned value;
+    uint32_t refs;         /* blocks that send it; 0: free */
+} resp_pin;
+
+/* A block of unsent replies. With `pin` it stands for a bulk: the line before the value lies in
+ * `bytes`, then the end of a line, and the value between them stays in the store. */
 typedef struct resp_block {
     struct resp_block *next;
-    size_t cap;            /* bytes of `bytes` */
+    resp_pin *pin;         /* NULL: all bytes are in `bytes` */
+    size_t cap;            /* bytes of the block; without pin: of `bytes` */
     size_t from, used;     /* [from, used) is unsent */
     unsigned char bytes[];
 } resp_block;
@@ -166,11 +177,13 @@ struct resp_client {
     /* output */
     resp_block *out_first, *out_last;
     size_t out_bytes;
+    size_t out_pinned;           /* of them in the blocks with a pin */
     uint32_t reserved_head;      /* bytes before a reserved bulk in the last block */
     int64_t born_ms, active_ms;  /* active: read or sent something; port clock */
     int64_t hold_ms;             /* no reply is sent and no request runs before; 0: none */
-    int64_t full_ms;             /* since when out_bytes is over the soft limit; 0: it is not */
+    int64_t full_ms;             /* since when out_bytes is over the limit; 0: it is not */
     int64_t linger_ms;           /* until when the rest of the input is dropped */
+    int64_t head_ms;             /* HTTP: until when its head must have come; 0: none has begun */
     /* transaction */
     resp_queued *queue, **queue_end;
     uint32_t queue_count;
@@ -222,6 +235,11 @@ struct cellar_resp {
     int64_t idle_timeout_ms;     /* CONFIG SET timeout; CELLAR_TTL_NONE: none */
     uint32_t max_clients;        /* CONFIG SET maxclients; at most opts.max_clients */
     base_account account;        /* of requests and replies; limit: what the store is charged */
+    _Atomic uint64_t share;      /* greatest limit of `account`; relaxed, set in each round */
+    _Atomic(const base_thread_record *) stepper; /* the thread of the last round; relaxed */
+    resp_client *serving;        /* the client that runs or sends; NULL: none */
+    resp_pin pin[RESP_PINS];
+    uint64_t pinned_bytes;       /* of the values in `pin` */
     _Atomic uint32_t limiting;   /* 1: a thread changes the limit of `account` */
     base_clock clock;
     base_log log;

@@ -97,6 +97,7 @@ static const row rows[] = {
     ROW("log", "off", host.log_level, CELLAR_LOG_OFF),
     ROW("resp_port", "65535", resp.port, 65535),
     ROW("resp_max_clients", "1", resp.max_clients, 1),
+    ROW("resp_buffer_bytes", "16M", resp.buffer_bytes, 16 << 20),
     ROW("resp_timeout", "5m", resp.idle_timeout_ms, 300000),
     ROW("resp_timeout", "never", resp.idle_timeout_ms, CELLAR_TTL_NONE),
     ROW("refresh", "15m", work.refresh_ms, 900000),

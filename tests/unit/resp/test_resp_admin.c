@@ -469,21 +469,27 @@ static void half_closed_visitor_gets_its_page(void)
 
 /* ---- time and numbers ---- */
 
-static void slow_visitors_are_closed_after_30_seconds(void)
+static void slow_heads_are_closed_after_5_seconds_and_idle_visitors_after_30(void)
 {
     admin_open();
     const int drip = visitor(), idle = visitor(), good = visitor(), client = peer();
-    for (int i = 0; i < 29; i++) {
+    T_EQ_I64(status_of(ask(good, GET("/healthz"))), 200);
+    for (int i = 0; i < 4; i++) {
         T_CHECK(tell_text(drip, "G"));
         port_pass(1000);
     }
-    T_EQ_I64(status_of(ask(good, GET("/healthz"))), 200);
     port_pass(999);
     T_CHECK(!is_closed(drip) && !is_closed(idle));
     port_pass(1);
     T_CHECK(is_closed(drip) && is_closed(idle) && !is_closed(good) && !is_closed(client));
     T_EQ_U64(port_stats().idle_closed, 2);
-    port_pass(SLOW_MS);
+    T_CHECK(tell_text(good, "G")); /* of a second head */
+    port_pass(4999);
+    T_CHECK(!is_closed(good));
+    T_EQ_I64(status_of(ask(good, GET("/healthz") + 1)), 200);
+    port_pass(SLOW_MS - 1);
+    T_CHECK(!is_closed(good));
+    port_pass(1);
     T_CHECK(is_closed(good) && !is_closed(client));
     close(drip);
     close(idle);
@@ -525,19 +531,52 @@ static void visitors_and_clients_have_places_of_their_own(void)
         T_EQ_I64(status_of(ask(fd[i], GET("/healthz"))), 200);
     }
     T_EQ_U64(port_stats().clients, 2);
+    const int late = visitor(); /* takes the place of the one that has been idle longest */
+    T_EQ_I64(status_of(ask(late, GET("/healthz"))), 200);
+    T_CHECK(is_closed(fd[0]) && !is_closed(fd[1]));
+    close(late);
+    T_EQ_STR(ask(client[0], "CLIENT KILL ID 3\r\n"), ":0\r\n");
+    port_run();
+    T_EQ_I64(fetch(GET("/healthz")), 200);
+    for (int i = 0; i < PLACES; i++) { close(fd[i]); }
+    close(client[0]);
+    close(client[1]);
+    port_end();
+}
+
+static void half_sent_heads_leave_a_place_for_a_monitor(void)
+{
+    enum { SILENT = 40 };
+    int fd[SILENT];
+    admin_open();
+    for (int i = 0; i < SILENT; i++) {
+        fd[i] = visitor();
+        T_EQ_STR(ask(fd[i], "GET /healthz HTTP/1.1\r\nHo"), "");
+        T_EQ_I64(fetch(GET("/healthz")), 200);
+    }
+    for (int i = 0; i < SILENT; i++) { close(fd[i]); }
+    port_end();
+}
+
+static void much_memory(cellar_resp_opts *o) { o->resp_buffer_bytes = 64u << 20; }
+
+static void unread_pages_keep_all_places_for_5_seconds(void)
+{
+    enum { PLACES = 16 };
+    int fd[PLACES];
+    admin_open_with(much_memory);
+    for (int i = 0; i < PLACES; i++) {
+        fd[i] = visitor();
+        for (int k = 0; k < 40; k++) { (void)tell_text(fd[i], GET("/metrics")); }
+        port_run();
+    }
     const int late = visitor();
     T_CHECK(is_closed(late));
     T_EQ_I64(status_of(port_heard), 503);
     close(late);
-    T_EQ_STR(ask(client[0], "CLIENT KILL ID 3\r\n"), ":0\r\n");
-    close(fd[3]);
-    port_run();
+    port_pass(5000);
     T_EQ_I64(fetch(GET("/healthz")), 200);
-    for (int i = 0; i < PLACES; i++) {
-        if (i != 3) { close(fd[i]); }
-    }
-    close(client[0]);
-    close(client[1]);
+    for (int i = 0; i < PLACES; i++) { close(fd[i]); }
     port_end();
 }
 
@@ -743,10 +782,12 @@ T_MAIN("resp_admin", T_CASE(each_page_has_status_type_and_headers),
        T_CASE(dashboard_is_one_file_that_its_policy_admits),
        T_CASE(broken_requests_get_400_and_end_the_connection), T_CASE(other_methods_get_405),
        T_CASE(heads_over_the_limit_get_431), T_CASE(bodies_up_to_the_limit_are_dropped),
-       T_CASE(requests_come_in_pieces_or_together),
-       T_CASE(half_closed_visitor_gets_its_page), T_CASE(slow_visitors_are_closed_after_30_seconds),
+       T_CASE(requests_come_in_pieces_or_together), T_CASE(half_closed_visitor_gets_its_page),
+       T_CASE(slow_heads_are_closed_after_5_seconds_and_idle_visitors_after_30),
        T_CASE(visitor_that_reads_nothing_costs_a_bounded_amount),
        T_CASE(visitors_and_clients_have_places_of_their_own),
+       T_CASE(half_sent_heads_leave_a_place_for_a_monitor),
+       T_CASE(unread_pages_keep_all_places_for_5_seconds),
        T_CASE(port_without_descriptors_pauses_and_goes_on),
        T_CASE(each_failed_allocation_ends_one_page_at_most), T_CASE(names_of_the_web_are_refused),
        T_CASE(password_guards_all_pages_but_health), T_CASE(bad_addresses_are_refused),

@@ -51,7 +51,7 @@ static void options_out_of_range_are_refused(void)
     BAD(password, "", "password must not be empty");
     BAD(max_request_bytes, 65535, "max_request_bytes");
     BAD(max_request_bytes, (UINT64_C(1) << 30) + 1, "max_request_bytes");
-    BAD(buffer_bytes, 1048575, "buffer_bytes");
+    BAD(resp_buffer_bytes, 1048575, "resp_buffer_bytes");
     BAD(idle_timeout_ms, -1, "idle_timeout_ms");
     BAD(max_clients, 65537, "max_clients");
     BAD(writable, 2, "writable");

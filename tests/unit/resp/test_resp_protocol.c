@@ -160,13 +160,15 @@ static void requests_over_the_limit_are_refused(void)
     port_end();
 }
 
+static void large_requests(cellar_resp_opts *o) { o->resp_buffer_bytes = 48u << 20; }
+
 static void request_of_a_million_arguments_runs_and_one_more_does_not(void)
 {
     const size_t count = 1048576, bytes = count * 7;
     char *request = malloc(bytes);
     T_REQUIRE(request != NULL);
     for (size_t i = 0; i < count; i++) { memcpy(request + 7 * i, "$1\r\nx\r\n", 7); }
-    port_begin_on(api_open(64 << 20), NULL);
+    port_begin_on(api_open(64 << 20), large_requests); /* the arguments need 16 bytes each */
     const int fd = peer();
     T_EQ_STR(ask(fd, "*1048576\r\n"), "");
     T_CHECK(tell(fd, request, bytes - 7));

@@ -119,7 +119,7 @@ static void entries_on_disk_are_scanned_in_slices(void)
     disk[0] = '\0';
 }
 
-static void small_buffers(cellar_resp_opts *o) { o->buffer_bytes = 1u << 20; }
+static void small_buffers(cellar_resp_opts *o) { o->resp_buffer_bytes = 1u << 20; }
 
 /* A table of 25,000 keys beside the reply would need over 1 MiB. */
 static void scan_of_a_disk_needs_memory_for_its_reply_alone(void)

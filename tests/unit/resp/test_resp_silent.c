@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    silent clients cost one share of the budget, and each of them its own connection. The
+ *         entries stay, and other clients are served: publishers, readers, writers.
+ * Method: a port without threads on a socket file; a store of 16 MiB, so a share of 2 MiB, that is
+ *         full of entries of 1 KiB. */
+#include "tests/support/port_kit.h"
+
+#include "cellar_admin.h"
+#include "cellar_entry.h"
+#include "cellar_observe.h"
+
+enum { SHARE = 2 << 20, ENTRIES = 20000 };
+#define GET_LARGE "*2\r\n$3\r\nGET\r\n$5\r\nlarge\r\n" /* no line: it may begin a connection */
+static const char oom[] = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+
+static uint64_t entries(void)
+{
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(port_store, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    return st.entries;
+}
+
+/* Open a port, and fill the store. Return the entries. */
+static uint64_t full_begin(void)
+{
+    static char value[1024];
+    cellar *ns;
+    port_begin();
+    memset(value, 'v', sizeof value);
+    T_REQUIRE(cellar_namespace_open(port_store, "db0", NULL, &ns) == CELLAR_OK);
+    for (int i = 0; i < ENTRIES; i++) {
+        char key[24];
+        const int len = snprintf(key, sizeof key, "key:%d", i);
+        T_EQ_I64(cellar_set(ns, key, (size_t)len, value, sizeof value, NULL), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_close(ns), CELLAR_OK);
+    return entries();
+}
+
+static void bulk_head(char out[64], const char *before, size_t len)
+{
+    (void)snprintf(out, 64, "%s$%zu\r\n", before, len);
+}
+
+/* Store a value through the library: each byte follows from its place and `seed`. */
+static void put(const char *key, size_t len, unsigned seed)
+{
+    cellar *ns;
+    char *value = malloc(len);
+    T_REQUIRE(value != NULL && cellar_namespace_open(port_store, "db0", NULL, &ns) == CELLAR_OK);
+    for (size_t i = 0; i < len; i++) { value[i] = (char)('a' + (i / 7 + seed) % 26); }
+    T_EQ_I64(cellar_set(ns, key, strlen(key), value, len, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_close(ns), CELLAR_OK);
+    free(value);
+}
+
+/* Read a reply of `len` bytes of value in pieces; run `between` after each. Return whether its bytes
+ * are those of put(). */
+static bool got_value(int fd, size_t len, unsigned seed, void (*between)(void))
+{
+    char head[64];
+    static char in[48 << 10];
+    bulk_head(head, "", len);
+    const size_t head_len = strlen(head), all = head_len + len + 2;
+    size_t at = 0;
+    for (int quiet = 0; at < all && quiet < 100;) {
+        const ssize_t n = recv(fd, in, all - at < sizeof in ? all - at : sizeof in, 0);
+        if (n == 0) { break; }
+        for (ssize_t i = 0; i < n; i++, at++) {
+            const char want = at < head_len ? head[at]
+                            : at < head_len + len ? (char)('a' + ((at - head_len) / 7 + seed) % 26)
+                            : at == head_len + len ? '\r' : '\n';
+            if (in[i] != want) { return false; }
+        }
+        quiet = n > 0 ? 0 : quiet + 1;
+        port_step();
+        if (n > 0 && between != NULL) { between(); }
+    }
+    return at == all;
+}
+
+/* ---- subscribers ---- */
+
+static size_t swallow(int fd)
+{
+    static char in[64 << 10];
+    size_t all = 0;
+    for (ssize_t n; (n = recv(fd, in, sizeof in, 0)) > 0;) { all += (size_t)n; }
+    return all;
+}
+
+static void silent_subscribers_cost_a_share_and_not_their_publisher(void)
+{
+    enum { SILENT = 20, MESSAGES = 1000, LEN = 10000 };
+    static char message[LEN + 64];
+    int fd[SILENT];
+    const uint64_t before = full_begin();
+    const int publisher = peer(), reader = peer();
+    (void)ask(reader, "SUBSCRIBE news\r\n");
+    for (int i = 0; i < SILENT; i++) {
+        fd[i] = peer();
+        (void)ask(fd[i], "SUBSCRIBE news\r\n");
+    }
+    (void)snprintf(message, sizeof message, "*3\r\n$7\r\nPUBLISH\r\n$4\r\nnews\r\n$%d\r\n", LEN);
+    const size_t head = strlen(message);
+    memset(message + head, 'm', LEN);
+    memcpy(message + head + LEN, "\r\n", 2);
+    size_t heard_bytes = 0, receivers = 0;
+    for (int i = 0; i < MESSAGES; i++) {
+        const char *reply = ask_bytes(publisher, message, head + LEN + 2);
+        T_CHECK(reply[0] == ':');
+        receivers = strtoull(reply + 1, NULL, 10);
+        heard_bytes += swallow(reader);
+        T_CHECK(port_stats().bytes <= SHARE);
+    }
+    T_EQ_U64(receivers, 1); /* the one that reads */
+    T_EQ_U64(heard_bytes, MESSAGES * (LEN + strlen("*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n"
+                                                   "$10000\r\n\r\n")));
+    T_EQ_U64(port_stats().output_closed, SILENT);
+    T_EQ_U64(port_stats().clients, 2);
+    T_CHECK(entries() > before / 4 * 3);
+    for (int i = 0; i < SILENT; i++) { close(fd[i]); }
+    close(publisher);
+    close(reader);
+    port_end();
+}
+
+/* A hundred messages in one request: no subscriber could read meanwhile. */
+static void burst_to_many_subscribers_closes_none_that_reads(void)
+{
+    enum { SUBSCRIBERS = 60, BURST = 20, LEN = 4000 };
+    static char burst[BURST * (LEN + 64)];
+    int fd[SUBSCRIBERS];
+    size_t len = 0;
+    port_begin();
+    for (int i = 0; i < BURST; i++) {
+        len += (size_t)snprintf(burst + len, 64, "*3\r\n$7\r\nPUBLISH\r\n$1\r\nx\r\n$%d\r\n", LEN);
+        memset(burst + len, 'm', LEN);
+        memcpy(burst + len + LEN, "\r\n", 2);
+        len += LEN + 2;
+    }
+    const int publisher = peer();
+    for (int i = 0; i < SUBSCRIBERS; i++) {
+        fd[i] = peer();
+        (void)ask(fd[i], "SUBSCRIBE x\r\n");
+    }
+    T_EQ_U64(strlen(ask_bytes(publisher, burst, len)), BURST * strlen(":60\r\n"));
+    for (int i = 0; i < SUBSCRIBERS; i++) {
+        T_EQ_U64(swallow(fd[i]) % (LEN + strlen("*3\r\n$7\r\nmessage\r\n$1\r\nx\r\n$4000\r\n\r\n")),
+                 0);
+        close(fd[i]);
+    }
+    T_EQ_U64(port_stats().output_closed + port_stats().memory_closed, 0);
+    close(publisher);
+    port_end();
+}
+
+/* ---- readers ---- */
+
+static void silent_readers_of_one_value_cost_a_pin(void)
+{
+    enum { SILENT = 40, GETS = 200 };
+    int fd[SILENT];
+    const uint64_t before = full_begin();
+    put("large", 1 << 20, 1);
+    for (int i = 0; i < SILENT; i++) {
+        fd[i] = peer();
+        for (int k = 0; k < GETS; k++) { T_CHECK(tell_text(fd[i], GET_LARGE)); }
+        port_run();
+    }
+    T_CHECK(port_stats().bytes < SHARE / 4 * 3); /* their other requests */
+    T_CHECK(entries() > before / 4 * 3);
+    const int reader = peer();
+    T_CHECK(tell_text(reader, GET_LARGE));
+    T_CHECK(got_value(reader, 1 << 20, 1, NULL));
+    for (int i = 0; i < SILENT; i++) { close(fd[i]); }
+    close(reader);
+    port_end();
+}
+
+static void silent_readers_of_many_values_pin_one_share(void)
+{
+    enum { SILENT = 12, LEN = 400 << 10 };
+    int fd[SILENT];
+    const uint64_t before = full_begin();
+    for (int i = 0; i < SILENT; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "large:%d", i);
+        put(key, LEN, (unsigned)i);
+    }
+    for (int i = 0; i < SILENT; i++) {
+        char line[32];
+        (void)snprintf(line, sizeof line, "PING\r\nGET large:%d\r\n", i);
+        fd[i] = peer();
+        T_CHECK(tell_text(fd[i], line));
+        port_pass(100);
+    }
+    T_CHECK(entries() > before / 2);
+    T_CHECK(port_stats().bytes <= SHARE);
+    port_pass(1000); /* now they are silent: the next reader takes the place of one */
+    const int reader = peer();
+    T_EQ_STR(ask(reader, "PING\r\n"), "+PONG\r\n");
+    T_CHECK(tell_text(reader, "GET large:0\r\n"));
+    T_CHECK(got_value(reader, LEN, 0, NULL));
+    for (int i = 0; i < SILENT; i++) { close(fd[i]); }
+    close(reader);
+    port_end();
+}
+
+static void silent_readers_of_small_values_cost_a_share(void)
+{
+    enum { SILENT = 30, GETS = 2000 };
+    int fd[SILENT];
+    const uint64_t before = full_begin();
+    const int reader = peer();
+    (void)ask(reader, "PING\r\n");
+    for (int i = 0; i < SILENT; i++) {
+        fd[i] = peer();
+        (void)ask(fd[i], "PING\r\n");
+        for (int k = 0; k < GETS; k++) {
+            if (send(fd[i], "GET key:19999\r\n", 15, MSG_NOSIGNAL) < 0) { break; }
+            if (k % 50 == 0) { port_run(); }
+        }
+        port_run();
+        T_EQ_U64(strlen(ask(reader, "GET key:19999\r\n")), strlen("$1024\r\n\r\n") + 1024);
+        T_CHECK(port_stats().bytes <= SHARE);
+    }
+    T_CHECK(port_stats().output_closed > 0);
+    T_CHECK(entries() > before / 4 * 3);
+    for (int i = 0; i < SILENT; i++) { close(fd[i]); }
+    close(reader);
+    port_end();
+}
+
+static void a_value_longer_than_the_share_reaches_a_client_that_reads(void)
+{
+    enum { LEN = 6 << 20 };
+    port_begin();
+    put("large", LEN, 3);
+    const int reader = peer();
+    T_CHECK(tell_text(reader, GET_LARGE GET_LARGE "PING\r\n"));
+    port_run();
+    T_CHECK(port_stats().bytes < SHARE / 4); /* no copy */
+    T_CHECK(got_value(reader, LEN, 3, NULL) && got_value(reader, LEN, 3, NULL));
+    T_EQ_STR(ask(reader, ""), "+PONG\r\n");
+    close(reader);
+    port_end();
+}
+
+static void a_long_reply_that_stands_still_closes_its_client(void)
+{
+    port_begin();
+    put("large", 4 << 20, 3);
+    const int deaf = peer();
+    T_EQ_STR(ask(deaf, "PING\r\n"), "+PONG\r\n");
+    T_CHECK(tell_text(deaf, GET_LARGE));
+    port_run();
+    port_pass(9999);
+    T_EQ_U64(port_stats().clients, 1);
+    port_pass(1);
+    T_EQ_U64(port_stats().clients, 0);
+    T_EQ_U64(port_stats().output_closed, 1);
+    close(deaf);
+    port_end();
+}
+
+/* ---- values that change while they are sent ---- */
+
+static void replace_it(void) { put("large", 3 << 20, 9); }
+static void delete_it(void)
+{
+    cellar *ns;
+    T_EQ_I64(cellar_namespace_open(port_store, "db0", NULL, &ns), CELLAR_OK);
+    (void)cellar_delete(ns, "large", 5);
+    (void)cellar_close(ns);
+}
+static void evict_it(void)
+{
+    static int n;
+    char key[24];
+    (void)snprintf(key, sizeof key, "other:%d", n++ % 40);
+    put(key, 700 << 10, 5);
+}
+
+static void a_value_that_changes_while_it_is_sent_arrives_whole(void)
+{
+    void (*const change[])(void) = { replace_it, delete_it, evict_it };
+    for (size_t i = 0; i < sizeof change / sizeof *change; i++) {
+        port_begin();
+        put("large", 3 << 20, 4);
+        const int reader = peer();
+        T_CHECK(tell_text(reader, GET_LARGE));
+        port_step();
+        T_CHECK(got_value(reader, 3 << 20, 4, change[i]));
+        close(reader);
+        port_end(); /* the store asserts that no pin is left */
+    }
+}
+
+static void close_drops_values_that_are_half_sent(void)
+{
+    port_begin();
+    put("large", 3 << 20, 4);
+    const int reader = peer(), second = peer();
+    T_CHECK(tell_text(reader, GET_LARGE) && tell_text(second, GET_LARGE GET_LARGE));
+    port_run();
+    close(second);
+    port_run();
+    port_end();
+    close(reader);
+}
+
+/* ---- senders ---- */
+
+static void silent_senders_cost_a_share(void)
+{
+    enum { SILENT = 40, PART = 200 << 10 };
+    static char part[PART];
+    int fd[SILENT];
+    const uint64_t before = full_begin();
+    const int writer = peer();
+    memset(part, 'x', sizeof part);
+    for (int i = 0; i < SILENT; i++) {
+        fd[i] = peer();
+        (void)tell_text(fd[i], "*2\r\n$4\r\nECHO\r\n$20000000\r\n");
+        for (int k = 0; k < 10 && tell(fd[i], part, sizeof part); k++) { port_run(); }
+        T_EQ_STR(ask(writer, "SET small 1\r\n"), "+OK\r\n");
+        T_CHECK(port_stats().bytes <= SHARE);
+        port_pass(100);
+    }
+    T_CHECK(entries() > before / 4 * 3);
+    for (int i = 0; i < SILENT; i++) { close(fd[i]); }
+    close(writer);
+    port_end();
+}
+
+static void a_reply_without_room_is_oom(void)
+{
+    port_begin();
+    put("large", 3 << 20, 4);
+    const int fd = peer();
+    T_EQ_STR(ask(fd, "GETRANGE large 0 -1\r\n"), oom);
+    T_EQ_STR(ask(fd, "PING\r\n"), "+PONG\r\n");
+    close(fd);
+    port_end();
+}
+
+T_ONE_THREAD;
+T_MAIN("resp_silent", T_CASE(silent_subscribers_cost_a_share_and_not_their_publisher),
+       T_CASE(burst_to_many_subscribers_closes_none_that_reads),
+       T_CASE(silent_readers_of_one_value_cost_a_pin),
+       T_CASE(silent_readers_of_many_values_pin_one_share),
+       T_CASE(silent_readers_of_small_values_cost_a_share),
+       T_CASE(a_value_longer_than_the_share_reaches_a_client_that_reads),
+       T_CASE(a_long_reply_that_stands_still_closes_its_client),
+       T_CASE(a_value_that_changes_while_it_is_sent_arrives_whole),
+       T_CASE(close_drops_values_that_are_half_sent), T_CASE(silent_senders_cost_a_share),
+       T_CASE(a_reply_without_room_is_oom))
