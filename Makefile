@@ -49,7 +49,7 @@ SRC_WORK  = ticker cron sched calls open batch batch_calls batch_open behind bus
             refresh refresh_calls refresh_open
 SRC_EXTRAS = memoize warm write_through
 SRC_KIT   = key template value board list redact url settings llm embedding hot status snapshot
-SRC_RESP  = reply queue key_list channel trace command parse client session transaction describe options \
+SRC_RESP  = reply queue key_list channel trace command parse client room value session transaction describe options \
             entry cmd_read cmd_write cmd_number cmd_expire cmd_keys cmd_observe cmd_config cmd_own \
             cmd_channel cmd_work cmd_limit cmd_bloom cmd_script table stat listen http admin serve loop \
             finish open

@@ -118,6 +118,25 @@ CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cel
  *     cellar_unpin(&p);                                                                          */
 CELLAR_API void cellar_unpin(cellar_pinned *p);
 
+/* Reserve the memory of a large value: fill it, then store it without a copy. The set of exactly
+ * these bytes takes them. A value short enough for the log (up to 256 KiB) is copied, as is each
+ * other value.
+ * in:      c, any handle of the store; value_len from 1 to max_value_bytes
+ * out:     *out: value_len bytes at value, undefined, writable until the set; zeroed unless OK
+ * returns: OK; E_SPACE, E_NOMEM (no room: entries were evicted for it, as for a set), E_LIMIT (all
+ *          pin slots are taken), E_TOOBIG, E_INVAL, E_CLOSED
+ * owns:    the caller calls cellar_unpin: after the set, which makes the bytes those of the entry,
+ *          or without one, which frees them
+ * thread:  any; one thread at a time stores or unpins it
+ * cost:    as the allocation of a set; no copy
+ * example:
+ *     cellar_pinned p;
+ *     if (cellar_reserve(c, len, &p) == CELLAR_OK) {
+ *         if (read_all(fd, (void *)p.value, len)) cellar_set(c, "k", 1, p.value, len, NULL);
+ *         cellar_unpin(&p);
+ *     }                                                                                          */
+CELLAR_API cellar_err cellar_reserve(cellar *c, size_t value_len, cellar_pinned *out);
+
 typedef struct cellar_delete_opts {
     size_t   struct_size;    /* set by cellar_delete_opts_default()                               */
     uint64_t if_version;     /* from cellar_entry_info.version. Default 0: any version            */

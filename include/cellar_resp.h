@@ -28,21 +28,14 @@
  *           reaches the subscribed clients, and PUBLISH also calls the handlers of the signal, on
  *           the thread that serves the port: a handler must return, and not step or close the port.
  *           The thread has the default stack of the process, or host option stack_bytes.
- *           Up to 8 MiB of signals wait for the port, and up to a quarter of resp_buffer_bytes;
- *           more are dropped and counted.
+ *           Up to 8 MiB of signals wait, or a quarter of resp_buffer_bytes; more are dropped.
  * LISTS     CELLAR.TASKS, CELLAR.SCHED and CELLAR.REFRESH show the pool, the scheduler and the
  *           refresher of the options. Bus, pool, scheduler and refresher outlive the port.
  * LIMITS    Each limit is an option with a default. 1,048,576 arguments a request. Lines of 64 KiB.
  *           64 requests or 1 ms a client and round. KEYS and DBSIZE run in slices of 1 ms.
  * MEMORY    Requests and unread replies are charged to the budget of the store, in steps of 64 KiB,
- *           up to resp_buffer_bytes, the share of the clients: more entries are not evicted for
- *           them. A value from 256 KiB on is sent from its place in the store, without a copy.
- *           If the share is used up, the port closes the clients that hold most of it: clients
- *           that do not read, or that sent part of a request and were silent for a second. A
- *           request that still has no room gets -OOM; if a part of it is yet to come, its
- *           connection is closed. A subscriber or monitor with an unread backlog over a quarter of
- *           the share, or over 1 MiB if that is more, is closed. A client that leaves a longer
- *           reply unread for 10 s is closed. The port keeps up to 512 KiB that it does not use.
+ *           up to resp_buffer_bytes: see there. A request without room gets -OOM; if a part of it
+ *           is yet to come, its connection is closed. The port keeps up to 512 KiB of free memory.
  * FORK      The child has no port: its sockets are closed there, and calls return E_FORKED. Its
  *           memory stays until the child ends.
  * OMIT      -DCELLAR_OMIT_RESP leaves the port out of the library. */
@@ -67,7 +60,16 @@ struct cellar_scheduler;
 
 typedef struct cellar_resp cellar_resp;
 
-/* ADMIN PAGES. `admin` opens pages over HTTP: / (a dashboard), /metrics (Prometheus), /stats.json,
+/* SILENT CLIENTS. What clients hold is one share of the budget, resp_buffer_bytes: unread replies,
+ * requests that are not complete, transactions. No more entries are evicted for them. If the share
+ * is used up, the port closes the clients that hold most: those that do not read, and those that
+ * sent part of a request and were silent for a second. A subscriber or monitor with an unread backlog
+ * over a quarter of the share, at least 1 MiB, is closed; a client that reads nothing of a reply of
+ * that length for 10 s, too. A value from 256 KiB on is sent from its place in the store, and SET
+ * receives one there: it may evict entries, as each set. At most one share of such values is
+ * half-sent at a time, in each direction, or one value that is longer.
+ *
+ * ADMIN PAGES. `admin` opens pages over HTTP: / (a dashboard), /metrics (Prometheus), /stats.json,
  * /healthz, and /readyz (503 after cellar_resp_drain). Each of them is also below /_cellar. The
  * methods are GET and HEAD. No page changes anything or loads anything from other hosts. With a
  * password, all pages but the last two need it: Basic, any user. Without a password, Host must be

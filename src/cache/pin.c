@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * pin: read one key in place.
+ * pin: read one key in place; fill a large value in place.
  *
  * SEE ALSO   src/l1/pin.c. */
 #include "cache/pin.h"
@@ -12,6 +12,8 @@
 #include "cache/talk.h"
 
 BASE_SIZE_BEGIN
+
+#define CACHE_RESERVED (UINT64_C(1) << 32) /* in opaque[1], above the slot */
 
 /* Pin in all cases except the plain hit. */
 BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_t key_len,
@@ -43,6 +45,26 @@ BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_
     return err;
 }
 
+CELLAR_API cellar_err cellar_reserve(cellar *c, size_t value_len, cellar_pinned *out)
+{
+    if (out != NULL) { memset(out, 0, sizeof *out); }
+    if (c == NULL || out == NULL || value_len == 0) {
+        return cache_refuse(c, "cellar_reserve: value_len must be from 1, out not NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (value_len > l1_max_value(c->l1)) {
+        return cache_fail(c, CELLAR_E_TOOBIG, 0, "cellar_reserve: raise max_value_bytes");
+    }
+    l1_pin_ref ref;
+    const cellar_err err = l1_reserve(c->l1, value_len, &ref);
+    if (err != CELLAR_OK) {
+        return cache_fail(c, err, 0, "cellar_reserve: no room, or all pin slots are in use");
+    }
+    cache_pin_out(c, &ref, out);
+    out->opaque[1] |= CACHE_RESERVED;
+    return CELLAR_OK;
+}
+
 BASE_SIZE_END
 
 CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cellar_pinned *out)
@@ -67,6 +89,11 @@ CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cel
 CELLAR_API void cellar_unpin(cellar_pinned *p)
 {
     if (p == NULL || p->opaque[0] == 0) { return; }
-    l1_unpin_slot((l1 *)(uintptr_t)p->opaque[0], (uint32_t)p->opaque[1]);
+    l1 *const level = (l1 *)(uintptr_t)p->opaque[0];
+    if (BASE_UNLIKELY((p->opaque[1] & CACHE_RESERVED) != 0)) {
+        l1_reserve_end(level, p->value, (uint32_t)p->opaque[1]);
+    } else {
+        l1_unpin_slot(level, (uint32_t)p->opaque[1]);
+    }
     memset(p, 0, sizeof *p);
 }

@@ -219,6 +219,11 @@ CELLAR_PRIVATE bool l1_pin_hit(l1 *c, const base_thread_record *self, const void
 CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags);
 BASE_SPARE CELLAR_PRIVATE void l1_unpin(l1 *c, l1_pin_ref *ref);
 CELLAR_PRIVATE void l1_unpin_slot(l1 *c, uint32_t slot_index); /* ref->slot, once */
+/* Make a block for `len` bytes of a value and pin it. A set of exactly these bytes takes the block.
+ * OK; E_LIMIT (no free slot), E_SPACE, E_NOMEM. */
+CELLAR_PRIVATE cellar_err l1_reserve(l1 *c, size_t len, l1_pin_ref *out);
+/* Unpin a block of l1_reserve; free it unless a set has taken it. */
+CELLAR_PRIVATE void l1_reserve_end(l1 *c, const void *value, uint32_t slot_index);
 
 typedef struct l1_info {
     size_t value_len;

@@ -3,6 +3,7 @@
  * large_list: lists and sums of the blocks that no slot links.
  *
  * PICTURE    made -> HAND -> linked -> HAND (noted by a victim) -> retire list -> SWEPT -> free
+ *            reserved: HAND -> RESERVED -> HAND -> linked, or free
  *            New blocks enter the retire list at the front; blocks found pinned stand behind them.
  * INVARIANTS big_bytes + retired_bytes == units in use. A block is linked or in one of two lists:
  *            it enters a list before its slot is cleared, and leaves it after its slot is set.
@@ -20,14 +21,16 @@ CELLAR_PRIVATE void l1_bigs_open(l1 *c)
 static l1_bigs *l1_bigs_of(l1 *c, l1_where where)
 {
     if (where == L1_NOWHERE || where == L1_LINKED) { return NULL; }
-    return where == L1_IN_HAND || where == L1_SWEPT ? &c->hand : &c->retired;
+    const bool hand = where == L1_IN_HAND || where == L1_SWEPT || where == L1_RESERVED;
+    return hand ? &c->hand : &c->retired;
 }
 
 /* Return the sum that counts a block there; NULL: none. */
 static _Atomic uint64_t *l1_bigs_sum(l1 *c, l1_where where)
 {
     if (where == L1_NOWHERE) { return NULL; }
-    return where == L1_LINKED || where == L1_IN_HAND ? &c->big_bytes : &c->retired_bytes;
+    const bool retired = where == L1_SWEPT || where == L1_RETIRED || where == L1_STUCK;
+    return retired ? &c->retired_bytes : &c->big_bytes;
 }
 
 CELLAR_PRIVATE void l1_bigs_move(l1 *c, l1_big *b, l1_where where)

@@ -11,6 +11,8 @@
  *            any lock. Eviction judges its small record, with the block's bytes as weight. The
  *            unlink hands the value to the tier (cache/events.c), then the block goes to the retire
  *            list until no pin names it. The tier has a limit of its own (cellar_l2.h, SIZES).
+ * RESERVE    A caller may make the block first and fill it: it is pinned, and waits in the list of
+ *            blocks in hand. The set of its bytes takes it in place of a copy.
  * LOCKING    None while a block is made: each step takes its own locks.
  *            Fork: blocks in the hands of lost threads go to the retire list of the child. A lost
  *            delete may hold a block with its slot still set: the odd bucket is emptied first.
@@ -21,6 +23,7 @@
 #include "l1/evict.h"
 #include "l1/index.h"
 #include "l1/large.h"
+#include "l1/pin_slots.h"
 #include "l1/segment.h"
 
 BASE_SIZE_BEGIN
@@ -84,7 +87,7 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
     if (base_load_rlx(&c->low) != 0) { (void)l1_unpark(c, 0); }
     if (base_load_rlx(&c->refill) != 0) { l1_log_refill(c); }
     unsigned char *to = l1_big_bytes(*out);
-    if (len != 0) { memcpy(to, value, (size_t)len); }
+    if (value != NULL) { memcpy(to, value, (size_t)len); }
     if (apart) { memcpy(to + len, k->bytes, k->len); }
     if (base_load_rlx(&c->wipes) != 0) { /* a reused block keeps its pages */
         const uint64_t used = L1_BIG_HEADER + len + (apart ? k->len : 0);
@@ -94,6 +97,60 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
 }
 
 CELLAR_PRIVATE void l1_big_drop(l1 *c, l1_big *b) { l1_run_give(c, b); }
+
+CELLAR_PRIVATE cellar_err l1_reserve(l1 *c, size_t len, l1_pin_ref *out)
+{
+    const l1_key none = {0};
+    l1_big *b;
+    *out = (l1_pin_ref){.slot = UINT32_MAX};
+    const cellar_err err = l1_big_make(c, &none, NULL, len, false, &b);
+    if (err != CELLAR_OK) { return err; }
+    _Atomic uint64_t *pin = l1_pin_take(c, (uint64_t)(uintptr_t)b | L1_BIG_BIT, false);
+    if (pin == NULL) {
+        l1_big_drop(c, b);
+        return CELLAR_E_LIMIT;
+    }
+    *out = (l1_pin_ref){.value = l1_big_bytes(b), .value_len = len,
+                        .slot = (uint32_t)(pin - &c->pin[0].slot[0])};
+    l1_big_to(c, b, L1_RESERVED);
+    return CELLAR_OK;
+}
+
+/* Move a block from RESERVED into the hand of this thread. False: it is not there. The bytes before
+ * `value` may be those of any value, so the list alone says whether they are a header. */
+static bool l1_reserved_take(l1 *c, const void *value, l1_big **out)
+{
+    l1_big *b;
+    sync_take(L1_BIG, &c->big_lock);
+    for (b = c->hand.first; b != NULL; b = b->next) {
+        if (l1_big_bytes(b) == value && b->where == (uint16_t)L1_RESERVED) { break; }
+    }
+    if (b != NULL) { l1_bigs_move(c, b, L1_IN_HAND); }
+    sync_drop(L1_BIG, &c->big_lock);
+    *out = b;
+    return b != NULL;
+}
+
+CELLAR_PRIVATE l1_big *l1_big_adopt(l1 *c, const l1_key *k, const void *value, uint64_t len)
+{
+    const uintptr_t at = (uintptr_t)value - (uintptr_t)c->pages.region.base;
+    l1_big *b;
+    if (at >= c->pages.region.reserved_bytes || !l1_reserved_take(c, value, &b)) { return NULL; }
+    if (b->bytes != l1_run_bytes(c, L1_BIG_HEADER + len)) {
+        l1_big_to(c, b, L1_RESERVED);
+        return NULL;
+    }
+    b->hash = k->hash;
+    return b;
+}
+
+CELLAR_PRIVATE void l1_reserve_end(l1 *c, const void *value, uint32_t slot_index)
+{
+    l1_big *b;
+    const bool unused = l1_reserved_take(c, value, &b);
+    l1_unpin_slot(c, slot_index);
+    if (unused) { l1_big_drop(c, b); }
+}
 
 /* Put the blocks of lost threads on the retire list. Threads above BASE_THREAD_MAX share an index,
  * so the forking thread is unknown. Blocks of that index stay in hand. */

@@ -236,6 +236,7 @@ typedef struct l1_pin_line {
 typedef enum l1_where {
     L1_NOWHERE, /* not counted: new, or its units are free */
     L1_LINKED, L1_IN_HAND, L1_SWEPT, /* in the hands of one thread */
+    L1_RESERVED, /* filled by a caller that pins it; a set may take it */
     L1_RETIRED,
     L1_STUCK /* on the retire list, and pinned at the last look */
 } l1_where;

@@ -691,6 +691,7 @@ static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p, bool tag
     for (unsigned round = 0;; round++) {
         l1_image im;
         cellar_err err;
+        bool reserved = false;
         if ((p->flags & L1_KEEP_TTL) != 0) { l1_keep_times(c, k, p); }
         const unsigned form = l1_choose_form(c, k, p, &im);
         const uint32_t judged = L1_IF_ABSENT | L1_IF_PRESENT | L1_IF_VERSION | L1_IF_SAME;
@@ -703,11 +704,18 @@ static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p, bool tag
         }
         if (form != 0) {
             const bool big = (form & L1_FORM_BIG) != 0, apart = (form & L1_FORM_APART) != 0;
-            err = l1_big_make(c, k, p->value, big ? p->value_len : 0, apart, &im.block);
+            im.block = big && !apart ? l1_big_adopt(c, k, p->value, p->value_len) : NULL;
+            reserved = im.block != NULL;
+            err = reserved ? CELLAR_OK : l1_big_make(c, k, p->value, big ? p->value_len : 0, apart,
+                                                     &im.block);
             if (err != CELLAR_OK) { return l1_put_failed(c, k, p, err); }
         }
         err = l1_append(c, k, p, &im);
-        if (err != CELLAR_OK && im.block != NULL) { l1_big_drop(c, im.block); }
+        if (err != CELLAR_OK && reserved) {
+            l1_big_to(c, im.block, L1_RESERVED);
+        } else if (err != CELLAR_OK && im.block != NULL) {
+            l1_big_drop(c, im.block);
+        }
         if (err == CELLAR_E_BUSY && round < 64) { continue; }
         if (err < 0) { return l1_put_failed(c, k, p, err == CELLAR_E_BUSY ? CELLAR_E_SPACE : err); }
         return err;

@@ -7,7 +7,6 @@
 #include "resp/parse.h"
 
 #define RESP_ADMIN_WAIT_MS 30000 /* a client asks, and reads the answer, within this time */
-#define RESP_ADMIN_HEAD_MS 5000  /* the head of a request comes within this time */
 #define RESP_HTTP_FULL \
     "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 

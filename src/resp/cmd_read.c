@@ -6,6 +6,7 @@
  * LOCKING    None. */
 #include "resp/data.h"
 #include "resp/entry.h"
+#include "resp/value.h"
 
 RESP_CALL(resp_cmd_get)
 {

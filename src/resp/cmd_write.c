@@ -8,6 +8,7 @@
  * LOCKING    None. */
 #include "resp/data.h"
 #include "resp/entry.h"
+#include "resp/value.h"
 
 /* ---- SET ------------------------------------------------------------------------------------- */
 

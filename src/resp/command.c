@@ -11,7 +11,7 @@
 
 #include "base/num.h"
 #include "resp/command.h"
-#include "resp/queue.h"
+#include "resp/room.h"
 #include "resp/trace.h"
 
 #define RESP_WORD_MAX 32u /* longest name of a command */
@@ -205,10 +205,12 @@ CELLAR_PRIVATE void resp_run(resp_client *c, const resp_command *cmd, const cell
     if (cmd == NULL) {
         resp_unknown(c, argv, argc);
     } else if (resp_allowed(c, cmd, argv, argc)) {
-        if ((c->flags & RESP_C_MULTI) && !(cmd->flags & RESP_IN_MULTI)) {
-            resp_queue_add(c, cmd, argv, argc);
-        } else {
+        if (!(c->flags & RESP_C_MULTI) || (cmd->flags & RESP_IN_MULTI)) {
             resp_call(c, cmd, argv, argc);
+        } else if (!resp_room_in(c->of, 0)) {
+            resp_refuse(c, "%s", RESP_OOM);
+        } else {
+            resp_queue_add(c, cmd, argv, argc);
         }
     }
 }

@@ -66,10 +66,5 @@ CELLAR_PRIVATE void resp_syntax(resp_client *c);
 CELLAR_PRIVATE void resp_wrong_arity(resp_client *c, const char *name);
 /* Write the error of an unknown subcommand. */
 CELLAR_PRIVATE void resp_unknown_sub(resp_client *c, const cellar_bytes *argv, const char *command);
-/* Add to a figure of the port. */
-BASE_INLINE void resp_add(cellar_resp *r, resp_count which, uint64_t n)
-{
-    base_store_rlx(&r->count[which], base_load_rlx(&r->count[which]) + n);
-}
 
 #endif

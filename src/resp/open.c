@@ -20,6 +20,7 @@
 #include "resp/listen.h"
 #include "resp/loop.h"
 #include "resp/parse.h"
+#include "resp/room.h"
 #include "resp/table.h"
 #include "resp/trace.h"
 

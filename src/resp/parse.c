@@ -7,6 +7,9 @@
  * WALK       The first pass over a request fills `argv`. A request that came in pieces is scanned
  *            piece by piece without `argv`, and passed once more when it is complete: a client that
  *            sends slowly costs neither time nor memory for each argument.
+ * PLACE      The value of SET, SETNX, SETEX and PSETEX, from RESP_PLACE_MIN on, that has not come
+ *            whole gets a place in the store. What has come of it moves there; the caller drops it
+ *            from the request, and reads the rest into the place.
  * LIMITS     RESP_ARGS_MAX arguments; a bulk and a whole request of max_request_bytes; lines of
  *            RESP_INLINE_MAX; before AUTH 10 arguments and bulks of 16 KiB.
  * FOREIGN    Lines inside another protocol must not run: a control byte, Host:, and a first line of
@@ -18,8 +21,10 @@
 #include "base/num.h"
 #include "resp/command.h"
 #include "resp/parse.h"
+#include "resp/room.h"
 
 #define RESP_ARGV_USUAL 256u
+#define RESP_PLACE_MIN ((int64_t)256 << 10) /* shorter values may lie in the log */
 #define RESP_NO_AUTH_ARGS 10
 #define RESP_NO_AUTH_BULK 16384
 
@@ -134,6 +139,41 @@ static resp_parsed resp_array_line(resp_client *c, const unsigned char *p, size_
     return RESP_PARSE_OK;
 }
 
+/* Return whether argument `i` is a value that a plain set will store. The request begins at `p`, and
+ * its name is complete. */
+static bool resp_is_value(const resp_client *c, const unsigned char *p, uint32_t i)
+{
+    static const struct { const char *name; uint32_t value; } rows[] = {
+        { "set", 2 }, { "setnx", 2 }, { "setex", 3 }, { "psetex", 3 },
+    };
+    if (i < 2 || (c->flags & RESP_C_MULTI) || c->of->opts.writable == 0) { return false; }
+    const unsigned char *line = (const unsigned char *)memchr(p, '\n', c->scan) + 1;
+    const unsigned char *name = (const unsigned char *)memchr(line, '\n', c->scan) + 1;
+    const unsigned char *end = memchr(name, '\r', c->scan);
+    const cellar_bytes word = { name, (size_t)(end - name) };
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        if (i == rows[k].value && resp_is(&word, rows[k].name)) { return true; }
+    }
+    return false;
+}
+
+/* Give the argument at `scan` a place in the store if it is a long value. BAD: no room. */
+static resp_parsed resp_value_place(resp_client *c, const unsigned char *p, size_t n)
+{
+    const size_t have = n - c->scan;
+    if (c->bulk_len < RESP_PLACE_MIN || have >= (size_t)c->bulk_len || c->place_at != 0 ||
+        !(c->flags & RESP_C_AUTH) || !resp_is_value(c, p, c->args_all - c->args_left)) {
+        return RESP_PARSE_MORE;
+    }
+    const cellar_err err = resp_place_take(c, (size_t)c->bulk_len);
+    if (err == CELLAR_E_TOOBIG) { return RESP_PARSE_MORE; } /* the set says so */
+    if (err != CELLAR_OK) { return resp_no_room(c); }
+    c->place_at = c->scan;
+    c->place_len = c->place_moved = have;
+    memcpy((unsigned char *)(uintptr_t)c->place.value, p + c->scan, have);
+    return RESP_PARSE_MORE;
+}
+
 /* Pass arguments from `scan` on; note them in `argv` if `note`. */
 static resp_parsed resp_array_args(resp_client *c, const unsigned char *p, size_t n, bool note)
 {
@@ -143,15 +183,17 @@ static resp_parsed resp_array_args(resp_client *c, const unsigned char *p, size_
             const resp_parsed got = resp_bulk_line(c, p, n);
             if (got != RESP_PARSE_OK) { return got; }
         }
-        const size_t len = (size_t)c->bulk_len;
-        if (n - c->scan < len + 2) { return RESP_PARSE_MORE; }
+        const bool placed = c->place_at != 0 && c->place_at == c->scan;
+        const size_t len = placed ? 0 : (size_t)c->bulk_len;
+        if (n - c->scan < len + 2) { return resp_value_place(c, p, n); }
         if (p[c->scan + len] != '\r' || p[c->scan + len + 1] != '\n') {
             return resp_bad(c, "expected CR LF");
         }
         if (note) {
             const uint32_t i = c->args_all - c->args_left;
             if (!resp_argv_room(r, i + 1)) { return resp_no_room(c); }
-            r->argv[i] = (cellar_bytes){ p + c->scan, len };
+            r->argv[i] = placed ? (cellar_bytes){ c->place.value, c->place.value_len }
+                                : (cellar_bytes){ p + c->scan, len };
         }
         c->scan += len + 2;
         c->bulk_len = -1;

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "resp/client.h"
+#include "resp/queue.h"
 
 BASE_SIZE_BEGIN
 
@@ -27,7 +27,7 @@ CELLAR_PRIVATE void resp_queue_add(resp_client *c, const resp_command *cmd,
     size_t bytes = sizeof(resp_queued) + argc * sizeof *argv;
     for (uint32_t i = 0; i < argc; i++) { bytes += argv[i].len; }
     resp_queued *q = NULL;
-    if (c->queue_bytes + bytes <= r->opts.max_request_bytes && resp_room_in(r, bytes)) {
+    if (c->queue_bytes + bytes <= r->opts.max_request_bytes) {
         q = base_alloc(&r->account, BASE_MOD_STORE, bytes, NULL);
     }
     if (q == NULL) {

@@ -5,10 +5,7 @@
  * PICTURE    out_first -> block -> block -> out_last;  [from, used) of each is unsent
  * WALK       A bulk that is read from the store is reserved behind the widest possible header;
  *            resp_bulk_commit writes the header, and moves the value left by the digits saved.
- *            A value from RESP_PIN_MIN on, or without room, stays in the store: a block with a pin.
- *            Blocks that send the same value share its pin.
- * LIMITS     Blocks are charged to the bound of the port, which keeps RESP_KEPT_MAX free ones.
- *            RESP_PINS pins, and one share of pinned bytes, or one value that is longer. */
+ * LIMITS     Blocks are charged to the bound of the port, which keeps RESP_KEPT_MAX free ones. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
@@ -16,60 +13,18 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "resp/client.h"
+#include "resp/reply.h"
 
 #define RESP_KEPT_MAX 16u   /* free blocks that the port keeps */
-#define RESP_HEAD_MAX 13u   /* "$" and at most 10 digits and CR LF */
-#define RESP_ROOM_MIN 1024u /* with less in the last block a value goes to a new one */
-#define RESP_TRIES 8        /* reads of a value that grows each time */
-#define RESP_PIN_MIN ((size_t)256 << 10) /* a pin of a shorter value may keep a segment of 1 MiB */
-#define RESP_PIN_TEXT ((size_t)RESP_HEAD_MAX + 2)
 #define RESP_TRIM_MAX ((size_t)1 << 10)
 
 /* ---- pins ---- */
 
-static void resp_pin_free(cellar_resp *r, resp_pin *pin)
+CELLAR_PRIVATE void resp_pin_free(cellar_resp *r, resp_pin *pin)
 {
     if (--pin->refs > 0) { return; }
     r->pinned_bytes -= pin->value.value_len;
     cellar_unpin(&pin->value);
-}
-
-/* Close the client that has been silent longest and holds a pin. False: there is none. */
-static bool resp_pin_press(cellar_resp *r)
-{
-    resp_client *c = r->first;
-    while (c != NULL && (c->out_pinned == 0 || c == r->serving)) { c = c->next; }
-    if (c == NULL || r->now_ms - c->active_ms < RESP_STALL_MS) { return false; }
-    resp_client_cut(c);
-    return true;
-}
-
-/* Return the pin of a value, with one more use; NULL: no room for it, `v` is not pinned. */
-static resp_pin *resp_pin_take(cellar_resp *r, cellar_pinned *v)
-{
-    resp_pin *place = NULL;
-    bool room = false;
-    do {
-        for (resp_pin *p = r->pin; p < r->pin + RESP_PINS; p++) {
-            if (p->refs == 0) {
-                place = p;
-            } else if (p->value.value == v->value && p->value.value_len == v->value_len) {
-                cellar_unpin(v);
-                p->refs++;
-                return p;
-            }
-        }
-        room = place != NULL && (r->pinned_bytes == 0 ||
-                                 r->pinned_bytes + v->value_len <= base_load_rlx(&r->share));
-    } while (!room && resp_pin_press(r));
-    if (!room) {
-        cellar_unpin(v);
-        return NULL;
-    }
-    *place = (resp_pin){ .value = *v, .refs = 1 };
-    r->pinned_bytes += v->value_len;
-    return place;
 }
 
 /* ---- blocks ---- */
@@ -107,8 +62,7 @@ CELLAR_PRIVATE resp_block *resp_block_new(cellar_resp *r, size_t bytes)
     return b;
 }
 
-/* Append a block to the output. */
-static void resp_block_link(resp_client *c, resp_block *b)
+CELLAR_PRIVATE void resp_block_link(resp_client *c, resp_block *b)
 {
     if (c->out_last != NULL) { c->out_last->next = b; } else { c->out_first = b; }
     c->out_last = b;
@@ -232,8 +186,7 @@ CELLAR_PRIVATE void resp_put(resp_client *c, const void *data, size_t len)
         if (BASE_UNLIKELY(room == 0)) {
             if (resp_block_add(c, len) == NULL) {
                 c->flags |= RESP_C_BROKEN;
-                base_store_rlx(&c->of->count[RESP_COUNT_memory_closed],
-                               base_load_rlx(&c->of->count[RESP_COUNT_memory_closed]) + 1);
+                resp_add(c->of, RESP_COUNT_memory_closed, 1);
                 return;
             }
             room = resp_room(c);
@@ -308,8 +261,7 @@ CELLAR_PRIVATE void resp_refuse(resp_client *c, const char *format, ...)
 {
     va_list args;
     if (c->flags & RESP_C_MULTI) { c->flags |= RESP_C_DIRTY; }
-    base_store_rlx(&c->of->count[RESP_COUNT_refused],
-                   base_load_rlx(&c->of->count[RESP_COUNT_refused]) + 1);
+    resp_add(c->of, RESP_COUNT_refused, 1);
     va_start(args, format);
     resp_error_va(c, format, args);
     va_end(args);
@@ -501,62 +453,6 @@ CELLAR_PRIVATE void resp_bulk_commit(resp_client *c, size_t len)
     memcpy(to + head + len, "\r\n", 2);
     b->used += head + len + 2;
     c->out_bytes += head + len + 2;
-}
-
-/* Write the value of a key from a pin. E_NOMEM: no room for one. */
-static cellar_err resp_bulk_pinned(resp_client *c, cellar *ns, const void *key, size_t key_len)
-{
-    cellar_resp *r = c->of;
-    cellar_pinned v;
-    char digits[24];
-    const cellar_err err = cellar_pin(ns, key, key_len, &v);
-    if (err != CELLAR_OK) { return err == CELLAR_E_LIMIT ? CELLAR_E_NOMEM : err; }
-    resp_pin *pin = resp_pin_take(r, &v);
-    if (pin == NULL) { return CELLAR_E_NOMEM; }
-    resp_block *b = base_alloc(&r->account, BASE_MOD_STORE, sizeof *b + RESP_PIN_TEXT, NULL);
-    if (b == NULL) {
-        resp_pin_free(r, pin);
-        return CELLAR_E_NOMEM;
-    }
-    const size_t len = pin->value.value_len;
-    const char *at = resp_digits(digits, (int64_t)len);
-    const size_t count = (size_t)(digits + sizeof digits - at);
-    *b = (resp_block){ .pin = pin, .cap = count + len + 5, .used = count + len + 5 };
-    b->bytes[0] = '$';
-    memcpy(b->bytes + 1, at, count);
-    memcpy(b->bytes + 1 + count, "\r\n\r\n", 4);
-    resp_block_link(c, b);
-    c->out_bytes += b->used;
-    c->out_pinned += b->used;
-    return CELLAR_OK;
-}
-
-CELLAR_PRIVATE cellar_err resp_bulk_value(resp_client *c, cellar *ns, const void *key,
-                                          size_t key_len)
-{
-    const bool sends = !(c->flags & (RESP_C_MUTED | RESP_C_BROKEN));
-    const size_t room = resp_room(c);
-    size_t cap = (room >= RESP_ROOM_MIN ? room : RESP_BLOCK_BYTES) - RESP_HEAD_MAX - 2, len = 0;
-    cellar_err err = CELLAR_E_BUFFER;
-    for (int i = 0; i < RESP_TRIES && err == CELLAR_E_BUFFER; i++) {
-        void *to = i > 0 && sends && cap >= RESP_PIN_MIN ? NULL : resp_bulk_reserve(c, cap);
-        if (to == NULL && i > 0 && sends) {
-            err = resp_bulk_pinned(c, ns, key, key_len);
-            if (err == CELLAR_OK) { return err; }
-            if (err != CELLAR_E_NOMEM) { break; }
-            if (cap >= RESP_PIN_MIN) { to = resp_bulk_reserve(c, cap); }
-        }
-        err = to != NULL ? cellar_get(ns, key, key_len, to, cap, &len) : CELLAR_E_NOMEM;
-        if (err == CELLAR_E_BUFFER) { cap = len; }
-    }
-    if (err == CELLAR_OK) {
-        resp_bulk_commit(c, len);
-    } else if (err == CELLAR_MISS || err == CELLAR_ABSENT) {
-        resp_null(c);
-    } else {
-        resp_fail(c, err);
-    }
-    return err;
 }
 
 /* ---- errors ---- */

@@ -15,6 +15,12 @@
 
 #define RESP_OOM "OOM command not allowed when used memory > 'maxmemory'."
 
+/* Add to a figure of the port. */
+BASE_INLINE void resp_add(cellar_resp *r, resp_count which, uint64_t n)
+{
+    base_store_rlx(&r->count[which], base_load_rlx(&r->count[which]) + n);
+}
+
 /* Add bytes as they are. */
 CELLAR_PRIVATE void resp_put(resp_client *c, const void *data, size_t len);
 CELLAR_PRIVATE void resp_ok(resp_client *c);
@@ -49,12 +55,6 @@ CELLAR_PRIVATE void resp_verbatim(resp_client *c, const char *kind, const void *
  * nothing has changed. No other reply function comes between. */
 CELLAR_PRIVATE void *resp_bulk_reserve(resp_client *c, size_t cap);
 CELLAR_PRIVATE void resp_bulk_commit(resp_client *c, size_t len);
-/* Write the value of a key as a bulk, copied from the store or sent from a pin; null for MISS and
- * ABSENT; the error of resp_fail for another code. Return the code of cellar_get; E_NOMEM: no room
- * for the value. */
-CELLAR_PRIVATE cellar_err resp_bulk_value(resp_client *c, cellar *ns, const void *key,
-                                          size_t key_len);
-
 /* Write the error for a code of the library, as Redis words it where Redis has one. E_CLOSED makes
  * the next command open the namespace again. */
 CELLAR_PRIVATE void resp_fail(resp_client *c, cellar_err err);
@@ -78,6 +78,11 @@ CELLAR_PRIVATE void resp_block_free(cellar_resp *r, resp_block *b);
 /* Write a bulk to a block with room for len + RESP_BULK_MORE bytes. */
 CELLAR_PRIVATE void resp_block_bulk(resp_block *b, const void *data, size_t len);
 #define RESP_BULK_MORE 15u
+/* Append a block to the output. */
+CELLAR_PRIVATE void resp_block_link(resp_client *c, resp_block *b);
+/* Give back one use of a pin. */
+CELLAR_PRIVATE void resp_pin_free(cellar_resp *r, resp_pin *pin);
+#define RESP_PIN_TEXT ((size_t)15) /* bytes of a block with a pin: "$", 10 digits, CR LF CR LF */
 /* Add the bytes of blocks of resp_block_new, and free the blocks when they are sent. */
 CELLAR_PRIVATE void resp_put_blocks(resp_client *c, resp_block *first);
 /* Tell the unsent parts of a block, at most RESP_BLOCK_PARTS. Return their number. */

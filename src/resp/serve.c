@@ -10,11 +10,13 @@
  *            One in 64 runs alone: cellar_get samples it, as it does without a batch.
  * SCANS      KEYS, DBSIZE and RANDOMKEY run in slices. Until the reply is written the client waits
  *            in `pending`, and its requests wait. One slice runs in a round, after all others.
+ * PLACE      A long value of SET is read into the block in which the store will keep it: its bytes
+ *            are never in `in` (parse.c).
  * PAUSE      A client with more than RESP_OUT_PAUSE of unsent replies is not read, and its requests
  *            wait. So does a client that gave a wrong password.
- * BACKLOG    A subscriber or monitor whose unread bytes in memory of the port pass the limit
- *            (resp_backlog_max) is closed; a client with a longer reply that stands still, later.
- *            If the share is used up, resp_press (client.c) closes those that hold most.
+ * BACKLOG    A subscriber or monitor is closed when its unread bytes in memory of the port
+ *            pass the limit (resp_backlog_max); a client with a longer reply that stands still, later.
+ *            If the share is used up, resp_press (room.c) closes those that hold most.
  * CLOSE      BROKEN: at once. CLOSE: when all is sent. After a broken request the rest of the input
  *            is dropped for RESP_LINGER_MS, so that a reset does not overtake the error. */
 #include <errno.h>
@@ -27,6 +29,7 @@
 #include "resp/parse.h"
 #include "resp/serve.h"
 #include "resp/trace.h"
+#include "resp/value.h"
 
 #define RESP_SHARE 64u                        /* requests of a client and round */
 #define RESP_SHARE_NS 1000000u                /* time of a client and round */
@@ -36,8 +39,7 @@
 #define RESP_LINGER_MS 1000
 #define RESP_IN_FIRST ((size_t)16 << 10)      /* least size of `in` that grows */
 #define RESP_IN_LEAST ((size_t)512)
-#define RESP_SEND_BYTES ((size_t)1 << 20)     /* sent in one round */
-#define RESP_SEND_PARTS 16u
+#define RESP_PLACE_READ ((size_t)256 << 10)   /* most bytes of a read into the place of a value */
 
 /* ---- GETs ---- */
 
@@ -173,6 +175,7 @@ static size_t resp_requests(resp_client *c, unsigned char *p, size_t n)
         done += used;
         if (got == RESP_PARSE_OK) {
             resp_request(c, argc);
+            resp_place_drop(c);
         } else if (got != RESP_PARSE_EMPTY) {
             resp_batch_end(c);
             resp_error(c, "%s", r->refusal);
@@ -198,7 +201,7 @@ static bool resp_in_room(resp_client *c)
     cellar_resp *r = c->of;
     if (c->in_cap - c->in_len >= RESP_IN_FIRST / 4) { return true; }
     size_t cap = BASE_MAX(c->in_cap * 2, RESP_IN_FIRST);
-    if (c->bulk_len >= (int64_t)RESP_READ_BYTES) { /* the end of a long argument is known */
+    if (c->place_at == 0 && c->bulk_len >= (int64_t)RESP_READ_BYTES) { /* its end is known */
         const size_t end = c->scan + (size_t)c->bulk_len + 2 + RESP_IN_FIRST;
         cap = BASE_MAX(BASE_MIN(cap, end), c->in_len + RESP_IN_FIRST);
     }
@@ -212,13 +215,6 @@ static bool resp_in_room(resp_client *c)
     return true;
 }
 
-CELLAR_PRIVATE void resp_in_drop(resp_client *c)
-{
-    base_free(&c->of->account, BASE_MOD_STORE, c->in, c->in_cap);
-    c->in = NULL;
-    c->in_len = c->in_cap = 0;
-}
-
 /* Refuse a request for which there is no memory. */
 static void resp_in_refuse(resp_client *c)
 {
@@ -228,11 +224,19 @@ static void resp_in_refuse(resp_client *c)
     c->flags |= RESP_C_CLOSE | RESP_C_LINGER;
 }
 
+/* Return the bytes to keep in `in`, of those that the parser left: a new place has the others. */
+static size_t resp_in_left(resp_client *c, size_t left)
+{
+    const size_t moved = c->place_moved;
+    c->place_moved = 0;
+    return left - moved;
+}
+
 /* Run the requests of `in`. */
 static void resp_in_run(resp_client *c)
 {
     const size_t done = resp_requests(c, c->in, c->in_len);
-    c->in_len -= done;
+    c->in_len = resp_in_left(c, c->in_len - done);
     if (c->in_len == 0 || (c->flags & (RESP_C_CLOSE | RESP_C_BROKEN))) {
         resp_in_drop(c);
     } else if (done > 0) {
@@ -247,7 +251,8 @@ static void resp_read_run(resp_client *c, size_t got)
     const size_t done = resp_requests(c, r->read, got);
     c->in_len = 0;
     if (done == got || (c->flags & (RESP_C_CLOSE | RESP_C_BROKEN))) { return; }
-    c->in_cap = base_round_up(got - done, RESP_IN_LEAST);
+    c->in_len = resp_in_left(c, got - done);
+    c->in_cap = base_round_up(c->in_len, RESP_IN_LEAST);
     if (resp_room_in(r, c->in_cap)) {
         c->in = base_alloc(&r->account, BASE_MOD_STORE, c->in_cap, NULL);
     }
@@ -256,7 +261,6 @@ static void resp_read_run(resp_client *c, size_t got)
         resp_in_refuse(c);
         return;
     }
-    c->in_len = got - done;
     memcpy(c->in, r->read + done, c->in_len);
 }
 
@@ -266,12 +270,16 @@ static void resp_in_read(resp_client *c)
     cellar_resp *r = c->of;
     unsigned char *to = r->read;
     size_t room = sizeof r->read;
-    if (c->in_len > 0) {
+    const bool placed = c->place_at != 0 && c->place_len < c->place.value_len;
+    if (placed) {
+        to = (unsigned char *)(uintptr_t)c->place.value + c->place_len;
+        room = BASE_MIN(c->place.value_len - c->place_len, RESP_PLACE_READ);
+    } else if (c->in_len > 0) {
         if (!resp_in_room(c)) {
             resp_in_refuse(c);
             return;
         }
-        const size_t end = c->bulk_len >= 0 ? c->scan + (size_t)c->bulk_len + 2 : 0;
+        const size_t end = c->bulk_len >= 0 && c->place_at == 0 ? c->scan + (size_t)c->bulk_len + 2 : 0;
         const size_t need = end > c->in_len ? end - c->in_len : 0;
         to = c->in + c->in_len;
         room = BASE_MIN(c->in_cap - c->in_len, BASE_MAX(need, RESP_READ_BYTES));
@@ -285,7 +293,9 @@ static void resp_in_read(resp_client *c)
     } else {
         resp_add(r, RESP_COUNT_bytes_in, (uint64_t)got);
         if (!(c->flags & RESP_C_HTTP)) { resp_client_active(c); }
-        if (to == r->read) {
+        if (placed) {
+            c->place_len += (size_t)got;
+        } else if (to == r->read) {
             resp_read_run(c, (size_t)got);
         } else {
             c->in_len += (size_t)got;
@@ -295,31 +305,6 @@ static void resp_in_read(resp_client *c)
 }
 
 /* ---- output ---- */
-
-CELLAR_PRIVATE void resp_out_send(resp_client *c)
-{
-    struct iovec part[RESP_SEND_PARTS + RESP_BLOCK_PARTS];
-    if (c->hold_ms != 0 || (c->flags & RESP_C_BROKEN)) { return; }
-    for (size_t sent = 0; c->out_bytes > 0 && sent < RESP_SEND_BYTES;) {
-        uint16_t count = 0;
-        size_t bytes = 0;
-        for (resp_block *b = c->out_first; b != NULL && count < RESP_SEND_PARTS; b = b->next) {
-            count = (uint16_t)(count + resp_block_parts(b, part + count));
-            bytes += b->used - b->from;
-        }
-        const ssize_t put = base_net_send(c->fd, part, count);
-        if (put == -EAGAIN || put == -EWOULDBLOCK) { return; }
-        if (put < 0) {
-            c->flags |= RESP_C_BROKEN;
-            return;
-        }
-        resp_add(c->of, RESP_COUNT_bytes_out, (uint64_t)put);
-        resp_out_sent(c, (size_t)put);
-        if (!(c->flags & RESP_C_HTTP)) { resp_client_active(c); }
-        sent += (size_t)put;
-        if ((size_t)put < bytes) { return; }
-    }
-}
 
 /* Close a client that does not read its replies. */
 static void resp_out_limit(resp_client *c)

@@ -50,6 +50,7 @@ typedef enum resp_count {
 #define RESP_SLOW_ARGS 32u                /* arguments of a command in the slow log */
 #define RESP_NAME_MAX 64u                 /* bytes of the name of a client */
 #define RESP_ADMIN_CLIENTS 16u            /* connections for admin pages, besides max_clients */
+#define RESP_ADMIN_HEAD_MS 5000           /* the head of a request comes within this time */
 #define RESP_PINS 64u                     /* values that replies are sent from in place */
 #define RESP_STALL_MS 1000                /* a peer that moves no byte for so long is silent */
 
@@ -174,6 +175,10 @@ struct resp_client {
     int64_t bulk_len;            /* of the argument at `scan`; -1: its length line comes next */
     uint32_t args_left;          /* of the request; 0: its first line comes next */
     uint32_t args_all;
+    cellar_pinned place;         /* of a long value that comes; its bytes are not in `in` */
+    size_t place_at;             /* offset in the request where they would be; 0: no place */
+    size_t place_len;            /* bytes that have come */
+    size_t place_moved;          /* of them behind the request in the buffer that was parsed */
     /* output */
     resp_block *out_first, *out_last;
     size_t out_bytes;
@@ -240,6 +245,7 @@ struct cellar_resp {
     resp_client *serving;        /* the client that runs or sends; NULL: none */
     resp_pin pin[RESP_PINS];
     uint64_t pinned_bytes;       /* of the values in `pin` */
+    uint64_t place_bytes;        /* of the places of all clients */
     _Atomic uint32_t limiting;   /* 1: a thread changes the limit of `account` */
     base_clock clock;
     base_log log;

@@ -44,15 +44,21 @@ static void bulk_head(char out[64], const char *before, size_t len)
 }
 
 /* Store a value through the library: each byte follows from its place and `seed`. */
-static void put(const char *key, size_t len, unsigned seed)
+static cellar_err put_if_room(const char *key, size_t len, unsigned seed)
 {
     cellar *ns;
     char *value = malloc(len);
     T_REQUIRE(value != NULL && cellar_namespace_open(port_store, "db0", NULL, &ns) == CELLAR_OK);
     for (size_t i = 0; i < len; i++) { value[i] = (char)('a' + (i / 7 + seed) % 26); }
-    T_EQ_I64(cellar_set(ns, key, strlen(key), value, len, NULL), CELLAR_OK);
+    const cellar_err err = cellar_set(ns, key, strlen(key), value, len, NULL);
     T_EQ_I64(cellar_close(ns), CELLAR_OK);
     free(value);
+    return err;
+}
+
+static void put(const char *key, size_t len, unsigned seed)
+{
+    T_EQ_I64(put_if_room(key, len, seed), CELLAR_OK);
 }
 
 /* Read a reply of `len` bytes of value in pieces; run `between` after each. Return whether its bytes
@@ -267,7 +273,7 @@ static void a_long_reply_that_stands_still_closes_its_client(void)
 
 /* ---- values that change while they are sent ---- */
 
-static void replace_it(void) { put("large", 3 << 20, 9); }
+static void replace_it(void) { (void)put_if_room("large", 3 << 20, 9); }
 static void delete_it(void)
 {
     cellar *ns;
@@ -280,7 +286,7 @@ static void evict_it(void)
     static int n;
     char key[24];
     (void)snprintf(key, sizeof key, "other:%d", n++ % 40);
-    put(key, 700 << 10, 5);
+    (void)put_if_room(key, 700 << 10, 5);
 }
 
 static void a_value_that_changes_while_it_is_sent_arrives_whole(void)
@@ -335,6 +341,114 @@ static void silent_senders_cost_a_share(void)
     port_end();
 }
 
+/* Send the head of a SET, and `part` of its value of `len` bytes of `seed`, from `from` on. */
+static bool send_value(int fd, const char *head, size_t len, unsigned seed, size_t from, size_t to)
+{
+    static char piece[64 << 10];
+    char line[128];
+    if (from == 0) {
+        bulk_head(line, head, len);
+        if (!tell_text(fd, line)) { return false; }
+    }
+    while (from < to) {
+        const size_t n = to - from < 60000 ? to - from : 60000;
+        for (size_t i = 0; i < n; i++) { piece[i] = (char)('a' + ((from + i) / 7 + seed) % 26); }
+        if (!tell(fd, piece, n)) { return false; }
+        port_step();
+        from += n;
+    }
+    return true;
+}
+
+#define SET_HEAD(words, key) "*" words "\r\n$3\r\nSET\r\n$" key "\r\n"
+
+static void silent_senders_of_large_values_cost_a_share(void)
+{
+    enum { SILENT = 40, LEN = 700 << 10 };
+    int fd[SILENT];
+    const uint64_t before = full_begin();
+    const int writer = peer();
+    for (int i = 0; i < SILENT; i++) {
+        fd[i] = peer();
+        (void)send_value(fd[i], SET_HEAD("3", "2\r\nk1"), LEN, 1, 0, LEN / 2);
+        T_EQ_STR(ask(writer, "SET small 1\r\n"), "+OK\r\n");
+        port_pass(100);
+    }
+    T_CHECK(port_stats().bytes < SHARE / 2); /* the values lie in the store */
+    T_CHECK(entries() > before / 2); /* a share of half-sent values, and what they evicted */
+    T_CHECK(port_stats().memory_closed > 0);
+    port_pass(1000);
+    T_CHECK(send_value(writer, SET_HEAD("3", "2\r\nk2"), LEN, 2, 0, LEN));
+    T_EQ_STR(ask(writer, "\r\n"), "+OK\r\n");
+    T_CHECK(tell_text(writer, "GET k2\r\n") && got_value(writer, LEN, 2, NULL));
+    for (int i = 0; i < SILENT; i++) { close(fd[i]); }
+    close(writer);
+    port_end();
+}
+
+static void a_large_value_is_stored_in_the_block_that_received_it(void)
+{
+    enum { LEN = 9 << 19 }; /* two copies do not fit */
+    port_begin_on(api_open(19 << 19), NULL);
+    const int fd = peer();
+    for (unsigned seed = 0; seed < 3; seed++) {
+        T_CHECK(send_value(fd, SET_HEAD("5", "1\r\na"), LEN, seed, 0, LEN));
+        T_EQ_STR(ask(fd, "\r\n$2\r\nPX\r\n$6\r\n60"), "");
+        T_EQ_STR(ask(fd, "0000\r\nPTTL a\r\n"), "+OK\r\n:600000\r\n");
+        T_CHECK(tell_text(fd, "GET a\r\n") && got_value(fd, LEN, seed, NULL));
+        T_EQ_STR(ask(fd, "DEL a\r\n"), ":1\r\n");
+    }
+    T_EQ_I64(cellar_integrity_check(port_store), CELLAR_OK);
+    close(fd);
+    port_end();
+}
+
+static void large_values_are_written_beside_slow_readers(void)
+{
+    enum { READERS = 4, LEN = 1 << 20 };
+    int fd[READERS];
+    port_begin();
+    put("large", LEN, 0);
+    const int writer = peer();
+    for (unsigned round = 0; round < 8; round++) {
+        for (int i = 0; i < READERS; i++) {
+            fd[i] = peer();
+            T_CHECK(tell_text(fd[i], GET_LARGE));
+            port_step();
+        }
+        T_CHECK(send_value(writer, SET_HEAD("3", "5\r\nlarge"), LEN, round + 1, 0, LEN));
+        T_EQ_STR(ask(writer, "\r\n"), "+OK\r\n");
+        for (int i = 0; i < READERS; i++) {
+            T_CHECK(got_value(fd[i], LEN, round, NULL));
+            close(fd[i]);
+        }
+        port_run();
+    }
+    close(writer);
+    port_end();
+}
+
+static void a_large_set_that_is_refused_or_broken_leaves_nothing(void)
+{
+    enum { LEN = 600 << 10 };
+    port_begin();
+    const int fd = peer(), broken = peer(), gone = peer();
+    T_EQ_STR(ask(fd, "SET a old\r\n"), "+OK\r\n");
+    T_CHECK(send_value(fd, SET_HEAD("4", "1\r\na"), LEN, 1, 0, LEN));
+    T_EQ_STR(ask(fd, "\r\n$2\r\nNX\r\nGET a\r\n"), "$-1\r\n$3\r\nold\r\n");
+    T_CHECK(send_value(broken, SET_HEAD("3", "1\r\nb"), LEN, 1, 0, LEN));
+    T_EQ_STR(ask(broken, "xx"), "-ERR Protocol error: expected CR LF\r\n");
+    T_CHECK(send_value(gone, SET_HEAD("3", "1\r\nc"), LEN, 1, 0, LEN / 2));
+    close(gone);
+    port_run();
+    T_EQ_STR(ask(fd, "EXISTS b c\r\n"), ":0\r\n");
+    T_EQ_I64(cellar_integrity_check(port_store), CELLAR_OK);
+    T_CHECK(send_value(fd, SET_HEAD("3", "1\r\nd"), LEN, 1, 0, LEN / 2)); /* half-sent at the end */
+    close(fd);
+    close(broken);
+    port_end();
+}
+
 static void a_reply_without_room_is_oom(void)
 {
     port_begin();
@@ -356,4 +470,8 @@ T_MAIN("resp_silent", T_CASE(silent_subscribers_cost_a_share_and_not_their_publi
        T_CASE(a_long_reply_that_stands_still_closes_its_client),
        T_CASE(a_value_that_changes_while_it_is_sent_arrives_whole),
        T_CASE(close_drops_values_that_are_half_sent), T_CASE(silent_senders_cost_a_share),
+       T_CASE(silent_senders_of_large_values_cost_a_share),
+       T_CASE(a_large_value_is_stored_in_the_block_that_received_it),
+       T_CASE(large_values_are_written_beside_slow_readers),
+       T_CASE(a_large_set_that_is_refused_or_broken_leaves_nothing),
        T_CASE(a_reply_without_room_is_oom))
