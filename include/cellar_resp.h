@@ -63,9 +63,9 @@ typedef struct cellar_resp cellar_resp;
 /* SILENT CLIENTS. What clients hold is one share of the budget, resp_buffer_bytes: unread replies,
  * requests that are not complete, transactions. No more entries are evicted for them. If the share
  * is used up, the port closes the clients that hold most: those that do not read, and those that
- * sent part of a request and were silent for a second. A subscriber or monitor with an unread backlog
- * over a quarter of the share, at least 1 MiB, is closed; a client that reads nothing of a reply of
- * that length for 10 s, too. A value from 256 KiB on is sent from its place in the store, and SET
+ * sent part of a request and were silent for a second. A subscriber or monitor with a backlog over
+ * a quarter of the share, at least 1 MiB, is closed; a client that reads nothing of a reply of that
+ * length for 10 s, too. A value from 256 KiB on is sent from its place in the store, and SET
  * receives one there: it may evict entries, as each set. At most one share of such values is
  * half-sent at a time, in each direction, or one value that is longer.
  *

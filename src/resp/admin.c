@@ -305,17 +305,22 @@ CELLAR_PRIVATE int64_t resp_admin_end_ms(const resp_client *c)
     return c->head_ms != 0 ? BASE_MIN(c->head_ms, end_ms) : end_ms;
 }
 
-CELLAR_PRIVATE bool resp_admin_yield(cellar_resp *r)
+CELLAR_PRIVATE bool resp_admin_room(cellar_resp *r)
 {
+    uint32_t count = 0;
+    resp_client *yields = NULL;
     for (resp_client *c = r->admin_first; c != NULL; c = c->next) {
-        if (c->out_bytes == 0 || r->now_ms - c->active_ms >= RESP_ADMIN_HEAD_MS) {
-            if (!(c->flags & RESP_C_BROKEN)) { resp_add(r, RESP_COUNT_idle_closed, 1); }
-            c->flags |= RESP_C_BROKEN;
-            resp_wake(c);
-            return true;
-        }
+        if (c->flags & RESP_C_BROKEN) { continue; }
+        count++;
+        const bool waits = c->out_bytes > 0 && r->now_ms - c->active_ms < RESP_ADMIN_HEAD_MS;
+        if (yields == NULL && !waits) { yields = c; }
     }
-    return false;
+    if (count < RESP_ADMIN_CLIENTS) { return true; }
+    if (yields == NULL) { return false; }
+    resp_add(r, RESP_COUNT_idle_closed, 1);
+    yields->flags |= RESP_C_BROKEN; /* this round frees it */
+    resp_wake(yields);
+    return true;
 }
 
 CELLAR_PRIVATE resp_parsed resp_admin(resp_client *c, const unsigned char *p, size_t n,

@@ -12,9 +12,9 @@
 
 /* Return when a client of the pages is closed unless it asks or reads. */
 CELLAR_PRIVATE int64_t resp_admin_end_ms(const resp_client *c);
-/* Make a place for a new client of the pages: close the one without an answer to read that has been
- * silent longest. It is gone in the next round. False: each client has an answer to read. */
-CELLAR_PRIVATE bool resp_admin_yield(cellar_resp *r);
+/* Make a place for a new client of the pages. If all are taken, close the one that has been silent
+ * longest and has no answer to read. False: each client has one. */
+CELLAR_PRIVATE bool resp_admin_room(cellar_resp *r);
 /* Answer the request that begins at `p`. Return MORE, or EMPTY with *used bytes. */
 CELLAR_PRIVATE resp_parsed resp_admin(resp_client *c, const unsigned char *p, size_t n,
                                       size_t *used);

@@ -223,8 +223,7 @@ RESP_CALL(resp_cmd_metrics)
     while (err == CELLAR_E_BUFFER) { /* again if a number grew meanwhile */
         const size_t cap = len + 256;
         char *room = resp_bulk_reserve(c, cap);
-        if (room == NULL) { return; }
-        err = cellar_metrics_write(c->of->store, room, cap, &len);
+        err = room != NULL ? cellar_metrics_write(c->of->store, room, cap, &len) : CELLAR_E_NOMEM;
         if (err == CELLAR_OK) { resp_bulk_commit(c, len); }
     }
     if (err != CELLAR_OK) { resp_fail(c, err); }

@@ -66,11 +66,9 @@ static bool resp_peer_ok(const cellar_resp *r, int fd, const resp_address *a, ui
 }
 
 /* Return the answer to a connection that has no place; NULL: it has one. */
-static const char *resp_full(const cellar_resp *r, uint32_t flags)
+static const char *resp_full(cellar_resp *r, uint32_t flags)
 {
-    if (flags & RESP_C_HTTP) {
-        return r->admin_count >= RESP_ADMIN_CLIENTS ? RESP_HTTP_FULL : NULL;
-    }
+    if (flags & RESP_C_HTTP) { return resp_admin_room(r) ? NULL : RESP_HTTP_FULL; }
     return base_load_rlx(&r->client_count) >= r->max_clients
         ? "-ERR max number of clients reached\r\n" : NULL;
 }
@@ -78,14 +76,14 @@ static const char *resp_full(const cellar_resp *r, uint32_t flags)
 /* Greet a new connection, or close it. */
 static void resp_welcome(cellar_resp *r, int fd, const resp_address *a, uint32_t flags)
 {
-    const char *full = resp_full(r, flags);
+    const char *full = NULL;
     char text[128];
     resp_address_text(r, a, text, sizeof text);
     resp_add(r, RESP_COUNT_connections, 1);
     if (!resp_peer_ok(r, fd, a, flags)) {
         base_log(&r->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_DENIED,
                  "connection from %s closed at once", text);
-    } else if (full != NULL) {
+    } else if ((full = resp_full(r, flags)) != NULL) {
         const struct iovec part = { (void *)(uintptr_t)full, strlen(full) };
         (void)base_net_send(fd, &part, 1);
     } else {
@@ -119,11 +117,10 @@ static void resp_accept(cellar_resp *r, const int *listener)
     const ptrdiff_t at = listener - r->listener;
     const uint32_t flags = (at % RESP_SOCKETS == 0 ? RESP_C_UNIX : 0) |
                            (at >= RESP_SOCKETS ? RESP_C_HTTP : 0);
-    for (int i = 0; i < RESP_ACCEPTS && r->listening; i++) {
+    const int most = flags & RESP_C_HTTP ? RESP_ADMIN_ACCEPTS : RESP_ACCEPTS;
+    for (int i = 0; i < most && r->listening; i++) {
         resp_address a;
         socklen_t len;
-        const bool full = (flags & RESP_C_HTTP) && r->admin_count >= RESP_ADMIN_CLIENTS;
-        if (full && (i > 0 || resp_admin_yield(r))) { return; } /* accept in the next round */
         memset(&a, 0, sizeof a);
         const int fd = base_net_accept(*listener, &a.any, &len);
         if (fd >= 0) {
@@ -223,15 +220,20 @@ static void resp_admin_slow(cellar_resp *r)
     }
 }
 
+/* Return whether the deadline of a client has come. */
+static bool resp_is_due(const resp_client *c)
+{
+    const int64_t end_ms = c->hold_ms != 0 ? c->hold_ms
+                         : c->linger_ms != 0 ? c->linger_ms : c->full_ms + RESP_OUT_WAIT_MS;
+    return c->of->now_ms >= end_ms && (c->hold_ms != 0 || !(c->flags & RESP_C_PENDING));
+}
+
 /* Serve the clients of a list with a deadline of their own. */
 static void resp_timed(cellar_resp *r, resp_client *c)
 {
     for (resp_client *next; c != NULL && r->timed > 0; c = next) {
         next = c->next;
-        if ((c->flags & RESP_C_TIMED) &&
-            (c->hold_ms != 0 ? r->now_ms >= c->hold_ms : !(c->flags & RESP_C_PENDING))) {
-            resp_serve(c, false);
-        }
+        if ((c->flags & RESP_C_TIMED) && resp_is_due(c)) { resp_serve(c, false); }
     }
 }
 

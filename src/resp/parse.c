@@ -139,7 +139,7 @@ static resp_parsed resp_array_line(resp_client *c, const unsigned char *p, size_
     return RESP_PARSE_OK;
 }
 
-/* Return whether argument `i` is a value that a plain set will store. The request begins at `p`, and
+/* Return whether argument `i` is a value that a plain set will store. The request begins at `p`;
  * its name is complete. */
 static bool resp_is_value(const resp_client *c, const unsigned char *p, uint32_t i)
 {

@@ -436,6 +436,16 @@ CELLAR_PRIVATE void *resp_bulk_reserve(resp_client *c, size_t cap)
     return c->out_last->bytes + c->out_last->used + head;
 }
 
+CELLAR_PRIVATE void resp_bulk_cancel(resp_client *c, resp_block *last)
+{
+    resp_block *b = c->out_last;
+    if (b == last) { return; }
+    BASE_ASSERT(b->used == 0);
+    if (last != NULL) { last->next = NULL; } else { c->out_first = NULL; }
+    c->out_last = last;
+    resp_block_free(c->of, b);
+}
+
 CELLAR_PRIVATE void resp_bulk_commit(resp_client *c, size_t len)
 {
     char digits[24];

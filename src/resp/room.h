@@ -11,7 +11,7 @@ CELLAR_PRIVATE void resp_share_read(cellar_resp *r);
 /* Raise the limit of the port by what the store grants, up to the share; close silent clients that
  * hold the share. ctx: the port. False: no room for `bytes`. */
 CELLAR_PRIVATE bool resp_room_make(void *ctx, uint64_t bytes);
-/* Return whether a part of a request may have `bytes`: a quarter of the share is left to replies. */
+/* Return whether a part of a request may have `bytes`: replies keep a quarter of the share. */
 CELLAR_PRIVATE bool resp_room_in(cellar_resp *r, uint64_t bytes);
 /* Return the unread backlog of one client that the port holds. */
 CELLAR_PRIVATE uint64_t resp_backlog_max(const cellar_resp *r);

@@ -15,7 +15,8 @@
  * PAUSE      A client with more than RESP_OUT_PAUSE of unsent replies is not read, and its requests
  *            wait. So does a client that gave a wrong password.
  * BACKLOG    A subscriber or monitor is closed when its unread bytes in memory of the port
- *            pass the limit (resp_backlog_max); a client with a longer reply that stands still, later.
+ *            pass the limit (resp_backlog_max). A client with a longer reply that stands still is
+ *            closed after RESP_OUT_WAIT_MS.
  *            If the share is used up, resp_press (room.c) closes those that hold most.
  * CLOSE      BROKEN: at once. CLOSE: when all is sent. After a broken request the rest of the input
  *            is dropped for RESP_LINGER_MS, so that a reset does not overtake the error. */
@@ -35,7 +36,6 @@
 #define RESP_SHARE_NS 1000000u                /* time of a client and round */
 #define RESP_OUT_PAUSE ((size_t)1 << 20)      /* unsent bytes that stop reading, or a quarter of
                                                * the share, if that is less */
-#define RESP_OUT_WAIT_MS 10000                /* a long reply that stands still ends its client */
 #define RESP_LINGER_MS 1000
 #define RESP_IN_FIRST ((size_t)16 << 10)      /* least size of `in` that grows */
 #define RESP_IN_LEAST ((size_t)512)
@@ -279,7 +279,8 @@ static void resp_in_read(resp_client *c)
             resp_in_refuse(c);
             return;
         }
-        const size_t end = c->bulk_len >= 0 && c->place_at == 0 ? c->scan + (size_t)c->bulk_len + 2 : 0;
+        const bool known = c->bulk_len >= 0 && c->place_at == 0;
+        const size_t end = known ? c->scan + (size_t)c->bulk_len + 2 : 0;
         const size_t need = end > c->in_len ? end - c->in_len : 0;
         to = c->in + c->in_len;
         room = BASE_MIN(c->in_cap - c->in_len, BASE_MAX(need, RESP_READ_BYTES));

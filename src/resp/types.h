@@ -50,6 +50,8 @@ typedef enum resp_count {
 #define RESP_SLOW_ARGS 32u                /* arguments of a command in the slow log */
 #define RESP_NAME_MAX 64u                 /* bytes of the name of a client */
 #define RESP_ADMIN_CLIENTS 16u            /* connections for admin pages, besides max_clients */
+#define RESP_ADMIN_ACCEPTS 4              /* of a listener in a round */
+#define RESP_ADMIN_SLOTS (RESP_ADMIN_CLIENTS + RESP_ADMIN_ACCEPTS * RESP_SOCKETS)
 #define RESP_ADMIN_HEAD_MS 5000           /* the head of a request comes within this time */
 #define RESP_PINS 64u                     /* values that replies are sent from in place */
 #define RESP_STALL_MS 1000                /* a peer that moves no byte for so long is silent */
@@ -266,7 +268,7 @@ struct cellar_resp {
     char unix_path[RESP_PLACES][108];
     base_net_file unix_file[RESP_PLACES];
     _Atomic int *fd_of;          /* by slot: socket of a client, -1: none; for a forked child.
-                                  * The last RESP_ADMIN_CLIENTS are for admin pages */
+                                  * The last RESP_ADMIN_SLOTS are for admin pages */
     resp_client *first, *last;   /* least recently active first */
     resp_client *admin_first, *admin_last; /* those of admin pages, likewise */
     uint32_t admin_count;
@@ -316,7 +318,7 @@ struct cellar_resp {
 /* Return the number of slots for clients. */
 BASE_INLINE uint32_t resp_slots(const cellar_resp *r)
 {
-    return r->opts.max_clients + RESP_ADMIN_CLIENTS;
+    return r->opts.max_clients + RESP_ADMIN_SLOTS;
 }
 
 #define RESP_PORT_BYTES (sizeof(cellar_resp) + BASE_PAD)

@@ -75,7 +75,7 @@ CELLAR_PRIVATE cellar_err resp_bulk_value(resp_client *c, cellar *ns, const void
                                           size_t key_len)
 {
     const bool sends = !(c->flags & (RESP_C_MUTED | RESP_C_BROKEN));
-    const resp_block *last = c->out_last;
+    resp_block *const last = c->out_last;
     const size_t room = last != NULL && last->pin == NULL ? last->cap - last->used : 0;
     size_t cap = (room >= RESP_ROOM_MIN ? room : RESP_BLOCK_BYTES) - RESP_HEAD_MAX - 2, len = 0;
     cellar_err err = CELLAR_E_BUFFER;
@@ -88,7 +88,10 @@ CELLAR_PRIVATE cellar_err resp_bulk_value(resp_client *c, cellar *ns, const void
             if (cap >= RESP_PIN_MIN) { to = resp_bulk_reserve(c, cap); }
         }
         err = to != NULL ? cellar_get(ns, key, key_len, to, cap, &len) : CELLAR_E_NOMEM;
-        if (err == CELLAR_E_BUFFER) { cap = len; }
+        if (err == CELLAR_E_BUFFER) {
+            resp_bulk_cancel(c, last);
+            cap = len;
+        }
     }
     if (err == CELLAR_OK) {
         resp_bulk_commit(c, len);

@@ -2,8 +2,8 @@
  *
  * Aim:    a large value that is filled in the memory of the store becomes an entry without a copy,
  *         and leaves nothing behind when it does not.
- * Method: reservations beside sets, pins, evictions and deletes; the account and the integrity check
- *         as oracle. */
+ * Method: reservations beside sets, pins, evictions and deletes; the account and the integrity
+ *         check as oracle. */
 #include "tests/support/api_kit.h"
 
 #include "cellar_admin.h"

@@ -88,7 +88,7 @@ BENCH_TABLE   = $(or $(AWK),awk) -v only="$(SUITE)" -f bench/report/lines.awk \
 BENCH_Q       = $(if $(filter 1,$(V)),,@)
 bench_say     = $(if $(filter 1,$(V)),@:,@printf '%-5s %s\n')
 
-.PHONY: bench bench-build bench-peers bench-drivers bench-report bench-numbers bench-words guard
+.PHONY: bench bench-build bench-peers bench-drivers bench-report bench-numbers bench-words guard silent
 
 # Other flags or another compiler compile everything again.
 bench-words:
@@ -201,6 +201,14 @@ bench-numbers:
 	$(BENCH_Q)$(or $(AWK),awk) -f bench/report/lines.awk -f bench/report/numbers.awk \
 	  bench/report/targets.tsv $(or $(JSON),$(BENCH_B)/all.jsonl) \
 	  peers=1 $(wildcard $(BENCH_B)/peers.jsonl $(BENCH_B)/l2.jsonl)
+
+## silent: a normal client of `cellar serve` beside silent ones (SILENT="2000 60": clients, seconds)
+silent: build/cellar $(BENCH_B)/silent
+	$(BENCH_Q)$(BENCH_B)/silent build/cellar $(SILENT)
+$(BENCH_B)/silent: bench/silent.c
+	$(bench_say) CC bench/silent
+	$(BENCH_Q)mkdir -p $(BENCH_B)
+	$(BENCH_Q)$(BENCH_COMPILE) $(BENCH_WARN) -o $@ $<
 
 ## guard: instructions per operation against bench/baseline.json (BASELINE=1 writes a new entry)
 BENCH_VALGRIND = $(shell echo '$(hash)include <valgrind/callgrind.h>' | \

@@ -352,7 +352,11 @@ static void watch_sees_a_new_deadline(void)
     port_end();
 }
 
-static void four_mib(cellar_resp_opts *o) { o->max_request_bytes = 4 << 20; }
+static void four_mib(cellar_resp_opts *o)
+{
+    o->max_request_bytes = 4 << 20;
+    o->resp_buffer_bytes = 16 << 20;
+}
 
 static void transaction_is_bounded(void)
 {
