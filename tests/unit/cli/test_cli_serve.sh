@@ -132,8 +132,8 @@ second() { # $1 $2: signals
     : >"$t_tmp/monitor"
     stdbuf -oL redis-cli -s "$t_tmp/s" monitor >"$t_tmp/monitor" &
     reader=$!
-    # A client that stops reading holds the end until its replies are sent.
-    until_done grep -q OK "$t_tmp/monitor" && kill -STOP $reader && fill 30000 | rc --pipe &&
+    # A client that stops reading holds the end until its replies are sent: a backlog below its limit.
+    until_done grep -q OK "$t_tmp/monitor" && kill -STOP $reader && fill 15000 | rc --pipe &&
         kill -"$1" $serve_pid && until_done gone && kill -"$2" $serve_pid
     done=$?
     wait $serve_pid
