@@ -78,7 +78,7 @@ CELLAR_PRIVATE void resp_block_free(cellar_resp *r, resp_block *b);
 /* Write a bulk to a block with room for len + RESP_BULK_MORE bytes. */
 CELLAR_PRIVATE void resp_block_bulk(resp_block *b, const void *data, size_t len);
 #define RESP_BULK_MORE 15u
-/* Free the block behind `last`, if resp_bulk_reserve appended one; last NULL: to an empty output. */
+/* Free the block behind `last` that resp_bulk_reserve appended, if any; last NULL: the first. */
 CELLAR_PRIVATE void resp_bulk_cancel(resp_client *c, resp_block *last);
 /* Append a block to the output. */
 CELLAR_PRIVATE void resp_block_link(resp_client *c, resp_block *b);
