@@ -75,7 +75,7 @@
       "REDIS_PASSWORD", "", "field resp.password") \
     X(resp_max_clients, COUNT, resp.max_clients, 1, 65536, "1..65,536", \
       "REDIS_MAX_CONNECTIONS", "", "field resp.max_clients") \
-    X(resp_buffer_bytes, SIZE, resp.buffer_bytes, 1048576, INT64_MAX, "from 1M", "", "", \
+    X(resp_buffer_bytes, MEMORY, resp.buffer_bytes, 1048576, INT64_MAX, "from 1M", "", "", \
       "field resp.buffer_bytes") \
     X(resp_timeout, TIME, resp.idle_timeout_ms, 1, INT64_MAX, "time", "REDIS_SOCKET_TIMEOUT", \
       "", "field resp.idle_timeout_ms") \
