@@ -194,7 +194,7 @@ static void draw_fallbacks(cellar_load_opts *o, unsigned *ctx)
     }
 }
 
-/* With one thread nothing may wait for a lease of the program. */
+/* With one thread no call waits for another load: the virtual clock stands still. */
 static void never_wait(cellar_load_opts *o, bool leased)
 {
     if (calls_exact() || (leased && chance(30))) {

@@ -595,21 +595,19 @@ static void row_bus(void)
 
 static void bus_close(void)
 {
-    cellar_err err = CELLAR_OK;
+    cellar_err err = plain(CALL(cellar_bus_close)(calls_bus));
     int64_t wait = 0;
-    for (;;) { /* tasks of its members have to end first */
-        err = plain(CALL(cellar_bus_close)(calls_bus));
-        if (err != CELLAR_E_BUSY) { break; }
+    for (unsigned i = 0; err == CELLAR_E_BUSY; i++) { /* tasks of its members have to end first */
+        if (i == 20) { plain(CALL(cellar_pool_drain)(calls_pool, CELLAR_DRAIN_RUNNING, 0, NULL)); }
         atomic_fetch_add(&calls.now_ms, 1000);
         plain(CALL(cellar_pool_tick)(calls_pool, 0, &wait));
-        for (const cellar_task *t = NULL; t == NULL;) {
-            uint32_t n = 0;
-            if (CALL(cellar_task_take)(calls_pool, "outside", 1000, &t, 1, &n) != CELLAR_OK || n == 0) {
-                break;
-            }
+        const cellar_task *t = NULL;
+        uint32_t n = 0;
+        while (plain(CALL(cellar_task_take)(calls_pool, "outside", 1000, &t, 1, &n)) == CELLAR_OK &&
+               n != 0) {
             plain(CALL(cellar_task_ack)(t, cellar_verdict_ok()));
-            t = NULL;
         }
+        err = plain(CALL(cellar_bus_close)(calls_bus));
     }
     MUST(err == CELLAR_OK);
     calls_bus = NULL;
