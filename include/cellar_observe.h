@@ -95,8 +95,9 @@ typedef struct cellar_stats {
     uint64_t denied;            /* writes that a policy denied                                    */
     uint64_t namespace_entries; /* namespace: as cellar_namespace_entries; 0 with SCOPE_STORE     */
     uint64_t l2_rebuilding;     /* store: 1 while the disk index is read back: gets may miss      */
+    uint64_t stripes;           /* store: lock domains in use: tuning.stripes, or fewer           */
 } cellar_stats;
-CELLAR_STRUCT(cellar_stats, l2_rebuilding);
+CELLAR_STRUCT(cellar_stats, stripes);
 
 /* Read the counters of this namespace, or the sums of the store.
  * in:      scope CELLAR_SCOPE_NAMESPACE ("store" fields as well) or _STORE; out->struct_size set

@@ -43,6 +43,7 @@ static void cache_stats_store(const cache_store *s, cellar_stats *out)
     out->budget_bytes = base_load_rlx(&s->account.limit);
     out->index_bytes = l.index_bytes;
     out->log_bytes = l.arena_bytes;
+    out->stripes = l.stripes;
     out->l2_rebuilding = s->tier != NULL && s->tier->rebuilding != NULL &&
                          s->tier->rebuilding(s->tier->ctx);
 }

@@ -127,6 +127,13 @@ static cellar_err cache_l1_open(cache_store *s, const cache_settings *cfg)
     }
     s->account.make_room_ctx = s;
     s->account.make_room = cache_make_room;
+    l1_stats l;
+    l1_stats_get(s->l1, &l);
+    if (l.stripes < cfg->tuning.stripes) {
+        base_log(&s->log, BASE_LOG_WARNING, "cache", 0,
+                 "cellar_open: tuning.stripes: %u of %u in use: each needs 64 segments of %u bytes "
+                 "and 64 entries", (unsigned)l.stripes, cfg->tuning.stripes, (unsigned)l.seg_bytes);
+    }
     return CELLAR_OK;
 }
 

@@ -4,6 +4,7 @@
  *         budget holds.
  * Method: A store of 8 MiB without threads, full of entries. */
 #include "tests/support/api_kit.h"
+#include "tests/support/said.h"
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -139,7 +140,31 @@ static void store_that_pins_keep_above_its_budget_is_consistent(void)
     api_shut(c);
 }
 
-T_MAIN("api_charge", T_CASE(charge_evicts_entries_and_the_budget_holds),
+static void fewer_stripes_than_wanted_are_shown(void)
+{
+    static const struct { uint64_t memory; uint64_t max_entries; uint32_t wanted, got; } rows[] = {
+        { 64 * MIB, 0, 16, 16 }, { 4 * MIB, 0, 1024, 2 }, { 64 * MIB, 256, 64, 4 },
+        { 4 * MIB, 0, 0, 2 }, /* the default is no wish */
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char dump[16384], line[64];
+        size_t len;
+        said[0] = '\0';
+        settings cfg = api_config(rows[i].memory);
+        cfg.config.max_entries = rows[i].max_entries;
+        cfg.tuning.stripes = rows[i].wanted;
+        cfg.host.log = listen_to;
+        cellar *c = api_open_with(&cfg);
+        T_EQ_U64(stats_of(c).stripes, rows[i].got);
+        T_EQ_I64(lines_with("tuning.stripes"), rows[i].got < rows[i].wanted);
+        snprintf(line, sizeof line, ", %u stripes,", (unsigned)rows[i].got);
+        T_EQ_I64(cellar_dump_write(c, dump, sizeof dump, &len), CELLAR_OK);
+        T_CHECK(strstr(dump, line) != NULL);
+        api_shut(c);
+    }
+}
+
+T_MAIN("api_charge", T_CASE(fewer_stripes_than_wanted_are_shown), T_CASE(charge_evicts_entries_and_the_budget_holds),
        T_CASE(close_gives_back_the_rest), T_CASE(budget_below_the_charge_is_refused),
        T_CASE(child_has_a_charge_of_its_own),
        T_CASE(version_in_a_store_without_room_copies_no_evicted_value),
