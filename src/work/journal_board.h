@@ -30,9 +30,9 @@ CELLAR_PRIVATE cellar_err journal_board_open(base_account *account, const char *
 CELLAR_PRIVATE void journal_board_close(base_account *account, journal_board *b, bool remove,
                                         bool forked);
 /* Delete the file that keeps room for a journal. */
-CELLAR_PRIVATE void journal_room_end(base_account *account, const char *path);
+BASE_SPARE CELLAR_PRIVATE void journal_room_end(base_account *account, const char *path);
 /* Make it. bytes 0: up to 4 MiB, a quarter of what is free. Return its bytes; 0: there is none. */
-CELLAR_PRIVATE uint64_t journal_room_make(base_account *account, const char *path,
+BASE_SPARE CELLAR_PRIVATE uint64_t journal_room_make(base_account *account, const char *path,
                                           uint64_t bytes);
 /* Make room on the disk for the first `slots` entries. */
 CELLAR_PRIVATE cellar_err journal_board_reserve(journal_board *b, uint32_t slots);
