@@ -81,8 +81,9 @@ static SYNC_HOLDS(GLOB) void l2_tags_fold(l2 *d)
     L2_COUNT(d, folds);
 }
 
-/* Make room for one more row. Return false if memory is short. */
-static bool l2_tag_room(l2 *d)
+/* Take the lock, with room for one more row that no other call can use. Return false if memory is
+ * short. */
+SYNC_TAKES(GLOB) static bool l2_tag_room(l2 *d)
 {
     base_account *a = d->cfg.account;
     l2_invalidations *e = &d->invalidations;
@@ -100,13 +101,18 @@ static bool l2_tag_room(l2 *d)
             cap = old_cap;
         }
         const bool done = e->tag_count < e->tag_cap || e->tag_cap == L2_TAGS_MAX;
+        if (done && rows == NULL) { return true; }
         const uint32_t want = e->tag_cap == 0 ? 16 : e->tag_cap * 2;
         sync_drop(GLOB, &e->lock);
         base_free(a, BASE_MOD_L2, rows, cap * sizeof *rows);
-        if (done) { return true; }
+        rows = NULL;
+        if (done) { continue; }
         cap = want;
         rows = base_alloc(a, BASE_MOD_L2, cap * sizeof *rows, NULL);
-        if (rows == NULL) { return false; }
+        if (rows == NULL) {
+            sync_take(GLOB, &e->lock);
+            return false;
+        }
     }
 }
 
@@ -150,7 +156,6 @@ CELLAR_PRIVATE void l2_tag_invalidate(l2 *d, uint64_t fp, uint64_t epoch, bool s
     l2_invalidations *e = &d->invalidations;
     unsigned char value[L2_TAG_BYTES] = { L2_CTL_TAG, soft };
     (void)l2_tag_room(d);
-    sync_take(GLOB, &e->lock);
     l2_tag_row *t = l2_tag_enter(d, fp, epoch, soft);
     const bool entered = t != NULL; /* otherwise another call may enter the row meanwhile */
     if (entered) { t->pending++; }
@@ -538,8 +543,10 @@ CELLAR_PRIVATE bool l2_invalidation_skip(const unsigned char *head, const unsign
 static bool l2_tag_found(l2 *d, uint64_t fp, uint64_t hard, uint64_t soft, uint64_t lsn)
 {
     l2_invalidations *e = &d->invalidations;
-    if (!l2_tag_room(d)) { return false; }
-    sync_take(GLOB, &e->lock);
+    if (!l2_tag_room(d)) {
+        sync_drop(GLOB, &e->lock);
+        return false;
+    }
     l2_tag_row *t = hard != 0 || soft == 0 ? l2_tag_enter(d, fp, hard, false) : NULL;
     if (soft != 0) { t = l2_tag_enter(d, fp, soft, true); }
     if (t != NULL) { t->lsn = BASE_MAX(t->lsn, lsn); }
