@@ -25,6 +25,7 @@ BASE_SIZE_BEGIN
 #define L2_META_MS 10000
 #define L2_SEEN_MS 60000
 #define L2_SLEEP_NS UINT64_C(100000000)
+#define L2_REBUILD_NS UINT64_C(2000000) /* least time of the index rebuild in a round */
 
 /* ---- rounds ---- */
 
@@ -73,6 +74,18 @@ static void l2_upkeep(l2 *d)
     }
 }
 
+/* Continue the index rebuild for `ns`, at least by one step. Return true if it is not finished. */
+static bool l2_rebuild_for(l2 *d, uint64_t ns)
+{
+    const uint64_t since_ns = base_now_ns();
+    bool more = true;
+    while (more && base_load_acq(&d->disk) == L2_DISK_OK && !d->forked) {
+        more = l2_rebuild_step(d);
+        if (base_now_ns() - since_ns >= ns) { break; }
+    }
+    return more;
+}
+
 static bool l2_work(l2 *d, uint64_t budget_us)
 {
     const uint64_t end_ns = base_now_ns() + budget_us * 1000;
@@ -84,6 +97,7 @@ static bool l2_work(l2 *d, uint64_t budget_us)
     if (base_load_acq(&d->want_dirty) != 0) { (void)l2_dirty_now(d); }
     if (l2_resync(d) != 0) { return false; }
     while (more) {
+        const uint64_t begin_ns = base_now_ns();
         l2_beat(d);
         more = l2_seal_work(d);
         l2_barrier_work(d);
@@ -93,7 +107,10 @@ static bool l2_work(l2 *d, uint64_t budget_us)
         (void)l2_prepare(d);
         l2_arm_work(d);
         l2_upkeep(d);
-        more = l2_rebuild_step(d) || more;
+        /* The syncs of a busy disk take seconds: the index rebuild gets as much time as they take.
+         * Without a budget it takes one step. */
+        const uint64_t least_ns = BASE_MAX(base_now_ns() - begin_ns, L2_REBUILD_NS);
+        more = l2_rebuild_for(d, budget_us != 0 ? least_ns : 0) || more;
         more = l2_era_work(d) || more;
         more = l2_resize_work(d) || more;
         if (base_load_acq(&d->disk) != L2_DISK_OK || d->forked) { return false; }
