@@ -363,7 +363,7 @@ static void port_open(void)
     o.writable = chance(80);
     o.danger = chance(20);
     o.namespaces = chance(50) ? "0=port 1=port1" : NULL;
-    MAYBE(o.buffer_bytes, 0, 1 << 20);
+    MAYBE(o.resp_buffer_bytes, 0, 1 << 20);
     MAYBE(o.max_clients, 0, 1, 65536);
     const bool bad = spoil(&o, sizeof o);
     const cellar_err err = plain(CALL(cellar_resp_open)(world.store, &o, &calls_port));
