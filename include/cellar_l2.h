@@ -210,6 +210,21 @@ CELLAR_STRUCT(cellar_l2_opts, close_ms);
  * example: if (cellar_sync(c) == CELLAR_OK) { checkpointed = 1; }                                */
 CELLAR_API cellar_err cellar_sync(cellar *c);
 
+/* Write the entries of memory that the disk tier lacks, also those without use, then sync: a kill
+ * from now on loses none of them. A tier that is full drops its oldest entries, as always.
+ * in:      missed NULL: not wanted
+ * out:     *missed: entries that are not on disk: larger than the disk tier takes, over a write
+ *          limit, not encrypted, or without room for 1 s. Not counted: entries that never go to
+ *          disk, those with less than min_ttl_ms left, and changes during the call
+ * returns: OK; DROPPED (*missed is not 0; the others are synced); DISABLED (no disk tier, or it is
+ *          off), E_IO, E_NOMEM (cellar_last_error)
+ * thread:  any; waits for the disk. Other calls continue
+ * cost:    O(entries in memory). A namespace with l2_write ON_EVICTION writes an entry again unless
+ *          it came from disk
+ * example: uint64_t missed;
+ *     if (cellar_save(c, &missed) == CELLAR_DROPPED) { warn(missed); }                           */
+CELLAR_API cellar_err cellar_save(cellar *c, uint64_t *missed);
+
 #ifdef __cplusplus
 }
 #endif

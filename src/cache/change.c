@@ -42,7 +42,9 @@ BASE_NOINLINE static bool cache_commit_copy(cache_store *s, uint64_t hash, l1_ch
     cache_frame *frame = base_thread_self()->load_frames;
     BASE_ASSERT(frame != NULL);
     /* Under the bucket lock: no newer change of the key has had its window. */
-    if (change == L1_CHANGE_CLEAN) { return !cache_turn_overtaken(s, &frame->turn); }
+    if (change == L1_CHANGE_CLEAN && frame->turn.listed) {
+        return !cache_turn_overtaken(s, &frame->turn);
+    }
     const uint64_t now = base_load_sc(cache_stamp(s, hash)); /* as in cache_shared_came */
     *stamp = cache_captured(s, now);
     /* no change of the key was pending at the start: cache_tier_fetch */

@@ -5,6 +5,7 @@
  * PICTURE    cellar_config.l2_path -> l2_open -> tier table of the store -> hook, events,
  *            maintenance
  *            close -> entries of L1 are written to disk -> l2_end, l2_close
+ *            save -> the same, while calls go on
  * INVARIANTS Without a working disk the store is L1 alone. Opening never fails because of the disk,
  *            unless l2.required is set; cellar_last_error of the root has the reason.
  * LOCKING    None of its own.
@@ -407,90 +408,126 @@ CELLAR_PRIVATE void cache_disk_abandon(cache_store *s)
     s->tier = NULL;
 }
 
-/* ---- close: entries of memory are written ---- */
+/* ---- entries of memory are written ---- */
+
+#define CACHE_SPILL_BUCKETS 64u
+#define CACHE_SAVE_PATIENCE_NS UINT64_C(1000000000)
+
+typedef enum cache_spill_kind {
+    CACHE_SPILL_CLOSE, /* all that fit in l2.close_ms */
+    CACHE_SPILL_SAVE,  /* all; wait for room 1 s at most since the last entry that was stored */
+    CACHE_SPILL_CHECK, /* none: count those that the disk lacks */
+    CACHE_SPILL_OFFER  /* those that the disk dropped, until it has no room */
+} cache_spill_kind;
 
 typedef struct cache_spill {
     cellar *namespace;
-    uint64_t until_ns;
-    uint64_t done; /* entries handed to the log, or refused by it */
-    bool over;     /* out of time */
+    cache_spill_kind kind;
+    uint64_t until_ns; /* CLOSE, OFFER: end of the walk; SAVE: end of the wait for room */
+    uint64_t done;     /* entries handed to the log, or refused by it */
+    uint64_t missed;   /* entries without room, or refused although they live long enough */
+    bool over;         /* out of time, or of room */
 } cache_spill;
 
-static bool cache_spill_value(cache_spill *sp, const l1_key *k, const l1_info *i,
-                              const void *value, size_t value_len)
+/* Return whether the disk has the entry, or must not have it. */
+static bool cache_spill_there(const cache_store *s, const l1_key *k, const l1_info *i)
 {
-    const cellar *v = sp->namespace;
-    const cache_store *s = v->store;
-    uint64_t fps[BASE_TAGS_MAX], born = 0;
-    const uint32_t tags = i->tag_count != 0 ? l1_tags_of(s->l1, k, fps, &born) : 0;
-    if (tags != i->tag_count) { return true; } /* just expired */
     const l2_key key = { k->bytes, k->len, k->generation, k->hash };
-    const l2_meta m = { .deadline_ms = i->deadline_ms, .stale_ms = (uint32_t)i->stale_ms,
-                        .idle_ms = (uint32_t)i->idle_ms, .until_ms = i->expires_ms,
-                        .version = i->version,
-                        .addr = i->l2_addr,
-                        .user_flags = i->user_flags, .kind = i->kind, .cost = i->cost,
-                        .tag_count = tags, .tag_born = born, .tag_fps = fps,
-                        .durable = v->disk_mode == CELLAR_L2_WRITE_THROUGH,
-                        .pack = v->disk_pack };
-    while (l2_put(s->disk, &key, value, value_len, &m, NULL) == CELLAR_DROPPED) {
-        l2_stats now;
-        l2_stats_get(s->disk, &now);
-        if (now.broken || base_now_ns() >= sp->until_ns) {
-            sp->over = true;
-            return false;
-        }
-        if (!l2_tick(s->disk, 1000)) { base_yield(); }
+    l2_meta m;
+    size_t len;
+    if (i->kind == (uint8_t)L1_ERROR || i->stale || i->l2_addr == CACHE_NOT_ON_DISK ||
+        i->expires_ms - base_now_ms(&s->clock) < s->disk_tier.min_ttl_ms) {
+        return true;
     }
-    sp->done++;
+    return l2_get(s->disk, &key, NULL, 0, &len, &m) != CELLAR_MISS;
+}
+
+/* Wait for room. Return false if the walk does not wait any longer. */
+static bool cache_spill_wait(const cache_spill *sp)
+{
+    const cache_store *s = sp->namespace->store;
+    l2_stats now;
+    l2_stats_get(s->disk, &now);
+    if (sp->kind == CACHE_SPILL_OFFER || now.broken || base_now_ns() >= sp->until_ns) {
+        return false;
+    }
+    if (!l2_tick(s->disk, 1000)) { base_yield(); }
     return true;
 }
 
 static bool cache_spill_one(void *ctx, const l1_seen *e)
 {
     cache_spill *sp = ctx;
-    const cache_store *s = sp->namespace->store;
-    const l1_info *i = &e->info;
-    if (i->kind == (uint8_t)L1_ERROR || i->stale || i->l2_addr == CACHE_NOT_ON_DISK) {
-        return true;
-    }
-    if (base_now_ns() >= sp->until_ns) {
+    cellar *v = sp->namespace;
+    const cache_store *s = v->store;
+    if (sp->kind == CACHE_SPILL_OFFER && e->info.l2_addr != L1_ADDR_LATER) { return true; }
+    const bool all = sp->kind == CACHE_SPILL_SAVE || sp->kind == CACHE_SPILL_CHECK;
+    if (!all && base_now_ns() >= sp->until_ns) {
         sp->over = true;
         return false;
     }
-    const l1_key k = { e->key, (uint32_t)e->key_len, i->generation,
-                       base_hash(&s->hash_key, i->generation, e->key, e->key_len) };
-    if (e->value != NULL || e->value_len == 0) {
-        return cache_spill_value(sp, &k, i, e->value, e->value_len);
+    const l1_key k = { e->key, (uint32_t)e->key_len, e->info.generation,
+                       base_hash(&s->hash_key, e->info.generation, e->key, e->key_len) };
+    if (sp->kind == CACHE_SPILL_CHECK) {
+        if (!cache_spill_there(s, &k, &e->info)) { sp->missed++; }
+        return true;
     }
-    l1_pin_ref pin; /* a scan copies no long values */
-    if (l1_pin(s->l1, &k, &pin, L1_PEEK) != CELLAR_OK) { return true; }
-    const bool more = cache_spill_value(sp, &k, i, pin.value, pin.value_len);
-    l1_unpin_slot(s->l1, pin.slot);
-    return more;
+    cache_stored done;
+    bool room;
+    do {
+        done = cache_tier_offer(v, &k);
+        room = done != CACHE_NO_ROOM && (done != CACHE_REFUSED || !l2_off(s->disk));
+    } while (!room && cache_spill_wait(sp));
+    if (!room && !all) {
+        sp->over = true;
+        return false;
+    }
+    if (done == CACHE_NO_ROOM || done == CACHE_REFUSED) {
+        sp->missed++;
+    } else if (sp->kind == CACHE_SPILL_SAVE) {
+        sp->until_ns = base_now_ns() + CACHE_SAVE_PATIENCE_NS;
+    }
+    sp->done++;
+    return true;
 }
 
-/* Write the entries of memory to disk. No thread changes entries now, so no stamp is needed. Unused
- * entries are written, too: memory kept them to the end, and the next open begins with them. Return
- * whether l2.close_ms was long enough. */
+/* Walk on from *slot and *cursor, until the walk is over. E_NOMEM: entries may be left. */
+static cellar_err cache_spill_walk(cache_store *s, cache_spill *sp, uint32_t *slot,
+                                   uint64_t *cursor)
+{
+    cellar_err err = CELLAR_OK;
+    for (; *slot < CACHE_NAMESPACES_MAX && !sp->over && err == CELLAR_OK; ++*slot) {
+        sync_take(NAMESPACE, &s->namespace_lock);
+        cellar *v = cache_namespace_next(s, slot);
+        const bool wanted = v != NULL && s->tier != NULL && cache_tier_of(v) == s->tier &&
+                            !v->dropped && cache_namespace_hold(v);
+        sync_drop(NAMESPACE, &s->namespace_lock);
+        if (!wanted) {
+            *cursor = 0;
+            continue;
+        }
+        sp->namespace = v;
+        do {
+            err = l1_scan(s->l1, cursor, CACHE_SPILL_BUCKETS, base_load_acq(&v->generation),
+                          L1_SCAN_KEYS, cache_spill_one, sp);
+        } while (err == CELLAR_OK && *cursor != 0 && !sp->over);
+        cache_namespace_release(v);
+        if (*cursor != 0) { return err; }
+    }
+    return err;
+}
+
+/* Write the entries of memory to disk. Unused entries are written, too: memory kept them to the
+ * end, and the next open begins with them. Return whether l2.close_ms was long enough. */
 static bool cache_disk_spill(cache_store *s)
 {
     const int64_t wanted_ms = base_load_rlx(&s->disk_close_ms);
     const int64_t limit_ms = wanted_ms != 0 ? wanted_ms : CACHE_DISK_CLOSE_MS;
     const uint64_t limit_ns = (uint64_t)BASE_MIN(limit_ms, INT64_MAX / 4000000) * 1000000u;
-    cache_spill sp = { .until_ns = base_now_ns() + limit_ns };
-    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX && !sp.over; slot++) {
-        cellar *v = cache_namespace_at(s, slot);
-        if (v == NULL || v->no_disk || v->dropped) { continue; }
-        sp.namespace = v;
-        uint64_t cursor = 0;
-        do {
-            if (l1_scan(s->l1, &cursor, 64, base_load_acq(&v->generation), true, cache_spill_one,
-                        &sp) != CELLAR_OK) {
-                return true;
-            }
-        } while (cursor != 0 && !sp.over);
-    }
+    cache_spill sp = { .kind = CACHE_SPILL_CLOSE, .until_ns = base_now_ns() + limit_ns };
+    uint32_t slot = 0;
+    uint64_t cursor = 0;
+    (void)cache_spill_walk(s, &sp, &slot, &cursor);
     if (!sp.over || base_now_ns() < sp.until_ns) { return true; }
     l1_stats l;
     l1_stats_get(s->l1, &l);
@@ -498,6 +535,27 @@ static bool cache_disk_spill(cache_store *s)
              "cellar_close: l2.close_ms: wrote %llu entries of memory, dropped the others of %llu",
              (unsigned long long)sp.done, (unsigned long long)l.entries);
     return false;
+}
+
+CELLAR_PRIVATE cellar_err cache_disk_save(cache_store *s, uint64_t *missed)
+{
+    cache_spill sp = { .kind = CACHE_SPILL_SAVE,
+                       .until_ns = base_now_ns() + CACHE_SAVE_PATIENCE_NS };
+    uint32_t slot = 0;
+    uint64_t cursor = 0;
+    l2_stats before, after;
+    if (s->disk == NULL || s->tier == NULL || l2_off(s->disk)) { return CELLAR_DISABLED; }
+    l2_stats_get(s->disk, &before);
+    cellar_err err = cache_spill_walk(s, &sp, &slot, &cursor);
+    if (err == CELLAR_OK) { err = cache_disk_sync(s, 0); }
+    l2_stats_get(s->disk, &after);
+    if (err == CELLAR_OK && after.reclaimed != before.reclaimed) { /* perhaps of memory, too */
+        sp = (cache_spill){ .kind = CACHE_SPILL_CHECK };
+        slot = 0;
+        err = cache_spill_walk(s, &sp, &slot, &cursor);
+    }
+    *missed = sp.missed;
+    return err == CELLAR_OK && sp.missed != 0 ? CELLAR_DROPPED : err;
 }
 
 CELLAR_PRIVATE bool cache_disk_end(cache_store *s)

@@ -13,6 +13,7 @@
 
 #include "cache/call.h"
 #include "cache/error.h"
+#include "cache/l2_tier.h"
 #include "cache/refresh.h"
 #include "cache/tier_calls.h"
 
@@ -67,6 +68,21 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
     if (err == CELLAR_E_BUSY && base_thread_self()->depth > 0) { return CELLAR_OK; }
     if (err == CELLAR_E_BUSY) { base_yield(); } /* repeated calls wait instead of spinning */
     return err == CELLAR_OK && !jobs ? CELLAR_OK : CELLAR_PENDING;
+}
+
+/* ---- a save ---- */
+
+CELLAR_API cellar_err cellar_save(cellar *c, uint64_t *missed)
+{
+    uint64_t none;
+    if (missed == NULL) { missed = &none; }
+    *missed = 0;
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    const cellar_err err = cache_disk_save(c->store, missed);
+    if (err >= 0) { return err; }
+    return cache_fail(c, err, 0, err == CELLAR_E_NOMEM ? "cellar_save: no memory for the walk"
+                                                       : "cellar_save: the disk failed");
 }
 
 /* ---- the thread ---- */

@@ -7,6 +7,7 @@
  *            tombstone: a process that dies in between leaves the older record. Results of touch,
  *            increment and renewal are read back from L1. After the put the entry in L1 has the
  *            address of its copy, so neither eviction nor close writes it again.
+ *            offer -> watch the stamp, read L1, put with that stamp; again if the stamp moved
  * ANSWERS    OK: stored, or not wanted there. E_IO: refused (too large, write budget, cipher, off),
  *            or no room for 1 s; the old copy is killed, the value is in memory only. */
 #include "cache/tier_store.h"
@@ -18,7 +19,8 @@
 
 BASE_SIZE_BEGIN
 
-#define CACHE_TIER_TRY 512u /* bytes tried on the stack */
+#define CACHE_TIER_TRY 512u    /* bytes tried on the stack */
+#define CACHE_OFFER_ROUNDS 16u /* against changes of the class */
 
 CELLAR_PRIVATE cache_urge cache_urge_of(const cellar *c, bool durable)
 {
@@ -31,8 +33,16 @@ CELLAR_PRIVATE cache_urge cache_urge_of(const cellar *c, bool durable)
     return urge;
 }
 
-static cache_tier_meta cache_tier_meta_of(const cellar *c, const l1_put_spec *p, bool kept,
-                                          uint64_t *where)
+/* How an entry is put. */
+typedef struct cache_how {
+    uint64_t stamp;   /* CACHE_STAMP_NONE under a turn */
+    uint64_t addr;    /* of a copy of the entry as it is in memory; 0: none */
+    uint64_t where;   /* out: the address of the copy; 0: a tier without addresses */
+    int64_t until_ms; /* end of an entry without further use; 0: used now */
+    bool kept;        /* the call reports that the entry is there */
+} cache_how;
+
+static cache_tier_meta cache_tier_meta_of(const cellar *c, const l1_put_spec *p, cache_how *how)
 {
     const l1_times own = { p->deadline_ms, p->idle_ms, p->stale_ms };
     const l1_times *t = (p->flags & L1_KEEP_TTL) != 0 ? &p->kept : &own;
@@ -42,21 +52,16 @@ static cache_tier_meta cache_tier_meta_of(const cellar *c, const l1_put_spec *p,
                           .tag_fps = p->tag_fps, .tag_text = p->tag_text,
                           .tag_count = p->tag_count,
                           .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost,
+                          .l2_addr = how->addr,
                           .uses = 1, /* the namespace or the call wants it there */
-                          .kept = kept, .pack = c->disk_pack, .where = where };
-    if (m.idle_ms != 0) { m.until_ms = base_add_sat(base_now_ms(&c->store->clock), m.idle_ms); }
+                          .kept = how->kept, .pack = c->disk_pack, .where = &how->where };
+    if (m.idle_ms != 0) {
+        m.until_ms = how->until_ms != 0
+                         ? how->until_ms
+                         : base_add_sat(base_now_ms(&c->store->clock), m.idle_ms);
+    }
     return m;
 }
-
-/* Result of one try. */
-typedef enum cache_stored {
-    CACHE_STORED,   /* OK, or the process forked inside and has no tier */
-    CACHE_NO_ROOM,  /* no room now */
-    CACHE_GONE,     /* the entry left memory before it could be read back */
-    CACHE_UNWANTED, /* the entry must not be stored: flag, tags, error, stale */
-    CACHE_SHORT,    /* less than l2.min_ttl_ms is left */
-    CACHE_REFUSED   /* too large, over the write budget, or not sealed */
-} cache_stored;
 
 static cache_stored cache_store_refused(cache_store *s, const cache_tier *t,
                                         const cache_tier_meta *m)
@@ -72,7 +77,7 @@ static cache_stored cache_store_refused(cache_store *s, const cache_tier *t,
 }
 
 static cache_stored cache_store_spec(const cellar *c, const l1_key *k, const l1_put_spec *p,
-                                     bool kept, uint64_t *where)
+                                     cache_how *how)
 {
     const cache_tier *t = cache_tier_of(c);
     if (t == NULL) { return CACHE_STORED; }
@@ -80,8 +85,8 @@ static cache_stored cache_store_spec(const cellar *c, const l1_key *k, const l1_
         return CACHE_UNWANTED;
     }
     const cache_tier_key key = cache_tier_key_of(c, k);
-    const cache_tier_meta m = cache_tier_meta_of(c, p, kept, where);
-    const cellar_err err = t->put(t->ctx, &key, p->value, p->value_len, &m, CACHE_STAMP_NONE);
+    const cache_tier_meta m = cache_tier_meta_of(c, p, how);
+    const cellar_err err = t->put(t->ctx, &key, p->value, p->value_len, &m, how->stamp);
     if (err == CELLAR_OK || cache_tier_of(c) == NULL) { return CACHE_STORED; }
     if (err == CACHE_TIER_REFUSED) { return cache_store_refused(c->store, t, &m); }
     if (t->through) { return err == CELLAR_E_BUSY ? CACHE_NO_ROOM : CACHE_REFUSED; }
@@ -89,8 +94,7 @@ static cache_stored cache_store_spec(const cellar *c, const l1_key *k, const l1_
 }
 
 static cache_stored cache_store_seen(const cellar *c, const l1_key *k, const l1_info *i,
-                                     const void *value, size_t value_len, bool kept,
-                                     uint64_t *where)
+                                     const void *value, size_t value_len, cache_how *how)
 {
     uint64_t fps[BASE_TAGS_MAX], born = 0;
     const uint32_t tags = i->tag_count != 0 ? l1_tags_of(c->l1, k, fps, &born) : 0;
@@ -101,29 +105,29 @@ static cache_stored cache_store_seen(const cellar *c, const l1_key *k, const l1_
                             .l2_addr = i->l2_addr,
                             .user_flags = i->user_flags, .kind = i->kind, .cost = i->cost,
                             .tag_fps = fps, .tag_count = tags, .tag_born = born };
-    return cache_store_spec(c, k, &p, kept, where);
+    how->until_ms = i->expires_ms;
+    how->addr = i->l2_addr;
+    return cache_store_spec(c, k, &p, how);
 }
 
 /* Store the entry that L1 has. A newer change may have put it there, which is as good. */
-static cache_stored cache_store_back(const cellar *c, const l1_key *k, bool kept,
-                                     uint64_t *where)
+static cache_stored cache_store_back(const cellar *c, const l1_key *k, cache_how *how)
 {
     unsigned char small[CACHE_TIER_TRY];
     l1_info info;
     l1_pin_ref pin;
-    const unsigned how = L1_PEEK | L1_STALE_OK;
-    const cellar_err err = l1_inspect(c->l1, k, small, sizeof small, &info, how);
+    const unsigned flags = L1_PEEK | L1_STALE_OK;
+    const cellar_err err = l1_inspect(c->l1, k, small, sizeof small, &info, flags);
     if (err == CELLAR_STALE || !cache_generation_alive(c->store, k->generation)) {
         return CACHE_UNWANTED;
     }
     if (err == CELLAR_OK || err == CELLAR_ABSENT) {
-        return cache_store_seen(c, k, &info, small, info.value_len, kept, where);
+        return cache_store_seen(c, k, &info, small, info.value_len, how);
     }
     if (err != CELLAR_E_BUFFER || l1_pin(c->l1, k, &pin, L1_PEEK) != CELLAR_OK) {
         return CACHE_GONE;
     }
-    const cache_stored done = cache_store_seen(c, k, &info, pin.value, pin.value_len, kept,
-                                               where);
+    const cache_stored done = cache_store_seen(c, k, &info, pin.value, pin.value_len, how);
     l1_unpin_slot(c->l1, pin.slot);
     return done;
 }
@@ -161,15 +165,14 @@ static cellar_err cache_store_answer(const cellar *c, cache_stored done, cache_u
 CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p,
                                            cache_urge urge, cache_turn *t)
 {
-    const cache_store *s = c->store;
+    cache_store *s = c->store;
     const cache_tier *tier = NULL;
     cache_stored done = CACHE_NO_ROOM;
-    uint64_t until_ns = 0, where = 0;
-    const bool kept = urge >= CACHE_THROUGH; /* the call reports that it is there */
+    uint64_t until_ns = 0;
+    cache_how how = { .stamp = CACHE_STAMP_NONE, .kept = urge >= CACHE_THROUGH };
     for (uint32_t waits = 0; done == CACHE_NO_ROOM; waits++) {
         if (!cache_turn_begin(s, t)) { return CELLAR_OK; } /* a newer change has its own promise */
-        done = p != NULL ? cache_store_spec(c, k, p, kept, &where)
-                         : cache_store_back(c, k, kept, &where);
+        done = p != NULL ? cache_store_spec(c, k, p, &how) : cache_store_back(c, k, &how);
         tier = cache_tier_of(c);
         if (tier == NULL) { return CELLAR_OK; }
         if (done != CACHE_NO_ROOM || urge == CACHE_TRY) { break; }
@@ -187,11 +190,36 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
         } else {
             tier->kill(tier->ctx, &key);
         }
-    } else if (where != 0) { /* 0: a tier without addresses */
-        l1_clean(c->l1, k, where);
+    } else if (how.where != 0) {
+        l1_clean(c->l1, k, how.where);
     }
     cache_turn_done(s, t);
     return cache_store_answer(c, done, urge);
+}
+
+/* Order the watch and the look by a fence, as load_shared.c does. A change after the look has moved
+ * the stamp, so the put is refused, or the copy is not noted in memory. */
+CELLAR_PRIVATE cache_stored cache_tier_offer(cellar *c, const l1_key *k)
+{
+    cache_store *s = c->store;
+    cache_frame f;
+    cache_how how;
+    cache_stored done;
+    uint32_t rounds = 0;
+    cache_frame_push(&f, c, false, false);
+    do {
+        const uint64_t word = cache_stamp_watch(cache_stamp(s, k->hash));
+        f.globs = base_load_acq(&s->glob_epoch);
+        f.expect = CACHE_STAMP_CHANGES(word);
+        how = (cache_how){ .stamp = cache_captured(s, word),
+                           .kept = c->disk_mode == CELLAR_L2_WRITE_THROUGH };
+        base_fence_sc();
+        done = cache_store_back(c, k, &how);
+    } while (done == CACHE_REFUSED && ++rounds < CACHE_OFFER_ROUNDS &&
+             cache_has_stamps(s) && !cache_stamp_is(s, k->hash, how.stamp));
+    if (done == CACHE_STORED && how.where != 0) { l1_clean(c->l1, k, how.where); }
+    cache_frame_pop(&f);
+    return done;
 }
 
 BASE_SIZE_END

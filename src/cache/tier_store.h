@@ -16,6 +16,16 @@ typedef enum cache_urge {
     CACHE_ASKED    /* a shared tier makes the change, and decides */
 } cache_urge;
 
+/* Result of one try. */
+typedef enum cache_stored {
+    CACHE_STORED,   /* OK, or the process forked inside and has no tier */
+    CACHE_NO_ROOM,  /* no room now */
+    CACHE_GONE,     /* the entry left memory before it could be read back */
+    CACHE_UNWANTED, /* the entry must not be stored: flag, tags, error, stale */
+    CACHE_SHORT,    /* less than l2.min_ttl_ms is left */
+    CACHE_REFUSED   /* too large, over the write budget, not sealed, or the tier is off */
+} cache_stored;
+
 /* Return the promise of a change in this namespace, before the change begins. */
 CELLAR_PRIVATE cache_urge cache_urge_of(const cellar *c, bool durable);
 #define CACHE_NOT_ON_DISK L1_ADDR_NEVER /* l2_addr of an entry that must never be written to disk */
@@ -28,5 +38,8 @@ BASE_INLINE cache_tier_key cache_tier_key_of(const cellar *c, const l1_key *k)
 /* Store a change in the tier under its turn, or delete the key there; see change.c. */
 CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p,
                                            cache_urge urge, cache_turn *t);
+/* Put the entry that memory has into the tier, which must have stamps, and note its copy. Any
+ * thread; changes of the key go on. */
+CELLAR_PRIVATE cache_stored cache_tier_offer(cellar *c, const l1_key *k);
 
 #endif

@@ -237,7 +237,8 @@ typedef struct cache_frame { /* one observed change; on the stack of the caller 
     uint8_t cause;          /* CELLAR_CAUSE_... of a delete; 0: DELETED */
     uint8_t below;          /* CACHE_BELOW_... */
     const cache_tier *tier; /* of the namespace; NULL: none */
-    uint64_t expect, globs; /* BACKFILL: change count of the stamp, and glob_epoch, at the start */
+    uint64_t expect, globs; /* BACKFILL, and CLEAN without a turn: change count of the stamp, and
+                             * glob_epoch, at the start */
     _Atomic uint64_t *word; /* stamp that this change raised; valid if raised != 0 */
     uint64_t raised;        /* sum to be subtracted from it */
     struct cache_ask *ask;  /* what a shared tier does instead of a put; set with CACHE_ASKED */

@@ -69,9 +69,10 @@ static void resp_info_memory(base_text *t, const cellar_resp *r, const cellar_st
 static void resp_info_persistence(base_text *t, const cellar_resp *r, const cellar_stats *st)
 {
     base_text_add(t, "loading:%" PRIu64 "\r\nrdb_bgsave_in_progress:0\r\n"
-                     "rdb_last_save_time:%" PRId64 "\r\naof_enabled:0\r\n"
+                     "rdb_last_save_time:%" PRId64 "\r\nrdb_last_bgsave_status:%s\r\n"
+                     "aof_enabled:0\r\n"
                      "aof_rewrite_in_progress:0\r\ncellar_disk_bytes:%" PRId64 "\r\n",
-                  st->l2_rebuilding, r->saved_wall_ms / 1000,
+                  st->l2_rebuilding, r->saved_wall_ms / 1000, r->save_failed ? "err" : "ok",
                   resp_option(r, CELLAR_OPT_L2_BYTES));
 }
 
@@ -285,10 +286,15 @@ RESP_CALL(resp_cmd_time)
 
 static void resp_save(resp_client *c, const char *done)
 {
-    const cellar_err err = cellar_sync(c->of->store);
+    uint64_t missed;
+    const cellar_err err = cellar_save(c->of->store, &missed);
+    c->of->save_failed = err != CELLAR_OK;
     if (err == CELLAR_OK) {
         c->of->saved_wall_ms = base_wall_ms();
         resp_simple(c, done);
+    } else if (err == CELLAR_DROPPED) {
+        resp_error(c, "ERR %" PRIu64 " keys of memory are not on disk: see INFO persistence",
+                   missed);
     } else if (err == CELLAR_DISABLED) {
         resp_error(c, "ERR the store has no disk tier, or the tier is off: nothing was saved");
     } else {

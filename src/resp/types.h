@@ -286,9 +286,10 @@ struct cellar_resp {
     uint32_t free_count;
     int64_t now_ms;              /* port clock at the start of the round */
     int64_t opened_ms;           /* port clock; constant */
-    int64_t saved_wall_ms;       /* last SAVE; 0: none */
+    int64_t saved_wall_ms;       /* last SAVE that wrote all; 0: none */
     int64_t fail_ms[10];         /* when the last failures of AUTH came, a ring */
     uint32_t fail_next;
+    bool save_failed;            /* the last SAVE */
     int64_t refuse_ms;           /* new connections are closed before; 0: they are not */
     resp_db db[RESP_DBS];
     const resp_command *table;   /* of table.c */

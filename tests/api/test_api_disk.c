@@ -1757,6 +1757,98 @@ static void concurrent_reads_of_memory_and_disk_see_no_old_value(void)
     store_end();
 }
 
+/* ---- saves ---- */
+
+/* Set `count` values of `bytes`, save, end by SIGKILL. *missed: what the save returned. */
+static void save_and_die(const settings *cfg, uint32_t count, uint32_t bytes, uint64_t *missed)
+{
+    static char value[10000];
+    cellar *c = open_with(cfg);
+    for (uint32_t k = 0; k < count; k++) {
+        if (cellar_set(c, &k, sizeof k, value, bytes, NULL) != CELLAR_OK) { _Exit(1); }
+    }
+    cellar_set_opts brief = cellar_set_opts_default();
+    brief.ttl_ms = 1000; /* below min_ttl_ms: never on disk, and not counted */
+    if (cellar_set(c, "brief", 5, "x", 1, &brief) != CELLAR_OK) { _Exit(2); }
+    const cellar_err want = *missed != 0 ? CELLAR_DROPPED : CELLAR_OK;
+    if (cellar_save(c, missed) != want) { _Exit(3); }
+    (void)raise(SIGKILL);
+}
+
+static uint32_t found_after_save(const settings *cfg, uint32_t count, uint32_t bytes,
+                                 uint64_t *missed)
+{
+    char value[1];
+    const pid_t pid = fork();
+    T_REQUIRE(pid >= 0);
+    if (pid == 0) { save_and_die(cfg, count, bytes, missed); }
+    int status = 0;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    T_CHECK(WIFSIGNALED(status));
+    cellar *c = open_with(cfg);
+    uint32_t found = 0;
+    size_t len;
+    for (uint32_t k = 0; k < count; k++) {
+        found += cellar_get(c, &k, sizeof k, value, 0, &len) == CELLAR_E_BUFFER && len == bytes;
+    }
+    shut(c);
+    return found;
+}
+
+static uint64_t *shared_count(uint64_t begin)
+{
+    uint64_t *n = mmap(NULL, sizeof *n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    T_REQUIRE(n != MAP_FAILED);
+    *n = begin;
+    return n;
+}
+
+static void killed_after_save_finds_entries_without_use(void)
+{
+    static const cellar_l2_write modes[] = { CELLAR_L2_WRITE_ON_EVICTION, CELLAR_L2_WRITE_ON_SET };
+    for (size_t i = 0; i < 2; i++) {
+        store_begin();
+        settings cfg = config();
+        cellar_namespace_opts root = cellar_namespace_opts_default();
+        root.l2_write = modes[i];
+        cfg.config.root = &root;
+        cfg.tuning.hash_key = known_secret;
+        uint64_t *missed = shared_count(0);
+        T_EQ_U64(found_after_save(&cfg, 2000, 300, missed), 2000);
+        T_EQ_U64(*missed, 0);
+        T_EQ_I64(munmap(missed, sizeof *missed), 0);
+        store_end();
+    }
+}
+
+static void save_counts_entries_that_do_not_fit(void)
+{
+    store_begin();
+    settings cfg = config(); /* 30 MB in memory, 16 MiB on disk */
+    cfg.config.memory_bytes = 64u << 20;
+    cfg.tuning.hash_key = known_secret;
+    uint64_t *missed = shared_count(1);
+    const uint32_t count = 3000, found = found_after_save(&cfg, count, 10000, missed);
+    T_CHECK(found > 0 && found < count);
+    /* the open may need the room of one segment more */
+    T_CHECK(*missed <= count - found && *missed + 2 * 60 >= count - found);
+    T_EQ_I64(munmap(missed, sizeof *missed), 0);
+    store_end();
+}
+
+static void save_counts_entries_over_a_write_limit(void)
+{
+    store_begin();
+    settings cfg = config();
+    cfg.l2.write_bytes_per_day = 200000; /* room for some of them */
+    cfg.tuning.hash_key = known_secret;
+    uint64_t *missed = shared_count(1);
+    const uint32_t found = found_after_save(&cfg, 500, 1000, missed);
+    T_EQ_U64(*missed, 500 - found);
+    T_EQ_I64(munmap(missed, sizeof *missed), 0);
+    store_end();
+}
+
 T_MAIN("api_disk", T_CASE(concurrent_reads_of_memory_and_disk_see_no_old_value),
        T_CASE(evicted_entry_is_read_back_from_disk),
        T_CASE(every_call_reads_entries_on_disk),
@@ -1788,5 +1880,8 @@ T_MAIN("api_disk", T_CASE(concurrent_reads_of_memory_and_disk_see_no_old_value),
        T_CASE(tag_and_pattern_deletes_on_disk_survive_restart),
        T_CASE(tags_are_written_in_mode_each_set),
        T_CASE(store_with_unusable_disk_continues_in_memory),
+       T_CASE(killed_after_save_finds_entries_without_use),
+       T_CASE(save_counts_entries_that_do_not_fit),
+       T_CASE(save_counts_entries_over_a_write_limit),
        T_CASE(forked_child_keeps_memory_and_closes_disk),
        T_CASE(kill_at_any_moment_restores_no_dead_entry))
