@@ -251,7 +251,7 @@ typedef struct cellar_namespace_opts {
     uint32_t l2_lz4;             /* 1: LZ4 on disk; read when the namespace is first opened       */
     uint32_t reserved0;          /* must be 0                                                     */
     cellar_tier        tier;     /* CELLAR_TIER_L1: memory only; read when first opened           */
-    cellar_l2_write    l2_write; /* read when first opened                                        */
+    cellar_l2_write    l2_write; /* read when first opened. Default 0: cellar_l2_opts.write       */
     cellar_bloom_state bloom;    /* OFF, or OBSERVING: open a filter with the namespace           */
     const struct cellar_load_opts *load; /* defaults of its loads; NULL = none; copied            */
     cellar_loader_fn      loader; /* for loads without a loader of their own; NULL = none         */

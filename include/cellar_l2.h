@@ -200,8 +200,10 @@ typedef struct cellar_l2_opts {
     uint32_t allow_network;       /* 1: l2_path may be on NFS, SMB and the like                   */
     const cellar_l2_cipher *cipher; /* copied. Default NULL: values are in clear text             */
     int64_t  close_ms;            /* see CLOSE. CELLAR_TTL_NONE: no limit. Default 5,000          */
+    cellar_l2_write write;        /* of namespaces with l2_write 0. Default ON_EVICTION           */
+    uint32_t reserved0;           /* must be 0                                                    */
 } cellar_l2_opts;
-CELLAR_STRUCT(cellar_l2_opts, close_ms);
+CELLAR_STRUCT(cellar_l2_opts, reserved0);
 
 /* Write everything on the disk tier so that it survives a power cut, Bloom filters included.
  * returns: OK; DISABLED (no disk tier, or it is off), E_IO (cellar_last_error)

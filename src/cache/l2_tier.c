@@ -394,6 +394,7 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
         .forked = cache_disk_forked,
     };
     base_store_rlx(&s->disk_close_ms, cfg->l2.close_ms);
+    s->disk_mode = (uint8_t)cfg->l2.write;
     base_store_rlx(&s->disk_bytes, cfg->config.l2_bytes); /* another size than last time is a
                                                            * resize */
     s->tier = &s->disk_tier;

@@ -270,7 +270,8 @@ SYNC_UNCHECKED static cellar *cache_namespace_create(cache_opening *p)
     cellar *out = NULL;
     bool settled = false;
     struct l2_image *kept = NULL;
-    if (p->o != NULL) { cache_namespace_fix(fresh, p->o); }
+    const cellar_namespace_opts none = cellar_namespace_opts_default();
+    cache_namespace_fix(fresh, p->o != NULL ? p->o : &none);
     if (fresh->secret) { cache_hide(s); }
     if (!stats_slot_open(s->stats, fresh->slot)) { goto drop; }
     if (p->o != NULL && !cache_max_entries_begin(fresh, p->o)) { goto drop; }

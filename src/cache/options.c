@@ -163,7 +163,7 @@ CELLAR_PRIVATE void cache_namespace_fix(cellar *v, const cellar_namespace_opts *
     v->no_disk = o->tier == CELLAR_TIER_L1 || o->hidden != 0;
     base_store_rlx(&v->tier, v->no_disk ? NULL : v->store->tier);
     v->secret = o->hidden != 0;
-    v->disk_mode = (uint8_t)o->l2_write;
+    v->disk_mode = o->l2_write != 0 ? (uint8_t)o->l2_write : v->store->disk_mode;
     v->disk_pack = o->l2_lz4 != 0;
     cache_carries_write(v);
     const char *why;

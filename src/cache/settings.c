@@ -44,6 +44,7 @@ static const cache_rule cache_l2_rules[] = {
     CACHE_L2(retry_max_ms, 0, CACHE_HOURS_24),
     CACHE_L2(sync, 0, CELLAR_L2_SYNC_ALWAYS),
     CACHE_L2(on_damage, 0, CELLAR_L2_SET_ASIDE),
+    CACHE_L2(write, 0, CELLAR_L2_WRITE_THROUGH),
     CACHE_L2(fail_errors, 0, 64),
     CACHE_L2(fail_damaged_pct, 0, 100),
     CACHE_L2(required, 0, 1),

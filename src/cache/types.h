@@ -267,6 +267,7 @@ struct cache_store {
     _Atomic uint64_t disk_bytes; /* l2_bytes as requested last */
     _Atomic int64_t disk_close_ms; /* l2.close_ms as requested last; 0: default */
     int disk_errno;
+    uint8_t disk_mode;      /* l2.write; constant */
     char disk_text[120];
     _Atomic uint64_t *_Atomic stamps; /* see stamp.c; NULL without a tier; release */
     _Atomic uint64_t *stamps_parent; /* in a forked child: stamps of the parent, freed by the

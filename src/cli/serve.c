@@ -33,7 +33,7 @@ static volatile sig_atomic_t serve_stop, serve_reload;
 typedef struct serve_run {
     cellar_settings settings;
     cellar_resp_opts port;
-    const char *settings_file, *l2_path, *policy_file, *password_file;
+    const char *settings_file, *l2_path, *l2_write, *policy_file, *password_file;
     uint64_t memory_bytes, l2_bytes; /* 0: as in the settings */
     uint64_t drain_ms;
     char secret[SERVE_SECRET_MAX + 1];
@@ -150,6 +150,17 @@ static bool serve_memory(serve_run *r)
     return serve_wrong("memory", optarg, "a size such as 256M, or a share such as 50%");
 }
 
+/* Take the write mode after the settings, which know its words. */
+static bool serve_write(serve_run *r)
+{
+    char line[32];
+    if (r->l2_write == NULL) { return true; }
+    const int len = snprintf(line, sizeof line, "l2_write=%s", r->l2_write);
+    return ((size_t)len < sizeof line &&
+            cellar_settings_text(&r->settings, "", line, (size_t)len, NULL, NULL) == CELLAR_OK) ||
+           serve_wrong("l2-write", r->l2_write, "eviction, set or through");
+}
+
 static bool serve_option(serve_run *r, int c)
 {
     switch (c) {
@@ -160,6 +171,7 @@ static bool serve_option(serve_run *r, int c)
         return (cli_parse_bytes(optarg, &r->l2_bytes) && r->l2_bytes >= CELLAR_L2_BYTES_MIN &&
                 r->l2_bytes <= CELLAR_L2_BYTES_MAX) ||
                serve_wrong("l2-bytes", optarg, "a size such as 4G, from 16M to 4T");
+    case 'W': r->l2_write = optarg; return true;
     case 'p': r->policy_file = optarg; return true;
     case 'n': r->port.namespaces = optarg; return true;
     case 'l': r->port.listen = optarg; return true;
@@ -256,6 +268,7 @@ static int serve_settings(serve_run *r)
     r->settings.host.log = serve_log;
     r->port.host = &r->settings.host;
     serve_port_settings(r);
+    if (!serve_write(r)) { return CLI_USAGE; }
     return r->password_file == NULL || serve_password(r) ? CLI_DONE : CLI_USAGE;
 }
 
@@ -345,6 +358,7 @@ static int serve_run_command(int argc, char **argv, const cli_terminal *term)
     static const struct option options[] = {
         { "settings", required_argument, NULL, 's' }, { "memory", required_argument, NULL, 'm' },
         { "l2", required_argument, NULL, 'd' }, { "l2-bytes", required_argument, NULL, 'b' },
+        { "l2-write", required_argument, NULL, 'W' },
         { "policy", required_argument, NULL, 'p' }, { "port", required_argument, NULL, 'P' },
         { "listen", required_argument, NULL, 'l' }, { "listen-public", no_argument, NULL, 'L' },
         { "unix", required_argument, NULL, 'u' }, { "admin", required_argument, NULL, 'a' },
@@ -357,6 +371,7 @@ static int serve_run_command(int argc, char **argv, const cli_terminal *term)
     static serve_run r; /* 10 KiB */
     (void)term;
     r.settings = cellar_settings_default();
+    r.settings.l2.write = CELLAR_L2_WRITE_ON_SET; /* unless the settings name a mode */
     r.port = cellar_resp_opts_default();
     r.port.port = SERVE_NOT_SET;
     r.port.writable = 1;
@@ -392,6 +407,9 @@ const cli_command cli_serve = {
     "  --l2=DIR              directory of the disk tier; created\n"
     "  --l2-bytes=SIZE       size of its files, from 16M; without it they keep their size; of new\n"
     "                        ones it is half of the free space, 1G at most\n"
+    "  --l2-write=MODE       eviction, set or through: when keys go to disk. set by default: kill\n"
+    "                        -9 loses no key of more than a second ago that has 10 s left, and\n"
+    "                        that the disk tier does not refuse (INFO persistence)\n"
     "  --policy=FILE         policies of keys; SIGHUP reads them again\n"
     "  --port=N              TCP port, 6379 by default; 0: none\n"
     "  --listen=ADDRESS      numeric address in place of 127.0.0.1 and ::1\n"

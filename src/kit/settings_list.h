@@ -47,6 +47,8 @@
       "", "size of its files") \
     X(l2_sync, CHOICE, l2.sync, CELLAR_L2_SYNC_MANUAL, CELLAR_L2_SYNC_ALWAYS, \
       "manual periodic always", "", "manual", "what a power cut may take") \
+    X(l2_write, CHOICE, l2.write, CELLAR_L2_WRITE_ON_EVICTION, CELLAR_L2_WRITE_THROUGH, \
+      "eviction set through", "", "eviction", "when entries go to disk") \
     X(l2_close, TIME, l2.close_ms, 1, INT64_MAX, "time", "", "5s", \
       "limit of writing memory at close") \
     X(l2_required, FLAG, l2.required, 0, 1, "0 or 1", "", "0", "1: no store without the disk") \

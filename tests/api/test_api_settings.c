@@ -87,6 +87,8 @@ static const row rows[] = {
     ROW("l2_close", "never", l2.close_ms, CELLAR_TTL_NONE),
     ROW("l2_sync", "periodic", l2.sync, CELLAR_L2_SYNC_PERIODIC),
     ROW("l2_sync", "always", l2.sync, CELLAR_L2_SYNC_ALWAYS),
+    ROW("l2_write", "set", l2.write, CELLAR_L2_WRITE_ON_SET),
+    ROW("l2_write", "through", l2.write, CELLAR_L2_WRITE_THROUGH),
     ROW("l2_required", "True", l2.required, 1),
     ROW("enabled", "off", disabled, 1),
     ROW("threads", "0", host.no_threads, 1),

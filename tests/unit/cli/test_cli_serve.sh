@@ -25,6 +25,7 @@ t_case share_over_100_percent_exits_2 exits 2 'or a share' --memory=101%
 t_case small_disk_exits_2 exits 2 'l2-bytes must be a size such as 4G, from 16M to 4T' \
     --l2="$t_tmp/tiny" --l2-bytes=1M
 t_case wrong_time_exits_2 exits 2 'must be a time' --drain=soon
+t_case wrong_write_mode_exits_2 exits 2 'must be eviction, set or through' --l2-write=often
 t_case wrong_port_exits_2 exits 2 'must be 0..65535' --port=65536
 t_case empty_password_file_exits_2 exits 2 'is empty' --password-file="$t_tmp/empty"
 t_case missing_password_file_exits_2 exits 2 'cannot read' --password-file="$t_tmp/none"
@@ -144,13 +145,30 @@ second() { # $1 $2: signals
 t_case second_signal_ends_at_once second TERM TERM
 t_case second_signal_of_another_kind_ends_at_once second TERM INT
 drain() {
-    serve --drain=0ms --l2="$t_tmp/short" --l2-bytes=32M &&
+    serve --drain=0ms --l2="$t_tmp/short" --l2-bytes=32M --l2-write=eviction &&
         fill 20000 | rc --pipe >/dev/null && stop &&
         grep -q 'l2.close_ms: wrote' "$t_tmp/serve_err" &&
         serve --l2="$t_tmp/short" --l2-bytes=32M && [ "$(rc dbsize)" -lt 20000 ] && stop &&
         [ ! -s "$t_tmp/serve_err" ]
 }
 t_case drain_limits_the_whole_end drain
+killed() { # SAVE FOUND OPTION...: fill, SAVE or not, SIGKILL; then so many keys are found
+    save=$1 found=$2
+    shift 2
+    rm -rf "$t_tmp/killed"
+    serve --l2="$t_tmp/killed" --l2-bytes=32M "$@" && fill 5000 | rc --pipe >/dev/null || return 1
+    [ $save = no ] || [ "$(rc save)" = OK ] || return 1
+    kill -KILL $serve_pid
+    wait $serve_pid
+    serve --l2="$t_tmp/killed" --l2-bytes=32M "$@" && until_done read_back &&
+        [ "$(rc dbsize)" = "$found" ] && stop
+}
+by_settings() { CELLAR_L2_WRITE=eviction killed no 0; }
+read_back() { rc info persistence | grep -q '^loading:0'; }
+t_case save_then_sigkill_keeps_all_keys killed yes 5000 --l2-write=eviction
+t_case sigkill_keeps_all_keys_by_default killed no 5000
+t_case settings_name_the_write_mode by_settings
+t_case sigkill_keeps_all_keys_written_through killed no 5000 --l2-write=through
 names() {
     serve --namespaces="0=image_task" && rc set a 1 &&
         rc cellar.namespaces | grep -q image_task && stop
