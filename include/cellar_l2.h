@@ -68,8 +68,9 @@ extern "C" {
  *
  * ON_EVICTION: nothing. The entry is offered to the disk when it leaves memory.
  *
- * ON_SET: the entry is offered before the call returns. The disk may drop it (metrics
- * cellar_l2_dropped_total, cellar_l2_rejected_total).
+ * ON_SET: the entry is offered before the call returns. The disk may drop it because it has no
+ * room or is off (metric cellar_l2_dropped_total). Then the thread of the store, or cellar_tick,
+ * offers it again as long as it is in memory. Metric cellar_l2_rejected_total counts refusals.
  *
  * THROUGH: when the call returns OK, the entry is in the log. The log survives the process, and
  * with SYNC_ALWAYS a power cut. A call waits for room in the log, 1 s at most.

@@ -53,8 +53,11 @@ static void cache_demote(const cache_tier *t, const l1_left *what, const cellar 
     if (what->l2_addr == CACHE_NOT_ON_DISK || t->put == NULL) { return; }
     const cache_tier_key key = { what->key, what->key_len, what->hash, namespace->id,
                                  what->generation };
-    /* With write on eviction an address says that a read brought the entry up. */
-    const bool asked = what->l2_addr != 0 && namespace->disk_mode == CELLAR_L2_WRITE_ON_EVICTION;
+    /* With write on eviction an address says that a read brought the entry up. ADDR_LATER: the tier
+     * dropped what the namespace wants there. */
+    const bool asked = what->l2_addr == L1_ADDR_LATER ||
+                       (what->l2_addr != 0 &&
+                        namespace->disk_mode == CELLAR_L2_WRITE_ON_EVICTION);
     const cache_tier_meta meta = {
         .deadline_ms = what->deadline_ms, .stale_ms = what->stale_ms, .idle_ms = what->idle_ms,
         .until_ms = what->expires_ms, .version = what->version,

@@ -6,6 +6,7 @@
  *            maintenance
  *            close -> entries of L1 are written to disk -> l2_end, l2_close
  *            save -> the same, while calls go on
+ *            put of a change dropped -> owes -> ticks offer the entries without a copy again
  * INVARIANTS Without a working disk the store is L1 alone. Opening never fails because of the disk,
  *            unless l2.required is set; cellar_last_error of the root has the reason.
  * LOCKING    None of its own.
@@ -425,9 +426,10 @@ typedef struct cache_spill {
     cellar *namespace;
     cache_spill_kind kind;
     uint64_t until_ns; /* CLOSE, OFFER: end of the walk; SAVE: end of the wait for room */
-    uint64_t done;     /* entries handed to the log, or refused by it */
+    uint64_t done;     /* entries handed to the log; but for OFFER, or refused by it */
     uint64_t missed;   /* entries without room, or refused although they live long enough */
     bool over;         /* out of time, or of room */
+    bool full;         /* out of room */
 } cache_spill;
 
 /* Return whether the disk has the entry, or must not have it. */
@@ -463,7 +465,7 @@ static bool cache_spill_one(void *ctx, const l1_seen *e)
     const cache_store *s = v->store;
     if (sp->kind == CACHE_SPILL_OFFER && e->info.l2_addr != L1_ADDR_LATER) { return true; }
     const bool all = sp->kind == CACHE_SPILL_SAVE || sp->kind == CACHE_SPILL_CHECK;
-    if (!all && base_now_ns() >= sp->until_ns) {
+    if (sp->kind == CACHE_SPILL_CLOSE && base_now_ns() >= sp->until_ns) {
         sp->over = true;
         return false;
     }
@@ -480,7 +482,7 @@ static bool cache_spill_one(void *ctx, const l1_seen *e)
         room = done != CACHE_NO_ROOM && (done != CACHE_REFUSED || !l2_off(s->disk));
     } while (!room && cache_spill_wait(sp));
     if (!room && !all) {
-        sp->over = true;
+        sp->over = sp->full = true;
         return false;
     }
     if (done == CACHE_NO_ROOM || done == CACHE_REFUSED) {
@@ -488,7 +490,7 @@ static bool cache_spill_one(void *ctx, const l1_seen *e)
     } else if (sp->kind == CACHE_SPILL_SAVE) {
         sp->until_ns = base_now_ns() + CACHE_SAVE_PATIENCE_NS;
     }
-    sp->done++;
+    if (sp->kind != CACHE_SPILL_OFFER || done == CACHE_STORED) { sp->done++; }
     return true;
 }
 
@@ -511,6 +513,9 @@ static cellar_err cache_spill_walk(cache_store *s, cache_spill *sp, uint32_t *sl
         do {
             err = l1_scan(s->l1, cursor, CACHE_SPILL_BUCKETS, base_load_acq(&v->generation),
                           L1_SCAN_KEYS, cache_spill_one, sp);
+            /* not inside a bucket: the next step continues behind it */
+            sp->over = sp->over || (sp->kind == CACHE_SPILL_OFFER &&
+                                    base_now_ns() >= sp->until_ns);
         } while (err == CELLAR_OK && *cursor != 0 && !sp->over);
         cache_namespace_release(v);
         if (*cursor != 0) { return err; }
@@ -557,6 +562,36 @@ CELLAR_PRIVATE cellar_err cache_disk_save(cache_store *s, uint64_t *missed)
     }
     *missed = sp.missed;
     return err == CELLAR_OK && sp.missed != 0 ? CELLAR_DROPPED : err;
+}
+
+/* Continue the pass for `budget_us`. Return false at its end, or if there is no room. */
+static bool cache_offer_pass(cache_store *s, uint64_t budget_us)
+{
+    cache_spill sp = { .kind = CACHE_SPILL_OFFER,
+                       .until_ns = base_now_ns() + BASE_MIN(budget_us, 1000000u) * 1000u };
+    if (s->offer_slot == 0 && s->offer_cursor == 0) {
+        base_store_rel(&s->owes, (uint32_t)CACHE_OWES_PASS);
+    }
+    const cellar_err err = cache_spill_walk(s, &sp, &s->offer_slot, &s->offer_cursor);
+    if (sp.full || err != CELLAR_OK) { /* entries of this bucket are left */
+        base_store_rel(&s->owes, (uint32_t)CACHE_OWES_AGAIN);
+        return sp.done != 0;
+    }
+    if (sp.over) { return true; }
+    s->offer_slot = 0;
+    s->offer_cursor = 0;
+    return !base_cas_ar(&s->owes, (uint32_t)CACHE_OWES_PASS, (uint32_t)CACHE_OWES_NOTHING);
+}
+
+CELLAR_PRIVATE bool cache_disk_offer(cache_store *s, uint64_t budget_us)
+{
+    if (base_load_acq(&s->owes) == CACHE_OWES_NOTHING || s->disk == NULL || s->tier == NULL ||
+        l2_off(s->disk) || !base_cas_ar(&s->offers, 0u, 1u)) {
+        return false;
+    }
+    const bool more = cache_offer_pass(s, budget_us);
+    base_store_rel(&s->offers, 0u);
+    return more;
 }
 
 CELLAR_PRIVATE bool cache_disk_end(cache_store *s)

@@ -16,6 +16,9 @@ CELLAR_PRIVATE void cache_disk_abandon(cache_store *s); /* undoes the open */
  * was long enough. */
 CELLAR_PRIVATE bool cache_disk_end(cache_store *s);
 CELLAR_PRIVATE void cache_disk_close(cache_store *s);
+/* Offer the entries of L1 that the disk dropped again, for `budget_us`, until there is no room.
+ * Return whether more can be done now. */
+CELLAR_PRIVATE bool cache_disk_offer(cache_store *s, uint64_t budget_us);
 /* Write the entries of L1 that the disk lacks, then sync; see cellar_save. */
 CELLAR_PRIVATE cellar_err cache_disk_save(cache_store *s, uint64_t *missed);
 CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT]);

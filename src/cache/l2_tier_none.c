@@ -36,6 +36,13 @@ CELLAR_PRIVATE bool cache_disk_end(cache_store *s)
 }
 CELLAR_PRIVATE void cache_disk_close(cache_store *s) { (void)s; }
 
+CELLAR_PRIVATE bool cache_disk_offer(cache_store *s, uint64_t budget_us)
+{
+    (void)s;
+    (void)budget_us;
+    return false;
+}
+
 CELLAR_PRIVATE cellar_err cache_disk_save(cache_store *s, uint64_t *missed)
 {
     (void)s;

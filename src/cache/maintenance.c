@@ -62,12 +62,13 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
     uint64_t removed;
     const cellar_err err = cache_tick_piece(s, budget_us, &removed);
     if (expired != NULL) { *expired = removed; }
+    const bool offers = cache_disk_offer(s, budget_us);
     const bool jobs = cache_load_tick(s, budget_us); /* outside the piece: loaders are code of
                                                       * the host */
     /* Inside a listener the running tick may belong to this thread: it would wait for itself. */
     if (err == CELLAR_E_BUSY && base_thread_self()->depth > 0) { return CELLAR_OK; }
     if (err == CELLAR_E_BUSY) { base_yield(); } /* repeated calls wait instead of spinning */
-    return err == CELLAR_OK && !jobs ? CELLAR_OK : CELLAR_PENDING;
+    return err == CELLAR_OK && !jobs && !offers ? CELLAR_OK : CELLAR_PENDING;
 }
 
 /* ---- a save ---- */
@@ -90,10 +91,12 @@ CELLAR_API cellar_err cellar_save(cellar *c, uint64_t *missed)
 static int64_t cache_sleep_ms(const cache_store *s, cellar_err err, bool got_on)
 {
     if (err != CELLAR_OK) { return got_on ? 0 : CACHE_SLEEP_BARREN_MS; }
+    const int64_t most = base_load_rlx(&s->owes) != CACHE_OWES_NOTHING ? CACHE_SLEEP_BARREN_MS
+                                                                       : CACHE_SLEEP_MOST_MS;
     const int64_t next = l1_next_due_ms(s->l1);
-    if (next == BASE_NEVER_MS) { return CACHE_SLEEP_MOST_MS; }
+    if (next == BASE_NEVER_MS) { return most; }
     const int64_t wait = next - base_now_ms(&s->clock);
-    return BASE_MIN(BASE_MAX(wait, 1), CACHE_SLEEP_MOST_MS);
+    return BASE_MIN(BASE_MAX(wait, 1), most);
 }
 
 static void cache_thread_main(void *arg)
@@ -105,8 +108,9 @@ static void cache_thread_main(void *arg)
         uint64_t removed;
         const cellar_err err = cache_tick_piece(s, CACHE_PIECE_US, &removed);
         const bool got_on = removed != 0 || base_load_rlx(&s->account.used) < used;
+        const bool offers = cache_disk_offer(s, CACHE_PIECE_US);
         (void)cache_load_tick(s, CACHE_PIECE_US);
-        const int64_t wait_ms = cache_sleep_ms(s, err, got_on);
+        const int64_t wait_ms = offers ? 0 : cache_sleep_ms(s, err, got_on);
         if (wait_ms <= 0) {
             base_yield();
         } else if (base_load_acq(&s->thread_stop) == 0) {

@@ -182,6 +182,10 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
             break;
         }
     }
+    if (tier == s->tier && (done == CACHE_NO_ROOM || (done == CACHE_REFUSED && tier->off != NULL &&
+                                                      tier->off(tier->ctx)))) {
+        base_store_rel(&s->owes, (uint32_t)CACHE_OWES_AGAIN); /* cache_disk_offer */
+    }
     if (done == CACHE_GONE && cache_turn_overtaken(s, t)) { done = CACHE_UNWANTED; }
     if (done != CACHE_STORED) {
         const cache_tier_key key = cache_tier_key_of(c, k);

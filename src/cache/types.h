@@ -245,6 +245,8 @@ typedef struct cache_frame { /* one observed change; on the stack of the caller 
     cache_turn turn;
 } cache_frame;
 
+/* AGAIN: the disk dropped entries since the pass over memory began. PASS: not since. */
+enum { CACHE_OWES_NOTHING, CACHE_OWES_PASS, CACHE_OWES_AGAIN };
 enum { CACHE_THREAD_OFF, CACHE_THREAD_MOVING, CACHE_THREAD_ON };
 
 struct cache_store {
@@ -268,6 +270,10 @@ struct cache_store {
     _Atomic int64_t disk_close_ms; /* l2.close_ms as requested last; 0: default */
     int disk_errno;
     uint8_t disk_mode;      /* l2.write; constant */
+    _Atomic uint32_t owes;  /* CACHE_OWES_...: entries that the disk dropped */
+    _Atomic uint32_t offers; /* 1: a thread offers them; it has the two below */
+    uint32_t offer_slot;    /* namespace at which the pass goes on */
+    uint64_t offer_cursor;  /* place in it; both 0: a pass begins */
     char disk_text[120];
     _Atomic uint64_t *_Atomic stamps; /* see stamp.c; NULL without a tier; release */
     _Atomic uint64_t *stamps_parent; /* in a forked child: stamps of the parent, freed by the

@@ -1759,7 +1759,8 @@ static void concurrent_reads_of_memory_and_disk_see_no_old_value(void)
 
 /* ---- saves ---- */
 
-/* Set `count` values of `bytes`, save, end by SIGKILL. *missed: what the save returned. */
+/* Set `count` values of `bytes`, save, end by SIGKILL. *missed: what the save returned; NULL: no
+ * save, but ticks. */
 static void save_and_die(const settings *cfg, uint32_t count, uint32_t bytes, uint64_t *missed)
 {
     static char value[10000];
@@ -1770,6 +1771,11 @@ static void save_and_die(const settings *cfg, uint32_t count, uint32_t bytes, ui
     cellar_set_opts brief = cellar_set_opts_default();
     brief.ttl_ms = 1000; /* below min_ttl_ms: never on disk, and not counted */
     if (cellar_set(c, "brief", 5, "x", 1, &brief) != CELLAR_OK) { _Exit(2); }
+    if (missed == NULL) {
+        if (figure(c, "cellar_l2_dropped_total") == 0) { _Exit(4); }
+        while (cellar_tick(c, 2000, NULL) == CELLAR_PENDING) {}
+        (void)raise(SIGKILL);
+    }
     const cellar_err want = *missed != 0 ? CELLAR_DROPPED : CELLAR_OK;
     if (cellar_save(c, missed) != want) { _Exit(3); }
     (void)raise(SIGKILL);
@@ -1819,6 +1825,18 @@ static void killed_after_save_finds_entries_without_use(void)
         T_EQ_I64(munmap(missed, sizeof *missed), 0);
         store_end();
     }
+}
+
+static void ticks_offer_what_the_disk_dropped(void)
+{
+    store_begin();
+    settings cfg = config(); /* more in one go than the stage takes */
+    cfg.config.memory_bytes = 64u << 20;
+    cfg.config.l2_bytes = 128u << 20;
+    cfg.l2.write = CELLAR_L2_WRITE_ON_SET;
+    cfg.tuning.hash_key = known_secret;
+    T_EQ_U64(found_after_save(&cfg, 3000, 10000, NULL), 3000);
+    store_end();
 }
 
 static void save_counts_entries_that_do_not_fit(void)
@@ -1881,6 +1899,7 @@ T_MAIN("api_disk", T_CASE(concurrent_reads_of_memory_and_disk_see_no_old_value),
        T_CASE(tags_are_written_in_mode_each_set),
        T_CASE(store_with_unusable_disk_continues_in_memory),
        T_CASE(killed_after_save_finds_entries_without_use),
+       T_CASE(ticks_offer_what_the_disk_dropped),
        T_CASE(save_counts_entries_that_do_not_fit),
        T_CASE(save_counts_entries_over_a_write_limit),
        T_CASE(forked_child_keeps_memory_and_closes_disk),
