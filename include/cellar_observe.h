@@ -96,8 +96,12 @@ typedef struct cellar_stats {
     uint64_t namespace_entries; /* namespace: as cellar_namespace_entries; 0 with SCOPE_STORE     */
     uint64_t l2_rebuilding;     /* store: 1 while the disk index is read back: gets may miss      */
     uint64_t stripes;           /* store: lock domains in use: tuning.stripes, or fewer           */
+    uint64_t l2_owes;           /* store: 1 while entries that the disk dropped are offered again */
+    uint64_t l2_rejected_size;  /* store: entries that are too large for the disk tier            */
+    uint64_t l2_rejected_ttl;   /* store: entries with less than min_ttl_ms left                  */
+    uint64_t l2_rejected_limit; /* store: entries over a write limit                              */
 } cellar_stats;
-CELLAR_STRUCT(cellar_stats, stripes);
+CELLAR_STRUCT(cellar_stats, l2_rejected_limit);
 
 /* Read the counters of this namespace, or the sums of the store.
  * in:      scope CELLAR_SCOPE_NAMESPACE ("store" fields as well) or _STORE; out->struct_size set

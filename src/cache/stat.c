@@ -12,6 +12,7 @@
 #include "cache/call.h"
 #include "cache/error.h"
 #include "cache/handle.h"
+#include "cache/l2_tier.h"
 #include "load/flight.h"
 
 #include <stddef.h>
@@ -46,6 +47,12 @@ static void cache_stats_store(const cache_store *s, cellar_stats *out)
     out->stripes = l.stripes;
     out->l2_rebuilding = s->tier != NULL && s->tier->rebuilding != NULL &&
                          s->tier->rebuilding(s->tier->ctx);
+    uint64_t given[STATS_GIVEN_COUNT] = { 0 };
+    cache_disk_given(s, given);
+    out->l2_owes = base_load_rlx(&s->owes) != CACHE_OWES_NOTHING;
+    out->l2_rejected_size = given[STATS_GIVEN_L2_refused_size];
+    out->l2_rejected_ttl = given[STATS_GIVEN_L2_refused_ttl];
+    out->l2_rejected_limit = given[STATS_GIVEN_L2_refused_budget];
 }
 
 CELLAR_PRIVATE cache_saved cache_saved_of(const uint64_t v[STATS_NAMESPACE_COUNT])

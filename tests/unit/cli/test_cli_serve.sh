@@ -169,6 +169,13 @@ t_case save_then_sigkill_keeps_all_keys killed yes 5000 --l2-write=eviction
 t_case sigkill_keeps_all_keys_by_default killed no 5000
 t_case settings_name_the_write_mode by_settings
 t_case sigkill_keeps_all_keys_written_through killed no 5000 --l2-write=through
+counted() {
+    serve --l2="$t_tmp/counted" --l2-bytes=32M && rc set a 1 ex 5 && rc set b 1 ex 3600 &&
+        rc info persistence | tr -d '\r' >"$t_tmp/info" && stop &&
+        grep -q '^cellar_disk_rejected_ttl:1$' "$t_tmp/info" &&
+        grep -q '^cellar_disk_owes:0$' "$t_tmp/info"
+}
+t_case info_counts_keys_that_are_refused counted
 names() {
     serve --namespaces="0=image_task" && rc set a 1 &&
         rc cellar.namespaces | grep -q image_task && stop
