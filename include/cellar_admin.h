@@ -101,7 +101,7 @@ typedef struct cellar_tuning_opts {
     cellar_jitter     jitter_mode; /* with jitter_pct                                             */
     uint32_t jitter_pct;          /* spreads the TTL of loads. Range 1..100 or CELLAR_OFF.        */
                                   /* Default 10                                                   */
-    uint32_t stripes;             /* most lock domains; a power of two to 1,024. Default 64. Each  */
+    uint32_t stripes;             /* most lock domains; a power of two to 1,024. Default 64. Each */
                                   /* needs 64 segments of memory and room for 64 entries: a small */
                                   /* budget or max_entries gives fewer. cellar_stats.stripes says */
                                   /* how many                                                     */
