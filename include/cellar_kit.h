@@ -194,8 +194,8 @@ CELLAR_API cellar_err cellar_set_f32s(cellar *c, const void *key, size_t key_len
 /* Read a number or a vector.
  * status:  unstable until 1.0
  * in:      key; out_cap 0 asks for the number of floats (out may be NULL)
- * out:     the number, 0 unless OK; floats as buf of cellar_get, undefined behind the vector;
- *          *count of the floats, also with E_BUFFER; optional
+ * out:     a number: *out, 0 unless OK. A vector: out as buf of cellar_get, undefined behind the
+ *          vector; *count, the number of floats, also with E_BUFFER; optional
  * returns: as cellar_get; E_TYPE (not 8 bytes; bytes no multiple of 4)
  * owns:    nothing changes hands
  * thread:  any
@@ -901,9 +901,9 @@ CELLAR_API size_t cellar_redact(const char *text, size_t len, char *out, size_t 
 
 /* Check an address, for example of a callback, against a list.
  * status:  unstable until 1.0
- * in:      list and url; why optional
+ * in:      list, terminated; url, to 2,048 bytes
  * out:     *why: NULL with OK; after E_DENIED a static text for a log, without bytes of url; after
- *          E_CONFIG the place in list where a rule cannot be read
+ *          E_CONFIG the place in list where a rule cannot be read. NULL is allowed
  * returns: OK (allowed); E_DENIED; E_CONFIG (a rule that cannot be read), E_INVAL (NULL)
  * owns:    nothing changes hands
  * thread:  any
@@ -980,7 +980,7 @@ CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size
  *                       REDIS_PASSWORD                          the same in the documents
  *     resp_max_clients  1..65,536                               field resp.max_clients
  *                       REDIS_MAX_CONNECTIONS                   the same in the documents
- *     resp_buffer_bytes  from 1M                                 field resp.buffer_bytes
+ *     resp_buffer_bytes from 1M                                 field resp.buffer_bytes
  *     resp_timeout      time                                    field resp.idle_timeout_ms
  *                       REDIS_SOCKET_TIMEOUT                    the same in the documents
  *     resp_admin_head   1k..1M                        16k       head of a request for admin pages

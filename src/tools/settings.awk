@@ -13,7 +13,7 @@
 # LIMITS     A row of the list has at most two lines; texts in it have no quotes.
 
 BEGIN {
-    form = " *     %-16s  %-28s  %-8s  %s\n"
+    form = " *     %-17s %-28s  %-8s  %s\n"
     kinds = split("SIZE TIME COUNT JITTER CHOICE FLAG TEXT", kind, " ")
     same["MEMORY"] = "SIZE"
     same["WINDOW"] = "TIME"
