@@ -14,8 +14,8 @@
  *
  * PROTOCOL  RESP2; RESP3 after HELLO 3; lines of text. Replies and errors have the words of Redis
  *           7.0. A request that breaks the protocol is answered with an error, then the port closes
- *           the connection. So it does after a line inside another protocol, such as HTTP, TLS or
- *           SMTP: a line with a control byte, and a first line that is no command.
+ *           the connection. A line of another protocol, such as HTTP, TLS or SMTP, also closes it:
+ *           a line with a control byte, or a first line that is no command.
  * DATABASES Database n is the namespace "db<n>", or the one that `namespaces` names. It is created
  *           by the first command that needs it.
  * SECURITY  Nothing listens unless an option says so. TCP listens on 127.0.0.1 and ::1. Any other
@@ -34,8 +34,9 @@
  * LIMITS    Each limit is an option with a default. 1,048,576 arguments a request. Lines of 64 KiB.
  *           64 requests or 1 ms a client and round. KEYS and DBSIZE run in slices of 1 ms.
  * MEMORY    Requests and unread replies are charged to the budget of the store, in steps of 64 KiB,
- *           up to resp_buffer_bytes: see there. A request without room gets -OOM; if a part of it
- *           is yet to come, its connection is closed. The port keeps up to 512 KiB of free memory.
+ *           up to resp_buffer_bytes: see SILENT CLIENTS. A request without room gets -OOM. If a
+ *           part of the request has not arrived, the connection is closed. The port keeps up to
+ *           512 KiB of free memory.
  * FORK      The child has no port: its sockets are closed there, and calls return E_FORKED. Its
  *           memory stays until the child ends.
  * OMIT      -DCELLAR_OMIT_RESP leaves the port out of the library. */
@@ -60,14 +61,16 @@ struct cellar_scheduler;
 
 typedef struct cellar_resp cellar_resp;
 
-/* SILENT CLIENTS. What clients hold is one share of the budget, resp_buffer_bytes: unread replies,
- * requests that are not complete, transactions. No more entries are evicted for them. If the share
- * is used up, the port closes the clients that hold most: those that do not read, and those that
- * sent part of a request and were silent for a second. A subscriber or monitor with a backlog over
- * a quarter of the share, at least 1 MiB, is closed; a client that reads nothing of a reply of that
- * length for 10 s, too. A value from 256 KiB on is sent from its place in the store, and SET
- * receives one there: it may evict entries, as each set. At most one share of such values is
- * half-sent at a time, in each direction, or one value that is longer.
+/* SILENT CLIENTS. Unread replies, incomplete requests and transactions of all clients have one
+ * share of the budget, resp_buffer_bytes. Entries are evicted for this share, and for no more. If
+ * the share is used up, the port closes the clients that hold most: those that do not read, and
+ * those that sent part of a request and were silent for a second. A subscriber or monitor with a
+ * backlog over a quarter of the share, at least 1 MiB, is closed. So is a client that reads nothing
+ * of a reply of that length for 10 s.
+ *
+ * LONG VALUES. A value from 256 KiB on is sent from its memory in the store. SET receives such a
+ * value there, and may evict entries for it, as each set does. At most one share of such values is
+ * on its way at a time, in each direction, or one value that is longer.
  *
  * ADMIN PAGES. `admin` opens pages over HTTP: / (a dashboard), /metrics (Prometheus), /stats.json,
  * /healthz, and /readyz (503 after cellar_resp_drain). Each of them is also below /_cellar. The
@@ -105,8 +108,8 @@ typedef struct cellar_resp_opts {
     struct cellar_refresher *refresher; /* cellar_refresh.h: for CELLAR.REFRESH, with the keys of */
                              /* its rows. Default NULL: none                                      */
     uint64_t max_request_bytes; /* of one request. Range 64 KiB to 1 GiB. Default 64 MiB          */
-    uint64_t resp_buffer_bytes; /* most that all clients hold, see MEMORY. From 1 MiB. Default 0: */
-                             /* an eighth of the budget                                           */
+    uint64_t resp_buffer_bytes; /* memory of all clients, see SILENT CLIENTS. From 1 MiB.         */
+                             /* Default 0: an eighth of the budget                                */
     int64_t  idle_timeout_ms; /* closes a client that sends nothing. Default 300,000.             */
                              /* CELLAR_TTL_NONE: none                                             */
     uint32_t port;           /* TCP port, or CELLAR_RESP_PORT_ANY. Default 0: no TCP              */

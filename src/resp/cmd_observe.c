@@ -24,8 +24,8 @@ BASE_SIZE_BEGIN
 /* ---- INFO ------------------------------------------------------------------------------------ */
 
 #define RESP_INFO_BYTES 8192u
-#define RESP_TTL_SAMPLE  512u /* entries, */
-#define RESP_TTL_BUCKETS 512u /* and buckets, of a database, from which INFO estimates its TTLs */
+#define RESP_TTL_SAMPLE  512u /* most entries of a database from which INFO estimates its TTLs */
+#define RESP_TTL_BUCKETS 512u /* most buckets that it reads for them */
 #define RESP_ENTRY_BYTES 25 /* what an entry costs besides key and value (cellar.h, LIMITS) */
 
 static uint64_t resp_count_of(const cellar_resp *r, resp_count which)
@@ -96,7 +96,7 @@ static void resp_info_stats(base_text *t, const cellar_resp *r, const cellar_sta
                   (unsigned)r->channels[RESP_PATTERN].count);
 }
 
-/* The first entries of a scan, which are in the order of their hashes. */
+/* The first entries of a scan: a random sample, because a scan goes in the order of hashes. */
 typedef struct resp_ttl_sample {
     uint64_t seen, timed; /* entries; those with a TTL */
     double sum_ms;        /* of their TTLs */

@@ -4,7 +4,7 @@
  *
  * INVARIANTS SET with NX, XX or GET, SETNX, GETSET, GETDEL and GETEX are one cellar_set,
  *            cellar_update or cellar_delete_with: atomic against every thread of the process.
- *            MSETNX and GETEX with PERSIST are so against other clients of the port only.
+ *            MSETNX and GETEX with PERSIST are atomic against other clients of the port only.
  * LOCKING    None. */
 #include "resp/data.h"
 #include "resp/entry.h"

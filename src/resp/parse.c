@@ -7,9 +7,9 @@
  * WALK       The first pass over a request fills `argv`. A request that came in pieces is scanned
  *            piece by piece without `argv`, and passed once more when it is complete: a client that
  *            sends slowly costs neither time nor memory for each argument.
- * PLACE      The value of SET, SETNX, SETEX and PSETEX, from RESP_PLACE_MIN on, that has not come
- *            whole gets a place in the store. What has come of it moves there; the caller drops it
- *            from the request, and reads the rest into the place.
+ * PLACE      A value of SET, SETNX, SETEX or PSETEX, from RESP_PLACE_MIN on, gets a place in the
+ *            store if it is incomplete. The bytes that have arrived move there. The caller drops
+ *            them from the request, and reads the others into the place.
  * LIMITS     RESP_ARGS_MAX arguments; a bulk and a whole request of max_request_bytes; lines of
  *            RESP_INLINE_MAX; before AUTH 10 arguments and bulks of 16 KiB.
  * FOREIGN    Lines inside another protocol must not run: a control byte, Host:, and a first line of

@@ -11,7 +11,7 @@ typedef enum resp_parsed {
     RESP_PARSE_OK,     /* *argc arguments in `argv` of the port; *used bytes */
     RESP_PARSE_EMPTY,  /* nothing to run; *used bytes */
     RESP_PARSE_BAD,    /* broken: `refusal` of the port is the reply, then close the connection */
-    RESP_PARSE_FOREIGN /* the same, and the line is of another protocol */
+    RESP_PARSE_FOREIGN /* as BAD; the line is of another protocol */
 } resp_parsed;
 
 /* Parse the request that begins at `p`. The client keeps how far an incomplete request was scanned:

@@ -128,8 +128,8 @@ static bool resp_fits(const cellar_resp *r, uint64_t bytes, uint64_t most)
 }
 
 /* Close clients until `bytes` more leave the port with at most `most`: those that hold at least
- * half of what one holds at most, and more than the client that is served. What a client would read
- * is sent first. */
+ * half of the greatest holding, and more than the client that is served. First send the replies
+ * that sockets take. */
 static void resp_press(cellar_resp *r, uint64_t bytes, uint64_t most)
 {
     const uint64_t more = bytes + base_load_rlx(&r->share) / RESP_PRESS_PART;

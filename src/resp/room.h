@@ -13,7 +13,7 @@ CELLAR_PRIVATE void resp_share_read(cellar_resp *r);
 CELLAR_PRIVATE bool resp_room_make(void *ctx, uint64_t bytes);
 /* Return whether a part of a request may have `bytes`: replies keep a quarter of the share. */
 CELLAR_PRIVATE bool resp_room_in(cellar_resp *r, uint64_t bytes);
-/* Return the unread backlog of one client that the port holds. */
+/* Return the limit of unread bytes that the port holds for one client. */
 CELLAR_PRIVATE uint64_t resp_backlog_max(const cellar_resp *r);
 /* Reserve the memory of a long value that a client sends: one share for all of them, or one value
  * that is longer. Return OK; TOOBIG: the value cannot be stored; another code: no room. */
@@ -26,7 +26,7 @@ CELLAR_PRIVATE void resp_client_cut(resp_client *c);
 /* Give the store back what the port has charged and does not use, if it is more than `keep`. */
 CELLAR_PRIVATE void resp_room_return(cellar_resp *r, uint64_t keep);
 #define RESP_ROOM_KEPT (UINT64_C(512) << 10)
-/* Send replies as far as the socket takes them, unless the client is held or broken. */
+/* Send replies until the socket takes no more, unless the client is held or broken. */
 CELLAR_PRIVATE void resp_out_send(resp_client *c);
 
 #endif

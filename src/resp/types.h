@@ -149,7 +149,7 @@ typedef struct resp_walk resp_walk; /* key_list.h */
 #define RESP_C_REPLY_OFF 0x0400u /* CLIENT REPLY OFF */
 #define RESP_C_SKIP      0x0800u /* CLIENT REPLY SKIP: the next reply is dropped */
 #define RESP_C_LINGER    0x1000u /* all is sent, the rest of the input is read and dropped */
-#define RESP_C_FIRST     0x2000u /* no request came yet: a line that is no command closes */
+#define RESP_C_FIRST     0x2000u /* before the first request: a line that is no command closes */
 #define RESP_C_IN_EXEC   0x4000u /* EXEC runs its queue */
 #define RESP_C_TIMED     0x8000u /* counted in `timed` of the port: it has a deadline of its own */
 #define RESP_C_STALLED   0x40000u /* has requests left that must not run yet */
