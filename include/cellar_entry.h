@@ -118,9 +118,8 @@ CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cel
  *     cellar_unpin(&p);                                                                          */
 CELLAR_API void cellar_unpin(cellar_pinned *p);
 
-/* Reserve the memory of a large value: fill it, then store it without a copy. The set of exactly
- * these bytes takes them. A value short enough for the log (up to 256 KiB) is copied, as is each
- * other value.
+/* Reserve the memory of a large value. Fill the memory, then set a key to exactly these bytes: the
+ * entry takes them without a copy. A value of up to 256 KiB may be copied, as any other value is.
  * in:      c, any handle of the store; value_len from 1 to max_value_bytes
  * out:     *out: value_len bytes at value, undefined, writable until the set; zeroed unless OK
  * returns: OK; E_SPACE, E_NOMEM (no room: entries were evicted for it, as for a set), E_LIMIT (all

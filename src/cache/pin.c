@@ -49,16 +49,18 @@ CELLAR_API cellar_err cellar_reserve(cellar *c, size_t value_len, cellar_pinned 
 {
     if (out != NULL) { memset(out, 0, sizeof *out); }
     if (c == NULL || out == NULL || value_len == 0) {
-        return cache_refuse(c, "cellar_reserve: value_len must be from 1, out not NULL");
+        return cache_refuse(c, "cellar_reserve: c and out must not be NULL, value_len not 0");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     if (value_len > l1_max_value(c->l1)) {
-        return cache_fail(c, CELLAR_E_TOOBIG, 0, "cellar_reserve: raise max_value_bytes");
+        return cache_fail(c, CELLAR_E_TOOBIG, 0,
+                          "cellar_reserve: value_len must be at most max_value_bytes");
     }
     l1_pin_ref ref;
     const cellar_err err = l1_reserve(c->l1, value_len, &ref);
     if (err != CELLAR_OK) {
-        return cache_fail(c, err, 0, "cellar_reserve: no room, or all pin slots are in use");
+        return cache_fail(c, err, 0,
+                          "cellar_reserve: no room, or all pin slots are in use: unpin values");
     }
     cache_pin_out(c, &ref, out);
     out->opaque[1] |= CACHE_RESERVED;
