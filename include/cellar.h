@@ -360,7 +360,7 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
 /* Copy the value of `key` into `buf`.
  * in:      key; buf_cap in bytes, 0 asks for the size (buf may be NULL)
  * out:     *value_len is the full size, also when the value does not fit; optional. The bytes of
- *          buf behind the value are undefined, beside writers perhaps those of another value
+ *          buf behind the value are undefined: a concurrent writer may leave those of another value
  * returns: OK, MISS (also in the stale window), ABSENT; E_BUFFER (value_len set), E_LIMIT (a large
  *          value while all pin slots are taken)
  * owns:    nothing changes hands

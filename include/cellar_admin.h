@@ -103,8 +103,7 @@ typedef struct cellar_tuning_opts {
                                   /* Default 10                                                   */
     uint32_t stripes;             /* most lock domains; a power of two to 1,024. Default 64. Each */
                                   /* needs 64 segments of memory and room for 64 entries: a small */
-                                  /* budget or max_entries gives fewer. cellar_stats.stripes says */
-                                  /* how many                                                     */
+                                  /* budget or max_entries gives fewer, see cellar_stats.stripes  */
     uint32_t max_namespaces;      /* the root counts as one. To 4,096. Default 4,096              */
     uint32_t max_loads;           /* loads at once. Default 16,384                                */
     uint32_t max_load_waiters;    /* threads and subscribers that wait. Default 65,536            */

@@ -113,7 +113,7 @@
 #define BASE_PAD 128
 #define BASE_PAGE 4096
 
-/* Most tags of one entry: one of its namespace, CELLAR_TAGS_MAX of the user. */
+/* Most tags of one entry: one of its namespace and CELLAR_TAGS_MAX of the user. */
 #define BASE_TAGS_MAX 17
 
 /* BASE_THREAD_DECLARE in a header and BASE_THREAD_DEFINE in one .c make a per-thread object that

@@ -15,12 +15,12 @@
  * SEE ALSO   tier_calls.c, tier_store.c (any tier), l2_tier_none.c (builds without src/l2). */
 #include "cache/l2_tier.h"
 
+#include "base/text.h"
 #include "cache/bloom_persist.h"
 #include "cache/error.h"
 #include "cache/handle.h"
 #include "cache/tags.h"
 #include "cache/tier_store.h"
-#include "base/text.h"
 
 #ifndef CELLAR_OMIT_L2
 #include <errno.h>
@@ -30,7 +30,6 @@
 
 #define CACHE_DISK_MIN_TTL_MS 10000
 #define CACHE_DISK_CLOSE_MS   5000
-
 
 /* ---- the table ---- */
 

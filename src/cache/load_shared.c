@@ -117,10 +117,10 @@ static void cache_shared_old(const cache_call *call, cellar_tier_entry *e)
     e->deadline_ms = any ? BASE_NEVER_MS : call->found.expires_ms;
 }
 
-/* Invalidate what may hold a deleted value behind a granted lease: flights of the key except `but`,
- * back-fills on their way. A tier need not report a delete by another process just
- * before the lease (NOLOOP of a server). A get may have brought the deleted value since the look of
- * the load. Return whether memory has a fresh entry. The caller ends that entry. */
+/* Invalidate flights of the key except `but`, and back-fills on their way: they may hold a value
+ * that was deleted before the lease was granted. A tier need not report a delete by another process
+ * just before the lease (NOLOOP of a server). A get may have brought the deleted value since the
+ * look of the load. Return whether memory has a fresh entry. The caller ends that entry. */
 static bool cache_shared_came(cellar *c, flight_table *t, l1_key *k, flight *but)
 {
     cache_store *s = c->store;

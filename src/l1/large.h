@@ -74,8 +74,8 @@ BASE_INLINE void l1_retired_use(l1 *c)
 CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value, uint64_t len,
                                       bool apart, l1_big **out);
 CELLAR_PRIVATE void l1_big_drop(l1 *c, l1_big *b); /* never published */
-/* Take the reserved block of which `value` is all bytes into the hand of this thread, for k. NULL:
- * they are no such bytes. */
+/* Move the reserved block with exactly the `len` bytes at `value` into the hand of this thread, for
+ * k. Return NULL if no reserved block has exactly these bytes. */
 CELLAR_PRIVATE l1_big *l1_big_adopt(l1 *c, const l1_key *k, const void *value, uint64_t len);
 CELLAR_PRIVATE void l1_bigs_child(l1 *c);
 

@@ -45,7 +45,8 @@ CELLAR_PRIVATE void flight_end(flight_table *t, flight *f, const flight_outcome 
 /* Keep the options of a lease until the last ref of the flight is dropped. */
 BASE_INLINE void flight_keep(flight *f, flight_bytes *kept) { f->kept = kept; }
 BASE_INLINE flight_bytes *flight_kept(const flight *f) { return f->kept; }
-/* Keep the texts of tags as long. Drop those of an earlier call. */
+/* Keep the texts of tags until the last ref of the flight is dropped. Drop those of an earlier
+ * call. */
 BASE_INLINE void flight_tags_keep(flight *f, flight_bytes *tags)
 {
     flight_bytes_drop(f->tags);
