@@ -625,7 +625,8 @@ static int journal_truncate(journal *j)
     return sqlite3_wal_checkpoint_v2(j->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 }
 
-/* Truncate the WAL. It has at most as much as the file that keeps room: a checkpoint finds room. */
+/* Truncate the WAL. The WAL has at most as many bytes as the file that keeps room, so a checkpoint
+ * finds room once that file is deleted. */
 CELLAR_PRIVATE void journal_room(journal *j, bool all)
 {
     const char *path = sqlite3_db_filename(j->db, "main");

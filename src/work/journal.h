@@ -91,8 +91,8 @@ CELLAR_PRIVATE const char *journal_error(const journal *j);
 CELLAR_PRIVATE cellar_err journal_begin(journal *j);
 CELLAR_PRIVATE cellar_err journal_commit(journal *j);
 CELLAR_PRIVATE void journal_rollback(journal *j);
-/* Give the room of the WAL back, and keep room for the next time; `all`: give that back as well. No
- * transaction runs. */
+/* Truncate the WAL, and make the file that keeps room for the next time. `all`: delete that file
+ * instead. No transaction may run. */
 CELLAR_PRIVATE void journal_room(journal *j, bool all);
 CELLAR_PRIVATE cellar_err journal_insert(journal *j, const journal_row *row);
 /* Write state, times, attempts and error of a row. `payload`: its payload as well. */

@@ -31,9 +31,10 @@ CELLAR_PRIVATE void journal_board_close(base_account *account, journal_board *b,
                                         bool forked);
 /* Delete the file that keeps room for a journal. */
 BASE_SPARE CELLAR_PRIVATE void journal_room_end(base_account *account, const char *path);
-/* Make it. bytes 0: up to 4 MiB, a quarter of what is free. Return its bytes; 0: there is none. */
+/* Make the file that keeps room, with `bytes` bytes. 0: a quarter of the free bytes, 4 MiB at most.
+ * Return the size of the file, or 0 if there is no file. */
 BASE_SPARE CELLAR_PRIVATE uint64_t journal_room_make(base_account *account, const char *path,
-                                          uint64_t bytes);
+                                                     uint64_t bytes);
 /* Make room on the disk for the first `slots` entries. */
 CELLAR_PRIVATE cellar_err journal_board_reserve(journal_board *b, uint32_t slots);
 /* Note that an attempt begins. */

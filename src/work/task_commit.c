@@ -279,15 +279,15 @@ static void task_rows_finish(cellar_pool *p)
     sync_drop(QUEUE, &p->lock);
 }
 
-/* Return whether a ticket is told the end of its round. It is one of a bus: it may delete messages,
- * and is written once in a round. */
+/* Return whether a ticket has a done function. Such a ticket belongs to a bus: it may delete
+ * messages, and is written once in a round. */
 static bool task_tickets_told(const task_ticket *k)
 {
     while (k != NULL && k->done == NULL) { k = k->next; }
     return k != NULL;
 }
 
-/* Write what a round took. Without room the ends of tasks and messages may use all that is kept. */
+/* Write what a round took. On a full disk, ends of tasks and of messages may use all kept room. */
 static cellar_err task_round_write(cellar_pool *p, const task_ticket *tickets, task *list)
 {
     journal *db = p->journal->db;
