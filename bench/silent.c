@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * silent: what a normal client of `cellar serve` sees while thousands of silent ones are connected.
+ * silent: latency and hits of a normal client of `cellar serve` beside thousands of silent ones.
  *
  * USAGE      silent PROGRAM [COUNT [SECONDS]]     COUNT of each kind, default 2000; default 60 s
  * PICTURE    four kinds of silent clients, connected again when they are closed:
@@ -127,7 +127,7 @@ typedef struct silent {
 
 static char part[64 << 10];
 
-/* Connect a silent client, and say what its kind says. False: refused. */
+/* Connect a silent client, and send the bytes of its kind. Return false if it is refused. */
 static bool silent_begin(silent *s, int epoll)
 {
     char text[12000];
