@@ -80,7 +80,7 @@ static bool kit_url_ip4(kit_span *s, kit_url *u)
     return true;
 }
 
-/* Take the number in brackets: hexadecimal, without an IPv4 number in it, written out or not. */
+/* Take an IPv6 number in brackets. Refuse an IPv4 number in it, in decimal or as ::ffff:7f00:1. */
 static bool kit_url_ip6(kit_span *s, kit_url *u)
 {
     static const unsigned char mapped[12] = { [10] = 0xff, [11] = 0xff };
@@ -122,7 +122,7 @@ static const char *kit_url_begin(kit_span *s, bool rule, kit_url *u)
     u->tls = kit_span_take(s, "https://");
     if (!u->tls && !kit_span_take(s, "http://")) { return "it has no http:// or https://"; }
     if (kit_span_take(s, "[")) {
-        if (!kit_url_ip6(s, u)) { return "the IPv6 number is none, or has an IPv4 number in it"; }
+        if (!kit_url_ip6(s, u)) { return "the IPv6 number is wrong, or has an IPv4 number in it"; }
     } else if (!kit_url_ip4(s, u)) {
         u->below = rule && kit_span_take(s, ".");
         if (!kit_url_name(s, u)) { return "the host is neither a name nor a number of four parts"; }
@@ -148,7 +148,7 @@ static const char *kit_url_rest(kit_span s)
             unsigned value = 0;
             for (int i = 0; i < 2; i++) {
                 const char c = ++s.at < s.end ? kit_lower(*s.at) : '\0';
-                if (!kit_digit(c) && (c < 'a' || c > 'f')) { return "% needs two digits"; }
+                if (!kit_digit(c) && (c < 'a' || c > 'f')) { return "% needs two hex digits"; }
                 value = value * 16 + (unsigned)(kit_digit(c) ? c - '0' : c - 'a' + 10);
             }
             if (value < ' ' || value == 0x7f) { return "a control byte, as %XX"; }
