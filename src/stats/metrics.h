@@ -208,7 +208,7 @@
     X(sealed_bytes, "cellar_l2_sealed_bytes_total", "", DUMP) \
     X(reclaimed, "cellar_l2_reclaimed_total", "", DUMP) /* Segments reclaimed for new ones. */ \
     X(emptied, "cellar_l2_emptied_total", "", \
-      METRIC("Times the disk tier was emptied: no room for changes, or a failed sync.")) \
+      METRIC("Times the disk tier was emptied: no room for changes, or bytes lost.")) \
     X(holes, "cellar_l2_holes_total", "", DUMP) /* Unreadable stretches of the log on disk. */ \
     X(index_full, "cellar_l2_index_full_total", "", \
       METRIC("Entries on disk without room in the index.")) \
