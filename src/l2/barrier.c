@@ -10,11 +10,14 @@
  *            no gap in the chain of headers, so a gap is damage.
  *            After a failed sync the kernel may drop the bytes and report success next time. So no
  *            sync counts until the bytes since the last good one were stored again: `data_syncs`
- *            frees no slot, no commit succeeds, and SUPER is not marked CLEAN.
+ *            frees no slot, no commit succeeds, and SUPER is not marked CLEAN. That includes a sync
+ *            during which another one failed, and later syncs of the same round.
  *            If a record of the stage or of a segment does not verify, its tombstone may be lost:
  *            all records are dropped, and commits wait for a durable header with that floor.
- * LOCKING    Worker only, except l2_sync_failed; L2_LOG for states of slots and commit_floor. */
+ * LOCKING    Worker only; L2_LOG for states of slots and commit_floor. */
 #include "l2/steps.h"
+
+#include <errno.h>
 
 #include "l2/format.h"
 #include "l2/io.h"
@@ -26,25 +29,12 @@ BASE_SIZE_BEGIN
 
 /* ---- failed syncs ---- */
 
-CELLAR_PRIVATE void l2_sync_failed(l2 *d, int e)
-{
-    base_log(d->cfg.log, BASE_LOG_ERROR, "l2", e,
-             "a sync failed: the records since the last sync are stored again");
-    sync_take(L2_LOG, &d->log_lock);
-    if (d->cfg.level != L2_DROP) {
-        base_store_rel(&d->committed, (uint64_t)0);
-        base_store_rel(&d->commit_errno, (uint32_t)e); /* acquire in l2_commit_barred */
-    }
-    base_store_rel(&d->resync, 1u); /* under the lock: l2_commit_healed */
-    sync_drop(L2_LOG, &d->log_lock);
-}
-
 CELLAR_PRIVATE int l2_sync_file(l2 *d, base_vfs_file *f)
 {
-    const int e = l2_datasync(d, f);
-    if (e != 0) {
-        l2_sync_failed(d, e);
-    } else if (f == d->data_file) {
+    int e = l2_datasync(d, f);
+    /* The kernel reports an error once. Another sync, or a commit, has got it. */
+    if (e == 0 && base_load_acq(&d->resync) != 0) { e = EIO; }
+    if (e == 0 && f == d->data_file) {
         d->data_syncs++;
         for (uint32_t i = 0; i < d->nseg; i++) { d->seg[i].unsynced = false; }
     }

@@ -24,6 +24,7 @@
 #include <errno.h>
 
 #include "l2/health.h"
+#include "l2/io.h"
 #include "l2/steps.h"
 
 BASE_SIZE_BEGIN
@@ -64,8 +65,8 @@ static int l2_commit_lead(l2 *d)
     e = L2_DISK(d, datasync, d->stage_file);
     base_store_rlx(&d->commit_ns, (uint64_t)0);
     if (e != 0) {
+        l2_sync_failed(d, e); /* first: the sync of the worker reports no error any more */
         l2_io_failed(d, "l2_sync", d->stage_file, 0, e);
-        l2_sync_failed(d, e);
         return e;
     }
     L2_COUNT(d, commits);

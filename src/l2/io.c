@@ -4,7 +4,8 @@
  *
  * INVARIANTS Short transfers and interruptions are continued, at most 64 times. A read beyond the
  *            end of a file is ENODATA.
- * LOCKING    None. Writes and syncs belong to the worker, reads to any thread.
+ * LOCKING    None, except L2_LOG after a failed sync. Writes and syncs belong to the worker, reads to
+ *            any thread.
  * SEE ALSO   health.c: what errors cause. */
 #include "l2/io.h"
 
@@ -75,10 +76,25 @@ CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, 
     return l2_write_as(d, f, buf, n, at, true);
 }
 
+CELLAR_PRIVATE void l2_sync_failed(l2 *d, int e)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    if (d->cfg.level != L2_DROP) {
+        base_store_rel(&d->committed, (uint64_t)0);
+        base_store_rel(&d->commit_errno, (uint32_t)e); /* acquire in l2_commit_barred */
+    }
+    base_store_rel(&d->resync, 1u); /* under the lock: l2_commit_healed */
+    sync_drop(L2_LOG, &d->log_lock);
+    base_log(d->cfg.log, BASE_LOG_ERROR, "l2", e,
+             "a sync failed: the records since the last sync are stored again");
+}
+
 CELLAR_PRIVATE int l2_datasync(l2 *d, base_vfs_file *f)
 {
     l2_beat(d);
     const int e = L2_DISK(d, datasync, f);
-    if (e != 0) { l2_io_failed(d, "l2_sync", f, 0, e); }
+    if (e == 0) { return 0; }
+    if (f == d->data_file || f == d->stage_file) { l2_sync_failed(d, e); }
+    l2_io_failed(d, "l2_sync", f, 0, e);
     return e;
 }

@@ -21,6 +21,8 @@ CELLAR_PRIVATE int l2_write_as(l2 *d, base_vfs_file *f, const void *buf, size_t 
                                bool worker);
 CELLAR_PRIVATE int l2_write(l2 *d, base_vfs_file *f, const void *buf, size_t n, uint64_t at);
 CELLAR_PRIVATE int l2_datasync(l2 *d, base_vfs_file *f);
+/* Bar commits and request l2_resync after a failed sync of stage or data.seg. */
+CELLAR_PRIVATE void l2_sync_failed(l2 *d, int e);
 
 /* ---- footer.c ---- */
 

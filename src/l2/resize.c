@@ -142,7 +142,7 @@ static cellar_err l2_grow(l2 *d, uint32_t to, uint64_t bytes)
         return e == ENOSPC || e == EDQUOT || e == EFBIG ? CELLAR_E_SPACE : CELLAR_E_IO;
     }
     BASE_POINT("l2.grown");
-    e = l2_datasync(d, d->data_file);
+    e = l2_sync_file(d, d->data_file);
     const uint64_t was = d->super.l2_bytes;
     d->super.nseg = to;
     d->super.l2_bytes = bytes;
@@ -247,10 +247,10 @@ static int l2_copy_place(l2 *d, uint32_t from, uint32_t to)
         e = l2_copy_part(d, buf, a, b, at, BASE_MIN(step, seg - L2_PAGE - at));
         BASE_POINT("l2.move_chunk");
     }
-    if (e == 0) { e = l2_datasync(d, d->data_file); }
+    if (e == 0) { e = l2_sync_file(d, d->data_file); }
     if (e == 0) { e = l2_copy_part(d, buf, a, b, seg - L2_PAGE, L2_PAGE); }
     BASE_POINT("l2.move_trailer");
-    if (e == 0) { e = l2_datasync(d, d->data_file); }
+    if (e == 0) { e = l2_sync_file(d, d->data_file); }
     base_free(d->cfg.account, BASE_MOD_L2, raw, (size_t)step + L2_PAGE);
     return e;
 }

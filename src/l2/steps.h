@@ -35,9 +35,7 @@ CELLAR_PRIVATE bool l2_reclaim(l2 *d);
 
 /* Make the header of the next slot durable, at KEEP and ALWAYS. Return an errno, or 0. */
 CELLAR_PRIVATE int l2_prepare(l2 *d);
-/* Bar commits and request l2_resync after a failed sync of a file. */
-CELLAR_PRIVATE void l2_sync_failed(l2 *d, int e);
-/* Sync stage or data.seg. Return an errno, or 0. */
+/* Sync stage or data.seg. Return an errno, or 0; EIO while l2_resync is owed. */
 CELLAR_PRIVATE int l2_sync_file(l2 *d, base_vfs_file *f);
 /* Store the bytes of failed syncs again. Return 0 if no sync is owed any more, else an errno. */
 CELLAR_PRIVATE int l2_resync(l2 *d);

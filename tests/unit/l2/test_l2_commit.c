@@ -194,6 +194,98 @@ static void commits_fail_after_the_files_were_removed(void)
     l2_dev_fini(&cut);
 }
 
+/* ---- a failed sync and other syncs ---- */
+
+/* The kernel reports an error once. So the next sync of the same round succeeds. */
+static void a_sync_after_a_failed_one_frees_no_slot(void)
+{
+    begin(L2_KEEP);
+    (void)l2_tick(kit.d, 1000); /* the second slot is READY */
+    const l2_slot *s = kit.d->open_slot;
+    for (uint32_t i = 0; s->state == L2_SLOT_OPEN && i < 1000; i++) {
+        base_store_rlx(&kit.d->arm_wanted, 1u);
+        l2_arm_work(kit.d);
+        (void)l2_kit_put(&kit, i % KEYS, 1 + i, L2_KIT_GENERATION);
+    }
+    T_REQUIRE(s->state == L2_SLOT_FULL);
+    const uint64_t syncs = kit.d->data_syncs;
+    dev.fail_site = DEV_DATASYNC;
+    dev.fail_errno = EIO;
+    dev.fail_at = 1;
+    (void)l2_tick(kit.d, 10000000);
+    T_EQ_U64(dev.fail_at, 0);
+    T_EQ_U64(kit.d->data_syncs, syncs);
+    (void)l2_tick(kit.d, 10000000);
+    T_CHECK(kit.d->data_syncs > syncs);
+    end();
+}
+
+/* These sync data.seg, too, and get the error of bytes that were written before. */
+static void a_failed_sync_of_a_probe_or_a_resize_stores_bytes_again(void)
+{
+    begin(L2_KEEP);
+    l2_kit_fill(&kit, 1);
+    for (int probe = 0; probe < 2; probe++) {
+        dev.fail_site = DEV_DATASYNC;
+        dev.fail_errno = EIO;
+        dev.fail_at = 1;
+        if (probe) {
+            base_store_rel(&kit.d->disk, (uint32_t)L2_DISK_OFF);
+            T_CHECK(!l2_disk_works(kit.d));
+            kit.now_ms += 100000;
+        } else {
+            kit.d->goal = (l2_goal){ .on = true, .places = kit.d->places + 1,
+                                     .bytes = kit.d->super.l2_bytes + kit.d->form.seg_bytes };
+            T_CHECK(!l2_resize_work(kit.d));
+            T_EQ_I64(kit.d->goal.result, CELLAR_E_IO);
+        }
+        T_EQ_U64(dev.fail_at, 0);
+        T_EQ_U64(base_load_rlx(&kit.d->resync), 1);
+        T_EQ_I64(l2_commit(kit.d), CELLAR_E_IO);
+        for (int i = 0; i < 3; i++) { (void)l2_tick(kit.d, 1000); }
+        T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
+    }
+    end();
+}
+
+static bool commit_beside;
+
+/* While the worker syncs the stage, a commit gets the error, and the sync of the worker succeeds. */
+static int sync_beside(void *ctx, base_vfs_file *file)
+{
+    if (commit_beside && file == kit.d->stage_file) {
+        commit_beside = false;
+        dev.fail_site = DEV_DATASYNC;
+        dev.fail_errno = EIO;
+        dev.fail_at = 1;
+        T_EQ_I64(l2_commit(kit.d), CELLAR_E_IO);
+    }
+    return l2_dev_datasync(ctx, file);
+}
+
+static void a_sync_fails_if_a_commit_fails_meanwhile(void)
+{
+    base_rng r;
+    base_rng_seed(&r, t_.seed);
+    begin(L2_ALWAYS);
+    l2_kit_fill(&kit, 1);
+    T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
+    l2_kit_del(&kit, 3);
+    kit.vfs.datasync = sync_beside;
+    commit_beside = true;
+    T_EQ_I64(l2_sync(kit.d), CELLAR_E_IO);
+    T_CHECK(!commit_beside);
+    T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
+    for (int n = 0; n < 20; n++) {
+        open_cut(&r);
+        for (uint32_t i = 0; i < KEYS; i++) {
+            T_EQ_U64(l2_kit_look(&after, i, L2_KIT_GENERATION), i != 3);
+        }
+        l2_kit_kill(&after);
+    }
+    end();
+}
+
 /* ---- an unused READY slot ---- */
 
 /* A header left in its slot next to records of the next run would be a gap in the chain. */
@@ -271,5 +363,8 @@ T_MAIN("l2_commit", T_CASE(committed_changes_survive_a_power_cut),
        T_CASE(lost_bytes_of_a_failed_sync_empty_the_tier),
        T_CASE(commits_fail_while_changes_rely_on_the_stall_marker),
        T_CASE(commits_fail_after_the_files_were_removed),
+       T_CASE(a_sync_after_a_failed_one_frees_no_slot),
+       T_CASE(a_failed_sync_of_a_probe_or_a_resize_stores_bytes_again),
+       T_CASE(a_sync_fails_if_a_commit_fails_meanwhile),
        T_CASE(an_unused_slot_leaves_no_gap_for_the_next_run),
        T_CASE(one_sync_serves_all_waiting_commits))
