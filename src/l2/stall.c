@@ -223,8 +223,9 @@ CELLAR_PRIVATE l2_owing l2_closed_over(l2 *d, const l2_change *c, const void *by
         }
         sync_take(L2_STALL, &d->owed.lock);
         const uint32_t now = base_load_rlx(&d->closed);
-        /* Otherwise the marker may have been removed since. */
-        const bool same = ((now ^ w) & ~L2_MARKED) == 0;
+        /* Otherwise the marker may have been removed since, or a sync may have begun. The seq_cst
+         * load of `dirty` is paired with l2_sync: one of the two sees the other. */
+        const bool same = ((now ^ w) & ~L2_MARKED) == 0 && !l2_must_mark(d);
         bool entered = false;
         if (same) {
             base_store_sc(&d->closed, now | L2_MARKED);
@@ -233,8 +234,6 @@ CELLAR_PRIVATE l2_owing l2_closed_over(l2 *d, const l2_change *c, const void *by
         sync_drop(L2_STALL, &d->owed.lock);
         if (same) {
             L2_COUNT(d, relied);
-            /* seq_cst, paired with l2_sync: one of the two sees the other. */
-            if (l2_must_mark(d)) { return L2_NOT_OWED; }
             return entered ? L2_OWED : L2_OWED_FLOOR;
         }
         w = base_load_acq(&d->closed);

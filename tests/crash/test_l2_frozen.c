@@ -322,6 +322,29 @@ static void no_change_relies_on_the_stall_marker_of_an_earlier_stall(void)
     end();
 }
 
+/* Make the stall marker while a sync begins: SUPER stops saying DIRTY. */
+static int bell_in_sync(void *ctx, const unsigned char id[16], base_vfs_bell how)
+{
+    if (how == BASE_VFS_BELL_MAKE && makes++ == 0) {
+        base_store_sc(&kit.d->dirty, (uint32_t)L2_NOW_MOVING);
+    }
+    return l2_dev_bell(ctx, id, how);
+}
+
+static void a_tag_of_a_stall_that_meets_a_sync_enters_the_list_once(void)
+{
+    begin(L2_DROP);
+    fill(1);
+    freeze();
+    kit.vfs.bell = bell_in_sync;
+    makes = 0;
+    l2_tag_invalidate(kit.d, 0x1234, kit.d->super.opens << 32 | 1, false);
+    for (int i = 0; i < 3; i++) { (void)l2_tick(kit.d, 1000); }
+    T_EQ_U64(kit.d->invalidations.tag[0].pending, 0);
+    T_CHECK(!dev.bell && !l2_is_closed(kit.d));
+    end();
+}
+
 /* ---- threads on real files ---- */
 
 #define WRITERS 3u
@@ -564,5 +587,6 @@ T_MAIN("l2_frozen", T_CASE(a_delete_during_a_stall_survives_a_process_death),
        T_CASE(a_failed_look_for_the_stall_marker_empties_the_store),
        T_CASE(a_copy_leaves_the_stall_marker_to_its_store), T_CASE(a_late_stall_marker_is_removed),
        T_CASE(no_change_relies_on_the_stall_marker_of_an_earlier_stall),
+       T_CASE(a_tag_of_a_stall_that_meets_a_sync_enters_the_list_once),
        T_CASE(threads_progress_during_a_stall_at_drop),
        T_CASE(threads_progress_during_a_stall_at_keep))
