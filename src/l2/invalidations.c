@@ -265,7 +265,7 @@ static bool l2_glob_same(const l2_globs *t, const l2_glob *g, const l2_glob *fre
                          const void *pattern)
 {
     return g->generation == fresh->generation && g->len == fresh->len &&
-           base_load_rlx(&g->walking) == 0 && base_load_rlx(&g->lsn) != UINT64_MAX &&
+           base_load_rlx(&g->walking) == 0 &&
            memcmp(l2_globs_text(t) + g->off, pattern, g->len) == 0;
 }
 
@@ -311,6 +311,26 @@ static void l2_globs_free(l2 *d, l2_globs *t)
     }
 }
 
+/* Replace the finished patterns of a stall by the FLOOR of the reopening. Return false if there is
+ * none. */
+static bool l2_globs_owed_floor(l2 *d)
+{
+    bool any = false;
+    sync_take(L2_STALL, &d->owed.lock); /* the tier stays closed */
+    sync_take(GLOB, &d->invalidations.lock);
+    l2_globs *t = l2_is_closed(d) ? base_load_rlx(&d->invalidations.globs) : NULL;
+    for (uint32_t i = 0; t != NULL && i < t->count; i++) {
+        l2_glob *g = &t->row[i];
+        if (base_load_rlx(&g->walking) != 0 || base_load_rlx(&g->lsn) != UINT64_MAX) { continue; }
+        base_store_rel(&g->lsn, (uint64_t)0);
+        any = true;
+    }
+    sync_drop(GLOB, &d->invalidations.lock);
+    d->owed.over = d->owed.over || any;
+    sync_drop(L2_STALL, &d->owed.lock);
+    return any;
+}
+
 /* Replace the oldest finished pattern by a FLOOR at its lsn. Return false if there is none. */
 static bool l2_globs_floor(l2 *d)
 {
@@ -324,7 +344,7 @@ static bool l2_globs_floor(l2 *d)
         }
     }
     sync_drop(GLOB, &e->lock);
-    if (lsn == UINT64_MAX) { return false; }
+    if (lsn == UINT64_MAX) { return l2_globs_owed_floor(d); }
     if (e->open) { /* before the open is finished l2_recover applies the floor */
         unsigned char value[L2_GLOB_HEAD] = { L2_CTL_FLOOR };
         l2_w64(value + 8, lsn);

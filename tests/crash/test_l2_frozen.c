@@ -151,6 +151,31 @@ static void a_pattern_and_a_tag_of_a_stall_are_logged_by_the_reopening(void)
     end();
 }
 
+/* The table has room for 256 patterns. The rows of a stall wait for their controls. */
+static void more_patterns_than_the_table_holds_are_taken_during_a_stall(void)
+{
+    for (int distinct = 0; distinct < 2; distinct++) {
+        begin(L2_KEEP);
+        fill(1);
+        freeze();
+        for (unsigned i = 0; i < 270; i++) {
+            const char text[4] = { 7, (char)(distinct ? i / 255 + 1 : 1),
+                                   (char)(distinct ? i % 255 + 1 : 1), '*' };
+            uint64_t seq;
+            T_EQ_I64(l2_glob_begin(kit.d, 3, i == 0 ? "\7*" : text, i == 0 ? 2 : 4, &seq),
+                     CELLAR_OK);
+            l2_glob_end(kit.d, seq);
+        }
+        (void)l2_tick(kit.d, 1000);
+        T_CHECK(!l2_is_closed(kit.d) && !dev.bell);
+        T_EQ_U64(figures().emptied > 0, distinct);
+        for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), !distinct && i != 7); }
+        l2_kit_killed(&kit, &dev);
+        for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), !distinct && i != 7); }
+        end();
+    }
+}
+
 /* No log has the clear. Records of the old generation must not come back. */
 static void a_clear_during_a_stall_stays_in_force(void)
 {
@@ -581,6 +606,7 @@ T_MAIN("l2_frozen", T_CASE(a_delete_during_a_stall_survives_a_process_death),
        T_CASE(changes_of_a_stall_are_logged_once_for_each_key),
        T_CASE(more_changes_than_the_list_holds_empty_the_tier),
        T_CASE(a_pattern_and_a_tag_of_a_stall_are_logged_by_the_reopening),
+       T_CASE(more_patterns_than_the_table_holds_are_taken_during_a_stall),
        T_CASE(a_clear_during_a_stall_stays_in_force),
        T_CASE(without_a_stall_marker_a_change_waits_and_is_counted),
        T_CASE(a_read_that_has_just_begun_is_not_stuck),
