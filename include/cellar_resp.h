@@ -78,7 +78,8 @@ typedef struct cellar_resp cellar_resp;
  * password, all pages but the last two need it: Basic, any user. Without a password, Host must be
  * localhost or a loopback address. Limits: admin_head_bytes and admin_body_bytes of a request, 5 s
  * for its head, 30 s for a request and its answer, 16 connections besides max_clients. A connection
- * beyond them closes one that is idle or sends its head slowly. */
+ * beyond them closes one that is idle or sends its head slowly; one of this machine closes the
+ * oldest if all have unread answers. */
 
 /* Write figures of the program: they stand behind those of the store, of the port and of its bus,
  * pool, scheduler and refresher. Arguments and result are those of cellar_metrics_write. With json

@@ -9,8 +9,9 @@
  * PASSWORD   Basic, with any user. Health and readiness need none.
  * LIMITS     admin_head_bytes and admin_body_bytes of a request, 5 s a head, 30 s from one request
  *            to the end of the next one's answer, RESP_ADMIN_CLIENTS connections. If all are taken,
- *            a new one closes one that sends its head slowly or is idle: a monitor that sends its
- *            head has a place. */
+ *            a new one closes one that sends its head slowly or is idle. A new one of this machine
+ *            may close one with an unread answer too, and no other host closes it within 1 s: a
+ *            monitor on the loopback that sends its head is answered. */
 #include <stdio.h>
 #include <string.h>
 
@@ -28,6 +29,7 @@ BASE_SIZE_BEGIN
 
 #define RESP_ADMIN_PAGE_FIRST ((size_t)32 << 10) /* room for the first page of figures */
 #define RESP_ADMIN_WORD 1024u                    /* bytes of user and password */
+#define RESP_ADMIN_GUARD_MS 1000                 /* other hosts take no place of this machine */
 #define RESP_ADMIN_TRIES 4                       /* pages that grow while they are written */
 #define RESP_ADMIN_TEXT "text/plain; charset=utf-8"
 
@@ -305,17 +307,21 @@ CELLAR_PRIVATE int64_t resp_admin_end_ms(const resp_client *c)
     return c->head_ms != 0 ? BASE_MIN(c->head_ms, end_ms) : end_ms;
 }
 
-CELLAR_PRIVATE bool resp_admin_room(cellar_resp *r)
+CELLAR_PRIVATE bool resp_admin_room(cellar_resp *r, bool local)
 {
     uint32_t count = 0;
-    resp_client *yields = NULL;
+    resp_client *yields = NULL, *oldest = NULL;
     for (resp_client *c = r->admin_first; c != NULL; c = c->next) {
         if (c->flags & RESP_C_BROKEN) { continue; }
         count++;
         const bool waits = c->out_bytes > 0 && r->now_ms - c->active_ms < RESP_ADMIN_HEAD_MS;
-        if (yields == NULL && !waits) { yields = c; }
+        const bool guarded = (c->flags & RESP_C_LOCAL) != 0 && !local &&
+                             r->now_ms - c->active_ms < RESP_ADMIN_GUARD_MS;
+        if (yields == NULL && !waits && !guarded) { yields = c; }
+        if (oldest == NULL) { oldest = c; }
     }
     if (count < RESP_ADMIN_CLIENTS) { return true; }
+    if (yields == NULL && local) { yields = oldest; }
     if (yields == NULL) { return false; }
     resp_add(r, RESP_COUNT_idle_closed, 1);
     yields->flags |= RESP_C_BROKEN; /* this round frees it */

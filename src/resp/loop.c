@@ -58,17 +58,19 @@ static void resp_address_text(const cellar_resp *r, const resp_address *a, char 
 }
 
 /* Return whether a peer may speak to the port at all. */
-static bool resp_peer_ok(const cellar_resp *r, int fd, const resp_address *a, uint32_t flags)
+static bool resp_peer_ok(const cellar_resp *r, int fd, uint32_t flags)
 {
     if (!(flags & RESP_C_HTTP) && r->refuse_ms > r->now_ms) { return false; }
     if (flags & RESP_C_UNIX) { return base_net_peer_trusted(fd); }
-    return r->opts.listen_public != 0 || resp_is_loopback(a);
+    return r->opts.listen_public != 0 || (flags & RESP_C_LOCAL) != 0;
 }
 
 /* Return the answer to a connection that has no place; NULL: it has one. */
 static const char *resp_full(cellar_resp *r, uint32_t flags)
 {
-    if (flags & RESP_C_HTTP) { return resp_admin_room(r) ? NULL : RESP_HTTP_FULL; }
+    if (flags & RESP_C_HTTP) {
+        return resp_admin_room(r, (flags & RESP_C_LOCAL) != 0) ? NULL : RESP_HTTP_FULL;
+    }
     return base_load_rlx(&r->client_count) >= r->max_clients
         ? "-ERR max number of clients reached\r\n" : NULL;
 }
@@ -78,9 +80,10 @@ static void resp_welcome(cellar_resp *r, int fd, const resp_address *a, uint32_t
 {
     const char *full = NULL;
     char text[128];
+    if ((flags & RESP_C_UNIX) || resp_is_loopback(a)) { flags |= RESP_C_LOCAL; }
     resp_address_text(r, a, text, sizeof text);
     resp_add(r, RESP_COUNT_connections, 1);
-    if (!resp_peer_ok(r, fd, a, flags)) {
+    if (!resp_peer_ok(r, fd, flags)) {
         base_log(&r->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_DENIED,
                  "connection from %s closed at once", text);
     } else if ((full = resp_full(r, flags)) != NULL) {

@@ -157,6 +157,7 @@ typedef struct resp_walk resp_walk; /* key_list.h */
 #define RESP_C_NO_EVICT  0x10000u
 #define RESP_C_NO_TOUCH  0x20000u
 #define RESP_C_SUBSCRIBED 0x100000u /* to a channel or a pattern */
+#define RESP_C_LOCAL     0x200000u /* of a unix socket or a loopback address */
 
 struct resp_client {
     resp_client *next, *prev;    /* clients of Redis, or those of admin pages; least recently

@@ -14,6 +14,7 @@
 #include "base/sha256.h"
 #include "cellar_observe.h"
 #include "cellar_work.h"
+#include "resp/admin.h"
 
 #define SLOW_MS 30000
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -560,23 +561,57 @@ static void half_sent_heads_leave_a_place_for_a_monitor(void)
 
 static void much_memory(cellar_resp_opts *o) { o->resp_buffer_bytes = 64u << 20; }
 
-static void unread_pages_keep_all_places_for_5_seconds(void)
+/* Take all places by visitors that read nothing of their pages. */
+static void deaf_visitors(int fd[RESP_ADMIN_CLIENTS])
 {
-    enum { PLACES = 16 };
-    int fd[PLACES];
-    admin_open_with(much_memory);
-    for (int i = 0; i < PLACES; i++) {
+    for (uint32_t i = 0; i < RESP_ADMIN_CLIENTS; i++) {
         fd[i] = visitor();
         for (int k = 0; k < 40; k++) { (void)tell_text(fd[i], GET("/metrics")); }
         port_run();
     }
-    const int late = visitor();
-    T_CHECK(is_closed(late));
-    T_EQ_I64(status_of(port_heard), 503);
-    close(late);
-    port_pass(5000);
-    T_EQ_I64(fetch(GET("/healthz")), 200);
-    for (int i = 0; i < PLACES; i++) { close(fd[i]); }
+}
+
+static void unread_pages_leave_a_place_for_this_machine(void)
+{
+    int fd[RESP_ADMIN_CLIENTS];
+    admin_open_with(much_memory);
+    deaf_visitors(fd);
+    for (int i = 0; i < 40; i++) { T_EQ_I64(fetch(GET("/healthz")), 200); }
+    T_EQ_U64(port_stats().idle_closed, 1); /* the place of one was enough */
+    for (uint32_t i = 0; i < RESP_ADMIN_CLIENTS; i++) { close(fd[i]); }
+    port_end();
+}
+
+static void other_hosts_wait_5_seconds_for_unread_pages(void)
+{
+    int fd[RESP_ADMIN_CLIENTS];
+    admin_open_with(much_memory);
+    deaf_visitors(fd);
+    T_CHECK(!resp_admin_room(port, false));
+    port_pass(4999);
+    T_CHECK(!resp_admin_room(port, false));
+    port_pass(1);
+    T_CHECK(resp_admin_room(port, false));
+    for (uint32_t i = 0; i < RESP_ADMIN_CLIENTS; i++) { close(fd[i]); }
+    port_end();
+}
+
+static void other_hosts_close_no_new_visitor_of_this_machine(void)
+{
+    int fd[RESP_ADMIN_CLIENTS];
+    admin_open_with(much_memory);
+    deaf_visitors(fd);
+    const int monitor = visitor();
+    T_CHECK(!resp_admin_room(port, false));
+    port_pass(999);
+    T_CHECK(!resp_admin_room(port, false));
+    T_EQ_I64(status_of(ask(monitor, GET("/healthz"))), 200);
+    port_pass(1000);
+    T_CHECK(resp_admin_room(port, false)); /* it is idle */
+    port_run();
+    T_CHECK(is_closed(monitor));
+    close(monitor);
+    for (uint32_t i = 0; i < RESP_ADMIN_CLIENTS; i++) { close(fd[i]); }
     port_end();
 }
 
@@ -787,7 +822,9 @@ T_MAIN("resp_admin", T_CASE(each_page_has_status_type_and_headers),
        T_CASE(visitor_that_reads_nothing_costs_a_bounded_amount),
        T_CASE(visitors_and_clients_have_places_of_their_own),
        T_CASE(half_sent_heads_leave_a_place_for_a_monitor),
-       T_CASE(unread_pages_keep_all_places_for_5_seconds),
+       T_CASE(unread_pages_leave_a_place_for_this_machine),
+       T_CASE(other_hosts_wait_5_seconds_for_unread_pages),
+       T_CASE(other_hosts_close_no_new_visitor_of_this_machine),
        T_CASE(port_without_descriptors_pauses_and_goes_on),
        T_CASE(each_failed_allocation_ends_one_page_at_most), T_CASE(names_of_the_web_are_refused),
        T_CASE(password_guards_all_pages_but_health), T_CASE(bad_addresses_are_refused),
