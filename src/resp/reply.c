@@ -91,10 +91,10 @@ CELLAR_PRIVATE void resp_out_sent(resp_client *c, size_t bytes)
         const size_t here = BASE_MIN(bytes, b->used - b->from);
         b->from += here;
         bytes -= here;
+        if (b->pin != NULL) { c->out_pinned -= here; }
         if (b->from < b->used) { return; }
         c->out_first = b->next;
         if (c->out_first == NULL) { c->out_last = NULL; }
-        if (b->pin != NULL) { c->out_pinned -= b->used; }
         resp_block_free(c->of, b);
     }
 }
@@ -150,6 +150,7 @@ CELLAR_PRIVATE uint16_t resp_block_parts(const resp_block *b, struct iovec *part
 
 CELLAR_PRIVATE void resp_out_trim(resp_client *c)
 {
+    if (c->out_bytes == 0) { resp_out_drop(c); } /* CLIENT REPLY leaves empty blocks */
     resp_block *b = c->out_last;
     const size_t bytes = b != NULL ? b->used - b->from : 0;
     if (bytes == 0 || b->pin != NULL || c->out_first != b || b->cap != RESP_BLOCK_BYTES ||

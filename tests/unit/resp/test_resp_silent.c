@@ -276,6 +276,35 @@ static void a_long_reply_that_stands_still_closes_its_client(void)
     port_end();
 }
 
+static void a_subscriber_reads_a_long_value(void)
+{
+    port_begin();
+    put("large", 3 << 20, 4);
+    const int fd = peer();
+    (void)ask(fd, "HELLO 3\r\nSUBSCRIBE news\r\n");
+    T_CHECK(tell_text(fd, GET_LARGE));
+    T_CHECK(got_value(fd, 3 << 20, 4, NULL)); /* none of it is backlog */
+    T_EQ_U64(port_stats().output_closed, 0);
+    close(fd);
+    port_end();
+}
+
+static void readers_without_replies_cost_nothing(void)
+{
+    enum { READERS = 40 };
+    int fd[READERS];
+    port_begin();
+    put("large", 1 << 20, 4);
+    for (int i = 0; i < READERS; i++) {
+        fd[i] = peer();
+        T_EQ_STR(ask(fd[i], "CLIENT REPLY OFF\r\nGET large\r\nGET large\r\nGET none\r\n"), "");
+    }
+    T_CHECK(port_stats().bytes < SHARE / 4);
+    T_EQ_STR(ask(fd[0], "CLIENT REPLY ON\r\nGET none\r\n"), "+OK\r\n$-1\r\n");
+    for (int i = 0; i < READERS; i++) { close(fd[i]); }
+    port_end();
+}
+
 /* ---- values that change while they are sent ---- */
 
 static void replace_it(void) { (void)put_if_room("large", 3 << 20, 9); }
@@ -473,6 +502,7 @@ T_MAIN("resp_silent", T_CASE(silent_subscribers_cost_a_share_and_not_their_publi
        T_CASE(silent_readers_of_small_values_cost_a_share),
        T_CASE(a_value_longer_than_the_share_reaches_a_client_that_reads),
        T_CASE(a_long_reply_that_stands_still_closes_its_client),
+       T_CASE(a_subscriber_reads_a_long_value), T_CASE(readers_without_replies_cost_nothing),
        T_CASE(a_value_that_changes_while_it_is_sent_arrives_whole),
        T_CASE(close_drops_values_that_are_half_sent), T_CASE(silent_senders_cost_a_share),
        T_CASE(silent_senders_of_large_values_cost_a_share),
