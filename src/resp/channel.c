@@ -196,9 +196,9 @@ static void resp_message(const resp_sub *s, const cellar_bytes *channel,
     to->flags &= ~muted;
     resp_push(to, pattern ? 4 : 3);
     resp_bulk_text(to, pattern ? "pmessage" : "message");
-    if (pattern) { resp_bulk(to, s->channel->name, s->channel->len); }
-    resp_bulk(to, channel->data, channel->len);
-    resp_bulk(to, message->data, message->len);
+    if (pattern) { resp_bulk_copy(to, s->channel->name, s->channel->len); }
+    resp_bulk_copy(to, channel->data, channel->len);
+    resp_bulk_copy(to, message->data, message->len);
     to->flags |= muted;
     resp_wake(to);
 }

@@ -83,6 +83,7 @@ static bool resp_scan_some(resp_client *c, cellar *ns, uint64_t *cursor, uint64_
         }
         l->stalled_ns = 0;
         if (err != CELLAR_OK || l->full) {
+            (void)resp_key_list_free(l, 1); /* room for the error */
             resp_fail(c, err != CELLAR_OK ? err : CELLAR_E_SPACE);
             return false;
         }

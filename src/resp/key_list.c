@@ -37,12 +37,13 @@ BASE_SIZE_BEGIN
 
 #define RESP_OF(t, field, n) ((t)->part[(n) / RESP_PART]->field[(n) % RESP_PART])
 
-static bool resp_part_add(const resp_key_list *l, resp_key_table *t)
+static bool resp_part_add(resp_key_list *l, resp_key_table *t)
 {
     if (t->parts == RESP_PARTS) { return false; }
     resp_key_part *p = base_alloc(&l->of->account, BASE_MOD_STORE, sizeof *p, NULL);
     if (p == NULL) { return false; }
     t->part[t->parts++] = p;
+    l->bytes += sizeof *p;
     return true;
 }
 
@@ -109,6 +110,7 @@ static bool resp_key_add(resp_key_list *l, cellar_bytes key)
         if (b == NULL) { return false; }
         if (l->last != NULL) { l->last->next = b; } else { l->first = b; }
         l->last = b;
+        l->bytes += b->cap;
     }
     l->count++;
     resp_block_bulk(l->last, key.data, key.len);
@@ -142,6 +144,7 @@ CELLAR_PRIVATE bool resp_key_seen(const cellar_scan_entry *e, void *ctx)
 CELLAR_PRIVATE void resp_key_list_put(resp_client *c, resp_key_list *l)
 {
     resp_put_blocks(c, l->first);
+    l->bytes = 0;
     l->first = l->last = NULL;
 }
 

@@ -15,6 +15,7 @@ typedef struct resp_key_list {
     resp_block *first, *last; /* the bulks */
     resp_key_table *table;    /* distinct: fingerprints of the keys */
     uint64_t count, seen;     /* keys in the list; values visited */
+    uint64_t bytes;           /* allocated, until the list is put */
     cellar_bytes match;       /* data NULL: all keys */
     uint64_t most_seen;       /* the scan ends there, */
     uint64_t end_ns;          /* or at this time, base_tsc_ns */

@@ -279,6 +279,13 @@ CELLAR_PRIVATE void resp_bool(resp_client *c, bool yes)
     }
 }
 
+CELLAR_PRIVATE void resp_bulk_copy(resp_client *c, const void *data, size_t len)
+{
+    resp_line(c, '$', (int64_t)len);
+    resp_put(c, data, len);
+    resp_put(c, "\r\n", 2);
+}
+
 CELLAR_PRIVATE void resp_bulk(resp_client *c, const void *data, size_t len)
 {
     if (len > RESP_BLOCK_BYTES && !(c->flags & (RESP_C_MUTED | RESP_C_BROKEN))) {
@@ -291,9 +298,7 @@ CELLAR_PRIVATE void resp_bulk(resp_client *c, const void *data, size_t len)
         }
         return;
     }
-    resp_line(c, '$', (int64_t)len);
-    resp_put(c, data, len);
-    resp_put(c, "\r\n", 2);
+    resp_bulk_copy(c, data, len);
 }
 
 CELLAR_PRIVATE void resp_bulk_text(resp_client *c, const char *text)

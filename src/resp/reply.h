@@ -34,6 +34,8 @@ CELLAR_PRIVATE void resp_int(resp_client *c, int64_t n);
 BASE_SPARE CELLAR_PRIVATE void resp_bool(resp_client *c, bool yes);
 /* Write bytes as a bulk; a long one without room is the error -OOM. */
 CELLAR_PRIVATE void resp_bulk(resp_client *c, const void *data, size_t len);
+/* Write bytes as a bulk; without room the client is closed. */
+CELLAR_PRIVATE void resp_bulk_copy(resp_client *c, const void *data, size_t len);
 CELLAR_PRIVATE void resp_bulk_text(resp_client *c, const char *text);
 /* Write the digits of a number as a bulk. */
 BASE_SPARE CELLAR_PRIVATE void resp_bulk_int(resp_client *c, int64_t n);

@@ -14,6 +14,7 @@
 #include "base/net.h"
 #include "base/num.h"
 #include "cellar_admin.h"
+#include "resp/key_list.h"
 #include "resp/room.h"
 
 #define RESP_CHARGE_BYTES (UINT64_C(64) << 10) /* charged to the store at once, at least */
@@ -88,7 +89,8 @@ static int64_t resp_limit_change(cellar_resp *r, int64_t more)
 /* Return the bytes that a client holds in the memory of the port. */
 static uint64_t resp_held(const resp_client *c)
 {
-    return c->out_bytes - c->out_pinned + c->in_cap + c->queue_bytes;
+    const uint64_t walk = c->walk != NULL ? c->walk->list.bytes : 0;
+    return c->out_bytes - c->out_pinned + c->in_cap + c->queue_bytes + walk;
 }
 
 /* Return whether a client may be closed so that others have room: it holds something, and its peer
@@ -110,6 +112,7 @@ CELLAR_PRIVATE void resp_client_cut(resp_client *c)
     c->flags |= RESP_C_BROKEN;
     resp_out_drop(c);
     resp_queue_drop(c);
+    resp_walk_drop(c);
     resp_in_drop(c);
     resp_wake(c);
 }
@@ -129,9 +132,10 @@ static bool resp_fits(const cellar_resp *r, uint64_t bytes, uint64_t most)
 
 /* Close clients until `bytes` more leave the port with at most `most`: those that hold at least
  * half of the greatest holding, and more than the client that is served. First send the replies
- * that sockets take. */
+ * that sockets take. Close no client for bytes that never fit. */
 static void resp_press(cellar_resp *r, uint64_t bytes, uint64_t most)
 {
+    if (bytes > most) { return; }
     const uint64_t more = bytes + base_load_rlx(&r->share) / RESP_PRESS_PART;
     const uint64_t own = r->serving != NULL ? resp_held(r->serving) : 0;
     uint64_t greatest = 0;

@@ -483,6 +483,78 @@ static void a_large_set_that_is_refused_or_broken_leaves_nothing(void)
     port_end();
 }
 
+static void a_request_that_never_fits_closes_no_client(void)
+{
+    enum { GETS = 400 };
+    (void)full_begin();
+    put("large", 3 << 20, 4);
+    const int deaf = peer(), fd = peer();
+    (void)ask(deaf, "PING\r\n");
+    for (int k = 0; k < GETS; k++) { T_CHECK(tell_text(deaf, "GET key:19999\r\n")); }
+    port_run();
+    T_EQ_STR(ask(fd, "GETRANGE large 0 -1\r\n"), oom);
+    T_EQ_U64(port_stats().output_closed, 0);
+    T_EQ_U64(port_stats().clients, 2);
+    close(deaf);
+    close(fd);
+    port_end();
+}
+
+static void keys_that_never_fit_close_no_client(void)
+{
+    enum { KEYS = 12000, GETS = 400 };
+    char key[160];
+    (void)full_begin();
+    const int deaf = peer(), fd = peer();
+    for (int i = 0; i < KEYS; i++) {
+        (void)snprintf(key, sizeof key, "SET %0120d 1\r\n", i);
+        T_CHECK(tell_text(fd, key));
+        if (i % 100 == 0) { T_CHECK(ask(fd, "")[0] == '+'); }
+    }
+    (void)ask(fd, "");
+    (void)ask(deaf, "PING\r\n");
+    for (int k = 0; k < GETS; k++) { T_CHECK(tell_text(deaf, "GET key:19999\r\n")); }
+    port_run();
+    T_CHECK(tell_text(fd, "KEYS *\r\n"));
+    T_EQ_STR(ask(fd, ""), oom);
+    T_EQ_U64(port_stats().output_closed, 0);
+    T_EQ_U64(port_stats().clients, 2);
+    close(deaf);
+    close(fd);
+    port_end();
+}
+
+static void a_message_without_room_closes_its_subscriber(void)
+{
+    enum { SUBSCRIBERS = 4, LEN = 700 << 10 };
+    static char message[LEN + 64];
+    int fd[SUBSCRIBERS];
+    uint64_t whole = 0, cut = 0;
+    port_begin();
+    const int publisher = peer();
+    for (int i = 0; i < SUBSCRIBERS; i++) {
+        fd[i] = peer();
+        (void)ask(fd[i], "SUBSCRIBE news\r\n");
+    }
+    (void)snprintf(message, sizeof message, "*3\r\n$7\r\nPUBLISH\r\n$4\r\nnews\r\n$%d\r\n", LEN);
+    const size_t head = strlen(message);
+    memset(message + head, 'm', LEN);
+    memcpy(message + head + LEN, "\r\n", 2);
+    T_CHECK(ask_bytes(publisher, message, head + LEN + 2)[0] == ':');
+    for (int i = 0; i < SUBSCRIBERS; i++) {
+        bool closed;
+        (void)hear(fd[i], &closed);
+        T_CHECK(strstr(port_heard, "-OOM") == NULL);
+        whole += !closed && port_heard_len > LEN;
+        cut += closed;
+        close(fd[i]);
+    }
+    T_CHECK(cut > 0);
+    T_EQ_U64(whole + cut, SUBSCRIBERS);
+    close(publisher);
+    port_end();
+}
+
 static void a_reply_without_room_is_oom(void)
 {
     port_begin();
@@ -509,4 +581,6 @@ T_MAIN("resp_silent", T_CASE(silent_subscribers_cost_a_share_and_not_their_publi
        T_CASE(a_large_value_is_stored_in_the_block_that_received_it),
        T_CASE(large_values_are_written_beside_slow_readers),
        T_CASE(a_large_set_that_is_refused_or_broken_leaves_nothing),
-       T_CASE(a_reply_without_room_is_oom))
+       T_CASE(a_request_that_never_fits_closes_no_client),
+       T_CASE(keys_that_never_fit_close_no_client),
+       T_CASE(a_message_without_room_closes_its_subscriber), T_CASE(a_reply_without_room_is_oom))
