@@ -166,13 +166,20 @@ CELLAR_PRIVATE bool resp_room_in(cellar_resp *r, uint64_t bytes)
     return resp_fits(r, bytes, most);
 }
 
+/* Return the free bytes below `limit`. `used` is read once: other threads may charge meanwhile. */
+static uint64_t resp_free(const cellar_resp *r, uint64_t limit)
+{
+    const uint64_t used = base_load_rlx(&r->account.used);
+    return limit - BASE_MIN(limit, used);
+}
+
 CELLAR_PRIVATE bool resp_room_make(void *ctx, uint64_t bytes)
 {
     cellar_resp *r = ctx;
     const uint64_t share = base_load_rlx(&r->share);
     if (!resp_fits(r, bytes, share) && resp_steps(r)) { resp_press(r, bytes, share); }
     const uint64_t limit = base_load_rlx(&r->account.limit), rest = share - BASE_MIN(limit, share);
-    const uint64_t free = limit - BASE_MIN(limit, base_load_rlx(&r->account.used));
+    const uint64_t free = resp_free(r, limit);
     if (bytes <= free) { return true; } /* another thread made room */
     if (bytes - free > rest) { return false; }
     uint64_t more = BASE_MAX(bytes - free, RESP_CHARGE_BYTES);
@@ -189,7 +196,7 @@ CELLAR_PRIVATE bool resp_room_make(void *ctx, uint64_t bytes)
 CELLAR_PRIVATE void resp_room_return(cellar_resp *r, uint64_t keep)
 {
     const uint64_t limit = base_load_rlx(&r->account.limit);
-    const uint64_t free = limit - BASE_MIN(limit, base_load_rlx(&r->account.used));
+    const uint64_t free = resp_free(r, limit);
     if (BASE_LIKELY(free <= keep)) { return; }
     const int64_t less = -resp_limit_change(r, -(int64_t)free);
     if (less > 0) { (void)cellar_memory_uncharge(r->store, (uint64_t)less); }
