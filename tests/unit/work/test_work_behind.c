@@ -12,6 +12,7 @@
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
 #include "cellar_observe.h"
+#include "tests/support/folder.h"
 #include "tests/support/settings.h"
 #include "tests/support/t.h"
 
@@ -577,6 +578,55 @@ static void flush_function_may_write_the_namespace(void)
     end();
 }
 
+static void *take_block(size_t size, void *ctx)
+{
+    (void)ctx;
+    return malloc(size);
+}
+static void give_block(void *block, size_t size, void *ctx) /* a use of it after that crashes */
+{
+    (void)ctx;
+    if (block != NULL) { memset(block, 0x5A, size); }
+    free(block);
+}
+
+static cellar_err write_nowhere(const cellar_write *w, size_t count, void *ctx)
+{
+    (void)w, (void)count, (void)ctx;
+    return CELLAR_OK;
+}
+
+static void eviction_in_a_close_uses_no_closed_queue(void)
+{
+    char path[T_FOLDER_MAX], value[4000] = "";
+    settings s = settings_default();
+    cellar_batcher_config cfg = cellar_batcher_config_default();
+    const cellar_host_opts host = { .struct_size = sizeof host, .clock = read_clock,
+                                    .alloc = take_block, .free = give_block, .no_threads = 1 };
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_stats st = cellar_stats_default();
+    t_folder(path);
+    s.config.memory_bytes = 8u << 20;
+    s.config.l2_path = path;
+    s.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    s.host.clock = read_clock;
+    s.host.no_threads = 1;
+    cfg.host = &host;
+    o.tier = CELLAR_TIER_L1;
+    T_REQUIRE(settings_open(&s, &store) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(store, "rows", &o, &ns) == CELLAR_OK);
+    T_REQUIRE(cellar_set(store, "k", 1, "v", 1, NULL) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_batch(ns, &cfg, write_nowhere, NULL, NULL, &batcher) == CELLAR_OK);
+    for (uint32_t i = 0; i < 4000; i++) {
+        T_REQUIRE(cellar_set(ns, &i, sizeof i, value, sizeof value, NULL) == CELLAR_OK);
+        if (i % 100 == 99) { flush(); }
+    }
+    T_REQUIRE(cellar_stats_get(store, CELLAR_SCOPE_STORE, &st) == CELLAR_OK);
+    T_EQ_I64(cellar_memory_charge(store, st.budget_bytes - st.used_bytes), CELLAR_OK);
+    end();
+    t_wipe(path);
+}
+
 static void forked_child_has_memory_alone(void)
 {
     begin();
@@ -776,6 +826,7 @@ T_MAIN("work_behind", T_CASE(last_write_of_each_key_is_written_once),
        T_CASE(queue_bytes_bound_the_values_that_wait), T_CASE(close_writes_what_waits),
        T_CASE(dropped_namespace_writes_what_waits), T_CASE(bad_input_is_refused),
        T_CASE(functions_that_end_their_thread_lose_nothing),
-       T_CASE(flush_function_may_write_the_namespace), T_CASE(forked_child_has_memory_alone),
+       T_CASE(flush_function_may_write_the_namespace),
+       T_CASE(eviction_in_a_close_uses_no_closed_queue), T_CASE(forked_child_has_memory_alone),
        T_CASE(failed_allocation_loses_no_write), T_CASE(random_writes_reach_the_source),
        T_CASE(threads_leave_the_same_values_in_cache_and_source))
