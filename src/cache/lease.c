@@ -80,6 +80,7 @@ static cache_acquired cache_lease_led(cache_call *call, flight *f, flight_sub **
                                       cellar_lease *lease)
 {
     flight_lease l;
+    call->k.bytes = call->key; /* the copy of the flight may be freed before the call ends */
     if (cache_is_closed(call->c)) { /* dropped: the drop may have missed this lease */
         cache_shared_unlease(call);
         cache_flight_cancel(call->t, f);

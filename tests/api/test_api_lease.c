@@ -750,8 +750,10 @@ static void *mem_alloc(size_t size, void *ctx)
 static void mem_free(void *p, size_t size, void *ctx)
 {
     (void)ctx;
-    (void)size;
-    if (p != NULL) { mem.live--; }
+    if (p != NULL) {
+        mem.live--;
+        memset(p, 0x5A, size); /* a later read finds no old bytes */
+    }
     free(p);
 }
 
@@ -850,6 +852,49 @@ static void fault_run(void)
     T_EQ_I64(cellar_get_or_load_many(c, it, 3, NULL, quiet_bulk, NULL), CELLAR_OK);
     for (int i = 0; i < 3; i++) { cellar_result_free(it[i].result); }
     kit_close(c);
+}
+
+static unsigned lines_with_key;
+
+static void take_line(cellar_log_level level, const char *module, cellar_err code, const char *text,
+                      void *ctx)
+{
+    (void)level, (void)module, (void)code, (void)ctx;
+    if (strstr(text, "key \"") == NULL) { return; }
+    T_CHECK(strstr(text, "key \"kkkkkk") != NULL);
+    lines_with_key++;
+}
+
+static void lease_without_memory_logs_its_key(void)
+{
+    static char key[200]; /* too long for a record that is kept */
+    memset(key, 'k', sizeof key);
+    for (uint64_t n = 1; n < 10; n++) {
+        settings cfg = settings_default();
+        cellar *c;
+        cellar_lease lease;
+        cellar_load_opts o = cellar_load_opts_default();
+        cellar_result r = cellar_result_default();
+        cfg.host.no_threads = 1;
+        cfg.host.alloc = mem_alloc;
+        cfg.host.free = mem_free;
+        cfg.host.log = take_line;
+        cfg.host.log_level = CELLAR_LOG_DEBUG;
+        cfg.host.log_keys = CELLAR_LOG_KEYS_FULL;
+        memset(&mem, 0, sizeof mem);
+        lines_with_key = 0;
+        T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+        mem.fail_at = mem.calls + n;
+        o.ttl_ms = 100;
+        const cellar_err err = cellar_lease_acquire(c, key, sizeof key, &o, NULL, &lease, &r);
+        T_CHECK(err == CELLAR_LEASED || err == CELLAR_E_NOMEM);
+        T_EQ_U64(lines_with_key, 1);
+        T_EQ_I64(cellar_lease_release(c, &lease, 0),
+                 err == CELLAR_LEASED ? CELLAR_OK : CELLAR_E_LEASE);
+        cellar_result_free(&r);
+        kit_close(c);
+        T_EQ_I64(mem.live, 0);
+    }
 }
 
 static void load_with_any_failed_allocation_stays_consistent(void)
@@ -977,4 +1022,5 @@ T_MAIN("api_lease", T_CASE(lease_is_fulfilled_once), T_CASE(released_lease_goes_
        T_CASE(bulk_load_keeps_order_status_and_duplicates),
        T_CASE(bulk_load_requests_duplicate_keys_once), T_CASE(bulk_load_shares_error_of_its_loader),
        T_CASE(bulk_load_runs_in_chunks), T_CASE(bulk_loads_that_lead_each_others_keys_end),
+       T_CASE(lease_without_memory_logs_its_key),
        T_CASE(load_with_any_failed_allocation_stays_consistent))
