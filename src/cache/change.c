@@ -299,9 +299,11 @@ static void cache_tier_after(cache_change *ch, cache_step *r)
         return;
     }
     const bool deletes = ch->kind == CACHE_DELETE;
+    /* A MISS of a delete refuses only a condition that wants a value. */
+    const bool any = ch->spec == NULL || (ch->spec->flags & L1_IF_ABSENT) != 0;
     const bool done = ch->err == CELLAR_OK ||
                       (ch->kind == CACHE_INCREMENT && ch->err == CELLAR_E_RANGE) ||
-                      (deletes && ch->spec == NULL && ch->err == CELLAR_MISS);
+                      (deletes && any && ch->err == CELLAR_MISS);
     ch->below = cache_tier_tell(ch->c, ch->k, &r->frame,
                                 deletes ? &cache_absent : ch->kind == CACHE_PUT ? ch->spec : NULL,
                                 done ? r->urge : CACHE_LATER);

@@ -304,6 +304,26 @@ static void evicted_write_is_found_and_written(void)
 }
 
 /* A load while the delete waits would bring the value back. */
+static void delete_of_negative_entry_is_written(void)
+{
+    for (unsigned with = 0; with < 2; with++) {
+        cellar_set_opts negative = cellar_set_opts_default();
+        cellar_delete_opts o = cellar_delete_opts_default();
+        void *old = NULL;
+        size_t old_len = 0;
+        negative.flags = CELLAR_NEGATIVE;
+        o.old_value = &old, o.old_value_len = &old_len;
+        begin();
+        set("k1", "a");
+        T_EQ_I64(cellar_set(ns, "k1", 2, NULL, 0, &negative), CELLAR_OK);
+        T_EQ_I64(cellar_delete_with(ns, "k1", 2, with != 0 ? &o : NULL), CELLAR_MISS);
+        T_EQ_STR(value_of("k1"), "");
+        flush();
+        T_EQ_STR(calls, "-k1;");
+        end();
+    }
+}
+
 static void deleted_key_is_absent_until_its_delete_is_written(void)
 {
     begin();
@@ -817,7 +837,7 @@ static void threads_leave_the_same_values_in_cache_and_source(void)
 
 T_MAIN("work_behind", T_CASE(last_write_of_each_key_is_written_once),
        T_CASE(every_call_that_writes_a_key_is_written), T_CASE(nothing_else_is_written),
-       T_CASE(evicted_write_is_found_and_written),
+       T_CASE(evicted_write_is_found_and_written), T_CASE(delete_of_negative_entry_is_written),
        T_CASE(deleted_key_is_absent_until_its_delete_is_written),
        T_CASE(write_past_its_ttl_ends_what_a_load_stored),
        T_CASE(failed_batch_is_split_and_bad_write_leaves_no_entry),
