@@ -4,8 +4,8 @@
  *
  * INVARIANTS Short transfers and interruptions are continued, at most 64 times. A read beyond the
  *            end of a file is ENODATA.
- * LOCKING    None, except L2_LOG after a failed sync. Writes and syncs belong to the worker, reads to
- *            any thread.
+ * LOCKING    None, except L2_LOG after a failed sync. Writes and syncs belong to the worker, reads
+ *            to any thread.
  * SEE ALSO   health.c: what errors cause. */
 #include "l2/io.h"
 
