@@ -734,6 +734,46 @@ static void bulk_loads_that_lead_each_others_keys_end(void)
     kit_close(c);
 }
 
+static cellar_err quiet_bulk(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    (void)keys;
+    (void)ctx;
+    for (size_t i = 0; i < count; i++) { (void)cellar_load_item_value(ld, i, "v", 1); }
+    return CELLAR_OK;
+}
+
+static cellar_err listener_got;
+
+/* Load a key that the bulk load in this thread has not published yet. */
+static void load_next_key(const cellar_event *e, void *ctx)
+{
+    cellar_load_item it = item("next");
+    cellar_load_opts o = cellar_load_opts_default();
+    (void)e;
+    o.wait_timeout_ms = 50;
+    T_EQ_I64(cellar_get_or_load_many(ctx, &it, 1, &o, quiet_bulk, NULL), CELLAR_OK);
+    listener_got = (cellar_err)it.status;
+    cellar_result_free(it.result);
+}
+
+static void listener_of_bulk_load_does_not_wait_for_it(void)
+{
+    cellar *c = NULL;
+    uint64_t id = 0;
+    settings cfg = settings_default();
+    cellar_load_opts o = cellar_load_opts_default();
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "first", 5, "old", 3, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, CELLAR_CAUSE_BIT(REPLACED), load_next_key, c, &id), CELLAR_OK);
+    cellar_load_item it[] = { item("first"), item("next") };
+    o.flags = CELLAR_LOAD_REFRESH;
+    T_EQ_I64(cellar_get_or_load_many(c, it, 2, &o, quiet_bulk, NULL), CELLAR_OK);
+    check_item(&it[0], CELLAR_OK, "v");
+    check_item(&it[1], CELLAR_OK, "v");
+    T_EQ_I64(listener_got, CELLAR_E_DEADLOCK);
+    kit_close(c);
+}
+
 /* ---- any allocation may fail ---- */
 
 static struct { uint64_t calls, fail_at; int64_t live; } mem;
@@ -796,14 +836,6 @@ static void fault_scenario(void)
     T_EQ_I64(cellar_get_or_load_many(c, it, 3, NULL, bulk_load, &b), CELLAR_OK);
     for (int i = 0; i < 3; i++) { cellar_result_free(it[i].result); }
     kit_close(c);
-}
-
-static cellar_err quiet_bulk(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
-{
-    (void)keys;
-    (void)ctx;
-    for (size_t i = 0; i < count; i++) { (void)cellar_load_item_value(ld, i, "v", 1); }
-    return CELLAR_OK;
 }
 
 static cellar_err quiet_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
@@ -1022,5 +1054,6 @@ T_MAIN("api_lease", T_CASE(lease_is_fulfilled_once), T_CASE(released_lease_goes_
        T_CASE(bulk_load_keeps_order_status_and_duplicates),
        T_CASE(bulk_load_requests_duplicate_keys_once), T_CASE(bulk_load_shares_error_of_its_loader),
        T_CASE(bulk_load_runs_in_chunks), T_CASE(bulk_loads_that_lead_each_others_keys_end),
+       T_CASE(listener_of_bulk_load_does_not_wait_for_it),
        T_CASE(lease_without_memory_logs_its_key),
        T_CASE(load_with_any_failed_allocation_stays_consistent))
