@@ -435,13 +435,14 @@ CELLAR_PRIVATE bool l1_due_step(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *fr
 
 BASE_SIZE_END
 
-CELLAR_PRIVATE bool l1_compact_step(l1 *c, l1_stripe *s)
+CELLAR_PRIVATE bool l1_compact_step(l1 *c, l1_stripe *s, l1_victims *v)
 {
     uint64_t pos, to;
     l1_rec r;
     l1_entry e;
     if (l1_queue_due(c, s) != 0 || !l1_pass_next(c, &s->sparse, &pos, &r)) { return false; }
-    if (!l1_entry_at(c, s, pos, &r, &e)) { return true; }
+    /* A pass that looks for dead records does not return to a segment that it has left. */
+    if (l1_due_record(c, s, pos, &r, v) || !l1_entry_at(c, s, pos, &r, &e)) { return true; }
     if (!l1_log_reserve(c, s, 1, r.size, &to)) { return false; }
     (void)l1_keep(c, s, &e, (uint8_t)l1_freq(e.slot.b, e.slot.i), to);
     return true;

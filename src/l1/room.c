@@ -136,8 +136,9 @@ static SYNC_HOLDS(L1_STRIPE) l1_paid
     l1_pay(l1 *c, l1_stripe *s, uint64_t want, uint32_t size, l1_toll *t, l1_victims *v)
 {
     const uint64_t allowance = 16 + size / 8;
-    for (; want != 0 && s->sparse.seg != 0 && t->moves < L1_COMPACT_MOVES; t->moves++) {
-        if (!l1_compact_step(c, s)) { break; }
+    for (; want != 0 && s->sparse.seg != 0 && t->moves < L1_COMPACT_MOVES && v->n < L1_VICTIMS;
+         t->moves++) {
+        if (!l1_compact_step(c, s, v)) { break; }
     }
     for (unsigned held = 0; t->freed.log_bytes + t->freed.big_bytes < want; held++) {
         if (v->n == L1_VICTIMS || held == L1_HOLD_MAX) { return L1_PAID_AGAIN; }
