@@ -279,6 +279,18 @@ static void cache_store_mark(cache_store *s, bool ending)
     sync_drop(NAMESPACE, &s->namespace_lock);
 }
 
+/* Let no namespace name a tier that closes: the end of the disk may still evict entries. */
+static void cache_tiers_leave(cache_store *s)
+{
+    cellar *v;
+    sync_take(NAMESPACE, &s->namespace_lock);
+    for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
+        const cache_tier *t = cache_tier_of(v);
+        if (t != NULL && t->close != NULL) { base_store_rlx(&v->tier, NULL); }
+    }
+    sync_drop(NAMESPACE, &s->namespace_lock);
+}
+
 /* End the store after its root was closed. Return OK; DROPPED: l2.close_ms dropped entries; E_BUSY,
  * with no change: loads still run. */
 static cellar_err cache_store_end(cache_store *s)
@@ -289,6 +301,7 @@ static cellar_err cache_store_end(cache_store *s)
         return CELLAR_E_BUSY;
     }
     cache_thread_stop(s);
+    cache_tiers_leave(s);
     cache_tiers_close(s, base_add_sat(base_now_ms(&s->clock), 5000));
     const bool all = cache_disk_end(s);
     sync_take(NAMESPACE, &s->namespace_lock);

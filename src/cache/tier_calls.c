@@ -14,7 +14,6 @@
 
 #include "cache/call.h"
 #include "cache/error.h"
-#include "cache/handle.h"
 
 BASE_SIZE_BEGIN
 
@@ -118,24 +117,11 @@ CELLAR_PRIVATE void cache_tiers_retire(cache_store *s)
     }
 }
 
-/* Let no namespace name the tier: the close of the disk may still evict entries. */
-static void cache_tier_leave(cache_store *s, const cache_tier *t)
-{
-    cellar *v;
-    sync_take(NAMESPACE, &s->namespace_lock);
-    for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
-        if (cache_tier_of(v) == t) { base_store_rlx(&v->tier, NULL); }
-    }
-    sync_drop(NAMESPACE, &s->namespace_lock);
-}
-
 CELLAR_PRIVATE void cache_tiers_close(cache_store *s, int64_t deadline_ms)
 {
     for (uint32_t i = 0; i < base_load_acq(&s->tier_count); i++) {
         const cache_tier *t = s->tiers[i];
-        if (t->close == NULL) { continue; }
-        cache_tier_leave(s, t);
-        t->close(t->ctx, deadline_ms);
+        if (t->close != NULL) { t->close(t->ctx, deadline_ms); }
     }
 }
 

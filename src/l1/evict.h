@@ -18,8 +18,8 @@ CELLAR_PRIVATE l1_step l1_step_any(l1 *c, l1_stripe *s, bool force, l1_victims *
 CELLAR_PRIVATE bool l1_due_step(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *freed, l1_step *out)
     SYNC_HOLDS(L1_STRIPE);
 /* Move one record of a sparse segment of main to the head of main, while the policy takes records
- * from small; drop it if it is expired or of a cleared namespace. The segment is free after its last
- * one. Return false if there is none to move. */
+ * from small. Drop a record that is expired or of a cleared namespace. The segment is free after
+ * its last one. Return false if there is none to move. */
 CELLAR_PRIVATE bool l1_compact_step(l1 *c, l1_stripe *s, l1_victims *v) SYNC_HOLDS(L1_STRIPE);
 /* Return whether a new entry needs room that another entry has. */
 CELLAR_PRIVATE bool l1_stripe_full(const l1 *c, const l1_stripe *s);

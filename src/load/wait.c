@@ -73,8 +73,8 @@ CELLAR_PRIVATE flight_waited flight_wait(flight_table *t, flight *f, int64_t dea
                                          flight_outcome *out)
 {
     base_thread_record *self = base_thread_self();
-    /* A bulk load publishes its keys one after the other: its listeners run in a leader of keys that
-     * are not in `leads` any more. */
+    /* A bulk load publishes its keys one after the other: its listeners run in a leader of keys
+     * that are not in `leads` any more. */
     const bool edge = (self->leads != NULL || self->depth != 0) && self->index != 0;
     flight_waited how = FLIGHT_CYCLE;
     if (!edge || !flight_cycle(self, f)) {

@@ -136,8 +136,10 @@ static void resp_take_key(resp_client *c, cellar *ns, cellar_bytes key)
     cellar_delete_opts o = cellar_delete_opts_default();
     o.old_value = &old;
     o.old_value_len = &len;
-    cellar_err err;
-    do { err = cellar_delete_with(ns, key.data, key.len, &o); } while (err == CELLAR_E_BUSY);
+    cellar_err err = CELLAR_E_BUSY;
+    for (uint32_t n = 0; n < RESP_BUSY_ROUNDS && err == CELLAR_E_BUSY; n++) {
+        err = cellar_delete_with(ns, key.data, key.len, &o);
+    }
     if (err == CELLAR_OK) {
         resp_bulk(c, old, len);
     } else if (err == CELLAR_MISS) {

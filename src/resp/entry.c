@@ -48,18 +48,20 @@ CELLAR_PRIVATE cellar_set_opts resp_keep_opts(void)
 CELLAR_PRIVATE cellar_err resp_store(cellar *ns, cellar_bytes key, cellar_bytes value,
                                      const cellar_set_opts *o)
 {
-    cellar_err err;
-    do {
+    cellar_err err = CELLAR_E_BUSY;
+    for (uint32_t n = 0; n < RESP_BUSY_ROUNDS && err == CELLAR_E_BUSY; n++) {
         err = cellar_set(ns, key.data, key.len, value.data, value.len, o);
-    } while (err == CELLAR_E_BUSY);
+    }
     return err;
 }
 
 CELLAR_PRIVATE cellar_err resp_update(cellar *ns, cellar_bytes key, const cellar_set_opts *o,
                                       cellar_update_fn fn, void *ctx)
 {
-    cellar_err err;
-    do { err = cellar_update(ns, key.data, key.len, o, fn, ctx); } while (err == CELLAR_E_BUSY);
+    cellar_err err = CELLAR_E_BUSY;
+    for (uint32_t n = 0; n < RESP_BUSY_ROUNDS && err == CELLAR_E_BUSY; n++) {
+        err = cellar_update(ns, key.data, key.len, o, fn, ctx);
+    }
     return err;
 }
 

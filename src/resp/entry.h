@@ -26,7 +26,8 @@ CELLAR_PRIVATE cellar_set_opts resp_write_opts(int64_t ttl_ms);
 /* Return the options of a write that keeps the TTL of a live value. */
 CELLAR_PRIVATE cellar_set_opts resp_keep_opts(void);
 
-/* Call cellar_set or cellar_update, again while a race is lost. */
+#define RESP_BUSY_ROUNDS 100u /* of a change that other changes of the key overtake */
+/* Call cellar_set or cellar_update, again while a race is lost. E_BUSY after RESP_BUSY_ROUNDS. */
 CELLAR_PRIVATE cellar_err resp_store(cellar *ns, cellar_bytes key, cellar_bytes value,
                                      const cellar_set_opts *o);
 CELLAR_PRIVATE cellar_err resp_update(cellar *ns, cellar_bytes key, const cellar_set_opts *o,

@@ -7,7 +7,8 @@
  *                calls_entry.c    reads, writes, invalidations, scans, listeners
  *                calls_load.c     loads, leases, warm, memoize, answers, embeddings
  *                calls_guard.c    bloom, breaker, limiters, locks
- *                calls_work.c     batcher, write-behind, bus, tasks, schedules, refresher
+ *                calls_batch.c    batcher, write-behind
+ *                calls_work.c     bus, tasks, schedules, refresher
  *                calls_kit.c      keys, templates, typed values, boards, lists, status, settings
  *            A world is the life of one store, on disk of several stores in one directory.
  * MODEL      A value names its namespace, its key and a number that rises with each change of the
@@ -18,7 +19,7 @@
  *            number of threads. With one thread the model also knows deadlines and refused values.
  * NESTED     Each callback may draw rows itself, to a depth of 3.
  * SEED       Each world begins with a seed made of SEED, its cell and its number: WORLD=n begins
- *            with that world. With one thread the world repeats exactly; TRACE=1 prints each call. */
+ *            with that world. With one thread it mostly repeats; TRACE=1 prints each call. */
 #ifndef CELLAR_FUZZ_CALLS_H
 #define CELLAR_FUZZ_CALLS_H
 
@@ -65,7 +66,8 @@ enum {
     CALLS_REFUSED = 16,
     CALLS_DEADLINES = 64,
     CALLS_HEAD = 40,  /* bytes of a value before its filling */
-    CALLS_BUFFER = 1 << 17
+    CALLS_BUFFER = 1 << 17,
+    CALLS_LONG = 260 << 10 /* a value with a block of its own, not in the log */
 };
 
 /* ---- Drawing --------------------------------------------------------------------------------- */
@@ -126,7 +128,10 @@ static uint64_t draw64(void)
 static unsigned draw(unsigned n) { return (unsigned)(draw64() % n); }
 static bool chance(unsigned pct) { return draw(100) < pct; }
 
-static int64_t calls_one_of(const int64_t *list, size_t count) { return list[draw((unsigned)count)]; }
+static int64_t calls_one_of(const int64_t *list, size_t count)
+{
+    return list[draw((unsigned)count)];
+}
 #define ONE_OF(...) \
     calls_one_of((const int64_t[]){ __VA_ARGS__ }, \
                  sizeof((const int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t))
@@ -140,7 +145,10 @@ static int64_t calls_one_of(const int64_t *list, size_t count) { return list[dra
 #define BAD_MS SOME_MS, SOME_MS, SOME_MS, SOME_MS, -1, INT64_MIN
 
 /* Draw the budget of a tick: with one thread one that no clock of the system ends. */
-static uint64_t tick_us(uint64_t all) { return calls_exact() ? (chance(50) ? 0 : all) : draw(2000); }
+static uint64_t tick_us(uint64_t all)
+{
+    return !calls_exact() ? draw(2000) : chance(50) ? 0 : all;
+}
 
 /* ---- Failing --------------------------------------------------------------------------------- */
 
@@ -199,7 +207,7 @@ static void calls_note(const char *name)
     do { \
         if (calls.trace) { printf("#    " __VA_ARGS__), printf("\n"), fflush(stdout); } \
     } while (0)
-/* Every public call is written as CALL(cellar_get)(c, ..): so the list of calls made is complete. */
+/* Every public call is written as CALL(cellar_get)(c, ..), so the list of calls is complete. */
 #define CALL(fn) (calls_note(#fn), fn)
 
 static uint64_t calls_count(const char *name)
@@ -404,7 +412,9 @@ static void calls_fill(const calls_key *k, uint64_t number, bool loaded, uint32_
                       (uint32_t)len, 0, 0 };
     v.check = calls_mix(v.number ^ v.space << 8 ^ v.index ^ (uint64_t)tags << 40 ^ v.len);
     memcpy(out, &v, CALLS_HEAD);
-    for (size_t i = CALLS_HEAD; i < len; i++) { ((unsigned char *)out)[i] = calls_filling(number, i); }
+    for (size_t i = CALLS_HEAD; i < len; i++) {
+        ((unsigned char *)out)[i] = calls_filling(number, i);
+    }
 }
 
 /* Read a value back; a fault if it is no value of this key. */
@@ -440,7 +450,9 @@ static void look_begin_at(calls_look *l)
     const calls_slot *s = slot_of(&l->key);
     for (unsigned kind = 0; kind < 2; kind++) {
         l->least[kind] = atomic_load(&s->least[kind]);
-        for (unsigned i = 0; i < CALLS_TAGS; i++) { l->tag[i][kind] = atomic_load(&s->tag[i][kind]); }
+        for (unsigned i = 0; i < CALLS_TAGS; i++) {
+            l->tag[i][kind] = atomic_load(&s->tag[i][kind]);
+        }
     }
     for (unsigned i = 0; i < CALLS_TAGS; i++) { l->soft[i] = atomic_load(&s->soft[i]); }
     l->until = atomic_load(&s->until);
@@ -464,11 +476,16 @@ static void look_judge(const calls_look *l, const void *bytes, size_t len, bool 
     if (number > atomic_load(&s->next)) { calls_fault("%s: a number not given out", by); }
     if (number < l->least[kind]) {
         calls_fault("%s: old value %" PRIu64 " of key %u in namespace %u, least %" PRIu64 "%s", by,
-                    number, l->key.index, l->key.space, l->least[kind], kind != 0 ? ", loaded" : "");
+                    number, l->key.index, l->key.space, l->least[kind],
+                    kind != 0 ? ", loaded" : "");
     }
     for (unsigned i = 0; i < CALLS_TAGS; i++) {
         if ((v.tags >> i & 1) == 0) { continue; }
-        if (number < l->tag[i][kind]) { calls_fault("%s: value of a deleted tag", by); }
+        if (number < l->tag[i][kind]) {
+            calls_fault("%s: value %" PRIu64 " of key %u in namespace %u with a deleted tag, least "
+                        "%" PRIu64 "%s", by, number, l->key.index, l->key.space, l->tag[i][kind],
+                        kind != 0 ? ", loaded" : "");
+        }
         if (fresh && calls_exact() && number < l->soft[i]) {
             calls_fault("%s: fresh value of a tag that was deleted softly", by);
         }
@@ -639,6 +656,7 @@ static cellar_host_opts draw_host(const char *name)
     h.log_keys = (cellar_log_keys)ONE_OF(0, 1, 2, 3, 4);
     h.no_threads = calls_exact() || chance(30);
     h.load_threads = (uint32_t)ONE_OF(0, 1, 3);
+    MAYBE(h.stack_bytes, 0, 1 << 20);
     h.load_queue = (uint32_t)ONE_OF(0, 1, 16);
     return h;
 }
@@ -649,7 +667,8 @@ static cellar_host_opts draw_host(const char *name)
         char *text_ = (char *)calls_buffer(); \
         const size_t cap_ = (size_t)ONE_OF(0, 1, 100, CALLS_BUFFER); \
         size_t len_ = 0; \
-        const cellar_err err_ = plain(CALL(fn)(__VA_ARGS__, cap_ != 0 ? text_ : NULL, cap_, &len_)); \
+        const cellar_err err_ = \
+            plain(CALL(fn)(__VA_ARGS__, cap_ != 0 ? text_ : NULL, cap_, &len_)); \
         if (err_ == CELLAR_OK && cap_ != 0) { MUST(strlen(text_) == len_ && len_ < cap_); } \
     } while (0)
 

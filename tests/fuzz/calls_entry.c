@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * calls_entry: rows of single entries: reads, writes, invalidations, scans, listeners. See calls.h. */
+ * calls_entry: rows of single entries: reads, writes, invalidations, scans, listeners.
+ * See calls.h. */
 #include "tests/fuzz/calls.h"
 
 /* ---- Options of sets ------------------------------------------------------------------------- */
@@ -64,7 +65,9 @@ static void draw_set_opts(calls_write *w, bool conditions)
 static int64_t deadline_of(const cellar_set_opts *o)
 {
     int64_t ttl = o->ttl_ms;
-    if (ttl <= 0 || ttl == CELLAR_TTL_NONE || (o->flags & CELLAR_KEEP_TTL) != 0) { return INT64_MAX; }
+    if (ttl <= 0 || ttl == CELLAR_TTL_NONE || (o->flags & CELLAR_KEEP_TTL) != 0) {
+        return INT64_MAX;
+    }
     ttl = atomic_load(&world.policies) ? 2 * ttl : ttl + ttl * (int64_t)o->jitter_pct / 100;
     return atomic_load(&calls.now_ms) + ttl + 1;
 }
@@ -87,7 +90,8 @@ static void write_end(calls_write *w, cellar_err err, const cellar_set_opts *o)
     refused(w->spoilt, err);
     slot_set_ended(&w->key, err, w->number, o != NULL ? deadline_of(o) : INT64_MAX,
                    o != NULL && (o->flags & (CELLAR_KEEP_OLD_VALUE | CELLAR_ONLY_IF_ABSENT |
-                                             CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION)) != 0);
+                                             CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION))
+                       != 0);
     slot_of(&w->key)->busy = false;
     free(w->bytes);
 }
@@ -159,7 +163,9 @@ static void row_read(void)
         cellar_entry_info info = cellar_entry_info_default();
         err = told(c, CALL(cellar_entry_info_get)(c, key, l.key.len,
                                                   chance(50) ? CELLAR_GET_WANT_VERSION : 0, &info));
-        if (err == CELLAR_OK) { MUST(info.kind == CELLAR_KIND_VALUE && info.value_len >= CALLS_HEAD); }
+        if (err == CELLAR_OK) {
+            MUST(info.kind == CELLAR_KIND_VALUE && info.value_len >= CALLS_HEAD);
+        }
     }
     }
 }
@@ -236,15 +242,34 @@ static void row_scan(void)
 
 /* ---- Writes ---------------------------------------------------------------------------------- */
 
+/* Write the value of `w` into reserved memory. A set takes a long one without a copy. */
+static void write_reserve(calls_write *w, cellar_pinned *p)
+{
+    if (chance(30)) { w->len = CALLS_LONG + draw(CALLS_LONG); }
+    cellar *c = space_of(&w->key);
+    const cellar_err err = told(c, CALL(cellar_reserve)(c, w->len, p));
+    if (err != CELLAR_OK) {
+        MUST(p->value == NULL);
+        w->len = CALLS_HEAD;
+    }
+    void *to = err == CELLAR_OK ? (void *)(uintptr_t)p->value : w->bytes;
+    MUST(err != CELLAR_OK || p->value_len == w->len);
+    calls_fill(&w->key, w->number, false, w->tags, to, w->len);
+}
+
 static void row_set(void)
 {
     calls_write w;
+    cellar_pinned p = { NULL, 0, { 0, 0, 0, 0 } };
     const bool options = chance(80);
     if (!write_begin(&w, true, options)) { return; }
     cellar *c = space_of(&w.key);
     const cellar_set_opts *o = options ? &w.o : NULL;
-    const cellar_err err =
-        told(c, CALL(cellar_set)(c, w.key.bytes, w.key.len, w.bytes, w.len, o));
+    if (chance(10)) { write_reserve(&w, &p); }
+    const void *bytes = p.value != NULL ? p.value : w.bytes;
+    const cellar_err err = told(c, CALL(cellar_set)(c, w.key.bytes, w.key.len, bytes, w.len, o));
+    MUST(calls_parse(&w.key, bytes, w.len, "kept reserve").number == w.number);
+    CALL(cellar_unpin)(&p);
     write_end(&w, err, o);
 }
 
@@ -280,7 +305,8 @@ static void row_set_many(void)
             write_end(&w[n], CELLAR_MISS, NULL);
             continue;
         }
-        item[n] = (cellar_set_item){ w[n].key.bytes, w[n].key.len, w[n].bytes, w[n].len, CELLAR_OK, 0 };
+        item[n] =
+            (cellar_set_item){ w[n].key.bytes, w[n].key.len, w[n].bytes, w[n].len, CELLAR_OK, 0 };
         n++;
     }
     if (n == 0) { return; }
@@ -368,7 +394,8 @@ static cellar_err compute(const void *old, size_t old_len, cellar_buf *out, void
     if (old != NULL) { (void)calls_parse(&u->key, old, old_len, "update"); }
     calls_back();
     s->busy = true;
-    const cellar_err answer = (cellar_err)ONE_OF(CELLAR_OK, CELLAR_OK, CELLAR_OK, CELLAR_OK, CELLAR_REMOVED,
+    const cellar_err answer =
+        (cellar_err)ONE_OF(CELLAR_OK, CELLAR_OK, CELLAR_OK, CELLAR_OK, CELLAR_REMOVED,
                                               CELLAR_E_CANCELLED);
     const size_t len = draw_len();
     void *to = NULL;
@@ -450,11 +477,13 @@ static void row_increment(void)
         err = plain(CALL(cellar_set_i64)(c, key, len, now, NULL));
         break;
     default:
-        err = told(c, CALL(cellar_increment)(c, key, len, delta, init, ONE_OF(SOME_MS), flags, &now));
+        err =
+            told(c, CALL(cellar_increment)(c, key, len, delta, init, ONE_OF(SOME_MS), flags, &now));
         MUST(err != CELLAR_E_TYPE);
         if (err == CELLAR_OK && was.known && own_alone(it, &was) && now != was.is.i64 + delta &&
             (now != init + delta || flags != 0)) {
-            calls_fault("increment of %s in namespace %u: %" PRId64 " after %" PRId64 " and %" PRId64,
+            calls_fault("increment of %s in namespace %u: "
+                        "%" PRId64 " after %" PRId64 " and %" PRId64,
                         key, space, now, was.is.i64, delta);
         }
     }
@@ -479,7 +508,8 @@ static void row_write_through(void)
     cellar *c = space_of(&w.key);
     cellar_err answer = chance(80) ? CELLAR_OK : CELLAR_E_IO;
     const cellar_err err = told(c, CALL(cellar_write_through)(c, w.key.bytes, w.key.len, w.bytes,
-                                                              w.len, &w.o, write_to_source, &answer));
+                                                              w.len, &w.o, write_to_source,
+                                                                  &answer));
     if (answer != CELLAR_OK && err == answer) {
         slot_refuse(slot_of(&w.key), w.number); /* the key is deleted */
         slot_delete_ended(&w.key, CELLAR_OK, w.number);
@@ -523,7 +553,8 @@ static void row_delete_by_tag(void)
     kill_begin(&x);
     const calls_kill mine = x; /* nested calls use the same memory */
     if (ended_all(told(world.store, CALL(cellar_delete_by_tag)(
-                                        world.store, calls_tags[t], strlen(calls_tags[t]), mode)))) {
+                                        world.store, calls_tags[t], strlen(calls_tags[t]),
+                                            mode)))) {
         kill_tag(&mine, t, mode == CELLAR_TAG_SOFT);
     }
 }
@@ -537,7 +568,8 @@ static void row_delete_by_pattern(void)
     calls_kill x;
     kill_begin(&x);
     if (c == NULL || !ended_all(told(c, CALL(cellar_delete_by_pattern)(
-                                            c, patterns[which], strlen(patterns[which]), &deleted)))) {
+                                            c, patterns[which], strlen(patterns[which]),
+                                                &deleted)))) {
         return;
     }
     for (unsigned i = 0; i < CALLS_KEYS; i++) {
@@ -560,7 +592,8 @@ static void row_clear(void)
     kill_begin(&x);
     switch (draw(4)) {
     case 0: err = told(c, CALL(cellar_version_increment)(c, &version)); break;
-    case 1: err = told(c, CALL(cellar_version_set)(c, (uint32_t)ONE_OF(1, 2, 3, 0, UINT32_MAX - 5)));
+    case 1: err =
+        told(c, CALL(cellar_version_set)(c, (uint32_t)ONE_OF(1, 2, 3, 0, UINT32_MAX - 5)));
         break;
     default: err = told(c, CALL(cellar_clear)(c));
     }
@@ -575,7 +608,8 @@ static void hear(const cellar_event *e, void *ctx)
     MUST(strcmp(CALL(cellar_cause_name)(e->cause), "?") != 0);
     calls_key k;
     unsigned index = 0;
-    if (e->key_len >= 3 && sscanf((const char *)e->key, "k%2u", &index) == 1 && index < CALLS_KEYS &&
+    if (e->key_len >= 3 && sscanf((const char *)e->key, "k%2u", &index) == 1 &&
+        index < CALLS_KEYS &&
         e->kind == CELLAR_KIND_VALUE && e->value_len >= CALLS_HEAD) {
         calls_value v;
         memcpy(&v, e->value, CALLS_HEAD);

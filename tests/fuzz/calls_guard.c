@@ -56,7 +56,8 @@ static void breaker_open(void)
     MAYBE(o.min_calls, 0, 1, 10);
     MAYBE(o.open_ms, 0, 1, 1000, -1);
     const bool bad = spoil(&o, sizeof o);
-    const cellar_err err = told(world.store, CALL(cellar_breaker_create)(world.store, &o, &calls_breaker));
+    const cellar_err err =
+        told(world.store, CALL(cellar_breaker_create)(world.store, &o, &calls_breaker));
     refused(bad, err);
 }
 
@@ -75,7 +76,8 @@ static void row_breaker(void)
     }
     default:
         if (plain(CALL(cellar_breaker_allow)(calls_breaker, &pass)) == CELLAR_OK) {
-            plain(CALL(cellar_breaker_record)(calls_breaker, pass, (cellar_breaker_outcome)draw(4)));
+            plain(CALL(cellar_breaker_record)(calls_breaker, pass,
+                                              (cellar_breaker_outcome)draw(4)));
         }
     }
 }
@@ -103,7 +105,8 @@ static uint64_t limiter_wall(void *ctx) { return (uint64_t)calls_wall(ctx); }
 
 static cellar_rule draw_rule(void)
 {
-    const uint64_t n = (uint64_t)ONE_OF(0, 1, 5, 100), w = (uint64_t)ONE_OF(1000000, 1000000000, 60000000000);
+    const uint64_t n = (uint64_t)ONE_OF(0, 1, 5, 100);
+    const uint64_t w = (uint64_t)ONE_OF(1000000, 1000000000, 60000000000);
     cellar_rule r;
     switch (draw(5)) {
     case 0: r = cellar_rule_token_bucket(n, w, (uint64_t)ONE_OF(1, 3, 0)); break;
@@ -140,7 +143,8 @@ static void limiters_open(void)
                                                                &calls_snapshot));
     cfg.snapshot_interval_ms = (uint64_t)ONE_OF(0, 1000);
     const bool bad = spoil(&cfg, sizeof cfg);
-    const cellar_err err = told(NULL, CALL(cellar_limiter_open)(&cfg, rule, 1 + draw(3), &calls_limiter));
+    const cellar_err err =
+        told(NULL, CALL(cellar_limiter_open)(&cfg, rule, 1 + draw(3), &calls_limiter));
     refused(bad, err);
     cfg = draw_limiter(&host);
     rule[0] = cellar_rule_concurrency((uint64_t)ONE_OF(0, 1, 3));
@@ -175,7 +179,8 @@ static void limiter_checks(cellar_limiter *l)
     uint32_t by = 0;
     switch (draw(7)) {
     case 0: err = CALL(cellar_limiter_check)(l, key, 2, cost, &r); break;
-    case 1: err = CALL(cellar_limiter_check_at)(l, key, 2, cost, now + (uint64_t)ONE_OF(0, 1, 5000000000), &r);
+    case 1: err = CALL(cellar_limiter_check_at)(l, key, 2, cost,
+                                                now + (uint64_t)ONE_OF(0, 1, 5000000000), &r);
         break;
     case 2: {
         cellar_check_opts o = cellar_check_opts_default();
@@ -226,7 +231,8 @@ static void row_limiter(void)
     }
     switch (draw(15)) {
     case 0: plain(CALL(cellar_limiter_adjust)(l, key, 2, ONE_OF(0, 5, -5, INT64_MIN))); break;
-    case 1: plain(CALL(cellar_limiter_ban)(l, key, 2, (uint64_t)ONE_OF(0, 1000000, INT64_MAX))); break;
+    case 1: plain(CALL(cellar_limiter_ban)(l, key, 2, (uint64_t)ONE_OF(0, 1000000, INT64_MAX)));
+        break;
     case 2: {
         bool existed = false;
         plain(CALL(cellar_limiter_reset)(l, key, 2, &existed));
@@ -234,9 +240,11 @@ static void row_limiter(void)
     }
     case 3: if (chance(10)) { plain(CALL(cellar_limiter_reset_all)(l)); } break;
     case 4: plain(CALL(cellar_limiter_rules_set)(l, rule, 1 + draw(2))); break;
-    case 5: plain(CALL(cellar_limiter_key_rules_set)(l, key, 2, chance(50) ? rule : NULL, 1)); break;
+    case 5: plain(CALL(cellar_limiter_key_rules_set)(l, key, 2, chance(50) ? rule : NULL, 1));
+        break;
     case 6: plain(CALL(cellar_limiter_plan_set)(l, draw_name(), rule, 1 + draw(2))); break;
-    case 7: plain(CALL(cellar_limiter_key_plan_set)(l, key, 2, chance(70) ? draw_name() : NULL)); break;
+    case 7: plain(CALL(cellar_limiter_key_plan_set)(l, key, 2, chance(70) ? draw_name() : NULL));
+        break;
     case 8: plain(CALL(cellar_limiter_tick)(l)); break;
     case 9: if (chance(20)) { plain(CALL(cellar_limiter_save)(l)); } break;
     case 10: plain(CALL(cellar_limiter_scan)(l, take_limited, NULL)); break;
@@ -264,7 +272,8 @@ static void row_permits(void)
     if (calls_permits == NULL) { return; }
     if (calls_token == 0) {
         judge_limit(plain(CALL(cellar_permit_acquire)(calls_permits, "permit", 6,
-                                                      ONE_OF(1, 1000, 60000, 0), &calls_token, &r)), &r);
+                                                      ONE_OF(1, 1000, 60000, 0), &calls_token, &r)),
+                                                          &r);
     } else if (chance(50)) {
         plain(CALL(cellar_permit_extend)(calls_permits, "permit", 6, calls_token, ONE_OF(1, 1000)));
     } else {
@@ -344,8 +353,9 @@ static void row_lock(void)
             MUST(plain(CALL(cellar_lock_release)(t, &calls_lock[at])) == CELLAR_OK);
             return;
         }
-        const cellar_err err = plain(chance(70) ? CALL(cellar_lock_try)(t, key, 2, &o, &calls_lock[at])
-                                                : CALL(cellar_lock_acquire)(t, key, 2, &o, &calls_lock[at]));
+        const cellar_err err =
+            plain(chance(70) ? CALL(cellar_lock_try)(t, key, 2, &o, &calls_lock[at])
+                             : CALL(cellar_lock_acquire)(t, key, 2, &o, &calls_lock[at]));
         refused(bad, err);
         calls_held[at] = err == CELLAR_OK;
         if (err == CELLAR_OK) { MUST(atomic_fetch_add(&calls_owners[at], 1) == 0); }
@@ -357,7 +367,8 @@ static void row_lock(void)
             plain(CALL(cellar_lock_release_many)(t, calls_many, 3));
             calls_held_many = false;
         } else {
-            const cellar_bytes keys[3] = { { "m0", 2 }, { "m1", 2 }, { chance(90) ? "m2" : "m0", 2 } };
+            const cellar_bytes keys[3] =
+                { { "m0", 2 }, { "m1", 2 }, { chance(90) ? "m2" : "m0", 2 } };
             calls_held_many =
                 plain(CALL(cellar_lock_acquire_many)(t, keys, 3, &o, calls_many)) == CELLAR_OK;
         }

@@ -18,7 +18,8 @@ static void kit_open(void)
     cellar_embeddings_opts eo = cellar_embeddings_opts_default();
     cellar_status_opts so = cellar_status_opts_default();
     o.loader = NULL, o.loader_many = NULL;
-    if (told(world.store, CALL(cellar_namespace_open)(world.store, "kit", &o, &calls_kit)) != CELLAR_OK) {
+    if (told(world.store, CALL(cellar_namespace_open)(world.store, "kit", &o, &calls_kit)) !=
+        CELLAR_OK) {
         return;
     }
     lo.mode = (cellar_llm_mode)draw(3);
@@ -34,7 +35,8 @@ static void kit_open(void)
     MAYBE(so.hot_extra_ms, 0, 1000);
     MAYBE(so.hot_reads, 0, 1, 5, CELLAR_OFF);
     bad = spoil(&so, sizeof so);
-    err = plain(CALL(cellar_status_open)(world.store, chance(50) ? NULL : "states", &so, &calls_status));
+    err = plain(CALL(cellar_status_open)(world.store, chance(50) ? NULL : "states", &so,
+                                         &calls_status));
     refused(bad, err);
 }
 
@@ -90,7 +92,8 @@ static void row_template(void)
     char key[100], buf[100];
     size_t len = 0;
     const unsigned which = draw(5);
-    if (plain(CALL(cellar_template_compile)(chance(50) ? "p" : NULL, texts[which], &t)) != CELLAR_OK) {
+    if (plain(CALL(cellar_template_compile)(chance(50) ? "p" : NULL, texts[which], &t)) !=
+        CELLAR_OK) {
         return;
     }
     const size_t n = chance(90) ? which + 1 : 3 - (which + 1);
@@ -98,7 +101,8 @@ static void row_template(void)
         CELLAR_OK || len > 100) {
         return;
     }
-    const cellar_err err = plain(CALL(cellar_template_match)(&t, key, len, back, n, buf, sizeof buf));
+    const cellar_err err =
+        plain(CALL(cellar_template_match)(&t, key, len, back, n, buf, sizeof buf));
     if (err == CELLAR_OK) {
         for (size_t i = 0; i < n; i++) {
             MUST(back[i].len == in[i].len && memcmp(back[i].data, in[i].data, in[i].len) == 0);
@@ -106,7 +110,7 @@ static void row_template(void)
     }
 }
 
-/* ---- Values with an owner: the thread reads what it wrote, or a miss -------------------------- */
+/* ---- Values with an owner: the thread reads what it wrote, or a miss ------------------------- */
 
 static size_t own_key(char *key, const char *what)
 {
@@ -206,7 +210,8 @@ static void row_list(void)
         const uint64_t items[2] = { draw64(), draw64() };
         const cellar_bytes list[2] = { { &items[0], 8 }, { &items[1], 8 } };
         const calls_owned was = own_begin(&own_newest);
-        err = plain(CALL(cellar_list_push)(c, key, len, list, 2, (uint32_t)ONE_OF(1, 5, 10000), NULL,
+        err =
+            plain(CALL(cellar_list_push)(c, key, len, list, 2, (uint32_t)ONE_OF(1, 5, 10000), NULL,
                                            &n));
         own_newest.is.u64 = items[1];
         own_newest.known = err == CELLAR_OK && own_alone(&own_newest, &was);
@@ -249,7 +254,8 @@ static void row_status(void)
     case 0: plain(CALL(cellar_status_set)(s, id, 2, "value!", draw(7), state)); break;
     case 1: case 2: {
         const char *is = NULL;
-        if (plain(CALL(cellar_status_get)(s, id, 2, buf[0], sizeof buf[0], &len, &is)) == CELLAR_OK) {
+        if (plain(CALL(cellar_status_get)(s, id, 2, buf[0], sizeof buf[0], &len, &is)) ==
+            CELLAR_OK) {
             MUST(is != NULL && len <= 6 && memcmp(buf[0], "value!", len) == 0);
         }
         break;
@@ -294,12 +300,26 @@ static void take_settings_note(const cellar_settings_note *note, void *ctx)
     MUST(note->text[0] != '\0');
 }
 
+static void judge_url(void)
+{
+    static const char *const lists[] = { "https://.example.com", "http://10.0.0.0/8", "nonsense" };
+    static const char url[] = "https://hooks.example.com/path?query";
+    const char *list = lists[draw(3)], *why = "unset";
+    const cellar_err err =
+        plain(CALL(cellar_url_allowed)(chance(95) ? list : NULL, url, draw(sizeof url), &why));
+    if (err != CELLAR_E_INVAL) { MUST((err == CELLAR_OK) == (why == NULL)); }
+}
+
 static void row_settings(void)
 {
     static const char text[] = "memory = 8M\nmax_entries = 100\neviction = lru\nl2_sync = always\n"
                                "default_ttl = 1h30m\nnonsense = 1\n";
     static const char secret[] = "authorization: Bearer sk-123456789 token=abcdefgh";
     char out[100], path[T_FOLDER_MAX + 16];
+    if (chance(20)) {
+        judge_url();
+        return;
+    }
     if (chance(50)) {
         const size_t cap = (size_t)ONE_OF(100, 10, 0);
         (void)CALL(cellar_redact)(secret, draw(sizeof secret), cap != 0 ? out : NULL, cap);
@@ -310,7 +330,8 @@ static void row_settings(void)
     *s = cellar_settings_default();
     snprintf(path, sizeof path, "%s/settings", calls_folder);
     switch (draw(4)) {
-    case 0: plain(CALL(cellar_settings_text)(s, "text", text, draw(sizeof text), take_settings_note, NULL));
+    case 0: plain(CALL(cellar_settings_text)(s, "text", text, draw(sizeof text), take_settings_note,
+                                             NULL));
         break;
     case 1: plain(CALL(cellar_settings_file)(s, path, take_settings_note, NULL)); break;
     case 2: plain(CALL(cellar_settings_env)(s, take_settings_note, NULL)); break;

@@ -30,21 +30,39 @@ static void slot_confirmed(const calls_key *k)
     for (unsigned i = 0; i < CALLS_TAGS; i++) { atomic_store(&slot_of(k)->soft[i], 0); }
 }
 
-static void set_result_options(cellar_load *load, uint32_t *tags)
+/* Set options of a result. Return whether it has other tags than the old value. */
+static bool set_result_options(cellar_load *load, uint32_t *tags)
 {
     cellar_bytes list[CALLS_TAGS];
     uint32_t count = 0;
     const uint32_t mask = draw_tags(list, &count);
-    *tags = 0;
-    if (chance(40) && plain(CALL(cellar_load_set_tags)(load, list, count)) == CELLAR_OK) {
-        *tags = mask;
-    }
+    const bool set =
+        chance(40) && plain(CALL(cellar_load_set_tags)(load, list, count)) == CELLAR_OK;
+    *tags = set ? mask : 0;
     if (chance(20)) { plain(CALL(cellar_load_set_ttl)(load, ONE_OF(BAD_MS))); }
     if (chance(10)) { plain(CALL(cellar_load_set_negative_ttl)(load, ONE_OF(BAD_MS))); }
     if (chance(10)) { plain(CALL(cellar_load_set_stale)(load, ONE_OF(BAD_MS))); }
     if (chance(10)) { plain(CALL(cellar_load_set_cost)(load, draw(100000))); }
     if (chance(10)) { plain(CALL(cellar_load_set_user_flags)(load, draw(9))); }
     if (chance(5)) { plain(CALL(cellar_load_set_no_store)(load)); }
+    return set;
+}
+
+/* Confirm the old value. Its bytes name its tags, so it has to keep them. */
+static cellar_err confirm(cellar_load *load, const calls_key *k, const calls_value *old,
+                          bool tagged)
+{
+    cellar_bytes list[CALLS_TAGS];
+    uint32_t count = 0;
+    for (unsigned i = 0; i < CALLS_TAGS; i++) {
+        if ((old->tags >> i & 1) != 0) {
+            list[count++] = (cellar_bytes){ calls_tags[i], strlen(calls_tags[i]) };
+        }
+    }
+    const cellar_err err = tagged ? CALL(cellar_load_set_tags)(load, list, count) : CELLAR_OK;
+    if (err != CELLAR_OK) { return err; }
+    slot_confirmed(k);
+    return CALL(cellar_load_not_modified)(load);
 }
 
 static cellar_err load_one(cellar_load *load, const void *key, size_t key_len, void *ctx)
@@ -64,11 +82,13 @@ static cellar_err load_one(cellar_load *load, const void *key, size_t key_len, v
     (void)CALL(cellar_load_attempt)(load);
     (void)CALL(cellar_load_trace)(load);
     MUST(CALL(cellar_load_time_left_ms)(load) >= 0);
-    const bool has_old = CALL(cellar_load_stale_value)(load, &old, &old_len, &old_flags) == CELLAR_OK;
-    if (has_old) { (void)calls_parse(&k, old, old_len, "stale value"); }
+    const bool has_old =
+        CALL(cellar_load_stale_value)(load, &old, &old_len, &old_flags) == CELLAR_OK;
+    calls_value was = { 0, 0, 0, 0, 0, 0, 0 };
+    if (has_old) { was = calls_parse(&k, old, old_len, "stale value"); }
     calls_back();
     if (has_old) { (void)calls_parse(&k, old, old_len, "stale value after calls"); }
-    set_result_options(load, &tags);
+    const bool tagged = set_result_options(load, &tags);
     (void)CALL(cellar_load_cancelled)(load);
     cellar_err err = CELLAR_OK;
     switch (draw(16)) {
@@ -77,8 +97,7 @@ static cellar_err load_one(cellar_load *load, const void *key, size_t key_len, v
     case 2: err = CELLAR_E_IO; break;
     case 3: break; /* no result */
     case 4:
-        if (has_old) { slot_confirmed(&k); }
-        err = CALL(cellar_load_not_modified)(load);
+        err = has_old ? confirm(load, &k, &was, tagged) : CALL(cellar_load_not_modified)(load);
         break;
     case 5:
         err = CALL(cellar_load_alloc)(load, len, &to);
@@ -86,7 +105,9 @@ static cellar_err load_one(cellar_load *load, const void *key, size_t key_len, v
         break;
     case 6: {
         cellar_buf *b = CALL(cellar_load_buf)(load);
-        if (b == NULL || CALL(cellar_buf_resize)(b, len, &to) != CELLAR_OK) { return CELLAR_E_NOMEM; }
+        if (b == NULL || CALL(cellar_buf_resize)(b, len, &to) != CELLAR_OK) {
+            return CELLAR_E_NOMEM;
+        }
         calls_fill(&k, number, true, tags, to, len);
         break;
     }
@@ -117,7 +138,7 @@ static cellar_err load_many(cellar_load *load, const cellar_bytes *keys, size_t 
         number[i] = key_of_loader(&k, keys[i].data, keys[i].len, ctx) ? slot_number(&k) : 0;
     }
     calls_back();
-    set_result_options(load, &tags);
+    (void)set_result_options(load, &tags);
     for (size_t i = 0; i < count; i++) {
         const size_t len = draw_len();
         if (!key_of_loader(&k, keys[i].data, keys[i].len, ctx)) { continue; }
@@ -356,7 +377,8 @@ static void lease_settle(calls_lease *x)
     void *bytes = malloc(len);
     MUST(bytes != NULL);
     calls_fill(&it.key, it.number, true, w.tags, bytes, len);
-    const cellar_err err = told(it.c, CALL(cellar_lease_fulfill)(it.c, &it.lease, bytes, len, &w.o));
+    const cellar_err err =
+        told(it.c, CALL(cellar_lease_fulfill)(it.c, &it.lease, bytes, len, &w.o));
     free(bytes);
     if (err < 0 && err != CELLAR_E_LEASE &&
         (it.lease.opaque[0] | it.lease.opaque[1]) != 0) { /* refused arguments */
@@ -445,8 +467,11 @@ static void row_memoize(void)
     const unsigned n = 1 + draw(3);
     if (plain(CALL(cellar_memo_key)("f", n, args, n, key, (size_t)ONE_OF(400, 0, 8), &len)) ==
         CELLAR_OK && len <= 400 && chance(50)) {
-        const cellar_err err = plain(CALL(cellar_memo_parse)(key, len, &name, &version, back, 3, &count));
-        if (err == CELLAR_OK) { MUST(version == n && count == n && back[0].as.u64 == args[0].as.u64); }
+        const cellar_err err =
+            plain(CALL(cellar_memo_parse)(key, len, &name, &version, back, 3, &count));
+        if (err == CELLAR_OK) {
+            MUST(version == n && count == n && back[0].as.u64 == args[0].as.u64);
+        }
     }
     if (c == NULL) { return; }
     cellar_load_opts o = draw_load_opts();
@@ -466,7 +491,8 @@ static cellar_err answer(cellar_load *load, const cellar_llm_request *req, void 
     u.tokens_out = 7;
     calls_back();
     if (chance(5)) { return plain(CALL(cellar_load_value)(load, "not an answer", 13)); }
-    return plain(CALL(cellar_llm_set_answer)(load, (const char *)req->prompt.data, req->prompt.len, &u));
+    return plain(CALL(cellar_llm_set_answer)(load, (const char *)req->prompt.data, req->prompt.len,
+                                             &u));
 }
 
 static cellar_llm *calls_llm;
@@ -503,7 +529,8 @@ static float number_of_text(cellar_bytes text, unsigned i)
     return (float)(((const unsigned char *)text.data)[text.len - 1] + i);
 }
 
-static cellar_err make_vectors(cellar_embeddings_call *call, const cellar_bytes *texts, size_t count,
+static cellar_err make_vectors(cellar_embeddings_call *call, const cellar_bytes *texts,
+                               size_t count,
                                void *ctx)
 {
     (void)ctx;

@@ -62,7 +62,8 @@ static void namespace_open(unsigned space, bool created)
     const bool none = space != CALLS_BEHIND && chance(10);
     const bool bad = !none && spoil(&o, sizeof o);
     const cellar_err err = told(world.store, CALL(cellar_namespace_open)(
-                                                 world.store, calls_names[space], none ? NULL : &o, &c));
+                                                 world.store, calls_names[space], none ? NULL : &o,
+                                                     &c));
     refused(bad, err);
     if (err != CELLAR_OK) {
         MUST(c == NULL);
@@ -205,7 +206,8 @@ static void row_policy(void)
     atomic_store(&world.policies, true);
     switch (draw(6)) {
     case 0:
-        (void)told(c, CALL(cellar_policy_reload)(c, chance(70) ? path : "/none", take_policy_note, NULL));
+        (void)told(c, CALL(cellar_policy_reload)(c, chance(70) ? path : "/none", take_policy_note,
+                                                 NULL));
         break;
     case 1: {
         const size_t len = chance(70) ? sizeof calls_policy - 1 : draw(sizeof calls_policy);
@@ -227,7 +229,8 @@ static void row_policy(void)
         (void)told(c, CALL(cellar_policy_set_rules)(c, r, draw(3), take_policy_note, NULL));
         break;
     }
-    case 3: plain(CALL(cellar_policy_lint)(chance(50) ? c : NULL, path, take_policy_note, NULL)); break;
+    case 3: plain(CALL(cellar_policy_lint)(chance(50) ? c : NULL, path, take_policy_note, NULL));
+        break;
     default: (void)CALL(cellar_policy_max_items)(c, "k01", 3);
     }
 }
@@ -364,11 +367,15 @@ static void port_open(void)
     o.danger = chance(20);
     o.namespaces = chance(50) ? "0=port 1=port1" : NULL;
     MAYBE(o.resp_buffer_bytes, 0, 1 << 20);
+    MAYBE(o.admin_head_bytes, 0, 1 << 10, 1 << 20);
+    MAYBE(o.admin_body_bytes, 0, 1, 1 << 20);
     MAYBE(o.max_clients, 0, 1, 65536);
     const bool bad = spoil(&o, sizeof o);
     const cellar_err err = plain(CALL(cellar_resp_open)(world.store, &o, &calls_port));
     refused(bad, err);
-    if (err == CELLAR_OK && !calls_exact() && chance(50)) { plain(CALL(cellar_resp_start)(calls_port)); }
+    if (err == CELLAR_OK && !calls_exact() && chance(50)) {
+        plain(CALL(cellar_resp_start)(calls_port));
+    }
 }
 
 static void port_send(const char *text)
@@ -398,7 +405,8 @@ static void row_port(void)
     static const char *const lines[] = {
         "SET port1 value EX 100\r\n", "GET port1\r\n", "DEL port1 port2\r\n", "INCR number\r\n",
         "KEYS *\r\n", "MULTI\r\nSET port2 x\r\nEXEC\r\n", "SCAN 0\r\n", "INFO\r\n", "TTL port1\r\n",
-        "*2\r\n$3\r\nGET\r\n$5\r\nport1\r\n", "FLUSHDB\r\n", "SELECT 1\r\n", "nonsense\r\n", "*1\r\n$"
+        "*2\r\n$3\r\nGET\r\n$5\r\nport1\r\n", "FLUSHDB\r\n", "SELECT 1\r\n", "nonsense\r\n",
+        "*1\r\n$"
     };
     if (calls_port == NULL) { return; }
     if (calls_me->number == 0) { port_send(lines[draw(14)]); }
@@ -554,5 +562,7 @@ static void row_fork(void)
     }
     int status = 0;
     MUST(waitpid(child, &status, 0) == child);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) { calls_fault("a child ended with %d", status); }
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        calls_fault("a child ended with %d", status);
+    }
 }

@@ -1,133 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * calls_work: rows of batchers, write-behind, buses, pools of tasks, schedulers and refreshers. See
- * calls.h. */
+ * calls_work: rows of buses, pools of tasks, schedulers and refreshers. See calls.h. */
 #include "tests/fuzz/calls.h"
-
-/* ---- Batcher and write-behind ---------------------------------------------------------------- */
-
-static cellar_batcher *calls_batcher, *calls_behind; /* the second belongs to the store */
-static _Atomic int64_t calls_items;                  /* items without a verdict */
-
-static cellar_err flush_batch(const cellar_batch *b, void *ctx)
-{
-    (void)ctx;
-    MUST(b->item_count >= 1);
-    for (size_t i = 0; i < b->item_count; i++) { MUST(b->items[i].len <= 5); }
-    calls_back();
-    return chance(85) ? CELLAR_OK : CELLAR_E_IO;
-}
-static void batch_done(const cellar_batch_result *r, void *ctx)
-{
-    (void)ctx;
-    MUST(r->verdict <= CELLAR_BATCH_ABANDONED);
-    atomic_fetch_sub(&calls_items, 1);
-    calls_back();
-}
-
-static cellar_batcher_config draw_batcher(const cellar_host_opts *host)
-{
-    cellar_batcher_config cfg = cellar_batcher_config_default();
-    cfg.host = host;
-    MAYBE(cfg.max_bytes, 0, 10, 1000);
-    MAYBE(cfg.linger_ms, 0, 1, 1000);
-    MAYBE(cfg.max_delay_ms, 0, 5000);
-    MAYBE(cfg.retry_base_ms, 0, 1);
-    MAYBE(cfg.retry_cap_ms, 0, 10);
-    cfg.block_timeout_ms = cfg.close_timeout_ms = 1;
-    MAYBE(cfg.max_items, 0, 1, 3, CELLAR_BATCH_ITEMS_MAX);
-    MAYBE(cfg.queue_items, 0, 500, 1000);
-    MAYBE(cfg.max_groups, 0, 1, 2);
-    MAYBE(cfg.max_attempts, 0, 1, 2);
-    MAYBE(cfg.workers, 0, 1, 64);
-    MAYBE(cfg.parallel, 0, 1, 3);
-    cfg.on_failure = (cellar_batch_on_failure)draw(3);
-    cfg.on_full = (cellar_batch_on_full)draw(2);
-    return cfg;
-}
-
-static cellar_err write_many(const cellar_write *writes, size_t count, void *ctx)
-{
-    (void)ctx;
-    for (size_t i = 0; i < count; i++) {
-        calls_key k;
-        if (writes[i].deleted == 0 &&
-            key_of_loader(&k, writes[i].key, writes[i].key_len, &calls_space_numbers[CALLS_BEHIND])) {
-            (void)calls_parse(&k, writes[i].value, writes[i].value_len, "write behind");
-        }
-    }
-    calls_back();
-    return chance(90) ? CELLAR_OK : CELLAR_E_IO;
-}
-static void write_failed(const cellar_write *write, cellar_err err, void *ctx)
-{
-    (void)write, (void)ctx;
-    MUST(err != CELLAR_OK);
-}
-
-static void batchers_open(void)
-{
-    const cellar_host_opts host = draw_host("batcher");
-    cellar_batcher_config cfg = draw_batcher(&host);
-    bool bad = spoil(&cfg, sizeof cfg);
-    cellar_err err = told(NULL, CALL(cellar_batcher_open)(&cfg, flush_batch, NULL, &calls_batcher));
-    refused(bad, err);
-    cellar *c = atomic_load(&world.space[CALLS_BEHIND].c);
-    if (c == NULL || chance(30)) { return; }
-    cfg = draw_batcher(&host);
-    bad = spoil(&cfg, sizeof cfg);
-    err = told(NULL, CALL(cellar_namespace_batch)(c, &cfg, write_many, write_failed, NULL,
-                                                  &calls_behind));
-    refused(bad, err);
-}
-
-static void row_batch(void)
-{
-    static const char *const groups[] = { "", "g1", "g2" };
-    cellar_batcher *b = chance(70) || calls_behind == NULL ? calls_batcher : calls_behind;
-    int64_t wait = 0;
-    if (b == NULL) { return; }
-    if (b == calls_batcher && chance(50)) {
-        cellar_batch_add_opts o = cellar_batch_add_opts_default();
-        const size_t len = draw(6);
-        if (chance(60)) { o.done = batch_done; }
-        if (chance(30)) { o.coalesce_key = "key", o.coalesce_key_len = 1 + draw(3); }
-        (void)spoil(&o, sizeof o);
-        atomic_fetch_add(&calls_items, o.done != NULL);
-        const cellar_err err = plain(CALL(cellar_batch_add)(b, groups[draw(3)], "bytes", len, &o));
-        if (err != CELLAR_OK) { atomic_fetch_sub(&calls_items, o.done != NULL); }
-        return;
-    }
-    switch (draw(6)) {
-    case 0: plain(CALL(cellar_batcher_flush)(b, chance(50) ? NULL : groups[draw(3)])); break;
-    case 1: {
-        cellar_batcher_stats s = cellar_batcher_stats_default();
-        if (plain(CALL(cellar_batcher_stats_get)(b, &s)) == CELLAR_OK && calls_exact()) {
-            MUST(s.added == s.ok + s.failed + s.replaced + s.abandoned + s.items);
-        }
-        break;
-    }
-    case 2: WRITE_TEXT(cellar_batcher_metrics_write, b); break;
-    case 3: WRITE_TEXT(cellar_batcher_stats_json, b); break;
-    case 4:
-        if (b == calls_batcher && chance(5)) {
-            cellar_batch_report r = cellar_batch_report_default();
-            plain(CALL(cellar_batcher_drain)(b, ONE_OF(0, 1, -1), &r));
-        }
-        break;
-    default: plain(CALL(cellar_batcher_tick)(b, tick_us(0), &wait));
-    }
-}
-
-static void batchers_close(void)
-{
-    cellar_batch_report r = cellar_batch_report_default();
-    cellar_err err = CELLAR_OK;
-    do { err = plain(CALL(cellar_batcher_close)(calls_batcher, &r)); } while (err == CELLAR_E_BUSY);
-    MUST(err == CELLAR_OK);
-    MUST(atomic_load(&calls_items) == 0);
-    calls_batcher = calls_behind = NULL;
-}
 
 /* ---- Pool of tasks --------------------------------------------------------------------------- */
 
@@ -187,7 +61,8 @@ static void pool_open(void)
     cfg.host = &host;
     cfg.wall_clock = calls_wall;
     if (chance(60)) {
-        (void)told(world.store, CALL(cellar_namespace_open)(world.store, "results", NULL, &calls_results));
+        (void)told(world.store,
+                   CALL(cellar_namespace_open)(world.store, "results", NULL, &calls_results));
         cfg.results = calls_results;
     }
     snprintf(path, sizeof path, "%s/journal", calls_folder);
@@ -346,7 +221,8 @@ static void row_task(void)
     }
     case 9: {
         uint32_t moved = 0;
-        plain(CALL(cellar_pool_route)(p, chance(50) ? "oth*" : "*", chance(50) ? "q2" : "outside", &moved));
+        plain(CALL(cellar_pool_route)(p, chance(50) ? "oth*" : "*", chance(50) ? "q2" : "outside",
+                                      &moved));
         break;
     }
     case 10: plain(CALL(cellar_pool_queue_weight)(p, "q2", (uint32_t)ONE_OF(0, 1, 100))); break;
@@ -418,7 +294,8 @@ static void hear_signal(const char *topic, const void *data, size_t len, void *c
     MUST(topic[0] != '\0' && len <= 4 && memcmp(data, "data", len) == 0);
     calls_back();
 }
-static bool take_group(const char *queue, const char *group, const cellar_bus_group_stats *s, void *ctx)
+static bool take_group(const char *queue, const char *group, const cellar_bus_group_stats *s,
+                       void *ctx)
 {
     (void)ctx;
     MUST(queue[0] != '\0' && group[0] != '\0');
@@ -541,7 +418,8 @@ static void row_bus(void)
         (void)spoil(&o, sizeof o);
         atomic_fetch_add(&calls_contexts, 1);
         if ((o.fn == NULL && o.pool == NULL) ||
-            plain(CALL(cellar_bus_join)(b, queue, chance(50) ? NULL : "g1", &o, NULL)) != CELLAR_OK) {
+            plain(CALL(cellar_bus_join)(b, queue, chance(50) ? NULL : "g1", &o, NULL)) !=
+                CELLAR_OK) {
             free_context(NULL);
         }
         break;
@@ -663,7 +541,8 @@ static void row_schedule(void)
     MAYBE(cron.day_and, 0, 1);
     switch (draw(16)) {
     case 0: plain(CALL(cellar_cron_parse)(expr, &column)); return;
-    case 1: plain(CALL(cellar_cron_next)(expr, zone, &cron, calls_wall(NULL), out, 3, &found)); return;
+    case 1: plain(CALL(cellar_cron_next)(expr, zone, &cron, calls_wall(NULL), out, 3, &found));
+        return;
     default: break;
     }
     if (s == NULL) { return; }
@@ -685,7 +564,8 @@ static void row_schedule(void)
         cellar_err err;
         atomic_fetch_add(&calls_contexts, 1);
         switch (draw(3)) {
-        case 0: err = CALL(cellar_schedule_every)(s, name, ONE_OF(1, 100, 60000, 0), fire, NULL, &o); break;
+        case 0: err =
+            CALL(cellar_schedule_every)(s, name, ONE_OF(1, 100, 60000, 0), fire, NULL, &o); break;
         case 1: err = CALL(cellar_schedule_cron)(s, name, expr, zone, fire, NULL, &o); break;
         default:
             err = CALL(cellar_schedule_at)(s, name, calls_wall(NULL) + ONE_OF(0, 100, -5000), fire,
@@ -760,14 +640,16 @@ static void refresher_open(void)
     MAYBE(cfg.max_rows, 0, 2);
     MAYBE(cfg.max_parallel, 0, 1, 64, 65);
     const bool bad = spoil(&cfg, sizeof cfg);
-    const cellar_err err = told(NULL, CALL(cellar_refresher_open)(world.store, &cfg, &calls_refresher));
+    const cellar_err err =
+        told(NULL, CALL(cellar_refresher_open)(world.store, &cfg, &calls_refresher));
     refused(bad, err);
     if (err != CELLAR_OK) { return; }
     o.lister = list_keys;
     if (chance(40)) { o.breaker = calls_breaker; }
     if (chance(40)) { o.limiter = calls_limiter; }
     (void)spoil(&o, sizeof o);
-    plain(CALL(cellar_refresh_loader)(calls_refresher, "rows", load_one, &calls_space_numbers[1], &o));
+    plain(CALL(cellar_refresh_loader)(calls_refresher, "rows", load_one, &calls_space_numbers[1],
+                                      &o));
 }
 
 static void row_refresh(void)
@@ -787,8 +669,9 @@ static void row_refresh(void)
         if (chance(20)) { o.at = "00:00"; }
         (void)spoil(&o, sizeof o);
         const int64_t every = ONE_OF(1, 1000, 60000, 0);
-        plain(chance(60) ? CALL(cellar_refresh_add)(r, calls_refreshed, k.bytes, k.len, "rows", every, &o)
-                         : CALL(cellar_refresh_add_pattern)(r, calls_refreshed, "k*", "rows", every, &o));
+        plain(chance(60)
+              ? CALL(cellar_refresh_add)(r, calls_refreshed, k.bytes, k.len, "rows", every, &o)
+              : CALL(cellar_refresh_add_pattern)(r, calls_refreshed, "k*", "rows", every, &o));
         break;
     }
     case 2: {
