@@ -249,6 +249,7 @@ static cellar_err cache_renew(struct cellar_load *ld, const l1_renewal *r)
 {
     const flight_key fk = flight_key_of(ld->f);
     l1_key k = { fk.bytes, fk.len, fk.generation, fk.hash };
+    flight_renews(ld->f);
     BASE_POINT("flight.publish");
     cache_change ch = { .c = ld->call->c, .k = &k, .kind = CACHE_RENEW, .renewal = r };
     return cache_change_run(&ch);

@@ -101,18 +101,20 @@ CELLAR_PRIVATE bool flight_since(flight_table *t, const flight_key *key, int64_t
 CELLAR_PRIVATE bool flight_may_publish(flight_table *t, const flight_key *key)
 {
     flight_shard *s = flight_shard_of(t, key->hash);
-    bool may = false;
     sync_take(FLIGHT, &s->lock);
-    for (flight *f = flight_find(s, key, true, NULL); f != NULL && !may;) {
-        may = f->key == (const unsigned char *)key->bytes;
-        f = flight_find(s, key, true, f);
+    flight *own = flight_find(s, key, true, NULL);
+    while (own != NULL && own->key != (const unsigned char *)key->bytes) {
+        own = flight_find(s, key, true, own);
     }
+    const bool may = own != NULL && !(own->renews && own->replaced);
     for (flight *f = may ? flight_find(s, key, true, NULL) : NULL; f != NULL;) {
         flight *next = flight_find(s, key, true, f);
         /* Of parallel loads without single flight, the first one that ends is stored. The flight of
-         * another leader continues. */
-        if (f->key == (const unsigned char *)key->bytes || f->kind == FLIGHT_SIDE) {
+         * another leader continues, but the old value that it may know is gone. */
+        if (f == own || f->kind == FLIGHT_SIDE) {
             flight_unlink(s, f);
+        } else {
+            f->replaced = true;
         }
         f = next;
     }

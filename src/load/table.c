@@ -163,6 +163,7 @@ CELLAR_PRIVATE void flight_init(flight *f, const flight_ask *ask, uint32_t takeo
     f->namespace_id = ask->namespace_id;
     f->kind = (uint8_t)ask->kind;
     f->lease_open = false; /* set by flight_lease_open */
+    f->renews = f->replaced = false;
     f->nonce = (uint32_t)base_mix64(k->hash ^ base_mix64(f->gen));
     flight_lead_take(f, queued ? NULL : base_thread_self());
     f->start_ms = ask->now_ms;

@@ -69,6 +69,8 @@ BASE_INLINE flight_key flight_key_of(const flight *f)
     return (flight_key){ f->key, f->key_len, f->generation, f->hash };
 }
 BASE_INLINE uint64_t flight_tag_born(const flight *f) { return f->tag_born; }
+/* Note that the leader publishes "not modified": only the value that it has seen may get it. */
+BASE_INLINE void flight_renews(flight *f) { f->renews = true; }
 BASE_INLINE void flight_note(flight *f, uint64_t note) { f->note = note; }
 BASE_INLINE uint64_t flight_noted(const flight *f) { return f->note; }
 BASE_INLINE int64_t flight_hard_at(const flight *f) { return f->hard_at_ms; }

@@ -144,6 +144,8 @@ struct flight {
     uint32_t nonce;              /* check number of the lease */
     uint8_t kind;                /* flight_kind */
     bool attached, lease_open, resident;
+    bool renews;                 /* leader only: it publishes "not modified" */
+    bool replaced;               /* shard lock: a load beside it has stored another value */
     base_thread_record
         *_Atomic leader; /* shard lock; read under GRAPH. NULL: queued, a lease, or no
                                   * token */

@@ -241,6 +241,49 @@ static void not_modified_applies_new_tags(void)
     kit_close(c);
 }
 
+static cellar_err load_blue(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    static const cellar_bytes blue = { "blue", 4 };
+    (void)key, (void)key_len, (void)ctx;
+    T_EQ_I64(cellar_load_set_tags(ld, &blue, 1), CELLAR_OK);
+    return cellar_load_value(ld, "new", 3);
+}
+
+/* Store another value of the key by a load beside the running one. */
+static void load_beside(source *s, cellar_load *ld)
+{
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_result r = cellar_result_default();
+    (void)ld;
+    o.flags = CELLAR_LOAD_NO_JOIN | CELLAR_LOAD_REFRESH;
+    T_EQ_I64(cellar_get_or_load(s->arg, "k", 1, &o, load_blue, NULL, &r), CELLAR_OK);
+    cellar_result_free(&r);
+}
+
+/* "Not modified" is about the value that the load has seen. */
+static void not_modified_leaves_the_value_of_another_load(void)
+{
+    static const cellar_bytes green = { "green", 5 };
+    source s = SOURCE_INIT;
+    cellar_load_opts o;
+    cellar_result r;
+    char text[64];
+    cellar *c = open_stale_red(&s, &o);
+    s.tags = &green;
+    s.tag_count = 1;
+    s.during = load_beside;
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_STR(text, "1");
+    T_CHECK((r.flags & CELLAR_RESULT_NOT_STORED) != 0);
+    T_EQ_I64(cellar_get_str(c, "k", text, sizeof text), CELLAR_OK);
+    T_EQ_STR(text, "new");
+    T_EQ_I64(untag(c, "green", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(has(c, "k"), CELLAR_OK);
+    T_EQ_I64(untag(c, "blue", CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(has(c, "k"), CELLAR_MISS);
+    kit_close(c);
+}
+
 typedef struct asker {
     pthread_t thread;
     cellar *c;
@@ -687,7 +730,8 @@ T_MAIN("cellar_api_tags", T_CASE(hard_tag_delete_misses),
        T_CASE(failed_refresh_after_soft_tag_delete_is_throttled),
        T_CASE(tag_delete_during_load_discards_result),
        T_CASE(not_modified_after_tag_delete_restores_nothing), T_CASE(not_modified_keeps_tags),
-       T_CASE(not_modified_applies_new_tags), T_CASE(waiter_gets_no_value_from_before_tag_delete),
+       T_CASE(not_modified_applies_new_tags),
+       T_CASE(not_modified_leaves_the_value_of_another_load), T_CASE(waiter_gets_no_value_from_before_tag_delete),
        T_CASE(waiter_of_lease_gets_no_value_from_before_tag_delete),
        T_CASE(pattern_delete_during_load_discards_result),
        T_CASE(folded_tag_table_never_serves_invalid_entries),
