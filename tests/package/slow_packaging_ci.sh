@@ -104,7 +104,7 @@ explains() { # FILE WORD...
     for word; do grep -q -- "$word" "$file" || { echo "$file: nothing about $word"; return 1; }; done
 }
 t_case contributing_says_how_to_add_things explains .github/CONTRIBUTING.md 'Add a call' 'Add a metric' \
-    'Add a lock rank' symbols.txt SYNC_RANKS stats.h examples .ci/run
+    'Add a lock rank' symbols.txt SYNC_RANKS metrics.h examples .ci/run
 t_case security_says_what_holds_and_how_to_report explains .github/SECURITY.md 'Hostile keys' \
     'Hostile files' 'Callers' 'Not promised' 'Report' CELLAR_E_INVAL CELLAR_E_CORRUPT \
     cellar_l2_cipher
