@@ -22,6 +22,7 @@
 #endif
 
 #define SYNC_STACK_LEAST ((size_t)256 << 10) /* for the functions of the library */
+#define SYNC_STACK_DEFAULT ((size_t)1 << 20)   /* least of the default: callbacks of the program */
 
 /* ---- ranks ---- */
 
@@ -179,7 +180,10 @@ CELLAR_PRIVATE int base_thread_start(base_thread *t, void (*fn)(void *), void *a
     int e = pthread_attr_init(&attr);
     if (e != 0) { goto out; }
     size_t stack = stack_bytes;
-    if (stack == 0) { (void)pthread_attr_getstacksize(&attr, &stack); }
+    if (stack == 0) { /* musl's default has 128 KiB */
+        (void)pthread_attr_getstacksize(&attr, &stack);
+        stack = BASE_MAX(stack, SYNC_STACK_DEFAULT);
+    }
     stack = BASE_MAX(stack, SYNC_STACK_LEAST);
     (void)pthread_attr_setstacksize(&attr, stack); /* refused: the default size applies */
     sigset_t all, before;

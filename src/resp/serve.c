@@ -252,7 +252,7 @@ static void resp_read_run(resp_client *c, size_t got)
     c->in_len = 0;
     if (done == got || (c->flags & (RESP_C_CLOSE | RESP_C_BROKEN))) { return; }
     c->in_len = resp_in_left(c, got - done);
-    c->in_cap = base_round_up(c->in_len, RESP_IN_LEAST);
+    c->in_cap = (size_t)base_round_up(c->in_len, RESP_IN_LEAST);
     if (resp_room_in(r, c->in_cap)) {
         c->in = base_alloc(&r->account, BASE_MOD_STORE, c->in_cap, NULL);
     }

@@ -4,7 +4,7 @@
  *         allocations and disks, gives no wrong, old or torn value, keeps all structures whole and
  *         all bytes accounted for, and refuses what is invalid in words.
  * Method: calls.h: random worlds in four cells, memory and disk with 1 and 4 threads: one world of
- *         each cell, or worlds for CALLS_SECONDS (slow_calls_fuzz.sh). From 8 s on each public call
+ *         each cell, or worlds for CALLS_SECONDS (matrix_calls_fuzz.sh). From 8 s on each public call
  *         must have been made. WORLD=n runs one world. */
 #include "tests/fuzz/calls.h"
 
