@@ -170,7 +170,12 @@ static void row_tick(void)
 
 static void row_sync(void)
 {
+    uint64_t missed = 0;
     if (chance(15)) { (void)told(world.store, CALL(cellar_sync)(world.store)); }
+    if (chance(15)) {
+        const cellar_err err = told(world.store, CALL(cellar_save)(world.store, &missed));
+        MUST((err == CELLAR_DROPPED) == (missed != 0) || err < 0);
+    }
 }
 
 static void row_check(void)
