@@ -396,6 +396,7 @@ T_INLINE int l2_dev_zero(void *ctx, base_vfs_file *file, uint64_t off, uint64_t 
 /* Handle a failed sync like the kernel: the pages are clean now, whatever the disk has. */
 T_INLINE void l2_dev_lose(l2_dev_file *f)
 {
+    if (f->room == 0) { return; } /* nothing was stored */
     unsigned char *was = f->lost, *now = malloc(f->room);
     T_REQUIRE(now != NULL);
     memcpy(now, f->live, f->room);

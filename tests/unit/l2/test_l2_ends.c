@@ -95,7 +95,7 @@ static void tags_are_returned_with_the_value(void)
 static void a_record_with_a_tag_of_life_is_never_served(void)
 {
     const uint64_t life = UINT64_C(0x62E1D9F4A7C3508B);
-    uint64_t list[102] = { 0 };
+    uint64_t list[103] = { 0 };
     unsigned char *const ext = (unsigned char *)list + 6; /* type, length, born: 10 bytes */
     begin();
     T_EQ_I64(put("k", life, epoch + 9), L2_REFUSED);
