@@ -22,7 +22,7 @@
 #endif
 
 #define SYNC_STACK_LEAST ((size_t)256 << 10) /* for the functions of the library */
-#define SYNC_STACK_DEFAULT ((size_t)1 << 20)   /* least of the default: callbacks of the program */
+#define SYNC_STACK_DEFAULT ((size_t)1 << 20) /* least of the default: callbacks of the program */
 
 /* ---- ranks ---- */
 

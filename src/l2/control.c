@@ -8,6 +8,7 @@
  * SEE ALSO   namespaces.c and invalidations.c: the controls. */
 #include "l2/control.h"
 
+#include "l2/format.h"
 #include "l2/heartbeat.h"
 #include "l2/log.h"
 #include "l2/superblock.h"
@@ -38,7 +39,11 @@ CELLAR_PRIVATE l2_took l2_control_try(l2 *d, uint64_t h48, const unsigned char *
     *lsn = 0; /* L2_IS_EMPTY: all records were dropped, of all namespaces */
     const l2_took took = l2_reserve(d, L2_ROOM_KEEP, h48, &r, NULL, &at);
     if (took == L2_TOOK) {
-        memcpy(at.at + L2_RECORD_HEAD, value, bytes);
+        unsigned char *to = at.at + L2_RECORD_HEAD;
+        memcpy(to + 8, value + 8, bytes - 8);
+        BASE_POINT("l2.control_body");
+        /* The type comes last: recovery completes a control that has one. */
+        base_store_rel((_Atomic uint64_t *)(void *)to, l2_r64(value));
         l2_spot_done(d, &at);
         L2_COUNT(d, controls);
         *lsn = l2_lsn(d, at.segseq, at.off);
