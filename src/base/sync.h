@@ -123,8 +123,8 @@ typedef struct base_thread { /* owned by the caller; must not move from start to
 } base_thread;
 
 /* Start a named thread (name <= 15 bytes) with all signals blocked and a stack of `stack_bytes`, at
- * least 256 KiB. 0: the default of the process, at least 1 MiB, because callbacks run on the thread.
- * Return 0 or an errno. */
+ * least 256 KiB. 0: the default of the process, at least 1 MiB, because callbacks run on the
+ * thread. Return 0 or an errno. */
 CELLAR_PRIVATE int base_thread_start(base_thread *t, void (*fn)(void *), void *arg,
                                      const char *name, size_t stack_bytes);
 /* Join a started thread, and return true, if it has ended. */
