@@ -82,7 +82,7 @@ typedef struct cellar_host_opts {
                                 /* Default HASH                                                   */
     uint32_t stack_bytes;       /* stack of each thread that is started, with the thread-local    */
                                 /* data of the program; less than 256 KiB counts as 256 KiB.      */
-                                /* Default: that of the process, 1 MiB at least                 */
+                                /* Default: that of the process, 1 MiB at least                   */
 } cellar_host_opts;
 CELLAR_STRUCT(cellar_host_opts, stack_bytes);
 
