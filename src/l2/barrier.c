@@ -185,7 +185,6 @@ static bool l2_data_again(l2 *d, int *e)
 CELLAR_PRIVATE int l2_resync(l2 *d)
 {
     if (base_xchg_ar(&d->resync, 0u) == 0) { return 0; }
-    BASE_POINT("l2.resync");
     int e = 0;
     if (!l2_stage_again(d, &e) || (e == 0 && !l2_data_again(d, &e))) { l2_bytes_lost(d); }
     l2_disarm(d);
