@@ -5,7 +5,7 @@
  * NAMES      The suffix is the order: rlx, acq, rel, ar (acquire and release), sc.
  *            `p` points to an _Atomic object of at most 8 bytes.
  *            base_cas_* are strong, take the expected VALUE and return whether they exchanged it.
- * SIMULATION Relaxed and release stores may wait in a store buffer (base/sim.h).
+ * SIMULATION Relaxed and release stores may wait in a store buffer (base/sim_hooks.h).
  * LIMITS     Under ThreadSanitizer the fences are empty, because gcc 12 refuses them there. Record
  *            bytes then move by acquire loads and release stores (base/seqlock.h). */
 #ifndef BASE_ATOMIC_H

@@ -34,7 +34,7 @@
 #endif
 
 #if BASE_SIM
-#include "base/sim.h"
+#include "base/sim_hooks.h"
 
 static int64_t base_system_precise_ms(void) { return base_sim_now_ms(); }
 

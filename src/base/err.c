@@ -13,7 +13,7 @@
 #include <stdlib.h>
 
 #if BASE_SIM
-#include "base/sim.h"
+#include "base/sim_hooks.h"
 
 CELLAR_PRIVATE void base_die(const char *what, const char *file, int line)
 {

@@ -29,7 +29,7 @@
 #define SYNC_SPINS 64
 
 #if BASE_SIM
-#include "base/sim.h"
+#include "base/sim_hooks.h"
 
 CELLAR_PRIVATE int sync_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline_ns,
                                    const char *point)

@@ -5,8 +5,8 @@
  * LINKAGE    CELLAR_PRIVATE precedes each name that files share: hidden visibility in the split
  *            build, `static` in the two-file build. BASE_INLINE is for functions in headers.
  * SWITCHES   BASE_DEBUG 1: asserts, lock ranks, step counters. BASE_SIM 1: every seam calls the
- *            simulation driver (base/sim.h). BASE_SEQ_ATOMIC 1: record bytes move as atomic words,
- *            for ThreadSanitizer, MemorySanitizer and the simulation. */
+ *            simulation driver (base/sim_hooks.h). BASE_SEQ_ATOMIC 1: record bytes move as atomic
+ *            words, for ThreadSanitizer, MemorySanitizer and the simulation. */
 #ifndef BASE_PORT_H
 #define BASE_PORT_H
 

@@ -18,7 +18,7 @@
 #include "base/num.h"
 
 #if BASE_SIM
-#include "base/sim.h"
+#include "base/sim_hooks.h"
 
 CELLAR_PRIVATE bool base_random_bytes(void *out, size_t len)
 {

@@ -18,7 +18,7 @@
 #include "base/num.h"
 #include "base/sigbus.h"
 #if BASE_SIM
-#include "base/sim.h"
+#include "base/sim_hooks.h"
 #endif
 
 #define SYNC_STACK_LEAST ((size_t)256 << 10) /* for the functions of the library */

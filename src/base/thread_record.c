@@ -30,7 +30,7 @@
 #include "base/futex.h"
 #include "base/num.h"
 #if BASE_SIM
-#include "base/sim.h"
+#include "base/sim_hooks.h"
 #endif
 
 #if !BASE_SIM

@@ -13,7 +13,7 @@
 #include "base/user_callback.h"
 
 #if BASE_SIM
-#include "base/sim.h"
+#include "base/sim_hooks.h"
 
 #include <setjmp.h>
 

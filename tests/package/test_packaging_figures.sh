@@ -13,7 +13,7 @@ cp -R src/tools "$tree/src"
 # Three lines with code, one of them with a comment sign in a string.
 printf '%s\n' '/* int a; */' 'int b; /* more' 'int c; */' '' '// int d;' 'char e[] = "/*";' \
     'int f;' >"$tree/src/base/a.c"
-for f in base/sim.c cli/b.c extras/c.c kit/d.c; do echo 'int x;' >"$tree/src/$f"; done
+for f in cli/b.c extras/c.c kit/d.c; do echo 'int x;' >"$tree/src/$f"; done
 printf '%s\n' 'typedef struct cellar_config {' '    int a; /* b; */' '    int (*c)(int d);' \
     '} cellar_config;' 'CELLAR_API int cellar_x(int a,' '                        int b);' \
     'CELLAR_API int cellar_y(void);' >"$tree/include/cellar.h"

@@ -12,7 +12,7 @@
 UTHASH   ?= $(if $(UTHASH_DIR),$(UTHASH_DIR)/uthash.h,$(shell echo '$(hash)include <uthash.h>' | \
   $(CC) $(CPPFLAGS) -E - 2>/dev/null | sed -n 's/^$(hash) 1 "\(.*uthash\.h\)".*/\1/p' | head -n 1))
 FOLD      = $(AWK) -v version='$(VERSION)' -v source_id='$(SOURCE_ID)' -v uthash='$(UTHASH)' \
-            -v headers='$(HEADERS)' -v src='$(filter-out src/base/sim.c,$(SRC))' \
+            -v headers='$(HEADERS)' -v src='$(SRC)' \
             -v lines='$(LINES_WANTED)' -f src/tools/amalgamate.awk
 LINES_WANTED = $(if $(filter 1,$(LINES)),1)
 DROPIN_WORDS = $(SOURCE_ID) $(UTHASH) $(LINES_WANTED)

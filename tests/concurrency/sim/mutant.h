@@ -8,7 +8,7 @@
 #ifndef CELLAR_TESTS_SIM_MUTANT_H
 #define CELLAR_TESTS_SIM_MUTANT_H
 
-#include "base/sim.h"
+#include "tests/concurrency/sim/driver.h"
 
 #define BASE_MUTANT(name) base_sim_mutant(name)
 

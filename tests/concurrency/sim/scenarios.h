@@ -9,7 +9,7 @@
 #ifndef CELLAR_TESTS_SIM_SCENARIOS_H
 #define CELLAR_TESTS_SIM_SCENARIOS_H
 
-#include "base/sim.h"
+#include "tests/concurrency/sim/driver.h"
 #include "tests/concurrency/sim/mutant.h"
 
 #define SIM_SCENARIOS(X) \

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * sim: run the threads of the library as fibers of one OS thread and choose every interleaving.
+ * driver: run the threads of the library as fibers of one OS thread and choose every interleaving.
  *
  * PICTURE    seam (load, store, cas, lock, event, point) -> base_sim_yield -> picker -> next fiber
  *            driver (base_sim_run) -> fiber 0 = scenario -> spawned fibers, threads of the library
- * PICKERS    Chosen by the seed: uniform, pct, few, named, burst (README.md, "Simulation").
+ * PICKERS    Chosen by the seed: uniform, pct, few, named, burst (README.md in this folder).
  * STORES     In half of the runs relaxed and release stores wait in a FIFO buffer of the fiber,
  *            visible to that fiber only. They reach memory at random steps, or at the fiber's next
  *            read-modify-write, seq_cst store, fence or system call: the reordering of x86.
@@ -20,9 +20,7 @@
  *            base/atomic.h and base/seqlock.h does not see the store buffer.
  * SOURCE     Burckhardt et al. 2010 (PCT); FoundationDB and TigerBeetle for the idea. Own code.
  * SEE ALSO   README.md in this folder: pickers, start times, replay, sources. */
-#include "base/sim.h"
-
-#if BASE_SIM
+#include "tests/concurrency/sim/driver.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -953,5 +951,3 @@ CELLAR_PRIVATE bool base_sim_run(const base_sim_scenario *s, const base_sim_opti
     base_sim.options = NULL;
     return !out->failed;
 }
-
-#endif

@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * sim: the simulation driver: calls for the seams of base, and calls for scenarios.
+ * driver: the calls of the simulation driver for scenarios and for the program that runs them.
  *
- * Exists under BASE_SIM only. Each simulated thread is a fiber of one OS thread; at every seam the
+ * Compiled under BASE_SIM only. Each simulated thread is a fiber of one OS thread; at every seam the
  * driver picks the fiber that continues. A run follows from (scenario, seed, mutant) alone: nothing
- * may depend on addresses, wall time or earlier runs. Design: sim.c. */
-#ifndef BASE_SIM_H
-#define BASE_SIM_H
+ * may depend on addresses, wall time or earlier runs. Design: driver.c. */
+#ifndef CELLAR_TESTS_SIM_DRIVER_H
+#define CELLAR_TESTS_SIM_DRIVER_H
 
-#include "base/sync.h"
-
-#if BASE_SIM
+#include "base/sim_hooks.h"
 
 #define BASE_SIM_FIBERS 32
 
-/* ---- for scenarios (tests/concurrency/sim) ---- */
+/* ---- for scenarios ---- */
 
 /* Start a fiber. It runs when the driver picks it. name: static text. */
 CELLAR_PRIVATE void base_sim_spawn(const char *name, void (*fn)(void *), void *arg);
@@ -37,14 +35,8 @@ CELLAR_PRIVATE void base_sim_advance_ms(int64_t ms); /* move the virtual clock f
 /* Fail the run from now on if no fiber can continue without a time-out. For proofs that no thread
  * waits without end although every wait has a far limit. */
 CELLAR_PRIVATE void base_sim_no_rescue(void);
-/* End the fiber inside user code, like a cancelled thread: guards run from the inside out. The
- * outermost base_run_callback, the scenario's own, returns. */
-CELLAR_PRIVATE void base_sim_leave(void) __attribute__((noreturn));
 /* Print a line of the trace; without --trace do nothing. */
 CELLAR_PRIVATE void base_sim_note(const char *format, ...) BASE_PRINTF(1, 2);
-/* Fail the run. Does not return. */
-CELLAR_PRIVATE void base_sim_fail(const char *format, ...) BASE_PRINTF(1, 2)
-    __attribute__((noreturn, cold));
 #define BASE_SIM_CHECK(x) \
     (BASE_LIKELY(x) ? (void)0 : base_sim_fail("%s:%d: %s", __FILE__, __LINE__, #x))
 
@@ -95,21 +87,6 @@ CELLAR_PRIVATE bool base_sim_run(const base_sim_scenario *s, const base_sim_opti
 /* Write the position of each fiber as text; return out. For a handler of fatal signals. */
 CELLAR_PRIVATE const char *base_sim_where(char *out, size_t cap);
 CELLAR_PRIVATE const char *base_sim_picker_name(base_sim_picker p);
-
-/* ---- for the seams ---- */
-
 CELLAR_PRIVATE bool base_sim_mutant(const char *name); /* the run has this seeded mistake */
-CELLAR_PRIVATE uint64_t base_sim_random(void);
-CELLAR_PRIVATE int64_t base_sim_now_ms(void);
-CELLAR_PRIVATE uint64_t base_sim_now_ns(void);
-CELLAR_PRIVATE int64_t base_sim_wall_ms(void);
-CELLAR_PRIVATE bool base_sim_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline_ns,
-                                  const char *point);
-CELLAR_PRIVATE void base_sim_wake(_Atomic uint32_t *word, int count);
-CELLAR_PRIVATE void base_sim_sleep(uint64_t ns);
-CELLAR_PRIVATE int base_sim_thread_start(base_thread *t, const char *name);
-CELLAR_PRIVATE void base_sim_thread_join(base_thread *t);
-CELLAR_PRIVATE bool base_sim_thread_gone(int32_t tid); /* fiber number + 1 */
 
-#endif
 #endif
