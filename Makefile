@@ -134,8 +134,9 @@ OBJ_MI   = $(if $(filter off,$(MIMALLOC)),$(OBJ_WITH),\
              $(patsubst $(B)/lib/base/mem.o,$(B)/mi/base/mem.o,$(OBJ_WITH)))
 OBJ_SO   = $(if $(filter shared,$(MIMALLOC)),$(OBJ_MI),$(OBJ_WITH))
 OBJ_CLI  = $(CLI:src/%.c=$(B)/cli/%.o)
-OBJ_MAIN = $(B)/cli/cli/main.o $(B)/cli/cli/replay_main.o
-OBJ_BOTH = $(filter-out $(OBJ_MAIN),$(OBJ_CLI)) $(B)/cli/quick.o
+# `cellar replay`: a command of the program, and with bench/replay/main.c a program of its own.
+OBJ_REPLAY = $(patsubst bench/%.c,$(B)/cli/bench/%.o,$(filter-out %/main.c,$(wildcard bench/replay/*.c)))
+OBJ_BOTH = $(filter-out $(B)/cli/cli/main.o,$(OBJ_CLI)) $(OBJ_REPLAY) $(B)/cli/quick.o
 ID_SRC  := $(shell grep -l CELLAR_SOURCE_ID $(SRC) 2>/dev/null)
 ID       = $(if $(filter $(ID_SRC) $(ID_SIM:.o=.c),$<),-DCELLAR_SOURCE_ID='"$(SOURCE_ID)"')
 ID_SIM   = $(foreach m,$(MODULES),$(if $(filter src/$(m)/%,$(ID_SRC)),$(B)/sim/$(m).o))
@@ -211,7 +212,7 @@ $(B)/$(SO): $(OBJ_SO) $(B)/libcellar.map
 $(B)/cellar: $(B)/cli/cli/main.o $(OBJ_BOTH) $(OBJ_MI) $(MI_OBJ)
 	$(say) LD $@
 	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(WITH_LIBS) -lm $(LDLIBS)
-$(B)/cellar-replay: $(B)/cli/cli/replay_main.o $(OBJ_BOTH) $(OBJ_MI) $(MI_OBJ)
+$(B)/cellar-replay: $(B)/cli/bench/replay/main.o $(OBJ_BOTH) $(OBJ_MI) $(MI_OBJ)
 	$(say) LD $@
 	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(WITH_LIBS) -lm $(LDLIBS)
 # MIMALLOC=object: one object without override, built from the distribution's source package.

@@ -146,7 +146,7 @@ known_metric() { # names on stdin
 metrics_are_on_the_list() { # names of the targets, of the scripts of the replay and of our C sources
     "$bench" --metrics >"$t_tmp/metrics"
     awk -F'\t' '!/^#/ { print $7 }' bench/report/targets.tsv | sort -u | known_metric &&
-        cat bench/suites/replay.sh bench/report/replay.awk src/cli/replay_print.c | tr -d '\\' |
+        cat bench/suites/replay.sh bench/report/replay.awk bench/replay/replay_print.c | tr -d '\\' |
         grep -o '"metric":"[a-z0-9_]*"' | cut -d'"' -f4 | sort -u | known_metric
 }
 direction_of_metric_is_the_same_everywhere() { # in the program and in the table of peers

@@ -6,6 +6,7 @@
 # PICTURE    dist/cellar.c --one object, baseline x86-64--> cellar.o \
 #            bench/harness bench/suites bench/peers/*  ------------>  build/bench/cellar-bench
 #            bench/guard.c + the same cellar.o  ------------------->  build/bench/guard
+#            bench/quick.c, bench/replay/*.c  ---------------------->  build/cellar, cellar-replay
 # FAIRNESS   One set of flags (BENCH_CFLAGS, default -O2) and the host's malloc for the library and
 #            every peer. mimalloc is never linked here: it would replace malloc for every subject.
 # VARIABLES  SUITE="l1 many" some suites            QUICK=1 9 rounds of 20 ms, not for publication
@@ -225,7 +226,7 @@ $(BENCH_B)/guard: bench/guard.c $(BENCH_OBJ)/cellar.o
 QUICK_SRC = $(addprefix bench/,quick.c $(addprefix harness/,window.c trace.c hist.c host.c rss.c verify.c) \
             $(addprefix peers/,raw/subject.c uthash/subject.c cellar/subject.c))
 QUICK_OBJ = $(QUICK_SRC:bench/%.c=$(B)/cli/bench/%.o)
-$(QUICK_OBJ): $(B)/cli/bench/%.o: bench/%.c
+$(QUICK_OBJ) $(OBJ_REPLAY) $(B)/cli/bench/replay/main.o: $(B)/cli/bench/%.o: bench/%.c
 	$(say) CC "$* (bench, in the program)"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) -I. -fno-lto -c -o $@ $<

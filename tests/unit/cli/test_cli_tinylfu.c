@@ -5,7 +5,7 @@
  *         requests compared with a model that has plain arrays as lists. */
 #include "tests/support/t.h"
 
-#include "cli/tinylfu.c"
+#include "bench/replay/tinylfu.c"
 
 #include <string.h>
 

@@ -20,7 +20,7 @@
  *            counted from 1, and the expected form. A time earlier than the one before is replaced
  *            by that one, and counted.
  * LIMITS     Lines of 64 KiB. The installed zstd and gzip unpack. */
-#include "cli/trace.h"
+#include "bench/replay/trace.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -14,13 +14,13 @@
  * SEE ALSO   tinylfu.c (W-TinyLFU). The engine shares no code with these policies, so that a fault
  *            shows as a difference.
  * SOURCE     Belady 1966; Cherkasova 1998 (GDSF). */
-#include "cli/ideal.h"
+#include "bench/replay/ideal.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/tinylfu.h"
+#include "bench/replay/tinylfu.h"
 
 /* ---- ids ---- */
 

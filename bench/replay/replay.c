@@ -34,7 +34,7 @@
 
 #include "cellar.h"
 #include "cellar_admin.h"
-#include "cli/replay_print.h"
+#include "bench/replay/replay_print.h"
 #include "cli/walk.h"
 
 #define REPLAY_PIECE 16384u

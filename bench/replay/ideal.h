@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * ideal: textbook policies to compare with: exact FIFO, exact LRU, GDSF, W-TinyLFU, Belady. */
-#ifndef CLI_IDEAL_H
-#define CLI_IDEAL_H
+#ifndef BENCH_REPLAY_IDEAL_H
+#define BENCH_REPLAY_IDEAL_H
 
 #include <stdbool.h>
 #include <stddef.h>

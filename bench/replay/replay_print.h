@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * replay_print: the options, state and results of a replay; the printing of its results. */
-#ifndef CLI_REPLAY_PRINT_H
-#define CLI_REPLAY_PRINT_H
+#ifndef BENCH_REPLAY_REPLAY_PRINT_H
+#define BENCH_REPLAY_REPLAY_PRINT_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -10,8 +10,8 @@
 
 #include "cellar_observe.h"
 #include "cli/cli.h"
-#include "cli/ideal.h"
-#include "cli/trace.h"
+#include "bench/replay/ideal.h"
+#include "bench/replay/trace.h"
 
 #define REPLAY_POLICIES 9u
 #define REPLAY_ENGINE_ALL 4u /* policies at the start of the table: the default */

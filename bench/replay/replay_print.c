@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * replay_print: print the results of replay.c: table, JSON lines, curves by gnuplot. */
-#include "cli/replay_print.h"
+#include "bench/replay/replay_print.h"
 
 #include <errno.h>
 #include <inttypes.h>

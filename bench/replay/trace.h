@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * trace: read the requests of a trace file in pieces; six formats, packed or not. */
-#ifndef CLI_TRACE_H
-#define CLI_TRACE_H
+#ifndef BENCH_REPLAY_TRACE_H
+#define BENCH_REPLAY_TRACE_H
 
 #include <stdbool.h>
 #include <stddef.h>

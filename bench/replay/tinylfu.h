@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * tinylfu: W-TinyLFU over numbers, a textbook policy to compare with. */
-#ifndef CLI_TINYLFU_H
-#define CLI_TINYLFU_H
+#ifndef BENCH_REPLAY_TINYLFU_H
+#define BENCH_REPLAY_TINYLFU_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -13,7 +13,7 @@
  *            candidate is admitted at random (Caffeine does, against attackers).
  * SEE ALSO   ideal.c: the other textbook policies.
  * SOURCE     Einziger, Friedman, Manes 2017 (W-TinyLFU); Karedla et al. 1994 (segmented LRU). */
-#include "cli/tinylfu.h"
+#include "bench/replay/tinylfu.h"
 
 #include <stdlib.h>
 
