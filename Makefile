@@ -235,11 +235,11 @@ keep_if_same = $(Q)mkdir -p build; echo '$(1)' | cmp -s - $@ || echo '$(1)' >$@
 build/source-id: FORCE
 	$(call keep_if_same,$(SOURCE_ID))
 
-## run: install what is missing, build, run the tour of /usr/share (ARGS="..." another command)
+## run: install what is missing, build, run the tour (ARGS="..." another command)
 run:
 	$(Q)sh src/tools/deps.sh build
 	$(Q)$(MAKE) --no-print-directory all
-	$(Q)build/cellar $(or $(ARGS),tour /usr/share)
+	$(Q)build/cellar $(or $(ARGS),tour)
 ## page: src/resp/page.h, the dashboard as bytes, from src/resp/dashboard.html
 page:
 	$(Q)sh src/tools/page.sh src/resp/dashboard.html >src/resp/page.new

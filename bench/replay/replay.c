@@ -35,7 +35,6 @@
 #include "cellar.h"
 #include "cellar_admin.h"
 #include "bench/replay/replay_print.h"
-#include "cli/walk.h"
 
 #define REPLAY_PIECE 16384u
 #define REPLAY_CLAIM 32u

@@ -72,6 +72,8 @@ void cli_complain(const char *command, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* Return the meaning of an errno as static text. */
 const char *cli_errno_text(int error);
+/* Return the monotonic time in nanoseconds. */
+uint64_t cli_clock_ns(void);
 
 /* The next four write into `out` and return it. */
 #define CLI_TEXT 40 /* bytes of `out` */

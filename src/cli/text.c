@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * text: errors, numbers and names as text for people and as JSON.
+ * text: errors, numbers and names as text for people and as JSON; the clock.
  *
  * INVARIANTS No function reads the locale: the same figures give the same bytes everywhere.
  * LIMITS     CLI_TEXT bytes hold every 64-bit number with its separators and unit.
@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
+#include <time.h>
 
 #define CLI_SENTENCE 4608 /* a path of PATH_MAX bytes and the words around it */
 
@@ -23,6 +24,13 @@ void cli_complain(const char *command, const char *format, ...)
     fprintf(stderr, "cellar: %s%s", command != NULL ? command : "", command != NULL ? ": " : "");
     cli_plain(stderr, sentence);
     fputc('\n', stderr);
+}
+
+uint64_t cli_clock_ns(void)
+{
+    struct timespec now = { 0, 0 };
+    clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail on Linux with this clock */
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 const char *cli_errno_text(int error)

@@ -128,7 +128,7 @@ t_case unknown_letter_gets_the_list refused \
 t_case start_of_several_options_is_refused refused \
     'cellar: replay: option "--p" is the start of 2 options; write its whole name' replay --p x
 t_case option_without_its_value_is_refused refused \
-    'cellar: tour: option --memory needs a value; write --memory=VALUE' tour --memory
+    'cellar: serve: option --memory needs a value; write --memory=VALUE' serve --memory
 t_case value_of_a_switch_is_refused refused \
     'cellar: inspect: option --json takes no value; write --json alone' inspect --json=3 x
 
@@ -142,8 +142,7 @@ form() { # exit code, then ARGUMENT...: one line "cellar: COMMAND: sentence; rem
     [ $got -eq "$want" ] && [ ! -s "$t_tmp/out" ] && [ "$(wc -l <"$t_tmp/err")" -eq 1 ] &&
         grep -Eq "^cellar: $1: [^ ].*(; | must be )" "$t_tmp/err" && ! grep -q '\.$' "$t_tmp/err"
 }
-t_case errors_of_tour_have_the_form form 2 tour /nowhere/at/all
-t_case errors_of_tour_about_options form 2 tour --threads=x
+t_case errors_of_tour_about_options form 2 tour --wrong
 t_case errors_of_tour_about_arguments form 2 tour a b
 t_case errors_of_replay_have_the_form form 2 replay /nowhere/at/all
 t_case errors_of_replay_about_a_trace form 1 replay README.md
@@ -151,6 +150,17 @@ t_case errors_of_replay_about_options form 2 replay --policy=best x
 t_case errors_of_replay_without_a_trace form 2 replay
 t_case errors_of_inspect_have_the_form form 2 inspect "$t_tmp"
 t_case errors_of_inspect_without_a_directory form 2 inspect
+settings_are_refused() { # each wrong line; a missing file; a wrong variable
+    printf 'memory = 1k\nstale = 5\n' >"$t_tmp/wrong.conf"
+    "$bin" serve --settings="$t_tmp/wrong.conf" >"$t_tmp/out" 2>&1
+    [ $? -eq 2 ] && grep -q 'wrong.conf:1:10: error: memory: ' "$t_tmp/out" &&
+        grep -q 'wrong.conf:2:10: error: stale: ' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+    "$bin" serve --settings="$t_tmp/none.conf" >"$t_tmp/out" 2>&1
+    [ $? -eq 2 ] && grep -q 'none.conf: error: cannot be read' "$t_tmp/out" || return 1
+    CELLAR_EVICTION=random "$bin" serve >"$t_tmp/out" 2>&1
+    [ $? -eq 2 ] && grep -q 'CELLAR_EVICTION:1: error: must be one of: adaptive' "$t_tmp/out"
+}
+t_case errors_of_settings_name_line_file_and_variable settings_are_refused
 t_case errors_of_version form 2 version extra
 t_case errors_of_help form 2 help tour replay
 long_words() {
