@@ -27,7 +27,7 @@ SRC_L1    = record judge pin_slots cap segment quota_count large_list large_allo
             large_value change write rewrite expire resize check l1
 SRC_L2    = format admission progress mapped_read health index tombstone_filter codec io arm \
             superblock link footer slot log stall heartbeat control seal barrier stage_trim \
-            namespaces invalidations group_commit index_rebuild meta write read reopen visit reclaim \
+            namespaces invalidations group_commit index_rebuild meta write read value reopen visit reclaim \
             image index_snapshot resize sync recovery_slot recovery_place recovery_chain recovery \
             geometry worker owner_images files forked stat check open
 SRC_LOAD  = bytes table wait lease invalidate fork flight
@@ -35,7 +35,7 @@ SRC_LIMIT = rule ring table overrides calendar slots convert decide run quick ca
             permits preset snapshot tick stat text open check
 SRC_LOCK  = record tick lock many stat open
 SRC_CACHE = version talk error handle explain_record generation stamp turn shared question bloom_guard \
-            breaker_calls bloom_persist policy_fields policy_text policy_lint load_plan options settings tier_calls tags tier_store \
+            breaker_calls bloom_persist policy_fields policy_text policy_lint load_plan options settings demoted tier_calls tags tier_store \
             l2_tier l2_tier_none events lookup plan policy policy_reload change change_shared hook set delete touch \
             increment get get_with get_alloc pin buf update delete_with many delete_pattern \
             explain hot_keys scan clear namespace loader_api job load_call load_publish \

@@ -118,6 +118,22 @@ CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cel
  *     cellar_unpin(&p);                                                                          */
 CELLAR_API void cellar_unpin(cellar_pinned *p);
 
+/* Copy a part of a value. A value that only the disk has is not brought into memory. Over half a
+ * segment (cellar_l2.h, SIZES) it is read by parts of 64 KiB, else whole.
+ * in:      key; offset of the first byte; buf_cap 0 with buf NULL asks for the length
+ * out:     *total, the length of the value; buf: its bytes from offset on, min(buf_cap, *total -
+ *          offset) of them, none from the end on; buf is undefined unless the call returns OK
+ * returns: OK, MISS, ABSENT; E_LIMIT (all pin slots are taken)
+ * owns:    nothing changes hands
+ * thread:  any; two ranges of one value may be of two versions if it is changed between the calls
+ * cost:    memory: two shared writes and the copy; disk: the parts that the range touches
+ * example:
+ *     char part[4096];
+ *     size_t total;
+ *     if (cellar_get_range(c, "k", 1, 8192, part, 4096, &total) == CELLAR_OK) use(part, 4096);  */
+CELLAR_API cellar_err cellar_get_range(cellar *c, const void *key, size_t key_len, uint64_t offset,
+                                       void *buf, size_t buf_cap, size_t *total);
+
 /* Reserve the memory of a large value. Fill the memory, then set a key to exactly these bytes: the
  * entry takes them without a copy. A value of up to 256 KiB may be copied, as any other value is.
  * in:      c, any handle of the store; value_len from 1 to max_value_bytes

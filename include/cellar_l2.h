@@ -73,10 +73,10 @@ extern "C" {
  * offers it again as long as it is in memory. Metric cellar_l2_rejected_total counts refusals.
  *
  * THROUGH: when the call returns OK, the entry is in the log. The log survives the process, and
- * with SYNC_ALWAYS a power cut. A call waits for room in the log, 1 s at most.
+ * with SYNC_ALWAYS a power cut. A call waits for room in the log, 1 s at most (SIZES).
  *
  * THROUGH returns E_IO when the change is in memory and the disk has no value of the key: the
- * value is over half a segment, a write limit is used up, the cipher fails, the disk tier is
+ * value is over the limit of SIZES, a write limit is used up, the cipher fails, the disk tier is
  * off, or a touch or increment lost its entry to eviction. Metric cellar_l2_not_through_total
  * counts them. OK without the disk: an entry with less than min_ttl_ms left, a remembered error,
  * an entry with CELLAR_NO_L2. Loads, refreshes and cellar_lease_fulfill wait and count as well,
@@ -124,11 +124,14 @@ extern "C" {
 
 /* SIZES
  * A segment has 512 KiB; 1 MiB from 32 MiB of l2_bytes on, 4 MiB from 128 MiB, 8 MiB from 1 GiB;
- * at most memory_bytes / 16, not under 64 KiB. A directory keeps its size. A value that is
- * larger than half a segment, with key and up to 200 bytes of head, is never written (in the
- * dump: cellar_l2_rejected_size_total). A value of 1 MiB needs l2_bytes from 128 MiB and
- * memory_bytes from 64 MiB. Index, stage and tables are part of memory_bytes; where it is too
- * small, cellar_last_error names a sufficient budget. */
+ * at most memory_bytes / 16, not under 64 KiB. A directory keeps its size. A value over half a
+ * segment is written in parts of 64 KiB, and is found if all of them are there. Values over a
+ * quarter of the data file are never written, nor keys over half a segment (in the dump:
+ * cellar_l2_rejected_size_total). A directory with a value in parts needs this version or a newer
+ * one. A long value waits for room as long as the log takes parts of it, and 1 s without. One that
+ * leaves memory waits there: eight at a time, if those before it have memory_bytes / 8 at most.
+ * Index, stage and tables are part of memory_bytes; where it is too small, cellar_last_error names
+ * a sufficient budget. */
 
 /* MAPPED
  * mmap_read copies what was read within the last seconds from a mapping of the data file,

@@ -17,6 +17,7 @@
 #include "cache/events.h"
 
 #include "cache/call.h"
+#include "cache/demoted.h"
 #include "cache/error.h"
 #include "cache/generation.h"
 #include "cache/handle.h"
@@ -48,7 +49,8 @@ BASE_SIZE_END
 
 /* ---- the tier ---- */
 
-static void cache_demote(const cache_tier *t, const l1_left *what, const cellar *namespace)
+static void cache_demote(cache_store *s, const cache_tier *t, const l1_left *what,
+                         const cellar *namespace)
 {
     if (what->l2_addr == CACHE_NOT_ON_DISK || t->put == NULL) { return; }
     const cache_tier_key key = { what->key, what->key_len, what->hash, namespace->id,
@@ -58,6 +60,7 @@ static void cache_demote(const cache_tier *t, const l1_left *what, const cellar 
     const bool asked = what->l2_addr == L1_ADDR_LATER ||
                        (what->l2_addr != 0 &&
                         namespace->disk_mode == CELLAR_L2_WRITE_ON_EVICTION);
+    cache_tier_parts parts = { 0, 0 };
     const cache_tier_meta meta = {
         .deadline_ms = what->deadline_ms, .stale_ms = what->stale_ms, .idle_ms = what->idle_ms,
         .until_ms = what->expires_ms, .version = what->version,
@@ -65,8 +68,10 @@ static void cache_demote(const cache_tier *t, const l1_left *what, const cellar 
         .tag_born = what->tag_born, .tag_fps = what->tag_fps, .tag_count = what->tag_count,
         .user_flags = what->user_flags, .kind = what->kind, .cost = what->cost,
         .uses = asked ? BASE_MAX(what->uses, 1) : what->uses, .pack = namespace->disk_pack,
+        .parts = &parts,
     };
-    (void)t->put(t->ctx, &key, what->value, what->value_len, &meta, what->stamp);
+    const cellar_err err = t->put(t->ctx, &key, what->value, what->value_len, &meta, what->stamp);
+    if (err == CELLAR_DROPPED && t == s->tier) { cache_demoted_keep(s, what, &key, &meta); }
 }
 
 BASE_SIZE_BEGIN
@@ -167,7 +172,7 @@ CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
     if (what->cause == L1_LEFT_CAPACITY && namespace != NULL && !info.dropped) {
         const cache_tier *t = cache_tier_of(namespace);
         if (t != NULL) {
-            cache_demote(t, what, namespace);
+            cache_demote(s, t, what, namespace);
         } else if (s->tier != NULL) {
             stats_count(s->stats, STATS_L2_KEPT_OUT, 1);
         }

@@ -49,6 +49,7 @@ static void cache_fork_child(void *ctx)
     sync_reset(&s->log.lock);
     sync_reset(&s->error_lock);
     sync_reset(&s->listen_lock);
+    sync_reset(&s->demoted_lock);
     sync_reset(&s->tag_lock);
     sync_reset(&s->namespace_lock);
     s->forked = true;

@@ -17,6 +17,7 @@
 
 #include "base/text.h"
 #include "cache/bloom_persist.h"
+#include "cache/demoted.h"
 #include "cache/error.h"
 #include "cache/handle.h"
 #include "cache/tags.h"
@@ -68,12 +69,26 @@ static cellar_err cache_disk_get(void *ctx, const cache_tier_key *k, void *buf, 
     return err;
 }
 
+static cellar_err cache_disk_get_range(void *ctx, const cache_tier_key *k, uint64_t offset,
+                                       void *buf, size_t buf_cap, size_t *total,
+                                       cache_tier_meta *meta)
+{
+    const cache_store *s = ctx;
+    const l2_key key = cache_disk_key(k);
+    l2_meta m;
+    const cellar_err err = l2_get_range(s->disk, &key, offset, buf, buf_cap, total, &m);
+    if (err == CELLAR_OK || err == CELLAR_ABSENT) { *meta = cache_disk_meta(&m); }
+    return err;
+}
+
 static cellar_err cache_disk_put(void *ctx, const cache_tier_key *k, const void *value,
                                  size_t value_len, const cache_tier_meta *meta, uint64_t stamp)
 {
     const cache_store *s = ctx;
     if (meta->kind == (uint8_t)L1_ERROR) { return CACHE_TIER_REFUSED; }
     const l2_key key = cache_disk_key(k);
+    l2_parts parts = { 0, 0 };
+    if (meta->parts != NULL) { parts = (l2_parts){ meta->parts->id, meta->parts->done }; }
     const l2_meta m = { .deadline_ms = meta->deadline_ms, .stale_ms = (uint32_t)meta->stale_ms,
                         .idle_ms = (uint32_t)meta->idle_ms, .until_ms = meta->until_ms,
                         .version = meta->version,
@@ -81,10 +96,13 @@ static cellar_err cache_disk_put(void *ctx, const cache_tier_key *k, const void 
                         .user_flags = meta->user_flags, .kind = meta->kind, .cost = meta->cost,
                         .tag_count = meta->tag_count, .tag_born = meta->tag_born,
                         .tag_fps = meta->tag_fps, .unused = meta->uses == 0,
-                        .durable = meta->kept, .pack = meta->pack, .where = meta->where };
+                        .durable = meta->kept, .pack = meta->pack, .where = meta->where,
+                        .change = stamp == CACHE_STAMP_NONE, .parts = &parts };
     _Static_assert(L2_REFUSED == CACHE_TIER_REFUSED, "handed on as it is");
     const l2_current current = { s->tier_host.stamp_is, s->tier_host.ctx, stamp };
-    return l2_put(s->disk, &key, value, value_len, &m, &current);
+    const cellar_err err = l2_put(s->disk, &key, value, value_len, &m, &current);
+    if (meta->parts != NULL) { *meta->parts = (cache_tier_parts){ parts.id, parts.done }; }
+    return err;
 }
 
 static bool cache_disk_off(void *ctx)
@@ -368,6 +386,7 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
         .ctx = s,
         .hash_key = cache_disk_hash_key,
         .get = cache_disk_get,
+        .get_range = cache_disk_get_range,
         .put = cache_disk_put,
         .off = cache_disk_off,
         .min_ttl_ms = min_ttl,
@@ -423,10 +442,12 @@ typedef enum cache_spill_kind {
 
 typedef struct cache_spill {
     cellar *namespace;
+    cache_progress *progress; /* of the long value at which the walk waits */
     cache_spill_kind kind;
     uint64_t until_ns; /* CLOSE, OFFER: end of the walk; SAVE: end of the wait for room */
     uint64_t done;     /* entries handed to the log; but for OFFER, or refused by it */
     uint64_t missed;   /* entries without room, or refused although they live long enough */
+    size_t written;    /* progress->parts.done at the last wait */
     bool over;         /* out of time, or of room */
     bool full;         /* out of room */
 } cache_spill;
@@ -445,11 +466,15 @@ static bool cache_spill_there(const cache_store *s, const l1_key *k, const l1_in
 }
 
 /* Wait for room. Return false if the walk does not wait any longer. */
-static bool cache_spill_wait(const cache_spill *sp)
+static bool cache_spill_wait(cache_spill *sp)
 {
     const cache_store *s = sp->namespace->store;
     l2_stats now;
     l2_stats_get(s->disk, &now);
+    if (sp->kind == CACHE_SPILL_SAVE && sp->progress->parts.done > sp->written) {
+        sp->until_ns = base_now_ns() + CACHE_SAVE_PATIENCE_NS;
+    }
+    sp->written = sp->progress->parts.done;
     if (sp->kind == CACHE_SPILL_OFFER || now.broken || base_now_ns() >= sp->until_ns) {
         return false;
     }
@@ -477,7 +502,7 @@ static bool cache_spill_one(void *ctx, const l1_seen *e)
     cache_stored done;
     bool room;
     do {
-        done = cache_tier_offer(v, &k);
+        done = cache_tier_offer(v, &k, sp->progress);
         room = done != CACHE_NO_ROOM && (done != CACHE_REFUSED || !l2_off(s->disk));
     } while (!room && cache_spill_wait(sp));
     if (!room && !all) {
@@ -529,7 +554,11 @@ static bool cache_disk_spill(cache_store *s)
     const int64_t wanted_ms = base_load_rlx(&s->disk_close_ms);
     const int64_t limit_ms = wanted_ms != 0 ? wanted_ms : CACHE_DISK_CLOSE_MS;
     const uint64_t limit_ns = (uint64_t)BASE_MIN(limit_ms, INT64_MAX / 4000000) * 1000000u;
-    cache_spill sp = { .kind = CACHE_SPILL_CLOSE, .until_ns = base_now_ns() + limit_ns };
+    cache_progress progress = { .hash = 0 };
+    cache_spill sp = { .kind = CACHE_SPILL_CLOSE, .until_ns = base_now_ns() + limit_ns,
+                       .progress = &progress };
+    while (cache_demoted_work(s) && base_now_ns() < sp.until_ns) { (void)l2_tick(s->disk, 1000); }
+    cache_demoted_drop(s);
     uint32_t slot = 0;
     uint64_t cursor = 0;
     (void)cache_spill_walk(s, &sp, &slot, &cursor);
@@ -544,7 +573,8 @@ static bool cache_disk_spill(cache_store *s)
 
 CELLAR_PRIVATE cellar_err cache_disk_save(cache_store *s, uint64_t *missed)
 {
-    cache_spill sp = { .kind = CACHE_SPILL_SAVE,
+    cache_progress progress = { .hash = 0 };
+    cache_spill sp = { .kind = CACHE_SPILL_SAVE, .progress = &progress,
                        .until_ns = base_now_ns() + CACHE_SAVE_PATIENCE_NS };
     uint32_t slot = 0;
     uint64_t cursor = 0;
@@ -566,7 +596,8 @@ CELLAR_PRIVATE cellar_err cache_disk_save(cache_store *s, uint64_t *missed)
 /* Continue the pass for `budget_us`. Return false at its end, or if there is no room. */
 static bool cache_offer_pass(cache_store *s, uint64_t budget_us)
 {
-    cache_spill sp = { .kind = CACHE_SPILL_OFFER,
+    const size_t written = s->offered.parts.done;
+    cache_spill sp = { .kind = CACHE_SPILL_OFFER, .progress = &s->offered,
                        .until_ns = base_now_ns() + BASE_MIN(budget_us, 1000000u) * 1000u };
     if (s->offer_slot == 0 && s->offer_cursor == 0) {
         base_store_rel(&s->owes, (uint32_t)CACHE_OWES_PASS);
@@ -574,7 +605,7 @@ static bool cache_offer_pass(cache_store *s, uint64_t budget_us)
     const cellar_err err = cache_spill_walk(s, &sp, &s->offer_slot, &s->offer_cursor);
     if (sp.full || err != CELLAR_OK) { /* entries of this bucket are left */
         base_store_rel(&s->owes, (uint32_t)CACHE_OWES_AGAIN);
-        return sp.done != 0;
+        return sp.done != 0 || s->offered.parts.done > written;
     }
     if (sp.over) { return true; }
     s->offer_slot = 0;
@@ -584,11 +615,13 @@ static bool cache_offer_pass(cache_store *s, uint64_t budget_us)
 
 CELLAR_PRIVATE bool cache_disk_offer(cache_store *s, uint64_t budget_us)
 {
-    if (base_load_acq(&s->owes) == CACHE_OWES_NOTHING || s->disk == NULL || s->tier == NULL ||
+    const bool owes = base_load_acq(&s->owes) != CACHE_OWES_NOTHING;
+    if ((!owes && base_load_acq(&s->demoted_count) == 0) || s->disk == NULL || s->tier == NULL ||
         l2_off(s->disk) || !base_cas_ar(&s->offers, 0u, 1u)) {
         return false;
     }
-    const bool more = cache_offer_pass(s, budget_us);
+    bool more = cache_demoted_work(s);
+    if (owes) { more = cache_offer_pass(s, budget_us) || more; }
     base_store_rel(&s->offers, 0u);
     return more;
 }

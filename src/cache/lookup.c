@@ -161,6 +161,19 @@ CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf,
     return cache_tier_missed(c, k, word, cache_tier_ask(c, k, buf, buf_cap, value_len, m));
 }
 
+CELLAR_PRIVATE cellar_err cache_tier_range(cellar *c, const l1_key *k, uint64_t offset, void *buf,
+                                           size_t buf_cap, size_t *total)
+{
+    uint64_t word;
+    cache_tier_meta m;
+    if (cache_never_below(c, k)) { return CELLAR_MISS; }
+    if (!cache_tier_settled(c->store, k->hash, CACHE_READ_WAITS, &word)) { return CELLAR_CONFLICT; }
+    const cache_tier *t = cache_tier_of(c);
+    const cache_tier_key key = cache_tier_key_of(c, k);
+    const cellar_err err = t->get_range(t->ctx, &key, offset, buf, buf_cap, total, &m);
+    return cache_tier_missed(c, k, word, cache_tier_judge(c->store, err, &m, total));
+}
+
 /* Take the answer `err` of the tier, and back-fill L1. Return as cache_tier_fetch. */
 static cellar_err cache_tier_take(cellar *c, const l1_key *k, const cache_seen *seen,
                                   cellar_err err, const void *value, size_t value_len,

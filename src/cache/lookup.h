@@ -40,6 +40,9 @@ CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf
  * again. */
 CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                           size_t *value_len, cache_tier_meta *m);
+/* Look once into a tier with get_range, without a back-fill. CONFLICT: ask L1 again. */
+CELLAR_PRIVATE cellar_err cache_tier_range(cellar *c, const l1_key *k, uint64_t offset, void *buf,
+                                           size_t buf_cap, size_t *total);
 /* Put an entry of the tier into L1. Return CONFLICT if the key has changed since. */
 CELLAR_PRIVATE cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value,
                                          size_t value_len, const cache_tier_meta *m,

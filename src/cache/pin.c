@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * pin: read one key in place; fill a large value in place.
+ * pin: read one key in place, or a range of it; fill a large value in place.
  *
  * SEE ALSO   src/l1/pin.c. */
 #include "cache/pin.h"
@@ -43,6 +43,63 @@ BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_
         return cache_fail(c, err, 0, "cellar_pin: all pin slots are in use: unpin values");
     }
     return err;
+}
+
+/* Copy a range of the value that memory has. */
+static cellar_err cache_range_here(cellar *c, const l1_key *k, uint64_t offset, void *buf,
+                                   size_t buf_cap, size_t *total)
+{
+    l1_pin_ref ref;
+    if (cache_is_unproven(c)) { return CELLAR_MISS; }
+    const cellar_err err = l1_pin(c->l1, k, &ref, 0);
+    if (err != CELLAR_OK) { return err; }
+    *total = ref.value_len;
+    if (offset < ref.value_len && buf_cap != 0) {
+        const size_t n = BASE_MIN(buf_cap, ref.value_len - (size_t)offset);
+        memcpy(buf, (const char *)ref.value + offset, n);
+    }
+    l1_unpin_slot(c->l1, ref.slot);
+    return CELLAR_OK;
+}
+
+/* Copy a range of the value that the tier has. CONFLICT: memory may have it now. */
+static cellar_err cache_range_below(cellar *c, const l1_key *k, uint64_t offset, void *buf,
+                                    size_t buf_cap, size_t *total)
+{
+    if (!cache_may_lie_below(c, k)) { return CELLAR_MISS; }
+    const cache_tier *t = cache_tier_of(c);
+    if (t != NULL && t->get_range != NULL) {
+        return cache_tier_range(c, k, offset, buf, buf_cap, total);
+    }
+    return cache_tier_bring(c, k) ? CELLAR_CONFLICT : CELLAR_MISS;
+}
+
+CELLAR_API cellar_err cellar_get_range(cellar *c, const void *key, size_t key_len, uint64_t offset,
+                                       void *buf, size_t buf_cap, size_t *total)
+{
+    if (total != NULL) { *total = 0; }
+    if (c == NULL || cache_key_bad(key, key_len) || total == NULL ||
+        (buf == NULL && buf_cap != 0)) {
+        return cache_fail_key(c, "cellar_get_range", key, key_len,
+                              "total must not be NULL, nor buf with buf_cap > 0");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    bool below = false;
+    l1_key k;
+    cache_key(c, &k, key, key_len);
+    cellar_err err = cache_is_off(c) ? CELLAR_MISS : CELLAR_CONFLICT;
+    for (unsigned look = 0; err == CELLAR_CONFLICT && look < CACHE_LOOKS; look++) {
+        err = cache_range_here(c, &k, offset, buf, buf_cap, total);
+        if (err != CELLAR_MISS) { break; }
+        err = cache_range_below(c, &k, offset, buf, buf_cap, total);
+        below = err != CELLAR_MISS;
+    }
+    if (err == CELLAR_CONFLICT) { err = CELLAR_MISS; }
+    stats_add(cache_mine(c), below && err == CELLAR_OK ? STATS_HIT_L2 : cache_outcome(err), 1);
+    if (cache_talks(c)) { cache_read_tell(c, "get", &k, err); }
+    if (err != CELLAR_E_LIMIT) { return err; }
+    stats_count(c->stats, STATS_LIMIT_PINS, 1);
+    return cache_fail(c, err, 0, "cellar_get_range: all pin slots are in use: unpin values");
 }
 
 CELLAR_API cellar_err cellar_reserve(cellar *c, size_t value_len, cellar_pinned *out)

@@ -34,6 +34,11 @@ typedef struct cache_tier_key {
     uint32_t generation;
 } cache_tier_key;
 
+typedef struct cache_tier_parts { /* progress of the put of a long value; zero before the first */
+    uint64_t id;
+    size_t done; /* bytes that the tier has */
+} cache_tier_parts;
+
 typedef struct cache_tier_meta { /* 0: not set, none */
     int64_t deadline_ms;
     int64_t stale_ms, idle_ms;
@@ -46,6 +51,8 @@ typedef struct cache_tier_meta { /* 0: not set, none */
     uint8_t kind, cost, uses; /* uses 0: not used since it was stored */
     bool kept; /* for a put: acknowledged as stored, must be found again */
     bool pack; /* for a put: compress, if the tier can */
+    cache_tier_parts *parts; /* for a put: goes on where the last put of this value was dropped;
+                              * NULL: begins again */
     bool passing; /* of a get: memory must not keep the entry */
     bool silent;  /* of a get: the tier did not answer in time */
     uint64_t *where; /* for a put: OK writes the l2_addr of the copy; NULL: not wanted */
@@ -97,6 +104,9 @@ typedef struct cache_tier {
      * miss. buf may be NULL with 0 bytes. */
     cellar_err (*get)(void *ctx, const cache_tier_key *k, void *buf, size_t buf_cap,
                       size_t *value_len, cache_tier_meta *meta);
+    /* Like `get` for min(buf_cap, *total - offset) bytes from `offset` on. NULL: not supported. */
+    cellar_err (*get_range)(void *ctx, const cache_tier_key *k, uint64_t offset, void *buf,
+                            size_t buf_cap, size_t *total, cache_tier_meta *meta);
     /* Begin a get for cellar_lease_acquire, which must not wait; the answer comes by host.answered.
      * Returns false: the tier cannot answer now. NULL: `get` does not wait. */
     bool (*ask)(void *ctx, const cache_tier_key *k, const cache_tier_ticket *ticket);

@@ -13,6 +13,7 @@
 #include "cache/tier_calls.h"
 
 #include "cache/call.h"
+#include "cache/demoted.h"
 #include "cache/error.h"
 
 BASE_SIZE_BEGIN
@@ -150,6 +151,7 @@ CELLAR_PRIVATE void cache_tiers_forked(cache_store *s)
     (void)base_sub_rlx(&s->observers_base, count);
     base_store_rlx(&s->tier_count, 0u);
     s->tier = NULL;
+    cache_demoted_drop(s);
 }
 
 /* ---- durability ---- */
@@ -168,8 +170,8 @@ CELLAR_PRIVATE cellar_err cache_through(cellar *c, cellar_err below)
                                        "happen: raise queue_items or queue_bytes of the batcher");
     }
     return cache_fail(c, below, 0,
-                      "the entry is in memory only: it is over half a disk segment, a write limit "
-                      "is used up, or the disk tier is off (cellar_dump)");
+                      "the entry is in memory only: it is over a quarter of the data file, a "
+                      "write limit is used up, or the disk tier is off (cellar_dump)");
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, cellar_err err)

@@ -40,6 +40,7 @@ typedef struct cache_how {
     uint64_t where;   /* out: the address of the copy; 0: a tier without addresses */
     int64_t until_ms; /* end of an entry without further use; 0: used now */
     bool kept;        /* the call reports that the entry is there */
+    cache_progress *progress; /* of earlier puts of this value that were dropped */
 } cache_how;
 
 static cache_tier_meta cache_tier_meta_of(const cellar *c, const l1_put_spec *p, cache_how *how)
@@ -54,7 +55,8 @@ static cache_tier_meta cache_tier_meta_of(const cellar *c, const l1_put_spec *p,
                           .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost,
                           .l2_addr = how->addr,
                           .uses = 1, /* the namespace or the call wants it there */
-                          .kept = how->kept, .pack = c->disk_pack, .where = &how->where };
+                          .kept = how->kept, .pack = c->disk_pack, .where = &how->where,
+                          .parts = &how->progress->parts };
     if (m.idle_ms != 0) {
         m.until_ms = how->until_ms != 0
                          ? how->until_ms
@@ -108,6 +110,13 @@ static cache_stored cache_store_seen(const cellar *c, const l1_key *k, const l1_
     how->until_ms = i->expires_ms;
     how->addr = i->l2_addr;
     return cache_store_spec(c, k, &p, how);
+}
+
+/* Begin again if the key, or what L1 has of it, may be another one than at the last put. */
+static void cache_progress_look(cache_progress *p, uint64_t hash, uint64_t changes)
+{
+    if (p->hash == hash && p->changes == changes) { return; }
+    *p = (cache_progress){ .hash = hash, .changes = changes };
 }
 
 /* Store the entry that L1 has. A newer change may have put it there, which is as good. */
@@ -169,15 +178,24 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
     const cache_tier *tier = NULL;
     cache_stored done = CACHE_NO_ROOM;
     uint64_t until_ns = 0;
-    cache_how how = { .stamp = CACHE_STAMP_NONE, .kept = urge >= CACHE_THROUGH };
+    cache_progress progress = { .hash = 0 };
+    size_t written = 0;
+    cache_how how = { .stamp = CACHE_STAMP_NONE, .kept = urge >= CACHE_THROUGH,
+                      .progress = &progress };
     for (uint32_t waits = 0; done == CACHE_NO_ROOM; waits++) {
         if (!cache_turn_begin(s, t)) { return CELLAR_OK; } /* a newer change has its own promise */
+        if (p == NULL) {
+            const uint64_t word = base_load_acq(cache_stamp(s, k->hash));
+            cache_progress_look(&progress, k->hash, CACHE_STAMP_CHANGES(word));
+        }
         done = p != NULL ? cache_store_spec(c, k, p, &how) : cache_store_back(c, k, &how);
         tier = cache_tier_of(c);
         if (tier == NULL) { return CELLAR_OK; }
         if (done != CACHE_NO_ROOM || urge == CACHE_TRY) { break; }
         cache_turn_pause(s, t);
-        if (!cache_store_wait(tier, waits, &until_ns)) {
+        const bool on = progress.parts.done > written; /* then the wait begins again */
+        written = progress.parts.done;
+        if (!cache_store_wait(tier, on ? 0 : waits, &until_ns)) {
             if (!cache_turn_begin(s, t)) { return CELLAR_OK; }
             break;
         }
@@ -203,7 +221,7 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
 
 /* Order the watch and the look by a fence, as load_shared.c does. A change after the look has moved
  * the stamp, so the put is refused, or the copy is not noted in memory. */
-CELLAR_PRIVATE cache_stored cache_tier_offer(cellar *c, const l1_key *k)
+CELLAR_PRIVATE cache_stored cache_tier_offer(cellar *c, const l1_key *k, cache_progress *progress)
 {
     cache_store *s = c->store;
     cache_frame f;
@@ -216,7 +234,9 @@ CELLAR_PRIVATE cache_stored cache_tier_offer(cellar *c, const l1_key *k)
         f.globs = base_load_acq(&s->glob_epoch);
         f.expect = CACHE_STAMP_CHANGES(word);
         how = (cache_how){ .stamp = cache_captured(s, word),
-                           .kept = c->disk_mode == CELLAR_L2_WRITE_THROUGH };
+                           .kept = c->disk_mode == CELLAR_L2_WRITE_THROUGH,
+                           .progress = progress };
+        cache_progress_look(progress, k->hash, f.expect);
         base_fence_sc();
         done = cache_store_back(c, k, &how);
     } while (done == CACHE_REFUSED && ++rounds < CACHE_OFFER_ROUNDS &&

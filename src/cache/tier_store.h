@@ -39,7 +39,7 @@ BASE_INLINE cache_tier_key cache_tier_key_of(const cellar *c, const l1_key *k)
 CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p,
                                            cache_urge urge, cache_turn *t);
 /* Put the entry that memory has into the tier, which must have stamps, and note its copy. Any
- * thread; changes of the key go on. */
-CELLAR_PRIVATE cache_stored cache_tier_offer(cellar *c, const l1_key *k);
+ * thread; changes of the key go on. NO_ROOM: offer it again with the same `progress`. */
+CELLAR_PRIVATE cache_stored cache_tier_offer(cellar *c, const l1_key *k, cache_progress *progress);
 
 #endif

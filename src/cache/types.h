@@ -249,6 +249,11 @@ typedef struct cache_frame { /* one observed change; on the stack of the caller 
 enum { CACHE_OWES_NOTHING, CACHE_OWES_PASS, CACHE_OWES_AGAIN };
 enum { CACHE_THREAD_OFF, CACHE_THREAD_MOVING, CACHE_THREAD_ON };
 
+typedef struct cache_progress { /* of the offer of a long value; zero before the first */
+    uint64_t hash, changes; /* key, and changes of its class when the offer began */
+    cache_tier_parts parts;
+} cache_progress;
+
 struct cache_store {
     base_account account;   /* the only budget */
     base_hash_key hash_key; /* constant */
@@ -271,10 +276,15 @@ struct cache_store {
     int disk_errno;
     uint8_t disk_mode;      /* l2.write; constant */
     _Atomic uint32_t owes;  /* CACHE_OWES_...: entries that the disk dropped */
-    _Atomic uint32_t offers; /* 1: a thread offers them; it has the two below */
+    _Atomic uint32_t offers; /* 1: a thread offers them; it has the three below */
+    cache_progress offered; /* of the long value at which the pass stopped */
     uint32_t offer_slot;    /* namespace at which the pass goes on */
     uint64_t offer_cursor;  /* place in it; both 0: a pass begins */
     char disk_text[120];
+    sync_lock demoted_lock; /* rank DEMOTED; guards the list */
+    struct cache_demoted *demoted; /* long values that left memory, oldest first; demoted.c */
+    uint64_t demoted_bytes; /* of their values */
+    _Atomic uint32_t demoted_count;
     _Atomic uint64_t *_Atomic stamps; /* see stamp.c; NULL without a tier; release */
     _Atomic uint64_t *stamps_parent; /* in a forked child: stamps of the parent, freed by the
                                       * close */

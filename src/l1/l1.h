@@ -72,6 +72,7 @@ typedef struct l1_left {
     uint32_t generation, user_flags, idle_ms;
     l1_cause cause;
     uint8_t kind, cost, fails, uses; /* uses: the 2-bit counter; 0: no request */
+    const void *block; /* of the value; NULL: it has none, or the old value of a change */
 } l1_left;
 
 typedef struct l1_hooks {
@@ -218,6 +219,10 @@ CELLAR_PRIVATE bool l1_pin_hit(l1 *c, const base_thread_record *self, const void
 /* Keep the bytes in place until l1_unpin (by any thread). CELLAR_E_LIMIT: no free slot. */
 CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags);
 BASE_SPARE CELLAR_PRIVATE void l1_unpin(l1 *c, l1_pin_ref *ref);
+/* Keep the bytes of a value that left in place beyond the hook, until l1_unpin_slot(*slot_index).
+ * False: the value has no block of its own, or all pin slots are in use. Hold a few of them at a
+ * time: gets use the same slots. The child of a fork has none. */
+CELLAR_PRIVATE bool l1_pin_left(l1 *c, const l1_left *what, uint32_t *slot_index);
 CELLAR_PRIVATE void l1_unpin_slot(l1 *c, uint32_t slot_index); /* ref->slot, once */
 /* Make a block for `len` bytes of a value and pin it. A set of exactly these bytes takes the block.
  * OK; E_LIMIT (no free slot), E_SPACE, E_NOMEM. */

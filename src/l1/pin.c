@@ -142,6 +142,17 @@ CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsign
 
 BASE_SIZE_END
 
+CELLAR_PRIVATE bool l1_pin_left(l1 *c, const l1_left *what, uint32_t *slot_index)
+{
+    if (what->block == NULL) { return false; }
+    /* The block goes to the retire list behind the hook. From there on the pin holds it. */
+    const _Atomic uint64_t *pin = l1_pin_take(c, (uint64_t)(uintptr_t)what->block | L1_BIG_BIT,
+                                              true);
+    if (pin == NULL) { return false; }
+    *slot_index = (uint32_t)(pin - &c->pin[0].slot[0]);
+    return true;
+}
+
 CELLAR_PRIVATE void l1_unpin_slot(l1 *c, uint32_t slot_index)
 {
     _Atomic uint64_t *slot = &c->pin[0].slot[0] + slot_index;

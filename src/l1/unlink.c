@@ -90,6 +90,7 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
         left.cause = (l1_cause)x->cause;
         left.uses = x->uses;
         l1_big *const block = l1_block_of(c, x->pos, &r);
+        left.block = left.value_len != 0 ? block : NULL;
         sync_assert_none();
         if (c->hooks.left != NULL) { c->hooks.left(c->hooks.ctx, &left); }
         BASE_POINT("l1.evict.handed");

@@ -55,6 +55,8 @@ _Static_assert(offsetof(l2_trailer, hole) - offsetof(l2_trailer, data_end) ==
 #define L2_EXT_LINK 9u
 #define L2_EXT_TAGS 128u
 #define L2_EXT_RAW 129u
+#define L2_EXT_PARTS 131u
+#define L2_EXT_PARTS_BYTES 20u
 #define L2_EXT_LIST 130u /* tags of an older library; the length counts words of 8 bytes */
 #define L2_LIST_MAX 100u /* most tags in such a list */
 #define L2_SORT_ROW_MOST 80u /* bytes of a row that is sorted */
@@ -463,6 +465,8 @@ CELLAR_PRIVATE bool l2_rec_whole(const l2_form *f, const unsigned char *at, uint
  *   the kind is set; not authenticated by encryption
  *   128 u64 born, u64 fingerprint of each tag  129 u32 raw length of a compressed value
  *   130 the same as 128 in records of older libraries: its length counts words of 8 bytes
+ *   131 u64 id, u64 total, u32 part: a value of `total` bytes lies in records of `part` bytes
+ *   (value.c)
  *   0 padding
  * An unknown type from 128 on makes the record a miss; below 128 it is skipped. */
 
@@ -505,6 +509,14 @@ CELLAR_PRIVATE size_t l2_ext_write(unsigned char out[L2_EXT_MAX], const l2_meta 
     if (m->cost != 0) { n += l2_ext_put(out + n, 7, &m->cost, 1); }
     if (end_wall_ms != 0) { n += l2_ext_put(out + n, 8, &end_wall_ms, 8); }
     if (raw_bytes != 0) { n += l2_ext_put(out + n, L2_EXT_RAW, &raw_bytes, 4); }
+    if (m->part_id != 0) {
+        out[n] = L2_EXT_PARTS;
+        out[n + 1] = L2_EXT_PARTS_BYTES;
+        l2_w64(out + n + 2, m->part_id);
+        l2_w64(out + n + 10, m->part_total);
+        l2_w32(out + n + 18, m->part_bytes);
+        n += 2 + L2_EXT_PARTS_BYTES;
+    }
     if (m->tag_count != 0) {
         const size_t bytes = 8 * (size_t)m->tag_count; /* at most BASE_TAGS_MAX of them */
         out[n] = L2_EXT_TAGS;
@@ -538,6 +550,16 @@ static bool l2_ext_tags(const unsigned char *at, uint32_t n, l2_meta *m)
     return true;
 }
 
+/* Read what a record says of its parts. */
+static bool l2_ext_parts(const unsigned char *at, uint32_t n, l2_meta *m)
+{
+    if (n != L2_EXT_PARTS_BYTES) { return false; }
+    m->part_id = l2_r64(at + 2);
+    m->part_total = l2_r64(at + 10);
+    m->part_bytes = l2_r32(at + 18);
+    return m->part_id != 0 && m->part_bytes != 0 && m->part_total <= SIZE_MAX;
+}
+
 CELLAR_PRIVATE bool l2_ext_read(const unsigned char *ext, size_t bytes, l2_meta *m)
 {
     for (size_t at = 0; at < bytes && ext[at] != 0;) {
@@ -546,7 +568,10 @@ CELLAR_PRIVATE bool l2_ext_read(const unsigned char *ext, size_t bytes, l2_meta 
         uint8_t want;
         void *field = l2_ext_field(m, ext[at], &want);
         const bool tags = ext[at] == L2_EXT_TAGS || ext[at] == L2_EXT_LIST;
-        if (tags ? !l2_ext_tags(ext + at, n, m) : field == NULL && ext[at] >= 128) { return false; }
+        const bool right = tags                        ? l2_ext_tags(ext + at, n, m)
+                           : ext[at] == L2_EXT_PARTS   ? l2_ext_parts(ext + at, n, m)
+                                                       : field != NULL || ext[at] < 128;
+        if (!right) { return false; }
         if (field != NULL && want != n) { return false; }
         if (field != NULL) { memcpy(field, ext + at + 2, want); }
         at += 2u + n;

@@ -85,6 +85,11 @@ typedef struct l2_key { /* key of one entry; hash is base_hash(l2_hash_key, gene
     uint64_t hash;
 } l2_key;
 
+typedef struct l2_parts { /* progress of the put of a long value; zero before the first call */
+    uint64_t id; /* number of the value in parts; 0: not begun */
+    size_t done; /* bytes in the log */
+} l2_parts;
+
 typedef struct l2_meta { /* fields of one entry; 0 means "none" unless a field says otherwise */
     int64_t deadline_ms; /* BASE_NEVER_MS: none */
     int64_t until_ms;    /* with idle_ms: expiry time unless the entry is used; 0: deadline_ms */
@@ -97,7 +102,12 @@ typedef struct l2_meta { /* fields of one entry; 0 means "none" unless a field s
                   * while is written, see admission.c */
     bool durable; /* into a put: acknowledged as durable, so a later open must find the entry */
     bool pack;   /* into a put: compress the value if that saves at least 1/8 */
+    bool change; /* into a put: the put is the change itself, and no newer one can overtake it */
+    l2_parts *parts; /* into a put: progress of earlier puts of the same value that were dropped;
+                      * NULL: a long value begins again */
     uint32_t raw_bytes; /* size of a compressed value before compression; set by l2 only */
+    uint32_t part_bytes; /* with part_id: size of each part but the last; set by l2 only */
+    uint64_t part_id, part_total; /* of a value in parts, else 0; set by l2 only */
     int64_t end_wall_ms; /* deadline_ms as stored in a record with until_ms; set by l2 only */
     uint32_t tag_count;
     uint64_t tag_born;   /* tag epoch at which the value was computed */
@@ -124,9 +134,16 @@ BASE_SPARE CELLAR_PRIVATE void l2_forked(l2 *d);
 
 BASE_SPARE CELLAR_PRIVATE const base_hash_key *l2_hash_key(const l2 *d);
 
-/* Get a value. OK, ABSENT, MISS, or E_BUFFER: *value_len and *meta are set, nothing is copied. */
+/* Get a value. OK, ABSENT, MISS, or E_BUFFER: *value_len and *meta are set, nothing is copied.
+ * After a MISS buf is undefined. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_cap,
                                             size_t *value_len, l2_meta *meta);
+
+/* Get min(buf_cap, *total - offset) bytes of a value from `offset` on; *total: all of it. OK or
+ * ABSENT: the bytes are in buf, none if offset is *total or more. A MISS: buf is undefined. */
+BASE_SPARE CELLAR_PRIVATE cellar_err l2_get_range(l2 *d, const l2_key *k, uint64_t offset,
+                                                  void *buf, size_t buf_cap, size_t *total,
+                                                  l2_meta *meta);
 
 #define L2_VISIT_VALUE 4096u /* longest value that a scan passes, bytes */
 /* Take one entry of a scan; false ends it. value NULL: longer than L2_VISIT_VALUE. */
@@ -151,7 +168,8 @@ typedef struct l2_current {
     uint64_t stamp;
 } l2_current;
 /* Store an entry. Never waits. OK: the log has this copy or an identical one, and it replaces all
- * older copies. So a change that puts needs no l2_invalidate. DROPPED: no room in time. REFUSED:
+ * older copies. So a change that puts needs no l2_invalidate. DROPPED: no room in time; repeat the
+ * put with meta->parts to go on. REFUSED:
  * the stamp is not current, or the entry is too large, expires too soon, is unused or exceeds a
  * write budget. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value,
@@ -264,7 +282,7 @@ typedef enum l2_opened { /* source of the index of this open; also a metric labe
  * truncated stage. folds: tags and patterns that became a floor (invalidations.c). snaps: 1 if
  * this open read index.snap. reread: damaged records that were read again past the page cache.
  * trimmed_bytes: dirty bytes of the stage that need not be written. packed_saved: bytes
- * (codec.c). */
+ * (codec.c). parts: records of values in parts; miss_parts: gets that lacked one. */
 #define L2_COUNTERS(X) \
     X(gets) X(hits) X(miss_word) X(miss_read) X(miss_damage) X(miss_key) X(miss_expired) \
     X(miss_sealed) X(miss_invalid) X(miss_packed) X(io_errors) X(puts) X(put_bytes) \
@@ -273,7 +291,7 @@ typedef enum l2_opened { /* source of the index of this open; also a metric labe
     X(tombstones) X(denied) X(remembered) X(controls) X(sealed) X(sealed_bytes) \
     X(trimmed_bytes) X(reclaimed) X(emptied) X(syncs) X(barriers) X(commits) X(healed) \
     X(recovered) X(holes) X(offs) X(stalled) X(closings) X(relied) X(waits) X(folds) \
-    X(packed) X(packed_saved) X(cuts) X(reread) X(snaps)
+    X(packed) X(packed_saved) X(cuts) X(reread) X(snaps) X(parts) X(miss_parts)
 
 typedef struct l2_stats {
 #define L2_X(name) uint64_t name;

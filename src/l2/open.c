@@ -185,7 +185,7 @@ static cellar_err l2_format(l2 *d, int *sys_errno)
     if (err != CELLAR_OK) { return err; }
     s->major = L2_MAJOR;
     s->minor = L2_MINOR;
-    s->incompat = L2_INCOMPAT;
+    s->incompat = L2_INCOMPAT_EACH;
     s->check_algo = 1;
     s->hash_algo = (uint16_t)d->cfg.hash_algo;
     s->epoch = 1;
@@ -263,10 +263,12 @@ static int l2_format_now(l2 *d, const l2_stage_id *was)
 {
     l2_super *s = &d->super;
     base_store_rlx(&d->floor_lsn, s->floor_lsn);
-    if (s->minor >= L2_MINOR && (s->incompat & L2_INCOMPAT) == L2_INCOMPAT) { return 0; }
+    if (s->minor >= L2_MINOR && (s->incompat & L2_INCOMPAT_EACH) == L2_INCOMPAT_EACH) {
+        return 0;
+    }
     const l2_stage_id stage = s->stage;
     s->minor = (uint16_t)BASE_MAX(s->minor, L2_MINOR);
-    s->incompat |= L2_INCOMPAT;
+    s->incompat |= L2_INCOMPAT_EACH;
     s->stage = *was;
     const int e = l2_super_store(d);
     s->stage = stage;
@@ -440,7 +442,8 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
         d->threaded = base_thread_start(&d->thread, l2_thread_main, d, "cellar-l2",
                                         cfg->stack_bytes) == 0;
     }
-    if (d->page_raw != NULL && l2_codec_open(d) && (d->threaded || cfg->no_thread)) {
+    if (d->page_raw != NULL && l2_codec_open(d) && (d->threaded || cfg->no_thread) &&
+        base_random_bytes(&d->part_first, sizeof d->part_first)) {
         d->page = (unsigned char *)d->page_raw + (L2_PAGE - ((uintptr_t)d->page_raw % L2_PAGE));
         err = l2_open_dir(d, cfg->path, sys_errno);
         if (err == CELLAR_E_CORRUPT && cfg->set_aside) {
@@ -456,6 +459,9 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
         l2_thread_end(d);
         l2_free(d);
         return err;
+    }
+    if ((d->super.incompat & L2_INCOMPAT_PARTS) != 0) {
+        base_store_rlx(&d->parts, (uint32_t)L2_PARTS_READY);
     }
     base_store_rel(&d->ready, 1u);
     l2_worker_wake(d);

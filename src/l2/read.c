@@ -10,7 +10,7 @@
  *            pattern invalidates it; a stale value is a miss, too. With a cipher it must also
  *            decrypt, and a compressed value must have its raw length. All else is a miss with a
  *            counter. A get reads once, plus once past the page cache for a record that does not
- *            verify.
+ *            verify. Values in parts: value.c.
  * PROTOCOL   Reader: slot.pins + 1, then read the segment's word again. Worker: store the word,
  *            then read the pins. All are seq_cst, so one of the two sees the other.
  *            A change is acknowledged after the word of each older record is gone. So a get that
@@ -31,6 +31,7 @@
 #include "l2/link.h"
 #include "l2/mapped_read.h"
 #include "l2/progress.h"
+#include "l2/read.h"
 #include "l2/tombstone_filter.h"
 
 #define L2_GET_ROUNDS 64 /* retries while segments move or words change */
@@ -43,20 +44,30 @@ typedef struct l2_step { /* result of the check of one record */
     uint64_t link; /* if `other`: lsn of the linked record; 0: none */
 } l2_step;
 
-typedef struct l2_want {
-    const l2_key *k;
-    void *buf;
-    size_t buf_cap, *value_len;
-    l2_meta *meta;
-    l2_step *step;
-} l2_want;
-
 /* Return true if `lsn` lies below a floor. Checked after tags and patterns: their rows are
  * forgotten once no older record counts, while a reader may still hold bytes of a segment reclaimed
  * since. */
 static bool l2_is_below_floor(const l2 *d, uint64_t lsn)
 {
     return lsn < base_load_acq(&d->header_floor) || lsn < base_load_acq(&d->floor_lsn);
+}
+
+/* Copy the value of `len` bytes, or the range of it: n bytes of the box. */
+static bool l2_judge_copy(l2 *d, const l2_want *w, const l2_box *box, uint32_t n, uint32_t len)
+{
+    const bool packed = len != n;
+    if (!w->range) {
+        if (packed) { return l2_box_unpack(d, box, n, w->buf, len); }
+        if (n > 0 && box->bytes != w->buf) { memcpy(w->buf, box->bytes, n); }
+        return true;
+    }
+    if (w->offset >= len || w->buf_cap == 0) { return true; }
+    const size_t bytes = BASE_MIN(w->buf_cap, len - (size_t)w->offset);
+    unsigned char *whole = packed ? l2_alloc(d, len) : NULL;
+    const bool right = !packed || (whole != NULL && l2_box_unpack(d, box, n, whole, len));
+    if (right) { memcpy(w->buf, (packed ? whole : box->bytes) + w->offset, bytes); }
+    if (whole != NULL) { base_free(d->cfg.account, BASE_MOD_L2, whole, len); }
+    return right;
 }
 
 /* Check the fields of the key's record, then copy the value: n bytes of the box. */
@@ -82,12 +93,9 @@ static cellar_err l2_judge_value(l2 *d, const l2_want *w, const unsigned char *a
         return CELLAR_MISS;
     }
     const uint32_t len = m.raw_bytes != 0 ? m.raw_bytes : n;
-    const bool fits = len <= w->buf_cap;
-    if (fits && m.raw_bytes != 0 && !l2_box_unpack(d, box, n, w->buf, len)) { return CELLAR_MISS; }
-    if (fits && m.raw_bytes == 0 && n > 0 && box->bytes != w->buf) {
-        memcpy(w->buf, box->bytes, n);
-    }
-    *w->value_len = len;
+    *w->value_len = m.part_id != 0 ? (size_t)m.part_total : len;
+    const bool fits = w->range || *w->value_len <= w->buf_cap;
+    if (fits && m.part_id == 0 && !l2_judge_copy(d, w, box, n, len)) { return CELLAR_MISS; }
     if (m.tag_count != 0) { memcpy(w->meta->tags, m.tag_fps, 8 * (size_t)m.tag_count); }
     m.tag_fps = NULL; /* valid only during this call */
     memcpy(w->meta, &m, offsetof(l2_meta, tags));
@@ -138,7 +146,7 @@ static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uin
     l2_box box = { NULL, 0, key + r.klen };
     uint32_t n = r.vlen;
     if (((r.form & L2_FORM_SEALED) != 0 || d->crypt.open != NULL) && /* before ext is used */
-        !l2_box_open(d, &r, at, w->buf, w->buf_cap, &box, &n)) {
+        !l2_box_open(d, &r, at, w->buf, w->range ? 0 : w->buf_cap, &box, &n)) {
         return CELLAR_MISS;
     }
     const cellar_err err = l2_judge_value(d, w, at, &r, l2_lsn(d, segseq, off), &box, n);
@@ -301,14 +309,12 @@ static void l2_get_wait(int round)
 
 BASE_SIZE_END
 
-CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_cap,
-                                 size_t *value_len, l2_meta *meta)
+CELLAR_PRIVATE cellar_err l2_read_record(l2 *d, const l2_want *wanted)
 {
-    /* cppcheck-suppress ctuuninitvar ; only written to */
     l2_step step;
-    const l2_want w = { k, buf, buf_cap, value_len, meta, &step };
-    const uint64_t h48 = l2_h48(k->hash);
-    L2_COUNT(d, gets);
+    l2_want w = *wanted;
+    w.step = &step;
+    const uint64_t h48 = l2_h48(w.k->hash);
     if (base_load_rlx(&d->broken) != 0 || l2_is_closed(d)) { return CELLAR_MISS; }
     for (int round = 0; round < L2_GET_ROUNDS; round++) {
         const uint64_t word = l2_index_find(d, h48);
@@ -330,7 +336,6 @@ CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_c
             continue;
         }
         if (err != CELLAR_MISS || l2_index_find(d, h48) == word) {
-            if (err == CELLAR_OK || err == CELLAR_ABSENT) { L2_COUNT(d, hits); }
             if (err == CELLAR_MISS && step.other) { L2_COUNT(d, miss_key); }
             return err;
         }

@@ -34,7 +34,9 @@
 #define L2_MINOR 2u          /* README.md lists the versions */
 #define L2_INCOMPAT_META 1u  /* headers have META's serial instead of the segment size */
 #define L2_INCOMPAT_FLAGS 2u /* kinds of records and footer lines carry L2_FLAG_... */
-#define L2_INCOMPAT (L2_INCOMPAT_META | L2_INCOMPAT_FLAGS)
+#define L2_INCOMPAT_PARTS 4u /* values in parts, see value.c; set before the first part */
+#define L2_INCOMPAT_EACH (L2_INCOMPAT_META | L2_INCOMPAT_FLAGS) /* of each store */
+#define L2_INCOMPAT (L2_INCOMPAT_EACH | L2_INCOMPAT_PARTS)
 #define L2_PAGE 4096u
 #define L2_HEAD_BYTES 64u
 #define L2_HEAD_BEGUN UINT64_C(0x6e75676562324c43) /* "CL2begun": a header is being written here */
@@ -43,7 +45,7 @@
 #define L2_FOOT_HEAD 24u
 #define L2_ENTRY_BYTES 10u
 #define L2_WALL_END_MS ((int64_t)1 << 48) /* 8,900 years: no limit */
-#define L2_EXT_MAX 208u      /* bytes of a record's extension in this version */
+#define L2_EXT_MAX 232u      /* bytes of a record's extension in this version */
 #define L2_SEGS_MIN 3u
 #define L2_RESIZE_LEAST 3u   /* places that a resize leaves in addition to one per slot */
 #define L2_SLOTS_MAX 8u
@@ -367,6 +369,7 @@ typedef struct l2_goal { /* target of a resize; worker only */
 } l2_goal;
 
 enum { L2_NOW_CLEAN, L2_NOW_MOVING, L2_NOW_DIRTY }; /* values of l2.dirty */
+enum { L2_PARTS_NONE, L2_PARTS_WANTED, L2_PARTS_READY }; /* values of l2.parts */
 
 struct l2 {
     l2_config cfg;           /* constant; path is not kept */
@@ -424,6 +427,9 @@ struct l2 {
     _Atomic uint64_t header_floor; /* highest floor of a header in the stage */
     _Atomic uint32_t dirty;       /* L2_NOW_...; futex word */
     _Atomic uint32_t want_dirty;  /* 1: a put was dropped because SUPER says CLEAN */
+    _Atomic uint32_t parts;       /* L2_PARTS_...: whether SUPER allows values in parts */
+    _Atomic uint32_t part_count;  /* values in parts that were begun since the open */
+    uint64_t part_first;          /* number of the first of them, random; constant */
     _Atomic uint32_t resync;      /* 1: a sync failed, its bytes must be stored again; barrier.c */
     _Atomic uint32_t broken;      /* L2_BROKEN..: no puts, gets miss, until the next open */
     _Atomic uint32_t disk;        /* L2_DISK_...; release by each writer */

@@ -95,6 +95,7 @@ static bool l2_work(l2 *d, uint64_t budget_us)
     if (!l2_heartbeat(d) || !l2_disk_works(d)) { return false; }
     l2_reopen(d);
     if (base_load_acq(&d->want_dirty) != 0) { (void)l2_dirty_now(d); }
+    if (base_load_acq(&d->parts) == L2_PARTS_WANTED) { l2_parts_allow(d); }
     if (l2_resync(d) != 0) { return false; }
     while (more) {
         const uint64_t begin_ns = base_now_ns();

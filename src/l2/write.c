@@ -33,6 +33,7 @@
 #include "l2/progress.h"
 #include "l2/stall.h"
 #include "l2/tombstone_filter.h"
+#include "l2/write.h"
 
 #define L2_TOMBSTONE_LOCK_ROUNDS 2000 /* of a put for its tombstone lock: about 50 us */
 #define L2_END_ROUNDS 3
@@ -240,14 +241,18 @@ static bool l2_has_it(l2 *d, uint64_t h48, const l2_meta *m)
     return !l2_is_idle(m) && l2_is_there(d, h48, m->addr);
 }
 
+CELLAR_PRIVATE bool l2_record_fits(const l2 *d, size_t ext_klen, size_t vlen)
+{
+    const size_t beside = L2_RECORD_HEAD + L2_LINK_BYTES + d->seal_bytes + d->form.granule;
+    return ext_klen + beside <= d->room_max && vlen <= d->room_max - ext_klen - beside;
+}
+
 /* Fill the record's head. Return false if the entry is refused. */
 static bool l2_put_plan(l2 *d, const l2_key *k, size_t value_len, const l2_meta *m,
                         unsigned char ext[L2_EXT_MAX], l2_rec *r)
 {
     const size_t ext_bytes = l2_ext_write(ext, m, l2_end_wall(d, m), 0);
-    const size_t most = L2_RECORD_HEAD + L2_LINK_BYTES + ext_bytes + k->len + value_len +
-                        d->seal_bytes + d->form.granule;
-    if (value_len > d->room_max || most > d->room_max) {
+    if (!l2_record_fits(d, ext_bytes + k->len, value_len)) {
         L2_COUNT(d, refused_size);
         return false;
     }
@@ -310,27 +315,23 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const unsigned char *ext
     return CELLAR_DROPPED;
 }
 
-CELLAR_PRIVATE bool l2_off(const l2 *d)
+CELLAR_PRIVATE bool l2_put_wanted(l2 *d, const l2_key *k, const l2_meta *m)
 {
-    return base_load_rlx(&d->broken) != 0 || base_load_rlx(&d->disk) != L2_DISK_OK;
+    unsigned char ext[L2_EXT_MAX];
+    l2_rec r;
+    const uint64_t h48 = l2_h48(k->hash);
+    if (!l2_put_plan(d, k, 0, m, ext, &r)) { return false; }
+    if (!m->unused || l2_has_it(d, h48, m) || l2_seen_again(d, h48)) { return true; }
+    L2_COUNT(d, refused_unused);
+    return false;
 }
 
-CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size_t value_len,
-                                 const l2_meta *meta, const l2_current *current)
+CELLAR_PRIVATE cellar_err l2_put_record(l2 *d, const l2_key *k, const void *value, size_t value_len,
+                                        const l2_meta *meta, const l2_current *current)
 {
     unsigned char ext[L2_EXT_MAX];
     l2_rec r;
     l2_spot at = { .at = NULL };
-    L2_COUNT(d, puts);
-    if (l2_off(d)) {
-        L2_COUNT(d, dropped);
-        return CELLAR_DROPPED;
-    }
-    if (l2_stalled(d)) {
-        L2_COUNT(d, dropped);
-        L2_COUNT(d, stalled);
-        return CELLAR_DROPPED;
-    }
     const uint64_t h48 = l2_h48(k->hash);
     if (!l2_put_plan(d, k, value_len, meta, ext, &r)) { return L2_REFUSED; }
     if (meta->unused && !l2_has_it(d, h48, meta) && !l2_seen_again(d, h48)) {

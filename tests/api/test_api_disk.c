@@ -1206,11 +1206,12 @@ static void write_through_after_a_sync_waits_for_the_disk(void)
 static void write_through_reports_refused_disk_write(void)
 {
     store_begin();
-    static char big[300 << 10]; /* over half a segment */
+    static char big[300 << 10];
     settings cfg = config();
     cellar_namespace_opts o = cellar_namespace_opts_default();
     cellar_set_opts so = cellar_set_opts_default();
     o.l2_write = CELLAR_L2_WRITE_THROUGH;
+    cfg.l2.write_bytes_per_s = 100000;
     cfg.config.root = &o;
     cellar *c = open_with(&cfg);
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
@@ -1231,6 +1232,73 @@ static void write_through_reports_refused_disk_write(void)
     T_EQ_U64(figure(c, "cellar_l2_not_through_total"), 0);
     shut(c);
     store_end();
+}
+
+/* Fill `value` so that a range tells where it lies. */
+static void fill_long(char *value, size_t len, unsigned version)
+{
+    for (size_t i = 0; i < len; i++) { value[i] = (char)(i * 7 + i / 251 + version); }
+}
+
+/* Values from a part to the limit, in each mode: found after a reopen, whole and by ranges. A long
+ * value that leaves memory is written by ticks. */
+static void long_values_are_on_disk_in_each_mode(void)
+{
+    static const size_t size[] = { 70000, 600 << 10, 1 << 20, 3 << 20 };
+    static char value[3 << 20], got[3 << 20];
+    for (int mode = 0; mode < 3; mode++) {
+        store_begin();
+        settings cfg = config();
+        cellar_namespace_opts o = cellar_namespace_opts_default();
+        o.l2_write = mode == 0   ? CELLAR_L2_WRITE_THROUGH
+                     : mode == 1 ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_ON_EVICTION;
+        cfg.config.root = &o;
+        cfg.config.memory_bytes = 16 << 20;
+        cfg.config.l2_bytes = 64 << 20;
+        cellar *c = open_with(&cfg);
+        char key[] = "long0";
+        for (size_t i = 0; i < sizeof size / sizeof size[0]; i++) {
+            key[4] = (char)('0' + i);
+            fill_long(value, size[i], (unsigned)i);
+            T_EQ_I64(cellar_set(c, key, 5, value, size[i], NULL), CELLAR_OK);
+            T_EQ_I64(cellar_get(c, key, 5, NULL, 0, NULL), CELLAR_E_BUFFER); /* used */
+        }
+        for (unsigned n = 0; mode == 2 && n < 12; n++) { /* push them out of memory */
+            T_EQ_I64(cellar_set(c, &n, sizeof n, value, 2 << 20, NULL), CELLAR_OK);
+            while (cellar_tick(c, 2000, NULL) == CELLAR_PENDING) { }
+        }
+        while (cellar_tick(c, 2000, NULL) == CELLAR_PENDING) { }
+        shut(c);
+        c = open_with(&cfg);
+        while (figure(c, "cellar_l2_index_rebuilding") != 0) { (void)cellar_tick(c, 1000, NULL); }
+        for (size_t i = 0; i < sizeof size / sizeof size[0]; i++) {
+            const uint64_t at[] = { 0, 65407, 65408, size[i] - 100, size[i], UINT64_MAX };
+            size_t total = 0;
+            key[4] = (char)('0' + i);
+            fill_long(value, size[i], (unsigned)i);
+            for (size_t j = 0; j < sizeof at / sizeof at[0]; j++) {
+                const size_t rest = at[j] < size[i] ? size[i] - (size_t)at[j] : 0;
+                const size_t want = rest < 70000 ? rest : 70000;
+                T_EQ_I64(cellar_get_range(c, key, 5, at[j], got, 70000, &total), CELLAR_OK);
+                T_EQ_U64(total, size[i]);
+                T_CHECK(want == 0 || memcmp(got, value + at[j], want) == 0);
+            }
+            T_EQ_I64(cellar_get(c, key, 5, got, sizeof got, &total), CELLAR_OK);
+            T_CHECK(total == size[i] && memcmp(got, value, total) == 0);
+            T_EQ_I64(cellar_get_range(c, key, 5, 10, got, 5, &total), CELLAR_OK); /* memory */
+            T_CHECK(total == size[i] && memcmp(got, value + 10, 5) == 0);
+        }
+        size_t total = 1;
+        T_EQ_I64(cellar_get_range(c, "none", 4, 0, got, 5, &total), CELLAR_MISS);
+        T_EQ_U64(total, 0);
+        T_EQ_I64(cellar_get_range(c, "long0", 5, 0, NULL, 5, &total), CELLAR_E_INVAL);
+        T_EQ_I64(cellar_delete(c, "long0", 5), CELLAR_OK);
+        T_EQ_I64(cellar_get_range(c, "long0", 5, 0, got, 5, &total), CELLAR_MISS);
+        T_EQ_U64(figure(c, "cellar_l2_rejected_size_total"), 0);
+        T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+        shut(c);
+        store_end();
+    }
 }
 
 static void tick_returns_pending_while_disk_has_work(void)
@@ -1891,6 +1959,7 @@ T_MAIN("api_disk", T_CASE(concurrent_reads_of_memory_and_disk_see_no_old_value),
        T_CASE(tick_returns_pending_while_disk_has_work),
        T_CASE(write_through_after_a_sync_waits_for_the_disk),
        T_CASE(write_through_reports_refused_disk_write),
+       T_CASE(long_values_are_on_disk_in_each_mode),
        T_CASE(durable_set_is_on_disk_when_it_returns),
        T_CASE(change_at_sync_always_reports_durability),
        T_CASE(disk_tier_is_resized_while_running),

@@ -109,7 +109,7 @@ static void row_read(void)
     void *block = NULL;
     const void *key = l.key.bytes;
     cellar_err err = CELLAR_OK;
-    switch (draw(6)) {
+    switch (draw(7)) {
     case 0:
         err = told(c, CALL(cellar_get)(c, key, l.key.len, buf, cap, &len));
         if (err == CELLAR_OK) { look_judge(&l, buf, len, true, "get"); }
@@ -153,6 +153,15 @@ static void row_read(void)
         }
         CALL(cellar_unpin)(&p);
         CALL(cellar_unpin)(&p);
+        break;
+    }
+    case 5: {
+        const uint64_t from = draw(4) == 0 ? draw(CALLS_BUFFER) : 0;
+        err = told(c, CALL(cellar_get_range)(c, key, l.key.len, from, buf, cap, &len));
+        MUST(err == CELLAR_OK || len == 0);
+        if (err == CELLAR_OK && from == 0 && len <= cap) {
+            look_judge(&l, buf, len, true, "get_range");
+        }
         break;
     }
     case 4:

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * read: find the record of a key and check it before its value is served. */
+#ifndef L2_READ_H
+#define L2_READ_H
+
+#include "l2/types.h"
+
+typedef struct l2_want { /* what a read of one record asks for */
+    const l2_key *k;
+    void *buf;
+    size_t buf_cap, *value_len;
+    l2_meta *meta;
+    bool range;      /* copy what fits from `offset` on, instead of all or nothing */
+    uint64_t offset;
+    struct l2_step *step; /* of read.c */
+} l2_want;
+
+/* Read the newest record of the key. OK, ABSENT, MISS; E_BUFFER: the value does not fit, *value_len
+ * and *meta are set. Of a value in parts nothing is copied, and *value_len is the whole of it. */
+CELLAR_PRIVATE cellar_err l2_read_record(l2 *d, const l2_want *wanted);
+
+#endif

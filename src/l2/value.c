@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * value: store and read a value as one record, or in parts if it does not fit into one.
+ *
+ * PICTURE    put   value -> part 0, part 1, .. : records of generation 0 -> head: record of the key
+ *                  with number, total and size of the parts, without bytes
+ *            get   head -> number -> the parts that the range touches -> the caller's buffer
+ *            key of a part: u64 number of the value  u48 hash48 of the head  u32 index of the part
+ * INVARIANTS The head is put last, so its reservation makes the one check of stamp, tags and
+ *            patterns. A part is found through its head alone: no namespace has generation 0.
+ *            Each value in parts has a number of its own, so parts of two values never mix. A get
+ *            serves nothing unless all parts have a word.
+ *            A change that puts has its tombstone in the log before the first part: a process death
+ *            between parts leaves no older value.
+ * LOCKING    None of its own.
+ * LIMITS     A value above a quarter of the places is refused. Parts without a head stay until
+ *            their segments are reclaimed. The parts of a value are older than its head: when one
+ *            of them is reclaimed, the value is a miss, and its word stays until the head goes.
+ * SEE ALSO   README.md, "Values in parts": kills, ciphers, measurements. */
+#include "l2/types.h"
+
+#include "base/random.h"
+#include "l2/format.h"
+#include "l2/index.h"
+#include "l2/log.h"
+#include "l2/progress.h"
+#include "l2/read.h"
+#include "l2/stall.h"
+#include "l2/write.h"
+
+#define L2_PART_KEY 18u
+#define L2_PART_BYTES ((uint32_t)64 << 10) /* of a record with the part, about */
+#define L2_PART_BESIDE 128u /* head, link, extensions, key and rounding of it */
+
+typedef struct l2_part {
+    l2_key key;
+    unsigned char bytes[L2_PART_KEY];
+} l2_part;
+
+static uint32_t l2_part_bytes(const l2 *d)
+{
+    return BASE_MIN(L2_PART_BYTES, d->room_max) - L2_PART_BESIDE - d->seal_bytes;
+}
+
+static void l2_part_name(const l2 *d, uint64_t h48, uint64_t id, uint64_t index, l2_part *out)
+{
+    l2_w64(out->bytes, id);
+    memcpy(out->bytes + 8, &h48, 6);
+    l2_w32(out->bytes + 14, (uint32_t)index);
+    out->key = (l2_key){ out->bytes, L2_PART_KEY, 0, 0 };
+    out->key.hash = base_hash(&d->hash_key, 0, out->bytes, L2_PART_KEY);
+}
+
+/* ---- get ---- */
+
+/* Return true if each part of a value has a word. */
+static bool l2_parts_there(l2 *d, uint64_t h48, const l2_meta *head)
+{
+    l2_part part;
+    for (uint64_t at = 0; at < head->part_total; at += head->part_bytes) {
+        l2_part_name(d, h48, head->part_id, at / head->part_bytes, &part);
+        const uint64_t word = l2_index_find(d, l2_h48(part.key.hash));
+        if (word == 0 || (word & (L2_WORD_TOMB | L2_WORD_TWIN)) == L2_WORD_TOMB) { return false; }
+    }
+    return true;
+}
+
+/* Read `bytes` of a value from `offset` on. They lie inside the value. */
+static bool l2_parts_read(l2 *d, uint64_t h48, const l2_meta *head, uint64_t offset,
+                          unsigned char *buf, size_t bytes)
+{
+    l2_part part;
+    l2_meta m;
+    for (size_t done = 0, n; done < bytes; done += n) {
+        const uint64_t at = offset + done, index = at / head->part_bytes;
+        const uint64_t begin = index * head->part_bytes, from = at - begin;
+        const uint64_t size = BASE_MIN((uint64_t)head->part_bytes, head->part_total - begin);
+        size_t len = 0;
+        n = (size_t)BASE_MIN(size - from, (uint64_t)(bytes - done));
+        l2_part_name(d, h48, head->part_id, index, &part);
+        const l2_want w = { .k = &part.key, .buf = buf + done, .buf_cap = n, .value_len = &len,
+                            .meta = &m, .range = n != size, .offset = from };
+        if (l2_read_record(d, &w) != CELLAR_OK || len != size) { return false; }
+    }
+    return true;
+}
+
+/* Get what the read of the head asks for. */
+static cellar_err l2_value_get(l2 *d, const l2_want *w)
+{
+    L2_COUNT(d, gets);
+    if (base_load_rlx(&d->broken) != 0 || l2_is_closed(d)) { return CELLAR_MISS; }
+    cellar_err err = l2_read_record(d, w);
+    const bool there = err == CELLAR_OK || err == CELLAR_E_BUFFER;
+    if (there && w->meta->part_id != 0) {
+        const uint64_t h48 = l2_h48(w->k->hash), total = w->meta->part_total;
+        const uint64_t from = w->range ? BASE_MIN(w->offset, total) : 0;
+        const size_t bytes = (size_t)BASE_MIN(total - from, (uint64_t)w->buf_cap);
+        if (!l2_parts_there(d, h48, w->meta) ||
+            (err == CELLAR_OK && !l2_parts_read(d, h48, w->meta, from, w->buf, bytes))) {
+            L2_COUNT(d, miss_parts);
+            err = CELLAR_MISS;
+        }
+    }
+    if (err == CELLAR_OK || err == CELLAR_ABSENT) { L2_COUNT(d, hits); }
+    return err;
+}
+
+CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_cap,
+                                 size_t *value_len, l2_meta *meta)
+{
+    const l2_want w = { .k = k, .buf = buf, .buf_cap = buf_cap, .value_len = value_len,
+                        .meta = meta };
+    return l2_value_get(d, &w);
+}
+
+CELLAR_PRIVATE cellar_err l2_get_range(l2 *d, const l2_key *k, uint64_t offset, void *buf,
+                                       size_t buf_cap, size_t *total, l2_meta *meta)
+{
+    const l2_want w = { .k = k, .buf = buf, .buf_cap = buf_cap, .value_len = total, .meta = meta,
+                        .range = true, .offset = offset };
+    return l2_value_get(d, &w);
+}
+
+/* ---- put ---- */
+
+CELLAR_PRIVATE bool l2_off(const l2 *d)
+{
+    return base_load_rlx(&d->broken) != 0 || base_load_rlx(&d->disk) != L2_DISK_OK;
+}
+
+static uint64_t l2_value_max(const l2 *d)
+{
+    return (uint64_t)base_load_acq(&d->places_seen) * d->form.seg_bytes / 4;
+}
+
+/* Return true if the copy at `addr` is a whole value. */
+static bool l2_parts_same(l2 *d, const l2_key *k, uint64_t addr)
+{
+    size_t len;
+    l2_meta m;
+    const l2_want w = { .k = k, .value_len = &len, .meta = &m };
+    return l2_read_record(d, &w) == CELLAR_E_BUFFER && m.addr == addr && m.part_id != 0 &&
+           l2_parts_there(d, l2_h48(k->hash), &m);
+}
+
+/* Begin a value in parts. OK: p->id is its number. EXISTS: the log has it. */
+static cellar_err l2_parts_begin(l2 *d, const l2_key *k, const l2_meta *meta, l2_parts *p)
+{
+    if (meta->addr != 0 && meta->idle_ms == 0 && l2_parts_same(d, k, meta->addr)) {
+        L2_COUNT(d, identical);
+        return CELLAR_EXISTS;
+    }
+    if (!l2_put_wanted(d, k, meta)) { return L2_REFUSED; }
+    if (base_load_acq(&d->parts) != L2_PARTS_READY) {
+        base_store_rel(&d->parts, (uint32_t)L2_PARTS_WANTED);
+        l2_worker_wake(d);
+        L2_COUNT(d, dropped);
+        return CELLAR_DROPPED;
+    }
+    if (meta->change) { l2_invalidate(d, k); }
+    p->id = BASE_MAX(d->part_first + base_add_rlx(&d->part_count, 1u), (uint64_t)1);
+    p->done = 0;
+    return CELLAR_OK;
+}
+
+static cellar_err l2_parts_put(l2 *d, const l2_key *k, const unsigned char *value, size_t len,
+                               const l2_meta *meta, const l2_current *current)
+{
+    l2_parts own = { 0, 0 }, *p = meta->parts != NULL ? meta->parts : &own;
+    const bool idle = meta->idle_ms != 0 && meta->until_ms != 0;
+    const l2_meta each = { .deadline_ms = idle ? BASE_MIN(meta->until_ms, meta->deadline_ms)
+                                               : meta->deadline_ms,
+                           .durable = meta->durable, .pack = meta->pack };
+    const l2_terms terms = { 0, current, k->hash };
+    l2_meta head = *meta;
+    cellar_err err = p->id == 0 ? l2_parts_begin(d, k, meta, p) : CELLAR_OK;
+    while (err == CELLAR_OK && p->done < len) {
+        const uint32_t size = l2_part_bytes(d);
+        const size_t n = BASE_MIN((size_t)size, len - p->done);
+        l2_part part;
+        if (!l2_is_current(&terms)) { /* an early check; the head makes the decisive one */
+            L2_COUNT(d, refused_stamp);
+            return L2_REFUSED;
+        }
+        l2_part_name(d, l2_h48(k->hash), p->id, p->done / size, &part);
+        err = l2_put_record(d, &part.key, value + p->done, n, &each, NULL);
+        if (err == CELLAR_OK) {
+            BASE_POINT("l2.part");
+            L2_COUNT(d, parts);
+            p->done += n;
+        }
+    }
+    if (err != CELLAR_OK) { return err == CELLAR_EXISTS ? CELLAR_OK : err; }
+    head.addr = 0;
+    head.unused = head.pack = false;
+    head.part_id = p->id;
+    head.part_total = len;
+    head.part_bytes = l2_part_bytes(d);
+    return l2_put_record(d, k, NULL, 0, &head, current);
+}
+
+CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size_t value_len,
+                                 const l2_meta *meta, const l2_current *current)
+{
+    L2_COUNT(d, puts);
+    if (l2_off(d)) {
+        L2_COUNT(d, dropped);
+        return CELLAR_DROPPED;
+    }
+    if (l2_stalled(d)) {
+        L2_COUNT(d, dropped);
+        L2_COUNT(d, stalled);
+        return CELLAR_DROPPED;
+    }
+    const bool whole = l2_record_fits(d, L2_EXT_MAX + k->len, value_len);
+    if (whole || value_len > l2_value_max(d)) { /* the record refuses it */
+        return l2_put_record(d, k, value, value_len, meta, current);
+    }
+    return l2_parts_put(d, k, value, value_len, meta, current);
+}

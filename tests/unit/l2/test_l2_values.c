@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a value in parts is served byte by byte, whole or by ranges, from the stage, from disk and
+ *         after a reopen; it is a miss as a whole if it was changed, or if one part is gone.
+ * Method: stores of 32 segments of 16 KiB on an in-memory disk, with the worker run by hand. The
+ *         limit of a value is 128 KiB there. A record has at most 6 KiB, and each segment has one. */
+#include "tests/support/l2_kit.h"
+
+#define LONG ((size_t)60000)
+#define LIMIT ((size_t)32 * 16384 / 4)
+
+static l2_dev dev;
+static l2_kit kit;
+static unsigned char value[LIMIT + 1], got[LIMIT + 2];
+static bool stamp_right;
+
+static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
+T_AFTER_EACH(nothing_is_left);
+
+static void open_again(void)
+{
+    dev.locked = false;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+}
+
+static void begin(void)
+{
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+    kit.cfg.seg_count = 32;
+    kit.cfg.memory_bytes = 4 << 20;
+    kit.cfg.avg_object_bytes = 64;
+    kit.cfg.off_damaged_pct = 100;
+    open_again();
+}
+
+static void end(void) { l2_kit_end(&kit, &dev); }
+
+static void fill(uint32_t version, size_t n)
+{
+    base_rng r;
+    base_rng_seed(&r, version);
+    for (size_t i = 0; i < n; i++) {
+        value[i] = (unsigned char)(i % 64 < 32 ? base_rng_next(&r) : version); /* compressible */
+    }
+}
+
+static l2_key key_of(const char *name) { return l2_kit_key(&kit, name, strlen(name), 7); }
+
+static bool stamp_is(void *ctx, uint64_t hash, uint64_t stamp)
+{
+    (void)ctx, (void)hash, (void)stamp;
+    return stamp_right;
+}
+
+/* Put once. */
+static cellar_err put_once(const char *name, uint32_t version, size_t n, l2_meta *m)
+{
+    const l2_key k = key_of(name);
+    const l2_current current = { stamp_is, NULL, 1 };
+    if (m->deadline_ms == 0) { m->deadline_ms = BASE_NEVER_MS; }
+    m->user_flags = version;
+    fill(version, n);
+    return l2_put(kit.d, &k, value, n, m, &current);
+}
+
+/* Put as a caller that waits for room. */
+static cellar_err put_with(const char *name, uint32_t version, size_t n, l2_meta *m)
+{
+    l2_parts parts = { 0, 0 };
+    cellar_err err = CELLAR_DROPPED;
+    stamp_right = true;
+    m->parts = &parts;
+    for (int i = 0; err == CELLAR_DROPPED && i < 1000; i++) {
+        err = put_once(name, version, n, m);
+        (void)l2_tick(kit.d, 1000);
+    }
+    m->parts = NULL;
+    return err;
+}
+
+static cellar_err put(const char *name, uint32_t version, size_t n)
+{
+    l2_meta m = { .change = true };
+    return put_with(name, version, n, &m);
+}
+
+/* Return the version that is served, 0: a miss. Each range must have the bytes of the whole. */
+static uint32_t look(const char *name, size_t n)
+{
+    size_t len = 0, total = 0;
+    l2_meta m;
+    const l2_key k = key_of(name);
+    const cellar_err err = l2_get(kit.d, &k, got, sizeof got, &len, &m);
+    const cellar_err room = l2_get(kit.d, &k, got, 0, &total, &m);
+    if (err == CELLAR_MISS) {
+        T_EQ_I64(room, CELLAR_MISS);
+        T_EQ_I64(l2_get_range(kit.d, &k, n / 2, got, 10, &total, &m), CELLAR_MISS);
+        return 0;
+    }
+    T_EQ_I64(err, CELLAR_OK);
+    T_EQ_I64(room, CELLAR_E_BUFFER);
+    T_EQ_U64(len, n);
+    T_EQ_U64(total, n);
+    fill(m.user_flags, n);
+    T_CHECK(l2_get(kit.d, &k, got, sizeof got, &len, &m) == CELLAR_OK &&
+            memcmp(got, value, n) == 0);
+    return m.user_flags;
+}
+
+static void range_is(const char *name, size_t n, uint64_t offset, size_t cap)
+{
+    size_t total = 0;
+    l2_meta m;
+    const l2_key k = key_of(name);
+    memset(got, 0xa5, sizeof got);
+    T_EQ_I64(l2_get_range(kit.d, &k, offset, got, cap, &total, &m), CELLAR_OK);
+    T_EQ_U64(total, n);
+    const size_t want = offset < n ? BASE_MIN(cap, n - (size_t)offset) : 0;
+    T_CHECK(want == 0 || memcmp(got, value + offset, want) == 0);
+    T_EQ_U64(got[want], 0xa5);
+}
+
+static void ranges_are_right(const char *name, uint32_t version, size_t n)
+{
+    fill(version, n);
+    const uint64_t at[] = { 0, 1, 5800, 6015, 6016, 6017, n / 2, n - 1, n, n + 1, UINT64_MAX };
+    const size_t cap[] = { 0, 1, 100, 6016, 20000, n };
+    for (size_t i = 0; i < sizeof at / sizeof at[0]; i++) {
+        for (size_t j = 0; j < sizeof cap / sizeof cap[0]; j++) { range_is(name, n, at[i], cap[j]); }
+    }
+    range_is(name, n, 6016 * 2, 6016 * 3);
+}
+
+static void values_of_any_length_are_served_from_stage_disk_and_after_a_reopen(void)
+{
+    static const size_t size[] = { 5700, 5800, 6000, 6016, 6017, 12032, 12033, 30000, LONG };
+    begin();
+    for (size_t i = 0; i < sizeof size / sizeof size[0]; i++) {
+        T_EQ_I64(put("k", 10 + (uint32_t)i, size[i]), CELLAR_OK);
+        T_EQ_U64(look("k", size[i]), 10 + i);
+        for (uint32_t n = 0; n < 4; n++) { (void)put("other", n + 1, 5000); } /* to the disk */
+        T_EQ_U64(look("k", size[i]), 10 + i);
+        l2_close(kit.d);
+        open_again();
+        T_EQ_U64(look("k", size[i]), 10 + i);
+        l2_kit_killed(&kit, &dev);
+        T_EQ_U64(look("k", size[i]), 10 + i);
+    }
+    const l2_stats st = l2_kit_figures(&kit);
+    T_EQ_U64(st.miss_parts, 0);
+    T_EQ_U64(st.refused_size, 0);
+    T_EQ_I64(put("k", 98, LIMIT), CELLAR_OK);
+    T_EQ_U64(look("k", LIMIT), 98);
+    T_EQ_I64(put("k", 99, LIMIT + 1), L2_REFUSED);
+    T_EQ_U64(l2_kit_figures(&kit).refused_size, 1);
+    end();
+}
+
+static void ranges_of_values_are_the_bytes_of_the_whole(void)
+{
+    begin();
+    for (int pack = 0; pack <= 1; pack++) {
+        l2_meta m = { .pack = pack == 1, .change = true };
+        T_EQ_I64(put_with("short", 3, 5000, &m), CELLAR_OK);
+        T_EQ_I64(put_with("long", 4, LONG, &m), CELLAR_OK);
+        ranges_are_right("short", 3, 5000);
+        ranges_are_right("long", 4, LONG);
+        l2_close(kit.d);
+        open_again();
+        ranges_are_right("short", 3, 5000);
+        ranges_are_right("long", 4, LONG);
+        T_CHECK(pack == 0 || l2_kit_figures(&kit).packed == 0);
+    }
+    end();
+}
+
+static void changed_values_are_misses(void)
+{
+    begin();
+    const l2_key k = key_of("k");
+    T_EQ_I64(put("k", 1, LONG), CELLAR_OK);
+    T_EQ_I64(put("k", 2, LONG - 1), CELLAR_OK);
+    T_EQ_U64(look("k", LONG - 1), 2);
+    T_EQ_I64(put("k", 3, 100), CELLAR_OK);
+    T_EQ_U64(look("k", 100), 3);
+    T_EQ_I64(put("k", 4, LONG), CELLAR_OK);
+    l2_invalidate(kit.d, &k);
+    T_EQ_U64(look("k", LONG), 0);
+    l2_kit_killed(&kit, &dev);
+    T_EQ_U64(look("k", LONG), 0);
+    T_EQ_I64(put("k", 5, LONG), CELLAR_OK);
+    uint64_t walk;
+    T_EQ_I64(l2_glob_begin(kit.d, 7, "k*", 2, &walk), CELLAR_OK);
+    l2_glob_end(kit.d, walk);
+    T_EQ_U64(look("k", LONG), 0);
+    const uint64_t tag = 77;
+    l2_meta m = { .tag_count = 1, .tag_born = 5, .tag_fps = &tag, .change = true };
+    T_EQ_I64(put_with("k", 6, LONG, &m), CELLAR_OK);
+    T_EQ_U64(look("k", LONG), 6);
+    l2_tag_invalidate(kit.d, tag, 9, false);
+    T_EQ_U64(look("k", LONG), 0);
+    m = (l2_meta){ .deadline_ms = kit.now_ms + 5000, .change = true };
+    T_EQ_I64(put_with("k", 7, LONG, &m), CELLAR_OK);
+    T_EQ_U64(look("k", LONG), 7);
+    kit.now_ms += 5001;
+    kit.wall_ms += 5001;
+    T_EQ_U64(look("k", LONG), 0);
+    end();
+}
+
+/* Stop a put of a change after each number of calls: the old value never comes back, and the parts
+ * of two values never mix. */
+static void a_put_that_stops_between_parts_leaves_no_old_value(void)
+{
+    for (int calls = 1; calls < 12; calls++) {
+        begin();
+        T_EQ_I64(put("k", 1, LONG), CELLAR_OK);
+        l2_parts parts = { 0, 0 };
+        l2_meta m = { .parts = &parts, .change = true };
+        cellar_err err = CELLAR_DROPPED;
+        stamp_right = true;
+        for (int i = 0; i < calls && err == CELLAR_DROPPED; i++) {
+            err = put_once("k", 2, LONG, &m);
+            if (err == CELLAR_DROPPED && i + 1 < calls) { (void)l2_tick(kit.d, 1000); }
+        }
+        const uint32_t now = err == CELLAR_OK ? 2 : 0;
+        T_EQ_U64(look("k", LONG), now);
+        l2_kit_killed(&kit, &dev);
+        T_EQ_U64(look("k", LONG), now);
+        T_EQ_I64(put("k", 3, LONG), CELLAR_OK);
+        T_EQ_U64(look("k", LONG), 3);
+        end();
+    }
+}
+
+static void a_put_whose_stamp_moves_between_parts_stores_nothing(void)
+{
+    begin();
+    T_EQ_I64(put("k", 1, LONG), CELLAR_OK);
+    l2_parts parts = { 0, 0 };
+    l2_meta m = { .parts = &parts };
+    T_EQ_I64(put_once("k", 2, LONG, &m), CELLAR_DROPPED);
+    T_CHECK(parts.done != 0 && parts.done < LONG);
+    stamp_right = false;
+    (void)l2_tick(kit.d, 1000);
+    T_EQ_I64(put_once("k", 2, LONG, &m), L2_REFUSED);
+    T_EQ_U64(look("k", LONG), 1); /* no change of the key was told */
+    end();
+}
+
+static void an_unchanged_value_is_not_written_again(void)
+{
+    begin();
+    uint64_t where = 0;
+    l2_meta m = { .where = &where };
+    T_EQ_I64(put_with("k", 1, LONG, &m), CELLAR_OK);
+    const uint64_t parts = l2_kit_figures(&kit).parts;
+    m.addr = where;
+    T_EQ_I64(put_with("k", 1, LONG, &m), CELLAR_OK);
+    T_EQ_U64(l2_kit_figures(&kit).parts, parts);
+    T_EQ_U64(l2_kit_figures(&kit).identical, 1);
+    end();
+}
+
+/* Fill the log until the first part is reclaimed: the whole value is a miss from then on. An
+ * unchanged value of memory is written again then. */
+static void a_value_without_its_first_part_is_a_miss(void)
+{
+    begin();
+    uint64_t where = 0;
+    l2_meta m = { .where = &where };
+    T_EQ_I64(put_with("k", 1, LONG, &m), CELLAR_OK);
+    uint32_t n = 0;
+    while (look("k", LONG) == 1 && n < 200) { T_EQ_I64(put("fill", ++n, 5000), CELLAR_OK); }
+    T_CHECK(n > 8 && n < 200);
+    T_CHECK(l2_kit_figures(&kit).miss_parts != 0);
+    m.addr = where;
+    T_EQ_I64(put_with("k", 1, LONG, &m), CELLAR_OK);
+    T_EQ_U64(look("k", LONG), 1);
+    end();
+}
+
+/* Damage each part in turn. The parts hold whole blocks of 32 bytes that no other place has. */
+static void a_damaged_part_makes_the_whole_value_a_miss(void)
+{
+    begin();
+    T_EQ_I64(put("k", 1, LONG), CELLAR_OK);
+    l2_close(kit.d);
+    open_again();
+    const l2_dev_file *f = l2_dev_find(&dev, "data.seg");
+    const l2_key k = key_of("k");
+    uint32_t damaged = 0;
+    size_t len;
+    l2_meta m;
+    for (size_t part = 0; part < LONG; part += 4096) {
+        fill(1, LONG);
+        for (size_t at = 0; at + 32 <= f->size; at++) {
+            if (memcmp(f->live + at, value + part / 64 * 64, 32) != 0) { continue; }
+            f->live[at] ^= 3; /* two bits: not repaired */
+            T_EQ_I64(l2_get(kit.d, &k, got, sizeof got, &len, &m), CELLAR_MISS);
+            T_EQ_I64(l2_get_range(kit.d, &k, part, got, 64, &len, &m), CELLAR_MISS);
+            f->live[at] ^= 3;
+            damaged++;
+            break;
+        }
+    }
+    T_EQ_U64(damaged, (LONG + 4095) / 4096);
+    T_EQ_U64(look("k", LONG), 1);
+    end();
+}
+
+static void only_a_store_with_parts_refuses_older_libraries(void)
+{
+    begin();
+    T_EQ_I64(put("k", 1, 100), CELLAR_OK);
+    T_EQ_U64(kit.d->super.incompat, L2_INCOMPAT_EACH);
+    T_EQ_I64(put("k", 1, LONG), CELLAR_OK);
+    T_EQ_U64(kit.d->super.incompat, L2_INCOMPAT);
+    l2_close(kit.d);
+    open_again();
+    T_EQ_U64(kit.d->super.incompat, L2_INCOMPAT);
+    T_EQ_U64(look("k", LONG), 1);
+    end();
+}
+
+T_MAIN("l2_values", T_CASE(values_of_any_length_are_served_from_stage_disk_and_after_a_reopen),
+       T_CASE(ranges_of_values_are_the_bytes_of_the_whole), T_CASE(changed_values_are_misses),
+       T_CASE(a_put_that_stops_between_parts_leaves_no_old_value),
+       T_CASE(a_put_whose_stamp_moves_between_parts_stores_nothing),
+       T_CASE(an_unchanged_value_is_not_written_again),
+       T_CASE(a_value_without_its_first_part_is_a_miss),
+       T_CASE(a_damaged_part_makes_the_whole_value_a_miss),
+       T_CASE(only_a_store_with_parts_refuses_older_libraries))
