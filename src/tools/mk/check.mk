@@ -91,7 +91,7 @@ LANES     = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   't|suite: all repetitions$(if $(YOUNG),$(comma) 3 s after boot)|$(SUITE_IN) T_WRAP="$(YOUNG)"' \
   $(if $(YOUNG),,'s|suite: 3 s after boot|no time name spaces here') \
   't|suite: TSan|$(SUITE_IN) SAN=thread $(TSAN_WORDS) T_WRAP="$(NO_ASLR)"' \
-  $(if $(wildcard $(MODEL)/run.sh),'t|models|sh $(MODEL)/run.sh') \
+  $(if $(wildcard $(MODEL)/run.sh),'t|models: half of the mistakes|SHARE=2 sh $(MODEL)/run.sh') \
   $(if $(CLANG),'x|lock facts (clang)|$(MAKE) -s thread-safety','s|lock facts (clang)|no clang') \
   $(if $(wildcard bench/guard.c),'t|guard|$(MAKE) -s guard')
 export CELLAR_SIM = build/sim
@@ -138,6 +138,7 @@ MATRIX    = 'x|build: drop-in, gcc|$(BUILD_OF) $(M_GCC)' \
     --leak-check=full --errors-for-leak-kinds=definite" $(M_PLAIN),t) \
   $(if $(SIM_SRC),$(call have,patch,mutants,sh $(SIM)/mutants.sh,t) \
   't|simulation: a seed of its own|build/sim --check 60') \
+  $(if $(wildcard $(MODEL)/run.sh),'t|models|sh $(MODEL)/run.sh') \
   $(foreach s,$(call in_dirs,matrix_*.sh),'t|$(notdir $(s))|sh $(s)') \
   't|suite on the drop-in: gcc|$(SUITE_IN) $(M_GCC)' \
   $(call have,clang,suite on the drop-in: clang,$(SUITE_IN) $(M_CLANG),t) \

@@ -14,6 +14,7 @@
 #            left out.
 # ENDS       "cellar_model: N passed, N failed, N skipped". No spin: one skip, names are compared.
 # OPTIONS    QUICK=1 (25 s on 2 cores), FULL=1 (minutes, 8 GiB), JOBS=n, ONLY=model
+#            SHARE=2: every second seeded mistake; SEED decides which half
 set -u
 LC_ALL=C
 export LC_ALL
@@ -483,6 +484,9 @@ if command -v spin >/dev/null 2>&1 && command -v "${cc%% *}" >/dev/null 2>&1; th
     [ "${FULL:-0}" = 0 ] || { tiers=qcf MEMLIM=8000 && export MEMLIM; }
     table | grep "^[$tiers] .* ${ONLY:-[a-z0-9_]*}\>" >"$dir/items" ||
         { echo "model: no model of that name: ${ONLY:-}" >&2; exit 2; }
+    awk -v share="${SHARE:-1}" -v seed="${SEED:-0}" \
+        '$2 != "fail" || (++n + seed) % share == 0' "$dir/items" >"$dir/share" &&
+        mv "$dir/share" "$dir/items"
     jobs=${JOBS:-$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)}
     items=$(wc -l <"$dir/items")
     awk '{ print NR }' "$dir/items" | xargs -P "$jobs" -n 1 sh "$0" --one "$dir"
