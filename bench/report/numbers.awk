@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 #
-# numbers: the table of README.md, "Numbers", from the lines of a run.
+# numbers: the table of bench/README.md, "Numbers", from the lines of a run.
 #
 # USE        awk -f lines.awk -f numbers.awk targets.tsv RESULTS.jsonl... [peers=1 RESULTS.jsonl...]
 #            (make bench-numbers)

@@ -13,7 +13,7 @@
 #                           "All OMIT" sets every CELLAR_OMIT_ switch that the drop-in knows.
 #            circle, prototypes   as `make floors` says
 #            calls, lines   lines that begin with CELLAR_API in include/cellar.h; all its lines
-#            README         the line by which cellar_get and cellar_set have both been seen; all
+#            README         the line on which the first program with cellar_get_or_load ends; all
 #            facts          cases in the tests' T_MAIN: T_CASE, without the few T_ALONE
 #            seconds        median of 5 compilations at -O2, one after the other
 set -u
@@ -38,9 +38,9 @@ engine_lines() {
     count "$@"
 }
 readme_until() {
-    $AWK '!get && /cellar_get *\(|cellar_get_str *\(/ { get = FNR }
-        !set && /cellar_set *\(|cellar_set_str *\(/ { set = FNR }
-        END { print get && set ? (get > set ? get : set) : "never" }' README.md
+    $AWK '/cellar_get_or_load *\(/ { seen = 1 }
+        seen && /^```/ { print FNR - 1; said = 1; exit }
+        END { if (!said) print "never" }' README.md
 }
 facts() { find tests -name '*.c' -exec cat {} + | grep -o 'T_CASE([a-z]' | grep -c .; }
 
@@ -67,7 +67,7 @@ say "most prototypes in one header" "$(echo "$said" | sed 's/.*most prototypes: 
 say "calls in include/cellar.h" "$(grep -c '^CELLAR_API ' include/cellar.h)"
 say "lines of include/cellar.h" "$(grep -c '' include/cellar.h)"
 say "fields of cellar_config" "$(count -v fields=cellar_config include/cellar.h)"
-say "README.md, lines until cellar_get and cellar_set" "$(readme_until)"
+say "README.md, lines until cellar_get_or_load" "$(readme_until)"
 say "README.md, lines" "$(grep -c '' README.md)"
 say "facts that tests check (T_CASE)" "$(facts)"
 if [ "${1-}" = --text ]; then exit 0; fi

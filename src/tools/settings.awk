@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
 #
-# settings: makes the tables of settings in include/cellar_kit.h and README.md from
+# settings: makes the tables of settings in include/cellar_kit.h and guide.md from
 # src/kit/settings_list.h.
 #
 # USE        awk -f src/tools/settings.awk src/kit/settings_list.h             prints the table
 #            awk -f src/tools/settings.awk -v header=include/cellar_kit.h \
 #                src/kit/settings_list.h >new.h         prints the header with the table in its place
-#            awk -f src/tools/settings.awk -v readme=README.md src/kit/settings_list.h >new.md
-#                                                       prints the README, the same
-# FORMAT     The table follows the line ` *     name ...` of the header. That of the README follows
+#            awk -f src/tools/settings.awk -v readme=include/guide.md src/kit/settings_list.h >new.md
+#                                                       prints the guide, the same
+# FORMAT     The table follows the line ` *     name ...` of the header. That of the guide follows
 #            `| value | settings ...` and has a row for each kind of value.
 # LIMITS     A row of the list has at most two lines; texts in it have no quotes.
 
@@ -45,7 +45,7 @@ on {
     row = ""
 }
 
-# Add a setting to the row of its kind, for the README.
+# Add a setting to the row of its kind, for the guide.
 function note_kind(name, k, values, other, standard,    text) {
     gsub(/ /, "", k)
     if (k in same) k = same[k]

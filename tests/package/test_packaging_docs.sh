@@ -77,12 +77,12 @@ settings_table() { # of the header, made from the list of the settings
         $1 -v header="$t_tmp/less.h" -f src/tools/settings.awk src/kit/settings_list.h >"$t_tmp/kit.h" &&
         diff include/cellar_kit.h "$t_tmp/kit.h"
 }
-readme_settings() { # the same table, shorter
-    $1 -v readme=README.md -f src/tools/settings.awk src/kit/settings_list.h >"$t_tmp/readme.md" &&
-        diff README.md "$t_tmp/readme.md" &&
-        sed '/^| share/d' README.md >"$t_tmp/less.md" &&
+guide_settings() { # the same table, shorter
+    $1 -v readme=include/guide.md -f src/tools/settings.awk src/kit/settings_list.h >"$t_tmp/readme.md" &&
+        diff include/guide.md "$t_tmp/readme.md" &&
+        sed '/^| share/d' include/guide.md >"$t_tmp/less.md" &&
         $1 -v readme="$t_tmp/less.md" -f src/tools/settings.awk src/kit/settings_list.h \
-            >"$t_tmp/readme.md" && diff README.md "$t_tmp/readme.md"
+            >"$t_tmp/readme.md" && diff include/guide.md "$t_tmp/readme.md"
 }
 list_of_metrics_is_named() { # the file that the author of a metric changes
     list=$(sed -n 's/^1. One line in a list of `\([^`]*\)`.*/\1/p' .github/CONTRIBUTING.md)
@@ -111,7 +111,7 @@ t_case settings_table_is_made_from_the_list settings_table awk
 if [ -f README.md ]; then
     t_case readme_code_compiles readme_blocks
     t_case list_of_metrics_is_named list_of_metrics_is_named
-    t_case readme_settings_are_made_from_the_list readme_settings awk
+    t_case guide_settings_are_made_from_the_list guide_settings awk
 fi
 t_case help_names_targets help_names_targets
 t_end packaging_docs

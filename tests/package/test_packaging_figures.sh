@@ -17,7 +17,7 @@ for f in cli/b.c extras/c.c kit/d.c; do echo 'int x;' >"$tree/src/$f"; done
 printf '%s\n' 'typedef struct cellar_config {' '    int a; /* b; */' '    int (*c)(int d);' \
     '} cellar_config;' 'CELLAR_API int cellar_x(int a,' '                        int b);' \
     'CELLAR_API int cellar_y(void);' >"$tree/include/cellar.h"
-printf '%s\n' 'Hello.' 'cellar_set(c, k)' 'cellar_set(c, l)' 'cellar_get(c, k)' 'End.' \
+printf '%s\n' 'Hello.' '```c' 'cellar_get_or_load(c, k)' '}' '```' 'End.' \
     >"$tree/README.md"
 printf '%s\n' 'T_MAIN("x", T_CASE(a_is_b),' '       T_CASE(b_is_c), T_ALONE(c_is_d))' \
     >"$tree/tests/unit/base/test_x.c"
@@ -40,8 +40,8 @@ t_case prototypes_come_from_floors figure 'most prototypes in one header' '7 (l1
 t_case calls_are_counted_once figure 'calls in include/cellar.h' 2
 t_case lines_of_the_core_header figure 'lines of include/cellar.h' 7
 t_case fields_of_the_config figure 'fields of cellar_config' 2
-t_case readme_until_get_and_set figure 'README.md, lines until cellar_get and cellar_set' 4
-t_case readme_lines figure 'README.md, lines' 5
+t_case readme_until_a_load figure 'README.md, lines until cellar_get_or_load' 4
+t_case readme_lines figure 'README.md, lines' 6
 t_case facts_are_cases figure 'facts that tests check (T_CASE)' 2
 t_case every_figure_is_there_in_this_tree here
 t_end packaging_figures

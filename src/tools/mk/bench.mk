@@ -196,7 +196,7 @@ bench-peers:
 bench-report:
 	$(BENCH_Q)sh bench/report/report.sh $(if $(filter 1,$(CHECK)),--check) $(or $(JSON),$(BENCH_B))
 
-## bench-numbers: the table of README.md, "Numbers", with its commit, out of the last full run
+## bench-numbers: the table of bench/README.md, "Numbers", with its commit, out of the last full run
 ## (rows of peers and disks: of the last bench-peers and bench SUITE=l2, where there were any)
 bench-numbers:
 	$(BENCH_Q)$(or $(AWK),awk) -f bench/report/lines.awk -f bench/report/numbers.awk \
