@@ -256,7 +256,7 @@ BASE_NOINLINE static cellar_err cache_tier_tell(cellar *c, const l1_key *k, cach
                                 urge == CACHE_ASKED ? f->ask : NULL, &f->turn);
         } else if (urge != CACHE_LATER) {
             below = cache_tier_store(c, k, p, urge, &f->turn);
-        } else if (cache_turn_begin(s, &f->turn)) {
+        } else if (!t->through && cache_turn_begin(s, &f->turn)) {
             const cache_tier_key key = cache_tier_key_of(c, k);
             t->kill(t->ctx, &key);
             cache_turn_done(s, &f->turn);

@@ -140,7 +140,8 @@ typedef struct cache_tier {
     cellar_err (*commit)(void *ctx);
     /* The tier takes writes, not entries: it gets each write of a call before the call returns,
      * and a delete as a put of kind L1_NEGATIVE. It gets no loaded, touched or negative value.
-     * Kills mean nothing to it. Puts with another stamp than CACHE_STAMP_NONE are evictions. */
+     * Kills and patterns mean nothing to it, and hide no older write. Puts with another stamp than
+     * CACHE_STAMP_NONE are evictions. */
     bool through;
     /* With `through`: no put of a write returned OK, with E_BUSY also after a wait. L1 has the
      * value now. */

@@ -7,7 +7,8 @@
  * PICTURE    L1 window of the key: a turn is listed, newest first -> window closed, listeners run
  *            -> begin {passed? wait until no turn of the key is busy; busy} -> put or kill
  *            -> done {not busy; all older turns of the key are passed} -> removed from the list
- *            A change that failed, or that a shared tier judged, passes no older turn.
+ *            A change that failed, or that a shared tier judged, passes no older turn. Nor does one
+ *            that a tier of writes does not get: the older write has to reach its source.
  * INVARIANTS Turns of one key stand in the list in the order of their L1 windows. At most one turn
  *            of a key is busy.
  *            A passed turn calls the tier no more: a newer change has written its own record or

@@ -303,6 +303,51 @@ static void evicted_write_is_found_and_written(void)
     end();
 }
 
+static void change_in_between(const cellar_event *e, void *ctx)
+{
+    const unsigned which = *(const unsigned *)ctx;
+    static unsigned loads;
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_load_opts lo = cellar_load_opts_default();
+    cellar_result r = cellar_result_default();
+    uint64_t removed = 0;
+    (void)e;
+    switch (which) {
+    case 0: T_EQ_I64(cellar_delete_by_pattern(ns, "k1", 2, NULL), CELLAR_OK); break;
+    case 1: T_EQ_I64(cellar_delete_by_pattern(ns, "k*", 2, &removed), CELLAR_OK); break;
+    case 2: T_EQ_I64(cellar_touch(ns, "k1", 2, 5000), CELLAR_OK); break;
+    case 3:
+        o.flags = CELLAR_NEGATIVE;
+        o.ttl_ms = 1;
+        T_EQ_I64(cellar_set(ns, "k1", 2, NULL, 0, &o), CELLAR_OK);
+        break;
+    default:
+        lo.flags = CELLAR_LOAD_REFRESH;
+        lo.ttl_ms = 1;
+        T_EQ_I64(cellar_get_or_load(ns, "k1", 2, &lo, load_text, &loads, &r), CELLAR_OK);
+        cellar_result_free(&r);
+    }
+}
+
+/* A change that is no write may overtake a write between memory and the queue. */
+static void write_is_queued_after_a_newer_change_of_memory(void)
+{
+    for (unsigned which = 0; which < 5; which++) {
+        uint64_t id = 0;
+        begin();
+        set("k1", "a");
+        T_EQ_I64(cellar_listener_add(ns, CELLAR_CAUSE_BIT(REPLACED),
+                                     change_in_between, &which, &id), CELLAR_OK);
+        set("k1", "b");
+        T_EQ_I64(cellar_listener_remove(ns, id), CELLAR_OK);
+        now_ms += 2;
+        T_EQ_STR(value_of("k1"), "b");
+        flush();
+        T_EQ_STR(calls, "k1=b;");
+        end();
+    }
+}
+
 /* A load while the delete waits would bring the value back. */
 static void delete_of_negative_entry_is_written(void)
 {
@@ -838,6 +883,7 @@ static void threads_leave_the_same_values_in_cache_and_source(void)
 T_MAIN("work_behind", T_CASE(last_write_of_each_key_is_written_once),
        T_CASE(every_call_that_writes_a_key_is_written), T_CASE(nothing_else_is_written),
        T_CASE(evicted_write_is_found_and_written), T_CASE(delete_of_negative_entry_is_written),
+       T_CASE(write_is_queued_after_a_newer_change_of_memory),
        T_CASE(deleted_key_is_absent_until_its_delete_is_written),
        T_CASE(write_past_its_ttl_ends_what_a_load_stored),
        T_CASE(failed_batch_is_split_and_bad_write_leaves_no_entry),
