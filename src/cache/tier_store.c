@@ -205,13 +205,14 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
         base_store_rel(&s->owes, (uint32_t)CACHE_OWES_AGAIN); /* cache_disk_offer */
     }
     if (done == CACHE_GONE && cache_turn_overtaken(s, t)) { done = CACHE_UNWANTED; }
+    const cache_tier_key key = cache_tier_key_of(c, k);
+    if (done != CACHE_STORED && tier->through) {
+        cache_turn_pause(s, t); /* an older write still happens, and listeners run */
+        if (done == CACHE_NO_ROOM || done == CACHE_REFUSED) { tier->lost(tier->ctx, &key); }
+        return cache_store_answer(c, done, urge);
+    }
     if (done != CACHE_STORED) {
-        const cache_tier_key key = cache_tier_key_of(c, k);
-        if (tier->through && (done == CACHE_NO_ROOM || done == CACHE_REFUSED)) {
-            tier->lost(tier->ctx, &key);
-        } else {
-            tier->kill(tier->ctx, &key);
-        }
+        tier->kill(tier->ctx, &key);
     } else if (how.where != 0) {
         l1_clean(c->l1, k, how.where);
     }

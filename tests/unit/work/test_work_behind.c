@@ -303,6 +303,8 @@ static void evicted_write_is_found_and_written(void)
     end();
 }
 
+static char big[8192]; /* too long for the queue */
+
 static void change_in_between(const cellar_event *e, void *ctx)
 {
     const unsigned which = *(const unsigned *)ctx;
@@ -321,6 +323,7 @@ static void change_in_between(const cellar_event *e, void *ctx)
         o.ttl_ms = 1;
         T_EQ_I64(cellar_set(ns, "k1", 2, NULL, 0, &o), CELLAR_OK);
         break;
+    case 4: T_EQ_I64(cellar_set(ns, "k1", 2, big, sizeof big, NULL), CELLAR_E_IO); break;
     default:
         lo.flags = CELLAR_LOAD_REFRESH;
         lo.ttl_ms = 1;
@@ -329,12 +332,15 @@ static void change_in_between(const cellar_event *e, void *ctx)
     }
 }
 
-/* A change that is no write may overtake a write between memory and the queue. */
+/* A change that is no write, or a write that fails, may overtake a write between memory and the
+ * queue. */
 static void write_is_queued_after_a_newer_change_of_memory(void)
 {
-    for (unsigned which = 0; which < 5; which++) {
+    for (unsigned which = 0; which < 6; which++) {
         uint64_t id = 0;
-        begin();
+        cellar_batcher_config cfg = cellar_batcher_config_default();
+        cfg.queue_bytes = sizeof big;
+        begin_with(cfg);
         set("k1", "a");
         T_EQ_I64(cellar_listener_add(ns, CELLAR_CAUSE_BIT(REPLACED),
                                      change_in_between, &which, &id), CELLAR_OK);
@@ -489,10 +495,31 @@ static void write_without_room_does_not_happen(void)
     T_EQ_STR(calls, "k1=a!k1=a;k1=c;");
 }
 
+static void set_once_more(const cellar_event *e, void *ctx)
+{
+    (void)e, (void)ctx;
+    set("k1", "b");
+}
+
+/* The listener runs outside the turn of the key. */
+static void listener_of_a_lost_write_may_write_its_key(void)
+{
+    cellar_batcher_config cfg = cellar_batcher_config_default();
+    uint64_t id = 0;
+    cfg.queue_bytes = sizeof big;
+    begin_with(cfg);
+    T_EQ_I64(cellar_listener_add(ns, CELLAR_CAUSE_BIT(DELETED), set_once_more, NULL, &id),
+             CELLAR_OK);
+    T_EQ_I64(cellar_set(ns, "k1", 2, big, sizeof big, NULL), CELLAR_E_IO);
+    T_EQ_STR(value_of("k1"), "b");
+    flush();
+    T_EQ_STR(calls, "k1=b;");
+    end();
+}
+
 static void queue_bytes_bound_the_values_that_wait(void)
 {
     cellar_batcher_config cfg = cellar_batcher_config_default();
-    static char big[8192];
     cfg.max_bytes = 1; /* not used */
     cfg.queue_bytes = sizeof big;
     begin_with(cfg);
@@ -889,6 +916,7 @@ T_MAIN("work_behind", T_CASE(last_write_of_each_key_is_written_once),
        T_CASE(failed_batch_is_split_and_bad_write_leaves_no_entry),
        T_CASE(retried_write_is_followed_by_newer_one),
        T_CASE(write_without_room_does_not_happen),
+       T_CASE(listener_of_a_lost_write_may_write_its_key),
        T_CASE(queue_bytes_bound_the_values_that_wait), T_CASE(close_writes_what_waits),
        T_CASE(dropped_namespace_writes_what_waits), T_CASE(bad_input_is_refused),
        T_CASE(functions_that_end_their_thread_lose_nothing),
