@@ -302,7 +302,9 @@ typedef struct calls_owned {
     } is;
 } calls_owned;
 
-/* Around a change: the value before it, and whether no callback changed the entry meanwhile. */
+/* Around a change: the value before it, and whether no callback changed the entry meanwhile.
+ * Around a read: whether the value is known from its begin to its end. A read may evict entries, and
+ * the listener of one may change the entry that is read. */
 static calls_owned own_begin(calls_owned *x)
 {
     const calls_owned was = *x;
@@ -313,6 +315,10 @@ static calls_owned own_begin(calls_owned *x)
 static bool own_alone(const calls_owned *x, const calls_owned *was)
 {
     return x->changes == was->changes + 1;
+}
+static bool own_still(const calls_owned *x, const calls_owned *was)
+{
+    return was->known && x->changes == was->changes;
 }
 
 typedef struct calls_space {

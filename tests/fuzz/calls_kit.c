@@ -125,25 +125,28 @@ static void row_numbers(void)
     if (chance(50)) {
         const size_t len = own_key(key, "f64");
         double x = (double)draw(1000) / 3;
+        calls_owned was = own_f64;
         if (chance(50)) {
-            const calls_owned was = own_begin(&own_f64);
+            was = own_begin(&own_f64);
             const cellar_err err = plain(CALL(cellar_set_f64)(c, key, len, x, NULL));
             own_f64.known = err == CELLAR_OK && own_alone(&own_f64, &was);
             own_f64.is.f64 = x;
-        } else if (plain(CALL(cellar_get_f64)(c, key, len, &x)) == CELLAR_OK && own_f64.known) {
+        } else if (plain(CALL(cellar_get_f64)(c, key, len, &x)) == CELLAR_OK &&
+                   own_still(&own_f64, &was)) {
             MUST(x == own_f64.is.f64);
         }
     } else {
         const size_t len = own_key(key, "f32s");
         float x[3] = { (float)draw(100), 1.5f, 0 };
         size_t n = 0;
+        calls_owned was = own_f32s;
         if (chance(50)) {
-            const calls_owned was = own_begin(&own_f32s);
+            was = own_begin(&own_f32s);
             const cellar_err err = plain(CALL(cellar_set_f32s)(c, key, len, x, 3, NULL));
             own_f32s.known = err == CELLAR_OK && own_alone(&own_f32s, &was);
             memcpy(own_f32s.is.f32s, x, sizeof x);
         } else if (plain(CALL(cellar_get_f32s)(c, key, len, x, 3, &n)) == CELLAR_OK &&
-                   own_f32s.known) {
+                   own_still(&own_f32s, &was)) {
             MUST(n == 3 && memcmp(x, own_f32s.is.f32s, sizeof x) == 0);
         }
     }
@@ -188,9 +191,10 @@ static void row_board(void)
     }
     default: {
         uint32_t rank = 0;
+        const calls_owned was = own_score;
         err = plain(CALL(cellar_board_rank)(c, key, len, mine, &rank, &score));
         if (err == CELLAR_OK) {
-            MUST(rank >= 1 && (!own_score.known || score == own_score.is.f64));
+            MUST(rank >= 1 && (!own_still(&own_score, &was) || score == was.is.f64));
         }
     }
     }
@@ -221,8 +225,9 @@ static void row_list(void)
     default: {
         cellar_bytes out[3];
         void *block = NULL;
+        const calls_owned was = own_newest;
         err = plain(CALL(cellar_list_range)(c, key, len, 0, out, 3, &n, &length, &block));
-        if (err == CELLAR_OK && n > 0 && own_newest.known) {
+        if (err == CELLAR_OK && n > 0 && own_still(&own_newest, &was)) {
             MUST(out[0].len == 8 && memcmp(out[0].data, &own_newest.is.u64, 8) == 0);
         }
         CALL(cellar_free)(block);
