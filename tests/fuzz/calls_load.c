@@ -251,7 +251,7 @@ static void row_load(void)
     unsigned *ctx = &calls_space_numbers[l.key.space];
     draw_fallbacks(&o, ctx);
     if (chance(20)) {
-        calls_fill(&l.key, slot_number(&l.key), true, 0, given, sizeof given);
+        calls_fill(&l.key, slot_number(&l.key), true, CALLS_DEFAULT, given, sizeof given);
         o.default_value = &fixed;
     }
     never_wait(&o, slot_of(&l.key)->leased != 0);
@@ -332,7 +332,7 @@ static void row_lease_acquire(void)
     o.flags &= ~(CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_STORE | CELLAR_LOAD_NO_JOIN);
     draw_fallbacks(&o, &calls_space_numbers[l.key.space]);
     if (chance(20)) {
-        calls_fill(&l.key, slot_number(&l.key), true, 0, given, sizeof given);
+        calls_fill(&l.key, slot_number(&l.key), true, CALLS_DEFAULT, given, sizeof given);
         o.default_value = &fixed;
     }
     const bool bad = spoil(&o, sizeof o);
