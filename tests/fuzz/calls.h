@@ -325,6 +325,7 @@ typedef struct calls_space {
     cellar *_Atomic c;          /* NULL: not open */
     calls_slot slot[CALLS_KEYS];
     _Atomic bool volatile_only; /* its entries end with the store */
+    bool named;                 /* the store has it; world.opening */
     calls_owned counter[CALLS_COUNTERS];
 } calls_space;
 
@@ -332,6 +333,7 @@ static struct calls_world {
     cellar *store;
     calls_space space[CALLS_SPACES];
     _Atomic bool policies;      /* rules may have replaced TTLs */
+    _Atomic bool opening;       /* a thread opens or drops a namespace */
     cellar *closed[256];        /* handles of dropped namespaces, closed at the end */
     _Atomic unsigned closed_count;
 } world;
