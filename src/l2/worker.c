@@ -9,6 +9,8 @@
  * LIMITS     Without a thread (cfg.no_thread) the host calls l2_tick. */
 #include "l2/worker.h"
 
+#include <errno.h>
+
 #include "l2/geometry.h"
 #include "l2/heartbeat.h"
 #include "l2/index_rebuild.h"
@@ -96,7 +98,11 @@ static bool l2_work(l2 *d, uint64_t budget_us)
     l2_reopen(d);
     if (base_load_acq(&d->want_dirty) != 0) { (void)l2_dirty_now(d); }
     if (base_load_acq(&d->parts) == L2_PARTS_WANTED) { l2_parts_allow(d); }
-    if (l2_resync(d) != 0) { return false; }
+    const int e = l2_resync(d);
+    if (e != 0) { /* a resize needs syncs that count */
+        if (d->goal.on) { l2_goal_over(d, e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO); }
+        return false;
+    }
     while (more) {
         const uint64_t begin_ns = base_now_ns();
         l2_beat(d);

@@ -243,6 +243,27 @@ static void a_resize_with_any_failing_call_leaves_a_valid_store(void)
     T_CHECK(failed >= 5);
 }
 
+/* The bytes of a failed sync are stored again before anything else, which needs a buffer. */
+static void a_resize_without_memory_to_repeat_a_sync_is_refused(void)
+{
+    for (int i = 0; i < 2; i++) {
+        begin(L2_DROP, 20);
+        fill(0, 250);
+        dev.fail_site = DEV_DATASYNC;
+        dev.fail_errno = EIO;
+        dev.fail_at = 1;
+        T_EQ_I64(l2_sync(kit.d), CELLAR_E_IO);
+        T_EQ_U64(base_load_rlx(&kit.d->resync), 1);
+        (void)base_fault_alloc_arm(1, true);
+        T_EQ_I64(l2_resize_to(kit.d, i == 0 ? 26 : 12, 1), CELLAR_E_NOMEM);
+        (void)base_fault_alloc_arm(0, false);
+        T_EQ_I64(l2_resize_to(kit.d, 12, 1), CELLAR_OK);
+        T_EQ_STR(l2_audit(kit.d), NULL);
+        T_CHECK(served(&kit) > 0);
+        end();
+    }
+}
+
 static void impossible_sizes_are_refused(void)
 {
     l2_dev_init(&dev);
@@ -520,5 +541,6 @@ T_MAIN("l2_resize", T_CASE(a_resize_keeps_the_newest_records_that_fit),
        T_CASE(a_resize_to_few_places_keeps_the_newest_records),
        T_CASE(a_resize_interrupted_anywhere_leaves_a_valid_store),
        T_CASE(a_resize_with_any_failing_call_leaves_a_valid_store),
+       T_CASE(a_resize_without_memory_to_repeat_a_sync_is_refused),
        T_CASE(impossible_sizes_are_refused), T_CASE(readers_and_writers_continue_during_a_resize),
        T_CASE(addresses_reach_4_tib))
