@@ -366,7 +366,12 @@ CELLAR_API cellar_err cellar_listener_remove(cellar *c, uint64_t id);
  * namespace. Listeners of the root then receive CLEARED with ns NULL, listeners of a namespace
  * receive nothing (events_skipped), and ended[] counts the entries at the root. Sets nested
  * deeper than 4 inside listeners are counted in events_skipped only. Closing the store reports
- * no entries. */
+ * no entries.
+ *
+ * LATE EVENTS
+ * If a call evicts entries to load policies, to make a Bloom filter or to work on the disk, it
+ * copies their events and reports them at its end. Without memory for the copy an event is
+ * counted in events_skipped only. */
 
 /* ---- Latencies ------------------------------------------------------------------------------- */
 

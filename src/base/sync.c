@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * sync: rank checks, events, threads.
+ * sync: rank checks, events, roles, threads.
  *
  * LOCKING    BASE_DEBUG keeps the held locks of a thread in its record. A lock is taken only above
  *            every rank held; at an equal ORDERED rank above every address of that rank; by
@@ -102,6 +102,54 @@ CELLAR_PRIVATE bool sync_wait(_Atomic uint32_t *word, uint32_t expected, uint64_
     }
     errno = saved;
     return e != ETIMEDOUT;
+}
+
+/* ---- roles ---- */
+
+static void sync_role_count(void)
+{
+    base_thread_record *self = base_thread_self();
+    if (self->index != 0) { self->roles++; }
+}
+
+CELLAR_PRIVATE bool sync_role_try(_Atomic uint32_t *word)
+{
+    if (!base_cas_ar(word, 0u, 1u)) { return false; }
+    sync_role_count();
+    return true;
+}
+
+CELLAR_PRIVATE void sync_role_take(_Atomic uint32_t *word)
+{
+    sync_assert_none();
+    if (sync_role_try(word)) { return; }
+    while (base_xchg_ar(word, 2u) != 0) { (void)sync_wait(word, 2u, UINT64_MAX); }
+    sync_role_count();
+}
+
+CELLAR_PRIVATE void sync_role_drop(_Atomic uint32_t *word)
+{
+    base_thread_record *self = base_thread_self();
+    if (base_xchg_ar(word, 0u) == 2) { sync_wake(word, INT32_MAX); }
+    if (self->index == 0 || --self->roles != 0 || self->late_runs) { return; }
+    self->late_runs = true; /* The loop makes the calls that these calls put off. */
+    while (self->late != NULL) {
+        sync_late *last = self->late, *l = last->next;
+        last->next = l->next;
+        if (l == last) { self->late = NULL; }
+        l->run(l);
+    }
+    self->late_runs = false;
+}
+
+CELLAR_PRIVATE void sync_put_off(sync_late *l)
+{
+    base_thread_record *self = base_thread_self();
+    sync_late *last = self->late;
+    BASE_ASSERT(self->roles != 0);
+    l->next = last != NULL ? last->next : l;
+    if (last != NULL) { last->next = l; }
+    self->late = l;
 }
 
 CELLAR_PRIVATE void base_guarded(void (*fn)(void *), void (*end)(void *), void *ctx)

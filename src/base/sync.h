@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * sync: locks with ranks, events, threads.
+ * sync: locks with ranks, events, roles, threads.
  *
  * RANKS      One list for the whole library. A thread takes a lock only above every rank it holds
  *            (BASE_DEBUG aborts otherwise). A lock of equal rank is taken by sync_try, which never
  *            waits, or in ascending address order if the list says ORDERED.
  *            Clang's thread-safety analysis sees the rank tokens, which have no storage.
  * EVENT      A 32-bit word that the caller owns. The predicate is the word itself: no wake-up is
- *            lost. */
+ *            lost.
+ * ROLE       A word that a thread holds across allocations and calls of the disk: 0 free, 1 held,
+ *            2 held with waiters. A role has no rank. Calls of the program could wait for a role of
+ *            their own thread, so they are put off until the thread has none. */
 #ifndef BASE_SYNC_H
 #define BASE_SYNC_H
 
@@ -113,6 +116,21 @@ SYNC_RANKS(SYNC_X)
 /* Sleep while *word == expected, until woken or base_now_ns() >= deadline_ns (UINT64_MAX: no
  * limit). May return early; repeats on EINTR. Hold no ranked lock. False: time-out. */
 CELLAR_PRIVATE bool sync_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t deadline_ns);
+
+CELLAR_PRIVATE bool sync_role_try(_Atomic uint32_t *word);
+/* Wait for the role and take it. Hold no ranked lock. */
+CELLAR_PRIVATE void sync_role_take(_Atomic uint32_t *word);
+/* Drop the role. If it is the last one of this thread, make the calls that were put off. Hold no
+ * ranked lock. */
+CELLAR_PRIVATE void sync_role_drop(_Atomic uint32_t *word);
+
+typedef struct sync_late { /* a call that is put off */
+    struct sync_late *next;
+    void (*run)(struct sync_late *l);
+} sync_late;
+BASE_INLINE bool sync_has_role(void) { return base_thread_self()->roles != 0; }
+/* Put a call off. This thread has a role. */
+CELLAR_PRIVATE void sync_put_off(sync_late *l);
 
 typedef struct base_thread { /* owned by the caller; must not move from start to join */
     uint64_t handle;          /* pthread_t, or the fiber */

@@ -54,6 +54,9 @@ typedef struct base_thread_self {
     struct { const void *of; uint32_t count; } loads[BASE_LOADS_MAX]; /* cache: running loads of a
                                * store; count 0: free place. Not in the shared record */
     void *guards;             /* simulation: innermost base_run_callback */
+    uint32_t roles;           /* roles this thread has (sync.h); 0 in the shared record */
+    bool late_runs;           /* this thread runs `late` */
+    void *late;               /* newest of the calls that were put off (sync.h), a ring */
 #if BASE_ASAN
     uintptr_t stack_low, stack_high; /* bounds of the stack; 0, 0 until base_stack_bounds ran */
 #endif

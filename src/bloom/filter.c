@@ -17,7 +17,7 @@
  *            opened, without a doubt.
  * LOCKING    Readers: none. They read desc, bits (acquire), desc; a changed desc means "maybe".
  *            Adders: one of 16 locks (rank BLOOM) per thread, while they read desc and set bits.
- *            open, swap, off: `busy` (a flag; waiters yield), then all 16 locks in order.
+ *            open, swap, off: `busy` (a role, sync.h), then all 16 locks in order.
  *            A doubt changes desc by CAS only.
  * LIMITS     2^40 keys, rates 0.01..50 percent; 4 n keys in a set made for n, then doubt (FULL).
  * SEE ALSO   src/bloom/README.md: proof, rejected designs, sources; bloom_guard.c: callers;
@@ -73,7 +73,7 @@ struct bloom {
     bloom_slot slot[BLOOM_SLOTS];
     _Atomic uint64_t desc BASE_ALIGNED(BASE_PAD); /* seq_cst; see PICTURE */
     bloom_set set[BLOOM_SETS];
-    _Atomic uint32_t busy;      /* 1: a thread changes sets or slabs */
+    _Atomic uint32_t busy;      /* role: the thread that has it changes sets or slabs */
     _Atomic uint32_t fill;      /* +1 with each opened set and each doubt */
     _Atomic uint32_t fill_done; /* last fill that ended well */
     _Atomic uint32_t doubt;
@@ -314,13 +314,6 @@ BASE_SIZE_BEGIN
 
 /* ---- changes of sets ---- */
 
-static void bloom_busy_take(bloom *b)
-{
-    while (!base_cas_ar(&b->busy, 0u, 1u)) { base_yield(); }
-}
-
-static void bloom_busy_drop(bloom *b) { base_store_rel(&b->busy, 0u); }
-
 /* Change desc with all adders locked out, because they add to the sets that desc names. */
 SYNC_UNCHECKED static void bloom_publish(bloom *b, uint64_t clear, uint64_t set)
 {
@@ -468,7 +461,7 @@ CELLAR_PRIVATE cellar_err bloom_open(bloom *b, uint64_t expected, double fpp)
         !(fpp <= BLOOM_FPP_MOST)) {
         return CELLAR_E_INVAL;
     }
-    bloom_busy_take(b);
+    sync_role_take(&b->busy);
     const uint64_t d = base_load_acq(&b->desc);
     const bool off = BLOOM_STATE(d) == BLOOM_OFF;
     const unsigned which = off ? 0 : BLOOM_WHICH(d) ^ 1u;
@@ -487,7 +480,7 @@ CELLAR_PRIVATE cellar_err bloom_open(bloom *b, uint64_t expected, double fpp)
         bloom_publish(b, off ? BLOOM_NUMBER_ONE - 1 : 0,
                       off ? (uint64_t)BLOOM_OBSERVING : BLOOM_FILLING_BIT);
     }
-    bloom_busy_drop(b);
+    sync_role_drop(&b->busy);
     return err;
 }
 
@@ -501,7 +494,7 @@ static void bloom_second_drop(bloom *b)
 
 CELLAR_PRIVATE void bloom_off(bloom *b, bool all)
 {
-    bloom_busy_take(b);
+    sync_role_take(&b->busy);
     const uint64_t d = base_load_acq(&b->desc);
     const unsigned which = BLOOM_WHICH(d);
     if (BLOOM_FILLING(d)) { bloom_second_drop(b); }
@@ -510,7 +503,7 @@ CELLAR_PRIVATE void bloom_off(bloom *b, bool all)
         bloom_set_give(b, which);
         (void)base_add_ar(&b->fill, 1u);
     }
-    bloom_busy_drop(b);
+    sync_role_drop(&b->busy);
 }
 
 CELLAR_PRIVATE uint32_t bloom_fill_begin(const bloom *b) { return base_load_acq(&b->fill); }
@@ -522,7 +515,7 @@ CELLAR_PRIVATE void bloom_fill_end(bloom *b, uint32_t fill)
 
 CELLAR_PRIVATE cellar_err bloom_seal(bloom *b)
 {
-    bloom_busy_take(b);
+    sync_role_take(&b->busy);
     const uint64_t d = base_load_acq(&b->desc);
     const unsigned old = BLOOM_WHICH(d);
     const unsigned newest = BLOOM_FILLING(d) ? old ^ 1u : old;
@@ -537,7 +530,7 @@ CELLAR_PRIVATE cellar_err bloom_seal(bloom *b)
         bloom_publish(b, BLOOM_NUMBER_ONE - 1, (uint64_t)BLOOM_AUTHORITATIVE | newest << 2);
         if (newest != old) { bloom_set_give(b, old); }
     }
-    bloom_busy_drop(b);
+    sync_role_drop(&b->busy);
     return err;
 }
 
@@ -675,7 +668,7 @@ CELLAR_PRIVATE cellar_err bloom_load(bloom *b, uint64_t check, bool clean,
     if (!take(ctx, &h, sizeof h)) { return CELLAR_E_IO; }
     cellar_err err = bloom_head_check(&h, check);
     if (err != CELLAR_OK) { return err; }
-    bloom_busy_take(b);
+    sync_role_take(&b->busy);
     err = BLOOM_STATE(base_load_acq(&b->desc)) == BLOOM_OFF ? CELLAR_OK : CELLAR_E_INVAL;
     if (err == CELLAR_OK) { err = bloom_slab_take(b, h.blocks, h.hashes, &s); }
     if (err == CELLAR_OK && (err = bloom_load_bits(s, h.blocks, take, ctx)) != CELLAR_OK) {
@@ -690,7 +683,7 @@ CELLAR_PRIVATE cellar_err bloom_load(bloom *b, uint64_t check, bool clean,
         bloom_publish(b, BLOOM_NUMBER_ONE - 1,
                       believed ? (uint64_t)BLOOM_AUTHORITATIVE : (uint64_t)BLOOM_OBSERVING);
     }
-    bloom_busy_drop(b);
+    sync_role_drop(&b->busy);
     return err;
 }
 

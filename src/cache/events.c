@@ -12,8 +12,11 @@
  *            namespace.
  * COMPLETION The thread that brings `running` of a dead listener to 0 frees its slot and wakes the
  *            remover. If no call runs, the remover frees the slot itself.
- * LIMITS     16 listeners per store. Events of changes nested deeper than 4 are counted, not
- *            delivered. Entries that end during cellar_listener_add may be reported or not. */
+ * ROLES      A listener could wait for a role (sync.h) of its own thread. While the thread has a
+ *            role, events are copied. They are reported when the thread has none any more.
+ * LIMITS     16 listeners per store. Events of changes nested deeper than 4, and events without
+ *            memory for their copy, are counted, not delivered. Entries that end during
+ *            cellar_listener_add may be reported or not. */
 #include "cache/events.h"
 
 #include "cache/call.h"
@@ -132,34 +135,89 @@ static void cache_recipients_drop(cache_store *s, const cache_recipients *e)
     }
 }
 
-static void cache_tell(cache_store *s, const l1_left *what, cellar *namespace,
-                       const cache_generation_info *info)
+typedef struct cache_news { /* one event */
+    cache_store *store;
+    cellar *namespace; /* with a ref; NULL: unknown or freed */
+    bool known;        /* the namespace is known */
+    uint32_t depth;    /* of the thread when the entry ended */
+    cellar_event event;
+} cache_news;
+
+/* Call the listeners, then release the namespace. */
+static void cache_tell(const cache_news *n)
 {
+    cache_store *s = n->store;
+    base_thread_record *self = base_thread_self();
+    const uint32_t depth = self->depth;
     cache_recipients recipients;
-    const cellar_cause cause = cache_cause(what, info->dead_by);
-    if (!cache_recipients_take(s, namespace, info->known, cause, &recipients)) {
+    if (!cache_recipients_take(s, n->namespace, n->known, n->event.cause, &recipients)) {
         stats_count(s->stats, STATS_LISTENER_SKIPPED, 1);
     }
-    if (recipients.count == 0) { return; }
-    const cellar_event event = {
-        .ns = info->dropped ? NULL : namespace,
-        .key = what->key,
-        .key_len = what->key_len,
-        .value = what->value,
-        .value_len = what->value_len,
-        .cause = cause,
-        .user_flags = what->user_flags,
-        .kind = (cellar_kind)what->kind,
-    };
-    base_thread_record *self = base_thread_self();
-    self->depth++;
+    self->depth = n->depth + 1;
     for (unsigned i = 0; i < recipients.count; i++) {
         sync_assert_none();
-        recipients.fn[i](&event, recipients.ctx[i]);
+        recipients.fn[i](&n->event, recipients.ctx[i]);
     }
-    self->depth--;
-    cache_recipients_drop(s, &recipients);
-    stats_count(s->stats, STATS_LISTENER_CALL, recipients.count);
+    self->depth = depth;
+    if (recipients.count != 0) {
+        cache_recipients_drop(s, &recipients);
+        stats_count(s->stats, STATS_LISTENER_CALL, recipients.count);
+    }
+    if (n->namespace != NULL) { cache_namespace_release(n->namespace); }
+}
+
+typedef struct cache_late { /* an event that is put off, followed by its key and value */
+    sync_late call;
+    cache_news news;
+    unsigned char bytes[];
+} cache_late;
+
+static void cache_tell_late(sync_late *call)
+{
+    cache_late *l = (cache_late *)(void *)call;
+    const base_alloc_hooks *hooks = &l->news.store->hooks;
+    const size_t bytes = sizeof *l + l->news.event.key_len + l->news.event.value_len;
+    cache_tell(&l->news);
+    base_free_raw(hooks, l, bytes);
+}
+
+/* Put an event off, because the thread makes room for the store itself. Return false if there is no
+ * memory for it. */
+static bool cache_tell_later(const cache_news *n)
+{
+    const cellar_event *e = &n->event;
+    cache_late *l = base_alloc_raw(&n->store->hooks, sizeof *l + e->key_len + e->value_len);
+    if (l == NULL) { return false; }
+    l->call.run = cache_tell_late;
+    l->news = *n;
+    l->news.event.key = memcpy(l->bytes, e->key, e->key_len);
+    l->news.event.value = l->bytes + e->key_len;
+    if (e->value_len != 0) { memcpy(l->bytes + e->key_len, e->value, e->value_len); }
+    sync_put_off(&l->call);
+    return true;
+}
+
+/* Report the end of an entry. Take over the ref of the namespace. Return false if the event is
+ * skipped. */
+static bool cache_event_report(cache_store *s, const l1_left *what, cellar *namespace,
+                         const cache_generation_info *info)
+{
+    const cache_news n = {
+        .store = s, .namespace = namespace, .known = info->known,
+        .depth = base_thread_self()->depth,
+        .event = {
+            .ns = info->dropped ? NULL : namespace,
+            .key = what->key, .key_len = what->key_len,
+            .value = what->value, .value_len = what->value_len,
+            .cause = cache_cause(what, info->dead_by),
+            .user_flags = what->user_flags,
+            .kind = (cellar_kind)what->kind,
+        },
+    };
+    if (n.depth >= CACHE_LISTEN_DEPTH) { return false; }
+    if (sync_has_role()) { return cache_tell_later(&n); }
+    cache_tell(&n);
+    return true;
 }
 
 BASE_SIZE_END
@@ -178,11 +236,8 @@ CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
         }
     }
     if (base_load_rlx(&s->observers) > base_load_rlx(&s->observers_base)) {
-        if (base_thread_self()->depth >= CACHE_LISTEN_DEPTH) {
-            stats_count(s->stats, STATS_LISTENER_SKIPPED, 1);
-        } else {
-            cache_tell(s, what, namespace, &info);
-        }
+        if (cache_event_report(s, what, namespace, &info)) { return; }
+        stats_count(s->stats, STATS_LISTENER_SKIPPED, 1);
     }
     if (namespace != NULL) { cache_namespace_release(namespace); }
 }

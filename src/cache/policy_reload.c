@@ -107,19 +107,6 @@ static bool cache_policy_has_share(const policy_table *t)
 
 /* ---- load ---- */
 
-static void cache_policy_enter(cache_store *s)
-{
-    while (!base_cas_ar(&s->reloading, 0u, 1u)) {
-        (void)sync_wait(&s->reloading, 1u, UINT64_MAX);
-    }
-}
-
-static void cache_policy_leave(cache_store *s)
-{
-    base_store_rel(&s->reloading, 0u);
-    sync_wake(&s->reloading, INT32_MAX);
-}
-
 static cache_policies *cache_policies_make(cache_store *s)
 {
     cache_policies *p = base_load_rlx(&s->policies);
@@ -224,9 +211,9 @@ static cellar_err cache_policy_load_text(cellar *c, cache_policy_load *l)
     if (s->forked) {
         return cache_fail(c, CELLAR_E_FORKED, 0, "policies do not change in a forked child");
     }
-    cache_policy_enter(s);
+    sync_role_take(&s->reloading);
     const cellar_err err = cache_policy_load_run(s, l);
-    cache_policy_leave(s);
+    sync_role_drop(&s->reloading);
     stats_count(s->stats, err == CELLAR_OK ? STATS_POLICY_LOADED : STATS_POLICY_REJECTED, 1);
     if (err == CELLAR_OK) { return err; }
     base_log(&s->log, BASE_LOG_WARNING, "policy", (int)err, "%s", cache_policy_said(l, err));

@@ -120,10 +120,10 @@ static l2_image_row *l2_image_find(l2 *d, const char *name, size_t len)
 
 CELLAR_PRIVATE l2_image *l2_image_open(l2 *d, const char *name, size_t len)
 {
-    l2_role_take(&d->imaging);
+    sync_role_take(&d->imaging);
     const l2_image_row *row = l2_image_find(d, name, len);
     if (row == NULL) {
-        l2_role_drop(&d->imaging);
+        sync_role_drop(&d->imaging);
         return NULL;
     }
     l2_image *im = &d->image_now;
@@ -161,7 +161,7 @@ CELLAR_PRIVATE void l2_image_close(l2_image *im, bool used)
     base_free(d->cfg.account, BASE_MOD_L2, im->buf, im->buf != NULL ? L2_IMAGE_PIECE : 0);
     l2_image_row *row = l2_image_find(d, im->row.name, im->row.name_len);
     if (used && row != NULL) { *row = d->image[--d->image_count]; }
-    l2_role_drop(&d->imaging);
+    sync_role_drop(&d->imaging);
 }
 
 /* ---- saving ---- */
@@ -278,10 +278,10 @@ static bool l2_images_wanted(l2 *d)
 CELLAR_PRIVATE void l2_images_reserve(l2 *d)
 {
     if (!l2_images_wanted(d)) { return; }
-    l2_role_take(&d->imaging);
+    sync_role_take(&d->imaging);
     const uint64_t need = l2_images_need(d);
     if (need != 0) { l2_images_make_room(d, need); }
-    l2_role_drop(&d->imaging);
+    sync_role_drop(&d->imaging);
 }
 
 static int l2_images_make(l2 *d, l2_images *to)
@@ -309,7 +309,7 @@ CELLAR_PRIVATE void l2_images_save(l2 *d, bool closing)
     if (!l2_images_wanted(d)) { return; }
     /* a close has called it before SUPER was marked CLEAN */
     if (!closing) { l2_images_reserve(d); }
-    l2_role_take(&d->imaging);
+    sync_role_take(&d->imaging);
     l2_images to = { .d = d, .at = L2_IMAGE_HEAD, .need = l2_images_need(d),
                      .life = d->super.opens, .lsn = closing ? d->super.clean_lsn : 0,
                      .limit = l2_images_room(d) };
@@ -324,7 +324,7 @@ CELLAR_PRIVATE void l2_images_save(l2 *d, bool closing)
         e = to.buf != NULL ? l2_images_make(d, &to) : ENOMEM;
         base_free(d->cfg.account, BASE_MOD_L2, to.buf, L2_IMAGE_HEAD + 2 * L2_IMAGE_PIECE);
     }
-    l2_role_drop(&d->imaging);
+    sync_role_drop(&d->imaging);
     if (e != 0) {
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e,
                  "the Bloom filters of namespaces were not saved");

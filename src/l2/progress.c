@@ -2,7 +2,7 @@
  *
  * progress: which thread is the worker, and whether the worker makes progress.
  *
- * PICTURE    working: 0 free, 1 held, 2 held with waiters; the thread that holds it is the worker
+ * PICTURE    working: a role (sync.h); the thread that holds it is the worker
  *            beat: set before each call to the disk; 20 ms old: quiet, 100 ms: stalled, 500 ms:
  *            frozen; 0: the worker is idle
  *            wake: raised to wake the worker's thread
@@ -21,33 +21,21 @@
 
 CELLAR_PRIVATE bool l2_worker_try(l2 *d)
 {
-    if (!base_cas_ar(&d->working, 0u, 1u)) { return false; }
+    if (!sync_role_try(&d->working)) { return false; }
     base_store_rlx(&d->beat, base_now_ns());
     return true;
 }
 
-CELLAR_PRIVATE void l2_role_take(_Atomic uint32_t *word)
-{
-    sync_assert_none();
-    if (base_cas_ar(word, 0u, 1u)) { return; }
-    while (base_xchg_ar(word, 2u) != 0) { (void)sync_wait(word, 2u, UINT64_MAX); }
-}
-
-CELLAR_PRIVATE void l2_role_drop(_Atomic uint32_t *word)
-{
-    if (base_xchg_ar(word, 0u) == 2) { sync_wake(word, INT32_MAX); }
-}
-
 CELLAR_PRIVATE void l2_worker_take(l2 *d)
 {
-    l2_role_take(&d->working);
+    sync_role_take(&d->working);
     base_store_rlx(&d->beat, base_now_ns());
 }
 
 CELLAR_PRIVATE void l2_worker_drop(l2 *d)
 {
     base_store_rlx(&d->beat, (uint64_t)0);
-    l2_role_drop(&d->working);
+    sync_role_drop(&d->working);
 }
 
 CELLAR_PRIVATE void l2_worker_wake(l2 *d)

@@ -6,9 +6,6 @@
 
 #include "l2/types.h"
 
-/* Take or drop a role that is held during I/O. `word`: 0 free, 1 held, 2 held with waiters. */
-CELLAR_PRIVATE void l2_role_take(_Atomic uint32_t *word);
-CELLAR_PRIVATE void l2_role_drop(_Atomic uint32_t *word);
 CELLAR_PRIVATE void l2_worker_take(l2 *d);
 CELLAR_PRIVATE bool l2_worker_try(l2 *d);
 CELLAR_PRIVATE void l2_worker_drop(l2 *d);

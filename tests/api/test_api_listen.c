@@ -5,6 +5,7 @@
  * Method: Every value is its own number. Sets fill a ledger of live numbers and events empty it;
  *         the ledger is compared with the answers of the cache. A clock of this file. */
 #include "tests/support/api_kit.h"
+#include "tests/support/folder.h"
 #include "tests/support/settings.h"
 
 #include <pthread.h>
@@ -358,7 +359,93 @@ static void unlisten_waits_for_running_listener(void)
     api_shut(c);
 }
 
+/* ---- listeners of a call that makes room ---- */
+
+typedef struct room_call {
+    cellar *c;
+    cellar_err (*make)(cellar *c); /* evicts entries to make room for its own memory */
+    unsigned evicted, calls;
+} room_call;
+
+static cellar_err makes_filter(cellar *c) { return cellar_bloom_open(c, 200000, 0.01); }
+static cellar_err makes_sync(cellar *c) { return cellar_sync(c); }
+static cellar_err makes_policy(cellar *c)
+{
+    static char text[100000];
+    size_t len = (size_t)snprintf(text, sizeof text, "[*]\n");
+    for (unsigned i = 0; i < 1000; i++) {
+        len += (size_t)snprintf(text + len, sizeof text - len, "glob k%u* ttl=5m\n", i);
+    }
+    return cellar_policy_set(c, text, len, NULL, NULL);
+}
+
+static void make_again(const cellar_event *e, void *ctx)
+{
+    room_call *r = ctx;
+    T_EQ_U64(e->key_len, 4);
+    T_EQ_U64(e->value_len, 300);
+    T_EQ_I64(((const char *)e->value)[299], ((const char *)e->key)[3]);
+    r->evicted++;
+    if (r->make != NULL && r->calls++ < 3) { (void)r->make(r->c); }
+}
+
+static uint64_t evictions(cellar *c)
+{
+    cellar_stats s = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &s), CELLAR_OK);
+    return s.ended[CELLAR_CAUSE_EVICTED];
+}
+
+/* Charge all memory that is free, so that the next allocation evicts. */
+static void charge_the_rest(const room_call *r)
+{
+    cellar *c = r->c;
+    while (r->evicted == 0) { T_EQ_I64(cellar_memory_charge(c, 16384), CELLAR_OK); }
+    cellar_stats s = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &s), CELLAR_OK);
+    T_EQ_I64(cellar_memory_charge(c, s.budget_bytes - s.used_bytes), CELLAR_OK);
+}
+
+static void listener_may_repeat_the_call_that_makes_room(void)
+{
+    static cellar_err (*const make[])(cellar *) = { makes_filter, makes_policy, makes_sync };
+    char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
+    for (size_t i = 0; i < sizeof make / sizeof make[0]; i++) {
+        settings cfg = api_config(8u << 20);
+        t_folder(folder);
+        (void)snprintf(store, sizeof store, "%s/store", folder);
+        if (make[i] == makes_sync) {
+            cfg.config.l2_path = store;
+            cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+        }
+        room_call r = { api_open_with(&cfg), NULL, 0, 0 };
+        T_EQ_I64(cellar_bloom_open(r.c, 1000, 0.01), CELLAR_OK);
+        char value[300];
+        uint64_t id;
+        for (uint32_t k = 0; k < 40000; k++) {
+            memset(value, (int)(k >> 24), sizeof value);
+            const unsigned char key[4] = { (unsigned char)k, (unsigned char)(k >> 8),
+                                           (unsigned char)(k >> 16), 'x' };
+            value[299] = 'x';
+            T_EQ_I64(cellar_set(r.c, key, sizeof key, value, sizeof value, NULL), CELLAR_OK);
+        }
+        const uint64_t before = evictions(r.c);
+        T_EQ_I64(cellar_listener_add(r.c, CELLAR_CAUSE_BIT(EVICTED), make_again, &r, &id),
+                 CELLAR_OK);
+        charge_the_rest(&r);
+        const unsigned charged = r.evicted;
+        r.make = make[i];
+        T_EQ_I64(make[i](r.c), CELLAR_OK);
+        T_CHECK(r.evicted > charged);
+        T_EQ_U64(r.evicted, evictions(r.c) - before); /* each event is delivered, once */
+        api_shut(r.c);
+        t_wipe(store);
+        t_wipe(folder);
+    }
+}
+
 T_MAIN("api_listen", T_CASE(each_removal_has_its_cause),
        T_CASE(increment_reports_replace_and_touch_reports_nothing),
        T_CASE(mask_and_namespace_select_events), T_ALONE(each_removal_is_reported_exactly_once),
-       T_CASE(listeners_may_call_the_cache), T_CASE(unlisten_waits_for_running_listener))
+       T_CASE(listeners_may_call_the_cache), T_CASE(unlisten_waits_for_running_listener),
+       T_CASE(listener_may_repeat_the_call_that_makes_room))
