@@ -4,7 +4,8 @@
  * index.snap.
  *
  * PICTURE    footers, newest segment first -> lines, sorted by shard into areas of one buffer
- *                -> a full area, or the last ones: into its shard, in the order of arrival
+ *                -> a full area, or all of them now and then and at the end: into its shard, in
+ *                   the order of arrival
  *            A shard's words and its part of the filter fit into a CPU cache; whole tables do not.
  * INVARIANTS Lines of a shard arrive newest first. A line is added only if its hash48 has no word
  *            and its pair has turned away no word (index.c). So a get during the rebuild is right
@@ -30,7 +31,8 @@
 
 #define L2_SORT_MOST ((uint64_t)64 << 20)
 #define L2_SORT_LEAST 8u /* lines per area */
-#define L2_SORT_STEP 16384u /* lines per step at the end: about 1 ms */
+#define L2_SORT_STEP 16384u /* lines per step: about 1 ms */
+#define L2_SORT_NS UINT64_C(200000000) /* between two passes through the areas */
 
 BASE_SIZE_BEGIN
 
@@ -41,6 +43,7 @@ CELLAR_PRIVATE bool l2_rebuild_begin(l2 *d)
     base_account *a = d->cfg.account;
     l2_sort *s = &d->sort;
     if (!l2_index_rebuild_begin(d)) { return false; }
+    s->due_ns = base_now_ns() + L2_SORT_NS;
     uint64_t most = 0;
     uint32_t longest = 0; /* longest footer, in pages */
     for (uint32_t i = 0; i < d->order_count; i++) {
@@ -99,11 +102,18 @@ static void l2_sort_empty(l2 *d, uint32_t shard)
     s->count[shard] = 0;
 }
 
-/* Empty some areas after all lines were read. Return false if all are empty. */
-static bool l2_sort_rest(l2 *d)
+/* Empty some areas after all lines were read, or when gets have found no new lines for a while.
+ * Return false if no area is due. */
+static bool l2_sort_due(l2 *d)
 {
     l2_sort *s = &d->sort;
     uint32_t lines = 0;
+    const uint64_t now_ns = base_now_ns();
+    if (s->shown != d->order_at && (d->order_at == d->order_count || now_ns >= s->due_ns)) {
+        s->shown = d->order_at;
+        s->due_ns = now_ns + L2_SORT_NS;
+        s->shard = 0;
+    }
     while (s->room > 0 && s->shard < L2_SHARDS && lines < L2_SORT_STEP) {
         const uint32_t shard = s->shard++;
         lines += s->count[shard];
@@ -234,8 +244,8 @@ static void l2_rebuild_ahead(l2 *d)
 CELLAR_PRIVATE bool l2_rebuild_step(l2 *d)
 {
     if (base_load_rlx(&d->rebuilding) == 0) { return false; }
+    if (l2_sort_due(d)) { return true; }
     if (d->order_at == d->order_count) {
-        if (l2_sort_rest(d)) { return true; }
         l2_rebuild_done(d);
         return false;
     }

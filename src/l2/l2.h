@@ -285,8 +285,8 @@ typedef enum l2_opened { /* source of the index of this open; also a metric labe
  * (codec.c). parts: records of values in parts; miss_parts: gets that lacked one. */
 #define L2_COUNTERS(X) \
     X(gets) X(hits) X(miss_word) X(miss_read) X(miss_damage) X(miss_key) X(miss_expired) \
-    X(miss_sealed) X(miss_invalid) X(miss_packed) X(io_errors) X(puts) X(put_bytes) \
-    X(dropped) X(refused_stamp) X(refused_size) X(refused_ttl) X(refused_budget) \
+    X(miss_sealed) X(miss_invalid) X(miss_packed) X(miss_rebuild) X(io_errors) X(puts) \
+    X(put_bytes) X(dropped) X(refused_stamp) X(refused_size) X(refused_ttl) X(refused_budget) \
     X(refused_unused) X(refused_seal) X(refused_invalid) X(identical) X(invalidated) \
     X(tombstones) X(denied) X(remembered) X(controls) X(sealed) X(sealed_bytes) \
     X(trimmed_bytes) X(reclaimed) X(emptied) X(syncs) X(barriers) X(commits) X(healed) \

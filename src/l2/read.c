@@ -317,10 +317,12 @@ CELLAR_PRIVATE cellar_err l2_read_record(l2 *d, const l2_want *wanted)
     const uint64_t h48 = l2_h48(w.k->hash);
     if (base_load_rlx(&d->broken) != 0 || l2_is_closed(d)) { return CELLAR_MISS; }
     for (int round = 0; round < L2_GET_ROUNDS; round++) {
+        const bool partial = base_load_acq(&d->rebuilding) != 0; /* before the look at the index */
         const uint64_t word = l2_index_find(d, h48);
         const bool more = (word & (L2_WORD_LINKED | L2_WORD_TWIN)) != 0;
         if (word == 0 || ((word & L2_WORD_TOMB) != 0 && !more)) {
             L2_COUNT(d, miss_word);
+            if (partial) { L2_COUNT(d, miss_rebuild); }
             return CELLAR_MISS;
         }
         step = (l2_step){ .other = false };
@@ -337,6 +339,7 @@ CELLAR_PRIVATE cellar_err l2_read_record(l2 *d, const l2_want *wanted)
         }
         if (err != CELLAR_MISS || l2_index_find(d, h48) == word) {
             if (err == CELLAR_MISS && step.other) { L2_COUNT(d, miss_key); }
+            if (err == CELLAR_MISS && partial) { L2_COUNT(d, miss_rebuild); }
             return err;
         }
     }

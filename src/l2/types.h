@@ -356,7 +356,9 @@ typedef struct l2_footers { /* index rebuild: footer pages of a segment, one rea
 typedef struct l2_sort { /* index rebuild: lines that wait for the tables; worker only */
     l2_sort_line *line;    /* `room` lines per shard; NULL: none */
     uint32_t room;
-    uint32_t shard;        /* next shard to empty, after all lines were read */
+    uint32_t shard;        /* next shard to empty; L2_SHARDS: none is due */
+    uint32_t shown;        /* segments read when the areas were due last */
+    uint64_t due_ns;       /* time at which the areas are due again */
     uint32_t count[L2_SHARDS];
 } l2_sort;
 

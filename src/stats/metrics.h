@@ -170,6 +170,8 @@
     X(rebuilding, "cellar_l2_index_rebuilding", "", \
       METRIC("1 while the index is rebuilt after an open, else 0.")) \
     X(gets, "cellar_l2_reads_total", "", METRIC("Lookups in the disk tier.")) \
+    X(miss_rebuild, "cellar_l2_rebuild_misses_total", "", \
+      METRIC("Lookups that missed while the index was rebuilt: the entry may be on disk.")) \
     X(hits, "cellar_l2_hits_total", "", METRIC("Lookups answered by the disk tier.")) \
     X(miss_damage, "cellar_l2_damage_total", "", METRIC("Damaged records found on disk.")) \
     X(io_errors, "cellar_l2_errors_total", "", METRIC("Failed calls to the disk.")) \

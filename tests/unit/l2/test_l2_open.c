@@ -719,23 +719,38 @@ static void a_copy_with_the_same_inode_is_recognized(void)
 }
 
 T_ONE_THREAD;
-/* Each round of the worker has a sync. The index rebuild must not take one round for each segment. */
-static void rebuild_is_not_bound_to_syncs(void)
+/* Put keys from 0 on into many segments, kill the store, open it again. Return their number. */
+static uint32_t killed_with_segments(l2_level level)
 {
     l2_dev_init(&dev);
     l2_kit_init(&kit, &dev);
     kit.cfg.seg_count = 60;
-    kit.cfg.level = L2_KEEP;
+    kit.cfg.level = level;
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     l2_kit_warm(&kit);
-    for (uint32_t i = 0; kit.d->newest_segseq < 50; i++) {
-        T_REQUIRE(i < 20000);
-        (void)l2_kit_put(&kit, i, 1, L2_KIT_GENERATION);
+    uint32_t keys = 0;
+    while (kit.d->newest_segseq < 50) {
+        T_REQUIRE(keys < 20000);
+        (void)l2_kit_put(&kit, keys++, 1, L2_KIT_GENERATION);
         (void)l2_tick(kit.d, 1000);
     }
     l2_kit_kill(&kit);
     dev.locked = false;
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    return keys;
+}
+
+static uint32_t looked_at(uint32_t keys)
+{
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < keys; i++) { found += l2_kit_look(&kit, i, L2_KIT_GENERATION) == 1; }
+    return found;
+}
+
+/* Each round of the worker has a sync. The index rebuild must not take one round for each segment. */
+static void rebuild_is_not_bound_to_syncs(void)
+{
+    (void)killed_with_segments(L2_KEEP);
     const uint64_t before = l2_kit_figures(&kit).barriers;
     while (l2_kit_figures(&kit).rebuilding) {
         kit.now_ms += 1000; /* the next sync is due */
@@ -745,7 +760,37 @@ static void rebuild_is_not_bound_to_syncs(void)
     l2_kit_end(&kit, &dev);
 }
 
-T_MAIN("l2_open", T_CASE(foreign_newer_and_damaged_directories_are_refused),
+/* A get finds the lines of the segments read so far. A get of a key that may be in the others is
+ * counted. */
+static void get_during_the_rebuild_finds_what_was_read(void)
+{
+    const uint32_t keys = killed_with_segments(L2_DROP);
+    kit.d->sort.due_ns = UINT64_MAX;
+    T_EQ_U64(looked_at(keys), 0);
+    T_EQ_U64(l2_kit_figures(&kit).miss_rebuild, keys);
+    uint32_t before = 0;
+    for (uint32_t part = 1; part < 4; part++) {
+        while (kit.d->order_at < part * 10) { T_CHECK(l2_rebuild_step(kit.d)); }
+        kit.d->sort.due_ns = 0;
+        T_CHECK(l2_rebuild_step(kit.d));
+        T_EQ_U64(kit.d->order_at, part * 10);
+        kit.d->sort.due_ns = UINT64_MAX;
+        const uint64_t missed = l2_kit_figures(&kit).miss_rebuild;
+        const uint32_t found = looked_at(keys);
+        T_CHECK(found > before && found < keys);
+        T_EQ_U64(l2_kit_figures(&kit).miss_rebuild - missed, keys - found);
+        before = found;
+    }
+    l2_kit_warm(&kit);
+    const uint64_t missed = l2_kit_figures(&kit).miss_rebuild;
+    T_CHECK(looked_at(keys) > before);
+    T_EQ_U64(l2_kit_look(&kit, UINT32_MAX, L2_KIT_GENERATION), 0);
+    T_EQ_U64(l2_kit_figures(&kit).miss_rebuild, missed);
+    l2_kit_end(&kit, &dev);
+}
+
+T_MAIN("l2_open", T_CASE(get_during_the_rebuild_finds_what_was_read),
+       T_CASE(foreign_newer_and_damaged_directories_are_refused),
        T_CASE(damaged_directories_are_renamed_on_request),
        T_CASE(foreign_directories_are_never_renamed),
        T_CASE(network_file_systems_are_refused_untouched),

@@ -1022,6 +1022,7 @@ static void segments_reclaimed_during_the_rebuild_leave_no_word(void)
     l2_kit_kill(&kit);
     dev.locked = false;
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    kit.d->sort.due_ns = UINT64_MAX; /* only full areas go into the tables */
     while (kit.d->order_at < kit.d->order_count) { T_CHECK(l2_rebuild_step(kit.d)); }
     const uint64_t some = l2_kit_figures(&kit).entries;
     T_CHECK(some > 0 && some < served);
