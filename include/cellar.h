@@ -658,8 +658,9 @@ CELLAR_API const char *cellar_version(void);
  *               the library does not know is E_UNSUPPORTED. A struct_size of 0, or above 4,096,
  *               is E_INVAL. One that ends inside a field is E_ABI.
  *     blocking  Calls hold short locks only. These may wait: loads and warm (loader), lock and
- *               limiter waits (their time limit), changes that promise durability and cellar_sync
- *               (disk), reads of an entry that is only on disk (one disk read), cellar_close. */
+ *               limiter waits and cellar_l2_ready (their time limit), changes that promise
+ *               durability and cellar_sync (disk), reads of an entry that is only on disk (one disk
+ *               read), cellar_close. */
 
 /* RESTRICTIONS
  *     threads   Any thread calls any function at any time. The cellar_close that closes a store

@@ -31,6 +31,7 @@
 
 #define CACHE_DISK_MIN_TTL_MS 10000
 #define CACHE_DISK_CLOSE_MS   5000
+#define CACHE_DISK_READY_MS   1000
 
 /* ---- the table ---- */
 
@@ -261,10 +262,10 @@ static bool cache_disk_tick(void *ctx, uint64_t budget_us)
     return l2_tick(s->disk, budget_us);
 }
 
-static bool cache_disk_rebuilding(void *ctx)
+static bool cache_disk_ready(void *ctx, int64_t timeout_ms)
 {
     const cache_store *s = ctx;
-    return l2_rebuilding(s->disk);
+    return l2_ready(s->disk, timeout_ms);
 }
 
 /* Replace the tier by an inert one: a fork may happen inside a call of the tier. */
@@ -409,7 +410,7 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
         .commit = c.level != L2_DROP ? cache_disk_commit : NULL,
         .commit_each = c.level == L2_ALWAYS,
         .tick = cfg->host.no_threads != 0 ? cache_disk_tick : NULL,
-        .rebuilding = cache_disk_rebuilding,
+        .ready = cache_disk_ready,
         .forked = cache_disk_forked,
     };
     base_store_rlx(&s->disk_close_ms, cfg->l2.close_ms);
@@ -417,6 +418,8 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
     base_store_rlx(&s->disk_bytes, cfg->config.l2_bytes); /* another size than last time is a
                                                            * resize */
     s->tier = &s->disk_tier;
+    const int64_t ready_ms = cfg->l2.open_ready_ms;
+    (void)l2_ready(s->disk, ready_ms != 0 ? ready_ms : CACHE_DISK_READY_MS);
     return CELLAR_OK;
 }
 

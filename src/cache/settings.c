@@ -40,6 +40,7 @@ static const cache_rule cache_l2_rules[] = {
     CACHE_L2(sync_interval_ms, 0, INT64_MAX),
     CACHE_L2(min_ttl_ms, 0, INT64_MAX),
     CACHE_L2(close_ms, 0, INT64_MAX),
+    CACHE_L2(open_ready_ms, 0, INT64_MAX),
     CACHE_L2(retry_ms, 0, CACHE_HOURS_24),
     CACHE_L2(retry_max_ms, 0, CACHE_HOURS_24),
     CACHE_L2(sync, 0, CELLAR_L2_SYNC_ALWAYS),

@@ -45,8 +45,8 @@ static void cache_stats_store(const cache_store *s, cellar_stats *out)
     out->index_bytes = l.index_bytes;
     out->log_bytes = l.arena_bytes;
     out->stripes = l.stripes;
-    out->l2_rebuilding = s->tier != NULL && s->tier->rebuilding != NULL &&
-                         s->tier->rebuilding(s->tier->ctx);
+    out->l2_rebuilding = s->tier != NULL && s->tier->ready != NULL &&
+                         !s->tier->ready(s->tier->ctx, 0);
     uint64_t given[STATS_GIVEN_COUNT] = { 0 };
     cache_disk_given(s, given);
     out->l2_owes = base_load_rlx(&s->owes) != CACHE_OWES_NOTHING;

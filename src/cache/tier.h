@@ -151,7 +151,9 @@ typedef struct cache_tier {
     bool shared;
     bool commit_each; /* no change is acknowledged before `commit` returns OK */
     bool (*tick)(void *ctx, uint64_t budget_us); /* true: more work is left */
-    bool (*rebuilding)(void *ctx); /* true: gets may still miss stored entries. NULL: never */
+    /* Waits until gets find each stored entry, `timeout_ms` at most. False: they may miss one.
+     * NULL: always true. */
+    bool (*ready)(void *ctx, int64_t timeout_ms);
     cellar_err (*resize)(void *ctx, uint64_t bytes);
     /* Pass entries of a generation that `get` finds, from *at on (0: the begin), about `count` of
      * them. OK: *at continues. MISS: the end; *at continues with entries that are put later. An

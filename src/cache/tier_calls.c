@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * tier_calls: what a tier is told beside gets and changes: namespaces, commit, sync.
+ * tier_calls: what a tier is told beside gets and changes: namespaces, commit, sync, wait.
  *
  * PICTURE    namespace opened -> its generation from the tier, or a new one that is logged
  *            level ALWAYS, or durable set -> commit, then the call returns
@@ -196,6 +196,17 @@ CELLAR_API cellar_err cellar_sync(cellar *c)
         if (err == CELLAR_DISABLED || one != CELLAR_OK) { err = one; }
     }
     return err >= 0 ? err : cache_fail(c, err, 0, "cellar_sync: the disk failed");
+}
+
+CELLAR_API cellar_err cellar_l2_ready(cellar *c, int64_t timeout_ms)
+{
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (timeout_ms < 0) { return cache_refuse(c, "cellar_l2_ready: timeout_ms is negative"); }
+    const cache_tier *t = c->store->tier;
+    if (t == NULL || t->ready == NULL) { return CELLAR_DISABLED; }
+    return t->ready(t->ctx, timeout_ms) ? CELLAR_OK
+        : cache_fail(c, CELLAR_E_TIMEOUT, 0, "cellar_l2_ready: the disk index is not complete");
 }
 
 BASE_SIZE_END

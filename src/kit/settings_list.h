@@ -51,6 +51,8 @@
       "eviction set through", "", "eviction", "when entries go to disk") \
     X(l2_close, TIME, l2.close_ms, 1, INT64_MAX, "time", "", "5s", \
       "limit of writing memory at close") \
+    X(l2_open_ready, TIME, l2.open_ready_ms, 1, INT64_MAX, "time", "", "1s", \
+      "limit of reading the index at open") \
     X(l2_required, FLAG, l2.required, 0, 1, "0 or 1", "", "0", "1: no store without the disk") \
     X(enabled, OFF, disabled, 0, 1, "0 or 1", "", "1", "0: field disabled is 1") \
     X(threads, OFF, host.no_threads, 0, 1, "0 or 1", "", "1", "0: the program calls cellar_tick") \

@@ -209,6 +209,7 @@ static void l2_rebuild_done(l2 *d)
     l2_rebuild_free(d);
     BASE_POINT("l2.warm");
     base_store_rel(&d->rebuilding, 0u); /* acquire in l2_invalidate */
+    sync_wake(&d->rebuilding, INT32_MAX);
     /* No change leaves a tomb word any more: the existing ones may be removed. */
     l2_tombstone_locks_pass(d);
     l2_index_sweep(d, l2_word_over, base_load_acq(&d->floor_lsn));

@@ -121,6 +121,10 @@ typedef struct l2_meta { /* fields of one entry; 0 means "none" unless a field s
  * SUPER damaged), E_UNSUPPORTED (network file system). Others: E_IO, E_NOMEM, E_SPACE, E_INVAL.
  * *sys_errno: the errno of the system, or 0. The index rebuild continues after the return. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno);
+/* Wait for the end of the index rebuild, `timeout_ms` at most; without a thread the caller runs it.
+ * Return false if the rebuild has not ended, also without a wait while the tier is off: a get may
+ * miss a record on disk. */
+BASE_SPARE CELLAR_PRIVATE bool l2_ready(l2 *d, int64_t timeout_ms);
 /* Finish pending work, seal all slots and sync, so that the next open finds everything. No other
  * call may run at the same time. Only l2_close may follow. OK: a power cut loses nothing, at any
  * level. E_IO: the last sync failed; the next open of the same boot finds everything. */
@@ -308,8 +312,6 @@ typedef struct l2_stats {
     bool broken; /* until the next open */
 } l2_stats;
 BASE_SPARE CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out);
-/* Return whether the index rebuild still runs: a get may miss a record on disk. */
-BASE_SPARE CELLAR_PRIVATE bool l2_rebuilding(const l2 *d);
 
 /* Walk all structures. Return NULL or a static text that names the fault. No other call may run. */
 BASE_SPARE CELLAR_PRIVATE const char *l2_audit(l2 *d);

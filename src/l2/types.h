@@ -461,7 +461,8 @@ struct l2 {
     uint32_t cli_count;     /* power of two */
     l2_filter_line *lines;
     uint32_t line_count;
-    _Atomic uint32_t rebuilding; /* 1: the filter is incomplete; release when it is complete */
+    /* 1: index and filter are incomplete; release when they are complete; futex word */
+    _Atomic uint32_t rebuilding;
     /* eras of the filter, see tombstone_filter.c */
     struct { uint64_t end_segseq; uint32_t state; } era[L2_ERAS] SYNC_GUARDED(L2_LOG);
     uint32_t clear_at;       /* next line to clear; worker only */

@@ -161,6 +161,25 @@ CELLAR_PRIVATE void l2_thread_end(l2 *d)
     base_thread_join(&d->thread);
 }
 
+/* ---- the index rebuild ---- */
+
+CELLAR_PRIVATE bool l2_ready(l2 *d, int64_t timeout_ms)
+{
+    const uint64_t ns = (uint64_t)BASE_MIN(timeout_ms, INT64_MAX / 4000000) * 1000000u;
+    uint64_t now_ns = base_now_ns();
+    const uint64_t end_ns = now_ns + ns;
+    while (base_load_acq(&d->rebuilding) != 0 && now_ns < end_ns && !l2_off(d)) {
+        if (!d->threaded && l2_worker_try(d)) {
+            (void)l2_rebuild_for(d, end_ns - now_ns);
+            l2_worker_drop(d);
+        } else {
+            (void)sync_wait(&d->rebuilding, 1u, BASE_MIN(end_ns, now_ns + L2_SLEEP_NS));
+        }
+        now_ns = base_now_ns();
+    }
+    return base_load_acq(&d->rebuilding) == 0;
+}
+
 /* ---- resize ---- */
 
 CELLAR_PRIVATE cellar_err l2_resize_to(l2 *d, uint32_t places, uint64_t bytes)

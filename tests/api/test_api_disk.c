@@ -1196,7 +1196,7 @@ static void write_through_after_a_sync_waits_for_the_disk(void)
         }
         await_kill(pid);
         cellar *c = open_with(&cfg);
-        while (figure(c, "cellar_l2_index_rebuilding") != 0) { (void)cellar_tick(c, 1000, NULL); }
+        T_EQ_I64(cellar_l2_ready(c, CELLAR_TTL_NONE), CELLAR_OK);
         for (uint32_t i = 0; i < 40; i++) { T_EQ_I64(look(c, i, threads), CELLAR_OK); }
         shut(c);
     }
@@ -1270,7 +1270,7 @@ static void long_values_are_on_disk_in_each_mode(void)
         while (cellar_tick(c, 2000, NULL) == CELLAR_PENDING) { }
         shut(c);
         c = open_with(&cfg);
-        while (figure(c, "cellar_l2_index_rebuilding") != 0) { (void)cellar_tick(c, 1000, NULL); }
+        T_EQ_I64(cellar_l2_ready(c, CELLAR_TTL_NONE), CELLAR_OK);
         for (size_t i = 0; i < sizeof size / sizeof size[0]; i++) {
             const uint64_t at[] = { 0, 65407, 65408, size[i] - 100, size[i], UINT64_MAX };
             size_t total = 0;
@@ -1299,42 +1299,6 @@ static void long_values_are_on_disk_in_each_mode(void)
         shut(c);
         store_end();
     }
-}
-
-static void tick_returns_pending_while_disk_has_work(void)
-{
-    store_begin();
-    settings cfg = config();
-    cellar_namespace_opts o = cellar_namespace_opts_default();
-    o.l2_write = CELLAR_L2_WRITE_THROUGH;
-    cfg.config.root = &o;
-    cfg.tuning.hash_key = known_secret;
-    const pid_t pid = fork();
-    if (pid == 0) {
-        cellar *c = NULL;
-        if (settings_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
-        for (uint32_t i = 0; i < 2000; i++) {
-            if (put(c, i, 0, 0) != CELLAR_OK) { _exit(2); }
-        }
-        kill(getpid(), SIGKILL);
-    }
-    await_kill(pid);
-    cellar *c = NULL;
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-    T_EQ_U64(figure(c, "cellar_l2_index_rebuilding"),
-             1); /* its index is read back, by ticks alone */
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_EQ_U64(st.l2_rebuilding, 1);
-    uint32_t pending = 0;
-    while (cellar_tick(c, 0, NULL) == CELLAR_PENDING) { pending++; }
-    T_CHECK(pending > 0);
-    T_EQ_U64(figure(c, "cellar_l2_index_rebuilding"), 0);
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_EQ_U64(st.l2_rebuilding, 0);
-    for (uint32_t i = 0; i < 2000; i++) { T_EQ_I64(look(c, i, 0), CELLAR_OK); }
-    shut(c);
-    store_end();
 }
 
 static cellar_err put_durable(cellar *c, uint32_t key, uint32_t version)
@@ -1956,7 +1920,6 @@ T_MAIN("api_disk", T_CASE(concurrent_reads_of_memory_and_disk_see_no_old_value),
        T_CASE(close_limit_drops_whole_entries), T_CASE(close_limit_changes_at_run_time),
        T_ALONE(compressed_namespace_holds_more_on_disk),
        T_CASE(set_in_mode_each_set_or_write_through_is_on_disk_immediately),
-       T_CASE(tick_returns_pending_while_disk_has_work),
        T_CASE(write_through_after_a_sync_waits_for_the_disk),
        T_CASE(write_through_reports_refused_disk_write),
        T_CASE(long_values_are_on_disk_in_each_mode),

@@ -287,21 +287,11 @@ static void child_opens(uint64_t dir)
     }
 }
 
-/* The index of a killed life is read back first; until then a get may miss. */
-static void child_warms(void)
-{
-    static char text[1 << 18];
-    size_t len;
-    do {
-        if (cellar_metrics_write(root, text, sizeof text, &len) != CELLAR_OK) { _exit(6); }
-    } while (strstr(text, "\ncellar_l2_index_rebuilding 0\n") == NULL);
-}
-
 static void child_lives(uint64_t dir)
 {
     pthread_t t[THREADS];
     child_opens(dir);
-    child_warms();
+    if (cellar_l2_ready(root, CELLAR_TTL_NONE) != CELLAR_OK) { _exit(6); }
     look_at_all();
     for (uint32_t i = 0; i < THREADS; i++) {
         if (pthread_create(&t[i], NULL, works, (void *)(uintptr_t)i) != 0) { _exit(5); }

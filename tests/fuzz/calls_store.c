@@ -183,6 +183,7 @@ static void row_sync(void)
 {
     uint64_t missed = 0;
     if (chance(15)) { (void)told(world.store, CALL(cellar_sync)(world.store)); }
+    if (chance(15)) { (void)told(world.store, CALL(cellar_l2_ready)(world.store, ONE_OF(0, 5, -1))); }
     if (chance(15)) {
         const cellar_err err = told(world.store, CALL(cellar_save)(world.store, &missed));
         MUST((err == CELLAR_DROPPED) == (missed != 0) || err < 0);
@@ -498,6 +499,7 @@ static bool store_open(void)
         l2.sigbus_handler = chance(30);
         l2.mmap_read = l2.sigbus_handler && chance(50);
         MAYBE(l2.close_ms, 0, 5000, CELLAR_TTL_NONE);
+        MAYBE(l2.open_ready_ms, 0, 1, CELLAR_TTL_NONE);
     }
     char path[T_FOLDER_MAX + 16];
     snprintf(path, sizeof path, "%s/policy", calls_folder);
