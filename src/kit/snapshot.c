@@ -9,25 +9,23 @@
  * DAMAGE     A piece that is missing fails the read. A piece of another save, or with other bytes,
  *            breaks the sum at the end of the stream. The limiter refuses both and starts empty.
  * KILL       After a kill a store may miss entries on disk until it has read its index back: a miss
- *            counts only when it has, or after KIT_SNAPSHOT_WAIT_NS.
+ *            counts only when it has. The wait for that ends after KIT_SNAPSHOT_WAIT_MS.
  * LOCKING    None: a limiter reads in its open, and saves by one thread at a time. */
 #include "cellar_kit.h"
 
 #ifndef CELLAR_OMIT_LIMIT
 
-#include "base/clock.h"
-#include "base/futex.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/opts.h"
-#include "cellar_observe.h"
+#include "cellar_l2.h"
 
 #include <string.h>
 
 BASE_SIZE_BEGIN
 
 #define KIT_SNAPSHOT_PIECE 4096u /* cellar_snapshot_write_fn gets no longer one */
-#define KIT_SNAPSHOT_WAIT_NS UINT64_C(10000000000)
+#define KIT_SNAPSHOT_WAIT_MS 10000
 
 typedef struct kit_snapshot_head {
     char magic[8];
@@ -45,26 +43,14 @@ struct cellar_limiter_snapshot {
     unsigned char piece[KIT_SNAPSHOT_PIECE];
 };
 
-static bool kit_snapshot_rebuilding(const cellar_limiter_snapshot *p)
-{
-    cellar_stats s = cellar_stats_default();
-    return cellar_stats_get(p->ns, CELLAR_SCOPE_NAMESPACE, &s) == CELLAR_OK &&
-           s.l2_rebuilding != 0;
-}
-
 /* Get an entry. E_BUSY: the store still reads its index back. */
 static cellar_err kit_snapshot_get(const cellar_limiter_snapshot *p, const void *key,
                                    size_t key_len, void *buf, size_t cap, size_t *len)
 {
-    const uint64_t until = base_now_ns() + KIT_SNAPSHOT_WAIT_NS;
-    for (;;) {
-        const bool partial = kit_snapshot_rebuilding(p);
-        const cellar_err err = cellar_get(p->ns, key, key_len, buf, cap, len);
-        if (err != CELLAR_MISS || !partial) { return err; }
-        if (base_now_ns() >= until) { return CELLAR_E_BUSY; }
-        (void)cellar_tick(p->ns, 1000, NULL); /* without threads it does this work */
-        base_yield();
-    }
+    const cellar_err err = cellar_get(p->ns, key, key_len, buf, cap, len);
+    if (err != CELLAR_MISS) { return err; }
+    if (cellar_l2_ready(p->ns, KIT_SNAPSHOT_WAIT_MS) == CELLAR_E_TIMEOUT) { return CELLAR_E_BUSY; }
+    return cellar_get(p->ns, key, key_len, buf, cap, len);
 }
 
 static bool kit_snapshot_set(const cellar_limiter_snapshot *p, const void *key, size_t key_len,

@@ -50,6 +50,7 @@ static cellar *disk_store(bool threads)
     atomic_store(&api_now_ms, at);
     cfg.config.l2_path = path;
     cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.l2.open_ready_ms = 1; /* a limiter may open while the store reads its index back */
     cfg.host.no_threads = !threads;
     return api_open_with(&cfg);
 }
@@ -224,7 +225,7 @@ static void kill_during_a_save_leaves_the_snapshot_before_it(void)
         T_EQ_I64(waitpid(pid, &status, 0), pid);
         T_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
         cellar *c = disk_store(n % 2 == 0);
-        limits_open(&of, c, bucket()); /* while the store reads its index back */
+        limits_open(&of, c, bucket());
         T_EQ_U64(refused(&of), 0);
         left_is(&of, n <= PIECES ? 7 : 3);
         limits_close(&of);
