@@ -83,7 +83,7 @@ const cli_command cli_tour = {
     "The last of the options --work, --port and --remote names an act in place of the five.\n"
     "\n"
     "  --json          print the figures as JSON, one object an act\n"
-    "  --work          100,000 tasks, every tenth fails once\n"
+    "  --work          20,000 tasks, every tenth fails once\n"
     "  --port          values of this process, read by a client of Redis\n"
     "  --remote[=URL]  three processes share values and a load by the Redis or Valkey at URL, or\n"
     "                  by a redis-server that the tour starts; a connection is killed each\n"

@@ -29,8 +29,8 @@
 
 /* ---- memory and speed ---- */
 
-#define TOUR_BUDGET ((uint64_t)8 << 20)
-#define TOUR_ENTRIES 200000u
+#define TOUR_BUDGET ((uint64_t)2 << 20)
+#define TOUR_ENTRIES 50000u
 #define TOUR_LOOK 256u /* sets between two looks at the memory */
 
 static const char *tour_memory(tour_report *r)
@@ -424,7 +424,7 @@ static const char *tour_why(tour_report *r)
 
 const tour_act tour_acts[TOUR_ACTS] = {
     { "memory and speed",
-      "A store of 8 MiB takes 200,000 values of 100 bytes. It evicts, and every value that it\n"
+      "A store of 2 MiB takes 50,000 values of 100 bytes. It evicts, and every value that it\n"
       "still has is the one that was set.", tour_memory },
     { "a stampede",
       "64 threads request a missing key, and its source needs 50 ms. One thread asks the source,\n"

@@ -73,7 +73,7 @@ ok tour_checks_itself
 [ ! -s "$tmp/err" ] && ! says FINDING; ok tour_has_no_finding
 [ "$(grep -Ecx 'memory and speed|a stampede|kill -9|a limiter at its bound|why' "$tmp/out")" -eq 5 ]
 ok tour_has_five_acts
-says '^  budget  *|#* *| 8.00 MiB$' && says '^  held  *|#* *| [0-9.]* MiB at most$'; ok small_budget_is_held
+says '^  budget  *|#* *| 2.00 MiB$' && says '^  held  *|#* *| [0-9.]* MiB at most$'; ok small_budget_is_held
 says '^  loads  *|# *| 1 of the source$' && says '^  values  *|#* *| 64 returned$'
 ok missing_key_is_loaded_once
 says '^  wrong  *| *| 0 of them$' && says '^  back  *| *| 0 of the deleted ones$'
@@ -89,7 +89,7 @@ run tour --json
 [ $rc -eq 0 ] && [ "$(wc -l <"$tmp/out")" -eq 5 ] && [ "$(grep -c '"findings":0,' "$tmp/out")" -eq 5 ]
 ok json_is_one_object_an_act
 [ "$(field 'memory and speed' held_bytes)" -le "$(field 'memory and speed' budget_bytes)" ] &&
-    [ $(($(field 'memory and speed' found) + $(field 'memory and speed' evicted))) -eq 200000 ] &&
+    [ $(($(field 'memory and speed' found) + $(field 'memory and speed' evicted))) -eq 50000 ] &&
     [ "$(field 'memory and speed' wrong)" = 0 ]; ok json_has_the_memory
 [ "$(field 'a stampede' loads)" = 1 ] && [ "$(field 'a stampede' values)" = 64 ]
 ok 64_threads_cause_one_load
@@ -102,7 +102,7 @@ ok no_second_holds_more_than_the_limit
 [ "$(field why right)" = 6 ]; ok json_has_the_reasons
 cp "$tmp/out" "$tmp/json"
 run tour --work --json
-[ $rc -eq 0 ] && [ "$(field work attempts)" = 110000 ] && [ "$(field work once)" = 100000 ]
+[ $rc -eq 0 ] && [ "$(field work attempts)" = 22000 ] && [ "$(field work once)" = 20000 ]
 ok work_runs_each_task_to_success
 cat "$tmp/out" >>"$tmp/json"
 run tour --port --json
