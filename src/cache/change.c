@@ -135,6 +135,15 @@ BASE_INLINE bool cache_stores_value(const cache_change *ch, cache_change_kind ki
                                  : kind == CACHE_INCREMENT && ch->spec != NULL;
 }
 
+/* Return whether the step was made. A MISS of a delete refuses only a condition that wants a
+ * value. */
+BASE_INLINE bool cache_is_done(const cache_change *ch, cache_change_kind kind)
+{
+    const bool any = ch->spec == NULL || (ch->spec->flags & L1_IF_ABSENT) != 0;
+    return ch->err == CELLAR_OK || (kind == CACHE_INCREMENT && ch->err == CELLAR_E_RANGE) ||
+           (kind == CACHE_DELETE && any && ch->err == CELLAR_MISS);
+}
+
 BASE_INLINE bool cache_is_load(const cache_change *ch, cache_change_kind kind)
 {
     return kind == CACHE_RENEW || (kind == CACHE_PUT && ch->plan == NULL);
@@ -299,11 +308,7 @@ static void cache_tier_after(cache_change *ch, cache_step *r)
         return;
     }
     const bool deletes = ch->kind == CACHE_DELETE;
-    /* A MISS of a delete refuses only a condition that wants a value. */
-    const bool any = ch->spec == NULL || (ch->spec->flags & L1_IF_ABSENT) != 0;
-    const bool done = ch->err == CELLAR_OK ||
-                      (ch->kind == CACHE_INCREMENT && ch->err == CELLAR_E_RANGE) ||
-                      (deletes && any && ch->err == CELLAR_MISS);
+    const bool done = cache_is_done(ch, ch->kind);
     ch->below = cache_tier_tell(ch->c, ch->k, &r->frame,
                                 deletes ? &cache_absent : ch->kind == CACHE_PUT ? ch->spec : NULL,
                                 done ? r->urge : CACHE_LATER);
@@ -460,9 +465,8 @@ BASE_COLD static cellar_err cache_ack(cellar *c, uint32_t flags, cellar_err err,
 /* Wait for the tier. A load answers with its value even if the tier does not have it. */
 BASE_ALWAYS_INLINE void cache_durability_end(cache_change *ch, cache_change_kind kind)
 {
-    const bool done = ch->err == CELLAR_OK || ch->err == CELLAR_E_RANGE ||
-                      (ch->err == CELLAR_MISS && kind == CACHE_DELETE);
-    if (BASE_UNLIKELY(cache_tier_of(ch->c) != NULL) && done && !cache_is_load(ch, kind)) {
+    if (BASE_UNLIKELY(cache_tier_of(ch->c) != NULL) && cache_is_done(ch, kind) &&
+        !cache_is_load(ch, kind)) {
         ch->err = cache_ack(ch->c, ch->flags, ch->err, ch->below);
     }
 }

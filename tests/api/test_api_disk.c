@@ -1377,6 +1377,24 @@ static void change_all(cellar *c, cellar *v, cellar_err want)
     T_EQ_I64(cellar_close(w), CELLAR_OK);
 }
 
+static cellar_err delete_then_remove(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    (void)old_len, (void)out;
+    if (old != NULL) { T_EQ_I64(cellar_delete(ctx, "k", 1), CELLAR_E_IO); }
+    return CELLAR_REMOVED;
+}
+
+/* A removal with an unmet condition changes nothing, so its code is not that of the disk. */
+static void refuse_removals(cellar *v)
+{
+    cellar_delete_opts o = cellar_delete_opts_default();
+    o.if_version = 99;
+    T_EQ_I64(cellar_delete_with(v, "k", 1, &o), CELLAR_MISS);
+    T_EQ_I64(cellar_set(v, "k", 1, "v", 1, NULL), CELLAR_E_IO);
+    T_EQ_I64(cellar_delete_with(v, "k", 1, &o), CELLAR_CONFLICT);
+    T_EQ_I64(cellar_update(v, "k", 1, NULL, delete_then_remove, v), CELLAR_MISS);
+}
+
 static void change_at_sync_always_reports_durability(void)
 {
     store_begin();
@@ -1391,6 +1409,7 @@ static void change_at_sync_always_reports_durability(void)
     now_ms += 2000;
     (void)cellar_tick(c, 1000, NULL);
     change_all(c, v, CELLAR_E_IO);
+    refuse_removals(v);
     cellar_error_info e = cellar_error_info_default();
     T_EQ_I64(cellar_last_error(v, &e), CELLAR_OK);
     T_EQ_I64(e.code, CELLAR_E_IO);
