@@ -302,7 +302,8 @@ typedef struct calls_owned {
     } is;
 } calls_owned;
 
-/* Around a change: the value before it, and whether no callback changed the entry meanwhile.
+/* Around a change: the value before it, and whether no callback changed the entry meanwhile. If one
+ * did, the value is not known: the change around it may have ended before or after it.
  * Around a read: whether the value is known from its begin to its end. A read may evict entries, and
  * the listener of one may change the entry that is read. */
 static calls_owned own_begin(calls_owned *x)

@@ -480,7 +480,10 @@ static void row_increment(void)
     const calls_owned was = own_begin(it);
     cellar_err err = CELLAR_OK;
     switch (draw(6)) {
-    case 0: (void)told(c, CALL(cellar_delete)(c, key, len)); return;
+    case 0:
+        (void)told(c, CALL(cellar_delete)(c, key, len));
+        it->known = false;
+        return;
     case 1:
         now = 42;
         err = plain(CALL(cellar_set_i64)(c, key, len, now, NULL));
@@ -496,10 +499,8 @@ static void row_increment(void)
                         key, space, now, was.is.i64, delta);
         }
     }
-    if (err == CELLAR_OK && own_alone(it, &was)) {
-        it->is.i64 = now;
-        it->known = true;
-    }
+    it->is.i64 = now;
+    it->known = err == CELLAR_OK && own_alone(it, &was);
 }
 
 static cellar_err write_to_source(const void *key, size_t key_len, const void *value,

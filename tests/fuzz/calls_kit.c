@@ -170,10 +170,10 @@ static void row_board(void)
     case 1: case 2: {
         const calls_owned was = own_begin(&own_score);
         err = plain(CALL(cellar_board_add)(c, key, len, mine, 1.0, 100, NULL, &score));
-        if (err == CELLAR_OK && own_alone(&own_score, &was)) {
+        own_score.known = err == CELLAR_OK && own_alone(&own_score, &was);
+        own_score.is.f64 = score;
+        if (own_score.known) {
             MUST(score == 1.0 || !was.known || score == was.is.f64 + 1.0);
-            own_score.is.f64 = score;
-            own_score.known = true;
         }
         break;
     }
