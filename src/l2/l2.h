@@ -171,11 +171,11 @@ typedef struct l2_current {
     void *ctx;
     uint64_t stamp;
 } l2_current;
-/* Store an entry. Never waits. OK: the log has this copy or an identical one, and it replaces all
- * older copies. So a change that puts needs no l2_invalidate. DROPPED: no room in time; repeat the
- * put with meta->parts to go on. REFUSED:
- * the stamp is not current, or the entry is too large, expires too soon, is unused or exceeds a
- * write budget. */
+/* Store an entry. Never waits, but a change in parts waits as l2_invalidate does. OK: the log has
+ * this copy or an identical one, and it replaces all older copies. So a change that puts needs no
+ * l2_invalidate. DROPPED: no room in time; repeat the put with meta->parts to go on. REFUSED: the
+ * stamp is not current, or the entry is too large, expires too soon, is unused or exceeds a write
+ * budget. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value,
                                             size_t value_len, const l2_meta *meta,
                                             const l2_current *current);

@@ -9,7 +9,7 @@
  * INVARIANTS The head is put last, so its reservation makes the one check of stamp, tags and
  *            patterns. A part is found through its head alone: no namespace has generation 0.
  *            Each value in parts has a number of its own, so parts of two values never mix. A get
- *            serves nothing unless all parts have a word.
+ *            serves nothing unless all parts have a word, and a put stores no head without them.
  *            A change that puts has its tombstone in the log before the first part: a process death
  *            between parts leaves no older value.
  * LOCKING    None of its own.
@@ -20,6 +20,7 @@
 #include "l2/types.h"
 
 #include "base/random.h"
+#include "l2/admission.h"
 #include "l2/format.h"
 #include "l2/index.h"
 #include "l2/log.h"
@@ -53,14 +54,19 @@ static void l2_part_name(const l2 *d, uint64_t h48, uint64_t id, uint64_t index,
 
 /* ---- get ---- */
 
-/* Return true if each part of a value has a word. */
+/* Return true if each part of a value has a word of a record that is still in the log. */
 static bool l2_parts_there(l2 *d, uint64_t h48, const l2_meta *head)
 {
     l2_part part;
     for (uint64_t at = 0; at < head->part_total; at += head->part_bytes) {
         l2_part_name(d, h48, head->part_id, at / head->part_bytes, &part);
         const uint64_t word = l2_index_find(d, l2_h48(part.key.hash));
-        if (word == 0 || (word & (L2_WORD_TOMB | L2_WORD_TWIN)) == L2_WORD_TOMB) { return false; }
+        if (word == 0) { return false; }
+        if ((word & L2_WORD_TWIN) != 0) { continue; } /* one of several: the read decides */
+        if ((word & L2_WORD_TOMB) != 0 ||
+            l2_word_lsn(d, word) < BASE_MAX(base_load_acq(&d->floor_lsn), (uint64_t)1)) {
+            return false;
+        }
     }
     return true;
 }
@@ -145,13 +151,16 @@ static bool l2_parts_same(l2 *d, const l2_key *k, uint64_t addr)
 }
 
 /* Begin a value in parts. OK: p->id is its number. EXISTS: the log has it. */
-static cellar_err l2_parts_begin(l2 *d, const l2_key *k, const l2_meta *meta, l2_parts *p)
+static cellar_err l2_parts_begin(l2 *d, const l2_key *k, size_t len, const l2_meta *meta,
+                                 l2_parts *p)
 {
     if (meta->addr != 0 && meta->idle_ms == 0 && l2_parts_same(d, k, meta->addr)) {
         L2_COUNT(d, identical);
         return CELLAR_EXISTS;
     }
-    if (!l2_put_wanted(d, k, meta)) { return L2_REFUSED; }
+    l2_windows w;
+    if (!l2_put_wanted(d, k, meta) || !l2_budget_allows(d, len, &w)) { return L2_REFUSED; }
+    l2_budgets_back(d, &w, len); /* each part takes its own bytes */
     if (base_load_acq(&d->parts) != L2_PARTS_READY) {
         base_store_rel(&d->parts, (uint32_t)L2_PARTS_WANTED);
         l2_worker_wake(d);
@@ -174,7 +183,7 @@ static cellar_err l2_parts_put(l2 *d, const l2_key *k, const unsigned char *valu
                            .durable = meta->durable, .pack = meta->pack };
     const l2_terms terms = { 0, current, k->hash };
     l2_meta head = *meta;
-    cellar_err err = p->id == 0 ? l2_parts_begin(d, k, meta, p) : CELLAR_OK;
+    cellar_err err = p->id == 0 ? l2_parts_begin(d, k, len, meta, p) : CELLAR_OK;
     while (err == CELLAR_OK && p->done < len) {
         const uint32_t size = l2_part_bytes(d);
         const size_t n = BASE_MIN((size_t)size, len - p->done);
@@ -197,6 +206,11 @@ static cellar_err l2_parts_put(l2 *d, const l2_key *k, const unsigned char *valu
     head.part_id = p->id;
     head.part_total = len;
     head.part_bytes = l2_part_bytes(d);
+    if (!l2_parts_there(d, l2_h48(k->hash), &head)) { /* reclaimed, while the put waited for room */
+        *p = (l2_parts){ 0, 0 };
+        L2_COUNT(d, dropped);
+        return CELLAR_DROPPED;
+    }
     return l2_put_record(d, k, NULL, 0, &head, current);
 }
 

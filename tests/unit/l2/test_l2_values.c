@@ -311,6 +311,183 @@ static void a_damaged_part_makes_the_whole_value_a_miss(void)
     end();
 }
 
+/* Begin a value, let the log lose its first parts, and go on. */
+static void a_put_whose_parts_left_the_log_begins_again(void)
+{
+    for (int floor = 0; floor <= 1; floor++) {
+        begin();
+        T_EQ_I64(put("other", 1, LONG), CELLAR_OK);
+        l2_parts parts = { 0, 0 };
+        l2_meta m = { .parts = &parts };
+        T_EQ_I64(put_once("k", 2, LONG, &m), CELLAR_DROPPED);
+        const uint64_t id = parts.id;
+        T_CHECK(id != 0 && parts.done != 0 && parts.done < LONG);
+        if (floor != 0) { l2_empty(kit.d); }
+        for (uint32_t n = 1; n < 60; n++) { T_EQ_I64(put("fill", n, 5000), CELLAR_OK); }
+        cellar_err err = CELLAR_DROPPED;
+        for (int i = 0; err == CELLAR_DROPPED && i < 1000; i++) {
+            err = put_once("k", 2, LONG, &m);
+            (void)l2_tick(kit.d, 1000);
+        }
+        T_EQ_I64(err, CELLAR_OK);
+        T_CHECK(parts.id != id);
+        T_EQ_U64(look("k", LONG), 2);
+        l2_kit_killed(&kit, &dev);
+        T_EQ_U64(look("k", LONG), 2);
+        end();
+    }
+}
+
+static void a_value_over_the_write_budget_writes_no_part(void)
+{
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+    kit.cfg.seg_count = 32;
+    kit.cfg.write_bps = LONG / 2;
+    open_again();
+    for (int i = 0; i < 3; i++) {
+        T_EQ_I64(put("k", 1, LONG), L2_REFUSED);
+        T_EQ_I64(put("small", 2, 5000), CELLAR_OK);
+        kit.now_ms += 1000;
+        kit.wall_ms += 1000;
+    }
+    T_EQ_U64(l2_kit_figures(&kit).parts, 0);
+    T_EQ_U64(l2_kit_figures(&kit).refused_budget, 3);
+    T_EQ_U64(look("k", LONG), 0);
+    end();
+}
+
+/* Four values at the limit fill the data file. Parts of 6 KiB take a segment of 16 KiB each here. */
+static void values_that_fill_the_file_are_whole_or_misses(void)
+{
+    static const char *const name[] = { "a", "b", "c", "d" };
+    begin();
+    for (uint32_t round = 0; round < 12; round++) {
+        T_EQ_I64(put(name[round % 4], 1 + round, LIMIT), CELLAR_OK);
+        T_EQ_U64(look(name[round % 4], LIMIT), 1 + round);
+        for (uint32_t i = 0; i < 4; i++) {
+            const uint32_t got_version = look(name[i], LIMIT);
+            T_CHECK(got_version == 0 || got_version % 4 == (i + 1) % 4);
+        }
+        if (round % 3 == 2) { l2_kit_killed(&kit, &dev); }
+    }
+    T_EQ_U64(l2_kit_figures(&kit).refused_size, 0);
+    end();
+}
+
+static void a_value_that_expires_between_parts_is_a_miss(void)
+{
+    for (int change = 0; change <= 1; change++) {
+        begin();
+        T_EQ_I64(put("k", 1, LONG), CELLAR_OK);
+        l2_parts parts = { 0, 0 };
+        l2_meta m = { .parts = &parts, .change = change != 0,
+                      .deadline_ms = kit.now_ms + 20000 };
+        T_EQ_I64(put_once("k", 2, LONG, &m), CELLAR_DROPPED);
+        T_CHECK(parts.done != 0 && parts.done < LONG);
+        kit.now_ms += 20001;
+        kit.wall_ms += 20001;
+        (void)l2_tick(kit.d, 1000);
+        T_EQ_I64(put_once("k", 2, LONG, &m), L2_REFUSED);
+        T_EQ_U64(look("k", LONG), change != 0 ? 0 : 1);
+        l2_kit_killed(&kit, &dev);
+        T_EQ_U64(look("k", LONG), change != 0 ? 0 : 1);
+        end();
+    }
+}
+
+static void a_full_disk_between_parts_leaves_no_old_value(void)
+{
+    begin();
+    kit.cfg.off_ms = 1000;
+    T_EQ_I64(put("k", 1, LONG), CELLAR_OK);
+    dev.fail_site = DEV_PWRITE;
+    dev.fail_errno = ENOSPC;
+    dev.fail_sticky = true;
+    dev.fail_at = 1;
+    l2_parts parts = { 0, 0 };
+    l2_meta m = { .parts = &parts, .change = true };
+    for (int i = 0; i < 100; i++) {
+        T_CHECK(put_once("k", 2, LONG, &m) != CELLAR_OK);
+        (void)l2_tick(kit.d, 1000);
+    }
+    T_EQ_U64(look("k", LONG), 0);
+    dev.fail_at = 0;
+    cellar_err err = CELLAR_DROPPED;
+    for (int i = 0; err == CELLAR_DROPPED && i < 1000; i++) {
+        kit.now_ms += 1000;
+        kit.wall_ms += 1000;
+        (void)l2_tick(kit.d, 1000);
+        err = put_once("k", 2, LONG, &m);
+    }
+    T_EQ_I64(err, CELLAR_OK);
+    T_EQ_U64(look("k", LONG), 2);
+    l2_kit_killed(&kit, &dev);
+    T_EQ_U64(look("k", LONG), 2);
+    end();
+}
+
+/* ---- a toy cipher ---- */
+
+static uint64_t toy_sum(const void *bytes, size_t n)
+{
+    uint64_t h = 7;
+    for (size_t i = 0; i < n; i++) { h = (h ^ ((const unsigned char *)bytes)[i]) * 1099511628211u; }
+    return h;
+}
+
+static int toy_seal(const unsigned char *nonce, const void *aad, size_t aad_len, const void *in,
+                    size_t n, void *bytes, void *ctx)
+{
+    unsigned char *to = bytes;
+    (void)ctx;
+    for (size_t i = 0; i < n; i++) {
+        to[i] = (unsigned char)(((const unsigned char *)in)[i] ^ nonce[i % 12]);
+    }
+    const uint64_t sum = toy_sum(aad, aad_len);
+    memcpy(to + n, &sum, 8);
+    return 0;
+}
+
+static int toy_open(const unsigned char *nonce, const void *aad, size_t aad_len, const void *in,
+                    size_t n, void *bytes, void *ctx)
+{
+    (void)ctx;
+    n -= 8;
+    const uint64_t sum = toy_sum(aad, aad_len);
+    if (memcmp((const unsigned char *)in + n, &sum, 8) != 0) { return 1; }
+    for (size_t i = 0; i < n; i++) {
+        ((unsigned char *)bytes)[i] =
+            (unsigned char)(((const unsigned char *)in)[i] ^ nonce[i % 12]);
+    }
+    return 0;
+}
+
+static void ranges_of_encrypted_values_are_the_bytes_of_the_whole(void)
+{
+    const cellar_l2_cipher toy = { .struct_size = sizeof toy, .seal = toy_seal, .open = toy_open,
+                                   .overhead_bytes = 8 };
+    for (int pack = 0; pack <= 1; pack++) {
+        l2_dev_init(&dev);
+        l2_kit_init(&kit, &dev);
+        kit.cfg.seg_count = 32;
+        kit.cfg.memory_bytes = 4 << 20;
+        kit.cfg.crypt = &toy;
+        open_again();
+        l2_meta m = { .pack = pack == 1, .change = true };
+        T_EQ_I64(put_with("short", 3, 5000, &m), CELLAR_OK);
+        T_EQ_I64(put_with("long", 4, LONG, &m), CELLAR_OK);
+        ranges_are_right("short", 3, 5000);
+        ranges_are_right("long", 4, LONG);
+        l2_close(kit.d);
+        open_again();
+        ranges_are_right("short", 3, 5000);
+        ranges_are_right("long", 4, LONG);
+        T_EQ_U64(look("long", LONG), 4);
+        end();
+    }
+}
+
 static void only_a_store_with_parts_refuses_older_libraries(void)
 {
     begin();
@@ -332,4 +509,10 @@ T_MAIN("l2_values", T_CASE(values_of_any_length_are_served_from_stage_disk_and_a
        T_CASE(an_unchanged_value_is_not_written_again),
        T_CASE(a_value_without_its_first_part_is_a_miss),
        T_CASE(a_damaged_part_makes_the_whole_value_a_miss),
+       T_CASE(a_put_whose_parts_left_the_log_begins_again),
+       T_CASE(a_value_over_the_write_budget_writes_no_part),
+       T_CASE(values_that_fill_the_file_are_whole_or_misses),
+       T_CASE(a_value_that_expires_between_parts_is_a_miss),
+       T_CASE(a_full_disk_between_parts_leaves_no_old_value),
+       T_CASE(ranges_of_encrypted_values_are_the_bytes_of_the_whole),
        T_CASE(only_a_store_with_parts_refuses_older_libraries))
