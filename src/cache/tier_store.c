@@ -112,11 +112,21 @@ static cache_stored cache_store_seen(const cellar *c, const l1_key *k, const l1_
     return cache_store_spec(c, k, &p, how);
 }
 
-/* Begin again if the key, or what L1 has of it, may be another one than at the last put. */
-static void cache_progress_look(cache_progress *p, uint64_t hash, uint64_t changes)
+/* Return the changes of the key's class, and watch for the next one. The child of a fork has no
+ * stamps and no tier. */
+static uint64_t cache_store_changes(const cache_store *s, uint64_t hash)
 {
-    if (p->hash == hash && p->changes == changes) { return; }
-    *p = (cache_progress){ .hash = hash, .changes = changes };
+    return cache_has_stamps(s) ? CACHE_STAMP_CHANGES(cache_stamp_watch(cache_stamp(s, hash))) : 0;
+}
+
+/* Begin again if the key, or what L1 has of it, may be another one than at the last put. `changes`
+ * is older than the pin of the value. */
+static void cache_progress_look(const cache_store *s, cache_progress *p, uint64_t hash,
+                                uint64_t changes)
+{
+    const bool known = cache_store_changes(s, hash) == changes;
+    if (known && p->hash == hash && p->changes == changes) { return; }
+    *p = (cache_progress){ .hash = known ? hash : 0, .changes = known ? changes : 0 };
 }
 
 /* Store the entry that L1 has. A newer change may have put it there, which is as good. */
@@ -133,9 +143,11 @@ static cache_stored cache_store_back(const cellar *c, const l1_key *k, cache_how
     if (err == CELLAR_OK || err == CELLAR_ABSENT) {
         return cache_store_seen(c, k, &info, small, info.value_len, how);
     }
-    if (err != CELLAR_E_BUFFER || l1_pin(c->l1, k, &pin, L1_PEEK) != CELLAR_OK) {
-        return CACHE_GONE;
-    }
+    if (err != CELLAR_E_BUFFER) { return CACHE_GONE; }
+    const uint64_t changes = cache_store_changes(c->store, k->hash);
+    BASE_POINT("tier.read_back");
+    if (l1_pin(c->l1, k, &pin, L1_PEEK) != CELLAR_OK) { return CACHE_GONE; }
+    cache_progress_look(c->store, how->progress, k->hash, changes);
     const cache_stored done = cache_store_seen(c, k, &info, pin.value, pin.value_len, how);
     l1_unpin_slot(c->l1, pin.slot);
     return done;
@@ -184,17 +196,14 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
                       .progress = &progress };
     for (uint32_t waits = 0; done == CACHE_NO_ROOM; waits++) {
         if (!cache_turn_begin(s, t)) { return CELLAR_OK; } /* a newer change has its own promise */
-        if (p == NULL) {
-            const uint64_t word = base_load_acq(cache_stamp(s, k->hash));
-            cache_progress_look(&progress, k->hash, CACHE_STAMP_CHANGES(word));
-        }
         done = p != NULL ? cache_store_spec(c, k, p, &how) : cache_store_back(c, k, &how);
         tier = cache_tier_of(c);
         if (tier == NULL) { return CELLAR_OK; }
         if (done != CACHE_NO_ROOM || urge == CACHE_TRY) { break; }
         cache_turn_pause(s, t);
-        const bool on = progress.parts.done > written; /* then the wait begins again */
-        written = progress.parts.done;
+        /* Then the wait begins again, but not for bytes that the log took before and lost. */
+        const bool on = progress.parts.done > written;
+        written = BASE_MAX(written, progress.parts.done);
         if (!cache_store_wait(tier, on ? 0 : waits, &until_ns)) {
             if (!cache_turn_begin(s, t)) { return CELLAR_OK; }
             break;
@@ -237,7 +246,6 @@ CELLAR_PRIVATE cache_stored cache_tier_offer(cellar *c, const l1_key *k, cache_p
         how = (cache_how){ .stamp = cache_captured(s, word),
                            .kept = c->disk_mode == CELLAR_L2_WRITE_THROUGH,
                            .progress = progress };
-        cache_progress_look(progress, k->hash, f.expect);
         base_fence_sc();
         done = cache_store_back(c, k, &how);
     } while (done == CACHE_REFUSED && ++rounds < CACHE_OFFER_ROUNDS &&

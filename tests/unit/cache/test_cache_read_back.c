@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    A change that stores what memory has (a touch, an increment) writes a long value in several
+ *         rounds. If another change replaces the value between two rounds, the disk gets the new
+ *         value whole.
+ * Method: The source of tier_store.c is part of this program, so its point can change the key. No
+ *         thread and no tick but the waits of the store itself, so a value over the stage takes
+ *         several rounds. */
+#include "base/check.h"
+#include "tests/support/t.h"
+
+static void at_point(void);
+#undef BASE_POINT
+#define BASE_POINT(name) at_point()
+#include "cache/tier_store.c"
+
+#include "cache/call.h"
+#include "l2/l2.h"
+#include "tests/support/disk_store.h"
+#include "tests/support/settings.h"
+
+#define LONG ((size_t)6 << 20)
+
+static unsigned char value[LONG], got[LONG];
+static cellar *c;
+static unsigned rounds, changes;
+
+static void fill(unsigned version)
+{
+    for (size_t i = 0; i < LONG; i++) { value[i] = (unsigned char)(i * 7 + i / 251 + version * 3); }
+}
+
+static void set(unsigned version)
+{
+    fill(version);
+    T_EQ_I64(cellar_set(c, "k", 1, value, LONG, NULL), CELLAR_OK);
+}
+
+static void at_point(void)
+{
+    rounds++;
+    if (rounds == 2 || rounds == 3) { set(1 + ++changes); }
+}
+
+static void value_replaced_between_rounds_is_stored_whole(void)
+{
+    store_begin();
+    settings cfg = settings_default();
+    cfg.config.memory_bytes = 32u << 20;
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = 64u << 20;
+    cfg.host.clock = read_clock;
+    cfg.host.no_threads = 1;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
+    set(1);
+    l1_key k;
+    cache_turn turn = { .listed = false };
+    cache_key(c, &k, "k", 1);
+    T_EQ_I64(cache_tier_store(c, &k, NULL, CACHE_THROUGH, &turn), CELLAR_OK);
+    T_CHECK(rounds > 4);
+    T_EQ_U64(changes, 2);
+    const l2_key key = { k.bytes, k.len, k.generation, k.hash };
+    l2_meta m;
+    size_t len = 0;
+    T_EQ_I64(l2_get(c->store->disk, &key, got, LONG, &len, &m), CELLAR_OK);
+    T_EQ_U64(len, LONG);
+    fill(1 + changes);
+    T_CHECK(memcmp(got, value, LONG) == 0);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    store_end();
+}
+
+T_ONE_THREAD;
+T_MAIN("cache_read_back", T_CASE(value_replaced_between_rounds_is_stored_whole))
