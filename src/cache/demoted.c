@@ -117,10 +117,11 @@ CELLAR_PRIVATE bool cache_demoted_work(cache_store *s)
     for (cache_demoted *e; t != NULL && (e = cache_demoted_next(s, false)) != NULL;) {
         const size_t done = e->parts.done;
         const cellar_err err = t->put(t->ctx, &e->key, e->value, e->value_len, &e->meta, e->stamp);
-        t = s->tier; /* a cipher may have forked */
+        t = s->tier;
+        if (t == NULL) { break; } /* a cipher has forked: the close of the child frees the list */
         on = on || e->parts.done > done || err != CELLAR_DROPPED;
         if (err == CELLAR_DROPPED && !t->off(t->ctx)) { return on; }
-        if (t != NULL) { cache_demoted_free(s, cache_demoted_next(s, true)); }
+        cache_demoted_free(s, cache_demoted_next(s, true));
     }
     return false;
 }

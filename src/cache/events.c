@@ -74,7 +74,8 @@ static void cache_demote(cache_store *s, const cache_tier *t, const l1_left *wha
         .parts = &parts,
     };
     const cellar_err err = t->put(t->ctx, &key, what->value, what->value_len, &meta, what->stamp);
-    if (err == CELLAR_DROPPED && t == s->tier) { cache_demoted_keep(s, what, &key, &meta); }
+    const bool disk = t == s->tier && s->disk != NULL; /* its ticks empty the list */
+    if (err == CELLAR_DROPPED && disk) { cache_demoted_keep(s, what, &key, &meta); }
 }
 
 BASE_SIZE_BEGIN

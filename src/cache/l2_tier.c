@@ -560,12 +560,15 @@ static bool cache_disk_spill(cache_store *s)
     cache_progress progress = { .hash = 0 };
     cache_spill sp = { .kind = CACHE_SPILL_CLOSE, .until_ns = base_now_ns() + limit_ns,
                        .progress = &progress };
-    while (cache_demoted_work(s) && base_now_ns() < sp.until_ns) { (void)l2_tick(s->disk, 1000); }
-    cache_demoted_drop(s);
     uint32_t slot = 0;
     uint64_t cursor = 0;
     (void)cache_spill_walk(s, &sp, &slot, &cursor);
-    if (!sp.over || base_now_ns() < sp.until_ns) { return true; }
+    while (base_load_acq(&s->demoted_count) != 0 && base_now_ns() < sp.until_ns) {
+        if (!cache_demoted_work(s) && !l2_tick(s->disk, 1000)) { base_yield(); }
+    }
+    if (base_now_ns() < sp.until_ns || (!sp.over && base_load_acq(&s->demoted_count) == 0)) {
+        return true;
+    }
     l1_stats l;
     l1_stats_get(s->l1, &l);
     base_log(&s->log, BASE_LOG_WARNING, "l2", (int)CELLAR_E_TIMEOUT,
@@ -640,6 +643,7 @@ CELLAR_PRIVATE void cache_disk_close(cache_store *s)
 {
     l2_close(s->disk);
     s->disk = NULL;
+    cache_demoted_drop(s); /* of a child, and what left memory during the close */
 }
 
 CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT])

@@ -91,8 +91,9 @@ CELLAR_API cellar_err cellar_save(cellar *c, uint64_t *missed)
 static int64_t cache_sleep_ms(const cache_store *s, cellar_err err, bool got_on)
 {
     if (err != CELLAR_OK) { return got_on ? 0 : CACHE_SLEEP_BARREN_MS; }
-    const int64_t most = base_load_rlx(&s->owes) != CACHE_OWES_NOTHING ? CACHE_SLEEP_BARREN_MS
-                                                                       : CACHE_SLEEP_MOST_MS;
+    const bool waits = base_load_rlx(&s->owes) != CACHE_OWES_NOTHING ||
+                       base_load_rlx(&s->demoted_count) != 0;
+    const int64_t most = waits ? CACHE_SLEEP_BARREN_MS : CACHE_SLEEP_MOST_MS;
     const int64_t next = l1_next_due_ms(s->l1);
     if (next == BASE_NEVER_MS) { return most; }
     const int64_t wait = next - base_now_ms(&s->clock);

@@ -13,7 +13,6 @@
 #include "cache/tier_calls.h"
 
 #include "cache/call.h"
-#include "cache/demoted.h"
 #include "cache/error.h"
 
 BASE_SIZE_BEGIN
@@ -151,7 +150,6 @@ CELLAR_PRIVATE void cache_tiers_forked(cache_store *s)
     (void)base_sub_rlx(&s->observers_base, count);
     base_store_rlx(&s->tier_count, 0u);
     s->tier = NULL;
-    cache_demoted_drop(s);
 }
 
 /* ---- durability ---- */

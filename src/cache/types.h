@@ -281,7 +281,7 @@ struct cache_store {
     uint32_t offer_slot;    /* namespace at which the pass goes on */
     uint64_t offer_cursor;  /* place in it; both 0: a pass begins */
     char disk_text[120];
-    sync_lock demoted_lock; /* rank DEMOTED; guards the list */
+    sync_lock demoted_lock; /* rank LISTEN; guards the three below */
     struct cache_demoted *demoted; /* long values that left memory, oldest first; demoted.c */
     uint64_t demoted_bytes; /* of their values */
     _Atomic uint32_t demoted_count;

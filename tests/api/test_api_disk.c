@@ -1301,6 +1301,38 @@ static void long_values_are_on_disk_in_each_mode(void)
     }
 }
 
+/* Without ticks the log has no room: long values that left memory wait for the close. */
+static void close_writes_the_long_values_that_left_memory(void)
+{
+    static char value[600 << 10], got[600 << 10];
+    store_begin();
+    settings cfg = config();
+    cfg.config.memory_bytes = 16 << 20;
+    cfg.config.l2_bytes = 64 << 20;
+    cellar *c = open_with(&cfg);
+    for (unsigned n = 0; n < 30; n++) {
+        fill_long(value, sizeof value, n);
+        (void)cellar_set(c, &n, sizeof n, value, sizeof value, NULL);
+        (void)cellar_get(c, &n, sizeof n, NULL, 0, NULL); /* used */
+    }
+    const uint64_t in_memory = (uint64_t)figure(c, "cellar_entries");
+    T_CHECK(in_memory < 26);
+    shut(c);
+    c = open_with(&cfg);
+    T_EQ_I64(cellar_l2_ready(c, CELLAR_TTL_NONE), CELLAR_OK);
+    uint64_t found = 0;
+    for (unsigned n = 0; n < 30; n++) {
+        size_t total = 0;
+        fill_long(value, sizeof value, n);
+        if (cellar_get(c, &n, sizeof n, got, sizeof got, &total) == CELLAR_MISS) { continue; }
+        T_CHECK(total == sizeof value && memcmp(got, value, total) == 0);
+        found++;
+    }
+    T_EQ_U64(found, in_memory + 4); /* an eighth of memory, and one */
+    shut(c);
+    store_end();
+}
+
 static cellar_err put_durable(cellar *c, uint32_t key, uint32_t version)
 {
     char buf[512];
@@ -1942,6 +1974,7 @@ T_MAIN("api_disk", T_CASE(concurrent_reads_of_memory_and_disk_see_no_old_value),
        T_CASE(write_through_after_a_sync_waits_for_the_disk),
        T_CASE(write_through_reports_refused_disk_write),
        T_CASE(long_values_are_on_disk_in_each_mode),
+       T_CASE(close_writes_the_long_values_that_left_memory),
        T_CASE(durable_set_is_on_disk_when_it_returns),
        T_CASE(change_at_sync_always_reports_durability),
        T_CASE(disk_tier_is_resized_while_running),

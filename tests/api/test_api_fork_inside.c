@@ -477,6 +477,34 @@ static void fork_inside_cipher_leaves_store_usable(void)
 {
     all_calls(1, CELLAR_L2_SYNC_MANUAL, CIPHER, 40);
 }
+/* Values that left memory without room on disk are written by a tick. */
+static void fork_inside_cipher_of_a_long_value_leaves_store_usable(void)
+{
+    static unsigned char big[100000];
+    store_begin();
+    root = open_one(1, CELLAR_L2_SYNC_MANUAL);
+    for (uint32_t r = 0; r < 4; r++) {
+        for (uint32_t i = 0; i < 40; i++) {
+            const uint32_t key = 0x50000u + r * 40 + i;
+            T_EQ_I64(cellar_set(root, &key, sizeof key, big, sizeof big, NULL), CELLAR_OK);
+            T_EQ_I64(cellar_get(root, &key, sizeof key, NULL, 0, NULL), CELLAR_E_BUFFER);
+        }
+        armed = CIPHER;
+        before = r;
+        child = -1;
+        (void)cellar_tick(root, 1000, NULL);
+        armed = 0;
+        if (child == 0) { _exit(child_ends(root)); }
+        int status = -1;
+        T_REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
+        T_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        while (cellar_tick(root, 1000, NULL) == CELLAR_PENDING) {}
+    }
+    T_EQ_I64(cellar_integrity_check(root), CELLAR_OK);
+    T_EQ_I64(cellar_close(root), CELLAR_OK);
+    store_end();
+}
+
 static void fork_inside_loader_or_scan_leaves_store_usable(void)
 {
     all_calls(0, CELLAR_L2_SYNC_PERIODIC, LOADER | WALKER, 9);
@@ -547,4 +575,5 @@ T_MAIN("api_fork_inside", T_CASE(fork_during_open_and_close_leaves_store_usable)
        T_ALONE(fork_inside_listener_leaves_store_usable),
        T_ALONE(fork_inside_listener_with_cipher_leaves_store_usable),
        T_ALONE(fork_inside_cipher_leaves_store_usable),
+       T_ALONE(fork_inside_cipher_of_a_long_value_leaves_store_usable),
        T_ALONE(fork_inside_loader_or_scan_leaves_store_usable))
