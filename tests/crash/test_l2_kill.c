@@ -59,6 +59,7 @@ static void kill_point(const char *name);
 #include "l2/superblock.c"
 #include "l2/sync.c"
 #include "l2/tombstone_filter.c"
+#include "l2/value.c"
 #include "l2/worker.c"
 #include "l2/write.c"
 #include "tests/support/folder.h"
@@ -81,6 +82,7 @@ typedef struct oracle { /* shared with the child; written after a call has retur
     _Atomic uint64_t logged;       /* upper bound of the bytes of all records */
     _Atomic uint64_t emptied;      /* 1: all records were dropped, or may be at the next open */
     _Atomic uint64_t calls;
+    _Atomic uint64_t parted; /* 1: a part of the long value is in the log */
     _Atomic(const char *) name[NAMES]; /* points met so far; addresses are equal in all children */
     _Atomic uint64_t met[NAMES];
     _Atomic uint64_t killed_at[NAMES]; /* cycles that ended there */
@@ -92,6 +94,7 @@ static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
 static base_rng rng;
 static uint64_t calls_most; /* of a child; few where each sync waits for a disk */
 static const base_vfs *disk; /* NULL: the system's */
+static uint32_t segments = 6;
 
 /* ---- the point of death ---- */
 
@@ -103,6 +106,7 @@ static void kill_point(const char *name)
     if (strcmp(name, "l2.overflow") == 0 || strcmp(name, "l2.bell_made") == 0) {
         atomic_store(&o->emptied, 1);
     }
+    if (strcmp(name, "l2.part") == 0) { atomic_store(&o->parted, 1); }
     if (atomic_load(&steps_left) == 0) { return; }
     uint32_t i = 0;
     for (; i < NAMES - 1; i++) {
@@ -266,7 +270,7 @@ static void kit_new(uint64_t cycle)
     l2_kit_init(&kit, NULL);
     kit.cfg.path = store;
     if (disk != NULL) { kit.cfg.vfs = disk; }
-    kit.cfg.seg_count = 6;
+    kit.cfg.seg_count = segments;
     kit.cfg.level = (l2_level)(cycle % 3);
     kit.cfg.sync_ms = 200;
 }
@@ -443,6 +447,116 @@ static void killed_at_every_step_on_a_disk_keeps_acknowledged_changes(void)
 {
     const char *tmp = getenv("TMPDIR");
     kill_in(tmp != NULL ? tmp : "/tmp", t_env_u64("KILL_DISK", 8), 300);
+}
+
+/* ---- a death between any two steps while a value in parts replaces an older one ---- */
+
+#define LONG_BYTES ((size_t)40000)
+
+static unsigned char long_value[LONG_BYTES], long_got[LONG_BYTES];
+
+static void long_fill(uint32_t version)
+{
+    base_rng r;
+    base_rng_seed(&r, version);
+    for (size_t i = 0; i < LONG_BYTES; i++) { long_value[i] = (unsigned char)base_rng_next(&r); }
+}
+
+static void child_puts_long(uint32_t version, uint64_t steps)
+{
+    l2_parts parts = { 0, 0 };
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .change = true,
+                        .parts = &parts };
+    atomic_store(&steps_left, steps);
+    if (l2_kit_open(&kit) != CELLAR_OK) { _exit(1); }
+    l2_kit_warm(&kit);
+    const l2_key id = l2_kit_key(&kit, "long", 4, 5);
+    cellar_err err = CELLAR_DROPPED;
+    long_fill(version);
+    for (int i = 0; err == CELLAR_DROPPED && i < 1000; i++) {
+        err = l2_put(kit.d, &id, long_value, LONG_BYTES, &m, NULL);
+        if (err == CELLAR_DROPPED) { (void)l2_tick(kit.d, 1000); }
+    }
+    if (err != CELLAR_OK) { _exit(2); }
+    atomic_store(&o->now[0], version);
+    for (int i = 0; i < 3; i++) { (void)l2_tick(kit.d, 1000); }
+    atomic_store(&o->calls, 1);
+    (void)kill(getpid(), SIGKILL);
+    for (;;) { pause(); }
+}
+
+/* Return the version that is served; 0: a miss; UINT32_MAX: other bytes. */
+static uint32_t long_look(void)
+{
+    size_t len = 0;
+    l2_meta m;
+    const l2_key id = l2_kit_key(&kit, "long", 4, 5);
+    const cellar_err err = l2_get(kit.d, &id, long_got, LONG_BYTES, &len, &m);
+    if (err == CELLAR_MISS) { return 0; }
+    long_fill(m.user_flags);
+    const bool right = err == CELLAR_OK && len == LONG_BYTES &&
+                       memcmp(long_got, long_value, LONG_BYTES) == 0;
+    return right ? m.user_flags : UINT32_MAX;
+}
+
+/* Return false once the child came to its end. */
+static bool long_life(uint64_t cycle, uint32_t version, uint64_t steps)
+{
+    int status = 0;
+    const uint32_t before = atomic_load(&o->now[0]);
+    atomic_store(&o->parted, 0);
+    atomic_store(&o->calls, 0);
+    kit_new(cycle);
+    (void)fflush(NULL);
+    const pid_t pid = fork();
+    if (pid == 0) { child_puts_long(version, steps); }
+    T_REQUIRE(pid > 0 && waitpid(pid, &status, 0) == pid);
+    T_CHECK(!WIFEXITED(status));
+    kit_new(cycle);
+    store_opens();
+    const uint32_t got = long_look(), acked = atomic_load(&o->now[0]);
+    if (atomic_load(&o->parted) != 0) {
+        T_CHECK(got == version || (got == 0 && acked != version)); /* never the older one */
+    } else {
+        T_CHECK(got == before || got == 0); /* the tombstone may be in the log */
+    }
+    atomic_store(&o->now[0], got);
+    T_EQ_STR(l2_audit(kit.d), NULL);
+    store_closes(cycle);
+    if (t_failed()) {
+        printf("# step %" PRIu64 ", level %d, got %u, before %u, version %u\n", steps,
+               (int)kit.cfg.level, got, before, version);
+    }
+    hits += got == version;
+    sure += atomic_load(&o->parted) != 0 && got == 0;
+    return atomic_load(&o->calls) == 0;
+}
+
+static void killed_while_parts_are_put_leaves_no_old_or_torn_value(void)
+{
+    uint32_t version = 1;
+    segments = 32;
+    fatal_point = NULL;
+    begin_in(access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    for (uint64_t level = 0; level < 3; level++) {
+        const uint64_t stride = t_reduced() ? 3 : 1;
+        uint64_t steps = 1 + base_rng_below(&rng, stride);
+        while (!t_failed() && long_life(3 * (version % 50) + level, version, steps)) {
+            version++;
+            steps += stride;
+            if (atomic_load(&o->now[0]) == 0) { /* the next life replaces an older value */
+                (void)long_life(3 * (version % 50) + level, version, UINT64_MAX);
+                version++;
+            }
+        }
+        version++;
+        T_CHECK(steps > 60);
+    }
+    printf("# %" PRIu32 " lives, %" PRIu64 " with the new value, %" PRIu64 " with none\n", version,
+           hits, sure);
+    T_CHECK(hits > 10 && sure > 10);
+    segments = 6;
+    end();
 }
 
 /* ---- a death between any two stores to the stage ---- */
@@ -659,4 +773,5 @@ static void killed_after_any_store_to_the_stage_keeps_acknowledged_changes(void)
 
 T_MAIN("l2_kill", T_CASE(killed_at_every_step_on_a_tmpfs_keeps_acknowledged_changes),
        T_CASE(killed_at_every_step_on_a_disk_keeps_acknowledged_changes),
+       T_CASE(killed_while_parts_are_put_leaves_no_old_or_torn_value),
        T_CASE(killed_after_any_store_to_the_stage_keeps_acknowledged_changes))
