@@ -218,7 +218,7 @@ CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled);
  *     class=hot                   a TTL class; ttl_class_fallback for an unknown name
  *     tags=a,b                    added to those of the call
  *     at=00:00@Europe/Paris       no entry lives beyond the next such moment
- *     max_items=100               places of a board, items of a list (cellar_kit.h)
+ *     max_items=100               items in one value, for cellar_policy_max_items
  *     no_l2 *                     never written to disk
  * A `set` line also has quota (see QUOTA), prefix (taken off keys, with one separator) and
  * separator (a byte).
@@ -322,7 +322,8 @@ CELLAR_API cellar_err cellar_policy_set_rules(cellar *c, const cellar_policy_rul
                                               size_t rule_count, cellar_policy_note_fn fn,
                                               void *ctx);
 
-/* Return max_items of the rule of a key. Boards and lists use it in place of their cap.
+/* Return max_items of the rule of a key, for a program that keeps a bounded number of items in one
+ * value. No call of the library obeys max_items.
  * in:      a handle of the namespace of the key; key
  * returns: 1..1,000,000; 0: the rule sets none, there is no rule, or the arguments are wrong
  * thread:  any

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar_kit: keys from parts and templates, typed values, boards, lists, LLM answers, embeddings,
- * the status of tasks, limiters that survive a restart, texts without secrets, lists of allowed
- * addresses, settings of a store from files and the environment.
+ * cellar_kit: keys from parts and templates, typed values, LLM answers, embeddings, the status of
+ * tasks, limiters that survive a restart, texts without secrets, lists of allowed addresses,
+ * settings of a store from files and the environment.
  *
  * Unstable until 1.0: names and meanings may change. Refusals of these calls have no text in
  * cellar_last_error. */
@@ -207,124 +207,6 @@ CELLAR_API cellar_err cellar_get_i64(cellar *c, const void *key, size_t key_len,
 CELLAR_API cellar_err cellar_get_f64(cellar *c, const void *key, size_t key_len, double *out);
 CELLAR_API cellar_err cellar_get_f32s(cellar *c, const void *key, size_t key_len, float *out,
                                       size_t out_cap, size_t *count);
-
-/* ---- Boards and lists ------------------------------------------------------------------------ */
-
-/* BOARDS AND LISTS
- * A board keeps the best members by score, a list the newest items. Each is the value of one
- * ordinary entry, so it has TTL, tags, disk tier and eviction like any other. A change rewrites the
- * value, atomically against every other writer. A value that is no board or list is E_TYPE, and
- * stays as it is. */
-
-#define CELLAR_BOARD_MAX 10000u /* places of a board */
-#define CELLAR_LIST_MAX  10000u /* items of a list   */
-
-/* A place of a board. */
-typedef struct cellar_board_place {
-    cellar_bytes member;
-    double       score;
-} cellar_board_place;
-
-/* Give a member a score, or add to its score; a new member begins at 0. The member behind the last
- * place leaves the board. Equal scores are ordered by the bytes of the member.
- * status:  unstable until 1.0
- * in:      key; member of 1..65,535 bytes; score not NaN; cap 1..CELLAR_BOARD_MAX places, replaced
- *          by max_items of a policy rule; o as in cellar_update
- * out:     *score the new score, with OK and DROPPED; optional
- * returns: OK; DROPPED (the member itself stands behind the last place); E_TYPE, E_RANGE (infinity
- *          less infinity); as cellar_update
- * owns:    the bytes are copied
- * thread:  any; atomic
- * cost:    O(bytes of the board)
- * example: cellar_board_put(c, "top", 3, member, 17.5, 100, NULL);                               */
-CELLAR_API cellar_err cellar_board_put(cellar *c, const void *key, size_t key_len,
-                                       cellar_bytes member, double score, uint32_t cap,
-                                       const cellar_set_opts *o);
-CELLAR_API cellar_err cellar_board_add(cellar *c, const void *key, size_t key_len,
-                                       cellar_bytes member, double delta, uint32_t cap,
-                                       const cellar_set_opts *o, double *score);
-
-/* Remove a member. The last one takes the entry with it.
- * status:  unstable until 1.0
- * in:      key; member
- * returns: OK; MISS (no such member, no board); E_TYPE; as cellar_update
- * thread:  any; atomic; the entry keeps its TTL
- * cost:    O(bytes of the board)
- * example: cellar_board_remove(c, "top", 3, member);                                             */
-CELLAR_API cellar_err cellar_board_remove(cellar *c, const void *key, size_t key_len,
-                                          cellar_bytes member);
-
-/* Read places of a board, the best first.
- * status:  unstable until 1.0
- * in:      key; first place, from 0; out of out_cap places
- * out:     *count places; *block, NULL on failure
- * returns: OK (also with *count 0), MISS, ABSENT; E_TYPE, E_NOMEM
- * owns:    members are borrowed from *block, which the caller frees with cellar_free
- * thread:  any
- * cost:    O(bytes of the board); one allocation
- * example:
- *     cellar_board_place top[10];
- *     uint32_t n;
- *     void *block;
- *     if (cellar_board_top(c, "top", 3, 0, top, 10, &n, &block) == CELLAR_OK)
- *         cellar_free(block);                                                                    */
-CELLAR_API cellar_err cellar_board_top(cellar *c, const void *key, size_t key_len, uint32_t first,
-                                       cellar_board_place *out, uint32_t out_cap, uint32_t *count,
-                                       void **block);
-
-/* Find the rank and the score of a member.
- * status:  unstable until 1.0
- * in:      key; member
- * out:     *rank from 1, *score; 0 unless OK; both optional
- * returns: OK; MISS (no such member, no board), ABSENT; E_TYPE, E_NOMEM
- * thread:  any
- * cost:    O(bytes of the board); one allocation
- * example:
- *     uint32_t rank;
- *     cellar_board_rank(c, "top", 3, member, &rank, NULL);                                       */
-CELLAR_API cellar_err cellar_board_rank(cellar *c, const void *key, size_t key_len,
-                                        cellar_bytes member, uint32_t *rank, double *score);
-
-/* Add items to a list; the last one given is the newest. The oldest items beyond `cap` leave.
- * status:  unstable until 1.0
- * in:      key; items, one or more; cap 1..CELLAR_LIST_MAX, replaced by max_items of a policy rule;
- *          o as in cellar_update
- * out:     *count items afterwards; optional
- * returns: OK; E_TYPE; as cellar_update
- * owns:    the bytes are copied
- * thread:  any; atomic
- * cost:    O(bytes of the list)
- * example: cellar_list_push(c, "news", 4, &item, 1, 20, NULL, NULL);                             */
-CELLAR_API cellar_err cellar_list_push(cellar *c, const void *key, size_t key_len,
-                                       const cellar_bytes *items, size_t item_count, uint32_t cap,
-                                       const cellar_set_opts *o, uint32_t *count);
-
-/* Keep only the newest items of a list; 0 removes the entry.
- * status:  unstable until 1.0
- * in:      key; keep 0..CELLAR_LIST_MAX
- * returns: OK; MISS (no list); E_TYPE; as cellar_update
- * thread:  any; atomic; the entry keeps its TTL
- * cost:    O(bytes of the list)
- * example: cellar_list_trim(c, "news", 4, 5);                                                    */
-CELLAR_API cellar_err cellar_list_trim(cellar *c, const void *key, size_t key_len, uint32_t keep);
-
-/* Read items of a list, the newest first.
- * status:  unstable until 1.0
- * in:      key; first item, from 0; out of out_cap items
- * out:     *count items; *length of the whole list, optional; *block, NULL on failure
- * returns: OK (also with *count 0), MISS, ABSENT; E_TYPE, E_NOMEM
- * owns:    items are borrowed from *block, which the caller frees with cellar_free
- * thread:  any
- * cost:    O(bytes of the list); one allocation
- * example:
- *     cellar_bytes news[20];
- *     uint32_t n;
- *     void *block;
- *     if (cellar_list_range(c, "news", 4, 0, news, 20, &n, NULL, &block) == CELLAR_OK)
- *         cellar_free(block);                                                                    */
-CELLAR_API cellar_err cellar_list_range(cellar *c, const void *key, size_t key_len, uint32_t first,
-                                        cellar_bytes *out, uint32_t out_cap, uint32_t *count,
-                                        uint32_t *length, void **block);
 
 /* ---- Options of loads ------------------------------------------------------------------------ */
 

@@ -189,7 +189,7 @@ static void policy_lint_rule(const policy_table *t, const policy_rule *r, policy
         policy_note(d, true, r->line, 1, "jitter would pass the time of `at`, which wins");
     }
     if (policy_has(&r->v, POLICY_MAX_ITEMS) && r->kind == POLICY_GLOB) {
-        policy_note(d, true, r->line, 1, "max_items on a glob: a board or a list needs a key rule");
+        policy_note(d, true, r->line, 1, "max_items on a glob: a bounded value needs a key rule");
     }
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * bytes: little-endian numbers in the values of boards, lists, answers and vectors. */
+ * bytes: little-endian numbers in the values of answers and vectors. */
 #ifndef KIT_BYTES_H
 #define KIT_BYTES_H
 

@@ -1490,6 +1490,27 @@ static void reload_under_load_uses_the_old_or_the_new_rules(void)
     api_shut(root);
 }
 
+static void max_items_is_that_of_the_rule_of_a_key(void)
+{
+    static const char rules[] = "[*]\nkey p:{x}:b max_items=3\nkey p:{x}:all max_items=1000000\n"
+                                "key other ttl=1s\ndeny p:no:b\n";
+    cellar *c = api_open(4 << 20), *v = NULL;
+    T_EQ_U64(cellar_policy_max_items(c, "p:1:b", 5), 0);
+    T_EQ_I64(cellar_policy_set(c, rules, sizeof rules - 1, NULL, NULL), CELLAR_OK);
+    T_EQ_U64(cellar_policy_max_items(c, "p:1:b", 5), 3);
+    T_EQ_U64(cellar_policy_max_items(c, "p:1:all", 7), 1000000);
+    T_EQ_U64(cellar_policy_max_items(c, "other", 5), 0);
+    T_EQ_U64(cellar_policy_max_items(c, "p:no:b", 6), 0);
+    T_EQ_U64(cellar_policy_max_items(c, "", 0), 0);
+    T_EQ_U64(cellar_policy_max_items(NULL, "p:1:b", 5), 0);
+    T_EQ_I64(cellar_policy_set(c, "[n]\nkey p:{x} max_items=1\n", 26, NULL, NULL), CELLAR_OK);
+    T_EQ_U64(cellar_policy_max_items(c, "p:1", 3), 0);
+    T_EQ_I64(cellar_namespace_open(c, "n", NULL, &v), CELLAR_OK);
+    T_EQ_U64(cellar_policy_max_items(v, "p:1", 3), 1);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    api_shut(c);
+}
+
 T_MAIN("api_policy", T_CASE(seed_filled_entry_has_its_rows_ttl),
        T_CASE(namespace_that_opens_later_gets_its_section),
        T_CASE(each_writing_call_obeys_the_rules),
@@ -1517,6 +1538,6 @@ T_MAIN("api_policy", T_CASE(seed_filled_entry_has_its_rows_ttl),
        T_CASE(bom_carriage_returns_and_comments_are_skipped), T_CASE(limits_of_a_file_hold),
        T_CASE(file_cut_at_every_byte_is_read_or_refused),
        T_CASE(structs_say_what_a_file_says), T_CASE(errors_of_structs_name_the_index),
-       T_CASE(forked_child_keeps_the_rules),
+       T_CASE(max_items_is_that_of_the_rule_of_a_key), T_CASE(forked_child_keeps_the_rules),
        T_CASE(linter_has_a_finding_for_each_mistake), T_CASE(linter_compares_with_an_open_store),
        T_CASE(reload_under_load_uses_the_old_or_the_new_rules))

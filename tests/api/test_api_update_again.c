@@ -103,62 +103,7 @@ static void compare(const char *name, step first, step second, step call)
 
 /* ---- The kit --------------------------------------------------------------------------------- */
 
-static const cellar_bytes a = { "a", 1 }, b = { "b", 1 };
-
 static void nothing(cellar *ns, char said[128]) { (void)ns, said[0] = '\0'; }
-
-static void put_a(cellar *ns, char said[128])
-{
-    T_EQ_I64(cellar_board_put(ns, "k", 1, a, 2, 2, NULL), CELLAR_OK);
-    said[0] = '\0';
-}
-static void put_both(cellar *ns, char said[128])
-{
-    put_a(ns, said);
-    T_EQ_I64(cellar_board_put(ns, "k", 1, b, 5, 2, NULL), CELLAR_OK);
-}
-static void board_put(cellar *ns, char said[128])
-{
-    snprintf(said, 128, "%d", cellar_board_put(ns, "k", 1, a, 7, 1, NULL));
-}
-static void board_put_low(cellar *ns, char said[128])
-{
-    snprintf(said, 128, "%d", cellar_board_put(ns, "k", 1, a, 1, 1, NULL));
-}
-static void board_add(cellar *ns, char said[128])
-{
-    double score = 0;
-    const cellar_err err = cellar_board_add(ns, "k", 1, a, 1, 2, NULL, &score);
-    snprintf(said, 128, "%d %g", err, score);
-}
-static void board_remove(cellar *ns, char said[128])
-{
-    snprintf(said, 128, "%d", cellar_board_remove(ns, "k", 1, a));
-}
-
-static void push_a(cellar *ns, char said[128])
-{
-    T_EQ_I64(cellar_list_push(ns, "k", 1, &a, 1, 4, NULL, NULL), CELLAR_OK);
-    said[0] = '\0';
-}
-static void push_four(cellar *ns, char said[128])
-{
-    for (int i = 0; i < 4; i++) { push_a(ns, said); }
-}
-static void list_push(cellar *ns, char said[128])
-{
-    uint32_t count = 0;
-    const cellar_err err = cellar_list_push(ns, "k", 1, &b, 1, 4, NULL, &count);
-    snprintf(said, 128, "%d %u", err, count);
-}
-static void list_trim(cellar *ns, char said[128])
-{
-    snprintf(said, 128, "%d", cellar_list_trim(ns, "k", 1, 2));
-}
-static void list_end(cellar *ns, char said[128])
-{
-    snprintf(said, 128, "%d", cellar_list_trim(ns, "k", 1, 0));
-}
 
 static void task(cellar *ns, char said[128])
 {
@@ -187,23 +132,6 @@ static void merge(cellar *ns, char said[128])
 static void call_of_the_kit_keeps_nothing_of_a_lost_round(void)
 {
     begin();
-    const step boards[] = { board_put, board_put_low, board_add };
-    const step before[] = { nothing, put_a, put_both };
-    for (size_t i = 0; i < 3; i++) {
-        for (size_t f = 0; f < 3; f++) {
-            for (size_t s = 0; s < 3; s++) { compare("board", before[f], before[s], boards[i]); }
-        }
-    }
-    const step lists[] = { nothing, push_a, push_four };
-    for (size_t f = 0; f < 3; f++) {
-        for (size_t s = 0; s < 3; s++) {
-            compare("list_push", lists[f], lists[s], list_push);
-            if (f == 0) { continue; } /* one round */
-            compare("board_remove", before[f], before[s], board_remove);
-            compare("list_trim", lists[f], lists[s], list_trim);
-            compare("list_end", lists[f], lists[s], list_end);
-        }
-    }
     compare("status_update", task, task, merge);
     compare("status_update", task, other_task, merge);
     compare("status_update", task, nothing, merge);
@@ -258,37 +186,5 @@ static void command_of_the_port_keeps_nothing_of_a_lost_round(void)
     end();
 }
 
-/* ---- Threads --------------------------------------------------------------------------------- */
-
-#define ADDS 20000
-
-static void *add_ones(void *arg)
-{
-    (void)arg;
-    for (uint64_t i = 0; i < t_share(ADDS) / T_COST; i++) {
-        cellar_err err;
-        do {
-            err = cellar_board_add(plain, "k", 1, a, 1.0, 4, NULL, NULL);
-        } while (err == CELLAR_E_BUSY);
-        T_EQ_I64(err, CELLAR_OK);
-    }
-    return NULL;
-}
-
-static void adds_of_two_threads_to_a_board_make_their_sum(void)
-{
-    pthread_t thread[2];
-    double score = 0;
-    begin();
-    for (int i = 0; i < 2; i++) {
-        T_REQUIRE(pthread_create(&thread[i], NULL, add_ones, NULL) == 0);
-    }
-    for (int i = 0; i < 2; i++) { T_REQUIRE(pthread_join(thread[i], NULL) == 0); }
-    T_EQ_I64(cellar_board_rank(plain, "k", 1, a, NULL, &score), CELLAR_OK);
-    T_EQ_U64((uint64_t)score, 2 * (t_share(ADDS) / T_COST));
-    end();
-}
-
 T_MAIN("api_update_again", T_CASE(call_of_the_kit_keeps_nothing_of_a_lost_round),
-       T_CASE(command_of_the_port_keeps_nothing_of_a_lost_round),
-       T_CASE(adds_of_two_threads_to_a_board_make_their_sum))
+       T_CASE(command_of_the_port_keeps_nothing_of_a_lost_round))

@@ -298,7 +298,6 @@ typedef struct calls_owned {
         int64_t i64;
         double f64;
         float f32s[3];
-        uint64_t u64;
     } is;
 } calls_owned;
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * calls_kit: rows of the kit: keys, templates, numbers, boards, lists, states of tasks, texts,
- * settings. See calls.h. */
+ * calls_kit: rows of the kit: keys, templates, numbers, states of tasks, texts, settings. See
+ * calls.h. */
 #include "tests/fuzz/calls.h"
 
 static cellar *calls_kit;
 static cellar_status *calls_status;
 
-static _Thread_local calls_owned own_f64, own_f32s, own_score, own_newest;
+static _Thread_local calls_owned own_f64, own_f32s;
 
 static void kit_open(void)
 {
@@ -42,7 +42,7 @@ static void kit_open(void)
 
 static void kit_forget(void) /* what a thread knows ends with the namespace */
 {
-    own_f64.known = own_f32s.known = own_score.known = own_newest.known = false;
+    own_f64.known = own_f32s.known = false;
 }
 
 static void kit_close(void)
@@ -152,88 +152,6 @@ static void row_numbers(void)
     }
     int64_t i = 0;
     MUST(plain(CALL(cellar_get_i64)(c, key, own_key(key, "f64"), &i)) != CELLAR_E_TYPE);
-}
-
-static void row_board(void)
-{
-    char key[32];
-    cellar *c = calls_kit;
-    if (c == NULL || calls_me->number >= calls.threads) { return; }
-    const size_t len = own_key(key, "board");
-    const char names[] = "abcdefgh";
-    const cellar_bytes member = { &names[draw(8)], 1 }, mine = { "m", 1 };
-    const uint32_t cap = (uint32_t)ONE_OF(1, 3, 100, 0);
-    double score = 0;
-    cellar_err err = CELLAR_OK;
-    switch (draw(6)) {
-    case 0: err = plain(CALL(cellar_board_put)(c, key, len, member, draw(100), cap, NULL)); break;
-    case 1: case 2: {
-        const calls_owned was = own_begin(&own_score);
-        err = plain(CALL(cellar_board_add)(c, key, len, mine, 1.0, 100, NULL, &score));
-        own_score.known = err == CELLAR_OK && own_alone(&own_score, &was);
-        own_score.is.f64 = score;
-        if (own_score.known) {
-            MUST(score == 1.0 || !was.known || score == was.is.f64 + 1.0);
-        }
-        break;
-    }
-    case 3: err = plain(CALL(cellar_board_remove)(c, key, len, member)); break;
-    case 4: {
-        cellar_board_place out[4];
-        uint32_t n = 0;
-        void *block = NULL;
-        err = plain(CALL(cellar_board_top)(c, key, len, draw(3), out, 4, &n, &block));
-        for (uint32_t i = 1; err == CELLAR_OK && i < n; i++) {
-            MUST(out[i - 1].score >= out[i].score);
-        }
-        CALL(cellar_free)(block);
-        break;
-    }
-    default: {
-        uint32_t rank = 0;
-        const calls_owned was = own_score;
-        err = plain(CALL(cellar_board_rank)(c, key, len, mine, &rank, &score));
-        if (err == CELLAR_OK) {
-            MUST(rank >= 1 && (!own_still(&own_score, &was) || score == was.is.f64));
-        }
-    }
-    }
-    MUST(err != CELLAR_E_TYPE);
-}
-
-static void row_list(void)
-{
-    char key[32];
-    cellar *c = calls_kit;
-    if (c == NULL || calls_me->number >= calls.threads) { return; }
-    const size_t len = own_key(key, "list");
-    uint32_t n = 0, length = 0;
-    cellar_err err = CELLAR_OK;
-    switch (draw(4)) {
-    case 0: case 1: {
-        const uint64_t items[2] = { draw64(), draw64() };
-        const cellar_bytes list[2] = { { &items[0], 8 }, { &items[1], 8 } };
-        const calls_owned was = own_begin(&own_newest);
-        err =
-            plain(CALL(cellar_list_push)(c, key, len, list, 2, (uint32_t)ONE_OF(1, 5, 10000), NULL,
-                                           &n));
-        own_newest.is.u64 = items[1];
-        own_newest.known = err == CELLAR_OK && own_alone(&own_newest, &was);
-        break;
-    }
-    case 2: err = plain(CALL(cellar_list_trim)(c, key, len, (uint32_t)ONE_OF(0, 1, 5))); break;
-    default: {
-        cellar_bytes out[3];
-        void *block = NULL;
-        const calls_owned was = own_newest;
-        err = plain(CALL(cellar_list_range)(c, key, len, 0, out, 3, &n, &length, &block));
-        if (err == CELLAR_OK && n > 0 && own_still(&own_newest, &was)) {
-            MUST(out[0].len == 8 && memcmp(out[0].data, &own_newest.is.u64, 8) == 0);
-        }
-        CALL(cellar_free)(block);
-    }
-    }
-    MUST(err != CELLAR_E_TYPE);
 }
 
 /* ---- States ---------------------------------------------------------------------------------- */

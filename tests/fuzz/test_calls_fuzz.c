@@ -69,8 +69,6 @@ static const calls_row calls_rows[] = {
     { "key", row_key, 3, 0 },
     { "template", row_template, 2, 0 },
     { "numbers", row_numbers, 4, 0 },
-    { "board", row_board, 5, 0 },
-    { "list", row_list, 4, 0 },
     { "status", row_status, 5, 0 },
     { "settings", row_settings, 2, 0 },
 };

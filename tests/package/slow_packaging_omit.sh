@@ -63,7 +63,7 @@ part() { # PART SWITCH LEAST: fewest public functions
 }
 
 compiles whole >"$t_tmp/said" 2>&1
-part kit -DCELLAR_OMIT_KIT 50
+part kit -DCELLAR_OMIT_KIT 40
 part work -DCELLAR_OMIT_WORK 24
 part resp -DCELLAR_OMIT_RESP 6
 t_end packaging_omit
