@@ -149,6 +149,7 @@ CELLAR_PRIVATE bool l1_pin_left(l1 *c, const l1_left *what, uint32_t *slot_index
     const _Atomic uint64_t *pin = l1_pin_take(c, (uint64_t)(uintptr_t)what->block | L1_BIG_BIT,
                                               true);
     if (pin == NULL) { return false; }
+    (void)base_add_rlx(&c->left_bytes, ((const l1_big *)what->block)->bytes);
     *slot_index = (uint32_t)(pin - &c->pin[0].slot[0]);
     return true;
 }

@@ -306,11 +306,14 @@ CELLAR_PRIVATE bool l1_may_fit(const l1 *c, uint64_t bytes)
 
 CELLAR_PRIVATE bool l1_make_room(l1 *c, uint64_t bytes)
 {
-    /* Stop after that: the rest of the store does not free what is pinned. */
+    /* Stop after that: the rest of the store does not free what is pinned. Blocks that a hook keeps
+     * do not count: it keeps few. */
+    const uint64_t kept = base_load_rlx(&c->left_bytes);
     const uint64_t most = bytes + bytes / 8 + (uint64_t)c->seg_bytes * (c->stripe_count + 16);
     unsigned idle = 0;
     l1_round round = {0};
-    for (uint64_t freed = 0; idle < 4 * c->stripe_count + 16 && freed <= most;) {
+    for (uint64_t freed = 0; idle < 4 * c->stripe_count + 16 &&
+                             freed <= most + (base_load_rlx(&c->left_bytes) - kept);) {
         l1_retired_for(c, bytes);
         l1_retired_wait(c);
         if (l1_give_back(c, bytes, 0)) { return true; }

@@ -343,6 +343,7 @@ struct l1 {
     l1_bigs hand;  /* in one thread: made, not yet linked; or unlinked, not yet retired */
     _Atomic uint32_t sweepers; /* calls that may hold a retired block */
     _Atomic uint64_t retired_bytes, big_bytes, big_blocks; /* written under L1_BIG; read anywhere */
+    _Atomic uint64_t left_bytes; /* of blocks that hooks pinned when their entry left, in all */
     _Atomic uint64_t retired_fresh; /* retired bytes that are not stuck; the same */
 
     _Atomic uint64_t no_space, absent_refused, chain_full, pin_limit, fallback_reads;
