@@ -10,9 +10,10 @@
  *                                 synced (below clean_lsn): its footer line says which class it
  *                                 hides, if the record confirms that; otherwise a hole.
  *                                 Else torn by a power cut, and not promised to a caller
- *              head damaged       repaired if one bit is wrong and the line's length fits. Else the
- *                                 line gives class and length until a whole record behind it
- *                                 confirms its own line (l2_walk.blind); otherwise a hole
+ *              head damaged       repaired if one bit is wrong, the line's length fits and the
+ *                                 check is not 0. Else the line gives class and length until a
+ *                                 whole record behind it confirms its own line (l2_walk.blind);
+ *                                 otherwise a hole
  * INVARIANTS Each step may be interrupted and repeated: `base` of the slot is a copy meanwhile.
  * LOCKING    None: no other thread uses the store yet.
  * SEE ALSO   recovery_place.c: where a walked slot goes. README.md: why a mark can be old. */
@@ -224,6 +225,7 @@ static bool l2_flip_whole(const unsigned char *at, void *arg)
 static bool l2_flip_head(const unsigned char *at, void *arg)
 {
     l2_flip *f = arg;
+    if (l2_r32(at) == 0) { return false; } /* zeros with one bit: a valid mark by chance */
     if (!l2_rec_marked(&f->d->form, at, f->segseq, f->off, f->end, &f->r)) { return false; }
     const uint32_t next = f->off + l2_rec_padded(f->d, &f->r), line = f->off + f->dist;
     return f->dist == 0 || line == next || line == base_round_up(next, L2_PAGE);

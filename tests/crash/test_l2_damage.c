@@ -296,6 +296,30 @@ static void a_tombstone_damaged_with_its_line_in_a_killed_store_stays_in_force(v
     a_tombstone_hurt_with_its_line(false);
 }
 
+/* Zero a staged tombstone, except a mark: that of a head of zeros and one wrong bit. It stands for
+ * the lost sector that has this mark by chance. A repair of that bit would make the tombstone an
+ * incomplete record, which is dropped. */
+static void zero_all_but_the_mark(const staged *at)
+{
+    const l2_rec like = { .kind = L2_KIND_PUT, .klen = 4 };
+    unsigned char *head = clone_slot() + at->off, zeros[L2_RECORD_HEAD] BASE_ALIGNED(8);
+    l2_rec_begin(&form, zeros, open_seq, at->off, &like);
+    memset(head, 0, at->bytes);
+    memcpy(head + 4, zeros + 4, 2);
+    (void)open_hurt();
+    if (t_failed()) { printf("# line at %u\n", at->line); }
+}
+
+static void zeros_in_place_of_a_tombstone_restore_no_old_value(void)
+{
+    for (int closed = 0; closed < 2; closed++) {
+        begin(closed != 0);
+        each_staged_tombstone(zero_all_but_the_mark);
+        T_EQ_U64(refused, 0);
+        end(closed != 0 ? "zeros, closed" : "zeros, killed");
+    }
+}
+
 static l2_dev_file *any_file(l2_dev *v)
 {
     for (;;) {
@@ -447,5 +471,6 @@ T_MAIN("l2_damage", T_CASE(any_bit_of_a_closed_store_restores_no_old_value),
        T_CASE(a_hole_found_by_an_interrupted_open_restores_no_old_value),
        T_CASE(a_tombstone_damaged_with_its_line_in_a_closed_store_stays_in_force),
        T_CASE(a_tombstone_damaged_with_its_line_in_a_killed_store_stays_in_force),
+       T_CASE(zeros_in_place_of_a_tombstone_restore_no_old_value),
        T_CASE(a_check_damaged_to_0_restores_no_old_value),
        T_CASE(an_older_meta_restores_no_old_value))
