@@ -48,7 +48,7 @@ SRC_WORK  = ticker cron sched calls open batch batch_calls batch_open behind bus
             task_commit task_run task_submit task_lease task_list task_restore task_open \
             refresh refresh_calls refresh_open
 SRC_EXTRAS = memoize warm write_through
-SRC_KIT   = key template value redact url settings llm embedding hot status snapshot
+SRC_KIT   = key template redact url settings llm embedding hot status snapshot
 SRC_RESP  = reply queue key_list channel trace command parse client room value session transaction describe options \
             entry cmd_read cmd_write cmd_number cmd_expire cmd_keys cmd_observe cmd_config cmd_own \
             cmd_channel cmd_work cmd_limit cmd_bloom cmd_script table stat listen http admin serve loop \

@@ -176,22 +176,43 @@ CELLAR_API cellar_err cellar_template_match(const cellar_template *t, const void
 
 /* ---- Typed values ---------------------------------------------------------------------------- */
 
-/* Store a number or a vector, little-endian: 8 bytes, or 4 bytes for each float.
+/* Store a number or a vector, little-endian: 8 bytes, or 4 bytes for each float. The functions are
+ * inline: they store the bytes as they are, because the library builds for little-endian machines.
  * status:  unstable until 1.0
  * in:      key; x; o as in cellar_set. An int64 is a counter of cellar_increment
- * returns: as cellar_set; E_NOMEM also: no memory to convert over 256 floats
+ * returns: as cellar_set
  * owns:    the numbers are copied
  * thread:  any; atomic per key
  * cost:    as cellar_set
- * example: cellar_set_i64(c, "k", 1, 42, NULL);                                                  */
-CELLAR_API cellar_err cellar_set_i64(cellar *c, const void *key, size_t key_len, int64_t x,
-                                     const cellar_set_opts *o);
-CELLAR_API cellar_err cellar_set_f64(cellar *c, const void *key, size_t key_len, double x,
-                                     const cellar_set_opts *o);
-CELLAR_API cellar_err cellar_set_f32s(cellar *c, const void *key, size_t key_len, const float *x,
-                                      size_t count, const cellar_set_opts *o);
+ * example: cellar_set_i64(c, "k", 1, 42, NULL);
+ * since:   0.2.0                                                                                 */
+static inline cellar_err cellar_set_i64(cellar *c, const void *key, size_t key_len, int64_t x,
+                                        const cellar_set_opts *o)
+{
+    return cellar_set(c, key, key_len, &x, sizeof x, o);
+}
+static inline cellar_err cellar_set_f64(cellar *c, const void *key, size_t key_len, double x,
+                                        const cellar_set_opts *o)
+{
+    return cellar_set(c, key, key_len, &x, sizeof x, o);
+}
+static inline cellar_err cellar_set_f32s(cellar *c, const void *key, size_t key_len, const float *x,
+                                         size_t count, const cellar_set_opts *o)
+{
+    const size_t len = count > CELLAR_VALUE_MAX / 4 ? SIZE_MAX : count * 4;
+    return cellar_set(c, key, key_len, x, len, o);
+}
 
-/* Read a number or a vector.
+/* Copy a value of 8 bytes into `out`. Another length is E_TYPE. Below, no NULL is written out: in
+ * C++ clang warns of it. */
+static inline cellar_err cellar_get_word_(cellar *c, const void *key, size_t key_len, void *out)
+{
+    size_t len = 0;
+    const cellar_err err = cellar_get(c, key, key_len, out, 8, &len);
+    return err == CELLAR_E_BUFFER || (err == CELLAR_OK && len != 8) ? CELLAR_E_TYPE : err;
+}
+
+/* Read a number or a vector. The functions are inline.
  * status:  unstable until 1.0
  * in:      key; out_cap 0 asks for the number of floats (out may be NULL)
  * out:     a number: *out, 0 unless OK. A vector: out as buf of cellar_get, undefined behind the
@@ -202,11 +223,29 @@ CELLAR_API cellar_err cellar_set_f32s(cellar *c, const void *key, size_t key_len
  * cost:    as cellar_get
  * example:
  *     int64_t x;
- *     cellar_get_i64(c, "k", 1, &x);                                                             */
-CELLAR_API cellar_err cellar_get_i64(cellar *c, const void *key, size_t key_len, int64_t *out);
-CELLAR_API cellar_err cellar_get_f64(cellar *c, const void *key, size_t key_len, double *out);
-CELLAR_API cellar_err cellar_get_f32s(cellar *c, const void *key, size_t key_len, float *out,
-                                      size_t out_cap, size_t *count);
+ *     cellar_get_i64(c, "k", 1, &x);
+ * since:   0.2.0                                                                                 */
+static inline cellar_err cellar_get_i64(cellar *c, const void *key, size_t key_len, int64_t *out)
+{
+    const cellar_err err = cellar_get_word_(c, key, key_len, out);
+    if (err != CELLAR_OK && out) { *out = 0; }
+    return err;
+}
+static inline cellar_err cellar_get_f64(cellar *c, const void *key, size_t key_len, double *out)
+{
+    const cellar_err err = cellar_get_word_(c, key, key_len, out);
+    if (err != CELLAR_OK && out) { *out = 0; }
+    return err;
+}
+static inline cellar_err cellar_get_f32s(cellar *c, const void *key, size_t key_len, float *out,
+                                         size_t out_cap, size_t *count)
+{
+    const size_t cap = out_cap > CELLAR_VALUE_MAX / 4 ? CELLAR_VALUE_MAX / 4 : out_cap;
+    size_t len = 0;
+    const cellar_err err = cellar_get(c, key, key_len, out, cap * 4, &len);
+    if (count) { *count = len % 4 == 0 ? len / 4 : 0; }
+    return len % 4 == 0 ? err : CELLAR_E_TYPE;
+}
 
 /* ---- Options of loads ------------------------------------------------------------------------ */
 

@@ -8,8 +8,9 @@
 #            { cellar --help; echo "== tour"; cellar tour --help; ..; } |
 #                awk -f src/tools/apidoc.awk -v mode=program -v date=...     writes cellar(1)
 # FORMAT     the comment directly before a CELLAR_API declaration (no empty line between) is its
-#            contract; declarations that follow each other without a gap are one family, share it,
-#            and become one page with a link for each name:
+#            contract, also before a `static inline` function if it has a `thread:` line;
+#            declarations that follow each other without a gap are one family, share it, and become
+#            one page with a link for each name:
 #                /* What it does, in a sentence. More sentences, `names` in backquotes.
 #                 * status:  unstable until 1.0               (one line each, in this order;
 #                 * in:      what the arguments may be
@@ -23,9 +24,11 @@
 #                 * since:   version, when it is not the one in src/tools/symbols.txt       */
 #            The first comment of cellar.h becomes cellar(7): a line of capitals, or capitals and
 #            two blanks before text, opens a section.
-# RULES      every CELLAR_API function has: a first sentence, thread, cost, example, a line in
-#            src/tools/symbols.txt; returns unless void; owns when an argument is a `**`.
-# LIMITS     one declaration form: CELLAR_API type name(arguments); over any number of lines.
+# RULES      every function with a contract has: a first sentence, thread, cost, example; returns
+#            unless void; owns when an argument is a `**`. Every CELLAR_API function has a contract
+#            and a line in src/tools/symbols.txt, an inline function has a `since:` line instead.
+# LIMITS     two declaration forms: CELLAR_API type name(arguments); and static inline type
+#            name(arguments) with its braces on lines of their own; over any number of lines.
 
 function complain(message) { printf "%s:%d: %s\n", FILENAME, FNR, message | "cat 1>&2"; errors++ }
 
@@ -44,15 +47,20 @@ mode == "program" {
     program_line($0)
     next
 }
-FNR == 1 { in_comment = 0; in_decl = 0; ready = 0; headers_seen++ }
+FNR == 1 { in_comment = 0; in_decl = 0; in_body = 0; ready = 0; headers_seen++ }
 
 in_comment {
     take_comment($0)
     next
 }
 in_decl {
-    decl = decl " " trim($0)
-    if ($0 ~ /;/) end_declaration()
+    if ($0 == "{") in_body = 1
+    else decl = decl " " trim($0)
+    if (in_body || !is_inline && $0 ~ /;/) end_declaration()
+    next
+}
+in_body {
+    if ($0 == "}") in_body = 0
     next
 }
 /^\/\*/ {
@@ -63,9 +71,15 @@ in_decl {
     take_comment(substr($0, 3))
     next
 }
+/^static inline / && (family ? is_inline : ready && is_contract()) {
+    decl = trim($0)
+    in_decl = is_inline = 1
+    next
+}
 /^CELLAR_API / {
     decl = trim($0)
     in_decl = 1
+    is_inline = 0
     if ($0 ~ /;/) end_declaration()
     next
 }
@@ -104,6 +118,11 @@ function keep_essay(    i) {
     essay_count = comment_count
 }
 
+function is_contract(    i) {
+    for (i = 1; i <= comment_count; i++) if (comment[i] ~ /^ thread:/) return 1
+    return 0
+}
+
 # Turns the comment into the fields of contract number `n`.
 function read_contract(n,    i, text, key, indent) {
     key = "summary"
@@ -132,7 +151,7 @@ function read_contract(n,    i, text, key, indent) {
 
 function end_declaration(    n, name, before, args) {
     in_decl = 0
-    sub(/^CELLAR_API +/, "", decl)
+    sub(/^(CELLAR_API|static inline) +/, "", decl)
     sub(/;.*$/, "", decl)
     gsub(/[ ]+/, " ", decl)
     if (!match(decl, /cellar_[a-z0-9_]+ ?\(/)) { complain("not understood: " decl); return }
@@ -149,6 +168,7 @@ function end_declaration(    n, name, before, args) {
         sub(/^.*\//, "", header_of[family])
     }
     n = ++functions
+    inlines += is_inline
     fn_name[n] = name
     fn_type[n] = before
     fn_args[n] = args
@@ -168,7 +188,10 @@ function check_function(n, f) {
         complain(fn_name[n] ": no `returns:` line")
     }
     if (index(fn_args[n], "**") && field[f, "owns"] == "") complain(fn_name[n] ": no `owns:` line")
-    if (symbols != "" && !(fn_name[n] in since_of)) complain(fn_name[n] ": not in " symbols)
+    if (is_inline && field[f, "since"] == "") complain(fn_name[n] ": no `since:` line")
+    if (symbols != "" && is_inline == (fn_name[n] in since_of)) {
+        complain(fn_name[n] ": " (is_inline ? "" : "not ") "in " symbols)
+    }
 }
 
 # ---- mdoc ----
@@ -518,7 +541,7 @@ END {
     if (functions == 0) complain("no CELLAR_API function found")
     if (mode == "check") {
         if (errors) { printf "contracts: %d failures\n", errors; exit 1 }
-        printf "contracts: ok (%d functions)\n", functions
+        printf "contracts: ok (%d calls, %d inline)\n", functions - inlines, inlines
         exit 0
     }
     if (errors) exit 1
