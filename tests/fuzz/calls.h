@@ -91,6 +91,8 @@ static struct calls_run {
     _Atomic int64_t now_ms;    /* the virtual clock */
     _Atomic int64_t fail_alloc; /* the allocation that fails, counted down; 0: none */
     _Atomic int64_t bytes;     /* allocated from the host */
+    _Atomic bool closing;      /* objects close: threads of the library draw no rows */
+    _Atomic unsigned drawing;  /* threads of the library in a callback that may draw rows */
     bool trace;
 } calls;
 
@@ -268,10 +270,15 @@ static void calls_nest(void);
 static void calls_back(void)
 {
     calls_actor *me = calls_actor_of_thread();
+    const bool outside = me->number == CALLS_THREADS;
     if (me->depth >= 3 || !chance(25)) { return; }
-    me->depth++;
-    calls_nest();
-    me->depth--;
+    atomic_fetch_add(&calls.drawing, outside);
+    if (!outside || !atomic_load(&calls.closing)) {
+        me->depth++;
+        calls_nest();
+        me->depth--;
+    }
+    atomic_fetch_sub(&calls.drawing, outside);
 }
 
 /* ---- The model ------------------------------------------------------------------------------- */

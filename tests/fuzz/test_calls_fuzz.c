@@ -139,6 +139,7 @@ static void *run_clock(void *arg)
 
 static void objects_open(void)
 {
+    atomic_store(&calls.closing, false);
     kit_open();
     breaker_open();
     limiters_open();
@@ -150,8 +151,12 @@ static void objects_open(void)
     refresher_open();
     port_open();
 }
+/* A close must not overlap other calls on the object: a listener of the store runs in its threads,
+ * which go on. */
 static void objects_close(void)
 {
+    atomic_store(&calls.closing, true);
+    while (atomic_load(&calls.drawing) != 0) { (void)usleep(1000); }
     port_close();
     refresher_close();
     scheduler_close();
