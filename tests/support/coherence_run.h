@@ -276,4 +276,16 @@ T_INLINE run *run_all(engine *server, uint32_t rounds, uint32_t operations, bool
     return run_all_of(server, &plain, rounds, operations, cuts);
 }
 
+/* Run with a mistake in the tier until an old value stays: threads meet in it by chance. Return
+ * whether that came in a few runs. */
+T_INLINE bool run_until_stale(engine *server, uint32_t rounds, uint32_t operations, bool cuts)
+{
+    for (unsigned runs = 0; runs < 10; runs++) {
+        const run *r = run_all(server, rounds, operations, cuts);
+        T_REQUIRE(r != NULL);
+        if (r->stale > 0) { return true; }
+    }
+    return false;
+}
+
 #endif
