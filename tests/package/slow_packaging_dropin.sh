@@ -234,7 +234,7 @@ else
     t_skip musl_static "no musl-gcc"
 fi
 if m32 2>/dev/null; then
-    t_case m32_compiles compiles gcc $m32_words -O2 $t_warn
+    t_case m32_compiles compiles gcc $m32_words -O1 $t_warn
     if "$t_tmp/m32" 2>/dev/null; then
         t_case m32_runs m32_runs
         tests="semantics namespaces process"
