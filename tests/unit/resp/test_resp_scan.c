@@ -40,6 +40,7 @@ static void begin(void)
     if (disk[0] != '\0') {
         cfg.config.l2_path = disk;
         cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+        cfg.l2.close_ms = CELLAR_TTL_NONE; /* a close on a slow machine takes long */
         ns.l2_write = CELLAR_L2_WRITE_ON_SET;
     }
     port_begin_on(api_open_with(&cfg), options);
