@@ -14,6 +14,7 @@
 #            with -O0 unless it loops for long (TESTS_BUSY), the library below the tests with -O1
 #            and debug information for back traces alone (-g1: a sixth of the compile time and half
 #            of the program's size). CFLAGS="-O0 -g" gives all of it.
+# T_PART     n: all programs, each with an n-th of its repetitions (make check: sanitizers).
 # SHARE      `make test` does a quarter of the repetitions and a sample of the api tests on the
 #            drop-in, and takes two to three minutes. SHARE=1 does all: a lane of `make check`,
 #            and the default of every other suite.
@@ -210,7 +211,7 @@ names:
 	  $(foreach f,$(ALL_TESTS) $(wildcard $(EXAMPLE)/*.c*) tests/simulation,'$(f)'))
 test-now: names test-programs
 	$(tell_seed)
-	$(Q)T_SHARE=$(SHARE) sh $(SUPPORT)/run.sh -l $(or $(T_LIMIT),300) -o $(B)/log \
+	$(Q)T_SHARE=$(or $(T_PART),$(SHARE)) sh $(SUPPORT)/run.sh -l $(or $(T_LIMIT),300) -o $(B)/log \
 	  $(call items,$(WAITING)) 'w|' $(call items,$(WORKING)) \
 	  $(foreach e,$(RUN_EX),'x|examples/$(notdir $(e))|$(e)') \
 	  $(if $(EXAMPLES),$(if $(WHY_NO_FORK),'s|examples/fork_server|$(strip $(WHY_NO_FORK))')) \
