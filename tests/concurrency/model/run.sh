@@ -345,9 +345,11 @@ sched.run_not_counted" # sim: quota, bloom_bits, l2_ends, bound, those of src/wo
 # their way back are off the tree first; one flag, tried and never waited for, guards the shadows;
 # copies of one handle: the look before the freeze only spares a freeze (sim, lock_copies);
 # sums of owners are words that change alone (sim, quota); slots of the disk level, their
-# heads and their way to the disk, which a kill meets at each step (tests/crash/test_l2_kill.c).
+# heads and their way to the disk, which a kill meets at each step (tests/crash/test_l2_kill.c);
+# a value that is read back between two changes (test_cache_read_back).
 no_protocol="l1.apart.published l1.big.giving l1.sample.noted
 l1.shadow.fed l1.shadow.taken lock.owned l1.quota.moved l1.quota.generation
+tier.read_back
 l2.head_copy l2.head_begun l2.slot_open l2.overflow l2.seal_chunk l2.sealed l2.prepared"
 l2_steps="src/l2/invalidations.c src/l2/write.c src/l2/tombstone_filter.c src/l2/stall.c src/l2/reopen.c src/l2/log.c
 src/l2/slot.c src/l2/seal.c src/l2/barrier.c src/l2/reclaim.c src/l2/log.h"
