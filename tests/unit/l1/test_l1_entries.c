@@ -121,7 +121,8 @@ static void bound_holds_over_many_stripes(void)
     kit_open(&k, KIT_MIB(16), &cfg);
     T_CHECK(kit_stats(&k).stripes > 1);
     kit_rng r = {t_seed()};
-    for (uint64_t i = 0; i < kit_scale(200000); i++) {
+    const uint64_t sets = BASE_MAX(kit_scale(200000), 3 * max);
+    for (uint64_t i = 0; i < sets; i++) {
         T_EQ_I64(kit_put(&k, i, i, 8 + kit_below(&r, 30)), CELLAR_OK);
         if (i % 64 == 0) {
             uint64_t entries = kit_stats(&k).entries;
