@@ -278,8 +278,10 @@ static cellar_err l2_get_word(l2 *d, const l2_want *w, uint64_t word)
 BASE_SIZE_BEGIN
 
 /* Find the newest record of the key among all records of the class's words and their links. Two
- * words may lead to the same records, so records are visited newest first. PENDING: retry. */
-static cellar_err l2_get_linked(l2 *d, const l2_want *w, uint64_t h48)
+ * words may lead to the same records, so records are visited newest first. partial: the index
+ * rebuild runs. A link is not followed then: it may pass over a newer record of the key that the
+ * index does not have yet. PENDING: retry. */
+static cellar_err l2_get_linked(l2 *d, const l2_want *w, uint64_t h48, bool partial)
 {
     uint64_t word[L2_CLASS_WORDS], lsn[L2_CLASS_WORDS];
     const uint32_t n = l2_index_all(d, h48, word);
@@ -294,6 +296,7 @@ static cellar_err l2_get_linked(l2 *d, const l2_want *w, uint64_t h48)
         /* Most absent keys end here, before the next read. */
         if (base_load_acq(&d->rebuilding) == 0 && !l2_filter_maybe(d, h48)) { return CELLAR_MISS; }
         const uint64_t link = w->step->link < lsn[at] ? w->step->link : 0;
+        if (partial && link != 0) { return CELLAR_MISS; }
         word[at] = link != 0 ? l2_link_word(d, link) : 0;
         if (word[at] == L2_LINK_LOST) { return CELLAR_MISS; }
         lsn[at] = word[at] != 0 ? link : 0;
@@ -329,7 +332,7 @@ CELLAR_PRIVATE cellar_err l2_read_record(l2 *d, const l2_want *wanted)
         cellar_err err = CELLAR_MISS;
         if ((word & L2_WORD_TWIN) == 0) { err = l2_get_word(d, &w, word); }
         if (more && err == CELLAR_MISS && ((word & L2_WORD_TWIN) != 0 || step.other)) {
-            err = l2_get_linked(d, &w, h48);
+            err = l2_get_linked(d, &w, h48, partial);
         }
         /* A callback forked: do not retry in the child. */
         if (BASE_UNLIKELY(d->forked)) { return CELLAR_MISS; }

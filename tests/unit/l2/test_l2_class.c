@@ -311,7 +311,7 @@ static void any_reopen(base_rng *r)
         kit.cfg.avg_object_bytes = kit.cfg.avg_object_bytes == 64 ? 12 : 64;
     }
     reopen_cold(kill);
-    for (uint64_t n = base_rng_below(r, 6); n > 0 && base_load_acq(&kit.d->rebuilding) != 0; n--) {
+    for (uint64_t n = base_rng_below(r, 12); n > 0 && base_load_acq(&kit.d->rebuilding) != 0; n--) {
         /* not a key of any_twins: index.c */
         any_key *k = &any.key[base_rng_below(r, any.count - 2)];
         if (base_rng_below(r, 3) == 0) {
@@ -321,6 +321,8 @@ static void any_reopen(base_rng *r)
             any_put(k, r);
         }
         any_check(false);
+        /* Show the lines that are known so far, as a rebuild of 200 ms does. */
+        if (base_rng_below(r, 2) == 0) { kit.d->sort.due_ns = 0; }
         if (base_rng_below(r, 2) == 0) { (void)l2_tick(kit.d, 0); }
     }
     l2_kit_warm(&kit);
