@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    Larger counts of the disk tier: half a million random crash states and all subsets of short
+# Aim:    Larger counts of the disk tier: 250,000 random crash states and all subsets of short
 #         traces, 5,000 kills (500 of them on a disk), 200 for each promise of one change, bits of a
-#         store and 40,000 mutants under ASan and UBSan, bits of stages that hold deletes and
+#         store and 20,000 mutants under ASan and UBSan, bits of stages that hold deletes and
 #         overwrites, files of earlier lives, a million entries that expire together.
 # Method: The programs of `make test` with larger counts, two at a time. PROOF_TIMES=n: n times all
-#         counts, except the entries, and the bits: a quarter, of the stages with deletes a sixth;
+#         counts, except the entries, and the bits: an eighth, of the stages with deletes a twelfth;
 #         SEED selects them. All bits from 2 on (1,000,000 kills: 200).
 : "${MAKE:=make}"
 times=${PROOF_TIMES:-1}
@@ -40,31 +40,27 @@ for c in durable written each; do
     set -- "$@" "$(item "kills, $c" 1 "$CELLAR_BUILD/t/test_cache_kill" \
         CACHE_KILL_CYCLES=$((200 * times)) $c)"
 done
-if [ "$times" -gt 1 ]; then step=1; else step=4; fi
+if [ "$times" -gt 1 ]; then step=1; else step=8; fi
 for c in closed killed; do
     set -- "$@" "$(item "bits, $c" 1 "$checked/test_l2_damage" \
         "ASAN_OPTIONS=$asan DAMAGE_STEP=$step DAMAGE_SLOW=1" any_bit_of_a_$c)"
 done
 old="$CELLAR_BUILD/t/test_l2_old_values"
-if [ "$times" -gt 1 ]; then step=1; else step=6; fi
+if [ "$times" -gt 1 ]; then step=1; else step=12; fi
 set -- "$@" "$(item "old values, bits" 1 "$old" OLD_STEP=$step any_bit_leaves)" \
     "$(item "old values, bytes" 1 "$old" OLD_STEP=$step any_byte_leaves)" \
     "$(item "old values, zeros" 1 "$old" OLD_STEP=$step four_zeros_leave)" \
     "$(item "old values, runs" 1 "$old" OLD_STEP=$step a_run_of_bytes_leaves)" \
-    "$(item "old values, sectors" 1 "$old" "OLD_STEP=4 OLD_LAYOUTS=$((4 * times))" a_lost_sector)" \
+    "$(item "old values, sectors" 1 "$old" "OLD_STEP=8 OLD_LAYOUTS=$((4 * times))" a_lost_sector)" \
     "$(item "earlier stages" 1 "$old" OLD_FILES=$((3000 * times)) a_stage_of)" \
     "$(item "earlier data" 1 "$old" OLD_FILES=$((3000 * times)) a_data_file_of)"
-for n in 1 2; do
-    set -- "$@" "$(item "crash states" $n "$CELLAR_BUILD/t/test_l2_crash" \
-        CRASH_STATES=$((250000 * times)) every_crash)"
-done
-for n in 1 2; do
-    for c in closed killed; do
-        set -- "$@" "$(item "mutants, $c" $n "$checked/test_l2_damage" \
-            "ASAN_OPTIONS=$asan DAMAGE_MUTANTS=$((10000 * times))" mixtures_in_a_$c)"
-    done
+set -- "$@" "$(item "crash states" 1 "$CELLAR_BUILD/t/test_l2_crash" \
+    CRASH_STATES=$((250000 * times)) every_crash)"
+for c in closed killed; do
+    set -- "$@" "$(item "mutants, $c" 1 "$checked/test_l2_damage" \
+        "ASAN_OPTIONS=$asan DAMAGE_MUTANTS=$((10000 * times))" mixtures_in_a_$c)"
 done
 set -- "$@" "$(item subsets 1 "$CELLAR_BUILD/t/test_l2_crash" \
-    "CRASH_SUBSETS=$((400000 * times)) CRASH_LOOSE=13" every_subset)" \
+    "CRASH_SUBSETS=$((200000 * times)) CRASH_LOOSE=13" every_subset)" \
     "$(item expiry 1 "$CELLAR_BUILD/t/test_l2_expiry" EXPIRY_KEYS=1000000 all_entries)"
 sh tests/support/run.sh -l $((1800 * times)) -o $log -n l2_proof "$@"

@@ -14,7 +14,7 @@
 #            left out.
 # ENDS       "cellar_model: N passed, N failed, N skipped". No spin: one skip, names are compared.
 # OPTIONS    QUICK=1 (25 s on 2 cores), FULL=1 (minutes, 8 GiB), JOBS=n, ONLY=model
-#            SHARE=2: every second seeded mistake; SEED decides which half
+#            SHARE=n: every n-th seeded mistake; SEED decides which
 set -u
 LC_ALL=C
 export LC_ALL
