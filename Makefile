@@ -30,17 +30,20 @@ SRC_L2    = format admission progress mapped_read health index tombstone_filter 
             namespaces invalidations group_commit index_rebuild meta write read value reopen visit reclaim \
             image index_snapshot resize sync recovery_slot recovery_place recovery_chain recovery \
             geometry worker owner_images files forked stat check open
-SRC_LOAD  = bytes table wait lease invalidate fork flight
+SRC_FLIGHT = bytes table wait lease invalidate fork flight
 SRC_LIMIT = rule ring table overrides calendar slots convert decide run quick call change chain \
             permits preset snapshot tick stat text open check
 SRC_LOCK  = record tick lock many stat open
-SRC_CACHE = version talk error handle explain_record generation stamp turn shared question bloom_guard \
-            breaker_calls bloom_persist policy_fields policy_text policy_lint load_plan options settings demoted tier_calls tags tier_store \
-            l2_tier l2_tier_none events lookup plan policy policy_reload change change_shared hook set delete touch \
-            increment get get_with get_alloc pin buf update delete_with many delete_pattern \
-            explain hot_keys scan clear namespace loader_api job load_call load_publish \
-            load_look load_acquire load_shared load_leader refresh load load_bulk lease object maintenance \
-            option charge stat check metrics dump fork tier_answer tier_attach tier_table store
+SRC_CACHE = talk error handle explain_record generation stamp turn shared question bloom_guard \
+            demoted tier_calls tags tier_store events lookup plan change change_shared hook set \
+            delete touch increment get get_with get_alloc pin many delete_pattern explain \
+            hot_keys scan clear
+SRC_POLICY = policy_fields policy_text policy_lint policy
+SRC_LOADING = breaker_calls load_plan buf update delete_with loader_api job load_call \
+              load_publish load_look load_acquire load_shared load_leader refresh load load_bulk \
+              lease object tier_answer
+SRC_STORE = version bloom_persist options settings l2_tier l2_tier_none policy_reload namespace \
+            maintenance option charge stat check metrics dump fork tier_attach tier_table store
 SRC_WORK  = ticker cron sched calls open batch batch_calls batch_open behind bus_topic bus_message bus_copy \
             bus_journal bus_group bus_stat bus_list bus_task bus_member bus_publish \
             bus_signal bus_open \
@@ -53,12 +56,15 @@ SRC_RESP  = reply queue key_list channel trace command parse client room value s
             entry cmd_read cmd_write cmd_number cmd_expire cmd_keys cmd_observe cmd_config cmd_own \
             cmd_channel cmd_work cmd_limit cmd_bloom cmd_script table stat listen http admin serve loop \
             finish open
-MODULES  := base stats l1 l2 load bloom breaker limit lock wheel cache extras work kit resp
+MODULES  := base stats l1 l2 flight bloom breaker limit lock wheel \
+            cache policy loading store extras work kit resp
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
-            $(SRC_L2:%=src/l2/%.c) $(SRC_LOAD:%=src/load/%.c) \
+            $(SRC_L2:%=src/l2/%.c) $(SRC_FLIGHT:%=src/flight/%.c) \
             src/bloom/filter.c src/breaker/breaker.c \
             $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) src/wheel/wheel.c \
-            $(SRC_CACHE:%=src/cache/%.c) $(SRC_EXTRAS:%=src/extras/%.c) \
+            $(SRC_CACHE:%=src/cache/%.c) $(SRC_POLICY:%=src/policy/%.c) \
+            $(SRC_LOADING:%=src/loading/%.c) $(SRC_STORE:%=src/store/%.c) \
+            $(SRC_EXTRAS:%=src/extras/%.c) \
             $(SRC_WORK:%=src/work/%.c) $(SRC_KIT:%=src/kit/%.c) $(SRC_RESP:%=src/resp/%.c)
 # The remote tier, in floor order. No part of SRC: libcellar and cellar.c do not have it.
 SRC_REMOTE = hash config memory wire resolve reason key form ticket flight mark greet ear state link \

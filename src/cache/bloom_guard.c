@@ -17,7 +17,7 @@
  *            sampled read clears the bit.
  * LOCKING    NAMESPACE for c->bloom and the state word; the filter has its own locks. One feed per
  *            namespace at a time (bloom_feeding).
- * SEE ALSO   src/bloom (the filter), load_look.c (loads), bloom_persist.c (files). */
+ * SEE ALSO   src/bloom (the filter), loading/load_look.c (loads), store/bloom_persist.c (files). */
 #include "cache/bloom_guard.h"
 
 #include "cache/call.h"
@@ -367,7 +367,7 @@ CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
                       "cellar_bloom_info_get: struct_size of out is wrong");
 }
 
-/* ---- for store.c and fork.c ---- */
+/* ---- for store/store.c and store/fork.c ---- */
 
 CELLAR_PRIVATE void cache_filters_close(cache_store *s)
 {

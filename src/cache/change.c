@@ -31,7 +31,7 @@
 #include "cache/tier_calls.h"
 #include "cache/tier_store.h"
 #include "cache/turn.h"
-#include "load/flight.h"
+#include "flight/flight.h"
 
 /* ---- inside the window ---- */
 

@@ -8,7 +8,7 @@
  *            key from the begin of the change on: the next read asks the tier.
  * LOCKING    None. The change has a turn like each other one (turn.c).
  * LIMITS     16 rounds, then E_BUSY.
- * SEE ALSO   change.c, shared.c, update.c, delete_with.c. */
+ * SEE ALSO   change.c, shared.c, loading/update.c, loading/delete_with.c. */
 #include "cache/change_shared.h"
 
 #include "cache/call.h"

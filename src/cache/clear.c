@@ -14,7 +14,7 @@
 #include "cache/shared.h"
 #include "cache/tier_calls.h"
 #include "cache/turn.h"
-#include "load/flight.h"
+#include "flight/flight.h"
 
 BASE_SIZE_BEGIN
 

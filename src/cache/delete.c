@@ -3,7 +3,7 @@
  * delete: delete one key.
  *
  * INVARIANTS A delete invalidates a running load of its key, also if it finds nothing.
- * SEE ALSO   change.c, delete_with.c, delete_pattern.c, many.c. */
+ * SEE ALSO   change.c, loading/delete_with.c, delete_pattern.c, many.c. */
 #include "cache/call.h"
 #include "cache/change.h"
 #include "cache/error.h"

@@ -27,7 +27,7 @@
 #include "cache/turn.h"
 
 #include "base/glob.h"
-#include "load/flight.h"
+#include "flight/flight.h"
 
 BASE_SIZE_BEGIN
 

@@ -11,7 +11,7 @@
 #include "cache/error.h"
 #include "cache/explain_record.h"
 #include "cache/tags.h"
-#include "load/flight.h"
+#include "flight/flight.h"
 
 #define CACHE_WHY_ASKED 16u
 

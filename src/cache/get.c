@@ -9,7 +9,7 @@
  *            A hit of a namespace with a proof compares the clock with the earlier one of proof
  *            and deadline (l1_hit_before).
  * INVARIANTS Each get with valid arguments adds to exactly one outcome; E_BUFFER counts as a hit.
- * SEE ALSO   get_with.c, get_alloc.c, pin.c, many.c (many keys), load.c (loading). */
+ * SEE ALSO   get_with.c, get_alloc.c, pin.c, many.c (many keys), loading/load.c (loading). */
 #include "cache/bloom_guard.h"
 #include "cache/call.h"
 #include "cache/error.h"

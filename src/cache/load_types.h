@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * load_types: one read through the cache, as load*.c, lease.c and refresh.c see it.
+ * load_types: one read through the cache, as the files of loading see it.
  *
  * PICTURE    options -> cache_load_plan      one call -> cache_call (its look at L1, its wait)
  *            -> a flight led or joined -> cellar_load (results of the loader) -> outcome */
@@ -9,7 +9,7 @@
 
 #include "cache/types.h"
 #include "cellar_tier.h"
-#include "load/flight.h"
+#include "flight/flight.h"
 
 typedef struct cache_load_plan { /* merged options of call, namespace and store; kept by a lease */
     int64_t ms[CACHE_LOAD_TIMES];    /* ms; errors: 0: not kept; SOFT 0: off */

@@ -8,7 +8,7 @@
  *            A clear or a deleted tag reaches the table before memory: a read that begins behind
  *            the change in memory then finds it in the tier, too.
  * LOCKING    None: the head of the list is one word. `attaching` orders its writers.
- * SEE ALSO   tier_table.c (attach, host functions), change.c. */
+ * SEE ALSO   store/tier_table.c (attach, host functions), change.c. */
 #include "cache/shared.h"
 
 #include "cache/tier_calls.h"

@@ -229,8 +229,8 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
     return cache_store_answer(c, done, urge);
 }
 
-/* Order the watch and the look by a fence, as load_shared.c does. A change after the look has moved
- * the stamp, so the put is refused, or the copy is not noted in memory. */
+/* Order the watch and the look by a fence, as load_shared.c of src/loading does. A change after the
+ * look has moved the stamp, so the put is refused, or the copy is not noted in memory. */
 CELLAR_PRIVATE cache_stored cache_tier_offer(cellar *c, const l1_key *k, cache_progress *progress)
 {
     cache_store *s = c->store;

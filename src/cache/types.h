@@ -164,7 +164,7 @@ struct cellar {
     _Atomic int32_t bloom_heat;     /* share of sampled reads that end with "never", of 65,536 */
     _Atomic uint32_t bloom_logged;    /* doubts that were logged */
     _Atomic uint32_t bloom_feeding; /* 1: a feed runs */
-    /* rules of its writes; NULL: none; seq_cst store under NAMESPACE, see policy.c */
+    /* rules of its writes; NULL: none; seq_cst store under NAMESPACE, see policy/policy.c */
     const struct policy_section *_Atomic rules;
     char rules_name[CELLAR_NAME_MAX + 1]; /* policy_section; "": its own name; NAMESPACE */
     _Atomic uint64_t class_hash[CELLAR_TTL_CLASSES_MAX]; /* of the names of its TTL classes */

@@ -14,7 +14,7 @@
  *            cache_key). Sums, floors and ceilings are relaxed hints, at most one append per stripe
  *            old.
  * LIMITS     L1_QUOTAS namespaces; least shares add up to at most 100 %.
- * SEE ALSO   cache/options.c: numbers of namespaces. quota.c: what enforces the shares. */
+ * SEE ALSO   store/options.c: numbers of namespaces. quota.c: what enforces the shares. */
 #include <string.h>
 
 #include "l1/quota_count.h"

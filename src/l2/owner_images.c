@@ -21,7 +21,7 @@
  *            the oldest segments of the log, at most a quarter. If old and new file together do not
  *            fit, the old one is removed first. A larger image is not kept. A resize restores the
  *            places.
- * SEE ALSO   bloom/filter.c: contents of an image; cache/bloom_persist.c: use of clean images. */
+ * SEE ALSO   bloom/filter.c: contents of an image; store/bloom_persist.c: use of clean images. */
 #include "l2/owner_images.h"
 
 #include <errno.h>

@@ -29,6 +29,7 @@
 #include "cache/call.h"
 #include "cache/error.h"
 #include "cellar_batch.h"
+#include "store/store.h"
 
 BASE_SIZE_BEGIN
 

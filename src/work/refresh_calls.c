@@ -10,7 +10,7 @@
 
 #include "base/hash.h"
 #include "base/opts.h"
-#include "cache/cache.h"
+#include "policy/policy.h"
 #include "work/cron.h"
 #include "work/refresh.h"
 

@@ -11,8 +11,8 @@
 #include <stdlib.h>
 
 #include "base/glob.h"
-#include "cache/policy.h"
-#include "cache/policy_lint.h"
+#include "policy/policy.h"
+#include "policy/policy_lint.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 

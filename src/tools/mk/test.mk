@@ -88,7 +88,7 @@ RUN_EX    = $(filter-out $(if $(WHY_NO_FORK),%/fork_server),\
 # tests/unit/l1 links base, stats and l1. All others link the whole library.
 BELOW_base  = base
 BELOW_stats = base stats
-LOW_MODULES = l1 l2 load bloom breaker limit lock wheel
+LOW_MODULES = l1 l2 flight bloom breaker limit lock wheel
 module_of   = $(patsubst tests/unit/%/,%,$(filter tests/unit/%,$(dir $(call source_of,$(1)))))
 below_of    = $(or $(BELOW_$(1)),$(if $(filter $(LOW_MODULES),$(1)),base stats $(1)),all)
 only        = $(foreach m,$(1),$(filter $(B)/dbg/$(m)/%,$(OBJ_DBG)))

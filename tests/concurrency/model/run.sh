@@ -8,7 +8,7 @@
 #            verdict: ok = 0 errors;  fail = an assertion or an invalid end state must be found;
 #            live = 0 errors of its ltl formula under weak fairness
 # ALSO       step names: AT(m.x) in the models and BASE_POINT("m.x") in src/m are one set (l1, lock;
-#            flight: src/load and src/cache; bloom: src/bloom/filter.c; tier: src/cache;
+#            flight: src/flight, src/cache, src/loading; bloom: src/bloom/filter.c; tier: src/cache;
 #            l2: the files of l2_steps) with the mutants' patches; mutants: each BASE_MUTANT("m.x")
 #            of a patch is a switch X that fails here, or in not_shown. Steps of no_protocol are
 #            left out.
@@ -428,8 +428,8 @@ fi
 
 # Print the sources that have models, with the mutants in them: the models have their steps, too.
 modelled() {
-    for file in src/l1/*.c src/lock/*.c src/load/*.c src/bloom/filter.c src/cache/*.c \
-        src/work/*.c $l2_steps; do
+    for file in src/l1/*.c src/lock/*.c src/flight/*.c src/bloom/filter.c src/cache/*.c \
+        src/policy/*.c src/loading/*.c src/store/*.c src/work/*.c $l2_steps; do
         echo "$dir/$file"
     done
 }

@@ -14,7 +14,7 @@
 
 #include "base/mem.h"
 #include "base/num.h"
-#include "load/flight.h"
+#include "flight/flight.h"
 
 static struct {
     base_account account;

@@ -15,6 +15,7 @@
  *         and begin with the saved index, killed in both, resized in between, with failing calls.
  *         The saved index is used unless a call of the close failed or a resize prevents it: other
  *         tables, the open slot. */
+#include "store/store.h"
 #include "tests/concurrency/sim/scenarios.h"
 
 #include <sys/mman.h>

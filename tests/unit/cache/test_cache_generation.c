@@ -3,6 +3,7 @@
  * Aim:    A generation number is not reused while an entry carries it.
  * Method: The counter is set to its end by hand while entries of the first generations exist, more
  *         than one step of maintenance removes. The new numbers are the same ones. */
+#include "store/store.h"
 #include "tests/support/t.h"
 
 #include "cache/types.h"

@@ -6,6 +6,7 @@
  * Method: A tier that keeps the drop waiting until the other call ended. An allocator that loads
  *         rules in another thread and then refuses. */
 #include "l1/cap.h"
+#include "store/store.h"
 #include "tests/support/memory_tier.h"
 #include "tests/support/settings.h"
 #include "tests/support/t.h"

@@ -5,8 +5,9 @@
  *         that gets no memory changes nothing and leaks nothing.
  * Method: Random files and keys over few letters, so that many match; an own matcher by recursion;
  *         each allocation of a load fails once. */
-#include "cache/policy.h"
-#include "cache/policy_lint.h"
+#include "policy/policy.h"
+#include "policy/policy_lint.h"
+#include "store/store.h"
 #include "tests/support/folder.h"
 #include "tests/support/memory_tier.h"
 #include "tests/support/settings.h"

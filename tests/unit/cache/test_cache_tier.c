@@ -6,6 +6,7 @@
  *         a demotion.
  * Method: The tier is a small array. On request its functions interfere: they set, delete and read
  *         the key that they are called for, at the worst moment. A clock of this file. */
+#include "store/store.h"
 #include "tests/support/t.h"
 
 #include <sys/wait.h>

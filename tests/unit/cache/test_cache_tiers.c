@@ -6,6 +6,7 @@
  * Method: Two tiers in memory, one as the disk of the store, one attached to a namespace; a clock of
  *         the test. Threads change keys from outside and read them: each read after a change sees it
  *         or a later one. */
+#include "store/store.h"
 #include "tests/support/t.h"
 
 #include <pthread.h>

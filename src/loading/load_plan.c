@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * load_plan: merge the options of a load: of the call, else of the namespace, else of the store.
+ *
+ * INVARIANTS Bad options are refused before any change, on a hit as on a miss. A namespace keeps
+ *            the values it was given (0: not set), so the next load sees changed defaults. A load
+ *            works with a copy.
+ * LOCKING    NAMESPACE for the loader of the namespace, which is three words; all others are single
+ *            atomic words.
+ * LIMITS     hard_timeout_ms up to 24 hours and never off: it frees a key if its loader hangs. */
+#include "loading/load_plan.h"
+
+#include "cache/error.h"
+#include "cache/load_types.h"
+
+#define CACHE_HARD_MAX_MS ((int64_t)24 * 3600 * 1000)
+#define CACHE_LOAD_FLAGS                                                                           \
+    (CELLAR_LOAD_BYPASS | CELLAR_LOAD_REFRESH | CELLAR_LOAD_ONLY_IF_CACHED |                       \
+     CELLAR_LOAD_NO_STORE | CELLAR_LOAD_NO_L2 | CELLAR_LOAD_NO_JOIN | CELLAR_LOAD_CTX_STATIC |     \
+     CELLAR_LOAD_PIN | CELLAR_LOAD_NO_NEGATIVE | CELLAR_LOAD_NO_WAIT)
+
+/* Values if no option is set; 0: off, or computed from others. */
+static const int64_t cache_load_ms_default[CACHE_LOAD_TIMES] = {
+    [CACHE_ERROR_TTL] = 0, [CACHE_ERROR_MAX] = 60000, [CACHE_THROTTLE] = 30000,
+    [CACHE_SOFT] = 0, [CACHE_HARD] = 30000, [CACHE_WAIT] = 0,
+};
+static const uint32_t cache_load_n_default[CACHE_LOAD_NUMBERS] = {
+    [CACHE_JITTER_PCT] = 0, [CACHE_JITTER_MODE] = CELLAR_JITTER_PLUSMINUS, [CACHE_NO_NEGATIVE] = 0,
+    [CACHE_EAGER] = 0, [CACHE_XFETCH] = 0, [CACHE_HANDOVERS] = 1, [CACHE_TAKEOVERS] = 2,
+};
+
+/* ---- checks for call, namespace and store ---- */
+
+static const char cache_load_soft_over_hard[] =
+    "load: hard_timeout_ms must be at least soft_timeout_ms";
+
+/* Copy the options. 0: not set. */
+static void cache_load_plan_read(const cellar_load_opts *o, cache_load_plan *p)
+{
+    *p = (cache_load_plan){
+        .ms = { [CACHE_ERROR_TTL] = o->error_ttl_ms, [CACHE_ERROR_MAX] = o->error_ttl_max_ms,
+                [CACHE_THROTTLE] = o->retry_throttle_ms, [CACHE_SOFT] = o->soft_timeout_ms,
+                [CACHE_HARD] = o->hard_timeout_ms, [CACHE_WAIT] = o->wait_timeout_ms },
+        .n = { [CACHE_JITTER_PCT] = o->jitter_pct, [CACHE_JITTER_MODE] = o->jitter_mode,
+               [CACHE_NO_NEGATIVE] = (o->flags & CELLAR_LOAD_NO_NEGATIVE) != 0,
+               [CACHE_EAGER] = o->eager_refresh_pct, [CACHE_XFETCH] = o->xfetch_beta_x100,
+               [CACHE_HANDOVERS] = o->join_retries, [CACHE_TAKEOVERS] = o->leader_retries },
+        .ttl_ms = o->ttl_ms, .negative_ttl_ms = o->negative_ttl_ms, .stale_ms = o->stale_ms,
+        .fallback_ttl_ms = o->fallback_ttl_ms, .flags = o->flags, .breaker = o->breaker,
+        .fallback = { o->fallback[0], o->fallback[1], o->fallback[2] },
+        .default_value = o->default_value, .ctx_bytes = o->ctx_bytes,
+        .ctx_retain = o->ctx_retain, .ctx_release = o->ctx_release,
+        .trace = o->trace,
+    };
+}
+
+static bool cache_above(uint32_t n, uint32_t most) { return n > most && n != CELLAR_OFF; }
+
+/* Return the rule broken by options that a call and a namespace share; NULL: none. */
+static const char *cache_load_plan_check(const cache_load_plan *p)
+{
+    static const struct { uint32_t most; const char *why; } rule[CACHE_LOAD_NUMBERS] = {
+        [CACHE_EAGER] = { 99, "load: eager_refresh_pct must be 0..99, or CELLAR_OFF" },
+        [CACHE_XFETCH] = { 100000, "load: xfetch_beta_x100 must be 0..100,000, or CELLAR_OFF" },
+        [CACHE_HANDOVERS] = { 8, "load: join_retries must be 0..8, or CELLAR_OFF" },
+        [CACHE_TAKEOVERS] = { 15, "load: leader_retries must be 0..15, or CELLAR_OFF" },
+    };
+    const int64_t hard = p->ms[CACHE_HARD], soft = p->ms[CACHE_SOFT];
+    const uint32_t eager = p->n[CACHE_EAGER], xfetch = p->n[CACHE_XFETCH];
+    int64_t all = p->ttl_ms | p->negative_ttl_ms | p->stale_ms | p->fallback_ttl_ms;
+    for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) { all |= p->ms[i]; }
+    if (all < 0) { return "load: a duration is negative: use 0 or more"; }
+    if (hard > CACHE_HARD_MAX_MS) { return "load: hard_timeout_ms must be at most 24 h"; }
+    if (hard != 0 && soft != CELLAR_TTL_NONE && hard < soft) { return cache_load_soft_over_hard; }
+    if (p->ms[CACHE_ERROR_MAX] > CACHE_HARD_MAX_MS) {
+        return "load: error_ttl_max_ms must be at most 24 h";
+    }
+    if (cache_above(p->n[CACHE_JITTER_PCT], 100)) {
+        return "load: jitter_pct must be 0..100, or CELLAR_OFF";
+    }
+    if (p->n[CACHE_JITTER_MODE] > CELLAR_JITTER_PLUS) {
+        return "load: jitter_mode must be a cellar_jitter";
+    }
+    for (unsigned i = CACHE_EAGER; i < CACHE_LOAD_NUMBERS; i++) {
+        if (cache_above(p->n[i], rule[i].most)) { return rule[i].why; }
+    }
+    if (eager != 0 && eager != CELLAR_OFF && xfetch != 0 && xfetch != CELLAR_OFF) {
+        return "load: set eager_refresh_pct or xfetch_beta_x100, not both";
+    }
+    return NULL;
+}
+
+/* ---- namespace and store ---- */
+
+/* Return the rule broken by options that only calls may set; NULL: none. */
+static const char *cache_load_namespace_extra(const cellar_load_opts *o)
+{
+    if (o->ttl_ms != 0 || o->negative_ttl_ms != 0 || o->stale_ms != 0) {
+        return "load: set ttl_ms, negative_ttl_ms and stale_ms in the namespace options";
+    }
+    if ((o->flags & ~CELLAR_LOAD_NO_NEGATIVE) != 0) {
+        return "load.flags of a namespace must be 0 or CELLAR_LOAD_NO_NEGATIVE";
+    }
+    for (unsigned i = 0; i < CELLAR_FALLBACKS_MAX; i++) {
+        if (o->fallback[i].fn != NULL || o->fallback[i].ctx != NULL) {
+            return "load.fallback is an option of calls, not of namespaces";
+        }
+    }
+    if (o->fallback_ttl_ms != 0 || o->default_value != NULL || o->ctx_bytes != 0 ||
+        o->ctx_retain != NULL || o->ctx_release != NULL || o->trace != NULL) {
+        return "load: fallback_ttl_ms, default_value, ctx and trace are options of calls";
+    }
+    return o->breaker != NULL ? "load.breaker: set breaker in the namespace options" : NULL;
+}
+
+CELLAR_PRIVATE cellar_err cache_load_namespace_check(const cellar_namespace_opts *o,
+                                                     const char **why)
+{
+    cellar_load_opts full = cellar_load_opts_default();
+    const cellar_err err = o->load != NULL ? base_opts_in(&full, sizeof full, o->load) : CELLAR_OK;
+    if (err != CELLAR_OK) {
+        *why = "load: start from cellar_load_opts_default()";
+        return err;
+    }
+    cache_load_plan p;
+    cache_load_plan_read(&full, &p);
+    /* Then a load without options is never refused. */
+    if (p.ms[CACHE_HARD] == 0) { p.ms[CACHE_HARD] = cache_load_ms_default[CACHE_HARD]; }
+    *why = cache_load_namespace_extra(&full);
+    if (*why == NULL) { *why = cache_load_plan_check(&p); }
+    return *why == NULL ? CELLAR_OK : CELLAR_E_INVAL;
+}
+
+CELLAR_PRIVATE void cache_load_namespace_apply(cellar *v, const cellar_namespace_opts *o)
+{
+    cellar_load_opts full = cellar_load_opts_default();
+    if (o->load != NULL) { (void)base_opts_in(&full, sizeof full, o->load); } /* checked before */
+    cache_load_plan p;
+    cache_load_plan_read(&full, &p);
+    for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) { base_store_rlx(&v->load_ms[i], p.ms[i]); }
+    for (unsigned i = 0; i < CACHE_LOAD_NUMBERS; i++) { base_store_rlx(&v->load_n[i], p.n[i]); }
+    v->loader = o->loader;
+    v->loader_many = o->loader_many;
+    v->loader_ctx = o->loader_ctx;
+}
+
+CELLAR_PRIVATE void cache_load_open(cache_store *s, const cache_settings *cfg)
+{
+    const cellar_tuning_opts *t = &cfg->tuning;
+    s->close_ms = t->close_timeout_ms != 0 ? t->close_timeout_ms : 5000;
+    s->max_flights = t->max_loads != 0 ? t->max_loads : 16384;
+    s->max_waiters = t->max_load_waiters != 0 ? t->max_load_waiters : 65536;
+    s->jitter[0] = t->jitter_pct != 0 ? t->jitter_pct : 10;
+    s->jitter[1] = t->jitter_mode;
+}
+
+/* ---- one call ---- */
+
+static const char *cache_load_call_check(const cache_load_plan *p)
+{
+    const uint32_t both = CELLAR_LOAD_BYPASS | CELLAR_LOAD_ONLY_IF_CACHED;
+    const cellar_bytes *d = p->default_value;
+    if ((p->flags & ~CACHE_LOAD_FLAGS) != 0) { return "load: flags has an unknown bit"; }
+    const char *why = cache_load_plan_check(p);
+    if (why != NULL) { return why; }
+    if (p->stale_ms > CACHE_WINDOW_MAX) { return "load: stale_ms must be at most 2^32 - 1"; }
+    if (d != NULL && (d->len > CELLAR_VALUE_MAX || (d->data == NULL && d->len != 0))) {
+        return "load: default_value has NULL data, or is too long";
+    }
+    if ((p->flags & both) == both) { return "load: set BYPASS or ONLY_IF_CACHED, not both"; }
+    if (p->ctx_bytes > CELLAR_LOAD_CTX_MAX) { return "load: ctx_bytes must be at most 256"; }
+    if ((p->ctx_retain == NULL) != (p->ctx_release == NULL)) {
+        return "load: set both ctx_retain and ctx_release";
+    }
+    return NULL;
+}
+
+CELLAR_PRIVATE bool cache_load_has_instead(const cache_load_plan *p)
+{
+    return p->default_value != NULL || p->fallback[0].fn != NULL || p->fallback[1].fn != NULL ||
+           p->fallback[2].fn != NULL;
+}
+
+/* Fill `own` from the namespace, else with `rest`, if the call leaves it open. */
+static void cache_load_open_ms(int64_t *own, const _Atomic int64_t *namespace, int64_t rest)
+{
+    if (*own == 0) { *own = base_load_rlx(namespace); }
+    if (*own == 0) { *own = rest; }
+}
+
+/* Fill what the call leaves open from the namespace, else from the store. */
+static void cache_load_plan_fill(const cellar *c, cache_load_plan *p)
+{
+    const bool eager = p->n[CACHE_EAGER] != 0;
+    p->own = (uint8_t)((p->ttl_ms != 0 ? CACHE_GIVEN_TTL : 0u) |
+                       (p->negative_ttl_ms != 0 ? CACHE_GIVEN_NEGATIVE : 0u) |
+                       (p->stale_ms != 0 ? CACHE_GIVEN_STALE : 0u) |
+                       (p->n[CACHE_JITTER_PCT] != 0 ? CACHE_GIVEN_JITTER : 0u) |
+                       (cache_load_early(p) ? CACHE_GIVEN_REFRESH : 0u));
+    for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) {
+        cache_load_open_ms(&p->ms[i], &c->load_ms[i], cache_load_ms_default[i]);
+    }
+    cache_load_open_ms(&p->ttl_ms, &c->def[CACHE_TTL], BASE_NEVER_MS);
+    cache_load_open_ms(&p->negative_ttl_ms, &c->def[CACHE_NEGATIVE_TTL], 60000);
+    cache_load_open_ms(&p->stale_ms, &c->def[CACHE_STALE], 0);
+    if (p->ms[CACHE_SOFT] == CELLAR_TTL_NONE) { p->ms[CACHE_SOFT] = 0; }
+    if (p->ms[CACHE_WAIT] == 0) { p->ms[CACHE_WAIT] = p->ms[CACHE_HARD]; }
+    if (p->fallback_ttl_ms == 0) { p->fallback_ttl_ms = p->ms[CACHE_THROTTLE]; }
+    if (p->n[CACHE_JITTER_PCT] == 0) { /* percent and mode are of the same source */
+        p->n[CACHE_JITTER_PCT] = base_load_rlx(&c->load_n[CACHE_JITTER_PCT]);
+        p->n[CACHE_JITTER_MODE] = base_load_rlx(&c->load_n[CACHE_JITTER_MODE]);
+    }
+    if (p->n[CACHE_JITTER_PCT] == 0) {
+        p->n[CACHE_JITTER_PCT] = c->store->jitter[0];
+        p->n[CACHE_JITTER_MODE] = c->store->jitter[1];
+    }
+    if (p->n[CACHE_JITTER_PCT] == CELLAR_OFF) { p->n[CACHE_JITTER_PCT] = 0; }
+    for (unsigned i = CACHE_JITTER_MODE + 1; i < CACHE_LOAD_NUMBERS; i++) {
+        uint32_t n = p->n[i] != 0 ? p->n[i] : base_load_rlx(&c->load_n[i]);
+        if (n == 0) { n = cache_load_n_default[i]; }
+        p->n[i] = n == CELLAR_OFF ? 0 : n;
+    }
+    /* If one is set by the call and one by the namespace, the call wins. */
+    if (p->n[CACHE_EAGER] != 0 && p->n[CACHE_XFETCH] != 0) {
+        p->n[eager ? CACHE_XFETCH : CACHE_EAGER] = 0;
+    }
+    if (p->breaker == NULL) { p->breaker = base_load_acq(&c->breaker); }
+}
+
+CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts *o,
+                                               cache_load_plan *p)
+{
+    cellar_load_opts full;
+    const bool given = o != NULL;
+    if (given && o->struct_size != sizeof full) {
+        const cellar_err err = base_opts_in(&full, sizeof full, o);
+        if (err != CELLAR_OK) {
+            return cache_fail(c, err, 0, err == CELLAR_E_INVAL || err == CELLAR_E_ABI
+                              ? "load: start from cellar_load_opts_default()"
+                              : "load: options have a field that this library does not know");
+        }
+        o = &full;
+    }
+    if (!given) {
+        memset(p, 0, sizeof *p);
+    } else {
+        cache_load_plan_read(o, p);
+        const char *why = cache_load_call_check(p);
+        if (why != NULL) { return cache_refuse(c, why); }
+        p->given = true;
+    }
+    const cache_tier *t = cache_tier_of(c);
+    if (t != NULL && t->shared) { p->flags &= ~CELLAR_LOAD_NO_L2; } /* it is no disk */
+    cache_load_plan_fill(c, p);
+    if (p->ms[CACHE_SOFT] <= p->ms[CACHE_HARD]) { return CELLAR_OK; }
+    /* one set by the call, one by the namespace */
+    if (given && (o->soft_timeout_ms | o->hard_timeout_ms) != 0) {
+        return cache_refuse(c, cache_load_soft_over_hard);
+    }
+    /* the namespace changed between two reads: not a fault of the call */
+    p->ms[CACHE_SOFT] = p->ms[CACHE_HARD];
+    return CELLAR_OK;
+}

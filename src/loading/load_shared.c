@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * load_shared: one load of a key over all processes that share its namespace.
+ *
+ * PICTURE    led, nothing in the tier -> lease -> LEASED: loader -> fill -> memory
+ *                                             -> PENDING: end the flight, wait -> again
+ *                                             -> a value (here, or in memory): end it -> again
+ *                                             -> other: loader; the tier gets nothing
+ * INVARIANTS A lease is filled or given back once, by the call that holds it, also if its thread
+ *            ends inside the loader.
+ *            Behind a get without an answer in time the tier is not asked: the call loads, and
+ *            memory keeps nothing.
+ *            The stamp of the key is read before the tier is asked, the bell before the stamp is
+ *            compared: a change of the key after the question ends the wait, no other one does.
+ *            A bulk load asks for the values of all its keys together, behind the begin of their
+ *            flights, then for their leases. It loads what it leads before it waits: two processes
+ *            that lead keys of each other cannot block.
+ *            For leases of the host a row keeps a lease that the tier granted, or a wait for
+ *            another process; with a granted lease of the key no acquire waits. The row is noted
+ *            before its stamp is compared, and a change raises the stamp before it looks for rows:
+ *            no change is missed.
+ *            After a miss the next acquire loads without a lease, unless the stamp has moved: else
+ *            memory could keep the loaded value beside one that another process has stored since.
+ * LOCKING    far_lock, a leaf, for the rows. Each change from outside rings the bell of the store.
+ * LIMITS     A wait ends at the wait limit of the call. 256 rows: without a free one this process
+ *            loads the key without a lease. A lease that no acquire takes ends by its time.
+ * SEE ALSO   load_acquire.c, load_leader.c, cache/shared.c. */
+#include "loading/load_shared.h"
+
+#include "cache/call.h"
+#include "cache/change_shared.h"
+#include "cache/generation.h"
+#include "cache/lookup.h"
+#include "cache/shared.h"
+#include "cache/stamp.h"
+#include "cache/turn.h"
+#include "flight/flight.h"
+#include "loading/load_call.h"
+#include "loading/load_look.h"
+
+#define CACHE_SHARED_SLICE_MS 50 /* longest sleep: a close, or a clock of the host, ends the wait */
+
+CELLAR_PRIVATE const cache_shared *cache_shared_leases(const cache_call *call)
+{
+    const uint32_t no = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_STORE;
+    const cache_shared *h = cache_shared_of(call->c);
+    const bool leases = h != NULL && h->t.lease != NULL && (call->p->flags & no) == 0 &&
+                        !call->instead && !cache_is_off(call->c);
+    return leases ? h : NULL;
+}
+
+/* Sleep until the bell rings, at most to the deadline, in slices. */
+static void cache_shared_sleep(const cache_call *call, const cache_shared *h, uint32_t bell,
+                               int64_t until_ms)
+{
+    cache_store *s = h->store;
+    while (base_load_acq(&s->shared_bell) == bell && !cache_is_closed(call->c)) {
+        const int64_t left_ms = until_ms - base_now_ms(&s->clock);
+        if (left_ms <= 0) { return; }
+        const int64_t slice_ms = h->t.tick != NULL ? 1 : BASE_MIN(left_ms, CACHE_SHARED_SLICE_MS);
+        if (h->t.tick != NULL) { (void)h->t.tick(h->t.ctx, 1000); }
+        (void)sync_wait(&s->shared_bell, bell, base_now_ns() + (uint64_t)slice_ms * 1000000u);
+    }
+}
+
+/* ---- the answer of the tier ---- */
+
+CELLAR_PRIVATE void cache_shared_unlease(cache_call *call)
+{
+    if (BASE_LIKELY(!call->leased)) { return; }
+    const cache_shared *h = cache_shared_of(call->c);
+    const cellar_tier_key key = cache_shared_key(call->k.bytes, call->k.len, call->k.hash);
+    call->leased = false;
+    if (h != NULL) { h->t.unlease(h->t.ctx, &key, &call->lease); }
+}
+
+/* End the flight of a key that another process loads: a change detaches it. Return PENDING if the
+ * call has to wait for that process. */
+static cache_acquired cache_shared_busy(cache_call *call, flight *f)
+{
+    cache_flight_cancel(call->t, f);
+    call->k.bytes = call->key;
+    if (call->job != NULL) { return CACHE_ANSWERED; } /* that process refreshes the entry */
+    if (call->old != NULL) {
+        cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
+        return CACHE_ANSWERED;
+    }
+    if ((call->p->flags & CELLAR_LOAD_NO_WAIT) != 0) {
+        (void)cache_answer(call, CELLAR_PENDING, CELLAR_SOURCE_NONE);
+        return CACHE_ANSWERED;
+    }
+    return CACHE_PENDING;
+}
+
+/* Answer a refresh with the newer value of the tier, which memory may not have heard of yet. */
+static cache_acquired cache_shared_newer(cache_call *call, flight *f)
+{
+    flight_outcome o = { .phase = FLIGHT_QUEUED };
+    if (!cache_tier_look(call, &o)) { return CACHE_LED; }
+    cache_release(call, f, &o);
+    return CACHE_ANSWERED;
+}
+
+/* Return whether the load replaces a value. */
+static bool cache_shared_refreshes(const cache_call *call)
+{
+    return call->old != NULL || (call->p->flags & CELLAR_LOAD_REFRESH) != 0;
+}
+
+/* Tell the tier which value a refresh replaces. One that the call asks for replaces any value, also
+ * one that memory does not have. */
+static void cache_shared_old(const cache_call *call, cellar_tier_entry *e)
+{
+    const bool any = (call->p->flags & CELLAR_LOAD_REFRESH) != 0;
+    if (!cache_shared_refreshes(call)) { return; }
+    e->flags = CELLAR_TIER_REFRESH;
+    e->deadline_ms = any ? BASE_NEVER_MS : call->found.expires_ms;
+}
+
+/* Invalidate flights of the key except `but`, and back-fills on their way: they may hold a value
+ * that was deleted before the lease was granted. A tier need not report a delete by another process
+ * just before the lease (NOLOOP of a server). A get may have brought the deleted value since the
+ * look of the load. Return whether memory has a fresh entry. The caller ends that entry. */
+static bool cache_shared_came(cellar *c, flight_table *t, l1_key *k, flight *but)
+{
+    cache_store *s = c->store;
+    cache_frame f = { .below = CACHE_BELOW_KNOWS };
+    uint64_t stamp;
+    l1_info info;
+    if (!cache_has_stamps(s)) { return false; }
+    cache_rekey(c, k);
+    cache_stamp_raise_noted(s, k->hash, cache_stamp(s, k->hash), &f, &stamp, false);
+    const flight_key key = { k->bytes, k->len, k->generation, k->hash };
+    if (t != NULL) { flight_invalidate_others(t, &key, but); }
+    base_fence_sc(); /* a back-fill sees the raise, or the look waits for its window */
+    const cellar_err look = l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK);
+    return look == CELLAR_OK || look == CELLAR_ABSENT;
+}
+
+CELLAR_PRIVATE void cache_shared_drop(cache_call *call)
+{
+    l1_key k = call->k;
+    if (!call->leased) { return; }
+    cache_shared_unlease(call);
+    cache_rekey(call->c, &k);
+    cache_shared_changed(call->c, &k);
+}
+
+/* Return whether memory has a fresh entry behind a granted lease. A refresh keeps the old value:
+ * the tier reports each change of that value, and the report detaches the flight. */
+static bool cache_shared_late(const cache_call *call, flight *f)
+{
+    bool alone;
+    l1_key k = call->k;
+    const bool keeps = cache_shared_refreshes(call) && !flight_is_detached(call->t, f, &alone);
+    return !keeps && cache_shared_came(call->c, call->t, &k, f);
+}
+
+/* Take the answer to a question for a lease. After AGAIN the caller calls cache_shared_drop, when
+ * its listeners may load keys. */
+static cache_acquired cache_shared_take(cache_call *call, flight *f, cellar_err err)
+{
+    call->leased = err == CELLAR_LEASED;
+    call->unsure = cache_shared_unsure(err);
+    if (err == CELLAR_PENDING) { return cache_shared_busy(call, f); }
+    const bool late = call->leased && cache_shared_late(call, f);
+    if (!late && err != CELLAR_OK && err != CELLAR_ABSENT) { return CACHE_LED; }
+    if (!late && call->old != NULL) { return cache_shared_newer(call, f); }
+    if (call->job == NULL && ++call->losses < CACHE_ROUNDS) { /* it came since the look */
+        cache_flight_cancel(call->t, f);
+        call->k.bytes = call->key;
+        return CACHE_AGAIN;
+    }
+    cache_shared_drop(call);
+    call->unsure = true;
+    return CACHE_LED;
+}
+
+CELLAR_PRIVATE cache_acquired cache_shared_patience(cache_call *call)
+{
+    if (base_now_ms(&call->c->store->clock) < cache_patience(call)) { return CACHE_AGAIN; }
+    stats_add(cache_mine(call->c), STATS_LOAD_TIMEOUT, 1);
+    (void)cache_answer_in_vain(call, CELLAR_E_TIMEOUT);
+    return CACHE_ANSWERED;
+}
+
+CELLAR_PRIVATE cache_acquired cache_shared_lead(cache_call *call, flight *f)
+{
+    const cache_shared *h = cache_shared_leases(call);
+    if (BASE_LIKELY(h == NULL) || call->unsure) { return CACHE_LED; }
+    const cellar_tier_key key = cache_shared_key(call->k.bytes, call->k.len, call->k.hash);
+    uint64_t changes, globs;
+    cellar_tier_entry e;
+    memset(&e, 0, sizeof e);
+    cache_shared_old(call, &e);
+    (void)cache_tier_watch(h->store, call->k.hash, &changes, &globs);
+    const cellar_err err = h->t.lease(h->t.ctx, &key, call->p->ms[CACHE_HARD], &e, &call->lease);
+    const cache_acquired got = cache_shared_take(call, f, err);
+    if (got == CACHE_AGAIN) { cache_shared_drop(call); }
+    if (got != CACHE_PENDING) { return got; }
+    const int64_t until_ms = BASE_MIN(cache_patience(call), e.deadline_ms);
+    uint32_t bell = base_load_acq(&h->store->shared_bell);
+    while (!cache_shared_is_due(call, changes, until_ms)) {
+        cache_shared_sleep(call, h, bell, until_ms);
+        bell = base_load_acq(&h->store->shared_bell);
+    }
+    return cache_shared_patience(call);
+}
+
+/* ---- many keys ---- */
+
+typedef struct cache_shared_looks { /* led calls that look into the tier together */
+    size_t count;
+    cellar_tier_get get[CACHE_SHARED_CLAIMS];
+    cache_seen seen[CACHE_SHARED_CLAIMS];
+    flight_bytes *b[CACHE_SHARED_CLAIMS];
+    cache_shared_item *of[CACHE_SHARED_CLAIMS];
+} cache_shared_looks;
+
+/* Describe a call to the tier, with room for a value of `len` bytes. */
+static void cache_shared_look(cache_shared_looks *w, cache_shared_item *it, size_t len)
+{
+    const cache_call *call = it->call;
+    const size_t n = w->count;
+    w->b[n] = flight_bytes_new(&call->c->store->hooks, len);
+    w->of[n] = it;
+    if (w->b[n] == NULL) { return; }
+    if (cache_tier_describe(call->c, &call->k, true, w->b[n]->data, len, &w->get[n], &w->seen[n])) {
+        w->count++;
+    } else {
+        flight_bytes_drop(w->b[n]);
+    }
+}
+
+/* Take one answer. Return whether the value needs more room. */
+static bool cache_shared_looked(cache_shared_item *it, flight_bytes *b, cellar_tier_get *get,
+                                const cache_seen *seen, uint64_t born)
+{
+    cache_call *call = it->call;
+    cache_tier_meta m;
+    flight_outcome o = { .phase = FLIGHT_QUEUED };
+    const cellar_err err = cache_tier_got(call->c, &call->k, seen, get, born, &m);
+    call->unsure = m.silent;
+    if (err == CELLAR_OK) { b->len = get->value_len; } else { flight_bytes_drop(b); }
+    if (err != CELLAR_OK && err != CELLAR_ABSENT) { return err == CELLAR_E_BUFFER; }
+    cache_tier_found(call, &m, err == CELLAR_OK ? b : NULL, &o);
+    cache_release(call, it->f, &o);
+    it->got = CACHE_ANSWERED;
+    return false;
+}
+
+CELLAR_PRIVATE bool cache_shared_looks_together(const cellar *c)
+{
+    const cache_shared *h = cache_shared_of(c);
+    return h != NULL && h->t.get_many != NULL;
+}
+
+/* Look into the tier with one question, and with another one for the long values. */
+static void cache_shared_look_many(cache_shared_item *items, size_t count)
+{
+    cache_shared_looks w;
+    const cache_shared *h = cache_shared_of(items[0].call->c);
+    w.count = 0;
+    for (size_t i = 0; i < count; i++) {
+        const cache_call *call = items[i].call;
+        if (cache_tier_looks(call) && cache_asks_tier(call) &&
+            (call->p->flags & CELLAR_LOAD_BYPASS) == 0) {
+            cache_shared_look(&w, &items[i], CACHE_LOOK_TRY);
+        }
+    }
+    for (unsigned round = 0; w.count != 0 && h != NULL; round++) {
+        const size_t n = w.count;
+        const uint64_t born = base_load_acq(&h->store->tag_epoch);
+        h->t.get_many(h->t.ctx, w.get, n);
+        w.count = 0;
+        for (size_t i = 0; i < n; i++) {
+            if (cache_shared_looked(w.of[i], w.b[i], &w.get[i], &w.seen[i], born) &&
+                round < CACHE_ROUNDS) {
+                cache_shared_look(&w, w.of[i], w.get[i].value_len);
+            }
+        }
+    }
+}
+
+/* Describe the led calls that take a lease to the tier. Return their count. */
+static size_t cache_shared_claims(cache_shared_item *items, size_t count, cellar_tier_claim *claim,
+                                  cache_shared_item **of)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        cache_shared_item *it = &items[i];
+        const cache_call *call = it->call;
+        uint64_t globs;
+        if (it->got != CACHE_LED || cache_shared_leases(call) == NULL) { continue; }
+        (void)cache_tier_watch(call->c->store, call->k.hash, &it->changes, &globs);
+        memset(&claim[n], 0, sizeof claim[n]);
+        claim[n].key = cache_shared_key(call->k.bytes, call->k.len, call->k.hash);
+        cache_shared_old(call, &claim[n].e);
+        of[n++] = it;
+    }
+    return n;
+}
+
+/* Ask for the leases. Return whether the tier answered in time. */
+static bool cache_shared_lease_many(cache_shared_item *items, size_t count)
+{
+    cellar_tier_claim claim[CACHE_SHARED_CLAIMS];
+    cache_shared_item *of[CACHE_SHARED_CLAIMS];
+    bool silent = false;
+    const cache_shared *h = cache_shared_of(items[0].call->c);
+    const size_t n = cache_shared_claims(items, count, claim, of);
+    if (n == 0) { return true; }
+    const int64_t hold_ms = items[0].call->p->ms[CACHE_HARD];
+    if (h->t.lease_many != NULL) { h->t.lease_many(h->t.ctx, claim, n, hold_ms); }
+    for (size_t i = 0; i < n; i++) {
+        cellar_tier_claim *q = &claim[i];
+        if (h->t.lease_many == NULL) {
+            q->err = h->t.lease(h->t.ctx, &q->key, hold_ms, &q->e, &q->l);
+        }
+        silent = silent || q->err == CELLAR_E_TIMEOUT;
+        of[i]->call->lease = q->l;
+        of[i]->held_ms = q->e.deadline_ms;
+        of[i]->got = cache_shared_take(of[i]->call, of[i]->f, q->err);
+    }
+    return !silent;
+}
+
+CELLAR_PRIVATE bool cache_shared_lead_many(cache_shared_item *items, size_t count, bool silent)
+{
+    for (size_t i = 0; i < count; i++) { items[i].got = CACHE_LED; }
+    if (!silent && count != 0 && cache_shared_looks_together(items[0].call->c)) {
+        cache_shared_look_many(items, count);
+        for (size_t i = 0; i < count; i++) { silent = silent || items[i].call->unsure; }
+    }
+    if (!silent) { return count != 0 && !cache_shared_lease_many(items, count); }
+    for (size_t i = 0; i < count; i++) { items[i].call->unsure = true; }
+    return true;
+}
+
+CELLAR_PRIVATE bool cache_shared_is_due(const cache_call *call, uint64_t changes, int64_t until_ms)
+{
+    const cache_store *s = call->c->store;
+    uint64_t now, globs;
+    if (cache_shared_of(call->c) == NULL || cache_is_closed(call->c) ||
+        base_load_acq(&call->c->generation) != call->k.generation ||
+        base_load_acq(&s->tag_epoch) != call->tag_epoch || /* perhaps a gap: changes were missed */
+        base_now_ms(&s->clock) >= until_ms) {
+        return true;
+    }
+    (void)cache_tier_watch(s, call->k.hash, &now, &globs);
+    return now != changes;
+}
+
+CELLAR_PRIVATE void cache_shared_nap(const cache_call *call, uint32_t bell, int64_t until_ms)
+{
+    const cache_shared *h = cache_shared_of(call->c);
+    if (h != NULL) { cache_shared_sleep(call, h, bell, until_ms); }
+}
+
+/* ---- leases of the host ---- */
+
+#define CACHE_FAR_PROBES 8u
+
+SYNC_HOLDS(TURN) static cache_far *cache_far_at(const cache_shared *h, uint64_t hash, unsigned i)
+{
+    return &h->far[(base_mix64(hash) + i) % CACHE_FAR_ROWS];
+}
+
+/* Note a row, over a free one or one of the same key or past its time. Return false if all are in
+ * use, or with *granted if the wait is one for a lease of this process. */
+static bool cache_far_note(cache_shared *h, const cache_far *row, bool *granted)
+{
+    const int64_t now_ms = base_now_ms(&h->store->clock);
+    cache_far *room = NULL;
+    sync_take(TURN, &h->far_lock);
+    for (unsigned i = 0; i < CACHE_FAR_PROBES; i++) {
+        cache_far *at = cache_far_at(h, row->hash, i);
+        const bool same = at->hash == row->hash;
+        const bool held = at->state == CACHE_FAR_GRANTED && now_ms < at->until_ms;
+        *granted = *granted || (held && same && row->state == CACHE_FAR_BUSY);
+        if (room == NULL && at->state != CACHE_FAR_BUSY && (same || !held)) { room = at; }
+    }
+    if (*granted) { room = NULL; }
+    if (room != NULL) { *room = *row; }
+    if (room != NULL && row->state == CACHE_FAR_BUSY) { (void)base_add_sc(&h->far_busy, 1u); }
+    sync_drop(TURN, &h->far_lock);
+    return room != NULL;
+}
+
+CELLAR_PRIVATE bool cache_far_take(cache_call *call)
+{
+    cache_shared *h = cache_shared_of(call->c);
+    sync_take(TURN, &h->far_lock);
+    for (unsigned i = 0; i < CACHE_FAR_PROBES && !call->leased; i++) {
+        cache_far *at = cache_far_at(h, call->k.hash, i);
+        if (at->state != CACHE_FAR_GRANTED || at->hash != call->k.hash) { continue; }
+        at->state = CACHE_FAR_FREE;
+        call->leased = call->now_ms < at->until_ms;
+        call->lease = at->lease;
+    }
+    sync_drop(TURN, &h->far_lock);
+    return call->leased;
+}
+
+CELLAR_PRIVATE bool cache_far_ask(const cache_shared *h, const cache_tier_key *k, int64_t hold_ms,
+                                  const cache_tier_ticket *ticket)
+{
+    const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
+    cellar_tier_ticket t;
+    memcpy(&t, ticket, sizeof t);
+    return h->t.ask_lease(h->t.ctx, &key, hold_ms, &t);
+}
+
+/* Take a row that matches. Return false if there is none. */
+static bool cache_far_pick(cache_shared *h, uint64_t hash, bool due, flight_lease *out)
+{
+    const cache_store *s = h->store;
+    const int64_t now_ms = base_now_ms(&s->clock);
+    bool found = false;
+    sync_take(TURN, &h->far_lock);
+    for (uint32_t i = 0; i < CACHE_FAR_ROWS && !found; i++) {
+        cache_far *at = &h->far[i];
+        if (at->state != CACHE_FAR_BUSY || (hash != 0 && at->hash != hash)) { continue; }
+        uint64_t changes = at->changes, globs;
+        if (due) { (void)cache_tier_watch(s, at->hash, &changes, &globs); }
+        if (due && now_ms < at->until_ms && changes == at->changes) { continue; }
+        *out = (flight_lease){ at->id, at->check };
+        at->state = CACHE_FAR_FREE;
+        found = true;
+    }
+    if (found) { (void)base_sub_ar(&h->far_busy, 1u); }
+    sync_drop(TURN, &h->far_lock);
+    return found;
+}
+
+/* Cancel the flight that the tier holds: its subscribers acquire again. */
+static void cache_far_cancel(const cache_shared *h, const flight_lease *l)
+{
+    flight_table *t = base_load_sc(&h->store->flights);
+    flight *f = t != NULL ? flight_claim(t, l, h->id) : NULL;
+    if (f != NULL) { cache_flight_cancel(t, f); }
+}
+
+CELLAR_PRIVATE void cache_far_wake(cache_shared *h, uint64_t hash, bool due)
+{
+    flight_lease l;
+    while (base_load_sc(&h->far_busy) != 0 && cache_far_pick(h, hash, due, &l)) {
+        cache_far_cancel(h, &l);
+    }
+}
+
+CELLAR_PRIVATE void cache_far_tick(cache_store *s)
+{
+    if (s->forked) { return; } /* the rows belong to the parent */
+    for (cache_shared *h = base_load_acq(&s->shared); h != NULL; h = h->next) {
+        cache_far_wake(h, 0, true);
+    }
+}
+
+CELLAR_PRIVATE void cache_far_answered(cellar *c, cache_shared *h, const cache_tier_ticket *ticket,
+                                       const cellar_tier_key *key, cellar_err err,
+                                       const cellar_tier_lease *lease, int64_t until_ms)
+{
+    const bool leased = err == CELLAR_LEASED;
+    const flight_lease l = { ticket->id, ticket->check };
+    cache_tier_ticket now = *ticket;
+    l1_key k;
+    cache_key(c, &k, key->bytes, key->len);
+    if (leased && cache_shared_came(c, base_load_sc(&h->store->flights), &k, NULL)) {
+        h->t.unlease(h->t.ctx, key, lease);
+        cache_shared_changed(c, &k);
+        cache_far_cancel(h, &l);
+        return;
+    }
+    now.changes += leased; /* by cache_shared_came */
+    cache_far row = { .state = leased ? CACHE_FAR_GRANTED : CACHE_FAR_BUSY, .hash = key->hash,
+                      .changes = ticket->changes, .until_ms = until_ms, .id = l.id,
+                      .check = l.check };
+    if (leased) { row.lease = *lease; }
+    bool granted = false;
+    const bool noted = cache_far_note(h, &row, &granted);
+    if (noted && leased) { cache_far_wake(h, key->hash, false); }
+    if (noted && !leased) {
+        uint64_t changes, globs;
+        (void)cache_tier_watch(h->store, key->hash, &changes, &globs);
+        if (changes != ticket->changes) { cache_far_wake(h, key->hash, false); }
+        return;
+    }
+    if (!noted && !granted) {
+        if (leased) { h->t.unlease(h->t.ctx, key, lease); }
+        /* the next acquire loads without a lease */
+        cache_missed_note(h->store, key->hash, cache_missed_seen(&now, h->life != 0), false);
+    }
+    cache_far_cancel(h, &l);
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * load_shared: functions of load_shared.c for the files above it. */
+#ifndef LOADING_LOAD_SHARED_H
+#define LOADING_LOAD_SHARED_H
+
+#include "loading/load_acquire.h"
+
+/* Ask the shared tier for the lease of a led flight. LED: the loader may run. Else the flight has
+ * ended: ANSWERED, or AGAIN: look again. */
+CELLAR_PRIVATE cache_acquired cache_shared_lead(cache_call *call, flight *f);
+
+/* Return whether an answer of the tier leaves open whether it has a value. */
+BASE_INLINE bool cache_shared_unsure(cellar_err err)
+{
+    return err == CELLAR_E_BUSY || err == CELLAR_E_LIMIT || err == CELLAR_E_TIMEOUT;
+}
+
+/* Return the table if the load takes a lease; NULL: it does not. */
+CELLAR_PRIVATE const struct cache_shared *cache_shared_leases(const cache_call *call);
+
+/* Give the lease of the shared tier back, if the call still holds it. */
+CELLAR_PRIVATE void cache_shared_unlease(cache_call *call);
+/* Release the lease of the shared tier, if the call holds it, and end the entry of its key in
+ * memory. Listeners run. */
+CELLAR_PRIVATE void cache_shared_drop(cache_call *call);
+
+/* Take the lease of the tier that was granted for an acquire of the key. */
+CELLAR_PRIVATE bool cache_far_take(cache_call *call);
+/* Ask for a value or the lease, without waiting. */
+CELLAR_PRIVATE bool cache_far_ask(const struct cache_shared *h, const cache_tier_key *k,
+                                  int64_t hold_ms, const cache_tier_ticket *ticket);
+/* Take the answer LEASED, with `lease`, or PENDING. */
+CELLAR_PRIVATE void cache_far_answered(cellar *c, struct cache_shared *h,
+                                       const cache_tier_ticket *ticket,
+                                       const cellar_tier_key *key, cellar_err err,
+                                       const cellar_tier_lease *lease, int64_t until_ms);
+/* Let acquires look again that wait for another process: those of a key that has changed, of all
+ * keys with hash 0. `due`: only if their wait is over. */
+CELLAR_PRIVATE void cache_far_wake(struct cache_shared *h, uint64_t hash, bool due);
+CELLAR_PRIVATE void cache_far_tick(cache_store *s); /* `due`, for all tables */
+
+#define CACHE_SHARED_CLAIMS 32u /* keys of one question for leases */
+
+typedef struct cache_shared_item { /* a led call of a bulk load */
+    cache_call *call;
+    flight *f;
+    cache_acquired got; /* out: LED; ANSWERED, AGAIN (cache_shared_drop follows), PENDING: the */
+                        /* flight has ended */
+    int64_t held_ms;    /* out, with PENDING: end of the lease of the other process */
+    uint64_t changes;   /* out: of the stamp of the key, before the question */
+} cache_shared_item;
+
+/* Return whether led calls of a bulk load look into the tier together. */
+CELLAR_PRIVATE bool cache_shared_looks_together(const cellar *c);
+/* Ask for the values and leases of up to CACHE_SHARED_CLAIMS calls with one plan; `silent`: ask
+ * nothing. Return true if the tier did not answer in time. */
+CELLAR_PRIVATE bool cache_shared_lead_many(cache_shared_item *items, size_t count, bool silent);
+/* Return whether a call that waits for another process has to look again. */
+CELLAR_PRIVATE bool cache_shared_is_due(const cache_call *call, uint64_t changes,
+                                        int64_t until_ms);
+/* Sleep until the bell rings, at most to `until_ms`. */
+CELLAR_PRIVATE void cache_shared_nap(const cache_call *call, uint32_t bell, int64_t until_ms);
+/* Return AGAIN, or ANSWERED if the wait limit of the call has passed. */
+CELLAR_PRIVATE cache_acquired cache_shared_patience(cache_call *call);
+#endif

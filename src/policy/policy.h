@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * policy: functions of policy.c for the files above it. */
+#ifndef POLICY_POLICY_H
+#define POLICY_POLICY_H
+
+#include "cache/plan.h"
+#include "cache/types.h"
+#include "policy/policy_text.h"
+
+#define POLICY_STRIPES 8u
+
+typedef struct policy_stripe { /* threads of this stripe inside policy_write, by turn */
+    _Atomic uint32_t inside[2] BASE_ALIGNED(BASE_PAD);
+} policy_stripe;
+
+typedef struct cache_policies { /* rules of a store; made by the first load of a file */
+    policy_stripe stripe[POLICY_STRIPES];
+    _Atomic uint32_t turn;    /* index of `inside` for calls that begin now */
+    policy_table *table;      /* NULL: no rules; written under NAMESPACE by one reload at a time */
+    char *path;               /* for a reload; written by one reload at a time; NULL: none */
+    size_t path_bytes;
+    void *raw;                /* allocation that contains this struct */
+} cache_policies;
+
+/* Make the index of a table. `key`: hashes the tags; NULL: a table for the linter. */
+CELLAR_PRIVATE void policy_index(policy_table *t, const base_hash_key *key);
+/* Find the first rule for a key. *disk_off: a no_l2 rule matches as well. NULL: none. */
+CELLAR_PRIVATE const policy_rule *policy_find(const policy_section *s, const void *key, size_t len,
+                                              bool *disk_off);
+/* Apply the rules of the namespace to the plan of a write: a cache_policy_fn. E_DENIED: counted. */
+CELLAR_PRIVATE cellar_err policy_write(void *ctx, cellar *c, const void *key, size_t key_len,
+                                       cache_plan *plan);
+/* Wait until no call uses sections that the namespaces have lost before. No lock held. */
+CELLAR_PRIVATE void policy_wait(cache_policies *p);
+
+#ifndef CELLAR_OMIT_WORK
+typedef struct cache_refresh_rule { /* a policy rule with a refresh interval; texts are borrowed */
+    cellar_bytes prefix;  /* of its section; len 0: none */
+    char separator;       /* between prefix and key, unless the prefix ends with it */
+    cellar_bytes pattern;
+    cellar_bytes loader;  /* len 0: none */
+    cellar_bytes at;      /* "HH:MM@zone"; len 0: none */
+    bool is_key;          /* the pattern has no placeholder and is no glob pattern */
+    int64_t refresh_ms;
+    int64_t ttl_ms;       /* 0: of the namespace */
+    uint32_t priority;    /* 1 low, 2 mid, 3 high; 0: none */
+} cache_refresh_rule;
+/* Call `fn` for each rule of the namespace that has a refresh interval, in the order of the file,
+ * until it returns false. A reload waits meanwhile: `fn` must not load rules. */
+CELLAR_PRIVATE void cache_refresh_rules(cellar *c, bool (*fn)(const cache_refresh_rule *, void *),
+                                        void *ctx);
+#endif
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * charge: memory of the host in the budget of the store.
+ *
+ * INVARIANTS host_bytes == what the host has charged and not uncharged == its part of the account.
+ * SEE ALSO   base/mem.c: the account, which evicts for a charge. */
+#include "cache/call.h"
+#include "cache/error.h"
+#include "cache/handle.h"
+#include "store/charge.h"
+
+BASE_SIZE_BEGIN
+
+CELLAR_API cellar_err cellar_memory_charge(cellar *c, uint64_t bytes)
+{
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_store *s = c->store;
+    if (!base_charge_room(&s->account, BASE_MOD_HOST, bytes)) {
+        return cache_fail(c, CELLAR_E_SPACE, 0, "cellar_memory_charge: raise memory_bytes");
+    }
+    (void)base_add_rlx(&s->host_bytes, bytes);
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_memory_uncharge(cellar *c, uint64_t bytes)
+{
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_store *s = c->store;
+    for (bool done = false; !done;) {
+        const uint64_t have = base_load_rlx(&s->host_bytes);
+        if (bytes > have) {
+            return cache_refuse(c, "cellar_memory_uncharge: more bytes than were charged");
+        }
+        done = base_cas_ar(&s->host_bytes, have, have - bytes);
+    }
+    base_uncharge(&s->account, BASE_MOD_HOST, bytes);
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE void cache_charge_end(cache_store *s)
+{
+    base_uncharge(&s->account, BASE_MOD_HOST, base_load_rlx(&s->host_bytes));
+    base_store_rlx(&s->host_bytes, (uint64_t)0);
+}
+
+BASE_SIZE_END

@@ -1,0 +1,668 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * l2_tier: the disk tier behind the tier interface: translation between cache and l2.
+ *
+ * PICTURE    cellar_config.l2_path -> l2_open -> tier table of the store -> hook, events,
+ *            maintenance
+ *            close -> entries of L1 are written to disk -> l2_end, l2_close
+ *            save -> the same, while calls go on
+ *            put of a change dropped -> owes -> ticks offer the entries without a copy again
+ * INVARIANTS Without a working disk the store is L1 alone. Opening never fails because of the disk,
+ *            unless l2.required is set; cellar_last_error of the root has the reason.
+ * LOCKING    None of its own.
+ * LIMITS     Entries of kind error stay in memory. A stale entry of a soft tag is not read from
+ *            disk and not written to it.
+ * SEE ALSO   cache/tier_calls.c, cache/tier_store.c (any tier), l2_tier_none.c (builds without
+ *            src/l2). */
+#include "store/l2_tier.h"
+
+#include "base/text.h"
+#include "cache/demoted.h"
+#include "cache/error.h"
+#include "cache/handle.h"
+#include "cache/tags.h"
+#include "cache/tier_store.h"
+#include "store/bloom_persist.h"
+
+#ifndef CELLAR_OMIT_L2
+#include <errno.h>
+#include <stdio.h>
+
+#include "l2/l2.h"
+
+#define CACHE_DISK_MIN_TTL_MS 10000
+#define CACHE_DISK_CLOSE_MS   5000
+#define CACHE_DISK_READY_MS   1000
+
+/* ---- the table ---- */
+
+static bool cache_disk_hash_key(void *ctx, base_hash_key *out)
+{
+    const cache_store *s = ctx;
+    *out = *l2_hash_key(s->disk);
+    return true;
+}
+
+static l2_key cache_disk_key(const cache_tier_key *k)
+{
+    /* len <= CELLAR_KEY_MAX */
+    return (l2_key){ k->bytes, (uint32_t)k->len, k->generation, k->hash };
+}
+
+static cache_tier_meta cache_disk_meta(const l2_meta *m)
+{
+    return (cache_tier_meta){ .deadline_ms = m->deadline_ms, .stale_ms = m->stale_ms,
+                              .until_ms = m->until_ms, .idle_ms = m->idle_ms,
+                              .version = m->version, .l2_addr = m->addr, .tag_born = m->tag_born,
+                              .tag_count = m->tag_count, .user_flags = m->user_flags,
+                              .kind = m->kind, .cost = m->cost };
+}
+
+static cellar_err cache_disk_get(void *ctx, const cache_tier_key *k, void *buf, size_t buf_cap,
+                                 size_t *value_len, cache_tier_meta *meta)
+{
+    const cache_store *s = ctx;
+    const l2_key key = cache_disk_key(k);
+    l2_meta m;
+    const cellar_err err = l2_get(s->disk, &key, buf, buf_cap, value_len, &m);
+    if (err != CELLAR_OK && err != CELLAR_ABSENT && err != CELLAR_E_BUFFER) { return err; }
+    *meta = cache_disk_meta(&m);
+    memcpy(meta->tags, m.tags, m.tag_count * sizeof m.tags[0]);
+    return err;
+}
+
+static cellar_err cache_disk_get_range(void *ctx, const cache_tier_key *k, uint64_t offset,
+                                       void *buf, size_t buf_cap, size_t *total,
+                                       cache_tier_meta *meta)
+{
+    const cache_store *s = ctx;
+    const l2_key key = cache_disk_key(k);
+    l2_meta m;
+    const cellar_err err = l2_get_range(s->disk, &key, offset, buf, buf_cap, total, &m);
+    if (err == CELLAR_OK || err == CELLAR_ABSENT) { *meta = cache_disk_meta(&m); }
+    return err;
+}
+
+static cellar_err cache_disk_put(void *ctx, const cache_tier_key *k, const void *value,
+                                 size_t value_len, const cache_tier_meta *meta, uint64_t stamp)
+{
+    const cache_store *s = ctx;
+    if (meta->kind == (uint8_t)L1_ERROR) { return CACHE_TIER_REFUSED; }
+    const l2_key key = cache_disk_key(k);
+    l2_parts parts = { 0, 0 };
+    if (meta->parts != NULL) { parts = (l2_parts){ meta->parts->id, meta->parts->done }; }
+    const l2_meta m = { .deadline_ms = meta->deadline_ms, .stale_ms = (uint32_t)meta->stale_ms,
+                        .idle_ms = (uint32_t)meta->idle_ms, .until_ms = meta->until_ms,
+                        .version = meta->version,
+                        .addr = meta->l2_addr,
+                        .user_flags = meta->user_flags, .kind = meta->kind, .cost = meta->cost,
+                        .tag_count = meta->tag_count, .tag_born = meta->tag_born,
+                        .tag_fps = meta->tag_fps, .unused = meta->uses == 0,
+                        .durable = meta->kept, .pack = meta->pack, .where = meta->where,
+                        .change = stamp == CACHE_STAMP_NONE, .parts = &parts };
+    _Static_assert(L2_REFUSED == CACHE_TIER_REFUSED, "handed on as it is");
+    const l2_current current = { s->tier_host.stamp_is, s->tier_host.ctx, stamp };
+    const cellar_err err = l2_put(s->disk, &key, value, value_len, &m, &current);
+    if (meta->parts != NULL) { *meta->parts = (cache_tier_parts){ parts.id, parts.done }; }
+    return err;
+}
+
+static bool cache_disk_off(void *ctx)
+{
+    const cache_store *s = ctx;
+    return l2_off(s->disk);
+}
+
+static bool cache_disk_pack_ready(void *ctx)
+{
+    const cache_store *s = ctx;
+    return l2_pack_ready(s->disk);
+}
+
+static void cache_disk_kill(void *ctx, const cache_tier_key *k)
+{
+    const cache_store *s = ctx;
+    const l2_key key = cache_disk_key(k);
+    l2_invalidate(s->disk, &key);
+}
+
+static bool cache_disk_nothing(void *ctx, uint64_t hash)
+{
+    const cache_store *s = ctx;
+    return l2_nothing(s->disk, hash);
+}
+
+static void cache_disk_tag(void *ctx, uint64_t fp, uint64_t epoch, bool soft)
+{
+    const cache_store *s = ctx;
+    l2_tag_invalidate(s->disk, fp, epoch, soft);
+}
+
+static uint64_t cache_disk_tags(void *ctx, uint64_t *floor,
+                                void (*fn)(void *fn_ctx, uint64_t fp, uint64_t hard, uint64_t soft),
+                                void *fn_ctx)
+{
+    const cache_store *s = ctx;
+    return l2_tags_known(s->disk, floor, fn, fn_ctx);
+}
+
+static cellar_err cache_disk_glob(void *ctx, uint32_t namespace_id, uint32_t generation,
+                                  const char *pattern, size_t len, uint64_t *walk)
+{
+    const cache_store *s = ctx;
+    (void)namespace_id; /* no other namespace has this generation */
+    return l2_glob_begin(s->disk, generation, pattern, len, walk);
+}
+
+static void cache_disk_glob_end(void *ctx, uint64_t walk)
+{
+    const cache_store *s = ctx;
+    l2_glob_end(s->disk, walk);
+}
+
+BASE_SIZE_BEGIN
+
+typedef struct cache_disk_walk {
+    bool (*fn)(void *fn_ctx, const cache_tier_key *k, const void *value, size_t value_len,
+               const cache_tier_meta *meta);
+    void *fn_ctx;
+} cache_disk_walk;
+
+static bool cache_disk_walk_one(void *ctx, const l2_key *k, const void *value, size_t value_len,
+                                const l2_meta *m)
+{
+    const cache_disk_walk *w = ctx;
+    const cache_tier_key key = { k->bytes, k->len, k->hash, 0, k->generation };
+    const cache_tier_meta meta = cache_disk_meta(m);
+    return w->fn(w->fn_ctx, &key, value, value_len, &meta);
+}
+
+static cellar_err cache_disk_iterate(void *ctx, uint64_t *at, uint32_t count, uint32_t generation,
+                                     bool (*fn)(void *fn_ctx, const cache_tier_key *k,
+                                                const void *value, size_t value_len,
+                                                const cache_tier_meta *meta),
+                                     void *fn_ctx)
+{
+    const cache_store *s = ctx;
+    cache_disk_walk w = { fn, fn_ctx };
+    return l2_visit(s->disk, generation, at, count, cache_disk_walk_one, &w);
+}
+
+static uint32_t cache_disk_mark(void *ctx, uint64_t at)
+{
+    const cache_store *s = ctx;
+    return l2_visit_mark(s->disk, at);
+}
+
+static uint64_t cache_disk_from(void *ctx, uint32_t mark)
+{
+    const cache_store *s = ctx;
+    return l2_visit_from(s->disk, mark);
+}
+
+static bool cache_disk_namespace_find(void *ctx, const char *name, size_t len,
+                                      cache_tier_namespace *out)
+{
+    const cache_store *s = ctx;
+    l2_namespace v;
+    if (!l2_namespace_find(s->disk, name, len, &v)) { return false; }
+    *out = (cache_tier_namespace){ v.id, v.generation, v.version };
+    return true;
+}
+
+static void cache_disk_namespace_set(void *ctx, const cache_tier_namespace *v, const char *name,
+                                     size_t len)
+{
+    cache_store *s = ctx;
+    const l2_namespace namespace = { v->id, v->generation, v->version };
+    const cellar_err err = l2_namespace_set(s->disk, &namespace, name, len);
+    if (err == CELLAR_OK || s->tier == NULL) { return; } /* a forked child has no tier */
+    /* Unknown after a restart: then the namespace gets a new generation and loses its entries. */
+    base_log(&s->log, BASE_LOG_WARNING, "l2", (int)err,
+             "generation of a namespace not stored: it is empty after a restart");
+}
+
+static void cache_disk_numbers(void *ctx, uint32_t *next_generation, uint32_t *next_id)
+{
+    const cache_store *s = ctx;
+    *next_generation = l2_next_generation(s->disk);
+    *next_id = l2_next_id(s->disk);
+}
+
+static void cache_disk_retire(void *ctx)
+{
+    const cache_store *s = ctx;
+    l2_retire(s->disk);
+}
+
+static cellar_err cache_disk_sync(void *ctx, int level)
+{
+    const cache_store *s = ctx;
+    (void)level;
+    l2_images_save(s->disk, false);
+    return l2_sync(s->disk);
+}
+
+static cellar_err cache_disk_commit(void *ctx)
+{
+    const cache_store *s = ctx;
+    return l2_commit(s->disk);
+}
+
+static cellar_err cache_disk_resize(void *ctx, uint64_t bytes)
+{
+    cache_store *s = ctx;
+    const cellar_err err = l2_resize(s->disk, bytes);
+    if (err == CELLAR_OK) { base_store_rlx(&s->disk_bytes, bytes); }
+    return err;
+}
+
+static bool cache_disk_tick(void *ctx, uint64_t budget_us)
+{
+    const cache_store *s = ctx;
+    return l2_tick(s->disk, budget_us);
+}
+
+static bool cache_disk_ready(void *ctx, int64_t timeout_ms)
+{
+    const cache_store *s = ctx;
+    return l2_ready(s->disk, timeout_ms);
+}
+
+/* Replace the tier by an inert one: a fork may happen inside a call of the tier. */
+static void cache_disk_forked(void *ctx)
+{
+    const cache_store *s = ctx;
+    l2_forked(s->disk);
+}
+
+/* ---- open ---- */
+
+static const char *cache_disk_why(cellar_err err, int sys_errno)
+{
+    if (err == CELLAR_E_UNSUPPORTED) {
+        return "l2_path is on a network file system: use a local one, or l2.allow_network";
+    }
+    if (err == CELLAR_E_BUSY) {
+        return "l2_path is in use by another process or store: use another directory";
+    }
+    if (err == CELLAR_E_FOREIGN) {
+        return "l2_path holds files that are not of a disk tier: use an empty directory";
+    }
+    if (err == CELLAR_E_NEWER_FORMAT) {
+        return "l2_path was written by a newer library: upgrade this one";
+    }
+    if (err == CELLAR_E_CORRUPT) { return "l2_path is damaged: see l2.on_damage"; }
+    if (err != CELLAR_E_IO) { return cellar_code_name(err); }
+    switch (sys_errno) {
+    case EACCES:
+    case EPERM: return "l2_path may not be read and written by this process: change permissions";
+    case EROFS: return "l2_path is on a read-only file system";
+    case ENOTDIR: return "l2_path is not a directory: name one";
+    case ELOOP: return "the link l2_path or its target has another owner: name the directory";
+    case EMLINK: return "l2_path goes through more than 8 symbolic links: use the real path";
+    case EFBIG: return "l2_bytes is above the process's limit of file size (RLIMIT_FSIZE)";
+    case ENOENT: return "the folder l2_path lies in does not exist";
+    case ENAMETOOLONG: return "l2_path is too long";
+    case EMFILE:
+    case ENFILE: return "no file descriptor is left: raise RLIMIT_NOFILE";
+    case ENOSPC:
+    case EDQUOT: return "there is no room on the disk of l2_path";
+    default: return cellar_code_name(err);
+    }
+}
+
+/* Write the least memory_bytes that the index for this l2_bytes needs. */
+static void cache_disk_small(char *text, size_t cap, const char *lead, const cache_settings *cfg,
+                             uint64_t least)
+{
+    base_text t = { text, cap, 0 };
+    base_text_add(&t, "%s: memory_bytes must be at least ", lead);
+    base_text_size(&t, base_round_up(least, 1024));
+    base_text_add(&t, " for l2_bytes ");
+    base_text_size(&t, cfg->config.l2_bytes);
+    base_text_add(&t, " (got ");
+    base_text_size(&t, cfg->config.memory_bytes);
+    base_text_add(&t, ")");
+}
+
+CELLAR_PRIVATE bool cache_disk_crowds(const cache_store *s, const cache_settings *cfg, char *text,
+                                      size_t cap)
+{
+    if (s->disk == NULL) { return false; }
+    cache_disk_small(text, cap, "cellar_open", cfg, l2_least(s->disk));
+    return true;
+}
+
+static cellar_err cache_disk_failed(cache_store *s, const cache_settings *cfg, cellar_err err,
+                                    uint64_t least)
+{
+    const char *why = cache_disk_why(err, s->disk_errno);
+    if (cfg->l2.required) {
+        (void)snprintf(s->disk_text, sizeof s->disk_text,
+                       "cellar_open: the disk tier is required: %s", why);
+        if (least != 0) {
+            cache_disk_small(s->disk_text, sizeof s->disk_text, "cellar_open", cfg, least);
+        }
+        cache_fail_open(err, s->disk_errno, s->disk_text);
+        return err;
+    }
+    s->disk_err = err;
+    (void)snprintf(s->disk_text, sizeof s->disk_text, "the disk tier is off: %s", why);
+    if (least != 0) {
+        cache_disk_small(s->disk_text, sizeof s->disk_text, "the disk tier is off", cfg, least);
+    }
+    base_log(&s->log, BASE_LOG_WARNING, "l2", (int)err, "%s (errno %d)", s->disk_text,
+             s->disk_errno);
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *cfg)
+{
+    if (s->tier != NULL || cfg->config.l2_path == NULL) { return CELLAR_OK; }
+    const int64_t min_ttl = cfg->l2.min_ttl_ms != 0 ? cfg->l2.min_ttl_ms : CACHE_DISK_MIN_TTL_MS;
+    uint64_t least = 0;
+    const l2_config c = {
+        .least_memory = &least,
+        .account = &s->account, .log = &s->log, .clock = &s->clock, .path = cfg->config.l2_path,
+        .bytes = cfg->config.l2_bytes, .memory_bytes = cfg->config.memory_bytes,
+        .avg_object_bytes = cfg->l2.mean_entry_bytes, .level = (l2_level)cfg->l2.sync,
+        .sync_ms = cfg->l2.sync_interval_ms, .min_ttl_ms = min_ttl,
+        .write_bps = cfg->l2.write_bytes_per_s,
+        .write_bpd = cfg->l2.write_bytes_per_day, .allow_network = cfg->l2.allow_network != 0,
+        .hash_algo = cfg->tuning.hash == CELLAR_HASH_SIPHASH13 ? BASE_HASH_SIP13 : BASE_HASH_FOLD,
+        .secret = cfg->tuning.hash_key, .crypt = cfg->cipher.seal != NULL ? &cfg->cipher : NULL,
+        .no_thread = cfg->host.no_threads != 0,
+        .stack_bytes = cfg->host.stack_bytes, .off_errors = cfg->l2.fail_errors,
+        .off_damaged_pct = cfg->l2.fail_damaged_pct, .off_ms = cfg->l2.retry_ms,
+        .off_max_ms = cfg->l2.retry_max_ms, .sigbus = cfg->l2.sigbus_handler != 0,
+        .mmap_read = cfg->l2.mmap_read != 0,
+        .set_aside = cfg->l2.on_damage == CELLAR_L2_SET_ASIDE, .tags_valid = cache_tags_valid,
+        .tags_ctx = s, .images = cache_keep_all, .images_ctx = s, .stats = s->stats,
+    };
+    stats_time_open(s->stats, STATS_OP_L2_READ);
+    stats_time_open(s->stats, STATS_OP_L2_WRITE);
+    const cellar_err err = l2_open(&c, &s->disk, &s->disk_errno);
+    if (err != CELLAR_OK) { return cache_disk_failed(s, cfg, err, least); }
+    s->disk_tier = (cache_tier){
+        .ctx = s,
+        .hash_key = cache_disk_hash_key,
+        .get = cache_disk_get,
+        .get_range = cache_disk_get_range,
+        .put = cache_disk_put,
+        .off = cache_disk_off,
+        .min_ttl_ms = min_ttl,
+        .pack_ready = cache_disk_pack_ready,
+        .kill = cache_disk_kill,
+        .nothing = cache_disk_nothing,
+        .tag = cache_disk_tag,
+        .tags = cache_disk_tags,
+        .glob = cache_disk_glob,
+        .glob_end = cache_disk_glob_end,
+        .iterate = cache_disk_iterate,
+        .mark = cache_disk_mark,
+        .from = cache_disk_from,
+        .namespace_find = cache_disk_namespace_find,
+        .namespace_set = cache_disk_namespace_set,
+        .numbers = cache_disk_numbers,
+        .retire = cache_disk_retire,
+        .sync = cache_disk_sync,
+        .resize = cache_disk_resize,
+        .commit = c.level != L2_DROP ? cache_disk_commit : NULL,
+        .commit_each = c.level == L2_ALWAYS,
+        .tick = cfg->host.no_threads != 0 ? cache_disk_tick : NULL,
+        .ready = cache_disk_ready,
+        .forked = cache_disk_forked,
+    };
+    base_store_rlx(&s->disk_close_ms, cfg->l2.close_ms);
+    s->disk_mode = (uint8_t)cfg->l2.write;
+    base_store_rlx(&s->disk_bytes, cfg->config.l2_bytes); /* another size than last time is a
+                                                           * resize */
+    s->tier = &s->disk_tier;
+    const int64_t ready_ms = cfg->l2.open_ready_ms;
+    (void)l2_ready(s->disk, ready_ms != 0 ? ready_ms : CACHE_DISK_READY_MS);
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE void cache_disk_abandon(cache_store *s)
+{
+    if (s->disk == NULL) { return; }
+    l2_close(s->disk);
+    s->disk = NULL;
+    s->tier = NULL;
+}
+
+/* ---- entries of memory are written ---- */
+
+#define CACHE_SPILL_BUCKETS 64u
+#define CACHE_SAVE_PATIENCE_NS UINT64_C(1000000000)
+
+typedef enum cache_spill_kind {
+    CACHE_SPILL_CLOSE, /* all that fit in l2.close_ms */
+    CACHE_SPILL_SAVE,  /* all; wait for room 1 s at most since the last entry that was stored */
+    CACHE_SPILL_CHECK, /* none: count those that the disk lacks */
+    CACHE_SPILL_OFFER  /* those that the disk dropped, until it has no room */
+} cache_spill_kind;
+
+typedef struct cache_spill {
+    cellar *namespace;
+    cache_progress *progress; /* of the long value at which the walk waits */
+    cache_spill_kind kind;
+    uint64_t until_ns; /* CLOSE, OFFER: end of the walk; SAVE: end of the wait for room */
+    uint64_t done;     /* entries handed to the log; but for OFFER, or refused by it */
+    uint64_t missed;   /* entries without room, or refused although they live long enough */
+    size_t written;    /* progress->parts.done at the last wait */
+    bool over;         /* out of time, or of room */
+    bool full;         /* out of room */
+} cache_spill;
+
+/* Return whether the disk has the entry, or must not have it. */
+static bool cache_spill_there(const cache_store *s, const l1_key *k, const l1_info *i)
+{
+    const l2_key key = { k->bytes, k->len, k->generation, k->hash };
+    l2_meta m;
+    size_t len;
+    if (i->kind == (uint8_t)L1_ERROR || i->stale || i->l2_addr == CACHE_NOT_ON_DISK ||
+        i->expires_ms - base_now_ms(&s->clock) < s->disk_tier.min_ttl_ms) {
+        return true;
+    }
+    return l2_get(s->disk, &key, NULL, 0, &len, &m) != CELLAR_MISS;
+}
+
+/* Wait for room. Return false if the walk does not wait any longer. */
+static bool cache_spill_wait(cache_spill *sp)
+{
+    const cache_store *s = sp->namespace->store;
+    l2_stats now;
+    l2_stats_get(s->disk, &now);
+    if (sp->kind == CACHE_SPILL_SAVE && sp->progress->parts.done > sp->written) {
+        sp->until_ns = base_now_ns() + CACHE_SAVE_PATIENCE_NS;
+    }
+    sp->written = sp->progress->parts.done;
+    if (sp->kind == CACHE_SPILL_OFFER || now.broken || base_now_ns() >= sp->until_ns) {
+        return false;
+    }
+    if (!l2_tick(s->disk, 1000)) { base_yield(); }
+    return true;
+}
+
+static bool cache_spill_one(void *ctx, const l1_seen *e)
+{
+    cache_spill *sp = ctx;
+    cellar *v = sp->namespace;
+    const cache_store *s = v->store;
+    if (sp->kind == CACHE_SPILL_OFFER && e->info.l2_addr != L1_ADDR_LATER) { return true; }
+    const bool all = sp->kind == CACHE_SPILL_SAVE || sp->kind == CACHE_SPILL_CHECK;
+    if (sp->kind == CACHE_SPILL_CLOSE && base_now_ns() >= sp->until_ns) {
+        sp->over = true;
+        return false;
+    }
+    const l1_key k = { e->key, (uint32_t)e->key_len, e->info.generation,
+                       base_hash(&s->hash_key, e->info.generation, e->key, e->key_len) };
+    if (sp->kind == CACHE_SPILL_CHECK) {
+        if (!cache_spill_there(s, &k, &e->info)) { sp->missed++; }
+        return true;
+    }
+    cache_stored done;
+    bool room;
+    do {
+        done = cache_tier_offer(v, &k, sp->progress);
+        room = done != CACHE_NO_ROOM && (done != CACHE_REFUSED || !l2_off(s->disk));
+    } while (!room && cache_spill_wait(sp));
+    if (!room && !all) {
+        sp->over = sp->full = true;
+        return false;
+    }
+    if (done == CACHE_NO_ROOM || done == CACHE_REFUSED) {
+        sp->missed++;
+    } else if (sp->kind == CACHE_SPILL_SAVE) {
+        sp->until_ns = base_now_ns() + CACHE_SAVE_PATIENCE_NS;
+    }
+    if (sp->kind != CACHE_SPILL_OFFER || done == CACHE_STORED) { sp->done++; }
+    return true;
+}
+
+/* Walk on from *slot and *cursor, until the walk is over. E_NOMEM: entries may be left. */
+static cellar_err cache_spill_walk(cache_store *s, cache_spill *sp, uint32_t *slot,
+                                   uint64_t *cursor)
+{
+    cellar_err err = CELLAR_OK;
+    for (; *slot < CACHE_NAMESPACES_MAX && !sp->over && err == CELLAR_OK; ++*slot) {
+        sync_take(NAMESPACE, &s->namespace_lock);
+        cellar *v = cache_namespace_next(s, slot);
+        const bool wanted = v != NULL && s->tier != NULL && cache_tier_of(v) == s->tier &&
+                            !v->dropped && cache_namespace_hold(v);
+        sync_drop(NAMESPACE, &s->namespace_lock);
+        if (!wanted) {
+            *cursor = 0;
+            continue;
+        }
+        sp->namespace = v;
+        do {
+            err = l1_scan(s->l1, cursor, CACHE_SPILL_BUCKETS, base_load_acq(&v->generation),
+                          L1_SCAN_KEYS, cache_spill_one, sp);
+            /* not inside a bucket: the next step continues behind it */
+            sp->over = sp->over || (sp->kind == CACHE_SPILL_OFFER &&
+                                    base_now_ns() >= sp->until_ns);
+        } while (err == CELLAR_OK && *cursor != 0 && !sp->over);
+        cache_namespace_release(v);
+        if (*cursor != 0) { return err; }
+    }
+    return err;
+}
+
+/* Write the entries of memory to disk. Unused entries are written, too: memory kept them to the
+ * end, and the next open begins with them. Return whether l2.close_ms was long enough. */
+static bool cache_disk_spill(cache_store *s)
+{
+    const int64_t wanted_ms = base_load_rlx(&s->disk_close_ms);
+    const int64_t limit_ms = wanted_ms != 0 ? wanted_ms : CACHE_DISK_CLOSE_MS;
+    const uint64_t limit_ns = (uint64_t)BASE_MIN(limit_ms, INT64_MAX / 4000000) * 1000000u;
+    cache_progress progress = { .hash = 0 };
+    cache_spill sp = { .kind = CACHE_SPILL_CLOSE, .until_ns = base_now_ns() + limit_ns,
+                       .progress = &progress };
+    uint32_t slot = 0;
+    uint64_t cursor = 0;
+    (void)cache_spill_walk(s, &sp, &slot, &cursor);
+    while (base_load_acq(&s->demoted_count) != 0 && base_now_ns() < sp.until_ns) {
+        if (!cache_demoted_work(s) && !l2_tick(s->disk, 1000)) { base_yield(); }
+    }
+    if (base_now_ns() < sp.until_ns || (!sp.over && base_load_acq(&s->demoted_count) == 0)) {
+        return true;
+    }
+    l1_stats l;
+    l1_stats_get(s->l1, &l);
+    base_log(&s->log, BASE_LOG_WARNING, "l2", (int)CELLAR_E_TIMEOUT,
+             "cellar_close: l2.close_ms: wrote %llu entries of memory, dropped the others of %llu",
+             (unsigned long long)sp.done, (unsigned long long)l.entries);
+    return false;
+}
+
+CELLAR_PRIVATE cellar_err cache_disk_save(cache_store *s, uint64_t *missed)
+{
+    cache_progress progress = { .hash = 0 };
+    cache_spill sp = { .kind = CACHE_SPILL_SAVE, .progress = &progress,
+                       .until_ns = base_now_ns() + CACHE_SAVE_PATIENCE_NS };
+    uint32_t slot = 0;
+    uint64_t cursor = 0;
+    l2_stats before, after;
+    if (s->disk == NULL || s->tier == NULL || l2_off(s->disk)) { return CELLAR_DISABLED; }
+    l2_stats_get(s->disk, &before);
+    cellar_err err = cache_spill_walk(s, &sp, &slot, &cursor);
+    if (err == CELLAR_OK) { err = cache_disk_sync(s, 0); }
+    l2_stats_get(s->disk, &after);
+    if (err == CELLAR_OK && after.reclaimed != before.reclaimed) { /* perhaps of memory, too */
+        sp = (cache_spill){ .kind = CACHE_SPILL_CHECK };
+        slot = 0;
+        err = cache_spill_walk(s, &sp, &slot, &cursor);
+    }
+    *missed = sp.missed;
+    return err == CELLAR_OK && sp.missed != 0 ? CELLAR_DROPPED : err;
+}
+
+/* Continue the pass for `budget_us`. Return false at its end, or if there is no room. */
+static bool cache_offer_pass(cache_store *s, uint64_t budget_us)
+{
+    const size_t written = s->offered.parts.done;
+    cache_spill sp = { .kind = CACHE_SPILL_OFFER, .progress = &s->offered,
+                       .until_ns = base_now_ns() + BASE_MIN(budget_us, 1000000u) * 1000u };
+    if (s->offer_slot == 0 && s->offer_cursor == 0) {
+        base_store_rel(&s->owes, (uint32_t)CACHE_OWES_PASS);
+    }
+    const cellar_err err = cache_spill_walk(s, &sp, &s->offer_slot, &s->offer_cursor);
+    if (sp.full || err != CELLAR_OK) { /* entries of this bucket are left */
+        base_store_rel(&s->owes, (uint32_t)CACHE_OWES_AGAIN);
+        return sp.done != 0 || s->offered.parts.done > written;
+    }
+    if (sp.over) { return true; }
+    s->offer_slot = 0;
+    s->offer_cursor = 0;
+    return !base_cas_ar(&s->owes, (uint32_t)CACHE_OWES_PASS, (uint32_t)CACHE_OWES_NOTHING);
+}
+
+CELLAR_PRIVATE bool cache_disk_offer(cache_store *s, uint64_t budget_us)
+{
+    const bool owes = base_load_acq(&s->owes) != CACHE_OWES_NOTHING;
+    if ((!owes && base_load_acq(&s->demoted_count) == 0) || s->disk == NULL || s->tier == NULL ||
+        l2_off(s->disk) || !base_cas_ar(&s->offers, 0u, 1u)) {
+        return false;
+    }
+    bool more = cache_demoted_work(s);
+    if (owes) { more = cache_offer_pass(s, budget_us) || more; }
+    base_store_rel(&s->offers, 0u);
+    return more;
+}
+
+CELLAR_PRIVATE bool cache_disk_end(cache_store *s)
+{
+    if (s->disk == NULL) { return true; }
+    const bool all = s->tier == NULL || cache_disk_spill(s);
+    return l2_end(s->disk) == CELLAR_OK && all;
+}
+
+CELLAR_PRIVATE void cache_disk_close(cache_store *s)
+{
+    l2_close(s->disk);
+    s->disk = NULL;
+    cache_demoted_drop(s); /* of a child, and what left memory during the close */
+}
+
+CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT])
+{
+    if (s->disk == NULL || s->tier == NULL) { return; }
+    l2_stats l;
+    l2_stats_get(s->disk, &l);
+#define CACHE_X(field, family, label, shown) \
+    given[STATS_GIVEN_L2_##field] = (uint64_t)l.field;
+    STATS_GIVEN_L2(CACHE_X)
+#undef CACHE_X
+    given[STATS_GIVEN_L2_REFUSED] = l.refused_size + l.refused_stamp + l.refused_ttl +
+                                    l.refused_budget + l.refused_unused + l.refused_seal +
+                                    l.refused_invalid;
+    given[STATS_GIVEN_L2_OFF] = l.broken ? 2 : l.off;
+    given[STATS_GIVEN_L2_BREAKER] = !l.off ? CELLAR_BREAKER_CLOSED
+                                    : l.trying ? CELLAR_BREAKER_HALF_OPEN : CELLAR_BREAKER_OPEN;
+}
+
+BASE_SIZE_END
+#endif

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * maintenance: functions of maintenance.c for the files above it. */
+#ifndef STORE_MAINTENANCE_H
+#define STORE_MAINTENANCE_H
+
+#include "cache/types.h"
+
+CELLAR_PRIVATE cellar_err cache_thread_start(cache_store *s);
+/* Stop the thread. Return E_BUSY if another thread starts or stops it. */
+CELLAR_PRIVATE cellar_err cache_thread_end(cache_store *s);
+CELLAR_PRIVATE void cache_thread_stop(cache_store *s); /* the same; waits for another thread */
+/* Stop background work between the two calls, except work of this thread itself. */
+CELLAR_PRIVATE void cache_tick_pause(cache_store *s);
+CELLAR_PRIVATE void cache_tick_resume(cache_store *s);
+
+#endif

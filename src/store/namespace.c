@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * namespace: named handles of one store.
+ *
+ * PICTURE    name -(uthash, keyed hash)-> namespace {slot, id, generation, version, options}
+ * WALK       open: name found -> one more handle. Else slot -> filter from the disk -> number and
+ *            cell -> named under NAMESPACE, unless another thread was faster -> tier learns it
+ * INVARIANTS A namespace that the tier knows goes on with its numbers, which revives its entries.
+ * LOCKING    NAMESPACE. Memory is allocated before the lock and freed after it; only the table of
+ *            uthash grows under it.
+ * SEE ALSO   cache/handle.c (refs, slots), cache/generation.c, options.c, cache/clear.c. */
+#include "store/namespace.h"
+
+#include "cache/bloom_guard.h"
+#include "cache/call.h"
+#include "cache/clear.h"
+#include "cache/error.h"
+#include "cache/generation.h"
+#include "cache/handle.h"
+#include "cache/talk.h"
+#include "cache/tier_calls.h"
+#include "loading/breaker_calls.h"
+#include "policy/policy.h"
+#include "store/bloom_persist.h"
+#include "store/options.h"
+#include "store/policy_reload.h"
+
+#include "flight/flight.h"
+
+#define CACHE_GENERATIONS_LEAST 64u
+/* numbers from before a restart should find their cells free */
+#define CACHE_GENERATIONS_DISK 1024u
+
+BASE_SIZE_BEGIN
+
+/* ---- names ---- */
+
+static unsigned cache_name_hash(const cache_store *s, const char *name, size_t len)
+{
+    return (unsigned)base_hash(&s->hash_key, CACHE_SALT_NAME, name, len);
+}
+
+SYNC_HOLDS(NAMESPACE)
+static cellar *cache_namespace_find(cache_store *s, const char *name, size_t len)
+{
+    const unsigned hash = cache_name_hash(s, name, len);
+    return BASE_TABLE_FIND(hh, s->names, name, len, hash);
+}
+
+SYNC_HOLDS(NAMESPACE) static bool cache_namespace_name(cache_store *s, cellar *v)
+{
+    base_account *base_table_account = &s->account;
+    const base_module base_table_module = BASE_MOD_NAMESPACE;
+    const unsigned hash = cache_name_hash(s, v->name, v->name_len);
+    v->hh.tbl = NULL;
+    BASE_TABLE_ADD(hh, s->names, v->name, v->name_len, hash, v);
+    return v->hh.tbl != NULL;
+}
+
+SYNC_HOLDS(NAMESPACE) static void cache_namespace_unname(cache_store *s, cellar *v)
+{
+    base_account *base_table_account = &s->account;
+    const base_module base_table_module = BASE_MOD_NAMESPACE;
+    BASE_TABLE_REMOVE(hh, s->names, v);
+}
+
+/* ---- open and close ---- */
+
+static cellar *cache_namespace_new(cache_store *s, const char *name, size_t name_len)
+{
+    cellar *v = base_alloc(&s->account, BASE_MOD_NAMESPACE, sizeof *v, NULL);
+    if (v == NULL) { return NULL; }
+    v->store = s;
+    v->l1 = s->l1;
+    v->stats = s->stats;
+    v->stats_tag = stats_tag(s->stats, 0);
+    v->hash_key = &s->hash_key;
+    base_store_rlx(&v->tier, s->tier);
+    v->policy = policy_write; /* asked while CACHE_CARRIES_POLICY is set */
+    for (unsigned i = 0; i < CACHE_DEFAULTS; i++) { cache_default_set(v, i, 0); }
+    v->version = 1;
+    v->name_len = (uint32_t)name_len; /* at most CELLAR_NAME_MAX */
+    memcpy(v->name, name, name_len);
+    /* none until the namespace is settled, though it has a slot */
+    v->first_generation = UINT32_MAX;
+    base_store_rlx(&v->refs, 1u);
+    base_store_rlx(&v->state, (uint32_t)CACHE_CLOSED);
+    return v;
+}
+
+/* Return CACHE_TALK if hits or misses of the namespace are logged. */
+static uint32_t cache_talk_now(const cellar *v)
+{
+    return v->store->log.fn != NULL && cache_log_limit(v) >= (int)BASE_LOG_INFO ? CACHE_TALK : 0u;
+}
+
+static uint32_t cache_state_now(const cellar *v)
+{
+    return cache_talk_now(v) | (base_load_rlx(&v->state) & CACHE_PROOF);
+}
+
+CELLAR_PRIVATE void cache_namespaces_talk(cache_store *s)
+{
+    sync_take(NAMESPACE, &s->namespace_lock);
+    cellar *v;
+    for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
+        const uint32_t rest = base_load_rlx(&v->state) & ~CACHE_TALK;
+        base_store_rel(&v->state, rest | cache_talk_now(v));
+    }
+    sync_drop(NAMESPACE, &s->namespace_lock);
+}
+
+/* Return whether the tier is being told of a namespace with this name. */
+SYNC_HOLDS(NAMESPACE) static bool cache_namespace_unreported(const cache_store *s, const cellar *v)
+{
+    const cellar *o;
+    for (uint32_t slot = 1; (o = cache_namespace_next(s, &slot)) != NULL; slot++) {
+        if (o != v && o->unreported != 0 && o->name_len == v->name_len &&
+            memcmp(o->name, v->name, v->name_len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Adopt the numbers that the tier has stored, which revives its entries. Return false, with a new
+ * generation to be drawn, if the tier knows none, the cell is taken, or a namespace of this name is
+ * being dropped. */
+SYNC_HOLDS(NAMESPACE) static bool cache_namespace_adopt(cache_store *s, cellar *v)
+{
+    cache_tier_namespace t;
+    if (s->tier == NULL || s->tier->namespace_find == NULL) { return false; }
+    if (!cache_tier_namespace_find(v, &t) || cache_namespace_unreported(s, v)) { return false; }
+    v->id = t.id;
+    if (v->no_disk) { return false; } /* the tier forgets its entries */
+    v->version = t.version;
+    const cache_generations *table = base_load_rlx(&s->generations);
+    const uint64_t there = base_load_rlx(&table->cell[t.generation & table->mask]);
+    if (t.generation == 0 || (there & CACHE_CELL_ALIVE) != 0) { return false; }
+    cache_generation_take(v, t.generation);
+    return true;
+}
+
+static cellar_err cache_root_open(cache_store *s, const cache_settings *cfg)
+{
+    const char *name = cfg->host.name != NULL ? cfg->host.name : "";
+    cellar *v = cache_namespace_new(s, name, strlen(name));
+    if (v == NULL) { return CELLAR_E_NOMEM; }
+    const cellar_namespace_opts *o = &cfg->root;
+    if (!cache_namespace_opts_room(s, o)) {
+        cache_namespace_free(s, v);
+        return CELLAR_E_NOMEM;
+    }
+    sync_take(NAMESPACE, &s->namespace_lock);
+    cache_namespace_opts_apply(v, o);
+    cache_namespace_fix(v, o);
+    if (o->version != 0) { v->version = o->version; }
+    v->handles = 1;
+    v->first_generation = 0;
+    base_store_rlx(&v->refs, 2u);
+    base_store_rlx(&v->state, cache_state_now(v));
+    cache_namespace_put(s, 0, v);
+    s->root = v;
+    s->namespace_count = 1;
+    if (s->tier == NULL || s->tier->namespace_find == NULL || v->no_disk) {
+        cache_generation_take(v, 0);
+    } else {
+        /* The root keeps its id 0. A public version that differs from the stored one is a version
+         * change. */
+        if (!cache_namespace_adopt(s, v) || (o->version != 0 && v->version != o->version)) {
+            if (o->version != 0) { v->version = o->version; }
+            /* numbers are left: checked at open */
+            (void)cache_generation_next(v, CELLAR_CAUSE_VERSION);
+        }
+        v->id = 0;
+    }
+    v->unreported = s->tier != NULL;
+    sync_drop(NAMESPACE, &s->namespace_lock);
+    if (s->tier != NULL) { cache_tier_namespace_tell(v); }
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE cellar_err cache_namespaces_open(cache_store *s, const cache_settings *cfg)
+{
+    s->max_namespaces =
+        cfg->tuning.max_namespaces != 0 ? cfg->tuning.max_namespaces : CACHE_NAMESPACES_MAX;
+    s->next_generation = cfg->first_generation != 0 ? cfg->first_generation : 1;
+    s->next_id = 1;
+    uint32_t cells = CACHE_GENERATIONS_LEAST;
+    if (s->tier != NULL && s->tier->numbers != NULL) {
+        uint32_t next_generation;
+        s->tier->numbers(s->tier->ctx, &next_generation, &s->next_id);
+        s->next_generation = BASE_MAX(s->next_generation, next_generation);
+        cells = CACHE_GENERATIONS_DISK;
+    }
+    cache_generations *t = cache_generations_new(s, cells);
+    base_store_rlx(&s->generations, t);
+    cellar_err err = CELLAR_E_NOMEM;
+    if (t != NULL && cache_page_room(s, 0)) { err = cache_root_open(s, cfg); }
+    if (err == CELLAR_OK) { return err; }
+    cache_namespaces_close(s);
+    return cache_open_refuse(err, "no memory for the root namespace");
+}
+
+typedef struct cache_opening { /* one call of cellar_namespace_open */
+    cache_store *s;
+    const char *name;
+    size_t len;
+    const cellar_namespace_opts *o; /* checked; NULL: none */
+    cellar_err err;
+    bool missed; /* the quota of its policy is not in force */
+} cache_opening;
+
+/* Open the namespace of this name once more. Return NULL if there is none, or if err is not OK. */
+SYNC_HOLDS(NAMESPACE) static cellar *cache_namespace_reopen(cache_opening *p)
+{
+    cellar *v = cache_namespace_find(p->s, p->name, p->len);
+    if (v == NULL) { return NULL; }
+    if (p->o != NULL) {
+        p->err = cache_quota_take(p->s, v, p->o, cache_policy_share(v, p->o), &p->missed);
+        if (p->err != CELLAR_OK) { return NULL; }
+        cache_namespace_opts_apply(v, p->o);
+        cache_policy_bind(v);
+    }
+    v->handles++;
+    (void)base_add_rlx(&v->refs, 1u); /* it is named: refs >= 1 */
+    const uint32_t rest = base_load_rlx(&v->state) & ~(CACHE_CLOSED | CACHE_TALK);
+    base_store_rel(&v->state, rest | cache_talk_now(v));
+    return v;
+}
+
+/* Name the namespace with a slot and open it. Return false if the numbers are used up or no memory
+ * is left. */
+SYNC_HOLDS(NAMESPACE) static bool cache_namespace_settle(cellar *v, cache_opening *p)
+{
+    cache_store *s = p->s;
+    if (!cache_namespace_name(s, v)) { return false; }
+    if (!cache_namespace_adopt(s, v)) {
+        base_store_rlx(&v->generation, s->next_generation); /* it has no old one to end */
+        if (!cache_generation_next(v, CELLAR_CAUSE_NONE)) {
+            cache_namespace_unname(s, v);
+            return false;
+        }
+        if (p->o != NULL && p->o->version != 0) { v->version = p->o->version; }
+    }
+    v->first_generation = base_load_rlx(&v->generation);
+    if (v->id == 0) { v->id = s->next_id++; }
+    if (p->o != NULL) { cache_namespace_opts_apply(v, p->o); }
+    cache_policy_bind(v);
+    v->unreported = s->tier != NULL;
+    v->handles = 1;
+    (void)base_add_rlx(&v->refs, 1u); /* its name has one; a thread that walks the table may hold
+                                       * one */
+    base_store_rel(&v->state, cache_state_now(v));
+    return true;
+}
+
+/* Create the namespace, or open it if another thread just created it. Return NULL if err is not
+ * OK. */
+SYNC_UNCHECKED static cellar *cache_namespace_create(cache_opening *p)
+{
+    cache_store *s = p->s;
+    p->err = CELLAR_E_NOMEM;
+    cellar *fresh = cache_namespace_new(s, p->name, p->len);
+    if (fresh == NULL) { return NULL; }
+    if (!cache_namespace_seat(s, fresh, &p->err)) {
+        cache_namespace_free(s, fresh);
+        return NULL;
+    }
+    cellar *out = NULL;
+    bool settled = false;
+    struct l2_image *kept = NULL;
+    const cellar_namespace_opts none = cellar_namespace_opts_default();
+    cache_namespace_fix(fresh, p->o != NULL ? p->o : &none);
+    if (fresh->secret) { cache_hide(s); }
+    if (!stats_slot_open(s->stats, fresh->slot)) { goto drop; }
+    if (p->o != NULL && !cache_max_entries_begin(fresh, p->o)) { goto drop; }
+    kept = cache_keep_begin(fresh, fresh->no_disk);
+    if (!cache_namespace_ready(s)) { goto drop; }
+    l1_advise_anew(s->l1, fresh->slot);
+    p->err = CELLAR_OK;
+    out = cache_namespace_reopen(p);
+    if (out == NULL && p->err == CELLAR_OK) {
+        const uint32_t ruled = cache_policy_share(fresh, p->o);
+        p->err = cache_quota_take(s, fresh, p->o, ruled, &p->missed);
+        settled = p->err == CELLAR_OK && cache_namespace_settle(fresh, p);
+        if (!settled && p->err == CELLAR_OK) { p->err = CELLAR_E_NOMEM; }
+    }
+    if (!settled) { cache_quota_give(s, fresh); }
+    sync_drop(NAMESPACE, &s->namespace_lock);
+drop:
+    cache_keep_end(kept, settled);
+    if (!settled) {
+        l1_cap_stop(s->l1, fresh->slot);
+        cache_namespace_release(fresh);
+        return out;
+    }
+    if (s->tier != NULL) { cache_tier_namespace_tell(fresh); }
+    return fresh;
+}
+
+CELLAR_PRIVATE cellar_err cache_guards_start(cellar *v, const cellar_namespace_opts *o)
+{
+    const cellar_err err = o->bloom != 0 ? cache_filter_start(v) : CELLAR_OK;
+    return err == CELLAR_OK && o->breaker != NULL ? cache_breaker_start(v, o->breaker) : err;
+}
+
+static size_t cache_name_len(const char *name)
+{
+    const char *end = memchr(name, '\0', CELLAR_NAME_MAX + 1);
+    return end != NULL ? (size_t)(end - name) : CELLAR_NAME_MAX + 1;
+}
+
+/* Return the public version of the namespace. */
+static uint32_t cache_version(cellar *v)
+{
+    sync_take(NAMESPACE, &v->store->namespace_lock);
+    const uint32_t version = v->version;
+    sync_drop(NAMESPACE, &v->store->namespace_lock);
+    return version;
+}
+
+CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
+                                            const cellar_namespace_opts *o,
+                                            cellar **out)
+{
+    if (out == NULL) { return cache_refuse(c, "cellar_namespace_open: out must not be NULL"); }
+    *out = NULL;
+    if (c == NULL || name == NULL) {
+        return cache_refuse(c, "cellar_namespace_open: c and name must not be NULL");
+    }
+    const size_t len = cache_name_len(name);
+    if (len == 0 || len > CELLAR_NAME_MAX) {
+        return cache_refuse(c, "cellar_namespace_open: name must have 1..64 bytes");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cellar_namespace_opts full;
+    if (o != NULL) {
+        const char *why = "";
+        const cellar_err err = cache_namespace_opts_read(&full, o, &why);
+        if (err != CELLAR_OK) { return cache_fail(c, err, 0, why); }
+        o = &full;
+    }
+    cache_store *s = c->store;
+    cache_opening p = { .s = s, .name = name, .len = len, .o = o };
+    if (o != NULL && (!cache_quota_room(s, o) || !cache_namespace_opts_room(s, o))) {
+        return cache_fail(c, CELLAR_E_NOMEM, 0, "cellar_namespace_open: no memory");
+    }
+    cache_store_hold(s);
+    sync_take(NAMESPACE, &s->namespace_lock);
+    cellar *v = cache_namespace_reopen(&p);
+    sync_drop(NAMESPACE, &s->namespace_lock);
+    if (v == NULL && p.err == CELLAR_OK) { v = cache_namespace_create(&p); }
+    if (p.missed) { cache_policy_share_missed(s); }
+    if (v == NULL) {
+        cache_store_release(s, 1);
+        return cache_fail(c, p.err, 0, p.err == CELLAR_E_LIMIT
+            ? "cellar_namespace_open: max_namespaces is reached, or 63 namespaces have quotas"
+            : p.err == CELLAR_E_INVAL
+            ? "cellar_namespace_open: sum of quota_min_pct is over 100, or the namespace "
+              "was created without quota"
+            : "cellar_namespace_open: no memory");
+    }
+    cellar_err err = o != NULL ? cache_max_entries_set(v, o->max_entries) : CELLAR_OK;
+    if (err == CELLAR_OK && o != NULL) { err = cache_guards_start(v, o); }
+    const char *why = "cellar_namespace_open: bloom, breaker or max_entries does not fit: "
+                      "raise memory_bytes";
+    if (err == CELLAR_OK && o != NULL && o->version != 0 && o->version != cache_version(v)) {
+        err = cellar_version_set(v, o->version);
+        why = "cellar_namespace_open: version was not set: retry";
+    }
+    if (err == CELLAR_OK) {
+        *out = v;
+        return err;
+    }
+    if (cache_handle_drop(v)) { cache_namespace_release(v); }
+    cache_store_release(s, 1);
+    return cache_fail(c, err, 0, why);
+}
+
+CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)
+{
+    if (c == NULL || name == NULL) {
+        return cache_refuse(c, "cellar_namespace_drop: c and name must not be NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_store *s = c->store;
+    const size_t len = cache_name_len(name);
+    if (len == 0 || len > CELLAR_NAME_MAX) {
+        return cache_refuse(c, "cellar_namespace_drop: name must have 1..64 bytes");
+    }
+    sync_take(NAMESPACE, &s->namespace_lock);
+    cellar *v = cache_namespace_find(s, name, len);
+    if (v != NULL) {
+        cache_namespace_unname(s, v);
+        v->dropped = true;
+        v->unreported += s->tier != NULL;
+        base_store_rel(&v->state, base_load_rlx(&v->state) | CACHE_CLOSED);
+        cache_generation_end(s, base_load_rlx(&v->generation), CELLAR_CAUSE_CLEARED);
+        cache_quota_give(s, v);
+    }
+    sync_drop(NAMESPACE, &s->namespace_lock);
+    if (v == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0,
+                                       "cellar_namespace_drop: no namespace has this name"); }
+    cache_generation_died(v, 0);
+    /* state, then flights; cellar_lease_acquire: flight, fence, then state */
+    base_fence_sc();
+    flight_table *t = base_load_sc(&s->flights);
+    if (t != NULL) { flight_end_leases(t, v->id); }
+    cellar_err err = cache_acked(v, CELLAR_OK);
+    if (err != CELLAR_OK) { (void)cache_fail(c, err, 0, "cellar_namespace_drop: the disk failed"); }
+    l1_cap_stop(s->l1, v->slot);
+    cache_namespace_release(v); /* it is no longer named */
+    return err;
+}
+
+CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled)
+{
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    cache_store *s = c->store;
+    sync_take(NAMESPACE, &s->namespace_lock);
+    const bool closed = cache_is_closed(c);
+    if (!closed) {
+        const uint32_t rest = base_load_rlx(&c->state) & ~CACHE_OFF;
+        base_store_rel(&c->state, rest | (enabled ? 0u : CACHE_OFF));
+    }
+    sync_drop(NAMESPACE, &s->namespace_lock);
+    return closed ? cache_closed(c) : CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_ttl_class_find(cellar *c, const char *name, uint32_t *class_number)
+{
+    if (c == NULL || name == NULL || class_number == NULL) {
+        return cache_refuse(c, "cellar_ttl_class_find: no argument may be NULL");
+    }
+    *class_number = 0;
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_store *s = c->store;
+    uint32_t found = 0;
+    sync_take(NAMESPACE, &s->namespace_lock);
+    const uint32_t count = base_load_rlx(&c->class_count);
+    for (uint32_t i = 0; i < count && found == 0; i++) {
+        if (strcmp(c->class_name[i], name) == 0) { found = i + 1; }
+    }
+    const bool fallback = found == 0 && count > 0;
+    if (fallback) { found = base_load_rlx(&c->ttl_class_fallback); }
+    sync_drop(NAMESPACE, &s->namespace_lock);
+    if (fallback) { stats_add(cache_mine(c), STATS_CLASS_FALLBACK, 1); }
+    *class_number = found;
+    return count == 0 ? CELLAR_MISS : CELLAR_OK;
+}
+
+BASE_SIZE_END

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * options: options of a namespace: check, keep, and the quota that they ask for.
+ *
+ * INVARIANTS Checked before anything is allocated; memory is allocated before NAMESPACE is taken. A
+ *            quota has its number before the first generation of its namespace or never: entries
+ *            stored without a number were not counted.
+ * LOCKING    NAMESPACE for writes. Calls read the options as single atomic words. */
+#include "store/options.h"
+
+#include "cache/generation.h"
+#include "cache/talk.h"
+#include "loading/breaker_calls.h"
+#include "loading/load_plan.h"
+#include "policy/policy_text.h"
+
+#include "base/pack.h"
+
+BASE_SIZE_BEGIN
+
+#define CACHE_NAMESPACE(field, max, text) \
+    CACHE_RULE(cellar_namespace_opts, "namespace: " text, field, 0, max)
+
+static const cache_rule cache_namespace_rules[] = {
+    CACHE_NAMESPACE(stale_ms, CACHE_WINDOW_MAX, "stale_ms must be at most 2^32 - 1"),
+    CACHE_NAMESPACE(tier, CELLAR_TIER_L2, "tier must be a cellar_tier"),
+    CACHE_NAMESPACE(hidden, 1, "hidden must be 0 or 1"),
+    CACHE_NAMESPACE(l2_write, CELLAR_L2_WRITE_THROUGH, "l2_write must be a cellar_l2_write"),
+    CACHE_NAMESPACE(l2_lz4, 1, "l2_lz4 must be 0 or 1"),
+    CACHE_NAMESPACE(reserved0, 0, "reserved0 must be 0"),
+    CACHE_NAMESPACE(exact_age, 1, "exact_age must be 0 or 1"),
+    CACHE_NAMESPACE(quota_min_pct, 100, "a quota must be 0..100 percent"),
+    CACHE_NAMESPACE(quota_max_pct, 100, "a quota must be 0..100 percent"),
+    CACHE_NAMESPACE(bloom, CELLAR_BLOOM_OBSERVING, "bloom must be 0 or 1"),
+    CACHE_NAMESPACE(log_level, CELLAR_LOG_OFF, "log_level must be a cellar_log_level"),
+    CACHE_NAMESPACE(ttl_class_count, CELLAR_TTL_CLASSES_MAX, "ttl_class_count must be at most 16"),
+};
+
+CELLAR_PRIVATE const cache_rule *cache_rule_broken(const void *options, const cache_rule *rules,
+                                                   size_t count, uint64_t *got)
+{
+    for (const cache_rule *r = rules; r < rules + count; r++) {
+        const unsigned char *at = (const unsigned char *)options + r->offset;
+        *got = 0;
+        memcpy(got, at, r->wide ? 8 : 4); /* little-endian: base/port.h */
+        if (*got != 0 && (*got < r->min || *got > r->max)) { return r; }
+    }
+    return NULL;
+}
+
+static const char *cache_namespace_opts_range(const cellar_namespace_opts *o)
+{
+    const int64_t times[CACHE_DEFAULTS] = CACHE_TIMES(o);
+    for (size_t i = 0; i < CACHE_DEFAULTS; i++) {
+        if (times[i] < 0) { return "namespace: a duration is negative: use 0 or more"; }
+    }
+    uint64_t got;
+    const cache_rule *r = cache_rule_broken(o, CACHE_RULES(cache_namespace_rules), &got);
+    if (r != NULL) { return r->name; }
+    if (o->idle_ms > CACHE_WINDOW_MAX && o->idle_ms != CELLAR_TTL_NONE) {
+        return "namespace: idle_ms must be at most 2^32 - 1";
+    }
+    if (o->quota_max_pct != 0 && o->quota_min_pct > o->quota_max_pct) {
+        return "namespace: quota_min_pct must be at most quota_max_pct";
+    }
+    if (o->policy_section != NULL && strlen(o->policy_section) > CELLAR_NAME_MAX) {
+        return "namespace: policy_section must have at most 64 bytes";
+    }
+    if (o->ttl_class_count > 0 && o->ttl_classes == NULL) {
+        return "namespace: ttl_classes must not be NULL";
+    }
+    if (o->ttl_class_fallback > o->ttl_class_count) {
+        return "namespace: ttl_class_fallback must be 0..ttl_class_count";
+    }
+    for (uint32_t i = 0; i < o->ttl_class_count; i++) {
+        const cellar_ttl_class *t = &o->ttl_classes[i];
+        if (t->name == NULL || t->name[0] == '\0' || t->ttl_ms < 1) {
+            return "namespace: a TTL class needs a name and ttl_ms >= 1";
+        }
+        if (strlen(t->name) > CELLAR_TTL_CLASS_NAME_MAX) {
+            return "namespace: the name of a TTL class is too long";
+        }
+        for (uint32_t k = 0; k < i; k++) {
+            if (strcmp(o->ttl_classes[k].name, t->name) == 0) {
+                return "namespace: two TTL classes have the same name";
+            }
+        }
+    }
+    return NULL;
+}
+
+/* Copy a codec of the caller; NULL: none. */
+static cellar_err cache_codec_read(const cellar_codec *in, cellar_codec *out, const char **why)
+{
+    memset(out, 0, sizeof *out);
+    const cellar_err err = in != NULL ? base_opts_in(out, sizeof *out, in) : CELLAR_OK;
+    if (err == CELLAR_OK && (in == NULL || (out->encode != NULL && out->decode != NULL))) {
+        return err;
+    }
+    *why = "namespace: a codec needs encode and decode: start from cellar_codec_default()";
+    return err != CELLAR_OK ? err : CELLAR_E_INVAL;
+}
+
+CELLAR_PRIVATE cellar_err cache_namespace_opts_read(cellar_namespace_opts *full,
+                                                    const cellar_namespace_opts *o,
+                                                    const char **why)
+{
+    cellar_codec codec;
+    cellar_err err = base_opts_in(full, sizeof *full, o);
+    if (err != CELLAR_OK) {
+        *why = err == CELLAR_E_UNSUPPORTED
+                   ? "namespace: options have a field that this library does not know"
+                   : "namespace: start from cellar_namespace_opts_default()";
+        return err;
+    }
+    err = cache_load_namespace_check(full, why);
+    if (err == CELLAR_OK && (*why = cache_namespace_opts_range(full)) != NULL) {
+        err = CELLAR_E_INVAL;
+    }
+    if (err == CELLAR_OK && full->l2_lz4 != 0 && !base_pack_there()) {
+        *why = "namespace: l2_lz4 must be 0: this library was built without liblz4";
+        err = CELLAR_E_UNSUPPORTED;
+    }
+    if (err == CELLAR_OK) { err = cache_breaker_check(full->breaker, why); }
+    if (err == CELLAR_OK) { err = cache_codec_read(full->codec, &codec, why); }
+    return err;
+}
+
+CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own)
+{
+    base_store_rlx(&c->def[which], own != 0 ? own : c->store->defaults[which]);
+}
+
+CELLAR_PRIVATE bool cache_namespace_opts_room(const cache_store *s, const cellar_namespace_opts *o)
+{
+    const cache_tier *t = s->tier;
+    return o->l2_lz4 == 0 || t == NULL || t->pack_ready == NULL || t->pack_ready(t->ctx);
+}
+
+CELLAR_PRIVATE void cache_namespace_opts_apply(cellar *v, const cellar_namespace_opts *o)
+{
+    const int64_t own[CACHE_DEFAULTS] = CACHE_TIMES(o);
+    for (unsigned i = 0; i < CACHE_DEFAULTS; i++) { cache_default_set(v, i, own[i]); }
+    base_store_rlx(&v->carries, (base_load_rlx(&v->carries) & ~CACHE_CARRIES_BIRTH) |
+                                    (o->exact_age != 0 ? CACHE_CARRIES_BIRTH : 0u));
+    base_store_rlx(&v->log_own, o->log_level != 0 ? cache_log_level(o->log_level) + 1u : 0u);
+    cache_load_namespace_apply(v, o);
+    const char *section = o->policy_section != NULL ? o->policy_section : "";
+    memcpy(v->rules_name, section, strlen(section) + 1);
+    for (uint32_t i = 0; i < o->ttl_class_count; i++) {
+        const char *name = o->ttl_classes[i].name;
+        memcpy(v->class_name[i], name, strlen(name) + 1);
+        base_store_rlx(&v->class_hash[i], policy_class_hash(name, strlen(name)));
+        base_store_rlx(&v->class_ttl_ms[i], o->ttl_classes[i].ttl_ms);
+    }
+    base_store_rlx(&v->ttl_class_fallback,
+                   o->ttl_class_fallback == 0 ? 1u : o->ttl_class_fallback);
+    base_store_rel(&v->class_count, o->ttl_class_count); /* acquire in cache_plan_make */
+}
+
+CELLAR_PRIVATE void cache_namespace_fix(cellar *v, const cellar_namespace_opts *o)
+{
+    v->no_disk = o->tier == CELLAR_TIER_L1 || o->hidden != 0;
+    base_store_rlx(&v->tier, v->no_disk ? NULL : v->store->tier);
+    v->secret = o->hidden != 0;
+    v->disk_mode = o->l2_write != 0 ? (uint8_t)o->l2_write : v->store->disk_mode;
+    v->disk_pack = o->l2_lz4 != 0;
+    cache_carries_write(v);
+    const char *why;
+    (void)cache_codec_read(o->codec, &v->codec, &why); /* checked before */
+}
+
+CELLAR_PRIVATE void cache_hide(cache_store *s)
+{
+    if (base_xchg_ar(&s->hides, 1u) != 0 || l1_hide(s->l1)) { return; }
+    base_log(&s->log, BASE_LOG_WARNING, "cache", 0,
+             "values of hidden namespaces may be in core dumps: the kernel refused");
+}
+
+/* ---- quotas ---- */
+
+CELLAR_PRIVATE bool cache_quota_room(cache_store *s, const cellar_namespace_opts *o)
+{
+    return (o->quota_min_pct | o->quota_max_pct) == 0 || l1_quotas_open(s->l1);
+}
+
+/* Give the namespace a share: least percent + most percent << 8. */
+SYNC_HOLDS(NAMESPACE)
+static cellar_err cache_share_take(cache_store *s, cellar *v, uint32_t share)
+{
+    const uint32_t least_pct = share & 0xffu, most_pct = share >> 8 & 0xffu;
+    if (v->quota == 0 && (least_pct | most_pct) == 0) { return CELLAR_OK; }
+    if (v->quota == 0 && v->first_generation != UINT32_MAX) { return CELLAR_E_INVAL; }
+    const uint32_t bit = v->quota != 0 ? 0 : (uint32_t)__builtin_ctzll(~s->quotas_used);
+    if (bit >= L1_QUOTAS) { return CELLAR_E_LIMIT; }
+    l1_share now;
+    l1_quota_get(s->l1, v->quota, &now);
+    if (l1_quota_least(s->l1) - now.least_pct + least_pct > 100) { return CELLAR_E_INVAL; }
+    if (v->quota == 0) {
+        v->quota = (uint8_t)(bit + 1);
+        s->quotas_used |= (uint64_t)1 << bit;
+    }
+    l1_quota_set(s->l1, v->quota, least_pct, most_pct);
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE cellar_err cache_quota_take(cache_store *s, cellar *v,
+                                           const cellar_namespace_opts *o, uint32_t ruled,
+                                           bool *missed)
+{
+    const uint32_t own = o != NULL ? o->quota_min_pct | o->quota_max_pct << 8 : v->quota_own;
+    const bool given = ruled != 0 && cache_share_take(s, v, ruled) == CELLAR_OK;
+    const cellar_err err = given ? CELLAR_OK : cache_share_take(s, v, own);
+    *missed = ruled != 0 && !given;
+    if (err == CELLAR_OK) { v->quota_own = own; }
+    return err;
+}
+
+CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cellar_namespace_opts *o,
+                                     uint32_t ruled, bool *missed)
+{
+    cellar *v = s->root;
+    if (o != NULL && (!cache_quota_room(s, o) || !cache_max_entries_begin(v, o))) { return false; }
+    sync_take(NAMESPACE, &s->namespace_lock);
+    const uint32_t first = v->first_generation;
+    v->first_generation = UINT32_MAX;
+    (void)cache_quota_take(s, v, o, ruled, missed); /* the first one: there is room */
+    v->first_generation = first;
+    cache_generation_take(v, base_load_rlx(&v->generation));
+    sync_drop(NAMESPACE, &s->namespace_lock);
+    return true;
+}
+
+/* ---- bound of entries ---- */
+
+CELLAR_PRIVATE cellar_err cache_max_entries_set(cellar *v, uint32_t max)
+{
+    cache_store *s = v->store;
+    l1_cap_start_result done = L1_CAP_UNREADY;
+    uint32_t generation = 0;
+    cellar_err err = CELLAR_OK;
+    while (max != 0 && done == L1_CAP_UNREADY) {
+        err = l1_cap_open(s->l1, v->slot);
+        if (err != CELLAR_OK) { return err; }
+        sync_take(NAMESPACE, &s->namespace_lock);
+        generation = base_load_rlx(&v->generation);
+        const bool there = !v->dropped;
+        if (there) { done = l1_cap_start(s->l1, v->slot, generation, max); }
+        sync_drop(NAMESPACE, &s->namespace_lock);
+        if (!there) { return CELLAR_OK; } /* it has no entries */
+    }
+    if (done == L1_CAP_STARTED) { err = l1_cap_fill(s->l1, v->slot, generation); }
+    if (done == L1_CAP_CHANGED) { l1_cap_trim(s->l1, v->slot, generation); }
+    if (max == 0 || err != CELLAR_OK) { l1_cap_stop(s->l1, v->slot); }
+    return err;
+}
+
+CELLAR_PRIVATE bool cache_max_entries_begin(cellar *v, const cellar_namespace_opts *o)
+{
+    if (o->max_entries == 0) { return true; }
+    if (l1_cap_open(v->store->l1, v->slot) != CELLAR_OK) { return false; }
+    /* No other call knows the slot: nothing can make it unready. Its list is whole from its first
+     * generation on. */
+    (void)l1_cap_start(v->store->l1, v->slot, base_load_rlx(&v->generation), o->max_entries);
+    return true;
+}
+
+CELLAR_PRIVATE void cache_quota_give(cache_store *s, const cellar *v)
+{
+    if (v->quota == 0) { return; }
+    l1_quota_set(s->l1, v->quota, 0, 0);
+    s->quotas_used &= ~((uint64_t)1 << (v->quota - 1));
+}
+
+BASE_SIZE_END

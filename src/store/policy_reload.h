@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * policy_reload: functions of policy_reload.c for the files above it. */
+#ifndef STORE_POLICY_RELOAD_H
+#define STORE_POLICY_RELOAD_H
+
+#include "cache/types.h"
+
+/* Give the namespace the rules of its section. */
+CELLAR_PRIVATE void cache_policy_bind(cellar *v) SYNC_HOLDS(NAMESPACE);
+/* Return the quota that the rules give a namespace; 0: none, else POLICY_SHARE with the percents.
+ * `o`: options that it is about to get; NULL: it keeps its own. */
+CELLAR_PRIVATE uint32_t cache_policy_share(const cellar *v, const cellar_namespace_opts *o)
+    SYNC_HOLDS(NAMESPACE);
+/* Log that a quota of the rules is not in force. */
+CELLAR_PRIVATE void cache_policy_share_missed(cache_store *s);
+/* Load config.policy_file. Keeps the reason of a failure for cellar_last_error(NULL). */
+CELLAR_PRIVATE cellar_err cache_policies_open(cellar *root, const char *path);
+CELLAR_PRIVATE void cache_policies_close(cache_store *s);
+
+#endif

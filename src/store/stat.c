@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * stat: figures of a namespace and of a store.
+ *
+ * INVARIANTS gets is the sum of its outcomes: there is no counter for it. Causes have the same
+ *            order as STATS_EVICT_...
+ * LOCKING    None for counters. dump and metrics take NAMESPACE for one name at a time.
+ * SEE ALSO   src/stats: counting, names of metrics. */
+#include "base/text.h"
+#include "store/stat.h"
+
+#include "cache/call.h"
+#include "cache/error.h"
+#include "cache/handle.h"
+#include "flight/flight.h"
+#include "store/l2_tier.h"
+
+#include <stddef.h>
+
+BASE_SIZE_BEGIN
+
+static const struct { uint16_t offset, id; } cache_counted[] = {
+#define CACHE_X(field, counter) { (uint16_t)offsetof(cellar_stats, field), STATS_##counter },
+    CACHE_X(hits_l1, HIT_L1) CACHE_X(hits_l2, HIT_L2) CACHE_X(stale_hits, STALE)
+    CACHE_X(negative_hits, NEGATIVE) CACHE_X(misses, MISS) CACHE_X(sets, SET)
+    CACHE_X(deletes, DELETE) CACHE_X(write_errors, STORE_ERROR) CACHE_X(clears, CLEAR)
+    CACHE_X(ttl_class_fallbacks, CLASS_FALLBACK) CACHE_X(version_changes, BUMP)
+    CACHE_X(loads, LOAD) CACHE_X(loads_failed, LOAD_FAILED) CACHE_X(loads_joined, LOAD_JOINED)
+    CACHE_X(loads_not_stored, LOAD_NOT_STORED) CACHE_X(load_takeovers, LOAD_TAKEOVER)
+    CACHE_X(load_timeouts, LOAD_TIMEOUT) CACHE_X(load_deadlocks, LOAD_CYCLE)
+    CACHE_X(refreshes, REFRESH) CACHE_X(refreshes_dropped, REFRESH_DROPPED)
+    CACHE_X(decode_errors, DECODE_ERROR) CACHE_X(load_ns, LOAD_NS) CACHE_X(denied, DENIED)
+    CACHE_X(load_fallbacks, LOAD_INSTEAD)
+#undef CACHE_X
+};
+
+static void cache_stats_store(const cache_store *s, cellar_stats *out)
+{
+    l1_stats l;
+    l1_stats_get(s->l1, &l);
+    out->events_skipped = stats_read_store(s->stats, STATS_LISTENER_SKIPPED);
+    out->entries = l.entries;
+    out->used_bytes = base_load_rlx(&s->account.used);
+    out->budget_bytes = base_load_rlx(&s->account.limit);
+    out->index_bytes = l.index_bytes;
+    out->log_bytes = l.arena_bytes;
+    out->stripes = l.stripes;
+    out->l2_rebuilding = s->tier != NULL && s->tier->ready != NULL &&
+                         !s->tier->ready(s->tier->ctx, 0);
+    uint64_t given[STATS_GIVEN_COUNT] = { 0 };
+    cache_disk_given(s, given);
+    out->l2_owes = base_load_rlx(&s->owes) != CACHE_OWES_NOTHING;
+    out->l2_rejected_size = given[STATS_GIVEN_L2_refused_size];
+    out->l2_rejected_ttl = given[STATS_GIVEN_L2_refused_ttl];
+    out->l2_rejected_limit = given[STATS_GIVEN_L2_refused_budget];
+}
+
+CELLAR_PRIVATE cache_saved cache_saved_of(const uint64_t v[STATS_NAMESPACE_COUNT])
+{
+    const double hits = (double)(stats_gets(v) - v[STATS_MISS]), n = (double)v[STATS_LOAD];
+    if (v[STATS_LOAD] == 0) { return (cache_saved){ 0, 0 }; }
+    return (cache_saved){ hits * (double)v[STATS_LOAD_NS] / n,
+                          hits * (double)v[STATS_LOAD_COST] / n };
+}
+
+CELLAR_PRIVATE bool cache_quota_read(const cache_store *s, unsigned quota,
+                                     uint64_t out[CACHE_QUOTA_FIGURES])
+{
+    l1_share q;
+    l1_quota_get(s->l1, quota, &q);
+    const uint64_t figures[CACHE_QUOTA_FIGURES] = {
+        q.entries, q.bytes, q.floor, q.ceiling != UINT64_MAX ? q.ceiling : 0,
+        q.bytes > q.floor ? q.bytes - q.floor : 0, q.breached
+    };
+    memcpy(out, figures, sizeof figures);
+    return q.least_pct != 0 || q.most_pct != 0;
+}
+
+CELLAR_PRIVATE void cache_read_counters(const cache_store *s, uint32_t slot,
+                                        uint64_t out[STATS_NAMESPACE_COUNT])
+{
+    if (slot == CACHE_WHOLE_STORE) {
+        stats_read_all(s->stats, out);
+    } else {
+        stats_read_slot(s->stats, slot, out);
+    }
+}
+
+/* Read the counters of a slot, or the sums of the store. */
+static cellar_stats cache_stats_of(const cache_store *s, uint32_t slot, unsigned quota)
+{
+    uint64_t v[STATS_NAMESPACE_COUNT];
+    cache_read_counters(s, slot, v);
+    cellar_stats full = cellar_stats_default();
+    for (size_t i = 0; i < sizeof cache_counted / sizeof cache_counted[0]; i++) {
+        memcpy((char *)&full + cache_counted[i].offset, &v[cache_counted[i].id], sizeof v[0]);
+    }
+    full.gets = stats_gets(v);
+    for (unsigned cause = CELLAR_CAUSE_EXPIRED; cause <= CELLAR_CAUSE_NEGATIVE; cause++) {
+        full.ended[cause] = v[STATS_EVICT_EXPIRED + cause - CELLAR_CAUSE_EXPIRED];
+    }
+    full.ended[CELLAR_CAUSE_REMOTE] = v[STATS_EVICT_REMOTE];
+    const flight_table *flights = base_load_sc(&s->flights);
+    full.loads_running = flights != NULL ? flight_count(flights) : 0;
+    full.load_waiters = flights != NULL ? flight_waiting(flights) : 0;
+    full.load_bytes = base_load_rlx(&s->account.by_module[BASE_MOD_FLIGHT]);
+    const cache_saved saved = cache_saved_of(v);
+    full.saved_seconds = saved.ns * 1e-9;
+    full.saved_cost = saved.cost * 1e-6;
+    full.hit_ratio = stats_hit_ratio(v);
+    cache_stats_store(s, &full);
+    if (slot != CACHE_WHOLE_STORE) {
+        uint64_t figures[CACHE_QUOTA_FIGURES];
+        (void)cache_quota_read(s, quota, figures);
+        memcpy((char *)&full + offsetof(cellar_stats, quota_entries), figures, sizeof figures);
+        full.namespace_entries = stats_entries(s->stats, slot);
+    }
+    return full;
+}
+
+CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_stats *out)
+{
+    if (c == NULL || out == NULL || (scope != CELLAR_SCOPE_NAMESPACE &&
+                                     scope != CELLAR_SCOPE_STORE)) {
+        return cache_refuse(c, "cellar_stats_get: scope is unknown, or out is NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    const uint32_t slot = scope == CELLAR_SCOPE_NAMESPACE ? c->slot : CACHE_WHOLE_STORE;
+    const cellar_stats full = cache_stats_of(c->store, slot, c->quota);
+    return cache_fail(c, base_opts_out(out, &full, sizeof full), 0,
+                      "cellar_stats_get: start from cellar_stats_default()");
+}
+
+CELLAR_API cellar_err cellar_namespace_list(cellar *c, cellar_namespace_fn fn, void *ctx)
+{
+    if (c == NULL || fn == NULL) {
+        return cache_refuse(c, "cellar_namespace_list: fn must not be NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cache_store *s = c->store;
+    bool more = true;
+    for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX && more; slot++) {
+        char name[CELLAR_NAME_MAX + 1];
+        sync_take(NAMESPACE, &s->namespace_lock);
+        const cellar *at = cache_namespace_at(s, slot);
+        const bool there = at != NULL && !at->dropped && !at->secret;
+        const unsigned quota = there ? at->quota : 0;
+        if (there) { memcpy(name, at->name, sizeof name); }
+        sync_drop(NAMESPACE, &s->namespace_lock);
+        if (!there) { continue; }
+        const cellar_stats full = cache_stats_of(s, slot, quota);
+        more = fn(name, &full, ctx);
+    }
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_namespace_entries(cellar *c, uint64_t *count)
+{
+    if (count != NULL) { *count = 0; }
+    if (c == NULL || count == NULL) {
+        return cache_refuse(c, "cellar_namespace_entries: count must not be NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    *count = stats_entries(c->stats, c->slot);
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE cellar_err cache_advise(const cache_store *s, uint32_t slot,
+                                       const uint64_t v[STATS_NAMESPACE_COUNT], l1_advice *out)
+{
+    return l1_advise(s->l1, slot == CACHE_WHOLE_STORE ? L1_NO_NAMESPACE : slot,
+                     stats_gets(v) != 0 ? stats_hit_ratio(v) : -1, out);
+}
+
+CELLAR_API cellar_err cellar_advice_get(cellar *c, cellar_scope scope, cellar_advice *out)
+{
+    static const uint32_t pct[L1_ADVICE] = L1_ADVICE_PCT;
+    _Static_assert(L1_ADVICE == CELLAR_ADVICE_COUNT, "one place for each size");
+    if (c == NULL || out == NULL || (scope != CELLAR_SCOPE_NAMESPACE &&
+                                     scope != CELLAR_SCOPE_STORE)) {
+        return cache_refuse(c, "cellar_advice_get: scope is unknown, or out is NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cellar_advice full = cellar_advice_default();
+    const uint32_t slot = scope == CELLAR_SCOPE_NAMESPACE ? c->slot : CACHE_WHOLE_STORE;
+    uint64_t v[STATS_NAMESPACE_COUNT];
+    l1_advice a;
+    cache_read_counters(c->store, slot, v);
+    const cellar_err said = cache_advise(c->store, slot, v, &a);
+    full.hit_ratio_now = stats_hit_ratio(v);
+    full.requests = a.requests;
+    for (unsigned i = 0; i < L1_ADVICE; i++) {
+        full.budget_pct[i] = pct[i];
+        full.hit_ratio[i] = a.ratio[i];
+    }
+    const cellar_err err = base_opts_out(out, &full, sizeof full);
+    if (err != CELLAR_OK) {
+        return cache_fail(c, err, 0, "cellar_advice_get: start from cellar_advice_default()");
+    }
+    return said == CELLAR_E_UNSUPPORTED
+               ? cache_fail(c, said, 0, "cellar_advice_get: tuning.no_advisor is set") : said;
+}
+
+CELLAR_API cellar_err cellar_latency_get(cellar *c, cellar_op op, cellar_latency *out)
+{
+    static const stats_op of[] = { STATS_OP_GET_HIT, STATS_OP_GET_MISS, STATS_OP_SET,
+                                   STATS_OP_DELETE, STATS_OP_TICK, STATS_OP_LOAD, STATS_OP_L2_READ,
+                                   STATS_OP_L2_WRITE };
+    if (c == NULL || out == NULL || (unsigned)op > CELLAR_OP_L2_WRITE) {
+        return cache_refuse(c, "cellar_latency_get: op is unknown, or out is NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    stats_times t;
+    stats_read_times(c->store->stats, of[op], &t);
+    const cellar_latency full = { sizeof full, t.count, t.p50_ns, t.p90_ns, t.p99_ns, t.p999_ns,
+                                  t.max_ns };
+    return cache_fail(c, base_opts_out(out, &full, sizeof full), 0,
+                      "cellar_latency_get: out needs its default function");
+}
+
+BASE_SIZE_END

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tier_attach: connect a tier to the store and to one of its namespaces.
+ *
+ * PICTURE    stamps, order of changes, host -> list of tiers -> tier of the namespace -> clear
+ * INVARIANTS A key of the new generation is changed and read with the new tier, because the tier is
+ *            stored before the generation. Changes that began before have the old generation:
+ *            their stores are vetoed, and their writes to the tier end with that generation.
+ * LOCKING    `attaching` lets one thread attach at a time. No lock is held while memory is
+ *            allocated.
+ * SEE ALSO   cache/tier.h, cache/stamp.c, cache/change.c. */
+#include "store/tier_attach.h"
+
+#include "cache/call.h"
+#include "cache/change.h"
+#include "cache/error.h"
+#include "cache/generation.h"
+#include "cache/handle.h"
+#include "cache/stamp.h"
+#include "cache/tier_calls.h"
+#include "cache/turn.h"
+#include "loading/tier_answer.h"
+#include "store/store.h"
+
+BASE_SIZE_BEGIN
+
+static int64_t cache_tier_now(void *ctx)
+{
+    const cache_store *s = ctx;
+    return base_now_ms(&s->clock);
+}
+
+static uint64_t cache_tier_tag_fp(void *ctx, const void *text, size_t len)
+{
+    const cache_store *s = ctx;
+    return base_hash(&s->hash_key, CACHE_SALT_TAG, text, len);
+}
+
+/* Make a change that the tier reports. */
+static void cache_tier_changed(void *ctx, uint32_t generation, const void *key, size_t len)
+{
+    cache_store *s = ctx;
+    cache_generation_info info;
+    if (cache_key_bad(key, len)) { return; }
+    cellar *c = cache_generation_namespace(s, generation, &info);
+    if (c == NULL) { return; } /* its entries are dead */
+    l1_key k = { key, (uint32_t)len, generation, base_hash(c->hash_key, generation, key, len) };
+    cache_change ch = { .c = c, .k = &k, .kind = CACHE_DELETE,
+                        .flags = CACHE_OUTSIDE | CACHE_BATCH };
+    (void)cache_change_run(&ch);
+    cache_namespace_release(c);
+}
+
+CELLAR_PRIVATE bool cache_tier_ready(cache_store *s)
+{
+    if (cache_has_stamps(s)) { return true; }
+    s->tier_host = (cache_tier_host){ s, cache_stamp_is, cache_tier_now, cache_tier_tag_fp,
+                                      cache_tier_changed, cache_tier_answered };
+    if (s->turns == NULL && !cache_turns_open(s)) { return false; }
+    return cache_stamps_open(s);
+}
+
+static cellar_err cache_tier_join(cellar *c, const cache_tier *t)
+{
+    cache_store *s = c->store;
+    const uint32_t count = base_load_rlx(&s->tier_count);
+    bool known = false;
+    if (cache_tier_of(c) != NULL) { return CELLAR_E_BUSY; }
+    for (uint32_t i = 0; i < count; i++) { known = known || s->tiers[i] == t; }
+    if (!known && count == CACHE_TIERS_MAX) { return CELLAR_E_LIMIT; }
+    if (!cache_tier_ready(s)) { return CELLAR_E_NOMEM; }
+    if (!known) {
+        if (t->attach != NULL) { t->attach(t->ctx, &s->tier_host); }
+        cache_tiers_add(s, t);
+    }
+    base_store_rlx(&c->tier, t);
+    cache_carries_write(c);
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE void cache_attach_begin(cache_store *s)
+{
+    while (!base_cas_ar(&s->attaching, 0u, 1u)) {
+        (void)sync_wait(&s->attaching, 1u, UINT64_MAX);
+    }
+}
+
+CELLAR_PRIVATE void cache_attach_end(cache_store *s)
+{
+    base_store_rel(&s->attaching, 0u);
+    sync_wake(&s->attaching, INT32_MAX);
+}
+
+CELLAR_PRIVATE cellar_err cache_tier_attach(cellar *c, const cache_tier *t)
+{
+    cache_attach_begin(c->store);
+    const cellar_err err = cache_tier_join(c, t);
+    cache_attach_end(c->store);
+    return err == CELLAR_OK ? cellar_clear(c) : err;
+}
+
+CELLAR_PRIVATE void cache_policy_set(cellar *c, cache_policy_fn fn, void *ctx)
+{
+    const uint32_t rest = base_load_rlx(&c->carries) & ~CACHE_CARRIES_POLICY;
+    c->policy = fn;
+    c->policy_ctx = ctx;
+    base_store_rlx(&c->carries, rest | (fn != NULL ? CACHE_CARRIES_POLICY : 0u));
+}
+
+BASE_SIZE_END

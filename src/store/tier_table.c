@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tier_table: attach the table of a program as a shared tier, and serve its calls of the host.
+ *
+ * PICTURE    cellar_tier_attach -> cache_shared -> list of the store -> `attached` -> tier of the
+ *            namespace -> clear in memory
+ * INVARIANTS A call of the host finds its namespace by slot and id: a dropped one takes no change.
+ *            `attached` runs before the first call of another function of the table.
+ * LOCKING    NAMESPACE, briefly, to find the namespace. `attaching` lets one thread attach.
+ * SEE ALSO   cache/shared.c (calls of the table), tier_attach.c, include/cellar_tier.h. */
+#include "cache/call.h"
+#include "cache/change_shared.h"
+#include "cache/clear.h"
+#include "cache/error.h"
+#include "cache/handle.h"
+#include "cache/shared.h"
+#include "cache/tags.h"
+#include "cache/turn.h"
+#include "loading/load_call.h"
+#include "loading/load_shared.h"
+#include "loading/tier_answer.h"
+#include "store/tier_attach.h"
+
+BASE_SIZE_BEGIN
+
+/* ---- host ---- */
+
+/* Hold the namespace of a table; NULL: it was dropped. cache_table_leave ends it. */
+static cellar *cache_table_enter(const cache_shared *h)
+{
+    cache_store *s = h->store;
+    sync_take(NAMESPACE, &s->namespace_lock);
+    cellar *c = cache_namespace_at(s, h->slot);
+    if (c != NULL && (c->id != h->id || c->dropped || !cache_namespace_hold(c))) { c = NULL; }
+    sync_drop(NAMESPACE, &s->namespace_lock);
+    base_thread_self()->in_tier += c != NULL;
+    return c;
+}
+
+static void cache_table_leave(cellar *c)
+{
+    base_thread_self()->in_tier--;
+    cache_namespace_release(c);
+}
+
+static int64_t cache_table_now(void *ctx)
+{
+    const cache_shared *h = ctx;
+    return base_now_ms(&h->store->clock);
+}
+
+static uint64_t cache_table_tag_fp(void *ctx, const void *tag, size_t len)
+{
+    const cache_shared *h = ctx;
+    return base_hash(&h->store->hash_key, CACHE_SALT_TAG, tag, len);
+}
+
+/* Wake the loads that wait for another process: of one key, or with hash 0 of all. */
+static void cache_table_ring(cellar *c, cache_shared *h, uint64_t hash)
+{
+    cache_store *s = c->store;
+    (void)base_add_sc(&s->shared_bell, 1u);
+    sync_wake(&s->shared_bell, INT32_MAX);
+    if (base_load_sc(&h->far_busy) == 0 || !cache_load_begin(c)) { return; }
+    cache_far_wake(h, hash, false);
+    cache_load_end(s);
+}
+
+static void cache_table_changed(void *ctx, const void *key, size_t len)
+{
+    cellar *c = cache_key_bad(key, len) ? NULL : cache_table_enter(ctx);
+    if (c == NULL) { return; }
+    l1_key k;
+    cache_key(c, &k, key, len);
+    cache_shared_changed(c, &k);
+    cache_table_ring(c, ctx, k.hash);
+    cache_table_leave(c);
+}
+
+static void cache_table_ended(void *ctx, uint32_t mode)
+{
+    cache_shared *h = ctx;
+    cellar *c = cache_table_enter(h);
+    if (c == NULL) { return; }
+    if (mode == CELLAR_TAG_SOFT && h->life != 0) {
+        (void)cache_tag_invalidate(c->store, h->life, true);
+    } else {
+        (void)cache_clear_here(c, CELLAR_CAUSE_REMOTE);
+    }
+    cache_table_ring(c, h, 0);
+    cache_table_leave(c);
+}
+
+static void cache_table_tag_ended(void *ctx, const void *tag, size_t len, uint32_t mode)
+{
+    cellar *c = len == 0 || len > CELLAR_TAG_MAX ? NULL : cache_table_enter(ctx);
+    if (c == NULL) { return; }
+    cache_tag_delete(c, tag, len, mode);
+    cache_table_leave(c);
+}
+
+static void cache_table_proven(void *ctx, int64_t until_ms)
+{
+    const cache_shared *h = ctx;
+    cellar *c = h->t.proof != CELLAR_TIER_PROOF_NONE ? cache_table_enter(h) : NULL;
+    if (c == NULL) { return; }
+    base_store_rlx(&c->proven_ms, until_ms - (int64_t)BASE_COARSE_LAG_MS); /* the clock lags */
+    cache_table_leave(c);
+}
+
+static uint64_t cache_table_epoch(void *ctx)
+{
+    const cache_shared *h = ctx;
+    return cache_tag_epoch_next(h->store);
+}
+
+static void cache_table_answered(void *ctx, const cellar_tier_ticket *ticket,
+                                 const cellar_tier_key *key, cellar_err err, const void *value,
+                                 size_t value_len, const cellar_tier_entry *entry)
+{
+    cache_shared *h = ctx;
+    cache_tier_ticket t;
+    cache_tier_meta m;
+    memset(&m, 0, sizeof m);
+    memcpy(&t, ticket, sizeof t);
+    if ((err == CELLAR_LEASED || err == CELLAR_PENDING) && entry != NULL && h->far != NULL) {
+        cellar *c = cache_table_enter(h);
+        if (c == NULL || !cache_load_begin(c)) {
+            if (c != NULL) { cache_table_leave(c); }
+            return;
+        }
+        cache_far_answered(c, h, &t, key, err, value, entry->deadline_ms);
+        cache_load_end(h->store);
+        cache_table_leave(c);
+        return;
+    }
+    if (entry != NULL) { cache_shared_meta(h, entry, t.born, &m); }
+    base_thread_self()->in_tier++;
+    cache_tier_answered(h->store, &t, key->bytes, key->len,
+                        entry != NULL || err < 0 ? err : CELLAR_MISS, value, value_len, &m);
+    base_thread_self()->in_tier--;
+}
+
+static void *cache_table_alloc(void *ctx, size_t size)
+{
+    const cache_shared *h = ctx;
+    return base_alloc(&h->store->account, BASE_MOD_STORE, size, NULL);
+}
+
+static void cache_table_release(void *ctx, void *p, size_t size)
+{
+    const cache_shared *h = ctx;
+    if (p != NULL) { base_free(&h->store->account, BASE_MOD_STORE, p, size); }
+}
+
+/* ---- attach ---- */
+
+/* Copy and check a table. */
+static cellar_err cache_table_read(cellar *c, const cellar_tier_table *t, cellar_tier_table *out)
+{
+    const cellar_err err = base_opts_in(out, sizeof *out, t);
+    if (err != CELLAR_OK) {
+        return cache_fail(c, err, 0,
+                          "cellar_tier_attach: start from cellar_tier_table_default()");
+    }
+    if (out->attached == NULL || out->get == NULL || out->put == NULL || out->remove == NULL ||
+        (out->lease != NULL && (out->fill == NULL || out->unlease == NULL)) ||
+        (out->ask_lease != NULL && (out->lease == NULL || out->ask == NULL)) ||
+        out->max_ttl_ms < 0 || out->proof > CELLAR_TIER_PROOF_STALE || out->blind_fill > 1) {
+        return cache_refuse(c, "cellar_tier_attach: attached, get, put and remove must be set, "
+                               "fill and unlease with lease, lease and ask with ask_lease; "
+                               "max_ttl_ms, proof and blind_fill in range");
+    }
+    if (c->secret || c->store->forked) {
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
+                          "cellar_tier_attach: a hidden namespace, or a forked process");
+    }
+    return CELLAR_OK;
+}
+
+/* Let memory answer only while the table proves that it heard all changes. */
+static void cache_table_proof(cellar *c, cellar_tier_proof proof)
+{
+    c->proof_stale = proof == CELLAR_TIER_PROOF_STALE;
+    base_store_rlx(&c->proven_ms, proof == CELLAR_TIER_PROOF_NONE ? BASE_NEVER_MS : (int64_t)0);
+    sync_take(NAMESPACE, &c->store->namespace_lock);
+    base_store_rel(&c->state, base_load_rlx(&c->state) | CACHE_PROOF);
+    sync_drop(NAMESPACE, &c->store->namespace_lock);
+}
+
+/* Attach the table. One thread at a time. */
+static cellar_err cache_table_join(cellar *c, const cellar_tier_table *t)
+{
+    cache_store *s = c->store;
+    if (cache_tier_of(c) != NULL) { return CELLAR_E_BUSY; }
+    if (base_load_acq(&s->shared) == NULL &&
+        base_load_rlx(&s->tier_count) == CACHE_TIERS_MAX) { return CELLAR_E_LIMIT; }
+    cache_shared *h = cache_tier_ready(s) ? cache_shared_new(c, t) : NULL;
+    if (h == NULL) { return CELLAR_E_NOMEM; }
+    h->host = (cellar_tier_host){
+        .struct_size = sizeof h->host, .ctx = h, .name = h->name, .now_ms = cache_table_now,
+        .tag_fp = cache_table_tag_fp, .changed = cache_table_changed, .ended = cache_table_ended,
+        .tag_ended = cache_table_tag_ended, .epoch = cache_table_epoch,
+        .proven = cache_table_proven, .answered = cache_table_answered,
+        .alloc = cache_table_alloc, .release = cache_table_release, .store = s,
+        .max_value_bytes = l1_max_value(s->l1),
+    };
+    cache_turns_use(s);
+    const cellar_err taken = t->attached(t->ctx, &h->host);
+    if (taken != CELLAR_OK) {
+        cache_shared_free(h);
+        return taken;
+    }
+    cache_shared_add(h);
+    base_store_rlx(&c->tier, &h->tier);
+    cache_carries_write(c);
+    cache_table_proof(c, t->proof);
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_tier_attach(cellar *c, const cellar_tier_table *t)
+{
+    cellar_tier_table full;
+    if (c == NULL || t == NULL) { return cache_refuse(c, "cellar_tier_attach: t is NULL"); }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    cellar_err err = cache_table_read(c, t, &full);
+    if (err != CELLAR_OK) { return err; }
+    cache_attach_begin(c->store);
+    err = cache_table_join(c, &full);
+    cache_attach_end(c->store);
+    if (err == CELLAR_OK) { return cache_clear_here(c, CELLAR_CAUSE_CLEARED); }
+    return cache_fail(c, err, 0, err == CELLAR_E_BUSY
+                                     ? "cellar_tier_attach: the namespace has a tier: open it "
+                                       "with tier CELLAR_TIER_L1"
+                                     : "cellar_tier_attach: no memory, too many tiers, or refused "
+                                       "by the tier");
+}
+
+BASE_SIZE_END
