@@ -390,7 +390,8 @@ static void task_round_run(cellar_pool *p, const task_taken *taken)
     task_settle(p, &a);
 }
 
-/* Let the calls go on that wait for a round. */
+/* Let the calls go on that wait for a round. Without threads one of those that wait for the next
+ * round runs it. */
 static void task_round_over(cellar_pool *p, uint64_t round, bool busy)
 {
     task_journal *j = p->journal;
@@ -398,10 +399,13 @@ static void task_round_over(cellar_pool *p, uint64_t round, bool busy)
     j->ended = BASE_MAX(j->ended, round);
     j->busy = busy;
     j->expected = j->submitting;
-    const bool wakes = j->waiting[round % 2] != 0;
+    const bool wakes[2] = { j->waiting[0] != 0, j->waiting[1] != 0 };
     sync_drop(QUEUE, &p->lock);
-    (void)base_add_ar(&j->done[round % 2], 1u);
-    if (wakes) { sync_wake(&j->done[round % 2], INT32_MAX); }
+    for (uint64_t i = 0; i < 2; i++) {
+        if (i != round % 2 && !p->no_threads) { continue; }
+        (void)base_add_ar(&j->done[i], 1u);
+        if (wakes[i]) { sync_wake(&j->done[i], INT32_MAX); }
+    }
 }
 
 /* Commit what waits, and finish what ended. No round runs. Drops the lock meanwhile. */

@@ -10,6 +10,7 @@
 #include "cellar_task.h"
 #include "tests/support/folder.h"
 #include "tests/support/t.h"
+#include "work/task_types.h"
 
 #define THREADS 6u
 
@@ -264,10 +265,58 @@ static void ends_are_written_when_the_disk_has_room_again(void)
     end();
 }
 
+/* ---- a pool without threads ---- */
+
+static void *submits(void *arg)
+{
+    cellar_task_id id;
+    (void)arg;
+    T_EQ_I64(cellar_task_submit(p, "t", "abcd", 4, NULL, &id), CELLAR_OK);
+    return NULL;
+}
+
+/* Runs inside a commit: returns when the call of another thread waits for the next one. */
+static void frees_beside_a_submit(void *payload, size_t len, void *other)
+{
+    (void)payload, (void)len;
+    bool waits = false;
+    T_REQUIRE(pthread_create(other, NULL, submits, NULL) == 0);
+    while (!waits) {
+        sync_take(QUEUE, &p->lock);
+        waits = p->journal->waiting[0] + p->journal->waiting[1] != 0;
+        sync_drop(QUEUE, &p->lock);
+        base_yield();
+    }
+}
+
+static void a_submit_beside_a_commit_ends_without_threads(void)
+{
+    if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
+    cellar_host_opts host = cellar_host_opts_default();
+    host.no_threads = 1;
+    config.host = &host;
+    T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
+    open_it();
+    pthread_t other;
+    cellar_task_id id;
+    int64_t wait;
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.free_fn = frees_beside_a_submit;
+    o.free_ctx = &other;
+    T_EQ_I64(cellar_task_submit(p, "t", "abcd", 4, &o, &id), CELLAR_OK);
+    while (cellar_pool_tick(p, 0, &wait) == CELLAR_PENDING) {}
+    T_EQ_I64(pthread_join(other, NULL), 0);
+    while (cellar_pool_tick(p, 0, &wait) == CELLAR_PENDING) {}
+    T_EQ_U64(ran, 2);
+    T_EQ_U64(figures().live, 0);
+    end();
+}
+
 T_MAIN("work_journal_threads", T_CASE(calls_of_many_threads_share_commits),
        T_CASE(the_same_at_level_sync),
        T_CASE(a_free_fn_of_the_journal_thread_may_submit),
        T_CASE(a_task_that_ends_meanwhile_decides),
        T_CASE(a_drain_does_not_wait_for_unknown_names),
        T_CASE(close_leaves_what_waits_to_the_next_open),
-       T_CASE(ends_are_written_when_the_disk_has_room_again))
+       T_CASE(ends_are_written_when_the_disk_has_room_again),
+       T_CASE(a_submit_beside_a_commit_ends_without_threads))
