@@ -31,6 +31,7 @@
 #include "l2/invalidations.h"
 #include "l2/io.h"
 #include "l2/owner_images.h"
+#include "l2/steps.h"
 #include "l2/types.h"
 
 #define LAYER_FILES 12u
@@ -578,6 +579,13 @@ static SYNC_UNCHECKED cellar_err look_store(l2 *d, const directory_how *how, dir
     return CELLAR_OK;
 }
 
+/* Seal the slot in which the log continues, so that its records are read like all others. */
+static SYNC_UNCHECKED bool look_seal(l2 *d)
+{
+    l2_slot *s = d->open_slot;
+    return s == NULL || s->kept_end == 0 || l2_seal(d, s) == 0;
+}
+
 static cellar_err look_open(layer *y, const l2_super *s, uint64_t records,
                             const directory_how *how, directory_report *out, int *sys_errno)
 {
@@ -600,7 +608,7 @@ static cellar_err look_open(layer *y, const l2_super *s, uint64_t records,
     out->file_bytes = layer_bytes(y);
     while (l2_rebuild_step(d)) {} /* Only that: l2_tick would reclaim. */
     out->begins_anew = d->form.epoch != s->epoch;
-    err = look_store(d, how, out);
+    err = look_seal(d) ? look_store(d, how, out) : CELLAR_E_IO;
     l2_forked(d); /* discard the store: no seal, no sync */
     l2_close(d);
     return err;

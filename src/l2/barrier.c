@@ -77,9 +77,10 @@ static bool l2_record_holds(const l2 *d, const unsigned char *seg, uint64_t segs
            l2_rec_whole(&d->form, seg + off, segseq, off, &r);
 }
 
-/* Verify the records of a segment by the footer lines in its last pages. */
+/* Verify the records of a segment by the footer lines in its last pages. Records below `kept_end`
+ * may be void. */
 static bool l2_records_hold(const l2 *d, const unsigned char *seg, uint64_t segseq, uint32_t pos,
-                            uint32_t entries, bool voids)
+                            uint32_t entries, uint32_t kept_end)
 {
     uint32_t off = 0;
     for (uint32_t i = 0; i < entries; i++) {
@@ -92,7 +93,7 @@ static bool l2_records_hold(const l2 *d, const unsigned char *seg, uint64_t segs
             off = l2_r32(page + 8) * d->form.granule;
         }
         if (off < L2_HEAD_BYTES || off > pos - L2_RECORD_HEAD ||
-            !l2_record_holds(d, seg, segseq, off, pos, voids)) {
+            !l2_record_holds(d, seg, segseq, off, pos, off < kept_end)) {
             return false;
         }
         uint32_t dist = 0;
@@ -111,7 +112,7 @@ static bool l2_slot_again(l2 *d, const l2_slot *s, uint32_t pos, uint32_t entrie
     if (*e == 0) { *e = l2_arm_pages(d, s, seg - (size_t)(pages + 1) * L2_PAGE, seg); }
     l2_head h;
     return *e != 0 || (l2_head_read(&d->form, s->base, &h) && h.segseq == s->head.segseq &&
-                       l2_records_hold(d, s->base, h.segseq, pos, entries, s->hole));
+                       l2_records_hold(d, s->base, h.segseq, pos, entries, s->kept_end));
 }
 
 /* Make all bytes of the stage dirty that data.seg may lack. Return false if some are lost. */
@@ -160,7 +161,7 @@ static bool l2_segment_again(l2 *d, uint32_t seg, uint64_t segseq, int *e)
         l2_trailer t;
         whole = *e != 0 || (l2_trailer_read(&d->form, to + bytes - L2_PAGE, &t) &&
                             t.head.segseq == segseq && t.data_end == d->seg[seg].data_end &&
-                            l2_records_hold(d, to, segseq, t.data_end, t.entries, true));
+                            l2_records_hold(d, to, segseq, t.data_end, t.entries, t.data_end));
         from = to;
     }
     if (whole && *e == 0) { *e = l2_write(d, d->data_direct, from, bytes, at); }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * footer: read the footer lines of a sealed segment.
+ * footer: read the footer lines of a segment.
  *
  * INVARIANTS A page that does not verify is read again without the page cache, then repaired if one
  *            bit is wrong.
@@ -9,6 +9,7 @@
 
 #include "l2/format.h"
 #include "l2/progress.h"
+#include "l2/slot.h"
 
 BASE_SIZE_BEGIN
 
@@ -74,3 +75,18 @@ CELLAR_PRIVATE bool l2_foot_walk(l2 *d, const l2_seg *g, uint64_t segseq, bool n
     }
     return true;
 }
+
+BASE_SIZE_BEGIN
+
+CELLAR_PRIVATE bool l2_slot_lines(l2 *d, const l2_slot *s, bool newest_first,
+                                  void (*fn)(l2 *d, void *ctx, const l2_entry *e), void *ctx)
+{
+    const uint32_t pages = (s->entries + L2_FOOT_ENTRIES - 1) / L2_FOOT_ENTRIES;
+    for (uint32_t n = 0; n < pages; n++) {
+        memcpy(d->page, l2_slot_foot(d, s, newest_first ? pages - 1 - n : n), L2_PAGE);
+        if (!l2_foot_each(d, s->pos, newest_first, fn, ctx)) { return false; }
+    }
+    return true;
+}
+
+BASE_SIZE_END

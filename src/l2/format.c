@@ -105,7 +105,9 @@ CELLAR_PRIVATE void l2_sort_rows(void *rows, size_t row_bytes, uint32_t count)
  *   228 u16 check_algo  230 u16 hash_algo  232 u64 bytes of puts today
  *   240 u64 day (wall, from 1970)  248 u64 number of opens  256 u32 bad places[768]
  *   3328 u64 device of stage.buf  3336 i64 its creation time, wall ns (both 0: unknown)
- *   3344 u64 number of the first segment of this run (0: unknown)
+ *   3344 u64 number of the segment in which this run began (0: unknown)
+ *   3352 u32 end of the mark of this run in it (0: the run made the segment)
+ *   3360 u64 first number that this run may give to a segment
  *   4088 u64 check (without a secret)
  * An unknown major, or an unknown bit of incompat or ro_compat, is refused. Unknown bits of compat
  * and newer minors are read. */
@@ -129,6 +131,7 @@ static const struct { uint16_t at, field, bytes; } l2_super_rows[] = {
     L2_AT(200, stage.inode), L2_AT(208, meta), L2_AT(216, floor_lsn), L2_AT(224, bad_count),
     L2_AT(228, check_algo), L2_AT(230, hash_algo), L2_AT(232, bytes_today), L2_AT(240, day),
     L2_AT(248, opens), L2_AT(3328, stage.device), L2_AT(3336, stage.born_ns), L2_AT(3344, born),
+    L2_AT(3352, born_end), L2_AT(3360, made),
 };
 #undef L2_AT
 #define L2_SUPER_ROWS (sizeof l2_super_rows / sizeof l2_super_rows[0])
@@ -161,7 +164,7 @@ static bool l2_super_sane(const l2_super *s)
            (uint64_t)s->nseg * (s->seg_bytes / s->granule) <= L2_ADDR_MAX &&
            s->bad_count <= L2_BAD_MAX && (s->state == L2_CLEAN || s->state == L2_DIRTY) &&
            s->level <= L2_ALWAYS && s->segseq_end < (uint64_t)1 << 47 &&
-           s->born < s->segseq_end && s->epoch != 0 &&
+           s->born < s->segseq_end && s->born_end < s->seg_bytes && s->epoch != 0 &&
            s->opens < UINT32_MAX && l2_time_sane(s->anchor_wall_ms) &&
            l2_time_sane(s->anchor_boot_ms) &&
            l2_time_sane(s->last_seen_wall_ms);

@@ -161,6 +161,12 @@ static bool l2_word_over(const l2 *d, uint64_t word, uint64_t floor)
     return ((word & L2_WORD_TOMB) != 0 && alone) || l2_word_lsn(d, word) < floor;
 }
 
+CELLAR_PRIVATE void l2_rebuild_slot(l2 *d, const l2_slot *s)
+{
+    l2_rebuilt w = { d->order[d->order_at++], s->head.segseq };
+    (void)l2_slot_lines(d, s, true, l2_rebuild_line, &w); /* l2_slot_keep has checked them */
+}
+
 /* Drop everything below `lsn`, which is unknown, and log that floor. */
 static void l2_rebuild_hole(l2 *d, uint64_t lsn)
 {

@@ -240,7 +240,8 @@ static uint64_t l2_snap_count(const l2 *d)
         if (seg >= d->nseg || ((w & L2_WORD_TOMB) != 0 && alone)) { return UINT64_MAX; }
         const l2_seg *g = &d->seg[seg];
         const uint32_t off = l2_word_off(d, w);
-        if (L2_SEG_STATE(base_load_rlx(&g->word)) != L2_SEG_DISK || off < L2_HEAD_BYTES ||
+        const uint32_t state = L2_SEG_STATE(base_load_rlx(&g->word));
+        if ((state != L2_SEG_DISK && state != L2_SEG_STAGE) || off < L2_HEAD_BYTES ||
             off >= g->data_end) {
             return UINT64_MAX;
         }

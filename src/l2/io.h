@@ -31,6 +31,9 @@ CELLAR_PRIVATE bool l2_foot_load(l2 *d, const l2_seg *g, uint64_t segseq, uint32
 /* Call `fn` for each line of the page in d->page. Return false if its distances are impossible. */
 CELLAR_PRIVATE bool l2_foot_each(l2 *d, uint32_t data_end, bool newest_first,
                                  void (*fn)(l2 *d, void *ctx, const l2_entry *e), void *ctx);
+/* Call `fn` for each line of a slot that is not sealed. No thread appends. */
+CELLAR_PRIVATE bool l2_slot_lines(l2 *d, const l2_slot *s, bool newest_first,
+                                  void (*fn)(l2 *d, void *ctx, const l2_entry *e), void *ctx);
 /* Read all footer pages of a segment on disk and call `fn` for each line. Return false at the first
  * page that is damaged. */
 CELLAR_PRIVATE bool l2_foot_walk(l2 *d, const l2_seg *g, uint64_t segseq, bool newest_first,

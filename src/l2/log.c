@@ -114,6 +114,23 @@ CELLAR_PRIVATE void l2_overflow(l2 *d)
     L2_COUNT(d, emptied);
 }
 
+CELLAR_PRIVATE uint32_t l2_log_begin(l2 *d)
+{
+    static const char key = 'r';
+    const l2_rec r = { .kind = L2_KIND_TOMB, .klen = L2_RUN_KLEN };
+    const uint64_t h48 = l2_h48(base_hash(&d->hash_key, r.generation, &key, r.klen));
+    l2_spot at;
+    sync_take(L2_LOG, &d->log_lock);
+    const uint32_t bytes = l2_rec_room(&d->form, 0, r.klen, 0);
+    l2_slot_take(d, h48, &r, l2_rec_start(d->open_slot->pos, bytes), bytes, &at);
+    const uint32_t end = d->open_slot->pos;
+    sync_drop(L2_LOG, &d->log_lock);
+    at.at[L2_RECORD_HEAD] = (unsigned char)key;
+    BASE_POINT("l2.run_mark");
+    l2_spot_done(d, &at);
+    return end;
+}
+
 CELLAR_PRIVATE void l2_floor_to(l2 *d, uint64_t lsn)
 {
     sync_take(L2_LOG, &d->log_lock);

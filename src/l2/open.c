@@ -320,9 +320,6 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     d->super.closed = 0;
     d->super.level = (uint32_t)d->cfg.level;
     memcpy(d->super.boot_id, boot, 16);
-    sync_take(L2_LOG, &d->log_lock);
-    d->super.born = d->newest_segseq; /* of the open slot */
-    sync_drop(L2_LOG, &d->log_lock);
     if (d->cfg.level != L2_DROP) { e = d->vfs->datasync(d->vfs->ctx, d->stage_file); }
     if (e == 0) { e = l2_super_store(d); }
     /* The stall marker of a copied store belongs to that store. */

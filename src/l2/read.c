@@ -224,13 +224,17 @@ static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t
 /* Check a record in a slot. While its value is being copied, only the key and the link of a linked
  * record are complete. */
 static cellar_err l2_get_staged(l2 *d, const l2_want *w, const unsigned char *at, uint64_t word,
-                                uint64_t segseq, uint32_t off)
+                                uint64_t segseq, uint32_t off, uint32_t kept_end)
 {
     const uint32_t avail = BASE_MIN(l2_word_bytes(d, word), d->form.seg_bytes - off);
     l2_rec r;
     /* The head is read before the check is set: the reservation wrote it before the word. */
     if (base_load_acq((const _Atomic uint32_t *)(const void *)at) != 0) {
         return l2_judge(d, w, at, avail, segseq, off, false, true);
+    }
+    if (off < kept_end) { /* void: its process died */
+        w->step->other = true;
+        return CELLAR_MISS;
     }
     if ((word & L2_WORD_LINKED) != 0 && l2_rec_marked(&d->form, at, segseq, off, off + avail, &r)) {
         if (!l2_judge_key(d, w, at, &r, l2_lsn(d, segseq, off))) { return CELLAR_MISS; }
@@ -265,7 +269,7 @@ static cellar_err l2_get_word(l2 *d, const l2_want *w, uint64_t word)
     BASE_POINT("l2.pin");
     cellar_err err = CELLAR_PENDING;
     if (base_load_sc(&g->word) == state) {
-        err = l2_get_staged(d, w, s->base + off, word, segseq, off);
+        err = l2_get_staged(d, w, s->base + off, word, segseq, off, s->kept_end);
     }
     (void)base_sub_ar(&s->pins, 1u);
     if (base_sigbus_hit(d->guard)) { /* The bytes may have become zeros between check and copy. */

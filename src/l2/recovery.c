@@ -3,7 +3,8 @@
  * recovery: load what the files prove after a restart, and drop everything else.
  *
  * PICTURE    places and slots (recovery_place.c) -> controls, floor, chain (recovery_chain.c)
- *            -> tables -> a new slot is open -> (after the open) footers, newest first: words
+ *            -> tables -> the last slot or a new one is open -> (after the open) footers, newest
+ *            first: words
  * PROTOCOL   Copy: each part is bound to its position in the log, so missing parts are found.
  * INVARIANTS Nothing on disk changes before SUPER permits it: a store that was CLEAN at level DROP
  *            says DIRTY first, and only SUPER ends an epoch. Each step may be interrupted and
@@ -49,7 +50,9 @@ static SYNC_HOLDS(L2_LOG) void l2_adopt(l2 *d, l2_finds *f)
         s->data_end = g->data_end;
         s->unread = true;
         base_store_rlx(&s->future, g->base_wall_ms > wall + L2_FUTURE_MS ? 1u : 0u);
-        base_store_rlx(&s->word, L2_SEG_WORD(L2_SEG_DISK, 0, g->segseq));
+        const bool kept = f->kept != NULL && g->segseq == f->kept_head.segseq;
+        const uint64_t slot = kept ? (uint64_t)(f->kept - d->slot) : 0;
+        base_store_rlx(&s->word, L2_SEG_WORD(kept ? L2_SEG_STAGE : L2_SEG_DISK, slot, g->segseq));
         d->order[d->nseg - ++d->order_count] = g->place;
         L2_COUNT(d, recovered);
     }
@@ -71,6 +74,13 @@ static SYNC_HOLDS(L2_LOG) void l2_adopt(l2 *d, l2_finds *f)
         d->slot[i].armed_end = d->form.seg_bytes; /* mapping the stage armed all of it */
         d->slot[i].past = true;
         d->slot[i].armed_lines = d->slot[i].armed_soon = UINT32_MAX;
+    }
+    if (f->kept != NULL) {
+        f->kept->state = L2_SLOT_OPEN;
+        f->kept->head = f->kept_head;
+        f->kept->kept_end = f->kept->pos;
+        d->open_slot = f->kept;
+        base_store_rel(&d->header_floor, f->kept_head.floor_lsn);
     }
     d->arm_window = BASE_MIN((uint32_t)256 << 10, d->form.seg_bytes);
     sync_take(L2_DEV, &d->namespace_lock);
@@ -96,12 +106,13 @@ static int l2_epoch_next(l2 *d, l2_finds *f)
     d->form.epoch = d->super.epoch;
     d->super.state = L2_DIRTY;
     d->super.closed = 0;
-    d->super.born = 0;
+    d->super.born = d->super.born_end = 0;
     d->super.meta = 0; /* META is of an earlier epoch */
     base_store_rlx(&d->floor_lsn, (uint64_t)0);
     f->count = 0;
     f->floor = 0;
     f->clean_lsn = 0;
+    f->kept = NULL;
     return l2_super_store(d);
 }
 
@@ -150,6 +161,7 @@ static void l2_copy_back(l2 *d, const l2_finds *f, const l2_stage_id *stage_was)
 
 static int l2_scan(l2 *d, l2_finds *f)
 {
+    const uint64_t holes = base_load_rlx(&d->n.holes);
     if (f->clean_lsn != 0 && (d->super.level == L2_DROP || f->copy)) {
         /* A power cut from here on must find DIRTY. After its slots are sealed a copy no longer
          * shows what it lacks. So an interrupted copy has no stage in SUPER and begins empty. */
@@ -182,6 +194,37 @@ static int l2_scan(l2 *d, l2_finds *f)
     l2_chain(d, f);
     l2_meta_missed(d, f);
     f->meta_due = l2_meta_owes(d, f);
+    /* A header of this run must have the floor of a hole. */
+    const bool dead = f->kept != NULL && l2_lsn(d, f->kept_head.segseq + 1, 0) <= f->floor;
+    if (dead || (f->kept != NULL && base_load_rlx(&d->n.holes) != holes)) {
+        e = l2_kept_seal(d, f);
+    }
+    return e;
+}
+
+/* Wipe the free slots; their records are settled. The header of an unused slot would stand between
+ * two others at the next recovery and look like a gap. */
+static void l2_slots_wipe(l2 *d)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    for (uint32_t i = 0; i < d->nstage; i++) {
+        if (d->slot[i].state == L2_SLOT_FREE) { l2_slot_wipe(d, &d->slot[i]); }
+    }
+    sync_drop(L2_LOG, &d->log_lock);
+}
+
+/* Continue in the kept slot. Its header is older than the run. So SUPER has the floor of headers
+ * that are wiped, and the log has a mark of the run. Return an errno, or 0. */
+static int l2_go_on(l2 *d, const l2_finds *f)
+{
+    const bool wiped = f->newest > f->kept_head.segseq;
+    const int e = wiped ? l2_super_store(d) : 0;
+    BASE_POINT("l2.kept_floor");
+    if (e != 0) { return e; }
+    l2_slots_wipe(d);
+    d->super.born = f->kept_head.segseq;
+    d->super.made = d->super.segseq_end - L2_SEGSEQ_STEP;
+    d->super.born_end = l2_log_begin(d);
     return 0;
 }
 
@@ -199,17 +242,6 @@ static bool l2_first_slot(l2 *d)
     return false;
 }
 
-/* Wipe the free slots; their records are settled. The header of an unused slot would stand between
- * two others at the next recovery and look like a gap. */
-static void l2_slots_wipe(l2 *d)
-{
-    sync_take(L2_LOG, &d->log_lock);
-    for (uint32_t i = 0; i < d->nstage; i++) {
-        if (d->slot[i].state == L2_SLOT_FREE) { l2_slot_wipe(d, &d->slot[i]); }
-    }
-    sync_drop(L2_LOG, &d->log_lock);
-}
-
 CELLAR_PRIVATE uint64_t l2_recover_bytes(const l2_super *s)
 {
     return ((uint64_t)s->nseg + s->nstage) * sizeof(l2_find) + s->seg_bytes + L2_PAGE;
@@ -220,7 +252,8 @@ CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool cop
 {
     l2_finds f = { .same_boot = same_boot, .copy = copy, .floor = d->super.floor_lsn,
                    .meta = d->super.meta,
-                   .clean_lsn = d->super.state == L2_CLEAN ? d->super.clean_lsn : 0 };
+                   .clean_lsn = d->super.state == L2_CLEAN ? d->super.clean_lsn : 0,
+                   .closed = d->super.state == L2_CLEAN && d->super.closed != 0 };
     const size_t bytes = (size_t)(d->nseg + d->nstage) * sizeof *f.at;
     f.at = base_alloc(d->cfg.account, BASE_MOD_L2, bytes, NULL);
     if (f.at == NULL) { return CELLAR_E_NOMEM; }
@@ -244,8 +277,17 @@ CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool cop
         base_store_rlx(&d->rebuilding, cold ? 1u : 0u);
         if (cold && !l2_rebuild_begin(d)) { err = CELLAR_E_NOMEM; }
         slotted = err == CELLAR_OK && e == 0;
-        if (slotted && !l2_first_slot(d)) { e = EIO; }
-        if (err == CELLAR_OK && e == 0) { l2_slots_wipe(d); }
+        if (slotted && f.kept != NULL) {
+            if (cold) { l2_rebuild_slot(d, f.kept); }
+            e = l2_go_on(d, &f);
+        } else if (slotted) {
+            e = l2_first_slot(d) ? 0 : EIO;
+            if (e == 0) { l2_slots_wipe(d); }
+            sync_take(L2_LOG, &d->log_lock);
+            d->super.born = d->newest_segseq; /* of the open slot */
+            sync_drop(L2_LOG, &d->log_lock);
+            d->super.born_end = 0;
+        }
         d->invalidations.open = true;
     }
     const bool failed = err != CELLAR_OK || e != 0;

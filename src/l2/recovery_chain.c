@@ -51,13 +51,21 @@ static bool l2_control_apply(l2 *d, const unsigned char *value, uint32_t bytes,
     return l2_invalidation_control(d, value, bytes, lsn);
 }
 
+static const unsigned char *l2_kept_base(const l2_finds *f, const l2_find *g)
+{
+    return f->kept != NULL && f->kept_head.segseq == g->segseq ? f->kept->base : NULL;
+}
+
 /* Read and apply a control. Return false if it cannot be read, because its content is unknown. */
 static bool l2_control_read(l2 *d, l2_finds *f, const l2_find *g, uint32_t off)
 {
+    const unsigned char *kept = l2_kept_base(f, g);
     unsigned char buf[L2_RECORD_HEAD + L2_CTL_BYTES_MAX + 64] BASE_ALIGNED(8);
     const uint32_t n = BASE_MIN((uint32_t)sizeof buf, g->data_end - off);
     l2_rec r;
-    if (l2_read(d, d->data_file, buf, n, (uint64_t)g->place * d->form.seg_bytes + off) != 0 ||
+    if (kept != NULL) { memcpy(buf, kept + off, n); }
+    if ((kept == NULL &&
+         l2_read(d, d->data_file, buf, n, (uint64_t)g->place * d->form.seg_bytes + off) != 0) ||
         !l2_rec_marked(&d->form, buf, g->segseq, off, off + n, &r) ||
         !l2_rec_whole(&d->form, buf, g->segseq, off, &r) || r.kind != L2_KIND_CONTROL) {
         return false;
@@ -83,7 +91,9 @@ CELLAR_PRIVATE void l2_controls_read(l2 *d, l2_finds *f)
         const l2_seg at = { .place = c.g->place, .footer_pages = c.g->footer_pages,
                             .data_end = c.g->data_end };
         if (c.g->controls == 0 ||
-            (l2_foot_walk(d, &at, c.g->segseq, false, l2_control_line, &c) && c.ok)) {
+            ((l2_kept_base(f, c.g) != NULL
+                  ? l2_slot_lines(d, f->kept, false, l2_control_line, &c)
+                  : l2_foot_walk(d, &at, c.g->segseq, false, l2_control_line, &c)) && c.ok)) {
             continue;
         }
         f->floor = BASE_MAX(f->floor, l2_lsn(d, c.g->segseq + 1, 0));
@@ -105,8 +115,10 @@ static void l2_chain_top(l2 *d, l2_finds *f)
     const uint64_t last = top != NULL ? top->segseq : 0, least = BASE_MAX(last, d->super.born);
     const uint64_t used = top != NULL ? l2_lsn(d, last, top->data_end) : 0;
     uint64_t floor = 0;
-    if (f->staged < least && used > f->floor + L2_FLOOR_ROOM) {
-        floor = l2_lsn(d, least + 1, 0);
+    /* A run that continues in a segment has its mark there, and makes segments with new numbers. */
+    const bool marked = d->super.born_end == 0 || f->staged >= d->super.made || f->marked;
+    if ((f->staged < least || !marked) && used > f->floor + L2_FLOOR_ROOM) {
+        floor = l2_lsn(d, BASE_MAX(least, f->staged) + 1, 0);
     } else if (f->staged_prev > last) {
         floor = l2_lsn(d, f->staged_prev + 1, 0);
     }

@@ -23,6 +23,10 @@ typedef struct l2_finds {
     uint64_t staged, staged_prev; /* newest header in the stage: its number, the number before it */
     bool same_boot;
     bool copy;          /* the files may be of different moments, see Copy */
+    bool closed;        /* a close wrote SUPER */
+    bool marked;        /* a slot has the segment in which the run began, up to the run's mark */
+    l2_slot *kept;      /* slot in which the next run continues; NULL: none */
+    l2_head kept_head;  /* its header */
     uint64_t clean_lsn; /* 0: was not CLEAN */
     uint64_t meta;      /* lower bound of META's serial */
     bool meta_due;      /* store META before a place is reused */
@@ -38,8 +42,14 @@ BASE_INLINE bool l2_strict(const l2 *d, const l2_finds *f, uint64_t segseq, uint
 /* Find the header of a slot. Return false if both are damaged. segseq 0: the slot is empty. */
 CELLAR_PRIVATE bool l2_slot_head_find(const l2 *d, l2_slot *s);
 /* Rebuild the slot's counters and footer. s->base is a copy of `found`, the bytes in the stage.
- * Return true if lost records may hide others. */
-CELLAR_PRIVATE bool l2_slot_walk(l2 *d, const l2_finds *f, l2_slot *s, const unsigned char *found);
+ * Return true if lost records may hide others. *damaged: some bytes are not as a run left them. */
+CELLAR_PRIVATE bool l2_slot_walk(l2 *d, const l2_finds *f, l2_slot *s, const unsigned char *found,
+                                 bool *damaged);
+/* Return true if the slot has its header only. */
+CELLAR_PRIVATE bool l2_slot_is_unused(const l2 *d, const l2_slot *s);
+/* Store the settled state of a slot, s->base, in the slot itself, `to`. Return false if it is not
+ * settled. */
+CELLAR_PRIVATE bool l2_slot_keep(l2 *d, const l2_slot *s, unsigned char *to);
 
 /* ---- recovery_place.c ---- */
 
@@ -50,6 +60,9 @@ CELLAR_PRIVATE void l2_places_read(l2 *d, l2_finds *f);
 /* Settle all slots, lowest number first, so that a full store drops its oldest records. Return an
  * errno. ENODATA: nothing is believed. */
 CELLAR_PRIVATE int l2_slots_settle(l2 *d, l2_finds *f);
+
+/* Seal the kept slot after all. */
+CELLAR_PRIVATE int l2_kept_seal(l2 *d, l2_finds *f);
 
 /* ---- recovery_chain.c ---- */
 

@@ -5,6 +5,7 @@
  * PICTURE    headers and trailers of all places -> slots walked (recovery_slot.c) -> sealed
  * PROTOCOL   A walked slot is sealed to its own place, else to a free one, else to the place of the
  *            oldest segment found. A bad place is never used.
+ *            The last slot is kept, and its settled state stored in it, if nothing is in doubt.
  *            A segment in a slot and at its place: the place counts if all of it verifies, or if
  *            only the process died and the trailer exists; else the slot.
  * INVARIANTS A slot is overwritten only after its records are synced at their place. A hole in a
@@ -17,6 +18,7 @@
 
 #include "l2/format.h"
 #include "l2/io.h"
+#include "l2/slot.h"
 #include "l2/steps.h"
 
 BASE_SIZE_BEGIN
@@ -76,6 +78,13 @@ static l2_find *l2_find_seq(l2_finds *f, uint64_t segseq)
     return NULL;
 }
 
+/* Return true for the footer line of a void record at `at`. */
+static bool l2_line_is_void(const unsigned char *line, const unsigned char *at)
+{
+    const uint64_t none = L2_VOID_H48;
+    return l2_r32(at) == 0 && line[9] == L2_KIND_TOMB && memcmp(line, &none, 6) == 0;
+}
+
 /* Return true if every byte of the segment at `place` verifies. */
 static bool l2_place_whole(l2 *d, const l2_find *g)
 {
@@ -94,7 +103,8 @@ static bool l2_place_whole(l2 *d, const l2_find *g)
             memcpy(&dist, l2_foot_entry(foot, i) + 6, 3);
             ok = off < g->data_end &&
                  l2_rec_marked(&d->form, seg + off, g->segseq, (uint32_t)off, g->data_end, &r) &&
-                 l2_rec_whole(&d->form, seg + off, g->segseq, (uint32_t)off, &r);
+                 (l2_rec_whole(&d->form, seg + off, g->segseq, (uint32_t)off, &r) ||
+                  l2_line_is_void(l2_foot_entry(foot, i), seg + off));
             off += (uint64_t)dist * d->form.granule;
         }
     }
@@ -152,9 +162,45 @@ static uint32_t l2_place_for(l2 *d, l2_finds *f, const l2_slot *s)
 
 /* ---- slots ---- */
 
-/* Seal a slot and add it to the segments found. s->base is a copy of `found`, the slot in the
- * stage. */
-static int l2_slot_seal(l2 *d, l2_finds *f, l2_slot *s, bool newest, const unsigned char *found)
+static l2_find l2_find_slot(const l2 *d, const l2_slot *s)
+{
+    return (l2_find){ s->head.segseq, s->head.prev_segseq, s->head.floor_lsn, s->head.base_wall_ms,
+                      base_load_rlx(&d->seg[s->seg].place), s->controls,
+                      (s->entries + L2_FOOT_ENTRIES - 1) / L2_FOOT_ENTRIES, s->pos, s->entries,
+                      s->max_generation, s->head.meta };
+}
+
+/* Return true if the next run may continue in the slot: nothing is damaged, its end is known, and a
+ * change still finds room. */
+static bool l2_slot_goes_on(l2 *d, l2_finds *f, const l2_slot *s)
+{
+    const bool ended = f->closed && l2_lsn(d, s->head.segseq, s->pos) == f->clean_lsn;
+    for (uint32_t i = 0; i < f->count; i++) {
+        if (f->at[i].segseq > s->head.segseq) { return false; }
+    }
+    return !f->copy && (f->same_boot || ended) && s->entries > 0 &&
+           l2_lsn(d, s->head.segseq + 1, 0) > f->floor &&
+           s->pos + d->reserve + L2_FLOOR_ROOM <= l2_data_limit(d, s->entries + 2) &&
+           l2_place_meant(d, f, s->head.segid);
+}
+
+/* Return the slot with the end of the log; NULL: none. The newest one may have its header only. */
+static const l2_slot *l2_slot_last(const l2 *d, const l2_finds *f)
+{
+    const l2_slot *last = NULL, *below = NULL;
+    for (uint32_t i = 0; i < d->nstage; i++) {
+        const l2_slot *s = &d->slot[i];
+        if (s->head.segseq == f->staged) { last = s; }
+        if (s->head.segseq == f->staged_prev) { below = s; }
+    }
+    if (f->staged == 0) { return NULL; }
+    return f->staged_prev != 0 && below != NULL && l2_slot_is_unused(d, last) ? below : last;
+}
+
+/* Seal a slot and add it to the segments found, or keep it if it is the last one. s->base is a copy
+ * of `found`, the slot in the stage. */
+static int l2_slot_seal(l2 *d, l2_finds *f, l2_slot *s, bool newest, bool last,
+                        unsigned char *found)
 {
     l2_find *twin = l2_find_seq(f, s->head.segseq);
     const uint64_t end = l2_lsn(d, s->head.segseq + 1, 0);
@@ -163,7 +209,9 @@ static int l2_slot_seal(l2 *d, l2_finds *f, l2_slot *s, bool newest, const unsig
     const bool all = twin != NULL && l2_strict(d, f, s->head.segseq, twin->data_end);
     const uint32_t expect = all ? twin->entries : 0;
     if (twin != NULL) { *twin = f->at[--f->count]; }
-    s->hole = l2_slot_walk(d, f, s, found);
+    bool damaged = false;
+    s->hole = l2_slot_walk(d, f, s, found, &damaged);
+    f->marked = f->marked || (s->head.segseq == d->super.born && s->pos >= d->super.born_end);
     /* Shorter than the sync said: records at its end are lost. */
     const bool cut = f->clean_lsn > l2_lsn(d, s->head.segseq, s->pos) && f->clean_lsn < end;
     /* A close has sealed all slots except the one in which it ended. */
@@ -174,30 +222,47 @@ static int l2_slot_seal(l2 *d, l2_finds *f, l2_slot *s, bool newest, const unsig
         L2_COUNT(d, holes);
     }
     if (newest && s->entries == 0) { return 0; } /* opened, never used: no record names it */
+    if (last && twin == NULL && !damaged && !s->hole && l2_slot_goes_on(d, f, s) &&
+        l2_slot_keep(d, s, found)) {
+        s->seg = s->head.segid;
+        f->kept = s;
+        f->kept_head = s->head;
+        f->at[f->count++] = l2_find_slot(d, s);
+        return 0;
+    }
     s->seg = l2_place_for(d, f, s);
     if (s->seg == d->nseg) { return ENODATA; }
     s->head.segid = s->seg;
     const int e = l2_seal(d, s);
     if (e != 0) { return e; }
-    f->at[f->count++] = (l2_find){ s->head.segseq, s->head.prev_segseq, s->head.floor_lsn,
-                                   s->head.base_wall_ms, base_load_rlx(&d->seg[s->seg].place),
-                                   s->controls, d->seg[s->seg].footer_pages, s->pos, s->entries,
-                                   s->max_generation, s->head.meta };
+    f->at[f->count++] = l2_find_slot(d, s);
     return 0;
 }
 
+/* Return true if the slot has the mark of the run that SUPER knows. */
+static bool l2_slot_has_mark(const l2 *d, const l2_slot *s)
+{
+    const uint32_t end = d->super.born_end, bytes = l2_rec_room(&d->form, 0, L2_RUN_KLEN, 0);
+    l2_rec r;
+    return end >= bytes &&
+           l2_rec_marked(&d->form, s->base + end - bytes, s->head.segseq, end - bytes, end, &r);
+}
+
 /* Settle a slot in a copy: an open that is interrupted finds the slot unchanged. */
-static int l2_slot_settle(l2 *d, l2_finds *f, l2_slot *s, bool newest)
+static int l2_slot_settle(l2 *d, l2_finds *f, l2_slot *s, bool newest, bool last)
 {
     const l2_find *twin = l2_find_seq(f, s->head.segseq);
-    if (twin != NULL && (f->same_boot || l2_place_whole(d, twin))) { return 0; }
+    if (twin != NULL && (f->same_boot || l2_place_whole(d, twin))) {
+        f->marked = f->marked || (s->head.segseq == d->super.born && l2_slot_has_mark(d, s));
+        return 0;
+    }
     unsigned char *const found = s->base;
     const size_t bytes = d->form.seg_bytes + (size_t)L2_PAGE;
     unsigned char *copy = base_alloc(d->cfg.account, BASE_MOD_L2, bytes, NULL);
     if (copy == NULL) { return ENOMEM; }
     s->base = copy + (L2_PAGE - (uintptr_t)copy % L2_PAGE);
     memcpy(s->base, found, d->form.seg_bytes);
-    const int e = l2_slot_seal(d, f, s, newest, found);
+    const int e = l2_slot_seal(d, f, s, newest, last, found);
     s->base = found;
     s->hole = false;
     base_free(d->cfg.account, BASE_MOD_L2, copy, bytes);
@@ -222,6 +287,7 @@ CELLAR_PRIVATE int l2_slots_settle(l2 *d, l2_finds *f)
             if (segseq != 0 && segseq == d->slot[i].head.segseq) { return ENODATA; }
         }
     }
+    const l2_slot *const last = l2_slot_last(d, f);
     for (uint32_t n = 0; n < d->nstage; n++) {
         l2_slot *s = NULL;
         for (uint32_t i = 0; i < d->nstage; i++) {
@@ -230,10 +296,19 @@ CELLAR_PRIVATE int l2_slots_settle(l2 *d, l2_finds *f)
         }
         if (s == NULL) { break; }
         done = s->head.segseq;
-        const int e = l2_slot_settle(d, f, s, done == f->newest);
+        const int e = l2_slot_settle(d, f, s, done == f->newest, s == last);
         if (e != 0) { return e; }
     }
     return 0;
+}
+
+CELLAR_PRIVATE int l2_kept_seal(l2 *d, l2_finds *f)
+{
+    l2_slot *s = f->kept;
+    f->kept = NULL;
+    s->head = f->kept_head;
+    const int e = l2_seal(d, s);
+    return e == 0 ? d->vfs->datasync(d->vfs->ctx, d->data_file) : e;
 }
 
 BASE_SIZE_END

@@ -4,8 +4,9 @@
  *
  * PROTOCOL   Slot: identified by its header or by the copy in its last page. Its records are:
  *              check right        kept
- *              mark, check 0      incomplete: dropped. A tombstone or control with all its bytes
- *                                 is completed: what it hides must stay hidden
+ *              mark, check 0      incomplete: void, its line becomes a tombstone of no key. A
+ *                                 tombstone or control with all its bytes is completed: what it
+ *                                 hides must stay hidden
  *              mark, check wrong  damaged if the page cache survived (same boot) or the record was
  *                                 synced (below clean_lsn): its footer line says which class it
  *                                 hides, if the record confirms that; otherwise a hole.
@@ -20,6 +21,7 @@
 #include "l2/recovery_parts.h"
 
 #include "l2/format.h"
+#include "l2/io.h"
 #include "l2/slot.h"
 
 BASE_SIZE_BEGIN
@@ -77,6 +79,7 @@ typedef struct l2_walk {
     const unsigned char *old; /* its footer page in `found` */
     bool whole;         /* a record with its line in that page was whole */
     bool blind;         /* records may have been skipped: the next line must match its record */
+    bool damaged;       /* bytes are not as a run left them */
     bool hole;
 } l2_walk;
 
@@ -272,12 +275,23 @@ static void l2_walk_sight(l2_walk *w, uint64_t h48, uint8_t kind, const unsigned
     w->blind = false;
 }
 
+/* Note that a record is void: its process died before it was complete. Its line stays but names
+ * no key, so lines and records of a slot that is used again still correspond. A mark without a
+ * line may also be old and valid by chance, where no line has room. */
+static void l2_walk_void(l2 *d, l2_walk *w, uint32_t off, const unsigned char *line)
+{
+    const l2_rec none = { .kind = L2_KIND_TOMB };
+    if (line == NULL && off + d->form.granule > l2_data_limit(d, w->s->entries + 1)) { return; }
+    l2_walk_keep(d, w, L2_VOID_H48, &none, off);
+}
+
 /* Note what a record at `off` hides. Its head is known, but it does not verify. */
 static void l2_walk_lose(l2 *d, l2_walk *w, const l2_rec *r, uint32_t off,
                          const unsigned char *line)
 {
     const l2_rec lost = { .kind = r->kind, .flags = r->flags };
     uint64_t h48 = 0;
+    w->damaged = true;
     w->hole = w->hole || line == NULL || r->kind == L2_KIND_CONTROL ||
               l2_line_rec(line).kind == L2_KIND_CONTROL ||
               !l2_walk_class(d, w->s, r, off, line, &h48);
@@ -295,10 +309,16 @@ static void l2_walk_record(l2 *d, l2_walk *w, const l2_rec *r, uint32_t off,
     if (l2_rec_whole(&d->form, at, s->head.segseq, off, r)) {
         const uint64_t h48 = l2_rec_h48(d, at, r);
         w->whole = true;
+        w->damaged = w->damaged || line == NULL || memcmp(line, &h48, 6) != 0 ||
+                     line[9] != (r->kind | r->flags);
         l2_walk_sight(w, h48, r->kind, line);
         l2_walk_keep(d, w, h48, r, off);
     } else if (l2_r32(at) != 0 && l2_strict(d, w->f, s->head.segseq, off)) {
         l2_walk_lose(d, w, r, off, line);
+    } else if (l2_r32(at) == 0 && w->f->same_boot) {
+        l2_walk_void(d, w, off, line);
+    } else {
+        w->damaged = true;
     }
     l2_walk_on(d, w, off, off + l2_rec_padded(d, r), line);
 }
@@ -311,6 +331,7 @@ static void l2_walk_damaged(l2 *d, l2_walk *w, const unsigned char *line)
     const uint32_t off = w->guess != 0 ? w->guess : w->next, dist = l2_line_dist(d, line);
     const uint32_t end = l2_data_limit(d, w->s->entries + 1);
     l2_flip f = { .d = d, .segseq = w->s->head.segseq, .off = off, .end = end, .dist = dist };
+    w->damaged = true;
     if (off >= end) {
         w->hole = true;
     } else if (l2_heal(w->s->base + off, L2_RECORD_HEAD, l2_flip_head, &f)) {
@@ -394,7 +415,8 @@ static void l2_walk_ends(const l2 *d, l2_walk *w)
     }
 }
 
-CELLAR_PRIVATE bool l2_slot_walk(l2 *d, const l2_finds *f, l2_slot *s, const unsigned char *found)
+CELLAR_PRIVATE bool l2_slot_walk(l2 *d, const l2_finds *f, l2_slot *s, const unsigned char *found,
+                                 bool *damaged)
 {
     l2_walk w = { .f = f, .s = s, .found = found };
     s->entries = s->tombs = s->controls = s->max_generation = s->last_off = 0;
@@ -415,7 +437,58 @@ CELLAR_PRIVATE bool l2_slot_walk(l2 *d, const l2_finds *f, l2_slot *s, const uns
     }
     const uint32_t least = s->entries > 0 ? s->last_off + d->form.granule : w.next;
     s->pos = (uint32_t)base_clamp(w.next, least, l2_data_limit(d, s->entries));
+    *damaged = w.damaged || w.hole;
     return w.hole;
+}
+
+/* ---- a slot that the next run continues ---- */
+
+CELLAR_PRIVATE bool l2_slot_is_unused(const l2 *d, const l2_slot *s)
+{
+    const uint32_t first = (uint32_t)base_round_up(L2_HEAD_BYTES, d->form.granule);
+    l2_rec r;
+    return l2_r64(l2_slot_foot(d, s, 0) + 16) != s->head.segseq &&
+           !l2_rec_marked(&d->form, s->base + first, s->head.segseq, first, l2_data_limit(d, 1),
+                          &r);
+}
+
+typedef struct l2_keep { unsigned char *to, *from; } l2_keep; /* a slot and its settled copy */
+
+/* Store the check of a record that the walk completed. */
+static void l2_keep_check(l2 *d, void *ctx, const l2_entry *e)
+{
+    const l2_keep *k = ctx;
+    const uint32_t check = l2_r32(k->from + e->off);
+    (void)d;
+    if (check == l2_r32(k->to + e->off)) { return; }
+    base_store_rel((_Atomic uint32_t *)(void *)(k->to + e->off), check);
+    BASE_POINT("l2.kept_check");
+}
+
+/* Zero what the records do not use. Pages of zeros stay clean. */
+static void l2_keep_zero(unsigned char *to, size_t from, size_t end)
+{
+    for (size_t at = from, n; at < end; at += n) {
+        n = BASE_MIN(L2_PAGE - at % L2_PAGE, end - at);
+        if (l2_all_zero(to + at, n)) { continue; }
+        memset(to + at, 0, n);
+        BASE_POINT("l2.kept_zero");
+    }
+}
+
+CELLAR_PRIVATE bool l2_slot_keep(l2 *d, const l2_slot *s, unsigned char *to)
+{
+    l2_keep k = { to, s->base };
+    const uint32_t pages = (s->entries + L2_FOOT_ENTRIES - 1) / L2_FOOT_ENTRIES;
+    const size_t first = (size_t)(l2_slot_foot(d, s, pages - 1) - s->base);
+    l2_slot_dist(d, s, s->pos);
+    if (!l2_slot_lines(d, s, false, l2_keep_check, &k)) { return false; }
+    for (size_t at = first; at < first + (size_t)pages * L2_PAGE; at += L2_PAGE) {
+        memcpy(to + at, s->base + at, L2_PAGE);
+        BASE_POINT("l2.kept_lines");
+    }
+    l2_keep_zero(to, s->pos, first);
+    return true;
 }
 
 BASE_SIZE_END

@@ -73,7 +73,7 @@ static SYNC_HOLDS(L2_LOG) void l2_slot_head(l2 *d, l2_slot *s, uint32_t seg)
     d->newest_segseq = segseq;
     s->seg = seg;
     s->pos = (uint32_t)base_round_up(L2_HEAD_BYTES, d->form.granule);
-    s->entries = s->tombs = s->controls = s->max_generation = s->last_off = 0;
+    s->entries = s->tombs = s->controls = s->max_generation = s->last_off = s->kept_end = 0;
     l2_slot_heads_write(d, s);
     d->seg[seg].era = l2_era_begin(d, segseq);
     d->seg[seg].controls = 0;

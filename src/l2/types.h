@@ -59,6 +59,7 @@
 #define L2_BAD_MAX 768u
 #define L2_DAY_STEPS 256u     /* SUPER counts 1/256 of a day's budget ahead */
 #define L2_PACKERS 4u /* two for compression, two for encryption */
+#define L2_RUN_KLEN 1u /* key of the mark of a run, see l2_log_begin */
 #define L2_FLOOR_ROOM 64u    /* bytes at the end of a slot, reserved for a FLOOR */
 
 enum { L2_KIND_PUT = 0, L2_KIND_TOMB = 1, L2_KIND_CONTROL = 2 };
@@ -67,6 +68,7 @@ enum { L2_KIND_PUT = 0, L2_KIND_TOMB = 1, L2_KIND_CONTROL = 2 };
 #define L2_FLAG_DURABLE 0x10u
 #define L2_FLAG_LINKED 0x20u
 #define L2_FLAGS (L2_FLAG_DURABLE | L2_FLAG_LINKED)
+#define L2_VOID_H48 ((uint64_t)0) /* in the line of a void record, a tombstone of no key */
 #define L2_LINK_BYTES 8u /* first bytes of a record's extension */
 #define L2_VLEN_MASK 0x3fffffffu
 /* The two bits above a value's length. Both may be set. */
@@ -88,7 +90,9 @@ typedef struct l2_super {
     uint64_t serial, epoch, segseq_end, clean_lsn, l2_bytes, floor_lsn;
     l2_stage_id stage;
     uint64_t meta; /* lower bound of the serial of the newest META */
-    uint64_t born; /* segseq of the first segment of this run; 0: unknown */
+    uint64_t born; /* segseq of the segment in which this run began; 0: unknown */
+    uint64_t made; /* first segseq that this run may give to a segment */
+    uint32_t born_end; /* end of the run's mark in its first segment; 0: the run made that one */
     int64_t anchor_wall_ms, anchor_boot_ms, last_seen_wall_ms;
     uint64_t bytes_today, day, opens;
     uint32_t state, level, seg_bytes, nseg, nstage, granule, bad_count;
@@ -201,6 +205,7 @@ typedef struct l2_slot {
     uint32_t armed_lines SYNC_GUARDED(L2_LOG); /* the same limit for footer lines */
     uint32_t armed_soon SYNC_GUARDED(L2_LOG);  /* bytes; a caller beyond requests more arming */
     uint32_t last_off;        /* newest record, the distance in its footer line is not set yet */
+    uint32_t kept_end;        /* end of the records of earlier runs, constant while in use */
     uint64_t synced_at;       /* value of data_syncs that permits reuse; worker only */
     bool past SYNC_GUARDED(L2_LOG); /* stored into since its pages were last zeroed */
     bool hole;                /* recovery seals it, and has lost records of it */

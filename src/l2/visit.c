@@ -96,7 +96,7 @@ static void l2_visit_slot(l2 *d, l2_slot *s, uint64_t segseq, uint32_t off, uint
         const unsigned char *at = s->base + off;
         const bool mine = r.kind == L2_KIND_PUT && r.generation == generation;
         const bool whole = base_load_acq((const _Atomic uint32_t *)(const void *)at) != 0;
-        if (mine && !whole && (wait || busy)) {
+        if (mine && !whole && off >= s->kept_end && (wait || busy)) {
             b->again = wait;
             b->stalled = !wait;
             break;

@@ -872,7 +872,8 @@ static void disk_breaker_follows_store_options(void)
         settings cfg = config();
         cfg.tuning.hash_key = known_secret;
         cellar *c = open_with(&cfg);
-        for (uint32_t i = 0; i < 1000; i++) { T_EQ_I64(put_used(c, i, 1, 0), CELLAR_OK); }
+        /* more than a segment: the first ones are in data.seg */
+        for (uint32_t i = 0; i < 4000; i++) { T_EQ_I64(put_used(c, i, 1, 0), CELLAR_OK); }
         shut(c);
         cfg.l2.fail_damaged_pct = set == 1 ? 100 : 0;
         cfg.l2.retry_ms = set == 0 ? 500 : 0;

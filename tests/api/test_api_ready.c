@@ -23,6 +23,9 @@
 
 #define KEYS 2000u
 
+/* Long enough that most entries are in sealed segments: those of the last slot need no read. */
+typedef struct padded { uint32_t key; char rest[252]; } padded;
+
 static const uint8_t known_secret[32] = { 1 }; /* no two keys share a class */
 
 static _Atomic bool held; /* reads of other threads than `opener` wait */
@@ -50,7 +53,7 @@ static settings config(bool threads)
     settings cfg = settings_default();
     cfg.config.memory_bytes = 8u << 20;
     cfg.config.l2_path = store;
-    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.config.l2_bytes = 4 * CELLAR_L2_BYTES_MIN;
     cfg.tuning.hash_key = known_secret;
     cfg.l2.write = CELLAR_L2_WRITE_THROUGH;
     cfg.l2.open_ready_ms = CELLAR_TTL_NONE;
@@ -61,10 +64,11 @@ static settings config(bool threads)
 
 static uint32_t found(cellar *c)
 {
-    uint32_t n = 0, value;
+    uint32_t n = 0;
+    padded value;
     size_t len;
     for (uint32_t k = 0; k < KEYS; k++) {
-        n += cellar_get(c, &k, sizeof k, &value, sizeof value, &len) == CELLAR_OK && value == k;
+        n += cellar_get(c, &k, sizeof k, &value, sizeof value, &len) == CELLAR_OK && value.key == k;
     }
     return n;
 }
@@ -79,7 +83,8 @@ static void live_once(bool threads)
         cellar *c = NULL;
         if (settings_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
         for (uint32_t k = 0; k < KEYS; k++) {
-            if (cellar_set(c, &k, sizeof k, &k, sizeof k, NULL) != CELLAR_OK) { _exit(2); }
+            const padded value = { .key = k };
+            if (cellar_set(c, &k, sizeof k, &value, sizeof value, NULL) != CELLAR_OK) { _exit(2); }
         }
         (void)raise(SIGKILL);
     }
@@ -122,14 +127,15 @@ static void open_returns_while_the_disk_holds_the_rebuild(void)
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK); /* a watchdog ends an open that hangs */
     T_EQ_I64(cellar_l2_ready(c, 0), CELLAR_E_TIMEOUT);
     T_EQ_I64(cellar_l2_ready(c, 5), CELLAR_E_TIMEOUT);
-    T_EQ_U64(found(c), 0);
-    T_EQ_U64(figure(c, "cellar_l2_rebuild_misses_total"), KEYS);
+    const uint32_t known = found(c); /* those of the last slot */
+    T_CHECK(known < KEYS / 2);
+    T_EQ_U64(figure(c, "cellar_l2_rebuild_misses_total"), KEYS - known);
     atomic_store(&held, false);
     T_EQ_I64(cellar_l2_ready(c, CELLAR_TTL_NONE), CELLAR_OK);
     T_EQ_U64(found(c), KEYS);
     uint32_t none = KEYS;
     T_EQ_I64(cellar_contains(c, &none, sizeof none), CELLAR_MISS);
-    T_EQ_U64(figure(c, "cellar_l2_rebuild_misses_total"), KEYS);
+    T_EQ_U64(figure(c, "cellar_l2_rebuild_misses_total"), KEYS - known);
     shut(c);
 }
 

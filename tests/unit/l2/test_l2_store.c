@@ -852,7 +852,7 @@ static void a_visit_stops_at_a_disk_that_does_not_answer(void)
     end();
 }
 
-#define MANY_KEYS 90000u
+#define MANY_KEYS 180000u
 
 static uint32_t many_served_of(uint32_t keys)
 {

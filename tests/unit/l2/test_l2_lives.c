@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    the log continues in its last slot over short runs, so that nothing is reclaimed. What
+ *         one open showed, the next opens show, too. A stage of an earlier run is detected.
+ * Method: a store on an in-memory disk lives many times, at every level, and ends by a close, a
+ *         process death or both in turn. Incomplete records are made by clearing their checks. */
+#include "tests/support/l2_kit.h"
+
+#define LIVES 60u
+#define EACH 3u /* puts of a life */
+
+static l2_dev dev;
+static l2_kit kit;
+
+static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
+T_AFTER_EACH(nothing_is_left);
+
+static void begin(l2_level level)
+{
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+    kit.cfg.seg_count = 6;
+    kit.cfg.seg_bytes = 131072;
+    kit.cfg.level = level;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+}
+
+static void lives_again(bool closes)
+{
+    if (!closes) {
+        l2_kit_killed(&kit, &dev);
+        return;
+    }
+    l2_close(kit.d);
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+}
+
+static bool closes_in(uint32_t how, uint32_t life)
+{
+    return how == 0 || (how == 2 && life % 2 == 0);
+}
+
+static void short_lives(l2_level level, uint32_t how)
+{
+    begin(level);
+    const uint64_t first = kit.d->open_slot->head.segseq;
+    for (uint32_t life = 0; life < LIVES; life++) {
+        for (uint32_t i = 0; i < EACH; i++) {
+            T_EQ_I64(l2_kit_put(&kit, life * EACH + i, 1 + life, L2_KIT_GENERATION), CELLAR_OK);
+            (void)l2_tick(kit.d, 0);
+        }
+        lives_again(closes_in(how, life));
+        T_EQ_U64(kit.d->open_slot->head.segseq, first);
+        T_EQ_STR(l2_audit(kit.d), NULL);
+    }
+    T_EQ_U64(l2_kit_figures(&kit).segments_live, 1 + (l2_slot_in(kit.d, L2_SLOT_READY) != NULL));
+    for (uint32_t i = 0; i < LIVES * EACH; i++) {
+        T_EQ_U64(l2_kit_look(&kit, i, L2_KIT_GENERATION), 1 + i / EACH);
+    }
+    l2_kit_end(&kit, &dev);
+}
+
+static void short_lives_lose_no_entry(void)
+{
+    for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
+        for (uint32_t how = 0; how < 3; how++) { short_lives((l2_level)level, how); }
+    }
+}
+
+/* The last record becomes incomplete, as if its writer had died. */
+static void last_is_incomplete(void)
+{
+    const l2_slot *s = kit.d->open_slot;
+    memset(s->base + s->last_off, 0, 4); /* its check */
+}
+
+/* Fill the log until the segment is in data.seg. */
+static void segment_is_sealed(uint64_t segseq)
+{
+    for (uint32_t i = 100; kit.d->open_slot->head.segseq == segseq; i++) {
+        T_REQUIRE(i < 5000);
+        (void)l2_kit_put(&kit, i, 9, L2_KIT_GENERATION);
+        (void)l2_tick(kit.d, 1000);
+    }
+    while (l2_tick(kit.d, 1000)) {}
+}
+
+static void incomplete_put(l2_level level, bool linked)
+{
+    begin(level);
+    const uint64_t first = kit.d->open_slot->head.segseq;
+    T_EQ_I64(l2_kit_put(&kit, 1, 7, L2_KIT_GENERATION), CELLAR_OK);
+    T_EQ_I64(l2_kit_put(&kit, 1, 8, L2_KIT_GENERATION), CELLAR_OK);
+    last_is_incomplete();
+    for (uint32_t life = 0; life < 4; life++) {
+        lives_again(linked && life == 2);
+        T_EQ_U64(kit.d->open_slot->head.segseq, first);
+        T_EQ_U64(l2_kit_look(&kit, 1, L2_KIT_GENERATION), 7);
+        T_EQ_I64(l2_kit_put(&kit, 2 + life, 7, L2_KIT_GENERATION), CELLAR_OK);
+    }
+    segment_is_sealed(first);
+    T_EQ_U64(l2_kit_look(&kit, 1, L2_KIT_GENERATION), 7);
+    lives_again(false);
+    for (uint32_t i = 1; i < 6; i++) { T_EQ_U64(l2_kit_look(&kit, i, L2_KIT_GENERATION), 7); }
+    T_EQ_U64(l2_kit_figures(&kit).holes, 0);
+    l2_kit_end(&kit, &dev);
+}
+
+static void value_shown_after_a_lost_put_stays(void)
+{
+    for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
+        incomplete_put((l2_level)level, false);
+        incomplete_put((l2_level)level, true);
+    }
+}
+
+/* A sync fails while the slot has a void record: the bytes are stored again, nothing is dropped. */
+static void failed_sync_keeps_a_slot_with_a_void_record(void)
+{
+    begin(L2_KEEP);
+    T_EQ_I64(l2_kit_put(&kit, 1, 7, L2_KIT_GENERATION), CELLAR_OK);
+    T_EQ_I64(l2_kit_put(&kit, 2, 7, L2_KIT_GENERATION), CELLAR_OK);
+    last_is_incomplete();
+    lives_again(false);
+    T_EQ_I64(l2_kit_put(&kit, 3, 7, L2_KIT_GENERATION), CELLAR_OK);
+    dev.fail_site = DEV_DATASYNC;
+    dev.fail_errno = EIO;
+    dev.fail_at = 1;
+    T_EQ_I64(l2_commit(kit.d), CELLAR_E_IO);
+    (void)l2_tick(kit.d, 0);
+    T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
+    lives_again(false);
+    for (uint32_t i = 1; i < 4; i++) {
+        T_EQ_U64(l2_kit_look(&kit, i, L2_KIT_GENERATION), i == 2 ? 0 : 7);
+    }
+    l2_kit_end(&kit, &dev);
+}
+
+/* A delete dies before its tombstone has a check, or before the tombstone has its key. */
+static void incomplete_delete(l2_level level, bool key)
+{
+    begin(level);
+    const uint64_t first = kit.d->open_slot->head.segseq;
+    T_EQ_I64(l2_kit_put(&kit, 1, 7, L2_KIT_GENERATION), CELLAR_OK);
+    l2_kit_del(&kit, 1);
+    const l2_slot *s = kit.d->open_slot;
+    last_is_incomplete();
+    if (!key) { memset(s->base + s->last_off + L2_RECORD_HEAD, 0xee, 4); }
+    const uint32_t shown = key ? 0 : 7;
+    const uint32_t at = s->last_off;
+    for (uint32_t life = 0; life < 3; life++) {
+        lives_again(life == 1);
+        T_EQ_U64(l2_r32(kit.d->open_slot->base + at) != 0, key); /* completed in the slot */
+        T_EQ_U64(l2_kit_look(&kit, 1, L2_KIT_GENERATION), shown);
+    }
+    T_EQ_U64(kit.d->open_slot->head.segseq, first);
+    segment_is_sealed(first);
+    lives_again(false);
+    T_EQ_U64(l2_kit_look(&kit, 1, L2_KIT_GENERATION), shown);
+    l2_kit_end(&kit, &dev);
+}
+
+static void lost_delete_has_one_result_in_all_later_lives(void)
+{
+    for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
+        incomplete_delete((l2_level)level, false);
+        incomplete_delete((l2_level)level, true);
+    }
+}
+
+static void stage_of_an_earlier_run(l2_level level)
+{
+    begin(level);
+    T_EQ_I64(l2_kit_put(&kit, 1, 7, L2_KIT_GENERATION), CELLAR_OK);
+    l2_kit_kill(&kit);
+    dev.locked = false;
+    l2_dev_file *stage = l2_dev_find(&dev, "stage.buf");
+    unsigned char *was = malloc(stage->size);
+    T_REQUIRE(was != NULL);
+    memcpy(was, stage->live, stage->size);
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+    T_EQ_U64(l2_kit_look(&kit, 1, L2_KIT_GENERATION), 7);
+    l2_kit_del(&kit, 1);
+    l2_kit_kill(&kit);
+    memcpy(stage->live, was, stage->size);
+    free(was);
+    dev.locked = false;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+    T_EQ_U64(l2_kit_look(&kit, 1, L2_KIT_GENERATION), 0);
+    T_EQ_U64(l2_kit_figures(&kit).holes, 1);
+    l2_kit_end(&kit, &dev);
+}
+
+static void stage_of_the_run_before_is_not_believed(void)
+{
+    for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
+        stage_of_an_earlier_run((l2_level)level);
+    }
+}
+
+/* Return the highest floor that the files have: in SUPER and in the headers of the stage. */
+static uint64_t floor_on_disk(const l2_form *form)
+{
+    const l2_dev_file *super = l2_dev_find(&dev, "SUPER"), *stage = l2_dev_find(&dev, "stage.buf");
+    uint64_t floor = 0;
+    for (size_t i = 0; i < 2; i++) {
+        l2_super s;
+        if (l2_super_read(super->live + i * L2_PAGE, &s) == CELLAR_OK) {
+            floor = BASE_MAX(floor, s.floor_lsn);
+        }
+    }
+    for (size_t at = 0; at < stage->size; at += form->seg_bytes) {
+        l2_head h;
+        if (l2_head_read(form, stage->live + at, &h)) { floor = BASE_MAX(floor, h.floor_lsn); }
+    }
+    return floor;
+}
+
+/* The header of a READY slot has the highest floor. The slot is wiped by an open that fails at its
+ * n-th call from then on. */
+static void floor_of_a_wiped_slot_is_kept(void)
+{
+    static l2_dev before;
+    begin(L2_KEEP);
+    const l2_slot *open = kit.d->open_slot, *next = NULL;
+    for (uint32_t i = 1; next == NULL || next->head.floor_lsn <= open->head.floor_lsn; i++) {
+        T_REQUIRE(i < 20000);
+        (void)l2_kit_put(&kit, i, 9, L2_KIT_GENERATION);
+        (void)l2_tick(kit.d, 1000);
+        open = kit.d->open_slot;
+        next = NULL;
+        for (uint32_t n = 0; n < kit.d->nstage; n++) {
+            if (kit.d->slot[n].state == L2_SLOT_READY) { next = &kit.d->slot[n]; }
+        }
+        if (open->pos > kit.cfg.seg_bytes / 2) { next = NULL; }
+    }
+    const uint64_t floor = next->head.floor_lsn, segseq = open->head.segseq;
+    const l2_form form = kit.d->form;
+    l2_kit_kill(&kit);
+    dev.locked = false;
+    l2_dev_clone(&dev, &before, NULL);
+    bool failed = true;
+    for (uint64_t nth = 1; failed; nth++) {
+        l2_dev_clone(&before, &dev, NULL);
+        dev.fail_site = -1;
+        dev.fail_errno = EIO;
+        dev.fail_at = nth;
+        dev.fail_sticky = true;
+        failed = l2_kit_open(&kit) != CELLAR_OK || dev.fail_at == 1;
+        T_CHECK(floor_on_disk(&form) >= floor);
+        if (failed) { l2_kit_kill(&kit); }
+        T_REQUIRE(nth < 1000);
+    }
+    T_EQ_U64(kit.d->open_slot->head.segseq, segseq);
+    dev.fail_at = 0;
+    l2_kit_end(&kit, &dev);
+    l2_dev_fini(&before);
+}
+
+/* After damage the log continues in a new segment, and its floor is in a new header. */
+static void damaged_slot_is_sealed(void)
+{
+    begin(L2_DROP);
+    const uint64_t first = kit.d->open_slot->head.segseq;
+    T_EQ_I64(l2_kit_put(&kit, 1, 7, L2_KIT_GENERATION), CELLAR_OK);
+    const l2_slot *s = kit.d->open_slot;
+    const uint32_t at = s->last_off;
+    T_EQ_I64(l2_kit_put(&kit, 2, 7, L2_KIT_GENERATION), CELLAR_OK);
+    s->base[at + 100] ^= 1;
+    lives_again(false);
+    T_CHECK(kit.d->open_slot->head.segseq > first);
+    T_EQ_U64(l2_kit_look(&kit, 1, L2_KIT_GENERATION), 0);
+    T_EQ_U64(l2_kit_look(&kit, 2, L2_KIT_GENERATION), 7);
+    l2_kit_end(&kit, &dev);
+}
+
+/* Each round of the worker has a sync. The index rebuild must not take one round for each segment. */
+static void rebuild_is_not_bound_to_syncs(void)
+{
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+    kit.cfg.seg_count = 60;
+    kit.cfg.level = L2_KEEP;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+    for (uint32_t i = 0; kit.d->newest_segseq < 50; i++) {
+        T_REQUIRE(i < 20000);
+        (void)l2_kit_put(&kit, i, 1, L2_KIT_GENERATION);
+        (void)l2_tick(kit.d, 1000);
+    }
+    l2_kit_kill(&kit);
+    dev.locked = false;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    const uint64_t before = l2_kit_figures(&kit).barriers;
+    while (l2_kit_figures(&kit).rebuilding) {
+        kit.now_ms += 1000; /* the next sync is due */
+        (void)l2_tick(kit.d, 1);
+    }
+    T_CHECK(l2_kit_figures(&kit).barriers - before < 20);
+    l2_kit_end(&kit, &dev);
+}
+
+T_MAIN("l2_lives", T_CASE(short_lives_lose_no_entry), T_CASE(value_shown_after_a_lost_put_stays),
+       T_CASE(failed_sync_keeps_a_slot_with_a_void_record),
+       T_CASE(lost_delete_has_one_result_in_all_later_lives),
+       T_CASE(stage_of_the_run_before_is_not_believed), T_CASE(floor_of_a_wiped_slot_is_kept),
+       T_CASE(damaged_slot_is_sealed), T_CASE(rebuild_is_not_bound_to_syncs))
