@@ -117,15 +117,20 @@ static uint32_t l2_line_dist(const l2 *d, const unsigned char *line)
     return BASE_MIN(dist, d->form.seg_bytes / d->form.granule) * d->form.granule;
 }
 
-/* Advance past the record at `off`, which ends at `next`. Its line says where the next record
- * begins: there, or on the next page. Another value means that the line is damaged. */
+/* Return true if the line says that the record at `off` ends at `next`: the next record begins
+ * there, or on the next page. */
+static bool l2_line_fits(const l2 *d, uint32_t off, uint32_t next, const unsigned char *line)
+{
+    const uint32_t guess = off + l2_line_dist(d, line);
+    return guess == next || guess == base_round_up(next, L2_PAGE);
+}
+
+/* Advance past the record at `off`, which ends at `next`. A line with another end is damaged. */
 static void l2_walk_on(const l2 *d, l2_walk *w, uint32_t off, uint32_t next,
                        const unsigned char *line)
 {
-    const uint32_t guess = off + l2_line_dist(d, line);
-    const bool fits = guess == next || guess == base_round_up(next, L2_PAGE);
     w->next = next;
-    w->guess = fits ? guess : 0;
+    w->guess = l2_line_fits(d, off, next, line) ? off + l2_line_dist(d, line) : 0;
 }
 
 /* Return kind and flags of a damaged record according to its line. */
@@ -290,8 +295,12 @@ static void l2_walk_lose(l2 *d, l2_walk *w, const l2_rec *r, uint32_t off,
                          const unsigned char *line)
 {
     const l2_rec lost = { .kind = r->kind, .flags = r->flags };
+    const uint32_t next = off + l2_rec_padded(d, r);
     uint64_t h48 = 0;
     w->damaged = true;
+    /* A damaged length has a valid mark by chance. Records behind it would be skipped. The newest
+     * line has no distance. */
+    w->hole = w->hole || (l2_line_dist(d, line) != 0 && !l2_line_fits(d, off, next, line));
     w->hole = w->hole || line == NULL || r->kind == L2_KIND_CONTROL ||
               l2_line_rec(line).kind == L2_KIND_CONTROL ||
               !l2_walk_class(d, w->s, r, off, line, &h48);

@@ -35,6 +35,9 @@ static l2_kit kit, other;
 static layout shape;
 static uint32_t now[KEYS]; /* newest acknowledged version; 0: deleted */
 static uint64_t epoch, opened, refused, hits, whole;
+static l2_form slot_form; /* of the store, and the open slot at its end */
+static uint64_t slot_segseq, slot_at;
+static uint32_t slot_pos;
 static bool heads_hurt; /* the damage covers both copies of SUPER */
 static base_rng rng;
 
@@ -179,6 +182,10 @@ static void build(const layout *as, uint64_t seed)
     put_ended();
     next_segment();
     live();
+    slot_form = kit.d->form;
+    slot_segseq = kit.d->open_slot->head.segseq;
+    slot_at = (uint64_t)(kit.d->open_slot->base - kit.d->map);
+    slot_pos = kit.d->open_slot->pos;
     if (shape.closed) {
         l2_close(kit.d);
         kit.d = NULL;
@@ -371,6 +378,51 @@ static void a_lost_sector_leaves_the_newest_value_or_a_miss(void)
     each_layout(SECTOR, stepped(64));
 }
 
+/* ---- marks that are valid by chance ---- */
+
+/* Flip each bit of the lengths in the heads of the open slot. Open the copies with
+ * a valid mark in that head. Return their number. */
+static uint64_t harm_lengths(uint64_t seed)
+{
+    uint64_t met = 0;
+    for (int i = 0; i < DEV_FILES; i++) {
+        if (strcmp(dev.file[i].name, "stage.buf") != 0) { continue; }
+        const uint64_t base = slot_at;
+        for (uint32_t off = L2_HEAD_BYTES; off < slot_pos && !t_failed(); off += 8) {
+            unsigned char head[L2_RECORD_HEAD] BASE_ALIGNED(8);
+            l2_rec was, r;
+            memcpy(head, dev.file[i].live + base + off, sizeof head);
+            if (!l2_rec_marked(&slot_form, head, slot_segseq, off, slot_pos, &was)) { continue; }
+            for (uint32_t bit = 48; bit < 160; bit++) { /* klen, vlen, kind, ext */
+                head[bit / 8] ^= (unsigned char)(1u << bit % 8);
+                const bool chance =
+                    l2_rec_marked(&slot_form, head, slot_segseq, off, slot_pos, &r) &&
+                    r.bytes != was.bytes;
+                head[bit / 8] ^= (unsigned char)(1u << bit % 8);
+                if (!chance) { continue; }
+                l2_dev_clone(&dev, &hurt, NULL);
+                harm(&hurt.file[i], (base + off) * 8 + bit, BIT);
+                try_hurt();
+                met++;
+                if (t_failed()) { printf("# seed %" PRIu64 ", offset %u\n", seed, (unsigned)off); }
+            }
+        }
+    }
+    return met;
+}
+
+static void a_damaged_length_with_a_valid_mark_leaves_no_old_value(void)
+{
+    uint64_t met = 0;
+    for (uint64_t n = 0; n < 4000 && met < t_share(80) && !t_failed(); n++) {
+        begin(&layouts[n % 2 == 0 ? 2 : 0], t_.seed + n);
+        met += harm_lengths(t_.seed + n);
+        end();
+    }
+    printf("# %" PRIu64 " damaged heads with a valid mark\n", met);
+    T_CHECK(met > 0);
+}
+
 /* ---- a file of an earlier run instead of the newest one ---- */
 
 #define LIVES 4u
@@ -498,7 +550,8 @@ static void a_damaged_newer_SUPER_does_not_make_the_store_clean(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_old_values", T_CASE(any_bit_leaves_the_newest_value_or_a_miss),
+T_MAIN("l2_old_values", T_CASE(a_damaged_length_with_a_valid_mark_leaves_no_old_value),
+        T_CASE(any_bit_leaves_the_newest_value_or_a_miss),
        T_CASE(any_byte_leaves_the_newest_value_or_a_miss),
        T_CASE(four_zeros_leave_the_newest_value_or_a_miss),
        T_CASE(a_run_of_bytes_leaves_the_newest_value_or_a_miss),
