@@ -27,7 +27,7 @@ SRC_L1    = record judge pin_slots cap segment quota_count large_list large_allo
             large_value change write rewrite expire resize check l1
 SRC_L2    = format admission progress mapped_read health index tombstone_filter codec io arm \
             superblock link footer slot log stall heartbeat control seal barrier stage_trim \
-            namespaces invalidations group_commit index_rebuild meta write read value reopen visit reclaim \
+            namespaces invalidations group_commit index_rebuild meta write read value reopen visit move reclaim \
             image index_snapshot resize sync recovery_slot recovery_place recovery_chain recovery \
             geometry worker owner_images files forked stat check open
 SRC_FLIGHT = bytes table wait lease invalidate fork flight

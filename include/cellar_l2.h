@@ -55,7 +55,13 @@ extern "C" {
  * Two entries may share one word of the index: then the older one is lost, about one in 10,000
  * with l2_bytes full. An entry stored with CELLAR_DURABLE or THROUGH is not lost this way: it
  * stays until it changes, or until l2_bytes is full and it is among the oldest. When entries are
- * smaller than mean_entry_bytes, the index is full first (metric cellar_l2_index_full_total). */
+ * smaller than mean_entry_bytes, the index is full first (metric cellar_l2_index_full_total).
+ *
+ * While live entries take less than half of l2_bytes, none is dropped for room: those of the
+ * oldest part are written again, at the end (metric cellar_l2_moved_bytes_total). The share of
+ * live bytes is an estimate, within a tenth (cellar_l2_live_bytes): expired and cleared entries
+ * count until a part with them was read. Entries then cost more writes: with 40 % live about 1.3
+ * bytes for each byte stored, and 2 if all changes hit few of the keys. */
 
 /* KILL
  * The death of the process loses no delete, overwrite, clear or version change, also by tag or
@@ -191,9 +197,10 @@ CELLAR_STRUCT(cellar_l2_cipher, reserved0);
 /* Options of the disk tier; path and size stand in cellar_config. */
 typedef struct cellar_l2_opts {
     size_t   struct_size;         /* set by cellar_l2_opts_default()                              */
-    uint64_t mean_entry_bytes;    /* expected, sizes the index. To 2^32 - 1. Default 1,024        */
-    uint64_t write_bytes_per_s;   /* entry bytes written a second; a larger entry is never        */
-                                  /* written. Default 0: no limit                                 */
+    uint64_t mean_entry_bytes;    /* expected, sizes the index. To 2^32 - 1. Default 1,024, and   */
+                                  /* down to 512 if the index takes 1/16 of memory_bytes at most  */
+    uint64_t write_bytes_per_s;   /* entry bytes written a second, moves not counted; a larger    */
+                                  /* entry is never written. Default 0: no limit                  */
     uint64_t write_bytes_per_day; /* the same a day (UTC), over restarts. Default 0: no limit     */
     int64_t  sync_interval_ms;    /* SYNC_PERIODIC: time between two syncs. Default 1,000         */
     int64_t  min_ttl_ms;          /* an entry with less left is not written. Default 10,000       */

@@ -22,6 +22,8 @@ CELLAR_PRIVATE l2_owing l2_logged_else(l2 *d, l2_took took, const l2_change *c, 
 
 /* ---- namespaces.c ---- */
 
+/* Return true if the generation is the current one of a namespace. Once false, it stays false. */
+CELLAR_PRIVATE bool l2_generation_used(l2 *d, uint32_t generation);
 /* Apply a row to the namespace table. Return false if memory is short. */
 CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char *name,
                                        size_t name_len);

@@ -17,15 +17,19 @@
 BASE_SIZE_BEGIN
 
 #define L2_AVG_BYTES 1024u
+#define L2_AVG_LEAST 512u /* without a setting, while the index takes 1/16 of the budget */
 
 /* ---- places ---- */
 
 /* Return the objects that the tables of `bytes` of segments are made for. */
 static uint64_t l2_objects_in(const l2_config *c, uint64_t bytes)
 {
-    const uint64_t avg = c->avg_object_bytes != 0 ? c->avg_object_bytes : L2_AVG_BYTES;
     const uint64_t most = c->memory_bytes / 4 / 10; /* a quarter of the budget, 10 B per object */
-    return base_clamp(bytes / avg, 64, BASE_MAX(most, 64));
+    uint64_t objects = bytes / (c->avg_object_bytes != 0 ? c->avg_object_bytes : L2_AVG_BYTES);
+    if (c->avg_object_bytes == 0) {
+        objects = BASE_MAX(objects, BASE_MIN(bytes / L2_AVG_LEAST, most / 4));
+    }
+    return base_clamp(objects, 64, BASE_MAX(most, 64));
 }
 
 CELLAR_PRIVATE uint64_t l2_data_room(const l2_super *s, uint64_t bytes)

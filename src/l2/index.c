@@ -531,4 +531,21 @@ CELLAR_PRIVATE void l2_index_sweep(l2 *d, bool (*dead)(const l2 *d, uint64_t wor
     }
 }
 
+CELLAR_PRIVATE uint64_t l2_index_bytes_in(const l2 *d, uint32_t shard, uint32_t count)
+{
+    const size_t ways = (size_t)d->index.buckets * L2_WAYS;
+    uint64_t granules = 0;
+    for (uint32_t s = 0; s < count; s++) {
+        const _Atomic uint64_t *way = d->index.shard[(shard + s) % L2_SHARDS].way;
+        for (size_t i = 0; i < ways; i++) {
+            const uint64_t w = base_load_rlx(&way[i]);
+            if (w == 0 || (w & L2_WORD_TOMB) != 0) { continue; }
+            /* A hint rounds up by half a step on average: 2 * m - 1 halves of 2^e. */
+            const uint32_t h = L2_HINT(w), m = (h & 7u) + 8;
+            granules += h < 8 ? h : (uint64_t)(2 * m - (h >= 16)) << ((h >> 3) - 1) >> 1;
+        }
+    }
+    return granules * d->form.granule;
+}
+
 BASE_SIZE_END

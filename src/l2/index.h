@@ -27,6 +27,9 @@ CELLAR_PRIVATE bool l2_index_rebuild_begin(l2 *d);
 CELLAR_PRIVATE void l2_index_sweep(l2 *d, bool (*dead)(const l2 *d, uint64_t word, uint64_t arg),
                                    uint64_t arg);
 CELLAR_PRIVATE void l2_index_rebuild_end(l2 *d);
+/* Return about the bytes that the words of `count` shards from `shard` on lead to. The sizes in
+ * words are within 1/16. */
+CELLAR_PRIVATE uint64_t l2_index_bytes_in(const l2 *d, uint32_t shard, uint32_t count);
 CELLAR_PRIVATE uint64_t l2_word_make(const l2 *d, uint32_t seg, uint32_t off, uint64_t h48,
                                      uint32_t bytes);
 CELLAR_PRIVATE uint32_t l2_word_seg(const l2 *d, uint64_t word);

@@ -44,7 +44,7 @@ typedef struct l2_config {
     const char *path;
     uint64_t bytes;          /* all files together; another value than at the last open: a resize */
     uint64_t memory_bytes;   /* budget; it determines the sizes of index and stage */
-    uint64_t avg_object_bytes; /* 0: 1 KiB */
+    uint64_t avg_object_bytes; /* 0: 1 KiB, and less while the index is small; geometry.c */
     l2_level level;
     int64_t sync_ms;         /* interval of barriers at level KEEP, in ms; 0: 1000 */
     int64_t min_ttl_ms;      /* least remaining TTL of an entry that is written, in ms */
@@ -62,6 +62,8 @@ typedef struct l2_config {
     uint32_t off_errors, off_damaged_pct; /* limits of health, see health.c; 0: 8, 1 */
     int64_t off_ms, off_max_ms; /* first and longest pause; 0: 1,000, then 60,000 or off_ms */
     const cellar_l2_cipher *crypt; /* copied; NULL: none */
+    uint32_t move_pct;       /* below this share of live bytes no live record is dropped for room:
+                              * it moves (move.c). 0: nothing moves */
     bool sigbus;             /* base/sigbus.h handles SIGBUS in the mapped stage */
     bool mmap_read;          /* gets read through a mapping, see mapped_read.c; needs sigbus */
     bool set_aside;          /* l2_open renames a damaged directory and formats a new one */
@@ -286,7 +288,8 @@ typedef enum l2_opened { /* source of the index of this open; also a metric labe
  * truncated stage. folds: tags and patterns that became a floor (invalidations.c). snaps: 1 if
  * this open read index.snap. reread: damaged records that were read again past the page cache.
  * trimmed_bytes: dirty bytes of the stage that need not be written. packed_saved: bytes
- * (codec.c). parts: records of values in parts; miss_parts: gets that lacked one. */
+ * (codec.c). parts: records of values in parts; miss_parts: gets that lacked one. moved,
+ * moved_bytes: live records of the oldest segment that were appended again (move.c). */
 #define L2_COUNTERS(X) \
     X(gets) X(hits) X(miss_word) X(miss_read) X(miss_damage) X(miss_key) X(miss_expired) \
     X(miss_sealed) X(miss_invalid) X(miss_packed) X(miss_rebuild) X(io_errors) X(puts) \
@@ -295,7 +298,8 @@ typedef enum l2_opened { /* source of the index of this open; also a metric labe
     X(tombstones) X(denied) X(remembered) X(controls) X(sealed) X(sealed_bytes) \
     X(trimmed_bytes) X(reclaimed) X(emptied) X(syncs) X(barriers) X(commits) X(healed) \
     X(recovered) X(holes) X(offs) X(stalled) X(closings) X(relied) X(waits) X(folds) \
-    X(packed) X(packed_saved) X(cuts) X(reread) X(snaps) X(parts) X(miss_parts)
+    X(packed) X(packed_saved) X(cuts) X(reread) X(snaps) X(parts) X(miss_parts) \
+    X(moved) X(moved_bytes)
 
 typedef struct l2_stats {
 #define L2_X(name) uint64_t name;
@@ -303,6 +307,7 @@ typedef struct l2_stats {
 #undef L2_X
     uint64_t file_bytes, log_bytes, segments_live, segments_free, bad_places, bytes_today;
     uint64_t entries, index_slots, index_full, tags, globs;
+    uint64_t live_bytes; /* an estimate, see move.c; 0 before the first one */
     uint64_t mapped_reads, mapped_bytes; /* see mapped_read.c; mapped_bytes: 0 after a failure */
     bool rebuilding, dirty, empty;
     l2_opened opened;

@@ -7,6 +7,7 @@
  * PROTOCOL   class without heavy words    the new record replaces them, no link
  *            newest heavy word: own key   the new record takes over its link, a put DURABLE, too
  *                               else      the new record links to it
+ *                               record that moves: the copy takes over nothing
  * INVARIANTS A word has no room for a key, so a writer recognizes its own key only in a slot. A
  *            record that is DURABLE, or that leads to one, is therefore linked and not lost. A get
  *            of another key follows the link.
@@ -52,7 +53,8 @@ static l2_same l2_link_same(l2 *d, const l2_key *k, uint64_t word, uint64_t *lin
     return base_sigbus_hit(d->guard) ? L2_UNKNOWN : same;
 }
 
-CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, bool tomb, l2_link *out)
+CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, bool tomb, uint64_t moved,
+                                 l2_link *out)
 {
     uint64_t word[L2_CLASS_WORDS], newest = 0, link = 0;
     memset(out, 0, sizeof *out);
@@ -66,8 +68,10 @@ CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, bool tomb
         }
     }
     if (out->word == 0) { return; }
-    const bool linked = (out->word & L2_WORD_LINKED) != 0;
-    if (l2_link_same(d, k, out->word, &link) == L2_OWN) {
+    /* Older records of the oldest segment have moved before: nothing live is behind its link. */
+    const bool ends = moved != 0 && moved == newest;
+    const bool linked = (out->word & L2_WORD_LINKED) != 0 && !ends;
+    if (ends || l2_link_same(d, k, out->word, &link) == L2_OWN) {
         out->to = link;
         out->alone = n == 1 && !linked;
         out->flags = linked || (tomb && n > 1) ? L2_FLAG_LINKED : 0;
@@ -80,20 +84,19 @@ CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, bool tomb
 
 BASE_SIZE_BEGIN
 
-/* Read the head of the record at `off`, which has the record's length. */
-static bool l2_link_head(l2 *d, const l2_seg *g, uint64_t state, uint32_t off,
-                         unsigned char head[L2_RECORD_HEAD])
+CELLAR_PRIVATE bool l2_record_head(l2 *d, const l2_seg *g, uint64_t state, uint32_t off,
+                                   unsigned char *head, uint32_t n)
 {
     bool ok = true;
     if (L2_SEG_STATE(state) == L2_SEG_STAGE) {
         l2_slot *s = &d->slot[L2_SEG_SLOT(state)];
         (void)base_add_sc(&s->pins, 1u);
         ok = base_load_sc(&g->word) == state;
-        if (ok) { memcpy(head + 4, s->base + off + 4, L2_RECORD_HEAD - 4); } /* not its check */
+        if (ok) { memcpy(head + 4, s->base + off + 4, n - 4); } /* not its check */
         (void)base_sub_ar(&s->pins, 1u);
     } else {
         const uint64_t at = (uint64_t)base_load_acq(&g->place) * d->form.seg_bytes + off;
-        ok = l2_read_only(d, d->data_file, head, L2_RECORD_HEAD, at) == 0;
+        ok = l2_read_only(d, d->data_file, head, n, at) == 0;
     }
     return ok;
 }
@@ -112,7 +115,7 @@ CELLAR_PRIVATE uint64_t l2_link_word(l2 *d, uint64_t lsn)
         unsigned char head[L2_RECORD_HEAD] BASE_ALIGNED(8) = { 0 };
         l2_rec r;
         static const unsigned char none[L2_RECORD_HEAD];
-        if (!l2_link_head(d, g, state, off, head)) { return L2_LINK_LOST; }
+        if (!l2_record_head(d, g, state, off, head, L2_RECORD_HEAD)) { return L2_LINK_LOST; }
         if (!l2_rec_marked(&d->form, head, segseq, off, d->form.seg_bytes, &r)) {
             /* The process died before the put was complete, and its slot was sealed without it. */
             return memcmp(head, none, sizeof none) == 0 ? 0 : L2_LINK_LOST;

@@ -12,8 +12,14 @@ typedef struct l2_link { /* position of a new record in its class */
     uint8_t flags; /* flags of the new record */
     bool alone;    /* `word` is of the same key, the class has nothing else */
 } l2_link;
-/* Plan the link of a put or a tombstone, under the tombstone lock. */
-CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, bool tomb, l2_link *out);
+/* Plan the link of a put or a tombstone, under the tombstone lock. moved: lsn of the record in the
+ * oldest segment of which the put is a copy; 0: none. */
+CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, bool tomb, uint64_t moved,
+                                 l2_link *out);
+/* Copy the first `n` bytes of the record at `off` of a segment in `state`, except its check. Return
+ * false if they cannot be read. */
+CELLAR_PRIVATE bool l2_record_head(l2 *d, const l2_seg *g, uint64_t state, uint32_t off,
+                                   unsigned char *head, uint32_t n);
 /* Return the word of the record at `lsn`, with its size. 0: reclaimed, or incomplete at a process
  * death. LOST: it cannot be read, so it may be the newest record of any key. */
 #define L2_LINK_LOST UINT64_MAX

@@ -12,6 +12,9 @@
  *            stored records with a FLOOR: no delete is lost. Puts leave room for KEEP records in
  *            the open slot, unless another slot is available. Without an open slot no FLOOR is
  *            needed.
+ *            While records of old segments move (l2.moving), one slot is left for KEEP records, and
+ *            puts leave two more: the records of one segment, their links and the room for KEEP
+ *            records need at most two.
  * SEE ALSO   write.c: what is logged; seal.c: full slots; recovery.c: what is found again. */
 #include "l2/log.h"
 
@@ -49,7 +52,7 @@ static SYNC_HOLDS(L2_LOG) bool l2_slot_fits(const l2 *d, const l2_slot *s, l2_ro
     *off = l2_rec_start(s->pos, bytes);
     const uint32_t limit = l2_data_limit(d, s->entries + (room == L2_ROOM_FLOOR ? 1 : 2));
     const uint64_t end = (uint64_t)*off + bytes + (room == L2_ROOM_FLOOR ? 0 : L2_FLOOR_ROOM);
-    if (room != L2_ROOM_PUT) { return end <= limit; }
+    if (room > L2_ROOM_MOVE) { return end <= limit; }
     return end - L2_FLOOR_ROOM + d->reserve <= limit || (end <= limit && l2_slot_ahead(d));
 }
 
@@ -59,9 +62,16 @@ static SYNC_HOLDS(L2_LOG) bool l2_slot_armed(const l2 *d, const l2_slot *s, l2_r
                                              uint64_t end)
 {
     if (s->armed_end == d->form.seg_bytes || d->cfg.level == L2_ALWAYS) { return true; }
-    const uint32_t keep = room == L2_ROOM_PUT ? d->reserve : 0;
-    const uint32_t lines = room == L2_ROOM_PUT ? L2_FOOT_ENTRIES : 0;
+    const uint32_t keep = room <= L2_ROOM_MOVE ? d->reserve : 0;
+    const uint32_t lines = room <= L2_ROOM_MOVE ? L2_FOOT_ENTRIES : 0;
     return end + keep <= s->armed_end && s->entries + lines < s->armed_lines;
+}
+
+CELLAR_PRIVATE uint32_t l2_slots_left(const l2 *d)
+{
+    uint32_t n = d->free_count;
+    for (uint32_t i = 0; i < d->nstage; i++) { n += d->slot[i].state == L2_SLOT_READY; }
+    return n;
 }
 
 /* ---- reservations ---- */
@@ -168,8 +178,11 @@ static SYNC_HOLDS(L2_LOG) l2_took l2_slot_next(l2 *d, l2_room room)
 {
     const l2_slot *s = l2_slot_in(d, L2_SLOT_READY);
     if (s == NULL) { s = l2_slot_in(d, L2_SLOT_FREE); }
+    if (room <= L2_ROOM_MOVE && d->moving && l2_slots_left(d) < (room == L2_ROOM_PUT ? 4 : 2)) {
+        return L2_NO_ROOM;
+    }
     if (s != NULL && s->armed_end == 0 && d->cfg.level != L2_ALWAYS) {
-        if (room == L2_ROOM_PUT) { return L2_IS_STALLED; }
+        if (room <= L2_ROOM_MOVE) { return L2_IS_STALLED; }
         if (l2_quiet(d)) { return l2_frozen(d) ? L2_IS_FROZEN : L2_IS_STALLED; }
     }
     return l2_slot_open(d) ? L2_TOOK : L2_NO_ROOM;
@@ -200,6 +213,10 @@ static SYNC_HOLDS(L2_LOG) l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t 
     if (terms != NULL && base_load_sc(&d->invalidations.count) != terms->invalidations) {
         return L2_IS_INVALID;
     }
+    if (terms != NULL && terms->lsn != 0 && terms->lsn < base_load_rlx(&d->floor_lsn)) {
+        return L2_IS_OLD;
+    }
+    if (room == L2_ROOM_PUT && d->moving && l2_slots_left(d) < 3) { return L2_NO_ROOM; }
     bool fits = d->open_slot != NULL && l2_slot_fits(d, d->open_slot, room, bytes, &off);
     if (!fits) {
         const l2_took took = l2_slot_next(d, room);
@@ -207,7 +224,7 @@ static SYNC_HOLDS(L2_LOG) l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t 
         fits = took == L2_TOOK && l2_slot_fits(d, d->open_slot, room, bytes, &off);
     }
     if (fits && !l2_slot_armed(d, d->open_slot, room, (uint64_t)off + bytes)) {
-        if (room == L2_ROOM_PUT) { return L2_IS_STALLED; }
+        if (room <= L2_ROOM_MOVE) { return L2_IS_STALLED; }
         if (l2_quiet(d)) { return l2_frozen(d) ? L2_IS_FROZEN : L2_IS_STALLED; }
     }
     if (fits && terms != NULL && !l2_put_named(d, h48, terms)) { return L2_IS_OLD; }
@@ -216,7 +233,7 @@ static SYNC_HOLDS(L2_LOG) l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t 
         d->logged_controls += r->kind == L2_KIND_CONTROL;
         return L2_TOOK;
     }
-    if (room == L2_ROOM_PUT) { return L2_NO_ROOM; }
+    if (room <= L2_ROOM_MOVE) { return L2_NO_ROOM; }
     if (r->kind == L2_KIND_CONTROL) { (void)base_add_ar(&d->lost_controls, 1u); }
     BASE_ASSERT(d->open_slot != NULL || base_load_rlx(&d->emptied) != 0);
     l2_overflow(d);

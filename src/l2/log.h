@@ -6,7 +6,7 @@
 
 #include "l2/types.h"
 
-typedef enum l2_room { L2_ROOM_PUT, L2_ROOM_KEEP, L2_ROOM_FLOOR } l2_room;
+typedef enum l2_room { L2_ROOM_PUT, L2_ROOM_MOVE, L2_ROOM_KEEP, L2_ROOM_FLOOR } l2_room;
 typedef struct l2_spot { /* a reserved record; the slot's writers count it */
     l2_slot *slot;
     unsigned char *at;
@@ -21,6 +21,7 @@ typedef struct l2_terms { /* conditions for a put */
     uint64_t invalidations;    /* count before its tags and its key were checked */
     const l2_current *current; /* NULL: always current */
     uint64_t hash;
+    uint64_t lsn;              /* of the record that is moved: a floor above it refuses; 0: none */
 } l2_terms;
 BASE_INLINE bool l2_is_current(const l2_terms *t)
 {
@@ -45,6 +46,8 @@ CELLAR_PRIVATE void l2_floor_to(l2 *d, uint64_t lsn); /* everything below `lsn` 
 CELLAR_PRIVATE void l2_empty(l2 *d);
 /* Log a FLOOR in the open slot: all older records are dead. */
 CELLAR_PRIVATE void l2_overflow(l2 *d) SYNC_HOLDS(L2_LOG);
+/* Return the slots that can still be opened: READY ones, and one for each free place. */
+CELLAR_PRIVATE uint32_t l2_slots_left(const l2 *d) SYNC_HOLDS(L2_LOG);
 /* Return a lower bound of the lsn of the next record. A READY slot already has its number. */
 CELLAR_PRIVATE uint64_t l2_log_end(const l2 *d) SYNC_HOLDS(L2_LOG);
 

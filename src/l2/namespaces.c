@@ -33,6 +33,17 @@ CELLAR_PRIVATE bool l2_namespace_find(l2 *d, const char *name, size_t name_len, 
     return v != NULL;
 }
 
+CELLAR_PRIVATE bool l2_generation_used(l2 *d, uint32_t generation)
+{
+    bool used = false;
+    sync_take(L2_DEV, &d->namespace_lock);
+    for (uint32_t i = 0; i < d->namespace_count && !used; i++) {
+        used = d->namespace[i].v.generation == generation;
+    }
+    sync_drop(L2_DEV, &d->namespace_lock);
+    return used;
+}
+
 CELLAR_PRIVATE uint32_t l2_next_generation(l2 *d)
 {
     sync_take(L2_DEV, &d->namespace_lock);

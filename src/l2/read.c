@@ -44,6 +44,13 @@ typedef struct l2_step { /* result of the check of one record */
     uint64_t link; /* if `other`: lsn of the linked record; 0: none */
 } l2_step;
 
+/* Return a MISS that says nothing about the log. */
+static cellar_err l2_unread(const l2_want *w)
+{
+    if (w->unread != NULL) { *w->unread = true; }
+    return CELLAR_MISS;
+}
+
 /* Return true if `lsn` lies below a floor. Checked after tags and patterns: their rows are
  * forgotten once no older record counts, while a reader may still hold bytes of a segment reclaimed
  * since. */
@@ -164,7 +171,7 @@ static cellar_err l2_get_again(l2 *d, const l2_want *w, uint64_t segseq, uint32_
     const uint64_t from = at / L2_PAGE * L2_PAGE, end = base_round_up(at + n, L2_PAGE);
     const size_t bytes = (size_t)(end - from) + L2_PAGE;
     unsigned char *raw = l2_alloc(d, bytes);
-    if (raw == NULL) { return CELLAR_MISS; }
+    if (raw == NULL) { return l2_unread(w); }
     unsigned char *buf = raw + (L2_PAGE - (uintptr_t)raw % L2_PAGE);
     cellar_err err = CELLAR_MISS;
     L2_COUNT(d, reread);
@@ -174,6 +181,7 @@ static cellar_err l2_get_again(l2 *d, const l2_want *w, uint64_t segseq, uint32_
     } else {
         if (e != EINTR) { l2_io_failed(d, "l2_read", d->data_direct, from, e); }
         L2_COUNT(d, miss_read);
+        err = l2_unread(w);
     }
     base_free(d->cfg.account, BASE_MOD_L2, raw, bytes);
     return err;
@@ -192,7 +200,7 @@ static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t
     const uint32_t place = base_load_acq(&g->place); /* release in l2_move_sealed */
     const uint64_t at = (uint64_t)place * d->form.seg_bytes + off;
     if (n > sizeof small) { buf = l2_alloc(d, n); }
-    if (buf == NULL) { return CELLAR_MISS; }
+    if (buf == NULL) { return l2_unread(w); }
     cellar_err err = CELLAR_MISS;
     int e = 0;
     const uint64_t since_ns = base_now_ns();
@@ -206,6 +214,7 @@ static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t
     } else if (e != 0) {
         if (e != EINTR) { l2_io_failed(d, "l2_read", d->data_file, at, e); }
         L2_COUNT(d, miss_read);
+        err = l2_unread(w);
     } else {
         const bool future = base_load_rlx(&g->future) != 0;
         err = l2_judge(d, w, buf, n, L2_SEG_SEQ(state), off, future, false);
@@ -259,7 +268,7 @@ static cellar_err l2_get_word(l2 *d, const l2_want *w, uint64_t word)
         if (base_load_acq(&d->disk) != L2_DISK_OK || base_load_rlx(&d->reads_stuck) != 0 ||
             l2_stalled(d)) {
             L2_COUNT(d, miss_read);
-            return CELLAR_MISS;
+            return l2_unread(w);
         }
         return l2_get_disk(d, w, g, state, off, bytes);
     }
@@ -302,7 +311,7 @@ static cellar_err l2_get_linked(l2 *d, const l2_want *w, uint64_t h48, bool part
         const uint64_t link = w->step->link < lsn[at] ? w->step->link : 0;
         if (partial && link != 0) { return CELLAR_MISS; }
         word[at] = link != 0 ? l2_link_word(d, link) : 0;
-        if (word[at] == L2_LINK_LOST) { return CELLAR_MISS; }
+        if (word[at] == L2_LINK_LOST) { return l2_unread(w); }
         lsn[at] = word[at] != 0 ? link : 0;
     }
 }
@@ -322,7 +331,7 @@ CELLAR_PRIVATE cellar_err l2_read_record(l2 *d, const l2_want *wanted)
     l2_want w = *wanted;
     w.step = &step;
     const uint64_t h48 = l2_h48(w.k->hash);
-    if (base_load_rlx(&d->broken) != 0 || l2_is_closed(d)) { return CELLAR_MISS; }
+    if (base_load_rlx(&d->broken) != 0 || l2_is_closed(d)) { return l2_unread(&w); }
     for (int round = 0; round < L2_GET_ROUNDS; round++) {
         const bool partial = base_load_acq(&d->rebuilding) != 0; /* before the look at the index */
         const uint64_t word = l2_index_find(d, h48);
@@ -350,5 +359,5 @@ CELLAR_PRIVATE cellar_err l2_read_record(l2 *d, const l2_want *wanted)
             return err;
         }
     }
-    return CELLAR_MISS;
+    return l2_unread(&w);
 }

@@ -13,6 +13,7 @@ typedef struct l2_want { /* what a read of one record asks for */
     l2_meta *meta;
     bool range;      /* copy what fits from `offset` on, instead of all or nothing */
     uint64_t offset;
+    bool *unread;    /* a MISS sets it if a record could not be read now; NULL: not needed */
     struct l2_step *step; /* of read.c */
 } l2_want;
 

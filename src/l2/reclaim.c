@@ -35,8 +35,7 @@ static void l2_reclaim_words(l2 *d, uint32_t seg, uint64_t segseq)
     }
 }
 
-/* Return the live segment with the lowest number. *next: second lowest number. */
-static uint32_t l2_seg_oldest(const l2 *d, uint64_t *next)
+CELLAR_PRIVATE uint32_t l2_seg_oldest(const l2 *d, uint64_t *next)
 {
     uint32_t oldest = UINT32_MAX;
     uint64_t least = UINT64_MAX;
@@ -55,8 +54,7 @@ static uint32_t l2_seg_oldest(const l2 *d, uint64_t *next)
     return oldest;
 }
 
-/* Return true if a slot keeps the bytes of the segment for the next sync. */
-static bool l2_seg_kept(l2 *d, uint32_t seg, uint64_t segseq)
+CELLAR_PRIVATE bool l2_seg_kept(l2 *d, uint32_t seg, uint64_t segseq)
 {
     bool kept = false;
     sync_take(L2_LOG, &d->log_lock); /* a put may be opening another slot */

@@ -4,7 +4,7 @@
  *
  * PICTURE    grow    file longer -> SUPER{nseg} -> free places
  *            shrink  |0 1 2 .. to-1|to .. places-1|      highest first, one per step:
- *                    more live than will fit -> the oldest is reclaimed; then floor, SUPER
+ *                    more live than will fit -> the oldest moves or is reclaimed; floor, SUPER
  *                    free, bad -> gone;   live -> copied to a free place below `to`, its own gone
  *                    all above gone -> SUPER{nseg}, file shorter
  * INVARIANTS Places in use are a permutation of 0 .. places-1. A segment that moves keeps its
@@ -324,7 +324,7 @@ static cellar_err l2_shrink_step(l2 *d, uint32_t to, uint64_t bytes, bool *moved
     int e = 0;
     *moved = true;
     if (l2_live(d) + d->keep_free > to) {
-        *moved = l2_reclaim(d);
+        *moved = l2_room_step(d);
         return CELLAR_PENDING;
     }
     if (!d->goal.floored) { /* after most segments are reclaimed, before their places are used */
@@ -347,7 +347,7 @@ static cellar_err l2_shrink_step(l2 *d, uint32_t to, uint64_t bytes, bool *moved
         }
     }
     if (e != 0) { return e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO; }
-    if (!*moved) { *moved = l2_reclaim(d); }
+    if (!*moved) { *moved = l2_room_step(d); }
     return CELLAR_PENDING;
 }
 

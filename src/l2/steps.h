@@ -31,6 +31,29 @@ CELLAR_PRIVATE void l2_recycle(l2 *d);
 /* Free the place of the oldest segment. Return false if that is not possible now. */
 CELLAR_PRIVATE bool l2_reclaim(l2 *d);
 
+/* Return the live segment with the lowest number, or UINT32_MAX. *next: second lowest number. */
+CELLAR_PRIVATE uint32_t l2_seg_oldest(const l2 *d, uint64_t *next);
+/* Return true if a slot keeps the bytes of the segment for the next sync. */
+CELLAR_PRIVATE bool l2_seg_kept(l2 *d, uint32_t seg, uint64_t segseq);
+
+/* ---- move.c ---- */
+
+/* Free places if few are left: live records of the oldest segment move, or it is reclaimed with
+ * them. Return true if more is to do now. */
+CELLAR_PRIVATE bool l2_room_work(l2 *d);
+/* Take one step to free the place of the oldest segment. Return false if that is not possible
+ * now. */
+CELLAR_PRIVATE bool l2_room_step(l2 *d);
+/* Return true if live records may move: cfg.move_pct, and enough places. */
+CELLAR_PRIVATE bool l2_move_may(const l2 *d);
+/* Free the memory of moves. */
+CELLAR_PRIVATE void l2_move_end(l2 *d);
+
+/* ---- value.c ---- */
+
+/* Return true if the part with this key may belong to a value that a get finds. */
+CELLAR_PRIVATE bool l2_part_wanted(l2 *d, const unsigned char *key, uint32_t klen);
+
 /* ---- barrier.c ---- */
 
 /* Make the header of the next slot durable, at KEEP and ALWAYS. Return an errno, or 0. */

@@ -375,6 +375,22 @@ typedef struct l2_goal { /* target of a resize; worker only */
     cellar_err result;     /* valid once `on` is false */
 } l2_goal;
 
+typedef struct l2_moves { /* moves of the oldest segment, see move.c; worker only */
+    bool on;
+    bool keeps;               /* live records move; else they are dropped with their segment */
+    bool sampled;             /* the estimate has begun */
+    uint32_t seg, page, from; /* segment, footer page, first offset to look at */
+    uint64_t segseq, copies;  /* records of this segment that were appended again */
+    uint32_t tries, stuck;    /* failed reads, rounds without progress, at the record of `from` */
+    uint32_t sample;          /* next shard of the index to sample */
+    uint64_t words;           /* bytes that words lead to, an average of samples */
+    uint32_t truth;           /* of these bytes, live ones in 1/2^20, an average of reads */
+    uint64_t sampled_ns;
+    unsigned char *raw, *buf; /* bytes of the segment, aligned; NULL: none */
+    uint64_t at, bytes;       /* position and length of `buf` in the segment */
+    size_t room;              /* bytes of `raw` */
+} l2_moves;
+
 enum { L2_NOW_CLEAN, L2_NOW_MOVING, L2_NOW_DIRTY }; /* values of l2.dirty */
 enum { L2_PARTS_NONE, L2_PARTS_WANTED, L2_PARTS_READY }; /* values of l2.parts */
 
@@ -415,6 +431,7 @@ struct l2 {
     uint32_t free_count SYNC_GUARDED(L2_LOG); /* of the stack of free segments in `seg` */
     uint32_t era_now SYNC_GUARDED(L2_LOG);  /* filter era of new segments */
     uint32_t era_segs SYNC_GUARDED(L2_LOG); /* segments in era_now */
+    bool moving SYNC_GUARDED(L2_LOG);       /* records of old segments move: puts leave slots */
     _Atomic uint32_t emptied; /* 1: overflow dropped all records, so no change needs a tombstone */
     uint64_t logged_controls SYNC_GUARDED(L2_LOG); /* controls reserved so far */
     _Atomic uint64_t logged;  /* records reserved so far; raised under the lock */
@@ -436,6 +453,7 @@ struct l2 {
     _Atomic uint32_t want_dirty;  /* 1: a put was dropped because SUPER says CLEAN */
     _Atomic uint32_t parts;       /* L2_PARTS_...: whether SUPER allows values in parts */
     _Atomic uint32_t part_count;  /* values in parts that were begun since the open */
+    _Atomic uint64_t live_bytes;  /* estimate of the worker, see move.c */
     uint64_t part_first;          /* number of the first of them, random; constant */
     _Atomic uint32_t resync;      /* 1: a sync failed, its bytes must be stored again; barrier.c */
     _Atomic uint32_t broken;      /* L2_BROKEN..: no puts, gets miss, until the next open */
@@ -489,6 +507,7 @@ struct l2 {
     uint32_t *order;          /* index rebuild: order_cap segment indexes, newest first */
     uint32_t order_cap;       /* nseg at open */
     l2_goal goal;             /* see resize.c */
+    l2_moves moves;
     bool uncut;               /* data.seg is longer than `places` */
     uint32_t order_count, order_at;
     l2_footers footers;           /* of order[order_at - 1] */

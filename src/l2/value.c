@@ -23,10 +23,12 @@
 #include "l2/admission.h"
 #include "l2/format.h"
 #include "l2/index.h"
+#include "l2/link.h"
 #include "l2/log.h"
 #include "l2/progress.h"
 #include "l2/read.h"
 #include "l2/stall.h"
+#include "l2/steps.h"
 #include "l2/write.h"
 
 #define L2_PART_KEY 18u
@@ -128,6 +130,44 @@ CELLAR_PRIVATE cellar_err l2_get_range(l2 *d, const l2_key *k, uint64_t offset, 
     return l2_value_get(d, &w);
 }
 
+/* ---- move ---- */
+
+/* Return true if the record that the word names is the head of the value `id`, or cannot be
+ * read. */
+static bool l2_part_head_is(l2 *d, uint64_t word, uint64_t id)
+{
+    unsigned char head[L2_RECORD_HEAD + L2_EXT_MAX + L2_LINK_BYTES] BASE_ALIGNED(8) = { 0 };
+    const l2_seg *g = &d->seg[l2_word_seg(d, word)];
+    const uint64_t state = base_load_acq(&g->word);
+    const uint32_t off = l2_word_off(d, word);
+    const uint32_t n = BASE_MIN((uint32_t)sizeof head, d->form.seg_bytes - off);
+    l2_rec r;
+    l2_meta m;
+    if (!l2_record_head(d, g, state, off, head, n) ||
+        !l2_rec_marked(&d->form, head, L2_SEG_SEQ(state), off, d->form.seg_bytes, &r)) {
+        return true;
+    }
+    const size_t link = l2_link_bytes(&r), ext = (size_t)r.ext * 8;
+    memset(&m, 0, offsetof(l2_meta, tags));
+    return L2_RECORD_HEAD + ext > n || !l2_ext_read(head + L2_RECORD_HEAD + link, ext - link, &m) ||
+           m.part_id == id;
+}
+
+CELLAR_PRIVATE bool l2_part_wanted(l2 *d, const unsigned char *key, uint32_t klen)
+{
+    uint64_t word[L2_CLASS_WORDS], h48 = 0;
+    bool wanted = false;
+    if (klen != L2_PART_KEY) { return false; }
+    memcpy(&h48, key + 8, 6);
+    const uint32_t n = l2_index_all(d, h48, word);
+    for (uint32_t i = 0; i < n && !wanted; i++) {
+        /* A link may lead to the head: the part counts as wanted. */
+        wanted = (word[i] & L2_WORD_LINKED) != 0 || ((word[i] & L2_WORD_TOMB) == 0 &&
+                                                    l2_part_head_is(d, word[i], l2_r64(key)));
+    }
+    return wanted;
+}
+
 /* ---- put ---- */
 
 CELLAR_PRIVATE bool l2_off(const l2 *d)
@@ -181,7 +221,7 @@ static cellar_err l2_parts_put(l2 *d, const l2_key *k, const unsigned char *valu
     const l2_meta each = { .deadline_ms = idle ? BASE_MIN(meta->until_ms, meta->deadline_ms)
                                                : meta->deadline_ms,
                            .durable = meta->durable, .pack = meta->pack };
-    const l2_terms terms = { 0, current, k->hash };
+    const l2_terms terms = { 0, current, k->hash, 0 };
     l2_meta head = *meta;
     cellar_err err = p->id == 0 ? l2_parts_begin(d, k, len, meta, p) : CELLAR_OK;
     while (err == CELLAR_OK && p->done < len) {

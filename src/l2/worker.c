@@ -3,7 +3,7 @@
  * worker: the rounds of the worker, its thread, and calls that wait for them.
  *
  * PICTURE    thread: woken, or every 100 ms --> l2_tick --> round: seal, barrier, recycle, trim,
- *            reclaim, prepare, arm, upkeep, index rebuild, eras, resize
+ *            moves and reclaim, prepare, arm, upkeep, index rebuild, eras, resize
  * INVARIANTS One thread at a time is the worker (progress.c). A round ends early if the disk fails.
  * LOCKING    None across a round.
  * LIMITS     Without a thread (cfg.no_thread) the host calls l2_tick. */
@@ -30,14 +30,6 @@ BASE_SIZE_BEGIN
 #define L2_REBUILD_NS UINT64_C(2000000) /* least time of the index rebuild in a round */
 
 /* ---- rounds ---- */
-
-static uint32_t l2_free_places(l2 *d)
-{
-    sync_take(L2_LOG, &d->log_lock);
-    const uint32_t n = d->free_count;
-    sync_drop(L2_LOG, &d->log_lock);
-    return n;
-}
 
 /* Return true if the day's budget exceeds the value in SUPER. */
 static bool l2_day_spent(const l2 *d)
@@ -110,7 +102,7 @@ static bool l2_work(l2 *d, uint64_t budget_us)
         l2_barrier_work(d);
         l2_recycle(d);
         l2_trim_work(d);
-        if (l2_free_places(d) < d->keep_free) { more = l2_reclaim(d) || more; }
+        more = l2_room_work(d) || more;
         (void)l2_prepare(d);
         l2_arm_work(d);
         l2_upkeep(d);

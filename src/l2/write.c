@@ -65,7 +65,7 @@ static SYNC_HOLDS(L2_TOMBSTONE_LOCK) l2_took l2_tombstone_logged(l2 *d, l2_tombs
      * the key. */
     const bool rebuilding = base_load_acq(&d->rebuilding) != 0;
     l2_link link;
-    l2_link_plan(d, h48, k, true, &link);
+    l2_link_plan(d, h48, k, true, 0, &link);
     l2_rec r = { .kind = L2_KIND_TOMB, .klen = (uint16_t)k->len, .generation = k->generation,
                  .flags = link.flags };
     r.ext = (uint8_t)(l2_link_bytes(&r) / 8);
@@ -159,13 +159,14 @@ static SYNC_HOLDS(L2_TOMBSTONE_LOCK) l2_took l2_put_linked(l2 *d, l2_tombstone_l
                                                            const l2_terms *terms, l2_spot *at)
 {
     const uint64_t h48 = l2_h48(k->hash);
+    const l2_room room = terms->lsn != 0 ? L2_ROOM_MOVE : L2_ROOM_PUT;
     l2_link link;
-    l2_link_plan(d, h48, k, false, &link);
+    l2_link_plan(d, h48, k, false, terms->lsn, &link);
     l2_rec one = *r;
     one.flags |= link.flags;
     one.ext = (uint8_t)(r->ext + l2_link_bytes(&one) / 8);
     one.bytes += l2_link_bytes(&one);
-    const l2_took took = l2_reserve(d, L2_ROOM_PUT, h48, &one, terms, at);
+    const l2_took took = l2_reserve(d, room, h48, &one, terms, at);
     if (took != L2_TOOK) { return took; }
     l2_memo_forget(g, h48);
     if (l2_link_bytes(&one) != 0) {
@@ -177,6 +178,59 @@ static SYNC_HOLDS(L2_TOMBSTONE_LOCK) l2_took l2_put_linked(l2 *d, l2_tombstone_l
     const uint64_t word = l2_word_make(d, at->seg, at->off, h48, one.bytes);
     l2_index_link(d, h48, word | L2_WORD_FLAGS(one.flags), link.word);
     *r = one;
+    return L2_TOOK;
+}
+
+/* Return true if the class has exactly these words. */
+static bool l2_class_same(l2 *d, uint64_t h48, const uint64_t *word, uint32_t count)
+{
+    uint64_t now[L2_CLASS_WORDS];
+    const uint32_t n = l2_index_all(d, h48, now);
+    bool same = n == count;
+    for (uint32_t i = 0; same && i < n; i++) {
+        uint32_t j = 0;
+        while (j < count && word[j] != now[i]) { j++; }
+        same = j < count;
+    }
+    return same;
+}
+
+/* Write ext, key and value of a reserved record. A linked one has ext and key. */
+static void l2_put_body(unsigned char *to, const l2_rec *r, const unsigned char *ext,
+                        const void *key, const void *value)
+{
+    if (l2_link_bytes(r) == 0) {
+        memcpy(to, ext, (size_t)r->ext * 8);
+        memcpy(to + (size_t)r->ext * 8, key, r->klen);
+    }
+    if (r->vlen > 0) { memcpy(to + (size_t)r->ext * 8 + r->klen, value, r->vlen); }
+}
+
+CELLAR_PRIVATE l2_took l2_put_again(l2 *d, const l2_key *k, const l2_again *a)
+{
+    const uint64_t h48 = l2_h48(k->hash);
+    const uint32_t link = l2_link_bytes(a->rec);
+    const unsigned char *ext = a->at + L2_RECORD_HEAD + link;
+    const unsigned char *key = a->at + L2_RECORD_HEAD + (size_t)a->rec->ext * 8;
+    const l2_terms terms = { a->count, NULL, k->hash, a->lsn };
+    l2_tombstone_lock *g = l2_tombstone_lock_of(d, h48);
+    l2_rec r = *a->rec;
+    l2_spot at = { .at = NULL };
+    r.flags &= L2_FLAG_DURABLE;
+    r.ext = (uint8_t)(r.ext - link / 8);
+    r.bytes -= link;
+    if (!l2_tombstone_lock_try(g)) { return L2_NO_ROOM; }
+    l2_took took = L2_IS_OLD;
+    if (l2_class_same(d, h48, a->word, a->words)) {
+        took = l2_put_linked(d, g, k, ext, &r, &terms, &at);
+    }
+    sync_drop(L2_TOMBSTONE_LOCK, &g->lock);
+    if (took != L2_TOOK) { return took; }
+    BASE_POINT("l2.moved");
+    l2_put_body(at.at + L2_RECORD_HEAD, &r, ext, key, key + r.klen);
+    l2_spot_done(d, &at);
+    L2_COUNT(d, moved);
+    L2_COUNT_BY(d, moved_bytes, r.bytes);
     return L2_TOOK;
 }
 
@@ -306,7 +360,7 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const unsigned char *ext
             L2_COUNT(d, refused_invalid);
             return dead ? L2_REFUSED : CELLAR_DROPPED; /* the pattern will be finished then */
         }
-        const l2_terms terms = { count, current, k->hash };
+        const l2_terms terms = { count, current, k->hash, 0 };
         const uint64_t addr = l2_is_idle(m) ? 0 : m->addr;
         const cellar_err err = l2_put_locked(d, k, ext, r, addr, &terms, at);
         if (err != CELLAR_CONFLICT) { return err; }
@@ -351,12 +405,7 @@ CELLAR_PRIVATE cellar_err l2_put_record(l2 *d, const l2_key *k, const void *valu
     if (err == CELLAR_OK) {
         BASE_POINT("l2.put_copy");
         BASE_ASSERT(at.at != NULL);
-        unsigned char *to = at.at + L2_RECORD_HEAD;
-        if (l2_link_bytes(&r) == 0) { /* otherwise l2_put_linked has written them */
-            memcpy(to, ext, (size_t)r.ext * 8);
-            memcpy(to + (size_t)r.ext * 8, k->bytes, k->len);
-        }
-        if (r.vlen > 0) { memcpy(to + (size_t)r.ext * 8 + k->len, box.bytes, r.vlen); }
+        l2_put_body(at.at + L2_RECORD_HEAD, &r, ext, k->bytes, box.bytes);
         l2_spot_done(d, &at);
         l2_stage_look(d);
         L2_COUNT_BY(d, put_bytes, r.bytes);

@@ -209,6 +209,11 @@
     X(tombstones, "cellar_l2_tombstones_total", "", DUMP) /* Changes logged as tombstones. */ \
     X(sealed_bytes, "cellar_l2_sealed_bytes_total", "", DUMP) \
     X(reclaimed, "cellar_l2_reclaimed_total", "", DUMP) /* Segments reclaimed for new ones. */ \
+    X(live_bytes, "cellar_l2_live_bytes", "", \
+      METRIC("Estimate of the bytes of live entries on disk, made when room is needed.")) \
+    X(moved, "cellar_l2_moved_total", "", DUMP) /* Live entries written again to keep them. */ \
+    X(moved_bytes, "cellar_l2_moved_bytes_total", "", \
+      METRIC("Bytes of live entries that were written again because their segment was needed.")) \
     X(emptied, "cellar_l2_emptied_total", "", \
       METRIC("Times the disk tier was emptied: no room for changes, or bytes lost.")) \
     X(holes, "cellar_l2_holes_total", "", DUMP) /* Unreadable stretches of the log on disk. */ \

@@ -31,6 +31,7 @@
 #include "l2/l2.h"
 
 #define CACHE_DISK_MIN_TTL_MS 10000
+#define CACHE_DISK_MOVE_PCT 55 /* half, and the error of the estimate */
 #define CACHE_DISK_CLOSE_MS   5000
 #define CACHE_DISK_READY_MS   1000
 
@@ -372,7 +373,7 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
         .write_bpd = cfg->l2.write_bytes_per_day, .allow_network = cfg->l2.allow_network != 0,
         .hash_algo = cfg->tuning.hash == CELLAR_HASH_SIPHASH13 ? BASE_HASH_SIP13 : BASE_HASH_FOLD,
         .secret = cfg->tuning.hash_key, .crypt = cfg->cipher.seal != NULL ? &cfg->cipher : NULL,
-        .no_thread = cfg->host.no_threads != 0,
+        .move_pct = CACHE_DISK_MOVE_PCT, .no_thread = cfg->host.no_threads != 0,
         .stack_bytes = cfg->host.stack_bytes, .off_errors = cfg->l2.fail_errors,
         .off_damaged_pct = cfg->l2.fail_damaged_pct, .off_ms = cfg->l2.retry_ms,
         .off_max_ms = cfg->l2.retry_max_ms, .sigbus = cfg->l2.sigbus_handler != 0,

@@ -42,6 +42,7 @@ static void kill_point(const char *name);
 #include "l2/io.c"
 #include "l2/log.c"
 #include "l2/meta.c"
+#include "l2/move.c"
 #include "l2/namespaces.c"
 #include "l2/open.c"
 #include "l2/progress.c"
@@ -95,6 +96,7 @@ static base_rng rng;
 static uint64_t calls_most; /* of a child; few where each sync waits for a disk */
 static const base_vfs *disk; /* NULL: the system's */
 static uint32_t segments = 6;
+static bool moves; /* live records move: none is dropped for room */
 
 /* ---- the point of death ---- */
 
@@ -228,8 +230,11 @@ static uint32_t look(uint32_t key, uint32_t generation)
 
 static void work_once(base_rng *r, uint32_t *version)
 {
-    const uint32_t key = (uint32_t)base_rng_below(r, KEYS);
-    const uint64_t what = base_rng_below(r, 128);
+    /* Most keys stay unchanged for long if live records move. */
+    const bool few = moves && base_rng_below(r, 40) != 0;
+    const uint32_t key = (uint32_t)base_rng_below(r, few ? KEYS / 4 : KEYS);
+    uint64_t what = base_rng_below(r, 128);
+    if (what >= 100 && what < 102 && moves && base_rng_below(r, 16) != 0) { what = 127; }
     if (what < 40) {
         works_change(key, base_rng_below(r, 3) == 0 ? 0 : ++*version);
     } else if (what < 84) {
@@ -271,6 +276,7 @@ static void kit_new(uint64_t cycle)
     kit.cfg.path = store;
     if (disk != NULL) { kit.cfg.vfs = disk; }
     kit.cfg.seg_count = segments;
+    kit.cfg.move_pct = moves ? 50 : 0;
     kit.cfg.level = (l2_level)(cycle % 3);
     kit.cfg.sync_ms = 200;
 }
@@ -318,7 +324,7 @@ static void look_at_all(uint32_t generation)
         const uint64_t since = atomic_load(&o->logged) - atomic_load(&o->stored_at[key]);
         T_CHECK(got == 0 || got == now || got == next);
         hits += got != 0;
-        if (stored == 0 || !same || since > SURE_BYTES || atomic_load(&o->emptied) != 0) {
+        if (stored == 0 || !same || (since > SURE_BYTES && !moves) || atomic_load(&o->emptied) != 0) {
             continue;
         }
         sure++;
@@ -416,9 +422,11 @@ static void end(void)
     T_EQ_I64(rmdir(folder), 0);
 }
 
-static void kill_in(const char *where, uint64_t most, uint64_t calls)
+static void kill_in(const char *where, uint64_t most, uint64_t calls, bool with_moves)
 {
     calls_most = calls;
+    moves = with_moves;
+    segments = moves ? 14 : 6;
     begin_in(where);
     for (; cycles < most && !t_failed(); cycles++) { cycle_once(cycles); }
     printf("# %s: %" PRIu64 " kills, %" PRIu64 " hits after them, %" PRIu64 " required\n",
@@ -432,6 +440,8 @@ static void kill_in(const char *where, uint64_t most, uint64_t calls)
     }
     T_CHECK(cycles < 100 || (hits > cycles && sure > 0));
     end();
+    moves = false;
+    segments = 6;
 }
 
 static void killed_at_every_step_on_a_tmpfs_keeps_acknowledged_changes(void)
@@ -440,13 +450,17 @@ static void killed_at_every_step_on_a_tmpfs_keeps_acknowledged_changes(void)
         T_SKIP("no /dev/shm to write to");
         return;
     }
-    kill_in("/dev/shm", t_env_u64("KILL_CYCLES", t_share(200)), 4000);
+    const uint64_t most = t_env_u64("KILL_CYCLES", t_share(200));
+    kill_in("/dev/shm", most / 2, 4000, false);
+    kill_in("/dev/shm", most - most / 2, 4000, true);
 }
 
 static void killed_at_every_step_on_a_disk_keeps_acknowledged_changes(void)
 {
     const char *tmp = getenv("TMPDIR");
-    kill_in(tmp != NULL ? tmp : "/tmp", t_env_u64("KILL_DISK", 8), 300);
+    const uint64_t most = t_env_u64("KILL_DISK", 8);
+    kill_in(tmp != NULL ? tmp : "/tmp", most / 2, 300, false);
+    kill_in(tmp != NULL ? tmp : "/tmp", most - most / 2, 300, true);
 }
 
 /* ---- a death between any two steps while a value in parts replaces an older one ---- */

@@ -11,6 +11,8 @@
  *            get:   epoch -> word -> bytes -> row or tag? -> below the floor? -> L1 {epoch as read}
  *            worker: META {lsn, then rows}; reclaim {META first, if a control is in it; word out;
  *                   given up}; the next header's floor; rows below it are forgotten
+ *            move:  before that: ends noted -> row or tag? -> log {ends as noted? word as noted?
+ *                   reserve} -> copy (src/l2/move.c)
  *            A place of the log is a segment of its own, and each may be the last under a header.
  * HOLDS      No read that begins after an invalidation returned serves an entry that it made dead.
  *            The entry is not in L1, nor in the process that opens the disk after a kill at any
@@ -18,11 +20,11 @@
  *            returns.
  * SWITCHES   TAG: a tag, else a pattern; PUTS=, GETS= rounds, TWO: a second putter; NO_GET,
  *            NO_WORKER; ROOMLESS: the control may find no space, then all older records are given
- *            up; LISTS alone: how lists are replaced
+ *            up; LISTS alone: how lists are replaced; MOVES= records that the worker moves
  * MISTAKES   PUT_PAST_ENDS PUT_PAST_WALKS END_AFTER_LOG GLOB_NO_EPOCH GLOB_NO_END
  *            BACKFILL_PAST_GLOB ROW_AFTER_LOG ENDS_BEFORE_ROW NOTED_LATE ENDS_BEFORE_LOCK
  *            WALK_OVER_FIRST FLOOR_FIRST FORGOTTEN_EARLY META_ROWS_FIRST CONTROL_TORN WALK_BY_LSN
- *            LIST_BEFORE_COUNT COUNT_BEFORE_SWAP
+ *            LIST_BEFORE_COUNT COUNT_BEFORE_SWAP MOVE_PAST_ENDS MOVE_PAST_ROW
  * NOT NEEDED META before the reclaim of a control's segment, for ends alone: all that one ends lies
  *            before it, and the header that overwrites its place says that this is over. (Views
  *            need it: their controls speak of records behind them.)
@@ -33,10 +35,13 @@
 #ifndef GETS
 #define GETS 1
 #endif
+#ifndef MOVES
+#define MOVES 0
+#endif
 #ifdef TWO
-#define LOG (2 + 2 * PUTS)
+#define LOG (2 + 2 * PUTS + MOVES)
 #else
-#define LOG (2 + PUTS)
+#define LOG (2 + PUTS + MOVES)
 #endif
 #define NEVER 255
 
@@ -299,12 +304,46 @@ inline meta()
     atomic { meta_lsn = m; meta_row = (t -> r + 1 : 0); m = 0; r = 0; t = false }
 }
 
+#ifdef MOVE_PAST_ROW
+#define ENDED(at) false
+#elif defined(TAG)
+#define ENDED(at) hard
+#else
+#define ENDED(at) (row && row_lsn > at)
+#endif
+
+/* Append the record of `gone` again, if it is alive. */
+inline move()
+{
+    e = ends;
+    atomic { t = (word == gone + 1 && rec[gone] == put_rec && !ENDED(gone)) }
+    if
+    :: t ->
+        n++;
+        TAKE_LOG;
+        if
+#ifdef MOVE_PAST_ENDS
+        :: word != gone + 1 -> log = false
+#else
+        :: word != gone + 1 || ends != e -> log = false
+#endif
+        :: else ->
+            reserve(put_rec);
+            atomic { word = at + 1; log = false }
+            whole[at] = true /* AT(l2.moved) */
+        fi
+    :: else
+    fi;
+    t = false
+}
+
 proctype worker()
 {
-    byte m, r;
+    byte m, r, e, at, n = 0;
     bool t;
     do
     :: meta_lsn < tail -> meta()
+    :: n < MOVES && gone < tail && whole[gone] -> move() /* records of other keys lie behind it */
     :: gone + 1 < tail && whole[gone] ->
         if
         :: rec[gone] == control && meta_lsn <= gone -> meta()

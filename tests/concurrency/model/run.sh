@@ -207,6 +207,9 @@ c fail l2_tombstone_lock WORD_COMES_BACK FREEZE TWO STORED PUTS=1 CHANGES=1 NO_R
 f fail l2_tombstone_lock TIDY_UNRUNG FREEZE TWO STORED PUTS=1 CHANGES=1 NO_READER
 q ok   l2_meet PUTS=1
 q ok   l2_meet TAG PUTS=1
+q ok   l2_meet MOVES=1 PUTS=1
+q ok   l2_meet TAG MOVES=1 PUTS=1
+c ok   l2_meet MOVES=1
 q ok   l2_meet LISTS
 q live l2_meet LIVE PUTS=1 NO_GET NO_WORKER
 c ok   l2_meet ROOMLESS PUTS=1
@@ -233,6 +236,8 @@ q fail l2_meet FORGOTTEN_EARLY TAG
 q fail l2_meet META_ROWS_FIRST PUTS=1
 q fail l2_meet CONTROL_TORN PUTS=1
 q fail l2_meet WALK_BY_LSN ROOMLESS PUTS=1
+q fail l2_meet MOVE_PAST_ENDS MOVES=1 PUTS=1
+q fail l2_meet MOVE_PAST_ROW MOVES=1 PUTS=1
 q fail l2_meet LIST_BEFORE_COUNT LISTS
 q fail l2_meet COUNT_BEFORE_SWAP LISTS
 q ok   bloom
@@ -345,14 +350,16 @@ sched.run_not_counted" # sim: quota, bloom_bits, l2_ends, bound, those of src/wo
 # their way back are off the tree first; one flag, tried and never waited for, guards the shadows;
 # copies of one handle: the look before the freeze only spares a freeze (sim, lock_copies);
 # sums of owners are words that change alone (sim, quota); slots of the disk level, their
-# heads and their way to the disk, which a kill meets at each step (tests/crash/test_l2_kill.c);
+# heads, the mark of a run and their way to the disk, which a kill meets at each step
+# (tests/crash/test_l2_kill.c), and so does it the end of the moves of a segment;
 # a value that is read back between two changes (test_cache_read_back).
 no_protocol="l1.apart.published l1.big.giving l1.sample.noted
 l1.shadow.fed l1.shadow.taken lock.owned l1.quota.moved l1.quota.generation
 tier.read_back
-l2.head_copy l2.head_begun l2.slot_open l2.overflow l2.seal_chunk l2.sealed l2.prepared"
+l2.head_copy l2.head_begun l2.slot_open l2.overflow l2.seal_chunk l2.sealed l2.prepared
+l2.run_mark l2.moves_durable"
 l2_steps="src/l2/invalidations.c src/l2/write.c src/l2/tombstone_filter.c src/l2/stall.c src/l2/reopen.c src/l2/log.c
-src/l2/slot.c src/l2/seal.c src/l2/barrier.c src/l2/reclaim.c src/l2/log.h"
+src/l2/slot.c src/l2/seal.c src/l2/barrier.c src/l2/reclaim.c src/l2/move.c src/l2/log.h"
 
 say() { # passed? line
     if [ "$1" = 0 ]; then echo "ok   $2"; else echo "FAIL $2"; fi

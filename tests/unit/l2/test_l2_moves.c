@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    while less than half of the room is alive, no live record is dropped for room: it moves.
+ *         What ended a record also ends its copy: a newer put, a delete, a clear, a tag, a pattern,
+ *         an expiry. Above half the oldest segment is dropped with its records.
+ * Method: a store of 16 segments of 64 KiB on an in-memory disk, at each level. Some keys are put
+ *         once and kept, others churn through the log many times. */
+#include "tests/support/l2_kit.h"
+
+#define PLACES 16u
+#define BYTES 200u /* of a value */
+#define VALUES 1500u
+#define TAG UINT64_C(77)
+
+static l2_dev dev;
+static l2_kit kit;
+static uint32_t generation;
+static uint64_t version_of[2 * VALUES], newest;
+
+static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
+T_AFTER_EACH(nothing_is_left);
+
+static void no_tag(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
+{
+    (void)ctx;
+    (void)fp;
+    (void)hard;
+    (void)soft;
+}
+
+static void begin(l2_level level)
+{
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+    dev.flat = true;
+    kit.cfg.seg_count = PLACES;
+    kit.cfg.seg_bytes = 65536;
+    kit.cfg.bytes = PLACES * 65536;
+    kit.cfg.avg_object_bytes = 64;
+    kit.cfg.level = level;
+    kit.cfg.sync_ms = 10;
+    kit.cfg.move_pct = 55;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+    generation = 5;
+    const l2_namespace v = { 1, generation, 1 };
+    T_REQUIRE(l2_namespace_set(kit.d, &v, "v", 1) == CELLAR_OK);
+    memset(version_of, 0, sizeof version_of);
+    newest = 0;
+}
+
+static void work(void)
+{
+    kit.now_ms += 20;
+    for (int i = 0; i < 8 && l2_tick(kit.d, 1000); i++) {}
+}
+
+static cellar_err put_as(uint32_t key, uint64_t version, const l2_meta *like)
+{
+    unsigned char buf[BYTES];
+    memset(buf, (int)(key + version), sizeof buf);
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
+    l2_meta m = *like;
+    m.version = version;
+    if (m.deadline_ms == 0) { m.deadline_ms = BASE_NEVER_MS; }
+    for (int i = 0; i < 50; i++) {
+        const cellar_err err = l2_put(kit.d, &id, buf, sizeof buf, &m, NULL);
+        if (err != CELLAR_DROPPED) { return err; }
+        work();
+    }
+    return CELLAR_DROPPED;
+}
+
+static void put(uint32_t key, bool kept)
+{
+    static const l2_meta plain = { .durable = false }, durable = { .durable = true };
+    const uint64_t version = ++newest;
+    T_EQ_I64(put_as(key, version, kept ? &durable : &plain), CELLAR_OK);
+    version_of[key] = version;
+}
+
+static void change(uint32_t key, bool kept)
+{
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
+    l2_invalidate(kit.d, &id);
+    put(key, kept);
+}
+
+/* Return the version that a get returns; 0: a miss. */
+static uint64_t look(uint32_t key)
+{
+    unsigned char buf[BYTES];
+    size_t len = 0;
+    l2_meta m;
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
+    if (l2_get(kit.d, &id, buf, sizeof buf, &len, &m) != CELLAR_OK) { return 0; }
+    T_CHECK(len == BYTES && buf[0] == (unsigned char)(key + m.version) && buf[0] == buf[BYTES - 1]);
+    return m.version;
+}
+
+static void all_are_found(uint32_t from, uint32_t to)
+{
+    for (uint32_t key = from; key < to; key++) { T_EQ_U64(look(key), version_of[key]); }
+}
+
+/* Put `n` new versions of the keys VALUES .. VALUES + keys - 1. */
+static void churn(uint32_t n, uint32_t keys, bool kept)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        change(VALUES + i % keys, kept);
+        work();
+    }
+}
+
+static void killed(void)
+{
+    l2_kit_killed(&kit, &dev);
+    work();
+}
+
+/* 1,500 records of 248 bytes: 40 % of the room with 64 others, which churn through it. */
+static void live_records_survive_many_laps(void)
+{
+    for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
+        for (int kept = 0; kept < 2; kept++) {
+            begin((l2_level)level);
+            for (uint32_t key = 0; key < VALUES; key++) { put(key, kept != 0); work(); }
+            for (int round = 0; round < 4; round++) {
+                churn(6000, 64, kept != 0);
+                if (kept != 0) { /* a plain put may replace another key of its class */
+                    all_are_found(0, VALUES + 64);
+                }
+                const l2_stats st = l2_kit_figures(&kit);
+                T_CHECK(st.moved > 1000 && st.reclaimed > 50);
+                T_CHECK(st.moved_bytes < 2 * st.put_bytes);
+                T_EQ_U64(st.emptied, 0);
+                    if (round == 1) { killed(); }
+                if (round == 2) {
+                    l2_close(kit.d);
+                    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+                    l2_kit_warm(&kit);
+                }
+            }
+            uint32_t found = 0;
+            for (uint32_t key = 0; key < VALUES; key++) { found += look(key) == version_of[key]; }
+            T_CHECK(found >= VALUES - 4);
+            l2_kit_end(&kit, &dev);
+        }
+    }
+}
+
+static void above_the_share_the_oldest_are_dropped(void)
+{
+    begin(L2_DROP);
+    for (uint32_t i = 0; i < 12000; i++) {
+        change(i % (2 * VALUES), true); /* 80 % of the room */
+        work();
+    }
+    const l2_stats st = l2_kit_figures(&kit);
+    T_EQ_U64(st.moved, 0);
+    T_CHECK(st.reclaimed > 30);
+    T_CHECK(look((12000 - 1) % (2 * VALUES)) != 0);
+    l2_kit_end(&kit, &dev);
+}
+
+/* Each way to end a record, while its segment is the oldest and its neighbours move. */
+static void what_ended_a_record_ends_its_copy(void)
+{
+    for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
+        begin((l2_level)level);
+        uint64_t floor;
+        const uint64_t born = l2_tags_known(kit.d, &floor, no_tag, NULL), tag = TAG;
+        const l2_meta tagged = { .tag_count = 1, .tag_fps = &tag, .tag_born = born,
+                                 .durable = true };
+        const l2_meta brief = { .deadline_ms = kit.now_ms + 600000, .durable = true };
+        for (uint32_t key = 0; key < VALUES; key++) {
+            if (key % 5 == 1) {
+                T_EQ_I64(put_as(key, ++newest, &tagged), CELLAR_OK);
+            } else if (key % 5 == 2) {
+                T_EQ_I64(put_as(key, ++newest, &brief), CELLAR_OK);
+            } else {
+                put(key, true);
+            }
+            version_of[key] = newest;
+            work();
+        }
+        churn(5000, 32, true);
+        const uint64_t moved = l2_kit_figures(&kit).moved;
+        all_are_found(0, VALUES);
+        T_CHECK(moved > VALUES); /* so most records are copies by now */
+        for (uint32_t key = 0; key < VALUES; key++) {
+            if (key % 5 == 3) {
+                l2_kit_del(&kit, UINT32_MAX); /* another generation: logs nothing */
+                const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
+                l2_invalidate(kit.d, &id);
+                version_of[key] = 0;
+            }
+            if (key % 5 == 1 || key % 5 == 2) { version_of[key] = 0; }
+        }
+        l2_tag_invalidate(kit.d, TAG, born + 1, false);
+        kit.now_ms += 600000;
+        kit.wall_ms += 600000;
+        for (int round = 0; round < 3; round++) {
+            churn(5000, 32, true);
+            all_are_found(0, VALUES);
+            killed();
+            all_are_found(0, VALUES);
+        }
+        uint64_t seq;
+        T_EQ_I64(l2_glob_begin(kit.d, generation, "*", 1, &seq), CELLAR_OK);
+        l2_glob_end(kit.d, seq);
+        for (uint32_t key = 0; key < 2 * VALUES; key++) { version_of[key] = 0; }
+        churn(5000, 32, true);
+        all_are_found(0, VALUES);
+        const uint64_t before = l2_kit_figures(&kit).moved;
+        churn(5000, 32, true);
+        T_CHECK(l2_kit_figures(&kit).moved - before < 5000); /* the dead ones do not move */
+        all_are_found(0, VALUES + 32);
+        killed();
+        all_are_found(0, VALUES + 32);
+        l2_kit_end(&kit, &dev);
+    }
+}
+
+/* A clear ends all records; those of another namespace move. */
+static void records_of_a_cleared_namespace_do_not_move(void)
+{
+    begin(L2_DROP);
+    for (uint32_t key = 0; key < VALUES; key++) { put(key, true); work(); }
+    const l2_namespace v = { 1, 6, 1 };
+    T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK);
+    generation = 6;
+    churn(8000, 32, true);
+    const l2_stats st = l2_kit_figures(&kit);
+    T_CHECK(st.reclaimed > 10 && st.moved < 8000);
+    generation = 5;
+    for (uint32_t key = 0; key < VALUES; key++) { T_EQ_U64(look(key), 0); }
+    generation = 6;
+    all_are_found(VALUES, VALUES + 32);
+    l2_kit_end(&kit, &dev);
+}
+
+/* ---- any order ---- */
+
+static void any_op(base_rng *r, uint64_t *epoch)
+{
+    const uint32_t key = (uint32_t)base_rng_below(r, VALUES);
+    const uint64_t tag = 1 + key % 3, what = base_rng_below(r, 30000);
+    const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
+    if (what < 24000) {
+        const l2_meta m = { .tag_count = 1, .tag_fps = &tag, .tag_born = *epoch, .durable = true };
+        l2_invalidate(kit.d, &id);
+        const uint64_t version = ++newest;
+        version_of[key] = put_as(key, version, &m) == CELLAR_OK ? version : 0;
+    } else if (what < 26000) {
+        l2_invalidate(kit.d, &id);
+        version_of[key] = 0;
+    } else if (what < 26002) {
+        l2_tag_invalidate(kit.d, tag, ++*epoch, false);
+        for (uint32_t i = 0; i < VALUES; i++) {
+            if (1 + i % 3 == tag) { version_of[i] = 0; }
+        }
+    } else if (what < 26003) {
+        const l2_namespace v = { 1, ++generation, 1 };
+        T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK);
+        memset(version_of, 0, sizeof version_of);
+    } else if (what < 26005) {
+        uint64_t seq;
+        T_EQ_I64(l2_glob_begin(kit.d, generation, "?\5*", 3, &seq), CELLAR_OK);
+        l2_glob_end(kit.d, seq);
+        for (uint32_t i = 5 * 256; i < VALUES; i++) { version_of[i] = 0; }
+    } else {
+        work();
+    }
+    if (base_rng_below(r, 4) == 0) { (void)l2_tick(kit.d, 0); }
+}
+
+static void any_order_of_calls_keeps_live_records(void)
+{
+    base_rng r;
+    base_rng_seed(&r, t_seed());
+    for (uint32_t life = 0; life < 6; life++) {
+        begin((l2_level)base_rng_below(&r, 3));
+        uint64_t floor, epoch = l2_tags_known(kit.d, &floor, no_tag, NULL), moved = 0;
+        for (int run = 0; run < 6; run++) {
+            for (uint32_t i = 0; i < 5000; i++) { any_op(&r, &epoch); }
+            all_are_found(0, VALUES);
+            T_EQ_STR(l2_audit(kit.d), NULL);
+            const l2_stats st = l2_kit_figures(&kit);
+            moved += st.moved;
+            T_EQ_U64(st.emptied, 0);
+            if (base_rng_below(&r, 2) == 0) {
+                l2_kit_kill(&kit);
+                dev.locked = false;
+            } else {
+                l2_close(kit.d);
+            }
+            T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+            l2_kit_warm(&kit);
+            epoch = BASE_MAX(epoch, l2_tags_known(kit.d, &floor, no_tag, NULL));
+            all_are_found(0, VALUES);
+        }
+        T_CHECK(moved > 0);
+        l2_kit_end(&kit, &dev);
+    }
+}
+
+T_MAIN("l2_moves", T_CASE(live_records_survive_many_laps),
+       T_CASE(above_the_share_the_oldest_are_dropped), T_CASE(what_ended_a_record_ends_its_copy),
+       T_CASE(records_of_a_cleared_namespace_do_not_move),
+       T_CASE(any_order_of_calls_keeps_live_records))
