@@ -106,12 +106,12 @@ t_case a_script_has_each_of_its_names runs ' tests/unit/cli/test_cli_replay.sh '
     test_cli_replay test_cli_replay.sh tests/unit/cli/test_cli_replay.sh
 t_case a_program_has_each_of_its_names runs '/t/test_api_load ' api_load test_api_load test_api_load.c \
     tests/api/test_api_load.c dist/test_api_load
-both() { runs '/t/test_l1_big ' 'l1_big api_load' && runs '/t/test_api_load ' 'l1_big api_load'; }
+both() { runs '/t/test_l1_pins ' 'l1_pins api_load' && runs '/t/test_api_load ' 'l1_pins api_load'; }
 t_case several_names_are_all_run both
 # Without a C++ compiler its example is a skip of that name.
 others() { runs '|build/' examples/read_through simulation && runs 'cxx_caller' cxx_caller_cc; }
 t_case examples_and_the_simulation_have_names others
-t_case unknown_test_is_reported_with_nearest_names no_such l1_bigg 'l1_bigg; nearest: l1_big l[^ ]* [a-z]'
-t_case each_unknown_name_is_reported no_such 'api_dsik.c l1_big relay' 'api_dsik.c; nearest: api_disk ' \
+t_case unknown_test_is_reported_with_nearest_names no_such l1_pinss 'l1_pinss; nearest: l1_pins l[^ ]* [a-z]'
+t_case each_unknown_name_is_reported no_such 'api_dsik.c l1_pins relay' 'api_dsik.c; nearest: api_disk ' \
     'relay; nearest: cli_replay '
 t_end packaging_runner

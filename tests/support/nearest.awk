@@ -2,7 +2,7 @@
 #
 # nearest: names that are no tests, each with the three tests that are spelled most like it.
 #
-# USE        awk -v names="l1_bigg disc" -f tests/support/nearest.awk tests/api/test_*.c ...
+# USE        awk -v names="l1_pinss disc" -f tests/support/nearest.awk tests/api/test_*.c ...
 #            Ends with status 2. Prints on standard error:
 #                no such test: l1_bigg; nearest: l1_big l1_pins l1_time
 # METHOD     The distance of two names is the number of letters to insert, remove or change. The

@@ -76,7 +76,7 @@ TSAN_WORDS = $(if $(TSAN_CC),CC=$(TSAN_CC) CXX=$(call cxx_of,$(TSAN_CC)))
 LANES_AT_ONCE ?= 2
 PROOF    := $(if $(call in_dirs,slow_l2_proof.sh),l2_crash l2_kill l2_damage l2_old_values \
               l2_expiry cache_kill) \
-            $(if $(call in_dirs,slow_guard_bloom.sh),guard_bloom) \
+            $(if $(call in_dirs,slow_bloom_filter.sh),bloom_filter) \
             $(if $(call in_dirs,slow_api_clear.sh),api_namespaces)
 LANES     = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   'x|contracts|$(MAKE) -s contracts' \
@@ -118,10 +118,11 @@ matrix-now: lib dropin man $(if $(CLI),build/cellar) $(if $(SIM_SRC),build/sim)
 	$(Q)sh $(SUPPORT)/run.sh -j 1 -l 3600 -o build/matrix-log $(MATRIX)
 # valgrind is twenty times slower. It runs the tests that read and free memory in many ways, but not
 # storms, models and speeds, which the sanitizers cover.
-T_VALGRIND = base_* stats_* l1_audit l1_big l1_entries l1_expiry l1_fork l1_keys l1_many l1_generation \
-             l1_pins l1_resize l1_runs l1_scan cache_* guard_* lock_keys limit_calls limit_snapshot\
-             l2_form l2_open l2_store fault_* api_bad_input api_semantics api_namespaces api_process \
-             api_lease api_load api_memo api_disk api_listen api_struct_sizes lin_checker
+T_VALGRIND = base_* stats_* l1_check l1_entries l1_expiry l1_fork l1_keys l1_large_value l1_many \
+             l1_generation l1_pins l1_resize l1_runs l1_scan cache_* bloom_filter breaker \
+             lock_keys limit_calls limit_snapshot l2_format l2_open l2_store fault_* \
+             api_bad_input api_semantics api_namespaces api_process api_lease api_load api_memo \
+             api_disk api_listen api_struct_sizes lin_checker
 have      = $(if $(shell command -v $(1)),'$(4)|$(2)|$(3)','s|$(2)|no $(1)')
 M_GCC     = CC=gcc CFLAGS=-O2 DROPIN=1
 M_CLANG   = CC=clang CXX=clang++ CFLAGS="-O2 -DNDEBUG" DROPIN=1

@@ -8,7 +8,7 @@
 #            sim/: the schedule driver on the sim objects, which yield at each seam -> build/sim
 #            mutants/: the same of a copy of the sources with every patch -> build/sim-mutants
 # NAMES      T= accepts every form of a name that a report prints: cli_replay,
-#            test_cli_replay.sh, dist/test_api_load, tests/unit/l1/test_l1_big.c,
+#            test_cli_replay.sh, dist/test_api_load, tests/unit/l1/test_l1_large_value.c,
 #            examples/read_through, simulation. The name of a test is unique in all folders.
 # LEVELS     Optimizing the tests took half of the time of `make test`. A test program is compiled
 #            with -O0 unless it loops for long (TESTS_BUSY), the library below the tests with -O1
@@ -108,8 +108,8 @@ $(B)/dbg-remote.a: $(OBJ_DBG_REMOTE)
 
 # See LEVELS. TEST_O gives its words only where the caller gave no CFLAGS.
 TEST_O    = $(if $(filter file,$(origin CFLAGS)),$(1))
-TESTS_BUSY = bench_% $(addprefix l1_,adaptive big bounded_work budget expiry forged fork linear \
-             model pins resize scan split torn worth) l2_crash l2_damage l2_old_values \
+TESTS_BUSY = bench_% $(addprefix l1_,adaptive bounded_work budget expiry forged fork large_value \
+             linear model pins resize scan split torn worth) l2_crash l2_damage l2_old_values \
              limit_oracle limit_table load_storm lock_threads lin_%
 TEST_LEVEL = $(if $(filter $(TESTS_BUSY:%=test_%),$(1)),-O1,-O0)
 TEST_WORDS = $(call TEST_O,$(TEST_LEVEL) $(if $(SAN),,-g0)) -I. -DBASE_DEBUG=1

@@ -399,7 +399,7 @@ static void the_saved_index_counts_towards_the_size(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_snap", T_CASE(a_saved_index_equals_a_rebuilt_one),
+T_MAIN("l2_index_snapshot", T_CASE(a_saved_index_equals_a_rebuilt_one),
        T_CASE(an_open_reports_the_source_of_its_index), T_CASE(a_full_store_saves_its_index_too),
        T_CASE(a_bad_place_is_not_chosen_again),
        T_CASE(a_change_after_a_saved_index_logs_its_tombstone),

@@ -188,7 +188,7 @@ static void breaker_admits_one_probe_at_a_time(void)
     T_CHECK(atomic_load(&probes) > 0);
 }
 
-T_MAIN("cellar_guard_breaker", T_CASE(breaker_opens_after_failures_in_a_row),
+T_MAIN("breaker", T_CASE(breaker_opens_after_failures_in_a_row),
        T_CASE(breaker_opens_at_half_of_twenty_in_ten_seconds),
        T_CASE(breaker_ignores_calls_without_verdict), T_CASE(breaker_three_probes_close_it),
        T_CASE(breaker_a_failed_probe_doubles_the_time), T_CASE(breaker_ignores_late_reports),

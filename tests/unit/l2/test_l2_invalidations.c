@@ -492,7 +492,7 @@ static void invalidations_hold_after_any_refused_allocation(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_ends", T_CASE(tags_are_returned_with_the_value),
+T_MAIN("l2_invalidations", T_CASE(tags_are_returned_with_the_value),
        T_CASE(a_record_with_a_tag_of_life_is_never_served),
        T_CASE(a_tag_invalidates_entries_born_before),
        T_CASE(a_soft_tag_invalidation_is_a_miss_on_disk),

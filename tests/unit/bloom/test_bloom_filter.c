@@ -547,7 +547,7 @@ static void damaged_image_is_refused(void)
     free(t.bytes);
 }
 
-T_MAIN("cellar_guard_bloom", T_CASE(filter_without_authority_never_decides),
+T_MAIN("bloom_filter", T_CASE(filter_without_authority_never_decides),
        T_CASE(activate_needs_keys_fed_since_open), T_CASE(doubt_ends_authority_and_discards_feed),
        T_CASE(filter_of_bad_size_is_refused), T_ALONE(false_positive_rate_holds_for_all_sizes),
        T_ALONE(outgrown_filter_keeps_every_key_until_rebuild), T_CASE(repeated_key_takes_no_room),

@@ -156,6 +156,6 @@ static void damaged_charge_or_bound_is_reported(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l1_audit", T_CASE(damaged_slot_or_bucket_is_reported), T_CASE(damaged_record_is_reported),
+T_MAIN("l1_check", T_CASE(damaged_slot_or_bucket_is_reported), T_CASE(damaged_record_is_reported),
        T_CASE(random_plain_headers_decode_or_fail), T_CASE(damaged_segment_or_queue_is_reported),
        T_CASE(damaged_charge_or_bound_is_reported))

@@ -164,6 +164,6 @@ static void checked_read_never_returns_a_mix(void)
     T_EQ_U64(shared.bytes[105], 0);
 }
 
-T_MAIN("base_seq", T_CASE(moves_at_every_offset_and_length_are_exact), T_CASE(long_moves_are_exact),
+T_MAIN("base_seqlock", T_CASE(moves_at_every_offset_and_length_are_exact), T_CASE(long_moves_are_exact),
        T_CASE(near_forms_agree_with_plain_forms), T_CASE(words_at_every_offset_are_exact),
        T_CASE(checked_read_never_returns_a_mix))

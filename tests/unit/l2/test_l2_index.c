@@ -408,7 +408,7 @@ static void all_of_200000_kept_keys_are_found(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_class", T_CASE(all_kept_keys_of_a_class_are_found),
+T_MAIN("l2_index", T_CASE(all_kept_keys_of_a_class_are_found),
        T_CASE(deleting_one_key_of_a_class_leaves_the_others),
        T_CASE(reclaiming_one_key_of_a_class_leaves_the_others),
        T_CASE(a_plain_put_leaves_kept_keys_of_its_class),

@@ -251,7 +251,7 @@ static void size_hints_round_up_a_little(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_form", T_CASE(records_verify_only_at_their_position),
+T_MAIN("l2_format", T_CASE(records_verify_only_at_their_position),
        T_CASE(lengths_are_readable_before_the_body),
        T_CASE(any_flipped_bit_of_a_page_is_detected_and_repaired), T_CASE(sums_are_bit_exact),
        T_CASE(unknown_extensions_are_skipped_or_refused),

@@ -265,6 +265,6 @@ static void blocks_leave_the_log_its_reserve(void)
     kit_close(&k);
 }
 
-T_MAIN("l1_big", T_ALONE(blocks_leave_the_log_its_reserve),
+T_MAIN("l1_large_value", T_ALONE(blocks_leave_the_log_its_reserve),
        T_CASE(sixty_four_mib_in_a_hundred_and_sixty), T_ALONE(one_large_value_evicts_all_others),
        T_CASE(reclaim_by_another_thread_costs_no_entry), T_ALONE(each_allocation_failing))

@@ -443,7 +443,7 @@ static void a_record_that_does_not_verify_is_read_past_the_page_cache(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_trouble", T_CASE(a_header_interrupted_by_a_power_cut_is_no_damage),
+T_MAIN("l2_health", T_CASE(a_header_interrupted_by_a_power_cut_is_no_damage),
        T_CASE(a_hole_found_by_a_slow_read_is_logged),
        T_CASE(failed_reads_switch_the_tier_off_until_a_probe_succeeds),
        T_CASE(places_with_failed_writes_are_used_again),

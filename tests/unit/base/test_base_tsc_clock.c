@@ -208,7 +208,7 @@ static void threads_read_values_near_the_clock(void)
     T_CHECK(least < 80000);
 }
 
-T_MAIN("base_quick", T_CASE(quick_clock_follows_the_clock_at_any_rate),
+T_MAIN("base_tsc_clock", T_CASE(quick_clock_follows_the_clock_at_any_rate),
        T_CASE(quick_clock_after_a_pause_is_near_the_clock),
        T_CASE(restart_or_jump_of_counter_ends_with_the_stretch),
        T_CASE(changed_counter_rate_is_measured_again), T_CASE(untrusted_counter_reads_the_clock),
