@@ -1,0 +1,800 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    Two processes load a key once: leases of the server exclude the second load, waits for
+ *         another process end by each change, limit and close, and no lost process or thread
+ *         keeps a lease. A fill that does not see changes follows none.
+ * Method: Two stores are two clients of a server in memory that grants leases. The server acts
+ *         in the middle of calls. A clock of the test. */
+#include "tests/support/asleep.h"
+#include "tests/support/tier_clients.h"
+
+static _Atomic bool first, held; /* a load, a fill or a deleter waits for the other one */
+
+static cellar_err load_none(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)key;
+    (void)len;
+    (void)ctx;
+    return cellar_load_absent(ld);
+}
+
+/* ---- leases ---- */
+
+static cellar_result loaded_by(intptr_t i, cellar_loader_fn fn, cellar_err want)
+{
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(ns[i], "k", 1, NULL, fn, (void *)i, &r), want);
+    return r;
+}
+
+static _Atomic int joiner; /* thread of the last call */
+
+static void *load_in_thread(void *arg)
+{
+    atomic_store(&joiner, asleep_self());
+    cellar_result r = loaded_by((intptr_t)arg, load_counted, CELLAR_OK);
+    T_EQ_MEM(r.value, "v", 1);
+    T_EQ_U64(r.flags, 0);
+    cellar_result_free(&r);
+    return NULL;
+}
+
+static void key_is_loaded_once_by_two_processes(void)
+{
+    pthread_t thread[2];
+    begin_leases();
+    waits = true;
+    for (intptr_t i = 0; i < 2; i++) {
+        T_EQ_I64(pthread_create(&thread[i], NULL, load_in_thread, (void *)i), 0);
+    }
+    for (unsigned i = 0; i < 2; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
+    T_EQ_U64(loads[0] + loads[1], 1);
+    T_EQ_U64(one.fills + two.fills, 1);
+    T_EQ_U64(one.unleases + two.unleases, 0);
+    has(ns[0], "k", "v");
+    has(ns[1], "k", "v");
+    end();
+}
+
+static void change_during_a_load_ends_its_lease(void)
+{
+    begin_leases();
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_during_set, NULL, &r), CELLAR_OK);
+    T_EQ_U64(two.fills, 1);
+    T_CHECK((r.flags & CELLAR_RESULT_INVALIDATED) != 0);
+    cellar_result_free(&r);
+    has(ns[1], "k", "theirs");
+    has(ns[0], "k", "theirs");
+    end();
+}
+
+static void failed_load_gives_the_lease_back(void)
+{
+    begin_leases();
+    cellar_result r = loaded_by(0, load_fails, CELLAR_E_LOADER);
+    cellar_result_free(&r);
+    T_EQ_U64(one.unleases, 1);
+    r = loaded_by(1, load_counted, CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_U64(loads[1], 1);
+    T_EQ_U64(two.fills, 1);
+    end();
+}
+
+/* Let another process set a key, this one read it, and the other one delete it unheard. */
+static void set_and_drop(shared_client *m, const char *call)
+{
+    if (strcmp(call, "lease") != 0) { return; }
+    m->inside = NULL;
+    sets(ns[1], "k", "theirs");
+    has(ns[0], "k", "theirs");
+    T_CHECK(in_memory(ns[0], &one, "k"));
+    server.row[0].used = false;
+}
+
+static cellar_err load_looks_into_memory(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    T_CHECK(!in_memory(ns[0], &one, "k"));
+    return load_counted(ld, key, len, ctx);
+}
+
+static void lease_ends_a_value_that_came_behind_the_look(void)
+{
+    begin_leases();
+    one.late = true;
+    one.inside = set_and_drop;
+    cellar_result r = loaded_by(0, load_looks_into_memory, CELLAR_OK);
+    T_EQ_U64(r.flags, 0);
+    cellar_result_free(&r);
+    T_EQ_U64(one.unleases, 1);
+    T_EQ_U64(one.fills, 1);
+    has(ns[0], "k", "v");
+    has(ns[1], "k", "v");
+    end();
+}
+
+static void load_again(const cellar_event *e, void *ctx)
+{
+    hear(e, ctx);
+    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+    cellar_result_free(&r);
+}
+
+static void listener_of_a_value_that_a_lease_ends_loads_the_key(void)
+{
+    uint64_t id = 0;
+    begin_leases();
+    T_EQ_I64(cellar_listener_add(ns[0], CELLAR_CAUSE_BIT(REMOTE), load_again, NULL,
+                                 &id), CELLAR_OK);
+    one.late = true;
+    one.inside = set_and_drop;
+    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_U64(heard[CELLAR_CAUSE_REMOTE], 1);
+    T_EQ_U64(loads[0], 1);
+    T_EQ_I64(cellar_listener_remove(ns[0], id), CELLAR_OK);
+    end();
+}
+
+/* Hold a lease until another call of this process waits, which begins behind the lease. */
+static cellar_err load_held(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)key;
+    (void)len;
+    T_EQ_I64(pthread_create(ctx, NULL, load_in_thread, (void *)(intptr_t)0), 0);
+    while (!asleep(atomic_load(&joiner))) { (void)sched_yield(); }
+    return cellar_load_value(ld, "v", 1);
+}
+
+static pthread_t behind;
+
+/* Delete the key that a load reads now, and hide that by a lease of a load beside it. */
+static void drop_beside(shared_client *m, const char *call)
+{
+    if (strcmp(call, "get") != 0) { return; }
+    m->inside = NULL;
+    server.row[0].used = false;
+    cellar_load_opts o = cellar_load_opts_default();
+    o.flags = CELLAR_LOAD_NO_JOIN;
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, &o, load_held, &behind, &r), CELLAR_OK);
+    cellar_result_free(&r);
+}
+
+static void call_behind_a_lease_does_not_join_a_load_before_it(void)
+{
+    begin_leases();
+    atomic_store(&joiner, 0);
+    sets(ns[1], "k", "theirs");
+    one.inside = drop_beside;
+    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_I64(pthread_join(behind, NULL), 0);
+    T_EQ_U64(loads[0], 0);
+    has(ns[0], "k", "v");
+    end();
+}
+
+static cellar_err load_ends_thread(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)ld;
+    (void)key;
+    (void)len;
+    (void)ctx;
+    pthread_exit(NULL);
+}
+
+static void *load_and_exit(void *arg)
+{
+    cellar_result r = cellar_result_default();
+    (void)cellar_get_or_load(ns[0], "k", 1, NULL, load_ends_thread, NULL, &r);
+    return arg;
+}
+
+static void thread_exit_in_loader_gives_the_lease_back(void)
+{
+    pthread_t thread;
+    begin_leases();
+    T_EQ_I64(pthread_create(&thread, NULL, load_and_exit, NULL), 0);
+    T_EQ_I64(pthread_join(thread, NULL), 0);
+    T_EQ_U64(one.unleases, 1);
+    cellar_result r = loaded_by(1, load_counted, CELLAR_OK);
+    cellar_result_free(&r);
+    end();
+}
+
+static void negative_result_is_filled(void)
+{
+    begin_leases();
+    cellar_result r = cellar_result_default();
+    cellar_load_opts o = cellar_load_opts_default();
+    o.negative_ttl_ms = 1000;
+    T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, &o, load_none, NULL, &r), CELLAR_ABSENT);
+    T_EQ_U64(one.fills, 1);
+    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, &o, load_counted, NULL, &r), CELLAR_ABSENT);
+    end();
+}
+
+static void *join_load(void *arg)
+{
+    atomic_store(&joiner, asleep_self());
+    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+    T_EQ_I64(r.source, CELLAR_SOURCE_JOINED);
+    T_EQ_U64(r.flags, CELLAR_RESULT_NOT_SHARED);
+    cellar_result_free(&r);
+    return arg;
+}
+
+static cellar_err load_joined(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    pthread_t *thread = ctx;
+    T_EQ_I64(pthread_create(thread, NULL, join_load, NULL), 0);
+    while (!asleep(atomic_load(&joiner))) { (void)sched_yield(); }
+    return load_counted(ld, key, len, NULL);
+}
+
+static void load_without_a_lease_reaches_memory_only(void)
+{
+    pthread_t thread;
+    cellar_result r = cellar_result_default();
+    begin_leases();
+    atomic_store(&joiner, 0);
+    one.lease_answer = CELLAR_E_IO;
+    T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, NULL, load_joined, &thread, &r), CELLAR_OK);
+    T_EQ_U64(r.flags, CELLAR_RESULT_NOT_SHARED);
+    cellar_result_free(&r);
+    T_EQ_I64(pthread_join(thread, NULL), 0);
+    T_EQ_U64(loads[0], 1);
+    T_EQ_U64(one.fills + one.puts, 0);
+    T_CHECK(in_memory(ns[0], &one, "k"));
+    has(ns[1], "k", NULL);
+    end();
+}
+
+static void load_behind_a_silent_get_asks_no_more_and_is_not_kept(void)
+{
+    begin_leases();
+    one.get_answer = CELLAR_E_TIMEOUT;
+    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_U64(one.gets, 1);
+    T_EQ_U64(one.leases + one.fills + one.puts, 0);
+    T_CHECK(!in_memory(ns[0], &one, "k"));
+    one.get_answer = CELLAR_OK;
+    r = loaded_by(0, load_counted, CELLAR_OK);
+    cellar_result_free(&r);
+    T_EQ_U64(one.fills, 1);
+    has(ns[0], "k", "v");
+    end();
+}
+
+/* ---- a fill that does not see changes ---- */
+
+#define NOT_KEPT \
+    (CELLAR_RESULT_NOT_STORED | CELLAR_RESULT_INVALIDATED | CELLAR_RESULT_NOT_SHARED)
+
+static void begin_blind(void)
+{
+    make_clients();
+    one.table.blind_fill = 1;
+    attach_both();
+}
+
+/* End the load of the key by a change of this process, or by one that it hears. */
+static cellar_err load_during_change(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    if (ctx != NULL) {
+        (void)cellar_delete(ns[0], key, len);
+    } else {
+        one.host->changed(one.host->ctx, key, len);
+    }
+    return cellar_load_value(ld, "old", 3);
+}
+
+static void blind_fill_does_not_follow_a_change(void)
+{
+    static char own;
+    for (unsigned i = 0; i < 2; i++) {
+        cellar_result r = cellar_result_default();
+        begin_blind();
+        T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, NULL, load_during_change, i ? &own : NULL, &r),
+                 CELLAR_OK);
+        T_EQ_MEM(r.value, "old", 3);
+        T_EQ_U64(r.flags, NOT_KEPT);
+        cellar_result_free(&r);
+        T_EQ_U64(one.fills, 0);
+        T_EQ_U64(one.unleases, 1);
+        has(ns[0], "k", NULL);
+        has(ns[1], "k", NULL);
+        end();
+    }
+}
+
+static pthread_t deleting;
+static _Atomic int deleter; /* its tid */
+static bool all;            /* it clears the namespace */
+
+static void *delete_key(void *arg)
+{
+    atomic_store(&deleter, asleep_self());
+    (void)(all ? cellar_clear(ns[0]) : cellar_delete(ns[0], "k", 1));
+    return arg;
+}
+
+/* Delete the key while it is filled. The delete reaches the server, or waits. */
+static void delete_in_fill(shared_client *m, const char *call)
+{
+    if (strcmp(call, all ? "clear" : "remove") == 0) { atomic_store(&held, false); }
+    if (strcmp(call, "fill") != 0) { return; }
+    atomic_store(&held, true);
+    atomic_store(&deleter, 0);
+    T_EQ_I64(pthread_create(&deleting, NULL, delete_key, NULL), 0);
+    while (atomic_load(&held) && !asleep(atomic_load(&deleter))) { (void)sched_yield(); }
+    T_CHECK(atomic_load(&held));
+    T_EQ_U64(m->removes + m->clears, 0);
+}
+
+static void delete_waits_for_a_blind_fill(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        all = i != 0;
+        begin_blind();
+        one.inside = delete_in_fill;
+        cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+        cellar_result_free(&r);
+        T_EQ_U64(one.fills, 1);
+        T_EQ_I64(pthread_join(deleting, NULL), 0);
+        T_EQ_U64(one.removes + one.clears, 1);
+        T_CHECK(!server.row[0].used);
+        end();
+    }
+}
+
+static cellar_err load_until_released(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)key;
+    (void)len;
+    (void)ctx;
+    atomic_store(&first, true);
+    while (atomic_load(&held)) { (void)sched_yield(); }
+    return cellar_load_value(ld, "old", 3);
+}
+
+static void *load_released(void *arg)
+{
+    cellar_result r = loaded_by(0, load_until_released, CELLAR_OK);
+    T_EQ_U64(r.flags, NOT_KEPT);
+    cellar_result_free(&r);
+    return arg;
+}
+
+/* The load ends while the tier deletes. */
+static void end_load_inside(shared_client *m, const char *call)
+{
+    (void)m;
+    if (strcmp(call, "clear") != 0 && strcmp(call, "pattern") != 0) { return; }
+    atomic_store(&held, false);
+    T_EQ_I64(pthread_join(deleting, NULL), 0);
+}
+
+static void blind_fill_does_not_follow_a_delete_of_many(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        begin_blind();
+        one.inside = end_load_inside;
+        atomic_store(&held, true);
+        atomic_store(&first, false);
+        T_EQ_I64(pthread_create(&deleting, NULL, load_released, NULL), 0);
+        while (!atomic_load(&first)) { (void)sched_yield(); }
+        T_EQ_I64(i == 0 ? cellar_clear(ns[0]) : cellar_delete_by_pattern(ns[0], "*", 1, NULL),
+                 CELLAR_OK);
+        T_EQ_U64(one.fills, 0);
+        T_EQ_U64(one.unleases, 1);
+        end();
+    }
+}
+
+static void lost_fill_leaves_memory_alone(void)
+{
+    begin_leases();
+    one.answer = CELLAR_DEFERRED;
+    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+    T_CHECK((r.flags & CELLAR_RESULT_NOT_STORED) != 0);
+    T_CHECK((r.flags & CELLAR_RESULT_INVALIDATED) == 0);
+    cellar_result_free(&r);
+    one.answer = CELLAR_OK;
+    has(ns[0], "k", NULL);
+    end();
+}
+
+/* Let another client hold the lease of the key for `ms`. */
+static void hold_lease(int64_t ms)
+{
+    const cellar_tier_key k = { "k", 1, 0 };
+    cellar_tier_entry e;
+    cellar_tier_lease l;
+    memset(&e, 0, sizeof e);
+    T_EQ_I64(shared_lease(&two, &k, ms, &e, &l), CELLAR_LEASED);
+}
+
+static void lease_of_a_dead_process_ends_by_time(void)
+{
+    pthread_t thread;
+    int64_t ms = 1500;
+    begin_leases();
+    hold_lease(1000);
+    T_EQ_I64(pthread_create(&thread, NULL, pass_time, &ms), 0);
+    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+    T_EQ_I64(pthread_join(thread, NULL), 0);
+    cellar_result_free(&r);
+    T_EQ_U64(loads[0], 1);
+    end();
+}
+
+static void wait_for_another_process_ends_at_its_limit(void)
+{
+    pthread_t thread;
+    int64_t ms = 100000;
+    begin_leases();
+    hold_lease(1000000);
+    T_EQ_I64(pthread_create(&thread, NULL, pass_time, &ms), 0);
+    cellar_result r = loaded_by(0, load_counted, CELLAR_E_TIMEOUT);
+    T_EQ_I64(pthread_join(thread, NULL), 0);
+    cellar_result_free(&r);
+    T_EQ_U64(loads[0], 0);
+    end();
+}
+
+static void *load_and_wait(void *tid)
+{
+    atomic_store((_Atomic int *)tid, asleep_self());
+    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+    cellar_result_free(&r);
+    return tid;
+}
+
+static void wait_for_another_process_ends_by_changes_of_its_key(void)
+{
+    pthread_t thread;
+    static _Atomic int tid;
+    atomic_store(&tid, 0);
+    begin_leases();
+    hold_lease(1000000);
+    T_EQ_I64(pthread_create(&thread, NULL, load_and_wait, (void *)&tid), 0);
+    while (asked_leases() < 2) { (void)sched_yield(); } /* hold_lease was the first */
+    for (unsigned i = 0; i < 20; i++) {
+        while (!asleep(atomic_load(&tid))) { (void)sched_yield(); }
+        one.host->changed(one.host->ctx, "other", 5);
+    }
+    while (!asleep(atomic_load(&tid))) { (void)sched_yield(); }
+    T_EQ_U64(asked_leases(), 2);
+    pthread_mutex_lock(&server.lock);
+    server.row[0].used = false;
+    pthread_mutex_unlock(&server.lock);
+    one.host->changed(one.host->ctx, "k", 1);
+    T_EQ_I64(pthread_join(thread, NULL), 0);
+    T_EQ_U64(asked_leases(), 3);
+    end();
+}
+
+static void load_that_must_not_wait_is_pending(void)
+{
+    begin_leases();
+    hold_lease(1000);
+    cellar_result r = cellar_result_default();
+    cellar_load_opts o = cellar_load_opts_default();
+    o.flags = CELLAR_LOAD_NO_WAIT;
+    T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, &o, load_counted, NULL, &r), CELLAR_PENDING);
+    end();
+}
+
+static void *load_until_closed(void *arg)
+{
+    cellar_result r = cellar_result_default();
+    const cellar_err err = cellar_get_or_load(ns[0], "k", 1, NULL, load_counted, NULL, &r);
+    T_CHECK(err == CELLAR_E_CLOSED);
+    return arg;
+}
+
+static void close_ends_the_wait_for_another_process(void)
+{
+    pthread_t thread;
+    begin_leases();
+    hold_lease(1000000);
+    T_EQ_I64(pthread_create(&thread, NULL, load_until_closed, NULL), 0);
+    while (asked_leases() < 2) { sched_yield(); }
+    T_EQ_I64(cellar_close(root[0]), CELLAR_OK);
+    T_EQ_I64(pthread_join(thread, NULL), 0);
+    T_EQ_I64(cellar_close(ns[0]), CELLAR_OK);
+    T_EQ_I64(cellar_close(ns[1]), CELLAR_OK);
+    T_EQ_I64(cellar_close(root[1]), CELLAR_OK);
+}
+
+static void stale_value_is_served_while_another_process_refreshes(void)
+{
+    begin_leases();
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = 1000;
+    o.stale_ms = 10000;
+    T_EQ_I64(cellar_set(ns[0], "k", 1, "old", 3, &o), CELLAR_OK);
+    now_ms += 2000;
+    pthread_mutex_lock(&server.lock);
+    server.row[0].lease = 77; /* beside the old value */
+    server.row[0].lease_ms = now_ms + 1000;
+    pthread_mutex_unlock(&server.lock);
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, NULL, load_counted, NULL, &r), CELLAR_STALE);
+    cellar_result_free(&r);
+    T_EQ_U64(loads[0], 0);
+    server.row[0].lease = 0;
+    (void)cellar_get_or_load(ns[0], "k", 1, NULL, load_counted, NULL, &r);
+    cellar_result_free(&r);
+    T_EQ_U64(loads[0], 1);
+    T_EQ_U64(one.fills, 1);
+    end();
+}
+
+/* ---- leases of the host over processes ---- */
+
+static unsigned called; /* subscribers */
+
+static void count_call(void *ctx)
+{
+    (void)ctx;
+    called++;
+}
+
+static void begin_far(void)
+{
+    make_clients();
+    for (unsigned i = 0; i < 2; i++) {
+        shared_client *m = server.client[i];
+        m->table.ask = shared_ask;
+        m->table.ask_lease = shared_ask_lease;
+    }
+    attach_both();
+    called = 0;
+}
+
+/* Acquire the key, with a subscriber. *lease: all zero without one. */
+static cellar_err acquired(unsigned i, cellar_lease *lease, const char *want)
+{
+    const cellar_subscriber s = { count_call, NULL };
+    cellar_result r = cellar_result_default();
+    const cellar_err err = cellar_lease_acquire(ns[i], "k", 1, NULL, &s, lease, &r);
+    if (err == CELLAR_OK && want != NULL) { T_EQ_MEM(r.value, want, strlen(want)); }
+    cellar_result_free(&r);
+    return err;
+}
+
+/* Let client `i` acquire the key and hear the answer of the server, until it has the lease. */
+static cellar_lease leased_by(unsigned i)
+{
+    cellar_lease lease;
+    T_EQ_I64(acquired(i, &lease, NULL), CELLAR_PENDING);
+    shared_answer_lease(server.client[i]);
+    T_EQ_I64(acquired(i, &lease, NULL), CELLAR_LEASED);
+    return lease;
+}
+
+static void lease_of_the_host_is_one_over_processes(void)
+{
+    begin_far();
+    cellar_lease lease = leased_by(0), other;
+    T_EQ_U64(called, 1);
+    T_EQ_I64(acquired(1, &other, NULL), CELLAR_PENDING);
+    shared_answer_lease(&two);
+    T_EQ_I64(acquired(1, &other, NULL), CELLAR_PENDING); /* client 0 loads */
+    T_EQ_U64(called, 1);
+    T_EQ_I64(cellar_lease_fulfill(ns[0], &lease, "v", 1, NULL), CELLAR_OK);
+    T_EQ_U64(one.fills, 1);
+    T_EQ_U64(called, 3); /* both subscribers of client 1 */
+    T_EQ_I64(acquired(1, &other, NULL), CELLAR_PENDING);
+    shared_answer_lease(&two);
+    T_EQ_I64(acquired(1, &other, "v"), CELLAR_OK);
+    has(ns[0], "k", "v");
+    T_EQ_U64(two.fills + two.puts + one.unleases, 0);
+    end();
+}
+
+static void change_inside(shared_client *m, const char *call)
+{
+    if (strcmp(call, "answer") == 0) { m->host->changed(m->host->ctx, "k", 1); }
+}
+
+/* Let the tier grant a lease while memory has a value that was deleted unheard. */
+static void lease_of_the_host_ends_a_value_that_came_behind_the_look(void)
+{
+    cellar_lease lease;
+    begin_far();
+    one.late = true;
+    sets(ns[1], "k", "theirs");
+    T_EQ_I64(acquired(0, &lease, NULL), CELLAR_PENDING);
+    has(ns[0], "k", "theirs");
+    server.row[0].used = false;
+    shared_answer_lease(&one);
+    T_EQ_U64(called, 1);
+    T_EQ_U64(one.unleases, 1);
+    lease = leased_by(0);
+    T_EQ_I64(cellar_lease_fulfill(ns[0], &lease, "2", 1, NULL), CELLAR_OK);
+    has(ns[0], "k", "2");
+    has(ns[1], "k", "2");
+    end();
+}
+
+static void lease_of_the_host_keeps_a_stale_value(void)
+{
+    cellar_lease lease;
+    cellar_result r = cellar_result_default();
+    make_clients();
+    two.table.proof = CELLAR_TIER_PROOF_STALE;
+    two.table.ask = shared_ask;
+    two.table.ask_lease = shared_ask_lease;
+    attach_both();
+    two.host->proven(two.host->ctx, now_ms + 2000);
+    sets(ns[1], "k", "old");
+    server.row[0].used = false;
+    end_softly();
+    (void)cellar_lease_acquire(ns[1], "k", 1, NULL, NULL, &lease, &r);
+    cellar_result_free(&r);
+    shared_answer_lease(&two);
+    T_EQ_I64(read_stale("old"), CELLAR_STALE);
+    T_EQ_I64(cellar_lease_acquire(ns[1], "k", 1, NULL, NULL, &lease, &r), CELLAR_STALE);
+    T_EQ_MEM(r.value, "old", 3);
+    cellar_result_free(&r);
+    T_EQ_I64(cellar_lease_fulfill(ns[1], &lease, "new", 3, NULL), CELLAR_OK);
+    has(ns[1], "k", "new");
+    end();
+}
+
+static cellar_lease inner;
+
+static void lease_inside(shared_client *m, const char *call)
+{
+    if (strcmp(call, "get") != 0) { return; }
+    m->inside = NULL;
+    server.row[0].used = false;
+    inner = leased_by(0);
+}
+
+static void value_on_its_way_does_not_enter_memory_behind_a_lease(void)
+{
+    begin_far();
+    sets(ns[1], "k", "theirs");
+    one.inside = lease_inside;
+    has(ns[0], "k", "theirs"); /* read before the delete */
+    T_CHECK(!in_memory(ns[0], &one, "k"));
+    T_EQ_I64(cellar_lease_fulfill(ns[0], &inner, "2", 1, NULL), CELLAR_OK);
+    has(ns[0], "k", "2");
+    end();
+}
+
+static void wait_for_another_process_ends_with(void (*event)(void))
+{
+    cellar_lease lease, other;
+    begin_far();
+    lease = leased_by(0);
+    called = 0;
+    T_EQ_I64(acquired(1, &other, NULL), CELLAR_PENDING);
+    shared_answer_lease(&two);
+    T_EQ_U64(called, 0);
+    event();
+    T_EQ_U64(called, 1);
+    (void)cellar_lease_release(ns[0], &lease, 0);
+    lease = leased_by(1);
+    T_EQ_I64(cellar_lease_fulfill(ns[1], &lease, "2", 1, NULL), CELLAR_OK);
+    has(ns[0], "k", "2");
+    end();
+}
+
+static void event_is_a_change(void) { two.host->changed(two.host->ctx, "k", 1); }
+static void event_is_an_end(void) { two.host->ended(two.host->ctx, CELLAR_TAG_HARD); }
+static void event_is_the_end_of_the_lease(void)
+{
+    cellar_tick(root[1], 1000, NULL);
+    T_EQ_U64(called, 0);
+    now_ms += one.hold_ms + 1;
+    cellar_tick(root[1], 1000, NULL);
+}
+static void event_is_a_release(void)
+{
+    server.row[0].lease = 0; /* as the release of a leader does */
+    event_is_a_change();
+}
+
+static void host_that_waits_for_another_process_is_called(void)
+{
+    wait_for_another_process_ends_with(event_is_a_change);
+    wait_for_another_process_ends_with(event_is_an_end);
+    wait_for_another_process_ends_with(event_is_the_end_of_the_lease);
+    wait_for_another_process_ends_with(event_is_a_release);
+}
+
+static void change_before_the_answer_ends_the_wait_of_the_host(void)
+{
+    begin_far();
+    cellar_lease lease = leased_by(0), other;
+    called = 0;
+    T_EQ_I64(acquired(1, &other, NULL), CELLAR_PENDING);
+    two.inside = change_inside;
+    shared_answer_lease(&two);
+    two.inside = NULL;
+    T_EQ_U64(called, 1);
+    T_EQ_I64(cellar_lease_release(ns[0], &lease, 0), CELLAR_OK);
+    end();
+}
+
+/* A change detaches the first question: the second one meets the lease that the first one brings. */
+static void two_questions_of_one_process_do_not_wait_for_each_other(void)
+{
+    for (unsigned order = 0; order < 2; order++) {
+        cellar_tier_ticket question[2];
+        cellar_lease lease;
+        begin_far();
+        for (unsigned i = 0; i < 2; i++) {
+            T_EQ_I64(acquired(0, &lease, NULL), CELLAR_PENDING);
+            question[i] = one.ticket;
+            if (i == 0) { one.host->changed(one.host->ctx, "k", 1); }
+        }
+        T_CHECK(memcmp(&question[0], &question[1], sizeof question[0]) != 0);
+        for (unsigned i = 0; i < 2; i++) {
+            one.ticket = question[i ^ order];
+            shared_answer_lease(&one);
+        }
+        T_EQ_I64(acquired(0, &lease, NULL), CELLAR_LEASED);
+        T_EQ_I64(cellar_lease_fulfill(ns[0], &lease, "v", 1, NULL), CELLAR_OK);
+        has(ns[1], "k", "v");
+        end();
+    }
+}
+
+static void ended_lease_of_the_host_stores_nothing(void)
+{
+    begin_far();
+    cellar_lease lease = leased_by(0);
+    sets(ns[1], "k", "theirs");
+    T_EQ_I64(cellar_lease_fulfill(ns[0], &lease, "v", 1, NULL), CELLAR_INVALIDATED);
+    has(ns[0], "k", "theirs");
+    has(ns[1], "k", "theirs");
+    end();
+}
+
+static void released_lease_of_the_host_goes_back_to_the_server(void)
+{
+    for (int32_t failed = 0; failed < 2; failed++) {
+        begin_far();
+        cellar_lease lease = leased_by(0);
+        T_EQ_I64(cellar_lease_release(ns[0], &lease, failed), CELLAR_OK);
+        T_EQ_U64(one.unleases, 1);
+        lease = leased_by(1);
+        T_EQ_I64(cellar_lease_fulfill(ns[1], &lease, "v", 1, NULL), CELLAR_OK);
+        has(ns[0], "k", "v");
+        end();
+    }
+}
+
+T_MAIN("api_tier_lease", T_CASE(key_is_loaded_once_by_two_processes),
+       T_CASE(change_during_a_load_ends_its_lease), T_CASE(failed_load_gives_the_lease_back),
+       T_CASE(thread_exit_in_loader_gives_the_lease_back), T_CASE(negative_result_is_filled),
+       T_CASE(load_without_a_lease_reaches_memory_only),
+       T_CASE(load_behind_a_silent_get_asks_no_more_and_is_not_kept),
+       T_CASE(lost_fill_leaves_memory_alone), T_CASE(blind_fill_does_not_follow_a_change),
+       T_CASE(delete_waits_for_a_blind_fill), T_CASE(blind_fill_does_not_follow_a_delete_of_many),
+       T_CASE(lease_ends_a_value_that_came_behind_the_look),
+       T_CASE(listener_of_a_value_that_a_lease_ends_loads_the_key),
+       T_CASE(call_behind_a_lease_does_not_join_a_load_before_it),
+       T_CASE(lease_of_a_dead_process_ends_by_time),
+       T_CASE(wait_for_another_process_ends_at_its_limit),
+       T_CASE(wait_for_another_process_ends_by_changes_of_its_key),
+       T_CASE(load_that_must_not_wait_is_pending), T_CASE(close_ends_the_wait_for_another_process),
+       T_CASE(stale_value_is_served_while_another_process_refreshes),
+       T_CASE(lease_of_the_host_is_one_over_processes),
+       T_CASE(lease_of_the_host_ends_a_value_that_came_behind_the_look),
+       T_CASE(lease_of_the_host_keeps_a_stale_value),
+       T_CASE(value_on_its_way_does_not_enter_memory_behind_a_lease),
+       T_CASE(host_that_waits_for_another_process_is_called),
+       T_CASE(change_before_the_answer_ends_the_wait_of_the_host),
+       T_CASE(two_questions_of_one_process_do_not_wait_for_each_other),
+       T_CASE(ended_lease_of_the_host_stores_nothing),
+       T_CASE(released_lease_of_the_host_goes_back_to_the_server))
