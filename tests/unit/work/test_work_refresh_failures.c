@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    A failed refresh keeps the old value and backs off up to the interval. Changes of the
+ *         program win over refreshes, and breakers and limiters bound the calls of the upstream.
+ * Method: Both clocks are variables; the test calls cellar_refresher_tick, which runs the loads.
+ *         The upstream fails when told to and acts in the middle of loads. */
+#include "cellar_limit.h"
+#include "tests/support/refresh_kit.h"
+
+/* ---- changes and failures ---- */
+
+static void delete_it(const void *key, size_t len)
+{
+    T_EQ_I64(cellar_delete(c, key, len), CELLAR_OK);
+}
+static void set_it(const void *key, size_t len)
+{
+    T_EQ_I64(cellar_set(c, key, len, "newer", 5, NULL), CELLAR_OK);
+}
+static void read_it(const void *key, size_t len)
+{
+    char text[64];
+    size_t n;
+    (void)key, (void)len;
+    T_EQ_I64(cellar_get(c, "k", 1, text, sizeof text, &n), CELLAR_OK);
+    T_CHECK(n >= 1 && text[0] == '1'); /* the old value */
+}
+
+static void refresh_delete_wins(void)
+{
+    open_all();
+    add("k", HOUR, 2 * HOUR);
+    pass(HOUR, HOUR, NULL);
+    T_CHECK(read_key("k")[0] == '1');
+    up.during = read_it; /* the old value is served until the new one is stored */
+    pass(HOUR, HOUR, NULL);
+    T_CHECK(read_key("k")[0] == '2');
+    up.during = delete_it;
+    pass(HOUR, HOUR, NULL);
+    T_EQ_STR(read_key("k"), "");
+    up.during = set_it;
+    pass(HOUR, HOUR, NULL);
+    T_EQ_STR(read_key("k"), "newer");
+    T_EQ_U64(figures().not_stored, 2);
+    T_EQ_U64(figures().ok, 4);
+    close_all();
+}
+
+static void failure_keeps_the_old_value_and_backs_off(void)
+{
+    open_all();
+    cellar_refresh_opts o = opts(30 * SECOND);
+    o.stale_ms = HOUR;
+    T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "up", 10 * SECOND, &o), CELLAR_OK);
+    pass(10 * SECOND, SECOND, NULL);
+    T_EQ_U64(up.calls, 1);
+    up.down = true;
+    pass(10 * SECOND, SECOND, NULL);
+    T_CHECK(read_key("k")[0] == '1'); /* fresh: its TTL has not ended */
+    const cellar_refresh_info info = row_of("k");
+    T_CHECK(info.failed >= 2 && info.last_err == CELLAR_E_LOADER && info.keys_left == 1);
+    T_CHECK(info.failed_age_ms >= 0 && info.failed_age_ms < 10 * SECOND);
+    T_EQ_I64(info.ok_age_ms >= 10 * SECOND, 1);
+    T_CHECK(strstr(logged, "2 refresh ") == logged && strstr(logged, "\"up\" failed") != NULL);
+    pass(MINUTE, SECOND, NULL);
+    T_EQ_STR(read_key("k"), ""); /* cellar_get takes no stale value */
+    cellar_get_opts stale = cellar_get_opts_default();
+    stale.flags = CELLAR_GET_ALLOW_STALE;
+    char text[64];
+    size_t len;
+    T_EQ_I64(cellar_get_with(c, "k", 1, &stale, text, sizeof text, &len), CELLAR_STALE);
+    up.down = false;
+    pass(2 * MINUTE, SECOND, NULL);
+    T_CHECK(read_key("k")[0] != '\0');
+    T_EQ_U64(row_of("k").keys_left, 0);
+    T_EQ_U64(figures().missed, 0);
+    close_all();
+}
+
+/* A namespace that remembers failures: a failed refresh leaves no error in place of the value. */
+static void remembered_failures_leave_the_old_value(void)
+{
+    cellar *ns;
+    cellar_namespace_opts no = cellar_namespace_opts_default();
+    cellar_load_opts lo = cellar_load_opts_default();
+    char text[64];
+    size_t len;
+    lo.error_ttl_ms = MINUTE;
+    no.load = &lo;
+    open_all();
+    T_EQ_I64(cellar_namespace_open(c, "ns", &no, &ns), CELLAR_OK);
+    const cellar_refresh_opts o = opts(HOUR);
+    T_EQ_I64(cellar_refresh_add(r, ns, "k", 1, "up", MINUTE, &o), CELLAR_OK);
+    pass(MINUTE, MINUTE, NULL);
+    up.down = true;
+    pass(10 * MINUTE, SECOND, NULL);
+    T_CHECK(figures().failed > 5);
+    T_EQ_I64(cellar_get(ns, "k", 1, text, sizeof text, &len), CELLAR_OK);
+    up.down = false;
+    const uint64_t ok = figures().ok;
+    pass(3 * MINUTE, SECOND, NULL);
+    T_CHECK(figures().ok > ok); /* no remembered failure stops a refresh */
+    T_EQ_I64(cellar_refresh_remove(r, ns, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_close(ns), CELLAR_OK);
+    close_all();
+}
+
+/* Pauses: at most 1 s, 2 s, 4 s .. up to the interval. */
+static void pauses_grow_to_the_interval(void)
+{
+    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_refresh_loader_opts lo = cellar_refresh_loader_opts_default();
+    int64_t last_ms = 0, most_ms = 0;
+    bo.consecutive_failures = 63;
+    bo.min_calls = 1000000;
+    open_all();
+    T_EQ_I64(cellar_breaker_create(c, &bo, &lo.breaker), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, "patient", load, "upstream", &lo), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "patient", MINUTE, NULL), CELLAR_OK);
+    up.down = true;
+    for (int64_t due = tick(); up.calls == 0; due = tick()) { turn(due); }
+    for (uint64_t n = 1; n < 40; n++) {
+        last_ms = mono_ms;
+        for (int64_t due = tick(); up.calls == n; due = tick()) { turn(due); }
+        const int64_t bound = n < 7 ? SECOND << (n - 1) : MINUTE;
+        T_CHECK(mono_ms - last_ms <= bound);
+        if (mono_ms - last_ms > most_ms) { most_ms = mono_ms - last_ms; }
+    }
+    T_CHECK(most_ms > 20 * SECOND);
+    const uint64_t calls = up.calls; /* pauses up to the interval: about 1.7 tries beside each */
+    T_EQ_I64(cellar_breaker_reset(lo.breaker), CELLAR_OK);
+    pass(20 * MINUTE, MINUTE, NULL);
+    T_CHECK(up.calls - calls > 30);
+    close_all();
+    cellar_breaker_destroy(lo.breaker);
+}
+
+/* Long failures made the pauses long; a success makes them short again. */
+static void success_of_one_key_shortens_the_pause(void)
+{
+    open_all();
+    listed.keys[0] = "a";
+    listed.keys[1] = "b";
+    listed.count = 2;
+    T_EQ_I64(cellar_refresh_add_pattern(r, c, "*", "many", 10 * HOUR, NULL), CELLAR_OK);
+    up.down = true;
+    pass(20 * HOUR, HOUR, NULL);
+    up.down = false;
+    up.bad = 'b';
+    const uint64_t ok = figures().ok;
+    for (int64_t due = tick(); figures().ok == ok; due = tick()) { turn(due); }
+    T_EQ_U64(row_of("*").keys_left, 1);
+    up.bad = '\0';
+    pass(5 * MINUTE, SECOND, NULL); /* the breaker may be open for a minute */
+    T_EQ_U64(row_of("*").keys_left, 0);
+    close_all();
+}
+
+static void open_breaker_lets_only_probes_pass(void)
+{
+    open_all();
+    for (int i = 0; i < 20; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "k%d", i);
+        add(key, MINUTE, 2 * MINUTE);
+    }
+    pass(MINUTE, SECOND, NULL);
+    T_EQ_U64(up.calls, 20);
+    up.down = true;
+    pass(MINUTE, SECOND, NULL); /* 5 failures in a row open it */
+    const uint64_t calls = up.calls;
+    T_CHECK(figures().skipped_breaker > 0);
+    pass(10 * MINUTE, SECOND, NULL); /* 20 rows ask each minute; probes only */
+    T_CHECK(up.calls - calls < 40);
+    T_CHECK(figures().skipped_breaker > 200);
+    up.down = false;
+    pass(5 * MINUTE, SECOND, NULL);
+    for (int i = 0; i < 20; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "k%d", i);
+        T_CHECK(read_key(key)[0] != '\0');
+        T_EQ_U64(row_of(key).keys_left, 0);
+    }
+    close_all();
+}
+
+/* A call of the program holds the key: its load comes first. */
+static void load_of_the_program_comes_first(void)
+{
+    cellar_lease lease;
+    cellar_result res = cellar_result_default();
+    open_all();
+    add("k", MINUTE, 2 * MINUTE);
+    turn(row_of("k").next_ms - 1);
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &res), CELLAR_LEASED);
+    pass(1, 1, NULL);
+    T_EQ_U64(figures().skipped_busy, 1);
+    T_EQ_U64(up.calls, 0);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "given", 5, NULL), CELLAR_OK);
+    T_EQ_STR(read_key("k"), "given");
+    pass(2 * SECOND, SECOND, NULL); /* the row looks again */
+    T_EQ_U64(up.calls, 1);
+    cellar_result_free(&res);
+    close_all();
+}
+
+static void disabled_namespace_is_not_refreshed(void)
+{
+    open_all();
+    add("k", MINUTE, 2 * MINUTE);
+    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
+    pass(10 * MINUTE, MINUTE, NULL);
+    T_EQ_U64(up.calls, 0);
+    T_EQ_U64(figures().skipped_off, 10);
+    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
+    pass(MINUTE, MINUTE, NULL);
+    T_EQ_U64(up.calls, 1);
+    close_all();
+}
+
+static void short_ttl_is_reported(void)
+{
+    open_all();
+    add("fine", MINUTE, 2 * MINUTE);
+    T_EQ_STR(logged, "");
+    T_EQ_U64(figures().short_ttls, 0);
+    add("brief", MINUTE, 2 * MINUTE - 1);
+    T_CHECK(strstr(logged, "below twice its interval") != NULL);
+    T_EQ_U64(figures().short_ttls, 1);
+    T_EQ_U64(row_of("brief").flags, CELLAR_REFRESH_SHORT_TTL);
+    T_EQ_U64(row_of("fine").flags, 0);
+    close_all();
+}
+
+static void limiter_bounds_the_calls_of_the_upstream(void)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(6, UINT64_C(60) * CELLAR_SECOND_NS, 1);
+    cellar_limiter_config lc = cellar_limiter_config_default();
+    cellar_refresh_loader_opts lo = cellar_refresh_loader_opts_default();
+    lc.clock_ns = limit_ns;
+    open_all();
+    T_EQ_I64(cellar_limiter_open(&lc, &rule, 1, &lo.limiter), CELLAR_OK);
+    T_EQ_I64(cellar_refresh_loader(r, "slow", load, "upstream", &lo), CELLAR_OK);
+    for (int i = 0; i < 20; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "k%d", i);
+        T_EQ_I64(cellar_refresh_add(r, c, key, strlen(key), "slow", 10 * MINUTE, NULL), CELLAR_OK);
+    }
+    for (int i = 0; i < 15; i++) {
+        const uint64_t calls = up.calls;
+        pass(MINUTE, SECOND, NULL);
+        T_CHECK(up.calls - calls <= 7);
+    }
+    T_CHECK(up.calls >= 20);
+    T_CHECK(figures().skipped_limiter > 0);
+    T_EQ_U64(figures().failed, 0);
+    close_all();
+    cellar_limiter_close(lo.limiter);
+}
+
+T_MAIN("work_refresh_failures", T_CASE(refresh_delete_wins),
+       T_CASE(failure_keeps_the_old_value_and_backs_off),
+       T_CASE(remembered_failures_leave_the_old_value), T_CASE(pauses_grow_to_the_interval),
+       T_CASE(success_of_one_key_shortens_the_pause), T_CASE(open_breaker_lets_only_probes_pass),
+       T_CASE(load_of_the_program_comes_first), T_CASE(disabled_namespace_is_not_refreshed),
+       T_CASE(short_ttl_is_reported), T_CASE(limiter_bounds_the_calls_of_the_upstream))

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    Chains hand results on, a group ends once after all its members, and the results of
+ *         tasks are entries of a store for as long as the state says.
+ * Method: Both clocks are variables; the test calls cellar_pool_tick, which runs the tasks. */
+#include "tests/support/task_kit.h"
+
+/* ---- several tasks ---- */
+
+static void open_gives(void)
+{
+    clear();
+    memset(heard, 0, sizeof heard);
+    open_it();
+    name_it("g", gives, NULL);
+}
+
+static void chain_hands_results_on(void)
+{
+    cellar_task_item items[8];
+    cellar_task_id ids[8];
+    defaults();
+    open_gives();
+    items_of("abc", items);
+    T_EQ_I64(cellar_task_submit_chain(p, items, 3, CELLAR_TASK_ON_SUCCESS, ids), CELLAR_OK);
+    T_EQ_I64(state_of(ids[2]), CELLAR_TASK_WAITING);
+    (void)tick();
+    T_EQ_STR(heard, "a bA cB ");
+    memset(heard, 0, sizeof heard);
+    items_of("axcd", items);
+    T_EQ_I64(cellar_task_submit_chain(p, items, 4, CELLAR_TASK_ON_SUCCESS, ids), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(heard, "a xA ");
+    T_EQ_U64(figures().cancelled, 2);
+    memset(heard, 0, sizeof heard);
+    T_EQ_I64(cellar_task_submit_chain(p, items, 4, CELLAR_TASK_ALWAYS, ids), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(heard, "a xA c- dC ");
+    memset(heard, 0, sizeof heard);
+    T_EQ_I64(cellar_task_submit_chain(p, items + 1, 3, CELLAR_TASK_ON_FAILURE, ids), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(heard, "x c- ");
+    T_EQ_U64(figures().cancelled, 3);
+    /* Delay after the predecessor; cancel of a waiting task ends the rest. */
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.delay_ms = 100;
+    items_of("abc", items);
+    items[1].opts = &o;
+    memset(heard, 0, sizeof heard);
+    T_EQ_I64(cellar_task_submit_chain(p, items, 3, CELLAR_TASK_ON_SUCCESS, ids), CELLAR_OK);
+    (void)tick();
+    T_EQ_I64(state_of(ids[1]), CELLAR_TASK_SCHEDULED);
+    T_EQ_I64(cellar_task_cancel(p, ids[2]), CELLAR_OK);
+    (void)pass(100);
+    T_EQ_STR(heard, "a bA ");
+    o.delay_ms = 0;
+    o.eta_wall_ms = wall_ms + 1;
+    T_EQ_I64(cellar_task_submit_chain(p, items, 3, CELLAR_TASK_ON_SUCCESS, ids), CELLAR_E_INVAL);
+    close_it();
+}
+
+static void long_chain_ends_without_recursion(void)
+{
+    enum { LONG = 50000 };
+    cellar_task_item *items = malloc(LONG * sizeof *items);
+    T_REQUIRE(items != NULL);
+    for (int i = 0; i < LONG; i++) { items[i] = (cellar_task_item){ "t", "a", 1, NULL }; }
+    defaults();
+    open_with(NULL);
+    answer = cellar_verdict_fail();
+    T_EQ_I64(cellar_task_submit_chain(p, items, LONG, CELLAR_TASK_ON_SUCCESS, NULL), CELLAR_OK);
+    (void)tick();
+    T_EQ_U64(figures().cancelled, LONG - 1);
+    T_EQ_U64(figures().live, 0);
+    close_it();
+    free(items);
+}
+
+static void group_runs_then_after_all(void)
+{
+    cellar_task_item items[8];
+    cellar_task_id ids[8];
+    defaults();
+    open_gives();
+    items_of("abcz", items);
+    T_EQ_I64(cellar_task_submit_group(p, items, 4, CELLAR_TASK_ON_SUCCESS, ids), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(heard, "a b c zABC ");
+    memset(heard, 0, sizeof heard);
+    items_of("axbz", items);
+    T_EQ_I64(cellar_task_submit_group(p, items, 4, CELLAR_TASK_ON_SUCCESS, ids), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(heard, "a x b ");
+    memset(heard, 0, sizeof heard);
+    T_EQ_I64(cellar_task_submit_group(p, items, 4, CELLAR_TASK_ALWAYS, ids), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(heard, "a x b zA-B ");
+    T_EQ_I64(cellar_task_submit_group(p, items, 1, CELLAR_TASK_ALWAYS, ids), CELLAR_E_INVAL);
+    close_it();
+}
+
+/* A member that fails, is requeued and ends again must not fire the group twice, or early. */
+static void task_group_completion_twice(void)
+{
+    cellar_task_item items[3];
+    cellar_task_id ids[3];
+    cellar_submit_opts late = cellar_submit_opts_default();
+    late.delay_ms = 1000;
+    defaults();
+    open_with(NULL);
+    items[0] = (cellar_task_item){ "t", "a", 1, NULL };
+    items[1] = (cellar_task_item){ "t", "b", 1, &late };
+    items[2] = (cellar_task_item){ "t", "z", 1, NULL };
+    answer = cellar_verdict_fail();
+    T_EQ_I64(cellar_task_submit_group(p, items, 3, CELLAR_TASK_ALWAYS, ids), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(ran, "a");
+    for (int i = 0; i < 3; i++) { /* three more ends of the same member */
+        T_EQ_I64(cellar_task_requeue(p, ids[0]), CELLAR_OK);
+        (void)tick();
+    }
+    T_EQ_STR(ran, "aaaa");
+    T_EQ_I64(state_of(ids[2]), CELLAR_TASK_WAITING);
+    answer = cellar_verdict_ok();
+    (void)pass(1000);
+    T_EQ_STR(ran, "aaaabz");
+    T_EQ_I64(cellar_task_requeue(p, ids[0]), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(ran, "aaaabza");
+    close_it();
+}
+
+static void submit_many_is_all_or_none(void)
+{
+    cellar_task_item items[4];
+    cellar_task_id ids[4];
+    cellar_submit_opts o = owned(), key = keyed("k");
+    memset(freed, 0, sizeof freed);
+    freed_count = 0;
+    defaults();
+    config.queue_cap = 4;
+    open_with(NULL);
+    for (int i = 0; i < 4; i++) { items[i] = (cellar_task_item){ "t", "abcd" + i, 1, &o }; }
+    items[3].name = "unknown";
+    T_EQ_I64(cellar_task_submit_many(p, items, 4, ids), CELLAR_E_NOT_FOUND);
+    items[3].name = "t";
+    items[1].opts = items[3].opts = &key; /* twice the same key */
+    T_EQ_I64(cellar_task_submit_many(p, items, 4, ids), CELLAR_EXISTS);
+    T_CHECK(key_is_free("k"));
+    items[3].opts = &o;
+    (void)submit("x", NULL);
+    T_EQ_I64(cellar_task_submit_many(p, items, 4, ids), CELLAR_E_BUSY);
+    T_EQ_U64(figures().live, 1);
+    (void)tick();
+    T_EQ_STR(freed, "");
+    T_EQ_I64(cellar_task_submit_many(p, items, 4, ids), CELLAR_OK);
+    T_CHECK(!key_is_free("k"));
+    (void)tick();
+    T_EQ_STR(ran, "xabcd");
+    T_EQ_STR(freed, "acd");
+    key.on_conflict = CELLAR_TASK_CONFLICT_REPLACE;
+    T_EQ_I64(cellar_task_submit_many(p, items, 4, ids), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_task_submit_many(p, items, 0, ids), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_task_submit_many(p, NULL, 1, ids), CELLAR_E_INVAL);
+    close_it();
+}
+
+/* ---- results ---- */
+
+static cellar_verdict big(const cellar_task *t, void *ctx)
+{
+    static char bytes[900000];
+    (void)ctx;
+    T_EQ_I64(cellar_task_result_set(t, bytes, sizeof bytes), CELLAR_OK);
+    return cellar_verdict_ok();
+}
+
+static void results_are_kept_by_state(void)
+{
+    cellar *store, *results;
+    cellar_task_id id;
+    char buf[16];
+    size_t len;
+    cellar_config sc = cellar_config_default();
+    cellar_host_opts sh = cellar_host_opts_default();
+    defaults();
+    sh.clock = read_mono;
+    sh.no_threads = 1;
+    sc.host = &sh;
+    sc.memory_bytes = 1u << 20;
+    T_REQUIRE(cellar_open(&sc, &store) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(store, "results", NULL, &results) == CELLAR_OK);
+    config.results = results;
+    config.success_ttl_ms = 5000;
+    config.failed_ttl_ms = 2000;
+    open_gives();
+    name_it("big", big, NULL);
+    T_EQ_I64(cellar_task_submit(p, "g", "a", 1, NULL, &id), CELLAR_OK);
+    T_EQ_I64(cellar_task_result_get(p, id, buf, sizeof buf, &len), CELLAR_PENDING);
+    T_EQ_I64(status_of(id).started_wall_ms, 0);
+    (void)pass(70);
+    T_EQ_I64(status_of(id).submitted_wall_ms, wall_ms - 70);
+    T_EQ_I64(status_of(id).started_wall_ms, wall_ms);
+    T_EQ_I64(status_of(id).ended_wall_ms, wall_ms);
+    T_EQ_I64(state_of(id), CELLAR_TASK_SUCCEEDED);
+    T_EQ_STR(status_of(id).name, "g");
+    T_EQ_U64(status_of(id).attempt, 1);
+    T_EQ_U64(status_of(id).result_len, 1);
+    T_EQ_I64(cellar_task_result_get(p, id, NULL, 0, &len), CELLAR_E_BUFFER);
+    T_EQ_U64(len, 1);
+    T_EQ_I64(cellar_task_result_get(p, id, buf, sizeof buf, &len), CELLAR_OK);
+    T_CHECK(len == 1 && buf[0] == 'A');
+    T_EQ_I64(cellar_task_wait(p, id, 0, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_cancel(p, id), CELLAR_E_NOT_FOUND);
+    mono_ms += 4999;
+    T_EQ_I64(state_of(id), CELLAR_TASK_SUCCEEDED);
+    mono_ms += 2;
+    T_EQ_I64(state_of(id), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_task_submit(p, "g", "a", 1, NULL, &id), CELLAR_OK);
+    T_EQ_I64(cellar_task_cancel(p, id), CELLAR_OK);
+    T_EQ_I64(state_of(id), CELLAR_TASK_CANCELLED);
+    mono_ms += 2001;
+    T_EQ_I64(state_of(id), CELLAR_E_NOT_FOUND);
+    /* A result larger than the namespace takes: the state is kept. */
+    T_EQ_I64(cellar_task_submit(p, "big", NULL, 0, NULL, &id), CELLAR_OK);
+    (void)tick();
+    T_EQ_U64(figures().result_lost, 1);
+    close_it();
+    T_EQ_I64(cellar_close(results), CELLAR_OK);
+    T_EQ_I64(cellar_close(store), CELLAR_OK);
+}
+
+/* ---- the store of the results, and other pools ---- */
+
+static cellar_verdict closes_store(const cellar_task *t, void *ctx)
+{
+    T_EQ_I64(cellar_task_result_set(t, "r", 1), CELLAR_OK);
+    T_EQ_I64(cellar_close(ctx), CELLAR_OK);
+    return cellar_verdict_ok();
+}
+
+static void task_that_closes_the_store_loses_its_result_only(void)
+{
+    cellar *store, *results;
+    cellar_task_id id;
+    cellar_config sc = cellar_config_default();
+    cellar_host_opts sh = cellar_host_opts_default();
+    defaults();
+    sh.clock = read_mono;
+    sh.no_threads = 1;
+    sc.host = &sh;
+    sc.memory_bytes = 1u << 20;
+    T_REQUIRE(cellar_open(&sc, &store) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(store, "results", NULL, &results) == CELLAR_OK);
+    config.results = results;
+    open_with(NULL);
+    T_EQ_I64(cellar_task_register(p, "closes", closes_store, store, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p, "closes", NULL, 0, NULL, &id), CELLAR_OK);
+    (void)tick();
+    T_EQ_U64(figures().ok, 1);
+    T_EQ_I64(state_of(id), CELLAR_E_NOT_FOUND); /* nothing keeps its state any more */
+    (void)submit("a", NULL);
+    (void)tick();
+    T_EQ_U64(ran_count, 1);
+    T_EQ_U64(figures().ok, 2);
+    close_it();
+    T_EQ_I64(cellar_close(results), CELLAR_OK);
+}
+
+static void status_of_a_dead_letter_has_its_end(void)
+{
+    const cellar_task_opts o = no_jitter(1);
+    defaults();
+    open_with(&o);
+    answer = cellar_verdict_fail();
+    const cellar_task_id id = submit("a", NULL);
+    const int64_t ended = wall_ms;
+    (void)tick();
+    (void)pass(5000);
+    T_EQ_I64(state_of(id), CELLAR_TASK_FAILED);
+    T_EQ_I64(status_of(id).ended_wall_ms, ended);
+    T_EQ_I64(status_of(id).due_wall_ms, 0);
+    T_EQ_I64(cellar_task_requeue(p, id), CELLAR_OK);
+    T_EQ_I64(status_of(id).ended_wall_ms, 0);
+    close_it();
+}
+
+static void ids_of_another_pool_are_unknown(void)
+{
+    cellar_pool *other;
+    defaults();
+    open_with(NULL);
+    const cellar_task_id id = submit("a", NULL);
+    mono_ms++; /* the time is part of an id */
+    wall_ms++;
+    T_REQUIRE(cellar_pool_open(&config, &other) == CELLAR_OK);
+    T_EQ_I64(cellar_task_register(other, "t", note, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(other, "t", "b", 1, NULL, NULL), CELLAR_OK);
+    cellar_task_status st = cellar_task_status_default();
+    T_EQ_I64(cellar_task_status_get(other, id, &st), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_task_cancel(other, id), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_task_wait(other, id, 0, NULL), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_task_requeue(other, id), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_task_purge(other, id), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(state_of(id), CELLAR_TASK_QUEUED);
+    T_EQ_I64(cellar_pool_close(other), CELLAR_OK);
+    (void)tick();
+    T_EQ_U64(ran_count, 1);
+    close_it();
+}
+
+T_MAIN("work_task_groups", T_CASE(chain_hands_results_on),
+       T_CASE(long_chain_ends_without_recursion), T_CASE(group_runs_then_after_all),
+       T_CASE(task_group_completion_twice), T_CASE(submit_many_is_all_or_none),
+       T_CASE(results_are_kept_by_state), T_CASE(task_that_closes_the_store_loses_its_result_only),
+       T_CASE(status_of_a_dead_letter_has_its_end), T_CASE(ids_of_another_pool_are_unknown))

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    Tasks run in the order of priority, age, weight and route. The limits of a name park
+ *         tasks and keep their order.
+ * Method: Both clocks are variables; the test calls cellar_pool_tick, which runs the tasks.
+ *         Parking is compared with the order of random submits. */
+#include "base/random.h"
+#include "cellar_limit.h"
+#include "tests/support/task_kit.h"
+
+/* ---- order ---- */
+
+static void priorities_and_order(void)
+{
+    cellar_submit_opts o = cellar_submit_opts_default();
+    defaults();
+    open_with(NULL);
+    static const uint32_t priority[] = { CELLAR_OFF, 1, 9, 0, 9, 5, CELLAR_OFF };
+    for (size_t i = 0; i < 7; i++) {
+        const char payload[2] = { (char)('a' + i), 0 };
+        o.priority = priority[i];
+        (void)submit(payload, &o);
+    }
+    (void)tick();
+    T_EQ_STR(ran, "cedfbag");
+    o.priority = 10;
+    T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, NULL), CELLAR_E_INVAL);
+    close_it();
+}
+
+static void task_priority_ageing(void)
+{
+    cellar_submit_opts low = cellar_submit_opts_default(), high = low;
+    defaults();
+    config.age_ms = 1000;
+    open_with(NULL);
+    low.priority = CELLAR_OFF;
+    high.priority = 9;
+    (void)submit("l", &low);
+    mono_ms += 8999;
+    (void)submit("h", &high);
+    (void)tick();
+    T_EQ_STR(ran, "hl");
+    clear();
+    (void)submit("l", &low);
+    mono_ms += 9000; /* it counts as 9 now, and is older */
+    (void)submit("h", &high);
+    (void)tick();
+    T_EQ_STR(ran, "lh");
+    close_it();
+}
+
+static void queues_share_by_weight_and_pause(void)
+{
+    defaults();
+    open_with(NULL);
+    cellar_task_opts o = cellar_task_opts_default();
+    o.queue = "slow";
+    name_it("u", note, &o);
+    T_EQ_I64(cellar_pool_queue_weight(p, "default", 3), CELLAR_OK);
+    for (int i = 0; i < 40; i++) {
+        (void)submit("a", NULL);
+        T_EQ_I64(cellar_task_submit(p, "u", "b", 1, NULL, NULL), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_pool_queue_pause(p, "slow", 1000), CELLAR_OK);
+    T_EQ_I64(tick(), 1000);
+    T_EQ_U64(strspn(ran, "a"), 40);
+    T_EQ_U64(ran_count, 40);
+    for (int i = 0; i < 40; i++) { (void)submit("a", NULL); }
+    T_EQ_I64(cellar_pool_queue_pause(p, "slow", 0), CELLAR_OK);
+    clear();
+    (void)tick();
+    size_t b = 0;
+    for (size_t i = 0; i < 40; i++) { b += ran[i] == 'b'; }
+    T_EQ_U64(b, 10);
+    T_EQ_U64(ran_count, 80);
+    T_EQ_I64(cellar_pool_queue_pause(p, "none", 5), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_pool_queue_weight(p, "none", 5), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_pool_queue_weight(p, "slow", 101), CELLAR_E_INVAL);
+    close_it();
+}
+
+static void route_moves_queued_tasks(void)
+{
+    uint32_t moved;
+    defaults();
+    open_with(NULL);
+    name_it("image.a", note, NULL);
+    name_it("image.b", note, NULL);
+    for (int i = 0; i < 3; i++) {
+        T_EQ_I64(cellar_task_submit(p, "image.a", "i", 1, NULL, NULL), CELLAR_OK);
+        (void)submit("t", NULL);
+    }
+    T_EQ_I64(cellar_pool_route(p, "image.*", "slow", &moved), CELLAR_OK);
+    T_EQ_U64(moved, 2);
+    T_EQ_I64(cellar_pool_route(p, "imagf.*", "slow", &moved), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_pool_queue_pause(p, "slow", 10), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(ran, "ttt");
+    (void)pass(10);
+    T_EQ_STR(ran, "tttiii");
+    close_it();
+}
+
+/* ---- limits of a name ---- */
+
+static void task_rate_parks_in_order(void)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(1, CELLAR_SECOND_NS, 1);
+    cellar_limiter_config lc = cellar_limiter_config_default();
+    cellar_limiter *l;
+    defaults();
+    T_REQUIRE(cellar_limiter_open(&lc, &rule, 1, &l) == CELLAR_OK);
+    cellar_task_opts o = cellar_task_opts_default();
+    o.rate = l;
+    open_with(&o);
+    name_it("free", note, NULL);
+    cellar_submit_opts high = cellar_submit_opts_default();
+    high.priority = 9;
+    cellar_task_id ids[5];
+    for (int i = 0; i < 4; i++) {
+        const char payload[2] = { (char)('a' + i), 0 };
+        ids[i] = submit(payload, NULL);
+    }
+    T_EQ_I64(cellar_task_submit(p, "free", "f", 1, NULL, NULL), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(ran, "af"); /* the worker went on to the next name */
+    T_EQ_I64(state_of(ids[1]), CELLAR_TASK_SCHEDULED);
+    T_EQ_U64(status_of(ids[1]).attempt, 0);
+    T_EQ_U64(figures().parked, 3);
+    ids[4] = submit("H", &high);
+    T_EQ_I64(cellar_limiter_reset_all(l), CELLAR_OK);
+    (void)pass(1100);
+    T_EQ_STR(ran, "afH");
+    const char *expected[] = { "afHb", "afHbc", "afHbcd" };
+    for (int i = 0; i < 3; i++) {
+        T_EQ_I64(cellar_limiter_reset_all(l), CELLAR_OK);
+        (void)pass(1100);
+        T_EQ_STR(ran, expected[i]);
+    }
+    T_EQ_U64(figures().started, 6);
+    T_EQ_U64(figures().parked, 0);
+    T_CHECK(figures().parked_rate > 0);
+    close_it();
+    cellar_limiter_close(l);
+}
+
+static void limiter_that_never_admits_fails_the_task(void)
+{
+    const cellar_rule rule = cellar_rule_sliding_log(0, CELLAR_SECOND_NS);
+    cellar_limiter *l;
+    if (cellar_limiter_open(NULL, &rule, 1, &l) != CELLAR_OK) {
+        T_SKIP("a limit of 0 is refused");
+        return;
+    }
+    defaults();
+    cellar_task_opts o = cellar_task_opts_default();
+    o.rate = l;
+    open_with(&o);
+    const cellar_task_id id = submit("a", NULL);
+    (void)tick();
+    T_EQ_I64(state_of(id), CELLAR_TASK_FAILED);
+    T_EQ_STR(status_of(id).error, "the limiter never admits it");
+    close_it();
+    cellar_limiter_close(l);
+}
+
+static cellar_verdict inside(const cellar_task *t, void *ctx)
+{
+    int64_t wait;
+    (void)ctx;
+    ran[ran_count++] = *(const char *)t->payload;
+    (void)cellar_pool_tick(p, 1000000, &wait); /* a second thread could run here */
+    ran[ran_count++] = '.';
+    return cellar_verdict_ok();
+}
+
+static void max_running_parks_in_order(void)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    o.max_running = 1;
+    defaults();
+    clear();
+    open_it();
+    name_it("t", inside, &o);
+    name_it("free", note, NULL);
+    (void)submit("a", NULL);
+    (void)submit("b", NULL);
+    (void)submit("c", NULL);
+    T_EQ_I64(cellar_task_submit(p, "free", "f", 1, NULL, NULL), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(ran, "af.b.c.");
+    T_EQ_U64(figures().parked, 0);
+    T_CHECK(figures().parked_running > 0);
+    close_it();
+    o.max_running = 2;
+    clear();
+    open_it();
+    name_it("t", inside, &o);
+    (void)submit("a", NULL);
+    (void)submit("b", NULL);
+    (void)submit("c", NULL);
+    (void)submit("d", NULL);
+    (void)tick();
+    T_EQ_STR(ran, "ab.c.d..");
+    close_it();
+}
+
+static cellar_verdict parks_three(const cellar_task *t, void *ctx)
+{
+    if (*(const char *)t->payload != 'x') { return inside(t, ctx); }
+    (void)submit("a", NULL);
+    (void)submit("b", NULL);
+    (void)submit("c", NULL);
+    T_EQ_I64(cellar_pool_queue_pause(p, "default", 1000), CELLAR_OK);
+    return cellar_verdict_ok();
+}
+
+/* "a" is released to the queue, and meets a name that is busy again: it stays first. */
+static void released_task_that_is_parked_again_keeps_its_place(void)
+{
+    cellar_task_opts o = cellar_task_opts_default();
+    cellar_submit_opts high = cellar_submit_opts_default();
+    high.priority = 9;
+    o.max_running = 1;
+    defaults();
+    clear();
+    open_it();
+    name_it("t", parks_three, &o);
+    (void)submit("x", NULL);
+    (void)tick();
+    T_EQ_U64(figures().parked, 2);
+    (void)submit("H", &high);
+    T_EQ_I64(cellar_pool_queue_pause(p, "default", 0), CELLAR_OK);
+    (void)tick();
+    T_EQ_STR(ran, "H.a.b.c.");
+    close_it();
+}
+
+/* ---- random parking ---- */
+
+/* Names with max_running or a limiter, tasks that tick inside (so that attempts overlap), cancels
+ * and pauses: tasks of one name and priority begin in the order of their submits, and all of them
+ * begin or are cancelled. */
+enum { PARK_NAMES = 3, PARK_TASKS = 400 };
+static uint64_t park_begun[PARK_NAMES][CELLAR_TASK_PRIORITY_MAX + 1];
+static unsigned park_depth, park_runs;
+static base_rng park_rng;
+static const char *const park_name[PARK_NAMES] = { "one", "two", "rate" };
+
+typedef struct park_note {
+    uint32_t name, priority;
+    uint64_t number;
+} park_note;
+
+static cellar_verdict park_run(const cellar_task *t, void *ctx)
+{
+    park_note n;
+    (void)ctx;
+    memcpy(&n, t->payload, sizeof n);
+    T_CHECK(n.number > park_begun[n.name][n.priority]);
+    park_begun[n.name][n.priority] = n.number;
+    park_runs++;
+    if (park_depth < 4 && base_rng_below(&park_rng, 2) == 0) {
+        park_depth++;
+        (void)cellar_pool_tick(p, base_rng_below(&park_rng, 2), NULL);
+        park_depth--;
+    }
+    return cellar_verdict_ok();
+}
+
+static void park_submit(uint64_t number, cellar_task_id *id)
+{
+    cellar_submit_opts o = cellar_submit_opts_default();
+    const park_note n = { (uint32_t)base_rng_below(&park_rng, PARK_NAMES),
+                          4 + (uint32_t)base_rng_below(&park_rng, 3), number };
+    o.priority = n.priority;
+    T_EQ_I64(cellar_task_submit(p, park_name[n.name], &n, sizeof n, &o, id), CELLAR_OK);
+}
+
+static void parking_keeps_the_order_of_a_name_and_priority(void)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(1, CELLAR_HOUR_NS, 1);
+    cellar_task_id ids[PARK_TASKS];
+    cellar_limiter *l;
+    base_rng_seed(&park_rng, t_seed());
+    T_REQUIRE(cellar_limiter_open(NULL, &rule, 1, &l) == CELLAR_OK);
+    for (uint64_t round = 0; round < t_share(20) / T_COST + 1; round++) {
+        uint64_t number = 0;
+        unsigned cancelled = 0;
+        memset(park_begun, 0, sizeof park_begun);
+        park_runs = 0;
+        defaults();
+        config.age_ms = INT64_MAX / 4;
+        open_it();
+        for (uint32_t i = 0; i < PARK_NAMES; i++) {
+            cellar_task_opts o = cellar_task_opts_default();
+            o.max_running = i < 2 ? i + 1 : 0;
+            o.rate = i == 2 ? l : NULL;
+            name_it(park_name[i], park_run, &o);
+        }
+        while (number < PARK_TASKS) {
+            switch (base_rng_below(&park_rng, 8)) {
+            case 0: (void)cellar_pool_tick(p, 0, NULL); break;
+            case 1: T_EQ_I64(cellar_limiter_reset_all(l), CELLAR_OK); break;
+            case 2: mono_ms += 3700000, wall_ms += 3700000; break;
+            case 3:
+                if (number != 0) {
+                    const size_t i = base_rng_below(&park_rng, number);
+                    cancelled += cellar_task_cancel(p, ids[i]) == CELLAR_OK;
+                }
+                break;
+            case 4:
+                T_EQ_I64(cellar_pool_queue_pause(p, "default",
+                                                 (int64_t)base_rng_below(&park_rng, 2)),
+                         CELLAR_OK);
+                break;
+            default:
+                park_submit(number + 1, &ids[number]);
+                number++;
+            }
+        }
+        for (unsigned i = 0; figures().live != 0 && i < 10 * PARK_TASKS; i++) {
+            T_EQ_I64(cellar_limiter_reset_all(l), CELLAR_OK);
+            (void)pass(3700000);
+        }
+        T_EQ_U64(figures().live, 0);
+        T_EQ_U64(park_runs + cancelled, PARK_TASKS);
+        close_it();
+    }
+    cellar_limiter_close(l);
+}
+
+T_MAIN("work_task_order", T_CASE(priorities_and_order), T_CASE(task_priority_ageing),
+       T_CASE(queues_share_by_weight_and_pause), T_CASE(route_moves_queued_tasks),
+       T_CASE(task_rate_parks_in_order), T_CASE(limiter_that_never_admits_fails_the_task),
+       T_CASE(max_running_parks_in_order),
+       T_CASE(released_task_that_is_parked_again_keeps_its_place),
+       T_CASE(parking_keeps_the_order_of_a_name_and_priority))
