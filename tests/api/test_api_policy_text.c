@@ -1,0 +1,602 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    Patterns match the keys that the header says. Errors of a policy file have line and
+ *         column, all are reported, and the present rules stay. Rules given as structs behave
+ *         like those of a file. Each finding of the linter has a file that causes it.
+ * Method: Rules from texts and structs, one mistake each. */
+#include <sys/wait.h>
+
+#include "tests/support/folder.h"
+#include "tests/support/policy_kit.h"
+
+/* ---- patterns ---- */
+
+static void placeholders_take_one_or_more_bytes_without_separator(void)
+{
+    cellar *c = api_open(4 << 20);
+    T_EQ_I64(rules(c, "[*]\nkey a:{x}-{y}.json ttl=1s\nkey {x} ttl=2s\nkey {x}:end ttl=3s\n"
+                      "key \"quoted \\\"{x}\\\"\\x21\" ttl=4s\nkey exact:key ttl=5s\n"
+                      "glob g:[ab]?* ttl=6s\nkey {x}ab{y}:z ttl=7s\n", NULL), CELLAR_OK);
+    T_EQ_I64(ttl_after_set(c, "a:1-2.json"), 1 * S);
+    T_EQ_I64(ttl_after_set(c, "a:1-2-3.json.json"), 1 * S);
+    T_EQ_I64(ttl_after_set(c, "a:-2.json"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "a:1-.json"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "a:1:-2.json"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "a:1-2.jsonx"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "plain"), 2 * S);
+    T_EQ_I64(ttl_after_set(c, "x"), 2 * S);
+    T_EQ_I64(ttl_after_set(c, "x:end"), 3 * S);
+    T_EQ_I64(ttl_after_set(c, ":end"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "x:y:end"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "exact:key"), 5 * S);
+    T_EQ_I64(ttl_after_set(c, "exact:keys"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "g:a1"), 6 * S);
+    T_EQ_I64(ttl_after_set(c, "g:c1"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "1ab2ab3:z"), 7 * S);
+    T_EQ_I64(ttl_after_set(c, "ab2:z"), CELLAR_TTL_NONE);
+    T_EQ_I64(rules(c, "[*]\nset separator=/ prefix=app\nkey a/{x} ttl=1s\nkey b:{x} ttl=2s\n",
+                   NULL), CELLAR_OK);
+    T_EQ_I64(ttl_after_set(c, "app/a/1"), 1 * S);
+    T_EQ_I64(ttl_after_set(c, "a/1"), 1 * S);
+    T_EQ_I64(ttl_after_set(c, "appa/1"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "b:1:2"), 2 * S);
+    T_EQ_I64(rules(c, "[*]\nkey \"quoted \\\"{x}\\\"\\x21\" ttl=4s\n", NULL), CELLAR_OK);
+    T_EQ_I64(ttl_after_set(c, "quoted \"7\"!"), 4 * S);
+    api_shut(c);
+}
+
+/* Compare the index with a plain search in file order, which the keys of one rule each allow. */
+static void fifty_rules_and_more_find_the_same_rule(void)
+{
+    static char text[200000];
+    size_t used = (size_t)snprintf(text, sizeof text, "[*]\n");
+    cellar *c = api_open(16 << 20);
+    for (unsigned i = 0; i < 1000; i++) {
+        used += (size_t)snprintf(text + used, sizeof text - used, "key g%u:{id}:f%u ttl=%us\n",
+                                 i % 10, i / 10, i + 1);
+    }
+    T_EQ_I64(rules(c, text, NULL), CELLAR_OK);
+    for (unsigned i = 0; i < 1000; i++) {
+        char key[64];
+        (void)snprintf(key, sizeof key, "g%u:some id:f%u", i % 10, i / 10);
+        T_EQ_I64(ttl_after_set(c, key), (i + 1) * S);
+    }
+    api_shut(c);
+}
+
+static void deny_ignores_case_in_keys_of_any_length(void)
+{
+    static char key[70000];
+    cellar *c = api_open(4 << 20);
+    T_EQ_I64(rules(c, "[*]\ndeny *ToKen*\ndeny A[a-c]?\nno_l2 *secret*\nglob * ttl=1s\n", NULL),
+             CELLAR_OK);
+    T_EQ_I64(api_put(c, "xTOKENx", "v", NULL), CELLAR_E_DENIED);
+    T_EQ_I64(api_put(c, "aB1", "v", NULL), CELLAR_E_DENIED);
+    T_EQ_I64(ttl_after_set(c, "aD1"), S);
+    T_EQ_I64(ttl_after_set(c, "toke"), S);
+    T_EQ_I64(ttl_after_set(c, "SECRET"), S);
+    memset(key, 'x', sizeof key);
+    for (size_t len = 200; len <= CELLAR_KEY_MAX; len = len * 3 / 2) {
+        memcpy(key + len - 5, "TOKEN", 5);
+        T_EQ_I64(cellar_set(c, key, len, "v", 1, NULL), CELLAR_E_DENIED);
+        memcpy(key + len - 5, "xxxxx", 5);
+        T_EQ_I64(cellar_set(c, key, len, "v", 1, NULL), CELLAR_OK);
+    }
+    api_shut(c);
+}
+
+/* Only A to Z have another case; each byte stands in a word of 8 bytes and behind it. */
+static void deny_folds_no_byte_but_ascii_capitals(void)
+{
+    cellar *c = api_open(4 << 20);
+    for (unsigned byte = 1; byte < 256; byte++) {
+        const bool capital = byte >= 'A' && byte <= 'Z', small = byte >= 'a' && byte <= 'z';
+        char text[64], key[16] = "aaa.aaaaaa.a";
+        if (strchr("*?[]\\^-", (int)byte) != NULL) { continue; }
+        const unsigned low = capital ? byte + 32 : byte;
+        (void)snprintf(text, sizeof text, "[*]\ndeny \"aaa\\x%02Xaaaaaa\\x%02Xa\"\n", low, low);
+        T_EQ_I64(rules(c, text, NULL), CELLAR_OK);
+        key[3] = key[10] = (char)byte;
+        T_EQ_I64(cellar_set(c, key, 12, "v", 1, NULL), CELLAR_E_DENIED);
+        key[3] = (char)(byte ^ 32);
+        T_EQ_I64(cellar_set(c, key, 12, "v", 1, NULL),
+                 capital || small ? CELLAR_E_DENIED : CELLAR_OK);
+    }
+    api_shut(c);
+}
+
+static void globs_match_whatever_their_end_is(void)
+{
+    cellar *c = api_open(4 << 20);
+    T_EQ_I64(rules(c, "[*]\nglob *:end ttl=1s\nglob *:verylongend ttl=2s\nglob [*z ttl=3s\n"
+                      "glob \"b*\\\\*\" ttl=4s\nglob c*[xy]z ttl=5s\nglob *d?f ttl=6s\n", NULL),
+             CELLAR_OK);
+    T_EQ_I64(ttl_after_set(c, "a:end"), 1 * S);
+    T_EQ_I64(ttl_after_set(c, ":end"), 1 * S);
+    T_EQ_I64(ttl_after_set(c, "end"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "a:verylongend"), 2 * S);
+    T_EQ_I64(ttl_after_set(c, "a:varylongend"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "*"), 3 * S); /* an open class of '*' and 'z' */
+    T_EQ_I64(ttl_after_set(c, "z"), 3 * S);
+    T_EQ_I64(ttl_after_set(c, "az"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "b1*"), 4 * S);
+    T_EQ_I64(ttl_after_set(c, "b1"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "c1yz"), 5 * S);
+    T_EQ_I64(ttl_after_set(c, "c1z"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "1def"), 6 * S);
+    T_EQ_I64(ttl_after_set(c, "1df"), CELLAR_TTL_NONE);
+    api_shut(c);
+}
+
+/* ---- errors ---- */
+
+typedef struct bad {
+    const char *text, *note; /* the note behind "policy:" */
+} bad;
+
+static void errors_have_line_and_column(void)
+{
+    static const bad list[] = {
+        { "key a ttl=1s\n", "1:1: error: write [name] or [*] before the first rule" },
+        { "[*]\nkey a ttl=10\n", "2:7: error: ttl \"10\" has no unit (ms s m h d w)" },
+        { "[*]\n  key a  ttl=\n", "2:10: error: option ttl needs a value" },
+        { "[*]\nkey a ttl=0s\n", "2:7: error: ttl \"0s\" must be at least 1ms" },
+        { "[*]\nkey a ttl=x\n", "2:7: error: ttl \"x\" is no duration: write 90s, 1h30m or never" },
+        { "[*]\nkey a ttl=99999999999999999999s\n", NULL },
+        { "[*]\nkey a ttl=999999999999w\n", NULL },
+        { "[*]\nkey a idle=60d\n", "2:7: error: idle \"60d\" must be at most 2^32 - 1 ms" },
+        { "[*]\nkey a ttl=1s ttl=2s\n", "2:14: error: option ttl is given twice" },
+        { "[*]\nkey a color=red\n", "2:7: error: unknown option \"color\"" },
+        { "[*]\nkey a default_ttl=1s\n", "2:7: error: unknown option \"default_ttl\"" },
+        { "[*]\nset ttl=1s\n", "2:5: error: unknown option \"ttl\"" },
+        { "[*]\nset eviction_cost=5\n", "2:5: error: unknown option \"eviction_cost\"" },
+        { "[*]\nset hidden\n", "2:5: error: unknown option \"hidden\"" },
+        { "[*]\nset default_ttl=1s\nset default_ttl=2s\n",
+          "3:1: error: an option of the section is set twice" },
+        { "[*]\nkey a jitter=101%\n", NULL },
+        { "[*]\nkey a priority=top\n", "2:7: error: priority \"top\" must be low, mid or high" },
+        { "[*]\nkey a max_items=0\n", NULL },
+        { "[*]\nkey a no_l2=1\n", "2:7: error: option no_l2 takes no value" },
+        { "[*]\nset quota=40%-10%\n", NULL },
+        { "[*]\nkey a quota=10%\n", "2:7: error: quota belongs to a set line, or to the pattern *" },
+        { "[*]\ndeny a ttl=1s\n",
+          "2:8: error: a deny or no_l2 rule has no options (got \"ttl\")" },
+        { "[*]\nkey a at=24:00@UTC\n", NULL },
+        { "[*]\nkey a at=10:00@Nowhere/Land\n",
+          "2:7: error: at \"10:00@Nowhere/Land\": unknown time zone" },
+        { "[*]\nkey a tags=x,,y\n", "2:7: error: tags \"x,,y\": a tag has 1..128 bytes" },
+        { "[*]\nkey a tags=1,2,3,4,5,6,7,8,9,a,b,c,d,e,f,g,h\n", NULL },
+        { "[*]\nkey\n", "2:4: error: the rule has no pattern" },
+        { "[*]\nkey \"\" ttl=1s\n", "2:5: error: a pattern must have 1..1,024 bytes" },
+        { "[*]\nkey a{b ttl=1s\n", "2:5: error: pattern \"a{b\": { without }" },
+        { "[*]\nkey ab} ttl=1s\n", "2:5: error: pattern \"ab}\": } without {" },
+        { "[*]\nkey a{} ttl=1s\n", "2:5: error: pattern \"a{}\": a placeholder needs a name" },
+        { "[*]\nkey {a}{b} ttl=1s\n",
+          "2:5: error: pattern \"{a}{b}\": two placeholders need text between them" },
+        { "[*]\nkey \"a ttl=1s\n", "2:5: error: the string has no closing quote" },
+        { "[*]\nkey \"a\\q\" ttl=1s\n", "2:7: error: unknown escape: write \\\" \\\\ \\n or \\xHH" },
+        { "[*]\nkey \"a\"b ttl=1s\n", "2:8: error: a string ends with a blank or the line" },
+        { "[*\nkey a\n", "1:1: error: the section has no ]" },
+        { "[]\n", "1:2: error: the name of a section must have 1..64 bytes" },
+        { "[a] b\n", "1:5: error: only a comment may follow here" },
+        { "[*]\nkeys a\n",
+          "2:1: error: \"keys\" must be [name], set, key, glob, deny or no_l2" },
+        { "[*]\nset separator=ab\n", NULL },
+        { "[*]\rkey a\n", "1:4: error: a carriage return inside a line" },
+    };
+    cellar *c = api_open(4 << 20);
+    T_EQ_I64(rules(c, "[*]\nkey kept ttl=5s\n", NULL), CELLAR_OK);
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
+        notes n;
+        char want[256];
+        T_EQ_I64(rules(c, list[i].text, &n), CELLAR_E_CONFIG);
+        T_CHECK(n.count == 1 && n.warnings == 0 && n.line > 0 && n.column > 0);
+        if (list[i].note == NULL) { continue; }
+        (void)snprintf(want, sizeof want, "policy:%s\n", list[i].note);
+        T_EQ_STR(n.text, want);
+    }
+    T_EQ_I64(ttl_after_set(c, "kept"), 5 * S); /* the rules before the errors are in force */
+    static const char nul[] = "[*]\nkey a\0b ttl=1s\n";
+    notes n = { 0 };
+    T_EQ_I64(cellar_policy_set(c, nul, sizeof nul - 1, note, &n), CELLAR_E_CONFIG);
+    T_EQ_STR(n.text, "policy:2:6: error: a NUL byte\n");
+    cellar_error_info e = cellar_error_info_default();
+    T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
+    T_EQ_I64(e.code, CELLAR_E_CONFIG);
+    T_EQ_STR(e.text, "policy:2:6: error: a NUL byte");
+    static const char quoted[] = "[*]\nkey \"a\0b\" ttl=1s\n", remark[] = "[*] # \0\n";
+    T_EQ_I64(cellar_policy_set(c, quoted, sizeof quoted - 1, NULL, NULL), CELLAR_E_CONFIG);
+    T_EQ_I64(cellar_policy_set(c, remark, sizeof remark - 1, NULL, NULL), CELLAR_E_CONFIG);
+    T_EQ_I64(ttl_after_set(c, "kept"), 5 * S);
+    api_shut(c);
+}
+
+static void all_errors_are_reported_up_to_a_hundred(void)
+{
+    static char text[8000];
+    cellar *c = api_open(4 << 20);
+    notes n;
+    T_EQ_I64(rules(c, "[*]\nkey a ttl=1 idle=2 stale=3\nbad\nkey b{ ttl=4\n", &n),
+             CELLAR_E_CONFIG);
+    T_EQ_U64(n.count, 6);
+    size_t used = 0;
+    for (unsigned i = 0; i < 300; i++) {
+        used += (size_t)snprintf(text + used, sizeof text - used, "bad %u\n", i);
+    }
+    T_EQ_I64(rules(c, text, &n), CELLAR_E_CONFIG);
+    T_EQ_U64(n.count, 100);
+    api_shut(c);
+}
+
+static void bom_carriage_returns_and_comments_are_skipped(void)
+{
+    cellar *c = api_open(4 << 20);
+    T_EQ_I64(rules(c, "\xef\xbb\xbf# first\r\n\r\n[*] # all\r\nkey a#b ttl=1s # text\r\n"
+                      "\tkey \"c # d\"\tttl=2s\r", NULL), CELLAR_E_CONFIG);
+    T_EQ_I64(rules(c, "\xef\xbb\xbf# first\r\n\r\n[*] # all\r\nkey a#b ttl=1s # text\r\n"
+                      "\tkey \"c # d\"\tttl=2s", NULL), CELLAR_OK);
+    T_EQ_I64(ttl_after_set(c, "a#b"), 1 * S);
+    T_EQ_I64(ttl_after_set(c, "c # d"), 2 * S);
+    api_shut(c);
+}
+
+static void limits_of_a_file_hold(void)
+{
+    char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 16];
+    cellar *c = api_open(32 << 20);
+    notes n = { 0 };
+    t_folder(folder);
+    (void)snprintf(path, sizeof path, "%s/p", folder);
+    T_EQ_I64(cellar_policy_reload(c, NULL, note, &n), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_policy_reload(c, path, note, &n), CELLAR_E_IO);
+    FILE *f = fopen(path, "w");
+    T_REQUIRE(f != NULL);
+    for (unsigned i = 0; i < 1 << 20; i++) { fputc('\n', f); }
+    T_EQ_I64(fflush(f), 0);
+    T_EQ_I64(cellar_policy_reload(c, path, note, &n), CELLAR_OK);
+    fputc('\n', f);
+    fclose(f);
+    T_EQ_I64(cellar_policy_reload(c, NULL, note, &n), CELLAR_E_CONFIG);
+    T_CHECK(n.count == 1 && strstr(n.text, ":1:1: error: the file is larger than 1 MiB") != NULL);
+    f = fopen(path, "w");
+    T_REQUIRE(f != NULL);
+    fputs("[*]\n", f);
+    for (unsigned i = 0; i < 4096; i++) { fprintf(f, "key k%u:{n} ttl=%us\n", i, i + 1); }
+    T_EQ_I64(fflush(f), 0);
+    T_EQ_I64(cellar_policy_reload(c, NULL, note, &n), CELLAR_OK);
+    T_EQ_I64(ttl_after_set(c, "k4095:x"), 4096 * S);
+    memset(&n, 0, sizeof n);
+    fputs("key one:more ttl=1s\n", f);
+    fclose(f);
+    T_EQ_I64(cellar_policy_reload(c, NULL, note, &n), CELLAR_E_CONFIG);
+    T_EQ_U64(n.count, 1);
+    T_EQ_U64(n.line, 4098);
+    T_EQ_I64(ttl_after_set(c, "k4095:x"), 4096 * S);
+    static char lines[(1 << 20) + 1];
+    memset(lines, '\n', sizeof lines);
+    T_EQ_I64(cellar_policy_set(c, lines, sizeof lines, NULL, NULL), CELLAR_E_CONFIG);
+    for (unsigned i = 0; i < 4097; i++) { memcpy(lines + 4 * (size_t)i, "[a]", 3); }
+    memset(&n, 0, sizeof n);
+    T_EQ_I64(cellar_policy_set(c, lines, sizeof lines - 1, note, &n), CELLAR_E_CONFIG);
+    T_EQ_STR(n.text, "policy:4097:2: error: more than 4,096 sections\n");
+    T_EQ_I64(ttl_after_set(c, "k4095:x"), 4096 * S);
+    memcpy(lines + 4 * (size_t)4096, "   ", 3);
+    T_EQ_I64(cellar_policy_set(c, lines, sizeof lines - 1, NULL, NULL), CELLAR_OK);
+    settings cfg = api_config(4 << 20);
+    cellar *none = NULL;
+    cfg.config.policy_file = path;
+    T_EQ_I64(settings_open(&cfg, &none), CELLAR_E_CONFIG);
+    T_CHECK(none == NULL);
+    cellar_error_info e = cellar_error_info_default();
+    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+    T_EQ_I64(e.code, CELLAR_E_CONFIG);
+    cfg.config.policy_file = "/no/such/file";
+    T_EQ_I64(settings_open(&cfg, &none), CELLAR_E_IO);
+    api_shut(c);
+    t_wipe(folder);
+}
+
+static void file_cut_at_every_byte_is_read_or_refused(void)
+{
+    static char text[4096];
+    FILE *f = fopen("tests/data/s4.policy", "r");
+    T_REQUIRE(f != NULL);
+    const size_t len = fread(text, 1, sizeof text, f);
+    fclose(f);
+    T_REQUIRE(len > 500 && len < sizeof text);
+    cellar *c = api_open(4 << 20);
+    unsigned good = 0;
+    for (size_t i = 0; i <= len; i++) {
+        char *cut = malloc(i > 0 ? i : 1); /* so that a read beyond the end is found */
+        T_REQUIRE(cut != NULL);
+        memcpy(cut, text, i);
+        notes n = { 0 };
+        const cellar_err err = cellar_policy_set(c, cut, i, note, &n);
+        T_CHECK(err == CELLAR_OK ? n.count == 0 : err == CELLAR_E_CONFIG && n.count > 0);
+        good += err == CELLAR_OK;
+        free(cut);
+    }
+    T_CHECK(good > 100 && good < len);
+    api_shut(c);
+}
+
+/* ---- rules as structs ---- */
+
+static cellar_err set_rules(cellar *c, const cellar_policy_rule *r, size_t count, notes *n)
+{
+    memset(n, 0, sizeof *n);
+    return cellar_policy_set_rules(c, r, count, note, n);
+}
+
+static cellar_policy_rule key_rule(const char *pattern, int64_t ttl_ms)
+{
+    cellar_policy_rule r = cellar_policy_rule_default();
+    r.pattern = pattern;
+    r.ttl_ms = ttl_ms;
+    return r;
+}
+
+static void structs_say_what_a_file_says(void)
+{
+    cellar *root = api_open(4 << 20), *c = NULL;
+    const cellar_ttl_class classes[1] = { { "cold", 50 * S } };
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.ttl_classes = classes;
+    o.ttl_class_count = 1;
+    o.quota_min_pct = 1;
+    cellar_policy_rule r[10];
+    notes n;
+    for (size_t i = 0; i < 10; i++) { r[i] = key_rule(NULL, 0); }
+    r[0].kind = CELLAR_POLICY_SET;
+    r[0].section = "a";
+    r[0].ttl_ms = 30 * S;
+    r[0].negative_ttl_ms = 7 * S;
+    r[0].quota_min_pct = 10;
+    r[0].quota_max_pct = 40;
+    r[0].prefix = "app/";
+    r[0].separator = "/";
+    r[1] = key_rule("all/{x}", 20 * S);
+    r[1].ttl_max_ms = 25 * S;
+    r[1].idle_ms = 3 * S;
+    r[1].max_age_ms = 10 * S;
+    r[1].max_items = 5;
+    r[1].loader = "rows";
+    r[1].priority = 3;
+    r[2] = key_rule("stale/{x}", 4 * S);
+    r[2].stale_ms = 2 * S;
+    r[2].jitter_pct = CELLAR_OFF;
+    r[2].tags = "red,blue";
+    r[3] = key_rule("c*", 0);
+    r[3].kind = CELLAR_POLICY_GLOB;
+    r[3].ttl_class = "cold";
+    r[4] = key_rule("never", CELLAR_TTL_NONE);
+    r[5] = key_rule("j/{x}", 100 * S);
+    r[5].jitter_pct = 50;
+    r[5].jitter_mode = CELLAR_JITTER_PLUS;
+    r[6] = key_rule("at/{x}", 0);
+    r[6].at = "00:00@+00:00";
+    r[6].refresh_ms = S;
+    r[7] = key_rule("*token*", 0);
+    r[7].kind = CELLAR_POLICY_DENY;
+    r[8] = key_rule("*secret*", 0);
+    r[8].kind = CELLAR_POLICY_NO_L2;
+    r[9] = key_rule("disk", 0);
+    r[9].no_l2 = 1;
+    for (size_t i = 1; i < 10; i++) { r[i].section = i == 7 ? NULL : "a"; }
+    T_EQ_I64(cellar_namespace_open(root, "a", &o, &c), CELLAR_OK);
+    T_EQ_I64(set_rules(root, r, 10, &n), CELLAR_OK);
+    T_EQ_STR(n.text, "");
+    cellar_entry_info info = cellar_entry_info_default();
+    T_EQ_I64(ttl_after_set(c, "app/all/1"), 3 * S);
+    T_EQ_U64(cellar_policy_max_items(c, "all/1", 5), 5);
+    T_EQ_I64(ttl_after_set(c, "stale/1"), 4 * S);
+    T_EQ_I64(cellar_entry_info_get(c, "stale/1", 7, 0, &info), CELLAR_OK);
+    T_EQ_I64(info.stale_left_ms, 6 * S);
+    T_EQ_I64(ttl_after_set(c, "c1"), 50 * S);
+    T_EQ_I64(ttl_after_set(c, "never"), CELLAR_TTL_NONE);
+    T_EQ_I64(ttl_after_set(c, "free"), 30 * S);
+    const int64_t spread = ttl_after_set(c, "j/1");
+    T_CHECK(spread >= 100 * S && spread <= 150 * S);
+    const int64_t day = ttl_after_set(c, "at/1");
+    T_CHECK(day > 0 && day <= 30 * S); /* or less, before midnight */
+    cellar_set_opts none = cellar_set_opts_default();
+    none.flags = CELLAR_NEGATIVE;
+    T_EQ_I64(cellar_set(c, "neg", 3, NULL, 0, &none), CELLAR_OK);
+    T_EQ_I64(ttl_of(c, "neg"), 7 * S);
+    T_EQ_I64(api_put(c, "my-token", "v", NULL), CELLAR_E_DENIED);
+    cellar_error_info e = cellar_error_info_default();
+    T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
+    T_EQ_STR(e.text, "denied by rules[7] of the policy");
+    T_EQ_I64(api_put(root, "my-token", "v", NULL), CELLAR_E_DENIED);
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_EQ_U64(st.quota_max_bytes, 4 * st.quota_min_bytes);
+    T_EQ_I64(cellar_delete_by_tag(c, "blue", 4, CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_STR(api_look(c, "stale/1"), "MISS");
+    T_EQ_I64(set_rules(root, NULL, 0, &n), CELLAR_OK);
+    T_EQ_I64(ttl_after_set(c, "free"), CELLAR_TTL_NONE);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    api_shut(root);
+}
+
+#define WRONG(says, ...) { cellar_policy_rule w = key_rule("k", S); __VA_ARGS__; \
+    const cellar_policy_rule two[2] = { key_rule("good", S), w }; notes n; \
+    T_EQ_I64(set_rules(c, two, 2, &n), CELLAR_E_CONFIG); \
+    T_EQ_STR(n.text, "rules[1]: error: " says "\n"); \
+    T_CHECK(n.count == 1 && n.line == 1 && n.column == 0); }
+
+static void errors_of_structs_name_the_index(void)
+{
+    static cellar_policy_rule many[4097];
+    cellar *c = api_open(16 << 20);
+    T_EQ_I64(rules(c, "[*]\nkey kept ttl=5s\n", NULL), CELLAR_OK);
+    WRONG("the rule has no pattern", w.pattern = NULL)
+    WRONG("a pattern must have 1..1,024 bytes", w.pattern = "")
+    WRONG("pattern \"a{b\": { without }", w.pattern = "a{b")
+    WRONG("kind must be a cellar_policy_kind", w.kind = (cellar_policy_kind)5)
+    WRONG("pattern must be NULL in a CELLAR_POLICY_SET", w.kind = CELLAR_POLICY_SET)
+    WRONG("the name of a section must have 1..64 bytes", w.section = "")
+    WRONG("ttl \"-5ms\" is no duration: write 90s, 1h30m or never", w.ttl_ms = -5)
+    WRONG("idle \"4294967296ms\" must be at most 2^32 - 1 ms", w.idle_ms = INT64_C(1) << 32)
+    WRONG("refresh \"never\" must have an end", w.refresh_ms = CELLAR_TTL_NONE)
+    WRONG("jitter \"101%\" must be 0%..100%, with + for longer times only", w.jitter_pct = 101)
+    WRONG("jitter \"jitter_mode 5%\" must be 0%..100%, with + for longer times only",
+          w.jitter_pct = 5; w.jitter_mode = (cellar_jitter)9)
+    WRONG("priority \"4\" must be low, mid or high", w.priority = 4)
+    WRONG("max_items \"1000001\" must be 1..1000000", w.max_items = 1000001)
+    WRONG("quota belongs to a set line, or to the pattern *", w.quota_min_pct = 10)
+    WRONG("quota \"40%-10%\" must have a maximum that is not below the minimum",
+          w.kind = CELLAR_POLICY_SET; w.pattern = NULL; w.quota_min_pct = 40; w.quota_max_pct = 10)
+    WRONG("option no_l2 takes no value", w.no_l2 = 2)
+    WRONG("option loader needs a value", w.loader = "")
+    WRONG("tags \"x,,y\": a tag has 1..128 bytes", w.tags = "x,,y")
+    WRONG("at \"10:00@Nowhere/Land\": unknown time zone", w.at = "10:00@Nowhere/Land")
+    WRONG("unknown option \"prefix\"", w.prefix = "x")
+    WRONG("unknown option \"ttl_max\"", w.kind = CELLAR_POLICY_SET; w.pattern = NULL;
+          w.ttl_max_ms = 5)
+    WRONG("a deny or no_l2 rule has no options (got \"ttl\")", w.kind = CELLAR_POLICY_DENY)
+    notes n;
+    cellar_policy_rule two[2] = { key_rule("a", -1), key_rule("b", -1) };
+    two[1].tags = ",";
+    T_EQ_I64(set_rules(c, two, 2, &n), CELLAR_E_CONFIG); /* all errors, like those of a file */
+    T_EQ_U64(n.count, 3);
+    for (size_t i = 0; i < 4097; i++) { many[i] = key_rule("k:{x}", S); }
+    T_EQ_I64(set_rules(c, many, 4097, &n), CELLAR_E_CONFIG);
+    T_EQ_STR(n.text, "rules[4096]: error: more than 4,096 rules\n");
+    T_EQ_I64(ttl_after_set(c, "kept"), 5 * S);
+    T_EQ_I64(set_rules(c, many, 4096, &n), CELLAR_OK);
+    T_EQ_I64(ttl_after_set(c, "k:1"), S);
+    cellar_error_info e = cellar_error_info_default();
+    two[1] = key_rule("b", S);
+    two[1].struct_size = 0;
+    T_EQ_I64(set_rules(c, two, 2, &n), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
+    T_EQ_STR(e.text, "cellar_policy_set_rules: rules[1]: start from cellar_policy_rule_default()");
+    T_EQ_I64(set_rules(c, NULL, 1, &n), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_policy_set_rules(NULL, two, 1, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(ttl_after_set(c, "k:1"), S);
+    api_shut(c);
+}
+
+/* ---- the linter ---- */
+
+static cellar_err lint(cellar *c, const char *text, notes *n)
+{
+    char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 16];
+    t_folder(folder);
+    (void)snprintf(path, sizeof path, "%s/p", folder);
+    FILE *f = fopen(path, "w");
+    T_REQUIRE(f != NULL);
+    fputs(text, f);
+    fclose(f);
+    memset(n, 0, sizeof *n);
+    const cellar_err err = cellar_policy_lint(c, path, note, n);
+    t_wipe(folder);
+    return err;
+}
+
+static void linter_has_a_finding_for_each_mistake(void)
+{
+    static const bad list[] = {
+        { "[*]\nkey a ttl=1h refresh=40m loader=x\n", "2:1: warning: ttl is less than twice" },
+        { "[*]\nset default_ttl=1h refresh=40m\n", "1:1: warning: ttl is less than twice" },
+        { "[*]\nkey a:{x} ttl=1s\nkey a:{y} ttl=2s\n", "3:1: warning: the rule of line 2 matches" },
+        { "[*]\nglob a* ttl=1s\nkey a:{y}:b ttl=2s\n", "3:1: warning: the rule of line 2 matches" },
+        { "[*]\nkey a:{x} ttl=1s\nkey a:b-{x} ttl=2s\n", "3:1: warning: the rule of line 2" },
+        { "[*]\nglob a?c ttl=1s\nkey abc ttl=2s\n", "3:1: warning: the rule of line 2 matches" },
+        { "[*]\nglob a[bc]* ttl=1s\nglob a[bc]d* ttl=2s\n", "3:1: warning: the rule of line 2" },
+        { "[*]\nglob * ttl=1s\n[a]\nkey b ttl=2s\n", "4:1: warning: the rule of line 2 matches" },
+        { "[*]\ndeny *a*\ndeny *ab*\n", "3:1: warning: the rule of line 2 matches" },
+        { "[*]\nkey my:TOKEN:{x} ttl=1s\ndeny *token*\n",
+          "2:1: warning: the deny rule of line 3 matches every key" },
+        { "[*]\nkey a ttl=1h refresh=20m\n", "2:1: warning: refresh without loader" },
+        { "[*]\nkey a ttl=2h ttl_max=1h\n", "2:1: warning: ttl is longer than ttl_max" },
+        { "[*]\nkey a ttl=2h idle=1m max_age=1h\n", "2:1: warning: ttl is longer than max_age" },
+        { "[*]\nkey a ttl=1m negative=2m\n", "2:1: warning: negative is longer than ttl" },
+        { "[*]\nkey a ttl=1h jitter=10% at=00:00@UTC\n", "2:1: warning: jitter would pass" },
+        { "[*]\nglob a* ttl=1h max_items=5\n", "2:1: warning: max_items on a glob" },
+    };
+    static const char *const good[] = {
+        "[*]\nkey a:{x} ttl=1s\nkey a:{y}:{z} ttl=2s\nkey {x}:b ttl=3s\n",
+        "[*]\nkey a:b-{x} ttl=2s\nkey a:{x} ttl=1s\nglob * ttl=4s\n",
+        "[*]\nkey {x} ttl=2s\nkey a:b ttl=1s\nglob a?? ttl=4s\nglob ab* ttl=4s\n",
+        "[a]\nkey x ttl=2s\n[b]\nkey x ttl=1s\ndeny y\n",
+        "[*]\ndeny *tokens*\nkey token:{x} ttl=1s\nno_l2 *tokens*\n",
+    };
+    notes n;
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
+        T_EQ_I64(lint(NULL, list[i].text, &n), CELLAR_OK);
+        T_CHECK(n.count == 1 && n.warnings == 1);
+        if (strstr(n.text, list[i].note) == NULL) { T_EQ_STR(n.text, list[i].note); }
+    }
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        T_EQ_I64(lint(NULL, good[i], &n), CELLAR_OK);
+        T_EQ_STR(n.text, "");
+    }
+    memset(&n, 0, sizeof n);
+    T_EQ_I64(cellar_policy_lint(NULL, "tests/data/s4.policy", note, &n), CELLAR_OK);
+    T_EQ_STR(n.text, "");
+    T_EQ_I64(cellar_policy_lint(NULL, "/no/such/file", note, &n), CELLAR_E_IO);
+    T_EQ_I64(lint(NULL, "bad\n", &n), CELLAR_E_CONFIG);
+}
+
+static cellar_err no_load(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)key;
+    (void)len;
+    (void)ctx;
+    return cellar_load_absent(ld);
+}
+
+static void linter_compares_with_an_open_store(void)
+{
+    cellar *root = api_open(4 << 20), *c = NULL;
+    const cellar_ttl_class classes[2] = { { "hot", 5 * S }, { "cold", 50 * S } };
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.ttl_classes = classes;
+    o.ttl_class_count = 2;
+    notes n;
+    T_EQ_I64(cellar_namespace_open(root, "a", &o, &c), CELLAR_OK);
+    T_EQ_I64(lint(root, "[b]\nkey x ttl=1s\n", &n), CELLAR_OK);
+    T_CHECK(strstr(n.text, ":1:1: warning: no namespace \"b\" is open") != NULL);
+    T_EQ_I64(lint(root, "[a]\nkey x class=warm\nkey y class=hot\n", &n), CELLAR_OK);
+    T_EQ_U64(n.warnings, 2);
+    T_CHECK(strstr(n.text, ":2:1: warning: the namespace has no TTL class \"warm\"") != NULL);
+    T_CHECK(strstr(n.text, ":1:1: warning: no rule uses TTL class 2") != NULL);
+    T_EQ_I64(lint(root, "[a]\nkey x ttl=1s loader=rows\n", &n), CELLAR_OK);
+    T_CHECK(strstr(n.text, ":2:1: warning: loader: the namespace has no loader") != NULL);
+    o.loader = no_load;
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(root, "a", &o, &c), CELLAR_OK);
+    T_EQ_I64(lint(root, "[a]\nkey x ttl=1s loader=rows\n", &n), CELLAR_OK);
+    T_EQ_U64(n.count, 0);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    api_shut(root);
+}
+
+static void forked_child_keeps_the_rules(void)
+{
+    cellar *c = api_open(4 << 20);
+    T_EQ_I64(rules(c, "[*]\nkey a ttl=5s\ndeny b\n", NULL), CELLAR_OK);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        const bool ok = ttl_after_set(c, "a") == 5 * S &&
+                        api_put(c, "b", "v", NULL) == CELLAR_E_DENIED &&
+                        rules(c, "", NULL) == CELLAR_E_FORKED && ttl_after_set(c, "a") == 5 * S;
+        _exit(ok ? 0 : 1);
+    }
+    int status = -1;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    T_EQ_I64(status, 0);
+    api_shut(c);
+}
+
+T_MAIN("api_policy_text", T_CASE(placeholders_take_one_or_more_bytes_without_separator),
+       T_CASE(fifty_rules_and_more_find_the_same_rule),
+       T_CASE(deny_ignores_case_in_keys_of_any_length),
+       T_CASE(deny_folds_no_byte_but_ascii_capitals), T_CASE(globs_match_whatever_their_end_is),
+       T_CASE(errors_have_line_and_column), T_CASE(all_errors_are_reported_up_to_a_hundred),
+       T_CASE(bom_carriage_returns_and_comments_are_skipped), T_CASE(limits_of_a_file_hold),
+       T_CASE(file_cut_at_every_byte_is_read_or_refused), T_CASE(structs_say_what_a_file_says),
+       T_CASE(errors_of_structs_name_the_index), T_CASE(forked_child_keeps_the_rules),
+       T_CASE(linter_has_a_finding_for_each_mistake), T_CASE(linter_compares_with_an_open_store))
