@@ -121,8 +121,9 @@ matrix-now: lib dropin man $(if $(CLI),build/cellar) $(if $(SIM_SRC),build/sim)
 T_VALGRIND = base_* stats_* l1_check l1_entries l1_expiry l1_fork l1_keys l1_large_value l1_many \
              l1_generation l1_pins l1_resize l1_runs l1_scan cache_* bloom_filter breaker \
              lock_keys limit_calls limit_snapshot l2_format l2_open l2_store fault_* \
-             api_bad_input api_semantics api_namespaces api_process api_lease api_load api_memo \
-             api_disk api_listen api_struct_sizes lin_checker
+             api_bad_input api_semantics api_namespaces api_process api_lease api_load \
+             api_load_bad_input api_memo api_disk api_disk_restart api_disk_write api_listen \
+             api_struct_sizes lin_checker
 have      = $(if $(shell command -v $(1)),'$(4)|$(2)|$(3)','s|$(2)|no $(1)')
 M_GCC     = CC=gcc CFLAGS=-O2 DROPIN=1
 M_CLANG   = CC=clang CXX=clang++ CFLAGS="-O2 -DNDEBUG" DROPIN=1

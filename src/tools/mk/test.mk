@@ -65,7 +65,7 @@ programs  = $(patsubst %.c,$(B)/$(1)/%,$(notdir $(2)))
 RUN_C     = $(call programs,t,$(TESTS_LIB))
 SHARE    ?= $(if $(SAN)$(DROPIN)$(PLAIN),1,4)
 SAMPLED   = $(filter-out 1,$(SHARE))
-DIST_SAMPLE = bad_input disk inventory load process semantics struct_sizes
+DIST_SAMPLE = bad_input disk disk_write inventory load process semantics struct_sizes
 OF_DIST   = $(if $(and $(SAMPLED),$(if $(T),,yes)),\
               $(call named,$(DIST_SAMPLE:%=test_api_%.c),$(TESTS_API)),$(TESTS_API))
 # At the caller's level of optimization this object takes a processor for twelve seconds.
@@ -110,7 +110,7 @@ $(B)/dbg-remote.a: $(OBJ_DBG_REMOTE)
 TEST_O    = $(if $(filter file,$(origin CFLAGS)),$(1))
 TESTS_BUSY = bench_% $(addprefix l1_,adaptive bounded_work budget expiry forged fork large_value \
              linear model pins resize scan split torn worth) l2_crash l2_damage l2_old_values \
-             limit_oracle limit_table load_storm lock_threads lin_%
+             limit_oracle limit_table load_storm load_timeouts lock_threads lin_%
 TEST_LEVEL = $(if $(filter $(TESTS_BUSY:%=test_%),$(1)),-O1,-O0)
 TEST_WORDS = $(call TEST_O,$(TEST_LEVEL) $(if $(SAN),,-g0)) -I. -DBASE_DEBUG=1
 # DROPIN=1 puts the amalgamation below the whole suite. Its private names are hidden instead of
@@ -184,8 +184,8 @@ NEED_LIB = $(strip $(if $(LEAN),,$(if $(T),$(TESTS_SH) $(TESTS_API),yes)))
 RUN_SIM  = $(if $(LEAN),,$(if $(filter * simulation,$(TEST_NAMES)),$(wildcard $(SIM)/main.c)))
 # These wait for time-outs and disks longer than they compute: they have a worker of their own. The
 # harness compares times to a hundredth, so it starts first, beside the test that computes least.
-TESTS_WAIT = bench_disk api_sigbus api_fork_inside api_disk api_keep \
-             packaging_docs bench_limit load_storm
+TESTS_WAIT = bench_disk api_sigbus api_fork_inside api_disk api_disk_restart api_disk_write \
+             api_keep packaging_docs bench_limit load_storm load_timeouts
 waits_of   = $(foreach t,$(TESTS_WAIT:%=/test_%),$(filter %$(t) %$(t).sh,$(1)))
 WAITING    = $(call waits_of,$(TESTS_SH) $(RUN_C) $(RUN_DIST))
 WORKING    = $(filter-out $(WAITING),$(filter %/test_bench_harness,$(RUN_C)) $(RUN_SIM) \

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    A reopened store is warm. Deleted, overwritten, cleared or dropped entries stay dead
+ *         after any end of the process, and while threads read both levels.
+ * Method: Real directories under TMPDIR, a clock that the test turns. Children are killed in the
+ *         middle of their work; an oracle in shared memory is written after each call. */
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cellar_invalidate.h"
+#include "cellar_observe.h"
+#include "tests/support/disk_values.h"
+#include "tests/support/figures.h"
+
+static void reopened_store_is_warm(void)
+{
+    store_begin();
+    settings cfg = config();
+    cfg.tuning.hash_key = known_secret;
+    cellar *c = open_with(&cfg), *v;
+    T_EQ_I64(cellar_namespace_open(c, "users", NULL, &v), CELLAR_OK);
+    for (uint32_t i = 0; i < 1000; i++) {
+        T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
+        T_EQ_I64(put(v, i, 2, 0), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    shut(c); /* the close writes the entries of memory */
+    for (int round = 0; round < 3; round++) {
+        c = open_with(&cfg);
+        T_EQ_U64(figure(c, "cellar_l2_opened"), 1);
+        T_EQ_I64(cellar_namespace_open(c, "users", NULL, &v), CELLAR_OK);
+        for (uint32_t i = 0; i < 1000; i++) {
+            T_EQ_I64(look(c, i, 1), CELLAR_OK);
+            T_EQ_I64(look(v, i, 2), CELLAR_OK);
+        }
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        shut(c);
+    }
+    store_end();
+}
+
+static void clear_version_increment_and_drop_survive_restart(void)
+{
+    store_begin();
+    uint32_t version = 0;
+    for (int round = 0; round < 3; round++) {
+        cellar *c = open_it(), *a, *b, *d;
+        T_EQ_I64(cellar_namespace_open(c, "a", NULL, &a), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "b", NULL, &b), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "d", NULL, &d), CELLAR_OK);
+        for (uint32_t i = 0; i < 50; i++) {
+            T_EQ_I64(look(a, i, 1), CELLAR_MISS); /* cleared in the last round */
+            T_EQ_I64(look(b, i, 1), CELLAR_MISS); /* made dead by the version increment */
+            T_EQ_I64(look(d, i, 1), CELLAR_MISS); /* dropped */
+            T_EQ_I64(look(c, i, 1), CELLAR_MISS); /* the root was cleared */
+            T_EQ_I64(put(a, i, 1, 0), CELLAR_OK);
+            T_EQ_I64(put(b, i, 1, 0), CELLAR_OK);
+            T_EQ_I64(put(d, i, 1, 0), CELLAR_OK);
+            T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
+        }
+        T_EQ_I64(cellar_close(d), CELLAR_OK);
+        shut(c); /* all entries are on disk */
+        T_EQ_I64(cellar_close(a), CELLAR_OK);
+        T_EQ_I64(cellar_close(b), CELLAR_OK);
+        c = open_it();
+        T_EQ_I64(cellar_namespace_open(c, "a", NULL, &a), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "b", NULL, &b), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_open(c, "d", NULL, &d), CELLAR_OK);
+        for (uint32_t i = 0; i < 50; i++) {
+            T_EQ_I64(look(a, i, 1), CELLAR_OK);
+            T_EQ_I64(look(d, i, 1), CELLAR_OK);
+        }
+        T_EQ_I64(cellar_clear(a), CELLAR_OK);
+        T_EQ_I64(cellar_clear(c), CELLAR_OK);
+        const uint32_t before = version;
+        T_EQ_I64(cellar_version_increment(b, &version), CELLAR_OK);
+        T_EQ_U64(version, before == 0 ? 2 : before + 1); /* the public number persists */
+        T_EQ_I64(cellar_namespace_drop(c, "d"), CELLAR_OK);
+        T_EQ_I64(cellar_close(a), CELLAR_OK);
+        T_EQ_I64(cellar_close(b), CELLAR_OK);
+        T_EQ_I64(cellar_close(d), CELLAR_OK);
+        shut(c);
+    }
+    store_end();
+}
+
+/* Open "v" of a store with a version. */
+static cellar *namespace_at(cellar *c, uint32_t version)
+{
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar *v = NULL;
+    o.version = version;
+    T_REQUIRE(cellar_namespace_open(c, "v", &o, &v) == CELLAR_OK);
+    return v;
+}
+
+static void version_at_open_survives_a_reopen(void)
+{
+    store_begin();
+    uint32_t version = 0;
+    for (uint32_t round = 0; round < 4; round++) {
+        static const uint32_t with[] = { 7, 7, 0, 9 }; /* new, the same, kept, another */
+        cellar *c = open_it(), *v = namespace_at(c, with[round]);
+        T_EQ_I64(look(v, 1, 1), round == 0 || round == 3 ? CELLAR_MISS : CELLAR_OK);
+        T_EQ_I64(put(v, 1, 1, 0), CELLAR_OK);
+        if (round == 3) {
+            T_EQ_I64(cellar_version_increment(v, &version), CELLAR_OK);
+            T_EQ_U64(version, 10);
+        }
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        shut(c);
+    }
+    store_end();
+}
+
+/* ---- tags and patterns ---- */
+
+static void tag_and_pattern_deletes_on_disk_survive_restart(void)
+{
+    store_begin();
+    settings cfg = config();
+    cfg.config.max_entries = 16;
+    cellar *c = open_with(&cfg);
+    for (uint32_t i = 0; i < 200; i++) {
+        char key[16], text[16], buf[4];
+        size_t len;
+        (void)snprintf(key, sizeof key, "%s:%u", i % 2 == 0 ? "user" : "item", i);
+        (void)snprintf(text, sizeof text, "tag%u", i % 10);
+        const cellar_bytes tags[2] = { { "all", 3 }, { text, strlen(text) } };
+        cellar_set_opts o = cellar_set_opts_default();
+        o.tags = tags;
+        o.tag_count = 2;
+        T_EQ_I64(cellar_set(c, key, strlen(key), "v", 1, &o), CELLAR_OK);
+        /* a read makes it worth a write */
+        (void)cellar_get(c, key, strlen(key), buf, sizeof buf, &len);
+        (void)cellar_tick(c, 1000, NULL);
+    }
+    T_EQ_I64(cellar_delete_by_tag(c, "tag1", 4, CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_tag(c, "tag2", 4, CELLAR_TAG_SOFT), CELLAR_OK);
+    uint64_t removed = 0;
+    /* 17, 37, 57, 77, 97 */
+    T_EQ_I64(cellar_delete_by_pattern(c, "item:?7", 7, &removed), CELLAR_OK);
+    for (int life = 0; life < 3; life++) {
+        unsigned there = 0;
+        for (uint32_t i = 0; i < 200; i++) {
+            char key[16], buf[4];
+            size_t len;
+            (void)snprintf(key, sizeof key, "%s:%u", i % 2 == 0 ? "user" : "item", i);
+            const bool gone = i % 10 == 1 || i % 10 == 2 || (i < 100 && i > 10 && i % 10 == 7);
+            const cellar_err err = cellar_get(c, key, strlen(key), buf, sizeof buf, &len);
+            T_CHECK(err == CELLAR_MISS || (err == CELLAR_OK && !gone));
+            there += err == CELLAR_OK;
+            (void)cellar_tick(c, 100, NULL);
+        }
+        T_CHECK(there > 140); /* of 151: a write may find no free segment in time */
+        shut(c);
+        c = open_with(&cfg);
+    }
+    /* An entry read back into memory has its tags. */
+    T_EQ_I64(cellar_delete_by_tag(c, "all", 3, CELLAR_TAG_HARD), CELLAR_OK);
+    for (uint32_t i = 0; i < 200; i++) {
+        char key[16], buf[4];
+        size_t len;
+        (void)snprintf(key, sizeof key, "%s:%u", i % 2 == 0 ? "user" : "item", i);
+        T_EQ_I64(cellar_get(c, key, strlen(key), buf, sizeof buf, &len), CELLAR_MISS);
+    }
+    (void)figure(c, "cellar_l2_tags");
+    T_EQ_U64(figure(c, "cellar_l2_patterns"), 1);
+    shut(c);
+    store_end();
+}
+
+/* ---- kill -9 in the middle of the work ---- */
+
+#define KEYS 64u
+
+typedef struct oracle { /* shared with the child; written after a call has returned */
+    _Atomic uint32_t now[KEYS];  /* version that is current, 0: none */
+    _Atomic uint32_t next[KEYS]; /* version after the call in progress */
+    _Atomic uint32_t cleared, clearing;
+    _Atomic uint64_t calls;
+} oracle;
+
+/* End one quarter of the keys, by their tag, or by patterns of the first byte of the keys. */
+static bool child_ends(oracle *o, cellar *v, uint32_t quarter, bool by_tag)
+{
+    bool ok = true;
+    for (uint32_t k = quarter; k < KEYS; k += 4) { atomic_store(&o->next[k], 0); }
+    if (by_tag) {
+        ok = cellar_delete_by_tag(v, &"0123"[quarter], 1, CELLAR_TAG_HARD) == CELLAR_OK;
+    } else {
+        char pattern[3 * KEYS];
+        size_t n = 0;
+        pattern[n++] = '[';
+        for (uint32_t k = quarter; k < KEYS; k += 4) {
+            pattern[n++] = '\\';
+            pattern[n++] = (char)k;
+        }
+        memcpy(pattern + n, "]*", 2);
+        ok = cellar_delete_by_pattern(v, pattern, n + 2, NULL) == CELLAR_OK;
+    }
+    for (uint32_t k = quarter; k < KEYS; k += 4) { atomic_store(&o->now[k], 0); }
+    return ok;
+}
+
+static void child_works(oracle *o, uint64_t seed, bool threads)
+{
+    settings cfg = config();
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    vo.l2_write = seed % 3 == 0 ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_ON_EVICTION;
+    cfg.config.max_entries = 16;
+    cfg.host.no_threads = !threads;
+    cellar *c = NULL, *v = NULL;
+    if (settings_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
+    if (cellar_namespace_open(c, "v", &vo, &v) != CELLAR_OK) { _exit(1); }
+    uint64_t x = seed * 2654435761u + 1;
+    for (;;) {
+        x = x * UINT64_C(6364136223846793005) + 1442695040888963407u;
+        const uint32_t key = (uint32_t)(x >> 33) % KEYS, what = (uint32_t)(x >> 50) % 64;
+        if (what == 0) {
+            for (uint32_t k = 0; k < KEYS; k++) { atomic_store(&o->next[k], 0); }
+            if (cellar_clear(v) != CELLAR_OK) { _exit(2); }
+            for (uint32_t k = 0; k < KEYS; k++) { atomic_store(&o->now[k], 0); }
+        } else if (what < 3 && (x >> 20) % 8 == 0) {
+            if (!child_ends(o, v, key % 4, what == 1)) { _exit(6); }
+        } else if (what < 16) {
+            atomic_store(&o->next[key], 0);
+            if (cellar_delete(v, &key, sizeof key) < 0) { _exit(3); }
+            atomic_store(&o->now[key], 0);
+        } else if (what < 40) {
+            const uint32_t fresh = atomic_load(&o->now[key]) + 1 + (uint32_t)(x >> 56);
+            atomic_store(&o->next[key], fresh);
+            if (put_tagged(v, key, fresh) != CELLAR_OK) { _exit(4); }
+            atomic_store(&o->now[key], fresh);
+        } else if (what < 62) {
+            const cellar_err err = look(v, key, atomic_load(&o->now[key]));
+            if (err == CELLAR_CONFLICT || (err == CELLAR_OK && atomic_load(&o->now[key]) == 0)) {
+                _exit(5);
+            }
+        } else {
+            (void)cellar_tick(c, 500, NULL);
+        }
+        atomic_fetch_add(&o->calls, 1);
+    }
+}
+
+static void kill_at_any_moment_restores_no_dead_entry(void)
+{
+    store_begin();
+    oracle *o = mmap(NULL, sizeof *o, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    T_REQUIRE(o != MAP_FAILED);
+    const uint64_t each = T_TSAN ? 1 : 4; /* the kind with threads: the others show TSan nothing */
+    const uint64_t cycles = t_env_u64("KILL_CYCLES", t_share(80)) * each / 4;
+    uint64_t hits = 0, calls = 0;
+    for (uint64_t n = 0; n < cycles && !t_failed(); n++) {
+        const uint64_t seed = t_.seed + n;
+        atomic_store(&o->calls, 0);
+        const pid_t pid = fork();
+        if (pid == 0) { child_works(o, seed, n % each == 0); }
+        T_REQUIRE(pid > 0);
+        const uint64_t enough = 50 + (seed * 7919) % 3000;
+        int status = 0;
+        while (atomic_load(&o->calls) < enough && waitpid(pid, &status, WNOHANG) == 0) {
+            usleep(200);
+        }
+        (void)kill(pid, SIGKILL);
+        (void)waitpid(pid, &status, 0);
+        T_CHECK(!WIFEXITED(status));
+        if (WIFEXITED(status)) { printf("# the child left with %d\n", WEXITSTATUS(status)); }
+        calls += atomic_load(&o->calls);
+        cellar *c = open_it(), *v;
+        T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+        for (uint32_t key = 0; key < KEYS; key++) {
+            const uint32_t now = atomic_load(&o->now[key]), next = atomic_load(&o->next[key]);
+            cellar_err err = look(v, key, now);
+            /* the call was in progress at the kill */
+            if (err == CELLAR_CONFLICT) { err = look(v, key, next); }
+            T_CHECK(err == CELLAR_MISS || (err == CELLAR_OK && (now != 0 || next != 0)));
+            hits += err == CELLAR_OK;
+            /* The call in progress is decided now, either way. */
+            if (cellar_delete(v, &key, sizeof key) < 0) { T_CHECK(false); }
+            T_EQ_I64(look(v, key, now), CELLAR_MISS);
+            atomic_store(&o->now[key], 0);
+            atomic_store(&o->next[key], 0);
+        }
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        if (n % 2 == 0) { shut(c); } else { T_EQ_I64(cellar_close(c), CELLAR_OK); }
+    }
+    printf("# %" PRIu64 " kills, %" PRIu64 " calls, %" PRIu64 " hits after them\n", cycles, calls,
+           hits);
+    T_CHECK(hits > 0); /* how many depends on when the threads of the child write */
+    T_EQ_I64(munmap(o, sizeof *o), 0);
+    store_end();
+}
+
+/* ---- threads over both levels ---- */
+
+#define WRITERS 4u
+#define EACH 48u
+
+static cellar *shared;
+static _Atomic uint32_t over[WRITERS * EACH]; /* dead versions up to it, acknowledged */
+
+static uint32_t version_read(uint32_t key)
+{
+    char buf[512], want[512];
+    size_t len = 0;
+    if (cellar_get(shared, &key, sizeof key, buf, sizeof buf - 1, &len) != CELLAR_OK) { return 0; }
+    unsigned number = 0, version = 0;
+    buf[len] = '\0';
+    T_EQ_I64(sscanf(buf, "%u-%u", &number, &version), 2);
+    T_EQ_U64(number, key);
+    T_CHECK(value_of(want, sizeof want, key, version) == len && memcmp(buf, want, len) == 0);
+    return version;
+}
+
+/* A slow disk serves no value: then continue until it does. */
+static bool goes_on(uint32_t i)
+{
+    if (i < 4000 || i % 256 != 0) { return true; }
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(shared, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    usleep(1000);
+    return i < 4000000 && st.hits_l2 <= 100;
+}
+
+static void *works(void *arg)
+{
+    const uint32_t first = *(const uint32_t *)arg * EACH;
+    uint32_t now[EACH] = { 0 }, version = 0;
+    uint64_t x = t_.seed + first;
+    for (uint32_t i = 0; goes_on(i) && !t_failed(); i++) {
+        x = x * UINT64_C(6364136223846793005) + 1442695040888963407u;
+        const uint32_t n = (uint32_t)(x >> 33) % EACH, key = first + n;
+        const uint32_t what = (uint32_t)(x >> 55) % 10;
+        const uint32_t other = (uint32_t)(x >> 40) % (WRITERS * EACH);
+        if (what < 3) {
+            T_EQ_I64(put(shared, key, ++version, 0), CELLAR_OK);
+            if (now[n] != 0) { atomic_store(&over[key], now[n]); }
+            now[n] = version;
+        } else if (what == 3) {
+            T_CHECK(cellar_delete(shared, &key, sizeof key) >= 0);
+            if (now[n] != 0) { atomic_store(&over[key], now[n]); }
+            now[n] = 0;
+        } else if (what < 7) {
+            const uint32_t got = version_read(key);
+            T_CHECK(got == 0 || got == now[n]);
+        } else {
+            const uint32_t ended = atomic_load(&over[other]), got = version_read(other);
+            T_CHECK(got == 0 || got > ended);
+        }
+    }
+    return NULL;
+}
+
+static void concurrent_reads_of_memory_and_disk_see_no_old_value(void)
+{
+    store_begin();
+    settings cfg = config();
+    cfg.config.max_entries = 64;
+    cfg.host.no_threads = 0;
+    cfg.host.clock = NULL;
+    memset(over, 0, sizeof over);
+    T_REQUIRE(settings_open(&cfg, &shared) == CELLAR_OK);
+    pthread_t t[WRITERS];
+    uint32_t id[WRITERS];
+    for (uint32_t i = 0; i < WRITERS; i++) {
+        id[i] = i;
+        T_REQUIRE(pthread_create(&t[i], NULL, works, &id[i]) == 0);
+    }
+    for (uint32_t i = 0; i < WRITERS; i++) { T_EQ_I64(pthread_join(t[i], NULL), 0); }
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(shared, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_CHECK(st.hits_l2 > 100);
+    shut(shared);
+    store_end();
+}
+
+T_MAIN("api_disk_restart", T_CASE(concurrent_reads_of_memory_and_disk_see_no_old_value),
+       T_CASE(reopened_store_is_warm), T_CASE(clear_version_increment_and_drop_survive_restart),
+       T_CASE(version_at_open_survives_a_reopen),
+       T_CASE(tag_and_pattern_deletes_on_disk_survive_restart),
+       T_CASE(kill_at_any_moment_restores_no_dead_entry))

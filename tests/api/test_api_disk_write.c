@@ -1,0 +1,748 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    Entries reach the disk when the mode says: at eviction, at each set, at write-through,
+ *         at a save, at a durable call, at a close within its limit. What does not reach it is
+ *         counted.
+ * Method: Real directories under TMPDIR, a clock that the test turns. Children are killed after
+ *         the call; the next process reads what they wrote. */
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cellar_invalidate.h"
+#include "cellar_load.h"
+#include "tests/support/disk_values.h"
+#include "tests/support/figures.h"
+
+static cellar_err load_once(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)key;
+    (void)key_len;
+    return *(const bool *)ctx ? cellar_load_not_modified(ld) : cellar_load_value(ld, "v", 1);
+}
+
+/* After a kill the last change of an entry is on disk, not its first set. */
+static void every_change_is_written_in_mode_each_set(void)
+{
+    static char value[3000];
+    const uint32_t modes[] = { CELLAR_L2_WRITE_ON_SET, CELLAR_L2_WRITE_THROUGH };
+    for (size_t m = 0; m < 2; m++) {
+        store_begin();
+        settings cfg = config();
+        cellar_namespace_opts root = cellar_namespace_opts_default();
+        root.l2_write = modes[m];
+        cfg.config.root = &root;
+        cfg.l2.min_ttl_ms = 1;
+        int64_t now = 0;
+        const pid_t pid = fork();
+        if (pid == 0) {
+            cellar *c = open_with(&cfg);
+            const cellar_bytes tag = { "red", 3 };
+            cellar_set_opts o = cellar_set_opts_default();
+            o.ttl_ms = 3600000;
+            o.user_flags = 9;
+            o.tags = &tag;
+            o.tag_count = 1;
+            memset(value, 'v', sizeof value);
+            if (cellar_set(c, "long", 4, value, sizeof value, &o) != CELLAR_OK) { _exit(1); }
+            if (cellar_touch(c, "long", 4, 7200000) != CELLAR_OK) { _exit(2); }
+            for (int i = 0; i < 40; i++) {
+                if (cellar_increment(c, "n", 1, 1, 2, 3600000, 0, &now) != CELLAR_OK) { _exit(3); }
+            }
+            if (cellar_update(c, "u", 1, NULL, append, NULL) != CELLAR_OK) { _exit(4); }
+            cellar_load_opts lo = cellar_load_opts_default();
+            cellar_result r = cellar_result_default();
+            lo.ttl_ms = 3600000;
+            lo.jitter_pct = CELLAR_OFF;
+            lo.flags = CELLAR_LOAD_REFRESH;
+            for (int i = 0; i < 2; i++) { /* the second one reports not modified */
+                bool again = i == 1;
+                now_ms += 1000;
+                if (cellar_get_or_load(c, "loaded", 6, &lo, load_once, &again, &r) != CELLAR_OK) {
+                    _exit(6);
+                }
+                cellar_result_free(&r);
+            }
+            if (cellar_touch(c, "n", 1, CELLAR_TTL_NONE) != CELLAR_OK) { _exit(5); }
+            kill(getpid(), SIGKILL);
+        }
+        int status = 0;
+        T_EQ_I64(waitpid(pid, &status, 0), pid);
+        T_EQ_I64(WIFSIGNALED(status) ? 0 : WEXITSTATUS(status), 0);
+        cellar *c = open_with(&cfg);
+        cellar_entry_info info = cellar_entry_info_default();
+        T_EQ_I64(cellar_entry_info_get(c, "long", 4, 0, &info), CELLAR_OK);
+        T_EQ_I64(info.ttl_left_ms, 7200000);
+        T_EQ_U64(info.user_flags, 9);
+        T_CHECK((info.flags & CELLAR_INFO_TAGGED) != 0);
+        T_EQ_U64(info.value_len, sizeof value);
+        T_EQ_I64(cellar_entry_info_get(c, "n", 1, 0, &info), CELLAR_OK);
+        T_EQ_I64(info.ttl_left_ms, CELLAR_TTL_NONE);
+        T_EQ_I64(cellar_increment(c, "n", 1, 0, 0, 0, 0, &now), CELLAR_OK);
+        T_EQ_I64(now, 42);
+        T_EQ_I64(cellar_contains(c, "u", 1), CELLAR_OK);
+        T_EQ_I64(cellar_entry_info_get(c, "loaded", 6, 0, &info), CELLAR_OK);
+        T_CHECK(info.ttl_left_ms > 3600000); /* the clock of the store is two seconds behind */
+        T_EQ_I64(cellar_delete_by_tag(c, "red", 3, CELLAR_TAG_HARD), CELLAR_OK);
+        T_EQ_I64(cellar_contains(c, "long", 4), CELLAR_MISS);
+        shut(c);
+        store_end();
+    }
+}
+
+/* Long values, which a scan does not copy, and values longer than a segment of memory. */
+static void close_writes_values_of_all_sizes(void)
+{
+    static char value[1400000];
+    store_begin();
+    settings cfg = config();
+    cfg.config.memory_bytes = 64u << 20;
+    cfg.config.l2_bytes = 128u << 20; /* segments of 4 MiB */
+    cellar *c = open_with(&cfg);
+    uint32_t n = 0;
+    for (size_t len = 1; len <= sizeof value; len = len * 3 + 1, n++) {
+        memset(value, (int)('a' + n), len);
+        T_EQ_I64(cellar_set(c, &n, sizeof n, value, len, NULL), CELLAR_OK);
+    }
+    shut(c);
+    c = open_with(&cfg);
+    n = 0;
+    for (size_t len = 1; len <= sizeof value; len = len * 3 + 1, n++) {
+        size_t got = 0;
+        T_EQ_I64(cellar_get(c, &n, sizeof n, value, sizeof value, &got), CELLAR_OK);
+        T_EQ_U64(got, len);
+        T_CHECK(value[0] == (char)('a' + n) && value[len - 1] == (char)('a' + n));
+    }
+    shut(c);
+    store_end();
+}
+
+static void unread_entry_is_not_written_at_first_eviction(void)
+{
+    store_begin();
+    settings cfg = config();
+    cfg.config.max_entries = 100;
+    cellar *c = open_with(&cfg), *hidden;
+    for (uint32_t i = 0; i < 1000; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
+    const uint64_t unused = figure(c, "cellar_l2_rejected_unused_total");
+    T_CHECK(unused >= 850 && figure(c, "cellar_l2_rejected_total") >= unused);
+    /* The filter takes one lookup in 16,000 for a key seen before. */
+    T_CHECK(figure(c, "cellar_l2_put_bytes_total") <= 2048);
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < 1000; i++) {
+        left += look(c, i, 1) == CELLAR_OK;
+        T_EQ_I64(put(c, i, 2, 0), CELLAR_OK); /* loaded again: it was evicted not long ago */
+        if (i % 200 == 0) { (void)cellar_tick(c, 1000, NULL); }
+    }
+    T_CHECK(left <= 150); /* entries in memory; the others were lost */
+    T_CHECK(figure(c, "cellar_l2_put_bytes_total") > 500 * 100);
+    uint32_t hits = 0;
+    for (uint32_t i = 0; i < 1000; i++) {
+        const cellar_err err = look(c, i, 2);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_MISS);
+        hits += err == CELLAR_OK;
+    }
+    T_CHECK(hits > 850);
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.tier = CELLAR_TIER_L1;
+    T_EQ_I64(cellar_namespace_open(c, "hidden", &o, &hidden), CELLAR_OK);
+    const uint64_t puts = figure(c, "cellar_l2_kept_out_total");
+    for (uint32_t i = 0; i < 500; i++) { T_EQ_I64(put(hidden, i, 1, 0), CELLAR_OK); }
+    T_CHECK(figure(c, "cellar_l2_kept_out_total") - puts >= 300);
+    T_EQ_I64(cellar_close(hidden), CELLAR_OK);
+    shut(c);
+    store_end();
+}
+
+/* Main lowers a counter at each pass: an entry that reaches main was read before. */
+static void entry_read_long_ago_is_written_at_eviction(void)
+{
+    store_begin();
+    settings cfg = config();
+    cfg.config.max_entries = 100;
+    cfg.config.eviction = CELLAR_EVICT_S3FIFO;
+    cellar *c = open_with(&cfg);
+    for (uint32_t i = 0; i < 600; i++) {
+        T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
+        for (int n = 0; n < 3; n++) { T_EQ_I64(look(c, i, 1), CELLAR_OK); }
+        if (i % 100 == 0) { (void)cellar_tick(c, 1000, NULL); }
+    }
+    T_EQ_U64(figure(c, "cellar_l2_rejected_unused_total"), 0);
+    /* A change of another key with the same stamp during the eviction prevents a write; so may two
+     * keys of one class. */
+    uint32_t hits = 0;
+    for (uint32_t i = 0; i < 600; i++) { hits += look(c, i, 1) == CELLAR_OK; }
+    T_EQ_U64(figure(c, "cellar_l2_rejected_unused_total"), 0);
+    T_CHECK(hits + figure(c, "cellar_l2_rejected_changed_total") + 2 >= 600);
+    shut(c);
+    store_end();
+}
+
+/* ---- the limit of a close ---- */
+
+static int slow_seal(const unsigned char *nonce, const void *aad, size_t aad_len,
+                     const void *in, size_t in_len, void *out, void *ctx)
+{
+    struct timespec now, from;
+    (void)clock_gettime(CLOCK_MONOTONIC, &from);
+    do { /* longer than close_ms, however fast the machine is */
+        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    } while ((now.tv_sec - from.tv_sec) * 1000000000 + now.tv_nsec - from.tv_nsec < 2000000);
+    return toy_seal(nonce, aad, aad_len, in, in_len, out, ctx);
+}
+
+static char close_line[256];
+
+static void keep_close_line(cellar_log_level level, const char *module, cellar_err code,
+                            const char *text, void *ctx)
+{
+    (void)level, (void)module, (void)ctx;
+    if (code == CELLAR_E_TIMEOUT) { (void)snprintf(close_line, sizeof close_line, "%s", text); }
+}
+
+static void close_limit_drops_whole_entries(void)
+{
+    enum { ENTRIES = 300 };
+    store_begin();
+    uint64_t key = 1234567;
+    settings cfg = config();
+    cellar_l2_cipher crypt = cellar_l2_cipher_default();
+    crypt.ctx = &key;
+    crypt.seal = toy_seal;
+    crypt.open = toy_open;
+    crypt.overhead_bytes = sizeof(uint64_t);
+    cfg.l2.cipher = &crypt;
+    cfg.tuning.hash_key = known_secret;
+    cfg.host.log = keep_close_line;
+    cfg.l2.close_ms = CELLAR_TTL_NONE;
+    close_line[0] = '\0';
+    cellar *c = open_with(&cfg);
+    for (uint32_t i = 0; i < ENTRIES; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
+    shut(c);
+    T_EQ_STR(close_line, "");
+    crypt.seal = slow_seal;
+    cfg.l2.close_ms = 1;
+    c = open_with(&cfg);
+    for (uint32_t i = 0; i < ENTRIES; i++) {
+        T_EQ_I64(look(c, i, 1), CELLAR_OK); /* without a limit all were written */
+        T_EQ_I64(put(c, i, 2, 0), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_close(c), CELLAR_DROPPED);
+    T_EQ_I64(cellar_close(c), CELLAR_E_CLOSED);
+    T_CHECK(strstr(close_line, "l2.close_ms: wrote ") != NULL);
+    unsigned wrote = ENTRIES;
+    T_EQ_I64(sscanf(close_line, "cellar_close: l2.close_ms: wrote %u", &wrote), 1);
+    T_CHECK(wrote <= 1);
+    c = open_with(&cfg);
+    uint32_t hits = 0;
+    for (uint32_t i = 0; i < ENTRIES; i++) {
+        const cellar_err err = look(c, i, 2); /* never version 1, which was on disk */
+        T_CHECK(err == CELLAR_OK || err == CELLAR_MISS);
+        hits += err == CELLAR_OK;
+    }
+    T_EQ_U64(hits, wrote);
+    crypt.seal = toy_seal;
+    shut(c);
+    store_end();
+}
+
+static void close_limit_changes_at_run_time(void)
+{
+    store_begin();
+    settings cfg = config();
+    cfg.l2.close_ms = 7000;
+    cellar *c = open_with(&cfg);
+    int64_t ms = 0;
+    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_L2_CLOSE_MS, &ms), CELLAR_OK);
+    T_EQ_I64(ms, 7000);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_L2_CLOSE_MS, -1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_L2_CLOSE_MS, CELLAR_TTL_NONE), CELLAR_OK);
+    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_L2_CLOSE_MS, &ms), CELLAR_OK);
+    T_EQ_I64(ms, CELLAR_TTL_NONE);
+    for (uint32_t i = 0; i < 100; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
+    shut(c);
+    cfg.l2.close_ms = 0; /* 5,000 ms */
+    c = open_with(&cfg);
+    for (uint32_t i = 0; i < 100; i++) { T_EQ_I64(look(c, i, 1), CELLAR_OK); }
+    shut(c);
+    store_end();
+    cfg = settings_default();
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_L2_CLOSE_MS, 1), CELLAR_E_UNSUPPORTED);
+    shut(c);
+}
+
+static void await_kill(pid_t pid)
+{
+    int status = 0;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    T_CHECK(WIFSIGNALED(status));
+}
+
+static void set_in_mode_each_set_or_write_through_is_on_disk_immediately(void)
+{
+    store_begin();
+    for (uint32_t mode = CELLAR_L2_WRITE_ON_SET; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
+        settings cfg = config();
+        cellar_namespace_opts o = cellar_namespace_opts_default();
+        o.l2_write = mode;
+        cfg.config.root = &o;
+        cfg.tuning.hash_key = known_secret;
+        const pid_t pid = fork();
+        if (pid == 0) {
+            cellar *c = NULL;
+            if (settings_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
+            for (uint32_t i = 0; i < 300; i++) {
+                if (put(c, i, mode, 0) != CELLAR_OK) { _exit(2); }
+                if (i % 50 == 0) { (void)cellar_tick(c, 1000, NULL); }
+            }
+            for (uint32_t i = 0; i < 300; i += 3) { (void)cellar_delete(c, &i, sizeof i); }
+            kill(getpid(), SIGKILL);
+        }
+        await_kill(pid);
+        cellar *c = open_with(&cfg);
+        for (uint32_t i = 0; i < 300; i++) {
+            T_EQ_I64(look(c, i, mode), i % 3 == 0 ? CELLAR_MISS : CELLAR_OK);
+        }
+        shut(c);
+    }
+    store_end();
+}
+
+/* A sync marks the store clean, so the next record must wait until it is marked dirty. */
+static void write_through_after_a_sync_waits_for_the_disk(void)
+{
+    store_begin();
+    settings cfg = config();
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.l2_write = CELLAR_L2_WRITE_THROUGH;
+    cfg.config.root = &o;
+    for (uint32_t threads = 0; threads < 2; threads++) {
+        cfg.host.no_threads = threads == 0;
+        const pid_t pid = fork();
+        if (pid == 0) {
+            cellar *c = NULL;
+            if (settings_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
+            for (uint32_t i = 0; i < 40; i++) {
+                if (i % 10 == 0 && cellar_sync(c) != CELLAR_OK) { _exit(2); }
+                if (put(c, i, threads, 0) != CELLAR_OK) { _exit(3); }
+            }
+            kill(getpid(), SIGKILL);
+        }
+        await_kill(pid);
+        cellar *c = open_with(&cfg);
+        T_EQ_I64(cellar_l2_ready(c, CELLAR_TTL_NONE), CELLAR_OK);
+        for (uint32_t i = 0; i < 40; i++) { T_EQ_I64(look(c, i, threads), CELLAR_OK); }
+        shut(c);
+    }
+    store_end();
+}
+
+static void write_through_reports_refused_disk_write(void)
+{
+    store_begin();
+    static char big[300 << 10];
+    settings cfg = config();
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_set_opts so = cellar_set_opts_default();
+    o.l2_write = CELLAR_L2_WRITE_THROUGH;
+    cfg.l2.write_bytes_per_s = 100000;
+    cfg.config.root = &o;
+    cellar *c = open_with(&cfg);
+    T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, "k", 1, big, sizeof big, NULL), CELLAR_E_IO);
+    T_EQ_U64(figure(c, "cellar_l2_not_through_total"), 1);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK); /* in memory */
+    so.ttl_ms = 5000; /* less than l2_min_ttl_ms: not written to disk */
+    T_EQ_I64(cellar_set(c, "short", 5, "v", 1, &so), CELLAR_OK);
+    so = cellar_set_opts_default();
+    so.flags = CELLAR_NO_L2;
+    T_EQ_I64(cellar_set(c, "never", 5, "v", 1, &so), CELLAR_OK);
+    T_EQ_U64(figure(c, "cellar_l2_not_through_total"), 1);
+    shut(c);
+    o.l2_write = CELLAR_L2_WRITE_ON_SET;
+    c = open_with(&cfg);
+    /* no durability is promised */
+    T_EQ_I64(cellar_set(c, "k", 1, big, sizeof big, NULL), CELLAR_OK);
+    T_EQ_U64(figure(c, "cellar_l2_not_through_total"), 0);
+    shut(c);
+    store_end();
+}
+
+/* Fill `value` so that a range tells where it lies. */
+static void fill_long(char *value, size_t len, unsigned version)
+{
+    for (size_t i = 0; i < len; i++) { value[i] = (char)(i * 7 + i / 251 + version); }
+}
+
+/* Values from a part to the limit, in each mode: found after a reopen, whole and by ranges. A long
+ * value that leaves memory is written by ticks. */
+static void long_values_are_on_disk_in_each_mode(void)
+{
+    static const size_t size[] = { 70000, 600 << 10, 1 << 20, 3 << 20 };
+    static char value[3 << 20], got[3 << 20];
+    for (int mode = 0; mode < 3; mode++) {
+        store_begin();
+        settings cfg = config();
+        cellar_namespace_opts o = cellar_namespace_opts_default();
+        o.l2_write = mode == 0   ? CELLAR_L2_WRITE_THROUGH
+                     : mode == 1 ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_ON_EVICTION;
+        cfg.config.root = &o;
+        cfg.config.memory_bytes = 16 << 20;
+        cfg.config.l2_bytes = 64 << 20;
+        cellar *c = open_with(&cfg);
+        char key[] = "long0";
+        for (size_t i = 0; i < sizeof size / sizeof size[0]; i++) {
+            key[4] = (char)('0' + i);
+            fill_long(value, size[i], (unsigned)i);
+            T_EQ_I64(cellar_set(c, key, 5, value, size[i], NULL), CELLAR_OK);
+            T_EQ_I64(cellar_get(c, key, 5, NULL, 0, NULL), CELLAR_E_BUFFER); /* used */
+        }
+        /* Push them out of memory, about one at a time: those that wait have a limit. */
+        for (unsigned n = 0; mode == 2 && n < 120; n++) {
+            T_EQ_I64(cellar_set(c, &n, sizeof n, value, 200 << 10, NULL), CELLAR_OK);
+            while (cellar_tick(c, 2000, NULL) == CELLAR_PENDING) { }
+        }
+        while (cellar_tick(c, 2000, NULL) == CELLAR_PENDING) { }
+        shut(c);
+        c = open_with(&cfg);
+        T_EQ_I64(cellar_l2_ready(c, CELLAR_TTL_NONE), CELLAR_OK);
+        for (size_t i = 0; i < sizeof size / sizeof size[0]; i++) {
+            const uint64_t at[] = { 0, 65407, 65408, size[i] - 100, size[i], UINT64_MAX };
+            size_t total = 0;
+            key[4] = (char)('0' + i);
+            fill_long(value, size[i], (unsigned)i);
+            for (size_t j = 0; j < sizeof at / sizeof at[0]; j++) {
+                const size_t rest = at[j] < size[i] ? size[i] - (size_t)at[j] : 0;
+                const size_t want = rest < 70000 ? rest : 70000;
+                T_EQ_I64(cellar_get_range(c, key, 5, at[j], got, 70000, &total), CELLAR_OK);
+                T_EQ_U64(total, size[i]);
+                T_CHECK(want == 0 || memcmp(got, value + at[j], want) == 0);
+            }
+            T_EQ_I64(cellar_get(c, key, 5, got, sizeof got, &total), CELLAR_OK);
+            T_CHECK(total == size[i] && memcmp(got, value, total) == 0);
+            T_EQ_I64(cellar_get_range(c, key, 5, 10, got, 5, &total), CELLAR_OK); /* memory */
+            T_CHECK(total == size[i] && memcmp(got, value + 10, 5) == 0);
+        }
+        size_t total = 1;
+        T_EQ_I64(cellar_get_range(c, "none", 4, 0, got, 5, &total), CELLAR_MISS);
+        T_EQ_U64(total, 0);
+        T_EQ_I64(cellar_get_range(c, "long0", 5, 0, NULL, 5, &total), CELLAR_E_INVAL);
+        T_EQ_I64(cellar_delete(c, "long0", 5), CELLAR_OK);
+        T_EQ_I64(cellar_get_range(c, "long0", 5, 0, got, 5, &total), CELLAR_MISS);
+        T_EQ_U64(figure(c, "cellar_l2_rejected_size_total"), 0);
+        T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+        shut(c);
+        store_end();
+    }
+}
+
+/* Without ticks the log has no room: long values that left memory wait for the close. */
+static void close_writes_the_long_values_that_left_memory(void)
+{
+    static char value[600 << 10], got[600 << 10];
+    store_begin();
+    settings cfg = config();
+    cfg.config.memory_bytes = 16 << 20;
+    cfg.config.l2_bytes = 64 << 20;
+    cellar *c = open_with(&cfg);
+    for (unsigned n = 0; n < 30; n++) {
+        fill_long(value, sizeof value, n);
+        T_EQ_I64(cellar_set(c, &n, sizeof n, value, sizeof value, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_get(c, &n, sizeof n, NULL, 0, NULL), CELLAR_E_BUFFER); /* used */
+    }
+    const uint64_t in_memory = (uint64_t)figure(c, "cellar_entries");
+    T_CHECK(in_memory < 26);
+    shut(c);
+    c = open_with(&cfg);
+    T_EQ_I64(cellar_l2_ready(c, CELLAR_TTL_NONE), CELLAR_OK);
+    uint64_t found = 0;
+    for (unsigned n = 0; n < 30; n++) {
+        size_t total = 0;
+        fill_long(value, sizeof value, n);
+        if (cellar_get(c, &n, sizeof n, got, sizeof got, &total) == CELLAR_MISS) { continue; }
+        T_CHECK(total == sizeof value && memcmp(got, value, total) == 0);
+        found++;
+    }
+    T_EQ_U64(found, in_memory + 4); /* an eighth of memory, and one */
+    shut(c);
+    store_end();
+}
+
+static cellar_err put_durable(cellar *c, uint32_t key, uint32_t version)
+{
+    char buf[512];
+    cellar_set_opts o = cellar_set_opts_default();
+    o.flags = CELLAR_DURABLE;
+    return cellar_set(c, &key, sizeof key, buf, value_of(buf, sizeof buf, key, version), &o);
+}
+
+static void durable_set_is_on_disk_when_it_returns(void)
+{
+    store_begin();
+    settings cfg = config();
+    cellar *c = open_with(&cfg), *v = NULL;
+    T_EQ_I64(put_durable(c, 1, 1), CELLAR_E_UNSUPPORTED); /* at CELLAR_L2_SYNC_MANUAL */
+    T_EQ_I64(look(c, 1, 1), CELLAR_MISS);
+    shut(c);
+    cfg.l2.sync = CELLAR_L2_SYNC_PERIODIC;
+    const pid_t pid = fork();
+    if (pid == 0) {
+        if (settings_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
+        for (uint32_t i = 0; i < 20; i++) {
+            if (put_durable(c, i, 1) != CELLAR_OK) { _exit(2); }
+        }
+        kill(getpid(), SIGKILL);
+    }
+    await_kill(pid);
+    c = open_with(&cfg);
+    for (uint32_t i = 0; i < 20; i++) { T_EQ_I64(look(c, i, 1), CELLAR_OK); }
+    cellar_set_opts o = cellar_set_opts_default();
+    o.flags = CELLAR_DURABLE;
+    o.ttl_ms = 5000; /* the TTL is too short for the disk */
+    T_EQ_I64(cellar_set(c, "short", 5, "v", 1, &o), CELLAR_E_IO);
+    T_EQ_I64(cellar_contains(c, "short", 5), CELLAR_OK);
+    cellar_set_item it[2] = { { "m1", 2, "a", 1, CELLAR_OK, 0 },
+                              { "m2", 2, "b", 1, CELLAR_OK, 0 } };
+    o.ttl_ms = 0;
+    size_t stored = 0;
+    T_EQ_I64(cellar_set_many(c, it, 2, &o, &stored), CELLAR_OK);
+    T_EQ_U64(stored, 2);
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    vo.hidden = 1;
+    T_EQ_I64(cellar_namespace_open(c, "s", &vo, &v), CELLAR_OK);
+    T_EQ_I64(put_durable(v, 1, 1), CELLAR_E_UNSUPPORTED); /* never on disk */
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    shut(c);
+    store_end();
+}
+
+/* Every kind of change, with its code; in memory all of them succeed. */
+static void change_all(cellar *c, cellar *v, cellar_err want)
+{
+    cellar *w = NULL;
+    int64_t n;
+    cellar_set_item si[1] = { { "a", 1, "1", 1, CELLAR_OK, 0 } };
+    cellar_delete_item di[1] = { { "a", 1, CELLAR_OK, 0 } };
+    T_EQ_I64(cellar_set(v, "k", 1, "v", 1, NULL), want);
+    T_EQ_I64(cellar_contains(v, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_touch(v, "k", 1, 60000), want);
+    T_EQ_I64(cellar_update(v, "k", 1, NULL, append, NULL), want);
+    T_EQ_I64(cellar_increment(v, "n", 1, 1, 0, 0, 0, &n), want);
+    T_EQ_I64(cellar_set_many(v, si, 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(si[0].status, want);
+    T_EQ_I64(cellar_delete_many(v, di, 1, NULL), CELLAR_OK);
+    T_EQ_I64(di[0].status, want);
+    T_EQ_I64(cellar_delete(v, "k", 1), want);
+    T_EQ_I64(cellar_contains(v, "k", 1), CELLAR_MISS);
+    T_EQ_I64(cellar_delete_by_pattern(v, "n", 1, NULL), want);
+    T_EQ_I64(cellar_delete_by_tag(v, "t", 1, CELLAR_TAG_HARD), want);
+    T_EQ_I64(cellar_version_increment(v, NULL), want);
+    T_EQ_I64(cellar_version_set(v, 77), want);
+    T_EQ_I64(cellar_clear(v), want);
+    T_EQ_I64(cellar_namespace_open(c, "w", NULL, &w), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_drop(c, "w"), want);
+    T_EQ_I64(cellar_close(w), CELLAR_OK);
+}
+
+static cellar_err delete_then_remove(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    (void)old_len, (void)out;
+    if (old != NULL) { T_EQ_I64(cellar_delete(ctx, "k", 1), CELLAR_E_IO); }
+    return CELLAR_REMOVED;
+}
+
+/* A removal with an unmet condition changes nothing, so its code is not that of the disk. */
+static void refuse_removals(cellar *v)
+{
+    cellar_delete_opts o = cellar_delete_opts_default();
+    o.if_version = 99;
+    T_EQ_I64(cellar_delete_with(v, "k", 1, &o), CELLAR_MISS);
+    T_EQ_I64(cellar_set(v, "k", 1, "v", 1, NULL), CELLAR_E_IO);
+    T_EQ_I64(cellar_delete_with(v, "k", 1, &o), CELLAR_CONFLICT);
+    T_EQ_I64(cellar_update(v, "k", 1, NULL, delete_then_remove, v), CELLAR_MISS);
+}
+
+static void change_at_sync_always_reports_durability(void)
+{
+    store_begin();
+    settings cfg = config();
+    cfg.l2.sync = CELLAR_L2_SYNC_ALWAYS;
+    cellar *c = open_with(&cfg), *v = NULL;
+    char file[330];
+    T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    change_all(c, v, CELLAR_OK);
+    snprintf(file, sizeof file, "%s/stage.buf", store);
+    T_EQ_I64(unlink(file), 0); /* no later open finds records written from now on */
+    now_ms += 2000;
+    (void)cellar_tick(c, 1000, NULL);
+    change_all(c, v, CELLAR_E_IO);
+    refuse_removals(v);
+    cellar_error_info e = cellar_error_info_default();
+    T_EQ_I64(cellar_last_error(v, &e), CELLAR_OK);
+    T_EQ_I64(e.code, CELLAR_E_IO);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    shut(c);
+    store_end();
+}
+
+/* ---- tags and patterns ---- */
+
+static void tags_are_written_in_mode_each_set(void)
+{
+    store_begin();
+    const settings cfg = config();
+    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    vo.l2_write = CELLAR_L2_WRITE_ON_SET;
+    for (int life = 0; life < 2; life++) {
+        const pid_t pid = fork();
+        if (pid == 0) {
+            cellar *c = open_with(&cfg), *v = NULL;
+            if (cellar_namespace_open(c, "v", &vo, &v) != CELLAR_OK) { _exit(1); }
+            for (uint32_t k = 0; k < 40; k++) {
+                if (put_tagged(v, k, 1) != CELLAR_OK) { _exit(1); }
+            }
+            if (cellar_delete_by_tag(v, "1", 1, CELLAR_TAG_HARD) != CELLAR_OK) { _exit(1); }
+            kill(getpid(), SIGKILL);
+        }
+        await_kill(pid);
+        cellar *c = open_with(&cfg), *v = NULL;
+        T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
+        for (uint32_t k = 0; k < 40; k++) {
+            T_EQ_I64(look(v, k, 1), k % 4 == 1 ? CELLAR_MISS : CELLAR_OK);
+        }
+        T_EQ_I64(cellar_delete_by_tag(v, "2", 1, CELLAR_TAG_HARD), CELLAR_OK);
+        for (uint32_t k = 0; k < 40; k++) {
+            T_EQ_I64(look(v, k, 1), k % 4 == 1 || k % 4 == 2 ? CELLAR_MISS : CELLAR_OK);
+        }
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        shut(c);
+    }
+    store_end();
+}
+
+/* ---- saves ---- */
+
+/* Set `count` values of `bytes`, save, end by SIGKILL. *missed: what the save returned; NULL: no
+ * save, but ticks. */
+static void save_and_die(const settings *cfg, uint32_t count, uint32_t bytes, uint64_t *missed)
+{
+    static char value[10000];
+    cellar *c = open_with(cfg);
+    for (uint32_t k = 0; k < count; k++) {
+        if (cellar_set(c, &k, sizeof k, value, bytes, NULL) != CELLAR_OK) { _Exit(1); }
+    }
+    cellar_set_opts brief = cellar_set_opts_default();
+    brief.ttl_ms = 1000; /* below min_ttl_ms: never on disk, and not counted */
+    if (cellar_set(c, "brief", 5, "x", 1, &brief) != CELLAR_OK) { _Exit(2); }
+    if (missed == NULL) {
+        if (figure(c, "cellar_l2_dropped_total") == 0) { _Exit(4); }
+        while (cellar_tick(c, 2000, NULL) == CELLAR_PENDING) {}
+        (void)raise(SIGKILL);
+    }
+    const cellar_err want = *missed != 0 ? CELLAR_DROPPED : CELLAR_OK;
+    if (cellar_save(c, missed) != want) { _Exit(3); }
+    (void)raise(SIGKILL);
+}
+
+static uint32_t found_after_save(const settings *cfg, uint32_t count, uint32_t bytes,
+                                 uint64_t *missed)
+{
+    char value[1];
+    const pid_t pid = fork();
+    T_REQUIRE(pid >= 0);
+    if (pid == 0) { save_and_die(cfg, count, bytes, missed); }
+    int status = 0;
+    T_EQ_I64(waitpid(pid, &status, 0), pid);
+    T_CHECK(WIFSIGNALED(status));
+    cellar *c = open_with(cfg);
+    uint32_t found = 0;
+    size_t len;
+    for (uint32_t k = 0; k < count; k++) {
+        found += cellar_get(c, &k, sizeof k, value, 0, &len) == CELLAR_E_BUFFER && len == bytes;
+    }
+    shut(c);
+    return found;
+}
+
+static uint64_t *shared_count(uint64_t begin)
+{
+    uint64_t *n = mmap(NULL, sizeof *n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    T_REQUIRE(n != MAP_FAILED);
+    *n = begin;
+    return n;
+}
+
+static void killed_after_save_finds_entries_without_use(void)
+{
+    static const cellar_l2_write modes[] = { CELLAR_L2_WRITE_ON_EVICTION, CELLAR_L2_WRITE_ON_SET };
+    for (size_t i = 0; i < 2; i++) {
+        store_begin();
+        settings cfg = config();
+        cellar_namespace_opts root = cellar_namespace_opts_default();
+        root.l2_write = modes[i];
+        cfg.config.root = &root;
+        cfg.tuning.hash_key = known_secret;
+        uint64_t *missed = shared_count(0);
+        T_EQ_U64(found_after_save(&cfg, 2000, 300, missed), 2000);
+        T_EQ_U64(*missed, 0);
+        T_EQ_I64(munmap(missed, sizeof *missed), 0);
+        store_end();
+    }
+}
+
+static void ticks_offer_what_the_disk_dropped(void)
+{
+    store_begin();
+    settings cfg = config(); /* more in one go than the stage takes */
+    cfg.config.memory_bytes = 64u << 20;
+    cfg.config.l2_bytes = 128u << 20;
+    cfg.l2.write = CELLAR_L2_WRITE_ON_SET;
+    cfg.tuning.hash_key = known_secret;
+    T_EQ_U64(found_after_save(&cfg, 3000, 10000, NULL), 3000);
+    store_end();
+}
+
+static void save_counts_entries_that_do_not_fit(void)
+{
+    store_begin();
+    settings cfg = config(); /* 30 MB in memory, 16 MiB on disk */
+    cfg.config.memory_bytes = 64u << 20;
+    cfg.tuning.hash_key = known_secret;
+    uint64_t *missed = shared_count(1);
+    const uint32_t count = 3000, found = found_after_save(&cfg, count, 10000, missed);
+    T_CHECK(found > 0 && found < count);
+    /* the open may need the room of one segment more */
+    T_CHECK(*missed <= count - found && *missed + 2 * 60 >= count - found);
+    T_EQ_I64(munmap(missed, sizeof *missed), 0);
+    store_end();
+}
+
+static void save_counts_entries_over_a_write_limit(void)
+{
+    store_begin();
+    settings cfg = config();
+    cfg.l2.write_bytes_per_day = 200000; /* room for some of them */
+    cfg.tuning.hash_key = known_secret;
+    uint64_t *missed = shared_count(1);
+    const uint32_t found = found_after_save(&cfg, 500, 1000, missed);
+    T_EQ_U64(*missed, 500 - found);
+    T_EQ_I64(munmap(missed, sizeof *missed), 0);
+    store_end();
+}
+
+T_MAIN("api_disk_write", T_CASE(close_writes_values_of_all_sizes),
+       T_CASE(every_change_is_written_in_mode_each_set),
+       T_CASE(unread_entry_is_not_written_at_first_eviction),
+       T_CASE(entry_read_long_ago_is_written_at_eviction), T_CASE(close_limit_drops_whole_entries),
+       T_CASE(close_limit_changes_at_run_time),
+       T_CASE(set_in_mode_each_set_or_write_through_is_on_disk_immediately),
+       T_CASE(write_through_after_a_sync_waits_for_the_disk),
+       T_CASE(write_through_reports_refused_disk_write),
+       T_CASE(long_values_are_on_disk_in_each_mode),
+       T_CASE(close_writes_the_long_values_that_left_memory),
+       T_CASE(durable_set_is_on_disk_when_it_returns),
+       T_CASE(change_at_sync_always_reports_durability), T_CASE(tags_are_written_in_mode_each_set),
+       T_CASE(killed_after_save_finds_entries_without_use),
+       T_CASE(ticks_offer_what_the_disk_dropped), T_CASE(save_counts_entries_that_do_not_fit),
+       T_CASE(save_counts_entries_over_a_write_limit))
