@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 #
-# peers: the first of each metric, and our place; the second table of bench/README.md.
+# peers: the first of each metric, and our place; the second table of bench/results.md.
 #
 # USE        awk -f lines.awk -f peers.awk [-v md=1] [-v causes=causes.tsv] RESULTS.jsonl...
 # INPUT      lines of the suites peers, servers, memory, grow, churn, open, storm, stampede, expire,

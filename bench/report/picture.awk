@@ -2,7 +2,7 @@
 #
 # picture: one row of the table "Among the peers" as an SVG with bars; the picture of README.md.
 #
-# USE        awk -f picture.awk bench/README.md >bench/reads.svg     (make bench-report)
+# USE        awk -f picture.awk bench/results.md >bench/reads.svg     (make bench-report)
 # INPUT      the lines between the peers markers, as peers.awk writes them: the head line with
 #            processor, compiler and the commit of each suite, and the row of ROW.
 # OUTPUT     the fastest BARS subjects of that row, fastest first, whichever subjects they are.

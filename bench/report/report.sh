@@ -1,14 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# report: the figures of the last runs against their floors, tables of bench/README.md, plots.
+# report: the figures of the last runs against their floors, tables of bench/results.md, plots.
 #
 # USE      report.sh [--check] FOLDER|FILE.jsonl
 # WALK     the .jsonl lines of the last full run and of single suites after it, in order of time ->
 #          table on stdout -> if they are no quick run: Markdown between the markers of
-#          bench/README.md, ours among the peers between a second pair -> plots into the folder,
+#          bench/results.md, ours among the peers between a second pair -> plots into the folder,
 #          where gnuplot is found -> bench/reads.svg, the picture of README.md, from the table of
-#          bench/README.md. Without results only the picture is drawn, from the table as it is.
+#          bench/results.md. Without results only the picture is drawn, from the table as it is.
 # EXIT     with --check 1 when a figure is under its floor; 2 without results.
 set -u
 LC_ALL=C
@@ -28,7 +28,7 @@ else
     [ -f "$from" ] || files=
 fi
 picture() { # into another file first: a table without the row leaves the old picture
-    ${AWK:-awk} -f $here/picture.awk bench/README.md >"$1" && cat "$1" >bench/reads.svg && rm "$1" &&
+    ${AWK:-awk} -f $here/picture.awk bench/results.md >"$1" && cat "$1" >bench/reads.svg && rm "$1" &&
         echo "report: picture in bench/reads.svg"
 }
 if [ -z "$files" ]; then
@@ -46,8 +46,8 @@ $awk -f $here/peers.awk -v causes=$here/causes.tsv $files
 
 # shellcheck disable=SC2086
 if grep -q '"quick":1' $files; then
-    echo "report: quick figures among them: bench/README.md is left as it is"
-elif [ -f bench/README.md ]; then
+    echo "report: quick figures among them: bench/results.md is left as it is"
+elif [ -f bench/results.md ]; then
     $awk -v md=1 -f $here/table.awk $here/targets.tsv $files >"$out/table.md"
     $awk -v md=1 -v causes=$here/causes.tsv -f $here/peers.awk $files >"$out/peers.md"
     [ -s "$out/peers.md" ] || echo 'Not measured yet: `make bench-peers`.' >"$out/peers.md"
@@ -57,7 +57,7 @@ elif [ -f bench/README.md ]; then
         /<!-- peers:begin -->/ { print; while ((getline line < peers) > 0) print line; inside = 1 }
         /<!-- peers:end -->/ { inside = 0 }
         !inside { print }
-        ' bench/README.md >"$out/README.new" && cp "$out/README.new" bench/README.md
+        ' bench/results.md >"$out/results.new" && cp "$out/results.new" bench/results.md
 fi
 
 if command -v gnuplot >/dev/null 2>&1; then
@@ -67,5 +67,5 @@ if command -v gnuplot >/dev/null 2>&1; then
 else
     echo "report: gnuplot not found, no plots"
 fi
-[ -f bench/README.md ] && picture "$out/reads.svg"
+[ -f bench/results.md ] && picture "$out/reads.svg"
 exit $status

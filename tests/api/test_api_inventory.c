@@ -2,7 +2,7 @@
  *
  * Aim:    The uses that the five replaced programs made of their caches work, row by row. Their
  *         mistakes are impossible: a case named seed_... states the faulty sequence and then runs
- *         exactly this sequence. tests/README.md lists the rows.
+ *         exactly this sequence. tests/promises.tsv and tests/inventory.tsv list the rows.
  * Method: Public calls only, a clock of this file. */
 #include "tests/support/api_kit.h"
 #include "tests/support/settings.h"

@@ -172,11 +172,11 @@ peers_head_lists_commits_by_suite() {
 }
 # The picture of README.md: the row of the table as it is, or a refusal.
 picture_agrees_with_the_table_under() { # awk
-    $1 -f bench/report/picture.awk bench/README.md | cmp - bench/reads.svg &&
+    $1 -f bench/report/picture.awk bench/results.md | cmp - bench/reads.svg &&
         grep -q 'commit [0-9a-f]\{7\};' bench/reads.svg
 }
 picture_without_a_row_is_refused() {
-    sed '/^| peers zipf1m_16_100 | 2 | get |/d' bench/README.md >"$t_tmp/in.md"
+    sed '/^| peers zipf1m_16_100 | 2 | get |/d' bench/results.md >"$t_tmp/in.md"
     "${AWK:-awk}" -f bench/report/picture.awk "$t_tmp/in.md" >"$t_tmp/out" 2>&1
     [ $? -eq 2 ]
 }

@@ -2,20 +2,22 @@
 #
 # inventory: every promise, every row and every defect of the inventory has a test that exists.
 #
-# USE        awk -f tests/support/inventory.awk tests/README.md tests/inventory.tsv FILE...
+# USE        awk -f tests/support/inventory.awk tests/README.md tests/promises.tsv tests/inventory.tsv FILE...
 #            FILE: test sources (.c .cc .sh), and logs of a run (.out) where there is one
-# READS      rows of tests/README.md that start with a promise (P1), and lines of inventory.tsv that
-#            start with a requirement (1, 16-23) or a defect (D1). Each ends with a cell that names
+# READS      promises.tsv: a row begins with a promise (P1) or the name of a table (kind, l1, loading);
+#            a line that begins with a tab continues the row above. inventory.tsv: a row begins with a
+#            requirement (1, 16-23) or a defect (D1). The last column of a numbered row names
 #              `tests`          each must be a case of some source, and pass where a log has it
 #              later: FILE      the part is not built: FILE must not exist yet
 #              doc: FILE        met by words: FILE must exist
 #              example: NAME    checked by a program of tests/examples/, which must exist
-#            rows of tests/README.md below a heading that ends in "rows":
+#            that of a row of a table
 #              `name` is a case, a scenario or a mutant, `name_*` some of them, `test_x` and its like
-#              a program, `x.pml` a model; and programs wherever a table names one
+#              a program, `x.pml` a model; any other text in backquotes is no name
+#            README.md: programs wherever a table names one.
 # REFUSES    a number that stands in no row or in two; a row without any of the four; a test that
 #            does not exist or failed; a part that exists while its rows still say later.
-# LIMITS     one row a line; the third cell decides. Ranges only where all wait for one part.
+# LIMITS     The last column decides. Ranges only where all wait for one part.
 
 function bad(message) { print "inventory: " message; errors++ }
 
@@ -33,21 +35,28 @@ function claim(kind, from, to,    n) {
     }
 }
 
-# The cases a source defines: T_CASE(name), T_ALONE(name), `t_case name`, `ok name`, `skip name`, and the schedule
-# driver's scenarios, `sim_name = { "name"`.
-function read_source(line,    part) {
+# The cases a source defines: T_CASE(name), T_ALONE(name), `t_case name`, `ok name`, `skip name`, `with_tool name`,
+# the words of `for fact in .. ; do`, and the schedule driver's scenarios, `base_sim_scenario sim_name`.
+function read_source(line,    part, count, i) {
     while (match(line, /T_(CASE|ALONE)\([a-z0-9_]+\)/)) {
         part = substr(line, RSTART, RLENGTH - 1)
         sub(/^.*\(/, "", part)
         known[part] = FILENAME
         line = substr(line, RSTART + RLENGTH)
     }
-    if (match(line, /sim_[a-z0-9_]+ = \{ "[a-z0-9_]+"/)) {
-        part = substr(line, RSTART, RLENGTH - 1)
-        sub(/^.*"/, "", part)
+    if (match(line, /base_sim_scenario sim_[a-z0-9_]+/)) {
+        part = substr(line, RSTART, RLENGTH)
+        sub(/^.* sim_/, "", part)
         known[part] = FILENAME
     }
-    while (match(line, /(^|[ ;])(t_case|t_skip|ok|skip) +[a-z][a-z0-9_]*/)) {
+    if (sub(/^for fact in /, "", line)) facts = 1
+    if (facts) {
+        facts = line !~ /; do/
+        sub(/; do.*/, "", line)
+        count = split(line, cells, " ")
+        for (i = 1; i <= count; i++) known[cells[i]] = FILENAME
+    }
+    while (match(line, /(^|[ ;])(t_case|t_skip|ok|skip|with_[a-z]+) +[a-z][a-z0-9_]*/)) {
         part = substr(line, RSTART, RLENGTH)
         sub(/^.* /, "", part)
         known[part] = FILENAME
@@ -81,33 +90,39 @@ function read_row(id, cell,    kind, from, to, at) {
     row_range[rows] = to > from
 }
 
-# What a table of programs and of a page's rows names, see READS.
-function read_names(line,    word) {
+# Note the programs that a line names, and in a row of promises.tsv (`all`) every other name.
+function read_names(line, all,    word) {
     while (match(line, /`[^`]+`/)) {
         word = substr(line, RSTART + 1, RLENGTH - 2)
         line = substr(line, RSTART + RLENGTH)
         if (word ~ /^(test|slow|matrix)_[a-z0-9_]+(\*|\.sh|\.c)?$/ ||
-            page_rows && word ~ /^([a-z0-9_\/]+\.pml|[a-z0-9_]+(\.[a-z0-9_]+)?(\.?\*)?)$/) {
+            all && word ~ /^([a-z0-9_\/]+\.pml|[a-z0-9_]+(\.[a-z0-9_]+)?(\.?\*)?)$/) {
             words[++word_count] = word
-            word_line[word_count] = FNR
+            word_line[word_count] = page " line " FNR
         }
     }
 }
 
-FNR == NR && /^## / { page_rows = / rows$/ }
-FNR == NR {
-    if ($0 ~ /^\|/) {
-        if (split($0, cells, "|") >= 5) read_row(cells[2], cells[4])
-        read_names($0)
-    }
+FNR == 1 { page = FILENAME; sub(/.*\//, "", page); table = "" }
+page == "README.md" {
+    if ($0 ~ /^\|/) read_names($0, 0)
     next
 }
 FILENAME ~ /\.tsv$/ {
-    if ($0 !~ /^#/ && split($0, cells, "\t") != 3) bad("line " FNR " has not three columns: " $0)
-    else if ($0 !~ /^#/) read_row(cells[1], cells[3])
+    if ($0 ~ /^#/) next
+    if (split($0, cells, "\t") != 3) bad(page " line " FNR " has not three columns: " $0)
+    else if (page == "inventory.tsv") read_row(cells[1], cells[3])
+    else if (cells[1] cells[2] != "") {
+        table = cells[1]
+        if (table ~ /^P[0-9]+$/) read_row(table, cells[3])
+        else if (table ~ /^(kind|l1|loading)$/) read_names(cells[3], 1)
+        else bad(page " line " FNR ": no table is called " table)
+    } else if (table ~ /^P/) row_cell[rows] = row_cell[rows] " " cells[3]
+    else if (table != "") read_names(cells[3], 1)
+    else bad(page " line " FNR " continues no row")
     next
 }
-FNR == 1 { name = FILENAME; sub(/.*\//, "", name); sub(/\.[a-z]+$/, "", name); programs[name] = 1 }
+FNR == 1 { name = page; sub(/\.[a-z]+$/, "", name); programs[name] = 1 }
 FILENAME ~ /mutants\.txt$/ { if ($1 ~ /^[a-z0-9_]+\.[a-z0-9_]+$/) known[$1] = FILENAME; next }
 FILENAME ~ /\.out$/ { read_log($0); next }
 { read_source($0) }
@@ -147,13 +162,13 @@ function some_begin(set, start,    name) {
 function check_word(word, line) {
     if (word ~ /\.pml$/) {
         sub(/.*\//, "", word)
-        if (!exists("tests/concurrency/model/" word)) bad("line " line ": no model is called " word)
+        if (!exists("tests/concurrency/model/" word)) bad(line ": no model is called " word)
     } else if (word ~ /^(test|slow|matrix)_/) {
         sub(/\.(sh|c)$/, "", word)
         if (sub(/\*$/, "", word) ? !some_begin(programs, word) : !(word in programs))
-            bad("line " line ": no program is called " word)
+            bad(line ": no program is called " word)
     } else if (sub(/\*$/, "", word) ? !some_begin(known, word) : !(word in known)) {
-        bad("line " line ": no test is called " word)
+        bad(line ": no test is called " word)
     }
 }
 

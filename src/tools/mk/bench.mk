@@ -192,7 +192,7 @@ bench-peers:
 	  SUITE="$(or $(SUITE),$(BENCH_PEER_SUITES))" \
 	  JSON=$(or $(JSON),$(BENCH_B)/peers.jsonl)
 
-## bench-report: last figures against their floors; tables of bench/README.md, picture, plots
+## bench-report: last figures against their floors; tables of bench/results.md, picture, plots
 bench-report:
 	$(BENCH_Q)sh bench/report/report.sh $(if $(filter 1,$(CHECK)),--check) $(or $(JSON),$(BENCH_B))
 
