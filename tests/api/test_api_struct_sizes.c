@@ -350,42 +350,22 @@ static void results_from_their_first_size_on_are_filled(void)
     close_store();
 }
 
+#define STRUCTS(X) \
+    X(cellar_namespace_opts) X(cellar_config) X(cellar_set_opts) X(cellar_error_info) \
+    X(cellar_entry_info) X(cellar_get_opts) X(cellar_delete_opts) X(cellar_result) \
+    X(cellar_load_opts) X(cellar_l2_cipher) X(cellar_l2_opts) X(cellar_stats) X(cellar_latency) \
+    X(cellar_advice) X(cellar_reason) X(cellar_bloom_info) X(cellar_breaker_opts) \
+    X(cellar_breaker_info) X(cellar_host_opts) X(cellar_tuning_opts) X(cellar_warm_opts) \
+    X(cellar_warm_report)
+
 /* Zero bytes and the size are the defaults: callers in other languages rely on it. */
 static void zeroed_structs_with_a_size_are_the_defaults(void)
 {
-#define DEFAULTS(type) { #type, sizeof(type), &made_##type, offsetof(type, struct_size) }
-#define MADE(type) const type made_##type = type##_default()
-    MADE(cellar_namespace_opts);
-    MADE(cellar_config);
-    MADE(cellar_set_opts);
-    MADE(cellar_error_info);
-    MADE(cellar_entry_info);
-    MADE(cellar_get_opts);
-    MADE(cellar_delete_opts);
-    MADE(cellar_result);
-    MADE(cellar_load_opts);
-    MADE(cellar_l2_cipher);
-    MADE(cellar_l2_opts);
-    MADE(cellar_stats);
-    MADE(cellar_latency);
-    MADE(cellar_advice);
-    MADE(cellar_reason);
-    MADE(cellar_bloom_info);
-    MADE(cellar_breaker_opts);
-    MADE(cellar_breaker_info);
-    MADE(cellar_host_opts);
-    MADE(cellar_tuning_opts);
-    MADE(cellar_warm_opts);
-    MADE(cellar_warm_report);
+#define MADE(type) const type made_##type = type##_default();
+#define ROW(type) { #type, sizeof(type), &made_##type, offsetof(type, struct_size) },
+    STRUCTS(MADE)
     const struct { const char *name; size_t size; const void *made; size_t at; } all[] = {
-        DEFAULTS(cellar_namespace_opts), DEFAULTS(cellar_config), DEFAULTS(cellar_set_opts),
-        DEFAULTS(cellar_error_info), DEFAULTS(cellar_entry_info), DEFAULTS(cellar_get_opts),
-        DEFAULTS(cellar_delete_opts), DEFAULTS(cellar_result), DEFAULTS(cellar_load_opts),
-        DEFAULTS(cellar_l2_cipher), DEFAULTS(cellar_l2_opts), DEFAULTS(cellar_stats),
-        DEFAULTS(cellar_latency), DEFAULTS(cellar_advice), DEFAULTS(cellar_reason),
-        DEFAULTS(cellar_bloom_info), DEFAULTS(cellar_breaker_opts), DEFAULTS(cellar_breaker_info),
-        DEFAULTS(cellar_host_opts), DEFAULTS(cellar_tuning_opts), DEFAULTS(cellar_warm_opts),
-        DEFAULTS(cellar_warm_report),
+        STRUCTS(ROW)
     };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         const uint32_t abi = CELLAR_ABI;

@@ -158,19 +158,25 @@ static void values_of_any_length_are_served_from_stage_disk_and_after_a_reopen(v
     end();
 }
 
+/* Put a short and a long value; check their ranges in this life of the store and in the next one. */
+static void ranges_in_two_lives(int pack)
+{
+    l2_meta m = { .pack = pack == 1, .change = true };
+    T_EQ_I64(put_with("short", 3, 5000, &m), CELLAR_OK);
+    T_EQ_I64(put_with("long", 4, LONG, &m), CELLAR_OK);
+    ranges_are_right("short", 3, 5000);
+    ranges_are_right("long", 4, LONG);
+    l2_close(kit.d);
+    open_again();
+    ranges_are_right("short", 3, 5000);
+    ranges_are_right("long", 4, LONG);
+}
+
 static void ranges_of_values_are_the_bytes_of_the_whole(void)
 {
     begin();
     for (int pack = 0; pack <= 1; pack++) {
-        l2_meta m = { .pack = pack == 1, .change = true };
-        T_EQ_I64(put_with("short", 3, 5000, &m), CELLAR_OK);
-        T_EQ_I64(put_with("long", 4, LONG, &m), CELLAR_OK);
-        ranges_are_right("short", 3, 5000);
-        ranges_are_right("long", 4, LONG);
-        l2_close(kit.d);
-        open_again();
-        ranges_are_right("short", 3, 5000);
-        ranges_are_right("long", 4, LONG);
+        ranges_in_two_lives(pack);
         T_CHECK(pack == 0 || l2_kit_figures(&kit).packed == 0);
     }
     end();
@@ -474,15 +480,7 @@ static void ranges_of_encrypted_values_are_the_bytes_of_the_whole(void)
         kit.cfg.memory_bytes = 4 << 20;
         kit.cfg.crypt = &toy;
         open_again();
-        l2_meta m = { .pack = pack == 1, .change = true };
-        T_EQ_I64(put_with("short", 3, 5000, &m), CELLAR_OK);
-        T_EQ_I64(put_with("long", 4, LONG, &m), CELLAR_OK);
-        ranges_are_right("short", 3, 5000);
-        ranges_are_right("long", 4, LONG);
-        l2_close(kit.d);
-        open_again();
-        ranges_are_right("short", 3, 5000);
-        ranges_are_right("long", 4, LONG);
+        ranges_in_two_lives(pack);
         T_EQ_U64(look("long", LONG), 4);
         end();
     }

@@ -302,6 +302,15 @@ static void cut_all(const cuts_command *commands, size_t count)
     }
 }
 #define CUT_ALL(commands) cut_all(commands, sizeof(commands) / sizeof *(commands))
+/* Cut all commands of a list on namespaces with one changed option. */
+#define CUT_ALL_WITH(option, value, commands) \
+    do { \
+        cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default(); \
+        o.option = value; \
+        both_open(&o); \
+        CUT_ALL(commands); \
+        both_close(); \
+    } while (0)
 
 /* ---- set, delete and conditions ---- */
 
@@ -396,11 +405,7 @@ static const cuts_command strict[] = {
 
 static void strict_writes_cut_at_each_byte_leave_no_old_value(void)
 {
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
-    o.strict = 1;
-    both_open(&o);
-    CUT_ALL(strict);
-    both_close();
+    CUT_ALL_WITH(strict, 1, strict);
 }
 
 static void prepare_queued(void)
@@ -420,11 +425,7 @@ static const cuts_command queued[] = {
 
 static void queued_writes_cut_at_each_byte_leave_no_old_value(void)
 {
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
-    o.write = CELLAR_REMOTE_BEHIND;
-    both_open(&o);
-    CUT_ALL(queued);
-    both_close();
+    CUT_ALL_WITH(write, CELLAR_REMOTE_BEHIND, queued);
 }
 
 /* ---- INVALIDATE: each process loads ---- */
@@ -466,11 +467,7 @@ static const cuts_command invalidate[] = {
 
 static void invalidations_cut_at_each_byte_leave_no_old_value(void)
 {
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
-    o.write = CELLAR_REMOTE_INVALIDATE;
-    both_open(&o);
-    CUT_ALL(invalidate);
-    both_close();
+    CUT_ALL_WITH(write, CELLAR_REMOTE_INVALIDATE, invalidate);
 }
 
 /* ---- RAW ---- */
@@ -487,11 +484,7 @@ static const cuts_command raw[] = {
 
 static void raw_writes_cut_at_each_byte_leave_no_old_value(void)
 {
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
-    o.values = CELLAR_REMOTE_RAW;
-    both_open(&o);
-    CUT_ALL(raw);
-    both_close();
+    CUT_ALL_WITH(values, CELLAR_REMOTE_RAW, raw);
 }
 
 /* ---- many keys ---- */
