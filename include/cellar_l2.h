@@ -233,8 +233,9 @@ CELLAR_STRUCT(cellar_l2_opts, open_ready_ms);
  * example: if (cellar_sync(c) == CELLAR_OK) { checkpointed = 1; }                                */
 CELLAR_API cellar_err cellar_sync(cellar *c);
 
-/* Write the entries of memory that the disk tier lacks, also those without use, then sync: a kill
- * from now on loses none of them. A tier that is full drops its oldest entries, as always.
+/* Write the entries of memory that the disk tier lacks, also those without use, and the long values
+ * that left memory and wait for room. Then sync: a kill from now on loses none of them. A tier that
+ * is full drops its oldest entries, as always.
  * in:      missed NULL: not wanted
  * out:     *missed: entries that are not on disk: larger than the disk tier takes, over a write
  *          limit, not encrypted, or without room for 1 s. Not counted: entries that never go to

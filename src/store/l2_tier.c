@@ -579,6 +579,27 @@ static bool cache_disk_spill(cache_store *s)
     return false;
 }
 
+/* Write the long values that left memory before. Return how many are left: no room for a while, or
+ * other ones leave memory all the time. */
+static uint32_t cache_disk_drain(cache_store *s)
+{
+    const uint64_t begin_ns = base_now_ns(), end_ns = begin_ns + 8 * CACHE_SAVE_PATIENCE_NS;
+    uint64_t until_ns = begin_ns + CACHE_SAVE_PATIENCE_NS;
+    while (base_load_acq(&s->demoted_count) != 0 && base_now_ns() < BASE_MIN(until_ns, end_ns)) {
+        bool moved = false;
+        if (base_cas_ar(&s->offers, 0u, 1u)) {
+            moved = cache_demoted_work(s);
+            base_store_rel(&s->offers, 0u);
+        }
+        if (moved) {
+            until_ns = base_now_ns() + CACHE_SAVE_PATIENCE_NS;
+        } else if (!l2_tick(s->disk, 1000)) {
+            base_yield();
+        }
+    }
+    return base_load_acq(&s->demoted_count);
+}
+
 CELLAR_PRIVATE cellar_err cache_disk_save(cache_store *s, uint64_t *missed)
 {
     cache_progress progress = { .hash = 0 };
@@ -590,6 +611,7 @@ CELLAR_PRIVATE cellar_err cache_disk_save(cache_store *s, uint64_t *missed)
     if (s->disk == NULL || s->tier == NULL || l2_off(s->disk)) { return CELLAR_DISABLED; }
     l2_stats_get(s->disk, &before);
     cellar_err err = cache_spill_walk(s, &sp, &slot, &cursor);
+    const uint32_t left = err == CELLAR_OK ? cache_disk_drain(s) : 0;
     if (err == CELLAR_OK) { err = cache_disk_sync(s, 0); }
     l2_stats_get(s->disk, &after);
     if (err == CELLAR_OK && after.reclaimed != before.reclaimed) { /* perhaps of memory, too */
@@ -597,8 +619,8 @@ CELLAR_PRIVATE cellar_err cache_disk_save(cache_store *s, uint64_t *missed)
         slot = 0;
         err = cache_spill_walk(s, &sp, &slot, &cursor);
     }
-    *missed = sp.missed;
-    return err == CELLAR_OK && sp.missed != 0 ? CELLAR_DROPPED : err;
+    *missed = sp.missed + left;
+    return err == CELLAR_OK && *missed != 0 ? CELLAR_DROPPED : err;
 }
 
 /* Continue the pass for `budget_us`. Return false at its end, or if there is no room. */

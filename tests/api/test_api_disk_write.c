@@ -437,8 +437,8 @@ static void long_values_are_on_disk_in_each_mode(void)
     }
 }
 
-/* Without ticks the log has no room: long values that left memory wait for the close. */
-static void close_writes_the_long_values_that_left_memory(void)
+/* Without ticks the log has no room: long values that left memory wait for a save or the close. */
+static void long_values_that_left_memory_are_written_by(bool save)
 {
     static char value[600 << 10], got[600 << 10];
     store_begin();
@@ -453,20 +453,36 @@ static void close_writes_the_long_values_that_left_memory(void)
     }
     const uint64_t in_memory = (uint64_t)figure(c, "cellar_entries");
     T_CHECK(in_memory < 26);
-    shut(c);
-    c = open_with(&cfg);
-    T_EQ_I64(cellar_l2_ready(c, CELLAR_TTL_NONE), CELLAR_OK);
+    if (save) {
+        T_EQ_I64(cellar_save(c, NULL), CELLAR_OK);
+    } else {
+        shut(c);
+        c = open_with(&cfg);
+        T_EQ_I64(cellar_l2_ready(c, CELLAR_TTL_NONE), CELLAR_OK);
+    }
     uint64_t found = 0;
     for (unsigned n = 0; n < 30; n++) {
         size_t total = 0;
         fill_long(value, sizeof value, n);
-        if (cellar_get(c, &n, sizeof n, got, sizeof got, &total) == CELLAR_MISS) { continue; }
+        if (cellar_get_range(c, &n, sizeof n, 0, got, sizeof got, &total) == CELLAR_MISS) {
+            continue;
+        }
         T_CHECK(total == sizeof value && memcmp(got, value, total) == 0);
         found++;
     }
     T_EQ_U64(found, in_memory + 4); /* an eighth of memory, and one */
     shut(c);
     store_end();
+}
+
+static void close_writes_the_long_values_that_left_memory(void)
+{
+    long_values_that_left_memory_are_written_by(false);
+}
+
+static void save_writes_the_long_values_that_left_memory(void)
+{
+    long_values_that_left_memory_are_written_by(true);
 }
 
 static cellar_err put_durable(cellar *c, uint32_t key, uint32_t version)
@@ -741,6 +757,7 @@ T_MAIN("api_disk_write", T_CASE(close_writes_values_of_all_sizes),
        T_CASE(write_through_reports_refused_disk_write),
        T_CASE(long_values_are_on_disk_in_each_mode),
        T_CASE(close_writes_the_long_values_that_left_memory),
+       T_CASE(save_writes_the_long_values_that_left_memory),
        T_CASE(durable_set_is_on_disk_when_it_returns),
        T_CASE(change_at_sync_always_reports_durability), T_CASE(tags_are_written_in_mode_each_set),
        T_CASE(killed_after_save_finds_entries_without_use),
