@@ -13,9 +13,9 @@
  *            At KEEP and ALWAYS the copies are durable before the place of the old segment is free.
  *            Nothing moves during the index rebuild, nor while SUPER says CLEAN.
  * LOCKING    Worker only. The tombstone lock of a record, then L2_LOG.
- * LIMITS     The share of live bytes is an estimate. A record that cannot be read is dropped after
- *            some tries. Stores of few places drop live records, as does one that deletes faster
- *            than the worker moves.
+ * LIMITS     The share of live bytes is an estimate. Records that cannot be read for 2 s are dropped.
+ *            Stores of few places drop live records, and so does one that deletes faster than the
+ *            worker moves.
  * SEE ALSO   README.md, "Moves"; log.c for the slots that puts leave. */
 #include "l2/steps.h"
 
@@ -36,7 +36,7 @@ BASE_SIZE_BEGIN
 #define L2_MOVE_LEAST ((uint32_t)64 << 10) /* bytes of one read: a quarter of a segment */
 #define L2_MOVE_MOST ((uint32_t)1 << 20)
 #define L2_MOVE_ROUNDS 3     /* checks of a record that changes meanwhile */
-#define L2_MOVE_TRIES 6u     /* reads of a record; fewer than the errors that end the disk */
+#define L2_MOVE_PATIENCE_MS 2000 /* of a segment with reads that fail */
 #define L2_MOVE_WAYS ((uint64_t)16 << 10)   /* ways of the index in one sample */
 #define L2_MOVE_STUCK 64u    /* rounds without progress at one record */
 #define L2_SAMPLE_NS UINT64_C(10000000) /* between two samples of a store that drops live records */
@@ -150,13 +150,17 @@ static bool l2_move_found(l2 *d, const l2_mover *v, bool *unread)
     return (err == CELLAR_OK || err == CELLAR_ABSENT) && m.addr == v->again.lsn;
 }
 
-/* Return true after too many reads without a result: the record is given up. */
+/* Return true if a read without a result is given up: reads of this segment have failed for a while,
+ * though the disk answers. */
 static bool l2_move_unread(l2 *d)
 {
+    l2_moves *m = &d->moves;
+    const int64_t now = base_now_ms(d->cfg.clock);
     const bool answers = base_load_rlx(&d->reads_stuck) == 0 && !l2_is_closed(d) &&
                          base_load_acq(&d->disk) == L2_DISK_OK;
-    d->moves.tries += answers;
-    return d->moves.tries >= L2_MOVE_TRIES;
+    m->waits = true;
+    if (m->failed_ms == 0) { m->failed_ms = now; }
+    return answers && now - m->failed_ms >= L2_MOVE_PATIENCE_MS;
 }
 
 /* Return true if nothing ended the record: expiry, namespace, tags, patterns, floors. */
@@ -209,7 +213,7 @@ static bool l2_move_record(l2 *d, const l2_entry *e, bool sample)
     int err;
     if (e->kind != L2_KIND_PUT || !l2_move_words(d, &v)) { return true; }
     const unsigned char *at = l2_move_read(d, e->off, e->bytes, &err);
-    if (at == NULL) { return sample || (err != 0 && l2_move_unread(d)); }
+    if (at == NULL) { return sample || (err != 0 && l2_move_unread(d)); } /* or no memory */
     if (!l2_rec_marked(&d->form, at, m->segseq, e->off, e->off + e->bytes, &r) ||
         r.kind != L2_KIND_PUT || !l2_rec_whole(&d->form, at, m->segseq, e->off, &r)) {
         return true; /* void or damaged */
@@ -233,7 +237,6 @@ static void l2_move_line(l2 *d, void *ctx, const l2_entry *e)
     *blocked = !l2_move_record(d, e, false);
     m->from = *blocked ? e->off : e->off + 1;
     m->stuck = *blocked ? m->stuck + 1 : 0;
-    if (!*blocked) { m->tries = 0; }
 }
 
 static void l2_sample_line(l2 *d, void *ctx, const l2_entry *e)
@@ -255,8 +258,9 @@ static bool l2_move_begin(l2 *d)
     if (L2_SEG_STATE(w) != L2_SEG_DISK || l2_seg_kept(d, seg, L2_SEG_SEQ(w))) { return false; }
     m->seg = seg;
     m->segseq = L2_SEG_SEQ(w);
-    m->page = m->from = m->tries = m->stuck = 0;
+    m->page = m->from = m->stuck = 0;
     m->copies = 0;
+    m->failed_ms = 0;
     m->bytes = 0;
     return true;
 }
@@ -285,11 +289,17 @@ static bool l2_move_step(l2 *d)
     const l2_seg *g = &d->seg[m->seg];
     if (m->page < g->footer_pages) {
         bool blocked = false;
+        m->waits = false;
         if (l2_foot_load(d, g, m->segseq, m->page)) {
             (void)l2_foot_each(d, g->data_end, false, l2_move_line, &blocked);
-        } /* else it is damaged, and its records are lost */
+        } else { /* given up: it is damaged, and its records are lost */
+            blocked = !l2_move_unread(d);
+            m->stuck += blocked;
+        }
         m->page += !blocked;
-        if (!blocked || !l2_move_lost(d)) { return !blocked || m->stuck < L2_MOVE_STUCK; }
+        if (!blocked || !l2_move_lost(d)) {
+            return !blocked || (!m->waits && m->stuck < L2_MOVE_STUCK);
+        }
     }
     if (m->copies > 0 && d->cfg.level != L2_DROP) {
         l2_disarm(d);

@@ -381,7 +381,9 @@ typedef struct l2_moves { /* moves of the oldest segment, see move.c; worker onl
     bool sampled;             /* the estimate has begun */
     uint32_t seg, page, from; /* segment, footer page, first offset to look at */
     uint64_t segseq, copies;  /* records of this segment that were appended again */
-    uint32_t tries, stuck;    /* failed reads, rounds without progress, at the record of `from` */
+    uint32_t stuck;           /* rounds without progress at the record of `from` */
+    bool waits;               /* a read failed in this step: repeat it later */
+    int64_t failed_ms;        /* first failed read of this segment; 0: none */
     uint32_t sample;          /* next shard of the index to sample */
     uint64_t words;           /* bytes that words lead to, an average of samples */
     uint32_t truth;           /* of these bytes, live ones in 1/2^20, an average of reads */

@@ -240,6 +240,31 @@ static void records_of_a_cleared_namespace_do_not_move(void)
     l2_kit_end(&kit, &dev);
 }
 
+/* Reads of the disk fail now and then: a record is not given up because of that. */
+static void failed_reads_lose_no_record(void)
+{
+    for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
+        begin((l2_level)level);
+        kit.cfg.off_errors = 60;
+        for (uint32_t key = 0; key < VALUES; key++) { put(key, true); work(); }
+        for (uint32_t i = 0; i < 6000; i++) {
+            if (i % 50 == 0) {
+                dev.fail_site = DEV_PREAD;
+                dev.fail_errno = EIO;
+                dev.fail_at = 1 + i % 7;
+            }
+            change(VALUES + i % 32, true);
+            work();
+        }
+        dev.fail_at = 0;
+        T_CHECK(l2_kit_figures(&kit).moved > VALUES);
+        kit.now_ms += 100000; /* after errors the disk is off for a while */
+        work();
+        all_are_found(0, VALUES + 32);
+        l2_kit_end(&kit, &dev);
+    }
+}
+
 /* ---- any order ---- */
 
 static void any_op(base_rng *r, uint64_t *epoch)
@@ -307,5 +332,5 @@ static void any_order_of_calls_keeps_live_records(void)
 
 T_MAIN("l2_moves", T_CASE(live_records_survive_many_laps),
        T_CASE(above_the_share_the_oldest_are_dropped), T_CASE(what_ended_a_record_ends_its_copy),
-       T_CASE(records_of_a_cleared_namespace_do_not_move),
+       T_CASE(records_of_a_cleared_namespace_do_not_move), T_CASE(failed_reads_lose_no_record),
        T_CASE(any_order_of_calls_keeps_live_records))
