@@ -3,7 +3,7 @@
 # cellar: one Makefile, no configure step. `make help` prints the targets.
 #
 # PICTURE    src/*/*.c -> build/<variant>/{lib,dbg,sim,cli}/*.o -> libcellar.a .so, cellar, tests
-#            include/*.h + SRC -> dist/cellar.h, dist/cellar.c (the drop-in)
+#            include/*.h + SRC -> dist/cellar.h, .c, dist/cellar_all.h, .c (the drop-in)
 # FILES      src/tools/mk/: optional.mk (mimalloc, liblz4, SQLite), remote.mk (the remote tier),
 #            dropin.mk (drop-in, man pages, dist), install.mk, test.mk, check.mk (form, sanitizers, models, matrix), bench.mk
 # VARIANT    A checksum of compiler and flags names the build folder. A changed flag therefore
@@ -66,18 +66,25 @@ SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=s
             $(SRC_LOADING:%=src/loading/%.c) $(SRC_STORE:%=src/store/%.c) \
             $(SRC_EXTRAS:%=src/extras/%.c) \
             $(SRC_WORK:%=src/work/%.c) $(SRC_KIT:%=src/kit/%.c) $(SRC_RESP:%=src/resp/%.c)
-# The remote tier, in floor order. No part of SRC: libcellar and cellar.c do not have it.
+# The guests: parts over the cache. libcellar and dist/cellar_all.c have them, dist/cellar.c has
+# not, nor what src/base has for them alone. slow_packaging_pairs.sh compares with the includes.
+GUESTS     = wheel work kit resp
+GUEST_BASE = sha256 net float_text process memory_limit
+SRC_GUESTS = $(foreach g,$(GUESTS),$(filter src/$(g)/%,$(SRC))) $(GUEST_BASE:%=src/base/%.c)
+# The remote tier, in floor order. No part of SRC: libcellar and both pairs do not have it.
 SRC_REMOTE = hash config memory wire resolve reason key form ticket flight mark greet ear state link \
              share lease limit lock script control pend get raw put coherence attach stat open
 REMOTE_SRC := $(SRC_REMOTE:%=src/remote/%.c)
 CLI      := $(wildcard src/cli/*.c)
-# The public headers in the order in which the drop-in's one header folds them.
-HEADERS  := $(addprefix include/cellar,.h _entry.h _load.h _invalidate.h _l2.h _observe.h _bloom.h \
-              _breaker.h _admin.h _tier.h _memo.h _warm.h _limit.h _lock.h \
-              _schedule.h _batch.h _bus.h _task.h \
-              _refresh.h _work.h _kit.h _resp.h)
+# The public headers in the order in which the header of a pair folds them: of the cache, of the
+# guests.
+HEADERS_CACHE  := $(addprefix include/cellar,.h _entry.h _load.h _invalidate.h _l2.h _observe.h \
+                    _bloom.h _breaker.h _admin.h _tier.h _memo.h _warm.h _limit.h _lock.h)
+HEADERS_GUESTS := $(addprefix include/cellar_,schedule.h batch.h bus.h task.h refresh.h work.h \
+                    kit.h resp.h)
+HEADERS  := $(HEADERS_CACHE) $(HEADERS_GUESTS)
 REMOTE_HEADERS := $(wildcard include/cellar_remote.h)
-# The C++ wrapper: installed and distributed with them, no part of the two files of the drop-in.
+# The C++ wrapper: installed and distributed with them, no part of a pair.
 WRAPPER   = include/cellar.hpp
 
 .DEFAULT_GOAL := $(if $(T),test,all)

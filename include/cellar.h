@@ -24,7 +24,7 @@
  *     cellar_memo.h, cellar_warm.h, cellar_tier.h       extras; a tier that processes share
  *     cellar_limit.h, cellar_lock.h                     rate limiters, keyed locks
  *     cellar_work.h, cellar_resp.h                      tasks, schedules; port for Redis clients
- *     The drop-in has all of them in its one cellar.h. */
+ *     The drop-in folds them: its cellar.h has those of the cache, its cellar_all.h has all. */
 #ifndef CELLAR_H
 #define CELLAR_H
 

@@ -37,8 +37,10 @@
 #include <utility>
 #include <vector>
 
+/* The header of either pair of the drop-in holds these headers, with their guards. */
+#ifndef CELLAR_H
 #include "cellar.h"
-/* The cellar.h of the drop-in holds these headers, with their guards. */
+#endif
 #ifndef CELLAR_ENTRY_H
 #include "cellar_entry.h"
 #endif

@@ -3,7 +3,7 @@
  * cellar_bus: messages inside one process: bounded queues with consumer groups, and signals.
  *
  * CALL PATTERN
- *     #include "cellar_bus.h"    (drop-in: part of its "cellar.h")
+ *     #include "cellar_bus.h"    (drop-in: part of "cellar_all.h")
  *     cellar_bus *b;
  *     cellar_bus_member_opts o = cellar_bus_member_opts_default();
  *     o.fn = send_mail;                         returns CELLAR_BUS_ACK, _RETRY or _REJECT

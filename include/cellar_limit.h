@@ -3,7 +3,7 @@
  * cellar_limit: rate limiters that never admit more than their rules allow.
  *
  * CALL PATTERN
- *     #include "cellar_limit.h"   (drop-in: part of its "cellar.h")
+ *     #include "cellar_limit.h"   (drop-in: part of "cellar.h")
  *     cellar_limiter *l;
  *     const cellar_rule per_user = cellar_rule_token_bucket(100, CELLAR_SECOND_NS, 20);
  *     if (cellar_limiter_open(NULL, &per_user, 1, &l) != CELLAR_OK) return 1;

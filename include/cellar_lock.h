@@ -3,7 +3,7 @@
  * cellar_lock: keyed locks with leases and fencing tokens, inside one process.
  *
  * CALL PATTERN
- *     #include "cellar_lock.h"    (drop-in: part of its "cellar.h")
+ *     #include "cellar_lock.h"    (drop-in: part of "cellar.h")
  *     cellar_locks *t;
  *     cellar_lock lk;
  *     if (cellar_locks_open(NULL, &t) != CELLAR_OK) return 1;

@@ -3,7 +3,7 @@
  * cellar_resp: a port through which clients of Redis talk to a running store.
  *
  * CALL PATTERN
- *     #include "cellar_resp.h"     (drop-in: part of its "cellar.h")
+ *     #include "cellar_resp.h"     (drop-in: part of "cellar_all.h")
  *     cellar_resp_opts o = cellar_resp_opts_default();
  *     o.port = 6379;                                127.0.0.1 and ::1; commands only read
  *     cellar_resp *r;
@@ -38,8 +38,7 @@
  *           part of the request has not arrived, the connection is closed. The port keeps up to
  *           512 KiB of free memory.
  * FORK      The child has no port: its sockets are closed there, and calls return E_FORKED. Its
- *           memory stays until the child ends.
- * OMIT      -DCELLAR_OMIT_RESP leaves the port out of the library. */
+ *           memory stays until the child ends. */
 #ifndef CELLAR_RESP_H
 #define CELLAR_RESP_H
 
@@ -168,7 +167,7 @@ CELLAR_STRUCT(cellar_resp_stats, admin_port);
  * returns: OK; E_INVAL (options), E_DENIED (a public address without listen_public and password, a
  *          folder that others may write), E_BUSY (address or socket in use), E_IO (the system
  *          refused a socket), E_NOMEM, E_LIMIT (the bus takes no subscriber), E_UNSUPPORTED (field
- *          of a newer header; bus, pool, scheduler or refresher with CELLAR_OMIT_WORK).
+ *          of a newer header).
  *          cellar_last_error of NULL has the reason of each
  * owns:    the caller closes *out with cellar_resp_close, before the store is closed
  * thread:  any

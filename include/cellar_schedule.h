@@ -3,7 +3,7 @@
  * cellar_schedule: schedules inside one process: intervals, cron expressions, single instants.
  *
  * CALL PATTERN
- *     #include "cellar_schedule.h"    (drop-in: part of its "cellar.h")
+ *     #include "cellar_schedule.h"    (drop-in: part of "cellar_all.h")
  *     static void report(const cellar_firing *f, void *ctx) { send(ctx, f->due_wall_ms); }
  *     cellar_scheduler *s;
  *     if (cellar_scheduler_open(NULL, &s) != CELLAR_OK) return 1;

@@ -3,7 +3,7 @@
  * cellar_task: tasks with retries, on a pool of threads inside one process.
  *
  * CALL PATTERN
- *     #include "cellar_task.h"    (drop-in: part of its "cellar.h")
+ *     #include "cellar_task.h"    (drop-in: part of "cellar_all.h")
  *     static cellar_verdict mail(const cellar_task *t, void *ctx)
  *     {
  *         switch (send_mail(ctx, t->payload, t->payload_len)) {

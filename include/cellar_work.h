@@ -20,8 +20,8 @@
  *         follow the wall clock.
  * CLOSE   A close returns when no function runs any more, or E_BUSY after its time limit. Then
  *         nothing is freed; try again.
- * FORK    In the child every call returns E_FORKED, except the close and calls that read figures.
- * OMIT    -DCELLAR_OMIT_WORK leaves all parts out of the library. */
+ * FORK    In the child every call returns E_FORKED, except the close and calls that
+ *         read figures. */
 #ifndef CELLAR_WORK_H
 #define CELLAR_WORK_H
 

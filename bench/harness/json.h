@@ -39,6 +39,7 @@ typedef struct json_row {
     X("meta_bytes", "B", 'l') X("meta_accounted", "B", 'l') X("rss_churn", "x", 'l')       \
     X("over_budget", "B", 'l') X("payload_held", "x", 'h') X("churn_write", "MB/s", 'h')   \
     X("dropin_bytes", "B", 'l') X("dropin_text", "B", 'l') X("dropin_seconds", "s", 'l')    \
+    X("dropin_guests", "B", 'l') X("dropin_guests_left", "functions", 'l')                 \
     X("lock_pair", "Mops/s", 'h') X("check", "Mops/s", 'h') X("check_at", "Mops/s", 'h')    \
     X("check_hot", "Mops/s", 'h') X("limit_key_bytes", "B", 'l')     \
     X("load_hit", "x", 'h') X("load_miss_over", "ns", 'l') X("load_calls", "calls", 'l')    \
@@ -65,20 +66,16 @@ typedef struct json_row {
     X("kit_vector_bytes", "x", 'h') X("kit_vector_read", "x", 'h')                           \
     X("kit_llm_key", "us", 'l') X("kit_status_update", "Mops/s", 'h')                        \
     X("kit_hot_recall", "x", 'h') X("kit_hot_bytes", "B", 'l')                               \
-    X("kit_loaded_bytes", "B", 'l') X("kit_omitted", "functions", 'l')                       \
     X("work_wheel_add", "ns", 'l') X("work_wheel_cancel", "ns", 'l')                         \
     X("work_wheel_fire", "ns", 'l') X("work_task", "Mops/s", 'h')                            \
     X("work_task_bytes", "B", 'l') X("work_late", "us", 'l') X("work_publish", "Mops/s", 'h') \
     X("work_cron", "us", 'l') X("work_l1", "x", 'h') X("work_result", "ops/s", 'h')          \
-    X("work_result_x", "x", 'h') X("work_loaded_bytes", "B", 'l')                            \
-    X("work_journal_one", "x", 'h') X("work_journal_many", "x", 'h')                         \
+    X("work_result_x", "x", 'h') X("work_journal_one", "x", 'h') X("work_journal_many", "x", 'h')                         \
     X("work_journal_threads", "x", 'h') X("work_journal_run", "x", 'h')                      \
     X("work_journal_replay", "ms", 'l')                                                      \
-    X("work_omitted", "functions", 'l')                                                      \
     X("port_get", "Mops/s", 'h') X("port_set", "Mops/s", 'h') X("port_mset", "Mops/s", 'h')    \
     X("port_p99", "x", 'l') X("port_start", "ms", 'l') X("port_rss", "B", 'l')               \
     X("port_binary", "B", 'l') X("port_client", "B", 'l') X("port_beside", "x", 'h')         \
-    X("port_loaded_bytes", "B", 'l') X("port_omitted", "functions", 'l')                     \
     X("port_page", "ms", 'l')                                                                \
     X("remote_hit", "x", 'h') X("remote_beside", "x", 'h') X("remote_heard", "x", 'l')       \
     X("remote_heard_p99", "us", 'l') X("remote_get_many", "x", 'h')                          \

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * dropin: the time to compile the two-file form, and the size of its object.
+ * dropin: the time to compile the pairs of the drop-in, and the sizes of their objects.
  *
  * WALK       BENCH_CC -O2 -std=c11 -c dist/cellar.c, three times -> median of wall seconds; then
  *            the object: the size of the file, and its loaded bytes (ELF sections with SHF_ALLOC,
  *            bss included). The same with every switch that omits a part ("core"): memory level,
- *            namespaces, loading, eviction.
+ *            namespaces, loading, eviction. The same of dist/cellar_all.c ("all").
+ * FIGURES    dropin_guests       loaded bytes of "all" less those of "dropin"
+ *            dropin_guests_left  functions of the guests in the object of "dropin", by their names
  * PATIENCE   A hung compiler is ended, with the processes that it started (host_patience).
- * INPUT      environment: BENCH_CC (default cc), BENCH_DIST (default dist/cellar.c). */
+ * INPUT      environment: BENCH_CC (default cc), BENCH_DIST (default dist/cellar.c),
+ *            BENCH_DIST_ALL (default dist/cellar_all.c). */
 #include "bench/suites/suite.h"
 
 #include <elf.h>
@@ -22,6 +25,11 @@
 #include "bench/harness/json.h"
 
 #define DROPIN_REPEATS 3
+
+typedef struct dropin_object {
+    uint64_t loaded_bytes;    /* ELF sections with SHF_ALLOC */
+    uint32_t guest_functions; /* functions of the guests, by their names */
+} dropin_object;
 
 static const char *dropin_env(const char *name, const char *fallback)
 {
@@ -38,13 +46,12 @@ static bool dropin_begins(const char *name, const char *const *words)
     return false;
 }
 
-/* Count functions of three parts in a symbol table; `names` is its string table. */
+/* Count functions of the guests in a symbol table; `names` is its string table. */
 static void dropin_functions(FILE *f, const Elf64_Shdr *table, const Elf64_Shdr *names,
-                             suite_object *out)
+                             dropin_object *out)
 {
-    static const char *const kit[] = { "kit_", NULL }, *const resp[] = { "resp_", NULL };
-    static const char *const work[] = { "batch_", "behind_", "bus_", "cron_", "journal_",
-                                        "refresh_", "sched_", "task_", "wheel_", NULL };
+    static const char *const guests[] = { "batch_", "behind_", "bus_", "cron_", "journal_", "kit_",
+                                          "refresh_", "resp_", "sched_", "task_", "wheel_", NULL };
     for (uint64_t at = 0; at < table->sh_size; at += sizeof(Elf64_Sym)) {
         Elf64_Sym symbol;
         char name[12] = "";
@@ -57,18 +64,16 @@ static void dropin_functions(FILE *f, const Elf64_Shdr *table, const Elf64_Shdr 
             fread(name, 1, sizeof name - 1, f) == 0) {
             continue;
         }
-        out->kit_functions += dropin_begins(name, kit);
-        out->resp_functions += dropin_begins(name, resp);
-        out->work_functions += dropin_begins(name, work);
+        out->guest_functions += dropin_begins(name, guests);
     }
 }
 
 /* Read what the sections of an ELF64 object say; all zero if it is none. */
-static void dropin_read(FILE *f, suite_object *out)
+static void dropin_read(FILE *f, dropin_object *out)
 {
     Elf64_Ehdr head;
     Elf64_Shdr section, names;
-    *out = (suite_object){ 0 };
+    *out = (dropin_object){ 0 };
     if (fread(&head, sizeof head, 1, f) != 1 || memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 ||
         head.e_ident[EI_CLASS] != ELFCLASS64) {
         return;
@@ -105,59 +110,30 @@ static bool dropin_compile(const char *source, const char *object, const char *s
     return ok;
 }
 
-/* Compile the drop-in `repeats` times into `object`; CELL_OK, or the status after a line with the
- * reason. *there: false if there is no source. */
-static int dropin_build(const cell_options *o, const char *bench, const char *name,
-                        const char *switches, char object[400], double *seconds, uint32_t repeats,
-                        bool *there)
+/* Compile a pair three times; print and store its figures. *there: false if there is no source. */
+static int dropin_one(const cell_options *o, const char *name, const char *source,
+                      const char *switches, dropin_object *found, bool *there)
 {
-    const char *source = dropin_env("BENCH_DIST", "dist/cellar.c");
-    char why[256], text[300];
-    snprintf(object, 400, "%s/dropin.o", o->scratch);
+    double seconds[DROPIN_REPEATS];
+    char object[400], why[256], text[300];
     *there = access(source, R_OK) == 0;
     if (!*there) {
-        json_say(bench, "cellar", name, "skip", "dist/cellar.c is not there (make dist)");
+        snprintf(text, sizeof text, "%.200s is not there (make dist)", source);
+        json_say("dropin", "cellar", name, "skip", text);
         return CELL_OK;
     }
-    for (uint32_t i = 0; i < repeats; i++) {
+    snprintf(object, sizeof object, "%s/dropin.o", o->scratch);
+    for (uint32_t i = 0; i < DROPIN_REPEATS; i++) {
         if (!dropin_compile(source, object, switches, &seconds[i], why, sizeof why)) {
             snprintf(text, sizeof text, "does not compile: %s", why);
-            json_say(bench, "cellar", name, driver_kind(why), text);
+            json_say("dropin", "cellar", name, driver_kind(why), text);
             return CELL_WRONG;
         }
     }
-    return CELL_OK;
-}
-
-bool suite_dropin_object(const cell_options *o, const char *bench, const char *switches,
-                         suite_object *out)
-{
-    char object[400];
-    double seconds;
-    bool there;
-    const int status = dropin_build(o, bench, "dropin", switches, object, &seconds, 1, &there);
-    FILE *f = status == CELL_OK && there ? fopen(object, "rbe") : NULL;
-    if (f == NULL) { return false; }
-    dropin_read(f, out);
-    fclose(f);
-    return true;
-}
-
-static int dropin_one(const cell_options *o, const char *name, const char *switches)
-{
-    double seconds[DROPIN_REPEATS];
-    char object[400];
-    suite_object found;
-    bool there;
-    const int status = dropin_build(o, "dropin", name, switches, object, seconds, DROPIN_REPEATS,
-                                    &there);
-    if (status != CELL_OK || !there) { return status; }
     FILE *f = fopen(object, "rbe");
-    if (f == NULL) {
-        return CELL_WRONG;
-    }
-    dropin_read(f, &found);
-    double loaded = (double)found.loaded_bytes;
+    if (f == NULL) { return CELL_WRONG; }
+    dropin_read(f, found);
+    double loaded = (double)found->loaded_bytes;
     double bytes = fseek(f, 0, SEEK_END) == 0 ? (double)ftell(f) : 0;
     fclose(f);
     printf("\n%s  (-std=c11 -O2%s, %s)\n", name, switches, dropin_env("BENCH_CC", "cc"));
@@ -170,12 +146,22 @@ static int dropin_one(const cell_options *o, const char *name, const char *switc
 
 static int dropin_run(const cell_options *o)
 {
-    const int whole = dropin_one(o, "dropin", "");
-    const int core = dropin_one(o, "core", " -DCELLAR_OMIT_L2 -DCELLAR_OMIT_LIMIT "
-                                           "-DCELLAR_OMIT_WORK -DCELLAR_OMIT_KIT "
-                                           "-DCELLAR_OMIT_RESP -DCELLAR_OMIT_TEXT");
-    return whole != CELL_OK ? whole : core;
+    const char *source = dropin_env("BENCH_DIST", "dist/cellar.c");
+    dropin_object cache, core, all;
+    bool there, all_there;
+    int status = dropin_one(o, "dropin", source, "", &cache, &there);
+    status |= dropin_one(o, "core", source, " -DCELLAR_OMIT_L2 -DCELLAR_OMIT_LIMIT "
+                                            "-DCELLAR_OMIT_TEXT", &core, &there);
+    status |= dropin_one(o, "all", dropin_env("BENCH_DIST_ALL", "dist/cellar_all.c"), "", &all,
+                         &all_there);
+    if (status != CELL_OK || !there || !all_there) { return status; }
+    double more = (double)all.loaded_bytes - (double)cache.loaded_bytes;
+    double left = (double)cache.guest_functions;
+    printf("\nguests\n");
+    suite_say("dropin", "cellar", "guests", "dropin_guests", &more, 1, NULL, NULL);
+    suite_say("dropin", "cellar", "guests", "dropin_guests_left", &left, 1, NULL, NULL);
+    return all.guest_functions == 0 ? CELL_WRONG : CELL_OK; /* the names have changed */
 }
 
-const bench_suite suite_dropin = { "dropin", "object size and compile time of the two files",
+const bench_suite suite_dropin = { "dropin", "object sizes and compile times of the two pairs",
                                    dropin_run, NULL, NULL, false, false, 0 };

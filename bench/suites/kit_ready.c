@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * kit_ready: the ready-made caches of cellar_kit.h, and what they add to the drop-in.
+ * kit_ready: the ready-made caches of cellar_kit.h.
  *
  * FIGURES    kit_vector_bytes  bytes of the JSON text of 1,536 floats / of the stored embedding
  *            kit_vector_read   reads of an embedding, key included / cellar_get of the JSON text
@@ -11,8 +11,6 @@
  *            kit_hot_recall    share of the true 20 most read keys in the 20 of cellar_hot_keys:
  *                              32 M gets, zipf 0.99, 10^6 keys
  *            kit_hot_bytes     memory of that table, by cellar_dump_write
- *            kit_loaded_bytes  loaded bytes of the drop-in at -O2, less those with CELLAR_OMIT_KIT
- *            kit_omitted       functions of the kit that an object with CELLAR_OMIT_KIT has left
  * JSON       Numbers as JSON writers print a float: the shortest text that reads back as the same
  *            double; commas without spaces.
  * CHECKED    The counter of each status value is the number of merges; vectors are equal. */
@@ -422,25 +420,10 @@ static int ready_hot(uint32_t rounds)
            kit_say("zipf1m", "kit_hot_bytes", NULL, bytes, rounds, bad);
 }
 
-/* ---- the drop-in ---- */
-
-static int ready_dropin(const cell_options *o)
-{
-    suite_object whole, omitted;
-    if (!suite_dropin_object(o, "kit", "", &whole) ||
-        !suite_dropin_object(o, "kit", "-DCELLAR_OMIT_KIT", &omitted)) {
-        return CELL_OK; /* a line says why */
-    }
-    double more = (double)whole.loaded_bytes - (double)omitted.loaded_bytes;
-    double left = (double)omitted.kit_functions;
-    return kit_say("dropin", "kit_loaded_bytes", NULL, &more, 1, whole.kit_functions == 0) |
-           kit_say("dropin", "kit_omitted", NULL, &left, 1, 0);
-}
-
 int kit_ready_run(const cell_options *o)
 {
     const uint32_t rounds = o->rounds < SUITE_ROUNDS_MAX ? o->rounds : SUITE_ROUNDS_MAX;
     return ready_embeddings(rounds) | ready_llm_key(rounds) | ready_one_id(o) |
-           ready_hot(rounds < 5 ? rounds : 5) | ready_dropin(o);
+           ready_hot(rounds < 5 ? rounds : 5);
 }
 #endif

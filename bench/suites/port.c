@@ -13,8 +13,6 @@
  *            port_page     ms of a GET of the page of metrics of a store with 100 namespaces
  *            port_beside   gets of a thread beside 50 busy clients of a port of its process /
  *                          while they stand still
- *            port_loaded_bytes  loaded bytes of the drop-in less those with CELLAR_OMIT_RESP;
- *                          port_omitted: functions of src/resp that are left
  * WALK       Rounds; both servers have their turn in each, every second round backwards. A turn is a
  *            new run of redis-benchmark.
  * INPUT      environment: BENCH_SERVE, the program `cellar` (make bench SUITE=port builds it with
@@ -383,26 +381,6 @@ static int port_beside(const cell_options *o)
     return status;
 }
 
-/* ---- the drop-in ---- */
-
-static int port_dropin(const cell_options *o)
-{
-    suite_object whole, omitted;
-    if (o->quick) {
-        json_say("port", "cellar", "dropin", "skip", "takes two compilations: not with QUICK=1");
-        return CELL_OK;
-    }
-    if (!suite_dropin_object(o, "port", "", &whole) ||
-        !suite_dropin_object(o, "port", "-DCELLAR_OMIT_RESP", &omitted)) {
-        return CELL_OK; /* a line says why */
-    }
-    double more = (double)whole.loaded_bytes - (double)omitted.loaded_bytes;
-    double left = (double)omitted.resp_functions;
-    if (whole.resp_functions == 0) { return CELL_WRONG; }
-    return port_say("dropin", "port_loaded_bytes", NULL, &more, 1) |
-           port_say("dropin", "port_omitted", NULL, &left, 1);
-}
-
 static bool port_has(const char *program)
 {
     char command[128];
@@ -423,7 +401,7 @@ static int port_run(const cell_options *o)
     } else {
         json_say("port", "redis", NULL, "skip", "redis-tools is missing");
     }
-    return status | port_start(o) | port_clients(o) | port_page(o) | port_binary() | port_dropin(o);
+    return status | port_start(o) | port_clients(o) | port_page(o) | port_binary();
 }
 #endif
 

@@ -36,17 +36,6 @@ extern const bench_suite suite_grow, suite_memory, suite_churn, suite_dropin, su
 /* Run the process that the memory suite starts for one subject; return its exit status. */
 int suite_memory_child(const char *subject, uint64_t entries);
 
-/* An object of dist/cellar.c, compiled with -O2. */
-typedef struct suite_object {
-    uint64_t loaded_bytes;  /* ELF sections with SHF_ALLOC */
-    uint32_t kit_functions; /* functions named kit_* */
-    uint32_t resp_functions; /* functions named resp_* */
-    uint32_t work_functions; /* functions of src/work and src/wheel, by their names */
-} suite_object;
-/* Compile it with more switches. False: no such source, or it does not compile; a line says why. */
-bool suite_dropin_object(const cell_options *o, const char *bench, const char *switches,
-                         suite_object *out);
-
 /* One figure with its spread over repetitions, as row and as table line. */
 void suite_say(const char *bench, const char *subject, const char *workload, const char *metric,
                double *values, uint32_t count, const char *clock, const char *note);

@@ -13,8 +13,6 @@
  *            work_cron     us for the next instant of a schedule, its look-up included; 2,000
  *                          random expressions in Europe/Berlin
  *            work_l1       gets of a store beside an idle pool / without a pool
- *            work_loaded_bytes  loaded bytes of the drop-in at -O2, with the journal where SQLite is
- *                          there, less those with CELLAR_OMIT_WORK; work_omitted: functions of the parts that are left
  *            The rest is in work_peers.c and work_journal.c.
  * WALK       Rounds; both sides of a ratio have their turn in each, every second round backwards.
  * CHECKED    Each task and each message runs once; the timers fire in order. */
@@ -48,12 +46,6 @@
 #define WORK_EXPRESSIONS 2000u
 #define WORK_L1_KEYS 100000u
 #define WORK_L1_TURNS 8u
-#if BENCH_HAVE_SQLITE
-#define WORK_SWITCHES "-DCELLAR_WITH_SQLITE=1"
-#else
-#define WORK_SWITCHES ""
-#endif
-
 int work_say(const char *subject, const char *shape, const char *metric, const char *clock,
              double *values, uint32_t rounds, uint64_t bad)
 {
@@ -518,26 +510,6 @@ static int work_l1(const cell_options *o)
     return work_say("cellar", "idle_pool", "work_l1", "cpu", x, rounds, bad);
 }
 
-/* ---- the drop-in ---- */
-
-static int work_dropin(const cell_options *o)
-{
-    suite_object whole, omitted;
-    if (o->quick) {
-        json_say("work", "cellar", "dropin", "skip", "takes two compilations: not with QUICK=1");
-        return CELL_OK;
-    }
-    if (!suite_dropin_object(o, "work", WORK_SWITCHES, &whole) ||
-        !suite_dropin_object(o, "work", WORK_SWITCHES " -DCELLAR_OMIT_WORK", &omitted)) {
-        return CELL_OK; /* a line says why */
-    }
-    double more = (double)whole.loaded_bytes - (double)omitted.loaded_bytes;
-    double left = (double)omitted.work_functions;
-    return work_say("cellar", "dropin", "work_loaded_bytes", NULL, &more, 1,
-                    whole.work_functions == 0) |
-           work_say("cellar", "dropin", "work_omitted", NULL, &left, 1, 0);
-}
-
 static int work_run(const cell_options *o)
 {
     printf("\nwork\n");
@@ -547,7 +519,7 @@ static int work_run(const cell_options *o)
     } else {
         status |= work_tasks(o) | work_publish(o) | work_peers_run(o);
     }
-    return status | work_journal_run(o) | work_dropin(o);
+    return status | work_journal_run(o);
 }
 #endif
 

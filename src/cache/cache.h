@@ -23,11 +23,9 @@ typedef cellar_err (*cache_policy_fn)(void *ctx, cellar *c, const void *key, siz
  * same. */
 BASE_SPARE CELLAR_PRIVATE void cache_tag_floor(cellar *c);
 
-#ifndef CELLAR_OMIT_WORK
 /* Return whether the namespace is switched on. */
 CELLAR_PRIVATE bool cache_is_enabled(const cellar *c);
 /* Return how often a key in memory was used since the last call, 0..3, and begin again at 0. */
 CELLAR_PRIVATE unsigned cache_uses_take(cellar *c, const void *key, size_t key_len);
-#endif
 
 #endif

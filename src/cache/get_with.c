@@ -283,7 +283,6 @@ CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t k
     return cache_fail(c, err, 0, "no room to give the entry a version");
 }
 
-#ifndef CELLAR_OMIT_WORK
 CELLAR_PRIVATE bool cache_is_enabled(const cellar *c) { return !cache_is_off(c); }
 
 CELLAR_PRIVATE unsigned cache_uses_take(cellar *c, const void *key, size_t key_len)
@@ -292,6 +291,5 @@ CELLAR_PRIVATE unsigned cache_uses_take(cellar *c, const void *key, size_t key_l
     cache_key(c, &k, key, key_len);
     return l1_uses_take(c->l1, &k);
 }
-#endif
 
 BASE_SIZE_END

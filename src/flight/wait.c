@@ -11,6 +11,8 @@
 
 #define FLIGHT_SLICE_NS UINT64_C(10000000) /* longest sleep when the host supplies the clock */
 
+BASE_SIZE_BEGIN
+
 static sync_lock flight_graph;   /* rank GRAPH; guards waits_for of every base_thread_self */
 
 /* Record that this thread waits for `f`. Return true, without an edge, if that closes a cycle. The
@@ -95,3 +97,5 @@ CELLAR_PRIVATE void flight_leave(flight_table *t, flight *f)
     flight_unref(t, f);
     (void)base_sub_ar(&t->waiters, 1u);
 }
+
+BASE_SIZE_END

@@ -253,10 +253,8 @@ CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t b
  * l1_inspect, and *out has value_len and the identity only. False proves nothing: call
  * l1_inspect. */
 CELLAR_PRIVATE bool l1_inspect_hit(l1 *c, const l1_key *k, void *buf, size_t buf_cap, l1_info *out);
-#ifndef CELLAR_OMIT_WORK
 /* Return the use counter of an entry, 0..3, and set it to 0. Without an entry: 0. */
 CELLAR_PRIVATE unsigned l1_uses_take(l1 *c, const l1_key *k);
-#endif
 /* Copy the hashes of the tags of an entry, expired or not, and the time they count from. Return
  * their count, at most 16. */
 CELLAR_PRIVATE uint32_t l1_tags_of(l1 *c, const l1_key *k, uint64_t *fps, uint64_t *born);

@@ -116,7 +116,6 @@ CELLAR_PRIVATE void l1_idle_used(l1 *c, const l1_key *k)
     l1_unlock(c, &h);
 }
 
-#ifndef CELLAR_OMIT_WORK
 CELLAR_PRIVATE unsigned l1_uses_take(l1 *c, const l1_key *k)
 {
     l1_hold h;
@@ -130,7 +129,6 @@ CELLAR_PRIVATE unsigned l1_uses_take(l1 *c, const l1_key *k)
     l1_unlock(c, &h);
     return uses;
 }
-#endif
 
 BASE_SIZE_END
 

@@ -14,6 +14,8 @@
 #include "loading/buf.h"
 #include "loading/update.h"
 
+BASE_SIZE_BEGIN
+
 /* Run one round of a delete that returns the old value. CONFLICT: lost to another writer or, with
  * *differs, another version. */
 static cellar_err cache_delete_round(cellar *c, l1_key *k, uint64_t if_version, cellar_buf *old,
@@ -173,3 +175,5 @@ CELLAR_API cellar_err cellar_delete_with(cellar *c, const void *key, size_t key_
     cache_namespace_release(c);
     return err;
 }
+
+BASE_SIZE_END

@@ -49,6 +49,8 @@ CELLAR_PRIVATE const cache_shared *cache_shared_leases(const cache_call *call)
     return leases ? h : NULL;
 }
 
+BASE_SIZE_BEGIN
+
 /* Sleep until the bell rings, at most to the deadline, in slices. */
 static void cache_shared_sleep(const cache_call *call, const cache_shared *h, uint32_t bell,
                                int64_t until_ms)
@@ -493,3 +495,5 @@ CELLAR_PRIVATE void cache_far_answered(cellar *c, cache_shared *h, const cache_t
     }
     cache_far_cancel(h, &l);
 }
+
+BASE_SIZE_END

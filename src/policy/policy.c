@@ -603,7 +603,6 @@ CELLAR_API uint32_t cellar_policy_max_items(cellar *c, const void *key, size_t k
     return most;
 }
 
-#ifndef CELLAR_OMIT_WORK
 static cellar_bytes policy_borrowed(const policy_values *v, unsigned option)
 {
     const policy_bytes b = v->text[option - POLICY_LOADER];
@@ -645,7 +644,6 @@ CELLAR_PRIVATE void cache_refresh_rules(cellar *c, bool (*fn)(const cache_refres
     }
     policy_leave(inside);
 }
-#endif
 
 
 CELLAR_PRIVATE void policy_wait(cache_policies *p)

@@ -34,7 +34,6 @@ CELLAR_PRIVATE cellar_err policy_write(void *ctx, cellar *c, const void *key, si
 /* Wait until no call uses sections that the namespaces have lost before. No lock held. */
 CELLAR_PRIVATE void policy_wait(cache_policies *p);
 
-#ifndef CELLAR_OMIT_WORK
 typedef struct cache_refresh_rule { /* a policy rule with a refresh interval; texts are borrowed */
     cellar_bytes prefix;  /* of its section; len 0: none */
     char separator;       /* between prefix and key, unless the prefix ends with it */
@@ -50,6 +49,5 @@ typedef struct cache_refresh_rule { /* a policy rule with a refresh interval; te
  * until it returns false. A reload waits meanwhile: `fn` must not load rules. */
 CELLAR_PRIVATE void cache_refresh_rules(cellar *c, bool (*fn)(const cache_refresh_rule *, void *),
                                         void *ctx);
-#endif
 
 #endif

@@ -171,7 +171,6 @@ static cellar_err resp_admin_text(const char *text, char *buf, size_t cap, size_
     return CELLAR_OK;
 }
 
-#ifndef CELLAR_OMIT_WORK
 /* Write the figures of the parts that the port was given. */
 static cellar_err resp_admin_work(cellar_resp *r, bool json, char *buf, size_t cap, size_t *out)
 {
@@ -192,7 +191,6 @@ static cellar_err resp_admin_work(cellar_resp *r, bool json, char *buf, size_t c
     *out = len;
     return CELLAR_OK;
 }
-#endif
 
 /* Write all figures: of the store, of the port, of its parts, and those that the program adds. */
 static cellar_err resp_admin_figures(cellar_resp *r, bool json, char *buf, size_t cap, size_t *out)
@@ -204,9 +202,7 @@ static cellar_err resp_admin_figures(cellar_resp *r, bool json, char *buf, size_
         RESP_ADMIN_PART(cellar_stats_json(r->store, at, room, &part_len));
         RESP_ADMIN_PART(resp_admin_text(",", at, room, &part_len));
         RESP_ADMIN_PART(cellar_resp_stats_json(r, at, room, &part_len));
-#ifndef CELLAR_OMIT_WORK
         RESP_ADMIN_PART(resp_admin_work(r, json, at, room, &part_len));
-#endif
         if (o->figures != NULL) {
             RESP_ADMIN_PART(resp_admin_text(",", at, room, &part_len));
             RESP_ADMIN_PART(o->figures(o->figures_ctx, 1, at, room, &part_len));
@@ -215,9 +211,7 @@ static cellar_err resp_admin_figures(cellar_resp *r, bool json, char *buf, size_
     } else {
         RESP_ADMIN_PART(cellar_metrics_write(r->store, at, room, &part_len));
         RESP_ADMIN_PART(cellar_resp_metrics_write(r, at, room, &part_len));
-#ifndef CELLAR_OMIT_WORK
         RESP_ADMIN_PART(resp_admin_work(r, json, at, room, &part_len));
-#endif
         if (o->figures != NULL) {
             RESP_ADMIN_PART(o->figures(o->figures_ctx, 0, at, room, &part_len));
         }

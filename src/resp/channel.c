@@ -16,8 +16,6 @@
  * FORK       The child never looks at the inbox; its bus refuses to emit. */
 #include "resp/channel.h"
 
-#ifndef CELLAR_OMIT_WORK
-
 #include <string.h>
 
 #include "base/glob.h"
@@ -368,4 +366,3 @@ CELLAR_PRIVATE void resp_channels_close(cellar_resp *r)
 
 BASE_SIZE_END
 
-#endif

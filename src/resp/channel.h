@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * channel: subscriptions of clients to channels and patterns, and signals of a bus on their way to
- * the subscribers. Without work there are no channels. */
+ * the subscribers. */
 #ifndef RESP_CHANNEL_H
 #define RESP_CHANNEL_H
 
@@ -13,15 +13,6 @@ BASE_INLINE bool resp_is_subscribed(const resp_client *c)
     return (c->flags & RESP_C_SUBSCRIBED) != 0;
 }
 
-#ifdef CELLAR_OMIT_WORK
-BASE_INLINE void resp_unsubscribe_all(resp_client *c) { (void)c; }
-BASE_INLINE bool resp_hears(const cellar_resp *r)
-{
-    (void)r;
-    return false;
-}
-BASE_INLINE void resp_hear(cellar_resp *r) { (void)r; }
-#else
 /* Prepare the channels, and hear the signals of a bus. bus NULL: clients only. */
 CELLAR_PRIVATE cellar_err resp_channels_open(cellar_resp *r, struct cellar_bus *bus);
 /* Leave the bus, and free what is left. No client is left. */
@@ -48,6 +39,5 @@ CELLAR_PRIVATE uint64_t resp_publish(cellar_resp *r, const cellar_bytes *channel
 BASE_INLINE bool resp_hears(const cellar_resp *r) { return r->heard != NULL; }
 /* Send the signals that the process has emitted, for up to a millisecond. */
 CELLAR_PRIVATE void resp_hear(cellar_resp *r);
-#endif
 
 #endif

@@ -9,8 +9,6 @@
 #include "resp/channel.h"
 #include "resp/data.h"
 
-#ifndef CELLAR_OMIT_WORK
-
 #include "base/glob.h"
 #include "base/num.h"
 
@@ -123,4 +121,3 @@ RESP_CALL(resp_cmd_pubsub)
 
 BASE_SIZE_END
 
-#endif

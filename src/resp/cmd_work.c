@@ -8,15 +8,6 @@
  * LOCKING    None. The lists call back with no lock held. */
 #include "resp/data.h"
 
-#ifdef CELLAR_OMIT_WORK
-
-RESP_CALL(resp_cmd_without_work)
-{
-    (void)argv, (void)argc;
-    resp_error(c, "ERR the library was built without channels, tasks, schedules and refreshes");
-}
-
-#else
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -271,4 +262,3 @@ RESP_CALL(resp_cmd_refresh)
 
 BASE_SIZE_END
 
-#endif

@@ -82,9 +82,6 @@ RESP_CALL(resp_cmd_bump);
 RESP_CALL(resp_cmd_metrics);
 RESP_CALL(resp_cmd_policy);
 /* cmd_work.c */
-#ifdef CELLAR_OMIT_WORK
-RESP_CALL(resp_cmd_without_work);
-#else
 RESP_CALL(resp_cmd_tasks);
 RESP_CALL(resp_cmd_sched);
 RESP_CALL(resp_cmd_refresh);
@@ -95,7 +92,6 @@ RESP_CALL(resp_cmd_unsubscribe);
 RESP_CALL(resp_cmd_psubscribe);
 RESP_CALL(resp_cmd_punsubscribe);
 RESP_CALL(resp_cmd_pubsub);
-#endif
 /* cmd_limit.c */
 RESP_CALL(resp_cmd_throttle);
 /* cmd_bloom.c */

@@ -124,11 +124,6 @@ static cellar_err resp_opts_in(const cellar_resp_opts *o, cellar_resp_opts *out,
     if (resp_opts_broken(out, &why) || resp_host_broken(host, &why)) {
         return resp_open_fail(CELLAR_E_INVAL, 0, why);
     }
-#ifdef CELLAR_OMIT_WORK
-    if (out->bus != NULL || out->pool != NULL || out->scheduler != NULL || out->refresher != NULL) {
-        return resp_open_fail(CELLAR_E_UNSUPPORTED, 0, "the library was built without work");
-    }
-#endif
     return resp_public_check(out, out->listen);
 }
 
@@ -236,9 +231,7 @@ static void resp_parts_free(cellar_resp *r)
     while (r->first != NULL) { resp_client_free(r->first); }
     while (r->admin_first != NULL) { resp_client_free(r->admin_first); }
     for (int i = 0; i < RESP_PLACES; i++) { resp_listen_close(r, i); }
-#ifndef CELLAR_OMIT_WORK
     resp_channels_close(r);
-#endif
     if (r->bell >= 0) { base_fd_close(r->bell); }
     if (r->epoll >= 0) { base_fd_close(r->epoll); }
     resp_slow_drop(r);
@@ -282,10 +275,8 @@ static cellar_err resp_parts(cellar_resp *r, const cellar_resp_opts *o)
         !resp_listen_watch(r, true)) {
         return resp_open_fail(CELLAR_E_IO, 0, "the system refused a descriptor for epoll");
     }
-#ifndef CELLAR_OMIT_WORK
     const cellar_err heard = resp_channels_open(r, o->bus);
     if (heard != CELLAR_OK) { return heard; }
-#endif
     r->fork = (base_fork_node){ .prepare = resp_fork_nothing, .parent = resp_fork_nothing,
                                 .child = resp_fork_child, .ctx = r };
     return base_fork_register(&r->fork)

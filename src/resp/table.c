@@ -4,12 +4,6 @@
 #include "resp/data.h"
 #include "resp/table.h"
 
-#ifdef CELLAR_OMIT_WORK
-#define RESP_WORK(run) resp_cmd_without_work
-#else
-#define RESP_WORK(run) run
-#endif
-
 /* name, arity, first key, last key, step, flags, function */
 static const resp_command resp_rows[] = {
     { "append", 3, 1, 1, 1, RESP_WRITE | RESP_FAST, resp_cmd_append },
@@ -25,10 +19,10 @@ static const resp_command resp_rows[] = {
     { "cellar.metrics", 1, 0, 0, 0, RESP_READ, resp_cmd_metrics },
     { "cellar.namespaces", 1, 0, 0, 0, RESP_READ, resp_cmd_namespaces },
     { "cellar.policy", -2, 0, 0, 0, RESP_ADMIN | RESP_WRITE, resp_cmd_policy },
-    { "cellar.refresh", -1, 0, 0, 0, RESP_READ, RESP_WORK(resp_cmd_refresh) },
-    { "cellar.sched", -1, 0, 0, 0, RESP_READ, RESP_WORK(resp_cmd_sched) },
+    { "cellar.refresh", -1, 0, 0, 0, RESP_READ, resp_cmd_refresh },
+    { "cellar.sched", -1, 0, 0, 0, RESP_READ, resp_cmd_sched },
     { "cellar.tagdel", -2, 0, 0, 0, RESP_WRITE | RESP_FAST, resp_cmd_tagdel },
-    { "cellar.tasks", -1, 0, 0, 0, RESP_READ, RESP_WORK(resp_cmd_tasks) },
+    { "cellar.tasks", -1, 0, 0, 0, RESP_READ, resp_cmd_tasks },
     { "cellar.topk", -1, 0, 0, 0, RESP_READ, resp_cmd_topk },
     { "cellar.why", 2, 1, 1, 1, RESP_READ | RESP_FAST, resp_cmd_why },
     { "cl.throttle", -5, 1, 1, 1, RESP_WRITE | RESP_FAST, resp_cmd_throttle },
@@ -78,12 +72,12 @@ static const resp_command resp_rows[] = {
     { "pexpiretime", 2, 1, 1, 1, RESP_READ | RESP_FAST, resp_cmd_pexpiretime },
     { "ping", -1, 0, 0, 0, RESP_FAST | RESP_SUBSCRIBED, resp_ping },
     { "psetex", 4, 1, 1, 1, RESP_WRITE, resp_cmd_psetex },
-    { "psubscribe", -2, 0, 0, 0, RESP_PUBSUB | RESP_SUBSCRIBED, RESP_WORK(resp_cmd_psubscribe) },
+    { "psubscribe", -2, 0, 0, 0, RESP_PUBSUB | RESP_SUBSCRIBED, resp_cmd_psubscribe },
     { "pttl", 2, 1, 1, 1, RESP_READ | RESP_FAST, resp_cmd_pttl },
-    { "publish", 3, 0, 0, 0, RESP_PUBSUB | RESP_WRITE | RESP_FAST, RESP_WORK(resp_cmd_publish) },
-    { "pubsub", -2, 0, 0, 0, RESP_PUBSUB, RESP_WORK(resp_cmd_pubsub) },
+    { "publish", 3, 0, 0, 0, RESP_PUBSUB | RESP_WRITE | RESP_FAST, resp_cmd_publish },
+    { "pubsub", -2, 0, 0, 0, RESP_PUBSUB, resp_cmd_pubsub },
     { "punsubscribe", -1, 0, 0, 0, RESP_PUBSUB | RESP_SUBSCRIBED,
-      RESP_WORK(resp_cmd_punsubscribe) },
+      resp_cmd_punsubscribe },
     { "quit", -1, 0, 0, 0, RESP_NO_AUTH | RESP_IN_MULTI | RESP_FAST | RESP_SUBSCRIBED,
       resp_quit },
     { "randomkey", 1, 0, 0, 0, RESP_READ, resp_cmd_randomkey },
@@ -102,7 +96,7 @@ static const resp_command resp_rows[] = {
     { "shutdown", -1, 0, 0, 0, RESP_ADMIN | RESP_DANGER | RESP_NO_MULTI, resp_cmd_shutdown },
     { "slowlog", -2, 0, 0, 0, RESP_ADMIN, resp_slowlog },
     { "strlen", 2, 1, 1, 1, RESP_READ | RESP_FAST, resp_cmd_strlen },
-    { "subscribe", -2, 0, 0, 0, RESP_PUBSUB | RESP_SUBSCRIBED, RESP_WORK(resp_cmd_subscribe) },
+    { "subscribe", -2, 0, 0, 0, RESP_PUBSUB | RESP_SUBSCRIBED, resp_cmd_subscribe },
     { "substr", 4, 1, 1, 1, RESP_READ, resp_cmd_getrange },
     { "time", 1, 0, 0, 0, RESP_FAST, resp_cmd_time },
     { "touch", -2, 1, -1, 1, RESP_READ | RESP_FAST, resp_cmd_touch },
@@ -110,7 +104,7 @@ static const resp_command resp_rows[] = {
     { "type", 2, 1, 1, 1, RESP_READ | RESP_FAST, resp_cmd_type },
     { "unlink", -2, 1, -1, 1, RESP_WRITE | RESP_FAST, resp_cmd_del },
     { "unsubscribe", -1, 0, 0, 0, RESP_PUBSUB | RESP_SUBSCRIBED,
-      RESP_WORK(resp_cmd_unsubscribe) },
+      resp_cmd_unsubscribe },
     { "unwatch", 1, 0, 0, 0, RESP_FAST, resp_unwatch },
     { "watch", -2, 1, -1, 1, RESP_IN_MULTI | RESP_FAST, resp_watch },
 };

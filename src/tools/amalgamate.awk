@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: MIT
 #
-# amalgamate: folds the library into one header and one source file, the drop-in.
+# amalgamate: folds the library into one header and one source file, a pair of the drop-in.
 #
 # USE        awk -f src/tools/amalgamate.awk -v what=h|c -v version=V -v source_id=ID
 #                -v uthash=PATH|external -v headers="include/cellar.h ..."
 #                -v src="src/base/err.c ..." [-v lines=1 for #line directives]
-#                [-v pair=cellar_remote: the pair of the remote tier, beside that of the library]
-# PICTURE    what=h: licence, then the public headers in order, without their includes of one
-#                    another; those of a part that can be left out stand between
+#                -v pair=cellar (the cache) | cellar_all (the cache and its guests) |
+#                        cellar_remote (the remote tier, beside either)
+#            `headers` and `src` decide what a pair holds: the Makefile has the lists.
+# PICTURE    what=h: the public headers in order, each with its guard and without its includes;
+#                    those of a part that can be left out stand between
 #                    `#ifndef CELLAR_OMIT_...` lines
-#            what=c: banner, feature macros, CELLAR_PRIVATE, then every file of `src` in order;
+#            what=c: banner, licence, feature macros, CELLAR_PRIVATE, then every file of `src` in order;
 #                    a quoted include is put in where it is first met and is a comment afterwards
 # OMIT       the module of a file is its folder; a module that can be left out stands between
 #            `#ifndef CELLAR_OMIT_X` lines, its headers as well: a static declaration without a
 #            definition would be a warning in the host's build.
+# ONE PAIR   The pairs `cellar` and `cellar_all` define cellar_take_one_pair_only: a link of both stops.
 # INVARIANTS the output depends on the arguments and the files alone: two runs, any folder, any
 #            locale, mawk, gawk and busybox awk give the same bytes.
 # SIMULATION an include inside `#if BASE_SIM` is not followed: the drop-in is never built that way.
@@ -120,6 +123,12 @@ function licence(    line) {
     close("LICENSE")
 }
 
+function copyright(    line) {
+    while ((getline line < "LICENSE") > 0 && line !~ /^Copyright/) continue
+    close("LICENSE")
+    return line
+}
+
 function opening(name, other, where) {
     print "/* SPDX-License-Identifier: MIT"
     print " *"
@@ -129,71 +138,138 @@ function opening(name, other, where) {
     print " *"
 }
 
-function write_header(    n, i, list, line, name, part, omit, above, status) {
+# Begins and ends the part that a switch leaves out; parts side by side share the lines.
+function omit_part(omit) {
+    if (omit == open_omit) return
+    if (open_omit != "") printf "#endif /* %s */\n", open_omit
+    if (omit != "") printf "#ifndef %s\n", omit
+    open_omit = omit
+}
+
+# Prints one public header between its OMIT lines. Leaves out what the pair's header has once for
+# all parts: SPDX line, includes, `extern "C"`; and blank lines beside them and below a banner.
+function fold_header(file, name,    line, number, status, part, omit, gap, cxx) {
+    part = name
+    sub(/^cellar_?/, "", part)
+    sub(/\.h$/, "", part)
+    omit = part == "l2" ? "" : omit_of(part) # options of the disk tier are always declared
+    omit_part(omit)
+    printf "/* ---- %s ----\n", file
+    gap = 1
+    while ((status = (getline line < file)) > 0) {
+        number++
+        if (number <= 2) {
+            if (line !~ /^( \*|\/\* SPDX-License-Identifier: MIT)$/) fail(file ": the head has another form")
+            continue
+        }
+        if (line == "#ifdef __cplusplus") { cxx = 1; continue }
+        if (cxx && (line == "extern \"C\" {" || line == "}")) { cxx = 2; continue }
+        if (cxx == 2) { # the line that ends it
+            if (line != "#endif") fail(file ":" number ": " line)
+            cxx = 0
+            gap = 2
+            continue
+        }
+        if (cxx == 1) { gap = line_after(gap, number - 1, file, "#ifdef __cplusplus"); cxx = 0 }
+        if (line ~ /^[ ]*#[ ]*include[ ]*["<]/) {
+            if (line ~ /"/ && pair != "cellar_remote" && !(include_target(line) in above)) {
+                fail(file ": " line)
+            }
+            gap = 2
+            continue
+        }
+        gap = line_after(gap, number, file, line)
+    }
+    if (status < 0) fail("cannot read " file)
+    close(file)
+    above[name] = 1
+}
+
+# Prints a line of a header. `gap` says what went before: 1 a banner or a guard (a blank line behind
+# it is left out), 2 lines that were left out, 3 a blank line that waits for the next line. Returns
+# the new gap.
+function line_after(gap, number, file, line) {
+    if (line == "") return gap == 1 || gap == 2 ? 2 : 3
+    if (gap == 3 && line != "#endif") print ""
+    if (gap > 0) mark_line(number, file)
+    print line
+    return line ~ /^\/\* ---- .*\*\/$/ || line ~ /^#define CELLAR_([A-Z0-9]+_)?H$/
+}
+
+function write_header(    n, i, list, name) {
     opening(pair ".h", pair ".c", "include/")
-    licence()
-    print " */"
-    if (pair != "cellar") print "#include \"cellar.h\""
+    print " * MIT License, " copyright() ": the text stands in " pair ".c. */"
+    if (pair == "cellar_remote") {
+        print "#if !defined(CELLAR_H) && defined(__has_include) /* the header of either pair */"
+        print "#if !__has_include(\"cellar.h\")"
+        print "#include \"cellar_all.h\""
+        print "#endif"
+        print "#endif"
+        print "#ifndef CELLAR_H"
+        print "#include \"cellar.h\""
+        print "#endif"
+    } else {
+        print "#include <stdbool.h>"
+        print "#include <stddef.h>"
+        print "#include <stdint.h>"
+    }
+    print "#ifdef __cplusplus"
+    print "extern \"C\" {"
+    print "#endif"
     n = split(headers, list, " ")
     for (i = 1; i <= n; i++) {
         name = list[i]
         sub(/^.*\//, "", name)
-        omit = ""
-        part = name
-        sub(/^cellar_?/, "", part)
-        sub(/\.h$/, "", part)
-        omit = part == "l2" ? "" : omit_of(part) # options of the disk tier are always declared
-        above[name] = 1
-        print ""
-        printf "/* ---- %s ---- */\n", list[i]
-        if (omit != "") printf "#ifndef %s\n", omit
-        mark_line(1, list[i])
-        while ((status = (getline line < list[i])) > 0) {
-            if (line ~ /^[ ]*#[ ]*include[ ]*"/) {
-                if (pair == "cellar" && !(include_target(line) in above)) fail(list[i] ": " line)
-                printf "/* %s: above */\n", include_target(line)
-            } else {
-                print line
-            }
-        }
-        if (status < 0) fail("cannot read " list[i])
-        close(list[i])
-        if (omit != "") printf "#endif /* %s */\n", omit
+        fold_header(list[i], name)
     }
+    omit_part("")
+    print "#ifdef __cplusplus"
+    print "}"
+    print "#endif"
 }
 
 function switches() {
-    print " * COMPILE    cc -O2 -c cellar.c       C11 or later; link with -pthread; nothing else"
-    print " *            #include \"cellar.c\"     as the first line of a unit of yours, before any"
+    print " * COMPILE    cc -O2 -c " pair ".c"
+    print " *                                    C11 or later; link with -pthread; nothing else"
+    print " *            #include \"" pair ".c\""
+    print " *                                    as the first line of a unit of yours, before any"
     print " *                                    system header; with"
     print " *                                    -DCELLAR_API='static __attribute__((unused))'"
     print " *                                    no exported name is left"
+    if (pair == "cellar") {
+        print " * PAIRS      This pair is the cache: memory, loads, filter, breaker, disk tier, limiters,"
+        print " *            locks, memoize, warm-up. cellar_all.h and .c have tasks, schedules, messages,"
+        print " *            ready-made caches and the port for Redis clients as well: take one pair."
+    } else {
+        print " * PAIRS      This pair is the cache with its guests: tasks, schedules, messages, ready-made"
+        print " *            caches, the port for Redis clients. cellar.h and .c are the cache alone: take"
+        print " *            one pair."
+    }
     print " * SWITCHES   -DCELLAR_OMIT_L2         no disk tier: a directory is E_UNSUPPORTED"
     print " *            -DCELLAR_OMIT_LIMIT      no rate limiters and keyed locks"
-    print " *            -DCELLAR_OMIT_WORK       no tasks, schedules, bus, batcher, refreshes"
-    print " *            -DCELLAR_OMIT_KIT        no ready-made caches"
-    print " *            -DCELLAR_OMIT_RESP       no inspection port"
     print " *            -DCELLAR_OMIT_TEXT       no error texts, no metrics text; codes stay"
     print " *            -DCELLAR_WITH_MIMALLOC   call mi_malloc directly"
     print " *            -DCELLAR_WITH_LZ4       values on disk may be packed; link with -llz4"
-    print " *            -DCELLAR_WITH_SQLITE    pools of tasks may have a journal; link with -lsqlite3"
+    if (pair == "cellar_all") {
+        print " *            -DCELLAR_WITH_SQLITE    pools of tasks may have a journal; link with -lsqlite3"
+    }
     print " *            -DCELLAR_WITH_SDT"
-    print " *            Give the same switches where cellar.h is included."
+    print " *            Give the same switches where " pair ".h is included."
     print " *"
 }
 
 # Stops a build that cannot work, with the sentence that helps.
 function write_guards() {
     print "#ifdef __cplusplus"
-    print "#error \"cellar.c is C11: compile it with a C compiler, then link it from C++\""
+    print "#error \"" pair ".c is C11: compile it with a C compiler, then link it from C++\""
     print "#endif"
     print "#if !defined(__STDC_VERSION__) || __STDC_VERSION__ < 201112L || \\"
     print "    defined(__STDC_NO_ATOMICS__)"
-    print "#error \"cellar.c needs C11 with atomics: compile with -std=c11 or later\""
+    print "#error \"" pair ".c needs C11 with atomics: compile with -std=c11 or later\""
     print "#endif"
     if (uthash != "external") {
         print "#ifdef UTHASH_H"
-        print "#error \"uthash.h came before cellar.c: keep your uthash and cellar.c in two files\""
+        print "#error \"uthash.h came before " pair ".c: keep your uthash and " pair ".c in two files\""
         print "#endif"
     }
     print "#ifdef __linux__"
@@ -208,14 +284,15 @@ function write_guards() {
     print "#include <fcntl.h>"
     print "#include <time.h>"
     print "#if !defined(CLOCK_MONOTONIC) || (defined(__linux__) && !defined(O_PATH))"
-    print "#error \"cellar.c came too late: put #define _GNU_SOURCE 1 into this file's first line\""
+    print "#error \"" pair ".c came too late: put #define _GNU_SOURCE 1 into this file's first line\""
     print "#endif"
 }
 
 # The remote tier: all of it static, a part of the program that links hiredis.
 function write_remote_banner() {
     opening("cellar_remote.c", "cellar_remote.h", "src/remote/")
-    print " * COMPILE    cc -O2 -c cellar_remote.c     beside cellar.c and cellar.h of the same version;"
+    print " * COMPILE    cc -O2 -c cellar_remote.c     beside cellar.c or cellar_all.c of the"
+    print " *                                          same version, with its header;"
     print " *                                          link with -lhiredis -pthread"
     print " *"
     licence()
@@ -228,7 +305,7 @@ function write_remote_banner() {
 }
 
 function write_banner(    n, i, list, any) {
-    opening("cellar.c", "cellar.h", "src/")
+    opening(pair ".c", pair ".h", "src/")
     switches()
     licence()
     print " */"
@@ -236,46 +313,39 @@ function write_banner(    n, i, list, any) {
     print "#ifndef CELLAR_SOURCE_ID"
     printf "#define CELLAR_SOURCE_ID \"%s\"\n", source_id
     print "#endif"
-    n = split("L2 LIMIT WORK KIT RESP TEXT", list, " ")
+    n = split("L2 LIMIT TEXT", list, " ")
     for (i = 1; i <= n; i++) {
         any = any (i > 1 ? " || \\\n    " : "") "defined(CELLAR_OMIT_" list[i] ")"
     }
     print "/* A test that reaches inside says -DCELLAR_PRIVATE=... and gets hidden names. */"
     print "#ifndef CELLAR_PRIVATE"
     print "#define CELLAR_AMALGAMATION 1"
-    print "#if " any
+    print "#if " (pair == "cellar" ? "1 /* the guests would use the rest */ || " : "") any
     print "#define CELLAR_PRIVATE static __attribute__((unused))"
     print "#else"
     print "#define CELLAR_PRIVATE static"
     print "#endif"
     print "#endif"
-    print "#include \"cellar.h\""
+    print "#include \"" pair ".h\""
+    print "/* Duplicate? The program has both pairs: take cellar.c or cellar_all.c. */"
+    print "CELLAR_API const char cellar_take_one_pair_only = 1;"
 }
 
 BEGIN {
     omit_name["l2"] = "L2"
     omit_name["limit"] = "LIMIT"
     omit_name["lock"] = "LIMIT"
-    omit_name["work"] = "WORK"
-    omit_name["wheel"] = "WORK"
-    omit_name["schedule"] = "WORK"
-    omit_name["task"] = "WORK"
-    omit_name["bus"] = "WORK"
-    omit_name["batch"] = "WORK"
-    omit_name["refresh"] = "WORK"
-    omit_name["kit"] = "KIT"
-    omit_name["resp"] = "RESP"
     if (pair == "") pair = "cellar"
     if (what == "h") {
         write_header()
     } else {
-        if (pair == "cellar") write_banner()
-        else write_remote_banner()
+        if (pair == "cellar_remote") write_remote_banner()
+        else write_banner()
         n_src = split(src, file, /[ \n]+/)
         for (i_src = 1; i_src <= n_src; i_src++) {
             if (file[i_src] != "") fold(file[i_src], "")
         }
-        if (!uthash_done && uthash != "external" && pair == "cellar") print "/* uthash: no file included it */"
+        if (!uthash_done && uthash != "external" && pair != "cellar_remote") print "/* uthash: no file included it */"
     }
     exit failed
 }

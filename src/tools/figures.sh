@@ -9,8 +9,9 @@
 # COUNTED    engine lines   lines of src/*/*.[ch] and include/*.h with code after comments are taken
 #                           out, without src/cli, src/extras and the parts that come later (their
 #                           folders and headers)
-#            loaded bytes   text + data of `size` over dist/cellar.c, without kit and work; k: 1,000.
-#                           "All OMIT" sets every CELLAR_OMIT_ switch that the drop-in knows.
+#            loaded bytes   text + data of `size` over dist/cellar.c (the cache) or dist/cellar_all.c
+#                           (with its guests); k: 1,000. "All OMIT" sets every CELLAR_OMIT_ switch
+#                           that the drop-in knows.
 #            circle, prototypes   as `make floors` says
 #            calls, lines   lines that begin with CELLAR_API in include/cellar.h; all its lines
 #            README         the line on which the first program with cellar_get_or_load ends; all
@@ -44,8 +45,10 @@ readme_until() {
 }
 facts() { find tests -name '*.c' -exec cat {} + | grep -o 'T_CASE([a-z]' | grep -c .; }
 
-loaded() { # flags... -> text + data of the drop-in
-    $CC -std=c11 "$@" -c dist/cellar.c -o "$tmp/o.o" && size "$tmp/o.o" |
+loaded() { # PAIR, flags... -> text + data
+    pair=$1
+    shift
+    $CC -std=c11 "$@" -c "dist/$pair.c" -o "$tmp/o.o" && size "$tmp/o.o" |
         $AWK 'NR == 2 { printf "%.1f k\n", ($1 + $2) / 1000 }'
 }
 omit_all() {
@@ -76,15 +79,14 @@ tmp=$(mktemp -d "${TMPDIR:-/tmp}/cellar-figures.XXXXXX") || exit 2
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 2' HUP INT TERM
 say "compiler" "$($CC --version | head -n 1)"
-engine='-DCELLAR_OMIT_KIT -DCELLAR_OMIT_WORK' # the parts that come later have figures of their own
-say "drop-in, loaded bytes at -O2" "$(loaded -O2 $engine)"
-say "drop-in with kit and work, loaded bytes at -O2" "$(loaded -O2)"
+say "cellar.c, loaded bytes at -O2" "$(loaded cellar -O2)"
+say "cellar_all.c, loaded bytes at -O2" "$(loaded cellar_all -O2)"
 # shellcheck disable=SC2046 # words are meant to be split
-say "drop-in, loaded bytes at -O2, all OMIT" "$(loaded -O2 $(omit_all))"
-say "drop-in, loaded bytes at -Os" "$(loaded -Os $engine)"
+say "cellar.c, loaded bytes at -O2, all OMIT" "$(loaded cellar -O2 $(omit_all))"
+say "cellar.c, loaded bytes at -Os" "$(loaded cellar -Os)"
 if [ -n "$SQLITE" ]; then
     ours=$(seconds dist/cellar.c -std=c11) theirs=$(seconds "$SQLITE") || exit 1
-    say "drop-in, seconds to compile at -O2" "$ours"
+    say "cellar.c, seconds to compile at -O2" "$ours"
     say "sqlite3.c, seconds to compile at -O2" "$theirs"
-    say "drop-in / sqlite3.c" "$(echo "$ours $theirs" | $AWK '{ printf "%.2f\n", $1 / $2 }')"
+    say "cellar.c / sqlite3.c" "$(echo "$ours $theirs" | $AWK '{ printf "%.2f\n", $1 / $2 }')"
 fi

@@ -30,11 +30,11 @@ clang_is_silent() {
 }
 # Under qemu-user a program takes about twenty times as long: T_SLOW says so.
 aarch64() {
-    aarch64-linux-gnu-gcc -std=c11 -O2 $t_warn -Idist -c dist/cellar.c -o "$t_tmp/a64.o" || return 1
+    aarch64-linux-gnu-gcc -std=c11 -O2 $t_warn -Idist -c dist/cellar_all.c -o "$t_tmp/a64.o" || return 1
     t_have qemu-aarch64 || { echo "built, not run"; return 0; }
     export t_tmp T_SLOW=20
     printf '%s\n' tests/api/test_api_*.c | xargs -P "$jobs" -n 1 sh -c 'p=$t_tmp/$(basename "$1" .c)
-        aarch64-linux-gnu-gcc -std=c11 -O2 -static -D_GNU_SOURCE -Idist -Iinclude -I. "$1" \
+        aarch64-linux-gnu-gcc -std=c11 -O2 -static -D_GNU_SOURCE -Idist -Idist/include -I. "$1" \
             "$t_tmp/a64.o" -pthread -lm -o "$p"' each || return 1
     set --
     for p in "$t_tmp"/test_api_*; do set -- "$@" "t|${p##*/}|qemu-aarch64 $p"; done

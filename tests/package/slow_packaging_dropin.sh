@@ -3,10 +3,11 @@
 #
 # Aim:    the drop-in builds silently and passes the api tests wherever it says it does.
 # Method: cells of compiler, standard and optimisation with all warnings as errors, then every
-#         tests/api/test_api_*.c on the object. QUICK=1: one cell; by default one cell for each
-#         compiler and musl (the tests of gcc run on musl), callers in C and C++, -m32 (three api
-#         tests); FULL=1: all api tests there, the 36 cells and all 64 combinations of switches by
-#         two compilers.
+#         tests/api/test_api_*.c on the object. The cells are those of the pair cellar_all, but
+#         cache_*, which are of the pair cellar, with the api tests that need no guest. QUICK=1: one
+#         cell of the cache; by default one cell for each compiler and musl (the tests of gcc run on
+#         musl), callers in C and C++, -m32 (three api tests); FULL=1: all api tests there, the 36
+#         cells and, of both pairs, all 8 combinations of switches by two compilers.
 . tests/support/t.sh
 consumers=tests/package/consumers
 
@@ -24,7 +25,8 @@ compile() { # the object of every cell, one for each CPU at a time
         fact=$1 compiler=$2 std=$3
         shift 3
         begin=$(date +%s%N)
-        $compiler -std=$std $* -frandom-seed=cellar $t_warn -Idist -c dist/cellar.c \
+        case $fact in cache_*) pair=cellar ;; *) pair=cellar_all ;; esac
+        $compiler -std=$std $* -frandom-seed=cellar $t_warn -Idist -c dist/$pair.c \
             -o "$t_tmp/obj/$fact.o" >"$t_tmp/obj/$fact.said" 2>&1 &&
             echo $((($(date +%s%N) - begin) / 1000000)) >"$t_tmp/obj/$fact.ms"' compile
 }
@@ -47,16 +49,25 @@ passed_before() { # fact, compiler
 # optimized, whatever the flags of the library: optimizing them takes as long as the library. They
 # are linked into one program, so that the work of -flto is done once. The test with a cache that is
 # open before main stays alone.
-callers_of() { # folder, compiler, words...
+tests_of() { # PAIR: the sources of its api tests
+    case $1 in
+    cellar) grep -L -e '"cellar_\(batch\|bus\|kit\|refresh\|resp\|schedule\|task\|work\)\.h"' \
+        -e '"tests/support/port_kit.h"' tests/api/test_api_*.c ;;
+    *) ls tests/api/test_api_*.c ;;
+    esac
+}
+callers_of() { # pair, folder, compiler, words...
+    of=$1
+    shift
     [ ! -f "$1/all.o" ] || return 0
     mkdir -p "$1"
     where=$1 compiler=$2
     shift 2
     words=$*
     export where compiler words
-    ls tests/api/test_api_*.c | xargs -P "$jobs" -n 1 sh -c 'n=$(basename "$1" .c) main=
+    tests_of "$of" | xargs -P "$jobs" -n 1 sh -c 'n=$(basename "$1" .c) main=
         [ $n = test_api_process ] || main="-DT_TOGETHER -Dmain=main_of_$n"
-        $compiler $words -w -D_GNU_SOURCE -Idist -Iinclude -I. $main -c "$1" \
+        $compiler $words -w -D_GNU_SOURCE -Idist -Idist/include -I. $main -c "$1" \
             -o "$where/$n.o"' cc || return 1
     for n in "$where"/test_api_*.o; do echo "$n"; done | awk '{
         sub(/.*\//, ""); sub(/\.o$/, "")
@@ -73,7 +84,8 @@ callers_of() { # folder, compiler, words...
 # Run the api tests on the object of a cell.
 cell() { # fact
     set -- $(grep "^$1 " "$t_tmp/cells")
-    fact=$1 compiler=$2
+    fact=$1 compiler=$2 pair=cellar_all
+    case $fact in cache_*) pair=cellar ;; esac
     words="-std=$3"
     shift 3
     words="$words $*"
@@ -85,12 +97,12 @@ cell() { # fact
         echo "these bytes have passed before: not run again" >>"$t_tmp/measured"
         return 0
     fi
-    api=$t_tmp/api/$compiler
+    api=$t_tmp/api/$pair-$compiler
     case $words in
     *-flto*) api=$api-flto ;;
     *) words=-std=c11 ;;
     esac
-    callers_of "$api" $compiler $words || return 1
+    callers_of $pair "$api" $compiler $words || return 1
     case $compiler$words in gcc*-flto*) words="$words -flto=$jobs" ;; esac
     where=$t_tmp/run
     rm -rf "$where"
@@ -100,7 +112,7 @@ cell() { # fact
         $compiler $words "$api/all.o" $(ls "$api"/test_api_*.o | grep -v test_api_process) \
             "$t_tmp/obj/$fact.o" -pthread -lm $cell_libs -o "$where/all" || return 1
     set -- "t|test_api_process|$where/alone"
-    for n in tests/api/test_api_*.c; do
+    for n in $(tests_of $pair); do
         n=$(basename "$n" .c)
         [ "$n" = test_api_process ] || set -- "$@" "t|$n|$where/all $n"
     done
@@ -113,16 +125,18 @@ measured() { # fact: the case, then what it measured as a comment
     if [ -f "$t_tmp/measured" ]; then sed "s/^/# $1: /" "$t_tmp/measured"; fi
     rm -f "$t_tmp/measured"
 }
-syntax() { $* -Idist -fsyntax-only dist/cellar.c; }
-compiles() { $* -Idist -c dist/cellar.c -o "$t_tmp/o.o"; } # warnings of the optimizer count, too
-switches() { # WORDS of a compiler: all 64 combinations, one for each CPU at a time
+syntax() { $* -Idist -fsyntax-only dist/cellar_all.c; }
+compiles() { $* -Idist -c dist/cellar_all.c -o "$t_tmp/o.o"; } # warnings of the optimizer count, too
+switches() { # WORDS of a compiler: both pairs, all 8 combinations, one for each CPU at a time
     export words="$* $t_warn" t_tmp
-    awk 'BEGIN { for (i = 0; i < 64; i++) print i }' | xargs -P "$jobs" -n 1 sh -c 'set= bit=1
-        for x in L2 LIMIT WORK KIT RESP TEXT; do
+    awk 'BEGIN { for (i = 0; i < 16; i++) print i }' | xargs -P "$jobs" -n 1 sh -c 'set= bit=1
+        for x in L2 LIMIT TEXT; do
             [ $(($1 & bit)) -eq 0 ] || set="$set -DCELLAR_OMIT_$x"
             bit=$((bit * 2))
         done
-        $words $set -Idist -c dist/cellar.c -o "$t_tmp/sw$1.o" || { echo "with$set"; exit 1; }
+        pair=cellar
+        [ "$1" -lt 8 ] || pair=cellar_all
+        $words $set -Idist -c dist/$pair.c -o "$t_tmp/sw$1.o" || { echo "$pair with$set"; exit 1; }
         rm -f "$t_tmp/sw$1.o"' cc
 }
 callers() { # the object is C11, its callers are not
@@ -164,12 +178,12 @@ m32_runs() { # the object that m32_compiles left
         "$t_tmp/run32"
 }
 m32_passes() { # a test of the public calls
-    gcc $m32_words -w -D_GNU_SOURCE -Idist -Iinclude -I. "tests/api/test_api_$1.c" \
+    gcc $m32_words -w -D_GNU_SOURCE -Idist -Idist/include -I. "tests/api/test_api_$1.c" \
         "$t_tmp/o.o" -pthread -lm \
         -o "$t_tmp/api32" && "$t_tmp/api32"
 }
 packs_by_a_switch() { # what is a skip without the switch runs with it
-    $CC -D_GNU_SOURCE -DCELLAR_WITH_LZ4 -std=c11 -O0 -Idist -Iinclude -I. $t_warn \
+    $CC -D_GNU_SOURCE -DCELLAR_WITH_LZ4 -std=c11 -O0 -Idist -Idist/include -I. $t_warn \
         tests/api/test_api_disk.c dist/cellar.c -pthread -lm -llz4 -o "$t_tmp/packs" &&
         "$t_tmp/packs" compressed_namespace_holds_more_on_disk >"$t_tmp/said" &&
         grep 'api_disk: 1 passed, 0 failed, 0 skipped' "$t_tmp/said"
@@ -177,17 +191,19 @@ packs_by_a_switch() { # what is a skip without the switch runs with it
 
 # The loaded sizes of README.md are within 2 % of the figures that `make figures` prints.
 readme_sizes() {
-    said=$(sed -n 's/^loaded size is \([0-9]*\) KB .* switches \([0-9]*\) KB\.$/\1 \2/p' README.md)
-    echo "README.md: $said KB; figures: $(size "$object" "${object%.o}_omit.o" |
+    said=$(sed -n 's/^loaded size is \([0-9]*\) KB (.*), \([0-9]*\) KB with all .* has \([0-9]*\) KB\.$/\1 \2 \3/p' \
+        README.md)
+    echo "README.md: $said KB; figures: $(size "$object" "${object%.o}_omit.o" "$t_tmp/obj/gcc_c11_O2.o" |
         awk 'NR > 1 { printf "%.1f ", ($1 + $2) / 1000 }')" | tee "$t_tmp/sizes"
-    awk '{ exit !(NF == 7 && near($2, $6) && near($3, $7)) }
+    awk '{ exit !(NF == 9 && near($2, $7) && near($3, $8) && near($4, $9)) }
         function near(a, b) { return a > b * 0.98 && a < b * 1.02 }' "$t_tmp/sizes"
 }
 
-object=$t_tmp/obj/gcc_c11_O2.o
+object=$t_tmp/obj/cache_gcc_c11_O2.o
 plan gcc_c11_O2 gcc c11 -O2
+plan cache_gcc_c11_O2 gcc c11 -O2
 # shellcheck disable=SC2046 # words are meant to be split
-plan gcc_c11_O2_omit gcc c11 -O2 $(grep -o 'defined(CELLAR_OMIT_[A-Z0-9]*)' dist/cellar.c |
+plan cache_gcc_c11_O2_omit gcc c11 -O2 $(grep -o 'defined(CELLAR_OMIT_[A-Z0-9]*)' dist/cellar.c |
     sed 's/defined(\(.*\))/-D\1/' | sort -u)
 if [ "${QUICK-}" != 1 ]; then
     if t_have clang; then plan clang_c17_O2_DNDEBUG clang c17 -O2 -DNDEBUG; fi
@@ -210,8 +226,11 @@ built() { # fact: a cell without a run of its tests
     cat "$t_tmp/obj/$1.said"
     [ -f "$t_tmp/obj/$1.ms" ]
 }
-if [ "${QUICK-}${FULL-}" = "" ] && t_have musl-gcc; then t_case gcc_c11_O2 built gcc_c11_O2
-else measured gcc_c11_O2 cell gcc_c11_O2; fi
+if [ "${FULL-}" = 1 ] || ! t_have musl-gcc; then measured gcc_c11_O2 cell gcc_c11_O2
+else t_case gcc_c11_O2 built gcc_c11_O2; fi
+if [ "${QUICK-}${FULL-}" = "" ]; then t_case cache_gcc_c11_O2 built cache_gcc_c11_O2
+else measured cache_gcc_c11_O2 cell cache_gcc_c11_O2; fi
+t_case cache_gcc_c11_O2_omit built cache_gcc_c11_O2_omit
 gcc_of_readme=$(sed -n 's/.*by `size`, gcc \([0-9.]*\) -O2.*/\1/p' README.md 2>/dev/null)
 case $(gcc -dumpfullversion) in
 ${gcc_of_readme:-none}*) t_case sizes_of_the_readme_are_true readme_sizes ;;
@@ -256,12 +275,11 @@ else
     t_skip lz4_comes_with_a_switch "no lz4.h"
 fi
 if [ "${FULL-}" != 1 ]; then
-    t_case all_switches_at_once syntax gcc -DCELLAR_OMIT_L2 -DCELLAR_OMIT_LIMIT -DCELLAR_OMIT_WORK \
-        -DCELLAR_OMIT_KIT -DCELLAR_OMIT_RESP -DCELLAR_OMIT_TEXT $t_warn
+    t_case all_switches_at_once syntax gcc -DCELLAR_OMIT_L2 -DCELLAR_OMIT_LIMIT -DCELLAR_OMIT_TEXT $t_warn
     t_end packaging_dropin_cells
 fi
 
-for fact in $(awk 'NR > 1 && $1 != "clang_c17_O2_DNDEBUG" && $1 != "musl_static" { print $1 }' \
+for fact in $(awk 'NR > 1 && $1 !~ /^cache_/ && $1 != "clang_c17_O2_DNDEBUG" && $1 != "musl_static" { print $1 }' \
     "$t_tmp/cells"); do
     measured $fact cell $fact
 done

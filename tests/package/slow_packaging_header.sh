@@ -3,7 +3,7 @@
 #
 # Aim:    the public headers are clean C99, C11, C17 and C++11, 17, 20; the wrapper C++17, 20.
 # Method: each header alone in a file, twice in one file, and all in both orders, by every compiler
-#         there is, warnings are errors; the drop-in's header as well.
+#         there is, warnings are errors; the headers of the drop-in's pairs as well.
 . tests/support/t.sh
 warn_cxx="-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Wzero-as-null-pointer-constant \
   -Wold-style-cast -Werror"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    the remote tier is optional to the last byte: libcellar and cellar.c do not change with it,
+# Aim:    the remote tier is optional to the last byte: libcellar and both pairs do not change with it,
 #         and its own pair compiles without a warning.
 # Method: the drop-in of a copy of the tree without the remote tier, byte by byte; the commands that
 #         make libcellar in both trees; nm of what was built; a compiler that does not find hiredis.
@@ -16,9 +16,8 @@ mkdir "$bare" && cp -r Makefile LICENSE README.md include src bench "$bare" &&
     sed -i '/^SRC_REMOTE *=/,/[^\\]$/s/.*//; s/^REMOTE_SRC .*/REMOTE_SRC :=/' "$bare/Makefile"
 id=$(cat build/source-id)
 same_dropin() {
-    $make -C "$bare" dist/cellar.c dist/cellar.h "SOURCE_ID=$id" >/dev/null &&
-        $make dropin >/dev/null && cmp dist/cellar.c "$bare/dist/cellar.c" &&
-        cmp dist/cellar.h "$bare/dist/cellar.h"
+    $make -C "$bare" dropin "SOURCE_ID=$id" >/dev/null && $make dropin >/dev/null || return 1
+    for f in cellar.h cellar.c cellar_all.h cellar_all.c; do cmp "dist/$f" "$bare/dist/$f" || return 1; done
 }
 plan() { # folder, words: the commands that make libcellar from nothing
     (cd "$1" && shift && $make -n V=1 B=build/none "SOURCE_ID=$id" "$@" build/none/libcellar.a \
@@ -32,7 +31,7 @@ same_commands() {
 }
 no_hiredis() { ! nm "$@" 2>/dev/null | grep -i 'hiredis\| redis\|cellar_remote'; }
 core_has_no_hiredis() {
-    no_hiredis "$CELLAR_A" && no_hiredis -D "$CELLAR_SO" && ! grep -qi 'hiredis' dist/cellar.c &&
+    no_hiredis "$CELLAR_A" && no_hiredis -D "$CELLAR_SO" && ! grep -qi 'hiredis' dist/cellar.c dist/cellar_all.c &&
         ! readelf -d "$CELLAR_SO" | grep -q hiredis
 }
 pair_compiles() { $1 $words -O2 -c dist/cellar_remote.c -o "$t_tmp/remote.o"; }

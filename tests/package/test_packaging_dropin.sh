@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    The drop-in is as documented: two files, reproducible, silent, closed.
+# Aim:    The drop-in is as documented: a pair of files, reproducible, silent, closed.
 # Method: dist/ is generated in other folders, locales and awks, and compiled in the ways of users,
 #         also in wrong ways. The full matrix is tests/package/slow_packaging_dropin.sh with FULL=1.
 . tests/support/t.sh
@@ -11,7 +11,7 @@ generate() { # folder, awk, more words for make -> checksums
     mkdir -p "$1/t"
     cp -R src include Makefile LICENSE "$1/t"
     (cd "$1/t" && MIMALLOC=off LZ4=off $MAKE -s dropin AWK="$2" SOURCE_ID='0 test' $3 &&
-        cksum dist/cellar.h dist/cellar.c)
+        cksum dist/cellar.h dist/cellar.c dist/cellar_all.h dist/cellar_all.c)
 }
 first() { generate "$t_tmp/a" awk >"$t_tmp/first" && cat "$t_tmp/first"; }
 equal() { "$@" >"$t_tmp/again" && diff "$t_tmp/first" "$t_tmp/again"; }
@@ -65,7 +65,11 @@ late_uthash() {
         >"$t_tmp/u.c"
     refused "keep your uthash" -std=c11 -c "$t_tmp/u.c"
 }
-names_macros_only_once() { ! grep -n '#include "[a-z0-9_]*/' dist/cellar.c; }
+names_macros_only_once() { ! grep -n '#include "[a-z0-9_]*/' dist/cellar.c dist/cellar_all.c; }
+whole_pair_is_silent() {
+    $CC -Idist -std=c11 $t_warn -fsyntax-only dist/cellar_all.c >"$t_tmp/said" 2>&1 && ! grep . "$t_tmp/said"
+}
+
 lines_form() {
     made=$t_tmp/l/t/dist
     generate "$t_tmp/l" awk LINES=1 >/dev/null && grep -q '^#line 1 "src/base/' "$made/cellar.c" &&
@@ -97,6 +101,7 @@ t_case version_agrees_with_header version_agrees
 if t_have "${CXX:=g++}"; then t_case cxx_wrapper_runs_on_the_dropin wrapper_runs
 else t_skip cxx_wrapper_runs_on_the_dropin "no C++ compiler"; fi
 t_case warning_set_is_silent silent_with_warnings
+t_case warning_set_is_silent_for_cellar_all whole_pair_is_silent
 t_case nothing_else_installed_is_needed understood -nostdinc \
     -isystem "$($CC -print-file-name=include)" -isystem /usr/include \
     -isystem "/usr/include/$($CC -print-multiarch 2>/dev/null)"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 #
-# bench.mk: the benchmark and the regression guard. CC and the rule for dist/cellar.c come from the
+# bench.mk: the benchmark and the regression guard. CC and the rules for dist/ come from the
 # Makefile and dropin.mk. CFLAGS are not used here, see FAIRNESS.
 #
-# PICTURE    dist/cellar.c --one object, baseline x86-64--> cellar.o \
+# PICTURE    dist/cellar_all.c --one object, baseline x86-64--> cellar.o \
 #            bench/harness bench/suites bench/peers/*  ------------>  build/bench/cellar-bench
 #            bench/guard.c + the same cellar.o  ------------------->  build/bench/guard
 #            bench/quick.c, bench/replay/*.c  ---------------------->  build/cellar, cellar-replay
@@ -98,8 +98,8 @@ bench-words:
 	  echo '$(BENCH_WORDS)' >$(BENCH_B)/words
 $(BENCH_B)/words: bench-words
 
-$(BENCH_OBJ)/cellar.o: dist/cellar.c dist/cellar.h $(BENCH_B)/words
-	$(bench_say) CC "dist/cellar.c (bench)"
+$(BENCH_OBJ)/cellar.o: dist/cellar_all.c dist/cellar_all.h $(BENCH_B)/words
+	$(bench_say) CC "dist/cellar_all.c (bench)"
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_COMPILE) $(BENCH_JOURNAL) -c -o $@ $<
 $(BENCH_OBJ)/cellar_remote.o: dist/cellar_remote.c dist/cellar_remote.h dist/cellar.h $(BENCH_B)/words

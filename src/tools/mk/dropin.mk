@@ -2,36 +2,49 @@
 #
 # dropin.mk: the drop-in, the documentation and the release archive, all below dist/.
 #
-# PICTURE    include/*.h + SRC -- amalgamate.awk --> dist/cellar.h, dist/cellar.c
+# PICTURE    HEADERS_CACHE + SRC without SRC_GUESTS -- amalgamate.awk --> dist/cellar.h, .c
+#            HEADERS + SRC -- amalgamate.awk --> dist/cellar_all.h, dist/cellar_all.c
+#            names of HEADERS --> dist/include/*.h, one line each: the header of the pair
 #            cellar_remote.h + SRC_REMOTE -- amalgamate.awk --> dist/cellar_remote.h, .c
 #            include/*.h, program's --help -- apidoc.awk --> dist/doc/man?, dist/doc/cellar-api.html
 #            tree + drop-in --> dist/cellar-VERSION.tar.gz, dist/SHA256SUMS
 
 # The drop-in depends on the sources, the licence and the words in build/dropin-words: two settings
-# and the source id, so that a new commit makes a new pair.
+# and the source id, so that a new commit makes new pairs.
 UTHASH   ?= $(if $(UTHASH_DIR),$(UTHASH_DIR)/uthash.h,$(shell echo '$(hash)include <uthash.h>' | \
   $(CC) $(CPPFLAGS) -E - 2>/dev/null | sed -n 's/^$(hash) 1 "\(.*uthash\.h\)".*/\1/p' | head -n 1))
 FOLD      = $(AWK) -v version='$(VERSION)' -v source_id='$(SOURCE_ID)' -v uthash='$(UTHASH)' \
-            -v headers='$(HEADERS)' -v src='$(SRC)' \
             -v lines='$(LINES_WANTED)' -f src/tools/amalgamate.awk
+FOLD_cellar     = $(FOLD) -v pair=cellar -v headers='$(HEADERS_CACHE)' \
+                  -v src='$(filter-out $(SRC_GUESTS),$(SRC))'
+FOLD_cellar_all = $(FOLD) -v pair=cellar_all -v headers='$(HEADERS)' -v src='$(SRC)'
 LINES_WANTED = $(if $(filter 1,$(LINES)),1)
 DROPIN_WORDS = $(SOURCE_ID) $(UTHASH) $(LINES_WANTED)
 build/dropin-words: FORCE
 	$(call keep_if_same,$(DROPIN_WORDS))
 DROPIN_FROM = $(SRC) $(wildcard src/*/*.h) $(HEADERS) src/tools/amalgamate.awk LICENSE \
               build/dropin-words
-dist/cellar.h: $(DROPIN_FROM)
+dist/cellar.h dist/cellar_all.h: dist/%.h: $(DROPIN_FROM)
 	$(say) GEN $@
 	$(Q)mkdir -p dist
-	$(Q)$(FOLD) -v what=h >$@.tmp && mv $@.tmp $@
-dist/cellar.c: $(DROPIN_FROM)
+	$(Q)$(FOLD_$*) -v what=h >$@.tmp && mv $@.tmp $@
+dist/cellar.c dist/cellar_all.c: dist/%.c: $(DROPIN_FROM)
 	$(say) GEN $@
 	$(Q)mkdir -p dist
-	$(Q)$(FOLD) -v what=c >$@.tmp && mv $@.tmp $@
+	$(Q)$(FOLD_$*) -v what=c >$@.tmp && mv $@.tmp $@
 dist/cellar.hpp: $(WRAPPER)
 	$(Q)mkdir -p dist && cp $< $@
-dropin: dist/cellar.h dist/cellar.c dist/cellar.hpp
-# The pair of the remote tier stands beside them and is compiled with -lhiredis.
+# Code that includes the installed headers finds these: -Idist -Idist/include.
+one_line  = $(Q)mkdir -p $(@D); echo '$(hash)include "$(1).h" /* the drop-in has it there */' >$@
+ONE_CACHE  := $(patsubst include/%,dist/include/%,$(filter-out include/cellar.h,$(HEADERS_CACHE)))
+ONE_GUESTS := $(patsubst include/%,dist/include/%,$(HEADERS_GUESTS))
+$(ONE_CACHE): Makefile $(MK)/dropin.mk
+	$(call one_line,cellar)
+$(ONE_GUESTS): Makefile $(MK)/dropin.mk
+	$(call one_line,cellar_all)
+PAIR_FILES = $(foreach p,cellar cellar_all,dist/$(p).h dist/$(p).c)
+dropin: $(PAIR_FILES) dist/cellar.hpp $(ONE_CACHE) $(ONE_GUESTS)
+# The pair of the remote tier stands beside either and is compiled with -lhiredis.
 FOLD_REMOTE = $(AWK) -v version='$(VERSION)' -v source_id='$(SOURCE_ID)' -v pair=cellar_remote \
               -v headers='$(REMOTE_HEADERS)' -v src='$(REMOTE_SRC)' -v lines='$(LINES_WANTED)' \
               -f src/tools/amalgamate.awk
@@ -67,14 +80,16 @@ dist/doc/done: $(HEADERS) $(REMOTE_HEADERS) src/tools/apidoc.awk src/tools/symbo
 ## man: man pages and cellar-api.html in dist/doc, made from the contracts in include/
 man: dist/doc/done
 
-## dist: both drop-in pairs and dist/cellar.hpp, documentation, tar.gz with checksum
-PAIRS     = cellar.h cellar.c cellar.hpp cellar_remote.h cellar_remote.c
+## dist: the drop-in pairs cellar, cellar_all and cellar_remote, dist/cellar.hpp, documentation,
+## tar.gz with checksum
+PAIRS     = $(foreach p,cellar cellar_all cellar_remote,$(p).h $(p).c) cellar.hpp \
+            $(patsubst dist/%,%,$(ONE_CACHE) $(ONE_GUESTS))
 dist: dropin dropin-remote man
 	$(say) GEN dist/cellar-$(VERSION).tar.gz
 	$(Q)rm -rf build/tar && mkdir -p build/tar/cellar-$(VERSION)/dist
 	$(Q){ git ls-files -co --exclude-standard 2>/dev/null || find . -type f ! -path './build/*' \
 	  ! -path './dist/*'; } | tar -cf - -T - | tar -xf - -C build/tar/cellar-$(VERSION)
-	$(Q)cp $(PAIRS:%=dist/%) build/tar/cellar-$(VERSION)/dist
+	$(Q)cd dist && tar -cf - $(PAIRS) | tar -xf - -C ../build/tar/cellar-$(VERSION)/dist
 	$(Q)tar --sort=name --mtime=@$(EPOCH) --owner=0 --group=0 --numeric-owner -C build/tar \
 	  -cf - cellar-$(VERSION) | gzip -9n >dist/cellar-$(VERSION).tar.gz
 	$(Q)rm -rf build/tar

@@ -3,7 +3,8 @@
 # test.mk: the test programs, the examples, the schedule simulation, and `make test`.
 #
 # PROGRAMS   test_*.c: one program each, on the debug objects (asserts, lock ranks) -> $(B)/t/
-#            test_api_*.c: a second time, on the drop-in -> $(B)/dist/
+#            test_api_*.c: a second time, on the drop-in -> $(B)/dist/: those that include a header
+#            of a guest on the pair cellar_all, all others on the pair cellar
 #            examples: as a user builds them, on the archive -> $(B)/examples/
 #            sim/: the schedule driver on the sim objects, which yield at each seam -> build/sim
 #            mutants/: the same of a copy of the sources with every patch -> build/sim-mutants
@@ -68,9 +69,15 @@ SAMPLED   = $(filter-out 1,$(SHARE))
 DIST_SAMPLE = bad_input disk disk_write inventory load process semantics struct_sizes
 OF_DIST   = $(if $(and $(SAMPLED),$(if $(T),,yes)),\
               $(call named,$(DIST_SAMPLE:%=test_api_%.c),$(TESTS_API)),$(TESTS_API))
-# At the caller's level of optimization this object takes a processor for twelve seconds.
+# At the caller's level of optimization these objects take a processor for eight and for twelve
+# seconds.
 DIST_LEVEL = $(call TEST_O,$(if $(SAMPLED),-O0) -g0)
-DIST_O    = $(B)/dist/cellar$(if $(SAMPLED),-O0).o
+dist_obj  = $(B)/dist/$(1)$(if $(SAMPLED),-O0).o
+NEED_GUESTS := $(patsubst %.c,%,$(notdir $(shell grep -l \
+              $(foreach h,$(notdir $(HEADERS_GUESTS)) tests/support/port_kit.h,-e '"$(h)"') \
+              $(call named,test_api_%,$(ALL_TESTS)) /dev/null)))
+dist_of   = $(call dist_obj,cellar$(if $(filter $(NEED_GUESTS),$(1)),_all))
+DIST_O    = $(sort $(foreach t,$(notdir $(RUN_DIST)),$(call dist_of,$(t))))
 RUN_DIST  = $(if $(HAVE_DIST),$(call programs,dist,$(OF_DIST)))
 # The C++ library is not instrumented: MSan would report each value that it returns.
 WHY_NO_CXX = $(if $(findstring memory,$(SAN)),the C++ library knows no MSan,$(if $(HAVE_CXX),,\
@@ -115,8 +122,8 @@ TEST_LEVEL = $(if $(filter $(TESTS_BUSY:%=test_%),$(1)),-O1,-O0)
 TEST_WORDS = $(call TEST_O,$(TEST_LEVEL) $(if $(SAN),,-g0)) -I. -DBASE_DEBUG=1
 # DROPIN=1 puts the amalgamation below the whole suite. Its private names are hidden instead of
 # static, so that tests of one module find them.
-$(B)/dropin.o: dist/cellar.c dist/cellar.h
-	$(say) CC "dist/cellar.c (private names hidden)"
+$(B)/dropin.o: dist/cellar_all.c dist/cellar_all.h
+	$(say) CC "dist/cellar_all.c (private names hidden)"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -std=c11 -DBASE_DEBUG=1 -fPIC $(WARN) $(CFLAGS) $(SAN_FLAGS) $(WITH_FLAGS) \
 	  '-DCELLAR_PRIVATE=__attribute__((visibility("hidden")))' -c -o $@ $<
@@ -129,13 +136,13 @@ $(call programs,t,$(filter %.c,$(ALL_TESTS))): $(B)/t/%: $$(call source_of,$$*) 
 	  $(if $(DROPIN),-Wl$(comma)-z$(comma)muldefs) $(LDFLAGS) -lm $(WITH_LIBS) \
 	  $(if $(filter test_remote_%,$*),$(REMOTE_LIBS)) $(LDLIBS)
 $(call programs,dist,$(call named,test_api_%.c,$(ALL_TESTS))): $(B)/dist/%: \
-  $$(call source_of,$$*) $(DIST_O)
+  $$(call source_of,$$*) $$(call dist_of,$$*) | $(ONE_CACHE) $(ONE_GUESTS)
 	$(say) TEST "$* (drop-in)"
-	$(Q)$(CC) -D_GNU_SOURCE -Idist -Iinclude -I. $(CPPFLAGS) -std=c11 -pthread $(WARN) $(CFLAGS) \
-	  $(SAN_FLAGS) $(call TEST_O,-O0 -g0) -MMD -MP -MT $@ -MF $@.d -o $@ $< $(DIST_O) $(LDFLAGS) -lm \
-	  $(LDLIBS)
-$(DIST_O): dist/cellar.c dist/cellar.h
-	$(say) CC dist/cellar.c
+	$(Q)$(CC) -D_GNU_SOURCE -Idist -Idist/include -I. $(CPPFLAGS) -std=c11 -pthread $(WARN) $(CFLAGS) \
+	  $(SAN_FLAGS) $(call TEST_O,-O0 -g0) -MMD -MP -MT $@ -MF $@.d -o $@ $< $(call dist_of,$*) \
+	  $(LDFLAGS) -lm $(LDLIBS)
+$(call dist_obj,cellar) $(call dist_obj,cellar_all): $(call dist_obj,%): dist/%.c dist/%.h
+	$(say) CC $<
 	$(Q)mkdir -p $(@D)
 	$(Q)echo '$(CPPFLAGS) -std=c11 $(WARN) $(CFLAGS) $(SAN_FLAGS) $(DIST_LEVEL) ' >$@.words
 	$(Q)$(CC) $(CPPFLAGS) -std=c11 $(WARN) $(CFLAGS) $(SAN_FLAGS) $(DIST_LEVEL) -c -o $@ $< \
@@ -178,7 +185,7 @@ export CELLAR_BUILD = $(B)
 export CELLAR_BIN = $(B)/cellar
 export CELLAR_SO = $(B)/$(SO)
 export CELLAR_A = $(B)/libcellar.a
-export CELLAR_DIST = $(DIST_O)
+export CELLAR_DIST = $(call dist_obj,cellar)
 
 NEED_LIB = $(strip $(if $(LEAN),,$(if $(T),$(TESTS_SH) $(TESTS_API),yes)))
 RUN_SIM  = $(if $(LEAN),,$(if $(filter * simulation,$(TEST_NAMES)),$(wildcard $(SIM)/main.c)))
@@ -194,7 +201,7 @@ items      = $(foreach i,$(1),$(if $(filter $(SIM)/%,$(i)),\
                't|simulation|build/sim --work $(if $(SAMPLED),1,3)',\
                $(if $(filter $(B)/dist/%,$(i)),'t|dist/$(notdir $(i))|$(i)',$(i))))
 # The longest single compilations come first, here and among the items of test-now.
-test-programs: $(if $(RUN_DIST),$(DIST_O)) $(if $(RUN_SIM),build/sim) $(RUN_C) $(RUN_DIST) \
+test-programs: $(DIST_O) $(if $(RUN_SIM),build/sim) $(RUN_C) $(RUN_DIST) \
   $(RUN_EX) $(if $(NEED_LIB),lib $(if $(CLI),build/cellar) $(if $(TESTS_SH),dropin man))
 ## test: build and run all tests (T=name one of them, SAN=address|undefined|thread, SEED=n|random,
 ## AUDIT=1, SHARE=1 all repetitions)
