@@ -28,6 +28,8 @@
 
 #define SYNC_SPINS 64
 
+BASE_SIZE_BEGIN
+
 #if BASE_SIM
 #include "base/sim_hooks.h"
 
@@ -148,3 +150,5 @@ CELLAR_PRIVATE void sync_wake(_Atomic uint32_t *word, int count)
     sync_futex_wake(word, count);
     errno = saved;
 }
+
+BASE_SIZE_END

@@ -217,8 +217,6 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
     return cache_call_end(&call, out);
 }
 
-BASE_SIZE_BEGIN
-
 /* ---- end of a lease ---- */
 
 typedef struct cache_claimed { /* a lease that this call ends */
@@ -391,5 +389,3 @@ CELLAR_API cellar_err cellar_lease_unsubscribe(cellar *c, cellar_lease *ticket)
     cache_load_end(c->store);
     return found ? CELLAR_OK : CELLAR_E_LEASE;
 }
-
-BASE_SIZE_END

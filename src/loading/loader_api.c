@@ -13,8 +13,6 @@
 
 #define CACHE_LOAD_BUF_LEAST 1024u /* first size of cellar_load_buf, bytes */
 
-BASE_SIZE_BEGIN
-
 /* ---- results ---- */
 
 /* Return the result of a loader of one key; NULL: there is none. */
@@ -330,5 +328,3 @@ CELLAR_API bool cellar_load_cancelled(const cellar_load *load)
     bool alone;
     return flight_is_detached(load->call->t, load->f, &alone) && alone;
 }
-
-BASE_SIZE_END

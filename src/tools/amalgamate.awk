@@ -147,7 +147,7 @@ function omit_part(omit) {
 }
 
 # Prints one public header between its OMIT lines. Leaves out what the pair's header has once for
-# all parts: SPDX line, includes, `extern "C"`; and blank lines beside them and below a banner.
+# all parts: SPDX line, includes, `extern "C"`; and blank lines beside them, above a conditional and below a banner.
 function fold_header(file, name,    line, number, status, part, omit, gap, cxx) {
     part = name
     sub(/^cellar_?/, "", part)
@@ -190,7 +190,7 @@ function fold_header(file, name,    line, number, status, part, omit, gap, cxx) 
 # the new gap.
 function line_after(gap, number, file, line) {
     if (line == "") return gap == 1 || gap == 2 ? 2 : 3
-    if (gap == 3 && line != "#endif") print ""
+    if (gap == 3 && line !~ /^#(if|endif)/) print ""
     if (gap > 0) mark_line(number, file)
     print line
     return line ~ /^\/\* ---- .*\*\/$/ || line ~ /^#define CELLAR_([A-Z0-9]+_)?H$/

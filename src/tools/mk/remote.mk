@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 #
-# remote.mk: what REMOTE=1 adds: libcellar-remote, the program with it, the second drop-in pair.
+# remote.mk: what REMOTE=1 adds: libcellar-remote, the program with it, its drop-in pair.
 #
 # PICTURE    SRC + SRC_REMOTE -> libcellar-remote.a .so (all of libcellar and the remote tier)
 #            include/cellar_remote.h + SRC_REMOTE -> dist/cellar_remote.h, dist/cellar_remote.c
