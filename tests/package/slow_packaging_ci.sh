@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    The workflow of .github runs .ci/run in a Debian 12 container and no other check. The
-#         documents of .github name targets and commands that exist.
+# Aim:    The workflow of .github has one job for each command of .ci/run, in a Debian 12 container,
+#         and no other check. The documents of .github name targets and commands that exist.
 # Method: A parser of the YAML subset that the workflow uses turns it into lines PATH=VALUE. The
 #         same checks must refuse copies with a planted fault.
 . tests/support/t.sh
@@ -50,35 +50,47 @@ flat() { awk -f "$t_tmp/yaml.awk" "$1" >"$t_tmp/flat"; }
 is() { # PATH VALUE
     grep -Fqx "$1=$2" "$t_tmp/flat" || { cat "$t_tmp/flat"; return 1; }
 }
-good() { # FILE: check all that the workflow must and must not do
-    flat "$1" && is permissions.contents read && is jobs.run.container.image debian:12 &&
-        grep -q '^jobs\.run\.timeout-minutes=[0-9]*$' "$t_tmp/flat" || return 1
-    # One job, and in it three steps: tools, sources, .ci/run.
-    [ "$(sed -n 's/^jobs\.\([^.]*\)\..*/\1/p' "$t_tmp/flat" | sort -u)" = run ] || return 1
-    grep -E '\.(run|uses)=' "$t_tmp/flat" >"$t_tmp/calls"
+commands=.ci/run
+good_job() { # NAME: three steps: tools, sources, the command of .ci/run
+    is "jobs.$1.container.image" debian:12 || return 1
+    grep -E "^jobs\.$1\..*\.(run|uses)=" "$t_tmp/flat" >"$t_tmp/calls"
     cat "$t_tmp/calls"
     [ "$(wc -l <"$t_tmp/calls")" -eq 3 ] &&
-        [ "$(sed -n 1p "$t_tmp/calls")" = "jobs.run.steps.0.run=apt-get update && apt-get install -y \
+        [ "$(sed -n 1p "$t_tmp/calls")" = "jobs.$1.steps.0.run=apt-get update && apt-get install -y \
 --no-install-recommends ca-certificates git make" ] &&
-        sed -n 2p "$t_tmp/calls" | grep -q '^jobs\.run\.steps\.1\.uses=actions/checkout@v[0-9]*$' &&
-        [ "$(sed -n 3p "$t_tmp/calls")" = jobs.run.steps.2.run=.ci/run ] || return 1
-    # Every step counts, nothing is masked, no secret is read.
-    ! grep -E '\.(continue-on-error|if|env|shell|strategy)[.=]|secrets\.' "$t_tmp/flat"
+        sed -n 2p "$t_tmp/calls" | grep -q "^jobs\.$1\.steps\.1\.uses=actions/checkout@v[0-9]*\$" &&
+        [ "$(sed -n 3p "$t_tmp/calls")" = "jobs.$1.steps.2.run=make $1" ]
 }
-t_case workflow_runs_ci_run_and_nothing_else good $workflow
-t_case every_script_of_workflow_is_executable test -x .ci/run
+good() { # FILE: check all that the workflow must and must not do
+    flat "$1" && is permissions.contents read && is jobs.test.timeout-minutes 10 &&
+        grep -q '^jobs\.check\.timeout-minutes=[0-9]*$' "$t_tmp/flat" || return 1
+    # Its jobs are the steps of .ci/run.
+    sed -n 's/^step \([a-z]*\)$/\1/p' $commands | sort >"$t_tmp/steps"
+    sed -n 's/^jobs\.\([^.]*\)\..*/\1/p' "$t_tmp/flat" | sort -u >"$t_tmp/jobs"
+    [ "$(wc -l <"$t_tmp/steps")" -eq 2 ] && cmp "$t_tmp/steps" "$t_tmp/jobs" || return 1
+    while read -r job; do good_job "$job" || return 1; done <"$t_tmp/steps"
+    # Every step counts, nothing is masked, no job waits for another, no secret is read.
+    ! grep -E '\.(continue-on-error|if|needs|env|shell|strategy)[.=]|secrets\.' "$t_tmp/flat"
+}
+t_case workflow_runs_commands_of_ci_run good $workflow
+t_case ci_run_is_executable test -x .ci/run
 
 refused() { # SED PROGRAM: a copy with this change
     sed "$1" $workflow >"$t_tmp/copy.yml"
     ! cmp -s $workflow "$t_tmp/copy.yml" || return 1
     ! good "$t_tmp/copy.yml"
 }
-t_case unlisted_command_is_refused refused 's|run: \.ci/run|run: make test|'
-t_case extended_command_is_refused refused 's|run: \.ci/run|run: .ci/run \|\| true|'
+t_case unlisted_command_is_refused refused 's|run: make check|run: make bench|'
+t_case extended_command_is_refused refused 's|run: make test|run: make test \|\| true|'
 t_case unlisted_step_is_refused refused '$a\      - run: make bench'
 t_case unlisted_action_is_refused refused '$a\      - uses: actions/cache@v4'
 t_case unlisted_job_is_refused refused '$a\  more:\
     runs-on: ubuntu-24.04'
+t_case missing_job_is_refused refused '/^  check:/,$d'
+t_case exchanged_jobs_are_refused refused 's|^  test:|  x:|; s|^  check:|  test:|; s|^  x:|  check:|'
+t_case longer_test_job_is_refused refused 's|timeout-minutes: 10|timeout-minutes: 20|'
+t_case waiting_job_is_refused refused 's|^  check:|&\
+    needs: test|'
 t_case unlisted_container_is_refused refused 's|debian:12|debian:13|'
 t_case missing_container_is_refused refused '/image:/d'
 t_case masked_failure_is_refused refused '$a\        continue-on-error: true'
@@ -86,7 +98,16 @@ t_case condition_is_refused refused '$a\        if: false'
 t_case more_permissions_are_refused refused 's|contents: read|contents: write|'
 t_case tab_is_refused refused 's|^    steps|\tsteps|'
 t_case duplicate_key_is_refused refused 's|^permissions:|on:|'
-t_case block_of_text_is_refused refused 's#run: \.ci/run#run: |#'
+t_case block_of_text_is_refused refused 's#run: make test#run: |#'
+
+other_commands() { # SED PROGRAM: the workflow does not fit a .ci/run with this change
+    sed "$1" .ci/run >"$t_tmp/run"
+    ! cmp -s .ci/run "$t_tmp/run" || return 1
+    commands=$t_tmp/run
+    ! good $workflow
+}
+t_case step_without_a_job_is_refused other_commands '$a\step bench'
+t_case job_without_a_step_is_refused other_commands '/^step check$/d'
 
 # ---- the documents ----
 names_targets() { # every `make TARGET` of a document exists
