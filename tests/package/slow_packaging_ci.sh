@@ -126,6 +126,25 @@ explains() { # FILE WORD...
 }
 t_case contributing_says_how_to_add_things explains .github/CONTRIBUTING.md 'Add a call' 'Add a metric' \
     'Add a lock rank' symbols.txt SYNC_RANKS metrics.h examples .ci/run
+open_section_is_newer() { # CHANGES.md begins with the version of the header, or an open, later one
+    v=$(sed -n 's/^#define CELLAR_VERSION_[A-Z]* //p' include/cellar.h | paste -sd .)
+    first=$(sed -n 's/^## \([0-9.]*\)$/\1/p' "$1" | head -n 1)
+    open=$(sed -n '/^## /,$p' "$1" | head -n 4 | grep -c 'Not released yet')
+    echo "header $v, first section $first, open $open"
+    if [ "$v" = "$first" ]; then [ "$open" = 0 ]; else
+        [ "$open" = 1 ] && [ "$(printf '%s\n' "$v" "$first" | sort -V | tail -n 1)" = "$first" ]
+    fi
+}
+wrong_sections_are_refused() { # a released section later than the header; an open one before it
+    { echo '## 9.0.0'; sed '1,/^## /d; s/Not released yet//' .github/CHANGES.md; } >"$t_tmp/changes"
+    ! open_section_is_newer "$t_tmp/changes" || return 1
+    printf '## 0.0.1\n\nNot released yet.\n' >"$t_tmp/changes"
+    ! open_section_is_newer "$t_tmp/changes"
+}
+t_case open_section_of_changes_is_newer open_section_is_newer .github/CHANGES.md
+t_case wrong_sections_of_changes_are_refused wrong_sections_are_refused
+t_case contributing_has_a_version_policy explains .github/CONTRIBUTING.md '^## Versions' CELLAR_ABI \
+    'Retire a call' 'annotated tag' 'Not released yet'
 t_case security_says_what_holds_and_how_to_report explains .github/SECURITY.md 'Hostile keys' \
     'Hostile files' 'Callers' 'Not promised' 'Report' CELLAR_E_INVAL CELLAR_E_CORRUPT \
     cellar_l2_cipher
