@@ -13,7 +13,7 @@
  *            memory   index and filter a key, at the load of the index's design; keys lost
  *            flips    one random bit a megabyte of a closed store: values left; wrong values
  *            there    foyer's hybrid cache, a process: put, reopen, cold get, keys lost
- *            L1       the whole cache with and without a disk tier, on / off in turn
+ *            L1       the whole cache with and without a disk tier, on / off in turn. More: l2_long.c
  * ROUNDS     Subjects of a round run one after another, in another order each round; ratios within
  *            a round. A store of a round is removed after it.
  * FAIRNESS   peers/disk.h. Ours is called below L1, which would answer first. Its puts are repeated
@@ -23,9 +23,9 @@
  * APART      Each in a process: a store that crashes, or hangs in one step, is a row, and this and
  *            later parts run without it. Ours is in every row: its crash ends the part, its hang
  *            the suite.
- * VARIABLE   BENCH_L2="get l1": only these of put there get restart reopen flip l1 frozen slow.
+ * VARIABLE   BENCH_L2="get l1": only these of DISK_PARTS.
  * LIMITS     A 1 MB/s writer takes 90 s: FULL=1, or by name. Reopen: 1 M keys, FULL=1 10 M. */
-#include "bench/suites/suite.h"
+#include "bench/suites/l2.h"
 
 #include "bench/harness/json.h"
 
@@ -52,13 +52,8 @@
 #include "cellar.h"
 #include "cellar_l2.h"
 
-#define DISK_KEY 16u
-#define DISK_VALUE_MAX ((size_t)64 << 10)
-#define DISK_ROUNDS_MAX 32u
-#define DISK_SUBJECTS 5u
-#define DISK_OURS 0u
 #define DISK_THERE_MS 120000
-#define DISK_PARTS "put there get restart reopen flip l1 frozen slow"
+#define DISK_PARTS "put there get restart reopen flip long range moves mixed l1 frozen slow"
 
 typedef struct disk_entry {
     const disk_subject *subject; /* NULL: `missing` says why */
@@ -82,19 +77,9 @@ static const disk_entry disk_entries[DISK_SUBJECTS] = {
 #endif
 };
 
-typedef struct disk_bench {
-    const cell_options *o;
-    char dir[DISK_SUBJECTS][256];
-    unsigned char value[DISK_VALUE_MAX], got[DISK_VALUE_MAX];
-    uint64_t seed;
-    bool mapping; /* ours reads through a mapping */
-    bool gone[DISK_SUBJECTS]; /* crashed or hung */
-    int status;
-} disk_bench;
-
 /* ---- folders ---- */
 
-static void disk_each_file(const char *dir, void (*fn)(const char *path))
+void disk_each_file(const char *dir, void (*fn)(const char *path))
 {
     char path[600];
     DIR *d = opendir(dir);
@@ -112,7 +97,7 @@ static void disk_each_file(const char *dir, void (*fn)(const char *path))
 
 static void disk_unlink(const char *path) { (void)unlink(path); }
 
-static void disk_drop_pages(const char *path)
+void disk_drop_pages(const char *path)
 {
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
@@ -122,7 +107,7 @@ static void disk_drop_pages(const char *path)
     }
 }
 
-static void disk_clear(const char *dir)
+void disk_clear(const char *dir)
 {
     disk_each_file(dir, disk_unlink);
     (void)rmdir(dir);
@@ -159,15 +144,15 @@ static bool disk_can_get(const disk_bench *b, uint32_t s)
     return disk_there_is(b, s) && disk_entries[s].subject->get != NULL;
 }
 
-static disk_cfg disk_config(const disk_bench *b, uint32_t s, uint64_t keys, uint32_t value_len)
+disk_cfg disk_config(const disk_bench *b, uint32_t s, uint64_t keys, uint32_t value_len)
 {
     return (disk_cfg){ .dir = b->dir[s], .keys = keys, .bytes = keys * (value_len + DISK_KEY),
                        .memory_bytes = (uint64_t)256 << 20, .value_len = value_len,
                        .mapping = b->mapping };
 }
 
-static bool disk_put_one(disk_bench *b, const disk_subject *s, void *store, uint64_t id,
-                         uint32_t value_len)
+bool disk_put_one(disk_bench *b, const disk_subject *s, void *store, uint64_t id,
+                  uint32_t value_len)
 {
     unsigned char key[VERIFY_KEY_MAX];
     verify_make_key(key, id, DISK_KEY);
@@ -175,9 +160,8 @@ static bool disk_put_one(disk_bench *b, const disk_subject *s, void *store, uint
     return s->put(store, key, DISK_KEY, b->value, value_len);
 }
 
-/* Return 1, 0, -1: hit, miss, wrong. */
-static int disk_get_one(disk_bench *b, const disk_subject *s, void *store, uint64_t id,
-                        uint32_t value_len)
+int disk_get_one(disk_bench *b, const disk_subject *s, void *store, uint64_t id,
+                 uint32_t value_len)
 {
     unsigned char key[VERIFY_KEY_MAX];
     size_t len = 0;
@@ -186,7 +170,7 @@ static int disk_get_one(disk_bench *b, const disk_subject *s, void *store, uint6
     return hit <= 0 ? hit : verify_value(b->got, len, id, value_len) ? 1 : -1;
 }
 
-static void disk_wrong(disk_bench *b, const char *subject, const char *what)
+void disk_wrong(disk_bench *b, const char *subject, const char *what)
 {
     json_say("l2", subject, what, "crash", "an error or a wrong value");
     b->status = CELL_WRONG;
@@ -200,6 +184,9 @@ static const char *disk_version(const char *subject)
     if (strcmp(subject, "cellar") == 0) {
         return NULL;
     }
+    if (strcmp(subject, DISK_DIRECT) == 0) {
+        return "1";
+    }
     for (uint32_t s = DISK_OURS + 1; s < DISK_SUBJECTS; s++) {
         if (disk_entries[s].subject != NULL && strcmp(disk_entries[s].name, subject) == 0) {
             return disk_entries[s].subject->version;
@@ -208,8 +195,8 @@ static const char *disk_version(const char *subject)
     return disk_peer_version;
 }
 
-static void disk_row(const char *subject, const char *name, const char *metric, const char *vs,
-                     const double *values, const double *ratios, uint32_t rounds)
+void disk_row(const char *subject, const char *name, const char *metric, const char *vs,
+              const double *values, const double *ratios, uint32_t rounds)
 {
     double v[DISK_ROUNDS_MAX], r[DISK_ROUNDS_MAX];
     json_row row;
@@ -343,7 +330,7 @@ static void disk_put_rows(disk_bench *b, const char *name, uint64_t keys, uint32
 
 /* ---- get ---- */
 
-static uint64_t disk_draw(disk_bench *b, uint64_t n)
+uint64_t disk_draw(disk_bench *b, uint64_t n)
 {
     b->seed = verify_mix64(b->seed + UINT64_C(0x9e3779b97f4a7c15));
     return (uint64_t)(((b->seed >> 32) * n) >> 32);
@@ -369,8 +356,7 @@ static double disk_window(disk_bench *b, uint32_t i, void *store, uint64_t keys,
     return (double)n * 1e9 / (double)(now - start);
 }
 
-/* Wait until the index is complete: a key that is not read yet misses. */
-static void disk_warm(void *store)
+void disk_warm(void *store)
 {
     disk_figures f = { .warming = true };
     while (f.warming) {
@@ -930,16 +916,7 @@ static void disk_slow_row(disk_bench *b)
 
 /* ---- all of it ---- */
 
-typedef struct disk_part {
-    const char *word; /* of BENCH_L2 */
-    const char *name; /* of its rows */
-    void (*run)(disk_bench *b, const struct disk_part *p);
-    uint64_t keys;
-    uint32_t value_len, rounds; /* rounds 0: those of the run */
-    bool cold, mapping;
-} disk_part;
-
-static uint32_t disk_rounds(const disk_bench *b, const disk_part *p)
+uint32_t disk_rounds(const disk_bench *b, const disk_part *p)
 {
     return p->rounds != 0 ? p->rounds : b->o->quick ? 3 : 5;
 }
@@ -1051,25 +1028,38 @@ static int disk_run_suite(const cell_options *o)
     const uint64_t scale = o->full ? 8 : 1;
     const uint32_t large = 65536 - 512;
     const disk_part puts[] = {
-        { "put", "put256", disk_part_put, 400000 * scale, 256, 0, false, false },
-        { "put", "put4k", disk_part_put, 40000 * scale, 4096, 0, false, false },
-        { "put", "put64k", disk_part_put, 3000 * scale, large, 0, false, false },
+        { "put", "put256", disk_part_put, 400000 * scale, 256, 0, false, false, 0 },
+        { "put", "put4k", disk_part_put, 40000 * scale, 4096, 0, false, false, 0 },
+        { "put", "put64k", disk_part_put, 3000 * scale, large, 0, false, false, 0 },
     };
     const disk_part parts[] = {
-        { "get", "get256", disk_part_get, 200000, 256, 15, false, false },
-        { "get", "get4k", disk_part_get, 20000, 4096, 15, false, false },
-        { "get", "get4k", disk_part_get, 20000 * scale, 4096, 0, true, false },
-        { "get", "map256", disk_part_get, 200000, 256, 15, false, true },
-        { "get", "map4k", disk_part_get, 20000, 4096, 15, false, true },
-        { "get", "map4k", disk_part_get, 20000 * scale, 4096, 0, true, true },
-        { "restart", "restart256", disk_part_restart, 400000 * scale, 256, 0, false, false },
+        { "get", "get256", disk_part_get, 200000, 256, 15, false, false, 0 },
+        { "get", "get4k", disk_part_get, 20000, 4096, 15, false, false, 0 },
+        { "get", "get4k", disk_part_get, 20000 * scale, 4096, 0, true, false, 0 },
+        { "get", "map256", disk_part_get, 200000, 256, 15, false, true, 0 },
+        { "get", "map4k", disk_part_get, 20000, 4096, 15, false, true, 0 },
+        { "get", "map4k", disk_part_get, 20000 * scale, 4096, 0, true, true, 0 },
+        { "restart", "restart256", disk_part_restart, 400000 * scale, 256, 0, false, false, 0 },
         { "reopen", "reopen", disk_part_reopen, o->full ? 10000000 : 1000000, 100, 0, false,
-          false },
-        { "flip", "flip256", disk_part_flip, 200000 * scale, 256, 0, false, false },
-        { "flip", "flip64k", disk_part_flip, 3000 * scale, large, 0, false, false },
-        { "l1", "l1_cost", disk_part_cost, 0, 0, 0, false, false },
-        { "frozen", "frozen", disk_part_frozen, 0, 0, 0, false, false },
-        { "slow", "slow4k", disk_part_slow, 0, 0, 0, false, false },
+          false, 0 },
+        { "flip", "flip256", disk_part_flip, 200000 * scale, 256, 0, false, false, 0 },
+        { "flip", "flip64k", disk_part_flip, 3000 * scale, large, 0, false, false, 0 },
+        { "long", "long1m", disk_part_long, 256, 1 << 20, 0, false, false, 0 },
+        { "long", "long16m", disk_part_long, 16, 16 << 20, 0, false, false, 0 },
+        { "long", "long64m", disk_part_long, 4, 64 << 20, 0, false, false, 0 },
+        { "long", "long1m_periodic", disk_part_long, 256, 1 << 20, 0, false, false, 1 },
+        { "long", "long16m_periodic", disk_part_long, 16, 16 << 20, 0, false, false, 1 },
+        { "long", "long64m_periodic", disk_part_long, 4, 64 << 20, 0, false, false, 1 },
+        { "long", "long1m_always", disk_part_long, 256, 1 << 20, 0, false, false, 2 },
+        { "long", "long16m_always", disk_part_long, 16, 16 << 20, 0, false, false, 2 },
+        { "long", "long64m_always", disk_part_long, 4, 64 << 20, 0, false, false, 2 },
+        { "range", "range64k", disk_part_range, 8, 16 << 20, 15, false, false, 0 },
+        { "range", "range64k", disk_part_range, 8, 16 << 20, 15, true, false, 0 },
+        { "moves", "moves", disk_part_moves, 26214, 1008, 1, false, false, 0 },
+        { "mixed", "mixed", disk_part_mixed, 327680, 1008, 0, false, false, 0 },
+        { "l1", "l1_cost", disk_part_cost, 0, 0, 0, false, false, 0 },
+        { "frozen", "frozen", disk_part_frozen, 0, 0, 0, false, false, 0 },
+        { "slow", "slow4k", disk_part_slow, 0, 0, 0, false, false, 0 },
     };
     const size_t put_count = sizeof puts / sizeof puts[0];
     const char *unknown = disk_unknown_part();

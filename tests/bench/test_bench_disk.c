@@ -8,6 +8,7 @@
 #define BENCH_HAVE_ROCKSDB 1
 #define BENCH_HAVE_LMDB 1
 #include "bench/suites/l2.c"
+#include "bench/suites/l2_long.c"
 
 #include "bench/harness/c2c.c"
 #include "bench/harness/driver.c"
@@ -15,6 +16,7 @@
 #include "bench/harness/host.c"
 #include "bench/harness/json.c"
 #include "bench/harness/rss.c"
+#include "bench/harness/trace.c"
 #include "bench/harness/verify.c"
 #include "tests/support/bench_lines.h"
 #include "tests/support/t.h"
@@ -95,6 +97,12 @@ void disk_cellar_figures(void *store, disk_figures *out)
     (void)store;
     memset(out, 0, sizeof *out);
 }
+int disk_cellar_range(void *store, const void *key, size_t key_len, uint64_t offset, void *buf,
+                      size_t len)
+{
+    (void)offset;
+    return script_get(store, key, key_len, buf, len, &len);
+}
 uint64_t disk_cellar_live(const char *dir)
 {
     (void)dir;
@@ -157,6 +165,22 @@ static void every_store_that_can_be_read_is_reopened(void)
     T_EQ_U64(test_count("\"subject\":\"sequential\"", ""), 0);
 }
 
+/* The scripted store keeps nothing and seals nothing. */
+static void lost_keys_of_a_store_with_moves_are_counted(void)
+{
+    script_hangs = script_crashes = "";
+    T_EQ_I64(test_suite("moves"), CELL_OK);
+    T_EQ_U64(test_count("\"metric\":\"l2_keys_lost\",\"value\":100,", ""), 2);
+    T_EQ_U64(test_count("\"metric\":\"l2_sealed\",\"value\":0,", ""), 2);
+}
+
+static void missing_range_of_a_long_value_is_a_failure(void)
+{
+    T_EQ_I64(test_suite("range"), CELL_WRONG);
+    T_EQ_U64(test_count("\"crash\":\"an error or a wrong value\"", ""), 2);
+    T_EQ_U64(test_count("\"metric\"", ""), 0);
+}
+
 static void unknown_part_of_suite_is_refused(void)
 {
     T_EQ_I64(test_suite("put gett"), CELL_USAGE);
@@ -181,4 +205,5 @@ static void folder_is_empty_again(void)
 T_MAIN("bench_disk", T_CASE(folder_is_made), T_CASE(healthy_stores_have_all_rows),
        T_CASE(crashed_or_hung_peer_is_one_row_and_others_are_measured),
        T_CASE(hang_of_cellar_ends_the_suite), T_CASE(every_store_that_can_be_read_is_reopened),
-       T_CASE(unknown_part_of_suite_is_refused), T_CASE(folder_is_empty_again))
+       T_CASE(lost_keys_of_a_store_with_moves_are_counted),
+       T_CASE(missing_range_of_a_long_value_is_a_failure), T_CASE(unknown_part_of_suite_is_refused), T_CASE(folder_is_empty_again))

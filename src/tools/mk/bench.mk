@@ -116,9 +116,10 @@ $(BENCH_OBJ)/hash.o $(BENCH_OBJ)/glob.o: $(BENCH_OBJ)/%.o: src/base/%.c $(BENCH_
 	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Iinclude -c -o $@ $<
 # The library a second time, with the names of its disk tier and of the inspection global and no
 # others.
-BENCH_L2_NAMES = l2_open l2_close l2_put l2_get l2_sync l2_hash_key l2_stats_get \
-                directory_inspect base_account_init base_log_init
-$(BENCH_OBJ)/l2lib.o: dist/cellar.c dist/cellar.h src/cli/directory.c $(BENCH_B)/words
+BENCH_L2_NAMES = l2_open l2_close l2_put l2_get l2_get_range l2_sync l2_commit l2_hash_key \
+                l2_stats_get l2_namespace_set directory_inspect base_account_init base_log_init
+$(BENCH_OBJ)/l2lib.o: dist/cellar.c dist/cellar.h src/cli/directory.c $(BENCH_B)/words \
+                $(MK)/bench.mk
 	$(bench_say) CC "dist/cellar.c (bench, l2 alone)"
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_COMPILE) '-DCELLAR_PRIVATE=__attribute__((visibility("hidden")))' -c -o $@.all $<
