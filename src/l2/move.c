@@ -13,9 +13,9 @@
  *            At KEEP and ALWAYS the copies are durable before the place of the old segment is free.
  *            Nothing moves during the index rebuild, nor while SUPER says CLEAN.
  * LOCKING    Worker only. The tombstone lock of a record, then L2_LOG.
- * LIMITS     The share of live bytes is an estimate. Records that cannot be read for 2 s are dropped.
- *            Stores of few places drop live records, and so does one that deletes faster than the
- *            worker moves.
+ * LIMITS     The share of live bytes is an estimate. Records that cannot be read for 2 s are
+ *            dropped. Stores of few places drop live records. So does one that deletes faster than
+ *            the worker moves.
  * SEE ALSO   README.md, "Moves"; log.c for the slots that puts leave. */
 #include "l2/steps.h"
 
@@ -150,7 +150,7 @@ static bool l2_move_found(l2 *d, const l2_mover *v, bool *unread)
     return (err == CELLAR_OK || err == CELLAR_ABSENT) && m.addr == v->again.lsn;
 }
 
-/* Return true if a read without a result is given up: reads of this segment have failed for a while,
+/* Return true if a read without a result is given up: reads of this segment have failed for long,
  * though the disk answers. */
 static bool l2_move_unread(l2 *d)
 {
@@ -335,15 +335,15 @@ CELLAR_PRIVATE bool l2_move_may(const l2 *d)
     return d->cfg.move_pct != 0 && d->places >= L2_MOVE_PLACES;
 }
 
-/* Return the live bytes below which they move: a share of the size, at most 7/8 of the room of the
- * segments beside the slots that are left. */
+/* Return the live bytes below which they move: a share of the size, at most 11/16 of the segments
+ * beside the slots that are left. Above that a byte put costs three bytes written. */
 static uint64_t l2_move_limit(const l2 *d)
 {
     const bool shrinks = d->goal.on && d->goal.places < d->places;
     const uint64_t bytes = shrinks ? d->goal.bytes : d->super.l2_bytes;
     const uint64_t places = (shrinks ? d->goal.places : d->places) - L2_MOVE_SLOTS;
     const uint64_t room = places * (d->form.seg_bytes - L2_HEAD_BYTES - 2 * L2_PAGE);
-    return BASE_MIN(bytes / 100 * d->cfg.move_pct, room / 8 * 7);
+    return BASE_MIN(bytes / 100 * d->cfg.move_pct, room / 16 * 11);
 }
 
 CELLAR_PRIVATE bool l2_room_step(l2 *d)
