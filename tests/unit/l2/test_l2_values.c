@@ -289,6 +289,25 @@ static void a_value_without_its_first_part_is_a_miss(void)
 }
 
 /* Damage each part in turn. The parts hold whole blocks of 32 bytes that no other place has. */
+/* The words of parts are heavy: a put of another key of the class does not replace them. */
+static void no_other_key_takes_the_word_of_a_part(void)
+{
+    begin();
+    l2_meta m = { .deadline_ms = 0 };
+    T_EQ_I64(put_with("k", 1, 40000, &m), CELLAR_OK);
+    const uint64_t parts = l2_kit_figures(&kit).parts;
+    uint64_t heavy = 0;
+    for (uint32_t i = 0; i < L2_SHARDS; i++) {
+        const _Atomic uint64_t *way = kit.d->index.shard[i].way;
+        for (uint32_t n = 0; n < kit.d->index.buckets * L2_WAYS; n++) {
+            heavy += (base_load_rlx(&way[n]) & L2_WORD_DURABLE) != 0;
+        }
+    }
+    T_CHECK(parts > 3);
+    T_EQ_U64(heavy, parts);
+    end();
+}
+
 static void a_damaged_part_makes_the_whole_value_a_miss(void)
 {
     begin();
@@ -507,6 +526,7 @@ T_MAIN("l2_values", T_CASE(values_of_any_length_are_served_from_stage_disk_and_a
        T_CASE(an_unchanged_value_is_not_written_again),
        T_CASE(a_value_without_its_first_part_is_a_miss),
        T_CASE(a_damaged_part_makes_the_whole_value_a_miss),
+       T_CASE(no_other_key_takes_the_word_of_a_part),
        T_CASE(a_put_whose_parts_left_the_log_begins_again),
        T_CASE(a_value_over_the_write_budget_writes_no_part),
        T_CASE(values_that_fill_the_file_are_whole_or_misses),
