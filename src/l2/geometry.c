@@ -17,7 +17,6 @@
 BASE_SIZE_BEGIN
 
 #define L2_AVG_BYTES 1024u
-#define L2_AVG_MOST ((uint64_t)64 << 10) /* longer values are stored in parts, see value.c */
 #define L2_AVG_LEAST 512u /* without a setting, while the index takes 1/16 of the budget */
 
 /* ---- places ---- */
@@ -26,9 +25,8 @@ BASE_SIZE_BEGIN
 static uint64_t l2_objects_in(const l2_config *c, uint64_t bytes)
 {
     const uint64_t most = c->memory_bytes / 4 / 10; /* a quarter of the budget, 10 B per object */
-    const uint64_t avg = BASE_MIN(c->avg_object_bytes, L2_AVG_MOST);
-    uint64_t objects = bytes / (avg != 0 ? avg : L2_AVG_BYTES);
-    if (avg == 0) {
+    uint64_t objects = bytes / (c->avg_object_bytes != 0 ? c->avg_object_bytes : L2_AVG_BYTES);
+    if (c->avg_object_bytes == 0) {
         objects = BASE_MAX(objects, BASE_MIN(bytes / L2_AVG_LEAST, most / 4));
     }
     return base_clamp(objects, 64, BASE_MAX(most, 64));
