@@ -219,6 +219,12 @@ CELLAR_PRIVATE int l2_tags_verdict(l2 *d, const l2_meta *m)
 
 BASE_SIZE_BEGIN
 
+CELLAR_PRIVATE bool l2_tags_dead(l2 *d, const l2_meta *m)
+{
+    return l2_tags_verdict(d, m) != 0 ||
+           (m->tag_count != 0 && l2_tags_state(d, m->tag_born, m->tag_fps, m->tag_count) != 0);
+}
+
 /* Report all tags during open. `fn` may take locks that rank below GLOB. */
 SYNC_UNCHECKED
 CELLAR_PRIVATE uint64_t l2_tags_known(l2 *d, uint64_t *floor,

@@ -9,6 +9,9 @@
 /* Return the state of a record's tags according to the cache; 0: valid. */
 CELLAR_PRIVATE int l2_tags_verdict(l2 *d, const l2_meta *m);
 
+/* Return true if the tags are invalid according to the cache or to the table here. An open runs
+ * the worker before the cache has the tags. */
+CELLAR_PRIVATE bool l2_tags_dead(l2 *d, const l2_meta *m);
 /* Return true if a pattern deletes this key's record at `lsn`. walking: only patterns in
  * progress. */
 CELLAR_PRIVATE bool l2_globs_match(l2 *d, uint32_t generation, uint64_t lsn, bool walking,

@@ -179,7 +179,7 @@ static bool l2_move_valid(l2 *d, const l2_mover *v)
     }
     const uint64_t floor = BASE_MAX(base_load_acq(&d->header_floor), base_load_acq(&d->floor_lsn));
     return v->again.lsn >= floor && l2_ext_read(ext, (size_t)r->ext * 8 - link, &m) &&
-           l2_tags_verdict(d, &m) == 0 &&
+           !l2_tags_dead(d, &m) &&
            !l2_globs_match(d, r->generation, v->again.lsn, false, v->key.bytes, v->key.len);
 }
 

@@ -222,6 +222,32 @@ static void what_ended_a_record_ends_its_copy(void)
     }
 }
 
+static int says_valid(void *ctx, uint64_t born, const void *fps, uint32_t count)
+{
+    (void)ctx, (void)born, (void)fps, (void)count;
+    return 0;
+}
+
+/* The worker runs before the cache has read the tags of an earlier run. */
+static void records_of_a_tag_that_the_cache_does_not_know_yet_do_not_move(void)
+{
+    begin(L2_KEEP);
+    uint64_t floor;
+    const uint64_t born = l2_tags_known(kit.d, &floor, no_tag, NULL), tag = TAG;
+    const l2_meta tagged = { .tag_count = 1, .tag_fps = &tag, .tag_born = born, .durable = true };
+    for (uint32_t key = 0; key < 100; key++) { T_EQ_I64(put_as(key, 1, &tagged), CELLAR_OK); }
+    l2_tag_invalidate(kit.d, TAG, born + 1, false);
+    l2_kit_kill(&kit);
+    dev.locked = false;
+    kit.cfg.tags_valid = says_valid;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+    churn(8000, 32, true);
+    T_CHECK(l2_kit_figures(&kit).reclaimed > 16);
+    for (uint32_t key = 0; key < 100; key++) { T_EQ_U64(look(key), 0); }
+    l2_kit_end(&kit, &dev);
+}
+
 /* A clear ends all records; those of another namespace move. */
 static void records_of_a_cleared_namespace_do_not_move(void)
 {
@@ -332,5 +358,6 @@ static void any_order_of_calls_keeps_live_records(void)
 
 T_MAIN("l2_moves", T_CASE(live_records_survive_many_laps),
        T_CASE(above_the_share_the_oldest_are_dropped), T_CASE(what_ended_a_record_ends_its_copy),
+       T_CASE(records_of_a_tag_that_the_cache_does_not_know_yet_do_not_move),
        T_CASE(records_of_a_cleared_namespace_do_not_move), T_CASE(failed_reads_lose_no_record),
        T_CASE(any_order_of_calls_keeps_live_records))
