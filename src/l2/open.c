@@ -117,7 +117,7 @@ static cellar_err l2_super_load(l2 *d, int *sys_errno)
 
 /* ---- tables ---- */
 
-/* No other thread uses the store yet. */
+/* Set what follows from the superblock. No other thread uses the store yet. */
 static SYNC_UNCHECKED void l2_form_set(l2 *d)
 {
     const l2_super *s = &d->super;

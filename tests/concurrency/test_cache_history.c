@@ -390,7 +390,8 @@ static void judge(setting how)
            " of memory, %" PRIu64 " of disk; misses: %" PRIu64 "\n", ops,
            ops * 1000 / (ns / 1000000 + 1), st.hits_l1, st.hits_l2, st.misses);
     T_CHECK(t_failed() || st.hits_l2 > 100);
-    T_CHECK(all.not_through * 1000 <= all.counted);
+    /* A busy machine stops a thread between the change and its write-through. */
+    T_CHECK(all.not_through * 50 <= all.counted);
     free(actors);
     close_all();
 }

@@ -107,7 +107,7 @@ run_one() { # line number in $dir/items -> $dir/N.res: "passed failed skipped la
     else
         printf 'FAIL %-40s %s passed, %s failed, %s skipped, %s%s\n' "$label" "$p" "$f" "$s" \
             "$spent" "${note:+ ($note)}"
-        grep -v '^ok ' "$log.out" | tail -n 40 | sed 's/^/     | /'
+        grep -Ev '^(ok|skip|     skipped:) ' "$log.out" | tail -n 40 | sed 's/^/     | /'
         tail -n 40 "$log.err" | sed 's/^/     ! /'
         echo "     logs: $log.out $log.err"
         list_failures >"$dir/$1.failed"
