@@ -37,13 +37,11 @@
 #include "l2/owner_images.h"
 #include "l2/progress.h"
 #include "l2/recovery.h"
-#include "l2/resize.h"
 #include "l2/slot.h"
 #include "l2/stall.h"
 #include "l2/steps.h"
 #include "l2/superblock.h"
 #include "l2/tombstone_filter.h"
-#include "l2/worker.h"
 
 BASE_SIZE_BEGIN
 

@@ -32,7 +32,7 @@
 #include "l2/image.h"
 #include "l2/io.h"
 #include "l2/progress.h"
-#include "l2/worker.h"
+#include "l2/steps.h"
 
 BASE_SIZE_BEGIN
 

@@ -20,7 +20,6 @@
  *            the old bytes, or finds the file cut and retries (l2_get_disk).
  * LIMITS     Index and filter keep their size. At most 16 times the places of the open. A place
  *            that cannot be read ends a shrink with E_IO. */
-#include "l2/resize.h"
 
 #include <errno.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * steps: steps of the worker's round that other files also call. */
+ * steps: the worker, its thread, and the steps of its round that other files also call. */
 #ifndef L2_STEPS_H
 #define L2_STEPS_H
 
@@ -75,5 +75,23 @@ CELLAR_PRIVATE void l2_reopen(l2 *d);
 CELLAR_PRIVATE void l2_trim_work(l2 *d); /* periodic; worker only */
 /* Zero all of the stage that its next sync need not write. No thread appends. */
 CELLAR_PRIVATE void l2_trim_all(l2 *d);
+
+/* ---- resize.c ---- */
+
+/* Reserve and commit the rows of segments. Return false if memory is short. */
+CELLAR_PRIVATE bool l2_rows_open(l2 *d, uint64_t rows);
+CELLAR_PRIVATE void l2_rows_close(l2 *d);
+CELLAR_PRIVATE bool l2_resize_work(l2 *d); /* one step towards the goal; true: more steps follow */
+/* End the resize: restore keep_free and the mapping. */
+CELLAR_PRIVATE void l2_goal_over(l2 *d, cellar_err result);
+
+/* ---- worker.c ---- */
+
+/* Resize to `places` and wait. Return like l2_resize. */
+CELLAR_PRIVATE cellar_err l2_resize_to(l2 *d, uint32_t places, uint64_t bytes);
+/* Run rounds until `stop`; the main function of the worker's thread. */
+CELLAR_PRIVATE void l2_thread_main(void *arg);
+/* Stop the thread and wait for its end. */
+CELLAR_PRIVATE void l2_thread_end(l2 *d);
 
 #endif

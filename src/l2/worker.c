@@ -7,7 +7,6 @@
  * INVARIANTS One thread at a time is the worker (progress.c). A round ends early if the disk fails.
  * LOCKING    None across a round.
  * LIMITS     Without a thread (cfg.no_thread) the host calls l2_tick. */
-#include "l2/worker.h"
 
 #include <errno.h>
 
@@ -16,7 +15,6 @@
 #include "l2/index_rebuild.h"
 #include "l2/mapped_read.h"
 #include "l2/progress.h"
-#include "l2/resize.h"
 #include "l2/steps.h"
 #include "l2/superblock.h"
 #include "l2/tombstone_filter.h"

@@ -43,14 +43,12 @@
 #include "l2/progress.h"
 #include "l2/recovery.h"
 #include "l2/recovery_parts.h"
-#include "l2/resize.h"
 #include "l2/slot.h"
 #include "l2/stall.h"
 #include "l2/steps.h"
 #include "l2/superblock.h"
 #include "l2/tombstone_filter.h"
 #include "l2/types.h"
-#include "l2/worker.h"
 #include "tests/support/t.h"
 
 #define DEV_FILES 12
