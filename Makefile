@@ -18,10 +18,10 @@
 
 # The library, in floor order, which is also the order of the amalgamation. `make floors` reports a
 # file that is missing here.
-SRC_BASE  = err text opts fault futex hash sha256 random thread_record user_callback fd sigbus sync \
+SRC_BASE  = err text opts fault futex hash sha256 random hot_keys thread_record user_callback fd sigbus sync \
             mem clock tsc_clock timezone seqlock table glob log vfs pages pack pool open_error net \
             float_text process memory_limit
-SRC_STATS = counters hist hot text
+SRC_STATS = counters hist text
 SRC_L1    = record judge pin_slots cap segment quota_count large_list large_alloc retire index \
             index_grow unlink ghost scan quota cap_evict policy_select request_sample evict read room pin \
             large_value change write rewrite expire resize check l1
@@ -51,7 +51,7 @@ SRC_WORK  = ticker cron sched calls open batch batch_calls batch_open behind bus
             task_commit task_run task_submit task_lease task_list task_restore task_open \
             refresh refresh_calls refresh_open
 SRC_EXTRAS = memoize warm write_through
-SRC_KIT   = key template redact url settings llm embedding hot status snapshot
+SRC_KIT   = key template redact url settings llm embedding status snapshot
 SRC_RESP  = reply queue key_list channel trace command parse client room value session transaction describe options \
             entry cmd_read cmd_write cmd_number cmd_expire cmd_keys cmd_observe cmd_config cmd_own \
             cmd_channel cmd_work cmd_limit cmd_bloom cmd_script table stat listen http admin serve loop \

@@ -544,7 +544,7 @@ CELLAR_API cellar_err cellar_embeddings_set(cellar_embeddings_call *call, size_t
  * once in each TTL of its state, and never lives longer than max_age_ms. This gain is a set of the
  * same value. Entries with idle time gain nothing. */
 
-#define CELLAR_STATUS_HOT_ID 48u /* bytes of an id that cellar_status_hot returns */
+#define CELLAR_STATUS_HOT_ID 46u /* bytes of an id that cellar_status_hot returns */
 
 typedef struct cellar_status_opts {
     size_t   struct_size;     /* set by cellar_status_opts_default()                              */
@@ -708,10 +708,10 @@ CELLAR_API cellar_err cellar_status_set_many(cellar_status *s, cellar_status_set
  * status:  unstable until 1.0
  * in:      room for cap ids
  * out:     out; *count ids
- * returns: OK; E_UNSUPPORTED (hot_reads is CELLAR_OFF)
+ * returns: OK; E_UNSUPPORTED (hot_reads is CELLAR_OFF), E_NOMEM
  * owns:    nothing changes hands
  * thread:  any; no lock
- * cost:    O(1,024 x cap); no allocation
+ * cost:    O(1,024 x cap); one allocation for the call
  * example: cellar_status_hot(s, ids, 20, &n);                                                    */
 CELLAR_API cellar_err cellar_status_hot(cellar_status *s, cellar_status_hot_id *out, uint32_t cap,
                                         uint32_t *count);

@@ -4,8 +4,8 @@
 #ifndef CACHE_CALL_H
 #define CACHE_CALL_H
 
+#include "base/hot_keys.h"
 #include "cache/types.h"
-#include "stats/hot.h"
 
 BASE_INLINE int64_t cache_default(const cellar *c, unsigned which)
 {
@@ -48,8 +48,8 @@ BASE_ALWAYS_INLINE void cache_entry_counted(const cellar *c, const l1_key *k, st
 /* Count a sampled get of a key. A hidden namespace keeps the hash alone. */
 BASE_INLINE void cache_hot_note(cellar *c, const l1_key *k)
 {
-    stats_hot_note(c->store->hot, k->hash, c->id, k->bytes, c->secret ? 0 : k->len,
-                   base_coarse_ms(&c->store->clock), &base_thread_self()->rng);
+    (void)base_hot_note(c->store->hot, k->hash, c->id, k->bytes, c->secret ? 0 : k->len,
+                        base_coarse_ms(&c->store->clock), &base_thread_self()->rng);
 }
 
 /* Count a get among the hot keys if it is sampled. */

@@ -2,28 +2,27 @@
  *
  * hot_keys: the keys with the most gets, of a namespace or of the store.
  *
- * SEE ALSO   src/stats/hot.c; call.h (cache_hot_sample: sampled gets). */
+ * SEE ALSO   src/base/hot_keys.c; call.h (cache_hot_sample: sampled gets). */
 #include "cache/call.h"
 #include "cache/error.h"
 #include "cache/handle.h"
-#include "stats/hot.h"
 
 #define CACHE_HOT_GROUP 64u /* keys copied at a time: on the stack */
 
-_Static_assert(CELLAR_HOT_KEY_BYTES == STATS_HOT_KEY_BYTES, "one limit");
+_Static_assert(CELLAR_HOT_KEY_BYTES == BASE_HOT_KEY_BYTES, "one limit");
 
 BASE_SIZE_BEGIN
 
-static void cache_hot_out(const cellar *v, const stats_hot_key *in, double samples,
-                          double window_ms, cellar_hot_key *out)
+static void cache_hot_out(const cellar *v, const base_hot_key *in, uint64_t samples,
+                          int64_t window_ms, cellar_hot_key *out)
 {
     memset(out, 0, sizeof *out);
     out->hash = in->hash;
     out->key_len = in->key_len;
     memcpy(out->key, in->key, BASE_MIN(in->key_len, (uint16_t)CELLAR_HOT_KEY_BYTES));
     memcpy(out->namespace_name, v->name, v->name_len);
-    out->share = samples > 0 ? in->count / samples : 0;
-    out->gets_per_s = window_ms > 0 ? in->count * 64.0 * 1000 / window_ms : 0;
+    out->share = samples > 0 ? in->count / (double)samples : 0;
+    out->gets_per_s = window_ms > 0 ? in->count * 64.0 * 1000 / (double)window_ms : 0;
 }
 
 CELLAR_API cellar_err cellar_hot_keys(cellar *c, cellar_scope scope, cellar_hot_key *out,
@@ -36,11 +35,12 @@ CELLAR_API cellar_err cellar_hot_keys(cellar *c, cellar_scope scope, cellar_hot_
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
-    stats_hot_key top[CACHE_HOT_GROUP];
-    double samples, window_ms;
-    const size_t n = stats_hot_top(s->hot, scope == CELLAR_SCOPE_STORE ? UINT32_MAX : c->id, top,
-                                   BASE_MIN(cap, (size_t)CACHE_HOT_GROUP),
-                                   base_now_ms(&s->clock), &samples, &window_ms);
+    base_hot_key top[CACHE_HOT_GROUP];
+    uint64_t samples;
+    int64_t window_ms;
+    const size_t n = base_hot_top(s->hot, scope == CELLAR_SCOPE_STORE ? UINT32_MAX : c->id, top,
+                                  BASE_MIN(cap, (size_t)CACHE_HOT_GROUP),
+                                  base_now_ms(&s->clock), &samples, &window_ms);
     sync_take(NAMESPACE, &s->namespace_lock);
     cellar *v;
     for (size_t i = 0; i < n; i++) {

@@ -298,7 +298,7 @@ struct cache_store {
     cache_tags *_Atomic tags;      /* NULL: no tag was invalidated; not freed before the close */
     _Atomic uint64_t glob_epoch;   /* rises before and after each delete by pattern, see
                                     * delete_pattern.c */
-    struct stats_hot *hot;  /* constant until the root is closed */
+    struct base_hot *hot;   /* constant until the root is closed */
     cache_why *why;         /* NULL: no_explain; constant until the root is closed */
     cache_generations *_Atomic generations;
     _Atomic uint32_t windows; /* CACHE_WINDOW_...: parts that windows inform. A bit is set before

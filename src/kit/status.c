@@ -10,19 +10,22 @@
  * WALK       update: cellar_update, up to 8 rounds -> lock of the id, then again. An owner that
  *            loses 64 rounds more closes the id: new updates begin with the lock. From then on
  *            another update beats the owner at most once for each thread that had begun before.
- *            read: hot.c counts it -> hot and due: read value and version, set if the version is
- *            unchanged. A touch would shorten an entry that got another state meanwhile.
+ *            read: base/hot_keys.c counts it -> hot and due: read value and version, set if the
+ *            version is unchanged. A touch would shorten an entry that got another state meanwhile.
  * LOCKING    None, except that lock. It serves progress only: a call that waited 1 s, or finds no
  *            memory for the lock, goes on without it.
  * SEE ALSO   README.md in this folder: why the state is not a part of the value. */
 #include "cellar_kit.h"
 
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/hot_keys.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/opts.h"
+#include "base/thread_record.h"
 #include "cellar_lock.h"
 #include "cellar_observe.h"
-#include "kit/hot.h"
 
 #include <string.h>
 
@@ -37,12 +40,25 @@ BASE_SIZE_BEGIN
 #define KIT_STATUS_WINDOW 64u     /* items that are sorted by state */
 #define KIT_STATUS_VALUE 1024u    /* bytes of a value that is prolonged without an allocation */
 #define KIT_STATUS_QUEUES 64u
+#define KIT_STATUS_HOT_SETS 256u
+#define KIT_STATUS_SAMPLES 16u    /* that decide; a lower threshold counts each read */
+#define KIT_STATUS_EVERY_MAX 64u
 
+_Static_assert(CELLAR_STATUS_HOT_ID == BASE_HOT_KEY_BYTES, "one limit");
 _Static_assert(CELLAR_TTL_CLASSES_MAX <= 1u << KIT_STATUS_BITS, "a state has 4 bits");
+
+/* How often the ids are read. */
+typedef struct kit_status_reads {
+    base_hash_key hash_key;
+    base_clock clock;
+    uint32_t every; /* one read in so many is a sample */
+    uint32_t need;  /* samples of a minute that make an id hot */
+    base_hot *hot;  /* KIT_STATUS_HOT_SETS, behind this struct */
+} kit_status_reads;
 
 struct cellar_status {
     cellar *ns;
-    kit_hot *hot;                         /* NULL: no entry is hot */
+    kit_status_reads *reads;              /* NULL: no entry is hot */
     uint32_t state_count, fallback;       /* fallback: from 0 */
     int64_t ttl_ms[CELLAR_TTL_CLASSES_MAX];
     int64_t extra_ms, max_age_ms;         /* max_age_ms 0: twice the TTL */
@@ -88,6 +104,40 @@ static cellar_set_opts kit_status_opts(uint32_t state)
 }
 
 /* ---- hot entries ---- */
+
+static size_t kit_status_reads_bytes(void)
+{
+    return sizeof(kit_status_reads) + base_hot_bytes(KIT_STATUS_HOT_SETS);
+}
+
+/* Begin without samples. `reads` of a minute make an id hot. */
+static cellar_err kit_status_reads_open(cellar_status *s, uint32_t reads, cellar_clock_fn clock,
+                                        void *ctx)
+{
+    unsigned char secret[32];
+    if (!base_random_bytes(secret, sizeof secret)) { return CELLAR_E_NOMEM; }
+    kit_status_reads *r = s->reads = base_alloc_raw(NULL, kit_status_reads_bytes());
+    if (r == NULL) { return CELLAR_E_NOMEM; }
+    base_hash_key_init(&r->hash_key, BASE_HASH_FOLD, secret);
+    r->clock = (base_clock){ clock, clock, ctx };
+    r->every = BASE_MIN(BASE_MAX(reads / KIT_STATUS_SAMPLES, 1u), KIT_STATUS_EVERY_MAX);
+    r->need = (reads + r->every - 1) / r->every;
+    r->hot = (base_hot *)(r + 1);
+    base_hot_init(r->hot, KIT_STATUS_HOT_SETS, base_now_ms(&r->clock));
+    return CELLAR_OK;
+}
+
+/* Note a read. Return true if the read was a sample and its id is hot. */
+static bool kit_status_is_hot(cellar_status *s, const void *id, size_t id_len)
+{
+    kit_status_reads *r = s->reads;
+    base_thread_record *const self = base_thread_self();
+    base_rng *const rng = self->index != 0 ? &self->rng : NULL; /* 0: a shared generator */
+    if (r == NULL) { return false; }
+    if (r->every > 1 && (rng == NULL || base_rng_below(rng, r->every) != 0)) { return false; }
+    return base_hot_note(r->hot, base_hash(&r->hash_key, 0, id, id_len), 0, id, id_len,
+                         base_coarse_ms(&r->clock), rng) >= r->need;
+}
 
 /* Return the time from the last change to the end of an entry that was prolonged n times. */
 static int64_t kit_status_life(const cellar_status *s, uint32_t state, uint32_t n)
@@ -188,10 +238,8 @@ static cellar_err kit_status_open_with(cellar *c, const char *name, const cellar
                                        const cellar_namespace_opts *ns, cellar_status *s)
 {
     if (o->hot_reads != CELLAR_OFF) {
-        s->hot = base_alloc_raw(NULL, sizeof *s->hot);
-        if (s->hot == NULL || !kit_hot_init(s->hot, o->hot_reads, o->clock, o->clock_ctx)) {
-            return CELLAR_E_NOMEM;
-        }
+        const cellar_err err = kit_status_reads_open(s, o->hot_reads, o->clock, o->clock_ctx);
+        if (err != CELLAR_OK) { return err; }
     }
     const cellar_err err = cellar_namespace_open(c, name, ns, &s->ns);
     if (err != CELLAR_OK) { return err; }
@@ -233,7 +281,7 @@ CELLAR_API void cellar_status_close(cellar_status *s)
 #ifndef CELLAR_OMIT_LIMIT
     cellar_locks_close(base_load_acq(&s->locks));
 #endif
-    if (s->hot != NULL) { base_free_raw(NULL, s->hot, sizeof *s->hot); }
+    if (s->reads != NULL) { base_free_raw(NULL, s->reads, kit_status_reads_bytes()); }
     (void)cellar_close(s->ns);
     base_free_raw(NULL, s, sizeof *s);
 }
@@ -263,7 +311,7 @@ CELLAR_API cellar_err cellar_status_get(cellar_status *s, const void *id, size_t
     if (err != CELLAR_OK && err != CELLAR_E_BUFFER) { return err; }
     if (value_len != NULL) { *value_len = len; }
     if (state != NULL) { *state = s->name[kit_status_of(s, info.user_flags)]; }
-    if (err == CELLAR_OK && s->hot != NULL && kit_hot_note(s->hot, id, id_len) &&
+    if (err == CELLAR_OK && kit_status_is_hot(s, id, id_len) &&
         kit_status_due(s, &info, &longer)) {
         kit_status_prolong(s, id, id_len);
     }
@@ -380,7 +428,7 @@ static size_t kit_status_get_group(cellar_status *s, cellar_status_get_item *ite
         const bool there = it->status == CELLAR_OK || it->status == CELLAR_E_BUFFER;
         it->value_len = there ? group[i].value_len : 0;
         it->state = there ? s->name[kit_status_of(s, group[i].user_flags)] : NULL;
-        if (it->status == CELLAR_OK && s->hot != NULL && kit_hot_note(s->hot, it->id, it->id_len)) {
+        if (it->status == CELLAR_OK && kit_status_is_hot(s, it->id, it->id_len)) {
             kit_status_prolong(s, it->id, it->id_len);
         }
     }
@@ -482,8 +530,22 @@ CELLAR_API cellar_err cellar_status_hot(cellar_status *s, cellar_status_hot_id *
 {
     if (count != NULL) { *count = 0; }
     if (s == NULL || count == NULL || (out == NULL && cap != 0)) { return CELLAR_E_INVAL; }
-    if (s->hot == NULL) { return CELLAR_E_UNSUPPORTED; }
-    *count = kit_hot_top(s->hot, out, cap);
+    kit_status_reads *r = s->reads;
+    if (r == NULL) { return CELLAR_E_UNSUPPORTED; }
+    const size_t most = BASE_MIN(cap, KIT_STATUS_HOT_SETS * BASE_HOT_WAYS);
+    base_hot_key *top = base_alloc_raw(NULL, (most + 1) * sizeof *top); /* not 0 bytes */
+    uint64_t samples;
+    int64_t window_ms;
+    if (top == NULL) { return CELLAR_E_NOMEM; }
+    const size_t n = base_hot_top(r->hot, UINT32_MAX, top, most, base_now_ms(&r->clock), &samples,
+                                  &window_ms);
+    for (size_t i = 0; i < n; i++) {
+        memcpy(out[i].id, top[i].key, sizeof out[i].id);
+        out[i].id_len = top[i].key_len;
+        out[i].reads = (uint32_t)BASE_MIN((uint64_t)top[i].count * r->every, UINT32_MAX);
+    }
+    base_free_raw(NULL, top, (most + 1) * sizeof *top);
+    *count = (uint32_t)n;
     return CELLAR_OK;
 }
 

@@ -11,7 +11,6 @@
 #include "cache/stamp.h"
 #include "cache/tier_calls.h"
 #include "loading/refresh.h"
-#include "stats/hot.h"
 
 BASE_SIZE_BEGIN
 
@@ -54,7 +53,6 @@ static void cache_fork_child(void *ctx)
     sync_reset(&s->namespace_lock);
     s->forked = true;
     if (s->ended) { return; } /* only closed handles are left */
-    stats_hot_forked(s->hot);
     cache_load_fork_child(s);
     l1_fork_child(s->l1);
     stats_forked(s->stats);

@@ -9,6 +9,7 @@
  * INVARIANTS cellar_open undoes unfinished steps in reverse order. A second cellar_close of one
  *            handle finds no store, so it touches no freed memory.
  * SEE ALSO   cache/handle.c (refs), namespace.c (the root), maintenance.c (the thread), fork.c. */
+#include "base/hot_keys.h"
 #include "cache/bloom_guard.h"
 #include "cache/error.h"
 #include "cache/explain_record.h"
@@ -22,7 +23,6 @@
 #include "cache/turn.h"
 #include "loading/load_plan.h"
 #include "loading/refresh.h"
-#include "stats/hot.h"
 #include "store/bloom_persist.h"
 #include "store/charge.h"
 #include "store/fork.h"
@@ -138,6 +138,25 @@ static cellar_err cache_l1_open(cache_store *s, const cache_settings *cfg)
     return CELLAR_OK;
 }
 
+/* ---- hot keys ---- */
+
+/* Take 64 KiB for the hot keys, less in a small store: budget / 128. */
+static bool cache_hot_open(cache_store *s)
+{
+    const uint64_t room = base_load_rlx(&s->account.limit) / 128;
+    const uint32_t sets = (uint32_t)base_clamp(room / (base_hot_bytes(1) - base_hot_bytes(0)), 17,
+                                               256) - 1; /* 1: for the header */
+    s->hot = base_alloc(&s->account, BASE_MOD_HOT, base_hot_bytes(sets), NULL);
+    if (s->hot != NULL) { base_hot_init(s->hot, sets, base_now_ms(&s->clock)); }
+    return s->hot != NULL;
+}
+
+static void cache_hot_close(cache_store *s)
+{
+    if (s->hot == NULL) { return; }
+    base_free(&s->account, BASE_MOD_HOT, s->hot, base_hot_bytes(s->hot->sets));
+}
+
 /* ---- open ---- */
 
 static cellar_err cache_store_open(cache_store *s, const cache_settings *cfg)
@@ -158,8 +177,7 @@ static cellar_err cache_store_open(cache_store *s, const cache_settings *cfg)
             goto drop_stamps;
         }
     }
-    s->hot = stats_hot_create(&s->account, base_now_ms(&s->clock));
-    if (s->hot == NULL) {
+    if (!cache_hot_open(s)) {
         err = cache_open_refuse(CELLAR_E_NOMEM, "no memory for the hot keys");
         goto drop_stamps;
     }
@@ -207,7 +225,7 @@ drop_l1:
 drop_why:
     cache_why_close(s);
 drop_hot:
-    stats_hot_destroy(s->hot, &s->account);
+    cache_hot_close(s);
 drop_stamps:
     cache_stamps_close(s);
     cache_turns_close(s);
@@ -316,7 +334,7 @@ static cellar_err cache_store_end(cache_store *s)
     l1_close(gone);
     cache_tags_close(s);
     cache_why_close(s);
-    stats_hot_destroy(s->hot, &s->account);
+    cache_hot_close(s);
     cache_filters_close(s);
     cache_policies_close(s);
     cache_stamps_close(s);

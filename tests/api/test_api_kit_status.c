@@ -675,7 +675,7 @@ static void sampled_reads_are_an_estimate(void)
     char id[100];
     uint32_t n = 0;
     memset(id, 'i', sizeof id);
-    id[47] = 'k';
+    id[45] = 'k';
     T_EQ_I64(cellar_status_set(s, id, sizeof id, "x", 1, "long"), CELLAR_OK);
     for (int i = 0; i < 20000; i++) {
         T_EQ_I64(cellar_status_get(s, id, sizeof id, &(char){ 0 }, 1, NULL, NULL), CELLAR_OK);

@@ -8,41 +8,34 @@
 
 #include <math.h>
 
+#include "base/hot_keys.h"
 #include "base/num.h"
-#include "base/mem.h"
 #include "base/random.h"
-#include "stats/hot.h"
 
 #define KEYS 1000000u
 #define SAMPLES 60000u
 #define TOP 20u
+#define SETS 255u
 
-static base_account account;
 static base_rng rng;
 static uint32_t exact[KEYS];
 static double sums[KEYS];
 
-static stats_hot *begin(uint64_t budget)
+static base_hot *begin(void)
 {
-    base_account_init(&account, budget, NULL);
     base_rng_seed(&rng, t_seed());
-    stats_hot *h = stats_hot_create(&account, 0);
-    T_CHECK(h != NULL);
+    base_hot *h = malloc(base_hot_bytes(SETS));
+    T_REQUIRE(h != NULL);
+    base_hot_init(h, SETS, 0);
     return h;
 }
 
-static void end(stats_hot *h)
+static uint32_t note(base_hot *h, uint32_t key, int64_t now_ms)
 {
-    stats_hot_destroy(h, &account);
-    T_EQ_U64(base_load_rlx(&account.used), 0);
+    return base_hot_note(h, base_mix64(key + 1), 7, &key, sizeof key, now_ms, &rng);
 }
 
-static void note(stats_hot *h, uint32_t key, int64_t now_ms)
-{
-    stats_hot_note(h, base_mix64(key + 1), 7, &key, sizeof key, now_ms, &rng);
-}
-
-static uint32_t key_of(const stats_hot_key *k)
+static uint32_t key_of(const base_hot_key *k)
 {
     uint32_t key;
     memcpy(&key, k->key, sizeof key);
@@ -79,18 +72,19 @@ static int falling(const void *a, const void *b)
 
 static void top_keys_of_zipf_are_found(void)
 {
-    stats_hot *h = begin(64u << 20);
-    stats_hot_key top[TOP];
-    double samples, window_ms;
+    base_hot *h = begin();
+    base_hot_key top[TOP];
+    uint64_t samples;
+    int64_t window_ms;
     unsigned found = 0;
     zipf_begin();
-    T_CHECK(base_load_rlx(&account.used) <= 66u << 10);
+    T_CHECK(base_hot_bytes(SETS) <= 64u << 10);
     for (uint32_t i = 0; i < SAMPLES; i++) {
         const uint32_t key = draw();
         exact[key]++;
         note(h, key, i / 4); /* 15 s: nothing is halved */
     }
-    const size_t n = stats_hot_top(h, UINT32_MAX, top, TOP, SAMPLES / 4, &samples, &window_ms);
+    const size_t n = base_hot_top(h, UINT32_MAX, top, TOP, SAMPLES / 4, &samples, &window_ms);
     T_EQ_U64(n, TOP);
     T_CHECK(samples == SAMPLES);
     uint32_t most[1000]; /* a key beyond them is not among the first 20 */
@@ -102,52 +96,71 @@ static void top_keys_of_zipf_are_found(void)
         found += exact[key_of(&top[i])] >= most[TOP - 1];
     }
     T_CHECK(found >= TOP - 1); /* recall 0.95 */
-    end(h);
+    free(h);
 }
 
 static void counts_are_halved_every_30_seconds(void)
 {
-    stats_hot *h = begin(64u << 20);
-    stats_hot_key top[2];
-    double samples, window_ms;
+    base_hot *h = begin();
+    base_hot_key top[2];
+    uint64_t samples;
+    int64_t window_ms;
     for (unsigned i = 0; i < 800; i++) { note(h, 1, 0); }
-    T_EQ_U64(stats_hot_top(h, 7, top, 2, 29999, &samples, &window_ms), 1);
+    T_EQ_U64(base_hot_top(h, 7, top, 2, 29999, &samples, &window_ms), 1);
     T_EQ_U64(top[0].count, 800);
     T_CHECK(window_ms == 29999);
-    T_EQ_U64(stats_hot_top(h, 7, top, 2, 60000, &samples, &window_ms), 1);
+    T_EQ_U64(base_hot_top(h, 7, top, 2, 60000, &samples, &window_ms), 1);
     T_EQ_U64(top[0].count, 200);
     T_CHECK(samples == 200);
-    T_EQ_U64(stats_hot_top(h, 7, top, 2, 3000000, &samples, &window_ms), 0);
-    end(h);
+    T_EQ_U64(base_hot_top(h, 7, top, 2, 3000000, &samples, &window_ms), 0);
+    free(h);
+}
+
+static void without_a_generator_a_full_set_stays(void)
+{
+    base_hot *h = malloc(base_hot_bytes(1));
+    T_REQUIRE(h != NULL);
+    base_hot_init(h, 1, 0);
+    for (uint32_t i = 0; i < BASE_HOT_WAYS; i++) {
+        T_EQ_U64(base_hot_note(h, 10 + i, 1, &i, sizeof i, 0, NULL), 1);
+    }
+    for (uint32_t i = 0; i < 1000; i++) {
+        T_EQ_U64(base_hot_note(h, 99, 1, &i, sizeof i, 0, NULL), 0);
+    }
+    T_EQ_U64(base_hot_note(h, 10, 1, &(uint32_t){ 0 }, 4, 0, NULL), 2);
+    free(h);
 }
 
 static void owners_do_not_mix(void)
 {
-    stats_hot *h = begin(64u << 20);
-    stats_hot_key top[4];
-    double samples, window_ms;
-    stats_hot_note(h, 5, 1, "a", 1, 0, &rng);
-    stats_hot_note(h, 5, 2, "a", 1, 0, &rng);
-    T_EQ_U64(stats_hot_top(h, 1, top, 4, 0, &samples, &window_ms), 1);
-    T_EQ_U64(stats_hot_top(h, UINT32_MAX, top, 4, 0, &samples, &window_ms), 2);
-    T_EQ_U64(stats_hot_top(h, 3, top, 4, 0, &samples, &window_ms), 0);
-    T_EQ_U64(stats_hot_top(h, UINT32_MAX, top, 0, 0, &samples, &window_ms), 0);
-    end(h);
+    base_hot *h = begin();
+    base_hot_key top[4];
+    uint64_t samples;
+    int64_t window_ms;
+    base_hot_note(h, 5, 1, "a", 1, 0, &rng);
+    base_hot_note(h, 5, 2, "a", 1, 0, &rng);
+    T_EQ_U64(base_hot_top(h, 1, top, 4, 0, &samples, &window_ms), 1);
+    T_EQ_U64(base_hot_top(h, UINT32_MAX, top, 4, 0, &samples, &window_ms), 2);
+    T_EQ_U64(base_hot_top(h, 3, top, 4, 0, &samples, &window_ms), 0);
+    T_EQ_U64(base_hot_top(h, UINT32_MAX, top, 0, 0, &samples, &window_ms), 0);
+    free(h);
 }
 
 static void long_key_keeps_its_first_bytes(void)
 {
-    stats_hot *h = begin(1u << 20);
-    stats_hot_key top[1];
-    double samples, window_ms;
+    base_hot *h = begin();
+    base_hot_key top[1];
+    uint64_t samples;
+    int64_t window_ms;
     char key[500];
     memset(key, 'x', sizeof key);
-    stats_hot_note(h, 9, 1, key, sizeof key, 0, &rng);
-    T_EQ_U64(stats_hot_top(h, 1, top, 1, 0, &samples, &window_ms), 1);
+    base_hot_note(h, 9, 1, key, sizeof key, 0, &rng);
+    T_EQ_U64(base_hot_top(h, 1, top, 1, 0, &samples, &window_ms), 1);
     T_EQ_U64(top[0].key_len, sizeof key);
-    T_EQ_MEM(top[0].key, key, STATS_HOT_KEY_BYTES);
-    end(h);
+    T_EQ_MEM(top[0].key, key, BASE_HOT_KEY_BYTES);
+    free(h);
 }
 
-T_MAIN("stats_hot", T_CASE(top_keys_of_zipf_are_found), T_CASE(counts_are_halved_every_30_seconds),
+T_MAIN("base_hot_keys", T_CASE(top_keys_of_zipf_are_found),
+       T_CASE(without_a_generator_a_full_set_stays), T_CASE(counts_are_halved_every_30_seconds),
        T_CASE(owners_do_not_mix), T_CASE(long_key_keeps_its_first_bytes))
