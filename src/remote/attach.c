@@ -12,7 +12,7 @@
 
 #include "remote/control.h"
 #include "remote/get.h"
-#include "remote/pend.h"
+#include "remote/pending.h"
 #include "remote/put.h"
 #include "remote/share_types.h"
 
@@ -214,7 +214,7 @@ static void remote_space_detach(remote_space *s)
     pthread_rwlock_wrlock(&s->use);
     if (s->host != NULL) {
         s->host->proven(s->host->ctx, 0);
-        remote_pend_free(s);
+        remote_pending_free(s);
     }
     s->r = NULL;
     pthread_rwlock_unlock(&s->use);
@@ -239,7 +239,7 @@ static void remote_table_forked(void *ctx)
     remote_space *s = ctx;
     s->closed = true;
     s->host = NULL;
-    s->pend = NULL;
+    s->pending = NULL;
     s->journal_count = s->queue_count = 0;
     s->must_clear = s->busy = false;
     (void)pthread_rwlock_init(&s->use, NULL);
@@ -372,11 +372,11 @@ static void remote_space_drain(remote_space *s, int64_t deadline_ms)
 {
     remote_link *l = s->r->link;
     cellar_err err = CELLAR_OK;
-    while ((err == CELLAR_OK || err == CELLAR_E_BREAKER_OPEN) && !remote_pend_empty(s)) {
+    while ((err == CELLAR_OK || err == CELLAR_E_BREAKER_OPEN) && !remote_pending_empty(s)) {
         const int64_t left_ms = deadline_ms - remote_share_now();
         if (left_ms <= 0) { return; }
         if (err == CELLAR_OK) {
-            remote_pend_kick(s);
+            remote_pending_kick(s);
             err = remote_mark_now(l, left_ms);
         } else {
             err = remote_link_await(l, left_ms);

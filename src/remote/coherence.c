@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "remote/control.h"
-#include "remote/pend.h"
+#include "remote/pending.h"
 #include "remote/share.h"
 
 /* Call `fn` for each attached namespace. */
@@ -142,8 +142,8 @@ static void remote_space_gap(remote_space *s, int64_t until_ms)
 {
     s->tracked = false;
     s->host->proven(s->host->ctx, until_ms);
-    remote_pend_queues(s, false); /* first: no value enters behind the walk */
-    remote_pend_demote(s);
+    remote_pending_queues(s, false); /* first: no value enters behind the walk */
+    remote_pending_demote(s);
 }
 
 CELLAR_PRIVATE void remote_gap(cellar_remote *r)
@@ -162,8 +162,8 @@ static void remote_space_linked(remote_space *s, int64_t quiet)
     s->end_mode = stale ? CELLAR_TAG_SOFT : CELLAR_TAG_HARD;
     s->ends = s->opts.offline != CELLAR_REMOTE_TRUST;
     if (!s->ends) { remote_space_end(s, s->end_mode); }
-    remote_pend_queues(s, true);
-    remote_pend_kick(s);
+    remote_pending_queues(s, true);
+    remote_pending_kick(s);
 }
 
 static void remote_numbers_read(struct remote_data *d, cellar_err err)
@@ -197,7 +197,7 @@ static void remote_space_proven(remote_space *s, int64_t until_ms)
     if (s->ends) { remote_space_end(s, s->end_mode); }
     s->ends = false;
     s->host->proven(s->host->ctx, until_ms);
-    if (!remote_pend_empty(s)) { remote_pend_kick(s); }
+    if (!remote_pending_empty(s)) { remote_pending_kick(s); }
 }
 
 CELLAR_PRIVATE void remote_proven(cellar_remote *r, int64_t until_ms)

@@ -2,8 +2,8 @@
  *
  * data: what the files behind the tier table of a shared namespace have in common.
  *
- * PICTURE    store -> table (attach.c) -> get.c put.c -> control.c, pend.c -> link
- *            link  -> coherence.c      -> control.c, pend.c, host of each namespace
+ * PICTURE    store -> table (attach.c) -> get.c put.c -> control.c, pending.c -> link
+ *            link  -> coherence.c      -> control.c, pending.c, host of each namespace
  * NUMBERS    The epoch of the server rises with each end (clear, version change, tag delete). The
  *            generation of a namespace and the number of a tag are epochs. `born` of a value is an
  *            epoch that this process had read before the load or the set began.
@@ -48,7 +48,7 @@ typedef struct remote_born {
     uint64_t here, server;
 } remote_born;
 
-typedef struct remote_pend remote_pend;
+typedef struct remote_pending remote_pending;
 
 typedef struct remote_space {
     cellar_remote *r;             /* until the link is closed */
@@ -68,7 +68,7 @@ typedef struct remote_space {
     uint64_t forgot;              /* data.lock: as in remote_tag */
     bool known;                   /* data.lock */
     pthread_mutex_t lock;         /* guards all below */
-    remote_pend **pend;           /* REMOTE_PEND_BUCKETS lists by name; NULL: none was needed */
+    remote_pending **pending;     /* REMOTE_PENDING_BUCKETS lists by name; NULL: none was needed */
     uint64_t changes;             /* rises with each pending write */
     uint32_t cursor;              /* bucket at which the next batch begins */
     uint32_t journal_count, queue_count;

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "remote/control.h"
-#include "remote/pend.h"
+#include "remote/pending.h"
 #include "remote/share.h"
 
 typedef struct remote_asked {
@@ -223,7 +223,7 @@ CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *
     if (!remote_get_open(s)) { return fresh ? CELLAR_E_BREAKER_OPEN : CELLAR_MISS; }
     remote_key_name(&s->names, k->bytes, k->len, &n);
     if (n.digest) { e->flags |= CELLAR_TIER_NO_KEEP; }
-    const remote_pending p = remote_pend_look(s, &n, remote_asked_queued, &a);
+    const remote_pending_kind p = remote_pending_look(s, &n, remote_asked_queued, &a);
     cellar_err err = p == REMOTE_PENDING_NONE ? remote_asked_send(&a) : a.err;
     if (err == CELLAR_PENDING) {
         err = remote_control_need(s, missing.tag, missing.count);
@@ -283,7 +283,8 @@ static cellar_err remote_many_format(remote_many *m, size_t count, remote_bytes 
         remote_get_note(m->s, &g->key);
         remote_many_key(m);
         if (m->name.digest) { g->e.flags |= CELLAR_TIER_NO_KEEP; }
-        if (remote_pend_look(m->s, &m->name, remote_asked_queued, &m->a) == REMOTE_PENDING_NONE) {
+        if (remote_pending_look(m->s, &m->name, remote_asked_queued, &m->a) ==
+            REMOTE_PENDING_NONE) {
             err = remote_asked_format(&m->a, b, &m->replies);
             q->replies += m->replies;
         } else {
@@ -500,7 +501,7 @@ static void remote_later_done(void *ctx, cellar_err err, remote_fate fate)
     if (w->leases && !w->answered && err != CELLAR_OK && fate == REMOTE_UNKNOWN) {
         const remote_lease_ask ask = { .name = &w->name, .names = &w->a.s->names, .key = w->key,
                                        .key_len = w->key_len };
-        remote_pend_release(w->a.s, &ask, &w->lease);
+        remote_pending_release(w->a.s, &ask, &w->lease);
     }
     /* without an answer the server may have a value */
     remote_later_answer(w, err != CELLAR_OK ? err : CELLAR_E_BUSY);
@@ -527,7 +528,7 @@ CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k, int64_
     w->a = (remote_asked){ .s = s, .key = { w->key, k->len }, .name = &w->name, .e = &w->e,
                            .err = CELLAR_MISS, .missing = &w->missing };
     remote_key_name(&s->names, k->bytes, k->len, &w->name);
-    const remote_pending p = remote_pend_look(s, &w->name, remote_asked_queued, &w->a);
+    const remote_pending_kind p = remote_pending_look(s, &w->name, remote_asked_queued, &w->a);
     if (p == REMOTE_PENDING_VALUE) { /* it may reach the server behind the load */
         remote_later_answer(w, CELLAR_E_BUSY);
     } else if (p == REMOTE_PENDING_NONE && remote_later_post(w) == CELLAR_OK) {
@@ -584,7 +585,7 @@ static cellar_err remote_lease_beside(remote_asked *a, const remote_lease_ask *q
     const cellar_err err = remote_lease_take_beside(a->s->r, q, l, left_ms, &there, fate);
     if (err != CELLAR_LEASED) { return err; }
     if (there == CELLAR_MISS && l->seen == REMOTE_LEASE_NONE) { /* a delete leaves no other trace */
-        remote_pend_release(a->s, q, l);
+        remote_pending_release(a->s, q, l);
         const cellar_err bare = remote_lease_take(a->s->r, q, l, left_ms, fate);
         return bare == CELLAR_OK && old_ms == INT64_MAX ? CELLAR_E_BUSY : bare; /* it has one now */
     }
@@ -592,7 +593,7 @@ static cellar_err remote_lease_beside(remote_asked *a, const remote_lease_ask *q
     const bool newer = there == CELLAR_OK && a->e->deadline_ms > h->now_ms(h->ctx) &&
                        a->e->deadline_ms - REMOTE_NEWER_MS > old_ms;
     if (!foreign && (refresh ? !newer : remote_asked_send(a) == CELLAR_MISS)) { return err; }
-    remote_pend_release(a->s, q, l);
+    remote_pending_release(a->s, q, l);
     return foreign ? CELLAR_E_UNSUPPORTED : CELLAR_OK;
 }
 
@@ -617,7 +618,7 @@ CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, 
     remote_key_name(&s->names, k->bytes, k->len, &n);
     if (n.digest) { return CELLAR_MISS; } /* a heard digest wakes no waiter */
     a.err = CELLAR_MISS;
-    const remote_pending p = remote_pend_look(s, &n, remote_asked_queued, &a);
+    const remote_pending_kind p = remote_pending_look(s, &n, remote_asked_queued, &a);
     if (p != REMOTE_PENDING_NONE) { /* a value may reach the server behind the load */
         return p == REMOTE_PENDING_VALUE ? CELLAR_E_BUSY : CELLAR_MISS;
     }
@@ -636,7 +637,7 @@ CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, 
     if (err == CELLAR_OK && !refresh && !q.raw && remote_asked_ended(&a)) {
         err = remote_lease_beside(&a, &q, true, &lease, &left_ms, &fate);
     }
-    if (fate == REMOTE_UNKNOWN) { remote_pend_release(s, &q, &lease); }
+    if (fate == REMOTE_UNKNOWN) { remote_pending_release(s, &q, &lease); }
     if (err == CELLAR_E_SPACE && any) { err = CELLAR_E_BUSY; }
     if (err == CELLAR_LEASED) { memcpy(l, &lease, sizeof lease); }
     e->deadline_ms = s->host->now_ms(s->host->ctx) + left_ms + 1;
@@ -693,7 +694,7 @@ static cellar_err remote_claim_format(remote_claims *m, cellar_tier_claim *q, ui
     a.key = (cellar_bytes){ q->key.bytes, q->key.len };
     remote_key_name(&m->s->names, q->key.bytes, q->key.len, &m->name);
     if ((q->e.flags & CELLAR_TIER_REFRESH) != 0 || m->name.digest ||
-        remote_pend_look(m->s, &m->name, remote_asked_queued, &a) != REMOTE_PENDING_NONE) {
+        remote_pending_look(m->s, &m->name, remote_asked_queued, &a) != REMOTE_PENDING_NONE) {
         return CELLAR_OK;
     }
     const cellar_err err = remote_lease_format(m->s->r, &ask, b, &l);
@@ -712,7 +713,7 @@ static void remote_claim_release(remote_claims *m, const cellar_tier_claim *q)
                                    .key_len = q->key.len };
     memcpy(&l, &q->l, sizeof l);
     remote_key_name(&m->s->names, q->key.bytes, q->key.len, &m->name);
-    remote_pend_release(m->s, &ask, &l);
+    remote_pending_release(m->s, &ask, &l);
 }
 
 /* Send one request for all keys that need no more. Keys without an answer get the code of the

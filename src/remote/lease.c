@@ -13,7 +13,7 @@
  *            check of the value that is refreshed. RAW values have none: the store fills only a
  *            load that no change has ended (blind_fill).
  *            A lease that ends without a value, or that the server may have given to a caller
- *            without an answer, is released by its token through the journal (pend.c).
+ *            without an answer, is released by its token through the journal (pending.c).
  * LIMITS     A server that is out of memory refuses SET NX GET also for a key that exists: E_SPACE.
  *            4 rounds against changes of a dead value.
  * SEE ALSO   form.h: the envelope of a placeholder. share.c: the scripts. */

@@ -8,8 +8,8 @@
  *            conditional set: script that compares the check of the envelope, at most 16 rounds;
  *            RAW: raw.c.
  * INVARIANTS Each change that the server did not confirm is a pending delete before the call
- *            returns (pend.c), and the call returns DEFERRED or an error: memory then has nothing
- *            of the key.
+ *            returns (pending.c), and the call returns DEFERRED or an error: memory then has
+ *            nothing of the key.
  * MODES      THROUGH waits for the answer. BEHIND queues. INVALIDATE writes a placeholder instead
  *            of the value: the server reports a delete only if there was a key.
  * DURABLE    A WAIT blocks all requests of the link behind it. So it follows the answer to the
@@ -23,7 +23,7 @@
 #include "remote/control.h"
 #include "remote/form.h"
 #include "remote/get.h"
-#include "remote/pend.h"
+#include "remote/pending.h"
 #include "remote/raw.h"
 #include "remote/reason.h"
 #include "remote/share.h"
@@ -65,7 +65,7 @@ static void remote_write_end(remote_write *w)
 static cellar_err remote_write_defer(remote_write *w)
 {
     remote_space *s = w->s;
-    const bool kept = remote_pend_delete(s, &w->name, w->key.data, w->key.len);
+    const bool kept = remote_pending_delete(s, &w->name, w->key.data, w->key.len);
     REMOTE_ADD(s->r, deferred, 1);
     if (!kept && s->opts.values == CELLAR_REMOTE_RAW) { return CELLAR_E_LIMIT; }
     return s->opts.strict ? CELLAR_E_TIMEOUT : CELLAR_DEFERRED;
@@ -219,13 +219,13 @@ static cellar_err remote_write_behind(remote_write *w)
     remote_space *s = w->s;
     const int64_t end_ms = s->host->now_ms(s->host->ctx) + w->life_ms;
     if (w->bytes != NULL) {
-        const cellar_err err = remote_pend_value(s, &w->name, w->key.data, w->key.len, w->bytes,
-                                                 w->len, end_ms);
+        const cellar_err err = remote_pending_value(s, &w->name, w->key.data, w->key.len, w->bytes,
+                                                    w->len, end_ms);
         if (err == CELLAR_OK) { return CELLAR_OK; }
         if (err == CELLAR_E_LIMIT) { REMOTE_ADD(s->r, queue_full, 1); }
         else { REMOTE_ADD(s->r, deferred, 1); }
     }
-    if (remote_pend_delete(s, &w->name, w->key.data, w->key.len)) {
+    if (remote_pending_delete(s, &w->name, w->key.data, w->key.len)) {
         return w->bytes != NULL ? CELLAR_DEFERRED : CELLAR_OK;
     }
     return s->opts.values == CELLAR_REMOTE_RAW ? CELLAR_E_LIMIT : CELLAR_DEFERRED;
@@ -449,7 +449,7 @@ CELLAR_PRIVATE cellar_err remote_fill(void *ctx, const cellar_tier_key *k,
                   : remote_lease_fill_beside(s->r, &q, &l, w.bytes, w.len, w.life_ms, &fate);
     }
     if (err == CELLAR_OK) { e->check = w.check; }
-    else { remote_pend_release(s, &q, &l); } /* the next load does not wait for its end */
+    else { remote_pending_release(s, &q, &l); } /* the next load does not wait for its end */
     remote_write_end(&w);
     return err;
 }
@@ -463,7 +463,7 @@ CELLAR_PRIVATE void remote_unlease(void *ctx, const cellar_tier_key *k,
     memcpy(&l, held, sizeof l);
     remote_key_name(&s->names, k->bytes, k->len, &n);
     const remote_lease_ask q = remote_lease_of(s, k, &n);
-    remote_pend_release(s, &q, &l);
+    remote_pending_release(s, &q, &l);
 }
 
 CELLAR_PRIVATE cellar_err remote_remove(void *ctx, const cellar_tier_key *k,
@@ -489,7 +489,7 @@ static cellar_err remote_many_defer(remote_space *s)
         remote_retrack(s->r->link);
         return CELLAR_E_TIMEOUT;
     }
-    remote_pend_clear(s);
+    remote_pending_clear(s);
     return s->opts.strict ? CELLAR_E_TIMEOUT : CELLAR_DEFERRED;
 }
 
@@ -650,7 +650,7 @@ CELLAR_PRIVATE cellar_err remote_pattern(void *ctx, const char *pattern, size_t 
 {
     remote_space *s = ctx;
     uint64_t total = 0;
-    remote_pend_demote(s); /* some may match, and would be written behind the scan */
+    remote_pending_demote(s); /* some may match, and would be written behind the scan */
     cellar_err err = remote_scan_run(s, pattern, len, &total);
     total = 0; /* the store itself deletes the keys that match */
     if (err == CELLAR_OK) { err = remote_scan_run(s, "#*", 2, &total); }

@@ -71,7 +71,7 @@ CELLAR_PRIVATE void remote_gap(cellar_remote *r)
 static void first_linked(remote_space *s, int64_t arg)
 {
     if (first_ends_behind) { remote_space_linked(s, arg); }
-    else { remote_pend_kick(s); }
+    else { remote_pending_kick(s); }
 }
 
 static void first_numbers_read(struct remote_data *d, cellar_err err)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * pend: writes that the server has not confirmed: the journal of deletes, the queue of BEHIND.
+ * pending: writes that the server has not confirmed: the journal of deletes, the queue of BEHIND.
  *
  * PICTURE    table by name -> entries {delete | value | lease}; one batch of up to 64 is on its way
  * INVARIANTS At most one write for each name: the newest. An entry leaves the table when the
@@ -16,7 +16,7 @@
  * LIMITS     journal_keys and queue_entries of the options, 4 MiB each for each namespace. A full
  *            journal ends the namespace instead (must_clear); a full queue is a delete.
  *            Leases to release take half of the journal at most. */
-#include "remote/pend.h"
+#include "remote/pending.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -24,11 +24,11 @@
 #include "remote/control.h"
 #include "remote/hash.h"
 
-enum { REMOTE_PEND_BUCKETS = 1024, REMOTE_PEND_BYTES_MAX = 4 << 20,
+enum { REMOTE_PENDING_BUCKETS = 1024, REMOTE_PENDING_BYTES_MAX = 4 << 20,
        REMOTE_COMMAND_EXTRA = 128 /* words and lengths of a command */ };
 
-struct remote_pend {
-    remote_pend *next;
+struct remote_pending {
+    remote_pending *next;
     uint64_t change;  /* unique in the namespace */
     size_t size;      /* of this block */
     int64_t end_ms;   /* of a value: end of its life, clock of the store */
@@ -53,14 +53,14 @@ typedef struct remote_batch {
 
 /* ---- the table; space.lock is held ---- */
 
-static uint32_t remote_pend_bucket(const remote_name *n)
+static uint32_t remote_pending_bucket(const remote_name *n)
 {
-    return (uint32_t)(remote_check(0, n->text, n->len) % REMOTE_PEND_BUCKETS);
+    return (uint32_t)(remote_check(0, n->text, n->len) % REMOTE_PENDING_BUCKETS);
 }
 
-static remote_pend **remote_pend_find(remote_space *s, const remote_name *n)
+static remote_pending **remote_pending_find(remote_space *s, const remote_name *n)
 {
-    remote_pend **at = &s->pend[remote_pend_bucket(n)];
+    remote_pending **at = &s->pending[remote_pending_bucket(n)];
     while (*at != NULL && ((*at)->lease || (*at)->name_len != n->len ||
                            memcmp((*at)->text, n->text, n->len) != 0)) {
         at = &(*at)->next;
@@ -69,7 +69,7 @@ static remote_pend **remote_pend_find(remote_space *s, const remote_name *n)
 }
 
 /* Count an entry in or out. */
-static void remote_pend_count(remote_space *s, const remote_pend *p, bool in)
+static void remote_pending_count(remote_space *s, const remote_pending *p, bool in)
 {
     uint32_t *count = p->value ? &s->queue_count : &s->journal_count;
     size_t *bytes = p->value ? &s->queue_bytes : &s->journal_bytes;
@@ -77,64 +77,64 @@ static void remote_pend_count(remote_space *s, const remote_pend *p, bool in)
     *bytes = in ? *bytes + p->size : *bytes - p->size;
 }
 
-static remote_pend *remote_pend_take(remote_space *s, remote_pend **at)
+static remote_pending *remote_pending_take(remote_space *s, remote_pending **at)
 {
-    remote_pend *p = *at;
+    remote_pending *p = *at;
     *at = p->next;
-    remote_pend_count(s, p, false);
+    remote_pending_count(s, p, false);
     return p;
 }
 
-static bool remote_pend_room(const remote_space *s, const remote_pend *p)
+static bool remote_pending_room(const remote_space *s, const remote_pending *p)
 {
     const remote_config *cfg = &s->r->cfg;
-    if (s->pend == NULL || (p->lease && s->journal_count >= cfg->journal_keys / 2)) {
+    if (s->pending == NULL || (p->lease && s->journal_count >= cfg->journal_keys / 2)) {
         return false;
     }
     return p->value ? s->queue_count < cfg->queue_entries &&
-                          s->queue_bytes + p->size <= REMOTE_PEND_BYTES_MAX
+                          s->queue_bytes + p->size <= REMOTE_PENDING_BYTES_MAX
                     : s->journal_count < cfg->journal_keys &&
-                          s->journal_bytes + p->size <= REMOTE_PEND_BYTES_MAX;
+                          s->journal_bytes + p->size <= REMOTE_PENDING_BYTES_MAX;
 }
 
-static void remote_pend_drop(remote_space *s, remote_pend *p)
+static void remote_pending_drop(remote_space *s, remote_pending *p)
 {
     if (p != NULL) { s->host->release(s->host->ctx, p, p->size); }
 }
 
 /* Let an entry be a newer write: a delete. A batch that has it on its way does not confirm it. */
-static void remote_pend_turn(remote_space *s, remote_pend *p)
+static void remote_pending_turn(remote_space *s, remote_pending *p)
 {
-    remote_pend_count(s, p, false);
+    remote_pending_count(s, p, false);
     p->value = false;
-    remote_pend_count(s, p, true);
+    remote_pending_count(s, p, true);
     p->change = ++s->changes;
 }
 
 /* ---- adding ---- */
 
-static void remote_pend_table(remote_space *s)
+static void remote_pending_table(remote_space *s)
 {
-    const size_t size = REMOTE_PEND_BUCKETS * sizeof *s->pend;
+    const size_t size = REMOTE_PENDING_BUCKETS * sizeof *s->pending;
     pthread_mutex_lock(&s->lock);
-    const bool there = s->pend != NULL;
+    const bool there = s->pending != NULL;
     pthread_mutex_unlock(&s->lock);
-    remote_pend **made = there ? NULL : s->host->alloc(s->host->ctx, size);
+    remote_pending **made = there ? NULL : s->host->alloc(s->host->ctx, size);
     if (made == NULL) { return; }
     memset(made, 0, size);
     pthread_mutex_lock(&s->lock);
-    const bool late = s->pend != NULL;
-    if (!late) { s->pend = made; }
+    const bool late = s->pending != NULL;
+    if (!late) { s->pending = made; }
     pthread_mutex_unlock(&s->lock);
     if (late) { s->host->release(s->host->ctx, made, size); }
 }
 
-static remote_pend *remote_pend_make(remote_space *s, const remote_name *n, const void *key,
-                                     size_t key_len, const void *bytes, size_t len)
+static remote_pending *remote_pending_make(remote_space *s, const remote_name *n, const void *key,
+                                           size_t key_len, const void *bytes, size_t len)
 {
-    const size_t size = sizeof(remote_pend) + n->len + key_len + len;
-    remote_pend_table(s);
-    remote_pend *p = s->host->alloc(s->host->ctx, size);
+    const size_t size = sizeof(remote_pending) + n->len + key_len + len;
+    remote_pending_table(s);
+    remote_pending *p = s->host->alloc(s->host->ctx, size);
     if (p == NULL) { return NULL; }
     memset(p, 0, sizeof *p);
     p->size = size;
@@ -149,95 +149,96 @@ static remote_pend *remote_pend_make(remote_space *s, const remote_name *n, cons
 
 /* Put a write in the place of the one of its name, or add a lease. Returns OK; E_BREAKER_OPEN (a
  * value, and values are not queued now), E_LIMIT (no room). */
-static cellar_err remote_pend_add(remote_space *s, const remote_name *n, remote_pend *p)
+static cellar_err remote_pending_add(remote_space *s, const remote_name *n, remote_pending *p)
 {
-    remote_pend *old = NULL;
+    remote_pending *old = NULL;
     cellar_err err = CELLAR_E_LIMIT;
     pthread_mutex_lock(&s->lock);
     if (p != NULL && p->value && !s->queues) {
         err = CELLAR_E_BREAKER_OPEN;
-    } else if (p != NULL && remote_pend_room(s, p)) {
+    } else if (p != NULL && remote_pending_room(s, p)) {
         err = CELLAR_OK;
-        remote_pend **at = remote_pend_find(s, n);
-        if (*at != NULL && !p->lease) { old = remote_pend_take(s, at); }
+        remote_pending **at = remote_pending_find(s, n);
+        if (*at != NULL && !p->lease) { old = remote_pending_take(s, at); }
         p->change = ++s->changes;
         p->next = *at;
         *at = p;
-        remote_pend_count(s, p, true);
+        remote_pending_count(s, p, true);
     }
     pthread_mutex_unlock(&s->lock);
-    remote_pend_drop(s, err == CELLAR_OK ? old : p);
+    remote_pending_drop(s, err == CELLAR_OK ? old : p);
     return err;
 }
 
 /* Turn the entry of a name into a delete. Return false if there is none. Needs no room. */
-static bool remote_pend_replace(remote_space *s, const remote_name *n)
+static bool remote_pending_replace(remote_space *s, const remote_name *n)
 {
     pthread_mutex_lock(&s->lock);
-    remote_pend *p = s->pend != NULL ? *remote_pend_find(s, n) : NULL;
-    if (p != NULL) { remote_pend_turn(s, p); }
+    remote_pending *p = s->pending != NULL ? *remote_pending_find(s, n) : NULL;
+    if (p != NULL) { remote_pending_turn(s, p); }
     pthread_mutex_unlock(&s->lock);
     return p != NULL;
 }
 
-CELLAR_PRIVATE bool remote_pend_delete(remote_space *s, const remote_name *n, const void *key,
-                                       size_t key_len)
+CELLAR_PRIVATE bool remote_pending_delete(remote_space *s, const remote_name *n, const void *key,
+                                          size_t key_len)
 {
-    const bool room = remote_pend_replace(s, n) ||
-                      remote_pend_add(s, n, remote_pend_make(s, n, key, key_len, NULL, 0)) ==
+    const bool room = remote_pending_replace(s, n) ||
+                      remote_pending_add(s, n, remote_pending_make(s, n, key, key_len, NULL, 0)) ==
                           CELLAR_OK;
     if (room) {
-        remote_pend_kick(s);
+        remote_pending_kick(s);
     } else if (s->opts.values != CELLAR_REMOTE_RAW) {
         REMOTE_ADD(s->r, overflows, 1);
-        remote_pend_clear(s);
+        remote_pending_clear(s);
     }
     return room;
 }
 
-CELLAR_PRIVATE void remote_pend_release(remote_space *s, const remote_lease_ask *q,
-                                        const remote_lease *l)
+CELLAR_PRIVATE void remote_pending_release(remote_space *s, const remote_lease_ask *q,
+                                           const remote_lease *l)
 {
     remote_name n;
     char token[REMOTE_LEASE_TOKEN];
     const size_t len = remote_lease_name(q, l, &n, token);
-    remote_pend *p = remote_pend_make(s, &n, "", 0, token, len);
+    remote_pending *p = remote_pending_make(s, &n, "", 0, token, len);
     if (p != NULL) { p->lease = true; }
-    if (remote_pend_add(s, &n, p) == CELLAR_OK) { remote_pend_kick(s); }
+    if (remote_pending_add(s, &n, p) == CELLAR_OK) { remote_pending_kick(s); }
 }
 
-CELLAR_PRIVATE cellar_err remote_pend_value(remote_space *s, const remote_name *n,
-                                            const void *key, size_t key_len, const void *bytes,
-                                            size_t len, int64_t end_ms)
+CELLAR_PRIVATE cellar_err remote_pending_value(remote_space *s, const remote_name *n,
+                                               const void *key, size_t key_len, const void *bytes,
+                                               size_t len, int64_t end_ms)
 {
-    remote_pend *p = remote_pend_make(s, n, key, key_len, bytes, len);
+    remote_pending *p = remote_pending_make(s, n, key, key_len, bytes, len);
     if (p != NULL) {
         p->value = true;
         p->end_ms = end_ms;
     }
-    const cellar_err err = remote_pend_add(s, n, p);
-    if (err == CELLAR_OK) { remote_pend_kick(s); }
+    const cellar_err err = remote_pending_add(s, n, p);
+    if (err == CELLAR_OK) { remote_pending_kick(s); }
     return err;
 }
 
-CELLAR_PRIVATE void remote_pend_clear(remote_space *s)
+CELLAR_PRIVATE void remote_pending_clear(remote_space *s)
 {
     pthread_mutex_lock(&s->lock);
     s->must_clear = true;
     s->must_upto = ++s->changes;
     pthread_mutex_unlock(&s->lock);
-    remote_pend_kick(s);
+    remote_pending_kick(s);
 }
 
 /* ---- looking ---- */
 
-CELLAR_PRIVATE remote_pending remote_pend_look(remote_space *s, const remote_name *n,
-                                               void (*fn)(void *ctx, const void *bytes, size_t len),
-                                               void *ctx)
+CELLAR_PRIVATE remote_pending_kind
+remote_pending_look(remote_space *s, const remote_name *n,
+                    void (*fn)(void *ctx, const void *bytes, size_t len), void *ctx)
 {
-    remote_pending kind = REMOTE_PENDING_NONE;
+    remote_pending_kind kind = REMOTE_PENDING_NONE;
     pthread_mutex_lock(&s->lock);
-    const remote_pend *p = s->journal_count + s->queue_count != 0 ? *remote_pend_find(s, n) : NULL;
+    const remote_pending *p =
+        s->journal_count + s->queue_count != 0 ? *remote_pending_find(s, n) : NULL;
     const bool cleared = p != NULL && s->must_clear && p->change <= s->must_upto;
     if (p != NULL && p->value && !cleared) {
         kind = REMOTE_PENDING_VALUE;
@@ -249,7 +250,7 @@ CELLAR_PRIVATE remote_pending remote_pend_look(remote_space *s, const remote_nam
     return kind;
 }
 
-CELLAR_PRIVATE bool remote_pend_empty(remote_space *s)
+CELLAR_PRIVATE bool remote_pending_empty(remote_space *s)
 {
     pthread_mutex_lock(&s->lock);
     const bool empty = s->journal_count + s->queue_count == 0 && !s->must_clear && !s->busy;
@@ -268,7 +269,7 @@ CELLAR_PRIVATE cellar_err remote_drop_format(const remote_space *s, const char *
 }
 
 /* Append the command of an entry. */
-static cellar_err remote_batch_command(remote_batch *b, const remote_pend *p, int64_t left_ms)
+static cellar_err remote_batch_command(remote_batch *b, const remote_pending *p, int64_t left_ms)
 {
     char ms[24];
     (void)snprintf(ms, sizeof ms, "%lld", (long long)left_ms);
@@ -283,7 +284,7 @@ static cellar_err remote_batch_command(remote_batch *b, const remote_pend *p, in
 }
 
 /* Return the room that the command of an entry needs. */
-static size_t remote_batch_need(const remote_pend *p)
+static size_t remote_batch_need(const remote_pending *p)
 {
     return p->name_len + p->bytes_len + REMOTE_COMMAND_EXTRA;
 }
@@ -294,9 +295,10 @@ static size_t remote_batch_walk(remote_space *s, remote_batch *b, int64_t now_ms
 {
     size_t need = 0;
     uint32_t count = 0, bucket = s->cursor;
-    for (uint32_t i = 0; i < REMOTE_PEND_BUCKETS && count < REMOTE_BATCH; i++) {
-        bucket = (s->cursor + i) % REMOTE_PEND_BUCKETS;
-        for (remote_pend *p = s->pend[bucket]; p != NULL && count < REMOTE_BATCH; p = p->next) {
+    for (uint32_t i = 0; i < REMOTE_PENDING_BUCKETS && count < REMOTE_BATCH; i++) {
+        bucket = (s->cursor + i) % REMOTE_PENDING_BUCKETS;
+        for (remote_pending *p = s->pending[bucket]; p != NULL && count < REMOTE_BATCH;
+             p = p->next) {
             need += remote_batch_need(p);
             count++;
             if (b == NULL) { continue; }
@@ -339,36 +341,36 @@ static void remote_batch_reply(void *ctx, uint32_t index, const remote_reply *re
 }
 
 /* Free entries, and remove the keys of deletes from memory. */
-static void remote_batch_report(remote_space *s, remote_pend *gone)
+static void remote_batch_report(remote_space *s, remote_pending *gone)
 {
-    for (remote_pend *next; gone != NULL; gone = next) {
+    for (remote_pending *next; gone != NULL; gone = next) {
         next = gone->next;
         if (!gone->value && !gone->lease) {
             REMOTE_ADD(s->r, replayed, 1);
             s->host->changed(s->host->ctx, gone->text + gone->name_len, gone->key_len);
         }
-        remote_pend_drop(s, gone);
+        remote_pending_drop(s, gone);
     }
 }
 
 /* Take the entries that the server confirmed out of the table. */
-static remote_pend *remote_batch_confirm(remote_batch *b, cellar_err err, remote_fate fate)
+static remote_pending *remote_batch_confirm(remote_batch *b, cellar_err err, remote_fate fate)
 {
     remote_space *s = b->s;
-    remote_pend *gone = NULL;
+    remote_pending *gone = NULL;
     pthread_mutex_lock(&s->lock);
     s->busy = false;
     for (uint32_t i = 0; i < b->count; i++) {
-        remote_pend **at = &s->pend[b->sent[i].bucket];
+        remote_pending **at = &s->pending[b->sent[i].bucket];
         while (*at != NULL && (*at)->change != b->sent[i].change) { at = &(*at)->next; }
         if (*at == NULL) { continue; } /* a newer write of the name waits */
-        remote_pend *p = *at;
+        remote_pending *p = *at;
         if (err == CELLAR_OK && !b->sent[i].refused) {
-            (void)remote_pend_take(s, at);
+            (void)remote_pending_take(s, at);
             p->next = gone;
             gone = p;
         } else if (p->value && (err == CELLAR_OK || fate == REMOTE_UNKNOWN)) {
-            remote_pend_turn(s, p);
+            remote_pending_turn(s, p);
         }
     }
     pthread_mutex_unlock(&s->lock);
@@ -383,24 +385,25 @@ static void remote_batch_done(void *ctx, cellar_err err, remote_fate fate)
     for (uint32_t i = 0; i < b->count; i++) { refused = refused || b->sent[i].refused; }
     remote_batch_report(s, remote_batch_confirm(b, err, fate));
     remote_batch_free(b);
-    if (err == CELLAR_OK && !refused) { remote_pend_kick(s); } /* else with the next proof */
+    if (err == CELLAR_OK && !refused) { remote_pending_kick(s); } /* else with the next proof */
 }
 
 /* Finish the clear of the namespace, which includes all earlier deletes. */
 static void remote_clear_done(void *ctx, cellar_err err)
 {
     remote_space *s = ctx;
-    remote_pend *gone = NULL;
+    remote_pending *gone = NULL;
     pthread_mutex_lock(&s->lock);
     s->busy = false;
     if (err == CELLAR_OK) { s->must_clear = s->clear_upto < s->must_upto; }
-    for (uint32_t i = 0; err == CELLAR_OK && s->pend != NULL && i < REMOTE_PEND_BUCKETS; i++) {
-        for (remote_pend **at = &s->pend[i]; *at != NULL;) {
+    for (uint32_t i = 0; err == CELLAR_OK && s->pending != NULL && i < REMOTE_PENDING_BUCKETS;
+         i++) {
+        for (remote_pending **at = &s->pending[i]; *at != NULL;) {
             if ((*at)->value || (*at)->lease || (*at)->change > s->clear_upto) {
                 at = &(*at)->next;
                 continue;
             }
-            remote_pend *p = remote_pend_take(s, at);
+            remote_pending *p = remote_pending_take(s, at);
             p->next = gone;
             gone = p;
         }
@@ -409,11 +412,11 @@ static void remote_clear_done(void *ctx, cellar_err err)
     if (err != CELLAR_OK) { return; } /* again with the next proof */
     s->host->ended(s->host->ctx, CELLAR_TAG_HARD);
     remote_batch_report(s, gone);
-    remote_pend_kick(s);
+    remote_pending_kick(s);
 }
 
 /* Begin the clear of the namespace if one waits. Return whether writes must wait for it. */
-static bool remote_pend_kick_clear(remote_space *s)
+static bool remote_pending_kick_clear(remote_space *s)
 {
     pthread_mutex_lock(&s->lock);
     const bool begin = s->must_clear && !s->busy, wait = s->must_clear || s->busy;
@@ -426,9 +429,9 @@ static bool remote_pend_kick_clear(remote_space *s)
     return wait;
 }
 
-CELLAR_PRIVATE void remote_pend_kick(remote_space *s)
+CELLAR_PRIVATE void remote_pending_kick(remote_space *s)
 {
-    if (remote_pend_kick_clear(s)) { return; }
+    if (remote_pending_kick_clear(s)) { return; }
     pthread_mutex_lock(&s->lock);
     const bool some = !s->busy && s->journal_count + s->queue_count != 0;
     const size_t need = some ? remote_batch_walk(s, NULL, 0) : 0;
@@ -450,34 +453,34 @@ CELLAR_PRIVATE void remote_pend_kick(remote_space *s)
     remote_post(s->r->link, &q);
 }
 
-CELLAR_PRIVATE void remote_pend_queues(remote_space *s, bool on)
+CELLAR_PRIVATE void remote_pending_queues(remote_space *s, bool on)
 {
     pthread_mutex_lock(&s->lock);
     s->queues = on;
     pthread_mutex_unlock(&s->lock);
 }
 
-CELLAR_PRIVATE void remote_pend_demote(remote_space *s)
+CELLAR_PRIVATE void remote_pending_demote(remote_space *s)
 {
     pthread_mutex_lock(&s->lock);
-    for (uint32_t i = 0; s->queue_count != 0 && i < REMOTE_PEND_BUCKETS; i++) {
-        for (remote_pend *p = s->pend[i]; p != NULL; p = p->next) {
-            if (p->value) { remote_pend_turn(s, p); }
+    for (uint32_t i = 0; s->queue_count != 0 && i < REMOTE_PENDING_BUCKETS; i++) {
+        for (remote_pending *p = s->pending[i]; p != NULL; p = p->next) {
+            if (p->value) { remote_pending_turn(s, p); }
         }
     }
     pthread_mutex_unlock(&s->lock);
 }
 
-CELLAR_PRIVATE void remote_pend_free(remote_space *s)
+CELLAR_PRIVATE void remote_pending_free(remote_space *s)
 {
-    for (uint32_t i = 0; s->pend != NULL && i < REMOTE_PEND_BUCKETS; i++) {
-        for (remote_pend *p = s->pend[i], *next; p != NULL; p = next) {
+    for (uint32_t i = 0; s->pending != NULL && i < REMOTE_PENDING_BUCKETS; i++) {
+        for (remote_pending *p = s->pending[i], *next; p != NULL; p = next) {
             next = p->next;
-            remote_pend_drop(s, p);
+            remote_pending_drop(s, p);
         }
     }
-    if (s->pend != NULL) {
-        s->host->release(s->host->ctx, s->pend, REMOTE_PEND_BUCKETS * sizeof *s->pend);
+    if (s->pending != NULL) {
+        s->host->release(s->host->ctx, s->pending, REMOTE_PENDING_BUCKETS * sizeof *s->pending);
     }
-    s->pend = NULL;
+    s->pending = NULL;
 }
