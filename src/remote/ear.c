@@ -83,7 +83,7 @@ CELLAR_PRIVATE void remote_take_ear(void *link, const remote_reply *reply)
         remote_ear_message(l, channel->next);
     } else if (ours && remote_is_text(kind, "subscribe")) {
         l->subscribed = true;
-        remote_greet_done(l);
+        remote_handshake_done(l);
     } else {
         remote_break(l, REMOTE_WHY_PROTOCOL, "a message of the server has another form");
     }

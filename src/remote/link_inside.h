@@ -64,7 +64,7 @@ typedef enum remote_phase {
     REMOTE_PHASE_PAUSE,    /* waits for retry_ns */
     REMOTE_PHASE_RESOLVE,  /* waits for the address of a name */
     REMOTE_PHASE_SENTINEL, /* asks a Sentinel for the address */
-    REMOTE_PHASE_GREET,    /* both connections say HELLO */
+    REMOTE_PHASE_HANDSHAKE, /* both connections say HELLO */
     REMOTE_PHASE_TRACK,    /* tracking is being switched on */
     REMOTE_PHASE_SYNC,     /* `linked` was called, remote_synced not yet */
     REMOTE_PHASE_MARKS     /* marks are sent */
@@ -127,7 +127,7 @@ struct remote_link {
     remote_lookup *lookup;         /* of a name; NULL: none */
     remote_peer peer;
     bool found;                    /* a Sentinel named the server */
-    bool greeted, subscribed;      /* data; ear */
+    bool answered, subscribed;     /* data; ear */
     uint32_t ear_step;
     int64_t ear_id;
     uint32_t attempt, failures;    /* attempts ever; in a row */
@@ -198,9 +198,10 @@ CELLAR_PRIVATE bool remote_mark_due(remote_link *l);
 /* ---- ear.c ---- */
 CELLAR_PRIVATE void remote_take_ear(void *link, const remote_reply *reply);
 
-/* ---- greet.c ---- */
-CELLAR_PRIVATE bool remote_greet(remote_link *l);  /* begin the handshake on both connections */
-CELLAR_PRIVATE void remote_greet_done(remote_link *l); /* go on when both connections are ready */
+/* ---- handshake.c ---- */
+CELLAR_PRIVATE bool remote_handshake(remote_link *l); /* begin the handshake on both connections */
+CELLAR_PRIVATE void remote_handshake_done(remote_link *l); /* go on when both connections are
+                                                            * ready */
 CELLAR_PRIVATE void remote_track(remote_link *l, bool whole);
 CELLAR_PRIVATE bool remote_auth_command(remote_link *l, remote_bytes *b); /* HELLO 2 [AUTH ..] */
 CELLAR_PRIVATE void remote_hello_reply(remote_link *l, const remote_reply *reply, bool ear);

@@ -96,7 +96,7 @@ CELLAR_PRIVATE void remote_break_wire(remote_link *l, const remote_wire *w, cons
 {
     switch (w->fault) {
     case REMOTE_WIRE_PROTOCOL:
-        remote_break(l, REMOTE_WHY_PROTOCOL, l->phase <= REMOTE_PHASE_GREET
+        remote_break(l, REMOTE_WHY_PROTOCOL, l->phase <= REMOTE_PHASE_HANDSHAKE
                      ? "the server is no Redis" : "the server sent no valid reply");
         break;
     case REMOTE_WIRE_TOO_BIG:

@@ -2,7 +2,7 @@
  *
  * state: from a lost connection to the next one: reasons, pauses, Sentinel.
  *
- * PICTURE    PAUSE -> RESOLVE [-> SENTINEL -> RESOLVE] -> GREET -> TRACK -> SYNC -> MARKS
+ * PICTURE    PAUSE -> RESOLVE [-> SENTINEL -> RESOLVE] -> HANDSHAKE -> TRACK -> SYNC -> MARKS
  *            DOWN                                             LINKED   GAP     GAP, PROVEN, SUSPECT
  *            any -> PAUSE (fall)
  * INVARIANTS remote_break only notes the reason: it is called inside the parser. remote_fall closes
@@ -22,7 +22,7 @@
 #define REMOTE_STRING_DEFAULT ((size_t)1 << 20)
 #define REMOTE_PAUSE_MS INT64_C(50)
 #define REMOTE_PAUSE_MAX_MS INT64_C(5000)
-#define REMOTE_GREET_MS INT64_C(1000) /* for a name; for handshake and tracking */
+#define REMOTE_HANDSHAKE_MS INT64_C(1000) /* for a name; for handshake and tracking */
 #define REMOTE_NS_OF_MS INT64_C(1000000)
 
 /* ---- end of a link ---- */
@@ -98,7 +98,7 @@ CELLAR_PRIVATE void remote_fall(remote_link *l)
 
 CELLAR_PRIVATE void remote_deadline_set(remote_link *l)
 {
-    l->deadline_ns = remote_mono_ns() + REMOTE_GREET_MS * REMOTE_NS_OF_MS;
+    l->deadline_ns = remote_mono_ns() + REMOTE_HANDSHAKE_MS * REMOTE_NS_OF_MS;
 }
 
 static bool remote_watch(remote_link *l, remote_wire *w, uint32_t *watched)
@@ -125,11 +125,11 @@ static bool remote_open_wire(remote_link *l, remote_wire *w, uint32_t *watched, 
 /* Say HELLO to l->peer on two connections. */
 static void remote_connect_pair(remote_link *l)
 {
-    l->phase = REMOTE_PHASE_GREET;
+    l->phase = REMOTE_PHASE_HANDSHAKE;
     l->data.take = remote_take_reply;
     if (remote_open_wire(l, &l->data, &l->watched[0], "data") &&
         remote_open_wire(l, &l->ear, &l->watched[1], "ear")) {
-        (void)remote_greet(l);
+        (void)remote_handshake(l);
     }
 }
 

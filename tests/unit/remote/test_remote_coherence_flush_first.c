@@ -9,16 +9,16 @@
 #include "remote/data.h"
 #include "remote/link_inside.h"
 
-CELLAR_PRIVATE bool remote_greet_right(remote_link *l);
-CELLAR_PRIVATE void remote_greet_done_right(remote_link *l);
+CELLAR_PRIVATE bool remote_handshake_right(remote_link *l);
+CELLAR_PRIVATE void remote_handshake_done_right(remote_link *l);
 CELLAR_PRIVATE void remote_gap_right(cellar_remote *r);
 CELLAR_PRIVATE void remote_linked_right(cellar_remote *r);
 
-#define remote_greet remote_greet_right
-#define remote_greet_done remote_greet_done_right
-#include "src/remote/greet.c"
-#undef remote_greet
-#undef remote_greet_done
+#define remote_handshake remote_handshake_right
+#define remote_handshake_done remote_handshake_done_right
+#include "src/remote/handshake.c"
+#undef remote_handshake
+#undef remote_handshake_done
 #define remote_proven_until(link) ((void)(link), INT64_MAX)
 #include "src/remote/get.c"
 #undef remote_proven_until
@@ -32,9 +32,9 @@ enum { FIRST_TRIPS = 16 };
 static bool first_ends_behind; /* the right order */
 static uint32_t first_trips;   /* before the start of tracking */
 
-CELLAR_PRIVATE bool remote_greet(remote_link *l)
+CELLAR_PRIVATE bool remote_handshake(remote_link *l)
 {
-    if (!remote_greet_right(l)) { return false; }
+    if (!remote_handshake_right(l)) { return false; }
     first_trips = 0;
     atomic_store(&l->usable, true); /* requests go out behind HELLO, before CLIENT TRACKING */
     return true;
@@ -55,12 +55,12 @@ static void first_trip(remote_link *l)
     const remote_request q = { .bytes = ping, .bytes_len = 6, .replies = 1, .ctx = l,
                                .done = first_trip_done };
     l->subscribed = first_trips++ == FIRST_TRIPS;
-    if (l->subscribed) { remote_greet_done_right(l); }
+    if (l->subscribed) { remote_handshake_done_right(l); }
     else { (void)remote_post_own(l, &q); }
 }
 
 /* The ear calls this when it is subscribed. */
-CELLAR_PRIVATE void remote_greet_done(remote_link *l) { first_trip(l); }
+CELLAR_PRIVATE void remote_handshake_done(remote_link *l) { first_trip(l); }
 
 CELLAR_PRIVATE void remote_gap(cellar_remote *r)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * greet: the handshake: kind of the server, rights of the user, tracking.
+ * handshake: kind of the server, rights of the user, tracking.
  *
  * PICTURE    data:  HELLO [AUTH], probes of rights, SCRIPT LOAD ..  |
  *            ear:   HELLO [AUTH], SUBSCRIBE -> acknowledged         | both -> CLIENT TRACKING, SET
@@ -69,7 +69,7 @@ static void remote_lacks(remote_link *l, const char *right, const remote_reply *
 }
 
 /* Take an error reply of the handshake. False: it concerns nothing. */
-static bool remote_greet_error(remote_link *l, const remote_reply *reply, const char *right)
+static bool remote_handshake_error(remote_link *l, const remote_reply *reply, const char *right)
 {
     const remote_why why = remote_why_of(reply);
     if (why == REMOTE_WHY_NONE) { return false; }
@@ -178,7 +178,7 @@ static void remote_hello_error(remote_link *l, const remote_reply *reply)
         remote_break(l, REMOTE_WHY_AUTH, "the server wants a password");
     } else if (remote_starts(reply, "WRONGPASS ") || remote_starts(reply, "ERR AUTH ")) {
         remote_break(l, REMOTE_WHY_AUTH, "user name or password is wrong");
-    } else if (!remote_greet_error(l, reply, "+hello")) {
+    } else if (!remote_handshake_error(l, reply, "+hello")) {
         remote_break(l, REMOTE_WHY_REFUSED, "the server answers: %.*s",
                      (int)(reply->len < 100 ? reply->len : 100), reply->text);
     }
@@ -213,7 +213,7 @@ static bool remote_scripts_add(remote_link *l, remote_bytes *b, uint32_t *count)
 static void remote_script_reply(remote_link *l, uint32_t index, const remote_reply *reply)
 {
     char digest[41];
-    if (reply->type == REMOTE_ERROR && remote_greet_error(l, reply, "+script|load")) { return; }
+    if (reply->type == REMOTE_ERROR && remote_handshake_error(l, reply, "+script|load")) { return; }
     if (reply->type != REMOTE_STRING || reply->len != sizeof digest - 1) {
         remote_break(l, REMOTE_WHY_PROTOCOL, "SCRIPT LOAD returned no digest");
         return;
@@ -232,7 +232,7 @@ static void remote_reload_reply(void *link, uint32_t index, const remote_reply *
 {
     (void)index;
     if (reply->type == REMOTE_ERROR) {
-        (void)remote_greet_error((remote_link *)link, reply, "+script|load");
+        (void)remote_handshake_error((remote_link *)link, reply, "+script|load");
     }
 }
 
@@ -266,7 +266,7 @@ CELLAR_PRIVATE void remote_load_scripts(remote_link *l)
 
 /* ---- the handshake ---- */
 
-static void remote_greet_reply(void *link, uint32_t index, const remote_reply *reply)
+static void remote_handshake_reply(void *link, uint32_t index, const remote_reply *reply)
 {
     remote_link *l = link;
     if (l->why != REMOTE_WHY_NONE) { return; }
@@ -274,24 +274,24 @@ static void remote_greet_reply(void *link, uint32_t index, const remote_reply *r
         remote_hello_reply(l, reply, false);
     } else if (index <= REMOTE_PROBES) {
         if (reply->type == REMOTE_ERROR) {
-            (void)remote_greet_error(l, reply, remote_probes[index - 1].right);
+            (void)remote_handshake_error(l, reply, remote_probes[index - 1].right);
         }
     } else {
         remote_script_reply(l, index - 1 - (uint32_t)REMOTE_PROBES, reply);
     }
 }
 
-static void remote_greet_end(void *link, cellar_err err, remote_fate fate)
+static void remote_handshake_end(void *link, cellar_err err, remote_fate fate)
 {
     remote_link *l = link;
     remote_bytes_done(l, err, fate);
     if (err != CELLAR_OK || l->why != REMOTE_WHY_NONE) { return; }
     l->scripts_told = true;
-    l->greeted = true;
-    remote_greet_done(l);
+    l->answered = true;
+    remote_handshake_done(l);
 }
 
-static bool remote_greet_ear(remote_link *l)
+static bool remote_handshake_ear(remote_link *l)
 {
     static const char *const subscribe[2] = { "SUBSCRIBE", "__redis__:invalidate" };
     remote_bytes b = { .memory = l->e.memory, .secret = true };
@@ -304,10 +304,10 @@ static bool remote_greet_ear(remote_link *l)
     return fine;
 }
 
-static bool remote_greet_data(remote_link *l)
+static bool remote_handshake_data(remote_link *l)
 {
-    remote_request q = { .ctx = l, .replies = 1 + REMOTE_PROBES, .fn = remote_greet_reply,
-                         .done = remote_greet_end };
+    remote_request q = { .ctx = l, .replies = 1 + REMOTE_PROBES, .fn = remote_handshake_reply,
+                         .done = remote_handshake_end };
     remote_bytes_free(&l->bytes);
     bool fine = remote_auth_command(l, &l->bytes);
     for (size_t i = 0; fine && i < REMOTE_PROBES; i++) {
@@ -319,21 +319,21 @@ static bool remote_greet_data(remote_link *l)
     return fine && remote_post_own(l, &q);
 }
 
-CELLAR_PRIVATE bool remote_greet(remote_link *l)
+CELLAR_PRIVATE bool remote_handshake(remote_link *l)
 {
-    l->greeted = l->subscribed = false;
+    l->answered = l->subscribed = false;
     l->ear_step = 0;
     l->ear_id = 0;
     l->prefixes = 0;
-    if (remote_greet_data(l) && remote_greet_ear(l)) { return true; }
+    if (remote_handshake_data(l) && remote_handshake_ear(l)) { return true; }
     remote_bytes_free(&l->bytes);
     remote_break(l, REMOTE_WHY_NOMEM, "no memory for the handshake");
     return false;
 }
 
-CELLAR_PRIVATE void remote_greet_done(remote_link *l)
+CELLAR_PRIVATE void remote_handshake_done(remote_link *l)
 {
-    if (!l->greeted || !l->subscribed || l->phase != REMOTE_PHASE_GREET) { return; }
+    if (!l->answered || !l->subscribed || l->phase != REMOTE_PHASE_HANDSHAKE) { return; }
     remote_state_set(l, REMOTE_LINKED);
     remote_track(l, true);
 }
@@ -345,7 +345,7 @@ static void remote_track_reply(void *link, uint32_t index, const remote_reply *r
     remote_link *l = link;
     (void)index;
     if (reply->type != REMOTE_ERROR || l->why != REMOTE_WHY_NONE ||
-        remote_greet_error(l, reply, "+client|tracking")) {
+        remote_handshake_error(l, reply, "+client|tracking")) {
         return;
     }
     remote_break(l, REMOTE_WHY_REFUSED, "CLIENT TRACKING failed: %.*s",
