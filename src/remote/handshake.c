@@ -2,9 +2,9 @@
  *
  * handshake: kind of the server, rights of the user, tracking.
  *
- * PICTURE    data:  HELLO [AUTH], probes of rights, SCRIPT LOAD ..  |
- *            ear:   HELLO [AUTH], SUBSCRIBE -> acknowledged         | both -> CLIENT TRACKING, SET
- *            mark key -> linked -> (the layer above) -> remote_synced -> first mark
+ * PICTURE    data:        HELLO [AUTH], probes of rights, SCRIPT LOAD ..  |
+ *            subscriber:  HELLO [AUTH], SUBSCRIBE -> acknowledged         | both -> CLIENT TRACKING,
+ *            SET mark key -> linked -> (the layer above) -> remote_synced -> first mark
  * INVARIANTS `linked` follows the reply to CLIENT TRACKING: entries end after tracking is on.
  *            A flush before it would let a reply of the time between stay in memory unheard.
  * RIGHTS     Each probe is a command without effect. NOPERM names the missing right in the reason.
@@ -184,7 +184,7 @@ static void remote_hello_error(remote_link *l, const remote_reply *reply)
     }
 }
 
-CELLAR_PRIVATE void remote_hello_reply(remote_link *l, const remote_reply *reply, bool ear)
+CELLAR_PRIVATE void remote_hello_reply(remote_link *l, const remote_reply *reply, bool subscriber)
 {
     if (reply->type == REMOTE_ERROR) {
         remote_hello_error(l, reply);
@@ -192,7 +192,7 @@ CELLAR_PRIVATE void remote_hello_reply(remote_link *l, const remote_reply *reply
     }
     const remote_reply *id = remote_hello_field(reply, "id");
     remote_hello_check(l, reply);
-    if (ear && id != NULL) { l->ear_id = id->number; }
+    if (subscriber && id != NULL) { l->subscriber_id = id->number; }
 }
 
 /* ---- scripts ---- */
@@ -291,14 +291,14 @@ static void remote_handshake_end(void *link, cellar_err err, remote_fate fate)
     remote_handshake_done(l);
 }
 
-static bool remote_handshake_ear(remote_link *l)
+static bool remote_handshake_subscriber(remote_link *l)
 {
     static const char *const subscribe[2] = { "SUBSCRIBE", "__redis__:invalidate" };
     remote_bytes b = { .memory = l->e.memory, .secret = true };
     bool fine = remote_auth_command(l, &b) && remote_command(&b, 2, subscribe, NULL) == CELLAR_OK;
     if (fine) {
         struct iovec part = { b.data, b.len };
-        fine = remote_wire_send(&l->ear, &part, 1);
+        fine = remote_wire_send(&l->subscriber, &part, 1);
     }
     remote_bytes_free(&b);
     return fine;
@@ -322,10 +322,10 @@ static bool remote_handshake_data(remote_link *l)
 CELLAR_PRIVATE bool remote_handshake(remote_link *l)
 {
     l->answered = l->subscribed = false;
-    l->ear_step = 0;
-    l->ear_id = 0;
+    l->subscriber_step = 0;
+    l->subscriber_id = 0;
     l->prefixes = 0;
-    if (remote_handshake_data(l) && remote_handshake_ear(l)) { return true; }
+    if (remote_handshake_data(l) && remote_handshake_subscriber(l)) { return true; }
     remote_bytes_free(&l->bytes);
     remote_break(l, REMOTE_WHY_NOMEM, "no memory for the handshake");
     return false;
@@ -383,7 +383,7 @@ static bool remote_track_command(remote_link *l, remote_bytes *b, bool whole)
     const char *argv[FIXED + 2 * PREFIXES_MAX + 1] = { "CLIENT", "TRACKING", "ON", "REDIRECT", id,
                                                        "BCAST" };
     size_t argc = FIXED, lens[FIXED + 2 * PREFIXES_MAX + 1], n = 0;
-    (void)snprintf(id, sizeof id, "%lld", (long long)l->ear_id);
+    (void)snprintf(id, sizeof id, "%lld", (long long)l->subscriber_id);
     if (whole) {
         (void)snprintf(texts[n++], sizeof texts[0], "%.*s", (int)l->mark_prefix_len, l->mark_key);
     }

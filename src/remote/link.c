@@ -42,7 +42,7 @@ static void remote_read(remote_link *l, remote_wire *w, const char *which)
 /* Serve a socket with events. */
 static void remote_serve(remote_link *l, remote_wire *w, uint32_t events)
 {
-    const char *which = w == &l->data ? "data" : "ear";
+    const char *which = w == &l->data ? "data" : "subscriber";
     if (w->fd < 0 || l->why != REMOTE_WHY_NONE) { return; }
     if (!remote_wire_connected(w) || !remote_wire_flush(w)) {
         remote_break_wire(l, w, which);
@@ -181,10 +181,10 @@ static void remote_round(remote_link *l, int64_t wait_ms)
     remote_times(l);
     remote_requests(l);
     remote_bytes_note(l, &l->data);
-    remote_bytes_note(l, &l->ear);
+    remote_bytes_note(l, &l->subscriber);
     if (l->why != REMOTE_WHY_NONE) { remote_fall(l); }
     remote_rewatch(l, &l->data, &l->watched[0]);
-    remote_rewatch(l, &l->ear, &l->watched[1]);
+    remote_rewatch(l, &l->subscriber, &l->watched[1]);
     if (l->why != REMOTE_WHY_NONE) { remote_fall(l); }
 }
 
@@ -471,7 +471,7 @@ static void remote_link_free(remote_link *l)
 {
     const remote_memory *memory = l->e.memory;
     remote_wire_close(&l->data);
-    remote_wire_close(&l->ear);
+    remote_wire_close(&l->subscriber);
     remote_lookup_leave(l->lookup);
     remote_bytes_free(&l->bytes);
     remote_bytes_free(&l->mark_bytes);
@@ -493,7 +493,7 @@ static void remote_link_init(remote_link *l, const remote_config *c, const remot
     atomic_init(&l->asleep, 1);
     (void)pthread_mutex_init(&l->refusal_lock, NULL);
     remote_wire_init(&l->data, e->memory, remote_take_reply, l);
-    remote_wire_init(&l->ear, e->memory, remote_take_ear, l);
+    remote_wire_init(&l->subscriber, e->memory, remote_take_message, l);
     l->bytes = (remote_bytes){ .memory = e->memory, .secret = true };
     l->mark_bytes = (remote_bytes){ .memory = e->memory };
     l->mark_prefix_len = (size_t)snprintf(l->mark_key, sizeof l->mark_key, "~%s:%s:", c->prefix,

@@ -3,7 +3,7 @@
  * link: the connection to the server: requests and replies, invalidations, proofs of delivery.
  *
  * PICTURE    callers -> tickets -> I/O thread -> *data* connection -> replies in order -> callers
- *                                             -> *ear* connection  -> invalidations -> events
+ *                                             -> *subscriber*      -> invalidations -> events
  * STATES     DOWN    no usable connection; requests fail at once
  *            LINKED  both connections answer; tracking is not on yet
  *            GAP     tracking is on, but delivery is not proven: control keys are read, entries end

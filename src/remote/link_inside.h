@@ -75,7 +75,7 @@ typedef struct remote_mark {
     int64_t sent_ns;
     uint32_t number;      /* 0: none in flight */
     bool fresh;           /* its script made a new key */
-    bool echoed, replied; /* by *ear*; by *data* */
+    bool echoed, replied; /* by *subscriber*; by *data* */
     bool counts;          /* sent in PHASE_MARKS, and no gap since */
     bool lost;            /* the key of the mark was gone: no proof */
     int64_t server_ms;    /* clock of the server in the reply */
@@ -118,8 +118,8 @@ struct remote_link {
 
     /* I/O thread. */
     remote_phase phase;
-    remote_wire data, ear;
-    uint32_t watched[2];           /* epoll events of data, ear; 0: not watched */
+    remote_wire data, subscriber;
+    uint32_t watched[2];           /* epoll events of data, subscriber; 0: not watched */
     remote_tickets queue, flight;
     uint32_t ended_groups;         /* groups from here on have no ended tickets */
     remote_address at;             /* server or Sentinel of this attempt */
@@ -127,9 +127,9 @@ struct remote_link {
     remote_lookup *lookup;         /* of a name; NULL: none */
     remote_peer peer;
     bool found;                    /* a Sentinel named the server */
-    bool answered, subscribed;     /* data; ear */
-    uint32_t ear_step;
-    int64_t ear_id;
+    bool answered, subscribed;     /* data; subscriber */
+    uint32_t subscriber_step;
+    int64_t subscriber_id;
     uint32_t attempt, failures;    /* attempts ever; in a row */
     int64_t retry_ns, deadline_ns; /* of the pause; of the name, then till tracking is on */
     bool gap_told;                 /* `linked` was not called since `gap` */
@@ -195,8 +195,8 @@ CELLAR_PRIVATE void remote_mark_heard(remote_link *l, const char *key, size_t le
 CELLAR_PRIVATE void remote_mark_tick(remote_link *l);
 CELLAR_PRIVATE bool remote_mark_due(remote_link *l);
 
-/* ---- ear.c ---- */
-CELLAR_PRIVATE void remote_take_ear(void *link, const remote_reply *reply);
+/* ---- subscriber.c ---- */
+CELLAR_PRIVATE void remote_take_message(void *link, const remote_reply *reply);
 
 /* ---- handshake.c ---- */
 CELLAR_PRIVATE bool remote_handshake(remote_link *l); /* begin the handshake on both connections */
@@ -204,7 +204,7 @@ CELLAR_PRIVATE void remote_handshake_done(remote_link *l); /* go on when both co
                                                             * ready */
 CELLAR_PRIVATE void remote_track(remote_link *l, bool whole);
 CELLAR_PRIVATE bool remote_auth_command(remote_link *l, remote_bytes *b); /* HELLO 2 [AUTH ..] */
-CELLAR_PRIVATE void remote_hello_reply(remote_link *l, const remote_reply *reply, bool ear);
+CELLAR_PRIVATE void remote_hello_reply(remote_link *l, const remote_reply *reply, bool subscriber);
 CELLAR_PRIVATE void remote_load_scripts(remote_link *l); /* again, after NOSCRIPT */
 
 /* ---- state.c ---- */

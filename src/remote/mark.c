@@ -2,10 +2,10 @@
  *
  * mark: the proof that every change was heard.
  *
- * PICTURE    I/O thread -- script: PEXPIRE mark key --> server -- invalidation --> *ear*
+ * PICTURE    I/O thread -- script: PEXPIRE mark key --> server -- invalidation --> *subscriber*
  *                 s = now                                               both back: s + proof_ms
- * INVARIANTS The server executed the mark after s, and *ear* delivers in order: what was executed
- *            before s was handled when the mark is heard. One mark is in flight at a time.
+ * INVARIANTS The server executed the mark after s, and *subscriber* delivers in order: what was
+ *            executed before s was handled when the mark is heard. One mark is in flight at a time.
  *            A key that expired or was evicted is announced, too. So the reply must say that the
  *            key existed; else the next mark makes a key of a new number. It is sent immediately,
  *            or after proof_ms / 4 if the lost mark had made its key, as the first one of a link.

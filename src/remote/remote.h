@@ -96,7 +96,7 @@ CELLAR_PRIVATE void remote_data_drain(cellar_remote *r, int64_t wait_ms);
 CELLAR_PRIVATE void remote_data_figures(struct remote_data *d, cellar_remote_stats *out);
 
 /* Handle one invalidated key. The I/O thread calls this and the following ones, in the order in
- * which the ear received the messages. */
+ * which the subscriber received the messages. */
 CELLAR_PRIVATE void remote_heard(cellar_remote *r, const char *key, size_t len);
 /* Handle a flush of the server. */
 CELLAR_PRIVATE void remote_heard_flush(cellar_remote *r);

@@ -75,14 +75,14 @@ static void remote_wire_drop(remote_link *l, remote_wire *w, uint32_t *watched)
 CELLAR_PRIVATE void remote_fall(remote_link *l)
 {
     const remote_why why = l->why;
-    const int error = l->data.sys_errno != 0 ? l->data.sys_errno : l->ear.sys_errno;
+    const int error = l->data.sys_errno != 0 ? l->data.sys_errno : l->subscriber.sys_errno;
     atomic_store(&l->usable, false);
     remote_state_set(l, REMOTE_DOWN);
     remote_gap_begin(l);
     l->phase = REMOTE_PHASE_PAUSE;
     remote_wire_drop(l, &l->data, &l->watched[0]);
-    remote_wire_drop(l, &l->ear, &l->watched[1]);
-    l->data.sys_errno = l->ear.sys_errno = 0;
+    remote_wire_drop(l, &l->subscriber, &l->watched[1]);
+    l->data.sys_errno = l->subscriber.sys_errno = 0;
     remote_refusal_note(l, why, error); /* first: a caller that wakes may ask for it */
     remote_end_all(l, why == REMOTE_WHY_CLOSE ? CELLAR_E_CLOSED : CELLAR_E_IO);
     l->mark.number = 0;
@@ -128,7 +128,7 @@ static void remote_connect_pair(remote_link *l)
     l->phase = REMOTE_PHASE_HANDSHAKE;
     l->data.take = remote_take_reply;
     if (remote_open_wire(l, &l->data, &l->watched[0], "data") &&
-        remote_open_wire(l, &l->ear, &l->watched[1], "ear")) {
+        remote_open_wire(l, &l->subscriber, &l->watched[1], "subscriber")) {
         (void)remote_handshake(l);
     }
 }

@@ -5,7 +5,7 @@
 #         the port, the parsers of policy files, settings and cron expressions, topic patterns, and
 #         the readers of replies, messages (with libhiredis) and envelopes of a server.
 # Method: libFuzzer with ASan and UBSan over l2.c, kit.c, policy.c, settings.c, cron.c, topic.c,
-#         resp.c, resp_parse.c, resp_http.c, remote_wire.c, remote_ear.c and remote_form.c,
+#         resp.c, resp_parse.c, resp_http.c, remote_wire.c, remote_subscriber.c and remote_form.c,
 #         FUZZ_SECONDS (60) each; the targets of the port, of replies and of messages begin with
 #         seeds, a line a conversation, as printf reads it.
 . tests/support/t.sh
@@ -50,7 +50,7 @@ if [ -n "$found" ]; then
     if [ -f /usr/include/hiredis/hiredis.h ]; then
         t_case replies_of_any_bytes_read_equally_in_pieces fuzz $found remote_wire \
             "src/remote/wire.c -lhiredis"
-        t_case messages_of_any_bytes_are_heard_equally_in_pieces fuzz $found remote_ear \
+        t_case messages_of_any_bytes_are_heard_equally_in_pieces fuzz $found remote_subscriber \
             "$all $(ls src/remote/*.c) -lhiredis"
     else
         t_skip replies_of_any_bytes_read_equally_in_pieces "no libhiredis-dev"

@@ -34,8 +34,8 @@ struct remote_link {
     redisContext *idle[SHARE_CONNECTIONS];
     size_t idle_count;
     int64_t delay_ms;                       /* each reply is delivered so late */
-    pthread_t ear;
-    redisContext *ear_c, *data_c;
+    pthread_t subscriber;
+    redisContext *subscriber_c, *data_c;
     atomic_bool ended;
     atomic_uint heard;                      /* invalidations so far; a futex of the test */
 };
@@ -217,11 +217,11 @@ static void *share_hear(void *arg)
     share *s = arg;
     while (!atomic_load(&s->link.ended)) {
         redisReply *reply = NULL;
-        struct pollfd fd = { .fd = s->link.ear_c->fd, .events = POLLIN };
+        struct pollfd fd = { .fd = s->link.subscriber_c->fd, .events = POLLIN };
         (void)poll(&fd, 1, 10);
         if (fd.revents == 0) { continue; }
-        if (redisBufferRead(s->link.ear_c) != REDIS_OK) { break; }
-        while (redisGetReplyFromReader(s->link.ear_c, (void **)&reply) == REDIS_OK &&
+        if (redisBufferRead(s->link.subscriber_c) != REDIS_OK) { break; }
+        while (redisGetReplyFromReader(s->link.subscriber_c, (void **)&reply) == REDIS_OK &&
                reply != NULL) {
             if (reply->elements == 3 && reply->element[2]->type == REDIS_REPLY_ARRAY) {
                 for (size_t i = 0; i < reply->element[2]->elements; i++) {
@@ -240,25 +240,26 @@ static void *share_hear(void *arg)
 
 T_INLINE void share_listen(share *s)
 {
-    s->link.ear_c = engine_connect(s->link.e);
+    s->link.subscriber_c = engine_connect(s->link.e);
     s->link.data_c = engine_connect(s->link.e);
-    T_REQUIRE(s->link.ear_c != NULL && s->link.data_c != NULL);
-    redisReply *id = redisCommand(s->link.ear_c, "CLIENT ID");
+    T_REQUIRE(s->link.subscriber_c != NULL && s->link.data_c != NULL);
+    redisReply *id = redisCommand(s->link.subscriber_c, "CLIENT ID");
     T_REQUIRE(id != NULL && id->type == REDIS_REPLY_INTEGER);
-    redisReply *on = redisCommand(s->link.ear_c, "SUBSCRIBE __redis__:invalidate");
+    redisReply *on = redisCommand(s->link.subscriber_c, "SUBSCRIBE __redis__:invalidate");
     redisReply *track = redisCommand(s->link.data_c, "CLIENT TRACKING ON REDIRECT %lld BCAST "
                                      "PREFIX app:users: PREFIX app:~ NOLOOP", id->integer);
     T_REQUIRE(on != NULL && track != NULL && track->type == REDIS_REPLY_STATUS);
     freeReplyObject(id);
     freeReplyObject(on);
     freeReplyObject(track);
-    T_REQUIRE(pthread_create(&s->link.ear, NULL, share_hear, s) == 0);
+    T_REQUIRE(pthread_create(&s->link.subscriber, NULL, share_hear, s) == 0);
 }
 
 T_INLINE void share_open(share *s, const engine *e)
 {
     const struct sigaction ignore = { .sa_handler = SIG_IGN };
-    sigaction(SIGPIPE, &ignore, NULL); /* hiredis writes to connections that the server has closed */
+    sigaction(SIGPIPE, &ignore,
+              NULL); /* hiredis writes to connections that the server has closed */
     memset(s, 0, sizeof *s);
     s->r.link = &s->link;
     s->r.cfg.io_ms = 10000 * t_patience();
@@ -278,8 +279,8 @@ T_INLINE void share_open(share *s, const engine *e)
 T_INLINE void share_close(share *s)
 {
     atomic_store(&s->link.ended, true);
-    pthread_join(s->link.ear, NULL);
-    redisFree(s->link.ear_c);
+    pthread_join(s->link.subscriber, NULL);
+    redisFree(s->link.subscriber_c);
     redisFree(s->link.data_c);
     while (s->link.idle_count > 0) { redisFree(s->link.idle[--s->link.idle_count]); }
     pthread_mutex_destroy(&s->link.lock);

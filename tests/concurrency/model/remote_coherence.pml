@@ -4,9 +4,12 @@
  *
  * PICTURE    get: stamp, pending, life noted -> GET -> window: kept if the stamp is the same
  *            own: stamp raised, pending -> SET, which is not reported -> window -> pending ends
- *            stranger: SET -> reported to the ear, if tracking is on and the ear lives
- *            ear: report -> stamp raised, entry removed     cut -> gap: tracking on, THEN new life
- * THREADS    NGET gets, NFOR strangers, NOWN own sets, NBREAK cuts of the ear with all in it; Ear.
+ *            stranger: SET -> reported to the subscriber, if tracking is on and the subscriber
+ *            lives
+ *            subscriber: report -> stamp raised, entry removed
+ *            cut -> gap: tracking on, THEN new life
+ * THREADS    NGET gets, NFOR strangers, NOWN own sets, NBREAK cuts of the subscriber with all in
+ *            it; Subscriber.
  * SHOWN      When all is quiet, an entry of the current life is what the server has. Without a cut
  *            no get that begins after a report was handled returns an older value.
  * MUTANTS    in the model only: NO_STAMP (a reply is kept as it comes), STAMP_AT_REPLY, OWN_NO_STAMP
@@ -30,7 +33,7 @@
 
 byte db = 1;                  /* version in the server; each change makes a new one */
 bool tracking = true, broken; /* broken: the connection is gone, the process does not know yet */
-byte queue;                   /* reports on their way to the ear */
+byte queue;                   /* reports on their way to the subscriber */
 bool has;
 byte val, entry_life, life, stamp, pending, heard_version, running;
 
@@ -99,7 +102,7 @@ proctype stranger() {
     running--
 }
 
-active proctype ear() {
+active proctype subscriber() {
 end:
     do
     :: d_step {

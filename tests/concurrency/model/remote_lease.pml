@@ -8,9 +8,10 @@
  *            all, also to the process itself -> memory, if the stamp is that of the take
  *            failure: delete, only if the key has this placeholder      PX: the placeholder expires
  * THREADS    LOADS processes that load; NGET gets of the first one; Source: CHANGES changes, each
- *            followed by DEL or SET of the key; Expiry of a placeholder, once; ears that handle
- *            reports late. A round of the server ends any time: it reports the key to all but the
- *            process that wrote it last. A round that a script wrote last is reported to all.
+ *            followed by DEL or SET of the key; Expiry of a placeholder, once; subscribers that
+ *            handle reports late. A round of the server ends any time: it reports the key to all
+ *            but the process that wrote it last. A round that a script wrote last is reported to
+ *            all.
  * SHOWN      When all is quiet, the value in the server and those in memory are that of the source.
  *            A process deletes only its own placeholder. While it loads, memory has no other value
  *            than the server, unless a report is on its way.
@@ -150,7 +151,7 @@ end:
     od
 }
 
-proctype ear(byte i) {
+proctype subscriber(byte i) {
 end:
     do
     :: d_step {
@@ -193,7 +194,7 @@ init {
     byte n;
     atomic {
         running = 2 + LOADS + NGET;
-        do :: n < LOADS -> run load(n, n); run ear(n); n++ :: else -> n = 0; break od;
+        do :: n < LOADS -> run load(n, n); run subscriber(n); n++ :: else -> n = 0; break od;
         do :: n < NGET -> run get(0); n++ :: else -> n = 0; break od;
         run changes(); run expires(); run round()
     };

@@ -7,8 +7,8 @@
  *            forgot <= round noted
  *            get: life of memory noted -> server reads {value, born} -> reply: number unknown:
  *            question first; born < number: a miss; else kept, if the life is still the noted one
- * THREADS    Ends of the tag by another process (ENDS), each behind a change of the value; Ear,
- *            which hears them late; gets; questions of the ear and of gets.
+ * THREADS    Ends of the tag by another process (ENDS), each behind a change of the value;
+ *            Subscriber, which hears them late; gets; questions of the subscriber and of gets.
  * SHOWN      When all is quiet, memory has no value of before the last end that was heard. A get
  *            that begins behind a heard end returns none.
  * MUTANTS    in the model only: REPLY_COUNTS (each reply makes the number known), ENDED_FIRST
@@ -23,7 +23,7 @@
 #endif
 
 byte tag = 1, born = 1;       /* of the server: number of the tag; birth of its value */
-byte reports;                 /* ends on their way to the ear */
+byte reports;                 /* ends on their way to the subscriber */
 byte heard;                   /* number of the last end that was heard */
 byte number = 1, round, forgot, life, running;
 bool known = true;
@@ -49,7 +49,7 @@ proctype ends() {             /* the value in the server stays: it is of before 
     running--
 }
 
-active proctype ear() {
+active proctype subscriber() {
     byte x, r;
 end:
     do

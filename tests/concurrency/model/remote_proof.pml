@@ -3,13 +3,13 @@
  * remote_proof: marks that prove delivery: no hit is older than T by the clock of the process.
  *
  * PICTURE    I/O thread: noted = now -> mark on `data` -> server, after the reports of its round ->
- *            `ear` and the reply on `data`: both -> proven_until = noted + T
+ *            `subscriber` and the reply on `data`: both -> proven_until = noted + T
  *            hit: only while now < proven_until
  *            The key of the mark was gone: the reply says so, and the next mark makes a key of a
  *            new number. A key that expires is reported as well.
- * THREADS    Clock of END ticks, Writer (a stranger, two changes), Mark (one in flight), Ear (reads
- *            at any moment: it may be suspended), Expiry of the key of the mark, once, Cut of the
- *            ear that `data` does not notice, Hits.
+ * THREADS    Clock of END ticks, Writer (a stranger, two changes), Mark (one in flight), Subscriber
+ *            (reads at any moment: it may be suspended), Expiry of the key of the mark, once, Cut
+ *            of the subscriber that `data` does not notice, Hits.
  * SHOWN      A value that a hit returns at time x was the server's value after x - T.
  * MUTANTS    in the model only: FROM_REPLY (T counts from the return of the mark), BY_PING (the
  *            reply alone counts), ECHO_ALONE (the report of the key alone counts), SAME_KEY (a lost
@@ -27,7 +27,7 @@
 byte now, db = 1, val = 1;    /* val 0: no entry in memory */
 byte replaced[4] = NEVER;     /* when the version was replaced in the server */
 byte proven_until = T, noted;
-bool flying, flag = true, dead; /* dead: the ear is gone, `data` goes on answering */
+bool flying, flag = true, dead; /* dead: the subscriber is gone, `data` goes on answering */
 byte number = 1;              /* of the key of the marks in this process */
 bool there = true;            /* the server has the key */
 bool rekey, makes, echoed, replied, existed; /* of the mark in flight */
@@ -117,7 +117,7 @@ active proctype expires() {
     fi
 }
 
-active proctype ear() {
+active proctype subscriber() {
     byte m;
 end:
     do

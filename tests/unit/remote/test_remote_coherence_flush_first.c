@@ -59,7 +59,7 @@ static void first_trip(remote_link *l)
     else { (void)remote_post_own(l, &q); }
 }
 
-/* The ear calls this when it is subscribed. */
+/* The subscriber calls this when it is subscribed. */
 CELLAR_PRIVATE void remote_handshake_done(remote_link *l) { first_trip(l); }
 
 CELLAR_PRIVATE void remote_gap(cellar_remote *r)

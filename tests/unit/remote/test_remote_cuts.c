@@ -62,7 +62,7 @@ static void both_close(void)
     engine_stop(&server);
 }
 
-/* Return the newest connection for requests of `a`: *data* connects before *ear*. */
+/* Return the newest connection for requests of `a`: *data* connects before *subscriber*. */
 static byte_proxy_line *line_of_data(void)
 {
     return &proxy.line[(atomic_load(&proxy.lines) - 2) % BYTE_PROXY_LINES];

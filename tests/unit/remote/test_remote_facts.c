@@ -2,9 +2,9 @@
  *
  * Aim:    what the remote tier assumes of the server is true of the server at hand: which changes
  *         CLIENT TRACKING reports, in which order, and which commands a bad day refuses.
- * Method: hiredis alone, without cellar: a connection `data` with tracking, its `ear`, and a
- *         stranger. A mark ends each case: own scripts are reported, so the keys that the ear
- *         receives before its own mark are all keys that the server reported.
+ * Method: hiredis alone, without cellar: a connection `data` with tracking, its `subscriber`, and a
+ *         stranger. A mark ends each case: own scripts are reported, so the keys that the
+ *         subscriber receives before its own mark are all keys that the server reported.
  * NEEDS   redis-server; CELLAR_TEST_ENGINE=path asks another server. */
 #include "tests/support/engine_kit.h"
 #include "tests/support/t.h"
@@ -15,7 +15,7 @@
 
 typedef struct facts {
     engine e;               /* e.c is the stranger */
-    redisContext *data, *ear;
+    redisContext *data, *subscriber;
     char heard[512];        /* keys before the mark, each followed by one blank; "nil " a flush */
 } facts;
 
@@ -46,13 +46,13 @@ static bool facts_open(facts *f, const char *const *words)
     memset(f, 0, sizeof *f);
     if (!engine_start(&f->e, words)) { return false; }
     f->data = engine_connect(&f->e);
-    f->ear = engine_connect(&f->e);
-    T_REQUIRE(f->data != NULL && f->ear != NULL);
-    redisReply *r = redisCommand(f->ear, "CLIENT ID");
+    f->subscriber = engine_connect(&f->e);
+    T_REQUIRE(f->data != NULL && f->subscriber != NULL);
+    redisReply *r = redisCommand(f->subscriber, "CLIENT ID");
     T_REQUIRE(r != NULL && r->type == REDIS_REPLY_INTEGER);
     const long long id = r->integer;
     freeReplyObject(r);
-    T_REQUIRE(facts_do(f->ear, "SUBSCRIBE __redis__:invalidate"));
+    T_REQUIRE(facts_do(f->subscriber, "SUBSCRIBE __redis__:invalidate"));
     T_REQUIRE(facts_do(f->data, TRACK, id));
     T_REQUIRE(facts_do(f->data, "SET " MARK " 1"));
     return true;
@@ -61,7 +61,7 @@ static bool facts_open(facts *f, const char *const *words)
 static void facts_close(facts *f)
 {
     if (f->data != NULL) { redisFree(f->data); }
-    if (f->ear != NULL) { redisFree(f->ear); }
+    if (f->subscriber != NULL) { redisFree(f->subscriber); }
     engine_stop(&f->e);
 }
 
@@ -84,14 +84,14 @@ static bool facts_note(facts *f, const redisReply *m)
     return mark;
 }
 
-/* Return what the ear received up to a mark that is sent now. */
+/* Return what the subscriber received up to a mark that is sent now. */
 static const char *facts_heard(facts *f)
 {
     f->heard[0] = '\0';
     T_REQUIRE(facts_do(f->data, "EVAL %s 1 " MARK, MARK_SCRIPT));
     for (bool mark = false; !mark;) {
         redisReply *m = NULL;
-        T_REQUIRE(redisGetReply(f->ear, (void **)&m) == REDIS_OK);
+        T_REQUIRE(redisGetReply(f->subscriber, (void **)&m) == REDIS_OK);
         mark = facts_note(f, m);
         freeReplyObject(m);
     }
@@ -270,7 +270,7 @@ static void other_database_is_reported_under_the_same_name(void)
     facts_close(&f);
 }
 
-static void data_answers_without_its_ear_and_tracking_info_tells(void)
+static void data_answers_without_its_subscriber_and_tracking_info_tells(void)
 {
     facts f;
     if (!facts_open(&f, NULL)) { return; }
@@ -289,7 +289,7 @@ static void data_answers_without_its_ear_and_tracking_info_tells(void)
     facts_close(&f);
 }
 
-static void ear_answers_without_data_and_hears_nothing(void)
+static void subscriber_answers_without_data_and_hears_nothing(void)
 {
     facts f;
     if (!facts_open(&f, NULL)) { return; }
@@ -301,7 +301,7 @@ static void ear_answers_without_data_and_hears_nothing(void)
         T_REQUIRE(list != NULL && list->type == REDIS_REPLY_STRING);
     } while (strchr(list->str, '\n') != list->str + list->len - 1); /* until it is the stranger's */
     engine_ask(&f.e, "SET t:1 a");
-    redisReply *r = redisCommand(f.ear, "PING");
+    redisReply *r = redisCommand(f.subscriber, "PING");
     T_REQUIRE(r != NULL && r->type == REDIS_REPLY_ARRAY && r->elements == 2);
     T_EQ_STR(r->element[0]->str, "pong");
     freeReplyObject(r);
@@ -387,8 +387,8 @@ T_MAIN("remote_facts", T_CASE(changes_by_others_are_reported), T_CASE(own_change
        T_CASE(mark_comes_after_values_of_its_round), T_CASE(expiry_is_reported),
        T_CASE(flush_is_reported_as_nil), T_CASE(eviction_is_reported),
        T_CASE(other_database_is_reported_under_the_same_name),
-       T_CASE(data_answers_without_its_ear_and_tracking_info_tells),
-       T_CASE(ear_answers_without_data_and_hears_nothing),
+       T_CASE(data_answers_without_its_subscriber_and_tracking_info_tells),
+       T_CASE(subscriber_answers_without_data_and_hears_nothing),
        T_CASE(overlapping_prefixes_are_refused), T_CASE(full_server_lets_mark_and_unlink_through),
        T_CASE(full_server_lets_a_script_write_behind_an_unlink),
        T_CASE(replica_and_primary_without_replicas_refuse_the_mark),

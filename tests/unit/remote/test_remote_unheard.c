@@ -281,7 +281,7 @@ static void flush_without_memory_ends_all(void)
     engine_stop(&server);
 }
 
-/* The server closes *ear* instead of sending more than its limit. */
+/* The server closes *subscriber* instead of sending more than its limit. */
 static void message_above_the_output_limit_ends_memory(void)
 {
     static const char sets[] = "for i = 1, 4000 do "

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * fuzz/remote_ear: messages of any bytes on *ear*, whole and in pieces.
+ * fuzz/remote_subscriber: messages of any bytes on *subscriber*, whole and in pieces.
  *
  * INPUT      first byte: odd: behind HELLO and SUBSCRIBE; the rest: what a server sends
  * ORACLE     no crash, no sanitizer report. The same events in any pieces: keys, flushes, proofs,
  *            and whether the link must break. Keys of marks are no keys of values. Behind a reason
  *            to break nothing is heard. All memory returns.
- * USE        tests/fuzz/test_remote_ear_fuzz.c: seeded inputs. libFuzzer: matrix_fuzz.sh. */
+ * USE        tests/fuzz/test_remote_subscriber_fuzz.c: seeded inputs. libFuzzer: matrix_fuzz.sh. */
 #include "remote/link_inside.h"
 #include "tests/support/link_kit.h"
 #include "tests/fuzz/must.h"
@@ -16,19 +16,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 enum { FUZZ_STRING = 64 };
 static uint64_t fuzz_keys, fuzz_flushes, fuzz_proofs;
 
-typedef struct fuzz_ear {
+typedef struct fuzz_subscriber {
     link_kit k;
     uint64_t sum;
-} fuzz_ear;
+} fuzz_subscriber;
 
-static void fuzz_mix(fuzz_ear *e, uint64_t n)
+static void fuzz_mix(fuzz_subscriber *e, uint64_t n)
 {
     e->sum = (e->sum ^ n) * UINT64_C(1099511628211);
 }
 
 static void fuzz_heard(void *ctx, const char *key, size_t len)
 {
-    fuzz_ear *e = ctx;
+    fuzz_subscriber *e = ctx;
     const remote_link *l = e->k.link;
     FUZZ_MUST(len <= FUZZ_STRING && l->why == REMOTE_WHY_NONE);
     FUZZ_MUST(len < l->mark_prefix_len || memcmp(key, l->mark_key, l->mark_prefix_len) != 0);
@@ -39,7 +39,7 @@ static void fuzz_heard(void *ctx, const char *key, size_t len)
 
 static void fuzz_heard_flush(void *ctx)
 {
-    fuzz_ear *e = ctx;
+    fuzz_subscriber *e = ctx;
     FUZZ_MUST(e->k.link->why == REMOTE_WHY_NONE);
     fuzz_flushes++;
     fuzz_mix(e, 'f');
@@ -47,23 +47,23 @@ static void fuzz_heard_flush(void *ctx)
 
 static void fuzz_proven(void *ctx, int64_t until_ms)
 {
-    fuzz_ear *e = ctx;
+    fuzz_subscriber *e = ctx;
     (void)until_ms;
     fuzz_proofs++;
     fuzz_mix(e, 'p');
 }
 
-/* Let *ear* read from a socket, with a mark in flight that has its reply. */
+/* Let *subscriber* read from a socket, with a mark in flight that has its reply. */
 static void fuzz_connect(remote_link *l, int fd, bool subscribed)
 {
-    remote_wire *w = &l->ear;
+    remote_wire *w = &l->subscriber;
     w->string_max = FUZZ_STRING;
     w->fd = fd; /* as remote_wire_connect makes it */
     w->connected = true;
     w->reader = redisReaderCreateWithFunctions(&w->functions);
     FUZZ_MUST(w->reader != NULL);
     w->reader->privdata = w;
-    l->ear_step = subscribed;
+    l->subscriber_step = subscribed;
     l->subscribed = subscribed;
     (void)snprintf(l->mark_key + l->mark_prefix_len, sizeof l->mark_key - l->mark_prefix_len, "1");
     l->mark = (remote_mark){ .number = 1, .replied = true, .counts = true };
@@ -72,7 +72,7 @@ static void fuzz_connect(remote_link *l, int fd, bool subscribed)
 /* Read `n` bytes, `piece` in each read. Return a checksum of all events and of the end. */
 static uint64_t fuzz_read(const uint8_t *data, size_t n, size_t piece, bool subscribed)
 {
-    static fuzz_ear e;
+    static fuzz_subscriber e;
     int ends[2];
     bool fine = true, more;
     link_kit_init(&e.k, "/none");
@@ -87,12 +87,12 @@ static uint64_t fuzz_read(const uint8_t *data, size_t n, size_t piece, bool subs
     for (size_t at = 0; fine && at < n; at += piece) {
         if (piece > n - at) { piece = n - at; }
         FUZZ_MUST(send(ends[1], data + at, piece, 0) == (ssize_t)piece);
-        fine = remote_wire_read(&l->ear, &more);
+        fine = remote_wire_read(&l->subscriber, &more);
     }
     fuzz_mix(&e, fine);
     fuzz_mix(&e, l->why);
     fuzz_mix(&e, l->subscribed);
-    remote_wire_close(&l->ear);
+    remote_wire_close(&l->subscriber);
     link_kit_close(&e.k);
     close(ends[1]);
     return e.sum;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * ear: the connection that receives invalidations.
+ * subscriber: the connection that receives invalidations.
  *
  * WALK       reply to HELLO -> acknowledgement of SUBSCRIBE -> messages. Messages may come before
  *            the acknowledgement. The payload is an array of keys, or nil: a flush. */
@@ -8,7 +8,7 @@
 
 #include "remote/reason.h"
 
-static const char remote_ear_channel[] = "__redis__:invalidate";
+static const char remote_subscriber_channel[] = "__redis__:invalidate";
 
 static bool remote_is_text(const remote_reply *r, const char *text)
 {
@@ -17,7 +17,7 @@ static bool remote_is_text(const remote_reply *r, const char *text)
 }
 
 /* Hand over one key: a mark of this link, or a key for the layer above. */
-static void remote_ear_key(remote_link *l, const remote_reply *key)
+static void remote_subscriber_key(remote_link *l, const remote_reply *key)
 {
     if (key->type != REMOTE_STRING) {
         remote_break(l, REMOTE_WHY_PROTOCOL, "an invalidation has no key");
@@ -32,7 +32,7 @@ static void remote_ear_key(remote_link *l, const remote_reply *key)
     }
 }
 
-static void remote_ear_message(remote_link *l, const remote_reply *payload)
+static void remote_subscriber_message(remote_link *l, const remote_reply *payload)
 {
     remote_count(l, REMOTE_LINK_MESSAGES, 1);
     if (payload->type == REMOTE_NIL) {
@@ -40,20 +40,20 @@ static void remote_ear_message(remote_link *l, const remote_reply *payload)
         l->e.heard_flush(l->e.ctx);
     } else if (payload->type == REMOTE_ARRAY) {
         for (const remote_reply *key = payload->first; key != NULL; key = key->next) {
-            remote_ear_key(l, key);
+            remote_subscriber_key(l, key);
         }
     } else if (payload->type == REMOTE_STRING) {
-        remote_ear_key(l, payload);
+        remote_subscriber_key(l, payload);
     } else {
         remote_break(l, REMOTE_WHY_PROTOCOL, "an invalidation has another form");
     }
 }
 
 /* Take a refusal of HELLO or SUBSCRIBE. */
-static void remote_ear_error(remote_link *l, const remote_reply *reply)
+static void remote_subscriber_error(remote_link *l, const remote_reply *reply)
 {
     const remote_why why = remote_why_of(reply);
-    if (why == REMOTE_WHY_NOPERM && l->ear_step != 0) {
+    if (why == REMOTE_WHY_NOPERM && l->subscriber_step != 0) {
         remote_break(l, why, "the user lacks the right %s",
                      memmem(reply->text, reply->len, "channel", 7) != NULL
                          ? "&__redis__:invalidate" : "+subscribe");
@@ -63,24 +63,24 @@ static void remote_ear_error(remote_link *l, const remote_reply *reply)
                  (int)(reply->len < 100 ? reply->len : 100), reply->text);
 }
 
-CELLAR_PRIVATE void remote_take_ear(void *link, const remote_reply *reply)
+CELLAR_PRIVATE void remote_take_message(void *link, const remote_reply *reply)
 {
     remote_link *l = link;
     if (l->why != REMOTE_WHY_NONE) { return; }
-    if (l->ear_step == 0) {
+    if (l->subscriber_step == 0) {
         remote_hello_reply(l, reply, true);
-        l->ear_step = 1;
+        l->subscriber_step = 1;
         return;
     }
     if (reply->type == REMOTE_ERROR) {
-        remote_ear_error(l, reply);
+        remote_subscriber_error(l, reply);
         return;
     }
     const remote_reply *kind = reply->type == REMOTE_ARRAY ? reply->first : NULL;
     const remote_reply *channel = kind != NULL ? kind->next : NULL;
-    const bool ours = reply->count == 3 && remote_is_text(channel, remote_ear_channel);
+    const bool ours = reply->count == 3 && remote_is_text(channel, remote_subscriber_channel);
     if (ours && remote_is_text(kind, "message")) {
-        remote_ear_message(l, channel->next);
+        remote_subscriber_message(l, channel->next);
     } else if (ours && remote_is_text(kind, "subscribe")) {
         l->subscribed = true;
         remote_handshake_done(l);
