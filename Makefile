@@ -72,8 +72,9 @@ GUESTS     = wheel work kit resp
 GUEST_BASE = sha256 net float_text process memory_limit
 SRC_GUESTS = $(foreach g,$(GUESTS),$(filter src/$(g)/%,$(SRC))) $(GUEST_BASE:%=src/base/%.c)
 # The remote tier, in floor order. No part of SRC: libcellar and both pairs do not have it.
-SRC_REMOTE = hash config memory wire resolve reason key form ticket flight mark handshake subscriber \
-             state link share lease limit lock script control pending get raw put coherence attach stat open
+SRC_REMOTE = hash config memory wire resolve reason key form ticket flight marker handshake \
+             subscriber state link share lease limit lock script control pending get raw put \
+             coherence attach stat open
 REMOTE_SRC := $(SRC_REMOTE:%=src/remote/%.c)
 CLI      := $(wildcard src/cli/*.c)
 # The public headers in the order in which the header of a pair folds them: of the cache, of the

@@ -116,7 +116,7 @@ CELLAR_STRUCT(cellar_remote_namespace_opts, reserved0);
     X(misses, "gets that the server answered without a value") \
     X(dead, "values of an older generation or with a deleted tag") \
     X(damaged, "values with a wrong checksum or length") \
-    X(foreign, "values without the mark of cellar, or of another type") \
+    X(foreign, "values without the magic of cellar, or of another type") \
     X(newer, "values in a format of a newer version") \
     X(too_big, "values above the limit of the namespace") \
     X(other_key, "values of another key under the same digest") \
@@ -133,7 +133,7 @@ CELLAR_STRUCT(cellar_remote_namespace_opts, reserved0);
     X(flushes, "flushes of the server") \
     X(timeouts, "calls that waited io_ms without an answer") \
     X(refused_breaker, "calls refused by the breaker") \
-    X(proofs, "marks that came back") \
+    X(proofs, "markers that came back") \
     X(gaps, "times that the proof was lost") \
     X(bytes_in, "bytes read") \
     X(bytes_out, "bytes sent") \
@@ -153,7 +153,7 @@ typedef struct cellar_remote_stats {
     uint64_t queue_entries;  /* writes of BEHIND that wait now                                    */
     uint64_t bytes;          /* memory of the remote, charged to the store                        */
     int64_t  proof_age_ms;   /* age of the newest proof; -1: none                                 */
-    int64_t  proof_trip_us;  /* journey of the newest mark                                        */
+    int64_t  proof_trip_us;  /* journey of the newest marker                                      */
     uint64_t state;          /* a cellar_remote_state                                             */
     uint64_t trusting;       /* namespaces with TRUST: memory answers without a proof             */
 } cellar_remote_stats;
@@ -211,7 +211,7 @@ CELLAR_API cellar_err cellar_remote_attach(cellar_remote *r, cellar *c,
  * in:      timeout_ms from 0
  * returns: OK; E_TIMEOUT, E_BREAKER_OPEN (no link), E_DEADLOCK (in a callback of r), E_INVAL,
  *          E_CLOSED, E_FORKED
- * thread:  any; calls at the same time share one mark
+ * thread:  any; calls at the same time share one marker
  * cost:    one round trip
  * example:
  *     if (cellar_remote_fence(r, 100) == CELLAR_OK) err = cellar_get(users, "7", 1, b, 9, &n);   */
@@ -513,7 +513,7 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * app:~t:TAG  app:~s:TAG  the end of a tag, hard and soft
  * app:~p:..           exists only inside a script: announces a delete by pattern
  * app:~k:KEY          the owner of a shared lock
- * ~app:..             marks of processes, the last fence, shared limiters, leases of refreshes
+ * ~app:..             markers of processes, the last fence, shared limiters, leases of refreshes
  *
  * A key with ~e, ~g, ~t or ~s that holds no number of cellar is one of another program, and is not
  * replaced. The link stays DOWN, with E_CONFIG; a clear or a tag delete: see WRITES.
@@ -528,13 +528,13 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * load of RAW may overwrite a change by another process that this one has not heard yet.
  *
  * STATES
- * DOWN -> LINKED -> GAP -> PROVEN -> SUSPECT. A lost connection, a late mark, another role of the
- * server lead to GAP: the journal is sent, the first mark comes back, entries in memory are
+ * DOWN -> LINKED -> GAP -> PROVEN -> SUSPECT. A lost connection, a late marker, another role of the
+ * server lead to GAP: the journal is sent, the first marker comes back, entries in memory are
  * invalidated (SERVE_STALE: see OFFLINE; TRUST: before the journal), and the state is PROVEN. No
- * call of the program is needed. A mark is a write to a key of this process. The server announces
- * the mark behind all earlier changes, which proves delivery.
- * A lost link and a late mark are warnings in the log, once for each reason until the next proof; a
- * full server is one, once for each link. There is at most one warning in 5 s.
+ * call of the program is needed. A marker is a write to a key of this process. The server announces
+ * the marker behind all earlier changes, which proves delivery.
+ * A lost link and a late marker are warnings in the log, once for each reason until the next proof;
+ * a full server is one, once for each link. There is at most one warning in 5 s.
  *
  * WRITES
  * OK         the server has the value (THROUGH), or the queue has it (BEHIND).

@@ -377,7 +377,7 @@ static void remote_space_drain(remote_space *s, int64_t deadline_ms)
         if (left_ms <= 0) { return; }
         if (err == CELLAR_OK) {
             remote_pending_kick(s);
-            err = remote_mark_now(l, left_ms);
+            err = remote_marker_now(l, left_ms);
         } else {
             err = remote_link_await(l, left_ms);
         }

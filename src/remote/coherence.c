@@ -3,13 +3,13 @@
  * coherence: what the link reports: invalidations, gaps, proofs.
  *
  * PROTOCOL   reconnect: tracking is on (link) -> all numbers read -> journal sent -> remote_synced
- *            -> mark -> entries in memory end -> proof. A reply that was on its way when entries
+ *            -> marker -> entries in memory end -> proof. A reply that was on its way when entries
  *            ended is not stored: the store compares the life that the get noted.
  * INVARIANTS Entries end after tracking is on: a value that is stored between an end and tracking
- *            would never be invalidated. They end after the mark: a load without a proof has no
+ *            would never be invalidated. They end after the marker: a load without a proof has no
  *            lease. With TRUST a load asks for one since tracking is on, and entries end then.
  *            A heard key is removed from memory before the next message is handled, and before the
- *            mark behind it counts.
+ *            marker behind it counts.
  * LOCKING    Functions run in the I/O thread. space.use is held for reading around host calls. */
 #include <string.h>
 
@@ -203,7 +203,7 @@ static void remote_space_proven(remote_space *s, int64_t until_ms)
 CELLAR_PRIVATE void remote_proven(cellar_remote *r, int64_t until_ms)
 {
     struct remote_data *d = r->data;
-    d->done = d->doing; /* read before this mark was sent: the marks follow one another */
+    d->done = d->doing; /* read before this marker was sent: the markers follow one another */
     d->doing = remote_control_epoch(d);
     remote_each_space(d, remote_space_proven, until_ms);
 }

@@ -22,7 +22,7 @@ typedef struct remote_address {
 /* Texts end with a zero byte; "" means none. */
 typedef struct remote_config {
     char prefix[REMOTE_PREFIX_MAX + 1];
-    char uuid[REMOTE_UUID_TEXT + 1]; /* of this remote, random: names the mark */
+    char uuid[REMOTE_UUID_TEXT + 1]; /* of this remote, random: names the marker */
     char user[128], password[512], password_file[512];
     char master[128];                /* "": no Sentinel */
     remote_address server;           /* without Sentinel */

@@ -2,7 +2,7 @@
  *
  * form: the envelope around a value in the server.
  *
- * FORMAT     little-endian; the mark is no UTF-8, no JSON, no number
+ * FORMAT     little-endian; the magic is no UTF-8, no JSON, no number
  *              0  u8[4]  CE 'c' 'l' 1        4  u8 kind    5  u8 flags: 1 = full key inside
  *              6  u8 tag count               7  u8 cost
  *              8  u64 generation            16  u64 born (both: epochs)
@@ -19,7 +19,7 @@
 
 #include "remote/hash.h"
 
-static const uint8_t REMOTE_FORM_MARK[4] = { 0xCE, 'c', 'l', 1 };
+static const uint8_t REMOTE_FORM_MAGIC[4] = { 0xCE, 'c', 'l', 1 };
 enum { REMOTE_FORM_FULL_KEY = 1 };
 
 static void remote_form_store(uint8_t *p, uint64_t x, size_t n)
@@ -62,7 +62,7 @@ CELLAR_PRIVATE size_t remote_form_size(const remote_form *f)
 CELLAR_PRIVATE uint64_t remote_form_write(const remote_form *f, const char *name, size_t name_len,
                                           uint8_t *out)
 {
-    memcpy(out, REMOTE_FORM_MARK, sizeof REMOTE_FORM_MARK);
+    memcpy(out, REMOTE_FORM_MAGIC, sizeof REMOTE_FORM_MAGIC);
     out[4] = f->kind;
     out[5] = f->key.len != 0 ? REMOTE_FORM_FULL_KEY : 0;
     out[6] = f->tag_count;
@@ -127,9 +127,9 @@ CELLAR_PRIVATE remote_form_verdict remote_form_read(const void *bytes, size_t le
                                                     remote_form *f)
 {
     const uint8_t *const p = bytes;
-    if (len < 4 || memcmp(p, REMOTE_FORM_MARK, 3) != 0) { return REMOTE_FORM_FOREIGN; }
-    if (p[3] > REMOTE_FORM_MARK[3]) { return REMOTE_FORM_NEWER; }
-    if (len < REMOTE_FORM_HEAD || p[3] != REMOTE_FORM_MARK[3]) { return REMOTE_FORM_DAMAGED; }
+    if (len < 4 || memcmp(p, REMOTE_FORM_MAGIC, 3) != 0) { return REMOTE_FORM_FOREIGN; }
+    if (p[3] > REMOTE_FORM_MAGIC[3]) { return REMOTE_FORM_NEWER; }
+    if (len < REMOTE_FORM_HEAD || p[3] != REMOTE_FORM_MAGIC[3]) { return REMOTE_FORM_DAMAGED; }
     remote_form_head(p, f);
     if (f->value.len > max_value) { return REMOTE_FORM_TOO_BIG; }
     if (f->tag_count > CELLAR_TAGS_MAX || !remote_form_body(p, len, f) ||

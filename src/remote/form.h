@@ -29,7 +29,7 @@ typedef struct remote_form {
 
 typedef enum remote_form_verdict {
     REMOTE_FORM_OK,
-    REMOTE_FORM_FOREIGN,        /* another mark: not written by cellar */
+    REMOTE_FORM_FOREIGN,        /* another magic: not written by cellar */
     REMOTE_FORM_NEWER,
     REMOTE_FORM_DAMAGED,
     REMOTE_FORM_TOO_BIG,        /* value above max_value */

@@ -3,8 +3,8 @@
  * handshake: kind of the server, rights of the user, tracking.
  *
  * PICTURE    data:        HELLO [AUTH], probes of rights, SCRIPT LOAD ..  |
- *            subscriber:  HELLO [AUTH], SUBSCRIBE -> acknowledged         | both -> CLIENT TRACKING,
- *            SET mark key -> linked -> (the layer above) -> remote_synced -> first mark
+ *            subscriber:  HELLO [AUTH], SUBSCRIBE -> acknowledged         | both -> CLIENT
+ *            TRACKING, SET marker key -> linked -> (layer above) -> remote_synced -> first marker
  * INVARIANTS `linked` follows the reply to CLIENT TRACKING: entries end after tracking is on.
  *            A flush before it would let a reply of the time between stay in memory unheard.
  * RIGHTS     Each probe is a command without effect. NOPERM names the missing right in the reason.
@@ -24,7 +24,7 @@
 
 /* ---- rights ---- */
 
-/* A command without effect. Argument "@" is a key of the prefix that has no value, "~" a mark. */
+/* A command without effect. Argument "@" is a key of the prefix that has no value, "~" a marker. */
 static const struct remote_probe {
     const char *right;
     const char *argv[6];
@@ -45,14 +45,14 @@ static const struct remote_probe {
 
 static bool remote_probe_add(remote_link *l, remote_bytes *b, const struct remote_probe *p)
 {
-    char key[REMOTE_PREFIX_MAX + 8], mark[REMOTE_MARK_KEY_MAX];
+    char key[REMOTE_PREFIX_MAX + 8], marker[REMOTE_MARKER_KEY_MAX];
     const char *argv[6];
     size_t argc = 0;
     (void)snprintf(key, sizeof key, "%s:~", l->c->prefix);
-    (void)snprintf(mark, sizeof mark, "%.*s", (int)l->mark_prefix_len, l->mark_key);
+    (void)snprintf(marker, sizeof marker, "%.*s", (int)l->marker_prefix_len, l->marker_key);
     for (; argc < 6 && p->argv[argc] != NULL; argc++) {
         argv[argc] = strcmp(p->argv[argc], "@") == 0 ? key
-                   : strcmp(p->argv[argc], "~") == 0 ? mark : p->argv[argc];
+                   : strcmp(p->argv[argc], "~") == 0 ? marker : p->argv[argc];
     }
     return remote_command(b, argc, argv, NULL) == CELLAR_OK;
 }
@@ -199,7 +199,7 @@ CELLAR_PRIVATE void remote_hello_reply(remote_link *l, const remote_reply *reply
 
 static bool remote_scripts_add(remote_link *l, remote_bytes *b, uint32_t *count)
 {
-    const char *text = REMOTE_MARK_SCRIPT;
+    const char *text = REMOTE_MARKER_SCRIPT;
     for (size_t i = 0; text != NULL; i++) {
         const char *argv[3] = { "SCRIPT", "LOAD", text };
         if (remote_command(b, 3, argv, NULL) != CELLAR_OK) { return false; }
@@ -209,7 +209,7 @@ static bool remote_scripts_add(remote_link *l, remote_bytes *b, uint32_t *count)
     return true;
 }
 
-/* Take the digest of script number `index`; 0 is the one of marks. */
+/* Take the digest of script number `index`; 0 is the one of markers. */
 static void remote_script_reply(remote_link *l, uint32_t index, const remote_reply *reply)
 {
     char digest[41];
@@ -222,7 +222,7 @@ static void remote_script_reply(remote_link *l, uint32_t index, const remote_rep
     memcpy(digest, reply->text, reply->len);
     digest[reply->len] = '\0';
     if (index == 0) {
-        memcpy(l->mark_digest, digest, sizeof digest);
+        memcpy(l->marker_digest, digest, sizeof digest);
     } else {
         l->e.script_loaded(l->e.ctx, index - 1, digest);
     }
@@ -385,7 +385,8 @@ static bool remote_track_command(remote_link *l, remote_bytes *b, bool whole)
     size_t argc = FIXED, lens[FIXED + 2 * PREFIXES_MAX + 1], n = 0;
     (void)snprintf(id, sizeof id, "%lld", (long long)l->subscriber_id);
     if (whole) {
-        (void)snprintf(texts[n++], sizeof texts[0], "%.*s", (int)l->mark_prefix_len, l->mark_key);
+        (void)snprintf(texts[n++], sizeof texts[0], "%.*s", (int)l->marker_prefix_len,
+                       l->marker_key);
     }
     for (; n < PREFIXES_MAX; n++) {
         const size_t len = l->e.prefix(l->e.ctx, l->prefixes, texts[n], sizeof texts[n] - 1);
@@ -412,7 +413,7 @@ CELLAR_PRIVATE void remote_track(remote_link *l, bool whole)
         return;
     }
     const bool fine = remote_track_command(l, &l->bytes, whole);
-    l->mark_rekey = l->mark_rekey || whole; /* the end of the old key was not heard */
+    l->marker_rekey = l->marker_rekey || whole; /* the end of the old key was not heard */
     q.bytes = l->bytes.data;
     q.bytes_len = l->bytes.len;
     if (!fine) { remote_break(l, REMOTE_WHY_NOMEM, "no memory for CLIENT TRACKING"); }

@@ -7,8 +7,9 @@
  * INVARIANTS `running` is 1 while a thread runs a round. asleep is 1 while no round looks at the
  *            inbox; a post that finds it 1 rings the bell.
  * LOCKING    No lock; refusal_lock guards the last reason only. Waits are futexes: of groups of
- *            tickets, and mark_back.
- * TIME       Waits and pauses: monotonic clock of the system. Marks and proofs: clock of the store.
+ *            tickets, and marker_back.
+ * TIME       Waits and pauses: monotonic clock of the system. Markers and proofs: clock of the
+ *            store.
  * FORK       A child has no thread: calls return E_FORKED, close frees and closes. */
 #include <errno.h>
 #include <signal.h>
@@ -77,11 +78,11 @@ static void remote_retrack_begin(remote_link *l)
     remote_gap_begin(l);
     remote_state_set(l, REMOTE_GAP);
     atomic_store(&l->retrack, false); /* after the state, and before the prefixes are read */
-    remote_deadline_set(l); /* no mark may be in flight that would break the link */
+    remote_deadline_set(l); /* no marker may be in flight that would break the link */
     remote_track(l, false);
 }
 
-/* Run the timers: time-outs, marks, the next attempt. */
+/* Run the timers: time-outs, markers, the next attempt. */
 static void remote_times(remote_link *l)
 {
     const int64_t now_ns = remote_mono_ns();
@@ -96,7 +97,7 @@ static void remote_times(remote_link *l)
                      : "the server %.80s does not answer the handshake", l->at.host);
     }
     remote_expire_posted(l, now_ns);
-    remote_mark_tick(l);
+    remote_marker_tick(l);
     if (l->phase == REMOTE_PHASE_PAUSE && l->why == REMOTE_WHY_NONE && now_ns >= l->retry_ns) {
         remote_attempt(l);
     }
@@ -149,7 +150,7 @@ static bool remote_has_work(remote_link *l)
 {
     return atomic_load(&l->inbox) != REMOTE_TICKET_NONE || atomic_load(&l->closing) ||
            atomic_load(&l->timeouts_row) >= REMOTE_TIMEOUTS_ROW ||
-           (atomic_load(&l->retrack) && remote_may_retrack(l)) || remote_mark_due(l);
+           (atomic_load(&l->retrack) && remote_may_retrack(l)) || remote_marker_due(l);
 }
 
 /* Wait for sockets and the bell, and serve them. */
@@ -340,9 +341,9 @@ CELLAR_PRIVATE void remote_post(remote_link *l, const remote_request *q)
 CELLAR_PRIVATE void remote_synced(remote_link *l)
 {
     if (l->phase != REMOTE_PHASE_SYNC) { return; }
-    l->phase = REMOTE_PHASE_MARKS;
-    l->mark_due_ms = INT64_MIN;
-    remote_mark_tick(l);
+    l->phase = REMOTE_PHASE_MARKERS;
+    l->marker_due_ms = INT64_MIN;
+    remote_marker_tick(l);
 }
 
 CELLAR_PRIVATE void remote_sync_failed(remote_link *l, cellar_err err)
@@ -362,29 +363,29 @@ CELLAR_PRIVATE void remote_retrack(remote_link *l)
     remote_wake(l);
 }
 
-/* Wait for a mark, for a short time: falls and new links do not change the word. Return false after
- * `until_ns`. */
+/* Wait for a marker, for a short time: falls and new links do not change the word. Return false
+ * after `until_ns`. */
 static bool remote_look(remote_link *l, uint32_t back, int64_t until_ns)
 {
     const int64_t now_ns = remote_mono_ns(), look_ns = now_ns + 10 * REMOTE_NS_OF_MS;
     if (now_ns >= until_ns) { return false; }
-    remote_wait(l, &l->mark_back, REMOTE_ALL_BITS, back, until_ns < look_ns ? until_ns : look_ns);
+    remote_wait(l, &l->marker_back, REMOTE_ALL_BITS, back, until_ns < look_ns ? until_ns : look_ns);
     return true;
 }
 
-CELLAR_PRIVATE cellar_err remote_mark_now(remote_link *l, int64_t wait_ms)
+CELLAR_PRIVATE cellar_err remote_marker_now(remote_link *l, int64_t wait_ms)
 {
     const int64_t until_ns = remote_end_ns(wait_ms);
     const cellar_err err = remote_ready(l);
     if (err != CELLAR_OK) { return err; }
     if (remote_inside(l)) { return CELLAR_E_DEADLOCK; }
-    const uint32_t falls = atomic_load(&l->falls), number = atomic_load(&l->mark_sent) + 1;
-    uint32_t want = atomic_load(&l->mark_want);
+    const uint32_t falls = atomic_load(&l->falls), number = atomic_load(&l->marker_sent) + 1;
+    uint32_t want = atomic_load(&l->marker_want);
     while ((int32_t)(number - want) > 0 &&
-           !atomic_compare_exchange_weak(&l->mark_want, &want, number)) { }
+           !atomic_compare_exchange_weak(&l->marker_want, &want, number)) { }
     remote_wake(l);
     for (;;) {
-        const uint32_t back = atomic_load(&l->mark_back);
+        const uint32_t back = atomic_load(&l->marker_back);
         if ((int32_t)(back - number) >= 0) { return CELLAR_OK; }
         if (atomic_load(&l->falls) != falls) { return CELLAR_E_BREAKER_OPEN; }
         if (!remote_look(l, back, until_ns)) { return CELLAR_E_TIMEOUT; }
@@ -396,7 +397,7 @@ CELLAR_PRIVATE cellar_err remote_link_await(remote_link *l, int64_t wait_ms)
     const int64_t until_ns = remote_end_ns(wait_ms);
     if (remote_inside(l)) { return CELLAR_E_DEADLOCK; }
     for (;;) {
-        const uint32_t back = atomic_load(&l->mark_back);
+        const uint32_t back = atomic_load(&l->marker_back);
         const cellar_err err = remote_usable(l);
         if (err != CELLAR_E_BREAKER_OPEN) { return err; }
         if (!remote_look(l, back, until_ns)) { return CELLAR_E_TIMEOUT; }
@@ -474,7 +475,7 @@ static void remote_link_free(remote_link *l)
     remote_wire_close(&l->subscriber);
     remote_lookup_leave(l->lookup);
     remote_bytes_free(&l->bytes);
-    remote_bytes_free(&l->mark_bytes);
+    remote_bytes_free(&l->marker_bytes);
     if (l->epoll >= 0) { (void)close(l->epoll); }
     if (l->bell >= 0) { (void)close(l->bell); }
     if (l->tickets != NULL) { remote_tickets_close(l); }
@@ -495,9 +496,9 @@ static void remote_link_init(remote_link *l, const remote_config *c, const remot
     remote_wire_init(&l->data, e->memory, remote_take_reply, l);
     remote_wire_init(&l->subscriber, e->memory, remote_take_message, l);
     l->bytes = (remote_bytes){ .memory = e->memory, .secret = true };
-    l->mark_bytes = (remote_bytes){ .memory = e->memory };
-    l->mark_prefix_len = (size_t)snprintf(l->mark_key, sizeof l->mark_key, "~%s:%s:", c->prefix,
-                                          c->uuid);
+    l->marker_bytes = (remote_bytes){ .memory = e->memory };
+    l->marker_prefix_len =
+        (size_t)snprintf(l->marker_key, sizeof l->marker_key, "~%s:%s:", c->prefix, c->uuid);
 }
 
 CELLAR_PRIVATE cellar_err remote_link_open(const remote_config *c, const remote_events *e,

@@ -7,9 +7,9 @@
  * STATES     DOWN    no usable connection; requests fail at once
  *            LINKED  both connections answer; tracking is not on yet
  *            GAP     tracking is on, but delivery is not proven: control keys are read, entries end
- *            PROVEN  the last mark came back; remote_proven_until() is in the future
- *            SUSPECT a mark is late by proof_ms / 2
- * INVARIANTS proven_until <= time at which the newest returned mark was sent + proof_ms.
+ *            PROVEN  the last marker came back; remote_proven_until() is in the future
+ *            SUSPECT a marker is late by proof_ms / 2
+ * INVARIANTS proven_until <= time at which the newest returned marker was sent + proof_ms.
  *            Tracking is on before `linked` is called. No proof is given between `gap` and
  *            remote_synced().
  * LOCKING    remote_ask and remote_post: any thread. Events and reply functions run in the I/O
@@ -51,7 +51,7 @@ CELLAR_PRIVATE cellar_err remote_ask(remote_link *l, const remote_request *q, re
  * thread:  any, also the I/O thread inside events and replies */
 CELLAR_PRIVATE void remote_post(remote_link *l, const remote_request *q);
 
-/* Say that entries, control keys and journal are in order after `linked`. The link sends a mark;
+/* Say that entries, control keys and journal are in order after `linked`. The link sends a marker;
  * when it is back, the state is PROVEN. I/O thread. Without effect after another `gap`. */
 CELLAR_PRIVATE void remote_synced(remote_link *l);
 
@@ -63,10 +63,10 @@ CELLAR_PRIVATE void remote_sync_failed(remote_link *l, cellar_err err);
  * Any thread. */
 CELLAR_PRIVATE void remote_retrack(remote_link *l);
 
-/* Send a fresh mark and wait until it is back (the fence). Callers share a mark.
+/* Send a fresh marker and wait until it is back (the fence). Callers share a marker.
  * returns: OK: all changes that any process had acknowledged before this call are heard; E_TIMEOUT,
  *          E_BREAKER_OPEN, E_CLOSED, E_FORKED, E_DEADLOCK */
-CELLAR_PRIVATE cellar_err remote_mark_now(remote_link *l, int64_t wait_ms);
+CELLAR_PRIVATE cellar_err remote_marker_now(remote_link *l, int64_t wait_ms);
 
 /* Wait until the link takes requests.
  * returns: OK; E_TIMEOUT, E_CLOSED, E_FORKED, E_DEADLOCK */
@@ -77,7 +77,7 @@ CELLAR_PRIVATE remote_state remote_link_state(const remote_link *l);
 CELLAR_PRIVATE uint32_t remote_tracked(const remote_link *l);
 /* Return the time of the store until which all changes are known to be heard; 0: no proof. */
 CELLAR_PRIVATE int64_t remote_proven_until(const remote_link *l);
-/* Estimate the clock of the server in ms since 1970, from the last mark: the latest it can be.
+/* Estimate the clock of the server in ms since 1970, from the last marker: the latest it can be.
  * *error_ms: how much earlier it can be. 0: not known yet. */
 CELLAR_PRIVATE int64_t remote_engine_now(const remote_link *l, int64_t *error_ms);
 /* Read the figures of a link. */

@@ -17,10 +17,10 @@
 #define REMOTE_TICKETS_OWN 16u /* requests of the link itself */
 #define REMOTE_GROUP 32u       /* tickets of a group: the bits of a futex */
 #define REMOTE_GROUPS ((REMOTE_TICKETS + REMOTE_TICKETS_OWN + REMOTE_GROUP - 1) / REMOTE_GROUP)
-#define REMOTE_MARK_KEY_MAX 96u
-/* Announce the mark, and tell whether its key existed and what time it is. With an argument make
+#define REMOTE_MARKER_KEY_MAX 96u
+/* Announce the marker, and tell whether its key existed and what time it is. With an argument make
  * the key first, behind UNLINK: a full server refuses only a SET that comes first. */
-#define REMOTE_MARK_SCRIPT \
+#define REMOTE_MARKER_SCRIPT \
     "if ARGV[1] then redis.call('UNLINK',KEYS[1]) redis.call('SET',KEYS[1],'') end " \
     "local e=redis.call('PEXPIRE',KEYS[1],60000) local t=redis.call('TIME') return {e,t[1],t[2]}"
 
@@ -67,19 +67,19 @@ typedef enum remote_phase {
     REMOTE_PHASE_HANDSHAKE, /* both connections say HELLO */
     REMOTE_PHASE_TRACK,    /* tracking is being switched on */
     REMOTE_PHASE_SYNC,     /* `linked` was called, remote_synced not yet */
-    REMOTE_PHASE_MARKS     /* marks are sent */
+    REMOTE_PHASE_MARKERS   /* markers are sent */
 } remote_phase;
 
-typedef struct remote_mark {
+typedef struct remote_marker {
     int64_t sent_ms;      /* clock of the store */
     int64_t sent_ns;
     uint32_t number;      /* 0: none in flight */
     bool fresh;           /* its script made a new key */
     bool echoed, replied; /* by *subscriber*; by *data* */
     bool counts;          /* sent in PHASE_MARKS, and no gap since */
-    bool lost;            /* the key of the mark was gone: no proof */
+    bool lost;            /* the key of the marker was gone: no proof */
     int64_t server_ms;    /* clock of the server in the reply */
-} remote_mark;
+} remote_marker;
 
 struct remote_link {
     const remote_config *c;
@@ -99,16 +99,16 @@ struct remote_link {
     _Atomic bool usable;           /* requests are sent */
     _Atomic bool closing, retrack;
     _Atomic uint32_t timeouts_row; /* time-outs of io_ms since the last reply */
-    _Atomic uint32_t mark_want;    /* fences wait for this mark */
-    _Atomic uint32_t mark_sent;
-    _Atomic uint32_t mark_back;    /* futex word of fences */
+    _Atomic uint32_t marker_want;  /* fences wait for this marker */
+    _Atomic uint32_t marker_sent;
+    _Atomic uint32_t marker_back;  /* futex word of fences */
     _Atomic uint32_t falls;        /* connections lost: ends the wait of fences */
     _Atomic int64_t proven_until;
     _Atomic int64_t server_offset_ms, server_error_ms; /* offset 0: unknown */
     _Atomic uint64_t counts[REMOTE_LINK_COUNTS_N];
     _Atomic uint64_t whys[REMOTE_WHYS_N];
     _Atomic uint64_t trips[REMOTE_TRIP_BUCKETS + 1], journeys[REMOTE_TRIP_BUCKETS + 1];
-    _Atomic int64_t journey_us;    /* of the newest mark */
+    _Atomic int64_t journey_us;    /* of the newest marker */
     _Atomic int64_t proof_ms_at;   /* store clock of the newest proof; 0: none */
     pthread_mutex_t refusal_lock;  /* guards refusal */
     remote_refusal refusal;
@@ -135,14 +135,14 @@ struct remote_link {
     bool gap_told;                 /* `linked` was not called since `gap` */
     uint32_t prefixes;             /* tracked on this connection */
     remote_bytes bytes;            /* of the handshake request in flight */
-    char mark_key[REMOTE_MARK_KEY_MAX]; /* "~app:<uuid>:", then the number of the key */
-    size_t mark_prefix_len;
-    uint32_t mark_keys;            /* keys of marks that were made */
-    bool mark_rekey;               /* the next mark makes a new key */
-    char mark_digest[41];
-    remote_bytes mark_bytes;
-    remote_mark mark;
-    int64_t mark_due_ms;           /* store clock */
+    char marker_key[REMOTE_MARKER_KEY_MAX]; /* "~app:<uuid>:", then the number of the key */
+    size_t marker_prefix_len;
+    uint32_t marker_keys;          /* keys of markers that were made */
+    bool marker_rekey;             /* the next marker makes a new key */
+    char marker_digest[41];
+    remote_bytes marker_bytes;
+    remote_marker marker;
+    int64_t marker_due_ms;         /* store clock */
     remote_why why;                /* why the connections must close; NONE: they are fine */
     char why_text[112];
     uint32_t logged;               /* bits of reasons that the log has since the last proof */
@@ -189,11 +189,11 @@ CELLAR_PRIVATE bool remote_is_patient(const remote_link *l, const remote_request
 /* Send a request of the link itself. False: no ticket; the link breaks. */
 CELLAR_PRIVATE bool remote_post_own(remote_link *l, const remote_request *q);
 
-/* ---- mark.c ---- */
-CELLAR_PRIVATE void remote_mark_send(remote_link *l);
-CELLAR_PRIVATE void remote_mark_heard(remote_link *l, const char *key, size_t len);
-CELLAR_PRIVATE void remote_mark_tick(remote_link *l);
-CELLAR_PRIVATE bool remote_mark_due(remote_link *l);
+/* ---- marker.c ---- */
+CELLAR_PRIVATE void remote_marker_send(remote_link *l);
+CELLAR_PRIVATE void remote_marker_heard(remote_link *l, const char *key, size_t len);
+CELLAR_PRIVATE void remote_marker_tick(remote_link *l);
+CELLAR_PRIVATE bool remote_marker_due(remote_link *l);
 
 /* ---- subscriber.c ---- */
 CELLAR_PRIVATE void remote_take_message(void *link, const remote_reply *reply);

@@ -70,7 +70,7 @@ typedef enum remote_fate {
     X(CONNECT, CELLAR_E_IO, "connect") \
     X(CLOSED, CELLAR_E_IO, "closed") \
     X(TIMEOUT, CELLAR_E_TIMEOUT, "timeout") \
-    X(MARK, CELLAR_E_TIMEOUT, "mark") \
+    X(MARKER, CELLAR_E_TIMEOUT, "marker") \
     X(PROTOCOL, CELLAR_E_FOREIGN, "protocol") \
     X(TOO_BIG, CELLAR_E_TOOBIG, "too_big") \
     X(NOMEM, CELLAR_E_NOMEM, "no_memory") \
@@ -123,9 +123,9 @@ typedef struct remote_figures {
     uint64_t counts[REMOTE_LINK_COUNTS_N];
     uint64_t gaps[REMOTE_WHYS_N];            /* by reason */
     uint64_t trips[REMOTE_TRIP_BUCKETS + 1];     /* sent to answered, of requests */
-    uint64_t journeys[REMOTE_TRIP_BUCKETS + 1];  /* sent to heard, of marks */
+    uint64_t journeys[REMOTE_TRIP_BUCKETS + 1];  /* sent to heard, of markers */
     int64_t proof_age_ms;                    /* -1: no proof yet */
-    int64_t journey_us;                      /* of the newest mark that came back */
+    int64_t journey_us;                      /* of the newest marker that came back */
 } remote_figures;
 
 /* Functions of the layer above. All but now_ms, memory and log run in the I/O thread. */
@@ -134,7 +134,7 @@ typedef struct remote_events {
     const remote_memory *memory;
     int64_t (*now_ms)(void *ctx);   /* clock of the store */
     /* Write prefix number `i` of the keys to hear into `to`; return its length; 0: no more. The
-     * list only grows. No prefix begins another one. The link adds the prefix of its marks. */
+     * list only grows. No prefix begins another one. The link adds the prefix of its markers. */
     size_t (*prefix)(void *ctx, size_t i, char *to, size_t cap);
     const char *(*script)(void *ctx, size_t i); /* text of script number `i`; NULL: no more */
     /* Take the digest of a script, 40 hexadecimal digits. Called once for each script, before the
@@ -145,7 +145,7 @@ typedef struct remote_events {
     void (*gap)(void *ctx);         /* delivery is not proven any more */
     void (*linked)(void *ctx);      /* tracking is on: read control keys, end entries, replay the
                                      * journal, all by remote_post; then call remote_synced */
-    void (*proven)(void *ctx, int64_t until_ms); /* a mark came back */
+    void (*proven)(void *ctx, int64_t until_ms); /* a marker came back */
     /* Log a line. No secret is in `text`. code: CELLAR_OK or the reason. */
     void (*log)(void *ctx, cellar_err code, const char *text);
 } remote_events;

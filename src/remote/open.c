@@ -143,7 +143,7 @@ CELLAR_API void cellar_remote_close(cellar_remote *r)
 CELLAR_API cellar_err cellar_remote_fence(cellar_remote *r, int64_t timeout_ms)
 {
     if (r == NULL || timeout_ms < 0) { return CELLAR_E_INVAL; }
-    return remote_mark_now(r->link, timeout_ms);
+    return remote_marker_now(r->link, timeout_ms);
 }
 
 CELLAR_API int cellar_remote_fd(const cellar_remote *r)

@@ -142,7 +142,7 @@ CELLAR_PRIVATE void remote_state_set(remote_link *l, remote_state s)
 CELLAR_PRIVATE void remote_gap_begin(remote_link *l)
 {
     atomic_store(&l->proven_until, 0);
-    l->mark.counts = false;
+    l->marker.counts = false;
     if (l->gap_told) { return; }
     l->gap_told = true;
     remote_count(l, REMOTE_LINK_GAPS, 1);

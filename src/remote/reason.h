@@ -11,7 +11,7 @@ CELLAR_PRIVATE void remote_break(remote_link *l, remote_why why, const char *for
     __attribute__((format(printf, 3, 4)));
 CELLAR_PRIVATE void remote_break_wire(remote_link *l, const remote_wire *w, const char *which);
 /* Write a warning once for each reason between two proofs, and one each 5 s at most. NONE: a late
- * mark; REMOTE_WHYS_N: a full server, once for each link. */
+ * marker; REMOTE_WHYS_N: a full server, once for each link. */
 CELLAR_PRIVATE void remote_warn(remote_link *l, uint32_t why, cellar_err code, const char *text);
 CELLAR_PRIVATE void remote_state_set(remote_link *l, remote_state s);
 CELLAR_PRIVATE void remote_gap_begin(remote_link *l);

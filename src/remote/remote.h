@@ -2,7 +2,7 @@
  *
  * remote: what the files of the remote tier share.
  *
- * PICTURE    cellar_remote -> link   connections, requests, marks, states          link.h
+ * PICTURE    cellar_remote -> link   connections, requests, markers, states          link.h
  *                          -> data   keys, values, control keys, journal, tier     data.h
  *                          -> share  leases, limiters, locks                       share.h
  * INVARIANTS Each part allocates and frees itself. A part calls another one through its header.
@@ -105,10 +105,10 @@ CELLAR_PRIVATE void remote_gap(cellar_remote *r);
 /* Begin the synchronisation after tracking is on: read control keys, end the entries in memory,
  * replay the journal, then call remote_synced. A later remote_gap ends the sequence. */
 CELLAR_PRIVATE void remote_linked(cellar_remote *r);
-/* Let entries in memory count as fresh until `until_ms`: a mark came back. */
+/* Let entries in memory count as fresh until `until_ms`: a marker came back. */
 CELLAR_PRIVATE void remote_proven(cellar_remote *r, int64_t until_ms);
 /* Copy the prefix `i` for CLIENT TRACKING into `buf`. Return its length; 0: there is no more. The
- * mark's own prefix is not among them. */
+ * marker's own prefix is not among them. */
 CELLAR_PRIVATE size_t remote_prefix(cellar_remote *r, uint32_t i, char *buf, size_t cap);
 
 #endif

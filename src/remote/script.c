@@ -6,7 +6,7 @@
  *            The server executes a script without interruption.
  *            A server at maxmemory refuses the first write of a script if that write needs memory,
  *            and none behind it. So what must be heard on a full server begins with UNLINK.
- * NOT HERE   the script of the mark (link_inside.h). */
+ * NOT HERE   the script of the marker (link_inside.h). */
 #include "remote/share.h"
 
 /* Read a control key, 0: missing. A key of another program ends the script, before any write, as

@@ -149,7 +149,7 @@ CELLAR_API cellar_err cellar_remote_metrics_write(const cellar_remote *r, char *
     remote_family(&t, p, "memory_bytes", "gauge", "Memory of the remote tier", (int64_t)s.bytes);
     remote_gaps_write(&t, p, &f);
     remote_histogram(&t, p, "request", "Time from sending a request to its reply", f.trips);
-    remote_histogram(&t, p, "mark", "Time from sending a mark to hearing it", f.journeys);
+    remote_histogram(&t, p, "marker", "Time from sending a marker to hearing it", f.journeys);
     return remote_text_end(&t, text_len);
 }
 

@@ -2,7 +2,7 @@
  *
  * state: from a lost connection to the next one: reasons, pauses, Sentinel.
  *
- * PICTURE    PAUSE -> RESOLVE [-> SENTINEL -> RESOLVE] -> HANDSHAKE -> TRACK -> SYNC -> MARKS
+ * PICTURE    PAUSE -> RESOLVE [-> SENTINEL -> RESOLVE] -> HANDSHAKE -> TRACK -> SYNC -> MARKERS
  *            DOWN                                             LINKED   GAP     GAP, PROVEN, SUSPECT
  *            any -> PAUSE (fall)
  * INVARIANTS remote_break only notes the reason: it is called inside the parser. remote_fall closes
@@ -85,12 +85,12 @@ CELLAR_PRIVATE void remote_fall(remote_link *l)
     l->data.sys_errno = l->subscriber.sys_errno = 0;
     remote_refusal_note(l, why, error); /* first: a caller that wakes may ask for it */
     remote_end_all(l, why == REMOTE_WHY_CLOSE ? CELLAR_E_CLOSED : CELLAR_E_IO);
-    l->mark.number = 0;
+    l->marker.number = 0;
     l->found = l->scripts_gone = false; /* of the lost connection */
     l->retry_ns = remote_mono_ns() + remote_pause_ns(l, why);
     atomic_store(&l->timeouts_row, 0);
     (void)atomic_fetch_add(&l->falls, 1);
-    remote_futex_wake(&l->mark_back, REMOTE_ALL_BITS);
+    remote_futex_wake(&l->marker_back, REMOTE_ALL_BITS);
     l->why = REMOTE_WHY_NONE;
 }
 

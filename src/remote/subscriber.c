@@ -16,7 +16,7 @@ static bool remote_is_text(const remote_reply *r, const char *text)
            memcmp(r->text, text, r->len) == 0;
 }
 
-/* Hand over one key: a mark of this link, or a key for the layer above. */
+/* Hand over one key: a marker of this link, or a key for the layer above. */
 static void remote_subscriber_key(remote_link *l, const remote_reply *key)
 {
     if (key->type != REMOTE_STRING) {
@@ -24,9 +24,9 @@ static void remote_subscriber_key(remote_link *l, const remote_reply *key)
         return;
     }
     remote_count(l, REMOTE_LINK_KEYS, 1);
-    if (key->len >= l->mark_prefix_len &&
-        memcmp(key->text, l->mark_key, l->mark_prefix_len) == 0) {
-        remote_mark_heard(l, key->text, key->len);
+    if (key->len >= l->marker_prefix_len &&
+        memcmp(key->text, l->marker_key, l->marker_prefix_len) == 0) {
+        remote_marker_heard(l, key->text, key->len);
     } else {
         l->e.heard(l->e.ctx, key->text, key->len);
     }

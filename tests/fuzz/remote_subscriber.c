@@ -4,8 +4,8 @@
  *
  * INPUT      first byte: odd: behind HELLO and SUBSCRIBE; the rest: what a server sends
  * ORACLE     no crash, no sanitizer report. The same events in any pieces: keys, flushes, proofs,
- *            and whether the link must break. Keys of marks are no keys of values. Behind a reason
- *            to break nothing is heard. All memory returns.
+ *            and whether the link must break. Keys of markers are no keys of values. Behind a
+ *            reason to break nothing is heard. All memory returns.
  * USE        tests/fuzz/test_remote_subscriber_fuzz.c: seeded inputs. libFuzzer: matrix_fuzz.sh. */
 #include "remote/link_inside.h"
 #include "tests/support/link_kit.h"
@@ -31,7 +31,7 @@ static void fuzz_heard(void *ctx, const char *key, size_t len)
     fuzz_subscriber *e = ctx;
     const remote_link *l = e->k.link;
     FUZZ_MUST(len <= FUZZ_STRING && l->why == REMOTE_WHY_NONE);
-    FUZZ_MUST(len < l->mark_prefix_len || memcmp(key, l->mark_key, l->mark_prefix_len) != 0);
+    FUZZ_MUST(len < l->marker_prefix_len || memcmp(key, l->marker_key, l->marker_prefix_len) != 0);
     fuzz_keys++;
     fuzz_mix(e, len);
     for (size_t i = 0; i < len; i++) { fuzz_mix(e, (uint8_t)key[i]); }
@@ -53,7 +53,7 @@ static void fuzz_proven(void *ctx, int64_t until_ms)
     fuzz_mix(e, 'p');
 }
 
-/* Let *subscriber* read from a socket, with a mark in flight that has its reply. */
+/* Let *subscriber* read from a socket, with a marker in flight that has its reply. */
 static void fuzz_connect(remote_link *l, int fd, bool subscribed)
 {
     remote_wire *w = &l->subscriber;
@@ -65,8 +65,9 @@ static void fuzz_connect(remote_link *l, int fd, bool subscribed)
     w->reader->privdata = w;
     l->subscriber_step = subscribed;
     l->subscribed = subscribed;
-    (void)snprintf(l->mark_key + l->mark_prefix_len, sizeof l->mark_key - l->mark_prefix_len, "1");
-    l->mark = (remote_mark){ .number = 1, .replied = true, .counts = true };
+    (void)snprintf(l->marker_key + l->marker_prefix_len,
+                   sizeof l->marker_key - l->marker_prefix_len, "1");
+    l->marker = (remote_marker){ .number = 1, .replied = true, .counts = true };
 }
 
 /* Read `n` bytes, `piece` in each read. Return a checksum of all events and of the end. */

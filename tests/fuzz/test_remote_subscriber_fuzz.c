@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    messages of *subscriber* are the same events in any pieces, whatever they are.
- * Method: tests/fuzz/remote_subscriber.c on seeded messages: keys, marks, flushes,
+ * Method: tests/fuzz/remote_subscriber.c on seeded messages: keys, markers, flushes,
  *         acknowledgements, wrong kinds, lengths, nestings and bytes: FUZZ_RUNS=n. With coverage:
  *         matrix_fuzz.sh. */
 #include "tests/fuzz/remote_subscriber.c"
@@ -60,7 +60,7 @@ static size_t subscriber_input(char *to)
 static void subscriber_hears_each_kind(void)
 {
     for (size_t i = 0; i < 3; i++) {
-        static const size_t payload[] = { 1, 2, 9 }; /* two keys, a flush, the mark */
+        static const size_t payload[] = { 1, 2, 9 }; /* two keys, a flush, the marker */
         char in[SUBSCRIBER_INPUT];
         const int n = snprintf(in, sizeof in, "1*3\r\n$7\r\nmessage\r\n$20\r\n%s\r\n%s",
                                subscriber_channels[0], subscriber_payloads[payload[i]]);

@@ -16,7 +16,8 @@
  *            (an own value is kept whatever came meanwhile), NO_PENDING (a GET beside an own change
  *            is kept), FLUSH_FIRST (the life ends before tracking is on), NO_FLUSH, LIFE_AT_STORE
  *            (an entry gets the life of the moment when it is stored).
- * LIMITS     The server executes a command and notes its report in one step. Marks: remote_proof. */
+ * LIMITS     The server executes a command and notes its report in one step. Markers:
+ *            remote_proof. */
 #ifndef NGET
 #define NGET 2
 #endif

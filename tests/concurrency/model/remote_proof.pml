@@ -1,39 +1,39 @@
 /* SPDX-License-Identifier: MIT
  *
- * remote_proof: marks that prove delivery: no hit is older than T by the clock of the process.
+ * remote_proof: markers that prove delivery: no hit is older than T by the clock of the process.
  *
- * PICTURE    I/O thread: noted = now -> mark on `data` -> server, after the reports of its round ->
+ * PICTURE    noted = now -> marker on `data` -> server, after the reports of its round ->
  *            `subscriber` and the reply on `data`: both -> proven_until = noted + T
  *            hit: only while now < proven_until
- *            The key of the mark was gone: the reply says so, and the next mark makes a key of a
- *            new number. A key that expires is reported as well.
- * THREADS    Clock of END ticks, Writer (a stranger, two changes), Mark (one in flight), Subscriber
- *            (reads at any moment: it may be suspended), Expiry of the key of the mark, once, Cut
- *            of the subscriber that `data` does not notice, Hits.
+ *            The key of the marker was gone: the reply says so, and the next marker makes a key of
+ *            a new number. A key that expires is reported as well.
+ * THREADS    Clock of END ticks, Writer (a stranger, two changes), Marker (one in flight),
+ *            Subscriber (reads at any moment: it may be suspended), Expiry of the key of the
+ *            marker, once, Cut of the subscriber that `data` does not notice, Hits.
  * SHOWN      A value that a hit returns at time x was the server's value after x - T.
- * MUTANTS    in the model only: FROM_REPLY (T counts from the return of the mark), BY_PING (the
+ * MUTANTS    in the model only: FROM_REPLY (T counts from the return of the marker), BY_PING (the
  *            reply alone counts), ECHO_ALONE (the report of the key alone counts), SAME_KEY (a lost
- *            key is made again with its number), MARK_FIRST (the mark overtakes reports), BY_FLAG
- *            (a flag of the I/O thread allows hits, instead of the time).
+ *            key is made again with its number), MARKER_FIRST (the marker overtakes reports),
+ *            BY_FLAG (a flag of the I/O thread allows hits, instead of the time).
  * LIMITS     One key, filled at the beginning; stamps: remote_coherence. */
 #ifndef END
 #define END 5
 #endif
 #define T 2
 #define NEVER 99
-#define VALUE(v) (10 + (v))   /* in `reports`; a mark is its number */
-#define IS_MARK(m) ((m) < 10)
+#define VALUE(v) (10 + (v))   /* in `reports`; a marker is its number */
+#define IS_MARKER(m) ((m) < 10)
 
 byte now, db = 1, val = 1;    /* val 0: no entry in memory */
 byte replaced[4] = NEVER;     /* when the version was replaced in the server */
 byte proven_until = T, noted;
 bool flying, flag = true, dead; /* dead: the subscriber is gone, `data` goes on answering */
-byte number = 1;              /* of the key of the marks in this process */
+byte number = 1;              /* of the key of the markers in this process */
 bool there = true;            /* the server has the key */
-bool rekey, makes, echoed, replied, existed; /* of the mark in flight */
+bool rekey, makes, echoed, replied, existed; /* of the marker in flight */
 chan reports = [5] of { byte };
 
-/* Both halves of a mark are back, or its key was gone. */
+/* Both halves of a marker are back, or its key was gone. */
 inline finish() {
     if
 #ifdef BY_PING
@@ -74,7 +74,7 @@ active proctype writer() {
     od
 }
 
-active proctype marks() {
+active proctype markers() {
 end:
     do
     :: d_step {
@@ -93,7 +93,7 @@ end:
             if :: makes -> there = true; makes = false :: else fi;
             existed = there;
             if
-#ifdef MARK_FIRST
+#ifdef MARKER_FIRST
             :: there -> reports!!number
 #else
             :: there -> reports!number
@@ -101,7 +101,7 @@ end:
             :: else
             fi
         }
-        :: dead -> break      /* the mark is lost, and no other one is sent: a gap */
+        :: dead -> break      /* the marker is lost, and no other one is sent: a gap */
         fi;
         if
         :: d_step { flying && !replied -> replied = true; finish() }
@@ -125,8 +125,8 @@ end:
         !dead && nempty(reports) ->
         reports?m;
         if
-        :: IS_MARK(m) && flying && m == number -> echoed = true; finish()
-        :: IS_MARK(m) && (!flying || m != number)
+        :: IS_MARKER(m) && flying && m == number -> echoed = true; finish()
+        :: IS_MARKER(m) && (!flying || m != number)
         :: else -> val = 0
         fi;
         m = 0

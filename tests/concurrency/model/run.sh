@@ -327,7 +327,7 @@ f ok   remote_proof END=6
 q fail remote_proof BY_PING
 q fail remote_proof ECHO_ALONE
 q fail remote_proof SAME_KEY
-q fail remote_proof MARK_FIRST
+q fail remote_proof MARKER_FIRST
 q fail remote_proof BY_FLAG
 END
 }

@@ -3,20 +3,20 @@
  * Aim:    what the remote tier assumes of the server is true of the server at hand: which changes
  *         CLIENT TRACKING reports, in which order, and which commands a bad day refuses.
  * Method: hiredis alone, without cellar: a connection `data` with tracking, its `subscriber`, and a
- *         stranger. A mark ends each case: own scripts are reported, so the keys that the
- *         subscriber receives before its own mark are all keys that the server reported.
+ *         stranger. A marker ends each case: own scripts are reported, so the keys that the
+ *         subscriber receives before its own marker are all keys that the server reported.
  * NEEDS   redis-server; CELLAR_TEST_ENGINE=path asks another server. */
 #include "tests/support/engine_kit.h"
 #include "tests/support/t.h"
 
 #define TRACK "CLIENT TRACKING ON REDIRECT %lld BCAST PREFIX t: PREFIX ~t: NOLOOP"
-#define MARK "~t:mark:"
-#define MARK_SCRIPT "return redis.call('PEXPIRE', KEYS[1], 60000)"
+#define MARKER "~t:marker:"
+#define MARKER_SCRIPT "return redis.call('PEXPIRE', KEYS[1], 60000)"
 
 typedef struct facts {
     engine e;               /* e.c is the stranger */
     redisContext *data, *subscriber;
-    char heard[512];        /* keys before the mark, each followed by one blank; "nil " a flush */
+    char heard[512];        /* keys before the marker, each followed by one blank; "nil " a flush */
 } facts;
 
 /* Return whether `data` answered without an error. */
@@ -54,7 +54,7 @@ static bool facts_open(facts *f, const char *const *words)
     freeReplyObject(r);
     T_REQUIRE(facts_do(f->subscriber, "SUBSCRIBE __redis__:invalidate"));
     T_REQUIRE(facts_do(f->data, TRACK, id));
-    T_REQUIRE(facts_do(f->data, "SET " MARK " 1"));
+    T_REQUIRE(facts_do(f->data, "SET " MARKER " 1"));
     return true;
 }
 
@@ -65,34 +65,34 @@ static void facts_close(facts *f)
     engine_stop(&f->e);
 }
 
-/* Append the keys of one message. Return whether the mark is among them. */
+/* Append the keys of one message. Return whether the marker is among them. */
 static bool facts_note(facts *f, const redisReply *m)
 {
     T_REQUIRE(m != NULL && m->type == REDIS_REPLY_ARRAY && m->elements == 3);
     const redisReply *keys = m->element[2];
-    bool mark = false;
+    bool marker = false;
     if (keys->type == REDIS_REPLY_NIL) { strcat(f->heard, "nil "); }
     for (size_t i = 0; keys->type == REDIS_REPLY_ARRAY && i < keys->elements; i++) {
         const char *key = keys->element[i]->str;
         T_REQUIRE(strlen(f->heard) + strlen(key) + 2 < sizeof f->heard);
-        if (strcmp(key, MARK) == 0) {
-            mark = true;
+        if (strcmp(key, MARKER) == 0) {
+            marker = true;
         } else {
             strcat(strcat(f->heard, key), " ");
         }
     }
-    return mark;
+    return marker;
 }
 
-/* Return what the subscriber received up to a mark that is sent now. */
+/* Return what the subscriber received up to a marker that is sent now. */
 static const char *facts_heard(facts *f)
 {
     f->heard[0] = '\0';
-    T_REQUIRE(facts_do(f->data, "EVAL %s 1 " MARK, MARK_SCRIPT));
-    for (bool mark = false; !mark;) {
+    T_REQUIRE(facts_do(f->data, "EVAL %s 1 " MARKER, MARKER_SCRIPT));
+    for (bool marker = false; !marker;) {
         redisReply *m = NULL;
         T_REQUIRE(redisGetReply(f->subscriber, (void **)&m) == REDIS_OK);
-        mark = facts_note(f, m);
+        marker = facts_note(f, m);
         freeReplyObject(m);
     }
     return f->heard;
@@ -205,7 +205,7 @@ static void own_write_hides_an_own_script_of_its_round(void)
     facts_close(&f);
 }
 
-static void mark_comes_after_values_of_its_round(void)
+static void marker_comes_after_values_of_its_round(void)
 {
     facts f;
     if (!facts_open(&f, NULL)) { return; }
@@ -239,10 +239,10 @@ static void flush_is_reported_as_nil(void)
     facts f;
     if (!facts_open(&f, NULL)) { return; }
     engine_ask(&f.e, "FLUSHDB");
-    T_CHECK(facts_do(f.data, "SET " MARK " 1"));
+    T_CHECK(facts_do(f.data, "SET " MARKER " 1"));
     T_EQ_STR(facts_heard(&f), "nil ");
     engine_ask(&f.e, "FLUSHALL");
-    T_CHECK(facts_do(f.data, "SET " MARK " 1"));
+    T_CHECK(facts_do(f.data, "SET " MARKER " 1"));
     T_EQ_STR(facts_heard(&f), "nil ");
     facts_close(&f);
 }
@@ -253,9 +253,9 @@ static void eviction_is_reported(void)
     if (!facts_open(&f, NULL)) { return; }
     T_CHECK(facts_do(f.data, "SET t:1 a"));
     engine_ask(&f.e, "CONFIG SET maxmemory-policy allkeys-lru maxmemory 1");
-    T_CHECK(facts_refused(f.e.c, "OOM", "SET x 1")); /* all keys went, that of the mark as well */
+    T_CHECK(facts_refused(f.e.c, "OOM", "SET x 1")); /* all keys went, that of the marker as well */
     engine_ask(&f.e, "CONFIG SET maxmemory 0");
-    T_CHECK(facts_do(f.data, "SET " MARK " 1"));
+    T_CHECK(facts_do(f.data, "SET " MARKER " 1"));
     T_CHECK(strstr(facts_heard(&f), "t:1 ") != NULL);
     facts_close(&f);
 }
@@ -316,7 +316,7 @@ static void overlapping_prefixes_are_refused(void)
     facts_close(&f);
 }
 
-static void full_server_lets_mark_and_unlink_through(void)
+static void full_server_lets_marker_and_unlink_through(void)
 {
     static const char *const words[] = { "--maxmemory-policy", "noeviction", NULL };
     facts f;
@@ -350,12 +350,12 @@ static void replica_and_primary_without_replicas_refuse_the_mark(void)
     if (!facts_open(&f, NULL)) { return; }
     engine_ask(&f.e, "CONFIG SET min-replicas-to-write 1");
     T_CHECK(facts_refused(f.data, "NOREPLICAS", "EVAL return{redis.call('PEXPIRE',KEYS[1],6)} 1 "
-                          MARK));
+                          MARKER));
     T_CHECK(facts_do(f.data, "GET t:1"));
     engine_ask(&f.e, "CONFIG SET min-replicas-to-write 0");
     engine_ask(&f.e, "REPLICAOF 127.0.0.1 1");
     T_CHECK(facts_refused(f.data, "READONLY", "EVAL return{redis.call('PEXPIRE',KEYS[1],6)} 1 "
-                          MARK));
+                          MARKER));
     facts_close(&f);
 }
 
@@ -384,12 +384,12 @@ T_MAIN("remote_facts", T_CASE(changes_by_others_are_reported), T_CASE(own_change
        T_CASE(set_nx_get_returns_the_value_and_reports_nothing_if_the_key_is_there),
        T_CASE(own_script_is_reported), T_CASE(last_writer_of_a_round_decides_about_the_report),
        T_CASE(own_write_hides_an_own_script_of_its_round),
-       T_CASE(mark_comes_after_values_of_its_round), T_CASE(expiry_is_reported),
+       T_CASE(marker_comes_after_values_of_its_round), T_CASE(expiry_is_reported),
        T_CASE(flush_is_reported_as_nil), T_CASE(eviction_is_reported),
        T_CASE(other_database_is_reported_under_the_same_name),
        T_CASE(data_answers_without_its_subscriber_and_tracking_info_tells),
        T_CASE(subscriber_answers_without_data_and_hears_nothing),
-       T_CASE(overlapping_prefixes_are_refused), T_CASE(full_server_lets_mark_and_unlink_through),
+       T_CASE(overlapping_prefixes_are_refused), T_CASE(full_server_lets_marker_and_unlink_through),
        T_CASE(full_server_lets_a_script_write_behind_an_unlink),
        T_CASE(replica_and_primary_without_replicas_refuse_the_mark),
        T_CASE(empty_line_has_no_reply))

@@ -118,10 +118,10 @@ static bool live_with_fault(engine *e, _Atomic int *fault, int nth)
         const cellar_err asked = link_kit_ask(&k, &a, LINK_KIT_WORDS("SET", "app:users:1", "v"));
         T_CHECK(asked == CELLAR_OK || asked == CELLAR_E_IO);
         T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-        cellar_err fence = remote_mark_now(k.link, 10000);
+        cellar_err fence = remote_marker_now(k.link, 10000);
         T_CHECK(fence == CELLAR_OK || fence == CELLAR_E_BREAKER_OPEN);
         T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-        if (fence != CELLAR_OK) { fence = remote_mark_now(k.link, 10000); }
+        if (fence != CELLAR_OK) { fence = remote_marker_now(k.link, 10000); }
         T_EQ_I64(fence, CELLAR_OK);
     } else {
         T_CHECK(err == CELLAR_E_NOMEM || err == CELLAR_E_IO);

@@ -3,9 +3,9 @@
  * Aim:    a value that was loaded in a gap is not in memory after the gap: the load had no lease.
  *         Deletes by pattern without an answer begin a gap: the server does not report them.
  *         A set of BEHIND in a gap does not overwrite a value that another client set in the gap.
- * Method: the link is stopped behind its start of tracking, before the mark of the first proof, and
- *         at the begin of a gap; the answer to a delete is lost. Two stores in this process stand for two processes;
- *         redis-server is real. */
+ * Method: the link is stopped behind its start of tracking, before the marker of the first proof,
+ *         and at the begin of a gap; the answer to a delete is lost. Two stores in this process
+ *         stand for two processes; redis-server is real. */
 #include <semaphore.h>
 
 #include "cellar_entry.h"
@@ -25,7 +25,7 @@ static void stop_io_thread(void)
     while (sem_wait(&goes) != 0) { }
 }
 
-/* Stop the I/O thread, if the test wants it, before the link sends the mark. */
+/* Stop the I/O thread, if the test wants it, before the link sends the marker. */
 static void synced_later(remote_link *l)
 {
     if (atomic_exchange(&stops, false)) {

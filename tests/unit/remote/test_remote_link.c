@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The link to a real server: requests, invalidations, marks, reconnects, fork and close. */
+ * The link to a real server: requests, invalidations, markers, reconnects, fork and close. */
 #include <poll.h>
 
 #include "tests/support/engine_kit.h"
@@ -74,20 +74,20 @@ static void changes_of_others_are_heard_before_the_fence_returns(void)
     if (!started(&e, &k)) { return; }
     engine_ask(&e, "SET app:users:7 x");
     engine_ask(&e, "SET other:7 x");
-    T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK);
+    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
     T_EQ_U64(atomic_load(&k.heard), 1);
     T_EQ_STR(k.key, "app:users:7");
     T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("SET", "app:users:8", "own")), CELLAR_OK);
-    T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK);
+    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
     T_EQ_U64(atomic_load(&k.heard), 1); /* the own write is not announced */
     engine_ask(&e, "FLUSHALL");
-    T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK); /* the key of the mark is made again */
+    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK); /* the key of the marker is made again */
     T_EQ_I64(atomic_load(&k.flushes), 1);
     T_EQ_I64(atomic_load(&k.gaps), 0);
     ended(&e, &k);
 }
 
-static void proof_ends_without_marks(void)
+static void proof_ends_without_markers(void)
 {
     engine e;
     link_kit k;
@@ -100,7 +100,7 @@ static void proof_ends_without_marks(void)
     T_EQ_I64(remote_proven_until(k.link), 1000000 + 2000);
     engine_signal(&e, SIGSTOP);
     atomic_store(&k.clock_ms, 1000500);
-    T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK); /* a mark is due and sent */
+    T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK); /* a marker is due and sent */
     atomic_store(&k.clock_ms, 1000500 + 1001);
     T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
     T_EQ_I64(remote_link_state(k.link), REMOTE_SUSPECT);
@@ -126,7 +126,7 @@ static void killed_connections_come_back(void)
         T_CHECK(engine_cut(&e, i % 2 == 0 ? "normal" : "pubsub") >= 1);
         while (atomic_load(&k.linked) == linked) { remote_link_step(k.link, 1); }
         T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-        T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK);
+        T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
     }
     T_EQ_I64(atomic_load(&k.gaps), 10);
     T_EQ_I64(atomic_load(&k.scripts), 2); /* told once */
@@ -153,7 +153,7 @@ static void lost_links_in_a_row_are_logged_once(void)
     ended(&e, &k);
 }
 
-static void no_mark_is_sent_before_synced(void)
+static void no_marker_is_sent_before_synced(void)
 {
     engine e;
     link_kit k;
@@ -162,7 +162,7 @@ static void no_mark_is_sent_before_synced(void)
     k.hold = true;
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
     T_CHECK(link_kit_until(&k, REMOTE_GAP));
-    T_EQ_I64(remote_mark_now(k.link, 30), CELLAR_E_TIMEOUT);
+    T_EQ_I64(remote_marker_now(k.link, 30), CELLAR_E_TIMEOUT);
     T_EQ_I64(atomic_load(&k.proofs), 0);
     remote_synced(k.link);
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
@@ -180,7 +180,7 @@ static void new_prefix_is_heard_after_a_gap(void)
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
     engine_ask(&e, "SET app:more:1 x");
     engine_ask(&e, "SET app:users:1 x");
-    T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK);
+    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
     T_EQ_U64(atomic_load(&k.heard), 2);
     T_EQ_I64(atomic_load(&k.gaps), 1);
     ended(&e, &k);
@@ -198,7 +198,7 @@ static void lost_scripts_are_loaded_again(void)
     T_EQ_I64(a.number, 1);
     T_EQ_U64(a.replies, 1);
     engine_ask(&e, "SCRIPT FLUSH");
-    T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK);
+    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
     T_EQ_I64(atomic_load(&k.gaps), 0);
     ended(&e, &k);
 }
@@ -234,7 +234,7 @@ static void new_prefix_while_scripts_are_loaded(void)
     engine_signal(&e, SIGCONT);
     while (atomic_load(&k.linked) < 2) { remote_link_step(k.link, 1); }
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-    T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK);
+    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
     T_CHECK(a.ended && a.err == CELLAR_OK && a.number == 1);
     remote_link_figures(k.link, &f);
     T_EQ_U64(f.counts[REMOTE_LINK_ATTEMPTS], 1); /* each reply met its request */
@@ -242,7 +242,7 @@ static void new_prefix_while_scripts_are_loaded(void)
     ended(&e, &k);
 }
 
-/* No mark is due for 15 s, so only the deadline of the tracking breaks the link. */
+/* No marker is due for 15 s, so only the deadline of the tracking breaks the link. */
 static void frozen_server_does_not_hold_tracking_up(void)
 {
     engine e;
@@ -310,7 +310,7 @@ static void full_ring_is_a_code(void)
     }
     T_CHECK(posted[POSTS].ended && posted[POSTS].err == CELLAR_E_LIMIT);
     T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("PING")), CELLAR_E_LIMIT);
-    T_EQ_I64(remote_mark_now(k.link, 10000), CELLAR_OK); /* the link has requests of its own */
+    T_EQ_I64(remote_marker_now(k.link, 10000), CELLAR_OK); /* the link has requests of its own */
     for (int i = 0; i < 10000 && !posted[POSTS - 1].ended; i++) { remote_link_step(k.link, 1); }
     for (int i = 0; i < POSTS; i++) { T_CHECK(posted[i].ended && posted[i].err == CELLAR_OK); }
     T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("PING")), CELLAR_OK);
@@ -325,7 +325,7 @@ static void events_must_not_ask(void *ctx, uint32_t index, const remote_reply *r
     link_kit *k = ctx;
     (void)index, (void)reply;
     T_EQ_I64(link_kit_ask(k, &a, LINK_KIT_WORDS("PING")), CELLAR_E_DEADLOCK);
-    T_EQ_I64(remote_mark_now(k->link, 10), CELLAR_E_DEADLOCK);
+    T_EQ_I64(remote_marker_now(k->link, 10), CELLAR_E_DEADLOCK);
 }
 
 static void ask_inside_a_reply_is_refused(void)
@@ -351,7 +351,7 @@ static void full_server_lets_a_link_prove(void)
         engine_ask(&e, "CONFIG SET maxmemory-policy %s maxmemory 1", policies[i]);
         T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
         T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-        for (int n = 0; n < 5; n++) { T_EQ_I64(remote_mark_now(k.link, 10000), CELLAR_OK); }
+        for (int n = 0; n < 5; n++) { T_EQ_I64(remote_marker_now(k.link, 10000), CELLAR_OK); }
         T_EQ_I64(atomic_load(&k.gaps), 0);
         ended(&e, &k);
     }
@@ -362,7 +362,7 @@ static void longest_fence_has_no_end(void)
     engine e;
     link_kit k;
     if (!started(&e, &k)) { return; }
-    T_EQ_I64(remote_mark_now(k.link, INT64_MAX), CELLAR_OK);
+    T_EQ_I64(remote_marker_now(k.link, INT64_MAX), CELLAR_OK);
     ended(&e, &k);
 }
 
@@ -518,7 +518,7 @@ static void child_of_a_fork_is_detached(void)
     const pid_t child = fork();
     if (child == 0) {
         T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("PING")), CELLAR_E_FORKED);
-        T_EQ_I64(remote_mark_now(k.link, 100), CELLAR_E_FORKED);
+        T_EQ_I64(remote_marker_now(k.link, 100), CELLAR_E_FORKED);
         T_EQ_I64(remote_link_step(k.link, 0), CELLAR_E_FORKED);
         remote_link_close(k.link);
         _exit(t_failed());
@@ -565,7 +565,7 @@ static void short_waits_do_not_break_the_link(void)
     remote_figures f;
     if (!started(&e, &k)) { return; }
     atomic_store(&k.clock_ms, link_kit_real_ms());
-    k.virtual_clock = true; /* no mark is late */
+    k.virtual_clock = true; /* no marker is late */
     engine_signal(&e, SIGSTOP);
     for (int i = 0; i < 8; i++) {
         link_kit_answer a = { .replies = 0 };
@@ -576,7 +576,7 @@ static void short_waits_do_not_break_the_link(void)
     remote_link_step(k.link, 0);
     T_EQ_I64(remote_link_state(k.link), REMOTE_PROVEN);
     engine_signal(&e, SIGCONT);
-    T_EQ_I64(remote_mark_now(k.link, 10000), CELLAR_OK);
+    T_EQ_I64(remote_marker_now(k.link, 10000), CELLAR_OK);
     remote_link_figures(k.link, &f);
     T_EQ_U64(f.counts[REMOTE_LINK_TIMEOUTS], 8);
     T_EQ_I64(atomic_load(&k.gaps), 0);
@@ -617,9 +617,9 @@ static void server_clock_is_within_its_error(void)
 
 T_MAIN("remote_link", T_CASE(requests_are_answered_in_order), T_CASE(posted_requests_end_once),
        T_CASE(changes_of_others_are_heard_before_the_fence_returns),
-       T_CASE(proof_ends_without_marks), T_CASE(killed_connections_come_back),
+       T_CASE(proof_ends_without_markers), T_CASE(killed_connections_come_back),
        T_CASE(lost_links_in_a_row_are_logged_once),
-       T_CASE(no_mark_is_sent_before_synced), T_CASE(new_prefix_is_heard_after_a_gap),
+       T_CASE(no_marker_is_sent_before_synced), T_CASE(new_prefix_is_heard_after_a_gap),
        T_CASE(lost_scripts_are_loaded_again), T_CASE(new_prefix_while_scripts_are_loaded),
        T_CASE(frozen_server_does_not_hold_tracking_up),
        T_CASE(frozen_server_costs_io_ms_then_nothing),

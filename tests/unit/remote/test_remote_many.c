@@ -95,7 +95,7 @@ static unsigned long long server_gets(void)
     return told("commandstats", "cmdstat_get:calls=");
 }
 
-/* Reads of the server that are not for the keys: INFO, a mark. */
+/* Reads of the server that are not for the keys: INFO, a marker. */
 #define READS_BESIDE 8u
 
 static void keys_of_one_call_take_one_round_trip(void)

@@ -129,7 +129,8 @@ static void figures_are_written_three_ways(void)
     T_EQ_I64(cellar_remote_metrics_write(r, text, sizeof text, &len), CELLAR_OK);
     T_EQ_U64(strlen(text), len);
     T_CHECK(strstr(text, "\ncellar_remote_state{prefix=\"app\"} 3\n") != NULL);
-    T_CHECK(strstr(text, "cellar_remote_mark_seconds_bucket{prefix=\"app\",le=\"+Inf\"}") != NULL);
+    T_CHECK(strstr(text, "cellar_remote_marker_seconds_bucket{prefix=\"app\",le=\"+Inf\"}") !=
+            NULL);
     T_CHECK(strstr(text, "cellar_remote_lost_links_total{prefix=\"app\",reason=\"right\"} 0\n") !=
             NULL);
     T_EQ_I64(cellar_remote_metrics_write(r, NULL, 0, &need), CELLAR_E_BUFFER);

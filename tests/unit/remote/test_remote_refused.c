@@ -261,21 +261,25 @@ static void reply_that_stops_halfway_ends_the_link(void)
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
     const int64_t blocks = atomic_load(&k.blocks);
     byte_proxy_way *data = &p.line[0].way[1];
-    const remote_request q = { .bytes = "*2\r\n$3\r\nGET\r\n$11\r\napp:users:k\r\n", .bytes_len = 31,
-                               .replies = 1, .wait_ms = 60000, .ctx = &a, .fn = link_kit_take,
-                               .done = link_kit_done };
+    const remote_request q = {.bytes = "*2\r\n$3\r\nGET\r\n$11\r\napp:users:k\r\n",
+                              .bytes_len = 31,
+                              .replies = 1,
+                              .wait_ms = 60000,
+                              .ctx = &a,
+                              .fn = link_kit_take,
+                              .done = link_kit_done};
     remote_post(k.link, &q);
     const uint64_t before = atomic_load(&data->passed);
     while (atomic_load(&data->passed) < before + (1 << 20)) { remote_link_step(k.link, 1); }
     atomic_store(&data->frozen, true);
     for (int i = 0; i < 20; i++) { remote_link_step(k.link, 1); }
     T_EQ_U64(a.replies, 0);
-    atomic_store(&k.clock_ms, 1000600); /* a mark is sent, and has no reply */
+    atomic_store(&k.clock_ms, 1000600); /* a marker is sent, and has no reply */
     remote_link_step(k.link, 1);
     atomic_store(&k.clock_ms, 1000600 + 2001);
-    T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_MARK);
+    T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_MARKER);
     T_EQ_I64(why.code, CELLAR_E_TIMEOUT);
-    T_CHECK(strstr(why.text, "a mark did not come back within proof_ms") != NULL);
+    T_CHECK(strstr(why.text, "a marker did not come back within proof_ms") != NULL);
     T_CHECK(a.ended && a.err == CELLAR_E_IO && a.fate == REMOTE_UNKNOWN);
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN)); /* on other lines */
     T_EQ_I64(atomic_load(&k.blocks), blocks);   /* the half is freed */

@@ -83,29 +83,29 @@ static remote_why answer_with(canned *s, link_kit *k, remote_refusal *why, const
 
 static void other_servers_are_refused_by_name(void)
 {
-    static const struct { const char *bytes; remote_why why; cellar_err code; const char *part; }
-    cases[] = {
-        { "HTTP/1.1 400 Bad Request\r\n\r\n", REMOTE_WHY_PROTOCOL, CELLAR_E_FOREIGN, "no Redis" },
-        { "ERROR\r\n", REMOTE_WHY_PROTOCOL, CELLAR_E_FOREIGN, "no Redis" },
-        { "+OK\r\n", REMOTE_WHY_PROTOCOL, CELLAR_E_FOREIGN, "no Redis" },
-        { "-ERR unknown command `HELLO`\r\n", REMOTE_WHY_VERSION, CELLAR_E_UNSUPPORTED, "7.0" },
-        { HELLO_OF("5\r\n6.2.7", "10\r\nstandalone", "6\r\nmaster"), REMOTE_WHY_VERSION,
-          CELLAR_E_UNSUPPORTED, "got 6.2.7" },
-        { HELLO_OF("5\r\n7.0.1", "7\r\ncluster", "6\r\nmaster"), REMOTE_WHY_CLUSTER,
-          CELLAR_E_UNSUPPORTED, "Cluster" },
-        { HELLO_OF("5\r\n7.0.1", "8\r\nsentinel", "6\r\nmaster"), REMOTE_WHY_REFUSED,
-          CELLAR_E_CONFIG, "Sentinel" },
-        { HELLO_OF("5\r\n7.0.1", "10\r\nstandalone", "7\r\nreplica"), REMOTE_WHY_REPLICA,
-          CELLAR_E_NOT_OWNER, "primary" },
-        { "-NOAUTH HELLO must be called\r\n", REMOTE_WHY_AUTH, CELLAR_E_DENIED, "wants a password" },
-        { "-WRONGPASS invalid\r\n", REMOTE_WHY_AUTH, CELLAR_E_DENIED, "is wrong" },
-        { "-LOADING Redis is loading\r\n", REMOTE_WHY_LOADING, CELLAR_E_BUSY, "loading" },
-        { "*1000000000\r\n", REMOTE_WHY_TOO_BIG, CELLAR_E_TOOBIG, "above the limits" },
-        { "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n", REMOTE_WHY_TOO_BIG, CELLAR_E_TOOBIG, "limits" },
-        { "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n", REMOTE_WHY_TOO_BIG,
-          CELLAR_E_TOOBIG, "limits" },
-        { "*-2\r\n", REMOTE_WHY_PROTOCOL, CELLAR_E_FOREIGN, "no Redis" },
-        { "$-7\r\n", REMOTE_WHY_PROTOCOL, CELLAR_E_FOREIGN, "no Redis" },
+    static const struct { const char *bytes; remote_why why; cellar_err code; const char *part;
+    } cases[] = {
+        {"HTTP/1.1 400 Bad Request\r\n\r\n", REMOTE_WHY_PROTOCOL, CELLAR_E_FOREIGN, "no Redis"},
+        {"ERROR\r\n", REMOTE_WHY_PROTOCOL, CELLAR_E_FOREIGN, "no Redis"},
+        {"+OK\r\n", REMOTE_WHY_PROTOCOL, CELLAR_E_FOREIGN, "no Redis"},
+        {"-ERR unknown command `HELLO`\r\n", REMOTE_WHY_VERSION, CELLAR_E_UNSUPPORTED, "7.0"},
+        {HELLO_OF("5\r\n6.2.7", "10\r\nstandalone", "6\r\nmaster"), REMOTE_WHY_VERSION,
+         CELLAR_E_UNSUPPORTED, "got 6.2.7"},
+        {HELLO_OF("5\r\n7.0.1", "7\r\ncluster", "6\r\nmaster"), REMOTE_WHY_CLUSTER,
+         CELLAR_E_UNSUPPORTED, "Cluster"},
+        {HELLO_OF("5\r\n7.0.1", "8\r\nsentinel", "6\r\nmaster"), REMOTE_WHY_REFUSED,
+         CELLAR_E_CONFIG, "Sentinel"},
+        {HELLO_OF("5\r\n7.0.1", "10\r\nstandalone", "7\r\nreplica"), REMOTE_WHY_REPLICA,
+         CELLAR_E_NOT_OWNER, "primary"},
+        {"-NOAUTH HELLO must be called\r\n", REMOTE_WHY_AUTH, CELLAR_E_DENIED, "wants a password"},
+        {"-WRONGPASS invalid\r\n", REMOTE_WHY_AUTH, CELLAR_E_DENIED, "is wrong"},
+        {"-LOADING Redis is loading\r\n", REMOTE_WHY_LOADING, CELLAR_E_BUSY, "loading"},
+        {"*1000000000\r\n", REMOTE_WHY_TOO_BIG, CELLAR_E_TOOBIG, "above the limits"},
+        {"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n", REMOTE_WHY_TOO_BIG, CELLAR_E_TOOBIG, "limits"},
+        {"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n", REMOTE_WHY_TOO_BIG,
+         CELLAR_E_TOOBIG, "limits"},
+        {"*-2\r\n", REMOTE_WHY_PROTOCOL, CELLAR_E_FOREIGN, "no Redis"},
+        {"$-7\r\n", REMOTE_WHY_PROTOCOL, CELLAR_E_FOREIGN, "no Redis"},
     };
     canned s;
     link_kit k;
@@ -247,7 +247,7 @@ static void least_rights_suffice_and_each_is_needed(void)
     rights_grant(&e, "u", ">secret", &r, r.count);
     as_user(&k, &e, "secret");
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-    T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK);
+    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
     link_kit_close(&k);
     for (size_t i = 0; i < r.count; i++) {
         remote_refusal why;
@@ -307,7 +307,7 @@ static void password_file_is_read_again_after_a_change(void)
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
     const int logs = atomic_load(&k.logs);
     T_CHECK(engine_ask(&e, "ACL SETUSER u resetpass >newer") != NULL);
-    T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK); /* the connections stand */
+    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK); /* the connections stand */
     T_CHECK(engine_cut(&e, "pubsub") == 1);
     for (why.why = REMOTE_WHY_NONE; why.why != REMOTE_WHY_AUTH;) {
         remote_link_step(k.link, 1);
@@ -413,8 +413,8 @@ static void replica_is_refused(void)
     link_kit_init(&k, e.socket);
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-    engine_ask(&e, "REPLICAOF 127.0.0.1 1"); /* demoted: the next mark is refused */
-    const cellar_err err = remote_mark_now(k.link, 5000);
+    engine_ask(&e, "REPLICAOF 127.0.0.1 1"); /* demoted: the next marker is refused */
+    const cellar_err err = remote_marker_now(k.link, 5000);
     T_CHECK(err == CELLAR_E_BREAKER_OPEN);
     T_CHECK(link_kit_refused(&k, &why) == REMOTE_WHY_READONLY || why.why == REMOTE_WHY_REPLICA);
     for (int i = 0; i < 5000 && why.why != REMOTE_WHY_REPLICA; i++) {
@@ -457,7 +457,7 @@ static void full_server_keeps_its_proof(void)
     engine_ask(&e, "CONFIG SET maxmemory 1");
     T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("SET", "app:users:1", "v")), CELLAR_OK);
     T_EQ_I64(a.type, REMOTE_ERROR);
-    T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK);
+    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
     remote_link_figures(k.link, &f);
     T_EQ_U64(f.counts[REMOTE_LINK_OOM], 1);
     T_EQ_I64(f.state, REMOTE_PROVEN);
@@ -481,7 +481,7 @@ static void sentinel_names_the_server(void)
     snprintf(k.c.master, sizeof k.c.master, "main");
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
-    T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK);
+    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
     link_kit_close(&k);
     snprintf(k.c.master, sizeof k.c.master, "other");
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
@@ -513,11 +513,11 @@ static void new_primary_is_found_by_sentinel(void)
     T_CHECK(engine_ask(&s, "SENTINEL REMOVE main") != NULL);
     T_CHECK(engine_ask(&s, "SENTINEL MONITOR main 127.0.0.1 %u 1", new.port) != NULL);
     T_CHECK(engine_ask(&old, "REPLICAOF 127.0.0.1 %u", new.port) != NULL);
-    T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_E_BREAKER_OPEN); /* READONLY */
+    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_E_BREAKER_OPEN); /* READONLY */
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
     T_EQ_STR(k.order, "tpgtp");
     T_CHECK(engine_ask(&new, "SET app:users:1 v") != NULL);
-    T_EQ_I64(remote_mark_now(k.link, 5000), CELLAR_OK);
+    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
     T_EQ_STR(k.key, "app:users:1");
     link_kit_close(&k);
     engine_stop(&s);

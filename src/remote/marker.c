@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * marker: the proof that every change was heard.
+ *
+ * PICTURE    I/O thread -- script: PEXPIRE marker key --> server -- invalidation --> *subscriber*
+ *                 s = now                                               both back: s + proof_ms
+ * INVARIANTS The server executed the marker after s, and *subscriber* delivers in order: what was
+ *            executed before s was handled when the marker is heard. One marker is in flight at a
+ *            time. A key that expired or was evicted is announced, too. So the reply must say that
+ *            the key existed; else the next marker makes a key of a new number. It is sent
+ *            immediately, or after proof_ms / 4 if the lost marker had made its key, as the first
+ *            one of a link.
+ * WALK       Every proof_ms / 4 a marker; late by proof_ms / 2: SUSPECT; late by proof_ms: the link
+ *            breaks. A fence wants a marker that is sent after its call.
+ * TIME       The reply brings the clock of the server. It was read between the sending and the
+ *            reply: the error is the round trip. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "remote/reason.h"
+
+/* Note a proof: everything before the marker was heard. */
+static void remote_marker_proves(remote_link *l, const remote_marker *m)
+{
+    const int64_t until_ms = m->sent_ms + l->c->proof_ms;
+    const int64_t now_ms = l->e.now_ms(l->e.ctx);
+    atomic_store(&l->server_error_ms, now_ms - m->sent_ms + 1);
+    atomic_store(&l->server_offset_ms, m->server_ms + 1 - m->sent_ms);
+    atomic_store(&l->proof_ms_at, m->sent_ms != 0 ? m->sent_ms : 1);
+    atomic_store(&l->proven_until, until_ms);
+    remote_count(l, REMOTE_LINK_PROOFS, 1);
+    const int64_t journey_ns = remote_mono_ns() - m->sent_ns;
+    remote_trip_note(l->journeys, journey_ns);
+    atomic_store(&l->journey_us, journey_ns / 1000);
+    l->e.proven(l->e.ctx, until_ms);
+    const uint32_t was = atomic_load(&l->state);
+    if (was == REMOTE_GAP && (l->logged != 0 || l->warned_ns == 0)) {
+        l->e.log(l->e.ctx, CELLAR_OK, "remote: all changes are heard");
+    }
+    if (was == REMOTE_GAP) { l->logged = 0; }
+    remote_state_set(l, REMOTE_PROVEN);
+    l->failures = 0;
+    l->logged &= UINT32_C(1) << REMOTE_WHYS_N; /* a full server */
+    atomic_store(&l->marker_back, m->number);
+    remote_futex_wake(&l->marker_back, REMOTE_ALL_BITS);
+}
+
+/* Finish a marker of which both halves are back. */
+static void remote_marker_finish(remote_link *l)
+{
+    const remote_marker m = l->marker;
+    if (!m.replied || (!m.echoed && !m.lost)) { return; }
+    l->marker.number = 0;
+    if (m.lost) {
+        if (!m.fresh) { l->marker_due_ms = m.sent_ms; }
+    } else if (m.counts) {
+        remote_marker_proves(l, &m);
+    }
+}
+
+CELLAR_PRIVATE void remote_marker_heard(remote_link *l, const char *key, size_t len)
+{
+    if (l->marker.number == 0 || len != strlen(l->marker_key) ||
+        memcmp(key, l->marker_key, len) != 0) {
+        return;
+    }
+    l->marker.echoed = true;
+    remote_marker_finish(l);
+}
+
+static int64_t remote_number_of(const remote_reply *r)
+{
+    return r != NULL && r->type == REMOTE_STRING ? (int64_t)strtoll(r->text, NULL, 10) : 0;
+}
+
+static void remote_marker_reply(void *link, uint32_t index, const remote_reply *reply)
+{
+    remote_link *l = link;
+    (void)index;
+    if (l->marker.number == 0) { return; }
+    if (reply->type == REMOTE_ERROR) {
+        const remote_why why = remote_why_of(reply);
+        if (why == REMOTE_WHY_NONE && remote_starts(reply, "NOSCRIPT ")) {
+            l->scripts_gone = true;
+            l->marker.lost = l->marker_rekey = l->marker.replied = true;
+            remote_marker_finish(l);
+            return;
+        }
+        remote_break(l, why != REMOTE_WHY_NONE ? why : REMOTE_WHY_MARKER,
+                     "the server refuses a marker: %.*s",
+                     (int)(reply->len < 100 ? reply->len : 100), reply->text);
+        return;
+    }
+    const remote_reply *existed = reply->first, *s = existed != NULL ? existed->next : NULL;
+    const remote_reply *us = s != NULL ? s->next : NULL;
+    l->marker.replied = true;
+    l->marker.server_ms = remote_number_of(s) * 1000 + remote_number_of(us) / 1000;
+    l->marker.lost = l->marker_rekey = existed == NULL || existed->number != 1;
+    remote_marker_finish(l);
+}
+
+CELLAR_PRIVATE void remote_marker_send(remote_link *l)
+{
+    const char *argv[5] = { "EVALSHA", l->marker_digest, "1", l->marker_key, "" };
+    remote_request q = { .ctx = l, .replies = 1, .fn = remote_marker_reply };
+    l->marker_bytes.len = 0;
+    if (l->marker_rekey) {
+        (void)snprintf(l->marker_key + l->marker_prefix_len,
+                       sizeof l->marker_key - l->marker_prefix_len, "%" PRIu32, ++l->marker_keys);
+    }
+    if (remote_command(&l->marker_bytes, l->marker_rekey ? 5 : 4, argv, NULL) != CELLAR_OK) {
+        remote_break(l, REMOTE_WHY_NOMEM, "no memory for a marker");
+        return;
+    }
+    q.bytes = l->marker_bytes.data;
+    q.bytes_len = l->marker_bytes.len;
+    const uint32_t number = atomic_load(&l->marker_sent) + 1;
+    atomic_store(&l->marker_sent, number);
+    l->marker = (remote_marker){ .sent_ms = l->e.now_ms(l->e.ctx), .sent_ns = remote_mono_ns(),
+                                 .number = number, .fresh = l->marker_rekey, .counts = true };
+    l->marker_rekey = false;
+    l->marker_due_ms = l->marker.sent_ms + l->c->proof_ms / 4;
+    (void)remote_post_own(l, &q);
+}
+
+/* Watch the marker in flight. */
+static void remote_marker_watch(remote_link *l, int64_t now_ms)
+{
+    const int64_t age_ms = now_ms - l->marker.sent_ms;
+    if (age_ms > l->c->proof_ms) {
+        remote_break(l, REMOTE_WHY_MARKER, "a marker did not come back within proof_ms");
+    } else if (age_ms > l->c->proof_ms / 2 && atomic_load(&l->state) == REMOTE_PROVEN) {
+        remote_state_set(l, REMOTE_SUSPECT);
+        remote_warn(l, REMOTE_WHY_NONE, CELLAR_E_TIMEOUT,
+                    "remote: a marker is late by proof_ms / 2");
+    }
+}
+
+CELLAR_PRIVATE bool remote_marker_due(remote_link *l)
+{
+    const bool fence = (int32_t)(atomic_load(&l->marker_want) - atomic_load(&l->marker_back)) > 0;
+    return l->phase == REMOTE_PHASE_MARKERS && l->marker.number == 0 &&
+           ((fence && !l->marker_rekey) || l->e.now_ms(l->e.ctx) >= l->marker_due_ms);
+}
+
+CELLAR_PRIVATE void remote_marker_tick(remote_link *l)
+{
+    if (l->why != REMOTE_WHY_NONE) { return; }
+    if (l->marker.number != 0) {
+        remote_marker_watch(l, l->e.now_ms(l->e.ctx));
+    } else if (remote_marker_due(l)) {
+        remote_marker_send(l);
+    }
+}
