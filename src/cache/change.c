@@ -30,7 +30,7 @@
 #include "cache/stamp.h"
 #include "cache/tier_calls.h"
 #include "cache/tier_store.h"
-#include "cache/turn.h"
+#include "cache/write_order.h"
 #include "flight/flight.h"
 
 /* ---- inside the window ---- */
@@ -42,8 +42,8 @@ BASE_NOINLINE static bool cache_commit_copy(cache_store *s, uint64_t hash, l1_ch
     cache_frame *frame = base_thread_self()->load_frames;
     BASE_ASSERT(frame != NULL);
     /* Under the bucket lock: no newer change of the key has had its window. */
-    if (change == L1_CHANGE_CLEAN && frame->turn.listed) {
-        return !cache_turn_overtaken(s, &frame->turn);
+    if (change == L1_CHANGE_CLEAN && frame->ordered.listed) {
+        return !cache_ordered_overtaken(s, &frame->ordered);
     }
     const uint64_t now = base_load_sc(cache_stamp(s, hash)); /* as in cache_shared_came */
     *stamp = cache_captured(s, now);
@@ -52,18 +52,18 @@ BASE_NOINLINE static bool cache_commit_copy(cache_store *s, uint64_t hash, l1_ch
            base_load_acq(&s->glob_epoch) == frame->globs;
 }
 
-/* List the turn of the change after the raise of its stamp: see cache_turns_use. */
-BASE_NOINLINE static void cache_commit_turn(const cache_store *s, uint64_t hash,
-                                            uint32_t generation, const void *key, size_t key_len,
-                                            uint64_t *stamp)
+/* List the ordered write of the change after the raise of its stamp: see cache_write_order_use. */
+BASE_NOINLINE static void cache_commit_ordered(const cache_store *s, uint64_t hash,
+                                               uint32_t generation, const void *key, size_t key_len,
+                                               uint64_t *stamp)
 {
     cache_frame *frame = base_thread_self()->load_frames;
-    cache_turn *t = &frame->turn;
+    cache_ordered *t = &frame->ordered;
     t->bytes = key;
     t->hash = hash;
     t->len = (uint32_t)key_len;
     t->generation = generation;
-    if (cache_turn_list(s, t) && frame->raised == 0) {
+    if (cache_ordered_list(s, t) && frame->raised == 0) {
         frame->below = CACHE_BELOW_CALL; /* an older change of the key is about to write */
         cache_stamp_raise(s, hash, cache_stamp(s, hash), frame, stamp);
     }
@@ -114,8 +114,9 @@ CELLAR_PRIVATE bool cache_change_window(void *ctx, uint64_t hash, uint32_t gener
         return cache_commit_copy(s, hash, change, stamp);
     }
     cache_stamp_raise(s, hash, cache_stamp(s, hash), frame, stamp);
-    if (BASE_UNLIKELY(base_load_sc(&s->turns_used) != 0) && frame->below != CACHE_BELOW_KNOWS) {
-        cache_commit_turn(s, hash, generation, key, key_len, stamp);
+    if (BASE_UNLIKELY(base_load_sc(&s->write_order_used) != 0) &&
+        frame->below != CACHE_BELOW_KNOWS) {
+        cache_commit_ordered(s, hash, generation, key, key_len, stamp);
     }
     return true;
 }
@@ -193,7 +194,7 @@ static cache_urge cache_change_urge(const cache_change *ch)
     if (t != NULL && (t->through || t->shared)) {
         if ((ch->flags & CACHE_ASKS) != 0) { return CACHE_ASKED; }
         if (!cache_is_write(ch)) { return CACHE_LATER; }
-        cache_turns_use(ch->c->store);
+        cache_write_order_use(ch->c->store);
         return CACHE_THROUGH;
     }
     return ch->kind == CACHE_DELETE ? CACHE_LATER
@@ -236,10 +237,10 @@ static const l1_put_spec cache_absent = { .deadline_ms = BASE_NEVER_MS,
 
 /* Tell the shared tier, after all older changes of the key. p NULL: remove the key. */
 static cellar_err cache_share(cellar *c, cache_shared *h, const l1_key *k, const l1_put_spec *p,
-                              cache_ask *ask, cache_turn *turn)
+                              cache_ask *ask, cache_ordered *ordered)
 {
     const cache_store *s = c->store;
-    if (!cache_turn_begin(s, turn)) { /* a newer change has its own code */
+    if (!cache_ordered_begin(s, ordered)) { /* a newer change has its own code */
         return ask != NULL ? CELLAR_CONFLICT : CELLAR_OK;
     }
     const cellar_err said = ask != NULL ? ask->fn(ask, h, k)
@@ -247,12 +248,12 @@ static cellar_err cache_share(cellar *c, cache_shared *h, const l1_key *k, const
     /* Only a blind change hides the older ones. An ask did not see them, and after an error the
      * tier has the old value: they follow in their order. */
     const bool hides = ask == NULL && (said == CELLAR_OK || said == CELLAR_DEFERRED);
-    if (hides) { cache_turn_done(s, turn); } else { cache_turn_pause(s, turn); }
+    if (hides) { cache_ordered_done(s, ordered); } else { cache_ordered_pause(s, ordered); }
     return said;
 }
 
-/* Call the tier, under the turn of the change if it has one, and lower the stamp: with a promise,
- * store the entry there, `p`, or with NULL what L1 has; else kill the copy. */
+/* Call the tier, as the ordered write of the change if it has one, and lower the stamp: with a
+ * promise, store the entry there, `p`, or with NULL what L1 has; else kill the copy. */
 BASE_NOINLINE static cellar_err cache_tier_tell(cellar *c, const l1_key *k, cache_frame *f,
                                                 const l1_put_spec *p, cache_urge urge)
 {
@@ -262,18 +263,18 @@ BASE_NOINLINE static cellar_err cache_tier_tell(cellar *c, const l1_key *k, cach
     if (f->raised != 0 && t != NULL) {
         if (t->shared) {
             below = cache_share(c, t->ctx, k, urge != CACHE_LATER && p != &cache_absent ? p : NULL,
-                                urge == CACHE_ASKED ? f->ask : NULL, &f->turn);
+                                urge == CACHE_ASKED ? f->ask : NULL, &f->ordered);
         } else if (urge != CACHE_LATER) {
-            below = cache_tier_store(c, k, p, urge, &f->turn);
-        } else if (!t->through && cache_turn_begin(s, &f->turn)) {
+            below = cache_tier_store(c, k, p, urge, &f->ordered);
+        } else if (!t->through && cache_ordered_begin(s, &f->ordered)) {
             const cache_tier_key key = cache_tier_key_of(c, k);
             t->kill(t->ctx, &key);
-            cache_turn_done(s, &f->turn);
+            cache_ordered_done(s, &f->ordered);
         }
     }
     cache_frame_pop(f); /* until here for l1_clean */
     if (f->raised != 0) { (void)base_sub_ar(f->word, f->raised); }
-    if (f->turn.listed) { cache_turn_leave(s, &f->turn); }
+    if (f->ordered.listed) { cache_ordered_leave(s, &f->ordered); }
     return below;
 }
 
@@ -288,9 +289,9 @@ BASE_COLD static void cache_write_ends(const cache_change *ch)
 }
 
 /* Return whether memory must not keep the present entry of the key. `done`: the step changed it.
- * After a clear the entry is of a change that does not wait for the turn of this one, or of a read:
- * it may be older than what the tier has now. A write that a shared tier does not have must not be
- * in memory either. */
+ * After a clear the entry is of a change that does not wait for the ordered write of this one, or
+ * of a read: it may be older than what the tier has now. A write that a shared tier does not have
+ * must not be in memory either. */
 static bool cache_write_must_end(const cache_change *ch, const cache_step *r, bool done)
 {
     const cache_tier *t = cache_tier_of(ch->c);
@@ -303,7 +304,7 @@ static bool cache_write_must_end(const cache_change *ch, const cache_step *r, bo
 
 static void cache_tier_after(cache_change *ch, cache_step *r)
 {
-    if (r->frame.raised == 0 && !r->frame.turn.listed) {
+    if (r->frame.raised == 0 && !r->frame.ordered.listed) {
         cache_frame_pop(&r->frame);
         return;
     }
@@ -810,7 +811,7 @@ CELLAR_PRIVATE bool cache_change_over(cellar *c, const l1_key *k, const void *va
     cache_frame f;
     cache_frame_push(&f, c, true, false);
     const bool done = l1_set_hit(c->l1, k, value, value_len, deadline_ms) == L1_OVER_DONE;
-    if (BASE_LIKELY(f.raised == 0 && !f.turn.listed)) {
+    if (BASE_LIKELY(f.raised == 0 && !f.ordered.listed)) {
         cache_frame_pop(&f);
     } else {
         (void)cache_tier_tell(c, k, &f, NULL, CACHE_LATER);

@@ -6,7 +6,7 @@
  *            the state and stores} -> CONFLICT: another process came first, again
  * INVARIANTS The tier compares: the change is atomic over all processes. Memory has no entry of the
  *            key from the begin of the change on: the next read asks the tier.
- * LOCKING    None. The change has a turn like each other one (turn.c).
+ * LOCKING    None. The change is an ordered write like each other one (write_order.c).
  * LIMITS     16 rounds, then E_BUSY.
  * SEE ALSO   change.c, shared.c, loading/update.c, loading/delete_with.c. */
 #include "cache/change_shared.h"

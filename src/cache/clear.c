@@ -13,7 +13,7 @@
 #include "cache/handle.h"
 #include "cache/shared.h"
 #include "cache/tier_calls.h"
-#include "cache/turn.h"
+#include "cache/write_order.h"
 #include "flight/flight.h"
 
 BASE_SIZE_BEGIN
@@ -84,7 +84,7 @@ static void cache_blind_fills_end(const cellar *c)
     const uint32_t generation = base_load_acq(&c->generation);
     if (h == NULL || h->t.blind_fill == 0 || t == NULL) { return; }
     flight_invalidate_match(t, generation, cache_every_key, NULL);
-    cache_turns_match(s, generation, cache_every_key, NULL);
+    cache_write_order_match(s, generation, cache_every_key, NULL);
 }
 
 /* Clear the shared tier of the namespace first. Return the code of the call: a failed clear of the

@@ -14,7 +14,7 @@
 #include "cache/generation.h"
 #include "cache/stamp.h"
 #include "cache/tags.h"
-#include "cache/turn.h"
+#include "cache/write_order.h"
 
 /* ---- the commit hook ---- */
 
@@ -107,10 +107,10 @@ static void cache_ended(void *ctx, uint64_t hash, uint32_t generation, l1_cause 
 }
 
 /* Keep an entry in L1 while a change reads it back for the tier (tier_store.c). */
-static bool cache_key_in_turn(void *ctx, uint64_t hash, uint32_t generation, const void *key,
-                              size_t key_len)
+static bool cache_key_is_ordered(void *ctx, uint64_t hash, uint32_t generation, const void *key,
+                                 size_t key_len)
 {
-    return cache_turn_listed(ctx, hash, generation, key, key_len);
+    return cache_ordered_any(ctx, hash, generation, key, key_len);
 }
 
 /* Return whether misses are half of the sets at least: some sets come without a question. */
@@ -134,7 +134,7 @@ CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
     out->tag_epoch = &s->tag_epoch;
     out->tags_ended = cache_tags_ended;
     out->ended = cache_ended;
-    out->writing = cache_key_in_turn;
+    out->writing = cache_key_is_ordered;
     out->asks = cache_asks;
     out->soon = s->why != NULL ? cache_why_soon : NULL;
 }

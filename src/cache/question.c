@@ -36,7 +36,7 @@ static cellar_err cache_question_wait(cache_questions *set, cache_question *q, u
                                       size_t *value_len, uint32_t *user_flags)
 {
     while (base_load_acq(&q->round) == round) { (void)sync_wait(&q->round, round, UINT64_MAX); }
-    sync_take(TURN, &set->lock);
+    sync_take(WRITE_ORDER, &set->lock);
     q->joined--;
     const bool last = base_load_rlx(&q->round) == round + 1;
     const cellar_err answer = last ? q->answer : CELLAR_PENDING;
@@ -44,7 +44,7 @@ static cellar_err cache_question_wait(cache_questions *set, cache_question *q, u
         *value_len = q->value_len;
         *user_flags = q->user_flags;
     }
-    sync_drop(TURN, &set->lock);
+    sync_drop(WRITE_ORDER, &set->lock);
     return answer;
 }
 
@@ -57,7 +57,7 @@ CELLAR_PRIVATE cellar_err cache_question_begin(const cache_shared *h, uint64_t h
     uint32_t round = 0;
     *mine = NULL;
     if (self->in_tier != 0 || self->load_frames != NULL || hash == 0) { return CELLAR_PENDING; }
-    sync_take(TURN, &set->lock);
+    sync_take(WRITE_ORDER, &set->lock);
     cache_question *q = cache_question_find(set, hash, changes);
     const bool join = q != NULL && q->hash != 0;
     if (join) {
@@ -68,7 +68,7 @@ CELLAR_PRIVATE cellar_err cache_question_begin(const cache_shared *h, uint64_t h
         q->changes = changes;
         *mine = q;
     }
-    sync_drop(TURN, &set->lock);
+    sync_drop(WRITE_ORDER, &set->lock);
     return join ? cache_question_wait(set, q, round, value_len, user_flags) : CELLAR_PENDING;
 }
 
@@ -76,14 +76,14 @@ CELLAR_PRIVATE void cache_question_end(const cache_shared *h, cache_question *mi
                                        cellar_err answer, size_t value_len, uint32_t user_flags)
 {
     cache_questions *set = cache_questions_of(h, mine->hash); /* no other thread writes the hash */
-    sync_take(TURN, &set->lock);
+    sync_take(WRITE_ORDER, &set->lock);
     mine->hash = 0;
     mine->answer = answer;
     mine->value_len = value_len;
     mine->user_flags = user_flags;
     base_store_rel(&mine->round, base_load_rlx(&mine->round) + 1);
     const bool wake = mine->joined != 0;
-    sync_drop(TURN, &set->lock);
+    sync_drop(WRITE_ORDER, &set->lock);
     if (wake) { sync_wake(&mine->round, INT32_MAX); }
 }
 

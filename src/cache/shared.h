@@ -34,7 +34,7 @@ typedef struct cache_question {
 } cache_question;
 
 typedef struct cache_questions { /* of the keys of one class */
-    sync_lock lock;              /* rank TURN; guards `way` */
+    sync_lock lock;              /* rank WRITE_ORDER; guards `way` */
     cache_question way[CACHE_QUESTION_WAYS];
 } cache_questions;
 
@@ -45,7 +45,7 @@ typedef struct cache_shared { /* a table of cellar_tier_attach; freed with the s
     cache_store *store;
     struct cache_shared *next; /* older table */
     uint32_t slot, id;         /* of the namespace, which may be dropped */
-    sync_lock far_lock;        /* rank TURN; guards the rows */
+    sync_lock far_lock;        /* rank WRITE_ORDER; guards the rows */
     _Atomic uint32_t far_busy; /* rows in the state BUSY */
     cache_far *far;            /* CACHE_FAR_ROWS; NULL: no `ask_lease` */
     cache_questions *questions; /* CACHE_QUESTION_SETS */

@@ -92,7 +92,7 @@ BASE_INLINE void cache_frame_push(cache_frame *f, const cellar *c, bool stores, 
     f->stores = stores;
     f->negative = negative;
     f->cause = 0;
-    f->turn.listed = false;
+    f->ordered.listed = false;
     f->below = CACHE_BELOW_KILL;
     f->tier = cache_tier_of(c);
     f->raised = 0;

@@ -14,7 +14,7 @@
  *            are invalid.
  * LOCKING    TAG for writers. Readers take no lock, also in windows of L1. A larger table is
  *            published whole, the old one is kept until the close. A fold moves records while
- *            `turn` is odd; a reader then says "invalid": a miss is always allowed.
+ *            `tag_version` is odd; a reader then says "invalid": a miss is always allowed.
  * LIMITS     memory / 4,096 records, 64..65,536; the table is at most half full. Without memory for
  *            it the floor invalidates all tagged entries, counted as a fold. Two tags with one
  *            fingerprint share their fate, which can only cost a miss.
@@ -79,13 +79,13 @@ CELLAR_PRIVATE int cache_tags_valid(void *ctx, uint64_t born, const void *fps, u
     uint64_t own[BASE_TAGS_MAX];
     count = BASE_MIN(count, BASE_TAGS_MAX);
     memcpy(own, fps, count * sizeof own[0]);
-    const uint32_t turn = base_load_acq(&s->tag_turn);
-    if (born < base_load_acq(&s->tag_floor) || (turn & 1u) != 0) { return 2; }
+    const uint32_t version = base_load_acq(&s->tag_version);
+    if (born < base_load_acq(&s->tag_floor) || (version & 1u) != 0) { return 2; }
     cache_tags *t = base_load_acq(&s->tags);
     if (t == NULL) { return 0; }
     const int verdict = cache_tags_look(t, born, own, count);
     base_fence_acq();
-    return base_load_rlx(&s->tag_turn) == turn ? verdict : 2;
+    return base_load_rlx(&s->tag_version) == version ? verdict : 2;
 }
 
 CELLAR_PRIVATE int64_t cache_tags_ended(void *ctx, uint64_t born, const void *fps, uint32_t count)
@@ -93,9 +93,9 @@ CELLAR_PRIVATE int64_t cache_tags_ended(void *ctx, uint64_t born, const void *fp
     const cache_store *s = ctx;
     int64_t first = BASE_NEVER_MS;
     if (born >= base_load_acq(&s->tag_epoch)) { return first; }
-    const uint32_t turn = base_load_acq(&s->tag_turn);
+    const uint32_t version = base_load_acq(&s->tag_version);
     cache_tags *t = base_load_acq(&s->tags);
-    if (t == NULL || (turn & 1u) != 0) { return first; }
+    if (t == NULL || (version & 1u) != 0) { return first; }
     uint64_t own[BASE_TAGS_MAX];
     count = BASE_MIN(count, BASE_TAGS_MAX);
     memcpy(own, fps, count * sizeof own[0]);
@@ -105,7 +105,7 @@ CELLAR_PRIVATE int64_t cache_tags_ended(void *ctx, uint64_t born, const void *fp
         first = BASE_MIN(first, base_load_rlx(&r->hard_timeout_ms));
     }
     base_fence_acq();
-    return base_load_rlx(&s->tag_turn) == turn ? first : BASE_NEVER_MS;
+    return base_load_rlx(&s->tag_version) == version ? first : BASE_NEVER_MS;
 }
 
 BASE_SIZE_BEGIN
@@ -185,7 +185,7 @@ SYNC_HOLDS(TAG) static void cache_tag_fold(cache_store *s, cache_tags *t)
 {
     const uint64_t was = base_load_rlx(&s->tag_floor);
     const uint64_t floor = cache_tag_eighth(t, was, base_load_rlx(&s->tag_epoch));
-    (void)base_add_sc(&s->tag_turn, 1u); /* odd: readers answer "invalid" */
+    (void)base_add_sc(&s->tag_version, 1u); /* odd: readers answer "invalid" */
     base_fence_rel();
     BASE_POINT("tag.fold");
     base_store_rel(&s->tag_floor, BASE_MAX(floor, was));
@@ -194,7 +194,7 @@ SYNC_HOLDS(TAG) static void cache_tag_fold(cache_store *s, cache_tags *t)
             cache_tag_cut(t, i);
         }
     }
-    (void)base_add_sc(&s->tag_turn, 1u);
+    (void)base_add_sc(&s->tag_version, 1u);
     stats_count(s->stats, STATS_TAG_FOLD, 1);
 }
 

@@ -3,8 +3,8 @@
  * tier: interface of a level below L1: a disk, or other machines. None by default.
  *
  * PROTOCOL   Change: step in L1 (its window raises the stamp of the key, with one *pending*) ->
- *            kill or put of the tier (turn.c) -> pending back -> the call returns. If the tier has
- *            nothing of the key, no kill follows, see stamp.c.
+ *            kill or put of the tier (write_order.c) -> pending back -> the call returns. If the
+ *            tier has nothing of the key, no kill follows, see stamp.c.
  *            Eviction: `put` gets the stamp captured in the unlinking window. The tier stores the
  *            entry only while host.stamp_is is true under its own tombstone lock: else a newer
  *            change is on its way.
@@ -24,7 +24,7 @@
 /* Result of a put: not admitted. No public code has this number. */
 #define CACHE_TIER_REFUSED ((cellar_err)13)
 
-#define CACHE_STAMP_NONE UINT64_MAX /* as a stamp: always valid; see turn.c */
+#define CACHE_STAMP_NONE UINT64_MAX /* as a stamp: always valid; see write_order.c */
 
 typedef struct cache_tier_key {
     const void *bytes;

@@ -2,11 +2,11 @@
  *
  * tier_store: store a change in the tier before the call returns.
  *
- * PICTURE    change with l2_write, or durable set -> under its turn (turn.c): put, with waiting if
- *            the call promises it (cache_urge); a tombstone if the put fails. A put is its own
- *            tombstone: a process that dies in between leaves the older record. Results of touch,
- *            increment and renewal are read back from L1. After the put the entry in L1 has the
- *            address of its copy, so neither eviction nor close writes it again.
+ * PICTURE    change with l2_write, or durable set -> as its ordered write (write_order.c): put,
+ *            with waiting if the call promises it (cache_urge); a tombstone if the put fails. A put
+ *            is its own tombstone: a process that dies in between leaves the older record. Results
+ *            of touch, increment and renewal are read back from L1. After the put the entry in L1
+ *            has the address of its copy, so neither eviction nor close writes it again.
  *            offer -> watch the stamp, read L1, put with that stamp; again if the stamp moved
  * ANSWERS    OK: stored, or not wanted there. E_IO: refused (too large, write budget, cipher, off),
  *            or no room for 1 s; the old copy is killed, the value is in memory only. */
@@ -15,7 +15,7 @@
 #include "cache/generation.h"
 #include "cache/stamp.h"
 #include "cache/tags.h"
-#include "cache/turn.h"
+#include "cache/write_order.h"
 
 BASE_SIZE_BEGIN
 
@@ -29,13 +29,13 @@ CELLAR_PRIVATE cache_urge cache_urge_of(const cellar *c, bool durable)
                             : durable ? CACHE_DURABLE
                             : c->disk_mode == CELLAR_L2_WRITE_THROUGH ? CACHE_THROUGH
                             : c->disk_mode == CELLAR_L2_WRITE_ON_SET ? CACHE_TRY : CACHE_LATER;
-    if (urge != CACHE_LATER) { cache_turns_use(c->store); }
+    if (urge != CACHE_LATER) { cache_write_order_use(c->store); }
     return urge;
 }
 
 /* How an entry is put. */
 typedef struct cache_how {
-    uint64_t stamp;   /* CACHE_STAMP_NONE under a turn */
+    uint64_t stamp;   /* CACHE_STAMP_NONE for an ordered write */
     uint64_t addr;    /* of a copy of the entry as it is in memory; 0: none */
     uint64_t where;   /* out: the address of the copy; 0: a tier without addresses */
     int64_t until_ms; /* end of an entry without further use; 0: used now */
@@ -184,7 +184,7 @@ static cellar_err cache_store_answer(const cellar *c, cache_stored done, cache_u
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p,
-                                           cache_urge urge, cache_turn *t)
+                                           cache_urge urge, cache_ordered *t)
 {
     cache_store *s = c->store;
     const cache_tier *tier = NULL;
@@ -195,17 +195,18 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
     cache_how how = { .stamp = CACHE_STAMP_NONE, .kept = urge >= CACHE_THROUGH,
                       .progress = &progress };
     for (uint32_t waits = 0; done == CACHE_NO_ROOM; waits++) {
-        if (!cache_turn_begin(s, t)) { return CELLAR_OK; } /* a newer change has its own promise */
+        if (!cache_ordered_begin(s, t)) { return CELLAR_OK; } /* a newer change has its own
+                                                               * promise */
         done = p != NULL ? cache_store_spec(c, k, p, &how) : cache_store_back(c, k, &how);
         tier = cache_tier_of(c);
         if (tier == NULL) { return CELLAR_OK; }
         if (done != CACHE_NO_ROOM || urge == CACHE_TRY) { break; }
-        cache_turn_pause(s, t);
+        cache_ordered_pause(s, t);
         /* Then the wait begins again, but not for bytes that the log took before and lost. */
         const bool on = progress.parts.done > written;
         written = BASE_MAX(written, progress.parts.done);
         if (!cache_store_wait(tier, on ? 0 : waits, &until_ns)) {
-            if (!cache_turn_begin(s, t)) { return CELLAR_OK; }
+            if (!cache_ordered_begin(s, t)) { return CELLAR_OK; }
             break;
         }
     }
@@ -213,10 +214,10 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
                                                       tier->off(tier->ctx)))) {
         base_store_rel(&s->owes, (uint32_t)CACHE_OWES_AGAIN); /* cache_disk_offer */
     }
-    if (done == CACHE_GONE && cache_turn_overtaken(s, t)) { done = CACHE_UNWANTED; }
+    if (done == CACHE_GONE && cache_ordered_overtaken(s, t)) { done = CACHE_UNWANTED; }
     const cache_tier_key key = cache_tier_key_of(c, k);
     if (done != CACHE_STORED && tier->through) {
-        cache_turn_pause(s, t); /* an older write still happens, and listeners run */
+        cache_ordered_pause(s, t); /* an older write still happens, and listeners run */
         if (done == CACHE_NO_ROOM || done == CACHE_REFUSED) { tier->lost(tier->ctx, &key); }
         return cache_store_answer(c, done, urge);
     }
@@ -225,7 +226,7 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
     } else if (how.where != 0) {
         l1_clean(c->l1, k, how.where);
     }
-    cache_turn_done(s, t);
+    cache_ordered_done(s, t);
     return cache_store_answer(c, done, urge);
 }
 

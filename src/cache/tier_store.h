@@ -35,9 +35,9 @@ BASE_INLINE cache_tier_key cache_tier_key_of(const cellar *c, const l1_key *k)
     return (cache_tier_key){ k->bytes, k->len, k->hash, c->id, k->generation };
 }
 
-/* Store a change in the tier under its turn, or delete the key there; see change.c. */
+/* Store a change in the tier as its ordered write, or delete the key there; see change.c. */
 CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p,
-                                           cache_urge urge, cache_turn *t);
+                                           cache_urge urge, cache_ordered *t);
 /* Put the entry that memory has into the tier, which must have stamps, and note its copy. Any
  * thread; changes of the key go on. NO_ROOM: offer it again with the same `progress`. */
 CELLAR_PRIVATE cache_stored cache_tier_offer(cellar *c, const l1_key *k, cache_progress *progress);

@@ -215,17 +215,18 @@ typedef struct cache_listener { /* all fields except `running`: LISTEN */
                                * removal */
 } cache_listener;
 
-typedef struct cache_turn { /* one change of a key on its way into the tier, see turn.c */
-    struct cache_turn *next; /* older turn; this and all below except `listed`: TURN */
-    const void *bytes;       /* key bytes of the caller, valid while the turn is listed */
+typedef struct cache_ordered { /* one change of a key on its way into the tier, see write_order.c */
+    struct cache_ordered *next; /* older ordered write; this and all below except `listed`:
+                                 * WRITE_ORDER */
+    const void *bytes;       /* key bytes of the caller, valid while the ordered write is listed */
     uint64_t hash;
     uint32_t len, generation;
     bool listed;             /* caller only */
     bool busy;               /* its call of the tier runs now */
     bool passed;             /* true: a newer change of the key has reached the tier */
-} cache_turn;
+} cache_ordered;
 
-typedef struct cache_turns cache_turns;
+typedef struct cache_write_order cache_write_order;
 
 /* What a change owes the tier: a kill if the tier has the key, a call in any case, or nothing, as
  * the tier itself reports the change. */
@@ -237,12 +238,12 @@ typedef struct cache_frame { /* one observed change; on the stack of the caller 
     uint8_t cause;          /* CELLAR_CAUSE_... of a delete; 0: DELETED */
     uint8_t below;          /* CACHE_BELOW_... */
     const cache_tier *tier; /* of the namespace; NULL: none */
-    uint64_t expect, globs; /* BACKFILL, and CLEAN without a turn: change count of the stamp, and
-                             * glob_epoch, at the start */
+    uint64_t expect, globs; /* BACKFILL, and CLEAN without an ordered write: change count of the
+                             * stamp, and glob_epoch, at the start */
     _Atomic uint64_t *word; /* stamp that this change raised; valid if raised != 0 */
     uint64_t raised;        /* sum to be subtracted from it */
     struct cache_ask *ask;  /* what a shared tier does instead of a put; set with CACHE_ASKED */
-    cache_turn turn;
+    cache_ordered ordered;
 } cache_frame;
 
 /* AGAIN: the disk dropped entries since the pass over memory began. PASS: not since. */
@@ -289,12 +290,13 @@ struct cache_store {
     _Atomic uint64_t *stamps_parent; /* in a forked child: stamps of the parent, freed by the
                                       * close */
     uint64_t stamp_mask;
-    cache_turns *turns;     /* with the stamps; unused in a forked child; constant */
-    _Atomic uint32_t turns_used; /* 1: each change that the tier is told of has a turn; seq_cst */
+    cache_write_order *write_order; /* with the stamps; unused in a forked child; constant */
+    _Atomic uint32_t write_order_used; /* 1: each change that the tier is told of has an ordered
+                                        * write; seq_cst */
     sync_lock tag_lock;     /* rank TAG; guards writes of the four below */
     _Atomic uint64_t tag_epoch, tag_floor; /* number of invalidations so far; entries older than
                                             * the floor are invalid */
-    _Atomic uint32_t tag_turn;     /* odd: records move */
+    _Atomic uint32_t tag_version;  /* odd: records move */
     cache_tags *_Atomic tags;      /* NULL: no tag was invalidated; not freed before the close */
     _Atomic uint64_t glob_epoch;   /* rises before and after each delete by pattern, see
                                     * delete_pattern.c */

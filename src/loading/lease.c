@@ -26,7 +26,7 @@
 #include "cache/lookup.h"
 #include "cache/plan.h"
 #include "cache/shared.h"
-#include "cache/turn.h"
+#include "cache/write_order.h"
 #include "loading/breaker_calls.h"
 #include "loading/load_acquire.h"
 #include "loading/load_call.h"

@@ -19,7 +19,7 @@
 #include "cache/plan.h"
 #include "cache/shared.h"
 #include "cache/tier_store.h"
-#include "cache/turn.h"
+#include "cache/write_order.h"
 #include "flight/flight.h"
 #include "loading/load_call.h"
 #include "loading/load_plan.h"
@@ -43,25 +43,25 @@ CELLAR_PRIVATE void cache_outcome_found(const cache_call *call, flight_outcome *
 }
 
 /* Fill a tier that does not compare, unless a change has ended the load. A change that comes later
- * finds the turn, and calls the tier behind it. */
+ * finds the ordered write, and calls the tier behind it. */
 static cellar_err cache_publish_blind(struct cellar_load *ld, cache_shared *h, const l1_key *k,
                                       const l1_put_spec *p)
 {
     cache_call *call = ld->call;
     cache_store *s = h->store;
-    cache_turn turn = { .bytes = k->bytes, .hash = k->hash, .len = k->len,
-                        .generation = k->generation };
+    cache_ordered ordered = { .bytes = k->bytes, .hash = k->hash, .len = k->len,
+                              .generation = k->generation };
     cellar_err err = CELLAR_OK;
     bool alone;
-    cache_turns_use(s);
-    (void)cache_turn_list(s, &turn);
-    if (cache_turn_begin(s, &turn) && cache_generation_alive(s, k->generation) &&
+    cache_write_order_use(s);
+    (void)cache_ordered_list(s, &ordered);
+    if (cache_ordered_begin(s, &ordered) && cache_generation_alive(s, k->generation) &&
         !flight_is_detached(call->t, ld->f, &alone)) {
         call->leased = false;
         err = cache_shared_fill(h, k, p, &call->lease);
-        if (err == CELLAR_OK) { cache_turn_done(s, &turn); }
+        if (err == CELLAR_OK) { cache_ordered_done(s, &ordered); }
     }
-    cache_turn_leave(s, &turn);
+    cache_ordered_leave(s, &ordered);
     return err;
 }
 

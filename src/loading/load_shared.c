@@ -33,7 +33,7 @@
 #include "cache/lookup.h"
 #include "cache/shared.h"
 #include "cache/stamp.h"
-#include "cache/turn.h"
+#include "cache/write_order.h"
 #include "flight/flight.h"
 #include "loading/load_call.h"
 #include "loading/load_look.h"
@@ -363,7 +363,8 @@ CELLAR_PRIVATE void cache_shared_nap(const cache_call *call, uint32_t bell, int6
 
 #define CACHE_FAR_PROBES 8u
 
-SYNC_HOLDS(TURN) static cache_far *cache_far_at(const cache_shared *h, uint64_t hash, unsigned i)
+SYNC_HOLDS(WRITE_ORDER)
+static cache_far *cache_far_at(const cache_shared *h, uint64_t hash, unsigned i)
 {
     return &h->far[(base_mix64(hash) + i) % CACHE_FAR_ROWS];
 }
@@ -374,7 +375,7 @@ static bool cache_far_note(cache_shared *h, const cache_far *row, bool *granted)
 {
     const int64_t now_ms = base_now_ms(&h->store->clock);
     cache_far *room = NULL;
-    sync_take(TURN, &h->far_lock);
+    sync_take(WRITE_ORDER, &h->far_lock);
     for (unsigned i = 0; i < CACHE_FAR_PROBES; i++) {
         cache_far *at = cache_far_at(h, row->hash, i);
         const bool same = at->hash == row->hash;
@@ -385,14 +386,14 @@ static bool cache_far_note(cache_shared *h, const cache_far *row, bool *granted)
     if (*granted) { room = NULL; }
     if (room != NULL) { *room = *row; }
     if (room != NULL && row->state == CACHE_FAR_BUSY) { (void)base_add_sc(&h->far_busy, 1u); }
-    sync_drop(TURN, &h->far_lock);
+    sync_drop(WRITE_ORDER, &h->far_lock);
     return room != NULL;
 }
 
 CELLAR_PRIVATE bool cache_far_take(cache_call *call)
 {
     cache_shared *h = cache_shared_of(call->c);
-    sync_take(TURN, &h->far_lock);
+    sync_take(WRITE_ORDER, &h->far_lock);
     for (unsigned i = 0; i < CACHE_FAR_PROBES && !call->leased; i++) {
         cache_far *at = cache_far_at(h, call->k.hash, i);
         if (at->state != CACHE_FAR_GRANTED || at->hash != call->k.hash) { continue; }
@@ -400,7 +401,7 @@ CELLAR_PRIVATE bool cache_far_take(cache_call *call)
         call->leased = call->now_ms < at->until_ms;
         call->lease = at->lease;
     }
-    sync_drop(TURN, &h->far_lock);
+    sync_drop(WRITE_ORDER, &h->far_lock);
     return call->leased;
 }
 
@@ -419,7 +420,7 @@ static bool cache_far_pick(cache_shared *h, uint64_t hash, bool due, flight_leas
     const cache_store *s = h->store;
     const int64_t now_ms = base_now_ms(&s->clock);
     bool found = false;
-    sync_take(TURN, &h->far_lock);
+    sync_take(WRITE_ORDER, &h->far_lock);
     for (uint32_t i = 0; i < CACHE_FAR_ROWS && !found; i++) {
         cache_far *at = &h->far[i];
         if (at->state != CACHE_FAR_BUSY || (hash != 0 && at->hash != hash)) { continue; }
@@ -431,7 +432,7 @@ static bool cache_far_pick(cache_shared *h, uint64_t hash, bool due, flight_leas
         found = true;
     }
     if (found) { (void)base_sub_ar(&h->far_busy, 1u); }
-    sync_drop(TURN, &h->far_lock);
+    sync_drop(WRITE_ORDER, &h->far_lock);
     return found;
 }
 

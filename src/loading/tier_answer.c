@@ -14,7 +14,7 @@
 #include "cache/generation.h"
 #include "cache/handle.h"
 #include "cache/lookup.h"
-#include "cache/turn.h"
+#include "cache/write_order.h"
 #include "loading/load_call.h"
 #include "loading/load_shared.h"
 

@@ -20,7 +20,7 @@
 #include "cache/tags.h"
 #include "cache/talk.h"
 #include "cache/tier_calls.h"
-#include "cache/turn.h"
+#include "cache/write_order.h"
 #include "loading/load_plan.h"
 #include "loading/refresh.h"
 #include "store/bloom_persist.h"
@@ -228,7 +228,7 @@ drop_hot:
     cache_hot_close(s);
 drop_stamps:
     cache_stamps_close(s);
-    cache_turns_close(s);
+    cache_write_order_close(s);
     cache_namespaces_close(s);
 drop_disk:
     cache_disk_abandon(s);
@@ -338,7 +338,7 @@ static cellar_err cache_store_end(cache_store *s)
     cache_filters_close(s);
     cache_policies_close(s);
     cache_stamps_close(s);
-    cache_turns_close(s);
+    cache_write_order_close(s);
     cache_shared_close(s);
     cache_charge_end(s);
     stats_destroy(s->stats);

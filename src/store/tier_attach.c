@@ -18,7 +18,7 @@
 #include "cache/handle.h"
 #include "cache/stamp.h"
 #include "cache/tier_calls.h"
-#include "cache/turn.h"
+#include "cache/write_order.h"
 #include "loading/tier_answer.h"
 #include "store/store.h"
 
@@ -56,7 +56,7 @@ CELLAR_PRIVATE bool cache_tier_ready(cache_store *s)
     if (cache_has_stamps(s)) { return true; }
     s->tier_host = (cache_tier_host){ s, cache_stamp_is, cache_tier_now, cache_tier_tag_fp,
                                       cache_tier_changed, cache_tier_answered };
-    if (s->turns == NULL && !cache_turns_open(s)) { return false; }
+    if (s->write_order == NULL && !cache_write_order_open(s)) { return false; }
     return cache_stamps_open(s);
 }
 

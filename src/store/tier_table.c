@@ -15,7 +15,7 @@
 #include "cache/handle.h"
 #include "cache/shared.h"
 #include "cache/tags.h"
-#include "cache/turn.h"
+#include "cache/write_order.h"
 #include "loading/load_call.h"
 #include "loading/load_shared.h"
 #include "loading/tier_answer.h"
@@ -205,7 +205,7 @@ static cellar_err cache_table_join(cellar *c, const cellar_tier_table *t)
         .alloc = cache_table_alloc, .release = cache_table_release, .store = s,
         .max_value_bytes = l1_max_value(s->l1),
     };
-    cache_turns_use(s);
+    cache_write_order_use(s);
     const cellar_err taken = t->attached(t->ctx, &h->host);
     if (taken != CELLAR_OK) {
         cache_shared_free(h);

@@ -2,7 +2,7 @@
  *
  * behind: the writes of a namespace go to their source in batches.
  *
- * PICTURE    set, delete -> change.c, under the turn of the key -> put: node of the key {newest}
+ * PICTURE    set, delete -> change.c, in write order of the key -> put: node of the key {newest}
  *            -> item of the batcher -> flush: {newest} becomes {flight} -> function of the program
  *            -> done: {flight} is freed, and the node if nothing is left
  * INVARIANTS A node has an item of the batcher that no call has taken if and only if it has
@@ -260,7 +260,7 @@ static behind_node *behind_replace(behind *w, const cache_tier_key *k, behind_va
     behind_node *spare = NULL;
     sync_take(WHEEL, &w->lock);
     behind_node *n = behind_find(w, k);
-    if (n == NULL) { /* the turn of the key keeps other writers out */
+    if (n == NULL) { /* the ordered write of the key keeps other writers out */
         sync_drop(WHEEL, &w->lock);
         spare = behind_node_make(w, k, full);
         if (spare == NULL) { return NULL; }

@@ -55,9 +55,9 @@ static void value_replaced_between_rounds_is_stored_whole(void)
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
     set(1);
     l1_key k;
-    cache_turn turn = { .listed = false };
+    cache_ordered ordered = { .listed = false };
     cache_key(c, &k, "k", 1);
-    T_EQ_I64(cache_tier_store(c, &k, NULL, CACHE_THROUGH, &turn), CELLAR_OK);
+    T_EQ_I64(cache_tier_store(c, &k, NULL, CACHE_THROUGH, &ordered), CELLAR_OK);
     T_CHECK(rounds > 4);
     T_EQ_U64(changes, 2);
     const l2_key key = { k.bytes, k.len, k.generation, k.hash };
