@@ -34,8 +34,8 @@ SRC_FLIGHT = bytes table wait lease invalidate fork flight
 SRC_LIMIT = rule ring table overrides calendar slots convert decide run quick call change chain \
             permits preset snapshot tick stat text open check
 SRC_LOCK  = record tick lock many stat open
-SRC_CACHE = talk error handle explain_record generation stamp write_order shared question bloom_guard \
-            demoted tier_calls tags tier_store events lookup plan change change_shared hook set \
+SRC_CACHE = talk error handle explain_record generation stamp write_order shared tier_request \
+            bloom_guard demoted tier_calls tags tier_store events lookup plan change change_shared hook set \
             delete touch increment get get_with get_alloc pin many delete_pattern explain \
             hot_keys scan clear
 SRC_POLICY = policy_fields policy_text policy_lint policy

@@ -559,7 +559,7 @@ typedef struct cellar_delete_item {
  * returns: OK (look at the items); E_INVAL (nothing done)
  * owns:    nothing changes hands
  * thread:  any; each item is atomic, the batch is not
- * cost:    groups of 32 with prefetch; no allocation. With a shared tier: one question, and one
+ * cost:    groups of 32 with prefetch; no allocation. With a shared tier: one request, and one
  *          allocation, for up to 128 keys that memory does not have
  * example:
  *     cellar_get_item it[1] = {{"a", 1, b1, 64, 0, CELLAR_OK, 0}};

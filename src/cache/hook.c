@@ -113,7 +113,7 @@ static bool cache_key_is_ordered(void *ctx, uint64_t hash, uint32_t generation, 
     return cache_ordered_any(ctx, hash, generation, key, key_len);
 }
 
-/* Return whether misses are half of the sets at least: some sets come without a question. */
+/* Return whether misses are half of the sets at least: some sets come without a request. */
 static bool cache_asks(void *ctx)
 {
     const cache_store *s = ctx;

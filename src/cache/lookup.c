@@ -9,9 +9,9 @@
  *            another tag belongs to another key.) Else it waits at most CACHE_READ_WAITS times. If
  *            it still may not ask, or if the tier has nothing and the stamp moved, it asks L1
  *            again. After CACHE_LOOKS looks it misses.
- * ONCE       Equal reads of a shared tier are one question (question.c). When it has ended, the
+ * ONCE       Equal reads of a shared tier are one request (tier_request.c). When it has ended, the
  *            others look at memory.
- * MANY       A shared tier gets one question for many keys: all stamps are watched before it. Keys
+ * MANY       A shared tier gets one request for many keys: all stamps are watched before it. Keys
  *            that a change holds or has overtaken are read one by one behind it.
  * SEE ALSO   README.md, "Stamps" (proofs, reads). */
 #include "cache/lookup.h"
@@ -19,7 +19,7 @@
 #include "cache/bloom_guard.h"
 #include "cache/call.h"
 #include "cache/generation.h"
-#include "cache/question.h"
+#include "cache/tier_request.h"
 #include "cache/proof.h"
 #include "cache/shared.h"
 #include "cache/stamp.h"
@@ -198,29 +198,28 @@ static cellar_err cache_answer_joined(cellar_err err, cellar_err kept)
     return kept == CELLAR_OK || kept == CELLAR_EXISTS ? CELLAR_CONFLICT : CELLAR_PENDING;
 }
 
-/* Look once into the tier. `joins`: wait for an equal question instead of asking again; then *m has
+/* Look once into the tier. `joins`: wait for an equal request instead of asking again; then *m has
  * user_flags alone. Return as cache_tier_fetch. */
 static cellar_err cache_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                               size_t *value_len, cache_tier_meta *m, cellar_err *kept, bool joins)
 {
     const cache_store *s = c->store;
     cache_seen seen;
-    cache_question *mine = NULL;
+    cache_tier_request *mine = NULL;
     if (cache_never_below(c, k)) { return CELLAR_MISS; }
     if (!cache_tier_settled(s, k->hash, CACHE_READ_WAITS, &seen.word)) { return CELLAR_CONFLICT; }
     seen.globs = base_load_acq(&s->glob_epoch);
     const cache_shared *h = joins ? cache_shared_of(c) : NULL;
     if (h != NULL) {
-        const cellar_err answer = cache_question_begin(h, k->hash,
-                                                       CACHE_STAMP_CHANGES(seen.word), value_len,
-                                                       &m->user_flags, &mine);
+        const cellar_err answer = cache_tier_request_begin(
+            h, k->hash, CACHE_STAMP_CHANGES(seen.word), value_len, &m->user_flags, &mine);
         if (answer == CELLAR_E_BUFFER && *value_len <= buf_cap) { return CELLAR_CONFLICT; }
         if (answer != CELLAR_PENDING) { return answer; }
     }
     cellar_err err = cache_tier_ask(c, k, buf, buf_cap, value_len, m);
     err = cache_tier_take(c, k, &seen, err, buf, *value_len, m, kept);
     if (mine != NULL) {
-        cache_question_end(h, mine, cache_answer_joined(err, *kept), *value_len, m->user_flags);
+        cache_tier_request_end(h, mine, cache_answer_joined(err, *kept), *value_len, m->user_flags);
     }
     return err;
 }
@@ -250,7 +249,7 @@ CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf,
 
 /* ---- many keys of a shared tier ---- */
 
-typedef struct cache_missed_key { /* one key of a question for many */
+typedef struct cache_missed_key { /* one key of a request for many */
     l1_key k;
     cellar_get_item *item;
     cache_seen seen;
@@ -313,7 +312,7 @@ static bool cache_ask_take(cellar *c, const cache_missed_key *a, cellar_tier_get
     return m.silent;
 }
 
-/* Ask with one question. Return as cache_tier_read_many. */
+/* Ask with one request. Return as cache_tier_read_many. */
 static bool cache_ask_together(cellar *c, cellar_get_item *const *items, size_t count)
 {
     base_account *account = &c->store->account;

@@ -14,10 +14,10 @@
  * *user_flags: 0 without a value. */
 CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                           size_t *value_len, uint32_t *user_flags);
-#define CACHE_ASK_MAX 128u /* keys of one question to a shared tier */
-/* Read up to CACHE_ASK_MAX items like cache_tier_read, with one question to a shared tier. The
+#define CACHE_ASK_MAX 128u /* keys of one request to a shared tier */
+/* Read up to CACHE_ASK_MAX items like cache_tier_read, with one request to a shared tier. The
  * status of each item is PENDING before, and the result afterwards. Return false if the tier did
- * not answer the question in time. */
+ * not answer the request in time. */
 CELLAR_PRIVATE bool cache_tier_read_many(cellar *c, cellar_get_item *const *items, size_t count);
 typedef struct cache_seen { /* before the tier was asked */
     uint64_t word;          /* stamp of the key */
@@ -28,7 +28,7 @@ typedef struct cache_seen { /* before the tier was asked */
  * is on its way; `waits`: for a while. */
 CELLAR_PRIVATE bool cache_tier_describe(const cellar *c, const l1_key *k, bool waits, void *buf,
                                         size_t buf_cap, cellar_tier_get *get, cache_seen *seen);
-/* Take one answer of get_many, and back-fill L1. `born`: epoch of tags before the question. Return
+/* Take one answer of get_many, and back-fill L1. `born`: epoch of tags before the request. Return
  * as cache_tier_fetch. */
 CELLAR_PRIVATE cellar_err cache_tier_got(cellar *c, const l1_key *k, const cache_seen *seen,
                                          cellar_tier_get *get, uint64_t born, cache_tier_meta *m);

@@ -3,7 +3,7 @@
  * many: many keys in one call, in groups of 32 with overlapping memory accesses.
  *
  * WALK       get: l1_get_many (hash and prefetch buckets, prefetch records, read), then all items
- *            that are no plain hit, one by one; counters once. A shared tier gets one question for
+ *            that are no plain hit, one by one; counters once. A shared tier gets one request for
  *            all that missed.
  *            set, delete: hash all, l1_prefetch_many, then the single operation in the order of the
  *            caller.

@@ -181,12 +181,12 @@ CELLAR_PRIVATE cache_shared *cache_shared_new(cellar *c, const cellar_tier_table
         h->life = base_hash(&s->hash_key, CACHE_SALT_LIFE, &c->id, sizeof c->id) | 1u;
     }
     if (c->slot != 0) { memcpy(h->name, c->name, sizeof h->name); }
-    h->questions = base_alloc(&s->account, BASE_MOD_STORE,
-                              CACHE_QUESTION_SETS * sizeof *h->questions, NULL);
+    h->requests = base_alloc(&s->account, BASE_MOD_STORE,
+                             CACHE_TIER_REQUEST_SETS * sizeof *h->requests, NULL);
     if (t->ask_lease != NULL) {
         h->far = base_alloc(&s->account, BASE_MOD_STORE, CACHE_FAR_ROWS * sizeof *h->far, NULL);
     }
-    if (h->questions == NULL || (t->ask_lease != NULL && h->far == NULL)) {
+    if (h->requests == NULL || (t->ask_lease != NULL && h->far == NULL)) {
         cache_shared_free(h);
         return NULL;
     }
@@ -211,8 +211,8 @@ CELLAR_PRIVATE void cache_shared_free(cache_shared *h)
 {
     base_account *a = &h->store->account;
     if (h->far != NULL) { base_free(a, BASE_MOD_STORE, h->far, CACHE_FAR_ROWS * sizeof *h->far); }
-    if (h->questions != NULL) {
-        base_free(a, BASE_MOD_STORE, h->questions, CACHE_QUESTION_SETS * sizeof *h->questions);
+    if (h->requests != NULL) {
+        base_free(a, BASE_MOD_STORE, h->requests, CACHE_TIER_REQUEST_SETS * sizeof *h->requests);
     }
     base_free(a, BASE_MOD_STORE, h, sizeof *h);
 }

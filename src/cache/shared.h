@@ -13,30 +13,30 @@
 typedef struct cache_far {
     enum { CACHE_FAR_FREE, CACHE_FAR_GRANTED, CACHE_FAR_BUSY } state;
     uint64_t hash;
-    uint64_t changes;        /* BUSY: of the stamp of the key, before the question */
+    uint64_t changes;        /* BUSY: of the stamp of the key, before the request */
     int64_t until_ms;        /* end of the lease */
     cellar_tier_lease lease; /* GRANTED: for the next acquire */
     uint64_t id, check;      /* BUSY: the flight that waits, as a lease of the store */
 } cache_far;
 
-#define CACHE_QUESTION_SETS 32u
-#define CACHE_QUESTION_WAYS 4u
+#define CACHE_TIER_REQUEST_SETS 32u
+#define CACHE_TIER_REQUEST_WAYS 4u
 
-/* A question for a key on its way to a tier. */
-typedef struct cache_question {
+/* A request for a key on its way to a tier. */
+typedef struct cache_tier_request {
     uint64_t hash;          /* of the key; 0: free */
-    uint64_t changes;       /* of the stamp of the key, before the question */
+    uint64_t changes;       /* of the stamp of the key, before the request */
     uint32_t joined;        /* reads that wait for the answer */
     uint32_t user_flags;    /* of the last answer, with its code and length */
     cellar_err answer;
     _Atomic uint32_t round; /* answers so far; written under the lock */
     size_t value_len;
-} cache_question;
+} cache_tier_request;
 
-typedef struct cache_questions { /* of the keys of one class */
+typedef struct cache_tier_requests { /* of the keys of one class */
     sync_lock lock;              /* rank WRITE_ORDER; guards `way` */
-    cache_question way[CACHE_QUESTION_WAYS];
-} cache_questions;
+    cache_tier_request way[CACHE_TIER_REQUEST_WAYS];
+} cache_tier_requests;
 
 typedef struct cache_shared { /* a table of cellar_tier_attach; freed with the store */
     cache_tier tier;          /* of the namespace; its ctx is this struct */
@@ -48,7 +48,7 @@ typedef struct cache_shared { /* a table of cellar_tier_attach; freed with the s
     sync_lock far_lock;        /* rank WRITE_ORDER; guards the rows */
     _Atomic uint32_t far_busy; /* rows in the state BUSY */
     cache_far *far;            /* CACHE_FAR_ROWS; NULL: no `ask_lease` */
-    cache_questions *questions; /* CACHE_QUESTION_SETS */
+    cache_tier_requests *requests; /* CACHE_TIER_REQUEST_SETS */
     uint64_t life;             /* first tag of its entries, which ends them softly; 0: none */
     char name[CELLAR_NAME_MAX + 1];
 } cache_shared;

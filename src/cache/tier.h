@@ -63,13 +63,13 @@ typedef struct cache_tier_namespace {
     uint32_t id, generation, version;
 } cache_tier_namespace;
 
-/* A question that a tier answers later. */
+/* A request that a tier answers later. */
 typedef struct cache_tier_ticket {
     uint32_t generation;
     uint32_t reserved;
     uint64_t changes, globs;   /* private: as a back-fill compares them */
     uint64_t id, check;        /* private: the lease that waits for the answer */
-    uint64_t born;             /* epoch of tags at the question */
+    uint64_t born;             /* epoch of tags at the request */
 } cache_tier_ticket;
 
 typedef struct cache_tier_host { /* passed to attach; valid until close */

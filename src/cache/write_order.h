@@ -8,14 +8,14 @@
 
 CELLAR_PRIVATE bool cache_write_order_open(cache_store *s); /* false: no memory */
 CELLAR_PRIVATE void cache_write_order_close(cache_store *s);
-/* Return what a question saw: the changes of its key; `epochs`: and the epoch of tags. */
+/* Return what a request saw: the changes of its key; `epochs`: and the epoch of tags. */
 BASE_INLINE uint64_t cache_missed_seen(const cache_tier_ticket *t, bool epochs)
 {
     return base_mix64(base_mix64(t->changes + 1) + (epochs ? t->born : 0));
 }
 /* Note that a tier answered MISS, or with `unsure` that it could not answer. The next acquire of
  * the key does not ask again if it sees the same: else another process may have stored a value. A
- * note may be lost, which costs one more question. */
+ * note may be lost, which costs one more request. */
 CELLAR_PRIVATE void cache_missed_note(const cache_store *s, uint64_t hash, uint64_t seen,
                                       bool unsure);
 CELLAR_PRIVATE bool cache_missed_take(const cache_store *s, uint64_t hash, uint64_t seen,

@@ -191,7 +191,7 @@ static void cache_bulk_results(cache_bulk *b)
 
 /* ---- leases over processes ---- */
 
-/* Take the answer to the question for a lease. */
+/* Take the answer to the request for a lease. */
 static void cache_bulk_take(cache_one *one, const cache_shared_item *it)
 {
     if (it->got == CACHE_LED) { return; }

@@ -11,7 +11,7 @@
  *            Behind a get without an answer in time the tier is not asked: the call loads, and
  *            memory keeps nothing.
  *            The stamp of the key is read before the tier is asked, the bell before the stamp is
- *            compared: a change of the key after the question ends the wait, no other one does.
+ *            compared: a change of the key after the request ends the wait, no other one does.
  *            A bulk load asks for the values of all its keys together, behind the begin of their
  *            flights, then for their leases. It loads what it leads before it waits: two processes
  *            that lead keys of each other cannot block.
@@ -158,7 +158,7 @@ static bool cache_shared_late(const cache_call *call, flight *f)
     return !keeps && cache_shared_came(call->c, call->t, &k, f);
 }
 
-/* Take the answer to a question for a lease. After AGAIN the caller calls cache_shared_drop, when
+/* Take the answer to a request for a lease. After AGAIN the caller calls cache_shared_drop, when
  * its listeners may load keys. */
 static cache_acquired cache_shared_take(cache_call *call, flight *f, cellar_err err)
 {
@@ -257,7 +257,7 @@ CELLAR_PRIVATE bool cache_shared_looks_together(const cellar *c)
     return h != NULL && h->t.get_many != NULL;
 }
 
-/* Look into the tier with one question, and with another one for the long values. */
+/* Look into the tier with one request, and with another one for the long values. */
 static void cache_shared_look_many(cache_shared_item *items, size_t count)
 {
     cache_shared_looks w;

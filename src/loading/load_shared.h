@@ -40,7 +40,7 @@ CELLAR_PRIVATE void cache_far_answered(cellar *c, struct cache_shared *h,
 CELLAR_PRIVATE void cache_far_wake(struct cache_shared *h, uint64_t hash, bool due);
 CELLAR_PRIVATE void cache_far_tick(cache_store *s); /* `due`, for all tables */
 
-#define CACHE_SHARED_CLAIMS 32u /* keys of one question for leases */
+#define CACHE_SHARED_CLAIMS 32u /* keys of one request for leases */
 
 typedef struct cache_shared_item { /* a led call of a bulk load */
     cache_call *call;
@@ -48,7 +48,7 @@ typedef struct cache_shared_item { /* a led call of a bulk load */
     cache_acquired got; /* out: LED; ANSWERED, AGAIN (cache_shared_drop follows), PENDING: the */
                         /* flight has ended */
     int64_t held_ms;    /* out, with PENDING: end of the lease of the other process */
-    uint64_t changes;   /* out: of the stamp of the key, before the question */
+    uint64_t changes;   /* out: of the stamp of the key, before the request */
 } cache_shared_item;
 
 /* Return whether led calls of a bulk load look into the tier together. */

@@ -5,9 +5,9 @@
  * PICTURE    cellar_lease_acquire -> lease of the tier -> ask ... answered -> claim the lease
  *            -> entry: back-fill, end of the flight -> subscribers acquire again: a hit
  *            -> miss: note it, cancel the flight -> subscribers acquire again: one gets the lease
- * INVARIANTS An entry that changed since the question is not stored: the back-fill compares the
+ * INVARIANTS An entry that changed since the request is not stored: the back-fill compares the
  *            stamp. An answer after the lease has ended has no effect.
- * SEE ALSO   lease.c (the question), cache/lookup.c (the back-fill). */
+ * SEE ALSO   lease.c (the request), cache/lookup.c (the back-fill). */
 #include "loading/tier_answer.h"
 
 #include "cache/call.h"

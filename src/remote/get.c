@@ -379,12 +379,12 @@ typedef struct remote_later {
     remote_name name;
     cellar_tier_ticket ticket;
     cellar_tier_entry e;
-    bool answered, again; /* again: the numbers were read for this question */
+    bool answered, again; /* again: the numbers were read for this request */
     remote_tags missing;
     int64_t hold_ms;
     remote_bytes bytes;
     uint64_t hash;
-    bool leases;          /* the question may have taken `lease` */
+    bool leases;          /* the request may have taken `lease` */
     remote_lease lease;
     size_t key_len, size;
     char key[];
@@ -418,7 +418,7 @@ static int64_t remote_left_ms(const remote_reply *reply)
     return reply->type == REMOTE_INTEGER && reply->number > 0 ? reply->number : 0;
 }
 
-/* Take the replies of remote_lease_format. A dead value needs another question, and is a miss: the
+/* Take the replies of remote_lease_format. A dead value needs another request, and is a miss: the
  * load runs without a lease. */
 static void remote_later_lease(void *ctx, uint32_t index, const remote_reply *reply)
 {
@@ -426,7 +426,7 @@ static void remote_later_lease(void *ctx, uint32_t index, const remote_reply *re
     const cellar_tier_host *h = w->a.s->host;
     const cellar_tier_key k = { w->key, w->key_len, w->hash };
     if (index == 0 && reply->type == REMOTE_ERROR) {
-        w->hold_ms = 0; /* a full server refuses this question, and has the value: GET */
+        w->hold_ms = 0; /* a full server refuses this request, and has the value: GET */
         w->a.err = CELLAR_E_BUSY;
     } else if (index == 0) {
         w->a.buf_cap = SIZE_MAX;
@@ -448,7 +448,7 @@ static void remote_later_lease(void *ctx, uint32_t index, const remote_reply *re
     h->answered(h->ctx, &w->ticket, &k, w->a.err, &w->lease, sizeof w->lease, &w->e);
 }
 
-/* Format the question for a lease, if one question may suffice; else GET. */
+/* Format the request for a lease, if one request may suffice; else GET. */
 static cellar_err remote_later_format(remote_later *w, remote_request *q)
 {
     remote_space *s = w->a.s;
@@ -482,7 +482,7 @@ static cellar_err remote_later_post(remote_later *w)
 }
 
 /* Ask again, once, behind a reading of the numbers that were missing; with GET, if the server
- * refused the question for a lease. */
+ * refused the request for a lease. */
 static bool remote_later_again(remote_later *w)
 {
     const bool missing = w->a.err == CELLAR_PENDING || w->a.err == CELLAR_E_BUSY;
@@ -681,7 +681,7 @@ static void remote_claims_reply(void *ctx, uint32_t index, const remote_reply *r
     m->claims[m->at++].e.deadline_ms = h->now_ms(h->ctx) + remote_left_ms(reply) + 1;
 }
 
-/* Format the question for a key. Leave out a key that only a single question serves. */
+/* Format the request for a key. Leave out a key that only a single request serves. */
 static cellar_err remote_claim_format(remote_claims *m, cellar_tier_claim *q, uint64_t generation,
                                       int64_t hold_ms, remote_bytes *b)
 {

@@ -5,7 +5,7 @@
  * PICTURE    acquire -> row of the key, in order of arrival -> script LOCK -> owner, fence
  *                          ^ heard: the key was released or expired     `-> held: sleep
  * INVARIANTS Only the first waiter of a key in this process asks the server. It is in its row
- *            before it asks, so it hears each release behind its question.
+ *            before it asks, so it hears each release behind its request.
  *            The lease of a handle ends `lease` after the request was sent, which is before the
  *            server ends it.
  * LOCKING    remote_lock_row.lock; the server is asked without it.
@@ -22,7 +22,7 @@ enum { LOCK_TOKEN_TEXT = 32, LOCK_LEASE_MS = 30000, LOCK_WAIT_MS = 30000 };
 struct remote_lock_wait {
     remote_lock_wait *next;
     const remote_name *name;
-    bool woken; /* the key was heard since the last question */
+    bool woken; /* the key was heard since the last request */
 };
 
 /* ---- Waiters of a key ----------------------------------------------------------------------- */

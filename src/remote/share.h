@@ -87,7 +87,7 @@ typedef struct remote_lease_ask {
  * cost:    one round trip; one more for each change of a dead value meanwhile, at most 4 */
 CELLAR_PRIVATE cellar_err remote_lease_take(cellar_remote *r, const remote_lease_ask *q,
                                             remote_lease *l, int64_t *left_ms, remote_fate *fate);
-/* Append the question of remote_lease_take to `b`. Its two replies: nil, or what the key has; PTTL.
+/* Append the request of remote_lease_take to `b`. Its two replies: nil, or what the key has; PTTL.
  * out:     *l: the lease, if the first reply is nil
  * returns: OK, E_NOMEM */
 CELLAR_PRIVATE cellar_err remote_lease_format(cellar_remote *r, const remote_lease_ask *q,

@@ -10,7 +10,7 @@
 
 /* ---- leases of bulk loads ---- */
 
-enum { BULK = 40 }; /* keys: more than one question */
+enum { BULK = 40 }; /* keys: more than one request */
 
 typedef struct bulk { /* one bulk load of keys "0", "1", .. */
     intptr_t client;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    Gets of a namespace with a tier ask the server as rarely as the answers allow. Equal
- *         gets share a question, many keys go in one question, and a call asks again only after
+ *         gets share a request, many keys go in one request, and a call asks again only after
  *         a change. No value is stored that a change overtook.
  * Method: Two stores are two clients of a server in memory. The server acts in the middle of
  *         calls and counts them. A clock of the test. */
@@ -78,7 +78,7 @@ static unsigned end_equal(cellar_err err, const char *want)
     return two.gets;
 }
 
-static void equal_gets_are_one_question(void)
+static void equal_gets_are_one_request(void)
 {
     begin();
     sets(ns[0], "k", "value");
@@ -104,7 +104,7 @@ static void equal_gets_of_a_value_that_memory_does_not_keep_ask_each(void)
     end();
 }
 
-static void get_behind_a_change_does_not_wait_for_an_older_question(void)
+static void get_behind_a_change_does_not_wait_for_an_older_request(void)
 {
     begin();
     sets(ns[0], "k", "old");
@@ -134,7 +134,7 @@ static void get_inside_the_same_get_asks_for_itself(void)
     end();
 }
 
-/* ---- many keys in one question ---- */
+/* ---- many keys in one request ---- */
 
 #define ASKED 40u /* more than one group of cellar_get_many */
 static char many_key[ASKED][4], many_buf[ASKED][8];
@@ -168,7 +168,7 @@ static void begin_many(bool together)
     fill_many();
 }
 
-static void missed_keys_are_asked_in_one_question(void)
+static void missed_keys_are_asked_in_one_request(void)
 {
     cellar_get_item it[ASKED];
     begin_many(true);
@@ -191,7 +191,7 @@ static void missed_keys_are_asked_in_one_question(void)
     end();
 }
 
-static void silent_tier_gets_one_question_for_many_keys(void)
+static void silent_tier_gets_one_request_for_many_keys(void)
 {
     enum { COLD = 300 };
     static cellar_get_item it[COLD];
@@ -220,7 +220,7 @@ static void tier_without_get_many_is_asked_key_by_key(void)
     end();
 }
 
-static void question_reports_all_outcomes_of_a_get(void)
+static void request_reports_all_outcomes_of_a_get(void)
 {
     cellar_get_item it[5];
     char buf[5][8];
@@ -286,7 +286,7 @@ static void missed_key_that_a_change_brings_is_found(void)
     end();
 }
 
-static void answer_of_a_question_is_stored_unless_the_key_changed(void)
+static void answer_of_a_request_is_stored_unless_the_key_changed(void)
 {
     for (unsigned changed = 0; changed < 2; changed++) {
         make_clients();
@@ -461,20 +461,20 @@ static void change_elsewhere_during_a_load_discards_its_result(void)
     end();
 }
 
-T_MAIN("api_tier_get", T_CASE(equal_gets_are_one_question),
+T_MAIN("api_tier_get", T_CASE(equal_gets_are_one_request),
        T_CASE(equal_gets_of_a_value_that_memory_does_not_keep_ask_each),
-       T_CASE(get_behind_a_change_does_not_wait_for_an_older_question),
+       T_CASE(get_behind_a_change_does_not_wait_for_an_older_request),
        T_CASE(get_inside_the_same_get_asks_for_itself), T_CASE(acquire_asks_again_after_a_change),
        T_CASE(acquire_without_a_change_asks_once),
        T_CASE(acquire_asks_for_a_value_that_a_gap_made_stale),
        T_CASE(load_is_not_kept_if_the_tier_does_not_tell_what_it_has),
        T_CASE(load_during_an_own_set_is_not_kept),
        T_CASE(forced_refresh_replaces_a_value_of_the_server),
-       T_CASE(missed_keys_are_asked_in_one_question),
-       T_CASE(silent_tier_gets_one_question_for_many_keys),
+       T_CASE(missed_keys_are_asked_in_one_request),
+       T_CASE(silent_tier_gets_one_request_for_many_keys),
        T_CASE(tier_without_get_many_is_asked_key_by_key),
-       T_CASE(question_reports_all_outcomes_of_a_get),
+       T_CASE(request_reports_all_outcomes_of_a_get),
        T_CASE(answer_of_many_that_a_change_overtook_is_not_stored),
        T_CASE(missed_key_that_a_change_brings_is_found),
-       T_CASE(answer_of_a_question_is_stored_unless_the_key_changed),
+       T_CASE(answer_of_a_request_is_stored_unless_the_key_changed),
        T_CASE(change_elsewhere_during_a_load_discards_its_result))

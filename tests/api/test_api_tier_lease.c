@@ -725,21 +725,21 @@ static void change_before_the_answer_ends_the_wait_of_the_host(void)
     end();
 }
 
-/* A change detaches the first question: the second one meets the lease that the first one brings. */
-static void two_questions_of_one_process_do_not_wait_for_each_other(void)
+/* A change detaches the first request: the second one meets the lease that the first one brings. */
+static void two_requests_of_one_process_do_not_wait_for_each_other(void)
 {
     for (unsigned order = 0; order < 2; order++) {
-        cellar_tier_ticket question[2];
+        cellar_tier_ticket request[2];
         cellar_lease lease;
         begin_far();
         for (unsigned i = 0; i < 2; i++) {
             T_EQ_I64(acquired(0, &lease, NULL), CELLAR_PENDING);
-            question[i] = one.ticket;
+            request[i] = one.ticket;
             if (i == 0) { one.host->changed(one.host->ctx, "k", 1); }
         }
-        T_CHECK(memcmp(&question[0], &question[1], sizeof question[0]) != 0);
+        T_CHECK(memcmp(&request[0], &request[1], sizeof request[0]) != 0);
         for (unsigned i = 0; i < 2; i++) {
-            one.ticket = question[i ^ order];
+            one.ticket = request[i ^ order];
             shared_answer_lease(&one);
         }
         T_EQ_I64(acquired(0, &lease, NULL), CELLAR_LEASED);
@@ -795,6 +795,6 @@ T_MAIN("api_tier_lease", T_CASE(key_is_loaded_once_by_two_processes),
        T_CASE(value_on_its_way_does_not_enter_memory_behind_a_lease),
        T_CASE(host_that_waits_for_another_process_is_called),
        T_CASE(change_before_the_answer_ends_the_wait_of_the_host),
-       T_CASE(two_questions_of_one_process_do_not_wait_for_each_other),
+       T_CASE(two_requests_of_one_process_do_not_wait_for_each_other),
        T_CASE(ended_lease_of_the_host_stores_nothing),
        T_CASE(released_lease_of_the_host_goes_back_to_the_server))

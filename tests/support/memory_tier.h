@@ -28,8 +28,8 @@ typedef struct memory_tier {
     memory_tier_entry entry[MEMORY_TIER_ENTRIES];
     char tag_text[64]; /* of the last put: each followed by a comma */
     uint64_t tag_fps[BASE_TAGS_MAX], tag_ended;
-    cache_tier_ticket ticket; /* of the last question */
-    bool cannot_answer;       /* the tier refuses questions */
+    cache_tier_ticket ticket; /* of the last request */
+    bool cannot_answer;       /* the tier refuses requests */
     unsigned asks;
     unsigned gets, puts, kills, bumps, tags, ticks, closes;
 } memory_tier;
@@ -151,7 +151,7 @@ static inline bool memory_tier_ask(void *ctx, const cache_tier_key *k,
     return true;
 }
 
-/* Answer the last question with `value`; NULL: the tier has nothing. */
+/* Answer the last request with `value`; NULL: the tier has nothing. */
 static inline void memory_tier_answer(memory_tier *m, const char *key, const char *value)
 {
     cache_tier_meta meta;

@@ -43,10 +43,10 @@ struct shared_client {
     void (*inside)(shared_client *m, const char *call); /* runs inside each call; NULL: nothing */
     cellar_err answer;     /* of the next changes, which do not reach the server; OK: they do */
     cellar_err get_answer; /* of the next gets; OK: the server answers */
-    cellar_err lease_answer; /* of the next questions for a lease; OK: the server answers */
+    cellar_err lease_answer; /* of the next requests for a lease; OK: the server answers */
     bool no_keep;
     bool late;             /* its own release of a lease is not reported to it */
-    cellar_tier_ticket ticket; /* of the last question */
+    cellar_tier_ticket ticket; /* of the last request */
     char asked[32];
     uint64_t hash;         /* of it */
     int64_t hold_ms;
@@ -266,7 +266,7 @@ static inline bool shared_ask(void *ctx, const cellar_tier_key *k, const cellar_
     return true;
 }
 
-/* Answer the last question with what the server has. */
+/* Answer the last request with what the server has. */
 static inline void shared_answer(shared_client *m)
 {
     const cellar_tier_key k = { m->asked, strlen(m->asked), 0 };
@@ -324,7 +324,7 @@ static inline bool shared_ask_lease(void *ctx, const cellar_tier_key *k, int64_t
     return shared_ask(ctx, k, ticket);
 }
 
-/* Answer the last question with a value, or with the lease. */
+/* Answer the last request with a value, or with the lease. */
 static inline void shared_answer_lease(shared_client *m)
 {
     const cellar_tier_key k = { m->asked, strlen(m->asked), m->hash };

@@ -13,7 +13,7 @@
  *            after the loss of the tag key, of the epoch key, or of both.
  * MUTANTS    in the model only: BORN_AT_STORE (the newest pair when the value is stored), BORN_TRUE
  *            (the epoch of the server at the store, as a time would be), PAIR_EARLY (the store epoch
- *            is drawn when the question is sent), ABSENT_IS_NONE (no tag key: nothing has ended),
+ *            is drawn when the request is sent), ABSENT_IS_NONE (no tag key: nothing has ended),
  *            LESS_EQ (an end does not raise the epoch), EPOCH_FROM_KNOWN (a lost epoch starts above
  *            what the process knows, without the time of the server).
  * LIMITS     The time of the server is above all epochs. What a process keeps: remote_numbers. */

@@ -2,13 +2,13 @@
  *
  * remote_numbers: what one process keeps of the number of a tag (or of a generation).
  *
- * PICTURE    heard: number unknown, forgot = round + 1 -> entries of memory end -> question
- *            question: round noted -> server reads the number -> reply: number, known if
+ * PICTURE    heard: number unknown, forgot = round + 1 -> entries of memory end -> request
+ *            request: round noted -> server reads the number -> reply: number, known if
  *            forgot <= round noted
  *            get: life of memory noted -> server reads {value, born} -> reply: number unknown:
- *            question first; born < number: a miss; else kept, if the life is still the noted one
+ *            request first; born < number: a miss; else kept, if the life is still the noted one
  * THREADS    Ends of the tag by another process (ENDS), each behind a change of the value;
- *            Subscriber, which hears them late; gets; questions of the subscriber and of gets.
+ *            Subscriber, which hears them late; gets; requests of the subscriber and of gets.
  * SHOWN      When all is quiet, memory has no value of before the last end that was heard. A get
  *            that begins behind a heard end returns none.
  * MUTANTS    in the model only: REPLY_COUNTS (each reply makes the number known), ENDED_FIRST
@@ -29,7 +29,7 @@ byte number = 1, round, forgot, life, running;
 bool known = true;
 byte mem, mem_life;           /* birth of the value in memory, 0: none; its life */
 
-/* Take a reply to a question: number x of round r. */
+/* Take a reply to a request: number x of round r. */
 inline take(x, r) {
     if :: x > number -> number = x :: else fi;
 #ifdef REPLY_COUNTS

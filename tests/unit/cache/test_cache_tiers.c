@@ -370,7 +370,7 @@ static void answer_of_a_tier_ends_a_pending_acquire(void)
     cellar_lease lease;
     T_EQ_I64(acquire(t.own, "k", true, &lease), CELLAR_PENDING);
     T_EQ_I64(acquire(t.own, "k", true, &lease), CELLAR_PENDING);
-    T_EQ_U64(far.asks, 1); /* one question for both */
+    T_EQ_U64(far.asks, 1); /* one request for both */
     T_EQ_U64(far.gets, 0);
     T_EQ_U64(told, 0);
     memory_tier_answer(&far, "k", "theirs");
@@ -409,7 +409,7 @@ static void tier_that_cannot_answer_gives_the_lease(void)
     end(&t);
 }
 
-static void change_after_the_question_discards_the_answer(void)
+static void change_after_the_request_discards_the_answer(void)
 {
     stores t = begin_later();
     cellar_lease lease;
@@ -589,7 +589,7 @@ T_MAIN("cache_tiers", T_CASE(each_namespace_writes_to_its_own_tier),
        T_CASE(answer_of_a_tier_ends_a_pending_acquire),
        T_CASE(miss_of_a_tier_gives_the_lease_to_one_caller),
        T_CASE(tier_that_cannot_answer_gives_the_lease),
-       T_CASE(change_after_the_question_discards_the_answer),
+       T_CASE(change_after_the_request_discards_the_answer),
        T_CASE(answer_after_the_lease_has_ended_has_no_effect),
        T_CASE(thread_that_loads_waits_for_the_answer),
        T_CASE(policy_changes_the_plan_of_each_write), T_CASE(policy_refuses_a_write),

@@ -43,7 +43,7 @@ static batch *batch_new(int first, int count)
     return &b;
 }
 
-/* The leases end hard_ms + 1 s after the question. */
+/* The leases end hard_ms + 1 s after the request. */
 static void batch_run(batch *b, const side *s, int64_t hard_ms, cellar_loader_many_fn fn,
                       void *ctx)
 {
@@ -236,5 +236,6 @@ static void delete_during_a_load_leaves_its_value_out(void)
     }
 }
 
-T_MAIN("remote_leader", T_CASE(delete_during_a_load_leaves_its_value_out), T_CASE(keys_of_a_killed_leader_are_loaded_once),
+T_MAIN("remote_leader", T_CASE(delete_during_a_load_leaves_its_value_out),
+       T_CASE(keys_of_a_killed_leader_are_loaded_once),
        T_CASE(change_by_another_client_ends_the_lease_of_its_key))

@@ -26,7 +26,7 @@ static void end(void)
     engine_stop(&server);
 }
 
-/* One question of a member for one key. */
+/* One request of a member for one key. */
 typedef struct member {
     share *s;
     remote_name name;

@@ -557,7 +557,7 @@ static void close_ends_connections_that_a_child_holds(void)
     engine_stop(&e);
 }
 
-/* A question with less patience than io_ms says nothing about the server. */
+/* A request with less patience than io_ms says nothing about the server. */
 static void short_waits_do_not_break_the_link(void)
 {
     engine e;

@@ -154,9 +154,9 @@ static uint64_t scripts_run(void)
     return at != NULL ? strtoull(at + strlen("cmdstat_evalsha:calls="), NULL, 10) : 0;
 }
 
-/* One question finds the key, one takes the lock; the link has no other scripts here. A waiter that
+/* One request finds the key, one takes the lock; the link has no other scripts here. A waiter that
  * asks again and again is found by the pause. */
-static void key_without_a_ttl_is_waited_for_without_questions(void)
+static void key_without_a_ttl_is_waited_for_without_requests(void)
 {
     if (!begin()) { return; }
     waiter w = { .s = &two };
@@ -169,7 +169,7 @@ static void key_without_a_ttl_is_waited_for_without_questions(void)
     pthread_join(t, NULL);
     T_EQ_I64(w.err, CELLAR_OK);
     T_CHECK(w.lk.fence > 0);
-    T_CHECK(scripts_run() <= 3); /* the own SET may have been heard behind the first question */
+    T_CHECK(scripts_run() <= 3); /* the own SET may have been heard behind the first request */
     const cellar_lock_opts o = times(20, 1000);
     T_CHECK(engine_ask(&server, "SET app:~k:k x") != NULL);
     T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, &o, &w.lk), CELLAR_E_TIMEOUT);
@@ -420,7 +420,7 @@ T_MAIN("remote_lock", T_CASE(one_owner_over_processes),
        T_CASE(fence_grows_after_the_server_lost_it),
        T_CASE(owner_that_heard_of_the_loss_has_no_time_left),
        T_CASE(release_wakes_a_waiter_of_another_process), T_CASE(foreign_delete_ends_the_lock),
-       T_CASE(key_without_a_ttl_is_waited_for_without_questions),
+       T_CASE(key_without_a_ttl_is_waited_for_without_requests),
        T_CASE(lease_ends_by_itself), T_CASE(waiter_sleeps_while_another_thread_runs_the_link),
        T_CASE(lock_of_a_lost_answer_is_released),
        T_CASE(dead_server_is_a_code), T_CASE(waiters_of_one_process_are_served_in_order),

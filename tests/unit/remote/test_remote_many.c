@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    cellar_get_many on a shared namespace asks the server once for all keys that memory does
- *         not have, and equal gets of many threads ask it once. A change between question and answer is honoured; a lost connection and a close
- *         leave nothing behind.
+ *         not have, and equal gets of many threads ask it once. A change between request and answer
+ *         is honoured; a lost connection and a close leave nothing behind.
  * Method: two stores stand for two processes; redis-server is real and counts what it reads. The
  *         second store is behind a proxy that holds or cuts the answers. */
 #include <pthread.h>
@@ -192,7 +192,7 @@ static byte_proxy_way *answers_of_b(void)
     return &proxy.line[lines - 2].way[1];
 }
 
-static void change_behind_the_question_is_honoured(void)
+static void change_behind_the_request_is_honoured(void)
 {
     pthread_t thread;
     size_t hits = 0;
@@ -227,7 +227,7 @@ static void lost_connection_ends_the_answers(void)
     both_close();
 }
 
-static void close_waits_for_the_question(void)
+static void close_waits_for_the_request(void)
 {
     pthread_t thread;
     size_t hits = 1;
@@ -310,6 +310,6 @@ T_MAIN("remote_many", T_CASE(keys_of_one_call_take_one_round_trip),
        T_CASE(equal_gets_of_a_thousand_threads_are_one),
        T_CASE(unknown_number_of_a_tag_is_read_once),
        T_CASE(bulk_load_finds_values_of_any_length_together),
-       T_CASE(change_behind_the_question_is_honoured), T_CASE(lost_connection_ends_the_answers),
-       T_CASE(close_waits_for_the_question),
+       T_CASE(change_behind_the_request_is_honoured), T_CASE(lost_connection_ends_the_answers),
+       T_CASE(close_waits_for_the_request),
        T_CASE(deferred_deletes_are_misses_without_the_server))

@@ -2,7 +2,7 @@
  *
  * Aim:    a number that a process keeps is never older than an end that it heard; each tag of a
  *         value finds room beside the others.
- * Method: control.c answers to a link of this file: a test acts while a question is on its way. */
+ * Method: control.c answers to a link of this file: a test acts while a request is on its way. */
 #include "src/remote/control.c"
 #include "src/remote/hash.c"
 #include "src/remote/key.c"
@@ -15,7 +15,7 @@ enum { GENERATION = 5, OLD = 10 };
 static struct remote_data d;
 static cellar_remote r;
 static remote_space users;
-static void (*on_the_way)(void); /* runs between a question and its reply; NULL: nothing */
+static void (*on_the_way)(void); /* runs between a request and its reply; NULL: nothing */
 static bool no_memory;
 static unsigned posted;
 

@@ -180,7 +180,7 @@ static void load_with_a_new_tag_reaches_the_server(void)
     T_REQUIRE(cellar_remote_attach(b.r, orders, NULL) == CELLAR_OK && side_proven(&b));
     side_fence(&b);
     T_CHECK(cellar_clear(orders) == CELLAR_OK);
-    side_fence(&a); /* heard, and its question is on the way */
+    side_fence(&a); /* heard, and its request is on the way */
     side_fence(&a); /* answered */
     T_CHECK(cellar_get_or_load(a.users, "k", 1, NULL, load_tagged, NULL, &out) == CELLAR_OK);
     cellar_result_free(&out);
@@ -231,7 +231,7 @@ static void lease_finds_the_value_of_a_long_key(void)
 static _Atomic bool no_memory;
 static _Atomic uint32_t refused;
 
-/* Refuse the block of a question for all numbers; the parser has smaller and larger ones. */
+/* Refuse the block of a request for all numbers; the parser has smaller and larger ones. */
 static void *scarce_alloc(size_t size, void *ctx)
 {
     (void)ctx;

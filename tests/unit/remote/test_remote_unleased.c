@@ -162,7 +162,7 @@ static cellar_err acquired(const side *s, cellar_lease *lease, cellar_result *r)
     return err;
 }
 
-/* The question for a lease is a SET, which a full server refuses whether the key has a value. */
+/* The request for a lease is a SET, which a full server refuses whether the key has a value. */
 static void acquire_on_a_full_server_finds_the_value(void)
 {
     cellar_lease lease;
