@@ -184,9 +184,10 @@ CELLAR_PRIVATE cache_shared *cache_shared_new(cellar *c, const cellar_tier_table
     h->requests = base_alloc(&s->account, BASE_MOD_STORE,
                              CACHE_TIER_REQUEST_SETS * sizeof *h->requests, NULL);
     if (t->ask_lease != NULL) {
-        h->far = base_alloc(&s->account, BASE_MOD_STORE, CACHE_FAR_ROWS * sizeof *h->far, NULL);
+        h->leases = base_alloc(&s->account, BASE_MOD_STORE,
+                               CACHE_TIER_LEASE_ROWS * sizeof *h->leases, NULL);
     }
-    if (h->requests == NULL || (t->ask_lease != NULL && h->far == NULL)) {
+    if (h->requests == NULL || (t->ask_lease != NULL && h->leases == NULL)) {
         cache_shared_free(h);
         return NULL;
     }
@@ -210,7 +211,9 @@ CELLAR_PRIVATE void cache_shared_add(cache_shared *h)
 CELLAR_PRIVATE void cache_shared_free(cache_shared *h)
 {
     base_account *a = &h->store->account;
-    if (h->far != NULL) { base_free(a, BASE_MOD_STORE, h->far, CACHE_FAR_ROWS * sizeof *h->far); }
+    if (h->leases != NULL) {
+        base_free(a, BASE_MOD_STORE, h->leases, CACHE_TIER_LEASE_ROWS * sizeof *h->leases);
+    }
     if (h->requests != NULL) {
         base_free(a, BASE_MOD_STORE, h->requests, CACHE_TIER_REQUEST_SETS * sizeof *h->requests);
     }

@@ -7,17 +7,17 @@
 #include "cache/types.h"
 #include "cellar_tier.h"
 
-#define CACHE_FAR_ROWS 256u
+#define CACHE_TIER_LEASE_ROWS 256u
 
 /* A key that cellar_lease_acquire asked a tier for. */
-typedef struct cache_far {
-    enum { CACHE_FAR_FREE, CACHE_FAR_GRANTED, CACHE_FAR_BUSY } state;
+typedef struct cache_tier_lease_row {
+    enum { CACHE_TIER_LEASE_FREE, CACHE_TIER_LEASE_GRANTED, CACHE_TIER_LEASE_BUSY } state;
     uint64_t hash;
     uint64_t changes;        /* BUSY: of the stamp of the key, before the request */
     int64_t until_ms;        /* end of the lease */
     cellar_tier_lease lease; /* GRANTED: for the next acquire */
     uint64_t id, check;      /* BUSY: the flight that waits, as a lease of the store */
-} cache_far;
+} cache_tier_lease_row;
 
 #define CACHE_TIER_REQUEST_SETS 32u
 #define CACHE_TIER_REQUEST_WAYS 4u
@@ -45,9 +45,9 @@ typedef struct cache_shared { /* a table of cellar_tier_attach; freed with the s
     cache_store *store;
     struct cache_shared *next; /* older table */
     uint32_t slot, id;         /* of the namespace, which may be dropped */
-    sync_lock far_lock;        /* rank WRITE_ORDER; guards the rows */
-    _Atomic uint32_t far_busy; /* rows in the state BUSY */
-    cache_far *far;            /* CACHE_FAR_ROWS; NULL: no `ask_lease` */
+    sync_lock lease_lock;      /* rank WRITE_ORDER; guards the rows */
+    _Atomic uint32_t leases_busy; /* rows in the state BUSY */
+    cache_tier_lease_row *leases; /* CACHE_TIER_LEASE_ROWS; NULL: no `ask_lease` */
     cache_tier_requests *requests; /* CACHE_TIER_REQUEST_SETS */
     uint64_t life;             /* first tag of its entries, which ends them softly; 0: none */
     char name[CELLAR_NAME_MAX + 1];

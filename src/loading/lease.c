@@ -129,13 +129,13 @@ static cache_acquired cache_lease_asks(cache_call *call, flight *f)
     cellar *c = call->c;
     const cache_tier *t = cache_tier_of(c);
     const cache_shared *h = cache_shared_leases(call);
-    const bool far = h != NULL && h->far != NULL;
+    const bool leases = h != NULL && h->leases != NULL;
     cache_tier_ticket ticket = { .generation = call->k.generation,
                                  .born = base_load_acq(&c->store->tag_epoch) };
     flight_lease l;
     if (call->asks) { call->unsure = false; }
     if (!call->asks || t == NULL || !cache_asks_tier(call) || cache_is_off(c) ||
-        cache_is_closed(c) || (far && cache_far_take(call))) {
+        cache_is_closed(c) || (leases && cache_tier_lease_take(call))) {
         return CACHE_LED;
     }
     if (!cache_tier_watch(c->store, call->k.hash, &ticket.changes, &ticket.globs)) {
@@ -155,7 +155,7 @@ static cache_acquired cache_lease_asks(cache_call *call, flight *f)
     ticket.check = l.check;
     const cache_tier_key key = { call->key, call->k.len, call->k.hash, c->id, call->k.generation };
     call->k.bytes = call->key; /* the answer may end the flight */
-    if (far ? cache_far_ask(h, &key, call->p->ms[CACHE_HARD], &ticket)
+    if (leases ? cache_tier_lease_ask(h, &key, call->p->ms[CACHE_HARD], &ticket)
             : t->ask(t->ctx, &key, &ticket)) {
         return CACHE_AGAIN;
     }

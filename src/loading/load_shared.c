@@ -21,7 +21,8 @@
  *            no change is missed.
  *            After a miss the next acquire loads without a lease, unless the stamp has moved: else
  *            memory could keep the loaded value beside one that another process has stored since.
- * LOCKING    far_lock, a leaf, for the rows. Each change from outside rings the bell of the store.
+ * LOCKING    lease_lock, a leaf, for the rows. Each change from outside rings the bell of the
+ *            store.
  * LIMITS     A wait ends at the wait limit of the call. 256 rows: without a free one this process
  *            loads the key without a lease. A lease that no acquire takes ends by its time.
  * SEE ALSO   load_acquire.c, load_leader.c, cache/shared.c. */
@@ -361,52 +362,54 @@ CELLAR_PRIVATE void cache_shared_nap(const cache_call *call, uint32_t bell, int6
 
 /* ---- leases of the host ---- */
 
-#define CACHE_FAR_PROBES 8u
+#define CACHE_TIER_LEASE_PROBES 8u
 
 SYNC_HOLDS(WRITE_ORDER)
-static cache_far *cache_far_at(const cache_shared *h, uint64_t hash, unsigned i)
+static cache_tier_lease_row *cache_tier_lease_at(const cache_shared *h, uint64_t hash, unsigned i)
 {
-    return &h->far[(base_mix64(hash) + i) % CACHE_FAR_ROWS];
+    return &h->leases[(base_mix64(hash) + i) % CACHE_TIER_LEASE_ROWS];
 }
 
 /* Note a row, over a free one or one of the same key or past its time. Return false if all are in
  * use, or with *granted if the wait is one for a lease of this process. */
-static bool cache_far_note(cache_shared *h, const cache_far *row, bool *granted)
+static bool cache_tier_lease_note(cache_shared *h, const cache_tier_lease_row *row, bool *granted)
 {
     const int64_t now_ms = base_now_ms(&h->store->clock);
-    cache_far *room = NULL;
-    sync_take(WRITE_ORDER, &h->far_lock);
-    for (unsigned i = 0; i < CACHE_FAR_PROBES; i++) {
-        cache_far *at = cache_far_at(h, row->hash, i);
+    cache_tier_lease_row *room = NULL;
+    sync_take(WRITE_ORDER, &h->lease_lock);
+    for (unsigned i = 0; i < CACHE_TIER_LEASE_PROBES; i++) {
+        cache_tier_lease_row *at = cache_tier_lease_at(h, row->hash, i);
         const bool same = at->hash == row->hash;
-        const bool held = at->state == CACHE_FAR_GRANTED && now_ms < at->until_ms;
-        *granted = *granted || (held && same && row->state == CACHE_FAR_BUSY);
-        if (room == NULL && at->state != CACHE_FAR_BUSY && (same || !held)) { room = at; }
+        const bool held = at->state == CACHE_TIER_LEASE_GRANTED && now_ms < at->until_ms;
+        *granted = *granted || (held && same && row->state == CACHE_TIER_LEASE_BUSY);
+        if (room == NULL && at->state != CACHE_TIER_LEASE_BUSY && (same || !held)) { room = at; }
     }
     if (*granted) { room = NULL; }
     if (room != NULL) { *room = *row; }
-    if (room != NULL && row->state == CACHE_FAR_BUSY) { (void)base_add_sc(&h->far_busy, 1u); }
-    sync_drop(WRITE_ORDER, &h->far_lock);
+    if (room != NULL && row->state == CACHE_TIER_LEASE_BUSY) {
+        (void)base_add_sc(&h->leases_busy, 1u);
+    }
+    sync_drop(WRITE_ORDER, &h->lease_lock);
     return room != NULL;
 }
 
-CELLAR_PRIVATE bool cache_far_take(cache_call *call)
+CELLAR_PRIVATE bool cache_tier_lease_take(cache_call *call)
 {
     cache_shared *h = cache_shared_of(call->c);
-    sync_take(WRITE_ORDER, &h->far_lock);
-    for (unsigned i = 0; i < CACHE_FAR_PROBES && !call->leased; i++) {
-        cache_far *at = cache_far_at(h, call->k.hash, i);
-        if (at->state != CACHE_FAR_GRANTED || at->hash != call->k.hash) { continue; }
-        at->state = CACHE_FAR_FREE;
+    sync_take(WRITE_ORDER, &h->lease_lock);
+    for (unsigned i = 0; i < CACHE_TIER_LEASE_PROBES && !call->leased; i++) {
+        cache_tier_lease_row *at = cache_tier_lease_at(h, call->k.hash, i);
+        if (at->state != CACHE_TIER_LEASE_GRANTED || at->hash != call->k.hash) { continue; }
+        at->state = CACHE_TIER_LEASE_FREE;
         call->leased = call->now_ms < at->until_ms;
         call->lease = at->lease;
     }
-    sync_drop(WRITE_ORDER, &h->far_lock);
+    sync_drop(WRITE_ORDER, &h->lease_lock);
     return call->leased;
 }
 
-CELLAR_PRIVATE bool cache_far_ask(const cache_shared *h, const cache_tier_key *k, int64_t hold_ms,
-                                  const cache_tier_ticket *ticket)
+CELLAR_PRIVATE bool cache_tier_lease_ask(const cache_shared *h, const cache_tier_key *k,
+                                         int64_t hold_ms, const cache_tier_ticket *ticket)
 {
     const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
     cellar_tier_ticket t;
@@ -415,54 +418,55 @@ CELLAR_PRIVATE bool cache_far_ask(const cache_shared *h, const cache_tier_key *k
 }
 
 /* Take a row that matches. Return false if there is none. */
-static bool cache_far_pick(cache_shared *h, uint64_t hash, bool due, flight_lease *out)
+static bool cache_tier_lease_pick(cache_shared *h, uint64_t hash, bool due, flight_lease *out)
 {
     const cache_store *s = h->store;
     const int64_t now_ms = base_now_ms(&s->clock);
     bool found = false;
-    sync_take(WRITE_ORDER, &h->far_lock);
-    for (uint32_t i = 0; i < CACHE_FAR_ROWS && !found; i++) {
-        cache_far *at = &h->far[i];
-        if (at->state != CACHE_FAR_BUSY || (hash != 0 && at->hash != hash)) { continue; }
+    sync_take(WRITE_ORDER, &h->lease_lock);
+    for (uint32_t i = 0; i < CACHE_TIER_LEASE_ROWS && !found; i++) {
+        cache_tier_lease_row *at = &h->leases[i];
+        if (at->state != CACHE_TIER_LEASE_BUSY || (hash != 0 && at->hash != hash)) { continue; }
         uint64_t changes = at->changes, globs;
         if (due) { (void)cache_tier_watch(s, at->hash, &changes, &globs); }
         if (due && now_ms < at->until_ms && changes == at->changes) { continue; }
         *out = (flight_lease){ at->id, at->check };
-        at->state = CACHE_FAR_FREE;
+        at->state = CACHE_TIER_LEASE_FREE;
         found = true;
     }
-    if (found) { (void)base_sub_ar(&h->far_busy, 1u); }
-    sync_drop(WRITE_ORDER, &h->far_lock);
+    if (found) { (void)base_sub_ar(&h->leases_busy, 1u); }
+    sync_drop(WRITE_ORDER, &h->lease_lock);
     return found;
 }
 
 /* Cancel the flight that the tier holds: its subscribers acquire again. */
-static void cache_far_cancel(const cache_shared *h, const flight_lease *l)
+static void cache_tier_lease_cancel(const cache_shared *h, const flight_lease *l)
 {
     flight_table *t = base_load_sc(&h->store->flights);
     flight *f = t != NULL ? flight_claim(t, l, h->id) : NULL;
     if (f != NULL) { cache_flight_cancel(t, f); }
 }
 
-CELLAR_PRIVATE void cache_far_wake(cache_shared *h, uint64_t hash, bool due)
+CELLAR_PRIVATE void cache_tier_lease_wake(cache_shared *h, uint64_t hash, bool due)
 {
     flight_lease l;
-    while (base_load_sc(&h->far_busy) != 0 && cache_far_pick(h, hash, due, &l)) {
-        cache_far_cancel(h, &l);
+    while (base_load_sc(&h->leases_busy) != 0 && cache_tier_lease_pick(h, hash, due, &l)) {
+        cache_tier_lease_cancel(h, &l);
     }
 }
 
-CELLAR_PRIVATE void cache_far_tick(cache_store *s)
+CELLAR_PRIVATE void cache_tier_lease_tick(cache_store *s)
 {
     if (s->forked) { return; } /* the rows belong to the parent */
     for (cache_shared *h = base_load_acq(&s->shared); h != NULL; h = h->next) {
-        cache_far_wake(h, 0, true);
+        cache_tier_lease_wake(h, 0, true);
     }
 }
 
-CELLAR_PRIVATE void cache_far_answered(cellar *c, cache_shared *h, const cache_tier_ticket *ticket,
-                                       const cellar_tier_key *key, cellar_err err,
-                                       const cellar_tier_lease *lease, int64_t until_ms)
+CELLAR_PRIVATE void cache_tier_lease_answered(cellar *c, cache_shared *h,
+                                              const cache_tier_ticket *ticket,
+                                              const cellar_tier_key *key, cellar_err err,
+                                              const cellar_tier_lease *lease, int64_t until_ms)
 {
     const bool leased = err == CELLAR_LEASED;
     const flight_lease l = { ticket->id, ticket->check };
@@ -472,21 +476,22 @@ CELLAR_PRIVATE void cache_far_answered(cellar *c, cache_shared *h, const cache_t
     if (leased && cache_shared_came(c, base_load_sc(&h->store->flights), &k, NULL)) {
         h->t.unlease(h->t.ctx, key, lease);
         cache_shared_changed(c, &k);
-        cache_far_cancel(h, &l);
+        cache_tier_lease_cancel(h, &l);
         return;
     }
     now.changes += leased; /* by cache_shared_came */
-    cache_far row = { .state = leased ? CACHE_FAR_GRANTED : CACHE_FAR_BUSY, .hash = key->hash,
-                      .changes = ticket->changes, .until_ms = until_ms, .id = l.id,
-                      .check = l.check };
+    cache_tier_lease_row row = { .state = leased ? CACHE_TIER_LEASE_GRANTED
+                                           : CACHE_TIER_LEASE_BUSY,
+                                 .hash = key->hash, .changes = ticket->changes,
+                                 .until_ms = until_ms, .id = l.id, .check = l.check };
     if (leased) { row.lease = *lease; }
     bool granted = false;
-    const bool noted = cache_far_note(h, &row, &granted);
-    if (noted && leased) { cache_far_wake(h, key->hash, false); }
+    const bool noted = cache_tier_lease_note(h, &row, &granted);
+    if (noted && leased) { cache_tier_lease_wake(h, key->hash, false); }
     if (noted && !leased) {
         uint64_t changes, globs;
         (void)cache_tier_watch(h->store, key->hash, &changes, &globs);
-        if (changes != ticket->changes) { cache_far_wake(h, key->hash, false); }
+        if (changes != ticket->changes) { cache_tier_lease_wake(h, key->hash, false); }
         return;
     }
     if (!noted && !granted) {
@@ -494,7 +499,7 @@ CELLAR_PRIVATE void cache_far_answered(cellar *c, cache_shared *h, const cache_t
         /* the next acquire loads without a lease */
         cache_missed_note(h->store, key->hash, cache_missed_seen(&now, h->life != 0), false);
     }
-    cache_far_cancel(h, &l);
+    cache_tier_lease_cancel(h, &l);
 }
 
 BASE_SIZE_END

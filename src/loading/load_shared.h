@@ -26,19 +26,19 @@ CELLAR_PRIVATE void cache_shared_unlease(cache_call *call);
 CELLAR_PRIVATE void cache_shared_drop(cache_call *call);
 
 /* Take the lease of the tier that was granted for an acquire of the key. */
-CELLAR_PRIVATE bool cache_far_take(cache_call *call);
+CELLAR_PRIVATE bool cache_tier_lease_take(cache_call *call);
 /* Ask for a value or the lease, without waiting. */
-CELLAR_PRIVATE bool cache_far_ask(const struct cache_shared *h, const cache_tier_key *k,
-                                  int64_t hold_ms, const cache_tier_ticket *ticket);
+CELLAR_PRIVATE bool cache_tier_lease_ask(const struct cache_shared *h, const cache_tier_key *k,
+                                         int64_t hold_ms, const cache_tier_ticket *ticket);
 /* Take the answer LEASED, with `lease`, or PENDING. */
-CELLAR_PRIVATE void cache_far_answered(cellar *c, struct cache_shared *h,
-                                       const cache_tier_ticket *ticket,
-                                       const cellar_tier_key *key, cellar_err err,
-                                       const cellar_tier_lease *lease, int64_t until_ms);
+CELLAR_PRIVATE void cache_tier_lease_answered(cellar *c, struct cache_shared *h,
+                                              const cache_tier_ticket *ticket,
+                                              const cellar_tier_key *key, cellar_err err,
+                                              const cellar_tier_lease *lease, int64_t until_ms);
 /* Let acquires look again that wait for another process: those of a key that has changed, of all
  * keys with hash 0. `due`: only if their wait is over. */
-CELLAR_PRIVATE void cache_far_wake(struct cache_shared *h, uint64_t hash, bool due);
-CELLAR_PRIVATE void cache_far_tick(cache_store *s); /* `due`, for all tables */
+CELLAR_PRIVATE void cache_tier_lease_wake(struct cache_shared *h, uint64_t hash, bool due);
+CELLAR_PRIVATE void cache_tier_lease_tick(cache_store *s); /* `due`, for all tables */
 
 #define CACHE_SHARED_CLAIMS 32u /* keys of one request for leases */
 

@@ -112,7 +112,7 @@ CELLAR_PRIVATE bool cache_load_tick(cache_store *s, uint64_t budget_us)
     flight_table *t = base_load_sc(&s->flights);
     if (t == NULL || base_thread_self()->depth > 0) { return false; }
     (void)flight_expire(t, base_now_ms(&s->clock));
-    cache_far_tick(s);
+    cache_tier_lease_tick(s);
     const uint64_t since_ns = base_now_ns();
     (void)cache_jobs_mend(s);
     for (base_job *j = base_pool_help(&s->jobs); j != NULL; j = base_pool_help(&s->jobs)) {

@@ -61,8 +61,8 @@ static void cache_table_ring(cellar *c, cache_shared *h, uint64_t hash)
     cache_store *s = c->store;
     (void)base_add_sc(&s->shared_bell, 1u);
     sync_wake(&s->shared_bell, INT32_MAX);
-    if (base_load_sc(&h->far_busy) == 0 || !cache_load_begin(c)) { return; }
-    cache_far_wake(h, hash, false);
+    if (base_load_sc(&h->leases_busy) == 0 || !cache_load_begin(c)) { return; }
+    cache_tier_lease_wake(h, hash, false);
     cache_load_end(s);
 }
 
@@ -123,13 +123,13 @@ static void cache_table_answered(void *ctx, const cellar_tier_ticket *ticket,
     cache_tier_meta m;
     memset(&m, 0, sizeof m);
     memcpy(&t, ticket, sizeof t);
-    if ((err == CELLAR_LEASED || err == CELLAR_PENDING) && entry != NULL && h->far != NULL) {
+    if ((err == CELLAR_LEASED || err == CELLAR_PENDING) && entry != NULL && h->leases != NULL) {
         cellar *c = cache_table_enter(h);
         if (c == NULL || !cache_load_begin(c)) {
             if (c != NULL) { cache_table_leave(c); }
             return;
         }
-        cache_far_answered(c, h, &t, key, err, value, entry->deadline_ms);
+        cache_tier_lease_answered(c, h, &t, key, err, value, entry->deadline_ms);
         cache_load_end(h->store);
         cache_table_leave(c);
         return;
