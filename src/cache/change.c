@@ -126,7 +126,7 @@ CELLAR_PRIVATE bool cache_change_window(void *ctx, uint64_t hash, uint32_t gener
 typedef struct cache_step { /* one round of a change; on the stack */
     cache_frame frame;
     cache_filter filter;
-    cache_urge urge;
+    cache_promise promise;
 } cache_step;
 
 /* Return whether the change makes a value visible. */
@@ -188,7 +188,7 @@ static bool cache_is_write(const cache_change *ch)
 }
 
 /* Return the promise of the change. */
-static cache_urge cache_change_urge(const cache_change *ch)
+static cache_promise cache_change_promise(const cache_change *ch)
 {
     const cache_tier *t = cache_tier_of(ch->c);
     if (t != NULL && (t->through || t->shared)) {
@@ -198,7 +198,7 @@ static cache_urge cache_change_urge(const cache_change *ch)
         return CACHE_THROUGH;
     }
     return ch->kind == CACHE_DELETE ? CACHE_LATER
-                                    : cache_urge_of(ch->c, (ch->flags & CACHE_DURABLE_SET) != 0);
+                                    : cache_promise_of(ch->c, (ch->flags & CACHE_DURABLE_SET) != 0);
 }
 
 #define CACHE_DELETE_OTHER (CACHE_MATCHED | CACHE_REMOTE | CACHE_ASKS)
@@ -216,17 +216,17 @@ static void cache_tier_before(cache_change *ch, cache_step *r)
 {
     const bool stores = ch->kind == CACHE_PUT || ch->kind == CACHE_INCREMENT;
     l1_put_spec *p = stores ? ch->spec : NULL;
-    r->urge = cache_change_urge(ch);
+    r->promise = cache_change_promise(ch);
     cache_frame_push(&r->frame, ch->c, stores, p != NULL && p->kind == (uint8_t)L1_NEGATIVE);
     r->frame.ask = ch->ask;
     const bool other = (ch->flags & CACHE_DELETE_OTHER) != 0;
     r->frame.cause = other ? (uint8_t)cache_delete_cause(ch->flags, ch->ask) : 0;
     const bool shared = cache_shared_of(ch->c) != NULL;
     r->frame.below = (ch->flags & CACHE_OUTSIDE) != 0 ? CACHE_BELOW_KNOWS
-                     : r->urge != CACHE_LATER ? CACHE_BELOW_CALL
+                     : r->promise != CACHE_LATER ? CACHE_BELOW_CALL
                      : shared && (ch->kind != CACHE_DELETE || (ch->flags & CACHE_COPY) != 0)
                          ? CACHE_BELOW_KNOWS : CACHE_BELOW_KILL;
-    if (r->urge != CACHE_LATER && p != NULL && p->l2_addr == 0 && !shared) {
+    if (r->promise != CACHE_LATER && p != NULL && p->l2_addr == 0 && !shared) {
         p->l2_addr = L1_ADDR_LATER;
     }
 }
@@ -255,17 +255,18 @@ static cellar_err cache_share(cellar *c, cache_shared *h, const l1_key *k, const
 /* Call the tier, as the ordered write of the change if it has one, and lower the stamp: with a
  * promise, store the entry there, `p`, or with NULL what L1 has; else kill the copy. */
 BASE_NOINLINE static cellar_err cache_tier_tell(cellar *c, const l1_key *k, cache_frame *f,
-                                                const l1_put_spec *p, cache_urge urge)
+                                                const l1_put_spec *p, cache_promise promise)
 {
     const cache_store *s = c->store;
     const cache_tier *t = cache_tier_of(c); /* a callback in the step may have forked */
     cellar_err below = CELLAR_OK;
     if (f->raised != 0 && t != NULL) {
         if (t->shared) {
-            below = cache_share(c, t->ctx, k, urge != CACHE_LATER && p != &cache_absent ? p : NULL,
-                                urge == CACHE_ASKED ? f->ask : NULL, &f->ordered);
-        } else if (urge != CACHE_LATER) {
-            below = cache_tier_store(c, k, p, urge, &f->ordered);
+            below =
+                cache_share(c, t->ctx, k, promise != CACHE_LATER && p != &cache_absent ? p : NULL,
+                            promise == CACHE_ASKED ? f->ask : NULL, &f->ordered);
+        } else if (promise != CACHE_LATER) {
+            below = cache_tier_store(c, k, p, promise, &f->ordered);
         } else if (!t->through && cache_ordered_begin(s, &f->ordered)) {
             const cache_tier_key key = cache_tier_key_of(c, k);
             t->kill(t->ctx, &key);
@@ -296,7 +297,7 @@ static bool cache_write_must_end(const cache_change *ch, const cache_step *r, bo
 {
     const cache_tier *t = cache_tier_of(ch->c);
     if (t == NULL || r->frame.raised == 0) { return false; }
-    const bool through = done && r->urge == CACHE_THROUGH;
+    const bool through = done && r->promise == CACHE_THROUGH;
     if (through && t->shared && ch->below != CELLAR_OK && ch->kind != CACHE_DELETE) { return true; }
     return (t->shared || (through && t->through)) &&
            BASE_UNLIKELY(!cache_generation_alive(ch->c->store, ch->k->generation));
@@ -312,7 +313,7 @@ static void cache_tier_after(cache_change *ch, cache_step *r)
     const bool done = cache_is_done(ch, ch->kind);
     ch->below = cache_tier_tell(ch->c, ch->k, &r->frame,
                                 deletes ? &cache_absent : ch->kind == CACHE_PUT ? ch->spec : NULL,
-                                done ? r->urge : CACHE_LATER);
+                                done ? r->promise : CACHE_LATER);
     if (BASE_UNLIKELY(cache_write_must_end(ch, r, done))) { cache_write_ends(ch); }
 }
 

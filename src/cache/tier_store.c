@@ -3,10 +3,10 @@
  * tier_store: store a change in the tier before the call returns.
  *
  * PICTURE    change with l2_write, or durable set -> as its ordered write (write_order.c): put,
- *            with waiting if the call promises it (cache_urge); a tombstone if the put fails. A put
- *            is its own tombstone: a process that dies in between leaves the older record. Results
- *            of touch, increment and renewal are read back from L1. After the put the entry in L1
- *            has the address of its copy, so neither eviction nor close writes it again.
+ *            with waiting if the call promises it (cache_promise); a tombstone if the put fails. A
+ *            put is its own tombstone: a process that dies in between leaves the older record.
+ *            Results of touch, increment and renewal are read back from L1. After the put the entry
+ *            in L1 has the address of its copy, so neither eviction nor close writes it again.
  *            offer -> watch the stamp, read L1, put with that stamp; again if the stamp moved
  * ANSWERS    OK: stored, or not wanted there. E_IO: refused (too large, write budget, cipher, off),
  *            or no room for 1 s; the old copy is killed, the value is in memory only. */
@@ -22,15 +22,16 @@ BASE_SIZE_BEGIN
 #define CACHE_TIER_TRY 512u    /* bytes tried on the stack */
 #define CACHE_OFFER_ROUNDS 16u /* against changes of the class */
 
-CELLAR_PRIVATE cache_urge cache_urge_of(const cellar *c, bool durable)
+CELLAR_PRIVATE cache_promise cache_promise_of(const cellar *c, bool durable)
 {
     const bool stores = cache_tier_of(c) != NULL;
-    const cache_urge urge = !stores ? CACHE_LATER
-                            : durable ? CACHE_DURABLE
-                            : c->disk_mode == CELLAR_L2_WRITE_THROUGH ? CACHE_THROUGH
-                            : c->disk_mode == CELLAR_L2_WRITE_ON_SET ? CACHE_TRY : CACHE_LATER;
-    if (urge != CACHE_LATER) { cache_write_order_use(c->store); }
-    return urge;
+    const cache_promise promise = !stores                                   ? CACHE_LATER
+                                  : durable                                 ? CACHE_DURABLE
+                                  : c->disk_mode == CELLAR_L2_WRITE_THROUGH ? CACHE_THROUGH
+                                  : c->disk_mode == CELLAR_L2_WRITE_ON_SET  ? CACHE_TRY
+                                                                            : CACHE_LATER;
+    if (promise != CACHE_LATER) { cache_write_order_use(c->store); }
+    return promise;
 }
 
 /* How an entry is put. */
@@ -174,17 +175,17 @@ static bool cache_store_wait(const cache_tier *t, uint32_t waits, uint64_t *unti
 }
 
 /* Return the answer of the call. An entry that must not be stored is no failure. */
-static cellar_err cache_store_answer(const cellar *c, cache_stored done, cache_urge urge)
+static cellar_err cache_store_answer(const cellar *c, cache_stored done, cache_promise promise)
 {
-    const bool fine = done == CACHE_STORED || done == CACHE_UNWANTED || urge == CACHE_TRY ||
-                      (done == CACHE_SHORT && urge == CACHE_THROUGH);
+    const bool fine = done == CACHE_STORED || done == CACHE_UNWANTED || promise == CACHE_TRY ||
+                      (done == CACHE_SHORT && promise == CACHE_THROUGH);
     if (fine) { return CELLAR_OK; }
     stats_count(c->stats, STATS_L2_NOT_THROUGH, 1);
     return CELLAR_E_IO;
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p,
-                                           cache_urge urge, cache_ordered *t)
+                                           cache_promise promise, cache_ordered *t)
 {
     cache_store *s = c->store;
     const cache_tier *tier = NULL;
@@ -192,7 +193,7 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
     uint64_t until_ns = 0;
     cache_progress progress = { .hash = 0 };
     size_t written = 0;
-    cache_how how = { .stamp = CACHE_STAMP_NONE, .kept = urge >= CACHE_THROUGH,
+    cache_how how = { .stamp = CACHE_STAMP_NONE, .kept = promise >= CACHE_THROUGH,
                       .progress = &progress };
     for (uint32_t waits = 0; done == CACHE_NO_ROOM; waits++) {
         if (!cache_ordered_begin(s, t)) { return CELLAR_OK; } /* a newer change has its own
@@ -200,7 +201,7 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
         done = p != NULL ? cache_store_spec(c, k, p, &how) : cache_store_back(c, k, &how);
         tier = cache_tier_of(c);
         if (tier == NULL) { return CELLAR_OK; }
-        if (done != CACHE_NO_ROOM || urge == CACHE_TRY) { break; }
+        if (done != CACHE_NO_ROOM || promise == CACHE_TRY) { break; }
         cache_ordered_pause(s, t);
         /* Then the wait begins again, but not for bytes that the log took before and lost. */
         const bool on = progress.parts.done > written;
@@ -219,7 +220,7 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
     if (done != CACHE_STORED && tier->through) {
         cache_ordered_pause(s, t); /* an older write still happens, and listeners run */
         if (done == CACHE_NO_ROOM || done == CACHE_REFUSED) { tier->lost(tier->ctx, &key); }
-        return cache_store_answer(c, done, urge);
+        return cache_store_answer(c, done, promise);
     }
     if (done != CACHE_STORED) {
         tier->kill(tier->ctx, &key);
@@ -227,7 +228,7 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
         l1_clean(c->l1, k, how.where);
     }
     cache_ordered_done(s, t);
-    return cache_store_answer(c, done, urge);
+    return cache_store_answer(c, done, promise);
 }
 
 /* Order the watch and the look by a fence, as load_shared.c of src/loading does. A change after the

@@ -7,14 +7,14 @@
 #include "cache/types.h"
 
 /* Promise of a change that is stored in the tier before the call returns. */
-typedef enum cache_urge {
+typedef enum cache_promise {
     CACHE_LATER,   /* none: the entry is written when it leaves memory */
     CACHE_TRY,     /* CELLAR_L2_WRITE_ON_SET: one put, which may be dropped */
     CACHE_THROUGH, /* CELLAR_L2_WRITE_THROUGH: E_IO unless the tier has the entry or must not
                     * have it */
     CACHE_DURABLE, /* CELLAR_DURABLE: like THROUGH, but a refused entry is E_IO, too */
     CACHE_ASKED    /* a shared tier makes the change, and decides */
-} cache_urge;
+} cache_promise;
 
 /* Result of one try. */
 typedef enum cache_stored {
@@ -27,7 +27,7 @@ typedef enum cache_stored {
 } cache_stored;
 
 /* Return the promise of a change in this namespace, before the change begins. */
-CELLAR_PRIVATE cache_urge cache_urge_of(const cellar *c, bool durable);
+CELLAR_PRIVATE cache_promise cache_promise_of(const cellar *c, bool durable);
 #define CACHE_NOT_ON_DISK L1_ADDR_NEVER /* l2_addr of an entry that must never be written to disk */
 
 BASE_INLINE cache_tier_key cache_tier_key_of(const cellar *c, const l1_key *k)
@@ -37,7 +37,7 @@ BASE_INLINE cache_tier_key cache_tier_key_of(const cellar *c, const l1_key *k)
 
 /* Store a change in the tier as its ordered write, or delete the key there; see change.c. */
 CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p,
-                                           cache_urge urge, cache_ordered *t);
+                                           cache_promise promise, cache_ordered *t);
 /* Put the entry that memory has into the tier, which must have stamps, and note its copy. Any
  * thread; changes of the key go on. NO_ROOM: offer it again with the same `progress`. */
 CELLAR_PRIVATE cache_stored cache_tier_offer(cellar *c, const l1_key *k, cache_progress *progress);
