@@ -191,7 +191,7 @@ static bool cache_is_write(const cache_change *ch)
 static cache_promise cache_change_promise(const cache_change *ch)
 {
     const cache_tier *t = cache_tier_of(ch->c);
-    if (t != NULL && (t->through || t->shared)) {
+    if (t != NULL && (t->writes_only || t->shared)) {
         if ((ch->flags & CACHE_ASKS) != 0) { return CACHE_ASKED; }
         if (!cache_is_write(ch)) { return CACHE_LATER; }
         cache_write_order_use(ch->c->store);
@@ -267,7 +267,7 @@ BASE_NOINLINE static cellar_err cache_tier_tell(cellar *c, const l1_key *k, cach
                             promise == CACHE_ASKED ? f->ask : NULL, &f->ordered);
         } else if (promise != CACHE_LATER) {
             below = cache_tier_store(c, k, p, promise, &f->ordered);
-        } else if (!t->through && cache_ordered_begin(s, &f->ordered)) {
+        } else if (!t->writes_only && cache_ordered_begin(s, &f->ordered)) {
             const cache_tier_key key = cache_tier_key_of(c, k);
             t->kill(t->ctx, &key);
             cache_ordered_done(s, &f->ordered);
@@ -299,7 +299,7 @@ static bool cache_write_must_end(const cache_change *ch, const cache_step *r, bo
     if (t == NULL || r->frame.raised == 0) { return false; }
     const bool through = done && r->promise == CACHE_THROUGH;
     if (through && t->shared && ch->below != CELLAR_OK && ch->kind != CACHE_DELETE) { return true; }
-    return (t->shared || (through && t->through)) &&
+    return (t->shared || (through && t->writes_only)) &&
            BASE_UNLIKELY(!cache_generation_alive(ch->c->store, ch->k->generation));
 }
 
@@ -459,7 +459,7 @@ BASE_ALWAYS_INLINE void cache_counters_end(cache_change *ch, cache_change_kind k
 /* Acknowledge the change if the tier has what was promised. */
 BASE_COLD static cellar_err cache_ack(cellar *c, uint32_t flags, cellar_err err, cellar_err below)
 {
-    if (below != CELLAR_OK && err >= CELLAR_OK) { return cache_through(c, below); }
+    if (below != CELLAR_OK && err >= CELLAR_OK) { return cache_tier_code(c, below); }
     if ((flags & CACHE_BATCH) != 0) { return err; }
     return (flags & CACHE_DURABLE_SET) != 0 ? cache_tier_commit(c, err) : cache_acked(c, err);
 }

@@ -116,7 +116,7 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
         /* Another process may have ended all entries meanwhile, and a get have filled memory again
          * before the tier deleted. Entries of a later generation come from a tier that has none. */
         if (m.shared) { m.generation = base_load_acq(&c->generation); }
-        if (!t->through) { cache_write_order_match(s, m.generation, cache_match_key, &m); }
+        if (!t->writes_only) { cache_write_order_match(s, m.generation, cache_match_key, &m); }
         BASE_POINT("tier.glob_told");
     }
     m.by = cache_why_act(c, CELLAR_CAUSE_PATTERN, 0, 0, pattern, len);

@@ -375,7 +375,7 @@ CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t ta
     if (cache_is_closed(c)) { return cache_closed(c); }
     const cellar_err said = cache_shared_tag(c->store, tag, tag_len, mode);
     cache_tag_delete(c, tag, tag_len, mode);
-    return said != CELLAR_OK ? cache_through(c, said) : cache_acked(c, CELLAR_OK);
+    return said != CELLAR_OK ? cache_tier_code(c, said) : cache_acked(c, CELLAR_OK);
 }
 
 BASE_SIZE_END

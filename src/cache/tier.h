@@ -142,8 +142,8 @@ typedef struct cache_tier {
      * and a delete as a put of kind L1_NEGATIVE. It gets no loaded, touched or negative value.
      * Kills and patterns mean nothing to it, and hide no older write. Puts with another stamp than
      * CACHE_STAMP_NONE are evictions. */
-    bool through;
-    /* With `through`: no put of a write returned OK, with E_BUSY also after a wait. L1 has the
+    bool writes_only;
+    /* With `writes_only`: no put of a write returned OK, with E_BUSY also after a wait. L1 has the
      * value now. */
     void (*lost)(void *ctx, const cache_tier_key *k);
     /* Several processes share the tier: writes go to the table of ctx (shared.h). It has no put,

@@ -154,7 +154,7 @@ CELLAR_PRIVATE void cache_tiers_forked(cache_store *s)
 
 /* ---- durability ---- */
 
-CELLAR_PRIVATE cellar_err cache_through(cellar *c, cellar_err below)
+CELLAR_PRIVATE cellar_err cache_tier_code(cellar *c, cellar_err below)
 {
     if (BASE_LIKELY(below == CELLAR_OK)) { return below; }
     const cache_tier *t = cache_tier_of(c);
@@ -163,7 +163,7 @@ CELLAR_PRIVATE cellar_err cache_through(cellar *c, cellar_err below)
                          : cache_fail(c, below, 0, "the shared server did not confirm the change: "
                                                    "retry");
     }
-    if (t != NULL && t->through) {
+    if (t != NULL && t->writes_only) {
         return cache_fail(c, below, 0, "the write found no room in its queue for 1 s and did not "
                                        "happen: raise queue_items or queue_bytes of the batcher");
     }

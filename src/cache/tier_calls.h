@@ -22,7 +22,7 @@ CELLAR_PRIVATE void cache_tiers_forked(cache_store *s); /* and detach them */
 /* Add a tier; changes are observed from now on. One thread at a time. */
 CELLAR_PRIVATE void cache_tiers_add(cache_store *s, const cache_tier *t);
 /* Return `below`; record an error text if the tier does not have what was promised. */
-CELLAR_PRIVATE cellar_err cache_through(cellar *c, cellar_err below);
+CELLAR_PRIVATE cellar_err cache_tier_code(cellar *c, cellar_err below);
 /* Make the changes of this namespace safe against a power cut. Return err, or E_IO. */
 CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, cellar_err err);
 

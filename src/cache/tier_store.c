@@ -84,7 +84,7 @@ static cache_stored cache_store_spec(const cellar *c, const l1_key *k, const l1_
 {
     const cache_tier *t = cache_tier_of(c);
     if (t == NULL) { return CACHE_STORED; }
-    if ((p->l2_addr == CACHE_NOT_ON_DISK && !t->through) || p->kind == (uint8_t)L1_ERROR) {
+    if ((p->l2_addr == CACHE_NOT_ON_DISK && !t->writes_only) || p->kind == (uint8_t)L1_ERROR) {
         return CACHE_UNWANTED;
     }
     const cache_tier_key key = cache_tier_key_of(c, k);
@@ -92,7 +92,7 @@ static cache_stored cache_store_spec(const cellar *c, const l1_key *k, const l1_
     const cellar_err err = t->put(t->ctx, &key, p->value, p->value_len, &m, how->stamp);
     if (err == CELLAR_OK || cache_tier_of(c) == NULL) { return CACHE_STORED; }
     if (err == CACHE_TIER_REFUSED) { return cache_store_refused(c->store, t, &m); }
-    if (t->through) { return err == CELLAR_E_BUSY ? CACHE_NO_ROOM : CACHE_REFUSED; }
+    if (t->writes_only) { return err == CELLAR_E_BUSY ? CACHE_NO_ROOM : CACHE_REFUSED; }
     return t->off != NULL && t->off(t->ctx) ? CACHE_REFUSED : CACHE_NO_ROOM;
 }
 
@@ -217,7 +217,7 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
     }
     if (done == CACHE_GONE && cache_ordered_overtaken(s, t)) { done = CACHE_UNWANTED; }
     const cache_tier_key key = cache_tier_key_of(c, k);
-    if (done != CACHE_STORED && tier->through) {
+    if (done != CACHE_STORED && tier->writes_only) {
         cache_ordered_pause(s, t); /* an older write still happens, and listeners run */
         if (done == CACHE_NO_ROOM || done == CACHE_REFUSED) { tier->lost(tier->ctx, &key); }
         return cache_store_answer(c, done, promise);

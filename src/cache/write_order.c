@@ -8,7 +8,7 @@
  *            listeners run -> begin {passed? wait until none of the key is busy; busy} -> put or
  *            kill -> done {not busy; all older ones of the key are passed} -> removed from the list
  *            A change that failed, or that a shared tier judged, passes no older ordered write. Nor
- *            does one that a tier of writes does not get: the older write has to reach its source.
+ *            does one that a write-only tier does not get: the older write has to reach its source.
  * INVARIANTS Ordered writes of one key stand in the list in the order of their L1 windows. At most
  *            one ordered write of a key is busy.
  *            A passed ordered write calls the tier no more: a newer change has written its own

@@ -386,7 +386,7 @@ static behind *behind_make(const cellar_batcher_config *cfg, const cellar_host_o
                       cfg->queue_bytes != 0 ? cfg->queue_bytes : BEHIND_QUEUE_BYTES, &hooks);
     w->tier = (cache_tier){ .ctx = w, .max_value_bytes = UINT64_MAX, .attach = behind_attach,
                             .get = behind_get, .put = behind_put, .kill = behind_kill,
-                            .glob = behind_glob, .close = behind_close, .through = true,
+                            .glob = behind_glob, .close = behind_close, .writes_only = true,
                             .lost = behind_lost };
     /* With threads a full queue empties without help. */
     if (host->no_threads != 0) { w->tier.tick = behind_tick; }
