@@ -245,8 +245,8 @@ static cellar_err cache_share(cellar *c, cache_shared *h, const l1_key *k, const
     }
     const cellar_err said = ask != NULL ? ask->fn(ask, h, k)
                             : p != NULL ? cache_shared_put(h, k, p) : cache_shared_remove(h, k);
-    /* Only a blind change hides the older ones. An ask did not see them, and after an error the
-     * tier has the old value: they follow in their order. */
+    /* Only an unconditional change hides the older ones. An ask did not see them, and after an
+     * error the tier has the old value: they follow in their order. */
     const bool hides = ask == NULL && (said == CELLAR_OK || said == CELLAR_DEFERRED);
     if (hides) { cache_ordered_done(s, ordered); } else { cache_ordered_pause(s, ordered); }
     return said;

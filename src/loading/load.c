@@ -82,9 +82,9 @@ static bool cache_call_loader(cache_call *call, cellar_loader_fn fn, void *ctx)
 static bool cache_call_pins(cache_call *call, cellar_result *out)
 {
     cellar *c = call->c;
-    const uint32_t blind = CELLAR_LOAD_BYPASS | CELLAR_LOAD_REFRESH;
+    const uint32_t skips = CELLAR_LOAD_BYPASS | CELLAR_LOAD_REFRESH;
     const cache_load_plan *p = call->p;
-    if ((p->flags & CELLAR_LOAD_PIN) == 0 || (p->flags & blind) != 0 ||
+    if ((p->flags & CELLAR_LOAD_PIN) == 0 || (p->flags & skips) != 0 ||
         cache_load_early(p) || cache_is_off(c) || cache_is_unproven(c)) {
         return false;
     }

@@ -240,7 +240,7 @@ static bool cache_look_answers(cache_call *call, cellar_err look)
 
 /* ---- second look and tier ---- */
 
-static bool cache_blind(const cache_call *call)
+static bool cache_must_load(const cache_call *call)
 {
     return (call->p->flags & CELLAR_LOAD_REFRESH) != 0;
 }
@@ -256,7 +256,7 @@ CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight_outcome *o)
         call->hold_ms = 0;
     }
     call->old_current = look == CELLAR_OK || look == CELLAR_STALE;
-    if (cache_blind(call)) { return false; }
+    if (cache_must_load(call)) { return false; }
     switch ((int)look) {
     case CELLAR_OK:
         if (was_early && call->found.deadline_ms == seen_ms &&
@@ -294,7 +294,7 @@ CELLAR_PRIVATE bool cache_tier_looks(const cache_call *call)
 {
     /* with hold_ms L1 remembers a newer failure */
     return BASE_UNLIKELY(cache_tier_of(call->c) != NULL) && call->hold_ms == 0 &&
-           !cache_is_off(call->c) && !cache_blind(call) && !call->asks &&
+           !cache_is_off(call->c) && !cache_must_load(call) && !call->asks &&
            (call->p->flags & CELLAR_LOAD_NO_L2) == 0;
 }
 
@@ -358,14 +358,14 @@ static void cache_only_cached(cache_call *call)
 
 CELLAR_PRIVATE bool cache_look_round(cache_call *call)
 {
-    const bool blind = (call->p->flags & (CELLAR_LOAD_BYPASS | CELLAR_LOAD_REFRESH)) != 0;
+    const bool skips = (call->p->flags & (CELLAR_LOAD_BYPASS | CELLAR_LOAD_REFRESH)) != 0;
     cellar_err look = CELLAR_MISS;
     cache_key(call->c, &call->k, call->key, call->k.len); /* with the present generation */
     if (cache_is_closed(call->c)) {
         (void)cache_answer(call, CELLAR_E_CLOSED, CELLAR_SOURCE_NONE);
         return true;
     }
-    if (blind || cache_is_off(call->c)) {
+    if (skips || cache_is_off(call->c)) {
         call->now_ms = base_now_ms(&call->c->store->clock);
     } else {
         look = cache_look(call);
