@@ -47,7 +47,7 @@ typedef struct base_thread_self {
     base_rng rng;             /* for unpredictable choices: stripe to steal from */
     uint64_t mine_tag;        /* stats: store and slot of `mine`; 0: none or shared record */
     void *mine;
-    void *load_frames;        /* innermost load frame of this thread; plain data, no destructor */
+    void *change_scopes;      /* innermost change of this thread; plain data, no destructor */
     void *handing;            /* innermost hand-over of this thread (l1); plain data, too */
     void *leads;              /* guard: innermost flight this thread leads; links to outer ones */
     void *waits_for;          /* guard: flight this thread waits for; rank GRAPH */

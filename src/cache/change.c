@@ -39,17 +39,17 @@
 BASE_NOINLINE static bool cache_commit_copy(cache_store *s, uint64_t hash, l1_change change,
                                             uint64_t *stamp)
 {
-    cache_frame *frame = base_thread_self()->load_frames;
-    BASE_ASSERT(frame != NULL);
+    cache_scope *scope = base_thread_self()->change_scopes;
+    BASE_ASSERT(scope != NULL);
     /* Under the bucket lock: no newer change of the key has had its window. */
-    if (change == L1_CHANGE_CLEAN && frame->ordered.listed) {
-        return !cache_ordered_overtaken(s, &frame->ordered);
+    if (change == L1_CHANGE_CLEAN && scope->ordered.listed) {
+        return !cache_ordered_overtaken(s, &scope->ordered);
     }
     const uint64_t now = base_load_sc(cache_stamp(s, hash)); /* as in cache_shared_came */
     *stamp = cache_captured(s, now);
     /* no change of the key was pending at the start: cache_tier_fetch */
-    return CACHE_STAMP_CHANGES(now) == frame->expect &&
-           base_load_acq(&s->glob_epoch) == frame->globs;
+    return CACHE_STAMP_CHANGES(now) == scope->expect &&
+           base_load_acq(&s->glob_epoch) == scope->globs;
 }
 
 /* List the ordered write of the change after the raise of its stamp: see cache_write_order_use. */
@@ -57,15 +57,15 @@ BASE_NOINLINE static void cache_commit_ordered(const cache_store *s, uint64_t ha
                                                uint32_t generation, const void *key, size_t key_len,
                                                uint64_t *stamp)
 {
-    cache_frame *frame = base_thread_self()->load_frames;
-    cache_ordered *t = &frame->ordered;
+    cache_scope *scope = base_thread_self()->change_scopes;
+    cache_ordered *t = &scope->ordered;
     t->bytes = key;
     t->hash = hash;
     t->len = (uint32_t)key_len;
     t->generation = generation;
-    if (cache_ordered_list(s, t) && frame->raised == 0) {
-        frame->below = CACHE_BELOW_CALL; /* an older change of the key is about to write */
-        cache_stamp_raise(s, hash, cache_stamp(s, hash), frame, stamp);
+    if (cache_ordered_list(s, t) && scope->raised == 0) {
+        scope->below = CACHE_BELOW_CALL; /* an older change of the key is about to write */
+        cache_stamp_raise(s, hash, cache_stamp(s, hash), scope, stamp);
     }
 }
 
@@ -103,19 +103,19 @@ CELLAR_PRIVATE bool cache_change_window(void *ctx, uint64_t hash, uint32_t gener
             return false;
         }
     }
-    cache_frame *frame = NULL;
-    /* Without a tier nothing lies below. A change without a frame began before the first tier. */
+    cache_scope *scope = NULL;
+    /* Without a tier nothing lies below. A change without a scope began before the first tier. */
     if ((windows & CACHE_WINDOW_STAMPS) == 0 ||
-        (frame = base_thread_self()->load_frames) == NULL || frame->tier == NULL) {
+        (scope = base_thread_self()->change_scopes) == NULL || scope->tier == NULL) {
         *stamp = 0;
         return true;
     }
     if (change == L1_CHANGE_CLEAN || change == L1_CHANGE_BACKFILL) {
         return cache_commit_copy(s, hash, change, stamp);
     }
-    cache_stamp_raise(s, hash, cache_stamp(s, hash), frame, stamp);
+    cache_stamp_raise(s, hash, cache_stamp(s, hash), scope, stamp);
     if (BASE_UNLIKELY(base_load_sc(&s->write_order_used) != 0) &&
-        frame->below != CACHE_BELOW_KNOWS) {
+        scope->below != CACHE_BELOW_KNOWS) {
         cache_commit_ordered(s, hash, generation, key, key_len, stamp);
     }
     return true;
@@ -124,7 +124,7 @@ CELLAR_PRIVATE bool cache_change_window(void *ctx, uint64_t hash, uint32_t gener
 /* ---- the parts ---- */
 
 typedef struct cache_step { /* one round of a change; on the stack */
-    cache_frame frame;
+    cache_scope scope;
     cache_filter filter;
     cache_promise promise;
 } cache_step;
@@ -211,18 +211,18 @@ static cellar_cause cache_delete_cause(uint32_t flags, const cache_ask *ask)
            : (flags & CACHE_REMOTE) != 0 ? CELLAR_CAUSE_REMOTE : CELLAR_CAUSE_DELETED;
 }
 
-/* Begin the frame, by which the window raises the stamp of the key. */
+/* Begin the scope, by which the window raises the stamp of the key. */
 static void cache_tier_before(cache_change *ch, cache_step *r)
 {
     const bool stores = ch->kind == CACHE_PUT || ch->kind == CACHE_INCREMENT;
     l1_put_spec *p = stores ? ch->spec : NULL;
     r->promise = cache_change_promise(ch);
-    cache_frame_push(&r->frame, ch->c, stores, p != NULL && p->kind == (uint8_t)L1_NEGATIVE);
-    r->frame.ask = ch->ask;
+    cache_scope_push(&r->scope, ch->c, stores, p != NULL && p->kind == (uint8_t)L1_NEGATIVE);
+    r->scope.ask = ch->ask;
     const bool other = (ch->flags & CACHE_DELETE_OTHER) != 0;
-    r->frame.cause = other ? (uint8_t)cache_delete_cause(ch->flags, ch->ask) : 0;
+    r->scope.cause = other ? (uint8_t)cache_delete_cause(ch->flags, ch->ask) : 0;
     const bool shared = cache_shared_of(ch->c) != NULL;
-    r->frame.below = (ch->flags & CACHE_OUTSIDE) != 0 ? CACHE_BELOW_KNOWS
+    r->scope.below = (ch->flags & CACHE_OUTSIDE) != 0 ? CACHE_BELOW_KNOWS
                      : r->promise != CACHE_LATER ? CACHE_BELOW_CALL
                      : shared && (ch->kind != CACHE_DELETE || (ch->flags & CACHE_COPY) != 0)
                          ? CACHE_BELOW_KNOWS : CACHE_BELOW_KILL;
@@ -254,7 +254,7 @@ static cellar_err cache_share(cellar *c, cache_shared *h, const l1_key *k, const
 
 /* Call the tier, as the ordered write of the change if it has one, and lower the stamp: with a
  * promise, store the entry there, `p`, or with NULL what L1 has; else kill the copy. */
-BASE_NOINLINE static cellar_err cache_tier_tell(cellar *c, const l1_key *k, cache_frame *f,
+BASE_NOINLINE static cellar_err cache_tier_tell(cellar *c, const l1_key *k, cache_scope *f,
                                                 const l1_put_spec *p, cache_promise promise)
 {
     const cache_store *s = c->store;
@@ -273,7 +273,7 @@ BASE_NOINLINE static cellar_err cache_tier_tell(cellar *c, const l1_key *k, cach
             cache_ordered_done(s, &f->ordered);
         }
     }
-    cache_frame_pop(f); /* until here for l1_clean */
+    cache_scope_pop(f); /* until here for l1_clean */
     if (f->raised != 0) { (void)base_sub_ar(f->word, f->raised); }
     if (f->ordered.listed) { cache_ordered_leave(s, &f->ordered); }
     return below;
@@ -296,7 +296,7 @@ BASE_COLD static void cache_write_ends(const cache_change *ch)
 static bool cache_write_must_end(const cache_change *ch, const cache_step *r, bool done)
 {
     const cache_tier *t = cache_tier_of(ch->c);
-    if (t == NULL || r->frame.raised == 0) { return false; }
+    if (t == NULL || r->scope.raised == 0) { return false; }
     const bool through = done && r->promise == CACHE_THROUGH;
     if (through && t->shared && ch->below != CELLAR_OK && ch->kind != CACHE_DELETE) { return true; }
     return (t->shared || (through && t->writes_only)) &&
@@ -305,13 +305,13 @@ static bool cache_write_must_end(const cache_change *ch, const cache_step *r, bo
 
 static void cache_tier_after(cache_change *ch, cache_step *r)
 {
-    if (r->frame.raised == 0 && !r->frame.ordered.listed) {
-        cache_frame_pop(&r->frame);
+    if (r->scope.raised == 0 && !r->scope.ordered.listed) {
+        cache_scope_pop(&r->scope);
         return;
     }
     const bool deletes = ch->kind == CACHE_DELETE;
     const bool done = cache_is_done(ch, ch->kind);
-    ch->below = cache_tier_tell(ch->c, ch->k, &r->frame,
+    ch->below = cache_tier_tell(ch->c, ch->k, &r->scope,
                                 deletes ? &cache_absent : ch->kind == CACHE_PUT ? ch->spec : NULL,
                                 done ? r->promise : CACHE_LATER);
     if (BASE_UNLIKELY(cache_write_must_end(ch, r, done))) { cache_write_ends(ch); }
@@ -809,11 +809,11 @@ CELLAR_PRIVATE cellar_err cache_delete_if(cellar *c, l1_key *k, l1_put_spec *onl
 CELLAR_PRIVATE bool cache_change_over(cellar *c, const l1_key *k, const void *value,
                                       size_t value_len, int64_t deadline_ms)
 {
-    cache_frame f;
-    cache_frame_push(&f, c, true, false);
+    cache_scope f;
+    cache_scope_push(&f, c, true, false);
     const bool done = l1_set_hit(c->l1, k, value, value_len, deadline_ms) == L1_OVER_DONE;
     if (BASE_LIKELY(f.raised == 0 && !f.ordered.listed)) {
-        cache_frame_pop(&f);
+        cache_scope_pop(&f);
     } else {
         (void)cache_tier_tell(c, k, &f, NULL, CACHE_LATER);
     }

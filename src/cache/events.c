@@ -32,15 +32,15 @@ BASE_SIZE_BEGIN
 
 static cellar_cause cache_cause(const l1_left *what, cellar_cause dead_by)
 {
-    const cache_frame *frame = base_thread_self()->load_frames;
-    const bool stores = frame != NULL && frame->stores;
+    const cache_scope *scope = base_thread_self()->change_scopes;
+    const bool stores = scope != NULL && scope->stores;
     switch (what->cause) {
     case L1_LEFT_CAPACITY: return CELLAR_CAUSE_EVICTED;
     case L1_LEFT_EXPIRED: return CELLAR_CAUSE_EXPIRED;
     case L1_LEFT_REPLACED:
-        return stores && frame->negative ? CELLAR_CAUSE_NEGATIVE : CELLAR_CAUSE_REPLACED;
+        return stores && scope->negative ? CELLAR_CAUSE_NEGATIVE : CELLAR_CAUSE_REPLACED;
     case L1_LEFT_DELETED: /* by a put with a value that got no space: the old one is not served */
-        if (frame != NULL && frame->cause != 0) { return (cellar_cause)frame->cause; }
+        if (scope != NULL && scope->cause != 0) { return (cellar_cause)scope->cause; }
         return stores ? CELLAR_CAUSE_REJECTED : CELLAR_CAUSE_DELETED;
     case L1_LEFT_CLEARED: return dead_by;
     case L1_LEFT_TAG: return CELLAR_CAUSE_TAG;

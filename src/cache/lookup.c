@@ -52,7 +52,7 @@ static bool cache_tier_settled(const cache_store *s, uint64_t hash, unsigned wai
     for (unsigned i = 0;; i++) {
         *word = cache_stamp_watch(stamp);
         if (BASE_LIKELY(!cache_stamp_holds(*word, hash))) { return true; }
-        if (i == waits || base_thread_self()->load_frames != NULL) { return false; }
+        if (i == waits || base_thread_self()->change_scopes != NULL) { return false; }
         if (i < CACHE_WAIT_YIELDS) {
             base_yield();
         } else {
@@ -103,14 +103,14 @@ CELLAR_PRIVATE cellar_err cache_backfill(cellar *c, const l1_key *k, const void 
     p.tag_fps = m->tags;
     p.tag_count = m->tag_count;
     p.tag_born = m->tag_born;
-    cache_frame f;
-    cache_frame_push(&f, c, true, false);
+    cache_scope f;
+    cache_scope_push(&f, c, true, false);
     f.expect = expect;
     f.globs = globs;
     cache_filter filter;
     cache_filter_begin(c, k, &filter);
     const cellar_err err = cache_backfill_put(c, k, &p);
-    cache_frame_pop(&f); /* a back-fill raises no stamp */
+    cache_scope_pop(&f); /* a back-fill raises no stamp */
     cache_filter_end(c, k, &filter);
     if (err == CELLAR_OK && p.gone == L1_GONE_NOTHING) {
         cache_entry_counted(c, k, cache_mine(c), STATS_ENTRY_IN);

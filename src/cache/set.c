@@ -70,7 +70,7 @@ BASE_ALWAYS_INLINE bool cache_set_short(cellar *c, const base_thread_record *sel
     return true;
 }
 
-/* Set over a tier, out of line: a set without a tier needs no space for a frame. */
+/* Set over a tier, out of line: a set without a tier needs no space for a scope. */
 BASE_NOINLINE static bool cache_set_over_tier(cellar *c, const base_thread_record *self,
                                               const l1_key *k, const void *value, size_t value_len)
 {

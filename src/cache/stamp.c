@@ -11,7 +11,7 @@
  *            Else the stamp rises with pending, and the tier is asked again, as a kill asks it.
  * INVARIANTS pending counts changes with a kill or put that has not returned. tags is the sum of
  *            the tags of their keys, mod 256. Each raise is taken back once, by the call that made
- *            it: its frame has the sum.
+ *            it: its scope has the sum.
  *            Words are shared by hash: a change of another key costs a back-fill, but stores
  *            nothing wrong.
  * LOCKING    Atomic words. The window orders its store to the stamp; the back-fill reads acquire,
@@ -23,26 +23,26 @@
 
 BASE_NOINLINE CELLAR_PRIVATE void cache_stamp_raise_noted(const cache_store *s, uint64_t hash,
                                                           _Atomic uint64_t *word,
-                                                          cache_frame *frame, uint64_t *stamp,
+                                                          cache_scope *scope, uint64_t *stamp,
                                                           bool none)
 {
-    const uint64_t part = frame->below != CACHE_BELOW_KNOWS ? cache_stamp_part(hash) : 0;
+    const uint64_t part = scope->below != CACHE_BELOW_KNOWS ? cache_stamp_part(hash) : 0;
     uint64_t w, next;
     do {
         w = base_load_sc(word);
         next = CACHE_STAMP_CHANGES(w + CACHE_STAMP_ONE) << 16 |
                CACHE_STAMP_TAGS(w) << 56 | CACHE_STAMP_PENDING(w);
         next += part;
-        if (frame->below == CACHE_BELOW_CALL) { next |= CACHE_STAMP_WATCHED; }
+        if (scope->below == CACHE_BELOW_CALL) { next |= CACHE_STAMP_WATCHED; }
     } while (!base_cas_sc(word, w, next));
     *stamp = cache_captured(s, next);
-    if (none && cache_nothing_below(frame->tier, hash)) { /* nothing came, and nothing will */
+    if (none && cache_nothing_below(scope->tier, hash)) { /* nothing came, and nothing will */
         (void)base_sub_ar(word, part);
         return;
     }
-    BASE_ASSERT(frame->raised == 0 || frame->word == word);
-    frame->word = word;
-    frame->raised += part;
+    BASE_ASSERT(scope->raised == 0 || scope->word == word);
+    scope->word = word;
+    scope->raised += part;
 }
 
 CELLAR_PRIVATE bool cache_stamp_is(void *ctx, uint64_t hash, uint64_t stamp)

@@ -62,7 +62,7 @@ BASE_INLINE bool cache_nothing_below(const cache_tier *t, uint64_t hash)
 /* Raise the stamp for a change that the tier may have to know. `none`: nothing lies below, but a
  * thread watches the stamp. */
 CELLAR_PRIVATE void cache_stamp_raise_noted(const cache_store *s, uint64_t hash,
-                                            _Atomic uint64_t *word, cache_frame *frame,
+                                            _Atomic uint64_t *word, cache_scope *scope,
                                             uint64_t *stamp, bool none);
 CELLAR_PRIVATE bool cache_stamps_open(cache_store *s); /* false: no memory */
 CELLAR_PRIVATE void cache_stamps_close(cache_store *s);
@@ -71,24 +71,24 @@ CELLAR_PRIVATE bool cache_stamp_is(void *ctx, uint64_t hash, uint64_t stamp); /*
 /* Raise the stamp for a change by a call. If nothing lies below and no thread watches the stamp, it
  * may stay: README.md. */
 BASE_ALWAYS_INLINE void cache_stamp_raise(const cache_store *s, uint64_t hash,
-                                          _Atomic uint64_t *word, cache_frame *frame,
+                                          _Atomic uint64_t *word, cache_scope *scope,
                                           uint64_t *stamp)
 {
     const uint64_t w = base_load_sc(word);
-    const bool none = frame->below == CACHE_BELOW_KILL && cache_nothing_below(frame->tier, hash);
+    const bool none = scope->below == CACHE_BELOW_KILL && cache_nothing_below(scope->tier, hash);
     if (BASE_LIKELY(none && (w & CACHE_STAMP_WATCHED) == 0 && base_load_sc(word) == w)) {
         *stamp = cache_captured(s, w);
         return;
     }
-    cache_stamp_raise_noted(s, hash, word, frame, stamp, none);
+    cache_stamp_raise_noted(s, hash, word, scope, stamp, none);
 }
 
-/* Begin and end a step in L1 that other parts of the store hear of. The frame describes it to the
+/* Begin and end a step in L1 that other parts of the store hear of. The scope describes it to the
  * hooks. */
-BASE_INLINE void cache_frame_push(cache_frame *f, const cellar *c, bool stores, bool negative)
+BASE_INLINE void cache_scope_push(cache_scope *f, const cellar *c, bool stores, bool negative)
 {
     base_thread_record *self = base_thread_self();
-    f->outer = self->load_frames;
+    f->outer = self->change_scopes;
     f->stores = stores;
     f->negative = negative;
     f->cause = 0;
@@ -96,12 +96,12 @@ BASE_INLINE void cache_frame_push(cache_frame *f, const cellar *c, bool stores, 
     f->below = CACHE_BELOW_KILL;
     f->tier = cache_tier_of(c);
     f->raised = 0;
-    self->load_frames = f;
+    self->change_scopes = f;
 }
-BASE_INLINE void cache_frame_pop(const cache_frame *f)
+BASE_INLINE void cache_scope_pop(const cache_scope *f)
 {
-    BASE_ASSERT(base_thread_self()->load_frames == f);
-    base_thread_self()->load_frames = f->outer;
+    BASE_ASSERT(base_thread_self()->change_scopes == f);
+    base_thread_self()->change_scopes = f->outer;
 }
 
 #endif

@@ -57,7 +57,7 @@ CELLAR_PRIVATE cellar_err cache_tier_request_begin(const cache_shared *h, uint64
     const base_thread_record *self = base_thread_self();
     uint32_t round = 0;
     *mine = NULL;
-    if (self->in_tier != 0 || self->load_frames != NULL || hash == 0) { return CELLAR_PENDING; }
+    if (self->in_tier != 0 || self->change_scopes != NULL || hash == 0) { return CELLAR_PENDING; }
     sync_take(WRITE_ORDER, &set->lock);
     cache_tier_request *q = cache_tier_request_find(set, hash, changes);
     const bool join = q != NULL && q->hash != 0;

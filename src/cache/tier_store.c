@@ -236,11 +236,11 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
 CELLAR_PRIVATE cache_stored cache_tier_offer(cellar *c, const l1_key *k, cache_progress *progress)
 {
     cache_store *s = c->store;
-    cache_frame f;
+    cache_scope f;
     cache_how how;
     cache_stored done;
     uint32_t rounds = 0;
-    cache_frame_push(&f, c, false, false);
+    cache_scope_push(&f, c, false, false);
     do {
         const uint64_t word = cache_stamp_watch(cache_stamp(s, k->hash));
         f.globs = base_load_acq(&s->glob_epoch);
@@ -253,7 +253,7 @@ CELLAR_PRIVATE cache_stored cache_tier_offer(cellar *c, const l1_key *k, cache_p
     } while (done == CACHE_REFUSED && ++rounds < CACHE_OFFER_ROUNDS &&
              cache_has_stamps(s) && !cache_stamp_is(s, k->hash, how.stamp));
     if (done == CACHE_STORED && how.where != 0) { l1_clean(c->l1, k, how.where); }
-    cache_frame_pop(&f);
+    cache_scope_pop(&f);
     return done;
 }
 

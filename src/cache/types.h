@@ -232,8 +232,8 @@ typedef struct cache_write_order cache_write_order;
  * the tier itself reports the change. */
 enum { CACHE_BELOW_KILL, CACHE_BELOW_CALL, CACHE_BELOW_KNOWS };
 
-typedef struct cache_frame { /* one observed change; on the stack of the caller */
-    struct cache_frame *outer;
+typedef struct cache_scope { /* one observed change; on the stack of the caller */
+    struct cache_scope *outer;
     bool stores, negative;  /* a put; of a negative entry */
     uint8_t cause;          /* CELLAR_CAUSE_... of a delete; 0: DELETED */
     uint8_t below;          /* CACHE_BELOW_... */
@@ -244,7 +244,7 @@ typedef struct cache_frame { /* one observed change; on the stack of the caller 
     uint64_t raised;        /* sum to be subtracted from it */
     struct cache_ask *ask;  /* what a shared tier does instead of a put; set with CACHE_ASKED */
     cache_ordered ordered;
-} cache_frame;
+} cache_scope;
 
 /* AGAIN: the disk dropped entries since the pass over memory began. PASS: not since. */
 enum { CACHE_OWES_NOTHING, CACHE_OWES_PASS, CACHE_OWES_AGAIN };
@@ -320,7 +320,7 @@ struct cache_store {
     sync_lock listen_lock;  /* rank LISTEN; guards the table and next_listener */
     cache_listener listener[CACHE_LISTENERS_MAX];
     uint64_t next_listener;
-    /* listeners + observers_base; > 0: changes are observed and have a frame */
+    /* listeners + observers_base; > 0: changes are observed and have a scope */
     _Atomic uint32_t observers;
     /* tiers; a forked child has none */
     _Atomic uint32_t observers_base;

@@ -127,7 +127,7 @@ static void cache_shared_old(const cache_call *call, cellar_tier_entry *e)
 static bool cache_shared_came(cellar *c, flight_table *t, l1_key *k, flight *but)
 {
     cache_store *s = c->store;
-    cache_frame f = { .below = CACHE_BELOW_KNOWS };
+    cache_scope f = { .below = CACHE_BELOW_KNOWS };
     uint64_t stamp;
     l1_info info;
     if (!cache_has_stamps(s)) { return false; }

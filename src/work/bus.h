@@ -63,8 +63,8 @@ CELLAR_PRIVATE void bus_fire(cellar_bus *b, int64_t *next_ms);
 CELLAR_PRIVATE void bus_sleep(cellar_bus *b, _Atomic uint32_t *word, uint32_t *waiters,
                               uint64_t until_ns) SYNC_HOLDS(BUS);
 /* Run code of the host: note the thread, so that a close finds it. */
-CELLAR_PRIVATE void bus_frame_enter(cellar_bus *b, bus_frame *f) SYNC_HOLDS(BUS);
-CELLAR_PRIVATE void bus_frame_leave(cellar_bus *b, bus_frame *f) SYNC_HOLDS(BUS);
+CELLAR_PRIVATE void bus_scope_enter(cellar_bus *b, bus_scope *f) SYNC_HOLDS(BUS);
+CELLAR_PRIVATE void bus_scope_leave(cellar_bus *b, bus_scope *f) SYNC_HOLDS(BUS);
 /* Describe a copy in a group; `delivery` is 0. */
 CELLAR_PRIVATE void bus_describe(const bus_group *g, const bus_copy *c, cellar_bus_message *out)
     SYNC_HOLDS(BUS);

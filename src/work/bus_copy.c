@@ -97,19 +97,19 @@ CELLAR_PRIVATE bus_queue *bus_queue_find(cellar_bus *b, const char *name, size_t
     return q != NULL && q->groups != NULL ? q : NULL;
 }
 
-/* ---- frames, sleep ---- */
+/* ---- scopes, sleep ---- */
 
-CELLAR_PRIVATE void bus_frame_enter(cellar_bus *b, bus_frame *f)
+CELLAR_PRIVATE void bus_scope_enter(cellar_bus *b, bus_scope *f)
 {
     f->tid = base_thread_id();
-    f->next = b->frames;
-    b->frames = f;
+    f->next = b->scopes;
+    b->scopes = f;
     (void)base_add_ar(&b->running, 1u);
 }
 
-CELLAR_PRIVATE void bus_frame_leave(cellar_bus *b, bus_frame *f)
+CELLAR_PRIVATE void bus_scope_leave(cellar_bus *b, bus_scope *f)
 {
-    bus_frame **at = &b->frames;
+    bus_scope **at = &b->scopes;
     while (*at != f) { at = &(*at)->next; }
     *at = f->next;
     (void)base_sub_ar(&b->running, 1u);
@@ -118,7 +118,7 @@ CELLAR_PRIVATE void bus_frame_leave(cellar_bus *b, bus_frame *f)
 CELLAR_PRIVATE bool bus_is_mine(const cellar_bus *b)
 {
     const int32_t tid = base_thread_id();
-    for (const bus_frame *f = b->frames; f != NULL; f = f->next) {
+    for (const bus_scope *f = b->scopes; f != NULL; f = f->next) {
         if (f->tid == tid) { return true; }
     }
     return false;

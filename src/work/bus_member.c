@@ -26,7 +26,7 @@ BASE_SIZE_BEGIN
 #define BUS_PREFETCH_DEFAULT 16u
 
 typedef struct bus_run { /* a message on its way through filters and function */
-    bus_frame frame;        /* first field */
+    bus_scope scope;        /* first field */
     cellar_bus_member *m;
     bus_claim *claim;
     cellar_bus_message seen;
@@ -103,7 +103,7 @@ static void bus_left(void *arg)
     m->tasks -= m->pool != NULL;
     if (m->fn != NULL) { bus_rest(m, &a); }
     a.ring = true; /* the thread of timers replaces a worker */
-    bus_frame_leave(b, &r->frame);
+    bus_scope_leave(b, &r->scope);
     sync_drop(BUS, &b->lock);
     bus_settle(b, &a);
     sync_wake(&b->running, INT32_MAX);
@@ -134,7 +134,7 @@ static bus_fate bus_fate_of(const bus_run *r)
 static void bus_run_end(bus_run *r, int64_t now, bus_after *a) SYNC_HOLDS(BUS)
 {
     cellar_bus_member *m = r->m;
-    bus_frame_leave(m->bus, &r->frame);
+    bus_scope_leave(m->bus, &r->scope);
     m->tid = 0;
     if (m->pool != NULL && r->wanted) {
         bus_task_ran(m, r->claim, now, a);
@@ -167,8 +167,8 @@ static bool bus_run_next(bus_run *r, bool more, int64_t now, bus_after *a) SYNC_
     }
     m->tasks += m->pool != NULL;
     bus_show(m, r->claim, &r->seen);
-    bus_frame_enter(b, &r->frame);
-    m->tid = r->frame.tid;
+    bus_scope_enter(b, &r->scope);
+    m->tid = r->scope.tid;
     return true;
 }
 
@@ -321,7 +321,7 @@ static cellar_err bus_take_claim(cellar_bus_member *m, uint64_t until_ns, bus_ru
         r->claim = room && !b->closing ? bus_claim_next(m, now, &a) : NULL;
         if (r->claim != NULL) {
             bus_show(m, r->claim, &r->seen);
-            if (m->group->o.filter_fn != NULL) { bus_frame_enter(b, &r->frame); }
+            if (m->group->o.filter_fn != NULL) { bus_scope_enter(b, &r->scope); }
         } else if (!room) {
             b->count[STATS_BUS_REJECTED_LIMIT]++;
         } else {
@@ -344,18 +344,18 @@ static cellar_err bus_take_claim(cellar_bus_member *m, uint64_t until_ns, bus_ru
 static bool bus_take_filter(bus_run *r)
 {
     cellar_bus *b = r->m->bus;
-    const bool framed = r->m->group->o.filter_fn != NULL;
-    if (framed) { bus_run_claim(r); } else { bus_call(r); }
-    if (!framed && r->wanted) { return true; }
+    const bool scoped = r->m->group->o.filter_fn != NULL;
+    if (scoped) { bus_run_claim(r); } else { bus_call(r); }
+    if (!scoped && r->wanted) { return true; }
     const int64_t now = bus_now(b);
     bus_after a;
     bus_after_init(&a);
     sync_take(BUS, &b->lock);
-    if (framed) { bus_frame_leave(b, &r->frame); }
+    if (scoped) { bus_scope_leave(b, &r->scope); }
     if (!r->wanted) { (void)bus_unclaim(r->m, r->claim, BUS_FILTER, 0, now, &a); }
     sync_drop(BUS, &b->lock);
     bus_settle(b, &a);
-    if (framed) { sync_wake(&b->running, INT32_MAX); }
+    if (scoped) { sync_wake(&b->running, INT32_MAX); }
     return r->wanted;
 }
 

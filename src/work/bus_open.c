@@ -6,8 +6,8 @@
  *            drain: nothing is published any more -> wait until no copy is left
  *            close: nothing is delivered -> wait for code of the host that runs -> join both kinds
  *            of threads -> free
- * COMPLETION Each frame is left: after its function, or by the end of the thread inside it. The
- *            close waits for `running`; a worker between the queue and a frame is waited for by the
+ * COMPLETION Each scope is left: after its function, or by the end of the thread inside it. The
+ *            close waits for `running`; a worker between the queue and a scope is waited for by the
  *            join. A close that fails queues the members that it kept from running.
  * FORK       The child has no thread. It can only free the bus. */
 #include <string.h>

@@ -14,7 +14,7 @@
 BASE_SIZE_BEGIN
 
 typedef struct bus_emit { /* one call of a subscriber */
-    bus_frame frame;
+    bus_scope scope;
     cellar_bus *b;
     bus_subscriber *at;
     const char *topic;
@@ -106,7 +106,7 @@ static void bus_emit_left(void *arg)
     bus_emit *e = arg;
     sync_take(BUS, &e->b->lock);
     e->b->count[STATS_BUS_THREAD_ENDS]++;
-    bus_frame_leave(e->b, &e->frame);
+    bus_scope_leave(e->b, &e->scope);
     bus_subscriber *ended = bus_subscriber_unref(e->b, e->at);
     sync_drop(BUS, &e->b->lock);
     sync_wake(&e->b->running, INT32_MAX);
@@ -122,7 +122,7 @@ static bool bus_emit_next(bus_emit *e, const bus_words *words, uint64_t last,
     bus_subscriber *s = e->at != NULL ? e->at->next : b->subscribers;
     *ended = NULL;
     if (e->at != NULL) {
-        bus_frame_leave(b, &e->frame);
+        bus_scope_leave(b, &e->scope);
         *ended = bus_subscriber_unref(b, e->at);
     }
     while (s != NULL && s->id <= last && (!s->present || !bus_topic_match(&s->topic, words))) {
@@ -131,7 +131,7 @@ static bool bus_emit_next(bus_emit *e, const bus_words *words, uint64_t last,
     if (s == NULL || s->id > last) { return false; }
     s->refs++;
     b->count[STATS_BUS_SIGNAL_CALLS]++;
-    bus_frame_enter(b, &e->frame);
+    bus_scope_enter(b, &e->scope);
     e->at = s;
     return true;
 }

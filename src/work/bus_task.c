@@ -78,7 +78,7 @@ CELLAR_PRIVATE cellar_bus_verdict bus_task_run(const cellar_bus_message *seen, v
     (void)base_add_ar(&b->running, 1u);
     m->submitted = task_submit(m->pool, &item, &k->told, NULL);
     if (m->submitted == CELLAR_OK) { return CELLAR_BUS_ACK; }
-    (void)base_sub_ar(&b->running, 1u); /* the frame of this call counts there, too */
+    (void)base_sub_ar(&b->running, 1u); /* the scope of this call counts there, too */
     base_free(&b->account, BASE_MOD_STORE, k, sizeof *k);
     return CELLAR_BUS_RETRY;
 }

@@ -175,10 +175,10 @@ typedef struct bus_subscriber {
     bus_topic topic;
 } bus_subscriber;
 
-typedef struct bus_frame { /* on the stack of a thread that runs code of the host */
-    struct bus_frame *next;
+typedef struct bus_scope { /* on the stack of a thread that runs code of the host */
+    struct bus_scope *next;
     int32_t tid;
-} bus_frame;
+} bus_scope;
 
 typedef struct bus_waiter { /* on the stack of a thread that waits for room */
     struct bus_waiter *next;
@@ -203,7 +203,7 @@ struct cellar_bus {
     char default_queue[CELLAR_NAME_MAX + 1]; /* "": none */
     _Atomic uint32_t arrived; /* futex word of takes; + 1 under the lock */
     _Atomic uint32_t ended; /* futex word of publishers and drains; + 1 under the lock */
-    _Atomic uint32_t running; /* frames; futex word of the close */
+    _Atomic uint32_t running; /* scopes; futex word of the close */
     sync_lock lock;         /* rank BUS; guards everything below */
     bool closing;           /* true: nothing is delivered */
     bool drained;           /* true: nothing is published */
@@ -220,7 +220,7 @@ struct cellar_bus {
     bus_copy *noted, *flight; /* for the journal */
     uint32_t pending;       /* publishes that wait for their commit */
     bus_subscriber *subscribers;
-    bus_frame *frames;
+    bus_scope *scopes;
     bus_waiter *waiters;
     wheel wheel;
     uint64_t count[STATS_BUS_COUNT]; /* of removed groups, and those that no group has */

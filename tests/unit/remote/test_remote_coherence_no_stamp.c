@@ -5,7 +5,7 @@
  * Method: the same race over a copy of the write path that does not compare the stamp. */
 #include "cache/stamp.h"
 #undef CACHE_STAMP_CHANGES
-#define CACHE_STAMP_CHANGES(word) ((void)(word), frame->expect)
+#define CACHE_STAMP_CHANGES(word) ((void)(word), scope->expect)
 #include "src/cache/change.c"
 
 #include "tests/support/coherence_run.h"

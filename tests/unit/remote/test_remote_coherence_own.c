@@ -19,14 +19,14 @@ static void own_store(const void *key, const void *value, size_t len)
 {
     const cellar_tier_key *k = key;
     cache_store *s = own_users->store;
-    cache_frame *frame = base_thread_self()->load_frames;
+    cache_scope *scope = base_thread_self()->change_scopes;
     l1_put_spec p = { .value = value, .value_len = len, .deadline_ms = BASE_NEVER_MS,
                       .kind = (uint8_t)L1_VALUE, .change = L1_CHANGE_BACKFILL };
     l1_key lk;
     cache_key(own_users, &lk, k->bytes, k->len);
-    T_REQUIRE(frame != NULL);
-    frame->expect = CACHE_STAMP_CHANGES(base_load_acq(cache_stamp(s, lk.hash)));
-    frame->globs = base_load_acq(&s->glob_epoch);
+    T_REQUIRE(scope != NULL);
+    scope->expect = CACHE_STAMP_CHANGES(base_load_acq(cache_stamp(s, lk.hash)));
+    scope->globs = base_load_acq(&s->glob_epoch);
     (void)l1_put(s->l1, &lk, &p);
 }
 
