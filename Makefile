@@ -47,7 +47,7 @@ SRC_STORE = version bloom_persist options settings l2_tier l2_tier_none policy_r
 SRC_WORK  = ticker cron sched calls open batch batch_calls batch_open behind bus_topic bus_message bus_copy \
             bus_journal bus_group bus_stat bus_list bus_task bus_member bus_publish \
             bus_signal bus_open \
-            journal journal_board task_slab task_hand task_queue task_mark task_state task_result \
+            journal journal_board task_slab task_burst task_queue task_mark task_state task_result \
             task_commit task_run task_submit task_lease task_list task_restore task_open \
             refresh refresh_calls refresh_open
 SRC_EXTRAS = memoize warm write_through

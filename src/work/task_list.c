@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/opts.h"
-#include "work/task_hand.h"
+#include "work/task_burst.h"
 #include "work/task_queue.h"
 #include "work/task_result.h"
 #include "work/task_slab.h"
@@ -34,7 +34,7 @@ static uint32_t task_list_copy(cellar_pool *p, const cellar_task_filter *f, uint
     uint32_t n = 0;
     task_after a = { .done = NULL };
     sync_take(QUEUE, &p->lock);
-    task_hands_recall(p, &a);
+    task_bursts_recall(p, &a);
     const uint64_t slots = (uint64_t)p->chunk_count * TASK_CHUNK;
     for (uint32_t i = 0; i < TASK_SLICE && n < TASK_LIST_BATCH && *at < slots; i++) {
         const task *t = task_slot_at(p, (*at)++);
@@ -116,7 +116,7 @@ CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
     task_after a = { .done = NULL };
     if (p == NULL || out == NULL) { return CELLAR_E_INVAL; }
     sync_take(QUEUE, &p->lock);
-    task_hands_recall(p, &a);
+    task_bursts_recall(p, &a);
     for (uint32_t i = 0; i < p->name_count && name != NULL; i++) {
         if (strcmp(p->names[i]->name, name) == 0) { of = p->names[i]; }
     }
@@ -142,7 +142,7 @@ static cellar_err task_text_write(cellar_pool *p, bool json, char *buf, size_t b
     if (p == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
     const task_time now = task_near(p);
     sync_take(QUEUE, &p->lock);
-    task_hands_recall(p, &a);
+    task_bursts_recall(p, &a);
     task_figures(p, NULL, v);
     memcpy(waits, p->waits, sizeof waits);
     const uint32_t queue_count = p->queue_count;

@@ -13,8 +13,8 @@
 
 #include "base/open_error.h"
 #include "base/opts.h"
+#include "work/task_burst.h"
 #include "work/task_commit.h"
-#include "work/task_hand.h"
 #include "work/task_queue.h"
 #include "work/task_restore.h"
 #include "work/task_result.h"
@@ -109,7 +109,7 @@ CELLAR_API cellar_err cellar_pool_resize(cellar_pool *p, uint32_t workers)
     if (p->no_threads) { return CELLAR_E_UNSUPPORTED; }
     task_after a = { .done = NULL };
     sync_take(QUEUE, &p->lock);
-    task_hands_recall(p, &a);
+    task_bursts_recall(p, &a);
     p->target = workers;
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
@@ -437,7 +437,7 @@ static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_m
 {
     task_after a = { .done = NULL };
     uint64_t abandoned = 0;
-    task_hands_recall(p, &a);
+    task_bursts_recall(p, &a);
     const uint64_t ended = p->live_ended;
     if (mode == CELLAR_DRAIN_RUNNING) {
         p->intake = TASK_INTAKE_CLOSED;
@@ -451,7 +451,7 @@ static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_m
     sync_take(QUEUE, &p->lock);
     task_drain_wait(p, mode, task_until_ns(timeout_ms));
     task_after b = { .done = NULL };
-    task_hands_recall(p, &b);
+    task_bursts_recall(p, &b);
     p->intake = TASK_INTAKE_CLOSED;
     p->hold = true;
     for (task_run *r = p->runs.next; r != &p->runs; r = r->next) {

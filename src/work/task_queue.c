@@ -103,9 +103,9 @@ static void task_park(cellar_pool *p, task_name *n, task *t)
 
 static void task_enter(cellar_pool *p, task_name *n, task *t, bool released, task_after *a)
 {
-    if (p->hands != 0 && !n->queue->pull &&
-        (released || n->queue != p->hand_queue || t->priority > p->hand_priority)) {
-        a->recall = true; /* the task may go before those in hands */
+    if (p->bursts != 0 && !n->queue->pull &&
+        (released || n->queue != p->burst_queue || t->priority > p->burst_priority)) {
+        a->recall = true; /* the task may go before those in bursts */
     }
     task_levels_add(&n->queue->levels, t, released);
     if (released) {
@@ -333,7 +333,7 @@ CELLAR_PRIVATE void task_gate_close(cellar_pool *p, task_gate *g, int64_t until_
 CELLAR_PRIVATE void task_gate_open(cellar_pool *p, task_gate *g, task_after *a)
 {
     if (!wheel_is_armed(&g->timer)) { return; }
-    a->recall = a->recall || p->hands != 0;
+    a->recall = a->recall || p->bursts != 0;
     task_ring_remove(&g->timer);
     if (g->name != NULL) { task_queue_release(p, g->name, a); }
     task_wake_all(p, a);

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "base/opts.h"
-#include "work/task_hand.h"
+#include "work/task_burst.h"
 #include "work/task_mark.h"
 #include "work/task_slab.h"
 #include "work/task_state.h"
@@ -204,7 +204,7 @@ CELLAR_PRIVATE void task_settle(cellar_pool *p, task_after *a)
 {
     if (a->recall) {
         sync_take(QUEUE, &p->lock);
-        task_hands_recall(p, a);
+        task_bursts_recall(p, a);
         sync_drop(QUEUE, &p->lock);
     }
     if (a->work != 0) {
@@ -316,7 +316,7 @@ static cellar_err task_status_full(cellar_pool *p, cellar_task_id id, cellar_tas
     const task_time now = task_now(p);
     task_after a = { .done = NULL };
     sync_take(QUEUE, &p->lock);
-    task_hands_recall(p, &a);
+    task_bursts_recall(p, &a);
     const task *t = task_find(p, id);
     if (t != NULL) { task_describe(p, t, now, out); }
     sync_drop(QUEUE, &p->lock);
@@ -351,7 +351,7 @@ CELLAR_API cellar_err cellar_task_result_get(cellar_pool *p, cellar_task_id id, 
     if (p->forked) { return CELLAR_E_FORKED; }
     task_after a = { .done = NULL };
     sync_take(QUEUE, &p->lock);
-    task_hands_recall(p, &a);
+    task_bursts_recall(p, &a);
     const task *t = task_find(p, id);
     const bool live = t != NULL && task_is_open(p, t);
     sync_drop(QUEUE, &p->lock);
@@ -389,7 +389,7 @@ CELLAR_PRIVATE void task_sleep(cellar_pool *p, const task_run *mine, uint64_t un
 {
     task_after a = { .done = NULL };
     const uint32_t seen = base_load_acq(&p->ended);
-    task_hands_recall(p, &a);
+    task_bursts_recall(p, &a);
     p->watching++;
     p->asleep += mine != NULL;
     sync_drop(QUEUE, &p->lock);
@@ -442,7 +442,7 @@ CELLAR_API cellar_err cellar_task_wait(cellar_pool *p, cellar_task_id id, int64_
     const task_time now = task_now(p);
     cellar_err err = CELLAR_OK;
     sync_take(QUEUE, &p->lock);
-    task_hands_recall(p, &a);
+    task_bursts_recall(p, &a);
     task *t = task_find(p, id);
     if (t != NULL && t->waiters == UINT8_MAX) { err = CELLAR_E_LIMIT; }
     if (t != NULL && err == CELLAR_OK) {

@@ -21,7 +21,7 @@
 #ifndef CELLAR_OMIT_LIMIT
 #include "cellar_limit.h"
 #endif
-#include "work/task_hand.h"
+#include "work/task_burst.h"
 #include "work/task_mark.h"
 #include "work/task_queue.h"
 #include "work/task_result.h"
@@ -67,7 +67,7 @@ CELLAR_PRIVATE bool task_take(cellar_pool *p, task_run *r, task_queue *from, int
 }
 
 /* Fill in what the function sees of a task, but for its rare parts. Without the lock the task is
- * one of a hand, which this thread has claimed: no other thread changes it. */
+ * one of a burst, which this thread has claimed: no other thread changes it. */
 static void task_show(cellar_pool *p, task_run *r, const task *t) SYNC_UNCHECKED
 {
     const task_body *b = t->body;
@@ -236,7 +236,7 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
     task_ext *spare = said ? task_ext_make(p, NULL, NULL) : NULL;
     char *room = said ? task_room_make(p, r->error) : NULL;
     sync_take(QUEUE, &p->lock);
-    task_hand_recall(p, r, &a);
+    task_burst_recall(p, r, &a);
     task_note_run(p, r, now_ms, r->ran + 1);
     const uint64_t failed = r->name->count[STATS_TASK_FAILED];
     const bool in_time = r->task != NULL;
@@ -347,7 +347,7 @@ static bool task_admitted(cellar_pool *p, task_run *r)
 static bool task_start(cellar_pool *p, task_run *r, int64_t now_ms)
 {
 #ifndef CELLAR_OMIT_LIMIT
-    if (r->hand_len == 0 && r->name->opts.rate != NULL) {
+    if (r->burst_len == 0 && r->name->opts.rate != NULL) {
         task_after a = { .done = NULL };
         if (!task_admitted(p, r)) { return false; }
         sync_take(QUEUE, &p->lock);
@@ -370,7 +370,7 @@ static void task_run_one(task_run *r)
     const task *t;
     do {
         base_run_callback(task_call, task_left, r, cancel);
-        t = task_hand_next(r);
+        t = task_burst_next(r);
         if (t != NULL) { task_show(r->of, r, t); }
     } while (t != NULL);
     base_cancel_set(cancel);
@@ -382,8 +382,8 @@ static void task_run_clear(cellar_pool *p, task_run *r, bool pooled)
 {
     memset(r, 0, offsetof(task_run, message));
     r->message[0] = r->error[0] = r->tag[0] = '\0';
-    r->handed = r->exhausted = false;
-    r->hand_len = r->ran = 0;
+    r->bursting = r->exhausted = false;
+    r->burst_len = r->ran = 0;
     r->of = p;
     r->pooled = pooled;
     r->tid = base_thread_id();
@@ -397,7 +397,7 @@ CELLAR_PRIVATE bool task_run_next(cellar_pool *p, task_run *r, bool pooled)
     task_body *held = NULL;
     sync_take(QUEUE, &p->lock);
     if (pooled && r->exhausted) {
-        task_hand_recall(p, r, &a);
+        task_burst_recall(p, r, &a);
         task_note_run(p, r, now_ms, r->ran);
         task_run_over(p, r, &a);
         held = r->body;
@@ -407,7 +407,7 @@ CELLAR_PRIVATE bool task_run_next(cellar_pool *p, task_run *r, bool pooled)
     if (taken && r->name->opts.rate == NULL) {
         task_begin(p, r, task_first_timeout_ms(r), now_ms, &a);
         task_queue_release(p, r->name, &a); /* after a pause by break_after */
-        task_hand_fill(p, r);
+        task_burst_fill(p, r);
     }
     sync_drop(QUEUE, &p->lock);
     task_body_drop(p, held, true);
@@ -426,7 +426,7 @@ static bool task_worker_idle(cellar_pool *p)
     const uint32_t seen = base_load_acq(&p->work);
     const bool ends = base_load_acq(&p->stop) != 0 || p->active > p->target;
     if (ends) { p->active--; }
-    if (!ends && !task_queue_ready(p)) { task_hands_recall(p, &a); }
+    if (!ends && !task_queue_ready(p)) { task_bursts_recall(p, &a); }
     const bool sleeps = !ends && !task_queue_ready(p);
     p->sleeping += sleeps;
     sync_drop(QUEUE, &p->lock);
@@ -677,7 +677,7 @@ CELLAR_API cellar_err cellar_task_progress(const cellar_task *t, uint64_t curren
     const size_t len = message != NULL ? strnlen(message, CELLAR_TASK_MESSAGE_MAX) : 0;
     task_after a = { .done = NULL };
     sync_take(QUEUE, &r->of->lock);
-    task_hand_recall(r->of, r, &a); /* the progress is one of this task alone */
+    task_burst_recall(r->of, r, &a); /* the progress is one of this task alone */
     const bool lost = r->task == NULL;
     r->current = current;
     r->total = total;

@@ -15,8 +15,8 @@
 
 #include "base/glob.h"
 #include "base/opts.h"
+#include "work/task_burst.h"
 #include "work/task_commit.h"
-#include "work/task_hand.h"
 #include "work/task_mark.h"
 #include "work/task_queue.h"
 #include "work/task_result.h"
@@ -208,7 +208,7 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
     memcpy(fresh->name, queue, strlen(queue));
     task_after a = { .done = NULL };
     sync_take(QUEUE, &p->lock);
-    task_hands_recall(p, &a);
+    task_bursts_recall(p, &a);
     const cellar_err err = task_route(p, pattern, queue, &fresh, &n, &a);
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
@@ -235,7 +235,7 @@ CELLAR_API cellar_err cellar_pool_queue_pause(cellar_pool *p, const char *queue,
     const task_time now = task_now(p);
     task_after a = { .timer = true };
     sync_take(QUEUE, &p->lock);
-    task_hands_recall(p, &a);
+    task_bursts_recall(p, &a);
     task_queue *q = task_queue_find(p, queue);
     if (q != NULL && pause_ms == 0) { task_gate_open(p, &q->gate, &a); }
     if (q != NULL && pause_ms != 0) {
@@ -461,7 +461,7 @@ static cellar_err task_attach(cellar_pool *p, task_draft *d, task_after *a) SYNC
 {
     task_before *b = d->before;
     task_group *g = d->ext->before;
-    task_hands_recall(p, a);
+    task_bursts_recall(p, a);
     task *t = task_find(p, b->id);
     b->attached = t != NULL && task_is_live(t);
     if (!b->attached && !b->ended) { return CELLAR_MISS; }
@@ -580,7 +580,7 @@ static cellar_err task_make_room(cellar_pool *p, uint32_t count, uint64_t bytes,
     const task_run *mine = task_run_mine(p);
     const uint64_t until_ns =
         p->cfg.on_full == CELLAR_POOL_BLOCK ? task_until_ns(p->cfg.block_timeout_ms) : 0;
-    task_hands_recall(p, a);
+    task_bursts_recall(p, a);
     while (!task_fits(p, count, bytes)) {
         task *t = p->cfg.on_full == CELLAR_POOL_DROP_OLDEST ? task_queue_oldest(p) : NULL;
         if (t != NULL) {
@@ -841,7 +841,7 @@ CELLAR_API cellar_err cellar_task_cancel(cellar_pool *p, cellar_task_id id)
     task_after a = { .done = NULL };
     const task_time now = task_near(p);
     sync_take(QUEUE, &p->lock);
-    task_hands_recall(p, &a);
+    task_bursts_recall(p, &a);
     task *t = task_find(p, id);
     if (t == NULL) {
         err = CELLAR_E_NOT_FOUND;

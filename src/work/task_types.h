@@ -35,7 +35,7 @@
 #define TASK_QUEUES_MAX 64u
 #define TASK_SLICE 1024u     /* tasks moved under one lock */
 #define TASK_TEXT_ROOM (CELLAR_TASK_TEXT_MAX + 1)
-#define TASK_HAND_MAX 16u    /* tasks that a worker takes under one lock */
+#define TASK_BURST_MAX 16u    /* tasks that a worker takes under one lock */
 
 /* Payload or result: counted, handed on by reference. The copied bytes follow the header, then the
  * content type with a 0. */
@@ -169,7 +169,7 @@ typedef struct task_name {
     task_queue *queue;
     task_levels parked;      /* wait for the gate, or for the end of a run */
     task_gate gate;
-    bool plain;              /* no limit and no time-out: its tasks may be in a hand */
+    bool plain;              /* no limit and no time-out: its tasks may be in a burst */
     uint32_t queued;         /* tasks in the queue that were not parked */
     uint32_t released;       /* tasks in the queue that were */
     uint32_t running;
@@ -184,7 +184,7 @@ typedef struct task_run { /* one attempt */
     task *task;              /* NULL: the attempt has ended; only the function still runs */
     task_name *name;
     const task_name *calls;  /* the same for its thread: name of the task that its function runs */
-    task_body *body;         /* counted; with a hand that of the first task */
+    task_body *body;         /* counted; with a burst that of the first task */
     task_body *result;       /* counted; of the thread of the run alone */
     task_group *before;      /* counted; NULL: none */
     int64_t started_ms;      /* monotonic */
@@ -200,12 +200,12 @@ typedef struct task_run { /* one attempt */
     char error[CELLAR_TASK_TEXT_MAX + 1]; /* of the thread of the run alone */
     char tag[CELLAR_TASK_TEXT_MAX + 1];
     unsigned char trace[CELLAR_TASK_TRACE_BYTES];
-    bool handed;             /* hand[] was not recalled */
-    bool exhausted;          /* of its thread alone: all tasks of the hand have ended */
-    uint32_t ran;            /* of its thread alone: functions of the hand that returned */
-    uint32_t hand_len;       /* written by its thread, under the lock; 0: no hand */
-    _Atomic uint32_t claim;  /* tasks of the hand that began, + 1 after the end of the last one */
-    task *hand[TASK_HAND_MAX];
+    bool bursting;           /* burst[] was not recalled */
+    bool exhausted;          /* of its thread alone: all tasks of the burst have ended */
+    uint32_t ran;            /* of its thread alone: functions of the burst that returned */
+    uint32_t burst_len;      /* written by its thread, under the lock; 0: no burst */
+    _Atomic uint32_t claim;  /* tasks of the burst that began, + 1 after the end of the last one */
+    task *burst[TASK_BURST_MAX];
 } task_run;
 
 /* The task before one of cellar_task_submit_after. */
@@ -370,9 +370,9 @@ struct cellar_pool {
     uint32_t sleeping, woken; /* threads without a task: asleep; woken, but not yet awake */
     uint32_t asleep;         /* of active: inside cellar_task_wait or a blocked submit */
     uint32_t watching;       /* calls that sleep on `ended` */
-    uint32_t hands;          /* runs with `handed` */
-    task_queue *hand_queue;  /* of all hands, with `hands` > 0 */
-    uint32_t hand_priority;  /* the same */
+    uint32_t bursts;         /* runs with `bursting` */
+    task_queue *burst_queue; /* of all bursts, with `bursts` > 0 */
+    uint32_t burst_priority; /* the same */
     base_rng rng;
     stats_waits waits[STATS_TASK_WAIT_COUNT];
     uint64_t count[STATS_TASK_COUNT]; /* counters of no name */
@@ -398,7 +398,7 @@ typedef struct task_after {
     task_told *told;         /* chain */
     const task_name *timed_out; /* a hard time-out passed, to log; NULL: none */
     uint32_t work;           /* workers to wake */
-    bool recall;             /* recall the hands */
+    bool recall;             /* recall the bursts */
     bool ended;              /* wake those that sleep on `ended` */
     bool timer;              /* wake the thread of the timers */
     bool journal;            /* wake the thread of the journal */

@@ -339,7 +339,7 @@ l1.absent_not_evicted l1.absent_not_replaced l1.counter_in_record l1.tagged_no_r
 lock.floor_ignores_high lock.floor_not_raised lock.timeout_kicks_nobody l2.no_tomb_word
 l1.share_any_generation bloom.plain_or tier.read_pending flight.set_not_told
 l1.cap_without_ticket l1.bound_unlocked cache.cleared_late
-task.hand_skipped
+task.burst_skipped
 task.ended_late task.release_forgotten task.room_once task.then_early
 bus.end_unheard bus.idle_no_look bus.lane_not_busy bus.late_ack_counts bus.word_late
 batch.key_kept batch.kicked_twice batch.sleeps_unseen

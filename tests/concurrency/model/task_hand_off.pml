@@ -2,10 +2,10 @@
  *
  * task_hand_off: submits, workers that go to sleep, workers that take several tasks under one lock.
  *
- * PICTURE    queue -> hand of a worker (claim: tasks begun) -> end        word `work`: sleeping, woken
+ * PICTURE    queue -> burst of a worker (claim: tasks begun) -> end       word `work`: sleeping, woken
  * THREADS    Submitter (task_queue_add, task_wake, task_settle)
- *            Worker x 2 (task_run_next, task_hand_next, task_worker_idle)
- *            Closer (task_pool_stop); LOOK: Looker (task_hands_recall); TIMER: Timer
+ *            Worker x 2 (task_run_next, task_burst_next, task_worker_idle)
+ *            Closer (task_pool_stop); LOOK: Looker (task_bursts_recall); TIMER: Timer
  *            (task_timer_main); TWO: two submitters
  * GHOSTS     ran, ended: how often each task began and ended
  * SHOWN      Each task begins once and ends once, after it began. A look finds a run for each task
@@ -15,7 +15,7 @@
  *            of design: NO_WAKE, EARLY_UNCOUNTED (a worker that wakes early leaves its count),
  *            STOP_AFTER_BELL (the closer rings before it stops)
  * LIMITS     Sequentially consistent: words are exchanged or read under the lock. Two workers, a
- *            hand of two, three tasks. */
+ *            burst of two, three tasks. */
 #ifndef NT
 #define NT 3
 #endif
@@ -31,8 +31,8 @@ byte state[NT], ran[NT], ended[NT];
 byte queued, sleeping, woken, work, bell;
 bool waits[NW], timer_waits;
 byte asleep;                     /* ghost: workers between their two counts */
-byte hand[NW * 2], hand_len[NW], claim[NW], cur[NW]; /* cur: task of the run + 1 */
-bool handed[NW];
+byte burst[NW * 2], burst_len[NW], claim[NW], cur[NW]; /* cur: task of the run + 1 */
+bool bursting[NW];
 byte finished, spare = 1;          /* spare: awakenings without a cause */
 
 #ifdef CLAIM_STORED
@@ -66,19 +66,19 @@ inline TAKE(t) {
   do :: t < NT && state[t] != QUEUED -> t++ :: else -> break od;
   assert(t < NT); state[t] = RUNNING; queued--
 }
-/* End what a hand has run, queue what it has not begun; under the lock. */
+/* End what a burst has run, queue what it has not begun; under the lock. */
 inline RECALL(v) {
-  if :: handed[v] ->
+  if :: bursting[v] ->
 #ifdef CLAIM_STORED
        begun = claim[v]; claim[v] = OVER;
 #else
        atomic { begun = claim[v]; claim[v] = OVER };
 #endif
-       handed[v] = false;
-       if :: begun >= 2 -> END(hand[2 * v]) :: else fi;
-       if :: begun == 3 -> END(hand[2 * v + 1]); cur[v] = 0
-          :: begun == 2 -> cur[v] = hand[2 * v + 1] + 1
-          :: begun == 1 -> cur[v] = hand[2 * v] + 1; PUT(hand[2 * v + 1])
+       bursting[v] = false;
+       if :: begun >= 2 -> END(burst[2 * v]) :: else fi;
+       if :: begun == 3 -> END(burst[2 * v + 1]); cur[v] = 0
+          :: begun == 2 -> cur[v] = burst[2 * v + 1] + 1
+          :: begun == 1 -> cur[v] = burst[2 * v] + 1; PUT(burst[2 * v + 1])
        fi;
        begun = 0
      :: else fi
@@ -94,28 +94,28 @@ proctype Worker(byte me) { byte t, seen, begun; bit w, ends, sleeps;
 next:
   HELD {
     LOCK();
-    if :: handed[me] -> RECALL(me) :: else fi; /* exhausted: all have ended */
+    if :: bursting[me] -> RECALL(me) :: else fi; /* exhausted: all have ended */
     if :: queued == 0 || stop -> t = 0; UNLOCK(); goto idle :: else fi;
-    TAKE(t); cur[me] = t + 1; hand[2 * me] = t; hand_len[me] = 1;
-    if :: queued > 0 -> TAKE(t); hand[2 * me + 1] = t; hand_len[me] = 2;
-                        claim[me] = 1; handed[me] = true
+    TAKE(t); cur[me] = t + 1; burst[2 * me] = t; burst_len[me] = 1;
+    if :: queued > 0 -> TAKE(t); burst[2 * me + 1] = t; burst_len[me] = 2;
+                        claim[me] = 1; bursting[me] = true
        :: else fi;
-    t = hand[2 * me];
+    t = burst[2 * me];
     UNLOCK()
   };
 begin:
   BEGIN(t);
-  if :: hand_len[me] == 2 ->
+  if :: burst_len[me] == 2 ->
        atomic { if :: claim[me] < OVER -> claim[me]++; begun = claim[me] :: else -> begun = OVER fi };
-       if :: begun == 2 && t == hand[2 * me] -> begun = 0; t = hand[2 * me + 1]; goto begin
+       if :: begun == 2 && t == burst[2 * me] -> begun = 0; t = burst[2 * me + 1]; goto begin
           :: begun == 3 -> begun = 0; goto next
           :: else -> begun = 0 fi
      :: else fi;
-  HELD { /* the hand was recalled, or there was none: this thread ends its task */
+  HELD { /* the burst was recalled, or there was none: this thread ends its task */
     LOCK();
     RECALL(me);
     if :: cur[me] != 0 -> END(cur[me] - 1); cur[me] = 0 :: else fi;
-    hand_len[me] = 0;
+    burst_len[me] = 0;
     UNLOCK()
   };
   SETTLE();

@@ -31,7 +31,7 @@
     X(l2_meet) \
     X(l2_ends) X(l2_packers) X(l2_map) X(l2_snap) \
     X(task_hand_off) X(task_wait) X(task_parked) X(task_cancel) X(task_timeout) X(task_lease) \
-    X(task_group) X(task_drain) X(task_hand) \
+    X(task_group) X(task_drain) X(task_burst) \
     X(bus_take) X(bus_task) X(bus_function) X(bus_wait) X(batch_done) X(batch_lanes) X(batch_block) X(write_behind) X(sched_fire) \
     X(sched_close)
 

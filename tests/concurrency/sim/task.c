@@ -627,7 +627,7 @@ static void task_drain_run(void)
 const base_sim_scenario sim_task_drain = { "task_drain", "the report of a drain is exact",
                                            task_drain_run, 0 };
 
-/* ---- task_hand: many plain tasks in a queue, and calls that look at them or go before them ---- */
+/* ---- task_burst: many plain tasks in a queue, and calls that look at them or go before them ---- */
 
 static void task_looker(void *arg)
 {
@@ -669,7 +669,7 @@ static cellar_verdict task_again(const cellar_task *t, void *ctx)
     return task_leave(t, again ? cellar_verdict_retry_after(0) : cellar_verdict_ok());
 }
 
-static void task_hand_run(void)
+static void task_burst_run(void)
 {
     const cellar_task_opts o = task_quick_retries(3);
     cellar_pool_config cfg = cellar_pool_config_default();
@@ -687,5 +687,5 @@ static void task_hand_run(void)
     task_shut();
 }
 
-const base_sim_scenario sim_task_hand = { "task_hand", "calls that look at many queued tasks",
-                                          task_hand_run, 0 };
+const base_sim_scenario sim_task_burst = { "task_burst", "calls that look at many queued tasks",
+                                          task_burst_run, 0 };

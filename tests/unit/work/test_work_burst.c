@@ -125,7 +125,7 @@ static void figures_count_what_ran_before_the_next_lock(void)
     finish();
 }
 
-static void cancelled_task_of_a_hand_does_not_begin(void)
+static void cancelled_task_of_a_burst_does_not_begin(void)
 {
     open_it(1);
     start("Hbcdefghijklmnop");
@@ -138,7 +138,7 @@ static void cancelled_task_of_a_hand_does_not_begin(void)
     T_EQ_STR(ran, "Hcdefghiklmnop");
 }
 
-static void paused_queue_begins_no_task_of_a_hand(void)
+static void paused_queue_begins_no_task_of_a_burst(void)
 {
     open_it(1);
     start("Hbcdefghijklmnop");
@@ -152,7 +152,7 @@ static void paused_queue_begins_no_task_of_a_hand(void)
     T_EQ_STR(ran, "Hbcdefghijklmnop");
 }
 
-static void higher_priority_goes_before_a_hand(void)
+static void higher_priority_goes_before_a_burst(void)
 {
     cellar_submit_opts o = cellar_submit_opts_default();
     o.priority = 9;
@@ -165,7 +165,7 @@ static void higher_priority_goes_before_a_hand(void)
     T_EQ_STR(ran, "H!bcdefghijklmnop");
 }
 
-static void other_queue_gets_its_share_in_spite_of_a_hand(void)
+static void other_queue_gets_its_share_in_spite_of_a_burst(void)
 {
     cellar_task_opts o = cellar_task_opts_default();
     o.queue = "other";
@@ -179,7 +179,7 @@ static void other_queue_gets_its_share_in_spite_of_a_hand(void)
     T_CHECK(ran[1] == '!' || ran[2] == '!'); /* equal weights: they take turns */
 }
 
-static void idle_worker_takes_the_rest_of_a_hand(void)
+static void idle_worker_takes_the_rest_of_a_burst(void)
 {
     open_it(2);
     start("Hbcdefghijklmnop");
@@ -189,7 +189,7 @@ static void idle_worker_takes_the_rest_of_a_hand(void)
     finish();
 }
 
-static void sleeping_worker_is_not_needed_for_a_hand_to_move_on(void)
+static void sleeping_worker_is_not_needed_for_a_burst_to_move_on(void)
 {
     open_it(2);
     start("HbcdefghijklmnoH");
@@ -201,7 +201,7 @@ static void sleeping_worker_is_not_needed_for_a_hand_to_move_on(void)
     T_EQ_U64(atomic_load(&ran_count), TASKS);
 }
 
-static void task_waits_for_another_one_of_its_hand(void)
+static void task_waits_for_another_one_of_its_burst(void)
 {
     open_it(2);
     start("Wbcdefghijklmnop");
@@ -213,7 +213,7 @@ static void task_waits_for_another_one_of_its_hand(void)
     T_EQ_I64(atomic_load(&seen), CELLAR_E_DEADLOCK);
 }
 
-static void other_verdicts_end_a_hand(void)
+static void other_verdicts_end_a_burst(void)
 {
     open_it(1);
     start("aRcFefghXjklmnop");
@@ -226,7 +226,7 @@ static void other_verdicts_end_a_hand(void)
     finish();
 }
 
-static void progress_in_a_hand_is_of_one_task(void)
+static void progress_in_a_burst_is_of_one_task(void)
 {
     cellar_task_status st = cellar_task_status_default();
     open_it(1);
@@ -244,7 +244,7 @@ static void progress_in_a_hand_is_of_one_task(void)
     finish();
 }
 
-static void drain_abandons_what_a_hand_has_not_begun(void)
+static void drain_abandons_what_a_burst_has_not_begun(void)
 {
     cellar_drain_report r = cellar_drain_report_default();
     open_it(1);
@@ -265,7 +265,7 @@ static bool count_queued(const cellar_task_status *st, void *ctx)
     return true;
 }
 
-static void list_shows_tasks_of_a_hand_as_queued(void)
+static void list_shows_tasks_of_a_burst_as_queued(void)
 {
     uint32_t queued = 0;
     open_it(1);
@@ -277,7 +277,7 @@ static void list_shows_tasks_of_a_hand_as_queued(void)
     finish();
 }
 
-static void task_follows_one_of_a_hand(void)
+static void task_follows_one_of_a_burst(void)
 {
     const cellar_task_item item = { "t", "!", 1, NULL };
     open_it(1);
@@ -293,7 +293,7 @@ static void task_follows_one_of_a_hand(void)
     finish();
 }
 
-static void full_pool_counts_tasks_of_a_hand_that_ended(void)
+static void full_pool_counts_tasks_of_a_burst_that_ended(void)
 {
     cellar_pool_config c = cellar_pool_config_default();
     open_it(1);
@@ -312,16 +312,16 @@ static void full_pool_counts_tasks_of_a_hand_that_ended(void)
     finish();
 }
 
-T_MAIN("work_hand", T_CASE(taken_tasks_show_their_real_state),
+T_MAIN("work_burst", T_CASE(taken_tasks_show_their_real_state),
        T_CASE(figures_count_what_ran_before_the_next_lock),
-       T_CASE(cancelled_task_of_a_hand_does_not_begin),
-       T_CASE(paused_queue_begins_no_task_of_a_hand), T_CASE(higher_priority_goes_before_a_hand),
-       T_CASE(other_queue_gets_its_share_in_spite_of_a_hand),
-       T_CASE(idle_worker_takes_the_rest_of_a_hand),
-       T_CASE(sleeping_worker_is_not_needed_for_a_hand_to_move_on),
-       T_CASE(task_waits_for_another_one_of_its_hand), T_CASE(other_verdicts_end_a_hand),
-       T_CASE(progress_in_a_hand_is_of_one_task),
-       T_CASE(drain_abandons_what_a_hand_has_not_begun),
-       T_CASE(list_shows_tasks_of_a_hand_as_queued),
-       T_CASE(task_follows_one_of_a_hand),
-       T_CASE(full_pool_counts_tasks_of_a_hand_that_ended))
+       T_CASE(cancelled_task_of_a_burst_does_not_begin),
+       T_CASE(paused_queue_begins_no_task_of_a_burst), T_CASE(higher_priority_goes_before_a_burst),
+       T_CASE(other_queue_gets_its_share_in_spite_of_a_burst),
+       T_CASE(idle_worker_takes_the_rest_of_a_burst),
+       T_CASE(sleeping_worker_is_not_needed_for_a_burst_to_move_on),
+       T_CASE(task_waits_for_another_one_of_its_burst), T_CASE(other_verdicts_end_a_burst),
+       T_CASE(progress_in_a_burst_is_of_one_task),
+       T_CASE(drain_abandons_what_a_burst_has_not_begun),
+       T_CASE(list_shows_tasks_of_a_burst_as_queued),
+       T_CASE(task_follows_one_of_a_burst),
+       T_CASE(full_pool_counts_tasks_of_a_burst_that_ended))

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * task_burst: several tasks that a worker takes under one lock.
+ *
+ * PICTURE    burst | 0 ended | 1 ended | 2 runs | 3 | 4 |     claim == 3
+ *            worker: claim + 1 after each function, without the lock
+ *            recall: claim = TASK_BURST_OVER -> 0, 1 end; 2 is the task of the run; 3, 4 are queued
+ * INVARIANTS Tasks of a burst are RUNNING. They are plain: no rare parts, no limit, no time-out,
+ *            and without `results` and journal. A task in a burst that did not return OK, or that
+ *            looks at the pool, recalls its own burst first. All bursts have tasks of one level of
+ *            one queue, and no task is queued that goes before them.
+ * LOCKING    Each exchange of `claim` decides which side ends a task: a worker that reads
+ *            TASK_BURST_OVER lost its burst, and ends the running task under the lock. Calls that
+ *            look at the state of tasks recall all bursts first.
+ * LIMITS     TASK_BURST_MAX tasks, and at most the share of one worker.
+ * SEE ALSO   README.md in this folder: figures, rejected designs. */
+#include "work/task_burst.h"
+
+#include "work/task_queue.h"
+#include "work/task_slab.h"
+#include "work/task_state.h"
+
+BASE_SIZE_BEGIN
+
+#define TASK_BURST_OVER (UINT32_MAX / 2)
+
+/* Return whether no other queue has tasks for workers. */
+static bool task_burst_alone(const cellar_pool *p, const task_queue *q) SYNC_HOLDS(QUEUE)
+{
+    for (uint32_t i = 0; i < p->queue_count; i++) {
+        const task_queue *other = p->queues[i];
+        if (other != q && !other->pull && other->levels.count != 0) { return false; }
+    }
+    return true;
+}
+
+static bool task_is_plain(const cellar_pool *p, const task *t) SYNC_HOLDS(QUEUE)
+{
+    return t->ext == NULL && (t->flags & TASK_RELEASED) == 0 && p->names[t->name]->plain;
+}
+
+CELLAR_PRIVATE void task_burst_fill(cellar_pool *p, task_run *r)
+{
+    task *t = r->task;
+    task_queue *q = r->name->queue;
+    const uint32_t level = t->priority, share = q->levels.count / BASE_MAX(p->active, 1u);
+    const bool alike = p->bursts == 0 || (p->burst_queue == q && p->burst_priority == level);
+    if (!r->pooled || share == 0 || p->watching != 0 || !alike || p->cfg.results != NULL ||
+        p->journal != NULL || q->levels.used != 1u << level || t->ext != NULL || !r->name->plain ||
+        !task_burst_alone(p, q)) {
+        return;
+    }
+    uint32_t n = 1;
+    r->burst[0] = t;
+    while (n < TASK_BURST_MAX && n <= share) {
+        t = task_of_timer(q->levels.ring[level].next);
+        if (!task_is_plain(p, t)) { break; }
+        task_queue_leave(p, t);
+        task_to_running(p, t);
+        t->attempt++;
+        p->names[t->name]->count[STATS_TASK_STARTED]++;
+        task_note_wait(p, t, r->started_ms);
+        r->burst[n++] = t;
+    }
+    if (n == 1) { return; }
+    r->burst_len = n;
+    r->bursting = true;
+    base_store_rlx(&r->claim, 1u);
+    p->bursts++;
+    p->burst_queue = q;
+    p->burst_priority = level;
+}
+
+CELLAR_PRIVATE const task *task_burst_next(task_run *r)
+{
+    if (r->burst_len == 0 || r->verdict.kind != CELLAR_VERDICT_OK || r->result != NULL ||
+        r->error[0] != '\0') {
+        return NULL;
+    }
+    const uint32_t next = base_add_ar(&r->claim, 1u);
+    r->ran++;
+    r->exhausted = next == r->burst_len;
+    return next < r->burst_len ? r->burst[next] : NULL;
+}
+
+CELLAR_PRIVATE void task_burst_recall(cellar_pool *p, task_run *r, task_after *a)
+{
+    if (!r->bursting) { return; }
+    const uint32_t begun = base_xchg_ar(&r->claim, TASK_BURST_OVER), ended = begun - 1;
+    r->bursting = false;
+    p->bursts--;
+    for (uint32_t i = 0; i < ended; i++) {
+        p->names[r->burst[i]->name]->running--;
+        task_end(p, r->burst[i], CELLAR_TASK_SUCCEEDED, r->started_ms, a);
+    }
+    r->task = ended < r->burst_len ? r->burst[ended] : NULL;
+    if (r->task != NULL) { r->name = p->names[r->task->name]; }
+    for (uint32_t i = r->burst_len; i > begun; i--) {
+        task *t = r->burst[i - 1];
+        t->attempt--;
+        p->names[t->name]->count[STATS_TASK_STARTED]--;
+        p->names[t->name]->running--;
+        task_to_front(p, t, a);
+    }
+}
+
+CELLAR_PRIVATE void task_bursts_recall(cellar_pool *p, task_after *a)
+{
+    if (p->bursts == 0) { return; }
+    for (task_run *r = p->runs.next; r != &p->runs; r = r->next) { task_burst_recall(p, r, a); }
+}
+
+BASE_SIZE_END
