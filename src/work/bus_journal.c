@@ -25,19 +25,19 @@ BASE_SIZE_BEGIN
 #define BUS_IMAGES 16u
 
 typedef struct bus_image { /* of a row, to write without the lock */
-    journal_letter l;
+    journal_message l;
     char group[CELLAR_NAME_MAX + 1];
 } bus_image;
 
 /* ---- write ---- */
 
 /* Describe the row of a copy. Texts stay while the message has a reference and the group stays. */
-static journal_letter bus_row(const bus_copy *c)
+static journal_message bus_row(const bus_copy *c)
 {
     const bus_group *g = c->group;
-    journal_letter l = { .op = JOURNAL_LETTER_END, .id = c->of->id, .number = c->number };
+    journal_message l = { .op = JOURNAL_MESSAGE_END, .id = c->of->id, .number = c->number };
     if (g == NULL) { return l; }
-    l.op = JOURNAL_LETTER_COPY;
+    l.op = JOURNAL_MESSAGE_COPY;
     l.queue = g->queue->name;
     l.group = g->name;
     l.attempt = c->attempt;
@@ -73,7 +73,7 @@ static cellar_err bus_write_notes(journal *db, void *bus)
     for (uint32_t n = BUS_IMAGES; n == BUS_IMAGES && err == CELLAR_OK;) {
         n = bus_images_take(bus, image);
         for (uint32_t i = 0; i < n && err == CELLAR_OK; i++) {
-            err = journal_letter_write(db, &image[i].l);
+            err = journal_message_write(db, &image[i].l);
         }
     }
     return err;
@@ -129,10 +129,10 @@ static cellar_err bus_write_message(journal *db, void *ctx)
     static const uint8_t no_trace[CELLAR_BUS_TRACE_BYTES];
     const bus_written *w = ctx;
     const bus_message *m = w->m;
-    journal_letter l = { .op = JOURNAL_LETTER_INSERT, .id = m->id, .key = m->key, .body = m->body,
-                         .body_len = m->body_len, .priority = m->priority,
-                         .published_wall_ms = m->published_ms + w->offset_ms,
-                         .expires_wall_ms = INT64_MAX };
+    journal_message l = { .op = JOURNAL_MESSAGE_INSERT, .id = m->id, .key = m->key, .body = m->body,
+                          .body_len = m->body_len, .priority = m->priority,
+                          .published_wall_ms = m->published_ms + w->offset_ms,
+                          .expires_wall_ms = INT64_MAX };
     if (m->expires_ms != BASE_NEVER_MS) { l.expires_wall_ms = m->expires_ms + w->offset_ms; }
     if (memcmp(m->trace, no_trace, sizeof no_trace) != 0) { l.trace = m->trace; }
     if (m->header_count != 0) {
@@ -140,10 +140,10 @@ static cellar_err bus_write_message(journal *db, void *ctx)
         l.headers = m->headers[0].name;
         l.headers_len = (size_t)(last - m->headers[0].name) + strlen(last) + 1;
     }
-    cellar_err err = journal_letter_write(db, &l);
+    cellar_err err = journal_message_write(db, &l);
     for (uint32_t i = 0; i < m->copy_count && err == CELLAR_OK; i++) {
         l = bus_row(&m->copy[i]);
-        err = journal_letter_write(db, &l);
+        err = journal_message_write(db, &l);
     }
     return err;
 }
@@ -165,7 +165,7 @@ typedef struct bus_loader {
 } bus_loader;
 
 /* Find the texts of the headers of a row. False: damaged. */
-static bool bus_headers_of(const journal_letter *r, cellar_bus_header *out, uint32_t *count)
+static bool bus_headers_of(const journal_message *r, cellar_bus_header *out, uint32_t *count)
 {
     const char *at = r->headers, *end = at != NULL ? at + r->headers_len : at;
     uint32_t n = 0;
@@ -180,12 +180,12 @@ static bool bus_headers_of(const journal_letter *r, cellar_bus_header *out, uint
 }
 
 /* Make a message of one copy of a row. */
-static cellar_err bus_load_row(const journal_letter *r, void *ctx)
+static cellar_err bus_load_row(const journal_message *r, void *ctx)
 {
     bus_loader *o = ctx;
     cellar_bus_header headers[CELLAR_BUS_HEADERS_MAX];
-    bus_letter l = { .key = r->key, .key_len = strlen(r->key), .body = r->body,
-                     .body_len = r->body_len, .copy_count = 1, .from = r->died_in };
+    bus_publication l = { .key = r->key, .key_len = strlen(r->key), .body = r->body,
+                          .body_len = r->body_len, .copy_count = 1, .from = r->died_in };
     l.o = cellar_bus_publish_opts_default();
     l.o.headers = headers;
     l.o.priority = r->priority;
@@ -211,7 +211,7 @@ static cellar_err bus_load(journal *db, void *ctx)
 {
     bus_loader *o = ctx;
     const cellar_err err = bus_write_notes(db, o->b); /* ends of a group of the same name */
-    if (err == CELLAR_OK) { o->err = journal_letters(db, o->queue, o->group, bus_load_row, o); }
+    if (err == CELLAR_OK) { o->err = journal_messages(db, o->queue, o->group, bus_load_row, o); }
     return err;
 }
 
@@ -261,15 +261,15 @@ CELLAR_PRIVATE void bus_restore_drop(cellar_bus *b, bus_message *chain)
 
 /* ---- open, close ---- */
 
-static cellar_err bus_read_last(journal *db, void *letter)
+static cellar_err bus_read_last(journal *db, void *message)
 {
-    return journal_letter_write(db, letter);
+    return journal_message_write(db, message);
 }
 
 CELLAR_PRIVATE cellar_err bus_journal_open(cellar_bus *b, struct cellar_pool *p,
                                            const char **why)
 {
-    journal_letter l = { .op = JOURNAL_LETTER_LAST };
+    journal_message l = { .op = JOURNAL_MESSAGE_LAST };
     *why = "pool has no journal";
     if (p->journal == NULL) { return CELLAR_E_UNSUPPORTED; }
     *why = "another bus has the journal of pool";

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * bus_message: make a message of a letter, link it, and note its copies.
+ * bus_message: make a message of a publication, link it, and note its copies.
  *
  * INVARIANTS A message is one block: header, copies, headers, body, then the texts. The headers and
  *            their texts are next to each other: name, 0, value, 0.
@@ -12,8 +12,8 @@
 
 BASE_SIZE_BEGIN
 
-CELLAR_PRIVATE cellar_err bus_letter_opts(const cellar_bus *b, bus_letter *l,
-                                          const cellar_bus_publish_opts *o)
+CELLAR_PRIVATE cellar_err bus_publication_opts(const cellar_bus *b, bus_publication *l,
+                                               const cellar_bus_publish_opts *o)
 {
     l->o = cellar_bus_publish_opts_default();
     const cellar_err err = o != NULL ? base_opts_in(&l->o, sizeof l->o, o) : CELLAR_OK;
@@ -43,7 +43,7 @@ static const char *bus_text(char **to, const char *text)
     return copy;
 }
 
-CELLAR_PRIVATE bus_message *bus_message_make(cellar_bus *b, const bus_letter *l, int64_t now)
+CELLAR_PRIVATE bus_message *bus_message_make(cellar_bus *b, const bus_publication *l, int64_t now)
 {
     const size_t body_at = (size_t)base_round_up(sizeof(bus_message) +
                                                  l->copy_count * sizeof(bus_copy) +

@@ -7,10 +7,10 @@
 #include "work/bus_types.h"
 
 /* Copy and check the options; add up the bytes of the message. */
-CELLAR_PRIVATE cellar_err bus_letter_opts(const cellar_bus *b, bus_letter *l,
-                                          const cellar_bus_publish_opts *o);
-/* Make the message of a letter: copies, headers, body and texts in one block. */
-CELLAR_PRIVATE bus_message *bus_message_make(cellar_bus *b, const bus_letter *l, int64_t now);
+CELLAR_PRIVATE cellar_err bus_publication_opts(const cellar_bus *b, bus_publication *l,
+                                               const cellar_bus_publish_opts *o);
+/* Make the message of a publication: copies, headers, body and texts in one block. */
+CELLAR_PRIVATE bus_message *bus_message_make(cellar_bus *b, const bus_publication *l, int64_t now);
 /* Link a message into the ring, by its id. `at`: where the search begins; NULL: the newest. */
 CELLAR_PRIVATE void bus_message_link(cellar_bus *b, bus_message *m, bus_message *at)
     SYNC_HOLDS(BUS);

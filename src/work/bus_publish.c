@@ -25,7 +25,7 @@ BASE_SIZE_BEGIN
 
 /* ---- look ---- */
 
-static cellar_err bus_add_queue(bus_letter *l, bus_queue *q)
+static cellar_err bus_add_queue(bus_publication *l, bus_queue *q)
 {
     for (uint32_t i = 0; i < l->queue_count; i++) {
         if (l->queue[i] == q) { return CELLAR_OK; }
@@ -36,8 +36,8 @@ static cellar_err bus_add_queue(bus_letter *l, bus_queue *q)
     return CELLAR_OK;
 }
 
-/* Find the queues of a letter. */
-static cellar_err bus_look(cellar_bus *b, bus_letter *l) SYNC_HOLDS(BUS)
+/* Find the queues of a publication. */
+static cellar_err bus_look(cellar_bus *b, bus_publication *l) SYNC_HOLDS(BUS)
 {
     l->queue_count = l->copy_count = 0;
     l->generation = b->generation;
@@ -60,7 +60,7 @@ static cellar_err bus_look(cellar_bus *b, bus_letter *l) SYNC_HOLDS(BUS)
 /* ---- put ---- */
 
 /* Ask all groups for room. PENDING: *full blocks. */
-static cellar_err bus_admit(const bus_letter *l, const bus_group **full) SYNC_HOLDS(BUS)
+static cellar_err bus_admit(const bus_publication *l, const bus_group **full) SYNC_HOLDS(BUS)
 {
     cellar_err err = CELLAR_OK;
     for (uint32_t i = 0; i < l->queue_count; i++) {
@@ -135,7 +135,7 @@ static cellar_err bus_wait_room(cellar_bus *b, const bus_group *full, uint64_t s
 }
 
 /* Give the copies of a message their groups. */
-static void bus_address(cellar_bus *b, const bus_letter *l, bus_message *m) SYNC_HOLDS(BUS)
+static void bus_address(cellar_bus *b, const bus_publication *l, bus_message *m) SYNC_HOLDS(BUS)
 {
     bus_copy *c = m->copy;
     m->id = ++b->last_id;
@@ -179,7 +179,7 @@ static cellar_err bus_write(cellar_bus *b, bus_message *m, bus_after *a) SYNC_HO
 }
 
 /* Put the copies of a message into their groups. */
-static void bus_deliver(cellar_bus *b, const bus_letter *l, bus_message *m, bus_after *a)
+static void bus_deliver(cellar_bus *b, const bus_publication *l, bus_message *m, bus_after *a)
     SYNC_HOLDS(BUS)
 {
     bus_message_link(b, m, NULL);
@@ -201,8 +201,8 @@ static void bus_deliver(cellar_bus *b, const bus_letter *l, bus_message *m, bus_
 }
 
 /* Put a message into all its groups, or into none. PENDING: groups or routes changed. */
-static cellar_err bus_put(cellar_bus *b, const bus_letter *l, bus_message *m, uint64_t since_ns,
-                          bus_after *a) SYNC_HOLDS(BUS)
+static cellar_err bus_put(cellar_bus *b, const bus_publication *l, bus_message *m,
+                          uint64_t since_ns, bus_after *a) SYNC_HOLDS(BUS)
 {
     for (;;) {
         const bus_group *full = NULL;
@@ -222,7 +222,7 @@ static cellar_err bus_put(cellar_bus *b, const bus_letter *l, bus_message *m, ui
     }
 }
 
-static cellar_err bus_post(cellar_bus *b, bus_letter *l)
+static cellar_err bus_post(cellar_bus *b, bus_publication *l)
 {
     const uint64_t since_ns = base_now_ns();
     for (;;) {
@@ -257,9 +257,9 @@ CELLAR_API cellar_err cellar_bus_publish(cellar_bus *b, const char *key, const v
     if (b->forked) { return CELLAR_E_FORKED; }
     cellar_err err = bus_words_of(key, &words);
     if (err != CELLAR_OK) { return err; }
-    bus_letter l = { .key = key, .key_len = words.len, .words = &words, .body = body,
-                     .body_len = len };
-    err = bus_letter_opts(b, &l, o);
+    bus_publication l = { .key = key, .key_len = words.len, .words = &words, .body = body,
+                          .body_len = len };
+    err = bus_publication_opts(b, &l, o);
     return err == CELLAR_OK ? bus_post(b, &l) : err;
 }
 
@@ -271,8 +271,8 @@ CELLAR_API cellar_err cellar_bus_send(cellar_bus *b, const char *queue, const vo
         return CELLAR_E_INVAL;
     }
     if (b->forked) { return CELLAR_E_FORKED; }
-    bus_letter l = { .key = name, .key_len = strlen(name), .body = body, .body_len = len };
-    const cellar_err err = bus_letter_opts(b, &l, o);
+    bus_publication l = { .key = name, .key_len = strlen(name), .body = body, .body_len = len };
+    const cellar_err err = bus_publication_opts(b, &l, o);
     return err == CELLAR_OK ? bus_post(b, &l) : err;
 }
 

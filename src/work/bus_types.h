@@ -78,7 +78,7 @@ typedef struct bus_message { /* constant, but for the references, the links and 
 
 typedef struct bus_queue bus_queue;
 
-typedef struct bus_letter { /* arguments of a publish */
+typedef struct bus_publication { /* arguments of a publish */
     const char *key;
     size_t key_len;
     const bus_words *words; /* NULL: `key` is the queue */
@@ -91,7 +91,7 @@ typedef struct bus_letter { /* arguments of a publish */
     uint32_t copy_count;
     uint64_t generation;    /* of groups and routes, when `queue` was found */
     bool unrouted;
-} bus_letter;
+} bus_publication;
 
 typedef struct bus_claim { /* a message in the hands of a member */
     bus_message *of;        /* NULL: free */

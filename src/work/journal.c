@@ -90,9 +90,9 @@ static const char *const journal_steps[] = {
 enum journal_statement {
     JOURNAL_BEGIN, JOURNAL_COMMIT, JOURNAL_INSERT, JOURNAL_UPDATE, JOURNAL_PAYLOAD, JOURNAL_DELETE,
     JOURNAL_INPUT, JOURNAL_INPUTS_DELETE, JOURNAL_THROTTLE, JOURNAL_THROTTLES_DELETE,
-    JOURNAL_MESSAGE_DELETE, JOURNAL_LETTERS, JOURNAL_SCHEDULE,
-    JOURNAL_LETTER = JOURNAL_SCHEDULE + 3,
-    JOURNAL_STATEMENTS = JOURNAL_LETTER + JOURNAL_LETTER_OPS
+    JOURNAL_MESSAGE_DELETE, JOURNAL_MESSAGES, JOURNAL_SCHEDULE,
+    JOURNAL_MESSAGE = JOURNAL_SCHEDULE + 3,
+    JOURNAL_STATEMENTS = JOURNAL_MESSAGE + JOURNAL_MESSAGE_OPS
 };
 
 static const char *const journal_sql[JOURNAL_STATEMENTS] = {
@@ -117,15 +117,15 @@ static const char *const journal_sql[JOURNAL_STATEMENTS] = {
     [JOURNAL_SCHEDULE + JOURNAL_SCHEDULE_SET] =
         "UPDATE schedule SET last_due_wall_ms=?4 WHERE name=?1 AND last_due_wall_ms<?4",
     [JOURNAL_SCHEDULE + JOURNAL_SCHEDULE_DELETE] = "DELETE FROM schedule WHERE name=?1",
-    [JOURNAL_LETTER + JOURNAL_LETTER_LAST] = "SELECT coalesce(max(id), 0) FROM message",
-    [JOURNAL_LETTER + JOURNAL_LETTER_INSERT] =
+    [JOURNAL_MESSAGE + JOURNAL_MESSAGE_LAST] = "SELECT coalesce(max(id), 0) FROM message",
+    [JOURNAL_MESSAGE + JOURNAL_MESSAGE_INSERT] =
         "INSERT INTO message VALUES(?1,?2,?3,?4,?5,?6,?7,?8)",
-    [JOURNAL_LETTER + JOURNAL_LETTER_COPY] =
+    [JOURNAL_MESSAGE + JOURNAL_MESSAGE_COPY] =
         "INSERT OR REPLACE INTO copy VALUES(?1,?9,?10,?11,?12,?13,?14)",
-    [JOURNAL_LETTER + JOURNAL_LETTER_END] = "DELETE FROM copy WHERE message=?1 AND number=?9",
+    [JOURNAL_MESSAGE + JOURNAL_MESSAGE_END] = "DELETE FROM copy WHERE message=?1 AND number=?9",
     [JOURNAL_MESSAGE_DELETE] =
         "DELETE FROM message WHERE id=?1 AND NOT EXISTS(SELECT 1 FROM copy WHERE message=?1)",
-    [JOURNAL_LETTERS] =
+    [JOURNAL_MESSAGES] =
         "SELECT id, key, priority, published_wall_ms, expires_wall_ms, headers, trace, body,"
         " number, attempt, dead, died_in FROM copy JOIN message ON id=message"
         " WHERE queue=?10 AND consumer_group=?11 ORDER BY id, number",
@@ -345,7 +345,7 @@ CELLAR_PRIVATE cellar_err journal_schedule_write(journal *j, journal_schedule *r
 }
 
 /* Bind a message and its copy. A statement ignores values that it does not name. */
-static void journal_bind_letter(sqlite3_stmt *s, const journal_letter *l)
+static void journal_bind_message(sqlite3_stmt *s, const journal_message *l)
 {
     (void)sqlite3_bind_int64(s, 1, (int64_t)l->id);
     journal_bind_text(s, 2, l->key);
@@ -363,13 +363,13 @@ static void journal_bind_letter(sqlite3_stmt *s, const journal_letter *l)
     journal_bind_text(s, 14, l->died_in);
 }
 
-CELLAR_PRIVATE cellar_err journal_letter_write(journal *j, journal_letter *l)
+CELLAR_PRIVATE cellar_err journal_message_write(journal *j, journal_message *l)
 {
-    sqlite3_stmt *s = j->statement[JOURNAL_LETTER + (int)l->op];
-    journal_bind_letter(s, l);
+    sqlite3_stmt *s = j->statement[JOURNAL_MESSAGE + (int)l->op];
+    journal_bind_message(s, l);
     while (sqlite3_step(s) == SQLITE_ROW) { l->id = (uint64_t)sqlite3_column_int64(s, 0); }
     int rc = journal_reset(s);
-    if (rc == SQLITE_OK && l->op == JOURNAL_LETTER_END) {
+    if (rc == SQLITE_OK && l->op == JOURNAL_MESSAGE_END) {
         s = j->statement[JOURNAL_MESSAGE_DELETE];
         (void)sqlite3_bind_int64(s, 1, (int64_t)l->id);
         (void)sqlite3_step(s);
@@ -566,7 +566,7 @@ CELLAR_PRIVATE cellar_err journal_throttles(journal *j,
 }
 
 /* Check a copy and its message. */
-static cellar_err journal_letter_of(sqlite3_stmt *s, journal_letter *l)
+static cellar_err journal_message_of(sqlite3_stmt *s, journal_message *l)
 {
     int64_t id, priority, number, attempt, dead;
     l->key = journal_text(s, 1);
@@ -596,16 +596,16 @@ static cellar_err journal_letter_of(sqlite3_stmt *s, journal_letter *l)
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE cellar_err journal_letters(journal *j, const char *queue, const char *group,
-                                          cellar_err (*fn)(const journal_letter *l, void *ctx),
-                                          void *ctx)
+CELLAR_PRIVATE cellar_err journal_messages(journal *j, const char *queue, const char *group,
+                                           cellar_err (*fn)(const journal_message *l, void *ctx),
+                                           void *ctx)
 {
-    sqlite3_stmt *s = j->statement[JOURNAL_LETTERS];
-    journal_letter l = { .queue = queue, .group = group };
+    sqlite3_stmt *s = j->statement[JOURNAL_MESSAGES];
+    journal_message l = { .queue = queue, .group = group };
     cellar_err err = CELLAR_OK;
-    journal_bind_letter(s, &l);
+    journal_bind_message(s, &l);
     while (err == CELLAR_OK && sqlite3_step(s) == SQLITE_ROW) {
-        err = journal_letter_of(s, &l);
+        err = journal_message_of(s, &l);
         if (err == CELLAR_OK) { err = fn(&l, ctx); }
     }
     const int rc = journal_reset(s);
@@ -784,15 +784,15 @@ CELLAR_PRIVATE cellar_err journal_schedule_write(journal *j, journal_schedule *r
     return journal_begin(j);
 }
 
-CELLAR_PRIVATE cellar_err journal_letter_write(journal *j, journal_letter *l)
+CELLAR_PRIVATE cellar_err journal_message_write(journal *j, journal_message *l)
 {
     (void)l;
     return journal_begin(j);
 }
 
-CELLAR_PRIVATE cellar_err journal_letters(journal *j, const char *queue, const char *group,
-                                          cellar_err (*fn)(const journal_letter *l, void *ctx),
-                                          void *ctx)
+CELLAR_PRIVATE cellar_err journal_messages(journal *j, const char *queue, const char *group,
+                                           cellar_err (*fn)(const journal_message *l, void *ctx),
+                                           void *ctx)
 {
     (void)queue, (void)group, (void)fn, (void)ctx;
     return journal_begin(j);

@@ -55,16 +55,16 @@ typedef struct journal_schedule { /* last due time of a schedule. All texts are 
     int64_t  last_due_wall_ms;
 } journal_schedule;
 
-typedef enum journal_letter_op {
-    JOURNAL_LETTER_LAST,     /* read the largest id into `id` */
-    JOURNAL_LETTER_INSERT,   /* the message, without copies */
-    JOURNAL_LETTER_COPY,     /* write the copy, in place of an older state of it */
-    JOURNAL_LETTER_END,      /* delete the copy; the last one ends the message */
-    JOURNAL_LETTER_OPS
-} journal_letter_op;
+typedef enum journal_message_op {
+    JOURNAL_MESSAGE_LAST,    /* read the largest id into `id` */
+    JOURNAL_MESSAGE_INSERT,  /* the message, without copies */
+    JOURNAL_MESSAGE_COPY,    /* write the copy, in place of an older state of it */
+    JOURNAL_MESSAGE_END,     /* delete the copy; the last one ends the message */
+    JOURNAL_MESSAGE_OPS
+} journal_message_op;
 
-typedef struct journal_letter { /* a message of a bus, and one copy of it in a group */
-    journal_letter_op op;
+typedef struct journal_message { /* a message of a bus, and one copy of it in a group */
+    journal_message_op op;
     uint64_t id;
     const char *key;
     const void *headers, *body; /* headers: name and value, each with its 0 */
@@ -76,7 +76,7 @@ typedef struct journal_letter { /* a message of a bus, and one copy of it in a g
     const char *queue, *group;
     const char *died_in;     /* of a dead letter: its queue; else NULL */
     uint32_t attempt, dead;
-} journal_letter;
+} journal_message;
 
 /* Open or create the database, and own it. *why: what is wrong, static text.
  * returns: OK; E_BUSY (another owner), E_CORRUPT, E_FOREIGN, E_NEWER_FORMAT, E_SPACE, E_IO,
@@ -107,11 +107,11 @@ CELLAR_PRIVATE cellar_err journal_throttle(journal *j, const char *key, cellar_t
 /* Carry out `op` of a schedule. */
 CELLAR_PRIVATE cellar_err journal_schedule_write(journal *j, journal_schedule *row);
 /* Carry out `op` of a message or a copy. */
-CELLAR_PRIVATE cellar_err journal_letter_write(journal *j, journal_letter *l);
+CELLAR_PRIVATE cellar_err journal_message_write(journal *j, journal_message *l);
 /* Pass the copies of a group to fn, by id. A code of fn ends the walk and is returned. */
-CELLAR_PRIVATE cellar_err journal_letters(journal *j, const char *queue, const char *group,
-                                          cellar_err (*fn)(const journal_letter *l, void *ctx),
-                                          void *ctx);
+CELLAR_PRIVATE cellar_err journal_messages(journal *j, const char *queue, const char *group,
+                                           cellar_err (*fn)(const journal_message *l, void *ctx),
+                                           void *ctx);
 /* Count the rows and their different names. */
 CELLAR_PRIVATE cellar_err journal_count(journal *j, uint64_t *rows, uint64_t *names);
 /* Pass each row to fn, by id, or each link of a row to its then_id and from its after_id (`after`),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    A message that a member does not handle comes back, in order, until it is a dead
- *         letter, and the lists show where each message is.
+ *         publication, and the lists show where each message is.
  * Method: The clock is a variable; the test takes messages, returns them and lets leases end.
  *         After each step: copies == ended + live, of the bus and of each group. */
 #include "tests/support/bus_kit.h"
@@ -287,7 +287,7 @@ static void bus_dead_letter(void)
     T_EQ_I64(cellar_bus_reject(m, take(m, "b").delivery), CELLAR_OK);
     got = take(undertaker, "b");
     T_EQ_I64(got.dead, CELLAR_BUS_DEAD_REJECTED);
-    /* A full dead queue loses its oldest waiting letter; with all in hand, the new one. */
+    /* A full dead queue loses its oldest waiting publication; with all in hand, the new one. */
     const char *const bodies[] = { "c", "d", "e" };
     for (int i = 0; i < 3; i++) {
         T_EQ_I64(send("q", bodies[i]), CELLAR_OK);
@@ -319,7 +319,7 @@ static void dead_letters_do_not_expire(void)
     close_it();
 }
 
-static void letters_without_a_dead_queue_are_freed(void)
+static void dead_letters_without_a_dead_queue_are_freed(void)
 {
     cellar_bus_group_opts o = cellar_bus_group_opts_default();
     o.dead_queue = "nowhere";
@@ -404,5 +404,5 @@ T_MAIN("work_bus_return", T_CASE(nack_returns_now_or_after_its_delay),
        T_CASE(messages_of_a_group_are_listed), T_CASE(groups_are_listed_with_depth_and_age),
        T_CASE(leases_that_end_together_keep_the_order), T_CASE(bus_member_dies),
        T_CASE(bus_dead_letter), T_CASE(dead_letters_do_not_expire),
-       T_CASE(letters_without_a_dead_queue_are_freed), T_CASE(verdicts_of_functions_decide),
+       T_CASE(dead_letters_without_a_dead_queue_are_freed), T_CASE(verdicts_of_functions_decide),
        T_CASE(expired_messages_are_counted))
