@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * refresh_open: open, tick, close and fork a refresher.
+ * refresher_open: open, tick, close and fork a refresher.
  *
  * WALK       tick: see ticker.h
  *            close: no step begins -> wait for those that run -> join both kinds of threads -> free
@@ -11,28 +11,28 @@
 
 #include "base/open_error.h"
 #include "base/opts.h"
-#include "work/refresh.h"
+#include "work/refresher.h"
 
 BASE_SIZE_BEGIN
 
-#define REFRESH_ROWS_DEFAULT 4096u
-#define REFRESH_ROWS_MAX 65536u
-#define REFRESH_PARALLEL_DEFAULT 2u
-#define REFRESH_CLOSE_DEFAULT_MS 5000
-#define REFRESH_CLOSE_MAX_MS (INT64_C(366) * 86400000)
+#define REFRESHER_ROWS_DEFAULT 4096u
+#define REFRESHER_ROWS_MAX 65536u
+#define REFRESHER_PARALLEL_DEFAULT 2u
+#define REFRESHER_CLOSE_DEFAULT_MS 5000
+#define REFRESHER_CLOSE_MAX_MS (INT64_C(366) * 86400000)
 
 /* ---- fork ---- */
 
-static void refresh_fork_prepare(void *ctx) SYNC_UNCHECKED
+static void refresher_fork_prepare(void *ctx) SYNC_UNCHECKED
 {
     cellar_refresher *r = ctx;
     sync_take(QUEUE, &r->ticker.pool.lock);
     sync_take(WHEEL, &r->lock);
     sync_take(LOG, &r->log.lock);
-    r->fork_in_call = refresh_is_mine(r, NULL);
+    r->fork_in_call = refresher_is_mine(r, NULL);
 }
 
-static void refresh_fork_parent(void *ctx) SYNC_UNCHECKED
+static void refresher_fork_parent(void *ctx) SYNC_UNCHECKED
 {
     cellar_refresher *r = ctx;
     sync_drop(LOG, &r->log.lock);
@@ -40,7 +40,7 @@ static void refresh_fork_parent(void *ctx) SYNC_UNCHECKED
     sync_drop(QUEUE, &r->ticker.pool.lock);
 }
 
-static void refresh_fork_child(void *ctx)
+static void refresher_fork_child(void *ctx)
 {
     cellar_refresher *r = ctx;
     sync_reset(&r->log.lock);
@@ -61,14 +61,14 @@ CELLAR_API cellar_err cellar_refresher_tick(cellar_refresher *r, uint64_t budget
 
 /* ---- open ---- */
 
-static cellar_err refresh_open_fail(cellar_err code, const char *why)
+static cellar_err refresher_open_fail(cellar_err code, const char *why)
 {
     return base_open_fail(code, 0, "cellar_refresher_open: %s", why);
 }
 
 /* Copy and check the options of the caller. */
-static cellar_err refresh_config_in(const cellar_refresher_config *cfg,
-                                    cellar_refresher_config *out, cellar_host_opts *host)
+static cellar_err refresher_config_in(const cellar_refresher_config *cfg,
+                                      cellar_refresher_config *out, cellar_host_opts *host)
 {
     const char *why;
     *out = cellar_refresher_config_default();
@@ -80,14 +80,14 @@ static cellar_err refresh_config_in(const cellar_refresher_config *cfg,
                              "cellar_host_opts");
     }
     if (err != CELLAR_OK) { return err; }
-    if (out->max_rows == 0) { out->max_rows = REFRESH_ROWS_DEFAULT; }
-    if (out->max_parallel == 0) { out->max_parallel = REFRESH_PARALLEL_DEFAULT; }
-    if (out->close_timeout_ms == 0) { out->close_timeout_ms = REFRESH_CLOSE_DEFAULT_MS; }
+    if (out->max_rows == 0) { out->max_rows = REFRESHER_ROWS_DEFAULT; }
+    if (out->max_parallel == 0) { out->max_parallel = REFRESHER_PARALLEL_DEFAULT; }
+    if (out->close_timeout_ms == 0) { out->close_timeout_ms = REFRESHER_CLOSE_DEFAULT_MS; }
     if (host->name == NULL || *host->name == '\0') { host->name = "refresh"; }
-    if (base_broken(out->max_rows > REFRESH_ROWS_MAX, "max_rows must be at most 65,536", &why) ||
-        base_broken(out->max_parallel > REFRESH_PARALLEL_MAX, "max_parallel must be at most 64",
+    if (base_broken(out->max_rows > REFRESHER_ROWS_MAX, "max_rows must be at most 65,536", &why) ||
+        base_broken(out->max_parallel > REFRESHER_PARALLEL_MAX, "max_parallel must be at most 64",
                     &why) ||
-        base_broken(out->close_timeout_ms < 0 || out->close_timeout_ms > REFRESH_CLOSE_MAX_MS,
+        base_broken(out->close_timeout_ms < 0 || out->close_timeout_ms > REFRESHER_CLOSE_MAX_MS,
                     "close_timeout_ms must be 0..366 days", &why) ||
         base_broken(host->no_threads > 1, "host.no_threads must be 0 or 1", &why) ||
         base_broken((host->alloc == NULL) != (host->free == NULL),
@@ -96,13 +96,13 @@ static cellar_err refresh_config_in(const cellar_refresher_config *cfg,
                     "host.log_level must be a cellar_log_level", &why) ||
         base_broken(strnlen(host->name, CELLAR_NAME_MAX + 1) > CELLAR_NAME_MAX,
                     "host.name must have at most 64 bytes", &why)) {
-        return refresh_open_fail(CELLAR_E_INVAL, why);
+        return refresher_open_fail(CELLAR_E_INVAL, why);
     }
     return CELLAR_OK;
 }
 
-static void refresh_init(cellar_refresher *r, const cellar_refresher_config *cfg,
-                         const cellar_host_opts *host, uint64_t seed)
+static void refresher_init(cellar_refresher *r, const cellar_refresher_config *cfg,
+                           const cellar_host_opts *host, uint64_t seed)
 {
     static const int levels[] = { BASE_LOG_WARNING, BASE_LOG_ERROR, BASE_LOG_WARNING,
                                   BASE_LOG_INFO, BASE_LOG_DEBUG, BASE_LOG_OFF };
@@ -114,8 +114,8 @@ static void refresh_init(cellar_refresher *r, const cellar_refresher_config *cfg
                              .ctx = host->clock_ctx };
     r->wall_clock = cfg->wall_clock;
     base_log_init(&r->log, &r->clock, host->log, host->log_ctx, levels[host->log_level]);
-    r->ticker = (work_ticker){ .fire = refresh_fire, .no_threads = host->no_threads != 0 };
-    r->ticker.pool = (base_pool){ .run = refresh_run_job, .ctx = r, .name = "cellar-refresh",
+    r->ticker = (work_ticker){ .fire = refresher_fire, .no_threads = host->no_threads != 0 };
+    r->ticker.pool = (base_pool){ .run = refresher_run_job, .ctx = r, .name = "cellar-refresh",
                                   .account = &r->account, .max_jobs = UINT32_MAX,
                                   .stack_bytes = host->stack_bytes,
                                   .max_workers = host->no_threads != 0 ? 0 : cfg->max_parallel };
@@ -128,7 +128,7 @@ static void refresh_init(cellar_refresher *r, const cellar_refresher_config *cfg
         r->ticket[i].next = r->free_tickets;
         r->free_tickets = &r->ticket[i];
     }
-    const refresh_time now = refresh_now(r);
+    const refresher_time now = refresher_now(r);
     r->offset_ms = now.wall_ms - now.mono_ms;
     wheel_init(&r->wheel, now.mono_ms);
 }
@@ -138,17 +138,17 @@ CELLAR_API cellar_err cellar_refresher_open(cellar *c, const cellar_refresher_co
 {
     if (out != NULL) { *out = NULL; }
     if (c == NULL || out == NULL) {
-        return refresh_open_fail(CELLAR_E_INVAL, "c and out must not be NULL");
+        return refresher_open_fail(CELLAR_E_INVAL, "c and out must not be NULL");
     }
     cellar_refresher_config full;
     cellar_host_opts host;
     uint64_t seed;
     const char *why = "no memory for the refresher";
-    const cellar_err err = refresh_config_in(cfg, &full, &host);
+    const cellar_err err = refresher_config_in(cfg, &full, &host);
     if (err != CELLAR_OK) { return err; }
     const base_alloc_hooks hooks = { .alloc = host.alloc, .free = host.free,
                                      .ctx = host.alloc_ctx };
-    void *raw = base_alloc_raw(&hooks, REFRESH_BYTES);
+    void *raw = base_alloc_raw(&hooks, REFRESHER_BYTES);
     if (raw == NULL) { goto out; }
     why = "the system gave no random bytes";
     if (!base_random_bytes(&seed, sizeof seed)) { goto drop_raw; }
@@ -156,9 +156,9 @@ CELLAR_API cellar_err cellar_refresher_open(cellar *c, const cellar_refresher_co
     memset(r, 0, sizeof *r);
     r->raw = raw;
     r->store = c;
-    refresh_init(r, &full, &host, seed);
-    r->fork = (base_fork_node){ .prepare = refresh_fork_prepare, .parent = refresh_fork_parent,
-                                .child = refresh_fork_child, .ctx = r };
+    refresher_init(r, &full, &host, seed);
+    r->fork = (base_fork_node){ .prepare = refresher_fork_prepare, .parent = refresher_fork_parent,
+                                .child = refresher_fork_child, .ctx = r };
     why = "no memory for the fork handlers";
     if (!base_fork_register(&r->fork)) { goto drop_raw; }
     why = work_ticker_start(&r->ticker, "cellar-renew");
@@ -169,54 +169,54 @@ drop_ticker:
     (void)base_pool_join(&r->ticker.pool);
     base_fork_unregister(&r->fork);
 drop_raw:
-    base_free_raw(&hooks, raw, REFRESH_BYTES);
+    base_free_raw(&hooks, raw, REFRESHER_BYTES);
 out:
-    return refresh_open_fail(CELLAR_E_NOMEM, why);
+    return refresher_open_fail(CELLAR_E_NOMEM, why);
 }
 
 /* ---- close ---- */
 
 /* Let steps begin, or none. Return the number of steps that run. */
-static uint64_t refresh_closing(cellar_refresher *r, bool closing)
+static uint64_t refresher_closing(cellar_refresher *r, bool closing)
 {
-    refresh_after a;
-    refresh_after_init(&a);
+    refresher_after a;
+    refresher_after_init(&a);
     base_pool_stop(&r->ticker.pool, closing);
     sync_take(WHEEL, &r->lock);
     r->closing = closing;
     const uint64_t running = r->count[STATS_REFRESHER_RUNNING];
     for (uint64_t i = closing ? 0 : r->count[STATS_REFRESHER_DUE]; i > 0; i--) {
-        refresh_dispatch(r, &a);
+        refresher_dispatch(r, &a);
     }
     sync_drop(WHEEL, &r->lock);
     a.ring = true;
-    refresh_settle(r, &a);
+    refresher_settle(r, &a);
     return running;
 }
 
 /* Wait until no step runs. False: one still ran after close_timeout_ms. */
-static bool refresh_wait_idle(cellar_refresher *r)
+static bool refresher_wait_idle(cellar_refresher *r)
 {
     const uint64_t until_ns = base_now_ns() + (uint64_t)r->close_ms * 1000000u;
     for (;;) {
         const uint32_t ended = base_load_acq(&r->ended);
-        if (refresh_closing(r, true) == 0) { return true; }
+        if (refresher_closing(r, true) == 0) { return true; }
         if (base_now_ns() >= until_ns) { return false; }
         (void)sync_wait(&r->ended, ended, until_ns);
     }
 }
 
 /* Free every row and loader. In a child that includes rows with lost tickets. */
-static void refresh_free_all(cellar_refresher *r) SYNC_UNCHECKED
+static void refresher_free_all(cellar_refresher *r) SYNC_UNCHECKED
 {
     if (r->all != NULL) { r->all->prev->next = NULL; }
-    for (refresh_row *row = r->all; row != NULL;) {
-        refresh_row *next = row->next;
-        refresh_row_free(row);
+    for (refresher_row *row = r->all; row != NULL;) {
+        refresher_row *next = row->next;
+        refresher_row_free(row);
         row = next;
     }
-    for (refresh_loader *l = r->loaders; l != NULL;) {
-        refresh_loader *next = l->next;
+    for (refresher_loader *l = r->loaders; l != NULL;) {
+        refresher_loader *next = l->next;
         if (l->own_breaker) { cellar_breaker_destroy(l->breaker); }
         base_free(&r->account, BASE_MOD_STORE, l, sizeof *l);
         l = next;
@@ -229,12 +229,12 @@ CELLAR_API cellar_err cellar_refresher_close(cellar_refresher *r)
     bool mine = r->forked && r->fork_in_call;
     if (!r->forked) {
         sync_take(WHEEL, &r->lock);
-        mine = refresh_is_mine(r, NULL);
+        mine = refresher_is_mine(r, NULL);
         sync_drop(WHEEL, &r->lock);
     }
     if (mine) { return CELLAR_E_DEADLOCK; }
-    if (!r->forked && !refresh_wait_idle(r)) {
-        (void)refresh_closing(r, false);
+    if (!r->forked && !refresher_wait_idle(r)) {
+        (void)refresher_closing(r, false);
         return CELLAR_E_BUSY;
     }
     if (!r->forked) {
@@ -244,10 +244,10 @@ CELLAR_API cellar_err cellar_refresher_close(cellar_refresher *r)
     }
     (void)base_pool_join(&r->ticker.pool);
     base_fork_unregister(&r->fork);
-    refresh_free_all(r);
+    refresher_free_all(r);
     BASE_ASSERT(r->forked || base_load_rlx(&r->account.used) == 0); /* lost threads may hold some */
     const base_alloc_hooks hooks = r->account.hooks;
-    base_free_raw(&hooks, r->raw, REFRESH_BYTES);
+    base_free_raw(&hooks, r->raw, REFRESHER_BYTES);
     return CELLAR_OK;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * refresh: the structs of the refresher, and the functions of refresh.c for the files above it.
+ * refresher: the structs of the refresher, and the functions of refresher.c for the files above it.
  *
  * PICTURE    refresher -- ring of rows --> row -- block of keys, each pending or done
  *                  \-- wheel: when a row begins its next run
@@ -13,8 +13,8 @@
  *            Only the ticket of a row changes its keys. refs == (present) + tickets + lists.
  * LOCKING    One lock, rank WHEEL, around everything that is not atomic or constant. Calls of the
  *            cache, user code, allocations and the queue of the pool come outside of it. */
-#ifndef WORK_REFRESH_H
-#define WORK_REFRESH_H
+#ifndef WORK_REFRESHER_H
+#define WORK_REFRESHER_H
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -26,11 +26,11 @@
 #include "wheel/wheel.h"
 #include "work/ticker.h"
 
-#define REFRESH_PARALLEL_MAX 64u
-#define REFRESH_PRIORITIES 3u
+#define REFRESHER_PARALLEL_MAX 64u
+#define REFRESHER_PRIORITIES 3u
 
-typedef struct refresh_loader { /* constant once it is in the list */
-    struct refresh_loader *next;
+typedef struct refresher_loader { /* constant once it is in the list */
+    struct refresher_loader *next;
     cellar_loader_fn fn;
     void *ctx;
     cellar_refresh_lister_fn lister;
@@ -39,13 +39,13 @@ typedef struct refresh_loader { /* constant once it is in the list */
     struct cellar_limiter *limiter;
     bool own_breaker;
     char name[CELLAR_NAME_MAX + 1];
-} refresh_loader;
+} refresher_loader;
 
-typedef struct refresh_key { /* one key in the block of a row */
+typedef struct refresher_key { /* one key in the block of a row */
     uint32_t len;
     bool pending; /* to be refreshed in this run or the next try */
     bool failed;  /* tried in this run, and still pending */
-} refresh_key;    /* the bytes follow, padded */
+} refresher_key;  /* the bytes follow, padded */
 
 struct cellar_refresh_keys {
     base_account *account;
@@ -55,15 +55,15 @@ struct cellar_refresh_keys {
     uint64_t rejected; /* keys left out by a limit */
 };
 
-typedef enum refresh_state { REFRESH_IDLE, REFRESH_READY, REFRESH_RUNNING } refresh_state;
+typedef enum refresher_state { REFRESHER_IDLE, REFRESHER_READY, REFRESHER_RUNNING } refresher_state;
 
-typedef struct refresh_row {
-    struct refresh_row *next, *prev;  /* ring of all rows, removed ones that still have refs too */
-    struct refresh_row *next_ready;   /* in a queue */
+typedef struct refresher_row {
+    struct refresher_row *next, *prev; /* ring of all rows, removed ones that still have refs too */
+    struct refresher_row *next_ready; /* in a queue */
     wheel_timer timer;
     cellar_refresher *of;     /* constant, as all down to `flags` */
     cellar *c;
-    refresh_loader *loader;   /* NULL: none of that name yet; lock */
+    refresher_loader *loader; /* NULL: none of that name yet; lock */
     base_tz *zone;            /* of `at`; NULL: none; owned */
     uint32_t at_minutes;
     uint32_t stop_idle;
@@ -72,7 +72,7 @@ typedef struct refresh_row {
     uint64_t id;              /* rises with each row */
     cellar_refresh_priority priority;
     uint32_t flags;           /* CELLAR_REFRESH_PATTERN, _POLICY, _SHORT_TTL */
-    refresh_state state;
+    refresher_state state;
     uint32_t refs;
     bool present;             /* not removed */
     bool listing;             /* the next step lists the keys */
@@ -95,29 +95,29 @@ typedef struct refresh_row {
     uint32_t key_len;         /* constant, as all below */
     char loader_name[CELLAR_NAME_MAX + 1];
     char key[];               /* or pattern; with a final 0 */
-} refresh_row;
+} refresher_row;
 
 /* A reading of both clocks. */
-typedef struct refresh_time {
+typedef struct refresher_time {
     int64_t mono_ms, wall_ms;
-} refresh_time;
+} refresher_time;
 
-typedef enum refresh_result {
-    REFRESH_OK, REFRESH_FAILED, REFRESH_BREAKER, REFRESH_LIMITED, REFRESH_BUSY
-} refresh_result;
+typedef enum refresher_result {
+    REFRESHER_OK, REFRESHER_FAILED, REFRESHER_BREAKER, REFRESHER_LIMITED, REFRESHER_BUSY
+} refresher_result;
 
-typedef struct refresh_ticket {
+typedef struct refresher_ticket {
     base_job queued;          /* first field */
-    struct refresh_ticket *next; /* free ones */
-    refresh_row *row;         /* NULL: takes one when it runs */
+    struct refresher_ticket *next; /* free ones */
+    refresher_row *row;       /* NULL: takes one when it runs */
     int32_t tid;              /* thread inside the step; 0: none */
     bool listing;             /* the step lists the keys; else it loads one */
     bool day;
     int64_t until_wall_ms;    /* no value of the step lives beyond it; BASE_NEVER_MS: none */
-    refresh_loader *loader;
-    refresh_key *key;         /* of the load */
+    refresher_loader *loader;
+    refresher_key *key;       /* of the load */
     /* outcome */
-    refresh_result result;
+    refresher_result result;
     cellar_err err;
     int64_t wait_ms;          /* LIMITED: no try before */
     bool stored;
@@ -126,10 +126,10 @@ typedef struct refresh_ticket {
     int64_t left_ms;          /* with `looked`: for the row */
     bool bare;                /* no loader, no lister or no key */
     cellar_refresh_keys keys; /* of the lister */
-} refresh_ticket;
+} refresher_ticket;
 
 struct cellar_refresher {
-    void *raw;                /* REFRESH_BYTES, as allocated */
+    void *raw;                /* REFRESHER_BYTES, as allocated */
     base_account account;     /* without a limit: max_rows and the key limits are the limits */
     base_clock clock;
     cellar_clock_fn wall_clock; /* NULL: of the system */
@@ -148,47 +148,48 @@ struct cellar_refresher {
     int64_t offset_ms;        /* wall clock minus monotonic clock, at the last look */
     uint64_t last_id;
     base_rng rng;
-    refresh_loader *loaders;
-    refresh_row *all;         /* ring; NULL: none */
-    refresh_row *ready_first[REFRESH_PRIORITIES], *ready_last[REFRESH_PRIORITIES];
-    refresh_ticket *free_tickets;
+    refresher_loader *loaders;
+    refresher_row *all;       /* ring; NULL: none */
+    refresher_row *ready_first[REFRESHER_PRIORITIES], *ready_last[REFRESHER_PRIORITIES];
+    refresher_ticket *free_tickets;
     wheel wheel;
     stats_waits late;       /* of runs */
     uint64_t count[STATS_REFRESHER_COUNT]; /* of the registry; some are computed when read */
-    refresh_ticket ticket[REFRESH_PARALLEL_MAX];
+    refresher_ticket ticket[REFRESHER_PARALLEL_MAX];
 };
 
-#define REFRESH_BYTES (sizeof(cellar_refresher) + BASE_PAD)
+#define REFRESHER_BYTES (sizeof(cellar_refresher) + BASE_PAD)
 
 /* Work for after the lock. */
-typedef struct refresh_after {
+typedef struct refresher_after {
     base_job *first, **end;   /* tickets to queue */
-    refresh_row *ended;       /* to free; NULL: none */
+    refresher_row *ended;     /* to free; NULL: none */
     bool ring;                /* the thread has to look earlier */
-} refresh_after;
+} refresher_after;
 
-CELLAR_PRIVATE void refresh_after_init(refresh_after *a);
+CELLAR_PRIVATE void refresher_after_init(refresher_after *a);
 /* Queue the tickets and free the rows, after the lock. */
-CELLAR_PRIVATE void refresh_settle(cellar_refresher *r, refresh_after *a);
+CELLAR_PRIVATE void refresher_settle(cellar_refresher *r, refresher_after *a);
 /* Read both clocks. They may be functions of the host: hold no lock. */
-CELLAR_PRIVATE refresh_time refresh_now(const cellar_refresher *r);
+CELLAR_PRIVATE refresher_time refresher_now(const cellar_refresher *r);
 /* Return whether this thread is inside a step; of the row only, unless it is NULL. */
-CELLAR_PRIVATE bool refresh_is_mine(const cellar_refresher *r, const refresh_row *row)
+CELLAR_PRIVATE bool refresher_is_mine(const cellar_refresher *r, const refresher_row *row)
     SYNC_HOLDS(WHEEL);
 /* Compute the times of a new row and arm it. */
-CELLAR_PRIVATE void refresh_begin(refresh_row *row, refresh_time now) SYNC_HOLDS(WHEEL);
-CELLAR_PRIVATE void refresh_unref(refresh_row *row, refresh_after *a) SYNC_HOLDS(WHEEL);
+CELLAR_PRIVATE void refresher_begin(refresher_row *row, refresher_time now) SYNC_HOLDS(WHEEL);
+CELLAR_PRIVATE void refresher_unref(refresher_row *row, refresher_after *a) SYNC_HOLDS(WHEEL);
 /* Take a row out of wheel, queue and list. */
-CELLAR_PRIVATE void refresh_detach(refresh_row *row, refresh_after *a) SYNC_HOLDS(WHEEL);
-CELLAR_PRIVATE void refresh_row_free(refresh_row *row);
-CELLAR_PRIVATE void refresh_set_uncovered(refresh_row *row, bool uncovered) SYNC_HOLDS(WHEEL);
+CELLAR_PRIVATE void refresher_detach(refresher_row *row, refresher_after *a) SYNC_HOLDS(WHEEL);
+CELLAR_PRIVATE void refresher_row_free(refresher_row *row);
+CELLAR_PRIVATE void refresher_set_uncovered(refresher_row *row, bool uncovered) SYNC_HOLDS(WHEEL);
 /* Give tickets to ready rows. */
-CELLAR_PRIVATE void refresh_dispatch(cellar_refresher *r, refresh_after *a) SYNC_HOLDS(WHEEL);
+CELLAR_PRIVATE void refresher_dispatch(cellar_refresher *r, refresher_after *a) SYNC_HOLDS(WHEEL);
 /* Add a key to a block. The limits are those of cellar_refresh_keys_add. */
-CELLAR_PRIVATE cellar_err refresh_keys_put(cellar_refresh_keys *keys, const void *key, size_t len);
+CELLAR_PRIVATE cellar_err refresher_keys_put(cellar_refresh_keys *keys, const void *key,
+                                             size_t len);
 /* Make rows ready that are due. *next_ms: ms until there is more to do. */
-CELLAR_PRIVATE void refresh_fire(void *refresher, int64_t *next_ms);
+CELLAR_PRIVATE void refresher_fire(void *refresher, int64_t *next_ms);
 /* Run a ticket: at most one step. The `run` of the pool. */
-CELLAR_PRIVATE void refresh_run_job(void *refresher, base_job *j);
+CELLAR_PRIVATE void refresher_run_job(void *refresher, base_job *j);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * refresh_calls: loaders, rows, policies and figures of a refresher.
+ * refresher_calls: loaders, rows, policies and figures of a refresher.
  *
  * WALK       A call checks its arguments and makes the row without the lock; then one short lock
  *            puts it into ring and wheel. A removed row is freed after the lock, when no ticket has
@@ -12,21 +12,21 @@
 #include "base/opts.h"
 #include "policy/policy.h"
 #include "work/cron.h"
-#include "work/refresh.h"
+#include "work/refresher.h"
 
 BASE_SIZE_BEGIN
 
-#define REFRESH_INTERVAL_MAX_MS (INT64_C(366) * 86400000)
-#define REFRESH_IDLE_MAX 1000000u
-#define REFRESH_AT_MAX (6 + CRON_ZONE_MAX) /* "00:00@" and a zone */
+#define REFRESHER_INTERVAL_MAX_MS (INT64_C(366) * 86400000)
+#define REFRESHER_IDLE_MAX 1000000u
+#define REFRESHER_AT_MAX (6 + CRON_ZONE_MAX) /* "00:00@" and a zone */
 
-static cellar_err refresh_check(const cellar_refresher *r)
+static cellar_err refresher_check(const cellar_refresher *r)
 {
     if (r == NULL) { return CELLAR_E_INVAL; }
     return r->forked ? CELLAR_E_FORKED : CELLAR_OK;
 }
 
-static bool refresh_name_ok(const char *name)
+static bool refresher_name_ok(const char *name)
 {
     return name != NULL && *name != '\0' &&
            strnlen(name, CELLAR_NAME_MAX + 1) <= CELLAR_NAME_MAX;
@@ -34,27 +34,28 @@ static bool refresh_name_ok(const char *name)
 
 /* ---- loaders ---- */
 
-static refresh_loader *refresh_find_loader(const cellar_refresher *r, const char *name)
+static refresher_loader *refresher_find_loader(const cellar_refresher *r, const char *name)
     SYNC_HOLDS(WHEEL)
 {
-    refresh_loader *l = r->loaders;
+    refresher_loader *l = r->loaders;
     while (l != NULL && strcmp(l->name, name) != 0) { l = l->next; }
     return l;
 }
 
 /* Put a loader into the list. Rows of its name take it, and are covered as far as is known. */
-static cellar_err refresh_insert_loader(cellar_refresher *r, refresh_loader *l) SYNC_HOLDS(WHEEL)
+static cellar_err refresher_insert_loader(cellar_refresher *r, refresher_loader *l)
+    SYNC_HOLDS(WHEEL)
 {
-    if (refresh_find_loader(r, l->name) != NULL) { return CELLAR_EXISTS; }
+    if (refresher_find_loader(r, l->name) != NULL) { return CELLAR_EXISTS; }
     l->next = r->loaders;
     r->loaders = l;
-    refresh_row *row = r->all;
+    refresher_row *row = r->all;
     for (bool first = true; row != NULL && (first || row != r->all); row = row->next) {
         first = false;
         if (!row->present || strcmp(row->loader_name, l->name) != 0) { continue; }
         row->loader = l;
         if ((row->flags & CELLAR_REFRESH_PATTERN) == 0 || l->lister != NULL) {
-            refresh_set_uncovered(row, false);
+            refresher_set_uncovered(row, false);
         }
     }
     return CELLAR_OK;
@@ -65,24 +66,24 @@ CELLAR_API cellar_err cellar_refresh_loader(cellar_refresher *r, const char *nam
                                             const cellar_refresh_loader_opts *o)
 {
     cellar_refresh_loader_opts full = cellar_refresh_loader_opts_default();
-    cellar_err err = refresh_check(r);
+    cellar_err err = refresher_check(r);
     if (err != CELLAR_OK) { return err; }
     if (o != NULL) { err = base_opts_in(&full, sizeof full, o); }
     if (err != CELLAR_OK) { return err; }
-    if (!refresh_name_ok(name) || fn == NULL) { return CELLAR_E_INVAL; }
+    if (!refresher_name_ok(name) || fn == NULL) { return CELLAR_E_INVAL; }
 #ifdef CELLAR_OMIT_LIMIT
     if (full.limiter != NULL) { return CELLAR_E_UNSUPPORTED; }
 #endif
-    refresh_loader *l = base_alloc(&r->account, BASE_MOD_STORE, sizeof *l, NULL);
+    refresher_loader *l = base_alloc(&r->account, BASE_MOD_STORE, sizeof *l, NULL);
     if (l == NULL) { return CELLAR_E_NOMEM; }
-    *l = (refresh_loader){ .fn = fn, .ctx = ctx, .lister = full.lister,
-                           .lister_ctx = full.lister_ctx, .breaker = full.breaker,
-                           .limiter = full.limiter, .own_breaker = full.breaker == NULL };
+    *l = (refresher_loader){ .fn = fn, .ctx = ctx, .lister = full.lister,
+                             .lister_ctx = full.lister_ctx, .breaker = full.breaker,
+                             .limiter = full.limiter, .own_breaker = full.breaker == NULL };
     memcpy(l->name, name, strlen(name));
     if (l->own_breaker) { err = cellar_breaker_create(r->store, NULL, &l->breaker); }
     if (err == CELLAR_OK) {
         sync_take(WHEEL, &r->lock);
-        err = refresh_insert_loader(r, l);
+        err = refresher_insert_loader(r, l);
         sync_drop(WHEEL, &r->lock);
     }
     if (err != CELLAR_OK) {
@@ -98,15 +99,15 @@ CELLAR_API cellar_err cellar_refresh_keys_add(cellar_refresh_keys *keys, const v
     if (keys == NULL || key == NULL || key_len == 0 || key_len > CELLAR_KEY_MAX) {
         return CELLAR_E_INVAL;
     }
-    return refresh_keys_put(keys, key, key_len);
+    return refresher_keys_put(keys, key, key_len);
 }
 
 /* ---- rows ---- */
 
-static refresh_row *refresh_find(const cellar_refresher *r, const cellar *c, const void *key,
-                                 size_t len) SYNC_HOLDS(WHEEL)
+static refresher_row *refresher_find(const cellar_refresher *r, const cellar *c, const void *key,
+                                     size_t len) SYNC_HOLDS(WHEEL)
 {
-    refresh_row *row = r->all;
+    refresher_row *row = r->all;
     for (bool first = true; row != NULL && (first || row != r->all); row = row->next) {
         first = false;
         if (row->present && row->c == c && row->key_len == len &&
@@ -118,7 +119,7 @@ static refresh_row *refresh_find(const cellar_refresher *r, const cellar *c, con
 }
 
 /* Hash the key for the phase: the same value in every process. */
-static uint64_t refresh_hash(const char *key, size_t len)
+static uint64_t refresher_hash(const char *key, size_t len)
 {
     uint64_t h = len;
     for (size_t i = 0; i < len; i++) { h = base_mix64(h ^ (unsigned char)key[i]); }
@@ -126,10 +127,11 @@ static uint64_t refresh_hash(const char *key, size_t len)
 }
 
 /* Read "HH:MM@zone" of `len` bytes. */
-static cellar_err refresh_at_in(cellar_refresher *r, const char *at, size_t len, refresh_row *row)
+static cellar_err refresher_at_in(cellar_refresher *r, const char *at, size_t len,
+                                  refresher_row *row)
 {
     char zone[CRON_ZONE_MAX + 1] = "";
-    const bool form = len >= 6 && len <= REFRESH_AT_MAX && at[2] == ':' && at[5] == '@';
+    const bool form = len >= 6 && len <= REFRESHER_AT_MAX && at[2] == ':' && at[5] == '@';
     for (unsigned i = 0; form && i < 5; i++) {
         if (i != 2 && (at[i] < '0' || at[i] > '9')) { return CELLAR_E_INVAL; }
     }
@@ -142,20 +144,21 @@ static cellar_err refresh_at_in(cellar_refresher *r, const char *at, size_t len,
     return cron_zone_open(&r->account.hooks, zone, &row->zone);
 }
 
-typedef struct refresh_spec { /* a row to be made */
+typedef struct refresher_spec { /* a row to be made */
     cellar *c;
     cellar_bytes prefix, key; /* prefix: put before the key */
     cellar_bytes loader, at;
     int64_t interval_ms;
     uint32_t flags;           /* CELLAR_REFRESH_PATTERN, _POLICY */
     cellar_refresh_opts o;
-} refresh_spec;
+} refresher_spec;
 
 /* Make a row that is in no list yet. */
-static cellar_err refresh_row_make(cellar_refresher *r, const refresh_spec *s, refresh_row **out)
+static cellar_err refresher_row_make(cellar_refresher *r, const refresher_spec *s,
+                                     refresher_row **out)
 {
     const size_t len = s->prefix.len + s->key.len;
-    refresh_row *row = base_alloc(&r->account, BASE_MOD_STORE, sizeof *row + len + 1, NULL);
+    refresher_row *row = base_alloc(&r->account, BASE_MOD_STORE, sizeof *row + len + 1, NULL);
     if (row == NULL) { return CELLAR_E_NOMEM; }
     memset(row, 0, sizeof *row);
     row->of = r;
@@ -178,13 +181,13 @@ static cellar_err refresh_row_make(cellar_refresher *r, const refresh_spec *s, r
     row->keys.account = &r->account;
     cellar_err err = CELLAR_OK;
     if ((s->flags & CELLAR_REFRESH_PATTERN) == 0) {
-        err = refresh_keys_put(&row->keys, row->key, len);
+        err = refresher_keys_put(&row->keys, row->key, len);
     }
     if (err == CELLAR_OK && s->at.len != 0) {
-        err = refresh_at_in(r, s->at.data, s->at.len, row);
+        err = refresher_at_in(r, s->at.data, s->at.len, row);
     }
     if (err != CELLAR_OK) {
-        refresh_row_free(row);
+        refresher_row_free(row);
         return err;
     }
     *out = row;
@@ -192,49 +195,49 @@ static cellar_err refresh_row_make(cellar_refresher *r, const refresh_spec *s, r
 }
 
 /* Put a row into the ring and arm it. */
-static cellar_err refresh_insert(refresh_row *row, refresh_time now) SYNC_HOLDS(WHEEL)
+static cellar_err refresher_insert(refresher_row *row, refresher_time now) SYNC_HOLDS(WHEEL)
 {
     cellar_refresher *r = row->of;
-    if (refresh_find(r, row->c, row->key, row->key_len) != NULL) { return CELLAR_EXISTS; }
+    if (refresher_find(r, row->c, row->key, row->key_len) != NULL) { return CELLAR_EXISTS; }
     if (r->count[STATS_REFRESHER_ROWS] >= r->max_rows) {
         r->count[STATS_REFRESHER_REJECTED_LIMIT]++;
         return CELLAR_E_LIMIT;
     }
-    const uint64_t hash = refresh_hash(row->key, row->key_len);
+    const uint64_t hash = refresher_hash(row->key, row->key_len);
     row->start_ms = now.mono_ms + (int64_t)(hash % (uint64_t)row->interval_ms);
     row->id = ++r->last_id;
     row->refs = 1;
     row->present = true;
-    refresh_row *first = r->all != NULL ? r->all : row;
+    refresher_row *first = r->all != NULL ? r->all : row;
     row->next = first;
     row->prev = r->all != NULL ? first->prev : row;
     row->prev->next = row;
     first->prev = row;
     r->all = first;
-    row->loader = refresh_find_loader(r, row->loader_name);
+    row->loader = refresher_find_loader(r, row->loader_name);
     r->count[STATS_REFRESHER_ROWS]++;
     r->count[STATS_REFRESHER_KEYS] += row->keys.count;
     r->count[STATS_REFRESHER_SHORT_TTLS] += (row->flags & CELLAR_REFRESH_SHORT_TTL) != 0;
     const bool pattern = (row->flags & CELLAR_REFRESH_PATTERN) != 0;
-    refresh_set_uncovered(row, row->loader == NULL || (pattern && row->loader->lister == NULL));
-    refresh_begin(row, now);
+    refresher_set_uncovered(row, row->loader == NULL || (pattern && row->loader->lister == NULL));
+    refresher_begin(row, now);
     return CELLAR_OK;
 }
 
-static cellar_err refresh_add_row(cellar_refresher *r, const refresh_spec *s)
+static cellar_err refresher_add_row(cellar_refresher *r, const refresher_spec *s)
 {
-    refresh_row *row;
-    cellar_err err = refresh_row_make(r, s, &row);
+    refresher_row *row;
+    cellar_err err = refresher_row_make(r, s, &row);
     if (err != CELLAR_OK) { return err; }
     const bool brief = (row->flags & CELLAR_REFRESH_SHORT_TTL) != 0;
-    const refresh_time now = refresh_now(r);
-    refresh_after a;
-    refresh_after_init(&a);
+    const refresher_time now = refresher_now(r);
+    refresher_after a;
+    refresher_after_init(&a);
     sync_take(WHEEL, &r->lock);
-    err = refresh_insert(row, now);
+    err = refresher_insert(row, now);
     sync_drop(WHEEL, &r->lock);
     if (err != CELLAR_OK) {
-        refresh_row_free(row);
+        refresher_row_free(row);
         return err;
     }
     if (brief) {
@@ -242,30 +245,30 @@ static cellar_err refresh_add_row(cellar_refresher *r, const refresh_spec *s)
                  "the TTL of a row is below twice its interval: one failure loses a value");
     }
     a.ring = true;
-    refresh_settle(r, &a);
+    refresher_settle(r, &a);
     return CELLAR_OK;
 }
 
 /* Copy and check what the caller of an add gives. */
-static cellar_err refresh_spec_in(const cellar_refresher *r, const char *loader,
-                                  const cellar_refresh_opts *o, refresh_spec *s)
+static cellar_err refresher_spec_in(const cellar_refresher *r, const char *loader,
+                                    const cellar_refresh_opts *o, refresher_spec *s)
 {
-    cellar_err err = refresh_check(r);
+    cellar_err err = refresher_check(r);
     if (err != CELLAR_OK) { return err; }
     s->o = cellar_refresh_opts_default();
     if (o != NULL) { err = base_opts_in(&s->o, sizeof s->o, o); }
     if (err != CELLAR_OK) { return err; }
     const cellar_refresh_opts *f = &s->o;
-    if (s->c == NULL || s->key.data == NULL || s->key.len == 0 || !refresh_name_ok(loader) ||
-        s->interval_ms < 1 || s->interval_ms > REFRESH_INTERVAL_MAX_MS || f->ttl_ms < 0 ||
+    if (s->c == NULL || s->key.data == NULL || s->key.len == 0 || !refresher_name_ok(loader) ||
+        s->interval_ms < 1 || s->interval_ms > REFRESHER_INTERVAL_MAX_MS || f->ttl_ms < 0 ||
         f->negative_ttl_ms < 0 || f->stale_ms < 0 || f->stale_ms > (int64_t)UINT32_MAX ||
-        (unsigned)f->priority > CELLAR_REFRESH_HIGH || f->stop_idle > REFRESH_IDLE_MAX ||
+        (unsigned)f->priority > CELLAR_REFRESH_HIGH || f->stop_idle > REFRESHER_IDLE_MAX ||
         (f->at != NULL && f->ttl_ms == 0)) {
         return CELLAR_E_INVAL;
     }
     s->loader = (cellar_bytes){ loader, strlen(loader) };
     if (f->at != NULL) {
-        s->at = (cellar_bytes){ f->at, strnlen(f->at, REFRESH_AT_MAX + 1) };
+        s->at = (cellar_bytes){ f->at, strnlen(f->at, REFRESHER_AT_MAX + 1) };
         if (s->at.len == 0) { return CELLAR_E_INVAL; }
     }
     return CELLAR_OK;
@@ -275,10 +278,10 @@ CELLAR_API cellar_err cellar_refresh_add(cellar_refresher *r, cellar *c, const v
                                          size_t key_len, const char *loader, int64_t interval_ms,
                                          const cellar_refresh_opts *o)
 {
-    refresh_spec s = { .c = c, .key = { key, key_len }, .interval_ms = interval_ms };
-    const cellar_err err = refresh_spec_in(r, loader, o, &s);
+    refresher_spec s = { .c = c, .key = { key, key_len }, .interval_ms = interval_ms };
+    const cellar_err err = refresher_spec_in(r, loader, o, &s);
     if (err != CELLAR_OK) { return err; }
-    return key_len <= CELLAR_KEY_MAX ? refresh_add_row(r, &s) : CELLAR_E_INVAL;
+    return key_len <= CELLAR_KEY_MAX ? refresher_add_row(r, &s) : CELLAR_E_INVAL;
 }
 
 CELLAR_API cellar_err cellar_refresh_add_pattern(cellar_refresher *r, cellar *c,
@@ -287,34 +290,34 @@ CELLAR_API cellar_err cellar_refresh_add_pattern(cellar_refresher *r, cellar *c,
                                                  const cellar_refresh_opts *o)
 {
     const size_t len = pattern != NULL ? strnlen(pattern, CELLAR_PATTERN_MAX + 1) : 0;
-    refresh_spec s = { .c = c, .key = { pattern, len }, .interval_ms = interval_ms,
-                       .flags = CELLAR_REFRESH_PATTERN };
-    const cellar_err err = refresh_spec_in(r, loader, o, &s);
+    refresher_spec s = { .c = c, .key = { pattern, len }, .interval_ms = interval_ms,
+                         .flags = CELLAR_REFRESH_PATTERN };
+    const cellar_err err = refresher_spec_in(r, loader, o, &s);
     if (err != CELLAR_OK) { return err; }
-    return len <= CELLAR_PATTERN_MAX ? refresh_add_row(r, &s) : CELLAR_E_INVAL;
+    return len <= CELLAR_PATTERN_MAX ? refresher_add_row(r, &s) : CELLAR_E_INVAL;
 }
 
 /* ---- remove ---- */
 
 /* Wait until no ticket has a removed row, and give the caller's reference back. */
-static cellar_err refresh_wait_row(refresh_row *row)
+static cellar_err refresher_wait_row(refresher_row *row)
 {
     cellar_refresher *r = row->of;
     const uint64_t until_ns = base_now_ns() + (uint64_t)r->close_ms * 1000000u;
     cellar_err err = CELLAR_PENDING;
     while (err == CELLAR_PENDING) {
-        refresh_after a;
-        refresh_after_init(&a);
+        refresher_after a;
+        refresher_after_init(&a);
         sync_take(WHEEL, &r->lock);
         const uint32_t ended = base_load_acq(&r->ended);
-        if (row->state != REFRESH_RUNNING || refresh_is_mine(r, row)) {
+        if (row->state != REFRESHER_RUNNING || refresher_is_mine(r, row)) {
             err = CELLAR_OK;
         } else if (base_now_ns() >= until_ns) {
             err = CELLAR_E_BUSY;
         }
-        if (err != CELLAR_PENDING) { refresh_unref(row, &a); }
+        if (err != CELLAR_PENDING) { refresher_unref(row, &a); }
         sync_drop(WHEEL, &r->lock);
-        refresh_settle(r, &a);
+        refresher_settle(r, &a);
         if (err == CELLAR_PENDING) { (void)sync_wait(&r->ended, ended, until_ns); }
     }
     return err;
@@ -323,37 +326,37 @@ static cellar_err refresh_wait_row(refresh_row *row)
 CELLAR_API cellar_err cellar_refresh_remove(cellar_refresher *r, cellar *c, const void *key,
                                             size_t key_len)
 {
-    const cellar_err err = refresh_check(r);
+    const cellar_err err = refresher_check(r);
     if (err != CELLAR_OK) { return err; }
     if (c == NULL || key == NULL) { return CELLAR_E_INVAL; }
-    refresh_after a;
-    refresh_after_init(&a);
+    refresher_after a;
+    refresher_after_init(&a);
     sync_take(WHEEL, &r->lock);
-    refresh_row *row = refresh_find(r, c, key, key_len);
+    refresher_row *row = refresher_find(r, c, key, key_len);
     if (row != NULL) {
         row->refs++;
-        refresh_detach(row, &a);
+        refresher_detach(row, &a);
     }
     sync_drop(WHEEL, &r->lock);
-    return row != NULL ? refresh_wait_row(row) : CELLAR_E_NOT_FOUND;
+    return row != NULL ? refresher_wait_row(row) : CELLAR_E_NOT_FOUND;
 }
 
 /* ---- policies ---- */
 
-typedef struct refresh_policies { /* one call of cellar_refresh_add_policies */
+typedef struct refresher_policies { /* one call of cellar_refresh_add_policies */
     cellar_refresher *r;
     cellar *c;
     size_t count;
     cellar_err err;
-} refresh_policies;
+} refresher_policies;
 
-static bool refresh_add_rule(const cache_refresh_rule *rule, void *ctx)
+static bool refresher_add_rule(const cache_refresh_rule *rule, void *ctx)
 {
-    refresh_policies *p = ctx;
+    refresher_policies *p = ctx;
     char prefix[CELLAR_PATTERN_MAX + 1];
-    refresh_spec s = { .c = p->c, .key = rule->pattern, .loader = rule->loader, .at = rule->at,
-                       .interval_ms = BASE_MIN(rule->refresh_ms, REFRESH_INTERVAL_MAX_MS),
-                       .flags = CELLAR_REFRESH_POLICY, .o = cellar_refresh_opts_default() };
+    refresher_spec s = { .c = p->c, .key = rule->pattern, .loader = rule->loader, .at = rule->at,
+                         .interval_ms = BASE_MIN(rule->refresh_ms, REFRESHER_INTERVAL_MAX_MS),
+                         .flags = CELLAR_REFRESH_POLICY, .o = cellar_refresh_opts_default() };
     s.o.ttl_ms = rule->ttl_ms != CELLAR_TTL_NONE ? rule->ttl_ms : 0;
     s.o.priority = (cellar_refresh_priority)rule->priority;
     if (!rule->is_key) {
@@ -365,7 +368,7 @@ static bool refresh_add_rule(const cache_refresh_rule *rule, void *ctx)
         if (from[len - 1] != rule->separator) { prefix[len++] = rule->separator; }
         s.prefix = (cellar_bytes){ prefix, len };
     }
-    const cellar_err err = refresh_add_row(p->r, &s);
+    const cellar_err err = refresher_add_row(p->r, &s);
     p->count += err == CELLAR_OK;
     if (err != CELLAR_EXISTS) { p->err = err; }
     return p->err == CELLAR_OK;
@@ -373,12 +376,12 @@ static bool refresh_add_rule(const cache_refresh_rule *rule, void *ctx)
 
 /* Remove one row that came from the policies of `c`, as cellar_refresh_remove does. E_NOT_FOUND:
  * there is none. */
-static cellar_err refresh_drop_rule(cellar_refresher *r, const cellar *c)
+static cellar_err refresher_drop_rule(cellar_refresher *r, const cellar *c)
 {
-    refresh_after a;
-    refresh_after_init(&a);
+    refresher_after a;
+    refresher_after_init(&a);
     sync_take(WHEEL, &r->lock);
-    refresh_row *row = r->all, *found = NULL;
+    refresher_row *row = r->all, *found = NULL;
     for (bool first = true; row != NULL && (first || row != r->all); row = row->next) {
         first = false;
         if (row->present && row->c == c && (row->flags & CELLAR_REFRESH_POLICY) != 0) {
@@ -388,37 +391,37 @@ static cellar_err refresh_drop_rule(cellar_refresher *r, const cellar *c)
     }
     if (found != NULL) {
         found->refs++;
-        refresh_detach(found, &a);
+        refresher_detach(found, &a);
     }
     sync_drop(WHEEL, &r->lock);
-    return found != NULL ? refresh_wait_row(found) : CELLAR_E_NOT_FOUND;
+    return found != NULL ? refresher_wait_row(found) : CELLAR_E_NOT_FOUND;
 }
 
 CELLAR_API cellar_err cellar_refresh_add_policies(cellar_refresher *r, cellar *c, size_t *count)
 {
     if (count != NULL) { *count = 0; }
-    cellar_err err = refresh_check(r);
+    cellar_err err = refresher_check(r);
     if (err != CELLAR_OK) { return err; }
     if (c == NULL) { return CELLAR_E_INVAL; }
-    do { err = refresh_drop_rule(r, c); } while (err == CELLAR_OK);
+    do { err = refresher_drop_rule(r, c); } while (err == CELLAR_OK);
     if (err != CELLAR_E_NOT_FOUND) { return err; }
-    refresh_policies p = { .r = r, .c = c };
-    cache_refresh_rules(c, refresh_add_rule, &p);
+    refresher_policies p = { .r = r, .c = c };
+    cache_refresh_rules(c, refresher_add_rule, &p);
     if (count != NULL) { *count = p.count; }
     return p.err;
 }
 
 /* ---- list ---- */
 
-static int64_t refresh_age(int64_t ms, int64_t now_ms)
+static int64_t refresher_age(int64_t ms, int64_t now_ms)
 {
     return ms >= 0 ? BASE_MAX(now_ms - ms, 0) : -1;
 }
 
-static void refresh_describe(const refresh_row *row, int64_t now_ms, cellar_refresh_info *out)
+static void refresher_describe(const refresher_row *row, int64_t now_ms, cellar_refresh_info *out)
     SYNC_HOLDS(WHEEL)
 {
-    const bool runs = row->state != REFRESH_IDLE;
+    const bool runs = row->state != REFRESHER_IDLE;
     *out = cellar_refresh_info_default();
     out->c = row->c;
     out->key = row->key;
@@ -427,8 +430,8 @@ static void refresh_describe(const refresh_row *row, int64_t now_ms, cellar_refr
     out->interval_ms = row->interval_ms;
     out->ttl_ms = row->ttl_ms;
     out->next_ms = runs ? 0 : BASE_MAX(row->timer.due_ms - now_ms, 0);
-    out->ok_age_ms = refresh_age(row->ok_ms, now_ms);
-    out->failed_age_ms = refresh_age(row->failed_ms, now_ms);
+    out->ok_age_ms = refresher_age(row->ok_ms, now_ms);
+    out->failed_age_ms = refresher_age(row->failed_ms, now_ms);
     out->ok = row->ok;
     out->failed = row->failed;
     out->skipped = row->skipped;
@@ -442,15 +445,15 @@ static void refresh_describe(const refresh_row *row, int64_t now_ms, cellar_refr
 }
 
 /* Take a reference to the first present row with an id above `id`; NULL: there is none. */
-static refresh_row *refresh_after_id(cellar_refresher *r, uint64_t id, int64_t now_ms,
-                                     cellar_refresh_info *out) SYNC_HOLDS(WHEEL)
+static refresher_row *refresher_after_id(cellar_refresher *r, uint64_t id, int64_t now_ms,
+                                         cellar_refresh_info *out) SYNC_HOLDS(WHEEL)
 {
-    refresh_row *row = r->all;
+    refresher_row *row = r->all;
     for (bool first = true; row != NULL && (first || row != r->all); row = row->next) {
         first = false;
         if (!row->present || row->id <= id) { continue; }
         row->refs++;
-        refresh_describe(row, now_ms, out);
+        refresher_describe(row, now_ms, out);
         return row;
     }
     return NULL;
@@ -458,32 +461,32 @@ static refresh_row *refresh_after_id(cellar_refresher *r, uint64_t id, int64_t n
 
 CELLAR_API cellar_err cellar_refresh_list(cellar_refresher *r, cellar_refresh_list_fn fn, void *ctx)
 {
-    const cellar_err err = refresh_check(r);
+    const cellar_err err = refresher_check(r);
     if (err != CELLAR_OK) { return err; }
     if (fn == NULL) { return CELLAR_E_INVAL; }
-    const int64_t now_ms = refresh_now(r).mono_ms;
+    const int64_t now_ms = refresher_now(r).mono_ms;
     uint64_t id = 0;
     for (bool more = true; more;) {
         cellar_refresh_info info;
-        refresh_after a;
-        refresh_after_init(&a);
+        refresher_after a;
+        refresher_after_init(&a);
         sync_take(WHEEL, &r->lock);
-        refresh_row *row = refresh_after_id(r, id, now_ms, &info);
+        refresher_row *row = refresher_after_id(r, id, now_ms, &info);
         sync_drop(WHEEL, &r->lock);
         if (row == NULL) { break; }
         id = row->id;
         more = fn(&info, ctx);
         sync_take(WHEEL, &r->lock);
-        refresh_unref(row, &a);
+        refresher_unref(row, &a);
         sync_drop(WHEEL, &r->lock);
-        refresh_settle(r, &a);
+        refresher_settle(r, &a);
     }
     return CELLAR_OK;
 }
 
 /* ---- figures ---- */
 
-static void refresh_figures(cellar_refresher *r, uint64_t v[STATS_REFRESHER_COUNT])
+static void refresher_figures(cellar_refresher *r, uint64_t v[STATS_REFRESHER_COUNT])
 {
     sync_take(WHEEL, &r->lock);
     memcpy(v, r->count, sizeof r->count);
@@ -496,7 +499,7 @@ static void refresh_figures(cellar_refresher *r, uint64_t v[STATS_REFRESHER_COUN
     }
     v[STATS_REFRESHER_SUCCESS_PPM] = all != 0 ? (uint64_t)(1e6 * (double)ok / (double)all)
                                               : 1000000;
-    v[STATS_REFRESHER_BYTES] = base_load_rlx(&r->account.used) + REFRESH_BYTES;
+    v[STATS_REFRESHER_BYTES] = base_load_rlx(&r->account.used) + REFRESHER_BYTES;
 }
 
 _Static_assert(STATS_REFRESHER_COUNT * sizeof(uint64_t) ==
@@ -507,7 +510,7 @@ CELLAR_API cellar_err cellar_refresher_stats_get(cellar_refresher *r, cellar_ref
 {
     if (r == NULL || out == NULL) { return CELLAR_E_INVAL; }
     uint64_t v[STATS_REFRESHER_COUNT];
-    refresh_figures(r, v);
+    refresher_figures(r, v);
     cellar_refresher_stats full = { .struct_size = sizeof full };
     memcpy((unsigned char *)&full + offsetof(cellar_refresher_stats, ok), v, sizeof v);
     return base_opts_out(out, &full, sizeof full);
@@ -515,13 +518,13 @@ CELLAR_API cellar_err cellar_refresher_stats_get(cellar_refresher *r, cellar_ref
 
 #ifndef CELLAR_OMIT_TEXT
 /* Write the figures as Prometheus text, or as JSON. */
-static cellar_err refresh_text_write(cellar_refresher *r, bool json, char *buf, size_t buf_cap,
-                                     size_t *text_len)
+static cellar_err refresher_text_write(cellar_refresher *r, bool json, char *buf, size_t buf_cap,
+                                       size_t *text_len)
 {
     if (text_len != NULL) { *text_len = 0; }
     if (r == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
     uint64_t v[STATS_REFRESHER_COUNT];
-    refresh_figures(r, v);
+    refresher_figures(r, v);
     sync_take(WHEEL, &r->lock);
     const stats_waits late = r->late;
     sync_drop(WHEEL, &r->lock);
@@ -533,13 +536,13 @@ static cellar_err refresh_text_write(cellar_refresher *r, bool json, char *buf, 
 CELLAR_API cellar_err cellar_refresher_metrics_write(cellar_refresher *r, char *buf, size_t buf_cap,
                                                      size_t *text_len)
 {
-    return refresh_text_write(r, false, buf, buf_cap, text_len);
+    return refresher_text_write(r, false, buf, buf_cap, text_len);
 }
 
 CELLAR_API cellar_err cellar_refresher_stats_json(cellar_refresher *r, char *buf, size_t buf_cap,
                                                   size_t *text_len)
 {
-    return refresh_text_write(r, true, buf, buf_cap, text_len);
+    return refresher_text_write(r, true, buf, buf_cap, text_len);
 }
 #endif
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * refresh: rows that are due become ready; tickets list their keys and load them.
+ * refresher: rows that are due become ready; tickets list their keys and load them.
  *
  * WALK       timer -> READY -> step "list": namespace off? idle? lister -> all keys pending ->
  *            step "load" for each pending key -> end of the run: keys that failed stay pending, the
@@ -10,8 +10,8 @@
  * CLOCK      Intervals follow the monotonic clock, `at` the wall clock. A step of the wall clock by
  *            more than a second computes `at` again.
  * LOCKING    refresh.h. Steps run without the lock.
- * LIMITS     REFRESH_SLICE timers for each call of refresh_fire. */
-#include "work/refresh.h"
+ * LIMITS     REFRESHER_SLICE timers for each call of refresher_fire. */
+#include "work/refresher.h"
 
 #include <string.h>
 
@@ -23,15 +23,15 @@
 
 BASE_SIZE_BEGIN
 
-#define REFRESH_SLICE 1024u
-#define REFRESH_STEP_MS 1000      /* a larger move of the wall clock is a step */
-#define REFRESH_TRIES 16
-#define REFRESH_BACKOFF_MS 1000   /* bound of the first pause after a failure */
-#define REFRESH_BACKOFF_SHIFT 20u /* largest doubling */
-#define REFRESH_BLOCK_MIN 256u
-#define REFRESH_BLOCK_MAX ((size_t)16 << 20)
+#define REFRESHER_SLICE 1024u
+#define REFRESHER_STEP_MS 1000      /* a larger move of the wall clock is a step */
+#define REFRESHER_TRIES 16
+#define REFRESHER_BACKOFF_MS 1000   /* bound of the first pause after a failure */
+#define REFRESHER_BACKOFF_SHIFT 20u /* largest doubling */
+#define REFRESHER_BLOCK_MIN 256u
+#define REFRESHER_BLOCK_MAX ((size_t)16 << 20)
 
-CELLAR_PRIVATE refresh_time refresh_now(const cellar_refresher *r)
+CELLAR_PRIVATE refresher_time refresher_now(const cellar_refresher *r)
 {
     int64_t wall_ms, mono_ms = base_now_ms(&r->clock), before_ms;
     int tries = 0;
@@ -39,31 +39,31 @@ CELLAR_PRIVATE refresh_time refresh_now(const cellar_refresher *r)
         before_ms = mono_ms;
         wall_ms = r->wall_clock != NULL ? r->wall_clock(r->clock.ctx) : base_wall_ms();
         mono_ms = base_now_ms(&r->clock);
-    } while (mono_ms - before_ms > REFRESH_STEP_MS / 4 && ++tries < REFRESH_TRIES);
-    return (refresh_time){ BASE_MAX(mono_ms, 0), BASE_MAX(wall_ms, 0) };
+    } while (mono_ms - before_ms > REFRESHER_STEP_MS / 4 && ++tries < REFRESHER_TRIES);
+    return (refresher_time){ BASE_MAX(mono_ms, 0), BASE_MAX(wall_ms, 0) };
 }
 
 /* ---- keys ---- */
 
-static size_t refresh_key_bytes(size_t len)
+static size_t refresher_key_bytes(size_t len)
 {
-    return (size_t)base_round_up(sizeof(refresh_key) + len, _Alignof(refresh_key));
+    return (size_t)base_round_up(sizeof(refresher_key) + len, _Alignof(refresher_key));
 }
 
-static refresh_key *refresh_key_at(const cellar_refresh_keys *keys, size_t at)
+static refresher_key *refresher_key_at(const cellar_refresh_keys *keys, size_t at)
 {
-    return (refresh_key *)(void *)(keys->block + at);
+    return (refresher_key *)(void *)(keys->block + at);
 }
 
-CELLAR_PRIVATE cellar_err refresh_keys_put(cellar_refresh_keys *keys, const void *key, size_t len)
+CELLAR_PRIVATE cellar_err refresher_keys_put(cellar_refresh_keys *keys, const void *key, size_t len)
 {
-    const size_t bytes = refresh_key_bytes(len);
-    if (keys->count >= CELLAR_REFRESH_KEYS_MAX || keys->used + bytes > REFRESH_BLOCK_MAX) {
+    const size_t bytes = refresher_key_bytes(len);
+    if (keys->count >= CELLAR_REFRESH_KEYS_MAX || keys->used + bytes > REFRESHER_BLOCK_MAX) {
         keys->rejected++;
         return CELLAR_E_LIMIT;
     }
     if (keys->used + bytes > keys->cap) {
-        const size_t cap = BASE_MAX(keys->cap * 2, BASE_MAX(bytes, REFRESH_BLOCK_MIN));
+        const size_t cap = BASE_MAX(keys->cap * 2, BASE_MAX(bytes, REFRESHER_BLOCK_MIN));
         unsigned char *block = base_alloc(keys->account, BASE_MOD_STORE, cap, NULL);
         if (block == NULL) { return CELLAR_E_NOMEM; }
         if (keys->used != 0) { memcpy(block, keys->block, keys->used); }
@@ -71,15 +71,15 @@ CELLAR_PRIVATE cellar_err refresh_keys_put(cellar_refresh_keys *keys, const void
         keys->block = block;
         keys->cap = cap;
     }
-    refresh_key *k = refresh_key_at(keys, keys->used);
-    *k = (refresh_key){ .len = (uint32_t)len };
+    refresher_key *k = refresher_key_at(keys, keys->used);
+    *k = (refresher_key){ .len = (uint32_t)len };
     memcpy(k + 1, key, len);
     keys->used += bytes;
     keys->count++;
     return CELLAR_OK;
 }
 
-static void refresh_keys_free(cellar_refresh_keys *keys)
+static void refresher_keys_free(cellar_refresh_keys *keys)
 {
     base_free(keys->account, BASE_MOD_STORE, keys->block, keys->cap);
     *keys = (cellar_refresh_keys){ .account = keys->account };
@@ -87,16 +87,16 @@ static void refresh_keys_free(cellar_refresh_keys *keys)
 
 /* ---- after the lock ---- */
 
-CELLAR_PRIVATE void refresh_after_init(refresh_after *a)
+CELLAR_PRIVATE void refresher_after_init(refresher_after *a)
 {
-    *a = (refresh_after){ .first = NULL };
+    *a = (refresher_after){ .first = NULL };
     a->end = &a->first;
 }
 
-CELLAR_PRIVATE void refresh_settle(cellar_refresher *r, refresh_after *a)
+CELLAR_PRIVATE void refresher_settle(cellar_refresher *r, refresher_after *a)
 {
     while (a->first != NULL) {
-        refresh_ticket *t = (refresh_ticket *)(void *)a->first; /* its first field */
+        refresher_ticket *t = (refresher_ticket *)(void *)a->first; /* its first field */
         a->first = a->first->next;
         if (base_pool_push(&r->ticker.pool, &t->queued)) { continue; }
         sync_take(WHEEL, &r->lock); /* a close stopped the pool: its row stays ready */
@@ -105,18 +105,18 @@ CELLAR_PRIVATE void refresh_settle(cellar_refresher *r, refresh_after *a)
         sync_drop(WHEEL, &r->lock);
     }
     while (a->ended != NULL) {
-        refresh_row *row = a->ended;
+        refresher_row *row = a->ended;
         a->ended = row->next_ready;
-        refresh_row_free(row);
+        refresher_row_free(row);
     }
     if (a->ring) { work_ticker_ring(&r->ticker); }
 }
 
-CELLAR_PRIVATE bool refresh_is_mine(const cellar_refresher *r, const refresh_row *row)
+CELLAR_PRIVATE bool refresher_is_mine(const cellar_refresher *r, const refresher_row *row)
 {
     const int32_t tid = base_thread_id();
     for (uint32_t i = 0; i < r->max_parallel; i++) {
-        const refresh_ticket *t = &r->ticket[i];
+        const refresher_ticket *t = &r->ticket[i];
         if (t->tid == tid && (row == NULL || t->row == row)) { return true; }
     }
     return false;
@@ -124,15 +124,15 @@ CELLAR_PRIVATE bool refresh_is_mine(const cellar_refresher *r, const refresh_row
 
 /* ---- rows ---- */
 
-CELLAR_PRIVATE void refresh_row_free(refresh_row *row)
+CELLAR_PRIVATE void refresher_row_free(refresher_row *row)
 {
     base_account *account = &row->of->account;
     base_tz_close(row->zone);
-    refresh_keys_free(&row->keys);
+    refresher_keys_free(&row->keys);
     base_free(account, BASE_MOD_STORE, row, sizeof *row + row->key_len + 1);
 }
 
-CELLAR_PRIVATE void refresh_unref(refresh_row *row, refresh_after *a)
+CELLAR_PRIVATE void refresher_unref(refresher_row *row, refresher_after *a)
 {
     cellar_refresher *r = row->of;
     if (--row->refs != 0) { return; }
@@ -144,7 +144,7 @@ CELLAR_PRIVATE void refresh_unref(refresh_row *row, refresh_after *a)
     a->ended = row;
 }
 
-CELLAR_PRIVATE void refresh_set_uncovered(refresh_row *row, bool uncovered)
+CELLAR_PRIVATE void refresher_set_uncovered(refresher_row *row, bool uncovered)
 {
     row->of->count[STATS_REFRESHER_UNCOVERED] -= row->uncovered;
     row->of->count[STATS_REFRESHER_UNCOVERED] += uncovered;
@@ -152,12 +152,12 @@ CELLAR_PRIVATE void refresh_set_uncovered(refresh_row *row, bool uncovered)
 }
 
 /* Take the row out of the queue of its priority. */
-static void refresh_unready(refresh_row *row) SYNC_HOLDS(WHEEL)
+static void refresher_unready(refresher_row *row) SYNC_HOLDS(WHEEL)
 {
     cellar_refresher *r = row->of;
     const unsigned level = (unsigned)row->priority - 1;
-    refresh_row *before = NULL;
-    for (refresh_row *at = r->ready_first[level]; at != row; at = at->next_ready) { before = at; }
+    refresher_row *before = NULL;
+    for (refresher_row *at = r->ready_first[level]; at != row; at = at->next_ready) { before = at; }
     if (before != NULL) {
         before->next_ready = row->next_ready;
     } else {
@@ -165,22 +165,22 @@ static void refresh_unready(refresh_row *row) SYNC_HOLDS(WHEEL)
     }
     if (r->ready_last[level] == row) { r->ready_last[level] = before; }
     r->count[STATS_REFRESHER_DUE]--;
-    row->state = REFRESH_IDLE;
+    row->state = REFRESHER_IDLE;
 }
 
-CELLAR_PRIVATE void refresh_detach(refresh_row *row, refresh_after *a)
+CELLAR_PRIVATE void refresher_detach(refresher_row *row, refresher_after *a)
 {
-    if (row->state == REFRESH_READY) { refresh_unready(row); }
+    if (row->state == REFRESHER_READY) { refresher_unready(row); }
     wheel_cancel(&row->of->wheel, &row->timer);
     row->present = false;
     row->of->count[STATS_REFRESHER_ROWS]--;
-    refresh_set_uncovered(row, false);
-    refresh_unref(row, a);
+    refresher_set_uncovered(row, false);
+    refresher_unref(row, a);
 }
 
-CELLAR_PRIVATE void refresh_dispatch(cellar_refresher *r, refresh_after *a)
+CELLAR_PRIVATE void refresher_dispatch(cellar_refresher *r, refresher_after *a)
 {
-    refresh_ticket *t = r->free_tickets;
+    refresher_ticket *t = r->free_tickets;
     if (t == NULL || r->closing) { return; }
     r->free_tickets = t->next;
     t->queued.next = NULL;
@@ -188,11 +188,11 @@ CELLAR_PRIVATE void refresh_dispatch(cellar_refresher *r, refresh_after *a)
     a->end = &t->queued.next;
 }
 
-static void refresh_ready(refresh_row *row, refresh_after *a) SYNC_HOLDS(WHEEL)
+static void refresher_ready(refresher_row *row, refresher_after *a) SYNC_HOLDS(WHEEL)
 {
     cellar_refresher *r = row->of;
     const unsigned level = (unsigned)row->priority - 1;
-    row->state = REFRESH_READY;
+    row->state = REFRESHER_READY;
     row->next_ready = NULL;
     if (r->ready_last[level] != NULL) {
         r->ready_last[level]->next_ready = row;
@@ -201,13 +201,13 @@ static void refresh_ready(refresh_row *row, refresh_after *a) SYNC_HOLDS(WHEEL)
     }
     r->ready_last[level] = row;
     r->count[STATS_REFRESHER_DUE]++;
-    refresh_dispatch(r, a);
+    refresher_dispatch(r, a);
 }
 
 /* ---- times ---- */
 
 /* Return the first time `at` after `after_ms`, wall clock. */
-static int64_t refresh_at_next(const refresh_row *row, int64_t after_ms)
+static int64_t refresher_at_next(const refresher_row *row, int64_t after_ms)
 {
     base_tz_stretch here;
     int64_t next_ms;
@@ -224,58 +224,58 @@ static int64_t refresh_at_next(const refresh_row *row, int64_t after_ms)
 }
 
 /* Return when the row runs next, on the monotonic clock. */
-static int64_t refresh_next_ms(const refresh_row *row, int64_t offset_ms)
+static int64_t refresher_next_ms(const refresher_row *row, int64_t offset_ms)
 {
     const int64_t at_ms = row->at_wall_ms != BASE_NEVER_MS ? row->at_wall_ms - offset_ms
                                                            : BASE_NEVER_MS;
     return BASE_MAX(BASE_MIN(BASE_MIN(row->due_ms, row->retry_ms), at_ms), 0);
 }
 
-static void refresh_arm(refresh_row *row) SYNC_HOLDS(WHEEL)
+static void refresher_arm(refresher_row *row) SYNC_HOLDS(WHEEL)
 {
-    wheel_add(&row->of->wheel, &row->timer, refresh_next_ms(row, row->of->offset_ms));
+    wheel_add(&row->of->wheel, &row->timer, refresher_next_ms(row, row->of->offset_ms));
 }
 
-CELLAR_PRIVATE void refresh_begin(refresh_row *row, refresh_time now)
+CELLAR_PRIVATE void refresher_begin(refresher_row *row, refresher_time now)
 {
     row->due_ms = row->start_ms;
     row->retry_ms = BASE_NEVER_MS;
-    row->at_wall_ms = refresh_at_next(row, now.wall_ms);
+    row->at_wall_ms = refresher_at_next(row, now.wall_ms);
     row->ok_ms = row->failed_ms = -1;
-    refresh_arm(row);
+    refresher_arm(row);
 }
 
 /* Make all keys pending. */
-static void refresh_fill(refresh_row *row) SYNC_HOLDS(WHEEL)
+static void refresher_fill(refresher_row *row) SYNC_HOLDS(WHEEL)
 {
     for (size_t at = 0; at < row->keys.used;) {
-        refresh_key *k = refresh_key_at(&row->keys, at);
+        refresher_key *k = refresher_key_at(&row->keys, at);
         k->pending = true;
         k->failed = false;
-        at += refresh_key_bytes(k->len);
+        at += refresher_key_bytes(k->len);
     }
     row->left = row->keys.count;
     row->at_key = 0;
 }
 
 /* Return the next key of the run; NULL: all were tried. */
-static refresh_key *refresh_next_key(refresh_row *row) SYNC_HOLDS(WHEEL)
+static refresher_key *refresher_next_key(refresher_row *row) SYNC_HOLDS(WHEEL)
 {
     while (!row->stopped && row->at_key < row->keys.used) {
-        refresh_key *k = refresh_key_at(&row->keys, row->at_key);
+        refresher_key *k = refresher_key_at(&row->keys, row->at_key);
         if (k->pending && !k->failed) { return k; }
-        row->at_key += refresh_key_bytes(k->len);
+        row->at_key += refresher_key_bytes(k->len);
     }
     return NULL;
 }
 
 /* Let failed keys be tried again. */
-static void refresh_retry(refresh_row *row) SYNC_HOLDS(WHEEL)
+static void refresher_retry(refresher_row *row) SYNC_HOLDS(WHEEL)
 {
     for (size_t at = 0; at < row->keys.used;) {
-        refresh_key *k = refresh_key_at(&row->keys, at);
+        refresher_key *k = refresher_key_at(&row->keys, at);
         k->failed = false;
-        at += refresh_key_bytes(k->len);
+        at += refresher_key_bytes(k->len);
     }
     row->at_key = 0;
     row->retry_ms = BASE_NEVER_MS;
@@ -284,11 +284,11 @@ static void refresh_retry(refresh_row *row) SYNC_HOLDS(WHEEL)
 
 /* Begin a run with all keys, if `at` has passed, or an interval and the last run has ended. False:
  * neither has. */
-static bool refresh_run_begin(refresh_row *row, refresh_time now) SYNC_HOLDS(WHEEL)
+static bool refresher_run_begin(refresher_row *row, refresher_time now) SYNC_HOLDS(WHEEL)
 {
     cellar_refresher *r = row->of;
     const bool day = row->at_wall_ms <= now.wall_ms;
-    const bool due = row->due_ms <= now.mono_ms && refresh_next_key(row) == NULL;
+    const bool due = row->due_ms <= now.mono_ms && refresher_next_key(row) == NULL;
     if (!day && !due) { return false; }
     int64_t late_ms = day ? now.wall_ms - row->at_wall_ms : now.mono_ms - row->due_ms;
     if (due) {
@@ -298,7 +298,7 @@ static bool refresh_run_begin(refresh_row *row, refresh_time now) SYNC_HOLDS(WHE
         row->due_ms += (passed + 1) * row->interval_ms;
     }
     if (day) {
-        row->at_wall_ms = refresh_at_next(row, now.wall_ms);
+        row->at_wall_ms = refresher_at_next(row, now.wall_ms);
         r->count[STATS_REFRESHER_DAYS]++;
     }
     r->count[STATS_REFRESHER_RUNS]++;
@@ -312,15 +312,15 @@ static bool refresh_run_begin(refresh_row *row, refresh_time now) SYNC_HOLDS(WHE
 }
 
 /* End a run: plan the next try of what is left. */
-static void refresh_run_end(refresh_row *row, int64_t now_ms) SYNC_HOLDS(WHEEL)
+static void refresher_run_end(refresher_row *row, int64_t now_ms) SYNC_HOLDS(WHEEL)
 {
     row->retry_ms = BASE_NEVER_MS;
     if (row->left == 0 && !row->listing) {
         row->failures = 0;
         return;
     }
-    const unsigned shift = BASE_MIN(row->failures, REFRESH_BACKOFF_SHIFT);
-    const int64_t most_ms = BASE_MIN((int64_t)REFRESH_BACKOFF_MS << shift, row->interval_ms);
+    const unsigned shift = BASE_MIN(row->failures, REFRESHER_BACKOFF_SHIFT);
+    const int64_t most_ms = BASE_MIN((int64_t)REFRESHER_BACKOFF_MS << shift, row->interval_ms);
     const int64_t wait_ms = 1 + (int64_t)base_rng_below(&row->of->rng, (uint64_t)most_ms);
     row->failures++;
     row->retry_ms = BASE_MAX(base_add_sat(now_ms, wait_ms), row->not_before_ms);
@@ -329,9 +329,9 @@ static void refresh_run_end(refresh_row *row, int64_t now_ms) SYNC_HOLDS(WHEEL)
 /* ---- a step, without the lock ---- */
 
 /* Bound the life of a value by the time `at`. */
-static void refresh_bound(cellar_load *load, const refresh_ticket *t)
+static void refresher_bound(cellar_load *load, const refresher_ticket *t)
 {
-    const refresh_time now = refresh_now(t->row->of);
+    const refresher_time now = refresher_now(t->row->of);
     const int64_t left_ms = t->until_wall_ms - now.wall_ms, ttl_ms = t->row->ttl_ms;
     if (left_ms <= 0) {
         (void)cellar_load_set_no_store(load);
@@ -341,16 +341,16 @@ static void refresh_bound(cellar_load *load, const refresh_ticket *t)
     }
 }
 
-static cellar_err refresh_loader_fn(cellar_load *load, const void *key, size_t key_len, void *ctx)
+static cellar_err refresher_loader_fn(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
-    const refresh_ticket *t = ctx;
+    const refresher_ticket *t = ctx;
     const cellar_err err = t->loader->fn(load, key, key_len, t->loader->ctx);
-    if (t->until_wall_ms != BASE_NEVER_MS) { refresh_bound(load, t); }
+    if (t->until_wall_ms != BASE_NEVER_MS) { refresher_bound(load, t); }
     return err;
 }
 
 /* Ask the limiter of the loader. False: no load now. */
-static bool refresh_admitted(refresh_ticket *t)
+static bool refresher_admitted(refresher_ticket *t)
 {
 #ifndef CELLAR_OMIT_LIMIT
     cellar_limiter_result res = { .allowed = 0 };
@@ -359,7 +359,7 @@ static bool refresh_admitted(refresh_ticket *t)
     if (cellar_limiter_check(t->loader->limiter, name, strlen(name), 1, &res) == CELLAR_OK) {
         return true;
     }
-    t->result = REFRESH_LIMITED;
+    t->result = REFRESHER_LIMITED;
     t->wait_ms = (int64_t)(BASE_MIN(res.retry_after_ns, (uint64_t)INT64_MAX) / 1000000) + 1;
     return false;
 #else
@@ -368,94 +368,94 @@ static bool refresh_admitted(refresh_ticket *t)
 #endif
 }
 
-static void refresh_load_key(refresh_ticket *t)
+static void refresher_load_key(refresher_ticket *t)
 {
-    const refresh_row *row = t->row;
+    const refresher_row *row = t->row;
     cellar_load_opts o = cellar_load_opts_default();
     cellar_result res = cellar_result_default();
-    const refresh_key *k = t->key;
-    if (!refresh_admitted(t)) { return; }
+    const refresher_key *k = t->key;
+    if (!refresher_admitted(t)) { return; }
     o.flags = CELLAR_LOAD_REFRESH | CELLAR_LOAD_NO_WAIT;
     o.negative_ttl_ms = row->negative_ttl_ms;
     o.stale_ms = row->stale_ms;
     o.breaker = t->loader->breaker;
     if ((row->flags & CELLAR_REFRESH_POLICY) == 0) { o.ttl_ms = row->ttl_ms; }
     if (row->zone != NULL) { o.jitter_pct = CELLAR_OFF; }
-    t->err = cellar_get_or_load(row->c, k + 1, k->len, &o, refresh_loader_fn, t, &res);
+    t->err = cellar_get_or_load(row->c, k + 1, k->len, &o, refresher_loader_fn, t, &res);
     t->stored = (res.flags & CELLAR_RESULT_NOT_STORED) == 0;
     cellar_result_free(&res);
     if (row->stop_idle != 0) { (void)cache_uses_take(row->c, k + 1, k->len); }
     switch ((int)t->err) {
     case CELLAR_OK:
-    case CELLAR_ABSENT: t->result = REFRESH_OK; break;
-    case CELLAR_PENDING: t->result = REFRESH_BUSY; break;
-    case CELLAR_E_BREAKER_OPEN: t->result = REFRESH_BREAKER; break;
-    default: t->result = REFRESH_FAILED;
+    case CELLAR_ABSENT: t->result = REFRESHER_OK; break;
+    case CELLAR_PENDING: t->result = REFRESHER_BUSY; break;
+    case CELLAR_E_BREAKER_OPEN: t->result = REFRESHER_BREAKER; break;
+    default: t->result = REFRESHER_FAILED;
     }
 }
 
 /* Look whether a key was read since the last look, or stored while the row sleeps: without a store
  * the TTLs left only shrink. */
-static void refresh_look(refresh_ticket *t)
+static void refresher_look(refresher_ticket *t)
 {
-    const refresh_row *row = t->row;
+    const refresher_row *row = t->row;
     t->looked = true;
     t->left_ms = -1;
     for (size_t at = 0; at < row->keys.used;) {
-        const refresh_key *k = refresh_key_at(&row->keys, at);
+        const refresher_key *k = refresher_key_at(&row->keys, at);
         cellar_entry_info info = cellar_entry_info_default();
         t->read |= cache_uses_take(row->c, k + 1, k->len) != 0;
         if (cellar_entry_info_get(row->c, k + 1, k->len, 0, &info) == CELLAR_OK) {
             t->left_ms = BASE_MAX(t->left_ms, info.ttl_left_ms);
         }
-        at += refresh_key_bytes(k->len);
+        at += refresher_key_bytes(k->len);
     }
     t->read |= row->idle >= row->stop_idle && t->left_ms > row->left_ms;
     t->asleep = !t->read && row->idle + 1 >= row->stop_idle;
 }
 
 /* Delete all keys: a value of yesterday, and a load that began then, end here. */
-static void refresh_delete_keys(const refresh_row *row, const cellar_refresh_keys *keys)
+static void refresher_delete_keys(const refresher_row *row, const cellar_refresh_keys *keys)
 {
     for (size_t at = 0; at < keys->used;) {
-        const refresh_key *k = refresh_key_at(keys, at);
+        const refresher_key *k = refresher_key_at(keys, at);
         (void)cellar_delete(row->c, k + 1, k->len);
-        at += refresh_key_bytes(k->len);
+        at += refresher_key_bytes(k->len);
     }
 }
 
 /* List the keys of a row, unless it is switched off or sleeps. */
-static void refresh_list_keys(refresh_ticket *t)
+static void refresher_list_keys(refresher_ticket *t)
 {
-    refresh_row *row = t->row;
+    refresher_row *row = t->row;
     t->off = !cache_is_enabled(row->c);
-    if (!t->off && row->stop_idle != 0 && row->ok_ms >= 0) { refresh_look(t); }
-    if (t->day) { refresh_delete_keys(row, &row->keys); }
+    if (!t->off && row->stop_idle != 0 && row->ok_ms >= 0) { refresher_look(t); }
+    if (t->day) { refresher_delete_keys(row, &row->keys); }
     if (t->off || t->asleep) { return; }
     if ((row->flags & CELLAR_REFRESH_PATTERN) != 0 && t->loader != NULL &&
         t->loader->lister != NULL) {
         t->err = t->loader->lister(&t->keys, row->key, t->loader->lister_ctx);
-        if (t->day) { refresh_delete_keys(row, &t->keys); }
+        if (t->day) { refresher_delete_keys(row, &t->keys); }
     }
 }
 
-static void refresh_step(void *ticket)
+static void refresher_step(void *ticket)
 {
-    refresh_ticket *t = ticket;
+    refresher_ticket *t = ticket;
     sync_assert_none();
     if (t->listing) {
-        refresh_list_keys(t);
+        refresher_list_keys(t);
     } else {
-        refresh_load_key(t);
+        refresher_load_key(t);
     }
 }
 
 /* ---- the end of a step ---- */
 
 /* Take the result of the step that listed the keys. */
-static void refresh_listed(refresh_ticket *t) SYNC_HOLDS(WHEEL)
+static void refresher_listed(refresher_ticket *t) SYNC_HOLDS(WHEEL)
 {
-    refresh_row *row = t->row;
+    refresher_row *row = t->row;
     uint64_t *count = row->of->count;
     const bool pattern = (row->flags & CELLAR_REFRESH_PATTERN) != 0;
     count[STATS_REFRESHER_REJECTED_LIMIT] += t->keys.rejected;
@@ -484,24 +484,24 @@ static void refresh_listed(refresh_ticket *t) SYNC_HOLDS(WHEEL)
         t->keys = old; /* freed with the ticket's */
     }
     t->bare = t->loader == NULL || (pattern && t->loader->lister == NULL) || row->keys.count == 0;
-    refresh_set_uncovered(row, t->bare && row->present);
+    refresher_set_uncovered(row, t->bare && row->present);
     row->stopped = t->bare;
     if (t->bare) {
         count[STATS_REFRESHER_SKIPPED_UNCOVERED]++;
         row->skipped++;
     } else {
-        refresh_fill(row);
+        refresher_fill(row);
     }
 }
 
 /* Take the result of the load of one key. */
-static void refresh_loaded(refresh_ticket *t, int64_t now_ms) SYNC_HOLDS(WHEEL)
+static void refresher_loaded(refresher_ticket *t, int64_t now_ms) SYNC_HOLDS(WHEEL)
 {
-    refresh_row *row = t->row;
+    refresher_row *row = t->row;
     uint64_t *count = row->of->count;
-    t->key->failed = t->result != REFRESH_OK;
+    t->key->failed = t->result != REFRESHER_OK;
     switch (t->result) {
-    case REFRESH_OK:
+    case REFRESHER_OK:
         t->key->pending = false;
         row->left--;
         row->ok++;
@@ -510,30 +510,30 @@ static void refresh_loaded(refresh_ticket *t, int64_t now_ms) SYNC_HOLDS(WHEEL)
         count[STATS_REFRESHER_OK]++;
         count[STATS_REFRESHER_NOT_STORED] += !t->stored;
         return;
-    case REFRESH_FAILED:
+    case REFRESHER_FAILED:
         row->failed++;
         row->failed_ms = now_ms;
         row->last_err = (int32_t)t->err;
         count[STATS_REFRESHER_FAILED]++;
         return;
-    case REFRESH_BREAKER:
+    case REFRESHER_BREAKER:
         row->stopped = true;
         count[STATS_REFRESHER_SKIPPED_BREAKER]++;
         break;
-    case REFRESH_LIMITED:
+    case REFRESHER_LIMITED:
         row->stopped = true;
         row->not_before_ms = base_add_sat(now_ms, BASE_MIN(t->wait_ms, row->interval_ms));
         count[STATS_REFRESHER_SKIPPED_LIMITER]++;
         break;
-    case REFRESH_BUSY: count[STATS_REFRESHER_SKIPPED_BUSY]++; break;
+    case REFRESHER_BUSY: count[STATS_REFRESHER_SKIPPED_BUSY]++; break;
     }
     row->skipped++;
 }
 
 /* Log what the program should know. Keys stay out of the log. */
-static void refresh_tell(const refresh_ticket *t)
+static void refresher_tell(const refresher_ticket *t)
 {
-    const refresh_row *row = t->row;
+    const refresher_row *row = t->row;
     base_log *log = &row->of->log;
     if (t->listing && t->err != CELLAR_OK) {
         base_log(log, BASE_LOG_WARNING, "refresh", (int)t->err, "the lister of \"%s\" failed",
@@ -542,77 +542,77 @@ static void refresh_tell(const refresh_ticket *t)
         base_log(log, BASE_LOG_WARNING, "refresh", 0,
                  "a row is not covered: \"%s\" has no loader, no lister, or lists no key",
                  row->loader_name);
-    } else if (!t->listing && t->result == REFRESH_FAILED) {
+    } else if (!t->listing && t->result == REFRESHER_FAILED) {
         base_log(log, BASE_LOG_WARNING, "refresh", (int)t->err, "a refresh by \"%s\" failed",
                  row->loader_name);
-    } else if (!t->listing && t->result == REFRESH_OK) {
+    } else if (!t->listing && t->result == REFRESHER_OK) {
         base_log(log, BASE_LOG_INFO, "refresh", 0, "refreshed by \"%s\"", row->loader_name);
     }
 }
 
 /* Let the row go on with its next key, or end its run. */
-static void refresh_rest(refresh_row *row, int64_t now_ms, refresh_after *a) SYNC_HOLDS(WHEEL)
+static void refresher_rest(refresher_row *row, int64_t now_ms, refresher_after *a) SYNC_HOLDS(WHEEL)
 {
-    row->state = REFRESH_IDLE;
+    row->state = REFRESHER_IDLE;
     if (!row->present) { return; }
-    if (refresh_next_key(row) != NULL) {
-        refresh_ready(row, a);
+    if (refresher_next_key(row) != NULL) {
+        refresher_ready(row, a);
         return;
     }
-    refresh_run_end(row, now_ms);
-    refresh_arm(row);
+    refresher_run_end(row, now_ms);
+    refresher_arm(row);
     a->ring = true;
 }
 
-static void refresh_step_end(refresh_ticket *t, bool ended_thread)
+static void refresher_step_end(refresher_ticket *t, bool ended_thread)
 {
-    refresh_row *row = t->row;
+    refresher_row *row = t->row;
     cellar_refresher *r = row->of;
-    const refresh_time now = refresh_now(r);
-    refresh_after a;
-    refresh_after_init(&a);
+    const refresher_time now = refresher_now(r);
+    refresher_after a;
+    refresher_after_init(&a);
     sync_take(WHEEL, &r->lock);
     r->count[STATS_REFRESHER_THREAD_ENDS] += ended_thread;
     r->count[STATS_REFRESHER_RUNNING]--;
     if (t->listing) {
-        refresh_listed(t);
+        refresher_listed(t);
     } else {
-        refresh_loaded(t, now.mono_ms);
+        refresher_loaded(t, now.mono_ms);
     }
     sync_drop(WHEEL, &r->lock);
-    refresh_tell(t);
-    refresh_keys_free(&t->keys);
+    refresher_tell(t);
+    refresher_keys_free(&t->keys);
     sync_take(WHEEL, &r->lock);
     t->tid = 0;
     t->row = NULL;
     t->next = r->free_tickets;
     r->free_tickets = t;
-    refresh_rest(row, now.mono_ms, &a);
+    refresher_rest(row, now.mono_ms, &a);
     bool ready = false;
-    for (unsigned i = 0; i < REFRESH_PRIORITIES; i++) { ready |= r->ready_first[i] != NULL; }
-    if (ready && a.first == NULL) { refresh_dispatch(r, &a); }
-    refresh_unref(row, &a);
+    for (unsigned i = 0; i < REFRESHER_PRIORITIES; i++) { ready |= r->ready_first[i] != NULL; }
+    if (ready && a.first == NULL) { refresher_dispatch(r, &a); }
+    refresher_unref(row, &a);
     a.ring |= ended_thread; /* the thread replaces the worker */
     sync_drop(WHEEL, &r->lock);
-    refresh_settle(r, &a);
+    refresher_settle(r, &a);
     (void)base_add_ar(&r->ended, 1u);
     sync_wake(&r->ended, INT32_MAX);
 }
 
-static void refresh_left(void *ticket)
+static void refresher_left(void *ticket)
 {
-    refresh_ticket *t = ticket;
-    t->result = REFRESH_FAILED;
+    refresher_ticket *t = ticket;
+    t->result = REFRESHER_FAILED;
     t->err = CELLAR_E_CANCELLED;
-    refresh_step_end(t, true);
+    refresher_step_end(t, true);
 }
 
 /* ---- tickets ---- */
 
 /* Find the loader of a row, which may have come later. */
-static refresh_loader *refresh_loader_of(refresh_row *row) SYNC_HOLDS(WHEEL)
+static refresher_loader *refresher_loader_of(refresher_row *row) SYNC_HOLDS(WHEEL)
 {
-    refresh_loader *l = row->loader != NULL ? row->loader : row->of->loaders;
+    refresher_loader *l = row->loader != NULL ? row->loader : row->of->loaders;
     while (l != NULL && strcmp(l->name, row->loader_name) != 0) { l = l->next; }
     row->loader = l;
     return l;
@@ -620,12 +620,12 @@ static refresh_loader *refresh_loader_of(refresh_row *row) SYNC_HOLDS(WHEEL)
 
 /* Prepare the next step of a row. False: it has nothing to do by `now`. That time was read before
  * the row's timer fired, or the wall clock was set back since. */
-static bool refresh_prepare(refresh_ticket *t, refresh_row *row, refresh_time now)
+static bool refresher_prepare(refresher_ticket *t, refresher_row *row, refresher_time now)
     SYNC_HOLDS(WHEEL)
 {
-    if (!refresh_run_begin(row, now) && refresh_next_key(row) == NULL) { refresh_retry(row); }
-    if (!row->listing && refresh_next_key(row) == NULL) { return false; }
-    row->state = REFRESH_RUNNING;
+    if (!refresher_run_begin(row, now) && refresher_next_key(row) == NULL) { refresher_retry(row); }
+    if (!row->listing && refresher_next_key(row) == NULL) { return false; }
+    row->state = REFRESHER_RUNNING;
     row->refs++;
     row->stopped = false;
     t->row = row;
@@ -633,9 +633,9 @@ static bool refresh_prepare(refresh_ticket *t, refresh_row *row, refresh_time no
     t->listing = row->listing;
     t->day = row->day;
     t->until_wall_ms = row->at_wall_ms;
-    t->loader = refresh_loader_of(row);
-    t->key = t->listing ? NULL : refresh_next_key(row);
-    t->result = REFRESH_FAILED;
+    t->loader = refresher_loader_of(row);
+    t->key = t->listing ? NULL : refresher_next_key(row);
+    t->result = REFRESHER_FAILED;
     t->err = CELLAR_OK;
     t->stored = t->off = t->asleep = t->looked = t->read = t->bare = false;
     t->keys = (cellar_refresh_keys){ .account = &row->of->account };
@@ -644,28 +644,28 @@ static bool refresh_prepare(refresh_ticket *t, refresh_row *row, refresh_time no
 }
 
 /* Return the row that runs next; NULL: none is ready, or a close has begun. */
-static refresh_row *refresh_first_ready(const cellar_refresher *r) SYNC_HOLDS(WHEEL)
+static refresher_row *refresher_first_ready(const cellar_refresher *r) SYNC_HOLDS(WHEEL)
 {
-    refresh_row *row = NULL;
-    for (unsigned i = REFRESH_PRIORITIES; i-- > 0 && row == NULL && !r->closing;) {
+    refresher_row *row = NULL;
+    for (unsigned i = REFRESHER_PRIORITIES; i-- > 0 && row == NULL && !r->closing;) {
         row = r->ready_first[i];
     }
     return row;
 }
 
-CELLAR_PRIVATE void refresh_run_job(void *refresher, base_job *j)
+CELLAR_PRIVATE void refresher_run_job(void *refresher, base_job *j)
 {
     cellar_refresher *r = refresher;
-    refresh_ticket *t = (refresh_ticket *)(void *)j; /* its first field */
-    const refresh_time now = refresh_now(r);
-    refresh_row *row;
-    refresh_after a;
-    refresh_after_init(&a);
+    refresher_ticket *t = (refresher_ticket *)(void *)j; /* its first field */
+    const refresher_time now = refresher_now(r);
+    refresher_row *row;
+    refresher_after a;
+    refresher_after_init(&a);
     sync_take(WHEEL, &r->lock);
-    while ((row = refresh_first_ready(r)) != NULL) {
-        refresh_unready(row);
-        if (refresh_prepare(t, row, now)) { break; }
-        refresh_arm(row);
+    while ((row = refresher_first_ready(r)) != NULL) {
+        refresher_unready(row);
+        if (refresher_prepare(t, row, now)) { break; }
+        refresher_arm(row);
         a.ring = true;
     }
     if (row == NULL) {
@@ -673,54 +673,57 @@ CELLAR_PRIVATE void refresh_run_job(void *refresher, base_job *j)
         r->free_tickets = t;
     }
     sync_drop(WHEEL, &r->lock);
-    refresh_settle(r, &a);
+    refresher_settle(r, &a);
     if (row == NULL) { return; }
     const int cancel = base_cancel_off();
-    base_run_callback(refresh_step, refresh_left, t, cancel);
+    base_run_callback(refresher_step, refresher_left, t, cancel);
     base_cancel_set(cancel);
-    refresh_step_end(t, false);
+    refresher_step_end(t, false);
 }
 
 /* ---- time ---- */
 
 /* Compute the times of day again after a step of the wall clock. */
-static void refresh_stepped(cellar_refresher *r, refresh_time now) SYNC_HOLDS(WHEEL)
+static void refresher_stepped(cellar_refresher *r, refresher_time now) SYNC_HOLDS(WHEEL)
 {
-    refresh_row *row = r->all;
+    refresher_row *row = r->all;
     r->count[STATS_REFRESHER_CLOCK_STEPS]++;
     for (bool first = true; row != NULL && (first || row != r->all); row = row->next) {
         first = false;
         if (row->zone == NULL || !row->present) { continue; }
         if (row->at_wall_ms > now.wall_ms) {
-            row->at_wall_ms = refresh_at_next(row, now.wall_ms);
+            row->at_wall_ms = refresher_at_next(row, now.wall_ms);
         }
-        if (row->state == REFRESH_IDLE) {
+        if (row->state == REFRESHER_IDLE) {
             wheel_cancel(&r->wheel, &row->timer);
-            refresh_arm(row);
+            refresher_arm(row);
         }
     }
 }
 
-CELLAR_PRIVATE void refresh_fire(void *refresher, int64_t *next_ms)
+CELLAR_PRIVATE void refresher_fire(void *refresher, int64_t *next_ms)
 {
     cellar_refresher *r = refresher;
-    const refresh_time now = refresh_now(r);
-    uint32_t budget = REFRESH_SLICE;
-    refresh_after a;
+    const refresher_time now = refresher_now(r);
+    uint32_t budget = REFRESHER_SLICE;
+    refresher_after a;
     wheel_timer *t;
-    refresh_after_init(&a);
+    refresher_after_init(&a);
     *next_ms = BASE_NEVER_MS;
     sync_take(WHEEL, &r->lock);
     if (!r->closing) {
         const int64_t step_ms = now.wall_ms - now.mono_ms - r->offset_ms;
         r->offset_ms += step_ms;
-        if (step_ms > REFRESH_STEP_MS || step_ms < -REFRESH_STEP_MS) { refresh_stepped(r, now); }
+        if (step_ms > REFRESHER_STEP_MS || step_ms < -REFRESHER_STEP_MS) {
+            refresher_stepped(r, now);
+        }
         while ((t = wheel_pop(&r->wheel, now.mono_ms, &budget)) != NULL) {
-            refresh_row *row = (refresh_row *)(void *)((char *)t - offsetof(refresh_row, timer));
-            if (refresh_next_ms(row, r->offset_ms) > now.mono_ms) {
-                refresh_arm(row); /* the wall clock was corrected slowly */
+            refresher_row *row =
+                (refresher_row *)(void *)((char *)t - offsetof(refresher_row, timer));
+            if (refresher_next_ms(row, r->offset_ms) > now.mono_ms) {
+                refresher_arm(row); /* the wall clock was corrected slowly */
             } else {
-                refresh_ready(row, &a);
+                refresher_ready(row, &a);
             }
         }
         const int64_t due_ms = wheel_next_ms(&r->wheel);
@@ -728,7 +731,7 @@ CELLAR_PRIVATE void refresh_fire(void *refresher, int64_t *next_ms)
         if (budget == 0) { *next_ms = 0; }
     }
     sync_drop(WHEEL, &r->lock);
-    refresh_settle(r, &a);
+    refresher_settle(r, &a);
 }
 
 BASE_SIZE_END
