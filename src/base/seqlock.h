@@ -89,7 +89,7 @@ BASE_ALWAYS_INLINE bool base_seq_equal(const void *shared, const void *mine, siz
     return n >= 8 && n <= 16 ? base_seq_differ(a, b, n) == 0 : memcmp(a, b, n) == 0;
 }
 
-/* Compare 8..16 bytes without a call: for the hottest path. */
+/* Compare 8..16 bytes without a call: for the path of a hit. */
 BASE_ALWAYS_INLINE bool base_seq_equal_16(const void *shared, const void *mine, size_t n)
 {
     const unsigned char *a = (const unsigned char *)shared, *b = (const unsigned char *)mine;
@@ -131,7 +131,7 @@ BASE_ALWAYS_INLINE void base_seq_64(unsigned char *d, const unsigned char *a)
     base_seq_32(d, a);
     base_seq_32(d + 32, a + 32);
 }
-/* Load without a call: for the hottest path. Meant for at most BASE_SEQ_NEAR bytes. */
+/* Load without a call: for the path of a hit. Meant for at most BASE_SEQ_NEAR bytes. */
 BASE_ALWAYS_INLINE void base_seq_load_near(void *out, const void *shared, size_t n)
 {
     const unsigned char *a = base_seq_in(shared);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * table: the only file that includes uthash. For keyed control tables, never for the hot index.
+ * table: the only file that includes uthash. For keyed control tables, never for the index of L1.
  *            The macros of uthash are copied where they stand (900 bytes for an add); functions
  *            with the same effect serve tables that are rarely used.
  *
