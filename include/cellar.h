@@ -51,8 +51,7 @@ extern "C" {
 
 /* ---- Codes ---------------------------------------------------------------------------------- */
 
-/* Every code: name, number, text. A number is never reused: 13 is free for the part that brings its
- * name. */
+/* Every code: name, number, text. A number is never reused. 13 is unused. */
 #define CELLAR_CODES(X) \
     X(OK, 0, "success") \
     X(MISS, 1, "no usable value for this key") \
@@ -216,14 +215,15 @@ typedef struct cellar_ttl_class {
 } cellar_ttl_class;
 
 /* Options of a namespace. 0 in a time = the value of the store.
- * hidden keeps values in memory only, and keys out of texts. From the first open of a hidden
- * namespace on, the store overwrites the bytes of each value that ends (of all its namespaces):
- * in the call that deletes, replaces or evicts the value; of cleared and expired values in the tick
- * that reclaims them; of a pinned value when its memory is reclaimed after cellar_unpin. Copies
- * inside calls (loads, updates, scans) are overwritten when they are freed: results of loads by
- * cellar_result_free, others by cellar_free. Core dumps leave out the memory that holds the values,
- * not the copies inside calls. Buffers of the host, and blocks that it gave to cellar_load_take,
- * are its own.
+ *
+ * hidden keeps values in memory only, and keys out of texts. After the first open of a hidden
+ * namespace the store overwrites old values of all its namespaces:
+ * - in the call that deletes, replaces or evicts the value;
+ * - cleared and expired values in the tick that reclaims them;
+ * - a pinned value when its memory is reclaimed after cellar_unpin;
+ * - copies inside calls (loads, updates, scans) in cellar_result_free and cellar_free.
+ * Core dumps leave out the memory that holds the values, not the copies inside calls. The store
+ * does not overwrite buffers of the host, nor blocks that it gave to cellar_load_take.
  *
  * max_entries: at no moment does the namespace have more entries in memory, with any number of
  * threads, whatever stores them: sets, loads, leases, updates, increments, reads from disk. A new
@@ -258,7 +258,7 @@ typedef struct cellar_namespace_opts {
     cellar_loader_many_fn loader_many; /* the same for bulk loads; NULL = none                    */
     void *loader_ctx;            /* lives until the store is closed, or until the namespace is    */
                                  /* dropped and its running loads have ended                      */
-    const struct cellar_breaker_opts *breaker; /* of its loads; NULL = none; kept once made       */
+    const struct cellar_breaker_opts *breaker; /* of its loads; NULL = none; fixed at first open  */
     const struct cellar_codec *codec; /* of its objects, cellar_entry.h; NULL = none; copied when */
                                  /* the namespace is first opened                                 */
     const char *policy_section;  /* section of the policy file, to 64 bytes; NULL: its own name   */

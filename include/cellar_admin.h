@@ -176,7 +176,7 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
  * DISABLED and store nothing. Deletes and clears still work, so that no old value is served later.
  * in:      the namespace
  * returns: OK; E_INVAL
- * thread:  any; running calls end as they began
+ * thread:  any; calls that already run use the old state
  * cost:    O(1)
  * example: cellar_enable(c, false);                                                              */
 CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled);

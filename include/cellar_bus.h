@@ -22,7 +22,7 @@
  * LEASE   A member has a message for visibility_ms from its delivery. After that, after
  *         cellar_bus_nack or CELLAR_BUS_RETRY, the message is delivered again, up to max_deliver
  *         times; then it is a dead letter. A handler may see a message twice.
- * LIMITS  A group has a limit of messages and of bytes; on_full says what a message meets there.
+ * LIMITS  A group has a limit of messages and of bytes; on_full says what a publish does then.
  * SIGNALS cellar_signal_emit calls its subscribers on the thread of the caller, and queues nothing.
  * MORE    TOPICS, ORDER, LOSS, JOURNAL and restrictions stand at the end of this file. */
 #ifndef CELLAR_BUS_H
@@ -52,7 +52,7 @@ typedef enum cellar_bus_syntax {
     CELLAR_BUS_GLOB = 1  /* pattern of Redis over the whole key                                   */
 } cellar_bus_syntax;
 
-/* What a message meets in a group without room. */
+/* What a publish does when a group is full. */
 typedef enum cellar_bus_on_full {
     CELLAR_BUS_FULL_ERROR = 0,      /* the publish returns E_LIMIT; no group gets the message     */
     CELLAR_BUS_FULL_BLOCK = 1,      /* the publish waits up to block_ms; then E_TIMEOUT           */

@@ -2,9 +2,9 @@
  *
  * explain: why a key has no value.
  *
- * WALK       present in L1: stale, or ended by its deadline or a tag -> a load runs -> the filter
- *            says "never" -> a record of the key (explain_record.c) -> an ended generation in which
- *            it has a record -> unknown
+ * WALK       present in L1: stale, or ended by its deadline or a tag -> a load runs -> a record of
+ *            the key (explain_record.c) -> an ended generation in which it has a record -> the
+ *            filter says "never" -> unknown
  * LIMITS     CACHE_WHY_ASKED generations are searched per namespace.
  * SEE ALSO   README.md, "Explaining a miss": rejected designs. */
 #include "cache/call.h"

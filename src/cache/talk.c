@@ -13,7 +13,6 @@
 
 #include "cellar_admin.h"
 
-
 BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE base_log_level cache_log_level(uint32_t level)

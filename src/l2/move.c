@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * move: append the live records of the oldest segment again, so that room costs no live record.
+ * move: append the live records of the oldest segment again before its place is reclaimed.
  *
  * PICTURE    few slots left -> estimate: words of the index * share that was found live
  *                below cfg.move_pct of the size: oldest segment, page by page of its footers:
@@ -9,7 +9,7 @@
  *                above: l2_reclaim
  * INVARIANTS A record is live if a get of its key returns it. It is appended only if the words of
  *            its class and the number of invalidations are those before the check, see
- *            l2_put_again. So no copy lies behind what ended its record.
+ *            l2_put_again. So no copy follows the delete, expiry or invalidation of its record.
  *            At KEEP and ALWAYS the copies are durable before the place of the old segment is free.
  *            Nothing moves during the index rebuild, nor while SUPER says CLEAN.
  * LOCKING    Worker only. The tombstone lock of a record, then L2_LOG.
@@ -41,15 +41,15 @@ BASE_SIZE_BEGIN
 #define L2_MOVE_STUCK 64u    /* rounds without progress at one record */
 #define L2_SAMPLE_NS UINT64_C(10000000) /* between two samples of a store that drops live records */
 #define L2_SAMPLE_RECORDS 4u
-#define L2_TRUTH_ONE ((uint32_t)1 << 20)
+#define L2_SHARE_ONE ((uint32_t)1 << 20)
 
 /* ---- the estimate ---- */
 
 /* Note whether bytes that a word leads to are live: an average over about `of` calls. */
-static void l2_truth_note(l2_moves *m, bool live, int32_t of)
+static void l2_live_share_note(l2_moves *m, bool live, int32_t of)
 {
-    const int32_t now = (int32_t)m->truth;
-    m->truth = (uint32_t)(now + ((live ? (int32_t)L2_TRUTH_ONE : 0) - now) / of);
+    const int32_t now = (int32_t)m->live_share;
+    m->live_share = (uint32_t)(now + ((live ? (int32_t)L2_SHARE_ONE : 0) - now) / of);
 }
 
 /* Sample the words of the index. The first estimate reads all of them. */
@@ -62,9 +62,9 @@ static void l2_live_estimate(l2 *d)
     const uint64_t bytes = l2_index_bytes_in(d, m->sample, count) * L2_SHARDS / count;
     m->sample = (m->sample + count) % L2_SHARDS;
     m->words = count == L2_SHARDS ? bytes : m->words - m->words / 8 + bytes / 8;
-    if (!m->sampled) { m->truth = L2_TRUTH_ONE; }
+    if (!m->sampled) { m->live_share = L2_SHARE_ONE; }
     m->sampled = true;
-    base_store_rlx(&d->live_bytes, m->words / 1024 * (m->truth / (L2_TRUTH_ONE / 1024)));
+    base_store_rlx(&d->live_bytes, m->words / 1024 * (m->live_share / (L2_SHARE_ONE / 1024)));
 }
 
 /* ---- bytes of the segment ---- */
@@ -192,7 +192,7 @@ static bool l2_move_checked(l2 *d, l2_mover *v, bool sample)
         bool unread = false;
         const bool live = l2_move_valid(d, v) && l2_move_found(d, v, &unread);
         if (unread) { return sample || l2_move_unread(d); }
-        if (round == 0 && v->exact) { l2_truth_note(&d->moves, live, sample ? 32 : 1024); }
+        if (round == 0 && v->exact) { l2_live_share_note(&d->moves, live, sample ? 32 : 1024); }
         if (!live || sample) { return true; }
         const l2_took took = l2_put_again(d, &v->key, &v->again);
         if (took == L2_TOOK) {

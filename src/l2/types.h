@@ -386,7 +386,7 @@ typedef struct l2_moves { /* moves of the oldest segment, see move.c; worker onl
     int64_t failed_ms;        /* first failed read of this segment; 0: none */
     uint32_t sample;          /* next shard of the index to sample */
     uint64_t words;           /* bytes that words lead to, an average of samples */
-    uint32_t truth;           /* of these bytes, live ones in 1/2^20, an average of reads */
+    uint32_t live_share;           /* of these bytes, live ones in 1/2^20, an average of reads */
     uint64_t sampled_ns;
     unsigned char *raw, *buf; /* bytes of the segment, aligned; NULL: none */
     uint64_t at, bytes;       /* position and length of `buf` in the segment */

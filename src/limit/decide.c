@@ -35,7 +35,7 @@ static void limit_take_rule(const cellar_limiter *l, limit_call *c, uint32_t i, 
 {
     const limit_rule *r = &c->m.rule[i];
     const uint64_t v = c->next[i];
-    limit_says *says = &c->says[i];
+    limit_verdict *says = &c->says[i];
     if (limit_is_log(c, i)) {
         limit_ring_take(r, &c->m.at[i], limit_ring_of(l, s, i), v, c->op->cost, says);
     } else if (limit_is_conc(c, i)) {
@@ -54,7 +54,7 @@ static void limit_take_ahead(limit_call *c, uint32_t i)
 {
     const limit_rule *r = &c->m.rule[i];
     const uint64_t now = c->m.at[i].u;
-    limit_says *says = &c->says[i];
+    limit_verdict *says = &c->says[i];
     if (c->op->kind != LIMIT_RESERVE || says->never || !limit_is_bucket(c, i)) { return; }
     const uint64_t next = limit_max_u64(c->next[i], now) + c->op->cost * r->step;
     const uint64_t wait_ns = limit_ns_of(next - now - r->reach); /* denied: it is positive */
@@ -78,7 +78,7 @@ static void limit_decide(cellar_limiter *l, limit_call *c, limit_slot *s)
     c->err = c->banned_ns != 0 ? CELLAR_LIMITED : CELLAR_OK;
     const uint32_t rules = c->banned_ns != 0 ? 0 : l->rule_count;
     for (uint32_t i = 0; i < rules; i++) {
-        limit_says *says = &c->says[i];
+        limit_verdict *says = &c->says[i];
         limit_take_rule(l, c, i, s);
         if (says->deny) { limit_take_ahead(c, i); }
         if (!says->deny) { continue; }
@@ -142,7 +142,7 @@ static void limit_take(cellar_limiter *l, limit_call *c, limit_slot *s)
     limit_decide(l, c, s);
     if (op->kind == LIMIT_PEEK || (permit && s == NULL)) { return; } /* no slot, no permit yet */
     if (c->denied_by < LIMIT_RULES) {
-        limit_says *says = &c->says[conc];
+        limit_verdict *says = &c->says[conc];
         if (permit && says->deny && !says->never) { says->retry_ns = first_ns; }
         limit_denied(l, c);
     }
@@ -151,7 +151,7 @@ static void limit_take(cellar_limiter *l, limit_call *c, limit_slot *s)
     }
     if (c->err != CELLAR_OK) { return; } /* a banned key: no rule was evaluated */
     for (uint32_t i = 0; i < l->rule_count; i++) {
-        const limit_says *says = &c->says[i];
+        const limit_verdict *says = &c->says[i];
         c->stamp[i] = says->deny ? 0 : says->next;
         if (says->deny || limit_is_conc(c, i)) { continue; }
         limit_next(c, i, says->next); /* logs: the old value */
@@ -319,7 +319,7 @@ static uint32_t limit_tightest(const cellar_limiter *l, limit_call *c, limit_slo
     uint64_t least = UINT64_MAX;
     uint32_t tight = 0;
     for (uint32_t i = 0; i < l->rule_count; i++) {
-        limit_says *says = &c->says[i];
+        limit_verdict *says = &c->says[i];
         limit_show_rule(l, &c->m, s, i, c->next[i], says);
         const uint64_t dry = limit_flag(&c->m.rule[i], CELLAR_RULE_DRY_RUN);
         if ((dry << 63 | says->remaining) < least) { /* remaining < 2^62 */

@@ -21,7 +21,7 @@ typedef struct limit_call { /* one operation under way */
     bool ready;             /* computed without a lock, but not stored */
     cellar_err err;
     limit_moment m;
-    limit_says says[LIMIT_RULES];
+    limit_verdict says[LIMIT_RULES];
     uint64_t word[LIMIT_RULES + 1]; /* as loaded */
     uint64_t next[LIMIT_RULES + 1]; /* values to store; a log changes with its cells */
     uint64_t stamp[LIMIT_RULES];    /* for a ticket: values after the take */

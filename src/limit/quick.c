@@ -26,7 +26,7 @@ BASE_ALWAYS_INLINE bool limit_moved_on(const limit_slot *s, uint64_t word)
 static void limit_quick_result(const limit_rule *r, const limit_at *at, uint64_t v,
                                       uint64_t retry_ns, bool yes, cellar_limiter_result *out)
 {
-    limit_says says;
+    limit_verdict says;
     limit_show(r, at, v, &says);
     const cellar_limiter_result told = { yes, 0, 0, 0, r->limit, says.remaining, retry_ns,
                                     says.reset_ns, at->ns };

@@ -43,7 +43,7 @@ CELLAR_PRIVATE uint64_t limit_ring_newest(limit_ring g, uint64_t v)
 }
 
 CELLAR_PRIVATE void limit_ring_take(const limit_rule *r, const limit_at *at, limit_ring g,
-                                    uint64_t v, uint64_t cost, limit_says *out)
+                                    uint64_t v, uint64_t cost, limit_verdict *out)
 {
     const uint64_t newest = limit_ring_newest(g, v);
     out->next = v;
@@ -86,7 +86,7 @@ static uint64_t limit_ring_over(uint64_t live, limit_ring g, uint64_t v)
 }
 
 CELLAR_PRIVATE void limit_ring_show(const limit_rule *r, const limit_at *at, limit_ring g,
-                                    uint64_t v, limit_says *out)
+                                    uint64_t v, limit_verdict *out)
 {
     const uint64_t newest = limit_ring_newest(g, v);
     const uint64_t live = limit_ring_live(r->step, at, g, v);

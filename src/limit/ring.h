@@ -33,9 +33,9 @@ BASE_INLINE uint64_t limit_ring_used(limit_ring g, uint64_t v)
 /* Return the j-th newest stamp, from 0; j < used. */
 CELLAR_PRIVATE uint64_t limit_ring_stamp(limit_ring g, uint64_t v, uint64_t j);
 CELLAR_PRIVATE void limit_ring_take(const limit_rule *r, const limit_at *at, limit_ring g,
-                                    uint64_t v, uint64_t cost, limit_says *out);
+                                    uint64_t v, uint64_t cost, limit_verdict *out);
 CELLAR_PRIVATE void limit_ring_show(const limit_rule *r, const limit_at *at, limit_ring g,
-                                    uint64_t v, limit_says *out);
+                                    uint64_t v, limit_verdict *out);
 /* Append `cost` stamps. Caller of this and the following holds the bucket lock and made the word
  * BUSY. */
 CELLAR_PRIVATE uint64_t limit_ring_push(const limit_at *at, limit_ring g, uint64_t v,

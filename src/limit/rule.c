@@ -256,7 +256,7 @@ CELLAR_PRIVATE uint64_t limit_count_none(const limit_rule *r, const limit_at *at
 /* ---- decisions ---- */
 
 CELLAR_PRIVATE void limit_take_value(const limit_rule *r, const limit_at *at, uint64_t v,
-                                     uint64_t cost, limit_says *out)
+                                     uint64_t cost, limit_verdict *out)
 {
     out->next = v;
     out->now_ns = at->ns;
@@ -291,7 +291,7 @@ CELLAR_PRIVATE void limit_take_value(const limit_rule *r, const limit_at *at, ui
 }
 
 CELLAR_PRIVATE void limit_show(const limit_rule *r, const limit_at *at, uint64_t v,
-                               limit_says *out)
+                               limit_verdict *out)
 {
     if (limit_algo(r) == CELLAR_RULE_TOKEN_BUCKET) {
         const uint64_t debt = v > at->u ? v - at->u : 0;

@@ -29,10 +29,10 @@ CELLAR_PRIVATE cellar_err limit_compile(const cellar_rule *in, uint32_t number, 
                                         const char **why);
 /* Decide `cost` on the value `v`: fill next, deny, never, retry. Not for logs and permits. */
 CELLAR_PRIVATE void limit_take_value(const limit_rule *r, const limit_at *at, uint64_t v,
-                                     uint64_t cost, limit_says *out);
+                                     uint64_t cost, limit_verdict *out);
 /* Compute remaining and reset of a value. */
 CELLAR_PRIVATE void limit_show(const limit_rule *r, const limit_at *at, uint64_t v,
-                               limit_says *out);
+                               limit_verdict *out);
 CELLAR_PRIVATE uint64_t limit_charge_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                            uint64_t cost);
 CELLAR_PRIVATE uint64_t limit_refund_value(const limit_rule *r, const limit_at *at, uint64_t v,

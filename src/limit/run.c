@@ -196,7 +196,7 @@ static void limit_full(cellar_limiter *l, limit_call *c, const limit_moment *m, 
         c->err = CELLAR_LIMITED;
         c->full_ns = 1;
         for (uint32_t i = 0; least != NULL && i < l->rule_count; i++) {
-            limit_says says;
+            limit_verdict says;
             const uint64_t v = base_load_acq(limit_word_at(least, i)) >> 2;
             limit_show_rule(l, m, least, i, v, &says);
             c->full_ns = limit_max_u64(c->full_ns, says.reset_ns);

@@ -22,7 +22,7 @@
 #define LIMIT_IN_VAIN 15u /* full buckets met before a region is searched in depth again */
 
 CELLAR_PRIVATE void limit_show_rule(const cellar_limiter *l, const limit_moment *m, limit_slot *s,
-                                    uint32_t i, uint64_t v, limit_says *out)
+                                    uint32_t i, uint64_t v, limit_verdict *out)
 {
     const limit_rule *r = &m->rule[i];
     if (limit_algo(r) == CELLAR_RULE_SLIDING_LOG) {
@@ -138,7 +138,7 @@ static uint64_t limit_fill_of(const cellar_limiter *l, const limit_moment *m, li
                               uint32_t i, uint64_t v)
 {
     limit_moment here;
-    limit_says says;
+    limit_verdict says;
     limit_rule *r = &here.rule[i];
     uint64_t used, of;
     const uint32_t algo = limit_algo(&m->rule[i]);

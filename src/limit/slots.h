@@ -30,7 +30,7 @@ typedef struct limit_room {
 
 /* Compute remaining and reset of rule `i` for its value `v`. `s`: the slot, for logs. */
 CELLAR_PRIVATE void limit_show_rule(const cellar_limiter *l, const limit_moment *m, limit_slot *s,
-                                    uint32_t i, uint64_t v, limit_says *out);
+                                    uint32_t i, uint64_t v, limit_verdict *out);
 /* Compute the new value of word `i`, which was `v`. The word is BUSY, so no call charges it. */
 typedef uint64_t (*limit_word_fn)(cellar_limiter *l, limit_slot *s, uint32_t i, uint64_t v,
                                   void *ctx);

@@ -60,7 +60,7 @@ static void limit_entry_of(cellar_limiter *l, const limit_moment *base, limit_sl
     out->banned_ns = until_ns > m.now_ns ? until_ns - m.now_ns : 0;
     for (uint32_t i = 0; i < l->words; i++) {
         const uint64_t v = base_load_acq(limit_word_at(s, i)) >> 2;
-        limit_says says;
+        limit_verdict says;
         if (i == l->rule_count) {
             if (v > m.units) { out->banned_ns = limit_ns_of(v - m.units); }
             break;

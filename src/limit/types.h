@@ -75,14 +75,14 @@ typedef struct limit_at {
 } limit_at;
 
 /* The verdict of one rule. */
-typedef struct limit_says {
+typedef struct limit_verdict {
     bool deny, never;
     uint64_t next;      /* value after the charge */
     uint64_t now_ns;    /* the reading that the decision used: never before a stored time */
     uint64_t retry_ns;  /* denied: wait after which the call passes */
     uint64_t remaining; /* after the decision; this and the next field only on request */
     uint64_t reset_ns;  /* time until the key has no debt */
-} limit_says;
+} limit_verdict;
 
 /* ---- table ---- */
 

@@ -21,8 +21,7 @@
  *            no change is missed.
  *            After a miss the next acquire loads without a lease, unless the stamp has moved: else
  *            memory could keep the loaded value beside one that another process has stored since.
- * LOCKING    lease_lock, a leaf, for the rows. Each change from outside rings the bell of the
- *            store.
+ * LOCKING    lease_lock, a leaf, for the rows. Changes from outside ring the bell of the store.
  * LIMITS     A wait ends at the wait limit of the call. 256 rows: without a free one this process
  *            loads the key without a lease. A lease that no acquire takes ends by its time.
  * SEE ALSO   load_acquire.c, load_leader.c, cache/shared.c. */

@@ -104,11 +104,11 @@ static bool resp_may_cut(const resp_client *c)
 
 CELLAR_PRIVATE void resp_client_cut(resp_client *c)
 {
-    const bool deaf = c->out_bytes > 0;
-    resp_add(c->of, deaf ? RESP_COUNT_output_closed : RESP_COUNT_memory_closed, 1);
+    const bool unread = c->out_bytes > 0;
+    resp_add(c->of, unread ? RESP_COUNT_output_closed : RESP_COUNT_memory_closed, 1);
     base_log(&c->of->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_LIMIT,
              "client %s closed: %s", c->address,
-             deaf ? "it does not read its replies" : "its request stands still");
+             unread ? "it does not read its replies" : "its request stands still");
     c->flags |= RESP_C_BROKEN;
     resp_out_drop(c);
     resp_queue_drop(c);

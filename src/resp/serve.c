@@ -18,8 +18,8 @@
  *            pass the limit (resp_backlog_max). A client with a longer reply that stands still is
  *            closed after RESP_OUT_WAIT_MS.
  *            If the share is used up, resp_press (room.c) closes those that hold most.
- * CLOSE      BROKEN: at once. CLOSE: when all is sent. After a broken request the rest of the input
- *            is dropped for RESP_LINGER_MS, so that a reset does not overtake the error. */
+ * CLOSE      BROKEN: immediately. CLOSE: when all is sent. After a broken request the rest of the
+ *            input is dropped for RESP_LINGER_MS, so that a reset does not overtake the error. */
 #include <errno.h>
 #include <string.h>
 
@@ -351,9 +351,9 @@ static void resp_interest(resp_client *c)
 {
     const bool held = c->hold_ms != 0;
     const bool lingers = c->linger_ms != 0;
-    const uint32_t deaf = RESP_C_END | RESP_C_CLOSE | RESP_C_PENDING;
+    const uint32_t no_read = RESP_C_END | RESP_C_CLOSE | RESP_C_PENDING;
     const bool reads = lingers ||
-                       (!held && !(c->flags & deaf) && !resp_is_full(c));
+                       (!held && !(c->flags & no_read) && !resp_is_full(c));
     const bool sends = !held && c->out_bytes > 0;
     const uint32_t events = (reads ? (uint32_t)EPOLLIN : 0) | (sends ? (uint32_t)EPOLLOUT : 0);
     if (events != c->events) {

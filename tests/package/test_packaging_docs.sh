@@ -96,6 +96,13 @@ help_names_targets() {
     done
 }
 
+map_names_each_file() { # src/README.md has each file of src, by its name or without the ending
+    for f in src/*/*.[ch]; do
+        name=${f##*/}
+        grep -qE "[\`/]${name%.*}(\.[ch])?\`" src/README.md || { echo "src/README.md: no $f"; return 1; }
+    done
+}
+
 t_case pages_are_written pages
 t_case every_function_has_a_page every_function_has_a_page
 t_case mandatory_sections_are_there sections_are_complete
@@ -113,5 +120,6 @@ if [ -f README.md ]; then
     t_case list_of_metrics_is_named list_of_metrics_is_named
     t_case guide_settings_are_made_from_the_list guide_settings awk
 fi
+t_case map_names_each_file map_names_each_file
 t_case help_names_targets help_names_targets
 t_end packaging_docs

@@ -149,7 +149,7 @@ static void live_records_survive_many_laps(void)
     }
 }
 
-static void above_the_share_the_oldest_are_dropped(void)
+static void segment_above_the_share_is_dropped_with_its_records(void)
 {
     begin(L2_DROP);
     for (uint32_t i = 0; i < 12000; i++) {
@@ -164,7 +164,7 @@ static void above_the_share_the_oldest_are_dropped(void)
 }
 
 /* Each way to end a record, while its segment is the oldest and its neighbours move. */
-static void what_ended_a_record_ends_its_copy(void)
+static void delete_or_expiry_of_a_record_ends_its_copy(void)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         begin((l2_level)level);
@@ -357,7 +357,7 @@ static void any_order_of_calls_keeps_live_records(void)
 }
 
 T_MAIN("l2_moves", T_CASE(live_records_survive_many_laps),
-       T_CASE(above_the_share_the_oldest_are_dropped), T_CASE(what_ended_a_record_ends_its_copy),
+       T_CASE(segment_above_the_share_is_dropped_with_its_records), T_CASE(delete_or_expiry_of_a_record_ends_its_copy),
        T_CASE(records_of_a_tag_that_the_cache_does_not_know_yet_do_not_move),
        T_CASE(records_of_a_cleared_namespace_do_not_move), T_CASE(failed_reads_lose_no_record),
        T_CASE(any_order_of_calls_keeps_live_records))
