@@ -20,7 +20,7 @@
 # file that is missing here.
 SRC_BASE  = err text opts fault futex hash sha256 random hot_keys thread_record user_callback fd sigbus sync \
             mem clock tsc_clock timezone seqlock table glob log vfs pages pack pool open_error net \
-            float_text process memory_limit
+            float_text process memory_limit rule_text
 SRC_STATS = counters hist text
 SRC_L1    = record judge pin_slots cap segment quota_count large_list large_alloc retire index \
             index_grow unlink ghost scan quota cap_evict policy_select request_sample evict read room pin \
@@ -38,11 +38,11 @@ SRC_CACHE = talk error handle explain_record generation stamp write_order shared
             bloom_guard demoted tier_calls tags tier_store events lookup plan change change_shared hook set \
             delete touch increment get get_with get_alloc pin many delete_pattern explain \
             hot_keys scan clear
-SRC_POLICY = policy_fields policy_text policy_lint policy
+SRC_POLICY = policy_table policy
 SRC_LOADING = breaker_calls load_plan buf update delete_with loader_api job load_call \
               load_publish load_look load_acquire load_shared load_leader refresh load load_bulk \
               lease object tier_answer
-SRC_STORE = version bloom_persist options settings l2_tier l2_tier_none policy_reload namespace \
+SRC_STORE = version bloom_persist options settings l2_tier l2_tier_none policy_set namespace \
             maintenance option charge stat check metrics dump fork tier_attach tier_table store
 SRC_WORK  = ticker cron sched calls open batch batch_calls batch_open behind bus_topic bus_message bus_copy \
             bus_journal bus_group bus_stat bus_list bus_task bus_member bus_publish \
@@ -51,7 +51,7 @@ SRC_WORK  = ticker cron sched calls open batch batch_calls batch_open behind bus
             task_commit task_run task_submit task_lease task_list task_restore task_open \
             refresher refresher_calls refresher_open
 SRC_EXTRAS = memoize warm write_through
-SRC_KIT   = key template redact url settings llm embedding status snapshot
+SRC_KIT   = key template redact url text policy_lint policy_file settings llm embedding status snapshot
 SRC_RESP  = reply queue key_list channel trace command parse client room value session transaction describe options \
             entry cmd_read cmd_write cmd_number cmd_expire cmd_keys cmd_observe cmd_config cmd_own \
             cmd_channel cmd_work cmd_limit cmd_bloom cmd_script table stat listen http admin serve loop \

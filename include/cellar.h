@@ -261,7 +261,7 @@ typedef struct cellar_namespace_opts {
     const struct cellar_breaker_opts *breaker; /* of its loads; NULL = none; fixed at first open  */
     const struct cellar_codec *codec; /* of its objects, cellar_entry.h; NULL = none; copied when */
                                  /* the namespace is first opened                                 */
-    const char *policy_section;  /* section of the policy file, to 64 bytes; NULL: its own name   */
+    const char *policy_section;  /* section of the rules, to 64 bytes; NULL: its own name         */
     uint32_t log_level;          /* a cellar_log_level for its own lines. Default 0: of the store */
     uint32_t max_entries;        /* most entries in memory. Default 0: no bound                   */
 } cellar_namespace_opts;
@@ -286,9 +286,10 @@ typedef struct cellar_config {
     const struct cellar_l2_opts     *l2;     /* cellar_l2.h; NULL = defaults                      */
     const struct cellar_host_opts   *host;   /* cellar_admin.h; NULL = defaults                   */
     const struct cellar_tuning_opts *tuning; /* cellar_admin.h; NULL = defaults                   */
-    const char *policy_file;  /* rules of writes; see KEY POLICIES in cellar_admin.h. NULL: none  */
+    const struct cellar_policy_rule *rules; /* of writes: KEY POLICIES in cellar_admin.h          */
+    size_t   rule_count;      /* Range 0..4,096. Default 0: no rules                              */
 } cellar_config;
-CELLAR_PACKED(cellar_config, policy_file);
+CELLAR_PACKED(cellar_config, rule_count);
 
 static inline cellar_config cellar_config_default(void)
 {
@@ -306,8 +307,8 @@ static inline cellar_config cellar_config_default(void)
  * returns: OK; E_INVAL (a field out of range), E_UNSUPPORTED (unknown field), E_NOMEM (memory,
  *          address space or the maintenance thread). With l2 option `required` also the reason why
  *          the disk tier cannot open: E_IO, E_BUSY (l2_path is in use), E_FOREIGN, E_NEWER_FORMAT,
- *          E_CORRUPT, E_UNSUPPORTED (network file system). With policy_file: E_CONFIG (an error in
- *          it), E_IO (it cannot be read)
+ *          E_CORRUPT, E_UNSUPPORTED (network file system). E_CONFIG (a rule is wrong:
+ *          cellar_last_error names it)
  * owns:    the caller closes *out with cellar_close. Everything in cfg is copied, except each ctx
  * thread:  any; a process may open several stores
  * cost:    reserves address space (8 x budget, halved until granted), starts one thread
@@ -399,7 +400,7 @@ CELLAR_API cellar_err cellar_get_str(cellar *c, const char *key, char *buf, size
 CELLAR_API cellar_err cellar_get_alloc(cellar *c, const void *key, size_t key_len,
                                        void **value, size_t *value_len);
 
-/* Free a value from cellar_get_alloc or cellar_delete_with.
+/* Free a value from cellar_get_alloc or cellar_delete_with, or rules from cellar_policy_read.
  * in:      NULL is fine
  * thread:  any
  * cost:    one free

@@ -184,163 +184,93 @@ CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled);
 /* ---- Key policies ---------------------------------------------------------------------------- */
 
 /* KEY POLICIES
- * A policy file says how long entries live, by the pattern of their key. It holds for each call
- * that stores a value; reads never look at it. Sections have the names of namespaces, "*" holds
- * for all of them, and the option policy_section of a namespace names another section:
+ * Rules say how long entries live, by the pattern of their key. A rule holds for each call that
+ * stores a value; reads never look at it. The section of a rule is the name of a namespace, "*"
+ * holds for all of them, and the option policy_section of a namespace names another section.
+ * Rules are structs: of cellar_config, before the first call, or of cellar_policy_set.
+ * cellar_policy_read of cellar_kit.h makes them of a text or a file.
  *
- *     [users]
- *     set   default_ttl=2h negative=60s prefix="app:"
- *     key   user:{id}:info  ttl=30m jitter=10% tags=users
- *     glob  session:*       ttl=1h idle=10m ttl_max=2h
- *     no_l2 *secret*
- *     deny  *token*
- *
- * PATTERNS  key: literals and {name}, which stands for one or more bytes without the separator ":".
- * glob, deny and no_l2: patterns of cellar_delete_by_pattern; deny and no_l2 ignore ASCII case. The
- * first rule that matches is used, in the order of the file; deny and no_l2 come before all others.
- * A pattern or value with blanks stands in double quotes, with \" \\ \n \xHH. A # at the start of
- * a word begins a comment.
+ * PATTERNS  CELLAR_POLICY_KEY: literals and {name}, which stands for one or more bytes without the
+ * separator ":". GLOB, DENY and NO_L2: patterns of cellar_delete_by_pattern; DENY and NO_L2 ignore
+ * ASCII case. The first rule that matches is used, in the order of the array; DENY and NO_L2 come
+ * before all others.
  *
  * DENIED    A denied write returns E_DENIED. A denied set without conditions removes the old value
  * of its key, like each failed set, unless CELLAR_KEEP_OLD_VALUE is set. A load of a denied key
  * answers and is not stored. More than CELLAR_TAGS_MAX tags of call and rule are E_LIMIT,
- * CELLAR_DURABLE under a no_l2 rule is E_UNSUPPORTED: nothing is done.
+ * CELLAR_DURABLE under a NO_L2 rule is E_UNSUPPORTED: nothing is done.
  *
- * VALUES    Order of precedence: option of the call, rule, `set` line, namespace, store. ttl_max
- * bounds the result. Times need units: ms s m h d w, or "never".
+ * VALUES    Order of precedence: option of the call, rule, CELLAR_POLICY_SET of the section, that
+ * of "*", namespace, store. ttl_max_ms bounds the result.
  *
- * OPTIONS   of a rule; those marked * also of a `set` line, where ttl is default_ttl:
- *     ttl=30m *  ttl_max=2h       TTL; bound of the TTL, whatever sets it
- *     idle=10m *  max_age=1h *    maximum time without use; maximum age with idle
- *     jitter=10% *                spread of the TTL; +10%: longer only
- *     negative=60s *  stale=5m *  TTL of negative entries; stale window after the TTL
- *     refresh=20m *               see REFRESH, also for loader=name and priority=low
- *     class=hot                   a TTL class; ttl_class_fallback for an unknown name
- *     tags=a,b                    added to those of the call
- *     at=00:00@Europe/Paris       no entry lives beyond the next such moment
- *     max_items=100               items in one value, for cellar_policy_max_items
- *     no_l2 *                     never written to disk
- * A `set` line also has quota (see QUOTA), prefix (taken off keys, with one separator) and
- * separator (a byte).
+ * REFRESH   A value that was stored with refresh_ms = 300000 is refreshed by the first load that
+ * finds it five minutes old or older: see STALE VALUES in cellar_load.h. The load returns the
+ * value. A get never refreshes. eager_refresh_pct and xfetch_beta_x100 of a call win. A value that
+ * returns from disk has no such time. A failed refresh is repeated after retry_throttle_ms. loader
+ * and priority are for refreshes on a schedule: cellar_refresh_add_policies.
  *
- * REFRESH   A value that was stored with refresh=5m is refreshed by the first load that finds it
- * five minutes old or older: see STALE VALUES in cellar_load.h. The load returns the value. A get
- * never refreshes. eager_refresh_pct and xfetch_beta_x100 of a call win. A value that returns from
- * disk has no such time. A failed refresh is repeated after retry_throttle_ms. loader (a name) and
- * priority (low, mid, high) are for refreshes on a schedule: cellar_refresh_add_policies.
- *
- * QUOTA     quota=10%-40% is quota_min_pct and quota_max_pct of the namespace, in place of its own;
- * without the second share there is no upper bound. It belongs into a `set` line, or on the rule
- * glob *. It is applied when a namespace is opened and when rules are loaded. The load reports a
- * quota that is not possible as a warning, and the rest holds: a namespace that was created without
- * any quota gets none, and the least shares must add up to at most 100 %.
- *
- * LIMITS    1 MiB, 4,096 rules, 1,024 bytes a pattern. */
-
-/* An error or a warning about a policy file. */
-typedef struct cellar_policy_note {
-    const char *text;  /* "file:line:column: error: message", terminated; valid during the call */
-    uint32_t line, column; /* from 1; columns in bytes. Of structs: the index, and 0 */
-    bool warning;
-} cellar_policy_note;
-
-/* Report one note. Must not call the library. */
-typedef void (*cellar_policy_note_fn)(const cellar_policy_note *note, void *ctx);
-
-/* Load the rules of a policy file in place of the present ones. Entries keep their deadlines.
- * in:      any handle of the store; path NULL: the file of the last load by path; fn optional: gets
- *          each error, up to 100, or after OK each quota that is not in force, as a warning
- * returns: OK; E_CONFIG (the file has errors), E_IO (it cannot be read), E_INVAL (no path so far),
- *          E_NOMEM, E_SPACE (budget), E_FORKED. After an error the present rules stay
- * thread:  any; of concurrent loads one waits for the other
- * cost:    O(file + rules x sections + namespaces); waits for writes that use the old rules, some
- *          100 ns. A write in a namespace with rules takes some 50 ns longer, a read nothing
- * example: cellar_policy_reload(c, NULL, NULL, NULL);                                            */
-CELLAR_API cellar_err cellar_policy_reload(cellar *c, const char *path, cellar_policy_note_fn fn,
-                                           void *ctx);
-
-/* Load rules from a text, like cellar_policy_reload from a file.
- * in:      as cellar_policy_reload; text as in a file, text_len 0: no rules
- * returns: as cellar_policy_reload, without E_IO
- * thread:  any
- * cost:    as cellar_policy_reload
- * example: cellar_policy_set(c, "[*]\ndeny *token*\n", 18, NULL, NULL);                          */
-CELLAR_API cellar_err cellar_policy_set(cellar *c, const char *text, size_t text_len,
-                                        cellar_policy_note_fn fn, void *ctx);
+ * QUOTA     quota_min_pct and quota_max_pct stand in place of those of the namespace. They belong
+ * into a CELLAR_POLICY_SET, or on the glob "*". They are applied when a namespace is opened and
+ * when rules are set. A quota that is not possible is logged as a warning, and the rest holds: a
+ * namespace that was created without any quota gets none, and the least shares must add up to at
+ * most 100 %. */
 
 /* Kinds of a cellar_policy_rule. */
 typedef enum cellar_policy_kind {
-    CELLAR_POLICY_KEY = 0,  /* key pattern                                                       */
+    CELLAR_POLICY_KEY = 0,
     CELLAR_POLICY_GLOB = 1,
     CELLAR_POLICY_DENY = 2,
     CELLAR_POLICY_NO_L2 = 3,
-    CELLAR_POLICY_SET = 4   /* a `set` line of the section; without pattern                      */
+    CELLAR_POLICY_SET = 4   /* options of the section, for keys without; it has no pattern       */
 } cellar_policy_kind;
 
-/* A line of a policy file as a struct: see KEY POLICIES. 0 or NULL: the option is not set. */
+/* A rule: see KEY POLICIES. 0 or NULL: the option is not set. DENY and NO_L2 have no options. */
 typedef struct cellar_policy_rule {
     size_t      struct_size;     /* set by cellar_policy_rule_default()                           */
     cellar_policy_kind kind;
-    uint32_t    no_l2;           /* 0 or 1                                                        */
+    uint32_t    no_l2;           /* 1: never written to disk                                      */
     const char *section;         /* NULL: "*"                                                     */
-    const char *pattern;
-    int64_t     ttl_ms;          /* default_ttl in CELLAR_POLICY_SET. CELLAR_TTL_NONE: never      */
-    int64_t     ttl_max_ms;
-    int64_t     idle_ms;
-    int64_t     max_age_ms;
-    int64_t     negative_ttl_ms;
-    int64_t     stale_ms;
+    const char *pattern;         /* to 1,024 bytes                                                */
+    int64_t     ttl_ms;          /* CELLAR_TTL_NONE: never                                        */
+    int64_t     ttl_max_ms;      /* bound of the TTL, whatever sets it; not in CELLAR_POLICY_SET  */
+    int64_t     idle_ms;         /* maximum time without use                                      */
+    int64_t     max_age_ms;      /* maximum age with idle_ms                                      */
+    int64_t     negative_ttl_ms; /* TTL of negative entries                                       */
+    int64_t     stale_ms;        /* stale window after the TTL                                    */
     int64_t     refresh_ms;
     uint32_t    jitter_pct;      /* Range 1..100, or CELLAR_OFF: 0 %                              */
     cellar_jitter jitter_mode;
     uint32_t    priority;        /* 1 low, 2 mid, 3 high                                          */
-    uint32_t    max_items;
-    uint32_t    quota_min_pct;
-    uint32_t    quota_max_pct;
-    const char *ttl_class;       /* its name                                                      */
-    const char *tags;            /* "a,b"                                                         */
-    const char *at;              /* "00:00@Europe/Paris"                                          */
-    const char *loader;
-    const char *prefix;          /* this and the next: CELLAR_POLICY_SET                          */
-    const char *separator;       /* one byte                                                      */
+    uint32_t    max_items;       /* for the program, which bounds the items in a value            */
+    uint32_t    quota_min_pct;   /* Range 1..100, or CELLAR_OFF: 0 %                              */
+    uint32_t    quota_max_pct;   /* Range 1..100. 0: no upper bound                               */
+    uint32_t    line;            /* of the text that the rule comes from; errors name it. 0: none */
+    uint32_t    reserved0;       /* must be 0                                                     */
+    const char *ttl_class;       /* its name; ttl_class_fallback for an unknown one               */
+    const char *tags;            /* "a,b": added to those of the call                             */
+    const char *at;              /* "00:00@Europe/Paris": no entry lives beyond the next such one */
+    const char *loader;          /* its name                                                      */
+    const char *prefix;          /* taken off keys, with one separator. CELLAR_POLICY_SET only    */
+    const char *separator;       /* one byte. CELLAR_POLICY_SET only                              */
 } cellar_policy_rule;
 CELLAR_STRUCT(cellar_policy_rule, separator);
 
-/* Load rules from structs, like cellar_policy_reload from a file.
- * in:      as cellar_policy_reload; rules in the order of a file, rule_count 0: no rules. Notes
- *          name the index: "rules[3]: error: message"; their line is the index, their column 0
- * returns: as cellar_policy_set; E_INVAL, E_ABI, E_UNSUPPORTED (struct_size, unknown field)
- * owns:    texts are copied
- * thread:  any
- * cost:    as cellar_policy_reload
+/* Put rules into force in place of the present ones. Entries keep their deadlines.
+ * in:      any handle of the store; rules, up to 4,096; rule_count 0: no rules
+ * returns: OK; E_CONFIG (a rule is wrong: cellar_last_error names it, as "rules[3]: .."), E_NOMEM,
+ *          E_SPACE (budget), E_FORKED; E_INVAL, E_ABI, E_UNSUPPORTED (struct_size, unknown field).
+ *          After an error the present rules stay
+ * owns:    rules and texts are copied
+ * thread:  any; of concurrent calls one waits for the other
+ * cost:    O(rules x sections + namespaces); waits for writes that use the old rules, some 100 ns.
+ *          A write in a namespace with rules takes some 50 ns longer, a read nothing
  * example:
  *     cellar_policy_rule r = cellar_policy_rule_default();
  *     r.pattern = "user:{id}:info";
  *     r.ttl_ms = 1800000;
- *     cellar_policy_set_rules(c, &r, 1, NULL, NULL);                                             */
-CELLAR_API cellar_err cellar_policy_set_rules(cellar *c, const cellar_policy_rule *rules,
-                                              size_t rule_count, cellar_policy_note_fn fn,
-                                              void *ctx);
-
-/* Return max_items of the rule of a key, for a program that keeps a bounded number of items in one
- * value. No call of the library obeys max_items.
- * in:      a handle of the namespace of the key; key
- * returns: 1..1,000,000; 0: the rule sets none, there is no rule, or the arguments are wrong
- * thread:  any
- * cost:    as the search of a write, some 50 ns
- * example: uint32_t most = cellar_policy_max_items(c, "top", 3);                                 */
-CELLAR_API uint32_t cellar_policy_max_items(cellar *c, const void *key, size_t key_len);
-
-/* Check a policy file without loading it: report errors, else warnings about what a correct file
- * probably gets wrong, up to 100.
- * in:      c NULL: only what the file itself says; a handle: also sections, TTL classes and loaders
- *          that the open namespaces lack; path; fn
- * returns: OK (no errors; fn was called for warnings), E_CONFIG, E_IO, E_NOMEM; E_INVAL
- * thread:  any
- * cost:    O(file + rules^2)
- * example: cellar_policy_lint(NULL, "app.policy", print_note, NULL);                             */
-CELLAR_API cellar_err cellar_policy_lint(cellar *c, const char *path, cellar_policy_note_fn fn,
-                                         void *ctx);
+ *     cellar_policy_set(c, &r, 1);                                                               */
+CELLAR_API cellar_err cellar_policy_set(cellar *c, const cellar_policy_rule *rules,
+                                        size_t rule_count);
 
 /* ---- Memory of the host ---------------------------------------------------------------------- */
 

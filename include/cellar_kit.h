@@ -872,7 +872,7 @@ CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size
  *                       CACHE_KEY_PREFIX                        the same in the documents
  *     key_version       from 1                                  version of the root namespace
  *                       CACHE_VERSION                           the same in the documents
- *     policy            1..1,023 bytes                          policy file; see cellar_admin.h
+ *     policy            1..1,023 bytes                          policy file: POLICY FILES below
  *     l2_path           1..1,023 bytes                          directory of the disk tier
  *     l2_bytes          16M..4T                                 size of its files
  *     l2_sync           manual periodic always        manual    what a power cut may take
@@ -947,7 +947,7 @@ typedef struct cellar_resp_settings {
 CELLAR_STRUCT(cellar_resp_settings, admin_body_bytes);
 
 /* Storage for the options of a store. Do not copy it once a call has changed it: config points
- * into it. The program may change every field, and opens with cellar_settings_config. */
+ * into it. The program may change every field, and opens with cellar_settings_open. */
 typedef struct cellar_settings {
     size_t   struct_size;       /* set by cellar_settings_default(); of this header exactly       */
     cellar_config         config;
@@ -961,7 +961,7 @@ typedef struct cellar_settings {
     uint32_t reserved0;         /* must be 0                                                      */
     char     key_prefix[CELLAR_NAME_MAX + 8]; /* target of host.name                              */
     char     l2_path[CELLAR_SETTINGS_PATH_MAX + 1]; /* target of config.l2_path                   */
-    char     policy_file[CELLAR_SETTINGS_PATH_MAX + 1]; /* target of config.policy_file           */
+    char     policy_file[CELLAR_SETTINGS_PATH_MAX + 1]; /* "": none; see cellar_settings_open     */
 } cellar_settings;
 CELLAR_PACKED(cellar_settings, policy_file);
 
@@ -979,12 +979,13 @@ static inline cellar_settings cellar_settings_default(void)
     return o;
 }
 
-/* An error in settings, or a name without effect. No note has a value. */
+/* An error in settings or rules, a name without effect, or what correct rules probably get wrong.
+ * No note has a value of a setting. */
 typedef struct cellar_settings_note {
-    cellar_log_level level; /* ERROR, or INFO                                                     */
+    cellar_log_level level; /* ERROR; WARNING (rules); INFO (settings)                            */
     uint32_t line;          /* from 1; 0: a variable of the environment, or the file itself       */
     uint32_t column;        /* from 1, in bytes; of a variable: in its value                      */
-    const char *name;       /* as it was written; "" = none                                       */
+    const char *name;       /* of a setting, as it was written; "" = none                         */
     const char *text;       /* "FILE:line:column: error: name: message", or "NAME:column: ..."    */
 } cellar_settings_note;
 
@@ -1026,19 +1027,102 @@ CELLAR_API cellar_err cellar_settings_file(cellar_settings *s, const char *path,
 CELLAR_API cellar_err cellar_settings_env(cellar_settings *s, cellar_settings_note_fn fn,
                                           void *ctx);
 
-/* Return the options for cellar_open. Groups that config does not point to yet are those of s.
+/* Open a store with these settings. The rules of policy_file replace config.rules. Groups that
+ * config does not point to are those of s.
  * status:  unstable until 1.0
- * in:      s
- * returns: &s->config; NULL if s is NULL
- * owns:    valid as long as s
+ * in:      s; fn optional: gets each error of policy_file
+ * out:     *out, NULL on failure
+ * returns: as cellar_open, and for policy_file as cellar_policy_read
+ * owns:    as cellar_open
  * thread:  any; one at a time for s
- * cost:    O(1)
+ * cost:    as cellar_open; reads policy_file
  * example:
  *     cellar_settings s = cellar_settings_default();
  *     cellar *store;
  *     if (cellar_settings_file(&s, "app.conf", NULL, NULL) != CELLAR_OK) { return 1; }
- *     if (cellar_open(cellar_settings_config(&s), &store) != CELLAR_OK) { return 1; }            */
-CELLAR_API const cellar_config *cellar_settings_config(cellar_settings *s);
+ *     if (cellar_settings_open(&s, NULL, NULL, &store) != CELLAR_OK) { return 1; }               */
+CELLAR_API cellar_err cellar_settings_open(const cellar_settings *s, cellar_settings_note_fn fn,
+                                           void *ctx, cellar **out);
+
+/* ---- Policy files --------------------------------------------------------------------------- */
+
+/* POLICY FILES
+ * A policy file holds rules of keys (KEY POLICIES in cellar_admin.h), one a line:
+ *
+ *     [users]
+ *     set   default_ttl=2h negative=60s prefix="app:"
+ *     key   user:{id}:info  ttl=30m jitter=10% tags=users
+ *     glob  session:*       ttl=1h idle=10m ttl_max=2h
+ *     no_l2 *secret*
+ *     deny  *token*
+ *
+ * WORDS     A pattern or value with blanks stands in double quotes, with \" \\ \n \xHH. A # at the
+ * start of a word begins a comment. Times need units: ms s m h d w, or "never". Control bytes are
+ * errors, and no text has a NUL byte: a glob matches one by "?".
+ *
+ * OPTIONS   of a rule; those marked * also of a `set` line, where ttl is default_ttl:
+ *     ttl=30m *  ttl_max=2h       ttl_ms, ttl_max_ms
+ *     idle=10m *  max_age=1h *    idle_ms, max_age_ms
+ *     jitter=10% *                spread of the TTL; +10%: longer only
+ *     negative=60s *  stale=5m *  negative_ttl_ms, stale_ms
+ *     refresh=20m *               refresh_ms, also with loader=name and priority=low, mid or high
+ *     class=hot  tags=a,b         ttl_class, tags
+ *     at=00:00@Europe/Paris       no entry lives beyond the next such moment
+ *     max_items=100               items in one value, for the program
+ *     no_l2 *                     never written to disk
+ * quota=10% or quota=10%-40% belongs into a `set` line, or on the rule glob *. A `set` line also
+ * has prefix and separator.
+ *
+ * LIMITS    1 MiB, 4,096 rules and `set` lines, 1,024 bytes a pattern. */
+
+/* A namespace that the program opens: cellar_policy_read compares rules with it. */
+typedef struct cellar_policy_space {
+    const char *name;                  /* as of cellar_namespace_open; "": the root               */
+    const cellar_namespace_opts *opts; /* NULL: all defaults                                      */
+} cellar_policy_space;
+
+/* Options of cellar_policy_read. */
+typedef struct cellar_policy_opts {
+    size_t      struct_size;
+    const char *text;        /* the rules; path is only their name in notes. NULL: read the file  */
+    size_t      text_len;
+    const cellar_policy_space *spaces; /* all namespaces, for `lint`: sections, TTL classes and   */
+                             /* loaders that they lack are warnings. NULL: not compared           */
+    uint32_t    space_count;
+    uint32_t    lint;        /* 1: after OK, fn gets up to 100 warnings                           */
+} cellar_policy_opts;
+CELLAR_STRUCT(cellar_policy_opts, lint);
+
+/* Read rules from a file or a text, for cellar_config or cellar_policy_set.
+ * status:  unstable until 1.0
+ * in:      path; o NULL = all defaults; fn optional: gets each error, up to 100
+ * out:     *rules, with the lines of the file; *rule_count. NULL and 0 on failure
+ * returns: OK; E_CONFIG (errors), E_IO (the file cannot be read, a note says why), E_NOMEM; E_INVAL
+ * owns:    the caller frees *rules with cellar_free, also without rules. Their texts lie in them
+ * thread:  any
+ * cost:    O(file); with lint O(rules^2)
+ * example:
+ *     cellar_policy_rule *rules;
+ *     err = cellar_policy_read("app.policy", NULL, NULL, NULL, &rules, &cfg.rule_count);
+ *     if (err == CELLAR_OK) {
+ *         cfg.rules = rules;
+ *         err = cellar_open(&cfg, &store);
+ *         cellar_free(rules);
+ *     }                                                                                          */
+CELLAR_API cellar_err cellar_policy_read(const char *path, const cellar_policy_opts *o,
+                                         cellar_settings_note_fn fn, void *ctx,
+                                         cellar_policy_rule **rules, size_t *rule_count);
+
+/* Put the rules of a policy file into force in place of the present ones.
+ * status:  unstable until 1.0
+ * in:      any handle of the store; path; fn optional: gets each error of the file
+ * returns: as cellar_policy_read, then as cellar_policy_set. After an error the present rules stay
+ * owns:    nothing changes hands
+ * thread:  any
+ * cost:    as both
+ * example: cellar_policy_reload(c, "app.policy", NULL, NULL);                                    */
+CELLAR_API cellar_err cellar_policy_reload(cellar *c, const char *path, cellar_settings_note_fn fn,
+                                           void *ctx);
 
 #ifdef __cplusplus
 }

@@ -102,6 +102,7 @@ typedef struct cellar_resp_opts {
     cellar_resp_figures_fn figures; /* more figures for the pages. Default NULL: none             */
     void    *figures_ctx;
     const char *namespaces;  /* "0=image_task 3=users": namespaces of databases. Default NULL     */
+    const char *policy_file; /* to 1,023 bytes: for CELLAR.POLICY RELOAD. Default NULL: none      */
     struct cellar_bus *bus;  /* cellar_bus.h: its signals are the channels. Default NULL: none    */
     struct cellar_pool *pool; /* cellar_task.h: for CELLAR.TASKS. Default NULL: none              */
     struct cellar_scheduler *scheduler; /* cellar_schedule.h: for CELLAR.SCHED. Default NULL: none*/

@@ -43,6 +43,7 @@
 #include "bench/suites/kit.h"
 #include "cellar_admin.h"
 #include "cellar_invalidate.h"
+#include "cellar_kit.h"
 #include "cellar_observe.h"
 
 #define KIT_TURNS 4u
@@ -306,8 +307,14 @@ static size_t kit_rules(char *text, size_t cap)
 static void kit_rules_on(cellar *c, bool on, uint64_t *bad)
 {
     char text[4096];
-    const size_t len = on ? kit_rules(text, sizeof text) : 0;
-    *bad += cellar_policy_set(c, text, len, NULL, NULL) != CELLAR_OK;
+    cellar_policy_opts o = cellar_policy_opts_default();
+    cellar_policy_rule *rules;
+    size_t count;
+    o.text = text;
+    o.text_len = on ? kit_rules(text, sizeof text) : 0;
+    *bad += cellar_policy_read("rules", &o, NULL, NULL, &rules, &count) != CELLAR_OK ||
+            cellar_policy_set(c, rules, count) != CELLAR_OK;
+    cellar_free(rules);
 }
 
 static double kit_set_ruled(void *ctx, uint64_t *bad)

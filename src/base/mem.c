@@ -252,3 +252,28 @@ CELLAR_PRIVATE void base_free_raw(const base_alloc_hooks *h, void *p, size_t byt
 {
     if (p != NULL) { base_block_drop(h != NULL ? h : &base_no_hooks, p, bytes, true); }
 }
+
+/* The head of a block: what its free needs. */
+typedef struct base_block_head {
+    base_alloc_hooks hooks; /* copy: the store may be closed when the block is freed */
+    size_t bytes;           /* size of the whole block */
+} base_block_head;
+#define BASE_BLOCK_HEAD ((sizeof(base_block_head) + 15) & ~(size_t)15)
+
+CELLAR_PRIVATE unsigned char *base_block_new(const base_alloc_hooks *h, size_t len)
+{
+    const base_alloc_hooks *of = h != NULL ? h : &base_no_hooks;
+    const base_block_head head = { base_hooks_keep(of), BASE_BLOCK_HEAD + len };
+    unsigned char *block = base_alloc_raw(of, head.bytes);
+    if (block == NULL) { return NULL; }
+    memcpy(block, &head, sizeof head);
+    return block + BASE_BLOCK_HEAD;
+}
+
+CELLAR_PRIVATE void base_block_free(void *block)
+{
+    base_block_head head;
+    if (block == NULL) { return; }
+    memcpy(&head, (unsigned char *)block - BASE_BLOCK_HEAD, sizeof head);
+    base_free_raw(&head.hooks, (unsigned char *)block - BASE_BLOCK_HEAD, head.bytes);
+}

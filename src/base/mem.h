@@ -89,6 +89,10 @@ CELLAR_PRIVATE void *base_alloc_held(base_account *a, base_module m, size_t byte
  * NULL: the built-in allocator. */
 CELLAR_PRIVATE void *base_alloc_raw(const base_alloc_hooks *h, size_t bytes);
 CELLAR_PRIVATE void base_free_raw(const base_alloc_hooks *h, void *p, size_t bytes);
+/* Allocate `len` bytes for cellar_free, which may come after the close of the store. h NULL: the
+ * built-in allocator. */
+CELLAR_PRIVATE unsigned char *base_block_new(const base_alloc_hooks *h, size_t len);
+CELLAR_PRIVATE void base_block_free(void *block); /* NULL accepted */
 
 typedef struct base_region {
     unsigned char *base; /* page aligned, BASE_HUGE if possible; NULL when not reserved */

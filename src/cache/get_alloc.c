@@ -2,8 +2,8 @@
  *
  * get_alloc: read one key into a block of the library, or into a text.
  *
- * FORMAT     Block of cellar_get_alloc: 32 bytes {hooks, size} for cellar_free, the value, a zero
- *            byte. The caller may free it after the store is closed. */
+ * FORMAT     Block of cellar_get_alloc: that of base_block_new with the value and a zero byte. The
+ *            caller may free it after the store is closed. */
 #include "cache/get_alloc.h"
 
 #include "cache/call.h"
@@ -14,32 +14,14 @@
 
 #define CACHE_DUP_TRY 512u /* bytes tried on the stack before memory is allocated */
 
-typedef struct cache_dup {
-    base_alloc_hooks hooks; /* copy: the store may be closed when the block is freed */
-    size_t bytes;           /* size of the whole block */
-} cache_dup;
-#define CACHE_DUP_HEAD ((sizeof(cache_dup) + 15) & ~(size_t)15)
-
 BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE unsigned char *cache_dup_new(const cache_store *s, size_t len)
 {
-    const size_t bytes = CACHE_DUP_HEAD + len + 1; /* len <= CELLAR_VALUE_MAX */
-    unsigned char *block = base_alloc_raw(&s->hooks, bytes);
-    if (block == NULL) { return NULL; }
-    const cache_dup head = { base_hooks_keep(&s->hooks), bytes };
-    memcpy(block, &head, sizeof head);
-    return block + CACHE_DUP_HEAD;
+    return base_block_new(&s->hooks, len + 1); /* len <= CELLAR_VALUE_MAX */
 }
 
-CELLAR_API void cellar_free(void *value)
-{
-    if (value == NULL) { return; }
-    unsigned char *block = (unsigned char *)value - CACHE_DUP_HEAD;
-    cache_dup head;
-    memcpy(&head, block, sizeof head);
-    base_free_raw(&head.hooks, block, head.bytes);
-}
+CELLAR_API void cellar_free(void *value) { base_block_free(value); }
 
 /* Read into new memory; the length may change between two looks. */
 static cellar_err cache_dup_read(cellar *c, const l1_key *k, unsigned char **value, size_t *len,

@@ -350,7 +350,7 @@ struct cache_store {
     base_pool jobs;               /* background loads and their threads */
     _Atomic uint32_t attaching;   /* futex word; 1 while a thread attaches a tier */
     struct cache_policies *_Atomic policies; /* NULL: never loaded; release under NAMESPACE */
-    _Atomic uint32_t reloading;   /* role (sync.h) of the thread that loads policies */
+    _Atomic uint32_t reloading;   /* role (sync.h) of the thread that sets rules */
     struct flight_table *forking; /* table locked by the prepare handler of fork */
 
     sync_lock error_lock;   /* rank ERROR; guards the error of every namespace */

@@ -5,11 +5,10 @@
  * FORMAT     For people: one line a note, FILE:LINE:COLUMN: error|warning|note: TEXT, then a sum.
  *            JSON: one object a line: {"file":..,"line":..,"column":..,"severity":..,"text":..},
  *            then {"total":{"files":..,"errors":..,"warnings":..}}.
- * SEE ALSO   cellar_policy_lint (cellar_admin.h), cellar_settings_file (cellar_kit.h). */
+ * SEE ALSO   cellar_policy_read, cellar_settings_file (cellar_kit.h). */
 #include <getopt.h>
 
 #include "cellar.h"
-#include "cellar_admin.h"
 #include "cellar_kit.h"
 #include "cli/cli.h"
 
@@ -35,57 +34,39 @@ static void check_print(const check_run *r, const char *severity, uint32_t line,
     puts("}");
 }
 
-static void check_note(const cellar_policy_note *n, void *ctx)
+/* Print a note of a file, unless the file could not be read (line 0). */
+static void check_note(const cellar_settings_note *n, void *ctx)
 {
     check_run *r = ctx;
-    if (n->warning) { r->warnings++; } else { r->errors++; }
-    check_print(r, n->warning ? "warning" : "error", n->line, n->column, n->text);
-}
-
-/* Print a note of a file of settings, unless the file could not be read (line 0). */
-static void check_setting(const cellar_settings_note *n, void *ctx)
-{
-    check_run *r = ctx;
-    const bool error = n->level == CELLAR_LOG_ERROR;
+    const bool error = n->level == CELLAR_LOG_ERROR, warning = n->level == CELLAR_LOG_WARNING;
     if (n->line == 0) {
-        cli_complain("check", "%s; name a file of settings", n->text);
+        cli_complain("check", "%s; name a file of %s", n->text, r->settings ? "settings"
+                                                                            : "policies");
         return;
     }
     r->errors += error;
-    check_print(r, error ? "error" : "note", n->line, n->column, n->text);
-}
-
-/* Check one file of settings. Return false if it cannot be read or checked, with *code. */
-static bool check_settings(check_run *r, const char *file, int *code)
-{
-    cellar_settings s = cellar_settings_default();
-    r->file = file;
-    const cellar_err err = cellar_settings_file(&s, file, check_setting, r);
-    if (err == CELLAR_OK || err == CELLAR_E_CONFIG) { return true; }
-    *code = err == CELLAR_E_IO ? CLI_USAGE : CLI_NO_START;
-    if (err != CELLAR_E_IO) {
-        cli_complain("check", "cannot check \"%s\": %s; give the program more memory", file,
-                     cellar_strerror(err));
-    }
-    return false;
+    r->warnings += warning;
+    check_print(r, error ? "error" : warning ? "warning" : "note", n->line, n->column, n->text);
 }
 
 /* Check one file. Return false if it cannot be read or checked, with *code. */
 static bool check_file(check_run *r, const char *file, int *code)
 {
+    cellar_settings s = cellar_settings_default();
+    cellar_policy_opts o = cellar_policy_opts_default();
+    cellar_policy_rule *rules = NULL;
+    size_t count;
+    o.lint = 1;
     r->file = file;
-    const cellar_err err = cellar_policy_lint(NULL, file, check_note, r);
+    const cellar_err err = r->settings
+        ? cellar_settings_file(&s, file, check_note, r)
+        : cellar_policy_read(file, &o, check_note, r, &rules, &count);
+    cellar_free(rules);
     if (err == CELLAR_OK || err == CELLAR_E_CONFIG) { return true; }
-    cellar_error_info e = cellar_error_info_default();
-    (void)cellar_last_error(NULL, &e);
-    if (err == CELLAR_E_IO) {
-        cli_complain("check", "cannot read \"%s\": %s; name a policy file", file,
-                     cli_errno_text(e.sys_errno));
-        *code = CLI_USAGE;
-    } else {
+    *code = err == CELLAR_E_IO ? CLI_USAGE : CLI_NO_START;
+    if (err != CELLAR_E_IO) {
         cli_complain("check", "cannot check \"%s\": %s; give the program more memory", file,
                      cellar_strerror(err));
-        *code = CLI_NO_START;
     }
     return false;
 }
@@ -116,9 +97,7 @@ static int check_run_command(int argc, char **argv, const cli_terminal *term)
         return CLI_USAGE;
     }
     for (int i = optind; i < argc; i++) {
-        const bool read = r.settings ? check_settings(&r, argv[i], &code)
-                                     : check_file(&r, argv[i], &code);
-        if (!read) { return code; }
+        if (!check_file(&r, argv[i], &code)) { return code; }
     }
     printf(r.json ? "{\"total\":{\"files\":%d,\"errors\":%u,\"warnings\":%u}}\n"
                   : "files: %d, errors: %u, warnings: %u\n",
@@ -130,7 +109,7 @@ const cli_command cli_check = {
     "check", "", "print errors and warnings of policy files, errors of settings",
     "Usage: cellar check [OPTION]... FILE...\n"
     "\n"
-    "Reads policy files (KEY POLICIES in cellar_admin.h) and prints each error with line and\n"
+    "Reads policy files (POLICY FILES in cellar_kit.h) and prints each error with line and\n"
     "column. Of a file without errors it prints warnings: rules that an earlier rule or a deny\n"
     "rule hides, a TTL below twice the refresh interval or above its bound, refresh without\n"
     "loader, negative entries that outlive values.\n"

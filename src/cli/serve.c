@@ -72,7 +72,7 @@ static void serve_log(cellar_log_level level, const char *module, cellar_err cod
     cli_complain("serve", "%s: %s", module, text);
 }
 
-static void serve_policy_note(const cellar_policy_note *note, void *ctx)
+static void serve_policy_note(const cellar_settings_note *note, void *ctx)
 {
     (void)ctx;
     cli_complain("serve", "%s", note->text);
@@ -252,6 +252,17 @@ static void serve_port_settings(serve_run *r)
     o->admin_body_bytes = s->admin_body_bytes;
 }
 
+/* Put --policy over the settings. */
+static bool serve_policy_file(serve_run *r)
+{
+    const size_t len = strlen(r->policy_file);
+    if (len == 0 || len > CELLAR_SETTINGS_PATH_MAX) {
+        return serve_wrong("policy", r->policy_file, "a path of 1..1,023 bytes");
+    }
+    memcpy(r->settings.policy_file, r->policy_file, len + 1);
+    return true;
+}
+
 /* Put the options over the settings. Return CLI_DONE or the exit code. */
 static int serve_settings(serve_run *r)
 {
@@ -264,7 +275,8 @@ static int serve_settings(serve_run *r)
     if (cfg->l2_path != NULL && cfg->l2_bytes == 0) {
         cfg->l2_bytes = serve_l2_bytes(cfg->l2_path);
     }
-    if (r->policy_file != NULL) { cfg->policy_file = r->policy_file; }
+    if (r->policy_file != NULL && !serve_policy_file(r)) { return CLI_USAGE; }
+    if (r->settings.policy_file[0] != '\0') { r->port.policy_file = r->settings.policy_file; }
     r->settings.host.log = serve_log;
     r->port.host = &r->settings.host;
     serve_port_settings(r);
@@ -281,9 +293,11 @@ static int64_t serve_now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static void serve_policies(cellar *store)
+static void serve_policies(const serve_run *r, cellar *store)
 {
-    const cellar_err err = cellar_policy_reload(store, NULL, serve_policy_note, NULL);
+    if (r->settings.policy_file[0] == '\0') { return; }
+    const cellar_err err = cellar_policy_reload(store, r->settings.policy_file, serve_policy_note,
+                                                NULL);
     if (err != CELLAR_OK) {
         cli_complain("serve", "the present policies stay: %s", cellar_strerror(err));
     }
@@ -305,13 +319,13 @@ static void serve_end(const serve_run *r, cellar *store, cellar_resp *port)
     (void)cellar_close(store);
 }
 
-static void serve_loop(cellar *store, cellar_resp *port)
+static void serve_loop(const serve_run *r, cellar *store, cellar_resp *port)
 {
     while (serve_stop == 0) {
         (void)cellar_resp_step(port, SERVE_WAIT_MS);
         if (serve_reload != 0) {
             serve_reload = 0;
-            serve_policies(store);
+            serve_policies(r, store);
         }
     }
 }
@@ -336,7 +350,7 @@ static int serve_open_and_run(serve_run *r)
 {
     cellar *store;
     cellar_resp *port;
-    cellar_err err = cellar_open(cellar_settings_config(&r->settings), &store);
+    cellar_err err = cellar_settings_open(&r->settings, serve_policy_note, NULL, &store);
     if (err != CELLAR_OK) { return serve_refused("store", err); }
     err = cellar_resp_open(store, &r->port, &port);
     if (err != CELLAR_OK) {
@@ -348,7 +362,7 @@ static int serve_open_and_run(serve_run *r)
     serve_handle(SIGINT, serve_on_end);
     serve_handle(SIGHUP, serve_on_hangup);
     serve_ready(r, port);
-    serve_loop(store, port);
+    serve_loop(r, store, port);
     serve_end(r, store, port);
     return CLI_DONE;
 }

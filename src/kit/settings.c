@@ -2,7 +2,7 @@
  *
  * settings: options of a store from text, from a file and from the environment.
  *
- * PICTURE    text -> lines -> name, value -> row of settings_list.h -> number -> field of a copy
+ * PICTURE    text -> lines (text.c) -> name, value -> row of settings_list.h -> field of a copy
  *            no error: the copy replaces the caller's struct; an error: the copy is dropped
  * INVARIANTS A call changes all that it found, or nothing. A note has no value: a value may be a
  *            secret. A CELLAR_ name wins over a name of the documents in either order.
@@ -10,25 +10,19 @@
 #include "cellar_kit.h"
 
 #include "base/environment.h"
-#include "base/fd.h"
 #include "base/mem.h"
 #include "base/memory_limit.h"
 #include "base/num.h"
 #include "base/text.h"
 #include "kit/ascii.h"
 #include "kit/settings_list.h"
+#include "kit/text.h"
 
-#include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 BASE_SIZE_BEGIN
 
 #define KIT_NAME_MAX 64u
-#define KIT_NOTES_MAX 100u
-#define KIT_NOTE_BYTES 512u
-#define KIT_SOURCE_BYTES 200 /* of the file name in a note */
 
 typedef enum kit_setting_kind {
     KIT_MEMORY, KIT_SIZE, KIT_COUNT, KIT_TIME, KIT_WINDOW, KIT_JITTER, KIT_CHOICE, KIT_FLAG,
@@ -69,71 +63,11 @@ static const char *const kit_seeds[] = {
 typedef struct kit_settings_run {
     cellar_settings to;    /* changed copy */
     cellar_settings scratch; /* for a value that has no effect */
-    const char *source;    /* of the text; NULL: environment */
-    cellar_settings_note_fn fn;
-    void *ctx;
-    uint32_t line;         /* from 1; 0: environment */
-    uint32_t errors, infos;
+    kit_notes notes;
     uint32_t own[KIT_ROWS], seed[KIT_ROWS]; /* line + 1 that set it by its name; 0: none */
 } kit_settings_run;
 
-typedef struct kit_value {
-    const char *p; /* not terminated; no control bytes */
-    size_t len;
-    size_t at;     /* place of an error */
-    bool seconds;  /* of a name of the documents: a number without unit is a time in seconds */
-} kit_value;
-
-/* ---- notes ---- */
-
-BASE_PRINTF(5, 6)
-static void kit_settings_note(kit_settings_run *run, cellar_log_level level, size_t at,
-                              const char *name, const char *format, ...)
-{
-    uint32_t *count = level == CELLAR_LOG_ERROR ? &run->errors : &run->infos;
-    if (++*count > KIT_NOTES_MAX || run->fn == NULL) { return; }
-    char message[KIT_NOTE_BYTES / 2], text[KIT_NOTE_BYTES];
-    va_list args;
-    va_start(args, format);
-    (void)vsnprintf(message, sizeof message, format, args);
-    va_end(args);
-    const char *kind = level == CELLAR_LOG_ERROR ? "error" : "note";
-    const uint32_t column = (uint32_t)at + 1;
-    base_text t = { text, sizeof text, 0 };
-    if (run->source == NULL) {
-        base_text_add(&t, "%s:%u: %s: %s", name, column, kind, message);
-    } else if (run->line == 0) {
-        base_text_add(&t, "%.*s: %s: %s", KIT_SOURCE_BYTES, run->source, kind, message);
-    } else {
-        base_text_add(&t, "%.*s:%u:%u: %s: %s%s%s", KIT_SOURCE_BYTES, run->source, run->line,
-                      column, kind, name, name[0] != '\0' ? ": " : "", message);
-    }
-    const cellar_settings_note note = { level, run->line, column, name, text };
-    run->fn(&note, run->ctx);
-}
-
 /* ---- values: each returns the error, NULL for none ---- */
-
-static bool kit_word_is(const char *p, size_t len, const char *word)
-{
-    return strlen(word) == len && memcmp(p, word, len) == 0;
-}
-
-/* Read digits at v->at; an overflow is UINT64_MAX. */
-static const char *kit_digits(kit_value *v, uint64_t *n)
-{
-    if (v->at == v->len || !kit_digit(v->p[v->at])) { return "needs a number"; }
-    for (*n = 0; v->at < v->len && kit_digit(v->p[v->at]); v->at++) {
-        const uint64_t digit = (uint64_t)(v->p[v->at] - '0');
-        *n = *n > (UINT64_MAX - digit) / 10 ? UINT64_MAX : *n * 10 + digit;
-    }
-    return NULL;
-}
-
-static uint64_t kit_times(uint64_t a, uint64_t b)
-{
-    return a != 0 && b > UINT64_MAX / a ? UINT64_MAX : a * b;
-}
 
 /* Replace *n percent of the memory of the container or machine by bytes. */
 static const char *kit_value_share(uint64_t *n)
@@ -156,35 +90,6 @@ static const char *kit_value_size(kit_setting_kind kind, kit_value *v, uint64_t 
     const char *unit = strchr(units, v->p[v->at]);
     if (unit == NULL || v->at + 1 != v->len) { return "a size has no unit but k, M, G or T"; }
     *n = kit_times(*n, UINT64_C(1024) << 10 * (unit - units));
-    return NULL;
-}
-
-static const char *kit_value_time(kit_value *v, uint64_t *n)
-{
-    static const struct { const char *name; uint64_t ms; } units[] = {
-        { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 },
-        { "w", 604800000 }
-    };
-    for (*n = 0; v->at < v->len;) {
-        uint64_t part;
-        const char *why = kit_digits(v, &part);
-        if (why != NULL) { return why; }
-        const size_t from = v->at;
-        while (v->at < v->len && kit_letter(v->p[v->at])) { v->at++; }
-        const size_t len = v->at - from;
-        size_t u = 0;
-        while (u < KIT_COUNT_OF(units) && !kit_word_is(v->p + from, len, units[u].name)) { u++; }
-        if (u == KIT_COUNT_OF(units)) {
-            const bool bare = len == 0 && v->at == v->len;
-            if (!bare || !v->seconds) {
-                v->at = from;
-                return "a time needs a unit: ms s m h d w";
-            }
-            u = 1;
-        }
-        const uint64_t ms = kit_times(part, units[u].ms);
-        *n = ms > UINT64_MAX - *n ? UINT64_MAX : *n + ms;
-    }
     return NULL;
 }
 
@@ -214,21 +119,6 @@ static const char *kit_value_choice(const kit_setting *r, const kit_value *v, ui
         p += len + (p[len] == ' ');
     }
     return "must be one of:";
-}
-
-/* Store the jitter: its share and its direction. */
-static const char *kit_value_jitter(kit_value *v, cellar_settings *to)
-{
-    uint64_t n;
-    const bool plus = v->p[0] == '+';
-    v->at = plus;
-    const char *why = kit_digits(v, &n);
-    if (why != NULL) { return why; }
-    if (v->at + 1 != v->len || v->p[v->at] != '%') { return "a jitter is a number with %"; }
-    if (n > 100) { return ""; }
-    to->tuning.jitter_pct = n == 0 ? CELLAR_OFF : (uint32_t)n;
-    to->tuning.jitter_mode = plus ? CELLAR_JITTER_PLUS : CELLAR_JITTER_PLUSMINUS;
-    return NULL;
 }
 
 /* Return whether a text has the bytes of a numeric address. */
@@ -317,7 +207,7 @@ static const char *kit_value_put(const kit_setting *r, kit_value *v, cellar_sett
     case KIT_MEMORY:
     case KIT_SIZE: why = kit_value_size(r->kind, v, &n); break;
     case KIT_TIME:
-    case KIT_WINDOW: why = never ? NULL : kit_value_time(v, &n); break;
+    case KIT_WINDOW: why = never ? NULL : kit_time(v, &n); break;
     case KIT_COUNT:
         why = kit_digits(v, &n);
         if (why == NULL && v->at != v->len) { why = "must be a number without unit"; }
@@ -325,7 +215,7 @@ static const char *kit_value_put(const kit_setting *r, kit_value *v, cellar_sett
     case KIT_CHOICE: why = kit_value_choice(r, v, &n); break;
     case KIT_FLAG:
     case KIT_OFF: why = kit_value_flag(v, &n); break;
-    case KIT_JITTER: return kit_value_jitter(v, to);
+    case KIT_JITTER: return kit_jitter(v, &to->tuning.jitter_pct, &to->tuning.jitter_mode);
     case KIT_LABEL:
     case KIT_HOST:
     case KIT_PATH: return kit_value_text(r, v, to);
@@ -356,11 +246,11 @@ static void kit_setting_set(kit_settings_run *run, size_t i, bool own, const cha
     const kit_setting *r = &kit_settings[i];
     uint32_t *line = own ? &run->own[i] : &run->seed[i];
     if (*line != 0) {
-        kit_settings_note(run, CELLAR_LOG_ERROR, at, name, "is set twice, first in line %u",
+        kit_note(&run->notes, CELLAR_LOG_ERROR, at, name, "is set twice, first in line %u",
                           *line - 1);
         return;
     }
-    *line = run->line + 1;
+    *line = run->notes.line + 1;
     v->seconds = !own;
     v->at = 0;
     const bool loses = !own && run->own[i] != 0; /* read, for its errors alone */
@@ -368,17 +258,17 @@ static void kit_setting_set(kit_settings_run *run, size_t i, bool own, const cha
     const char *why = kit_value_put(r, v, loses ? &run->scratch : &run->to);
     if (why == NULL) { return; }
     if (why[0] == '\0') {
-        kit_settings_note(run, CELLAR_LOG_ERROR, at + v->at, name, "out of range: %s", r->range);
+        kit_note(&run->notes, CELLAR_LOG_ERROR, at + v->at, name, "out of range: %s", r->range);
     } else {
         const bool words = r->kind == KIT_CHOICE;
-        kit_settings_note(run, CELLAR_LOG_ERROR, at + v->at, name, "%s%s%s", why,
+        kit_note(&run->notes, CELLAR_LOG_ERROR, at + v->at, name, "%s%s%s", why,
                           words ? " " : "", words ? r->range : "");
     }
 }
 
 static void kit_setting_seed(kit_settings_run *run, const char *name, size_t at)
 {
-    kit_settings_note(run, CELLAR_LOG_INFO, at, name, "in process: not needed");
+    kit_note(&run->notes, CELLAR_LOG_INFO, at, name, "in process: not needed");
 }
 
 /* Write the name of a setting as it is in files to `own`, other names unchanged. Return false if
@@ -411,7 +301,7 @@ static void kit_setting_named(kit_settings_run *run, const char *name, size_t na
         }
     }
     if (ours) {
-        kit_settings_note(run, CELLAR_LOG_ERROR, name_at, name, "unknown setting");
+        kit_note(&run->notes, CELLAR_LOG_ERROR, name_at, name, "unknown setting");
         return;
     }
     for (size_t i = 0; i < KIT_COUNT_OF(kit_seeds); i++) {
@@ -420,7 +310,7 @@ static void kit_setting_named(kit_settings_run *run, const char *name, size_t na
             return;
         }
     }
-    kit_settings_note(run, CELLAR_LOG_INFO, name_at, name, "not a setting of cellar");
+    kit_note(&run->notes, CELLAR_LOG_INFO, name_at, name, "not a setting of cellar");
 }
 
 /* ---- texts ---- */
@@ -436,46 +326,32 @@ static const char *kit_line_value(const char *line, size_t len, size_t *at,
                                   char out[CELLAR_SETTINGS_PATH_MAX + 1], size_t *out_len)
 {
     size_t i = *at, n = 0;
-    const char quote = i < len && (line[i] == '"' || line[i] == '\'') ? line[i++] : '\0';
-    for (; i < len; i++, n++) {
-        if (quote != '\0' ? line[i] == quote : line[i] == '#' && kit_is_blank(line[i - 1])) {
-            break;
+    if (i < len && (line[i] == '"' || line[i] == '\'')) {
+        kit_value v = { line, len, i, false };
+        const char *why = kit_quoted(&v, false, out, CELLAR_SETTINGS_PATH_MAX, out_len);
+        while (why == NULL && v.at < len && kit_is_blank(line[v.at])) { v.at++; }
+        if (why == NULL && v.at < len && line[v.at] != '#') {
+            why = "only a comment may follow the quote";
         }
-        if (quote == '"' && line[i] == '\\') {
-            if (++i == len || (line[i] != '"' && line[i] != '\\')) {
-                *at = i - 1;
-                return "only \\\" and \\\\ are escapes";
-            }
-        }
+        *at = v.at;
+        return why;
+    }
+    for (; i < len && !(line[i] == '#' && kit_is_blank(line[i - 1])); i++, n++) {
         if (n == CELLAR_SETTINGS_PATH_MAX) {
             *at = i;
             return "the value is longer than 1,023 bytes";
         }
         out[n] = line[i];
     }
-    if (quote == '\0') {
-        while (n > 0 && kit_is_blank(out[n - 1])) { n--; }
-    } else if (i++ == len) {
-        return "the quote has no end";
-    }
+    while (n > 0 && kit_is_blank(out[n - 1])) { n--; }
     *out_len = n;
-    if (quote == '\0') { return NULL; }
-    while (i < len && kit_is_blank(line[i])) { i++; }
-    if (i == len || line[i] == '#') { return NULL; }
-    *at = i;
-    return "only a comment may follow the quote";
+    return NULL;
 }
 
-static void kit_settings_line(kit_settings_run *run, const char *line, size_t len)
+static void kit_settings_line(void *ctx, const char *line, size_t len)
 {
+    kit_settings_run *run = ctx;
     char name[KIT_NAME_MAX + 1], value[CELLAR_SETTINGS_PATH_MAX + 1];
-    if (len > 0 && line[len - 1] == '\r') { len--; }
-    for (size_t i = 0; i < len; i++) {
-        if (((unsigned char)line[i] < ' ' && line[i] != '\t') || line[i] == 0x7f) {
-            kit_settings_note(run, CELLAR_LOG_ERROR, i, "", "a control byte");
-            return;
-        }
-    }
     size_t at = 0;
     while (at < len && kit_is_blank(line[at])) { at++; }
     if (at == len || line[at] == '#') { return; }
@@ -484,7 +360,7 @@ static void kit_settings_line(kit_settings_run *run, const char *line, size_t le
     const size_t name_len = at - name_at;
     while (at < len && kit_is_blank(line[at])) { at++; }
     if (name_len == 0 || name_len > KIT_NAME_MAX || at == len || line[at] != '=') {
-        kit_settings_note(run, CELLAR_LOG_ERROR, name_len == 0 || name_len > KIT_NAME_MAX ? name_at
+        kit_note(&run->notes, CELLAR_LOG_ERROR, name_len == 0 || name_len > KIT_NAME_MAX ? name_at
                           : at, "", "a line is: name = value");
         return;
     }
@@ -497,22 +373,10 @@ static void kit_settings_line(kit_settings_run *run, const char *line, size_t le
     size_t value_at = at;
     const char *why = kit_line_value(line, len, &value_at, value, &v.len);
     if (why != NULL) {
-        kit_settings_note(run, CELLAR_LOG_ERROR, value_at, name, "%s", why);
+        kit_note(&run->notes, CELLAR_LOG_ERROR, value_at, name, "%s", why);
         return;
     }
     if (v.len > 0) { kit_setting_named(run, name, name_at, at + quoted, &v); }
-}
-
-static void kit_settings_lines(kit_settings_run *run, const char *text, size_t len)
-{
-    size_t at = len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
-    while (at < len) {
-        const char *end = memchr(text + at, '\n', len - at);
-        const size_t n = end != NULL ? (size_t)(end - (text + at)) : len - at;
-        run->line++;
-        kit_settings_line(run, text + at, n);
-        at += n + 1;
-    }
 }
 
 static cellar_err kit_settings_begin(kit_settings_run *run, const cellar_settings *s,
@@ -522,20 +386,17 @@ static cellar_err kit_settings_begin(kit_settings_run *run, const cellar_setting
     if (s->struct_size != sizeof *s) { return CELLAR_E_ABI; }
     memset(run, 0, sizeof *run);
     run->to = *s;
-    run->source = source;
-    run->fn = fn;
-    run->ctx = ctx;
+    run->notes = (kit_notes){ .source = source, .fn = fn, .ctx = ctx };
     return CELLAR_OK;
 }
 
 static cellar_err kit_settings_end(const kit_settings_run *run, cellar_settings *s)
 {
-    if (run->errors != 0) { return CELLAR_E_CONFIG; }
+    if (run->notes.errors != 0) { return CELLAR_E_CONFIG; }
     *s = run->to;
     if ((run->own[KIT_ROW_l2_path] | run->seed[KIT_ROW_l2_path]) != 0) {
         s->config.l2_path = s->l2_path;
     }
-    if (run->own[KIT_ROW_policy] != 0) { s->config.policy_file = s->policy_file; }
     if ((run->own[KIT_ROW_key_prefix] | run->seed[KIT_ROW_key_prefix]) != 0) {
         s->host.name = s->key_prefix;
     }
@@ -546,10 +407,10 @@ static cellar_err kit_settings_read(kit_settings_run *run, cellar_settings *s, c
                                     size_t len)
 {
     if (len > CELLAR_SETTINGS_TEXT_MAX) {
-        run->line = 1;
-        kit_settings_note(run, CELLAR_LOG_ERROR, 0, "", "larger than 64 KiB");
+        run->notes.line = 1;
+        kit_note(&run->notes, CELLAR_LOG_ERROR, 0, "", "larger than 64 KiB");
     } else {
-        kit_settings_lines(run, text, len);
+        kit_lines(&run->notes, text, len, kit_settings_line, run);
     }
     return kit_settings_end(run, s);
 }
@@ -570,20 +431,12 @@ CELLAR_API cellar_err cellar_settings_file(cellar_settings *s, const char *path,
     if (path == NULL) { return CELLAR_E_INVAL; }
     cellar_err err = kit_settings_begin(&run, s, path, fn, ctx);
     if (err != CELLAR_OK) { return err; }
-    const size_t cap = CELLAR_SETTINGS_TEXT_MAX + 1;
-    char *text = base_alloc_raw(NULL, cap);
-    if (text == NULL) { return CELLAR_E_NOMEM; }
+    char *text;
     size_t len;
-    const int failed = base_fd_read_file(AT_FDCWD, path, text, cap, &len);
-    if (failed != 0) {
-        kit_settings_note(&run, CELLAR_LOG_ERROR, 0, "", "cannot be read: %s",
-                          failed == ENOENT ? "no such file" : failed == EISDIR ? "a directory"
-                          : base_errno_text(failed));
-        err = CELLAR_E_IO;
-    } else {
-        err = kit_settings_read(&run, s, text, len);
-    }
-    base_free_raw(NULL, text, cap);
+    err = kit_file_read(&run.notes, path, CELLAR_SETTINGS_TEXT_MAX, &text, &len);
+    if (err != CELLAR_OK) { return err; }
+    err = kit_settings_read(&run, s, text, len);
+    base_free_raw(NULL, text, CELLAR_SETTINGS_TEXT_MAX + 1);
     return err;
 }
 
@@ -608,12 +461,12 @@ static void kit_variable_set(kit_settings_run *run, size_t i, bool own, const ch
 {
     kit_value v = { value, strlen(value), 0, false };
     if (v.len > CELLAR_SETTINGS_PATH_MAX) {
-        kit_settings_note(run, CELLAR_LOG_ERROR, 0, name, "the value is longer than 1,023 bytes");
+        kit_note(&run->notes, CELLAR_LOG_ERROR, 0, name, "the value is longer than 1,023 bytes");
         return;
     }
     for (size_t k = 0; k < v.len; k++) {
         if ((unsigned char)value[k] < ' ' || value[k] == 0x7f) {
-            kit_settings_note(run, CELLAR_LOG_ERROR, k, name, "a control byte");
+            kit_note(&run->notes, CELLAR_LOG_ERROR, k, name, "a control byte");
             return;
         }
     }
@@ -642,14 +495,29 @@ CELLAR_API cellar_err cellar_settings_env(cellar_settings *s, cellar_settings_no
     return kit_settings_end(&run, s);
 }
 
-CELLAR_API const cellar_config *cellar_settings_config(cellar_settings *s)
+/* ---- open ---- */
+
+CELLAR_API cellar_err cellar_settings_open(const cellar_settings *s, cellar_settings_note_fn fn,
+                                           void *ctx, cellar **out)
 {
-    if (s == NULL) { return NULL; }
-    if (s->config.l2 == NULL) { s->config.l2 = &s->l2; }
-    if (s->config.host == NULL) { s->config.host = &s->host; }
-    if (s->config.tuning == NULL) { s->config.tuning = &s->tuning; }
-    if (s->config.root == NULL) { s->config.root = &s->root; }
-    return &s->config;
+    if (out != NULL) { *out = NULL; }
+    if (s == NULL || s->struct_size == 0 || out == NULL) { return CELLAR_E_INVAL; }
+    if (s->struct_size != sizeof *s) { return CELLAR_E_ABI; }
+    cellar_config cfg = s->config;
+    cellar_policy_rule *rules = NULL;
+    if (cfg.l2 == NULL) { cfg.l2 = &s->l2; }
+    if (cfg.host == NULL) { cfg.host = &s->host; }
+    if (cfg.tuning == NULL) { cfg.tuning = &s->tuning; }
+    if (cfg.root == NULL) { cfg.root = &s->root; }
+    if (s->policy_file[0] != '\0') {
+        const cellar_err err = cellar_policy_read(s->policy_file, NULL, fn, ctx, &rules,
+                                                  &cfg.rule_count);
+        if (err != CELLAR_OK) { return err; }
+        cfg.rules = rules;
+    }
+    const cellar_err err = cellar_open(&cfg, out);
+    cellar_free(rules);
+    return err;
 }
 
 BASE_SIZE_END

@@ -40,7 +40,7 @@
     X(key_version, COUNT, root.version, 1, UINT32_MAX, "from 1", "CACHE_VERSION", "", \
       "version of the root namespace") \
     X(policy, PATH, policy_file, 1, CELLAR_SETTINGS_PATH_MAX, "1..1,023 bytes", "", "", \
-      "policy file; see cellar_admin.h") \
+      "policy file: POLICY FILES below") \
     X(l2_path, PATH, l2_path, 1, CELLAR_SETTINGS_PATH_MAX, "1..1,023 bytes", "", "", \
       "directory of the disk tier") \
     X(l2_bytes, SIZE, config.l2_bytes, CELLAR_L2_BYTES_MIN, CELLAR_L2_BYTES_MAX, "16M..4T", "", \

@@ -13,10 +13,10 @@
  * REFRESH    The plan stores a time with the value: loading/load_look.c compares it, no rule is
  *            looked up.
  * INVARIANTS Reads never come here. A table does not change while a namespace points into it.
- * LOCKING    None. A call counts itself into a stripe while it uses a table. A reload gives the
- *            namespaces their new sections, then waits until both turns of all stripes were zero:
- *            a later call finds the new section.
- * SEE ALSO   policy_text.c (parser), store/policy_reload.c, README.md. */
+ * LOCKING    None. A call counts itself into a stripe while it uses a table. cellar_policy_set
+ *            gives the namespaces their new sections, then waits until both turns of all stripes
+ *            were zero: a later call finds the new section.
+ * SEE ALSO   policy_table.c (table of structs), store/policy_set.c, README.md. */
 #include "policy/policy.h"
 
 #include "base/futex.h"
@@ -463,8 +463,8 @@ static void policy_apply_refresh(const policy_match *m, cache_plan *plan)
     plan->spec.loader_code = (uint32_t)((uint64_t)at >> 32);
 }
 
-/* Copy the texts of the tags for the tier: a reload may free those of the rule before the put. The
- * first `count` tags are of the call. */
+/* Copy the texts of the tags for the tier: cellar_policy_set may free those of the rule before the
+ * put. The first `count` tags are of the call. */
 static const cellar_bytes *policy_tag_texts(const policy_bytes *tag, const uint64_t *fp,
                                             const policy_rule *r, uint32_t count, cache_plan *plan)
 {
@@ -527,14 +527,14 @@ static cellar_err policy_apply(const cellar *c, const policy_match *m, bool disk
     return CELLAR_OK;
 }
 
-BASE_COLD static cellar_err policy_refuse(cellar *c, cellar_err err, uint32_t line, bool structs)
+BASE_COLD static cellar_err policy_refuse(cellar *c, cellar_err err, uint32_t index,
+                                          uint32_t line)
 {
     if (err == CELLAR_E_DENIED) {
         stats_add(cache_mine(c), STATS_DENIED, 1);
-        char text[CACHE_ERROR_TEXT];
-        (void)snprintf(text, sizeof text, structs ? "denied by rules[%u] of the policy"
-                                                  : "denied by line %u of the policy file",
-                       (unsigned)line);
+        char where[POLICY_WHERE_BYTES], text[CACHE_ERROR_TEXT];
+        policy_where(index, line, where);
+        (void)snprintf(text, sizeof text, "denied by %s", where);
         return cache_fail(c, err, 0, text);
     }
     return cache_fail(c, err, 0, err == CELLAR_E_LIMIT
@@ -568,40 +568,24 @@ CELLAR_PRIVATE cellar_err policy_write(void *ctx, cellar *c, const void *key, si
     const policy_section *s;
     _Atomic uint32_t *inside = policy_enter(p, c, &s);
     cellar_err err = CELLAR_OK;
-    uint32_t line = 0;
-    bool structs = false;
+    uint32_t index = 0, line = 0;
     if (s != NULL) {
         bool disk_off;
         const policy_rule *r = policy_find(s, key, key_len, &disk_off);
         if (r != NULL && r->kind == POLICY_DENY) {
             err = CELLAR_E_DENIED;
+            index = r->index;
             line = r->line;
-            structs = s->table->structs;
         } else {
             const policy_match m = { r, s, s->given_all | (r != NULL ? r->v.given : 0) };
             err = policy_apply(c, &m, disk_off, plan);
         }
     }
     policy_leave(inside);
-    return BASE_LIKELY(err == CELLAR_OK) ? err : policy_refuse(c, err, line, structs);
+    return BASE_LIKELY(err == CELLAR_OK) ? err : policy_refuse(c, err, index, line);
 }
 
 BASE_SIZE_BEGIN
-
-CELLAR_API uint32_t cellar_policy_max_items(cellar *c, const void *key, size_t key_len)
-{
-    if (c == NULL || cache_key_bad(key, key_len) || cache_is_closed(c)) { return 0; }
-    cache_policies *p = base_load_acq(&c->store->policies);
-    if (p == NULL) { return 0; }
-    const policy_section *s;
-    bool disk_off;
-    _Atomic uint32_t *inside = policy_enter(p, c, &s);
-    const policy_rule *r = s != NULL ? policy_find(s, key, key_len, &disk_off) : NULL;
-    const bool there = r != NULL && policy_has(&r->v, POLICY_MAX_ITEMS);
-    const uint32_t most = there ? (uint32_t)r->v.number[POLICY_MAX_ITEMS] : 0;
-    policy_leave(inside);
-    return most;
-}
 
 static cellar_bytes policy_borrowed(const policy_values *v, unsigned option)
 {
@@ -644,7 +628,6 @@ CELLAR_PRIVATE void cache_refresh_rules(cellar *c, bool (*fn)(const cache_refres
     }
     policy_leave(inside);
 }
-
 
 CELLAR_PRIVATE void policy_wait(cache_policies *p)
 {
@@ -729,13 +712,15 @@ static void policy_section_share(policy_section *s)
         const policy_section *in = &t->section[r->section];
         if ((in != s && in != s->all) || !policy_has(&r->v, POLICY_QUOTA)) { continue; }
         s->share = POLICY_SHARE | (uint32_t)r->v.number[POLICY_QUOTA];
+        s->share_index = r->index;
         s->share_line = r->line;
         return;
     }
     for (unsigned i = 0; i < 2 && s->share == 0; i++) {
         if (from[i] == NULL || !policy_has(&from[i]->v, POLICY_QUOTA)) { continue; }
         s->share = POLICY_SHARE | (uint32_t)from[i]->v.number[POLICY_QUOTA];
-        s->share_line = from[i]->line;
+        s->share_index = from[i]->quota_index;
+        s->share_line = from[i]->quota_line;
     }
 }
 

@@ -6,7 +6,7 @@
 
 #include "cache/plan.h"
 #include "cache/types.h"
-#include "policy/policy_text.h"
+#include "policy/policy_table.h"
 
 #define POLICY_STRIPES 8u
 
@@ -14,16 +14,14 @@ typedef struct policy_stripe { /* threads of this stripe inside policy_write, by
     _Atomic uint32_t inside[2] BASE_ALIGNED(BASE_PAD);
 } policy_stripe;
 
-typedef struct cache_policies { /* rules of a store; made by the first load of a file */
+typedef struct cache_policies { /* rules of a store; made by the first set */
     policy_stripe stripe[POLICY_STRIPES];
     _Atomic uint32_t turn;    /* index of `inside` for calls that begin now */
-    policy_table *table;      /* NULL: no rules; written under NAMESPACE by one reload at a time */
-    char *path;               /* for a reload; written by one reload at a time; NULL: none */
-    size_t path_bytes;
+    policy_table *table;      /* NULL: no rules; written under NAMESPACE by one set at a time */
     void *raw;                /* allocation that contains this struct */
 } cache_policies;
 
-/* Make the index of a table. `key`: hashes the tags; NULL: a table for the linter. */
+/* Make the index of a table. `key` hashes the tags. */
 CELLAR_PRIVATE void policy_index(policy_table *t, const base_hash_key *key);
 /* Find the first rule for a key. *disk_off: a no_l2 rule matches as well. NULL: none. */
 CELLAR_PRIVATE const policy_rule *policy_find(const policy_section *s, const void *key, size_t len,
@@ -45,8 +43,8 @@ typedef struct cache_refresh_rule { /* a policy rule with a refresh interval; te
     int64_t ttl_ms;       /* 0: of the namespace */
     uint32_t priority;    /* 1 low, 2 mid, 3 high; 0: none */
 } cache_refresh_rule;
-/* Call `fn` for each rule of the namespace that has a refresh interval, in the order of the file,
- * until it returns false. A reload waits meanwhile: `fn` must not load rules. */
+/* Call `fn` for each rule of the namespace that has a refresh interval, in their order,
+ * until it returns false. cellar_policy_set waits meanwhile: `fn` must not call it. */
 CELLAR_PRIVATE void cache_refresh_rules(cellar *c, bool (*fn)(const cache_refresh_rule *, void *),
                                         void *ctx);
 

@@ -8,6 +8,7 @@
 #include "base/num.h"
 #include "cellar_admin.h"
 #include "cellar_invalidate.h"
+#include "cellar_kit.h"
 #include "cellar_observe.h"
 #include "resp/data.h"
 #include "resp/entry.h"
@@ -258,7 +259,7 @@ RESP_CALL(resp_cmd_bump)
 }
 
 /* Keep the first note. */
-static void resp_policy_note(const cellar_policy_note *note, void *ctx)
+static void resp_policy_note(const cellar_settings_note *note, void *ctx)
 {
     char *text = ctx;
     if (text[0] == '\0') { (void)snprintf(text, 512, "%s", note->text); }
@@ -272,11 +273,14 @@ RESP_CALL(resp_cmd_policy)
         return;
     }
     char note[512] = "";
-    const cellar_err err = cellar_policy_reload(c->of->store, NULL, resp_policy_note, note);
+    if (c->of->policy_file[0] == '\0') {
+        resp_error(c, "ERR the port was opened without a policy file");
+        return;
+    }
+    const cellar_err err = cellar_policy_reload(c->of->store, c->of->policy_file,
+                                                resp_policy_note, note);
     if (err == CELLAR_OK) {
         resp_ok(c);
-    } else if (err == CELLAR_E_INVAL) {
-        resp_error(c, "ERR the store was opened without a policy file");
     } else if (note[0] != '\0') {
         resp_error(c, "ERR the present rules stay: %s", note);
     } else {

@@ -207,7 +207,7 @@ static void resp_init(cellar_resp *r, cellar *c, const cellar_resp_opts *o,
     r->opts = *o;
     r->opts.host = NULL;
     r->opts.unix_path = r->opts.listen = r->opts.password = r->opts.namespaces = NULL;
-    r->opts.admin = NULL;
+    r->opts.admin = r->opts.policy_file = NULL;
     resp_share_read(r);
     r->idle_timeout_ms = o->idle_timeout_ms;
     r->max_clients = o->max_clients;
@@ -254,6 +254,13 @@ static cellar_err resp_parts(cellar_resp *r, const cellar_resp_opts *o)
     uint32_t count;
     unsigned char secret[32];
     const resp_command *table = resp_table(&count);
+    if (o->policy_file != NULL) {
+        const size_t len = strnlen(o->policy_file, sizeof r->policy_file);
+        if (len == sizeof r->policy_file) {
+            return resp_open_fail(CELLAR_E_INVAL, 0, "policy_file must have at most 1,023 bytes");
+        }
+        memcpy(r->policy_file, o->policy_file, len + 1);
+    }
     if (!resp_names_in(r, o->namespaces)) {
         return resp_open_fail(CELLAR_E_INVAL, 0, "namespaces must be like \"0=users 3=images\", "
                               "with numbers 0..15");

@@ -232,6 +232,7 @@ typedef struct resp_db {
 } resp_db;
 
 #define RESP_PLACES 2    /* for clients of Redis; for admin pages */
+#define RESP_POLICY_FILE_MAX 1023 /* bytes of a path */
 #define RESP_SOCKETS 3   /* of a place: a unix socket, IPv4, IPv6 */
 #define RESP_LISTENERS (RESP_PLACES * RESP_SOCKETS)
 
@@ -258,6 +259,7 @@ struct cellar_resp {
     bool started;
     bool forked;                 /* this process is a child of the one that opened it */
     bool has_password;
+    char policy_file[RESP_POLICY_FILE_MAX + 1]; /* for CELLAR.POLICY RELOAD; "": none */
     unsigned char password[32];  /* SHA-256 */
     _Atomic uint32_t stop;       /* 1: the thread ends */
     _Atomic uint32_t stepping;   /* 1: a thread runs a step, or `thread` serves */

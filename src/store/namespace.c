@@ -23,7 +23,7 @@
 #include "policy/policy.h"
 #include "store/bloom_persist.h"
 #include "store/options.h"
-#include "store/policy_reload.h"
+#include "store/policy_set.h"
 
 #include "flight/flight.h"
 

@@ -12,7 +12,7 @@
 #include "cache/talk.h"
 #include "loading/breaker_calls.h"
 #include "loading/load_plan.h"
-#include "policy/policy_text.h"
+#include "policy/policy_table.h"
 
 #include "base/pack.h"
 

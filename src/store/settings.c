@@ -141,6 +141,7 @@ static const char *cache_pairs_check(const cache_settings *o)
     }
     if ((c->l2_path == NULL) != (c->l2_bytes == 0)) { return "set both l2_path and l2_bytes"; }
     if (c->l2_path != NULL && c->l2_path[0] == '\0') { return "l2_path must not be empty"; }
+    if (c->rules == NULL && c->rule_count != 0) { return "rules must not be NULL"; }
     if (o->l2.mmap_read > o->l2.sigbus_handler) { return "l2.mmap_read needs l2.sigbus_handler"; }
     if (o->l2.retry_max_ms != 0 && o->l2.retry_max_ms < o->l2.retry_ms) {
         return "l2.retry_max_ms must be at least l2.retry_ms";

@@ -31,7 +31,7 @@
 #include "store/namespace.h"
 #include "store/option.h"
 #include "store/options.h"
-#include "store/policy_reload.h"
+#include "store/policy_set.h"
 #include "store/settings.h"
 #include "store/store.h"
 #include "store/tier_attach.h"
@@ -260,8 +260,8 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier 
         return cache_open_refuse(CELLAR_E_SPACE,
                                  "root.bloom or root.breaker does not fit: raise memory_bytes");
     }
-    if (full.config.policy_file != NULL) {
-        err = cache_policies_open(s->root, full.config.policy_file);
+    if (full.config.rule_count > 0) {
+        err = cache_policies_open(s->root, full.config.rules, full.config.rule_count);
         if (err != CELLAR_OK) {
             (void)cellar_close(s->root);
             return err;

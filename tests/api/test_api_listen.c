@@ -6,6 +6,7 @@
  *         the ledger is compared with the answers of the cache. A clock of this file. */
 #include "tests/support/api_kit.h"
 #include "tests/support/folder.h"
+#include "tests/support/rules.h"
 #include "tests/support/settings.h"
 
 #include <pthread.h>
@@ -376,7 +377,7 @@ static cellar_err makes_policy(cellar *c)
     for (unsigned i = 0; i < 1000; i++) {
         len += (size_t)snprintf(text + len, sizeof text - len, "glob k%u* ttl=5m\n", i);
     }
-    return cellar_policy_set(c, text, len, NULL, NULL);
+    return rules_set(c, text, len, NULL, NULL);
 }
 
 static void make_again(const cellar_event *e, void *ctx)

@@ -12,6 +12,7 @@
 
 #include "tests/support/api_kit.h"
 #include "tests/support/folder.h"
+#include "tests/support/rules.h"
 
 #define OTHERS 300u
 
@@ -518,7 +519,7 @@ static void bound_and_quota_of_the_root_hold_over_a_disk(void)
     root.max_entries = 10;
     root.l2_write = CELLAR_L2_WRITE_ON_SET;
     s.config.root = &root;
-    s.config.policy_file = rules;
+    rules_of_file(&s.config, rules);
     s.config.l2_path = path;
     s.config.l2_bytes = 64u << 20;
     for (unsigned life = 0; life < 3; life++) {
@@ -535,6 +536,7 @@ static void bound_and_quota_of_the_root_hold_over_a_disk(void)
         T_EQ_U64(st.quota_max_bytes, 4 * st.quota_min_bytes);
         api_shut(c);
     }
+    rules_drop(&s.config);
     t_wipe(path);
     t_wipe(folder);
 }

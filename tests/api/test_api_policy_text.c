@@ -138,14 +138,14 @@ static void errors_have_line_and_column(void)
 {
     static const bad list[] = {
         { "key a ttl=1s\n", "1:1: error: write [name] or [*] before the first rule" },
-        { "[*]\nkey a ttl=10\n", "2:7: error: ttl \"10\" has no unit (ms s m h d w)" },
-        { "[*]\n  key a  ttl=\n", "2:10: error: option ttl needs a value" },
-        { "[*]\nkey a ttl=0s\n", "2:7: error: ttl \"0s\" must be at least 1ms" },
-        { "[*]\nkey a ttl=x\n", "2:7: error: ttl \"x\" is no duration: write 90s, 1h30m or never" },
+        { "[*]\nkey a ttl=10\n", "2:7: error: ttl \"10\": a time needs a unit: ms s m h d w" },
+        { "[*]\n  key a  ttl=\n", "2:10: error: ttl: the option needs a value" },
+        { "[*]\nkey a ttl=0s\n", "2:7: error: ttl \"0s\": must be at least 1ms" },
+        { "[*]\nkey a ttl=x\n", "2:7: error: ttl \"x\": needs a number" },
         { "[*]\nkey a ttl=99999999999999999999s\n", NULL },
         { "[*]\nkey a ttl=999999999999w\n", NULL },
-        { "[*]\nkey a idle=60d\n", "2:7: error: idle \"60d\" must be at most 2^32 - 1 ms" },
-        { "[*]\nkey a ttl=1s ttl=2s\n", "2:14: error: option ttl is given twice" },
+        { "[*]\nkey a idle=60d\n", "2:7: error: idle \"60d\": must be at most 2^32 - 1 ms" },
+        { "[*]\nkey a ttl=1s ttl=2s\n", "2:14: error: ttl: the option is given twice" },
         { "[*]\nkey a color=red\n", "2:7: error: unknown option \"color\"" },
         { "[*]\nkey a default_ttl=1s\n", "2:7: error: unknown option \"default_ttl\"" },
         { "[*]\nset ttl=1s\n", "2:5: error: unknown option \"ttl\"" },
@@ -154,13 +154,13 @@ static void errors_have_line_and_column(void)
         { "[*]\nset default_ttl=1s\nset default_ttl=2s\n",
           "3:1: error: an option of the section is set twice" },
         { "[*]\nkey a jitter=101%\n", NULL },
-        { "[*]\nkey a priority=top\n", "2:7: error: priority \"top\" must be low, mid or high" },
+        { "[*]\nkey a priority=top\n", "2:7: error: priority \"top\": must be low, mid or high" },
         { "[*]\nkey a max_items=0\n", NULL },
-        { "[*]\nkey a no_l2=1\n", "2:7: error: option no_l2 takes no value" },
+        { "[*]\nkey a no_l2=1\n", "2:7: error: no_l2: the option takes no value" },
         { "[*]\nset quota=40%-10%\n", NULL },
-        { "[*]\nkey a quota=10%\n", "2:7: error: quota belongs to a set line, or to the pattern *" },
+        { "[*]\nkey a quota=10%\n", "2:7: error: quota: it belongs to a set line, or to the pattern *" },
         { "[*]\ndeny a ttl=1s\n",
-          "2:8: error: a deny or no_l2 rule has no options (got \"ttl\")" },
+          "2:8: error: ttl: a deny or no_l2 rule has no options" },
         { "[*]\nkey a at=24:00@UTC\n", NULL },
         { "[*]\nkey a at=10:00@Nowhere/Land\n",
           "2:7: error: at \"10:00@Nowhere/Land\": unknown time zone" },
@@ -173,7 +173,7 @@ static void errors_have_line_and_column(void)
         { "[*]\nkey a{} ttl=1s\n", "2:5: error: pattern \"a{}\": a placeholder needs a name" },
         { "[*]\nkey {a}{b} ttl=1s\n",
           "2:5: error: pattern \"{a}{b}\": two placeholders need text between them" },
-        { "[*]\nkey \"a ttl=1s\n", "2:5: error: the string has no closing quote" },
+        { "[*]\nkey \"a ttl=1s\n", "2:5: error: the quote has no end" },
         { "[*]\nkey \"a\\q\" ttl=1s\n", "2:7: error: unknown escape: write \\\" \\\\ \\n or \\xHH" },
         { "[*]\nkey \"a\"b ttl=1s\n", "2:8: error: a string ends with a blank or the line" },
         { "[*\nkey a\n", "1:1: error: the section has no ]" },
@@ -182,7 +182,8 @@ static void errors_have_line_and_column(void)
         { "[*]\nkeys a\n",
           "2:1: error: \"keys\" must be [name], set, key, glob, deny or no_l2" },
         { "[*]\nset separator=ab\n", NULL },
-        { "[*]\rkey a\n", "1:4: error: a carriage return inside a line" },
+        { "[*]\rkey a\n", "1:4: error: a control byte" },
+        { "[*]\nkey \"a\\x00b\" ttl=1s\n", "2:7: error: a text has no NUL byte" },
     };
     cellar *c = api_open(4 << 20);
     T_EQ_I64(rules(c, "[*]\nkey kept ttl=5s\n", NULL), CELLAR_OK);
@@ -198,15 +199,11 @@ static void errors_have_line_and_column(void)
     T_EQ_I64(ttl_after_set(c, "kept"), 5 * S); /* the rules before the errors are in force */
     static const char nul[] = "[*]\nkey a\0b ttl=1s\n";
     notes n = { 0 };
-    T_EQ_I64(cellar_policy_set(c, nul, sizeof nul - 1, note, &n), CELLAR_E_CONFIG);
-    T_EQ_STR(n.text, "policy:2:6: error: a NUL byte\n");
-    cellar_error_info e = cellar_error_info_default();
-    T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
-    T_EQ_I64(e.code, CELLAR_E_CONFIG);
-    T_EQ_STR(e.text, "policy:2:6: error: a NUL byte");
+    T_EQ_I64(rules_set(c, nul, sizeof nul - 1, note, &n), CELLAR_E_CONFIG);
+    T_EQ_STR(n.text, "policy:2:6: error: a control byte\n");
     static const char quoted[] = "[*]\nkey \"a\0b\" ttl=1s\n", remark[] = "[*] # \0\n";
-    T_EQ_I64(cellar_policy_set(c, quoted, sizeof quoted - 1, NULL, NULL), CELLAR_E_CONFIG);
-    T_EQ_I64(cellar_policy_set(c, remark, sizeof remark - 1, NULL, NULL), CELLAR_E_CONFIG);
+    T_EQ_I64(rules_set(c, quoted, sizeof quoted - 1, NULL, NULL), CELLAR_E_CONFIG);
+    T_EQ_I64(rules_set(c, remark, sizeof remark - 1, NULL, NULL), CELLAR_E_CONFIG);
     T_EQ_I64(ttl_after_set(c, "kept"), 5 * S);
     api_shut(c);
 }
@@ -232,7 +229,7 @@ static void bom_carriage_returns_and_comments_are_skipped(void)
 {
     cellar *c = api_open(4 << 20);
     T_EQ_I64(rules(c, "\xef\xbb\xbf# first\r\n\r\n[*] # all\r\nkey a#b ttl=1s # text\r\n"
-                      "\tkey \"c # d\"\tttl=2s\r", NULL), CELLAR_E_CONFIG);
+                      "\tkey \"c # d\"\tttl=2s\r", NULL), CELLAR_OK);
     T_EQ_I64(rules(c, "\xef\xbb\xbf# first\r\n\r\n[*] # all\r\nkey a#b ttl=1s # text\r\n"
                       "\tkey \"c # d\"\tttl=2s", NULL), CELLAR_OK);
     T_EQ_I64(ttl_after_set(c, "a#b"), 1 * S);
@@ -248,7 +245,11 @@ static void limits_of_a_file_hold(void)
     t_folder(folder);
     (void)snprintf(path, sizeof path, "%s/p", folder);
     T_EQ_I64(cellar_policy_reload(c, NULL, note, &n), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_policy_reload(NULL, path, note, &n), CELLAR_E_INVAL);
+    T_EQ_U64(n.count, 0);
     T_EQ_I64(cellar_policy_reload(c, path, note, &n), CELLAR_E_IO);
+    T_CHECK(n.count == 1 && n.line == 0 && strstr(n.text, "cannot be read: no such file") != NULL);
+    memset(&n, 0, sizeof n);
     FILE *f = fopen(path, "w");
     T_REQUIRE(f != NULL);
     for (unsigned i = 0; i < 1 << 20; i++) { fputc('\n', f); }
@@ -256,42 +257,38 @@ static void limits_of_a_file_hold(void)
     T_EQ_I64(cellar_policy_reload(c, path, note, &n), CELLAR_OK);
     fputc('\n', f);
     fclose(f);
-    T_EQ_I64(cellar_policy_reload(c, NULL, note, &n), CELLAR_E_CONFIG);
-    T_CHECK(n.count == 1 && strstr(n.text, ":1:1: error: the file is larger than 1 MiB") != NULL);
+    T_EQ_I64(cellar_policy_reload(c, path, note, &n), CELLAR_E_CONFIG);
+    T_CHECK(n.count == 1 && strstr(n.text, ":1:1: error: larger than 1 MiB") != NULL);
     f = fopen(path, "w");
     T_REQUIRE(f != NULL);
     fputs("[*]\n", f);
     for (unsigned i = 0; i < 4096; i++) { fprintf(f, "key k%u:{n} ttl=%us\n", i, i + 1); }
     T_EQ_I64(fflush(f), 0);
-    T_EQ_I64(cellar_policy_reload(c, NULL, note, &n), CELLAR_OK);
+    T_EQ_I64(cellar_policy_reload(c, path, note, &n), CELLAR_OK);
     T_EQ_I64(ttl_after_set(c, "k4095:x"), 4096 * S);
     memset(&n, 0, sizeof n);
     fputs("key one:more ttl=1s\n", f);
     fclose(f);
-    T_EQ_I64(cellar_policy_reload(c, NULL, note, &n), CELLAR_E_CONFIG);
+    T_EQ_I64(cellar_policy_reload(c, path, note, &n), CELLAR_E_CONFIG);
     T_EQ_U64(n.count, 1);
     T_EQ_U64(n.line, 4098);
     T_EQ_I64(ttl_after_set(c, "k4095:x"), 4096 * S);
     static char lines[(1 << 20) + 1];
     memset(lines, '\n', sizeof lines);
-    T_EQ_I64(cellar_policy_set(c, lines, sizeof lines, NULL, NULL), CELLAR_E_CONFIG);
-    for (unsigned i = 0; i < 4097; i++) { memcpy(lines + 4 * (size_t)i, "[a]", 3); }
-    memset(&n, 0, sizeof n);
-    T_EQ_I64(cellar_policy_set(c, lines, sizeof lines - 1, note, &n), CELLAR_E_CONFIG);
-    T_EQ_STR(n.text, "policy:4097:2: error: more than 4,096 sections\n");
+    T_EQ_I64(rules_set(c, lines, sizeof lines, NULL, NULL), CELLAR_E_CONFIG);
     T_EQ_I64(ttl_after_set(c, "k4095:x"), 4096 * S);
-    memcpy(lines + 4 * (size_t)4096, "   ", 3);
-    T_EQ_I64(cellar_policy_set(c, lines, sizeof lines - 1, NULL, NULL), CELLAR_OK);
-    settings cfg = api_config(4 << 20);
-    cellar *none = NULL;
-    cfg.config.policy_file = path;
-    T_EQ_I64(settings_open(&cfg, &none), CELLAR_E_CONFIG);
-    T_CHECK(none == NULL);
-    cellar_error_info e = cellar_error_info_default();
-    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
-    T_EQ_I64(e.code, CELLAR_E_CONFIG);
-    cfg.config.policy_file = "/no/such/file";
-    T_EQ_I64(settings_open(&cfg, &none), CELLAR_E_IO);
+    for (unsigned i = 0; i < 4097; i++) { memcpy(lines + 4 * (size_t)i, "[a]", 3); }
+    T_EQ_I64(rules_set(c, lines, sizeof lines - 1, NULL, NULL), CELLAR_OK); /* no rules */
+    T_EQ_I64(ttl_after_set(c, "k4095:x"), CELLAR_TTL_NONE);
+    cellar_settings wrong = cellar_settings_default();
+    cellar *none = c;
+    memset(&n, 0, sizeof n);
+    (void)snprintf(wrong.policy_file, sizeof wrong.policy_file, "%s", path);
+    T_EQ_I64(cellar_settings_open(&wrong, note, &n, &none), CELLAR_E_CONFIG);
+    T_CHECK(none == NULL && n.count == 1 && n.line == 4098);
+    (void)snprintf(wrong.policy_file, sizeof wrong.policy_file, "/no/such/file");
+    T_EQ_I64(cellar_settings_open(&wrong, note, &n, &none), CELLAR_E_IO);
+    T_EQ_I64(cellar_settings_open(NULL, note, &n, &none), CELLAR_E_INVAL);
     api_shut(c);
     t_wipe(folder);
 }
@@ -311,7 +308,7 @@ static void file_cut_at_every_byte_is_read_or_refused(void)
         T_REQUIRE(cut != NULL);
         memcpy(cut, text, i);
         notes n = { 0 };
-        const cellar_err err = cellar_policy_set(c, cut, i, note, &n);
+        const cellar_err err = rules_set(c, cut, i, note, &n);
         T_CHECK(err == CELLAR_OK ? n.count == 0 : err == CELLAR_E_CONFIG && n.count > 0);
         good += err == CELLAR_OK;
         free(cut);
@@ -321,12 +318,6 @@ static void file_cut_at_every_byte_is_read_or_refused(void)
 }
 
 /* ---- rules as structs ---- */
-
-static cellar_err set_rules(cellar *c, const cellar_policy_rule *r, size_t count, notes *n)
-{
-    memset(n, 0, sizeof *n);
-    return cellar_policy_set_rules(c, r, count, note, n);
-}
 
 static cellar_policy_rule key_rule(const char *pattern, int64_t ttl_ms)
 {
@@ -345,7 +336,6 @@ static void structs_say_what_a_file_says(void)
     o.ttl_class_count = 1;
     o.quota_min_pct = 1;
     cellar_policy_rule r[10];
-    notes n;
     for (size_t i = 0; i < 10; i++) { r[i] = key_rule(NULL, 0); }
     r[0].kind = CELLAR_POLICY_SET;
     r[0].section = "a";
@@ -384,11 +374,9 @@ static void structs_say_what_a_file_says(void)
     r[9].no_l2 = 1;
     for (size_t i = 1; i < 10; i++) { r[i].section = i == 7 ? NULL : "a"; }
     T_EQ_I64(cellar_namespace_open(root, "a", &o, &c), CELLAR_OK);
-    T_EQ_I64(set_rules(root, r, 10, &n), CELLAR_OK);
-    T_EQ_STR(n.text, "");
+    T_EQ_I64(cellar_policy_set(root, r, 10), CELLAR_OK);
     cellar_entry_info info = cellar_entry_info_default();
     T_EQ_I64(ttl_after_set(c, "app/all/1"), 3 * S);
-    T_EQ_U64(cellar_policy_max_items(c, "all/1", 5), 5);
     T_EQ_I64(ttl_after_set(c, "stale/1"), 4 * S);
     T_EQ_I64(cellar_entry_info_get(c, "stale/1", 7, 0, &info), CELLAR_OK);
     T_EQ_I64(info.stale_left_ms, 6 * S);
@@ -413,85 +401,159 @@ static void structs_say_what_a_file_says(void)
     T_EQ_U64(st.quota_max_bytes, 4 * st.quota_min_bytes);
     T_EQ_I64(cellar_delete_by_tag(c, "blue", 4, CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_STR(api_look(c, "stale/1"), "MISS");
-    T_EQ_I64(set_rules(root, NULL, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_policy_set(root, NULL, 0), CELLAR_OK);
     T_EQ_I64(ttl_after_set(c, "free"), CELLAR_TTL_NONE);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     api_shut(root);
 }
 
 #define WRONG(says, ...) { cellar_policy_rule w = key_rule("k", S); __VA_ARGS__; \
-    const cellar_policy_rule two[2] = { key_rule("good", S), w }; notes n; \
-    T_EQ_I64(set_rules(c, two, 2, &n), CELLAR_E_CONFIG); \
-    T_EQ_STR(n.text, "rules[1]: error: " says "\n"); \
-    T_CHECK(n.count == 1 && n.line == 1 && n.column == 0); }
+    const cellar_policy_rule two[2] = { key_rule("good", S), w }; \
+    T_EQ_I64(cellar_policy_set(c, two, 2), CELLAR_E_CONFIG); \
+    T_EQ_STR(last(c), "cellar_policy_set: rules[1]: " says); }
+
+static const char *last(cellar *c)
+{
+    static cellar_error_info e;
+    e = cellar_error_info_default();
+    T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
+    return e.text;
+}
 
 static void errors_of_structs_name_the_index(void)
 {
     static cellar_policy_rule many[4097];
     cellar *c = api_open(16 << 20);
     T_EQ_I64(rules(c, "[*]\nkey kept ttl=5s\n", NULL), CELLAR_OK);
-    WRONG("the rule has no pattern", w.pattern = NULL)
-    WRONG("a pattern must have 1..1,024 bytes", w.pattern = "")
-    WRONG("pattern \"a{b\": { without }", w.pattern = "a{b")
-    WRONG("kind must be a cellar_policy_kind", w.kind = (cellar_policy_kind)5)
-    WRONG("pattern must be NULL in a CELLAR_POLICY_SET", w.kind = CELLAR_POLICY_SET)
-    WRONG("the name of a section must have 1..64 bytes", w.section = "")
-    WRONG("ttl \"-5ms\" is no duration: write 90s, 1h30m or never", w.ttl_ms = -5)
-    WRONG("idle \"4294967296ms\" must be at most 2^32 - 1 ms", w.idle_ms = INT64_C(1) << 32)
-    WRONG("refresh \"never\" must have an end", w.refresh_ms = CELLAR_TTL_NONE)
-    WRONG("jitter \"101%\" must be 0%..100%, with + for longer times only", w.jitter_pct = 101)
-    WRONG("jitter \"jitter_mode 5%\" must be 0%..100%, with + for longer times only",
+    WRONG("pattern: must not be NULL", w.pattern = NULL)
+    WRONG("pattern: must have 1..1,024 bytes", w.pattern = "")
+    WRONG("pattern: { without }", w.pattern = "a{b")
+    WRONG("kind: must be a cellar_policy_kind", w.kind = (cellar_policy_kind)5)
+    WRONG("kind: must be a cellar_policy_kind", w.reserved0 = 1)
+    WRONG("pattern: must be NULL in a CELLAR_POLICY_SET", w.kind = CELLAR_POLICY_SET)
+    WRONG("section: must have 1..64 bytes", w.section = "")
+    WRONG("ttl_ms: is out of range", w.ttl_ms = -5)
+    WRONG("ttl_ms: is out of range", w.ttl_ms = (INT64_C(1) << 52) + 1)
+    WRONG("idle_ms: is out of range", w.idle_ms = INT64_C(1) << 32)
+    WRONG("refresh_ms: is out of range", w.refresh_ms = CELLAR_TTL_NONE)
+    WRONG("jitter_pct: must be 1..100, or CELLAR_OFF", w.jitter_pct = 101)
+    WRONG("jitter_mode: must be a cellar_jitter",
           w.jitter_pct = 5; w.jitter_mode = (cellar_jitter)9)
-    WRONG("priority \"4\" must be low, mid or high", w.priority = 4)
-    WRONG("max_items \"1000001\" must be 1..1000000", w.max_items = 1000001)
-    WRONG("quota belongs to a set line, or to the pattern *", w.quota_min_pct = 10)
-    WRONG("quota \"40%-10%\" must have a maximum that is not below the minimum",
+    WRONG("priority: is out of range", w.priority = 4)
+    WRONG("quota_min_pct: belongs to a CELLAR_POLICY_SET, or to the glob *", w.quota_min_pct = 10)
+    WRONG("quota_min_pct: must be 1..100, or CELLAR_OFF",
+          w.kind = CELLAR_POLICY_SET; w.pattern = NULL; w.quota_min_pct = 101)
+    WRONG("quota_max_pct: must be quota_min_pct..100",
           w.kind = CELLAR_POLICY_SET; w.pattern = NULL; w.quota_min_pct = 40; w.quota_max_pct = 10)
-    WRONG("option no_l2 takes no value", w.no_l2 = 2)
-    WRONG("option loader needs a value", w.loader = "")
-    WRONG("tags \"x,,y\": a tag has 1..128 bytes", w.tags = "x,,y")
-    WRONG("at \"10:00@Nowhere/Land\": unknown time zone", w.at = "10:00@Nowhere/Land")
-    WRONG("unknown option \"prefix\"", w.prefix = "x")
-    WRONG("unknown option \"ttl_max\"", w.kind = CELLAR_POLICY_SET; w.pattern = NULL;
-          w.ttl_max_ms = 5)
-    WRONG("a deny or no_l2 rule has no options (got \"ttl\")", w.kind = CELLAR_POLICY_DENY)
-    notes n;
-    cellar_policy_rule two[2] = { key_rule("a", -1), key_rule("b", -1) };
-    two[1].tags = ",";
-    T_EQ_I64(set_rules(c, two, 2, &n), CELLAR_E_CONFIG); /* all errors, like those of a file */
-    T_EQ_U64(n.count, 3);
+    WRONG("no_l2: is out of range", w.no_l2 = 2)
+    WRONG("loader: is empty or too long", w.loader = "")
+    WRONG("tags: a tag has 1..128 bytes", w.tags = "x,,y")
+    WRONG("at: unknown time zone", w.at = "10:00@Nowhere/Land")
+    WRONG("at: no time of day: write 00:00@Asia/Shanghai", w.at = "24:00@UTC")
+    WRONG("prefix: belongs to another kind of rule", w.prefix = "x")
+    WRONG("separator: belongs to another kind of rule", w.separator = "/")
+    WRONG("separator: must be one byte, and no brace",
+          w.kind = CELLAR_POLICY_SET; w.pattern = NULL; w.separator = "{")
+    WRONG("ttl_max_ms: belongs to another kind of rule", w.kind = CELLAR_POLICY_SET;
+          w.pattern = NULL; w.ttl_max_ms = 5)
+    WRONG("kind: a deny or no_l2 rule has no options", w.kind = CELLAR_POLICY_DENY)
+    cellar_policy_rule two[2] = { key_rule(NULL, S), key_rule(NULL, S) };
+    two[0].kind = two[1].kind = CELLAR_POLICY_SET;
+    T_EQ_I64(cellar_policy_set(c, two, 2), CELLAR_E_CONFIG);
+    T_EQ_STR(last(c), "cellar_policy_set: rules[1]: section: an option of the section is set twice");
     for (size_t i = 0; i < 4097; i++) { many[i] = key_rule("k:{x}", S); }
-    T_EQ_I64(set_rules(c, many, 4097, &n), CELLAR_E_CONFIG);
-    T_EQ_STR(n.text, "rules[4096]: error: more than 4,096 rules\n");
+    T_EQ_I64(cellar_policy_set(c, many, 4097), CELLAR_E_CONFIG);
+    T_EQ_STR(last(c), "cellar_policy_set: rule_count: at most 4,096 rules (got 4097)");
     T_EQ_I64(ttl_after_set(c, "kept"), 5 * S);
-    T_EQ_I64(set_rules(c, many, 4096, &n), CELLAR_OK);
+    T_EQ_I64(cellar_policy_set(c, many, 4096), CELLAR_OK);
     T_EQ_I64(ttl_after_set(c, "k:1"), S);
-    cellar_error_info e = cellar_error_info_default();
+    two[0] = key_rule("a", S);
     two[1] = key_rule("b", S);
     two[1].struct_size = 0;
-    T_EQ_I64(set_rules(c, two, 2, &n), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
-    T_EQ_STR(e.text, "cellar_policy_set_rules: rules[1]: start from cellar_policy_rule_default()");
-    T_EQ_I64(set_rules(c, NULL, 1, &n), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_policy_set_rules(NULL, two, 1, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_policy_set(c, two, 2), CELLAR_E_INVAL);
+    T_EQ_STR(last(c), "cellar_policy_set: rules[1]: struct_size: start from "
+                      "cellar_policy_rule_default()");
+    T_EQ_I64(cellar_policy_set(c, NULL, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_policy_set(NULL, two, 1), CELLAR_E_INVAL);
     T_EQ_I64(ttl_after_set(c, "k:1"), S);
     api_shut(c);
 }
 
+/* The first call of the program finds the rules; an error in them refuses the open. */
+static void rules_of_the_config_hold_before_the_first_call(void)
+{
+    char pattern[8] = "k:{x}";
+    cellar_policy_rule r[2] = { key_rule(pattern, 3 * S), key_rule("*token*", 0) };
+    settings cfg = api_config(4 << 20);
+    cellar *none = NULL;
+    cellar_error_info e = cellar_error_info_default();
+    r[1].kind = CELLAR_POLICY_DENY;
+    cfg.config.rules = r;
+    cfg.config.rule_count = 2;
+    cellar *c = api_open_with(&cfg);
+    memset(pattern, 'z', sizeof pattern - 1); /* the store has a copy */
+    T_EQ_I64(ttl_after_set(c, "k:1"), 3 * S);
+    T_EQ_I64(api_put(c, "a token", "v", NULL), CELLAR_E_DENIED);
+    api_shut(c);
+    r[1].tags = "a";
+    T_EQ_I64(settings_open(&cfg, &none), CELLAR_E_CONFIG);
+    T_CHECK(none == NULL);
+    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+    T_CHECK(e.code == CELLAR_E_CONFIG && strstr(e.text, "rules[1]: kind: a deny") != NULL);
+    cfg.config.rules = NULL;
+    T_EQ_I64(settings_open(&cfg, &none), CELLAR_E_INVAL);
+}
+
+/* A text becomes the structs that its words name, with the lines of the text. */
+static void text_becomes_structs(void)
+{
+    static const char text[] = "[a]\nset quota=0% default_ttl=2h\n\nkey x:{y} ttl=1h30m jitter=0%"
+                               " max_items=20 at=00:00@UTC\n[*]\nno_l2 *secret*\n";
+    cellar_policy_opts o = cellar_policy_opts_default();
+    cellar_policy_rule *r;
+    size_t count;
+    o.text = text;
+    o.text_len = sizeof text - 1;
+    T_REQUIRE(cellar_policy_read("t", &o, NULL, NULL, &r, &count) == CELLAR_OK);
+    T_EQ_U64(count, 3);
+    T_CHECK(r[0].kind == CELLAR_POLICY_SET && r[0].pattern == NULL && r[0].line == 2);
+    T_CHECK(r[0].ttl_ms == 7200 * S && r[0].quota_min_pct == CELLAR_OFF && r[0].quota_max_pct == 0);
+    T_CHECK(r[1].kind == CELLAR_POLICY_KEY && r[1].ttl_ms == 5400 * S && r[1].line == 4);
+    T_CHECK(r[1].jitter_pct == CELLAR_OFF && r[1].max_items == 20);
+    T_EQ_STR(r[1].section, "a");
+    T_EQ_STR(r[1].pattern, "x:{y}");
+    T_EQ_STR(r[1].at, "00:00@UTC");
+    T_CHECK(r[2].kind == CELLAR_POLICY_NO_L2);
+    T_EQ_STR(r[2].section, "*");
+    cellar_free(r);
+    o.text_len = 0;
+    T_EQ_I64(cellar_policy_read("t", &o, NULL, NULL, &r, &count), CELLAR_OK);
+    T_CHECK(count == 0 && r != NULL);
+    cellar_free(r);
+    T_EQ_I64(cellar_policy_read(NULL, &o, NULL, NULL, &r, &count), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_policy_read("t", &o, NULL, NULL, NULL, &count), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_policy_read("t", &o, NULL, NULL, &r, NULL), CELLAR_E_INVAL);
+    o.lint = 2;
+    T_EQ_I64(cellar_policy_read("t", &o, NULL, NULL, &r, &count), CELLAR_E_INVAL);
+    T_CHECK(count == 0 && r == NULL);
+}
+
 /* ---- the linter ---- */
 
-static cellar_err lint(cellar *c, const char *text, notes *n)
+static cellar_err lint(const cellar_policy_space *spaces, uint32_t count, const char *text,
+                       notes *n)
 {
-    char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 16];
-    t_folder(folder);
-    (void)snprintf(path, sizeof path, "%s/p", folder);
-    FILE *f = fopen(path, "w");
-    T_REQUIRE(f != NULL);
-    fputs(text, f);
-    fclose(f);
+    cellar_policy_opts o = cellar_policy_opts_default();
+    cellar_policy_rule *rules = NULL;
+    size_t rule_count;
+    o.text = text;
+    o.text_len = strlen(text);
+    o.lint = 1;
+    o.spaces = spaces;
+    o.space_count = count;
     memset(n, 0, sizeof *n);
-    const cellar_err err = cellar_policy_lint(c, path, note, n);
-    t_wipe(folder);
+    const cellar_err err = cellar_policy_read("p", &o, note, n, &rules, &rule_count);
+    cellar_free(rules);
     return err;
 }
 
@@ -499,7 +561,8 @@ static void linter_has_a_finding_for_each_mistake(void)
 {
     static const bad list[] = {
         { "[*]\nkey a ttl=1h refresh=40m loader=x\n", "2:1: warning: ttl is less than twice" },
-        { "[*]\nset default_ttl=1h refresh=40m\n", "1:1: warning: ttl is less than twice" },
+        { "[*]\nset default_ttl=1h refresh=40m\n", "2:1: warning: ttl is less than twice" },
+        { "[*]\nset default_ttl=1h\nset refresh=40m\n", "2:1: warning: ttl is less than twice" },
         { "[*]\nkey a:{x} ttl=1s\nkey a:{y} ttl=2s\n", "3:1: warning: the rule of line 2 matches" },
         { "[*]\nglob a* ttl=1s\nkey a:{y}:b ttl=2s\n", "3:1: warning: the rule of line 2 matches" },
         { "[*]\nkey a:{x} ttl=1s\nkey a:b-{x} ttl=2s\n", "3:1: warning: the rule of line 2" },
@@ -525,19 +588,25 @@ static void linter_has_a_finding_for_each_mistake(void)
     };
     notes n;
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
-        T_EQ_I64(lint(NULL, list[i].text, &n), CELLAR_OK);
+        T_EQ_I64(lint(NULL, 0, list[i].text, &n), CELLAR_OK);
         T_CHECK(n.count == 1 && n.warnings == 1);
         if (strstr(n.text, list[i].note) == NULL) { T_EQ_STR(n.text, list[i].note); }
     }
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
-        T_EQ_I64(lint(NULL, good[i], &n), CELLAR_OK);
+        T_EQ_I64(lint(NULL, 0, good[i], &n), CELLAR_OK);
         T_EQ_STR(n.text, "");
     }
     memset(&n, 0, sizeof n);
-    T_EQ_I64(cellar_policy_lint(NULL, "tests/data/s4.policy", note, &n), CELLAR_OK);
+    cellar_policy_opts o = cellar_policy_opts_default();
+    cellar_policy_rule *rules = NULL;
+    size_t count;
+    o.lint = 1;
+    T_EQ_I64(cellar_policy_read("tests/data/s4.policy", &o, note, &n, &rules, &count), CELLAR_OK);
     T_EQ_STR(n.text, "");
-    T_EQ_I64(cellar_policy_lint(NULL, "/no/such/file", note, &n), CELLAR_E_IO);
-    T_EQ_I64(lint(NULL, "bad\n", &n), CELLAR_E_CONFIG);
+    cellar_free(rules);
+    T_EQ_I64(cellar_policy_read("/no/such/file", &o, note, &n, &rules, &count), CELLAR_E_IO);
+    T_CHECK(rules == NULL);
+    T_EQ_I64(lint(NULL, 0, "bad\n", &n), CELLAR_E_CONFIG);
 }
 
 static cellar_err no_load(cellar_load *ld, const void *key, size_t len, void *ctx)
@@ -548,30 +617,29 @@ static cellar_err no_load(cellar_load *ld, const void *key, size_t len, void *ct
     return cellar_load_absent(ld);
 }
 
-static void linter_compares_with_an_open_store(void)
+static void linter_compares_with_namespaces(void)
 {
-    cellar *root = api_open(4 << 20), *c = NULL;
     const cellar_ttl_class classes[2] = { { "hot", 5 * S }, { "cold", 50 * S } };
     cellar_namespace_opts o = cellar_namespace_opts_default();
     o.ttl_classes = classes;
     o.ttl_class_count = 2;
+    const cellar_policy_space spaces[2] = { { "", NULL }, { "a", &o } };
     notes n;
-    T_EQ_I64(cellar_namespace_open(root, "a", &o, &c), CELLAR_OK);
-    T_EQ_I64(lint(root, "[b]\nkey x ttl=1s\n", &n), CELLAR_OK);
-    T_CHECK(strstr(n.text, ":1:1: warning: no namespace \"b\" is open") != NULL);
-    T_EQ_I64(lint(root, "[a]\nkey x class=warm\nkey y class=hot\n", &n), CELLAR_OK);
+    T_EQ_I64(lint(spaces, 2, "[b]\nkey x ttl=1s\nkey y ttl=1s\n[*]\nkey z ttl=1s\n", &n), CELLAR_OK);
+    T_EQ_STR(n.text, "p:2:1: warning: no namespace has section \"b\"\n");
+    o.policy_section = "b";
+    T_EQ_I64(lint(spaces, 2, "[b]\nkey x ttl=1s\n", &n), CELLAR_OK);
+    T_EQ_STR(n.text, "");
+    o.policy_section = NULL;
+    T_EQ_I64(lint(spaces, 2, "[a]\nkey x class=warm\nkey y class=hot\n", &n), CELLAR_OK);
     T_EQ_U64(n.warnings, 2);
     T_CHECK(strstr(n.text, ":2:1: warning: the namespace has no TTL class \"warm\"") != NULL);
-    T_CHECK(strstr(n.text, ":1:1: warning: no rule uses TTL class 2") != NULL);
-    T_EQ_I64(lint(root, "[a]\nkey x ttl=1s loader=rows\n", &n), CELLAR_OK);
+    T_CHECK(strstr(n.text, ":2:1: warning: no rule uses TTL class 2") != NULL);
+    T_EQ_I64(lint(spaces, 2, "[a]\nkey x ttl=1s loader=rows\n", &n), CELLAR_OK);
     T_CHECK(strstr(n.text, ":2:1: warning: loader: the namespace has no loader") != NULL);
     o.loader = no_load;
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_open(root, "a", &o, &c), CELLAR_OK);
-    T_EQ_I64(lint(root, "[a]\nkey x ttl=1s loader=rows\n", &n), CELLAR_OK);
+    T_EQ_I64(lint(spaces, 2, "[a]\nkey x ttl=1s loader=rows\n", &n), CELLAR_OK);
     T_EQ_U64(n.count, 0);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
-    api_shut(root);
 }
 
 static void forked_child_keeps_the_rules(void)
@@ -598,5 +666,7 @@ T_MAIN("api_policy_text", T_CASE(placeholders_take_one_or_more_bytes_without_sep
        T_CASE(errors_have_line_and_column), T_CASE(all_errors_are_reported_up_to_a_hundred),
        T_CASE(bom_carriage_returns_and_comments_are_skipped), T_CASE(limits_of_a_file_hold),
        T_CASE(file_cut_at_every_byte_is_read_or_refused), T_CASE(structs_say_what_a_file_says),
-       T_CASE(errors_of_structs_name_the_index), T_CASE(forked_child_keeps_the_rules),
-       T_CASE(linter_has_a_finding_for_each_mistake), T_CASE(linter_compares_with_an_open_store))
+       T_CASE(errors_of_structs_name_the_index),
+       T_CASE(rules_of_the_config_hold_before_the_first_call), T_CASE(text_becomes_structs),
+       T_CASE(forked_child_keeps_the_rules),
+       T_CASE(linter_has_a_finding_for_each_mistake), T_CASE(linter_compares_with_namespaces))

@@ -264,7 +264,7 @@ static void settings_of_the_documents_open_a_store(void)
              CELLAR_OK);
     T_EQ_I64(s.work.refresh_ms, 3600000);
     T_EQ_STR(s.host.name, "zsxq"); /* "zsxq" and "zsxq:" are the same */
-    T_REQUIRE(cellar_open(cellar_settings_config(&s), &c) == CELLAR_OK);
+    T_REQUIRE(cellar_settings_open(&s, NULL, NULL, &c) == CELLAR_OK);
     T_EQ_I64(cellar_option_get(c, CELLAR_OPT_DEFAULT_TTL_MS, &ttl), CELLAR_OK);
     T_EQ_I64(ttl, 7200000);
     T_EQ_I64(cellar_option_get(c, CELLAR_OPT_MEMORY_BYTES, &ttl), CELLAR_OK);
@@ -283,8 +283,8 @@ static void policy_of_settings_holds_in_the_store(void)
     T_REQUIRE(f != NULL && fputs("[*]\ndeny *token*\n", f) >= 0 && fclose(f) == 0);
     snprintf(text, sizeof text, "threads = 0\npolicy = %s", path);
     T_EQ_I64(read_text(&s, text), CELLAR_OK);
-    T_CHECK(s.config.policy_file == s.policy_file);
-    T_REQUIRE(cellar_open(cellar_settings_config(&s), &c) == CELLAR_OK);
+    T_EQ_STR(s.policy_file, path);
+    T_REQUIRE(cellar_settings_open(&s, NULL, NULL, &c) == CELLAR_OK);
     T_EQ_I64(cellar_set_str(c, "a token", "v", 0), CELLAR_E_DENIED);
     T_EQ_I64(cellar_set_str(c, "a key", "v", 0), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
@@ -350,24 +350,34 @@ static void open_and_text_do_not_read_the_environment(void)
     T_REQUIRE(setenv("CELLAR_MEMORY", "16M", 1) == 0);
     T_EQ_I64(read_text(&s, "threads = no"), CELLAR_OK);
     same = s;
-    (void)cellar_settings_config(&s);
-    T_EQ_U64(s.config.memory_bytes, same.config.memory_bytes);
-    T_REQUIRE(cellar_open(&s.config, &c) == CELLAR_OK);
+    T_REQUIRE(cellar_settings_open(&s, NULL, NULL, &c) == CELLAR_OK);
+    T_CHECK(memcmp(&s, &same, sizeof s) == 0);
     T_EQ_I64(cellar_option_get(c, CELLAR_OPT_MEMORY_BYTES, &bytes), CELLAR_OK);
     T_EQ_I64(bytes, 64 << 20);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     T_REQUIRE(unsetenv("CELLAR_MEMORY") == 0);
 }
 
-static void config_keeps_the_groups_of_the_program(void)
+static void open_keeps_the_groups_of_the_program(void)
 {
     cellar_settings s = cellar_settings_default();
     cellar_host_opts own = cellar_host_opts_default();
+    cellar *c = NULL;
+    int64_t level = 0;
+    own.log_level = CELLAR_LOG_ERROR;
+    own.no_threads = 1;
+    s.host.log_level = CELLAR_LOG_DEBUG; /* no effect: config points to `own` */
     s.config.host = &own;
-    const cellar_config *cfg = cellar_settings_config(&s);
-    T_CHECK(cfg == &s.config && cfg->host == &own && cfg->l2 == &s.l2 &&
-            cfg->tuning == &s.tuning && cfg->root == &s.root);
-    T_CHECK(cellar_settings_config(NULL) == NULL);
+    s.config.memory_bytes = 2 << 20;
+    T_REQUIRE(cellar_settings_open(&s, NULL, NULL, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_option_get(c, CELLAR_OPT_LOG_LEVEL, &level), CELLAR_OK);
+    T_EQ_I64(level, CELLAR_LOG_ERROR);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(cellar_settings_open(NULL, NULL, NULL, &c), CELLAR_E_INVAL);
+    T_CHECK(c == NULL);
+    T_EQ_I64(cellar_settings_open(&s, NULL, NULL, NULL), CELLAR_E_INVAL);
+    s.struct_size--;
+    T_EQ_I64(cellar_settings_open(&s, NULL, NULL, &c), CELLAR_E_ABI);
 }
 
 /* ---- errors ---- */
@@ -720,7 +730,7 @@ T_MAIN("api_settings", T_CASE(each_setting_reaches_its_field_and_no_other),
        T_CASE(cellar_name_wins_over_the_name_in_the_documents),
        T_CASE(later_source_overwrites_what_it_names),
        T_CASE(open_and_text_do_not_read_the_environment),
-       T_CASE(config_keeps_the_groups_of_the_program),
+       T_CASE(open_keeps_the_groups_of_the_program),
        T_CASE(error_names_its_place_and_changes_nothing),
        T_CASE(hundred_errors_are_reported), T_CASE(routes_of_the_documents_reach_a_pool),
        T_CASE(wrong_routes_are_refused_with_their_place),

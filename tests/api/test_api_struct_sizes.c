@@ -127,8 +127,7 @@ static cellar_err use_policy_rule(void *p)
     size_t size;
     memcpy(&size, p, sizeof size);
     const bool bare = size >= FIRST && size <= offsetof(cellar_policy_rule, pattern);
-    const cellar_err err = cellar_policy_set_rules(store, (const cellar_policy_rule *)p, 1, NULL,
-                                                   NULL);
+    const cellar_err err = cellar_policy_set(store, (const cellar_policy_rule *)p, 1);
     return err == CELLAR_E_CONFIG && bare ? CELLAR_OK : err;
 }
 

@@ -6,6 +6,7 @@
  *         themselves while they run. */
 #include "tests/support/api_kit.h"
 #include "tests/support/folder.h"
+#include "tests/support/rules.h"
 
 #define LONG 100000
 
@@ -223,7 +224,7 @@ static void policy_adds_its_tags_to_the_kept_ones(void)
     static const char policy[] = "[*]\nkey k tags=green\n";
     cellar *c = api_open(8 << 20);
     T_EQ_I64(put(c, 40, "red", 6), CELLAR_OK); /* before the policy */
-    T_REQUIRE(cellar_policy_set(c, policy, sizeof policy - 1, NULL, NULL) == CELLAR_OK);
+    T_REQUIRE(rules_set(c, policy, sizeof policy - 1, NULL, NULL) == CELLAR_OK);
     same_len = 40;
     for (int i = 0; i < 20; i++) {
         work w = { .more = 0, .meanwhile = i == 0 ? same_bytes_flags : NULL };

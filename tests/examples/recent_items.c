@@ -68,13 +68,12 @@ static cellar_err list_run(cellar *c, const char *key, list_change *ch)
     return err;
 }
 
-/* Add items to a list; the last one given is the newest. The oldest items beyond `most` leave; a
- * rule max_items of the key replaces `most`. *count: items afterwards; optional. */
+/* Add items to a list; the last one given is the newest. The oldest items beyond `most` leave.
+ * *count: items afterwards; optional. */
 static cellar_err list_push(cellar *c, const char *key, const cellar_bytes *items,
                             size_t item_count, size_t most, size_t *count)
 {
-    const uint32_t ruled = cellar_policy_max_items(c, key, strlen(key));
-    list_change ch = { items, item_count, ruled != 0 ? ruled : most, 0 };
+    list_change ch = { items, item_count, most, 0 };
     if (item_count == 0 || most == 0) { return CELLAR_E_INVAL; }
     for (size_t i = 0; i < item_count; i++) {
         if (items[i].len > CELLAR_VALUE_MAX) { return CELLAR_E_TOOBIG; }
@@ -177,19 +176,33 @@ static void newest_items_stay(cellar *c)
           "no items, and a list without places, are refused");
 }
 
-static void rule_replaces_the_bound(cellar *c)
+/* Return the bound that rules give to the keys of a pattern; `most` without one. */
+static size_t list_bound(const cellar_policy_rule *rules, size_t count, const char *pattern,
+                         size_t most)
 {
-    static const char rules[] = "[*]\nkey user:{id}:news max_items=2\n";
-    (void)cellar_policy_set(c, rules, sizeof rules - 1, NULL, NULL);
+    for (size_t i = 0; i < count; i++) {
+        if (rules[i].pattern != NULL && strcmp(rules[i].pattern, pattern) == 0 &&
+            rules[i].max_items != 0) {
+            return rules[i].max_items;
+        }
+    }
+    return most;
+}
+
+/* An operator bounds the lists of one kind: max_items of the rule with their pattern. */
+static void rule_gives_the_bound(cellar *c)
+{
+    cellar_policy_rule rule = cellar_policy_rule_default();
+    rule.pattern = "user:{id}:news";
+    rule.max_items = 2;
+    const size_t news = list_bound(&rule, 1, "user:{id}:news", 20);
+    const size_t others = list_bound(&rule, 1, "others:{id}", 20);
     for (int i = 0; i < 3; i++) {
-        (void)push_text(c, "user:7:news", i == 0 ? "a" : i == 1 ? "b" : "c", 20);
-        (void)push_text(c, "free", i == 0 ? "a" : i == 1 ? "b" : "c", 20);
+        (void)push_text(c, "user:7:news", i == 0 ? "a" : i == 1 ? "b" : "c", news);
+        (void)push_text(c, "free", i == 0 ? "a" : i == 1 ? "b" : "c", others);
     }
     check(stands(c, "user:7:news", "c;b;") && stands(c, "free", "c;b;a;"),
-          "max_items of a rule replaces the bound of the call");
-    (void)cellar_policy_set(c, "", 0, NULL, NULL);
-    check(push_text(c, "user:7:news", "d", 20) == CELLAR_OK && stands(c, "user:7:news", "d;c;b;"),
-          "without the rule the bound is that of the call again");
+          "max_items of a rule is the bound of its keys");
 }
 
 static void value_that_is_no_list_stays(cellar *c)
@@ -329,7 +342,7 @@ int main(void)
     cfg.memory_bytes = 16u << 20;
     if (cellar_open(&cfg, &store) != CELLAR_OK) { return 1; }
     newest_items_stay(store);
-    rule_replaces_the_bound(store);
+    rule_gives_the_bound(store);
     value_that_is_no_list_stays(store);
     lost_round_leaves_nothing(store);
     two_threads_lose_no_item(store);

@@ -4,7 +4,7 @@
  * each lives and how often it is refreshed; the upstream fails 30 of 100 calls. The program turns
  * the clocks over 24 hours and a change of the day, and checks what the pages see.
  *
- *     cc -O2 scheduled_refresh.c -lcellar -pthread  (or: cc scheduled_refresh.c cellar.c -pthread) */
+ *     cc -O2 scheduled_refresh.c -lcellar -pthread  (or: with cellar_all.c) */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -17,6 +17,7 @@
 
 #include "cellar.h"
 #include "cellar_entry.h"
+#include "cellar_kit.h"
 #include "cellar_refresh.h"
 
 #define MINUTE_MS INT64_C(60000)
@@ -197,9 +198,17 @@ int main(void)
     host.log_level = CELLAR_LOG_OFF;
     cfg.memory_bytes = UINT64_C(16) << 20;
     cfg.host = &host;
-    if (cellar_open(&cfg, &c) != CELLAR_OK ||
-        cellar_policy_set(c, policy, sizeof policy - 1, NULL, NULL) != CELLAR_OK ||
-        cellar_namespace_open(c, "zsxq", NULL, &pages) != CELLAR_OK) {
+    cellar_policy_opts text = cellar_policy_opts_default();
+    cellar_policy_rule *rules;
+    text.text = policy;
+    text.text_len = sizeof policy - 1;
+    if (cellar_policy_read("policy", &text, NULL, NULL, &rules, &cfg.rule_count) != CELLAR_OK) {
+        return 1;
+    }
+    cfg.rules = rules;
+    const cellar_err opened = cellar_open(&cfg, &c);
+    cellar_free(rules);
+    if (opened != CELLAR_OK || cellar_namespace_open(c, "zsxq", NULL, &pages) != CELLAR_OK) {
         return 1;
     }
     cellar_refresher *r = refresh_pages();

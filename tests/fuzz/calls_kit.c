@@ -258,7 +258,15 @@ static void row_settings(void)
         break;
     case 1: plain(CALL(cellar_settings_file)(s, path, take_settings_note, NULL)); break;
     case 2: plain(CALL(cellar_settings_env)(s, take_settings_note, NULL)); break;
-    default: MUST(CALL(cellar_settings_config)(s) == &s->config);
+    default: {
+        cellar *c = NULL;
+        s->config.memory_bytes = (uint64_t)ONE_OF(1, 0, 1) << 20;
+        s->host.no_threads = 1;
+        if (chance(50)) { snprintf(s->policy_file, sizeof s->policy_file, "%s", path); }
+        const cellar_err err = plain(CALL(cellar_settings_open)(s, take_settings_note, NULL, &c));
+        MUST((err == CELLAR_OK) == (c != NULL));
+        (void)plain(CALL(cellar_close)(c));
+    }
     }
     free(s);
 }

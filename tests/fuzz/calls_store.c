@@ -209,7 +209,7 @@ static const char calls_policy[] =
     "deny k2?\n[b]\nglob k0* ttl_max=1m class=short\nno_l2 k1*\n"
     "[c]\nkey k{id} idle=1m max_age=1h\nset quota=5%-60%\n[kit]\nglob board* max_items=3\n";
 
-static void take_policy_note(const cellar_policy_note *note, void *ctx)
+static void take_policy_note(const cellar_settings_note *note, void *ctx)
 {
     (void)ctx;
     MUST(note->text[0] != '\0');
@@ -221,15 +221,27 @@ static void row_policy(void)
     cellar *c = world.store;
     snprintf(path, sizeof path, "%s/policy", calls_folder);
     atomic_store(&world.policies, true);
-    switch (draw(6)) {
+    switch (draw(4)) {
     case 0:
-        (void)told(c, CALL(cellar_policy_reload)(c, chance(70) ? path : "/none", take_policy_note,
-                                                 NULL));
+        plain(CALL(cellar_policy_reload)(c, chance(70) ? path : "/none", take_policy_note, NULL));
         break;
     case 1: {
-        const size_t len = chance(70) ? sizeof calls_policy - 1 : draw(sizeof calls_policy);
-        (void)told(c, CALL(cellar_policy_set)(c, calls_policy, chance(20) ? 0 : len,
-                                              take_policy_note, NULL));
+        const cellar_policy_space space = { "a", NULL };
+        cellar_policy_opts o = cellar_policy_opts_default();
+        cellar_policy_rule *rules = NULL;
+        size_t count = 0;
+        o.text = calls_policy;
+        o.text_len = chance(20) ? 0 : chance(70) ? sizeof calls_policy - 1
+                                                 : draw(sizeof calls_policy);
+        o.lint = chance(50);
+        o.spaces = chance(50) ? &space : NULL;
+        o.space_count = o.spaces != NULL;
+        const cellar_err err = plain(CALL(cellar_policy_read)("text", chance(80) ? &o : NULL,
+                                                              take_policy_note, NULL, &rules,
+                                                              &count));
+        MUST((err == CELLAR_OK) == (rules != NULL));
+        if (err == CELLAR_OK) { (void)told(c, CALL(cellar_policy_set)(c, rules, count)); }
+        CALL(cellar_free)(rules);
         break;
     }
     case 2: {
@@ -243,12 +255,10 @@ static void row_policy(void)
         MAYBE(r[1].ttl_max_ms, SOME_MS);
         MAYBE(r[1].jitter_pct, 0, 10, CELLAR_OFF, 101);
         (void)spoil(&r[draw(2)], sizeof r[0]);
-        (void)told(c, CALL(cellar_policy_set_rules)(c, r, draw(3), take_policy_note, NULL));
+        (void)told(c, CALL(cellar_policy_set)(c, r, draw(3)));
         break;
     }
-    case 3: plain(CALL(cellar_policy_lint)(chance(50) ? c : NULL, path, take_policy_note, NULL));
-        break;
-    default: (void)CALL(cellar_policy_max_items)(c, "k01", 3);
+    default: (void)told(c, CALL(cellar_policy_set)(c, NULL, 0));
     }
 }
 
@@ -483,7 +493,6 @@ static bool store_open(void)
     MAYBE(tuning.max_loads, 0, 3);
     MAYBE(tuning.max_load_waiters, 0, 3);
     tuning.no_explain = chance(20), tuning.no_advisor = chance(20);
-    if (chance(15)) { cfg.policy_file = calls_folder; }
     if (calls.disk) {
         cfg.l2_path = calls_directory;
         cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
@@ -501,10 +510,12 @@ static bool store_open(void)
         MAYBE(l2.close_ms, 0, 5000, CELLAR_TTL_NONE);
         MAYBE(l2.open_ready_ms, 0, 1, CELLAR_TTL_NONE);
     }
-    char path[T_FOLDER_MAX + 16];
-    snprintf(path, sizeof path, "%s/policy", calls_folder);
-    if (cfg.policy_file != NULL) { cfg.policy_file = path; }
-    atomic_store(&world.policies, cfg.policy_file != NULL);
+    cellar_policy_rule rule = cellar_policy_rule_default();
+    rule.kind = CELLAR_POLICY_GLOB;
+    rule.pattern = "k1*";
+    rule.ttl_ms = 300000;
+    if (chance(15)) { cfg.rules = &rule, cfg.rule_count = 1; }
+    atomic_store(&world.policies, cfg.rules != NULL);
     const bool bad = spoil(&cfg, sizeof cfg);
     const cellar_err err = told(NULL, CALL(cellar_open)(&cfg, &world.store));
     refused(bad, err);

@@ -3,26 +3,26 @@
  * fuzz/policy: the parser of policy files, the linter and the index, on any text.
  *
  * INPUT      u8 length of a key, the key, the text of a file
- * ORACLE     no crash, no sanitizer report, no failed assert; a text has either a table or at least
- *            one error, and never more than 100; the index finds a deny rule of the section if one
- *            matches alone.
+ * ORACLE     no crash, no sanitizer report, no failed assert; a text has either rules or at least
+ *            one error, and never more than 100 notes; the engine accepts the rules of each text; the
+ *            index finds a deny rule of the section if one matches alone.
  * USE        tests/fuzz/test_policy_fuzz.c: seeded inputs, in every test run. libFuzzer:
  *            tests/fuzz/matrix_fuzz.sh. */
 #include <stdlib.h>
 
 #include "base/glob.h"
+#include "kit/text.h"
 #include "policy/policy.h"
-#include "policy/policy_lint.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static uint64_t fuzz_tables; /* texts without an error */
 
-static void fuzz_note(const cellar_policy_note *n, void *ctx)
+static void fuzz_note(const cellar_settings_note *n, void *ctx)
 {
     uint32_t *count = ctx;
-    if (n->line == 0 || n->column == 0 || strlen(n->text) >= POLICY_NOTE_BYTES) { abort(); }
-    if (!n->warning) { (*count)++; }
+    if (n->line == 0 || n->column == 0 || strlen(n->text) >= 512 || n->name[0] != '\0') { abort(); }
+    count[n->level == CELLAR_LOG_WARNING]++;
 }
 
 static void fuzz_find(const policy_table *t, const uint8_t *key, size_t len)
@@ -44,24 +44,29 @@ static void fuzz_find(const policy_table *t, const uint8_t *key, size_t len)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     static const unsigned char secret[32] = { 1 };
-    uint32_t errors = 0;
-    policy_diag d = { .name = "f", .fn = fuzz_note, .ctx = &errors };
+    uint32_t notes[2] = { 0, 0 }; /* errors, warnings */
+    char said[POLICY_SAID];
+    cellar_policy_opts o = cellar_policy_opts_default();
+    cellar_policy_rule *rules;
+    size_t count;
     policy_table *t = NULL;
     base_hash_key hash;
     if (n < 2) { return 0; }
     const size_t len = BASE_MIN((size_t)1 + data[0] % 40, n - 1);
-    const char *text = (const char *)data + 1 + len;
-    const size_t text_len = n - 1 - len;
-    const policy_source src = { .text = text_len > 0 ? text : "", .len = text_len };
-    const cellar_err err = policy_parse(&src, NULL, &d, &t);
-    if ((err == CELLAR_OK) != (t != NULL) || errors != d.errors || errors > POLICY_NOTES_MAX ||
-        (err == CELLAR_E_CONFIG) != (errors > 0)) {
+    o.text = (const char *)data + 1 + len;
+    o.text_len = n - 1 - len;
+    o.lint = 1;
+    const cellar_err err = cellar_policy_read("f", &o, fuzz_note, notes, &rules, &count);
+    if ((err == CELLAR_OK) != (rules != NULL) || (err == CELLAR_OK && notes[0] != 0) ||
+        (err == CELLAR_E_CONFIG) != (notes[0] > 0) || notes[0] > KIT_NOTES_MAX ||
+        notes[1] > KIT_NOTES_MAX) {
         abort();
     }
-    if (t == NULL) { return 0; }
+    if (rules == NULL) { return 0; }
+    if (policy_table_make(rules, count, NULL, said, &t) != CELLAR_OK) { abort(); }
+    cellar_free(rules);
     base_hash_key_init(&hash, BASE_HASH_FOLD, secret);
     policy_index(t, &hash);
-    policy_lint(t, &d);
     fuzz_find(t, data + 1, len);
     policy_table_free(t);
     fuzz_tables++;

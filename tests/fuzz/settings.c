@@ -44,7 +44,7 @@ static void fuzz_ranges(const cellar_settings *s)
     FUZZ_MUST(c->l2_bytes == 0 ||
               (c->l2_bytes >= CELLAR_L2_BYTES_MIN && c->l2_bytes <= CELLAR_L2_BYTES_MAX));
     FUZZ_MUST(c->l2_path == NULL || (c->l2_path == s->l2_path && c->l2_path[0] != '\0'));
-    FUZZ_MUST(c->policy_file == NULL || c->policy_file == s->policy_file);
+    FUZZ_MUST(c->rules == NULL && strlen(s->policy_file) <= CELLAR_SETTINGS_PATH_MAX);
     FUZZ_MUST(s->tuning.jitter_pct <= 100 || s->tuning.jitter_pct == CELLAR_OFF);
     FUZZ_MUST(s->tuning.max_value_bytes <= CELLAR_VALUE_MAX);
     FUZZ_MUST(s->host.load_threads <= 64 && s->host.load_queue <= 65536);

@@ -52,7 +52,7 @@ passed_before() { # fact, compiler
 tests_of() { # PAIR: the sources of its api tests
     case $1 in
     cellar) grep -L -e '"cellar_\(batch\|bus\|kit\|refresh\|resp\|schedule\|task\|work\)\.h"' \
-        -e '"tests/support/port_kit.h"' tests/api/test_api_*.c ;;
+        -e '"tests/support/\(port_kit\|rules\|policy_kit\)\.h"' tests/api/test_api_*.c ;;
     *) ls tests/api/test_api_*.c ;;
     esac
 }

@@ -6,6 +6,7 @@
 #define SUPPORT_POLICY_KIT_H
 
 #include "tests/support/api_kit.h"
+#include "tests/support/rules.h"
 
 #define S INT64_C(1000)
 
@@ -28,7 +29,7 @@ typedef struct notes {
     char text[4096];       /* all notes, a line each */
 } notes;
 
-static inline void note(const cellar_policy_note *n, void *ctx)
+static inline void note(const cellar_settings_note *n, void *ctx)
 {
     notes *all = ctx;
     const size_t used = strlen(all->text);
@@ -37,14 +38,14 @@ static inline void note(const cellar_policy_note *n, void *ctx)
         all->column = n->column;
     }
     all->count++;
-    all->warnings += n->warning;
+    all->warnings += n->level == CELLAR_LOG_WARNING;
     (void)snprintf(all->text + used, sizeof all->text - used, "%s\n", n->text);
 }
 
 static inline cellar_err rules(cellar *c, const char *text, notes *n)
 {
     if (n != NULL) { memset(n, 0, sizeof *n); }
-    return cellar_policy_set(c, text, strlen(text), n != NULL ? note : NULL, n);
+    return rules_set(c, text, strlen(text), n != NULL ? note : NULL, n);
 }
 
 #endif

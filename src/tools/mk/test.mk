@@ -74,7 +74,8 @@ OF_DIST   = $(if $(and $(SAMPLED),$(if $(T),,yes)),\
 DIST_LEVEL = $(call TEST_O,$(if $(SAMPLED),-O0) -g0)
 dist_obj  = $(B)/dist/$(1)$(if $(SAMPLED),-O0).o
 NEED_GUESTS := $(patsubst %.c,%,$(notdir $(shell grep -l \
-              $(foreach h,$(notdir $(HEADERS_GUESTS)) tests/support/port_kit.h,-e '"$(h)"') \
+              $(foreach h,$(notdir $(HEADERS_GUESTS)) $(foreach k,port_kit rules policy_kit, \
+              tests/support/$(k).h),-e '"$(h)"') \
               $(call named,test_api_%,$(ALL_TESTS)) /dev/null)))
 dist_of   = $(call dist_obj,cellar$(if $(filter $(NEED_GUESTS),$(1)),_all))
 DIST_O    = $(sort $(foreach t,$(notdir $(RUN_DIST)),$(call dist_of,$(t))))

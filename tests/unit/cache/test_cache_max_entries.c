@@ -8,6 +8,7 @@
 #include "l1/cap.h"
 #include "store/store.h"
 #include "tests/support/memory_tier.h"
+#include "tests/support/rules.h"
 #include "tests/support/settings.h"
 #include "tests/support/t.h"
 
@@ -88,7 +89,7 @@ static void *load_rules(void *arg)
     static const char text[] = "[v]\nset quota=60%\n";
     (void)arg;
     T_CHECK(wait_for(&refused));
-    T_EQ_I64(cellar_policy_set(store, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(rules_set(store, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
     atomic_store(&loaded, 1);
     return NULL;
 }

@@ -5,11 +5,12 @@
  *         that gets no memory changes nothing and leaks nothing.
  * Method: Random files and keys over few letters, so that many match; an own matcher by recursion;
  *         each allocation of a load fails once. */
+#include "kit/policy_lint.h"
 #include "policy/policy.h"
-#include "policy/policy_lint.h"
 #include "store/store.h"
 #include "tests/support/folder.h"
 #include "tests/support/memory_tier.h"
+#include "tests/support/rules.h"
 #include "tests/support/settings.h"
 #include "tests/support/t.h"
 
@@ -113,15 +114,28 @@ static size_t random_file(char *out, size_t cap, unsigned rules)
     return n;
 }
 
+static kit_policy structs_of(const char *text, size_t len)
+{
+    cellar_policy_opts o = cellar_policy_opts_default();
+    cellar_policy_rule *rules = NULL;
+    size_t count;
+    o.text = text;
+    o.text_len = len;
+    T_REQUIRE(cellar_policy_read("t", &o, NULL, NULL, &rules, &count) == CELLAR_OK);
+    return (kit_policy){ rules, count };
+}
+
 static policy_table *table_of(const char *text, size_t len)
 {
     static const unsigned char secret[32] = { 1 };
     base_hash_key hash;
-    policy_diag d = { .name = "t" };
+    char refused[POLICY_SAID];
     policy_table *t = NULL;
+    const kit_policy p = structs_of(text, len);
     base_hash_key_init(&hash, BASE_HASH_FOLD, secret);
-    T_REQUIRE(policy_parse(&(policy_source){ .text = text, .len = len }, NULL, &d, &t) == CELLAR_OK);
+    T_REQUIRE(policy_table_make(p.rule, p.count, NULL, refused, &t) == CELLAR_OK);
     policy_index(t, &hash);
+    cellar_free((void *)(uintptr_t)p.rule);
     return t;
 }
 
@@ -165,14 +179,18 @@ static void hidden_rule_matches_nothing_that_the_earlier_one_does_not(void)
     base_rng_seed(&rng, t_seed());
     unsigned covered = 0;
     for (uint64_t i = 0; i < t_share(100) && !t_failed(); i++) {
-        policy_table *t = table_of(text, random_file(text, sizeof text, 40));
+        const size_t bytes = random_file(text, sizeof text, 40);
+        policy_table *t = table_of(text, bytes);
+        const kit_policy p = structs_of(text, bytes);
         static char key[1000][32];
         static size_t len[1000];
+        T_REQUIRE(p.count == t->rule_count);
         for (unsigned j = 0; j < 1000; j++) { len[j] = random_key(key[j]); }
         for (uint32_t a = 0; a < t->rule_count; a++) {
             for (uint32_t b = 0; b < t->rule_count; b++) {
                 const policy_rule *earlier = &t->rule[a], *later = &t->rule[b];
-                if (a == b || later->kind >= POLICY_DENY || !policy_covers(t, earlier, later)) {
+                if (a == b || later->kind >= POLICY_DENY ||
+                    !kit_policy_covers(&p, &p.rule[a], &p.rule[b])) {
                     continue;
                 }
                 covered++;
@@ -183,6 +201,7 @@ static void hidden_rule_matches_nothing_that_the_earlier_one_does_not(void)
             }
         }
         policy_table_free(t);
+        cellar_free((void *)(uintptr_t)p.rule);
     }
     T_CHECK(covered > 50);
 }
@@ -210,7 +229,7 @@ static void no_l2_keeps_entries_off_the_tier(void)
     s.host.no_threads = 1;
     const cellar_config cfg = settings_config(&s);
     T_REQUIRE(cache_open(&cfg, &tier.table, 0, &c) == CELLAR_OK);
-    T_EQ_I64(cellar_policy_set(c, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(rules_set(c, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
     T_EQ_I64(set(c, "other", 0), CELLAR_OK);
     T_EQ_U64(tier.puts, 1);
     T_EQ_I64(set(c, "my:Secret:1", 0), CELLAR_OK);
@@ -248,7 +267,7 @@ static void texts_of_tags_of_a_rule_reach_the_tier(void)
     s.host.no_threads = 1;
     const cellar_config cfg = settings_config(&s);
     T_REQUIRE(cache_open(&cfg, &tier.table, 0, &c) == CELLAR_OK);
-    T_EQ_I64(cellar_policy_set(c, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(rules_set(c, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
     const cellar_bytes mine = { "mine", 4 };
     cellar_set_opts tagged = cellar_set_opts_default();
     tagged.tags = &mine;
@@ -309,7 +328,7 @@ static void reads_never_look_at_the_rules(void)
     s.config.memory_bytes = 2u << 20;
     s.host.no_threads = 1;
     T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
-    T_EQ_I64(cellar_policy_set(c, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(rules_set(c, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
     T_CHECK(c->policy == policy_write);
     c->policy = count_write;
     asked = 0;
@@ -356,7 +375,7 @@ static cellar_err load_file(cellar *c)
 static cellar_err load_quota(cellar *c)
 {
     static const char text[] = "[*]\nset quota=10%\nkey b at=00:00@Europe/Paris tags=x\n";
-    return cellar_policy_set(c, text, sizeof text - 1, NULL, NULL);
+    return rules_set(c, text, sizeof text - 1, NULL, NULL);
 }
 
 static cellar_err load_structs(cellar *c)
@@ -366,7 +385,7 @@ static cellar_err load_structs(cellar *c)
     r[0].at = "00:00@Europe/Paris";
     r[1].pattern = "c";
     r[1].tags = "x";
-    return cellar_policy_set_rules(c, r, 2, NULL, NULL);
+    return cellar_policy_set(c, r, 2);
 }
 
 static const char old_rules[] = "[*]\nkey a ttl=1h\n";
@@ -392,7 +411,7 @@ static void load_fails(cellar *c, cellar_err (*load)(cellar *c))
     T_EQ_I64(err, CELLAR_OK);
     T_CHECK(failed > 2);
     T_CHECK(base_load_rlx(&c->store->account.by_module[BASE_MOD_POLICY]) > charged);
-    T_EQ_I64(cellar_policy_set(c, old_rules, sizeof old_rules - 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(rules_set(c, old_rules, sizeof old_rules - 1, NULL, NULL), CELLAR_OK);
 }
 
 static void load_without_memory_keeps_the_rules(void)
@@ -402,54 +421,13 @@ static void load_without_memory_keeps_the_rules(void)
     s.config.memory_bytes = 2u << 20;
     s.host.no_threads = 1;
     T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
-    T_EQ_I64(cellar_policy_set(c, old_rules, sizeof old_rules - 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(rules_set(c, old_rules, sizeof old_rules - 1, NULL, NULL), CELLAR_OK);
     T_CHECK(ttl_of(c, "a") > 3599000);
     load_fails(c, load_file);
     load_fails(c, load_structs);
     load_fails(c, load_quota);
-    T_EQ_I64(cellar_policy_set(c, NULL, 0, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_policy_set(c, NULL, 0), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-}
-
-static void write_text(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "w");
-    T_REQUIRE(f != NULL);
-    T_CHECK(fputs(text, f) >= 0);
-    T_EQ_I64(fclose(f), 0);
-}
-
-static void failed_load_keeps_the_path_of_the_last_load(void)
-{
-    settings s = settings_default();
-    char folder[T_FOLDER_MAX], old_path[T_FOLDER_MAX + 8], new_path[T_FOLDER_MAX + 8];
-    cellar *c = NULL;
-    unsigned failed = 0;
-    t_folder(folder);
-    (void)snprintf(old_path, sizeof old_path, "%s/old", folder);
-    (void)snprintf(new_path, sizeof new_path, "%s/new", folder);
-    write_text(old_path, old_rules);
-    write_text(new_path, "[*]\nset quota=10%\nkey a ttl=2h\n");
-    s.config.memory_bytes = 2u << 20;
-    s.host.no_threads = 1;
-    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
-    T_EQ_I64(cellar_policy_reload(c, old_path, NULL, NULL), CELLAR_OK);
-    for (uint64_t nth = 1; nth < 100; nth++) {
-        (void)base_fault_alloc_arm(nth, false);
-        const cellar_err err = cellar_policy_reload(c, new_path, NULL, NULL);
-        (void)base_fault_alloc_arm(0, false);
-        if (err == CELLAR_OK) { break; }
-        failed++;
-        T_EQ_I64(cellar_policy_reload(c, NULL, NULL, NULL), CELLAR_OK);
-        T_CHECK(ttl_of(c, "a") <= 3600000);
-    }
-    T_CHECK(failed > 2);
-    T_EQ_I64(cellar_policy_reload(c, NULL, NULL, NULL), CELLAR_OK);
-    T_CHECK(ttl_of(c, "a") > 3600000);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
-    T_EQ_I64(unlink(old_path), 0);
-    T_EQ_I64(unlink(new_path), 0);
-    T_EQ_I64(rmdir(folder), 0);
 }
 
 static void table_beyond_the_budget_is_refused(void)
@@ -464,7 +442,7 @@ static void table_beyond_the_budget_is_refused(void)
     for (unsigned i = 0; i < 4096; i++) {
         n += (size_t)snprintf(text + n, sizeof text - n, "key k%u:{x} ttl=1s\n", i);
     }
-    const cellar_err err = cellar_policy_set(c, text, n, NULL, NULL);
+    const cellar_err err = rules_set(c, text, n, NULL, NULL);
     T_CHECK(err == CELLAR_E_SPACE);
     T_EQ_I64(ttl_of(c, "k1:x"), CELLAR_TTL_NONE);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
@@ -474,5 +452,4 @@ T_MAIN("cache_policy", T_CASE(index_finds_what_a_plain_search_finds),
        T_CASE(hidden_rule_matches_nothing_that_the_earlier_one_does_not),
        T_CASE(no_l2_keeps_entries_off_the_tier), T_CASE(texts_of_tags_of_a_rule_reach_the_tier),
        T_CASE(reads_never_look_at_the_rules), T_CASE(load_without_memory_keeps_the_rules),
-       T_CASE(failed_load_keeps_the_path_of_the_last_load),
        T_CASE(table_beyond_the_budget_is_refused))

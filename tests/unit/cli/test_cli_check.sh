@@ -24,7 +24,7 @@ t_case warning_exits_0 says 0 'files: 1, errors: 0, warnings: 1' "$t_tmp/warn"
 t_case warning_exits_1_with_strict says 1 'files: 1, errors: 0, warnings: 1' --strict "$t_tmp/warn"
 t_case errors_of_all_files_are_counted says 1 'files: 2, errors: 2, warnings: 1' "$t_tmp/bad" \
     "$t_tmp/warn"
-lines() { "$bin" check "$t_tmp/bad" | grep -q "^$t_tmp/bad:2:7: error: ttl \"10\" has no unit"; }
+lines() { "$bin" check "$t_tmp/bad" | grep -q "^$t_tmp/bad:2:7: error: ttl \"10\": a time needs a unit"; }
 t_case error_has_file_line_and_column lines
 json() {
     "$bin" check --json "$t_tmp/bad" "$t_tmp/warn" >"$t_tmp/json"
@@ -37,7 +37,7 @@ for line in open(sys.argv[1]): json.loads(line)' "$t_tmp/json"
 }
 t_case json_has_an_object_a_line json
 unreadable() { ! "$bin" check "$t_tmp/none" >"$t_tmp/out" 2>"$t_tmp/err" && [ ! -s "$t_tmp/out" ] &&
-    grep -q '^cellar: check: cannot read ".*": ' "$t_tmp/err"; }
+    grep -q '^cellar: check: .*: error: cannot be read: no such file; name a file of policies' "$t_tmp/err"; }
 t_case unreadable_file_is_refused unreadable
 printf 'memory = 4M\nstale = 5\nREDIS_DB=0\n' >"$t_tmp/app.conf"
 printf 'memory = 4M\nREDIS_DB=0\n' >"$t_tmp/app.env"

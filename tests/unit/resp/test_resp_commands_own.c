@@ -411,7 +411,7 @@ static void tags_and_versions_invalidate(void)
     T_EQ_STR(rk_line(&k, "SET b 1"), "+OK");
     T_EQ_STR(rk_line(&k, "CELLAR.BUMP"), ":2");
     T_EQ_STR(rk_line(&k, "GET b"), "nil");
-    T_CHECK(has(rk_line(&k, "CELLAR.POLICY RELOAD"), "-ERR the store was opened without"));
+    T_CHECK(has(rk_line(&k, "CELLAR.POLICY RELOAD"), "-ERR the port was opened without"));
     T_EQ_STR(rk_line(&k, "CELLAR.POLICY"), "-ERR wrong number of arguments for 'cellar.policy' "
                                            "command");
     rk_close(&k);

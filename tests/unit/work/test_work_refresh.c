@@ -7,6 +7,7 @@
 #include "base/fault.h"
 #include "base/open_error.h"
 #include "cellar_limit.h"
+#include "tests/support/rules.h" /* before refresh_kit.h: its `c` shadows parameters */
 #include "tests/support/refresh_kit.h"
 #include "tests/support/same_metrics.h"
 #include "tests/support/struct_sizes.h"
@@ -58,7 +59,7 @@ static void open_s4(void)
 {
     size_t rows;
     open_all();
-    T_REQUIRE(cellar_policy_set(c, s4_rules, sizeof s4_rules - 1, NULL, NULL) == CELLAR_OK);
+    T_REQUIRE(rules_set(c, s4_rules, sizeof s4_rules - 1, NULL, NULL) == CELLAR_OK);
     T_EQ_I64(cellar_refresh_add_policies(r, c, &rows), CELLAR_OK);
     T_EQ_U64(rows, S4_ROWS);
 }
@@ -476,7 +477,7 @@ static void reload_replaces_the_rows_of_policies(void)
     open_all();
     T_EQ_I64(cellar_refresh_add_policies(r, c, &rows), CELLAR_OK);
     T_EQ_U64(rows, 0); /* no rules yet */
-    T_EQ_I64(cellar_policy_set(c, one, sizeof one - 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(rules_set(c, one, sizeof one - 1, NULL, NULL), CELLAR_OK);
     add("other", MINUTE, HOUR);
     T_EQ_I64(cellar_refresh_add_policies(r, c, &rows), CELLAR_OK);
     T_EQ_U64(rows, 3);
@@ -486,7 +487,7 @@ static void reload_replaces_the_rows_of_policies(void)
              CELLAR_REFRESH_POLICY | CELLAR_REFRESH_PATTERN | CELLAR_REFRESH_UNCOVERED);
     pass(5 * MINUTE, MINUTE, NULL);
     T_CHECK(read_key("app:top")[0] != '\0');
-    T_EQ_I64(cellar_policy_set(c, two, sizeof two - 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(rules_set(c, two, sizeof two - 1, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_refresh_add_policies(r, c, &rows), CELLAR_OK);
     T_EQ_U64(rows, 1);
     T_EQ_U64(figures().rows, 2);
@@ -552,7 +553,7 @@ static void every_missing_memory_is_a_code(void)
         cellar_host_opts h;
         const cellar_refresher_config cfg = config_of(&h);
         open_store(NULL);
-        T_REQUIRE(cellar_policy_set(c, rules, sizeof rules - 1, NULL, NULL) == CELLAR_OK);
+        T_REQUIRE(rules_set(c, rules, sizeof rules - 1, NULL, NULL) == CELLAR_OK);
         (void)base_fault_alloc_arm(nth, false);
         const cellar_err opened = cellar_refresher_open(c, &cfg, &r);
         bool failed = opened != CELLAR_OK, armed = true;

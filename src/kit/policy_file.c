@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * policy_file: rules of keys from a text or a file.
+ *
+ * FORMAT     file     = { line LF }       line = [ section | setting | rule ] [ "#" anything ]
+ *            section  = "[" name "]"      a namespace; "*" holds for all. It may be continued later
+ *            setting  = "set" { option }
+ *            rule     = ("key" | "glob") pattern { option }  |  ("deny" | "no_l2") pattern
+ *            pattern  = word | string     key: literals and {name}, one or more bytes without the
+ *                                         separator; the others: patterns of Redis
+ *            option   = name [ "=" (word | string) ]
+ *            string   = '"' { byte | \" | \\ | \n | \xHH } '"'
+ *            duration = 1*( digits ("ms"|"s"|"m"|"h"|"d"|"w") ) | "never"
+ * WALK       text -> lines (text.c) -> words -> one cellar_policy_rule a line, and its texts behind
+ *            the rules, in one block of cellar_free.
+ * INVARIANTS A block has room for a rule of each line and for the text: a text of a rule is not
+ *            longer than its word, which has a byte before it that is not copied.
+ * LIMITS     1 MiB, 4,096 rules, 1,024 bytes a pattern, 100 errors. */
+#include "cellar_kit.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/opts.h"
+#include "base/rule_text.h"
+#include "kit/ascii.h"
+#include "kit/policy_lint.h"
+
+BASE_SIZE_BEGIN
+
+#define KIT_POLICY_FILE_MAX ((size_t)1 << 20)
+#define KIT_POLICY_RULES_MAX 4096u
+#define KIT_POLICY_WORD_MAX 64u            /* bytes of the name of a loader */
+#define KIT_POLICY_TIME_MAX ((uint64_t)1 << 52) /* 142,000 years, ms */
+
+/* ---- words of the language ---- */
+
+typedef enum kit_policy_type {
+    KIT_IS_TIME, KIT_IS_WINDOW, KIT_IS_PERIOD, KIT_IS_JITTER, KIT_IS_PRIORITY, KIT_IS_COUNT,
+    KIT_IS_QUOTA, KIT_IS_FLAG, KIT_IS_BYTE, KIT_IS_WORD, KIT_IS_CLASS, KIT_IS_TAGS, KIT_IS_PREFIX,
+    KIT_IS_CLOCK
+} kit_policy_type;
+
+#define KIT_IN_SET 1u
+#define KIT_IN_RULE 2u
+
+typedef struct kit_policy_word {
+    const char *name;
+    uint16_t offset; /* of its field */
+    uint8_t type, where;
+} kit_policy_word;
+#define KIT_WORD(name, field, type, where) \
+    { name, (uint16_t)offsetof(cellar_policy_rule, field), type, where }
+
+static const kit_policy_word kit_policy_words[] = {
+    KIT_WORD("default_ttl", ttl_ms, KIT_IS_TIME, KIT_IN_SET),
+    KIT_WORD("ttl", ttl_ms, KIT_IS_TIME, KIT_IN_RULE),
+    KIT_WORD("ttl_max", ttl_max_ms, KIT_IS_PERIOD, KIT_IN_RULE),
+    KIT_WORD("idle", idle_ms, KIT_IS_WINDOW, KIT_IN_SET | KIT_IN_RULE),
+    KIT_WORD("max_age", max_age_ms, KIT_IS_TIME, KIT_IN_SET | KIT_IN_RULE),
+    KIT_WORD("negative", negative_ttl_ms, KIT_IS_TIME, KIT_IN_SET | KIT_IN_RULE),
+    KIT_WORD("stale", stale_ms, KIT_IS_WINDOW, KIT_IN_SET | KIT_IN_RULE),
+    KIT_WORD("refresh", refresh_ms, KIT_IS_PERIOD, KIT_IN_SET | KIT_IN_RULE),
+    KIT_WORD("jitter", jitter_pct, KIT_IS_JITTER, KIT_IN_SET | KIT_IN_RULE),
+    KIT_WORD("priority", priority, KIT_IS_PRIORITY, KIT_IN_RULE),
+    KIT_WORD("max_items", max_items, KIT_IS_COUNT, KIT_IN_RULE),
+    KIT_WORD("quota", quota_min_pct, KIT_IS_QUOTA, KIT_IN_SET | KIT_IN_RULE),
+    KIT_WORD("no_l2", no_l2, KIT_IS_FLAG, KIT_IN_SET | KIT_IN_RULE),
+    KIT_WORD("separator", separator, KIT_IS_BYTE, KIT_IN_SET),
+    KIT_WORD("loader", loader, KIT_IS_WORD, KIT_IN_RULE),
+    KIT_WORD("class", ttl_class, KIT_IS_CLASS, KIT_IN_RULE),
+    KIT_WORD("tags", tags, KIT_IS_TAGS, KIT_IN_RULE),
+    KIT_WORD("prefix", prefix, KIT_IS_PREFIX, KIT_IN_SET),
+    KIT_WORD("at", at, KIT_IS_CLOCK, KIT_IN_RULE),
+};
+#define KIT_POLICY_WORDS (sizeof kit_policy_words / sizeof kit_policy_words[0])
+
+static bool kit_is_number(const kit_policy_word *w) { return w->type < KIT_IS_BYTE; }
+static bool kit_is_time(const kit_policy_word *w) { return w->type <= KIT_IS_PERIOD; }
+
+/* Return whether the option is set. */
+static bool kit_policy_has(const cellar_policy_rule *r, const kit_policy_word *w)
+{
+    const char *field = (const char *)r + w->offset;
+    int64_t ms = 0;
+    uint32_t n = 0;
+    const char *text = NULL;
+    if (kit_is_time(w)) { memcpy(&ms, field, sizeof ms); }
+    else if (kit_is_number(w)) { memcpy(&n, field, sizeof n); }
+    else { memcpy(&text, field, sizeof text); }
+    return ms != 0 || n != 0 || text != NULL;
+}
+
+/* ---- one line ---- */
+
+typedef struct kit_policy_reader {
+    kit_notes notes;
+    cellar_policy_rule *rules;
+    size_t count, cap;
+    char *pool;            /* next free byte of the texts */
+    const char *section;   /* in force; NULL: none so far */
+    bool no_memory;        /* a time zone got none */
+    bool full;             /* the error about too many rules is reported */
+    kit_value line;        /* the line, with the cursor */
+    bool broken;           /* the line has an error */
+    cellar_policy_rule rule; /* of the line */
+} kit_policy_reader;
+
+#define KIT_SHOWN(p, len) (int)BASE_MIN(len, (size_t)40), p
+
+static void kit_policy_wrong(kit_policy_reader *r, size_t at, const char *what)
+{
+    r->broken = true;
+    kit_note(&r->notes, CELLAR_LOG_ERROR, at, "", "%s", what);
+}
+
+static void kit_skip_blanks(kit_value *v)
+{
+    while (v->at < v->len && kit_is_blank(v->p[v->at])) { v->at++; }
+}
+
+/* Skip blanks. Return whether the rest of the line is nothing or a comment. */
+static bool kit_line_ends(kit_policy_reader *r)
+{
+    kit_skip_blanks(&r->line);
+    return r->line.at >= r->line.len || r->line.p[r->line.at] == '#';
+}
+
+/* Copy a text behind the rules, terminated. */
+static const char *kit_policy_keep(kit_policy_reader *r, const char *p, size_t len)
+{
+    char *kept = r->pool;
+    memcpy(kept, p, len);
+    kept[len] = '\0';
+    r->pool += len + 1;
+    return kept;
+}
+
+/* Read a word or a string into the pool. Return false if it is a damaged string. */
+static bool kit_policy_text(kit_policy_reader *r, const char **out, size_t *len)
+{
+    kit_value *v = &r->line;
+    const size_t from = v->at;
+    *len = 0;
+    if (from == v->len || v->p[from] != '"') {
+        while (v->at < v->len && !kit_is_blank(v->p[v->at])) { v->at++; }
+        *len = v->at - from;
+        *out = kit_policy_keep(r, v->p + from, *len);
+        return true;
+    }
+    const char *wrong = kit_quoted(v, true, r->pool, v->len, len);
+    if (wrong == NULL && v->at < v->len && !kit_is_blank(v->p[v->at])) {
+        wrong = "a string ends with a blank or the line";
+    }
+    if (wrong != NULL) {
+        kit_policy_wrong(r, v->at, wrong);
+        v->at = v->len;
+        return false;
+    }
+    *out = r->pool;
+    r->pool[*len] = '\0';
+    r->pool += *len + 1;
+    return true;
+}
+
+/* ---- values: each returns the error, NULL for none ---- */
+
+static const char *kit_policy_time(const kit_policy_word *w, kit_value *v, int64_t *out)
+{
+    uint64_t n;
+    if (kit_word_is(v->p, v->len, "never")) {
+        *out = CELLAR_TTL_NONE;
+        return w->type == KIT_IS_PERIOD ? "must have an end" : NULL;
+    }
+    const char *why = kit_time(v, &n);
+    if (why != NULL) { return why; }
+    if (n == 0) { return "must be at least 1ms"; }
+    if (w->type == KIT_IS_WINDOW && n > UINT32_MAX) { return "must be at most 2^32 - 1 ms"; }
+    *out = (int64_t)n;
+    return n > KIT_POLICY_TIME_MAX ? "is out of range" : NULL;
+}
+
+/* Read "10%" or "10%-40%". */
+static const char *kit_policy_quota(kit_value *v, uint32_t *least, uint32_t *most)
+{
+    static const char wrong[] = "no share: write 10% or 10%-40%";
+    uint64_t n, m = 0;
+    if (kit_digits(v, &n) != NULL || n > 100 || v->at == v->len || v->p[v->at++] != '%') {
+        return wrong;
+    }
+    if (v->at < v->len) {
+        if (v->p[v->at++] != '-' || kit_digits(v, &m) != NULL || m > 100 ||
+            !kit_word_is(v->p + v->at, v->len - v->at, "%")) {
+            return wrong;
+        }
+        if (m == 0 || m < n) { return "the maximum is below the minimum"; }
+    }
+    *least = n != 0 ? (uint32_t)n : CELLAR_OFF;
+    *most = (uint32_t)m;
+    return NULL;
+}
+
+static const char *kit_policy_number(kit_policy_reader *r, const kit_policy_word *w, kit_value *v,
+                                     uint32_t *out)
+{
+    static const char *const low_mid_high[] = { "low", "mid", "high" };
+    uint64_t n = 0;
+    const char *why = NULL;
+    switch ((kit_policy_type)w->type) {
+    case KIT_IS_JITTER:
+        why = kit_jitter(v, out, &r->rule.jitter_mode);
+        return why != NULL ? "must be 0%..100%, with + for longer times only" : NULL;
+    case KIT_IS_QUOTA: return kit_policy_quota(v, out, &r->rule.quota_max_pct);
+    case KIT_IS_PRIORITY:
+        for (uint32_t i = 0; i < 3; i++) {
+            if (kit_word_is(v->p, v->len, low_mid_high[i])) {
+                *out = i + 1;
+                return NULL;
+            }
+        }
+        return "must be low, mid or high";
+    case KIT_IS_COUNT:
+        why = kit_digits(v, &n);
+        *out = (uint32_t)n;
+        return why != NULL || v->at < v->len || n == 0 || n > 1000000 ? "must be 1..1000000" : NULL;
+    default: break;
+    }
+    *out = 1;
+    return NULL;
+}
+
+static const char *kit_policy_check(kit_policy_reader *r, const kit_policy_word *w,
+                                    const kit_value *v)
+{
+    uint32_t n;
+    base_tz *zone = NULL;
+    const char *why = NULL;
+    switch ((kit_policy_type)w->type) {
+    case KIT_IS_BYTE:
+        return v->len != 1 || v->p[0] == '{' || v->p[0] == '}' ? "must be one byte, and no brace"
+                                                               : NULL;
+    case KIT_IS_WORD: return v->len > KIT_POLICY_WORD_MAX ? "is longer than 64 bytes" : NULL;
+    case KIT_IS_CLASS:
+        return v->len > CELLAR_TTL_CLASS_NAME_MAX ? "is longer than 31 bytes" : NULL;
+    case KIT_IS_PREFIX: return v->len > CELLAR_PATTERN_MAX ? "is longer than 1,024 bytes" : NULL;
+    case KIT_IS_TAGS: return base_tags_check(v->p, v->len, &n);
+    case KIT_IS_CLOCK:
+        why = base_daytime_read(v->p, v->len, &n, &zone, &r->no_memory);
+        base_tz_close(zone);
+        return why;
+    default: break;
+    }
+    return NULL;
+}
+
+/* Store the value of an option. */
+static const char *kit_policy_put(kit_policy_reader *r, const kit_policy_word *w, kit_value *v)
+{
+    char *field = (char *)&r->rule + w->offset;
+    int64_t ms = 0;
+    uint32_t n = 0;
+    const char *why = kit_is_time(w) ? kit_policy_time(w, v, &ms)
+                      : kit_is_number(w) ? kit_policy_number(r, w, v, &n)
+                                         : kit_policy_check(r, w, v);
+    if (why != NULL) { return why; }
+    if (kit_is_time(w)) { memcpy(field, &ms, sizeof ms); }
+    else if (kit_is_number(w)) { memcpy(field, &n, sizeof n); }
+    else { memcpy(field, &v->p, sizeof v->p); }
+    return NULL;
+}
+
+/* Take an option of this line. */
+static void kit_policy_option(kit_policy_reader *r, const char *name, size_t len, kit_value *v,
+                              bool valued)
+{
+    const cellar_policy_kind kind = r->rule.kind;
+    const unsigned where = kind == CELLAR_POLICY_SET ? KIT_IN_SET : KIT_IN_RULE;
+    const kit_policy_word *w = NULL;
+    const size_t at = (size_t)(name - r->line.p);
+    const char *wrong = NULL;
+    for (size_t i = 0; i < KIT_POLICY_WORDS; i++) {
+        if ((kit_policy_words[i].where & where) != 0 &&
+            kit_word_is(name, len, kit_policy_words[i].name)) {
+            w = &kit_policy_words[i];
+        }
+    }
+    r->broken = r->broken || w == NULL;
+    if (w == NULL) {
+        kit_note(&r->notes, CELLAR_LOG_ERROR, at, "", "unknown option \"%.*s\"",
+                 KIT_SHOWN(name, len));
+        return;
+    }
+    const bool flag = w->type == KIT_IS_FLAG;
+    if (kind == CELLAR_POLICY_DENY || kind == CELLAR_POLICY_NO_L2) {
+        wrong = "a deny or no_l2 rule has no options";
+    } else if (w->type == KIT_IS_QUOTA && kind != CELLAR_POLICY_SET &&
+               !(kind == CELLAR_POLICY_GLOB && r->rule.pattern != NULL &&
+                 strcmp(r->rule.pattern, "*") == 0)) {
+        wrong = "it belongs to a set line, or to the pattern *";
+    } else if (kit_policy_has(&r->rule, w)) {
+        wrong = "the option is given twice";
+    } else if (flag && valued) {
+        wrong = "the option takes no value";
+    } else if (!flag && v->len == 0) {
+        wrong = "the option needs a value";
+    }
+    if (wrong != NULL) {
+        r->broken = true;
+        kit_note(&r->notes, CELLAR_LOG_ERROR, at, "", "%s: %s", w->name, wrong);
+        return;
+    }
+    wrong = kit_policy_put(r, w, v);
+    if (wrong == NULL) { return; }
+    r->broken = true;
+    kit_note(&r->notes, CELLAR_LOG_ERROR, at, "", "%s \"%.*s\": %s", w->name,
+             KIT_SHOWN(v->p, v->len), wrong);
+}
+
+static void kit_policy_options(kit_policy_reader *r)
+{
+    kit_value *l = &r->line;
+    while (!kit_line_ends(r)) {
+        const size_t from = l->at;
+        kit_value v = { "", 0, 0, false };
+        while (l->at < l->len && l->p[l->at] != '=' && !kit_is_blank(l->p[l->at])) { l->at++; }
+        const size_t len = l->at - from;
+        const bool valued = l->at < l->len && l->p[l->at] == '=';
+        l->at += valued;
+        if (valued && !kit_policy_text(r, &v.p, &v.len)) { return; }
+        kit_policy_option(r, l->p + from, len, &v, valued);
+    }
+}
+
+/* ---- lines ---- */
+
+static void kit_policy_section(kit_policy_reader *r)
+{
+    kit_value *l = &r->line;
+    const size_t from = l->at + 1;
+    const char *close = memchr(l->p + from, ']', l->len - from);
+    if (r->section == NULL) { r->section = "*"; } /* rules behind a damaged name are checked */
+    if (close == NULL) {
+        kit_policy_wrong(r, l->at, "the section has no ]");
+        return;
+    }
+    const size_t len = (size_t)(close - l->p) - from;
+    l->at = from + len + 1;
+    if (len == 0 || len > CELLAR_NAME_MAX) {
+        kit_policy_wrong(r, from, "the name of a section must have 1..64 bytes");
+    } else if (!kit_line_ends(r)) {
+        kit_policy_wrong(r, l->at, "only a comment may follow here");
+    } else {
+        r->section = kit_policy_keep(r, l->p + from, len);
+    }
+}
+
+static void kit_policy_pattern(kit_policy_reader *r)
+{
+    size_t len;
+    uint32_t places;
+    if (kit_line_ends(r)) {
+        kit_policy_wrong(r, r->line.at, "the rule has no pattern");
+        return;
+    }
+    const size_t at = r->line.at;
+    if (!kit_policy_text(r, &r->rule.pattern, &len)) { return; }
+    if (len == 0 || len > CELLAR_PATTERN_MAX) {
+        kit_policy_wrong(r, at, "a pattern must have 1..1,024 bytes");
+        return;
+    }
+    const char *wrong = r->rule.kind == CELLAR_POLICY_KEY
+                            ? base_key_pattern_check(r->rule.pattern, len, &places) : NULL;
+    if (wrong == NULL) { return; }
+    r->broken = true;
+    kit_note(&r->notes, CELLAR_LOG_ERROR, at, "", "pattern \"%.*s\": %s",
+             KIT_SHOWN(r->rule.pattern, len), wrong);
+}
+
+/* Return whether an earlier `set` line of the section has an option of this one. */
+static bool kit_policy_set_twice(const kit_policy_reader *r)
+{
+    for (size_t i = 0; i < r->count; i++) {
+        const cellar_policy_rule *s = &r->rules[i];
+        if (s->kind != CELLAR_POLICY_SET || strcmp(s->section, r->section) != 0) { continue; }
+        for (size_t k = 0; k < KIT_POLICY_WORDS; k++) {
+            if (kit_policy_has(s, &kit_policy_words[k]) &&
+                kit_policy_has(&r->rule, &kit_policy_words[k])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void kit_policy_line(void *ctx, const char *line, size_t len)
+{
+    static const char *const kinds[] = { "key", "glob", "deny", "no_l2", "set" };
+    kit_policy_reader *r = ctx;
+    r->line = (kit_value){ line, len, 0, false };
+    r->broken = false;
+    if (kit_line_ends(r)) { return; }
+    const size_t at = r->line.at;
+    if (line[at] == '[') {
+        kit_policy_section(r);
+        return;
+    }
+    unsigned kind = 0;
+    while (r->line.at < len && !kit_is_blank(line[r->line.at])) { r->line.at++; }
+    const size_t word = r->line.at - at;
+    while (kind < 5 && !kit_word_is(line + at, word, kinds[kind])) { kind++; }
+    if (kind == 5) {
+        kit_note(&r->notes, CELLAR_LOG_ERROR, at, "",
+                 "\"%.*s\" must be [name], set, key, glob, deny or no_l2",
+                 KIT_SHOWN(line + at, word));
+        return;
+    }
+    if (r->section == NULL) {
+        kit_policy_wrong(r, at, "write [name] or [*] before the first rule");
+        r->section = "*";
+    }
+    r->rule = cellar_policy_rule_default();
+    r->rule.kind = (cellar_policy_kind)kind;
+    r->rule.section = r->section;
+    r->rule.line = r->notes.line;
+    if (kind != CELLAR_POLICY_SET) { kit_policy_pattern(r); }
+    kit_policy_options(r);
+    if (r->broken) { return; }
+    if (kind == CELLAR_POLICY_SET && kit_policy_set_twice(r)) {
+        kit_policy_wrong(r, at, "an option of the section is set twice");
+    } else if (r->count == KIT_POLICY_RULES_MAX) {
+        if (!r->full) { kit_policy_wrong(r, 0, "more than 4,096 rules"); }
+        r->full = true;
+    } else {
+        r->rules[r->count++] = r->rule;
+    }
+}
+
+/* ---- texts ---- */
+
+/* Parse a text into a new block. */
+static cellar_err kit_policy_parse(kit_policy_reader *r, const char *text, size_t len)
+{
+    if (len > KIT_POLICY_FILE_MAX) {
+        r->notes.line = 1;
+        kit_note(&r->notes, CELLAR_LOG_ERROR, 0, "", "larger than 1 MiB");
+        return CELLAR_E_CONFIG;
+    }
+    r->cap = 1;
+    for (size_t i = 0; i < len && r->cap < KIT_POLICY_RULES_MAX; i++) { r->cap += text[i] == '\n'; }
+    const size_t room = r->cap * sizeof *r->rules;
+    unsigned char *block = base_block_new(NULL, room + len + 1);
+    if (block == NULL) { return CELLAR_E_NOMEM; }
+    r->rules = (cellar_policy_rule *)(void *)block;
+    r->pool = (char *)block + room;
+    kit_lines(&r->notes, text, len, kit_policy_line, r);
+    if (r->notes.errors == 0) { return CELLAR_OK; }
+    base_block_free(block);
+    return r->no_memory ? CELLAR_E_NOMEM : CELLAR_E_CONFIG;
+}
+
+/* Parse the text of the options, else the file. */
+static cellar_err kit_policy_source(kit_policy_reader *r, const char *path,
+                                    const cellar_policy_opts *o)
+{
+    char *text;
+    size_t len;
+    if (o->text != NULL) { return kit_policy_parse(r, o->text, o->text_len); }
+    cellar_err err = kit_file_read(&r->notes, path, KIT_POLICY_FILE_MAX, &text, &len);
+    if (err != CELLAR_OK) { return err; }
+    err = kit_policy_parse(r, text, len);
+    base_free_raw(NULL, text, KIT_POLICY_FILE_MAX + 1);
+    return err;
+}
+
+CELLAR_API cellar_err cellar_policy_read(const char *path, const cellar_policy_opts *o,
+                                         cellar_settings_note_fn fn, void *ctx,
+                                         cellar_policy_rule **rules, size_t *rule_count)
+{
+    cellar_policy_opts full = cellar_policy_opts_default();
+    kit_policy_reader r = { .notes = { .source = path, .fn = fn, .ctx = ctx } };
+    if (rules != NULL) { *rules = NULL; }
+    if (rule_count != NULL) { *rule_count = 0; }
+    if (path == NULL || rules == NULL || rule_count == NULL) { return CELLAR_E_INVAL; }
+    cellar_err err = o != NULL ? base_opts_in(&full, sizeof full, o) : CELLAR_OK;
+    if (err != CELLAR_OK) { return err; }
+    if (full.lint > 1 || (full.text == NULL && full.text_len != 0) ||
+        (full.spaces == NULL && full.space_count != 0)) {
+        return CELLAR_E_INVAL;
+    }
+    err = kit_policy_source(&r, path, &full);
+    if (err != CELLAR_OK) { return err; }
+    const kit_policy p = { r.rules, r.count };
+    if (full.lint != 0) {
+        kit_policy_lint(&p, &r.notes);
+        if (full.spaces != NULL) {
+            kit_policy_compare(&p, full.spaces, full.space_count, &r.notes);
+        }
+    }
+    *rules = r.rules;
+    *rule_count = r.count;
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_policy_reload(cellar *c, const char *path, cellar_settings_note_fn fn,
+                                           void *ctx)
+{
+    cellar_policy_rule *rules;
+    size_t count;
+    if (c == NULL) { return CELLAR_E_INVAL; }
+    cellar_err err = cellar_policy_read(path, NULL, fn, ctx, &rules, &count);
+    if (err != CELLAR_OK) { return err; }
+    err = cellar_policy_set(c, rules, count);
+    cellar_free(rules);
+    return err;
+}
+
+BASE_SIZE_END
