@@ -8,6 +8,7 @@
 
 #include "tests/support/folder.h"
 #include "tests/support/policy_kit.h"
+#include "tests/support/struct_sizes.h"
 
 /* ---- patterns ---- */
 
@@ -538,6 +539,21 @@ static void text_becomes_structs(void)
     T_CHECK(count == 0 && r == NULL);
 }
 
+static cellar_err use_opts(void *p)
+{
+    cellar_policy_rule *r;
+    size_t count;
+    const cellar_err err = cellar_policy_read("tests/data/s4.policy", (const cellar_policy_opts *)p,
+                                              NULL, NULL, &r, &count);
+    cellar_free(r);
+    return err;
+}
+
+static void options_of_every_struct_size_work(void)
+{
+    CHECK_IN(cellar_policy_opts, cellar_policy_opts_default(), use_opts);
+}
+
 /* ---- the linter ---- */
 
 static cellar_err lint(const cellar_policy_space *spaces, uint32_t count, const char *text,
@@ -668,5 +684,6 @@ T_MAIN("api_policy_text", T_CASE(placeholders_take_one_or_more_bytes_without_sep
        T_CASE(file_cut_at_every_byte_is_read_or_refused), T_CASE(structs_say_what_a_file_says),
        T_CASE(errors_of_structs_name_the_index),
        T_CASE(rules_of_the_config_hold_before_the_first_call), T_CASE(text_becomes_structs),
+       T_CASE(options_of_every_struct_size_work),
        T_CASE(forked_child_keeps_the_rules),
        T_CASE(linter_has_a_finding_for_each_mistake), T_CASE(linter_compares_with_namespaces))

@@ -62,7 +62,7 @@ static void check_in(const char *name, const void *init, size_t size, size_t lea
         check_in(#type, &defaults, sizeof(type), FIRST, use);                                      \
     } while (0)
 
-static void check_out(const char *name, size_t size, cellar_err (*fill)(void *))
+T_INLINE void check_out(const char *name, size_t size, cellar_err (*fill)(void *))
 {
     for (size_t n = 0; n <= size + BEHIND; n++) {
         size_t said = 0;

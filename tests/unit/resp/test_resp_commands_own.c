@@ -417,6 +417,43 @@ static void tags_and_versions_invalidate(void)
     rk_close(&k);
 }
 
+static char policy_path[T_FOLDER_MAX + 8];
+
+static void rk_with_policy(cellar_resp_opts *o) { o->policy_file = policy_path; }
+
+static void write_policy(const char *text)
+{
+    FILE *f = fopen(policy_path, "w");
+    T_REQUIRE(f != NULL && fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+static void policy_reload_reads_the_file_of_the_port(void)
+{
+    resp_kit k;
+    char folder[T_FOLDER_MAX], longer[1026];
+    cellar_resp *none = NULL;
+    t_folder(folder);
+    (void)snprintf(policy_path, sizeof policy_path, "%s/p", folder);
+    rk_open_on(&k, api_open(8 << 20), rk_with_policy);
+    policy_path[0] = '\0'; /* the port has a copy */
+    T_CHECK(has(rk_line(&k, "CELLAR.POLICY RELOAD"), "-ERR the present rules stay: "));
+    T_EQ_STR(rk_line(&k, "SET secret 1"), "+OK");
+    (void)snprintf(policy_path, sizeof policy_path, "%s/p", folder);
+    write_policy("[*]\ndeny secret*\n");
+    T_EQ_STR(rk_line(&k, "CELLAR.POLICY RELOAD"), "+OK");
+    T_CHECK(has(rk_line(&k, "SET secret 1"), "denied"));
+    write_policy("[*]\nkey\n");
+    T_CHECK(has(rk_line(&k, "CELLAR.POLICY RELOAD"), ":2:4: error: the rule has no pattern"));
+    T_CHECK(has(rk_line(&k, "SET secret 1"), "denied"));
+    cellar_resp_opts o = cellar_resp_opts_default();
+    memset(longer, 'a', sizeof longer);
+    longer[1024] = '\0';
+    o.policy_file = longer;
+    T_EQ_I64(cellar_resp_open(k.store, &o, &none), CELLAR_E_INVAL);
+    rk_close(&k);
+    t_wipe(folder);
+}
+
 static void figures_of_the_store_are_complete(void)
 {
     resp_kit k;
@@ -444,7 +481,8 @@ static void figures_of_the_store_are_complete(void)
     rk_close(&k);
 }
 
-T_MAIN("resp_commands_own", T_CASE(info_has_what_clients_read),
+T_MAIN("resp_commands_own", T_CASE(policy_reload_reads_the_file_of_the_port),
+       T_CASE(info_has_what_clients_read),
        T_CASE(info_counts_keys_with_a_ttl), T_CASE(settings_take_effect),
        T_CASE(wrong_settings_change_nothing), T_CASE(object_and_memory_describe_an_entry),
        T_CASE(save_needs_a_disk_tier), T_CASE(debug_sleep_refuses_what_is_no_time),
