@@ -627,7 +627,7 @@ static void task_drain_run(void)
 const base_sim_scenario sim_task_drain = { "task_drain", "the report of a drain is exact",
                                            task_drain_run, 0 };
 
-/* ---- task_burst: many plain tasks in a queue, and calls that look at them or go before them ---- */
+/* ---- task_burst: many plain tasks in a queue; calls that look at them or go before them ---- */
 
 static void task_looker(void *arg)
 {
