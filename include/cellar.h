@@ -617,8 +617,9 @@ CELLAR_STRUCT(cellar_error_info, text);
 
 /* Return the last error of this handle, of any thread. Outcomes, E_BUFFER and the error of a loader
  * do not change it: compare out->code with the code of the call.
- * in:      a handle; NULL = the last failed open of the process: of a store, a limiter or a table
- *          of locks, or rules that a limiter refused. Other refusals without a handle are not kept
+ * in:      a handle; NULL = the last failed open of the process: of a store, a limiter, a table of
+ *          locks or a pool, or rules that a limiter refused. Other refusals without a handle are
+ *          not kept
  * out:     *out
  * returns: OK; E_INVAL
  * thread:  any; works on handles of a closed store
@@ -639,7 +640,8 @@ CELLAR_API const char *cellar_version(void);
 
 /* CONVENTIONS
  * Contracts state only what differs from these lines.
- *     codes     0 is success. Positive codes are outcomes: a miss is no error. Negative codes are
+ *     codes     OK, E_BUSY, NO_L2 in a contract are CELLAR_OK, CELLAR_E_BUSY, CELLAR_NO_L2.
+ *               0 is success. Positive codes are outcomes: a miss is no error. Negative codes are
  *               errors. Treat unknown positive codes as outcomes, unknown negative ones as errors.
  *     refusals  Each call may return E_INVAL (NULL, key of 0 or over CELLAR_KEY_MAX bytes, value
  *               out of range), E_UNSUPPORTED (unknown flag or field), E_ABI and E_CLOSED. The call

@@ -106,7 +106,7 @@ CELLAR_STRUCT(cellar_result, opaque);
 /* ---- Options --------------------------------------------------------------------------------- */
 
 #define CELLAR_LOAD_BYPASS         0x01u  /* do not read, do not store, do not join another load  */
-#define CELLAR_LOAD_REFRESH        0x02u  /* do not read, but store                               */
+#define CELLAR_LOAD_REFRESH        0x02u  /* do not read: run the loader, store its result        */
 #define CELLAR_LOAD_ONLY_IF_CACHED 0x04u  /* never load: MISS                                     */
 #define CELLAR_LOAD_NO_STORE       0x08u  /* return the result, do not store it                   */
 #define CELLAR_LOAD_NO_L2          0x10u  /* do not read the disk; do not write the result there. */
@@ -197,7 +197,7 @@ typedef struct cellar_load cellar_load;
  * cost:    hit: as cellar_get. Load: about 0.5 us, the loader and a set
  * example:
  *     cellar_result r = cellar_result_default();
- *     if (cellar_get_or_load(c, "k", 1, NULL, load_row, db, &r) == CELLAR_OK) use(r.value, 1);
+ *     if (cellar_get_or_load(c, "k", 1, NULL, load_row, db, &r) == CELLAR_OK) use(&r);
  *     cellar_result_free(&r);                                                                    */
 CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_len,
                                          const cellar_load_opts *o, cellar_loader_fn fn, void *ctx,

@@ -404,7 +404,7 @@ CELLAR_STRUCT(cellar_pool_stats, bytes);
  * returns: OK; E_NOMEM (memory or threads), E_UNSUPPORTED (field of a newer header; journal_path in
  *          a build without SQLite), E_INVAL. Of the journal: E_BUSY (it has another owner),
  *          E_CORRUPT, E_NEWER_FORMAT, E_FOREIGN (a database of another program), E_SPACE, E_IO,
- *          E_LIMIT (60,000 names). cellar_last_error of NULL has the reason of each
+ *          E_LIMIT (60,000 names). cellar_last_error(NULL, &info) has the reason
  * owns:    the caller closes *out with cellar_pool_close
  * thread:  any; a program may open several pools
  * cost:    about 80 KiB; starts the workers and one thread for delays

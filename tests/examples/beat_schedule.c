@@ -3,7 +3,8 @@
  * beat_schedule: four periodic jobs, each firing of which submits a task, as Celery beat does. The
  * program passes a week around each change of the clocks in three zones.
  *
- *     cc -O2 beat_schedule.c -lcellar -pthread        (or: cc beat_schedule.c cellar.c -pthread) */
+ *     cc -O2 beat_schedule.c -lcellar -pthread
+ *     drop-in: cc beat_schedule.c dist/cellar_all.c -Idist -Idist/include -pthread */
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,8 @@
  * cache_calls: the everyday calls of a cache, as a program that used a cache server calls them: set,
  * get, exists, delete, set_many, get_many, delete_pattern.
  *
- *     cc -O2 cache_calls.c -lcellar -pthread        (or: cc cache_calls.c cellar.c -pthread) */
+ *     cc -O2 cache_calls.c -lcellar -pthread
+ *     drop-in: cc cache_calls.c dist/cellar.c -Idist -Idist/include -pthread */
 #include <stdio.h>
 #include <string.h>
 

@@ -5,7 +5,8 @@
  * callback to the client; callbacks to one address go out in batches. The receiver refuses each
  * third batch; the callbacks of that batch are then sent one by one.
  *
- *     cc -O2 e2e_image_editor.c -lcellar -pthread   (or: cc e2e_image_editor.c cellar.c -pthread) */
+ *     cc -O2 e2e_image_editor.c -lcellar -pthread
+ *     drop-in: cc e2e_image_editor.c dist/cellar_all.c -Idist -Idist/include -pthread */
 #include <stdio.h>
 #include <string.h>
 

@@ -2,7 +2,8 @@
  *
  * embeddings: a batch of texts is embedded; only the texts without a vector go to the model.
  *
- *     cc -O2 embeddings.c -lcellar -pthread         (or: cc embeddings.c cellar.c -pthread) */
+ *     cc -O2 embeddings.c -lcellar -pthread
+ *     drop-in: cc embeddings.c dist/cellar_all.c -Idist -Idist/include -pthread */
 #include <stdio.h>
 #include <string.h>
 

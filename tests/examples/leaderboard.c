@@ -6,7 +6,8 @@
  * atomically against every other writer. Its function runs again if another writer was faster, so
  * it only reads what the caller asks for, and writes results to fields of their own.
  *
- *     cc -O2 leaderboard.c -lcellar -pthread        (or: cc leaderboard.c cellar.c -pthread) */
+ *     cc -O2 leaderboard.c -lcellar -pthread
+ *     drop-in: cc leaderboard.c dist/cellar.c -Idist -Idist/include -pthread */
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>

@@ -3,7 +3,8 @@
  * limit_and_lock: a service that serves each user ten times a minute, and never runs two imports
  * at the same time.
  *
- *     cc -O2 limit_and_lock.c -lcellar -pthread     (or: cc limit_and_lock.c cellar.c -pthread) */
+ *     cc -O2 limit_and_lock.c -lcellar -pthread
+ *     drop-in: cc limit_and_lock.c dist/cellar.c -Idist -Idist/include -pthread */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>

@@ -6,7 +6,8 @@
  * cellar_update changes the value atomically against every other writer. Its function runs again
  * if another writer was faster, so it only reads what the caller asks for.
  *
- *     cc -O2 recent_items.c -lcellar -pthread       (or: cc recent_items.c cellar.c -pthread) */
+ *     cc -O2 recent_items.c -lcellar -pthread
+ *     drop-in: cc recent_items.c dist/cellar.c -Idist -Idist/include -pthread */
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>

@@ -3,7 +3,8 @@
  * storm_and_kill: 100 threads request the same missing key; the loader runs once. Then SIGKILL ends
  * the process, and the next process reads the value from disk without a load.
  *
- *     cc -O2 storm_and_kill.c -lcellar -pthread   (or: cc storm_and_kill.c cellar.c -pthread) */
+ *     cc -O2 storm_and_kill.c -lcellar -pthread
+ *     drop-in: cc storm_and_kill.c dist/cellar.c -Idist -Idist/include -pthread */
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>

@@ -3,7 +3,8 @@
  * task_status: a service for images. The status of each task is cached; the state of the task
  * decides how long. Workers add their results to one task at the same time, and none is lost.
  *
- *     cc -O2 task_status.c -lcellar -pthread        (or: cc task_status.c cellar.c -pthread) */
+ *     cc -O2 task_status.c -lcellar -pthread
+ *     drop-in: cc task_status.c dist/cellar_all.c -Idist -Idist/include -pthread */
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>

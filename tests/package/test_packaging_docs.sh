@@ -57,7 +57,7 @@ same_with() { # awk
 }
 readme_blocks() { # each ```c block with a main is a program; the others are compiled
     awk -v out="$t_tmp/readme" '/^```c$/ { n++; on = 1; next } /^```/ { on = 0 }
-        on { print > (out n ".c") }' README.md
+        on { print > (out n ".c") }' README.md include/*.md
     for block in "$t_tmp"/readme*.c; do
         [ -f "$block" ] || return 1
         if grep -q 'main(' "$block"; then
