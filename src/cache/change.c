@@ -191,7 +191,7 @@ static bool cache_is_write(const cache_change *ch)
 static cache_promise cache_change_promise(const cache_change *ch)
 {
     const cache_tier *t = cache_tier_of(ch->c);
-    if (t != NULL && (t->writes_only || t->shared)) {
+    if (t != NULL && (t->writes_only || cache_tier_is_shared(t))) {
         if ((ch->flags & CACHE_ASKS) != 0) { return CACHE_ASKED; }
         if (!cache_is_write(ch)) { return CACHE_LATER; }
         cache_write_order_use(ch->c->store);
@@ -261,7 +261,7 @@ BASE_NOINLINE static cellar_err cache_tier_tell(cellar *c, const l1_key *k, cach
     const cache_tier *t = cache_tier_of(c); /* a callback in the step may have forked */
     cellar_err below = CELLAR_OK;
     if (f->raised != 0 && t != NULL) {
-        if (t->shared) {
+        if (cache_tier_is_shared(t)) {
             below =
                 cache_share(c, t->ctx, k, promise != CACHE_LATER && p != &cache_absent ? p : NULL,
                             promise == CACHE_ASKED ? f->ask : NULL, &f->ordered);
@@ -297,9 +297,9 @@ static bool cache_write_must_end(const cache_change *ch, const cache_step *r, bo
 {
     const cache_tier *t = cache_tier_of(ch->c);
     if (t == NULL || r->scope.raised == 0) { return false; }
-    const bool through = done && r->promise == CACHE_THROUGH;
-    if (through && t->shared && ch->below != CELLAR_OK && ch->kind != CACHE_DELETE) { return true; }
-    return (t->shared || (through && t->writes_only)) &&
+    const bool through = done && r->promise == CACHE_THROUGH, shared = cache_tier_is_shared(t);
+    if (through && shared && ch->below != CELLAR_OK && ch->kind != CACHE_DELETE) { return true; }
+    return (shared || (through && t->writes_only)) &&
            BASE_UNLIKELY(!cache_generation_alive(ch->c->store, ch->k->generation));
 }
 

@@ -97,7 +97,7 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
     cache_store *s = c->store;
     cache_match m = { c, pattern, len, base_load_acq(&c->generation), 0, false, 0 };
     const cache_tier *t = cache_tier_of(c);
-    m.shared = t != NULL && t->shared;
+    m.shared = t != NULL && cache_tier_is_shared(t);
     const bool below = t != NULL;
     uint64_t walk = 0;
     cellar_err begun = CELLAR_OK;

@@ -57,7 +57,7 @@ typedef struct cache_shared { /* a table of cellar_tier_attach; freed with the s
 BASE_INLINE cache_shared *cache_shared_of(const cellar *c)
 {
     const cache_tier *t = cache_tier_of(c);
-    return t != NULL && t->shared ? t->ctx : NULL;
+    return t != NULL && cache_tier_is_shared(t) ? t->ctx : NULL;
 }
 
 /* Return how many of the tags of an entry in memory are not the tag of its life. */

@@ -24,6 +24,13 @@
 /* Result of a put: not admitted. No public code has this number. */
 #define CACHE_TIER_REFUSED ((cellar_err)13)
 
+/* A drop-in may leave shared tiers out: nothing attaches one, and their code is unreachable. */
+#ifdef CELLAR_OMIT_SHARED
+#define CACHE_HAS_SHARED 0
+#else
+#define CACHE_HAS_SHARED 1
+#endif
+
 #define CACHE_STAMP_NONE UINT64_MAX /* as a stamp: always valid; see write_order.c */
 
 typedef struct cache_tier_key {
@@ -185,5 +192,8 @@ typedef struct cache_tier {
     void (*retire)(void *ctx); /* generations restart: all stored records are dead */
     void (*forked)(void *ctx); /* in a forked child: drop the tier without touching shared state */
 } cache_tier;
+
+/* Return whether several processes use the tier. */
+BASE_INLINE bool cache_tier_is_shared(const cache_tier *t) { return CACHE_HAS_SHARED && t->shared; }
 
 #endif

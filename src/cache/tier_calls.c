@@ -158,7 +158,7 @@ CELLAR_PRIVATE cellar_err cache_tier_code(cellar *c, cellar_err below)
 {
     if (BASE_LIKELY(below == CELLAR_OK)) { return below; }
     const cache_tier *t = cache_tier_of(c);
-    if (t != NULL && t->shared) {
+    if (t != NULL && cache_tier_is_shared(t)) {
         return below > 0 ? below
                          : cache_fail(c, below, 0, "the shared server did not confirm the change: "
                                                    "retry");

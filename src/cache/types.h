@@ -179,7 +179,8 @@ BASE_INLINE void cache_carries_write(cellar *c)
 {
     const uint32_t rest = base_load_rlx(&c->carries) & ~CACHE_CARRIES_WRITE;
     const cache_tier *t = cache_tier_of(c);
-    const bool writes = t != NULL && (c->disk_mode != 0 || t->writes_only || t->shared);
+    const bool writes =
+        t != NULL && (c->disk_mode != 0 || t->writes_only || cache_tier_is_shared(t));
     base_store_rlx(&c->carries, rest | (writes ? CACHE_CARRIES_WRITE : 0u));
 }
 

@@ -139,7 +139,7 @@ static cache_acquired cache_lease_asks(cache_call *call, flight *f)
         return CACHE_LED;
     }
     if (!cache_tier_watch(c->store, call->k.hash, &ticket.changes, &ticket.globs)) {
-        call->unsure = t->shared; /* the change may reach the tier behind the load */
+        call->unsure = cache_tier_is_shared(t); /* the change may reach the tier behind the load */
         return CACHE_LED;
     }
     if (cache_missed_take(c->store, call->k.hash, cache_missed_seen(&ticket, c->proof_stale),

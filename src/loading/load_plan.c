@@ -250,7 +250,8 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
         p->given = true;
     }
     const cache_tier *t = cache_tier_of(c);
-    if (t != NULL && t->shared) { p->flags &= ~CELLAR_LOAD_NO_L2; } /* it is no disk */
+    /* It is no disk. */
+    if (t != NULL && cache_tier_is_shared(t)) { p->flags &= ~CELLAR_LOAD_NO_L2; }
     cache_load_plan_fill(c, p);
     if (p->ms[CACHE_SOFT] <= p->ms[CACHE_HARD]) { return CELLAR_OK; }
     /* one set by the call, one by the namespace */

@@ -76,7 +76,7 @@ static cellar *cache_namespace_new(cache_store *s, const char *name, size_t name
     v->stats_tag = stats_tag(s->stats, 0);
     v->hash_key = &s->hash_key;
     base_store_rlx(&v->tier, s->tier);
-    v->policy = policy_write; /* asked while CACHE_CARRIES_POLICY is set */
+    v->policy = POLICY_BUILT ? policy_write : NULL; /* asked while CACHE_CARRIES_POLICY is set */
     for (unsigned i = 0; i < CACHE_DEFAULTS; i++) { cache_default_set(v, i, 0); }
     v->version = 1;
     v->name_len = (uint32_t)name_len; /* at most CELLAR_NAME_MAX */

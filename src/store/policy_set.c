@@ -146,6 +146,10 @@ static cellar_err cache_policy_put(cache_store *s, const cellar_policy_rule *rul
                                    bool opening, char said[POLICY_SAID])
 {
     policy_table *t = NULL;
+    if (!POLICY_BUILT) {
+        (void)snprintf(said, POLICY_SAID, "this library has no rules of keys");
+        return count > 0 ? CELLAR_E_UNSUPPORTED : CELLAR_OK;
+    }
     cache_policies *p = cache_policies_make(s);
     (void)snprintf(said, POLICY_SAID, "no memory for the rules");
     if (p == NULL) { return CELLAR_E_NOMEM; }

@@ -223,6 +223,10 @@ CELLAR_API cellar_err cellar_tier_attach(cellar *c, const cellar_tier_table *t)
     cellar_tier_table full;
     if (c == NULL || t == NULL) { return cache_refuse(c, "cellar_tier_attach: t is NULL"); }
     if (cache_is_closed(c)) { return cache_closed(c); }
+    if (!CACHE_HAS_SHARED) {
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
+                          "cellar_tier_attach: this library has no shared tiers");
+    }
     cellar_err err = cache_table_read(c, t, &full);
     if (err != CELLAR_OK) { return err; }
     cache_attach_begin(c->store);

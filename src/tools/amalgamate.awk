@@ -248,6 +248,8 @@ function switches() {
     print " * SWITCHES   -DCELLAR_OMIT_L2         no disk tier: a directory is E_UNSUPPORTED"
     print " *            -DCELLAR_OMIT_LIMIT      no rate limiters and keyed locks"
     print " *            -DCELLAR_OMIT_TEXT       no error texts, no metrics text; codes stay"
+    print " *            -DCELLAR_OMIT_POLICY     no rules of keys: E_UNSUPPORTED"
+    print " *            -DCELLAR_OMIT_SHARED     no tiers that processes share: E_UNSUPPORTED"
     print " *            -DCELLAR_WITH_MIMALLOC   call mi_malloc directly"
     print " *            -DCELLAR_WITH_LZ4       values on disk may be packed; link with -llz4"
     if (pair == "cellar_all") {
@@ -313,7 +315,7 @@ function write_banner(    n, i, list, any) {
     print "#ifndef CELLAR_SOURCE_ID"
     printf "#define CELLAR_SOURCE_ID \"%s\"\n", source_id
     print "#endif"
-    n = split("L2 LIMIT TEXT", list, " ")
+    n = split("L2 LIMIT TEXT POLICY SHARED", list, " ")
     for (i = 1; i <= n; i++) {
         any = any (i > 1 ? " || \\\n    " : "") "defined(CELLAR_OMIT_" list[i] ")"
     }

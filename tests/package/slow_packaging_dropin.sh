@@ -152,6 +152,40 @@ callers_cxx() {
             -pthread -o "$t_tmp/caller" && "$t_tmp/caller" || return 1
     done
 }
+omits() { # what the object without all parts refuses, and what it still does
+    cat >"$t_tmp/omits.c" <<'END'
+#include "cellar.h"
+int main(void)
+{
+    cellar_config cfg = cellar_config_default();
+    cellar_policy_rule rule = cellar_policy_rule_default();
+    cellar_tier_table table = cellar_tier_table_default();
+    cellar *c;
+    char got[2];
+    size_t len = 0;
+    rule.pattern = "*";
+    cfg.rules = &rule;
+    cfg.rule_count = 1;
+    if (cellar_open(&cfg, &c) != CELLAR_E_UNSUPPORTED) { return 1; }
+    cfg = cellar_config_default();
+    cfg.l2_path = "omits.l2";
+    cfg.l2_bytes = 64u << 20;
+    cellar_l2_opts disk = cellar_l2_opts_default();
+    disk.required = 1;
+    cfg.l2 = &disk;
+    if (cellar_open(&cfg, &c) != CELLAR_E_UNSUPPORTED) { return 2; }
+    if (cellar_open(NULL, &c) != CELLAR_OK) { return 3; }
+    if (cellar_policy_set(c, &rule, 1) != CELLAR_E_UNSUPPORTED) { return 4; }
+    if (cellar_tier_attach(c, &table) != CELLAR_E_UNSUPPORTED) { return 5; }
+    if (cellar_set(c, "k", 1, "v", 1, NULL) != CELLAR_OK) { return 6; }
+    if (cellar_get(c, "k", 1, got, sizeof got, &len) != CELLAR_OK || got[0] != 'v') { return 7; }
+    return cellar_close(c) == CELLAR_OK ? 0 : 8;
+}
+END
+    # shellcheck disable=SC2046 # words are meant to be split
+    gcc -D_GNU_SOURCE $(grep -o 'defined(CELLAR_OMIT_[A-Z0-9]*)' dist/cellar.c | sed 's/defined(\(.*\))/-D\1/' |
+        sort -u) -Idist "$t_tmp/omits.c" "${object%.o}_omit.o" -pthread -o "$t_tmp/omits" && "$t_tmp/omits"
+}
 static_glibc() {
     gcc -O2 -static -Idist $consumers/consumer.c "$object" -pthread -o "$t_tmp/static" &&
         "$t_tmp/static"
@@ -231,6 +265,7 @@ else t_case gcc_c11_O2 built gcc_c11_O2; fi
 if [ "${QUICK-}${FULL-}" = "" ]; then t_case cache_gcc_c11_O2 built cache_gcc_c11_O2
 else measured cache_gcc_c11_O2 cell cache_gcc_c11_O2; fi
 t_case cache_gcc_c11_O2_omit built cache_gcc_c11_O2_omit
+t_case omitted_parts_are_refused omits
 gcc_of_readme=$(sed -n 's/.*by `size`, gcc \([0-9.]*\) -O2.*/\1/p' README.md 2>/dev/null)
 case $(gcc -dumpfullversion) in
 ${gcc_of_readme:-none}*) t_case sizes_of_the_readme_are_true readme_sizes ;;
@@ -275,7 +310,8 @@ else
     t_skip lz4_comes_with_a_switch "no lz4.h"
 fi
 if [ "${FULL-}" != 1 ]; then
-    t_case all_switches_at_once syntax gcc -DCELLAR_OMIT_L2 -DCELLAR_OMIT_LIMIT -DCELLAR_OMIT_TEXT $t_warn
+    t_case all_switches_at_once syntax gcc -DCELLAR_OMIT_L2 -DCELLAR_OMIT_LIMIT -DCELLAR_OMIT_TEXT \
+        -DCELLAR_OMIT_POLICY -DCELLAR_OMIT_SHARED $t_warn
     t_end packaging_dropin_cells
 fi
 
