@@ -131,9 +131,9 @@ static cellar_err kit_status_reads_open(cellar_status *s, uint32_t reads, cellar
 static bool kit_status_is_hot(cellar_status *s, const void *id, size_t id_len)
 {
     kit_status_reads *r = s->reads;
+    if (r == NULL) { return false; }
     base_thread_record *const self = base_thread_self();
     base_rng *const rng = self->index != 0 ? &self->rng : NULL; /* 0: a shared generator */
-    if (r == NULL) { return false; }
     if (r->every > 1 && (rng == NULL || base_rng_below(rng, r->every) != 0)) { return false; }
     return base_hot_note(r->hot, base_hash(&r->hash_key, 0, id, id_len), 0, id, id_len,
                          base_coarse_ms(&r->clock), rng) >= r->need;

@@ -7,6 +7,7 @@
 #include "tests/support/t.h"
 
 #include <math.h>
+#include <pthread.h>
 
 #include "base/hot_keys.h"
 #include "base/num.h"
@@ -131,6 +132,55 @@ static void without_a_generator_a_full_set_stays(void)
     free(h);
 }
 
+#define THREADS 4u
+#define NOTES 20000u
+
+static void *note_often(void *arg)
+{
+    for (uint32_t i = 0; i < NOTES; i++) {
+        const uint32_t key = i % 2;
+        (void)base_hot_note(arg, 100 + key, 7, &key, sizeof key, 0, NULL);
+    }
+    return NULL;
+}
+
+/* Threads that begin together may give a key two slots of its set. The two keys have two sets. */
+static void samples_of_threads_add_up_to_one_key(void)
+{
+    base_hot *h = begin();
+    base_hot_key top[4];
+    pthread_t t[THREADS];
+    uint64_t samples;
+    int64_t window_ms;
+    for (uint32_t i = 0; i < THREADS; i++) {
+        T_REQUIRE(pthread_create(&t[i], NULL, note_often, h) == 0);
+    }
+    for (uint32_t i = 0; i < THREADS; i++) { T_EQ_I64(pthread_join(t[i], NULL), 0); }
+    T_EQ_U64(base_hot_top(h, 7, top, 4, 0, &samples, &window_ms), 2);
+    T_EQ_U64(top[0].count, THREADS * NOTES / 2);
+    T_EQ_U64(top[1].count, THREADS * NOTES / 2);
+    T_EQ_U64(samples, THREADS * NOTES);
+    free(h);
+}
+
+static void slots_of_one_key_are_shown_as_one(void)
+{
+    base_hot *h = malloc(base_hot_bytes(1));
+    base_hot_key top[4];
+    uint64_t samples;
+    int64_t window_ms;
+    const uint32_t key = 3;
+    T_REQUIRE(h != NULL);
+    base_hot_init(h, 1, 0);
+    (void)base_hot_note(h, 50, 1, &key, sizeof key, 0, NULL);
+    (void)base_hot_note(h, 51, 1, &key, sizeof key, 0, NULL);
+    (void)base_hot_note(h, 51, 1, &key, sizeof key, 0, NULL);
+    base_store_rlx(&h->slot[1].hash, (uint64_t)50); /* as after a race for an empty set */
+    T_EQ_U64(base_hot_top(h, 1, top, 4, 0, &samples, &window_ms), 1);
+    T_EQ_U64(top[0].count, 3);
+    free(h);
+}
+
 static void owners_do_not_mix(void)
 {
     base_hot *h = begin();
@@ -162,5 +212,7 @@ static void long_key_keeps_its_first_bytes(void)
 }
 
 T_MAIN("base_hot_keys", T_CASE(top_keys_of_zipf_are_found),
-       T_CASE(without_a_generator_a_full_set_stays), T_CASE(counts_are_halved_every_30_seconds),
+       T_CASE(without_a_generator_a_full_set_stays),
+       T_CASE(samples_of_threads_add_up_to_one_key), T_CASE(slots_of_one_key_are_shown_as_one),
+       T_CASE(counts_are_halved_every_30_seconds),
        T_CASE(owners_do_not_mix), T_CASE(long_key_keeps_its_first_bytes))
