@@ -182,9 +182,7 @@ int main(void)
     return cellar_close(c) == CELLAR_OK ? 0 : 8;
 }
 END
-    # shellcheck disable=SC2046 # words are meant to be split
-    gcc -D_GNU_SOURCE $(grep -o 'defined(CELLAR_OMIT_[A-Z0-9]*)' dist/cellar.c | sed 's/defined(\(.*\))/-D\1/' |
-        sort -u) -Idist "$t_tmp/omits.c" "${object%.o}_omit.o" -pthread -o "$t_tmp/omits" && "$t_tmp/omits"
+    gcc -D_GNU_SOURCE $all_omits -Idist "$t_tmp/omits.c" "${object%.o}_omit.o" -pthread -o "$t_tmp/omits" && "$t_tmp/omits"
 }
 static_glibc() {
     gcc -O2 -static -Idist $consumers/consumer.c "$object" -pthread -o "$t_tmp/static" &&
@@ -233,12 +231,12 @@ readme_sizes() {
         function near(a, b) { return a > b * 0.98 && a < b * 1.02 }' "$t_tmp/sizes"
 }
 
+all_omits=$(grep -o 'defined(CELLAR_OMIT_[A-Z0-9]*)' dist/cellar.c | sed 's/defined(\(.*\))/-D\1/' | sort -u)
 object=$t_tmp/obj/cache_gcc_c11_O2.o
 plan gcc_c11_O2 gcc c11 -O2
 plan cache_gcc_c11_O2 gcc c11 -O2
-# shellcheck disable=SC2046 # words are meant to be split
-plan cache_gcc_c11_O2_omit gcc c11 -O2 $(grep -o 'defined(CELLAR_OMIT_[A-Z0-9]*)' dist/cellar.c |
-    sed 's/defined(\(.*\))/-D\1/' | sort -u)
+# shellcheck disable=SC2086 # words are meant to be split
+plan cache_gcc_c11_O2_omit gcc c11 -O2 $all_omits
 if [ "${QUICK-}" != 1 ]; then
     if t_have clang; then plan clang_c17_O2_DNDEBUG clang c17 -O2 -DNDEBUG; fi
     if t_have musl-gcc; then plan musl_static musl-gcc c11 -O2; fi
@@ -310,8 +308,7 @@ else
     t_skip lz4_comes_with_a_switch "no lz4.h"
 fi
 if [ "${FULL-}" != 1 ]; then
-    t_case all_switches_at_once syntax gcc -DCELLAR_OMIT_L2 -DCELLAR_OMIT_LIMIT -DCELLAR_OMIT_TEXT \
-        -DCELLAR_OMIT_POLICY -DCELLAR_OMIT_SHARED $t_warn
+    t_case all_switches_at_once syntax gcc $all_omits $t_warn
     t_end packaging_dropin_cells
 fi
 
