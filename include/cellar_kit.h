@@ -1068,7 +1068,6 @@ CELLAR_API cellar_err cellar_settings_open(const cellar_settings *s, cellar_sett
  *     refresh=20m *               refresh_ms, also with loader=name and priority=low, mid or high
  *     class=hot  tags=a,b         ttl_class, tags
  *     at=00:00@Europe/Paris       no entry lives beyond the next such moment
- *     max_items=100               items in one value, for the program
  *     no_l2 *                     never written to disk
  * quota=10% or quota=10%-40% belongs into a `set` line, or on the rule glob *. A `set` line also
  * has prefix and separator.

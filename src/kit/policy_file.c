@@ -38,7 +38,7 @@ BASE_SIZE_BEGIN
 /* ---- words of the language ---- */
 
 typedef enum kit_policy_type {
-    KIT_IS_TIME, KIT_IS_WINDOW, KIT_IS_PERIOD, KIT_IS_JITTER, KIT_IS_PRIORITY, KIT_IS_COUNT,
+    KIT_IS_TIME, KIT_IS_WINDOW, KIT_IS_PERIOD, KIT_IS_JITTER, KIT_IS_PRIORITY,
     KIT_IS_QUOTA, KIT_IS_FLAG, KIT_IS_BYTE, KIT_IS_WORD, KIT_IS_CLASS, KIT_IS_TAGS, KIT_IS_PREFIX,
     KIT_IS_CLOCK
 } kit_policy_type;
@@ -65,7 +65,6 @@ static const kit_policy_word kit_policy_words[] = {
     KIT_WORD("refresh", refresh_ms, KIT_IS_PERIOD, KIT_IN_SET | KIT_IN_RULE),
     KIT_WORD("jitter", jitter_pct, KIT_IS_JITTER, KIT_IN_SET | KIT_IN_RULE),
     KIT_WORD("priority", priority, KIT_IS_PRIORITY, KIT_IN_RULE),
-    KIT_WORD("max_items", max_items, KIT_IS_COUNT, KIT_IN_RULE),
     KIT_WORD("quota", quota_min_pct, KIT_IS_QUOTA, KIT_IN_SET | KIT_IN_RULE),
     KIT_WORD("no_l2", no_l2, KIT_IS_FLAG, KIT_IN_SET | KIT_IN_RULE),
     KIT_WORD("separator", separator, KIT_IS_BYTE, KIT_IN_SET),
@@ -206,7 +205,6 @@ static const char *kit_policy_number(kit_policy_reader *r, const kit_policy_word
                                      uint32_t *out)
 {
     static const char *const low_mid_high[] = { "low", "mid", "high" };
-    uint64_t n = 0;
     const char *why = NULL;
     switch ((kit_policy_type)w->type) {
     case KIT_IS_JITTER:
@@ -221,10 +219,6 @@ static const char *kit_policy_number(kit_policy_reader *r, const kit_policy_word
             }
         }
         return "must be low, mid or high";
-    case KIT_IS_COUNT:
-        why = kit_digits(v, &n);
-        *out = (uint32_t)n;
-        return why != NULL || v->at < v->len || n == 0 || n > 1000000 ? "must be 1..1000000" : NULL;
     default: break;
     }
     *out = 1;

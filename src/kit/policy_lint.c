@@ -233,10 +233,6 @@ static void kit_lint_rule(const kit_policy *p, const cellar_policy_rule *r, kit_
     if (r->at != NULL && kit_lint_jitters(p, r)) {
         kit_note(n, CELLAR_LOG_WARNING, 0, "", "jitter would pass the time of `at`, which wins");
     }
-    if (r->max_items != 0 && r->kind == CELLAR_POLICY_GLOB) {
-        kit_note(n, CELLAR_LOG_WARNING, 0, "",
-                 "max_items on a glob: a bounded value needs a key rule");
-    }
 }
 
 CELLAR_PRIVATE void kit_policy_lint(const kit_policy *p, kit_notes *n)

@@ -342,7 +342,7 @@ static bool policy_rule_take(policy_builder *r, const cellar_policy_rule *rule)
     r->line_tags = 0;
     r->zone = NULL;
     memset(&r->v, 0, sizeof r->v);
-    if ((unsigned)rule->kind > (unsigned)CELLAR_POLICY_SET || rule->reserved0 != 0) {
+    if ((unsigned)rule->kind > (unsigned)CELLAR_POLICY_SET) {
         return policy_wrong(r, "kind", "must be a cellar_policy_kind");
     }
     if ((rule->pattern == NULL) != set) {

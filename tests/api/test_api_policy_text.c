@@ -156,7 +156,6 @@ static void errors_have_line_and_column(void)
           "3:1: error: an option of the section is set twice" },
         { "[*]\nkey a jitter=101%\n", NULL },
         { "[*]\nkey a priority=top\n", "2:7: error: priority \"top\": must be low, mid or high" },
-        { "[*]\nkey a max_items=0\n", NULL },
         { "[*]\nkey a no_l2=1\n", "2:7: error: no_l2: the option takes no value" },
         { "[*]\nset quota=40%-10%\n", NULL },
         { "[*]\nkey a quota=10%\n", "2:7: error: quota: it belongs to a set line, or to the pattern *" },
@@ -350,7 +349,6 @@ static void structs_say_what_a_file_says(void)
     r[1].ttl_max_ms = 25 * S;
     r[1].idle_ms = 3 * S;
     r[1].max_age_ms = 10 * S;
-    r[1].max_items = 5;
     r[1].loader = "rows";
     r[1].priority = 3;
     r[2] = key_rule("stale/{x}", 4 * S);
@@ -430,7 +428,6 @@ static void errors_of_structs_name_the_index(void)
     WRONG("pattern: must have 1..1,024 bytes", w.pattern = "")
     WRONG("pattern: { without }", w.pattern = "a{b")
     WRONG("kind: must be a cellar_policy_kind", w.kind = (cellar_policy_kind)5)
-    WRONG("kind: must be a cellar_policy_kind", w.reserved0 = 1)
     WRONG("pattern: must be NULL in a CELLAR_POLICY_SET", w.kind = CELLAR_POLICY_SET)
     WRONG("section: must have 1..64 bytes", w.section = "")
     WRONG("ttl_ms: is out of range", w.ttl_ms = -5)
@@ -509,7 +506,7 @@ static void rules_of_the_config_hold_before_the_first_call(void)
 static void text_becomes_structs(void)
 {
     static const char text[] = "[a]\nset quota=0% default_ttl=2h\n\nkey x:{y} ttl=1h30m jitter=0%"
-                               " max_items=20 at=00:00@UTC\n[*]\nno_l2 *secret*\n";
+                               " at=00:00@UTC\n[*]\nno_l2 *secret*\n";
     cellar_policy_opts o = cellar_policy_opts_default();
     cellar_policy_rule *r;
     size_t count;
@@ -520,7 +517,7 @@ static void text_becomes_structs(void)
     T_CHECK(r[0].kind == CELLAR_POLICY_SET && r[0].pattern == NULL && r[0].line == 2);
     T_CHECK(r[0].ttl_ms == 7200 * S && r[0].quota_min_pct == CELLAR_OFF && r[0].quota_max_pct == 0);
     T_CHECK(r[1].kind == CELLAR_POLICY_KEY && r[1].ttl_ms == 5400 * S && r[1].line == 4);
-    T_CHECK(r[1].jitter_pct == CELLAR_OFF && r[1].max_items == 20);
+    T_CHECK(r[1].jitter_pct == CELLAR_OFF);
     T_EQ_STR(r[1].section, "a");
     T_EQ_STR(r[1].pattern, "x:{y}");
     T_EQ_STR(r[1].at, "00:00@UTC");
@@ -593,7 +590,6 @@ static void linter_has_a_finding_for_each_mistake(void)
         { "[*]\nkey a ttl=2h idle=1m max_age=1h\n", "2:1: warning: ttl is longer than max_age" },
         { "[*]\nkey a ttl=1m negative=2m\n", "2:1: warning: negative is longer than ttl" },
         { "[*]\nkey a ttl=1h jitter=10% at=00:00@UTC\n", "2:1: warning: jitter would pass" },
-        { "[*]\nglob a* ttl=1h max_items=5\n", "2:1: warning: max_items on a glob" },
     };
     static const char *const good[] = {
         "[*]\nkey a:{x} ttl=1s\nkey a:{y}:{z} ttl=2s\nkey {x}:b ttl=3s\n",

@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include "cellar.h"
-#include "cellar_admin.h"
 #include "cellar_entry.h"
 
 /* ---- what an application writes ---- */
@@ -177,35 +176,6 @@ static void newest_items_stay(cellar *c)
           "no items, and a list without places, are refused");
 }
 
-/* Return the bound that rules give to the keys of a pattern; `most` without one. */
-static size_t list_bound(const cellar_policy_rule *rules, size_t count, const char *pattern,
-                         size_t most)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (rules[i].pattern != NULL && strcmp(rules[i].pattern, pattern) == 0 &&
-            rules[i].max_items != 0) {
-            return rules[i].max_items;
-        }
-    }
-    return most;
-}
-
-/* An operator bounds the lists of one kind: max_items of the rule with their pattern. */
-static void rule_gives_the_bound(cellar *c)
-{
-    cellar_policy_rule rule = cellar_policy_rule_default();
-    rule.pattern = "user:{id}:news";
-    rule.max_items = 2;
-    const size_t news = list_bound(&rule, 1, "user:{id}:news", 20);
-    const size_t others = list_bound(&rule, 1, "others:{id}", 20);
-    for (int i = 0; i < 3; i++) {
-        (void)push_text(c, "user:7:news", i == 0 ? "a" : i == 1 ? "b" : "c", news);
-        (void)push_text(c, "free", i == 0 ? "a" : i == 1 ? "b" : "c", others);
-    }
-    check(stands(c, "user:7:news", "c;b;") && stands(c, "free", "c;b;a;"),
-          "max_items of a rule is the bound of its keys");
-}
-
 static void value_that_is_no_list_stays(cellar *c)
 {
     unsigned char value[64], now[64];
@@ -343,7 +313,6 @@ int main(void)
     cfg.memory_bytes = 16u << 20;
     if (cellar_open(&cfg, &store) != CELLAR_OK) { return 1; }
     newest_items_stay(store);
-    rule_gives_the_bound(store);
     value_that_is_no_list_stays(store);
     lost_round_leaves_nothing(store);
     two_threads_lose_no_item(store);

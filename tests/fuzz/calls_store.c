@@ -205,9 +205,9 @@ static void row_check(void)
 
 static const char calls_policy[] =
     "[*]\nset default_ttl=1h negative=5s stale=10s\n"
-    "[a]\nglob k1* ttl=5m jitter=10% tags=t1 refresh=1m loader=rows priority=high max_items=5\n"
+    "[a]\nglob k1* ttl=5m jitter=10% tags=t1 refresh=1m loader=rows priority=high\n"
     "deny k2?\n[b]\nglob k0* ttl_max=1m class=short\nno_l2 k1*\n"
-    "[c]\nkey k{id} idle=1m max_age=1h\nset quota=5%-60%\n[kit]\nglob board* max_items=3\n";
+    "[c]\nkey k{id} idle=1m max_age=1h\nset quota=5%-60%\n[kit]\nglob board* ttl=3s\n";
 
 static void take_policy_note(const cellar_settings_note *note, void *ctx)
 {

@@ -13,7 +13,7 @@ static void any_text_is_a_table_or_has_errors(void)
         "[*]\n", "[a]\n", "set ", "key ", "glob ", "deny ", "no_l2 ", "a:{x}", "{x}", "*", "[a-c]",
         "\"a\\x41\"", " ttl=1h", " ttl=9", " jitter=+5%", " idle=1m", " tags=a,b", " at=01:02@UTC",
         " quota=1%-2%", " default_ttl=1s", " prefix=a", " separator=:", " refresh=2h", " # x", "\n",
-        "\r\n", "\n", "\n", "\n[*]\n", " class=c", " loader=l", " max_items=3", "a", ":", "key a:b\n"
+        "\r\n", "\n", "\n", "\n[*]\n", " class=c", " loader=l", "a", ":", "key a:b\n"
     };
     base_rng rng;
     const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(40000));
