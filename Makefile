@@ -20,7 +20,7 @@
 # file that is missing here.
 SRC_BASE  = err text opts fault futex hash sha256 random hot_keys thread_record user_callback fd sigbus sync \
             mem clock tsc_clock timezone seqlock table glob log vfs pages pack pool open_error net \
-            float_text process memory_limit rule_text
+            float_text process memory_limit
 SRC_STATS = counters hist text
 SRC_L1    = record judge pin_slots cap segment quota_count large_list large_alloc retire index \
             index_grow unlink ghost scan quota cap_evict policy_select request_sample evict read room pin \

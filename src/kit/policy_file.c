@@ -24,23 +24,18 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/opts.h"
-#include "base/rule_text.h"
 #include "kit/ascii.h"
 #include "kit/policy_lint.h"
+#include "policy/policy_table.h"
 
 BASE_SIZE_BEGIN
 
 #define KIT_POLICY_FILE_MAX ((size_t)1 << 20)
-#define KIT_POLICY_RULES_MAX 4096u
-#define KIT_POLICY_WORD_MAX 64u            /* bytes of the name of a loader */
-#define KIT_POLICY_TIME_MAX ((uint64_t)1 << 52) /* 142,000 years, ms */
 
 /* ---- words of the language ---- */
 
 typedef enum kit_policy_type {
-    KIT_IS_TIME, KIT_IS_WINDOW, KIT_IS_PERIOD, KIT_IS_JITTER, KIT_IS_PRIORITY,
-    KIT_IS_QUOTA, KIT_IS_FLAG, KIT_IS_BYTE, KIT_IS_WORD, KIT_IS_CLASS, KIT_IS_TAGS, KIT_IS_PREFIX,
-    KIT_IS_CLOCK
+    KIT_IS_TIME, KIT_IS_JITTER, KIT_IS_PRIORITY, KIT_IS_QUOTA, KIT_IS_FLAG, KIT_IS_TEXT
 } kit_policy_type;
 
 #define KIT_IN_SET 1u
@@ -57,27 +52,24 @@ typedef struct kit_policy_word {
 static const kit_policy_word kit_policy_words[] = {
     KIT_WORD("default_ttl", ttl_ms, KIT_IS_TIME, KIT_IN_SET),
     KIT_WORD("ttl", ttl_ms, KIT_IS_TIME, KIT_IN_RULE),
-    KIT_WORD("ttl_max", ttl_max_ms, KIT_IS_PERIOD, KIT_IN_RULE),
-    KIT_WORD("idle", idle_ms, KIT_IS_WINDOW, KIT_IN_SET | KIT_IN_RULE),
+    KIT_WORD("ttl_max", ttl_max_ms, KIT_IS_TIME, KIT_IN_RULE),
+    KIT_WORD("idle", idle_ms, KIT_IS_TIME, KIT_IN_SET | KIT_IN_RULE),
     KIT_WORD("max_age", max_age_ms, KIT_IS_TIME, KIT_IN_SET | KIT_IN_RULE),
     KIT_WORD("negative", negative_ttl_ms, KIT_IS_TIME, KIT_IN_SET | KIT_IN_RULE),
-    KIT_WORD("stale", stale_ms, KIT_IS_WINDOW, KIT_IN_SET | KIT_IN_RULE),
-    KIT_WORD("refresh", refresh_ms, KIT_IS_PERIOD, KIT_IN_SET | KIT_IN_RULE),
+    KIT_WORD("stale", stale_ms, KIT_IS_TIME, KIT_IN_SET | KIT_IN_RULE),
+    KIT_WORD("refresh", refresh_ms, KIT_IS_TIME, KIT_IN_SET | KIT_IN_RULE),
     KIT_WORD("jitter", jitter_pct, KIT_IS_JITTER, KIT_IN_SET | KIT_IN_RULE),
     KIT_WORD("priority", priority, KIT_IS_PRIORITY, KIT_IN_RULE),
     KIT_WORD("quota", quota_min_pct, KIT_IS_QUOTA, KIT_IN_SET | KIT_IN_RULE),
     KIT_WORD("no_l2", no_l2, KIT_IS_FLAG, KIT_IN_SET | KIT_IN_RULE),
-    KIT_WORD("separator", separator, KIT_IS_BYTE, KIT_IN_SET),
-    KIT_WORD("loader", loader, KIT_IS_WORD, KIT_IN_RULE),
-    KIT_WORD("class", ttl_class, KIT_IS_CLASS, KIT_IN_RULE),
-    KIT_WORD("tags", tags, KIT_IS_TAGS, KIT_IN_RULE),
-    KIT_WORD("prefix", prefix, KIT_IS_PREFIX, KIT_IN_SET),
-    KIT_WORD("at", at, KIT_IS_CLOCK, KIT_IN_RULE),
+    KIT_WORD("separator", separator, KIT_IS_TEXT, KIT_IN_SET),
+    KIT_WORD("loader", loader, KIT_IS_TEXT, KIT_IN_RULE),
+    KIT_WORD("class", ttl_class, KIT_IS_TEXT, KIT_IN_RULE),
+    KIT_WORD("tags", tags, KIT_IS_TEXT, KIT_IN_RULE),
+    KIT_WORD("prefix", prefix, KIT_IS_TEXT, KIT_IN_SET),
+    KIT_WORD("at", at, KIT_IS_TEXT, KIT_IN_RULE),
 };
 #define KIT_POLICY_WORDS (sizeof kit_policy_words / sizeof kit_policy_words[0])
-
-static bool kit_is_number(const kit_policy_word *w) { return w->type < KIT_IS_BYTE; }
-static bool kit_is_time(const kit_policy_word *w) { return w->type <= KIT_IS_PERIOD; }
 
 /* Return whether the option is set. */
 static bool kit_policy_has(const cellar_policy_rule *r, const kit_policy_word *w)
@@ -86,9 +78,9 @@ static bool kit_policy_has(const cellar_policy_rule *r, const kit_policy_word *w
     int64_t ms = 0;
     uint32_t n = 0;
     const char *text = NULL;
-    if (kit_is_time(w)) { memcpy(&ms, field, sizeof ms); }
-    else if (kit_is_number(w)) { memcpy(&n, field, sizeof n); }
-    else { memcpy(&text, field, sizeof text); }
+    if (w->type == KIT_IS_TIME) { memcpy(&ms, field, sizeof ms); }
+    else if (w->type == KIT_IS_TEXT) { memcpy(&text, field, sizeof text); }
+    else { memcpy(&n, field, sizeof n); }
     return ms != 0 || n != 0 || text != NULL;
 }
 
@@ -164,21 +156,17 @@ static bool kit_policy_text(kit_policy_reader *r, const char **out, size_t *len)
     return true;
 }
 
-/* ---- values: each returns the error, NULL for none ---- */
+/* ---- values: each returns the error, NULL for none; the engine checks the rest ---- */
 
-static const char *kit_policy_time(const kit_policy_word *w, kit_value *v, int64_t *out)
+static const char *kit_policy_time(kit_value *v, int64_t *out)
 {
     uint64_t n;
-    if (kit_word_is(v->p, v->len, "never")) {
-        *out = CELLAR_TTL_NONE;
-        return w->type == KIT_IS_PERIOD ? "must have an end" : NULL;
-    }
+    *out = CELLAR_TTL_NONE;
+    if (kit_word_is(v->p, v->len, "never")) { return NULL; }
     const char *why = kit_time(v, &n);
     if (why != NULL) { return why; }
-    if (n == 0) { return "must be at least 1ms"; }
-    if (w->type == KIT_IS_WINDOW && n > UINT32_MAX) { return "must be at most 2^32 - 1 ms"; }
-    *out = (int64_t)n;
-    return n > KIT_POLICY_TIME_MAX ? "is out of range" : NULL;
+    *out = (int64_t)BASE_MIN(n, (uint64_t)CELLAR_TTL_NONE - 1);
+    return n == 0 ? "must be at least 1ms" : NULL;
 }
 
 /* Read "10%" or "10%-40%". */
@@ -201,112 +189,63 @@ static const char *kit_policy_quota(kit_value *v, uint32_t *least, uint32_t *mos
     return NULL;
 }
 
-static const char *kit_policy_number(kit_policy_reader *r, const kit_policy_word *w, kit_value *v,
-                                     uint32_t *out)
-{
-    static const char *const low_mid_high[] = { "low", "mid", "high" };
-    const char *why = NULL;
-    switch ((kit_policy_type)w->type) {
-    case KIT_IS_JITTER:
-        why = kit_jitter(v, out, &r->rule.jitter_mode);
-        return why != NULL ? "must be 0%..100%, with + for longer times only" : NULL;
-    case KIT_IS_QUOTA: return kit_policy_quota(v, out, &r->rule.quota_max_pct);
-    case KIT_IS_PRIORITY:
-        for (uint32_t i = 0; i < 3; i++) {
-            if (kit_word_is(v->p, v->len, low_mid_high[i])) {
-                *out = i + 1;
-                return NULL;
-            }
-        }
-        return "must be low, mid or high";
-    default: break;
-    }
-    *out = 1;
-    return NULL;
-}
-
-static const char *kit_policy_check(kit_policy_reader *r, const kit_policy_word *w,
-                                    const kit_value *v)
-{
-    uint32_t n;
-    base_tz *zone = NULL;
-    const char *why = NULL;
-    switch ((kit_policy_type)w->type) {
-    case KIT_IS_BYTE:
-        return v->len != 1 || v->p[0] == '{' || v->p[0] == '}' ? "must be one byte, and no brace"
-                                                               : NULL;
-    case KIT_IS_WORD: return v->len > KIT_POLICY_WORD_MAX ? "is longer than 64 bytes" : NULL;
-    case KIT_IS_CLASS:
-        return v->len > CELLAR_TTL_CLASS_NAME_MAX ? "is longer than 31 bytes" : NULL;
-    case KIT_IS_PREFIX: return v->len > CELLAR_PATTERN_MAX ? "is longer than 1,024 bytes" : NULL;
-    case KIT_IS_TAGS: return base_tags_check(v->p, v->len, &n);
-    case KIT_IS_CLOCK:
-        why = base_daytime_read(v->p, v->len, &n, &zone, &r->no_memory);
-        base_tz_close(zone);
-        return why;
-    default: break;
-    }
-    return NULL;
-}
-
 /* Store the value of an option. */
 static const char *kit_policy_put(kit_policy_reader *r, const kit_policy_word *w, kit_value *v)
 {
+    static const char *const low_mid_high[] = { "low", "mid", "high" };
     char *field = (char *)&r->rule + w->offset;
-    int64_t ms = 0;
-    uint32_t n = 0;
-    const char *why = kit_is_time(w) ? kit_policy_time(w, v, &ms)
-                      : kit_is_number(w) ? kit_policy_number(r, w, v, &n)
-                                         : kit_policy_check(r, w, v);
-    if (why != NULL) { return why; }
-    if (kit_is_time(w)) { memcpy(field, &ms, sizeof ms); }
-    else if (kit_is_number(w)) { memcpy(field, &n, sizeof n); }
-    else { memcpy(field, &v->p, sizeof v->p); }
-    return NULL;
+    int64_t ms;
+    uint32_t n = 1; /* of a flag */
+    const char *why = NULL;
+    switch ((kit_policy_type)w->type) {
+    case KIT_IS_TIME:
+        why = kit_policy_time(v, &ms);
+        memcpy(field, &ms, sizeof ms);
+        return why;
+    case KIT_IS_TEXT: memcpy(field, &v->p, sizeof v->p); return NULL;
+    case KIT_IS_JITTER:
+        why = kit_jitter(v, &n, &r->rule.jitter_mode);
+        why = why != NULL ? "must be 0%..100%, with + for longer times only" : NULL;
+        break;
+    case KIT_IS_QUOTA: why = kit_policy_quota(v, &n, &r->rule.quota_max_pct); break;
+    case KIT_IS_PRIORITY:
+        while (n <= 3 && !kit_word_is(v->p, v->len, low_mid_high[n - 1])) { n++; }
+        why = n > 3 ? "must be low, mid or high" : NULL;
+        break;
+    case KIT_IS_FLAG: break;
+    }
+    memcpy(field, &n, sizeof n);
+    return why;
 }
 
 /* Take an option of this line. */
 static void kit_policy_option(kit_policy_reader *r, const char *name, size_t len, kit_value *v,
                               bool valued)
 {
-    const cellar_policy_kind kind = r->rule.kind;
-    const unsigned where = kind == CELLAR_POLICY_SET ? KIT_IN_SET : KIT_IN_RULE;
+    const unsigned where = r->rule.kind == CELLAR_POLICY_SET ? KIT_IN_SET : KIT_IN_RULE;
+    const cellar_policy_rule before = r->rule;
     const kit_policy_word *w = NULL;
     const size_t at = (size_t)(name - r->line.p);
-    const char *wrong = NULL;
     for (size_t i = 0; i < KIT_POLICY_WORDS; i++) {
         if ((kit_policy_words[i].where & where) != 0 &&
             kit_word_is(name, len, kit_policy_words[i].name)) {
             w = &kit_policy_words[i];
         }
     }
-    r->broken = r->broken || w == NULL;
     if (w == NULL) {
+        r->broken = true;
         kit_note(&r->notes, CELLAR_LOG_ERROR, at, "", "unknown option \"%.*s\"",
                  KIT_SHOWN(name, len));
         return;
     }
     const bool flag = w->type == KIT_IS_FLAG;
-    if (kind == CELLAR_POLICY_DENY || kind == CELLAR_POLICY_NO_L2) {
-        wrong = "a deny or no_l2 rule has no options";
-    } else if (w->type == KIT_IS_QUOTA && kind != CELLAR_POLICY_SET &&
-               !(kind == CELLAR_POLICY_GLOB && r->rule.pattern != NULL &&
-                 strcmp(r->rule.pattern, "*") == 0)) {
-        wrong = "it belongs to a set line, or to the pattern *";
-    } else if (kit_policy_has(&r->rule, w)) {
-        wrong = "the option is given twice";
-    } else if (flag && valued) {
-        wrong = "the option takes no value";
-    } else if (!flag && v->len == 0) {
-        wrong = "the option needs a value";
-    }
-    if (wrong != NULL) {
-        r->broken = true;
-        kit_note(&r->notes, CELLAR_LOG_ERROR, at, "", "%s: %s", w->name, wrong);
-        return;
-    }
-    wrong = kit_policy_put(r, w, v);
+    const char *wrong = kit_policy_has(&before, w) ? "the option is given twice"
+                        : flag && valued ? "the option takes no value"
+                        : !flag && v->len == 0 ? "the option needs a value"
+                                               : kit_policy_put(r, w, v);
+    if (wrong == NULL) { wrong = policy_rule_check(&r->rule, &r->no_memory); }
     if (wrong == NULL) { return; }
+    r->rule = before; /* the next option is checked without this one */
     r->broken = true;
     kit_note(&r->notes, CELLAR_LOG_ERROR, at, "", "%s \"%.*s\": %s", w->name,
              KIT_SHOWN(v->p, v->len), wrong);
@@ -353,23 +292,18 @@ static void kit_policy_section(kit_policy_reader *r)
 static void kit_policy_pattern(kit_policy_reader *r)
 {
     size_t len;
-    uint32_t places;
     if (kit_line_ends(r)) {
         kit_policy_wrong(r, r->line.at, "the rule has no pattern");
         return;
     }
     const size_t at = r->line.at;
     if (!kit_policy_text(r, &r->rule.pattern, &len)) { return; }
-    if (len == 0 || len > CELLAR_PATTERN_MAX) {
-        kit_policy_wrong(r, at, "a pattern must have 1..1,024 bytes");
-        return;
-    }
-    const char *wrong = r->rule.kind == CELLAR_POLICY_KEY
-                            ? base_key_pattern_check(r->rule.pattern, len, &places) : NULL;
+    const char *wrong = policy_rule_check(&r->rule, &r->no_memory);
     if (wrong == NULL) { return; }
     r->broken = true;
     kit_note(&r->notes, CELLAR_LOG_ERROR, at, "", "pattern \"%.*s\": %s",
              KIT_SHOWN(r->rule.pattern, len), wrong);
+    r->rule.pattern = "*"; /* options are checked without this pattern */
 }
 
 /* Return whether an earlier `set` line of the section has an option of this one. */
@@ -423,7 +357,7 @@ static void kit_policy_line(void *ctx, const char *line, size_t len)
     if (r->broken) { return; }
     if (kind == CELLAR_POLICY_SET && kit_policy_set_twice(r)) {
         kit_policy_wrong(r, at, "an option of the section is set twice");
-    } else if (r->count == KIT_POLICY_RULES_MAX) {
+    } else if (r->count == POLICY_RULES_MAX) {
         if (!r->full) { kit_policy_wrong(r, 0, "more than 4,096 rules"); }
         r->full = true;
     } else {
@@ -442,7 +376,7 @@ static cellar_err kit_policy_parse(kit_policy_reader *r, const char *text, size_
         return CELLAR_E_CONFIG;
     }
     r->cap = 1;
-    for (size_t i = 0; i < len && r->cap < KIT_POLICY_RULES_MAX; i++) { r->cap += text[i] == '\n'; }
+    for (size_t i = 0; i < len && r->cap < POLICY_RULES_MAX; i++) { r->cap += text[i] == '\n'; }
     const size_t room = r->cap * sizeof *r->rules;
     unsigned char *block = base_block_new(NULL, room + len + 1);
     if (block == NULL) { return CELLAR_E_NOMEM; }

@@ -11,8 +11,8 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "base/rule_text.h"
 #include "kit/ascii.h"
+#include "policy/policy_table.h"
 
 BASE_SIZE_BEGIN
 
@@ -71,7 +71,7 @@ static kit_token kit_token_at(const cellar_policy_rule *r, size_t at)
     if (r->kind == CELLAR_POLICY_KEY) {
         size_t end = 0;
         if (p[0] != '{') { return (kit_token){ KIT_BYTE, p[0], 1 }; }
-        (void)base_placeholder(p, left, 0, &end);
+        (void)policy_placeholder(p, left, 0, &end);
         return (kit_token){ KIT_PLACE, 0, end };
     }
     if (p[0] == '*') { return (kit_token){ KIT_ANY, 0, 1 }; }

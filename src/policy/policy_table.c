@@ -14,11 +14,10 @@
 #include "base/check.h"
 #include "base/num.h"
 #include "base/opts.h"
-#include "base/rule_text.h"
 
 BASE_SIZE_BEGIN
 
-/* ---- one rule ---- */
+/* ---- one option ---- */
 
 #define POLICY_IN_SET 1u
 #define POLICY_IN_RULE 2u
@@ -54,16 +53,22 @@ typedef struct policy_text_field { /* a text of a struct; NULL: not set */
     uint16_t offset;
     uint8_t option, where;
     uint32_t most; /* bytes */
+    const char *length; /* said of another length */
 } policy_text_field;
-#define POLICY_TEXT(field, option, where, most) \
-    { #field, (uint16_t)offsetof(cellar_policy_rule, field), option, where, most }
+#define POLICY_TEXT(field, option, where, most, length) \
+    { #field, (uint16_t)offsetof(cellar_policy_rule, field), option, where, most, length }
 
 static const policy_text_field policy_texts[] = {
-    POLICY_TEXT(ttl_class, POLICY_CLASS, POLICY_IN_RULE, CELLAR_TTL_CLASS_NAME_MAX),
-    POLICY_TEXT(tags, POLICY_TAGS, POLICY_IN_RULE, CELLAR_TAGS_MAX * (CELLAR_TAG_MAX + 1)),
-    POLICY_TEXT(at, POLICY_AT, POLICY_IN_RULE, BASE_DAYTIME_ZONE_MAX + 6),
-    POLICY_TEXT(loader, POLICY_LOADER, POLICY_IN_RULE, POLICY_WORD_MAX),
-    POLICY_TEXT(prefix, POLICY_PREFIX, POLICY_IN_SET, CELLAR_PATTERN_MAX),
+    POLICY_TEXT(ttl_class, POLICY_CLASS, POLICY_IN_RULE, CELLAR_TTL_CLASS_NAME_MAX,
+                "must have 1..31 bytes"),
+    POLICY_TEXT(tags, POLICY_TAGS, POLICY_IN_RULE, CELLAR_TAGS_MAX * (CELLAR_TAG_MAX + 1),
+                "an entry has at most 16 tags of 1..128 bytes"),
+    POLICY_TEXT(at, POLICY_AT, POLICY_IN_RULE, POLICY_ZONE_MAX + 6,
+                "no time of day: write 00:00@Asia/Shanghai"),
+    POLICY_TEXT(loader, POLICY_LOADER, POLICY_IN_RULE, POLICY_WORD_MAX,
+                "must have 1..64 bytes"),
+    POLICY_TEXT(prefix, POLICY_PREFIX, POLICY_IN_SET, CELLAR_PATTERN_MAX,
+                "must have 1..1,024 bytes"),
 };
 #define POLICY_COUNT(list) (sizeof(list) / sizeof(list)[0])
 
@@ -110,7 +115,9 @@ static bool policy_number_take(policy_builder *r, const policy_number_field *f,
         return policy_wrong(r, f->name, "belongs to another kind of rule");
     }
     if (n < 0 || (n > f->most && !(f->endless && n == CELLAR_TTL_NONE))) {
-        return policy_wrong(r, f->name, "is out of range");
+        return policy_wrong(r, f->name, n == CELLAR_TTL_NONE ? "must have an end"
+                                        : f->most == UINT32_MAX ? "must be at most 2^32 - 1 ms"
+                                                                : "is out of range");
     }
     policy_give(r, f->option, f->option == POLICY_STALE && n == CELLAR_TTL_NONE ? 0 : n);
     return true;
@@ -138,7 +145,7 @@ static bool policy_quota_take(policy_builder *r, const cellar_policy_rule *rule,
     const uint32_t most = rule->quota_max_pct;
     if ((rule->quota_min_pct | most) == 0) { return true; }
     if (!whole) {
-        return policy_wrong(r, "quota_min_pct", "belongs to a CELLAR_POLICY_SET, or to the glob *");
+        return policy_wrong(r, "quota_min_pct", "belongs to a set rule, or to the glob *");
     }
     if (least > 100) { return policy_wrong(r, "quota_min_pct", "must be 1..100, or CELLAR_OFF"); }
     if (most > 100 || (most != 0 && most < least)) {
@@ -146,6 +153,53 @@ static bool policy_quota_take(policy_builder *r, const cellar_policy_rule *rule,
     }
     policy_give(r, POLICY_QUOTA, least | (int64_t)most << 8);
     return true;
+}
+
+/* Check a list of tags, as "a,b", and count them. Return what is wrong; NULL: nothing. */
+static const char *policy_tags_check(policy_builder *r, const char *list, size_t len)
+{
+    size_t tag = 0;
+    r->line_tags = 1;
+    for (size_t i = 0; i <= len; i++) {
+        if (i < len && list[i] != ',') {
+            tag++;
+            continue;
+        }
+        if (tag == 0 || tag > CELLAR_TAG_MAX) { return "a tag has 1..128 bytes"; }
+        r->line_tags += i < len;
+        tag = 0;
+    }
+    return r->line_tags > CELLAR_TAGS_MAX ? "an entry has at most 16 tags" : NULL;
+}
+
+/* Read two digits up to `most`; -1: others. */
+static int policy_two_digits(const char *p, int most)
+{
+    const int high = p[0] - '0', low = p[1] - '0';
+    if (high < 0 || high > 9 || low < 0 || low > 9) { return -1; }
+    return high * 10 + low <= most ? high * 10 + low : -1;
+}
+
+/* Read a time of day, as "00:00@Europe/Paris", and open its zone. Return what is wrong; NULL:
+ * nothing. */
+static const char *policy_at_read(policy_builder *r, const char *p, size_t len)
+{
+    char name[POLICY_ZONE_MAX + 1];
+    const int hour = len >= 7 ? policy_two_digits(p, 23) : -1;
+    const int minute = len >= 7 ? policy_two_digits(p + 3, 59) : -1;
+    if (hour < 0 || minute < 0 || p[2] != ':' || p[5] != '@') {
+        return "no time of day: write 00:00@Asia/Shanghai";
+    }
+    memcpy(name, p + 6, len - 6);
+    name[len - 6] = '\0';
+    r->minutes = (uint32_t)(hour * 60 + minute);
+    switch (base_tz_open(NULL, name, &r->zone)) {
+    case BASE_TZ_OK: return NULL;
+    case BASE_TZ_UNKNOWN: break;
+    case BASE_TZ_DAMAGED: return "the file of the time zone is damaged";
+    case BASE_TZ_NOMEM: r->no_memory = true; return "no memory for the time zone";
+    }
+    return "unknown time zone";
 }
 
 static bool policy_text_take(policy_builder *r, const policy_text_field *f,
@@ -158,11 +212,9 @@ static bool policy_text_take(policy_builder *r, const policy_text_field *f,
         return policy_wrong(r, f->name, "belongs to another kind of rule");
     }
     const size_t len = strnlen(text, (size_t)f->most + 1);
-    if (len == 0 || len > f->most) { return policy_wrong(r, f->name, "is empty or too long"); }
-    if (f->option == POLICY_TAGS) { said = base_tags_check(text, len, &r->line_tags); }
-    if (f->option == POLICY_AT) {
-        said = base_daytime_read(text, len, &r->minutes, &r->zone, &r->no_memory);
-    }
+    if (len == 0 || len > f->most) { return policy_wrong(r, f->name, f->length); }
+    if (f->option == POLICY_TAGS) { said = policy_tags_check(r, text, len); }
+    if (f->option == POLICY_AT) { said = policy_at_read(r, text, len); }
     if (said != NULL) { return policy_wrong(r, f->name, said); }
     r->v.given |= 1u << f->option;
     r->v.text[f->option - POLICY_LOADER] = (policy_bytes){ text, (uint32_t)len };
@@ -201,6 +253,36 @@ static bool policy_options_take(policy_builder *r, const cellar_policy_rule *rul
     const bool guards = rule->kind == CELLAR_POLICY_DENY || rule->kind == CELLAR_POLICY_NO_L2;
     return !guards || r->v.given == 0 ||
            policy_wrong(r, "kind", "a deny or no_l2 rule has no options");
+}
+
+/* ---- patterns ---- */
+
+CELLAR_PRIVATE size_t policy_placeholder(const char *p, size_t len, size_t from, size_t *end)
+{
+    const char *open = from < len ? memchr(p + from, '{', len - from) : NULL;
+    if (open == NULL) { return len; }
+    const size_t at = (size_t)(open - p);
+    const char *close = memchr(open, '}', len - at);
+    *end = close == NULL ? len : (size_t)(close - p) + 1;
+    return at;
+}
+
+/* Check a `key` pattern. *places: its placeholders. Return what is wrong; NULL: nothing. */
+static const char *policy_key_check(const char *p, size_t len, uint32_t *places)
+{
+    size_t from = 0, end = 0, last = SIZE_MAX;
+    *places = 0;
+    for (;;) {
+        const size_t at = policy_placeholder(p, len, from, &end);
+        if (memchr(p + from, '}', at - from) != NULL) { return "} without {"; }
+        if (at == len) { return NULL; }
+        if (p[end - 1] != '}') { return "{ without }"; }
+        if (end - at < 3) { return "a placeholder needs a name"; }
+        if (memchr(p + at + 1, '{', end - at - 1) != NULL) { return "{ inside a placeholder"; }
+        if (at == last) { return "two placeholders need text between them"; }
+        (*places)++;
+        from = last = end;
+    }
 }
 
 /* ---- pass 2 ---- */
@@ -283,7 +365,7 @@ static void policy_keep_rule(policy_builder *r, policy_kind kind, policy_bytes p
     rule->part_first = t->part_count;
     const policy_bytes p = rule->pattern;
     for (size_t from = 0, end = 0, at = 0; at < p.len; from = end) {
-        at = base_placeholder(p.at, p.len, from, &end);
+        at = policy_placeholder(p.at, p.len, from, &end);
         t->part[t->part_count++] = (policy_bytes){ p.at + from, (uint32_t)(at - from) };
         if (at < p.len && end == p.len) { /* the pattern ends with a placeholder */
             t->part[t->part_count++] = (policy_bytes){ p.at + p.len, 0 };
@@ -356,7 +438,7 @@ static bool policy_rule_take(policy_builder *r, const cellar_policy_rule *rule)
         const char *said = pattern.len == 0 || pattern.len > CELLAR_PATTERN_MAX
                                ? "must have 1..1,024 bytes"
                            : rule->kind == CELLAR_POLICY_KEY
-                               ? base_key_pattern_check(pattern.at, pattern.len, &places) : NULL;
+                               ? policy_key_check(pattern.at, pattern.len, &places) : NULL;
         if (said != NULL) { return policy_wrong(r, "pattern", said); }
     }
     if (!policy_options_take(r, rule, pattern)) { return false; }
@@ -368,6 +450,15 @@ static bool policy_rule_take(policy_builder *r, const cellar_policy_rule *rule)
     r->tags += r->line_tags;
     if (r->t != NULL) { policy_keep_rule(r, (policy_kind)rule->kind, pattern); }
     return true;
+}
+
+CELLAR_PRIVATE const char *policy_rule_check(const cellar_policy_rule *rule, bool *no_memory)
+{
+    policy_builder r = { .rules = 0 };
+    (void)policy_rule_take(&r, rule);
+    base_tz_close(r.zone);
+    *no_memory |= r.no_memory;
+    return r.said;
 }
 
 /* Read all structs, in pass 2 into the table. */

@@ -17,6 +17,7 @@
 #define POLICY_RULES_MAX 4096u
 #define POLICY_SAID 100u       /* bytes of a refusal */
 #define POLICY_WORD_MAX 64u    /* bytes of the name of a loader */
+#define POLICY_ZONE_MAX 64u    /* bytes of the name of a time zone */
 #define POLICY_WHERE_BYTES 40u /* of policy_where */
 
 /* Kinds of rules that have a pattern: those of cellar_policy_kind. */
@@ -110,6 +111,12 @@ typedef struct policy_table {
 CELLAR_PRIVATE cellar_err policy_table_make(const cellar_policy_rule *rules, size_t count,
                                             base_account *a, char said[POLICY_SAID],
                                             policy_table **out);
+/* Check one struct of this struct_size. Return what is wrong, as "a tag has 1..128 bytes"; NULL:
+ * nothing. *no_memory: set if a time zone got none. */
+CELLAR_PRIVATE const char *policy_rule_check(const cellar_policy_rule *rule, bool *no_memory);
+/* Find the next placeholder of a `key` pattern at or behind `from`. Return its place, or len: none.
+ * *end: behind it. */
+CELLAR_PRIVATE size_t policy_placeholder(const char *p, size_t len, size_t from, size_t *end);
 CELLAR_PRIVATE void policy_table_free(policy_table *t); /* NULL accepted */
 /* Write the place of a rule: "rules[3] of the policy", or the line that it comes from. */
 CELLAR_PRIVATE void policy_where(uint32_t index, uint32_t line, char out[POLICY_WHERE_BYTES]);

@@ -140,13 +140,14 @@ static void errors_have_line_and_column(void)
     static const bad list[] = {
         { "key a ttl=1s\n", "1:1: error: write [name] or [*] before the first rule" },
         { "[*]\nkey a ttl=10\n", "2:7: error: ttl \"10\": a time needs a unit: ms s m h d w" },
-        { "[*]\n  key a  ttl=\n", "2:10: error: ttl: the option needs a value" },
+        { "[*]\n  key a  ttl=\n", "2:10: error: ttl \"\": the option needs a value" },
         { "[*]\nkey a ttl=0s\n", "2:7: error: ttl \"0s\": must be at least 1ms" },
         { "[*]\nkey a ttl=x\n", "2:7: error: ttl \"x\": needs a number" },
-        { "[*]\nkey a ttl=99999999999999999999s\n", NULL },
+        { "[*]\nkey a ttl=99999999999999999999s\n",
+          "2:7: error: ttl \"99999999999999999999s\": is out of range" },
         { "[*]\nkey a ttl=999999999999w\n", NULL },
         { "[*]\nkey a idle=60d\n", "2:7: error: idle \"60d\": must be at most 2^32 - 1 ms" },
-        { "[*]\nkey a ttl=1s ttl=2s\n", "2:14: error: ttl: the option is given twice" },
+        { "[*]\nkey a ttl=1s ttl=2s\n", "2:14: error: ttl \"2s\": the option is given twice" },
         { "[*]\nkey a color=red\n", "2:7: error: unknown option \"color\"" },
         { "[*]\nkey a default_ttl=1s\n", "2:7: error: unknown option \"default_ttl\"" },
         { "[*]\nset ttl=1s\n", "2:5: error: unknown option \"ttl\"" },
@@ -154,20 +155,21 @@ static void errors_have_line_and_column(void)
         { "[*]\nset hidden\n", "2:5: error: unknown option \"hidden\"" },
         { "[*]\nset default_ttl=1s\nset default_ttl=2s\n",
           "3:1: error: an option of the section is set twice" },
+        { "[*]\nkey a refresh=never\n", "2:7: error: refresh \"never\": must have an end" },
         { "[*]\nkey a jitter=101%\n", NULL },
         { "[*]\nkey a priority=top\n", "2:7: error: priority \"top\": must be low, mid or high" },
-        { "[*]\nkey a no_l2=1\n", "2:7: error: no_l2: the option takes no value" },
+        { "[*]\nkey a no_l2=1\n", "2:7: error: no_l2 \"1\": the option takes no value" },
         { "[*]\nset quota=40%-10%\n", NULL },
-        { "[*]\nkey a quota=10%\n", "2:7: error: quota: it belongs to a set line, or to the pattern *" },
+        { "[*]\nkey a quota=10%\n", "2:7: error: quota \"10%\": belongs to a set rule, or to the glob *" },
         { "[*]\ndeny a ttl=1s\n",
-          "2:8: error: ttl: a deny or no_l2 rule has no options" },
+          "2:8: error: ttl \"1s\": a deny or no_l2 rule has no options" },
         { "[*]\nkey a at=24:00@UTC\n", NULL },
         { "[*]\nkey a at=10:00@Nowhere/Land\n",
           "2:7: error: at \"10:00@Nowhere/Land\": unknown time zone" },
         { "[*]\nkey a tags=x,,y\n", "2:7: error: tags \"x,,y\": a tag has 1..128 bytes" },
         { "[*]\nkey a tags=1,2,3,4,5,6,7,8,9,a,b,c,d,e,f,g,h\n", NULL },
         { "[*]\nkey\n", "2:4: error: the rule has no pattern" },
-        { "[*]\nkey \"\" ttl=1s\n", "2:5: error: a pattern must have 1..1,024 bytes" },
+        { "[*]\nkey \"\" ttl=1s\n", "2:5: error: pattern \"\": must have 1..1,024 bytes" },
         { "[*]\nkey a{b ttl=1s\n", "2:5: error: pattern \"a{b\": { without }" },
         { "[*]\nkey ab} ttl=1s\n", "2:5: error: pattern \"ab}\": } without {" },
         { "[*]\nkey a{} ttl=1s\n", "2:5: error: pattern \"a{}\": a placeholder needs a name" },
@@ -181,7 +183,8 @@ static void errors_have_line_and_column(void)
         { "[a] b\n", "1:5: error: only a comment may follow here" },
         { "[*]\nkeys a\n",
           "2:1: error: \"keys\" must be [name], set, key, glob, deny or no_l2" },
-        { "[*]\nset separator=ab\n", NULL },
+        { "[*]\nset separator=ab\n",
+          "2:5: error: separator \"ab\": must be one byte, and no brace" },
         { "[*]\rkey a\n", "1:4: error: a control byte" },
         { "[*]\nkey \"a\\x00b\" ttl=1s\n", "2:7: error: a text has no NUL byte" },
     };
@@ -213,7 +216,7 @@ static void all_errors_are_reported_up_to_a_hundred(void)
     static char text[8000];
     cellar *c = api_open(4 << 20);
     notes n;
-    T_EQ_I64(rules(c, "[*]\nkey a ttl=1 idle=2 stale=3\nbad\nkey b{ ttl=4\n", &n),
+    T_EQ_I64(rules(c, "[*]\nkey a ttl=1 idle=2 stale=3\nbad\nkey b{ ttl=4 idle=1s\n", &n),
              CELLAR_E_CONFIG);
     T_EQ_U64(n.count, 6);
     size_t used = 0;
@@ -432,19 +435,19 @@ static void errors_of_structs_name_the_index(void)
     WRONG("section: must have 1..64 bytes", w.section = "")
     WRONG("ttl_ms: is out of range", w.ttl_ms = -5)
     WRONG("ttl_ms: is out of range", w.ttl_ms = (INT64_C(1) << 52) + 1)
-    WRONG("idle_ms: is out of range", w.idle_ms = INT64_C(1) << 32)
-    WRONG("refresh_ms: is out of range", w.refresh_ms = CELLAR_TTL_NONE)
+    WRONG("idle_ms: must be at most 2^32 - 1 ms", w.idle_ms = INT64_C(1) << 32)
+    WRONG("refresh_ms: must have an end", w.refresh_ms = CELLAR_TTL_NONE)
     WRONG("jitter_pct: must be 1..100, or CELLAR_OFF", w.jitter_pct = 101)
     WRONG("jitter_mode: must be a cellar_jitter",
           w.jitter_pct = 5; w.jitter_mode = (cellar_jitter)9)
     WRONG("priority: is out of range", w.priority = 4)
-    WRONG("quota_min_pct: belongs to a CELLAR_POLICY_SET, or to the glob *", w.quota_min_pct = 10)
+    WRONG("quota_min_pct: belongs to a set rule, or to the glob *", w.quota_min_pct = 10)
     WRONG("quota_min_pct: must be 1..100, or CELLAR_OFF",
           w.kind = CELLAR_POLICY_SET; w.pattern = NULL; w.quota_min_pct = 101)
     WRONG("quota_max_pct: must be quota_min_pct..100",
           w.kind = CELLAR_POLICY_SET; w.pattern = NULL; w.quota_min_pct = 40; w.quota_max_pct = 10)
     WRONG("no_l2: is out of range", w.no_l2 = 2)
-    WRONG("loader: is empty or too long", w.loader = "")
+    WRONG("loader: must have 1..64 bytes", w.loader = "")
     WRONG("tags: a tag has 1..128 bytes", w.tags = "x,,y")
     WRONG("at: unknown time zone", w.at = "10:00@Nowhere/Land")
     WRONG("at: no time of day: write 00:00@Asia/Shanghai", w.at = "24:00@UTC")
