@@ -26,7 +26,7 @@
 #include "base/opts.h"
 #include "kit/ascii.h"
 #include "kit/policy_lint.h"
-#include "policy/policy_table.h"
+#include "policy/policy.h"
 
 BASE_SIZE_BEGIN
 
@@ -438,7 +438,10 @@ CELLAR_API cellar_err cellar_policy_reload(cellar *c, const char *path, cellar_s
     size_t count;
     if (c == NULL) { return CELLAR_E_INVAL; }
     cellar_err err = cellar_policy_read(path, NULL, fn, ctx, &rules, &count);
-    if (err != CELLAR_OK) { return err; }
+    if (err != CELLAR_OK) {
+        policy_count(c, err);
+        return err;
+    }
     err = cellar_policy_set(c, rules, count);
     cellar_free(rules);
     return err;

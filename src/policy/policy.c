@@ -629,6 +629,12 @@ CELLAR_PRIVATE void cache_refresh_rules(cellar *c, bool (*fn)(const cache_refres
     policy_leave(inside);
 }
 
+CELLAR_PRIVATE void policy_count(cellar *c, cellar_err err)
+{
+    if (cache_is_closed(c)) { return; }
+    stats_count(c->store->stats, err == CELLAR_OK ? STATS_POLICY_LOADED : STATS_POLICY_REJECTED, 1);
+}
+
 CELLAR_PRIVATE void policy_wait(cache_policies *p)
 {
     for (unsigned round = 0; round < 2; round++) {

@@ -36,6 +36,8 @@ CELLAR_PRIVATE const policy_rule *policy_find(const policy_section *s, const voi
 /* Apply the rules of the namespace to the plan of a write: a cache_policy_fn. E_DENIED: counted. */
 CELLAR_PRIVATE cellar_err policy_write(void *ctx, cellar *c, const void *key, size_t key_len,
                                        cache_plan *plan);
+/* Count a set of rules, by its result. */
+CELLAR_PRIVATE void policy_count(cellar *c, cellar_err err);
 /* Wait until no call uses sections that the namespaces have lost before. No lock held. */
 CELLAR_PRIVATE void policy_wait(cache_policies *p);
 

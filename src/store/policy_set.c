@@ -191,7 +191,7 @@ CELLAR_API cellar_err cellar_policy_set(cellar *c, const cellar_policy_rule *rul
     sync_role_take(&s->reloading);
     const cellar_err err = cache_policy_put(s, rules, rule_count, false, said);
     sync_role_drop(&s->reloading);
-    stats_count(s->stats, err == CELLAR_OK ? STATS_POLICY_LOADED : STATS_POLICY_REJECTED, 1);
+    policy_count(c, err);
     if (err == CELLAR_OK) { return err; }
     (void)snprintf(text, sizeof text, "cellar_policy_set: %s", said);
     base_log(&s->log, BASE_LOG_WARNING, "policy", (int)err, "%s", text);

@@ -240,6 +240,38 @@ static void bom_carriage_returns_and_comments_are_skipped(void)
     api_shut(c);
 }
 
+/* Return the calls that put rules into force at run time, as the metric has them. */
+static unsigned long reloads(cellar *c, const char *result)
+{
+    static char out[65536];
+    char name[64];
+    (void)snprintf(name, sizeof name, "cellar_policy_reloads_total{result=\"%s\"} ", result);
+    T_EQ_I64(cellar_metrics_write(c, out, sizeof out, NULL), CELLAR_OK);
+    const char *at = strstr(out, name);
+    return at != NULL ? strtoul(at + strlen(name), NULL, 10) : 999;
+}
+
+static void metric_counts_files_that_the_reader_refuses(void)
+{
+    char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 16];
+    cellar *c = api_open(4 << 20);
+    cellar_policy_rule wrong = cellar_policy_rule_default();
+    t_folder(folder);
+    (void)snprintf(path, sizeof path, "%s/p", folder);
+    T_EQ_I64(cellar_policy_reload(c, "tests/data/s4.policy", NULL, NULL), CELLAR_OK);
+    T_CHECK(reloads(c, "ok") == 1 && reloads(c, "error") == 0);
+    T_EQ_I64(cellar_policy_reload(c, path, NULL, NULL), CELLAR_E_IO);
+    T_CHECK(reloads(c, "ok") == 1 && reloads(c, "error") == 1);
+    FILE *f = fopen(path, "w");
+    T_REQUIRE(f != NULL && fputs("[*]\nkey\n", f) >= 0 && fclose(f) == 0);
+    T_EQ_I64(cellar_policy_reload(c, path, NULL, NULL), CELLAR_E_CONFIG);
+    T_CHECK(reloads(c, "ok") == 1 && reloads(c, "error") == 2);
+    T_EQ_I64(cellar_policy_set(c, &wrong, 1), CELLAR_E_CONFIG);
+    T_CHECK(reloads(c, "ok") == 1 && reloads(c, "error") == 3);
+    api_shut(c);
+    t_wipe(folder);
+}
+
 static void limits_of_a_file_hold(void)
 {
     char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 16];
@@ -680,6 +712,7 @@ T_MAIN("api_policy_text", T_CASE(placeholders_take_one_or_more_bytes_without_sep
        T_CASE(deny_folds_no_byte_but_ascii_capitals), T_CASE(globs_match_whatever_their_end_is),
        T_CASE(errors_have_line_and_column), T_CASE(all_errors_are_reported_up_to_a_hundred),
        T_CASE(bom_carriage_returns_and_comments_are_skipped), T_CASE(limits_of_a_file_hold),
+       T_CASE(metric_counts_files_that_the_reader_refuses),
        T_CASE(file_cut_at_every_byte_is_read_or_refused), T_CASE(structs_say_what_a_file_says),
        T_CASE(errors_of_structs_name_the_index),
        T_CASE(rules_of_the_config_hold_before_the_first_call), T_CASE(text_becomes_structs),
