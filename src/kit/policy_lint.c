@@ -171,25 +171,26 @@ static void kit_lint_pairs(const kit_policy *p, const cellar_policy_rule *later,
 
 /* ---- times ---- */
 
-/* Read the time at `offset` of a rule, else of its section; 0: none. */
-static int64_t kit_lint_time(const kit_policy *p, const cellar_policy_rule *r, size_t offset)
+/* Read the number at `offset` of a rule, else of its section; 0: none. */
+static int64_t kit_lint_number(const kit_policy *p, const cellar_policy_rule *r, size_t offset,
+                               size_t bytes)
 {
-    int64_t ms;
-    memcpy(&ms, (const char *)r + offset, sizeof ms);
-    for (const cellar_policy_rule *s = p->rule; ms == 0 && s < p->rule + p->count; s++) {
+    int64_t n = 0;
+    memcpy(&n, (const char *)r + offset, bytes);
+    for (const cellar_policy_rule *s = p->rule; n == 0 && s < p->rule + p->count; s++) {
         if (s->kind == CELLAR_POLICY_SET && kit_policy_together(s, r)) {
-            memcpy(&ms, (const char *)s + offset, sizeof ms);
+            memcpy(&n, (const char *)s + offset, bytes);
         }
     }
-    return ms;
+    return n;
 }
-#define KIT_LINT_TIME(field) kit_lint_time(p, r, offsetof(cellar_policy_rule, field))
+#define KIT_LINT(field) kit_lint_number(p, r, offsetof(cellar_policy_rule, field), sizeof r->field)
 
 static void kit_lint_times(const kit_policy *p, const cellar_policy_rule *r, kit_notes *n)
 {
-    const int64_t ttl = KIT_LINT_TIME(ttl_ms), refresh = KIT_LINT_TIME(refresh_ms);
-    const int64_t negative = KIT_LINT_TIME(negative_ttl_ms), age = KIT_LINT_TIME(max_age_ms);
-    const int64_t most = KIT_LINT_TIME(ttl_max_ms);
+    const int64_t ttl = KIT_LINT(ttl_ms), refresh = KIT_LINT(refresh_ms);
+    const int64_t negative = KIT_LINT(negative_ttl_ms), age = KIT_LINT(max_age_ms);
+    const int64_t most = KIT_LINT(ttl_max_ms);
     if (ttl > 0 && refresh > 0 && ttl / 2 < refresh) {
         kit_note(n, CELLAR_LOG_WARNING, 0, "",
                  "ttl is less than twice refresh: a late refresh is a gap");
@@ -205,32 +206,21 @@ static void kit_lint_times(const kit_policy *p, const cellar_policy_rule *r, kit
     }
 }
 
-/* Return whether the rule, else its section, has a jitter. */
-static bool kit_lint_jitters(const kit_policy *p, const cellar_policy_rule *r)
-{
-    uint32_t pct = r->jitter_pct;
-    for (const cellar_policy_rule *s = p->rule; pct == 0 && s < p->rule + p->count; s++) {
-        if (s->kind == CELLAR_POLICY_SET && kit_policy_together(s, r)) { pct = s->jitter_pct; }
-    }
-    return pct != 0 && pct != CELLAR_OFF;
-}
-
 static void kit_lint_rule(const kit_policy *p, const cellar_policy_rule *r, kit_notes *n)
 {
     if (kit_policy_guards(r)) { return; }
-    if (r->kind == CELLAR_POLICY_SET) { /* all `set` lines of the section at the first one */
-        for (const cellar_policy_rule *s = p->rule; s < r; s++) {
-            if (s->kind == CELLAR_POLICY_SET && kit_policy_together(s, r)) { return; }
-        }
-        kit_lint_times(p, r, n);
-        return;
+    for (const cellar_policy_rule *s = p->rule; r->kind == CELLAR_POLICY_SET && s < r; s++) {
+        /* all `set` lines of a section are compared at the first one */
+        if (s->kind == CELLAR_POLICY_SET && kit_policy_together(s, r)) { return; }
     }
     kit_lint_times(p, r, n);
+    if (r->kind == CELLAR_POLICY_SET) { return; }
     if (r->refresh_ms != 0 && r->loader == NULL) {
         kit_note(n, CELLAR_LOG_WARNING, 0, "",
                  "refresh without loader: only loads refresh these keys");
     }
-    if (r->at != NULL && kit_lint_jitters(p, r)) {
+    const int64_t jitter = KIT_LINT(jitter_pct);
+    if (r->at != NULL && jitter != 0 && jitter != CELLAR_OFF) {
         kit_note(n, CELLAR_LOG_WARNING, 0, "", "jitter would pass the time of `at`, which wins");
     }
 }
@@ -253,42 +243,24 @@ static bool kit_space_uses(const cellar_policy_space *s, const char *section)
     return strcmp(option != NULL ? option : s->name, section) == 0;
 }
 
-typedef struct kit_users { /* the namespaces of a section */
-    const char *section;
-    const cellar_policy_space *spaces;
-    size_t count;
-} kit_users;
+typedef struct kit_user { /* what the namespaces of a section have */
+    bool there, loads, classed; /* classed: the TTL class of the rule */
+} kit_user;
 
-static bool kit_users_there(const kit_users *u)
+static kit_user kit_user_of(const cellar_policy_rule *r, const cellar_policy_space *spaces,
+                            size_t count)
 {
-    for (size_t i = 0; i < u->count; i++) {
-        if (kit_space_uses(&u->spaces[i], u->section)) { return true; }
-    }
-    return false;
-}
-
-static bool kit_users_load(const kit_users *u)
-{
-    for (size_t i = 0; i < u->count; i++) {
-        const cellar_namespace_opts *o = u->spaces[i].opts;
-        if (kit_space_uses(&u->spaces[i], u->section) && o != NULL &&
-            (o->loader != NULL || o->loader_many != NULL)) {
-            return true;
+    kit_user u = { false, false, false };
+    for (size_t i = 0; i < count; i++) {
+        const cellar_namespace_opts *o = spaces[i].opts;
+        if (!kit_space_uses(&spaces[i], r->section)) { continue; }
+        u.there = true;
+        u.loads |= o != NULL && (o->loader != NULL || o->loader_many != NULL);
+        for (uint32_t k = 0; r->ttl_class != NULL && o != NULL && k < o->ttl_class_count; k++) {
+            u.classed |= strcmp(o->ttl_classes[k].name, r->ttl_class) == 0;
         }
     }
-    return false;
-}
-
-static bool kit_users_have_class(const kit_users *u, const char *name)
-{
-    for (size_t i = 0; i < u->count; i++) {
-        const cellar_namespace_opts *o = u->spaces[i].opts;
-        if (!kit_space_uses(&u->spaces[i], u->section) || o == NULL) { continue; }
-        for (uint32_t k = 0; k < o->ttl_class_count; k++) {
-            if (strcmp(o->ttl_classes[k].name, name) == 0) { return true; }
-        }
-    }
-    return false;
+    return u;
 }
 
 /* Return whether a rule of the section names a class; name NULL: any. */
@@ -304,14 +276,15 @@ static bool kit_policy_names_class(const kit_policy *p, const char *section, con
 }
 
 /* Report the classes of the namespaces that no rule uses, if one uses any. */
-static void kit_compare_classes(const kit_policy *p, const kit_users *u, kit_notes *n)
+static void kit_compare_classes(const kit_policy *p, const char *section,
+                                const cellar_policy_space *spaces, size_t count, kit_notes *n)
 {
-    if (!kit_policy_names_class(p, u->section, NULL)) { return; }
-    for (size_t i = 0; i < u->count; i++) {
-        const cellar_namespace_opts *o = u->spaces[i].opts;
-        if (!kit_space_uses(&u->spaces[i], u->section) || o == NULL) { continue; }
+    if (!kit_policy_names_class(p, section, NULL)) { return; }
+    for (size_t i = 0; i < count; i++) {
+        const cellar_namespace_opts *o = spaces[i].opts;
+        if (!kit_space_uses(&spaces[i], section) || o == NULL) { continue; }
         for (uint32_t k = 0; k < o->ttl_class_count; k++) {
-            if (kit_policy_names_class(p, u->section, o->ttl_classes[k].name)) { continue; }
+            if (kit_policy_names_class(p, section, o->ttl_classes[k].name)) { continue; }
             kit_note(n, CELLAR_LOG_WARNING, 0, "", "no rule uses TTL class %u of the namespace",
                      (unsigned)(k + 1));
         }
@@ -322,25 +295,21 @@ CELLAR_PRIVATE void kit_policy_compare(const kit_policy *p, const cellar_policy_
                                        size_t count, kit_notes *n)
 {
     for (const cellar_policy_rule *r = p->rule; r < p->rule + p->count; r++) {
-        const kit_users u = { r->section, spaces, count };
+        const kit_user u = kit_user_of(r, spaces, count);
         bool first = true;
         if (strcmp(r->section, "*") == 0) { continue; }
         for (const cellar_policy_rule *s = p->rule; first && s < r; s++) {
             first = !kit_policy_together(s, r);
         }
         n->line = r->line;
-        if (!kit_users_there(&u)) {
-            if (first) {
-                kit_note(n, CELLAR_LOG_WARNING, 0, "", "no namespace has section \"%s\"",
-                         r->section);
-            }
-            continue;
+        if (first && u.there) { kit_compare_classes(p, r->section, spaces, count, n); }
+        if (first && !u.there) {
+            kit_note(n, CELLAR_LOG_WARNING, 0, "", "no namespace has section \"%s\"", r->section);
         }
-        if (first) { kit_compare_classes(p, &u, n); }
-        if (r->loader != NULL && !kit_users_load(&u)) {
+        if (u.there && r->loader != NULL && !u.loads) {
             kit_note(n, CELLAR_LOG_WARNING, 0, "", "loader: the namespace has no loader");
         }
-        if (r->ttl_class != NULL && !kit_users_have_class(&u, r->ttl_class)) {
+        if (u.there && r->ttl_class != NULL && !u.classed) {
             kit_note(n, CELLAR_LOG_WARNING, 0, "", "the namespace has no TTL class \"%s\"",
                      r->ttl_class);
         }
