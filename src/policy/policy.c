@@ -527,13 +527,12 @@ static cellar_err policy_apply(const cellar *c, const policy_match *m, bool disk
     return CELLAR_OK;
 }
 
-BASE_COLD static cellar_err policy_refuse(cellar *c, cellar_err err, uint32_t index,
-                                          uint32_t line)
+BASE_COLD static cellar_err policy_refuse(cellar *c, cellar_err err, policy_place place)
 {
     if (err == CELLAR_E_DENIED) {
         stats_add(cache_mine(c), STATS_DENIED, 1);
         char where[POLICY_WHERE_BYTES], text[CACHE_ERROR_TEXT];
-        policy_where(index, line, where);
+        policy_where(place, where);
         (void)snprintf(text, sizeof text, "denied by %s", where);
         return cache_fail(c, err, 0, text);
     }
@@ -568,21 +567,20 @@ CELLAR_PRIVATE cellar_err policy_write(void *ctx, cellar *c, const void *key, si
     const policy_section *s;
     _Atomic uint32_t *inside = policy_enter(p, c, &s);
     cellar_err err = CELLAR_OK;
-    uint32_t index = 0, line = 0;
+    policy_place place = { 0, 0 };
     if (s != NULL) {
         bool disk_off;
         const policy_rule *r = policy_find(s, key, key_len, &disk_off);
         if (r != NULL && r->kind == POLICY_DENY) {
             err = CELLAR_E_DENIED;
-            index = r->index;
-            line = r->line;
+            place = r->place;
         } else {
             const policy_match m = { r, s, s->given_all | (r != NULL ? r->v.given : 0) };
             err = policy_apply(c, &m, disk_off, plan);
         }
     }
     policy_leave(inside);
-    return BASE_LIKELY(err == CELLAR_OK) ? err : policy_refuse(c, err, index, line);
+    return BASE_LIKELY(err == CELLAR_OK) ? err : policy_refuse(c, err, place);
 }
 
 BASE_SIZE_BEGIN
@@ -718,15 +716,13 @@ static void policy_section_share(policy_section *s)
         const policy_section *in = &t->section[r->section];
         if ((in != s && in != s->all) || !policy_has(&r->v, POLICY_QUOTA)) { continue; }
         s->share = POLICY_SHARE | (uint32_t)r->v.number[POLICY_QUOTA];
-        s->share_index = r->index;
-        s->share_line = r->line;
+        s->share_place = r->place;
         return;
     }
     for (unsigned i = 0; i < 2 && s->share == 0; i++) {
         if (from[i] == NULL || !policy_has(&from[i]->v, POLICY_QUOTA)) { continue; }
         s->share = POLICY_SHARE | (uint32_t)from[i]->v.number[POLICY_QUOTA];
-        s->share_index = from[i]->quota_index;
-        s->share_line = from[i]->quota_line;
+        s->share_place = from[i]->quota_place;
     }
 }
 

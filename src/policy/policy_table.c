@@ -80,7 +80,7 @@ typedef struct policy_builder { /* one pass over the structs */
     uint32_t section;    /* pass 2: number of the section in force */
     policy_bytes named;  /* the section of the last rule; at NULL: none */
     bool no_memory;      /* a time zone got none */
-    uint32_t index, line; /* of this rule */
+    policy_place place;  /* of this rule */
     uint32_t line_tags, minutes; /* of this rule, and its zone */
     base_tz *zone;
     policy_values v;     /* options of this rule */
@@ -349,8 +349,7 @@ static void policy_keep_rule(policy_builder *r, policy_kind kind, policy_bytes p
     policy_rule *rule = &t->rule[t->rule_count++];
     rule->kind = (uint8_t)kind;
     rule->section = r->section;
-    rule->index = r->index;
-    rule->line = r->line;
+    rule->place = r->place;
     char *bytes = r->pool;
     rule->pattern = policy_keep(r, pattern);
     for (uint32_t i = 0; kind >= POLICY_DENY && i < pattern.len; i++) {
@@ -381,10 +380,7 @@ static bool policy_keep_set(policy_builder *r)
     if ((s->v.given & r->v.given) != 0) {
         return policy_wrong(r, "section", "an option of the section is set twice");
     }
-    if (policy_has(&r->v, POLICY_QUOTA)) {
-        s->quota_index = r->index;
-        s->quota_line = r->line;
-    }
+    if (policy_has(&r->v, POLICY_QUOTA)) { s->quota_place = r->place; }
     policy_keep_values(r, &s->v);
     return true;
 }
@@ -420,7 +416,7 @@ static bool policy_rule_take(policy_builder *r, const cellar_policy_rule *rule)
     const bool set = rule->kind == CELLAR_POLICY_SET;
     policy_bytes pattern = { "", 0 };
     uint32_t places = 0;
-    r->line = rule->line;
+    r->place.line = rule->line;
     r->line_tags = 0;
     r->zone = NULL;
     memset(&r->v, 0, sizeof r->v);
@@ -470,7 +466,7 @@ static cellar_err policy_pass(policy_builder *r, const cellar_policy_rule *rules
         cellar_policy_rule rule;
         const char *at = (const char *)rules + i * stride;
         size_t size = 0;
-        r->index = (uint32_t)i;
+        r->place.index = (uint32_t)i;
         r->field = "struct_size";
         r->said = "start from cellar_policy_rule_default()";
         err = base_opts_size(at, &size);
@@ -493,10 +489,8 @@ static policy_table *policy_table_new(const policy_builder *r, base_account *a, 
                    sizeof(policy_rule) * r->rules + sizeof(policy_bytes) * (r->parts + r->tags) +
                    sizeof(uint64_t) * r->tags + POLICY_INDEX_BYTES(r->rules, r->sections) +
                    r->bytes + 1;
-    policy_table *t = a != NULL ? base_alloc(a, BASE_MOD_POLICY, bytes, refused)
-                                : base_alloc_raw(NULL, bytes);
+    policy_table *t = base_alloc(a, BASE_MOD_POLICY, bytes, refused);
     if (t == NULL) { return NULL; }
-    memset(t, 0, bytes);
     t->bytes = bytes;
     t->account = a;
     t->section = (policy_section *)(t + 1);
@@ -513,12 +507,8 @@ CELLAR_PRIVATE void policy_table_free(policy_table *t)
 {
     if (t == NULL) { return; }
     for (uint32_t i = 0; i < t->rule_count; i++) { base_tz_close(t->rule[i].zone); }
-    if (t->account != NULL) {
-        base_uncharge(t->account, BASE_MOD_POLICY, t->zone_bytes);
-        base_free(t->account, BASE_MOD_POLICY, t, t->bytes);
-    } else {
-        base_free_raw(NULL, t, t->bytes);
-    }
+    base_uncharge(t->account, BASE_MOD_POLICY, t->zone_bytes);
+    base_free(t->account, BASE_MOD_POLICY, t, t->bytes);
 }
 
 CELLAR_PRIVATE cellar_err policy_table_make(const cellar_policy_rule *rules, size_t count,
@@ -542,14 +532,15 @@ CELLAR_PRIVATE cellar_err policy_table_make(const cellar_policy_rule *rules, siz
         r = fill;
     }
     if (err != CELLAR_OK) {
-        (void)snprintf(said, POLICY_SAID, "rules[%u]: %s: %s", (unsigned)r.index, r.field, r.said);
+        (void)snprintf(said, POLICY_SAID, "rules[%u]: %s: %s", (unsigned)r.place.index, r.field,
+                       r.said);
         policy_table_free(t);
         return err;
     }
     BASE_ASSERT(r.pool <= (char *)t + t->bytes);
     size_t zones = 0;
     for (uint32_t i = 0; i < t->rule_count; i++) { zones += base_tz_bytes(t->rule[i].zone); }
-    if (a != NULL && zones > 0 && !base_charge_room(a, BASE_MOD_POLICY, zones)) {
+    if (zones > 0 && !base_charge_room(a, BASE_MOD_POLICY, zones)) {
         policy_table_free(t);
         return CELLAR_E_SPACE;
     }
@@ -562,11 +553,11 @@ CELLAR_PRIVATE cellar_err policy_table_make(const cellar_policy_rule *rules, siz
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE void policy_where(uint32_t index, uint32_t line, char out[POLICY_WHERE_BYTES])
+CELLAR_PRIVATE void policy_where(policy_place p, char out[POLICY_WHERE_BYTES])
 {
-    (void)snprintf(out, POLICY_WHERE_BYTES, line != 0 ? "line %u of the policy file"
-                                                      : "rules[%u] of the policy",
-                   (unsigned)(line != 0 ? line : index));
+    (void)snprintf(out, POLICY_WHERE_BYTES, p.line != 0 ? "line %u of the policy file"
+                                                        : "rules[%u] of the policy",
+                   (unsigned)(p.line != 0 ? p.line : p.index));
 }
 
 BASE_SIZE_END

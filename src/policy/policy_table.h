@@ -31,6 +31,10 @@ typedef struct policy_bytes {
     uint32_t len;
 } policy_bytes;
 
+typedef struct policy_place { /* of a rule */
+    uint32_t index, line; /* in the structs; of the text that it comes from, 0: none */
+} policy_place;
+
 /* Options. From LOADER on the value is a text. */
 typedef enum policy_option {
     POLICY_TTL, POLICY_TTL_MAX, POLICY_IDLE, POLICY_MAX_AGE, POLICY_NEGATIVE, POLICY_STALE,
@@ -61,8 +65,8 @@ BASE_INLINE bool policy_has(const policy_values *v, unsigned option)
 
 typedef struct policy_rule {
     uint8_t kind;
-    uint32_t section, index;         /* index: in the structs */
-    uint32_t line;                   /* of the text that it comes from; 0: none */
+    uint32_t section;
+    policy_place place;
     uint32_t part_first, part_count; /* KEY: literals around its placeholders */
     uint32_t tag_first, tag_count;
     policy_bytes pattern;            /* DENY, NO_L2: in lower case */
@@ -74,7 +78,7 @@ typedef struct policy_rule {
 
 typedef struct policy_section {
     policy_bytes name;    /* "*": all namespaces */
-    uint32_t quota_index, quota_line; /* of its CELLAR_POLICY_SET with a quota */
+    policy_place quota_place; /* of its CELLAR_POLICY_SET with a quota */
     policy_values v;      /* of its CELLAR_POLICY_SET */
     uint32_t given_all;   /* options that it or section "*" sets: policy.c */
     const struct policy_section *all; /* section "*"; NULL: none, or this one */
@@ -83,7 +87,7 @@ typedef struct policy_section {
     uint32_t group_first, group_mask; /* see policy.c */
     uint32_t loose_first, loose_count;
     uint32_t share;       /* quota of its namespaces: 0, or POLICY_SHARE and as POLICY_QUOTA */
-    uint32_t share_index, share_line; /* of the rule that gives it */
+    policy_place share_place; /* of the rule that gives it */
     bool share_missed;    /* a namespace cannot have it; NAMESPACE, while the table is loaded */
 } policy_section;
 #define POLICY_SHARE (1u << 16)
@@ -97,7 +101,7 @@ typedef struct policy_table {
     policy_bytes *tag;
     uint64_t *tag_fp;  /* fingerprint of each tag */
     void *index;       /* POLICY_INDEX_BYTES(rule_count, section_count) bytes: policy.c */
-    base_account *account; /* NULL: not charged */
+    base_account *account;
 } policy_table;
 
 #define POLICY_ENTRY_BYTES 48u
@@ -107,7 +111,7 @@ typedef struct policy_table {
      (size_t)(sections) * 2u * POLICY_GROUP_BYTES)
 
 /* Make a table of structs. The structs are one struct_size apart. E_CONFIG, E_INVAL, E_ABI,
- * E_UNSUPPORTED: `said` names the rule. E_NOMEM, or E_SPACE with an account. */
+ * E_UNSUPPORTED: `said` names the rule. E_NOMEM, E_SPACE. */
 CELLAR_PRIVATE cellar_err policy_table_make(const cellar_policy_rule *rules, size_t count,
                                             base_account *a, char said[POLICY_SAID],
                                             policy_table **out);
@@ -119,7 +123,7 @@ CELLAR_PRIVATE const char *policy_rule_check(const cellar_policy_rule *rule, boo
 CELLAR_PRIVATE size_t policy_placeholder(const char *p, size_t len, size_t from, size_t *end);
 CELLAR_PRIVATE void policy_table_free(policy_table *t); /* NULL accepted */
 /* Write the place of a rule: "rules[3] of the policy", or the line that it comes from. */
-CELLAR_PRIVATE void policy_where(uint32_t index, uint32_t line, char out[POLICY_WHERE_BYTES]);
+CELLAR_PRIVATE void policy_where(policy_place p, char out[POLICY_WHERE_BYTES]);
 /* Find a section; NULL: none. */
 CELLAR_PRIVATE policy_section *policy_section_find(const policy_table *t, const char *name,
                                                    size_t len);

@@ -99,7 +99,7 @@ static void cache_policy_shares_told(cache_store *s, const policy_table *t)
         if (missed++ == 0) { first = &t->section[i]; }
     }
     if (first == NULL) { return; }
-    policy_where(first->share_index, first->share_line, where);
+    policy_where(first->share_place, where);
     cache_share_log(s, where, missed - 1);
 }
 

@@ -50,6 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     cellar_policy_rule *rules;
     size_t count;
     policy_table *t = NULL;
+    base_account account;
     base_hash_key hash;
     if (n < 2) { return 0; }
     const size_t len = BASE_MIN((size_t)1 + data[0] % 40, n - 1);
@@ -63,12 +64,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         abort();
     }
     if (rules == NULL) { return 0; }
-    if (policy_table_make(rules, count, NULL, said, &t) != CELLAR_OK) { abort(); }
+    base_account_init(&account, UINT64_MAX, NULL);
+    if (policy_table_make(rules, count, &account, said, &t) != CELLAR_OK) { abort(); }
     cellar_free(rules);
     base_hash_key_init(&hash, BASE_HASH_FOLD, secret);
     policy_index(t, &hash);
     fuzz_find(t, data + 1, len);
     policy_table_free(t);
+    if (base_load_rlx(&account.used) != 0) { abort(); }
     fuzz_tables++;
     return 0;
 }

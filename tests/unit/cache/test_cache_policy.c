@@ -125,6 +125,8 @@ static kit_policy structs_of(const char *text, size_t len)
     return (kit_policy){ rules, count };
 }
 
+static base_account account; /* of the tables */
+
 static policy_table *table_of(const char *text, size_t len)
 {
     static const unsigned char secret[32] = { 1 };
@@ -133,7 +135,8 @@ static policy_table *table_of(const char *text, size_t len)
     policy_table *t = NULL;
     const kit_policy p = structs_of(text, len);
     base_hash_key_init(&hash, BASE_HASH_FOLD, secret);
-    T_REQUIRE(policy_table_make(p.rule, p.count, NULL, refused, &t) == CELLAR_OK);
+    base_account_init(&account, UINT64_MAX, NULL);
+    T_REQUIRE(policy_table_make(p.rule, p.count, &account, refused, &t) == CELLAR_OK);
     policy_index(t, &hash);
     cellar_free((void *)(uintptr_t)p.rule);
     return t;
