@@ -18,22 +18,6 @@ typedef struct check_run {
     unsigned errors, warnings;
 } check_run;
 
-static void check_print(const check_run *r, const char *severity, uint32_t line, uint32_t column,
-                        const char *text)
-{
-    if (!r->json) {
-        cli_plain(stdout, text);
-        putchar('\n');
-        return;
-    }
-    fputs("{\"file\":", stdout);
-    cli_json_string(stdout, r->file);
-    printf(",\"line\":%lu,\"column\":%lu,\"severity\":\"%s\",\"text\":",
-           (unsigned long)line, (unsigned long)column, severity);
-    cli_json_string(stdout, text);
-    puts("}");
-}
-
 /* Print a note of a file, unless the file could not be read (line 0). */
 static void check_note(const cellar_settings_note *n, void *ctx)
 {
@@ -46,7 +30,17 @@ static void check_note(const cellar_settings_note *n, void *ctx)
     }
     r->errors += error;
     r->warnings += warning;
-    check_print(r, error ? "error" : warning ? "warning" : "note", n->line, n->column, n->text);
+    if (!r->json) {
+        cli_plain(stdout, n->text);
+        putchar('\n');
+        return;
+    }
+    fputs("{\"file\":", stdout);
+    cli_json_string(stdout, r->file);
+    printf(",\"line\":%lu,\"column\":%lu,\"severity\":\"%s\",\"text\":", (unsigned long)n->line,
+           (unsigned long)n->column, error ? "error" : warning ? "warning" : "note");
+    cli_json_string(stdout, n->text);
+    puts("}");
 }
 
 /* Check one file. Return false if it cannot be read or checked, with *code. */
