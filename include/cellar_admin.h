@@ -243,7 +243,7 @@ typedef struct cellar_policy_rule {
     uint32_t    priority;        /* 1 low, 2 mid, 3 high                                          */
     uint32_t    quota_min_pct;   /* Range 1..100, or CELLAR_OFF: 0 %                              */
     uint32_t    quota_max_pct;   /* Range 1..100. 0: no upper bound                               */
-    uint32_t    line;            /* of the text that the rule comes from; errors name it. 0: none */
+    uint32_t    line;            /* of its text, for E_DENIED and warnings of quotas. 0: none     */
     const char *ttl_class;       /* its name; ttl_class_fallback for an unknown one               */
     const char *tags;            /* "a,b": added to those of the call                             */
     const char *at;              /* "00:00@Europe/Paris": no entry lives beyond the next such one */

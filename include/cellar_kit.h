@@ -1065,7 +1065,8 @@ CELLAR_API cellar_err cellar_settings_open(const cellar_settings *s, cellar_sett
  *     idle=10m *  max_age=1h *    idle_ms, max_age_ms
  *     jitter=10% *                spread of the TTL; +10%: longer only
  *     negative=60s *  stale=5m *  negative_ttl_ms, stale_ms
- *     refresh=20m *               refresh_ms, also with loader=name and priority=low, mid or high
+ *     refresh=20m *               refresh_ms
+ *     loader=name  priority=low   of scheduled refreshes; low, mid or high
  *     class=hot  tags=a,b         ttl_class, tags
  *     at=00:00@Europe/Paris       no entry lives beyond the next such moment
  *     no_l2 *                     never written to disk
