@@ -24,7 +24,6 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/opts.h"
-#include "kit/ascii.h"
 #include "kit/policy_lint.h"
 #include "policy/policy.h"
 
@@ -89,7 +88,7 @@ static bool kit_policy_has(const cellar_policy_rule *r, const kit_policy_word *w
 typedef struct kit_policy_reader {
     kit_notes notes;
     cellar_policy_rule *rules;
-    size_t count, cap;
+    size_t count;
     char *pool;            /* next free byte of the texts */
     const char *section;   /* in force; NULL: none so far */
     bool no_memory;        /* a time zone got none */
@@ -105,11 +104,6 @@ static void kit_policy_wrong(kit_policy_reader *r, size_t at, const char *what)
 {
     r->broken = true;
     kit_note(&r->notes, CELLAR_LOG_ERROR, at, "", "%s", what);
-}
-
-static void kit_skip_blanks(kit_value *v)
-{
-    while (v->at < v->len && kit_is_blank(v->p[v->at])) { v->at++; }
 }
 
 /* Skip blanks. Return whether the rest of the line is nothing or a comment. */
@@ -375,9 +369,9 @@ static cellar_err kit_policy_parse(kit_policy_reader *r, const char *text, size_
         kit_note(&r->notes, CELLAR_LOG_ERROR, 0, "", "larger than 1 MiB");
         return CELLAR_E_CONFIG;
     }
-    r->cap = 1;
-    for (size_t i = 0; i < len && r->cap < POLICY_RULES_MAX; i++) { r->cap += text[i] == '\n'; }
-    const size_t room = r->cap * sizeof *r->rules;
+    size_t lines = 1;
+    for (size_t i = 0; i < len && lines < POLICY_RULES_MAX; i++) { lines += text[i] == '\n'; }
+    const size_t room = lines * sizeof *r->rules;
     unsigned char *block = base_block_new(NULL, room + len + 1);
     if (block == NULL) { return CELLAR_E_NOMEM; }
     r->rules = (cellar_policy_rule *)(void *)block;

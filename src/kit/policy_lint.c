@@ -11,7 +11,6 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "kit/ascii.h"
 #include "policy/policy_table.h"
 
 BASE_SIZE_BEGIN

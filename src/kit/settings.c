@@ -14,7 +14,6 @@
 #include "base/memory_limit.h"
 #include "base/num.h"
 #include "base/text.h"
-#include "kit/ascii.h"
 #include "kit/settings_list.h"
 #include "kit/text.h"
 
@@ -154,7 +153,7 @@ static const char *kit_value_text(const kit_setting *r, const kit_value *v, cell
 /* Take one mark of a dictionary, if it is the next one. */
 static bool kit_mark(kit_value *v, char mark)
 {
-    while (v->at < v->len && kit_is_blank(v->p[v->at])) { v->at++; }
+    kit_skip_blanks(v);
     const bool there = v->at < v->len && v->p[v->at] == mark;
     v->at += there;
     return there;
@@ -193,7 +192,7 @@ static const char *kit_value_routes(kit_value *v, char *out)
         if (!kit_mark_text(v, &out) || (nested && !kit_mark(v, '}'))) { return why; }
     }
     *out = '\0';
-    while (v->at < v->len && kit_is_blank(v->p[v->at])) { v->at++; }
+    kit_skip_blanks(v);
     return v->at == v->len ? NULL : why;
 }
 
@@ -329,7 +328,7 @@ static const char *kit_line_value(const char *line, size_t len, size_t *at,
     if (i < len && (line[i] == '"' || line[i] == '\'')) {
         kit_value v = { line, len, i, false };
         const char *why = kit_quoted(&v, false, out, CELLAR_SETTINGS_PATH_MAX, out_len);
-        while (why == NULL && v.at < len && kit_is_blank(line[v.at])) { v.at++; }
+        if (why == NULL) { kit_skip_blanks(&v); }
         if (why == NULL && v.at < len && line[v.at] != '#') {
             why = "only a comment may follow the quote";
         }

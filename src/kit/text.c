@@ -11,7 +11,6 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "kit/ascii.h"
 
 #define KIT_NOTE_BYTES 512u
 #define KIT_SOURCE_BYTES 200 /* of the file name in a note */

@@ -9,6 +9,7 @@
 
 #include "base/port.h"
 #include "cellar_kit.h"
+#include "kit/ascii.h"
 
 #define KIT_NOTES_MAX 100u /* of each level that are reported */
 
@@ -39,6 +40,10 @@ typedef struct kit_value {
     bool seconds;  /* of a name of the documents: a number without unit is a time in seconds */
 } kit_value;
 
+BASE_INLINE void kit_skip_blanks(kit_value *v)
+{
+    while (v->at < v->len && kit_is_blank(v->p[v->at])) { v->at++; }
+}
 /* Decode the text in quotes at the cursor, up to `cap` bytes. hex: \n and \xHH are escapes, too.
  * Without an error the cursor is behind the closing quote. */
 CELLAR_PRIVATE const char *kit_quoted(kit_value *v, bool hex, char *out, size_t cap,
