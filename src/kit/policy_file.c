@@ -37,36 +37,32 @@ typedef enum kit_policy_type {
     KIT_IS_TIME, KIT_IS_JITTER, KIT_IS_PRIORITY, KIT_IS_QUOTA, KIT_IS_FLAG, KIT_IS_TEXT
 } kit_policy_type;
 
-#define KIT_IN_SET 1u
-#define KIT_IN_RULE 2u
-
 typedef struct kit_policy_word {
     const char *name;
     uint16_t offset; /* of its field */
-    uint8_t type, where;
+    uint8_t type;
 } kit_policy_word;
-#define KIT_WORD(name, field, type, where) \
-    { name, (uint16_t)offsetof(cellar_policy_rule, field), type, where }
+#define KIT_WORD(name, field, type) { name, (uint16_t)offsetof(cellar_policy_rule, field), type }
 
 static const kit_policy_word kit_policy_words[] = {
-    KIT_WORD("default_ttl", ttl_ms, KIT_IS_TIME, KIT_IN_SET),
-    KIT_WORD("ttl", ttl_ms, KIT_IS_TIME, KIT_IN_RULE),
-    KIT_WORD("ttl_max", ttl_max_ms, KIT_IS_TIME, KIT_IN_RULE),
-    KIT_WORD("idle", idle_ms, KIT_IS_TIME, KIT_IN_SET | KIT_IN_RULE),
-    KIT_WORD("max_age", max_age_ms, KIT_IS_TIME, KIT_IN_SET | KIT_IN_RULE),
-    KIT_WORD("negative", negative_ttl_ms, KIT_IS_TIME, KIT_IN_SET | KIT_IN_RULE),
-    KIT_WORD("stale", stale_ms, KIT_IS_TIME, KIT_IN_SET | KIT_IN_RULE),
-    KIT_WORD("refresh", refresh_ms, KIT_IS_TIME, KIT_IN_SET | KIT_IN_RULE),
-    KIT_WORD("jitter", jitter_pct, KIT_IS_JITTER, KIT_IN_SET | KIT_IN_RULE),
-    KIT_WORD("priority", priority, KIT_IS_PRIORITY, KIT_IN_RULE),
-    KIT_WORD("quota", quota_min_pct, KIT_IS_QUOTA, KIT_IN_SET | KIT_IN_RULE),
-    KIT_WORD("no_l2", no_l2, KIT_IS_FLAG, KIT_IN_SET | KIT_IN_RULE),
-    KIT_WORD("separator", separator, KIT_IS_TEXT, KIT_IN_SET),
-    KIT_WORD("loader", loader, KIT_IS_TEXT, KIT_IN_RULE),
-    KIT_WORD("class", ttl_class, KIT_IS_TEXT, KIT_IN_RULE),
-    KIT_WORD("tags", tags, KIT_IS_TEXT, KIT_IN_RULE),
-    KIT_WORD("prefix", prefix, KIT_IS_TEXT, KIT_IN_SET),
-    KIT_WORD("at", at, KIT_IS_TEXT, KIT_IN_RULE),
+    KIT_WORD("default_ttl", ttl_ms, KIT_IS_TIME), /* in place of ttl in a `set` line */
+    KIT_WORD("ttl", ttl_ms, KIT_IS_TIME),
+    KIT_WORD("ttl_max", ttl_max_ms, KIT_IS_TIME),
+    KIT_WORD("idle", idle_ms, KIT_IS_TIME),
+    KIT_WORD("max_age", max_age_ms, KIT_IS_TIME),
+    KIT_WORD("negative", negative_ttl_ms, KIT_IS_TIME),
+    KIT_WORD("stale", stale_ms, KIT_IS_TIME),
+    KIT_WORD("refresh", refresh_ms, KIT_IS_TIME),
+    KIT_WORD("jitter", jitter_pct, KIT_IS_JITTER),
+    KIT_WORD("priority", priority, KIT_IS_PRIORITY),
+    KIT_WORD("quota", quota_min_pct, KIT_IS_QUOTA),
+    KIT_WORD("no_l2", no_l2, KIT_IS_FLAG),
+    KIT_WORD("separator", separator, KIT_IS_TEXT),
+    KIT_WORD("loader", loader, KIT_IS_TEXT),
+    KIT_WORD("class", ttl_class, KIT_IS_TEXT),
+    KIT_WORD("tags", tags, KIT_IS_TEXT),
+    KIT_WORD("prefix", prefix, KIT_IS_TEXT),
+    KIT_WORD("at", at, KIT_IS_TEXT),
 };
 #define KIT_POLICY_WORDS (sizeof kit_policy_words / sizeof kit_policy_words[0])
 
@@ -98,12 +94,19 @@ typedef struct kit_policy_reader {
     cellar_policy_rule rule; /* of the line */
 } kit_policy_reader;
 
-#define KIT_SHOWN(p, len) (int)BASE_MIN(len, (size_t)40), p
-
 static void kit_policy_wrong(kit_policy_reader *r, size_t at, const char *what)
 {
     r->broken = true;
     kit_note(&r->notes, CELLAR_LOG_ERROR, at, "", "%s", what);
+}
+
+/* Refuse a part of the line. name: its kind. */
+static void kit_policy_refuse(kit_policy_reader *r, size_t at, const char *name, const char *p,
+                              size_t len, const char *what)
+{
+    r->broken = true;
+    kit_note(&r->notes, CELLAR_LOG_ERROR, at, "", "%s \"%.*s\": %s", name,
+             (int)BASE_MIN(len, (size_t)40), p, what);
 }
 
 /* Skip blanks. Return whether the rest of the line is nothing or a comment. */
@@ -216,20 +219,17 @@ static const char *kit_policy_put(kit_policy_reader *r, const kit_policy_word *w
 static void kit_policy_option(kit_policy_reader *r, const char *name, size_t len, kit_value *v,
                               bool valued)
 {
-    const unsigned where = r->rule.kind == CELLAR_POLICY_SET ? KIT_IN_SET : KIT_IN_RULE;
+    const size_t hidden = r->rule.kind == CELLAR_POLICY_SET ? 1 : 0; /* ttl, or default_ttl */
     const cellar_policy_rule before = r->rule;
     const kit_policy_word *w = NULL;
     const size_t at = (size_t)(name - r->line.p);
     for (size_t i = 0; i < KIT_POLICY_WORDS; i++) {
-        if ((kit_policy_words[i].where & where) != 0 &&
-            kit_word_is(name, len, kit_policy_words[i].name)) {
+        if (i != hidden && kit_word_is(name, len, kit_policy_words[i].name)) {
             w = &kit_policy_words[i];
         }
     }
     if (w == NULL) {
-        r->broken = true;
-        kit_note(&r->notes, CELLAR_LOG_ERROR, at, "", "unknown option \"%.*s\"",
-                 KIT_SHOWN(name, len));
+        kit_policy_refuse(r, at, "option", name, len, "there is no such option");
         return;
     }
     const bool flag = w->type == KIT_IS_FLAG;
@@ -240,9 +240,7 @@ static void kit_policy_option(kit_policy_reader *r, const char *name, size_t len
     if (wrong == NULL) { wrong = policy_rule_check(&r->rule, &r->no_memory); }
     if (wrong == NULL) { return; }
     r->rule = before; /* the next option is checked without this one */
-    r->broken = true;
-    kit_note(&r->notes, CELLAR_LOG_ERROR, at, "", "%s \"%.*s\": %s", w->name,
-             KIT_SHOWN(v->p, v->len), wrong);
+    kit_policy_refuse(r, at, w->name, v->p, v->len, wrong);
 }
 
 static void kit_policy_options(kit_policy_reader *r)
@@ -294,9 +292,7 @@ static void kit_policy_pattern(kit_policy_reader *r)
     if (!kit_policy_text(r, &r->rule.pattern, &len)) { return; }
     const char *wrong = policy_rule_check(&r->rule, &r->no_memory);
     if (wrong == NULL) { return; }
-    r->broken = true;
-    kit_note(&r->notes, CELLAR_LOG_ERROR, at, "", "pattern \"%.*s\": %s",
-             KIT_SHOWN(r->rule.pattern, len), wrong);
+    kit_policy_refuse(r, at, "pattern", r->rule.pattern, len, wrong);
     r->rule.pattern = "*"; /* options are checked without this pattern */
 }
 
@@ -333,9 +329,8 @@ static void kit_policy_line(void *ctx, const char *line, size_t len)
     const size_t word = r->line.at - at;
     while (kind < 5 && !kit_word_is(line + at, word, kinds[kind])) { kind++; }
     if (kind == 5) {
-        kit_note(&r->notes, CELLAR_LOG_ERROR, at, "",
-                 "\"%.*s\" must be [name], set, key, glob, deny or no_l2",
-                 KIT_SHOWN(line + at, word));
+        kit_policy_refuse(r, at, "word", line + at, word,
+                          "must be [name], set, key, glob, deny or no_l2");
         return;
     }
     if (r->section == NULL) {
