@@ -792,6 +792,7 @@ static void expect_closed(cellar *v)
     T_EQ_I64(cellar_version_increment(v, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_version_set(v, 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_enable(v, true), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_policy_set(v, NULL, 0), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_ttl_class_find(v, "x", &number), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_get(v, "k", 1, buf, 8, &len), CELLAR_E_CLOSED);
     cellar_get_opts g = cellar_get_opts_default();

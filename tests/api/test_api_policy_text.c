@@ -258,7 +258,7 @@ static unsigned long reloads(cellar *c, const char *result)
 static void metric_counts_files_that_the_reader_refuses(void)
 {
     char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 16];
-    cellar *c = api_open(4 << 20);
+    cellar *c = api_open(4 << 20), *v = NULL;
     cellar_policy_rule wrong = cellar_policy_rule_default();
     t_folder(folder);
     (void)snprintf(path, sizeof path, "%s/p", folder);
@@ -272,7 +272,11 @@ static void metric_counts_files_that_the_reader_refuses(void)
     T_CHECK(reloads(c, "ok") == 1 && reloads(c, "error") == 2);
     T_EQ_I64(cellar_policy_set(c, &wrong, 1), CELLAR_E_CONFIG);
     T_CHECK(reloads(c, "ok") == 1 && reloads(c, "error") == 3);
+    T_EQ_I64(cellar_namespace_open(c, "a", NULL, &v), CELLAR_OK);
     api_shut(c);
+    T_EQ_I64(cellar_policy_reload(v, path, NULL, NULL), CELLAR_E_CONFIG); /* nothing to count in */
+    T_EQ_I64(cellar_policy_reload(v, "tests/data/s4.policy", NULL, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
     t_wipe(folder);
 }
 
