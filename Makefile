@@ -4,7 +4,7 @@
 #
 # PICTURE    src/*/*.c -> build/<variant>/{lib,dbg,sim,cli}/*.o -> libcellar.a .so, cellar, tests
 #            include/*.h + SRC -> dist/cellar.h, .c, dist/cellar_all.h, .c (the drop-in)
-# FILES      src/tools/mk/: optional.mk (mimalloc, liblz4, SQLite), remote.mk (the remote tier),
+# FILES      src/tools/mk/: optional.mk (mimalloc, liblz4, SQLite, OpenSSL), remote.mk (the remote tier),
 #            dropin.mk (drop-in, man pages, dist), install.mk, test.mk, check.mk (form, sanitizers, models, matrix), bench.mk
 # VARIANT    A checksum of compiler and flags names the build folder. A changed flag therefore
 #            never mixes with stale objects. build/cellar and its like link to the latest variant.
@@ -13,6 +13,7 @@
 #            SAN=address|undefined|thread (or a list with commas)   MIMALLOC=off|shared|object
 #            LZ4=off|shared   SQLITE3=off|shared   T=name one test   SEED=n|random   AUDIT=1
 #            REMOTE=1 with the remote tier (needs libhiredis-dev)
+#            TLS=1 with TLS in the program and the remote tier (needs libssl-dev)
 #            V=1 shows commands   DEPS=off|print   STATIC=1
 # NEEDS      make, a C compiler, sh, awk, sed; src/tools/deps.sh probes everything else.
 
@@ -20,7 +21,7 @@
 # file that is missing here.
 SRC_BASE  = err text opts fault futex hash sha256 random hot_keys thread_record user_callback fd sigbus sync \
             mem clock tsc_clock timezone seqlock table glob log vfs pages pack pool open_error net \
-            float_text process memory_limit
+            float_text process memory_limit service
 SRC_STATS = counters hist text
 SRC_L1    = record judge pin_slots cap segment quota_count large_list large_alloc retire index \
             index_grow unlink ghost scan quota cap_evict policy_select request_sample evict read room pin \
@@ -30,7 +31,7 @@ SRC_L2    = format admission progress mapped_read health index tombstone_filter 
             namespaces invalidations group_commit index_rebuild meta write read value reopen visit move reclaim \
             image index_snapshot resize sync recovery_slot recovery_place recovery_chain recovery \
             geometry worker owner_images files forked stat check open
-SRC_FLIGHT = bytes table wait lease invalidate fork flight
+SRC_FLIGHT = table wait lease invalidate fork flight
 SRC_LIMIT = rule ring table overrides calendar slots convert decide run quick call change chain \
             permits preset snapshot tick stat text open check
 SRC_LOCK  = record tick lock many stat open
@@ -39,10 +40,9 @@ SRC_CACHE = talk error handle explain_record generation stamp write_order shared
             delete touch increment get get_with get_alloc pin many delete_pattern explain \
             hot_keys scan clear
 SRC_POLICY = policy_table policy
-SRC_LOADING = breaker_calls load_plan buf update delete_with loader_api job load_call \
-              load_publish load_look load_acquire load_shared load_leader refresh load load_bulk \
-              lease object tier_answer
-SRC_STORE = version bloom_persist options settings l2_tier l2_tier_none policy_set namespace \
+SRC_LOADING = breaker_calls load_plan buf update delete_with loader_api job load_call load_look \
+              load_shared load_lead refresh load load_bulk lease object
+SRC_STORE = version bloom_persist options settings l2_tier policy_set namespace \
             maintenance option charge stat check metrics dump fork tier_attach tier_table store
 SRC_WORK  = ticker cron sched calls open batch batch_calls batch_open behind bus_topic bus_message bus_copy \
             bus_journal bus_group bus_stat bus_list bus_task bus_member bus_publish \
@@ -57,7 +57,7 @@ SRC_RESP  = reply queue key_list channel trace command parse client room value s
             cmd_channel cmd_work cmd_limit cmd_bloom cmd_script table stat listen http admin serve loop \
             finish open
 MODULES  := base stats l1 l2 flight bloom breaker limit lock wheel \
-            cache policy loading store extras work kit resp
+            cache policy loading store extras work kit tls resp
 SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
             $(SRC_L2:%=src/l2/%.c) $(SRC_FLIGHT:%=src/flight/%.c) \
             src/bloom/filter.c src/breaker/breaker.c \
@@ -65,16 +65,16 @@ SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=s
             $(SRC_CACHE:%=src/cache/%.c) $(SRC_POLICY:%=src/policy/%.c) \
             $(SRC_LOADING:%=src/loading/%.c) $(SRC_STORE:%=src/store/%.c) \
             $(SRC_EXTRAS:%=src/extras/%.c) \
-            $(SRC_WORK:%=src/work/%.c) $(SRC_KIT:%=src/kit/%.c) $(SRC_RESP:%=src/resp/%.c)
+            $(SRC_WORK:%=src/work/%.c) $(SRC_KIT:%=src/kit/%.c) src/tls/tls.c $(SRC_RESP:%=src/resp/%.c)
 # The guests: parts over the cache. libcellar and dist/cellar_all.c have them, dist/cellar.c has
 # not, nor what src/base has for them alone. slow_packaging_pairs.sh compares with the includes.
-GUESTS     = wheel work kit resp
+GUESTS     = wheel work kit tls resp
 GUEST_BASE = sha256 net float_text process memory_limit
 SRC_GUESTS = $(foreach g,$(GUESTS),$(filter src/$(g)/%,$(SRC))) $(GUEST_BASE:%=src/base/%.c)
 # The remote tier, in floor order. No part of SRC: libcellar and both pairs do not have it.
-SRC_REMOTE = hash config memory wire resolve reason key form ticket flight marker handshake \
-             subscriber state link share lease limit lock script control pending get raw put \
-             coherence attach stat open
+SRC_REMOTE = config memory wire resolve reason key form ticket flight marker handshake \
+             subscriber state sentinel link share lease limit lock script control pending get \
+             put coherence attach stat open
 REMOTE_SRC := $(SRC_REMOTE:%=src/remote/%.c)
 CLI      := $(wildcard src/cli/*.c)
 # The public headers in the order in which the header of a pair folds them: of the cache, of the
@@ -116,7 +116,7 @@ MK       := src/tools/mk
 include $(MK)/optional.mk
 
 VARIANT := $(shell { $(CC) --version 2>&1 | head -n 1; echo '$(CC) $(CPP_OWN) $(CPPFLAGS) $(C_OWN) \
-             $(CFLAGS) $(SAN_FLAGS) $(LDFLAGS) $(LDLIBS) $(MIMALLOC) $(LZ4) $(SQLITE3) \
+             $(CFLAGS) $(SAN_FLAGS) $(LDFLAGS) $(LDLIBS) $(MIMALLOC) $(LZ4) $(SQLITE3) $(HAVE_TLS) \
              $(DROPIN) $(STATIC)'; } | \
              cksum | cut -d' ' -f1)
 B       := build/$(VARIANT)
@@ -141,17 +141,19 @@ SOURCE_ID := $(VERSION)$(if $(COMMIT), $(COMMIT))
 OBJ_LIB  = $(SRC:src/%.c=$(B)/lib/%.o)
 OBJ_DBG  = $(SRC:src/%.c=$(B)/dbg/%.o)
 OBJ_SIM  = $(foreach m,$(MODULES),$(B)/sim/$(m).o)
-# Three files are compiled a second time, with the libraries that optional.mk found.
-OBJ_WITH = $(foreach o,$(OBJ_LIB),$(if $(filter base/pack work/journal,$(o:$(B)/lib/%.o=%)),\
+# Four files are compiled a second time, with the libraries that optional.mk found. libcellar never
+# has OpenSSL: its tls.o is the one that refuses.
+OBJ_WITH = $(foreach o,$(OBJ_LIB),$(if $(filter base/pack work/journal tls/tls,$(o:$(B)/lib/%.o=%)),\
              $(o:$(B)/lib/%=$(B)/with/%),$(o)))
 OBJ_MI   = $(if $(filter off,$(MIMALLOC)),$(OBJ_WITH),\
              $(patsubst $(B)/lib/base/mem.o,$(B)/mi/base/mem.o,$(OBJ_WITH)))
 OBJ_SO   = $(if $(filter shared,$(MIMALLOC)),$(OBJ_MI),$(OBJ_WITH))
+OBJ_CORE = $(OBJ_SO:$(B)/with/tls/%=$(B)/lib/tls/%)
 OBJ_CLI  = $(CLI:src/%.c=$(B)/cli/%.o)
 # `cellar replay`: a command of the program, and with bench/replay/main.c a program of its own.
 OBJ_REPLAY = $(patsubst bench/%.c,$(B)/cli/bench/%.o,$(filter-out %/main.c,$(wildcard bench/replay/*.c)))
 OBJ_BOTH = $(filter-out $(B)/cli/cli/main.o,$(OBJ_CLI)) $(OBJ_REPLAY) $(B)/cli/quick.o
-ID_SRC  := $(shell grep -l CELLAR_SOURCE_ID $(SRC) 2>/dev/null)
+ID_SRC  := $(shell grep -l CELLAR_SOURCE_ID $(SRC) $(CLI) 2>/dev/null)
 ID       = $(if $(filter $(ID_SRC) $(ID_SIM:.o=.c),$<),-DCELLAR_SOURCE_ID='"$(SOURCE_ID)"')
 ID_SIM   = $(foreach m,$(MODULES),$(if $(filter src/$(m)/%,$(ID_SRC)),$(B)/sim/$(m).o))
 SO       = libcellar.so.$(VERSION)
@@ -169,7 +171,7 @@ $(B)/.uthash:
 	  $(CC) $(CPP_OWN) $(CPPFLAGS) -E -x c - >/dev/null 2>&1 && : >$@ || { \
 	  echo 'uthash.h is missing: install the package uthash-dev (as root: make deps), or give' \
 	    'UTHASH_DIR=the folder that has it' >&2; exit 2; }
-$(foreach k,lib mi dbg,$(ID_SRC:src/%.c=$(B)/$(k)/%.o)) $(ID_SIM): build/source-id
+$(foreach k,lib mi dbg cli,$(ID_SRC:src/%.c=$(B)/$(k)/%.o)) $(ID_SIM): build/source-id
 $(B)/lib/%.o: src/%.c | $(B)/.uthash
 	$(say) CC $*
 	$(Q)mkdir -p $(@D)
@@ -197,7 +199,7 @@ $(OBJ_SIM): $(B)/sim/%.o: $(B)/sim/%.c | $(B)/.uthash
 $(B)/cli/%.o: src/%.c | $(B)/.uthash
 	$(say) CC $*
 	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) -c -o $@ $<
+	$(Q)$(COMPILE) $(ID) -c -o $@ $<
 
 # The archive is one object, and its hidden names are local: a `base_alloc` of the host and that of
 # the library must not meet.
@@ -218,11 +220,11 @@ $(B)/libcellar.map: src/tools/symbols.txt include/cellar.h
 	  /^[a-z]/ && !/^cellar_remote_/ { print "    " $$1 ";" } END { print "local:\n    *;\n};" }' $< >$@
 # The shared library may use mimalloc: libc comes first in lookup order, so the host keeps its
 # malloc. The archive never uses mimalloc: that would replace malloc in the program that links it.
-$(B)/$(SO): $(OBJ_SO) $(B)/libcellar.map
+$(B)/$(SO): $(OBJ_CORE) $(B)/libcellar.map
 	$(say) LD $@
 	$(Q)$(LINK) -shared -Wl,-soname,libcellar.so.$(ABI) $(if $(SAN),,-Wl$(comma)-z$(comma)defs) \
 	  -Wl,-z,nodelete -Wl,-z,relro,-z,now -Wl,--version-script=$(B)/libcellar.map -o $@ \
-	  $(OBJ_SO) $(MI_LIBS) $(WITH_LIBS) $(LDLIBS)
+	  $(OBJ_CORE) $(MI_LIBS) $(filter-out $(TLS_LIBS),$(WITH_LIBS)) $(LDLIBS)
 $(B)/cellar: $(B)/cli/cli/main.o $(OBJ_BOTH) $(OBJ_MI) $(MI_OBJ)
 	$(say) LD $@
 	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(WITH_LIBS) -lm $(LDLIBS)

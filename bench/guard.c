@@ -284,7 +284,7 @@ static uint32_t guard_run(const guard_key *key)
 {
     const uint32_t ran = guard_ran;
     return cellar_task_submit(guard_pool, guard_name, key, 16, NULL, NULL) == CELLAR_OK &&
-           cellar_pool_tick(guard_pool, GUARD_LONG_US, NULL) == CELLAR_OK && guard_ran == ran + 1;
+           cellar_tick(guard_pool, GUARD_LONG_US, NULL) == CELLAR_OK && guard_ran == ran + 1;
 }
 
 /* set_through ends before its first segment is full: the writes of a full one differ with the speed

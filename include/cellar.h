@@ -202,7 +202,7 @@ struct cellar_tuning_opts;
 /* Load the value of a key; see cellar_load.h. `load` is valid until the function returns. */
 typedef cellar_err (*cellar_loader_fn)(struct cellar_load *load, const void *key, size_t key_len,
                                        void *ctx);
-/* Load many keys in one call and report each by its index; see cellar_load_item_value. */
+/* Load many keys in one call and report each by its index; see cellar_load_select. */
 typedef cellar_err (*cellar_loader_many_fn)(struct cellar_load *load, const cellar_bytes *keys,
                                             size_t key_count, void *ctx);
 /* Return the next key: OK with `*key`, valid until the next call; MISS after the last key; a
@@ -424,6 +424,7 @@ CELLAR_API cellar_err cellar_contains(cellar *c, const void *key, size_t key_len
 #define CELLAR_DURABLE         0x0040u /* survive a power cut; E_IO: stored in memory only        */
 #define CELLAR_NO_L2           0x0080u /* never write this entry to disk; not with DURABLE        */
 #define CELLAR_REPLACE         0x0100u /* cellar_update: tags, user_flags of the old value end    */
+#define CELLAR_NO_STORE        0x0200u /* cellar_load_opts_set alone: return it, do not store it  */
 
 typedef struct cellar_set_opts {
     size_t   struct_size;       /* set by cellar_set_opts_default()                               */
@@ -431,7 +432,8 @@ typedef struct cellar_set_opts {
     int64_t  idle_ms;           /* maximum time without use. Default 0: the namespace             */
     int64_t  max_age_ms;        /* maximum age of an entry with idle time. Default 0: namespace   */
     int64_t  stale_ms;          /* stale window after the TTL. Default 0: the namespace           */
-                                /* idle_ms and stale_ms: to 2^32 - 1                              */
+                                /* idle_ms and stale_ms: to 2^32 - 1, or CELLAR_TTL_NONE: none,   */
+                                /* also in a namespace that has one                               */
     uint64_t if_version;        /* with ONLY_IF_VERSION; from cellar_entry_info.version           */
     uint64_t *new_version;      /* receives a version of the new entry; optional                  */
     const cellar_bytes *tags;   /* 1..CELLAR_TAG_MAX bytes each; copied; they replace the old     */

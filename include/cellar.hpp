@@ -192,7 +192,7 @@ cellar_err guarded(std::exception_ptr *thrown, cellar_err otherwise, Body &&body
     return code;
 }
 
-/* A loader takes the key, or the key and the load for calls like cellar_load_set_ttl. */
+/* A loader takes the key, or the key and the load for calls like cellar_load_opts_set. */
 template <class F>
 inline constexpr bool takes_load = std::is_invocable_v<F &, std::string_view, cellar_load *>;
 template <class F>
@@ -837,7 +837,9 @@ public:
     std::optional<lock> try_acquire(std::string_view key, const cellar_lock_opts *o = nullptr)
     {
         lock l;
-        const cellar_err e = cellar_lock_try(t_, key.data(), key.size(), o, &l.l_);
+        cellar_lock_opts no_wait = o != nullptr ? *o : cellar_lock_opts_default();
+        no_wait.flags |= CELLAR_LOCK_NO_WAIT;
+        const cellar_err e = cellar_lock_acquire(t_, key.data(), key.size(), &no_wait, &l.l_);
         if (e == CELLAR_E_BUSY) { return std::nullopt; }
         check(e);
         l.t_ = t_;

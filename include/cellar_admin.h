@@ -62,8 +62,8 @@ typedef void    (*cellar_free_fn)(void *block, size_t size, void *ctx); /* size 
 typedef void    (*cellar_log_fn)(cellar_log_level level, const char *module, cellar_err code,
                                  const char *text, void *ctx);
 
-/* What the host program provides to a store, a limiter or a lock table. Limiters use name, alloc,
- * free, log and log_level; lock tables use name and clock; both ignore the other fields. */
+/* What the host program provides to an object. Limiters use name, alloc, free, log and log_level;
+ * lock tables use name and clock. Each open checks all fields. */
 typedef struct cellar_host_opts {
     size_t   struct_size;       /* set by cellar_host_opts_default()                              */
     const char *name;           /* label in metrics, 0..64 bytes, copied. Default ""              */
@@ -130,7 +130,8 @@ CELLAR_STRUCT(cellar_tuning_opts, no_advisor);
     X(STALE_MS, 10, NAMESPACE, "ms", "default stale window; 0 = of the store") \
     X(L2_BYTES, 11, STORE, "bytes", "size of all files of the disk tier; 0 = none") \
     X(NAMESPACE_MAX_ENTRIES, 12, NAMESPACE, "entries", "its bound; 0 = none; shrinking evicts") \
-    X(L2_CLOSE_MS, 13, STORE, "ms", "limit of writing memory to disk in cellar_close; 0 = 5,000")
+    X(L2_CLOSE_MS, 13, STORE, "ms", "limit of writing memory to disk in cellar_close; 0 = 5,000") \
+    X(ENABLED, 14, NAMESPACE, "0 or 1", "0: gets miss, sets and increments return DISABLED")
 
 typedef enum cellar_option {
 #define CELLAR_OPTION_ENUM(name, number, scope, unit, help) CELLAR_OPT_##name = number,
@@ -151,6 +152,8 @@ typedef enum cellar_option {
  *          L2_BYTES, which loses nothing but the oldest entries: E_RANGE (too small for segments
  *          of this store, or over 16 times the size at open), E_SPACE (the disk is full), E_IO,
  *          E_BUSY (another resize runs), E_UNSUPPORTED (no disk tier)
+ *          ENABLED 0: deletes and clears still work, so that no old value is served later; calls
+ *          that already run use the former state.
  *          NAMESPACE_MAX_ENTRIES, to 2^32 - 1: E_NOMEM, E_SPACE (no memory for its list; then the
  *          namespace has no bound)
  * thread:  any; of concurrent changes of one option one takes effect
@@ -171,15 +174,6 @@ CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t
  *     int64_t bytes;
  *     cellar_option_get(c, CELLAR_OPT_MEMORY_BYTES, &bytes);                                     */
 CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t *value);
-
-/* Switch a namespace on or off. In a disabled namespace gets miss, sets and increments return
- * DISABLED and store nothing. Deletes and clears still work, so that no old value is served later.
- * in:      the namespace
- * returns: OK; E_INVAL
- * thread:  any; calls that already run use the old state
- * cost:    O(1)
- * example: cellar_enable(c, false);                                                              */
-CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled);
 
 /* ---- Key policies ---------------------------------------------------------------------------- */
 
@@ -274,34 +268,44 @@ CELLAR_API cellar_err cellar_policy_set(cellar *c, const cellar_policy_rule *rul
 
 /* Count memory of the host in the budget of the store, so that one number bounds both. Entries are
  * evicted for it, as for a value. cellar_resp_open charges its requests and replies so.
- * in:      any handle of the store; bytes
- * returns: OK; E_SPACE (not free, and not to be freed: pinned or charged; nothing changed)
+ * cellar_close gives back the rest.
+ * in:      any handle of the store; bytes; below 0: give back so many, in any parts
+ * returns: OK; E_SPACE (not free, and not to be freed: pinned or charged), E_INVAL (more to give
+ *          back than were charged); nothing changed
  * thread:  any; listeners may run inside
  * cost:    O(1) and the evictions; charge in chunks
  * example: if (cellar_memory_charge(c, 1 << 20) == CELLAR_OK) buf = malloc(1 << 20);             */
-CELLAR_API cellar_err cellar_memory_charge(cellar *c, uint64_t bytes);
-
-/* Give back bytes of cellar_memory_charge. cellar_close gives back the rest.
- * in:      any handle of the store; bytes, in any parts
- * returns: OK; E_INVAL (more than were charged; nothing changed)
- * thread:  any
- * cost:    O(1)
- * example: cellar_memory_uncharge(c, 1 << 20);                                                   */
-CELLAR_API cellar_err cellar_memory_uncharge(cellar *c, uint64_t bytes);
+CELLAR_API cellar_err cellar_memory_charge(cellar *c, int64_t bytes);
 
 /* ---- Maintenance and checks ------------------------------------------------------------------ */
 
-/* Run due background work: expire entries, commit pages ahead, shrink the index. With no_threads
- * also the work of the disk tier: pending writes, index rebuild, free segments.
- * in:      any handle of the store; budget_us 0 = one bounded step
- * out:     *expired the entries that this call freed because they were due; optional
+/* Run the due work of an object:
+ *     a store       expires entries, commits pages ahead, shrinks the index. With no_threads also
+ *                   the work of the disk tier: pending writes, index rebuild, free segments
+ *     a limiter     clears idle keys of sliding windows, ends expired permits, moves the origin of
+ *                   time once a year, writes a snapshot that is due
+ *     a lock table  reports lost locks of keys that no call asks for, drops keys without an owner,
+ *                   returns memory
+ *     a pool, scheduler, refresher, batcher, bus  queues what is due. With no_threads also runs it;
+ *                   a function that exceeds budget_us ends normally
+ * Limiters with sliding windows, concurrency rules or snapshots, and lock tables, want a tick a
+ * second. The others start a thread for it, unless no_threads is set.
+ * in:      object: what cellar_open, cellar_namespace_open, cellar_limiter_open, cellar_locks_open,
+ *          cellar_pool_open, cellar_scheduler_open, cellar_refresher_open, cellar_batcher_open or
+ *          cellar_bus_open gave; budget_us 0 = one bounded step. Limiters and lock tables ignore it
+ * out:     *wait_ms: time until the next call, 0 with PENDING, INT64_MAX: nothing will be due;
+ *          optional. Of a store at most 500, and 20 while it has a tier or a load runs
  * returns: OK (nothing that was due at the call is left); PENDING (the time ran out, or another
- *          thread does the work: call again). In a listener OK also while another tick runs
- * thread:  any; listeners may run inside
- * cost:    budget_us plus one bounded step at most: 64 entries or dead blocks, or one huge page,
- *          for which the kernel copies 2 MiB
+ *          thread does the work: call again); E_INVAL, E_CLOSED, E_FORKED, E_UNSUPPORTED (the
+ *          object has no work); of a limiter the codes of its snapshot. In a listener of a store OK
+ *          also while another tick runs
+ * thread:  any; listeners, watchers and, with no_threads, functions of the program run inside
+ * cost:    budget_us plus one bounded step at most: of a store 64 entries or dead blocks, or one
+ *          huge page, for which the kernel copies 2 MiB. A limiter: at most 16 regions of 4,096
+ *          slots and 16,384 permits; a snapshot O(slots). A lock table: O(its keys), with one of 64
+ *          stripes locked at a time. The others: O(what is due)
  * example: while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {}                               */
-CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expired);
+CELLAR_API cellar_err cellar_tick(void *object, uint64_t budget_us, int64_t *wait_ms);
 
 /* Check every invariant of every structure of the store.
  * in:      any handle of the store
@@ -311,13 +315,6 @@ CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expir
  * cost:    O(everything); holds the lock of one stripe at a time
  * example: if (cellar_integrity_check(c) != CELLAR_OK) abort();                                  */
 CELLAR_API cellar_err cellar_integrity_check(cellar *c);
-
-/* Return version and commit of the source that the library was built from.
- * returns: static text
- * thread:  any, also signal handlers
- * cost:    O(1)
- * example: puts(cellar_source_id());                                                             */
-CELLAR_API const char *cellar_source_id(void);
 
 #ifdef __cplusplus
 }

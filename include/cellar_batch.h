@@ -22,7 +22,7 @@
  * DONE    The done function of an item runs exactly once, with the verdict of the item.
  * LOSS    Items live in memory and end with the process. Each item that no flush took is counted.
  * RUNS    Flush and done functions run on threads with the default stack of the process or host
- *         option stack_bytes, or inside cellar_batcher_tick with no_threads. No lock is held. They
+ *         option stack_bytes, or inside cellar_tick with no_threads. No lock is held. They
  *         may call every function on the batcher; drain and close return E_DEADLOCK there.
  * MORE    Restrictions stand at the end of this file. */
 #ifndef CELLAR_BATCH_H
@@ -163,7 +163,7 @@ typedef struct cellar_batch_report {
 } cellar_batch_report;
 CELLAR_STRUCT(cellar_batch_report, still_running);
 
-/* Figures of a batcher; cellar_batcher_metrics_write prints the same ones. */
+/* Figures of a batcher; cellar_metrics_write prints the same ones. */
 typedef struct cellar_batcher_stats {
     size_t   struct_size;
     uint64_t added;          /* == ok + failed + replaced + abandoned + items                     */
@@ -233,19 +233,6 @@ CELLAR_API cellar_err cellar_batcher_close(cellar_batcher *b, cellar_batch_repor
 CELLAR_API cellar_err cellar_batcher_drain(cellar_batcher *b, int64_t timeout_ms,
                                            cellar_batch_report *report);
 
-/* Flush what is due. With host option no_threads the call also runs the flushes, until budget_us is
- * spent; without it the threads do.
- * in:      budget_us of the flushes; the one that exceeds it ends normally
- * out:     *wait_ms: time until the next flush, 0 with PENDING, INT64_MAX if there is none; NULL is
- *          allowed
- * returns: OK; PENDING (more is due now), E_INVAL, E_FORKED
- * thread:  any; flushes of two such calls run at the same time
- * cost:    O(groups that are due)
- * example:
- *     int64_t wait_ms;
- *     while (cellar_batcher_tick(b, 1000, &wait_ms) == CELLAR_PENDING) { }                       */
-CELLAR_API cellar_err cellar_batcher_tick(cellar_batcher *b, uint64_t budget_us, int64_t *wait_ms);
-
 /* ---- Items ---------------------------------------------------------------------------------- */
 
 /* Add an item to the batch of its group.
@@ -306,7 +293,7 @@ typedef void (*cellar_write_failed_fn)(const cellar_write *write, cellar_err err
  *          max_delay_ms, on_failure, max_attempts, queue_items (keys) and queue_bytes (keys, values
  *          and about 150 bytes for each) apply; max_bytes, workers, parallel and on_full do not.
  *          failed NULL: none
- * out:     *out: the batcher, for its figures, cellar_batcher_flush and cellar_batcher_tick; with
+ * out:     *out: the batcher, for its figures, cellar_batcher_flush and cellar_tick; with
  *          no_threads cellar_tick of the store runs the flushes, too. NULL is allowed
  * returns: OK; E_BUSY (a disk tier, or a batcher), E_LIMIT (4 tiers of the store), E_CLOSED,
  *          E_NOMEM, E_INVAL, E_UNSUPPORTED (field of a newer header): nothing changed, and
@@ -335,33 +322,6 @@ CELLAR_API cellar_err cellar_namespace_batch(cellar *ns, const cellar_batcher_co
  *     cellar_batcher_stats st = cellar_batcher_stats_default();
  *     cellar_batcher_stats_get(b, &st);                                                          */
 CELLAR_API cellar_err cellar_batcher_stats_get(cellar_batcher *b, cellar_batcher_stats *out);
-
-#ifndef CELLAR_OMIT_TEXT
-/* Write the figures of a batcher as Prometheus text, with the label batcher="name".
- * in:      buf NULL with buf_cap 0: the length only
- * out:     *text_len: length of the whole text without its final 0; NULL is allowed
- * returns: OK; E_BUFFER (the text was cut), E_INVAL
- * thread:  any
- * cost:    one short lock; no allocation
- * example:
- *     char text[4096];
- *     cellar_batcher_metrics_write(b, text, sizeof text, NULL);                                  */
-CELLAR_API cellar_err cellar_batcher_metrics_write(cellar_batcher *b, char *buf, size_t buf_cap,
-                                                   size_t *text_len);
-
-/* Write the figures of cellar_batcher_metrics_write as one JSON object.
- * "metrics" is a list of {"name", "labels", "value"}.
- * in:      as cellar_batcher_metrics_write
- * out:     as cellar_batcher_metrics_write
- * returns: as cellar_batcher_metrics_write
- * thread:  any
- * cost:    as cellar_batcher_metrics_write
- * example:
- *     char text[8192];
- *     cellar_batcher_stats_json(b, text, sizeof text, NULL);                                     */
-CELLAR_API cellar_err cellar_batcher_stats_json(cellar_batcher *b, char *buf, size_t buf_cap,
-                                                size_t *text_len);
-#endif
 
 /* RESTRICTIONS
  *   fork: in the child every call returns E_FORKED, except figures and cellar_batcher_close, which

@@ -10,18 +10,18 @@
  *     if (cellar_bus_open(NULL, &b) != CELLAR_OK) return 1;
  *     cellar_bus_group_add(b, "mail", NULL, NULL);
  *     cellar_bus_join(b, "mail", NULL, &o, NULL);
- *     cellar_bus_route(b, "user.#.mail", "mail", CELLAR_BUS_AMQP);
+ *     cellar_bus_route(b, "user.#.mail", "mail", CELLAR_BUS_AMQP, true);
  *     cellar_bus_publish(b, "user.7.mail", text, text_len, NULL);
  *     cellar_bus_close(b);
  *
  * QUEUE   A queue is a name with one or more consumer groups. Each group receives a copy of each
  *         message; copies share the bytes. Each copy goes to one member of its group.
  * MEMBER  A function that runs on threads with the default stack of the process or host option
- *         stack_bytes, or inside cellar_bus_tick with no_threads; a handle from which the program
+ *         stack_bytes, or inside cellar_tick with no_threads; a handle from which the program
  *         takes messages; or the name of a task of a pool. No lock is held while a function runs.
- * LEASE   A member has a message for visibility_ms from its delivery. After that, after
- *         cellar_bus_nack or CELLAR_BUS_RETRY, the message is delivered again, up to max_deliver
- *         times; then it is a dead letter. A handler may see a message twice.
+ * LEASE   A member has a message for visibility_ms from its delivery. After that, or after
+ *         CELLAR_BUS_RETRY, the message is delivered again, up to max_deliver times; then it is a
+ *         dead letter. A handler may see a message twice.
  * LIMITS  A group has a limit of messages and of bytes; on_full says what a publish does then.
  * SIGNALS cellar_signal_emit calls its subscribers on the thread of the caller, and queues nothing.
  * MORE    TOPICS, ORDER, LOSS, JOURNAL and restrictions stand at the end of this file. */
@@ -60,17 +60,18 @@ typedef enum cellar_bus_on_full {
     CELLAR_BUS_FULL_DROP_OLDEST = 3 /* the oldest waiting messages of this group are dropped      */
 } cellar_bus_on_full;
 
-/* Result of a member function. */
+/* Result of a member function, or of cellar_bus_settle. */
 typedef enum cellar_bus_verdict {
     CELLAR_BUS_ACK = 0,
-    CELLAR_BUS_RETRY = 1, /* deliver again after retry_ms                                         */
-    CELLAR_BUS_REJECT = 2 /* a dead letter now                                                    */
+    CELLAR_BUS_RETRY = 1,  /* deliver again; of a function: after retry_ms                        */
+    CELLAR_BUS_REJECT = 2, /* a dead letter now                                                   */
+    CELLAR_BUS_EXTEND = 3  /* a new lease; of a function: as RETRY                                */
 } cellar_bus_verdict;
 
 /* Where a message of a group is. */
 typedef enum cellar_bus_place {
     CELLAR_BUS_WAITING = 0, /* ready for a member                                                 */
-    CELLAR_BUS_DELAYED = 1, /* waits for retry_ms or the delay of a nack                          */
+    CELLAR_BUS_DELAYED = 1, /* waits after a RETRY                                                */
     CELLAR_BUS_HELD = 2     /* in hands of a member                                               */
 } cellar_bus_place;
 
@@ -85,18 +86,18 @@ typedef struct cellar_bus_header {
     const char *name, *value;
 } cellar_bus_header;
 
-/* A message. All pointers stay valid until the member function returns, or until the member acks,
- * nacks or rejects the message or leaves. */
+/* A message. All pointers stay valid until the member function returns, or until the member settles
+ * the message or leaves. */
 typedef struct cellar_bus_message {
     size_t   struct_size;
     const void *body;
     size_t   body_len;
-    const char *key;         /* of cellar_bus_publish; name of the queue after cellar_bus_send    */
+    const char *key;         /* of cellar_bus_publish                                             */
     const char *queue;
     const char *group;
     const cellar_bus_header *headers;
     uint64_t id;             /* rises with each message of the bus; equal in all groups           */
-    uint64_t delivery;       /* for cellar_bus_ack, nack and reject                               */
+    uint64_t delivery;       /* for cellar_bus_settle                                             */
     int64_t  published_ms;   /* on the clock of host                                              */
     const char *dead_queue;  /* of a dead letter: queue in which it died; else NULL               */
     cellar_bus_dead dead;
@@ -187,6 +188,8 @@ typedef struct cellar_bus_publish_opts {
     uint32_t header_count;   /* To CELLAR_BUS_HEADERS_MAX                                         */
     uint32_t priority;       /* for filters and functions; does not change the order.             */
                              /* To CELLAR_BUS_PRIORITY_MAX. Default 0                             */
+    uint32_t direct;         /* 1: the key is the name of a queue, and no route counts. Default 0 */
+    uint32_t reserved0;      /* must be 0                                                         */
     uint8_t  trace[CELLAR_BUS_TRACE_BYTES]; /* handed on, never read                              */
 } cellar_bus_publish_opts;
 CELLAR_STRUCT(cellar_bus_publish_opts, trace);
@@ -204,16 +207,16 @@ typedef struct cellar_bus_report {
 } cellar_bus_report;
 CELLAR_STRUCT(cellar_bus_report, left);
 
-/* Figures of a bus; cellar_bus_metrics_write prints the same ones. The first thirteen count since
+/* Figures of a bus; cellar_metrics_write prints the same ones. The first thirteen count since
  * the open, also for removed groups. */
 typedef struct cellar_bus_stats {
     size_t   struct_size;
     uint64_t copies;         /* messages that entered a group                                     */
     uint64_t delivered;      /* deliveries to members                                             */
     uint64_t acked;
-    uint64_t requeued;       /* returned by nack, RETRY, a lease that ended, a member that left   */
+    uint64_t requeued;       /* returned by RETRY, a lease that ended, a member that left         */
     uint64_t leases_lost;    /* of requeued and dead: the lease ended                             */
-    uint64_t late;           /* ack, nack, reject or verdict after the end of the lease           */
+    uint64_t late;           /* verdicts after the end of the lease                               */
     uint64_t dropped_new;
     uint64_t dropped_oldest;
     uint64_t dropped_removed; /* in a group when it was removed                                   */
@@ -231,7 +234,7 @@ typedef struct cellar_bus_stats {
     uint64_t journal_errors; /* commits of messages and their states that failed                  */
     uint64_t live;           /* == waiting + delayed + held                                       */
     uint64_t waiting;        /* copies ready for a member                                         */
-    uint64_t delayed;        /* copies that wait for retry_ms or the delay of a nack              */
+    uint64_t delayed;        /* copies that wait after a RETRY                                    */
     uint64_t held;           /* copies in hands of members                                        */
     uint64_t groups;
     uint64_t members;
@@ -302,8 +305,8 @@ CELLAR_API cellar_err cellar_bus_open(const cellar_bus_config *cfg, cellar_bus *
  * example: if (cellar_bus_close(b) == CELLAR_E_BUSY) puts("a function still runs");              */
 CELLAR_API cellar_err cellar_bus_close(cellar_bus *b);
 
-/* End the intake of a bus for good, and wait until its groups are empty. From the call on publish
- * and send return E_CLOSED, also those that wait for room.
+/* End the intake of a bus for good, and wait until its groups are empty. From the call on each
+ * publish returns E_CLOSED, also those that wait for room.
  * in:      timeout_ms 0: only end the intake and report
  * out:     *report, exact; NULL is allowed
  * returns: OK (no message is left), E_TIMEOUT (report.left are); E_DEADLOCK (called by a function
@@ -316,17 +319,6 @@ CELLAR_API cellar_err cellar_bus_close(cellar_bus *b);
  *                                                           (unsigned long long)r.left);         */
 CELLAR_API cellar_err cellar_bus_drain(cellar_bus *b, int64_t timeout_ms,
                                        cellar_bus_report *report);
-
-/* End leases, delays and expired messages that are due. With host option no_threads the call also
- * runs member functions, until budget_us is spent; without it the threads do.
- * in:      budget_us of the functions; the one that exceeds it ends normally
- * out:     *wait_ms: time until there is more to do, 0 with PENDING, INT64_MAX if there is nothing;
- *          NULL is allowed
- * returns: OK; PENDING (more is due now), E_INVAL, E_FORKED
- * thread:  any; functions of two such calls run at the same time
- * cost:    O(messages that are due)
- * example: while (cellar_bus_tick(b, 1000, NULL) == CELLAR_PENDING) { }                          */
-CELLAR_API cellar_err cellar_bus_tick(cellar_bus *b, uint64_t budget_us, int64_t *wait_ms);
 
 /* ---- Groups and routes ---------------------------------------------------------------------- */
 
@@ -352,67 +344,37 @@ CELLAR_API cellar_err cellar_bus_group_add(cellar_bus *b, const char *queue, con
  * example: cellar_bus_group_remove(b, "mail", "audit");                                          */
 CELLAR_API cellar_err cellar_bus_group_remove(cellar_bus *b, const char *queue, const char *group);
 
-/* Send the messages of keys that match a pattern to a queue. A message that several routes send to
- * a queue enters it once.
- * in:      pattern of 1..CELLAR_BUS_KEY_MAX bytes, an AMQP pattern to CELLAR_BUS_WORDS_MAX words;
- *          queue has a group
- * returns: OK; EXISTS (the same route is there), E_NOT_FOUND (no such queue), E_LIMIT (length or
- *          words of the pattern, max_routes), E_NOMEM, E_INVAL, E_FORKED
+/* Send the messages of keys that match a pattern to a queue, or end that. A message that several
+ * routes send to a queue enters it once.
+ * in:      pattern of 1..CELLAR_BUS_KEY_MAX bytes, an AMQP pattern to CELLAR_BUS_WORDS_MAX words,
+ *          see TOPICS; queue has a group; on true: add the route, false: remove it
+ * returns: OK; EXISTS (the same route is there), E_NOT_FOUND (no such queue; false: no such route),
+ *          E_LIMIT (length or words of the pattern, max_routes), E_NOMEM (true), E_INVAL, E_FORKED
  * thread:  any, also a function of the bus
  * cost:    one allocation, one short lock
- * example: cellar_bus_route(b, "order.*.paid", "billing", CELLAR_BUS_AMQP);                      */
+ * example: cellar_bus_route(b, "order.*.paid", "billing", CELLAR_BUS_AMQP, true);                */
 CELLAR_API cellar_err cellar_bus_route(cellar_bus *b, const char *pattern, const char *queue,
-                                       cellar_bus_syntax syntax);
-
-/* Remove a route.
- * in:      arguments as given to cellar_bus_route
- * returns: OK; E_NOT_FOUND, E_LIMIT (length or words), E_INVAL, E_FORKED
- * thread:  any, also a function of the bus
- * cost:    one short lock
- * example: cellar_bus_unroute(b, "order.*.paid", "billing", CELLAR_BUS_AMQP);                    */
-CELLAR_API cellar_err cellar_bus_unroute(cellar_bus *b, const char *pattern, const char *queue,
-                                         cellar_bus_syntax syntax);
-
-/* Match a key against a pattern.
- * in:      pattern and key of 1..CELLAR_BUS_KEY_MAX bytes; see TOPICS
- * out:     *match
- * returns: OK; E_LIMIT (length or words), E_INVAL
- * thread:  any
- * cost:    O(words of the pattern x words of the key); GLOB: O(pattern x key)
- * example:
- *     bool match;
- *     cellar_bus_topic_match("user.#", "user.7.mail", CELLAR_BUS_AMQP, &match);                  */
-CELLAR_API cellar_err cellar_bus_topic_match(const char *pattern, const char *key,
-                                             cellar_bus_syntax syntax, bool *match);
+                                       cellar_bus_syntax syntax, bool on);
 
 /* ---- Publish -------------------------------------------------------------------------------- */
 
 /* Publish a message to all queues with a route that matches its key. Without such a route it goes
- * to default_queue and counts as unrouted.
- * in:      key of 1..CELLAR_BUS_KEY_MAX bytes and to CELLAR_BUS_WORDS_MAX words; body of len bytes;
- *          o NULL = defaults
- * returns: OK; UNROUTED (no route matches and there is no default_queue: no group got it); E_LIMIT
- *          (a group with FULL_ERROR is full, length or words of the key, over CELLAR_BUS_QUEUES_MAX
- *          queues), E_TIMEOUT (block_ms passed), E_DEADLOCK (all members of the full group wait for
- *          this call), E_TOOBIG (max_message_bytes, or max_bytes of a group), E_CLOSED (drained),
- *          E_NOMEM, E_INVAL, E_UNSUPPORTED, E_FORKED; with a journal E_SPACE, E_IO. With an error
- *          no group got the message
+ * to default_queue and counts as unrouted. With `direct` of o publish it to the queue `key`.
+ * in:      key of 1..CELLAR_BUS_KEY_MAX bytes and to CELLAR_BUS_WORDS_MAX words, or with `direct`
+ *          the name of a queue; body of len bytes; o NULL = defaults
+ * returns: OK; UNROUTED (no route matches and there is no default_queue: no group got it);
+ *          E_NOT_FOUND (`direct`: no such queue), E_LIMIT (a group with FULL_ERROR is full, length
+ *          or words of the key, over CELLAR_BUS_QUEUES_MAX queues), E_TIMEOUT (block_ms passed),
+ *          E_DEADLOCK (all members of the full group wait for this call), E_TOOBIG
+ *          (max_message_bytes, or max_bytes of a group), E_CLOSED (drained), E_NOMEM, E_INVAL,
+ *          E_UNSUPPORTED, E_FORKED; with a journal E_SPACE, E_IO. With an error no group got the
+ *          message
  * owns:    everything is copied
  * thread:  any, also a function of the bus; waits for room in groups with FULL_BLOCK
- * cost:    one allocation for all groups, two short locks; O(routes)
+ * cost:    one allocation for all groups, two short locks; O(routes) unless `direct`
  * example: cellar_bus_publish(b, "order.7.paid", "{}", 2, NULL);                                 */
 CELLAR_API cellar_err cellar_bus_publish(cellar_bus *b, const char *key, const void *body,
                                          size_t len, const cellar_bus_publish_opts *o);
-
-/* Publish a message to one queue by its name.
- * in:      queue; otherwise as cellar_bus_publish
- * returns: as cellar_bus_publish; E_NOT_FOUND (no such queue), no UNROUTED
- * owns:    everything is copied
- * thread:  as cellar_bus_publish
- * cost:    one allocation for all groups, two short locks
- * example: cellar_bus_send(b, "mail", text, text_len, NULL);                                     */
-CELLAR_API cellar_err cellar_bus_send(cellar_bus *b, const char *queue, const void *body,
-                                      size_t len, const cellar_bus_publish_opts *o);
 
 /* ---- Members -------------------------------------------------------------------------------- */
 
@@ -447,53 +409,30 @@ CELLAR_API cellar_err cellar_bus_leave(cellar_bus_member *m);
  * out:     *out from cellar_bus_message_default
  * returns: OK; MISS (no message in time), E_CLOSED (drained, and no message is left), E_LIMIT
  *          (prefetch messages are in hand: settle one), E_INVAL, E_FORKED
- * owns:    settle the message with ack, nack or reject
+ * owns:    the caller settles the message
  * thread:  any; several at the same time
  * cost:    one short lock; runs the filters
  * example:
  *     cellar_bus_message msg = cellar_bus_message_default();
- *     if (cellar_bus_take(m, 1000, &msg) == CELLAR_OK) cellar_bus_ack(m, msg.delivery);          */
+ *     if (cellar_bus_take(m, 1000, &msg) == CELLAR_OK)
+ *         cellar_bus_settle(m, msg.delivery, CELLAR_BUS_ACK, 0);                                 */
 CELLAR_API cellar_err cellar_bus_take(cellar_bus_member *m, int64_t wait_ms,
                                       cellar_bus_message *out);
 
-/* Acknowledge a message: it leaves the group.
- * in:      delivery of a message that this member took
- * returns: OK; E_LOST (the lease had ended: another delivery may have begun), E_NOT_FOUND (not in
- *          hand), E_INVAL, E_FORKED; with a journal E_SPACE, E_IO (see JOURNAL)
- * owns:    the message ends with each code but E_INVAL and E_FORKED
+/* Apply a verdict to a message that a member took.
+ * in:      delivery of the message; verdict: ACK: it leaves the group; RETRY: it returns to the
+ *          group after `ms`, 0: now, at the front; REJECT: it becomes a dead letter; EXTEND: its
+ *          lease ends `ms` from now, later or earlier, 0: as the group. ms from 0 to 366 days
+ * returns: OK (RETRY: also when max_deliver made it a dead letter); E_LOST (the lease had ended:
+ *          another delivery may have begun), E_NOT_FOUND (not in hand), E_INVAL, E_FORKED; except
+ *          for EXTEND, with a journal E_SPACE, E_IO (see JOURNAL)
+ * owns:    the message ends with each code but E_INVAL and E_FORKED. After EXTEND it is still to be
+ *          settled, also with E_LOST
  * thread:  any
  * cost:    one short lock
- * example: cellar_bus_ack(m, msg.delivery);                                                      */
-CELLAR_API cellar_err cellar_bus_ack(cellar_bus_member *m, uint64_t delivery);
-
-/* Return a message to its group, to be delivered again.
- * in:      delay_ms from 0 to 366 days; 0: now, at the front
- * returns: OK (also when max_deliver made it a dead letter); otherwise as cellar_bus_ack
- * owns:    as cellar_bus_ack
- * thread:  any
- * cost:    one short lock
- * example: cellar_bus_nack(m, msg.delivery, 5000);                                               */
-CELLAR_API cellar_err cellar_bus_nack(cellar_bus_member *m, uint64_t delivery, int64_t delay_ms);
-
-/* Let the lease of a message end later, or earlier.
- * in:      delivery of a message that this member took; visibility_ms from now, to 366 days; 0:
- *          as the group
- * returns: OK; E_LOST (the lease had ended; the message is still to be settled), E_NOT_FOUND (not
- *          in hand), E_INVAL, E_FORKED
- * thread:  any
- * cost:    one short lock
- * example: cellar_bus_extend(m, msg.delivery, 60000);                                            */
-CELLAR_API cellar_err cellar_bus_extend(cellar_bus_member *m, uint64_t delivery,
-                                        int64_t visibility_ms);
-
-/* Make a message a dead letter.
- * in:      delivery of a message that this member took
- * returns: as cellar_bus_ack
- * owns:    as cellar_bus_ack
- * thread:  any
- * cost:    one short lock
- * example: cellar_bus_reject(m, msg.delivery);                                                   */
-CELLAR_API cellar_err cellar_bus_reject(cellar_bus_member *m, uint64_t delivery);
+ * example: cellar_bus_settle(m, msg.delivery, CELLAR_BUS_RETRY, 5000);                           */
+CELLAR_API cellar_err cellar_bus_settle(cellar_bus_member *m, uint64_t delivery,
+                                        cellar_bus_verdict verdict, int64_t ms);
 
 /* ---- Signals -------------------------------------------------------------------------------- */
 
@@ -577,33 +516,6 @@ CELLAR_API cellar_err cellar_bus_message_list(cellar_bus *b, const char *queue, 
                                               uint64_t *cursor, cellar_bus_message_fn fn,
                                               void *ctx);
 
-#ifndef CELLAR_OMIT_TEXT
-/* Write the figures of a bus as Prometheus text, with the label bus="name".
- * in:      buf NULL with buf_cap 0: the length only
- * out:     *text_len: length of the whole text without its final 0; NULL is allowed
- * returns: OK; E_BUFFER (the text was cut), E_INVAL
- * thread:  any
- * cost:    one lock for O(groups); no allocation
- * example:
- *     char text[8192];
- *     cellar_bus_metrics_write(b, text, sizeof text, NULL);                                      */
-CELLAR_API cellar_err cellar_bus_metrics_write(cellar_bus *b, char *buf, size_t buf_cap,
-                                               size_t *text_len);
-
-/* Write the figures of cellar_bus_metrics_write as one JSON object.
- * "metrics" is a list of {"name", "labels", "value"}.
- * in:      as cellar_bus_metrics_write
- * out:     as cellar_bus_metrics_write
- * returns: as cellar_bus_metrics_write
- * thread:  any
- * cost:    as cellar_bus_metrics_write
- * example:
- *     char text[8192];
- *     cellar_bus_stats_json(b, text, sizeof text, NULL);                                         */
-CELLAR_API cellar_err cellar_bus_stats_json(cellar_bus *b, char *buf, size_t buf_cap,
-                                            size_t *text_len);
-#endif
-
 /* TOPICS
  *     AMQP: words are separated by '.' and may be empty. '*' matches one word, '#' zero or more.
  *     A word with other bytes beside '*' or '#' is literal.
@@ -643,8 +555,8 @@ CELLAR_API cellar_err cellar_bus_stats_json(cellar_bus *b, char *buf, size_t buf
  * JOURNAL
  *     With `pool` of the configuration, messages are rows in the journal of that pool, with its
  *     level. Each copy is delivered at least once, also after a crash. What an OK means:
- *     - of a publish or send: the message is in the file, with a row for each group.
- *     - of an ack, nack or reject: the change is in the file. An acknowledged copy never returns.
+ *     - of a publish: the message is in the file, with a row for each group.
+ *     - of a settle: the change is in the file. An acknowledged copy never returns.
  *     - of a drain: all ends are in the file. A function that returned may see its message again
  *       if the process ends before the commit of its verdict.
  *
@@ -654,7 +566,7 @@ CELLAR_API cellar_err cellar_bus_stats_json(cellar_bus *b, char *buf, size_t buf
  *     max_deliver the message is a dead letter. Add the dead_queue before members join. Delays of
  *     retries end with the process. Signals are never in the journal.
  *
- *     E_SPACE and E_IO of a publish mean that it did not happen. Of an ack, nack, reject, drain or
+ *     E_SPACE and E_IO of a publish mean that it did not happen. Of a settle, a drain or a
  *     group_remove they mean that it happened in this process, and that the bus tries again to
  *     write it. If the commit of a delivery fails, the member gets its message. Each delivery and
  *     each publish costs a commit, which calls at the same time share.
@@ -664,7 +576,7 @@ CELLAR_API cellar_err cellar_bus_stats_json(cellar_bus *b, char *buf, size_t buf
  *     bus. A child that was forked inside a function leaves it by _exit or exec.
  *     A function must not leave by longjmp or a C++ exception.
  *     Waits of cellar_bus_take, drain and FULL_BLOCK follow the clock of the system. With host
- *     option no_threads, E_DEADLOCK counts on one thread that calls cellar_bus_tick, and a publish
+ *     option no_threads, E_DEADLOCK counts on one thread that calls cellar_tick, and a publish
  *     outside of it that waits needs another thread that calls it. */
 
 #ifdef __cplusplus

@@ -54,23 +54,15 @@ CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, s
 
 /* ---- Versions and namespaces ----------------------------------------------------------------- */
 
-/* Increment the public version of a namespace: cellar_clear with cause VERSION.
- * in:      the namespace
- * out:     *version the new public version; optional
- * returns: OK; E_RANGE (the version is 2^32 - 1), E_IO (cellar_l2.h)
+/* Set the public version of a namespace: cellar_clear with cause VERSION. Also backwards: entries
+ * stored under an earlier version stay deleted.
+ * in:      version; 0: one above the present one
+ * out:     *now the new version; optional
+ * returns: OK; E_RANGE (version 0, and the present one is 2^32 - 1), E_IO (cellar_l2.h)
  * thread:  any
  * cost:    O(1)
- * example: cellar_version_increment(v, NULL);                                                    */
-CELLAR_API cellar_err cellar_version_increment(cellar *c, uint32_t *version);
-
-/* Set the public version of a namespace, also backwards: entries stored under it earlier stay
- * deleted.
- * in:      version from 1
- * returns: OK; E_IO (cellar_l2.h)
- * thread:  any
- * cost:    O(1)
- * example: cellar_version_set(v, 3);                                                             */
-CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version);
+ * example: cellar_version_set(v, 0, NULL);                                                       */
+CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version, uint32_t *now);
 
 /* Drop a namespace: its entries, its name, its counters. Open handles of it return E_CLOSED from
  * now on, and so do calls that wait for one of its leases. A call that waits for a running loader

@@ -45,38 +45,24 @@ typedef struct cellar_key_builder {
  *     char key[CELLAR_KEY_BUILT_MAX];
  *     size_t len;
  *     cellar_key_begin(&b);
- *     cellar_key_add_text(&b, "weather");
- *     cellar_key_add_i64(&b, 7);
+ *     cellar_key_add(&b, CELLAR_ARG("weather"));
+ *     cellar_key_add(&b, CELLAR_ARG(7));
  *     cellar_key_finish(&b, key, sizeof key, &len);                                              */
 CELLAR_API void cellar_key_begin(cellar_key_builder *b);
 
-/* Add a part. The first error stays: cellar_key_finish returns it, so callers may check there.
+/* Add a part. The first error stays: cellar_key_finish returns it, so callers may check there. A
+ * LIST or MAP takes the parts that follow, until cellar_key_end.
  * status:  unstable until 1.0
- * in:      b begun; text and bytes as given: no case folding, no trimming. In a map a name and its
- *          value take turns, and the name is text or bytes
+ * in:      b begun; part of CELLAR_ARG, cellar_arg_bool, _null, _list or _map. Text and bytes as
+ *          given: no case folding, no trimming. In a map a name and its value take turns, and the
+ *          name is text or bytes
  * returns: OK; E_INVAL (NULL text, NaN, infinity, no name in a map), E_TOOBIG (16 MiB in all),
- *          E_LIMIT (65,536 parts), E_NOMEM
+ *          E_LIMIT (65,536 parts, 8 open lists and maps, 256 entries of a map), E_NOMEM
  * owns:    the bytes are copied
  * thread:  any; one at a time for a builder
  * cost:    O(len); one allocation when the key passes 480 bytes, one more for each doubling
- * example: cellar_key_add_f64(&b, 0.7);                                                          */
-CELLAR_API cellar_err cellar_key_add_text(cellar_key_builder *b, const char *text);
-CELLAR_API cellar_err cellar_key_add_bytes(cellar_key_builder *b, const void *data, size_t len);
-CELLAR_API cellar_err cellar_key_add_i64(cellar_key_builder *b, int64_t x);
-CELLAR_API cellar_err cellar_key_add_u64(cellar_key_builder *b, uint64_t x);
-CELLAR_API cellar_err cellar_key_add_f64(cellar_key_builder *b, double x);
-CELLAR_API cellar_err cellar_key_add_bool(cellar_key_builder *b, bool x);
-CELLAR_API cellar_err cellar_key_add_null(cellar_key_builder *b);
-
-/* Begin a list or a map as the next part; the parts that follow belong to it until cellar_key_end.
- * status:  unstable until 1.0
- * in:      b begun
- * returns: as cellar_key_add_text; E_LIMIT also: 8 open lists and maps, 256 entries of a map
- * thread:  any; one at a time for a builder
- * cost:    O(1)
- * example: cellar_key_add_map(&b);                                                               */
-CELLAR_API cellar_err cellar_key_add_list(cellar_key_builder *b);
-CELLAR_API cellar_err cellar_key_add_map(cellar_key_builder *b);
+ * example: cellar_key_add(&b, CELLAR_ARG(0.7));                                                  */
+CELLAR_API cellar_err cellar_key_add(cellar_key_builder *b, cellar_arg part);
 
 /* End the list or map begun last. The entries of a map are sorted by name.
  * status:  unstable until 1.0
@@ -291,7 +277,7 @@ typedef struct cellar_llm_message {
 
 typedef struct cellar_llm_param {
     const char *name;        /* temperature, top_p, seed, stop, ...                               */
-    cellar_arg  value;       /* CELLAR_ARG(0.7); a structure as sent: text                        */
+    cellar_arg  value;       /* CELLAR_ARG(0.7), no LIST or MAP; a structure as sent: text        */
 } cellar_llm_param;
 
 #define CELLAR_LLM_SHARED 1u /* the answer does not depend on the tenant                          */
@@ -425,13 +411,14 @@ CELLAR_API cellar_err cellar_llm_get_or_call(cellar_llm *llm, const cellar_llm_r
                                              cellar_llm_fn fn, void *ctx,
                                              cellar_llm_answer *answer);
 
-/* Set the answer of the running call. An empty answer is an answer.
+/* Set the answer of the running call. An empty answer is an answer. A second call replaces it;
+ * if one of them was incomplete, the answer is not stored.
  * status:  unstable until 1.0
  * in:      load of the running cellar_llm_fn; text NULL with text_len 0; usage NULL = incomplete
- * returns: as cellar_load_value
+ * returns: as cellar_buf_append; E_NOMEM also for a load that has another result, and fails
  * owns:    the bytes are copied
  * thread:  the thread that runs the cellar_llm_fn
- * cost:    one allocation and a copy
+ * cost:    as cellar_load_buf, and a copy
  * example: cellar_llm_set_answer(load, "yes", 3, &usage);                                        */
 CELLAR_API cellar_err cellar_llm_set_answer(cellar_load *load, const char *text, size_t text_len,
                                             const cellar_llm_usage *usage);
@@ -537,8 +524,8 @@ CELLAR_API cellar_err cellar_embeddings_set(cellar_embeddings_call *call, size_t
  * namespace; the preset is processing 300 s, success 3,600 s, failed 1,800 s, batch 600 s. An
  * unknown state counts as the fallback state, and in unknown_states. The entries are ordinary
  * entries of the namespace, and the lowest 4 bits of their user_flags are the number of the state
- * less 1. cellar_namespace_open with NULL options opens the namespace to delete or clear them. A
- * set that fails keeps the old value.
+ * less 1. cellar_namespace_open with NULL options opens the namespace to delete or clear them,
+ * and cellar_tick frees those that have expired. A set that fails keeps the old value.
  *
  * An entry is hot while it is read hot_reads times in 60 s. A hot entry gains hot_extra_ms, at most
  * once in each TTL of its state, and never lives longer than max_age_ms. This gain is a set of the
@@ -572,9 +559,9 @@ typedef struct cellar_status_get_item {
     size_t      id_len;
     void       *buf;
     size_t      buf_cap;
-    size_t      value_len; /* out: like cellar_status_get */
-    const char *state;     /* out: like cellar_status_get */
-    cellar_err  status;    /* out: the code of cellar_status_get for this id */
+    size_t      value_len; /* out: like cellar_get */
+    const char *state;     /* out: NULL unless status is OK or E_BUFFER */
+    cellar_err  status;    /* out: the code of cellar_get for this id */
     uint32_t    reserved0; /* must be 0 */
 } cellar_status_get_item;
 
@@ -585,7 +572,7 @@ typedef struct cellar_status_set_item {
     const void *value;
     size_t      value_len;
     const char *state;
-    cellar_err  status;    /* out: the code of cellar_status_set for this id */
+    cellar_err  status;    /* out: the code of cellar_set for this id */
     uint32_t    reserved0; /* must be 0 */
 } cellar_status_set_item;
 
@@ -633,48 +620,7 @@ CELLAR_API cellar_err cellar_status_open(cellar *c, const char *name, const cell
  * example: cellar_status_close(s);                                                               */
 CELLAR_API void cellar_status_close(cellar_status *s);
 
-/* Store a value with a state; the TTL of the state begins now.
- * status:  unstable until 1.0
- * in:      id; value, NULL with value_len 0; state, an unknown one is the fallback state
- * returns: as cellar_set with CELLAR_KEEP_OLD_VALUE
- * owns:    the bytes are copied
- * thread:  any; value and state are stored together
- * cost:    as cellar_set
- * example: cellar_status_set(s, "7", 1, "{}", 2, "processing");                                  */
-CELLAR_API cellar_err cellar_status_set(cellar_status *s, const void *id, size_t id_len,
-                                        const void *value, size_t value_len, const char *state);
-
-/* Copy the value of an id, and return its state.
- * status:  unstable until 1.0
- * in:      id; buf_cap in bytes, 0 asks for the size (buf may be NULL)
- * out:     buf, undefined behind the value, and *value_len as cellar_get; *state, NULL unless OK or
- *          E_BUFFER; both optional
- * returns: as cellar_get
- * owns:    *state is borrowed until cellar_status_close
- * thread:  any; value and state belong together
- * cost:    as cellar_get_with; the read that prolongs an entry: also a copy and a set
- * example:
- *     const char *state;
- *     if (cellar_status_get(s, "7", 1, buf, sizeof buf, &len, &state) == CELLAR_OK) puts(state); */
-CELLAR_API cellar_err cellar_status_get(cellar_status *s, const void *id, size_t id_len, void *buf,
-                                        size_t buf_cap, size_t *value_len, const char **state);
-
-/* Merge: compute the new value of an id from the old one and give the entry a state; the TTL begins
- * now. Updates of one id from any number of threads all take effect.
- * status:  unstable until 1.0
- * in:      id; state as cellar_status_set; fn as in cellar_update
- * returns: OK; REMOVED (fn removed the entry), MISS (no entry; fn did not run, nothing is created);
- *          the code of fn; E_TOOBIG (over max_value_bytes), E_NOMEM, E_SPACE: nothing changed;
- *          E_BUSY (4,096 rounds lost to sets of the id); as cellar_update
- * owns:    as cellar_update
- * thread:  any; fn runs more than once if another writer was faster. Updates of an id that lost 8
- *          rounds take turns; each waits for its turn for one second at most
- * cost:    as cellar_update; the first update that takes turns also opens a table of locks, 60 KiB
- * example: cellar_status_update(s, "7", 1, "success", add_result, "{\"url\":1}");                */
-CELLAR_API cellar_err cellar_status_update(cellar_status *s, const void *id, size_t id_len,
-                                           const char *state, cellar_update_fn fn, void *ctx);
-
-/* Read many ids. Like cellar_status_get on each item in order.
+/* Read many ids in order.
  * status:  unstable until 1.0
  * in:      items, NULL with count 0; equal ids are fine
  * out:     buf, undefined behind the value, value_len, state and status of each item; *hits the
@@ -704,6 +650,64 @@ CELLAR_API cellar_err cellar_status_get_many(cellar_status *s, cellar_status_get
 CELLAR_API cellar_err cellar_status_set_many(cellar_status *s, cellar_status_set_item *items,
                                              size_t count, size_t *stored);
 
+/* Store a value with a state; the TTL of the state begins now.
+ * status:  unstable until 1.0
+ * in:      id; value, NULL with value_len 0; state, an unknown one is the fallback state
+ * returns: as cellar_set with CELLAR_KEEP_OLD_VALUE
+ * owns:    the bytes are copied
+ * thread:  any; value and state are stored together
+ * cost:    as cellar_set
+ * example: cellar_status_set(s, "7", 1, "{}", 2, "processing");
+ * since:   0.2.0                                                                                 */
+static inline cellar_err cellar_status_set(cellar_status *s, const void *id, size_t id_len,
+                                           const void *value, size_t value_len, const char *state)
+{
+    cellar_status_set_item it = { id, id_len, value, value_len, state, CELLAR_OK, 0 };
+    size_t stored;
+    const cellar_err err = cellar_status_set_many(s, &it, 1, &stored);
+    return err != CELLAR_OK ? err : it.status;
+}
+
+/* Copy the value of an id, and return its state.
+ * status:  unstable until 1.0
+ * in:      id; buf_cap in bytes, 0 asks for the size (buf may be NULL)
+ * out:     buf, undefined behind the value, and *value_len as cellar_get; *state, NULL unless OK or
+ *          E_BUFFER; both optional
+ * returns: as cellar_get
+ * owns:    *state is borrowed until cellar_status_close
+ * thread:  any; value and state belong together
+ * cost:    as cellar_get_with; the read that prolongs an entry: also a copy and a set
+ * example:
+ *     const char *state;
+ *     if (cellar_status_get(s, "7", 1, buf, sizeof buf, &len, &state) == CELLAR_OK) puts(state);
+ * since:   0.2.0                                                                                 */
+static inline cellar_err cellar_status_get(cellar_status *s, const void *id, size_t id_len,
+                                           void *buf, size_t buf_cap, size_t *value_len,
+                                           const char **state)
+{
+    cellar_status_get_item it = { id, id_len, buf, buf_cap, 0, "", CELLAR_OK, 0 };
+    size_t hits;
+    const cellar_err err = cellar_status_get_many(s, &it, 1, &hits);
+    if (value_len) { *value_len = it.value_len; }
+    if (state) { *state = it.state; }
+    return err != CELLAR_OK ? err : it.status;
+}
+
+/* Merge: compute the new value of an id from the old one and give the entry a state; the TTL begins
+ * now. Updates of one id from any number of threads all take effect.
+ * status:  unstable until 1.0
+ * in:      id; state as cellar_status_set; fn as in cellar_update
+ * returns: OK; REMOVED (fn removed the entry), MISS (no entry; fn did not run, nothing is created);
+ *          the code of fn; E_TOOBIG (over max_value_bytes), E_NOMEM, E_SPACE: nothing changed;
+ *          E_BUSY (4,096 rounds lost to sets of the id); as cellar_update
+ * owns:    as cellar_update
+ * thread:  any; fn runs more than once if another writer was faster. Updates of an id that lost 8
+ *          rounds take turns; each waits for its turn for one second at most
+ * cost:    as cellar_update; the first update that takes turns also opens a table of locks, 60 KiB
+ * example: cellar_status_update(s, "7", 1, "success", add_result, "{\"url\":1}");                */
+CELLAR_API cellar_err cellar_status_update(cellar_status *s, const void *id, size_t id_len,
+                                           const char *state, cellar_update_fn fn, void *ctx);
+
 /* Return the ids that calls of this handle read most, the most first.
  * status:  unstable until 1.0
  * in:      room for cap ids
@@ -725,25 +729,13 @@ CELLAR_API cellar_err cellar_status_hot(cellar_status *s, cellar_status_hot_id *
  * example: cellar_status_stats_get(s, &stats);                                                   */
 CELLAR_API cellar_err cellar_status_stats_get(cellar_status *s, cellar_status_stats *out);
 
-/* Free the entries of the store that have expired, as cellar_tick does. No other call depends on
- * it: an expired entry is a miss.
- * status:  unstable until 1.0
- * in:      budget_us 0 = one bounded step
- * out:     *freed entries; optional
- * returns: as cellar_tick
- * thread:  any
- * cost:    as cellar_tick
- * example: cellar_status_expire_now(s, 1000, &freed);                                            */
-CELLAR_API cellar_err cellar_status_expire_now(cellar_status *s, uint64_t budget_us,
-                                               uint64_t *freed);
-
 #ifndef CELLAR_OMIT_LIMIT
 /* ---- Limiters that survive a restart --------------------------------------------------------- */
 
 /* LIMITERS THAT SURVIVE A RESTART
  * The snapshots of a limiter in a namespace of a store with a disk tier, in pieces of 4,096 bytes.
- * cellar_limiter_close, cellar_limiter_save and, with snapshot_interval_ms, cellar_limiter_tick
- * save; cellar_limiter_open loads. A save replaces the snapshot as a whole, or not at all.
+ * cellar_limiter_close and, with snapshot_interval_ms, cellar_tick save; cellar_limiter_open loads.
+ * A save replaces the snapshot as a whole, or not at all.
  *
  * A kill loses the changes since the last save: admissions of that time are forgotten. A power cut
  * also takes what cellar_l2.h says (POWER CUT); a snapshot of which it took a part is refused.
@@ -913,7 +905,7 @@ CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size
 #define CELLAR_SETTINGS_TEXT_MAX 65536u /* bytes of a file                                        */
 
 /* Settings for work in the background. The program hands them on: `workers` to
- * cellar_pool_config.workers, `zone` to cellar_schedule_cron, `refresh_ms` to cellar_refresh_add
+ * cellar_pool_config.workers, `zone` to cellar_schedule_spec, `refresh_ms` to cellar_refresh_add
  * as the interval of keys without one of their own, `routes` to cellar_pool_route:
  *     for (const char *p = s.work.routes, *queue; *p != 0; p = queue + strlen(queue) + 1) {
  *         queue = p + strlen(p) + 1;
@@ -957,7 +949,7 @@ typedef struct cellar_settings {
     cellar_namespace_opts root;
     cellar_work_settings  work; /* for a pool of tasks and for schedules                          */
     cellar_resp_settings  resp; /* for a port                                                     */
-    uint32_t disabled;          /* 1: the program switches its namespaces off with cellar_enable  */
+    uint32_t disabled;          /* 1: the program sets CELLAR_OPT_ENABLED of its namespaces to 0  */
     uint32_t reserved0;         /* must be 0                                                      */
     char     key_prefix[CELLAR_NAME_MAX + 8]; /* target of host.name                              */
     char     l2_path[CELLAR_SETTINGS_PATH_MAX + 1]; /* target of config.l2_path                   */
@@ -992,40 +984,25 @@ typedef struct cellar_settings_note {
 /* Report one note; its texts are valid during the call. */
 typedef void (*cellar_settings_note_fn)(const cellar_settings_note *note, void *ctx);
 
-/* Set what a text sets.
+/* Set what a file, a text or the environment sets.
+ *     name alone        the file of that name
+ *     name and text     the text; notes call it by its name
+ *     both NULL         the environment. No other call reads its variables. A value is the whole
+ *                       variable: no quotes, no comments
  * status:  unstable until 1.0
- * in:      s from cellar_settings_default; name of the text for notes; text of any bytes; fn
- *          optional: gets each error, up to 100, and as many INFO notes
+ * in:      s from cellar_settings_default; text of any bytes, or NULL with text_len 0; fn optional:
+ *          gets each error, up to 100, and as many INFO notes
  * returns: OK; E_CONFIG (an unknown name, a value of another kind or out of range, a name twice, a
- *          control byte, more than 64 KiB): nothing changed; E_ABI (another struct_size)
+ *          control byte, more than 64 KiB): nothing changed; E_IO (the file cannot be read, a note
+ *          says why), E_NOMEM, E_INVAL, E_ABI (another struct_size)
  * owns:    the bytes are copied
- * thread:  any; one at a time for s
- * cost:    O(text_len); 12 KiB of stack; no allocation
- * example: cellar_settings_text(&s, "defaults", "memory = 16M", 12, NULL, NULL);                 */
-CELLAR_API cellar_err cellar_settings_text(cellar_settings *s, const char *name, const char *text,
+ * thread:  any; one at a time for s; the environment: while no thread changes it
+ * cost:    O(bytes), or a lookup for each name; 12 KiB of stack; a file: one allocation
+ * example:
+ *     cellar_settings_read(&s, "app.conf", NULL, 0, print_note, NULL);
+ *     cellar_settings_read(&s, NULL, NULL, 0, print_note, NULL);    what is set there wins       */
+CELLAR_API cellar_err cellar_settings_read(cellar_settings *s, const char *name, const char *text,
                                            size_t text_len, cellar_settings_note_fn fn, void *ctx);
-
-/* Set what a file sets.
- * status:  unstable until 1.0
- * in:      as cellar_settings_text; path
- * returns: as cellar_settings_text; E_IO (the file cannot be read, a note says why), E_NOMEM
- * owns:    nothing changes hands
- * thread:  any; one at a time for s
- * cost:    as cellar_settings_text; reads the file
- * example: cellar_settings_file(&s, "app.conf", print_note, NULL);                               */
-CELLAR_API cellar_err cellar_settings_file(cellar_settings *s, const char *path,
-                                           cellar_settings_note_fn fn, void *ctx);
-
-/* Set what the environment sets. No other call reads these variables.
- * status:  unstable until 1.0
- * in:      as cellar_settings_text. A value is the whole variable: no quotes, no comments
- * returns: as cellar_settings_text
- * owns:    nothing changes hands
- * thread:  any while no thread changes the environment; one at a time for s
- * cost:    a lookup for each name
- * example: cellar_settings_env(&s, NULL, NULL);                                                  */
-CELLAR_API cellar_err cellar_settings_env(cellar_settings *s, cellar_settings_note_fn fn,
-                                          void *ctx);
 
 /* Open a store with these settings. The rules of policy_file replace config.rules. Groups that
  * config does not point to are those of s.
@@ -1039,7 +1016,7 @@ CELLAR_API cellar_err cellar_settings_env(cellar_settings *s, cellar_settings_no
  * example:
  *     cellar_settings s = cellar_settings_default();
  *     cellar *store;
- *     if (cellar_settings_file(&s, "app.conf", NULL, NULL) != CELLAR_OK) { return 1; }
+ *     if (cellar_settings_read(&s, "app.conf", NULL, 0, NULL, NULL) != CELLAR_OK) { return 1; }
  *     if (cellar_settings_open(&s, NULL, NULL, &store) != CELLAR_OK) { return 1; }               */
 CELLAR_API cellar_err cellar_settings_open(const cellar_settings *s, cellar_settings_note_fn fn,
                                            void *ctx, cellar **out);

@@ -214,7 +214,7 @@ typedef struct cellar_check_opts {
 } cellar_check_opts;
 CELLAR_STRUCT(cellar_check_opts, flags);
 
-/* Figures of a limiter; cellar_limiter_metrics_write prints the same ones. */
+/* Figures of a limiter; cellar_metrics_write prints the same ones. */
 typedef struct cellar_limiter_stats {
     size_t   struct_size;
     uint64_t allowed;        /* decisions that admitted                                           */
@@ -349,28 +349,15 @@ CELLAR_API cellar_err cellar_limiter_check(cellar_limiter *l, const void *key, s
  *          cellar_limiter_open), E_UNSUPPORTED (unknown flag), E_INVAL (also: a concurrency rule,
  *          except with CELLAR_CHECK_PEEK)
  * thread:  any
- * cost:    as cellar_limiter_check; with rules two divisions more for each rule
+ * cost:    as cellar_limiter_check; with now_ns no reading of the clock, except of fixed windows;
+ *          with rules two divisions more for each rule
  * example:
  *     cellar_check_opts o = cellar_check_opts_default();
- *     o.flags = CELLAR_CHECK_PEEK;
+ *     o.now_ns = cellar_limiter_now(l);   one reading for many checks
  *     cellar_err e = cellar_limiter_check_with(l, "user:7", 6, 1, &o, NULL);                     */
 CELLAR_API cellar_err cellar_limiter_check_with(cellar_limiter *l, const void *key, size_t key_len,
                                                 uint64_t cost, const cellar_check_opts *o,
                                                 cellar_limiter_result *out);
-
-/* Admit or deny at a given time: faster than cellar_limiter_check_with. A program that makes many
- * checks for one request reads the clock once.
- * in:      now_ns from cellar_limiter_now, or a reading of clock_ns; see OLDER READINGS
- * out:     *out, optional, with OK and LIMITED
- * returns: OK, LIMITED; E_CLOCK (a new key, and now_ns is more than one second ahead), E_INVAL
- * thread:  any
- * cost:    cellar_limiter_check without a reading of the clock, except with fixed windows
- * example:
- *     uint64_t now = cellar_limiter_now(l);
- *     cellar_err e = cellar_limiter_check_at(l, "user:7", 6, 1, now, NULL);                      */
-CELLAR_API cellar_err cellar_limiter_check_at(cellar_limiter *l, const void *key, size_t key_len,
-                                              uint64_t cost, uint64_t now_ns,
-                                              cellar_limiter_result *out);
 
 /* Admit or deny by several limiters, all of which must admit: user, address and the whole site.
  * While a chain is taken back, other calls may meet its charge. They are then denied without need,
@@ -400,7 +387,7 @@ CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, si
                                           uint64_t cost, uint64_t max_wait_ns,
                                           cellar_limiter_result *out);
 
-/* ---- Reserve, commit, cancel ---------------------------------------------------------------- */
+/* ---- Reserve, commit ------------------------------------------------------------------------ */
 
 /* Reserve units for later, and return a ticket. Token buckets also reserve units that the bucket
  * gains within `max_wait_ns`; other rules never wait.
@@ -419,11 +406,11 @@ CELLAR_API cellar_err cellar_limiter_reserve(cellar_limiter *l, const void *key,
                                              cellar_limiter_ticket *ticket, uint64_t *wait_ns,
                                              cellar_limiter_result *out);
 
-/* Use a ticket for `actual_cost` units. Give back the units reserved above it, or charge the units
- * missing. Units that time has paid since the reservation are not given back. Several tickets of
- * one token bucket come back whole in reverse order; in another order each gives back less. Units
- * from cellar_limiter_adjust are not part of that: an adjustment and a ticket may give back the
- * same unit twice.
+/* Use a ticket for `actual_cost` units; 0 cancels the reservation. Give back the units reserved
+ * above it, or charge the units missing. Units that time has paid since the reservation are not
+ * given back. Several tickets of one token bucket come back whole in reverse order; in another
+ * order each gives back less. Units from cellar_limiter_adjust are not part of that: an adjustment
+ * and a ticket may give back the same unit twice.
  * in:      a ticket of this limiter
  * returns: OK (also: the key was reset or evicted since), E_TICKET_USED, E_INVAL; E_LIMIT (charge
  *          of a new key: the table is full and evicts no key)
@@ -432,14 +419,6 @@ CELLAR_API cellar_err cellar_limiter_reserve(cellar_limiter *l, const void *key,
  * example: cellar_limiter_commit(l, &t, 615);                                                    */
 CELLAR_API cellar_err cellar_limiter_commit(cellar_limiter *l, cellar_limiter_ticket *ticket,
                                             uint64_t actual_cost);
-
-/* Cancel a reservation: commit a cost of zero.
- * in:      a ticket of this limiter
- * returns: OK (also: the key was reset or evicted since), E_TICKET_USED, E_INVAL
- * thread:  any
- * cost:    as cellar_limiter_commit
- * example: cellar_limiter_cancel(l, &t);                                                         */
-CELLAR_API cellar_err cellar_limiter_cancel(cellar_limiter *l, cellar_limiter_ticket *ticket);
 
 /* ---- Change one key ------------------------------------------------------------------------- */
 
@@ -465,21 +444,15 @@ CELLAR_API cellar_err cellar_limiter_adjust(cellar_limiter *l, const void *key, 
 CELLAR_API cellar_err cellar_limiter_ban(cellar_limiter *l, const void *key, size_t key_len,
                                          uint64_t ban_ns);
 
-/* Reset a key: its next check meets an unused key. Ends its ban and its permits; keeps its plan.
- * out:     *existed, optional: whether the key had any state
+/* Reset a key, or all keys: the next check meets an unused key. Ends bans and permits; keeps plans.
+ * in:      key NULL with key_len 0: all keys
+ * out:     *existed, optional: whether the key, or one of all, had any state
  * returns: OK; E_INVAL
- * thread:  any; a concurrent check comes before the reset or after it
- * cost:    one short lock
+ * thread:  any; a concurrent check comes before the reset of its key or after it
+ * cost:    one short lock; all keys: O(slots), with one region of 4096 slots locked at a time
  * example: cellar_limiter_reset(l, "user:7", 6, NULL);                                           */
 CELLAR_API cellar_err cellar_limiter_reset(cellar_limiter *l, const void *key, size_t key_len,
                                            bool *existed);
-
-/* Reset all keys of a limiter.
- * returns: OK; E_INVAL
- * thread:  any; a concurrent check comes before the reset of its key or after it
- * cost:    O(slots), with one region of 4096 slots locked at a time
- * example: cellar_limiter_reset_all(l);                                                          */
-CELLAR_API cellar_err cellar_limiter_reset_all(cellar_limiter *l);
 
 /* ---- Permits of a concurrency rule ---------------------------------------------------------- */
 
@@ -517,70 +490,29 @@ CELLAR_API cellar_err cellar_permit_extend(cellar_limiter *l, const void *key, s
 
 /* ---- Change rules --------------------------------------------------------------------------- */
 
-/* Replace the rules of a limiter while checks run. Each key keeps its share: a bucket that was half
- * empty stays half empty.
- * in:      rules as for cellar_limiter_check_with; names stay those of cellar_limiter_open
- * returns: OK; E_INVAL, E_RANGE
- * thread:  any; one change at a time, others wait
- * cost:    O(slots), with one region of 4096 slots locked at a time
- * example:
- *     cellar_rule half = cellar_rule_token_bucket(50, CELLAR_SECOND_NS, 10);
- *     cellar_limiter_rules_set(l, &half, 1);                                                     */
-CELLAR_API cellar_err cellar_limiter_rules_set(cellar_limiter *l, const cellar_rule *rules,
-                                               uint32_t rule_count);
-
-/* Give one key rules of its own. The key keeps its share.
- * in:      rules as for cellar_limiter_check_with; NULL: the rules of the limiter again
- * returns: OK; E_LIMIT (max_overrides or max_plans), E_INVAL, E_RANGE
- * thread:  any
- * cost:    O(plans) and one short lock; each later check of the key takes a lock
+/* Set rules while checks run: of the limiter, of a plan,
+    or of one key. A plan is a name for a set of
+ * rules. Each key keeps its share: a bucket that was half empty stays half empty.
+ *     key NULL, plan NULL   the rules of the limiter; their names stay those of the open
+ *     key NULL, plan        the rules of the plan; they can change while no key has the plan
+ *     key, plan NULL        the key has these rules; rules NULL: those of the limiter again
+ *     key, plan             the key has the plan; rules NULL
+ * in:      key_len 0 if key is NULL; plan 1..CELLAR_LIMITER_NAME_MAX bytes; rules as for
+ *          cellar_limiter_check_with. Snapshots have no plans and no rules of keys
+ * returns: OK; E_BUSY (the plan has other rules, and keys have it), E_NOT_FOUND (the key: unknown
+ *          plan), E_LIMIT (max_overrides or max_plans), E_INVAL, E_RANGE
+ * thread:  any; one change of the limiter's rules at a time, others wait
+ * cost:    limiter: O(slots), with one region of 4096 slots locked at a time; plan: O(plans); key:
+ *          O(plans) and one short lock, and each later check of the key takes a lock
  * example:
  *     cellar_rule gold = cellar_rule_token_bucket(1000, CELLAR_SECOND_NS, 100);
- *     cellar_limiter_key_rules_set(l, "user:7", 6, &gold, 1);                                    */
-CELLAR_API cellar_err cellar_limiter_key_rules_set(cellar_limiter *l, const void *key,
-                                                   size_t key_len, const cellar_rule *rules,
-                                                   uint32_t rule_count);
-
-/* Define a plan: a name for a set of rules. The rules of a plan can change while no key has it.
- * Plans are not part of snapshots.
- * in:      plan 1..CELLAR_LIMITER_NAME_MAX bytes; rules as for cellar_limiter_check_with
- * returns: OK; E_BUSY (keys have the plan), E_LIMIT (max_plans), E_INVAL, E_RANGE
- * thread:  any
- * cost:    O(plans)
- * example:
- *     cellar_rule r = cellar_rule_token_bucket(1000, CELLAR_SECOND_NS, 100);
- *     cellar_limiter_plan_set(l, "gold", &r, 1);                                                 */
-CELLAR_API cellar_err cellar_limiter_plan_set(cellar_limiter *l, const char *plan,
-                                              const cellar_rule *rules, uint32_t rule_count);
-
-/* Give one key a plan. The key keeps its share.
- * in:      plan; NULL: the rules of the limiter again
- * returns: OK; E_NOT_FOUND (unknown plan), E_LIMIT (max_overrides), E_INVAL
- * thread:  any
- * cost:    O(plans) and one short lock; each later check of the key takes a lock
- * example: cellar_limiter_key_plan_set(l, "user:7", 6, "gold");                                  */
-CELLAR_API cellar_err cellar_limiter_key_plan_set(cellar_limiter *l, const void *key,
-                                                  size_t key_len, const char *plan);
+ *     cellar_limiter_rules_set(l, NULL, 0, "gold", &gold, 1);
+ *     cellar_limiter_rules_set(l, "user:7", 6, "gold", NULL, 0);                                 */
+CELLAR_API cellar_err cellar_limiter_rules_set(cellar_limiter *l, const void *key, size_t key_len,
+                                               const char *plan, const cellar_rule *rules,
+                                               uint32_t rule_count);
 
 /* ---- Maintain, observe ---------------------------------------------------------------------- */
-
-/* Maintain a limiter: clear idle keys of sliding windows, end expired permits, move the origin of
- * time once a year, write a snapshot when one is due. Call it about once a second if the program
- * uses sliding windows, concurrency rules or snapshots.
- * returns: OK; the codes of cellar_limiter_save; E_INVAL
- * thread:  any
- * cost:    at most 16 regions of 4096 slots and 16,384 permits; a snapshot: O(slots)
- * example: cellar_limiter_tick(l);                                                               */
-CELLAR_API cellar_err cellar_limiter_tick(cellar_limiter *l);
-
-/* Write a snapshot.
- * in:      a limiter with snapshot_path or snapshot_write
- * returns: OK; E_IO, E_BUSY (another call writes one), E_FORKED (child of the process that opened
- *          the limiter), E_UNSUPPORTED (the limiter has no place for a snapshot), E_INVAL
- * thread:  any
- * cost:    O(slots), and the disk
- * example: cellar_limiter_save(l);                                                               */
-CELLAR_API cellar_err cellar_limiter_save(cellar_limiter *l);
 
 /* Call `fn` for every key in use. Keys that change during the scan may be missed or seen twice.
  * in:      fn returns true to continue; it runs with no internal lock held
@@ -616,38 +548,14 @@ CELLAR_API uint64_t cellar_limiter_fingerprint(cellar_limiter *l, const void *ke
 CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter_stats *out);
 
 #ifndef CELLAR_OMIT_TEXT
-/* Write the figures of a limiter as Prometheus text.
- * in:      buf_cap 0 asks for the size; buf may be NULL then
- * out:     *text_len, optional: length of the whole text without the ending zero byte
- * returns: OK (complete and terminated), E_BUFFER (text_len + 1 bytes are needed), E_INVAL
- * thread:  any
- * cost:    as cellar_limiter_stats_get; no allocation
- * example:
- *     char text[8192];
- *     if (cellar_limiter_metrics_write(l, text, sizeof text, NULL) == CELLAR_OK) puts(text);     */
-CELLAR_API cellar_err cellar_limiter_metrics_write(cellar_limiter *l, char *buf, size_t buf_cap,
-                                                   size_t *text_len);
-
-/* Write the figures of cellar_limiter_metrics_write as one JSON object.
- * "metrics" is a list of {"name", "labels", "value"}.
- * in:      as cellar_limiter_metrics_write
- * out:     as cellar_limiter_metrics_write
- * returns: as cellar_limiter_metrics_write
- * thread:  any
- * cost:    as cellar_limiter_metrics_write
- * example:
- *     char text[8192];
- *     cellar_limiter_stats_json(l, text, sizeof text, NULL);                                     */
-CELLAR_API cellar_err cellar_limiter_stats_json(cellar_limiter *l, char *buf, size_t buf_cap,
-                                                size_t *text_len);
-
 #define CELLAR_HEADERS_IETF        1u /* RateLimit-Policy, RateLimit (IETF draft)                 */
 #define CELLAR_HEADERS_DRAFT6      2u /* RateLimit-Limit, -Remaining, -Reset (seconds from now)   */
 #define CELLAR_HEADERS_X           4u /* X-RateLimit-Limit, -Remaining, -Reset (Unix time)        */
 #define CELLAR_HEADERS_RETRY_AFTER 8u /* Retry-After of a denial                                  */
 
-/* Write HTTP header lines for a decision, with a newline between two lines. Seconds are rounded up.
- * Retry-After is at least 1, and left out when no wait helps.
+/* Write HTTP header lines for a decision, each with CRLF at its end. Seconds are rounded up.
+ * Remaining is at most the limit, also where a burst has more units left. Retry-After is at least
+ * 1, and left out when no wait helps.
  * in:      r of a decision of this limiter; style: CELLAR_HEADERS_... flags; buf_cap 0 asks for the
  *          size
  * out:     *text_len, optional: length of the whole text without the ending zero byte
@@ -702,9 +610,9 @@ CELLAR_API cellar_err cellar_user_limiter_check(cellar_limiter *l, const void *u
  *            twice as much. The child writes no snapshots.
  * callbacks  Clock functions run with locks held: they must not call the library. */
 
-/* OLDER READINGS come from cellar_limiter_check_at, cellar_limiter_check_with or a clock that goes
- * back. Every bound still holds. A decision with a reading older than the newest one of its key
- * uses, and reports in `now_ns`:
+/* OLDER READINGS come from cellar_limiter_check_with or a clock that goes back. Every bound still
+ * holds. A decision with a reading older than the newest one of its key uses, and reports in
+ * `now_ns`:
  *
  *     token bucket         the reading; the debt of the key is larger by the difference
  *     sliding log          the time of the newest unit of the key, if that is later

@@ -131,7 +131,7 @@ typedef struct cellar_fallback {
 } cellar_fallback;
 
 /* Options of a load. 0 = the value of the namespace, then of the store, then the default. A
- * loader overrides them with cellar_load_set_...; flags of call and namespace are combined. In
+ * loader overrides them with cellar_load_opts_set; flags of call and namespace are combined. In
  * cellar_namespace_opts.load these must be 0: ttl_ms, negative_ttl_ms, stale_ms (the namespace
  * has fields of its own), fallback_ttl_ms, fallback, default_value, breaker, ctx_bytes,
  * ctx_retain, ctx_release, trace, and all flags but CELLAR_LOAD_NO_NEGATIVE. */
@@ -170,7 +170,7 @@ typedef struct cellar_load_opts {
     cellar_fallback fallback[CELLAR_FALLBACKS_MAX]; /* see FAILURES                               */
     const cellar_bytes *default_value; /* to CELLAR_VALUE_MAX bytes. NULL = none                  */
     cellar_breaker *breaker;           /* outlives the load. NULL = that of the namespace         */
-    const unsigned char *trace; /* CELLAR_LOAD_TRACE_BYTES for cellar_load_trace. The library     */
+    const unsigned char *trace; /* CELLAR_LOAD_TRACE_BYTES for cellar_load_info. The library      */
                                 /* never reads them. Copied. NULL = none                          */
 } cellar_load_opts;
 CELLAR_STRUCT(cellar_load_opts, trace);
@@ -212,7 +212,7 @@ CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_
  *     cellar_result_free(&r);                                                                    */
 CELLAR_API void cellar_result_free(cellar_result *r);
 
-/* ---- In a loader: exactly one result --------------------------------------------------------- */
+/* ---- In a loader: exactly one result, of a bulk loader one for each key ---------------------- */
 
 /* Set the result: a copy of these bytes.
  * in:      load of the running loader; value may be NULL with value_len 0
@@ -223,24 +223,12 @@ CELLAR_API void cellar_result_free(cellar_result *r);
  * example: cellar_load_value(load, "value", 5);                                                  */
 CELLAR_API cellar_err cellar_load_value(cellar_load *load, const void *value, size_t value_len);
 
-/* Set the result: memory of the library, to be written in place.
- * in:      value_len in bytes
- * out:     *value, all zero, writable until the loader returns; NULL on failure
- * returns: as cellar_load_value
- * owns:    borrowed until the loader returns
- * thread:  the thread that runs the loader
- * cost:    one allocation
- * example:
- *     void *p;
- *     if (cellar_load_alloc(load, 3, &p) == CELLAR_OK) memcpy(p, "abc", 3);                      */
-CELLAR_API cellar_err cellar_load_alloc(cellar_load *load, size_t value_len, void **value);
-
 /* Return a growing buffer for a value of unknown size; its bytes are the result when the loader
- * returns OK. Fill it with cellar_buf_append. A second call returns the same buffer.
- * A buffer that is empty is replaced by another result.
- * in:      load of the running loader, not of a bulk loader
- * returns: the buffer, empty at first; NULL: a bulk loader, no memory, or another result is set.
- *          With the last two the load fails. cellar_buf_append to NULL is E_INVAL
+ * returns OK. Fill it with cellar_buf_append, or with cellar_buf_resize in place. A second call
+ * returns the same buffer. A buffer that is empty is replaced by another result.
+ * in:      load of the running loader
+ * returns: the buffer, empty at first; NULL: no memory, or another result is set, and the load
+ *          fails; or a bulk loader has selected no key. cellar_buf_append to NULL is E_INVAL
  * owns:    borrowed until the loader returns
  * thread:  the thread that runs the loader
  * cost:    one allocation, one more for each doubling; not charged to the budget
@@ -278,8 +266,8 @@ CELLAR_API cellar_err cellar_load_fail(cellar_load *load, int32_t loader_err,
 CELLAR_API cellar_err cellar_load_take(cellar_load *load, void *value, size_t value_len,
                                        void (*free_fn)(void *value, void *ctx), void *ctx);
 
-/* Set the result: the old value (cellar_load_stale_value) is still valid. Its TTL starts again;
- * tags of cellar_load_set_tags replace its tags.
+/* Set the result: the old value (cellar_load_info) is still valid. Its TTL starts again;
+ * tags of cellar_load_opts_set replace its tags.
  * in:      load of the running loader
  * returns: OK; E_RESULT_TWICE. Without an old value the load fails with E_NO_RESULT. A value with
  *          tags that was evicted or invalidated meanwhile is returned, not stored
@@ -290,76 +278,53 @@ CELLAR_API cellar_err cellar_load_not_modified(cellar_load *load);
 
 /* ---- In a loader: options of the result ------------------------------------------------------ */
 
-/* Set an option of this one result; it overrides call and namespace.
- * in:      load of the running loader; times as in cellar_load_opts, but 0 means 0: ttl_ms 0 = do
- *          not store; tags as in cellar_set_opts, in place of earlier ones
- * returns: OK; E_RANGE (stale_ms)
+/* Set options of this one result; they override call and namespace. A field that is 0 keeps what
+ * was set before.
+ * in:      load of the running loader; o: ttl_ms, stale_ms, cost_us, user_flags, tags (in place of
+ *          earlier ones), flags CELLAR_NO_STORE, and CELLAR_NEGATIVE: ttl_ms is that of "absent".
+ *          All other fields 0
+ * returns: OK; as cellar_set for refused options; E_NOMEM (tags). Unless OK nothing is set
  * owns:    tags are copied
  * thread:  the thread that runs the loader
  * cost:    O(1); tags: O(their bytes)
- * example: cellar_load_set_ttl(load, 5000);                                                      */
-CELLAR_API cellar_err cellar_load_set_ttl(cellar_load *load, int64_t ttl_ms);
-CELLAR_API cellar_err cellar_load_set_negative_ttl(cellar_load *load, int64_t ttl_ms);
-CELLAR_API cellar_err cellar_load_set_stale(cellar_load *load, int64_t stale_ms);
-CELLAR_API cellar_err cellar_load_set_tags(cellar_load *load, const cellar_bytes *tags,
-                                           size_t tag_count);
-CELLAR_API cellar_err cellar_load_set_cost(cellar_load *load, uint32_t cost_us);
-CELLAR_API cellar_err cellar_load_set_user_flags(cellar_load *load, uint32_t user_flags);
-CELLAR_API cellar_err cellar_load_set_no_store(cellar_load *load);
+ * example:
+ *     cellar_set_opts o = cellar_set_opts_default();
+ *     o.ttl_ms = 5000;
+ *     cellar_load_opts_set(load, &o);                                                            */
+CELLAR_API cellar_err cellar_load_opts_set(cellar_load *load, const cellar_set_opts *o);
 
 /* ---- In a loader: questions ------------------------------------------------------------------ */
 
-/* Return the value that this load replaces: stale, or fresh when it is refreshed early.
- * in:      load of the running loader
- * out:     *value and *value_len, or NULL and 0; *user_flags, optional
- * returns: OK; MISS (there is none, or the loader is a bulk loader)
- * owns:    borrowed until the loader returns
+/* A load as its loader sees it. Filled up to the caller's struct_size. */
+typedef struct cellar_load_info {
+    size_t      struct_size;    /* set by cellar_load_info_default()                              */
+    const void *stale_value;    /* the value that this load replaces: stale, or fresh when it is  */
+                                /* refreshed early                                                */
+    size_t      stale_len;
+    const unsigned char *trace; /* of cellar_load_opts; NULL = none. A background load and the    */
+                                /* fallbacks of a lease have a copy; a waiter has no part in it   */
+    int64_t     time_left_ms;   /* until a waiter may take over this load; 0 = it may now         */
+    uint32_t    has_stale;      /* 1: there is a stale_value                                      */
+    uint32_t    stale_user_flags;
+    uint32_t    attempt;        /* loads of this key, lost or failed in a row before this one, as */
+                                /* this call saw them                                             */
+    uint32_t    cancelled;      /* 1: the result will not be stored, and no other call waits for  */
+                                /* it                                                             */
+} cellar_load_info;
+CELLAR_STRUCT(cellar_load_info, cancelled);
+
+/* Describe the running load.
+ * in:      load of the running loader; out->struct_size set
+ * out:     *out
+ * returns: OK
+ * owns:    stale_value and trace are borrowed until the loader returns
  * thread:  the thread that runs the loader
- * cost:    O(1)
+ * cost:    one clock reading, one lock
  * example:
- *     const void *old;
- *     size_t len;
- *     if (cellar_load_stale_value(load, &old, &len, NULL) == CELLAR_OK)
- *     cellar_load_not_modified(load);                                                            */
-CELLAR_API cellar_err cellar_load_stale_value(cellar_load *load, const void **value,
-                                              size_t *value_len,
-                                              uint32_t *user_flags);
-
-/* Return how many loads of this key were lost or failed in a row before this one, as this call saw
- * them.
- * in:      load of the running loader
- * returns: the number; 0 for NULL
- * thread:  the thread that runs the loader
- * cost:    O(1)
- * example: if (cellar_load_attempt(load) > 2) cellar_load_fail(load, 1, 0, CELLAR_FAIL_FINAL);   */
-CELLAR_API uint32_t cellar_load_attempt(const cellar_load *load);
-
-/* Return the trace context of the call that runs this load. A waiter that joined the load has no
- * part in it. A background load has a copy of the context of the call that started it; so have the
- * fallbacks of a lease.
- * in:      load of the running loader
- * returns: CELLAR_LOAD_TRACE_BYTES as in cellar_load_opts.trace; NULL: none, or NULL given
- * owns:    borrowed until the loader returns
- * thread:  the thread that runs the loader
- * cost:    O(1)
- * example: const unsigned char *trace = cellar_load_trace(load);                                 */
-CELLAR_API const unsigned char *cellar_load_trace(const cellar_load *load);
-
-/* Return the milliseconds until a waiter may take over this load.
- * in:      load of the running loader
- * returns: the time left, 0 when it has passed
- * thread:  the thread that runs the loader
- * cost:    one clock reading
- * example: int64_t left_ms = cellar_load_time_left_ms(load);                                     */
-CELLAR_API int64_t cellar_load_time_left_ms(const cellar_load *load);
-
-/* Return whether the result is useless: it will not be stored, and no other call waits for it.
- * in:      load of the running loader
- * returns: true or false; false in a bulk loader
- * thread:  the thread that runs the loader
- * cost:    one lock
- * example: if (cellar_load_cancelled(load)) return CELLAR_E_CANCELLED;                           */
-CELLAR_API bool cellar_load_cancelled(const cellar_load *load);
+ *     cellar_load_info i = cellar_load_info_default();
+ *     cellar_load_info_get(load, &i);
+ *     if (i.cancelled) return CELLAR_E_CANCELLED;                                                */
+CELLAR_API cellar_err cellar_load_info_get(const cellar_load *load, cellar_load_info *out);
 
 /* ---- Many keys ------------------------------------------------------------------------------- */
 
@@ -390,17 +355,18 @@ CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items
                                               const cellar_load_opts *o, cellar_loader_many_fn fn,
                                               void *ctx);
 
-/* Report one key of a bulk load: its value, that it is absent, or that it failed.
- * in:      load of the running bulk loader; index of the key; loader_err not 0
- * returns: OK; E_RESULT_TWICE (reported before: neither report is used), E_TOOBIG, E_NOMEM
- * owns:    the bytes are copied
+/* Select a key of a bulk load: the calls of a loader set its result and its options, and describe
+ * its load. Before the first selection cellar_load_opts_set sets options of all keys, and
+ * cellar_load_fail the failure of all keys without a result; other results are E_INVAL.
+ * in:      load of the running bulk loader; index of the key
+ * returns: OK; E_INVAL (no such key: none is selected)
+ * owns:    another selection ends the buffer of cellar_load_buf; its bytes are the result
  * thread:  the thread that runs the loader
- * cost:    one allocation and a copy
- * example: cellar_load_item_value(load, 0, "value", 5);                                          */
-CELLAR_API cellar_err cellar_load_item_value(cellar_load *load, size_t index, const void *value,
-                                             size_t value_len);
-CELLAR_API cellar_err cellar_load_item_absent(cellar_load *load, size_t index);
-CELLAR_API cellar_err cellar_load_item_fail(cellar_load *load, size_t index, int32_t loader_err);
+ * cost:    O(1)
+ * example:
+ *     cellar_load_select(load, 0);
+ *     cellar_load_value(load, "value", 5);                                                       */
+CELLAR_API cellar_err cellar_load_select(cellar_load *load, size_t index);
 
 /* ---- Leases: loads without a waiting thread -------------------------------------------------- */
 

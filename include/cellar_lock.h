@@ -38,6 +38,7 @@ extern "C" {
 #define CELLAR_LOCK_MANY_MAX 64u     /* locks of one cellar_lock_acquire_many                     */
 #define CELLAR_LOCK_THREAD_BOUND 1u  /* only this thread releases; the end of the thread frees it */
 #define CELLAR_LOCK_NO_LEASE     2u  /* no lease time; only together with THREAD_BOUND            */
+#define CELLAR_LOCK_NO_WAIT      4u  /* E_BUSY in place of a wait for another owner               */
 
 typedef struct cellar_locks cellar_locks; /* a table of locks */
 
@@ -57,8 +58,6 @@ typedef enum cellar_lock_lost {
  * the function returns. */
 typedef void (*cellar_lock_watch_fn)(const void *key, size_t key_len, uint64_t fence,
                                      int64_t held_ms, cellar_lock_lost cause, void *ctx);
-/* Work under the lock `lk`; see cellar_lock_run. */
-typedef cellar_err (*cellar_lock_fn)(const cellar_lock *lk, void *ctx);
 
 /* Options of a table. Start from cellar_locks_config_default(). */
 typedef struct cellar_locks_config {
@@ -79,7 +78,7 @@ typedef struct cellar_lock_opts {
     int64_t  wait_timeout_ms; /* maximum wait. Default 30,000. INT64_MAX: no limit                */
     int64_t  lease_ms;       /* lease time. Default 30,000. Ignored with NO_LEASE                 */
     const char *note;        /* text for cellar_lock_info_get; NULL or 0..23 bytes                */
-    uint32_t flags;          /* CELLAR_LOCK_THREAD_BOUND, _NO_LEASE                               */
+    uint32_t flags;          /* CELLAR_LOCK_THREAD_BOUND, _NO_LEASE, _NO_WAIT                     */
     uint32_t reserved0;      /* must be 0                                                         */
 } cellar_lock_opts;
 CELLAR_STRUCT(cellar_lock_opts, reserved0);
@@ -97,14 +96,14 @@ typedef struct cellar_lock_info {
 } cellar_lock_info;
 CELLAR_STRUCT(cellar_lock_info, note);
 
-/* Figures of a table; cellar_locks_metrics_write prints the same ones. */
+/* Figures of a table; cellar_metrics_write prints the same ones. */
 typedef struct cellar_locks_stats {
     size_t   struct_size;
     uint64_t acquired;       /* locks that got an owner                                           */
     uint64_t handed_over;    /* of these: passed on to a waiter                                   */
     uint64_t waits;          /* calls that waited                                                 */
     uint64_t timeouts;       /* of these: ended without the lock                                  */
-    uint64_t busy;           /* cellar_lock_try calls that found an owner                         */
+    uint64_t busy;           /* calls with NO_WAIT that found an owner                            */
     uint64_t deadlocks;      /* calls rejected because the thread would wait for itself           */
     uint64_t expired;        /* leases that ended while the lock was held                         */
     uint64_t owner_died;     /* owners of THREAD_BOUND locks that ended with their thread         */
@@ -146,9 +145,10 @@ CELLAR_API void cellar_locks_close(cellar_locks *t);
 /* Acquire the lock of a key. Wait in the queue while another owner holds the lock.
  * in:      key 1..CELLAR_KEY_MAX bytes; o NULL: wait 30 s, lease time 30 s
  * out:     *out is the handle; all zero on any code but OK
- * returns: OK; E_TIMEOUT (waited for wait_timeout_ms), E_DEADLOCK (this thread holds the key
- *          THREAD_BOUND), E_LIMIT (max_locks), E_SPACE (max_bytes), E_NOMEM, E_INVAL (also: a
- *          negative time, NO_LEASE without THREAD_BOUND), E_UNSUPPORTED (unknown flag)
+ * returns: OK; E_BUSY (NO_WAIT: the lock is held), E_TIMEOUT (waited for wait_timeout_ms),
+ *          E_DEADLOCK (without NO_WAIT: this thread holds the key THREAD_BOUND), E_LIMIT
+ *          (max_locks), E_SPACE (max_bytes), E_NOMEM, E_INVAL (also: a negative time, NO_LEASE
+ *          without THREAD_BOUND), E_UNSUPPORTED (unknown flag)
  * thread:  any; sleeps while it waits, with no internal lock held; no cancellation point
  * cost:    free lock of a recent key: no lock, one compare-exchange; else one short lock,
  *          sometimes one allocation
@@ -160,17 +160,6 @@ CELLAR_API void cellar_locks_close(cellar_locks *t);
  *     if (cellar_lock_acquire(t, "order:7", 7, &o, &lk) != CELLAR_OK) return 1;                  */
 CELLAR_API cellar_err cellar_lock_acquire(cellar_locks *t, const void *key, size_t key_len,
                                           const cellar_lock_opts *o, cellar_lock *out);
-
-/* Acquire the lock of a key only if no other owner holds it. Ignores wait_timeout_ms.
- * in:      as cellar_lock_acquire
- * out:     as cellar_lock_acquire
- * returns: as cellar_lock_acquire; E_BUSY (an owner holds the lock) in place of E_TIMEOUT and
- *          E_DEADLOCK
- * thread:  any; never waits for an owner
- * cost:    as cellar_lock_acquire without a wait
- * example: if (cellar_lock_try(t, "order:7", 7, NULL, &lk) == CELLAR_E_BUSY) return 0;           */
-CELLAR_API cellar_err cellar_lock_try(cellar_locks *t, const void *key, size_t key_len,
-                                      const cellar_lock_opts *o, cellar_lock *out);
 
 /* Set the lease of a lock to end `lease_ms` from now, which may be earlier than before.
  * in:      lease_ms from 1
@@ -197,17 +186,6 @@ CELLAR_API cellar_err cellar_lock_release(cellar_locks *t, cellar_lock *lk);
  * cost:    no lock, no shared write
  * example: while (cellar_lock_check(t, &lk) == CELLAR_OK) work_a_little();                       */
 CELLAR_API cellar_err cellar_lock_check(cellar_locks *t, const cellar_lock *lk);
-
-/* Run `fn` as the owner of a key: acquire, fn, release. pthread_exit and cancellation inside `fn`
- * release the lock, too.
- * in:      as cellar_lock_acquire; fn must not leave by longjmp or a C++ exception
- * returns: the code of acquire unless OK; the code of fn unless OK; else the code of release:
- *          E_LOST when fn outlived the lease
- * thread:  any; fn runs with no internal lock held and may acquire other keys
- * cost:    acquire and release
- * example: if (cellar_lock_run(t, "order:7", 7, NULL, pay, &order) == CELLAR_E_LOST) undo();     */
-CELLAR_API cellar_err cellar_lock_run(cellar_locks *t, const void *key, size_t key_len,
-                                      const cellar_lock_opts *o, cellar_lock_fn fn, void *ctx);
 
 /* ---- Several locks -------------------------------------------------------------------------- */
 
@@ -259,15 +237,6 @@ CELLAR_API cellar_err cellar_lock_info_get(cellar_locks *t, const void *key, siz
  * example: cellar_locks_watch(t, on_lost, NULL);                                                 */
 CELLAR_API cellar_err cellar_locks_watch(cellar_locks *t, cellar_lock_watch_fn fn, void *ctx);
 
-/* Maintain the table: report lost locks of keys that no call asks for, drop keys without an owner,
- * return memory. Nothing else depends on the tick; call it about once a second.
- * out:     *lost_count, optional: locks found lost
- * returns: OK; E_INVAL
- * thread:  any; runs the watcher in this thread
- * cost:    O(keys in the table), with one of 64 stripes locked at a time
- * example: cellar_locks_tick(t, NULL);                                                           */
-CELLAR_API cellar_err cellar_locks_tick(cellar_locks *t, uint64_t *lost_count);
-
 /* Get the figures of a table.
  * in:      out from cellar_locks_stats_default
  * returns: OK; E_INVAL
@@ -277,20 +246,6 @@ CELLAR_API cellar_err cellar_locks_tick(cellar_locks *t, uint64_t *lost_count);
  *     cellar_locks_stats s = cellar_locks_stats_default();
  *     cellar_locks_stats_get(t, &s);                                                             */
 CELLAR_API cellar_err cellar_locks_stats_get(cellar_locks *t, cellar_locks_stats *out);
-
-#ifndef CELLAR_OMIT_TEXT
-/* Write the figures of a table as Prometheus text.
- * in:      buf_cap 0 asks for the size; buf may be NULL then
- * out:     *text_len, optional: length of the whole text without the ending zero byte
- * returns: OK (complete and terminated), E_BUFFER (text_len + 1 bytes are needed), E_INVAL
- * thread:  any
- * cost:    as cellar_locks_stats_get; no allocation
- * example:
- *     char text[8192];
- *     if (cellar_locks_metrics_write(t, text, sizeof text, NULL) == CELLAR_OK) puts(text);       */
-CELLAR_API cellar_err cellar_locks_metrics_write(cellar_locks *t, char *buf, size_t buf_cap,
-                                                 size_t *text_len);
-#endif
 
 /* ---- Restrictions --------------------------------------------------------------------------- */
 

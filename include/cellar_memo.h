@@ -23,16 +23,21 @@ typedef enum cellar_arg_type {
     CELLAR_ARG_F32 = 3,
     CELLAR_ARG_F64 = 4,
     CELLAR_ARG_TEXT = 5,
-    CELLAR_ARG_BYTES = 6
+    CELLAR_ARG_BYTES = 6,
+    CELLAR_ARG_BOOL = 7, /* from here on: parts of cellar_key_add, no arguments of a function */
+    CELLAR_ARG_NULL = 8,
+    CELLAR_ARG_LIST = 9, /* begins a list */
+    CELLAR_ARG_MAP = 10  /* begins a map */
 } cellar_arg_type;
 
-/* One argument of a memoized function. CELLAR_ARG(x) makes one from any integer, bool, enum,
- * float, double, char pointer (also NULL) or cellar_bytes; other types do not compile. */
+/* One argument of a memoized function, or one part of a key. CELLAR_ARG(x) makes one from any
+ * integer, bool, enum, float, double, char pointer (also NULL) or cellar_bytes; other types do not
+ * compile. A bool of CELLAR_ARG is the integer 0 or 1. */
 typedef struct cellar_arg {
     cellar_arg_type type;
     uint32_t reserved0; /* must be 0 */
     union {
-        int64_t      i64;
+        int64_t      i64; /* of a BOOL 0 or 1; 0 of NULL, LIST, MAP */
         uint64_t     u64;
         float        f32;
         double       f64;
@@ -40,14 +45,19 @@ typedef struct cellar_arg {
     } as;
 } cellar_arg;
 
-static inline cellar_arg cellar_arg_i64(int64_t x)
+static inline cellar_arg cellar_arg_make_(cellar_arg_type type, int64_t x)
 {
     cellar_arg a;
-    a.type = CELLAR_ARG_I64;
+    a.type = type;
     a.reserved0 = 0;
     a.as.i64 = x;
     return a;
 }
+static inline cellar_arg cellar_arg_i64(int64_t x) { return cellar_arg_make_(CELLAR_ARG_I64, x); }
+static inline cellar_arg cellar_arg_bool(bool x) { return cellar_arg_make_(CELLAR_ARG_BOOL, x); }
+static inline cellar_arg cellar_arg_null(void) { return cellar_arg_make_(CELLAR_ARG_NULL, 0); }
+static inline cellar_arg cellar_arg_list(void) { return cellar_arg_make_(CELLAR_ARG_LIST, 0); }
+static inline cellar_arg cellar_arg_map(void) { return cellar_arg_make_(CELLAR_ARG_MAP, 0); }
 static inline cellar_arg cellar_arg_u64(uint64_t x)
 {
     cellar_arg a;
@@ -131,7 +141,8 @@ template <class T> cellar_arg cellar_arg_of(T *) = delete; /* would turn into bo
  * different keys.
  * status:  unstable until 1.0
  * in:      name of 1..CELLAR_MEMO_NAME_MAX bytes; version: change it when the function changes;
- *          args, at most CELLAR_MEMO_ARGS_MAX; buf_cap 0 asks for the length (buf may be NULL)
+ *          args of the types I64 to BYTES, at most CELLAR_MEMO_ARGS_MAX; buf_cap 0 asks for the
+ *          length (buf may be NULL)
  * out:     *key_len the full length; optional
  * returns: OK; E_BUFFER (*key_len set), E_INVAL (also: a key over CELLAR_KEY_MAX bytes)
  * owns:    nothing changes hands

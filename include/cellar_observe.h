@@ -84,7 +84,7 @@ typedef struct cellar_stats {
     uint64_t load_bytes;        /* store: part of used_bytes: records of loads and waiters        */
     uint64_t load_fallbacks;    /* loads that returned a fallback or default value                */
     double   saved_seconds;     /* gets without misses x mean time of a load: an estimate         */
-    double   saved_cost;        /* the same with cellar_load_set_cost, in millions of its unit    */
+    double   saved_cost;        /* the same with the cost_us of loaders, in millions of its unit  */
     uint64_t quota_entries;     /* namespace with a quota, to quota_breaches: entries it holds    */
     uint64_t quota_bytes;       /* bytes of its entries                                           */
     uint64_t quota_min_bytes;   /* quota_min_pct in bytes now                                     */
@@ -93,7 +93,9 @@ typedef struct cellar_stats {
     uint64_t quota_breaches;    /* entries evicted although it held no more than quota_min_bytes  */
     uint64_t decode_errors;     /* entries removed because they did not decode                    */
     uint64_t denied;            /* writes that a policy denied                                    */
-    uint64_t namespace_entries; /* namespace: as cellar_namespace_entries; 0 with SCOPE_STORE     */
+    uint64_t namespace_entries; /* namespace: its entries in memory, with negative ones and       */
+                                /* expired ones that still take room; exact while no other call   */
+                                /* changes the namespace. 0 after a clear, and with SCOPE_STORE   */
     uint64_t l2_rebuilding;     /* store: 1 while the disk index is read back: gets may miss      */
     uint64_t stripes;           /* store: lock domains in use: tuning.stripes, or fewer           */
     uint64_t l2_owes;           /* store: 1 while entries that the disk dropped are offered again */
@@ -127,48 +129,39 @@ typedef bool (*cellar_namespace_fn)(const char *name, const cellar_stats *stats,
  * example: cellar_namespace_list(c, print_name, stdout);                                         */
 CELLAR_API cellar_err cellar_namespace_list(cellar *c, cellar_namespace_fn fn, void *ctx);
 
-/* Return the number of entries of this namespace in memory: negative entries and expired entries
- * that are not yet reclaimed included, entries of other namespaces not.
- * in:      a handle of the namespace
- * out:     *count; 0 after a clear
- * returns: OK
- * thread:  any; exact while no other call changes the namespace. In a forked child it lacks the
- *          changes that were in progress at the fork
- * cost:    O(threads that ever used the namespace)
- * example:
- *     uint64_t n;
- *     if (cellar_namespace_entries(c, &n) == CELLAR_OK) printf("%llu\n", (unsigned long long)n); */
-CELLAR_API cellar_err cellar_namespace_entries(cellar *c, uint64_t *count);
-
 #ifndef CELLAR_OMIT_TEXT
-/* Write the metrics of the store as Prometheus text, format 0.0.4: the figures that an operator
- * acts on. cellar_dump_write has the others.
- * in:      any handle of the store; buf_cap in bytes, 0 asks for the size (buf may be NULL)
+/* Write the metrics of an object as Prometheus text, format 0.0.4: of a store the figures that an
+ * operator acts on (cellar_dump_write has the others), of the other objects those of their stats,
+ * each with a label that has the kind and the name of the object, as pool="mail".
+ * in:      object: one of cellar_tick (cellar_admin.h), or a port; buf_cap in bytes, 0 asks for the
+ *          size (buf may be NULL)
  * out:     *text_len the full size without the zero byte; optional
  * returns: OK (text complete, terminated); E_BUFFER (buf holds a beginning; *text_len + 1 bytes are
  *          needed, and some more for numbers that grow)
  * thread:  any
- * cost:    O(namespaces); no allocation
+ * cost:    O(namespaces), or as the stats call of the object; no allocation
  * example:
  *     static char text[65536];
  *     size_t len;
  *     if (cellar_metrics_write(c, text, sizeof text, &len) == CELLAR_OK) fputs(text, stdout);    */
-CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t buf_cap, size_t *text_len);
+CELLAR_API cellar_err cellar_metrics_write(void *object, char *buf, size_t buf_cap,
+                                           size_t *text_len);
 
 /* Write the figures of cellar_metrics_write as one JSON object: "metrics" is a list of {"name",
- * "labels", "value"}, "times" a list of {"op", "sampled", "count", "sum_ns", "p50_ns", "p90_ns",
- * "p99_ns", "p999_ns", "max_ns"}, "hot_keys" a list of up to 10 {"namespace", "key", "gets_per_s",
- * "share"}, the keys of cellar_hot_keys, named as host.log_keys says.
+ * "labels", "value"}. Of a store also "times", a list of {"op", "sampled", "count", "sum_ns",
+ * "p50_ns", "p90_ns", "p99_ns", "p999_ns", "max_ns"}, and "hot_keys", a list of up to 10
+ * {"namespace", "key", "gets_per_s", "share"}, the keys of cellar_hot_keys, named as host.log_keys
+ * says.
  * in:      as cellar_metrics_write
  * out:     as cellar_metrics_write
  * returns: as cellar_metrics_write
  * thread:  any
- * cost:    O(namespaces); no allocation
+ * cost:    as cellar_metrics_write
  * example:
  *     static char text[65536];
  *     size_t len;
  *     if (cellar_stats_json(c, text, sizeof text, &len) == CELLAR_OK) fputs(text, stdout);       */
-CELLAR_API cellar_err cellar_stats_json(cellar *c, char *buf, size_t buf_cap, size_t *text_len);
+CELLAR_API cellar_err cellar_stats_json(void *object, char *buf, size_t buf_cap, size_t *text_len);
 #endif
 
 /* ---- Hot keys -------------------------------------------------------------------------------- */
@@ -264,22 +257,6 @@ typedef struct cellar_scan_entry {
  * unless its namespace was closed, dropped or cleared meanwhile. */
 typedef bool (*cellar_scan_fn)(const cellar_scan_entry *e, void *ctx);
 
-/* Call `fn` for the live entries of this namespace in memory, some in each call. An entry that
- * exists from the first to the last call is visited at least once; an entry may be visited twice.
- * in:      *cursor 0 for the first call, then as the last call left it; pattern as in
- *          cellar_delete_by_pattern, NULL = all; bucket_count index buckets in this call, 0 = 64
- * out:     *cursor, 0 when the scan is complete; valid until the store is closed
- * returns: OK; E_NOMEM (cursor unchanged: call again)
- * owns:    the entry is a copy, valid while fn runs
- * thread:  any; fn runs with no lock held: it may set, delete, close its namespace
- * cost:    O(bucket_count); no other call waits
- * example:
- *     uint64_t cursor = 0;
- *     do cellar_scan(c, &cursor, "user:*", 6, 0, print_entry, NULL); while (cursor != 0);        */
-CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *pattern,
-                                  size_t pattern_len, size_t bucket_count, cellar_scan_fn fn,
-                                  void *ctx);
-
 #define CELLAR_SCAN_DISK 1u /* entries on disk, too: all that cellar_get finds                    */
 
 typedef struct cellar_scan_opts {
@@ -295,26 +272,29 @@ typedef struct cellar_scan_opts {
 } cellar_scan_opts;
 CELLAR_STRUCT(cellar_scan_opts, place);
 
-/* Call `fn` as cellar_scan does, with options. With CELLAR_SCAN_DISK the promise of cellar_scan
- * holds for the namespace in memory and on disk: an entry that moves between them is visited. An
- * entry may be visited three times: in memory, on disk, and once more if it was among the last
- * written there. With `place` it is visited once, unless it changes or moves during the scan.
- * Entries on disk stay there, and do not count as used.
- * in:      *cursor as in cellar_scan, with the same flags in each call; *o->place as the last call
- *          left it; o NULL = cellar_scan
- * out:     *cursor as in cellar_scan; *o->place
- * returns: as cellar_scan; E_BUSY (the disk does not answer for the moment: *cursor goes on later)
- * owns:    as cellar_scan
- * thread:  as cellar_scan; reads the disk
- * cost:    as cellar_scan; for an entry on disk two reads, with 200 KiB of memory during the call;
- *          with `place` one read for an entry in memory that is on disk, too
+/* Call `fn` for the live entries of this namespace in memory, some in each call. An entry that
+ * exists from the first to the last call is visited at least once; an entry may be visited twice.
+ * With CELLAR_SCAN_DISK this holds for the namespace in memory and on disk: an entry that moves
+ * between them is visited. An entry may then be visited three times: in memory, on disk, and once
+ * more if it was among the last written there. With `place` it is visited once, unless it changes
+ * or moves during the scan. Entries on disk stay there, and do not count as used.
+ * in:      *cursor 0 for the first call, then as the last call left it; o with the same flags in
+ *          each call, NULL = defaults; *o->place as the last call left it
+ * out:     *cursor, 0 when the scan is complete; valid until the store is closed; *o->place
+ * returns: OK; E_NOMEM (cursor unchanged: call again), E_BUSY (the disk does not answer for the
+ *          moment: *cursor goes on later), E_UNSUPPORTED (unknown flag or field)
+ * owns:    the entry is a copy, valid while fn runs
+ * thread:  any; fn runs with no lock held: it may set, delete, close its namespace; with
+ *          CELLAR_SCAN_DISK the call reads the disk
+ * cost:    O(bucket_count); no other call waits. For an entry on disk two reads, with 200 KiB of
+ *          memory during the call. With `place` one read for an entry in memory and on disk
  * example:
  *     cellar_scan_opts o = cellar_scan_opts_default();
- *     o.flags = CELLAR_SCAN_DISK;
+ *     o.pattern = "user:*", o.pattern_len = 6;
  *     uint64_t cursor = 0;
- *     do cellar_scan_with(c, &cursor, &o, print_entry, NULL); while (cursor != 0);               */
-CELLAR_API cellar_err cellar_scan_with(cellar *c, uint64_t *cursor, const cellar_scan_opts *o,
-                                       cellar_scan_fn fn, void *ctx);
+ *     do cellar_scan(c, &cursor, &o, print_entry, NULL); while (cursor != 0);                    */
+CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const cellar_scan_opts *o,
+                                  cellar_scan_fn fn, void *ctx);
 
 /* ---- Listeners ------------------------------------------------------------------------------- */
 

@@ -22,7 +22,7 @@
  * TIMES   A row begins after hash(key) mod interval_ms, so equal intervals are spread. A failed key
  *         keeps its value and follows after a random time of up to 1 s * 2^n, at most interval_ms.
  *         Each loader has a breaker: while it is open, a row makes no load but probes.
- * RUNS    Loaders and listers run on threads of the refresher, or inside cellar_refresher_tick with
+ * RUNS    Loaders and listers run on threads of the refresher, or inside cellar_tick with
  *         host option no_threads. Each refresh that does not run is counted, with its reason.
  * MORE    DAYS, IDLE ROWS and restrictions stand at the end of this file. */
 #ifndef CELLAR_REFRESH_H
@@ -92,8 +92,10 @@ typedef struct cellar_refresh_opts {
     const char *at;          /* "00:00@Europe/Paris": see DAYS; with ttl_ms. Default NULL: none   */
     cellar_refresh_priority priority; /* Default MID                                              */
     uint32_t stop_idle;      /* see IDLE ROWS. Range 1..1,000,000 intervals. Default 0: never     */
+    uint32_t pattern;        /* 1: the key is a pattern, for the lister of the loader. Default 0  */
+    uint32_t reserved0;      /* must be 0                                                         */
 } cellar_refresh_opts;
-CELLAR_STRUCT(cellar_refresh_opts, stop_idle);
+CELLAR_STRUCT(cellar_refresh_opts, reserved0);
 
 /* Bits of cellar_refresh_info.flags. */
 #define CELLAR_REFRESH_UNCOVERED 1u /* nothing is refreshed: no loader of that name, no lister,   */
@@ -131,7 +133,7 @@ CELLAR_STRUCT(cellar_refresh_info, reserved0);
 /* Receive one row of cellar_refresh_list. Return false to end the list. */
 typedef bool (*cellar_refresh_list_fn)(const cellar_refresh_info *info, void *ctx);
 
-/* Figures of a refresher; cellar_refresher_metrics_write prints the same ones. */
+/* Figures of a refresher; cellar_metrics_write prints the same ones. */
 typedef struct cellar_refresher_stats {
     size_t   struct_size;
     uint64_t ok;             /* refreshes that loaded a value or "absent"                         */
@@ -191,21 +193,6 @@ CELLAR_API cellar_err cellar_refresher_open(cellar *c, const cellar_refresher_co
  * example: if (cellar_refresher_close(r) == CELLAR_E_BUSY) puts("a loader still runs");          */
 CELLAR_API cellar_err cellar_refresher_close(cellar_refresher *r);
 
-/* Make rows ready that are due. With host option no_threads the call also runs the loads, until
- * budget_us is spent; without it the threads do.
- * in:      budget_us of the loads; the load that exceeds it ends normally
- * out:     *wait_ms: time until the next row is due, 0 with PENDING, INT64_MAX if there is none;
- *          NULL is allowed
- * returns: OK; PENDING (more is due now), E_INVAL, E_FORKED
- * thread:  any; loads of two such calls run at the same time, at most max_parallel
- * cost:    O(rows that are due)
- * example:
- *     int64_t wait_ms;
- *     while (cellar_refresher_tick(r, 1000, &wait_ms) == CELLAR_PENDING) { }
- *     poll(fds, n, (int)(wait_ms < 1000 ? wait_ms : 1000));                                      */
-CELLAR_API cellar_err cellar_refresher_tick(cellar_refresher *r, uint64_t budget_us,
-                                            int64_t *wait_ms);
-
 /* ---- Loaders -------------------------------------------------------------------------------- */
 
 /* Give a loader a name, for rows and for loader= of a policy file.
@@ -233,9 +220,11 @@ CELLAR_API cellar_err cellar_refresh_keys_add(cellar_refresh_keys *keys, const v
 
 /* ---- Rows ----------------------------------------------------------------------------------- */
 
-/* Refresh a key at an interval.
- * in:      c: namespace of the key; key of 1..CELLAR_KEY_MAX bytes; loader: a name of 1..64 bytes,
- *          which may get its loader later; interval_ms from 1 to 366 days; o NULL = defaults
+/* Refresh a key at an interval, or with option `pattern` all keys that the lister of the loader
+ * lists for a pattern.
+ * in:      c: namespace of the key; key of 1..CELLAR_KEY_MAX bytes, or a pattern of
+ *          1..CELLAR_PATTERN_MAX bytes; loader: a name of 1..64 bytes, which may get its loader
+ *          later; interval_ms from 1 to 366 days; o NULL = defaults
  * returns: OK; EXISTS (the key has a row: nothing changes), E_LIMIT (max_rows), E_NOMEM, E_INVAL,
  *          E_NOT_FOUND (unknown zone), E_CORRUPT (damaged zone file), E_UNSUPPORTED, E_FORKED
  * owns:    texts are copied. c must live until the row is removed or the refresher is closed
@@ -245,19 +234,6 @@ CELLAR_API cellar_err cellar_refresh_keys_add(cellar_refresh_keys *keys, const v
 CELLAR_API cellar_err cellar_refresh_add(cellar_refresher *r, cellar *c, const void *key,
                                          size_t key_len, const char *loader, int64_t interval_ms,
                                          const cellar_refresh_opts *o);
-
-/* Refresh all keys of a pattern at an interval: those that the lister of the loader lists.
- * in:      pattern of 1..CELLAR_PATTERN_MAX bytes, for the lister; otherwise as
- *          cellar_refresh_add
- * returns: as cellar_refresh_add
- * owns:    as cellar_refresh_add
- * thread:  any, also a loader
- * cost:    as cellar_refresh_add
- * example: cellar_refresh_add_pattern(r, c, "rates:*", "rates", 600000, NULL);                   */
-CELLAR_API cellar_err cellar_refresh_add_pattern(cellar_refresher *r, cellar *c,
-                                                 const char *pattern, const char *loader,
-                                                 int64_t interval_ms,
-                                                 const cellar_refresh_opts *o);
 
 /* Make a row of each policy rule of a namespace that has a refresh interval. Rows of an earlier
  * call for c are replaced: call it again after the rules were loaded again. A `key` rule without
@@ -306,33 +282,6 @@ CELLAR_API cellar_err cellar_refresh_list(cellar_refresher *r, cellar_refresh_li
  *     cellar_refresher_stats st = cellar_refresher_stats_default();
  *     cellar_refresher_stats_get(r, &st);                                                        */
 CELLAR_API cellar_err cellar_refresher_stats_get(cellar_refresher *r, cellar_refresher_stats *out);
-
-#ifndef CELLAR_OMIT_TEXT
-/* Write the figures of a refresher as Prometheus text, with the label refresher="name".
- * in:      buf NULL with buf_cap 0: the length only
- * out:     *text_len: length of the whole text without its final 0; NULL is allowed
- * returns: OK; E_BUFFER (the text was cut), E_INVAL
- * thread:  any
- * cost:    one short lock; no allocation
- * example:
- *     char text[8192];
- *     cellar_refresher_metrics_write(r, text, sizeof text, NULL);                                */
-CELLAR_API cellar_err cellar_refresher_metrics_write(cellar_refresher *r, char *buf, size_t buf_cap,
-                                                     size_t *text_len);
-
-/* Write the figures of cellar_refresher_metrics_write as one JSON object.
- * "metrics" is a list of {"name", "labels", "value"}.
- * in:      as cellar_refresher_metrics_write
- * out:     as cellar_refresher_metrics_write
- * returns: as cellar_refresher_metrics_write
- * thread:  any
- * cost:    as cellar_refresher_metrics_write
- * example:
- *     char text[8192];
- *     cellar_refresher_stats_json(r, text, sizeof text, NULL);                                   */
-CELLAR_API cellar_err cellar_refresher_stats_json(cellar_refresher *r, char *buf, size_t buf_cap,
-                                                  size_t *text_len);
-#endif
 
 /* DAYS
  *   With `at` a row also runs at this time of each day in the zone: all its keys are deleted, then

@@ -16,15 +16,15 @@
  *         A process sees its own writes immediately. All see the changes of a key in one order.
  * ENDS    After a clear, a version change or a tag delete no process serves an older value, also
  *         not one that starts later, also not after the server lost the numbers.
- * LOAD    One load of a missing key over all processes, while the link is proven.
+ * LOAD    One load of a missing key over all processes, while the link is proven; see DEATHS.
  * NOT PROMISED  Linearizable reads. Writes that survive a failover of the server. One load only,
- *         or a bound, in a split network: see LIMITS OF THE PROMISES. No Cluster, no TLS.
+ *         or a bound, in a split network: see LIMITS OF THE PROMISES. No Cluster.
  * START   cellar_remote_open returns before the connection exists. Until the state is PROVEN each
  *         call behaves as in AWAY.
  * AWAY    Without the server a call waits io_ms at most. A write of many keys waits for each key,
- *         until 5 waits in a row close the link. Gets miss (see OFFLINE), get_or_load runs the
- *         loader in each process, writes return DEFERRED (see WRITES). The link comes back without
- *         a call; cellar_remote_last_error says why it is down. */
+ *         until 5 waits in a row close the link. Gets miss (see OFFLINE). get_or_load runs the
+ *         loader in each process; io_ms behind the proof its wait for another one ends, too. Writes
+ *         return DEFERRED (see WRITES). cellar_remote_last_error says why the link is down. */
 #ifndef CELLAR_REMOTE_H
 #define CELLAR_REMOTE_H
 
@@ -82,7 +82,8 @@ typedef struct cellar_remote_opts {
     const char *user;             /* Default NULL: the default user                               */
     const char *password;         /* Default NULL: no AUTH                                        */
     const char *password_file;    /* mode 0600; read again after WRONGPASS. Default NULL          */
-    const char *sentinels;        /* "host:port,host:port": asked for `master`. Default NULL      */
+    const char *sentinels;        /* "host:port,host:port": all of them, asked for `master`; see  */
+                                  /* SENTINEL. Default NULL                                       */
     const char *master;           /* name of the group in Sentinel. Default "mymaster"            */
     int64_t     io_ms;            /* longest wait of a call. Range 1..10,000. Default 50          */
     int64_t     proof_ms;         /* age of a proof that counts. Range 200..60,000. Default 2,000 */
@@ -93,8 +94,19 @@ typedef struct cellar_remote_opts {
     uint32_t    allow_plaintext;  /* 1: allow TCP to another machine. Default 0                   */
     uint32_t    journal_keys;     /* of each namespace. Range 1..2^20. Default 65,536             */
     uint32_t    queue_entries;    /* of each with BEHIND. Range 1..2^20. Default 65,536           */
+    int64_t     lease_ms;         /* life of the leases of a process that died; see DEATHS. Range */
+                                  /* max(1,000, proof_ms)..600,000. Default 2 x proof_ms          */
+    const char *sentinel_user;    /* Default NULL: the default user                               */
+    const char *sentinel_password; /* Default NULL: no AUTH                                       */
+    const char *tls_ca_file;      /* PEM. With rediss://: certificates to trust. Default NULL,    */
+    const char *tls_ca_dir;       /* for both: those of the system. A folder as of                */
+                                  /* `openssl rehash`                                             */
+    const char *tls_cert_file;    /* PEM: certificate of this client, with its chain. Default NULL*/
+    const char *tls_key_file;     /* PEM: its key. Default NULL: in tls_cert_file                 */
+    const char *tls_server_name;  /* name that the certificates of server and Sentinels must have */
+                                  /* Default NULL: the host of the URL, or that Sentinel names    */
 } cellar_remote_opts;
-CELLAR_STRUCT(cellar_remote_opts, queue_entries);
+CELLAR_STRUCT(cellar_remote_opts, tls_server_name);
 
 /* Options of cellar_remote_attach. 0 in a field: its default. */
 typedef struct cellar_remote_namespace_opts {
@@ -139,7 +151,7 @@ CELLAR_STRUCT(cellar_remote_namespace_opts, reserved0);
     X(bytes_out, "bytes sent") \
     X(leases_taken, "loads led for all processes") \
     X(leases_lost, "loads that lost their lease to a change or its end") \
-    X(leases_waited, "loads that waited for another process") \
+    X(leases_waited, "requests for a lease that another process had") \
     X(limit_calls, "calls of limiters to the server") \
     X(limit_unused, "tokens that expired in this process")
 
@@ -161,14 +173,24 @@ CELLAR_STRUCT(cellar_remote_stats, trusting);
 
 /* ---- Open and close ------------------------------------------------------------------------- */
 
+/* TLS. rediss:// and rediss-sentinel:// need a build with TLS=1. TLS 1.2 or later, for both
+ * connections and for Sentinels. The certificate of the server must have a chain up to tls_ca_file
+ * or tls_ca_dir and the name of the host. Else the link stays DOWN, and cellar_remote_last_error
+ * has the reason. The files are read at each connect, so a new certificate needs no new open. The
+ * handshake ends after io_ms x 10. The word tls_insecure in the URL ("rediss://host?tls_insecure")
+ * turns the verification off, and each connect logs a warning. OpenSSL keeps about 200 KiB,
+ * outside the budget. */
+
 /* Open a link to a server. The call does not wait for the connection: OK with a dead server, too.
- * in:      store, any handle; url "unix:///path?prefix=app", "redis://user@host:6379?prefix=app" or
- *          NULL with o->sentinels; o NULL: all defaults
+ * in:      store, any handle; url "unix:///path?prefix=app", "redis://user@host:6379?prefix=app",
+ *          "redis-sentinel://user@host:26379,host2?master=name", with TLS "rediss://.." or
+ *          "rediss-sentinel://..", or NULL with o->sentinels; o NULL: all defaults. See TLS
  * out:     *out: the link; NULL on failure
  * returns: OK; E_INVAL (URL, prefix), E_RANGE, E_TOOBIG (a text), E_NOT_FOUND (password file),
- *          E_DENIED (TCP to another host without allow_plaintext, a password file that others may
- *          read), E_UNSUPPORTED (rediss://, a database number, field of a newer header), E_NOMEM,
- *          E_IO (the system refused a descriptor). cellar_remote_last_error(NULL, ..) tells why
+ *          E_DENIED (TCP to another host without TLS or allow_plaintext, a password file that
+ *          others may read), E_UNSUPPORTED (TLS in a build without it, a database number, field of
+ *          a newer header), E_NOMEM, E_IO (the system refused a descriptor).
+ *          cellar_remote_last_error(NULL, ..) tells why
  * owns:    the caller closes *out with cellar_remote_close before cellar_close of the store
  * thread:  any
  * cost:    about 1 MiB of the budget; one thread unless no_thread. One more while the system
@@ -247,7 +269,8 @@ CELLAR_API cellar_err cellar_remote_step(cellar_remote *r, uint64_t budget_us);
  * example: if (cellar_remote_state_get(r) == CELLAR_REMOTE_PROVEN) puts("shared");               */
 CELLAR_API cellar_remote_state cellar_remote_state_get(const cellar_remote *r);
 
-/* Tell why the link was last lost or refused, or why an open or attach of the process failed.
+/* Tell why the link was last lost or refused, or that its server is out of memory; or why an open
+ * or attach of the process failed.
  * in:      r; NULL: the last failed open of a remote or a limiter, or the last failed attach. out
  *          from cellar_error_info_default
  * out:     *out; code OK: no failure yet. The text names rule and remedy, or the missing right
@@ -431,13 +454,14 @@ typedef char cellar_remote_lock_is_frozen[sizeof(cellar_remote_lock) == 32 ? 1 :
 
 /* Acquire the shared lock of a key. Wait while another owner holds it; a release anywhere wakes.
  * A key without a TTL, of another program, is an owner until it is deleted.
- * in:      key 1..CELLAR_KEY_MAX bytes; o NULL: wait 30 s, lease 30 s; no note and flags, lease_ms
- *          up to CELLAR_REMOTE_LEASE_MAX_MS
+ * in:      key 1..CELLAR_KEY_MAX bytes; o NULL: wait 30 s, lease 30 s; no note, no flag but
+ *          CELLAR_LOCK_NO_WAIT, lease_ms up to CELLAR_REMOTE_LEASE_MAX_MS
  * out:     *out is the handle; all zero on any code but OK
- * returns: OK; E_TIMEOUT (waited for wait_timeout_ms, or the server did not answer in io_ms: then
- *          a lock that it may have granted is released), E_IO, E_BREAKER_OPEN (no link), E_SPACE
- *          (the server is out of memory), E_LIMIT (too many requests in flight), E_DEADLOCK (in a
- *          callback of r), E_NOMEM, E_UNSUPPORTED (note, flags), E_INVAL, E_CLOSED, E_FORKED
+ * returns: OK; E_BUSY (NO_WAIT: another owner holds the lock), E_TIMEOUT (waited for
+ *          wait_timeout_ms, or the server did not answer in io_ms: then a lock that it may have
+ *          granted is released), E_IO, E_BREAKER_OPEN (no link), E_SPACE (the server is out of
+ *          memory), E_LIMIT (too many requests in flight), E_DEADLOCK (in a callback of r),
+ *          E_NOMEM, E_UNSUPPORTED (note, flags), E_INVAL, E_CLOSED, E_FORKED
  * thread:  any; sleeps while it waits
  * cost:    one round trip for a free lock; one more for each owner meanwhile
  * example:
@@ -447,16 +471,6 @@ typedef char cellar_remote_lock_is_frozen[sizeof(cellar_remote_lock) == 32 ? 1 :
 CELLAR_API cellar_err cellar_remote_lock_acquire(cellar_remote *r, const void *key,
                                                  size_t key_len, const cellar_lock_opts *o,
                                                  cellar_remote_lock *out);
-
-/* Acquire the shared lock of a key only if no owner holds it. Ignores wait_timeout_ms.
- * in:      as cellar_remote_lock_acquire
- * out:     as cellar_remote_lock_acquire
- * returns: as cellar_remote_lock_acquire; E_BUSY (an owner holds the lock)
- * thread:  any; never waits for an owner
- * cost:    one round trip
- * example: if (cellar_remote_lock_try(r, "order:7", 7, NULL, &lk) == CELLAR_E_BUSY) return 0;    */
-CELLAR_API cellar_err cellar_remote_lock_try(cellar_remote *r, const void *key, size_t key_len,
-                                             const cellar_lock_opts *o, cellar_remote_lock *out);
 
 /* Set the lease of a lock to end `lease_ms` from now.
  * in:      the key and the handle of the owner; lease_ms 1..CELLAR_REMOTE_LEASE_MAX_MS
@@ -501,9 +515,31 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * A failed load releases its lease. The server announces the release, so memory loses the error
  * that `error_ttl_ms` keeps, and the next call runs the loader.
  *
+ * DEATHS
+ * A process with a lease extends all of its leases with each proof. Calls of other processes that
+ * wait for the value get these results; none of them fails for it:
+ * kill, crash            another process runs its loader within lease_ms, and 200 ms for it
+ * stop, cut link         the same. When the process goes on, its own callers get its value with
+ *                        CELLAR_RESULT_INVALIDATED; the server and memory do not
+ * thread ends in loader  another process runs its loader immediately
+ * loader that hangs      another process runs its loader hard_timeout_ms + 1 s + lease_ms / 4 after
+ *                        the begin of the load, or earlier
+ * server dies, or stops  each process runs its loader io_ms behind the proof; see AWAY
+ * A wait ends after wait_timeout_ms in all cases. It takes nothing from the own loader of the call,
+ * which has hard_timeout_ms from its begin. A wait_timeout_ms below lease_ms may end it earlier.
+ *
  * Replication of the server is asynchronous: a failover loses acknowledged writes. With Sentinel
- * the bound is proof_ms + min-replicas-max-lag. An isolated primary that goes on taking writes
- * proves itself: set min-replicas-to-write 1 and min-replicas-max-lag in the server.
+ * and min-replicas-to-write 1 the bound is min-replicas-max-lag + 2 s, which the server itself
+ * adds; without it an isolated primary takes writes until the process follows; see SENTINEL. An
+ * isolated primary without Sentinel proves itself.
+ *
+ * SENTINEL
+ * Each Sentinel is asked each second, or each proof_ms / 4, for the primary. A proof counts only
+ * while a majority of `sentinels` named this server within proof_ms. If a majority names another
+ * server, the link goes there; without one the state is GAP, and gets answer as in OFFLINE. So a
+ * failover is followed within 3 s of the promotion, and in a split network no hit is older than
+ * proof_ms, plus the time in which the Sentinels tell each other of the promotion. One or two known
+ * Sentinels have no majority without all of them: name three.
  *
  * KEYS
  * app:users:42        the value of key "42" of namespace "users" with prefix "app"
@@ -578,11 +614,11 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  *
  * SECURITY
  * Names of keys reach every client with tracking, whatever its rights: put no secrets in keys.
- * There is no TLS: use a unix socket, loopback or a local tunnel. Values above memory_bytes +
- * 4 KiB close the connection. The least rights of the user are
+ * Other machines are reached with TLS, or with allow_plaintext in clear text. Values above
+ * memory_bytes + 4 KiB close the connection. The least rights of the user are
  *     ~app:* ~~app:* &__redis__:invalidate -@all +get +set +unlink +pttl +pexpire +incrby
  *     +evalsha +script|load +subscribe +client|tracking +time +wait +scan
- * A missing right leaves the link DOWN, and cellar_remote_last_error names the right.
+ * A missing right leaves the link DOWN, and cellar_remote_last_error names each of them.
  *
  * FORK
  * The child has no link: calls return E_FORKED, and its namespaces get no new proof. The child

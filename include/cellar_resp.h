@@ -21,7 +21,7 @@
  * SECURITY  Nothing listens unless an option says so. TCP listens on 127.0.0.1 and ::1. Any other
  *           address needs listen_public and a password of at least 16 bytes. A unix socket has mode
  *           0600, lies in a folder that no other user may write, and serves the user of the process
- *           and root. There is no TLS. Commands that change something need `writable`.
+ *           and root. Commands that change something need `writable`.
  * GUESSING  After a wrong password the client waits 250 ms for its reply. After 10 of them within a
  *           minute the port closes each new connection for a minute.
  * CHANNELS  SUBSCRIBE and PUBLISH work between the clients. With `bus`, a signal of the process
@@ -60,7 +60,13 @@ struct cellar_scheduler;
 
 typedef struct cellar_resp cellar_resp;
 
-/* SILENT CLIENTS. Unread replies, incomplete requests and transactions of all clients have one
+/* TLS. With tls_cert_file all TCP clients, of the pages too, must speak TLS 1.2 or later; unix
+ * sockets stay plain. It needs a build with OpenSSL: libcellar-remote of TLS=1, or a drop-in with
+ * -DCELLAR_WITH_TLS; libcellar returns E_UNSUPPORTED. Files that change are read again; if they
+ * cannot be used, the present ones stay, and the log has a warning. OpenSSL keeps about 40 KiB for
+ * a busy client, outside the budget.
+ *
+ * SILENT CLIENTS. Unread replies, incomplete requests and transactions of all clients have one
  * share of the budget, resp_buffer_bytes. Entries are evicted for this share, and for no more. If
  * the share is used up, the port closes the clients that hold most: those that do not read, and
  * those that sent part of a request and were silent for a second. A subscriber or monitor with a
@@ -124,8 +130,11 @@ typedef struct cellar_resp_opts {
                              /* Default 16 KiB                                                    */
     uint32_t admin_body_bytes; /* most of its body, which is read and dropped. To 1 MiB.          */
                              /* Default 0: a body is refused                                      */
+    const char *tls_cert_file; /* PEM: certificate with its chain; see TLS. Default NULL: plain   */
+    const char *tls_key_file; /* PEM: its key. Default NULL: in tls_cert_file                     */
+    const char *tls_ca_file; /* PEM: each TCP client needs a certificate of these. Default NULL   */
 } cellar_resp_opts;
-CELLAR_STRUCT(cellar_resp_opts, admin_body_bytes);
+CELLAR_STRUCT(cellar_resp_opts, tls_ca_file);
 
 /* Counters of a port: field, help. */
 #define CELLAR_RESP_COUNTS(X) \
@@ -245,31 +254,6 @@ CELLAR_API void cellar_resp_close(cellar_resp *r);
 CELLAR_API cellar_err cellar_resp_stats_get(const cellar_resp *r, cellar_resp_stats *out);
 
 #ifndef CELLAR_OMIT_TEXT
-/* Write the figures of a port as Prometheus text, with the label port="name".
- * in:      buf NULL with buf_cap 0: the length only
- * out:     *text_len: length of the whole text without its final 0; NULL is allowed
- * returns: OK; E_BUFFER (the text was cut), E_INVAL
- * thread:  any
- * cost:    O(1); no allocation
- * example:
- *     char text[4096];
- *     cellar_resp_metrics_write(r, text, sizeof text, NULL);                                     */
-CELLAR_API cellar_err cellar_resp_metrics_write(const cellar_resp *r, char *buf, size_t buf_cap,
-                                                size_t *text_len);
-
-/* Write the figures of cellar_resp_metrics_write as one JSON object.
- * "metrics" is a list of {"name", "labels", "value"}.
- * in:      as cellar_resp_metrics_write
- * out:     as cellar_resp_metrics_write
- * returns: as cellar_resp_metrics_write
- * thread:  any
- * cost:    as cellar_resp_metrics_write
- * example:
- *     char text[8192];
- *     cellar_resp_stats_json(r, text, sizeof text, NULL);                                        */
-CELLAR_API cellar_err cellar_resp_stats_json(const cellar_resp *r, char *buf, size_t buf_cap,
-                                             size_t *text_len);
-
 /* Return the dashboard, for the HTTP server of a host: one HTML file with style and script inside,
  * and its Content-Security-Policy as a meta element. Every 2 s it loads "stats.json" beside its own
  * path: the text of cellar_stats_json, or a list of such objects.

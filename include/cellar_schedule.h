@@ -4,15 +4,17 @@
  *
  * CALL PATTERN
  *     #include "cellar_schedule.h"    (drop-in: part of "cellar_all.h")
- *     static void report(const cellar_firing *f, void *ctx) { send(ctx, f->due_wall_ms); }
+ *     static void report(const cellar_firing *f, void *ctx) { send_report(f->due_wall_ms); }
  *     cellar_scheduler *s;
  *     if (cellar_scheduler_open(NULL, &s) != CELLAR_OK) return 1;
- *     cellar_schedule_cron(s, "report", "0 9 * * MON-FRI", "Asia/Shanghai", report, mail, NULL);
- *     cellar_schedule_every(s, "poll", 30000, poll, NULL, NULL);
+ *     cellar_schedule_spec spec = cellar_schedule_spec_default();
+ *     spec.fn = report;
+ *     spec.cron = "0 9 * * MON-FRI", spec.zone = "Asia/Shanghai";
+ *     cellar_schedule_add(s, "report", &spec);
  *     cellar_scheduler_close(s);
  *
  * RUNS    A firing runs the function of its schedule on a thread of the scheduler, or inside
- *         cellar_scheduler_tick with host option no_threads. No lock of the library is held.
+ *         cellar_tick with host option no_threads. No lock of the library is held.
  *         Threads have the default stack of the process, or host option stack_bytes.
  * TIMES   An interval follows the monotonic clock and never drifts. Cron expressions and instants
  *         follow the wall clock. Times of a call are UNIX milliseconds; the resolution is 1 ms, of
@@ -61,26 +63,15 @@ typedef struct cellar_cron_opts {
 } cellar_cron_opts;
 CELLAR_STRUCT(cellar_cron_opts, reserved0);
 
-/* Check a cron expression.
- * in:      expr to CELLAR_CRON_MAX bytes
- * out:     *column: of the first error, from 1; 0 without one; NULL is allowed
- * returns: OK; E_INVAL (*column has the place), E_TOOBIG (over CELLAR_CRON_MAX bytes), E_NEVER (the
- *          expression matches no date)
- * thread:  any
- * cost:    O(length)
- * example:
- *     uint32_t column;
- *     if (cellar_cron_parse("0 2 * * 1", &column) != CELLAR_OK) printf("column %u", column);     */
-CELLAR_API cellar_err cellar_cron_parse(const char *expr, uint32_t *column);
-
-/* Compute the next instants of a cron expression.
- * in:      expr as cellar_cron_parse; zone: NULL or "UTC", "+08:00", or a name of the zone
+/* Compute the next instants of a cron expression. With count 0 check expression and zone only.
+ * in:      expr to CELLAR_CRON_MAX bytes; zone: NULL or "UTC", "+08:00", or a name of the zone
  *          database such as "Europe/Berlin" (CRON_TZ= in the expression wins); o NULL = defaults;
  *          after_wall_ms in the years 1970..9999; out has room for `count`
- * out:     out[0] < out[1] < ..: instants after after_wall_ms, in ms; *found of them
- * returns: OK (also with fewer than count); E_NEVER (none within 100 years), E_INVAL, E_TOOBIG,
- *          E_RANGE (after_wall_ms), E_NOT_FOUND (unknown zone), E_CORRUPT (damaged zone file),
- *          E_NOMEM, E_UNSUPPORTED
+ * out:     out[0] < out[1] < ..: instants after after_wall_ms, in ms; *found of them. With E_INVAL
+ *          *found is the column of the first error in expr, from 1; 0: another argument
+ * returns: OK (also with fewer than count); E_NEVER (the expression matches no date, or none within
+ *          100 years), E_INVAL, E_TOOBIG (above CELLAR_CRON_MAX bytes), E_RANGE (after_wall_ms),
+ *          E_NOT_FOUND (unknown zone), E_CORRUPT (damaged zone file), E_NOMEM, E_UNSUPPORTED
  * thread:  any
  * cost:    reads the zone file; under 1 us for each instant
  * example:
@@ -165,13 +156,21 @@ typedef struct cellar_scheduler_config {
 } cellar_scheduler_config;
 CELLAR_STRUCT(cellar_scheduler_config, workers);
 
-/* Options of a schedule. Start from cellar_schedule_opts_default(). */
-typedef struct cellar_schedule_opts {
+/* What a schedule runs, and when. Start from cellar_schedule_spec_default(). Exactly one of
+ * interval_ms, cron and at_wall_ms is set. */
+typedef struct cellar_schedule_spec {
     size_t   struct_size;
-    int64_t  misfire_grace_ms; /* a later firing does not run. From 1. Default 0: no limit      */
+    cellar_schedule_fn fn;   /* required                                                          */
+    void    *ctx;
+    int64_t  interval_ms;    /* runs at this interval. To 366 days                                */
+    const char *cron;        /* runs at the times of this expression; "@every 90s" is an interval */
+    const char *zone;        /* of the expression, as cellar_cron_next                            */
+    int64_t  at_wall_ms;     /* runs once, at this instant, or now if it has passed; then the     */
+                             /* schedule ends. To the year 9999                                   */
+    int64_t  misfire_grace_ms; /* a later firing does not run. From 1. Default 0: no limit        */
     int64_t  jitter_ms;      /* delays each firing by hash(name, due) up to it; never up to the   */
                              /* next firing. Default 0                                            */
-    const cellar_cron_opts *cron; /* of a cron expression. NULL = defaults                        */
+    const cellar_cron_opts *cron_opts; /* of the expression. NULL = defaults                      */
     cellar_schedule_free_fn free_fn; /* frees ctx: once, after the schedule and its last run      */
                              /* ended. Default NULL                                               */
     cellar_coalesce coalesce; /* Default LATEST                                                   */
@@ -183,8 +182,8 @@ typedef struct cellar_schedule_opts {
     uint32_t catch_up_on_start; /* 1: the schedule continues from its last due time in the        */
                              /* journal of the pool, see CATCH-UP; max_running 1. Default 0       */
     uint32_t reserved0;      /* must be 0                                                         */
-} cellar_schedule_opts;
-CELLAR_STRUCT(cellar_schedule_opts, reserved0);
+} cellar_schedule_spec;
+CELLAR_STRUCT(cellar_schedule_spec, reserved0);
 
 /* Description of a schedule. */
 typedef struct cellar_schedule_info {
@@ -206,7 +205,7 @@ CELLAR_STRUCT(cellar_schedule_info, reserved0);
 /* Receive one schedule of cellar_schedule_list. Return false to end the list. */
 typedef bool (*cellar_schedule_list_fn)(const cellar_schedule_info *info, void *ctx);
 
-/* Figures of a scheduler; cellar_scheduler_metrics_write prints the same ones. */
+/* Figures of a scheduler; cellar_metrics_write prints the same ones. */
 typedef struct cellar_scheduler_stats {
     size_t   struct_size;
     uint64_t started;        /* runs that began; == ended + running at rest                       */
@@ -255,60 +254,25 @@ CELLAR_API cellar_err cellar_scheduler_open(const cellar_scheduler_config *cfg,
  * example: if (cellar_scheduler_close(s) == CELLAR_E_BUSY) puts("a job still runs");             */
 CELLAR_API cellar_err cellar_scheduler_close(cellar_scheduler *s);
 
-/* Fire what is due. With host option no_threads the call also runs the jobs, until budget_us is
- * spent; without it the threads do.
- * in:      budget_us of the jobs; the job that exceeds it ends normally
- * out:     *wait_ms: time until the next firing, 0 with PENDING, INT64_MAX if there is none; NULL
- *          is allowed
- * returns: OK; PENDING (more is due now), E_INVAL, E_FORKED
- * thread:  any; jobs of two such calls run at the same time
- * cost:    O(firings that are due)
- * example:
- *     int64_t wait_ms;
- *     while (cellar_scheduler_tick(s, 1000, &wait_ms) == CELLAR_PENDING) { }
- *     poll(fds, n, (int)(wait_ms < 1000 ? wait_ms : 1000));                                      */
-CELLAR_API cellar_err cellar_scheduler_tick(cellar_scheduler *s, uint64_t budget_us,
-                                            int64_t *wait_ms);
-
 /* ---- Schedules ------------------------------------------------------------------------------ */
 
-/* Run a function at an interval.
- * in:      name of 1..64 bytes; interval_ms from 1 to 366 days; fn; o NULL = defaults
- * returns: OK; EXISTS (KEEP), E_BUSY (ERROR); E_LIMIT (max_schedules), E_NOMEM, E_INVAL,
- *          E_UNSUPPORTED (unknown field; catch_up_on_start without a journal), E_FORKED; with a
- *          journal E_SPACE, E_IO
+/* Add a schedule.
+ * in:      name of 1..64 bytes; spec from cellar_schedule_spec_default
+ * returns: OK; EXISTS (KEEP), E_BUSY (ERROR); E_LIMIT (max_schedules), E_RANGE (at_wall_ms),
+ *          E_NEVER (the expression matches no date; at_wall_ms passed more than misfire_grace_ms
+ *          ago; with catch_up_on_start also: its run has ended), E_TOOBIG, E_NOT_FOUND, E_CORRUPT
+ *          (expression and zone, as cellar_cron_next), E_NOMEM, E_INVAL, E_UNSUPPORTED (unknown
+ *          field; catch_up_on_start without a journal), E_FORKED; with a journal E_SPACE, E_IO
  * owns:    OK: ctx belongs to the schedule until free_fn. Else nothing changes hands
  * thread:  any, also a job
- * cost:    one allocation, one short lock; with a journal one commit
- * example: cellar_schedule_every(s, "poll", 30000, poll, NULL, NULL);                            */
-CELLAR_API cellar_err cellar_schedule_every(cellar_scheduler *s, const char *name,
-                                            int64_t interval_ms, cellar_schedule_fn fn, void *ctx,
-                                            const cellar_schedule_opts *o);
-
-/* Run a function at the times of a cron expression. "@every 90s" is an interval.
- * in:      expr and zone as cellar_cron_next; otherwise as cellar_schedule_every
- * returns: as cellar_schedule_every and cellar_cron_next
- * owns:    as cellar_schedule_every
- * thread:  any, also a job
- * cost:    reads the zone file
+ * cost:    one allocation, one short lock; reads the zone file; with a journal one commit
  * example:
- *     cellar_schedule_cron(s, "nightly", "0 2 * * *", "Europe/Berlin", clean, db, NULL);         */
-CELLAR_API cellar_err cellar_schedule_cron(cellar_scheduler *s, const char *name, const char *expr,
-                                           const char *zone, cellar_schedule_fn fn, void *ctx,
-                                           const cellar_schedule_opts *o);
-
-/* Run a function once, at an instant. The schedule ends with its firing. An instant that has passed
- * fires immediately.
- * in:      wall_ms in the years 1970..9999; otherwise as cellar_schedule_every
- * returns: as cellar_schedule_every; E_RANGE (wall_ms), E_NEVER (it passed more than
- *          misfire_grace_ms ago; with catch_up_on_start also: its run has ended)
- * owns:    as cellar_schedule_every
- * thread:  any, also a job
- * cost:    one allocation, one short lock
- * example: cellar_schedule_at(s, "launch", launch_wall_ms, launch, NULL, NULL);                  */
-CELLAR_API cellar_err cellar_schedule_at(cellar_scheduler *s, const char *name, int64_t wall_ms,
-                                         cellar_schedule_fn fn, void *ctx,
-                                         const cellar_schedule_opts *o);
+ *     cellar_schedule_spec poll = cellar_schedule_spec_default();
+ *     poll.fn = poll_once;
+ *     poll.interval_ms = 30000;
+ *     cellar_schedule_add(s, "poll", &poll);                                                     */
+CELLAR_API cellar_err cellar_schedule_add(cellar_scheduler *s, const char *name,
+                                          const cellar_schedule_spec *spec);
 
 /* Remove a schedule. A run that has begun ends normally.
  * in:      name of a schedule; a row of it in the journal ends also without a schedule
@@ -318,20 +282,14 @@ CELLAR_API cellar_err cellar_schedule_at(cellar_scheduler *s, const char *name, 
  * example: cellar_schedule_remove(s, "poll");                                                    */
 CELLAR_API cellar_err cellar_schedule_remove(cellar_scheduler *s, const char *name);
 
-/* Pause a schedule. Until cellar_schedule_resume only cellar_schedule_trigger begins a run.
- * returns: OK (also if it was paused); E_NOT_FOUND, E_INVAL, E_FORKED
+/* Pause or resume a schedule. While it is paused, only cellar_schedule_trigger begins a run. After
+ * a resume the firings of the pause are neither run nor counted; an instant that passed fires now.
+ * in:      pause false: resume
+ * returns: OK (also if nothing changed); E_NOT_FOUND, E_INVAL, E_FORKED
  * thread:  any, also a job
  * cost:    one short lock
- * example: cellar_schedule_pause(s, "poll");                                                     */
-CELLAR_API cellar_err cellar_schedule_pause(cellar_scheduler *s, const char *name);
-
-/* Resume a schedule. Firings of the pause are neither run nor counted; an instant that passed in it
- * fires now.
- * returns: OK (also if it was not paused); E_NOT_FOUND, E_INVAL, E_FORKED
- * thread:  any, also a job
- * cost:    one short lock
- * example: cellar_schedule_resume(s, "poll");                                                    */
-CELLAR_API cellar_err cellar_schedule_resume(cellar_scheduler *s, const char *name);
+ * example: cellar_schedule_pause(s, "poll", true);                                               */
+CELLAR_API cellar_err cellar_schedule_pause(cellar_scheduler *s, const char *name, bool pause);
 
 /* Run a schedule now, in addition to its firings.
  * returns: OK; E_BUSY (max_running runs have not ended), E_NOT_FOUND, E_INVAL, E_FORKED
@@ -376,33 +334,6 @@ CELLAR_API cellar_err cellar_schedule_list(cellar_scheduler *s, cellar_schedule_
  *     cellar_scheduler_stats_get(s, &st);                                                        */
 CELLAR_API cellar_err cellar_scheduler_stats_get(cellar_scheduler *s, cellar_scheduler_stats *out);
 
-#ifndef CELLAR_OMIT_TEXT
-/* Write the figures of a scheduler as Prometheus text, with the label scheduler="name".
- * in:      buf NULL with buf_cap 0: the length only
- * out:     *text_len: length of the whole text without its final 0; NULL is allowed
- * returns: OK; E_BUFFER (the text was cut), E_INVAL
- * thread:  any
- * cost:    one short lock; no allocation
- * example:
- *     char text[4096];
- *     cellar_scheduler_metrics_write(s, text, sizeof text, NULL);                                */
-CELLAR_API cellar_err cellar_scheduler_metrics_write(cellar_scheduler *s, char *buf, size_t buf_cap,
-                                                     size_t *text_len);
-
-/* Write the figures of cellar_scheduler_metrics_write as one JSON object.
- * "metrics" is a list of {"name", "labels", "value"}.
- * in:      as cellar_scheduler_metrics_write
- * out:     as cellar_scheduler_metrics_write
- * returns: as cellar_scheduler_metrics_write
- * thread:  any
- * cost:    as cellar_scheduler_metrics_write
- * example:
- *     char text[8192];
- *     cellar_scheduler_stats_json(s, text, sizeof text, NULL);                                   */
-CELLAR_API cellar_err cellar_scheduler_stats_json(cellar_scheduler *s, char *buf, size_t buf_cap,
-                                                  size_t *text_len);
-#endif
-
 /* CRON EXPRESSIONS
  *     expr  = ["CRON_TZ=" zone] ( 5 fields | 6 fields, seconds first ) | @yearly @annually @monthly
  *             @weekly @daily @midnight @hourly | @every DUR        DUR: 90s, 1h30m, 2d; from 1s
@@ -433,7 +364,7 @@ CELLAR_API cellar_err cellar_scheduler_stats_json(cellar_scheduler *s, char *buf
  * CATCH-UP
  *   With catch_up_on_start the journal of the pool keeps the last due time that is settled: that
  *   ran, was skipped, or that another run stood for. The call that adds a schedule of the same
- *   name, spec and zone continues from it. What the process missed runs by misfire_grace_ms,
+ *   name, time and zone continues from it. What the process missed runs by misfire_grace_ms,
  *   coalesce and overlap, at most 366 days back. phase counts for a new schedule only. An instant
  *   that ran is E_NEVER.
  *

@@ -22,7 +22,7 @@
  *         CANCELLED. A task that fails for good becomes a dead letter.
  * LOSS    Tasks live in memory and end with the process: each attempt runs at most once. With
  *         `journal_path` an accepted task runs at least once, also after a crash: see JOURNAL.
- * RUNS    Functions run on threads of the pool, or inside cellar_pool_tick with host option
+ * RUNS    Functions run on threads of the pool, or inside cellar_tick with host option
  *         no_threads. Threads have the default stack of the process, or host option stack_bytes.
  *         STATES, JOURNAL and restrictions stand at the end of this file. */
 #ifndef CELLAR_TASK_H
@@ -41,7 +41,7 @@ extern "C" {
 #define CELLAR_TASK_MESSAGE_MAX  127u /* bytes of the message of a progress                       */
 #define CELLAR_TASK_TRACE_BYTES  32u  /* bytes of the trace context                               */
 #define CELLAR_TASK_PRIORITY_MAX 9u
-#define CELLAR_TASK_GROUP_MAX    65536u /* tasks of one submit_many, chain or group               */
+#define CELLAR_TASK_GROUP_MAX    65536u /* tasks of one cellar_task_submit_many                  */
 #define CELLAR_POOL_WORKERS_MAX  64u
 #define CELLAR_POOL_DELAY_MAX_MS (INT64_C(366) * 86400000) /* largest delay and expiry            */
 
@@ -74,12 +74,14 @@ typedef enum cellar_verdict_kind {
     CELLAR_VERDICT_RETRY = 2,
     CELLAR_VERDICT_RETRY_AFTER = 3,
     CELLAR_VERDICT_SNOOZE = 4,
-    CELLAR_VERDICT_CANCELLED = 5
+    CELLAR_VERDICT_CANCELLED = 5,
+    CELLAR_VERDICT_EXTEND = 6 /* of cellar_task_settle; of a function: as FAIL                    */
 } cellar_verdict_kind;
 
 /* Result of one attempt. Make it with the functions below. */
 typedef struct cellar_verdict {
-    int64_t  delay_ms;        /* of RETRY_AFTER and SNOOZE. Range 0..7 days; others are clamped   */
+    int64_t  delay_ms;        /* of RETRY_AFTER and SNOOZE. Range 0..7 days; others are clamped.  */
+                              /* Of EXTEND: lease from now. Range 1..CELLAR_POOL_DELAY_MAX_MS     */
     cellar_verdict_kind kind; /* an unknown one counts as FAIL                                    */
     uint32_t reserved0;       /* 0                                                                */
 } cellar_verdict;
@@ -114,6 +116,10 @@ static inline cellar_verdict cellar_verdict_snooze(int64_t delay_ms)
 static inline cellar_verdict cellar_verdict_cancelled(void)
 {
     return cellar_verdict_of(CELLAR_VERDICT_CANCELLED, 0);
+}
+static inline cellar_verdict cellar_verdict_extend(int64_t lease_ms)
+{
+    return cellar_verdict_of(CELLAR_VERDICT_EXTEND, lease_ms);
 }
 
 /* One attempt, for the function of its task. Valid until the function returns. */
@@ -157,6 +163,14 @@ typedef enum cellar_pool_order {
     CELLAR_POOL_STRICT = 1    /* the queue with the largest weight; equal ones take turns         */
 } cellar_pool_order;
 
+/* What cellar_pool_set changes. */
+typedef enum cellar_pool_setting {
+    CELLAR_POOL_SET_WORKERS = 1, /* number of threads. Range 1..CELLAR_POOL_WORKERS_MAX           */
+    CELLAR_POOL_SET_WEIGHT = 2,  /* share of a queue while all queues have tasks; with            */
+                                 /* CELLAR_POOL_STRICT its rank. Range 1..100. Default 1          */
+    CELLAR_POOL_SET_PAUSE = 3    /* no task of a queue begins for so many ms; 0 resumes it        */
+} cellar_pool_setting;
+
 /* What a submit of a pool with a journal survives. */
 typedef enum cellar_journal_level {
     CELLAR_JOURNAL_PROCESS = 0, /* the end of the process, also by kill -9; a power cut loses the */
@@ -187,6 +201,14 @@ typedef enum cellar_task_conflict {
     CELLAR_TASK_CONFLICT_THROTTLE = 4  /* EXISTS, also after the end of that task until           */
                                        /* unique_ttl_ms passed since its submit                   */
 } cellar_task_conflict;
+
+/* How the tasks of one cellar_task_submit_many depend on each other. A task that waits gets the
+ * results of those before it from cellar_task_input. */
+typedef enum cellar_task_links {
+    CELLAR_LINKS_NONE = 0,
+    CELLAR_LINKS_CHAIN = 1, /* each task waits for the one before it                              */
+    CELLAR_LINKS_GROUP = 2  /* the last task waits for all others                                 */
+} cellar_task_links;
 
 /* When a task that waits for others runs. */
 typedef enum cellar_task_run_on {
@@ -278,16 +300,21 @@ typedef struct cellar_submit_opts {
     const struct cellar_firing *firing; /* the call is in the function of a schedule with         */
                                /* catch_up_on_start: one commit writes task and firing, see       */
                                /* CATCH-UP in cellar_schedule.h. Needs a journal. Default NULL    */
+    const cellar_task_id *after; /* runs after this task of the pool, also a running or finished  */
+                               /* one, and gets its result from cellar_task_input. A delay counts */
+                               /* from its end. Not with eta_wall_ms, id_in or on_conflict.       */
+                               /* Default NULL: none                                              */
+    cellar_task_run_on run_on; /* of a task that waits for others. Default ON_SUCCESS: the first  */
+                               /* failure cancels it                                              */
     uint32_t unique_states;    /* states in which a task keeps its key from others: sum of        */
                                /* 1u << state. Default 0: each live state                         */
     cellar_task_conflict on_conflict; /* Default REJECT                                           */
     uint32_t priority;         /* Range 1..CELLAR_TASK_PRIORITY_MAX, higher first. Default 0: 5.  */
                                /* CELLAR_OFF: below 1                                             */
-    uint32_t reserved0;        /* must be 0                                                       */
 } cellar_submit_opts;
-CELLAR_STRUCT(cellar_submit_opts, reserved0);
+CELLAR_STRUCT(cellar_submit_opts, priority);
 
-/* One task of a submit_many, a chain or a group. */
+/* One task of cellar_task_submit_many. */
 typedef struct cellar_task_item {
     const char *name;
     const void *payload;
@@ -353,7 +380,7 @@ typedef struct cellar_drain_report {
 } cellar_drain_report;
 CELLAR_STRUCT(cellar_drain_report, still_running);
 
-/* Figures of a pool, or of one name; cellar_pool_metrics_write prints those of the pool.
+/* Figures of a pool, or of one name; cellar_metrics_write prints those of the pool.
  * submitted + requeued + restored == ok + failed + cancelled + expired + live. */
 typedef struct cellar_pool_stats {
     size_t   struct_size;
@@ -440,24 +467,15 @@ CELLAR_API cellar_err cellar_pool_close(cellar_pool *p);
 CELLAR_API cellar_err cellar_pool_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_ms,
                                         cellar_drain_report *report);
 
-/* Change the number of threads. Threads that are not needed end after their task.
- * in:      workers 1..CELLAR_POOL_WORKERS_MAX
- * returns: OK; E_UNSUPPORTED (no_threads), E_INVAL, E_FORKED
+/* Change a setting of a pool, or of one queue. Threads that are not needed end after their task.
+ * in:      queue: of WEIGHT and PAUSE; NULL for WORKERS; value as cellar_pool_setting says
+ * returns: OK; E_NOT_FOUND (unknown queue), E_UNSUPPORTED (WORKERS with no_threads), E_INVAL,
+ *          E_FORKED
  * thread:  any, also a task; new threads start soon after the return
  * cost:    one short lock
- * example: cellar_pool_resize(p, 8);                                                             */
-CELLAR_API cellar_err cellar_pool_resize(cellar_pool *p, uint32_t workers);
-
-/* Queue what is due. With host option no_threads the call also runs tasks, until budget_us is
- * spent; without it the threads do.
- * in:      budget_us of the tasks; the task that exceeds it ends normally
- * out:     *wait_ms: time until more is due, 0 with PENDING, INT64_MAX if nothing is; NULL is
- *          allowed
- * returns: OK; PENDING (more may run now), E_INVAL, E_FORKED
- * thread:  any; tasks of two such calls run at the same time
- * cost:    O(tasks that are due)
- * example: while (cellar_pool_tick(p, 1000, NULL) == CELLAR_PENDING) { }                         */
-CELLAR_API cellar_err cellar_pool_tick(cellar_pool *p, uint64_t budget_us, int64_t *wait_ms);
+ * example: cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "mail", retry_after_ms);                    */
+CELLAR_API cellar_err cellar_pool_set(cellar_pool *p, cellar_pool_setting what, const char *queue,
+                                      int64_t value);
 
 /* ---- Names and queues ----------------------------------------------------------------------- */
 
@@ -486,32 +504,16 @@ CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cel
 CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, const char *queue,
                                         uint32_t *moved);
 
-/* Set the share of a queue: its tasks begin in proportion to its weight while all queues have
- * tasks.
- * in:      weight 1..100; each queue begins with 1. With CELLAR_POOL_STRICT: its rank
- * returns: OK; E_NOT_FOUND (unknown queue), E_INVAL, E_FORKED
- * thread:  any
- * cost:    one short lock
- * example: cellar_pool_queue_weight(p, "default", 10);                                           */
-CELLAR_API cellar_err cellar_pool_queue_weight(cellar_pool *p, const char *queue, uint32_t weight);
-
-/* Pause a queue: no task of it begins for a time.
- * in:      pause_ms; 0 resumes the queue
- * returns: OK; E_NOT_FOUND (unknown queue), E_INVAL, E_FORKED
- * thread:  any, also a task
- * cost:    one short lock
- * example: cellar_pool_queue_pause(p, "mail", retry_after_ms);                                   */
-CELLAR_API cellar_err cellar_pool_queue_pause(cellar_pool *p, const char *queue, int64_t pause_ms);
-
 /* ---- Submit and cancel ---------------------------------------------------------------------- */
 
 /* Submit a task.
  * in:      name: registered; payload NULL with payload_len 0; o NULL = defaults
  * out:     *id: of the task; with EXISTS of the task that is there; NULL is allowed
- * returns: OK; EXISTS (unique_key or id_in); E_NOT_FOUND (unknown name), E_BUSY (full), E_TIMEOUT
- *          (on_full BLOCK), E_DEADLOCK (the same in a task, and no other worker could make room),
- *          E_CLOSED, E_TOOBIG (above queue_bytes), E_NOMEM, E_INVAL, E_UNSUPPORTED, E_FORKED; with
- *          a journal E_SPACE, E_IO, E_CORRUPT
+ * returns: OK; EXISTS (unique_key or id_in); E_NOT_FOUND (unknown name; unknown `after`, or it
+ *          ended: without `results`, or past its TTL), E_BUSY (full), E_TIMEOUT (on_full BLOCK),
+ *          E_DEADLOCK (the same in a task, and no other worker could make room), E_CLOSED,
+ *          E_TOOBIG (above queue_bytes), E_NOMEM, E_INVAL, E_UNSUPPORTED, E_FORKED; with a journal
+ *          E_SPACE, E_IO, E_CORRUPT
  * owns:    OK: a payload with free_fn belongs to the pool. Else nothing changes hands
  * thread:  any, also a task
  * cost:    one allocation, one short lock; one copy of the payload without free_fn; with a journal
@@ -522,57 +524,18 @@ CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const
                                          cellar_task_id *id);
 
 /* Submit several tasks, all or none.
- * in:      1..CELLAR_TASK_GROUP_MAX items, without id_in, and on_conflict REJECT
+ * in:      1..CELLAR_TASK_GROUP_MAX items, without id_in and after, and on_conflict REJECT. GROUP:
+ *          2..CELLAR_TASK_GROUP_MAX + 1 items. A task that waits has no eta_wall_ms; its delay
+ *          counts from the end of the last one before it, and its run_on decides
  * out:     ids: room for `count`, or NULL; unchanged on failure
  * returns: as cellar_task_submit; E_TOOBIG also if they never fit at once
  * owns:    as cellar_task_submit
  * thread:  any, also a task
- * cost:    one allocation each, one lock for all
- * example: cellar_task_submit_many(p, items, 2, NULL);                                           */
+ * cost:    one allocation each, with links two more; one lock for all
+ * example: cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, NULL);                       */
 CELLAR_API cellar_err cellar_task_submit_many(cellar_pool *p, const cellar_task_item *items,
-                                              uint32_t count, cellar_task_id *ids);
-
-/* Submit tasks that run one after another. Each gets the result of the one before it from
- * cellar_task_input. A delay counts from the end of the one before it.
- * in:      as cellar_task_submit_many; eta_wall_ms in the first item only
- * out:     as cellar_task_submit_many
- * returns: as cellar_task_submit_many
- * owns:    as cellar_task_submit
- * thread:  any, also a task
- * cost:    as cellar_task_submit_many, and two allocations more for each
- * example: cellar_task_submit_chain(p, items, 3, CELLAR_TASK_ON_SUCCESS, NULL);                  */
-CELLAR_API cellar_err cellar_task_submit_chain(cellar_pool *p, const cellar_task_item *items,
-                                               uint32_t count, cellar_task_run_on run_on,
-                                               cellar_task_id *ids);
-
-/* Submit tasks, and one more that runs after all of them. It gets their results from
- * cellar_task_input, in their order. With ON_SUCCESS the first failure cancels it.
- * in:      the last item waits for the others: 2..CELLAR_TASK_GROUP_MAX + 1 items; otherwise as
- *          cellar_task_submit_chain
- * out:     as cellar_task_submit_many
- * returns: as cellar_task_submit_many
- * owns:    as cellar_task_submit
- * thread:  any, also a task
- * cost:    as cellar_task_submit_chain
- * example: cellar_task_submit_group(p, items, 3, CELLAR_TASK_ALWAYS, NULL);                      */
-CELLAR_API cellar_err cellar_task_submit_group(cellar_pool *p, const cellar_task_item *items,
-                                               uint32_t count, cellar_task_run_on run_on,
-                                               cellar_task_id *ids);
-
-/* Submit a task that runs after one that was submitted before. It gets the result of that task from
- * cellar_task_input. A delay counts from the end of that task.
- * in:      before: any task of the pool, also a running or finished one; item as in
- *          cellar_task_submit_many, without eta_wall_ms
- * out:     *id: of the task; NULL is allowed
- * returns: as cellar_task_submit_many; E_NOT_FOUND also for an unknown `before`, or one that ended:
- *          without `results`, or past its TTL. If `before` has ended, its final state decides
- * owns:    as cellar_task_submit
- * thread:  any, also a task
- * cost:    as cellar_task_submit_chain; if `before` has ended, one get
- * example: cellar_task_submit_after(p, id, &item, CELLAR_TASK_ALWAYS, NULL);                     */
-CELLAR_API cellar_err cellar_task_submit_after(cellar_pool *p, cellar_task_id before,
-                                               const cellar_task_item *item,
-                                               cellar_task_run_on run_on, cellar_task_id *id);
+                                              uint32_t count, cellar_task_links links,
+                                              cellar_task_id *ids);
 
 /* Cancel a task.
  * returns: OK (it does not run); PENDING (it runs, and sees cellar_task_cancelled; its verdict
@@ -585,25 +548,12 @@ CELLAR_API cellar_err cellar_task_cancel(cellar_pool *p, cellar_task_id id);
 
 /* ---- Look ----------------------------------------------------------------------------------- */
 
-/* Describe a task.
- * in:      out from cellar_task_status_default
- * out:     *out
- * returns: OK; E_NOT_FOUND (unknown, or finished: without `results`, or past its TTL), E_NOMEM,
- *          E_INVAL, E_FORKED
- * thread:  any, also a task
- * cost:    one short lock; a finished task: one get
- * example:
- *     cellar_task_status st = cellar_task_status_default();
- *     if (cellar_task_status_get(p, id, &st) == CELLAR_OK) printf("%d", (int)st.state);          */
-CELLAR_API cellar_err cellar_task_status_get(cellar_pool *p, cellar_task_id id,
-                                             cellar_task_status *out);
-
 /* Copy the result of a finished task.
  * in:      buf_cap in bytes; 0 asks for the size only
  * out:     buf, undefined behind the result, as in cellar_get; *len: of the whole result; NULL is
  *          allowed
  * returns: OK; PENDING (it has not finished, or is being stored), E_BUFFER, E_LOST (the result did
- *          not fit into the namespace), E_NOT_FOUND (as cellar_task_status_get; a dead letter has
+ *          not fit into the namespace), E_NOT_FOUND (as cellar_task_wait; a dead letter has
  *          no result), E_NOMEM, E_INVAL, E_FORKED
  * thread:  any, also a task
  * cost:    one get
@@ -611,15 +561,20 @@ CELLAR_API cellar_err cellar_task_status_get(cellar_pool *p, cellar_task_id id,
 CELLAR_API cellar_err cellar_task_result_get(cellar_pool *p, cellar_task_id id, void *buf,
                                              size_t buf_cap, size_t *len);
 
-/* Wait until a task has a final state.
- * in:      timeout_ms from 0; out from cellar_task_status_default, or NULL
- * out:     *out, with OK; result_len only if the task had ended before the call
- * returns: OK; E_TIMEOUT, E_NOT_FOUND (as cellar_task_status_get), E_DEADLOCK (called by a task of
- *          this pool: no other worker is left to run it, or it waits for the caller), E_CLOSED (the
- *          same, and the pool is drained), E_LIMIT (255 calls wait for it), E_INVAL, E_FORKED
+/* Wait until a task has a final state, and describe it.
+ * in:      timeout_ms 0: describe it only; out from cellar_task_status_default, or NULL
+ * out:     *out, with OK, PENDING and E_TIMEOUT; result_len only if the task had ended before the
+ *          call
+ * returns: OK (it has ended); PENDING (timeout_ms 0: it has not, or its end is being stored),
+ *          E_TIMEOUT, E_NOT_FOUND (unknown, or finished: without `results`, or past its TTL),
+ *          E_DEADLOCK (called by a task of this pool: no other worker is left to run it, or it
+ *          waits for the caller), E_CLOSED (the same, and the pool is drained), E_LIMIT (255 calls
+ *          wait for it), E_NOMEM, E_INVAL, E_FORKED
  * thread:  any, also a task
- * cost:    one short lock, then sleeps
- * example: cellar_task_wait(p, id, 1000, NULL);                                                  */
+ * cost:    one short lock, then sleeps; a finished task: one get
+ * example:
+ *     cellar_task_status st = cellar_task_status_default();
+ *     if (cellar_task_wait(p, id, 0, &st) >= CELLAR_OK) printf("%d", (int)st.state);             */
 CELLAR_API cellar_err cellar_task_wait(cellar_pool *p, cellar_task_id id, int64_t timeout_ms,
                                        cellar_task_status *out);
 
@@ -663,7 +618,7 @@ CELLAR_API cellar_err cellar_task_purge(cellar_pool *p, cellar_task_id id);
  * example: while (!cellar_task_cancelled(t) && step()) { }                                       */
 CELLAR_API bool cellar_task_cancelled(const cellar_task *t);
 
-/* Set the progress of the attempt, for cellar_task_status_get.
+/* Set the progress of the attempt, for cellar_task_wait.
  * in:      message: NULL, or a text that is cut to CELLAR_TASK_MESSAGE_MAX bytes
  * returns: OK; E_LOST (the attempt has timed out), E_INVAL
  * thread:  as cellar_task_cancelled
@@ -700,39 +655,31 @@ CELLAR_API cellar_err cellar_task_input(const cellar_task *t, uint32_t index, ce
 /* ---- Outside of the pool -------------------------------------------------------------------- */
 
 /* Take tasks out of a queue, to run them elsewhere: in an event loop, in another thread. Each is
- * leased: RUNNING until its cellar_task_ack. A lease that is over queues the task again for its
+ * leased: RUNNING until its cellar_task_settle. A lease that is over queues the task again for its
  * next attempt. The calls of "Inside a task" work on it.
  * in:      queue of names without functions; lease_ms 1..CELLAR_POOL_DELAY_MAX_MS from now; out has
  *          room for `max`
- * out:     out[0..*found - 1]: the tasks; each is valid until its cellar_task_ack
+ * out:     out[0..*found - 1]: the tasks; each is valid until its cellar_task_settle
  * returns: OK (also with none); E_NOT_FOUND (no such queue), E_CLOSED (drained), E_NOMEM, E_INVAL,
  *          E_FORKED
- * owns:    the caller acknowledges each task, also after its lease; until then a close is E_BUSY
+ * owns:    the caller settles each task, also after its lease; until then a close is E_BUSY
  * thread:  any
  * cost:    one allocation and one short lock for each
  * example:
  *     const cellar_task *t;
  *     uint32_t n;
  *     if (cellar_task_take(p, "images", 30000, &t, 1, &n) == CELLAR_OK && n == 1)
- *         cellar_task_ack(t, work_on(t->payload, t->payload_len));                               */
+ *         cellar_task_settle(t, work_on(t->payload, t->payload_len));                            */
 CELLAR_API cellar_err cellar_task_take(cellar_pool *p, const char *queue, int64_t lease_ms,
                                        const cellar_task **out, uint32_t max, uint32_t *found);
 
-/* Acknowledge a task of cellar_task_take with its verdict, and free it.
+/* Apply a verdict to a task of cellar_task_take, and free it. EXTEND: give it a new lease instead.
  * returns: OK; E_LOST (the lease was over: the verdict is discarded), E_INVAL, E_FORKED
- * owns:    t is invalid after it
- * thread:  any; one call for each task
+ * owns:    t is invalid after it, except with EXTEND
+ * thread:  any; one call at a time for each task
  * cost:    one short lock
- * example: cellar_task_ack(t, cellar_verdict_retry_after(1000));                                 */
-CELLAR_API cellar_err cellar_task_ack(const cellar_task *t, cellar_verdict verdict);
-
-/* Extend the lease of a task of cellar_task_take.
- * in:      lease_ms 1..CELLAR_POOL_DELAY_MAX_MS from now
- * returns: OK; E_LOST (the lease was over), E_INVAL, E_FORKED
- * thread:  any, not after its cellar_task_ack
- * cost:    one short lock
- * example: cellar_task_extend(t, 30000);                                                         */
-CELLAR_API cellar_err cellar_task_extend(const cellar_task *t, int64_t lease_ms);
+ * example: cellar_task_settle(t, cellar_verdict_retry_after(1000));                              */
+CELLAR_API cellar_err cellar_task_settle(const cellar_task *t, cellar_verdict verdict);
 
 /* ---- Figures -------------------------------------------------------------------------------- */
 
@@ -747,28 +694,6 @@ CELLAR_API cellar_err cellar_task_extend(const cellar_task *t, int64_t lease_ms)
  *     cellar_pool_stats_get(p, NULL, &st);                                                       */
 CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
                                             cellar_pool_stats *out);
-
-#ifndef CELLAR_OMIT_TEXT
-/* Write the figures of a pool as Prometheus text, with the label pool="name".
- * in:      buf NULL with buf_cap 0: the length only
- * out:     *text_len: length of the whole text without its final 0; NULL is allowed
- * returns: OK; E_BUFFER (the text was cut), E_INVAL
- * thread:  any, also a task
- * cost:    one lock; no allocation
- * example: cellar_pool_metrics_write(p, text, sizeof text, NULL);                                */
-CELLAR_API cellar_err cellar_pool_metrics_write(cellar_pool *p, char *buf, size_t buf_cap,
-                                                size_t *text_len);
-
-/* Write the same figures as one JSON object: "metrics" is a list of {"name", "labels", "value"}.
- * in:      as cellar_pool_metrics_write
- * out:     as cellar_pool_metrics_write
- * returns: as cellar_pool_metrics_write
- * thread:  as cellar_pool_metrics_write
- * cost:    as cellar_pool_metrics_write
- * example: cellar_pool_stats_json(p, text, sizeof text, NULL);                                  */
-CELLAR_API cellar_err cellar_pool_stats_json(cellar_pool *p, char *buf, size_t buf_cap,
-                                             size_t *text_len);
-#endif
 
 /* STATES
  *   WAITING    -> QUEUED or SCHEDULED (the tasks before it ended), CANCELLED

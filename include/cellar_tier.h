@@ -124,7 +124,8 @@ typedef struct cellar_tier_host {
     /* Raise the epoch of the store, and return it: loads and sets that begin from now on have it or
      * a higher one in `born`, all earlier ones a lower one. */
     uint64_t  (*epoch)(void *ctx);
-    /* With `proof`: let memory answer before `until_ms`, not at it; 0: not at all. */
+    /* With `proof`: let memory answer before `until_ms`, not at it; 0: not at all. After that time,
+     * also without `proof`: end the waits of loads for other processes; see `alone_ms`. */
     void      (*proven)(void *ctx, int64_t until_ms);
     /* Answer a ticket of `ask` as `get` answers, or one of `ask_lease`, once, from any thread, also
      * inside `ask`. Errors count as those of `lease`. entry is NULL with them and with MISS, and
@@ -185,8 +186,8 @@ typedef struct cellar_tier_table {
     cellar_err (*pattern)(void *ctx, const char *pattern, size_t len);
     /* Ask for the lease of a key before its loader runs, for `hold_ms`. e->flags: 0; or REFRESH,
      * with the end of the old value in e->deadline_ms: OK then means a value that ends later.
-     * LEASED: the caller holds *l; PENDING: another process holds one, at most until
-     * e->deadline_ms, and `changed` of the key wakes the caller; OK, ABSENT: there is a live value,
+     * LEASED: the caller holds *l; PENDING: another process holds one; the caller asks again at
+     * e->deadline_ms, or when `changed` of the key wakes it; OK, ABSENT: there is a live value,
      * and `get` follows. Another code: the load runs without a lease, and the tier gets no value.
      * Without REFRESH, `changed` need not report a delete just before LEASED: if memory has a fresh
      * entry by then, the store ends the entry, releases the lease and asks again.
@@ -211,17 +212,19 @@ typedef struct cellar_tier_table {
     void       (*forked)(void *ctx);
     /* Begin what `get`, and if there is no value then `lease` do, for cellar_lease_acquire, which
      * must not wait. host.answered ends it as `ask`, also with LEASED: value is the
-     * cellar_tier_lease; and with PENDING. With both, entry->deadline_ms is the end of that lease.
-     * The store fills or releases a granted lease; one that no acquire takes ends by its time.
-     * False: the tier cannot answer now. Needs `lease` and `ask`. NULL: one load by leases of the
-     * host in each process. */
+     * cellar_tier_lease; and with PENDING. entry->deadline_ms: the end of the granted lease, or the
+     * time of the next question. The store fills or releases a granted lease; one that no acquire
+     * takes ends by its time. False: the tier cannot answer now. Needs `lease` and `ask`. NULL: one
+     * load by leases of the host in each process. */
     bool       (*ask_lease)(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
                             const cellar_tier_ticket *ticket);
     /* Ask for the leases of 1 to 32 keys, each as by `lease`, with all requests sent together: a
      * bulk load. NULL: one `lease` for each key. */
     void       (*lease_many)(void *ctx, cellar_tier_claim *claims, size_t count, int64_t hold_ms);
+    int64_t     alone_ms;        /* a load waits for no other process when the last `proven` has
+                                  * ended so long ago. Default 0: no longer than the proof        */
 } cellar_tier_table;
-CELLAR_STRUCT(cellar_tier_table, lease_many);
+CELLAR_STRUCT(cellar_tier_table, alone_ms);
 
 /* ---- Calls ----------------------------------------------------------------------------------- */
 

@@ -5,8 +5,9 @@
  * INVARIANTS one thread calls at a time. What was put is found until the store is removed. After
  *            settle all of it outlives the process and a power cut: the same promise for all.
  * FAIRNESS   RocksDB without WAL and compression, bloom 10, cache 128 MB, 4 memtables of 32 MB, 2
- *            jobs, direct flush and compaction; LMDB NOSYNC, 100 puts a transaction; ours at level
- *            DROP. None writes a log of its own beside its data, none syncs before settle. */
+ *            jobs, direct flush and compaction; LMDB NOSYNC, 100 puts a transaction; F2 with 128 MiB
+ *            of mutable log and a read cache of 192 MiB; ours at level DROP. None writes a log of
+ *            its own beside its data, none syncs before settle. */
 #ifndef BENCH_PEERS_DISK_H
 #define BENCH_PEERS_DISK_H
 
@@ -28,7 +29,7 @@ typedef struct disk_cfg {
 
 typedef struct disk_subject {
     const char *name, *version;
-    bool mapped; /* its pages stay in memory while it is open: no cold figure */
+    bool mapped; /* while it is open, its pages are in memory: no cold figure */
     void *(*open)(const disk_cfg *cfg); /* opens the store in dir, or a new one; NULL: failed */
     void (*close)(void *store);
     /* Repeat until it is accepted; false: an error. */
@@ -38,7 +39,8 @@ typedef struct disk_subject {
     bool (*settle)(void *store);
 } disk_subject;
 
-extern const disk_subject disk_cellar, disk_sequential, disk_rocksdb, disk_rocksblob, disk_lmdb;
+extern const disk_subject disk_cellar, disk_sequential, disk_rocksdb, disk_rocksblob, disk_lmdb,
+    disk_f2;
 
 typedef struct disk_figures { /* ours only */
     uint64_t index_bytes, filter_bytes, objects, retried, segments, lost_words, sealed_bytes;

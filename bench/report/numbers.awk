@@ -41,7 +41,7 @@ BEGIN {
                   "l2 put256 - l2_put *:put to disk, 256 B, x the best other store\n" \
                   "l2 put4k - l2_put *:the same, 4 KiB\n" \
                   "limit limit100k_16 2 check *:limiter, 100,000 keys, x the best other, 2 threads", peer_row, "\n")
-    split("raw glib1 libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map dogpile sqlite rocksdb rocksblob lmdb", list, " ")
+    split("raw glib1 libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map dogpile sqlite rocksdb rocksblob lmdb f2", list, " ")
     for (i in list) unbounded[list[i]] = 1
 }
 FNR == NR {

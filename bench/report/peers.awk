@@ -74,7 +74,7 @@ function read_causes(    line, field, n) {
 }
 BEGIN {
     read_causes()
-    split("raw glib1 libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map dogpile sqlite rocksdb rocksblob lmdb sequential", list, " ")
+    split("raw glib1 libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map dogpile sqlite rocksdb rocksblob lmdb f2 sequential", list, " ")
     for (i in list) unbounded[list[i]] = 1
     split("peers servers memory grow churn open limit storm stampede expire hitratio l2", list, " ")
     for (i in list) wanted[list[i]] = 1

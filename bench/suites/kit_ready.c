@@ -124,7 +124,7 @@ static int ready_vectors_measure(ready_vectors *v, cellar *ns, uint32_t rounds)
            CELLAR_OK;
     (void)ready_read_binary(v, &bad);
     do {
-        bad += cellar_scan(ns, &cursor, "*", 1, 0, ready_value_len, &stored) != CELLAR_OK;
+        bad += cellar_scan(ns, &cursor, NULL, ready_value_len, &stored) != CELLAR_OK;
     } while (cursor != 0);
     double smaller = (double)v->json_len / stored;
     return kit_say("vector1536", "kit_vector_bytes", NULL, &smaller, 1, bad) |

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * l2: the disk tier compared with RocksDB, its BlobDB and LMDB, and with one thread that writes
+ * l2: the disk tier compared with RocksDB, its BlobDB, LMDB and F2, and with one thread that writes
  *     the same bytes sequentially; and its cost for the tier above.
  *
  * ROWS       put      keys in random order into a new store, until all is synced: MB/s, bytes
@@ -32,6 +32,7 @@
 #if BENCH_HAVE_CELLAR
 #include <dirent.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
@@ -75,6 +76,11 @@ static const disk_entry disk_entries[DISK_SUBJECTS] = {
 #else
     { NULL, "lmdb", "lmdb.h not found (liblmdb-dev)" },
 #endif
+#if BENCH_HAVE_F2
+    { &disk_f2, "f2", NULL },
+#else
+    { NULL, "f2", "no FASTER=folder, or libaio-dev, libtbb-dev or uuid-dev missing" },
+#endif
 };
 
 /* ---- folders ---- */
@@ -95,7 +101,14 @@ void disk_each_file(const char *dir, void (*fn)(const char *path))
     closedir(d);
 }
 
-static void disk_unlink(const char *path) { (void)unlink(path); }
+static int disk_remove(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st;
+    (void)type;
+    (void)at;
+    (void)remove(path);
+    return 0;
+}
 
 void disk_drop_pages(const char *path)
 {
@@ -109,8 +122,7 @@ void disk_drop_pages(const char *path)
 
 void disk_clear(const char *dir)
 {
-    disk_each_file(dir, disk_unlink);
-    (void)rmdir(dir);
+    (void)nftw(dir, disk_remove, 8, FTW_DEPTH | FTW_PHYS);
     (void)mkdir(dir, 0700);
 }
 
@@ -1102,5 +1114,5 @@ static int disk_run_suite(const cell_options *o)
 }
 #endif
 
-SUITE_OF_LIBRARY(l2, "the disk level beside RocksDB, BlobDB and LMDB; its cost to L1",
+SUITE_OF_LIBRARY(l2, "the disk level beside RocksDB, BlobDB, LMDB and F2; its cost to L1",
                  disk_run_suite, true);

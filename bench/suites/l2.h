@@ -10,7 +10,7 @@
 #define DISK_KEY 16u
 #define DISK_VALUE_MAX ((size_t)64 << 10)
 #define DISK_ROUNDS_MAX 32u
-#define DISK_SUBJECTS 5u
+#define DISK_SUBJECTS 6u
 #define DISK_OURS 0u
 #define DISK_PLAIN 1u /* its folder also takes the file of DISK_DIRECT */
 #define DISK_DIRECT "direct" /* subject: pread and pwrite without the page cache */
@@ -35,7 +35,7 @@ typedef struct disk_part {
     uint8_t level; /* disk_cfg.level */
 } disk_part;
 
-/* Remove the files of a folder, or make it. */
+/* Remove all that is in a folder, or make it. */
 void disk_clear(const char *dir);
 void disk_each_file(const char *dir, void (*fn)(const char *path));
 /* Sync a file and drop its pages from the page cache. */

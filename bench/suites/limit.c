@@ -3,7 +3,7 @@
  * limit: one check of a rate limiter, compared with the usual way in C, governor and x/time/rate.
  *
  * SUBJECTS   cellar     cellar_limiter_check, one token bucket, defaults
- *            cellar_at  cellar_limiter_check_at with a reading made once in 256 checks
+ *            cellar_at  cellar_limiter_check_with, a reading made once in 256 checks
  *            uthash     one mutex over a uthash of fixed windows: count and second; never shrinks
  *            governor   keyed token bucket of the Rust crate, Strings in a DashMap (driver)
  *            xtimerate  golang.org/x/time/rate, a limiter a key in a sync.Map (driver)
@@ -81,10 +81,11 @@ static uint64_t limit_batch_ours(limit_bench *b, uint64_t *s, uint32_t count)
 static uint64_t limit_batch_at(limit_bench *b, uint64_t *s, uint32_t count)
 {
     uint64_t no = 0;
-    const uint64_t now = cellar_limiter_now(b->ours);
+    cellar_check_opts o = cellar_check_opts_default();
+    o.now_ns = cellar_limiter_now(b->ours);
     for (uint32_t i = 0; i < LIMIT_BENCH_BATCH; i++) {
         const uint32_t k = limit_next_key(s, count);
-        no += cellar_limiter_check_at(b->ours, b->keys[k], LIMIT_BENCH_KEY, 1, now, NULL) !=
+        no += cellar_limiter_check_with(b->ours, b->keys[k], LIMIT_BENCH_KEY, 1, &o, NULL) !=
               CELLAR_OK;
     }
     return no;
@@ -265,7 +266,8 @@ static int limit_shape(const cell_options *o, limit_bench *b, bench_driver **d,
             double mops[LIMIT_CLOCKS] = { 0, 0 };
             bench_driver **peer = s == LIMIT_GOVERNOR ? &d[0] : s == LIMIT_XTIMERATE ? &d[1] : NULL;
             have[s] = peer == NULL || *peer != NULL;
-            if (peer == NULL && !limit_window_here(b, limit_batches[s], threads, count, o->window_ms,
+            if (peer == NULL && !limit_window_here(b, limit_batches[s], threads, count,
+                                                   o->window_ms,
                                                    rounds * UINT64_C(1000003), mops)) {
                 json_say("limit", limit_names[s], name, "crash", "a check was denied");
                 return CELL_WRONG;

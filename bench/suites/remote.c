@@ -9,6 +9,8 @@
  *            remote_heard     SET by a stranger to the event of its invalidation, p50, x p50 of the
  *                             round trip of that SET; remote_heard_p99: its p99, us
  *            remote_get_many  get_many of 128 keys, none in memory, x one GET a call of hiredis
+ *            remote_tls_get   gets that miss in memory, over TLS x plain TCP; remote_tls_get_many:
+ *                             get_many of 128 likewise
  *            remote_misses    16 threads of gets that miss in memory x 16 connections of hiredis
  *            remote_back      a killed connection to PROVEN, ms
  *            remote_loads     loads of a cold key, 8 processes x 8 threads; remote_last: the last
@@ -19,7 +21,8 @@
  *            remote_frozen_p999  p99.9 of gets of a private namespace while the server is frozen x
  *                             before; remote_frozen_call: a call of the shared one beyond io_ms, ms;
  *                             remote_breaker_call: the same while the breaker is open, us
- * INPUT      make bench SUITE=remote REMOTE=1; redis-tools and libhiredis-dev. */
+ * INPUT      make bench SUITE=remote REMOTE=1 TLS=1; redis-tools, libhiredis-dev; for TLS libssl-dev
+ *            and the program openssl. */
 #include "bench/suites/suite.h"
 
 #include "bench/harness/json.h"
@@ -48,6 +51,7 @@
 
 #define REMOTE_SERVER "/usr/bin/redis-check-rdb" /* redis-server under the name of another tool */
 #define REMOTE_PORT 16399
+#define REMOTE_TLS_PORT 16398
 #define REMOTE_KEYS 100000u
 #define REMOTE_HITS 50000u
 #define REMOTE_HIT_KEYS 1000u
@@ -322,6 +326,58 @@ static int remote_get_many_tcp(remote_bench *b)
     char url[64];
     snprintf(url, sizeof url, "redis://127.0.0.1:%d?prefix=bench&io_ms=2000", REMOTE_PORT);
     return remote_get_many_of(b, url, true);
+}
+
+/* ---- TLS ---- */
+
+static double remote_get_ns(remote_bench *b, cellar *ns, uint64_t *bad)
+{
+    char key[16], value[100];
+    size_t len;
+    const uint64_t from = host_wall_ns();
+    for (uint32_t i = 0; i < REMOTE_BATCH; i++) {
+        const size_t key_len = remote_key(key, b->next++);
+        *bad += cellar_get(ns, key, key_len, value, sizeof value, &len) != CELLAR_OK;
+    }
+    return (double)(host_wall_ns() - from) / REMOTE_BATCH;
+}
+
+/* Time the same gets over plain TCP and over TLS, A B B A. */
+static int remote_tls_bench(remote_bench *b)
+{
+    static const struct {
+        const char *metric;
+        double (*run)(remote_bench *b, cellar *ns, uint64_t *bad);
+    } part[] = { { "remote_tls_get", remote_get_ns }, { "remote_tls_get_many", remote_many_ns } };
+    char url[2][400];
+    double x[SUITE_ROUNDS_MAX];
+    uint64_t bad = 0;
+    remote_store s[2];
+    if (!BENCH_HAVE_TLS) {
+        json_say("remote", "cellar", "tls", "skip", "built without TLS=1");
+        return CELL_OK;
+    }
+    snprintf(url[0], sizeof url[0], "redis://127.0.0.1:%d?prefix=bench&io_ms=2000", REMOTE_PORT);
+    snprintf(url[1], sizeof url[1], "rediss://127.0.0.1:%d?prefix=bench&io_ms=2000&"
+             "tls_ca_file=%.250s/ca.pem", REMOTE_TLS_PORT, b->o->scratch);
+    for (int i = 0; i < 2; i++) {
+        if (!remote_store_open(&s[i], url[i], 1000, CELLAR_REMOTE_ENVELOPE)) { return CELL_WRONG; }
+    }
+    if (!remote_fill(s[0].shared, REMOTE_KEYS)) { return CELL_WRONG; }
+    for (size_t p = 0; p < 2; p++) {
+        for (uint32_t n = 0; n < b->o->rounds; n++) {
+            double ns[2] = { INFINITY, INFINITY };
+            for (uint32_t turn = 0; turn < 4 * REMOTE_TURNS; turn++) {
+                const uint32_t side = (n ^ turn ^ turn >> 1) & 1;
+                ns[side] = fmin(ns[side], part[p].run(b, s[side].shared, &bad));
+            }
+            x[n] = ns[0] / ns[1];
+            host_beat();
+        }
+        remote_say("tls", part[p].metric, "wall", x, b->o->rounds);
+    }
+    for (int i = 0; i < 2; i++) { remote_store_close(&s[i]); }
+    return bad == 0 ? CELL_OK : CELL_WRONG;
 }
 
 typedef struct remote_misser {
@@ -664,11 +720,18 @@ static int remote_frozen_bench(remote_bench *b)
 
 static server *remote_server(const cell_options *o, char port[8])
 {
-    static char path[108];
+    static char path[108], tls_port[8], cert[300], make[400];
     snprintf(path, sizeof path, "%s/remote.%d.sock", o->scratch, (int)getpid());
     snprintf(port, 8, "%d", REMOTE_PORT);
+    snprintf(tls_port, sizeof tls_port, "%d", BENCH_HAVE_TLS ? REMOTE_TLS_PORT : 0);
+    snprintf(cert, sizeof cert, "%.280s/server.pem", o->scratch);
+    snprintf(make, sizeof make, "sh tests/support/certificates.sh '%.280s'", o->scratch);
+    if (BENCH_HAVE_TLS && system(make) != 0) { return NULL; }
     const char *const argv[] = { "redis-server", "--port", port, "--bind", "127.0.0.1",
-                                 "--unixsocket", path, "--save", "", "--appendonly", "no", NULL };
+                                 "--unixsocket", path, "--save", "", "--appendonly", "no",
+                                 BENCH_HAVE_TLS ? "--tls-port" : NULL, tls_port,
+                                 "--tls-cert-file", cert, "--tls-key-file", cert,
+                                 "--tls-ca-cert-file", cert, "--tls-auth-clients", "no", NULL };
     return server_start(REMOTE_SERVER, (char *const *)(uintptr_t)argv, path);
 }
 
@@ -676,7 +739,8 @@ static int remote_parts(remote_bench *b)
 {
     static const struct { const char *name; int (*run)(remote_bench *b); } parts[] = {
         { "hits", remote_hits }, { "set", remote_heard_bench }, { "unix", remote_get_many_unix },
-        { "tcp", remote_get_many_tcp }, { "threads16", remote_misses_bench },
+        { "tcp", remote_get_many_tcp }, { "tls", remote_tls_bench },
+        { "threads16", remote_misses_bench },
         { "kill", remote_back_bench }, { "cold", remote_cold_bench }, { "hot", remote_check_bench },
         { "processes3", remote_limit_bench }, { "frozen", remote_frozen_bench },
     };

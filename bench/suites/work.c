@@ -380,7 +380,7 @@ static double work_publish_round(uint32_t count)
     if (cellar_bus_open(&cfg, &b) != CELLAR_OK) { return 0; }
     bad += cellar_bus_group_add(b, "mail", NULL, &group) != CELLAR_OK;
     bad += cellar_bus_join(b, "mail", NULL, &member, NULL) != CELLAR_OK;
-    bad += cellar_bus_route(b, "user.*.mail", "mail", CELLAR_BUS_AMQP) != CELLAR_OK;
+    bad += cellar_bus_route(b, "user.*.mail", "mail", CELLAR_BUS_AMQP, true) != CELLAR_OK;
     const uint64_t from = host_wall_ns();
     for (uint32_t i = 0; i < count && bad == 0; i++) {
         bad += cellar_bus_publish(b, "user.7.mail", body, sizeof body, NULL) != CELLAR_OK;
@@ -435,12 +435,14 @@ static int work_cron(const cell_options *o)
     char name[16], expr[64];
     if (cellar_scheduler_open(NULL, &s) != CELLAR_OK) { return CELL_WRONG; }
     for (uint32_t i = 0; i < WORK_EXPRESSIONS; i++) {
-        cellar_schedule_opts so = cellar_schedule_opts_default();
+        cellar_schedule_spec so = cellar_schedule_spec_default();
+        so.fn = work_firing_fn;
+        so.cron = expr;
+        so.zone = "Europe/Berlin";
         so.paused = 1;
         snprintf(name, sizeof name, "job%u", i);
         work_expression(&state, expr, sizeof expr);
-        bad += cellar_schedule_cron(s, name, expr, "Europe/Berlin", work_firing_fn, NULL, &so) !=
-               CELLAR_OK;
+        bad += cellar_schedule_add(s, name, &so) != CELLAR_OK;
     }
     for (uint32_t n = 0; n < rounds; n++) {
         const uint64_t from = host_thread_cpu_ns();

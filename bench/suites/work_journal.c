@@ -174,7 +174,8 @@ static void journal_open(journal_bench *b, bool hold)
     b->bad += cellar_pool_open(&cfg, &b->pool) != CELLAR_OK;
     b->bad += cellar_task_register(b->pool, "task", journal_task, b, NULL) != CELLAR_OK;
     if (hold) {
-        b->bad += cellar_pool_queue_pause(b->pool, "default", 100000000) != CELLAR_OK;
+        b->bad += cellar_pool_set(b->pool, CELLAR_POOL_SET_PAUSE, "default", 100000000) !=
+                  CELLAR_OK;
     }
 }
 
@@ -188,7 +189,7 @@ static uint64_t journal_submit(cellar_pool *p, uint32_t batch)
     for (uint32_t i = 0; i < batch; i++) {
         items[i] = (cellar_task_item){ "task", journal_payload, sizeof journal_payload, NULL };
     }
-    return cellar_task_submit_many(p, items, batch, NULL) != CELLAR_OK;
+    return cellar_task_submit_many(p, items, batch, CELLAR_LINKS_NONE, NULL) != CELLAR_OK;
 }
 
 static void *journal_submitter(void *arg)

@@ -21,6 +21,13 @@ BASE_SIZE_BEGIN
 #define BASE_LOG_TEXT 512
 #define BASE_LOG_QUIET_MS 1000
 
+CELLAR_PRIVATE base_log_level base_log_level_of(uint32_t level)
+{
+    static const base_log_level of[] = { BASE_LOG_WARNING, BASE_LOG_ERROR, BASE_LOG_WARNING,
+                                         BASE_LOG_INFO, BASE_LOG_DEBUG, BASE_LOG_OFF };
+    return of[level];
+}
+
 CELLAR_PRIVATE void base_log_init(base_log *l, const base_clock *clock,
                                   cellar_log_fn fn, void *ctx, int level)
 {

@@ -35,6 +35,7 @@ typedef struct base_log {
     } slot[BASE_LOG_SLOTS];
 } base_log;
 
+CELLAR_PRIVATE base_log_level base_log_level_of(uint32_t level); /* CELLAR_LOG_..., checked */
 CELLAR_PRIVATE void base_log_init(base_log *l, const base_clock *clock,
                                   cellar_log_fn fn, void *ctx, int level);
 /* Log one line. Costs one predicted branch when the level is off. */

@@ -125,10 +125,8 @@ CELLAR_PRIVATE cache_word cache_filter_stops(cellar *c, const void *key, size_t 
 
 BASE_SIZE_BEGIN
 
-CELLAR_PRIVATE void cache_filter_found(cellar *c, const void *key, size_t key_len)
+CELLAR_PRIVATE void cache_filter_found_slow(cellar *c, bloom *b, const void *key, size_t key_len)
 {
-    bloom *b = base_load_acq(&c->bloom);
-    if (BASE_LIKELY(b == NULL)) { return; }
     const uint64_t hash = cache_filter_hash(c, key, key_len);
     const bloom_answer said = bloom_ask(b, hash);
     if (said == BLOOM_MAYBE) { return; }

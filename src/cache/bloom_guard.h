@@ -36,8 +36,13 @@ CELLAR_PRIVATE bool cache_filter_is_never(const cellar *c, const void *key, size
 typedef enum cache_word { CACHE_WORD_MAYBE, CACHE_WORD_NEVER, CACHE_WORD_AUDIT } cache_word;
 
 CELLAR_PRIVATE cache_word cache_filter_stops(cellar *c, const void *key, size_t key_len);
+CELLAR_PRIVATE void cache_filter_found_slow(cellar *c, bloom *b, const void *key, size_t key_len);
 /* Report that the source or the tier had a value, before the key is added: check the filter. */
-CELLAR_PRIVATE void cache_filter_found(cellar *c, const void *key, size_t key_len);
+BASE_ALWAYS_INLINE void cache_filter_found(cellar *c, const void *key, size_t key_len)
+{
+    bloom *b = base_load_acq(&c->bloom);
+    if (BASE_UNLIKELY(b != NULL)) { cache_filter_found_slow(c, b, key, key_len); }
+}
 /* Record how a sampled read ended. */
 CELLAR_PRIVATE void cache_filter_note(cellar *c, const void *key, size_t key_len, cellar_err got);
 CELLAR_PRIVATE cellar_err cache_filter_start(cellar *c); /* option `bloom` */

@@ -77,7 +77,7 @@ BASE_NOINLINE static bool cache_commit_flights(flight_table *t, uint64_t hash, u
     const flight_key key = { bytes, (uint32_t)key_len, generation, hash };
     if (change == L1_CHANGE_PUBLISH) { return flight_may_publish(t, &key); }
     if (change > L1_CHANGE_UPDATE) { return true; } /* the value stays */
-    if (flight_any(t, hash)) { flight_invalidate(t, &key); }
+    if (flight_any(t, hash)) { flight_invalidate(t, &key, NULL); }
     return true;
 }
 
@@ -191,7 +191,7 @@ static bool cache_is_write(const cache_change *ch)
 static cache_promise cache_change_promise(const cache_change *ch)
 {
     const cache_tier *t = cache_tier_of(ch->c);
-    if (t != NULL && (t->writes_only || cache_tier_is_shared(t))) {
+    if (t != NULL && (cache_tier_is_behind(t) || cache_tier_is_shared(t))) {
         if ((ch->flags & CACHE_ASKS) != 0) { return CACHE_ASKED; }
         if (!cache_is_write(ch)) { return CACHE_LATER; }
         cache_write_order_use(ch->c->store);
@@ -261,15 +261,16 @@ BASE_NOINLINE static cellar_err cache_tier_tell(cellar *c, const l1_key *k, cach
     const cache_tier *t = cache_tier_of(c); /* a callback in the step may have forked */
     cellar_err below = CELLAR_OK;
     if (f->raised != 0 && t != NULL) {
+        l2 *d = cache_tier_disk(t);
         if (cache_tier_is_shared(t)) {
             below =
                 cache_share(c, t->ctx, k, promise != CACHE_LATER && p != &cache_absent ? p : NULL,
                             promise == CACHE_ASKED ? f->ask : NULL, &f->ordered);
         } else if (promise != CACHE_LATER) {
             below = cache_tier_store(c, k, p, promise, &f->ordered);
-        } else if (!t->writes_only && cache_ordered_begin(s, &f->ordered)) {
-            const cache_tier_key key = cache_tier_key_of(c, k);
-            t->kill(t->ctx, &key);
+        } else if (d != NULL && cache_ordered_begin(s, &f->ordered)) {
+            const l2_key key = cache_disk_key(k);
+            l2_invalidate(d, &key);
             cache_ordered_done(s, &f->ordered);
         }
     }
@@ -299,7 +300,7 @@ static bool cache_write_must_end(const cache_change *ch, const cache_step *r, bo
     if (t == NULL || r->scope.raised == 0) { return false; }
     const bool through = done && r->promise == CACHE_THROUGH, shared = cache_tier_is_shared(t);
     if (through && shared && ch->below != CELLAR_OK && ch->kind != CACHE_DELETE) { return true; }
-    return (shared || (through && t->writes_only)) &&
+    return (shared || (through && cache_tier_is_behind(t))) &&
            BASE_UNLIKELY(!cache_generation_alive(ch->c->store, ch->k->generation));
 }
 
@@ -663,15 +664,16 @@ BASE_ALWAYS_INLINE bool cache_change_unsure(const cache_change *ch, cache_change
     return false;
 }
 
-/* Note why a change failed. Return its code. */
-BASE_COLD static cellar_err cache_change_failed(cellar *c, cache_change_kind kind, cellar_err err)
+/* Note why a change failed. Return its code. cache_ack has noted the code of a tier. */
+BASE_COLD static cellar_err cache_change_failed(cellar *c, cache_change_kind kind, cellar_err err,
+                                                cellar_err below)
 {
     if (err == CELLAR_E_CLOSED) { return cache_closed(c); }
     if (err == CELLAR_E_BUSY) {
         stats_count(c->stats, STATS_LIMIT_RETRIES, 1);
         return cache_fail(c, err, 0, "the namespace was cleared in each of 64 tries: retry");
     }
-    if (kind != CACHE_PUT || err == CELLAR_E_IO) { return err; }
+    if (kind != CACHE_PUT || err == CELLAR_E_IO || err == below) { return err; }
     if (err == CELLAR_E_TOOBIG) {
         return cache_fail(c, err, 0, "value is longer than tuning.max_value_bytes");
     }
@@ -684,7 +686,8 @@ BASE_COLD static cellar_err cache_change_failed(cellar *c, cache_change_kind kin
 BASE_ALWAYS_INLINE cellar_err cache_change_end(cache_change *ch, cache_change_kind kind)
 {
     CACHE_PARTS(CACHE_PART_END)
-    return BASE_LIKELY(ch->err >= 0) ? ch->err : cache_change_failed(ch->c, kind, ch->err);
+    return BASE_LIKELY(ch->err >= 0) ? ch->err
+                                     : cache_change_failed(ch->c, kind, ch->err, ch->below);
 }
 
 /* Count the entry that a step of a delete removed, or that a step of an increment made. A later
@@ -719,7 +722,7 @@ BASE_NOINLINE static cellar_err cache_change_rounds(cache_change *ch, bool stepp
         stepped = false;
     } while (cache_change_unsure(ch, ch->kind) && cache_change_again(ch, ++rounds));
     if (ch->err == CELLAR_E_BUSY || ch->err == CELLAR_E_CLOSED) {
-        return cache_change_failed(ch->c, ch->kind, ch->err);
+        return cache_change_failed(ch->c, ch->kind, ch->err, ch->below);
     }
     return cache_change_end(ch, ch->kind);
 }

@@ -18,10 +18,10 @@
 
 BASE_SIZE_BEGIN
 
-CELLAR_PRIVATE void cache_generation_died(cellar *v, uint32_t generation)
+CELLAR_PRIVATE void cache_generation_died(cellar *v)
 {
     cache_store *s = v->store;
-    cache_tier_namespace_died(v, generation);
+    if (s->tier != NULL) { cache_tier_namespace_tell(v); }
     l1_generation_died(s->l1);
     cache_thread_ring(s);
 }
@@ -45,7 +45,7 @@ static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t versi
         if (closed) { return cache_closed(c); }
         if (over) {
             return cache_fail(c, CELLAR_E_RANGE, 0,
-                              "cellar_version_increment: version is at its maximum 2^32 - 1");
+                              "cellar_version_set: version is at its maximum 2^32 - 1");
         }
         if (drawn) { break; }
         cache_renumber(s);
@@ -54,7 +54,7 @@ static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t versi
                               "generation numbers restart now: retry outside the listener");
         }
     }
-    cache_generation_died(c, base_load_rlx(&c->generation));
+    cache_generation_died(c);
     if (cause != CELLAR_CAUSE_REMOTE) {
         stats_add(cache_mine(c), cause == CELLAR_CAUSE_VERSION ? STATS_BUMP : STATS_CLEAR, 1);
     }
@@ -105,21 +105,12 @@ CELLAR_API cellar_err cellar_clear(cellar *c)
     return cache_generation_shared(c, CELLAR_CAUSE_CLEARED, 0, NULL);
 }
 
-CELLAR_API cellar_err cellar_version_increment(cellar *c, uint32_t *version)
+CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version, uint32_t *now)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    return cache_generation_shared(c, CELLAR_CAUSE_VERSION, (uint64_t)UINT32_MAX + 1, version);
-}
-
-CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version)
-{
-    if (c == NULL) { return CELLAR_E_INVAL; }
-    if (version == 0) {
-        return cache_refuse(c, "cellar_version_set: version must be at least 1");
-    }
-    if (cache_is_closed(c)) { return cache_closed(c); }
-    return cache_generation_shared(c, CELLAR_CAUSE_VERSION, version, NULL);
+    return cache_generation_shared(c, CELLAR_CAUSE_VERSION,
+                                   version != 0 ? version : (uint64_t)UINT32_MAX + 1, now);
 }
 
 BASE_SIZE_END

@@ -23,6 +23,7 @@
 #include "cache/error.h"
 #include "cache/explain_record.h"
 #include "cache/handle.h"
+#include "cache/shared.h"
 #include "cache/tier_calls.h"
 #include "cache/write_order.h"
 
@@ -92,22 +93,35 @@ static void cache_match_loads(cache_match *m)
     if (t != NULL) { flight_invalidate_match(t, m->generation, cache_match_key, m); }
 }
 
+/* Tell the tier the pattern. A queue of writes keeps those that wait. */
+static cellar_err cache_match_begin(const cache_tier *t, const cache_match *m, uint64_t *walk)
+{
+    l2 *d = cache_tier_disk(t);
+    if (d != NULL) {
+        return l2_glob_begin(d, m->generation, m->pattern, m->pattern_len, walk);
+    }
+    if (!m->shared) { return CELLAR_OK; }
+    const cache_shared *h = t->ctx;
+    return h->t.pattern(h->t.ctx, m->pattern, m->pattern_len);
+}
+
 static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, uint64_t *removed)
 {
     cache_store *s = c->store;
     cache_match m = { c, pattern, len, base_load_acq(&c->generation), 0, false, 0 };
     const cache_tier *t = cache_tier_of(c);
-    m.shared = t != NULL && cache_tier_is_shared(t);
+    const cache_shared *h = cache_shared_of(c);
+    m.shared = h != NULL;
     const bool below = t != NULL;
     uint64_t walk = 0;
     cellar_err begun = CELLAR_OK;
-    if (below && t->glob == NULL) {
+    if (m.shared && h->t.pattern == NULL) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
                           "cellar_delete_by_pattern: the tier of this namespace knows no patterns");
     }
     if (m.shared) { cache_match_loads(&m); } /* a fill may follow the deletes of the tier */
     if (below) {
-        begun = t->glob(t->ctx, c->id, m.generation, pattern, len, &walk);
+        begun = cache_match_begin(t, &m, &walk);
         if (begun < 0) {
             return cache_fail(c, begun, 0,
                               "cellar_delete_by_pattern: no memory, or too many patterns on disk");
@@ -116,7 +130,9 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
         /* Another process may have ended all entries meanwhile, and a get have filled memory again
          * before the tier deleted. Entries of a later generation come from a tier that has none. */
         if (m.shared) { m.generation = base_load_acq(&c->generation); }
-        if (!t->writes_only) { cache_write_order_match(s, m.generation, cache_match_key, &m); }
+        if (!cache_tier_is_behind(t)) {
+            cache_write_order_match(s, m.generation, cache_match_key, &m);
+        }
         BASE_POINT("tier.glob_told");
     }
     m.by = cache_why_act(c, CELLAR_CAUSE_PATTERN, 0, 0, pattern, len);
@@ -127,7 +143,8 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
         (void)base_add_sc(&s->glob_epoch, (uint64_t)1);
         /* A listener of a removed entry may have forked: its child has no tier. */
         t = cache_tier_of(c);
-        if (t != NULL && t->glob_end != NULL) { t->glob_end(t->ctx, walk); }
+        l2 *d = t != NULL ? cache_tier_disk(t) : NULL;
+        if (d != NULL) { l2_glob_end(d, walk); }
     }
     *removed = m.removed;
     if (err != CELLAR_OK) { return cache_fail(c, err, 0, "cellar_delete_by_pattern: no memory"); }

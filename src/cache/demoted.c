@@ -13,7 +13,7 @@
 #include "cache/demoted.h"
 
 #include "cache/handle.h"
-#include "cache/tier.h"
+#include "cache/stamp.h"
 
 BASE_SIZE_BEGIN
 
@@ -24,9 +24,9 @@ BASE_SIZE_BEGIN
 typedef struct cache_demoted {
     struct cache_demoted *next;
     size_t bytes; /* of this block */
-    cache_tier_key key;
-    cache_tier_meta meta;
-    cache_tier_parts parts;
+    l2_key key;
+    l2_meta meta;
+    l2_parts parts;
     uint64_t stamp;
     const void *value;
     size_t value_len;
@@ -58,7 +58,7 @@ static void cache_demoted_room_back(cache_store *s, size_t len)
 }
 
 CELLAR_PRIVATE void cache_demoted_keep(cache_store *s, const l1_left *what,
-                                       const cache_tier_key *k, const cache_tier_meta *m)
+                                       const l2_key *k, const l2_meta *m)
 {
     const size_t tags = m->tag_count * sizeof(uint64_t);
     const size_t bytes = sizeof(cache_demoted) + tags + k->len;
@@ -112,15 +112,16 @@ static cache_demoted *cache_demoted_next(cache_store *s, bool take)
 
 CELLAR_PRIVATE bool cache_demoted_work(cache_store *s)
 {
-    const cache_tier *t = s->tier;
+    l2 *d = cache_disk(s);
     bool on = false;
-    for (cache_demoted *e; t != NULL && (e = cache_demoted_next(s, false)) != NULL;) {
+    for (cache_demoted *e; d != NULL && (e = cache_demoted_next(s, false)) != NULL;) {
         const size_t done = e->parts.done;
-        const cellar_err err = t->put(t->ctx, &e->key, e->value, e->value_len, &e->meta, e->stamp);
-        t = s->tier;
-        if (t == NULL) { break; } /* a cipher has forked: the close of the child frees the list */
+        const l2_current current = { cache_stamp_is, s, e->stamp };
+        const cellar_err err = l2_put(d, &e->key, e->value, e->value_len, &e->meta, &current);
+        d = cache_disk(s);
+        if (d == NULL) { break; } /* a cipher has forked: the close of the child frees the list */
         on = on || e->parts.done > done || err != CELLAR_DROPPED;
-        if (err == CELLAR_DROPPED && !t->off(t->ctx)) { return on; }
+        if (err == CELLAR_DROPPED && !l2_off(d)) { return on; }
         cache_demoted_free(s, cache_demoted_next(s, true));
     }
     return false;

@@ -24,6 +24,7 @@
 #include "cache/error.h"
 #include "cache/generation.h"
 #include "cache/handle.h"
+#include "cache/stamp.h"
 #include "cache/tier_store.h"
 
 BASE_SIZE_BEGIN
@@ -52,30 +53,31 @@ BASE_SIZE_END
 
 /* ---- the tier ---- */
 
-static void cache_demote(cache_store *s, const cache_tier *t, const l1_left *what,
-                         const cellar *namespace)
+static void cache_demote(cache_store *s, l2 *d, const l1_left *what, const cellar *namespace)
 {
-    if (what->l2_addr == CACHE_NOT_ON_DISK || t->put == NULL) { return; }
-    const cache_tier_key key = { what->key, what->key_len, what->hash, namespace->id,
-                                 what->generation };
+    if (what->l2_addr == CACHE_NOT_ON_DISK || what->kind == (uint8_t)L1_ERROR) { return; }
+    /* key_len <= CELLAR_KEY_MAX */
+    const l2_key key = { what->key, (uint32_t)what->key_len, what->generation, what->hash };
     /* With write on eviction an address says that a read brought the entry up. ADDR_LATER: the tier
      * dropped what the namespace wants there. */
     const bool asked = what->l2_addr == L1_ADDR_LATER ||
                        (what->l2_addr != 0 &&
                         namespace->disk_mode == CELLAR_L2_WRITE_ON_EVICTION);
-    cache_tier_parts parts = { 0, 0 };
-    const cache_tier_meta meta = {
-        .deadline_ms = what->deadline_ms, .stale_ms = what->stale_ms, .idle_ms = what->idle_ms,
-        .until_ms = what->expires_ms, .version = what->version,
-        .l2_addr = what->l2_addr,
+    l2_parts parts = { 0, 0 };
+    const l2_meta meta = {
+        .deadline_ms = what->deadline_ms, .stale_ms = (uint32_t)what->stale_ms,
+        .idle_ms = what->idle_ms, .until_ms = what->expires_ms, .version = what->version,
+        .addr = what->l2_addr,
         .tag_born = what->tag_born, .tag_fps = what->tag_fps, .tag_count = what->tag_count,
         .user_flags = what->user_flags, .kind = what->kind, .cost = what->cost,
-        .uses = asked ? BASE_MAX(what->uses, 1) : what->uses, .pack = namespace->disk_pack,
-        .parts = &parts,
+        .unused = !asked && what->uses == 0, .pack = namespace->disk_pack, .parts = &parts,
     };
-    const cellar_err err = t->put(t->ctx, &key, what->value, what->value_len, &meta, what->stamp);
-    const bool disk = t == s->tier && s->disk != NULL; /* its ticks empty the list */
-    if (err == CELLAR_DROPPED && disk) { cache_demoted_keep(s, what, &key, &meta); }
+    const l2_current current = { cache_stamp_is, s, what->stamp };
+    const cellar_err err = l2_put(d, &key, what->value, what->value_len, &meta, &current);
+    /* A cipher may have forked: the child has no disk. */
+    if (err == CELLAR_DROPPED && cache_disk(s) != NULL) {
+        cache_demoted_keep(s, what, &key, &meta);
+    }
 }
 
 BASE_SIZE_BEGIN
@@ -230,9 +232,10 @@ CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
     cellar *namespace = cache_generation_namespace(s, what->generation, &info);
     if (what->cause == L1_LEFT_CAPACITY && namespace != NULL && !info.dropped) {
         const cache_tier *t = cache_tier_of(namespace);
-        if (t != NULL) {
-            cache_demote(s, t, what, namespace);
-        } else if (s->tier != NULL) {
+        l2 *d = t != NULL ? cache_tier_disk(t) : NULL;
+        if (d != NULL) {
+            cache_demote(s, d, what, namespace);
+        } else if (t == NULL && s->tier != NULL) {
             stats_count(s->stats, STATS_L2_KEPT_OUT, 1);
         }
     }

@@ -22,7 +22,6 @@
 #include "cache/call.h"
 #include "cache/explain_record.h"
 #include "cache/handle.h"
-#include "cache/tier_calls.h"
 
 BASE_SIZE_BEGIN
 
@@ -160,7 +159,8 @@ CELLAR_PRIVATE void cache_renumber(cache_store *s)
         l1_stats_get(s->l1, &now);
         base_yield();
     } while (now.entries != 0);
-    cache_tiers_retire(s);
+    l2 *d = cache_disk(s);
+    if (d != NULL) { l2_retire(d); } /* all stored records are dead */
     sync_take(NAMESPACE, &s->namespace_lock);
     cache_renumber_namespaces(s);
     sync_drop(NAMESPACE, &s->namespace_lock);

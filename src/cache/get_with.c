@@ -41,7 +41,7 @@ static void cache_info_fill(const cellar *c, const l1_info *in, cellar_err err, 
 }
 
 /* Fill the info of an entry in the tier. */
-static void cache_info_below(const cellar *c, const cache_tier_meta *m, size_t value_len,
+static void cache_info_below(const cellar *c, const l2_meta *m, size_t value_len,
                              cellar_err err, cellar_entry_info *out)
 {
     l1_info in;
@@ -50,7 +50,6 @@ static void cache_info_below(const cellar *c, const cache_tier_meta *m, size_t v
     in.value_len = value_len;
     in.user_flags = m->user_flags;
     in.cost = m->cost;
-    in.uses = m->uses;
     in.tag_count = m->tag_count;
     in.deadline_ms = m->deadline_ms;
     in.expires_ms = m->idle_ms != 0 && m->until_ms != 0 ? m->until_ms : m->deadline_ms;
@@ -134,7 +133,7 @@ static cellar_err cache_get_here(cellar *c, const l1_key *k, const cellar_get_op
 static cellar_err cache_get_there(cellar *c, const l1_key *k, const cellar_get_opts *o, void *buf,
                                   size_t buf_cap, size_t *len)
 {
-    cache_tier_meta m;
+    cache_found m;
     cellar_err kept;
     cellar_err err = CELLAR_MISS;
     if (o->info != NULL && (o->flags & CELLAR_GET_WANT_VERSION) != 0 &&
@@ -148,7 +147,7 @@ static cellar_err cache_get_there(cellar *c, const l1_key *k, const cellar_get_o
     if (BASE_UNLIKELY(err == CELLAR_CONFLICT)) {
         return cache_get_here(c, k, o, buf, buf_cap, len);
     }
-    if (o->info != NULL && err != CELLAR_MISS) { cache_info_below(c, &m, *len, err, o->info); }
+    if (o->info != NULL && err != CELLAR_MISS) { cache_info_below(c, &m.e, *len, err, o->info); }
     return err;
 }
 
@@ -230,12 +229,12 @@ static cellar_err cache_meta_once(cellar *c, const l1_key *k, bool version, cell
     const bool there = err == CELLAR_OK || err == CELLAR_STALE || err == CELLAR_ABSENT;
     if (there && out != NULL) { cache_info_fill(c, &info, err, CELLAR_TIER_L1, out); }
     if (err != CELLAR_MISS || !cache_may_lie_below(c, k)) { return err; }
-    cache_tier_meta m;
+    cache_found m;
     size_t len = 0;
     err = cache_tier_peek(c, k, NULL, 0, &len, &m);
     if (err == CELLAR_E_BUFFER) { err = CELLAR_OK; }
     if (out != NULL && (err == CELLAR_OK || err == CELLAR_ABSENT)) {
-        cache_info_below(c, &m, len, err, out);
+        cache_info_below(c, &m.e, len, err, out);
     }
     return err;
 }

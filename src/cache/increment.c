@@ -37,7 +37,7 @@ BASE_COLD static cellar_err cache_incr_shared(cellar *c, const void *key, size_t
     const bool exists = (flags & CELLAR_ONLY_IF_PRESENT) != 0;
     const cellar_err err = cache_increment_shared(c, &k, delta, init, exists ? NULL : &o, &now);
     if (now_value != NULL && (err == CELLAR_OK || err == CELLAR_E_RANGE)) { *now_value = now; }
-    return err >= 0 ? err : cache_incr_failed(c, err);
+    return err >= 0 || err == CELLAR_E_SPACE ? err : cache_incr_failed(c, err); /* of the tier */
 }
 
 CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_len, int64_t delta,

@@ -24,7 +24,6 @@
 #include "cache/shared.h"
 #include "cache/stamp.h"
 #include "cache/tags.h"
-#include "cache/tier_store.h"
 
 #include <stddef.h>
 
@@ -84,7 +83,7 @@ static cellar_err cache_backfill_put(const cellar *c, const l1_key *k, l1_put_sp
 }
 
 CELLAR_PRIVATE cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value,
-                                         size_t value_len, const cache_tier_meta *m,
+                                         size_t value_len, const l2_meta *m,
                                          uint64_t expect, uint64_t globs)
 {
     l1_put_spec p;
@@ -99,7 +98,7 @@ CELLAR_PRIVATE cellar_err cache_backfill(cellar *c, const l1_key *k, const void 
     p.user_flags = m->user_flags;
     p.kind = m->kind;
     p.cost = m->cost;
-    p.l2_addr = m->l2_addr;
+    p.l2_addr = m->addr;
     p.tag_fps = m->tags;
     p.tag_count = m->tag_count;
     p.tag_born = m->tag_born;
@@ -119,7 +118,7 @@ CELLAR_PRIVATE cellar_err cache_backfill(cellar *c, const l1_key *k, const void 
 }
 
 /* Judge an answer of the tier. Return OK, ABSENT or E_BUFFER if the entry lives. */
-static cellar_err cache_tier_judge(const cache_store *s, cellar_err err, const cache_tier_meta *m,
+static cellar_err cache_tier_judge(const cache_store *s, cellar_err err, const l2_meta *m,
                                    size_t *value_len)
 {
     const bool there = err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER;
@@ -131,16 +130,24 @@ static cellar_err cache_tier_judge(const cache_store *s, cellar_err err, const c
 /* Ask the tier. Return OK, ABSENT or E_BUFFER (*value_len is set) if the entry lives; *m has its
  * other fields. */
 static cellar_err cache_tier_ask(const cellar *c, const l1_key *k, void *buf, size_t buf_cap,
-                                 size_t *value_len, cache_tier_meta *m)
+                                 size_t *value_len, cache_found *m)
 {
     const cache_tier *t = cache_tier_of(c);
-    const cache_tier_key key = cache_tier_key_of(c, k);
-    memset(m, 0, offsetof(cache_tier_meta, tags));
-    m->deadline_ms = BASE_NEVER_MS;
+    memset(m, 0, offsetof(cache_found, e.tags));
+    m->e.deadline_ms = BASE_NEVER_MS;
     if (t == NULL) { return CELLAR_MISS; }
-    const cellar_err err = t->get(t->ctx, &key, buf, buf_cap, value_len, m);
-    m->silent = err == CELLAR_E_TIMEOUT;
-    return cache_tier_judge(c->store, err, m, value_len);
+    l2 *d = cache_tier_disk(t);
+    cellar_err err;
+    if (BASE_LIKELY(d != NULL)) {
+        const l2_key key = cache_disk_key(k);
+        err = l2_get(d, &key, buf, buf_cap, value_len, &m->e);
+    } else if (cache_tier_is_shared(t)) {
+        err = cache_shared_get(t->ctx, k, buf, buf_cap, value_len, m);
+        m->silent = err == CELLAR_E_TIMEOUT;
+    } else {
+        err = t->get(t->ctx, k, buf, buf_cap, value_len, &m->e);
+    }
+    return cache_tier_judge(c->store, err, &m->e, value_len);
 }
 
 /* Return CONFLICT for a miss if the stamp counted a change since `word`: the entry may be in L1
@@ -153,7 +160,7 @@ static cellar_err cache_tier_missed(const cellar *c, const l1_key *k, uint64_t w
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
-                                          size_t *value_len, cache_tier_meta *m)
+                                          size_t *value_len, cache_found *m)
 {
     uint64_t word;
     if (cache_never_below(c, k)) { return CELLAR_MISS; }
@@ -161,32 +168,31 @@ CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf,
     return cache_tier_missed(c, k, word, cache_tier_ask(c, k, buf, buf_cap, value_len, m));
 }
 
-CELLAR_PRIVATE cellar_err cache_tier_range(cellar *c, const l1_key *k, uint64_t offset, void *buf,
-                                           size_t buf_cap, size_t *total)
+CELLAR_PRIVATE cellar_err cache_disk_range(cellar *c, l2 *d, const l1_key *k, uint64_t offset,
+                                           void *buf, size_t buf_cap, size_t *total)
 {
     uint64_t word;
-    cache_tier_meta m;
+    l2_meta m;
     if (cache_never_below(c, k)) { return CELLAR_MISS; }
     if (!cache_tier_settled(c->store, k->hash, CACHE_READ_WAITS, &word)) { return CELLAR_CONFLICT; }
-    const cache_tier *t = cache_tier_of(c);
-    const cache_tier_key key = cache_tier_key_of(c, k);
-    const cellar_err err = t->get_range(t->ctx, &key, offset, buf, buf_cap, total, &m);
+    const l2_key key = cache_disk_key(k);
+    const cellar_err err = l2_get_range(d, &key, offset, buf, buf_cap, total, &m);
     return cache_tier_missed(c, k, word, cache_tier_judge(c->store, err, &m, total));
 }
 
 /* Take the answer `err` of the tier, and back-fill L1. Return as cache_tier_fetch. */
 static cellar_err cache_tier_take(cellar *c, const l1_key *k, const cache_seen *seen,
                                   cellar_err err, const void *value, size_t value_len,
-                                  cache_tier_meta *m, cellar_err *kept)
+                                  cache_found *m, cellar_err *kept)
 {
     if (err != CELLAR_OK && err != CELLAR_ABSENT) {
         return cache_tier_missed(c, k, seen->word, err);
     }
     if (err == CELLAR_OK) { cache_filter_found(c, k->bytes, k->len); }
-    m->kind = err == CELLAR_ABSENT ? (uint8_t)L1_NEGATIVE : m->kind;
+    m->e.kind = err == CELLAR_ABSENT ? (uint8_t)L1_NEGATIVE : m->e.kind;
     *kept = CELLAR_E_SPACE;
     if (m->passing) { return err; }
-    *kept = cache_backfill(c, k, value, err == CELLAR_OK ? value_len : 0, m,
+    *kept = cache_backfill(c, k, value, err == CELLAR_OK ? value_len : 0, &m->e,
                            CACHE_STAMP_CHANGES(seen->word), seen->globs);
     return err;
 }
@@ -201,7 +207,7 @@ static cellar_err cache_answer_joined(cellar_err err, cellar_err kept)
 /* Look once into the tier. `joins`: wait for an equal request instead of asking again; then *m has
  * user_flags alone. Return as cache_tier_fetch. */
 static cellar_err cache_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
-                              size_t *value_len, cache_tier_meta *m, cellar_err *kept, bool joins)
+                              size_t *value_len, cache_found *m, cellar_err *kept, bool joins)
 {
     const cache_store *s = c->store;
     cache_seen seen;
@@ -212,20 +218,21 @@ static cellar_err cache_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_
     const cache_shared *h = joins ? cache_shared_of(c) : NULL;
     if (h != NULL) {
         const cellar_err answer = cache_tier_request_begin(
-            h, k->hash, CACHE_STAMP_CHANGES(seen.word), value_len, &m->user_flags, &mine);
+            h, k->hash, CACHE_STAMP_CHANGES(seen.word), value_len, &m->e.user_flags, &mine);
         if (answer == CELLAR_E_BUFFER && *value_len <= buf_cap) { return CELLAR_CONFLICT; }
         if (answer != CELLAR_PENDING) { return answer; }
     }
     cellar_err err = cache_tier_ask(c, k, buf, buf_cap, value_len, m);
     err = cache_tier_take(c, k, &seen, err, buf, *value_len, m, kept);
     if (mine != NULL) {
-        cache_tier_request_end(h, mine, cache_answer_joined(err, *kept), *value_len, m->user_flags);
+        cache_tier_request_end(h, mine, cache_answer_joined(err, *kept), *value_len,
+                               m->e.user_flags);
     }
     return err;
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
-                                           size_t *value_len, cache_tier_meta *m, cellar_err *kept)
+                                           size_t *value_len, cache_found *m, cellar_err *kept)
 {
     return cache_fetch(c, k, buf, buf_cap, value_len, m, kept, false);
 }
@@ -233,7 +240,7 @@ CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf
 CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                           size_t *value_len, uint32_t *user_flags)
 {
-    cache_tier_meta m;
+    cache_found m;
     cellar_err kept; /* vetoed or no room: the caller has the bytes anyway */
     *user_flags = 0;
     cellar_err err = cache_fetch(c, k, buf, buf_cap, value_len, &m, &kept, true);
@@ -243,7 +250,7 @@ CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf,
         if (err != CELLAR_MISS) { return err; }
         err = cache_fetch(c, k, buf, buf_cap, value_len, &m, &kept, i == 0);
     }
-    if (err == CELLAR_OK || err == CELLAR_E_BUFFER) { *user_flags = m.user_flags; }
+    if (err == CELLAR_OK || err == CELLAR_E_BUFFER) { *user_flags = m.e.user_flags; }
     return err == CELLAR_CONFLICT ? CELLAR_MISS : err;
 }
 
@@ -271,15 +278,15 @@ CELLAR_PRIVATE bool cache_tier_describe(const cellar *c, const l1_key *k, bool w
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_got(cellar *c, const l1_key *k, const cache_seen *seen,
-                                         cellar_tier_get *get, uint64_t born, cache_tier_meta *m)
+                                         cellar_tier_get *get, uint64_t born, cache_found *m)
 {
     const cache_shared *h = cache_shared_of(c);
     cellar_err kept; /* as in cache_tier_read */
-    memset(m, 0, offsetof(cache_tier_meta, tags));
+    memset(m, 0, offsetof(cache_found, e.tags));
     if (h == NULL) { return CELLAR_MISS; } /* a listener has forked */
     cache_shared_meta(h, &get->e, born, m);
     m->silent = get->err == CELLAR_E_TIMEOUT;
-    const cellar_err err = cache_tier_judge(c->store, get->err, m, &get->value_len);
+    const cellar_err err = cache_tier_judge(c->store, get->err, &m->e, &get->value_len);
     return cache_tier_take(c, k, seen, err, get->buf, get->value_len, m, &kept);
 }
 
@@ -303,12 +310,12 @@ static size_t cache_ask_watch(cellar *c, cellar_get_item *const *items, size_t c
  * did not answer in time. */
 static bool cache_ask_take(cellar *c, const cache_missed_key *a, cellar_tier_get *g, uint64_t born)
 {
-    cache_tier_meta m;
+    cache_found m;
     const cellar_err err = cache_tier_got(c, &a->k, &a->seen, g, born, &m);
     if (err == CELLAR_CONFLICT) { return m.silent; }
     a->item->status = err;
     a->item->value_len = g->value_len;
-    if (err == CELLAR_OK || err == CELLAR_E_BUFFER) { a->item->user_flags = m.user_flags; }
+    if (err == CELLAR_OK || err == CELLAR_E_BUFFER) { a->item->user_flags = m.e.user_flags; }
     return m.silent;
 }
 
@@ -355,7 +362,7 @@ static cellar_err cache_bring_once(cellar *c, const l1_key *k, cellar_err *kept)
     unsigned char small[CACHE_BRING_TRY];
     unsigned char *room = small;
     size_t cap = sizeof small, len = 0;
-    cache_tier_meta m;
+    cache_found m;
     cellar_err err = cache_fetch(c, k, room, cap, &len, &m, kept, true);
     /* the value may be longer each time */
     for (unsigned i = 0; err == CELLAR_E_BUFFER && i < CACHE_ROUNDS; i++) {

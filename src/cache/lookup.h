@@ -31,21 +31,22 @@ CELLAR_PRIVATE bool cache_tier_describe(const cellar *c, const l1_key *k, bool w
 /* Take one answer of get_many, and back-fill L1. `born`: epoch of tags before the request. Return
  * as cache_tier_fetch. */
 CELLAR_PRIVATE cellar_err cache_tier_got(cellar *c, const l1_key *k, const cache_seen *seen,
-                                         cellar_tier_get *get, uint64_t born, cache_tier_meta *m);
+                                         cellar_tier_get *get, uint64_t born, cache_found *m);
 /* Look once into the tier. CONFLICT: the key may have changed; ask L1 again. After OK and ABSENT *m
  * has the fields beside the value, *kept the result of the back-fill. */
 CELLAR_PRIVATE cellar_err cache_tier_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
-                                           size_t *value_len, cache_tier_meta *m, cellar_err *kept);
+                                           size_t *value_len, cache_found *m, cellar_err *kept);
 /* Look once into the tier without a back-fill; *m is set after E_BUFFER, too. CONFLICT: ask L1
  * again. */
 CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
-                                          size_t *value_len, cache_tier_meta *m);
-/* Look once into a tier with get_range, without a back-fill. CONFLICT: ask L1 again. */
-CELLAR_PRIVATE cellar_err cache_tier_range(cellar *c, const l1_key *k, uint64_t offset, void *buf,
-                                           size_t buf_cap, size_t *total);
+                                          size_t *value_len, cache_found *m);
+/* Look once into the disk of the namespace for a range, without a back-fill. CONFLICT: ask L1
+ * again. */
+CELLAR_PRIVATE cellar_err cache_disk_range(cellar *c, l2 *d, const l1_key *k, uint64_t offset,
+                                           void *buf, size_t buf_cap, size_t *total);
 /* Put an entry of the tier into L1. Return CONFLICT if the key has changed since. */
 CELLAR_PRIVATE cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value,
-                                         size_t value_len, const cache_tier_meta *m,
+                                         size_t value_len, const l2_meta *m,
                                          uint64_t expect, uint64_t globs);
 /* Watch the key before the tier is asked. Return false if a change of it is pending. */
 CELLAR_PRIVATE bool cache_tier_watch(const cache_store *s, uint64_t hash, uint64_t *changes,

@@ -68,9 +68,8 @@ static cellar_err cache_range_below(cellar *c, const l1_key *k, uint64_t offset,
 {
     if (!cache_may_lie_below(c, k)) { return CELLAR_MISS; }
     const cache_tier *t = cache_tier_of(c);
-    if (t != NULL && t->get_range != NULL) {
-        return cache_tier_range(c, k, offset, buf, buf_cap, total);
-    }
+    l2 *d = t != NULL ? cache_tier_disk(t) : NULL;
+    if (d != NULL) { return cache_disk_range(c, d, k, offset, buf, buf_cap, total); }
     return cache_tier_bring(c, k) ? CELLAR_CONFLICT : CELLAR_MISS;
 }
 

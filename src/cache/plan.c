@@ -15,7 +15,7 @@
 #define CACHE_SET_FLAGS                                                                            \
     (CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION |               \
      CELLAR_KEEP_OLD_VALUE | CELLAR_KEEP_TTL | CELLAR_NEGATIVE | CELLAR_DURABLE | CELLAR_NO_L2 | \
-     CELLAR_REPLACE)
+     CELLAR_REPLACE | CELLAR_NO_STORE)
 
 /* Encode a cost in microseconds as 1 + {5 bits exponent, 3 bits mantissa}, within 6 percent; 0:
  * none. */
@@ -37,7 +37,11 @@ CELLAR_PRIVATE uint32_t cache_cost_us(uint8_t code)
     return us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
 }
 
-static cellar_err cache_set_opts_check(const cellar_set_opts *o, uint32_t banned, const char **why)
+static const char cache_set_opts_start[] =
+    "set options: start from cellar_set_opts_default() of this library";
+
+BASE_ALWAYS_INLINE cellar_err cache_set_opts_check(const cellar_set_opts *o, uint32_t banned,
+                                                   const char **why)
 {
     if ((o->flags & ~CACHE_SET_FLAGS) != 0 || o->reserved0 != 0) {
         *why = "set options: an unknown flag or field is set";
@@ -58,7 +62,7 @@ static cellar_err cache_set_opts_check(const cellar_set_opts *o, uint32_t banned
         return CELLAR_E_INVAL;
     }
     if ((o->idle_ms > CACHE_WINDOW_MAX && o->idle_ms != CELLAR_TTL_NONE) ||
-        o->stale_ms > CACHE_WINDOW_MAX) {
+        (o->stale_ms > CACHE_WINDOW_MAX && o->stale_ms != CELLAR_TTL_NONE)) {
         *why = "set options: idle_ms and stale_ms must be at most 2^32 - 1";
         return CELLAR_E_RANGE;
     }
@@ -123,7 +127,8 @@ static cellar_err cache_plan_times(cellar *c, const cellar_set_opts *o, cache_pl
         if (age != 0) { plan->most_ms = age; }
         ttl = BASE_MIN(ttl, plan->most_ms);
     }
-    const int64_t stale = o->stale_ms != 0 ? o->stale_ms : cache_default(c, CACHE_STALE);
+    const int64_t stale =
+        o->stale_ms != 0 ? cache_stale_of(o->stale_ms) : cache_default(c, CACHE_STALE);
     plan->ttl_ms = ttl;
     plan->spec.idle_ms = idle;
     plan->spec.stale_ms = ttl == CELLAR_TTL_NONE || negative ? 0 : stale;
@@ -133,17 +138,26 @@ static cellar_err cache_plan_times(cellar *c, const cellar_set_opts *o, cache_pl
 static cellar_err cache_plan_durable(const cellar *c, const char **why)
 {
     const cache_tier *t = cache_tier_of(c);
-    if (t != NULL && t->commit != NULL) { return CELLAR_OK; }
+    if (t != NULL && t->commits) { return CELLAR_OK; }
     *why = "set options: CELLAR_DURABLE needs a working disk tier, and not "
            "CELLAR_L2_SYNC_MANUAL";
     return CELLAR_E_UNSUPPORTED;
+}
+
+CELLAR_PRIVATE cellar_err cache_set_opts_read(cellar *c, const cellar_set_opts *o, uint32_t banned,
+                                              cellar_set_opts *full)
+{
+    const char *why = cache_set_opts_start;
+    cellar_err err = base_opts_in(full, sizeof *full, o);
+    if (err == CELLAR_OK) { err = cache_set_opts_check(full, banned, &why); }
+    return err == CELLAR_OK ? err : cache_fail(c, err, 0, why);
 }
 
 /* Convert options of the size of this library into the plan. */
 static cellar_err cache_plan_opts(cellar *c, const cellar_set_opts *o, uint32_t banned,
                                   cache_plan *plan, const char **why)
 {
-    cellar_err err = cache_set_opts_check(o, banned, why);
+    cellar_err err = cache_set_opts_check(o, banned | CELLAR_NO_STORE, why);
     if (err == CELLAR_OK) { err = cache_plan_times(c, o, plan, why); }
     if (err == CELLAR_OK && (o->flags & CELLAR_DURABLE) != 0) { err = cache_plan_durable(c, why); }
     if (err != CELLAR_OK) { return err; }
@@ -163,7 +177,7 @@ static cellar_err cache_plan_opts(cellar *c, const cellar_set_opts *o, uint32_t 
                             (o->max_age_ms != 0 ? CACHE_GIVEN_AGE : 0u) |
                             (o->stale_ms != 0 ? CACHE_GIVEN_STALE : 0u) |
                             (o->jitter_pct != 0 ? CACHE_GIVEN_JITTER : 0u));
-    plan->stale_ms = o->stale_ms;
+    plan->stale_ms = cache_stale_of(o->stale_ms);
     plan->jitter_pct = o->jitter_pct;
     plan->jitter_mode = o->jitter_mode;
     if (o->tag_count != 0) { cache_plan_tags(c, o, plan); }
@@ -212,7 +226,7 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
     if (o == NULL) {
         cache_plan_defaults(c, plan);
     } else {
-        const char *why = "set options: start from cellar_set_opts_default() of this library";
+        const char *why = cache_set_opts_start;
         cellar_set_opts full;
         cellar_err err = CELLAR_OK;
         if (BASE_UNLIKELY(o->struct_size != sizeof full)) {
@@ -236,9 +250,8 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE cellar_err cache_plan_judge(cellar *c, const l1_key *k, cache_plan *plan)
+CELLAR_PRIVATE cellar_err cache_plan_judge_slow(cellar *c, const l1_key *k, cache_plan *plan)
 {
-    if ((base_load_rlx(&c->carries) & CACHE_CARRIES_POLICY) == 0) { return CELLAR_OK; }
     if (plan->now_ms == 0) { plan->now_ms = base_now_ms(&c->store->clock); }
     return c->policy(c->policy_ctx, c, k->bytes, k->len, plan);
 }

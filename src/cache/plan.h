@@ -34,10 +34,24 @@ BASE_INLINE uint32_t cache_carried(uint32_t carries) /* flags of l1_put_spec */
     return (carries & CACHE_CARRIES_BIRTH) != 0 ? L1_WANT_BORN : 0u;
 }
 
+/* Return the stale window of set options in ms. */
+BASE_INLINE int64_t cache_stale_of(int64_t stale_ms)
+{
+    return stale_ms == CELLAR_TTL_NONE ? 0 : stale_ms;
+}
+
+/* Copy the options of a caller to *full and check them, without flags of `banned`. */
+CELLAR_PRIVATE cellar_err cache_set_opts_read(cellar *c, const cellar_set_opts *o, uint32_t banned,
+                                              cellar_set_opts *full);
 CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, uint32_t banned,
                                           cache_plan *plan);
+CELLAR_PRIVATE cellar_err cache_plan_judge_slow(cellar *c, const l1_key *k, cache_plan *plan);
 /* Let the policy of the namespace change the plan. Return its error: the write is refused. */
-CELLAR_PRIVATE cellar_err cache_plan_judge(cellar *c, const l1_key *k, cache_plan *plan);
+BASE_INLINE cellar_err cache_plan_judge(cellar *c, const l1_key *k, cache_plan *plan)
+{
+    return BASE_UNLIKELY((base_load_rlx(&c->carries) & CACHE_CARRIES_POLICY) != 0)
+               ? cache_plan_judge_slow(c, k, plan) : CELLAR_OK;
+}
 CELLAR_PRIVATE uint8_t cache_cost_code(uint32_t us);
 CELLAR_PRIVATE uint32_t cache_cost_us(uint8_t code);
 /* Return a time uniform in [ttl - j, ttl + j] or [ttl, ttl + j], folded at the maximum age; at

@@ -67,24 +67,30 @@ static int64_t cache_scan_left_ms(const cache_scan *scan, int64_t expires_ms)
     return expires_ms == BASE_NEVER_MS ? CELLAR_TTL_NONE : BASE_MAX(expires_ms - scan->now_ms, 0);
 }
 
-/* Return whether the first walk of the tier has passed the copy of an entry: the copy is there now,
+/* Return the disk of the namespace; NULL: none. */
+static l2 *cache_scan_disk(const cellar *c)
+{
+    const cache_tier *t = cache_tier_of(c);
+    return t != NULL ? cache_tier_disk(t) : NULL;
+}
+
+/* Return whether the first walk of the disk has passed the copy of an entry: the copy is there now,
  * so it was there then. */
 static bool cache_scan_passed(const cache_scan *scan, const l1_seen *e)
 {
     const cellar *c = scan->namespace;
-    const cache_tier *t = cache_tier_of(c);
-    if (scan->place == NULL || t == NULL || e->info.l2_addr == 0 ||
+    l2 *d = cache_scan_disk(c);
+    if (scan->place == NULL || d == NULL || e->info.l2_addr == 0 ||
         e->info.l2_addr >= *scan->place) {
         return false;
     }
-    const cache_tier_key key = { e->key, e->key_len, base_hash(c->hash_key, scan->generation,
-                                                               e->key, e->key_len),
-                                 c->id, scan->generation };
-    cache_tier_meta meta;
+    const l2_key key = { e->key, (uint32_t)e->key_len, scan->generation,
+                         base_hash(c->hash_key, scan->generation, e->key, e->key_len) };
+    l2_meta meta;
     size_t len;
-    const cellar_err err = t->get(t->ctx, &key, NULL, 0, &len, &meta);
+    const cellar_err err = l2_get(d, &key, NULL, 0, &len, &meta);
     return (err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER) &&
-           meta.l2_addr == e->info.l2_addr;
+           meta.addr == e->info.l2_addr;
 }
 
 static bool cache_scan_one(void *ctx, const l1_seen *e)
@@ -101,8 +107,8 @@ static bool cache_scan_one(void *ctx, const l1_seen *e)
     return true; /* the rest of the bucket follows in any case */
 }
 
-static bool cache_scan_below(void *ctx, const cache_tier_key *k, const void *value,
-                             size_t value_len, const cache_tier_meta *m)
+static bool cache_scan_below(void *ctx, const l2_key *k, const void *value, size_t value_len,
+                             const l2_meta *m)
 {
     cache_scan *scan = ctx;
     if (!cache_scan_is_own(scan)) { return false; }
@@ -121,7 +127,7 @@ static bool cache_scan_below(void *ctx, const cache_tier_key *k, const void *val
 static cellar_err cache_scan_step(cache_scan *scan, uint64_t *cursor)
 {
     const cellar *c = scan->namespace;
-    const cache_tier *t = cache_tier_of(c);
+    l2 *d = cache_scan_disk(c);
     const uint64_t phase = *cursor >> CACHE_SCAN_PHASE_SHIFT;
     scan->generation = base_load_acq(&c->generation);
     if (phase == CACHE_SCAN_L1 || phase == CACHE_SCAN_THEN_L1) {
@@ -129,7 +135,7 @@ static cellar_err cache_scan_step(cache_scan *scan, uint64_t *cursor)
         const uint64_t rest = *cursor - l1_at;
         const cellar_err err = l1_scan(c->l1, &l1_at, 1, scan->generation, true, cache_scan_one,
                                        scan);
-        if (l1_at != 0 || err != CELLAR_OK || rest == 0 || t == NULL || t->iterate == NULL) {
+        if (l1_at != 0 || err != CELLAR_OK || rest == 0 || d == NULL) {
             *cursor = l1_at != 0 || err != CELLAR_OK ? rest + l1_at : 0;
             return err;
         }
@@ -137,18 +143,18 @@ static cellar_err cache_scan_step(cache_scan *scan, uint64_t *cursor)
                                          CACHE_SCAN_BITS(CACHE_SCAN_PHASE_SHIFT -
                                                          CACHE_SCAN_MARK_SHIFT));
         *cursor = (uint64_t)CACHE_SCAN_REST << CACHE_SCAN_PHASE_SHIFT |
-                  (scan->place != NULL ? *scan->place : t->from(t->ctx, mark));
+                  (scan->place != NULL ? *scan->place : l2_visit_from(d, mark));
         return CELLAR_OK;
     }
     uint64_t at = *cursor & CACHE_SCAN_BITS(CACHE_SCAN_PHASE_SHIFT);
     cellar_err err = CELLAR_MISS;
-    if (t != NULL && t->iterate != NULL) {
-        err = t->iterate(t->ctx, &at, CACHE_SCAN_RECORDS, scan->generation, cache_scan_below, scan);
+    if (d != NULL) {
+        err = l2_visit(d, scan->generation, &at, CACHE_SCAN_RECORDS, cache_scan_below, scan);
     }
     if (err == CELLAR_OK || err == CELLAR_E_BUSY) {
         *cursor = phase << CACHE_SCAN_PHASE_SHIFT | at;
     } else if (err == CELLAR_MISS && phase == CACHE_SCAN_TIER) {
-        const uint64_t mark = t != NULL && t->mark != NULL ? t->mark(t->ctx, at) : 0;
+        const uint64_t mark = d != NULL ? l2_visit_mark(d, at) : 0;
         if (scan->place != NULL) { *scan->place = at; }
         *cursor = (uint64_t)CACHE_SCAN_THEN_L1 << CACHE_SCAN_PHASE_SHIFT |
                   mark << CACHE_SCAN_MARK_SHIFT;
@@ -173,8 +179,8 @@ static cellar_err cache_scan_walk(cellar *c, uint64_t *cursor, cache_scan *scan,
     return err;
 }
 
-CELLAR_API cellar_err cellar_scan_with(cellar *c, uint64_t *cursor, const cellar_scan_opts *o,
-                                       cellar_scan_fn fn, void *ctx)
+CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const cellar_scan_opts *o,
+                                  cellar_scan_fn fn, void *ctx)
 {
     if (c == NULL || cursor == NULL || fn == NULL) {
         return cache_refuse(c, "cellar_scan: c, cursor and fn must not be NULL");
@@ -182,19 +188,18 @@ CELLAR_API cellar_err cellar_scan_with(cellar *c, uint64_t *cursor, const cellar
     cellar_scan_opts full = cellar_scan_opts_default();
     const cellar_err err = o != NULL ? base_opts_in(&full, sizeof full, o) : CELLAR_OK;
     if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
-        return cache_fail(c, err, 0, "cellar_scan_with: start from cellar_scan_opts_default()");
+        return cache_fail(c, err, 0, "cellar_scan: start from cellar_scan_opts_default()");
     }
     if (err != CELLAR_OK || (full.flags & ~CELLAR_SCAN_DISK) != 0 || full.reserved0 != 0) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
-                          "cellar_scan_with: options have an unknown flag or field");
+                          "cellar_scan: options have an unknown flag or field");
     }
     if (full.pattern != NULL ? full.pattern_len == 0 || full.pattern_len > CELLAR_PATTERN_MAX
                              : full.pattern_len != 0) {
         return cache_refuse(c, "cellar_scan: pattern must have 1..1,024 bytes");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    const cache_tier *t = cache_tier_of(c);
-    if (*cursor == 0 && (full.flags & CELLAR_SCAN_DISK) != 0 && t != NULL && t->iterate != NULL) {
+    if (*cursor == 0 && (full.flags & CELLAR_SCAN_DISK) != 0 && cache_scan_disk(c) != NULL) {
         *cursor = (uint64_t)CACHE_SCAN_TIER << CACHE_SCAN_PHASE_SHIFT;
         if (full.place != NULL) { *full.place = 0; }
     }
@@ -202,17 +207,6 @@ CELLAR_API cellar_err cellar_scan_with(cellar *c, uint64_t *cursor, const cellar
                         base_now_ms(&c->store->clock), full.place, false };
     return cache_scan_walk(c, cursor, &scan,
                            full.bucket_count != 0 ? full.bucket_count : CACHE_SCAN_BUCKETS);
-}
-
-CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const char *pattern,
-                                  size_t pattern_len, size_t bucket_count, cellar_scan_fn fn,
-                                  void *ctx)
-{
-    cellar_scan_opts o = cellar_scan_opts_default();
-    o.pattern = pattern;
-    o.pattern_len = pattern_len;
-    o.bucket_count = bucket_count;
-    return cellar_scan_with(c, cursor, &o, fn, ctx);
 }
 
 BASE_SIZE_END

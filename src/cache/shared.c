@@ -3,7 +3,7 @@
  * shared: the table of cellar_tier_attach as a tier of one namespace.
  *
  * PICTURE    namespace -> cache_shared {cache_tier, table of the program} -> next -> ..
- *            store: one cache_tier for all of them: tick, close, fork
+ *            store: the first cache_tier for all of them: tick, close, fork
  * INVARIANTS The list only grows while the store is open.
  *            A clear or a deleted tag reaches the table before memory: a read that begins behind
  *            the change in memory then finds it in the tier, too.
@@ -25,23 +25,23 @@ CELLAR_PRIVATE int64_t cache_shared_until(const cache_shared *h, int64_t deadlin
 }
 
 CELLAR_PRIVATE void cache_shared_meta(const cache_shared *h, const cellar_tier_entry *e,
-                                      uint64_t born, cache_tier_meta *m)
+                                      uint64_t born, cache_found *found)
 {
+    l2_meta *m = &found->e;
     m->deadline_ms = cache_shared_until(h, e->deadline_ms);
-    m->stale_ms = BASE_MIN(BASE_MAX(e->stale_ms, 0), CACHE_WINDOW_MAX);
+    m->stale_ms = (uint32_t)BASE_MIN(BASE_MAX(e->stale_ms, 0), CACHE_WINDOW_MAX);
     m->version = e->check;
     m->tag_born = born;
     m->tag_count = BASE_MIN(e->tag_count, CELLAR_TAGS_MAX);
     memcpy(m->tags, e->tag_fp, m->tag_count * sizeof m->tags[0]);
     m->user_flags = e->user_flags;
     m->cost = (uint8_t)BASE_MIN(e->cost, 255u);
-    m->passing = (e->flags & CELLAR_TIER_NO_KEEP) != 0;
+    found->passing = (e->flags & CELLAR_TIER_NO_KEEP) != 0;
 }
 
-static cellar_err shared_get(void *ctx, const cache_tier_key *k, void *buf, size_t buf_cap,
-                             size_t *value_len, cache_tier_meta *m)
+CELLAR_PRIVATE cellar_err cache_shared_get(const cache_shared *h, const l1_key *k, void *buf,
+                                           size_t buf_cap, size_t *value_len, cache_found *m)
 {
-    const cache_shared *h = ctx;
     const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
     const uint64_t born = base_load_acq(&h->store->tag_epoch);
     cellar_tier_entry e;
@@ -54,9 +54,9 @@ static cellar_err shared_get(void *ctx, const cache_tier_key *k, void *buf, size
     return err;
 }
 
-static bool shared_ask(void *ctx, const cache_tier_key *k, const cache_tier_ticket *ticket)
+CELLAR_PRIVATE bool cache_shared_ask(const cache_shared *h, const l1_key *k,
+                                     const cache_tier_ticket *ticket)
 {
-    const cache_shared *h = ctx;
     const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
     cellar_tier_ticket t;
     _Static_assert(sizeof t == sizeof *ticket, "a ticket fits");
@@ -130,21 +130,12 @@ CELLAR_PRIVATE cellar_err cache_shared_tag(cache_store *s, const void *tag, size
     return said;
 }
 
-static cellar_err shared_glob(void *ctx, uint32_t namespace_id, uint32_t generation,
-                              const char *pattern, size_t len, uint64_t *walk)
-{
-    const cache_shared *h = ctx;
-    (void)namespace_id;
-    (void)generation;
-    *walk = 0;
-    return h->t.pattern(h->t.ctx, pattern, len);
-}
-
 /* ---- life ---- */
 
 static bool shared_tick(void *ctx, uint64_t budget_us)
 {
-    cache_store *s = ctx;
+    const cache_shared *first = ctx;
+    const cache_store *s = first->store;
     bool more = false;
     for (cache_shared *h = base_load_acq(&s->shared); h != NULL; h = h->next) {
         more = (h->t.tick != NULL && h->t.tick(h->t.ctx, budget_us)) || more;
@@ -154,7 +145,8 @@ static bool shared_tick(void *ctx, uint64_t budget_us)
 
 static void shared_close(void *ctx, int64_t deadline_ms)
 {
-    cache_store *s = ctx;
+    const cache_shared *first = ctx;
+    const cache_store *s = first->store;
     for (cache_shared *h = base_load_acq(&s->shared); h != NULL; h = h->next) {
         if (h->t.close != NULL) { h->t.close(h->t.ctx, deadline_ms); }
     }
@@ -162,7 +154,8 @@ static void shared_close(void *ctx, int64_t deadline_ms)
 
 static void shared_forked(void *ctx)
 {
-    cache_store *s = ctx;
+    const cache_shared *first = ctx;
+    const cache_store *s = first->store;
     for (cache_shared *h = base_load_acq(&s->shared); h != NULL; h = h->next) {
         if (h->t.forked != NULL) { h->t.forked(h->t.ctx); }
     }
@@ -177,6 +170,7 @@ CELLAR_PRIVATE cache_shared *cache_shared_new(cellar *c, const cellar_tier_table
     h->store = s;
     h->slot = c->slot;
     h->id = c->id;
+    base_store_rlx(&h->gone_ms, BASE_NEVER_MS);
     if (t->proof == CELLAR_TIER_PROOF_STALE) {
         h->life = base_hash(&s->hash_key, CACHE_SALT_LIFE, &c->id, sizeof c->id) | 1u;
     }
@@ -191,9 +185,8 @@ CELLAR_PRIVATE cache_shared *cache_shared_new(cellar *c, const cellar_tier_table
         cache_shared_free(h);
         return NULL;
     }
-    h->tier = (cache_tier){ .ctx = h, .shared = true, .get = shared_get,
-                            .ask = t->ask != NULL ? shared_ask : NULL,
-                            .glob = t->pattern != NULL ? shared_glob : NULL };
+    h->tier = (cache_tier){ .kind = CACHE_TIER_SHARED, .ctx = h, .tick = shared_tick,
+                            .close = shared_close, .forked = shared_forked };
     return h;
 }
 
@@ -202,10 +195,7 @@ CELLAR_PRIVATE void cache_shared_add(cache_shared *h)
     cache_store *s = h->store;
     h->next = base_load_rlx(&s->shared);
     base_store_rel(&s->shared, h); /* acquire in all walks */
-    if (s->shared_tier.ctx != NULL) { return; }
-    s->shared_tier = (cache_tier){ .ctx = s, .tick = shared_tick, .close = shared_close,
-                                   .forked = shared_forked };
-    cache_tiers_add(s, &s->shared_tier);
+    if (h->next == NULL) { cache_tiers_add(s, &h->tier); } /* for all of them */
 }
 
 CELLAR_PRIVATE void cache_shared_free(cache_shared *h)

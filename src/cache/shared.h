@@ -38,7 +38,7 @@ typedef struct cache_tier_requests { /* of the keys of one class */
     cache_tier_request way[CACHE_TIER_REQUEST_WAYS];
 } cache_tier_requests;
 
-typedef struct cache_shared { /* a table of cellar_tier_attach; freed with the store */
+struct cache_shared { /* a table of cellar_tier_attach; freed with the store */
     cache_tier tier;          /* of the namespace; its ctx is this struct */
     cellar_tier_table t;
     cellar_tier_host host;
@@ -49,16 +49,10 @@ typedef struct cache_shared { /* a table of cellar_tier_attach; freed with the s
     _Atomic uint32_t leases_busy; /* rows in the state BUSY */
     cache_tier_lease_row *leases; /* CACHE_TIER_LEASE_ROWS; NULL: no `ask_lease` */
     cache_tier_requests *requests; /* CACHE_TIER_REQUEST_SETS */
+    _Atomic int64_t gone_ms;   /* end of the last proof; BASE_NEVER_MS: no report of the tier yet */
     uint64_t life;             /* first tag of its entries, which ends them softly; 0: none */
     char name[CELLAR_NAME_MAX + 1];
-} cache_shared;
-
-/* Return the table of the namespace; NULL: none. */
-BASE_INLINE cache_shared *cache_shared_of(const cellar *c)
-{
-    const cache_tier *t = cache_tier_of(c);
-    return t != NULL && cache_tier_is_shared(t) ? t->ctx : NULL;
-}
+};
 
 /* Return how many of the tags of an entry in memory are not the tag of its life. */
 BASE_INLINE uint32_t cache_shared_rest(const cellar *c, uint32_t tag_count)
@@ -85,7 +79,14 @@ CELLAR_PRIVATE void cache_shared_free(cache_shared *h);
 CELLAR_PRIVATE void cache_shared_close(cache_store *s); /* frees all of them */
 /* Convert the fields of an entry; `born`: epoch of tags before the tier was asked. */
 CELLAR_PRIVATE void cache_shared_meta(const cache_shared *h, const cellar_tier_entry *e,
-                                      uint64_t born, cache_tier_meta *m);
+                                      uint64_t born, cache_found *found);
+/* Get a value: as `get` of cellar_tier_table. */
+CELLAR_PRIVATE cellar_err cache_shared_get(const cache_shared *h, const l1_key *k, void *buf,
+                                           size_t buf_cap, size_t *value_len, cache_found *m);
+/* Begin a get for cellar_lease_acquire, which must not wait. Return false if the table cannot
+ * answer now. The table must have `ask`. */
+CELLAR_PRIVATE bool cache_shared_ask(const cache_shared *h, const l1_key *k,
+                                     const cache_tier_ticket *ticket);
 /* Describe an entry to the table. */
 CELLAR_PRIVATE cellar_tier_entry cache_shared_entry(const l1_put_spec *p);
 /* Put or remove a key. Return the code of the table. */

@@ -56,7 +56,8 @@ BASE_INLINE uint64_t cache_stamp_watch(_Atomic uint64_t *word)
 
 BASE_INLINE bool cache_nothing_below(const cache_tier *t, uint64_t hash)
 {
-    return t->nothing != NULL && t->nothing(t->ctx, hash);
+    const l2 *d = cache_tier_disk(t);
+    return d != NULL && l2_nothing(d, hash);
 }
 
 /* Raise the stamp for a change that the tier may have to know. `none`: nothing lies below, but a
@@ -66,7 +67,7 @@ CELLAR_PRIVATE void cache_stamp_raise_noted(const cache_store *s, uint64_t hash,
                                             uint64_t *stamp, bool none);
 CELLAR_PRIVATE bool cache_stamps_open(cache_store *s); /* false: no memory */
 CELLAR_PRIVATE void cache_stamps_close(cache_store *s);
-CELLAR_PRIVATE bool cache_stamp_is(void *ctx, uint64_t hash, uint64_t stamp); /* of tier_host */
+CELLAR_PRIVATE bool cache_stamp_is(void *ctx, uint64_t hash, uint64_t stamp); /* of l2_current */
 
 /* Raise the stamp for a change by a call. If nothing lies below and no thread watches the stamp, it
  * may stay: README.md. */

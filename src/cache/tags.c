@@ -329,10 +329,11 @@ static void cache_tag_known(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft
 CELLAR_PRIVATE void cache_tags_open(cache_store *s)
 {
     uint64_t floor = 0;
-    if (s->tier == NULL || s->tier->tags == NULL) { return; }
+    l2 *d = cache_disk(s);
+    if (d == NULL) { return; }
     /* Above every earlier epoch: a fold meanwhile finds them all below. */
     base_store_sc(&s->tag_epoch, UINT64_MAX);
-    const uint64_t epoch = s->tier->tags(s->tier->ctx, &floor, cache_tag_known, s);
+    const uint64_t epoch = l2_tags_known(d, &floor, cache_tag_known, s);
     base_store_rel(&s->tag_floor, BASE_MAX(floor, base_load_rlx(&s->tag_floor)));
     base_store_sc(&s->tag_epoch, epoch);
 }
@@ -360,7 +361,8 @@ CELLAR_PRIVATE void cache_tag_delete(cellar *c, const void *tag, size_t tag_len,
     const uint64_t name = base_hash(c->hash_key, CACHE_SALT_TAG, tag, tag_len);
     const uint64_t fp = cache_tag_print(name);
     const uint64_t epoch = cache_tag_invalidate(s, fp, mode == CELLAR_TAG_SOFT);
-    cache_tiers_tag(s, fp, epoch, mode == CELLAR_TAG_SOFT);
+    l2 *d = cache_disk(s);
+    if (d != NULL) { l2_tag_invalidate(d, fp, epoch, mode == CELLAR_TAG_SOFT); }
     stats_count(s->stats, STATS_TAG_DELETE, 1);
     if (mode == CELLAR_TAG_HARD) { cache_why_act(c, CELLAR_CAUSE_TAG, name, epoch, tag, tag_len); }
 }

@@ -15,13 +15,6 @@
 
 BASE_SIZE_BEGIN
 
-CELLAR_PRIVATE base_log_level cache_log_level(uint32_t level)
-{
-    static const base_log_level of[] = { BASE_LOG_WARNING, BASE_LOG_ERROR, BASE_LOG_WARNING,
-                                         BASE_LOG_INFO, BASE_LOG_DEBUG, BASE_LOG_OFF };
-    return of[level];
-}
-
 /* Write the bytes of the key between quotes; other bytes than printable ones as \xNN. */
 static void cache_key_quote(const l1_key *k, size_t most, char *out)
 {

@@ -9,7 +9,6 @@
 #define CACHE_KEY_PREFIX 8u
 #define CACHE_KEY_NAME 320u /* bytes of the name of a key in a line */
 
-CELLAR_PRIVATE base_log_level cache_log_level(uint32_t level); /* CELLAR_LOG_..., checked */
 
 /* Return the least important level that is logged for the namespace: its own, else of the store. */
 BASE_INLINE int cache_log_limit(const cellar *c)

@@ -21,41 +21,52 @@ BASE_SIZE_BEGIN
 
 /* Find the row of a namespace. The root has an empty name here, because a namespace may have its
  * label. */
-static bool cache_tier_namespace_row(const cellar *v, cache_tier_namespace *out)
+static bool cache_tier_namespace_row(const cellar *v, l2_namespace *out)
 {
-    const cache_tier *t = v->store->tier;
-    return t->namespace_find(t->ctx, v->slot != 0 ? v->name : "", v->slot != 0 ? v->name_len : 0,
-                             out);
+    l2 *d = cache_disk(v->store);
+    return d != NULL && l2_namespace_find(d, v->slot != 0 ? v->name : "",
+                                          v->slot != 0 ? v->name_len : 0, out);
 }
 
 /* Find the row of the root under its label, as older versions stored it. */
-static bool cache_tier_root_row(const cellar *v, cache_tier_namespace *out)
+static bool cache_tier_root_row(const cellar *v, l2_namespace *out)
 {
-    const cache_tier *t = v->store->tier;
-    return v->slot == 0 && v->name_len != 0 &&
-           t->namespace_find(t->ctx, v->name, v->name_len, out) && out->id == 0;
+    l2 *d = cache_disk(v->store);
+    return d != NULL && v->slot == 0 && v->name_len != 0 &&
+           l2_namespace_find(d, v->name, v->name_len, out) && out->id == 0;
 }
 
-CELLAR_PRIVATE bool cache_tier_namespace_find(const cellar *v, cache_tier_namespace *out)
+CELLAR_PRIVATE bool cache_tier_namespace_find(const cellar *v, l2_namespace *out)
 {
     return cache_tier_namespace_row(v, out) || cache_tier_root_row(v, out);
 }
 
-static void cache_tier_namespace_say(const cellar *v, const cache_tier_namespace *now)
+static void cache_tier_namespace_set(cache_store *s, const l2_namespace *v, const char *name,
+                                     size_t len)
 {
-    const cache_tier *t = v->store->tier;
-    cache_tier_namespace known;
+    l2 *d = cache_disk(s);
+    const cellar_err err = d != NULL ? l2_namespace_set(d, v, name, len) : CELLAR_OK;
+    if (err == CELLAR_OK || s->tier == NULL) { return; } /* a forked child has no tier */
+    /* Unknown after a restart: then the namespace gets a new generation and loses its entries. */
+    base_log(&s->log, BASE_LOG_WARNING, "l2", (int)err,
+             "generation of a namespace not stored: it is empty after a restart");
+}
+
+static void cache_tier_namespace_say(const cellar *v, const l2_namespace *now)
+{
+    l2_namespace known;
     const bool there = cache_tier_namespace_row(v, &known);
     if ((!there && cache_tier_root_row(v, &known)) || (there && v->no_disk &&
         (known.id == v->id || v->slot == 0))) {
-        const cache_tier_namespace gone = { known.id, 0, 0 };
-        t->namespace_set(t->ctx, &gone, NULL, 0);
+        const l2_namespace gone = { known.id, 0, 0 };
+        cache_tier_namespace_set(v->store, &gone, NULL, 0);
     }
     if (v->no_disk) { return; }
     if (now->generation == 0) {
-        t->namespace_set(t->ctx, now, NULL, 0);
+        cache_tier_namespace_set(v->store, now, NULL, 0);
     } else if (!there || memcmp(&known, now, sizeof known) != 0) {
-        t->namespace_set(t->ctx, now, v->slot != 0 ? v->name : "", v->slot != 0 ? v->name_len : 0);
+        cache_tier_namespace_set(v->store, now, v->slot != 0 ? v->name : "",
+                                 v->slot != 0 ? v->name_len : 0);
     }
 }
 
@@ -68,12 +79,10 @@ CELLAR_PRIVATE void cache_tier_namespace_tell(cellar *v)
     sync_take(NAMESPACE, &s->namespace_lock);
     do {
         gone = v->dropped;
-        const cache_tier_namespace now = { v->id, gone ? 0 : base_load_rlx(&v->generation),
-                                           v->version };
+        const l2_namespace now = { v->id, gone ? 0 : base_load_rlx(&v->generation),
+                                   v->version };
         sync_drop(NAMESPACE, &s->namespace_lock);
-        if (s->tier != NULL && s->tier->namespace_set != NULL) {
-            cache_tier_namespace_say(v, &now);
-        }
+        if (cache_disk(s) != NULL) { cache_tier_namespace_say(v, &now); }
         sync_take(NAMESPACE, &s->namespace_lock);
     } while (v->dropped && !gone);
     BASE_ASSERT(v->unreported > 0);
@@ -81,40 +90,22 @@ CELLAR_PRIVATE void cache_tier_namespace_tell(cellar *v)
     sync_drop(NAMESPACE, &s->namespace_lock);
 }
 
-CELLAR_PRIVATE void cache_tier_namespace_died(cellar *v, uint32_t generation)
-{
-    const cache_store *s = v->store;
-    const cache_tier *t = cache_tier_of(v);
-    if (t != NULL && t->bump != NULL) { t->bump(t->ctx, v->id, generation); }
-    if (s->tier != NULL) { cache_tier_namespace_tell(v); }
-}
-
 /* ---- all tiers of a store ---- */
+
+CELLAR_PRIVATE bool cache_tier_tick(const cache_tier *t, uint64_t budget_us)
+{
+    l2 *d = cache_tier_disk(t);
+    return d != NULL ? t->ticks && l2_tick(d, budget_us)
+                     : t->tick != NULL && t->tick(t->ctx, budget_us);
+}
 
 CELLAR_PRIVATE bool cache_tiers_tick(cache_store *s, uint64_t budget_us)
 {
     bool more = false;
     for (uint32_t i = 0; i < base_load_acq(&s->tier_count); i++) {
-        const cache_tier *t = s->tiers[i];
-        more = (t->tick != NULL && t->tick(t->ctx, budget_us)) || more;
+        more = cache_tier_tick(s->tiers[i], budget_us) || more;
     }
     return more;
-}
-
-CELLAR_PRIVATE void cache_tiers_tag(cache_store *s, uint64_t fp, uint64_t epoch, bool soft)
-{
-    for (uint32_t i = 0; i < base_load_acq(&s->tier_count); i++) {
-        const cache_tier *t = s->tiers[i];
-        if (t->tag != NULL) { t->tag(t->ctx, fp, epoch, soft); }
-    }
-}
-
-CELLAR_PRIVATE void cache_tiers_retire(cache_store *s)
-{
-    for (uint32_t i = 0; i < base_load_acq(&s->tier_count); i++) {
-        const cache_tier *t = s->tiers[i];
-        if (t->retire != NULL) { t->retire(t->ctx); }
-    }
 }
 
 CELLAR_PRIVATE void cache_tiers_close(cache_store *s, int64_t deadline_ms)
@@ -131,7 +122,7 @@ CELLAR_PRIVATE void cache_tiers_add(cache_store *s, const cache_tier *t)
     bool plain = true;
     s->tiers[count] = t;
     for (uint32_t i = 0; i <= count; i++) { plain = plain && !s->tiers[i]->commit_each; }
-    if (t->put != NULL) { l1_want_evicted(s->l1, true); }
+    if (cache_tier_disk(t) != NULL) { l1_want_evicted(s->l1, true); }
     (void)base_add_rlx(&s->observers_base, 1u);
     base_store_rlx(&s->observers_tier_only, plain ? count + 1 : 0);
     (void)base_add_rlx(&s->observers, 1u);
@@ -143,8 +134,13 @@ CELLAR_PRIVATE void cache_tiers_forked(cache_store *s)
     const uint32_t count = base_load_rlx(&s->tier_count);
     for (uint32_t i = 0; i < count; i++) {
         const cache_tier *t = s->tiers[i];
-        if (t->forked != NULL) { t->forked(t->ctx); }
-        if (t->put != NULL) { l1_want_evicted(s->l1, false); }
+        l2 *d = cache_tier_disk(t);
+        if (d != NULL) {
+            l2_forked(d);
+            l1_want_evicted(s->l1, false);
+        } else if (t->forked != NULL) {
+            t->forked(t->ctx);
+        }
     }
     (void)base_sub_rlx(&s->observers, count);
     (void)base_sub_rlx(&s->observers_base, count);
@@ -159,11 +155,12 @@ CELLAR_PRIVATE cellar_err cache_tier_code(cellar *c, cellar_err below)
     if (BASE_LIKELY(below == CELLAR_OK)) { return below; }
     const cache_tier *t = cache_tier_of(c);
     if (t != NULL && cache_tier_is_shared(t)) {
-        return below > 0 ? below
-                         : cache_fail(c, below, 0, "the shared server did not confirm the change: "
-                                                   "retry");
+        if (below > 0) { return below; }
+        return cache_fail(c, below, 0, below == CELLAR_E_SPACE
+                              ? "the shared server is out of memory: raise its maxmemory"
+                              : "the shared server did not confirm the change: retry");
     }
-    if (t != NULL && t->writes_only) {
+    if (t != NULL && cache_tier_is_behind(t)) {
         return cache_fail(c, below, 0, "the write found no room in its queue for 1 s and did not "
                                        "happen: raise queue_items or queue_bytes of the batcher");
     }
@@ -175,8 +172,9 @@ CELLAR_PRIVATE cellar_err cache_tier_code(cellar *c, cellar_err below)
 CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, cellar_err err)
 {
     const cache_tier *t = cache_tier_of(c);
-    if (t == NULL) { return err; } /* forked since the change: the child has memory only */
-    if (t->commit(t->ctx) == CELLAR_OK || err < 0) { return err; }
+    l2 *d = t != NULL ? cache_tier_disk(t) : NULL;
+    if (d == NULL) { return err; } /* forked since the change: the child has memory only */
+    if (l2_commit(d) == CELLAR_OK || err < 0) { return err; }
     return cache_fail(c, CELLAR_E_IO, 0,
                       "the change is in memory only and not durable: the disk failed");
 }
@@ -185,14 +183,10 @@ CELLAR_API cellar_err cellar_sync(cellar *c)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    const cache_store *s = c->store;
-    cellar_err err = CELLAR_DISABLED;
-    for (uint32_t i = 0; i < base_load_acq(&s->tier_count); i++) {
-        const cache_tier *t = s->tiers[i];
-        if (t->sync == NULL) { continue; }
-        const cellar_err one = t->sync(t->ctx, 0);
-        if (err == CELLAR_DISABLED || one != CELLAR_OK) { err = one; }
-    }
+    l2 *d = cache_disk(c->store);
+    if (d == NULL) { return CELLAR_DISABLED; }
+    l2_images_save(d, false);
+    const cellar_err err = l2_sync(d);
     return err >= 0 ? err : cache_fail(c, err, 0, "cellar_sync: the disk failed");
 }
 
@@ -201,9 +195,9 @@ CELLAR_API cellar_err cellar_l2_ready(cellar *c, int64_t timeout_ms)
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (cache_is_closed(c)) { return cache_closed(c); }
     if (timeout_ms < 0) { return cache_refuse(c, "cellar_l2_ready: timeout_ms is negative"); }
-    const cache_tier *t = c->store->tier;
-    if (t == NULL || t->ready == NULL) { return CELLAR_DISABLED; }
-    return t->ready(t->ctx, timeout_ms) ? CELLAR_OK
+    l2 *d = cache_disk(c->store);
+    if (d == NULL) { return CELLAR_DISABLED; }
+    return l2_ready(d, timeout_ms) ? CELLAR_OK
         : cache_fail(c, CELLAR_E_TIMEOUT, 0, "cellar_l2_ready: the disk index is not complete");
 }
 

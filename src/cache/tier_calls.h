@@ -6,17 +6,17 @@
 
 #include "cache/types.h"
 
-/* Find the numbers of the namespace that the tier stored last. */
-CELLAR_PRIVATE bool cache_tier_namespace_find(const cellar *v, cache_tier_namespace *out);
-/* Tell the tier the present state of the namespace. The caller has raised `unreported`. No lock
+/* Find the numbers of the namespace that the disk stored last. False: unknown, or no disk. */
+CELLAR_PRIVATE bool cache_tier_namespace_find(const cellar *v, l2_namespace *out);
+/* Tell the disk the present state of the namespace. The caller has raised `unreported`. No lock
  * held. */
 CELLAR_PRIVATE void cache_tier_namespace_tell(cellar *v);
-/* Tell the tier the end of a generation; 0: the namespace was dropped. */
-CELLAR_PRIVATE void cache_tier_namespace_died(cellar *v, uint32_t generation);
+/* Return whether calls of cache_tier_tick do the background work of the tier. */
+BASE_INLINE bool cache_tier_ticks(const cache_tier *t) { return t->ticks || t->tick != NULL; }
+/* Run background work of the tier. Return whether more work is left. */
+CELLAR_PRIVATE bool cache_tier_tick(const cache_tier *t, uint64_t budget_us);
 /* Call each tier of the store. Tick returns whether more work is left. */
 CELLAR_PRIVATE bool cache_tiers_tick(cache_store *s, uint64_t budget_us);
-CELLAR_PRIVATE void cache_tiers_tag(cache_store *s, uint64_t fp, uint64_t epoch, bool soft);
-CELLAR_PRIVATE void cache_tiers_retire(cache_store *s);
 CELLAR_PRIVATE void cache_tiers_close(cache_store *s, int64_t deadline_ms);
 CELLAR_PRIVATE void cache_tiers_forked(cache_store *s); /* and detach them */
 /* Add a tier; changes are observed from now on. One thread at a time. */

@@ -15,6 +15,7 @@
 #include "cache/generation.h"
 #include "cache/stamp.h"
 #include "cache/tags.h"
+#include "cache/tier_calls.h"
 #include "cache/write_order.h"
 
 BASE_SIZE_BEGIN
@@ -44,20 +45,15 @@ typedef struct cache_how {
     cache_progress *progress; /* of earlier puts of this value that were dropped */
 } cache_how;
 
-static cache_tier_meta cache_tier_meta_of(const cellar *c, const l1_put_spec *p, cache_how *how)
+static l2_meta cache_disk_meta(const cellar *c, const l1_put_spec *p, const l1_times *t,
+                               cache_how *how)
 {
-    const l1_times own = { p->deadline_ms, p->idle_ms, p->stale_ms };
-    const l1_times *t = (p->flags & L1_KEEP_TTL) != 0 ? &p->kept : &own;
-    cache_tier_meta m = { .deadline_ms = t->deadline_ms, .stale_ms = t->stale_ms,
-                          .idle_ms = t->idle_ms, .version = p->version,
-                          .tag_born = p->tag_born,
-                          .tag_fps = p->tag_fps, .tag_text = p->tag_text,
-                          .tag_count = p->tag_count,
-                          .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost,
-                          .l2_addr = how->addr,
-                          .uses = 1, /* the namespace or the call wants it there */
-                          .kept = how->kept, .pack = c->disk_pack, .where = &how->where,
-                          .parts = &how->progress->parts };
+    l2_meta m = { .deadline_ms = t->deadline_ms, .stale_ms = (uint32_t)t->stale_ms,
+                  .idle_ms = (uint32_t)t->idle_ms, .version = p->version, .addr = how->addr,
+                  .tag_born = p->tag_born, .tag_fps = p->tag_fps, .tag_count = p->tag_count,
+                  .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost,
+                  .durable = how->kept, .change = how->stamp == CACHE_STAMP_NONE,
+                  .pack = c->disk_pack, .where = &how->where, .parts = &how->progress->parts };
     if (m.idle_ms != 0) {
         m.until_ms = how->until_ms != 0
                          ? how->until_ms
@@ -66,8 +62,7 @@ static cache_tier_meta cache_tier_meta_of(const cellar *c, const l1_put_spec *p,
     return m;
 }
 
-static cache_stored cache_store_refused(cache_store *s, const cache_tier *t,
-                                        const cache_tier_meta *m)
+static cache_stored cache_store_refused(cache_store *s, const cache_tier *t, const l2_meta *m)
 {
     if (m->tag_count != 0 && cache_tags_valid(s, m->tag_born, m->tag_fps, m->tag_count) != 0) {
         return CACHE_UNWANTED; /* a tag has ended it meanwhile */
@@ -83,17 +78,25 @@ static cache_stored cache_store_spec(const cellar *c, const l1_key *k, const l1_
                                      cache_how *how)
 {
     const cache_tier *t = cache_tier_of(c);
+    const l1_times own = { p->deadline_ms, p->idle_ms, p->stale_ms };
+    const l1_times *times = (p->flags & L1_KEEP_TTL) != 0 ? &p->kept : &own;
     if (t == NULL) { return CACHE_STORED; }
-    if ((p->l2_addr == CACHE_NOT_ON_DISK && !t->writes_only) || p->kind == (uint8_t)L1_ERROR) {
+    l2 *d = cache_tier_disk(t);
+    if ((p->l2_addr == CACHE_NOT_ON_DISK && d != NULL) || p->kind == (uint8_t)L1_ERROR) {
         return CACHE_UNWANTED;
     }
-    const cache_tier_key key = cache_tier_key_of(c, k);
-    const cache_tier_meta m = cache_tier_meta_of(c, p, how);
-    const cellar_err err = t->put(t->ctx, &key, p->value, p->value_len, &m, how->stamp);
+    if (d == NULL) {
+        const cellar_err err = t->put(t->ctx, k, p, times->deadline_ms);
+        return err == CELLAR_OK || cache_tier_of(c) == NULL ? CACHE_STORED
+               : err == CELLAR_E_BUSY ? CACHE_NO_ROOM : CACHE_REFUSED;
+    }
+    const l2_key key = cache_disk_key(k);
+    const l2_meta m = cache_disk_meta(c, p, times, how);
+    const l2_current current = { cache_stamp_is, c->store, how->stamp };
+    const cellar_err err = l2_put(d, &key, p->value, p->value_len, &m, &current);
     if (err == CELLAR_OK || cache_tier_of(c) == NULL) { return CACHE_STORED; }
-    if (err == CACHE_TIER_REFUSED) { return cache_store_refused(c->store, t, &m); }
-    if (t->writes_only) { return err == CELLAR_E_BUSY ? CACHE_NO_ROOM : CACHE_REFUSED; }
-    return t->off != NULL && t->off(t->ctx) ? CACHE_REFUSED : CACHE_NO_ROOM;
+    if (err == L2_REFUSED) { return cache_store_refused(c->store, t, &m); }
+    return l2_off(d) ? CACHE_REFUSED : CACHE_NO_ROOM;
 }
 
 static cache_stored cache_store_seen(const cellar *c, const l1_key *k, const l1_info *i,
@@ -164,8 +167,8 @@ static bool cache_store_wait(const cache_tier *t, uint32_t waits, uint64_t *unti
     const uint64_t now = base_now_ns();
     if (waits == 0) { *until_ns = now + CACHE_STORE_PATIENCE_NS; }
     if (now >= *until_ns) { return false; }
-    if (t->tick != NULL) {
-        (void)t->tick(t->ctx, 1000);
+    if (cache_tier_ticks(t)) {
+        (void)cache_tier_tick(t, 1000);
     } else if (waits < CACHE_STORE_YIELDS) {
         base_yield();
     } else {
@@ -211,19 +214,19 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
             break;
         }
     }
-    if (tier == s->tier && (done == CACHE_NO_ROOM || (done == CACHE_REFUSED && tier->off != NULL &&
-                                                      tier->off(tier->ctx)))) {
+    l2 *d = cache_tier_disk(tier);
+    if (d != NULL && (done == CACHE_NO_ROOM || (done == CACHE_REFUSED && l2_off(d)))) {
         base_store_rel(&s->owes, (uint32_t)CACHE_OWES_AGAIN); /* cache_disk_offer */
     }
     if (done == CACHE_GONE && cache_ordered_overtaken(s, t)) { done = CACHE_UNWANTED; }
-    const cache_tier_key key = cache_tier_key_of(c, k);
-    if (done != CACHE_STORED && tier->writes_only) {
+    if (done != CACHE_STORED && d == NULL) {
         cache_ordered_pause(s, t); /* an older write still happens, and listeners run */
-        if (done == CACHE_NO_ROOM || done == CACHE_REFUSED) { tier->lost(tier->ctx, &key); }
+        if (done == CACHE_NO_ROOM || done == CACHE_REFUSED) { tier->lost(tier->ctx, k); }
         return cache_store_answer(c, done, promise);
     }
     if (done != CACHE_STORED) {
-        tier->kill(tier->ctx, &key);
+        const l2_key key = cache_disk_key(k);
+        l2_invalidate(d, &key);
     } else if (how.where != 0) {
         l1_clean(c->l1, k, how.where);
     }

@@ -30,11 +30,6 @@ typedef enum cache_stored {
 CELLAR_PRIVATE cache_promise cache_promise_of(const cellar *c, bool durable);
 #define CACHE_NOT_ON_DISK L1_ADDR_NEVER /* l2_addr of an entry that must never be written to disk */
 
-BASE_INLINE cache_tier_key cache_tier_key_of(const cellar *c, const l1_key *k)
-{
-    return (cache_tier_key){ k->bytes, k->len, k->hash, c->id, k->generation };
-}
-
 /* Store a change in the tier as its ordered write, or delete the key there; see change.c. */
 CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p,
                                            cache_promise promise, cache_ordered *t);

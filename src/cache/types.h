@@ -23,11 +23,10 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
-#include "base/log.h"
-#include "base/mem.h"
 #include "base/num.h"
 #include "base/opts.h"
 #include "base/pool.h"
+#include "base/service.h"
 #include "base/sync.h"
 #include "base/table.h"
 #include "bloom/filter.h"
@@ -68,6 +67,7 @@ enum { CACHE_JITTER_PCT, CACHE_JITTER_MODE, CACHE_NO_NEGATIVE, CACHE_EAGER, CACH
 
 typedef struct cache_store cache_store;
 typedef struct cache_job cache_job;
+typedef struct cache_shared cache_shared; /* shared.h */
 struct flight_table;
 typedef struct cache_why cache_why;
 typedef struct cache_tags cache_tags;
@@ -92,6 +92,7 @@ typedef struct cache_settings {
     cellar_l2_cipher cipher; /* seal NULL: no cipher */
     cellar_namespace_opts root;    /* config.root, or its defaults */
     uint32_t first_generation;     /* first generation, for tests; 0: 1 */
+    const l2_config *disk;         /* see cache_open; NULL: none */
 } cache_settings;
 
 #define CACHE_CARRIES_BIRTH 1u
@@ -114,6 +115,7 @@ struct cellar_breaker {
 };
 
 struct cellar {
+    base_service kind;   /* first */
     _Atomic uint32_t state; /* CACHE_...; written under NAMESPACE, read by every call */
     /* generation; release under NAMESPACE, acquire when a key is made */
     _Atomic uint32_t generation;
@@ -128,7 +130,7 @@ struct cellar {
     bloom *_Atomic bloom;
     _Atomic int64_t proven_ms; /* with CACHE_PROOF: memory answers before this time */
     _Atomic int64_t def[CACHE_DEFAULTS]; /* values in force: own, else of the store; NAMESPACE */
-    _Atomic int64_t load_ms[CACHE_LOAD_TIMES]; /* as set for the namespace; NAMESPACE */
+    _Atomic int64_t load_ms[CACHE_LOAD_TIMES]; /* of the namespace, else defaults; NAMESPACE */
     _Atomic uint32_t load_n[CACHE_LOAD_NUMBERS];
     cellar_loader_fn loader; /* this and the next two: NAMESPACE */
     cellar_loader_many_fn loader_many;
@@ -174,13 +176,20 @@ struct cellar {
 /* Return the tier of the namespace; NULL: none. A call asks after it has made its key. */
 BASE_INLINE const cache_tier *cache_tier_of(const cellar *c) { return base_load_rlx(&c->tier); }
 
+/* Return the table of the shared tier of the namespace; NULL: none. */
+BASE_INLINE cache_shared *cache_shared_of(const cellar *c)
+{
+    const cache_tier *t = cache_tier_of(c);
+    return t != NULL && cache_tier_is_shared(t) ? t->ctx : NULL;
+}
+
 /* Note whether writes of the namespace pass through its tier. */
 BASE_INLINE void cache_carries_write(cellar *c)
 {
     const uint32_t rest = base_load_rlx(&c->carries) & ~CACHE_CARRIES_WRITE;
     const cache_tier *t = cache_tier_of(c);
     const bool writes =
-        t != NULL && (c->disk_mode != 0 || t->writes_only || cache_tier_is_shared(t));
+        t != NULL && (c->disk_mode != 0 || cache_tier_is_behind(t) || cache_tier_is_shared(t));
     base_store_rlx(&c->carries, rest | (writes ? CACHE_CARRIES_WRITE : 0u));
 }
 
@@ -253,10 +262,11 @@ enum { CACHE_THREAD_OFF, CACHE_THREAD_MOVING, CACHE_THREAD_ON };
 
 typedef struct cache_progress { /* of the offer of a long value; zero before the first */
     uint64_t hash, changes; /* key, and changes of its class when the offer began */
-    cache_tier_parts parts;
+    l2_parts parts;
 } cache_progress;
 
 struct cache_store {
+    base_service kind;      /* of its namespaces; constant */
     base_account account;   /* the only budget */
     base_hash_key hash_key; /* constant */
     base_clock clock;       /* constant */
@@ -266,11 +276,9 @@ struct cache_store {
     const cache_tier *tier; /* tier of new namespaces; NULL: none, always NULL in a forked child */
     const cache_tier *tiers[CACHE_TIERS_MAX]; /* all tiers; entries below tier_count are constant */
     _Atomic uint32_t tier_count; /* release under NAMESPACE; 0 in a forked child */
-    cache_tier_host tier_host;
-    struct cache_shared *_Atomic shared; /* tables of cellar_tier_attach, newest first; release */
+    cache_shared *_Atomic shared; /* tables of cellar_tier_attach, newest first; release */
     _Atomic uint32_t shared_bell; /* futex word; + 1 with each change from outside */
-    cache_tier shared_tier; /* in `tiers` for all of them; set before `shared` */
-    struct l2 *disk;        /* NULL: none, or not usable */
+    l2 *disk;               /* NULL: none, or not usable */
     cache_tier disk_tier;   /* tier over `disk`; `tier` points here then */
     cellar_err disk_err;    /* why a requested disk tier is missing; constant */
     _Atomic uint64_t disk_bytes; /* l2_bytes as requested last */
@@ -367,5 +375,17 @@ struct cache_store {
     uint32_t refs;          /* 0 frees the shell */
     _Atomic uint64_t host_bytes; /* memory of the host in `account`; relaxed */
 };
+
+/* Return the disk, or in a forked child what is left of it; NULL: none. */
+BASE_INLINE l2 *cache_disk_left(const cache_store *s)
+{
+    return CACHE_HAS_DISK ? s->disk : NULL;
+}
+
+/* Return the disk of the store; NULL: none. A forked child has none. */
+BASE_INLINE l2 *cache_disk(const cache_store *s)
+{
+    return s->tier != NULL ? cache_disk_left(s) : NULL;
+}
 
 #endif

@@ -5,7 +5,7 @@
  * FORMAT     For people: one line a note, FILE:LINE:COLUMN: error|warning|note: TEXT, then a sum.
  *            JSON: one object a line: {"file":..,"line":..,"column":..,"severity":..,"text":..},
  *            then {"total":{"files":..,"errors":..,"warnings":..}}.
- * SEE ALSO   cellar_policy_read, cellar_settings_file (cellar_kit.h). */
+ * SEE ALSO   cellar_policy_read, cellar_settings_read (cellar_kit.h). */
 #include <getopt.h>
 
 #include "cellar.h"
@@ -53,7 +53,7 @@ static bool check_file(check_run *r, const char *file, int *code)
     o.lint = 1;
     r->file = file;
     const cellar_err err = r->settings
-        ? cellar_settings_file(&s, file, check_note, r)
+        ? cellar_settings_read(&s, file, NULL, 0, check_note, r)
         : cellar_policy_read(file, &o, check_note, r, &rules, &count);
     cellar_free(rules);
     if (err == CELLAR_OK || err == CELLAR_E_CONFIG) { return true; }

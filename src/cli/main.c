@@ -14,6 +14,7 @@
 #include "cellar.h"
 #include "cellar_admin.h"
 #include "cli/cli.h"
+#include "tls/tls.h"
 
 /* mimalloc, where the program is linked with it. */
 extern int mi_version(void) __attribute__((weak));
@@ -46,8 +47,8 @@ static const cli_command cli_help = {
 };
 
 static const cli_command *const cli_commands[] = {
-    &cli_tour, &cli_replay, &cli_inspect, &cli_check, &cli_serve, &cli_bench, &cli_version,
-    &cli_help
+    &cli_tour, &cli_replay, &cli_inspect, &cli_check, &cli_serve, &cli_remote, &cli_bench,
+    &cli_version, &cli_help
 };
 #define CLI_COMMANDS (sizeof cli_commands / sizeof cli_commands[0])
 
@@ -79,13 +80,13 @@ static void cli_overview(FILE *to)
           "NO_COLOR in the environment turns colours off.\n"
           "\n"
           "Examples:\n"
-          "  cellar tour --memory=16M /usr/share\n"
+          "  cellar tour --json\n"
           "  cellar replay --policy=adaptive,lru --capacity=1%,10% requests.csv.zst\n"
           "  cellar inspect --verify /var/cache/app\n"
           "  cellar check --strict app.policy\n"
           "  cellar serve --memory=256M\n"
           "\n"
-          "See also: cellar_advice_get(3), cellar_open(3), cellar_source_id(3), cellar(7)\n", to);
+          "See also: cellar_advice_get(3), cellar_dump_write(3), cellar_open(3), cellar(7)\n", to);
 }
 
 static int cli_unknown(const char *name)
@@ -120,11 +121,12 @@ static int cli_version_run(int argc, char **argv, const cli_terminal *term)
     }
     /* clang names itself in __VERSION__, gcc does not. */
     const bool named = strstr(__VERSION__, "lang") != NULL;
-    printf("cellar %s (source %s)\n", cellar_version(), cellar_source_id());
+    printf("cellar %s (source %s)\n", cellar_version(), CELLAR_SOURCE_ID);
     printf("compiler   %s%s, C standard %ld, %zu bits\n", named ? "" : "gcc ", __VERSION__,
            __STDC_VERSION__, sizeof(void *) * 8);
     printf("allocator  %s\n", mi_version != NULL ? "mimalloc" : "malloc");
     printf("lz4        %s\n", base_pack_there() ? "yes" : "no");
+    printf("TLS        %s\n", tls_is_built() ? "yes" : "no");
     return CLI_DONE;
 }
 

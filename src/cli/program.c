@@ -154,8 +154,8 @@ int cli_settings(const char *command, const char *file, cellar_settings *s)
     cellar_err err = CELLAR_OK;
     char name[CLI_WORD];
     snprintf(name, sizeof name, "%s", command);
-    if (file != NULL) { err = cellar_settings_file(s, file, cli_settings_note, name); }
-    if (err == CELLAR_OK) { err = cellar_settings_env(s, cli_settings_note, name); }
+    if (file != NULL) { err = cellar_settings_read(s, file, NULL, 0, cli_settings_note, name); }
+    if (err == CELLAR_OK) { err = cellar_settings_read(s, NULL, NULL, 0, cli_settings_note, name); }
     if (err == CELLAR_OK) { return CLI_DONE; }
     if (err != CELLAR_E_NOMEM) { return CLI_USAGE; } /* the note has said why */
     cli_complain(command, "out of memory; end other programs");

@@ -143,7 +143,7 @@ static bool serve_memory(serve_run *r)
     if (cli_parse_bytes(optarg, &r->memory_bytes)) { return true; }
     const int len = snprintf(line, sizeof line, "memory=%s", optarg);
     if (strchr(optarg, '%') != NULL && (size_t)len < sizeof line &&
-        cellar_settings_text(&s, "", line, (size_t)len, NULL, NULL) == CELLAR_OK) {
+        cellar_settings_read(&s, "", line, (size_t)len, NULL, NULL) == CELLAR_OK) {
         r->memory_bytes = s.config.memory_bytes;
         return true;
     }
@@ -157,7 +157,7 @@ static bool serve_write(serve_run *r)
     if (r->l2_write == NULL) { return true; }
     const int len = snprintf(line, sizeof line, "l2_write=%s", r->l2_write);
     return ((size_t)len < sizeof line &&
-            cellar_settings_text(&r->settings, "", line, (size_t)len, NULL, NULL) == CELLAR_OK) ||
+            cellar_settings_read(&r->settings, "", line, (size_t)len, NULL, NULL) == CELLAR_OK) ||
            serve_wrong("l2-write", r->l2_write, "eviction, set or through");
 }
 
@@ -180,6 +180,9 @@ static bool serve_option(serve_run *r, int c)
     case 'u': r->port.unix_path = optarg; return true;
     case 'a': r->port.admin = optarg; return true;
     case 'w': r->password_file = optarg; return true;
+    case 'C': r->port.tls_cert_file = optarg; return true;
+    case 'K': r->port.tls_key_file = optarg; return true;
+    case 'A': r->port.tls_ca_file = optarg; return true;
     case 'c': return serve_count("max-clients", 1, 65536, &r->port.max_clients);
     case 'r': r->port.writable = 0; return true;
     case 'D': r->port.danger = 1; return true;
@@ -377,6 +380,8 @@ static int serve_run_command(int argc, char **argv, const cli_terminal *term)
         { "listen", required_argument, NULL, 'l' }, { "listen-public", no_argument, NULL, 'L' },
         { "unix", required_argument, NULL, 'u' }, { "admin", required_argument, NULL, 'a' },
         { "password-file", required_argument, NULL, 'w' },
+        { "tls-cert", required_argument, NULL, 'C' }, { "tls-key", required_argument, NULL, 'K' },
+        { "tls-ca", required_argument, NULL, 'A' },
         { "namespaces", required_argument, NULL, 'n' },
         { "max-clients", required_argument, NULL, 'c' }, { "read-only", no_argument, NULL, 'r' },
         { "danger", no_argument, NULL, 'D' }, { "drain", required_argument, NULL, 't' },
@@ -432,6 +437,10 @@ const cli_command cli_serve = {
     "  --admin=ADDRESS       dashboard, metrics and health over HTTP: \"9180\" for 127.0.0.1 and\n"
     "                        ::1, \"ADDRESS:9180\", or the path of a socket file\n"
     "  --password-file=FILE  its first line is the password for AUTH\n"
+    "  --tls-cert=FILE       port and page over TCP speak TLS with this certificate, in PEM; read\n"
+    "                        again when it changes; needs a build with TLS=1\n"
+    "  --tls-key=FILE        its key; without it the key is in the file of --tls-cert\n"
+    "  --tls-ca=FILE         each client needs a certificate of these\n"
     "  --namespaces=LIST     namespaces of databases: \"0=image_task 3=users\"\n"
     "  --max-clients=N       1,024 by default\n"
     "  --read-only           refuse commands that change the store\n"

@@ -15,7 +15,7 @@ typedef struct flight_turn { /* result of one look under the lock */
     flight_entry entry;
     flight *f;
     bool again;          /* a record must be allocated first */
-    flight_ended late;   /* the flight taken over */
+    flight_ended late;   /* the flight taken over: late.f, NULL: none */
 } flight_turn;
 
 static bool flight_stuck(const flight *f, const flight_ask *ask)
@@ -120,7 +120,8 @@ CELLAR_PRIVATE flight_entry flight_enter(flight_table *t, const flight_ask *ask,
     flight_turn turn;
     if (BASE_UNLIKELY(base_load_rlx(&t->lost) != NULL)) { flight_free_lost(t); }
     for (;;) {
-        memset(&turn, 0, sizeof turn);
+        turn.again = false;
+        turn.f = turn.late.f = NULL;
         BASE_POINT("flight.enter");
         sync_take(FLIGHT, &s->lock);
         flight_turn_take(t, s, ask, &fresh, &turn);
@@ -191,6 +192,29 @@ CELLAR_PRIVATE bool flight_led_at(const flight *f, uint32_t depth)
 }
 
 /* ---- the end ---- */
+
+CELLAR_PRIVATE bool flight_may_publish(flight_table *t, const flight_key *key)
+{
+    flight_shard *s = flight_shard_of(t, key->hash);
+    sync_take(FLIGHT, &s->lock);
+    flight *f = flight_find(s, key, true, NULL), *own = f;
+    while (own != NULL && own->key != (const unsigned char *)key->bytes) {
+        own = flight_find(s, key, true, own);
+    }
+    const bool may = own != NULL && !(own->renews && own->replaced);
+    for (flight *next; may && f != NULL; f = next) {
+        next = flight_find(s, key, true, f);
+        /* Of parallel loads without single flight, the first one that ends is stored. The flight of
+         * another leader continues, but the old value that it may know is gone. */
+        if (f == own || f->kind == FLIGHT_SIDE) {
+            flight_unlink(s, f);
+        } else {
+            f->replaced = true;
+        }
+    }
+    sync_drop(FLIGHT, &s->lock);
+    return may;
+}
 
 CELLAR_PRIVATE void flight_end(flight_table *t, flight *f, const flight_outcome *o)
 {

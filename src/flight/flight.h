@@ -13,13 +13,7 @@
 #ifndef FLIGHT_FLIGHT_H
 #define FLIGHT_FLIGHT_H
 
-#include "flight/bytes.h"
-#include "flight/fork.h"
-#include "flight/invalidate.h"
-#include "flight/lease.h"
-#include "flight/table.h"
 #include "flight/types.h"
-#include "flight/wait.h"
 
 CELLAR_PRIVATE flight_entry flight_enter(flight_table *t, const flight_ask *ask, flight **out);
 
@@ -38,6 +32,9 @@ CELLAR_PRIVATE void flight_lead_end(flight *f); /* ends all flights begun after 
 /* Return whether this thread leads the flight at this depth. For a flight that was joined. */
 CELLAR_PRIVATE bool flight_led_at(const flight *f, uint32_t depth);
 
+/* Unlink the flight of the publisher. `key->bytes` is the pointer of flight_key_of and names the
+ * flight. Return false if the flight was invalidated. */
+CELLAR_PRIVATE bool flight_may_publish(flight_table *t, const flight_key *key);
 /* Complete a flight: unlink it, wake the waiters, call the subscribers, drop the ref of the caller.
  * If an outcome exists already, it stays and the value of `o` is dropped. */
 CELLAR_PRIVATE void flight_end(flight_table *t, flight *f, const flight_outcome *o);

@@ -8,10 +8,7 @@
  *            A flight that the forking thread leads or has claimed continues in the child,
  *            detached.
  * LOCKING    All shard locks are held over the fork, taken in ascending order. */
-#include "flight/fork.h"
-
-#include "flight/table.h"
-#include "flight/wait.h"
+#include "flight/types.h"
 
 BASE_SIZE_BEGIN
 
@@ -60,6 +57,7 @@ CELLAR_PRIVATE void flight_fork_child(flight_table *t) SYNC_UNCHECKED
         }
     }
     base_store_rlx(&t->waiters, 0u);
+    base_store_rlx(&t->forks, base_load_rlx(&t->forks) + 1);
 }
 
 BASE_SIZE_END

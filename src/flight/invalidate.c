@@ -1,28 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * invalidate: invalidate flights by key and by pattern, publish a loaded value, report figures.
+ * invalidate: invalidate flights by key and by pattern, report figures.
  *
- * INVARIANTS A change of a key unlinks inside its own window, a publisher inside its own.
+ * INVARIANTS A change of a key unlinks inside its own window.
  *            A pattern visits each flight of its generation once: a batch continues where the last
  *            one ended, so the cost is linear in the number of flights.
  * LOCKING    One shard lock at a time; patterns are matched without a lock.
  * SEE ALSO   src/flight/README.md: proof of publishing. */
-#include "flight/invalidate.h"
-
-#include "flight/table.h"
+#include "flight/types.h"
 
 /* ---- inside windows ---- */
 
-CELLAR_PRIVATE void flight_invalidate(flight_table *t, const flight_key *key)
-{
-    flight_shard *s = flight_shard_of(t, key->hash);
-    sync_take(FLIGHT, &s->lock);
-    for (flight *f; (f = flight_find(s, key, true, NULL)) != NULL;) { flight_unlink(s, f); }
-    sync_drop(FLIGHT, &s->lock);
-}
-
-CELLAR_PRIVATE void flight_invalidate_others(flight_table *t, const flight_key *key,
-                                             const flight *but)
+CELLAR_PRIVATE void flight_invalidate(flight_table *t, const flight_key *key, const flight *but)
 {
     flight_shard *s = flight_shard_of(t, key->hash);
     sync_take(FLIGHT, &s->lock);
@@ -96,30 +85,6 @@ CELLAR_PRIVATE bool flight_since(flight_table *t, const flight_key *key, int64_t
     if (f != NULL) { *start_ms = f->start_ms; }
     sync_drop(FLIGHT, &s->lock);
     return f != NULL;
-}
-
-CELLAR_PRIVATE bool flight_may_publish(flight_table *t, const flight_key *key)
-{
-    flight_shard *s = flight_shard_of(t, key->hash);
-    sync_take(FLIGHT, &s->lock);
-    flight *own = flight_find(s, key, true, NULL);
-    while (own != NULL && own->key != (const unsigned char *)key->bytes) {
-        own = flight_find(s, key, true, own);
-    }
-    const bool may = own != NULL && !(own->renews && own->replaced);
-    for (flight *f = may ? flight_find(s, key, true, NULL) : NULL; f != NULL;) {
-        flight *next = flight_find(s, key, true, f);
-        /* Of parallel loads without single flight, the first one that ends is stored. The flight of
-         * another leader continues, but the old value that it may know is gone. */
-        if (f == own || f->kind == FLIGHT_SIDE) {
-            flight_unlink(s, f);
-        } else {
-            f->replaced = true;
-        }
-        f = next;
-    }
-    sync_drop(FLIGHT, &s->lock);
-    return may;
 }
 
 BASE_SIZE_BEGIN

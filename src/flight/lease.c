@@ -7,9 +7,7 @@
  *            its ref.
  *            A subscription hangs on a flight, or was called, or was removed: exactly one of these.
  * LOCKING    The lock of the shard. Subscribers are called without a lock. */
-#include "flight/lease.h"
-
-#include "flight/table.h"
+#include "flight/types.h"
 
 BASE_SIZE_BEGIN
 
@@ -22,6 +20,7 @@ CELLAR_PRIVATE bool flight_lease_open(flight_table *t, flight *f, flight_lease *
     f->lease_open = FLIGHT_PHASE(base_load_rlx(&f->state)) <= FLIGHT_LOADING;
     const bool open = f->lease_open;
     if (open) { flight_lead_take(f, NULL); }
+    f->nonce = (uint32_t)base_mix64(f->hash ^ base_mix64(f->gen));
     out->id = f->gen;
     out->check = (uint64_t)f->nonce << 32 | ((uint32_t)base_mix64(f->hash) & t->mask);
     sync_drop(FLIGHT, &s->lock);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * table: the records of running loads, found by key; references to them.
+ * table: the records of running loads, found by key; references to them; loaded values.
  *
  * PICTURE    keyed hash -> shard {lock | count | bucket -> flight -> flight .. | detached | spare}
  *            flight {state, refs, outcome | key}
@@ -22,12 +22,50 @@
  *            Threads beyond BASE_THREAD_MAX have no token: hard_at ends a cycle through them.
  * SEE ALSO   src/flight/README.md: proofs of publishing, cycles and references; rejected designs.
  *            flight.c (enter, lead, end), wait.c, lease.c, invalidate.c, fork.c. */
-#include "flight/table.h"
-
-#include "flight/bytes.h"
+#include "flight/types.h"
 
 #define FLIGHT_SHARDS_MAX 64u
 #define FLIGHT_SPARES 8u
+
+/* ---- bytes with several holders ---- */
+
+#define FLIGHT_BYTES_HEAD ((sizeof(flight_bytes) + 15) & ~(size_t)15)
+
+CELLAR_PRIVATE flight_bytes *flight_bytes_new(const base_alloc_hooks *hooks, size_t len)
+{
+    size_t bytes;
+    if (!base_size_add(FLIGHT_BYTES_HEAD, len, &bytes)) { return NULL; }
+    flight_bytes *b = base_alloc_raw(hooks, bytes);
+    if (b == NULL) { return NULL; }
+    memset(b, 0, sizeof *b);
+    base_store_rlx(&b->refs, 1u);
+    b->len = len;
+    b->data = (unsigned char *)b + FLIGHT_BYTES_HEAD;
+    b->block_bytes = bytes;
+    b->hooks = base_hooks_keep(hooks);
+    return b;
+}
+
+CELLAR_PRIVATE flight_bytes *flight_bytes_give(const base_alloc_hooks *hooks, void *p, size_t len,
+                                               void (*free_fn)(void *, void *), void *free_ctx)
+{
+    flight_bytes *b = flight_bytes_new(hooks, 0);
+    if (b == NULL) { return NULL; }
+    b->data = p;
+    b->len = len;
+    b->free_fn = free_fn;
+    b->free_ctx = free_ctx;
+    return b;
+}
+
+CELLAR_PRIVATE void flight_bytes_drop(flight_bytes *b)
+{
+    if (b == NULL || base_sub_ar(&b->refs, 1u) != 1) { return; }
+    sync_assert_none();
+    if (b->free_fn != NULL) { b->free_fn(b->data, b->free_ctx); }
+    const base_alloc_hooks hooks = b->hooks;
+    base_free_raw(&hooks, b, b->block_bytes);
+}
 
 /* ---- subscriptions ---- */
 
@@ -164,13 +202,11 @@ CELLAR_PRIVATE void flight_init(flight *f, const flight_ask *ask, uint32_t takeo
     f->kind = (uint8_t)ask->kind;
     f->lease_open = false; /* set by flight_lease_open */
     f->renews = f->replaced = false;
-    f->nonce = (uint32_t)base_mix64(k->hash ^ base_mix64(f->gen));
     flight_lead_take(f, queued ? NULL : base_thread_self());
     f->start_ms = ask->now_ms;
     f->hard_at_ms = queued ? BASE_NEVER_MS : base_add_sat(ask->now_ms, ask->hard_timeout_ms);
     f->tag_born = ask->tag_born;
     f->note = 0;
-    memset(&f->result, 0, sizeof f->result);
     f->outer = NULL;
     f->depth = 0;
 }

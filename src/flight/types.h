@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * types: records and shards of flights, what callers ask and get.
+ * types: records and shards of flights, what callers ask and get; the functions below flight.c.
  *
  * LOCKING    A function with SYNC_HOLDS(FLIGHT) is called with the lock of that shard.
  * SEE ALSO   table.c, src/flight/README.md. */
@@ -55,7 +55,6 @@ typedef struct flight_outcome {
     cellar_err err;          /* set with FAILED */
     int32_t loader_err;
     uint32_t flags;          /* FLIGHT_... */
-    uint32_t source;         /* CELLAR_SOURCE_... of the leader */
     uint32_t asked;          /* FAILED: mix of the fallbacks that failed, too; 0: none */
     int64_t retry_at_ms;     /* FAILED: earliest time of the next try, ms; 0: none */
     int64_t deadline_ms;     /* OK: deadline of the entry, ms; BASE_NEVER_MS: none */
@@ -188,6 +187,7 @@ struct flight_table {
     _Atomic uint32_t waiters;    /* refs of waiters, and subscriptions */
     _Atomic uint64_t next_gen;
     flight *_Atomic lost;        /* in a forked child: records of threads that do not exist there */
+    _Atomic uint32_t forks;      /* of the process since the open, seen from the child */
 };
 
 typedef struct flight_ended { /* work to do after the lock */
@@ -199,5 +199,149 @@ typedef struct flight_ended { /* work to do after the lock */
 
 /* Outcome that hands the load over to a waiter. */
 #define FLIGHT_HANDS_OVER ((flight_outcome){ .phase = FLIGHT_CANCELLED })
+
+/* ---- table.c: records and references, values with several holders ---- */
+
+BASE_INLINE flight_shard *flight_shard_of(const flight_table *t, uint64_t hash)
+{
+    return &t->shard[(uint32_t)base_mix64(hash) & t->mask];
+}
+
+BASE_INLINE flight **flight_bucket(flight_shard *s, uint64_t hash)
+{
+    return &s->bucket[(base_mix64(hash) >> 32) % FLIGHT_BUCKETS];
+}
+
+/* Allocate shared bytes with one ref, for a value of `len` bytes (new) or around the block `p`
+ * (give). Not charged to the budget: callers own them. Return NULL if no memory is left. */
+CELLAR_PRIVATE flight_bytes *flight_bytes_new(const base_alloc_hooks *hooks, size_t len);
+CELLAR_PRIVATE flight_bytes *flight_bytes_give(const base_alloc_hooks *hooks, void *p, size_t len,
+                                               void (*free_fn)(void *, void *), void *free_ctx);
+BASE_INLINE flight_bytes *flight_bytes_ref(flight_bytes *b)
+{
+    if (b != NULL) { (void)base_add_rlx(&b->refs, 1u); }
+    return b;
+}
+CELLAR_PRIVATE void flight_bytes_drop(flight_bytes *b); /* NULL is allowed */
+
+/* Return an upper bound of the bytes of one table. */
+CELLAR_PRIVATE uint64_t flight_table_bytes(const base_account *a);
+/* Create a table. All its memory is charged to module FLIGHT. Return NULL if no memory is left. */
+CELLAR_PRIVATE flight_table *flight_table_create(const flight_config *cfg);
+CELLAR_PRIVATE void flight_table_destroy(flight_table *t); /* no flight is left; NULL is allowed */
+
+/* Make a record with room for the key. NULL: no memory. */
+CELLAR_PRIVATE flight *flight_record_new(flight_table *t, uint32_t key_len);
+CELLAR_PRIVATE void flight_record_free(flight_table *t, flight *f); /* NULL is allowed */
+/* Take a spare record. NULL: none is left, or the key is too long for it. */
+CELLAR_PRIVATE flight *flight_spare_take(flight_shard *s, uint32_t key_len) SYNC_HOLDS(FLIGHT);
+CELLAR_PRIVATE void flight_init(flight *f, const flight_ask *ask, uint32_t takeovers);
+CELLAR_PRIVATE void flight_attach(flight_shard *s, flight *f) SYNC_HOLDS(FLIGHT);
+/* Find the flight of this key that readers find. With `side` find also flights of loads without
+ * single flight. */
+CELLAR_PRIVATE flight *flight_find(flight_shard *s, const flight_key *k, bool side,
+                                   const flight *after) SYNC_HOLDS(FLIGHT);
+CELLAR_PRIVATE void flight_unlink(flight_shard *s, flight *f) SYNC_HOLDS(FLIGHT);
+/* Return the flight after `f`, with NULL the first: the attached ones, then the detached ones. */
+CELLAR_PRIVATE flight *flight_after(flight_shard *s, const flight *f) SYNC_HOLDS(FLIGHT);
+/* Make the flight final, unless it is final already. */
+CELLAR_PRIVATE void flight_settle(flight *f, const flight_outcome *o, flight_ended *e)
+    SYNC_HOLDS(FLIGHT);
+CELLAR_PRIVATE void flight_announce(flight_table *t, const flight_ended *e);
+/* End a flight without an outcome, and close its lease: another thread leads the next one. */
+CELLAR_PRIVATE void flight_cancel(flight_shard *s, flight *f, flight_ended *e) SYNC_HOLDS(FLIGHT);
+/* Tell waiters and subscribers. `report`: tell lease_lost of an open lease with a note, too. */
+CELLAR_PRIVATE void flight_cancelled(flight_table *t, const flight_ended *e, bool report);
+/* Make `self` the leader of the flight; NULL: no leader. */
+CELLAR_PRIVATE void flight_lead_take(flight *f, base_thread_record *self);
+/* Free what a forked child took from threads that do not exist there. */
+CELLAR_PRIVATE void flight_free_lost(flight_table *t);
+CELLAR_PRIVATE void flight_list_cut(flight **list, flight *f);
+
+typedef struct flight_rest {
+    flight *record;
+    flight_bytes *value, *kept, *tags;
+} flight_rest;
+
+/* Drop one ref under the lock. Return what the caller frees after the lock. */
+CELLAR_PRIVATE flight_rest flight_let_go(flight_shard *s, flight *f) SYNC_HOLDS(FLIGHT);
+CELLAR_PRIVATE void flight_rest_free(flight_table *t, const flight_rest *rest);
+CELLAR_PRIVATE void flight_unref(flight_table *t, flight *f);
+CELLAR_PRIVATE flight_sub *flight_sub_new(flight_table *t, void (*fn)(void *), void *ctx);
+CELLAR_PRIVATE void flight_sub_free(flight_table *t, flight_sub *s);
+
+BASE_INLINE flight_key flight_key_of(const flight *f)
+{
+    return (flight_key){ f->key, f->key_len, f->generation, f->hash };
+}
+BASE_INLINE uint64_t flight_tag_born(const flight *f) { return f->tag_born; }
+/* Note that the leader publishes "not modified": only the value that it has seen may get it. */
+BASE_INLINE void flight_renews(flight *f) { f->renews = true; }
+BASE_INLINE void flight_note(flight *f, uint64_t note) { f->note = note; }
+BASE_INLINE uint64_t flight_noted(const flight *f) { return f->note; }
+BASE_INLINE int64_t flight_hard_at(const flight *f) { return f->hard_at_ms; }
+BASE_INLINE uint32_t flight_takeovers(const flight *f)
+{
+    return FLIGHT_TAKEOVERS(base_load_rlx(&f->state));
+}
+
+BASE_INLINE uint32_t flight_count(const flight_table *t) { return base_load_rlx(&t->open); }
+/* Count waiters and subscriptions. */
+BASE_INLINE uint32_t flight_waiting(const flight_table *t) { return base_load_rlx(&t->waiters); }
+
+/* ---- wait.c: wait for the end of a flight ---- */
+
+/* Wait for the flight and drop the ref of the waiter in every case. */
+CELLAR_PRIVATE flight_waited flight_wait(flight_table *t, flight *f, int64_t deadline_ms,
+                                         flight_outcome *out);
+
+/* Drop the ref of a waiter without waiting. */
+CELLAR_PRIVATE void flight_leave(flight_table *t, flight *f);
+
+CELLAR_PRIVATE void flight_graph_reset(void); /* in a forked child */
+
+/* ---- lease.c: flights without a leading thread, callbacks of callers that got PENDING ---- */
+
+/* Turn a flight entered as LEASE into an open lease; the ref moves to the claim. Return false if
+ * the flight ended. */
+CELLAR_PRIVATE bool flight_lease_open(flight_table *t, flight *f, flight_lease *out);
+/* Find the flight of an open lease with its ref. Return NULL if the lease is unknown, used, taken
+ * over, or of another namespace. */
+CELLAR_PRIVATE flight *flight_claim(flight_table *t, const flight_lease *l, uint32_t namespace_id);
+CELLAR_PRIVATE void flight_ticket_of(const flight_table *t, uint64_t hash, uint64_t sub_id,
+                                     flight_lease *out);
+CELLAR_PRIVATE bool flight_withdraw(flight_table *t, const flight_lease *ticket);
+/* End leases past their hard time-out. Return their number. */
+CELLAR_PRIVATE uint32_t flight_expire(flight_table *t, int64_t now_ms);
+/* End all open leases of a dropped namespace: no caller can fulfill them. The caller first sets the
+ * state, then fences, then looks for the table. A lease that begins later checks the state after it
+ * has its flight. */
+CELLAR_PRIVATE void flight_end_leases(flight_table *t, uint32_t namespace_id);
+/* End all flights, because the store closes. */
+CELLAR_PRIVATE void flight_close(flight_table *t);
+
+/* ---- invalidate.c: what a change of a key does to its flights ---- */
+
+BASE_INLINE bool flight_any(const flight_table *t, uint64_t hash)
+{
+    return base_load_sc(&flight_shard_of(t, hash)->count) != 0;
+}
+/* Invalidate all flights of the key except `but`: NULL inside a window, else outside of one. */
+CELLAR_PRIVATE void flight_invalidate(flight_table *t, const flight_key *key, const flight *but);
+/* Invalidate all flights of generation `generation` with a matching key. No lock is held while
+ * `match` runs. Flights that begin during the call may stay. */
+CELLAR_PRIVATE void flight_invalidate_match(flight_table *t, uint32_t generation,
+                                          bool (*match)(void *ctx, const void *key, size_t len),
+                                          void *ctx);
+CELLAR_PRIVATE bool flight_is_detached(flight_table *t, flight *f, bool *alone);
+/* Return whether the key is being loaded. Set *start_ms to the start of that load. */
+CELLAR_PRIVATE bool flight_since(flight_table *t, const flight_key *key, int64_t *start_ms);
+CELLAR_PRIVATE bool flight_audit(flight_table *t);
+
+/* ---- fork.c: flights over a fork of the process ---- */
+
+CELLAR_PRIVATE void flight_fork_prepare(flight_table *t);
+CELLAR_PRIVATE void flight_fork_parent(flight_table *t);
+CELLAR_PRIVATE void flight_fork_child(flight_table *t);
 
 #endif

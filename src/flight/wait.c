@@ -4,10 +4,7 @@
  *
  * LOCKING    GRAPH guards the edges thread -> flight of the process. It is taken alone.
  * SEE ALSO   src/flight/README.md: proof of cycles. */
-#include "flight/wait.h"
-
-#include "flight/bytes.h"
-#include "flight/table.h"
+#include "flight/types.h"
 
 #define FLIGHT_SLICE_NS UINT64_C(10000000) /* longest sleep when the host supplies the clock */
 

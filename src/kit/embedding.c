@@ -210,19 +210,18 @@ CELLAR_API void cellar_embeddings_close(cellar_embeddings *e)
 static cellar_err kit_emb_key(const cellar_embeddings *e, const cellar_bytes *text, void *key,
                               size_t *len)
 {
+    const cellar_bytes tenant = { e->tenant, sizeof e->tenant };
+    const cellar_bytes scope = { e->names, e->scope_len };
+    const cellar_bytes model = { e->names + e->scope_len, e->model_len };
     cellar_key_builder b;
     cellar_key_begin(&b);
-    (void)cellar_key_add_text(&b, "emb1");
-    (void)cellar_key_add_bytes(&b, e->names, e->scope_len);
-    if (e->shared) {
-        (void)cellar_key_add_null(&b);
-    } else {
-        (void)cellar_key_add_bytes(&b, e->tenant, sizeof e->tenant);
-    }
-    (void)cellar_key_add_bytes(&b, e->names + e->scope_len, e->model_len);
-    (void)cellar_key_add_u64(&b, e->dim);
-    (void)cellar_key_add_u64(&b, (uint64_t)e->type);
-    (void)cellar_key_add_bytes(&b, text->data, text->len);
+    (void)cellar_key_add(&b, CELLAR_ARG("emb1"));
+    (void)cellar_key_add(&b, cellar_arg_bytes(scope));
+    (void)cellar_key_add(&b, e->shared ? cellar_arg_null() : cellar_arg_bytes(tenant));
+    (void)cellar_key_add(&b, cellar_arg_bytes(model));
+    (void)cellar_key_add(&b, cellar_arg_u64(e->dim));
+    (void)cellar_key_add(&b, cellar_arg_u64((uint64_t)e->type));
+    (void)cellar_key_add(&b, cellar_arg_bytes(*text));
     return cellar_key_finish(&b, key, CELLAR_KEY_BUILT_MAX, len);
 }
 
@@ -273,6 +272,12 @@ static cellar_bytes kit_emb_text(const cellar_embeddings_call *call, const cella
     return call->items[low].text;
 }
 
+static void kit_emb_fail(cellar_load *load, size_t index, cellar_err err)
+{
+    (void)cellar_load_select(load, index);
+    (void)cellar_load_fail(load, (int32_t)err, 0, 0);
+}
+
 CELLAR_API cellar_err cellar_embeddings_set(cellar_embeddings_call *call, size_t index,
                                             const float *vector, size_t dim)
 {
@@ -281,11 +286,13 @@ CELLAR_API cellar_err cellar_embeddings_set(cellar_embeddings_call *call, size_t
     const bool twice = call->reported[index] != 0;
     call->reported[index] = 1;
     if (!twice && (vector == NULL || dim != call->e->dim || !kit_emb_finite(vector, dim))) {
-        (void)cellar_load_item_fail(call->load, at, CELLAR_E_INVAL);
+        kit_emb_fail(call->load, at, CELLAR_E_INVAL);
         return CELLAR_E_INVAL;
     }
     if (!twice) { kit_emb_write(call->e, vector, call->value); }
-    return cellar_load_item_value(call->load, at, call->value, kit_emb_bytes(call->e));
+    (void)cellar_load_select(call->load, at);
+    const cellar_err err = cellar_load_value(call->load, call->value, kit_emb_bytes(call->e));
+    return twice ? CELLAR_E_RESULT_TWICE : err;
 }
 
 static cellar_err kit_emb_load(cellar_load *load, const cellar_bytes *keys, size_t key_count,
@@ -303,17 +310,13 @@ static cellar_err kit_emb_load(cellar_load *load, const cellar_bytes *keys, size
         }
         err = call->fn(call, call->texts, call->count, call->ctx);
         for (size_t i = 0; i < call->count; i++) {
-            if (call->reported[i] == 0) {
-                (void)cellar_load_item_fail(load, at + i, err != CELLAR_OK ? (int32_t)err
-                                                                           : CELLAR_E_NO_RESULT);
+            if (call->reported[i] == 0 && err == CELLAR_OK) {
+                kit_emb_fail(load, at + i, CELLAR_E_NO_RESULT);
             }
         }
     }
-    for (size_t i = call->first + call->count; err != CELLAR_OK && i < key_count; i++) {
-        (void)cellar_load_item_fail(load, i, (int32_t)err); /* the batches that did not run */
-    }
     call->count = 0;
-    return CELLAR_OK;
+    return err; /* of all texts without a result */
 }
 
 /* Load the items and copy the vectors. Move items with a value of another form to the

@@ -108,10 +108,8 @@ static cellar_err kit_key_count(kit_key *k, char type)
     return CELLAR_OK;
 }
 
-static cellar_err kit_key_add(cellar_key_builder *b, char type, const void *data, size_t len)
+static cellar_err kit_key_part(kit_key *k, char type, const void *data, size_t len)
 {
-    if (b == NULL) { return CELLAR_E_INVAL; }
-    kit_key *k = kit_key_of(b);
     unsigned char head[6];
     if (len > KIT_KEY_BYTES_MAX) { return kit_key_fail(k, CELLAR_E_TOOBIG); }
     cellar_err err = kit_key_count(k, type);
@@ -125,67 +123,28 @@ static cellar_err kit_key_add(cellar_key_builder *b, char type, const void *data
     return CELLAR_OK;
 }
 
-static cellar_err kit_key_refuse(cellar_key_builder *b)
-{
-    return b == NULL ? CELLAR_E_INVAL : kit_key_fail(kit_key_of(b), CELLAR_E_INVAL);
-}
-
-CELLAR_API cellar_err cellar_key_add_bytes(cellar_key_builder *b, const void *data, size_t len)
-{
-    if (data == NULL && len != 0) { return kit_key_refuse(b); }
-    return kit_key_add(b, 's', data, len);
-}
-
-CELLAR_API cellar_err cellar_key_add_text(cellar_key_builder *b, const char *text)
-{
-    return text == NULL ? kit_key_refuse(b) : kit_key_add(b, 's', text, strlen(text));
-}
-
-static cellar_err kit_key_add_word(cellar_key_builder *b, char type, uint64_t x)
+static cellar_err kit_key_word(kit_key *k, char type, uint64_t x)
 {
     unsigned char bytes[8];
     for (int i = 0; i < 8; i++) { bytes[i] = (unsigned char)(x >> (56 - 8 * i)); }
-    return kit_key_add(b, type, bytes, sizeof bytes);
+    return kit_key_part(k, type, bytes, sizeof bytes);
 }
 
-CELLAR_API cellar_err cellar_key_add_i64(cellar_key_builder *b, int64_t x)
-{
-    return kit_key_add_word(b, 'i', (uint64_t)x);
-}
-
-CELLAR_API cellar_err cellar_key_add_u64(cellar_key_builder *b, uint64_t x)
-{
-    return kit_key_add_word(b, x > (uint64_t)INT64_MAX ? 'u' : 'i', x);
-}
-
-CELLAR_API cellar_err cellar_key_add_f64(cellar_key_builder *b, double x)
+static cellar_err kit_key_double(kit_key *k, double x)
 {
     const double whole_below = 9007199254740992.0; /* 2^53 */
     uint64_t bits;
     memcpy(&bits, &x, sizeof bits);
-    if ((bits >> 52 & 0x7ff) == 0x7ff) { return kit_key_refuse(b); } /* infinite, or no number */
+    if ((bits >> 52 & 0x7ff) == 0x7ff) { return kit_key_fail(k, CELLAR_E_INVAL); } /* inf, NaN */
     if (x > -whole_below && x < whole_below && (double)(int64_t)x == x) {
-        return cellar_key_add_i64(b, (int64_t)x);
+        return kit_key_word(k, 'i', (uint64_t)(int64_t)x);
     }
-    return kit_key_add_word(b, 'd', bits);
+    return kit_key_word(k, 'd', bits);
 }
 
-CELLAR_API cellar_err cellar_key_add_bool(cellar_key_builder *b, bool x)
+/* Begin a list or a map. */
+static cellar_err kit_key_open_one(kit_key *k, bool map)
 {
-    return kit_key_add(b, x ? 't' : 'f', NULL, 0);
-}
-
-CELLAR_API cellar_err cellar_key_add_null(cellar_key_builder *b)
-{
-    return kit_key_add(b, 'n', NULL, 0);
-}
-
-/* ---- lists and maps ---- */
-
-static cellar_err kit_key_open_one(cellar_key_builder *b, bool map)
-{
-    if (b == NULL) { return CELLAR_E_INVAL; }
-    kit_key *k = kit_key_of(b);
     const cellar_err err = kit_key_count(k, map ? '{' : '[');
     if (err != CELLAR_OK) { return err; }
     if (k->depth == KIT_KEY_DEPTH_MAX) { return kit_key_fail(k, CELLAR_E_LIMIT); }
@@ -193,15 +152,31 @@ static cellar_err kit_key_open_one(cellar_key_builder *b, bool map)
     return CELLAR_OK;
 }
 
-CELLAR_API cellar_err cellar_key_add_list(cellar_key_builder *b)
+CELLAR_API cellar_err cellar_key_add(cellar_key_builder *b, cellar_arg part)
 {
-    return kit_key_open_one(b, false);
+    if (b == NULL) { return CELLAR_E_INVAL; }
+    kit_key *k = kit_key_of(b);
+    const cellar_bytes x = part.as.bytes;
+    if (part.reserved0 != 0) { return kit_key_fail(k, CELLAR_E_INVAL); }
+    switch (part.type) {
+    case CELLAR_ARG_I64: return kit_key_word(k, 'i', part.as.u64);
+    case CELLAR_ARG_U64: return kit_key_word(k, part.as.u64 > INT64_MAX ? 'u' : 'i', part.as.u64);
+    case CELLAR_ARG_F32: return kit_key_double(k, (double)part.as.f32);
+    case CELLAR_ARG_F64: return kit_key_double(k, part.as.f64);
+    case CELLAR_ARG_TEXT:
+    case CELLAR_ARG_BYTES:
+        if (x.data == NULL && (x.len != 0 || part.type == CELLAR_ARG_TEXT)) { break; }
+        return kit_key_part(k, 's', x.data, x.len);
+    case CELLAR_ARG_BOOL: return kit_key_part(k, part.as.i64 != 0 ? 't' : 'f', NULL, 0);
+    case CELLAR_ARG_NULL: return kit_key_part(k, 'n', NULL, 0);
+    case CELLAR_ARG_LIST:
+    case CELLAR_ARG_MAP: return kit_key_open_one(k, part.type == CELLAR_ARG_MAP);
+    default: break;
+    }
+    return kit_key_fail(k, CELLAR_E_INVAL);
 }
 
-CELLAR_API cellar_err cellar_key_add_map(cellar_key_builder *b)
-{
-    return kit_key_open_one(b, true);
-}
+/* ---- lists and maps ---- */
 
 static size_t kit_key_number(const unsigned char *p, size_t *at)
 {

@@ -31,29 +31,29 @@ struct cellar_llm {
 
 static cellar_err kit_llm_add(cellar_key_builder *b, cellar_bytes x)
 {
-    return x.data == NULL ? cellar_key_add_null(b) : cellar_key_add_bytes(b, x.data, x.len);
+    return cellar_key_add(b, x.data == NULL ? cellar_arg_null() : cellar_arg_bytes(x));
 }
 
 static void kit_llm_add_tenant(cellar_key_builder *b, cellar_bytes tenant, bool shared)
 {
     unsigned char digest[32];
     if (shared) {
-        (void)cellar_key_add_null(b);
+        (void)cellar_key_add(b, cellar_arg_null());
         return;
     }
     base_sha256 sha;
     base_sha256_init(&sha);
     base_sha256_add(&sha, tenant.data, tenant.len);
     base_sha256_end(&sha, digest);
-    (void)cellar_key_add_bytes(b, digest, sizeof digest);
+    (void)kit_llm_add(b, (cellar_bytes){ digest, sizeof digest });
 }
 
 static void kit_llm_add_messages(cellar_key_builder *b, const cellar_llm_request *r)
 {
-    (void)cellar_key_add_list(b);
+    (void)cellar_key_add(b, cellar_arg_list());
     for (size_t i = 0; i < r->message_count; i++) {
         const cellar_llm_message *m = &r->messages[i];
-        (void)cellar_key_add_list(b);
+        (void)cellar_key_add(b, cellar_arg_list());
         (void)kit_llm_add(b, m->role);
         (void)kit_llm_add(b, m->name);
         (void)kit_llm_add(b, m->content);
@@ -72,29 +72,18 @@ static bool kit_llm_ignored(const char *name)
     return false;
 }
 
-static cellar_err kit_llm_add_value(cellar_key_builder *b, const cellar_arg *x)
-{
-    switch (x->type) {
-    case CELLAR_ARG_I64: return cellar_key_add_i64(b, x->as.i64);
-    case CELLAR_ARG_U64: return cellar_key_add_u64(b, x->as.u64);
-    case CELLAR_ARG_F32: return cellar_key_add_f64(b, (double)x->as.f32);
-    case CELLAR_ARG_F64: return cellar_key_add_f64(b, x->as.f64);
-    case CELLAR_ARG_TEXT:
-    case CELLAR_ARG_BYTES: return kit_llm_add(b, x->as.bytes);
-    default: return CELLAR_E_INVAL;
-    }
-}
-
 static cellar_err kit_llm_add_params(cellar_key_builder *b, const cellar_llm_request *r)
 {
-    (void)cellar_key_add_map(b);
+    (void)cellar_key_add(b, cellar_arg_map());
     for (size_t i = 0; i < r->param_count; i++) {
         const cellar_llm_param *p = &r->params[i];
         if (p->name == NULL || p->name[0] == '\0') { return CELLAR_E_INVAL; }
         if (kit_llm_ignored(p->name)) { continue; }
-        (void)cellar_key_add_text(b, p->name);
-        const cellar_err err = kit_llm_add_value(b, &p->value);
-        if (err != CELLAR_OK) { return err; }
+        (void)cellar_key_add(b, cellar_arg_text(p->name));
+        const cellar_arg_type type = p->value.type;
+        const bool bytes = type == CELLAR_ARG_TEXT || type == CELLAR_ARG_BYTES;
+        if (type == CELLAR_ARG_LIST || type == CELLAR_ARG_MAP) { return CELLAR_E_INVAL; }
+        (void)(bytes ? kit_llm_add(b, p->value.as.bytes) : cellar_key_add(b, p->value));
     }
     return cellar_key_end(b);
 }
@@ -119,7 +108,7 @@ static cellar_err kit_llm_key(const cellar_llm_request *r, void *buf, size_t cap
 {
     cellar_key_builder b;
     cellar_key_begin(&b);
-    (void)cellar_key_add_text(&b, "llm1");
+    (void)cellar_key_add(&b, CELLAR_ARG("llm1"));
     (void)kit_llm_add(&b, r->scope);
     kit_llm_add_tenant(&b, r->tenant, (r->flags & CELLAR_LLM_SHARED) != 0);
     (void)kit_llm_add(&b, r->provider);
@@ -132,7 +121,7 @@ static cellar_err kit_llm_key(const cellar_llm_request *r, void *buf, size_t cap
     (void)kit_llm_add(&b, r->tools);
     (void)kit_llm_add(&b, r->response_format);
     cellar_err err = kit_llm_add_params(&b, r);
-    if (err == CELLAR_OK) { err = cellar_key_add_u64(&b, r->bucket); }
+    if (err == CELLAR_OK) { err = cellar_key_add(&b, cellar_arg_u64(r->bucket)); }
     if (err == CELLAR_OK) { err = cellar_key_finish(&b, buf, cap, len); }
     cellar_key_discard(&b);
     return err;
@@ -186,9 +175,12 @@ CELLAR_API cellar_err cellar_llm_set_answer(cellar_load *load, const char *text,
     if (load == NULL || (text == NULL && text_len != 0)) { return CELLAR_E_INVAL; }
     if (text_len > CELLAR_VALUE_MAX - KIT_LLM_HEAD) { return CELLAR_E_TOOBIG; }
     cellar_llm_usage u = cellar_llm_usage_default();
-    void *block;
+    void *block = NULL;
     cellar_err err = usage != NULL ? base_opts_in(&u, sizeof u, usage) : CELLAR_OK;
-    if (err == CELLAR_OK) { err = cellar_load_alloc(load, KIT_LLM_HEAD + text_len, &block); }
+    if (err != CELLAR_OK) { return err; }
+    cellar_buf *b = cellar_load_buf(load);
+    if (b == NULL) { return CELLAR_E_NOMEM; }
+    err = cellar_buf_resize(b, KIT_LLM_HEAD + text_len, &block);
     if (err != CELLAR_OK) { return err; }
     unsigned char *p = block;
     kit_w16(p, 1);
@@ -198,7 +190,10 @@ CELLAR_API cellar_err cellar_llm_set_answer(cellar_load *load, const char *text,
     kit_w32(p + 12, u.upstream_ms);
     kit_w64(p + 16, u.cost);
     if (text_len != 0) { memcpy(p + KIT_LLM_HEAD, text, text_len); }
-    return u.complete != 0 ? CELLAR_OK : cellar_load_set_no_store(load);
+    if (u.complete != 0) { return CELLAR_OK; }
+    cellar_set_opts o = cellar_set_opts_default();
+    o.flags = CELLAR_NO_STORE;
+    return cellar_load_opts_set(load, &o);
 }
 
 typedef struct kit_llm_call {

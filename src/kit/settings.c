@@ -378,17 +378,6 @@ static void kit_settings_line(void *ctx, const char *line, size_t len)
     if (v.len > 0) { kit_setting_named(run, name, name_at, at + quoted, &v); }
 }
 
-static cellar_err kit_settings_begin(kit_settings_run *run, const cellar_settings *s,
-                                     const char *source, cellar_settings_note_fn fn, void *ctx)
-{
-    if (s == NULL || s->struct_size == 0) { return CELLAR_E_INVAL; }
-    if (s->struct_size != sizeof *s) { return CELLAR_E_ABI; }
-    memset(run, 0, sizeof *run);
-    run->to = *s;
-    run->notes = (kit_notes){ .source = source, .fn = fn, .ctx = ctx };
-    return CELLAR_OK;
-}
-
 static cellar_err kit_settings_end(const kit_settings_run *run, cellar_settings *s)
 {
     if (run->notes.errors != 0) { return CELLAR_E_CONFIG; }
@@ -402,8 +391,7 @@ static cellar_err kit_settings_end(const kit_settings_run *run, cellar_settings 
     return CELLAR_OK;
 }
 
-static cellar_err kit_settings_read(kit_settings_run *run, cellar_settings *s, const char *text,
-                                    size_t len)
+static void kit_settings_text(kit_settings_run *run, const char *text, size_t len)
 {
     if (len > CELLAR_SETTINGS_TEXT_MAX) {
         run->notes.line = 1;
@@ -411,32 +399,17 @@ static cellar_err kit_settings_read(kit_settings_run *run, cellar_settings *s, c
     } else {
         kit_lines(&run->notes, text, len, kit_settings_line, run);
     }
-    return kit_settings_end(run, s);
 }
 
-CELLAR_API cellar_err cellar_settings_text(cellar_settings *s, const char *name, const char *text,
-                                           size_t text_len, cellar_settings_note_fn fn, void *ctx)
+static cellar_err kit_settings_file(kit_settings_run *run, const char *path)
 {
-    kit_settings_run run;
-    if (name == NULL || (text == NULL && text_len != 0)) { return CELLAR_E_INVAL; }
-    const cellar_err err = kit_settings_begin(&run, s, name, fn, ctx);
-    return err == CELLAR_OK ? kit_settings_read(&run, s, text, text_len) : err;
-}
-
-CELLAR_API cellar_err cellar_settings_file(cellar_settings *s, const char *path,
-                                           cellar_settings_note_fn fn, void *ctx)
-{
-    kit_settings_run run;
-    if (path == NULL) { return CELLAR_E_INVAL; }
-    cellar_err err = kit_settings_begin(&run, s, path, fn, ctx);
-    if (err != CELLAR_OK) { return err; }
     char *text;
     size_t len;
-    err = kit_file_read(&run.notes, path, CELLAR_SETTINGS_TEXT_MAX, &text, &len);
+    const cellar_err err = kit_file_read(&run->notes, path, CELLAR_SETTINGS_TEXT_MAX, &text, &len);
     if (err != CELLAR_OK) { return err; }
-    err = kit_settings_read(&run, s, text, len);
+    kit_settings_text(run, text, len);
     base_free_raw(NULL, text, CELLAR_SETTINGS_TEXT_MAX + 1);
-    return err;
+    return CELLAR_OK;
 }
 
 /* ---- environment ---- */
@@ -472,24 +445,42 @@ static void kit_variable_set(kit_settings_run *run, size_t i, bool own, const ch
     kit_setting_set(run, i, own, name, 0, &v);
 }
 
-CELLAR_API cellar_err cellar_settings_env(cellar_settings *s, cellar_settings_note_fn fn, void *ctx)
+static void kit_settings_env(kit_settings_run *run)
 {
-    kit_settings_run run;
     char name[KIT_NAME_MAX + 1];
     const char *value;
-    const cellar_err err = kit_settings_begin(&run, s, NULL, fn, ctx);
-    if (err != CELLAR_OK) { return err; }
     for (size_t i = 0; i < KIT_ROWS; i++) {
         const char *seed = kit_settings[i].seed;
         if (kit_variable(kit_settings[i].name, name, &value)) {
-            kit_variable_set(&run, i, true, name, value);
+            kit_variable_set(run, i, true, name, value);
         }
         if (seed[0] != '\0' && kit_variable(seed, name, &value)) {
-            kit_variable_set(&run, i, false, name, value);
+            kit_variable_set(run, i, false, name, value);
         }
     }
     for (size_t i = 0; i < KIT_COUNT_OF(kit_seeds); i++) {
-        if (kit_variable(kit_seeds[i], name, &value)) { kit_setting_seed(&run, kit_seeds[i], 0); }
+        if (kit_variable(kit_seeds[i], name, &value)) { kit_setting_seed(run, kit_seeds[i], 0); }
+    }
+}
+
+CELLAR_API cellar_err cellar_settings_read(cellar_settings *s, const char *name, const char *text,
+                                           size_t text_len, cellar_settings_note_fn fn, void *ctx)
+{
+    kit_settings_run run;
+    if (s == NULL || s->struct_size == 0 || (text == NULL ? text_len != 0 : name == NULL)) {
+        return CELLAR_E_INVAL;
+    }
+    if (s->struct_size != sizeof *s) { return CELLAR_E_ABI; }
+    memset(&run, 0, sizeof run);
+    run.to = *s;
+    run.notes = (kit_notes){ .source = name, .fn = fn, .ctx = ctx };
+    if (text != NULL) {
+        kit_settings_text(&run, text, text_len);
+    } else if (name == NULL) {
+        kit_settings_env(&run);
+    } else {
+        const cellar_err err = kit_settings_file(&run, name);
+        if (err != CELLAR_OK) { return err; }
     }
     return kit_settings_end(&run, s);
 }

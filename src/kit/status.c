@@ -288,34 +288,30 @@ CELLAR_API void cellar_status_close(cellar_status *s)
 
 /* ---- one id ---- */
 
-CELLAR_API cellar_err cellar_status_set(cellar_status *s, const void *id, size_t id_len,
-                                        const void *value, size_t value_len, const char *state)
+static cellar_err kit_status_set_one(cellar_status *s, const cellar_status_set_item *it)
 {
-    if (s == NULL || state == NULL) { return CELLAR_E_INVAL; }
-    const cellar_set_opts o = kit_status_opts(kit_status_state(s, state));
-    return cellar_set(s->ns, id, id_len, value, value_len, &o);
+    if (it->state == NULL || it->reserved0 != 0) { return CELLAR_E_INVAL; }
+    const cellar_set_opts o = kit_status_opts(kit_status_state(s, it->state));
+    return cellar_set(s->ns, it->id, it->id_len, it->value, it->value_len, &o);
 }
 
-CELLAR_API cellar_err cellar_status_get(cellar_status *s, const void *id, size_t id_len, void *buf,
-                                        size_t buf_cap, size_t *value_len, const char **state)
+/* Read one item. Unlike a read of many, this one knows whether the entry is due for a gain. */
+static void kit_status_get_one(cellar_status *s, cellar_status_get_item *it)
 {
     size_t len = 0;
-    if (value_len != NULL) { *value_len = 0; }
-    if (state != NULL) { *state = NULL; }
-    if (s == NULL) { return CELLAR_E_INVAL; }
     cellar_entry_info info = cellar_entry_info_default();
     cellar_get_opts o = cellar_get_opts_default();
     cellar_set_opts longer;
     o.info = &info;
-    const cellar_err err = cellar_get_with(s->ns, id, id_len, &o, buf, buf_cap, &len);
-    if (err != CELLAR_OK && err != CELLAR_E_BUFFER) { return err; }
-    if (value_len != NULL) { *value_len = len; }
-    if (state != NULL) { *state = s->name[kit_status_of(s, info.user_flags)]; }
-    if (err == CELLAR_OK && kit_status_is_hot(s, id, id_len) &&
+    const void *id = it->reserved0 == 0 ? it->id : NULL; /* NULL: E_INVAL */
+    it->status = cellar_get_with(s->ns, id, it->id_len, &o, it->buf, it->buf_cap, &len);
+    const bool there = it->status == CELLAR_OK || it->status == CELLAR_E_BUFFER;
+    it->value_len = there ? len : 0;
+    it->state = there ? s->name[kit_status_of(s, info.user_flags)] : NULL;
+    if (it->status == CELLAR_OK && kit_status_is_hot(s, it->id, it->id_len) &&
         kit_status_due(s, &info, &longer)) {
-        kit_status_prolong(s, id, id_len);
+        kit_status_prolong(s, it->id, it->id_len);
     }
-    return err;
 }
 
 /* ---- update ---- */
@@ -441,6 +437,11 @@ CELLAR_API cellar_err cellar_status_get_many(cellar_status *s, cellar_status_get
     size_t ok = 0;
     if (hits != NULL) { *hits = 0; }
     if (s == NULL || (items == NULL && count != 0)) { return CELLAR_E_INVAL; }
+    if (count == 1) {
+        kit_status_get_one(s, items);
+        ok = items->status == CELLAR_OK;
+        count = 0;
+    }
     for (size_t i = 0; i < count; i += KIT_STATUS_GROUP) {
         ok += kit_status_get_group(s, items + i, BASE_MIN(count - i, KIT_STATUS_GROUP));
     }
@@ -507,6 +508,11 @@ CELLAR_API cellar_err cellar_status_set_many(cellar_status *s, cellar_status_set
     size_t ok = 0;
     if (stored != NULL) { *stored = 0; }
     if (s == NULL || (items == NULL && count != 0)) { return CELLAR_E_INVAL; }
+    if (count == 1) {
+        items->status = kit_status_set_one(s, items);
+        ok = items->status == CELLAR_OK;
+        count = 0;
+    }
     for (size_t at = 0, n; at < count; at += n) {
         n = BASE_MIN(count - at, KIT_STATUS_WINDOW);
         for (size_t i = 0; i < n; i++) {
@@ -561,13 +567,6 @@ CELLAR_API cellar_err cellar_status_stats_get(cellar_status *s, cellar_status_st
         base_load_rlx(&s->updates_queued), base_load_rlx(&s->prolonged)
     };
     return base_opts_out(out, &now, sizeof now);
-}
-
-CELLAR_API cellar_err cellar_status_expire_now(cellar_status *s, uint64_t budget_us,
-                                               uint64_t *freed)
-{
-    if (freed != NULL) { *freed = 0; }
-    return s != NULL ? cellar_tick(s->ns, budget_us, freed) : CELLAR_E_INVAL;
 }
 
 BASE_SIZE_END

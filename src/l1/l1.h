@@ -172,6 +172,16 @@ CELLAR_PRIVATE bool l1_hit_before(l1 *c, const base_thread_record *self, const v
                                   uint32_t key_len, uint32_t generation, uint64_t hash, void *buf,
                                   size_t buf_cap, size_t *value_len, int64_t end_ms);
 
+typedef struct l1_life {
+    int64_t deadline_ms; /* BASE_NEVER_MS: none */
+    int64_t born_ms;     /* opening time of its segment */
+} l1_life;
+/* Read a plain hit only, for any key, with the times that l1_inspect reports of it. False proves
+ * nothing. A plain record has no other field: no tags, flags, version, refresh time. Either way the
+ * request is sampled. */
+CELLAR_PRIVATE bool l1_hit_life(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
+                                size_t *value_len, l1_life *life);
+
 /* Return whether an entry of this key may exist. False: none existed at the look. A hint. */
 CELLAR_PRIVATE bool l1_tagged(const l1 *c, const l1_key *k);
 /* Result of a short path: only DONE stored the value. VETOED: the commit hook refused. */
@@ -216,6 +226,8 @@ typedef struct l1_pin_ref {
 CELLAR_PRIVATE bool l1_pin_hit(l1 *c, const base_thread_record *self, const void *key,
                                uint32_t key_len, uint32_t generation, uint64_t hash,
                                l1_pin_ref *out);
+/* Pin like l1_pin_hit, which serves the one caller that needs the shortest path. */
+CELLAR_PRIVATE bool l1_pin_key(l1 *c, const l1_key *k, l1_pin_ref *out);
 /* Keep the bytes in place until l1_unpin (by any thread). CELLAR_E_LIMIT: no free slot. */
 CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags);
 BASE_SPARE CELLAR_PRIVATE void l1_unpin(l1 *c, l1_pin_ref *ref);

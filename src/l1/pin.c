@@ -80,6 +80,11 @@ CELLAR_PRIVATE bool l1_pin_hit(l1 *c, const base_thread_record *self, const void
     return l1_pin_plain(c, self, key, klen, generation, hash, out);
 }
 
+CELLAR_PRIVATE bool l1_pin_key(l1 *c, const l1_key *k, l1_pin_ref *out)
+{
+    return l1_pin_plain(c, base_thread_self(), k->bytes, k->len, k->generation, k->hash, out);
+}
+
 BASE_SIZE_BEGIN
 
 /* Pin any record. After some rounds, and in a forked child, pin under the bucket lock: no thread

@@ -230,11 +230,11 @@ BASE_SIZE_END
 
 /* Step 3: read the record and validate it against the version that step 2 read. near_key: the key
  * has 8..16 bytes. sure_ms: deadlines beyond *sure_ms have not passed; NULL: none known. end_ms:
- * no entry is a hit then or later, whatever its deadline. */
+ * no entry is a hit then or later, whatever its deadline. life: NULL: not wanted. */
 BASE_ALWAYS_INLINE bool l1_take(l1 *c, const l1_aim *a, const void *key, uint32_t klen,
                                 bool near_key, uint32_t generation, void *buf, size_t buf_cap,
                                 size_t *value_len, unsigned flags, const base_thread_record *self,
-                                int64_t *sure_ms, int64_t end_ms)
+                                int64_t *sure_ms, int64_t end_ms, l1_life *life)
 {
     const unsigned char *const p = l1_at(c, a->pos);
     BASE_POINT("l1.probe.matched");
@@ -244,6 +244,10 @@ BASE_ALWAYS_INLINE bool l1_take(l1 *c, const l1_aim *a, const void *key, uint32_
     const uint32_t due = (uint32_t)(head >> 32), vlen = L1_W0_VLEN((uint32_t)head);
     const uint32_t value_at = l1_plain_at(c, a, head, key, klen, near_key, generation);
     if (value_at == 0 || BASE_UNLIKELY(vlen > buf_cap)) { return false; }
+    if (life != NULL) {
+        life->born_ms = (int64_t)base_load_rlx(&c->seg_base_ms[l1_seg_of(c, a->pos)]);
+        life->deadline_ms = due != 0 ? life->born_ms + due - 1 : BASE_NEVER_MS;
+    }
     if (due != 0 || end_ms != BASE_NEVER_MS) {
         int64_t at = BASE_NEVER_MS;
         if (due != 0) {
@@ -273,14 +277,14 @@ BASE_ALWAYS_INLINE bool l1_take(l1 *c, const l1_aim *a, const void *key, uint32_
 BASE_ALWAYS_INLINE bool l1_get_fast(l1 *c, const base_thread_record *self, const void *key,
                                     uint32_t klen, bool near_key, uint32_t generation,
                                     uint64_t hash, void *buf, size_t buf_cap, size_t *value_len,
-                                    unsigned flags, int64_t end_ms)
+                                    unsigned flags, int64_t end_ms, l1_life *life)
 {
     l1_aim a;
     l1_aim_at(c, hash, &a);
     if (BASE_UNLIKELY(!l1_spot(c, hash, &a))) { return false; }
     BASE_PREFETCH(l1_at(c, a.pos) + 64);
     if (BASE_UNLIKELY(!l1_take(c, &a, key, klen, near_key, generation, buf, buf_cap, value_len,
-                               flags, self, NULL, end_ms))) {
+                               flags, self, NULL, end_ms, life))) {
         return false;
     }
     if (BASE_UNLIKELY(hash < base_load_rlx(&c->sample_limit))) { l1_sampled(c, hash, generation); }
@@ -293,7 +297,7 @@ CELLAR_PRIVATE bool l1_hit(l1 *c, const base_thread_record *self, const void *ke
                            size_t *value_len)
 {
     return l1_get_fast(c, self, key, klen, true, generation, hash, buf, buf_cap, value_len, 0,
-                       BASE_NEVER_MS);
+                       BASE_NEVER_MS, NULL);
 }
 
 CELLAR_PRIVATE bool l1_hit_before(l1 *c, const base_thread_record *self, const void *key,
@@ -301,7 +305,7 @@ CELLAR_PRIVATE bool l1_hit_before(l1 *c, const base_thread_record *self, const v
                                   size_t buf_cap, size_t *value_len, int64_t end_ms)
 {
     return l1_get_fast(c, self, key, klen, true, generation, hash, buf, buf_cap, value_len, 0,
-                       end_ms);
+                       end_ms, NULL);
 }
 
 static cellar_err l1_get_general(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
@@ -321,7 +325,20 @@ CELLAR_PRIVATE bool l1_inspect_hit(l1 *c, const l1_key *k, void *buf, size_t buf
     return l1_spot(c, k->hash, &a) &&
            l1_take(c, &a, k->bytes, k->len, false, k->generation, buf,
                    BASE_MIN(buf_cap, (size_t)L1_SMALL_COPY), &out->value_len, 0,
-                   base_thread_self(), NULL, BASE_NEVER_MS);
+                   base_thread_self(), NULL, BASE_NEVER_MS, NULL);
+}
+
+CELLAR_PRIVATE bool l1_hit_life(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
+                                size_t *value_len, l1_life *life)
+{
+    if (l1_get_fast(c, base_thread_self(), k->bytes, k->len, false, k->generation, k->hash, buf,
+                    buf_cap, value_len, 0, BASE_NEVER_MS, life)) {
+        return true;
+    }
+    if (BASE_UNLIKELY(k->hash < base_load_rlx(&c->sample_limit))) {
+        l1_sampled(c, k->hash, k->generation);
+    }
+    return false;
 }
 
 CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
@@ -329,8 +346,13 @@ CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_c
 {
     if (BASE_LIKELY(l1_get_fast(c, base_thread_self(), k->bytes, k->len, false, k->generation,
                                 k->hash, buf, buf_cap, value_len, flags,
-                                BASE_NEVER_MS))) {
+                                BASE_NEVER_MS, NULL))) {
         return CELLAR_OK;
+    }
+    /* A load that finds no plain value finds mostly none. */
+    if ((flags & L1_NOT_DUE) != 0 && l1_none(c, k->hash)) {
+        *value_len = 0;
+        return CELLAR_MISS;
     }
     return l1_get_general(c, k, buf, buf_cap, value_len, NULL, flags);
 }
@@ -475,7 +497,7 @@ CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t generation, cellar_get_item 
         if (BASE_LIKELY((seen >> i & 1u) != 0 &&
                         l1_take(c, &aim[i], it->key, klen, klen - 8 <= 8, generation, it->buf,
                                 it->buf_cap, &it->value_len, flags, self, &sure_ms,
-                                BASE_NEVER_MS))) {
+                                BASE_NEVER_MS, NULL))) {
             it->status = CELLAR_OK;
             it->user_flags = 0; /* a plain record has none */
             hits |= 1u << i;

@@ -411,11 +411,24 @@ CELLAR_PRIVATE void l2_rec_begin(const l2_form *f, unsigned char *at, uint64_t s
     l2_w16(at + 4, l2_rec_mark(f, at, segseq, off));
 }
 
-static uint32_t l2_rec_check(const l2_form *f, const unsigned char *at, uint64_t segseq,
-                             uint32_t off, uint32_t bytes)
+CELLAR_PRIVATE void l2_rec_sum(const l2_form *f, uint64_t segseq, uint32_t off, base_sum_parts *s)
 {
-    const uint32_t c = (uint32_t)base_sum(&f->sum, l2_rec_seed(f, segseq, off), at + 4, bytes - 4);
+    base_sum_begin(&f->sum, l2_rec_seed(f, segseq, off), s);
+}
+
+static uint32_t l2_rec_check(const l2_form *f, const base_sum_parts *s)
+{
+    const uint32_t c = (uint32_t)base_sum_end(&f->sum, s);
     return (c & (c - 1)) != 0 ? c : c | 3u; /* One flipped bit never makes it 0. */
+}
+
+static uint32_t l2_rec_check_of(const l2_form *f, const unsigned char *at, uint64_t segseq,
+                                uint32_t off, uint32_t bytes)
+{
+    base_sum_parts s;
+    l2_rec_sum(f, segseq, off, &s);
+    base_sum_add(&f->sum, &s, at + L2_RECORD_CHECK, bytes - L2_RECORD_CHECK);
+    return l2_rec_check(f, &s);
 }
 
 static uint32_t l2_rec_bytes(const unsigned char *at)
@@ -425,7 +438,7 @@ static uint32_t l2_rec_bytes(const unsigned char *at)
 
 CELLAR_PRIVATE void l2_rec_end(const l2_form *f, unsigned char *at, uint64_t segseq, uint32_t off)
 {
-    const uint32_t check = l2_rec_check(f, at, segseq, off, l2_rec_bytes(at));
+    const uint32_t check = l2_rec_check_of(f, at, segseq, off, l2_rec_bytes(at));
     base_store_rel((_Atomic uint32_t *)(void *)at, check); /* acquire in l2_rec_whole */
 }
 
@@ -455,7 +468,14 @@ CELLAR_PRIVATE bool l2_rec_whole(const l2_form *f, const unsigned char *at, uint
                                  uint32_t off, const l2_rec *r)
 {
     const uint32_t check = base_load_acq((const _Atomic uint32_t *)(const void *)at);
-    return check != 0 && check == l2_rec_check(f, at, segseq, off, r->bytes);
+    return check != 0 && check == l2_rec_check_of(f, at, segseq, off, r->bytes);
+}
+
+CELLAR_PRIVATE bool l2_rec_summed(const l2_form *f, const unsigned char *at,
+                                  const base_sum_parts *s)
+{
+    const uint32_t check = l2_r32(at);
+    return check != 0 && check == l2_rec_check(f, s);
 }
 
 /* ---- extensions ----

@@ -81,6 +81,11 @@ CELLAR_PRIVATE bool l2_rec_marked(const l2_form *f, const unsigned char *at, uin
 CELLAR_PRIVATE bool l2_rec_whole(const l2_form *f, const unsigned char *at, uint64_t segseq,
                                  uint32_t off, const l2_rec *r);
 
+/* Begin the check of a record in parts: base_sum_add of its bytes from L2_RECORD_CHECK on. */
+CELLAR_PRIVATE void l2_rec_sum(const l2_form *f, uint64_t segseq, uint32_t off, base_sum_parts *s);
+CELLAR_PRIVATE bool l2_rec_summed(const l2_form *f, const unsigned char *at,
+                                  const base_sum_parts *s);
+
 /* Return the bytes of the link that precede the other extensions. */
 BASE_INLINE uint32_t l2_link_bytes(const l2_rec *r)
 {

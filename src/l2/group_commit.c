@@ -15,7 +15,9 @@
  *            (barrier.c): a second sync would not report them.
  *            No commit succeeds while changes rely on the stall marker: no log has them.
  * LOCKING    `committing`: leader, by CAS. commit_floor: L2_LOG.
- * LIMITS     A commit costs no sync if nothing was reserved since the last one, and that one found
+ * LIMITS     The leader is a caller, and waits for the disk without a limit. The others wait 1
+ *            s at most while no commit ends.
+ *            A commit costs no sync if nothing was reserved since the last one, and that one found
  *            all records complete. So a change that the tombstone filter denies costs no sync.
  *            At level ALWAYS pages are not armed, because each sync would write them once more. A
  *            store into a page that a sync has just cleaned may wait for the file system. */
@@ -30,6 +32,7 @@
 BASE_SIZE_BEGIN
 
 #define L2_COMMIT_LOOK_NS UINT64_C(10000000)
+#define L2_COMMIT_MOST_MS 1000 /* wait for the sync of another caller */
 
 /* Return the errno that bars commits now, or 0. */
 static int l2_commit_barred(l2 *d)
@@ -88,6 +91,8 @@ CELLAR_PRIVATE cellar_err l2_commit(l2 *d)
     base_fence_sc(); /* The state that this change relies on, then the draw: see PROTOCOL. */
     const uint32_t mine = base_load_sc(&d->commits_begun) + 1;
     if (l2_commit_unneeded(d)) { return CELLAR_OK; }
+    int64_t until_ms = 0; /* of a wait without a commit that ended */
+    uint32_t seen = 0;
     for (;;) {
         const uint32_t done = base_load_acq(&d->commits_done);
         if ((int32_t)(done - mine) >= 0) {
@@ -95,6 +100,12 @@ CELLAR_PRIVATE cellar_err l2_commit(l2 *d)
             return failed != 0 && (int32_t)(failed - mine) >= 0 ? CELLAR_E_IO : CELLAR_OK;
         }
         if (!base_cas_ar(&d->committing, 0u, 1u)) {
+            const int64_t now_ms = base_now_ms(d->cfg.clock);
+            if (until_ms == 0 || done != seen) {
+                until_ms = base_add_sat(now_ms, L2_COMMIT_MOST_MS);
+                seen = done;
+            }
+            if (now_ms >= until_ms) { return CELLAR_E_IO; } /* a later commit covers the record */
             (void)sync_wait(&d->commits_done, done, base_now_ns() + L2_COMMIT_LOOK_NS);
             continue;
         }

@@ -240,12 +240,12 @@ static void l2_rebuild_read(l2 *d, const l2_seg *g, uint32_t pages)
 /* Prefetch the next segment's footer while the lines of this one are added. */
 static void l2_rebuild_ahead(l2 *d)
 {
-    if (d->order_at == d->order_count || d->vfs->ahead == NULL || d->forked) { return; }
+    if (d->order_at == d->order_count) { return; }
     const l2_seg *g = &d->seg[d->order[d->order_at]];
     const uint64_t bytes = (uint64_t)g->footer_pages * L2_PAGE;
     const uint64_t end = ((uint64_t)base_load_rlx(&g->place) + 1) * d->form.seg_bytes - L2_PAGE;
     l2_beat(d);
-    if (g->unread && bytes > 0) { d->vfs->ahead(d->vfs->ctx, d->data_file, end - bytes, bytes); }
+    if (g->unread && bytes > 0) { l2_ahead(d, end - bytes, bytes); }
 }
 
 CELLAR_PRIVATE bool l2_rebuild_step(l2 *d)

@@ -71,12 +71,6 @@ CELLAR_PRIVATE uint64_t l2_snap_room(uint64_t objects, uint64_t segs)
     return objects * 10 + objects / 3 + segs * 32 + ((uint64_t)64 << 10);
 }
 
-/* Return the floor of the next open. */
-static uint64_t l2_snap_floor(const l2 *d)
-{
-    return BASE_MAX(base_load_acq(&d->floor_lsn), base_load_acq(&d->header_floor));
-}
-
 /* Fill the row that the next open finds for segment index `i`. Return false if it finds none. */
 static SYNC_HOLDS(L2_LOG) bool l2_snap_row_of(const l2 *d, uint32_t i, l2_snap_row *row)
 {
@@ -88,7 +82,7 @@ static SYNC_HOLDS(L2_LOG) bool l2_snap_row_of(const l2 *d, uint32_t i, l2_snap_r
     if (staged && s->entries == 0 && segseq == d->newest_segseq) { return false; }
     *row = (l2_snap_row){ segseq, base_load_rlx(&g->place), staged ? s->pos : g->data_end, g->era,
                           0 };
-    return l2_lsn(d, segseq + 1, 0) > l2_snap_floor(d);
+    return l2_lsn(d, segseq + 1, 0) > l2_floor(d);
 }
 
 /* Fill the head and the rows, oldest first. map[index]: place of a segment, or UINT32_MAX. */
@@ -114,7 +108,7 @@ static void l2_snap_rows(l2 *d, l2_snap_head *h, l2_snap_row *row, uint32_t *map
         h->era_end[e] = d->era[e].end_segseq;
     }
     sync_drop(L2_LOG, &d->log_lock);
-    h->floor = h->rows > 0 ? BASE_MAX(l2_snap_floor(d), oldest) : l2_snap_floor(d);
+    h->floor = h->rows > 0 ? BASE_MAX(l2_floor(d), oldest) : l2_floor(d);
     l2_sort_rows(row, sizeof *row, h->rows);
 }
 

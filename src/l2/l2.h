@@ -140,8 +140,8 @@ BASE_SPARE CELLAR_PRIVATE void l2_forked(l2 *d);
 
 BASE_SPARE CELLAR_PRIVATE const base_hash_key *l2_hash_key(const l2 *d);
 
-/* Get a value. OK, ABSENT, MISS, or E_BUFFER: *value_len and *meta are set, nothing is copied.
- * After a MISS buf is undefined. */
+/* Get a value. OK, ABSENT, MISS, or E_BUFFER: *value_len and *meta are set. After a MISS or an
+ * E_BUFFER buf is undefined. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_get(l2 *d, const l2_key *k, void *buf, size_t buf_cap,
                                             size_t *value_len, l2_meta *meta);
 
@@ -259,7 +259,8 @@ BASE_SPARE CELLAR_PRIVATE void l2_retire(l2 *d);
 /* Make everything acknowledged before the call durable. OK or E_IO. May wait for the disk. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_sync(l2 *d);
 /* Make changes and puts durable, at less cost than l2_sync: level ALWAYS promises this for each
- * change. Not for level DROP. E_IO: a power cut may revert some changes since the last OK. */
+ * change. Not for level DROP. E_IO: a power cut may revert some changes since the last OK; also
+ * after 1 s of waiting for the sync of another caller. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_commit(l2 *d);
 /* Resize all files together to `bytes` and wait for the result; other calls continue. Shrinking
  * drops the oldest segments.

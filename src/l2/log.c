@@ -14,7 +14,7 @@
  *            needed.
  *            While records of old segments move (l2.moving), one slot is left for KEEP records, and
  *            puts leave two more: the records of one segment, their links and the room for KEEP
- *            records need at most two.
+ *            records need at most two. Copies that find no room otherwise take the last one, too.
  * SEE ALSO   write.c: what is logged; seal.c: full slots; recovery.c: what is found again. */
 #include "l2/log.h"
 
@@ -72,6 +72,13 @@ CELLAR_PRIVATE uint32_t l2_slots_left(const l2 *d)
     uint32_t n = d->free_count;
     for (uint32_t i = 0; i < d->nstage; i++) { n += d->slot[i].state == L2_SLOT_READY; }
     return n;
+}
+
+CELLAR_PRIVATE bool l2_room_ends(const l2 *d)
+{
+    const l2_slot *s = d->open_slot;
+    return l2_slots_left(d) == 0 &&
+           (s == NULL || s->pos + d->reserve / 2 > l2_data_limit(d, s->entries + 2));
 }
 
 /* ---- reservations ---- */
@@ -178,7 +185,8 @@ static SYNC_HOLDS(L2_LOG) l2_took l2_slot_next(l2 *d, l2_room room)
 {
     const l2_slot *s = l2_slot_in(d, L2_SLOT_READY);
     if (s == NULL) { s = l2_slot_in(d, L2_SLOT_FREE); }
-    if (room <= L2_ROOM_MOVE && d->moving && l2_slots_left(d) < (room == L2_ROOM_PUT ? 4 : 2)) {
+    if (room <= L2_ROOM_MOVE && d->moving && /* only the worker moves */
+        l2_slots_left(d) < (room == L2_ROOM_PUT ? 4u : d->moves.last ? 1u : 2u)) {
         return L2_NO_ROOM;
     }
     if (s != NULL && s->armed_end == 0 && d->cfg.level != L2_ALWAYS) {

@@ -48,6 +48,8 @@ CELLAR_PRIVATE void l2_empty(l2 *d);
 CELLAR_PRIVATE void l2_overflow(l2 *d) SYNC_HOLDS(L2_LOG);
 /* Return the slots that can still be opened: READY ones, and one for each free place. */
 CELLAR_PRIVATE uint32_t l2_slots_left(const l2 *d) SYNC_HOLDS(L2_LOG);
+/* Return true if no slot is left, and deletes have used half of the reserve of the open one. */
+CELLAR_PRIVATE bool l2_room_ends(const l2 *d) SYNC_HOLDS(L2_LOG);
 /* Return a lower bound of the lsn of the next record. A READY slot already has its number. */
 CELLAR_PRIVATE uint64_t l2_log_end(const l2 *d) SYNC_HOLDS(L2_LOG);
 

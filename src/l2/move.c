@@ -12,6 +12,7 @@
  *            l2_put_again. So no copy follows the delete, expiry or invalidation of its record.
  *            At KEEP and ALWAYS the copies are durable before the place of the old segment is free.
  *            Nothing moves during the index rebuild, nor while SUPER says CLEAN.
+ *            After a segment that moved SUPER has the floor: its place is free in the next run.
  * LOCKING    Worker only. The tombstone lock of a record, then L2_LOG.
  * LIMITS     The share of live bytes is an estimate. Records that cannot be read for 2 s are
  *            dropped. Stores of few places drop live records. So does one that deletes faster than
@@ -27,6 +28,7 @@
 #include "l2/log.h"
 #include "l2/progress.h"
 #include "l2/read.h"
+#include "l2/superblock.h"
 #include "l2/write.h"
 
 BASE_SIZE_BEGIN
@@ -172,13 +174,12 @@ static bool l2_move_valid(l2 *d, const l2_mover *v)
     const bool future = base_load_rlx(&d->seg[d->moves.seg].future) != 0;
     l2_meta m;
     memset(&m, 0, offsetof(l2_meta, tags));
-    if (r->expiry_wall_ms != 0 && (future || r->expiry_wall_ms <= l2_wall_now(d))) { return false; }
+    if (l2_rec_expired(d, r, future)) { return false; }
     if (r->generation == 0 ? !l2_part_wanted(d, v->key.bytes, v->key.len)
                            : !l2_generation_used(d, r->generation)) {
         return false;
     }
-    const uint64_t floor = BASE_MAX(base_load_acq(&d->header_floor), base_load_acq(&d->floor_lsn));
-    return v->again.lsn >= floor && l2_ext_read(ext, (size_t)r->ext * 8 - link, &m) &&
+    return v->again.lsn >= l2_floor(d) && l2_ext_read(ext, (size_t)r->ext * 8 - link, &m) &&
            !l2_tags_dead(d, &m) &&
            !l2_globs_match(d, r->generation, v->again.lsn, false, v->key.bytes, v->key.len);
 }
@@ -259,6 +260,7 @@ static bool l2_move_begin(l2 *d)
     m->seg = seg;
     m->segseq = L2_SEG_SEQ(w);
     m->page = m->from = m->stuck = 0;
+    m->last = false;
     m->copies = 0;
     m->failed_ms = 0;
     m->bytes = 0;
@@ -268,17 +270,25 @@ static bool l2_move_begin(l2 *d)
 static bool l2_move_goes_on(const l2 *d)
 {
     const l2_moves *m = &d->moves;
-    const uint64_t w = m->on ? base_load_acq(&d->seg[m->seg].word) : 0;
+    const uint64_t w = base_load_acq(&d->seg[m->seg].word);
     return m->on && L2_SEG_STATE(w) == L2_SEG_DISK && L2_SEG_SEQ(w) == m->segseq;
 }
 
-/* Return true if the moves must give up: no slot is left that a delete does not need. */
+/* Return true if the moves must give up: deletes need the room, or the copies find none. */
 static bool l2_move_lost(l2 *d)
 {
+    l2_moves *m = &d->moves;
+    const bool stuck = m->stuck >= L2_MOVE_STUCK;
     sync_take(L2_LOG, &d->log_lock);
-    const bool none = l2_slots_left(d) < 2;
+    const uint32_t left = l2_slots_left(d);
+    bool lost = l2_room_ends(d) || (stuck && left == 0);
     sync_drop(L2_LOG, &d->log_lock);
-    return none && d->moves.stuck >= L2_MOVE_STUCK;
+    if (stuck && left == 1 && !lost) { /* the slot of the deletes */
+        lost = m->last;
+        m->last = true;
+        m->stuck = 0;
+    }
+    return lost;
 }
 
 /* Move the records of one footer page; after the last page reclaim the segment. Return true if more
@@ -297,9 +307,7 @@ static bool l2_move_step(l2 *d)
             m->stuck += blocked;
         }
         m->page += !blocked;
-        if (!blocked || !l2_move_lost(d)) {
-            return !blocked || (!m->waits && m->stuck < L2_MOVE_STUCK);
-        }
+        if (!l2_move_lost(d)) { return !blocked || (!m->waits && m->stuck < L2_MOVE_STUCK); }
     }
     if (m->copies > 0 && d->cfg.level != L2_DROP) {
         l2_disarm(d);
@@ -307,8 +315,10 @@ static bool l2_move_step(l2 *d)
     }
     BASE_POINT("l2.moves_durable");
     l2_move_end(d);
-    m->on = !l2_reclaim(d);
-    return !m->on;
+    if (!l2_reclaim(d)) { return false; }
+    m->on = false;
+    (void)l2_super_store(d); /* else the next run has one slot less */
+    return true;
 }
 
 /* Look at some records of the segment that goes: which share of the words leads to live ones. */
@@ -352,14 +362,14 @@ CELLAR_PRIVATE bool l2_room_step(l2 *d)
     if (!l2_move_may(d) || base_load_acq(&d->rebuilding) != 0) { return l2_reclaim(d); }
     if (!m->on) {
         l2_live_estimate(d);
-        m->keeps = base_load_rlx(&d->live_bytes) < l2_move_limit(d);
+        const bool moving = base_load_rlx(&d->live_bytes) < l2_move_limit(d);
         sync_take(L2_LOG, &d->log_lock);
-        d->moving = m->keeps;
+        d->moving = moving;
         sync_drop(L2_LOG, &d->log_lock);
-    }
-    if (!m->on && !m->keeps) {
-        l2_move_sample(d);
-        return l2_reclaim(d);
+        if (!moving) {
+            l2_move_sample(d);
+            return l2_reclaim(d);
+        }
     }
     if (!l2_move_goes_on(d)) { m->on = l2_move_begin(d); }
     return m->on && l2_move_step(d);
@@ -367,12 +377,19 @@ CELLAR_PRIVATE bool l2_room_step(l2 *d)
 
 CELLAR_PRIVATE bool l2_room_work(l2 *d)
 {
+    const bool may = l2_move_may(d);
     sync_take(L2_LOG, &d->log_lock);
-    const uint32_t free_places = d->free_count, left = l2_slots_left(d);
+    d->moving = d->moving && may;
+    const uint32_t left = l2_slots_left(d);
+    const bool few = d->moving ? left < L2_MOVE_SLOTS : d->free_count < d->keep_free;
+    const bool ends = l2_room_ends(d);
     sync_drop(L2_LOG, &d->log_lock);
-    if (!l2_move_may(d)) { return free_places < d->keep_free && l2_reclaim(d); }
-    if (base_load_acq(&d->rebuilding) != 0) { return left < 2 && l2_reclaim(d); }
-    const bool few = d->moves.keeps ? left < L2_MOVE_SLOTS : free_places < d->keep_free;
+    if (!may) { /* the store shrank meanwhile */
+        d->moves.on = false;
+        l2_move_end(d);
+    } else if (base_load_acq(&d->rebuilding) != 0) {
+        return ends && l2_reclaim(d);
+    }
     return (few || d->moves.on) && l2_room_step(d);
 }
 

@@ -128,7 +128,7 @@ static SYNC_UNCHECKED void l2_form_set(l2 *d)
     d->seg_shift = base_log2_floor(s->seg_bytes / s->granule);
     d->reserve = BASE_MIN((uint32_t)64 << 10, s->seg_bytes / 8);
     d->keep_free = l2_free_kept(s->nseg);
-    d->moves.keeps = d->moving = l2_move_may(d);
+    d->moving = l2_move_may(d);
     const uint32_t fresh = l2_data_limit(d, 2) - L2_HEAD_BYTES - s->granule - d->reserve;
     d->room_max = BASE_MIN(fresh, s->seg_bytes / 2);
 }

@@ -3,19 +3,21 @@
  * read: find the record of a key and check everything before its value is served.
  *
  * PICTURE    hash48 -> word -> {slot: pinned, checked in place | disk: one read of the hinted size,
- *            or a copy from a mapping (mapped_read.c)} -> mark, check, kind, generation, key, TTL
- *            -> caller
+ *            or a copy from a mapping (mapped_read.c), or pieces} -> mark, check, kind, generation,
+ *            key, TTL -> caller
+ *            pieces of a long plain value: all requested -> head and key | into the caller's buffer
  * INVARIANTS A value is served only if its check binds it to this store, epoch, segment and offset.
  *            Its key is equal byte by byte and its generation is the requested one. No tag or
  *            pattern invalidates it; a stale value is a miss, too. With a cipher it must also
  *            decrypt, and a compressed value must have its raw length. All else is a miss with a
  *            counter. A get reads once, plus once past the page cache for a record that does not
- *            verify. Values in parts: value.c.
+ *            verify. Pieces that fail or do not verify are read again, as one record.
  * PROTOCOL   Reader: slot.pins + 1, then read the segment's word again. Worker: store the word,
  *            then read the pins. All are seq_cst, so one of the two sees the other.
  *            A change is acknowledged after the word of each older record is gone. So a get that
  *            returns an old value began before that.
- * LOCKING    None. */
+ * LOCKING    None.
+ * SEE ALSO   value.c: values in parts. README.md, "Long values": measurements. */
 #include "l2/types.h"
 
 #include <errno.h>
@@ -37,6 +39,9 @@
 #define L2_GET_ROUNDS 64 /* retries while segments move or words change */
 #define L2_GET_SLEEP_NS UINT64_C(300000)
 #define L2_STACK_BYTES 4864u /* a value of 4 KiB, with the rounding of a hint */
+#define L2_LONG_BYTES ((uint32_t)32 << 10) /* a longer record is read in pieces */
+#define L2_LONG_FIRST (L2_RECORD_CHECK + 4096u) /* the first piece: head, key, some of the value */
+#define L2_LONG_PIECE ((uint32_t)256 << 10)
 
 typedef struct l2_step { /* result of the check of one record */
     bool other;    /* the record is of another key */
@@ -49,14 +54,6 @@ static cellar_err l2_unread(const l2_want *w)
 {
     if (w->unread != NULL) { *w->unread = true; }
     return CELLAR_MISS;
-}
-
-/* Return true if `lsn` lies below a floor. Checked after tags and patterns: their rows are
- * forgotten once no older record counts, while a reader may still hold bytes of a segment reclaimed
- * since. */
-static bool l2_is_below_floor(const l2 *d, uint64_t lsn)
-{
-    return lsn < base_load_acq(&d->header_floor) || lsn < base_load_acq(&d->floor_lsn);
 }
 
 /* Copy the value of `len` bytes, or the range of it: n bytes of the box. */
@@ -94,8 +91,10 @@ static cellar_err l2_judge_value(l2 *d, const l2_want *w, const unsigned char *a
                     : m.end_wall_ms < L2_WALL_END_MS ? m.end_wall_ms - d->wall_offset_ms
                                                      : BASE_NEVER_MS;
     m.addr = lsn;
+    /* The floor comes last: rows of tags and patterns are forgotten once no older record counts,
+     * while a reader may still hold bytes of a segment reclaimed since. */
     if (l2_tags_verdict(d, &m) != 0 || l2_globs_match(d, r->generation, lsn, false, key, r->klen) ||
-        l2_is_below_floor(d, lsn)) {
+        lsn < l2_floor(d)) {
         L2_COUNT(d, miss_invalid);
         return CELLAR_MISS;
     }
@@ -124,6 +123,29 @@ static bool l2_judge_key(l2 *d, const l2_want *w, const unsigned char *at, const
     return false;
 }
 
+/* Check a record that verified; `value`: its bytes behind the key. */
+static cellar_err l2_judge_whole(l2 *d, const l2_want *w, const unsigned char *at, const l2_rec *r,
+                                 const unsigned char *value, uint64_t segseq, uint32_t off,
+                                 bool future)
+{
+    if (!l2_judge_key(d, w, at, r, l2_lsn(d, segseq, off)) || r->kind != L2_KIND_PUT) {
+        return CELLAR_MISS;
+    }
+    if (l2_rec_expired(d, r, future)) {
+        L2_COUNT(d, miss_expired);
+        return CELLAR_MISS;
+    }
+    l2_box box = { NULL, 0, value };
+    uint32_t n = r->vlen;
+    if (((r->form & L2_FORM_SEALED) != 0 || d->crypt.open != NULL) && /* before ext is used */
+        !l2_box_open(d, r, at, w->buf, w->range ? 0 : w->buf_cap, &box, &n)) {
+        return CELLAR_MISS;
+    }
+    const cellar_err err = l2_judge_value(d, w, at, r, l2_lsn(d, segseq, off), &box, n);
+    l2_box_free(d, &box);
+    return err;
+}
+
 /* Check the record at `at`, of which `avail` bytes exist. CONFLICT: it does not verify and `last`
  * is false. */
 static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uint32_t avail,
@@ -142,23 +164,7 @@ static cellar_err l2_judge(l2 *d, const l2_want *w, const unsigned char *at, uin
         l2_read_damaged(d);
         return CELLAR_MISS;
     }
-    const unsigned char *key = at + L2_RECORD_HEAD + (size_t)r.ext * 8;
-    if (!l2_judge_key(d, w, at, &r, l2_lsn(d, segseq, off)) || r.kind != L2_KIND_PUT) {
-        return CELLAR_MISS;
-    }
-    if (r.expiry_wall_ms != 0 && (future || r.expiry_wall_ms <= l2_wall_now(d))) {
-        L2_COUNT(d, miss_expired);
-        return CELLAR_MISS;
-    }
-    l2_box box = { NULL, 0, key + r.klen };
-    uint32_t n = r.vlen;
-    if (((r.form & L2_FORM_SEALED) != 0 || d->crypt.open != NULL) && /* before ext is used */
-        !l2_box_open(d, &r, at, w->buf, w->range ? 0 : w->buf_cap, &box, &n)) {
-        return CELLAR_MISS;
-    }
-    const cellar_err err = l2_judge_value(d, w, at, &r, l2_lsn(d, segseq, off), &box, n);
-    l2_box_free(d, &box);
-    return err;
+    return l2_judge_whole(d, w, at, &r, at + (r.bytes - r.vlen), segseq, off, future);
 }
 
 BASE_SIZE_BEGIN
@@ -187,6 +193,38 @@ static cellar_err l2_get_again(l2 *d, const l2_want *w, uint64_t segseq, uint32_
     return err;
 }
 
+/* Read a long value in pieces into the caller's buffer; the disk reads the next ones while one is
+ * checked. Return false if the record must be read as one: it is of another key, not plain, does
+ * not fit, or does not verify. head: L2_LONG_FIRST bytes. */
+static bool l2_read_long(l2 *d, const l2_want *w, uint64_t at, uint64_t segseq, uint32_t off,
+                         uint32_t n, unsigned char *head, l2_rec *r)
+{
+    base_sum_parts sum;
+    unsigned char *to = w->buf;
+    for (uint32_t i = 0, m; i < n; i += m) {
+        m = BASE_MIN(n - i, L2_LONG_PIECE + (i == 0 ? L2_LONG_FIRST : 0));
+        l2_ahead(d, at + i, m);
+    }
+    if (l2_read_counted(d, d->data_file, head, L2_LONG_FIRST, at) != 0 ||
+        !l2_rec_marked(&d->form, head, segseq, off, off + n, r) || r->kind != L2_KIND_PUT ||
+        r->form != L2_FORM_PLAIN || r->vlen > w->buf_cap || r->bytes <= L2_LONG_FIRST ||
+        r->bytes - r->vlen > L2_LONG_FIRST ||
+        !l2_judge_key(d, w, head, r, l2_lsn(d, segseq, off))) {
+        return false;
+    }
+    l2_rec_sum(&d->form, segseq, off, &sum);
+    base_sum_add(&d->form.sum, &sum, head + L2_RECORD_CHECK, L2_LONG_FIRST - L2_RECORD_CHECK);
+    const uint32_t key_end = r->bytes - r->vlen;
+    memcpy(to, head + key_end, L2_LONG_FIRST - key_end);
+    for (uint32_t i = L2_LONG_FIRST, m; i < r->bytes; i += m) {
+        m = BASE_MIN(r->bytes - i, L2_LONG_PIECE);
+        BASE_POINT("l2.get_piece");
+        if (l2_read_counted(d, d->data_file, to + (i - key_end), m, at + i) != 0) { return false; }
+        base_sum_add(&d->form.sum, &sum, to + (i - key_end), m);
+    }
+    return l2_rec_summed(&d->form, head, &sum);
+}
+
 BASE_SIZE_END
 
 /* Read and check a record on disk. PENDING: the segment was reclaimed or moved, and its place may
@@ -199,12 +237,19 @@ static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t
     const uint32_t n = BASE_MIN(bytes, d->form.seg_bytes - off);
     const uint32_t place = base_load_acq(&g->place); /* release in l2_move_sealed */
     const uint64_t at = (uint64_t)place * d->form.seg_bytes + off;
-    if (n > sizeof small) { buf = l2_alloc(d, n); }
-    if (buf == NULL) { return l2_unread(w); }
     cellar_err err = CELLAR_MISS;
+    l2_rec r;
     int e = 0;
     const uint64_t since_ns = base_now_ns();
-    if (!l2_map_read(d, buf, n, place, at)) {
+    const l2_step before = *w->step;
+    const bool pieces = n > L2_LONG_BYTES && !w->range && d->crypt.open == NULL &&
+                        place >= base_load_rlx(&d->mapped.places) &&
+                        l2_read_long(d, w, at, L2_SEG_SEQ(state), off, n, small, &r);
+    /* A key and a link that did not verify lead nowhere. */
+    if (!pieces) { *w->step = before; }
+    if (!pieces && n > sizeof small) { buf = l2_alloc(d, n); }
+    if (buf == NULL) { return l2_unread(w); }
+    if (!pieces && !l2_map_read(d, buf, n, place, at)) {
         e = l2_read_counted(d, d->data_file, buf, n, at);
         if (e == 0) { l2_map_note(d, at, n); }
     }
@@ -217,7 +262,8 @@ static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t
         err = l2_unread(w);
     } else {
         const bool future = base_load_rlx(&g->future) != 0;
-        err = l2_judge(d, w, buf, n, L2_SEG_SEQ(state), off, future, false);
+        err = pieces ? l2_judge_whole(d, w, buf, &r, w->buf, L2_SEG_SEQ(state), off, future)
+                     : l2_judge(d, w, buf, n, L2_SEG_SEQ(state), off, future, false);
         if (err == CELLAR_CONFLICT) {
             err = l2_get_again(d, w, L2_SEG_SEQ(state), off, n, at, future);
             /* Between the two reads the segment may have moved and its old place may be used
@@ -324,6 +370,18 @@ static void l2_get_wait(int round)
 }
 
 BASE_SIZE_END
+
+CELLAR_PRIVATE void l2_record_ahead(l2 *d, uint64_t hash)
+{
+    const uint64_t word = l2_index_find(d, l2_h48(hash));
+    const l2_seg *g = &d->seg[l2_word_seg(d, word)];
+    if (word == 0 || L2_SEG_STATE(base_load_acq(&g->word)) != L2_SEG_DISK ||
+        base_load_acq(&d->disk) != L2_DISK_OK || base_load_rlx(&d->reads_stuck) != 0) {
+        return;
+    }
+    const uint64_t place = base_load_acq(&g->place);
+    l2_ahead(d, place * d->form.seg_bytes + l2_word_off(d, word), l2_word_bytes(d, word));
+}
 
 CELLAR_PRIVATE cellar_err l2_read_record(l2 *d, const l2_want *wanted)
 {

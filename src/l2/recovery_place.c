@@ -178,9 +178,9 @@ static bool l2_slot_goes_on(l2 *d, l2_finds *f, const l2_slot *s)
     for (uint32_t i = 0; i < f->count; i++) {
         if (f->at[i].segseq > s->head.segseq) { return false; }
     }
-    return !f->copy && (f->same_boot || ended) && s->entries > 0 &&
+    return !f->copy && (f->same_boot || ended) &&
            l2_lsn(d, s->head.segseq + 1, 0) > f->floor &&
-           s->pos + d->reserve + L2_FLOOR_ROOM <= l2_data_limit(d, s->entries + 2) &&
+           s->pos + d->reserve / 2 + L2_FLOOR_ROOM <= l2_data_limit(d, s->entries + 2) &&
            l2_place_meant(d, f, s->head.segid);
 }
 
@@ -221,7 +221,8 @@ static int l2_slot_seal(l2 *d, l2_finds *f, l2_slot *s, bool newest, bool last,
         f->floor = BASE_MAX(f->floor, end);
         L2_COUNT(d, holes);
     }
-    if (newest && s->entries == 0) { return 0; } /* opened, never used: no record names it */
+    /* opened, never used, or by void records only: no record names it */
+    if (newest && s->entries == 0) { return 0; }
     if (last && twin == NULL && !damaged && !s->hole && l2_slot_goes_on(d, f, s) &&
         l2_slot_keep(d, s, found)) {
         s->seg = s->head.segid;

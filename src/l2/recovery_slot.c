@@ -4,9 +4,9 @@
  *
  * PROTOCOL   Slot: identified by its header or by the copy in its last page. Its records are:
  *              check right        kept
- *              mark, check 0      incomplete: void, its line becomes a tombstone of no key. A
- *                                 tombstone or control with all its bytes is completed: what it
- *                                 hides must stay hidden
+ *              mark, check 0      incomplete: void, its line becomes a tombstone of no key, or is
+ *                                 dropped if no other record follows. A tombstone or control with
+ *                                 all its bytes is completed: what it hides must stay hidden
  *              mark, check wrong  damaged if the page cache survived (same boot) or the record was
  *                                 synced (below clean_lsn): its footer line says which class it
  *                                 hides, if the record confirms that; otherwise a hole.
@@ -69,6 +69,8 @@ CELLAR_PRIVATE bool l2_slot_head_find(const l2 *d, l2_slot *s)
 
 /* ---- lines ---- */
 
+typedef struct l2_tail { uint32_t entries, tombs, last_off, next; } l2_tail; /* end of a walk */
+
 typedef struct l2_walk {
     const l2_finds *f;
     l2_slot *s;
@@ -76,6 +78,7 @@ typedef struct l2_walk {
     uint32_t old_index; /* index of the footer line of the next record */
     uint32_t next;      /* end of the last record, by its lengths or by its line */
     uint32_t guess;     /* start of the next record by the last line; 0: unknown */
+    l2_tail tail;       /* behind the last record that is not void */
     const unsigned char *old; /* its footer page in `found` */
     bool whole;         /* a record with its line in that page was whole */
     bool blind;         /* records may have been skipped: the next line must match its record */
@@ -290,6 +293,31 @@ static void l2_walk_void(l2 *d, l2_walk *w, uint32_t off, const unsigned char *l
     l2_walk_keep(d, w, L2_VOID_H48, &none, off);
 }
 
+/* Note the end of a record that is not void. */
+static void l2_walk_sure(l2_walk *w)
+{
+    const l2_slot *s = w->s;
+    w->tail = (l2_tail){ s->entries, s->tombs, s->last_off, w->next };
+}
+
+/* Drop the void records at the end: none follows them, so no line has to correspond. Otherwise runs
+ * that die in a copy would fill slot after slot. */
+static void l2_walk_trim(l2 *d, l2_walk *w)
+{
+    l2_slot *s = w->s;
+    const uint32_t lines = w->tail.entries % L2_FOOT_ENTRIES;
+    if (s->entries == w->tail.entries) { return; }
+    s->entries = w->tail.entries;
+    s->tombs = w->tail.tombs;
+    s->last_off = w->tail.last_off;
+    w->next = w->tail.next;
+    if (lines == 0) { return; } /* the page is not used any more */
+    unsigned char *page = l2_slot_foot(d, s, s->entries / L2_FOOT_ENTRIES);
+    const size_t used = L2_FOOT_HEAD + (size_t)lines * L2_ENTRY_BYTES;
+    l2_w16(page + 12, (uint16_t)lines);
+    memset(page + used, 0, L2_PAGE - used);
+}
+
 /* Note what a record at `off` hides. Its head is known, but it does not verify. */
 static void l2_walk_lose(l2 *d, l2_walk *w, const l2_rec *r, uint32_t off,
                          const unsigned char *line)
@@ -314,6 +342,7 @@ static void l2_walk_record(l2 *d, l2_walk *w, const l2_rec *r, uint32_t off,
 {
     const l2_slot *s = w->s;
     const unsigned char *at = s->base + off;
+    bool is_void = false;
     l2_walk_finish(d, s, r, off, line);
     if (l2_rec_whole(&d->form, at, s->head.segseq, off, r)) {
         const uint64_t h48 = l2_rec_h48(d, at, r);
@@ -326,10 +355,12 @@ static void l2_walk_record(l2 *d, l2_walk *w, const l2_rec *r, uint32_t off,
         l2_walk_lose(d, w, r, off, line);
     } else if (l2_r32(at) == 0 && w->f->same_boot) {
         l2_walk_void(d, w, off, line);
+        is_void = true;
     } else {
         w->damaged = true;
     }
     l2_walk_on(d, w, off, off + l2_rec_padded(d, r), line);
+    if (!is_void) { l2_walk_sure(w); }
 }
 
 /* Handle a damaged head: a footer line without a mark. One flipped bit is repaired. Otherwise the
@@ -430,6 +461,7 @@ CELLAR_PRIVATE bool l2_slot_walk(l2 *d, const l2_finds *f, l2_slot *s, const uns
     l2_walk w = { .f = f, .s = s, .found = found };
     s->entries = s->tombs = s->controls = s->max_generation = s->last_off = 0;
     w.next = w.guess = (uint32_t)base_round_up(L2_HEAD_BYTES, d->form.granule);
+    l2_walk_sure(&w);
     bool more = true;
     for (; more && !w.hole; w.old_index++) {
         const unsigned char *line = l2_walk_line(d, &w);
@@ -444,6 +476,7 @@ CELLAR_PRIVATE bool l2_slot_walk(l2 *d, const l2_finds *f, l2_slot *s, const uns
             more = false;
         }
     }
+    if (!w.damaged && !w.hole) { l2_walk_trim(d, &w); }
     const uint32_t least = s->entries > 0 ? s->last_off + d->form.granule : w.next;
     s->pos = (uint32_t)base_clamp(w.next, least, l2_data_limit(d, s->entries));
     *damaged = w.damaged || w.hole;
@@ -489,7 +522,7 @@ CELLAR_PRIVATE bool l2_slot_keep(l2 *d, const l2_slot *s, unsigned char *to)
 {
     l2_keep k = { to, s->base };
     const uint32_t pages = (s->entries + L2_FOOT_ENTRIES - 1) / L2_FOOT_ENTRIES;
-    const size_t first = (size_t)(l2_slot_foot(d, s, pages - 1) - s->base);
+    const size_t first = d->form.seg_bytes - (size_t)(pages + 1) * L2_PAGE; /* of the lines */
     l2_slot_dist(d, s, s->pos);
     if (!l2_slot_lines(d, s, false, l2_keep_check, &k)) { return false; }
     for (size_t at = first; at < first + (size_t)pages * L2_PAGE; at += L2_PAGE) {

@@ -23,7 +23,8 @@ BASE_SIZE_BEGIN
 CELLAR_PRIVATE int l2_super_store(l2 *d)
 {
     d->super.serial++;
-    d->super.floor_lsn = base_load_acq(&d->floor_lsn);
+    /* The place of a reclaimed segment is free for the next run, too. */
+    d->super.floor_lsn = BASE_MAX(base_load_acq(&d->floor_lsn), base_load_acq(&d->oldest_lsn));
     /* During an open only SUPER may know that a newer META existed. */
     d->super.meta = BASE_MAX(d->super.meta, d->meta_serial);
     d->super.last_seen_wall_ms = BASE_MAX(d->super.last_seen_wall_ms, l2_wall_now(d));

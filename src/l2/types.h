@@ -41,6 +41,7 @@
 #define L2_HEAD_BYTES 64u
 #define L2_HEAD_BEGUN UINT64_C(0x6e75676562324c43) /* "CL2begun": a header is being written here */
 #define L2_RECORD_HEAD 24u
+#define L2_RECORD_CHECK 4u /* bytes of the check at its begin */
 #define L2_FOOT_ENTRIES 407u
 #define L2_FOOT_HEAD 24u
 #define L2_ENTRY_BYTES 10u
@@ -377,11 +378,11 @@ typedef struct l2_goal { /* target of a resize; worker only */
 
 typedef struct l2_moves { /* moves of the oldest segment, see move.c; worker only */
     bool on;
-    bool keeps;               /* live records move; else they are dropped with their segment */
     bool sampled;             /* the estimate has begun */
     uint32_t seg, page, from; /* segment, footer page, first offset to look at */
     uint64_t segseq, copies;  /* records of this segment that were appended again */
     uint32_t stuck;           /* rounds without progress at the record of `from` */
+    bool last;                /* copies may take the last slot: otherwise they find no room */
     bool waits;               /* a read failed in this step: repeat it later */
     int64_t failed_ms;        /* first failed read of this segment; 0: none */
     uint32_t sample;          /* next shard of the index to sample */
@@ -555,6 +556,18 @@ BASE_INLINE uint64_t l2_lsn(const l2 *d, uint64_t segseq, uint32_t off)
 BASE_INLINE int64_t l2_wall_now(const l2 *d)
 {
     return base_add_sat(base_now_ms(d->cfg.clock), d->wall_offset_ms);
+}
+
+/* Return the lsn below which no record counts, now and for the next open. */
+BASE_INLINE uint64_t l2_floor(const l2 *d)
+{
+    return BASE_MAX(base_load_acq(&d->header_floor), base_load_acq(&d->floor_lsn));
+}
+
+/* future: the segment of the record is younger than the clock. */
+BASE_INLINE bool l2_rec_expired(const l2 *d, const l2_rec *r, bool future)
+{
+    return r->expiry_wall_ms != 0 && (future || r->expiry_wall_ms <= l2_wall_now(d));
 }
 
 /* Return the number of places that the worker keeps free. */

@@ -33,8 +33,11 @@
 #include "l2/steps.h"
 #include "l2/write.h"
 
+BASE_SIZE_BEGIN
+
 #define L2_PART_KEY 18u
 #define L2_PART_BYTES ((uint32_t)64 << 10) /* of a record with the part, about */
+#define L2_PARTS_AHEAD 64u /* parts that the disk reads while one is checked */
 #define L2_PART_BESIDE 128u /* head, link, extensions, key and rounding of it */
 
 typedef struct l2_part {
@@ -58,21 +61,31 @@ static void l2_part_name(const l2 *d, uint64_t h48, uint64_t id, uint64_t index,
 
 /* ---- get ---- */
 
-/* Return true if each part of a value has a word of a record that is still in the log. */
+/* Return true if a part has a word of a record that is still in the log. */
+static bool l2_part_there(l2 *d, uint64_t h48)
+{
+    uint64_t word = l2_index_find(d, h48), before = 0;
+    bool there = false;
+    for (; word != before && !there; word = l2_index_find(d, h48)) { /* else the part moves now */
+        BASE_POINT("l2.part_word");
+        before = word;
+        there = (word & L2_WORD_TWIN) != 0 || /* one of several: the read decides */
+                ((word & L2_WORD_TOMB) == 0 &&
+                 l2_word_lsn(d, word) >= BASE_MAX(base_load_acq(&d->floor_lsn), (uint64_t)1));
+    }
+    return there;
+}
+
+/* Return true if all parts of a value are there. */
 static bool l2_parts_there(l2 *d, uint64_t h48, const l2_meta *head)
 {
     l2_part part;
-    for (uint64_t at = 0; at < head->part_total; at += head->part_bytes) {
+    bool there = true;
+    for (uint64_t at = 0; at < head->part_total && there; at += head->part_bytes) {
         l2_part_name(d, h48, head->part_id, at / head->part_bytes, &part);
-        const uint64_t word = l2_index_find(d, l2_h48(part.key.hash));
-        if (word == 0) { return false; }
-        if ((word & L2_WORD_TWIN) != 0) { continue; } /* one of several: the read decides */
-        if ((word & L2_WORD_TOMB) != 0 ||
-            l2_word_lsn(d, word) < BASE_MAX(base_load_acq(&d->floor_lsn), (uint64_t)1)) {
-            return false;
-        }
+        there = l2_part_there(d, l2_h48(part.key.hash));
     }
-    return true;
+    return there;
 }
 
 /* Read `bytes` of a value from `offset` on. They lie inside the value. */
@@ -81,8 +94,14 @@ static bool l2_parts_read(l2 *d, uint64_t h48, const l2_meta *head, uint64_t off
 {
     l2_part part;
     l2_meta m;
+    uint64_t ahead = offset / head->part_bytes;
+    const uint64_t end = (offset + bytes + head->part_bytes - 1) / head->part_bytes;
     for (size_t done = 0, n; done < bytes; done += n) {
         const uint64_t at = offset + done, index = at / head->part_bytes;
+        for (; ahead < BASE_MIN(end, index + L2_PARTS_AHEAD); ahead++) {
+            l2_part_name(d, h48, head->part_id, ahead, &part);
+            l2_record_ahead(d, part.key.hash);
+        }
         const uint64_t begin = index * head->part_bytes, from = at - begin;
         const uint64_t size = BASE_MIN((uint64_t)head->part_bytes, head->part_total - begin);
         size_t len = 0;
@@ -275,3 +294,5 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
     }
     return l2_parts_put(d, k, value, value_len, meta, current);
 }
+
+BASE_SIZE_END

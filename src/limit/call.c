@@ -51,14 +51,6 @@ CELLAR_API cellar_err cellar_limiter_check(cellar_limiter *l, const void *key, s
     return limit_check_now(l, fp, limit_now(l), false, cost, out);
 }
 
-CELLAR_API cellar_err cellar_limiter_check_at(cellar_limiter *l, const void *key, size_t key_len,
-                                              uint64_t cost, uint64_t now_ns,
-                                              cellar_limiter_result *out)
-{
-    if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
-    return limit_check_now(l, limit_fp(l, key, key_len), now_ns, true, cost, out);
-}
-
 /* Check by rules of the call. `call`: the public function, for the text of a refusal. */
 CELLAR_PRIVATE cellar_err limit_check_own(cellar_limiter *l, const char *call, uint64_t fp,
                                           uint64_t now_ns, const cellar_rule *rules,
@@ -71,34 +63,38 @@ CELLAR_PRIVATE cellar_err limit_check_own(cellar_limiter *l, const char *call, u
     return limit_run(l, fp, now_ns, op);
 }
 
+/* Check by options of any kind. Out of line: a check at a reading needs none of its registers. */
+static BASE_NOINLINE cellar_err limit_check_opts(cellar_limiter *l, uint64_t fp, uint64_t cost,
+                                                 const cellar_check_opts *in,
+                                                 cellar_limiter_result *out)
+{
+    cellar_check_opts o;
+    const cellar_err err = base_opts_in(&o, sizeof o, in);
+    if (err != CELLAR_OK) { return err; }
+    if ((o.flags & ~CELLAR_CHECK_PEEK) != 0) { return CELLAR_E_UNSUPPORTED; }
+    const bool peek = o.flags != 0;
+    if ((!peek && !limit_checks(l)) || (o.rules == NULL && o.rule_count != 0)) {
+        return CELLAR_E_INVAL;
+    }
+    const uint64_t now = o.now_ns != 0 ? o.now_ns : limit_now(l);
+    limit_op op = { .kind = peek ? LIMIT_PEEK : LIMIT_TAKE, .cost = cost, .result = out,
+                    .callers_clock = o.now_ns != 0 };
+    if (o.rules == NULL) { return limit_run(l, fp, now, &op); }
+    return limit_check_own(l, "cellar_limiter_check_with", fp, now, o.rules, o.rule_count, &op);
+}
+
 CELLAR_API cellar_err cellar_limiter_check_with(cellar_limiter *l, const void *key, size_t key_len,
                                                 uint64_t cost, const cellar_check_opts *o,
                                                 cellar_limiter_result *out)
 {
-    cellar_check_opts copy;
     if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
     if (o == NULL) { return cellar_limiter_check(l, key, key_len, cost, out); }
-    if (o->struct_size != sizeof copy) {
-        const cellar_err err = base_opts_in(&copy, sizeof copy, o);
-        if (err != CELLAR_OK) { return err; }
-        o = &copy;
-    }
-    if ((o->flags & ~CELLAR_CHECK_PEEK) != 0) { return CELLAR_E_UNSUPPORTED; }
-    const bool peek = o->flags != 0;
-    if ((!peek && !limit_checks(l)) || (o->rules == NULL && o->rule_count != 0)) {
-        return CELLAR_E_INVAL;
-    }
     const uint64_t fp = limit_fp(l, key, key_len);
-    const uint64_t now = o->now_ns != 0 ? o->now_ns : limit_now(l);
-    cellar_err err;
-    if (l->bucket_alone && !peek && o->rules == NULL &&
-        limit_quick(l, fp, now, cost, out, &err)) {
-        return err;
+    if (o->struct_size == sizeof *o && o->rules == NULL && (o->rule_count | o->flags) == 0 &&
+        o->now_ns != 0 && limit_checks(l)) {
+        return limit_check_now(l, fp, o->now_ns, true, cost, out);
     }
-    limit_op op = { .kind = peek ? LIMIT_PEEK : LIMIT_TAKE, .cost = cost, .result = out,
-                    .callers_clock = o->now_ns != 0 };
-    if (o->rules == NULL) { return limit_run(l, fp, now, &op); }
-    return limit_check_own(l, "cellar_limiter_check_with", fp, now, o->rules, o->rule_count, &op);
+    return limit_check_opts(l, fp, cost, o, out);
 }
 
 BASE_SIZE_BEGIN
@@ -159,11 +155,6 @@ CELLAR_API cellar_err cellar_limiter_commit(cellar_limiter *l, cellar_limiter_ti
     if (actual_cost <= t.cost) { return limit_ticket_give(l, &t, t.cost - actual_cost); }
     limit_op op = { .kind = LIMIT_CHARGE, .cost = actual_cost - t.cost };
     return limit_run(l, t.fingerprint, limit_now(l), &op);
-}
-
-CELLAR_API cellar_err cellar_limiter_cancel(cellar_limiter *l, cellar_limiter_ticket *ticket)
-{
-    return cellar_limiter_commit(l, ticket, 0);
 }
 
 CELLAR_API cellar_err cellar_limiter_adjust(cellar_limiter *l, const void *key, size_t key_len,

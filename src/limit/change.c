@@ -46,19 +46,15 @@ static bool limit_reset_held(cellar_limiter *l, limit_head *h, const limit_place
     return was;
 }
 
-CELLAR_API cellar_err cellar_limiter_reset(cellar_limiter *l, const void *key, size_t key_len,
-                                           bool *existed)
+static bool limit_reset_key(cellar_limiter *l, uint64_t fp)
 {
-    if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
-    const uint64_t fp = limit_fp(l, key, key_len);
     limit_place p;
     limit_place_of(l, fp, &p);
     limit_head *h = &l->head[p.region];
     sync_take(LIMIT, &h->lock);
     const bool was = limit_reset_held(l, h, &p, fp);
     sync_drop(LIMIT, &h->lock);
-    if (existed != NULL) { *existed = was; }
-    return CELLAR_OK;
+    return was;
 }
 
 static void limit_clear_slot(cellar_limiter *l, limit_slot *s, void *was)
@@ -66,10 +62,9 @@ static void limit_clear_slot(cellar_limiter *l, limit_slot *s, void *was)
     limit_rewrite(l, s, 0, limit_zero, was);
 }
 
-CELLAR_API cellar_err cellar_limiter_reset_all(cellar_limiter *l)
+static bool limit_reset_all(cellar_limiter *l)
 {
-    if (l == NULL) { return CELLAR_E_INVAL; }
-    bool was;
+    bool was = false;
     limit_side_clear_bans(l);
     for (uint32_t r = 0; r < l->regions; r++) {
         limit_head *h = &l->head[r];
@@ -78,6 +73,18 @@ CELLAR_API cellar_err cellar_limiter_reset_all(cellar_limiter *l)
         limit_region_each(l, r, limit_clear_slot, &was);
         sync_drop(LIMIT, &h->lock);
     }
+    return was;
+}
+
+CELLAR_API cellar_err cellar_limiter_reset(cellar_limiter *l, const void *key, size_t key_len,
+                                           bool *existed)
+{
+    if (l == NULL || (key == NULL ? key_len != 0 : !limit_key_ok(l, key, key_len))) {
+        return CELLAR_E_INVAL;
+    }
+    const bool was = key == NULL ? limit_reset_all(l)
+                                 : limit_reset_key(l, limit_fp(l, key, key_len));
+    if (existed != NULL) { *existed = was; }
     return CELLAR_OK;
 }
 
@@ -125,42 +132,42 @@ static cellar_err limit_key_plan(cellar_limiter *l, uint64_t fp, const char *nam
     return err;
 }
 
-CELLAR_API cellar_err cellar_limiter_plan_set(cellar_limiter *l, const char *plan,
-                                              const cellar_rule *rules, uint32_t rule_count)
+static cellar_err limit_define_plan(cellar_limiter *l, const char *name, const limit_rule *own)
 {
-    limit_rule own[LIMIT_RULES];
-    uint32_t number;
-    if (l == NULL) { return CELLAR_E_INVAL; }
-    if (plan == NULL || *plan == '\0' || strlen(plan) > CELLAR_LIMITER_NAME_MAX) {
-        return base_open_fail(CELLAR_E_INVAL, 0,
-                              "cellar_limiter_plan_set: plan must have 1..63 characters");
-    }
-    cellar_err err = limit_own_rules(l, "cellar_limiter_plan_set", rules, rule_count, own);
-    if (err != CELLAR_OK) { return err; }
-    err = limit_plan_make(l, plan, own, &number);
-    if (err == CELLAR_OK) { limit_plan_drop(l, number); }
+    uint32_t plan;
+    const cellar_err err = limit_plan_make(l, name, own, &plan);
+    if (err == CELLAR_OK) { limit_plan_drop(l, plan); }
     return err;
 }
 
-CELLAR_API cellar_err cellar_limiter_key_plan_set(cellar_limiter *l, const void *key,
-                                                  size_t key_len, const char *plan)
+CELLAR_API cellar_err cellar_limiter_rules_set(cellar_limiter *l, const void *key, size_t key_len,
+                                               const char *plan, const cellar_rule *rules,
+                                               uint32_t rule_count)
 {
-    if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
-    const uint64_t fp = limit_fp(l, key, key_len);
-    return plan != NULL ? limit_key_plan(l, fp, plan, NULL) : limit_assign(l, fp, 0, 0);
-}
-
-CELLAR_API cellar_err cellar_limiter_key_rules_set(cellar_limiter *l, const void *key,
-                                                   size_t key_len, const cellar_rule *rules,
-                                                   uint32_t rule_count)
-{
+    static const char call[] = "cellar_limiter_rules_set";
     limit_rule own[LIMIT_RULES];
-    if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
+    if (l == NULL || (key == NULL ? key_len != 0 : !limit_key_ok(l, key, key_len))) {
+        return CELLAR_E_INVAL;
+    }
+    if (plan != NULL && (*plan == '\0' || strlen(plan) > CELLAR_LIMITER_NAME_MAX)) {
+        return base_open_fail(CELLAR_E_INVAL, 0, "%s: plan must have 1..63 characters", call);
+    }
+    if (key != NULL && plan != NULL && rules != NULL) {
+        return base_open_fail(CELLAR_E_INVAL, 0, "%s: rules must be NULL to give a key a plan",
+                              call);
+    }
+    if (key == NULL || rules != NULL) {
+        const cellar_err err = limit_own_rules(l, call, rules, rule_count, own);
+        if (err != CELLAR_OK) { return err; }
+    }
+    if (key == NULL && plan == NULL) {
+        limit_rules_replace(l, rules, own);
+        return CELLAR_OK;
+    }
+    if (key == NULL) { return limit_define_plan(l, plan, own); }
     const uint64_t fp = limit_fp(l, key, key_len);
-    if (rules == NULL) { return limit_assign(l, fp, 0, 0); }
-    const cellar_err err = limit_own_rules(l, "cellar_limiter_key_rules_set", rules, rule_count,
-                                           own);
-    return err == CELLAR_OK ? limit_key_plan(l, fp, "", own) : err;
+    if (plan != NULL) { return limit_key_plan(l, fp, plan, NULL); }
+    return rules != NULL ? limit_key_plan(l, fp, "", own) : limit_assign(l, fp, 0, 0);
 }
 
 CELLAR_API cellar_err cellar_limiter_ban(cellar_limiter *l, const void *key, size_t key_len,

@@ -172,26 +172,21 @@ CELLAR_PRIVATE cellar_err limit_own_rules(cellar_limiter *l, const char *call,
     return CELLAR_OK;
 }
 
-CELLAR_API cellar_err cellar_limiter_rules_set(cellar_limiter *l, const cellar_rule *rules,
-                                               uint32_t rule_count)
+CELLAR_PRIVATE void limit_rules_replace(cellar_limiter *l, const cellar_rule *rules,
+                                        const limit_rule *to)
 {
-    limit_rule to[LIMIT_RULES];
-    if (l == NULL) { return CELLAR_E_INVAL; }
-    const cellar_err err = limit_own_rules(l, "cellar_limiter_rules_set", rules, rule_count, to);
-    if (err != CELLAR_OK) { return err; }
     const uint64_t now = limit_now(l);
     limit_calendar_look(l, now);
     limit_rebase(l, now);
     sync_take(RESIZE, &l->change);
     const uint64_t origin = base_load_rlx(&limit_set_now(l)[0]);
     limit_switch(l, to, origin);
-    for (uint32_t i = 0; i < rule_count; i++) {
+    for (uint32_t i = 0; i < l->rule_count; i++) {
         const char *name = l->rule[i].name; /* names stay: they are labels of metrics */
         l->rule[i] = rules[i];
         l->rule[i].name = name;
     }
     sync_drop(RESIZE, &l->change);
-    return CELLAR_OK;
 }
 
 CELLAR_PRIVATE void limit_key_convert(cellar_limiter *l, uint64_t fp, bool side,

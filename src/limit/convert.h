@@ -19,6 +19,9 @@ CELLAR_PRIVATE void limit_rebase(cellar_limiter *l, uint64_t now_ns);
 CELLAR_PRIVATE cellar_err limit_own_rules(cellar_limiter *l, const char *call,
                                           const cellar_rule *rules, uint32_t count,
                                           limit_rule *out);
+/* Replace the rules of the limiter by `rules`, which limit_own_rules compiled to `to`. */
+CELLAR_PRIVATE void limit_rules_replace(cellar_limiter *l, const cellar_rule *rules,
+                                        const limit_rule *to);
 /* Convert a slot that is written by the origin of `set`, and write its fp `f`. */
 CELLAR_PRIVATE void limit_slot_convert(cellar_limiter *l, const _Atomic uint64_t *set,
                                        limit_slot *s, uint64_t f, const limit_rule *from,

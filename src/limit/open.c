@@ -16,6 +16,7 @@
 #include "base/open_error.h"
 #include "base/opts.h"
 #include "base/random.h"
+#include "base/service.h"
 #include "limit/calendar.h"
 #include "limit/convert.h"
 #include "limit/snapshot.h"
@@ -185,6 +186,8 @@ static void limit_fork_child(void *ctx)
 
 /* ---- opening ---- */
 
+static const base_service_kind limit_service = { limit_tick, BASE_TEXT(limit_figures) };
+
 static cellar_err limit_open_fail(cellar_err code, const char *why)
 {
     return base_open_fail(code, 0, "cellar_limiter_open: %s", why);
@@ -193,19 +196,10 @@ static cellar_err limit_open_fail(cellar_err code, const char *why)
 /* Copy and check the host options of the caller. */
 static cellar_err limit_host_read(const cellar_host_opts *in, cellar_host_opts *out)
 {
-    const char *why;
-    *out = cellar_host_opts_default();
-    const cellar_err err = base_open_opts(out, sizeof *out, in, "cellar_limiter_open",
-                                          "cellar_host_opts");
+    const cellar_err err = base_host_in(out, in, "cellar_limiter_open", "default");
     if (err != CELLAR_OK) { return err; }
-    const bool bad =
-        base_broken((out->alloc == NULL) != (out->free == NULL),
-                    "host.alloc and host.free must be set together", &why) ||
-        base_broken((uint32_t)out->log_level > CELLAR_LOG_OFF,
-                    "host.log_level must be a cellar_log_level", &why) ||
-        base_broken(out->name != NULL && !limit_name_ok(out->name, CELLAR_NAME_MAX),
-                    "host.name must have at most 64 printable ASCII characters", &why);
-    return bad ? limit_open_fail(CELLAR_E_INVAL, why) : CELLAR_OK;
+    const bool bad = !limit_name_ok(out->name, CELLAR_NAME_MAX);
+    return bad ? limit_open_fail(CELLAR_E_INVAL, "host.name must be printable ASCII") : CELLAR_OK;
 }
 
 /* Copy and check the options of the caller. */
@@ -362,12 +356,13 @@ CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
     cellar_err err = limit_config_read(cfg, &c);
     if (err == CELLAR_OK) { err = limit_host_read(c.host, &host); }
     if (err != CELLAR_OK) { return err; }
-    const base_alloc_hooks hooks = { host.alloc, host.free, host.alloc_ctx, NULL };
+    const base_alloc_hooks hooks = base_host_hooks(&host);
     void *raw = base_alloc_raw(host.alloc != NULL ? &hooks : NULL,
                                sizeof(cellar_limiter) + BASE_PAD);
     if (raw == NULL) { return limit_open_fail(CELLAR_E_NOMEM, "no memory for the handle"); }
     memset(raw, 0, sizeof(cellar_limiter) + BASE_PAD);
     cellar_limiter *l = (void *)(((uintptr_t)raw + BASE_PAD - 1) & ~(uintptr_t)(BASE_PAD - 1));
+    l->kind = &limit_service;
     l->raw = raw;
     l->hooks = hooks;
     l->rule_count = rule_count;
@@ -379,8 +374,7 @@ CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
     const bool warns = host.log_level != CELLAR_LOG_ERROR && host.log_level != CELLAR_LOG_OFF;
     l->log = warns ? host.log : NULL; /* the only line of a limiter is a warning */
     l->log_ctx = host.log_ctx;
-    const char *name = host.name != NULL && *host.name != '\0' ? host.name : "default";
-    memcpy(l->name, name, strlen(name) + 1);
+    memcpy(l->name, host.name, strlen(host.name) + 1);
     err = limit_build(l, &c, rules);
     if (err != CELLAR_OK) {
         limit_free(l);

@@ -303,12 +303,8 @@ CELLAR_PRIVATE size_t limit_persist_bytes(const cellar_limiter *l, const cellar_
     return none ? 0 : sizeof(limit_persist) + limit_copy_bytes(l);
 }
 
-CELLAR_API cellar_err cellar_limiter_save(cellar_limiter *l)
+static cellar_err limit_save(cellar_limiter *l, limit_persist *p)
 {
-    if (l == NULL) { return CELLAR_E_INVAL; }
-    limit_persist *p = l->persist;
-    if (p == NULL) { return CELLAR_E_UNSUPPORTED; }
-    if (l->detached) { return CELLAR_E_FORKED; }
     if (!base_cas_ar(&p->busy, 0u, 1u)) { return CELLAR_E_BUSY; }
     cellar_err err = CELLAR_OK;
     if (*p->name != '\0') {
@@ -323,12 +319,12 @@ CELLAR_API cellar_err cellar_limiter_save(cellar_limiter *l)
 
 CELLAR_PRIVATE cellar_err limit_persist_tick(cellar_limiter *l, uint64_t now_ns)
 {
-    const limit_persist *p = l->persist;
+    limit_persist *p = l->persist;
     if (p == NULL || p->every_ns == 0 || l->detached ||
         now_ns - base_load_rlx(&p->last_ns) < p->every_ns) {
         return CELLAR_OK;
     }
-    return cellar_limiter_save(l);
+    return limit_save(l, p);
 }
 
 /* ---- reading ---- */
@@ -601,7 +597,7 @@ CELLAR_PRIVATE void limit_persist_close(cellar_limiter *l)
 {
     limit_persist *p = l->persist;
     if (p == NULL) { return; }
-    if (l->forks_known) { (void)cellar_limiter_save(l); } /* the open succeeded */
+    if (l->forks_known && !l->detached) { (void)limit_save(l, p); } /* the open succeeded */
     base_free_raw(l->hooks.alloc != NULL ? &l->hooks : NULL, p, sizeof *p + limit_copy_bytes(l));
     l->persist = NULL;
 }

@@ -2,8 +2,9 @@
  *
  * text: the text of a limiter: HTTP header lines, figures for Prometheus and as JSON.
  *
- * LINES      A newline between two lines; the caller sends them with the line ends of its protocol.
- *            Names were checked at open.
+ * LINES      Each line ends with CRLF, so any number of them is part of a header section. Names
+ *            were checked at open. A full bucket has `burst` units, which may be more than the
+ *            limit: lines say the limit then, since clients take both for one quota.
  * SOURCE     draft-ietf-httpapi-ratelimit-headers (RateLimit, RateLimit-Policy; up to -06 the three
  *            single fields), RFC 9110 10.2.3 (Retry-After), RFC 9651 (strings).
  * LOCKING    `change` while rules are copied. No allocation, no locale. */
@@ -54,13 +55,15 @@ static void limit_rules_copy(cellar_limiter *l, cellar_rule *out)
     sync_drop(RESIZE, &l->change);
 }
 
-static void limit_text_policy(base_text *t, const cellar_limiter *l, const cellar_rule *rules)
+/* Add the quotas. The rule that decided has that of the decision: a key may have a plan. */
+static void limit_text_policy(base_text *t, const cellar_limiter *l, const cellar_rule *rules,
+                              const cellar_limiter_result *r)
 {
     base_text_add(t, "RateLimit-Policy: ");
     for (uint32_t i = 0; i < l->rule_count; i++) {
         if (i > 0) { base_text_add(t, ", "); }
         limit_text_name(t, rules[i].name);
-        base_text_add(t, ";q=%llu", (unsigned long long)rules[i].limit);
+        base_text_add(t, ";q=%llu", (unsigned long long)(i == r->rule ? r->limit : rules[i].limit));
         if (limit_window(&rules[i]) != 0) { base_text_add(t, ";w=%llu", limit_window(&rules[i])); }
     }
 }
@@ -84,64 +87,50 @@ CELLAR_API cellar_err cellar_limiter_headers_write(cellar_limiter *l,
     if (buf_cap > 0) { buf[0] = '\0'; }
     limit_rules_copy(l, rules);
     const uint32_t by = r->rule < l->rule_count ? r->rule : 0;
-    const unsigned long long limit = r->limit, left = r->remaining;
+    const unsigned long long limit = r->limit, left = limit_min_u64(r->remaining, r->limit);
     const unsigned long long reset = limit_seconds(r->reset_after_ns);
     if ((style & CELLAR_HEADERS_IETF) != 0) {
-        limit_text_policy(&t, l, rules);
-        base_text_add(&t, "\nRateLimit: ");
+        limit_text_policy(&t, l, rules, r);
+        base_text_add(&t, "\r\nRateLimit: ");
         limit_text_name(&t, rules[by].name);
-        base_text_add(&t, ";r=%llu;t=%llu", left, reset);
+        base_text_add(&t, ";r=%llu;t=%llu\r\n", left, reset);
     }
     if ((style & CELLAR_HEADERS_DRAFT6) != 0) {
-        base_text_add(&t, "%sRateLimit-Limit: %llu\nRateLimit-Remaining: %llu\n"
-                          "RateLimit-Reset: %llu", t.len > 0 ? "\n" : "", limit, left, reset);
+        base_text_add(&t, "RateLimit-Limit: %llu\r\nRateLimit-Remaining: %llu\r\n"
+                          "RateLimit-Reset: %llu\r\n", limit, left, reset);
     }
     if ((style & CELLAR_HEADERS_X) != 0) {
         const uint64_t wall_ms = limit_wall_ms(l);
         const unsigned long long at = wall_ms / 1000 + r->reset_after_ns / CELLAR_SECOND_NS +
             limit_seconds(wall_ms % 1000 * 1000000 + r->reset_after_ns % CELLAR_SECOND_NS);
-        base_text_add(&t, "%sX-RateLimit-Limit: %llu\nX-RateLimit-Remaining: %llu\n"
-                          "X-RateLimit-Reset: %llu", t.len > 0 ? "\n" : "", limit, left, at);
+        base_text_add(&t, "X-RateLimit-Limit: %llu\r\nX-RateLimit-Remaining: %llu\r\n"
+                          "X-RateLimit-Reset: %llu\r\n", limit, left, at);
     }
     if ((style & CELLAR_HEADERS_RETRY_AFTER) != 0 && r->allowed == 0 && r->never == 0 &&
         r->retry_after_ns != CELLAR_NEVER_NS) {
         const unsigned long long after = limit_seconds(limit_max_u64(r->retry_after_ns, 1));
-        base_text_add(&t, "%sRetry-After: %llu", t.len > 0 ? "\n" : "", after);
+        base_text_add(&t, "Retry-After: %llu\r\n", after);
     }
     return limit_text_end(t.len, t.cap, text_len);
 }
 
 /* ---- figures ---- */
 
-static cellar_err limit_figures_write(cellar_limiter *l, bool json, char *buf, size_t buf_cap,
-                                      size_t *text_len)
+CELLAR_PRIVATE cellar_err limit_figures(void *object, bool json, char *buf, size_t cap,
+                                        size_t *full)
 {
+    cellar_limiter *l = object;
     uint64_t value[STATS_LIMITER_COUNT];
     stats_rule rules[LIMIT_RULES];
     cellar_limiter_stats s = cellar_limiter_stats_default();
-    if (text_len != NULL) { *text_len = 0; }
-    if (l == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
     (void)cellar_limiter_stats_get(l, &s);
     memcpy(value, &s.allowed, LIMIT_COUNTED * sizeof value[0]);
     memcpy(value + LIMIT_COUNTED, &s.keys, sizeof value - LIMIT_COUNTED * sizeof value[0]);
     for (uint32_t i = 0; i < l->rule_count; i++) {
         rules[i] = (stats_rule){ l->rule_name[i], s.denied_by_rule[i] };
     }
-    const size_t len =
-        stats_write_limiter(l->name, value, rules, l->rule_count, json, buf, buf_cap);
-    return limit_text_end(len, buf_cap, text_len);
-}
-
-CELLAR_API cellar_err cellar_limiter_metrics_write(cellar_limiter *l, char *buf, size_t buf_cap,
-                                                   size_t *text_len)
-{
-    return limit_figures_write(l, false, buf, buf_cap, text_len);
-}
-
-CELLAR_API cellar_err cellar_limiter_stats_json(cellar_limiter *l, char *buf, size_t buf_cap,
-                                                size_t *text_len)
-{
-    return limit_figures_write(l, true, buf, buf_cap, text_len);
+    *full = stats_write_limiter(l->name, value, rules, l->rule_count, json, buf, cap);
+    return CELLAR_OK;
 }
 
 #endif

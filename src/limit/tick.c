@@ -11,6 +11,7 @@
 
 BASE_SIZE_BEGIN
 
+#define LIMIT_TICK_MS 1000
 #define LIMIT_TICK_PERMITS 16384u /* records of permits a tick looks at */
 
 /* Renew the windows of a key without counts: window numbers wrap. The words keep a window: an older
@@ -40,9 +41,11 @@ static void limit_sweep(cellar_limiter *l, uint32_t region, uint64_t now_ns)
     sync_drop(LIMIT, &h->lock);
 }
 
-CELLAR_API cellar_err cellar_limiter_tick(cellar_limiter *l)
+CELLAR_PRIVATE cellar_err limit_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
 {
-    if (l == NULL) { return CELLAR_E_INVAL; }
+    cellar_limiter *l = object;
+    (void)budget_us;
+    *wait_ms = LIMIT_TICK_MS;
     const uint64_t now = limit_now(l);
     bool counts = false;
     limit_calendar_look(l, now);

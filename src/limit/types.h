@@ -28,8 +28,8 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
-#include "base/mem.h"
 #include "base/num.h"
+#include "base/service.h"
 #include "base/sync.h"
 #include "base/timezone.h"
 #include "cellar.h"
@@ -120,7 +120,7 @@ _Static_assert(sizeof(((limit_row *)0)->cell) ==
 
 typedef struct limit_plan {
     uint32_t users;          /* overrides that name it, + 1 while it has a name */
-    char name[CELLAR_LIMITER_NAME_MAX + 1]; /* "": of cellar_limiter_key_rules_set */
+    char name[CELLAR_LIMITER_NAME_MAX + 1]; /* "": rules of keys, no plan */
     limit_rule rule[LIMIT_RULES];
 } limit_plan;
 
@@ -144,8 +144,9 @@ typedef struct limit_calendar { /* the present period of a fixed window */
 } limit_calendar;
 
 struct cellar_limiter {
+    base_service kind BASE_ALIGNED(BASE_PAD); /* first */
     /* read by every check; constant except state and set */
-    _Atomic uint64_t state BASE_ALIGNED(BASE_PAD); /* generation << 32 | regions converted */
+    _Atomic uint64_t state; /* generation << 32 | regions converted */
     unsigned char *table;
     cellar_limiter_clock_fn clock; /* ns; NULL: base_tsc_ns */
     void *clock_ctx;
@@ -248,5 +249,13 @@ typedef struct limit_moment {
     limit_rule rule[LIMIT_RULES];
     limit_at at[LIMIT_RULES];
 } limit_moment;
+
+/* Run what is due: see base_service_kind. */
+CELLAR_PRIVATE cellar_err limit_tick(void *object, uint64_t budget_us, int64_t *wait_ms);
+#ifndef CELLAR_OMIT_TEXT
+/* Write the figures: see base_service_kind. */
+CELLAR_PRIVATE cellar_err limit_figures(void *object, bool json, char *buf, size_t cap,
+                                        size_t *full);
+#endif
 
 #endif

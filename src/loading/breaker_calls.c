@@ -7,7 +7,7 @@
  *            after the store is closed. It must outlive the loads that use it.
  * LOCKING    None; a breaker is one atomic word (src/breaker). NAMESPACE when a namespace gets a
  *            breaker.
- * SEE ALSO   load_leader.c: reports of loads. */
+ * SEE ALSO   load_lead.c: reports of loads. */
 #include "loading/breaker_calls.h"
 
 #include "cache/call.h"

@@ -5,10 +5,8 @@
  * INVARIANTS A failure is kept and ends the update or the load. A longer value than
  *            max_value_bytes is refused while it is written, so no put fails.
  * LIMITS     The buffer of an update is charged to the store, the buffer of a load is not. */
-#include "loading/buf.h"
-
 #include "cache/get_alloc.h"
-#include "loading/loader_api.h"
+#include "loading/loading.h"
 
 CELLAR_PRIVATE void cache_buf_init(cellar_buf *b, cache_store *s, unsigned char *room)
 {
@@ -43,11 +41,11 @@ CELLAR_PRIVATE cellar_err cache_buf_grow(cellar_buf *b, size_t len)
 {
     if (b->failed != CELLAR_OK) { return b->failed; }
     if (b->load != NULL && !cache_load_has_buf(b->load)) {
-        return cache_load_twice(b->load, &b->load->r);
+        return cache_load_twice(b->load);
     }
     if (len > l1_max_value(b->store->l1)) { return cache_buf_fail(b, CELLAR_E_TOOBIG); }
     if (len <= b->cap) { return CELLAR_OK; }
-    size_t cap = (size_t)base_pow2_ceil(len);
+    size_t cap = b->len == 0 ? len : (size_t)base_pow2_ceil(len);
     unsigned char *bytes = cache_buf_block(b, cap);
     if (bytes == NULL && cap != len) {
         cap = len; /* tight, but it may fit */
@@ -56,7 +54,7 @@ CELLAR_PRIVATE cellar_err cache_buf_grow(cellar_buf *b, size_t len)
     if (bytes == NULL) { return cache_buf_fail(b, CELLAR_E_NOMEM); }
     if (b->len != 0) { memcpy(bytes, b->bytes, b->len); }
     if (b->load != NULL) {
-        b->load->r.value->data = bytes;
+        cache_result_of(b->load)->value->data = bytes;
         cellar_free(b->bytes);
     } else {
         cache_buf_fini(b);
@@ -69,7 +67,7 @@ CELLAR_PRIVATE cellar_err cache_buf_grow(cellar_buf *b, size_t len)
 static void cache_buf_set_len(cellar_buf *b, size_t len)
 {
     b->len = len;
-    if (b->load != NULL) { b->load->r.value->len = len; }
+    if (b->load != NULL) { cache_result_of(b->load)->value->len = len; }
 }
 
 CELLAR_API cellar_err cellar_buf_append(cellar_buf *b, const void *data, size_t len)

@@ -11,8 +11,7 @@
 #include "cache/get_alloc.h"
 #include "cache/handle.h"
 #include "cache/lookup.h"
-#include "loading/buf.h"
-#include "loading/update.h"
+#include "loading/loading.h"
 
 BASE_SIZE_BEGIN
 

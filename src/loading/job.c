@@ -6,10 +6,8 @@
  *            is given back exactly once. Without ctx_bytes, ctx_retain, CTX_STATIC or a loader of
  *            the namespace nothing runs in the background: ctx may be on the stack of the caller.
  * SEE ALSO   refresh.c: the queue. */
-#include "loading/job.h"
-
 #include "cache/handle.h"
-#include "cache/load_types.h"
+#include "loading/loading.h"
 
 BASE_SIZE_BEGIN
 
@@ -36,7 +34,7 @@ CELLAR_PRIVATE void cache_job_free(cache_store *s, cache_job *j)
     base_free(&s->account, BASE_MOD_FLIGHT, j, cache_job_bytes(&j->p));
 }
 
-CELLAR_PRIVATE cache_job *cache_job_new(const cache_call *call, flight *f)
+CELLAR_PRIVATE cache_job *cache_job_new(const cache_call *call)
 {
     cache_store *s = call->c->store;
     const cache_load_plan *p = call->p;
@@ -46,7 +44,7 @@ CELLAR_PRIVATE cache_job *cache_job_new(const cache_call *call, flight *f)
         base_free(&s->account, BASE_MOD_FLIGHT, j, cache_job_bytes(p));
         return NULL;
     }
-    j->f = f;
+    j->f = call->f;
     j->namespace = call->c;
     j->p = *p;
     memset(j->p.fallback, 0, sizeof j->p.fallback);

@@ -21,19 +21,16 @@
  * LIMITS     A thread that holds a lease and waits for the same key waits until hard_timeout_ms:
  *            the store cannot know that this thread should fulfill the lease. */
 #include "base/user_callback.h"
-#include "cache/call.h"
 #include "cache/error.h"
+#include "cache/generation.h"
+#include "cache/handle.h"
 #include "cache/lookup.h"
 #include "cache/plan.h"
 #include "cache/shared.h"
 #include "cache/write_order.h"
 #include "loading/breaker_calls.h"
-#include "loading/load_acquire.h"
-#include "loading/load_call.h"
-#include "loading/load_leader.h"
-#include "loading/load_look.h"
-#include "loading/load_plan.h"
 #include "loading/load_shared.h"
+#include "loading/loading.h"
 
 static void cache_lease_out(cellar_lease *out, const flight_lease *l)
 {
@@ -52,7 +49,7 @@ typedef struct cache_kept { /* options of acquire; trace and bytes of the defaul
 
 /* Keep the plan of the call in its flight, without what only acquire needs. Return false if no
  * memory is left. */
-static bool cache_keep(const cache_call *call, flight *f)
+static bool cache_keep(const cache_call *call)
 {
     const cellar_bytes *d = call->p->default_value;
     const unsigned char *trace = call->p->trace;
@@ -71,21 +68,20 @@ static bool cache_keep(const cache_call *call, flight *f)
     k->value = (cellar_bytes){ at + trace_len, len };
     if (d != NULL) { k->p.default_value = &k->value; }
     if (len != 0) { memcpy(at + trace_len, d->data, len); }
-    flight_keep(f, b);
+    flight_keep(call->f, b);
     return true;
 }
 
-/* Give the lease of a led flight. Return AGAIN if the flight was taken over meanwhile. */
-static cache_acquired cache_lease_led(cache_call *call, flight *f, flight_sub **sub,
-                                      cellar_lease *lease)
+/* Give the lease to a call that LEADS: ANSWERED, or LOOKS if the flight was taken over. */
+static void cache_lease_led(cache_call *call, flight_sub **sub, cellar_lease *lease)
 {
     flight_lease l;
     call->k.bytes = call->key; /* the copy of the flight may be freed before the call ends */
     if (cache_is_closed(call->c)) { /* dropped: the drop may have missed this lease */
         cache_shared_unlease(call);
-        cache_flight_cancel(call->t, f);
-        (void)cache_answer(call, CELLAR_E_CLOSED, CELLAR_SOURCE_NONE);
-        return CACHE_ANSWERED;
+        cache_hand_over(call, CACHE_CALL_ANSWERED);
+        cache_answer(call, CELLAR_E_CLOSED, CELLAR_SOURCE_NONE);
+        return;
     }
     cellar_breaker *const b = call->p->breaker;
     uint32_t pass = 0;
@@ -94,41 +90,40 @@ static cache_acquired cache_lease_led(cache_call *call, flight *f, flight_sub **
         struct cellar_load ld;
         if (*sub != NULL) { flight_sub_free(call->t, *sub); } /* the thread may end in a fallback */
         *sub = NULL;
-        cache_lead_begin(&ld, call, f);
+        cache_lead_begin(&ld, call);
         ld.refused = true;
         (void)cache_lead_settle(&ld);
-        return CACHE_ANSWERED;
+        return;
     }
-    flight_note(f, b != NULL ? (uint64_t)pass + 1 : 0);
-    const bool kept = (!call->p->given && !call->leased && !call->unsure) || cache_keep(call, f);
-    if (!kept) {
-        cache_shared_unlease(call);
-        cache_flight_cancel(call->t, f);
-        (void)cache_answer_failed(call, CELLAR_E_NOMEM);
-    } else if (!flight_lease_open(call->t, f, &l)) {
-        cache_shared_unlease(call);
-        flight_unref(call->t, f);
-    } else {
+    flight_note(call->f, b != NULL ? (uint64_t)pass + 1 : 0);
+    const bool kept = (!call->p->given && !call->leased && !call->unsure) || cache_keep(call);
+    if (kept && flight_lease_open(call->t, call->f, &l)) {
         call->leased = false; /* the flight keeps it */
         cache_lease_out(lease, &l);
         if (cache_has_stale(call)) {
             cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
         } else {
-            (void)cache_answer(call, CELLAR_LEASED, CELLAR_SOURCE_NONE);
+            cache_answer(call, CELLAR_LEASED, CELLAR_SOURCE_NONE);
         }
-        return CACHE_LED;
+        return;
+    }
+    cache_shared_unlease(call);
+    if (kept) {
+        flight_unref(call->t, call->f);
+        call->state = CACHE_CALL_LOOKS;
+    } else {
+        cache_hand_over(call, CACHE_CALL_ANSWERED);
+        cache_answer_failed(call, CELLAR_E_NOMEM);
     }
     if (b != NULL) { cache_breaker_report(b, pass, BREAKER_SAID_NOTHING); }
-    return kept ? CACHE_AGAIN : CACHE_ANSWERED;
 }
 
-/* Let the tier answer later: it holds the lease then, and this call subscribes. Return LED if the
- * tier does not, else AGAIN. */
-static cache_acquired cache_lease_asks(cache_call *call, flight *f)
+/* Let the tier answer later: it holds the lease then, and the call LOOKS again to subscribe. If the
+ * tier does not, the call still LEADS. */
+static void cache_lease_asks(cache_call *call)
 {
     cellar *c = call->c;
-    const cache_tier *t = cache_tier_of(c);
-    const cache_shared *h = cache_shared_leases(call);
+    const cache_shared *t = cache_shared_of(c), *h = cache_shared_leases(call);
     const bool leases = h != NULL && h->leases != NULL;
     cache_tier_ticket ticket = { .generation = call->k.generation,
                                  .born = base_load_acq(&c->store->tag_epoch) };
@@ -136,48 +131,46 @@ static cache_acquired cache_lease_asks(cache_call *call, flight *f)
     if (call->asks) { call->unsure = false; }
     if (!call->asks || t == NULL || !cache_asks_tier(call) || cache_is_off(c) ||
         cache_is_closed(c) || (leases && cache_tier_lease_take(call))) {
-        return CACHE_LED;
+        return;
     }
     if (!cache_tier_watch(c->store, call->k.hash, &ticket.changes, &ticket.globs)) {
-        call->unsure = cache_tier_is_shared(t); /* the change may reach the tier behind the load */
-        return CACHE_LED;
+        call->unsure = true; /* the change may reach the tier behind the load */
+        return;
     }
     if (cache_missed_take(c->store, call->k.hash, cache_missed_seen(&ticket, c->proof_stale),
                           &call->unsure)) {
-        return CACHE_LED;
+        return;
     }
+    flight *f = call->f;
     flight_note(f, 0);
+    call->state = CACHE_CALL_LOOKS;
     if (!flight_lease_open(call->t, f, &l)) {
         flight_unref(call->t, f);
-        return CACHE_AGAIN;
+        return;
     }
     ticket.id = l.id;
     ticket.check = l.check;
-    const cache_tier_key key = { call->key, call->k.len, call->k.hash, c->id, call->k.generation };
     call->k.bytes = call->key; /* the answer may end the flight */
-    if (leases ? cache_tier_lease_ask(h, &key, call->p->ms[CACHE_HARD], &ticket)
-            : t->ask(t->ctx, &key, &ticket)) {
-        return CACHE_AGAIN;
-    }
-    return flight_claim(call->t, &l, c->id) == f ? CACHE_LED : CACHE_AGAIN;
+    const bool asked = leases ? cache_tier_lease_ask(h, &call->k, call->p->ms[CACHE_HARD], &ticket)
+                              : cache_shared_ask(t, &call->k, &ticket);
+    if (!asked && flight_claim(call->t, &l, c->id) == f) { call->state = CACHE_CALL_LEADS; }
 }
 
-/* Try once. Return true if the call is answered. */
-static bool cache_lease_round(cache_call *call, flight_sub **sub, cellar_lease *lease)
+/* Try once: ANSWERED, or LOOKS. */
+static void cache_lease_round(cache_call *call, flight_sub **sub, cellar_lease *lease)
 {
-    flight *f = NULL;
     const uint64_t id = *sub != NULL ? (*sub)->id : 0;
-    if (cache_look_round(call)) { return true; }
-    cache_acquired got = cache_acquire(call, FLIGHT_LEASE, false, *sub, &f);
-    if (got == CACHE_LED) { got = cache_lease_asks(call, f); }
-    if (got == CACHE_LED) { got = cache_lease_led(call, f, sub, lease); }
-    if (got == CACHE_PENDING && id != 0) { /* the flight may have called it already */
-        flight_lease ticket;
+    cache_look_first(call);
+    if (call->state == CACHE_CALL_ANSWERED) { return; }
+    const flight_entry entry = cache_acquire(call, FLIGHT_LEASE, false, *sub);
+    if (call->state == CACHE_CALL_LEADS) { cache_lease_asks(call); }
+    if (call->state == CACHE_CALL_LEADS) { cache_lease_led(call, sub, lease); }
+    if (entry == FLIGHT_TAKEN && call->code == CELLAR_PENDING && id != 0) {
+        flight_lease ticket; /* the flight may have called it already */
         flight_ticket_of(call->t, call->k.hash, id, &ticket);
         cache_lease_out(lease, &ticket);
         *sub = NULL;
     }
-    return got != CACHE_AGAIN;
 }
 
 CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t key_len,
@@ -194,6 +187,10 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
                               "lease, out and waiter->fn must not be NULL");
     }
     memset(lease, 0, sizeof *lease);
+    if (cache_hits_plainly(c) && cache_load_opts_are_easy(c, o) &&
+        (o == NULL || (o->flags & banned) == 0) && cache_hit_known(c, key, key_len, out)) {
+        return CELLAR_OK;
+    }
     if (cache_is_closed(c)) { return cache_closed(c); }
     const cellar_err err = cache_load_plan_make(c, o, &plan);
     if (err != CELLAR_OK) { return err; }
@@ -203,16 +200,15 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
     }
     plan.breaker = base_load_acq(&c->breaker); /* one of the call may be destroyed before the end */
     cache_call_begin(&call, c, &plan, key, key_len);
-    const cache_tier *t = cache_tier_of(c);
-    call.asks = t != NULL && t->ask != NULL;
+    const cache_shared *t = cache_shared_of(c);
+    call.asks = t != NULL && t->t.ask != NULL;
     if (!cache_call_enter(&call)) { return cache_closed(c); }
     flight_sub *sub = NULL;
     if (call.t != NULL && waiter != NULL) { sub = flight_sub_new(call.t, waiter->fn, waiter->ctx); }
     if (call.t == NULL || (waiter != NULL && sub == NULL)) {
-        (void)cache_answer(&call, CELLAR_E_NOMEM, CELLAR_SOURCE_NONE);
-    } else {
-        while (!cache_lease_round(&call, &sub, lease)) {}
+        cache_answer(&call, CELLAR_E_NOMEM, CELLAR_SOURCE_NONE);
     }
+    while (call.state != CACHE_CALL_ANSWERED) { cache_lease_round(&call, &sub, lease); }
     if (sub != NULL) { flight_sub_free(call.t, sub); }
     return cache_call_end(&call, out);
 }
@@ -247,7 +243,7 @@ static cellar_err cache_claim(cellar *c, cellar_lease *lease, cache_claimed *m)
     if (m->call.leased) { m->call.lease = k->lease; }
     m->call.now_ms = base_now_ms(&c->store->clock);
     m->call.cancel = base_cancel_off();
-    cache_lead_begin(&m->ld, &m->call, f);
+    cache_lead_begin(&m->ld, &m->call);
     const uint64_t note = flight_noted(f);
     /* set once, lives as long as the namespace */
     m->ld.breaker = note != 0 ? base_load_acq(&c->breaker) : NULL;
@@ -278,6 +274,7 @@ static void cache_fulfil(struct cellar_load *ld, cache_plan *plan, const cellar_
     const cache_load_plan *begun = ld->call->p;
     const bool none = plan->spec.kind == (uint8_t)L1_NEGATIVE;
     const bool own = o != NULL && (o->ttl_ms != 0 || (!none && o->ttl_class != 0));
+    const bool stale = (plan->given & CACHE_GIVEN_STALE) != 0;
     plan->now_ms = ld->call->now_ms;
     if (!own && begun->given) {
         plan->asked_ms = none ? begun->negative_ttl_ms : begun->ttl_ms;
@@ -292,20 +289,20 @@ static void cache_fulfil(struct cellar_load *ld, cache_plan *plan, const cellar_
         plan->jitter_mode = begun->n[CACHE_JITTER_MODE];
     }
     ld->given = plan;
-    ld->ttl_ms = ld->negative_ttl_ms = plan->ttl_ms;
-    ld->stale_ms = plan->spec.stale_ms;
+    ld->opts.ttl_ms = ld->opts.negative_ttl_ms = plan->ttl_ms;
+    ld->opts.stale_ms = plan->spec.stale_ms;
     if (begun->given) { /* the plan has no stale window if only acquire sets a TTL */
-        ld->stale_ms = o != NULL && o->stale_ms != 0 ? o->stale_ms : begun->stale_ms;
-        plan->stale_ms = ld->stale_ms;
+        ld->opts.stale_ms = stale ? plan->stale_ms : begun->stale_ms;
+        plan->stale_ms = ld->opts.stale_ms;
     }
     if (none && begun->n[CACHE_NO_NEGATIVE] != 0 && (o == NULL || o->ttl_ms == 0)) {
-        ld->negative_ttl_ms = 0; /* reported, not kept */
+        ld->opts.negative_ttl_ms = 0; /* reported, not kept */
     }
     ld->call->old_current = true; /* perhaps: an old value must not stay */
-    ld->user_flags = plan->spec.user_flags;
-    ld->tag_count = plan->spec.tag_count;
-    if (ld->tag_count != 0) {
-        memcpy(ld->fps, plan->spec.tag_fps, ld->tag_count * sizeof ld->fps[0]);
+    ld->opts.user_flags = plan->spec.user_flags;
+    ld->opts.tag_count = plan->spec.tag_count;
+    if (ld->opts.tag_count != 0) {
+        memcpy(ld->opts.fps, plan->spec.tag_fps, ld->opts.tag_count * sizeof ld->opts.fps[0]);
     }
 }
 
@@ -364,8 +361,8 @@ CELLAR_API cellar_err cellar_lease_release(cellar *c, cellar_lease *lease, int32
     if (loader_err == 0) {
         cache_lead_report(&m.ld, CELLAR_E_CANCELLED);
         cache_shared_unlease(&m.call);
-        flight_lead_end(m.ld.f);
-        cache_flight_cancel(m.call.t, m.ld.f);
+        flight_lead_end(m.call.f);
+        cache_hand_over(&m.call, CACHE_CALL_ANSWERED);
     } else {
         cache_lead_report(&m.ld, CELLAR_E_LOADER);
         m.ld.returned = (cellar_err)loader_err;
@@ -388,4 +385,59 @@ CELLAR_API cellar_err cellar_lease_unsubscribe(cellar *c, cellar_lease *ticket)
     if (found) { memset(ticket, 0, sizeof *ticket); }
     cache_load_end(c->store);
     return found ? CELLAR_OK : CELLAR_E_LEASE;
+}
+
+/* ---- leases that a tier holds ---- */
+
+/* End the flight that the tier held with its answer. An entry is stored unless its key changed
+ * since the request; without one the subscribers acquire again, and one gets the lease. */
+static void cache_tier_settle(cellar *c, flight *f, const cache_tier_ticket *ticket, cellar_err err,
+                              const void *value, size_t value_len, const cache_found *found)
+{
+    cache_store *s = c->store;
+    cache_call call;
+    flight_bytes *b = NULL;
+    l2_meta m = found->e;
+    cache_call_of(&call, c, NULL, f);
+    const bool there = (err == CELLAR_OK || err == CELLAR_ABSENT) &&
+                       !base_clock_reached(&s->clock, m.deadline_ms);
+    if (!there) {
+        cache_missed_note(s, call.k.hash, cache_missed_seen(ticket, c->proof_stale),
+                          cache_shared_unsure(err));
+    } else if (err == CELLAR_OK) {
+        b = flight_bytes_new(&s->hooks, value_len);
+    } else {
+        value_len = 0;
+        m.kind = (uint8_t)L1_NEGATIVE;
+    }
+    if (!there || (err == CELLAR_OK && b == NULL)) {
+        cache_hand_over(&call, CACHE_CALL_ANSWERED);
+        return;
+    }
+    if (!found->passing) {
+        (void)cache_backfill(c, &call.k, value, value_len, &m, ticket->changes, ticket->globs);
+    }
+    if (value_len != 0) { memcpy(b->data, value, value_len); }
+    const flight_phase how = cache_tier_found(&call, &m, b);
+    call.deadline_ms = m.deadline_ms;
+    cache_release(&call, how);
+    flight_bytes_drop(call.value);
+}
+
+CELLAR_PRIVATE void cache_tier_answered(cache_store *s, const cache_tier_ticket *ticket,
+                                        const void *key, size_t len, cellar_err err,
+                                        const void *value, size_t value_len,
+                                        const cache_found *found)
+{
+    cache_generation_info info;
+    const flight_lease l = { ticket->id, ticket->check };
+    cellar *c = cache_key_bad(key, len) ? NULL
+                                        : cache_generation_namespace(s, ticket->generation, &info);
+    if (c == NULL) { return; }
+    const bool begun = cache_load_begin(c);
+    flight_table *t = begun ? base_load_sc(&s->flights) : NULL;
+    flight *f = t != NULL ? flight_claim(t, &l, c->id) : NULL;
+    if (f != NULL) { cache_tier_settle(c, f, ticket, err, value, value_len, found); }
+    if (begun) { cache_load_end(s); }
+    cache_namespace_release(c);
 }

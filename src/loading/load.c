@@ -2,31 +2,21 @@
  *
  * load: read through the cache: look, wait, answer.
  *
- * PICTURE    look at L1 -> fresh, negative, or remembered error: answer
- *                       -> stale or early refresh: queue it (refresh.c), answer with this value
- *                       -> nothing: acquire -> LED: load_leader.c
- *                                           -> JOINED: wait -> its outcome, or look again
+ * PICTURE    LOOKS -> fresh, negative, or remembered error: ANSWERED
+ *                  -> stale or early refresh: queue it (refresh.c), answer with this value
+ *                  -> nothing: acquire -> LEADS: load_lead.c
+ *                                      -> JOINED: wait -> its outcome, or LOOKS
  * INVARIANTS A call answers with a value that was current between its begin and its end. After a
  *            failure or inside a stale window it may answer with an older value, marked STALE.
- * WALK       cellar_get_or_load -> plain hit inline -> cache_load_call -> rounds of look, acquire,
+ * WALK       cellar_get_or_load -> plain hit (cache_hit_first) -> plan -> rounds of look, acquire,
  *            lead or join. A new round begins if the joined flight was cancelled, or failed and may
  *            be retried.
  * LIMITS     16 nested loads; waiters and flights as configured.
- * SEE ALSO   load_look.c, load_acquire.c, load_leader.c; refresh.c, load_bulk.c, lease.c. */
-#include "cache/bloom_guard.h"
-#include "cache/call.h"
+ * SEE ALSO   load_look.c, load_call.c, load_lead.c; refresh.c, load_bulk.c, lease.c. */
 #include "cache/error.h"
-#include "cache/lookup.h"
-#include "cache/pin.h"
-#include "cache/proof.h"
 #include "cache/talk.h"
-#include "loading/job.h"
-#include "loading/load_acquire.h"
-#include "loading/load_call.h"
-#include "loading/load_leader.h"
-#include "loading/load_look.h"
-#include "loading/load_plan.h"
 #include "loading/load_shared.h"
+#include "loading/loading.h"
 #include "loading/refresh.h"
 
 /* Refresh a stale or early value. Return true if the call is answered with it. */
@@ -42,24 +32,23 @@ static bool cache_with_old(cache_call *call)
     return false;
 }
 
-/* Look, then acquire the flight of the key, then load or wait. Return true if the call is answered,
- * false: look again. */
-static bool cache_round(cache_call *call)
+/* Look, then acquire the flight of the key, then load or wait: ANSWERED, or LOOKS. */
+static void cache_round(cache_call *call)
 {
-    flight *f = NULL;
-    if (cache_look_round(call)) { return true; }
+    cache_look_first(call);
+    if (call->state == CACHE_CALL_ANSWERED) { return; }
     if (flight_depth() >= FLIGHT_DEPTH_MAX) {
         stats_count(call->c->stats, STATS_LIMIT_DEPTH, 1);
-        (void)cache_answer_failed(call, CELLAR_E_DEPTH);
-        return true;
+        cache_answer_failed(call, CELLAR_E_DEPTH);
+        return;
     }
-    if (call->old != NULL && !call->only_join && cache_with_old(call)) { return true; }
-    const bool join = (call->p->flags & CELLAR_LOAD_NO_WAIT) == 0;
-    cache_acquired got = cache_acquire(call, FLIGHT_CALL, join, NULL, &f);
-    if (got == CACHE_JOINED) { return cache_join(call, f); }
-    if (got == CACHE_LED) { got = cache_shared_lead(call, f); }
-    if (got == CACHE_LED) { cache_lead(call, f); }
-    return got != CACHE_AGAIN;
+    if (call->old != NULL && !call->only_join && cache_with_old(call)) { return; }
+    (void)cache_acquire(call, FLIGHT_CALL, (call->p->flags & CELLAR_LOAD_NO_WAIT) == 0, NULL);
+    if (call->state == CACHE_CALL_JOINED) { cache_join(call); }
+    if (call->state == CACHE_CALL_LEADS && cache_shared_of(call->c) != NULL) {
+        cache_shared_lead(call);
+    }
+    if (call->state == CACHE_CALL_LEADS) { cache_lead(call); }
 }
 
 /* Select the loader of the call, else of the namespace. Return false if there is none. */
@@ -91,15 +80,7 @@ static bool cache_call_pins(cache_call *call, cellar_result *out)
     l1_pin_ref ref;
     cache_key(c, &call->k, call->key, call->k.len);
     if (l1_pin(c->l1, &call->k, &ref, L1_NOT_DUE) != CELLAR_OK) { return false; }
-    cellar_pinned pin;
-    cache_pin_out(c, &ref, &pin);
-    cache_hit_out(out, pin.value_len);
-    out->value = pin.value;
-    out->flags = CELLAR_RESULT_PINNED;
-    out->user_flags = ref.user_flags;
-    memcpy(out->opaque, pin.opaque, sizeof out->opaque);
-    stats_add(cache_mine(c), STATS_HIT_L1, 1);
-    cache_hot_sample(c, base_thread_self(), &call->k);
+    cache_pinned_out(c, &ref, &call->k, out);
     if (cache_talks(c)) { cache_read_tell(c, "get_or_load", &call->k, CELLAR_OK); }
     return true;
 }
@@ -121,44 +102,8 @@ BASE_NOINLINE static cellar_err cache_load_call(cellar *c, const void *key, size
     if (cache_call_pins(&call, out)) { return CELLAR_OK; }
     if (!cache_call_enter(&call)) { return cache_closed(c); }
     if (cache_is_off(c)) { plan.flags |= CELLAR_LOAD_NO_STORE; }
-    while (call.t != NULL && !cache_round(&call)) {}
+    while (call.state != CACHE_CALL_ANSWERED) { cache_round(&call); }
     return cache_call_end(&call, out);
-}
-
-/* ---- plain hits ---- */
-
-/* Try the plain hit of a namespace with a filter. Return true with *err if the call is answered.
- * *audit: the load checks the filter. */
-static bool cache_guarded_hit(cellar *c, const void *key, size_t key_len, cellar_result *out,
-                              cellar_err *err, bool *audit)
-{
-    /* no other bit: the caller checked */
-    const bool first = (base_load_rlx(&c->state) & CACHE_FILTER) != 0;
-    const bool sampled = stats_sample(base_thread_self());
-    cache_word word = CACHE_WORD_MAYBE;
-    if (first && !sampled) { word = cache_filter_stops(c, key, key_len); }
-    if (word == CACHE_WORD_MAYBE) {
-        l1_key k;
-        *err = cache_hit_plain(c, &k, key, key_len, out);
-        if (*err == CELLAR_OK) {
-            if (sampled) {
-                cache_filter_note(c, key, key_len, CELLAR_OK);
-                cache_hot_note(c, &k);
-            }
-            return true;
-        }
-        /* A stale entry cannot exist under a key that was never added. */
-        if (*err == CELLAR_MISS) { word = cache_filter_stops(c, key, key_len); }
-    }
-    *audit = word == CACHE_WORD_AUDIT;
-    if (word != CACHE_WORD_NEVER) { return false; }
-    *err = CELLAR_ABSENT;
-    cache_hit_out(out, 0);
-    out->value = NULL;
-    out->source = CELLAR_SOURCE_BLOOM;
-    stats_add(cache_mine(c), STATS_NEGATIVE, 1);
-    if (sampled) { cache_filter_note(c, key, key_len, CELLAR_MISS); }
-    return true;
 }
 
 CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_len,
@@ -170,18 +115,13 @@ CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_
                               "start out from cellar_result_default()");
     }
     bool audit = false;
-    const uint32_t state = base_load_acq(&c->state);
     if (BASE_UNLIKELY(base_load_acq(&c->bloom) != NULL) && o == NULL && fn != NULL &&
-        (state & ~CACHE_FILTER) == 0) {
+        (base_load_acq(&c->state) & ~CACHE_FILTER) == 0) {
         cellar_err err;
         if (cache_guarded_hit(c, key, key_len, out, &err, &audit)) { return err; }
-    } else if (BASE_LIKELY(o == NULL && fn != NULL &&
-                           (state == 0 || (state == CACHE_PROOF && !cache_is_unproven(c))))) {
-        l1_key k;
-        if (cache_hit_plain(c, &k, key, key_len, out) == CELLAR_OK) {
-            cache_hot_sample(c, base_thread_self(), &k);
-            return CELLAR_OK;
-        }
+    } else if (BASE_LIKELY(fn != NULL && cache_hits_plainly(c)) &&
+               cache_hit_first(c, key, key_len, o, out)) {
+        return CELLAR_OK;
     }
     return cache_load_call(c, key, key_len, o, fn, ctx, audit, out);
 }

@@ -1,23 +1,27 @@
 /* SPDX-License-Identifier: MIT
  *
- * load_call: one call of a load: its begin, its answer and its end.
+ * load_call: one call of a load: its begin, its flight, its answer and its end.
  *
+ * PICTURE    LOOKS -> cache_enter -> LEADS: cache_release, cache_hand_over
+ *                                 -> JOINED: cache_join -> ANSWERED, or LOOKS
+ *                                 -> TAKEN: a subscription, or nothing
  * INVARIANTS `loading` counts the calls in here, so that the close of the store can wait for them.
  *            Each call adds to exactly one outcome of a get: hits and joined values are hits,
  *            "absent" is a negative hit, an own load and an error are misses.
+ *            The outcome of a flight is the answer of its leader, unless the leader answers a
+ *            failure with an older value. A waiter that times out does not load.
+ *            A failure of another load is answered with the stale value, else by the own fallbacks,
+ *            which the call runs as leader, else with the default value, else with the error.
  * LOCKING    No lock is held while code of the host runs or while the call waits.
- * SEE ALSO   load_look.c (looks), load.c (rounds of a call). */
+ * COMPLETION The end of a flight wakes all its waiters; each continues by itself.
+ * SEE ALSO   load_look.c (looks), load.c (the walk through the states). */
 #include "base/user_callback.h"
-#include "loading/load_call.h"
-
-#include "cache/call.h"
 #include "cache/error.h"
 #include "cache/generation.h"
 #include "cache/handle.h"
-#include "cache/load_types.h"
-#include "cache/lookup.h"
 #include "cache/talk.h"
 #include "loading/breaker_calls.h"
+#include "loading/loading.h"
 
 /* Report the breaker pass of a lost lease. */
 static void cache_lease_lost(void *ctx, uint32_t generation, uint64_t note)
@@ -31,19 +35,17 @@ static void cache_lease_lost(void *ctx, uint32_t generation, uint64_t note)
     cache_namespace_release(namespace);
 }
 
-CELLAR_PRIVATE flight_table *cache_flights(cache_store *s)
+/* Create the table. Threads create it in turn: a table of each of a thousand first callers would
+ * not fit the budget. No lock is held: making room may call a listener, which may load, too. */
+BASE_NOINLINE static flight_table *cache_flights_first(cache_store *s)
 {
-    flight_table *t = base_load_sc(&s->flights);
-    if (BASE_LIKELY(t != NULL)) { return t; }
     const flight_config cfg = { &s->account, &s->clock, s->max_flights, s->max_waiters,
                                 cache_lease_lost, s };
-    /* Threads create the table in turn: a table of each of a thousand first callers would not fit
-     * the budget. No lock is held: making room may call a listener, which may load, too. */
     const bool turns = base_thread_self()->depth == 0;
     while (turns && !base_cas_ar(&s->flights_turn, 0u, 1u)) {
         (void)sync_wait(&s->flights_turn, 1u, UINT64_MAX);
     }
-    t = base_load_sc(&s->flights);
+    flight_table *t = base_load_sc(&s->flights);
     if (t == NULL) {
         t = flight_table_create(&cfg);
         /* Its small blocks do not make room themselves: make room for all of them here. */
@@ -65,22 +67,29 @@ CELLAR_PRIVATE flight_table *cache_flights(cache_store *s)
     return t;
 }
 
-/* Return the counter of the calls of this thread in the store. NULL: not counted. */
+CELLAR_PRIVATE flight_table *cache_flights(cache_store *s)
+{
+    flight_table *t = base_load_sc(&s->flights);
+    return BASE_LIKELY(t != NULL) ? t : cache_flights_first(s);
+}
+
+/* ---- running calls ---- */
+
+/* Return the counter of the calls of this thread in the store. NULL: not counted. The store keeps
+ * its place until another one takes it, so it never has two. */
 static uint32_t *cache_loads_here(const cache_store *s, bool begins)
 {
     base_thread_record *self = base_thread_self();
-    uint32_t *room = NULL;
-    for (unsigned i = 0; self->index != 0 && i < BASE_LOADS_MAX; i++) {
-        if (self->loads[i].count == 0) {
-            if (begins && room == NULL) {
-                self->loads[i].of = s;
-                room = &self->loads[i].count;
-            }
-        } else if (self->loads[i].of == s) {
-            return &self->loads[i].count;
-        }
+    const unsigned places = self->index != 0 ? BASE_LOADS_MAX : 0;
+    for (unsigned i = 0; i < places; i++) {
+        if (self->loads[i].of == s) { return &self->loads[i].count; }
     }
-    return room;
+    for (unsigned i = 0; begins && i < places; i++) {
+        if (self->loads[i].count != 0) { continue; }
+        self->loads[i].of = s;
+        return &self->loads[i].count;
+    }
+    return NULL;
 }
 
 CELLAR_PRIVATE uint32_t cache_loads_mine(const cache_store *s)
@@ -103,7 +112,7 @@ CELLAR_PRIVATE bool cache_load_begin(cellar *c)
 CELLAR_PRIVATE void cache_load_end(cache_store *s)
 {
     uint32_t *mine = cache_loads_here(s, false);
-    if (mine != NULL) { --*mine; }
+    if (mine != NULL && *mine != 0) { --*mine; }
     if (BASE_LIKELY(!s->forked)) {
         (void)base_sub_ar(&s->loading, 1u); /* the store may be freed after this line */
         return;
@@ -113,17 +122,40 @@ CELLAR_PRIVATE void cache_load_end(cache_store *s)
     while (n != 0 && !base_cas_ar(&s->loading, n, n - 1)) { n = base_load_rlx(&s->loading); }
 }
 
+/* ---- begin ---- */
+
 CELLAR_PRIVATE void cache_call_begin(cache_call *call, cellar *c, const cache_load_plan *p,
                                      const void *key, size_t key_len)
 {
-    memset(call, 0, sizeof *call);
+    memset(call, 0, offsetof(cache_call, c)); /* and state LOOKS */
     call->c = c;
     call->p = p;
     call->key = key;
     call->deadline_ms = BASE_NEVER_MS;
     call->born_ms = -1;
     call->code = CELLAR_MISS;
-    call->k = (l1_key){ .bytes = key, .len = (uint32_t)key_len }; /* hashed in cache_look_round */
+    call->k = (l1_key){ .bytes = key, .len = (uint32_t)key_len }; /* hashed in cache_look_first */
+}
+
+CELLAR_PRIVATE void cache_call_of(cache_call *call, cellar *c, const cache_load_plan *p, flight *f)
+{
+    const flight_key k = flight_key_of(f);
+    cache_call_begin(call, c, p, k.bytes, k.len);
+    call->t = base_load_sc(&c->store->flights);
+    call->k = (l1_key){ k.bytes, k.len, k.generation, k.hash };
+    call->f = f;
+    call->flags = call->asked = 0;
+    call->state = CACHE_CALL_LEADS;
+}
+
+CELLAR_PRIVATE bool cache_call_enter(cache_call *call)
+{
+    if (!cache_load_begin(call->c)) { return false; }
+    call->entered = true;
+    call->cancel = base_cancel_off();
+    call->t = cache_flights(call->c->store);
+    if (call->t == NULL) { cache_answer(call, CELLAR_E_NOMEM, CELLAR_SOURCE_NONE); }
+    return true;
 }
 
 CELLAR_PRIVATE void cache_call_forget(cache_call *call)
@@ -134,34 +166,201 @@ CELLAR_PRIVATE void cache_call_forget(cache_call *call)
     call->early = false;
 }
 
-/* ---- answer ---- */
+/* ---- answers ---- */
 
-CELLAR_PRIVATE cellar_err cache_answer(cache_call *call, cellar_err code, uint32_t source)
+CELLAR_PRIVATE void cache_answer(cache_call *call, cellar_err code, uint32_t source)
 {
+    call->state = CACHE_CALL_ANSWERED;
     call->code = code;
     call->source = source;
-    return code;
+}
+
+CELLAR_PRIVATE void cache_answer_value(cache_call *call, flight_bytes *b, int64_t deadline_ms,
+                                       uint32_t source)
+{
+    flight_bytes_drop(call->value);
+    call->value = b;
+    call->deadline_ms = deadline_ms;
+    call->user_flags = b != NULL ? b->user_flags : 0;
+    cache_answer(call, b != NULL ? CELLAR_OK : CELLAR_ABSENT, source);
 }
 
 CELLAR_PRIVATE void cache_answer_old(cache_call *call, uint32_t source)
 {
-    flight_bytes_drop(call->value);
-    call->value = flight_bytes_ref(call->old);
-    call->user_flags = call->found.user_flags;
-    call->deadline_ms = call->found.expires_ms;
+    const bool early = call->early;
+    cache_answer_value(call, flight_bytes_ref(call->old), call->found.expires_ms,
+                       early ? (uint32_t)CELLAR_SOURCE_L1 : source);
     call->born_ms = call->found.born_ms;
-    (void)cache_answer(call, call->early ? CELLAR_OK : CELLAR_STALE,
-                       call->early ? (uint32_t)CELLAR_SOURCE_L1 : source);
+    if (!early) { call->code = CELLAR_STALE; }
 }
 
-CELLAR_PRIVATE cellar_err cache_answer_failed(cache_call *call, cellar_err code)
+CELLAR_PRIVATE void cache_answer_failed(cache_call *call, cellar_err code)
 {
-    if (call->old == NULL || (call->p->flags & CELLAR_LOAD_REFRESH) != 0) {
-        return cache_answer(call, code, CELLAR_SOURCE_NONE);
+    if (cache_has_stale(call)) {
+        cache_answer_old(call, CELLAR_SOURCE_STALE_IF_ERROR);
+    } else {
+        cache_answer(call, code, CELLAR_SOURCE_NONE);
     }
-    cache_answer_old(call, CELLAR_SOURCE_STALE_IF_ERROR);
-    return call->code;
 }
+
+CELLAR_PRIVATE flight_bytes *cache_default_value(const cache_call *call)
+{
+    const cellar_bytes *from = call->p->default_value;
+    if (from == NULL) { return NULL; }
+    flight_bytes *value = flight_bytes_new(&call->c->store->hooks, from->len);
+    if (value != NULL && from->len != 0) { memcpy(value->data, from->data, from->len); }
+    return value;
+}
+
+CELLAR_PRIVATE void cache_answer_in_vain(cache_call *call, cellar_err err)
+{
+    flight_bytes *value = cache_has_stale(call) ? NULL : cache_default_value(call);
+    if (value == NULL) {
+        cache_answer_failed(call, err);
+        return;
+    }
+    cache_answer_value(call, value, -1, CELLAR_SOURCE_DEFAULT);
+    call->result_flags |= CELLAR_RESULT_NOT_STORED;
+    stats_add(cache_mine(call->c), STATS_LOAD_INSTEAD, 1);
+}
+
+CELLAR_PRIVATE bool cache_failure_heard(cache_call *call, cellar_err err, uint32_t source,
+                                        uint32_t asked)
+{
+    const uint32_t own = cache_fallbacks_of(call->p);
+    if ((call->p->flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0) { /* only a cached answer is wanted */
+        cache_answer(call, err, source);
+        return true;
+    }
+    if (own != 0 && own != asked && !cache_has_stale(call) && flight_depth() < FLIGHT_DEPTH_MAX) {
+        call->instead = true;
+        call->failed = err;
+        call->hold_ms = source == CELLAR_SOURCE_ERROR_ENTRY ? call->retry_at_ms : 0;
+        return false;
+    }
+    cache_answer_in_vain(call, err);
+    if (call->code == err) { call->source = source; }
+    return true;
+}
+
+/* ---- the flight ---- */
+
+CELLAR_PRIVATE flight_entry cache_enter(cache_call *call, flight_kind kind, bool join,
+                                        flight_sub *sub)
+{
+    const bool side = (call->p->flags & (CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_JOIN)) != 0;
+    const flight_ask ask = {
+        .key = { call->k.bytes, call->k.len, call->k.generation, call->k.hash },
+        .namespace_id = call->c->id,
+        .kind = kind == FLIGHT_CALL && side ? FLIGHT_SIDE : kind,
+        .join = join,
+        .only_join = call->only_join,
+        .take_queued = kind != FLIGHT_JOB && call->old == NULL,
+        .leader_retries = (uint8_t)call->p->n[CACHE_TAKEOVERS], /* <= 15: load_plan.c */
+        .now_ms = call->now_ms,
+        .hard_timeout_ms = call->p->ms[CACHE_HARD],
+        .tag_born = base_load_acq(&call->c->store->tag_epoch),
+        .sub = call->old == NULL ? sub : NULL,
+    };
+    call->tag_epoch = ask.tag_born;
+    call->flags = call->asked = 0;
+    return flight_enter(call->t, &ask, &call->f);
+}
+
+CELLAR_PRIVATE void cache_release(cache_call *call, flight_phase how)
+{
+    const flight_outcome o = {
+        .phase = how,
+        .err = how == FLIGHT_FAILED ? call->failed : CELLAR_OK,
+        .loader_err = call->loader_err,
+        .flags = call->flags,
+        .asked = call->asked,
+        .retry_at_ms = call->retry_at_ms,
+        .deadline_ms = call->deadline_ms,
+        .load_us = call->load_us,
+        .value = how == FLIGHT_OK ? flight_bytes_ref(call->value) : NULL,
+    };
+    flight_end(call->t, call->f, &o);
+    call->k.bytes = call->key; /* the copy of the flight may be freed */
+}
+
+CELLAR_PRIVATE void cache_hand_over(cache_call *call, cache_state next)
+{
+    flight_end(call->t, call->f, &FLIGHT_HANDS_OVER);
+    call->k.bytes = call->key;
+    call->state = next;
+}
+
+/* Answer with the outcome of a joined flight, unless the call has to look again. */
+static void cache_take_outcome(cache_call *call, const flight_outcome *o, bool untagged)
+{
+    call->loader_err = o->loader_err;
+    if ((o->flags & FLIGHT_TAGGED) != 0 && !untagged) { return; }
+    switch (o->phase) {
+    case FLIGHT_OK:
+    case FLIGHT_NONE:
+        call->load_us = o->load_us;
+        cache_answer_value(call, flight_bytes_ref(o->value), o->deadline_ms,
+                           CELLAR_SOURCE_JOINED);
+        break;
+    case FLIGHT_FAILED:
+        call->failures++;
+        if ((o->flags & FLIGHT_FINAL) == 0 && !call->no_retry &&
+            call->failures <= call->p->n[CACHE_HANDOVERS]) {
+            return;
+        }
+        call->retry_at_ms = o->retry_at_ms;
+        if (!cache_failure_heard(call, o->err, CELLAR_SOURCE_JOINED, o->asked)) { return; }
+        break;
+    case FLIGHT_QUEUED:
+    case FLIGHT_LOADING:
+    case FLIGHT_CANCELLED: call->losses++; return;
+    }
+    call->result_flags |= cache_result_flags(o->flags);
+}
+
+/* Return the end of the wait: soft_timeout_ms with a stale value, else wait_timeout_ms. */
+CELLAR_PRIVATE int64_t cache_patience(cache_call *call)
+{
+    if (call->patience_ms == 0) {
+        call->patience_ms = base_add_sat(call->now_ms, call->p->ms[CACHE_WAIT]);
+    }
+    if (call->old == NULL) { return call->patience_ms; }
+    if (call->soft_at_ms == 0) {
+        call->soft_at_ms = base_add_sat(call->now_ms, call->p->ms[CACHE_SOFT]);
+    }
+    return BASE_MIN(call->soft_at_ms, call->patience_ms);
+}
+
+CELLAR_PRIVATE void cache_join(cache_call *call)
+{
+    flight_outcome o = { .phase = FLIGHT_QUEUED };
+    const bool untagged = call->tag_epoch == flight_tag_born(call->f);
+    const flight_waited how = flight_wait(call->t, call->f, cache_patience(call), &o);
+    call->state = CACHE_CALL_LOOKS;
+    call->now_ms = base_now_ms(&call->c->store->clock);
+    switch (how) {
+    case FLIGHT_DONE:
+        cache_take_outcome(call, &o, untagged);
+        flight_bytes_drop(o.value);
+        break;
+    case FLIGHT_LATE:
+        stats_add(cache_mine(call->c), STATS_LOAD_TIMEOUT, 1);
+        if (call->old != NULL) {
+            cache_answer_old(call, CELLAR_SOURCE_STALE_SOFT_TIMEOUT);
+        } else {
+            cache_answer_in_vain(call, CELLAR_E_TIMEOUT);
+        }
+        break;
+    case FLIGHT_HARD: call->losses++; break;
+    case FLIGHT_CYCLE:
+        stats_add(cache_mine(call->c), STATS_LOAD_CYCLE, 1);
+        cache_answer_failed(call, CELLAR_E_DEADLOCK);
+        break;
+    }
+}
+
+/* ---- the end ---- */
 
 static void cache_out_value(cache_call *call, cellar_result *out)
 {
@@ -178,32 +377,16 @@ static void cache_out_value(cache_call *call, cellar_result *out)
     call->value = NULL;
 }
 
-CELLAR_PRIVATE bool cache_call_enter(cache_call *call)
-{
-    if (!cache_load_begin(call->c)) { return false; }
-    call->entered = true;
-    call->cancel = base_cancel_off();
-    call->t = cache_flights(call->c->store);
-    if (call->t == NULL) { (void)cache_answer(call, CELLAR_E_NOMEM, CELLAR_SOURCE_NONE); }
-    return true;
-}
-
 /* Fill the result of the caller. */
 static void cache_call_out(cache_call *call, cellar_result *out)
 {
+    cache_hit_out(out, 0);
     out->value = NULL;
-    out->value_len = 0;
-    out->opaque[0] = 0;
     out->source = (cellar_source)call->source;
     out->flags = call->result_flags;
-    out->user_flags = 0;
     out->loader_err = call->code == CELLAR_E_LOADER ? call->loader_err : 0;
-    out->age_ms = out->ttl_left_ms = -1;
-    out->retry_after_ms = 0;
-    out->version = 0;
     out->load_us = call->load_us;
-    const bool has = call->code == CELLAR_OK || call->code == CELLAR_STALE;
-    if (has) {
+    if (call->value != NULL) {
         out->user_flags = call->user_flags;
         out->ttl_left_ms = cache_left_ms(call->deadline_ms, call->now_ms);
         if (call->born_ms >= 0) { out->age_ms = BASE_MAX(call->now_ms - call->born_ms, 0); }
@@ -239,14 +422,6 @@ static void cache_call_count(cache_call *call)
     }
 }
 
-CELLAR_PRIVATE void cache_call_of(cache_call *call, cellar *c, const cache_load_plan *p, flight *f)
-{
-    const flight_key k = flight_key_of(f);
-    cache_call_begin(call, c, p, k.bytes, k.len);
-    call->t = base_load_sc(&c->store->flights);
-    call->k = (l1_key){ k.bytes, k.len, k.generation, k.hash };
-}
-
 CELLAR_PRIVATE cellar_err cache_call_end(cache_call *call, cellar_result *out)
 {
     cache_call_count(call);
@@ -261,13 +436,4 @@ CELLAR_PRIVATE cellar_err cache_call_end(cache_call *call, cellar_result *out)
         base_cancel_set(call->cancel);
     }
     return call->code;
-}
-
-/* size of the first cellar_result, version 0.2 */
-#define CACHE_RESULT_BYTES_LEAST (offsetof(cellar_result, opaque) + 4 * sizeof(uint64_t))
-
-CELLAR_PRIVATE bool cache_result_bad(const cellar_result *out)
-{
-    return out == NULL || out->struct_size < CACHE_RESULT_BYTES_LEAST ||
-           out->struct_size > BASE_OPTS_BYTES_MAX || (out->buf == NULL && out->buf_cap != 0);
 }

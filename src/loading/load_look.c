@@ -2,24 +2,134 @@
  *
  * load_look: what a load finds before its loader runs: in L1, in the filter, in the tier.
  *
- * PICTURE    first look -> fresh, negative, filter "never", remembered error: answer
+ * PICTURE    plain hit, before the options become a plan -> first look -> fresh, negative, filter
+ *            "never", remembered error: answer
  *            led -> second look -> tier -> answer, or the loader
  * INVARIANTS The flight is attached and counted before the second look, and the look waits for an
  *            open window: the look sees each change that did not see the flight.
- *            A failure of another load is answered with the stale value, else by the own fallbacks,
- *            which the call runs as leader, else with the default value, else with the error.
- * SEE ALSO   load_acquire.c; Vattani, Chierichetti, Lowenstein 2015: probabilistic early refresh
- *            (XFetch). */
-#include "loading/load_look.h"
-
+ *            The result of a plain hit is that of a load with a plan: the options are proven valid
+ *            and without effect on such a record. It has no early refresh, because it has no exact
+ *            birth, no cost and no refresh time. On any doubt the plan decides.
+ * LIMITS     A copy without a buffer of the caller: values up to CACHE_LOOK_TRY bytes.
+ * SEE ALSO   load_call.c; load_plan.c (cache_load_opts_are_easy); Vattani, Chierichetti, Lowenstein
+ *            2015: probabilistic early refresh (XFetch). */
 #include "cache/bloom_guard.h"
-#include "cache/call.h"
 #include "cache/lookup.h"
+#include "cache/pin.h"
 #include "cache/plan.h"
-#include "cache/proof.h"
-#include "loading/load_call.h"
-#include "loading/load_plan.h"
-#include "loading/load_publish.h"
+#include "loading/loading.h"
+
+/* ---- plain hits ---- */
+
+CELLAR_PRIVATE bool cache_hit_known(cellar *c, const void *key, size_t key_len,
+                                    cellar_result *out)
+{
+    unsigned char small[CACHE_LOOK_TRY];
+    flight_bytes *b = NULL;
+    l1_life life;
+    l1_key k;
+    size_t len;
+    const bool own = out->buf != NULL;
+    void *to = own ? out->buf : small;
+    const size_t room = own ? out->buf_cap : sizeof small;
+    if (BASE_UNLIKELY(!own && c->secret)) { return false; } /* `small` would have to be wiped */
+    cache_key(c, &k, key, key_len);
+    if (BASE_UNLIKELY(!l1_hit_life(c->l1, &k, to, room, &len, &life))) { return false; }
+    if (!own) {
+        b = flight_bytes_new(&c->store->hooks, len);
+        if (b == NULL) { return false; }
+        memcpy(b->data, small, len);
+    }
+    const int64_t now_ms = base_quick_ms(&c->store->clock);
+    cache_hit_out(out, len);
+    if (!own) { out->value = b->data; }
+    out->opaque[0] = (uint64_t)(uintptr_t)b;
+    out->ttl_left_ms = cache_left_ms(life.deadline_ms, now_ms);
+    out->age_ms = BASE_MAX(now_ms - life.born_ms, 0);
+    stats_add(cache_mine(c), STATS_HIT_L1, 1);
+    cache_hot_sample(c, base_thread_self(), &k);
+    return true;
+}
+
+CELLAR_PRIVATE void cache_pinned_out(cellar *c, const l1_pin_ref *ref, const l1_key *k,
+                                     cellar_result *out)
+{
+    cellar_pinned pin;
+    cache_pin_out(c, ref, &pin);
+    cache_hit_out(out, pin.value_len);
+    out->value = pin.value;
+    out->flags = CELLAR_RESULT_PINNED;
+    out->user_flags = ref->user_flags;
+    memcpy(out->opaque, pin.opaque, sizeof out->opaque);
+    stats_add(cache_mine(c), STATS_HIT_L1, 1);
+    cache_hot_sample(c, base_thread_self(), k);
+}
+
+/* Return whether the namespace refreshes values before they expire. */
+static bool cache_namespace_is_early(const cellar *c)
+{
+    return (base_load_rlx(&c->load_n[CACHE_EAGER]) | base_load_rlx(&c->load_n[CACHE_XFETCH])) != 0;
+}
+
+/* Pin a plain record. Where values are refreshed early, the contract asks for a copy. */
+static bool cache_hit_pins(cellar *c, const void *key, size_t key_len, cellar_result *out)
+{
+    l1_pin_ref ref;
+    l1_key k;
+    if (cache_namespace_is_early(c)) { return false; }
+    cache_key(c, &k, key, key_len);
+    if (!l1_pin_key(c->l1, &k, &ref)) { return false; }
+    cache_pinned_out(c, &ref, &k, out);
+    return true;
+}
+
+CELLAR_PRIVATE bool cache_hit_first(cellar *c, const void *key, size_t key_len,
+                                    const cellar_load_opts *o, cellar_result *out)
+{
+    l1_key k;
+    if (o != NULL && !cache_load_opts_are_easy(c, o)) { return false; }
+    if (o != NULL && (o->flags & CELLAR_LOAD_PIN) != 0) {
+        return cache_hit_pins(c, key, key_len, out);
+    }
+    if (o != NULL || out->buf == NULL || BASE_UNLIKELY(cache_namespace_is_early(c))) {
+        return cache_hit_known(c, key, key_len, out);
+    }
+    if (cache_hit_plain(c, &k, key, key_len, out) != CELLAR_OK) { return false; }
+    cache_hot_sample(c, base_thread_self(), &k);
+    return true;
+}
+
+CELLAR_PRIVATE bool cache_guarded_hit(cellar *c, const void *key, size_t key_len,
+                                      cellar_result *out, cellar_err *err, bool *audit)
+{
+    /* no other bit: the caller checked */
+    const bool first = (base_load_rlx(&c->state) & CACHE_FILTER) != 0;
+    const bool sampled = stats_sample(base_thread_self());
+    cache_word word = CACHE_WORD_MAYBE;
+    if (first && !sampled) { word = cache_filter_stops(c, key, key_len); }
+    if (word == CACHE_WORD_MAYBE) {
+        l1_key k;
+        *err = cache_hit_plain(c, &k, key, key_len, out);
+        if (*err == CELLAR_OK) {
+            if (sampled) {
+                cache_filter_note(c, key, key_len, CELLAR_OK);
+                cache_hot_note(c, &k);
+            }
+            return true;
+        }
+        /* A stale entry cannot exist under a key that was never added. */
+        if (*err == CELLAR_MISS) { word = cache_filter_stops(c, key, key_len); }
+    }
+    *audit = word == CACHE_WORD_AUDIT;
+    if (word != CACHE_WORD_NEVER) { return false; }
+    *err = CELLAR_ABSENT;
+    cache_hit_out(out, 0);
+    out->value = NULL;
+    out->source = CELLAR_SOURCE_BLOOM;
+    stats_add(cache_mine(c), STATS_NEGATIVE, 1);
+    if (sampled) { cache_filter_note(c, key, key_len, CELLAR_MISS); }
+    return true;
+}
 
 /* ---- look ---- */
 
@@ -75,12 +185,15 @@ static int64_t cache_retry_at(const l1_info *info)
 CELLAR_PRIVATE cellar_err cache_look(cache_call *call)
 {
     flight_bytes *b = NULL;
-    cellar_err err = cache_is_unproven(call->c) && !call->c->proof_stale
-                         ? CELLAR_MISS : cache_look_bytes(call, &b);
-    call->now_ms = base_now_ms(&call->c->store->clock);
+    const cellar *c = call->c;
+    const bool silent = cache_is_unproven(c) && !c->proof_stale;
+    cellar_err err = silent || l1_none(c->l1, call->k.hash) ? CELLAR_MISS
+                                                            : cache_look_bytes(call, &b);
     call->fails = 0;
-    if (cache_is_unproven(call->c)) {
-        err = err < 0 ? err : cache_unproven_code(call->c, err);
+    if (BASE_LIKELY(err == CELLAR_MISS)) { return err; }
+    call->now_ms = base_now_ms(&c->store->clock);
+    if (cache_is_unproven(c)) {
+        err = err < 0 ? err : cache_unproven_code(c, err);
         if (err != CELLAR_STALE) { flight_bytes_drop(b); }
     }
     if (err == CELLAR_OK || err == CELLAR_STALE) {
@@ -151,184 +264,112 @@ static bool cache_is_early(const cache_call *call)
     return left_ms <= life_ms / 100 * late_pct + life_ms % 100 * late_pct / 100;
 }
 
-/* ---- no source answers ---- */
-
-CELLAR_PRIVATE uint32_t cache_fallbacks_of(const cache_load_plan *p)
-{
-    uint64_t mix = 0;
-    for (unsigned i = 0; i < CELLAR_FALLBACKS_MAX; i++) {
-        if (p->fallback[i].fn != NULL) { mix = base_mix64(mix ^ (uintptr_t)p->fallback[i].fn); }
-    }
-    return mix == 0 ? 0 : (uint32_t)mix | 1u;
-}
-
-CELLAR_PRIVATE bool cache_has_stale(const cache_call *call)
-{
-    return call->old != NULL && (call->p->flags & CELLAR_LOAD_REFRESH) == 0;
-}
-
-CELLAR_PRIVATE flight_bytes *cache_default_value(const cache_call *call)
-{
-    const cellar_bytes *from = call->p->default_value;
-    if (from == NULL) { return NULL; }
-    flight_bytes *value = flight_bytes_new(&call->c->store->hooks, from->len);
-    if (value != NULL && from->len != 0) { memcpy(value->data, from->data, from->len); }
-    return value;
-}
-
-CELLAR_PRIVATE cellar_err cache_answer_in_vain(cache_call *call, cellar_err err)
-{
-    flight_bytes *value = cache_has_stale(call) ? NULL : cache_default_value(call);
-    if (value == NULL) { return cache_answer_failed(call, err); }
-    flight_bytes_drop(call->value);
-    call->value = value;
-    call->user_flags = 0;
-    call->deadline_ms = call->born_ms = -1;
-    call->result_flags |= CELLAR_RESULT_NOT_STORED;
-    stats_add(cache_mine(call->c), STATS_LOAD_INSTEAD, 1);
-    return cache_answer(call, CELLAR_OK, CELLAR_SOURCE_DEFAULT);
-}
-
-CELLAR_PRIVATE bool cache_failure_heard(cache_call *call, cellar_err err, uint32_t source,
-                                        uint32_t asked)
-{
-    const uint32_t own = cache_fallbacks_of(call->p);
-    if ((call->p->flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0) { /* only a cached answer is wanted */
-        (void)cache_answer(call, err, source);
-        return true;
-    }
-    if (own != 0 && own != asked && !cache_has_stale(call) && flight_depth() < FLIGHT_DEPTH_MAX) {
-        call->instead = true;
-        call->failed = err;
-        call->hold_ms = source == CELLAR_SOURCE_ERROR_ENTRY ? call->retry_at_ms : 0;
-        return false;
-    }
-    if (cache_answer_in_vain(call, err) == err) { call->source = source; }
-    return true;
-}
-
 /* ---- first look ---- */
 
-/* Answer if the filter says that the source never had the key. Return true if the call is
- * answered. */
-static bool cache_filter_answers(cache_call *call)
+/* Return the word of the filter on a key without an entry. */
+static cache_word cache_filter_word(cache_call *call)
 {
-    if (BASE_LIKELY(base_load_acq(&call->c->bloom) == NULL) || call->audit) { return false; }
+    if (BASE_LIKELY(base_load_acq(&call->c->bloom) == NULL) || call->audit) {
+        return CACHE_WORD_MAYBE;
+    }
     const cache_word word = cache_filter_stops(call->c, call->k.bytes, call->k.len);
     call->audit = word == CACHE_WORD_AUDIT; /* stays set if the call looks again */
-    if (word != CACHE_WORD_NEVER) { return false; }
-    (void)cache_answer(call, CELLAR_ABSENT, CELLAR_SOURCE_BLOOM);
-    return true;
+    return word;
 }
 
-/* Answer with the result of the look, if it suffices. Return true if the call is answered. */
-static bool cache_look_answers(cache_call *call, cellar_err look)
+/* Answer with the result of the look, if it suffices. */
+static void cache_look_answers(cache_call *call, cellar_err look)
 {
     switch ((int)look) {
     case CELLAR_OK:
-        if (cache_is_early(call)) { return false; }
-        cache_answer_old(call, CELLAR_SOURCE_L1);
-        return true;
-    case CELLAR_ABSENT: (void)cache_answer(call, look, CELLAR_SOURCE_NEGATIVE); return true;
+        if (!cache_is_early(call)) { cache_answer_old(call, CELLAR_SOURCE_L1); }
+        break;
+    case CELLAR_ABSENT: cache_answer(call, look, CELLAR_SOURCE_NEGATIVE); break;
     case CELLAR_E_LOADER:
-        return cache_failure_heard(call, look, CELLAR_SOURCE_ERROR_ENTRY, 0);
-    case CELLAR_STALE: return false;
-    case CELLAR_MISS: return cache_filter_answers(call);
-    default: (void)cache_answer_failed(call, look); return true;
-    }
-}
-
-/* ---- second look and tier ---- */
-
-static bool cache_must_load(const cache_call *call)
-{
-    return (call->p->flags & CELLAR_LOAD_REFRESH) != 0;
-}
-
-CELLAR_PRIVATE bool cache_second_look(cache_call *call, flight_outcome *o)
-{
-    const int64_t seen_ms = call->early ? call->found.deadline_ms : -1;
-    const bool was_early = call->early;
-    const cellar_err look = cache_look(call);
-    BASE_POINT("flight.second");
-    if (call->hold_ms != 0) { /* the failure may be forgotten now */
-        call->instead = false;
-        call->hold_ms = 0;
-    }
-    call->old_current = look == CELLAR_OK || look == CELLAR_STALE;
-    if (cache_must_load(call)) { return false; }
-    switch ((int)look) {
-    case CELLAR_OK:
-        if (was_early && call->found.deadline_ms == seen_ms &&
-            (!cache_has_time(call) || cache_is_early(call))) {
-            return false;
-        }
-        cache_answer_old(call, CELLAR_SOURCE_L1);
-        cache_outcome_found(call, o);
-        o->phase = FLIGHT_OK;
-        o->value = flight_bytes_ref(call->value);
-        o->deadline_ms = call->deadline_ms;
-        return true;
-    case CELLAR_ABSENT:
-        cache_outcome_found(call, o);
-        o->phase = FLIGHT_NONE;
-        (void)cache_answer(call, look, CELLAR_SOURCE_NEGATIVE);
-        return true;
-    case CELLAR_E_LOADER:
-        if (!cache_failure_heard(call, look, CELLAR_SOURCE_ERROR_ENTRY, 0)) { return false; }
-        o->phase = FLIGHT_FAILED;
-        o->err = look;
-        o->flags = FLIGHT_FINAL;
-        o->loader_err = call->loader_err;
-        o->retry_at_ms = call->retry_at_ms;
-        return true;
+        (void)cache_failure_heard(call, look, CELLAR_SOURCE_ERROR_ENTRY, 0);
+        break;
+    case CELLAR_STALE: break;
     case CELLAR_MISS:
-        if (call->job == NULL) { return false; }
-        o->phase = FLIGHT_CANCELLED; /* a refresh belongs to its entry, which is gone */
-        return true;
-    default: return false; /* no memory for a copy: load it */
+        if (cache_filter_word(call) == CACHE_WORD_NEVER) {
+            cache_answer(call, CELLAR_ABSENT, CELLAR_SOURCE_BLOOM);
+        }
+        break;
+    default: cache_answer_failed(call, look); break;
     }
+}
+
+/* Answer ONLY_IF_CACHED; the tier may have the key. */
+static void cache_only_cached(cache_call *call)
+{
+    if (call->old != NULL) {
+        cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
+    } else {
+        cache_answer(call, CELLAR_MISS, CELLAR_SOURCE_NONE);
+        (void)cache_tier_look(call);
+    }
+}
+
+CELLAR_PRIVATE void cache_look_first(cache_call *call)
+{
+    const bool skips = (call->p->flags & (CELLAR_LOAD_BYPASS | CELLAR_LOAD_REFRESH)) != 0;
+    cellar_err look = CELLAR_MISS;
+    cache_key(call->c, &call->k, call->key, call->k.len); /* with the present generation */
+    if (cache_is_closed(call->c)) {
+        cache_answer(call, CELLAR_E_CLOSED, CELLAR_SOURCE_NONE);
+        return;
+    }
+    if (!skips && !cache_is_off(call->c)) {
+        look = cache_look(call);
+        cache_look_answers(call, look);
+        if (call->state == CACHE_CALL_ANSWERED) { return; }
+    }
+    if (look == CELLAR_MISS) { call->now_ms = base_now_ms(&call->c->store->clock); }
+    if (look != CELLAR_OK && look != CELLAR_STALE) { cache_call_forget(call); }
+    if ((call->p->flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0) {
+        cache_only_cached(call);
+    } else if (call->old != NULL && !call->only_join && call->now_ms < call->retry_at_ms) {
+        cache_answer_old(call, CELLAR_SOURCE_STALE_IF_ERROR); /* a load failed recently */
+    }
+}
+
+/* ---- tier ---- */
+
+CELLAR_PRIVATE bool cache_asks_tier(const cache_call *call)
+{
+    return BASE_UNLIKELY(cache_tier_of(call->c) != NULL) &&
+           (call->old == NULL || (call->c->proof_stale && !call->early &&
+                                  call->now_ms < call->found.expires_ms &&
+                                  !cache_is_unproven(call->c)));
 }
 
 CELLAR_PRIVATE bool cache_tier_looks(const cache_call *call)
 {
     /* with hold_ms L1 remembers a newer failure */
-    return BASE_UNLIKELY(cache_tier_of(call->c) != NULL) && call->hold_ms == 0 &&
-           !cache_is_off(call->c) && !cache_must_load(call) && !call->asks &&
+    return cache_tier_of(call->c) != NULL && call->hold_ms == 0 &&
+           !cache_is_off(call->c) && (call->p->flags & CELLAR_LOAD_REFRESH) == 0 && !call->asks &&
            (call->p->flags & CELLAR_LOAD_NO_L2) == 0;
 }
 
-CELLAR_PRIVATE void cache_tier_found(cache_call *call, const cache_tier_meta *m, flight_bytes *b,
-                                     flight_outcome *o)
+CELLAR_PRIVATE flight_phase cache_tier_found(cache_call *call, const l2_meta *m, flight_bytes *b)
 {
-    if (m->tag_count != 0 || call->c->proof_stale) { o->flags |= FLIGHT_TAGGED; }
-    if (b == NULL) {
-        o->phase = FLIGHT_NONE;
-        (void)cache_answer(call, CELLAR_ABSENT, CELLAR_SOURCE_NEGATIVE);
-        return;
-    }
-    b->user_flags = m->user_flags;
-    call->value = b;
-    call->user_flags = m->user_flags;
-    call->deadline_ms = -1;
-    o->phase = FLIGHT_OK;
-    o->value = flight_bytes_ref(b);
-    o->deadline_ms = -1;
-    (void)cache_answer(call, CELLAR_OK, CELLAR_SOURCE_L2);
+    if (m->tag_count != 0 || call->c->proof_stale) { call->flags |= FLIGHT_TAGGED; }
+    if (b != NULL) { b->user_flags = m->user_flags; }
+    cache_answer_value(call, b, -1, b != NULL ? CELLAR_SOURCE_L2 : CELLAR_SOURCE_NEGATIVE);
+    return b != NULL ? FLIGHT_OK : FLIGHT_NONE;
 }
 
-CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
+CELLAR_PRIVATE flight_phase cache_tier_look(cache_call *call)
 {
     cellar *c = call->c;
     size_t len = CACHE_LOOK_TRY;
     cellar_err err = CELLAR_E_BUFFER, kept;
-    cache_tier_meta m;
+    cache_found m;
     flight_bytes *b = NULL;
-    if (!cache_tier_looks(call)) { return false; }
+    if (!cache_tier_looks(call)) { return FLIGHT_LOADING; }
     for (unsigned round = 0; err == CELLAR_E_BUFFER && round < CACHE_ROUNDS; round++) {
         flight_bytes_drop(b);
         b = flight_bytes_new(&c->store->hooks, len);
-        if (b == NULL) { return false; }
+        if (b == NULL) { return FLIGHT_LOADING; }
         m.silent = false;
         err = cache_tier_fetch(c, &call->k, b->data, b->len, &len, &m, &kept);
     }
@@ -339,47 +380,98 @@ CELLAR_PRIVATE bool cache_tier_look(cache_call *call, flight_outcome *o)
         flight_bytes_drop(b);
         b = NULL;
     }
-    if (err != CELLAR_OK && err != CELLAR_ABSENT) { return false; }
-    cache_tier_found(call, &m, b, o);
-    return true;
+    if (err != CELLAR_OK && err != CELLAR_ABSENT) { return FLIGHT_LOADING; }
+    return cache_tier_found(call, &m.e, b);
 }
 
-/* Answer ONLY_IF_CACHED; the tier may have the key. */
-static void cache_only_cached(cache_call *call)
+/* ---- the leader ---- */
+
+/* Look a second time. Return the end of the flight if that answers the call; else LOADING. */
+static flight_phase cache_second_look(cache_call *call)
 {
-    if (call->old != NULL) {
-        cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
-    } else {
-        flight_outcome o = { .phase = FLIGHT_QUEUED };
-        (void)cache_answer(call, CELLAR_MISS, CELLAR_SOURCE_NONE);
-        if (cache_tier_look(call, &o)) { flight_bytes_drop(o.value); }
+    const int64_t seen_ms = call->early ? call->found.deadline_ms : -1;
+    const bool was_early = call->early;
+    const cellar_err look = cache_look(call);
+    BASE_POINT("flight.second");
+    if (call->hold_ms != 0) { /* the failure may be forgotten now */
+        call->instead = false;
+        call->hold_ms = 0;
+    }
+    call->old_current = look == CELLAR_OK || look == CELLAR_STALE;
+    if ((call->p->flags & CELLAR_LOAD_REFRESH) != 0) { return FLIGHT_LOADING; }
+    switch ((int)look) {
+    case CELLAR_OK:
+        if (was_early && call->found.deadline_ms == seen_ms &&
+            (!cache_has_time(call) || cache_is_early(call))) {
+            return FLIGHT_LOADING;
+        }
+        cache_answer_old(call, CELLAR_SOURCE_L1);
+        cache_found_tags(call);
+        return FLIGHT_OK;
+    case CELLAR_ABSENT:
+        cache_answer(call, look, CELLAR_SOURCE_NEGATIVE);
+        cache_found_tags(call);
+        return FLIGHT_NONE;
+    case CELLAR_E_LOADER:
+        if (!cache_failure_heard(call, look, CELLAR_SOURCE_ERROR_ENTRY, 0)) {
+            return FLIGHT_LOADING;
+        }
+        call->failed = look;
+        call->flags |= FLIGHT_FINAL;
+        return FLIGHT_FAILED;
+    case CELLAR_MISS: /* a refresh belongs to its entry, which is gone */
+        return call->job != NULL ? FLIGHT_CANCELLED : FLIGHT_LOADING;
+    default: return FLIGHT_LOADING; /* no memory for a copy: load it */
     }
 }
 
-CELLAR_PRIVATE bool cache_look_round(cache_call *call)
+CELLAR_PRIVATE void cache_look_led(cache_call *call)
 {
-    const bool skips = (call->p->flags & (CELLAR_LOAD_BYPASS | CELLAR_LOAD_REFRESH)) != 0;
-    cellar_err look = CELLAR_MISS;
-    cache_key(call->c, &call->k, call->key, call->k.len); /* with the present generation */
-    if (cache_is_closed(call->c)) {
-        (void)cache_answer(call, CELLAR_E_CLOSED, CELLAR_SOURCE_NONE);
-        return true;
+    call->state = CACHE_CALL_LEADS;
+    call->k.bytes = flight_key_of(call->f).bytes;
+    if (flight_takeovers(call->f) > 0) { stats_add(cache_mine(call->c), STATS_LOAD_TAKEOVER, 1); }
+    if ((call->p->flags & CELLAR_LOAD_BYPASS) != 0 || cache_is_off(call->c)) { return; }
+    flight_phase how = cache_second_look(call);
+    if (how == FLIGHT_LOADING && cache_asks_tier(call)) { how = cache_tier_look(call); }
+    if (how == FLIGHT_CANCELLED) {
+        cache_hand_over(call, CACHE_CALL_ANSWERED);
+    } else if (how != FLIGHT_LOADING) {
+        cache_release(call, how);
     }
-    if (skips || cache_is_off(call->c)) {
-        call->now_ms = base_now_ms(&call->c->store->clock);
-    } else {
-        look = cache_look(call);
-        if (cache_look_answers(call, look)) { return true; }
-    }
-    if (look != CELLAR_OK && look != CELLAR_STALE) { cache_call_forget(call); }
-    if ((call->p->flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0) {
-        cache_only_cached(call);
-        return true;
-    }
-    if (call->old != NULL && !call->only_join && call->now_ms < call->retry_at_ms) {
-        cache_answer_old(call, CELLAR_SOURCE_STALE_IF_ERROR); /* a load failed recently */
-        return true;
-    }
-    return false;
 }
 
+/* Answer a call that may neither lead nor wait. */
+static void cache_refused(cache_call *call, stats_id limit, cellar_err err)
+{
+    stats_count(call->c->stats, limit, 1);
+    cache_answer_in_vain(call, err);
+}
+
+CELLAR_PRIVATE flight_entry cache_acquire(cache_call *call, flight_kind kind, bool join,
+                                          flight_sub *sub)
+{
+    const flight_entry entry = cache_enter(call, kind, join, sub);
+    switch (entry) {
+    case FLIGHT_LED: cache_look_led(call); break;
+    case FLIGHT_JOINED: call->state = CACHE_CALL_JOINED; break;
+    case FLIGHT_TAKEN:
+        if (call->only_join) { /* the refresh ended: look at its result, do not refresh again */
+            call->only_join = false;
+            call->soft_over = true;
+            call->losses++;
+        } else if (call->old == NULL) {
+            cache_answer(call, CELLAR_PENDING, CELLAR_SOURCE_NONE);
+        } else {
+            cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
+        }
+        break;
+    case FLIGHT_STUCK:
+        stats_add(cache_mine(call->c), STATS_LOAD_TIMEOUT, 1);
+        cache_answer_in_vain(call, CELLAR_E_TIMEOUT);
+        break;
+    case FLIGHT_FULL: cache_refused(call, STATS_LIMIT_FLIGHTS, CELLAR_E_LIMIT); break;
+    case FLIGHT_CROWDED: cache_refused(call, STATS_LIMIT_WAITERS, CELLAR_E_LIMIT); break;
+    case FLIGHT_NO_MEMORY: cache_answer_in_vain(call, CELLAR_E_NOMEM); break;
+    }
+    return entry;
+}

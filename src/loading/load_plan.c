@@ -2,16 +2,16 @@
  *
  * load_plan: merge the options of a load: of the call, else of the namespace, else of the store.
  *
- * INVARIANTS Bad options are refused before any change, on a hit as on a miss. A namespace keeps
- *            the values it was given (0: not set), so the next load sees changed defaults. A load
- *            works with a copy.
+ * INVARIANTS Bad options are refused before any change, on a hit as on a miss: a hit without a plan
+ *            (load_look.c) has options that are easy to prove valid. A namespace keeps merged
+ *            values. A load works with a copy.
  * LOCKING    NAMESPACE for the loader of the namespace, which is three words; all others are single
  *            atomic words.
  * LIMITS     hard_timeout_ms up to 24 hours and never off: it frees a key if its loader hangs. */
 #include "loading/load_plan.h"
 
 #include "cache/error.h"
-#include "cache/load_types.h"
+#include "loading/loading.h"
 
 #define CACHE_HARD_MAX_MS ((int64_t)24 * 3600 * 1000)
 #define CACHE_LOAD_FLAGS                                                                           \
@@ -21,12 +21,10 @@
 
 /* Values if no option is set; 0: off, or computed from others. */
 static const int64_t cache_load_ms_default[CACHE_LOAD_TIMES] = {
-    [CACHE_ERROR_TTL] = 0, [CACHE_ERROR_MAX] = 60000, [CACHE_THROTTLE] = 30000,
-    [CACHE_SOFT] = 0, [CACHE_HARD] = 30000, [CACHE_WAIT] = 0,
+    [CACHE_ERROR_MAX] = 60000, [CACHE_THROTTLE] = 30000, [CACHE_HARD] = 30000,
 };
 static const uint32_t cache_load_n_default[CACHE_LOAD_NUMBERS] = {
-    [CACHE_JITTER_PCT] = 0, [CACHE_JITTER_MODE] = CELLAR_JITTER_PLUSMINUS, [CACHE_NO_NEGATIVE] = 0,
-    [CACHE_EAGER] = 0, [CACHE_XFETCH] = 0, [CACHE_HANDOVERS] = 1, [CACHE_TAKEOVERS] = 2,
+    [CACHE_HANDOVERS] = 1, [CACHE_TAKEOVERS] = 2,
 };
 
 /* ---- checks for call, namespace and store ---- */
@@ -131,14 +129,28 @@ CELLAR_PRIVATE cellar_err cache_load_namespace_check(const cellar_namespace_opts
     return *why == NULL ? CELLAR_OK : CELLAR_E_INVAL;
 }
 
-CELLAR_PRIVATE void cache_load_namespace_apply(cellar *v, const cellar_namespace_opts *o)
+CELLAR_PRIVATE void cache_load_defaults(cellar *v, const cellar_load_opts *o)
 {
     cellar_load_opts full = cellar_load_opts_default();
-    if (o->load != NULL) { (void)base_opts_in(&full, sizeof full, o->load); } /* checked before */
+    if (o != NULL) { (void)base_opts_in(&full, sizeof full, o); } /* checked before */
     cache_load_plan p;
     cache_load_plan_read(&full, &p);
-    for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) { base_store_rlx(&v->load_ms[i], p.ms[i]); }
-    for (unsigned i = 0; i < CACHE_LOAD_NUMBERS; i++) { base_store_rlx(&v->load_n[i], p.n[i]); }
+    for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) {
+        base_store_rlx(&v->load_ms[i], p.ms[i] != 0 ? p.ms[i] : cache_load_ms_default[i]);
+    }
+    if (p.n[CACHE_JITTER_PCT] == 0) {
+        p.n[CACHE_JITTER_PCT] = v->store->jitter[0];
+        p.n[CACHE_JITTER_MODE] = v->store->jitter[1];
+    }
+    for (unsigned i = 0; i < CACHE_LOAD_NUMBERS; i++) {
+        const uint32_t n = p.n[i] != 0 ? p.n[i] : cache_load_n_default[i];
+        base_store_rlx(&v->load_n[i], n == CELLAR_OFF ? 0 : n);
+    }
+}
+
+CELLAR_PRIVATE void cache_load_namespace_apply(cellar *v, const cellar_namespace_opts *o)
+{
+    cache_load_defaults(v, o->load);
     v->loader = o->loader;
     v->loader_many = o->loader_many;
     v->loader_ctx = o->loader_ctx;
@@ -155,6 +167,40 @@ CELLAR_PRIVATE void cache_load_open(cache_store *s, const cache_settings *cfg)
 }
 
 /* ---- one call ---- */
+
+/* Return whether the options that few calls set are easy. */
+BASE_NOINLINE static bool cache_load_rest_is_easy(const cellar *c, const cellar_load_opts *o)
+{
+    const int64_t signs = o->error_ttl_ms | o->retry_throttle_ms | o->wait_timeout_ms |
+                          o->fallback_ttl_ms;
+    const uint64_t day = (uint64_t)CACHE_HARD_MAX_MS;
+    /* CELLAR_OFF + 1 is 0 */
+    return signs >= 0 && (uint64_t)o->error_ttl_max_ms <= day && o->soft_timeout_ms == 0 &&
+           (o->hard_timeout_ms == 0 || ((uint64_t)o->hard_timeout_ms <= day &&
+                                        base_load_rlx(&c->load_ms[CACHE_SOFT]) == 0)) &&
+           (o->eager_refresh_pct | o->xfetch_beta_x100) == 0 && o->jitter_pct + 1 <= 101 &&
+           o->jitter_mode <= CELLAR_JITTER_PLUS && o->join_retries + 1 <= 9 &&
+           o->leader_retries + 1 <= 16 && o->ctx_bytes <= CELLAR_LOAD_CTX_MAX &&
+           o->default_value == NULL && (o->ctx_retain == NULL) == (o->ctx_release == NULL);
+}
+
+CELLAR_PRIVATE bool cache_load_opts_are_easy(const cellar *c, const cellar_load_opts *o)
+{
+    const uint32_t hard_flags = ~CACHE_LOAD_FLAGS | CELLAR_LOAD_BYPASS | CELLAR_LOAD_REFRESH;
+    if (o == NULL) { return true; }
+    if (o->struct_size != sizeof *o) { return false; }
+    const int64_t times = o->error_ttl_ms | o->error_ttl_max_ms | o->retry_throttle_ms |
+                          o->soft_timeout_ms | o->hard_timeout_ms | o->wait_timeout_ms |
+                          o->fallback_ttl_ms;
+    const uint32_t numbers = o->jitter_pct | o->jitter_mode | o->join_retries | o->leader_retries |
+                             o->eager_refresh_pct | o->xfetch_beta_x100 | o->ctx_bytes;
+    const uintptr_t pointers = (uintptr_t)o->ctx_retain | (uintptr_t)o->ctx_release |
+                               (uintptr_t)o->default_value;
+    const bool rest = ((uint64_t)times | numbers | pointers) != 0;
+    return (o->ttl_ms | o->negative_ttl_ms) >= 0 &&
+           (uint64_t)o->stale_ms <= (uint64_t)CACHE_WINDOW_MAX && (o->flags & hard_flags) == 0 &&
+           (!rest || cache_load_rest_is_easy(c, o));
+}
 
 static const char *cache_load_call_check(const cache_load_plan *p)
 {
@@ -175,21 +221,33 @@ static const char *cache_load_call_check(const cache_load_plan *p)
     return NULL;
 }
 
-CELLAR_PRIVATE bool cache_load_has_instead(const cache_load_plan *p)
+CELLAR_PRIVATE uint32_t cache_fallbacks_of(const cache_load_plan *p)
 {
-    return p->default_value != NULL || p->fallback[0].fn != NULL || p->fallback[1].fn != NULL ||
-           p->fallback[2].fn != NULL;
+    uint64_t mix = 0;
+    for (unsigned i = 0; i < CELLAR_FALLBACKS_MAX; i++) {
+        if (p->fallback[i].fn != NULL) { mix = base_mix64(mix ^ (uintptr_t)p->fallback[i].fn); }
+    }
+    return mix == 0 ? 0 : (uint32_t)mix | 1u;
 }
 
-/* Fill `own` from the namespace, else with `rest`, if the call leaves it open. */
-static void cache_load_open_ms(int64_t *own, const _Atomic int64_t *namespace, int64_t rest)
+/* Make the plan of a call without options: that of its namespace. */
+static void cache_load_plan_of(const cellar *c, cache_load_plan *p)
 {
-    if (*own == 0) { *own = base_load_rlx(namespace); }
+    *p = (cache_load_plan){ .ttl_ms = cache_default(c, CACHE_TTL),
+                            .negative_ttl_ms = cache_default(c, CACHE_NEGATIVE_TTL),
+                            .stale_ms = cache_default(c, CACHE_STALE),
+                            .breaker = base_load_acq(&c->breaker) };
+    for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) { p->ms[i] = base_load_rlx(&c->load_ms[i]); }
+    for (unsigned i = 0; i < CACHE_LOAD_NUMBERS; i++) { p->n[i] = base_load_rlx(&c->load_n[i]); }
+}
+
+static void cache_load_open_ms(int64_t *own, int64_t rest)
+{
     if (*own == 0) { *own = rest; }
 }
 
-/* Fill what the call leaves open from the namespace, else from the store. */
-static void cache_load_plan_fill(const cellar *c, cache_load_plan *p)
+/* Note which times the call sets, and fill what it leaves open from the plan of its namespace. */
+static void cache_load_plan_fill(cache_load_plan *p, const cache_load_plan *rest)
 {
     const bool eager = p->n[CACHE_EAGER] != 0;
     p->own = (uint8_t)((p->ttl_ms != 0 ? CACHE_GIVEN_TTL : 0u) |
@@ -197,34 +255,23 @@ static void cache_load_plan_fill(const cellar *c, cache_load_plan *p)
                        (p->stale_ms != 0 ? CACHE_GIVEN_STALE : 0u) |
                        (p->n[CACHE_JITTER_PCT] != 0 ? CACHE_GIVEN_JITTER : 0u) |
                        (cache_load_early(p) ? CACHE_GIVEN_REFRESH : 0u));
-    for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) {
-        cache_load_open_ms(&p->ms[i], &c->load_ms[i], cache_load_ms_default[i]);
-    }
-    cache_load_open_ms(&p->ttl_ms, &c->def[CACHE_TTL], BASE_NEVER_MS);
-    cache_load_open_ms(&p->negative_ttl_ms, &c->def[CACHE_NEGATIVE_TTL], 60000);
-    cache_load_open_ms(&p->stale_ms, &c->def[CACHE_STALE], 0);
-    if (p->ms[CACHE_SOFT] == CELLAR_TTL_NONE) { p->ms[CACHE_SOFT] = 0; }
-    if (p->ms[CACHE_WAIT] == 0) { p->ms[CACHE_WAIT] = p->ms[CACHE_HARD]; }
-    if (p->fallback_ttl_ms == 0) { p->fallback_ttl_ms = p->ms[CACHE_THROTTLE]; }
+    p->given = true;
+    cache_load_open_ms(&p->ttl_ms, rest->ttl_ms);
+    cache_load_open_ms(&p->negative_ttl_ms, rest->negative_ttl_ms);
+    cache_load_open_ms(&p->stale_ms, rest->stale_ms);
+    for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) { cache_load_open_ms(&p->ms[i], rest->ms[i]); }
     if (p->n[CACHE_JITTER_PCT] == 0) { /* percent and mode are of the same source */
-        p->n[CACHE_JITTER_PCT] = base_load_rlx(&c->load_n[CACHE_JITTER_PCT]);
-        p->n[CACHE_JITTER_MODE] = base_load_rlx(&c->load_n[CACHE_JITTER_MODE]);
+        p->n[CACHE_JITTER_MODE] = rest->n[CACHE_JITTER_MODE];
     }
-    if (p->n[CACHE_JITTER_PCT] == 0) {
-        p->n[CACHE_JITTER_PCT] = c->store->jitter[0];
-        p->n[CACHE_JITTER_MODE] = c->store->jitter[1];
-    }
-    if (p->n[CACHE_JITTER_PCT] == CELLAR_OFF) { p->n[CACHE_JITTER_PCT] = 0; }
-    for (unsigned i = CACHE_JITTER_MODE + 1; i < CACHE_LOAD_NUMBERS; i++) {
-        uint32_t n = p->n[i] != 0 ? p->n[i] : base_load_rlx(&c->load_n[i]);
-        if (n == 0) { n = cache_load_n_default[i]; }
-        p->n[i] = n == CELLAR_OFF ? 0 : n;
+    for (unsigned i = 0; i < CACHE_LOAD_NUMBERS; i++) {
+        if (p->n[i] == 0 && i != CACHE_JITTER_MODE) { p->n[i] = rest->n[i]; }
+        if (p->n[i] == CELLAR_OFF) { p->n[i] = 0; }
     }
     /* If one is set by the call and one by the namespace, the call wins. */
     if (p->n[CACHE_EAGER] != 0 && p->n[CACHE_XFETCH] != 0) {
         p->n[eager ? CACHE_XFETCH : CACHE_EAGER] = 0;
     }
-    if (p->breaker == NULL) { p->breaker = base_load_acq(&c->breaker); }
+    if (p->breaker == NULL) { p->breaker = rest->breaker; }
 }
 
 CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts *o,
@@ -241,18 +288,20 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
         }
         o = &full;
     }
-    if (!given) {
-        memset(p, 0, sizeof *p);
-    } else {
+    cache_load_plan_of(c, p);
+    if (given) {
+        const cache_load_plan rest = *p;
         cache_load_plan_read(o, p);
         const char *why = cache_load_call_check(p);
         if (why != NULL) { return cache_refuse(c, why); }
-        p->given = true;
+        cache_load_plan_fill(p, &rest);
+        const cache_tier *t = cache_tier_of(c);
+        /* It is no disk. */
+        if (t != NULL && cache_tier_is_shared(t)) { p->flags &= ~CELLAR_LOAD_NO_L2; }
     }
-    const cache_tier *t = cache_tier_of(c);
-    /* It is no disk. */
-    if (t != NULL && cache_tier_is_shared(t)) { p->flags &= ~CELLAR_LOAD_NO_L2; }
-    cache_load_plan_fill(c, p);
+    if (p->ms[CACHE_SOFT] == CELLAR_TTL_NONE) { p->ms[CACHE_SOFT] = 0; }
+    cache_load_open_ms(&p->ms[CACHE_WAIT], p->ms[CACHE_HARD]);
+    cache_load_open_ms(&p->fallback_ttl_ms, p->ms[CACHE_THROTTLE]);
     if (p->ms[CACHE_SOFT] <= p->ms[CACHE_HARD]) { return CELLAR_OK; }
     /* one set by the call, one by the namespace */
     if (given && (o->soft_timeout_ms | o->hard_timeout_ms) != 0) {

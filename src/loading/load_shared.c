@@ -22,21 +22,17 @@
  *            After a miss the next acquire loads without a lease, unless the stamp has moved: else
  *            memory could keep the loaded value beside one that another process has stored since.
  * LOCKING    lease_lock, a leaf, for the rows. Changes from outside ring the bell of the store.
- * LIMITS     A wait ends at the wait limit of the call. 256 rows: without a free one this process
- *            loads the key without a lease. A lease that no acquire takes ends by its time.
- * SEE ALSO   load_acquire.c, load_leader.c, cache/shared.c. */
+ * LIMITS     A wait ends at the wait limit of the call, or alone_ms behind the proof. 256 rows: if
+ *            none is free, the key is loaded without a lease. An unused lease ends by its time.
+ * SEE ALSO   load_look.c, load_lead.c, cache/shared.c. */
 #include "loading/load_shared.h"
 
-#include "cache/call.h"
 #include "cache/change_shared.h"
 #include "cache/generation.h"
 #include "cache/lookup.h"
 #include "cache/shared.h"
 #include "cache/stamp.h"
 #include "cache/write_order.h"
-#include "flight/flight.h"
-#include "loading/load_call.h"
-#include "loading/load_look.h"
 
 #define CACHE_SHARED_SLICE_MS 50 /* longest sleep: a close, or a clock of the host, ends the wait */
 
@@ -51,12 +47,22 @@ CELLAR_PRIVATE const cache_shared *cache_shared_leases(const cache_call *call)
 
 BASE_SIZE_BEGIN
 
-/* Sleep until the bell rings, at most to the deadline, in slices. */
-static void cache_shared_sleep(const cache_call *call, const cache_shared *h, uint32_t bell,
+/* Return whether a load waits for no other process: the proof has been gone for alone_ms, and no
+ * change is heard. A load that waited asks for the lease again; PENDING then means to load without
+ * one. */
+static bool cache_shared_alone(const cache_shared *h)
+{
+    const int64_t until_ms = base_add_sat(base_load_rlx(&h->gone_ms), h->t.alone_ms);
+    return base_now_ms(&h->store->clock) >= until_ms;
+}
+
+/* Sleep until the bell rings or the proof is gone, at most to the deadline, in slices. */
+static void cache_shared_sleep(const cellar *c, const cache_shared *h, uint32_t bell,
                                int64_t until_ms)
 {
     cache_store *s = h->store;
-    while (base_load_acq(&s->shared_bell) == bell && !cache_is_closed(call->c)) {
+    while (base_load_acq(&s->shared_bell) == bell && !cache_is_closed(c) &&
+           !cache_shared_alone(h)) {
         const int64_t left_ms = until_ms - base_now_ms(&s->clock);
         if (left_ms <= 0) { return; }
         const int64_t slice_ms = h->t.tick != NULL ? 1 : BASE_MIN(left_ms, CACHE_SHARED_SLICE_MS);
@@ -76,31 +82,24 @@ CELLAR_PRIVATE void cache_shared_unlease(cache_call *call)
     if (h != NULL) { h->t.unlease(h->t.ctx, &key, &call->lease); }
 }
 
-/* End the flight of a key that another process loads: a change detaches it. Return PENDING if the
- * call has to wait for that process. */
-static cache_acquired cache_shared_busy(cache_call *call, flight *f)
+/* End the flight of a key that another process loads: a change detaches it. */
+static void cache_shared_busy(cache_call *call)
 {
-    cache_flight_cancel(call->t, f);
-    call->k.bytes = call->key;
-    if (call->job != NULL) { return CACHE_ANSWERED; } /* that process refreshes the entry */
-    if (call->old != NULL) {
+    cache_hand_over(call, CACHE_CALL_ELSEWHERE);
+    if (call->job != NULL) {
+        call->state = CACHE_CALL_ANSWERED; /* that process refreshes the entry */
+    } else if (call->old != NULL) {
         cache_answer_old(call, CELLAR_SOURCE_STALE_REVALIDATE);
-        return CACHE_ANSWERED;
+    } else if ((call->p->flags & CELLAR_LOAD_NO_WAIT) != 0) {
+        cache_answer(call, CELLAR_PENDING, CELLAR_SOURCE_NONE);
     }
-    if ((call->p->flags & CELLAR_LOAD_NO_WAIT) != 0) {
-        (void)cache_answer(call, CELLAR_PENDING, CELLAR_SOURCE_NONE);
-        return CACHE_ANSWERED;
-    }
-    return CACHE_PENDING;
 }
 
 /* Answer a refresh with the newer value of the tier, which memory may not have heard of yet. */
-static cache_acquired cache_shared_newer(cache_call *call, flight *f)
+static void cache_shared_newer(cache_call *call)
 {
-    flight_outcome o = { .phase = FLIGHT_QUEUED };
-    if (!cache_tier_look(call, &o)) { return CACHE_LED; }
-    cache_release(call, f, &o);
-    return CACHE_ANSWERED;
+    const flight_phase how = cache_tier_look(call);
+    if (how != FLIGHT_LOADING) { cache_release(call, how); }
 }
 
 /* Return whether the load replaces a value. */
@@ -133,7 +132,7 @@ static bool cache_shared_came(cellar *c, flight_table *t, l1_key *k, flight *but
     cache_rekey(c, k);
     cache_stamp_raise_noted(s, k->hash, cache_stamp(s, k->hash), &f, &stamp, false);
     const flight_key key = { k->bytes, k->len, k->generation, k->hash };
-    if (t != NULL) { flight_invalidate_others(t, &key, but); }
+    if (t != NULL) { flight_invalidate(t, &key, but); }
     base_fence_sc(); /* a back-fill sees the raise, or the look waits for its window */
     const cellar_err look = l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK);
     return look == CELLAR_OK || look == CELLAR_ABSENT;
@@ -150,63 +149,37 @@ CELLAR_PRIVATE void cache_shared_drop(cache_call *call)
 
 /* Return whether memory has a fresh entry behind a granted lease. A refresh keeps the old value:
  * the tier reports each change of that value, and the report detaches the flight. */
-static bool cache_shared_late(const cache_call *call, flight *f)
+static bool cache_shared_late(const cache_call *call)
 {
     bool alone;
     l1_key k = call->k;
-    const bool keeps = cache_shared_refreshes(call) && !flight_is_detached(call->t, f, &alone);
-    return !keeps && cache_shared_came(call->c, call->t, &k, f);
+    const bool keeps =
+        cache_shared_refreshes(call) && !flight_is_detached(call->t, call->f, &alone);
+    return !keeps && cache_shared_came(call->c, call->t, &k, call->f);
 }
 
-/* Take the answer to a request for a lease. After AGAIN the caller calls cache_shared_drop, when
+/* Take the answer to a request for a lease. After LOOKS the caller calls cache_shared_drop, when
  * its listeners may load keys. */
-static cache_acquired cache_shared_take(cache_call *call, flight *f, cellar_err err)
+static void cache_shared_take(cache_call *call, cellar_err err)
 {
+    const cache_shared *h = cache_shared_of(call->c); /* NULL: the call of the tier has forked */
+    const bool busy = err == CELLAR_PENDING, alone = h == NULL || cache_shared_alone(h);
     call->leased = err == CELLAR_LEASED;
-    call->unsure = cache_shared_unsure(err);
-    if (err == CELLAR_PENDING) { return cache_shared_busy(call, f); }
-    const bool late = call->leased && cache_shared_late(call, f);
-    if (!late && err != CELLAR_OK && err != CELLAR_ABSENT) { return CACHE_LED; }
-    if (!late && call->old != NULL) { return cache_shared_newer(call, f); }
-    if (call->job == NULL && ++call->losses < CACHE_ROUNDS) { /* it came since the look */
-        cache_flight_cancel(call->t, f);
-        call->k.bytes = call->key;
-        return CACHE_AGAIN;
+    call->unsure = cache_shared_unsure(err) || (busy && alone);
+    if (busy && !alone) {
+        cache_shared_busy(call);
+        return;
     }
-    cache_shared_drop(call);
-    call->unsure = true;
-    return CACHE_LED;
-}
-
-CELLAR_PRIVATE cache_acquired cache_shared_patience(cache_call *call)
-{
-    if (base_now_ms(&call->c->store->clock) < cache_patience(call)) { return CACHE_AGAIN; }
-    stats_add(cache_mine(call->c), STATS_LOAD_TIMEOUT, 1);
-    (void)cache_answer_in_vain(call, CELLAR_E_TIMEOUT);
-    return CACHE_ANSWERED;
-}
-
-CELLAR_PRIVATE cache_acquired cache_shared_lead(cache_call *call, flight *f)
-{
-    const cache_shared *h = cache_shared_leases(call);
-    if (BASE_LIKELY(h == NULL) || call->unsure) { return CACHE_LED; }
-    const cellar_tier_key key = cache_shared_key(call->k.bytes, call->k.len, call->k.hash);
-    uint64_t changes, globs;
-    cellar_tier_entry e;
-    memset(&e, 0, sizeof e);
-    cache_shared_old(call, &e);
-    (void)cache_tier_watch(h->store, call->k.hash, &changes, &globs);
-    const cellar_err err = h->t.lease(h->t.ctx, &key, call->p->ms[CACHE_HARD], &e, &call->lease);
-    const cache_acquired got = cache_shared_take(call, f, err);
-    if (got == CACHE_AGAIN) { cache_shared_drop(call); }
-    if (got != CACHE_PENDING) { return got; }
-    const int64_t until_ms = BASE_MIN(cache_patience(call), e.deadline_ms);
-    uint32_t bell = base_load_acq(&h->store->shared_bell);
-    while (!cache_shared_is_due(call, changes, until_ms)) {
-        cache_shared_sleep(call, h, bell, until_ms);
-        bell = base_load_acq(&h->store->shared_bell);
+    const bool late = call->leased && cache_shared_late(call);
+    if (!late && err != CELLAR_OK && err != CELLAR_ABSENT) { return; }
+    if (!late && call->old != NULL) {
+        cache_shared_newer(call);
+    } else if (call->job == NULL && ++call->losses < CACHE_ROUNDS) { /* it came since the look */
+        cache_hand_over(call, CACHE_CALL_LOOKS);
+    } else {
+        cache_shared_drop(call);
+        call->unsure = true;
     }
-    return cache_shared_patience(call);
 }
 
 /* ---- many keys ---- */
@@ -216,16 +189,15 @@ typedef struct cache_shared_looks { /* led calls that look into the tier togethe
     cellar_tier_get get[CACHE_SHARED_CLAIMS];
     cache_seen seen[CACHE_SHARED_CLAIMS];
     flight_bytes *b[CACHE_SHARED_CLAIMS];
-    cache_shared_item *of[CACHE_SHARED_CLAIMS];
+    cache_call *of[CACHE_SHARED_CLAIMS];
 } cache_shared_looks;
 
 /* Describe a call to the tier, with room for a value of `len` bytes. */
-static void cache_shared_look(cache_shared_looks *w, cache_shared_item *it, size_t len)
+static void cache_shared_look(cache_shared_looks *w, cache_call *call, size_t len)
 {
-    const cache_call *call = it->call;
     const size_t n = w->count;
     w->b[n] = flight_bytes_new(&call->c->store->hooks, len);
-    w->of[n] = it;
+    w->of[n] = call;
     if (w->b[n] == NULL) { return; }
     if (cache_tier_describe(call->c, &call->k, true, w->b[n]->data, len, &w->get[n], &w->seen[n])) {
         w->count++;
@@ -235,19 +207,15 @@ static void cache_shared_look(cache_shared_looks *w, cache_shared_item *it, size
 }
 
 /* Take one answer. Return whether the value needs more room. */
-static bool cache_shared_looked(cache_shared_item *it, flight_bytes *b, cellar_tier_get *get,
+static bool cache_shared_looked(cache_call *call, flight_bytes *b, cellar_tier_get *get,
                                 const cache_seen *seen, uint64_t born)
 {
-    cache_call *call = it->call;
-    cache_tier_meta m;
-    flight_outcome o = { .phase = FLIGHT_QUEUED };
+    cache_found m;
     const cellar_err err = cache_tier_got(call->c, &call->k, seen, get, born, &m);
     call->unsure = m.silent;
     if (err == CELLAR_OK) { b->len = get->value_len; } else { flight_bytes_drop(b); }
     if (err != CELLAR_OK && err != CELLAR_ABSENT) { return err == CELLAR_E_BUFFER; }
-    cache_tier_found(call, &m, err == CELLAR_OK ? b : NULL, &o);
-    cache_release(call, it->f, &o);
-    it->got = CACHE_ANSWERED;
+    cache_release(call, cache_tier_found(call, &m.e, err == CELLAR_OK ? b : NULL));
     return false;
 }
 
@@ -258,16 +226,15 @@ CELLAR_PRIVATE bool cache_shared_looks_together(const cellar *c)
 }
 
 /* Look into the tier with one request, and with another one for the long values. */
-static void cache_shared_look_many(cache_shared_item *items, size_t count)
+static void cache_shared_look_many(cache_call *const *calls, size_t count)
 {
     cache_shared_looks w;
-    const cache_shared *h = cache_shared_of(items[0].call->c);
+    const cache_shared *h = cache_shared_of(calls[0]->c);
     w.count = 0;
     for (size_t i = 0; i < count; i++) {
-        const cache_call *call = items[i].call;
-        if (cache_tier_looks(call) && cache_asks_tier(call) &&
-            (call->p->flags & CELLAR_LOAD_BYPASS) == 0) {
-            cache_shared_look(&w, &items[i], CACHE_LOOK_TRY);
+        if (cache_tier_looks(calls[i]) && cache_asks_tier(calls[i]) &&
+            (calls[i]->p->flags & CELLAR_LOAD_BYPASS) == 0) {
+            cache_shared_look(&w, calls[i], CACHE_LOOK_TRY);
         }
     }
     for (unsigned round = 0; w.count != 0 && h != NULL; round++) {
@@ -285,34 +252,33 @@ static void cache_shared_look_many(cache_shared_item *items, size_t count)
 }
 
 /* Describe the led calls that take a lease to the tier. Return their count. */
-static size_t cache_shared_claims(cache_shared_item *items, size_t count, cellar_tier_claim *claim,
-                                  cache_shared_item **of)
+static size_t cache_shared_claims(cache_call *const *calls, size_t count, cellar_tier_claim *claim,
+                                  cache_call **of)
 {
     size_t n = 0;
     for (size_t i = 0; i < count; i++) {
-        cache_shared_item *it = &items[i];
-        const cache_call *call = it->call;
+        cache_call *call = calls[i];
         uint64_t globs;
-        if (it->got != CACHE_LED || cache_shared_leases(call) == NULL) { continue; }
-        (void)cache_tier_watch(call->c->store, call->k.hash, &it->changes, &globs);
+        if (call->state != CACHE_CALL_LEADS || cache_shared_leases(call) == NULL) { continue; }
+        (void)cache_tier_watch(call->c->store, call->k.hash, &call->changes, &globs);
         memset(&claim[n], 0, sizeof claim[n]);
         claim[n].key = cache_shared_key(call->k.bytes, call->k.len, call->k.hash);
         cache_shared_old(call, &claim[n].e);
-        of[n++] = it;
+        of[n++] = call;
     }
     return n;
 }
 
 /* Ask for the leases. Return whether the tier answered in time. */
-static bool cache_shared_lease_many(cache_shared_item *items, size_t count)
+static bool cache_shared_lease_many(cache_call *const *calls, size_t count)
 {
     cellar_tier_claim claim[CACHE_SHARED_CLAIMS];
-    cache_shared_item *of[CACHE_SHARED_CLAIMS];
+    cache_call *of[CACHE_SHARED_CLAIMS];
     bool silent = false;
-    const cache_shared *h = cache_shared_of(items[0].call->c);
-    const size_t n = cache_shared_claims(items, count, claim, of);
+    const cache_shared *h = cache_shared_of(calls[0]->c);
+    const size_t n = cache_shared_claims(calls, count, claim, of);
     if (n == 0) { return true; }
-    const int64_t hold_ms = items[0].call->p->ms[CACHE_HARD];
+    const int64_t hold_ms = calls[0]->p->ms[CACHE_HARD];
     if (h->t.lease_many != NULL) { h->t.lease_many(h->t.ctx, claim, n, hold_ms); }
     for (size_t i = 0; i < n; i++) {
         cellar_tier_claim *q = &claim[i];
@@ -320,43 +286,78 @@ static bool cache_shared_lease_many(cache_shared_item *items, size_t count)
             q->err = h->t.lease(h->t.ctx, &q->key, hold_ms, &q->e, &q->l);
         }
         silent = silent || q->err == CELLAR_E_TIMEOUT;
-        of[i]->call->lease = q->l;
-        of[i]->held_ms = q->e.deadline_ms;
-        of[i]->got = cache_shared_take(of[i]->call, of[i]->f, q->err);
+        of[i]->lease = q->l;
+        cache_shared_take(of[i], q->err);
+        if (of[i]->state == CACHE_CALL_ELSEWHERE) { /* a wait begins its patience */
+            of[i]->until_ms = BASE_MIN(cache_patience(of[i]), q->e.deadline_ms);
+        }
     }
     return !silent;
 }
 
-CELLAR_PRIVATE bool cache_shared_lead_many(cache_shared_item *items, size_t count, bool silent)
+CELLAR_PRIVATE bool cache_shared_lead_many(cache_call *const *calls, size_t count, bool silent)
 {
-    for (size_t i = 0; i < count; i++) { items[i].got = CACHE_LED; }
-    if (!silent && count != 0 && cache_shared_looks_together(items[0].call->c)) {
-        cache_shared_look_many(items, count);
-        for (size_t i = 0; i < count; i++) { silent = silent || items[i].call->unsure; }
+    if (!silent && count != 0 && cache_shared_looks_together(calls[0]->c)) {
+        cache_shared_look_many(calls, count);
+        for (size_t i = 0; i < count; i++) { silent = silent || calls[i]->unsure; }
     }
-    if (!silent) { return count != 0 && !cache_shared_lease_many(items, count); }
-    for (size_t i = 0; i < count; i++) { items[i].call->unsure = true; }
+    if (!silent) { return count != 0 && !cache_shared_lease_many(calls, count); }
+    for (size_t i = 0; i < count; i++) { calls[i]->unsure = true; }
     return true;
 }
 
-CELLAR_PRIVATE bool cache_shared_is_due(const cache_call *call, uint64_t changes, int64_t until_ms)
+/* Return whether a call in the state ELSEWHERE has to look again. */
+static bool cache_shared_is_due(const cache_call *call)
 {
     const cache_store *s = call->c->store;
     uint64_t now, globs;
-    if (cache_shared_of(call->c) == NULL || cache_is_closed(call->c) ||
+    const cache_shared *h = cache_shared_of(call->c);
+    if (h == NULL || cache_shared_alone(h) || cache_is_closed(call->c) ||
         base_load_acq(&call->c->generation) != call->k.generation ||
         base_load_acq(&s->tag_epoch) != call->tag_epoch || /* perhaps a gap: changes were missed */
-        base_now_ms(&s->clock) >= until_ms) {
+        base_now_ms(&s->clock) >= call->until_ms) {
         return true;
     }
     (void)cache_tier_watch(s, call->k.hash, &now, &globs);
-    return now != changes;
+    return now != call->changes;
 }
 
-CELLAR_PRIVATE void cache_shared_nap(const cache_call *call, uint32_t bell, int64_t until_ms)
+/* End the wait for another process: LOOKS, or ANSWERED if the wait limit of the call has passed. */
+static void cache_shared_due(cache_call *call)
 {
-    const cache_shared *h = cache_shared_of(call->c);
-    if (h != NULL) { cache_shared_sleep(call, h, bell, until_ms); }
+    call->state = CACHE_CALL_LOOKS;
+    if (base_now_ms(&call->c->store->clock) < cache_patience(call)) { return; }
+    stats_add(cache_mine(call->c), STATS_LOAD_TIMEOUT, 1);
+    cache_answer_in_vain(call, CELLAR_E_TIMEOUT);
+}
+
+CELLAR_PRIVATE void cache_shared_wait(cache_call *calls, size_t count)
+{
+    const cellar *c = calls[0].c;
+    for (bool ready = false; !ready;) {
+        const uint32_t bell = base_load_acq(&c->store->shared_bell);
+        int64_t until_ms = BASE_NEVER_MS;
+        for (size_t i = 0; i < count; i++) {
+            cache_call *call = &calls[i];
+            const bool waits = call->state == CACHE_CALL_ELSEWHERE;
+            ready = ready || call->state == CACHE_CALL_LOOKS;
+            if (waits) { until_ms = BASE_MIN(until_ms, call->until_ms); }
+            if (waits && cache_shared_is_due(call)) {
+                cache_shared_due(call);
+                ready = true;
+            }
+        }
+        const cache_shared *h = cache_shared_of(c);
+        if (!ready && h != NULL) { cache_shared_sleep(c, h, bell, until_ms); }
+    }
+}
+
+CELLAR_PRIVATE void cache_shared_lead(cache_call *call)
+{
+    if (cache_shared_leases(call) == NULL || call->unsure) { return; }
+    (void)cache_shared_lease_many(&call, 1);
+    if (call->state == CACHE_CALL_LOOKS) { cache_shared_drop(call); }
+    if (call->state == CACHE_CALL_ELSEWHERE) { cache_shared_wait(call, 1); }
 }
 
 /* ---- leases of the host ---- */
@@ -407,7 +408,7 @@ CELLAR_PRIVATE bool cache_tier_lease_take(cache_call *call)
     return call->leased;
 }
 
-CELLAR_PRIVATE bool cache_tier_lease_ask(const cache_shared *h, const cache_tier_key *k,
+CELLAR_PRIVATE bool cache_tier_lease_ask(const cache_shared *h, const l1_key *k,
                                          int64_t hold_ms, const cache_tier_ticket *ticket)
 {
     const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
@@ -421,6 +422,7 @@ static bool cache_tier_lease_pick(cache_shared *h, uint64_t hash, bool due, flig
 {
     const cache_store *s = h->store;
     const int64_t now_ms = base_now_ms(&s->clock);
+    const bool alone = cache_shared_alone(h);
     bool found = false;
     sync_take(WRITE_ORDER, &h->lease_lock);
     for (uint32_t i = 0; i < CACHE_TIER_LEASE_ROWS && !found; i++) {
@@ -428,7 +430,7 @@ static bool cache_tier_lease_pick(cache_shared *h, uint64_t hash, bool due, flig
         if (at->state != CACHE_TIER_LEASE_BUSY || (hash != 0 && at->hash != hash)) { continue; }
         uint64_t changes = at->changes, globs;
         if (due) { (void)cache_tier_watch(s, at->hash, &changes, &globs); }
-        if (due && now_ms < at->until_ms && changes == at->changes) { continue; }
+        if (due && !alone && now_ms < at->until_ms && changes == at->changes) { continue; }
         *out = (flight_lease){ at->id, at->check };
         at->state = CACHE_TIER_LEASE_FREE;
         found = true;
@@ -443,7 +445,7 @@ static void cache_tier_lease_cancel(const cache_shared *h, const flight_lease *l
 {
     flight_table *t = base_load_sc(&h->store->flights);
     flight *f = t != NULL ? flight_claim(t, l, h->id) : NULL;
-    if (f != NULL) { cache_flight_cancel(t, f); }
+    if (f != NULL) { flight_end(t, f, &FLIGHT_HANDS_OVER); }
 }
 
 CELLAR_PRIVATE void cache_tier_lease_wake(cache_shared *h, uint64_t hash, bool due)

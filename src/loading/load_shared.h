@@ -4,11 +4,11 @@
 #ifndef LOADING_LOAD_SHARED_H
 #define LOADING_LOAD_SHARED_H
 
-#include "loading/load_acquire.h"
+#include "loading/loading.h"
 
-/* Ask the shared tier for the lease of a led flight. LED: the loader may run. Else the flight has
- * ended: ANSWERED, or AGAIN: look again. */
-CELLAR_PRIVATE cache_acquired cache_shared_lead(cache_call *call, flight *f);
+/* Ask the shared tier for the lease of a call that LEADS. If it still LEADS, the loader may run.
+ * Else the flight has ended: ANSWERED, or LOOKS. */
+CELLAR_PRIVATE void cache_shared_lead(cache_call *call);
 
 /* Return whether an answer of the tier leaves open whether it has a value. */
 BASE_INLINE bool cache_shared_unsure(cellar_err err)
@@ -28,7 +28,7 @@ CELLAR_PRIVATE void cache_shared_drop(cache_call *call);
 /* Take the lease of the tier that was granted for an acquire of the key. */
 CELLAR_PRIVATE bool cache_tier_lease_take(cache_call *call);
 /* Ask for a value or the lease, without waiting. */
-CELLAR_PRIVATE bool cache_tier_lease_ask(const struct cache_shared *h, const cache_tier_key *k,
+CELLAR_PRIVATE bool cache_tier_lease_ask(const struct cache_shared *h, const l1_key *k,
                                          int64_t hold_ms, const cache_tier_ticket *ticket);
 /* Take the answer LEASED, with `lease`, or PENDING. */
 CELLAR_PRIVATE void cache_tier_lease_answered(cellar *c, struct cache_shared *h,
@@ -40,27 +40,21 @@ CELLAR_PRIVATE void cache_tier_lease_answered(cellar *c, struct cache_shared *h,
 CELLAR_PRIVATE void cache_tier_lease_wake(struct cache_shared *h, uint64_t hash, bool due);
 CELLAR_PRIVATE void cache_tier_lease_tick(cache_store *s); /* `due`, for all tables */
 
-#define CACHE_SHARED_CLAIMS 32u /* keys of one request for leases */
+/* Take the answer of a tier to a ticket of cellar_lease_acquire: lease.c. */
+CELLAR_PRIVATE void cache_tier_answered(cache_store *s, const cache_tier_ticket *ticket,
+                                        const void *key, size_t len, cellar_err err,
+                                        const void *value, size_t value_len,
+                                        const cache_found *found);
 
-typedef struct cache_shared_item { /* a led call of a bulk load */
-    cache_call *call;
-    flight *f;
-    cache_acquired got; /* out: LED; ANSWERED, AGAIN (cache_shared_drop follows), PENDING: the */
-                        /* flight has ended */
-    int64_t held_ms;    /* out, with PENDING: end of the lease of the other process */
-    uint64_t changes;   /* out: of the stamp of the key, before the request */
-} cache_shared_item;
+#define CACHE_SHARED_CLAIMS 32u /* keys of one request for leases */
 
 /* Return whether led calls of a bulk load look into the tier together. */
 CELLAR_PRIVATE bool cache_shared_looks_together(const cellar *c);
-/* Ask for the values and leases of up to CACHE_SHARED_CLAIMS calls with one plan; `silent`: ask
- * nothing. Return true if the tier did not answer in time. */
-CELLAR_PRIVATE bool cache_shared_lead_many(cache_shared_item *items, size_t count, bool silent);
-/* Return whether a call that waits for another process has to look again. */
-CELLAR_PRIVATE bool cache_shared_is_due(const cache_call *call, uint64_t changes,
-                                        int64_t until_ms);
-/* Sleep until the bell rings, at most to `until_ms`. */
-CELLAR_PRIVATE void cache_shared_nap(const cache_call *call, uint32_t bell, int64_t until_ms);
-/* Return AGAIN, or ANSWERED if the wait limit of the call has passed. */
-CELLAR_PRIVATE cache_acquired cache_shared_patience(cache_call *call);
+/* Ask for the values and leases of up to CACHE_SHARED_CLAIMS calls that LEAD, with one plan;
+ * `silent`: ask nothing. Afterwards each LEADS, is ANSWERED, ELSEWHERE, or LOOKS; then
+ * cache_shared_drop follows. Return true if the tier did not answer in time. */
+CELLAR_PRIVATE bool cache_shared_lead_many(cache_call *const *calls, size_t count, bool silent);
+/* Wait until one of the calls LOOKS or is ANSWERED, if all that are left are ELSEWHERE. */
+CELLAR_PRIVATE void cache_shared_wait(cache_call *calls, size_t count);
+
 #endif

@@ -11,8 +11,7 @@
 #include "cache/error.h"
 #include "cache/lookup.h"
 #include "cache/talk.h"
-#include "loading/buf.h"
-#include "loading/update.h"
+#include "loading/loading.h"
 
 BASE_SIZE_BEGIN
 

@@ -3,7 +3,7 @@
  * refresh: background loads of stale values, and of values that will be stale soon.
  *
  * PICTURE    a look finds a stale or early value -> flight QUEUED, with a job -> queue -> a worker
- *            of base/pool, or cellar_tick without workers -> flight LOADING -> load_leader.c
+ *            of base/pool, or cellar_tick without workers -> flight LOADING -> load_lead.c
  * INVARIANTS A job is dropped if a caller took over its flight, or if its entry changed or is gone.
  * LOCKING    None of its own. Loaders run without a lock.
  * COMPLETION A close waits up to close_ms until `loading` (calls and running jobs) is 0, joins the
@@ -13,13 +13,8 @@
 #include "base/user_callback.h"
 #include "loading/refresh.h"
 
-#include "cache/call.h"
 #include "cache/handle.h"
 #include "cache/talk.h"
-#include "loading/job.h"
-#include "loading/load_acquire.h"
-#include "loading/load_call.h"
-#include "loading/load_leader.h"
 #include "loading/load_shared.h"
 
 BASE_SIZE_BEGIN
@@ -33,7 +28,7 @@ static void cache_job_run(void *store, base_job *queued)
     flight_table *t = base_load_sc(&s->flights);
     flight *f = j->f;
     if (f == NULL || !cache_load_begin(j->namespace)) {
-        if (f != NULL) { cache_flight_cancel(t, f); }
+        if (f != NULL) { flight_end(t, f, &FLIGHT_HANDS_OVER); }
         cache_job_free(s, j);
         return;
     }
@@ -52,9 +47,9 @@ static void cache_job_run(void *store, base_job *queued)
         stats_add(cache_mine(j->namespace), STATS_REFRESH, 1);
         char name[CACHE_KEY_NAME] = "";
         if (cache_talks(call.c)) { cache_key_name(call.c, &call.k, name); } /* its flight ends */
-        if (!cache_led(&call, f) && cache_shared_lead(&call, f) == CACHE_LED) {
-            cache_lead(&call, f);
-        }
+        cache_look_led(&call);
+        if (call.state == CACHE_CALL_LEADS) { cache_shared_lead(&call); }
+        if (call.state == CACHE_CALL_LEADS) { cache_lead(&call); }
         if (call.code >= CELLAR_OK) { /* cache_lead_settle logs failures */
             cache_log(call.c, BASE_LOG_INFO, "refresh", (int)call.code, "refreshed%s", name);
         }
@@ -80,20 +75,19 @@ CELLAR_PRIVATE void cache_jobs_open(cache_store *s, const cellar_host_opts *h)
 CELLAR_PRIVATE void cache_refresh_later(cache_call *call)
 {
     cache_store *s = call->c->store;
-    flight *f = NULL;
-    const flight_entry entry = cache_enter(call, FLIGHT_JOB, false, NULL, &f);
+    const flight_entry entry = cache_enter(call, FLIGHT_JOB, false, NULL);
     if (entry == FLIGHT_TAKEN) { return; } /* a refresh runs already */
     cache_job *j = NULL;
     bool queued = false;
     if (entry == FLIGHT_LED) {
-        j = cache_job_new(call, f);
+        j = cache_job_new(call);
         queued = j != NULL && base_pool_push(&s->jobs, &j->queued);
     }
     if (queued) {
         call->result_flags |= CELLAR_RESULT_REFRESHING;
         return;
     }
-    if (entry == FLIGHT_LED) { cache_flight_cancel(call->t, f); }
+    if (entry == FLIGHT_LED) { flight_end(call->t, call->f, &FLIGHT_HANDS_OVER); }
     if (j != NULL) { cache_job_free(s, j); }
     stats_add(cache_mine(call->c), STATS_REFRESH_DROPPED, 1);
 }
@@ -130,7 +124,7 @@ static void cache_jobs_drop(cache_store *s, base_job *queued)
     while (queued != NULL) {
         cache_job *j = (cache_job *)(void *)queued;
         queued = queued->next;
-        if (j->f != NULL) { cache_flight_cancel(t, j->f); }
+        if (j->f != NULL) { flight_end(t, j->f, &FLIGHT_HANDS_OVER); }
         cache_job_free(s, j);
     }
 }

@@ -4,7 +4,7 @@
 #ifndef LOADING_REFRESH_H
 #define LOADING_REFRESH_H
 
-#include "cache/load_types.h"
+#include "loading/loading.h"
 
 /* End all flights, join the workers, drop the jobs. Return false if loads still run after
  * close_ms. */

@@ -13,8 +13,6 @@
  * LIMITS     64 rounds; in a lost round another writer succeeded. Buffers are charged to the store
  *            during the call and end at max_value_bytes: a longer value is refused while it is
  *            written, so no put fails and the old value stays. */
-#include "loading/update.h"
-
 #include "cache/call.h"
 #include "cache/change_shared.h"
 #include "cache/error.h"
@@ -23,7 +21,7 @@
 #include "cache/lookup.h"
 #include "cache/plan.h"
 #include "cache/proof.h"
-#include "loading/buf.h"
+#include "loading/loading.h"
 
 BASE_SIZE_BEGIN
 

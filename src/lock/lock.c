@@ -386,7 +386,7 @@ static cellar_err lock_want_init(const cellar_lock_opts *o, lock_want *w)
         if (err != CELLAR_OK) { return err; }
         o = &copy;
     }
-    const uint32_t known = CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_LEASE;
+    const uint32_t known = CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_LEASE | CELLAR_LOCK_NO_WAIT;
     if (BASE_UNLIKELY((o->flags & ~known) != 0 || o->reserved0 != 0)) {
         return CELLAR_E_UNSUPPORTED;
     }
@@ -403,17 +403,14 @@ static cellar_err lock_want_init(const cellar_lock_opts *o, lock_want *w)
         return CELLAR_E_INVAL;
     }
     w->note = o->note;
-    w->flags = o->flags;
-    if (w->wait_timeout_ms != 0 && o->wait_timeout_ms != 0) {
-        w->wait_timeout_ms = o->wait_timeout_ms;
-    }
+    w->flags = o->flags & ~CELLAR_LOCK_NO_WAIT; /* the lock has the others */
+    if (o->wait_timeout_ms != 0) { w->wait_timeout_ms = o->wait_timeout_ms; }
+    if ((o->flags & CELLAR_LOCK_NO_WAIT) != 0) { w->wait_timeout_ms = 0; }
     return CELLAR_OK;
 }
 
-/* Acquire a lock. wait_ms: the default of the wait; 0: do not wait, whatever the options say. */
-BASE_NOINLINE static cellar_err lock_acquire(cellar_locks *t, const void *key, size_t key_len,
-                                             const cellar_lock_opts *o, cellar_lock *out,
-                                             int64_t wait_ms)
+CELLAR_API cellar_err cellar_lock_acquire(cellar_locks *t, const void *key, size_t key_len,
+                                          const cellar_lock_opts *o, cellar_lock *out)
 {
     if (BASE_UNLIKELY(out == NULL)) { return CELLAR_E_INVAL; }
     *out = (cellar_lock){ 0, 0 };
@@ -424,7 +421,7 @@ BASE_NOINLINE static cellar_err lock_acquire(cellar_locks *t, const void *key, s
     lock_want w = { .key = key, .key_len = key_len,
                     .hash = base_hash(&t->hash_key, 0, key, key_len),
                     .lease_ms = LOCK_LEASE_DEFAULT_MS,
-                    .wait_timeout_ms = wait_ms };
+                    .wait_timeout_ms = LOCK_WAIT_DEFAULT_MS };
     w.tid = BASE_LIKELY(self->index != 0) ? base_load_rlx(&self->tid) : base_thread_id_slow();
     if (o != NULL) {
         const cellar_err err = lock_want_init(o, &w);
@@ -433,18 +430,6 @@ BASE_NOINLINE static cellar_err lock_acquire(cellar_locks *t, const void *key, s
     lock_stripe *s = lock_stripe_of(t, w.hash);
     if (BASE_LIKELY(lock_fast(t, self, s, &w, out))) { return CELLAR_OK; }
     return lock_slow(t, s, &w, out);
-}
-
-CELLAR_API cellar_err cellar_lock_acquire(cellar_locks *t, const void *key, size_t key_len,
-                                          const cellar_lock_opts *o, cellar_lock *out)
-{
-    return lock_acquire(t, key, key_len, o, out, LOCK_WAIT_DEFAULT_MS);
-}
-
-CELLAR_API cellar_err cellar_lock_try(cellar_locks *t, const void *key, size_t key_len,
-                                      const cellar_lock_opts *o, cellar_lock *out)
-{
-    return lock_acquire(t, key, key_len, o, out, 0);
 }
 
 /* ---- handles ---- */

@@ -1,55 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * many: a function under a lock; several locks or none.
+ * many: several locks or none.
  *
  * INVARIANTS acquire_many takes keys in rising byte order, the same in each call, so two such calls
  *            cannot each hold a key that the other waits for. On any failure the call releases all
- *            keys it took.
- * ENDS       cellar_lock_run releases once on every way out of fn: return, pthread_exit,
- *            cancellation (base_guarded). */
+ *            keys it took. */
 #include <string.h>
 
 #include "base/opts.h"
 #include "lock/record.h"
 
 BASE_SIZE_BEGIN
-
-/* ---- run ---- */
-
-typedef struct lock_call {
-    cellar_locks *t;
-    cellar_lock lk;
-    cellar_lock_fn fn;
-    void *ctx;
-    cellar_err err;
-} lock_call;
-
-static void lock_call_run(void *arg)
-{
-    lock_call *c = arg;
-    const cellar_lock seen = c->lk; /* fn cannot change what is released */
-    c->err = c->fn(&seen, c->ctx);
-}
-
-static void lock_call_end(void *arg)
-{
-    lock_call *c = arg;
-    const cellar_err err = cellar_lock_release(c->t, &c->lk);
-    if (c->err == CELLAR_OK) { c->err = err; }
-}
-
-CELLAR_API cellar_err cellar_lock_run(cellar_locks *t, const void *key, size_t key_len,
-                                      const cellar_lock_opts *o, cellar_lock_fn fn, void *ctx)
-{
-    if (fn == NULL) { return CELLAR_E_INVAL; }
-    lock_call c = { .t = t, .fn = fn, .ctx = ctx, .err = CELLAR_OK };
-    const cellar_err err = cellar_lock_acquire(t, key, key_len, o, &c.lk);
-    if (err != CELLAR_OK) { return err; }
-    base_guarded(lock_call_run, lock_call_end, &c);
-    return c.err;
-}
-
-/* ---- many ---- */
 
 static int lock_order(const cellar_bytes *a, const cellar_bytes *b)
 {
@@ -92,16 +53,19 @@ static cellar_err lock_take_sorted(cellar_locks *t, const cellar_bytes *keys, si
         if (taken > 0 && until_ms != BASE_NEVER_MS) {
             left_ms = until_ms - base_now_ms(&t->clock);
         }
-        if (left_ms > 0) { each.wait_timeout_ms = left_ms; }
-        err = left_ms > 0 ? cellar_lock_acquire(t, keys[i].data, keys[i].len, &each, &out[i])
-                          : cellar_lock_try(t, keys[i].data, keys[i].len, &each, &out[i]);
+        if (left_ms > 0) {
+            each.wait_timeout_ms = left_ms;
+        } else {
+            each.flags |= CELLAR_LOCK_NO_WAIT;
+        }
+        err = cellar_lock_acquire(t, keys[i].data, keys[i].len, &each, &out[i]);
     }
     /* The first leases may have ended during the wait for the last key. */
     for (size_t i = 0; i < count && err == CELLAR_OK; i++) {
         err = cellar_lock_check(t, &out[i]);
     }
     if (err == CELLAR_OK) { return CELLAR_OK; }
-    if (err == CELLAR_E_BUSY) { err = CELLAR_E_TIMEOUT; }
+    if (err == CELLAR_E_BUSY && (o->flags & CELLAR_LOCK_NO_WAIT) == 0) { err = CELLAR_E_TIMEOUT; }
     while (taken-- > 0) {
         cellar_lock *lk = &out[order[taken]];
         if (lk->fence != 0) { (void)cellar_lock_release(t, lk); } /* E_LOST: already gone */

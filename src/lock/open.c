@@ -8,8 +8,10 @@
 
 #include "base/open_error.h"
 #include "base/random.h"
+#include "base/service.h"
 #include "cellar_admin.h"
 #include "lock/record.h"
+#include "lock/tick.h"
 
 BASE_SIZE_BEGIN
 
@@ -87,6 +89,8 @@ static void lock_fork_child(void *ctx) SYNC_UNCHECKED
 
 /* ---- open and close ---- */
 
+static const base_service_kind lock_service = { lock_tick, BASE_TEXT(lock_text) };
+
 static cellar_err lock_open_fail(cellar_err code, const char *why)
 {
     return base_open_fail(code, 0, "cellar_locks_open: %s", why);
@@ -98,23 +102,16 @@ static cellar_err lock_config_in(const cellar_locks_config *cfg, cellar_locks_co
 {
     const char *why;
     *out = cellar_locks_config_default();
-    *host = cellar_host_opts_default();
     cellar_err err = base_open_opts(out, sizeof *out, cfg, "cellar_locks_open",
                                     "cellar_locks_config");
-    if (err == CELLAR_OK) {
-        err = base_open_opts(host, sizeof *host, out->host, "cellar_locks_open",
-                             "cellar_host_opts");
-    }
+    if (err == CELLAR_OK) { err = base_host_in(host, out->host, "cellar_locks_open", "locks"); }
     if (err != CELLAR_OK) { return err; }
     if (out->max_locks == 0) { out->max_locks = LOCK_COUNT_DEFAULT; }
     if (out->max_bytes == 0) { out->max_bytes = LOCK_BYTES_DEFAULT; }
-    if (host->name == NULL || *host->name == '\0') { host->name = "locks"; }
     if (base_broken(out->max_locks > LOCK_COUNT_MAX, "max_locks must be at most 2^24", &why) ||
         base_broken(out->max_bytes < LOCK_BYTES_MIN, "max_bytes must be at least 256 KiB", &why) ||
         base_broken(out->fence_start >= LOCK_FENCE_MAX, "fence_start must be below 2^61", &why) ||
-        base_broken(out->barging > 1, "barging must be 0 or 1", &why) ||
-        base_broken(strnlen(host->name, CELLAR_NAME_MAX + 1) > CELLAR_NAME_MAX,
-                    "host.name must have at most 64 bytes", &why)) {
+        base_broken(out->barging > 1, "barging must be 0 or 1", &why)) {
         return lock_open_fail(CELLAR_E_INVAL, why);
     }
     return out->reserved0 == 0 ? CELLAR_OK
@@ -158,6 +155,7 @@ CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_l
     if (raw == NULL) { goto out; }
     cellar_locks *t = (cellar_locks *)(void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
     memset(t, 0, sizeof *t);
+    t->kind = &lock_service;
     t->raw = raw;
     t->max_locks = full.max_locks;
     t->barging = full.barging;

@@ -63,16 +63,13 @@ CELLAR_API cellar_err cellar_locks_stats_get(cellar_locks *t, cellar_locks_stats
 }
 
 #ifndef CELLAR_OMIT_TEXT
-CELLAR_API cellar_err cellar_locks_metrics_write(cellar_locks *t, char *buf, size_t buf_cap,
-                                                 size_t *text_len)
+CELLAR_PRIVATE cellar_err lock_text(void *object, bool json, char *buf, size_t cap, size_t *full)
 {
-    if (text_len != NULL) { *text_len = 0; }
-    if (t == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
+    cellar_locks *t = object;
     uint64_t v[STATS_LOCK_COUNT];
     lock_stat_all(t, v);
-    const size_t full = stats_write_locks(t->name, v, buf, buf_cap);
-    if (text_len != NULL) { *text_len = full; }
-    return full < buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
+    *full = stats_write_locks(t->name, v, json, buf, cap);
+    return CELLAR_OK;
 }
 #endif
 

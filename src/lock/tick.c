@@ -9,6 +9,8 @@
 
 BASE_SIZE_BEGIN
 
+#define LOCK_TICK_MS 1000
+
 /* Tick one record: remove it if idle; if lost, make it idle and prepare the report. Return true if
  * it was lost. */
 static bool lock_tick_one(cellar_locks *t, lock_stripe *s, lock_record *r, int64_t now_ms,
@@ -53,17 +55,16 @@ CELLAR_PRIVATE void lock_sweep(cellar_locks *t)
     }
 }
 
-CELLAR_API cellar_err cellar_locks_tick(cellar_locks *t, uint64_t *lost_count)
+CELLAR_PRIVATE cellar_err lock_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
 {
-    if (lost_count != NULL) { *lost_count = 0; }
-    if (t == NULL) { return CELLAR_E_INVAL; }
+    cellar_locks *t = object;
     const int64_t now_ms = base_now_ms(&t->clock);
+    (void)budget_us;
     for (uint32_t i = 0; i < LOCK_STRIPES; i++) {
         /* Bounded: a lost lock is not held any more, and new leases end after now_ms. */
-        while (lock_tick_stripe(t, &t->stripe[i], now_ms, true)) {
-            if (lost_count != NULL) { ++*lost_count; }
-        }
+        while (lock_tick_stripe(t, &t->stripe[i], now_ms, true)) {}
     }
+    *wait_ms = LOCK_TICK_MS;
     return CELLAR_OK;
 }
 

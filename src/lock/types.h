@@ -13,9 +13,9 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
-#include "base/mem.h"
 #include "base/num.h"
 #include "base/opts.h"
+#include "base/service.h"
 #include "base/sync.h"
 #include "base/table.h"
 #include "cellar_lock.h"
@@ -112,6 +112,7 @@ typedef struct lock_stripe {
 } lock_stripe;
 
 struct cellar_locks {
+    base_service kind;   /* first */
     void *raw;                    /* what base_alloc gave */
     base_account account;         /* max_bytes; its own, not a store's */
     base_clock clock;
@@ -145,5 +146,10 @@ typedef struct lock_after {
     cellar_lock_lost cause;
     uint32_t wake_count;
 } lock_after;
+
+#ifndef CELLAR_OMIT_TEXT
+/* Write the figures: see base_service_kind. */
+CELLAR_PRIVATE cellar_err lock_text(void *object, bool json, char *buf, size_t cap, size_t *full);
+#endif
 
 #endif

@@ -13,8 +13,7 @@
 #include "remote/control.h"
 #include "remote/get.h"
 #include "remote/pending.h"
-#include "remote/put.h"
-#include "remote/share_types.h"
+#include "remote/share.h"
 
 /* ---- the table ---- */
 
@@ -76,97 +75,70 @@ static cellar_err remote_table_attached(void *ctx, const cellar_tier_host *host)
     return err;
 }
 
-static cellar_err remote_table_get(void *ctx, const cellar_tier_key *k, void *buf, size_t buf_cap,
-                                   size_t *value_len, cellar_tier_entry *e)
-{
-    if (!remote_use(ctx)) { return CELLAR_MISS; }
-    const cellar_err err = remote_get(ctx, k, buf, buf_cap, value_len, e);
-    remote_unuse(ctx);
-    return err;
-}
+/* Define a function of the table: `call`, with the space in use; `none` behind the close. */
+#define REMOTE_TABLE(type, name, none, params, call) \
+    static type remote_table_##name params \
+    { \
+        if (!remote_use(ctx)) { return none; } \
+        const type answer = call; \
+        remote_unuse(ctx); \
+        return answer; \
+    }
+
+REMOTE_TABLE(cellar_err, get, CELLAR_MISS,
+             (void *ctx, const cellar_tier_key *k, void *buf, size_t buf_cap, size_t *value_len,
+              cellar_tier_entry *e),
+             remote_get(ctx, k, buf, buf_cap, value_len, e))
+REMOTE_TABLE(bool, ask, false,
+             (void *ctx, const cellar_tier_key *k, const cellar_tier_ticket *ticket),
+             remote_get_later(ctx, k, 0, ticket))
+REMOTE_TABLE(bool, ask_lease, false,
+             (void *ctx, const cellar_tier_key *k, int64_t hold_ms,
+              const cellar_tier_ticket *ticket),
+             remote_get_later(ctx, k, hold_ms, ticket))
+REMOTE_TABLE(cellar_err, put, CELLAR_E_CLOSED,
+             (void *ctx, const cellar_tier_key *k, const void *value, size_t value_len,
+              cellar_tier_entry *e),
+             remote_put(ctx, k, value, value_len, e))
+REMOTE_TABLE(cellar_err, add, CELLAR_E_CLOSED,
+             (void *ctx, const cellar_tier_key *k, int64_t delta, int64_t *number,
+              const cellar_tier_entry *e),
+             remote_add(ctx, k, delta, number, e))
+REMOTE_TABLE(cellar_err, remove, CELLAR_E_CLOSED,
+             (void *ctx, const cellar_tier_key *k, const cellar_tier_entry *e),
+             remote_remove(ctx, k, e))
+REMOTE_TABLE(cellar_err, lease, CELLAR_MISS,
+             (void *ctx, const cellar_tier_key *k, int64_t hold_ms, cellar_tier_entry *e,
+              cellar_tier_lease *l),
+             remote_get_lease(ctx, k, hold_ms, e, l))
+REMOTE_TABLE(cellar_err, fill, CELLAR_E_CLOSED,
+             (void *ctx, const cellar_tier_key *k, const cellar_tier_lease *l, const void *value,
+              size_t value_len, cellar_tier_entry *e),
+             remote_fill(ctx, k, l, value, value_len, e))
+REMOTE_TABLE(cellar_err, clear, CELLAR_E_CLOSED, (void *ctx), remote_clear(ctx))
+REMOTE_TABLE(cellar_err, tag, CELLAR_E_CLOSED,
+             (void *ctx, const void *tag, size_t len, uint32_t mode),
+             remote_tag_end(ctx, tag, len, mode))
+REMOTE_TABLE(cellar_err, pattern, CELLAR_E_CLOSED, (void *ctx, const char *pattern, size_t len),
+             remote_pattern(ctx, pattern, len))
 
 static void remote_table_get_many(void *ctx, cellar_tier_get *gets, size_t count)
 {
-    if (!remote_use(ctx)) {
-        for (size_t i = 0; i < count; i++) { gets[i].err = CELLAR_MISS; }
-        return;
-    }
+    const bool open = remote_use(ctx);
+    for (size_t i = 0; i < count && !open; i++) { gets[i].err = CELLAR_MISS; }
+    if (!open) { return; }
     remote_get_many(ctx, gets, count);
     remote_unuse(ctx);
-}
-
-static bool remote_table_ask(void *ctx, const cellar_tier_key *k, const cellar_tier_ticket *ticket)
-{
-    if (!remote_use(ctx)) { return false; }
-    const bool asked = remote_get_later(ctx, k, 0, ticket);
-    remote_unuse(ctx);
-    return asked;
-}
-
-static bool remote_table_ask_lease(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
-                                   const cellar_tier_ticket *ticket)
-{
-    if (!remote_use(ctx)) { return false; }
-    const bool asked = remote_get_later(ctx, k, hold_ms, ticket);
-    remote_unuse(ctx);
-    return asked;
-}
-
-static cellar_err remote_table_put(void *ctx, const cellar_tier_key *k, const void *value,
-                                   size_t value_len, cellar_tier_entry *e)
-{
-    if (!remote_use(ctx)) { return CELLAR_E_CLOSED; }
-    const cellar_err err = remote_put(ctx, k, value, value_len, e);
-    remote_unuse(ctx);
-    return err;
-}
-
-static cellar_err remote_table_add(void *ctx, const cellar_tier_key *k, int64_t delta,
-                                   int64_t *number, const cellar_tier_entry *e)
-{
-    if (!remote_use(ctx)) { return CELLAR_E_CLOSED; }
-    const cellar_err err = remote_add(ctx, k, delta, number, e);
-    remote_unuse(ctx);
-    return err;
-}
-
-static cellar_err remote_table_remove(void *ctx, const cellar_tier_key *k,
-                                      const cellar_tier_entry *e)
-{
-    if (!remote_use(ctx)) { return CELLAR_E_CLOSED; }
-    const cellar_err err = remote_remove(ctx, k, e);
-    remote_unuse(ctx);
-    return err;
-}
-
-static cellar_err remote_table_lease(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
-                                     cellar_tier_entry *e, cellar_tier_lease *l)
-{
-    if (!remote_use(ctx)) { return CELLAR_MISS; }
-    const cellar_err err = remote_get_lease(ctx, k, hold_ms, e, l);
-    remote_unuse(ctx);
-    return err;
 }
 
 static void remote_table_lease_many(void *ctx, cellar_tier_claim *claims, size_t count,
                                     int64_t hold_ms)
 {
-    if (!remote_use(ctx)) {
-        for (size_t i = 0; i < count; i++) { claims[i].err = CELLAR_MISS; }
-        return;
-    }
+    const bool open = remote_use(ctx);
+    for (size_t i = 0; i < count && !open; i++) { claims[i].err = CELLAR_MISS; }
+    if (!open) { return; }
     remote_get_leases(ctx, claims, count, hold_ms);
     remote_unuse(ctx);
-}
-
-static cellar_err remote_table_fill(void *ctx, const cellar_tier_key *k,
-                                    const cellar_tier_lease *l, const void *value,
-                                    size_t value_len, cellar_tier_entry *e)
-{
-    if (!remote_use(ctx)) { return CELLAR_E_CLOSED; }
-    const cellar_err err = remote_fill(ctx, k, l, value, value_len, e);
-    remote_unuse(ctx);
-    return err;
 }
 
 static void remote_table_unlease(void *ctx, const cellar_tier_key *k, const cellar_tier_lease *l)
@@ -174,30 +146,6 @@ static void remote_table_unlease(void *ctx, const cellar_tier_key *k, const cell
     if (!remote_use(ctx)) { return; }
     remote_unlease(ctx, k, l);
     remote_unuse(ctx);
-}
-
-static cellar_err remote_table_clear(void *ctx)
-{
-    if (!remote_use(ctx)) { return CELLAR_E_CLOSED; }
-    const cellar_err err = remote_clear(ctx);
-    remote_unuse(ctx);
-    return err;
-}
-
-static cellar_err remote_table_tag(void *ctx, const void *tag, size_t len, uint32_t mode)
-{
-    if (!remote_use(ctx)) { return CELLAR_E_CLOSED; }
-    const cellar_err err = remote_tag_end(ctx, tag, len, mode);
-    remote_unuse(ctx);
-    return err;
-}
-
-static cellar_err remote_table_pattern(void *ctx, const char *pattern, size_t len)
-{
-    if (!remote_use(ctx)) { return CELLAR_E_CLOSED; }
-    const cellar_err err = remote_pattern(ctx, pattern, len);
-    remote_unuse(ctx);
-    return err;
 }
 
 /* Refuse calls of the store from now on, and wait for those that run. */
@@ -266,6 +214,7 @@ static cellar_tier_table remote_space_table(remote_space *s)
     cellar_tier_table t = cellar_tier_table_default();
     t.ctx = s;
     t.max_ttl_ms = s->r->cfg.max_ttl_ms;
+    t.alone_ms = s->r->cfg.io_ms;
     t.proof = s->opts.offline == CELLAR_REMOTE_MISS          ? CELLAR_TIER_PROOF_MISS
               : s->opts.offline == CELLAR_REMOTE_SERVE_STALE ? CELLAR_TIER_PROOF_STALE
                                                              : CELLAR_TIER_PROOF_NONE;
@@ -348,20 +297,13 @@ CELLAR_API cellar_err cellar_remote_attach(cellar_remote *r, cellar *c,
 
 /* ---- life ---- */
 
-static void *remote_memory_alloc(void *ctx, size_t size) { return remote_alloc(ctx, size); }
-
-static void remote_memory_free(void *ctx, void *p, size_t size) { remote_free(ctx, p, size); }
-
 CELLAR_PRIVATE cellar_err remote_data_open(cellar_remote *r)
 {
-    uint64_t own;
-    if (remote_share_random(&own, 1) != CELLAR_OK) { return CELLAR_E_NOMEM; }
     struct remote_data *d = remote_alloc(r, sizeof *d);
     if (d == NULL) { return CELLAR_E_NOMEM; }
     memset(d, 0, sizeof *d);
     d->r = r;
-    (void)snprintf(d->own, sizeof d->own, "%016llx", (unsigned long long)own);
-    d->memory = (remote_memory){ r, remote_memory_alloc, remote_memory_free };
+    d->memory = remote_memory_of(r);
     pthread_mutex_init(&d->lock, NULL);
     r->data = d;
     return CELLAR_OK;

@@ -17,24 +17,30 @@
 #include "remote/pending.h"
 #include "remote/share.h"
 
-/* Call `fn` for each attached namespace. */
-static void remote_each_space(struct remote_data *d, void (*fn)(remote_space *s, int64_t arg),
-                              int64_t arg)
+/* Call `fn` for a namespace, if it is attached. */
+static bool remote_space_call(remote_space *s, void (*fn)(remote_space *s, const void *arg),
+                              const void *arg)
+{
+    pthread_rwlock_rdlock(&s->use);
+    const bool attached = s->host != NULL;
+    if (attached) { fn(s, arg); }
+    pthread_rwlock_unlock(&s->use);
+    return attached;
+}
+
+static void remote_each_space(struct remote_data *d, void (*fn)(remote_space *s, const void *arg),
+                              const void *arg)
 {
     const uint32_t n = atomic_load_explicit(&d->space_count, memory_order_acquire);
-    for (uint32_t i = 0; i < n; i++) {
-        remote_space *s = d->space[i];
-        pthread_rwlock_rdlock(&s->use);
-        if (s->host != NULL) { fn(s, arg); }
-        pthread_rwlock_unlock(&s->use);
-    }
+    for (uint32_t i = 0; i < n; i++) { (void)remote_space_call(d->space[i], fn, arg); }
 }
 
 /* ---- invalidations ---- */
 
 /* Remove a key from memory. A digest names no key: then all entries end, if one may be there. */
-static void remote_space_heard(remote_space *s, const remote_parts *p)
+static void remote_space_heard(remote_space *s, const void *parts)
 {
+    const remote_parts *p = parts;
     uint8_t key[CELLAR_REMOTE_KEY_TEXT_MAX];
     const size_t len = remote_key_of(p->text, p->text_len, key);
     if (len != 0) {
@@ -46,54 +52,43 @@ static void remote_space_heard(remote_space *s, const remote_parts *p)
 
 static void remote_value_heard(cellar_remote *r, const remote_parts *p)
 {
-    struct remote_data *d = r->data;
-    bool own = false;
-    const uint32_t n = atomic_load_explicit(&d->space_count, memory_order_acquire);
-    for (uint32_t i = 0; i < n && !own; i++) {
-        remote_space *s = d->space[i];
-        if (strlen(s->name) != p->space_len) { continue; }
-        if (memcmp(s->name, p->space, p->space_len) != 0) { continue; }
-        pthread_rwlock_rdlock(&s->use);
-        if (s->host != NULL) { remote_space_heard(s, p); }
-        pthread_rwlock_unlock(&s->use);
-        own = true;
+    remote_space *s = remote_space_named(r->data, p->space, p->space_len);
+    if (s == NULL) {
+        REMOTE_ADD(r, heard_foreign, 1);
+        return;
     }
-    if (own) { REMOTE_ADD(r, heard, 1); }
-    else { REMOTE_ADD(r, heard_foreign, 1); }
+    (void)remote_space_call(s, remote_space_heard, p);
+    REMOTE_ADD(r, heard, 1);
 }
 
-static void remote_space_end(remote_space *s, int64_t mode)
+static void remote_space_end(remote_space *s, const void *mode)
 {
-    s->host->ended(s->host->ctx, (uint32_t)mode);
+    s->host->ended(s->host->ctx, *(const uint32_t *)mode);
+}
+
+static const uint32_t remote_hard = CELLAR_TAG_HARD;
+
+static void remote_space_tag(remote_space *s, const void *parts)
+{
+    const remote_parts *p = parts;
+    const uint32_t mode = p->kind == REMOTE_KIND_SOFT_TAG ? CELLAR_TAG_SOFT : CELLAR_TAG_HARD;
+    s->host->tag_ended(s->host->ctx, p->text, p->text_len, mode);
 }
 
 static void remote_tag_heard(cellar_remote *r, const remote_parts *p)
 {
     const uint32_t n = atomic_load_explicit(&r->data->space_count, memory_order_acquire);
-    const uint32_t mode = p->kind == REMOTE_KIND_SOFT_TAG ? CELLAR_TAG_SOFT : CELLAR_TAG_HARD;
-    bool told = false;
-    for (uint32_t i = 0; i < n && !told; i++) { /* one host ends the tag in the whole store */
-        remote_space *s = r->data->space[i];
-        pthread_rwlock_rdlock(&s->use);
-        if (s->host != NULL) {
-            s->host->tag_ended(s->host->ctx, p->text, p->text_len, mode);
-            told = true;
-        }
-        pthread_rwlock_unlock(&s->use);
+    bool told = false; /* one host ends the tag in the whole store */
+    for (uint32_t i = 0; i < n && !told; i++) {
+        told = remote_space_call(r->data->space[i], remote_space_tag, p);
     }
 }
 
-static void remote_generation_heard(cellar_remote *r, const remote_parts *p)
+/* End the entries of a namespace. */
+static void remote_clear_heard(cellar_remote *r, const char *name, size_t len)
 {
-    const uint32_t n = atomic_load_explicit(&r->data->space_count, memory_order_acquire);
-    for (uint32_t i = 0; i < n; i++) {
-        remote_space *s = r->data->space[i];
-        if (strlen(s->name) != p->text_len) { continue; }
-        if (memcmp(s->name, p->text, p->text_len) != 0) { continue; }
-        pthread_rwlock_rdlock(&s->use);
-        if (s->host != NULL) { remote_space_end(s, CELLAR_TAG_HARD); }
-        pthread_rwlock_unlock(&s->use);
-    }
+    remote_space *s = remote_space_named(r->data, name, len);
+    if (s != NULL) { (void)remote_space_call(s, remote_space_end, &remote_hard); }
 }
 
 /* End the entries of a namespace in which another process deleted by pattern: memory may have
@@ -101,10 +96,8 @@ static void remote_generation_heard(cellar_remote *r, const remote_parts *p)
 static void remote_pattern_heard(cellar_remote *r, const remote_parts *p)
 {
     const size_t skip = REMOTE_OWN_TEXT + 1;
-    if (p->text_len < skip || memcmp(p->text, r->data->own, REMOTE_OWN_TEXT) == 0) { return; }
-    const remote_parts space = { .kind = REMOTE_KIND_GENERATION, .text = p->text + skip,
-                                 .text_len = p->text_len - skip };
-    remote_generation_heard(r, &space);
+    if (p->text_len < skip || memcmp(p->text, r->cfg.uuid, REMOTE_OWN_TEXT) == 0) { return; }
+    remote_clear_heard(r, p->text + skip, p->text_len - skip);
 }
 
 CELLAR_PRIVATE void remote_heard(cellar_remote *r, const char *key, size_t len)
@@ -116,7 +109,7 @@ CELLAR_PRIVATE void remote_heard(cellar_remote *r, const char *key, size_t len)
     case REMOTE_KIND_VALUE: remote_value_heard(r, &p); break;
     case REMOTE_KIND_GENERATION:
         remote_control_heard(r->data, &p); /* unknown first: no get may judge by the old number */
-        remote_generation_heard(r, &p);
+        remote_clear_heard(r, p.text, p.text_len);
         break;
     case REMOTE_KIND_PATTERN: remote_pattern_heard(r, &p); break;
     case REMOTE_KIND_TAG:
@@ -131,17 +124,18 @@ CELLAR_PRIVATE void remote_heard_flush(cellar_remote *r)
 {
     REMOTE_ADD(r, flushes, 1);
     remote_control_forget(r->data);
-    remote_each_space(r->data, remote_space_end, CELLAR_TAG_HARD);
+    remote_each_space(r->data, remote_space_end, &remote_hard);
     remote_control_read_all(r->data, NULL);
     remote_share_gap(r);
 }
 
 /* ---- gaps and proofs ---- */
 
-static void remote_space_gap(remote_space *s, int64_t until_ms)
+static void remote_space_gap(remote_space *s, const void *unused)
 {
+    (void)unused;
     s->tracked = false;
-    s->host->proven(s->host->ctx, until_ms);
+    s->host->proven(s->host->ctx, 0);
     remote_pending_queues(s, false); /* first: no value enters behind the walk */
     remote_pending_demote(s);
 }
@@ -150,18 +144,18 @@ CELLAR_PRIVATE void remote_gap(cellar_remote *r)
 {
     atomic_fetch_add(&r->data->sync, 1);
     remote_control_forget(r->data);
-    remote_each_space(r->data, remote_space_gap, 0);
+    remote_each_space(r->data, remote_space_gap, NULL);
     remote_share_gap(r);
 }
 
 /* Choose how the entries of a namespace end behind a gap. They may stay as stale values if nothing
  * was cleared meanwhile. The clear of a RAW namespace raises no epoch. */
-static void remote_space_linked(remote_space *s, int64_t quiet)
+static void remote_space_linked(remote_space *s, const void *quiet)
 {
-    const bool stale = quiet != 0 && s->opts.values != CELLAR_REMOTE_RAW;
+    const bool stale = *(const bool *)quiet && s->opts.values != CELLAR_REMOTE_RAW;
     s->end_mode = stale ? CELLAR_TAG_SOFT : CELLAR_TAG_HARD;
     s->ends = s->opts.offline != CELLAR_REMOTE_TRUST;
-    if (!s->ends) { remote_space_end(s, s->end_mode); }
+    if (!s->ends) { remote_space_end(s, &s->end_mode); }
     remote_pending_queues(s, true);
     remote_pending_kick(s);
 }
@@ -172,7 +166,8 @@ static void remote_numbers_read(struct remote_data *d, cellar_err err)
         remote_sync_failed(d->r->link, err);
         return;
     }
-    remote_each_space(d, remote_space_linked, remote_control_epoch(d) == d->done);
+    const bool quiet = remote_control_epoch(d) == d->done;
+    remote_each_space(d, remote_space_linked, &quiet);
     remote_synced(d->r->link);
 }
 
@@ -191,12 +186,12 @@ CELLAR_PRIVATE void remote_linked(cellar_remote *r)
 
 /* Prove a space, unless it was attached behind the last tracking. Its entries end first: the loads
  * of the gap had no lease. A load that begins from now on asks for one. */
-static void remote_space_proven(remote_space *s, int64_t until_ms)
+static void remote_space_proven(remote_space *s, const void *until_ms)
 {
     if (!s->tracked) { return; }
-    if (s->ends) { remote_space_end(s, s->end_mode); }
+    if (s->ends) { remote_space_end(s, &s->end_mode); }
     s->ends = false;
-    s->host->proven(s->host->ctx, until_ms);
+    s->host->proven(s->host->ctx, *(const int64_t *)until_ms);
     if (!remote_pending_empty(s)) { remote_pending_kick(s); }
 }
 
@@ -205,7 +200,8 @@ CELLAR_PRIVATE void remote_proven(cellar_remote *r, int64_t until_ms)
     struct remote_data *d = r->data;
     d->done = d->doing; /* read before this marker was sent: the markers follow one another */
     d->doing = remote_control_epoch(d);
-    remote_each_space(d, remote_space_proven, until_ms);
+    remote_each_space(d, remote_space_proven, &until_ms);
+    remote_lease_beat(r);
 }
 
 CELLAR_PRIVATE size_t remote_prefix(cellar_remote *r, uint32_t i, char *buf, size_t cap)

@@ -3,7 +3,9 @@
  * config: options and URL of a remote, with a reason for each refusal.
  *
  * FORMAT     unix:///path?key=value&..    redis://[user[:password]@]host[:port][/0][?key=value&..]
- *            keys: prefix user password_file master io_ms proof_ms max_ttl_ms close_ms
+ *            redis-sentinel://[user[:password]@]host[:port],..[/0][?master=..]
+ *            rediss.. for redis..: with TLS. Keys: REMOTE_TEXTS and io_ms proof_ms lease_ms
+ *            max_ttl_ms close_ms; the word tls_insecure
  *            user, password, path and values may have %XX; an IPv6 address stands in [ ].
  * INVARIANTS The text of a refusal names the rule. It has no part of a password. */
 #include <pthread.h>
@@ -15,6 +17,7 @@
 #include <sys/stat.h>
 
 #include "remote/config.h"
+#include "tls/tls.h"
 
 #define REMOTE_PORT_DEFAULT 6379
 #define REMOTE_SENTINEL_PORT 26379
@@ -108,17 +111,21 @@ static bool remote_address_read(const char *from, size_t len, uint16_t port, rem
 static cellar_err remote_query_item(const remote_reading *r, const char *item, size_t len)
 {
     const struct { const char *name; char *text; size_t cap; int64_t *number; } known[] = {
-        { "prefix", r->c->prefix, sizeof r->c->prefix, NULL },
-        { "user", r->c->user, sizeof r->c->user, NULL },
-        { "password_file", r->c->password_file, sizeof r->c->password_file, NULL },
-        { "master", r->c->master, sizeof r->c->master, NULL },
+#define REMOTE_TEXT_KEY(name, bytes) { #name, r->c->name, bytes, NULL },
+        REMOTE_TEXTS(REMOTE_TEXT_KEY)
+#undef REMOTE_TEXT_KEY
         { "io_ms", NULL, 0, &r->c->io_ms },
         { "proof_ms", NULL, 0, &r->c->proof_ms },
+        { "lease_ms", NULL, 0, &r->c->lease_ms },
         { "max_ttl_ms", NULL, 0, &r->c->max_ttl_ms },
         { "close_ms", NULL, 0, &r->c->close_ms },
     };
     const char *equals = memchr(item, '=', len);
     const size_t name_len = equals != NULL ? (size_t)(equals - item) : len;
+    if (name_len == 12 && len == 12 && memcmp(item, "tls_insecure", 12) == 0) {
+        r->c->tls_insecure = true;
+        return CELLAR_OK;
+    }
     for (size_t i = 0; equals != NULL && i < sizeof known / sizeof known[0]; i++) {
         char value[24], *to = known[i].text != NULL ? known[i].text : value;
         const size_t cap = known[i].text != NULL ? known[i].cap : sizeof value;
@@ -133,7 +140,9 @@ static cellar_err remote_query_item(const remote_reading *r, const char *item, s
         }
         return CELLAR_OK;
     }
-    return remote_refuse(r, CELLAR_E_INVAL, "the URL has an unknown key");
+    const size_t plain = strspn(item, "abcdefghijklmnopqrstuvwxyz_");
+    return remote_refuse(r, CELLAR_E_INVAL, "the URL has an unknown key, or one without a value: "
+                         "%.*s", (int)(plain < name_len ? plain : name_len), item);
 }
 
 static cellar_err remote_query(const remote_reading *r, const char *query)
@@ -156,7 +165,29 @@ static bool remote_user_read(const remote_reading *r, const char *from, size_t l
                                             sizeof r->c->password);
 }
 
-static cellar_err remote_url_tcp(const remote_reading *r, const char *rest, size_t len)
+/* Read "host:port,host:port". False for a Sentinel named twice: it would vote twice. */
+static bool remote_sentinels(remote_config *c, const char *list, size_t left)
+{
+    while (left != 0) {
+        const char *comma = memchr(list, ',', left);
+        const size_t len = comma != NULL ? (size_t)(comma - list) : left;
+        if (c->sentinel_count == REMOTE_ADDRESSES_MAX ||
+            !remote_address_read(list, len, REMOTE_SENTINEL_PORT,
+                                 &c->sentinel[c->sentinel_count])) {
+            return false;
+        }
+        const remote_address *fresh = &c->sentinel[c->sentinel_count++];
+        for (const remote_address *a = c->sentinel; a < fresh; a++) {
+            if (a->port == fresh->port && strcmp(a->host, fresh->host) == 0) { return false; }
+        }
+        list += len + (comma != NULL);
+        left -= len + (comma != NULL);
+    }
+    return c->sentinel_count != 0;
+}
+
+static cellar_err remote_url_tcp(const remote_reading *r, const char *rest, size_t len,
+                                 bool sentinel)
 {
     const char *slash = memchr(rest, '/', len);
     const size_t host_len = slash != NULL ? (size_t)(slash - rest) : len;
@@ -166,24 +197,27 @@ static cellar_err remote_url_tcp(const remote_reading *r, const char *rest, size
         return remote_refuse(r, CELLAR_E_UNSUPPORTED, "the database number must be 0: tracking "
                              "does not tell databases apart; use another prefix");
     }
-    if ((at != NULL && !remote_user_read(r, rest, (size_t)(at - rest))) ||
-        !remote_address_read(host, host_len - (size_t)(host - rest), REMOTE_PORT_DEFAULT,
-                             &r->c->server)) {
-        return remote_refuse(r, CELLAR_E_INVAL, "the URL must be redis://[user@]host[:port]");
+    const size_t at_len = host_len - (size_t)(host - rest);
+    if ((at == NULL || remote_user_read(r, rest, (size_t)(at - rest))) &&
+        (sentinel ? remote_sentinels(r->c, host, at_len)
+                  : remote_address_read(host, at_len, REMOTE_PORT_DEFAULT, &r->c->server))) {
+        return CELLAR_OK;
     }
-    return CELLAR_OK;
+    return remote_refuse(r, CELLAR_E_INVAL, "the URL must be redis://[user@]host[:port]");
 }
 
 static cellar_err remote_url(const remote_reading *r, const char *url)
 {
+    static const char *const schemes[] = { "redis://", "rediss://", "redis-sentinel://",
+                                           "rediss-sentinel://" };
     const size_t len = strcspn(url, "?");
     cellar_err err = CELLAR_OK;
-    if (strncmp(url, "rediss://", 9) == 0) {
-        return remote_refuse(r, CELLAR_E_UNSUPPORTED, "there is no TLS: use a unix socket, "
-                             "loopback or a local tunnel");
-    }
-    if (strncmp(url, "redis://", 8) == 0) {
-        err = remote_url_tcp(r, url + 8, len - 8);
+    size_t n = 0;
+    while (n < 4 && strncmp(url, schemes[n], strlen(schemes[n])) != 0) { n++; }
+    if (n < 4) {
+        const size_t scheme = strlen(schemes[n]);
+        r->c->tls = n % 2 != 0;
+        err = remote_url_tcp(r, url + scheme, len - scheme, n >= 2);
     } else if (strncmp(url, "unix:///", 8) != 0 || len < 9 || len - 7 > 107 ||
                !remote_unescape(url + 7, len - 7, r->c->server.host, sizeof r->c->server.host)) {
         err = remote_refuse(r, CELLAR_E_INVAL, "the URL must begin with unix:/// or redis://");
@@ -199,21 +233,6 @@ static bool remote_text_take(const char *from, char *to, size_t cap)
     if (strlen(from) >= cap) { return false; }
     memcpy(to, from, strlen(from) + 1);
     return true;
-}
-
-static bool remote_sentinels(remote_config *c, const char *list)
-{
-    while (*list != '\0') {
-        const size_t len = strcspn(list, ",");
-        if (c->sentinel_count == REMOTE_ADDRESSES_MAX ||
-            !remote_address_read(list, len, REMOTE_SENTINEL_PORT,
-                                 &c->sentinel[c->sentinel_count])) {
-            return false;
-        }
-        c->sentinel_count++;
-        list += len + (list[len] == ',');
-    }
-    return c->sentinel_count != 0;
 }
 
 /* Copy the options that this library knows. */
@@ -238,20 +257,21 @@ static cellar_err remote_opts_read(const remote_reading *r, const cellar_remote_
 static cellar_err remote_opts_take(const remote_reading *r, const cellar_remote_opts *o)
 {
     remote_config *c = r->c;
-    if (!remote_text_take(o->prefix != NULL ? o->prefix : "cellar", c->prefix, sizeof c->prefix) ||
-        !remote_text_take(o->user, c->user, sizeof c->user) ||
-        !remote_text_take(o->password, c->password, sizeof c->password) ||
-        !remote_text_take(o->password_file, c->password_file, sizeof c->password_file) ||
-        !remote_text_take(o->master != NULL ? o->master : "mymaster", c->master,
-                          sizeof c->master)) {
+    memcpy(c->prefix, "cellar", sizeof "cellar");
+    memcpy(c->master, "mymaster", sizeof "mymaster");
+#define REMOTE_TEXT_TAKE(name, bytes) remote_text_take(o->name, c->name, bytes) &&
+    if (!(REMOTE_TEXTS(REMOTE_TEXT_TAKE)
+          remote_text_take(o->password, c->password, sizeof c->password))) {
         return remote_refuse(r, CELLAR_E_TOOBIG, "a text of the options is too long");
     }
-    if (o->sentinels != NULL && !remote_sentinels(c, o->sentinels)) {
-        return remote_refuse(r, CELLAR_E_INVAL, "sentinels must be host:port,host:port, at most %d",
-                             (int)REMOTE_ADDRESSES_MAX);
+#undef REMOTE_TEXT_TAKE
+    if (o->sentinels != NULL && !remote_sentinels(c, o->sentinels, strlen(o->sentinels))) {
+        return remote_refuse(r, CELLAR_E_INVAL, "sentinels must be host:port,host:port, each once, "
+                             "at most %d", (int)REMOTE_ADDRESSES_MAX);
     }
     c->io_ms = o->io_ms;
     c->proof_ms = o->proof_ms;
+    c->lease_ms = o->lease_ms;
     c->max_ttl_ms = o->max_ttl_ms;
     c->close_ms = o->close_ms;
     c->journal_keys = o->journal_keys;
@@ -265,9 +285,12 @@ static cellar_err remote_opts_take(const remote_reading *r, const cellar_remote_
 
 static cellar_err remote_ranges(const remote_reading *r)
 {
+    const int64_t proof_ms = r->c->proof_ms != 0 ? r->c->proof_ms : 2000;
+    const int64_t least_ms = proof_ms > 1000 ? proof_ms : 1000;
     const struct { const char *name; int64_t *value, least, most, usual; } rules[] = {
         { "io_ms", &r->c->io_ms, 1, 10000, 50 },
         { "proof_ms", &r->c->proof_ms, 200, 60000, 2000 },
+        { "lease_ms", &r->c->lease_ms, least_ms, 600000, proof_ms > 500 ? 2 * proof_ms : 1000 },
         { "max_ttl_ms", &r->c->max_ttl_ms, 1, INT64_C(1) << 40, 3600000 },
         { "close_ms", &r->c->close_ms, 1, 600000, 2000 },
     };
@@ -324,14 +347,24 @@ static cellar_err remote_rules(const remote_reading *r)
     if (err == CELLAR_OK) { err = remote_prefix_check(r); }
     if (err == CELLAR_OK) { err = remote_password_check(r); }
     if (err != CELLAR_OK) { return err; }
-    if (c->server.port != 0 && !c->allow_plaintext && !remote_host_is_local(c->server.host)) {
-        return remote_refuse(r, CELLAR_E_DENIED, "TCP to another machine needs allow_plaintext, "
-                             "or use a local tunnel");
+    if (!c->tls && (c->tls_insecure || c->tls_ca_file[0] != '\0' || c->tls_ca_dir[0] != '\0' ||
+                    c->tls_cert_file[0] != '\0' || c->tls_key_file[0] != '\0' ||
+                    c->tls_server_name[0] != '\0')) {
+        return remote_refuse(r, CELLAR_E_INVAL, "words of TLS need a URL with rediss:// or "
+                             "rediss-sentinel://");
+    }
+    if (c->tls && !tls_is_built()) {
+        return remote_refuse(r, CELLAR_E_UNSUPPORTED, "%s", TLS_NOT_BUILT);
+    }
+    if (c->tls || c->allow_plaintext) { return CELLAR_OK; }
+    if (c->server.port != 0 && !remote_host_is_local(c->server.host)) {
+        return remote_refuse(r, CELLAR_E_DENIED, "TCP to another machine needs TLS (rediss://) or "
+                             "allow_plaintext");
     }
     for (uint32_t i = 0; i < c->sentinel_count; i++) {
-        if (!c->allow_plaintext && !remote_host_is_local(c->sentinel[i].host)) {
-            return remote_refuse(r, CELLAR_E_DENIED, "a Sentinel on another machine needs "
-                                 "allow_plaintext");
+        if (!remote_host_is_local(c->sentinel[i].host)) {
+            return remote_refuse(r, CELLAR_E_DENIED, "a Sentinel on another machine needs TLS "
+                                 "(rediss-sentinel://) or allow_plaintext");
         }
     }
     return CELLAR_OK;
@@ -357,7 +390,7 @@ CELLAR_PRIVATE cellar_err remote_config_read(const char *url, const cellar_remot
     if (err == CELLAR_OK) { err = remote_opts_take(&r, &o); }
     if (err == CELLAR_OK && url != NULL) { err = remote_url(&r, url); }
     if (err != CELLAR_OK) { return err; }
-    if ((url == NULL) == (c->sentinel_count == 0)) {
+    if ((c->server.host[0] != '\0') == (c->sentinel_count != 0)) {
         return remote_refuse(&r, CELLAR_E_INVAL, "give either a URL or sentinels");
     }
     err = remote_rules(&r);

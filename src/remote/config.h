@@ -9,10 +9,17 @@
 #include <stdint.h>
 
 #include "cellar_remote.h"
-#include "remote/port.h"
+#include "base/port.h"
 
 enum { REMOTE_ADDRESSES_MAX = 16, REMOTE_HOST_MAX = 255, REMOTE_UUID_TEXT = 32,
-       REMOTE_PREFIX_MAX = 32 };
+       REMOTE_OWN_TEXT = 16, REMOTE_PREFIX_MAX = 32 };
+
+/* Texts that options and URL have alike: name, bytes with the final 0. */
+#define REMOTE_TEXTS(X) \
+    X(prefix, REMOTE_PREFIX_MAX + 1) X(user, 128) X(password_file, 512) X(master, 128) \
+    X(sentinel_user, 128) X(sentinel_password, 512) \
+    X(tls_ca_file, 512) X(tls_ca_dir, 512) X(tls_cert_file, 512) X(tls_key_file, 512) \
+    X(tls_server_name, REMOTE_HOST_MAX + 1)
 
 typedef struct remote_address {
     char host[REMOTE_HOST_MAX + 1]; /* name, numeric address, or path of a unix socket */
@@ -21,15 +28,16 @@ typedef struct remote_address {
 
 /* Texts end with a zero byte; "" means none. */
 typedef struct remote_config {
-    char prefix[REMOTE_PREFIX_MAX + 1];
-    char uuid[REMOTE_UUID_TEXT + 1]; /* of this remote, random: names the marker */
-    char user[128], password[512], password_file[512];
-    char master[128];                /* "": no Sentinel */
+#define REMOTE_TEXT_FIELD(name, bytes) char name[bytes];
+    REMOTE_TEXTS(REMOTE_TEXT_FIELD)
+#undef REMOTE_TEXT_FIELD
+    char uuid[REMOTE_UUID_TEXT + 1]; /* of this remote, random. REMOTE_OWN_TEXT name it */
+    char password[512];
     remote_address server;           /* without Sentinel */
     remote_address sentinel[REMOTE_ADDRESSES_MAX];
     uint32_t sentinel_count;
-    bool no_thread, allow_plaintext;
-    int64_t io_ms, proof_ms, max_ttl_ms, close_ms;
+    bool no_thread, allow_plaintext, tls, tls_insecure;
+    int64_t io_ms, proof_ms, lease_ms, max_ttl_ms, close_ms;
     size_t string_max; /* longest string of a reply; 0: 1 MiB */
     uint32_t journal_keys, queue_entries;
 } remote_config;
@@ -38,7 +46,7 @@ typedef struct remote_config {
 CELLAR_PRIVATE bool remote_host_is_local(const char *host);
 /* Read options and URL into `c`, with defaults. On failure the reason is in `text`.
  * returns: OK; E_INVAL (URL, prefix), E_RANGE, E_TOOBIG, E_DENIED (plain TCP, password file),
- *          E_UNSUPPORTED (TLS, database number, newer option), E_NOT_FOUND, E_IO */
+ *          E_UNSUPPORTED (a build without TLS, database number, newer option), E_NOT_FOUND, E_IO */
 CELLAR_PRIVATE cellar_err remote_config_read(const char *url, const cellar_remote_opts *from,
                                              remote_config *c, char *text, size_t cap);
 

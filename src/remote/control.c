@@ -22,7 +22,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "remote/hash.h"
+#include "remote/key.h"
+#include "remote/share.h"
 
 enum {
     REMOTE_CONTROL_NAME = CELLAR_REMOTE_PREFIX_MAX + 4 + CELLAR_TAG_MAX,
@@ -183,21 +184,40 @@ CELLAR_PRIVATE void remote_control_forget(struct remote_data *d)
 
 static void remote_know_post(remote_know *w);
 
+/* Begin a reading without a wait. NULL: no memory; a number that stays unknown is read later. */
+static remote_know *remote_know_new(struct remote_data *d)
+{
+    remote_know *w = remote_alloc(d->r, sizeof *w);
+    if (w == NULL) { return NULL; }
+    memset(w, 0, sizeof *w);
+    w->d = d;
+    w->bytes.memory = &d->memory;
+    return w;
+}
+
 /* Read the one item of a heard control key; `count` 0: the epoch alone. */
 static void remote_know_one(struct remote_data *d, remote_space *s, const char *text, size_t len,
                             uint32_t count)
 {
-    remote_know *w = remote_alloc(d->r, sizeof *w);
-    if (w == NULL) { return; } /* it stays unknown: the next use reads it */
-    memset(w, 0, sizeof *w);
-    w->d = d;
-    w->bytes.memory = &d->memory;
+    remote_know *w = remote_know_new(d);
+    if (w == NULL) { return; }
     w->count = count;
     w->next = UINT32_MAX;
     w->item[0].s = s;
     w->item[0].len = (uint8_t)len;
     memcpy(w->item[0].text, text, len);
     remote_know_post(w);
+}
+
+CELLAR_PRIVATE remote_space *remote_space_named(const struct remote_data *d, const char *name,
+                                                size_t len)
+{
+    const uint32_t n = atomic_load_explicit(&d->space_count, memory_order_acquire);
+    for (uint32_t i = 0; i < n; i++) {
+        remote_space *s = d->space[i];
+        if (strlen(s->name) == len && memcmp(s->name, name, len) == 0) { return s; }
+    }
+    return NULL;
 }
 
 CELLAR_PRIVATE void remote_control_heard(struct remote_data *d, const remote_parts *p)
@@ -207,12 +227,7 @@ CELLAR_PRIVATE void remote_control_heard(struct remote_data *d, const remote_par
     pthread_mutex_lock(&d->lock);
     const uint64_t round = ++d->round;
     if (p->kind == REMOTE_KIND_GENERATION) {
-        const uint32_t spaces = atomic_load_explicit(&d->space_count, memory_order_acquire);
-        for (uint32_t i = 0; i < spaces && s == NULL; i++) {
-            remote_space *at = d->space[i];
-            if (strlen(at->name) != p->text_len) { continue; }
-            if (memcmp(at->name, p->text, p->text_len) == 0) { s = at; }
-        }
+        s = remote_space_named(d, p->text, p->text_len);
         if (s != NULL) {
             s->known = false;
             s->forgot = round;
@@ -417,12 +432,9 @@ CELLAR_PRIVATE cellar_err remote_control_need(remote_space *s, const cellar_byte
 {
     remote_know w = { .d = s->r->data, .bytes = { .memory = &s->r->data->memory } };
     remote_know_items(&w, s, tags, tag_count);
-    cellar_err err = remote_know_format(&w);
-    if (err == CELLAR_OK) {
-        const remote_request q = remote_know_request(&w);
-        err = remote_ask(s->r->link, &q, NULL);
-    }
-    remote_bytes_free(&w.bytes);
+    const cellar_err format = remote_know_format(&w);
+    const cellar_err err =
+        remote_ask_bytes(s->r, &w.bytes, format, remote_know_request(&w), NULL);
     return err == CELLAR_OK && w.failed != CELLAR_OK ? CELLAR_E_IO : err;
 }
 
@@ -486,14 +498,11 @@ static void remote_know_post(remote_know *w)
 CELLAR_PRIVATE void remote_control_read_all(struct remote_data *d,
                                             void (*done)(struct remote_data *d, cellar_err err))
 {
-    remote_know *w = remote_alloc(d->r, sizeof *w);
+    remote_know *w = remote_know_new(d);
     if (w == NULL) {
         if (done != NULL) { done(d, CELLAR_E_NOMEM); }
         return;
     }
-    memset(w, 0, sizeof *w);
-    w->d = d;
-    w->bytes.memory = &d->memory;
     w->done = done;
     (void)remote_know_next(w); /* without namespaces: the epoch alone */
     remote_know_post(w);
@@ -502,12 +511,8 @@ CELLAR_PRIVATE void remote_control_read_all(struct remote_data *d,
 CELLAR_PRIVATE void remote_control_want(remote_space *s, const cellar_bytes *tags,
                                         uint32_t tag_count)
 {
-    struct remote_data *d = s->r->data;
-    remote_know *w = remote_alloc(d->r, sizeof *w);
+    remote_know *w = remote_know_new(s->r->data);
     if (w == NULL) { return; }
-    memset(w, 0, sizeof *w);
-    w->d = d;
-    w->bytes.memory = &d->memory;
     remote_know_items(w, s, tags, tag_count);
     remote_know_post(w);
 }
@@ -554,12 +559,9 @@ static cellar_err remote_control_end(remote_space *s, remote_kind kind, const ch
 {
     remote_end w = { .s = s };
     *fate = REMOTE_NOT_SENT;
-    cellar_err err = remote_end_format(&w, kind, text, len);
-    if (err == CELLAR_OK) {
-        const remote_request q = remote_end_request(&w);
-        err = remote_ask(s->r->link, &q, fate);
-    }
-    remote_bytes_free(&w.bytes);
+    const cellar_err format = remote_end_format(&w, kind, text, len);
+    const cellar_err err =
+        remote_ask_bytes(s->r, &w.bytes, format, remote_end_request(&w), fate);
     *epoch = w.epoch;
     return err == CELLAR_OK && w.epoch == 0 ? CELLAR_E_IO : err;
 }

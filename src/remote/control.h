@@ -34,6 +34,9 @@ CELLAR_PRIVATE uint64_t remote_control_born(struct remote_data *d, uint64_t here
 /* Return the highest epoch read. */
 CELLAR_PRIVATE uint64_t remote_control_epoch(struct remote_data *d);
 
+/* Return the attached namespace of a name; NULL: this process has none. */
+CELLAR_PRIVATE remote_space *remote_space_named(const struct remote_data *d, const char *name,
+                                                size_t len);
 /* Forget that numbers are known: all of them, or those that a heard control key names. */
 CELLAR_PRIVATE void remote_control_forget(struct remote_data *d);
 CELLAR_PRIVATE void remote_control_heard(struct remote_data *d, const remote_parts *p);

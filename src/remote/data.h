@@ -30,8 +30,7 @@ enum {
     REMOTE_TAGS_KEPT = 4096, /* tags with a number in memory; others are read again */
     REMOTE_BORN_KEPT = 64,   /* pairs of epochs */
     REMOTE_CONTROL_MAX = 24, /* generations and tags that one script reads */
-    REMOTE_BATCH = 64,       /* pending writes sent together */
-    REMOTE_OWN_TEXT = 16
+    REMOTE_BATCH = 64        /* pending writes sent together */
 };
 
 typedef struct remote_tag {
@@ -81,7 +80,6 @@ typedef struct remote_space {
 
 struct remote_data {
     cellar_remote *r;
-    char own[REMOTE_OWN_TEXT + 1];          /* random: names this process in the server */
     pthread_mutex_t lock;
     remote_space *space[REMOTE_SPACES_MAX]; /* entries never change */
     _Atomic uint32_t space_count;           /* release after the entry */

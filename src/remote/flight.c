@@ -14,7 +14,7 @@
 #define REMOTE_PARTS 64
 #define REMOTE_SEND_BYTES ((size_t)1 << 20) /* of one sendmsg, unless one request is longer */
 
-CELLAR_PRIVATE bool remote_post_own(remote_link *l, const remote_request *q)
+CELLAR_PRIVATE bool remote_post_own(remote_link *l, const remote_request *q, const remote_bytes *b)
 {
     remote_ticket *t = remote_ticket_new(l, q, true);
     if (t == NULL) {
@@ -22,6 +22,8 @@ CELLAR_PRIVATE bool remote_post_own(remote_link *l, const remote_request *q)
         return false;
     }
     t->until_ns = INT64_MAX;
+    t->q.bytes = b->data;
+    t->q.bytes_len = b->len;
     remote_tickets_add(l, &l->queue, t);
     return true;
 }
@@ -58,14 +60,14 @@ static bool remote_send_batch(remote_link *l)
     if (count == 0) { return false; }
     const bool fine = remote_wire_send(&l->data, part, count);
     remote_note_sent(l, sent, count);
-    if (!fine) { remote_break_wire(l, &l->data, "data"); }
+    if (!fine) { remote_break_wire(l, &l->data); }
     return fine;
 }
 
 CELLAR_PRIVATE void remote_send_queue(remote_link *l)
 {
     if (!remote_wire_flush(&l->data)) {
-        remote_break_wire(l, &l->data, "data");
+        remote_break_wire(l, &l->data);
         return;
     }
     while (l->data.unsent.len == 0 && l->why == REMOTE_WHY_NONE && remote_send_batch(l)) { }
@@ -86,15 +88,24 @@ static bool remote_repeat(remote_link *l, remote_ticket *t, const remote_reply *
     return true;
 }
 
+static void remote_full_note(remote_link *l)
+{
+    char at[REMOTE_AT_TEXT];
+    remote_count(l, REMOTE_LINK_OOM, 1);
+    pthread_mutex_lock(&l->refusal_lock);
+    l->refusal = (remote_refusal){ .code = CELLAR_E_SPACE };
+    (void)snprintf(l->refusal.text, sizeof l->refusal.text, "remote: server %s is out of memory: "
+                   "raise its maxmemory", remote_at_text(l, at));
+    pthread_mutex_unlock(&l->refusal_lock);
+    remote_warn(l, REMOTE_WHYS_N, CELLAR_E_SPACE, l->refusal.text);
+}
+
 /* Act on an error reply that concerns more than one request. */
 static void remote_take_error(remote_link *l, const remote_ticket *t, const remote_reply *reply)
 {
     const remote_why why = remote_why_of(reply);
     remote_count(l, REMOTE_LINK_ERRORS, 1);
-    if (remote_starts(reply, "OOM ")) {
-        remote_count(l, REMOTE_LINK_OOM, 1);
-        remote_warn(l, REMOTE_WHYS_N, CELLAR_E_SPACE, "remote: the server is out of memory");
-    }
+    if (remote_starts(reply, "OOM ")) { remote_full_note(l); }
     if (t->own || why == REMOTE_WHY_NONE) { return; }
     remote_break(l, why, "the server answers: %.*s",
                  (int)(reply->len < 100 ? reply->len : 100), reply->text);

@@ -17,7 +17,7 @@
 
 #include <string.h>
 
-#include "remote/hash.h"
+#include "remote/key.h"
 
 static const uint8_t REMOTE_FORM_MAGIC[4] = { 0xCE, 'c', 'l', 1 };
 enum { REMOTE_FORM_FULL_KEY = 1 };

@@ -5,7 +5,7 @@
 #define REMOTE_FORM_H
 
 #include "cellar.h"
-#include "remote/port.h"
+#include "base/port.h"
 
 enum { REMOTE_FORM_HEAD = 56, REMOTE_FORM_CHECK_AT = 48 };
 

@@ -27,6 +27,7 @@ typedef struct remote_asked {
     const void *value;            /* of the reply; NULL outside of it */
     cellar_err err;               /* PENDING: numbers are missing */
     remote_tags *missing;         /* takes the tags of missing numbers; NULL: not kept */
+    bool keeps, answered;         /* keep the tags in any case; the server has answered */
 } remote_asked;
 
 CELLAR_PRIVATE bool remote_get_open(const remote_space *s)
@@ -96,11 +97,11 @@ static cellar_err remote_asked_form(remote_asked *a, const remote_form *f)
     const remote_life life = remote_control_judge(a->s, f->generation, f->born, f->tags,
                                                   f->tag_count);
     a->e->check = f->check;
-    if (f->kind == REMOTE_FORM_LEASE) { return CELLAR_MISS; }
-    if (life == REMOTE_LIFE_UNKNOWN) {
-        if (a->missing != NULL) { remote_tags_keep(a->missing, f); }
-        return CELLAR_PENDING;
+    if (a->missing != NULL && (a->keeps || life == REMOTE_LIFE_UNKNOWN)) {
+        remote_tags_keep(a->missing, f);
     }
+    if (f->kind == REMOTE_FORM_LEASE) { return CELLAR_MISS; }
+    if (life == REMOTE_LIFE_UNKNOWN) { return CELLAR_PENDING; }
     if (life == REMOTE_LIFE_DEAD || !remote_asked_times(a, f)) {
         REMOTE_ADD(a->s->r, dead, 1);
         return CELLAR_MISS;
@@ -178,12 +179,8 @@ static cellar_err remote_asked_send(remote_asked *a)
     remote_request q = { .ctx = a, .fn = remote_asked_reply };
     a->err = CELLAR_MISS;
     cellar_err err = remote_asked_format(a, &b, &q.replies);
-    if (err == CELLAR_OK) {
-        q.bytes = b.data;
-        q.bytes_len = b.len;
-        err = remote_ask(a->s->r->link, &q, NULL);
-    }
-    remote_bytes_free(&b);
+    err = remote_ask_bytes(a->s->r, &b, err, q, NULL);
+    a->answered = err == CELLAR_OK;
     return err != CELLAR_OK ? err : a->err;
 }
 
@@ -302,12 +299,7 @@ static void remote_many_send(remote_many *m, size_t count)
     remote_bytes b = { .memory = &m->s->r->data->memory };
     remote_request q = { .ctx = m, .fn = remote_many_reply };
     cellar_err err = remote_many_format(m, count, &b, &q);
-    if (err == CELLAR_OK && q.replies != 0) {
-        q.bytes = b.data;
-        q.bytes_len = b.len;
-        err = remote_ask(m->s->r->link, &q, NULL);
-    }
-    remote_bytes_free(&b);
+    err = remote_ask_bytes(m->s->r, &b, err, q, NULL);
     for (size_t i = 0; i < count && err != CELLAR_OK; i++) {
         if (m->gets[i].err == CELLAR_PENDING) { m->gets[i].err = err; }
     }
@@ -334,42 +326,15 @@ CELLAR_PRIVATE void remote_get_many(void *ctx, cellar_tier_get *gets, size_t cou
     }
 }
 
-typedef struct remote_tags_asked {
-    remote_space *s;
-    cellar_bytes key;
-    const remote_name *name;
-    remote_tags *out;
-} remote_tags_asked;
-
-static void remote_tags_reply(void *ctx, uint32_t index, const remote_reply *reply)
-{
-    remote_tags_asked *a = ctx;
-    remote_form f;
-    (void)index;
-    if (reply->type != REMOTE_STRING) { return; }
-    if (remote_form_read(reply->text, reply->len, a->name->text, a->name->len, a->key,
-                         CELLAR_VALUE_MAX, &f) != REMOTE_FORM_OK) { return; }
-    a->out->check = f.check;
-    remote_tags_keep(a->out, &f);
-}
-
 CELLAR_PRIVATE cellar_err remote_get_tags(remote_space *s, const remote_name *n, cellar_bytes key,
                                           remote_tags *out)
 {
-    remote_tags_asked a = { s, key, n, out };
-    remote_bytes b = { .memory = &s->r->data->memory };
-    const char *const argv[] = { "GET", n->text };
-    const size_t len[] = { 3, n->len };
-    out->check = 0;
+    cellar_tier_entry e = { .check = 0 };
+    remote_asked a = { .s = s, .key = key, .name = n, .e = &e, .missing = out, .keeps = true };
     out->count = 0;
-    cellar_err err = remote_command(&b, 2, argv, len);
-    if (err == CELLAR_OK) {
-        const remote_request q = { .bytes = b.data, .bytes_len = b.len, .replies = 1, .ctx = &a,
-                                   .fn = remote_tags_reply };
-        err = remote_ask(s->r->link, &q, NULL);
-    }
-    remote_bytes_free(&b);
-    return err;
+    const cellar_err err = remote_asked_send(&a);
+    out->check = e.check;
+    return a.answered ? CELLAR_OK : err;
 }
 
 /* ---- without waiting ---- */
@@ -412,40 +377,40 @@ static void remote_later_reply(void *ctx, uint32_t index, const remote_reply *re
 
 static cellar_err remote_lease_judge(void *ctx, const char *bytes, size_t len);
 
-/* Return what a lease of another process has left: reply of PTTL. */
-static int64_t remote_left_ms(const remote_reply *reply)
+/* Return when a lease that was given now ends, or when the lease of another process is looked at
+ * again. */
+static int64_t remote_lease_until(const remote_space *s, cellar_err err, int64_t hold_ms)
 {
-    return reply->type == REMOTE_INTEGER && reply->number > 0 ? reply->number : 0;
+    return s->host->now_ms(s->host->ctx) +
+           (err == CELLAR_LEASED ? hold_ms : s->r->cfg.lease_ms / 4);
 }
 
-/* Take the replies of remote_lease_format. A dead value needs another request, and is a miss: the
- * load runs without a lease. */
+/* Take the replies of remote_lease_begin and remote_lease_format. A dead value needs another
+ * request, and is a miss: the load runs without a lease. */
 static void remote_later_lease(void *ctx, uint32_t index, const remote_reply *reply)
 {
     remote_later *w = ctx;
-    const cellar_tier_host *h = w->a.s->host;
+    remote_space *s = w->a.s;
     const cellar_tier_key k = { w->key, w->key_len, w->hash };
-    if (index == 0 && reply->type == REMOTE_ERROR) {
+    if (index == 0) { return; }
+    w->a.buf_cap = SIZE_MAX;
+    w->a.err = reply->type == REMOTE_ERROR ? CELLAR_E_BUSY
+               : reply->type == REMOTE_NIL
+                   ? CELLAR_LEASED : remote_lease_judge(&w->a, reply->text, reply->len);
+    if (reply->type == REMOTE_ERROR) {
         w->hold_ms = 0; /* a full server refuses this request, and has the value: GET */
-        w->a.err = CELLAR_E_BUSY;
-    } else if (index == 0) {
-        w->a.buf_cap = SIZE_MAX;
-        w->a.err = reply->type == REMOTE_NIL
-                       ? CELLAR_LEASED : remote_lease_judge(&w->a, reply->text, reply->len);
-        if (w->a.err == CELLAR_OK) {
-            remote_later_answer(w, (w->e.flags & CELLAR_TIER_NEGATIVE) != 0 ? CELLAR_ABSENT
-                                                                            : CELLAR_OK);
-        } else if (w->a.err != CELLAR_LEASED && w->a.err != CELLAR_PENDING &&
-                   w->a.err != CELLAR_E_BUSY) {
-            remote_later_answer(w, CELLAR_MISS);
-        }
+    } else if (w->a.err == CELLAR_LEASED || w->a.err == CELLAR_PENDING) {
+        if (w->a.err == CELLAR_LEASED) { remote_lease_held(s->r, w->hold_ms); }
+        else { remote_lease_busy(s->r, &w->name, reply->text, reply->len, false); }
+        w->answered = true;
+        w->e.deadline_ms = remote_lease_until(s, w->a.err, w->hold_ms);
+        s->host->answered(s->host->ctx, &w->ticket, &k, w->a.err, &w->lease, sizeof w->lease,
+                          &w->e);
+    } else if (w->a.err != CELLAR_E_BUSY) {
+        const bool negative = (w->e.flags & CELLAR_TIER_NEGATIVE) != 0;
+        remote_later_answer(w, w->a.err != CELLAR_OK ? CELLAR_MISS
+                               : negative ? CELLAR_ABSENT : CELLAR_OK);
     }
-    if (index == 0 || w->answered || w->a.err == CELLAR_E_BUSY) { return; }
-    if (w->a.err == CELLAR_LEASED) { REMOTE_ADD(w->a.s->r, leases_taken, 1); }
-    if (w->a.err == CELLAR_PENDING) { REMOTE_ADD(w->a.s->r, leases_waited, 1); }
-    w->answered = true;
-    w->e.deadline_ms = h->now_ms(h->ctx) + remote_left_ms(reply) + 1;
-    h->answered(h->ctx, &w->ticket, &k, w->a.err, &w->lease, sizeof w->lease, &w->e);
 }
 
 /* Format the request for a lease, if one request may suffice; else GET. */
@@ -459,13 +424,14 @@ static cellar_err remote_later_format(remote_later *w, remote_request *q)
         s->opts.values == CELLAR_REMOTE_RAW || s->opts.write == CELLAR_REMOTE_INVALIDATE) {
         return remote_asked_format(&w->a, &w->bytes, &q->replies);
     }
-    const remote_lease_ask ask = { .name = &w->name, .names = &s->names, .key = w->key,
-                                   .key_len = w->key_len, .generation = generation,
-                                   .born = generation, .hold_ms = w->hold_ms };
+    const remote_lease_ask ask = { .name = &w->name, .names = &s->names, .key = w->a.key,
+                                   .generation = generation, .born = generation,
+                                   .hold_ms = w->hold_ms };
     q->replies = 2;
     q->fn = remote_later_lease;
     w->leases = true;
-    return remote_lease_format(s->r, &ask, &w->bytes, &w->lease);
+    const cellar_err err = remote_lease_begin(s->r, &w->bytes);
+    return err == CELLAR_OK ? remote_lease_format(s->r, &ask, &w->bytes, &w->lease) : err;
 }
 
 static void remote_later_done(void *ctx, cellar_err err, remote_fate fate);
@@ -499,9 +465,7 @@ static void remote_later_done(void *ctx, cellar_err err, remote_fate fate)
     cellar_remote *r = w->a.s->r;
     if (err == CELLAR_OK && remote_later_again(w)) { return; }
     if (w->leases && !w->answered && err != CELLAR_OK && fate == REMOTE_UNKNOWN) {
-        const remote_lease_ask ask = { .name = &w->name, .names = &w->a.s->names, .key = w->key,
-                                       .key_len = w->key_len };
-        remote_pending_release(w->a.s, &ask, &w->lease);
+        remote_pending_release(w->a.s, &w->name, w->a.key, &w->lease);
     }
     /* without an answer the server may have a value */
     remote_later_answer(w, err != CELLAR_OK ? err : CELLAR_E_BUSY);
@@ -577,23 +541,23 @@ static bool remote_asked_ended(const remote_asked *a)
 /* Take the lease beside a value. OK: another process stored a fresh value meanwhile. E_UNSUPPORTED:
  * the key is of another program, and a fill would replace it. */
 static cellar_err remote_lease_beside(remote_asked *a, const remote_lease_ask *q, bool refresh,
-                                      remote_lease *l, int64_t *left_ms, remote_fate *fate)
+                                      remote_lease *l, remote_fate *fate)
 {
     const cellar_tier_host *h = a->s->host;
     cellar_err there = CELLAR_MISS;
     const int64_t old_ms = a->e->deadline_ms;
-    const cellar_err err = remote_lease_take_beside(a->s->r, q, l, left_ms, &there, fate);
+    const cellar_err err = remote_lease_take_beside(a->s->r, q, l, &there, fate);
     if (err != CELLAR_LEASED) { return err; }
     if (there == CELLAR_MISS && l->seen == REMOTE_LEASE_NONE) { /* a delete leaves no other trace */
-        remote_pending_release(a->s, q, l);
-        const cellar_err bare = remote_lease_take(a->s->r, q, l, left_ms, fate);
+        remote_pending_release(a->s, q->name, q->key, l);
+        const cellar_err bare = remote_lease_take(a->s->r, q, l, fate);
         return bare == CELLAR_OK && old_ms == INT64_MAX ? CELLAR_E_BUSY : bare; /* it has one now */
     }
     const bool foreign = there == CELLAR_E_UNSUPPORTED;
     const bool newer = there == CELLAR_OK && a->e->deadline_ms > h->now_ms(h->ctx) &&
                        a->e->deadline_ms - REMOTE_NEWER_MS > old_ms;
     if (!foreign && (refresh ? !newer : remote_asked_send(a) == CELLAR_MISS)) { return err; }
-    remote_pending_release(a->s, q, l);
+    remote_pending_release(a->s, q->name, q->key, l);
     return foreign ? CELLAR_E_UNSUPPORTED : CELLAR_OK;
 }
 
@@ -604,11 +568,10 @@ CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, 
     remote_name n;
     remote_lease lease;
     remote_fate fate = REMOTE_NOT_SENT;
-    int64_t left_ms = 0;
     remote_tags missing = { .count = 0 };
     remote_asked a = { .s = s, .key = { k->bytes, k->len }, .name = &n, .e = e,
                        .missing = &missing };
-    remote_lease_ask q = { .name = &n, .names = &s->names, .key = k->bytes, .key_len = k->len,
+    remote_lease_ask q = { .name = &n, .names = &s->names, .key = a.key,
                            .raw = s->opts.values == CELLAR_REMOTE_RAW, .hold_ms = hold_ms,
                            .judge = remote_lease_judge, .ctx = &a };
     const bool refresh = (e->flags & CELLAR_TIER_REFRESH) != 0;
@@ -631,16 +594,19 @@ CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, 
             if (need != CELLAR_OK) { return need; }
             q.born = q.generation = remote_control_generation(s);
         }
-        err = refresh || q.raw ? remote_lease_beside(&a, &q, refresh, &lease, &left_ms, &fate)
-                               : remote_lease_take(s->r, &q, &lease, &left_ms, &fate);
+        err = refresh || q.raw ? remote_lease_beside(&a, &q, refresh, &lease, &fate)
+                               : remote_lease_take(s->r, &q, &lease, &fate);
     }
     if (err == CELLAR_OK && !refresh && !q.raw && remote_asked_ended(&a)) {
-        err = remote_lease_beside(&a, &q, true, &lease, &left_ms, &fate);
+        err = remote_lease_beside(&a, &q, true, &lease, &fate);
     }
-    if (fate == REMOTE_UNKNOWN) { remote_pending_release(s, &q, &lease); }
+    if (fate == REMOTE_UNKNOWN) { remote_pending_release(s, &n, q.key, &lease); }
     if (err == CELLAR_E_SPACE && any) { err = CELLAR_E_BUSY; }
-    if (err == CELLAR_LEASED) { memcpy(l, &lease, sizeof lease); }
-    e->deadline_ms = s->host->now_ms(s->host->ctx) + left_ms + 1;
+    if (err == CELLAR_LEASED) {
+        memcpy(l, &lease, sizeof lease);
+        remote_lease_held(s->r, hold_ms);
+    }
+    e->deadline_ms = remote_lease_until(s, err, hold_ms);
     return err;
 }
 
@@ -666,19 +632,20 @@ static cellar_err remote_claim_said(remote_claims *m, cellar_tier_claim *q,
                        .e = &q->e, .missing = &m->none };
     const cellar_err err = remote_lease_judge(&a, reply->text, reply->len);
     const bool there = err == CELLAR_OK && !remote_asked_ended(&a);
+    if (err == CELLAR_PENDING) {
+        remote_lease_busy(m->s->r, &m->name, reply->text, reply->len, false);
+    }
     return there || err == CELLAR_PENDING ? err : CELLAR_E_BUSY;
 }
 
 static void remote_claims_reply(void *ctx, uint32_t index, const remote_reply *reply)
 {
     remote_claims *m = ctx;
-    const cellar_tier_host *h = m->s->host;
-    if (index % 2 == 0) {
-        while (m->claims[m->at].err != CELLAR_CONFLICT) { m->at++; }
-        m->claims[m->at].err = remote_claim_said(m, &m->claims[m->at], reply);
-        return;
-    }
-    m->claims[m->at++].e.deadline_ms = h->now_ms(h->ctx) + remote_left_ms(reply) + 1;
+    if (index == 0) { return; } /* the beat */
+    while (m->claims[m->at].err != CELLAR_CONFLICT) { m->at++; }
+    cellar_tier_claim *q = &m->claims[m->at++];
+    q->err = remote_claim_said(m, q, reply);
+    q->e.deadline_ms = remote_lease_until(m->s, q->err, 0);
 }
 
 /* Format the request for a key. Leave out a key that only a single request serves. */
@@ -686,12 +653,12 @@ static cellar_err remote_claim_format(remote_claims *m, cellar_tier_claim *q, ui
                                       int64_t hold_ms, remote_bytes *b)
 {
     remote_lease l;
-    remote_asked a = { .s = m->s, .name = &m->name, .e = &q->e, .missing = &m->none };
-    const remote_lease_ask ask = { .name = &m->name, .names = &m->s->names, .key = q->key.bytes,
-                                   .key_len = q->key.len, .generation = generation,
-                                   .born = generation, .hold_ms = hold_ms };
+    remote_asked a = { .s = m->s, .key = { q->key.bytes, q->key.len }, .name = &m->name,
+                       .e = &q->e, .missing = &m->none };
+    const remote_lease_ask ask = { .name = &m->name, .names = &m->s->names, .key = a.key,
+                                   .generation = generation, .born = generation,
+                                   .hold_ms = hold_ms };
     q->err = CELLAR_E_BUSY;
-    a.key = (cellar_bytes){ q->key.bytes, q->key.len };
     remote_key_name(&m->s->names, q->key.bytes, q->key.len, &m->name);
     if ((q->e.flags & CELLAR_TIER_REFRESH) != 0 || m->name.digest ||
         remote_pending_look(m->s, &m->name, remote_asked_queued, &a) != REMOTE_PENDING_NONE) {
@@ -709,11 +676,9 @@ static cellar_err remote_claim_format(remote_claims *m, cellar_tier_claim *q, ui
 static void remote_claim_release(remote_claims *m, const cellar_tier_claim *q)
 {
     remote_lease l;
-    const remote_lease_ask ask = { .name = &m->name, .names = &m->s->names, .key = q->key.bytes,
-                                   .key_len = q->key.len };
     memcpy(&l, &q->l, sizeof l);
     remote_key_name(&m->s->names, q->key.bytes, q->key.len, &m->name);
-    remote_pending_release(m->s, &ask, &l);
+    remote_pending_release(m->s, &m->name, (cellar_bytes){ q->key.bytes, q->key.len }, &l);
 }
 
 /* Send one request for all keys that need no more. Keys without an answer get the code of the
@@ -724,21 +689,17 @@ static void remote_claims_send(remote_claims *m, size_t count, int64_t hold_ms)
     remote_bytes b = { .memory = &m->s->r->data->memory };
     remote_request q = { .ctx = m, .fn = remote_claims_reply };
     remote_fate fate = REMOTE_NOT_SENT;
-    cellar_err err = CELLAR_OK;
+    cellar_err err = remote_lease_begin(m->s->r, &b);
     for (size_t i = 0; i < count; i++) {
         m->claims[i].err = CELLAR_E_BUSY;
         if (generation == 0 || m->s->opts.values == CELLAR_REMOTE_RAW || err != CELLAR_OK) {
             continue;
         }
         err = remote_claim_format(m, &m->claims[i], generation, hold_ms, &b);
-        q.replies += m->claims[i].err == CELLAR_CONFLICT ? 2 : 0;
+        q.replies += m->claims[i].err == CELLAR_CONFLICT;
     }
-    if (err == CELLAR_OK && q.replies != 0) {
-        q.bytes = b.data;
-        q.bytes_len = b.len;
-        err = remote_ask(m->s->r->link, &q, &fate);
-    }
-    remote_bytes_free(&b);
+    if (q.replies != 0) { q.replies++; }
+    err = remote_ask_bytes(m->s->r, &b, err, q, &fate);
     for (size_t i = 0; i < count; i++) {
         if (m->claims[i].err == CELLAR_CONFLICT) {
             m->claims[i].err = err;
@@ -746,8 +707,7 @@ static void remote_claims_send(remote_claims *m, size_t count, int64_t hold_ms)
                 remote_claim_release(m, &m->claims[i]);
             }
         }
-        if (m->claims[i].err == CELLAR_LEASED) { REMOTE_ADD(m->s->r, leases_taken, 1); }
-        if (m->claims[i].err == CELLAR_PENDING) { REMOTE_ADD(m->s->r, leases_waited, 1); }
+        if (m->claims[i].err == CELLAR_LEASED) { remote_lease_held(m->s->r, hold_ms); }
     }
 }
 

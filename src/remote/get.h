@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * get: reading a value from the server. */
+ * get: functions of the table: reads (get.c), changes (put.c). */
 #ifndef REMOTE_GET_H
 #define REMOTE_GET_H
 
@@ -40,5 +40,22 @@ CELLAR_PRIVATE bool remote_get_open(const remote_space *s);
 
 /* Count an envelope that is no usable value. */
 CELLAR_PRIVATE void remote_get_count(cellar_remote *r, remote_form_verdict v);
+
+/* ---- put.c ---- */
+
+CELLAR_PRIVATE cellar_err remote_put(void *ctx, const cellar_tier_key *k, const void *value,
+                                     size_t value_len, cellar_tier_entry *e);
+CELLAR_PRIVATE cellar_err remote_add(void *ctx, const cellar_tier_key *k, int64_t delta,
+                                     int64_t *number, const cellar_tier_entry *e);
+CELLAR_PRIVATE cellar_err remote_fill(void *ctx, const cellar_tier_key *k,
+                                      const cellar_tier_lease *held, const void *value,
+                                      size_t value_len, cellar_tier_entry *e);
+CELLAR_PRIVATE void remote_unlease(void *ctx, const cellar_tier_key *k,
+                                   const cellar_tier_lease *held);
+CELLAR_PRIVATE cellar_err remote_remove(void *ctx, const cellar_tier_key *k,
+                                        const cellar_tier_entry *e);
+CELLAR_PRIVATE cellar_err remote_clear(void *ctx);
+CELLAR_PRIVATE cellar_err remote_tag_end(void *ctx, const void *tag, size_t len, uint32_t mode);
+CELLAR_PRIVATE cellar_err remote_pattern(void *ctx, const char *pattern, size_t len);
 
 #endif

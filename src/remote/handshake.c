@@ -39,6 +39,7 @@ static const struct remote_probe {
     { "+time", { "TIME" } },
     { "+wait", { "WAIT", "0", "0" } },
     { "+scan", { "SCAN", "0", "COUNT", "1" } },
+    { "+client|tracking", { "CLIENT", "TRACKING", "OFF" } },
 };
 
 #define REMOTE_PROBES (sizeof remote_probes / sizeof remote_probes[0])
@@ -57,15 +58,21 @@ static bool remote_probe_add(remote_link *l, remote_bytes *b, const struct remot
     return remote_command(b, argc, argv, NULL) == CELLAR_OK;
 }
 
-/* Break because a right is missing. The text of the server says whether it is a key. */
-static void remote_lacks(remote_link *l, const char *right, const remote_reply *reply)
+CELLAR_PRIVATE void remote_lacks(remote_link *l, const char *right)
 {
-    if (memmem(reply->text, reply->len, " key", 4) == NULL) {
-        remote_break(l, REMOTE_WHY_NOPERM, "the user lacks the right %s", right);
-    } else {
-        remote_break(l, REMOTE_WHY_NOPERM, "the user lacks the right %s%s:*",
-                     strcmp(right, "+pexpire") == 0 ? "~~" : "~", l->c->prefix);
+    char text[REMOTE_PREFIX_MAX + 8];
+    const size_t len = strlen(l->lacks);
+    (void)snprintf(text, sizeof text, " %s", right);
+    if (strstr(l->lacks, text) == NULL && len + strlen(text) < sizeof l->lacks) {
+        memcpy(l->lacks + len, text, strlen(text) + 1);
     }
+}
+
+/* Break because rights are missing. */
+static void remote_lacks_break(remote_link *l)
+{
+    remote_break(l, REMOTE_WHY_NOPERM, "the user lacks the right%s%s",
+                 strchr(l->lacks + 1, ' ') != NULL ? "s" : "", l->lacks);
 }
 
 /* Take an error reply of the handshake. False: it concerns nothing. */
@@ -74,7 +81,11 @@ static bool remote_handshake_error(remote_link *l, const remote_reply *reply, co
     const remote_why why = remote_why_of(reply);
     if (why == REMOTE_WHY_NONE) { return false; }
     if (why == REMOTE_WHY_NOPERM) {
-        remote_lacks(l, right, reply);
+        char key[REMOTE_PREFIX_MAX + 8];
+        (void)snprintf(key, sizeof key, "%s%s:*", strcmp(right, "+pexpire") == 0 ? "~~" : "~",
+                       l->c->prefix);
+        remote_lacks(l, memmem(reply->text, reply->len, " key", 4) != NULL ? key : right);
+        if (l->phase != REMOTE_PHASE_HANDSHAKE) { remote_lacks_break(l); } /* else all together */
     } else {
         remote_break(l, why, "the server answers: %.*s",
                      (int)(reply->len < 100 ? reply->len : 100), reply->text);
@@ -135,18 +146,9 @@ static const remote_reply *remote_hello_field(const remote_reply *map, const cha
 {
     const remote_reply *key = map->type == REMOTE_ARRAY ? map->first : NULL;
     for (; key != NULL && key->next != NULL; key = key->next->next) {
-        if (key->type == REMOTE_STRING && key->len == strlen(name) &&
-            memcmp(key->text, name, key->len) == 0) {
-            return key->next;
-        }
+        if (remote_is_text(key, name)) { return key->next; }
     }
     return NULL;
-}
-
-static bool remote_field_is(const remote_reply *r, const char *text)
-{
-    return r != NULL && r->type == REMOTE_STRING && r->len == strlen(text) &&
-           memcmp(r->text, text, r->len) == 0;
 }
 
 /* Break unless the server is one that the link can use. */
@@ -159,12 +161,12 @@ static void remote_hello_check(remote_link *l, const remote_reply *map)
     } else if (strtol(version->text, NULL, 10) < REMOTE_MAJOR_MIN) {
         remote_break(l, REMOTE_WHY_VERSION, "the server must be Redis 7.0 or later (got %.*s)",
                      (int)(version->len < 20 ? version->len : 20), version->text);
-    } else if (remote_field_is(mode, "cluster")) {
+    } else if (remote_is_text(mode, "cluster")) {
         remote_break(l, REMOTE_WHY_CLUSTER,
                      "the server is a node of a Cluster: use a single server or Sentinel");
-    } else if (remote_field_is(mode, "sentinel")) {
+    } else if (remote_is_text(mode, "sentinel")) {
         remote_break(l, REMOTE_WHY_REFUSED, "the server is a Sentinel: give it as sentinels");
-    } else if (!remote_field_is(remote_hello_field(map, "role"), "master")) {
+    } else if (!remote_is_text(remote_hello_field(map, "role"), "master")) {
         remote_break(l, REMOTE_WHY_REPLICA, "the server is a replica: give its primary, or "
                      "the addresses of Sentinels");
     }
@@ -252,9 +254,7 @@ CELLAR_PRIVATE void remote_load_scripts(remote_link *l)
         remote_break(l, REMOTE_WHY_NOMEM, "no memory for the scripts");
         return;
     }
-    q.bytes = l->bytes.data;
-    q.bytes_len = l->bytes.len;
-    if (!remote_post_own(l, &q)) {
+    if (!remote_post_own(l, &q, &l->bytes)) {
         remote_bytes_free(&l->bytes);
         return;
     }
@@ -295,13 +295,9 @@ static bool remote_handshake_subscriber(remote_link *l)
 {
     static const char *const subscribe[2] = { "SUBSCRIBE", "__redis__:invalidate" };
     remote_bytes b = { .memory = l->e.memory, .secret = true };
-    bool fine = remote_auth_command(l, &b) && remote_command(&b, 2, subscribe, NULL) == CELLAR_OK;
-    if (fine) {
-        struct iovec part = { b.data, b.len };
-        fine = remote_wire_send(&l->subscriber, &part, 1);
-    }
-    remote_bytes_free(&b);
-    return fine;
+    const bool fine = remote_auth_command(l, &b) &&
+                      remote_command(&b, 2, subscribe, NULL) == CELLAR_OK;
+    return remote_wire_say(&l->subscriber, fine, &b);
 }
 
 static bool remote_handshake_data(remote_link *l)
@@ -314,14 +310,13 @@ static bool remote_handshake_data(remote_link *l)
         fine = remote_probe_add(l, &l->bytes, &remote_probes[i]);
     }
     fine = fine && remote_scripts_add(l, &l->bytes, &q.replies);
-    q.bytes = l->bytes.data;
-    q.bytes_len = l->bytes.len;
-    return fine && remote_post_own(l, &q);
+    return fine && remote_post_own(l, &q, &l->bytes);
 }
 
 CELLAR_PRIVATE bool remote_handshake(remote_link *l)
 {
     l->answered = l->subscribed = false;
+    l->lacks[0] = '\0';
     l->subscriber_step = 0;
     l->subscriber_id = 0;
     l->prefixes = 0;
@@ -334,6 +329,10 @@ CELLAR_PRIVATE bool remote_handshake(remote_link *l)
 CELLAR_PRIVATE void remote_handshake_done(remote_link *l)
 {
     if (!l->answered || !l->subscribed || l->phase != REMOTE_PHASE_HANDSHAKE) { return; }
+    if (l->lacks[0] != '\0') {
+        remote_lacks_break(l);
+        return;
+    }
     remote_state_set(l, REMOTE_LINKED);
     remote_track(l, true);
 }
@@ -414,8 +413,6 @@ CELLAR_PRIVATE void remote_track(remote_link *l, bool whole)
     }
     const bool fine = remote_track_command(l, &l->bytes, whole);
     l->marker_rekey = l->marker_rekey || whole; /* the end of the old key was not heard */
-    q.bytes = l->bytes.data;
-    q.bytes_len = l->bytes.len;
     if (!fine) { remote_break(l, REMOTE_WHY_NOMEM, "no memory for CLIENT TRACKING"); }
-    if (!fine || !remote_post_own(l, &q)) { remote_bytes_free(&l->bytes); }
+    if (!fine || !remote_post_own(l, &q, &l->bytes)) { remote_bytes_free(&l->bytes); }
 }

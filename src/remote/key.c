@@ -9,12 +9,45 @@
  *            prefix:~p:process:space  a delete by pattern; the key exists only inside its script
  * INVARIANTS The name of a namespace has no ':' and no '~' in front, so a control key is never the
  *            name of a value. A key text with '#' in front is always hexadecimal: names are
- *            injective. The root namespace has the name "+", which no other one may have. */
+ *            injective. The root namespace has the name "+", which no other one may have.
+ *            remote_check is a chain of bijections of its state for each word: two inputs of one
+ *            length that differ in one word have different checks.
+ * NOT HERE   secrets of the store: processes must agree on names without a common secret. */
 #include "remote/key.h"
 
 #include <string.h>
 
-#include "remote/hash.h"
+#include "base/sha256.h"
+
+/* ---- hashes ---- */
+
+/* Read 8 bytes, little-endian. Compilers make one load of it. */
+static uint64_t remote_word(const uint8_t *p)
+{
+    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 |
+           (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 |
+           (uint64_t)p[7] << 56;
+}
+
+static uint64_t remote_check_word(uint64_t h, uint64_t w)
+{
+    h = (h ^ w) * UINT64_C(0x9E3779B97F4A7C15);
+    return h ^ h >> 32;
+}
+
+CELLAR_PRIVATE uint64_t remote_check(uint64_t h, const void *bytes, size_t len)
+{
+    const uint8_t *p = bytes;
+    size_t i = 0;
+    uint64_t last = 0;
+    for (; len - i >= 8; i += 8) { h = remote_check_word(h, remote_word(p + i)); }
+    for (size_t k = 0; i + k < len; k++) { last |= (uint64_t)p[i + k] << (8 * k); }
+    if (i < len) { h = remote_check_word(h, last); }
+    h = (h ^ (uint64_t)len) * UINT64_C(0xD6E8FEB86659FD93);
+    return h ^ h >> 29;
+}
+
+/* ---- names ---- */
 
 static const char REMOTE_HEX[] = "0123456789abcdef";
 
@@ -64,8 +97,11 @@ CELLAR_PRIVATE void remote_key_name(const remote_names *n, const void *key, size
     remote_name_add(out, space, strlen(space));
     remote_name_add(out, ":", 1);
     if (out->digest) {
-        uint8_t sum[REMOTE_SHA256_BYTES];
-        remote_sha256(key, key_len, sum);
+        base_sha256 digest;
+        uint8_t sum[32];
+        base_sha256_init(&digest);
+        base_sha256_add(&digest, key, key_len);
+        base_sha256_end(&digest, sum);
         remote_name_add(out, "#h", 2);
         remote_name_hex(out, sum, 16);
     } else if (remote_key_readable(key, key_len)) {

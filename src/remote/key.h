@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * key: names of values and control keys in the server. */
+ * key: names of values and control keys in the server; hashes. */
 #ifndef REMOTE_KEY_H
 #define REMOTE_KEY_H
 
 #include "cellar_remote.h"
-#include "remote/port.h"
+#include "base/port.h"
 
 enum {
     /* prefix, ':', namespace, ':', '#', 'x' and two digits for each byte of the key */
@@ -62,5 +62,8 @@ CELLAR_PRIVATE remote_parts remote_name_parts(const char *prefix, const char *na
 /* Restore the key from the text of a VALUE. `key` has room for CELLAR_REMOTE_KEY_TEXT_MAX bytes.
  * Return its length; 0: the text has a digest, or is not a name that remote_key_name writes. */
 CELLAR_PRIVATE size_t remote_key_of(const char *text, size_t text_len, uint8_t *key);
+
+/* Return the check of `len` bytes, continuing from `h` (0: the start). */
+CELLAR_PRIVATE uint64_t remote_check(uint64_t h, const void *bytes, size_t len);
 
 #endif

@@ -6,9 +6,15 @@
  *                                                  -> a value; a lease of another process; or
  *                                                     a dead value, replaced by script CHANGE
  *            loaded -> CHANGE: the placeholder is still there -> the value, else INVALIDATED
+ *            beat: SET ~prefix:beat:OWNER PX lease_ms / 2, with each request for a lease and each
+ *            proof while the process holds one. PENDING -> script: no beat of that owner -> the
+ *            lease goes
  * INVARIANTS Lease and value are one key: each SET and DEL of any client ends the lease, and a fill
- *            never overwrites it. The check of a placeholder differs from all others: 128 random
- *            bits are in it.
+ *            never overwrites it. The check of a placeholder differs from all others: its value is
+ *            the random name of the process and 64 random bits.
+ *            The beat is in the server before the first lease of its process, so a lease without
+ *            one is that of a process that died, stands still or is cut off. A waiter asks again
+ *            each lease_ms / 4: beat, script and next request end within lease_ms of the death.
  *            A lease beside the value (refresh, RAW) is a key of its own; its fill compares the
  *            check of the value that is refreshed. RAW values have none: the store fills only a
  *            load that no change has ended (blind_fill).
@@ -17,7 +23,7 @@
  * LIMITS     A server that is out of memory refuses SET NX GET also for a key that exists: E_SPACE.
  *            4 rounds against changes of a dead value.
  * SEE ALSO   form.h: the envelope of a placeholder. share.c: the scripts. */
-#include "remote/share_types.h"
+#include "remote/share.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -25,15 +31,81 @@
 #include "remote/form.h"
 #include "remote/wire.h"
 
-enum { LEASE_EXTRA_MS = 1000, LEASE_ROUNDS = 4 };
+enum { LEASE_EXTRA_MS = 1000, LEASE_ROUNDS = 4, LEASE_TEXT = 2 * REMOTE_OWN_TEXT,
+       LEASE_BEAT = CELLAR_REMOTE_PREFIX_MAX + REMOTE_OWN_TEXT + 8 };
 
 typedef struct lease_call {
+    cellar_remote *r;
     const remote_lease_ask *q;
+    const remote_name *name; /* of the lease */
+    bool beside;
     cellar_err err, there; /* there: of the value beside the lease */
-    int64_t left_ms;
     size_t seen_len;
     char seen[sizeof(uint64_t)]; /* check of a dead value */
 } lease_call;
+
+/* ---- The beat of a process ------------------------------------------------------------------ */
+
+static void beat_args(remote_args *a, const cellar_remote *r, char name[LEASE_BEAT])
+{
+    (void)snprintf(name, LEASE_BEAT, "~%s:beat:%.16s", r->cfg.prefix, r->cfg.uuid);
+    a->count = 0;
+    remote_arg(a, "SET", 3);
+    remote_arg(a, name, strlen(name));
+    remote_arg(a, "", 0);
+    remote_arg(a, "PX", 2);
+    remote_arg_number(a, r->cfg.lease_ms / 2);
+}
+
+CELLAR_PRIVATE cellar_err remote_lease_begin(const cellar_remote *r, remote_bytes *b)
+{
+    remote_args a;
+    char name[LEASE_BEAT];
+    beat_args(&a, r, name);
+    return remote_command(b, a.count, a.text, a.len);
+}
+
+CELLAR_PRIVATE void remote_lease_held(cellar_remote *r, int64_t hold_ms)
+{
+    const int64_t until_ms = remote_share_now() + hold_ms + LEASE_EXTRA_MS;
+    REMOTE_ADD(r, leases_taken, 1);
+    (void)atomic_fetch_add(&r->share->held, 1);
+    int64_t seen = atomic_load(&r->share->held_until_ms);
+    while (seen < until_ms &&
+           !atomic_compare_exchange_weak(&r->share->held_until_ms, &seen, until_ms)) { }
+}
+
+CELLAR_PRIVATE void remote_lease_ended(cellar_remote *r)
+{
+    (void)atomic_fetch_sub(&r->share->held, 1);
+}
+
+CELLAR_PRIVATE void remote_lease_beat(cellar_remote *r)
+{
+    remote_args a;
+    char name[LEASE_BEAT];
+    if (atomic_load(&r->share->held) == 0 ||
+        remote_share_now() > atomic_load(&r->share->held_until_ms)) {
+        return;
+    }
+    beat_args(&a, r, name);
+    remote_script_post(r, &a);
+}
+
+CELLAR_PRIVATE void remote_lease_busy(cellar_remote *r, const remote_name *name, const char *text,
+                                      size_t len, bool beside)
+{
+    remote_args a;
+    char beat[LEASE_BEAT];
+    REMOTE_ADD(r, leases_waited, 1);
+    if (len < LEASE_TEXT + (beside ? 0 : (size_t)REMOTE_FORM_HEAD)) { return; } /* no owner */
+    (void)snprintf(beat, sizeof beat, "~%s:beat:%.16s", r->cfg.prefix, text + len - LEASE_TEXT);
+    remote_keep_args(&a, r, name->text, name->len, beside ? text : text + REMOTE_FORM_CHECK_AT,
+                     beside ? len : sizeof(uint64_t), beat, 0);
+    remote_script_post(r, &a);
+}
+
+/* ---- Taking a lease ------------------------------------------------------------------------- */
 
 /* Copy the 8 bytes that the scripts compare. A shorter value has none of them. */
 static size_t check_of(const char *bytes, size_t len, char *to)
@@ -43,122 +115,98 @@ static size_t check_of(const char *bytes, size_t len, char *to)
     return sizeof(uint64_t);
 }
 
+/* Take the replies of lease_set. */
 static void take_lease_reply(void *ctx, uint32_t index, const remote_reply *reply)
 {
     lease_call *c = ctx;
-    if (reply->type == REMOTE_ERROR) {
-        c->err = remote_error_code(reply);
-    } else if (index == 1) {
-        c->left_ms = reply->type == REMOTE_INTEGER && reply->number > 0 ? reply->number : 0;
-    } else if (reply->type == REMOTE_NIL) {
-        c->err = CELLAR_LEASED;
-    } else {
-        c->err = c->q->judge(c->q->ctx, reply->text, reply->len);
-        c->seen_len = check_of(reply->text, reply->len, c->seen);
-    }
-}
-
-static void take_beside_reply(void *ctx, uint32_t index, const remote_reply *reply)
-{
-    lease_call *c = ctx;
-    if (reply->type == REMOTE_ERROR && index == 2) {
-        c->there = CELLAR_E_UNSUPPORTED; /* a key of another type */
+    if (index == 0) { return; } /* the beat */
+    if (index == 1) {
+        c->err = reply->type == REMOTE_ERROR ? remote_error_code(reply)
+                 : reply->type == REMOTE_NIL ? CELLAR_LEASED
+                 : c->beside                 ? CELLAR_PENDING
+                                             : c->q->judge(c->q->ctx, reply->text, reply->len);
+        if (c->err == CELLAR_PENDING) {
+            remote_lease_busy(c->r, c->name, reply->text, reply->len, c->beside);
+        }
     } else if (reply->type == REMOTE_ERROR) {
-        c->err = remote_error_code(reply);
-    } else if (index == 1) {
-        c->left_ms = reply->type == REMOTE_INTEGER && reply->number > 0 ? reply->number : 0;
-    } else if (index == 0) {
-        c->err = reply->type == REMOTE_NIL ? CELLAR_PENDING : CELLAR_LEASED;
+        c->there = CELLAR_E_UNSUPPORTED; /* a key of another type */
     } else if (reply->type == REMOTE_STRING && !c->q->raw) {
-        c->seen_len = check_of(reply->text, reply->len, c->seen);
         c->there = c->q->judge(c->q->ctx, reply->text, reply->len);
     }
+    if (reply->type == REMOTE_STRING && index == (c->beside ? 2u : 1u)) {
+        c->seen_len = check_of(reply->text, reply->len, c->seen);
+    }
 }
 
-/* Append SET name text NX PX, with GET unless it is a lease beside the value, and PTTL name. */
-static cellar_err lease_words(const lease_call *c, const remote_name *name, const void *text,
-                              size_t len, bool beside, remote_bytes *bytes)
+/* Append SET name text NX GET PX. */
+static cellar_err lease_words(const remote_lease_ask *q, const remote_name *name, const void *text,
+                              size_t len, remote_bytes *bytes)
 {
-    remote_args set = { .count = 0 }, left = { .count = 0 };
+    remote_args set = { .count = 0 };
     remote_arg(&set, "SET", 3);
     remote_arg(&set, name->text, name->len);
     remote_arg(&set, text, len);
     remote_arg(&set, "NX", 2);
-    if (!beside) { remote_arg(&set, "GET", 3); }
+    remote_arg(&set, "GET", 3);
     remote_arg(&set, "PX", 2);
-    remote_arg_number(&set, c->q->hold_ms + LEASE_EXTRA_MS);
-    remote_arg(&left, "PTTL", 4);
-    remote_arg(&left, name->text, name->len);
-    const cellar_err err = remote_command(bytes, set.count, set.text, set.len);
-    return err == CELLAR_OK ? remote_command(bytes, left.count, left.text, left.len) : err;
+    remote_arg_number(&set, q->hold_ms + LEASE_EXTRA_MS);
+    return remote_command(bytes, set.count, set.text, set.len);
 }
 
-/* Send lease_words. For a lease beside the value also GET of the value. */
-static cellar_err lease_set(cellar_remote *r, lease_call *c, const remote_name *name,
-                            const void *text, size_t len, bool beside, remote_fate *fate)
+/* Send the beat and lease_words. For a lease beside the value also GET of the value. */
+static cellar_err lease_set(lease_call *c, const void *text, size_t len, remote_fate *fate)
 {
-    remote_bytes bytes = { .memory = &r->share->memory };
+    remote_bytes bytes = { .memory = &c->r->share->memory };
     remote_args value = { .count = 0 };
-    cellar_err err = lease_words(c, name, text, len, beside, &bytes);
-    if (err == CELLAR_OK && beside) {
+    cellar_err err = remote_lease_begin(c->r, &bytes);
+    if (err == CELLAR_OK) { err = lease_words(c->q, c->name, text, len, &bytes); }
+    if (err == CELLAR_OK && c->beside) {
         remote_arg(&value, "GET", 3);
         remote_arg(&value, c->q->name->text, c->q->name->len);
         err = remote_command(&bytes, value.count, value.text, value.len);
     }
-    if (err == CELLAR_OK) {
-        const remote_request q = { .bytes = bytes.data, .bytes_len = bytes.len,
-                                   .replies = beside ? 3 : 2,
-                                   .ctx = c,
-                                   .fn = beside ? take_beside_reply : take_lease_reply };
-        err = remote_ask(r->link, &q, fate);
-    }
-    remote_bytes_free(&bytes);
-    if (err != CELLAR_OK) { return err; }
-    *fate = REMOTE_NOT_SENT; /* its answer is known */
-    return c->err;
-}
-
-/* Replace a state of the key, known by its check, by `value`; len 0 deletes it. */
-static void change_args(remote_args *a, const cellar_remote *r, const remote_name *name,
-                        const void *check, const void *value, size_t len, int64_t ttl_ms)
-{
-    remote_args_script(a, r, REMOTE_SCRIPT_CHANGE, 1);
-    remote_arg(a, name->text, name->len);
-    remote_arg(a, check, sizeof(uint64_t));
-    remote_arg(a, value, len);
-    remote_arg_number(a, ttl_ms);
+    const remote_request q = { .replies = c->beside ? 3 : 2, .ctx = c, .fn = take_lease_reply };
+    err = remote_ask_bytes(c->r, &bytes, err, q, fate);
+    return err != CELLAR_OK ? err : c->err;
 }
 
 /* Ask for the lease with the placeholder `form`, again after each change of a dead value. */
 static cellar_err lease_ask(cellar_remote *r, const remote_lease_ask *q, const void *form,
-                            size_t len, int64_t *left_ms, remote_fate *fate)
+                            size_t len, remote_fate *fate)
 {
     cellar_err err = CELLAR_MISS;
     for (int i = 0; err == CELLAR_MISS && i < LEASE_ROUNDS; i++) {
-        lease_call c = { .q = q, .err = CELLAR_E_IO };
-        err = lease_set(r, &c, q->name, form, len, false, fate);
-        *left_ms = c.left_ms;
+        lease_call c = { .r = r, .q = q, .name = q->name, .err = CELLAR_E_IO };
+        err = lease_set(&c, form, len, fate);
         if (err != CELLAR_MISS) { continue; }
         if (c.seen_len == 0) { return CELLAR_E_UNSUPPORTED; }
         remote_args a;
         int64_t numbers[REMOTE_NUMBERS_MAX];
-        change_args(&a, r, q->name, c.seen, form, len, q->hold_ms + LEASE_EXTRA_MS);
+        remote_change_args(&a, r, q->name, c.seen, c.seen_len, form, len,
+                           q->hold_ms + LEASE_EXTRA_MS);
         err = remote_script_run(r, &a, 0, numbers, fate);
         if (err == CELLAR_OK) { err = numbers[0] == 1 ? CELLAR_LEASED : CELLAR_MISS; }
     }
     return err == CELLAR_MISS ? CELLAR_CONFLICT : err;
 }
 
+/* Write the owner and the number of a lease. */
+static void lease_text(const cellar_remote *r, uint64_t number, char text[LEASE_TEXT + 1])
+{
+    (void)snprintf(text, LEASE_TEXT + 1, "%.16s%016llx", r->cfg.uuid, (unsigned long long)number);
+}
+
 /* Make a new placeholder, and the lease that it stands for. */
 static cellar_err lease_form(cellar_remote *r, const remote_lease_ask *q, remote_lease *l,
                              uint8_t **form, size_t *len)
 {
-    uint64_t random[2];
-    const cellar_err err = remote_share_random(random, 2);
+    char text[LEASE_TEXT + 1];
+    const cellar_err err = remote_share_random(&l->held, 1);
     if (err != CELLAR_OK) { return err; }
+    lease_text(r, l->held, text);
     const remote_form f = { .kind = REMOTE_FORM_LEASE, .generation = q->generation,
-                            .born = q->born, .value = { random, sizeof random },
-                            .key = { q->key, q->name->digest ? q->key_len : 0 } };
+                            .born = q->born, .value = { text, LEASE_TEXT },
+                            .key = { q->key.data, q->name->digest ? q->key.len : 0 } };
     *len = remote_form_size(&f);
     *form = remote_alloc(r, *len);
     if (*form == NULL) { return CELLAR_E_NOMEM; }
@@ -169,29 +217,26 @@ static cellar_err lease_form(cellar_remote *r, const remote_lease_ask *q, remote
 }
 
 CELLAR_PRIVATE cellar_err remote_lease_take(cellar_remote *r, const remote_lease_ask *q,
-                                            remote_lease *l, int64_t *left_ms, remote_fate *fate)
+                                            remote_lease *l, remote_fate *fate)
 {
     uint8_t *form;
     size_t len;
     *fate = REMOTE_NOT_SENT;
     cellar_err err = lease_form(r, q, l, &form, &len);
     if (err != CELLAR_OK) { return err; }
-    err = lease_ask(r, q, form, len, left_ms, fate);
+    err = lease_ask(r, q, form, len, fate);
     remote_free(r, form, len);
-    if (err == CELLAR_LEASED) { REMOTE_ADD(r, leases_taken, 1); }
-    if (err == CELLAR_PENDING) { REMOTE_ADD(r, leases_waited, 1); }
     return err;
 }
 
 CELLAR_PRIVATE cellar_err remote_lease_format(cellar_remote *r, const remote_lease_ask *q,
                                               remote_bytes *b, remote_lease *l)
 {
-    const lease_call c = { .q = q };
     uint8_t *form;
     size_t len;
     cellar_err err = lease_form(r, q, l, &form, &len);
     if (err != CELLAR_OK) { return err; }
-    err = lease_words(&c, q->name, form, len, false, b);
+    err = lease_words(q, q->name, form, len, b);
     remote_free(r, form, len);
     return err;
 }
@@ -209,7 +254,7 @@ CELLAR_PRIVATE cellar_err remote_lease_fill(cellar_remote *r, const remote_name 
 {
     remote_args a;
     int64_t numbers[REMOTE_NUMBERS_MAX];
-    change_args(&a, r, name, &l->held, value, value_len, ttl_ms);
+    remote_change_args(&a, r, name, &l->held, sizeof l->held, value, value_len, ttl_ms);
     const cellar_err err = remote_script_run(r, &a, 0, numbers, fate);
     return lease_filled(r, err, numbers[0]);
 }
@@ -219,37 +264,35 @@ CELLAR_PRIVATE cellar_err remote_lease_fill(cellar_remote *r, const remote_name 
 typedef struct lease_beside {
     remote_name name;
     char prefix[CELLAR_REMOTE_PREFIX_MAX + 2];
-    char token[17];
+    char token[LEASE_TEXT + 1];
 } lease_beside;
 
 /* Write the name of the lease, ~prefix:lease:SPACE:KEY, and its text. */
-static void beside_name(const remote_lease_ask *q, const remote_lease *l, lease_beside *b)
+static void beside_name(const cellar_remote *r, const remote_names *of, cellar_bytes key,
+                        const remote_lease *l, lease_beside *b)
 {
-    char space[CELLAR_NAME_MAX + 8] = "lease:";
-    const char *own = q->names->space[0] != '\0' ? q->names->space : "+";
-    memcpy(space + 6, own, strlen(own) + 1);
-    b->prefix[0] = '~';
-    memcpy(b->prefix + 1, q->names->prefix, strlen(q->names->prefix) + 1);
+    char space[CELLAR_NAME_MAX + 8];
+    (void)snprintf(space, sizeof space, "lease:%s", of->space[0] != '\0' ? of->space : "+");
+    (void)snprintf(b->prefix, sizeof b->prefix, "~%s", of->prefix);
     const remote_names names = { b->prefix, space };
-    remote_key_name(&names, q->key, q->key_len, &b->name);
-    (void)snprintf(b->token, sizeof b->token, "%016llx", (unsigned long long)l->held);
+    remote_key_name(&names, key.data, key.len, &b->name);
+    lease_text(r, l->held, b->token);
 }
 
 CELLAR_PRIVATE cellar_err remote_lease_take_beside(cellar_remote *r, const remote_lease_ask *q,
-                                                   remote_lease *l, int64_t *left_ms,
-                                                   cellar_err *there, remote_fate *fate)
+                                                   remote_lease *l, cellar_err *there,
+                                                   remote_fate *fate)
 {
     lease_beside b;
     *fate = REMOTE_NOT_SENT;
-    lease_call c = { .q = q, .err = CELLAR_E_IO, .there = CELLAR_MISS };
+    lease_call c = { .r = r, .q = q, .name = &b.name, .beside = true, .err = CELLAR_E_IO,
+                     .there = CELLAR_MISS };
     *l = (remote_lease){ .seen = REMOTE_LEASE_ANY };
     cellar_err err = remote_share_random(&l->held, 1);
     if (err != CELLAR_OK) { return err; }
-    beside_name(q, l, &b);
-    err = lease_set(r, &c, &b.name, b.token, strlen(b.token), true, fate);
-    *left_ms = c.left_ms;
+    beside_name(r, q->names, q->key, l, &b);
+    err = lease_set(&c, b.token, LEASE_TEXT, fate);
     *there = c.there;
-    if (err == CELLAR_LEASED) { REMOTE_ADD(r, leases_taken, 1); }
     if (!q->raw && c.seen_len != 0) { memcpy(&l->seen, c.seen, sizeof l->seen); }
     if (!q->raw && c.seen_len == 0) { l->seen = REMOTE_LEASE_NONE; }
     return err;
@@ -277,7 +320,7 @@ CELLAR_PRIVATE cellar_err remote_lease_fill_beside(cellar_remote *r, const remot
     remote_args a;
     lease_beside b;
     int64_t numbers[REMOTE_NUMBERS_MAX];
-    beside_name(q, l, &b);
+    beside_name(r, q->names, q->key, l, &b);
     beside_args(&a, r, q, l, &b);
     remote_arg(&a, value, value_len);
     remote_arg_number(&a, ttl_ms);
@@ -287,16 +330,17 @@ CELLAR_PRIVATE cellar_err remote_lease_fill_beside(cellar_remote *r, const remot
 
 /* ---- Release -------------------------------------------------------------------------------- */
 
-CELLAR_PRIVATE size_t remote_lease_name(const remote_lease_ask *q, const remote_lease *l,
-                                        remote_name *name, char *token)
+CELLAR_PRIVATE size_t remote_lease_name(const cellar_remote *r, const remote_names *names,
+                                        const remote_name *value, cellar_bytes key,
+                                        const remote_lease *l, remote_name *name, char *token)
 {
     lease_beside b;
     if (l->seen == 0) {
-        *name = *q->name;
+        *name = *value;
         memcpy(token, &l->held, sizeof l->held);
         return sizeof l->held;
     }
-    beside_name(q, l, &b);
+    beside_name(r, names, key, l, &b);
     *name = b.name;
     memcpy(token, b.token, sizeof b.token);
     return strlen(b.token);
@@ -307,11 +351,6 @@ CELLAR_PRIVATE cellar_err remote_lease_release(const cellar_remote *r, const cha
                                                size_t token_len, remote_bytes *b)
 {
     remote_args a;
-    const bool beside = token_len != sizeof(uint64_t);
-    remote_args_script(&a, r, beside ? REMOTE_SCRIPT_KEEP : REMOTE_SCRIPT_CHANGE, 1);
-    remote_arg(&a, name, name_len);
-    remote_arg(&a, token, token_len);
-    if (!beside) { remote_arg(&a, "", 0); }
-    remote_arg(&a, "0", 1);
+    remote_keep_args(&a, r, name, name_len, token, token_len, NULL, 0);
     return remote_command(b, a.count, a.text, a.len);
 }

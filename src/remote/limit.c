@@ -21,12 +21,12 @@
  *            server is asked. fp, tokens and denied are read without it.
  * LIMITS     8191 tokens in a word; 2^38 ms since open; 2^13 changes of a slot while one check
  *            stands still between two instructions. */
-#include "remote/share_types.h"
+#include "remote/share.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "remote/hash.h"
+#include "remote/key.h"
 
 enum {
     LIMIT_WAYS = 4, LIMIT_KEY_KEPT = 64, LIMIT_BATCH_MAX = 4096, LIMIT_ATTEMPTS = 2,
@@ -70,6 +70,7 @@ struct cellar_remote_limiter {
     pthread_mutex_t lock;
     pthread_cond_t answered; /* a call that asked the server has ended */
     int64_t offline_until, members_at;
+    int64_t heard;           /* time of the last answer of the server */
     uint64_t members;
     cellar_remote_limiter_stats stats;
     limit_cold *cold;        /* of each slot */
@@ -327,7 +328,7 @@ static cellar_err limit_ask(limit_call *c, bool members, int64_t *numbers)
     limit_rule_args(&a, l, limit_ahead_us(c));
     REMOTE_ADD(l->r, limit_calls, 1);
     c->sent = limit_now(l);
-    const cellar_err err = remote_script_run(l->r, &a, wait / LIMIT_ATTEMPTS + 1, numbers, NULL);
+    const cellar_err err = remote_script_run(l->r, &a, (wait + 1) / LIMIT_ATTEMPTS, numbers, NULL);
     return err == CELLAR_OK && !limit_answer_valid(c, numbers) ? CELLAR_E_IO : err;
 }
 
@@ -392,6 +393,7 @@ static cellar_err limit_serve(limit_call *c)
         const cellar_err err = limit_ask(c, members, numbers);
         pthread_mutex_lock(&l->lock);
         c->now = limit_now(l);
+        if (err == CELLAR_OK) { l->heard = c->now; }
         if (err == CELLAR_E_FORKED || err == CELLAR_E_CLOSED) { return err; }
         if (err == CELLAR_OK && (numbers[0] == 0 || c->now < c->sent + l->hold_ms)) {
             return limit_take(c, numbers);
@@ -404,11 +406,12 @@ static cellar_err limit_serve(limit_call *c)
 }
 
 /* Decide a check that the words of its key do not answer. One call asks for a key at a time, unless
- * each admission is asked for alone. */
+ * each admission is asked for alone. A call that waits for it asks after hold_ms only if the server
+ * answers: else the end of the other call decides both. */
 static cellar_err limit_slow(limit_call *c)
 {
     cellar_remote_limiter *l = c->l;
-    const int64_t deadline = c->now + l->hold_ms;
+    const int64_t begin = c->now, deadline = begin + l->hold_ms;
     cellar_err err = CELLAR_MISS;
     pthread_mutex_lock(&l->lock);
     while (err == CELLAR_MISS) {
@@ -419,8 +422,9 @@ static cellar_err limit_slow(limit_call *c)
         if (c->now < l->offline_until || remote_inside(l->r->link)) {
             err = limit_local(c);
         } else if (c->slot != NULL && l->batch > 1 && cold_of(c)->asking > 0 &&
-                   c->now < deadline) {
-            remote_share_sleep(&l->answered, &l->lock, deadline - c->now);
+                   (c->now < deadline || l->heard <= begin)) {
+            remote_share_sleep(&l->answered, &l->lock,
+                               c->now < deadline ? deadline - c->now : l->hold_ms);
         } else {
             if (c->slot != NULL) { cold_of(c)->asking++; }
             err = limit_serve(c);
@@ -577,11 +581,8 @@ static cellar_err limit_start(cellar_remote_limiter *l, cellar_remote *r, const 
     l->members = 1;
     l->start_ms = remote_share_now();
     l->forks = atomic_load_explicit(&remote_forks, memory_order_relaxed);
-    l->prefix[0] = '~';
-    memcpy(l->prefix + 1, r->cfg.prefix, strlen(r->cfg.prefix) + 1);
-    const char *name = o->name != NULL ? o->name : "default";
-    memcpy(l->space, "limit:", 6);
-    memcpy(l->space + 6, name, strlen(name) + 1);
+    (void)snprintf(l->prefix, sizeof l->prefix, "~%s", r->cfg.prefix);
+    (void)snprintf(l->space, sizeof l->space, "limit:%s", o->name != NULL ? o->name : "default");
     const cellar_err err = limit_rule(l);
     return err != CELLAR_OK ? err : limit_batch(l, o);
 }

@@ -12,7 +12,6 @@
  *            store.
  * FORK       A child has no thread: calls return E_FORKED, close frees and closes. */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -29,13 +28,12 @@
 
 /* ---- one round ---- */
 
-static void remote_read(remote_link *l, remote_wire *w, const char *which)
+static void remote_read(remote_link *l, remote_wire *w)
 {
     bool more = true;
     for (int i = 0; more && i < REMOTE_READS && l->why == REMOTE_WHY_NONE; i++) {
-        if (!remote_wire_read(w, &more)) { remote_break_wire(l, w, which); }
+        if (!remote_wire_read(w, &more)) { remote_break_wire(l, w); }
         remote_tickets_wake(l);
-        if (l->found) { return; }
     }
     atomic_store(&l->timeouts_row, 0);
 }
@@ -43,26 +41,19 @@ static void remote_read(remote_link *l, remote_wire *w, const char *which)
 /* Serve a socket with events. */
 static void remote_serve(remote_link *l, remote_wire *w, uint32_t events)
 {
-    const char *which = w == &l->data ? "data" : "subscriber";
+    const bool shaking = !w->connected && w->tls != NULL;
     if (w->fd < 0 || l->why != REMOTE_WHY_NONE) { return; }
-    if (!remote_wire_connected(w) || !remote_wire_flush(w)) {
-        remote_break_wire(l, w, which);
+    if (w != &l->data && w != &l->subscriber) {
+        remote_sentinel_serve(w, events & (EPOLLIN | EPOLLHUP | EPOLLERR));
         return;
     }
-    if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) { remote_read(l, w, which); }
-}
-
-/* Watch a socket for writing only while bytes wait. */
-static void remote_rewatch(remote_link *l, remote_wire *w, uint32_t *watched)
-{
-    const uint32_t want = EPOLLIN | (!w->connected || w->unsent.len != 0 ? EPOLLOUT : 0u);
-    struct epoll_event e = { .events = want, .data.ptr = w };
-    if (w->fd < 0 || *watched == want) { return; }
-    if (epoll_ctl(l->epoll, EPOLL_CTL_MOD, w->fd, &e) != 0) {
-        remote_break(l, REMOTE_WHY_CONNECT, "a connection cannot be watched");
+    if (!remote_wire_connected(w) || (w->connected && !remote_wire_flush(w))) {
+        remote_break_wire(l, w);
         return;
     }
-    *watched = want;
+    if (shaking && w->connected) { remote_deadline_set(l); }
+    const bool reads = (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 || remote_wire_holds(w);
+    if (reads && w->connected) { remote_read(l, w); }
 }
 
 /* Return whether tracking can begin again: no handshake or SCRIPT LOAD is on its way. */
@@ -94,8 +85,13 @@ static void remote_times(remote_link *l)
         now_ns > l->deadline_ns) {
         remote_break(l, REMOTE_WHY_TIMEOUT, l->phase == REMOTE_PHASE_RESOLVE
                      ? "the name %.80s has no address yet"
-                     : "the server %.80s does not answer the handshake", l->at.host);
+                     : l->phase == REMOTE_PHASE_SENTINEL
+                     ? "no majority of the Sentinels names a primary; the last one was %.48s"
+                     : l->data.tls != NULL && !l->data.connected
+                     ? "the server %.68s does not answer the handshake of TLS"
+                     : "the server %.75s does not answer the handshake", l->at.host);
     }
+    remote_sentinels_tick(l);
     remote_expire_posted(l, now_ns);
     remote_marker_tick(l);
     if (l->phase == REMOTE_PHASE_PAUSE && l->why == REMOTE_WHY_NONE && now_ns >= l->retry_ns) {
@@ -117,7 +113,7 @@ static void remote_poke(remote_link *l)
     static char line[] = "\r\n";
     struct iovec part = { line, 2 };
     if (!remote_is_waiting(l) || l->data.unsent.len != 0) { return; }
-    if (!remote_wire_send(&l->data, &part, 1)) { remote_break_wire(l, &l->data, "data"); }
+    if (!remote_wire_send(&l->data, &part, 1)) { remote_break_wire(l, &l->data); }
 }
 
 /* Take new requests and send what can be sent. */
@@ -135,7 +131,8 @@ static void remote_requests(remote_link *l)
 static int64_t remote_round_wait(remote_link *l, int64_t wait_ms)
 {
     int64_t most_ms = l->c->proof_ms / 16 < REMOTE_LOOK_MS ? l->c->proof_ms / 16 : REMOTE_LOOK_MS;
-    const bool soon = l->flight.first != REMOTE_TICKET_NONE || l->phase == REMOTE_PHASE_RESOLVE;
+    const bool soon = l->flight.first != REMOTE_TICKET_NONE ||
+                      l->phase == REMOTE_PHASE_RESOLVE || l->phase == REMOTE_PHASE_SENTINEL;
     if (soon && most_ms > 10) { most_ms = 10; }
     if (remote_is_waiting(l)) { most_ms = 1; }
     if (l->phase == REMOTE_PHASE_PAUSE) {
@@ -156,10 +153,10 @@ static bool remote_has_work(remote_link *l)
 /* Wait for sockets and the bell, and serve them. */
 static void remote_events_serve(remote_link *l, int64_t wait_ms)
 {
-    struct epoll_event e[4];
+    struct epoll_event e[8];
     atomic_store(&l->asleep, 1);
     if (remote_has_work(l)) { wait_ms = 0; }
-    const int n = epoll_wait(l->epoll, e, 4, (int)remote_round_wait(l, wait_ms));
+    const int n = epoll_wait(l->epoll, e, 8, (int)remote_round_wait(l, wait_ms));
     atomic_store(&l->asleep, 0);
     for (int i = 0; i < n; i++) {
         if (e[i].data.ptr != NULL) { remote_serve(l, e[i].data.ptr, e[i].events); }
@@ -176,7 +173,6 @@ static void remote_bytes_note(remote_link *l, remote_wire *w)
 static void remote_round(remote_link *l, int64_t wait_ms)
 {
     remote_events_serve(l, wait_ms);
-    if (l->found && l->why == REMOTE_WHY_NONE) { remote_found(l); }
     if (atomic_load(&l->retrack)) { remote_retrack_begin(l); }
     if (l->scripts_gone) { remote_load_scripts(l); }
     remote_times(l);
@@ -184,9 +180,7 @@ static void remote_round(remote_link *l, int64_t wait_ms)
     remote_bytes_note(l, &l->data);
     remote_bytes_note(l, &l->subscriber);
     if (l->why != REMOTE_WHY_NONE) { remote_fall(l); }
-    remote_rewatch(l, &l->data, &l->watched[0]);
-    remote_rewatch(l, &l->subscriber, &l->watched[1]);
-    if (l->why != REMOTE_WHY_NONE) { remote_fall(l); }
+    if (!remote_watch(l, &l->data) || !remote_watch(l, &l->subscriber)) { remote_fall(l); }
 }
 
 static uintptr_t remote_self(void)
@@ -445,19 +439,6 @@ CELLAR_PRIVATE void remote_link_refusal(remote_link *l, remote_refusal *out)
 
 /* ---- open and close ---- */
 
-static bool remote_thread_start(remote_link *l)
-{
-    sigset_t all, before;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int error = pthread_create(&l->thread, NULL, remote_thread, l);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error != 0) { return false; }
-    l->has_thread = true;
-    (void)pthread_setname_np(l->thread, "cellar-remote");
-    return true;
-}
-
 /* Make the descriptors. The bell is watched for edges: each write to it is one event, and the link
  * never reads it. */
 static bool remote_descriptors(remote_link *l)
@@ -473,6 +454,9 @@ static void remote_link_free(remote_link *l)
     const remote_memory *memory = l->e.memory;
     remote_wire_close(&l->data);
     remote_wire_close(&l->subscriber);
+    remote_sentinels_close(l);
+    tls_ticket_free(l->data.ticket);
+    tls_ticket_free(l->subscriber.ticket);
     remote_lookup_leave(l->lookup);
     remote_bytes_free(&l->bytes);
     remote_bytes_free(&l->marker_bytes);
@@ -495,6 +479,7 @@ static void remote_link_init(remote_link *l, const remote_config *c, const remot
     (void)pthread_mutex_init(&l->refusal_lock, NULL);
     remote_wire_init(&l->data, e->memory, remote_take_reply, l);
     remote_wire_init(&l->subscriber, e->memory, remote_take_message, l);
+    remote_sentinels_open(l);
     l->bytes = (remote_bytes){ .memory = e->memory, .secret = true };
     l->marker_bytes = (remote_bytes){ .memory = e->memory };
     l->marker_prefix_len =
@@ -514,7 +499,9 @@ CELLAR_PRIVATE cellar_err remote_link_open(const remote_config *c, const remote_
     if (!remote_descriptors(l)) { goto drop; }
     err = CELLAR_E_NOMEM;
     *out = l; /* before the thread: its events use the link */
-    if (c->no_thread || remote_thread_start(l)) { return CELLAR_OK; }
+    if (c->no_thread) { return CELLAR_OK; }
+    l->has_thread = remote_thread_start(&l->thread, "cellar-remote", remote_thread, l);
+    if (l->has_thread) { return CELLAR_OK; }
     *out = NULL;
 drop:
     remote_link_free(l);

@@ -81,6 +81,18 @@ typedef struct remote_marker {
     int64_t server_ms;    /* clock of the server in the reply */
 } remote_marker;
 
+/* A Sentinel, in the I/O thread. */
+typedef struct remote_sentinel {
+    remote_link *link;
+    remote_wire wire;
+    int64_t next_ns;        /* of the next question, or connect */
+    int64_t asked_ms;       /* store clock: of the newest question */
+    int64_t named_ms;       /* asked_ms of the answer `named` */
+    remote_address named;   /* port 0: none */
+    uint32_t skip;          /* replies to AUTH */
+    bool fresh, asking;     /* no question was sent; one is in flight */
+} remote_sentinel;
+
 struct remote_link {
     const remote_config *c;
     remote_events e;
@@ -119,15 +131,16 @@ struct remote_link {
     /* I/O thread. */
     remote_phase phase;
     remote_wire data, subscriber;
-    uint32_t watched[2];           /* epoll events of data, subscriber; 0: not watched */
     remote_tickets queue, flight;
     uint32_t ended_groups;         /* groups from here on have no ended tickets */
-    remote_address at;             /* server or Sentinel of this attempt */
-    bool at_sentinel;
-    remote_lookup *lookup;         /* of a name; NULL: none */
+    remote_address at;             /* server of this attempt */
+    remote_address primary;        /* newest one that the Sentinels named */
+    uint32_t told;                 /* answers and failures of Sentinels in this attempt */
+    remote_sentinel sentinel[REMOTE_ADDRESSES_MAX];
+    remote_lookup *lookup;         /* of a name, one at a time; NULL: none */
     remote_peer peer;
-    bool found;                    /* a Sentinel named the server */
     bool answered, subscribed;     /* data; subscriber */
+    char lacks[86];                /* rights that the user lacks, each behind a blank */
     uint32_t subscriber_step;
     int64_t subscriber_id;
     uint32_t attempt, failures;    /* attempts ever; in a row */
@@ -137,6 +150,7 @@ struct remote_link {
     remote_bytes bytes;            /* of the handshake request in flight */
     char marker_key[REMOTE_MARKER_KEY_MAX]; /* "~app:<uuid>:", then the number of the key */
     size_t marker_prefix_len;
+    bool unvouched;                /* no majority of the Sentinels named the server at a marker */
     uint32_t marker_keys;          /* keys of markers that were made */
     bool marker_rekey;             /* the next marker makes a new key */
     char marker_digest[41];
@@ -186,14 +200,18 @@ CELLAR_PRIVATE void remote_end_all(remote_link *l, cellar_err err);
 CELLAR_PRIVATE void remote_expire_posted(remote_link *l, int64_t now_ns);
 /* Return whether a time-out of the request counts against the link: it waited io_ms or longer. */
 CELLAR_PRIVATE bool remote_is_patient(const remote_link *l, const remote_request *q);
-/* Send a request of the link itself. False: no ticket; the link breaks. */
-CELLAR_PRIVATE bool remote_post_own(remote_link *l, const remote_request *q);
+/* Send `b` as a request of the link itself. False: no ticket; the link breaks. */
+CELLAR_PRIVATE bool remote_post_own(remote_link *l, const remote_request *q, const remote_bytes *b);
 
 /* ---- marker.c ---- */
 CELLAR_PRIVATE void remote_marker_send(remote_link *l);
 CELLAR_PRIVATE void remote_marker_heard(remote_link *l, const char *key, size_t len);
 CELLAR_PRIVATE void remote_marker_tick(remote_link *l);
 CELLAR_PRIVATE bool remote_marker_due(remote_link *l);
+CELLAR_PRIVATE bool remote_same(const remote_address *a, const remote_address *b);
+/* Return whether a majority named one server less than proof_ms ago. *at_ms: of its oldest answer,
+ * store clock. */
+CELLAR_PRIVATE bool remote_primary(const remote_link *l, remote_address *out, int64_t *at_ms);
 
 /* ---- subscriber.c ---- */
 CELLAR_PRIVATE void remote_take_message(void *link, const remote_reply *reply);
@@ -203,15 +221,28 @@ CELLAR_PRIVATE bool remote_handshake(remote_link *l); /* begin the handshake on 
 CELLAR_PRIVATE void remote_handshake_done(remote_link *l); /* go on when both connections are
                                                             * ready */
 CELLAR_PRIVATE void remote_track(remote_link *l, bool whole);
+CELLAR_PRIVATE void remote_lacks(remote_link *l, const char *right); /* for the reason at its end */
 CELLAR_PRIVATE bool remote_auth_command(remote_link *l, remote_bytes *b); /* HELLO 2 [AUTH ..] */
 CELLAR_PRIVATE void remote_hello_reply(remote_link *l, const remote_reply *reply, bool subscriber);
 CELLAR_PRIVATE void remote_load_scripts(remote_link *l); /* again, after NOSCRIPT */
+
+/* ---- sentinel.c ---- */
+CELLAR_PRIVATE void remote_sentinels_open(remote_link *l);
+CELLAR_PRIVATE void remote_sentinels_close(remote_link *l);
+/* Ask the Sentinels, and act on what their majority names. */
+CELLAR_PRIVATE void remote_sentinels_tick(remote_link *l);
+CELLAR_PRIVATE void remote_sentinel_serve(remote_wire *w, uint32_t reads); /* it has events */
 
 /* ---- state.c ---- */
 CELLAR_PRIVATE void remote_fall(remote_link *l);      /* close what broke */
 CELLAR_PRIVATE void remote_attempt(remote_link *l);   /* connect */
 CELLAR_PRIVATE void remote_deadline_set(remote_link *l); /* for the phases up to TRACK */
-CELLAR_PRIVATE void remote_found(remote_link *l);     /* connect to the server of the answer */
+CELLAR_PRIVATE void remote_connect_to(remote_link *l, const remote_address *at);
+/* Make epoll watch a wire as it wants. False: the link breaks. */
+CELLAR_PRIVATE bool remote_watch(remote_link *l, remote_wire *w);
+CELLAR_PRIVATE void remote_wire_drop(remote_link *l, remote_wire *w); /* close; fd may be -1 */
+CELLAR_PRIVATE void remote_insecure(const remote_link *l); /* warn if certificates do not count */
+CELLAR_PRIVATE void remote_unvouched(remote_link *l); /* begin a gap: no Sentinels vouch */
 CELLAR_PRIVATE void remote_resolve_step(remote_link *l); /* connect once the name has an address */
 
 #endif

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "cellar.h"
-#include "remote/port.h"
+#include "base/port.h"
 
 /* ---- replies --------------------------------------------------------------------------------- */
 
@@ -84,6 +84,7 @@ typedef enum remote_fate {
     X(MISCONF, CELLAR_E_IO, "cannot_save") \
     X(MASTER, CELLAR_E_NOT_FOUND, "sentinel") \
     X(PLAINTEXT, CELLAR_E_DENIED, "plaintext") \
+    X(TLS, CELLAR_E_DENIED, "tls") \
     X(REFUSED, CELLAR_E_CONFIG, "refused") \
     X(RETRACK, CELLAR_OK, "prefixes") \
     X(CLOSE, CELLAR_E_CLOSED, "close")

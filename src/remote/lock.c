@@ -10,12 +10,13 @@
  *            server ends it.
  * LOCKING    remote_lock_row.lock; the server is asked without it.
  * LIMITS     waiting is fair inside one process only. */
-#include "remote/share_types.h"
+#include "remote/share.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "remote/hash.h"
+#include "remote/key.h"
 
 enum { LOCK_TOKEN_TEXT = 32, LOCK_LEASE_MS = 30000, LOCK_WAIT_MS = 30000 };
 
@@ -111,11 +112,10 @@ static void row_sleep(cellar_remote *r, remote_lock_row *row, remote_lock_wait *
 
 /* ---- The scripts ---------------------------------------------------------------------------- */
 
-static void token_text(const cellar_remote_lock *lk, char *to)
+static void token_text(const cellar_remote_lock *lk, char to[LOCK_TOKEN_TEXT + 1])
 {
-    for (size_t i = 0; i < LOCK_TOKEN_TEXT; i++) {
-        to[i] = "0123456789abcdef"[lk->opaque[i / 16] >> (i % 16 * 4) & 15];
-    }
+    (void)snprintf(to, LOCK_TOKEN_TEXT + 1, "%016llx%016llx", (unsigned long long)lk->opaque[0],
+                   (unsigned long long)lk->opaque[1]);
 }
 
 static void lock_name(const cellar_remote *r, const void *key, size_t key_len, remote_name *out)
@@ -124,26 +124,16 @@ static void lock_name(const cellar_remote *r, const void *key, size_t key_len, r
     remote_key_name(&names, key, key_len, out);
 }
 
-/* Change the lease of `name` if the token owns it; lease_ms 0 releases it. */
-static void keep_args(remote_args *a, const cellar_remote *r, const remote_name *name,
-                      const char *token, int64_t lease_ms)
-{
-    remote_args_script(a, r, REMOTE_SCRIPT_KEEP, 1);
-    remote_arg(a, name->text, name->len);
-    remote_arg(a, token, LOCK_TOKEN_TEXT);
-    remote_arg_number(a, lease_ms);
-}
-
 static cellar_err lock_keep(cellar_remote *r, const void *key, size_t key_len,
                             const cellar_remote_lock *lk, int64_t lease_ms)
 {
     remote_args a;
     remote_name name;
-    char token[LOCK_TOKEN_TEXT];
+    char token[LOCK_TOKEN_TEXT + 1];
     int64_t numbers[REMOTE_NUMBERS_MAX];
     token_text(lk, token);
     lock_name(r, key, key_len, &name);
-    keep_args(&a, r, &name, token, lease_ms);
+    remote_keep_args(&a, r, name.text, name.len, token, LOCK_TOKEN_TEXT, NULL, lease_ms);
     const cellar_err err = remote_script_run(r, &a, 0, numbers, NULL);
     return err != CELLAR_OK ? err : numbers[0] == 1 ? CELLAR_OK : CELLAR_E_LOST;
 }
@@ -155,16 +145,13 @@ static cellar_err lock_ask(cellar_remote *r, const remote_name *name, int64_t le
 {
     remote_args a;
     remote_fate fate;
-    char fence[CELLAR_REMOTE_PREFIX_MAX + 8], token[LOCK_TOKEN_TEXT];
+    char fence[CELLAR_REMOTE_PREFIX_MAX + 8], token[LOCK_TOKEN_TEXT + 1];
     int64_t numbers[REMOTE_NUMBERS_MAX];
-    const size_t prefix_len = strlen(r->cfg.prefix);
-    fence[0] = '~';
-    memcpy(fence + 1, r->cfg.prefix, prefix_len);
-    memcpy(fence + 1 + prefix_len, ":fence", 6);
+    const int fence_len = snprintf(fence, sizeof fence, "~%s:fence", r->cfg.prefix);
     token_text(out, token);
     remote_args_script(&a, r, REMOTE_SCRIPT_LOCK, 2);
     remote_arg(&a, name->text, name->len);
-    remote_arg(&a, fence, prefix_len + 7);
+    remote_arg(&a, fence, (size_t)fence_len);
     remote_arg(&a, token, LOCK_TOKEN_TEXT);
     remote_arg_number(&a, lease_ms);
     const int64_t sent = remote_share_now();
@@ -177,7 +164,7 @@ static cellar_err lock_ask(cellar_remote *r, const remote_name *name, int64_t le
     out->until_ms = sent + lease_ms;
     if (err == CELLAR_OK && remote_share_now() >= out->until_ms) { err = CELLAR_E_TIMEOUT; }
     if (err == CELLAR_E_TIMEOUT || (err != CELLAR_OK && fate == REMOTE_UNKNOWN)) {
-        keep_args(&a, r, name, token, 0);
+        remote_keep_args(&a, r, name->text, name->len, token, LOCK_TOKEN_TEXT, NULL, 0);
         remote_script_post(r, &a);
     }
     return err;
@@ -190,19 +177,21 @@ static bool lock_is_held(const cellar_remote_lock *lk)
     return lk->opaque[0] != 0 || lk->opaque[1] != 0;
 }
 
-/* Read the options of a call. */
+/* Read the options of a call. *wait_ms 0: do not wait. */
 static cellar_err lock_opts(const cellar_lock_opts *o, int64_t *wait_ms, int64_t *lease_ms)
 {
     *wait_ms = LOCK_WAIT_MS;
     *lease_ms = LOCK_LEASE_MS;
     if (o == NULL) { return CELLAR_OK; }
-    if (o->struct_size != sizeof *o || o->flags != 0 || o->note != NULL || o->reserved0 != 0) {
+    if (o->struct_size != sizeof *o || (o->flags & ~CELLAR_LOCK_NO_WAIT) != 0 || o->note != NULL ||
+        o->reserved0 != 0) {
         return CELLAR_E_UNSUPPORTED;
     }
     if (o->wait_timeout_ms < 0 || o->lease_ms < 0 || o->lease_ms > CELLAR_REMOTE_LEASE_MAX_MS) {
         return CELLAR_E_INVAL;
     }
     if (o->wait_timeout_ms != 0) { *wait_ms = o->wait_timeout_ms; }
+    if ((o->flags & CELLAR_LOCK_NO_WAIT) != 0) { *wait_ms = 0; }
     if (o->lease_ms != 0) { *lease_ms = o->lease_ms; }
     return CELLAR_OK;
 }
@@ -230,8 +219,9 @@ static cellar_err lock_wait(cellar_remote *r, const remote_name *name, int64_t w
     return err;
 }
 
-static cellar_err lock_acquire(cellar_remote *r, const void *key, size_t key_len,
-                               const cellar_lock_opts *o, bool try, cellar_remote_lock *out)
+CELLAR_API cellar_err cellar_remote_lock_acquire(cellar_remote *r, const void *key,
+                                                 size_t key_len, const cellar_lock_opts *o,
+                                                 cellar_remote_lock *out)
 {
     remote_name name;
     cellar_remote_lock lk = { .fence = 0 };
@@ -247,23 +237,10 @@ static cellar_err lock_acquire(cellar_remote *r, const void *key, size_t key_len
     if (err == CELLAR_OK) { err = remote_share_random(lk.opaque, 2); }
     if (err != CELLAR_OK) { return err; }
     lock_name(r, key, key_len, &name);
-    err = try ? lock_ask(r, &name, lease_ms, &lk, &left_ms)
-              : lock_wait(r, &name, wait_ms, lease_ms, &lk);
+    err = wait_ms == 0 ? lock_ask(r, &name, lease_ms, &lk, &left_ms)
+                       : lock_wait(r, &name, wait_ms, lease_ms, &lk);
     if (err == CELLAR_OK) { *out = lk; }
     return err;
-}
-
-CELLAR_API cellar_err cellar_remote_lock_acquire(cellar_remote *r, const void *key,
-                                                 size_t key_len, const cellar_lock_opts *o,
-                                                 cellar_remote_lock *out)
-{
-    return lock_acquire(r, key, key_len, o, false, out);
-}
-
-CELLAR_API cellar_err cellar_remote_lock_try(cellar_remote *r, const void *key, size_t key_len,
-                                             const cellar_lock_opts *o, cellar_remote_lock *out)
-{
-    return lock_acquire(r, key, key_len, o, true, out);
 }
 
 CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,

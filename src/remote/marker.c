@@ -12,6 +12,7 @@
  *            one of a link.
  * WALK       Every proof_ms / 4 a marker; late by proof_ms / 2: SUSPECT; late by proof_ms: the link
  *            breaks. A fence wants a marker that is sent after its call.
+ * SENTINEL   A proof ends proof_ms after its majority at most. Without one a marker proves nothing.
  * TIME       The reply brings the clock of the server. It was read between the sending and the
  *            reply: the error is the round trip. */
 #include <inttypes.h>
@@ -21,11 +22,44 @@
 
 #include "remote/reason.h"
 
+/* ---- the majority of the Sentinels ---- */
+
+CELLAR_PRIVATE bool remote_same(const remote_address *a, const remote_address *b)
+{
+    return a->port == b->port && strcmp(a->host, b->host) == 0;
+}
+
+CELLAR_PRIVATE bool remote_primary(const remote_link *l, remote_address *out, int64_t *at_ms)
+{
+    const uint32_t n = l->c->sentinel_count;
+    bool found = false;
+    for (uint32_t i = 0; i < n; i++) {
+        const remote_sentinel *s = &l->sentinel[i], *o = l->sentinel;
+        uint32_t votes = 0;
+        for (; o < l->sentinel + n; o++) {
+            votes += o->named_ms >= s->named_ms && remote_same(&o->named, &s->named);
+        }
+        if (s->named.port == 0 || votes <= n / 2 || (found && s->named_ms <= *at_ms)) { continue; }
+        found = true;
+        *at_ms = s->named_ms;
+        *out = s->named;
+    }
+    return found && l->e.now_ms(l->e.ctx) - *at_ms < l->c->proof_ms;
+}
+
+/* ---- markers ---- */
+
 /* Note a proof: everything before the marker was heard. */
 static void remote_marker_proves(remote_link *l, const remote_marker *m)
 {
-    const int64_t until_ms = m->sent_ms + l->c->proof_ms;
+    int64_t from_ms = m->sent_ms, at_ms = m->sent_ms;
     const int64_t now_ms = l->e.now_ms(l->e.ctx);
+    remote_address named;
+    l->unvouched = l->c->sentinel_count != 0 &&
+                   (!remote_primary(l, &named, &at_ms) || !remote_same(&named, &l->primary));
+    if (l->unvouched) { return; }
+    if (at_ms < from_ms) { from_ms = at_ms; }
+    const int64_t until_ms = from_ms + l->c->proof_ms;
     atomic_store(&l->server_error_ms, now_ms - m->sent_ms + 1);
     atomic_store(&l->server_offset_ms, m->server_ms + 1 - m->sent_ms);
     atomic_store(&l->proof_ms_at, m->sent_ms != 0 ? m->sent_ms : 1);
@@ -104,7 +138,7 @@ static void remote_marker_reply(void *link, uint32_t index, const remote_reply *
 CELLAR_PRIVATE void remote_marker_send(remote_link *l)
 {
     const char *argv[5] = { "EVALSHA", l->marker_digest, "1", l->marker_key, "" };
-    remote_request q = { .ctx = l, .replies = 1, .fn = remote_marker_reply };
+    const remote_request q = { .ctx = l, .replies = 1, .fn = remote_marker_reply };
     l->marker_bytes.len = 0;
     if (l->marker_rekey) {
         (void)snprintf(l->marker_key + l->marker_prefix_len,
@@ -114,15 +148,13 @@ CELLAR_PRIVATE void remote_marker_send(remote_link *l)
         remote_break(l, REMOTE_WHY_NOMEM, "no memory for a marker");
         return;
     }
-    q.bytes = l->marker_bytes.data;
-    q.bytes_len = l->marker_bytes.len;
     const uint32_t number = atomic_load(&l->marker_sent) + 1;
     atomic_store(&l->marker_sent, number);
     l->marker = (remote_marker){ .sent_ms = l->e.now_ms(l->e.ctx), .sent_ns = remote_mono_ns(),
                                  .number = number, .fresh = l->marker_rekey, .counts = true };
     l->marker_rekey = false;
     l->marker_due_ms = l->marker.sent_ms + l->c->proof_ms / 4;
-    (void)remote_post_own(l, &q);
+    (void)remote_post_own(l, &q, &l->marker_bytes);
 }
 
 /* Watch the marker in flight. */
@@ -142,7 +174,8 @@ CELLAR_PRIVATE bool remote_marker_due(remote_link *l)
 {
     const bool fence = (int32_t)(atomic_load(&l->marker_want) - atomic_load(&l->marker_back)) > 0;
     return l->phase == REMOTE_PHASE_MARKERS && l->marker.number == 0 &&
-           ((fence && !l->marker_rekey) || l->e.now_ms(l->e.ctx) >= l->marker_due_ms);
+           ((fence && !l->marker_rekey && !l->unvouched) ||
+            l->e.now_ms(l->e.ctx) >= l->marker_due_ms);
 }
 
 CELLAR_PRIVATE void remote_marker_tick(remote_link *l)

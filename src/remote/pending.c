@@ -22,7 +22,7 @@
 #include <string.h>
 
 #include "remote/control.h"
-#include "remote/hash.h"
+#include "remote/key.h"
 
 enum { REMOTE_PENDING_BUCKETS = 1024, REMOTE_PENDING_BYTES_MAX = 4 << 20,
        REMOTE_COMMAND_EXTRA = 128 /* words and lengths of a command */ };
@@ -195,12 +195,12 @@ CELLAR_PRIVATE bool remote_pending_delete(remote_space *s, const remote_name *n,
     return room;
 }
 
-CELLAR_PRIVATE void remote_pending_release(remote_space *s, const remote_lease_ask *q,
-                                           const remote_lease *l)
+CELLAR_PRIVATE void remote_pending_release(remote_space *s, const remote_name *value,
+                                           cellar_bytes key, const remote_lease *l)
 {
     remote_name n;
     char token[REMOTE_LEASE_TOKEN];
-    const size_t len = remote_lease_name(q, l, &n, token);
+    const size_t len = remote_lease_name(s->r, &s->names, value, key, l, &n, token);
     remote_pending *p = remote_pending_make(s, &n, "", 0, token, len);
     if (p != NULL) { p->lease = true; }
     if (remote_pending_add(s, &n, p) == CELLAR_OK) { remote_pending_kick(s); }

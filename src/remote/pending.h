@@ -27,8 +27,8 @@ CELLAR_PRIVATE bool remote_pending_delete(remote_space *s, const remote_name *n,
 
 /* Release a lease of a load without a value: now, or when the server answers again. Without room in
  * half of the journal the lease ends by itself. */
-CELLAR_PRIVATE void remote_pending_release(remote_space *s, const remote_lease_ask *q,
-                                           const remote_lease *l);
+CELLAR_PRIVATE void remote_pending_release(remote_space *s, const remote_name *value,
+                                           cellar_bytes key, const remote_lease *l);
 
 /* Queue a value until `end_ms`. Otherwise nothing is done.
  * returns: OK; E_BREAKER_OPEN (values are not queued now), E_LIMIT (no room) */

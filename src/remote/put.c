@@ -5,8 +5,11 @@
  * WALK       set: numbers of generation and tags -> envelope -> SET PX -> answer.
  *            A value that would be dead for readers becomes a delete, and the call returns
  *            DEFERRED. A set beside an end counts as behind it: born in the newest epoch.
- *            conditional set: script that compares the check of the envelope, at most 16 rounds;
- *            RAW: raw.c.
+ *            conditional set: script that compares the check of the envelope, at most 16 rounds.
+ * RAW        swap: GET -> its check is the expected one? -> script with the old and the new bytes,
+ *            which compares all of them. add: script: INCRBY, which keeps the life of the counter.
+ *            Scripts are announced to their sender, too. A late execution removes the entry from
+ *            memory, so a change without an answer needs no journal, and deletes no foreign value.
  * INVARIANTS Each change that the server did not confirm is a pending delete before the call
  *            returns (pending.c), and the call returns DEFERRED or an error: memory then has
  *            nothing of the key.
@@ -15,16 +18,14 @@
  * DURABLE    A WAIT blocks all requests of the link behind it. So it follows the answer to the
  *            change, one at a time is on its way, and a server without replicas gets 1 in 1 s.
  * LOCKING    space.use is held for reading by the caller of the table (attach.c). */
-#include "remote/put.h"
-
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "remote/control.h"
 #include "remote/form.h"
 #include "remote/get.h"
 #include "remote/pending.h"
-#include "remote/raw.h"
 #include "remote/reason.h"
 #include "remote/share.h"
 
@@ -43,7 +44,7 @@ typedef struct remote_write {
     uint64_t check;       /* of the envelope */
     cellar_err lost;      /* why there are no bytes; OK: they would have ended already; E_TIMEOUT:
                            * the server did not answer, and is asked nothing more */
-    bool refused, no_memory, done;
+    bool refused, no_memory;
 } remote_write;
 
 static void remote_write_begin(remote_write *w, remote_space *s, const cellar_tier_key *k)
@@ -170,8 +171,7 @@ static void remote_write_reply(void *ctx, uint32_t index, const remote_reply *re
     remote_write *w = ctx;
     (void)index;
     w->refused = reply->type == REMOTE_ERROR;
-    w->no_memory = w->refused && reply->len >= 3 && memcmp(reply->text, "OOM", 3) == 0;
-    w->done = !w->refused && reply->type != REMOTE_NIL;
+    w->no_memory = w->refused && remote_error_code(reply) == CELLAR_E_SPACE;
 }
 
 /* Append SET or the script of a delete. */
@@ -188,16 +188,10 @@ static cellar_err remote_write_format(const remote_write *w, remote_bytes *b)
 static cellar_err remote_write_ask(remote_write *w)
 {
     remote_bytes b = { .memory = &w->s->r->data->memory };
-    w->refused = w->no_memory = w->done = false;
-    cellar_err err = remote_write_format(w, &b);
-    if (err == CELLAR_OK) {
-        const remote_request q = { .bytes = b.data, .bytes_len = b.len, .replies = 1, .ctx = w,
-                                   .flags = w->bytes == NULL ? REMOTE_SCRIPTED : 0,
-                                   .fn = remote_write_reply };
-        err = remote_ask(w->s->r->link, &q, NULL);
-    }
-    remote_bytes_free(&b);
-    return err;
+    w->refused = w->no_memory = false;
+    const remote_request q = { .replies = 1, .flags = w->bytes == NULL ? REMOTE_SCRIPTED : 0,
+                               .ctx = w, .fn = remote_write_reply };
+    return remote_ask_bytes(w->s->r, &b, remote_write_format(w, &b), q, NULL);
 }
 
 static cellar_err remote_write_through(remote_write *w)
@@ -239,46 +233,151 @@ static cellar_err remote_write_run(remote_write *w)
                                                     : remote_write_through(w);
 }
 
+/* ---- RAW: compare and set ---- */
+
+typedef struct remote_swap {
+    remote_space *s;
+    const remote_name *name;
+    uint64_t seen;
+    cellar_bytes value;   /* data NULL: delete */
+    int64_t life_ms;
+    remote_bytes script;  /* empty: the key has another value */
+    cellar_err err;
+} remote_swap;
+
+/* Format the script for a key that has the value `old`; NULL: no value. */
+static cellar_err remote_swap_format(remote_swap *w, const char *old, size_t old_len)
+{
+    remote_args a;
+    remote_args_script(&a, w->s->r, REMOTE_SCRIPT_SWAP, 1);
+    remote_arg(&a, w->name->text, w->name->len);
+    remote_arg(&a, w->value.data != NULL ? w->value.data : "", w->value.len);
+    remote_arg_number(&a, w->value.data != NULL ? w->life_ms : 0);
+    if (old != NULL) { remote_arg(&a, old, old_len); }
+    return remote_command(&w->script, a.count, a.text, a.len);
+}
+
+/* Take the value that the key has. */
+static void remote_swap_seen(void *ctx, uint32_t index, const remote_reply *reply)
+{
+    remote_swap *w = ctx;
+    (void)index;
+    if (reply->type == REMOTE_STRING && remote_raw_check(reply->text, reply->len) == w->seen) {
+        w->err = remote_swap_format(w, reply->text, reply->len);
+    }
+}
+
+/* Read the value, and format its change. */
+static cellar_err remote_swap_look(remote_swap *w)
+{
+    remote_bytes b = { .memory = w->script.memory };
+    const char *const argv[] = { "GET", w->name->text };
+    const size_t len[] = { 3, w->name->len };
+    const remote_request q = { .replies = 1, .ctx = w, .fn = remote_swap_seen };
+    const cellar_err err =
+        remote_ask_bytes(w->s->r, &b, remote_command(&b, 2, argv, len), q, NULL);
+    return err == CELLAR_OK ? w->err : err;
+}
+
+static void remote_swap_reply(void *ctx, uint32_t index, const remote_reply *reply)
+{
+    remote_swap *w = ctx;
+    (void)index;
+    w->err = reply->type == REMOTE_ERROR ? remote_error_code(reply)
+             : reply->number == 1        ? CELLAR_OK
+                                         : CELLAR_CONFLICT;
+}
+
+/* Store `value` for life_ms if the key has a value with the check `seen`; 0: no value. value NULL:
+ * delete the key.
+ * returns: OK; CONFLICT: the key has another value. E_SPACE (the server is out of memory), E_IO
+ *          (another error of the server), codes of remote_ask: after E_TIMEOUT and E_IO the key may
+ *          have changed. Processes hear that, this one too: no journal is needed. */
+static cellar_err remote_raw_swap(remote_space *s, const remote_name *n, uint64_t seen,
+                                  const void *value, size_t value_len, int64_t life_ms)
+{
+    remote_swap w = { .s = s, .name = n, .seen = seen, .value = { value, value_len },
+                      .life_ms = life_ms, .script = { .memory = &s->r->data->memory } };
+    cellar_err err = seen != 0 ? remote_swap_look(&w) : remote_swap_format(&w, NULL, 0);
+    if (err == CELLAR_OK && w.script.len == 0) { err = CELLAR_CONFLICT; }
+    const remote_request q = { .replies = 1, .flags = REMOTE_SCRIPTED, .ctx = &w,
+                               .fn = remote_swap_reply };
+    err = remote_ask_bytes(s->r, &w.script, err, q, NULL);
+    return err == CELLAR_OK ? w.err : err;
+}
+
+/* ---- RAW: counters ---- */
+
+typedef struct remote_sum {
+    int64_t number;
+    cellar_err err;
+} remote_sum;
+
+/* Return the code of an error of INCRBY. */
+static cellar_err remote_sum_code(const remote_reply *reply)
+{
+    const bool type = memmem(reply->text, reply->len, "not an integer", 14) != NULL ||
+                      memmem(reply->text, reply->len, "WRONGTYPE", 9) != NULL;
+    if (memmem(reply->text, reply->len, "overflow", 8) != NULL) { return CELLAR_E_RANGE; }
+    return type ? CELLAR_E_TYPE : remote_error_code(reply);
+}
+
+static void remote_sum_reply(void *ctx, uint32_t index, const remote_reply *reply)
+{
+    remote_sum *a = ctx;
+    char text[24] = "";
+    (void)index;
+    a->err = reply->type == REMOTE_ERROR    ? remote_sum_code(reply)
+             : reply->type == REMOTE_STRING ? CELLAR_OK
+                                            : CELLAR_MISS;
+    if (a->err != CELLAR_OK || reply->len >= sizeof text) { return; }
+    memcpy(text, reply->text, reply->len);
+    a->number = strtoll(text, NULL, 10);
+}
+
+/* Add to a counter: decimal text, as INCRBY reads and writes it. Its life stays.
+ * in:      *number: initial value of a new counter, which lives for life_ms; 0: none is made
+ * out:     *number: the sum with OK, the limit with E_RANGE
+ * returns: OK; MISS (no counter), E_TYPE (another text or type), E_RANGE (overflow: the counter has
+ *          the limit); else as remote_raw_swap */
+static cellar_err remote_raw_add(remote_space *s, const remote_name *n, int64_t delta,
+                                 int64_t *number, int64_t life_ms)
+{
+    const int64_t limit = delta < 0 ? INT64_MIN : INT64_MAX;
+    remote_sum sum = { limit, CELLAR_MISS };
+    remote_bytes b = { .memory = &s->r->data->memory };
+    remote_args a;
+    remote_args_script(&a, s->r, REMOTE_SCRIPT_ADD, 1);
+    remote_arg(&a, n->text, n->len);
+    remote_arg_number(&a, delta);
+    remote_arg_number(&a, limit);
+    remote_arg_number(&a, *number);
+    remote_arg_number(&a, life_ms);
+    const remote_request q = { .replies = 1, .flags = REMOTE_SCRIPTED, .ctx = &sum,
+                               .fn = remote_sum_reply };
+    cellar_err err = remote_command(&b, a.count, a.text, a.len);
+    err = remote_ask_bytes(s->r, &b, err, q, NULL);
+    if (err == CELLAR_OK) { err = sum.err; }
+    if (err == CELLAR_OK || err == CELLAR_E_RANGE) { *number = sum.number; }
+    return err;
+}
+
 /* ---- conditional writes ---- */
 
-/* Format the script that changes the key if it has the check `seen`; 0: no key. */
-static cellar_err remote_change_format(const remote_write *w, uint64_t seen, remote_bytes *b)
-{
-    char ms[24], check[8];
-    (void)snprintf(ms, sizeof ms, "%lld", (long long)w->life_ms);
-    for (int i = 0; i < 8; i++) { check[i] = (char)(uint8_t)(seen >> (8 * i)); }
-    const char *const argv[] = { "EVALSHA", w->s->r->sha[REMOTE_SCRIPT_CHANGE], "1", w->name.text,
-                                 check, w->bytes != NULL ? (const char *)w->bytes : "", ms };
-    const size_t len[] = { 7, REMOTE_SHA1_TEXT, 1, w->name.len, seen != 0 ? 8 : 0, w->len,
-                           strlen(ms) };
-    return remote_command(b, 7, argv, len);
-}
-
-static void remote_change_reply(void *ctx, uint32_t index, const remote_reply *reply)
-{
-    remote_write *w = ctx;
-    (void)index;
-    w->refused = reply->type == REMOTE_ERROR;
-    w->no_memory = w->refused && remote_error_code(reply) == CELLAR_E_SPACE;
-    w->done = !w->refused && reply->number == 1;
-}
-
-/* Run the script. An error that the server returned, or a request that was not sent, has changed
- * nothing; without an answer the journal deletes the key. */
+/* Change the key if it has the check `seen`; 0: no key. CONFLICT: it has another one. Without an
+ * answer the journal deletes the key. */
 static cellar_err remote_change_ask(remote_write *w, uint64_t seen)
 {
-    remote_bytes b = { .memory = &w->s->r->data->memory };
-    remote_fate fate = REMOTE_NOT_SENT;
-    w->refused = w->done = false;
-    cellar_err err = remote_change_format(w, seen, &b);
-    if (err == CELLAR_OK) {
-        const remote_request q = { .bytes = b.data, .bytes_len = b.len, .replies = 1, .ctx = w,
-                                   .flags = REMOTE_SCRIPTED, .fn = remote_change_reply };
-        err = remote_ask(w->s->r->link, &q, &fate);
-    }
-    remote_bytes_free(&b);
-    if (err != CELLAR_OK) { return fate == REMOTE_UNKNOWN ? remote_write_defer(w) : err; }
-    return !w->refused ? CELLAR_OK : w->no_memory ? CELLAR_E_SPACE : CELLAR_E_IO;
+    remote_args a;
+    remote_fate fate;
+    int64_t numbers[REMOTE_NUMBERS_MAX];
+    char check[8];
+    for (int i = 0; i < 8; i++) { check[i] = (char)(uint8_t)(seen >> (8 * i)); }
+    remote_change_args(&a, w->s->r, &w->name, check, seen != 0 ? 8 : 0,
+                       w->bytes != NULL ? (const char *)w->bytes : "", w->len, w->life_ms);
+    const cellar_err err = remote_script_run(w->s->r, &a, 0, numbers, &fate);
+    if (fate == REMOTE_UNKNOWN) { return remote_write_defer(w); }
+    return err == CELLAR_OK && numbers[0] != 1 ? CELLAR_CONFLICT : err;
 }
 
 /* Change the key if it has the state `expected`; 0: no live value. */
@@ -288,8 +387,7 @@ static cellar_err remote_change(remote_write *w, uint64_t expected)
     uint64_t seen = expected;
     for (int round = 0; round < REMOTE_CHANGE_ROUNDS; round++) {
         const cellar_err err = remote_change_ask(w, seen);
-        if (err != CELLAR_OK || w->done) { return err; }
-        if (expected != 0) { return CELLAR_CONFLICT; }
+        if (err != CELLAR_CONFLICT || expected != 0) { return err; }
         cellar_tier_entry e = { .deadline_ms = 0 };
         size_t len;
         const cellar_err there = remote_get(w->s, &k, NULL, 0, &len, &e);
@@ -334,13 +432,9 @@ static uint32_t remote_replicas_ask(const remote_space *s)
     (void)snprintf(ms, sizeof ms, "%lld", (long long)(io_ms < 10 ? 1 : io_ms / 10));
     const char *const argv[] = { "WAIT", n, ms };
     remote_bytes b = { .memory = &s->r->data->memory };
-    if (remote_command(&b, 3, argv, NULL) == CELLAR_OK) {
-        const remote_request q = { .bytes = b.data, .bytes_len = b.len, .replies = 1,
-                                   .flags = REMOTE_WAITS, .wait_ms = io_ms / 2 + 1, .ctx = &have,
-                                   .fn = remote_replicas_reply };
-        (void)remote_ask(s->r->link, &q, NULL);
-    }
-    remote_bytes_free(&b);
+    const remote_request q = { .replies = 1, .flags = REMOTE_WAITS, .wait_ms = io_ms / 2 + 1,
+                               .ctx = &have, .fn = remote_replicas_reply };
+    (void)remote_ask_bytes(s->r, &b, remote_command(&b, 3, argv, NULL), q, NULL);
     return have;
 }
 
@@ -420,14 +514,6 @@ CELLAR_PRIVATE cellar_err remote_add(void *ctx, const cellar_tier_key *k, int64_
     return remote_write_durable(s, err);
 }
 
-/* Describe the lease of a load for lease.c. */
-static remote_lease_ask remote_lease_of(const remote_space *s, const cellar_tier_key *k,
-                                        const remote_name *n)
-{
-    return (remote_lease_ask){ .name = n, .names = &s->names, .key = k->bytes, .key_len = k->len,
-                               .raw = s->opts.values == CELLAR_REMOTE_RAW };
-}
-
 CELLAR_PRIVATE cellar_err remote_fill(void *ctx, const cellar_tier_key *k,
                                       const cellar_tier_lease *held, const void *value,
                                       size_t value_len, cellar_tier_entry *e)
@@ -439,7 +525,8 @@ CELLAR_PRIVATE cellar_err remote_fill(void *ctx, const cellar_tier_key *k,
     cellar_err err = CELLAR_INVALIDATED;
     memcpy(&l, held, sizeof l);
     remote_write_begin(&w, s, k);
-    const remote_lease_ask q = remote_lease_of(s, k, &w.name);
+    const remote_lease_ask q = { .name = &w.name, .names = &s->names, .key = w.key,
+                                 .raw = s->opts.values == CELLAR_REMOTE_RAW };
     if (q.raw) { remote_write_raw(&w, value, value_len, e); }
     else { remote_write_envelope(&w, value, value_len, e); }
     if (w.bytes != NULL) {
@@ -449,7 +536,8 @@ CELLAR_PRIVATE cellar_err remote_fill(void *ctx, const cellar_tier_key *k,
                   : remote_lease_fill_beside(s->r, &q, &l, w.bytes, w.len, w.life_ms, &fate);
     }
     if (err == CELLAR_OK) { e->check = w.check; }
-    else { remote_pending_release(s, &q, &l); } /* the next load does not wait for its end */
+    else { remote_pending_release(s, &w.name, w.key, &l); } /* the next load does not wait */
+    remote_lease_ended(s->r);
     remote_write_end(&w);
     return err;
 }
@@ -462,8 +550,8 @@ CELLAR_PRIVATE void remote_unlease(void *ctx, const cellar_tier_key *k,
     remote_lease l;
     memcpy(&l, held, sizeof l);
     remote_key_name(&s->names, k->bytes, k->len, &n);
-    const remote_lease_ask q = remote_lease_of(s, k, &n);
-    remote_pending_release(s, &q, &l);
+    remote_lease_ended(s->r);
+    remote_pending_release(s, &n, (cellar_bytes){ k->bytes, k->len }, &l);
 }
 
 CELLAR_PRIVATE cellar_err remote_remove(void *ctx, const cellar_tier_key *k,
@@ -584,13 +672,8 @@ static cellar_err remote_scan_slice(remote_scan *w, const char *match, size_t ma
     const char *const argv[] = { "SCAN", w->cursor, "MATCH", match, "COUNT", count };
     const size_t len[] = { 4, w->cursor_len, 5, match_len, 5, strlen(count) };
     remote_bytes b = { .memory = w->bytes.memory };
-    cellar_err err = remote_command(&b, 6, argv, len);
-    if (err == CELLAR_OK) {
-        const remote_request q = { .bytes = b.data, .bytes_len = b.len, .replies = 1, .ctx = w,
-                                   .fn = remote_scan_reply };
-        err = remote_ask(w->s->r->link, &q, NULL);
-    }
-    remote_bytes_free(&b);
+    const remote_request look = { .replies = 1, .ctx = w, .fn = remote_scan_reply };
+    cellar_err err = remote_ask_bytes(w->s->r, &b, remote_command(&b, 6, argv, len), look, NULL);
     if (err == CELLAR_OK && w->found != 0 && !w->failed) {
         const remote_request q = { .bytes = w->bytes.data, .bytes_len = w->bytes.len,
                                    .replies = w->found, .ctx = w, .fn = remote_scan_deleted };
@@ -638,7 +721,8 @@ static cellar_err remote_pattern_tell(remote_space *s)
 {
     char text[REMOTE_OWN_TEXT + 1 + CELLAR_NAME_MAX + 1];
     remote_write w = { .s = s };
-    const int len = snprintf(text, sizeof text, "%s:%s", s->r->data->own, s->name);
+    const int len = snprintf(text, sizeof text, "%.*s:%s", REMOTE_OWN_TEXT,
+                             s->r->cfg.uuid, s->name);
     remote_control_name(s->prefix, REMOTE_KIND_PATTERN, text, (size_t)len, &w.name);
     const cellar_err err = remote_write_ask(&w);
     return err == CELLAR_OK && w.refused ? CELLAR_E_IO : err;

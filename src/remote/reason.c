@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * reason: why a link ends, its states and counters, and the seams to the system. */
+#include <errno.h>
 #include <linux/futex.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -64,6 +65,12 @@ CELLAR_PRIVATE bool remote_starts(const remote_reply *r, const char *text)
            memcmp(r->text, text, strlen(text)) == 0;
 }
 
+CELLAR_PRIVATE bool remote_is_text(const remote_reply *r, const char *text)
+{
+    return r != NULL && r->type == REMOTE_STRING && r->len == strlen(text) &&
+           memcmp(r->text, text, r->len) == 0;
+}
+
 CELLAR_PRIVATE remote_why remote_why_of(const remote_reply *error)
 {
     static const struct { const char *text; remote_why why; } known[] = {
@@ -92,8 +99,28 @@ CELLAR_PRIVATE void remote_break(remote_link *l, remote_why why, const char *for
     l->why = why;
 }
 
-CELLAR_PRIVATE void remote_break_wire(remote_link *l, const remote_wire *w, const char *which)
+CELLAR_PRIVATE const char *remote_at_text(const remote_link *l, char to[REMOTE_AT_TEXT])
 {
+    const int n = snprintf(to, REMOTE_AT_TEXT, "%.48s", l->at.host);
+    if (l->at.port != 0) { (void)snprintf(to + n, REMOTE_AT_TEXT - (size_t)n, ":%u", l->at.port); }
+    return to;
+}
+
+/* Return the reason why no connection was made. strerror is not thread-safe. */
+static const char *remote_errno_text(int e)
+{
+    return e == ECONNREFUSED                       ? "no server listens"
+           : e == ENOENT                           ? "no such socket"
+           : e == EACCES                           ? "no right to open the socket"
+           : e == ETIMEDOUT                        ? "no answer"
+           : e == EHOSTUNREACH || e == ENETUNREACH ? "no route" : "system error";
+}
+
+CELLAR_PRIVATE void remote_break_wire(remote_link *l, const remote_wire *w)
+{
+    char at[REMOTE_AT_TEXT];
+    const char *which = w == &l->subscriber ? "subscriber"
+                      : w == &l->data       ? "data" : "to a Sentinel";
     switch (w->fault) {
     case REMOTE_WIRE_PROTOCOL:
         remote_break(l, REMOTE_WHY_PROTOCOL, l->phase <= REMOTE_PHASE_HANDSHAKE
@@ -102,13 +129,20 @@ CELLAR_PRIVATE void remote_break_wire(remote_link *l, const remote_wire *w, cons
     case REMOTE_WIRE_TOO_BIG:
         remote_break(l, REMOTE_WHY_TOO_BIG, "a reply on %s is above the limits", which);
         break;
+    case REMOTE_WIRE_TLS:
+        remote_break(l, REMOTE_WHY_TLS, "TLS with %.32s: %s", l->at.host, w->tls_text);
+        break;
     case REMOTE_WIRE_NOMEM:
         remote_break(l, REMOTE_WHY_NOMEM, "no memory for a reply on %s", which);
         break;
     default:
-        remote_break(l, w->connected ? REMOTE_WHY_CLOSED : REMOTE_WHY_CONNECT,
-                     w->connected ? "connection %s closed (errno %d)"
-                                  : "connection %s not made (errno %d)", which, w->sys_errno);
+        if (w->connected) {
+            remote_break(l, REMOTE_WHY_CLOSED, "connection %s closed (errno %d)", which,
+                         w->sys_errno);
+            break;
+        }
+        remote_break(l, REMOTE_WHY_CONNECT, "no connection to %s: %s (errno %d)",
+                     remote_at_text(l, at), remote_errno_text(w->sys_errno), w->sys_errno);
     }
 }
 

@@ -17,7 +17,7 @@
 #include "cellar_remote.h"
 #include "cellar_tier.h"
 #include "remote/config.h"
-#include "remote/port.h"
+#include "base/port.h"
 
 enum { REMOTE_SHA1_TEXT = 40 };
 

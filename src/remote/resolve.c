@@ -9,7 +9,6 @@
  * LIMITS     One thread for each link. A lookup outlives the store, so malloc has its memory.
  * FORK       A child has no such thread: its link leaves the lookup, which stays allocated. */
 #include <netdb.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -71,30 +70,32 @@ static void *remote_lookup_main(void *lookup)
     return NULL;
 }
 
-static bool remote_lookup_start(remote_lookup *l)
+CELLAR_PRIVATE bool remote_thread_start(pthread_t *t, const char *name, void *(*fn)(void *ctx),
+                                        void *ctx)
 {
-    pthread_t t;
     sigset_t all, before;
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int error = pthread_create(&t, NULL, remote_lookup_main, l);
+    const int error = pthread_create(t, NULL, fn, ctx);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error != 0) { return false; }
-    (void)pthread_setname_np(t, "cellar-resolve"); /* the thread may have ended: it is joinable */
-    (void)pthread_detach(t);
-    return true;
+    if (error == 0) { (void)pthread_setname_np(*t, name); } /* joinable, if it has ended */
+    return error == 0;
 }
 
 static remote_lookup *remote_lookup_open(const remote_address *a, uint32_t turn)
 {
+    pthread_t t;
     remote_lookup *l = calloc(1, sizeof *l);
     if (l == NULL) { return NULL; }
     atomic_init(&l->holders, 2);
     l->name = *a;
     l->turn = turn;
-    if (remote_lookup_start(l)) { return l; }
-    free(l);
-    return NULL;
+    if (!remote_thread_start(&t, "cellar-resolve", remote_lookup_main, l)) {
+        free(l);
+        return NULL;
+    }
+    (void)pthread_detach(t);
+    return l;
 }
 
 /* Take the answer of a lookup that is done. False: it is that of another name. */

@@ -4,8 +4,13 @@
 #ifndef REMOTE_RESOLVE_H
 #define REMOTE_RESOLVE_H
 
+#include <pthread.h>
+
 #include "remote/wire.h"
 
+/* Start a thread that blocks all signals. False: the system refused it. */
+CELLAR_PRIVATE bool remote_thread_start(pthread_t *t, const char *name, void *(*fn)(void *ctx),
+                                        void *ctx);
 /* A name that a thread of its own resolves. */
 typedef struct remote_lookup remote_lookup;
 

@@ -50,10 +50,11 @@ static const char REMOTE_KNOW[] = NUMBER
 
 #undef NUMBER
 
-/* KEYS: the key. ARGV: the check that the envelope must have, "": no key; the new envelope, "":
- * delete; its time in ms. Returns 1, or 0: the key has another state. */
+/* KEYS: the key; a key that must be missing. ARGV: the check that the envelope must have, "": no
+ * key; the new envelope, "": delete; its time in ms. Returns 1, or 0: the key has another state. */
 static const char REMOTE_CHANGE[] =
     "local v=redis.call('GET',KEYS[1]) "
+    "if KEYS[2] and redis.call('GET',KEYS[2]) then return 0 end "
     "if ARGV[1]=='' then if v then return 0 end "
     "elseif not v or string.sub(v,49,56)~=ARGV[1] then return 0 end "
     "if ARGV[2]=='' then redis.call('UNLINK',KEYS[1]) "

@@ -2,18 +2,19 @@
  *
  * share: scripts for numbers that several processes share, and the part `share` of a remote.
  *
- * KEYS       prefix:~k:KEY            the token of the owner of a lock
+ * KEYS       prefix:~k:KEY            the token of the owner of a lock, and its lease in ms
  *            ~prefix:fence            the last fence of all locks
  *            ~prefix:limit:NAME:KEY   the state of one key of a limiter
  *            ~prefix:members:NAME     the processes that use a limiter, with times
  *            ~prefix:lease:SPACE:KEY  the lease of a refresh
+ *            ~prefix:beat:OWNER       there while a process with leases lives
  *            Only the first one begins with a prefix that processes hear.
  * INVARIANTS The server executes a script without interruption. All times are of its clock.
  *            Numbers are below 2^53. Durations of buckets count 1/128 us.
- * CLOCK      A server clock that is set back keeps debts as they are; one that is set forward ends
- *            them earlier.
+ * CLOCK      A server clock that is set back keeps debts. Stamps beyond now + window are forgotten,
+ *            and a lock ends a lease later. One that is set forward ends all of them earlier.
  * SEE ALSO   limit.c, lock.c, lease.c. */
-#include "remote/share_types.h"
+#include "remote/share.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -32,7 +33,7 @@
     "if ARGV[1]~='' then " \
     "local ms=math.floor(us/1000) local out=ARGV[1]..':'..f(ms)..';' live=1 " \
     "for id,at in string.gmatch(redis.call('GET',KEYS[2]) or '','(%w+):(%d+);') do " \
-    "if id~=ARGV[1] and live<1024 and tonumber(at)>ms-10000 then " \
+    "if id~=ARGV[1] and live<1024 and math.abs(tonumber(at)-ms)<10000 then " \
     "live=live+1 out=out..id..':'..at..';' end end " \
     "redis.call('SET',KEYS[2],out,'PX',10000) end " \
     "local key=KEYS[1] local n=tonumber(ARGV[2]) local least=tonumber(ARGV[3]) "
@@ -67,7 +68,7 @@ static const char REMOTE_GIVE[] = MEMBERS
 
 /* Calendar window in UTC. ARGV: id, units wanted, least, seconds of a period (0: months), limit,
  * seconds from a border of periods to 1970. A stored window that begins later than the current one
- * counts: the clock was set back. */
+ * counts, by a period at most: the clock was set back. */
 static const char REMOTE_WINDOW[] = MEMBERS
     "local function month(day) "
     "local z=day+719468 local era=math.floor(z/146097) local doe=z-era*146097 "
@@ -80,7 +81,7 @@ static const char REMOTE_WINDOW[] = MEMBERS
     "if w==0 then local m=month(math.floor(s/86400)) from=m*86400 to=month(m+32)*86400 "
     "else local o=tonumber(ARGV[6]) from=math.floor((s+o)/w)*w-o to=from+w end "
     "local at,c=string.match(redis.call('GET',key) or '','^(%d+) (%d+)$') local used=0 "
-    "if at and tonumber(at)>=from then "
+    "if at and tonumber(at)>=from and tonumber(at)<=s+to-from then "
     "to=to+tonumber(at)-from from=tonumber(at) used=tonumber(c) end "
     "n=math.min(n,tonumber(ARGV[5])-used) local left=to*1000000-us "
     "if n<least then return {0,left,live,0} end "
@@ -93,32 +94,41 @@ static const char REMOTE_LOG[] = MEMBERS
     "local log=redis.call('GET',key) or '' local w=tonumber(ARGV[4]) local top=tonumber(ARGV[5]) "
     "local function at(i) return (struct.unpack('>d',log,i*8+1)) end "
     "local count=math.floor(#log/8) local old=0 "
+    "while count>0 and at(count-1)>us+w do count=count-1 end "
     "if count>0 then us=math.max(us,at(count-1)) end "
     "while old<count and at(old)<=us-w do old=old+1 end "
     "n=math.min(n,top-(count-old)) "
     "if n<least then return {0,at(count-top+least-1)+w-us,live,0} end "
-    "log=string.sub(log,old*8+1)..string.rep(struct.pack('>d',us),n) "
+    "log=string.sub(log,old*8+1,count*8)..string.rep(struct.pack('>d',us),n) "
     "redis.call('SET',key,log,'PX',math.ceil(w/1000)+1) "
     "return {n,0,live,0}";
 
 #undef MEMBERS
 
 /* KEYS: the lock, the last fence. ARGV: token, lease in ms. Returns 1 and the fence, or 0 and what
- * the lease of the owner has left; -1: it has no end. */
+ * the lease of the owner has left; -1: it has no end. More than the lease is left after a step of
+ * the clock: the lease then begins again, because the owner may live. */
 static const char REMOTE_LOCK[] =
-    "if redis.call('GET',KEYS[1]) then return {0,redis.call('PTTL',KEYS[1])} end "
+    "local v=redis.call('GET',KEYS[1]) "
+    "if v then local left=redis.call('PTTL',KEYS[1]) "
+    "local lease=tonumber(string.match(v,'^%x+ (%d+)$') or left) "
+    "if left>lease then left=lease redis.call('PEXPIRE',KEYS[1],lease) end "
+    "return {0,left} end "
     "local t=redis.call('TIME') "
     "local f=math.max((tonumber(redis.call('GET',KEYS[2])) or 0)+1,t[1]*1000000+t[2]) "
     "redis.call('SET',KEYS[2],string.format('%.0f',f)) "
-    "redis.call('SET',KEYS[1],ARGV[1],'PX',ARGV[2]) "
+    "redis.call('SET',KEYS[1],ARGV[1]..' '..ARGV[2],'PX',ARGV[2]) "
     "return {1,f}";
 
-/* KEYS: a lock, or a lease beside a value. ARGV: token; new life in ms, 0: release. Returns 1, or
- * 0: another owner. */
+/* KEYS: a lock, or a lease beside a value; a key that must be missing. ARGV: token; new life in ms,
+ * 0: release. Returns 1, or 0: another owner. A full server refuses a SET that comes first. */
 static const char REMOTE_KEEP[] =
-    "if redis.call('GET',KEYS[1])~=ARGV[1] then return {0} end "
+    "local v=redis.call('GET',KEYS[1]) or '' "
+    "if KEYS[2] and redis.call('GET',KEYS[2]) then return {0} end "
+    "if string.match(v,'^[^ ]*')~=ARGV[1] then return {0} end "
     "if ARGV[2]=='0' then redis.call('UNLINK',KEYS[1]) "
-    "else redis.call('PEXPIRE',KEYS[1],ARGV[2]) end "
+    "else redis.call('PEXPIRE',KEYS[1],ARGV[2]) "
+    "redis.call('SET',KEYS[1],ARGV[1]..' '..ARGV[2],'PX',ARGV[2]) end "
     "return {1}";
 
 /* KEYS: the lease beside the value, the value. ARGV: number of the lease; check of the value when
@@ -170,10 +180,47 @@ CELLAR_PRIVATE void remote_args_script(remote_args *a, const cellar_remote *r, r
     remote_arg_number(a, (int64_t)key_count);
 }
 
+CELLAR_PRIVATE void remote_keep_args(remote_args *a, const cellar_remote *r, const char *name,
+                                     size_t name_len, const char *token, size_t token_len,
+                                     const char *beat, int64_t life_ms)
+{
+    const bool beside = token_len != sizeof(uint64_t);
+    remote_args_script(a, r, beside ? REMOTE_SCRIPT_KEEP : REMOTE_SCRIPT_CHANGE,
+                       beat != NULL ? 2 : 1);
+    remote_arg(a, name, name_len);
+    if (beat != NULL) { remote_arg(a, beat, strlen(beat)); }
+    remote_arg(a, token, token_len);
+    if (!beside) { remote_arg(a, "", 0); }
+    remote_arg_number(a, life_ms);
+}
+
+CELLAR_PRIVATE void remote_change_args(remote_args *a, const cellar_remote *r,
+                                       const remote_name *name, const void *check,
+                                       size_t check_len, const void *value, size_t len,
+                                       int64_t ttl_ms)
+{
+    remote_args_script(a, r, REMOTE_SCRIPT_CHANGE, 1);
+    remote_arg(a, name->text, name->len);
+    remote_arg(a, check, check_len);
+    remote_arg(a, value, len);
+    remote_arg_number(a, ttl_ms);
+}
+
 CELLAR_PRIVATE cellar_err remote_error_code(const remote_reply *reply)
 {
     const bool full = reply->len >= 3 && memcmp(reply->text, "OOM", 3) == 0;
     return full ? CELLAR_E_SPACE : CELLAR_E_IO;
+}
+
+CELLAR_PRIVATE cellar_err remote_ask_bytes(cellar_remote *r, remote_bytes *b, cellar_err err,
+                                           remote_request q, remote_fate *fate)
+{
+    q.bytes = b->data;
+    q.bytes_len = b->len;
+    if (err == CELLAR_OK && q.replies != 0) { err = remote_ask(r->link, &q, fate); }
+    if (err == CELLAR_OK && fate != NULL) { *fate = REMOTE_NOT_SENT; } /* its answer is known */
+    remote_bytes_free(b);
+    return err;
 }
 
 typedef struct script_reply {
@@ -206,42 +253,34 @@ CELLAR_PRIVATE cellar_err remote_script_run(cellar_remote *r, const remote_args 
     memset(numbers, 0, REMOTE_NUMBERS_MAX * sizeof *numbers);
     if (fate != NULL) { *fate = REMOTE_NOT_SENT; }
     cellar_err err = remote_command(&bytes, a->count, a->text, a->len);
-    if (err == CELLAR_OK) {
-        const remote_request q = { .bytes = bytes.data, .bytes_len = bytes.len, .replies = 1,
-                                   .flags = REMOTE_SCRIPTED, .wait_ms = wait_ms, .ctx = &reply,
-                                   .fn = take_script_reply };
-        err = remote_ask(r->link, &q, fate);
-    }
-    remote_bytes_free(&bytes);
+    err = remote_ask_bytes(r, &bytes, err, (remote_request){ .replies = 1, .wait_ms = wait_ms,
+                           .flags = REMOTE_SCRIPTED, .ctx = &reply, .fn = take_script_reply },
+                           fate);
     return err != CELLAR_OK ? err : reply.err;
 }
 
-typedef struct script_post {
-    remote_bytes bytes;
-} script_post;
-
 static void free_script_post(void *ctx, cellar_err err, remote_fate fate)
 {
-    script_post *p = ctx;
-    const remote_memory *memory = p->bytes.memory;
+    remote_bytes *b = ctx;
+    const remote_memory *memory = b->memory;
     (void)err;
     (void)fate;
-    remote_bytes_free(&p->bytes);
-    memory->free(memory->ctx, p, sizeof *p);
+    remote_bytes_free(b);
+    memory->free(memory->ctx, b, sizeof *b);
 }
 
 CELLAR_PRIVATE void remote_script_post(cellar_remote *r, const remote_args *a)
 {
     const remote_memory *memory = &r->share->memory;
-    script_post *p = memory->alloc(memory->ctx, sizeof *p);
-    if (p == NULL) { return; }
-    *p = (script_post){ .bytes = { .memory = memory } };
-    if (remote_command(&p->bytes, a->count, a->text, a->len) != CELLAR_OK) {
-        free_script_post(p, CELLAR_E_NOMEM, REMOTE_NOT_SENT);
+    remote_bytes *b = memory->alloc(memory->ctx, sizeof *b);
+    if (b == NULL) { return; }
+    *b = (remote_bytes){ .memory = memory };
+    if (remote_command(b, a->count, a->text, a->len) != CELLAR_OK) {
+        free_script_post(b, CELLAR_E_NOMEM, REMOTE_NOT_SENT);
         return;
     }
-    const remote_request q = { .bytes = p->bytes.data, .bytes_len = p->bytes.len, .replies = 1,
-                               .flags = REMOTE_SCRIPTED, .ctx = p, .done = free_script_post };
+    const remote_request q = { .bytes = b->data, .bytes_len = b->len, .replies = 1,
+                               .flags = REMOTE_SCRIPTED, .ctx = b, .done = free_script_post };
     remote_post(r->link, &q);
 }
 
@@ -295,6 +334,11 @@ CELLAR_PRIVATE void remote_share_sleep(pthread_cond_t *c, pthread_mutex_t *m, in
 static void *share_alloc(void *ctx, size_t size) { return remote_alloc(ctx, size); }
 static void share_free(void *ctx, void *block, size_t size) { remote_free(ctx, block, size); }
 
+CELLAR_PRIVATE remote_memory remote_memory_of(cellar_remote *r)
+{
+    return (remote_memory){ .ctx = r, .alloc = share_alloc, .free = share_free };
+}
+
 static void end_rows(struct remote_share *s, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -308,7 +352,7 @@ CELLAR_PRIVATE cellar_err remote_share_open(cellar_remote *r)
     struct remote_share *s = remote_alloc(r, sizeof *s);
     if (s == NULL) { return CELLAR_E_NOMEM; }
     memset(s, 0, sizeof *s);
-    s->memory = (remote_memory){ .ctx = r, .alloc = share_alloc, .free = share_free };
+    s->memory = remote_memory_of(r);
     s->pid = getpid();
     size_t ready = 0;
     if (remote_share_random(&s->seed, 1) != CELLAR_OK) { goto out; }

@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * share: leases of loads, limiters and locks over processes. */
+ * share: leases of loads, limiters and locks over processes.
+ *
+ * LOCKING    lock of a remote_lock_row: guards its list and the `woken` of its waiters; no lock is
+ *            taken under it. */
 #ifndef REMOTE_SHARE_H
 #define REMOTE_SHARE_H
+
+#include <pthread.h>
+#include <sys/types.h>
 
 #include "remote/key.h"
 #include "remote/link.h"
@@ -12,6 +18,8 @@
 
 /* Allocate the part `share`. Returns OK, E_NOMEM. */
 CELLAR_PRIVATE cellar_err remote_share_open(cellar_remote *r);
+/* Return remote_alloc and remote_free of `r`, for commands. */
+CELLAR_PRIVATE remote_memory remote_memory_of(cellar_remote *r);
 /* Free the part `share`. Limiters are closed, and no call waits for a lock. */
 CELLAR_PRIVATE void remote_share_close(cellar_remote *r);
 /* Wake the waiters of a lock, if `key` is the name of one. I/O thread. Also without `share`. */
@@ -48,6 +56,10 @@ CELLAR_PRIVATE cellar_err remote_script_run(cellar_remote *r, const remote_args 
 /* Send a script and drop its reply. */
 CELLAR_PRIVATE void remote_script_post(cellar_remote *r, const remote_args *a);
 
+/* Send the commands in `b`, which were formatted with the code `err`, and free `b`. `q` has no
+ * bytes. Returns `err`, or the code of remote_ask; OK without a reply to wait for. */
+CELLAR_PRIVATE cellar_err remote_ask_bytes(cellar_remote *r, remote_bytes *b, cellar_err err,
+                                           remote_request q, remote_fate *fate);
 /* Return the code of an error of the server. */
 CELLAR_PRIVATE cellar_err remote_error_code(const remote_reply *reply);
 
@@ -66,11 +78,10 @@ typedef struct remote_lease {
 typedef struct remote_lease_ask {
     const remote_name *name;    /* of the value */
     const remote_names *names;  /* of the namespace, for the key beside the value */
-    const void *key;
-    size_t key_len;
+    cellar_bytes key;
     uint64_t generation, born;  /* of the placeholder: epochs at the begin of the load */
     bool raw;                   /* values have no check */
-    int64_t hold_ms;            /* the lease ends by itself after hold_ms + 1 s */
+    int64_t hold_ms;            /* the lease ends after hold_ms + 1 s, also if its owner lives */
     /* Judge what the key has, in the I/O thread. OK, ABSENT, E_BUFFER: a value, which the function
      * has copied. PENDING: the lease of another process. MISS: to be replaced. E_UNSUPPORTED: a
      * value of another program. */
@@ -79,26 +90,48 @@ typedef struct remote_lease_ask {
 } remote_lease_ask;
 
 /* Take the lease of a key, or judge the value that has its place.
- * out:     *l with LEASED; *left_ms with PENDING: the longest life of the other lease; *fate:
- *          UNKNOWN with an error if the server may have given the lease *l: it must be released
+ * out:     *l with LEASED; *fate: UNKNOWN with an error if the server may have given the lease *l:
+ *          it must be released
  * returns: LEASED, PENDING; OK, ABSENT, E_BUFFER of `judge`; load without a lease: E_SPACE (the
  *          server is out of memory), E_UNSUPPORTED (the value is of another program, or shorter
  *          than an envelope), CONFLICT (other processes change it), codes of remote_ask
  * cost:    one round trip; one more for each change of a dead value meanwhile, at most 4 */
 CELLAR_PRIVATE cellar_err remote_lease_take(cellar_remote *r, const remote_lease_ask *q,
-                                            remote_lease *l, int64_t *left_ms, remote_fate *fate);
-/* Append the request of remote_lease_take to `b`. Its two replies: nil, or what the key has; PTTL.
+                                            remote_lease *l, remote_fate *fate);
+/* Append the request of remote_lease_take to `b`. Its reply: nil, or what the key has. It needs
+ * remote_lease_begin before it in `b`, once, with a reply of its own: the beat of this process.
  * out:     *l: the lease, if the first reply is nil
  * returns: OK, E_NOMEM */
 CELLAR_PRIVATE cellar_err remote_lease_format(cellar_remote *r, const remote_lease_ask *q,
                                               remote_bytes *b, remote_lease *l);
+CELLAR_PRIVATE cellar_err remote_lease_begin(const cellar_remote *r, remote_bytes *b);
+/* Note a lease that the store holds for `hold_ms`, and its end: by a fill or a release. */
+CELLAR_PRIVATE void remote_lease_held(cellar_remote *r, int64_t hold_ms);
+CELLAR_PRIVATE void remote_lease_ended(cellar_remote *r);
+/* Extend all leases of this process, if it has one. I/O thread, with each proof. */
+CELLAR_PRIVATE void remote_lease_beat(cellar_remote *r);
+/* Count a wait for the lease `text` that the key `name` has, and end that lease if its owner has no
+ * beat: the server announces the end, unless the lease is one beside the value. */
+CELLAR_PRIVATE void remote_lease_busy(cellar_remote *r, const remote_name *name, const char *text,
+                                      size_t len, bool beside);
 /* Take the lease beside the value, which stays readable: for a refresh, and for RAW.
  * out:     as above; *there: with LEASED the code of `judge` for the value, MISS without one and
  *          for RAW, E_UNSUPPORTED for a key of another type
  * returns: LEASED, PENDING, codes of remote_ask */
 CELLAR_PRIVATE cellar_err remote_lease_take_beside(cellar_remote *r, const remote_lease_ask *q,
-                                                   remote_lease *l, int64_t *left_ms,
-                                                   cellar_err *there, remote_fate *fate);
+                                                   remote_lease *l, cellar_err *there,
+                                                   remote_fate *fate);
+/* Begin the script that gives a lock or a lease a new life if the key has its token; 0: release it,
+ * with `beat` only if that key is gone. 8 bytes are the check of a placeholder: it is released. */
+CELLAR_PRIVATE void remote_keep_args(remote_args *a, const cellar_remote *r, const char *name,
+                                     size_t name_len, const char *token, size_t token_len,
+                                     const char *beat, int64_t life_ms);
+/* Begin the script that replaces the state of a key, known by its check, by `value`. len 0: delete.
+ * check_len 0: no key. numbers[0] of the script is 1 if the key had that state. */
+CELLAR_PRIVATE void remote_change_args(remote_args *a, const cellar_remote *r,
+                                       const remote_name *name, const void *check,
+                                       size_t check_len, const void *value, size_t len,
+                                       int64_t ttl_ms);
 /* Store the loaded value for ttl_ms if the lease is held. value_len 0: delete the placeholder.
  * returns: OK; INVALIDATED: the key has changed or the lease has ended; E_SPACE, codes of
  *          remote_ask (see *fate) */
@@ -110,14 +143,48 @@ CELLAR_PRIVATE cellar_err remote_lease_fill_beside(cellar_remote *r, const remot
                                                    size_t value_len, int64_t ttl_ms,
                                                    remote_fate *fate);
 
-enum { REMOTE_LEASE_TOKEN = 17 };
+enum { REMOTE_LEASE_TOKEN = 33 };
 
 /* Write the name of the key that holds a lease, and the token in it; return its length. */
-CELLAR_PRIVATE size_t remote_lease_name(const remote_lease_ask *q, const remote_lease *l,
-                                        remote_name *name, char *token);
+CELLAR_PRIVATE size_t remote_lease_name(const cellar_remote *r, const remote_names *names,
+                                        const remote_name *value, cellar_bytes key,
+                                        const remote_lease *l, remote_name *name, char *token);
 /* Append the command that releases a lease if the key still holds its token. One reply. */
 CELLAR_PRIVATE cellar_err remote_lease_release(const cellar_remote *r, const char *name,
                                                size_t name_len, const char *token,
                                                size_t token_len, remote_bytes *b);
+
+/* ---- Inside ---------------------------------------------------------------------------------- */
+
+enum { REMOTE_LOCK_ROWS = 64 };
+
+typedef struct remote_lock_wait remote_lock_wait;
+
+/* Waiters for the locks of one row, in order of arrival. */
+typedef struct remote_lock_row {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;       /* monotonic clock */
+    remote_lock_wait *first, *last;
+} remote_lock_row;
+
+struct remote_share {
+    remote_memory memory;         /* of commands */
+    pid_t pid;                    /* of the process that opened it */
+    uint64_t seed;                /* random: rows of names, slots of limiters */
+    _Atomic uint32_t held;        /* leases of loads in the store */
+    _Atomic int64_t held_until_ms; /* end of the last one, by remote_share_now */
+    _Atomic uint64_t lock_waits;  /* waiters of all rows */
+    remote_lock_row rows[REMOTE_LOCK_ROWS];
+};
+
+/* Fill `words` with random bits of the system. Returns OK, E_NOMEM. */
+CELLAR_PRIVATE cellar_err remote_share_random(uint64_t *words, size_t count);
+/* Return ms since boot, including suspend: leases and holds run with the server, which knows no
+ * virtual clock of a store. */
+CELLAR_PRIVATE int64_t remote_share_now(void);
+/* Prepare a condition for remote_share_sleep. */
+CELLAR_PRIVATE bool remote_share_cond_init(pthread_cond_t *c);
+/* Wait for `c` at most `ms`. */
+CELLAR_PRIVATE void remote_share_sleep(pthread_cond_t *c, pthread_mutex_t *m, int64_t ms);
 
 #endif

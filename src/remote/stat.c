@@ -25,9 +25,9 @@ static void remote_stats_of_link(const remote_figures *f, cellar_remote_stats *s
     s->state = (uint64_t)f->state;
 }
 
-static void remote_stats_fill(const cellar_remote *r, const remote_figures *f,
-                              cellar_remote_stats *s)
+static void remote_stats_fill(const cellar_remote *r, remote_figures *f, cellar_remote_stats *s)
 {
+    remote_link_figures(r->link, f);
     *s = cellar_remote_stats_default();
 #define REMOTE_STAT(name, help) \
     s->name = atomic_load_explicit(&r->counts.name, memory_order_relaxed);
@@ -45,7 +45,6 @@ CELLAR_API cellar_err cellar_remote_stats_get(const cellar_remote *r, cellar_rem
     if (r == NULL || out == NULL || out->struct_size < sizeof out->struct_size) {
         return CELLAR_E_INVAL;
     }
-    remote_link_figures(r->link, &f);
     remote_stats_fill(r, &f, &s);
     s.struct_size = out->struct_size;
     memcpy(out, &s, s.struct_size < sizeof s ? s.struct_size : sizeof s);
@@ -69,6 +68,16 @@ static void remote_print(remote_text *t, const char *format, ...)
                             args);
     va_end(args);
     if (n > 0) { t->len += (size_t)n; }
+}
+
+/* Read the figures for a text. False: not such a buffer. */
+static bool remote_text_begin(const cellar_remote *r, const remote_text *t, size_t *text_len,
+                              remote_figures *f, cellar_remote_stats *s)
+{
+    if (text_len != NULL) { *text_len = 0; }
+    if (r == NULL || (t->buf == NULL && t->cap != 0)) { return false; }
+    remote_stats_fill(r, f, s);
+    return true;
 }
 
 static cellar_err remote_text_end(const remote_text *t, size_t *text_len)
@@ -128,11 +137,8 @@ CELLAR_API cellar_err cellar_remote_metrics_write(const cellar_remote *r, char *
     remote_text t = { buf, buf_cap, 0 };
     remote_figures f;
     cellar_remote_stats s;
-    if (text_len != NULL) { *text_len = 0; }
-    if (r == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
+    if (!remote_text_begin(r, &t, text_len, &f, &s)) { return CELLAR_E_INVAL; }
     const char *p = r->cfg.prefix;
-    remote_link_figures(r->link, &f);
-    remote_stats_fill(r, &f, &s);
 #define REMOTE_STAT(name, help) \
     remote_family(&t, p, #name "_total", "counter", "Number of " help, (int64_t)s.name);
     CELLAR_REMOTE_COUNTS(REMOTE_STAT)
@@ -169,10 +175,7 @@ CELLAR_API cellar_err cellar_remote_stats_json(const cellar_remote *r, char *buf
     remote_text t = { buf, buf_cap, 0 };
     remote_figures f;
     cellar_remote_stats s;
-    if (text_len != NULL) { *text_len = 0; }
-    if (r == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
-    remote_link_figures(r->link, &f);
-    remote_stats_fill(r, &f, &s);
+    if (!remote_text_begin(r, &t, text_len, &f, &s)) { return CELLAR_E_INVAL; }
     remote_print(&t, "{\"prefix\":\"%s\",\"state\":\"%s\",\"proof_age_ms\":%" PRId64
                  ",\"proof_trip_us\":%" PRId64 ",\"journal_keys\":%" PRIu64
                  ",\"queue_entries\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"trusting\":%" PRIu64,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * state: from a lost connection to the next one: reasons, pauses, Sentinel.
+ * state: from a lost connection to the next one: reasons and pauses.
  *
- * PICTURE    PAUSE -> RESOLVE [-> SENTINEL -> RESOLVE] -> HANDSHAKE -> TRACK -> SYNC -> MARKERS
- *            DOWN                                             LINKED   GAP     GAP, PROVEN, SUSPECT
+ * PICTURE    PAUSE [-> SENTINEL] -> RESOLVE -> HANDSHAKE -> TRACK -> SYNC -> MARKERS
+ *            DOWN                                  LINKED   GAP     GAP, PROVEN, SUSPECT
  *            any -> PAUSE (fall)
  * INVARIANTS remote_break only notes the reason: it is called inside the parser. remote_fall closes
  *            at the end of the round. `gap` is called once for each `linked`.
@@ -64,10 +64,11 @@ static int64_t remote_pause_ns(remote_link *l, remote_why why)
     return (int64_t)((uint64_t)(most_ms * REMOTE_NS_OF_MS) * draw / UINT32_MAX);
 }
 
-static void remote_wire_drop(remote_link *l, remote_wire *w, uint32_t *watched)
+CELLAR_PRIVATE void remote_wire_drop(remote_link *l, remote_wire *w)
 {
-    if (*watched != 0) { (void)epoll_ctl(l->epoll, EPOLL_CTL_DEL, w->fd, NULL); }
-    *watched = 0;
+    if (w->watched != 0) { (void)epoll_ctl(l->epoll, EPOLL_CTL_DEL, w->fd, NULL); }
+    w->watched = 0;
+    if (w->tls != NULL) { tls_bye(w->tls); }
     if (w->fd >= 0) { (void)shutdown(w->fd, SHUT_RDWR); } /* a forked child may have a copy */
     remote_wire_close(w);
 }
@@ -80,13 +81,13 @@ CELLAR_PRIVATE void remote_fall(remote_link *l)
     remote_state_set(l, REMOTE_DOWN);
     remote_gap_begin(l);
     l->phase = REMOTE_PHASE_PAUSE;
-    remote_wire_drop(l, &l->data, &l->watched[0]);
-    remote_wire_drop(l, &l->subscriber, &l->watched[1]);
+    remote_wire_drop(l, &l->data);
+    remote_wire_drop(l, &l->subscriber);
     l->data.sys_errno = l->subscriber.sys_errno = 0;
     remote_refusal_note(l, why, error); /* first: a caller that wakes may ask for it */
     remote_end_all(l, why == REMOTE_WHY_CLOSE ? CELLAR_E_CLOSED : CELLAR_E_IO);
     l->marker.number = 0;
-    l->found = l->scripts_gone = false; /* of the lost connection */
+    l->scripts_gone = false; /* of the lost connection */
     l->retry_ns = remote_mono_ns() + remote_pause_ns(l, why);
     atomic_store(&l->timeouts_row, 0);
     (void)atomic_fetch_add(&l->falls, 1);
@@ -98,28 +99,32 @@ CELLAR_PRIVATE void remote_fall(remote_link *l)
 
 CELLAR_PRIVATE void remote_deadline_set(remote_link *l)
 {
-    l->deadline_ns = remote_mono_ns() + REMOTE_HANDSHAKE_MS * REMOTE_NS_OF_MS;
+    const bool shakes = l->data.tls != NULL && (!l->data.connected ||
+                        (l->subscriber.fd >= 0 && !l->subscriber.connected));
+    const int64_t most_ms = shakes ? 10 * l->c->io_ms : REMOTE_HANDSHAKE_MS;
+    l->deadline_ns = remote_mono_ns() + most_ms * REMOTE_NS_OF_MS;
 }
 
-static bool remote_watch(remote_link *l, remote_wire *w, uint32_t *watched)
+CELLAR_PRIVATE bool remote_watch(remote_link *l, remote_wire *w)
 {
-    struct epoll_event e = { .events = EPOLLIN | EPOLLOUT, .data.ptr = w };
-    if (epoll_ctl(l->epoll, EPOLL_CTL_ADD, w->fd, &e) != 0) {
+    struct epoll_event e = { .events = remote_wire_wants(w), .data.ptr = w };
+    if (w->fd < 0 || w->watched == e.events) { return true; }
+    if (epoll_ctl(l->epoll, w->watched == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, w->fd, &e) != 0) {
         remote_break(l, REMOTE_WHY_CONNECT, "a connection cannot be watched");
         return false;
     }
-    *watched = e.events;
+    w->watched = e.events;
     return true;
 }
 
-static bool remote_open_wire(remote_link *l, remote_wire *w, uint32_t *watched, const char *which)
+static bool remote_open_wire(remote_link *l, remote_wire *w)
 {
     w->string_max = l->c->string_max != 0 ? l->c->string_max : REMOTE_STRING_DEFAULT;
-    if (!remote_wire_connect(w, &l->peer)) {
-        remote_break_wire(l, w, which);
+    if (!remote_wire_connect(w, l->c, l->at.host, &l->peer)) {
+        remote_break_wire(l, w);
         return false;
     }
-    return remote_watch(l, w, watched);
+    return remote_watch(l, w);
 }
 
 /* Say HELLO to l->peer on two connections. */
@@ -127,46 +132,16 @@ static void remote_connect_pair(remote_link *l)
 {
     l->phase = REMOTE_PHASE_HANDSHAKE;
     l->data.take = remote_take_reply;
-    if (remote_open_wire(l, &l->data, &l->watched[0], "data") &&
-        remote_open_wire(l, &l->subscriber, &l->watched[1], "subscriber")) {
+    if (remote_open_wire(l, &l->data) && remote_open_wire(l, &l->subscriber)) {
         (void)remote_handshake(l);
     }
 }
 
-static void remote_sentinel_reply(void *link, const remote_reply *reply)
+CELLAR_PRIVATE void remote_insecure(const remote_link *l)
 {
-    remote_link *l = link;
-    const remote_reply *host = reply->type == REMOTE_ARRAY ? reply->first : NULL;
-    const remote_reply *port = host != NULL ? host->next : NULL;
-    const long number = port != NULL && port->type == REMOTE_STRING
-        ? strtol(port->text, NULL, 10) : 0;
-    if (number <= 0 || number > 65535 || host->len > REMOTE_HOST_MAX ||
-        host->type != REMOTE_STRING) {
-        remote_break(l, REMOTE_WHY_MASTER, reply->type == REMOTE_ERROR
-                     ? "a Sentinel refuses to answer" : "a Sentinel does not know master %.80s",
-                     l->c->master);
-        return;
-    }
-    memcpy(l->at.host, host->text, host->len);
-    l->at.host[host->len] = '\0';
-    l->at.port = (uint16_t)number;
-    l->found = true;
-}
-
-static void remote_ask_sentinel(remote_link *l)
-{
-    const char *argv[3] = { "SENTINEL", "get-master-addr-by-name", l->c->master };
-    remote_bytes b = { .memory = l->e.memory };
-    l->phase = REMOTE_PHASE_SENTINEL;
-    l->data.take = remote_sentinel_reply;
-    if (!remote_open_wire(l, &l->data, &l->watched[0], "to a Sentinel")) { return; }
-    bool fine = remote_command(&b, 3, argv, NULL) == CELLAR_OK;
-    if (fine) {
-        struct iovec part = { b.data, b.len };
-        fine = remote_wire_send(&l->data, &part, 1);
-    }
-    if (!fine) { remote_break(l, REMOTE_WHY_NOMEM, "no memory to ask a Sentinel"); }
-    remote_bytes_free(&b);
+    if (!l->c->tls_insecure) { return; }
+    l->e.log(l->e.ctx, CELLAR_E_DENIED, "remote: tls_insecure: the certificate of the server "
+             "is not verified; remove this word from the URL");
 }
 
 CELLAR_PRIVATE void remote_resolve_step(remote_link *l)
@@ -179,19 +154,20 @@ CELLAR_PRIVATE void remote_resolve_step(remote_link *l)
                                            : "the name %.80s has no address", l->at.host);
         return;
     }
-    remote_deadline_set(l);
-    if (l->at_sentinel) { remote_ask_sentinel(l); } else { remote_connect_pair(l); }
+    remote_insecure(l);
+    remote_connect_pair(l);
+    remote_deadline_set(l); /* longer with a handshake of TLS */
 }
 
-/* Connect to l->at when its name has an address. */
-static void remote_resolve_begin(remote_link *l, bool sentinel)
+CELLAR_PRIVATE void remote_connect_to(remote_link *l, const remote_address *at)
 {
-    if (l->at.port != 0 && !l->c->allow_plaintext && !remote_host_is_local(l->at.host)) {
+    l->at = *at;
+    if (l->at.port != 0 && !l->c->tls && !l->c->allow_plaintext &&
+        !remote_host_is_local(l->at.host)) {
         remote_break(l, REMOTE_WHY_PLAINTEXT,
                      "TCP to another machine needs allow_plaintext (got %.80s)", l->at.host);
         return;
     }
-    l->at_sentinel = sentinel;
     l->phase = REMOTE_PHASE_RESOLVE;
     remote_deadline_set(l);
     remote_resolve_step(l);
@@ -199,16 +175,21 @@ static void remote_resolve_begin(remote_link *l, bool sentinel)
 
 CELLAR_PRIVATE void remote_attempt(remote_link *l)
 {
-    const bool sentinel = l->c->sentinel_count != 0;
     l->attempt++;
     remote_count(l, REMOTE_LINK_ATTEMPTS, 1);
-    l->at = sentinel ? l->c->sentinel[l->attempt % l->c->sentinel_count] : l->c->server;
-    remote_resolve_begin(l, sentinel);
+    if (l->c->sentinel_count == 0) {
+        remote_connect_to(l, &l->c->server);
+        return;
+    }
+    l->phase = REMOTE_PHASE_SENTINEL;
+    l->told = 0;
+    remote_deadline_set(l);
 }
 
-CELLAR_PRIVATE void remote_found(remote_link *l)
+CELLAR_PRIVATE void remote_unvouched(remote_link *l)
 {
-    l->found = false;
-    remote_wire_drop(l, &l->data, &l->watched[0]);
-    remote_resolve_begin(l, false);
+    (void)snprintf(l->why_text, sizeof l->why_text, "no majority of the Sentinels names %.48s:%u",
+                   l->at.host, l->at.port);
+    remote_refusal_note(l, REMOTE_WHY_MASTER, 0);
+    atomic_store(&l->retrack, true);
 }

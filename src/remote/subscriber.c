@@ -10,12 +10,6 @@
 
 static const char remote_subscriber_channel[] = "__redis__:invalidate";
 
-static bool remote_is_text(const remote_reply *r, const char *text)
-{
-    return r != NULL && r->type == REMOTE_STRING && r->len == strlen(text) &&
-           memcmp(r->text, text, r->len) == 0;
-}
-
 /* Hand over one key: a marker of this link, or a key for the layer above. */
 static void remote_subscriber_key(remote_link *l, const remote_reply *key)
 {
@@ -54,9 +48,10 @@ static void remote_subscriber_error(remote_link *l, const remote_reply *reply)
 {
     const remote_why why = remote_why_of(reply);
     if (why == REMOTE_WHY_NOPERM && l->subscriber_step != 0) {
-        remote_break(l, why, "the user lacks the right %s",
-                     memmem(reply->text, reply->len, "channel", 7) != NULL
-                         ? "&__redis__:invalidate" : "+subscribe");
+        remote_lacks(l, memmem(reply->text, reply->len, "channel", 7) != NULL
+                            ? "&__redis__:invalidate" : "+subscribe");
+        l->subscribed = true;
+        remote_handshake_done(l);
         return;
     }
     remote_break(l, why != REMOTE_WHY_NONE ? why : REMOTE_WHY_REFUSED, "the server answers: %.*s",

@@ -2,8 +2,8 @@
  *
  * wire: sockets, commands, and the parser of hiredis.
  *
- * PICTURE    socket -> recv -> redisReader -> functions below -> remote_reply -> take
- *                          `-> a block: a long string; the reader sees an empty one in its place
+ * PICTURE    socket -> recv or TLS -> redisReader -> functions below -> remote_reply -> take
+ *                                 `-> a block: a long string; the reader sees an empty one
  *            A single string is handed over where it lies in the buffer of the reader. Elements of
  *            arrays are copied into blocks: the reader moves its buffer between two reads.
  * INVARIANTS take runs inside the parser: it must not close the wire. The blocks are freed after
@@ -15,8 +15,10 @@
  * NOT HERE   hiredis' own connections: they end the process by SIGPIPE and have no time-outs. */
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "remote/wire.h"
@@ -326,15 +328,23 @@ static bool remote_wire_socket(remote_wire *w, int family, const struct sockaddr
         (void)setsockopt(w->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience, sizeof patience);
         (void)setsockopt(w->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     }
-    if (connect(w->fd, to, len) == 0) {
-        w->connected = true;
-    } else if (errno != EINPROGRESS) {
-        return remote_wire_lost(w, errno);
-    }
+    if (connect(w->fd, to, len) != 0 && errno != EINPROGRESS) { return remote_wire_lost(w, errno); }
     return true;
 }
 
-CELLAR_PRIVATE bool remote_wire_connect(remote_wire *w, const remote_peer *to)
+/* Begin TLS on the socket, with the files of now. */
+static bool remote_wire_secure(remote_wire *w, const remote_config *c, const char *host)
+{
+    const tls_files files = { c->tls_ca_file, c->tls_ca_dir, c->tls_cert_file, c->tls_key_file };
+    const char *name = c->tls_server_name[0] != '\0' ? c->tls_server_name : host;
+    if (!c->tls) { return true; }
+    w->tls = tls_client(&files, c->tls_insecure ? NULL : name, w->fd, &w->ticket, w->tls_text);
+    if (w->tls == NULL) { w->fault = REMOTE_WIRE_TLS; }
+    return w->tls != NULL;
+}
+
+CELLAR_PRIVATE bool remote_wire_connect(remote_wire *w, const remote_config *c, const char *host,
+                                        const remote_peer *to)
 {
     w->fault = REMOTE_WIRE_FINE;
     w->connected = false;
@@ -344,7 +354,25 @@ CELLAR_PRIVATE bool remote_wire_connect(remote_wire *w, const remote_peer *to)
         return false;
     }
     w->reader->privdata = w;
-    return remote_wire_socket(w, to->at.any.sa_family, &to->at.any, to->len);
+    return remote_wire_socket(w, to->at.any.sa_family, &to->at.any, to->len) &&
+           remote_wire_secure(w, c, host);
+}
+
+/* Return n if it is above 0; 0: none now; -1: see fault. n: of tls.h. */
+static ssize_t remote_wire_result(remote_wire *w, ssize_t n)
+{
+    if (n > 0) { return n; }
+    if (n == -EAGAIN) { return 0; }
+    (void)remote_wire_lost(w, (int)-n);
+    if (w->tls == NULL || n != -EPROTO) { return -1; }
+    w->fault = REMOTE_WIRE_TLS;
+    (void)snprintf(w->tls_text, sizeof w->tls_text, "%s", tls_why(w->tls));
+    return -1;
+}
+
+CELLAR_PRIVATE bool remote_wire_holds(const remote_wire *w)
+{
+    return w->tls != NULL && tls_holds(w->tls);
 }
 
 CELLAR_PRIVATE bool remote_wire_connected(remote_wire *w)
@@ -354,12 +382,23 @@ CELLAR_PRIVATE bool remote_wire_connected(remote_wire *w)
     if (w->connected) { return true; }
     if (getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) { error = errno; }
     if (error != 0) { return remote_wire_lost(w, error); }
-    w->connected = true;
-    return true;
+    const int shaken = w->tls != NULL ? tls_shake(w->tls) : 1;
+    w->connected = shaken == 1;
+    return w->connected || remote_wire_result(w, shaken) == 0;
+}
+
+CELLAR_PRIVATE uint32_t remote_wire_wants(const remote_wire *w)
+{
+    const bool sends = w->connected ? w->unsent.len != 0
+                                    : w->tls == NULL || tls_wants_write(w->tls);
+    /* A socket that takes bytes is an event at once. */
+    return EPOLLIN | (sends || remote_wire_holds(w) ? EPOLLOUT : 0u);
 }
 
 CELLAR_PRIVATE void remote_wire_close(remote_wire *w)
 {
+    tls_end(w->tls);
+    w->tls = NULL;
     if (w->fd >= 0) {
         (void)close(w->fd);
         w->fd = -1;
@@ -379,14 +418,12 @@ static ssize_t remote_wire_put(remote_wire *w, struct iovec *parts, size_t count
     const struct msghdr message = { .msg_iov = parts, .msg_iovlen = count };
     ssize_t n;
     do {
-        n = sendmsg(w->fd, &message, MSG_NOSIGNAL);
-    } while (n < 0 && errno == EINTR);
-    if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
-        (void)remote_wire_lost(w, errno);
-        return -1;
-    }
+        n = w->tls != NULL ? tls_send(w->tls, parts, count)
+                           : sendmsg(w->fd, &message, MSG_NOSIGNAL);
+    } while (n < 0 && w->tls == NULL && errno == EINTR);
+    n = remote_wire_result(w, n < 0 && w->tls == NULL ? -errno : n);
     if (n > 0) { w->bytes_out += (uint64_t)n; }
-    return n > 0 ? n : 0;
+    return n;
 }
 
 CELLAR_PRIVATE bool remote_wire_send(remote_wire *w, struct iovec *parts, size_t count)
@@ -409,6 +446,14 @@ CELLAR_PRIVATE bool remote_wire_send(remote_wire *w, struct iovec *parts, size_t
     return true;
 }
 
+CELLAR_PRIVATE bool remote_wire_say(remote_wire *w, bool whole, remote_bytes *b)
+{
+    struct iovec part = { b->data, b->len };
+    const bool said = whole && remote_wire_send(w, &part, 1);
+    remote_bytes_free(b);
+    return said;
+}
+
 CELLAR_PRIVATE bool remote_wire_flush(remote_wire *w)
 {
     if (w->unsent.len == 0) { return true; }
@@ -426,14 +471,10 @@ static ssize_t remote_wire_get(remote_wire *w, void *to, size_t cap)
 {
     ssize_t n;
     do {
-        n = recv(w->fd, to, cap, 0);
-    } while (n < 0 && errno == EINTR);
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) { return 0; }
-    if (n <= 0) {
-        (void)remote_wire_lost(w, n < 0 ? errno : 0);
-        return -1;
-    }
-    w->bytes_in += (uint64_t)n;
+        n = w->tls != NULL ? tls_recv(w->tls, to, cap) : recv(w->fd, to, cap, 0);
+    } while (n < 0 && w->tls == NULL && errno == EINTR);
+    n = remote_wire_result(w, n < 0 && w->tls == NULL ? -errno : n);
+    if (n > 0) { w->bytes_in += (uint64_t)n; }
     return n;
 }
 

@@ -12,6 +12,7 @@
 
 #include "remote/config.h"
 #include "remote/link_types.h"
+#include "tls/tls.h"
 
 /* Append one command. lens NULL: the arguments are terminated texts. E_NOMEM leaves `b` as it was.
  */
@@ -35,6 +36,7 @@ typedef enum remote_wire_fault {
     REMOTE_WIRE_CLOSED,   /* by the server, or an error of the socket */
     REMOTE_WIRE_PROTOCOL, /* bytes that are no reply */
     REMOTE_WIRE_TOO_BIG,  /* a reply above the limits */
+    REMOTE_WIRE_TLS,      /* see tls_text */
     REMOTE_WIRE_NOMEM
 } remote_wire_fault;
 
@@ -42,9 +44,13 @@ typedef struct remote_chunk remote_chunk;
 
 typedef struct remote_wire {
     int fd;                    /* -1: none */
+    uint32_t watched;          /* events of epoll; 0: not watched */
     int sys_errno;             /* of CLOSED; 0: the server closed */
     remote_wire_fault fault;
-    bool connected;            /* the connect has finished */
+    bool connected;            /* the connect has finished, and the handshake of TLS */
+    tls *tls;                  /* NULL: plain */
+    tls_ticket *ticket;        /* of the last connection */
+    char tls_text[TLS_WHY];
     const remote_memory *memory;
     redisReader *reader;
     redisReplyObjectFunctions functions;
@@ -64,14 +70,21 @@ typedef struct remote_wire {
 /* Prepare a wire without a socket. */
 CELLAR_PRIVATE void remote_wire_init(remote_wire *w, const remote_memory *memory,
                       void (*take)(void *ctx, const remote_reply *reply), void *ctx);
-/* Begin to connect. False: *w has fault and sys_errno. */
-CELLAR_PRIVATE bool remote_wire_connect(remote_wire *w, const remote_peer *to);
-/* Finish the connect after the socket became writable. False as above. */
+/* Begin to connect to `host`, which has the address `to`. False: *w has fault and sys_errno. */
+CELLAR_PRIVATE bool remote_wire_connect(remote_wire *w, const remote_config *c, const char *host,
+                                        const remote_peer *to);
+/* Go on with the connect after an event. False as above. */
 CELLAR_PRIVATE bool remote_wire_connected(remote_wire *w);
-/* Close the socket and free all memory. */
+/* Return whether TLS holds received bytes, which are no event of epoll. */
+CELLAR_PRIVATE bool remote_wire_holds(const remote_wire *w);
+/* Return the events of epoll that the wire waits for. */
+CELLAR_PRIVATE uint32_t remote_wire_wants(const remote_wire *w);
+/* Close the socket and free the memory of the connection. */
 CELLAR_PRIVATE void remote_wire_close(remote_wire *w);
 /* Send what the socket takes of `parts`; keep the rest in `unsent` (copied). False: see fault. */
 CELLAR_PRIVATE bool remote_wire_send(remote_wire *w, struct iovec *parts, size_t count);
+/* Send `b` unless it is not whole, and free it. False: not sent. */
+CELLAR_PRIVATE bool remote_wire_say(remote_wire *w, bool whole, remote_bytes *b);
 /* Send `unsent`. */
 CELLAR_PRIVATE bool remote_wire_flush(remote_wire *w);
 /* Read once and hand each whole reply to `take`. False: see fault. *more: the socket may have more.

@@ -177,16 +177,16 @@ static cellar_err resp_admin_work(cellar_resp *r, bool json, char *buf, size_t c
     const cellar_resp_opts *o = &r->opts;
     const char *before = json ? "," : "";
     size_t len = 0;
-#define RESP_ADMIN_OF(handle, kind) \
+#define RESP_ADMIN_OF(handle) \
     if ((handle) != NULL) { \
         RESP_ADMIN_PART(resp_admin_text(before, at, room, &part_len)); \
-        RESP_ADMIN_PART((json ? cellar_##kind##_stats_json : cellar_##kind##_metrics_write)( \
-            handle, at, room, &part_len)); \
+        RESP_ADMIN_PART((json ? cellar_stats_json : cellar_metrics_write)(handle, at, room, \
+                                                                          &part_len)); \
     }
-    RESP_ADMIN_OF(base_load_acq(&r->bridged) != 0 ? o->bus : NULL, bus)
-    RESP_ADMIN_OF(o->pool, pool)
-    RESP_ADMIN_OF(o->scheduler, scheduler)
-    RESP_ADMIN_OF(o->refresher, refresher)
+    RESP_ADMIN_OF(base_load_acq(&r->bridged) != 0 ? o->bus : NULL)
+    RESP_ADMIN_OF(o->pool)
+    RESP_ADMIN_OF(o->scheduler)
+    RESP_ADMIN_OF(o->refresher)
 #undef RESP_ADMIN_OF
     *out = len;
     return CELLAR_OK;
@@ -201,7 +201,7 @@ static cellar_err resp_admin_figures(cellar_resp *r, bool json, char *buf, size_
         RESP_ADMIN_PART(resp_admin_text("[", at, room, &part_len));
         RESP_ADMIN_PART(cellar_stats_json(r->store, at, room, &part_len));
         RESP_ADMIN_PART(resp_admin_text(",", at, room, &part_len));
-        RESP_ADMIN_PART(cellar_resp_stats_json(r, at, room, &part_len));
+        RESP_ADMIN_PART(cellar_stats_json(r, at, room, &part_len));
         RESP_ADMIN_PART(resp_admin_work(r, json, at, room, &part_len));
         if (o->figures != NULL) {
             RESP_ADMIN_PART(resp_admin_text(",", at, room, &part_len));
@@ -210,7 +210,7 @@ static cellar_err resp_admin_figures(cellar_resp *r, bool json, char *buf, size_
         RESP_ADMIN_PART(resp_admin_text("]\n", at, room, &part_len));
     } else {
         RESP_ADMIN_PART(cellar_metrics_write(r->store, at, room, &part_len));
-        RESP_ADMIN_PART(cellar_resp_metrics_write(r, at, room, &part_len));
+        RESP_ADMIN_PART(cellar_metrics_write(r, at, room, &part_len));
         RESP_ADMIN_PART(resp_admin_work(r, json, at, room, &part_len));
         if (o->figures != NULL) {
             RESP_ADMIN_PART(o->figures(o->figures_ctx, 0, at, room, &part_len));

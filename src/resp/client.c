@@ -79,6 +79,19 @@ static void resp_client_count(resp_client *c, uint32_t change)
     }
 }
 
+/* Begin TLS with a client of TCP. False: no memory. */
+static bool resp_client_secure(resp_client *c)
+{
+    char why[TLS_WHY];
+    if (c->of->tls == NULL || (c->flags & RESP_C_UNIX)) { return true; }
+    c->tls = tls_accept(c->of->tls, c->fd, why);
+    if (why[0] != '\0') {
+        base_log(&c->of->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_IO,
+                 "the present certificate stays: %s", why);
+    }
+    return c->tls != NULL;
+}
+
 CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t flags,
                                             const char *address)
 {
@@ -97,7 +110,9 @@ CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t fla
     c->last = "NULL";
     (void)snprintf(c->address, sizeof c->address, "%s", address);
     c->events = EPOLLIN;
-    if (base_net_watch(r->epoll, EPOLL_CTL_ADD, fd, c->events, c) < 0) {
+    if (!resp_client_secure(c) ||
+        base_net_watch(r->epoll, EPOLL_CTL_ADD, fd, c->events, c) < 0) {
+        tls_end(c->tls);
         base_free(&r->account, BASE_MOD_STORE, c, sizeof *c);
         return NULL;
     }
@@ -135,6 +150,12 @@ CELLAR_PRIVATE void resp_in_drop(resp_client *c)
     c->in_len = c->in_cap = 0;
 }
 
+CELLAR_PRIVATE void resp_client_bye(resp_client *c)
+{
+    if (c->tls != NULL) { tls_bye(c->tls); }
+    base_net_end(c->fd);
+}
+
 CELLAR_PRIVATE void resp_client_free(resp_client *c)
 {
     cellar_resp *r = c->of;
@@ -150,6 +171,8 @@ CELLAR_PRIVATE void resp_client_free(resp_client *c)
     resp_out_drop(c);
     resp_in_drop(c);
     base_store_rel(&r->fd_of[c->slot], -1);
+    if (c->tls != NULL) { tls_bye(c->tls); }
+    tls_end(c->tls);
     base_fd_close(c->fd); /* epoll forgets it */
     base_free(&r->account, BASE_MOD_STORE, c, sizeof *c);
 }

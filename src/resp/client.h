@@ -14,6 +14,13 @@ CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t fla
 CELLAR_PRIVATE void resp_place_drop(resp_client *c);
 /* Free the part of a request that a client has sent. */
 CELLAR_PRIVATE void resp_in_drop(resp_client *c);
+/* Read once. Return bytes, 0 at the end, or a negative errno. */
+BASE_INLINE ssize_t resp_client_recv(resp_client *c, void *to, size_t room)
+{
+    return c->tls != NULL ? tls_recv(c->tls, to, room) : base_net_recv(c->fd, to, room);
+}
+/* Tell the peer that nothing follows. */
+CELLAR_PRIVATE void resp_client_bye(resp_client *c);
 /* Close the socket and free the client. */
 CELLAR_PRIVATE void resp_client_free(resp_client *c);
 /* Give a client the state of a new connection: RESET. The name of its library stays. */

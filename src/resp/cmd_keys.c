@@ -75,7 +75,7 @@ static bool resp_scan_some(resp_client *c, cellar *ns, uint64_t *cursor, uint64_
     uint64_t read = 0;
     l->end_ns = base_tsc_ns() + RESP_SCAN_NS;
     do {
-        const cellar_err err = cellar_scan_with(ns, cursor, &o, resp_key_seen, l);
+        const cellar_err err = cellar_scan(ns, cursor, &o, resp_key_seen, l);
         if (err == CELLAR_E_BUSY && resp_scan_waits(c, l)) { return true; }
         if (err == CELLAR_E_BUSY) {
             resp_error(c, "ERR the disk does not answer");

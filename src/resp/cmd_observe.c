@@ -116,14 +116,19 @@ static bool resp_ttl_seen(const cellar_scan_entry *e, void *ctx)
 static void resp_info_keyspace(base_text *t, const cellar_resp *r, const cellar_stats *st)
 {
     (void)st;
+    cellar_scan_opts o = cellar_scan_opts_default();
+    o.bucket_count = RESP_TTL_BUCKETS;
     for (uint32_t db = 0; db < RESP_DBS; db++) {
-        uint64_t keys = 0, cursor = 0;
+        uint64_t cursor = 0;
+        cellar_stats of = cellar_stats_default();
         resp_ttl_sample s = { 0, 0, 0 };
         if (r->db[db].handle == NULL ||
-            cellar_namespace_entries(r->db[db].handle, &keys) != CELLAR_OK || keys == 0) {
+            cellar_stats_get(r->db[db].handle, CELLAR_SCOPE_NAMESPACE, &of) != CELLAR_OK ||
+            of.namespace_entries == 0) {
             continue;
         }
-        (void)cellar_scan(r->db[db].handle, &cursor, NULL, 0, RESP_TTL_BUCKETS, resp_ttl_seen, &s);
+        const uint64_t keys = of.namespace_entries;
+        (void)cellar_scan(r->db[db].handle, &cursor, &o, resp_ttl_seen, &s);
         const double timed = (double)s.timed, share = s.seen != 0 ? timed / (double)s.seen : 0;
         base_text_add(t, "db%u:keys=%" PRIu64 ",expires=%.0f,avg_ttl=%.0f\r\n", db, keys,
                       cursor == 0 ? timed : share * (double)keys,

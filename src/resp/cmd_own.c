@@ -254,7 +254,7 @@ RESP_CALL(resp_cmd_bump)
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
     uint32_t version = 0;
-    const cellar_err err = cellar_version_increment(ns, &version);
+    const cellar_err err = cellar_version_set(ns, 0, &version);
     if (err != CELLAR_OK) { resp_fail(c, err); } else { resp_int(c, (int64_t)version); }
 }
 

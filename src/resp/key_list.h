@@ -26,7 +26,7 @@ typedef struct resp_key_list {
     bool full;                /* no memory */
 } resp_key_list;
 
-/* Add the key of an entry, for cellar_scan_with. `ctx` is the list. */
+/* Add the key of an entry, for cellar_scan. `ctx` is the list. */
 CELLAR_PRIVATE bool resp_key_seen(const cellar_scan_entry *e, void *ctx);
 /* Add the bulks of a list to the replies of a client. The list is empty afterwards. */
 CELLAR_PRIVATE void resp_key_list_put(resp_client *c, resp_key_list *l);
@@ -37,7 +37,7 @@ CELLAR_PRIVATE bool resp_key_list_free(resp_key_list *l, uint32_t most);
 struct resp_walk {
     resp_key_list list;
     void (*reply)(resp_client *c, resp_walk *w); /* NULL: it is written; the list is freed */
-    uint64_t cursor, place;  /* of cellar_scan_with */
+    uint64_t cursor, place;  /* of cellar_scan */
     uint64_t most_count;  /* the scan ends when the list has so many keys */
     uint64_t took_ns;     /* of all slices */
     uint32_t passes;      /* through the namespace, unless most_count is reached */

@@ -88,7 +88,7 @@ static void resp_welcome(cellar_resp *r, int fd, const resp_address *a, uint32_t
                  "connection from %s closed at once", text);
     } else if ((full = resp_full(r, flags)) != NULL) {
         const struct iovec part = { (void *)(uintptr_t)full, strlen(full) };
-        (void)base_net_send(fd, &part, 1);
+        if (r->tls == NULL || (flags & RESP_C_UNIX)) { (void)base_net_send(fd, &part, 1); }
     } else {
         if (!(flags & RESP_C_UNIX)) { base_net_no_delay(fd); }
         if (resp_client_add(r, fd, flags, text) != NULL) { return; }

@@ -13,6 +13,7 @@
 #include "base/open_error.h"
 #include "base/opts.h"
 #include "base/random.h"
+#include "base/service.h"
 #include "base/text.h"
 #include "resp/channel.h"
 #include "resp/client.h"
@@ -50,6 +51,8 @@ static void resp_defaults(cellar_resp_opts *o)
     if (o->admin_head_bytes == 0) { o->admin_head_bytes = 16u << 10; }
 }
 
+static bool resp_empty(const char *text) { return text != NULL && *text == '\0'; }
+
 /* Name the first field that breaks its rule. False: none does. */
 static bool resp_opts_broken(const cellar_resp_opts *o, const char **why)
 {
@@ -57,14 +60,13 @@ static bool resp_opts_broken(const cellar_resp_opts *o, const char **why)
     if (o->listen != NULL) { (void)resp_is_public(o->listen, &valid); }
     return base_broken(o->unix_path == NULL && o->port == 0 && o->admin == NULL,
                        "give unix_path, port or admin", why) ||
-           base_broken(o->unix_path != NULL && *o->unix_path == '\0',
+           base_broken(resp_empty(o->unix_path),
                        "unix_path must have 1 to 107 bytes", why) ||
            base_broken(o->port > 65535 && o->port != CELLAR_RESP_PORT_ANY,
                        "port must be 1..65,535 or CELLAR_RESP_PORT_ANY", why) ||
            base_broken(!valid, "listen must be a numeric address", why) ||
            base_broken(o->listen != NULL && o->port == 0, "listen needs port", why) ||
-           base_broken(o->password != NULL && *o->password == '\0', "password must not be empty",
-                       why) ||
+           base_broken(resp_empty(o->password), "password must not be empty", why) ||
            base_broken(o->max_request_bytes < RESP_REQUEST_MIN ||
                        o->max_request_bytes > RESP_REQUEST_MAX,
                        "max_request_bytes must be 64 KiB..1 GiB", why) ||
@@ -77,18 +79,13 @@ static bool resp_opts_broken(const cellar_resp_opts *o, const char **why)
                        "admin_head_bytes must be 1 KiB..1 MiB", why) ||
            base_broken(o->admin_body_bytes > RESP_ADMIN_MAX,
                        "admin_body_bytes must be at most 1 MiB", why) ||
+           base_broken(resp_empty(o->tls_cert_file) || resp_empty(o->tls_key_file) ||
+                       resp_empty(o->tls_ca_file), "the tls files must not be empty texts", why) ||
+           base_broken((o->tls_key_file != NULL || o->tls_ca_file != NULL) &&
+                       o->tls_cert_file == NULL, "tls_key_file and tls_ca_file need tls_cert_file",
+                       why) ||
            base_broken(o->writable > 1 || o->danger > 1 || o->listen_public > 1,
                        "writable, danger and listen_public must be 0 or 1", why);
-}
-
-static bool resp_host_broken(const cellar_host_opts *h, const char **why)
-{
-    return base_broken(strnlen(h->name, CELLAR_NAME_MAX + 1) > CELLAR_NAME_MAX,
-                       "host.name must have at most 64 bytes", why) ||
-           base_broken((h->alloc == NULL) != (h->free == NULL),
-                       "host.alloc and host.free belong together: give both or none", why) ||
-           base_broken((unsigned)h->log_level > CELLAR_LOG_OFF,
-                       "host.log_level must be a cellar_log_level", why);
 }
 
 /* Check what a public address needs. */
@@ -112,18 +109,11 @@ static cellar_err resp_opts_in(const cellar_resp_opts *o, cellar_resp_opts *out,
 {
     const char *why;
     *out = cellar_resp_opts_default();
-    *host = cellar_host_opts_default();
     cellar_err err = base_open_opts(out, sizeof *out, o, "cellar_resp_open", "cellar_resp_opts");
-    if (err == CELLAR_OK) {
-        err = base_open_opts(host, sizeof *host, out->host, "cellar_resp_open",
-                             "cellar_host_opts");
-    }
+    if (err == CELLAR_OK) { err = base_host_in(host, out->host, "cellar_resp_open", "port"); }
     if (err != CELLAR_OK) { return err; }
     resp_defaults(out);
-    if (host->name == NULL || *host->name == '\0') { host->name = "port"; }
-    if (resp_opts_broken(out, &why) || resp_host_broken(host, &why)) {
-        return resp_open_fail(CELLAR_E_INVAL, 0, why);
-    }
+    if (resp_opts_broken(out, &why)) { return resp_open_fail(CELLAR_E_INVAL, 0, why); }
     return resp_public_check(out, out->listen);
 }
 
@@ -187,20 +177,15 @@ static void resp_fork_child(void *ctx)
 
 /* ---- open ---- */
 
+static const base_service_kind resp_service = { NULL, BASE_TEXT(resp_text) };
+
 static void resp_init(cellar_resp *r, cellar *c, const cellar_resp_opts *o,
                       const cellar_host_opts *host)
 {
-    static const int levels[] = { BASE_LOG_WARNING, BASE_LOG_ERROR, BASE_LOG_WARNING,
-                                  BASE_LOG_INFO, BASE_LOG_DEBUG, BASE_LOG_OFF };
-    const base_alloc_hooks hooks = { .alloc = host->alloc, .free = host->free,
-                                     .ctx = host->alloc_ctx };
-    base_account_init(&r->account, 0, &hooks);
+    base_host_init(host, &r->account, &r->clock, &r->log);
+    base_store_rlx(&r->account.limit, UINT64_C(0));
     r->account.make_room = resp_room_make;
     r->account.make_room_ctx = r;
-    if (host->clock == NULL) { base_clock_ready(); }
-    r->clock = (base_clock){ .precise_ms = host->clock, .coarse_ms = host->clock,
-                             .ctx = host->clock_ctx };
-    base_log_init(&r->log, &r->clock, host->log, host->log_ctx, levels[host->log_level]);
     r->store = c;
     memcpy(r->name, host->name, strlen(host->name));
     r->stack_bytes = host->stack_bytes;
@@ -208,6 +193,7 @@ static void resp_init(cellar_resp *r, cellar *c, const cellar_resp_opts *o,
     r->opts.host = NULL;
     r->opts.unix_path = r->opts.listen = r->opts.password = r->opts.namespaces = NULL;
     r->opts.admin = r->opts.policy_file = NULL;
+    r->opts.tls_cert_file = r->opts.tls_key_file = r->opts.tls_ca_file = NULL;
     resp_share_read(r);
     r->idle_timeout_ms = o->idle_timeout_ms;
     r->max_clients = o->max_clients;
@@ -231,6 +217,7 @@ static void resp_parts_free(cellar_resp *r)
     while (r->first != NULL) { resp_client_free(r->first); }
     while (r->admin_first != NULL) { resp_client_free(r->admin_first); }
     for (int i = 0; i < RESP_PLACES; i++) { resp_listen_close(r, i); }
+    tls_server_close(r->tls);
     resp_channels_close(r);
     if (r->bell >= 0) { base_fd_close(r->bell); }
     if (r->epoll >= 0) { base_fd_close(r->epoll); }
@@ -246,6 +233,18 @@ static void resp_parts_free(cellar_resp *r)
     }
     BASE_ASSERT(base_load_rlx(&r->account.used) == 0);
     resp_room_return(r, 0);
+}
+
+/* Read the certificate of the port. */
+static cellar_err resp_secure(cellar_resp *r, const cellar_resp_opts *o)
+{
+    const tls_files files = { .ca_file = o->tls_ca_file, .cert_file = o->tls_cert_file,
+                              .key_file = o->tls_key_file };
+    char why[TLS_WHY];
+    if (o->tls_cert_file == NULL) { return CELLAR_OK; }
+    r->tls = tls_server_open(&files, why);
+    if (r->tls != NULL) { return CELLAR_OK; }
+    return resp_open_fail(tls_is_built() ? CELLAR_E_INVAL : CELLAR_E_UNSUPPORTED, 0, why);
 }
 
 /* Make everything of a port but the struct. */
@@ -273,7 +272,8 @@ static cellar_err resp_parts(cellar_resp *r, const cellar_resp_opts *o)
     r->fd_of = base_alloc(&r->account, BASE_MOD_STORE, resp_slots(r) * sizeof *r->fd_of, NULL);
     if (r->fd_of == NULL) { return resp_open_fail(CELLAR_E_NOMEM, 0, "no memory for the clients"); }
     for (uint32_t i = 0; i < resp_slots(r); i++) { base_store_rlx(&r->fd_of[i], -1); }
-    const cellar_err err = resp_places(r, o);
+    cellar_err err = resp_secure(r, o);
+    if (err == CELLAR_OK) { err = resp_places(r, o); }
     if (err != CELLAR_OK) { return err; }
     r->epoll = base_net_epoll();
     r->bell = base_net_bell();
@@ -300,12 +300,12 @@ CELLAR_API cellar_err cellar_resp_open(cellar *c, const cellar_resp_opts *o, cel
     }
     cellar_err err = resp_opts_in(o, &full, &host);
     if (err != CELLAR_OK) { return err; }
-    const base_alloc_hooks hooks = { .alloc = host.alloc, .free = host.free,
-                                     .ctx = host.alloc_ctx };
+    const base_alloc_hooks hooks = base_host_hooks(&host);
     void *raw = base_alloc_raw(&hooks, RESP_PORT_BYTES);
     if (raw == NULL) { return resp_open_fail(CELLAR_E_NOMEM, 0, "no memory for the port"); }
     cellar_resp *r = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
     memset(r, 0, sizeof *r);
+    r->kind = &resp_service;
     r->raw = raw;
     resp_init(r, c, &full, &host);
     err = resp_parts(r, &full);

@@ -37,7 +37,8 @@ CELLAR_PRIVATE void resp_out_send(resp_client *c)
             count = (uint16_t)(count + resp_block_parts(b, part + count));
             bytes += b->used - b->from;
         }
-        const ssize_t put = base_net_send(c->fd, part, count);
+        const ssize_t put = c->tls != NULL ? tls_send(c->tls, part, count)
+                                           : base_net_send(c->fd, part, count);
         if (put == -EAGAIN || put == -EWOULDBLOCK) { return; }
         if (put < 0) {
             c->flags |= RESP_C_BROKEN;
@@ -184,12 +185,12 @@ CELLAR_PRIVATE bool resp_room_make(void *ctx, uint64_t bytes)
     if (bytes - free > rest) { return false; }
     uint64_t more = BASE_MAX(bytes - free, RESP_CHARGE_BYTES);
     more = BASE_MIN(more, rest);
-    if (cellar_memory_charge(r->store, more) != CELLAR_OK) {
+    if (cellar_memory_charge(r->store, (int64_t)more) != CELLAR_OK) {
         more = bytes - free;
-        if (cellar_memory_charge(r->store, more) != CELLAR_OK) { return false; }
+        if (cellar_memory_charge(r->store, (int64_t)more) != CELLAR_OK) { return false; }
     }
     if (resp_limit_change(r, (int64_t)more) != 0) { return true; }
-    (void)cellar_memory_uncharge(r->store, more);
+    (void)cellar_memory_charge(r->store, -(int64_t)more);
     return false;
 }
 
@@ -199,7 +200,7 @@ CELLAR_PRIVATE void resp_room_return(cellar_resp *r, uint64_t keep)
     const uint64_t free = resp_free(r, limit);
     if (BASE_LIKELY(free <= keep)) { return; }
     const int64_t less = -resp_limit_change(r, -(int64_t)free);
-    if (less > 0) { (void)cellar_memory_uncharge(r->store, (uint64_t)less); }
+    if (less > 0) { (void)cellar_memory_charge(r->store, -less); }
 }
 
 CELLAR_PRIVATE bool resp_cut_silent(cellar_resp *r, bool (*holds)(const resp_client *c))

@@ -37,6 +37,7 @@
 #define RESP_OUT_PAUSE ((size_t)1 << 20)      /* unsent bytes that stop reading, or a quarter of
                                                * the share, if that is less */
 #define RESP_LINGER_MS 1000
+#define RESP_FOREIGN "request of another protocol"
 #define RESP_IN_FIRST ((size_t)16 << 10)      /* least size of `in` that grows */
 #define RESP_IN_LEAST ((size_t)512)
 #define RESP_PLACE_READ ((size_t)256 << 10)   /* most bytes of a read into the place of a value */
@@ -132,11 +133,11 @@ static bool resp_may_run(const resp_client *c)
 }
 
 /* Close a client that speaks another protocol. Its error was written. */
-static void resp_foreign(resp_client *c)
+static void resp_foreign(resp_client *c, const char *why)
 {
     resp_add(c->of, RESP_COUNT_foreign, 1);
     base_log(&c->of->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_DENIED,
-             "request of another protocol from %s: connection closed", c->address);
+             "connection from %s closed: %s", c->address, why);
     c->flags |= RESP_C_CLOSE | RESP_C_LINGER;
 }
 
@@ -153,7 +154,7 @@ static void resp_request(resp_client *c, uint32_t argc)
     c->flags &= ~RESP_C_SKIP;
     resp_run(c, cmd, argv, argc);
     c->flags &= ~RESP_C_MUTED;
-    if (foreign) { resp_foreign(c); }
+    if (foreign) { resp_foreign(c, RESP_FOREIGN); }
 }
 
 /* Run the requests in `p`, as far as the share of the round goes. Return the bytes that are done.
@@ -180,7 +181,7 @@ static size_t resp_requests(resp_client *c, unsigned char *p, size_t n)
             resp_batch_end(c);
             resp_error(c, "%s", r->refusal);
             c->flags |= RESP_C_CLOSE | RESP_C_LINGER;
-            if (got == RESP_PARSE_FOREIGN) { resp_foreign(c); }
+            if (got == RESP_PARSE_FOREIGN) { resp_foreign(c, RESP_FOREIGN); }
         }
         if (++count >= RESP_SHARE || base_tsc_ns() - since_ns > RESP_SHARE_NS) {
             if (done < n) { resp_wake(c); }
@@ -285,10 +286,11 @@ static void resp_in_read(resp_client *c)
         to = c->in + c->in_len;
         room = BASE_MIN(c->in_cap - c->in_len, BASE_MAX(need, RESP_READ_BYTES));
     }
-    const ssize_t got = base_net_recv(c->fd, to, room);
+    const ssize_t got = resp_client_recv(c, to, room);
     if (got == -EAGAIN || got == -EWOULDBLOCK) { return; }
     if (got < 0) {
         c->flags |= RESP_C_BROKEN;
+        if (got == -EPROTO && c->tls != NULL) { resp_foreign(c, tls_why(c->tls)); }
     } else if (got == 0) {
         c->flags |= RESP_C_END;
     } else {
@@ -332,7 +334,7 @@ static void resp_finish(resp_client *c)
     if (!(c->flags & RESP_C_LINGER) || (c->flags & RESP_C_END)) {
         c->flags |= RESP_C_BROKEN;
     } else if (c->linger_ms == 0) {
-        base_net_end(c->fd);
+        resp_client_bye(c);
         c->linger_ms = c->of->now_ms + RESP_LINGER_MS;
     } else if (c->of->now_ms >= c->linger_ms) {
         c->flags |= RESP_C_BROKEN;
@@ -342,9 +344,12 @@ static void resp_finish(resp_client *c)
 /* Read and drop, while a client lingers. */
 static void resp_linger_read(resp_client *c)
 {
-    const ssize_t got = base_net_recv(c->fd, c->of->read, sizeof c->of->read);
+    const ssize_t got = resp_client_recv(c, c->of->read, sizeof c->of->read);
     if (got == 0 || (got < 0 && got != -EAGAIN)) { c->flags |= RESP_C_BROKEN; }
 }
+
+/* Return whether TLS has bytes of a client that poll does not see. */
+static bool resp_holds(const resp_client *c) { return c->tls != NULL && tls_holds(c->tls); }
 
 /* Tell epoll what the client waits for. */
 static void resp_interest(resp_client *c)
@@ -352,9 +357,11 @@ static void resp_interest(resp_client *c)
     const bool held = c->hold_ms != 0;
     const bool lingers = c->linger_ms != 0;
     const uint32_t no_read = RESP_C_END | RESP_C_CLOSE | RESP_C_PENDING;
-    const bool reads = lingers ||
-                       (!held && !(c->flags & no_read) && !resp_is_full(c));
-    const bool sends = !held && c->out_bytes > 0;
+    const bool may_read = !held && !(c->flags & no_read) && !resp_is_full(c);
+    if (may_read && resp_holds(c)) { resp_wake(c); } /* no event tells of these bytes */
+    const bool reads = lingers || (may_read && !(c->flags & RESP_C_PENDING));
+    const bool sends = (!held && c->out_bytes > 0) ||
+                       (c->tls != NULL && tls_wants_write(c->tls));
     const uint32_t events = (reads ? (uint32_t)EPOLLIN : 0) | (sends ? (uint32_t)EPOLLOUT : 0);
     if (events != c->events) {
         c->events = events;
@@ -367,17 +374,18 @@ static void resp_interest(resp_client *c)
 CELLAR_PRIVATE void resp_serve_run(resp_client *c, bool readable)
 {
     c->of->serving = c;
+    const bool holds = resp_holds(c) || (c->tls != NULL && tls_wants_write(c->tls));
     if (c->hold_ms != 0 && c->of->now_ms >= c->hold_ms) { c->hold_ms = 0; }
     if (c->linger_ms != 0) {
-        if (readable) { resp_linger_read(c); }
+        if (readable || holds) { resp_linger_read(c); }
     } else if (c->hold_ms == 0 && !(c->flags & RESP_C_BROKEN)) {
         if (resp_is_full(c)) { resp_out_send(c); }
         if (c->walk != NULL) { resp_walk_continue(c); }
-        if (readable && !(c->flags & RESP_C_END) && resp_may_run(c)) {
-            resp_in_read(c);
-        } else if (c->in_len > 0 && resp_may_run(c)) {
-            resp_in_run(c);
-        }
+        readable = readable && !(c->flags & RESP_C_END);
+        if (!readable && c->in_len > 0 && resp_may_run(c)) { resp_in_run(c); }
+        /* Requests that are left go before the bytes that TLS holds. */
+        readable = readable || (holds && !(c->flags & (RESP_C_PENDING | RESP_C_END)));
+        if (readable && resp_may_run(c)) { resp_in_read(c); }
     }
     c->of->serving = NULL;
 }

@@ -24,32 +24,16 @@ CELLAR_API cellar_err cellar_resp_stats_get(const cellar_resp *r, cellar_resp_st
 }
 
 #ifndef CELLAR_OMIT_TEXT
-/* Write the figures as Prometheus text, or as JSON. */
-static cellar_err resp_text_write(const cellar_resp *r, bool json, char *buf, size_t buf_cap,
-                                  size_t *text_len)
+CELLAR_PRIVATE cellar_err resp_text(void *object, bool json, char *buf, size_t cap, size_t *full)
 {
+    const cellar_resp *r = object;
     uint64_t v[STATS_PORT_COUNT];
     _Static_assert(STATS_PORT_COUNT == RESP_COUNTS + 2, "one line for each figure");
-    if (text_len != NULL) { *text_len = 0; }
-    if (r == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
     for (int i = 0; i < RESP_COUNTS; i++) { v[i] = base_load_rlx(&r->count[i]); }
     v[STATS_PORT_CLIENTS] = base_load_rlx(&r->client_count);
     v[STATS_PORT_BYTES] = base_load_rlx(&r->account.used);
-    const size_t full = stats_write_port(r->name, v, json, buf, buf_cap);
-    if (text_len != NULL) { *text_len = full; }
-    return full < buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
-}
-
-CELLAR_API cellar_err cellar_resp_metrics_write(const cellar_resp *r, char *buf, size_t buf_cap,
-                                                size_t *text_len)
-{
-    return resp_text_write(r, false, buf, buf_cap, text_len);
-}
-
-CELLAR_API cellar_err cellar_resp_stats_json(const cellar_resp *r, char *buf, size_t buf_cap,
-                                             size_t *text_len)
-{
-    return resp_text_write(r, true, buf, buf_cap, text_len);
+    *full = stats_write_port(r->name, v, json, buf, cap);
+    return CELLAR_OK;
 }
 #endif
 

@@ -20,13 +20,13 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/hash.h"
-#include "base/log.h"
-#include "base/mem.h"
 #include "base/net.h"
+#include "base/service.h"
 #include "base/sha256.h"
 #include "base/sync.h"
 #include "cellar_entry.h"
 #include "cellar_resp.h"
+#include "tls/tls.h"
 
 /* Places of the counters in `count` of the port, in the order of cellar_resp_stats. */
 typedef enum resp_count {
@@ -166,6 +166,7 @@ struct resp_client {
     cellar_resp *of;
     uint64_t id;                 /* from 1, never used twice */
     int fd;
+    tls *tls;                    /* NULL: plain */
     uint32_t slot;               /* its place in `fds` of the port */
     uint32_t flags;              /* RESP_C_... */
     uint32_t events;             /* what epoll watches */
@@ -237,6 +238,7 @@ typedef struct resp_db {
 #define RESP_LISTENERS (RESP_PLACES * RESP_SOCKETS)
 
 struct cellar_resp {
+    base_service kind;   /* first */
     void *raw;                   /* RESP_PORT_BYTES, as allocated */
     cellar *store;
     cellar_resp_opts opts;       /* with defaults; pointers to options and texts are NULL; constant.
@@ -246,6 +248,7 @@ struct cellar_resp {
     base_account account;        /* of requests and replies; limit: what the store is charged */
     _Atomic uint64_t share;      /* greatest limit of `account`; relaxed, set in each round */
     _Atomic(const base_thread_record *) stepper; /* the thread of the last round; relaxed */
+    tls_server *tls;             /* of TCP clients; NULL: plain */
     resp_client *serving;        /* the client that runs or sends; NULL: none */
     resp_pin pin[RESP_PINS];
     uint64_t pinned_bytes;       /* of the values in `pin` */
@@ -326,5 +329,10 @@ BASE_INLINE uint32_t resp_slots(const cellar_resp *r)
 }
 
 #define RESP_PORT_BYTES (sizeof(cellar_resp) + BASE_PAD)
+
+#ifndef CELLAR_OMIT_TEXT
+/* Write the figures: see base_service_kind. */
+CELLAR_PRIVATE cellar_err resp_text(void *object, bool json, char *buf, size_t cap, size_t *full);
+#endif
 
 #endif

@@ -486,10 +486,10 @@ static size_t stats_write_list(const char *lines, size_t count, const char *labe
 }
 
 CELLAR_PRIVATE size_t stats_write_locks(const char *name, const uint64_t value[STATS_LOCK_COUNT],
-                                        char *buf, size_t cap)
+                                        bool json, char *buf, size_t cap)
 {
     return stats_write_list(stats_lock_lines, STATS_LOCK_COUNT, "table", name, value,
-                            false, buf, cap);
+                            json, buf, cap);
 }
 
 CELLAR_PRIVATE size_t stats_write_scheduler(const char *name,

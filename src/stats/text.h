@@ -45,11 +45,11 @@ CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from
 /* Write the figures that the metrics leave out, in the same form. */
 CELLAR_PRIVATE size_t stats_write_rest(const stats *st, const stats_source *from, char *buf,
                                        size_t cap);
-/* Write the figures of a table of locks as Prometheus text, each with the label table="name". */
+/* Write the figures of a table of locks as Prometheus text, each with the label table="name". json:
+ * as an object with the list "metrics", as in stats_write_json. */
 CELLAR_PRIVATE size_t stats_write_locks(const char *name, const uint64_t value[STATS_LOCK_COUNT],
-                                        char *buf, size_t cap);
-/* Write the figures of a scheduler likewise, each with the label scheduler="name". json: as an
- * object with the list "metrics", as in stats_write_json. */
+                                        bool json, char *buf, size_t cap);
+/* Write the figures of a scheduler likewise, each with the label scheduler="name". */
 CELLAR_PRIVATE size_t stats_write_scheduler(const char *name,
                                             const uint64_t value[STATS_SCHEDULER_COUNT],
                                             bool json, char *buf, size_t cap);

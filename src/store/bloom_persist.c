@@ -21,8 +21,6 @@
 #include "cache/bloom_guard.h"
 #include "cache/handle.h"
 #include "cache/talk.h"
-
-#ifndef CELLAR_OMIT_L2
 #include "l2/l2.h"
 
 #define CACHE_KEEP_TRIES 3
@@ -61,7 +59,7 @@ static void cache_keep_one(const cache_store *s, const cellar *v, const bloom *b
     }
 }
 
-CELLAR_PRIVATE void cache_keep_all(void *ctx, struct l2_images *to)
+CELLAR_PRIVATE void cache_keep_all(void *ctx, l2_images *to)
 {
     cache_store *s = ctx;
     for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX; slot++) {
@@ -106,20 +104,19 @@ static void cache_keep_load(cellar *v, l2_image *im)
               "no memory for a stored Bloom filter of a namespace: it is off");
 }
 
-CELLAR_PRIVATE struct l2_image *cache_keep_begin(cellar *v, bool no_disk)
+CELLAR_PRIVATE l2_image *cache_keep_begin(cellar *v, bool no_disk)
 {
-    const cache_store *s = v->store;
-    if (s->disk == NULL) { return NULL; }
+    l2 *d = cache_disk(v->store);
+    if (d == NULL) { return NULL; }
     char name[CELLAR_NAME_MAX + 1];
-    l2_image *im = l2_image_open(s->disk, name, cache_keep_name(v, name));
+    l2_image *im = l2_image_open(d, name, cache_keep_name(v, name));
     if (im != NULL && !no_disk) { cache_keep_load(v, im); }
     return im;
 }
 
-CELLAR_PRIVATE void cache_keep_end(struct l2_image *im, bool opened)
+CELLAR_PRIVATE void cache_keep_end(l2_image *im, bool opened)
 {
-    if (im != NULL) { l2_image_close(im, opened); }
+    if (CACHE_HAS_DISK && im != NULL) { l2_image_close(im, opened); }
 }
 
 BASE_SIZE_END
-#endif

@@ -6,13 +6,11 @@
 
 #include "cache/types.h"
 
-struct l2_image;
-struct l2_images;
-CELLAR_PRIVATE void cache_keep_all(void *s, struct l2_images *to);
+CELLAR_PRIVATE void cache_keep_all(void *s, l2_images *to);
 /* Load the stored filter of a namespace that is being opened. Pass the result to cache_keep_end
  * when the namespace can be found by name, or its open failed. No ranked lock is held at either
  * call. */
-CELLAR_PRIVATE struct l2_image *cache_keep_begin(cellar *v, bool no_disk);
-CELLAR_PRIVATE void cache_keep_end(struct l2_image *im, bool opened);
+CELLAR_PRIVATE l2_image *cache_keep_begin(cellar *v, bool no_disk);
+CELLAR_PRIVATE void cache_keep_end(l2_image *im, bool opened);
 
 #endif

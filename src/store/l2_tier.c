@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * l2_tier: the disk tier behind the tier interface: translation between cache and l2.
+ * l2_tier: life of the disk tier of a store.
  *
- * PICTURE    cellar_config.l2_path -> l2_open -> tier table of the store -> hook, events,
- *            maintenance
+ * PICTURE    cellar_config.l2_path -> l2_open -> tier of the store
  *            close -> entries of L1 are written to disk -> l2_end, l2_close
  *            save -> the same, while calls go on
  *            put of a change dropped -> owes -> ticks offer the entries without a copy again
@@ -12,8 +11,7 @@
  * LOCKING    None of its own.
  * LIMITS     Entries of kind error stay in memory. A stale entry of a soft tag is not read from
  *            disk and not written to it.
- * SEE ALSO   cache/tier_calls.c, cache/tier_store.c (any tier), l2_tier_none.c (builds without
- *            src/l2). */
+ * SEE ALSO   cache/tier_calls.c, cache/tier_store.c (any tier). */
 #include "store/l2_tier.h"
 
 #include "base/text.h"
@@ -22,260 +20,18 @@
 #include "cache/handle.h"
 #include "cache/tags.h"
 #include "cache/tier_store.h"
+#include "l2/l2.h"
 #include "store/bloom_persist.h"
 
-#ifndef CELLAR_OMIT_L2
 #include <errno.h>
 #include <stdio.h>
 
-#include "l2/l2.h"
-
 #define CACHE_DISK_MIN_TTL_MS 10000
 #define CACHE_DISK_MOVE_PCT 55 /* half, and the error of the estimate */
-#define CACHE_DISK_CLOSE_MS   5000
-#define CACHE_DISK_READY_MS   1000
-
-/* ---- the table ---- */
-
-static bool cache_disk_hash_key(void *ctx, base_hash_key *out)
-{
-    const cache_store *s = ctx;
-    *out = *l2_hash_key(s->disk);
-    return true;
-}
-
-static l2_key cache_disk_key(const cache_tier_key *k)
-{
-    /* len <= CELLAR_KEY_MAX */
-    return (l2_key){ k->bytes, (uint32_t)k->len, k->generation, k->hash };
-}
-
-static cache_tier_meta cache_disk_meta(const l2_meta *m)
-{
-    return (cache_tier_meta){ .deadline_ms = m->deadline_ms, .stale_ms = m->stale_ms,
-                              .until_ms = m->until_ms, .idle_ms = m->idle_ms,
-                              .version = m->version, .l2_addr = m->addr, .tag_born = m->tag_born,
-                              .tag_count = m->tag_count, .user_flags = m->user_flags,
-                              .kind = m->kind, .cost = m->cost };
-}
-
-static cellar_err cache_disk_get(void *ctx, const cache_tier_key *k, void *buf, size_t buf_cap,
-                                 size_t *value_len, cache_tier_meta *meta)
-{
-    const cache_store *s = ctx;
-    const l2_key key = cache_disk_key(k);
-    l2_meta m;
-    const cellar_err err = l2_get(s->disk, &key, buf, buf_cap, value_len, &m);
-    if (err != CELLAR_OK && err != CELLAR_ABSENT && err != CELLAR_E_BUFFER) { return err; }
-    *meta = cache_disk_meta(&m);
-    memcpy(meta->tags, m.tags, m.tag_count * sizeof m.tags[0]);
-    return err;
-}
-
-static cellar_err cache_disk_get_range(void *ctx, const cache_tier_key *k, uint64_t offset,
-                                       void *buf, size_t buf_cap, size_t *total,
-                                       cache_tier_meta *meta)
-{
-    const cache_store *s = ctx;
-    const l2_key key = cache_disk_key(k);
-    l2_meta m;
-    const cellar_err err = l2_get_range(s->disk, &key, offset, buf, buf_cap, total, &m);
-    if (err == CELLAR_OK || err == CELLAR_ABSENT) { *meta = cache_disk_meta(&m); }
-    return err;
-}
-
-static cellar_err cache_disk_put(void *ctx, const cache_tier_key *k, const void *value,
-                                 size_t value_len, const cache_tier_meta *meta, uint64_t stamp)
-{
-    const cache_store *s = ctx;
-    if (meta->kind == (uint8_t)L1_ERROR) { return CACHE_TIER_REFUSED; }
-    const l2_key key = cache_disk_key(k);
-    l2_parts parts = { 0, 0 };
-    if (meta->parts != NULL) { parts = (l2_parts){ meta->parts->id, meta->parts->done }; }
-    const l2_meta m = { .deadline_ms = meta->deadline_ms, .stale_ms = (uint32_t)meta->stale_ms,
-                        .idle_ms = (uint32_t)meta->idle_ms, .until_ms = meta->until_ms,
-                        .version = meta->version,
-                        .addr = meta->l2_addr,
-                        .user_flags = meta->user_flags, .kind = meta->kind, .cost = meta->cost,
-                        .tag_count = meta->tag_count, .tag_born = meta->tag_born,
-                        .tag_fps = meta->tag_fps, .unused = meta->uses == 0,
-                        .durable = meta->kept, .pack = meta->pack, .where = meta->where,
-                        .change = stamp == CACHE_STAMP_NONE, .parts = &parts };
-    _Static_assert(L2_REFUSED == CACHE_TIER_REFUSED, "handed on as it is");
-    const l2_current current = { s->tier_host.stamp_is, s->tier_host.ctx, stamp };
-    const cellar_err err = l2_put(s->disk, &key, value, value_len, &m, &current);
-    if (meta->parts != NULL) { *meta->parts = (cache_tier_parts){ parts.id, parts.done }; }
-    return err;
-}
-
-static bool cache_disk_off(void *ctx)
-{
-    const cache_store *s = ctx;
-    return l2_off(s->disk);
-}
-
-static bool cache_disk_pack_ready(void *ctx)
-{
-    const cache_store *s = ctx;
-    return l2_pack_ready(s->disk);
-}
-
-static void cache_disk_kill(void *ctx, const cache_tier_key *k)
-{
-    const cache_store *s = ctx;
-    const l2_key key = cache_disk_key(k);
-    l2_invalidate(s->disk, &key);
-}
-
-static bool cache_disk_nothing(void *ctx, uint64_t hash)
-{
-    const cache_store *s = ctx;
-    return l2_nothing(s->disk, hash);
-}
-
-static void cache_disk_tag(void *ctx, uint64_t fp, uint64_t epoch, bool soft)
-{
-    const cache_store *s = ctx;
-    l2_tag_invalidate(s->disk, fp, epoch, soft);
-}
-
-static uint64_t cache_disk_tags(void *ctx, uint64_t *floor,
-                                void (*fn)(void *fn_ctx, uint64_t fp, uint64_t hard, uint64_t soft),
-                                void *fn_ctx)
-{
-    const cache_store *s = ctx;
-    return l2_tags_known(s->disk, floor, fn, fn_ctx);
-}
-
-static cellar_err cache_disk_glob(void *ctx, uint32_t namespace_id, uint32_t generation,
-                                  const char *pattern, size_t len, uint64_t *walk)
-{
-    const cache_store *s = ctx;
-    (void)namespace_id; /* no other namespace has this generation */
-    return l2_glob_begin(s->disk, generation, pattern, len, walk);
-}
-
-static void cache_disk_glob_end(void *ctx, uint64_t walk)
-{
-    const cache_store *s = ctx;
-    l2_glob_end(s->disk, walk);
-}
+#define CACHE_DISK_CLOSE_MS 5000
+#define CACHE_DISK_READY_MS 1000
 
 BASE_SIZE_BEGIN
-
-typedef struct cache_disk_walk {
-    bool (*fn)(void *fn_ctx, const cache_tier_key *k, const void *value, size_t value_len,
-               const cache_tier_meta *meta);
-    void *fn_ctx;
-} cache_disk_walk;
-
-static bool cache_disk_walk_one(void *ctx, const l2_key *k, const void *value, size_t value_len,
-                                const l2_meta *m)
-{
-    const cache_disk_walk *w = ctx;
-    const cache_tier_key key = { k->bytes, k->len, k->hash, 0, k->generation };
-    const cache_tier_meta meta = cache_disk_meta(m);
-    return w->fn(w->fn_ctx, &key, value, value_len, &meta);
-}
-
-static cellar_err cache_disk_iterate(void *ctx, uint64_t *at, uint32_t count, uint32_t generation,
-                                     bool (*fn)(void *fn_ctx, const cache_tier_key *k,
-                                                const void *value, size_t value_len,
-                                                const cache_tier_meta *meta),
-                                     void *fn_ctx)
-{
-    const cache_store *s = ctx;
-    cache_disk_walk w = { fn, fn_ctx };
-    return l2_visit(s->disk, generation, at, count, cache_disk_walk_one, &w);
-}
-
-static uint32_t cache_disk_mark(void *ctx, uint64_t at)
-{
-    const cache_store *s = ctx;
-    return l2_visit_mark(s->disk, at);
-}
-
-static uint64_t cache_disk_from(void *ctx, uint32_t mark)
-{
-    const cache_store *s = ctx;
-    return l2_visit_from(s->disk, mark);
-}
-
-static bool cache_disk_namespace_find(void *ctx, const char *name, size_t len,
-                                      cache_tier_namespace *out)
-{
-    const cache_store *s = ctx;
-    l2_namespace v;
-    if (!l2_namespace_find(s->disk, name, len, &v)) { return false; }
-    *out = (cache_tier_namespace){ v.id, v.generation, v.version };
-    return true;
-}
-
-static void cache_disk_namespace_set(void *ctx, const cache_tier_namespace *v, const char *name,
-                                     size_t len)
-{
-    cache_store *s = ctx;
-    const l2_namespace namespace = { v->id, v->generation, v->version };
-    const cellar_err err = l2_namespace_set(s->disk, &namespace, name, len);
-    if (err == CELLAR_OK || s->tier == NULL) { return; } /* a forked child has no tier */
-    /* Unknown after a restart: then the namespace gets a new generation and loses its entries. */
-    base_log(&s->log, BASE_LOG_WARNING, "l2", (int)err,
-             "generation of a namespace not stored: it is empty after a restart");
-}
-
-static void cache_disk_numbers(void *ctx, uint32_t *next_generation, uint32_t *next_id)
-{
-    const cache_store *s = ctx;
-    *next_generation = l2_next_generation(s->disk);
-    *next_id = l2_next_id(s->disk);
-}
-
-static void cache_disk_retire(void *ctx)
-{
-    const cache_store *s = ctx;
-    l2_retire(s->disk);
-}
-
-static cellar_err cache_disk_sync(void *ctx, int level)
-{
-    const cache_store *s = ctx;
-    (void)level;
-    l2_images_save(s->disk, false);
-    return l2_sync(s->disk);
-}
-
-static cellar_err cache_disk_commit(void *ctx)
-{
-    const cache_store *s = ctx;
-    return l2_commit(s->disk);
-}
-
-static cellar_err cache_disk_resize(void *ctx, uint64_t bytes)
-{
-    cache_store *s = ctx;
-    const cellar_err err = l2_resize(s->disk, bytes);
-    if (err == CELLAR_OK) { base_store_rlx(&s->disk_bytes, bytes); }
-    return err;
-}
-
-static bool cache_disk_tick(void *ctx, uint64_t budget_us)
-{
-    const cache_store *s = ctx;
-    return l2_tick(s->disk, budget_us);
-}
-
-static bool cache_disk_ready(void *ctx, int64_t timeout_ms)
-{
-    const cache_store *s = ctx;
-    return l2_ready(s->disk, timeout_ms);
-}
-
-/* Replace the tier by an inert one: a fork may happen inside a call of the tier. */
-static void cache_disk_forked(void *ctx)
-{
-    const cache_store *s = ctx;
-    l2_forked(s->disk);
-}
 
 /* ---- open ---- */
 
@@ -330,8 +86,9 @@ static void cache_disk_small(char *text, size_t cap, const char *lead, const cac
 CELLAR_PRIVATE bool cache_disk_crowds(const cache_store *s, const cache_settings *cfg, char *text,
                                       size_t cap)
 {
-    if (s->disk == NULL) { return false; }
-    cache_disk_small(text, cap, "cellar_open", cfg, l2_least(s->disk));
+    l2 *d = cache_disk(s);
+    if (d == NULL) { return false; }
+    cache_disk_small(text, cap, "cellar_open", cfg, l2_least(d));
     return true;
 }
 
@@ -360,12 +117,20 @@ static cellar_err cache_disk_failed(cache_store *s, const cache_settings *cfg, c
 
 CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *cfg)
 {
-    if (s->tier != NULL || cfg->config.l2_path == NULL) { return CELLAR_OK; }
+    if (cfg->config.l2_path == NULL) { return CELLAR_OK; }
+    if (!CACHE_HAS_DISK) {
+        cache_fail_open(CELLAR_E_UNSUPPORTED, 0,
+                        "cellar_open: l2_path must be NULL: this library has no disk tier");
+        return CELLAR_E_UNSUPPORTED;
+    }
+    /* A test may give a disk of its own, and sizes that no option has. */
     const int64_t min_ttl = cfg->l2.min_ttl_ms != 0 ? cfg->l2.min_ttl_ms : CACHE_DISK_MIN_TTL_MS;
     uint64_t least = 0;
+    const l2_config none = { .vfs = NULL }, *own = cfg->disk != NULL ? cfg->disk : &none;
     const l2_config c = {
-        .least_memory = &least,
-        .account = &s->account, .log = &s->log, .clock = &s->clock, .path = cfg->config.l2_path,
+        .vfs = own->vfs, .seg_bytes = own->seg_bytes, .seg_count = own->seg_count,
+        .stage_count = own->stage_count, .least_memory = &least, .account = &s->account,
+        .log = &s->log, .clock = &s->clock, .path = cfg->config.l2_path,
         .bytes = cfg->config.l2_bytes, .memory_bytes = cfg->config.memory_bytes,
         .avg_object_bytes = cfg->l2.mean_entry_bytes, .level = (l2_level)cfg->l2.sync,
         .sync_ms = cfg->l2.sync_interval_ms, .min_ttl_ms = min_ttl,
@@ -386,34 +151,9 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
     const cellar_err err = l2_open(&c, &s->disk, &s->disk_errno);
     if (err != CELLAR_OK) { return cache_disk_failed(s, cfg, err, least); }
     s->disk_tier = (cache_tier){
-        .ctx = s,
-        .hash_key = cache_disk_hash_key,
-        .get = cache_disk_get,
-        .get_range = cache_disk_get_range,
-        .put = cache_disk_put,
-        .off = cache_disk_off,
-        .min_ttl_ms = min_ttl,
-        .pack_ready = cache_disk_pack_ready,
-        .kill = cache_disk_kill,
-        .nothing = cache_disk_nothing,
-        .tag = cache_disk_tag,
-        .tags = cache_disk_tags,
-        .glob = cache_disk_glob,
-        .glob_end = cache_disk_glob_end,
-        .iterate = cache_disk_iterate,
-        .mark = cache_disk_mark,
-        .from = cache_disk_from,
-        .namespace_find = cache_disk_namespace_find,
-        .namespace_set = cache_disk_namespace_set,
-        .numbers = cache_disk_numbers,
-        .retire = cache_disk_retire,
-        .sync = cache_disk_sync,
-        .resize = cache_disk_resize,
-        .commit = c.level != L2_DROP ? cache_disk_commit : NULL,
-        .commit_each = c.level == L2_ALWAYS,
-        .tick = cfg->host.no_threads != 0 ? cache_disk_tick : NULL,
-        .ready = cache_disk_ready,
-        .forked = cache_disk_forked,
+        .kind = CACHE_TIER_DISK, .ctx = s->disk, .min_ttl_ms = min_ttl,
+        .commits = c.level != L2_DROP, .commit_each = c.level == L2_ALWAYS,
+        .ticks = cfg->host.no_threads != 0,
     };
     base_store_rlx(&s->disk_close_ms, cfg->l2.close_ms);
     s->disk_mode = (uint8_t)cfg->l2.write;
@@ -427,8 +167,9 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
 
 CELLAR_PRIVATE void cache_disk_abandon(cache_store *s)
 {
-    if (s->disk == NULL) { return; }
-    l2_close(s->disk);
+    l2 *d = cache_disk(s);
+    if (d == NULL) { return; }
+    l2_close(d);
     s->disk = NULL;
     s->tier = NULL;
 }
@@ -608,12 +349,16 @@ CELLAR_PRIVATE cellar_err cache_disk_save(cache_store *s, uint64_t *missed)
     uint32_t slot = 0;
     uint64_t cursor = 0;
     l2_stats before, after;
-    if (s->disk == NULL || s->tier == NULL || l2_off(s->disk)) { return CELLAR_DISABLED; }
-    l2_stats_get(s->disk, &before);
+    l2 *d = cache_disk(s);
+    if (d == NULL || l2_off(d)) { return CELLAR_DISABLED; }
+    l2_stats_get(d, &before);
     cellar_err err = cache_spill_walk(s, &sp, &slot, &cursor);
     const uint32_t left = err == CELLAR_OK ? cache_disk_drain(s) : 0;
-    if (err == CELLAR_OK) { err = cache_disk_sync(s, 0); }
-    l2_stats_get(s->disk, &after);
+    if (err == CELLAR_OK) {
+        l2_images_save(d, false);
+        err = l2_sync(d);
+    }
+    l2_stats_get(d, &after);
     if (err == CELLAR_OK && after.reclaimed != before.reclaimed) { /* perhaps of memory, too */
         sp = (cache_spill){ .kind = CACHE_SPILL_CHECK };
         slot = 0;
@@ -646,8 +391,9 @@ static bool cache_offer_pass(cache_store *s, uint64_t budget_us)
 CELLAR_PRIVATE bool cache_disk_offer(cache_store *s, uint64_t budget_us)
 {
     const bool owes = base_load_acq(&s->owes) != CACHE_OWES_NOTHING;
-    if ((!owes && base_load_acq(&s->demoted_count) == 0) || s->disk == NULL || s->tier == NULL ||
-        l2_off(s->disk) || !base_cas_ar(&s->offers, 0u, 1u)) {
+    const l2 *d = cache_disk(s);
+    if (d == NULL || (!owes && base_load_acq(&s->demoted_count) == 0) || l2_off(d) ||
+        !base_cas_ar(&s->offers, 0u, 1u)) {
         return false;
     }
     bool more = cache_demoted_work(s);
@@ -658,23 +404,27 @@ CELLAR_PRIVATE bool cache_disk_offer(cache_store *s, uint64_t budget_us)
 
 CELLAR_PRIVATE bool cache_disk_end(cache_store *s)
 {
-    if (s->disk == NULL) { return true; }
+    l2 *d = cache_disk_left(s);
+    if (d == NULL) { return true; }
     const bool all = s->tier == NULL || cache_disk_spill(s);
-    return l2_end(s->disk) == CELLAR_OK && all;
+    return l2_end(d) == CELLAR_OK && all;
 }
 
 CELLAR_PRIVATE void cache_disk_close(cache_store *s)
 {
-    l2_close(s->disk);
+    l2 *d = cache_disk_left(s);
+    if (d == NULL) { return; }
+    l2_close(d);
     s->disk = NULL;
     cache_demoted_drop(s); /* of a child, and what left memory during the close */
 }
 
 CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT])
 {
-    if (s->disk == NULL || s->tier == NULL) { return; }
+    l2 *d = cache_disk(s);
+    if (d == NULL) { return; }
     l2_stats l;
-    l2_stats_get(s->disk, &l);
+    l2_stats_get(d, &l);
 #define CACHE_X(field, family, label, shown) \
     given[STATS_GIVEN_L2_##field] = (uint64_t)l.field;
     STATS_GIVEN_L2(CACHE_X)
@@ -688,4 +438,3 @@ CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_
 }
 
 BASE_SIZE_END
-#endif

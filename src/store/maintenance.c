@@ -53,22 +53,49 @@ CELLAR_PRIVATE void cache_tick_pause(cache_store *s)
 
 CELLAR_PRIVATE void cache_tick_resume(cache_store *s) { (void)base_sub_ar(&s->paused, 1u); }
 
-CELLAR_API cellar_err cellar_tick(cellar *c, uint64_t budget_us, uint64_t *expired)
+static int64_t cache_sleep_ms(const cache_store *s, cellar_err err, bool got_on)
 {
-    if (expired != NULL) { *expired = 0; }
-    if (c == NULL) { return CELLAR_E_INVAL; }
-    if (cache_is_closed(c)) { return cache_closed(c); }
-    cache_store *s = c->store;
+    if (err != CELLAR_OK) { return got_on ? 0 : CACHE_SLEEP_BARREN_MS; }
+    const bool waits = base_load_rlx(&s->owes) != CACHE_OWES_NOTHING ||
+                       base_load_rlx(&s->demoted_count) != 0;
+    const int64_t most = waits ? CACHE_SLEEP_BARREN_MS : CACHE_SLEEP_MOST_MS;
+    const int64_t next = l1_next_due_ms(s->l1);
+    if (next == BASE_NEVER_MS) { return most; }
+    const int64_t wait = next - base_now_ms(&s->clock);
+    return BASE_MIN(BASE_MAX(wait, 1), most);
+}
+
+/* Run one piece of everything. *wait_ms: time until the next one. Return as cache_tick_piece. */
+static cellar_err cache_tick_all(cache_store *s, uint64_t budget_us, int64_t *wait_ms)
+{
+    const uint64_t used = base_load_rlx(&s->account.used);
     uint64_t removed;
     const cellar_err err = cache_tick_piece(s, budget_us, &removed);
-    if (expired != NULL) { *expired = removed; }
+    const bool got_on = removed != 0 || base_load_rlx(&s->account.used) < used;
     const bool offers = cache_disk_offer(s, budget_us);
     const bool jobs = cache_load_tick(s, budget_us); /* outside the piece: loaders are code of
                                                       * the host */
+    *wait_ms = offers ? 0 : cache_sleep_ms(s, err, got_on);
+    return err == CELLAR_OK && (jobs || offers) ? CELLAR_PENDING : err;
+}
+
+CELLAR_PRIVATE cellar_err cache_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
+{
+    cellar *c = object;
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    const cellar_err err = cache_tick_all(c->store, budget_us, wait_ms);
+    /* Tiers and loads have deadlines of their own. */
+    flight_table *t = base_load_acq(&c->store->flights);
+    if (base_load_acq(&c->store->tier_count) != 0 || (t != NULL && flight_count(t) != 0)) {
+        *wait_ms = BASE_MIN(*wait_ms, CACHE_SLEEP_BARREN_MS);
+    }
     /* Inside a listener the running tick may belong to this thread: it would wait for itself. */
-    if (err == CELLAR_E_BUSY && base_thread_self()->depth > 0) { return CELLAR_OK; }
+    if (err == CELLAR_OK || (err == CELLAR_E_BUSY && base_thread_self()->depth > 0)) {
+        return CELLAR_OK;
+    }
     if (err == CELLAR_E_BUSY) { base_yield(); } /* repeated calls wait instead of spinning */
-    return err == CELLAR_OK && !jobs && !offers ? CELLAR_OK : CELLAR_PENDING;
+    *wait_ms = 0;
+    return CELLAR_PENDING;
 }
 
 /* ---- a save ---- */
@@ -88,30 +115,13 @@ CELLAR_API cellar_err cellar_save(cellar *c, uint64_t *missed)
 
 /* ---- the thread ---- */
 
-static int64_t cache_sleep_ms(const cache_store *s, cellar_err err, bool got_on)
-{
-    if (err != CELLAR_OK) { return got_on ? 0 : CACHE_SLEEP_BARREN_MS; }
-    const bool waits = base_load_rlx(&s->owes) != CACHE_OWES_NOTHING ||
-                       base_load_rlx(&s->demoted_count) != 0;
-    const int64_t most = waits ? CACHE_SLEEP_BARREN_MS : CACHE_SLEEP_MOST_MS;
-    const int64_t next = l1_next_due_ms(s->l1);
-    if (next == BASE_NEVER_MS) { return most; }
-    const int64_t wait = next - base_now_ms(&s->clock);
-    return BASE_MIN(BASE_MAX(wait, 1), most);
-}
-
 static void cache_thread_main(void *arg)
 {
     cache_store *s = arg;
     while (base_load_acq(&s->thread_stop) == 0) {
         const uint32_t bell = base_load_acq(&s->thread_bell);
-        const uint64_t used = base_load_rlx(&s->account.used);
-        uint64_t removed;
-        const cellar_err err = cache_tick_piece(s, CACHE_PIECE_US, &removed);
-        const bool got_on = removed != 0 || base_load_rlx(&s->account.used) < used;
-        const bool offers = cache_disk_offer(s, CACHE_PIECE_US);
-        (void)cache_load_tick(s, CACHE_PIECE_US);
-        const int64_t wait_ms = offers ? 0 : cache_sleep_ms(s, err, got_on);
+        int64_t wait_ms;
+        (void)cache_tick_all(s, CACHE_PIECE_US, &wait_ms);
         if (wait_ms <= 0) {
             base_yield();
         } else if (base_load_acq(&s->thread_stop) == 0) {

@@ -6,6 +6,8 @@
 
 #include "cache/types.h"
 
+/* Run what is due: see base_service_kind. */
+CELLAR_PRIVATE cellar_err cache_tick(void *object, uint64_t budget_us, int64_t *wait_ms);
 CELLAR_PRIVATE cellar_err cache_thread_start(cache_store *s);
 /* Stop the thread. Return E_BUSY if another thread starts or stops it. */
 CELLAR_PRIVATE cellar_err cache_thread_end(cache_store *s);

@@ -138,36 +138,21 @@ static void cache_hot_find(cellar *c, cache_hot *h, stats_source *from)
     }
 }
 
-/* Write the figures of the store by one of the writers. `why`: the text of a refusal; `hot`: room
- * for the hot keys, NULL: without them. */
-static cellar_err cache_figures_write(cellar *c, char *buf, size_t cap, size_t *len,
-                                      const char *why, cache_hot *hot,
-                                      size_t (*writer)(const stats *, const stats_source *,
-                                                       char *, size_t))
+CELLAR_PRIVATE cellar_err cache_text(void *object, bool json, char *buf, size_t cap, size_t *full)
 {
-    if (len != NULL) { *len = 0; }
-    if (c == NULL || (buf == NULL && cap != 0)) { return cache_refuse(c, why); }
+    cellar *c = object;
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
     cache_names names;
     stats_source from = cache_source(s, &names);
-    if (hot != NULL) { cache_hot_find(c, hot, &from); }
-    const size_t full = writer(s->stats, &from, buf, cap);
-    if (len != NULL) { *len = full; }
-    return full < cap ? CELLAR_OK : CELLAR_E_BUFFER;
-}
-
-CELLAR_API cellar_err cellar_metrics_write(cellar *c, char *buf, size_t cap, size_t *len)
-{
-    return cache_figures_write(c, buf, cap, len, "cellar_metrics_write: buf must not be NULL",
-                               NULL, stats_write_prometheus);
-}
-
-CELLAR_API cellar_err cellar_stats_json(cellar *c, char *buf, size_t cap, size_t *len)
-{
-    cache_hot hot;
-    return cache_figures_write(c, buf, cap, len, "cellar_stats_json: buf must not be NULL",
-                               &hot, stats_write_json);
+    if (json) {
+        cache_hot hot;
+        cache_hot_find(c, &hot, &from);
+        *full = stats_write_json(s->stats, &from, buf, cap);
+    } else {
+        *full = stats_write_prometheus(s->stats, &from, buf, cap);
+    }
+    return CELLAR_OK;
 }
 
 #endif

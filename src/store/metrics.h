@@ -16,6 +16,8 @@ typedef struct cache_names {
 /* Collect the figures of a store for the writers of src/stats. `names` lives as long as the
  * result. */
 CELLAR_PRIVATE stats_source cache_source(cache_store *s, cache_names *names);
+/* Write the figures: see base_service_kind. */
+CELLAR_PRIVATE cellar_err cache_text(void *object, bool json, char *buf, size_t cap, size_t *full);
 #endif
 
 #endif

@@ -20,6 +20,7 @@
 #include "cache/talk.h"
 #include "cache/tier_calls.h"
 #include "loading/breaker_calls.h"
+#include "loading/load_plan.h"
 #include "policy/policy.h"
 #include "store/bloom_persist.h"
 #include "store/options.h"
@@ -70,6 +71,7 @@ static cellar *cache_namespace_new(cache_store *s, const char *name, size_t name
 {
     cellar *v = base_alloc(&s->account, BASE_MOD_NAMESPACE, sizeof *v, NULL);
     if (v == NULL) { return NULL; }
+    v->kind = s->kind;
     v->store = s;
     v->l1 = s->l1;
     v->stats = s->stats;
@@ -78,6 +80,7 @@ static cellar *cache_namespace_new(cache_store *s, const char *name, size_t name
     base_store_rlx(&v->tier, s->tier);
     v->policy = POLICY_BUILT ? policy_write : NULL; /* asked while CACHE_CARRIES_POLICY is set */
     for (unsigned i = 0; i < CACHE_DEFAULTS; i++) { cache_default_set(v, i, 0); }
+    cache_load_defaults(v, NULL);
     v->version = 1;
     v->name_len = (uint32_t)name_len; /* at most CELLAR_NAME_MAX */
     memcpy(v->name, name, name_len);
@@ -128,8 +131,7 @@ SYNC_HOLDS(NAMESPACE) static bool cache_namespace_unreported(const cache_store *
  * being dropped. */
 SYNC_HOLDS(NAMESPACE) static bool cache_namespace_adopt(cache_store *s, cellar *v)
 {
-    cache_tier_namespace t;
-    if (s->tier == NULL || s->tier->namespace_find == NULL) { return false; }
+    l2_namespace t = { 0, 0, 0 };
     if (!cache_tier_namespace_find(v, &t) || cache_namespace_unreported(s, v)) { return false; }
     v->id = t.id;
     if (v->no_disk) { return false; } /* the tier forgets its entries */
@@ -162,7 +164,7 @@ static cellar_err cache_root_open(cache_store *s, const cache_settings *cfg)
     cache_namespace_put(s, 0, v);
     s->root = v;
     s->namespace_count = 1;
-    if (s->tier == NULL || s->tier->namespace_find == NULL || v->no_disk) {
+    if (s->tier == NULL || v->no_disk) {
         cache_generation_take(v, 0);
     } else {
         /* The root keeps its id 0. A public version that differs from the stored one is a version
@@ -187,10 +189,10 @@ CELLAR_PRIVATE cellar_err cache_namespaces_open(cache_store *s, const cache_sett
     s->next_generation = cfg->first_generation != 0 ? cfg->first_generation : 1;
     s->next_id = 1;
     uint32_t cells = CACHE_GENERATIONS_LEAST;
-    if (s->tier != NULL && s->tier->numbers != NULL) {
-        uint32_t next_generation;
-        s->tier->numbers(s->tier->ctx, &next_generation, &s->next_id);
-        s->next_generation = BASE_MAX(s->next_generation, next_generation);
+    l2 *d = cache_disk(s);
+    if (d != NULL) { /* numbers that were never given out */
+        s->next_generation = BASE_MAX(s->next_generation, l2_next_generation(d));
+        s->next_id = l2_next_id(d);
         cells = CACHE_GENERATIONS_DISK;
     }
     cache_generations *t = cache_generations_new(s, cells);
@@ -269,7 +271,7 @@ SYNC_UNCHECKED static cellar *cache_namespace_create(cache_opening *p)
     }
     cellar *out = NULL;
     bool settled = false;
-    struct l2_image *kept = NULL;
+    l2_image *kept = NULL;
     const cellar_namespace_opts none = cellar_namespace_opts_default();
     cache_namespace_fix(fresh, p->o != NULL ? p->o : &none);
     if (fresh->secret) { cache_hide(s); }
@@ -366,7 +368,7 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
     const char *why = "cellar_namespace_open: bloom, breaker or max_entries does not fit: "
                       "raise memory_bytes";
     if (err == CELLAR_OK && o != NULL && o->version != 0 && o->version != cache_version(v)) {
-        err = cellar_version_set(v, o->version);
+        err = cellar_version_set(v, o->version, NULL);
         why = "cellar_namespace_open: version was not set: retry";
     }
     if (err == CELLAR_OK) {
@@ -402,7 +404,7 @@ CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)
     sync_drop(NAMESPACE, &s->namespace_lock);
     if (v == NULL) { return cache_fail(c, CELLAR_E_NOT_FOUND, 0,
                                        "cellar_namespace_drop: no namespace has this name"); }
-    cache_generation_died(v, 0);
+    cache_generation_died(v);
     /* state, then flights; cellar_lease_acquire: flight, fence, then state */
     base_fence_sc();
     flight_table *t = base_load_sc(&s->flights);
@@ -412,20 +414,6 @@ CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)
     l1_cap_stop(s->l1, v->slot);
     cache_namespace_release(v); /* it is no longer named */
     return err;
-}
-
-CELLAR_API cellar_err cellar_enable(cellar *c, bool enabled)
-{
-    if (c == NULL) { return CELLAR_E_INVAL; }
-    cache_store *s = c->store;
-    sync_take(NAMESPACE, &s->namespace_lock);
-    const bool closed = cache_is_closed(c);
-    if (!closed) {
-        const uint32_t rest = base_load_rlx(&c->state) & ~CACHE_OFF;
-        base_store_rel(&c->state, rest | (enabled ? 0u : CACHE_OFF));
-    }
-    sync_drop(NAMESPACE, &s->namespace_lock);
-    return closed ? cache_closed(c) : CELLAR_OK;
 }
 
 CELLAR_API cellar_err cellar_ttl_class_find(cellar *c, const char *name, uint32_t *class_number)

@@ -47,7 +47,7 @@ static cellar_err cache_set_thread(cellar *c, int64_t on)
 static cellar_err cache_set_log_level(cellar *c, int64_t level)
 {
     cache_store *s = c->store;
-    const base_log_level inner = cache_log_level((uint32_t)level);
+    const base_log_level inner = base_log_level_of((uint32_t)level);
     base_store_rlx(&s->quiet_level, (uint32_t)inner);
     base_store_rlx(&s->log.level, s->log.fn != NULL ? (int)inner : (int)BASE_LOG_OFF);
     cache_namespaces_talk(s);
@@ -91,11 +91,13 @@ static cellar_err cache_set_disk_bytes(cellar *c, int64_t bytes)
     if (bytes < (int64_t)CELLAR_L2_BYTES_MIN) {
         return cache_fail_number(c, "cellar_option_set: l2_bytes must be at least 16 MiB", bytes);
     }
-    if (s->tier == NULL || s->tier->resize == NULL) {
+    l2 *d = cache_disk(s);
+    if (d == NULL) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
                           "cellar_option_set: l2_bytes: no disk tier works");
     }
-    const cellar_err err = s->tier->resize(s->tier->ctx, (uint64_t)bytes);
+    const cellar_err err = l2_resize(d, (uint64_t)bytes);
+    if (err == CELLAR_OK) { base_store_rlx(&s->disk_bytes, (uint64_t)bytes); }
     return cache_fail(c, err, 0, err == CELLAR_E_SPACE
         ? "cellar_option_set: l2_bytes: the disk is full" : err == CELLAR_E_RANGE
         ? "cellar_option_set: l2_bytes is too small for its segments, or too large"
@@ -140,6 +142,20 @@ static cellar_err cache_set_namespace_max_entries(cellar *c, int64_t entries)
                       "cellar_option_set: max_entries does not fit: raise memory_bytes");
 }
 
+/* Switch the namespace on or off. */
+static cellar_err cache_set_enabled(cellar *c, int64_t on)
+{
+    cache_store *s = c->store;
+    sync_take(NAMESPACE, &s->namespace_lock);
+    const bool closed = cache_is_closed(c);
+    if (!closed) {
+        const uint32_t rest = base_load_rlx(&c->state) & ~CACHE_OFF;
+        base_store_rel(&c->state, rest | (on != 0 ? 0u : CACHE_OFF));
+    }
+    sync_drop(NAMESPACE, &s->namespace_lock);
+    return closed ? cache_closed(c) : CELLAR_OK;
+}
+
 CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t value)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
@@ -165,6 +181,9 @@ CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t
     case CELLAR_OPT_L2_BYTES: return cache_set_disk_bytes(c, value);
     case CELLAR_OPT_NAMESPACE_MAX_ENTRIES: return cache_set_namespace_max_entries(c, value);
     case CELLAR_OPT_L2_CLOSE_MS: return cache_set_disk_close(c, value);
+    case CELLAR_OPT_ENABLED:
+        if (value > 1) { break; }
+        return cache_set_enabled(c, value);
     }
     return cache_refuse(c, "cellar_option_set: unknown option, or value out of range");
 }
@@ -204,6 +223,7 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
         break;
     case CELLAR_OPT_NAMESPACE_MAX_ENTRIES: *value = l1_cap_get(s->l1, c->slot); break;
     case CELLAR_OPT_L2_CLOSE_MS: *value = base_load_rlx(&s->disk_close_ms); break;
+    case CELLAR_OPT_ENABLED: *value = (base_load_rlx(&c->state) & CACHE_OFF) == 0; break;
     default: return cache_refuse(c, "cellar_option_get: unknown option");
     }
     return CELLAR_OK;

@@ -133,8 +133,8 @@ CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own)
 
 CELLAR_PRIVATE bool cache_namespace_opts_room(const cache_store *s, const cellar_namespace_opts *o)
 {
-    const cache_tier *t = s->tier;
-    return o->l2_lz4 == 0 || t == NULL || t->pack_ready == NULL || t->pack_ready(t->ctx);
+    l2 *d = cache_disk(s);
+    return o->l2_lz4 == 0 || d == NULL || l2_pack_ready(d);
 }
 
 CELLAR_PRIVATE void cache_namespace_opts_apply(cellar *v, const cellar_namespace_opts *o)
@@ -143,7 +143,7 @@ CELLAR_PRIVATE void cache_namespace_opts_apply(cellar *v, const cellar_namespace
     for (unsigned i = 0; i < CACHE_DEFAULTS; i++) { cache_default_set(v, i, own[i]); }
     base_store_rlx(&v->carries, (base_load_rlx(&v->carries) & ~CACHE_CARRIES_BIRTH) |
                                     (o->exact_age != 0 ? CACHE_CARRIES_BIRTH : 0u));
-    base_store_rlx(&v->log_own, o->log_level != 0 ? cache_log_level(o->log_level) + 1u : 0u);
+    base_store_rlx(&v->log_own, o->log_level != 0 ? base_log_level_of(o->log_level) + 1u : 0u);
     cache_load_namespace_apply(v, o);
     const char *section = o->policy_section != NULL ? o->policy_section : "";
     memcpy(v->rules_name, section, strlen(section) + 1);

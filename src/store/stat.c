@@ -45,8 +45,8 @@ static void cache_stats_store(const cache_store *s, cellar_stats *out)
     out->index_bytes = l.index_bytes;
     out->log_bytes = l.arena_bytes;
     out->stripes = l.stripes;
-    out->l2_rebuilding = s->tier != NULL && s->tier->ready != NULL &&
-                         !s->tier->ready(s->tier->ctx, 0);
+    l2 *d = cache_disk(s);
+    out->l2_rebuilding = d != NULL && !l2_ready(d, 0);
     uint64_t given[STATS_GIVEN_COUNT] = { 0 };
     cache_disk_given(s, given);
     out->l2_owes = base_load_rlx(&s->owes) != CACHE_OWES_NOTHING;
@@ -151,17 +151,6 @@ CELLAR_API cellar_err cellar_namespace_list(cellar *c, cellar_namespace_fn fn, v
         const cellar_stats full = cache_stats_of(s, slot, quota);
         more = fn(name, &full, ctx);
     }
-    return CELLAR_OK;
-}
-
-CELLAR_API cellar_err cellar_namespace_entries(cellar *c, uint64_t *count)
-{
-    if (count != NULL) { *count = 0; }
-    if (c == NULL || count == NULL) {
-        return cache_refuse(c, "cellar_namespace_entries: count must not be NULL");
-    }
-    if (cache_is_closed(c)) { return cache_closed(c); }
-    *count = stats_entries(c->stats, c->slot);
     return CELLAR_OK;
 }
 

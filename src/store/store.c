@@ -10,6 +10,7 @@
  *            handle finds no store, so it touches no freed memory.
  * SEE ALSO   cache/handle.c (refs), namespace.c (the root), maintenance.c (the thread), fork.c. */
 #include "base/hot_keys.h"
+#include "base/service.h"
 #include "cache/bloom_guard.h"
 #include "cache/error.h"
 #include "cache/explain_record.h"
@@ -28,6 +29,7 @@
 #include "store/fork.h"
 #include "store/l2_tier.h"
 #include "store/maintenance.h"
+#include "store/metrics.h"
 #include "store/namespace.h"
 #include "store/option.h"
 #include "store/options.h"
@@ -49,8 +51,9 @@ static bool cache_make_room(void *ctx, uint64_t bytes)
 /* Choose the key for all hashes of the store, at this place only. */
 static cellar_err cache_hash_choose(cache_store *s, const cache_settings *cfg)
 {
-    if (s->tier != NULL && s->tier->hash_key != NULL &&
-        s->tier->hash_key(s->tier->ctx, &s->hash_key)) {
+    const l2 *d = cache_disk(s);
+    if (d != NULL) {
+        s->hash_key = *l2_hash_key(d);
         return CELLAR_OK;
     }
     unsigned char secret[32];
@@ -65,10 +68,12 @@ static cellar_err cache_hash_choose(cache_store *s, const cache_settings *cfg)
     return CELLAR_OK;
 }
 
+static const base_service_kind cache_service = { cache_tick, BASE_TEXT(cache_text) };
+
 /* Allocate the zeroed shell, aligned to BASE_PAD for its account. */
 static cache_store *cache_shell_new(const cache_settings *cfg)
 {
-    base_alloc_hooks hooks = { cfg->host.alloc, cfg->host.free, cfg->host.alloc_ctx, NULL };
+    base_alloc_hooks hooks = base_host_hooks(&cfg->host);
     const size_t bytes = sizeof(cache_store) + BASE_PAD;
     unsigned char *raw = base_alloc_raw(&hooks, bytes);
     if (raw == NULL) { return NULL; }
@@ -78,13 +83,12 @@ static cache_store *cache_shell_new(const cache_settings *cfg)
     s->raw_bytes = bytes;
     hooks.wipe = &s->hides;
     s->hooks = hooks;
-    base_account_init(&s->account, cfg->config.memory_bytes, &hooks);
+    s->kind = &cache_service;
+    base_host_init(&cfg->host, &s->account, &s->clock, &s->log);
+    s->account.hooks = hooks;
+    base_store_rlx(&s->account.limit, cfg->config.memory_bytes);
     (void)base_charge(&s->account, BASE_MOD_STORE, bytes); /* fits any budget */
-    s->clock = (base_clock){ cfg->host.clock, cfg->host.clock, cfg->host.clock_ctx };
-    if (cfg->host.clock == NULL) { base_clock_ready(); }
-    const base_log_level level = cache_log_level(cfg->host.log_level);
-    base_log_init(&s->log, &s->clock, cfg->host.log, cfg->host.log_ctx, (int)level);
-    base_store_rlx(&s->quiet_level, (uint32_t)level);
+    base_store_rlx(&s->quiet_level, (uint32_t)base_log_level_of(cfg->host.log_level));
     s->log_keys = cfg->host.log_keys;
     cache_load_open(s, cfg);
     cache_jobs_open(s, &cfg->host);
@@ -210,9 +214,6 @@ static cellar_err cache_store_open(cache_store *s, const cache_settings *cfg)
         (void)cache_open_refuse(err, "no memory for the fork handlers");
         goto drop_thread;
     }
-    if (s->tier != NULL && s->tier->attach != NULL) {
-        s->tier->attach(s->tier->ctx, &s->tier_host);
-    }
     cache_tags_open(s); /* no read or write happens before it */
     return CELLAR_OK;
 drop_thread:
@@ -237,7 +238,7 @@ drop_stats:
     return err;
 }
 
-CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier *tier,
+CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const l2_config *disk,
                                      uint32_t first_generation, cellar **out)
 {
     if (out == NULL) { return cache_open_refuse(CELLAR_E_INVAL, "out must not be NULL"); }
@@ -246,9 +247,9 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier 
     cellar_err err = cache_settings_read(&full, cfg);
     if (err != CELLAR_OK) { return err; }
     full.first_generation = first_generation;
+    full.disk = disk;
     cache_store *s = cache_shell_new(&full);
     if (s == NULL) { return cache_open_refuse(CELLAR_E_NOMEM, "no memory for the store"); }
-    s->tier = tier;
     err = cache_store_open(s, &full);
     if (err != CELLAR_OK) {
         cache_shell_free(s);
@@ -305,7 +306,7 @@ static void cache_tiers_leave(cache_store *s)
     sync_take(NAMESPACE, &s->namespace_lock);
     for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
         const cache_tier *t = cache_tier_of(v);
-        if (t != NULL && t->close != NULL) { base_store_rlx(&v->tier, NULL); }
+        if (t != NULL && cache_tier_is_behind(t)) { base_store_rlx(&v->tier, NULL); }
     }
     sync_drop(NAMESPACE, &s->namespace_lock);
 }

@@ -6,12 +6,12 @@
 
 #include "cache/cache.h"
 
-/* Open a store like cellar_open, with a tier below L1. The tier must outlive the store; NULL: none.
- * The first generation is first_generation; 0: 1. */
-CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const cache_tier *tier,
+/* Open a store like cellar_open, for tests. `disk`: settings of the disk that no option has; NULL:
+ * none. The first generation is first_generation; 0: 1. */
+CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const l2_config *disk,
                                      uint32_t first_generation, cellar **out);
-/* Give the namespace the tier `t`, which must outlive the store. Its entries are cleared. E_BUSY:
- * the namespace has a tier. E_LIMIT: the store has CACHE_TIERS_MAX tiers. E_NOMEM. */
+/* Give the namespace the tier `t`, which must outlive the store. The caller clears the namespace.
+ * E_BUSY: the namespace has a tier. E_LIMIT: the store has CACHE_TIERS_MAX tiers. E_NOMEM. */
 CELLAR_PRIVATE BASE_SPARE cellar_err cache_tier_attach(cellar *c, const cache_tier *t);
 /* Call `fn` before each write that stores a value, with the plan of the write: `fn` may change its
  * times, or refuse the write with an error. Never called for reads. NULL: no hook. */

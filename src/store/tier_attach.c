@@ -2,7 +2,7 @@
  *
  * tier_attach: connect a tier to the store and to one of its namespaces.
  *
- * PICTURE    stamps, order of changes, host -> list of tiers -> tier of the namespace -> clear
+ * PICTURE    stamps, order of changes -> list of tiers -> tier of the namespace
  * INVARIANTS A key of the new generation is changed and read with the new tier, because the tier is
  *            stored before the generation. Changes that began before have the old generation:
  *            their stores are vetoed, and their writes to the tier end with that generation.
@@ -19,27 +19,13 @@
 #include "cache/stamp.h"
 #include "cache/tier_calls.h"
 #include "cache/write_order.h"
-#include "loading/tier_answer.h"
 #include "store/store.h"
 
 BASE_SIZE_BEGIN
 
-static int64_t cache_tier_now(void *ctx)
+CELLAR_PRIVATE void cache_tier_changed(cache_store *s, uint32_t generation, const void *key,
+                                       size_t len)
 {
-    const cache_store *s = ctx;
-    return base_now_ms(&s->clock);
-}
-
-static uint64_t cache_tier_tag_fp(void *ctx, const void *text, size_t len)
-{
-    const cache_store *s = ctx;
-    return base_hash(&s->hash_key, CACHE_SALT_TAG, text, len);
-}
-
-/* Make a change that the tier reports. */
-static void cache_tier_changed(void *ctx, uint32_t generation, const void *key, size_t len)
-{
-    cache_store *s = ctx;
     cache_generation_info info;
     if (cache_key_bad(key, len)) { return; }
     cellar *c = cache_generation_namespace(s, generation, &info);
@@ -54,8 +40,6 @@ static void cache_tier_changed(void *ctx, uint32_t generation, const void *key, 
 CELLAR_PRIVATE bool cache_tier_ready(cache_store *s)
 {
     if (cache_has_stamps(s)) { return true; }
-    s->tier_host = (cache_tier_host){ s, cache_stamp_is, cache_tier_now, cache_tier_tag_fp,
-                                      cache_tier_changed, cache_tier_answered };
     if (s->write_order == NULL && !cache_write_order_open(s)) { return false; }
     return cache_stamps_open(s);
 }
@@ -63,16 +47,10 @@ CELLAR_PRIVATE bool cache_tier_ready(cache_store *s)
 static cellar_err cache_tier_join(cellar *c, const cache_tier *t)
 {
     cache_store *s = c->store;
-    const uint32_t count = base_load_rlx(&s->tier_count);
-    bool known = false;
     if (cache_tier_of(c) != NULL) { return CELLAR_E_BUSY; }
-    for (uint32_t i = 0; i < count; i++) { known = known || s->tiers[i] == t; }
-    if (!known && count == CACHE_TIERS_MAX) { return CELLAR_E_LIMIT; }
+    if (base_load_rlx(&s->tier_count) == CACHE_TIERS_MAX) { return CELLAR_E_LIMIT; }
     if (!cache_tier_ready(s)) { return CELLAR_E_NOMEM; }
-    if (!known) {
-        if (t->attach != NULL) { t->attach(t->ctx, &s->tier_host); }
-        cache_tiers_add(s, t);
-    }
+    cache_tiers_add(s, t);
     base_store_rlx(&c->tier, t);
     cache_carries_write(c);
     return CELLAR_OK;
@@ -96,7 +74,7 @@ CELLAR_PRIVATE cellar_err cache_tier_attach(cellar *c, const cache_tier *t)
     cache_attach_begin(c->store);
     const cellar_err err = cache_tier_join(c, t);
     cache_attach_end(c->store);
-    return err == CELLAR_OK ? cellar_clear(c) : err;
+    return err;
 }
 
 CELLAR_PRIVATE void cache_policy_set(cellar *c, cache_policy_fn fn, void *ctx)

@@ -9,6 +9,11 @@
 /* Prepare the store for its first tier. Return false if no memory is left. */
 CELLAR_PRIVATE bool cache_tier_ready(cache_store *s);
 
+/* End the entry of a key that changed below memory, as a delete does. Loads of the key that run
+ * store nothing. The tier is not told. No lock held. */
+CELLAR_PRIVATE void cache_tier_changed(cache_store *s, uint32_t generation,
+                                       const void *key, size_t len);
+
 /* Attach tiers of a store: one thread at a time. */
 CELLAR_PRIVATE void cache_attach_begin(cache_store *s);
 CELLAR_PRIVATE void cache_attach_end(cache_store *s);

@@ -16,9 +16,7 @@
 #include "cache/shared.h"
 #include "cache/tags.h"
 #include "cache/write_order.h"
-#include "loading/load_call.h"
 #include "loading/load_shared.h"
-#include "loading/tier_answer.h"
 #include "store/tier_attach.h"
 
 BASE_SIZE_BEGIN
@@ -101,7 +99,9 @@ static void cache_table_tag_ended(void *ctx, const void *tag, size_t len, uint32
 
 static void cache_table_proven(void *ctx, int64_t until_ms)
 {
-    const cache_shared *h = ctx;
+    cache_shared *h = ctx;
+    const int64_t gone_ms = BASE_MIN(base_load_rlx(&h->gone_ms), cache_table_now(h));
+    base_store_rlx(&h->gone_ms, until_ms != 0 ? until_ms : gone_ms);
     cellar *c = h->t.proof != CELLAR_TIER_PROOF_NONE ? cache_table_enter(h) : NULL;
     if (c == NULL) { return; }
     base_store_rlx(&c->proven_ms, until_ms - (int64_t)BASE_COARSE_LAG_MS); /* the clock lags */
@@ -120,7 +120,7 @@ static void cache_table_answered(void *ctx, const cellar_tier_ticket *ticket,
 {
     cache_shared *h = ctx;
     cache_tier_ticket t;
-    cache_tier_meta m;
+    cache_found m;
     memset(&m, 0, sizeof m);
     memcpy(&t, ticket, sizeof t);
     if ((err == CELLAR_LEASED || err == CELLAR_PENDING) && entry != NULL && h->leases != NULL) {
@@ -166,10 +166,11 @@ static cellar_err cache_table_read(cellar *c, const cellar_tier_table *t, cellar
     if (out->attached == NULL || out->get == NULL || out->put == NULL || out->remove == NULL ||
         (out->lease != NULL && (out->fill == NULL || out->unlease == NULL)) ||
         (out->ask_lease != NULL && (out->lease == NULL || out->ask == NULL)) ||
-        out->max_ttl_ms < 0 || out->proof > CELLAR_TIER_PROOF_STALE || out->blind_fill > 1) {
+        out->max_ttl_ms < 0 || out->alone_ms < 0 || out->blind_fill > 1 ||
+        out->proof > CELLAR_TIER_PROOF_STALE) {
         return cache_refuse(c, "cellar_tier_attach: attached, get, put and remove must be set, "
                                "fill and unlease with lease, lease and ask with ask_lease; "
-                               "max_ttl_ms, proof and blind_fill in range");
+                               "max_ttl_ms, alone_ms, proof and blind_fill in range");
     }
     if (c->secret || c->store->forked) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * version: version and source id of the library; a separate file, because the build passes
- * CELLAR_SOURCE_ID. */
+ * version: the text of the version. */
 #include "cache/types.h"
 
 #define CACHE_TEXT_OF(x) #x
@@ -12,5 +11,3 @@ CELLAR_API const char *cellar_version(void)
     return CACHE_TEXT(CELLAR_VERSION_MAJOR) "." CACHE_TEXT(CELLAR_VERSION_MINOR) "." CACHE_TEXT(
         CELLAR_VERSION_PATCH);
 }
-
-CELLAR_API const char *cellar_source_id(void) { return CELLAR_SOURCE_ID; }

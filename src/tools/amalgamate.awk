@@ -13,9 +13,10 @@
 #                    `#ifndef CELLAR_OMIT_...` lines
 #            what=c: banner, licence, feature macros, CELLAR_PRIVATE, then every file of `src` in order;
 #                    a quoted include is put in where it is first met and is a comment afterwards
-# OMIT       the module of a file is its folder; a module that can be left out stands between
-#            `#ifndef CELLAR_OMIT_X` lines, its headers as well: a static declaration without a
-#            definition would be a warning in the host's build.
+# OMIT       the module of a file is its folder; limiters and locks stand between `#ifndef
+#            CELLAR_OMIT_LIMIT` lines, their headers as well: a static declaration without a
+#            definition would be a warning in the host's build. The other switches make code
+#            unreachable, and the compiler removes that code.
 # ONE PAIR   The pairs `cellar` and `cellar_all` define cellar_take_one_pair_only: a link of both stops.
 # INVARIANTS the output depends on the arguments and the files alone: two runs, any folder, any
 #            locale, mawk, gawk and busybox awk give the same bytes.
@@ -152,7 +153,7 @@ function fold_header(file, name,    line, number, status, part, omit, gap, cxx) 
     part = name
     sub(/^cellar_?/, "", part)
     sub(/\.h$/, "", part)
-    omit = part == "l2" ? "" : omit_of(part) # options of the disk tier are always declared
+    omit = omit_of(part)
     omit_part(omit)
     printf "/* ---- %s ----\n", file
     gap = 1
@@ -254,6 +255,7 @@ function switches() {
     print " *            -DCELLAR_WITH_LZ4       values on disk may be packed; link with -llz4"
     if (pair == "cellar_all") {
         print " *            -DCELLAR_WITH_SQLITE    pools of tasks may have a journal; link with -lsqlite3"
+        print " *            -DCELLAR_WITH_TLS       the port may speak TLS; link with -lssl -lcrypto"
     }
     print " *            -DCELLAR_WITH_SDT"
     print " *            Give the same switches where " pair ".h is included."
@@ -295,7 +297,8 @@ function write_remote_banner() {
     opening("cellar_remote.c", "cellar_remote.h", "src/remote/")
     print " * COMPILE    cc -O2 -c cellar_remote.c     beside cellar.c or cellar_all.c of the"
     print " *                                          same version, with its header;"
-    print " *                                          link with -lhiredis -pthread"
+    print " *                                          link with -lhiredis -pthread; with"
+    print " *                                          -DCELLAR_WITH_TLS also -lssl -lcrypto"
     print " *"
     licence()
     print " */"
@@ -334,7 +337,6 @@ function write_banner(    n, i, list, any) {
 }
 
 BEGIN {
-    omit_name["l2"] = "L2"
     omit_name["limit"] = "LIMIT"
     omit_name["lock"] = "LIMIT"
     if (pair == "") pair = "cellar"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 #
-# apidoc: reads the contracts in include/*.h; checks them, or writes man pages and one HTML page.
+# apidoc: reads the contracts in include/*.h; checks them, or writes man pages and the sections of the site.
 #
 # USE        awk -f src/tools/apidoc.awk -v mode=check|man|html [-v out=FOLDER] -v version=V
 #                -v symbols=src/tools/symbols.txt -v date="November 20, 2026" [-v readme=README.md]
@@ -47,7 +47,7 @@ mode == "program" {
     program_line($0)
     next
 }
-FNR == 1 { in_comment = 0; in_decl = 0; in_body = 0; ready = 0; headers_seen++ }
+FNR == 1 { in_comment = in_decl = in_body = ready = essay_done = 0; headers_seen++ }
 
 in_comment {
     take_comment($0)
@@ -108,14 +108,20 @@ function take_comment(text,    ends) {
     comment[++comment_count] = text
     if (ends) {
         ready = 1
-        if (headers_seen == 1 && !essay_done) keep_essay()
+        if (!essay_done) keep_essay()
     }
 }
 
-function keep_essay(    i) {
+# Keep the first comment of a header.
+function keep_essay(    i, header) {
     essay_done = 1
-    for (i = 1; i <= comment_count; i++) essay[i] = comment[i]
-    essay_count = comment_count
+    header = FILENAME
+    sub(/^.*\//, "", header)
+    header_name[headers_seen] = header
+    for (i = 1; i <= comment_count; i++) {
+        essay_of[header] = essay_of[header] comment[i] "\n"
+        if (headers_seen == 1) essay[++essay_count] = comment[i]
+    }
 }
 
 function is_contract(    i) {
@@ -466,9 +472,9 @@ function program_line(text) {
     literal(text)
 }
 
-# ---- HTML ----
+# ---- HTML: sections for site.awk ----
 
-function html(text) {
+function html(text,    out, name) {
     gsub(/&/, "\\&amp;", text)
     gsub(/</, "\\&lt;", text)
     gsub(/>/, "\\&gt;", text)
@@ -476,55 +482,64 @@ function html(text) {
         text = substr(text, 1, RSTART - 1) "<code>" substr(text, RSTART + 1, RLENGTH - 2) \
                "</code>" substr(text, RSTART + RLENGTH)
     }
-    return text
+    while (match(text, /cellar_[a-z0-9_]+/)) {
+        name = substr(text, RSTART, RLENGTH)
+        out = out substr(text, 1, RSTART - 1) \
+              (name in family_of ? "<a href=\"#" name "\">" name "</a>" : name)
+        text = substr(text, RSTART + RLENGTH)
+    }
+    return out text
 }
 
 function html_row(title, text) {
     if (text != "") print "<dt>" title "</dt><dd>" html(text) "</dd>" > page
 }
 
-function html_page(    i, n, f) {
-    page = out "/cellar-api.html"
-    print "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">" > page
-    print "<title>cellar " version "</title><style>" > page
-    print "body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}" > page
-    print "pre,code{background:#f4f4f4}pre{padding:.6em;overflow:auto}dt{font-weight:bold}" > page
-    print "</style></head><body>" > page
-    print "<h1>cellar " version "</h1><pre>" > page
-    for (i = 1; i <= essay_count; i++) {
-        if (essay[i] !~ /SPDX-License/) print html(substr(essay[i], 2)) > page
+function html_essay(header,    i, n, list) {
+    n = split(essay_of[header], list, "\n")
+    print "<section id=\"" header "\"><h2>" header "</h2><p>" > page
+    print "</p><pre>" > page
+    for (i = 1; i <= n; i++) if (list[i] !~ /SPDX-License/) print html(substr(list[i], 2)) > page
+    print "</pre></section>" > page
+}
+
+function html_family(f,    i) {
+    print "</p><pre>" > page
+    for (i = first_of[f]; i <= functions && fn_family[i] == f; i++) {
+        print fn_type[i] (fn_type[i] ~ /\*$/ ? "" : " ") fn_name[i] "(" fn_args[i] ");" > page
     }
-    print "</pre><h2>Functions</h2><ul>" > page
-    for (n = 1; n <= functions; n++) {
-        print "<li><a href=\"#" fn_name[first_of[fn_family[n]]] "\">" fn_name[n] "</a>: " \
-              html(one_line(fn_family[n])) "</li>" > page
-    }
-    print "</ul>" > page
-    for (f = 1; f <= contracts; f++) {
-        print "<h2 id=\"" fn_name[first_of[f]] "\">" fn_name[first_of[f]] "</h2><pre>" > page
+    print "</pre><p>" html(field[f, "summary"]) "</p><dl>" > page
+    html_row("Status", field[f, "status"])
+    html_row("In", field[f, "in"])
+    html_row("Out", field[f, "out"])
+    html_row("Return values", field[f, "returns"] != "" ? field[f, "returns"] : "None.")
+    html_row("Ownership", field[f, "owns"] != "" ? field[f, "owns"] : "Nothing changes hands.")
+    html_row("Threads", field[f, "thread"])
+    html_row("Cost", field[f, "cost"])
+    html_row("Since", since(f))
+    print "</dl><pre>" html(field[f, "example"]) "</pre>" > page
+}
+
+function html_page(    h, n, f) {
+    page = out "/calls.html"
+    for (h = 1; h <= headers_seen; h++) {
+        html_essay(header_name[h])
         for (n = 1; n <= functions; n++) {
-            if (fn_family[n] == f) {
-                print html(fn_type[n] (fn_type[n] ~ /\*$/ ? "" : " ") fn_name[n] "(" \
-                           fn_args[n] ");") > page
-            }
+            f = fn_family[n]
+            if (header_of[f] != header_name[h]) continue
+            print "<section id=\"" fn_name[n] "\"><h3>" fn_name[n] "</h3><p>" html(one_line(f)) > page
+            if (first_of[f] == n) html_family(f)
+            else print "</p><p>See " html(fn_name[first_of[f]]) ".</p>" > page
+            print "</section>" > page
         }
-        print "</pre><p>" html(field[f, "summary"]) "</p><dl>" > page
-        html_row("Status", field[f, "status"])
-        html_row("In", field[f, "in"])
-        html_row("Out", field[f, "out"])
-        html_row("Return values", field[f, "returns"] != "" ? field[f, "returns"] : "None.")
-        html_row("Ownership", field[f, "owns"] != "" ? field[f, "owns"] : "Nothing changes hands.")
-        html_row("Threads", field[f, "thread"])
-        html_row("Cost", field[f, "cost"])
-        html_row("Since", since(f))
-        print "</dl><pre>" html(field[f, "example"]) "</pre>" > page
     }
-    print "<h2>Codes</h2><dl>" > page
-    for (i = 1; i <= codes; i++) {
-        print "<dt>CELLAR_" code_name[i] " (" code_number[i] ")</dt>" > page
-        print "<dd>" html(code_text[i]) "</dd>" > page
+    print "<section id=\"codes\"><h2>Codes</h2><p>" > page
+    print "</p><dl>" > page
+    for (n = 1; n <= codes; n++) {
+        print "<dt>CELLAR_" code_name[n] " (" code_number[n] ")</dt>" > page
+        print "<dd>" html(code_text[n]) "</dd>" > page
     }
-    print "</dl></body></html>" > page
+    print "</dl></section>" > page
     close(page)
 }
 

@@ -16,10 +16,10 @@
 #                      arrows point down. Files of a `circle` line reach each other; a circle that
 #                      has become smaller is an error, so the list shrinks with the code.
 #            listed    every .c of the library stands in SRC, once, in floor order; none is missing
-#            ifdef     outside base/ and remote/port.h: include guards, CELLAR_OMIT_, CELLAR_WITH_
+#            ifdef     outside base/: include guards, CELLAR_OMIT_, CELLAR_WITH_
 #            banned    sprintf strcpy atoi rand signal and their kin, everywhere
-#            seam      memory, time, threads, files and waiting only in base/ (and in cli/ and
-#                      remote/, which use the library as a customer does)
+#            seam      memory, time, threads, files and waiting only in base/ (and in cli/,
+#                      remote/ and tls/, which do not use base/)
 #            form      SPDX in the first line, no tab, no blank at the end of a line
 # RESULT     `floors: ok`, the largest circle and the header with the most prototypes
 # LIMITS     macros are not expanded. What stands under `#if BASE_SIM` makes no arrow. mod.h and
@@ -117,8 +117,8 @@ code ~ /^[ ]*#[ ]*include[ ]*</ {
 }
 code !~ /^[ ]*#[ ]*include/ { check_calls(code) }
 
-# The program and the remote tier stand on include/ alone, so they make their own system calls.
-function has_seam(module) { return module == "base" || module == "cli" || module == "remote" }
+# The program, the remote tier and TLS do not stand on base, so they make their own system calls.
+function has_seam(module) { return module ~ /^(base|cli|remote|tls)$/ }
 
 function is_system_seam(target) {
     if (target ~ /^(sys|linux)\//) return 1
@@ -150,7 +150,6 @@ function check_conditional(code,    text) {
     text = code
     sub(/^[ ]*#[ ]*/, "", text)
     if (module == "base" || is_public || module == "cli") return
-    if (module == "remote" && unit == "port") return
     if (text ~ /^(ifdef|ifndef)[ ]+CELLAR_(OMIT|WITH)_[A-Z0-9]+[ ]*$/) return
     if (FILENAME ~ /\.h$/ && guard == "" && text ~ /^ifndef[ ]+[A-Z0-9_]+_H[ ]*$/) {
         guard = text

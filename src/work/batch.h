@@ -18,9 +18,9 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
-#include "base/log.h"
 #include "base/num.h"
 #include "base/random.h"
+#include "base/service.h"
 #include "base/table.h"
 #include "cellar_batch.h"
 #include "stats/stats.h"
@@ -77,6 +77,7 @@ typedef struct batch_group {
 } batch_group;
 
 struct cellar_batcher {
+    base_service kind;   /* first */
     void *raw;                  /* BATCH_BYTES, as allocated */
     base_account account;       /* without a limit: queue_items and queue_bytes are the limits */
     base_clock clock;
@@ -148,5 +149,9 @@ CELLAR_PRIVATE void batch_tell_sleepers(cellar_batcher *b);
 CELLAR_PRIVATE void batch_fire(void *batcher, int64_t *next_ms);
 /* Run the job of a group: at most one call. The `run` of the pool. */
 CELLAR_PRIVATE void batch_run_job(void *batcher, base_job *j);
+#ifndef CELLAR_OMIT_TEXT
+/* Write the figures: see base_service_kind. */
+CELLAR_PRIVATE cellar_err batch_text(void *object, bool json, char *buf, size_t cap, size_t *full);
+#endif
 
 #endif

@@ -12,6 +12,7 @@
 
 #include "base/open_error.h"
 #include "base/opts.h"
+#include "base/service.h"
 #include "work/batch.h"
 
 BASE_SIZE_BEGIN
@@ -50,12 +51,13 @@ static void batch_fork_child(void *ctx)
 
 /* ---- the tick ---- */
 
-CELLAR_API cellar_err cellar_batcher_tick(cellar_batcher *b, uint64_t budget_us, int64_t *wait_ms)
+static cellar_err batch_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
 {
-    if (b == NULL) { return CELLAR_E_INVAL; }
-    if (b->forked) { return CELLAR_E_FORKED; }
-    return work_ticker_step(&b->ticker, budget_us, wait_ms);
+    cellar_batcher *b = object;
+    return b->forked ? CELLAR_E_FORKED : work_ticker_step(&b->ticker, budget_us, wait_ms);
 }
+
+static const base_service_kind batch_service = { batch_tick, BASE_TEXT(batch_text) };
 
 /* ---- open ---- */
 
@@ -109,55 +111,28 @@ static bool batch_config_broken(const cellar_batcher_config *c, const char **why
            base_broken(c->parallel > BATCH_WORKERS_MAX, "parallel must be at most 64", why);
 }
 
-static bool batch_host_broken(const cellar_host_opts *h, const char **why)
-{
-    return base_broken(h->no_threads > 1, "host.no_threads must be 0 or 1", why) ||
-           base_broken((h->alloc == NULL) != (h->free == NULL),
-                       "host.alloc and host.free belong together: give both or none", why) ||
-           base_broken((unsigned)h->log_level > CELLAR_LOG_OFF,
-                       "host.log_level must be a cellar_log_level", why) ||
-           base_broken(strnlen(h->name, CELLAR_NAME_MAX + 1) > CELLAR_NAME_MAX,
-                       "host.name must have at most 64 bytes", why);
-}
-
 /* Copy and check the options of the caller. */
 static cellar_err batch_config_in(const cellar_batcher_config *cfg, cellar_batcher_config *out,
                                   cellar_host_opts *host)
 {
     const char *why;
     *out = cellar_batcher_config_default();
-    *host = cellar_host_opts_default();
     cellar_err err = base_open_opts(out, sizeof *out, cfg, "cellar_batcher_open",
                                     "cellar_batcher_config");
-    if (err == CELLAR_OK) {
-        err = base_open_opts(host, sizeof *host, out->host, "cellar_batcher_open",
-                             "cellar_host_opts");
-    }
+    if (err == CELLAR_OK) { err = base_host_in(host, out->host, "cellar_batcher_open", "batcher"); }
     if (err != CELLAR_OK) { return err; }
     batch_defaults(out);
-    if (host->name == NULL || *host->name == '\0') { host->name = "batcher"; }
-    if (batch_config_broken(out, &why) || batch_host_broken(host, &why)) {
-        return batch_open_fail(CELLAR_E_INVAL, why);
-    }
-    return CELLAR_OK;
+    return batch_config_broken(out, &why) ? batch_open_fail(CELLAR_E_INVAL, why) : CELLAR_OK;
 }
 
 static void batch_init(cellar_batcher *b, const cellar_batcher_config *cfg,
                        const cellar_host_opts *host, const unsigned char secret[40])
 {
-    static const int levels[] = { BASE_LOG_WARNING, BASE_LOG_ERROR, BASE_LOG_WARNING,
-                                  BASE_LOG_INFO, BASE_LOG_DEBUG, BASE_LOG_OFF };
-    const base_alloc_hooks hooks = { .alloc = host->alloc, .free = host->free,
-                                     .ctx = host->alloc_ctx };
     uint64_t seed;
     memcpy(&seed, secret + 32, sizeof seed);
     base_hash_key_init(&b->hash_key, BASE_HASH_FOLD, secret);
     base_rng_seed(&b->rng, seed);
-    base_account_init(&b->account, UINT64_MAX, &hooks);
-    if (host->clock == NULL) { base_clock_ready(); }
-    b->clock = (base_clock){ .precise_ms = host->clock, .coarse_ms = host->clock,
-                             .ctx = host->clock_ctx };
-    base_log_init(&b->log, &b->clock, host->log, host->log_ctx, levels[host->log_level]);
+    base_host_init(host, &b->account, &b->clock, &b->log);
     b->ticker = (work_ticker){ .fire = batch_fire, .no_threads = host->no_threads != 0 };
     b->ticker.pool = (base_pool){ .run = batch_run_job, .ctx = b, .name = "cellar-batch",
                                   .account = &b->account, .max_jobs = UINT32_MAX,
@@ -184,14 +159,14 @@ CELLAR_API cellar_err cellar_batcher_open(const cellar_batcher_config *cfg,
     const char *why = "no memory for the batcher";
     const cellar_err err = batch_config_in(cfg, &full, &host);
     if (err != CELLAR_OK) { return err; }
-    const base_alloc_hooks hooks = { .alloc = host.alloc, .free = host.free,
-                                     .ctx = host.alloc_ctx };
+    const base_alloc_hooks hooks = base_host_hooks(&host);
     void *raw = base_alloc_raw(&hooks, BATCH_BYTES);
     if (raw == NULL) { goto out; }
     why = "the system gave no random bytes";
     if (!base_random_bytes(secret, sizeof secret)) { goto drop_raw; }
     cellar_batcher *b = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
     memset(b, 0, sizeof *b);
+    b->kind = &batch_service;
     b->raw = raw;
     b->flush = flush;
     b->ctx = ctx;

@@ -30,6 +30,7 @@
 #include "cache/error.h"
 #include "cellar_batch.h"
 #include "store/store.h"
+#include "store/tier_attach.h"
 
 BASE_SIZE_BEGIN
 
@@ -59,8 +60,7 @@ typedef struct behind_node { /* a key with a write that has not ended */
 typedef struct behind {
     void *raw;               /* as allocated */
     cache_tier tier;
-    cache_tier_host host;    /* of the attachment */
-    bool attached;
+    cache_store *store;
     cellar_batcher *batcher;
     base_account account;    /* nodes and values; its limit is queue_bytes */
     base_hash_key hash_key;
@@ -75,17 +75,18 @@ typedef struct behind {
 
 /* ---- values and nodes ---- */
 
-static behind_value *behind_value_make(behind *w, const void *value, size_t len,
-                                       const cache_tier_meta *m, bool *full)
+static behind_value *behind_value_make(behind *w, const l1_put_spec *p, int64_t deadline_ms,
+                                       bool *full)
 {
+    const size_t len = p->value_len;
     behind_value *v = base_alloc(&w->account, BASE_MOD_STORE, sizeof *v + len, full);
     if (v == NULL) { return NULL; }
     v->refs = 1;
-    v->user_flags = m->user_flags;
-    v->deleted = m->kind != 0;
-    v->deadline_ms = m->deadline_ms;
+    v->user_flags = p->user_flags;
+    v->deleted = p->kind != 0;
+    v->deadline_ms = deadline_ms;
     v->len = len;
-    if (len != 0) { memcpy(v->bytes, value, len); }
+    if (len != 0) { memcpy(v->bytes, p->value, len); }
     return v;
 }
 
@@ -98,7 +99,7 @@ static void behind_value_drop(behind *w, behind_value *v)
     if (last) { base_free(&w->account, BASE_MOD_STORE, v, sizeof *v + v->len); }
 }
 
-static behind_node *behind_find(behind *w, const cache_tier_key *k) SYNC_HOLDS(WHEEL)
+static behind_node *behind_find(behind *w, const l1_key *k) SYNC_HOLDS(WHEEL)
 {
     const unsigned hash = (unsigned)base_hash(&w->hash_key, 0, k->bytes, k->len);
     behind_node *n = BASE_TABLE_FIND(hh, w->nodes, k->bytes, k->len, hash);
@@ -106,7 +107,7 @@ static behind_node *behind_find(behind *w, const cache_tier_key *k) SYNC_HOLDS(W
     return n;
 }
 
-static behind_node *behind_node_make(behind *w, const cache_tier_key *k, bool *full)
+static behind_node *behind_node_make(behind *w, const l1_key *k, bool *full)
 {
     behind_node *n = base_alloc(&w->account, BASE_MOD_STORE, sizeof *n + k->len, full);
     if (n == NULL) { return NULL; }
@@ -209,9 +210,9 @@ static void behind_done(const cellar_batch_result *r, void *ctx)
     const bool newer = e.n->newest != NULL;
     sync_drop(WHEEL, &w->lock);
     if (r->verdict == CELLAR_BATCH_ABANDONED) { e.err = CELLAR_E_TIMEOUT; }
-    const bool past = e.v->deadline_ms <= w->host.now_ms(w->host.ctx);
+    const bool past = e.v->deadline_ms <= base_now_ms(&w->store->clock);
     if (!newer && (e.err != CELLAR_OK || past)) { /* memory and source differ, or may do so */
-        w->host.changed(w->host.ctx, e.n->generation, e.n->key, e.n->key_len);
+        cache_tier_changed(w->store, e.n->generation, e.n->key, e.n->key_len);
     }
     if (e.err != CELLAR_OK && w->failed != NULL) {
         const int cancel = base_cancel_off();
@@ -223,15 +224,8 @@ static void behind_done(const cellar_batch_result *r, void *ctx)
 
 /* ---- the tier ---- */
 
-static void behind_attach(void *ctx, const cache_tier_host *host)
-{
-    behind *w = ctx;
-    w->host = *host;
-    w->attached = true;
-}
-
-static cellar_err behind_get(void *ctx, const cache_tier_key *k, void *buf, size_t buf_cap,
-                             size_t *value_len, cache_tier_meta *meta)
+static cellar_err behind_get(void *ctx, const l1_key *k, void *buf, size_t buf_cap,
+                             size_t *value_len, l2_meta *meta)
 {
     behind *w = ctx;
     behind_value *v = NULL;
@@ -244,7 +238,7 @@ static cellar_err behind_get(void *ctx, const cache_tier_key *k, void *buf, size
     const cellar_err err = v->deleted ? CELLAR_ABSENT
                            : v->len > buf_cap ? CELLAR_E_BUFFER : CELLAR_OK;
     *value_len = v->len;
-    meta->deadline_ms = v->deleted ? w->host.now_ms(w->host.ctx) + BEHIND_ABSENT_MS
+    meta->deadline_ms = v->deleted ? base_now_ms(&w->store->clock) + BEHIND_ABSENT_MS
                                    : v->deadline_ms;
     meta->user_flags = v->user_flags;
     if (err == CELLAR_OK && v->len != 0) { memcpy(buf, v->bytes, v->len); }
@@ -254,7 +248,7 @@ static cellar_err behind_get(void *ctx, const cache_tier_key *k, void *buf, size
 
 /* Give a value to the node of its key, which comes into the table if it is not there. *add: the
  * node needs an item. *full: queue_bytes is used up. Return NULL if no memory is left. */
-static behind_node *behind_replace(behind *w, const cache_tier_key *k, behind_value *v,
+static behind_node *behind_replace(behind *w, const l1_key *k, behind_value *v,
                                    behind_value **old, bool *add, bool *full)
 {
     behind_node *spare = NULL;
@@ -278,13 +272,12 @@ static behind_node *behind_replace(behind *w, const cache_tier_key *k, behind_va
     return n;
 }
 
-static cellar_err behind_put(void *ctx, const cache_tier_key *k, const void *value,
-                             size_t value_len, const cache_tier_meta *meta, uint64_t stamp)
+static cellar_err behind_put(void *ctx, const l1_key *k, const l1_put_spec *p,
+                             int64_t deadline_ms)
 {
     behind *w = ctx;
-    if (stamp != CACHE_STAMP_NONE) { return CACHE_TIER_REFUSED; } /* an eviction */
     bool full = false;
-    behind_value *old = NULL, *v = behind_value_make(w, value, value_len, meta, &full);
+    behind_value *old = NULL, *v = behind_value_make(w, p, deadline_ms, &full);
     if (v == NULL) { return full ? CELLAR_E_BUSY : CELLAR_E_NOMEM; }
     bool add = false;
     behind_node *n = behind_replace(w, k, v, &old, &add, &full);
@@ -308,35 +301,17 @@ static cellar_err behind_put(void *ctx, const cache_tier_key *k, const void *val
     return err;
 }
 
-static void behind_kill(void *ctx, const cache_tier_key *k)
-{
-    (void)ctx;
-    (void)k;
-}
-
 /* End the value that is in memory alone: the source will not get it. */
-static void behind_lost(void *ctx, const cache_tier_key *k)
+static void behind_lost(void *ctx, const l1_key *k)
 {
     const behind *w = ctx;
-    w->host.changed(w->host.ctx, k->generation, k->bytes, k->len);
-}
-
-static cellar_err behind_glob(void *ctx, uint32_t namespace_id, uint32_t generation,
-                              const char *pattern, size_t len, uint64_t *walk)
-{
-    (void)ctx;
-    (void)namespace_id;
-    (void)generation;
-    (void)pattern;
-    (void)len;
-    *walk = 0;
-    return CELLAR_OK; /* writes that wait stay */
+    cache_tier_changed(w->store, k->generation, k->bytes, k->len);
 }
 
 static bool behind_tick(void *ctx, uint64_t budget_us)
 {
     const behind *w = ctx;
-    return cellar_batcher_tick(w->batcher, budget_us, NULL) == CELLAR_PENDING;
+    return cellar_tick(w->batcher, budget_us, NULL) == CELLAR_PENDING;
 }
 
 static size_t behind_bytes(uint32_t room)
@@ -384,10 +359,8 @@ static behind *behind_make(const cellar_batcher_config *cfg, const cellar_host_o
     base_hash_key_init(&w->hash_key, BASE_HASH_FOLD, secret);
     base_account_init(&w->account,
                       cfg->queue_bytes != 0 ? cfg->queue_bytes : BEHIND_QUEUE_BYTES, &hooks);
-    w->tier = (cache_tier){ .ctx = w, .max_value_bytes = UINT64_MAX, .attach = behind_attach,
-                            .get = behind_get, .put = behind_put, .kill = behind_kill,
-                            .glob = behind_glob, .close = behind_close, .writes_only = true,
-                            .lost = behind_lost };
+    w->tier = (cache_tier){ .kind = CACHE_TIER_BEHIND, .ctx = w, .get = behind_get,
+                            .put = behind_put, .lost = behind_lost, .close = behind_close };
     /* With threads a full queue empties without help. */
     if (host->no_threads != 0) { w->tier.tick = behind_tick; }
     return w;
@@ -398,12 +371,10 @@ static cellar_err behind_config_in(const cellar_batcher_config *cfg, cellar_batc
                                    cellar_host_opts *host)
 {
     *full = cellar_batcher_config_default();
-    *host = cellar_host_opts_default();
     cellar_err err = base_open_opts(full, sizeof *full, cfg, "cellar_namespace_batch",
                                     "cellar_batcher_config");
     if (err == CELLAR_OK) {
-        err = base_open_opts(host, sizeof *host, full->host, "cellar_namespace_batch",
-                             "cellar_host_opts");
+        err = base_host_in(host, full->host, "cellar_namespace_batch", "batcher");
     }
     full->on_full = CELLAR_BATCH_ERROR; /* the cache waits, and lets other keys pass */
     full->parallel = 1;
@@ -429,15 +400,16 @@ CELLAR_API cellar_err cellar_namespace_batch(cellar *ns, const cellar_batcher_co
     }
     behind *w = behind_make(&full, &host);
     if (w == NULL) { return behind_fail(CELLAR_E_NOMEM, "no memory, or no random bytes"); }
+    w->store = ns->store;
     w->flush = flush;
     w->failed = failed;
     w->ctx = ctx;
     full.max_bytes = full.queue_bytes = 0; /* the items are pointers */
     err = cellar_batcher_open(&full, behind_flush, w, &w->batcher);
     if (err == CELLAR_OK) { err = cache_tier_attach(ns, &w->tier); }
-    if (w->attached) { /* the store closes it */
+    if (err == CELLAR_OK) { /* the store closes it */
         if (out != NULL) { *out = w->batcher; }
-        return err;
+        return cellar_clear(ns);
     }
     if (w->batcher != NULL) {
         (void)cellar_batcher_close(w->batcher, NULL);

@@ -257,43 +257,35 @@ static cellar_err bus_route_insert(cellar_bus *b, bus_route *r, const char *queu
     return CELLAR_OK;
 }
 
-CELLAR_API cellar_err cellar_bus_route(cellar_bus *b, const char *pattern, const char *queue,
-                                       cellar_bus_syntax syntax)
+static cellar_err bus_route_remove(cellar_bus *b, const bus_topic *t, const char *queue,
+                                   bus_route **out) SYNC_HOLDS(BUS)
 {
-    char q[CELLAR_NAME_MAX + 1];
-    if (b == NULL || !bus_name(queue, q)) { return CELLAR_E_INVAL; }
-    if (b->forked) { return CELLAR_E_FORKED; }
-    bus_route *r = base_alloc(&b->account, BASE_MOD_STORE, sizeof *r, NULL);
-    if (r == NULL) { return CELLAR_E_NOMEM; }
-    cellar_err err = bus_topic_make(pattern, syntax, &r->topic);
-    if (err == CELLAR_OK) {
-        sync_take(BUS, &b->lock);
-        err = bus_route_insert(b, r, q);
-        sync_drop(BUS, &b->lock);
-    }
-    if (err != CELLAR_OK) { base_free(&b->account, BASE_MOD_STORE, r, sizeof *r); }
-    return err;
+    bus_route **at = bus_route_find(b, t, queue), *r = *at;
+    *out = r;
+    if (r == NULL) { return CELLAR_E_NOT_FOUND; }
+    *at = r->next;
+    b->route_count--;
+    b->generation++;
+    return CELLAR_OK;
 }
 
-CELLAR_API cellar_err cellar_bus_unroute(cellar_bus *b, const char *pattern, const char *queue,
-                                         cellar_bus_syntax syntax)
+CELLAR_API cellar_err cellar_bus_route(cellar_bus *b, const char *pattern, const char *queue,
+                                       cellar_bus_syntax syntax, bool on)
 {
     char q[CELLAR_NAME_MAX + 1];
     bus_topic t;
     if (b == NULL || !bus_name(queue, q)) { return CELLAR_E_INVAL; }
     if (b->forked) { return CELLAR_E_FORKED; }
-    const cellar_err err = bus_topic_make(pattern, syntax, &t);
+    cellar_err err = bus_topic_make(pattern, syntax, &t);
     if (err != CELLAR_OK) { return err; }
+    bus_route *r = on ? base_alloc(&b->account, BASE_MOD_STORE, sizeof *r, NULL) : NULL;
+    if (on && r == NULL) { return CELLAR_E_NOMEM; }
+    if (on) { (void)bus_topic_make(pattern, syntax, &r->topic); } /* `t` must not move */
     sync_take(BUS, &b->lock);
-    bus_route **at = bus_route_find(b, &t, q), *r = *at;
-    if (r != NULL) {
-        *at = r->next;
-        b->route_count--;
-        b->generation++;
-    }
+    err = on ? bus_route_insert(b, r, q) : bus_route_remove(b, &t, q, &r);
     sync_drop(BUS, &b->lock);
-    base_free(&b->account, BASE_MOD_STORE, r, sizeof *r);
-    return r != NULL ? CELLAR_OK : CELLAR_E_NOT_FOUND;
+    if (!on || err != CELLAR_OK) { base_free(&b->account, BASE_MOD_STORE, r, sizeof *r); }
+    return err;
 }
 
 BASE_SIZE_END

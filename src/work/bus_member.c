@@ -6,8 +6,8 @@
  *            takes a message, runs filters and function without the lock, applies the verdict
  *            and takes the next one in the same hold of the lock; after BUS_BATCH messages the
  *            job goes to the end of the queue
- *            take: claim -> filters -> the caller; ack, nack, reject: free the claim
- * COMPLETION A claim is freed once: by the verdict, by ack, nack or reject, by the end of the
+ *            take: claim -> filters -> the caller; settle: free the claim
+ * COMPLETION A claim is freed once: by the verdict, by a settle, by the end of the
  *            thread inside the function, or by a leave. A lease that ends takes the copy out of
  *            the claim; the claim keeps the bytes until it is freed.
  * LOCKING    bus_types.h. */
@@ -119,15 +119,15 @@ static void bus_run_claim(bus_run *r)
     base_cancel_set(cancel);
 }
 
-static bus_fate bus_fate_of(const bus_run *r)
+static bus_fate bus_fate_of(cellar_bus_verdict verdict)
 {
-    if (!r->wanted) { return BUS_FILTER; }
-    switch (r->verdict) {
+    switch (verdict) {
     case CELLAR_BUS_ACK: return BUS_ACK;
-    case CELLAR_BUS_RETRY: return BUS_RETRY;
     case CELLAR_BUS_REJECT: return BUS_REJECT;
+    case CELLAR_BUS_RETRY:
+    case CELLAR_BUS_EXTEND: break;
     }
-    return BUS_RETRY; /* a value that is no verdict */
+    return BUS_RETRY; /* also of a value that is no verdict */
 }
 
 /* Apply the verdict of the last message. */
@@ -140,7 +140,8 @@ static void bus_run_end(bus_run *r, int64_t now, bus_after *a) SYNC_HOLDS(BUS)
         bus_task_ran(m, r->claim, now, a);
     } else {
         m->tasks -= m->pool != NULL;
-        (void)bus_unclaim(m, r->claim, bus_fate_of(r), m->group->o.retry_ms, now, a);
+        const bus_fate fate = r->wanted ? bus_fate_of(r->verdict) : BUS_FILTER;
+        (void)bus_unclaim(m, r->claim, fate, m->group->o.retry_ms, now, a);
     }
     r->claim = NULL;
 }
@@ -376,10 +377,22 @@ CELLAR_API cellar_err cellar_bus_take(cellar_bus_member *m, int64_t wait_ms,
     return err == CELLAR_OK ? base_opts_out(out, &r.seen, sizeof r.seen) : err;
 }
 
-static cellar_err bus_settle_one(cellar_bus_member *m, uint64_t delivery, bus_fate fate,
-                                 int64_t delay_ms)
+/* Let the lease of a claim end `ms` from now; 0: as the group. */
+static cellar_err bus_extend(const bus_claim *claim, int64_t ms, int64_t now, bus_after *a)
+    SYNC_HOLDS(BUS)
 {
-    if (m == NULL || m->fn != NULL || delay_ms < 0 || delay_ms > BUS_DELAY_MAX_MS) {
+    if (claim->copy == NULL) { return CELLAR_E_LOST; }
+    if (ms == 0) { ms = claim->copy->group->o.visibility_ms; }
+    bus_lease(claim->copy, base_add_sat(now, ms), a);
+    return CELLAR_OK;
+}
+
+CELLAR_API cellar_err cellar_bus_settle(cellar_bus_member *m, uint64_t delivery,
+                                        cellar_bus_verdict verdict, int64_t ms)
+{
+    const bool extend = verdict == CELLAR_BUS_EXTEND;
+    if (m == NULL || m->fn != NULL || (unsigned)verdict > CELLAR_BUS_EXTEND || ms < 0 ||
+        ms > BUS_DELAY_MAX_MS) {
         return CELLAR_E_INVAL;
     }
     cellar_bus *b = m->bus;
@@ -390,51 +403,15 @@ static cellar_err bus_settle_one(cellar_bus_member *m, uint64_t delivery, bus_fa
     bus_after_init(&a);
     sync_take(BUS, &b->lock);
     bus_claim *claim = bus_claim_of(m, delivery);
-    if (claim != NULL) {
-        err = bus_unclaim(m, claim, fate, delay_ms, now, &a) ? CELLAR_OK : CELLAR_E_LOST;
+    if (claim != NULL && extend) {
+        err = bus_extend(claim, ms, now, &a);
+    } else if (claim != NULL) {
+        err = bus_unclaim(m, claim, bus_fate_of(verdict), ms, now, &a) ? CELLAR_OK
+                                                                       : CELLAR_E_LOST;
     }
     sync_drop(BUS, &b->lock);
     bus_settle(b, &a);
-    return err == CELLAR_OK ? bus_commit(b) : err;
-}
-
-CELLAR_API cellar_err cellar_bus_extend(cellar_bus_member *m, uint64_t delivery,
-                                        int64_t visibility_ms)
-{
-    if (m == NULL || m->fn != NULL || visibility_ms < 0 || visibility_ms > BUS_DELAY_MAX_MS) {
-        return CELLAR_E_INVAL;
-    }
-    cellar_bus *b = m->bus;
-    if (b->forked) { return CELLAR_E_FORKED; }
-    const int64_t now = bus_now(b);
-    cellar_err err = CELLAR_E_NOT_FOUND;
-    bus_after a;
-    bus_after_init(&a);
-    sync_take(BUS, &b->lock);
-    const bus_claim *claim = bus_claim_of(m, delivery);
-    if (claim != NULL) {
-        const int64_t ms = visibility_ms != 0 ? visibility_ms : m->group->o.visibility_ms;
-        err = claim->copy != NULL ? CELLAR_OK : CELLAR_E_LOST;
-        if (err == CELLAR_OK) { bus_lease(claim->copy, base_add_sat(now, ms), &a); }
-    }
-    sync_drop(BUS, &b->lock);
-    bus_settle(b, &a);
-    return err;
-}
-
-CELLAR_API cellar_err cellar_bus_ack(cellar_bus_member *m, uint64_t delivery)
-{
-    return bus_settle_one(m, delivery, BUS_ACK, 0);
-}
-
-CELLAR_API cellar_err cellar_bus_nack(cellar_bus_member *m, uint64_t delivery, int64_t delay_ms)
-{
-    return bus_settle_one(m, delivery, BUS_RETRY, delay_ms);
-}
-
-CELLAR_API cellar_err cellar_bus_reject(cellar_bus_member *m, uint64_t delivery)
-{
-    return bus_settle_one(m, delivery, BUS_REJECT, 0);
+    return err == CELLAR_OK && !extend ? bus_commit(b) : err;
 }
 
 BASE_SIZE_END

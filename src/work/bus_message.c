@@ -12,15 +12,29 @@
 
 BASE_SIZE_BEGIN
 
+/* Check the key of a publication: words, or the name of a queue. */
+static cellar_err bus_publication_key(bus_publication *l)
+{
+    if (l->o.direct == 0) {
+        const cellar_err err = bus_words_of(l->key, &l->words);
+        l->key_len = l->words.len;
+        return err;
+    }
+    l->key_len = l->key != NULL ? strnlen(l->key, CELLAR_NAME_MAX + 1) : 0;
+    return l->key_len != 0 && l->key_len <= CELLAR_NAME_MAX ? CELLAR_OK : CELLAR_E_INVAL;
+}
+
 CELLAR_PRIVATE cellar_err bus_publication_opts(const cellar_bus *b, bus_publication *l,
                                                const cellar_bus_publish_opts *o)
 {
     l->o = cellar_bus_publish_opts_default();
-    const cellar_err err = o != NULL ? base_opts_in(&l->o, sizeof l->o, o) : CELLAR_OK;
+    cellar_err err = o != NULL ? base_opts_in(&l->o, sizeof l->o, o) : CELLAR_OK;
+    if (err == CELLAR_OK) { err = bus_publication_key(l); }
     if (err != CELLAR_OK) { return err; }
     if (l->o.expires_ms < 0 || l->o.priority > CELLAR_BUS_PRIORITY_MAX ||
         l->o.header_count > CELLAR_BUS_HEADERS_MAX ||
-        (l->o.headers == NULL && l->o.header_count != 0)) {
+        (l->o.headers == NULL && l->o.header_count != 0) || l->o.direct > 1 ||
+        l->o.reserved0 != 0) {
         return CELLAR_E_INVAL;
     }
     const size_t most = (size_t)b->max_message_bytes;

@@ -6,7 +6,7 @@
 
 #include "work/bus_types.h"
 
-/* Copy and check the options; add up the bytes of the message. */
+/* Copy and check key and options; add up the bytes of the message. */
 CELLAR_PRIVATE cellar_err bus_publication_opts(const cellar_bus *b, bus_publication *l,
                                                const cellar_bus_publish_opts *o);
 /* Make the message of a publication: copies, headers, body and texts in one block. */

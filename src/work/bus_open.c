@@ -15,6 +15,7 @@
 #include "base/open_error.h"
 #include "base/opts.h"
 #include "base/random.h"
+#include "base/service.h"
 #include "work/bus.h"
 #include "work/bus_journal.h"
 
@@ -60,12 +61,13 @@ static void bus_turn(void *bus, int64_t *next_ms)
     (void)bus_commit(bus);
 }
 
-CELLAR_API cellar_err cellar_bus_tick(cellar_bus *b, uint64_t budget_us, int64_t *wait_ms)
+static cellar_err bus_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
 {
-    if (b == NULL) { return CELLAR_E_INVAL; }
-    if (b->forked) { return CELLAR_E_FORKED; }
-    return work_ticker_step(&b->ticker, budget_us, wait_ms);
+    cellar_bus *b = object;
+    return b->forked ? CELLAR_E_FORKED : work_ticker_step(&b->ticker, budget_us, wait_ms);
 }
+
+static const base_service_kind bus_service = { bus_tick, BASE_TEXT(bus_stat_text) };
 
 /* ---- open ---- */
 
@@ -87,17 +89,12 @@ static cellar_err bus_config_in(const cellar_bus_config *cfg, cellar_bus_config 
 {
     const char *why;
     *out = cellar_bus_config_default();
-    *host = cellar_host_opts_default();
     cellar_err err = base_open_opts(out, sizeof *out, cfg, "cellar_bus_open",
                                     "cellar_bus_config");
-    if (err == CELLAR_OK) {
-        err = base_open_opts(host, sizeof *host, out->host, "cellar_bus_open",
-                             "cellar_host_opts");
-    }
+    if (err == CELLAR_OK) { err = base_host_in(host, out->host, "cellar_bus_open", "bus"); }
     if (err != CELLAR_OK) { return err; }
     if (out->close_timeout_ms == 0) { out->close_timeout_ms = 5000; }
     if (out->max_message_bytes == 0) { out->max_message_bytes = UINT64_C(1) << 20; }
-    if (host->name == NULL || *host->name == '\0') { host->name = "bus"; }
     if (base_broken(bus_over(&out->max_groups, 256, BUS_TABLE_MAX),
                     "max_groups must be at most 65,536", &why) ||
         base_broken(bus_over(&out->max_routes, 1024, BUS_TABLE_MAX),
@@ -113,14 +110,7 @@ static cellar_err bus_config_in(const cellar_bus_config *cfg, cellar_bus_config 
         base_broken(out->close_timeout_ms < 0, "close_timeout_ms must not be negative", &why) ||
         base_broken(out->reserved0 != 0, "reserved0 must be 0", &why) ||
         base_broken(out->default_queue != NULL && !bus_name(out->default_queue, default_queue),
-                    "default_queue must have 1 to 64 bytes", &why) ||
-        base_broken(host->no_threads > 1, "host.no_threads must be 0 or 1", &why) ||
-        base_broken((host->alloc == NULL) != (host->free == NULL),
-                    "host.alloc and host.free belong together: give both or none", &why) ||
-        base_broken((unsigned)host->log_level > CELLAR_LOG_OFF,
-                    "host.log_level must be a cellar_log_level", &why) ||
-        base_broken(strnlen(host->name, CELLAR_NAME_MAX + 1) > CELLAR_NAME_MAX,
-                    "host.name must have at most 64 bytes", &why)) {
+                    "default_queue must have 1 to 64 bytes", &why)) {
         return bus_open_fail(CELLAR_E_INVAL, why);
     }
     return CELLAR_OK;
@@ -128,15 +118,7 @@ static cellar_err bus_config_in(const cellar_bus_config *cfg, cellar_bus_config 
 
 static void bus_init(cellar_bus *b, const cellar_bus_config *cfg, const cellar_host_opts *host)
 {
-    static const int levels[] = { BASE_LOG_WARNING, BASE_LOG_ERROR, BASE_LOG_WARNING,
-                                  BASE_LOG_INFO, BASE_LOG_DEBUG, BASE_LOG_OFF };
-    const base_alloc_hooks hooks = { .alloc = host->alloc, .free = host->free,
-                                     .ctx = host->alloc_ctx };
-    base_account_init(&b->account, UINT64_MAX, &hooks);
-    if (host->clock == NULL) { base_clock_ready(); }
-    b->clock = (base_clock){ .precise_ms = host->clock, .coarse_ms = host->clock,
-                             .ctx = host->clock_ctx };
-    base_log_init(&b->log, &b->clock, host->log, host->log_ctx, levels[host->log_level]);
+    base_host_init(host, &b->account, &b->clock, &b->log);
     b->ticker = (work_ticker){ .fire = bus_turn, .no_threads = host->no_threads != 0 };
     b->ticker.pool = (base_pool){ .run = bus_run_job, .ctx = b, .name = "cellar-bus",
                                   .account = &b->account, .max_jobs = UINT32_MAX,
@@ -165,12 +147,12 @@ CELLAR_API cellar_err cellar_bus_open(const cellar_bus_config *cfg, cellar_bus *
     cellar_err err = bus_config_in(cfg, &full, &host, default_queue);
     if (err != CELLAR_OK) { return err; }
     err = CELLAR_E_NOMEM;
-    const base_alloc_hooks hooks = { .alloc = host.alloc, .free = host.free,
-                                     .ctx = host.alloc_ctx };
+    const base_alloc_hooks hooks = base_host_hooks(&host);
     void *raw = base_alloc_raw(&hooks, BUS_BYTES);
     if (raw == NULL) { goto out; }
     cellar_bus *b = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
     memset(b, 0, sizeof *b);
+    b->kind = &bus_service;
     b->raw = raw;
     bus_init(b, &full, &host);
     memcpy(b->default_queue, default_queue, sizeof default_queue);
@@ -211,7 +193,7 @@ static void bus_wait_empty(cellar_bus *b, uint64_t until_ns) SYNC_HOLDS(BUS)
         if (b->ticker.no_threads) {
             int64_t wait_ms;
             sync_drop(BUS, &b->lock);
-            (void)cellar_bus_tick(b, 1000, &wait_ms);
+            (void)cellar_tick(b, 1000, &wait_ms);
             sync_take(BUS, &b->lock);
             if (wait_ms == 0 || bus_live(b) == 0) { continue; }
             wake_ns = base_now_ns() + (uint64_t)BASE_MIN(wait_ms, WORK_LOOK_MS) * 1000000u;

@@ -41,12 +41,12 @@ static cellar_err bus_look(cellar_bus *b, bus_publication *l) SYNC_HOLDS(BUS)
 {
     l->queue_count = l->copy_count = 0;
     l->generation = b->generation;
-    if (l->words == NULL) {
+    if (l->o.direct != 0) {
         bus_queue *q = bus_queue_find(b, l->key, l->key_len);
         return q != NULL ? bus_add_queue(l, q) : CELLAR_E_NOT_FOUND;
     }
     for (const bus_route *r = b->routes; r != NULL; r = r->next) {
-        if (r->queue->groups != NULL && bus_topic_match(&r->topic, l->words)) {
+        if (r->queue->groups != NULL && bus_topic_match(&r->topic, &l->words)) {
             const cellar_err err = bus_add_queue(l, r->queue);
             if (err != CELLAR_OK) { return err; }
         }
@@ -252,26 +252,9 @@ static cellar_err bus_post(cellar_bus *b, bus_publication *l)
 CELLAR_API cellar_err cellar_bus_publish(cellar_bus *b, const char *key, const void *body,
                                          size_t len, const cellar_bus_publish_opts *o)
 {
-    bus_words words;
     if (b == NULL || (body == NULL && len != 0)) { return CELLAR_E_INVAL; }
     if (b->forked) { return CELLAR_E_FORKED; }
-    cellar_err err = bus_words_of(key, &words);
-    if (err != CELLAR_OK) { return err; }
-    bus_publication l = { .key = key, .key_len = words.len, .words = &words, .body = body,
-                          .body_len = len };
-    err = bus_publication_opts(b, &l, o);
-    return err == CELLAR_OK ? bus_post(b, &l) : err;
-}
-
-CELLAR_API cellar_err cellar_bus_send(cellar_bus *b, const char *queue, const void *body,
-                                      size_t len, const cellar_bus_publish_opts *o)
-{
-    char name[CELLAR_NAME_MAX + 1];
-    if (b == NULL || (body == NULL && len != 0) || !bus_name(queue, name)) {
-        return CELLAR_E_INVAL;
-    }
-    if (b->forked) { return CELLAR_E_FORKED; }
-    bus_publication l = { .key = name, .key_len = strlen(name), .body = body, .body_len = len };
+    bus_publication l = { .key = key, .body = body, .body_len = len };
     const cellar_err err = bus_publication_opts(b, &l, o);
     return err == CELLAR_OK ? bus_post(b, &l) : err;
 }

@@ -108,29 +108,14 @@ CELLAR_API cellar_err cellar_bus_group_stats_get(cellar_bus *b, const char *queu
 }
 
 #ifndef CELLAR_OMIT_TEXT
-/* Write the figures as Prometheus text, or as JSON. */
-static cellar_err bus_text_write(cellar_bus *b, bool json, char *buf, size_t buf_cap,
-                                 size_t *text_len)
+CELLAR_PRIVATE cellar_err bus_stat_text(void *object, bool json, char *buf, size_t cap,
+                                        size_t *full)
 {
-    if (text_len != NULL) { *text_len = 0; }
-    if (b == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
+    cellar_bus *b = object;
     uint64_t v[STATS_BUS_COUNT];
     bus_figures(b, v);
-    const size_t full = stats_write_bus(b->name, v, json, buf, buf_cap);
-    if (text_len != NULL) { *text_len = full; }
-    return full < buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
-}
-
-CELLAR_API cellar_err cellar_bus_metrics_write(cellar_bus *b, char *buf, size_t buf_cap,
-                                               size_t *text_len)
-{
-    return bus_text_write(b, false, buf, buf_cap, text_len);
-}
-
-CELLAR_API cellar_err cellar_bus_stats_json(cellar_bus *b, char *buf, size_t buf_cap,
-                                            size_t *text_len)
-{
-    return bus_text_write(b, true, buf, buf_cap, text_len);
+    *full = stats_write_bus(b->name, v, json, buf, cap);
+    return CELLAR_OK;
 }
 #endif
 

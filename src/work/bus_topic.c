@@ -93,17 +93,4 @@ CELLAR_PRIVATE bool bus_topic_match(const bus_topic *t, const bus_words *key)
     return (reached >> key->count & 1) != 0;
 }
 
-CELLAR_API cellar_err cellar_bus_topic_match(const char *pattern, const char *key,
-                                             cellar_bus_syntax syntax, bool *match)
-{
-    bus_topic t;
-    bus_words words;
-    if (match == NULL) { return CELLAR_E_INVAL; }
-    *match = false;
-    cellar_err err = bus_topic_make(pattern, syntax, &t);
-    if (err == CELLAR_OK) { err = bus_words_of(key, &words); }
-    if (err == CELLAR_OK) { *match = bus_topic_match(&t, &words); }
-    return err;
-}
-
 BASE_SIZE_END

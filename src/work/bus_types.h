@@ -5,7 +5,7 @@
  * PICTURE    bus -- route: pattern --> queue -- group -- lane --> copy <-- claim -- member
  *            message: bytes + one copy for each group; one allocation
  *            copy:    WAITING in a lane -> HELD by a claim -> ended
- *                                ^-- DELAYED --^   (nack; lease over: directly to WAITING)
+ *                                ^-- DELAYED --^   (retry; lease over: directly to WAITING)
  * INVARIANTS A copy is in exactly one place. Its timer ends the state: expiry while WAITING, the
  *            return or the expiry while DELAYED, the lease while HELD.
  *            group: live == waiting + delayed + held; copies == live + ended copies.
@@ -22,8 +22,8 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
-#include "base/log.h"
 #include "base/num.h"
+#include "base/service.h"
 #include "base/table.h"
 #include "cellar_bus.h"
 #include "stats/stats.h"
@@ -81,7 +81,7 @@ typedef struct bus_queue bus_queue;
 typedef struct bus_publication { /* arguments of a publish */
     const char *key;
     size_t key_len;
-    const bus_words *words; /* NULL: `key` is the queue */
+    bus_words words;        /* of the key, unless it names a queue */
     const void *body;
     size_t body_len, bytes;
     cellar_bus_publish_opts o;
@@ -186,6 +186,7 @@ typedef struct bus_waiter { /* on the stack of a thread that waits for room */
 } bus_waiter;
 
 struct cellar_bus {
+    base_service kind;   /* first */
     void *raw;              /* BUS_BYTES, as allocated */
     base_account account;   /* without a limit: the limits of groups and tables bound it */
     base_clock clock;

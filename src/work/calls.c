@@ -17,7 +17,7 @@ BASE_SIZE_BEGIN
 
 #define SCHED_INTERVAL_MAX_MS (INT64_C(366) * 86400000)
 #define SCHED_LIST_BATCH 8
-#define SCHED_SPEC_EXTRA 48 /* room of a spec beside an expression */
+#define SCHED_TEXT_EXTRA 48 /* room of the text of a schedule beside an expression */
 
 /* Return the schedule of a name; NULL: none. */
 static sched_entry *sched_find(cellar_scheduler *s, const char *name) SYNC_HOLDS(WHEEL)
@@ -37,15 +37,16 @@ static cellar_err sched_check(const cellar_scheduler *s, const char *name)
 
 /* ---- add ---- */
 
-/* Copy and check the options of a schedule. */
-static cellar_err sched_opts_in(const cellar_schedule_opts *o, cellar_schedule_opts *full,
+/* Copy and check the spec of a schedule. */
+static cellar_err sched_spec_in(const cellar_schedule_spec *spec, cellar_schedule_spec *full,
                                 cellar_cron_opts *cron_opts, uint32_t *flags)
 {
-    *full = cellar_schedule_opts_default();
-    const cellar_err err = o != NULL ? base_opts_in(full, sizeof *full, o) : CELLAR_OK;
+    const cellar_err err = spec != NULL ? base_opts_in(full, sizeof *full, spec) : CELLAR_E_INVAL;
     if (err != CELLAR_OK) { return err; }
-    if (full->misfire_grace_ms < 0 || full->jitter_ms < 0 ||
-        full->jitter_ms > SCHED_INTERVAL_MAX_MS ||
+    const int times = (full->interval_ms != 0) + (full->cron != NULL) + (full->at_wall_ms != 0);
+    if (full->fn == NULL || times != 1 || full->interval_ms < 0 ||
+        full->interval_ms > SCHED_INTERVAL_MAX_MS || full->misfire_grace_ms < 0 ||
+        full->jitter_ms < 0 || full->jitter_ms > SCHED_INTERVAL_MAX_MS ||
         (unsigned)full->coalesce > CELLAR_COALESCE_ALL ||
         (unsigned)full->overlap > CELLAR_OVERLAP_QUEUE ||
         (unsigned)full->phase > CELLAR_PHASE_ALIGNED ||
@@ -54,14 +55,15 @@ static cellar_err sched_opts_in(const cellar_schedule_opts *o, cellar_schedule_o
         (full->catch_up_on_start != 0 && full->max_running > 1) || full->reserved0 != 0) {
         return CELLAR_E_INVAL;
     }
+    if (full->at_wall_ms < 0 || full->at_wall_ms > CRON_WALL_MAX_MS) { return CELLAR_E_RANGE; }
     if (full->max_running == 0) { full->max_running = 1; }
     if (full->misfire_grace_ms == 0) { full->misfire_grace_ms = BASE_NEVER_MS; }
-    return cron_opts_in(full->cron, cron_opts, flags);
+    return cron_opts_in(full->cron_opts, cron_opts, flags);
 }
 
 /* Make a schedule that is in no table yet. */
-static cellar_err sched_make(cellar_scheduler *s, const char *name, cellar_schedule_fn fn,
-                             void *ctx, const cellar_schedule_opts *o, sched_entry **out)
+static cellar_err sched_make(cellar_scheduler *s, const char *name, const cellar_schedule_spec *o,
+                             sched_entry **out)
 {
     const size_t bytes = sizeof(sched_entry) + o->max_running * sizeof(sched_run);
     if (o->catch_up_on_start != 0 && s->tasks == NULL) { return CELLAR_E_UNSUPPORTED; }
@@ -69,8 +71,12 @@ static cellar_err sched_make(cellar_scheduler *s, const char *name, cellar_sched
     if (e == NULL) { return CELLAR_E_NOMEM; }
     e->of = s;
     e->hash = cron_hash(name);
-    e->fn = fn;
-    e->ctx = ctx;
+    e->kind = o->cron != NULL ? CELLAR_SCHEDULE_CRON
+              : o->interval_ms != 0 ? CELLAR_SCHEDULE_EVERY : CELLAR_SCHEDULE_AT;
+    e->interval_ms = o->interval_ms;
+    e->due_ms = o->at_wall_ms;
+    e->fn = o->fn;
+    e->ctx = o->ctx;
     e->free_fn = o->free_fn;
     e->coalesce = o->coalesce;
     e->overlap = o->overlap;
@@ -112,12 +118,12 @@ static int64_t sched_before_wall_ms(const sched_entry *e, int64_t first_ms, sche
 
 /* Read from the journal where a schedule continues, or write where it begins. E_NEVER: the run of
  * the instant has ended. */
-static cellar_err sched_recall(sched_entry *e, const char *spec, const char *zone, sched_time now)
+static cellar_err sched_recall(sched_entry *e, const char *text, const char *zone, sched_time now)
 {
     cellar_scheduler *s = e->of;
     const int64_t first_wall_ms = sched_before_wall_ms(e, e->start_ms, now);
     journal_schedule row = { e->catches_up ? JOURNAL_SCHEDULE_OPEN : JOURNAL_SCHEDULE_DELETE,
-                             e->name, spec, zone, first_wall_ms };
+                             e->name, text, zone, first_wall_ms };
     const cellar_err err = s->tasks != NULL ? sched_row(s, &row) : CELLAR_OK;
     if (err != CELLAR_OK || !e->catches_up) { return err; }
     const int64_t last_ms = BASE_MAX(row.last_due_wall_ms, now.wall_ms - SCHED_INTERVAL_MAX_MS);
@@ -176,8 +182,8 @@ static cellar_err sched_insert(sched_entry *e, cellar_schedule_conflict conflict
     return CELLAR_OK;
 }
 
-/* Add a schedule. `spec` and `zone` name its due times in the journal. */
-static cellar_err sched_add(sched_entry *e, const cellar_schedule_opts *o, const char *spec,
+/* Add a schedule. `text` and `zone` name its due times in the journal. */
+static cellar_err sched_add(sched_entry *e, const cellar_schedule_spec *o, const char *text,
                             const char *zone)
 {
     cellar_scheduler *s = e->of;
@@ -193,7 +199,7 @@ static cellar_err sched_add(sched_entry *e, const cellar_schedule_opts *o, const
     sync_take(WHEEL, &s->lock);
     cellar_err err = sched_admit(s, e->name, o->conflict);
     sync_drop(WHEEL, &s->lock);
-    if (err == CELLAR_OK) { err = sched_recall(e, spec, zone, now); }
+    if (err == CELLAR_OK) { err = sched_recall(e, text, zone, now); }
     if (err == CELLAR_OK) {
         sync_take(WHEEL, &s->lock);
         err = sched_insert(e, o->conflict, now, &a);
@@ -208,87 +214,46 @@ static cellar_err sched_add(sched_entry *e, const cellar_schedule_opts *o, const
     return err;
 }
 
-CELLAR_API cellar_err cellar_schedule_every(cellar_scheduler *s, const char *name,
-                                            int64_t interval_ms, cellar_schedule_fn fn, void *ctx,
-                                            const cellar_schedule_opts *o)
+CELLAR_API cellar_err cellar_schedule_add(cellar_scheduler *s, const char *name,
+                                          const cellar_schedule_spec *spec)
 {
-    cellar_schedule_opts full;
-    cellar_cron_opts unused;
-    sched_entry *e;
-    uint32_t flags;
-    char spec[SCHED_SPEC_EXTRA];
-    cellar_err err = sched_check(s, name);
-    if (err != CELLAR_OK) { return err; }
-    if (fn == NULL || interval_ms < 1 || interval_ms > SCHED_INTERVAL_MAX_MS) {
-        return CELLAR_E_INVAL;
-    }
-    err = sched_opts_in(o, &full, &unused, &flags);
-    if (err == CELLAR_OK) { err = sched_make(s, name, fn, ctx, &full, &e); }
-    if (err != CELLAR_OK) { return err; }
-    e->kind = CELLAR_SCHEDULE_EVERY;
-    e->interval_ms = interval_ms;
-    (void)snprintf(spec, sizeof spec, "@every %" PRId64 "ms", interval_ms);
-    return sched_add(e, &full, spec, "UTC");
-}
-
-CELLAR_API cellar_err cellar_schedule_cron(cellar_scheduler *s, const char *name, const char *expr,
-                                           const char *zone, cellar_schedule_fn fn, void *ctx,
-                                           const cellar_schedule_opts *o)
-{
-    cellar_schedule_opts full;
+    cellar_schedule_spec full;
     cellar_cron_opts cron_opts;
-    char own[CRON_ZONE_MAX + 1], spec[CELLAR_CRON_MAX + SCHED_SPEC_EXTRA];
+    char own[CRON_ZONE_MAX + 1] = "", text[CELLAR_CRON_MAX + SCHED_TEXT_EXTRA];
     uint32_t flags, column;
     sched_entry *e;
-    cron c;
+    cron c = { .every_ms = 0 };
     cellar_err err = sched_check(s, name);
-    if (err != CELLAR_OK) { return err; }
-    if (fn == NULL || expr == NULL) { return CELLAR_E_INVAL; }
-    err = sched_opts_in(o, &full, &cron_opts, &flags);
+    if (err == CELLAR_OK) { err = sched_spec_in(spec, &full, &cron_opts, &flags); }
     if (err != CELLAR_OK) { return err; }
     const char *hashed = cron_opts.hash_name != NULL ? cron_opts.hash_name : name;
-    err = cron_parse(expr, cron_hash(hashed), flags, &c, own, &column);
-    if (err == CELLAR_OK) { err = sched_make(s, name, fn, ctx, &full, &e); }
+    const char *zone = full.zone != NULL && full.cron != NULL ? full.zone : "";
+    if (full.cron != NULL) {
+        err = cron_parse(full.cron, cron_hash(hashed), flags, &c, own, &column);
+    }
+    if (err == CELLAR_OK) { err = sched_make(s, name, &full, &e); }
     if (err != CELLAR_OK) { return err; }
-    e->kind = c.every_ms != 0 ? CELLAR_SCHEDULE_EVERY : CELLAR_SCHEDULE_CRON;
-    e->interval_ms = c.every_ms;
-    e->cron = c;
-    if (e->kind == CELLAR_SCHEDULE_CRON) {
-        err = cron_zone_open(&s->account.hooks, own[0] != '\0' ? own : zone, &e->zone);
+    if (own[0] != '\0') { zone = own; }
+    if (c.every_ms != 0) {
+        e->kind = CELLAR_SCHEDULE_EVERY;
+        e->interval_ms = c.every_ms;
+    } else if (full.cron != NULL) {
+        e->cron = c;
+        err = cron_zone_open(&s->account.hooks, zone, &e->zone);
     }
     if (err != CELLAR_OK) {
         sched_free(e, false);
         return err;
     }
-    int len = snprintf(spec, sizeof spec, "%s", expr);
-    if (flags != 0 || hashed != name) {
-        (void)snprintf(spec + len, SCHED_SPEC_EXTRA, " [%x, %016" PRIx64 "]", flags,
+    int len = full.cron != NULL ? snprintf(text, sizeof text, "%s", full.cron)
+              : full.interval_ms != 0
+                  ? snprintf(text, sizeof text, "@every %" PRId64 "ms", full.interval_ms)
+                  : snprintf(text, sizeof text, "at %" PRId64, full.at_wall_ms);
+    if (full.cron != NULL && (flags != 0 || hashed != name)) {
+        (void)snprintf(text + len, SCHED_TEXT_EXTRA, " [%x, %016" PRIx64 "]", flags,
                        cron_hash(hashed));
     }
-    const char *named = own[0] != '\0' ? own : zone != NULL ? zone : "";
-    return sched_add(e, &full, spec, *named != '\0' ? named : "UTC");
-}
-
-CELLAR_API cellar_err cellar_schedule_at(cellar_scheduler *s, const char *name, int64_t wall_ms,
-                                         cellar_schedule_fn fn, void *ctx,
-                                         const cellar_schedule_opts *o)
-{
-    cellar_schedule_opts full;
-    cellar_cron_opts unused;
-    sched_entry *e;
-    uint32_t flags;
-    char spec[SCHED_SPEC_EXTRA];
-    cellar_err err = sched_check(s, name);
-    if (err != CELLAR_OK) { return err; }
-    if (fn == NULL) { return CELLAR_E_INVAL; }
-    if (wall_ms < 0 || wall_ms > CRON_WALL_MAX_MS) { return CELLAR_E_RANGE; }
-    err = sched_opts_in(o, &full, &unused, &flags);
-    if (err == CELLAR_OK) { err = sched_make(s, name, fn, ctx, &full, &e); }
-    if (err != CELLAR_OK) { return err; }
-    e->kind = CELLAR_SCHEDULE_AT;
-    e->due_ms = wall_ms;
-    (void)snprintf(spec, sizeof spec, "at %" PRId64, wall_ms);
-    return sched_add(e, &full, spec, "UTC");
+    return sched_add(e, &full, text, *zone != '\0' ? zone : "UTC");
 }
 
 /* ---- change ---- */
@@ -354,14 +319,9 @@ CELLAR_API cellar_err cellar_schedule_remove(cellar_scheduler *s, const char *na
     return sched_change_of(s, name, SCHED_REMOVE);
 }
 
-CELLAR_API cellar_err cellar_schedule_pause(cellar_scheduler *s, const char *name)
+CELLAR_API cellar_err cellar_schedule_pause(cellar_scheduler *s, const char *name, bool pause)
 {
-    return sched_change_of(s, name, SCHED_PAUSE);
-}
-
-CELLAR_API cellar_err cellar_schedule_resume(cellar_scheduler *s, const char *name)
-{
-    return sched_change_of(s, name, SCHED_RESUME);
+    return sched_change_of(s, name, pause ? SCHED_PAUSE : SCHED_RESUME);
 }
 
 CELLAR_API cellar_err cellar_schedule_trigger(cellar_scheduler *s, const char *name)
@@ -488,29 +448,13 @@ CELLAR_API cellar_err cellar_scheduler_stats_get(cellar_scheduler *s, cellar_sch
 }
 
 #ifndef CELLAR_OMIT_TEXT
-/* Write the figures as Prometheus text, or as JSON. */
-static cellar_err sched_text_write(cellar_scheduler *s, bool json, char *buf, size_t buf_cap,
-                                   size_t *text_len)
+CELLAR_PRIVATE cellar_err sched_text(void *object, bool json, char *buf, size_t cap, size_t *full)
 {
-    if (text_len != NULL) { *text_len = 0; }
-    if (s == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
+    cellar_scheduler *s = object;
     uint64_t v[STATS_SCHEDULER_COUNT];
     sched_figures(s, v);
-    const size_t full = stats_write_scheduler(s->name, v, json, buf, buf_cap);
-    if (text_len != NULL) { *text_len = full; }
-    return full < buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
-}
-
-CELLAR_API cellar_err cellar_scheduler_metrics_write(cellar_scheduler *s, char *buf, size_t buf_cap,
-                                                     size_t *text_len)
-{
-    return sched_text_write(s, false, buf, buf_cap, text_len);
-}
-
-CELLAR_API cellar_err cellar_scheduler_stats_json(cellar_scheduler *s, char *buf, size_t buf_cap,
-                                                  size_t *text_len)
-{
-    return sched_text_write(s, true, buf, buf_cap, text_len);
+    *full = stats_write_scheduler(s->name, v, json, buf, cap);
+    return CELLAR_OK;
 }
 #endif
 

@@ -572,16 +572,6 @@ CELLAR_PRIVATE int64_t cron_next_ms(const cron *c, const base_tz *zone, int64_t 
     return at != INT64_MAX ? at * 1000 : INT64_MAX;
 }
 
-CELLAR_API cellar_err cellar_cron_parse(const char *expr, uint32_t *column)
-{
-    cron c;
-    char zone[CRON_ZONE_MAX + 1];
-    uint32_t at = 0;
-    const cellar_err err = expr != NULL ? cron_parse(expr, 0, 0, &c, zone, &at) : CELLAR_E_INVAL;
-    if (column != NULL) { *column = at; }
-    return err;
-}
-
 CELLAR_API cellar_err cellar_cron_next(const char *expr, const char *zone,
                                        const cellar_cron_opts *o, int64_t after_wall_ms,
                                        int64_t *out, size_t count, size_t *found)
@@ -589,7 +579,7 @@ CELLAR_API cellar_err cellar_cron_next(const char *expr, const char *zone,
     cron c;
     cellar_cron_opts full;
     char own[CRON_ZONE_MAX + 1];
-    uint32_t column, flags;
+    uint32_t column = 0, flags;
     base_tz *z;
     if (found != NULL) { *found = 0; }
     if (expr == NULL || found == NULL || (out == NULL && count != 0)) { return CELLAR_E_INVAL; }
@@ -598,7 +588,10 @@ CELLAR_API cellar_err cellar_cron_next(const char *expr, const char *zone,
     if (err != CELLAR_OK) { return err; }
     const char *name = full.hash_name != NULL ? full.hash_name : "";
     err = cron_parse(expr, cron_hash(name), flags, &c, own, &column);
-    if (err != CELLAR_OK) { return err; }
+    if (err != CELLAR_OK) {
+        if (err == CELLAR_E_INVAL) { *found = column; }
+        return err;
+    }
     err = cron_zone_open(NULL, own[0] != '\0' ? own : zone, &z);
     if (err != CELLAR_OK) { return err; }
     int64_t at = after_wall_ms;

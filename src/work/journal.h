@@ -17,7 +17,7 @@ typedef struct journal journal;
 typedef struct journal_row {
     cellar_task_id id;
     cellar_task_id then_id;  /* task that waits for this one; both 0: none */
-    cellar_task_id after_id; /* task that this one waits for, of cellar_task_submit_after */
+    cellar_task_id after_id; /* task that this one waits for, of option `after` */
     const char *name, *unique_key, *tag, *content_type, *error;
     const unsigned char *trace; /* NULL: none */
     const void *payload;

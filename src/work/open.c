@@ -12,6 +12,7 @@
 
 #include "base/open_error.h"
 #include "base/opts.h"
+#include "base/service.h"
 #include "work/sched.h"
 
 BASE_SIZE_BEGIN
@@ -65,13 +66,13 @@ static void sched_fork_child(void *ctx)
 
 /* ---- the tick ---- */
 
-CELLAR_API cellar_err cellar_scheduler_tick(cellar_scheduler *s, uint64_t budget_us,
-                                            int64_t *wait_ms)
+static cellar_err sched_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
 {
-    if (s == NULL) { return CELLAR_E_INVAL; }
-    if (s->forked) { return CELLAR_E_FORKED; }
-    return work_ticker_step(&s->ticker, budget_us, wait_ms);
+    cellar_scheduler *s = object;
+    return s->forked ? CELLAR_E_FORKED : work_ticker_step(&s->ticker, budget_us, wait_ms);
 }
+
+static const base_service_kind sched_service = { sched_tick, BASE_TEXT(sched_text) };
 
 /* ---- open ---- */
 
@@ -86,29 +87,19 @@ static cellar_err sched_config_in(const cellar_scheduler_config *cfg, cellar_sch
 {
     const char *why;
     *out = cellar_scheduler_config_default();
-    *host = cellar_host_opts_default();
     cellar_err err = base_open_opts(out, sizeof *out, cfg, "cellar_scheduler_open",
                                     "cellar_scheduler_config");
     if (err == CELLAR_OK) {
-        err = base_open_opts(host, sizeof *host, out->host, "cellar_scheduler_open",
-                             "cellar_host_opts");
+        err = base_host_in(host, out->host, "cellar_scheduler_open", "scheduler");
     }
     if (err != CELLAR_OK) { return err; }
     if (out->max_schedules == 0) { out->max_schedules = SCHED_COUNT_DEFAULT; }
     if (out->workers == 0) { out->workers = SCHED_WORKERS_DEFAULT; }
     if (out->close_timeout_ms == 0) { out->close_timeout_ms = SCHED_CLOSE_DEFAULT_MS; }
-    if (host->name == NULL || *host->name == '\0') { host->name = "scheduler"; }
     if (base_broken(out->max_schedules > SCHED_COUNT_MAX, "max_schedules must be at most 65,536",
                     &why) ||
         base_broken(out->workers > SCHED_WORKERS_MAX, "workers must be at most 64", &why) ||
-        base_broken(out->close_timeout_ms < 0, "close_timeout_ms must not be negative", &why) ||
-        base_broken(host->no_threads > 1, "host.no_threads must be 0 or 1", &why) ||
-        base_broken((host->alloc == NULL) != (host->free == NULL),
-                    "host.alloc and host.free belong together: give both or none", &why) ||
-        base_broken((unsigned)host->log_level > CELLAR_LOG_OFF,
-                    "host.log_level must be a cellar_log_level", &why) ||
-        base_broken(strnlen(host->name, CELLAR_NAME_MAX + 1) > CELLAR_NAME_MAX,
-                    "host.name must have at most 64 bytes", &why)) {
+        base_broken(out->close_timeout_ms < 0, "close_timeout_ms must not be negative", &why)) {
         return sched_open_fail(CELLAR_E_INVAL, why);
     }
     return CELLAR_OK;
@@ -117,16 +108,8 @@ static cellar_err sched_config_in(const cellar_scheduler_config *cfg, cellar_sch
 static void sched_init(cellar_scheduler *s, const cellar_scheduler_config *cfg,
                        const cellar_host_opts *host)
 {
-    static const int levels[] = { BASE_LOG_WARNING, BASE_LOG_ERROR, BASE_LOG_WARNING,
-                                  BASE_LOG_INFO, BASE_LOG_DEBUG, BASE_LOG_OFF };
-    const base_alloc_hooks hooks = { .alloc = host->alloc, .free = host->free,
-                                     .ctx = host->alloc_ctx };
-    base_account_init(&s->account, UINT64_MAX, &hooks);
-    if (host->clock == NULL) { base_clock_ready(); }
-    s->clock = (base_clock){ .precise_ms = host->clock, .coarse_ms = host->clock,
-                             .ctx = host->clock_ctx };
+    base_host_init(host, &s->account, &s->clock, &s->log);
     s->wall_clock = cfg->wall_clock;
-    base_log_init(&s->log, &s->clock, host->log, host->log_ctx, levels[host->log_level]);
     s->ticker = (work_ticker){ .fire = sched_fire, .no_threads = host->no_threads != 0 };
     s->ticker.pool = (base_pool){ .run = sched_run_job, .ctx = s, .name = "cellar-work",
                                   .account = &s->account, .max_jobs = UINT32_MAX,
@@ -152,12 +135,12 @@ CELLAR_API cellar_err cellar_scheduler_open(const cellar_scheduler_config *cfg,
     const char *why = "no memory for the scheduler";
     const cellar_err err = sched_config_in(cfg, &full, &host);
     if (err != CELLAR_OK) { return err; }
-    const base_alloc_hooks hooks = { .alloc = host.alloc, .free = host.free,
-                                     .ctx = host.alloc_ctx };
+    const base_alloc_hooks hooks = base_host_hooks(&host);
     void *raw = base_alloc_raw(&hooks, SCHED_BYTES);
     if (raw == NULL) { goto out; }
     cellar_scheduler *s = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
     memset(s, 0, sizeof *s);
+    s->kind = &sched_service;
     s->raw = raw;
     sched_init(s, &full, &host);
     s->fork = (base_fork_node){ .prepare = sched_fork_prepare, .parent = sched_fork_parent,

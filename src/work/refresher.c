@@ -333,12 +333,14 @@ static void refresher_bound(cellar_load *load, const refresher_ticket *t)
 {
     const refresher_time now = refresher_now(t->row->of);
     const int64_t left_ms = t->until_wall_ms - now.wall_ms, ttl_ms = t->row->ttl_ms;
+    cellar_set_opts o = cellar_set_opts_default();
     if (left_ms <= 0) {
-        (void)cellar_load_set_no_store(load);
+        o.flags = CELLAR_NO_STORE;
     } else if (ttl_ms != 0 && left_ms < ttl_ms) {
-        (void)cellar_load_set_ttl(load, left_ms);
-        (void)cellar_load_set_stale(load, 0);
+        o.ttl_ms = left_ms;
+        o.stale_ms = CELLAR_TTL_NONE;
     }
+    (void)cellar_load_opts_set(load, &o);
 }
 
 static cellar_err refresher_loader_fn(cellar_load *load, const void *key, size_t key_len, void *ctx)

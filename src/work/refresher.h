@@ -17,9 +17,9 @@
 #define WORK_REFRESHER_H
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/num.h"
 #include "base/random.h"
+#include "base/service.h"
 #include "base/timezone.h"
 #include "cellar_refresh.h"
 #include "stats/stats.h"
@@ -129,6 +129,7 @@ typedef struct refresher_ticket {
 } refresher_ticket;
 
 struct cellar_refresher {
+    base_service kind;   /* first */
     void *raw;                /* REFRESHER_BYTES, as allocated */
     base_account account;     /* without a limit: max_rows and the key limits are the limits */
     base_clock clock;
@@ -191,5 +192,10 @@ CELLAR_PRIVATE cellar_err refresher_keys_put(cellar_refresh_keys *keys, const vo
 CELLAR_PRIVATE void refresher_fire(void *refresher, int64_t *next_ms);
 /* Run a ticket: at most one step. The `run` of the pool. */
 CELLAR_PRIVATE void refresher_run_job(void *refresher, base_job *j);
+#ifndef CELLAR_OMIT_TEXT
+/* Write the figures: see base_service_kind. */
+CELLAR_PRIVATE cellar_err refresher_text(void *object, bool json, char *buf, size_t cap,
+                                         size_t *full);
+#endif
 
 #endif

@@ -263,9 +263,12 @@ static cellar_err refresher_spec_in(const cellar_refresher *r, const char *loade
         s->interval_ms < 1 || s->interval_ms > REFRESHER_INTERVAL_MAX_MS || f->ttl_ms < 0 ||
         f->negative_ttl_ms < 0 || f->stale_ms < 0 || f->stale_ms > (int64_t)UINT32_MAX ||
         (unsigned)f->priority > CELLAR_REFRESH_HIGH || f->stop_idle > REFRESHER_IDLE_MAX ||
-        (f->at != NULL && f->ttl_ms == 0)) {
+        (f->at != NULL && f->ttl_ms == 0) || f->pattern > 1 || f->reserved0 != 0 ||
+        s->key.len > (f->pattern != 0 ? CELLAR_PATTERN_MAX : CELLAR_KEY_MAX) ||
+        (f->pattern != 0 && memchr(s->key.data, '\0', s->key.len) != NULL)) {
         return CELLAR_E_INVAL;
     }
+    s->flags = f->pattern != 0 ? CELLAR_REFRESH_PATTERN : 0;
     s->loader = (cellar_bytes){ loader, strlen(loader) };
     if (f->at != NULL) {
         s->at = (cellar_bytes){ f->at, strnlen(f->at, REFRESHER_AT_MAX + 1) };
@@ -280,21 +283,7 @@ CELLAR_API cellar_err cellar_refresh_add(cellar_refresher *r, cellar *c, const v
 {
     refresher_spec s = { .c = c, .key = { key, key_len }, .interval_ms = interval_ms };
     const cellar_err err = refresher_spec_in(r, loader, o, &s);
-    if (err != CELLAR_OK) { return err; }
-    return key_len <= CELLAR_KEY_MAX ? refresher_add_row(r, &s) : CELLAR_E_INVAL;
-}
-
-CELLAR_API cellar_err cellar_refresh_add_pattern(cellar_refresher *r, cellar *c,
-                                                 const char *pattern, const char *loader,
-                                                 int64_t interval_ms,
-                                                 const cellar_refresh_opts *o)
-{
-    const size_t len = pattern != NULL ? strnlen(pattern, CELLAR_PATTERN_MAX + 1) : 0;
-    refresher_spec s = { .c = c, .key = { pattern, len }, .interval_ms = interval_ms,
-                         .flags = CELLAR_REFRESH_PATTERN };
-    const cellar_err err = refresher_spec_in(r, loader, o, &s);
-    if (err != CELLAR_OK) { return err; }
-    return len <= CELLAR_PATTERN_MAX ? refresher_add_row(r, &s) : CELLAR_E_INVAL;
+    return err == CELLAR_OK ? refresher_add_row(r, &s) : err;
 }
 
 /* ---- remove ---- */
@@ -517,32 +506,17 @@ CELLAR_API cellar_err cellar_refresher_stats_get(cellar_refresher *r, cellar_ref
 }
 
 #ifndef CELLAR_OMIT_TEXT
-/* Write the figures as Prometheus text, or as JSON. */
-static cellar_err refresher_text_write(cellar_refresher *r, bool json, char *buf, size_t buf_cap,
-                                       size_t *text_len)
+CELLAR_PRIVATE cellar_err refresher_text(void *object, bool json, char *buf, size_t cap,
+                                         size_t *full)
 {
-    if (text_len != NULL) { *text_len = 0; }
-    if (r == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
+    cellar_refresher *r = object;
     uint64_t v[STATS_REFRESHER_COUNT];
     refresher_figures(r, v);
     sync_take(WHEEL, &r->lock);
     const stats_waits late = r->late;
     sync_drop(WHEEL, &r->lock);
-    const size_t full = stats_write_refresher(r->name, v, &late, json, buf, buf_cap);
-    if (text_len != NULL) { *text_len = full; }
-    return full < buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
-}
-
-CELLAR_API cellar_err cellar_refresher_metrics_write(cellar_refresher *r, char *buf, size_t buf_cap,
-                                                     size_t *text_len)
-{
-    return refresher_text_write(r, false, buf, buf_cap, text_len);
-}
-
-CELLAR_API cellar_err cellar_refresher_stats_json(cellar_refresher *r, char *buf, size_t buf_cap,
-                                                  size_t *text_len)
-{
-    return refresher_text_write(r, true, buf, buf_cap, text_len);
+    *full = stats_write_refresher(r->name, v, &late, json, buf, cap);
+    return CELLAR_OK;
 }
 #endif
 

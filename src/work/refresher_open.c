@@ -11,6 +11,7 @@
 
 #include "base/open_error.h"
 #include "base/opts.h"
+#include "base/service.h"
 #include "work/refresher.h"
 
 BASE_SIZE_BEGIN
@@ -51,13 +52,13 @@ static void refresher_fork_child(void *ctx)
 
 /* ---- the tick ---- */
 
-CELLAR_API cellar_err cellar_refresher_tick(cellar_refresher *r, uint64_t budget_us,
-                                            int64_t *wait_ms)
+static cellar_err refresher_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
 {
-    if (r == NULL) { return CELLAR_E_INVAL; }
-    if (r->forked) { return CELLAR_E_FORKED; }
-    return work_ticker_step(&r->ticker, budget_us, wait_ms);
+    cellar_refresher *r = object;
+    return r->forked ? CELLAR_E_FORKED : work_ticker_step(&r->ticker, budget_us, wait_ms);
 }
+
+static const base_service_kind refresher_service = { refresher_tick, BASE_TEXT(refresher_text) };
 
 /* ---- open ---- */
 
@@ -72,30 +73,20 @@ static cellar_err refresher_config_in(const cellar_refresher_config *cfg,
 {
     const char *why;
     *out = cellar_refresher_config_default();
-    *host = cellar_host_opts_default();
     cellar_err err = base_open_opts(out, sizeof *out, cfg, "cellar_refresher_open",
                                     "cellar_refresher_config");
     if (err == CELLAR_OK) {
-        err = base_open_opts(host, sizeof *host, out->host, "cellar_refresher_open",
-                             "cellar_host_opts");
+        err = base_host_in(host, out->host, "cellar_refresher_open", "refresh");
     }
     if (err != CELLAR_OK) { return err; }
     if (out->max_rows == 0) { out->max_rows = REFRESHER_ROWS_DEFAULT; }
     if (out->max_parallel == 0) { out->max_parallel = REFRESHER_PARALLEL_DEFAULT; }
     if (out->close_timeout_ms == 0) { out->close_timeout_ms = REFRESHER_CLOSE_DEFAULT_MS; }
-    if (host->name == NULL || *host->name == '\0') { host->name = "refresh"; }
     if (base_broken(out->max_rows > REFRESHER_ROWS_MAX, "max_rows must be at most 65,536", &why) ||
         base_broken(out->max_parallel > REFRESHER_PARALLEL_MAX, "max_parallel must be at most 64",
                     &why) ||
         base_broken(out->close_timeout_ms < 0 || out->close_timeout_ms > REFRESHER_CLOSE_MAX_MS,
-                    "close_timeout_ms must be 0..366 days", &why) ||
-        base_broken(host->no_threads > 1, "host.no_threads must be 0 or 1", &why) ||
-        base_broken((host->alloc == NULL) != (host->free == NULL),
-                    "host.alloc and host.free belong together: give both or none", &why) ||
-        base_broken((unsigned)host->log_level > CELLAR_LOG_OFF,
-                    "host.log_level must be a cellar_log_level", &why) ||
-        base_broken(strnlen(host->name, CELLAR_NAME_MAX + 1) > CELLAR_NAME_MAX,
-                    "host.name must have at most 64 bytes", &why)) {
+                    "close_timeout_ms must be 0..366 days", &why)) {
         return refresher_open_fail(CELLAR_E_INVAL, why);
     }
     return CELLAR_OK;
@@ -104,16 +95,8 @@ static cellar_err refresher_config_in(const cellar_refresher_config *cfg,
 static void refresher_init(cellar_refresher *r, const cellar_refresher_config *cfg,
                            const cellar_host_opts *host, uint64_t seed)
 {
-    static const int levels[] = { BASE_LOG_WARNING, BASE_LOG_ERROR, BASE_LOG_WARNING,
-                                  BASE_LOG_INFO, BASE_LOG_DEBUG, BASE_LOG_OFF };
-    const base_alloc_hooks hooks = { .alloc = host->alloc, .free = host->free,
-                                     .ctx = host->alloc_ctx };
-    base_account_init(&r->account, UINT64_MAX, &hooks);
-    if (host->clock == NULL) { base_clock_ready(); }
-    r->clock = (base_clock){ .precise_ms = host->clock, .coarse_ms = host->clock,
-                             .ctx = host->clock_ctx };
+    base_host_init(host, &r->account, &r->clock, &r->log);
     r->wall_clock = cfg->wall_clock;
-    base_log_init(&r->log, &r->clock, host->log, host->log_ctx, levels[host->log_level]);
     r->ticker = (work_ticker){ .fire = refresher_fire, .no_threads = host->no_threads != 0 };
     r->ticker.pool = (base_pool){ .run = refresher_run_job, .ctx = r, .name = "cellar-refresh",
                                   .account = &r->account, .max_jobs = UINT32_MAX,
@@ -146,14 +129,14 @@ CELLAR_API cellar_err cellar_refresher_open(cellar *c, const cellar_refresher_co
     const char *why = "no memory for the refresher";
     const cellar_err err = refresher_config_in(cfg, &full, &host);
     if (err != CELLAR_OK) { return err; }
-    const base_alloc_hooks hooks = { .alloc = host.alloc, .free = host.free,
-                                     .ctx = host.alloc_ctx };
+    const base_alloc_hooks hooks = base_host_hooks(&host);
     void *raw = base_alloc_raw(&hooks, REFRESHER_BYTES);
     if (raw == NULL) { goto out; }
     why = "the system gave no random bytes";
     if (!base_random_bytes(&seed, sizeof seed)) { goto drop_raw; }
     cellar_refresher *r = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
     memset(r, 0, sizeof *r);
+    r->kind = &refresher_service;
     r->raw = raw;
     r->store = c;
     refresher_init(r, &full, &host, seed);

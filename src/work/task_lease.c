@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * task_lease: tasks that the program takes out of a queue and acknowledges.
+ * task_lease: tasks that the program takes out of a queue and settles.
  *
  * WALK       take -> a run in a block of its own, the lease as the time-out of the attempt
- *            -> ack: the verdict is obeyed; or the lease is over: the task is queued again, and
- *            the ack is late
- * INVARIANTS A run of a lease belongs to the caller of the take until its ack, in time or late.
+ *            -> settle: the verdict is obeyed; or the lease is over: the task is queued again, and
+ *            the verdict is late
+ * INVARIANTS A run of a lease belongs to the caller of the take until its verdict, in time or late.
  * LIMITS     As many leases as tasks; max_running of a name holds for them.
  * SEE ALSO   task_run.c */
 #include <string.h>
@@ -79,27 +79,11 @@ static task_run *task_lease_of(const cellar_task *t)
     return at.out;
 }
 
-CELLAR_API cellar_err cellar_task_ack(const cellar_task *t, cellar_verdict verdict)
+/* Let a lease end `lease_ms` from now. */
+static cellar_err task_extend(task_run *r, int64_t lease_ms)
 {
-    if (t == NULL || !task_lease_of(t)->leased) { return CELLAR_E_INVAL; }
-    task_run *r = task_lease_of(t);
     cellar_pool *p = r->of;
-    if (p->forked) { return CELLAR_E_FORKED; }
-    r->verdict = verdict;
-    const bool in_time = task_run_end(r, false);
-    base_free(&p->account, BASE_MOD_STORE, r, sizeof *r);
-    return in_time ? CELLAR_OK : CELLAR_E_LOST;
-}
-
-CELLAR_API cellar_err cellar_task_extend(const cellar_task *t, int64_t lease_ms)
-{
-    if (t == NULL || !task_lease_of(t)->leased || lease_ms < 1 ||
-        lease_ms > CELLAR_POOL_DELAY_MAX_MS) {
-        return CELLAR_E_INVAL;
-    }
-    task_run *r = task_lease_of(t);
-    cellar_pool *p = r->of;
-    if (p->forked) { return CELLAR_E_FORKED; }
+    if (lease_ms < 1 || lease_ms > CELLAR_POOL_DELAY_MAX_MS) { return CELLAR_E_INVAL; }
     const int64_t until_ms = task_time_add(base_now_ms(&p->clock), lease_ms);
     sync_take(QUEUE, &p->lock);
     const bool in_time = r->task != NULL;
@@ -109,6 +93,19 @@ CELLAR_API cellar_err cellar_task_extend(const cellar_task *t, int64_t lease_ms)
     }
     sync_drop(QUEUE, &p->lock);
     if (in_time) { task_wake_timer(p); }
+    return in_time ? CELLAR_OK : CELLAR_E_LOST;
+}
+
+CELLAR_API cellar_err cellar_task_settle(const cellar_task *t, cellar_verdict verdict)
+{
+    if (t == NULL || !task_lease_of(t)->leased) { return CELLAR_E_INVAL; }
+    task_run *r = task_lease_of(t);
+    cellar_pool *p = r->of;
+    if (p->forked) { return CELLAR_E_FORKED; }
+    if (verdict.kind == CELLAR_VERDICT_EXTEND) { return task_extend(r, verdict.delay_ms); }
+    r->verdict = verdict;
+    const bool in_time = task_run_end(r, false);
+    base_free(&p->account, BASE_MOD_STORE, r, sizeof *r);
     return in_time ? CELLAR_OK : CELLAR_E_LOST;
 }
 

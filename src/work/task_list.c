@@ -130,16 +130,13 @@ CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
 }
 
 #ifndef CELLAR_OMIT_TEXT
-/* Write the figures as Prometheus text or as JSON. */
-static cellar_err task_text_write(cellar_pool *p, bool json, char *buf, size_t buf_cap,
-                                  size_t *text_len)
+CELLAR_PRIVATE cellar_err task_text(void *object, bool json, char *buf, size_t cap, size_t *full)
 {
+    cellar_pool *p = object;
     uint64_t v[STATS_TASK_COUNT];
     stats_waits waits[STATS_TASK_WAIT_COUNT];
     stats_queue queues[TASK_QUEUES_MAX];
     task_after a = { .done = NULL };
-    if (text_len != NULL) { *text_len = 0; }
-    if (p == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
     const task_time now = task_near(p);
     sync_take(QUEUE, &p->lock);
     task_bursts_recall(p, &a);
@@ -153,22 +150,8 @@ static cellar_err task_text_write(cellar_pool *p, bool json, char *buf, size_t b
     }
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
-    const size_t full =
-        stats_write_tasks(p->name, v, waits, queues, queue_count, json, buf, buf_cap);
-    if (text_len != NULL) { *text_len = full; }
-    return full < buf_cap ? CELLAR_OK : CELLAR_E_BUFFER;
-}
-
-CELLAR_API cellar_err cellar_pool_metrics_write(cellar_pool *p, char *buf, size_t buf_cap,
-                                                size_t *text_len)
-{
-    return task_text_write(p, false, buf, buf_cap, text_len);
-}
-
-CELLAR_API cellar_err cellar_pool_stats_json(cellar_pool *p, char *buf, size_t buf_cap,
-                                             size_t *text_len)
-{
-    return task_text_write(p, true, buf, buf_cap, text_len);
+    *full = stats_write_tasks(p->name, v, waits, queues, queue_count, json, buf, cap);
+    return CELLAR_OK;
 }
 #endif
 

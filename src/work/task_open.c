@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * task_open: open, resize, tick, drain, close and fork a pool.
+ * task_open: open, set, tick, drain, close and fork a pool.
  *
  * WALK       timer thread: move what is due -> start missing workers -> sleep until the next time
  *            drain: intake closed -> wait -> deadline: running tasks see `cancelled`, grace_ms
@@ -13,6 +13,7 @@
 
 #include "base/open_error.h"
 #include "base/opts.h"
+#include "base/service.h"
 #include "work/task_burst.h"
 #include "work/task_commit.h"
 #include "work/task_queue.h"
@@ -27,6 +28,7 @@ BASE_SIZE_BEGIN
 #define TASK_LOOK_MS 500 /* longest sleep: bounds when a step of a clock is seen */
 #define TASK_MEND_MS 20  /* the same while a worker is missing */
 #define TASK_DAY_MS INT64_C(86400000)
+#define TASK_WEIGHT_MAX 100
 
 /* ---- fork ---- */
 
@@ -76,10 +78,10 @@ static bool task_tick_one(cellar_pool *p)
     return task_run_next(p, &run, false);
 }
 
-CELLAR_API cellar_err cellar_pool_tick(cellar_pool *p, uint64_t budget_us, int64_t *wait_ms)
+static cellar_err task_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
 {
+    cellar_pool *p = object;
     int64_t next_ms;
-    if (p == NULL) { return CELLAR_E_INVAL; }
     if (p->forked) { return CELLAR_E_FORKED; }
     const uint64_t since_ns = base_now_ns();
     bool left = false;
@@ -98,25 +100,53 @@ CELLAR_API cellar_err cellar_pool_tick(cellar_pool *p, uint64_t budget_us, int64
         sync_drop(QUEUE, &p->lock);
     }
     left = left || next_ms == 0;
-    if (wait_ms != NULL) { *wait_ms = left ? 0 : next_ms; }
+    *wait_ms = left ? 0 : next_ms;
     return left ? CELLAR_PENDING : CELLAR_OK;
 }
 
-CELLAR_API cellar_err cellar_pool_resize(cellar_pool *p, uint32_t workers)
+static const base_service_kind task_service = { task_tick, BASE_TEXT(task_text) };
+
+/* Return whether a setting of a pool can have a value. */
+static bool task_setting_ok(cellar_pool_setting what, int64_t value)
 {
-    if (p == NULL || workers == 0 || workers > CELLAR_POOL_WORKERS_MAX) { return CELLAR_E_INVAL; }
+    switch (what) {
+    case CELLAR_POOL_SET_WORKERS: return value >= 1 && value <= CELLAR_POOL_WORKERS_MAX;
+    case CELLAR_POOL_SET_WEIGHT: return value >= 1 && value <= TASK_WEIGHT_MAX;
+    case CELLAR_POOL_SET_PAUSE: return value >= 0;
+    }
+    return false;
+}
+
+CELLAR_API cellar_err cellar_pool_set(cellar_pool *p, cellar_pool_setting what, const char *queue,
+                                      int64_t value)
+{
+    const bool workers = what == CELLAR_POOL_SET_WORKERS;
+    if (p == NULL || !task_setting_ok(what, value) || workers != (queue == NULL)) {
+        return CELLAR_E_INVAL;
+    }
     if (p->forked) { return CELLAR_E_FORKED; }
-    if (p->no_threads) { return CELLAR_E_UNSUPPORTED; }
-    task_after a = { .done = NULL };
+    if (workers && p->no_threads) { return CELLAR_E_UNSUPPORTED; }
+    const task_time now = task_now(p);
+    task_after a = { .timer = true };
     sync_take(QUEUE, &p->lock);
     task_bursts_recall(p, &a);
-    p->target = workers;
+    task_queue *q = workers ? NULL : task_queue_find(p, queue);
+    if (workers) {
+        p->target = (uint32_t)value;
+    } else if (q != NULL && what == CELLAR_POOL_SET_WEIGHT) {
+        q->weight = (uint32_t)value;
+    } else if (q != NULL && value == 0) {
+        task_gate_open(p, &q->gate, &a);
+    } else if (q != NULL) {
+        task_gate_close(p, &q->gate, task_time_add(now.mono_ms, value));
+    }
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
-    (void)base_add_ar(&p->work, 1u);
-    sync_wake(&p->work, INT32_MAX);
-    task_wake_timer(p);
-    return CELLAR_OK;
+    if (workers) {
+        (void)base_add_ar(&p->work, 1u);
+        sync_wake(&p->work, INT32_MAX);
+    }
+    return workers || q != NULL ? CELLAR_OK : CELLAR_E_NOT_FOUND;
 }
 
 /* ---- open ---- */
@@ -159,15 +189,10 @@ static cellar_err task_config_in(const cellar_pool_config *cfg, cellar_pool_conf
 {
     const char *why;
     *out = cellar_pool_config_default();
-    *host = cellar_host_opts_default();
     cellar_err err = base_open_opts(out, sizeof *out, cfg, "cellar_pool_open",
                                     "cellar_pool_config");
-    if (err == CELLAR_OK) {
-        err = base_open_opts(host, sizeof *host, out->host, "cellar_pool_open",
-                             "cellar_host_opts");
-    }
+    if (err == CELLAR_OK) { err = base_host_in(host, out->host, "cellar_pool_open", "pool"); }
     if (err != CELLAR_OK) { return err; }
-    if (host->name == NULL || *host->name == '\0') { host->name = "pool"; }
     task_config_defaults(out);
     if (base_broken(out->success_ttl_ms < 0 || out->failed_ttl_ms < 0 || out->dead_ttl_ms < 0 ||
                         out->age_ms < 0 || out->block_timeout_ms < 0 ||
@@ -191,14 +216,7 @@ static cellar_err task_config_in(const cellar_pool_config *cfg, cellar_pool_conf
                     "journal_path must be a path (\"./\" before a leading colon)", &why) ||
         base_broken(out->journal_path != NULL && out->on_full == CELLAR_POOL_DROP_OLDEST,
                     "on_full must not be DROP_OLDEST with a journal", &why) ||
-        base_broken(out->reserved0 != 0, "reserved0 must be 0", &why) ||
-        base_broken(host->no_threads > 1, "host.no_threads must be 0 or 1", &why) ||
-        base_broken((host->alloc == NULL) != (host->free == NULL),
-                    "host.alloc and host.free belong together: give both or none", &why) ||
-        base_broken((unsigned)host->log_level > CELLAR_LOG_OFF,
-                    "host.log_level must be a cellar_log_level", &why) ||
-        base_broken(strnlen(host->name, CELLAR_NAME_MAX + 1) > CELLAR_NAME_MAX,
-                    "host.name must have at most 64 bytes", &why)) {
+        base_broken(out->reserved0 != 0, "reserved0 must be 0", &why)) {
         return task_open_fail(CELLAR_E_INVAL, why);
     }
     return CELLAR_OK;
@@ -207,15 +225,7 @@ static cellar_err task_config_in(const cellar_pool_config *cfg, cellar_pool_conf
 static void task_pool_init(cellar_pool *p, const cellar_pool_config *cfg,
                            const cellar_host_opts *host)
 {
-    static const int levels[] = { BASE_LOG_WARNING, BASE_LOG_ERROR, BASE_LOG_WARNING,
-                                  BASE_LOG_INFO, BASE_LOG_DEBUG, BASE_LOG_OFF };
-    const base_alloc_hooks hooks = { .alloc = host->alloc, .free = host->free,
-                                     .ctx = host->alloc_ctx };
-    base_account_init(&p->account, UINT64_MAX, &hooks);
-    if (host->clock == NULL) { base_clock_ready(); }
-    p->clock = (base_clock){ .precise_ms = host->clock, .coarse_ms = host->clock,
-                             .ctx = host->clock_ctx };
-    base_log_init(&p->log, &p->clock, host->log, host->log_ctx, levels[host->log_level]);
+    base_host_init(host, &p->account, &p->clock, &p->log);
     p->cfg = *cfg;
     p->cfg.host = NULL;
     p->no_threads = host->no_threads != 0;
@@ -309,12 +319,12 @@ CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_poo
     cellar_err err = task_config_in(cfg, &full, &host);
     if (err != CELLAR_OK) { return err; }
     err = CELLAR_E_NOMEM;
-    const base_alloc_hooks hooks = { .alloc = host.alloc, .free = host.free,
-                                     .ctx = host.alloc_ctx };
+    const base_alloc_hooks hooks = base_host_hooks(&host);
     void *raw = base_alloc_raw(&hooks, TASK_POOL_BYTES);
     if (raw == NULL) { goto out; }
     cellar_pool *p = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
     memset(p, 0, sizeof *p);
+    p->kind = &task_service;
     p->raw = raw;
     task_pool_init(p, &full, &host);
     why = "no randomness";

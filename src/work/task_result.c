@@ -310,30 +310,6 @@ static cellar_err task_status_recorded(cellar_pool *p, cellar_task_id id, cellar
     return CELLAR_OK;
 }
 
-/* Describe a task, live or finished. */
-static cellar_err task_status_full(cellar_pool *p, cellar_task_id id, cellar_task_status *out)
-{
-    const task_time now = task_now(p);
-    task_after a = { .done = NULL };
-    sync_take(QUEUE, &p->lock);
-    task_bursts_recall(p, &a);
-    const task *t = task_find(p, id);
-    if (t != NULL) { task_describe(p, t, now, out); }
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
-    return t != NULL ? CELLAR_OK : task_status_recorded(p, id, out);
-}
-
-CELLAR_API cellar_err cellar_task_status_get(cellar_pool *p, cellar_task_id id,
-                                             cellar_task_status *out)
-{
-    cellar_task_status full;
-    if (p == NULL || out == NULL) { return CELLAR_E_INVAL; }
-    if (p->forked) { return CELLAR_E_FORKED; }
-    const cellar_err err = task_status_full(p, id, &full);
-    return err == CELLAR_OK ? base_opts_out(out, &full, sizeof full) : err;
-}
-
 /* Return whether callers see that a task has not ended: also while its end is being stored. */
 static bool task_is_open(const cellar_pool *p, const task *t)
 {
@@ -440,12 +416,14 @@ CELLAR_API cellar_err cellar_task_wait(cellar_pool *p, cellar_task_id id, int64_
     if (p->forked) { return CELLAR_E_FORKED; }
     const uint64_t until_ns = task_until_ns(timeout_ms);
     const task_time now = task_now(p);
-    cellar_err err = CELLAR_OK;
+    cellar_err err = CELLAR_E_LIMIT;
     sync_take(QUEUE, &p->lock);
     task_bursts_recall(p, &a);
     task *t = task_find(p, id);
-    if (t != NULL && t->waiters == UINT8_MAX) { err = CELLAR_E_LIMIT; }
-    if (t != NULL && err == CELLAR_OK) {
+    if (t != NULL && timeout_ms == 0) {
+        err = task_is_open(p, t) ? CELLAR_PENDING : CELLAR_OK;
+        task_describe(p, t, now, &full);
+    } else if (t != NULL && t->waiters != UINT8_MAX) {
         task_run *mine = task_run_mine(p);
         const bool live = task_is_open(p, t);
         t->waiters += live;
@@ -459,7 +437,11 @@ CELLAR_API cellar_err cellar_task_wait(cellar_pool *p, cellar_task_id id, int64_
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
     if (t == NULL) { err = task_status_recorded(p, id, &full); }
-    return err == CELLAR_OK && out != NULL ? base_opts_out(out, &full, sizeof full) : err;
+    if (out == NULL || (err != CELLAR_OK && err != CELLAR_PENDING && err != CELLAR_E_TIMEOUT)) {
+        return err;
+    }
+    const cellar_err written = base_opts_out(out, &full, sizeof full);
+    return written == CELLAR_OK ? err : written;
 }
 
 BASE_SIZE_END

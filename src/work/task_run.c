@@ -181,6 +181,7 @@ static void task_obey(cellar_pool *p, task *t, cellar_verdict v, int64_t now_ms,
     case CELLAR_VERDICT_RETRY_AFTER: task_again(p, t, delay_ms, now_ms, a); return;
     case CELLAR_VERDICT_SNOOZE: task_snooze(p, t, delay_ms, now_ms, a); return;
     case CELLAR_VERDICT_CANCELLED: task_end(p, t, CELLAR_TASK_CANCELLED, now_ms, a); return;
+    case CELLAR_VERDICT_EXTEND:
     case CELLAR_VERDICT_FAIL: break;
     }
     task_end(p, t, CELLAR_TASK_FAILED, now_ms, a);

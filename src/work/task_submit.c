@@ -217,35 +217,6 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
     return err;
 }
 
-CELLAR_API cellar_err cellar_pool_queue_weight(cellar_pool *p, const char *queue, uint32_t weight)
-{
-    if (p == NULL || queue == NULL || weight == 0 || weight > 100) { return CELLAR_E_INVAL; }
-    if (p->forked) { return CELLAR_E_FORKED; }
-    sync_take(QUEUE, &p->lock);
-    task_queue *q = task_queue_find(p, queue);
-    if (q != NULL) { q->weight = weight; }
-    sync_drop(QUEUE, &p->lock);
-    return q != NULL ? CELLAR_OK : CELLAR_E_NOT_FOUND;
-}
-
-CELLAR_API cellar_err cellar_pool_queue_pause(cellar_pool *p, const char *queue, int64_t pause_ms)
-{
-    if (p == NULL || queue == NULL || pause_ms < 0) { return CELLAR_E_INVAL; }
-    if (p->forked) { return CELLAR_E_FORKED; }
-    const task_time now = task_now(p);
-    task_after a = { .timer = true };
-    sync_take(QUEUE, &p->lock);
-    task_bursts_recall(p, &a);
-    task_queue *q = task_queue_find(p, queue);
-    if (q != NULL && pause_ms == 0) { task_gate_open(p, &q->gate, &a); }
-    if (q != NULL && pause_ms != 0) {
-        task_gate_close(p, &q->gate, task_time_add(now.mono_ms, pause_ms));
-    }
-    sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
-    return q != NULL ? CELLAR_OK : CELLAR_E_NOT_FOUND;
-}
-
 /* ---- drafts ---- */
 
 static cellar_err task_submit_in(const cellar_submit_opts *o, cellar_submit_opts *s)
@@ -269,10 +240,12 @@ static cellar_err task_submit_in(const cellar_submit_opts *o, cellar_submit_opts
         (s->unique_ttl_ms == 0 && s->on_conflict == CELLAR_TASK_CONFLICT_THROTTLE) ||
         (s->unique_states & ~TASK_LIVE_STATES) != 0 ||
         !task_text_ok(s->content_type, CELLAR_TASK_TEXT_MAX) ||
-        !task_text_ok(s->tag, CELLAR_TASK_TEXT_MAX) || s->reserved0 != 0 ||
+        !task_text_ok(s->tag, CELLAR_TASK_TEXT_MAX) ||
         !task_text_ok(s->unique_key, CELLAR_TASK_TEXT_MAX) ||
         (s->unique_key != NULL && *s->unique_key == '\0') ||
-        (s->id_in != NULL && s->id_in->hi == 0)) {
+        (s->id_in != NULL && s->id_in->hi == 0) || (unsigned)s->run_on > CELLAR_TASK_ALWAYS ||
+        (s->after != NULL && (s->eta_wall_ms != 0 || s->id_in != NULL ||
+                              s->on_conflict != CELLAR_TASK_CONFLICT_REJECT))) {
         return CELLAR_E_INVAL;
     }
     return CELLAR_OK;
@@ -289,14 +262,15 @@ static cellar_err task_draft_make(cellar_pool *p, const cellar_task_item *i, tas
     if (i->payload_len > p->cfg.queue_bytes) { return CELLAR_E_TOOBIG; }
     if (s.firing != NULL && p->journal == NULL) { return CELLAR_E_UNSUPPORTED; }
     *d = (task_draft){ .name = i->name, .firing = s.firing, .delay_ms = s.delay_ms,
-                       .eta_wall_ms = s.eta_wall_ms, .on_conflict = s.on_conflict,
+                       .after = s.after, .eta_wall_ms = s.eta_wall_ms,
+                       .on_conflict = s.on_conflict, .run_on = s.run_on,
                        .priority = (uint8_t)s.priority };
     d->body = task_body_make(p, i->payload, i->payload_len,
                              s.content_type != NULL ? s.content_type : "", s.free_fn, s.free_ctx);
     if (d->body == NULL) { return CELLAR_E_NOMEM; }
     d->body->wall_ms = now.wall_ms & ((INT64_C(1) << 48) - 1);
-    if (!linked && s.tag == NULL && s.unique_key == NULL && s.trace == NULL && s.id_in == NULL &&
-        s.expires_ms == 0) {
+    if (!linked && s.after == NULL && s.tag == NULL && s.unique_key == NULL && s.trace == NULL &&
+        s.id_in == NULL && s.expires_ms == 0) {
         return CELLAR_OK;
     }
     d->ext = task_ext_make(p, s.unique_key, s.tag);
@@ -324,6 +298,13 @@ static void task_drafts_drop(cellar_pool *p, task_draft *d, uint32_t count)
         task_body_drop(p, d[i].body, false);
         task_ext_free(p, d[i].ext);
         task_throttle_free(p, d[i].throttle);
+    }
+}
+
+static void task_unlink_drafts(cellar_pool *p, const task_draft *d, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (d[i].ext != NULL && d[i].ext->before != NULL) { task_group_free(p, d[i].ext->before); }
     }
 }
 
@@ -638,12 +619,54 @@ static cellar_err task_check(const cellar_pool *p)
     return p == NULL ? CELLAR_E_INVAL : p->forked ? CELLAR_E_FORKED : CELLAR_OK;
 }
 
+/* Insert the task of a draft. MISS: the task before it has ended. *kept: why a change of an older
+ * task was not written, with PENDING. */
+static cellar_err task_submit_one(cellar_pool *p, task_draft *d, task_time now, cellar_err *kept,
+                                  cellar_task_id *made)
+{
+    task_after a = { .done = NULL };
+    sync_take(QUEUE, &p->lock);
+    cellar_err err = task_insert(p, d, 1, now, &a, made);
+    if (err == CELLAR_EXISTS && d->meets) { /* a submit that may fail: wait for its commit */
+        (void)task_commit_wait(p);
+        err = task_insert(p, d, 1, now, &a, made);
+    }
+    /* A debounce, or a conflict: what it changed. */
+    if (err == CELLAR_PENDING && task_commit_wait(p) != CELLAR_OK) { *kept = p->journal->err; }
+    sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
+    return err;
+}
+
+/* Insert the task of a draft that waits for another. */
+static cellar_err task_submit_after(cellar_pool *p, task_draft *d, task_time now, cellar_err *kept,
+                                    cellar_task_id *made)
+{
+    task_before b = { .id = *d->after, .spare = task_ext_make(p, NULL, NULL) };
+    task_group *g = task_group_make(p, 1, d->run_on);
+    cellar_err err = b.spare != NULL && g != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
+    d->before = &b;
+    d->ext->before = g;
+    if (err == CELLAR_OK) {
+        g->refs = 1;
+        err = task_submit_one(p, d, now, kept, made);
+    }
+    if (err == CELLAR_MISS) {
+        err = task_final(p, b.id, &b.state, &b.result);
+        b.ended = true;
+        if (err == CELLAR_OK) { err = task_submit_one(p, d, task_near(p), kept, made); }
+    }
+    task_unlink_drafts(p, d, 1);
+    task_ext_free(p, b.spare);
+    task_body_drop(p, b.result, true);
+    return err;
+}
+
 CELLAR_PRIVATE cellar_err task_submit(cellar_pool *p, const cellar_task_item *item,
                                       task_told *told, cellar_task_id *id)
 {
     task_draft d = { .name = NULL };
     cellar_task_id made = { 0, 0 };
-    task_after a = { .done = NULL };
     cellar_err kept = CELLAR_OK;
     if (id != NULL) { *id = made; }
     cellar_err err = task_check(p);
@@ -656,22 +679,14 @@ CELLAR_PRIVATE cellar_err task_submit(cellar_pool *p, const cellar_task_item *it
         err = CELLAR_EXISTS;
     }
     if (err == CELLAR_OK) {
-        sync_take(QUEUE, &p->lock);
-        err = task_insert(p, &d, 1, now, &a, &made);
-        if (err == CELLAR_EXISTS && d.meets) { /* a submit that may fail: wait for its commit */
-            (void)task_commit_wait(p);
-            err = task_insert(p, &d, 1, now, &a, &made);
-        }
-        /* A debounce, or a conflict: what it changed. */
-        if (err == CELLAR_PENDING && task_commit_wait(p) != CELLAR_OK) { kept = p->journal->err; }
-        sync_drop(QUEUE, &p->lock);
-        task_settle(p, &a);
+        err = d.after != NULL ? task_submit_after(p, &d, now, &kept, &made)
+                              : task_submit_one(p, &d, now, &kept, &made);
     }
     /* PENDING: the payload was taken over, and it, or the one before it, is not needed. */
     task_body_drop(p, d.body, err == CELLAR_PENDING);
     task_ext_free(p, d.ext);
     task_throttle_free(p, d.throttle);
-    if (id != NULL) { *id = made; }
+    if (id != NULL && err >= CELLAR_OK) { *id = made; }
     return err == CELLAR_PENDING ? kept : err;
 }
 
@@ -685,16 +700,13 @@ CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const
 
 /* ---- several tasks ---- */
 
-typedef enum task_links { TASK_LINKS_NONE, TASK_LINKS_CHAIN, TASK_LINKS_GROUP } task_links;
-
 /* Make the groups of a chain, or the one of a group. */
-static cellar_err task_link(cellar_pool *p, task_draft *d, uint32_t count, task_links links,
-                            cellar_task_run_on run_on)
+static cellar_err task_link(cellar_pool *p, task_draft *d, uint32_t count, cellar_task_links links)
 {
-    const uint32_t members = links == TASK_LINKS_GROUP ? count - 1 : 1;
-    for (uint32_t then = members; then < count && links != TASK_LINKS_NONE; then++) {
+    const uint32_t members = links == CELLAR_LINKS_GROUP ? count - 1 : 1;
+    for (uint32_t then = members; then < count && links != CELLAR_LINKS_NONE; then++) {
         if (d[then].eta_wall_ms != 0) { return CELLAR_E_INVAL; }
-        task_group *g = task_group_make(p, members, run_on);
+        task_group *g = task_group_make(p, members, d[then].run_on);
         if (g == NULL) { return CELLAR_E_NOMEM; }
         d[then].ext->before = g;
         g->refs = members + 1;
@@ -706,28 +718,22 @@ static cellar_err task_link(cellar_pool *p, task_draft *d, uint32_t count, task_
     return CELLAR_OK;
 }
 
-static void task_unlink_drafts(cellar_pool *p, const task_draft *d, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        if (d[i].ext != NULL && d[i].ext->before != NULL) { task_group_free(p, d[i].ext->before); }
-    }
-}
-
 /* Return whether a draft must be the only one of its call. */
 static bool task_draft_alone(const task_draft *d)
 {
-    return d->on_conflict != CELLAR_TASK_CONFLICT_REJECT ||
+    return d->on_conflict != CELLAR_TASK_CONFLICT_REJECT || d->after != NULL ||
            (d->ext != NULL && d->ext->id.hi != 0);
 }
 
-static cellar_err task_submit_all(cellar_pool *p, const cellar_task_item *items, uint32_t count,
-                                  task_links links, cellar_task_run_on run_on, cellar_task_id *ids)
+CELLAR_API cellar_err cellar_task_submit_many(cellar_pool *p, const cellar_task_item *items,
+                                              uint32_t count, cellar_task_links links,
+                                              cellar_task_id *ids)
 {
     cellar_err err = task_check(p);
     if (err != CELLAR_OK) { return err; }
-    const uint32_t least = links == TASK_LINKS_GROUP ? 2 : 1;
+    const uint32_t least = links == CELLAR_LINKS_GROUP ? 2 : 1;
     if (items == NULL || count < least || count - least >= CELLAR_TASK_GROUP_MAX ||
-        (unsigned)run_on > CELLAR_TASK_ALWAYS) {
+        (unsigned)links > CELLAR_LINKS_GROUP) {
         return CELLAR_E_INVAL;
     }
     const task_time now = task_near(p);
@@ -738,12 +744,12 @@ static cellar_err task_submit_all(cellar_pool *p, const cellar_task_item *items,
     uint32_t n = 0;
     err = d != NULL && made != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
     while (n < count && err == CELLAR_OK) {
-        err = task_draft_make(p, &items[n], now, links != TASK_LINKS_NONE, &d[n]);
+        err = task_draft_make(p, &items[n], now, links != CELLAR_LINKS_NONE, &d[n]);
         const bool alone = task_draft_alone(&d[n]);
         n++;
         if (err == CELLAR_OK && alone) { err = CELLAR_E_INVAL; }
     }
-    if (err == CELLAR_OK) { err = task_link(p, d, count, links, run_on); }
+    if (err == CELLAR_OK) { err = task_link(p, d, count, links); }
     if (err == CELLAR_OK) {
         sync_take(QUEUE, &p->lock);
         err = task_insert(p, d, count, now, &a, made);
@@ -757,78 +763,6 @@ static cellar_err task_submit_all(cellar_pool *p, const cellar_task_item *items,
     }
     base_free(&p->account, BASE_MOD_STORE, made, id_bytes);
     base_free(&p->account, BASE_MOD_STORE, d, bytes);
-    return err;
-}
-
-CELLAR_API cellar_err cellar_task_submit_many(cellar_pool *p, const cellar_task_item *items,
-                                              uint32_t count, cellar_task_id *ids)
-{
-    return task_submit_all(p, items, count, TASK_LINKS_NONE, CELLAR_TASK_ON_SUCCESS, ids);
-}
-
-CELLAR_API cellar_err cellar_task_submit_chain(cellar_pool *p, const cellar_task_item *items,
-                                               uint32_t count, cellar_task_run_on run_on,
-                                               cellar_task_id *ids)
-{
-    return task_submit_all(p, items, count, TASK_LINKS_CHAIN, run_on, ids);
-}
-
-CELLAR_API cellar_err cellar_task_submit_group(cellar_pool *p, const cellar_task_item *items,
-                                               uint32_t count, cellar_task_run_on run_on,
-                                               cellar_task_id *ids)
-{
-    return task_submit_all(p, items, count, TASK_LINKS_GROUP, run_on, ids);
-}
-
-/* ---- after a task ---- */
-
-/* Insert the task of a draft, and let it wait for the one before it. */
-static cellar_err task_insert_after(cellar_pool *p, task_draft *d, cellar_task_id *id)
-{
-    task_before *b = d->before;
-    for (;;) {
-        const task_time now = task_near(p);
-        task_after a = { .done = NULL };
-        sync_take(QUEUE, &p->lock);
-        cellar_err err = task_insert(p, d, 1, now, &a, id);
-        sync_drop(QUEUE, &p->lock);
-        task_settle(p, &a);
-        if (err != CELLAR_MISS) { return err; }
-        err = task_final(p, b->id, &b->state, &b->result);
-        if (err != CELLAR_OK) { return err; }
-        b->ended = true;
-    }
-}
-
-CELLAR_API cellar_err cellar_task_submit_after(cellar_pool *p, cellar_task_id before,
-                                               const cellar_task_item *item,
-                                               cellar_task_run_on run_on, cellar_task_id *id)
-{
-    task_before b = { .id = before };
-    task_draft d = { .name = NULL };
-    cellar_task_id made = { 0, 0 };
-    if (id != NULL) { *id = made; }
-    cellar_err err = task_check(p);
-    if (err != CELLAR_OK) { return err; }
-    if (item == NULL || (unsigned)run_on > CELLAR_TASK_ALWAYS) { return CELLAR_E_INVAL; }
-    b.spare = task_ext_make(p, NULL, NULL);
-    err = b.spare != NULL ? task_draft_make(p, item, task_near(p), true, &d) : CELLAR_E_NOMEM;
-    if (err == CELLAR_OK && task_draft_alone(&d)) { err = CELLAR_E_INVAL; }
-    if (err == CELLAR_OK && d.eta_wall_ms != 0) { err = CELLAR_E_INVAL; }
-    if (err == CELLAR_OK) {
-        d.before = &b;
-        d.ext->before = task_group_make(p, 1, run_on);
-        if (d.ext->before == NULL) { err = CELLAR_E_NOMEM; }
-    }
-    if (err == CELLAR_OK) {
-        d.ext->before->refs = 1;
-        err = task_insert_after(p, &d, &made);
-    }
-    task_unlink_drafts(p, &d, 1);
-    task_drafts_drop(p, &d, 1);
-    task_ext_free(p, b.spare);
-    task_body_drop(p, b.result, true);
-    if (err == CELLAR_OK && id != NULL) { *id = made; }
     return err;
 }
 

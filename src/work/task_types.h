@@ -19,9 +19,9 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
-#include "base/log.h"
 #include "base/num.h"
 #include "base/random.h"
+#include "base/service.h"
 #include "base/table.h"
 #include "cellar_schedule.h"
 #include "cellar_task.h"
@@ -86,7 +86,7 @@ typedef struct task_ext {
     int64_t key_until_ms;    /* monotonic: the key is free from then; BASE_NEVER_MS: no limit */
     task_group *member_of;   /* it counts there as `member`; NULL: none */
     task_group *before;      /* it is the `then` of it; NULL: none */
-    task_group *after;       /* chain of groups of one member, of cellar_task_submit_after */
+    task_group *after;       /* chain of groups of one member, of option `after` */
     task_told *told;         /* NULL: none */
     uint32_t member;
     uint32_t unique_states;
@@ -208,7 +208,7 @@ typedef struct task_run { /* one attempt */
     task *burst[TASK_BURST_MAX];
 } task_run;
 
-/* The task before one of cellar_task_submit_after. */
+/* The task before one with option `after`. */
 typedef struct task_before {
     cellar_task_id id;
     task_ext *spare;         /* rare parts for it, if it has none; NULL: used */
@@ -225,10 +225,12 @@ typedef struct task_draft {
     task_body *body;
     task_ext *ext;           /* NULL: none */
     task_throttle *throttle; /* for a new key of THROTTLE; NULL: none */
+    const cellar_task_id *after; /* of the caller: the task before it; NULL: none */
     task_before *before;     /* NULL: none */
     task *made;              /* NULL: not inserted */
     int64_t delay_ms, eta_wall_ms;
     cellar_task_conflict on_conflict;
+    cellar_task_run_on run_on; /* of a task that waits */
     uint8_t priority, max_attempts;
     bool meets;              /* a submit that is not committed yet has its key or its id */
 } task_draft;
@@ -320,6 +322,7 @@ typedef enum task_intake {
 } task_intake;
 
 struct cellar_pool {
+    base_service kind;   /* first */
     void *raw;               /* block of this struct */
     base_account account;
     base_clock clock;
@@ -403,5 +406,10 @@ typedef struct task_after {
     bool timer;              /* wake the thread of the timers */
     bool journal;            /* wake the thread of the journal */
 } task_after;
+
+#ifndef CELLAR_OMIT_TEXT
+/* Write the figures: see base_service_kind. */
+CELLAR_PRIVATE cellar_err task_text(void *object, bool json, char *buf, size_t cap, size_t *full);
+#endif
 
 #endif

@@ -54,7 +54,7 @@ CELLAR_PRIVATE cellar_err work_ticker_step(work_ticker *t, uint64_t budget_us, i
     } while (t->no_threads && !left && next_ms == 0);
     t->fire(t->pool.ctx, &next_ms); /* a job may have armed a timer */
     left = next_ms == 0 || (t->no_threads && base_pool_mend(&t->pool));
-    if (wait_ms != NULL) { *wait_ms = left ? 0 : next_ms; }
+    *wait_ms = left ? 0 : next_ms;
     return left ? CELLAR_PENDING : CELLAR_OK;
 }
 

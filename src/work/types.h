@@ -14,8 +14,8 @@
 #define WORK_TYPES_H
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/num.h"
+#include "base/service.h"
 #include "base/table.h"
 #include "cellar_schedule.h"
 #include "stats/stats.h"
@@ -73,6 +73,7 @@ typedef struct sched_entry { /* a schedule */
 } sched_entry;
 
 struct cellar_scheduler {
+    base_service kind;   /* first */
     void *raw;              /* SCHED_BYTES, as allocated */
     base_account account;   /* without a limit: max_schedules is the limit */
     base_clock clock;

@@ -134,7 +134,7 @@ static void delete_and_clear_remove_nothing_from_filter(void)
     const uint32_t key = 2;
     T_EQ_I64(cellar_delete(c, &key, sizeof key), CELLAR_OK);
     T_EQ_I64(cellar_clear(c), CELLAR_OK);
-    T_EQ_I64(cellar_version_increment(c, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_version_set(c, 0, NULL), CELLAR_OK);
     T_EQ_I64(says(c, 1), CELLAR_OK);
     T_EQ_I64(says(c, 2), CELLAR_OK);
     T_EQ_I64(says(c, 3), CELLAR_ABSENT);
@@ -160,9 +160,9 @@ static void absent_get_with_authority_is_answered_by_filter(void)
     T_EQ_U64(st.gets, 120000);
     T_EQ_I64(put(c, 500000), CELLAR_OK);
     T_EQ_I64(look(c, 500000), CELLAR_OK);
-    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
     T_EQ_I64(look(c, 500000), CELLAR_MISS);
-    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
     T_EQ_I64(look(c, 500000), CELLAR_OK);
     shut(c);
 }

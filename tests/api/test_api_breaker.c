@@ -160,7 +160,12 @@ static cellar_err never_works(cellar_load *ld, const void *key, size_t key_len, 
     return CELLAR_E_IO;
 }
 
-static bool told(cellar *c, cellar_err (*write)(cellar *, char *, size_t, size_t *),
+static cellar_err dump(void *c, char *buf, size_t cap, size_t *len)
+{
+    return cellar_dump_write(c, buf, cap, len);
+}
+
+static bool told(cellar *c, cellar_err (*write)(void *, char *, size_t, size_t *),
                  const char *line)
 {
     static char text[131072];
@@ -175,17 +180,17 @@ static void breaker_of_namespace_is_in_metrics_and_dump(void)
     cellar_namespace_opts vo = cellar_namespace_opts_default();
     cellar_result out = cellar_result_default();
     T_CHECK(!told(c, cellar_metrics_write, "cellar_breaker_state"));
-    T_CHECK(!told(c, cellar_dump_write, "breaker"));
+    T_CHECK(!told(c, dump, "breaker"));
     o.consecutive_failures = 1;
     o.open_ms = 100;
     vo.breaker = &o;
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     T_CHECK(told(c, cellar_metrics_write, "cellar_breaker_state{namespace=\"v\"} 0\n"));
-    T_CHECK(told(c, cellar_dump_write, ", breaker closed\n"));
+    T_CHECK(told(c, dump, ", breaker closed\n"));
     T_CHECK(!told(c, cellar_metrics_write, "cellar_breaker_state{namespace=\"\"}"));
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, never_works, NULL, &out), CELLAR_E_LOADER);
     T_CHECK(told(c, cellar_metrics_write, "cellar_breaker_state{namespace=\"v\"} 1\n"));
-    T_CHECK(told(c, cellar_dump_write, ", breaker open\n"));
+    T_CHECK(told(c, dump, ", breaker open\n"));
     now_ms += 100;
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, never_works, NULL, &out), CELLAR_E_LOADER);
     T_CHECK(told(c, cellar_metrics_write, "cellar_breaker_state{namespace=\"v\"} 1\n"));

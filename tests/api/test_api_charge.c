@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define MIB (UINT64_C(1) << 20)
+#define MIB (INT64_C(1) << 20)
 
 static cellar_stats stats_of(cellar *c)
 {
@@ -36,14 +36,15 @@ static void charge_evicts_entries_and_the_budget_holds(void)
     T_CHECK(stats_of(c).entries < before * 3 / 4);
     T_CHECK(stats_of(c).used_bytes <= 8 * MIB && stats_of(c).used_bytes >= 4 * MIB);
     T_EQ_I64(cellar_memory_charge(c, 8 * MIB), CELLAR_E_SPACE);
-    T_EQ_I64(cellar_memory_charge(c, UINT64_MAX), CELLAR_E_SPACE);
-    T_EQ_I64(cellar_memory_uncharge(c, 4 * MIB + 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_memory_uncharge(c, MIB), CELLAR_OK);
-    T_EQ_I64(cellar_memory_uncharge(c, 3 * MIB), CELLAR_OK);
-    T_EQ_I64(cellar_memory_uncharge(c, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_memory_charge(c, INT64_MAX), CELLAR_E_SPACE);
+    T_EQ_I64(cellar_memory_charge(c, INT64_MIN), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_memory_charge(c, -(4 * MIB + 1)), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_memory_charge(c, -MIB), CELLAR_OK);
+    T_EQ_I64(cellar_memory_charge(c, -(3 * MIB)), CELLAR_OK);
+    T_EQ_I64(cellar_memory_charge(c, -1), CELLAR_E_INVAL);
     T_EQ_I64(cellar_memory_charge(c, 0), CELLAR_OK);
     T_EQ_I64(cellar_memory_charge(NULL, 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_memory_uncharge(NULL, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_memory_charge(NULL, -1), CELLAR_E_INVAL);
     api_shut(c);
 }
 
@@ -54,8 +55,8 @@ static void close_gives_back_the_rest(void)
     T_EQ_I64(cellar_memory_charge(v, MIB), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(cellar_memory_charge(v, MIB), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_memory_uncharge(v, MIB), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_memory_uncharge(c, MIB / 2), CELLAR_OK); /* of any handle */
+    T_EQ_I64(cellar_memory_charge(v, -MIB), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_memory_charge(c, -(MIB / 2)), CELLAR_OK); /* of any handle */
     api_shut(c); /* asserts that the account is empty */
 }
 
@@ -67,7 +68,7 @@ static void budget_below_the_charge_is_refused(void)
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, (int64_t)(4 * MIB)), CELLAR_E_RANGE);
     T_EQ_I64(cellar_option_get(c, CELLAR_OPT_MEMORY_BYTES, &budget), CELLAR_OK);
     T_EQ_I64(budget, 8 * MIB); /* nothing changed */
-    T_EQ_I64(cellar_memory_uncharge(c, 5 * MIB), CELLAR_OK);
+    T_EQ_I64(cellar_memory_charge(c, -(5 * MIB)), CELLAR_OK);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, (int64_t)(4 * MIB)), CELLAR_OK);
     T_EQ_I64(cellar_set_str(c, "k", "v", 0), CELLAR_OK);
     T_CHECK(stats_of(c).used_bytes <= 4 * MIB);
@@ -81,14 +82,14 @@ static void child_has_a_charge_of_its_own(void)
     const pid_t pid = fork();
     if (pid == 0) {
         const bool fine = cellar_memory_charge(c, MIB) == CELLAR_OK &&
-                          cellar_memory_uncharge(c, 2 * MIB) == CELLAR_OK &&
-                          cellar_memory_uncharge(c, 1) == CELLAR_E_INVAL;
+                          cellar_memory_charge(c, -(2 * MIB)) == CELLAR_OK &&
+                          cellar_memory_charge(c, -1) == CELLAR_E_INVAL;
         _exit(fine ? 0 : 1);
     }
     int status = -1;
     T_EQ_I64(waitpid(pid, &status, 0), pid);
     T_EQ_I64(status, 0);
-    T_EQ_I64(cellar_memory_uncharge(c, MIB), CELLAR_OK);
+    T_EQ_I64(cellar_memory_charge(c, -MIB), CELLAR_OK);
     api_shut(c);
 }
 

@@ -15,6 +15,7 @@
 #include "cellar_observe.h"
 #include "tests/support/disk_values.h"
 #include "tests/support/figures.h"
+#include "tests/support/loader.h"
 
 /* Read while it is in memory: worth its bytes on disk at its eviction. */
 static cellar_err put_used(cellar *c, uint32_t key, uint32_t version, int64_t ttl_ms)
@@ -341,6 +342,42 @@ static void hidden_namespace_never_touches_disk(void)
     store_end();
 }
 
+/* The value is over half a segment. Another value of that length has parts on disk. */
+static void long_value_of_a_hidden_namespace_never_touches_disk(void)
+{
+    static char value[700 << 10], got[700 << 10];
+    store_begin();
+    settings cfg = config();
+    cfg.config.memory_bytes = 16u << 20;
+    cellar *c = open_with(&cfg), *known, *secret;
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.l2_write = CELLAR_L2_WRITE_THROUGH;
+    T_EQ_I64(cellar_namespace_open(c, "plainview", &o, &known), CELLAR_OK);
+    o.hidden = 1;
+    T_EQ_I64(cellar_namespace_open(c, "sesame", &o, &secret), CELLAR_OK);
+    for (size_t i = 0; i < sizeof value; i += 16) { memcpy(value + i, "the known value!", 16); }
+    T_EQ_I64(cellar_set(known, "knownkey", 8, value, sizeof value, NULL), CELLAR_OK);
+    for (size_t i = 0; i < sizeof value; i += 16) { memcpy(value + i, "hidden value of ", 16); }
+    T_EQ_I64(cellar_set(secret, "hiddenkey", 9, value, sizeof value, NULL), CELLAR_OK);
+    size_t total = 0;
+    T_EQ_I64(cellar_get_range(secret, "hiddenkey", 9, 160, got, sizeof got, &total), CELLAR_OK);
+    T_CHECK(total == sizeof value && memcmp(got, value, sizeof value - 160) == 0);
+    T_EQ_I64(cellar_get_range(secret, "knownkey", 8, 0, got, sizeof got, &total), CELLAR_MISS);
+    T_EQ_I64(cellar_save(c, NULL), CELLAR_OK);
+    T_CHECK(in_files("the known value!"));
+    T_CHECK(!in_files("hidden value of ") && !in_files("hiddenkey"));
+    memset(value, 'x', sizeof value);
+    for (uint32_t n = 0; n < 100; n++) { /* most values leave memory */
+        T_EQ_I64(cellar_set(c, &n, sizeof n, value, 600 << 10, NULL), CELLAR_OK);
+        while (cellar_tick(c, 2000, NULL) == CELLAR_PENDING) {}
+    }
+    T_EQ_I64(cellar_close(secret), CELLAR_OK);
+    T_EQ_I64(cellar_close(known), CELLAR_OK);
+    shut(c);
+    T_CHECK(!in_files("hidden value of ") && !in_files("hiddenkey") && !in_files("sesame"));
+    store_end();
+}
+
 /* Replace every record on disk from outside the store. */
 static void spoil_the_disk(void)
 {
@@ -460,7 +497,7 @@ static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t cou
 {
     (void)keys;
     for (size_t i = 0; i < count; i++) {
-        T_EQ_I64(cellar_load_item_value(ld, i, ctx, strlen(ctx)), CELLAR_OK);
+        T_EQ_I64(loader_value(ld, i, ctx, strlen(ctx)), CELLAR_OK);
     }
     return CELLAR_OK;
 }
@@ -502,9 +539,9 @@ static void bulk_loads_and_leases_respect_no_disk_options(void)
     T_CHECK(there(c, "off"));
     push_out(c);
     o.flags = CELLAR_LOAD_ONLY_IF_CACHED; /* a disabled namespace has nothing on disk either */
-    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
     T_CHECK(loaded(c, "off", &o, NULL, &from) == NULL);
-    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
     T_EQ_STR(loaded(c, "off", &o, NULL, &from), "old");
     shut(c);
     store_end();
@@ -754,6 +791,7 @@ T_MAIN("api_disk", T_CASE(evicted_entry_is_read_back_from_disk),
        T_CASE(pinned_load_of_a_value_on_disk_is_copied),
        T_CASE(namespace_with_label_of_root_is_separate),
        T_CASE(hidden_namespace_never_touches_disk),
+       T_CASE(long_value_of_a_hidden_namespace_never_touches_disk),
        T_CASE(entries_excluded_from_disk_are_never_written),
        T_CASE(bulk_loads_and_leases_respect_no_disk_options),
        T_CASE(disk_breaker_follows_store_options), T_CASE(cipher_encrypts_values_on_disk),

@@ -6,6 +6,7 @@
  * Method: Real directories under TMPDIR, a clock that the test turns. Children are killed after
  *         the call; the next process reads what they wrote. */
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -376,21 +377,29 @@ static void fill_long(char *value, size_t len, unsigned version)
 }
 
 /* Values from a part to the limit, in each mode: found after a reopen, whole and by ranges. A long
- * value that leaves memory is written by ticks. */
+ * value that leaves memory is written by ticks. THROUGH also compressed, and read by a mapping. */
 static void long_values_are_on_disk_in_each_mode(void)
 {
+    enum { THROUGH, ON_SET, ON_EVICTION, MAPPED, PACKED, MODES };
     static const size_t size[] = { 70000, 600 << 10, 1 << 20, 3 << 20 };
     static char value[3 << 20], got[3 << 20];
-    for (int mode = 0; mode < 3; mode++) {
+    for (int mode = 0; mode < MODES; mode++) {
         store_begin();
         settings cfg = config();
         cellar_namespace_opts o = cellar_namespace_opts_default();
-        o.l2_write = mode == 0   ? CELLAR_L2_WRITE_THROUGH
-                     : mode == 1 ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_ON_EVICTION;
+        o.l2_write = mode == ON_SET        ? CELLAR_L2_WRITE_ON_SET
+                     : mode == ON_EVICTION ? CELLAR_L2_WRITE_ON_EVICTION : CELLAR_L2_WRITE_THROUGH;
+        o.l2_lz4 = mode == PACKED;
+        cfg.l2.mmap_read = cfg.l2.sigbus_handler = mode == MAPPED;
         cfg.config.root = &o;
         cfg.config.memory_bytes = 16 << 20;
         cfg.config.l2_bytes = 64 << 20;
-        cellar *c = open_with(&cfg);
+        cellar *c = NULL;
+        if (mode == PACKED && settings_open(&cfg, &c) == CELLAR_E_UNSUPPORTED) {
+            store_end(); /* built without liblz4 */
+            break;
+        }
+        if (c == NULL) { c = open_with(&cfg); }
         char key[] = "long0";
         for (size_t i = 0; i < sizeof size / sizeof size[0]; i++) {
             key[4] = (char)('0' + i);
@@ -399,11 +408,12 @@ static void long_values_are_on_disk_in_each_mode(void)
             T_EQ_I64(cellar_get(c, key, 5, NULL, 0, NULL), CELLAR_E_BUFFER); /* used */
         }
         /* Push them out of memory, about one at a time: those that wait have a limit. */
-        for (unsigned n = 0; mode == 2 && n < 120; n++) {
+        for (unsigned n = 0; mode == ON_EVICTION && n < 120; n++) {
             T_EQ_I64(cellar_set(c, &n, sizeof n, value, 200 << 10, NULL), CELLAR_OK);
             while (cellar_tick(c, 2000, NULL) == CELLAR_PENDING) { }
         }
         while (cellar_tick(c, 2000, NULL) == CELLAR_PENDING) { }
+        T_EQ_I64(figure(c, "cellar_l2_packed_total") > 0, mode == PACKED);
         shut(c);
         c = open_with(&cfg);
         T_EQ_I64(cellar_l2_ready(c, CELLAR_TTL_NONE), CELLAR_OK);
@@ -431,7 +441,168 @@ static void long_values_are_on_disk_in_each_mode(void)
         T_EQ_I64(cellar_delete(c, "long0", 5), CELLAR_OK);
         T_EQ_I64(cellar_get_range(c, "long0", 5, 0, got, 5, &total), CELLAR_MISS);
         T_EQ_U64(figure(c, "cellar_l2_rejected_size_total"), 0);
+        T_EQ_I64(figure(c, "cellar_l2_mapped_reads_total") > 0, mode == MAPPED);
         T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+        shut(c);
+        store_end();
+    }
+}
+
+static settings write_through(const cellar_namespace_opts *root, uint64_t l2_bytes)
+{
+    settings cfg = config();
+    cfg.config.root = root;
+    cfg.config.memory_bytes = 16 << 20;
+    cfg.config.l2_bytes = l2_bytes;
+    return cfg;
+}
+
+/* Check the bytes of one range. Those behind it in the buffer stay as they are. */
+static void range_is(cellar *c, const char *key, size_t len, uint64_t offset, size_t cap)
+{
+    static char value[100000], got[100001];
+    size_t total = 0;
+    const size_t rest = offset < len ? len - (size_t)offset : 0, n = rest < cap ? rest : cap;
+    fill_long(value, len, 1);
+    memset(got, 0x5a, sizeof got);
+    T_EQ_I64(cellar_get_range(c, key, 1, offset, cap != 0 ? got : NULL, cap, &total), CELLAR_OK);
+    T_EQ_U64(total, len);
+    T_CHECK(n == 0 || memcmp(got, value + offset, n) == 0);
+    T_EQ_U64(got[n], 0x5a);
+}
+
+static void ranges_at_over_and_around_the_end_are_right(void)
+{
+    static const size_t size[] = { 0, 1, 1000, 100000 }; /* the last one has parts on disk */
+    static char value[100000];
+    store_begin();
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.l2_write = CELLAR_L2_WRITE_THROUGH;
+    const settings cfg = write_through(&o, CELLAR_L2_BYTES_MIN);
+    cellar *c = open_with(&cfg);
+    cellar_set_opts absent = cellar_set_opts_default();
+    absent.flags = CELLAR_NEGATIVE;
+    T_EQ_I64(cellar_set(c, "n", 1, NULL, 0, &absent), CELLAR_OK);
+    for (size_t i = 0; i < 4; i++) {
+        fill_long(value, size[i], 1);
+        T_EQ_I64(cellar_set(c, &"0123"[i], 1, value, size[i], NULL), CELLAR_OK);
+    }
+    for (int disk = 0; disk <= 1; disk++) {
+        for (size_t i = 0; i < 4; i++) {
+            const uint64_t n = size[i], max = UINT64_MAX;
+            const uint64_t at[] = { 0, n / 2, n - (n > 0), n, n + 1, UINT32_MAX, UINT64_C(1) << 63,
+                                    max - 99999, max - 1, max };
+            const size_t cap[] = { 0, 1, (size_t)n / 2 + 1, (size_t)n, 100000 };
+            for (size_t j = 0; j < sizeof at / sizeof at[0]; j++) {
+                for (size_t k = 0; k < sizeof cap / sizeof cap[0]; k++) {
+                    range_is(c, &"0123"[i], size[i], at[j], cap[k]);
+                }
+            }
+        }
+        size_t total = 7;
+        T_EQ_I64(cellar_get_range(c, "n", 1, UINT64_MAX, value, 9, &total), CELLAR_ABSENT);
+        T_EQ_U64(total, 0);
+        if (disk == 0) { /* a range brings nothing into memory: each one is read from disk */
+            shut(c);
+            c = open_with(&cfg);
+        } else {
+            cellar_stats st = cellar_stats_default();
+            T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+            T_EQ_U64(st.hits_l2, 4 * 10 * 5);
+        }
+    }
+    shut(c);
+    store_end();
+}
+
+/* Return the length of the longest value that the disk takes: a quarter of the data file. */
+static size_t longest(void)
+{
+    char file[T_FOLDER_MAX + 24];
+    struct stat st;
+    (void)snprintf(file, sizeof file, "%s/data.seg", store);
+    T_REQUIRE(stat(file, &st) == 0);
+    return (size_t)st.st_size / 4;
+}
+
+/* Return true if the value is there, whole. */
+static bool long_is(cellar *c, unsigned key, size_t len)
+{
+    static char value[4 << 20], got[4 << 20];
+    size_t total = 0;
+    const cellar_err err = cellar_get_range(c, &key, sizeof key, 0, got, sizeof got, &total);
+    fill_long(value, len, key);
+    T_CHECK(err == CELLAR_MISS || (err == CELLAR_OK && total == len && !memcmp(got, value, len)));
+    return err == CELLAR_OK;
+}
+
+static cellar_err set_long(cellar *c, unsigned key, size_t len)
+{
+    static char value[4 << 20];
+    fill_long(value, len, key);
+    return cellar_set(c, &key, sizeof key, value, len, NULL);
+}
+
+static void values_of_a_quarter_of_the_room_are_stored_and_longer_ones_refused(void)
+{
+    store_begin();
+    cellar_namespace_opts o = cellar_namespace_opts_default();
+    o.l2_write = CELLAR_L2_WRITE_THROUGH;
+    const settings cfg = write_through(&o, CELLAR_L2_BYTES_MIN);
+    cellar *c = open_with(&cfg);
+    const size_t most = longest();
+    T_REQUIRE(most > (2 << 20) && most < (4 << 20));
+    for (unsigned round = 0; round < 3; round++) {
+        unsigned found = 0;
+        for (unsigned key = 0; key < 4; key++) { T_EQ_I64(set_long(c, key, most), CELLAR_OK); }
+        for (unsigned key = 0; key < 4; key++) { found += long_is(c, key, most); }
+        T_EQ_U64(found, 4); /* in memory */
+        shut(c); /* writes what the disk no longer has: three do not fit beside free slots */
+        c = open_with(&cfg);
+        found = 0;
+        for (unsigned key = 0; key < 4; key++) { found += long_is(c, key, most); }
+        T_CHECK(found >= 2 && found < 4);
+    }
+    T_EQ_U64(figure(c, "cellar_l2_rejected_size_total"), 0);
+    T_EQ_I64(set_long(c, 3, most + 1), CELLAR_E_IO); /* it replaces the value of before */
+    T_CHECK(long_is(c, 3, most + 1));                /* in memory */
+    T_EQ_U64(figure(c, "cellar_l2_rejected_size_total"), 1);
+    shut(c);
+    c = open_with(&cfg);
+    T_CHECK(!long_is(c, 3, most));
+    shut(c);
+    store_end();
+}
+
+/* Lower l2_bytes below the live bytes, between two opens and while the store is open. */
+static void lower_l2_bytes_keep_the_newest_long_values(void)
+{
+    for (int open = 0; open <= 1; open++) {
+        store_begin();
+        cellar_namespace_opts o = cellar_namespace_opts_default();
+        o.l2_write = CELLAR_L2_WRITE_THROUGH;
+        settings cfg = write_through(&o, 48 << 20);
+        cellar *c = open_with(&cfg);
+        for (unsigned key = 0; key < 12; key++) { T_EQ_I64(set_long(c, key, 3 << 20), CELLAR_OK); }
+        if (open != 0) {
+            const int64_t bytes = (int64_t)CELLAR_L2_BYTES_MIN;
+            T_EQ_I64(cellar_option_set(c, CELLAR_OPT_L2_BYTES, bytes), CELLAR_OK);
+        }
+        shut(c);
+        cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+        c = open_with(&cfg);
+        while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) { }
+        T_CHECK(longest() < (4 << 20));
+        unsigned found = 0;
+        for (unsigned key = 0; key < 12; key++) { found += long_is(c, key, 3 << 20); }
+        T_CHECK(found >= 2 && found <= 5);
+        T_CHECK(open != 0 || long_is(c, 11, 3 << 20)); /* a close writes older ones of memory */
+        const size_t most = longest();
+        T_EQ_I64(set_long(c, 1, most + 1), CELLAR_E_IO);
+        T_EQ_I64(set_long(c, 1, most), CELLAR_OK);
+        shut(c);
+        c = open_with(&cfg);
+        T_CHECK(long_is(c, 1, most));
         shut(c);
         store_end();
     }
@@ -470,7 +641,9 @@ static void long_values_that_left_memory_are_written_by(bool save)
         T_CHECK(total == sizeof value && memcmp(got, value, total) == 0);
         found++;
     }
-    T_EQ_U64(found, in_memory + 4); /* an eighth of memory, and one */
+    /* An eighth of memory, and one. A later set of another key with the stamp of one of them, or no
+     * free bytes for its row, drops it. */
+    T_CHECK(found == in_memory + 4 || found == in_memory + 3);
     shut(c);
     store_end();
 }
@@ -483,6 +656,68 @@ static void close_writes_the_long_values_that_left_memory(void)
 static void save_writes_the_long_values_that_left_memory(void)
 {
     long_values_that_left_memory_are_written_by(true);
+}
+
+enum { REPLACED, DELETED, CLEARED, BY_TAG, BY_PATTERN, EXPIRED, CHANGES };
+
+static void end_all(cellar *c, int change, unsigned keys)
+{
+    for (unsigned n = 0; n < keys && change <= DELETED; n++) {
+        if (change == REPLACED) {
+            T_EQ_I64(cellar_set(c, &n, sizeof n, "new", 3, NULL), CELLAR_OK);
+        } else {
+            T_CHECK(cellar_delete(c, &n, sizeof n) >= 0); /* OK, or a miss while it waits */
+        }
+    }
+    if (change == CLEARED) { T_EQ_I64(cellar_clear(c), CELLAR_OK); }
+    if (change == BY_TAG) {
+        T_EQ_I64(cellar_delete_by_tag(c, "red", 3, CELLAR_TAG_HARD), CELLAR_OK);
+    }
+    if (change == BY_PATTERN) { T_EQ_I64(cellar_delete_by_pattern(c, "*", 1, NULL), CELLAR_OK); }
+    if (change == EXPIRED) { now_ms += 3600001; }
+}
+
+/* Some long values left memory and wait for room on disk, one of them has some parts there. Then
+ * they end: none comes back, not in a later open. */
+static void change_of_a_long_value_that_left_memory_leaves_no_old_value(void)
+{
+    static char value[600 << 10], got[600 << 10];
+    const cellar_bytes tag = { "red", 3 };
+    for (int run = t_reduced() ? 2 * CHANGES : 0; run < 3 * CHANGES; run++) {
+        store_begin();
+        settings cfg = config();
+        cfg.config.memory_bytes = 16 << 20;
+        cfg.config.l2_bytes = 64 << 20;
+        cellar *c = open_with(&cfg);
+        cellar_set_opts o = cellar_set_opts_default();
+        o.tags = &tag;
+        o.tag_count = 1;
+        o.ttl_ms = 3600000;
+        for (unsigned n = 0; n < 30; n++) {
+            fill_long(value, sizeof value, n);
+            T_EQ_I64(cellar_set(c, &n, sizeof n, value, sizeof value, &o), CELLAR_OK);
+            T_EQ_I64(cellar_get(c, &n, sizeof n, NULL, 0, NULL), CELLAR_E_BUFFER); /* used */
+        }
+        T_CHECK(figure(c, "cellar_entries") < 26);
+        for (int i = 0; i < run / CHANGES; i++) { (void)cellar_tick(c, 1, NULL); }
+        end_all(c, run % CHANGES, 30);
+        for (int life = 0; life < 2; life++) {
+            while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) { }
+            for (unsigned n = 0; n < 30; n++) {
+                size_t total = 0;
+                const cellar_err err = cellar_get(c, &n, sizeof n, got, sizeof got, &total);
+                T_EQ_I64(err, run % CHANGES == REPLACED ? CELLAR_OK : CELLAR_MISS);
+                T_CHECK(err != CELLAR_OK || (total == 3 && memcmp(got, "new", 3) == 0));
+            }
+            if (life == 0) {
+                shut(c);
+                c = open_with(&cfg);
+                T_EQ_I64(cellar_l2_ready(c, CELLAR_TTL_NONE), CELLAR_OK);
+            }
+        }
+        shut(c);
+        store_end();
+    }
 }
 
 static cellar_err put_durable(cellar *c, uint32_t key, uint32_t version)
@@ -553,8 +788,8 @@ static void change_all(cellar *c, cellar *v, cellar_err want)
     T_EQ_I64(cellar_contains(v, "k", 1), CELLAR_MISS);
     T_EQ_I64(cellar_delete_by_pattern(v, "n", 1, NULL), want);
     T_EQ_I64(cellar_delete_by_tag(v, "t", 1, CELLAR_TAG_HARD), want);
-    T_EQ_I64(cellar_version_increment(v, NULL), want);
-    T_EQ_I64(cellar_version_set(v, 77), want);
+    T_EQ_I64(cellar_version_set(v, 0, NULL), want);
+    T_EQ_I64(cellar_version_set(v, 77, NULL), want);
     T_EQ_I64(cellar_clear(v), want);
     T_EQ_I64(cellar_namespace_open(c, "w", NULL, &w), CELLAR_OK);
     T_EQ_I64(cellar_namespace_drop(c, "w"), want);
@@ -756,8 +991,12 @@ T_MAIN("api_disk_write", T_CASE(close_writes_values_of_all_sizes),
        T_CASE(write_through_after_a_sync_waits_for_the_disk),
        T_CASE(write_through_reports_refused_disk_write),
        T_CASE(long_values_are_on_disk_in_each_mode),
+       T_CASE(ranges_at_over_and_around_the_end_are_right),
+       T_CASE(values_of_a_quarter_of_the_room_are_stored_and_longer_ones_refused),
+       T_CASE(lower_l2_bytes_keep_the_newest_long_values),
        T_CASE(close_writes_the_long_values_that_left_memory),
        T_CASE(save_writes_the_long_values_that_left_memory),
+       T_CASE(change_of_a_long_value_that_left_memory_leaves_no_old_value),
        T_CASE(durable_set_is_on_disk_when_it_returns),
        T_CASE(change_at_sync_always_reports_durability), T_CASE(tags_are_written_in_mode_each_set),
        T_CASE(killed_after_save_finds_entries_without_use),

@@ -5,6 +5,7 @@
  * Method: Children continue, audit and report by exit code. Threads are cancelled at any
  *         instruction. An interval timer interrupts threads that check their reads. An alarm ends a
  *         hung run. */
+#include "tests/support/scan.h"
 #include "tests/support/t.h"
 
 #include <pthread.h>
@@ -41,7 +42,7 @@ static uint64_t scan_all(cellar *c)
 {
     uint64_t cursor = 0, n = 0;
     do {
-        if (cellar_scan(c, &cursor, NULL, 0, 64, count_entry, &n) != CELLAR_OK) { return 0; }
+        if (cellar_scan(c, &cursor, SCAN(NULL, 0, 64), count_entry, &n) != CELLAR_OK) { return 0; }
     } while (cursor != 0);
     return n;
 }

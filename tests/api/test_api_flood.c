@@ -320,7 +320,7 @@ static int64_t read_clock(void *ctx)
 typedef struct ticker {
     cellar *c;
     _Atomic int done;
-    uint64_t expired, calls;
+    uint64_t calls;
 } ticker;
 
 static void *tick_all(void *arg)
@@ -328,9 +328,7 @@ static void *tick_all(void *arg)
     ticker *t = arg;
     cellar_err err;
     do {
-        uint64_t n = 0;
-        err = cellar_tick(t->c, 1000, &n);
-        t->expired += n;
+        err = cellar_tick(t->c, 1000, NULL);
         t->calls++;
     } while (err == CELLAR_PENDING);
     T_EQ_I64(err, CELLAR_OK);
@@ -369,7 +367,7 @@ static bool due_at_once(void)
     cellar_stats before = cellar_stats_default(), full = cellar_stats_default();
     cellar_stats after = cellar_stats_default();
     static const _Atomic int at_once = 1;
-    ticker t = { NULL, 0, 0, 0 };
+    ticker t = { NULL, 0, 0 };
     atomic_store(&now_ms, 1000000);
     cfg.config.memory_bytes = 256u << 20;
     cfg.host.no_threads = 1;
@@ -404,7 +402,6 @@ static bool due_at_once(void)
            "\n", DUE, t.calls, calls, beside / 1000, quiet / 1000, before.used_bytes,
            full.used_bytes, after.used_bytes);
     T_EQ_U64(after.ended[CELLAR_CAUSE_EXPIRED], DUE);
-    T_EQ_U64(t.expired, DUE);
     T_EQ_U64(after.entries, 0);
     T_CHECK(after.used_bytes <= keep);
     T_EQ_I64(cellar_integrity_check(t.c), CELLAR_OK);

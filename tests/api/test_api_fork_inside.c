@@ -325,7 +325,7 @@ static void call_scan(cellar *c, uint32_t x)
 {
     uint64_t cursor = 0;
     (void)x;
-    while (cellar_scan(c, &cursor, NULL, 0, 0, seen, NULL) == CELLAR_OK && cursor != 0) {}
+    while (cellar_scan(c, &cursor, NULL, seen, NULL) == CELLAR_OK && cursor != 0) {}
 }
 
 static void call_match(cellar *c, uint32_t x)

@@ -62,7 +62,7 @@ static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t cou
 {
     atomic_fetch_add((_Atomic int *)ctx, 1);
     for (size_t i = 0; i < count; i++) {
-        if (cellar_load_item_value(ld, i, keys[i].data, keys[i].len) != CELLAR_OK) {
+        if (loader_value(ld, i, keys[i].data, keys[i].len) != CELLAR_OK) {
             return CELLAR_E_NOMEM;
         }
     }
@@ -335,7 +335,7 @@ static void why_reports_loads(void)
 static void dear(source *s, cellar_load *ld)
 {
     (void)s;
-    T_EQ_I64(cellar_load_set_cost(ld, 2000000), CELLAR_OK);
+    T_EQ_I64(loader_cost(ld, 2000000), CELLAR_OK);
 }
 
 static void saved_time_and_cost_are_estimated(void)
@@ -449,9 +449,10 @@ static void failed_write_through_invalidates_key(void)
     o.flags = CELLAR_ONLY_IF_ABSENT;
     T_EQ_I64(cellar_write_through(c, "k", 1, "v", 1, &o, write_row, &t), CELLAR_E_INVAL);
     T_EQ_I64(t.calls, 0);
-    T_EQ_I64(cellar_enable(c, false), CELLAR_OK); /* not stored: the old value goes, too */
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 0),
+             CELLAR_OK); /* not stored: the old value goes, too */
     T_EQ_I64(cellar_write_through(c, "k", 1, "v", 1, NULL, write_row, &t), CELLAR_DISABLED);
-    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
     T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, NULL), CELLAR_MISS);
     kit_close(c);
 }
@@ -499,12 +500,12 @@ static void disabled_namespace_still_invalidates(void)
     char text[64], buf[8];
     T_EQ_I64(cellar_set(c, "a", 1, "1", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "b", 1, "1", 1, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
     T_EQ_I64(cellar_get(c, "a", 1, buf, sizeof buf, NULL), CELLAR_MISS);
     T_EQ_I64(cellar_set(c, "a", 1, "2", 1, NULL), CELLAR_DISABLED);
     T_EQ_I64(kit_load(c, "l", NULL, &s, text, NULL), CELLAR_OK); /* loads reach the source */
     T_EQ_I64(cellar_delete(c, "a", 1), CELLAR_OK);
-    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
     T_EQ_I64(cellar_get(c, "a", 1, buf, sizeof buf, NULL), CELLAR_MISS);
     T_EQ_I64(cellar_get(c, "b", 1, buf, sizeof buf, NULL), CELLAR_OK);
     T_EQ_I64(cellar_get(c, "l", 1, buf, sizeof buf, NULL), CELLAR_MISS);

@@ -36,9 +36,9 @@ static cellar_err load_some(cellar_load *ld, const cellar_bytes *keys, size_t co
     b->calls++;
     for (size_t i = 0; i < count; i++) {
         switch (*(const char *)keys[i].data) {
-        case 'a': T_EQ_I64(cellar_load_item_value(ld, i, "bulk", 4), CELLAR_OK); break;
-        case 'b': T_EQ_I64(cellar_load_item_fail(ld, i, 42), CELLAR_OK); break;
-        case 'c': T_EQ_I64(cellar_load_item_absent(ld, i), CELLAR_OK); break;
+        case 'a': T_EQ_I64(loader_value(ld, i, "bulk", 4), CELLAR_OK); break;
+        case 'b': T_EQ_I64(loader_fail(ld, i, 42), CELLAR_OK); break;
+        case 'c': T_EQ_I64(loader_absent(ld, i), CELLAR_OK); break;
         default: break;
         }
     }

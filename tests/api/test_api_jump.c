@@ -4,6 +4,9 @@
  *         fallbacks of single loads, of bulk loads, of refused and of released leases. A waiter
  *         takes the load over, memory returns to the byte, breaker passes are returned.
  * Method: Every block of the store is counted. A thread exits in each place. */
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "tests/support/load_kit.h"
 #include "tests/support/settings.h"
 
@@ -57,7 +60,7 @@ static cellar_err leave_many(cellar_load *ld, const cellar_bytes *keys, size_t n
     (void)keys;
     (void)ctx;
     for (size_t i = 0; i + 1 < n; i++) {
-        T_EQ_I64(cellar_load_item_value(ld, i, "draft", 5), CELLAR_OK);
+        T_EQ_I64(loader_value(ld, i, "draft", 5), CELLAR_OK);
     }
     pthread_exit(NULL);
 }
@@ -66,7 +69,7 @@ static cellar_err fail_many(cellar_load *ld, const cellar_bytes *keys, size_t n,
 {
     (void)keys;
     (void)ctx;
-    if (n > 1) { T_EQ_I64(cellar_load_item_value(ld, 0, "kept", 4), CELLAR_OK); }
+    if (n > 1) { T_EQ_I64(loader_value(ld, 0, "kept", 4), CELLAR_OK); }
     return CELLAR_E_IO;
 }
 
@@ -232,5 +235,81 @@ static void lost_probe_of_breaker_returns_its_pass(void)
     }
 }
 
+/* ---- fork in a bulk loader ---- */
+
+static _Atomic int leading, release;
+
+static cellar_err slow_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
+{
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    atomic_store(&leading, 1);
+    while (atomic_load(&release) == 0) { usleep(100); }
+    return cellar_load_value(ld, "value", 5);
+}
+
+static void *lead_k(void *arg)
+{
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(arg, "k", 1, NULL, slow_load, NULL, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    return NULL;
+}
+
+static cellar_err fork_many(cellar_load *ld, const cellar_bytes *keys, size_t n, void *ctx)
+{
+    pid_t *child = ctx;
+    (void)keys;
+    if (*child < 0) {
+        fflush(stdout);
+        *child = fork();
+        T_REQUIRE(*child >= 0);
+        if (*child != 0) { atomic_store(&release, 1); }
+    }
+    for (size_t i = 0; i < n; i++) { T_EQ_I64(loader_value(ld, i, "value", 5), CELLAR_OK); }
+    return CELLAR_OK;
+}
+
+/* The keys: two that the call leads, one of them twice, and one that another thread leads. */
+static bool all_are_loaded(cellar *c, pid_t *child)
+{
+    cellar_load_item it[4];
+    bool right = true;
+    for (int i = 0; i < 4; i++) {
+        const cellar_load_item one = { .key = &"abak"[i], .key_len = 1,
+                                       .result = fresh_result() };
+        it[i] = one;
+    }
+    right = cellar_get_or_load_many(c, it, 4, NULL, fork_many, child) == CELLAR_OK;
+    for (int i = 0; i < 4; i++) {
+        right = right && it[i].status == CELLAR_OK && it[i].result->value_len == 5 &&
+                memcmp(it[i].result->value, "value", 5) == 0;
+        cellar_result_free(it[i].result);
+    }
+    return right;
+}
+
+static void fork_in_bulk_loader_ends_the_call_in_both_processes(void)
+{
+    cellar *c = open_counted(false);
+    pthread_t thread;
+    pid_t child = -1;
+    int status = 0;
+    atomic_store(&leading, 0);
+    atomic_store(&release, 0);
+    T_REQUIRE(pthread_create(&thread, NULL, lead_k, c) == 0);
+    while (atomic_load(&leading) == 0) { usleep(100); }
+    const bool right = all_are_loaded(c, &child);
+    if (child == 0) { _exit(right && flights(c) == 0 ? 0 : 1); }
+    T_CHECK(right);
+    T_REQUIRE(waitpid(child, &status, 0) == child);
+    T_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    pthread_join(thread, NULL);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(atomic_load(&blocks), 0);
+}
+
 T_MAIN("cellar_api_jump", T_CASE(thread_exit_in_callback_leaves_nothing),
-       T_CASE(lost_probe_of_breaker_returns_its_pass))
+       T_CASE(lost_probe_of_breaker_returns_its_pass),
+       T_CASE(fork_in_bulk_loader_ends_the_call_in_both_processes))

@@ -100,13 +100,13 @@ static void add_map(cellar_key_builder *b, text *t, unsigned depth)
     static const char *const names[] = { "", "a", "aa", "ab", "b" };
     text value[5];
     bool has[5] = { false };
-    T_EQ_I64(cellar_key_add_map(b), CELLAR_OK);
+    T_EQ_I64(cellar_key_add(b, cellar_arg_map()), CELLAR_OK);
     for (uint64_t n = draw(5); n > 0; n--) { /* in any order; written in the order of names */
         const uint64_t i = draw(5);
         if (has[i]) { continue; }
         has[i] = true;
         value[i].len = 0;
-        T_EQ_I64(cellar_key_add_text(b, names[i]), CELLAR_OK);
+        T_EQ_I64(cellar_key_add(b, cellar_arg_text(names[i])), CELLAR_OK);
         add_drawn(b, &value[i], depth + 1);
     }
     T_EQ_I64(cellar_key_end(b), CELLAR_OK);
@@ -128,22 +128,22 @@ static void add_drawn(cellar_key_builder *b, text *t, unsigned depth)
     const uint64_t kind = draw(depth < 4 ? 9 : 7);
     if (kind < 2) {
         const char *w = words[draw(9)];
-        T_EQ_I64(cellar_key_add_text(b, w), CELLAR_OK);
+        T_EQ_I64(cellar_key_add(b, cellar_arg_text(w)), CELLAR_OK);
         say_bytes(t, (const unsigned char *)w, strlen(w));
     } else if (kind == 2) {
         const int64_t x = ints[draw(7)];
-        T_EQ_I64(cellar_key_add_i64(b, x), CELLAR_OK);
+        T_EQ_I64(cellar_key_add(b, cellar_arg_i64(x)), CELLAR_OK);
         say_i64(t, x);
     } else if (kind == 3) {
         const uint64_t x = draw(2) == 0 ? 7 : (uint64_t)INT64_MAX + 1 + draw(3);
-        T_EQ_I64(cellar_key_add_u64(b, x), CELLAR_OK);
+        T_EQ_I64(cellar_key_add(b, cellar_arg_u64(x)), CELLAR_OK);
         snprintf(word, sizeof word, x == 7 ? "i%" PRIu64 : "u%" PRIu64, x);
         say(t, word);
     } else if (kind == 4) {
         const double x = reals[draw(6)];
         uint64_t bits;
         memcpy(&bits, &x, sizeof bits);
-        T_EQ_I64(cellar_key_add_f64(b, x), CELLAR_OK);
+        T_EQ_I64(cellar_key_add(b, cellar_arg_f64(x)), CELLAR_OK);
         if (x == 0 || x == 1.0) {
             say_i64(t, (int64_t)x);
         } else {
@@ -152,13 +152,13 @@ static void add_drawn(cellar_key_builder *b, text *t, unsigned depth)
         }
     } else if (kind == 5) {
         const bool x = draw(2) == 0;
-        T_EQ_I64(cellar_key_add_bool(b, x), CELLAR_OK);
+        T_EQ_I64(cellar_key_add(b, cellar_arg_bool(x)), CELLAR_OK);
         say(t, x ? "t" : "f");
     } else if (kind == 6) {
-        T_EQ_I64(cellar_key_add_null(b), CELLAR_OK);
+        T_EQ_I64(cellar_key_add(b, cellar_arg_null()), CELLAR_OK);
         say(t, "n");
     } else if (kind == 7) {
-        T_EQ_I64(cellar_key_add_list(b), CELLAR_OK);
+        T_EQ_I64(cellar_key_add(b, cellar_arg_list()), CELLAR_OK);
         say(t, "[");
         for (uint64_t n = draw(4); n > 0; n--) { add_drawn(b, t, depth + 1); }
         T_EQ_I64(cellar_key_end(b), CELLAR_OK);
@@ -198,7 +198,9 @@ static size_t key_of(const char *const *texts, size_t n, unsigned char *key)
     cellar_key_builder b;
     size_t len = 0;
     cellar_key_begin(&b);
-    for (size_t i = 0; i < n; i++) { T_EQ_I64(cellar_key_add_text(&b, texts[i]), CELLAR_OK); }
+    for (size_t i = 0; i < n; i++) {
+        T_EQ_I64(cellar_key_add(&b, cellar_arg_text(texts[i])), CELLAR_OK);
+    }
     T_EQ_I64(cellar_key_finish(&b, key, CELLAR_KEY_BUILT_MAX, &len), CELLAR_OK);
     return len;
 }
@@ -230,16 +232,16 @@ static void seed_key_ampersand_differs(void)
     for (int which = 0; which < 5; which++) {
         cellar_key_builder b;
         cellar_key_begin(&b);
-        (void)cellar_key_add_text(&b, "api");
-        (void)cellar_key_add_text(&b, "users");
-        (void)cellar_key_add_map(&b);
+        (void)cellar_key_add(&b, CELLAR_ARG("api"));
+        (void)cellar_key_add(&b, CELLAR_ARG("users"));
+        (void)cellar_key_add(&b, cellar_arg_map());
         for (int n = 0; n < (which == 1 || which == 2 ? 2 : 1); n++) {
             const bool a = n == (which == 2); /* case 2: b before a */
-            (void)cellar_key_add_text(&b, a ? "a" : "b");
+            (void)cellar_key_add(&b, cellar_arg_text(a ? "a" : "b"));
             if (which == 4) {
-                (void)cellar_key_add_i64(&b, 1);
+                (void)cellar_key_add(&b, CELLAR_ARG(1));
             } else {
-                (void)cellar_key_add_text(&b, which == 0 ? "1&b=2" : a ? "1" : "2");
+                (void)cellar_key_add(&b, cellar_arg_text(which == 0 ? "1&b=2" : a ? "1" : "2"));
             }
         }
         T_EQ_I64(cellar_key_end(&b), CELLAR_OK);
@@ -283,11 +285,14 @@ static void long_parts_and_many_parts_have_a_key(void)
     memset(big, 'y', sizeof big);
     for (int n = 0; n < 2; n++) {
         cellar_key_begin(&b);
-        T_EQ_I64(cellar_key_add_list(&b), CELLAR_OK);
+        T_EQ_I64(cellar_key_add(&b, cellar_arg_list()), CELLAR_OK);
         for (int i = 0; i < 8; i++) {
-            T_EQ_I64(cellar_key_add_bytes(&b, big, sizeof big), CELLAR_OK);
+            T_EQ_I64(cellar_key_add(&b, cellar_arg_bytes((cellar_bytes){ big, sizeof big })),
+                     CELLAR_OK);
         }
-        for (int i = 0; i < 5000 + n; i++) { T_EQ_I64(cellar_key_add_i64(&b, i), CELLAR_OK); }
+        for (int i = 0; i < 5000 + n; i++) {
+            T_EQ_I64(cellar_key_add(&b, cellar_arg_i64(i)), CELLAR_OK);
+        }
         T_EQ_I64(cellar_key_end(&b), CELLAR_OK);
         T_EQ_I64(cellar_key_finish(&b, key[n], sizeof key[n], &len), CELLAR_OK);
         T_EQ_U64(len, 33);
@@ -303,23 +308,35 @@ static void first_error_of_a_builder_stays(void)
     static const double bad[] = { (double)__builtin_nan(""), __builtin_inf(), -__builtin_inf() };
     for (size_t i = 0; i < 3; i++) {
         cellar_key_begin(&b);
-        T_EQ_I64(cellar_key_add_f64(&b, bad[i]), CELLAR_E_INVAL);
-        T_EQ_I64(cellar_key_add_i64(&b, 1), CELLAR_E_INVAL);
+        T_EQ_I64(cellar_key_add(&b, cellar_arg_f64(bad[i])), CELLAR_E_INVAL);
+        T_EQ_I64(cellar_key_add(&b, CELLAR_ARG(1)), CELLAR_E_INVAL);
         T_EQ_I64(cellar_key_finish(&b, key, sizeof key, &len), CELLAR_E_INVAL);
         T_EQ_U64(len, 0);
     }
-    T_EQ_I64(cellar_key_add_i64(&b, 1), CELLAR_OK); /* begun again by finish */
+    T_EQ_I64(cellar_key_add(&b, CELLAR_ARG(1)), CELLAR_OK); /* begun again by finish */
     T_EQ_I64(cellar_key_finish(&b, NULL, 0, &len), CELLAR_E_BUFFER);
     T_EQ_U64(len, 10);
     T_EQ_I64(cellar_key_finish(&b, key, sizeof key, NULL), CELLAR_OK);
     T_EQ_I64(cellar_key_finish(&b, key, sizeof key, &len), CELLAR_E_INVAL); /* no part */
-    T_EQ_I64(cellar_key_add_text(&b, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_key_add(&b, CELLAR_ARG(1.0f)), CELLAR_OK); /* the number, not its type */
+    unsigned char again[CELLAR_KEY_BUILT_MAX];
+    T_EQ_I64(cellar_key_finish(&b, again, sizeof again, &len), CELLAR_OK);
+    T_EQ_MEM(again, key, 10);
+    T_EQ_I64(cellar_key_add(&b, cellar_arg_text(NULL)), CELLAR_E_INVAL);
     cellar_key_discard(&b);
-    T_EQ_I64(cellar_key_add_bytes(&b, NULL, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_key_add(&b, cellar_arg_bytes((cellar_bytes){ NULL, 1 })), CELLAR_E_INVAL);
     cellar_key_discard(&b);
     T_EQ_I64(cellar_key_end(&b), CELLAR_E_INVAL);
     cellar_key_discard(&b);
-    T_EQ_I64(cellar_key_add_i64(NULL, 1), CELLAR_E_INVAL);
+    cellar_arg part = CELLAR_ARG(1);
+    part.reserved0 = 1;
+    T_EQ_I64(cellar_key_add(&b, part), CELLAR_E_INVAL);
+    cellar_key_discard(&b);
+    part = CELLAR_ARG(1);
+    part.type = (cellar_arg_type)(CELLAR_ARG_MAP + 1);
+    T_EQ_I64(cellar_key_add(&b, part), CELLAR_E_INVAL);
+    cellar_key_discard(&b);
+    T_EQ_I64(cellar_key_add(NULL, CELLAR_ARG(1)), CELLAR_E_INVAL);
     cellar_key_discard(NULL);
     cellar_key_begin(NULL);
 }
@@ -329,24 +346,24 @@ static void map_needs_names_with_values_once_each(void)
     cellar_key_builder b;
     unsigned char key[CELLAR_KEY_BUILT_MAX];
     cellar_key_begin(&b);
-    (void)cellar_key_add_map(&b);
-    T_EQ_I64(cellar_key_add_i64(&b, 1), CELLAR_E_INVAL);
+    (void)cellar_key_add(&b, cellar_arg_map());
+    T_EQ_I64(cellar_key_add(&b, CELLAR_ARG(1)), CELLAR_E_INVAL);
     cellar_key_discard(&b);
-    (void)cellar_key_add_map(&b);
-    (void)cellar_key_add_text(&b, "a");
+    (void)cellar_key_add(&b, cellar_arg_map());
+    (void)cellar_key_add(&b, CELLAR_ARG("a"));
     T_EQ_I64(cellar_key_end(&b), CELLAR_E_INVAL);
     cellar_key_discard(&b);
-    (void)cellar_key_add_map(&b);
+    (void)cellar_key_add(&b, cellar_arg_map());
     for (int i = 0; i < 2; i++) {
-        (void)cellar_key_add_text(&b, "a");
-        (void)cellar_key_add_i64(&b, i);
+        (void)cellar_key_add(&b, CELLAR_ARG("a"));
+        (void)cellar_key_add(&b, cellar_arg_i64(i));
     }
     T_EQ_I64(cellar_key_end(&b), CELLAR_E_INVAL);
     cellar_key_discard(&b);
-    (void)cellar_key_add_map(&b);
+    (void)cellar_key_add(&b, cellar_arg_map());
     T_EQ_I64(cellar_key_finish(&b, key, sizeof key, NULL), CELLAR_E_INVAL); /* still open */
-    for (int i = 0; i < 8; i++) { T_EQ_I64(cellar_key_add_list(&b), CELLAR_OK); }
-    T_EQ_I64(cellar_key_add_list(&b), CELLAR_E_LIMIT);
+    for (int i = 0; i < 8; i++) { T_EQ_I64(cellar_key_add(&b, cellar_arg_list()), CELLAR_OK); }
+    T_EQ_I64(cellar_key_add(&b, cellar_arg_list()), CELLAR_E_LIMIT);
     cellar_key_discard(&b);
 }
 
@@ -356,18 +373,19 @@ static void limits_of_a_builder_are_codes(void)
     cellar_key_builder b;
     char name[16];
     cellar_key_begin(&b);
-    T_EQ_I64(cellar_key_add_bytes(&b, big, sizeof big), CELLAR_E_TOOBIG);
+    T_EQ_I64(cellar_key_add(&b, cellar_arg_bytes((cellar_bytes){ big, sizeof big })),
+             CELLAR_E_TOOBIG);
     cellar_key_discard(&b);
-    for (int i = 0; i < 65536; i++) { T_EQ_I64(cellar_key_add_null(&b), CELLAR_OK); }
-    T_EQ_I64(cellar_key_add_null(&b), CELLAR_E_LIMIT);
+    for (int i = 0; i < 65536; i++) { T_EQ_I64(cellar_key_add(&b, cellar_arg_null()), CELLAR_OK); }
+    T_EQ_I64(cellar_key_add(&b, cellar_arg_null()), CELLAR_E_LIMIT);
     cellar_key_discard(&b);
-    (void)cellar_key_add_map(&b);
+    (void)cellar_key_add(&b, cellar_arg_map());
     for (int i = 0; i < 256; i++) {
         snprintf(name, sizeof name, "%d", i);
-        T_EQ_I64(cellar_key_add_text(&b, name), CELLAR_OK);
-        T_EQ_I64(cellar_key_add_null(&b), CELLAR_OK);
+        T_EQ_I64(cellar_key_add(&b, cellar_arg_text(name)), CELLAR_OK);
+        T_EQ_I64(cellar_key_add(&b, cellar_arg_null()), CELLAR_OK);
     }
-    T_EQ_I64(cellar_key_add_text(&b, "more"), CELLAR_E_LIMIT);
+    T_EQ_I64(cellar_key_add(&b, CELLAR_ARG("more")), CELLAR_E_LIMIT);
     cellar_key_discard(&b);
 }
 

@@ -856,7 +856,7 @@ static void get_many_keeps_order_states_and_codes(void)
 
 /* ---- the rest ---- */
 
-static void expire_now_frees_what_has_expired(void)
+static void tick_frees_expired_tasks_and_counts_them(void)
 {
     cellar *c = api_open(STORE_BYTES);
     cellar_status *s = status_open(c, NULL);
@@ -864,17 +864,15 @@ static void expire_now_frees_what_has_expired(void)
         T_EQ_I64(cellar_status_set(s, &i, sizeof i, "x", 1, i % 2 == 0 ? "processing" : "success"),
                  CELLAR_OK);
     }
-    uint64_t freed = 9, sum = 0;
-    T_EQ_I64(cellar_status_expire_now(s, 1000000, &freed), CELLAR_OK);
-    T_EQ_U64(freed, 0);
+    T_EQ_I64(cellar_tick(c, 1000000, NULL), CELLAR_OK);
+    T_EQ_U64(api_expired(c), 0);
     later(300000);
     cellar_err err = CELLAR_PENDING;
     while (err == CELLAR_PENDING) {
-        err = cellar_status_expire_now(s, 1000000, &freed);
-        sum += freed;
+        err = cellar_tick(c, 1000000, NULL);
     }
     T_EQ_I64(err, CELLAR_OK);
-    T_EQ_U64(sum, 500);
+    T_EQ_U64(api_expired(c), 500);
     T_EQ_U64(stats_of(s).expired, 500);
     cellar_status_close(s);
     api_shut(c);
@@ -969,10 +967,15 @@ static void bad_input_is_refused(void)
     T_EQ_I64(cellar_status_get_many(NULL, NULL, 0, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_status_set_many(s, NULL, 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_status_set_many(NULL, NULL, 0, NULL), CELLAR_E_INVAL);
+    cellar_status_get_item newer_get = { "7", 1, NULL, 0, 0, NULL, CELLAR_OK, 1 };
+    cellar_status_set_item newer_set = { "7", 1, "x", 1, "batch", CELLAR_OK, 1 };
+    T_EQ_I64(cellar_status_get_many(s, &newer_get, 1, NULL), CELLAR_OK);
+    T_EQ_I64(newer_get.status, CELLAR_E_INVAL);
+    T_EQ_I64(cellar_status_set_many(s, &newer_set, 1, NULL), CELLAR_OK);
+    T_EQ_I64(newer_set.status, CELLAR_E_INVAL);
     T_EQ_I64(cellar_status_hot(s, NULL, 1, &n), CELLAR_E_INVAL);
     T_EQ_I64(cellar_status_hot(s, NULL, 0, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_status_stats_get(s, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_status_expire_now(NULL, 0, NULL), CELLAR_E_INVAL);
     T_EQ_I64(m.runs, 0);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     T_EQ_I64(cellar_status_set(s, "7", 1, "x", 1, "batch"), CELLAR_E_CLOSED);
@@ -1023,6 +1026,7 @@ T_MAIN("api_kit_status", T_CASE(each_state_of_the_preset_has_its_ttl),
        T_CASE(sampled_reads_are_an_estimate),
        T_CASE(gain_of_an_old_state_never_shortens_a_new_one),
        T_CASE(set_many_stores_each_item_with_its_state), T_CASE(last_set_of_a_mixed_batch_wins),
-       T_CASE(get_many_keeps_order_states_and_codes), T_CASE(expire_now_frees_what_has_expired),
+       T_CASE(get_many_keeps_order_states_and_codes),
+           T_CASE(tick_frees_expired_tasks_and_counts_them),
        T_CASE(restart_keeps_values_states_and_gains), T_CASE(bad_input_is_refused),
        T_CASE(structs_of_any_size_are_read_by_the_size_rule))

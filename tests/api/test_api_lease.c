@@ -235,7 +235,7 @@ static int64_t ttl_left(cellar *c)
 
 static cellar_err fallback_with_trace(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
-    const unsigned char *trace = cellar_load_trace(ld);
+    const unsigned char *trace = loader_info(ld).trace;
     (void)key;
     (void)key_len;
     if (trace == NULL) { return CELLAR_E_IO; }
@@ -272,8 +272,8 @@ static cellar_err fallback_with_tags(cellar_load *ld, const void *key, size_t ke
     static const cellar_bytes tags[2] = { { "first", 5 }, { "second", 6 } };
     (void)key;
     (void)key_len;
-    T_EQ_I64(cellar_load_set_tags(ld, tags, 2), CELLAR_OK);
-    T_EQ_I64(cellar_load_set_tags(ld, tags, 1), CELLAR_OK);
+    T_EQ_I64(loader_tags(ld, tags, 2), CELLAR_OK);
+    T_EQ_I64(loader_tags(ld, tags, 1), CELLAR_OK);
     return ctx == NULL ? CELLAR_E_IO : cellar_load_value(ld, "tagged", 6);
 }
 
@@ -431,13 +431,13 @@ static void lease_in_disabled_namespace_reads_and_stores_nothing(void)
     cellar_lease a, b;
     char text[64];
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
     T_EQ_I64(begin(c, "k", &b, text), CELLAR_PENDING);
     T_EQ_I64(cellar_lease_fulfill(c, &a, "new", 3, NULL), CELLAR_DISABLED);
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
-    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_OK);
     T_EQ_STR(text, "old");
     kit_close(c);
@@ -518,13 +518,13 @@ static cellar_err bulk_load(cellar_load *ld, const cellar_bytes *keys, size_t co
     bulk *b = ctx;
     b->calls++;
     b->keys = count;
-    T_EQ_I64(cellar_load_value(ld, "x", 1), CELLAR_E_INVAL); /* items are reported by index */
-    T_EQ_I64(cellar_load_item_value(ld, count, "x", 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_item_value(ld, 0, NULL, 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_item_absent(ld, count), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_item_absent(NULL, 0), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_item_fail(ld, count, 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_item_fail(ld, 0, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_value(ld, "x", 1), CELLAR_E_INVAL); /* no item is selected */
+    T_EQ_I64(loader_value(ld, count, "x", 1), CELLAR_E_INVAL);
+    T_EQ_I64(loader_value(ld, 0, NULL, 1), CELLAR_E_INVAL);
+    T_EQ_I64(loader_absent(ld, count), CELLAR_E_INVAL);
+    T_EQ_I64(loader_absent(NULL, 0), CELLAR_E_INVAL);
+    T_EQ_I64(loader_fail(ld, count, 1), CELLAR_E_INVAL);
+    T_EQ_I64(loader_fail(ld, 0, 0), CELLAR_E_INVAL);
     for (size_t i = 0; i < count; i++) {
         char value[16];
         char key[8] = { 0 };
@@ -532,13 +532,13 @@ static cellar_err bulk_load(cellar_load *ld, const cellar_bytes *keys, size_t co
         if (i < 64) { memcpy(b->seen[i], key, 8); }
         snprintf(value, sizeof value, "<%s>", key);
         if (key[0] == 'b' && b->fail_b) {
-            T_EQ_I64(cellar_load_item_fail(ld, i, 99), CELLAR_OK);
+            T_EQ_I64(loader_fail(ld, i, 99), CELLAR_OK);
         } else if (key[0] == 'c' && b->none_c) {
-            T_EQ_I64(cellar_load_item_absent(ld, i), CELLAR_OK);
+            T_EQ_I64(loader_absent(ld, i), CELLAR_OK);
         } else if (key[0] != 'd' || !b->skip_d) {
-            T_EQ_I64(cellar_load_item_value(ld, i, value, strlen(value)), CELLAR_OK);
+            T_EQ_I64(loader_value(ld, i, value, strlen(value)), CELLAR_OK);
             if (key[0] == 'e' && b->twice_e) {
-                T_EQ_I64(cellar_load_item_absent(ld, i), CELLAR_E_RESULT_TWICE);
+                T_EQ_I64(loader_absent(ld, i), CELLAR_E_RESULT_TWICE);
             }
         }
     }
@@ -694,7 +694,7 @@ static cellar_err cross_load(cellar_load *ld, const cellar_bytes *keys, size_t c
     cross *x = ctx;
     (void)pthread_barrier_wait(&x->both); /* both lead one key and wait for the other key */
     for (size_t i = 0; i < count; i++) {
-        T_EQ_I64(cellar_load_item_value(ld, i, keys[i].data, keys[i].len), CELLAR_OK);
+        T_EQ_I64(loader_value(ld, i, keys[i].data, keys[i].len), CELLAR_OK);
     }
     return CELLAR_OK;
 }
@@ -738,7 +738,7 @@ static cellar_err quiet_bulk(cellar_load *ld, const cellar_bytes *keys, size_t c
 {
     (void)keys;
     (void)ctx;
-    for (size_t i = 0; i < count; i++) { (void)cellar_load_item_value(ld, i, "v", 1); }
+    for (size_t i = 0; i < count; i++) { (void)loader_value(ld, i, "v", 1); }
     return CELLAR_OK;
 }
 

@@ -196,6 +196,32 @@ static void seed_store_failure(void)
     kit_close(c);
 }
 
+/* The namespace has a stale window, and neither a set nor a loader with CELLAR_TTL_NONE has. */
+static void stale_window_of_none_ends_the_value_with_its_ttl(void)
+{
+    cellar *c = kit_open(4 << 20);
+    cellar_namespace_opts n = cellar_namespace_opts_default();
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_load_opts cached = cellar_load_opts_default();
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar *v;
+    n.default_ttl_ms = 100;
+    n.stale_ms = 1000;
+    T_EQ_I64(cellar_namespace_open(c, "n", &n, &v), CELLAR_OK);
+    cached.flags = CELLAR_LOAD_ONLY_IF_CACHED;
+    s.stale_ms = o.stale_ms = CELLAR_TTL_NONE;
+    T_EQ_I64(cellar_set(v, "set", 3, "v", 1, &o), CELLAR_OK);
+    T_EQ_I64(cellar_set(v, "stale", 5, "v", 1, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(v, "loaded", NULL, &s, text, NULL), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 200);
+    T_EQ_I64(kit_load(v, "set", &cached, &s, text, NULL), CELLAR_MISS);
+    T_EQ_I64(kit_load(v, "stale", &cached, &s, text, NULL), CELLAR_STALE);
+    T_EQ_I64(kit_load(v, "loaded", &cached, &s, text, NULL), CELLAR_MISS);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
 /* ---- negative entries, errors ---- */
 
 static void negative_entry_has_its_own_ttl(void)
@@ -347,6 +373,49 @@ static void stale_is_served_when_loader_fails(void)
     kit_close(c);
 }
 
+/* Check what a loader knows about its load; then delete its key. */
+static void read_info(source *s, cellar_load *ld)
+{
+    const bool again = atomic_load(&s->calls) > 1;
+    cellar_load_info i = loader_info(ld);
+    T_EQ_U64(i.has_stale, again);
+    if (again) { T_EQ_MEM(i.stale_value, "1", i.stale_len); }
+    T_EQ_U64(i.stale_len, again ? 1 : 0);
+    T_EQ_U64(i.stale_user_flags, again ? 7 : 0);
+    T_EQ_U64(i.attempt, again ? 0 : 1);
+    T_EQ_I64(i.time_left_ms, 500);
+    T_EQ_U64(i.cancelled, 0);
+    const cellar_set_opts o = { .struct_size = sizeof o, .user_flags = 7 };
+    T_EQ_I64(cellar_load_opts_set(ld, &o), CELLAR_OK);
+    if (!again) { return; }
+    T_EQ_I64(cellar_delete(s->arg, "k", 1), CELLAR_MISS); /* no live value */
+    T_EQ_U64(loader_info(ld).cancelled, 1);
+}
+
+static void loader_reads_old_value_attempts_and_cancellation(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    cellar_lease lost;
+    cellar_result r = cellar_result_default();
+    cellar_load_opts o = cellar_load_opts_default();
+    o.ttl_ms = 1000;
+    o.stale_ms = 100000;
+    o.jitter_pct = CELLAR_OFF;
+    o.hard_timeout_ms = 500;
+    s.during = read_info;
+    s.arg = c;
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &lost, &r), CELLAR_LEASED);
+    atomic_fetch_add(&kit_now_ms, 500);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    atomic_fetch_add(&kit_now_ms, 1000);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+    T_EQ_I64(atomic_load(&s.calls), 2);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
+    kit_close(c);
+}
+
 static void stale_is_served_while_refresh_waits(void)
 {
     cellar *c = kit_open(4 << 20);
@@ -379,7 +448,7 @@ static void stale_is_served_while_refresh_waits(void)
 
 static void note_trace(source *s, cellar_load *ld)
 {
-    const unsigned char *trace = cellar_load_trace(ld);
+    const unsigned char *trace = loader_info(ld).trace;
     unsigned char *seen = s->arg;
     seen[0] = trace != NULL;
     if (trace != NULL) { memcpy(seen + 1, trace, CELLAR_LOAD_TRACE_BYTES); }
@@ -389,7 +458,7 @@ static cellar_err load_traced(cellar_load *ld, const cellar_bytes *keys, size_t 
 {
     (void)keys;
     note_trace(ctx, ld);
-    for (size_t i = 0; i < count; i++) { (void)cellar_load_item_value(ld, i, "x", 1); }
+    for (size_t i = 0; i < count; i++) { (void)loader_value(ld, i, "x", 1); }
     return CELLAR_OK;
 }
 
@@ -574,12 +643,12 @@ static void disabled_namespace_loads_and_stores_nothing(void)
     source s = SOURCE_INIT;
     char text[64];
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
     T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
     T_EQ_STR(text, "1");
     T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
     T_EQ_STR(text, "2");
-    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
     kit_close(c);
 }
 
@@ -696,7 +765,7 @@ static void loads_nest_sixteen_deep(void)
 static cellar_err load_dear(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
     ++*(int *)ctx;
-    T_EQ_I64(cellar_load_set_cost(ld, 1u << 20), CELLAR_OK); /* exact in 8 bits: 1,048.576 ms */
+    T_EQ_I64(loader_cost(ld, 1u << 20), CELLAR_OK); /* exact in 8 bits: 1,048.576 ms */
     return cellar_load_value(ld, key, key_len);
 }
 
@@ -779,6 +848,32 @@ static void jitter_spreads_expiry_evenly(void)
         }
     }
     T_EQ_U64(worst, 0);
+    kit_close(c);
+}
+
+/* A call that names a percent names the mode, too: plus-minus is 0. */
+static void jitter_of_a_call_keeps_its_mode_over_that_of_the_store(void)
+{
+    settings cfg = settings_default();
+    cellar *c;
+    source s = SOURCE_INIT;
+    cellar_load_opts o = cellar_load_opts_default();
+    unsigned shorter = 0;
+    cfg.tuning.jitter_mode = CELLAR_JITTER_PLUS;
+    cfg.host.clock = kit_clock;
+    cfg.host.no_threads = 1;
+    o.ttl_ms = 3600000;
+    o.jitter_pct = 50;
+    o.jitter_mode = CELLAR_JITTER_PLUSMINUS;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    for (char key[] = "a"; key[0] <= 'z'; key[0]++) {
+        char text[64];
+        cellar_result r;
+        T_EQ_I64(kit_load(c, key, &o, &s, text, &r), CELLAR_OK);
+        T_CHECK(r.ttl_left_ms >= 1800000 && r.ttl_left_ms <= 5400000);
+        shorter += r.ttl_left_ms < o.ttl_ms;
+    }
+    T_CHECK(shorter > 3 && shorter < 23);
     kit_close(c);
 }
 
@@ -970,8 +1065,8 @@ static int64_t clock_of_7_ms_a_reading(void *ctx)
 static cellar_err ask_time_left(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
     (void)key, (void)key_len, (void)ctx;
-    for (int i = 0; i < 100; i++) { T_CHECK(cellar_load_time_left_ms(load) >= 0); }
-    T_EQ_I64(cellar_load_time_left_ms(load), 0);
+    for (int i = 0; i < 100; i++) { T_CHECK(loader_info(load).time_left_ms >= 0); }
+    T_EQ_I64(loader_info(load).time_left_ms, 0);
     return cellar_load_value(load, "v", 1);
 }
 
@@ -998,10 +1093,12 @@ T_MAIN("api_load", T_CASE(time_left_of_load_is_never_negative),
        T_CASE(first_call_loads_and_second_hits), T_CASE(value_reported_in_three_ways_is_the_same),
        T_CASE(result_outlives_entry_and_store), T_CASE(result_uses_buffer_of_caller),
        T_CASE(seed_null_string), T_CASE(seed_empty_value), T_CASE(seed_negative_is_not_data),
-       T_CASE(seed_zero_ttl), T_CASE(seed_store_failure), T_CASE(negative_entry_has_its_own_ttl),
+       T_CASE(seed_zero_ttl), T_CASE(seed_store_failure), T_CASE(stale_window_of_none_ends_the_value_with_its_ttl),
+       T_CASE(negative_entry_has_its_own_ttl),
        T_CASE(absent_result_removes_old_value),
        T_CASE(loader_error_is_returned_and_kept_only_on_request),
        T_CASE(remembered_errors_back_off_until_success), T_CASE(stale_is_served_when_loader_fails),
+       T_CASE(loader_reads_old_value_attempts_and_cancellation),
        T_CASE(stale_is_served_while_refresh_waits), T_CASE(loader_reads_trace_of_its_call),
        T_CASE(background_load_reads_copy_of_trace),
        T_CASE(delete_before_queued_refresh_drops_refresh), T_CASE(not_modified_extends_ttl_only),
@@ -1011,6 +1108,7 @@ T_MAIN("api_load", T_CASE(time_left_of_load_is_never_negative),
        T_CASE(namespaces_have_their_own_loader_and_defaults), T_CASE(loader_may_load_other_keys),
        T_CASE(load_of_own_key_in_loader_is_refused), T_CASE(loads_nest_sixteen_deep),
        T_CASE(xfetch_refreshes_at_its_expected_rate), T_CASE(jitter_spreads_expiry_evenly),
+       T_CASE(jitter_of_a_call_keeps_its_mode_over_that_of_the_store),
        T_CASE(jitter_repeats_with_the_secret), T_CASE(failed_refresh_is_throttled),
        T_CASE(failing_loader_logs_warning_at_default_level),
        T_CASE(loads_bulk_gets_and_refreshes_are_logged_like_gets))

@@ -214,34 +214,68 @@ static void bad_input_arguments_are_refused(void)
     T_EQ_I64(cellar_load_value(NULL, "", 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_absent(NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_fail(NULL, 1, 0, 0), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_set_ttl(NULL, 1), CELLAR_E_INVAL);
     T_EQ_I64(atomic_load(&s.calls), 0);
     kit_close(c);
 }
 
+/* Each row sets one field that the result of a loader cannot have, beside a tag that stays unset. */
+static void say_wrong_options(cellar_load *ld)
+{
+    static const cellar_bytes tags[2] = { { "tag", 3 }, { NULL, 3 } };
+    const cellar_set_opts none = cellar_set_opts_default();
+    cellar_set_opts row[17];
+    uint64_t version;
+    for (unsigned i = 0; i < 17; i++) {
+        row[i] = none;
+        row[i].tags = tags;
+        row[i].tag_count = 1;
+    }
+    row[0].ttl_ms = -1;
+    row[1].stale_ms = -1;
+    row[2].tag_count = 2;
+    row[3].tag_count = CELLAR_TAGS_MAX + 1;
+    row[4].idle_ms = 1;
+    row[5].max_age_ms = 1;
+    row[6].if_version = 1;
+    row[7].new_version = &version;
+    row[8].ttl_class = 1;
+    row[9].jitter_pct = 1;
+    row[10].jitter_mode = CELLAR_JITTER_PLUS;
+    row[11].flags = CELLAR_ONLY_IF_ABSENT;
+    row[12].flags = CELLAR_KEEP_OLD_VALUE;
+    row[13].flags = CELLAR_KEEP_TTL;
+    row[14].flags = CELLAR_DURABLE;
+    row[15].flags = CELLAR_NO_L2;
+    row[16].struct_size = 4;
+    for (unsigned i = 0; i < 17; i++) {
+        if (!T_EQ_I64(cellar_load_opts_set(ld, &row[i]), CELLAR_E_INVAL)) {
+            printf("# row %u\n", i);
+        }
+    }
+    cellar_set_opts o = none;
+    o.stale_ms = (int64_t)1 << 32;
+    T_EQ_I64(cellar_load_opts_set(ld, &o), CELLAR_E_RANGE);
+    T_EQ_I64(cellar_load_opts_set(ld, NULL), CELLAR_E_INVAL);
+}
+
 static cellar_err say_wrong_things(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
-    const cellar_bytes no_tag = { NULL, 3 };
     void *p = &p;
     (void)key;
     (void)key_len;
     (void)ctx;
     T_EQ_I64(cellar_load_value(ld, NULL, 3), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_alloc(ld, 3, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_take(ld, NULL, 3, source_free, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_take(ld, p, 3, NULL, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_fail(ld, 0, 0, 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_fail(ld, 1, -1, 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_fail(ld, 1, 86400001, 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_fail(ld, 1, 0, 2), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_set_ttl(ld, -1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_set_negative_ttl(ld, -1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_set_stale(ld, -1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_set_stale(ld, (int64_t)1 << 32), CELLAR_E_RANGE);
-    T_EQ_I64(cellar_load_set_tags(ld, &no_tag, 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_set_tags(ld, NULL, 17), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_item_value(ld, 0, "v", 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_load_stale_value(ld, NULL, NULL, NULL), CELLAR_E_INVAL);
+    say_wrong_options(ld);
+    T_EQ_I64(loader_value(ld, 0, "v", 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_info_get(ld, NULL), CELLAR_E_INVAL);
+    cellar_load_info i = { .struct_size = 4 };
+    T_EQ_I64(cellar_load_info_get(ld, &i), CELLAR_E_INVAL);
     return cellar_load_value(ld, "right", 5);
 }
 

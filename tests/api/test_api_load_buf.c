@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "tests/support/api_kit.h"
+#include "tests/support/loader.h"
 
 static cellar *open_store(void) { return api_open(4u << 20); }
 
@@ -88,7 +89,6 @@ typedef enum step {
     NO_BUFFER,    /* cellar_load_buf returns NULL */
     TAKE_TWICE,   /* cellar_load_take, E_RESULT_TWICE */
     TAKE,         /* cellar_load_take "abc", OK */
-    ALLOC,        /* cellar_load_alloc of "abc", OK */
     ABSENT,       /* cellar_load_absent, OK */
     UNCHANGED,    /* cellar_load_not_modified, OK */
     FAIL,         /* cellar_load_fail 503 */
@@ -164,11 +164,6 @@ static cellar_err follow(cellar_load *ld, const void *key, size_t key_len, void 
             memcpy(data, "abc", 3);
             T_EQ_I64(cellar_load_take(ld, data, 3, take_back, NULL), CELLAR_OK);
             break;
-        case ALLOC:
-            T_EQ_I64(cellar_load_alloc(ld, 3, &data), CELLAR_OK);
-            T_REQUIRE(data != NULL);
-            memcpy(data, "abc", 3);
-            break;
         case ABSENT: T_EQ_I64(cellar_load_absent(ld), CELLAR_OK); break;
         case UNCHANGED: T_EQ_I64(cellar_load_not_modified(ld), CELLAR_OK); break;
         case FAIL: T_EQ_I64(cellar_load_fail(ld, 503, 0, 0), CELLAR_OK); break;
@@ -237,7 +232,6 @@ static void empty_load_buf_is_replaced_by_another_result(void)
         { { EMPTY, ABSENT, END }, CELLAR_ABSENT, NULL },
         { { EMPTY, SET_VALUE, END }, CELLAR_OK, "v" },
         { { EMPTY, TAKE, END }, CELLAR_OK, "abc" },
-        { { EMPTY, ALLOC, END }, CELLAR_OK, "abc" },
         { { EMPTY, UNCHANGED, END }, CELLAR_OK, "old" },
         { { EMPTY, FAIL, END }, CELLAR_E_LOADER, NULL },
         { { EMPTY, SET_VALUE, SET_TWICE, END }, twice, NULL },
@@ -294,26 +288,100 @@ static void load_buf_of_a_fallback_is_a_new_one(void)
     api_shut(c);
 }
 
-static cellar_err bulk_without_buffer(cellar_load *ld, const cellar_bytes *keys, size_t count,
-                                      void *ctx)
+/* Report each key by its first letter, with another call of a loader. */
+static cellar_err set_by_letter(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
 {
-    (void)keys;
+    cellar_buf *b = NULL;
+    cellar_set_opts o = cellar_set_opts_default();
     (void)ctx;
-    T_EQ_U64(count, 1);
     T_CHECK(cellar_load_buf(ld) == NULL);
-    return cellar_load_item_value(ld, 0, "v", 1);
+    T_EQ_I64(cellar_load_select(ld, count), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_load_value(ld, "x", 1), CELLAR_E_INVAL);
+    o.user_flags = 1;
+    T_EQ_I64(cellar_load_opts_set(ld, &o), CELLAR_OK); /* of all keys */
+    for (size_t i = 0; i < count; i++) {
+        T_EQ_I64(cellar_load_select(ld, i), CELLAR_OK);
+        if (b != NULL) { T_EQ_I64(cellar_buf_append(b, "late", 4), CELLAR_E_INVAL); }
+        b = NULL;
+        switch (*(const char *)keys[i].data) {
+        case 'a': T_EQ_I64(cellar_load_absent(ld), CELLAR_OK); break;
+        case 'b':
+            b = cellar_load_buf(ld);
+            T_EQ_I64(cellar_buf_append(b, "bu", 2), CELLAR_OK);
+            T_CHECK(cellar_load_select(ld, i) == CELLAR_OK && cellar_load_buf(ld) == b);
+            T_EQ_I64(cellar_buf_append(b, "ffer", 4), CELLAR_OK);
+            break;
+        case 'f':
+            T_EQ_I64(cellar_load_value(ld, "lost", 4), CELLAR_OK);
+            T_EQ_I64(cellar_load_fail(ld, 503, 2000, CELLAR_FAIL_FINAL), CELLAR_OK);
+            break;
+        case 'o':
+            o.user_flags = 2;
+            o.flags = CELLAR_NO_STORE;
+            T_EQ_I64(cellar_load_opts_set(ld, &o), CELLAR_OK);
+            T_EQ_I64(cellar_load_value(ld, "opts", 4), CELLAR_OK);
+            break;
+        case 's': {
+            const cellar_load_info info = loader_info(ld);
+            T_EQ_U64(info.has_stale, 1);
+            T_EQ_MEM(info.stale_value, "old", 3);
+            T_EQ_I64(cellar_load_not_modified(ld), CELLAR_OK);
+            break;
+        }
+        case 't': {
+            char *block = malloc(4);
+            T_REQUIRE(block != NULL);
+            memcpy(block, "take", 4);
+            T_EQ_I64(cellar_load_take(ld, block, 4, take_back, NULL), CELLAR_OK);
+            break;
+        }
+        case 'w': T_EQ_U64(loader_info(ld).has_stale, 0); break; /* the whole load speaks */
+        default:
+            T_EQ_I64(cellar_load_value(ld, "v", 1), CELLAR_OK);
+            T_EQ_I64(cellar_load_absent(ld), CELLAR_E_RESULT_TWICE);
+        }
+    }
+    return CELLAR_E_IO;
 }
 
-static void load_buf_in_a_bulk_loader_is_null(void)
+static void selected_key_of_a_bulk_loader_takes_each_call(void)
 {
+    static const struct { const char *key; cellar_err err; const char *value; uint32_t flags; }
+    want[] = {
+        { "b", CELLAR_OK, "buffer", 1 }, { "a", CELLAR_ABSENT, NULL, 0 },
+        { "b2", CELLAR_OK, "buffer", 1 }, { "o", CELLAR_OK, "opts", 2 },
+        { "f", CELLAR_E_LOADER, NULL, 0 }, { "s", CELLAR_OK, "old", 0 },
+        { "t", CELLAR_OK, "take", 1 }, { "w", CELLAR_E_LOADER, NULL, 0 },
+        { "2", CELLAR_E_RESULT_TWICE, NULL, 0 },
+    };
+    enum { COUNT = sizeof want / sizeof want[0] };
     cellar *c = open_store();
-    cellar_result r = cellar_result_default();
-    cellar_load_item it[1] = { { "k", 1, &r, CELLAR_OK, 0 } };
-    T_CHECK(cellar_load_buf(NULL) == NULL);
-    T_EQ_I64(cellar_get_or_load_many(c, it, 1, NULL, bulk_without_buffer, NULL), CELLAR_OK);
-    T_EQ_I64(it[0].status, CELLAR_OK);
-    cellar_result_free(&r);
-    T_EQ_STR(api_look(c, "k"), "v");
+    cellar_result r[COUNT];
+    cellar_load_item it[COUNT];
+    cellar_load_opts o = cellar_load_opts_default();
+    o.flags = CELLAR_LOAD_REFRESH;
+    o.error_ttl_ms = 1000;
+    T_EQ_I64(cellar_set(c, "s", 1, "old", 3, NULL), CELLAR_OK);
+    for (size_t i = 0; i < COUNT; i++) {
+        r[i] = cellar_result_default();
+        it[i] = (cellar_load_item){ want[i].key, strlen(want[i].key), &r[i], CELLAR_OK, 0 };
+    }
+    T_EQ_I64(cellar_get_or_load_many(c, it, COUNT, &o, set_by_letter, NULL), CELLAR_OK);
+    for (size_t i = 0; i < COUNT; i++) {
+        bool ok = T_EQ_I64(it[i].status, want[i].err);
+        const size_t len = want[i].value != NULL ? strlen(want[i].value) : 0;
+        ok = T_EQ_U64(r[i].value_len, len) && ok;
+        if (r[i].value_len == len && len != 0) { T_EQ_MEM(r[i].value, want[i].value, len); }
+        ok = T_EQ_U64(r[i].user_flags, want[i].flags) && ok;
+        ok = T_EQ_U64(r[i].flags, want[i].key[0] == 'o' ? CELLAR_RESULT_NOT_STORED : 0) && ok;
+        if (!ok) { printf("# key %s\n", want[i].key); }
+    }
+    T_EQ_I64(r[4].loader_err, 503);
+    T_EQ_I64(r[4].retry_after_ms, 2000);
+    T_EQ_I64(r[7].loader_err, CELLAR_E_IO);
+    T_EQ_STR(api_look(c, "b"), "buffer");
+    T_EQ_STR(api_look(c, "o"), "MISS");
+    for (size_t i = 0; i < COUNT; i++) { cellar_result_free(&r[i]); }
     api_shut(c);
 }
 
@@ -613,7 +681,7 @@ static void bulk_loads_and_leases_copy_in_spite_of_the_flag(void)
     cellar_lease lease;
     cellar_load_item it[1] = { { "k", 1, &r, CELLAR_OK, 0 } };
     T_EQ_I64(api_put(c, "k", "stored", NULL), CELLAR_OK);
-    T_EQ_I64(cellar_get_or_load_many(c, it, 1, &o, bulk_without_buffer, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_get_or_load_many(c, it, 1, &o, set_by_letter, NULL), CELLAR_OK);
     T_EQ_I64(it[0].status, CELLAR_OK);
     T_EQ_U64(r.flags, 0);
     T_EQ_MEM(r.value, "stored", 6);
@@ -683,7 +751,7 @@ T_MAIN("api_load_buf", T_CASE(load_buf_of_any_length_is_the_result),
        T_CASE(load_buf_that_failed_fails_the_load),
        T_CASE(empty_load_buf_is_replaced_by_another_result),
        T_CASE(load_buf_of_the_longest_value_is_stored),
-       T_CASE(load_buf_of_a_fallback_is_a_new_one), T_CASE(load_buf_in_a_bulk_loader_is_null),
+       T_CASE(load_buf_of_a_fallback_is_a_new_one), T_CASE(selected_key_of_a_bulk_loader_takes_each_call),
        T_CASE(load_buf_of_a_thread_that_ends_is_freed), T_CASE(load_buf_without_memory_is_a_code),
        T_CASE(pinned_hit_is_not_copied),
        T_CASE(pinned_results_are_counted_as_one_hit_or_one_miss),

@@ -4,6 +4,7 @@
  *         accepts it, compares all of it, and passes it to listeners and scans.
  * Method: Public calls only, one store of 1 MiB; keys that differ only in their last byte. */
 #include "tests/support/api_kit.h"
+#include "tests/support/scan.h"
 #include "tests/support/settings.h"
 
 enum { LEN = CELLAR_KEY_MAX };
@@ -76,7 +77,7 @@ static void one_key(size_t len)
     T_EQ_I64(cellar_entry_info_get(c, key, LEN, CELLAR_GET_WANT_VERSION, &info), CELLAR_OK);
     T_CHECK(info.version != 0);
     do {
-        T_EQ_I64(cellar_scan(c, &cursor, "kk*k", 4, 0, on_entry, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_scan(c, &cursor, SCAN("kk*k", 4, 0), on_entry, NULL), CELLAR_OK);
     } while (cursor != 0);
     T_EQ_U64(told.seen, 1);
     cellar_get_item many[2] = {{key, LEN, buf, sizeof buf, 0, CELLAR_E_INVAL, 0},

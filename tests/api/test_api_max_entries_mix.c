@@ -164,10 +164,10 @@ static void bounds_hold_at_rest(const mix *m)
     }
     for (unsigned i = 0; i < NAMESPACES; i++) {
         int64_t max = 0;
-        uint64_t n = 0;
+        cellar_stats st = cellar_stats_default();
         T_EQ_I64(cellar_option_get(m->v[i], CELLAR_OPT_NAMESPACE_MAX_ENTRIES, &max), CELLAR_OK);
-        T_EQ_I64(cellar_namespace_entries(m->v[i], &n), CELLAR_OK);
-        T_CHECK(max == 0 || n <= (uint64_t)max);
+        T_EQ_I64(cellar_stats_get(m->v[i], CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+        T_CHECK(max == 0 || st.namespace_entries <= (uint64_t)max);
     }
 }
 

@@ -208,8 +208,11 @@ static void bad_input_of_memo_keys(void)
     long_text[40000] = '\0';
     a[0] = a[1] = cellar_arg_text(long_text);
     T_EQ_I64(cellar_memo_key("f", 1, a, 2, NULL, 0, &len), CELLAR_E_INVAL);
-    a[0].type = 9;
-    T_EQ_I64(cellar_memo_key("f", 1, a, 1, key, 64, &len), CELLAR_E_INVAL);
+    for (int type = CELLAR_ARG_BOOL; type <= CELLAR_ARG_MAP + 1; type++) {
+        a[0] = cellar_arg_i64(0);
+        a[0].type = (cellar_arg_type)type;
+        T_EQ_I64(cellar_memo_key("f", 1, a, 1, key, 64, &len), CELLAR_E_INVAL);
+    }
     a[0] = cellar_arg_i64(1);
     a[0].reserved0 = 1;
     T_EQ_I64(cellar_memo_key("f", 1, a, 1, key, 64, &len), CELLAR_E_INVAL);

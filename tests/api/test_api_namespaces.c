@@ -329,14 +329,14 @@ static void version_increment_counts_up(void)
     cellar *c = open_bytes(2u << 20), *v = namespace(c, "v");
     uint32_t version = 0;
     put(v, "k", "1");
-    T_EQ_I64(cellar_version_increment(v, &version), CELLAR_OK);
+    T_EQ_I64(cellar_version_set(v, 0, &version), CELLAR_OK);
     T_EQ_U64(version, 2);
     T_EQ_STR(api_look(v, "k"), "MISS");
     put(v, "k", "2");
-    T_EQ_I64(cellar_version_set(v, 1), CELLAR_OK); /* backwards: dead entries stay dead */
+    T_EQ_I64(cellar_version_set(v, 1, NULL), CELLAR_OK); /* backwards: dead entries stay dead */
     T_EQ_STR(api_look(v, "k"), "MISS");
-    T_EQ_I64(cellar_version_set(v, UINT32_MAX), CELLAR_OK);
-    T_EQ_I64(cellar_version_increment(v, &version), CELLAR_E_RANGE);
+    T_EQ_I64(cellar_version_set(v, UINT32_MAX, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_version_set(v, 0, &version), CELLAR_E_RANGE);
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.version_changes, 3);
@@ -367,20 +367,20 @@ static void version_at_open_begins_keeps_or_changes(void)
     again = namespace_at(c, 0); /* 0 keeps it */
     T_EQ_STR(api_look(v, "k"), "first");
     T_EQ_I64(cellar_close(again), CELLAR_OK);
-    T_EQ_I64(cellar_version_increment(v, &version), CELLAR_OK);
+    T_EQ_I64(cellar_version_set(v, 0, &version), CELLAR_OK);
     T_EQ_U64(version, 8);
     put(v, "k", "second");
     again = namespace_at(c, 5); /* another number: like cellar_version_set */
     T_EQ_STR(api_look(v, "k"), "MISS");
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.version_changes, 2);
-    T_EQ_I64(cellar_version_increment(v, &version), CELLAR_OK);
+    T_EQ_I64(cellar_version_set(v, 0, &version), CELLAR_OK);
     T_EQ_U64(version, 6);
     T_EQ_I64(cellar_close(again), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
     v = namespace(c, "v"); /* new, without options */
-    T_EQ_I64(cellar_version_increment(v, &version), CELLAR_OK);
+    T_EQ_I64(cellar_version_set(v, 0, &version), CELLAR_OK);
     T_EQ_U64(version, 2);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
     api_shut(c);
@@ -429,7 +429,7 @@ static void root_has_options_and_name(void)
     cellar *v = namespace(c, "v");
     T_EQ_I64(cellar_option_get(v, CELLAR_OPT_DEFAULT_TTL_MS, &value), CELLAR_OK);
     T_EQ_I64(value, 9000);
-    T_EQ_I64(cellar_version_increment(c, &cls), CELLAR_OK);
+    T_EQ_I64(cellar_version_set(c, 0, &cls), CELLAR_OK);
     T_EQ_U64(cls, 8);
     T_EQ_I64(cellar_metrics_write(c, text, sizeof text, NULL), CELLAR_OK);
     T_CHECK(strstr(text, "namespace=\"main\"") != NULL);

@@ -8,6 +8,7 @@
  *         is counted by lookups afterwards; used bytes never exceed the budget. No other thread
  *         runs: one that reads keeps a retired value for that time. */
 #include "tests/support/api_kit.h"
+#include "tests/support/scan.h"
 #include "tests/support/settings.h"
 
 enum { BUDGET = 1 << 20, KEY = 16, LEAST = BUDGET * 6 / 10 };
@@ -148,7 +149,7 @@ static uint64_t payload_of(cellar *c)
 {
     uint64_t cursor = 0, bytes = 0;
     do {
-        T_REQUIRE(cellar_scan(c, &cursor, NULL, 0, 1024, add_payload, &bytes) == CELLAR_OK);
+        T_REQUIRE(cellar_scan(c, &cursor, SCAN(NULL, 0, 1024), add_payload, &bytes) == CELLAR_OK);
     } while (cursor != 0);
     return bytes;
 }

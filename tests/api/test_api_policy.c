@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "tests/support/folder.h"
+#include "tests/support/loader.h"
 #include "tests/support/policy_kit.h"
 #include "tests/support/said.h"
 
@@ -157,7 +158,7 @@ static cellar_err load_row(cellar_load *ld, const void *key, size_t len, void *c
     (void)len;
     loads++;
     if (how != NULL && strcmp(how, "absent") == 0) { return cellar_load_absent(ld); }
-    if (how != NULL && strcmp(how, "ttl") == 0) { (void)cellar_load_set_ttl(ld, 9 * S); }
+    if (how != NULL && strcmp(how, "ttl") == 0) { (void)loader_ttl(ld, 9 * S); }
     return cellar_load_value(ld, "row", 3);
 }
 
@@ -256,7 +257,7 @@ static cellar_err load_rows(cellar_load *ld, const cellar_bytes *keys, size_t co
 {
     (void)keys;
     (void)ctx;
-    for (size_t i = 0; i < count; i++) { (void)cellar_load_item_value(ld, i, "row", 3); }
+    for (size_t i = 0; i < count; i++) { (void)loader_value(ld, i, "row", 3); }
     return CELLAR_OK;
 }
 
@@ -338,7 +339,7 @@ static cellar_err fetch_many(cellar_load *ld, const cellar_bytes *keys, size_t c
     (void)keys;
     (void)ctx;
     fetched++;
-    for (size_t i = 0; i < count; i++) { (void)cellar_load_item_value(ld, i, "new", 3); }
+    for (size_t i = 0; i < count; i++) { (void)loader_value(ld, i, "new", 3); }
     return CELLAR_OK;
 }
 

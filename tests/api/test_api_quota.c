@@ -312,7 +312,7 @@ static void quota_stats_follow_namespace(void)
     T_EQ_U64(figures(v).quota_bytes, 0);
     put(v, 1);
     T_EQ_U64(figures(v).quota_entries, 1);
-    T_EQ_I64(cellar_version_increment(v, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_version_set(v, 0, NULL), CELLAR_OK);
     T_EQ_U64(figures(v).quota_entries, 0);
     put(v, 1);
     put(v, 1); /* in place */
@@ -409,7 +409,7 @@ static void quota_counts_are_exact_under_threads(void)
         T_REQUIRE(pthread_create(&thread[i], NULL, worker, (void *)i) == 0);
     }
     for (unsigned round = 0; round < 300 / SHARE_OF_WORK / SHARE_OF_WORK; round++) {
-        T_EQ_I64(round % 3 == 0 ? cellar_version_increment(busy.v[round & 1], NULL)
+        T_EQ_I64(round % 3 == 0 ? cellar_version_set(busy.v[round & 1], 0, NULL)
                                 : cellar_clear(busy.v[round & 1]), CELLAR_OK);
         for (uint64_t id = 0; id < 100; id++) { put(busy.v[round & 1], id); }
         (void)figures(busy.v[0]);

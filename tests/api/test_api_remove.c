@@ -167,12 +167,12 @@ static void delete_with_works_in_a_disabled_namespace(void)
     old_value old;
     T_EQ_I64(api_put(c, "a", "one", NULL), CELLAR_OK);
     T_EQ_I64(api_put(c, "b", "two", NULL), CELLAR_OK);
-    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
     T_EQ_I64(delete_old(c, "a", 0, &old), CELLAR_OK);
     T_EQ_STR((char *)old.bytes, "one");
     cellar_free(old.bytes);
     T_EQ_I64(delete_version(c, "b", 0), CELLAR_OK);
-    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
     T_EQ_STR(api_look(c, "a"), "MISS");
     T_EQ_STR(api_look(c, "b"), "MISS");
     api_shut(c);

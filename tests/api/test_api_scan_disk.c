@@ -43,7 +43,7 @@ static cellar_err step(cellar *c, uint64_t *cursor, const cellar_scan_opts *o, c
                        void *ctx)
 {
     cellar_err err;
-    while ((err = cellar_scan_with(c, cursor, o, fn, ctx)) == CELLAR_E_BUSY) { usleep(1000); }
+    while ((err = cellar_scan(c, cursor, o, fn, ctx)) == CELLAR_E_BUSY) { usleep(1000); }
     return err;
 }
 
@@ -412,19 +412,19 @@ static void wrong_options_of_a_scan_are_refused(void)
     uint32_t n = 0;
     cellar_scan_opts o = cellar_scan_opts_default();
     o.flags = 2;
-    T_EQ_I64(cellar_scan_with(c, &cursor, &o, count_one, &n), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(cellar_scan(c, &cursor, &o, count_one, &n), CELLAR_E_UNSUPPORTED);
     o = cellar_scan_opts_default();
     o.reserved0 = 1;
-    T_EQ_I64(cellar_scan_with(c, &cursor, &o, count_one, &n), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(cellar_scan(c, &cursor, &o, count_one, &n), CELLAR_E_UNSUPPORTED);
     o = cellar_scan_opts_default();
     o.struct_size = 0;
-    T_EQ_I64(cellar_scan_with(c, &cursor, &o, count_one, &n), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_scan(c, &cursor, &o, count_one, &n), CELLAR_E_INVAL);
     o = cellar_scan_opts_default();
     o.pattern_len = 3;
-    T_EQ_I64(cellar_scan_with(c, &cursor, &o, count_one, &n), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_scan_with(c, NULL, NULL, count_one, &n), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_scan_with(c, &cursor, NULL, NULL, &n), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_scan_with(NULL, &cursor, NULL, count_one, &n), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_scan(c, &cursor, &o, count_one, &n), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_scan(c, NULL, NULL, count_one, &n), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_scan(c, &cursor, NULL, NULL, &n), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_scan(NULL, &cursor, NULL, count_one, &n), CELLAR_E_INVAL);
     T_EQ_I64(cellar_set_str(c, "user:3", "d", 0), CELLAR_OK);
     T_EQ_I64(step(c, &cursor, NULL, count_one, &n), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);

@@ -5,6 +5,7 @@
  * Method: public calls only, a clock of this file; small stores. Inventory rows 15, 43, 70, 85, 122
  *         and the table of porting semantics (Redis, Django) are driven here too. */
 #include "tests/support/api_kit.h"
+#include "tests/support/scan.h"
 #include "tests/support/settings.h"
 
 static cellar *open_store(void) { return api_open(8u << 20); }
@@ -650,7 +651,7 @@ static void scan_visits_every_entry(void)
     unsigned steps = 0;
     do {
         s->stop_after = s->calls + 1; /* stopping after each entry loses nothing */
-        T_EQ_I64(cellar_scan(c, &cursor, NULL, 0, 16, note_entry, s), CELLAR_OK);
+        T_EQ_I64(cellar_scan(c, &cursor, SCAN(NULL, 0, 16), note_entry, s), CELLAR_OK);
         T_REQUIRE(++steps < 100000);
     } while (cursor != 0);
     for (int i = 0; i < 2500; i++) { T_CHECK(s->count[i] >= 1); }
@@ -659,14 +660,14 @@ static void scan_visits_every_entry(void)
     s->c = c;
     s->mode = 2; /* sets during the scan: the index splits */
     do {
-        T_EQ_I64(cellar_scan(c, &cursor, NULL, 0, 0, note_entry, s), CELLAR_OK);
+        T_EQ_I64(cellar_scan(c, &cursor, NULL, note_entry, s), CELLAR_OK);
     } while (cursor != 0);
     for (int i = 0; i < 2500; i++) { T_CHECK(s->count[i] >= 1); }
     memset(s, 0, sizeof *s);
     s->c = c;
     s->mode = 1;
     do {
-        T_EQ_I64(cellar_scan(c, &cursor, NULL, 0, 0, note_entry, s), CELLAR_OK);
+        T_EQ_I64(cellar_scan(c, &cursor, NULL, note_entry, s), CELLAR_OK);
     } while (cursor != 0);
     T_EQ_U64(s->calls, 5000);
     cellar_stats st = cellar_stats_default();
@@ -705,18 +706,18 @@ static void scan_matches_pattern_and_describes_entries(void)
     o.user_flags = 6;
     api_put(c, "user:2", "three", &o);
     api_put(c, "group:1", "x", NULL);
-    T_EQ_I64(cellar_scan(c, &cursor, "user:*", 6, 100000, sum_entry, &t), CELLAR_OK);
+    T_EQ_I64(cellar_scan(c, &cursor, SCAN("user:*", 6, 100000), sum_entry, &t), CELLAR_OK);
     T_EQ_U64(cursor, 0);
     T_EQ_U64(t.entries, 2);
     T_EQ_U64(t.bytes, 8);
     T_EQ_U64(t.flags, 6);
     atomic_fetch_add(&api_now_ms, 500);
     t = (told){ 0, 0, 0, 0, 0 };
-    T_EQ_I64(cellar_scan(c, &cursor, "*:[1-2]", 7, 100000, sum_entry, &t), CELLAR_OK);
+    T_EQ_I64(cellar_scan(c, &cursor, SCAN("*:[1-2]", 7, 100000), sum_entry, &t), CELLAR_OK);
     T_EQ_U64(t.entries, 2); /* user:2 has expired */
     cellar_clear(c);
     t = (told){ 0, 0, 0, 0, 0 };
-    T_EQ_I64(cellar_scan(c, &cursor, NULL, 0, 100000, sum_entry, &t), CELLAR_OK);
+    T_EQ_I64(cellar_scan(c, &cursor, SCAN(NULL, 0, 100000), sum_entry, &t), CELLAR_OK);
     T_EQ_U64(t.entries, 0);
     api_shut(c);
 }
@@ -969,7 +970,7 @@ static void same_hash_key_gives_same_hashes(void)
             T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
             for (int i = 0; i < 1000; i++) { cellar_set(c, &i, sizeof i, "x", 1, NULL); }
             do {
-                T_EQ_I64(cellar_scan(c, &cursor, NULL, 0, 1, note_entry, s), CELLAR_OK);
+                T_EQ_I64(cellar_scan(c, &cursor, SCAN(NULL, 0, 1), note_entry, s), CELLAR_OK);
                 digest = digest * 31 + s->calls;
             } while (cursor != 0);
             order[run][hash] = digest;
@@ -1002,13 +1003,18 @@ static void small_budgets_hold_mostly_payload(void)
     api_shut(c);
 }
 
+static cellar_err dump(void *c, char *buf, size_t cap, size_t *len)
+{
+    return cellar_dump_write(c, buf, cap, len);
+}
+
 static void text_that_does_not_fit_returns_its_length(void)
 {
     cellar *c = open_store();
     static char text[100000], part[100];
     size_t need = 0, len = 0;
-    cellar_err (*const writer[])(cellar *, char *, size_t, size_t *) = {
-        cellar_metrics_write, cellar_dump_write, cellar_stats_json
+    cellar_err (*const writer[])(void *, char *, size_t, size_t *) = {
+        cellar_metrics_write, dump, cellar_stats_json
     };
     api_put(c, "private-key", "private-value", NULL);
     for (int i = 0; i < 3; i++) {

@@ -41,13 +41,13 @@ static void take(const cellar_settings_note *n, void *ctx)
 static cellar_err read_text(cellar_settings *s, const char *text)
 {
     note_count = 0;
-    return cellar_settings_text(s, "test.conf", text, strlen(text), take, notes);
+    return cellar_settings_read(s, "test.conf", text, strlen(text), take, notes);
 }
 
 static cellar_err read_env(cellar_settings *s)
 {
     note_count = 0;
-    return cellar_settings_env(s, take, notes);
+    return cellar_settings_read(s, NULL, NULL, 0, take, notes);
 }
 
 /* ---- what each setting does ---- */
@@ -233,7 +233,7 @@ static void env_file_of_the_documents_is_accepted_as_it_is(void)
     };
     cellar_settings s = cellar_settings_default();
     note_count = 0;
-    T_EQ_I64(cellar_settings_file(&s, DOTENV, take, notes), CELLAR_OK);
+    T_EQ_I64(cellar_settings_read(&s, DOTENV, NULL, 0, take, notes), CELLAR_OK);
     T_EQ_I64(s.config.default_ttl_ms, 300000);
     T_EQ_STR(s.host.name, "myapp");
     T_EQ_U64(s.work.workers, 4);
@@ -321,7 +321,7 @@ static void later_source_overwrites_what_it_names(void)
     cellar_settings s = cellar_settings_default();
     s.config.max_entries = 77;
     note_count = 0;
-    T_EQ_I64(cellar_settings_file(&s, path, take, notes), CELLAR_OK);
+    T_EQ_I64(cellar_settings_read(&s, path, NULL, 0, take, notes), CELLAR_OK);
     T_REQUIRE(setenv("CELLAR_STALE", "9s", 1) == 0 && setenv("CELLAR_MEMORY", "", 1) == 0);
     T_EQ_I64(read_env(&s), CELLAR_OK);
     T_REQUIRE(unsetenv("CELLAR_STALE") == 0 && unsetenv("CELLAR_MEMORY") == 0);
@@ -333,8 +333,8 @@ static void later_source_overwrites_what_it_names(void)
     T_EQ_I64(s.config.idle_ms, 6000);
     T_EQ_U64(note_count, 0);
     T_REQUIRE(unlink(path) == 0);
-    T_EQ_I64(cellar_settings_file(&s, path, take, notes), CELLAR_E_IO);
-    T_EQ_I64(cellar_settings_file(&s, "/tmp", take, notes), CELLAR_E_IO);
+    T_EQ_I64(cellar_settings_read(&s, path, NULL, 0, take, notes), CELLAR_E_IO);
+    T_EQ_I64(cellar_settings_read(&s, "/tmp", NULL, 0, take, notes), CELLAR_E_IO);
     T_REQUIRE(note_count == 2);
     T_EQ_I64(notes[0].level, CELLAR_LOG_ERROR);
     T_EQ_U64(notes[0].line, 0);
@@ -452,7 +452,7 @@ static void error_names_its_place_and_changes_nothing(void)
         snprintf(place, sizeof place, "test.conf:%u:%u: error: %s", w->line, w->column, w->name);
         ok = T_CHECK(strncmp(notes[0].text, place, strlen(place)) == 0) && ok;
         if (!ok) { printf("# %s -> %s\n", w->text, notes[0].text); }
-        T_EQ_I64(cellar_settings_text(&s, "", text, strlen(text), NULL, NULL), CELLAR_E_CONFIG);
+        T_EQ_I64(cellar_settings_read(&s, "", text, strlen(text), NULL, NULL), CELLAR_E_CONFIG);
     }
 }
 
@@ -492,7 +492,7 @@ static void routes_of_the_documents_reach_a_pool(void)
     c.host = &h;
     T_REQUIRE(cellar_pool_open(&c, &pool) == CELLAR_OK);
     T_EQ_I64(cellar_task_register(pool, "mail", nothing, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_pool_queue_weight(pool, "slow", 2), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_pool_set(pool, CELLAR_POOL_SET_WEIGHT, "slow", 2), CELLAR_E_NOT_FOUND);
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         T_REQUIRE(setenv("CELERY_TASK_ROUTES", good[i].value, 1) == 0);
         T_EQ_I64(read_env(&s), CELLAR_OK);
@@ -501,12 +501,13 @@ static void routes_of_the_documents_reach_a_pool(void)
         T_EQ_U64(route_count, good[i].count);
     }
     T_REQUIRE(unsetenv("CELERY_TASK_ROUTES") == 0);
-    T_EQ_I64(cellar_pool_queue_weight(pool, "slow", 2), CELLAR_OK); /* the queue is there */
+    /* the queue is there */
+    T_EQ_I64(cellar_pool_set(pool, CELLAR_POOL_SET_WEIGHT, "slow", 2), CELLAR_OK);
     T_EQ_I64(read_text(&s, "task_routes = {'mail': 'fast'} # of ours\n"
                            "CELERY_TASK_ROUTES = {'mail': 'lost'}\n"), CELLAR_OK);
     T_EQ_I64(hand_routes(&s, pool), CELLAR_OK);
-    T_EQ_I64(cellar_pool_queue_weight(pool, "fast", 2), CELLAR_OK);
-    T_EQ_I64(cellar_pool_queue_weight(pool, "lost", 2), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_pool_set(pool, CELLAR_POOL_SET_WEIGHT, "fast", 2), CELLAR_OK);
+    T_EQ_I64(cellar_pool_set(pool, CELLAR_POOL_SET_WEIGHT, "lost", 2), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_pool_close(pool), CELLAR_OK);
 }
 
@@ -655,7 +656,7 @@ static void text_cut_at_every_byte_sets_all_or_nothing(void)
         char *copy = malloc(n + (n == 0)); /* a read past the end is found by ASan */
         T_REQUIRE(copy != NULL);
         memcpy(copy, text, n);
-        const cellar_err err = cellar_settings_text(&s, "cut", copy, n, take, notes);
+        const cellar_err err = cellar_settings_read(&s, "cut", copy, n, take, notes);
         free(copy);
         T_CHECK(err == CELLAR_OK || err == CELLAR_E_CONFIG);
         good += err == CELLAR_OK;
@@ -668,7 +669,7 @@ static void nul_is_an_error_and_bom_and_crlf_are_skipped(void)
 {
     cellar_settings s = cellar_settings_default();
     note_count = 0;
-    T_EQ_I64(cellar_settings_text(&s, "n", "memory = 2M\nlog\0 = info", 23, take, notes),
+    T_EQ_I64(cellar_settings_read(&s, "n", "memory = 2M\nlog\0 = info", 23, take, notes),
              CELLAR_E_CONFIG);
     T_CHECK(notes[0].line == 2 && notes[0].column == 4);
     T_EQ_I64(read_text(&s, "\xef\xbb\xbfmemory = 2M\r\nlog = info\r"), CELLAR_OK);
@@ -685,21 +686,21 @@ static void text_over_64_kib_is_an_error(void)
     memset(text, '#', sizeof text - 1);
     memcpy(text, "memory = 2M\n", 12);
     note_count = 0;
-    T_EQ_I64(cellar_settings_text(&s, "n", text, CELLAR_SETTINGS_TEXT_MAX, take, notes), CELLAR_OK);
+    T_EQ_I64(cellar_settings_read(&s, "n", text, CELLAR_SETTINGS_TEXT_MAX, take, notes), CELLAR_OK);
     T_EQ_U64(s.config.memory_bytes, 2 << 20);
     s = cellar_settings_default();
-    T_EQ_I64(cellar_settings_text(&s, "n", text, CELLAR_SETTINGS_TEXT_MAX + 1, take, notes),
+    T_EQ_I64(cellar_settings_read(&s, "n", text, CELLAR_SETTINGS_TEXT_MAX + 1, take, notes),
              CELLAR_E_CONFIG);
     char path[64];
     snprintf(path, sizeof path, "/tmp/cellar_settings_%ld", (long)getpid());
     FILE *f = fopen(path, "w");
     T_REQUIRE(f != NULL && fwrite(text, 1, sizeof text - 1, f) == sizeof text - 1 &&
               fclose(f) == 0);
-    T_EQ_I64(cellar_settings_file(&s, path, take, notes), CELLAR_E_CONFIG);
+    T_EQ_I64(cellar_settings_read(&s, path, NULL, 0, take, notes), CELLAR_E_CONFIG);
     T_EQ_U64(note_count, 2);
     T_EQ_U64(s.config.memory_bytes, 0);
     T_REQUIRE(truncate(path, CELLAR_SETTINGS_TEXT_MAX) == 0);
-    T_EQ_I64(cellar_settings_file(&s, path, take, notes), CELLAR_OK);
+    T_EQ_I64(cellar_settings_read(&s, path, NULL, 0, take, notes), CELLAR_OK);
     T_EQ_U64(s.config.memory_bytes, 2 << 20);
     T_REQUIRE(unlink(path) == 0);
 }
@@ -707,16 +708,16 @@ static void text_over_64_kib_is_an_error(void)
 static void wrong_arguments_are_refused(void)
 {
     cellar_settings s = cellar_settings_default();
-    T_EQ_I64(cellar_settings_text(NULL, "n", "", 0, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_settings_text(&s, NULL, "", 0, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_settings_text(&s, "n", NULL, 1, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_settings_text(&s, "n", NULL, 0, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_settings_file(&s, NULL, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_settings_file(NULL, "/dev/null", NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_settings_env(NULL, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_settings_read(NULL, "n", "", 0, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_settings_read(&s, NULL, "", 0, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_settings_read(&s, "n", NULL, 1, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_settings_read(&s, NULL, NULL, 1, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_settings_read(&s, "n", "", 0, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_settings_read(NULL, "/dev/null", NULL, 0, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_settings_read(NULL, NULL, NULL, 0, NULL, NULL), CELLAR_E_INVAL);
     for (size_t size = 0; size <= sizeof s + 16; size++) {
         s.struct_size = size;
-        T_EQ_I64(cellar_settings_text(&s, "n", "", 0, NULL, NULL),
+        T_EQ_I64(cellar_settings_read(&s, "n", "", 0, NULL, NULL),
                  size == 0 ? CELLAR_E_INVAL : size == sizeof s ? CELLAR_OK : CELLAR_E_ABI);
     }
 }

@@ -4,7 +4,9 @@
  *         and start beside any thread-local data of the program.
  * Method: This program has 256 KiB of thread-local data. A callback on each kind of thread notes
  *         how much stack there is, and uses 300 KiB where the stack has at least 1 MiB. */
+#include "tests/support/bus_send.h"
 #include "tests/support/load_kit.h"
+#include "tests/support/schedule_kit.h"
 
 #include "cellar_batch.h"
 #include "cellar_bus.h"
@@ -124,7 +126,7 @@ static void stack_all(const cellar_host_opts *host, stack_seen *s)
     T_REQUIRE(cellar_bus_open(&bus, &u) == CELLAR_OK);
     T_EQ_I64(cellar_bus_group_add(u, "queue", NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_bus_join(u, "queue", NULL, &member, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_bus_send(u, "queue", "m", 1, NULL), CELLAR_OK);
+    T_EQ_I64(bus_send(u, "queue", "m", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_bus_drain(u, INT32_MAX, NULL), CELLAR_OK);
     T_EQ_I64(cellar_bus_close(u), CELLAR_OK);
 
@@ -132,7 +134,7 @@ static void stack_all(const cellar_host_opts *host, stack_seen *s)
     cellar_scheduler *j;
     schedule.host = host;
     T_REQUIRE(cellar_scheduler_open(&schedule, &j) == CELLAR_OK);
-    T_EQ_I64(cellar_schedule_every(j, "job", 3600000, stack_job, s, NULL), CELLAR_OK);
+    T_EQ_I64(schedule_every(j, "job", 3600000, stack_job, s, NULL), CELLAR_OK);
     const uint32_t before = atomic_load(&s->calls);
     T_EQ_I64(cellar_schedule_trigger(j, "job"), CELLAR_OK);
     stack_wait(s, before + 1);

@@ -245,7 +245,7 @@ static cellar_err load_blue(cellar_load *ld, const void *key, size_t key_len, vo
 {
     static const cellar_bytes blue = { "blue", 4 };
     (void)key, (void)key_len, (void)ctx;
-    T_EQ_I64(cellar_load_set_tags(ld, &blue, 1), CELLAR_OK);
+    T_EQ_I64(loader_tags(ld, &blue, 1), CELLAR_OK);
     return cellar_load_value(ld, "new", 3);
 }
 
@@ -316,7 +316,7 @@ static void wait_for_a_joiner(cellar *c)
 
 /* A call after the tag delete does not join a load that began before, whatever that load
  * returns. */
-static void joiner_after_the_end_loads_itself(int say, bool no_store, int64_t ttl_ms)
+static void joiner_after_the_end_loads_itself(int say, bool no_store)
 {
     static const cellar_bytes red = { "red", 3 };
     cellar *c = kit_open(1u << 20);
@@ -325,7 +325,6 @@ static void joiner_after_the_end_loads_itself(int say, bool no_store, int64_t tt
     old.tags = &red;
     old.tag_count = 1;
     old.no_store = no_store;
-    old.ttl_ms = ttl_ms;
     atomic_store(&old.say, say);
     atomic_store(&old.gate, 1);
     fresh.text = "new";
@@ -344,11 +343,10 @@ static void joiner_after_the_end_loads_itself(int say, bool no_store, int64_t tt
 
 static void waiter_gets_no_value_from_before_tag_delete(void)
 {
-    joiner_after_the_end_loads_itself(SAY_VALUE, false, -1);
-    joiner_after_the_end_loads_itself(SAY_VALUE, false, 0);
-    joiner_after_the_end_loads_itself(SAY_VALUE, true, -1);
-    joiner_after_the_end_loads_itself(SAY_NONE, false, -1);
-    joiner_after_the_end_loads_itself(SAY_NONE, true, -1);
+    joiner_after_the_end_loads_itself(SAY_VALUE, false);
+    joiner_after_the_end_loads_itself(SAY_VALUE, true);
+    joiner_after_the_end_loads_itself(SAY_NONE, false);
+    joiner_after_the_end_loads_itself(SAY_NONE, true);
 }
 
 static void waiter_of_lease_gets_no_value_from_before_tag_delete(void)

@@ -61,7 +61,7 @@ static void get_str_without_a_value_empties_the_buffer(void)
     T_EQ_U64(room[0], 0);
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     T_EQ_I64(cellar_set_str(v, "k", "v", 0), CELLAR_OK);
-    T_EQ_I64(cellar_enable(v, false), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(v, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
     T_EQ_I64(get_marked(v, "k"), CELLAR_MISS);
     T_EQ_U64(room[0], 0);
     api_shut(c);

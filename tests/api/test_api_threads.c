@@ -408,7 +408,7 @@ static void *scan_rounds(void *arg)
         uint64_t cursor = 0;
         memset(w, 0, sizeof *w);
         do {
-            T_EQ_I64(cellar_scan(j->c, &cursor, NULL, 0, 0, mark, w), CELLAR_OK);
+            T_EQ_I64(cellar_scan(j->c, &cursor, NULL, mark, w), CELLAR_OK);
         } while (cursor != 0);
         for (int i = 0; i < 4000; i++) {
             if (!T_CHECK(w->seen[i] == 1)) { break; }

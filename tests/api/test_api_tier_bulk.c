@@ -6,6 +6,7 @@
  *         same keys. A clock of the test. */
 #include <stdio.h>
 
+#include "tests/support/loader.h"
 #include "tests/support/tier_clients.h"
 
 /* ---- leases of bulk loads ---- */
@@ -27,7 +28,7 @@ static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t cou
     __atomic_add_fetch(&loads[(intptr_t)ctx], (unsigned)count, __ATOMIC_SEQ_CST);
     while (waits && asked_leases() < 2 * BULK) { sched_yield(); }
     for (size_t i = 0; i < count; i++) {
-        (void)cellar_load_item_value(ld, i, keys[i].data, keys[i].len);
+        (void)loader_value(ld, i, keys[i].data, keys[i].len);
     }
     return CELLAR_OK;
 }
@@ -164,6 +165,32 @@ static void bulk_meets_silence(unsigned gets, unsigned manys, unsigned leases)
     (void)bulk_run(&b);
     bulk_right(&b);
     T_EQ_U64(one.fills, BULK);
+    end();
+}
+
+static void bulk_load_waits_for_no_other_process_when_the_proof_is_gone(void)
+{
+    static bulk b[2];
+    pthread_t thread;
+    begin_together();
+    bulk_make(&b[0], 1, BULK, load_all);
+    for (size_t i = 0; i < BULK; i++) { /* a process that never fills its leases */
+        const cellar_tier_key k = { b[0].text[i], b[0].item[i].key_len, 0 };
+        cellar_tier_entry e;
+        cellar_tier_lease l;
+        memset(&e, 0, sizeof e);
+        T_EQ_I64(shared_lease(&two, &k, 1000000, &e, &l), CELLAR_LEASED);
+    }
+    one.host->proven(one.host->ctx, now_ms + 1000);
+    bulk_make(&b[1], 0, BULK, load_all);
+    T_EQ_I64(pthread_create(&thread, NULL, bulk_run, &b[1]), 0);
+    while (asked_leases() < 2 * BULK) { sched_yield(); }
+    T_EQ_U64(__atomic_load_n(&loads[0], __ATOMIC_SEQ_CST), 0);
+    one.host->proven(one.host->ctx, 0);
+    T_EQ_I64(pthread_join(thread, NULL), 0);
+    T_EQ_U64(loads[0], BULK);
+    T_EQ_U64(one.fills + one.puts, 0);
+    bulk_right(&b[1]);
     end();
 }
 
@@ -342,6 +369,7 @@ static void listener_inside_a_bulk_load_does_not_wait_for_its_keys(void)
 
 T_MAIN("api_tier_bulk", T_CASE(keys_are_loaded_once_by_bulk_loads_of_two_processes),
        T_CASE(bulk_load_asks_for_the_values_of_its_keys_together),
+       T_CASE(bulk_load_waits_for_no_other_process_when_the_proof_is_gone),
        T_CASE(bulk_load_asks_a_silent_tier_once_and_keeps_nothing),
        T_CASE(bulk_load_loads_its_own_keys_before_it_waits),
        T_CASE(equal_keys_of_a_bulk_load_wait_together),

@@ -478,6 +478,53 @@ static void wait_for_another_process_ends_by_changes_of_its_key(void)
     end();
 }
 
+/* Lose the proof, at once or by its end, and let 49 ms of alone_ms pass. */
+static void lose_proof(bool by_its_end)
+{
+    one.host->proven(one.host->ctx, now_ms + 1000);
+    if (by_its_end) { (void)__atomic_add_fetch(&now_ms, 1000, __ATOMIC_SEQ_CST); }
+    else { one.host->proven(one.host->ctx, 0); }
+    (void)__atomic_add_fetch(&now_ms, 49, __ATOMIC_SEQ_CST);
+    if (!by_its_end) { one.host->proven(one.host->ctx, 0); } /* the loss counts once */
+}
+
+static void begin_alone(cellar_tier_proof proof)
+{
+    begin_leases();
+    end();
+    make_clients();
+    one.table.proof = proof;
+    one.table.alone_ms = 50;
+    attach_both();
+}
+
+static void wait_for_another_process_ends_when_the_proof_is_gone(void)
+{
+    static _Atomic int tid;
+    for (unsigned way = 0; way < 4; way++) {
+        pthread_t thread;
+        atomic_store(&tid, 0);
+        begin_alone(way < 2 ? CELLAR_TIER_PROOF_MISS : CELLAR_TIER_PROOF_NONE);
+        hold_lease(1000000);
+        T_EQ_I64(pthread_create(&thread, NULL, load_and_wait, (void *)&tid), 0);
+        while (asked_leases() < 2) { (void)sched_yield(); }
+        lose_proof(way % 2 != 0);
+        for (unsigned i = 0; i < 20; i++) {
+            while (!asleep(atomic_load(&tid))) { (void)sched_yield(); }
+            one.host->changed(one.host->ctx, "other", 5);
+        }
+        while (!asleep(atomic_load(&tid))) { (void)sched_yield(); }
+        T_EQ_U64(asked_leases(), 2);
+        (void)__atomic_add_fetch(&now_ms, 1, __ATOMIC_SEQ_CST);
+        T_EQ_I64(pthread_join(thread, NULL), 0);
+        T_EQ_U64(asked_leases(), 3);
+        T_EQ_U64(loads[0], 1);
+        T_EQ_U64(one.fills + one.puts, 0);
+        T_CHECK(!in_memory(ns[0], &one, "k"));
+        end();
+    }
+}
+
 static void load_that_must_not_wait_is_pending(void)
 {
     begin_leases();
@@ -697,6 +744,14 @@ static void event_is_the_end_of_the_lease(void)
     now_ms += one.hold_ms + 1;
     cellar_tick(root[1], 1000, NULL);
 }
+static void event_is_a_lost_proof(void)
+{
+    two.host->proven(two.host->ctx, now_ms + 1000);
+    cellar_tick(root[1], 1000, NULL);
+    T_EQ_U64(called, 0);
+    two.host->proven(two.host->ctx, 0);
+    cellar_tick(root[1], 1000, NULL);
+}
 static void event_is_a_release(void)
 {
     server.row[0].lease = 0; /* as the release of a leader does */
@@ -708,6 +763,7 @@ static void host_that_waits_for_another_process_is_called(void)
     wait_for_another_process_ends_with(event_is_a_change);
     wait_for_another_process_ends_with(event_is_an_end);
     wait_for_another_process_ends_with(event_is_the_end_of_the_lease);
+    wait_for_another_process_ends_with(event_is_a_lost_proof);
     wait_for_another_process_ends_with(event_is_a_release);
 }
 
@@ -787,6 +843,7 @@ T_MAIN("api_tier_lease", T_CASE(key_is_loaded_once_by_two_processes),
        T_CASE(lease_of_a_dead_process_ends_by_time),
        T_CASE(wait_for_another_process_ends_at_its_limit),
        T_CASE(wait_for_another_process_ends_by_changes_of_its_key),
+       T_CASE(wait_for_another_process_ends_when_the_proof_is_gone),
        T_CASE(load_that_must_not_wait_is_pending), T_CASE(close_ends_the_wait_for_another_process),
        T_CASE(stale_value_is_served_while_another_process_refreshes),
        T_CASE(lease_of_the_host_is_one_over_processes),

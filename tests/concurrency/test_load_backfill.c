@@ -42,8 +42,8 @@ static cellar_err load(cellar_load *ld, const void *key, size_t key_len, void *c
     const uint64_t now = atomic_load(&w->db[k]);
     for (volatile int i = 0; i < 200; i++) {} /* a window for the writer */
     const cellar_bytes tag = { &"01234567"[k % GROUPS], 1 };
-    if (cellar_load_set_tags(ld, &tag, 1) != CELLAR_OK ||
-        cellar_load_alloc(ld, VALUE, &p) != CELLAR_OK) {
+    if (loader_tags(ld, &tag, 1) != CELLAR_OK ||
+        cellar_buf_resize(cellar_load_buf(ld), VALUE, &p) != CELLAR_OK) {
         return CELLAR_E_NOMEM;
     }
     memset(p, (int)('a' + k % 26), VALUE);

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include "tests/support/load_callers.h"
+#include "tests/support/loader.h"
 #include "tests/support/settings.h"
 
 #define THREADS_MOST 64
@@ -128,7 +129,7 @@ static cellar_err bulk_load(cellar_load *ld, const cellar_bytes *keys, size_t co
     atomic_fetch_add(&b->inside, 1);
     while (atomic_load(&b->gate) != 0) { kit_nap(); }
     for (size_t i = 0; i < count; i++) {
-        T_EQ_I64(cellar_load_item_value(ld, i, keys[i].data, keys[i].len), CELLAR_OK);
+        T_EQ_I64(loader_value(ld, i, keys[i].data, keys[i].len), CELLAR_OK);
     }
     return CELLAR_OK;
 }
@@ -166,7 +167,7 @@ static void bulk_threads(bulk *b, int count, bool enable)
         T_REQUIRE(pthread_create(&t[i], NULL, bulk_main, b) == 0);
     }
     wait_for(&b->inside, 1);
-    if (enable) { T_EQ_I64(cellar_enable(b->c, true), CELLAR_OK); }
+    if (enable) { T_EQ_I64(cellar_option_set(b->c, CELLAR_OPT_ENABLED, 1), CELLAR_OK); }
     atomic_store(&b->gate, 0);
     for (int i = 0; i < count; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
 }
@@ -178,12 +179,12 @@ static void bulk_loads_of_disabled_namespace_store_nothing(void)
     for (int round = 0; round < 20 / KIT_SLOW; round++) {
         bulk b = { .c = kit_open(4 << 20) };
         uint32_t value;
-        T_EQ_I64(cellar_enable(b.c, false), CELLAR_OK);
+        T_EQ_I64(cellar_option_set(b.c, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
         bulk_threads(&b, BULK_THREADS, false);
         T_CHECK(atomic_load(&b.calls) >= BULK_KEYS);
         T_CHECK(atomic_load(&b.calls) <= BULK_KEYS * BULK_THREADS);
         T_EQ_U64(figures(b.c).entries, 0);
-        T_EQ_I64(cellar_enable(b.c, true), CELLAR_OK);
+        T_EQ_I64(cellar_option_set(b.c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
         for (uint32_t i = 0; i < BULK_KEYS; i++) {
             T_EQ_I64(cellar_get(b.c, &i, sizeof i, &value, sizeof value, NULL), CELLAR_MISS);
         }
@@ -191,7 +192,7 @@ static void bulk_loads_of_disabled_namespace_store_nothing(void)
         T_EQ_I64(atomic_load(&b.calls), BULK_KEYS);
         T_EQ_U64(figures(b.c).entries, BULK_KEYS);
         T_EQ_I64(cellar_clear(b.c), CELLAR_OK);
-        T_EQ_I64(cellar_enable(b.c, false), CELLAR_OK);
+        T_EQ_I64(cellar_option_set(b.c, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
         T_EQ_I64(cellar_tick(b.c, 100000, NULL), CELLAR_OK);
         bulk_threads(&b, 1, true);
         T_EQ_I64(atomic_load(&b.calls), BULK_KEYS);
@@ -482,7 +483,7 @@ static cellar_err history_load(cellar_load *ld, const void *key, size_t key_len,
     const uint64_t now = atomic_load(&h->db);
     for (volatile int i = 0; i < 200; i++) {} /* a window for the writers */
     const cellar_bytes tag = { "red", 3 };
-    if (cellar_load_set_tags(ld, &tag, 1) != CELLAR_OK) { return CELLAR_E_INVAL; }
+    if (loader_tags(ld, &tag, 1) != CELLAR_OK) { return CELLAR_E_INVAL; }
     return cellar_load_value(ld, &now, sizeof now);
 }
 
@@ -510,7 +511,7 @@ static void history_write(history *h, uint64_t round)
     switch (h->how == HISTORY_ALL ? (int)(round % HISTORY_ALL) : h->how) {
     case 0: (void)cellar_delete(h->c, "k", 1); break;
     case 1: (void)cellar_clear(h->c); break;
-    case 2: (void)cellar_version_increment(h->c, NULL); break;
+    case 2: (void)cellar_version_set(h->c, 0, NULL); break;
     case 3: (void)cellar_delete_by_tag(h->c, "red", 3, CELLAR_TAG_HARD); break;
     case 4: (void)cellar_delete_by_pattern(h->c, "k*", 2, NULL); break;
     default: (void)cellar_set(h->c, "k", 1, &now, sizeof now, NULL); break;

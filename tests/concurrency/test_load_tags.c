@@ -29,13 +29,12 @@ static cellar_err load(cellar_load *ld, const void *key, size_t key_len, void *c
     const uint32_t k = (uint32_t)(*(const char *)key - 'a');
     const uint64_t now = atomic_load(&w->db[k]);
     const cellar_bytes tag = tag_of(k);
-    const void *old;
-    size_t len;
+    const cellar_load_info i = loader_info(ld);
     T_EQ_U64(key_len, 1);
-    for (uint64_t i = now % 4; i != 0; i--) { sched_yield(); }
-    T_EQ_I64(cellar_load_set_tags(ld, &tag, 1), CELLAR_OK);
-    if (cellar_load_stale_value(ld, &old, &len, NULL) == CELLAR_OK && len == sizeof now &&
-        memcmp(old, &now, sizeof now) == 0) {
+    for (uint64_t n = now % 4; n != 0; n--) { sched_yield(); }
+    T_EQ_I64(loader_tags(ld, &tag, 1), CELLAR_OK);
+    if (i.has_stale && i.stale_len == sizeof now &&
+        memcmp(i.stale_value, &now, sizeof now) == 0) {
         atomic_fetch_add(&w->same, 1);
         return cellar_load_not_modified(ld);
     }
@@ -47,10 +46,10 @@ static cellar_err load_many(cellar_load *ld, const cellar_bytes *keys, size_t co
     world *w = ctx;
     cellar_bytes tags[KEYS / 2];
     for (uint32_t i = 0; i < KEYS / 2; i++) { tags[i] = tag_of(2 * i); }
-    T_EQ_I64(cellar_load_set_tags(ld, tags, KEYS / 2), CELLAR_OK); /* one list for all keys */
+    T_EQ_I64(loader_tags(ld, tags, KEYS / 2), CELLAR_OK); /* one list for all keys */
     for (size_t i = 0; i < count; i++) {
         const uint64_t now = atomic_load(&w->db[*(const char *)keys[i].data - 'a']);
-        T_EQ_I64(cellar_load_item_value(ld, i, &now, sizeof now), CELLAR_OK);
+        T_EQ_I64(loader_value(ld, i, &now, sizeof now), CELLAR_OK);
     }
     sched_yield();
     return CELLAR_OK;

@@ -6,6 +6,7 @@
  * Method: owners write into a fake store that rejects smaller fences and notes the owner inside;
  *         queues are built one waiter at a time (the table says how many wait); the clock is the
  *         system's. LOCK_OPS=100000000 for the long run. */
+#include "tests/support/no_wait.h"
 #include "tests/support/t.h"
 
 #include <pthread.h>
@@ -86,10 +87,9 @@ static void *own_one(void *arg)
         const char key[2] = { 'k', (char)('0' + k) };
         cellar_lock lk;
         const bool waits = base_rng_below(&r, 8) != 0;
-        const cellar_lock_opts o = opts(60000, 60000,
-                                        base_rng_below(&r, 16) == 0 ? CELLAR_LOCK_THREAD_BOUND : 0);
-        const cellar_err err = waits ? cellar_lock_acquire(store.t, key, 2, &o, &lk)
-                                     : cellar_lock_try(store.t, key, 2, &o, &lk);
+        const uint32_t bound = base_rng_below(&r, 16) == 0 ? CELLAR_LOCK_THREAD_BOUND : 0;
+        const cellar_lock_opts o = opts(60000, 60000, bound | (waits ? 0 : CELLAR_LOCK_NO_WAIT));
+        const cellar_err err = cellar_lock_acquire(store.t, key, 2, &o, &lk);
         if (err != CELLAR_OK) {
             T_CHECK(err == CELLAR_E_BUSY && !waits);
             continue;
@@ -99,7 +99,7 @@ static void *own_one(void *arg)
             T_EQ_I64(cellar_lock_extend(store.t, &lk, 60000), CELLAR_OK);
         }
         T_EQ_I64(cellar_lock_release(store.t, &lk), CELLAR_OK);
-        if (base_rng_below(&r, 4096) == 0) { (void)cellar_locks_tick(store.t, NULL); }
+        if (base_rng_below(&r, 4096) == 0) { (void)cellar_tick(store.t, 0, NULL); }
     }
     return NULL;
 }
@@ -149,7 +149,7 @@ static void *own_fleeting(void *arg)
         T_EQ_I64(cellar_lock_acquire(store.t, key, sizeof key, NULL, &side), CELLAR_OK);
         T_EQ_I64(cellar_lock_release(store.t, &side), CELLAR_OK);
         T_EQ_I64(cellar_lock_release(store.t, &lk), CELLAR_OK);
-        if (base_rng_below(&r, 64) == 0) { (void)cellar_locks_tick(store.t, NULL); }
+        if (base_rng_below(&r, 64) == 0) { (void)cellar_tick(store.t, 0, NULL); }
     }
     return NULL;
 }
@@ -162,7 +162,7 @@ static void records_change_keys_under_their_users(void)
     run_threads(own_fleeting, THREADS);
     const cellar_locks_stats s = figures(store.t);
     T_EQ_U64(s.acquired, 2 * store.ops);
-    (void)cellar_locks_tick(store.t, NULL);
+    (void)cellar_tick(store.t, 0, NULL);
     T_EQ_U64(figures(store.t).records, 0);
     shut(store.t);
 }
@@ -201,7 +201,7 @@ static void lock_fair_order(void)
         T_EQ_I64(cellar_lock_release(line.t, &lk), CELLAR_OK);
         /* A running thread does not get in before the waiters. */
         while (atomic_load(&line.next) < 7) {
-            if (cellar_lock_try(line.t, "line", 4, NULL, &lk) == CELLAR_OK) {
+            if (cellar_lock_acquire(line.t, "line", 4, NO_WAIT, &lk) == CELLAR_OK) {
                 T_CHECK(atomic_load(&line.next) >= 8);
                 T_EQ_I64(cellar_lock_release(line.t, &lk), CELLAR_OK);
             }
@@ -312,38 +312,6 @@ static void shortened_leases_are_noticed(void)
 
 static _Atomic uint32_t inside;
 
-static cellar_err leave_by_exit(const cellar_lock *lk, void *ctx)
-{
-    (void)lk;
-    if (ctx != NULL) { pthread_exit(NULL); }
-    return CELLAR_OK;
-}
-
-static cellar_err stay_until_cancelled(const cellar_lock *lk, void *ctx)
-{
-    (void)ctx;
-    (void)lk;
-    atomic_store(&inside, 1u);
-    for (;;) { /* not pause(): ThreadSanitizer loses threads cancelled inside its own functions */
-        pthread_testcancel();
-        base_sleep_ns(100000);
-    }
-    return CELLAR_OK;
-}
-
-static void *with_exit(void *arg)
-{
-    (void)cellar_lock_run(arg, "k", 1, NULL, leave_by_exit, arg);
-    T_CHECK(false); /* not reached */
-    return NULL;
-}
-
-static void *with_cancel(void *arg)
-{
-    (void)cellar_lock_run(arg, "k", 1, NULL, stay_until_cancelled, NULL);
-    return NULL;
-}
-
 static unsigned died;
 static void on_death(const void *key, size_t key_len, uint64_t fence, int64_t held_ms,
                      cellar_lock_lost cause, void *ctx)
@@ -371,23 +339,8 @@ static void lock_thread_exit_cancel(void)
     return;
 #endif
     cellar_locks *t = open_table(NULL);
-    pthread_t a, b;
+    pthread_t b;
     cellar_lock lk;
-    /* pthread_exit inside cellar_lock_run releases. */
-    T_REQUIRE(pthread_create(&a, NULL, with_exit, t) == 0 && pthread_join(a, NULL) == 0);
-    T_EQ_I64(cellar_lock_try(t, "k", 1, NULL, &lk), CELLAR_OK);
-    T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
-    /* So does cancellation. */
-    for (int i = 0; i < 20; i++) {
-        atomic_store(&inside, 0u);
-        T_REQUIRE(pthread_create(&a, NULL, with_cancel, t) == 0);
-        while (atomic_load(&inside) == 0) { base_sleep_ns(100000); }
-        T_REQUIRE(pthread_create(&b, NULL, wait_for_k, t) == 0);
-        wait_for_waiters(t, 1);
-        T_EQ_I64(pthread_cancel(a), 0);
-        T_REQUIRE(pthread_join(a, NULL) == 0 && pthread_join(b, NULL) == 0);
-        T_EQ_U64(figures(t).held, 0);
-    }
     /* A waiter that is cancelled waits on: acquire is no cancellation point. */
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, NULL, &lk), CELLAR_OK);
     T_REQUIRE(pthread_create(&b, NULL, wait_for_k, t) == 0);
@@ -412,9 +365,7 @@ static void bound_locks_end_with_their_thread(void)
     T_EQ_U64(died, 1);
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
     t_live_and_end(hold_bound, t);
-    uint64_t lost = 0;
-    T_EQ_I64(cellar_locks_tick(t, &lost), CELLAR_OK);
-    T_EQ_U64(lost, 1);
+    T_EQ_I64(cellar_tick(t, 0, NULL), CELLAR_OK);
     T_EQ_U64(died, 2);
     T_EQ_U64(figures(t).owner_died, 2);
     shut(t);
@@ -585,7 +536,7 @@ static uint64_t life(uint64_t nth, bool sticky)
     }
     T_EQ_U64(figures(t).rejected_memory, 4 - held);
     T_EQ_I64(cellar_lock_release_many(t, lk, 4), CELLAR_OK);
-    T_EQ_I64(cellar_locks_tick(t, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_tick(t, 0, NULL), CELLAR_OK);
     T_EQ_U64(figures(t).records, 0);
     shut(t);
     return seen;

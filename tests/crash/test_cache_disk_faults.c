@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "base/hash.h"
 #include "base/vfs.h"
 #include "cellar.h"
 #include "cellar_l2.h"
@@ -251,7 +252,29 @@ static void flip(const char *path, long at)
     T_CHECK(fputc(was ^ 1, f) != EOF && fclose(f) == 0);
 }
 
-/* A directory in use, a damaged one, one of another program: each has its code and its text. */
+/* Set the bit of a later version in both copies of SUPER, or restore SUPER. */
+static void super_of_a_newer_library(const char *path, bool newer)
+{
+    static unsigned char was[8192];
+    static const unsigned char no_secret[32] = { 'c', 'e', 'l', 'l', 'a', 'r' };
+    unsigned char now[8192];
+    base_sum_key key;
+    FILE *f = fopen(path, "r+");
+    T_REQUIRE(f != NULL);
+    if (newer) { T_EQ_U64(fread(was, 1, sizeof was, f), sizeof was); }
+    memcpy(now, was, sizeof now);
+    base_sum_key_init(&key, no_secret);
+    for (size_t at = 0; newer && at < sizeof now; at += 4096) {
+        now[at + 32] |= 1u << 7; /* of incompat */
+        const uint64_t sum = base_sum(&key, 0, now + at, 4088);
+        for (size_t i = 0; i < 8; i++) { now[at + 4088 + i] = (unsigned char)(sum >> 8 * i); }
+    }
+    rewind(f);
+    T_CHECK(fwrite(now, 1, sizeof now, f) == sizeof now && fclose(f) == 0);
+}
+
+/* A directory in use, one of a newer library, a damaged one, one of another program: each has its
+ * code and its text. */
 static void refused_directory_states_its_cause(void)
 {
     char path[400], name[420];
@@ -259,8 +282,15 @@ static void refused_directory_states_its_cause(void)
     settings cfg = config();
     cellar *c = open_it();
     expect_words(&cfg, CELLAR_E_BUSY, "in use");
+    T_EQ_I64(put(c, 1, 1), CELLAR_OK);
     shut(c);
     snprintf(name, sizeof name, "%s/SUPER", cfg.config.l2_path);
+    super_of_a_newer_library(name, true);
+    expect_words(&cfg, CELLAR_E_NEWER_FORMAT, "newer library");
+    super_of_a_newer_library(name, false);
+    c = open_it();
+    T_EQ_U64(look(c, 1), 1); /* nothing was destroyed */
+    shut(c);
     flip(name, 100);
     flip(name, 4196);
     expect_words(&cfg, CELLAR_E_CORRUPT, "damaged");

@@ -338,7 +338,7 @@ static void write_end(uint32_t writer, uint32_t group, int how)
     case BY_TAG: err = cellar_delete_by_tag(ns[writer], tag, 2, CELLAR_TAG_HARD); break;
     case BY_PATTERN: err = cellar_delete_by_pattern(ns[writer], pattern, sizeof pattern, NULL); break;
     case BY_CLEAR: err = cellar_clear(ns[writer]); break;
-    default: err = cellar_version_increment(ns[writer], NULL); break;
+    default: err = cellar_version_set(ns[writer], 0, NULL); break;
     }
     if (err != CELLAR_OK) { return; }
     for (uint32_t i = first; i < OWN; i += step) {

@@ -6,6 +6,7 @@
  *         with each allocation failing once, with all allocations failing from each one on, and
  *         with random failures. Afterwards a value is the last one set with OK, or a miss; the
  *         number of blocks is back at its start. Counts and sites are printed. */
+#include "tests/support/scan.h"
 #include "tests/support/t.h"
 
 #include "base/mem.h"
@@ -110,7 +111,7 @@ static void use_entries(run *r, cellar *c)
     if (err != CELLAR_MISS) { (void)FINE(err); }
     (void)FINE(cellar_increment(c, "n", 1, 1, 0, 0, 0, NULL));
     do {
-        if (!FINE(cellar_scan(c, &cursor, NULL, 0, 1000, any, NULL))) { break; }
+        if (!FINE(cellar_scan(c, &cursor, SCAN(NULL, 0, 1000), any, NULL))) { break; }
     } while (cursor != 0);
     err = cellar_touch(c, "small", 5, 5000);
     if (err != CELLAR_MISS) { (void)FINE(err); }

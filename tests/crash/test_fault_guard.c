@@ -120,8 +120,8 @@ static cellar_err load_a(cellar_load *ld, const cellar_bytes *keys, size_t count
     cellar_err err = CELLAR_OK;
     (void)ctx;
     for (size_t i = 0; i < count && err == CELLAR_OK; i++) {
-        err = *(const char *)keys[i].data == 'a' ? cellar_load_item_value(ld, i, "bulk", 4)
-                                                  : cellar_load_item_fail(ld, i, 42);
+        err = *(const char *)keys[i].data == 'a' ? loader_value(ld, i, "bulk", 4)
+                                                  : loader_fail(ld, i, 42);
     }
     return err;
 }

@@ -35,6 +35,14 @@ static void store_shut(cellar *c)
     T_EQ_I64(rmdir(folder), 0);
 }
 
+/* A clock of which each reading is later by the interval of the snapshots. */
+static uint64_t one_ms_more(void *ctx)
+{
+    static uint64_t now_ns = CELLAR_DAY_NS;
+    (void)ctx;
+    return now_ns += 1000000;
+}
+
 typedef struct state { /* of one attempt */
     cellar *c;
     cellar_limiter_config cfg;
@@ -46,6 +54,8 @@ static void place_open(state *st, const char *name)
 {
     st->cfg = cellar_limiter_config_default();
     st->cfg.max_bytes = 4u << 20;
+    st->cfg.clock_ns = one_ms_more;
+    st->cfg.snapshot_interval_ms = 1;
     T_EQ_I64(cellar_limiter_snapshot_open(st->c, name, &st->cfg, &st->place), CELLAR_OK);
 }
 static void limiter_open(state *st)
@@ -111,11 +121,11 @@ static void save_without_memory_is_complete_or_has_no_effect(void)
         limiter_open(&st);
         const uint32_t k = 0;
         T_EQ_I64(cellar_limiter_check(st.l, &k, sizeof k, 5, NULL), CELLAR_OK);
-        T_EQ_I64(cellar_limiter_save(st.l), CELLAR_OK); /* one key */
-        cellar_limiter_reset_all(st.l);
+        T_EQ_I64(cellar_tick(st.l, 0, NULL), CELLAR_OK); /* one key */
+        cellar_limiter_reset(st.l, NULL, 0, NULL);
         charge(&st);
         (void)base_fault_alloc_arm(nth, all);
-        const cellar_err err = cellar_limiter_save(st.l);
+        const cellar_err err = cellar_tick(st.l, 0, NULL);
         more = base_fault_alloc_arm(0, false) >= nth || !all;
         T_CHECK(err == CELLAR_OK || err == CELLAR_E_IO);
         failures += err == CELLAR_E_IO;

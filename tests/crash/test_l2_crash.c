@@ -100,6 +100,14 @@ static uint64_t dropped(const l2_stats *st)
     return (kit.cfg.move_pct != 0 ? 0 : st->reclaimed) + st->emptied;
 }
 
+/* The same for the store that crashes now, perhaps inside a call. */
+static uint64_t dropped_now(void)
+{
+    if (kit.d == NULL) { return 0; }
+    return (kit.cfg.move_pct != 0 ? 0 : base_load_rlx(&kit.d->n.reclaimed)) +
+           base_load_rlx(&kit.d->n.emptied);
+}
+
 static void judge(l2_kit *k, how h, l2_level level, bool deep)
 {
     l2_namespace v = { 0, 0, 0 };
@@ -118,7 +126,8 @@ static void judge(l2_kit *k, how h, l2_level level, bool deep)
             /* At DROP the mark DIRTY precedes its change: a power cut between the two leaves
              * nothing. That also holds during an open. */
             const bool marking = h == POWER && level == L2_DROP && (w.in_op || deep);
-            const bool still = w.now[key] == w.before[key] && w.reclaimed + dropped(&st) == 0;
+            const bool still = w.now[key] == w.before[key] &&
+                               w.reclaimed + dropped(&st) + dropped_now() == 0;
             const bool must = exact && !marking && still && w.stored[key] != 0 &&
                               w.stored[key] == w.before[key] && v.generation == w.generation &&
                               w.generation == w.generation_before;

@@ -69,6 +69,7 @@ static void kill_point(const char *name);
 #define KEYS 40u
 #define NAMES 64u
 #define TAGS 4u
+#define MOST_TO_A_POINT 400000u /* calls of a child that dies at one point */
 #define SURE_BYTES 8192u /* bytes logged after a put by which it cannot have been reclaimed */
 
 typedef struct oracle { /* shared with the child; written after a call has returned */
@@ -96,12 +97,16 @@ static base_rng rng;
 static uint64_t calls_most; /* of a child; few where each sync waits for a disk */
 static const base_vfs *disk; /* NULL: the system's */
 static uint32_t segments = 6;
+static uint32_t seg_bytes = 16384;
 static bool moves; /* live records move: none is dropped for room */
 
 /* ---- the point of death ---- */
 
 static _Atomic uint64_t steps_left; /* 0: never */
 static const char *fatal_point;     /* NULL: any */
+static const char *only_point;      /* in each child, once a record moved; NULL: each chooses */
+static _Atomic bool record_moved;
+static uint64_t only_visit;
 
 static void kill_point(const char *name)
 {
@@ -118,6 +123,8 @@ static void kill_point(const char *name)
         if (strcmp(atomic_load(&o->name[i]), name) == 0) { break; }
     }
     atomic_fetch_add(&o->met[i], 1);
+    if (strcmp(name, "l2.moved") == 0) { atomic_store(&record_moved, true); }
+    if (only_point != NULL && !atomic_load(&record_moved)) { return; }
     if (fatal_point != NULL && strcmp(fatal_point, name) != 0) { return; }
     if (atomic_fetch_sub(&steps_left, 1) == 1) {
         atomic_fetch_add(&o->killed_at[i], 1);
@@ -242,7 +249,7 @@ static void work_once(base_rng *r, uint32_t *version)
     } else if (what < 100) {
         const uint32_t got = look(key, atomic_load(&o->generation));
         if (got != 0 && got != atomic_load(&o->now[key])) { _exit(2); }
-    } else if (what < 102 && base_rng_below(r, 8) == 0) {
+    } else if (what < 102 && only_point == NULL && base_rng_below(r, 8) == 0) {
         works_clear();
     } else if (what < 102 && base_rng_below(r, 3) == 0) {
         works_end(key % TAGS, what == 100);
@@ -268,6 +275,58 @@ static void child_works(uint64_t seed, uint64_t most)
     (void)kill(getpid(), SIGKILL);
 }
 
+/* ---- a value in parts ---- */
+
+#define LONG_MOST ((size_t)160000)
+
+static unsigned char long_value[LONG_MOST], long_got[LONG_MOST];
+static size_t long_bytes = 40000;
+
+static void long_fill(uint32_t version)
+{
+    base_rng r;
+    base_rng_seed(&r, version);
+    for (size_t i = 0; i < long_bytes; i++) { long_value[i] = (unsigned char)base_rng_next(&r); }
+}
+
+static cellar_err long_put(uint32_t version)
+{
+    l2_parts parts = { 0, 0 };
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .change = true,
+                        .parts = &parts };
+    const l2_key id = l2_kit_key(&kit, "long", 4, 5);
+    cellar_err err = CELLAR_DROPPED;
+    long_fill(version);
+    for (int i = 0; err == CELLAR_DROPPED && i < 1000; i++) {
+        err = l2_put(kit.d, &id, long_value, long_bytes, &m, NULL);
+        if (err == CELLAR_DROPPED) { (void)l2_tick(kit.d, 1000); }
+    }
+    return err;
+}
+
+/* Return the version that is served; 0: a miss; UINT32_MAX: other bytes. */
+static uint32_t long_look(void)
+{
+    size_t len = 0;
+    l2_meta m;
+    const l2_key id = l2_kit_key(&kit, "long", 4, 5);
+    const cellar_err err = l2_get(kit.d, &id, long_got, long_bytes, &len, &m);
+    if (err == CELLAR_MISS) { return 0; }
+    long_fill(m.user_flags);
+    const bool right = err == CELLAR_OK && len == long_bytes &&
+                       memcmp(long_got, long_value, long_bytes) == 0;
+    return right ? m.user_flags : UINT32_MAX;
+}
+
+/* Check the long value that no child changes. Put it again if the store was emptied. */
+static void long_is_kept(void)
+{
+    const uint32_t got = long_look();
+    if (got != 1) { dprintf(2, "miss: again %u, thread %d\n", long_look(), !kit.cfg.no_thread); }
+    T_CHECK(got == 1 || (got == 0 && atomic_load(&o->emptied) != 0));
+    if (got != 1) { T_EQ_I64(long_put(1), CELLAR_OK); }
+}
+
 /* ---- one cycle ---- */
 
 static void kit_new(uint64_t cycle)
@@ -276,6 +335,8 @@ static void kit_new(uint64_t cycle)
     kit.cfg.path = store;
     if (disk != NULL) { kit.cfg.vfs = disk; }
     kit.cfg.seg_count = segments;
+    kit.cfg.seg_bytes = seg_bytes;
+    kit.cfg.bytes = (uint64_t)segments * kit.cfg.seg_bytes; /* live records move below a share */
     kit.cfg.move_pct = moves ? 50 : 0;
     kit.cfg.level = (l2_level)(cycle % 3);
     kit.cfg.sync_ms = 200;
@@ -284,7 +345,11 @@ static void kit_new(uint64_t cycle)
 static void child_starts(uint64_t cycle)
 {
     kit.cfg.no_thread = cycle % 4 != 0;
-    fatal_point = NULL;
+    fatal_point = only_point;
+    if (only_point != NULL) {
+        atomic_store(&steps_left, only_visit);
+        child_works(t_.seed + cycle, MOST_TO_A_POINT);
+    }
     if (cycle % 2 == 0) { /* at the n-th step of all */
         atomic_store(&steps_left, 1 + base_rng_below(&rng, cycle % 8 == 0 ? 60 : calls_most));
     } else if (cycle % 8 != 7) { /* at one point */
@@ -298,7 +363,7 @@ static void child_starts(uint64_t cycle)
 
 static void child_dies(uint64_t cycle)
 {
-    const uint64_t enough = base_rng_below(&rng, calls_most);
+    const uint64_t enough = only_point != NULL ? UINT64_MAX : base_rng_below(&rng, calls_most);
     int status = 0;
     (void)fflush(NULL);
     const pid_t pid = fork();
@@ -387,6 +452,7 @@ static void cycle_once(uint64_t cycle)
     store_opens();
     const uint32_t generation = generation_found();
     look_at_all(generation);
+    if (only_point != NULL) { long_is_kept(); }
     atomic_store(&o->emptied, 0); /* the next work may drop all records, too, for the next open */
     T_EQ_STR(l2_audit(kit.d), NULL);
     settle(generation, cycle % 5 == 0);
@@ -465,52 +531,17 @@ static void killed_at_every_step_on_a_disk_keeps_acknowledged_changes(void)
 
 /* ---- a death between any two steps while a value in parts replaces an older one ---- */
 
-#define LONG_BYTES ((size_t)40000)
-
-static unsigned char long_value[LONG_BYTES], long_got[LONG_BYTES];
-
-static void long_fill(uint32_t version)
-{
-    base_rng r;
-    base_rng_seed(&r, version);
-    for (size_t i = 0; i < LONG_BYTES; i++) { long_value[i] = (unsigned char)base_rng_next(&r); }
-}
-
 static void child_puts_long(uint32_t version, uint64_t steps)
 {
-    l2_parts parts = { 0, 0 };
-    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .change = true,
-                        .parts = &parts };
     atomic_store(&steps_left, steps);
     if (l2_kit_open(&kit) != CELLAR_OK) { _exit(1); }
     l2_kit_warm(&kit);
-    const l2_key id = l2_kit_key(&kit, "long", 4, 5);
-    cellar_err err = CELLAR_DROPPED;
-    long_fill(version);
-    for (int i = 0; err == CELLAR_DROPPED && i < 1000; i++) {
-        err = l2_put(kit.d, &id, long_value, LONG_BYTES, &m, NULL);
-        if (err == CELLAR_DROPPED) { (void)l2_tick(kit.d, 1000); }
-    }
-    if (err != CELLAR_OK) { _exit(2); }
+    if (long_put(version) != CELLAR_OK) { _exit(2); }
     atomic_store(&o->now[0], version);
     for (int i = 0; i < 3; i++) { (void)l2_tick(kit.d, 1000); }
     atomic_store(&o->calls, 1);
     (void)kill(getpid(), SIGKILL);
     for (;;) { pause(); }
-}
-
-/* Return the version that is served; 0: a miss; UINT32_MAX: other bytes. */
-static uint32_t long_look(void)
-{
-    size_t len = 0;
-    l2_meta m;
-    const l2_key id = l2_kit_key(&kit, "long", 4, 5);
-    const cellar_err err = l2_get(kit.d, &id, long_got, LONG_BYTES, &len, &m);
-    if (err == CELLAR_MISS) { return 0; }
-    long_fill(m.user_flags);
-    const bool right = err == CELLAR_OK && len == LONG_BYTES &&
-                       memcmp(long_got, long_value, LONG_BYTES) == 0;
-    return right ? m.user_flags : UINT32_MAX;
 }
 
 /* Return false once the child came to its end. */
@@ -570,6 +601,48 @@ static void killed_while_parts_are_put_leaves_no_old_or_torn_value(void)
            hits, sure);
     T_CHECK(hits > 10 && sure > 10);
     segments = 6;
+    end();
+}
+
+/* ---- a death at each point of a move ---- */
+
+/* A value in parts is put once. It stays whole while its parts, and other records, move. Many lives
+ * in a row die at their first copy, so they use slots and free none. The points of a put in parts:
+ * killed_while_parts_are_put_leaves_no_old_or_torn_value dies at each. */
+static void killed_at_each_point_of_a_move_keeps_live_records(void)
+{
+    static const char *const point[] = { "l2.moved", "l2.complete", "l2.moves_durable",
+                                         "l2.reclaim", "l2.put_named", "l2.sealed" };
+    static const uint64_t visit[] = { 1, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1, 5, 1, 1, 1, 1, 40 };
+    const uint64_t points = sizeof point / sizeof point[0], step = t_reduced() ? 5 : 1;
+    uint64_t runs = 0, killed = 0;
+    moves = true;
+    segments = 24;
+    seg_bytes = 65536;
+    long_bytes = LONG_MOST;
+    begin_in(access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    kit_new(1);
+    store_opens();
+    T_EQ_I64(long_put(1), CELLAR_OK);
+    store_closes(1);
+    for (uint64_t run = base_rng_below(&rng, step); run < 3 * points && !t_failed(); run += step) {
+        only_point = point[run / 3];
+        for (size_t i = 0; i < sizeof visit / sizeof visit[0]; i++) {
+            only_visit = visit[i];
+            cycle_once(3 * ++runs + run % 3); /* at each level */
+        }
+    }
+    for (uint32_t i = 0; i < NAMES && atomic_load(&o->name[i]) != NULL; i++) {
+        killed += atomic_load(&o->killed_at[i]);
+        printf("# %-20s met %" PRIu64 ", killed there %" PRIu64 "\n", atomic_load(&o->name[i]),
+               atomic_load(&o->met[i]), atomic_load(&o->killed_at[i]));
+    }
+    T_EQ_U64(killed, runs);
+    only_point = NULL;
+    moves = false;
+    segments = 6;
+    seg_bytes = 16384;
+    long_bytes = 40000;
     end();
 }
 
@@ -788,4 +861,5 @@ static void killed_after_any_store_to_the_stage_keeps_acknowledged_changes(void)
 T_MAIN("l2_kill", T_CASE(killed_at_every_step_on_a_tmpfs_keeps_acknowledged_changes),
        T_CASE(killed_at_every_step_on_a_disk_keeps_acknowledged_changes),
        T_CASE(killed_while_parts_are_put_leaves_no_old_or_torn_value),
+       T_CASE(killed_at_each_point_of_a_move_keeps_live_records),
        T_CASE(killed_after_any_store_to_the_stage_keeps_acknowledged_changes))

@@ -7,7 +7,7 @@
  *         It counts them: call n fails (with an error, or after half of a write), or the files are
  *         copied at call n as a cut leaves them: each file as of its last sync, and of the writes
  *         since all, none, or a random part. A volume may also be full. Both clocks are variables;
- *         the test calls cellar_pool_tick. `make test` tries each fourth call. */
+ *         the test calls cellar_tick. `make test` tries each fourth call. */
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,8 +16,11 @@
 #include "cellar_bus.h"
 #include "cellar_schedule.h"
 #include "cellar_task.h"
+#include "tests/support/bus_send.h"
 #include "tests/support/folder.h"
+#include "tests/support/schedule_kit.h"
 #include "tests/support/t.h"
+#include "tests/support/task_calls.h"
 #include "tests/support/two_clocks.h"
 
 #ifdef CELLAR_WITH_SQLITE
@@ -409,7 +412,7 @@ static void submit_pair(size_t n)
     const char payload[2] = { (char)('a' + n), (char)('b' + n) };
     const cellar_task_item items[2] = { { "t", &payload[0], 1, NULL },
                                         { "t", &payload[1], 1, NULL } };
-    const cellar_err err = cellar_task_submit_many(p, items, 2, &id_of[n]);
+    const cellar_err err = cellar_task_submit_many(p, items, 2, CELLAR_LINKS_NONE, &id_of[n]);
     T_CHECK(err == CELLAR_OK || (now.failed && is_refusal(err)));
     for (size_t i = n; i < n + 2; i++) {
         task_of[i].acknowledged = err == CELLAR_OK;
@@ -422,11 +425,11 @@ static void pass(int64_t ms)
 {
     mono_ms += ms;
     wall_ms += ms;
-    while (cellar_pool_tick(p, ALL_US, NULL) == CELLAR_PENDING) { }
+    while (cellar_tick(p, ALL_US, NULL) == CELLAR_PENDING) { }
     for (size_t n = 0; n < TASKS; n++) {
         cellar_task_status st = cellar_task_status_default();
         if (!task_of[n].acknowledged || task_of[n].final) { continue; }
-        const cellar_err err = cellar_task_status_get(p, id_of[n], &st);
+        const cellar_err err = task_status(p, id_of[n], &st);
         task_of[n].final = err == CELLAR_E_NOT_FOUND;
     }
 }
@@ -566,10 +569,10 @@ static void cut_each(cellar_journal_level level, disk_cut how, bool exact)
         T_CHECK(now.cut);
         T_REQUIRE(open_cut(level) == CELLAR_OK);
         for (size_t i = 0; i < TASKS && exact; i++) { task_of[i].final = at_cut[i].final; }
-        while (cellar_pool_tick(p, ALL_US, NULL) == CELLAR_PENDING) { }
+        while (cellar_tick(p, ALL_US, NULL) == CELLAR_PENDING) { }
         mono_ms += 10000;
         wall_ms += 10000;
-        while (cellar_pool_tick(p, ALL_US, NULL) == CELLAR_PENDING) { }
+        while (cellar_tick(p, ALL_US, NULL) == CELLAR_PENDING) { }
         for (size_t i = 0; i < TASKS && exact; i++) {
             const bool due = at_cut[i].acknowledged && at_cut[i].ran < attempts_of(i);
             T_CHECK(!due || task_of[i].ran != 0);
@@ -601,7 +604,7 @@ static void schedule(const char *spare)
 {
     cellar_host_opts host = cellar_host_opts_default();
     cellar_scheduler_config config = cellar_scheduler_config_default();
-    cellar_schedule_opts o = cellar_schedule_opts_default();
+    cellar_schedule_spec o = cellar_schedule_spec_default();
     cellar_scheduler *s;
     host.clock = read_mono;
     host.no_threads = 1;
@@ -615,11 +618,11 @@ static void schedule(const char *spare)
     }
     config.pool = p;
     T_REQUIRE(cellar_scheduler_open(&config, &s) == CELLAR_OK);
-    if (cellar_schedule_every(s, "e", 10000, fires, NULL, &o) != CELLAR_OK) {
+    if (schedule_every(s, "e", 10000, fires, NULL, &o) != CELLAR_OK) {
         T_CHECK(now.failed);
-        T_EQ_I64(cellar_schedule_every(s, "e", 10000, fires, NULL, &o), CELLAR_OK);
+        T_EQ_I64(schedule_every(s, "e", 10000, fires, NULL, &o), CELLAR_OK);
     }
-    while (cellar_scheduler_tick(s, ALL_US, NULL) == CELLAR_PENDING) { }
+    while (cellar_tick(s, ALL_US, NULL) == CELLAR_PENDING) { }
     pass(1);
     for (int i = 0; i < 10 && figures().journal_pending != 0; i++) { pass(200); }
     if (spare != NULL && cellar_schedule_remove(s, spare) != CELLAR_E_NOT_FOUND) {
@@ -666,8 +669,8 @@ static void consume(cellar_bus_member *m)
         T_CHECK(accepted[n] && !settled[n]);
         seen[n]++;
         const bool returns = n == 0 && got.attempt == 1;
-        const cellar_err err = returns ? cellar_bus_nack(m, got.delivery, 0)
-                                       : cellar_bus_ack(m, got.delivery);
+        const cellar_err err = cellar_bus_settle(m, got.delivery,
+                                                 returns ? CELLAR_BUS_RETRY : CELLAR_BUS_ACK, 0);
         T_CHECK(err == CELLAR_OK || (now.failed && is_refusal(err)));
         settled[n] = !returns; /* also with an error: it is written later */
     }
@@ -699,13 +702,13 @@ static void converse(uint32_t count)
     T_EQ_I64(cellar_bus_join(b, "q", NULL, NULL, &m), CELLAR_OK);
     for (uint32_t n = 0; n < count; n++) {
         const char body = (char)('a' + n);
-        const cellar_err err = cellar_bus_send(b, "q", &body, 1, NULL);
+        const cellar_err err = bus_send(b, "q", &body, 1, NULL);
         T_CHECK(err == CELLAR_OK || (now.failed && is_refusal(err)));
         accepted[n] = err == CELLAR_OK;
         if (n % 2 == 1) { consume(m); }
     }
     consume(m);
-    (void)cellar_bus_tick(b, 0, NULL); /* writes what a failure left */
+    (void)cellar_tick(b, 0, NULL); /* writes what a failure left */
     T_EQ_I64(cellar_bus_close(b), CELLAR_OK);
     T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
 }
@@ -757,7 +760,7 @@ static void fill_and_die(int out)
     }
     T_REQUIRE(write(out, &accepted_count, sizeof accepted_count) == sizeof accepted_count);
     filled_exit_at = 100;
-    while (cellar_pool_tick(p, 1, NULL) == CELLAR_PENDING) { }
+    while (cellar_tick(p, 1, NULL) == CELLAR_PENDING) { }
     _exit(1);
 }
 

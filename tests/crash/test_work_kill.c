@@ -19,6 +19,7 @@
 #include "cellar_task.h"
 #include "tests/support/folder.h"
 #include "tests/support/t.h"
+#include "tests/support/task_calls.h"
 
 #define TASKS 400000u
 #define ATTEMPTS 250u
@@ -108,11 +109,11 @@ static void submits(base_rng *r)
     }
     cellar_err err;
     if (kind == CHAIN) {
-        err = cellar_task_submit_chain(p, item, count, CELLAR_TASK_ON_SUCCESS, id);
+        err = cellar_task_submit_many(p, item, count, CELLAR_LINKS_CHAIN, id);
     } else if (count == 1) {
         err = cellar_task_submit(p, "t", &payload[0], sizeof payload[0], NULL, id);
     } else {
-        err = cellar_task_submit_many(p, item, count, id);
+        err = cellar_task_submit_many(p, item, count, CELLAR_LINKS_NONE, id);
     }
     if (err == CELLAR_OK) { told(id, first, count); }
     if (err != CELLAR_OK && err != CELLAR_E_BUSY) { fail("a submit failed", first); }
@@ -131,7 +132,7 @@ static int state_of(const fact *f)
 {
     cellar_task_status st = cellar_task_status_default();
     const cellar_err err =
-        cellar_task_status_get(p, (cellar_task_id){ f->hi, f->lo }, &st);
+        task_status(p, (cellar_task_id){ f->hi, f->lo }, &st);
     return err == CELLAR_OK ? (int)st.state : (int)err;
 }
 

@@ -49,13 +49,13 @@ static int schedule_all(cellar_scheduler *s, const char *zone)
 {
     int failures = 0;
     for (int i = 0; i < JOBS; i++) {
-        void *job = (void *)(uintptr_t)&beat_schedule[i];
-        const char *cron = beat_schedule[i].cron;
-        const cellar_err err =
-            cron != NULL
-                ? cellar_schedule_cron(s, beat_schedule[i].task, cron, zone, submit, job, NULL)
-                : cellar_schedule_every(s, beat_schedule[i].task, 30 * SECOND, submit, job, NULL);
-        failures += err != CELLAR_OK;
+        cellar_schedule_spec spec = cellar_schedule_spec_default();
+        spec.fn = submit;
+        spec.ctx = (void *)(uintptr_t)&beat_schedule[i];
+        spec.cron = beat_schedule[i].cron;
+        spec.zone = zone;
+        if (spec.cron == NULL) { spec.interval_ms = 30 * SECOND; }
+        failures += cellar_schedule_add(s, beat_schedule[i].task, &spec) != CELLAR_OK;
     }
     return failures;
 }
@@ -99,8 +99,8 @@ static void pass_until(cellar_scheduler *s, int64_t end_ms)
 {
     for (;;) {
         int64_t wait_ms;
-        while (cellar_scheduler_tick(s, 1000000, &wait_ms) == CELLAR_PENDING) { }
-        while (cellar_pool_tick(pool, 1000000, NULL) == CELLAR_PENDING) { }
+        while (cellar_tick(s, 1000000, &wait_ms) == CELLAR_PENDING) { }
+        while (cellar_tick(pool, 1000000, NULL) == CELLAR_PENDING) { }
         if (now_ms == end_ms) { return; }
         now_ms = wait_ms < end_ms - now_ms ? now_ms + wait_ms : end_ms;
     }

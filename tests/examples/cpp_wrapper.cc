@@ -267,7 +267,10 @@ void loads()
 
     store.get_or_load("tagged", [](std::string_view, cellar_load *load) {
         const cellar_bytes tag = {"t", 1};
-        cellar_load_set_tags(load, &tag, 1);
+        cellar_set_opts with = cellar_set_opts_default();
+        with.tags = &tag;
+        with.tag_count = 1;
+        cellar_load_opts_set(load, &with);
         return std::string("v");
     });
     store.delete_by_tag("t");

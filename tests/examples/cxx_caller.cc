@@ -175,8 +175,8 @@ void run_kit_checks()
     std::size_t len = 0;
     cellar_key_builder builder;
     cellar_key_begin(&builder);
-    cellar_key_add_text(&builder, "resize");
-    cellar_key_add_i64(&builder, 7);
+    cellar_key_add(&builder, CELLAR_ARG("resize"));
+    cellar_key_add(&builder, CELLAR_ARG(7));
     check(cellar_key_finish(&builder, key, sizeof key, &len) == CELLAR_OK, "parts make a key");
     cellar_status_set(tasks.get(), key, len, "", 0, "processing");
     std::vector<std::thread> threads;

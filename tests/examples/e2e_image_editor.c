@@ -95,7 +95,7 @@ static int submit(const request *r, uint32_t count, uint64_t *wait_ns)
         n[i] = store(&r[i]);
         items[i] = (cellar_task_item){ "image.edit", &n[i], sizeof n[i], NULL };
     }
-    if (cellar_task_submit_many(ed.pool, items, count, ids) != CELLAR_OK) {
+    if (cellar_task_submit_many(ed.pool, items, count, CELLAR_LINKS_NONE, ids) != CELLAR_OK) {
         for (uint32_t i = 0; i < count; i++) { rows[n[i]].status = "failed"; }
         return 503;
     }
@@ -229,9 +229,9 @@ static int64_t run_due(void)
     int64_t wait[3];
     int again;
     do {
-        again = cellar_pool_tick(ed.pool, 1000000, &wait[0]) == CELLAR_PENDING;
-        again |= cellar_batcher_tick(ed.callbacks, 1000000, &wait[1]) == CELLAR_PENDING;
-        again |= cellar_bus_tick(ed.bus, 1000000, &wait[2]) == CELLAR_PENDING;
+        again = cellar_tick(ed.pool, 1000000, &wait[0]) == CELLAR_PENDING;
+        again |= cellar_tick(ed.callbacks, 1000000, &wait[1]) == CELLAR_PENDING;
+        again |= cellar_tick(ed.bus, 1000000, &wait[2]) == CELLAR_PENDING;
     } while (again || wait[0] == 0 || wait[1] == 0 || wait[2] == 0);
     const int64_t least = wait[0] < wait[1] ? wait[0] : wait[1];
     return least < wait[2] ? least : wait[2];
@@ -324,7 +324,7 @@ static void every_image_is_final(void)
         const char *want = good ? "success" : "failed";
         cellar_task_status st = cellar_task_status_default();
         agree += strcmp(rows[n].status, want) == 0 && strcmp(image_status(n), want) == 0;
-        right_state += cellar_task_status_get(ed.pool, rows[n].task, &st) == CELLAR_OK &&
+        right_state += cellar_task_wait(ed.pool, rows[n].task, 0, &st) == CELLAR_OK &&
                        st.state == (good ? CELLAR_TASK_SUCCEEDED : CELLAR_TASK_FAILED);
         timed += good && rows[n].took_ms == st.ended_wall_ms - st.submitted_wall_ms;
         well += good && cellar_task_result_get(ed.pool, rows[n].task, path, sizeof path, &len) ==
@@ -387,8 +387,8 @@ static int open_queues(const cellar_host_opts *host)
     bad += cellar_bus_open(&bus, &ed.bus) != CELLAR_OK;
     bad += cellar_bus_group_add(ed.bus, "images", NULL, NULL) != CELLAR_OK;
     bad += cellar_bus_group_add(ed.bus, "admin", NULL, NULL) != CELLAR_OK;
-    bad += cellar_bus_route(ed.bus, "image.*.*", "images", CELLAR_BUS_AMQP) != CELLAR_OK;
-    bad += cellar_bus_route(ed.bus, "admin.alert", "admin", CELLAR_BUS_AMQP) != CELLAR_OK;
+    bad += cellar_bus_route(ed.bus, "image.*.*", "images", CELLAR_BUS_AMQP, true) != CELLAR_OK;
+    bad += cellar_bus_route(ed.bus, "admin.alert", "admin", CELLAR_BUS_AMQP, true) != CELLAR_OK;
     member.fn = on_image;
     bad += cellar_bus_join(ed.bus, "images", NULL, &member, NULL) != CELLAR_OK;
     member.fn = on_alert;

@@ -56,14 +56,15 @@ static void loop_answer(loop *l)
 
 static void loop_background(loop *l)
 {
-    uint64_t rings, expired = 0;
+    uint64_t rings;
     if (read(l->timer, &rings, sizeof rings) < 0) { return; }
     /* PENDING means more work: the next round continues, requests come first. */
-    const cellar_err err = cellar_tick(l->cache, LOOP_TICK_BUDGET_US, &expired);
-    if (err == CELLAR_OK || err == CELLAR_PENDING) {
-        l->ticks++;
-        l->expired += expired;
-    }
+    const cellar_err err = cellar_tick(l->cache, LOOP_TICK_BUDGET_US, NULL);
+    if (err != CELLAR_OK && err != CELLAR_PENDING) { return; }
+    l->ticks++;
+    cellar_stats st = cellar_stats_default();
+    cellar_stats_get(l->cache, CELLAR_SCOPE_STORE, &st);
+    l->expired = st.ended[CELLAR_CAUSE_EXPIRED];
 }
 
 static int loop_watch(loop *l, int fd)

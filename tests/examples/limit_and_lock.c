@@ -7,6 +7,7 @@
  *     drop-in: cc limit_and_lock.c dist/cellar.c -Idist -Idist/include -pthread */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -44,16 +45,15 @@ static int ask(cellar_limiter *per_user, const char *user, unsigned *wait_s)
     }
 }
 
-/* The work under the lock; cellar_lock_run returns its result. */
-static cellar_err import(const cellar_lock *lk, void *ctx)
+/* The work under the lock. Return false if a later owner has written already. */
+static bool import(const cellar_lock *lk)
 {
-    (void)ctx;
     const int n = atomic_fetch_add(&inside, 1) + 1;
     if (n > atomic_load(&most_inside)) { atomic_store(&most_inside, n); }
     const int written = store_write(lk->fence);
     atomic_fetch_add(&imports, written == 0);
     atomic_fetch_sub(&inside, 1);
-    return written == 0 ? CELLAR_OK : CELLAR_E_LOST;
+    return written == 0;
 }
 
 static void *worker(void *locks)
@@ -61,7 +61,10 @@ static void *worker(void *locks)
     cellar_lock_opts o = cellar_lock_opts_default(); /* waits 30 s, owns for 30 s */
     o.note = "nightly import";
     for (int i = 0; i < 50; i++) {
-        if (cellar_lock_run(locks, "import", 6, &o, import, NULL) != CELLAR_OK) { return locks; }
+        cellar_lock lk;
+        if (cellar_lock_acquire(locks, "import", 6, &o, &lk) != CELLAR_OK) { return locks; }
+        const bool written = import(&lk);
+        if (cellar_lock_release(locks, &lk) != CELLAR_OK || !written) { return locks; }
     }
     return NULL;
 }
@@ -113,8 +116,11 @@ static void imports_run_one_at_a_time(void)
     check(atomic_load(&most_inside) == 1, "never two at once");
     check(atomic_load(&imports) == 200, "and each import is written");
     cellar_lock lk, second;
-    check(cellar_lock_try(locks, "import", 6, NULL, &lk) == CELLAR_OK, "the lock is free again");
-    check(cellar_lock_try(locks, "import", 6, NULL, &second) == CELLAR_E_BUSY, "and has one owner");
+    cellar_lock_opts o = cellar_lock_opts_default();
+    o.flags = CELLAR_LOCK_NO_WAIT;
+    check(cellar_lock_acquire(locks, "import", 6, &o, &lk) == CELLAR_OK, "the lock is free again");
+    check(cellar_lock_acquire(locks, "import", 6, &o, &second) == CELLAR_E_BUSY,
+          "and has one owner");
     check(cellar_lock_release(locks, &second) == CELLAR_E_NOT_OWNER, "a wrong handle is rejected");
     check(cellar_lock_release(locks, &lk) == CELLAR_OK, "the owner releases it");
     cellar_locks_close(locks);

@@ -35,7 +35,10 @@ static cellar_err load_name(cellar_load *load, const void *key, size_t key_len, 
         return cellar_load_absent(load); /* remembered for the negative_ttl_ms of the namespace */
     }
     const cellar_bytes team = { user[id].team, strlen(user[id].team) };
-    const cellar_err err = cellar_load_set_tags(load, &team, 1);
+    cellar_set_opts o = cellar_set_opts_default();
+    o.tags = &team;
+    o.tag_count = 1;
+    const cellar_err err = cellar_load_opts_set(load, &o);
     if (err != CELLAR_OK) { return err; }
     return cellar_load_value(load, user[id].name, strlen(user[id].name));
 }

@@ -155,10 +155,10 @@ static void minute(cellar_refresher *r)
     const int64_t until = passed_ms + MINUTE_MS;
     while (passed_ms < until) {
         int64_t wait_ms;
-        while (cellar_refresher_tick(r, 10000, &wait_ms) == CELLAR_PENDING) { }
+        while (cellar_tick(r, 10000, &wait_ms) == CELLAR_PENDING) { }
         passed_ms += wait_ms < until - passed_ms ? wait_ms : until - passed_ms;
     }
-    while (cellar_refresher_tick(r, 10000, NULL) == CELLAR_PENDING) { }
+    while (cellar_tick(r, 10000, NULL) == CELLAR_PENDING) { }
 }
 
 /* ---- the pages ---- */

@@ -11,6 +11,7 @@
 
 #include "cellar.h"
 #include "cellar_kit.h"
+#include "cellar_observe.h"
 
 /* ---- the database behind the cache ---- */
 
@@ -142,19 +143,21 @@ static void many_tasks(cellar_status *tasks)
           "and is read in the order of the caller");
 }
 
-static void states_expire(cellar_status *tasks)
+static void states_expire(cellar *store, cellar_status *tasks)
 {
     char text[64];
     const char *state = "";
-    uint64_t freed = 0;
     clock_ms += 600000; /* ten minutes: batch ends, failed has 20 more */
     size_t len;
     check(cellar_status_get(tasks, "a", 1, text, sizeof text, &len, &state) == CELLAR_MISS,
           "a batch is kept for ten minutes");
     check(cellar_status_get(tasks, "b", 1, text, sizeof text, &len, &state) == CELLAR_OK,
           "a failed task for longer");
-    check(cellar_status_expire_now(tasks, 100000, &freed) == CELLAR_OK && freed == 1,
-          "what has expired is freed on request");
+    cellar_stats st = cellar_stats_default();
+    check(cellar_tick(store, 100000, NULL) == CELLAR_OK &&
+              cellar_stats_get(store, CELLAR_SCOPE_STORE, &st) == CELLAR_OK &&
+              st.ended[CELLAR_CAUSE_EXPIRED] == 1,
+          "a tick frees what has expired");
 }
 
 int main(void)
@@ -180,7 +183,7 @@ int main(void)
     check(task_get(tasks, "t2", text, sizeof text, &state) < 0, "an unknown task is not stored");
     workers_meet(tasks);
     many_tasks(tasks);
-    states_expire(tasks);
+    states_expire(store, tasks);
 
     cellar_status_hot_id most;
     uint32_t n = 0;

@@ -107,15 +107,15 @@ static void row_batch(void)
         }
         break;
     }
-    case 2: WRITE_TEXT(cellar_batcher_metrics_write, b); break;
-    case 3: WRITE_TEXT(cellar_batcher_stats_json, b); break;
+    case 2: WRITE_TEXT(cellar_metrics_write, b); break;
+    case 3: WRITE_TEXT(cellar_stats_json, b); break;
     case 4:
         if (b == calls_batcher && chance(5)) {
             cellar_batch_report r = cellar_batch_report_default();
             plain(CALL(cellar_batcher_drain)(b, ONE_OF(0, 1, -1), &r));
         }
         break;
-    default: plain(CALL(cellar_batcher_tick)(b, tick_us(0), &wait));
+    default: plain(CALL(cellar_tick)(b, tick_us(0), &wait));
     }
 }
 

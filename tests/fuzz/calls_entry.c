@@ -232,7 +232,7 @@ static void row_scan(void)
     }
     uint64_t cursor = 0, place = 0;
     cellar_scan_opts o = cellar_scan_opts_default();
-    const bool with = chance(60);
+    const bool with = chance(80);
     if (chance(50)) { o.pattern = "k*", o.pattern_len = 2; }
     MAYBE(o.bucket_count, 0, 1, 1000);
     if (chance(60)) { o.flags = CELLAR_SCAN_DISK; }
@@ -241,9 +241,7 @@ static void row_scan(void)
     if (with) { (void)spoil(&o, sizeof o); }
     for (unsigned rounds = 0; c != NULL && rounds < 40; rounds++) {
         const cellar_err err =
-            with ? told(c, CALL(cellar_scan_with)(c, &cursor, &o, take_scanned, l))
-                 : told(c, CALL(cellar_scan)(c, &cursor, o.pattern, o.pattern_len, o.bucket_count,
-                                             take_scanned, l));
+            told(c, CALL(cellar_scan)(c, &cursor, with ? &o : NULL, take_scanned, l));
         if (cursor == 0 || err != CELLAR_OK) { break; }
     }
     free(l);
@@ -603,9 +601,9 @@ static void row_clear(void)
     if (c == NULL) { return; }
     kill_begin(&x);
     switch (draw(4)) {
-    case 0: err = told(c, CALL(cellar_version_increment)(c, &version)); break;
+    case 0: err = told(c, CALL(cellar_version_set)(c, 0, &version)); break;
     case 1: err =
-        told(c, CALL(cellar_version_set)(c, (uint32_t)ONE_OF(1, 2, 3, 0, UINT32_MAX - 5)));
+        told(c, CALL(cellar_version_set)(c, (uint32_t)ONE_OF(1, 2, 3, 0, UINT32_MAX - 5), NULL));
         break;
     default: err = told(c, CALL(cellar_clear)(c));
     }

@@ -179,15 +179,13 @@ static void limiter_checks(cellar_limiter *l)
     uint32_t by = 0;
     switch (draw(7)) {
     case 0: err = CALL(cellar_limiter_check)(l, key, 2, cost, &r); break;
-    case 1: err = CALL(cellar_limiter_check_at)(l, key, 2, cost,
-                                                now + (uint64_t)ONE_OF(0, 1, 5000000000), &r);
-        break;
+    case 1:
     case 2: {
         cellar_check_opts o = cellar_check_opts_default();
         const cellar_rule rule = draw_rule();
         MAYBE(o.flags, 0, 1, 2);
         if (chance(20)) { o.rules = &rule, o.rule_count = 1; }
-        MAYBE(o.now_ns, 0, (int64_t)now);
+        MAYBE(o.now_ns, 0, (int64_t)now, (int64_t)now + 1, (int64_t)now + 5000000000);
         (void)spoil(&o, sizeof o);
         err = CALL(cellar_limiter_check_with)(l, key, 2, cost, &o, &r);
         break;
@@ -201,8 +199,8 @@ static void limiter_checks(cellar_limiter *l)
     case 5:
         if (calls_has_ticket) {
             plain(chance(50) ? CALL(cellar_limiter_commit)(l, &calls_ticket, cost)
-                             : CALL(cellar_limiter_cancel)(l, &calls_ticket));
-            if (chance(20)) { plain(CALL(cellar_limiter_cancel)(l, &calls_ticket)); }
+                             : CALL(cellar_limiter_commit)(l, &calls_ticket, 0));
+            if (chance(20)) { plain(CALL(cellar_limiter_commit)(l, &calls_ticket, 0)); }
             calls_has_ticket = false;
         }
         break;
@@ -238,15 +236,17 @@ static void row_limiter(void)
         plain(CALL(cellar_limiter_reset)(l, key, 2, &existed));
         break;
     }
-    case 3: if (chance(10)) { plain(CALL(cellar_limiter_reset_all)(l)); } break;
-    case 4: plain(CALL(cellar_limiter_rules_set)(l, rule, 1 + draw(2))); break;
-    case 5: plain(CALL(cellar_limiter_key_rules_set)(l, key, 2, chance(50) ? rule : NULL, 1));
+    case 3: if (chance(10)) { plain(CALL(cellar_limiter_reset)(l, NULL, 0, NULL)); } break;
+    case 4: plain(CALL(cellar_limiter_rules_set)(l, NULL, 0, NULL, rule, 1 + draw(2))); break;
+    case 5: plain(CALL(cellar_limiter_rules_set)(l, key, 2, NULL, chance(50) ? rule : NULL, 1));
         break;
-    case 6: plain(CALL(cellar_limiter_plan_set)(l, draw_name(), rule, 1 + draw(2))); break;
-    case 7: plain(CALL(cellar_limiter_key_plan_set)(l, key, 2, chance(70) ? draw_name() : NULL));
+    case 6: plain(CALL(cellar_limiter_rules_set)(l, NULL, 0, draw_name(), rule, 1 + draw(2)));
         break;
-    case 8: plain(CALL(cellar_limiter_tick)(l)); break;
-    case 9: if (chance(20)) { plain(CALL(cellar_limiter_save)(l)); } break;
+    case 7: plain(CALL(cellar_limiter_rules_set)(l, key, 2, chance(70) ? draw_name() : NULL, NULL,
+                                                 0));
+        break;
+    case 8:
+    case 9: plain(CALL(cellar_tick)(l, 0, NULL)); break;
     case 10: plain(CALL(cellar_limiter_scan)(l, take_limited, NULL)); break;
     case 11: MUST(CALL(cellar_limiter_fingerprint)(l, key, 2) != 0); break;
     case 12: {
@@ -254,8 +254,8 @@ static void row_limiter(void)
         plain(CALL(cellar_limiter_stats_get)(l, &s));
         break;
     }
-    case 13: WRITE_TEXT(cellar_limiter_metrics_write, l); break;
-    default: WRITE_TEXT(cellar_limiter_stats_json, l);
+    case 13: WRITE_TEXT(cellar_metrics_write, l); break;
+    default: WRITE_TEXT(cellar_stats_json, l);
     }
 }
 
@@ -323,14 +323,6 @@ static void locks_open(void)
     refused(bad, err);
 }
 
-static cellar_err under_lock(const cellar_lock *lk, void *ctx)
-{
-    cellar_lock other = *lk;
-    plain(CALL(cellar_lock_check)(ctx, &other));
-    calls_back();
-    return chance(90) ? CELLAR_OK : CELLAR_E_CANCELLED;
-}
-
 static void row_lock(void)
 {
     cellar_locks *t = calls_locks;
@@ -341,10 +333,11 @@ static void row_lock(void)
     o.wait_timeout_ms = 1;
     o.lease_ms = ONE_OF(3600000, 3600000, 3600000, -1);
     if (chance(20)) { o.note = "note"; }
+    o.flags = chance(70) ? CELLAR_LOCK_NO_WAIT : 0;
     if (chance(2)) { o.flags = (uint32_t)ONE_OF(2, 8); }
     const bool bad = spoil(&o, sizeof o);
     switch (draw(10)) {
-    case 0: case 1: case 2: {
+    case 0: case 1: case 2: case 3: {
         if (calls_held[at]) {
             plain(CALL(cellar_lock_extend)(t, &calls_lock[at], 3600000));
             MUST(plain(CALL(cellar_lock_check)(t, &calls_lock[at])) == CELLAR_OK);
@@ -354,14 +347,12 @@ static void row_lock(void)
             return;
         }
         const cellar_err err =
-            plain(chance(70) ? CALL(cellar_lock_try)(t, key, 2, &o, &calls_lock[at])
-                             : CALL(cellar_lock_acquire)(t, key, 2, &o, &calls_lock[at]));
+            plain(CALL(cellar_lock_acquire)(t, key, 2, &o, &calls_lock[at]));
         refused(bad, err);
         calls_held[at] = err == CELLAR_OK;
         if (err == CELLAR_OK) { MUST(atomic_fetch_add(&calls_owners[at], 1) == 0); }
         break;
     }
-    case 3: plain(CALL(cellar_lock_run)(t, "run", 3, &o, under_lock, t)); break;
     case 4:
         if (calls_held_many) {
             plain(CALL(cellar_lock_release_many)(t, calls_many, 3));
@@ -379,13 +370,13 @@ static void row_lock(void)
         break;
     }
     case 6: plain(CALL(cellar_locks_watch)(t, chance(80) ? lock_lost : NULL, NULL)); break;
-    case 7: plain(CALL(cellar_locks_tick)(t, NULL)); break;
+    case 7: plain(CALL(cellar_tick)(t, 0, NULL)); break;
     case 8: {
         cellar_locks_stats s = cellar_locks_stats_default();
         plain(CALL(cellar_locks_stats_get)(t, &s));
         break;
     }
-    default: WRITE_TEXT(cellar_locks_metrics_write, t);
+    default: WRITE_TEXT(cellar_metrics_write, t);
     }
 }
 

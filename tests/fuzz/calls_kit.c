@@ -60,20 +60,21 @@ static void kit_close(void)
 static void row_key(void)
 {
     cellar_key_builder b;
+    const cellar_bytes some = { "some bytes", draw(11) };
     char key[CELLAR_KEY_BUILT_MAX];
     size_t len = 0;
     CALL(cellar_key_begin)(&b);
     for (unsigned n = draw(12); n > 0; n--) {
         switch (draw(11)) {
-        case 0: plain(CALL(cellar_key_add_text)(&b, chance(95) ? "text" : NULL)); break;
-        case 1: plain(CALL(cellar_key_add_bytes)(&b, "some bytes", draw(11))); break;
-        case 2: plain(CALL(cellar_key_add_i64)(&b, (int64_t)draw64())); break;
-        case 3: plain(CALL(cellar_key_add_u64)(&b, draw64())); break;
-        case 4: plain(CALL(cellar_key_add_f64)(&b, (double)draw(100) / 7)); break;
-        case 5: plain(CALL(cellar_key_add_bool)(&b, chance(50))); break;
-        case 6: plain(CALL(cellar_key_add_null)(&b)); break;
-        case 7: plain(CALL(cellar_key_add_list)(&b)); break;
-        case 8: plain(CALL(cellar_key_add_map)(&b)); break;
+        case 0: plain(CALL(cellar_key_add)(&b, cellar_arg_text(chance(95) ? "text" : NULL))); break;
+        case 1: plain(CALL(cellar_key_add)(&b, cellar_arg_bytes(some))); break;
+        case 2: plain(CALL(cellar_key_add)(&b, cellar_arg_i64((int64_t)draw64()))); break;
+        case 3: plain(CALL(cellar_key_add)(&b, cellar_arg_u64(draw64()))); break;
+        case 4: plain(CALL(cellar_key_add)(&b, cellar_arg_f64((double)draw(100) / 7))); break;
+        case 5: plain(CALL(cellar_key_add)(&b, cellar_arg_bool(chance(50)))); break;
+        case 6: plain(CALL(cellar_key_add)(&b, cellar_arg_null())); break;
+        case 7: plain(CALL(cellar_key_add)(&b, cellar_arg_list())); break;
+        case 8: plain(CALL(cellar_key_add)(&b, cellar_arg_map())); break;
         default: plain(CALL(cellar_key_end)(&b));
         }
     }
@@ -173,7 +174,7 @@ static void row_status(void)
     char buf[2][16];
     size_t len = 0;
     if (s == NULL) { return; }
-    switch (draw(9)) {
+    switch (draw(8)) {
     case 0: plain(CALL(cellar_status_set)(s, id, 2, "value!", draw(7), state)); break;
     case 1: case 2: {
         const char *is = NULL;
@@ -208,10 +209,7 @@ static void row_status(void)
         plain(CALL(cellar_status_stats_get)(s, &st));
         break;
     }
-    default: {
-        uint64_t freed = 0;
-        plain(CALL(cellar_status_expire_now)(s, tick_us(1000000000), &freed));
-    }
+    default: break;
     }
 }
 
@@ -253,11 +251,11 @@ static void row_settings(void)
     *s = cellar_settings_default();
     snprintf(path, sizeof path, "%s/settings", calls_folder);
     switch (draw(4)) {
-    case 0: plain(CALL(cellar_settings_text)(s, "text", text, draw(sizeof text), take_settings_note,
+    case 0: plain(CALL(cellar_settings_read)(s, "text", text, draw(sizeof text), take_settings_note,
                                              NULL));
         break;
-    case 1: plain(CALL(cellar_settings_file)(s, path, take_settings_note, NULL)); break;
-    case 2: plain(CALL(cellar_settings_env)(s, take_settings_note, NULL)); break;
+    case 1: plain(CALL(cellar_settings_read)(s, path, NULL, 0, take_settings_note, NULL)); break;
+    case 2: plain(CALL(cellar_settings_read)(s, NULL, NULL, 0, take_settings_note, NULL)); break;
     default: {
         cellar *c = NULL;
         s->config.memory_bytes = (uint64_t)ONE_OF(1, 0, 1) << 20;

@@ -36,15 +36,20 @@ static bool set_result_options(cellar_load *load, uint32_t *tags)
     cellar_bytes list[CALLS_TAGS];
     uint32_t count = 0;
     const uint32_t mask = draw_tags(list, &count);
-    const bool set =
-        chance(40) && plain(CALL(cellar_load_set_tags)(load, list, count)) == CELLAR_OK;
+    cellar_set_opts o = cellar_set_opts_default();
+    o.tags = list;
+    o.tag_count = count;
+    const bool set = chance(40) && plain(CALL(cellar_load_opts_set)(load, &o)) == CELLAR_OK;
     *tags = set ? mask : 0;
-    if (chance(20)) { plain(CALL(cellar_load_set_ttl)(load, ONE_OF(BAD_MS))); }
-    if (chance(10)) { plain(CALL(cellar_load_set_negative_ttl)(load, ONE_OF(BAD_MS))); }
-    if (chance(10)) { plain(CALL(cellar_load_set_stale)(load, ONE_OF(BAD_MS))); }
-    if (chance(10)) { plain(CALL(cellar_load_set_cost)(load, draw(100000))); }
-    if (chance(10)) { plain(CALL(cellar_load_set_user_flags)(load, draw(9))); }
-    if (chance(5)) { plain(CALL(cellar_load_set_no_store)(load)); }
+    o = cellar_set_opts_default();
+    if (chance(20)) { o.ttl_ms = ONE_OF(BAD_MS); }
+    if (chance(10)) { o.stale_ms = ONE_OF(BAD_MS); }
+    if (chance(10)) { o.cost_us = draw(100000); }
+    if (chance(10)) { o.user_flags = draw(9); }
+    if (chance(10)) { o.flags |= CELLAR_NEGATIVE; }
+    if (chance(5)) { o.flags |= CELLAR_NO_STORE; }
+    if (chance(2)) { o.flags |= 1u << draw(12); }
+    plain(CALL(cellar_load_opts_set)(load, &o));
     return set;
 }
 
@@ -59,7 +64,10 @@ static cellar_err confirm(cellar_load *load, const calls_key *k, const calls_val
             list[count++] = (cellar_bytes){ calls_tags[i], strlen(calls_tags[i]) };
         }
     }
-    const cellar_err err = tagged ? CALL(cellar_load_set_tags)(load, list, count) : CELLAR_OK;
+    cellar_set_opts o = cellar_set_opts_default();
+    o.tags = list;
+    o.tag_count = tagged ? count : 0;
+    const cellar_err err = CALL(cellar_load_opts_set)(load, &o);
     if (err != CELLAR_OK) { return err; }
     slot_confirmed(k);
     return CALL(cellar_load_not_modified)(load);
@@ -75,23 +83,17 @@ static cellar_err load_one(cellar_load *load, const void *key, size_t key_len, v
     TRACE("loader %u/%u number %" PRIu64, k.space, k.index, number);
     const size_t len = draw_len();
     uint32_t tags = 0;
-    const void *old = NULL;
-    size_t old_len = 0;
-    uint32_t old_flags = 0;
+    cellar_load_info i = cellar_load_info_default();
     void *to = NULL;
-    (void)CALL(cellar_load_attempt)(load);
-    (void)CALL(cellar_load_trace)(load);
-    MUST(CALL(cellar_load_time_left_ms)(load) >= 0);
-    const bool has_old =
-        CALL(cellar_load_stale_value)(load, &old, &old_len, &old_flags) == CELLAR_OK;
+    MUST(CALL(cellar_load_info_get)(load, &i) == CELLAR_OK && i.time_left_ms >= 0);
+    const bool has_old = i.has_stale != 0;
     calls_value was = { 0, 0, 0, 0, 0, 0, 0 };
-    if (has_old) { was = calls_parse(&k, old, old_len, "stale value"); }
+    if (has_old) { was = calls_parse(&k, i.stale_value, i.stale_len, "stale value"); }
     calls_back();
-    if (has_old) { (void)calls_parse(&k, old, old_len, "stale value after calls"); }
+    if (has_old) { (void)calls_parse(&k, i.stale_value, i.stale_len, "stale value, later"); }
     const bool tagged = set_result_options(load, &tags);
-    (void)CALL(cellar_load_cancelled)(load);
     cellar_err err = CELLAR_OK;
-    switch (draw(16)) {
+    switch (draw(15)) {
     case 0: err = CALL(cellar_load_absent)(load); break;
     case 1: err = CALL(cellar_load_fail)(load, 503, ONE_OF(BAD_MS), draw(2)); break;
     case 2: err = CELLAR_E_IO; break;
@@ -99,11 +101,7 @@ static cellar_err load_one(cellar_load *load, const void *key, size_t key_len, v
     case 4:
         err = has_old ? confirm(load, &k, &was, tagged) : CALL(cellar_load_not_modified)(load);
         break;
-    case 5:
-        err = CALL(cellar_load_alloc)(load, len, &to);
-        if (err == CELLAR_OK) { calls_fill(&k, number, true, tags, to, len); }
-        break;
-    case 6: {
+    case 5: {
         cellar_buf *b = CALL(cellar_load_buf)(load);
         if (b == NULL || CALL(cellar_buf_resize)(b, len, &to) != CELLAR_OK) {
             return CELLAR_E_NOMEM;
@@ -111,7 +109,7 @@ static cellar_err load_one(cellar_load *load, const void *key, size_t key_len, v
         calls_fill(&k, number, true, tags, to, len);
         break;
     }
-    case 7:
+    case 6:
         to = malloc(len);
         MUST(to != NULL);
         calls_fill(&k, number, true, tags, to, len);
@@ -142,16 +140,17 @@ static cellar_err load_many(cellar_load *load, const cellar_bytes *keys, size_t 
     for (size_t i = 0; i < count; i++) {
         const size_t len = draw_len();
         if (!key_of_loader(&k, keys[i].data, keys[i].len, ctx)) { continue; }
+        plain(CALL(cellar_load_select)(load, i));
         switch (draw(10)) {
-        case 0: plain(CALL(cellar_load_item_absent)(load, i)); break;
-        case 1: plain(CALL(cellar_load_item_fail)(load, i, 7)); break;
+        case 0: plain(CALL(cellar_load_absent)(load)); break;
+        case 1: plain(CALL(cellar_load_fail)(load, 7, 0, 0)); break;
         case 2: break;
         default: {
             void *to = malloc(len);
             MUST(to != NULL);
             calls_fill(&k, number[i], true, tags, to, len);
-            plain(CALL(cellar_load_item_value)(load, i, to, len));
-            if (chance(3)) { plain(CALL(cellar_load_item_value)(load, i, to, len)); }
+            plain(CALL(cellar_load_value)(load, to, len));
+            if (chance(3)) { plain(CALL(cellar_load_value)(load, to, len)); }
             free(to);
         }
         }

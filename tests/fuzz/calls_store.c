@@ -116,9 +116,9 @@ static void row_namespace(void)
         break;
     case 1:
         if (c != NULL) {
-            (void)told(c, CALL(cellar_enable)(c, false));
+            (void)told(c, CALL(cellar_option_set)(c, CELLAR_OPT_ENABLED, 0));
             if (chance(80)) { calls_back(); }
-            (void)told(c, CALL(cellar_enable)(c, true));
+            (void)told(c, CALL(cellar_option_set)(c, CELLAR_OPT_ENABLED, 1));
         }
         break;
     case 2: {
@@ -139,7 +139,7 @@ static void row_option(void)
 {
     static const int64_t memory[] = { 1 << 20, 3 << 20, 8 << 20, 12 << 20, 0, INT64_MAX };
     cellar *c = atomic_load(&world.space[draw(CALLS_SPACES)].c);
-    cellar_option option = (cellar_option)(1 + draw(14));
+    cellar_option option = (cellar_option)(1 + draw(15));
     int64_t value = 0;
     if (c == NULL) { return; }
     if (chance(30)) {
@@ -154,6 +154,7 @@ static void row_option(void)
     case CELLAR_OPT_MAINTENANCE_THREAD: value = calls_exact() ? 0 : draw(2); break;
     case CELLAR_OPT_L2_BYTES: value = ONE_OF(16 << 20, 24 << 20, 0); break;
     case CELLAR_OPT_NAMESPACE_MAX_ENTRIES: value = ONE_OF(0, 1, 10, 100, -1); break;
+    case CELLAR_OPT_ENABLED: value = ONE_OF(1, 2, -1); break;
     default: value = ONE_OF(BAD_MS);
     }
     const cellar_err err = told(c, CALL(cellar_option_set)(c, option, value));
@@ -162,21 +163,17 @@ static void row_option(void)
 
 static void row_charge(void)
 {
-    const uint64_t n = (uint64_t)ONE_OF(0, 1, 4096, 200000);
-    if (chance(50)) {
-        (void)told(world.store, CALL(cellar_memory_charge)(world.store, n));
-    } else {
-        (void)told(world.store, CALL(cellar_memory_uncharge)(world.store, n));
-    }
+    const int64_t n = ONE_OF(0, 1, 4096, 200000);
+    (void)told(world.store, CALL(cellar_memory_charge)(world.store, chance(50) ? n : -n));
 }
 
 static void row_tick(void)
 {
-    uint64_t expired = 0;
+    int64_t wait_ms = 0;
     if (!calls_exact() || chance(50)) {
         atomic_fetch_add(&calls.now_ms, ONE_OF(0, 1, 30, 1000, 5000, 70000));
     }
-    (void)told(world.store, CALL(cellar_tick)(world.store, tick_us(1000000000), &expired));
+    (void)told(world.store, CALL(cellar_tick)(world.store, tick_us(1000000000), &wait_ms));
 }
 
 static void row_sync(void)
@@ -309,18 +306,12 @@ static void row_figures(void)
         (void)plain(CALL(cellar_advice_get)(c, scope, &a));
         break;
     }
-    case 8: {
-        uint64_t n = 0;
-        (void)told(c, CALL(cellar_namespace_entries)(c, &n));
-        break;
-    }
     default: {
         const char *html = NULL;
         size_t len = 0;
         CALL(cellar_dashboard_html)(&html, &len);
         MUST(len > 0 && html != NULL);
         MUST(CALL(cellar_version)()[0] != '\0');
-        (void)CALL(cellar_source_id)();
     }
     }
 }
@@ -443,8 +434,8 @@ static void row_port(void)
         plain(CALL(cellar_resp_stats_get)(calls_port, &s));
         break;
     }
-    case 1: WRITE_TEXT(cellar_resp_metrics_write, calls_port); break;
-    case 2: WRITE_TEXT(cellar_resp_stats_json, calls_port); break;
+    case 1: WRITE_TEXT(cellar_metrics_write, calls_port); break;
+    case 2: WRITE_TEXT(cellar_stats_json, calls_port); break;
     case 3: MUST(CALL(cellar_resp_fd)(calls_port) >= 0); break;
     case 4: if (chance(5)) { CALL(cellar_resp_drain)(calls_port); } break;
     case 5:

@@ -132,19 +132,24 @@ static void submit_tasks(void)
 {
     static const char *const names[] = { "work", "other", "taken", "unknown" };
     cellar_submit_opts o = draw_submit(), plain_opts = draw_submit();
+    cellar_submit_opts last_opts = cellar_submit_opts_default();
     const char *name = names[draw(4)];
     cellar_task_id *id = &calls_ids[draw(8)], ids[3];
     memset(ids, 0, sizeof ids);
     plain_opts.eta_wall_ms = 0;
+    last_opts.run_on = plain_opts.run_on = (cellar_task_run_on)draw(3);
     const cellar_task_item items[3] = { { "work", "payload", draw(8), &plain_opts },
                                         { "other", "payload", draw(8), NULL },
-                                        { name, NULL, 0, NULL } };
-    const cellar_task_run_on on = (cellar_task_run_on)draw(3);
+                                        { name, NULL, 0, &last_opts } };
     switch (draw(6)) {
-    case 0: plain(CALL(cellar_task_submit_many)(calls_pool, items, 1 + draw(3), ids)); break;
-    case 1: plain(CALL(cellar_task_submit_chain)(calls_pool, items, 1 + draw(3), on, ids)); break;
-    case 2: plain(CALL(cellar_task_submit_group)(calls_pool, items, 2 + draw(2), on, ids)); break;
-    case 3: plain(CALL(cellar_task_submit_after)(calls_pool, *id, items, on, &ids[0])); break;
+    case 0: case 1: case 2:
+        plain(CALL(cellar_task_submit_many)(calls_pool, items, 1 + draw(3),
+                                            (cellar_task_links)draw(3), ids));
+        break;
+    case 3:
+        plain_opts.after = id;
+        plain(CALL(cellar_task_submit)(calls_pool, "work", "payload", draw(8), &plain_opts, ids));
+        break;
     default: {
         if (chance(40)) {
             o.unique_key = "unique";
@@ -183,7 +188,7 @@ static void row_task(void)
     case 0: plain(CALL(cellar_task_cancel)(p, id)); break;
     case 1: {
         cellar_task_status s = cellar_task_status_default();
-        plain(CALL(cellar_task_status_get)(p, id, &s));
+        plain(CALL(cellar_task_wait)(p, id, draw(2), &s));
         break;
     }
     case 2: {
@@ -214,8 +219,9 @@ static void row_task(void)
         for (uint32_t i = 0; i < n; i++) {
             inside_task(taken[i]);
             calls_back();
-            if (chance(30)) { plain(CALL(cellar_task_extend)(taken[i], 1000)); }
-            plain(CALL(cellar_task_ack)(taken[i], draw_verdict()));
+            const cellar_verdict longer = cellar_verdict_extend(1000);
+            if (chance(30)) { plain(CALL(cellar_task_settle)(taken[i], longer)); }
+            plain(CALL(cellar_task_settle)(taken[i], draw_verdict()));
         }
         break;
     }
@@ -225,9 +231,10 @@ static void row_task(void)
                                       &moved));
         break;
     }
-    case 10: plain(CALL(cellar_pool_queue_weight)(p, "q2", (uint32_t)ONE_OF(0, 1, 100))); break;
-    case 11: plain(CALL(cellar_pool_queue_pause)(p, "q2", ONE_OF(0, 1, 1000))); break;
-    case 12: plain(CALL(cellar_pool_resize)(p, 1 + draw(4))); break;
+    case 10: case 11: case 12:
+        plain(CALL(cellar_pool_set)(p, (cellar_pool_setting)draw(5), chance(30) ? NULL : "q2",
+                                    ONE_OF(0, 1, 4, 100, 1000)));
+        break;
     case 13: {
         cellar_pool_stats s = cellar_pool_stats_default();
         if (plain(CALL(cellar_pool_stats_get)(p, chance(50) ? NULL : "work", &s)) == CELLAR_OK &&
@@ -238,15 +245,15 @@ static void row_task(void)
         break;
     }
     case 14:
-        if (chance(50)) { WRITE_TEXT(cellar_pool_metrics_write, p); }
-        else { WRITE_TEXT(cellar_pool_stats_json, p); }
+        if (chance(50)) { WRITE_TEXT(cellar_metrics_write, p); }
+        else { WRITE_TEXT(cellar_stats_json, p); }
         break;
     default:
         if (chance(5)) {
             cellar_drain_report r = cellar_drain_report_default();
             plain(CALL(cellar_pool_drain)(p, (cellar_drain_mode)draw(2), 1, &r));
         } else {
-            plain(CALL(cellar_pool_tick)(p, tick_us(0), &wait));
+            plain(CALL(cellar_tick)(p, tick_us(0), &wait));
         }
     }
 }
@@ -370,13 +377,12 @@ static void row_bus_member(void)
     }
     if (plain(CALL(cellar_bus_take)(it, draw(2), &m)) != CELLAR_OK) { return; }
     MUST(m.body_len <= 7 && memcmp(m.body, "message", m.body_len) == 0);
-    if (chance(30)) { plain(CALL(cellar_bus_extend)(it, m.delivery, ONE_OF(0, 1, 1000))); }
-    switch (draw(4)) {
-    case 0: plain(CALL(cellar_bus_ack)(it, m.delivery)); break;
-    case 1: plain(CALL(cellar_bus_nack)(it, m.delivery, ONE_OF(0, 1, 1000))); break;
-    case 2: plain(CALL(cellar_bus_reject)(it, m.delivery)); break;
-    default: break; /* kept: its lease ends */
+    const cellar_bus_verdict verdict = (cellar_bus_verdict)draw(3);
+    if (chance(30)) {
+        plain(CALL(cellar_bus_settle)(it, m.delivery, CELLAR_BUS_EXTEND, ONE_OF(0, 1, 1000)));
     }
+    if (chance(25)) { return; } /* kept: its lease ends */
+    plain(CALL(cellar_bus_settle)(it, m.delivery, verdict, ONE_OF(0, 1, 1000)));
 }
 
 static void row_bus(void)
@@ -395,21 +401,17 @@ static void row_bus(void)
         if (chance(50)) { o.headers = headers, o.header_count = draw(3); }
         MAYBE(o.expires_ms, 0, 1, 1000);
         MAYBE(o.priority, 0, 9);
+        MAYBE(o.direct, 0, 1);
         (void)spoil(&o, sizeof o);
-        plain(chance(50) ? CALL(cellar_bus_publish)(b, key, "message", draw(8), &o)
-                         : CALL(cellar_bus_send)(b, queue, "message", draw(8), &o));
+        plain(CALL(cellar_bus_publish)(b, o.direct != 0 ? queue : key, "message", draw(8), &o));
         return;
     }
     switch (draw(14)) {
     case 0: group_add(queue, chance(50) ? NULL : "g1"); break;
     case 1: plain(CALL(cellar_bus_group_remove)(b, queue, chance(50) ? NULL : "g1")); break;
-    case 2: plain(CALL(cellar_bus_route)(b, pattern, queue, syntax)); break;
-    case 3: plain(CALL(cellar_bus_unroute)(b, pattern, queue, syntax)); break;
-    case 4: {
-        bool match = false;
-        plain(CALL(cellar_bus_topic_match)(pattern, key, syntax, &match));
+    case 2: case 3: case 4:
+        plain(CALL(cellar_bus_route)(b, pattern, queue, syntax, chance(50)));
         break;
-    }
     case 5: {
         cellar_bus_member_opts o = cellar_bus_member_opts_default();
         o.fn = handle_message;
@@ -457,8 +459,8 @@ static void row_bus(void)
         break;
     }
     case 11:
-        if (chance(50)) { WRITE_TEXT(cellar_bus_metrics_write, b); }
-        else { WRITE_TEXT(cellar_bus_stats_json, b); }
+        if (chance(50)) { WRITE_TEXT(cellar_metrics_write, b); }
+        else { WRITE_TEXT(cellar_stats_json, b); }
         break;
     case 12:
         if (chance(5)) {
@@ -467,7 +469,7 @@ static void row_bus(void)
             MUST(r.live == r.acked + r.dropped + r.dead + r.expired + r.filtered + r.left);
         }
         break;
-    default: plain(CALL(cellar_bus_tick)(b, tick_us(0), &wait));
+    default: plain(CALL(cellar_tick)(b, tick_us(0), &wait));
     }
 }
 
@@ -478,12 +480,12 @@ static void bus_close(void)
     for (unsigned i = 0; err == CELLAR_E_BUSY; i++) { /* tasks of its members have to end first */
         if (i == 20) { plain(CALL(cellar_pool_drain)(calls_pool, CELLAR_DRAIN_RUNNING, 0, NULL)); }
         atomic_fetch_add(&calls.now_ms, 1000);
-        plain(CALL(cellar_pool_tick)(calls_pool, 0, &wait));
+        plain(CALL(cellar_tick)(calls_pool, 0, &wait));
         const cellar_task *t = NULL;
         uint32_t n = 0;
         while (plain(CALL(cellar_task_take)(calls_pool, "outside", 1000, &t, 1, &n)) == CELLAR_OK &&
                n != 0) {
-            plain(CALL(cellar_task_ack)(t, cellar_verdict_ok()));
+            plain(CALL(cellar_task_settle)(t, cellar_verdict_ok()));
         }
         err = plain(CALL(cellar_bus_close)(calls_bus));
     }
@@ -533,14 +535,13 @@ static void row_schedule(void)
     cellar_cron_opts cron = cellar_cron_opts_default();
     int64_t out[3], wait = 0;
     size_t found = 0;
-    uint32_t column = 0;
     const char *name = draw_name(), *expr = exprs[draw(6)];
     const char *zone = chance(60) ? NULL : chance(80) ? "+08:00" : "No/Where";
     MAYBE(cron.gap, 0, 1);
     MAYBE(cron.fold, 0, 1, 2);
     MAYBE(cron.day_and, 0, 1);
     switch (draw(16)) {
-    case 0: plain(CALL(cellar_cron_parse)(expr, &column)); return;
+    case 0: plain(CALL(cellar_cron_next)(expr, NULL, NULL, 0, NULL, 0, &found)); return;
     case 1: plain(CALL(cellar_cron_next)(expr, zone, &cron, calls_wall(NULL), out, 3, &found));
         return;
     default: break;
@@ -548,10 +549,17 @@ static void row_schedule(void)
     if (s == NULL) { return; }
     switch (draw(14)) {
     case 0: case 1: case 2: {
-        cellar_schedule_opts o = cellar_schedule_opts_default();
+        cellar_schedule_spec o = cellar_schedule_spec_default();
+        if (!chance(5)) { o.fn = fire; }
+        switch (draw(4)) { /* one time, or now and then none or two */
+        case 0: o.interval_ms = ONE_OF(1, 100, 60000, 0); break;
+        case 1: o.cron = expr; break;
+        case 2: o.at_wall_ms = calls_wall(NULL) + ONE_OF(0, 100, -5000); break;
+        default: o.interval_ms = 1000, o.cron = chance(50) ? expr : NULL;
+        }
         MAYBE(o.misfire_grace_ms, 0, 1, 1000, -1);
         MAYBE(o.jitter_ms, 0, 10);
-        o.cron = &cron;
+        o.cron_opts = &cron;
         o.free_fn = free_context;
         o.coalesce = (cellar_coalesce)draw(3);
         o.overlap = (cellar_overlap)draw(2);
@@ -560,23 +568,14 @@ static void row_schedule(void)
         MAYBE(o.max_running, 0, 1, 3);
         MAYBE(o.paused, 0, 0, 1);
         if (chance(10)) { o.catch_up_on_start = 1, o.max_running = 1; }
+        o.zone = zone;
         (void)spoil(&o, sizeof o);
-        cellar_err err;
         atomic_fetch_add(&calls_contexts, 1);
-        switch (draw(3)) {
-        case 0: err =
-            CALL(cellar_schedule_every)(s, name, ONE_OF(1, 100, 60000, 0), fire, NULL, &o); break;
-        case 1: err = CALL(cellar_schedule_cron)(s, name, expr, zone, fire, NULL, &o); break;
-        default:
-            err = CALL(cellar_schedule_at)(s, name, calls_wall(NULL) + ONE_OF(0, 100, -5000), fire,
-                                           NULL, &o);
-        }
-        if (plain(err) != CELLAR_OK) { free_context(NULL); }
+        if (plain(CALL(cellar_schedule_add)(s, name, &o)) != CELLAR_OK) { free_context(NULL); }
         break;
     }
     case 3: plain(CALL(cellar_schedule_remove)(s, name)); break;
-    case 4: plain(CALL(cellar_schedule_pause)(s, name)); break;
-    case 5: plain(CALL(cellar_schedule_resume)(s, name)); break;
+    case 4: case 5: plain(CALL(cellar_schedule_pause)(s, name, chance(50))); break;
     case 6: plain(CALL(cellar_schedule_trigger)(s, name)); break;
     case 7: plain(CALL(cellar_schedule_next)(s, name, out, 3, &found)); break;
     case 8: plain(CALL(cellar_schedule_list)(s, take_schedule, NULL)); break;
@@ -585,9 +584,9 @@ static void row_schedule(void)
         plain(CALL(cellar_scheduler_stats_get)(s, &st));
         break;
     }
-    case 10: WRITE_TEXT(cellar_scheduler_metrics_write, s); break;
-    case 11: WRITE_TEXT(cellar_scheduler_stats_json, s); break;
-    default: plain(CALL(cellar_scheduler_tick)(s, tick_us(0), &wait));
+    case 10: WRITE_TEXT(cellar_metrics_write, s); break;
+    case 11: WRITE_TEXT(cellar_stats_json, s); break;
+    default: plain(CALL(cellar_tick)(s, tick_us(0), &wait));
     }
 }
 
@@ -667,11 +666,12 @@ static void row_refresh(void)
         MAYBE(o.priority, 0, 1, 2, 3);
         MAYBE(o.stop_idle, 0, 1);
         if (chance(20)) { o.at = "00:00"; }
+        if (chance(40)) { o.pattern = 1; }
         (void)spoil(&o, sizeof o);
         const int64_t every = ONE_OF(1, 1000, 60000, 0);
-        plain(chance(60)
-              ? CALL(cellar_refresh_add)(r, calls_refreshed, k.bytes, k.len, "rows", every, &o)
-              : CALL(cellar_refresh_add_pattern)(r, calls_refreshed, "k*", "rows", every, &o));
+        const void *key = o.pattern != 0 ? "k*" : k.bytes;
+        plain(CALL(cellar_refresh_add)(r, calls_refreshed, key, o.pattern != 0 ? 2 : k.len, "rows",
+                                       every, &o));
         break;
     }
     case 2: {
@@ -687,10 +687,10 @@ static void row_refresh(void)
         break;
     }
     case 6:
-        if (chance(50)) { WRITE_TEXT(cellar_refresher_metrics_write, r); }
-        else { WRITE_TEXT(cellar_refresher_stats_json, r); }
+        if (chance(50)) { WRITE_TEXT(cellar_metrics_write, r); }
+        else { WRITE_TEXT(cellar_stats_json, r); }
         break;
-    default: plain(CALL(cellar_refresher_tick)(r, tick_us(0), &wait));
+    default: plain(CALL(cellar_tick)(r, tick_us(0), &wait));
     }
 }
 

@@ -121,15 +121,15 @@ static cellar_err fuzz_add(cellar_key_builder *b, const fuzz_part *p)
     double x;
     cellar_err err = CELLAR_OK;
     switch (p->type) {
-    case 's': return cellar_key_add_bytes(b, p->bytes, p->len);
-    case 'i': return cellar_key_add_i64(b, (int64_t)p->bits);
-    case 'u': return cellar_key_add_u64(b, p->bits);
-    case 'd': memcpy(&x, &p->bits, sizeof x); return cellar_key_add_f64(b, x);
-    case 'n': return cellar_key_add_null(b);
-    case 't': case 'f': return cellar_key_add_bool(b, p->type == 't');
+    case 's': return cellar_key_add(b, cellar_arg_bytes((cellar_bytes){ p->bytes, p->len }));
+    case 'i': return cellar_key_add(b, cellar_arg_i64((int64_t)p->bits));
+    case 'u': return cellar_key_add(b, cellar_arg_u64(p->bits));
+    case 'd': memcpy(&x, &p->bits, sizeof x); return cellar_key_add(b, cellar_arg_f64(x));
+    case 'n': return cellar_key_add(b, cellar_arg_null());
+    case 't': case 'f': return cellar_key_add(b, cellar_arg_bool(p->type == 't'));
     default: break;
     }
-    err = p->type == '[' ? cellar_key_add_list(b) : cellar_key_add_map(b);
+    err = cellar_key_add(b, p->type == '[' ? cellar_arg_list() : cellar_arg_map());
     for (size_t i = 0; i < p->len && err == CELLAR_OK; i++) { err = fuzz_add(b, &p->child[i]); }
     return err == CELLAR_OK ? cellar_key_end(b) : err;
 }
@@ -306,19 +306,19 @@ static void fuzz_calls_of_a_builder(fuzz_in *in)
         switch (call % 8) {
         case 0:
             bytes = fuzz_bytes(in, fuzz_u8(in) % 8);
-            (void)cellar_key_add_bytes(&b, bytes.data, bytes.len);
+            (void)cellar_key_add(&b, cellar_arg_bytes((cellar_bytes){ bytes.data, bytes.len }));
             break;
-        case 1: (void)cellar_key_add_i64(&b, (int8_t)fuzz_u8(in)); break;
+        case 1: (void)cellar_key_add(&b, cellar_arg_i64((int8_t)fuzz_u8(in))); break;
         case 2:
             bytes = fuzz_bytes(in, 8);
             memcpy(&bits, bytes.data, bytes.len);
             memcpy(&x, &bits, sizeof x);
-            (void)cellar_key_add_f64(&b, x);
+            (void)cellar_key_add(&b, cellar_arg_f64(x));
             break;
-        case 3: (void)cellar_key_add_bool(&b, call > 127); break;
-        case 4: (void)cellar_key_add_null(&b); break;
-        case 5: (void)cellar_key_add_list(&b); break;
-        case 6: (void)cellar_key_add_map(&b); break;
+        case 3: (void)cellar_key_add(&b, cellar_arg_bool(call > 127)); break;
+        case 4: (void)cellar_key_add(&b, cellar_arg_null()); break;
+        case 5: (void)cellar_key_add(&b, cellar_arg_list()); break;
+        case 6: (void)cellar_key_add(&b, cellar_arg_map()); break;
         default: (void)cellar_key_end(&b); break;
         }
     }
@@ -386,13 +386,13 @@ static void fuzz_stored_vector(const void *value, size_t len)
         o.dim = 3;
         o.type = (cellar_vector_type)type;
         cellar_key_begin(&b); /* as written in the head of src/kit/embedding.c */
-        (void)cellar_key_add_text(&b, "emb1");
-        (void)cellar_key_add_text(&b, "");
-        (void)cellar_key_add_null(&b);
-        (void)cellar_key_add_text(&b, "m");
-        (void)cellar_key_add_u64(&b, 3);
-        (void)cellar_key_add_u64(&b, (uint64_t)type);
-        (void)cellar_key_add_text(&b, "t");
+        (void)cellar_key_add(&b, CELLAR_ARG("emb1"));
+        (void)cellar_key_add(&b, CELLAR_ARG(""));
+        (void)cellar_key_add(&b, cellar_arg_null());
+        (void)cellar_key_add(&b, CELLAR_ARG("m"));
+        (void)cellar_key_add(&b, cellar_arg_u64(3));
+        (void)cellar_key_add(&b, cellar_arg_u64((uint64_t)type));
+        (void)cellar_key_add(&b, CELLAR_ARG("t"));
         FUZZ_CHECK(cellar_key_finish(&b, key, sizeof key, &key_len) == CELLAR_OK);
         FUZZ_CHECK(cellar_set(fuzz_store, key, key_len, value, len, NULL) == CELLAR_OK);
         FUZZ_CHECK(cellar_embeddings_open(fuzz_store, &o, &e) == CELLAR_OK);

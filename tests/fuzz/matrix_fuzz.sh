@@ -57,7 +57,7 @@ if [ -n "$found" ]; then
         t_skip messages_of_any_bytes_are_heard_equally_in_pieces "no libhiredis-dev"
     fi
     t_case envelopes_with_any_wrong_bit_are_misses fuzz $found remote_form \
-        "src/remote/form.c src/remote/hash.c"
+        "src/remote/form.c src/remote/key.c"
 else
     t_skip l2_reader_takes_any_input "no clang with libFuzzer"
     t_skip kit_takes_any_input "no clang with libFuzzer"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * fuzz/settings: cellar_settings_text on any bytes.
+ * fuzz/settings: cellar_settings_read on any bytes.
  *
  * INPUT      the text
  * ORACLE     no crash, no sanitizer report. E_CONFIG: at least one error was noted, and no byte of
@@ -72,7 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     char *text = malloc(n + 1); /* a read past its end is found */
     if (text == NULL) { return 0; }
     if (n > 0) { memcpy(text, data, n); }
-    const cellar_err err = cellar_settings_text(&s, "fuzz", text, n, fuzz_note, &notes);
+    const cellar_err err = cellar_settings_read(&s, "fuzz", text, n, fuzz_note, &notes);
     FUZZ_MUST(err == CELLAR_OK || err == CELLAR_E_CONFIG);
     FUZZ_MUST((err == CELLAR_OK) == (notes.errors == 0));
     if (err != CELLAR_OK) {
@@ -82,7 +82,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         fuzz_set += memcmp(&s, &fresh, sizeof s) != 0;
         fuzz_ranges(&s);
         again = s;
-        FUZZ_MUST(cellar_settings_text(&s, "fuzz", text, n, NULL, NULL) == CELLAR_OK);
+        FUZZ_MUST(cellar_settings_read(&s, "fuzz", text, n, NULL, NULL) == CELLAR_OK);
         FUZZ_MUST(memcmp(&s, &again, sizeof s) == 0);
     }
     free(text);

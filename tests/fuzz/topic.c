@@ -10,7 +10,7 @@
  *            tests/fuzz/matrix_fuzz.sh. */
 #include "tests/support/t.h"
 
-#include "work/bus_topic.h"
+#include "tests/support/topic_match.h"
 #include "tests/fuzz/must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
@@ -77,7 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     const char *pattern = text, *key = text + strlen(text);
     if (key < text + n - 1) { key++; }
     bool is = true, all = true;
-    const cellar_err err = cellar_bus_topic_match(pattern, key, syntax, &is);
+    const cellar_err err = topic_match(pattern, key, syntax, &is);
     cellar_err want = fuzz_limit(pattern, amqp);
     if (want == CELLAR_OK) { want = fuzz_limit(key, true); }
     FUZZ_MUST(err == want);
@@ -89,7 +89,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
             FUZZ_MUST(is == fuzz_table(pattern, fuzz_words(pattern), key, fuzz_words(key)));
         }
         if (strpbrk(pattern, "*#?[\\") == NULL) { FUZZ_MUST(is == (strcmp(pattern, key) == 0)); }
-        FUZZ_MUST(cellar_bus_topic_match("#", key, CELLAR_BUS_AMQP, &all) == CELLAR_OK && all);
+        FUZZ_MUST(topic_match("#", key, CELLAR_BUS_AMQP, &all) == CELLAR_OK && all);
     }
     free(text);
     return 0;

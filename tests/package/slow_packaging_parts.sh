@@ -57,7 +57,8 @@ static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t cou
 {
     (void)ctx;
     for (size_t i = 0; i < count; i++) {
-        if (cellar_load_item_value(ld, i, keys[i].data, keys[i].len) != CELLAR_OK) { return -1; }
+        if (cellar_load_select(ld, i) != CELLAR_OK ||
+            cellar_load_value(ld, keys[i].data, keys[i].len) != CELLAR_OK) { return -1; }
     }
     return CELLAR_OK;
 }

@@ -3,7 +3,7 @@
 #
 # Aim:    The documents are true as far as a machine can check.
 # Method: Man pages through mandoc -Tlint, one page for each public function with all sections,
-#         identical bytes with every awk. The C blocks of README.md are built and run. `make help`
+#         identical bytes with every awk. The C blocks of README.md and the guide are built and run. `make help`
 #         names every documented target.
 . tests/support/t.sh
 
@@ -55,20 +55,38 @@ same_with() { # awk
     done
     diff -r "$t_tmp/first" "$t_tmp/second"
 }
-readme_blocks() { # each ```c block with a main is a program; the others are compiled
+remote_libs() { # ARCHIVE: what a program with it links
+    echo -lhiredis
+    ! nm "$1" 2>/dev/null | grep -q ' U SSL_' || echo -lssl -lcrypto
+}
+readme_blocks() { # each ```c block with a main is a program; the others are compiled, and those of
+                  # the remote tier if it is not built
     awk -v out="$t_tmp/readme" '/^```c$/ { n++; on = 1; next } /^```/ { on = 0 }
         on { print > (out n ".c") }' README.md include/*.md
     for block in "$t_tmp"/readme*.c; do
         [ -f "$block" ] || return 1
-        if grep -q 'main(' "$block"; then
-            $CC -std=c11 -D_GNU_SOURCE -Wall -Iinclude "$block" "$CELLAR_A" -pthread \
-                -o "$t_tmp/readme" && (cd "$t_tmp" && timeout 300 ./readme) ||
+        archive=$CELLAR_A
+        if grep -q cellar_remote.h "$block"; then archive=$CELLAR_BUILD/libcellar-remote.a; fi
+        if grep -q 'main(' "$block" && [ -f "$archive" ]; then
+            # shellcheck disable=SC2046
+            $CC -std=c11 -D_GNU_SOURCE -Wall -Iinclude "$block" "$archive" -pthread \
+                $([ "$archive" = "$CELLAR_A" ] || remote_libs "$archive") -o "$t_tmp/readme" && (cd "$t_tmp" && timeout 300 ./readme) ||
                 { echo "$block"; return 1; }
         else
             $CC -std=c11 -D_GNU_SOURCE -Iinclude -fsyntax-only "$block" ||
                 { cat "$block"; return 1; }
         fi
     done
+}
+names_of_the_guide() { # each name in backquotes stands in a header
+    grep -oh '`[^`]*`' README.md include/*.md | grep -oE '(cellar|CELLAR)_[A-Za-z0-9_]*[a-z0-9A-Z]' | grep -v OMIT | sort -u >"$t_tmp/names"
+    [ -s "$t_tmp/names" ] || return 1
+    while read -r name; do
+        short=${name#CELLAR_}
+        cat include/*.h src/base/pack.c src/work/journal.c | grep -qE "\\<($name|X\\(${short#CAUSE_})\\>" ||
+            { echo "no $name"; missing=1; }
+    done <"$t_tmp/names"
+    [ -z "${missing-}" ]
 }
 settings_table() { # of the header, made from the list of the settings
     $1 -v header=include/cellar_kit.h -f src/tools/settings.awk src/kit/settings_list.h >"$t_tmp/kit.h" &&
@@ -117,6 +135,7 @@ done
 t_case settings_table_is_made_from_the_list settings_table awk
 if [ -f README.md ]; then
     t_case readme_code_compiles readme_blocks
+    t_case names_of_the_guide_exist names_of_the_guide
     t_case list_of_metrics_is_named list_of_metrics_is_named
     t_case guide_settings_are_made_from_the_list guide_settings awk
 fi

@@ -48,6 +48,14 @@ T_INLINE cellar *api_open_with(const settings *cfg)
     return c;
 }
 
+/* Return how many entries of the store were reclaimed because they were due. */
+T_INLINE uint64_t api_expired(cellar *c)
+{
+    cellar_stats st = cellar_stats_default();
+    T_REQUIRE(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st) == CELLAR_OK);
+    return st.ended[CELLAR_CAUSE_EXPIRED];
+}
+
 T_INLINE cellar *api_open(uint64_t budget_bytes)
 {
     const settings cfg = api_config(budget_bytes);

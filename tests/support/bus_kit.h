@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "cellar_bus.h"
+#include "tests/support/bus_send.h"
 #include "tests/support/t.h"
 
 static cellar_bus *b;
@@ -72,7 +73,7 @@ static inline void close_it(void)
 
 static inline void tick(void)
 {
-    while (cellar_bus_tick(b, 1000000, NULL) == CELLAR_PENDING) { }
+    while (cellar_tick(b, 1000000, NULL) == CELLAR_PENDING) { }
 }
 
 static inline void pass(int64_t ms)
@@ -97,7 +98,7 @@ static inline cellar_bus_member *member(const char *queue, const char *name, uin
 
 static inline cellar_err send(const char *queue, const char *body)
 {
-    return cellar_bus_send(b, queue, body, strlen(body), NULL);
+    return bus_send(b, queue, body, strlen(body), NULL);
 }
 
 static inline cellar_err publish(const char *key, const char *body)

@@ -45,7 +45,7 @@ typedef struct byte_proxy_line {
 
 typedef struct byte_proxy {
     char path[T_FOLDER_MAX + 16];
-    const char *server;     /* path of its socket */
+    const char *server;     /* path of its socket, or digits: a port of 127.0.0.1 */
     int listen_fd;
     pthread_t thread;
     _Atomic bool ends;
@@ -130,12 +130,20 @@ T_INLINE uint32_t byte_proxy_peer(int client)
 
 T_INLINE void byte_proxy_join(byte_proxy *p, int client)
 {
-    const struct sockaddr_un at = byte_proxy_at(p->server);
-    const int server = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const bool tcp = p->server[0] != '/';
+    union { struct sockaddr any; struct sockaddr_un path; struct sockaddr_in in; } at = { 0 };
+    if (tcp) {
+        at.in = (struct sockaddr_in){ .sin_family = AF_INET,
+            .sin_port = htons((uint16_t)strtoul(p->server, NULL, 10)),
+            .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    } else {
+        at.path = byte_proxy_at(p->server);
+    }
+    const int server = socket(at.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     const uint32_t i = atomic_load(&p->lines);
     byte_proxy_line *l = &p->line[i % BYTE_PROXY_LINES];
     T_REQUIRE(server >= 0);
-    if (connect(server, (const struct sockaddr *)&at, sizeof at) != 0) {
+    if (connect(server, &at.any, tcp ? sizeof at.in : sizeof at.path) != 0) {
         close(server);
         close(client);
         return;

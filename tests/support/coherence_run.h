@@ -19,7 +19,6 @@
 #include <time.h>
 
 #include "remote/get.h"
-#include "remote/put.h"
 #include "tests/support/shared_side.h"
 
 static __thread uint64_t run_state;

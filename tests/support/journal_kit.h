@@ -11,6 +11,7 @@
 #include "cellar_task.h"
 #include "tests/support/folder.h"
 #include "tests/support/t.h"
+#include "tests/support/task_calls.h"
 #include "tests/support/two_clocks.h"
 
 #ifdef CELLAR_WITH_SQLITE
@@ -127,7 +128,7 @@ static inline int64_t tick(void)
 {
     int64_t wait_ms;
     /* A budget that is not spent: no commit comes between two tasks. */
-    while (cellar_pool_tick(p, 60000000, &wait_ms) == CELLAR_PENDING) { }
+    while (cellar_tick(p, 60000000, &wait_ms) == CELLAR_PENDING) { }
     return wait_ms;
 }
 
@@ -150,7 +151,7 @@ static bool copies;
 static inline int state_of(cellar_task_id id)
 {
     cellar_task_status st = cellar_task_status_default();
-    const cellar_err err = cellar_task_status_get(p, id, &st);
+    const cellar_err err = task_status(p, id, &st);
     return err == CELLAR_OK ? (int)st.state : (int)err;
 }
 

@@ -72,6 +72,14 @@ T_INLINE cellar_err kit_look(cellar_limiter *l, const void *key, size_t key_len,
     o.flags = CELLAR_CHECK_PEEK;
     return cellar_limiter_check_with(l, key, key_len, cost, &o, r);
 }
+/* Decide at a reading of the clock. */
+T_INLINE cellar_err kit_check_at(cellar_limiter *l, const void *key, size_t key_len, uint64_t cost,
+                                 uint64_t now_ns, cellar_limiter_result *r)
+{
+    cellar_check_opts o = cellar_check_opts_default();
+    o.now_ns = now_ns;
+    return cellar_limiter_check_with(l, key, key_len, cost, &o, r);
+}
 /* Decide by rules of the call. */
 T_INLINE cellar_err kit_check_rules(cellar_limiter *l, const void *key, size_t key_len,
                                     uint64_t cost, const cellar_rule *rules, uint32_t count,

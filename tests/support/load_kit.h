@@ -18,6 +18,7 @@
 #include "cellar_admin.h"
 #include "cellar_memo.h"
 #include "cellar_warm.h"
+#include "tests/support/loader.h"
 #include "tests/support/t.h"
 #include "tests/support/settings.h"
 
@@ -43,18 +44,18 @@ typedef struct source { /* behavior of its loader; one source for any number of 
     int32_t said_err;         /* not 0: reported by cellar_load_fail */
     int64_t retry_after_ms;
     uint32_t fail_flags;
-    int64_t ttl_ms, negative_ttl_ms, stale_ms; /* -1: not reported */
+    int64_t ttl_ms, negative_ttl_ms, stale_ms; /* 0: not reported */
     bool no_store;
     const cellar_bytes *tags;
     size_t tag_count;
     _Atomic int gate;         /* 1: the loader waits until it is 0 */
     void (*during)(struct source *s, cellar_load *ld); /* runs inside the loader */
     void *arg;
-    char old[64];             /* the last value of cellar_load_stale_value */
+    char old[64];             /* the last stale_value of cellar_load_info */
     _Atomic int old_seen;
 } source;
 
-#define SOURCE_INIT { .ttl_ms = -1, .negative_ttl_ms = -1, .stale_ms = -1 }
+#define SOURCE_INIT { .text = NULL }
 
 T_INLINE void kit_nap(void)
 {
@@ -70,18 +71,20 @@ T_INLINE void source_free(void *p, void *ctx)
 
 T_INLINE void source_options(source *s, cellar_load *ld)
 {
-    const void *old;
-    size_t len;
-    if (s->ttl_ms >= 0) { T_EQ_I64(cellar_load_set_ttl(ld, s->ttl_ms), CELLAR_OK); }
-    if (s->negative_ttl_ms >= 0) {
-        T_EQ_I64(cellar_load_set_negative_ttl(ld, s->negative_ttl_ms), CELLAR_OK);
-    }
-    if (s->stale_ms >= 0) { T_EQ_I64(cellar_load_set_stale(ld, s->stale_ms), CELLAR_OK); }
-    if (s->no_store) { T_EQ_I64(cellar_load_set_no_store(ld), CELLAR_OK); }
-    if (s->tag_count != 0) { T_EQ_I64(cellar_load_set_tags(ld, s->tags, s->tag_count), CELLAR_OK); }
-    if (cellar_load_stale_value(ld, &old, &len, NULL) == CELLAR_OK && len < sizeof s->old) {
-        memcpy(s->old, old, len);
-        s->old[len] = '\0';
+    const cellar_load_info i = loader_info(ld);
+    cellar_set_opts o = cellar_set_opts_default(), none = o;
+    o.ttl_ms = s->ttl_ms;
+    o.stale_ms = s->stale_ms;
+    o.tags = s->tags;
+    o.tag_count = (uint32_t)s->tag_count;
+    if (s->no_store) { o.flags = CELLAR_NO_STORE; }
+    T_EQ_I64(cellar_load_opts_set(ld, &o), CELLAR_OK);
+    none.ttl_ms = s->negative_ttl_ms;
+    none.flags = CELLAR_NEGATIVE;
+    T_EQ_I64(cellar_load_opts_set(ld, &none), CELLAR_OK);
+    if (i.has_stale && i.stale_len < sizeof s->old) {
+        memcpy(s->old, i.stale_value, i.stale_len);
+        s->old[i.stale_len] = '\0';
         atomic_fetch_add(&s->old_seen, 1);
     }
 }
@@ -95,7 +98,7 @@ T_INLINE cellar_err source_value(source *s, cellar_load *ld, int call)
     const size_t len = strlen(value);
     switch (atomic_load(&s->say)) {
     case SAY_RESERVE:
-        T_EQ_I64(cellar_load_alloc(ld, len, &p), CELLAR_OK);
+        T_EQ_I64(cellar_buf_resize(cellar_load_buf(ld), len, &p), CELLAR_OK);
         memcpy(p, value, len);
         return CELLAR_OK;
     case SAY_GIVE:
@@ -108,7 +111,7 @@ T_INLINE cellar_err source_value(source *s, cellar_load *ld, int call)
         T_EQ_I64(cellar_load_absent(ld), CELLAR_E_RESULT_TWICE);
         return CELLAR_OK;
     case SAY_HUGE:
-        T_EQ_I64(cellar_load_alloc(ld, CELLAR_VALUE_MAX, &p), CELLAR_E_TOOBIG);
+        T_EQ_I64(cellar_buf_resize(cellar_load_buf(ld), CELLAR_VALUE_MAX, &p), CELLAR_E_TOOBIG);
         T_CHECK(p == NULL);
         return CELLAR_OK;
     default: return cellar_load_value(ld, value, len);

@@ -47,7 +47,7 @@ T_INLINE void close_it(void)
 T_INLINE int64_t tick(void)
 {
     int64_t wait_ms;
-    while (cellar_pool_tick(p, 1000, &wait_ms) == CELLAR_PENDING) { }
+    while (cellar_tick(p, 1000, &wait_ms) == CELLAR_PENDING) { }
     return wait_ms;
 }
 

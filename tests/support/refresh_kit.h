@@ -173,7 +173,7 @@ static inline cellar_refresher_stats figures(void)
 static inline int64_t tick(void)
 {
     int64_t wait_ms;
-    while (cellar_refresher_tick(r, 1000, &wait_ms) == CELLAR_PENDING) { T_EQ_I64(wait_ms, 0); }
+    while (cellar_tick(r, 1000, &wait_ms) == CELLAR_PENDING) { T_EQ_I64(wait_ms, 0); }
     return wait_ms;
 }
 
@@ -208,6 +208,16 @@ static inline void add(const char *key, int64_t interval_ms, int64_t ttl_ms)
 {
     const cellar_refresh_opts o = opts(ttl_ms);
     T_EQ_I64(cellar_refresh_add(r, c, key, strlen(key), "up", interval_ms, &o), CELLAR_OK);
+}
+
+static inline cellar_err add_pattern(cellar_refresher *to, cellar *ns, const char *pattern,
+                                     const char *loader, int64_t interval_ms,
+                                     const cellar_refresh_opts *with)
+{
+    cellar_refresh_opts o = with != NULL ? *with : cellar_refresh_opts_default();
+    o.pattern = 1;
+    return cellar_refresh_add(to, ns, pattern, pattern != NULL ? strlen(pattern) : 1, loader,
+                              interval_ms, &o);
 }
 
 /* Read a key: its bytes as text, or "" on a miss. */

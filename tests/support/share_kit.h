@@ -14,9 +14,9 @@
 #include <poll.h>
 #include <sys/mman.h>
 
+#include "tests/support/no_wait.h"
 #include "tests/support/rights.h"
 
-#include "src/remote/hash.c"
 #include "src/remote/key.c"
 #include "src/remote/form.c"
 #include "src/remote/script.c"
@@ -263,8 +263,10 @@ T_INLINE void share_open(share *s, const engine *e)
     memset(s, 0, sizeof *s);
     s->r.link = &s->link;
     s->r.cfg.io_ms = 10000 * t_patience();
+    s->r.cfg.lease_ms = 120000; /* no proof extends a lease here */
     memcpy(s->r.cfg.prefix, "app", 4);
-    snprintf(s->r.cfg.uuid, sizeof s->r.cfg.uuid, "%08x%p", (unsigned)getpid(), (void *)s);
+    snprintf(s->r.cfg.uuid, sizeof s->r.cfg.uuid, "%08x%08x", (unsigned)getpid(),
+             (unsigned)(uintptr_t)s);
     s->link.e = e;
     s->link.r = &s->r;
     pthread_mutex_init(&s->link.lock, NULL);

@@ -45,13 +45,14 @@ struct shared_client {
     cellar_err get_answer; /* of the next gets; OK: the server answers */
     cellar_err lease_answer; /* of the next requests for a lease; OK: the server answers */
     bool no_keep;
+    bool cannot_answer;    /* it refuses requests */
     bool late;             /* its own release of a lease is not reported to it */
     cellar_tier_ticket ticket; /* of the last request */
     char asked[32];
     uint64_t hash;         /* of it */
     int64_t hold_ms;
     unsigned gets, puts, removes, clears, tags, patterns, ticks, closes, forks;
-    unsigned leases, fills, unleases, lease_manys;
+    unsigned asks, leases, fills, unleases, lease_manys;
     unsigned manys, many_keys; /* calls of get_many, and their keys */
 };
 
@@ -74,6 +75,21 @@ static inline shared_row *shared_find(shared_server *s, const void *key, size_t 
     room->key_len = len;
     memcpy(room->key, key, len);
     return room;
+}
+
+/* Return the tags of a key, each followed by a comma; "none": no such key. Valid until the next
+ * call. */
+static inline const char *shared_tags(shared_server *s, const char *key)
+{
+    static char text[64];
+    const shared_row *r = shared_find(s, key, strlen(key), false);
+    if (r == NULL) { return "none"; }
+    text[0] = '\0';
+    for (uint32_t i = 0; i < r->tag_count; i++) {
+        strcat(text, r->tag[i]);
+        strcat(text, ",");
+    }
+    return text;
 }
 
 /* Report a change of `by` to all other clients; NULL: to all. */
@@ -260,6 +276,8 @@ static inline cellar_err shared_pattern(void *ctx, const char *pattern, size_t l
 static inline bool shared_ask(void *ctx, const cellar_tier_key *k, const cellar_tier_ticket *ticket)
 {
     shared_client *m = ctx;
+    if (m->cannot_answer) { return false; }
+    m->asks++;
     m->ticket = *ticket;
     memset(m->asked, 0, sizeof m->asked);
     memcpy(m->asked, k->bytes, k->len);
@@ -289,16 +307,16 @@ static inline cellar_err shared_lease(void *ctx, const cellar_tier_key *k, int64
     pthread_mutex_lock(&m->server->lock);
     m->leases++;
     shared_row *r = shared_find(m->server, k->bytes, k->len, false);
-    const int64_t now_ms = m->host->now_ms(m->host->ctx);
+    const int64_t now = m->host->now_ms(m->host->ctx);
     if (r != NULL && r->there && (e->flags & CELLAR_TIER_REFRESH) == 0) {
         err = r->negative ? CELLAR_ABSENT : CELLAR_OK;
-    } else if (r != NULL && r->lease != 0 && now_ms < r->lease_ms) {
+    } else if (r != NULL && r->lease != 0 && now < r->lease_ms) {
         err = CELLAR_PENDING;
         e->deadline_ms = r->lease_ms;
     } else {
         r = r != NULL ? r : shared_find(m->server, k->bytes, k->len, true);
         r->lease = l->opaque[0] = ++m->server->next_check;
-        r->lease_ms = now_ms + hold_ms;
+        r->lease_ms = now + hold_ms;
     }
     pthread_mutex_unlock(&m->server->lock);
     return err;

@@ -8,6 +8,7 @@
 #include "cellar_admin.h"
 #include "cellar_remote.h"
 #include "tests/support/engine_kit.h"
+#include "tests/support/no_wait.h"
 #include "tests/support/t.h"
 
 typedef struct side {

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "cellar_task.h"
 #include "tests/support/pool_kit.h" /* its `p` would be shadowed above */
+#include "tests/support/task_calls.h"
 
 /* What ran: payloads of one byte, in order. */
 static char ran[4096];
@@ -55,14 +56,14 @@ static inline cellar_task_id submit(const char *payload, const cellar_submit_opt
 static inline int state_of(cellar_task_id id)
 {
     cellar_task_status st = cellar_task_status_default();
-    const cellar_err err = cellar_task_status_get(p, id, &st);
+    const cellar_err err = task_status(p, id, &st);
     return err == CELLAR_OK ? (int)st.state : (int)err;
 }
 
 static inline cellar_task_status status_of(cellar_task_id id)
 {
     cellar_task_status st = cellar_task_status_default();
-    T_EQ_I64(cellar_task_status_get(p, id, &st), CELLAR_OK);
+    T_EQ_I64(task_status(p, id, &st), CELLAR_OK);
     return st;
 }
 

@@ -16,6 +16,7 @@
 #            MOST=seconds   nothing new begins after so long (bench-peers: 30 minutes)
 #            JSON=file      append lines to it instead of a fresh file in build/bench
 #            WL=file.wl     a workload of your own  CHECK=1 (bench-report) exit 1 below a floor
+#            FASTER=folder  a checkout of github.com/microsoft/FASTER: suite l2 measures F2 too
 #            BENCH_CFLAGS="-O3 -march=native"       an extra for all subjects alike
 #            BENCH_CFLAGS="-O2 -DBASE_FAR_BY=2"     deadlines by the CPU's counter; 3: by the coarse
 #                                                   clock; without it the first open measures both
@@ -51,17 +52,20 @@ BENCH_ROCKS   = $(call bench_once,BENCH_ROCKS,\
                   $(call bench_has,$(BENCH_CC) -x c,rocksdb/c.h))
 BENCH_LMDB    = $(call bench_once,BENCH_LMDB,\
                   $(call bench_has,$(BENCH_CC) -x c,lmdb.h))
+BENCH_F2      = $(if $(FASTER),$(call bench_once,BENCH_F2,\
+                  $(call bench_has,$(BENCH_CXX) -x c++ -std=c++20 -I$(FASTER)/cc/src,core/f2.h)),0)
 BENCH_DISKS   = cellar sequential $(if $(filter 1,$(BENCH_ROCKS)),rocksdb) $(if $(filter 1,$(BENCH_LMDB)),lmdb)
 BENCH_SRC     = $(wildcard bench/harness/*.c bench/suites/*.c bench/peers/*.c) \
                 $(BENCH_PEERS:%=bench/peers/%/subject.c) $(BENCH_DISKS:%=bench/peers/%/disk.c)
 # The suite `remote` needs dist/cellar_remote.c and hiredis: REMOTE=1.
 BENCH_REMOTE  = $(if $(HAVE_REMOTE),1,0)
 BENCH_WORDS   = $(shell $(BENCH_CC) --version 2>&1 | head -n 1) $(BENCH_CC) $(BENCH_CFLAGS) \
-                $(BENCH_GLIB) $(BENCH_CXXS) $(BENCH_PEERS) $(BENCH_DISKS) \
-                $(BENCH_REMOTE)
+                $(BENCH_GLIB) $(BENCH_CXXS) $(BENCH_PEERS) $(BENCH_DISKS) $(BENCH_F2) $(FASTER) \
+                $(BENCH_REMOTE) $(HAVE_TLS)
 BENCH_OBJ     = $(BENCH_B)/o
 BENCH_OBJS    = $(BENCH_SRC:bench/%.c=$(BENCH_OBJ)/%.o) \
-                $(BENCH_CXXS:%=$(BENCH_OBJ)/peers/%/subject.o) $(BENCH_OBJ)/hash.o \
+                $(BENCH_CXXS:%=$(BENCH_OBJ)/peers/%/subject.o) \
+                $(if $(filter 1,$(BENCH_F2)),$(BENCH_OBJ)/peers/f2/disk.o) $(BENCH_OBJ)/hash.o \
                 $(BENCH_OBJ)/glob.o $(BENCH_OBJ)/wheel.o $(BENCH_OBJ)/cellar.o $(BENCH_OBJ)/l2lib.o $(BENCH_OBJ)/bare.o \
                 $(if $(HAVE_REMOTE),$(BENCH_OBJ)/cellar_remote.o)
 BENCH_COMPILE = $(BENCH_CC) -std=c11 -D_GNU_SOURCE $(BENCH_CFLAGS) -pthread -MMD -MP
@@ -69,12 +73,14 @@ BENCH_CPP     = -I. -Isrc -Iinclude $(BENCH_GLIB_I:-I%=-isystem %) -DBENCH_HAVE_
                 -DBENCH_HAVE_GLIB=$(BENCH_GLIB) -DBENCH_HAVE_CUCKOO=$(BENCH_CUCKOO) \
                 -DBENCH_HAVE_TBB=$(BENCH_TBB) -DBENCH_HAVE_CK=$(BENCH_CK) \
                 -DBENCH_HAVE_SQLITE=$(BENCH_SQLITE) -DBENCH_HAVE_ROCKSDB=$(BENCH_ROCKS) \
-                -DBENCH_HAVE_LMDB=$(BENCH_LMDB) -DBENCH_HAVE_REMOTE=$(BENCH_REMOTE) \
+                -DBENCH_HAVE_LMDB=$(BENCH_LMDB) -DBENCH_HAVE_F2=$(BENCH_F2) -DBENCH_HAVE_REMOTE=$(BENCH_REMOTE) \
+                -DBENCH_HAVE_TLS=$(if $(HAVE_TLS),1,0) \
                 '-DBENCH_FLAGS="$(BENCH_CFLAGS)"'
-BENCH_LIBS    = $(if $(BENCH_CXXS),-lstdc++) $(if $(filter 1,$(BENCH_TBB)),-ltbb) \
+BENCH_LIBS    = $(if $(BENCH_CXXS)$(filter 1,$(BENCH_F2)),-lstdc++) $(if $(filter 1,$(BENCH_TBB) $(BENCH_F2)),-ltbb) \
+                $(if $(filter 1,$(BENCH_F2)),-laio -luuid) \
                 $(if $(filter 1,$(BENCH_CK)),-lck) $(if $(filter 1,$(BENCH_SQLITE)),-lsqlite3) \
                 $(if $(filter 1,$(BENCH_ROCKS)),-lrocksdb) $(if $(filter 1,$(BENCH_LMDB)),-llmdb) \
-                $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --libs glib-2.0)) $(REMOTE_LIBS) -lm
+                $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --libs glib-2.0)) $(REMOTE_LIBS) $(TLS_LIBS) -lm
 # Disk calls that harness/freeze.c can block.
 BENCH_FREEZE  = $(foreach c,pread pwrite fdatasync madvise,-Wl,--wrap=$(c))
 BENCH_NAME    = $(or $(firstword $(SUITE)),$(if $(WL),own),all)
@@ -105,7 +111,7 @@ $(BENCH_OBJ)/cellar.o: dist/cellar_all.c dist/cellar_all.h $(BENCH_B)/words
 $(BENCH_OBJ)/cellar_remote.o: dist/cellar_remote.c dist/cellar_remote.h dist/cellar.h $(BENCH_B)/words
 	$(bench_say) CC "dist/cellar_remote.c (bench)"
 	$(BENCH_Q)mkdir -p $(@D)
-	$(BENCH_Q)$(BENCH_COMPILE) -c -o $@ $<
+	$(BENCH_Q)$(BENCH_COMPILE) $(if $(HAVE_TLS),-DCELLAR_WITH_TLS=1) -c -o $@ $<
 # Wheel, keyed hash and matcher a second time, for suites and peers: their names are static in the
 # object above.
 $(BENCH_OBJ)/wheel.o: $(BENCH_OBJ)/%.o: src/wheel/%.c $(BENCH_B)/words
@@ -140,11 +146,11 @@ $(BENCH_OBJ)/%.o: bench/%.c $(BENCH_B)/words
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_COMPILE) $(BENCH_WARN) $(BENCH_CPP) -c -o $@ $<
 # The headers of the peers count as system headers, so that the compiler does not warn about them.
-$(BENCH_OBJ)/peers/%/subject.o: bench/peers/%/subject.cc $(BENCH_B)/words
+$(BENCH_OBJ)/peers/%.o: bench/peers/%.cc $(BENCH_B)/words
 	$(bench_say) CXX "bench/peers/$*"
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_CXX) -std=c++20 -D_GNU_SOURCE $(BENCH_CFLAGS) -pthread -MMD -MP -Wall -Wextra \
-	  $(BENCH_CPP) -c -o $@ $<
+	  $(BENCH_CPP) $(FASTER:%=-isystem %/cc/src) -c -o $@ $<
 $(BENCH_B)/cellar-bench: $(if $(BENCH_WANTED),$(BENCH_OBJS))
 	$(bench_say) LD $@
 	$(BENCH_Q)$(BENCH_CC) $(BENCH_CFLAGS) -pthread $(BENCH_FREEZE) -o $@ $(BENCH_OBJS) \

@@ -6,7 +6,8 @@
 #            HEADERS + SRC -- amalgamate.awk --> dist/cellar_all.h, dist/cellar_all.c
 #            names of HEADERS --> dist/include/*.h, one line each: the header of the pair
 #            cellar_remote.h + SRC_REMOTE -- amalgamate.awk --> dist/cellar_remote.h, .c
-#            include/*.h, program's --help -- apidoc.awk --> dist/doc/man?, dist/doc/cellar-api.html
+#            include/*.h, program's --help -- apidoc.awk --> dist/doc/man?
+#            README.md, include/*.md, include/*.h -- apidoc.awk, site.awk --> dist/doc/index.html
 #            tree + drop-in --> dist/cellar-VERSION.tar.gz, dist/SHA256SUMS
 
 # The drop-in depends on the sources, the licence and the words in build/dropin-words: two settings
@@ -46,9 +47,9 @@ PAIR_FILES = $(foreach p,cellar cellar_all,dist/$(p).h dist/$(p).c)
 dropin: $(PAIR_FILES) dist/cellar.hpp $(ONE_CACHE) $(ONE_GUESTS)
 # The pair of the remote tier stands beside either and is compiled with -lhiredis.
 FOLD_REMOTE = $(AWK) -v version='$(VERSION)' -v source_id='$(SOURCE_ID)' -v pair=cellar_remote \
-              -v headers='$(REMOTE_HEADERS)' -v src='$(REMOTE_SRC)' -v lines='$(LINES_WANTED)' \
+              -v headers='$(REMOTE_HEADERS)' -v src='src/base/sha256.c src/tls/tls.c $(REMOTE_SRC)' -v lines='$(LINES_WANTED)' \
               -f src/tools/amalgamate.awk
-REMOTE_FROM = $(REMOTE_SRC) $(wildcard src/remote/*.h) $(REMOTE_HEADERS) src/tools/amalgamate.awk \
+REMOTE_FROM = $(wildcard src/base/sha256.* src/base/port.h src/tls/*) $(REMOTE_SRC) $(wildcard src/remote/*.h) $(REMOTE_HEADERS) src/tools/amalgamate.awk \
               LICENSE build/dropin-words
 dist/cellar_remote.h: $(REMOTE_FROM)
 	$(say) GEN $@
@@ -68,16 +69,19 @@ APIDOC   = $(AWK) -v out=dist/doc -v symbols=src/tools/symbols.txt -v version='$
            -v date='$(DATE)' -v readme='$(wildcard README.md)' \
            -f src/tools/apidoc.awk
 HELPS     = $$($(B)/cellar --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
-dist/doc/done: $(HEADERS) $(REMOTE_HEADERS) src/tools/apidoc.awk src/tools/symbols.txt $(wildcard README.md) \
-  $(if $(CLI),$(B)/cellar)
+PAGES     = $(wildcard README.md $(patsubst %,include/%.md,README guide moving work kit port remote))
+dist/doc/done: $(HEADERS) $(REMOTE_HEADERS) src/tools/apidoc.awk src/tools/site.awk \
+  src/tools/symbols.txt $(PAGES) $(wildcard bench/reads.svg) $(if $(CLI),$(B)/cellar)
 	$(say) GEN dist/doc
 	$(Q)rm -rf dist/doc && mkdir -p dist/doc/man1 dist/doc/man3 dist/doc/man7
 	$(Q)$(APIDOC) -v mode=man $(HEADERS) $(REMOTE_HEADERS)
 	$(Q)$(APIDOC) -v mode=html $(HEADERS) $(REMOTE_HEADERS)
+	$(Q)$(AWK) -v version='$(VERSION)' -v calls=dist/doc/calls.html -f src/tools/site.awk $(PAGES) \
+	  >dist/doc/index.html && rm dist/doc/calls.html
 	$(if $(CLI),$(Q){ $(B)/cellar --help; for c in $(HELPS); do echo "== $$c"; \
 	  $(B)/cellar $$c --help; done; } | $(APIDOC) -v mode=program)
 	$(Q)touch $@
-## man: man pages and cellar-api.html in dist/doc, made from the contracts in include/
+## man: man pages and the site index.html in dist/doc, made from README, guide and contracts
 man: dist/doc/done
 
 ## dist: the drop-in pairs cellar, cellar_all and cellar_remote, dist/cellar.hpp, documentation,

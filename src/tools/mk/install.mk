@@ -43,7 +43,7 @@ Name: cellar-remote
 Description: cellar with namespaces that processes share through Redis or Valkey
 Version: $(VERSION)
 Libs: -L"$${libdir}" -lcellar-remote
-Libs.private: -lhiredis -pthread
+Libs.private: -lhiredis $(TLS_LIBS) -pthread
 Cflags: -I"$${includedir}"
 endef
 define CMAKE_CONFIG
@@ -113,7 +113,7 @@ install: lib man $(if $(CLI),build/cellar) $(if $(HAVE_REMOTE),remote)
 	$(Q)for n in 1 3 7; do mkdir -p '$(DESTDIR)$(I_MAN)'/man$$n && \
 	  for f in dist/doc/man$$n/*.$$n; do [ ! -f "$$f" ] || \
 	  install -m 644 "$$f" '$(DESTDIR)$(I_MAN)'/man$$n || exit 1; done; done
-	$(Q)install -m 644 LICENSE dist/doc/cellar-api.html '$(DESTDIR)$(I_DOC)'
+	$(Q)install -m 644 LICENSE dist/doc/index.html '$(DESTDIR)$(I_DOC)'
 	@echo "installed below $(DESTDIR)$(PREFIX)"
 
 # The folders that uninstall removes when they are empty: two that only cellar uses; with DESTDIR or
@@ -128,7 +128,7 @@ uninstall: man
 	  pkgconfig/cellar-remote.pc \
 	  cmake/cellar/cellar-config.cmake cmake/cellar/cellar-config-version.cmake,\
 	  '$(DESTDIR)$(I_LIB)/$(f)') \
-	  '$(DESTDIR)$(I_BIN)/cellar' '$(DESTDIR)$(I_DOC)/LICENSE' '$(DESTDIR)$(I_DOC)/cellar-api.html'
+	  '$(DESTDIR)$(I_BIN)/cellar' '$(DESTDIR)$(I_DOC)/LICENSE' '$(DESTDIR)$(I_DOC)/index.html'
 	$(Q)cd dist/doc && for f in man?/*; do rm -f '$(DESTDIR)$(I_MAN)'/"$$f"; done
 	$(Q)for d in '$(I_CMAKE)' '$(I_LIB)/pkgconfig' '$(I_INC)' '$(I_BIN)' '$(I_DOC)' \
 	  '$(I_MAN)/man1' '$(I_MAN)/man3' '$(I_MAN)/man7'; do d='$(DESTDIR)'$$d; \

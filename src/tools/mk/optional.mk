@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 #
-# optional.mk: mimalloc, liblz4 and SQLite, which the library uses when they are there; hiredis.
+# optional.mk: mimalloc, liblz4 and SQLite, which the library uses when they are there; hiredis and
+# OpenSSL, which REMOTE=1 and TLS=1 ask for.
 #
 # RESULT     MIMALLOC=off|shared|object, LZ4=off|shared and SQLITE3=off|shared, from the caller or
-#            probed; MI_LIBS MI_OBJ MI_FLAGS, and WITH_LIBS WITH_FLAGS of the other two, for the
-#            rules of the Makefile. HAVE_REMOTE is 1 if REMOTE=1 and hiredis is there.
+#            probed; MI_LIBS MI_OBJ MI_FLAGS, and WITH_LIBS WITH_FLAGS of the others, for the
+#            rules of the Makefile. HAVE_REMOTE is 1 if REMOTE=1 and hiredis is there, HAVE_TLS
+#            if TLS=1 and OpenSSL is.
 # PROBE      a program of one line is compiled and linked as a user's compiler does it.
 
 probe_link = $(shell mkdir -p build && p=build/.probe.$$$$ && \
@@ -31,9 +33,15 @@ LZ4 ?= $(if $(call probe_link,lz4.h,-llz4),shared,off)
 LZ4 := $(LZ4)
 SQLITE3 ?= $(if $(call probe_link,sqlite3.h,-lsqlite3),shared,off)
 SQLITE3 := $(SQLITE3)
-WITH_LIBS  = $(if $(filter shared,$(LZ4)),-llz4) $(if $(filter shared,$(SQLITE3)),-lsqlite3)
+CAN_TLS    = $(call probe_link,openssl/provider.h,-lssl -lcrypto)
+HAVE_TLS  := $(if $(filter 1,$(TLS)),$(if $(CAN_TLS),1,\
+               $(error TLS=1 needs OpenSSL 3: install libssl-dev)))
+TLS_LIBS   = $(if $(HAVE_TLS),-lssl -lcrypto)
+WITH_LIBS  = $(if $(filter shared,$(LZ4)),-llz4) $(if $(filter shared,$(SQLITE3)),-lsqlite3) \
+             $(TLS_LIBS)
 WITH_FLAGS = $(if $(filter shared,$(LZ4)),-DCELLAR_WITH_LZ4=1) \
-             $(if $(filter shared,$(SQLITE3)),-DCELLAR_WITH_SQLITE=1)
+             $(if $(filter shared,$(SQLITE3)),-DCELLAR_WITH_SQLITE=1) \
+             $(if $(HAVE_TLS),-DCELLAR_WITH_TLS=1)
 ifneq ($(filter-out off shared,$(LZ4)),)
 $(error LZ4=$(LZ4): there are off and shared)
 endif

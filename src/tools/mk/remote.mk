@@ -26,7 +26,7 @@ endif
 .PHONY: remote
 
 # The archive is one object with local hidden names, as libcellar.a is.
-$(B)/cellar-remote.o: $(OBJ_LIB) $(OBJ_REMOTE)
+$(B)/cellar-remote.o: $(OBJ_LIB:$(B)/lib/tls/%=$(B)/with/tls/%) $(OBJ_REMOTE)
 	$(say) LD $@
 	$(Q)$(CC) $(LDFLAGS) -nostdlib -r -o $@ $^
 	$(Q)$(OBJCOPY) --localize-hidden $@
@@ -45,13 +45,13 @@ $(B)/$(SO_REMOTE): $(OBJ_SO) $(OBJ_REMOTE) $(B)/libcellar-remote.map
 	  $(if $(SAN),,-Wl$(comma)-z$(comma)defs) -Wl,-z,nodelete -Wl,-z,relro,-z,now \
 	  -Wl,--version-script=$(B)/libcellar-remote.map -o $@ \
 	  $(OBJ_SO) $(OBJ_REMOTE) $(MI_LIBS) $(WITH_LIBS) $(REMOTE_LIBS) $(LDLIBS)
-# The program with the remote tier: one of its files is compiled a second time.
-OBJ_TOUR_REMOTE = $(B)/remote/cli/tour_remote.o
+# The program with the remote tier: two of its files are compiled a second time.
+OBJ_CLI_REMOTE = $(B)/remote/cli/tour_remote.o $(B)/remote/cli/remote.o
 $(B)/remote/%.o: src/%.c | $(B)/.uthash
 	$(say) CC "$* (remote)"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) -DCELLAR_WITH_REMOTE=1 -c -o $@ $<
-$(B)/remote/cellar: $(B)/cli/cli/main.o $(filter-out %/tour_remote.o,$(OBJ_BOTH)) \
-  $(OBJ_TOUR_REMOTE) $(OBJ_MI) $(OBJ_REMOTE) $(MI_OBJ)
+$(B)/remote/cellar: $(B)/cli/cli/main.o $(filter-out %/tour_remote.o %/remote.o,$(OBJ_BOTH)) \
+  $(OBJ_CLI_REMOTE) $(OBJ_MI) $(OBJ_REMOTE) $(MI_OBJ)
 	$(say) LD $@
 	$(Q)$(LINK) -o $@ $^ $(MI_LIBS) $(WITH_LIBS) $(REMOTE_LIBS) -lm $(LDLIBS)

@@ -312,6 +312,8 @@ q fail remote_journal QUEUE TURN_SAME
 q fail remote_journal NO_KEY PLAIN_DROP WRITES=1
 q ok   remote_lease NGET=0
 q ok   remote_lease LOADS=1 CHANGES=2
+q ok   remote_lease NGET=0 DEATHS CHANGES=0
+f ok   remote_lease NGET=0 DEATHS
 c ok   remote_lease NGET=0 CHANGES=2
 f ok   remote_lease
 q fail remote_lease FILL_BLIND NGET=0
@@ -321,6 +323,9 @@ q fail remote_lease ECHO_HIDDEN NGET=0
 q fail remote_lease NO_STAMP NGET=0
 q fail remote_lease NO_LOOK LOADS=1 CHANGES=2
 q fail remote_lease NO_RAISE LOADS=1 CHANGES=2
+q fail remote_lease REAP_BLIND NGET=0 DEATHS
+q fail remote_lease BEAT_LATE NGET=0 DEATHS
+q fail remote_lease NO_REAP NGET=0 DEATHS
 c ok   remote_proof
 q fail remote_proof FROM_REPLY
 f ok   remote_proof END=6
@@ -337,7 +342,8 @@ not_shown="l1.bounds_after_compare l1.apart_by_hash l1.sample_no_flag l1.shadow_
 l1.hand_before_mend l1.hand_not_noted l1.returning_forgotten l1.inspect_remembers
 l1.absent_not_evicted l1.absent_not_replaced l1.counter_in_record l1.tagged_no_recheck
 lock.floor_ignores_high lock.floor_not_raised lock.timeout_kicks_nobody l2.no_tomb_word
-l1.share_any_generation bloom.plain_or tier.read_pending flight.set_not_told
+l1.share_any_generation bloom.plain_or tier.read_pending tier.drop_untold
+tier.drop_adopted flight.set_not_told
 l1.cap_without_ticket l1.bound_unlocked cache.cleared_late
 task.burst_skipped
 task.ended_late task.release_forgotten task.room_once task.then_early
@@ -345,7 +351,7 @@ bus.end_unheard bus.idle_no_look bus.lane_not_busy bus.late_ack_counts bus.word_
 batch.key_kept batch.kicked_twice batch.sleeps_unseen
 behind.clear_unseen behind.flight_not_read
 sched.bell_late sched.dropped_begins sched.fires_again
-sched.run_not_counted" # sim: quota, bloom_bits, l2_ends, bound, those of src/work under one lock
+sched.run_not_counted" # sim: quota, bloom_bits, l2_ends, l2_drop, bound, those of src/work under one lock
 # Stops without a protocol of their own: a key apart is read under the pin of l1_pin.pml; pages on
 # their way back are off the tree first; one flag, tried and never waited for, guards the shadows;
 # copies of one handle: the look before the freeze only spares a freeze (sim, lock_copies);

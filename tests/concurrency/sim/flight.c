@@ -22,6 +22,7 @@
 #include "cellar_invalidate.h"
 #include "cellar_observe.h"
 #include "cellar_admin.h"
+#include "tests/support/loader.h"
 #include "tests/support/settings.h"
 
 static struct sky {
@@ -76,10 +77,8 @@ static bool sky_one_in(unsigned n) { return n != 0 && base_sim_below(n) == 0; }
 /* Check that the entry in L1 still equals the source. */
 static bool sky_is_old(cellar_load *ld, uint64_t seen)
 {
-    const void *old;
-    size_t len;
-    return cellar_load_stale_value(ld, &old, &len, NULL) == CELLAR_OK &&
-        memcmp(old, &seen, len) == 0;
+    const cellar_load_info i = loader_info(ld);
+    return i.has_stale && memcmp(i.stale_value, &seen, i.stale_len) == 0;
 }
 
 static cellar_err sky_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
@@ -95,7 +94,7 @@ static cellar_err sky_load(cellar_load *ld, const void *key, size_t key_len, voi
     BASE_POINT("sky.loaded");
     if (sky_one_in(sky.fail_in)) { return CELLAR_E_IO; }
     if (sky.tagged && sky_is_old(ld, seen)) { return cellar_load_not_modified(ld); }
-    if (sky.tagged) { BASE_SIM_CHECK(cellar_load_set_tags(ld, &sky_tag, 1) == CELLAR_OK); }
+    if (sky.tagged) { BASE_SIM_CHECK(loader_tags(ld, &sky_tag, 1) == CELLAR_OK); }
     return cellar_load_value(ld, &seen, sizeof seen);
 }
 
@@ -437,10 +436,10 @@ static cellar_err sky_many(cellar_load *ld, const cellar_bytes *keys, size_t cou
     for (size_t i = 0; i < count; i++) {
         const uint64_t seen = sky.db;
         if (sky.o.fallback[0].fn != NULL && base_sim_below(2) == 0) {
-            BASE_SIM_CHECK(cellar_load_item_fail(ld, i, 5) == CELLAR_OK);
+            BASE_SIM_CHECK(loader_fail(ld, i, 5) == CELLAR_OK);
             continue;
         }
-        BASE_SIM_CHECK(cellar_load_item_value(ld, i, &seen, sizeof seen) == CELLAR_OK);
+        BASE_SIM_CHECK(loader_value(ld, i, &seen, sizeof seen) == CELLAR_OK);
     }
     BASE_POINT("sky.loaded");
     return CELLAR_OK;

@@ -125,7 +125,7 @@ static void yard_change(bool sets)
     const uint32_t v = yard_open();
     const bool any = flight_any(yard.t, yard_key.hash);
     if (BASE_MUTANT("flight.count_before_window") ? early : any) {
-        flight_invalidate(yard.t, &yard_key);
+        flight_invalidate(yard.t, &yard_key, NULL);
     }
     /* It may invalidate two: the stored value, and a load in this window that began after a miss
      * before that store. */

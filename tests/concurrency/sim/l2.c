@@ -1,25 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    The stamps, tombstone_locks and doorbell of the disk tier. After a change has returned,
- * no read
- *         returns a value that the change made dead, and no process that opens the disk after a
- *         kill at that moment does. This holds also when the disk hangs meanwhile and returns.
+ *         no read returns a value that the change made dead, and no process that opens the disk
+ *         after a kill at that moment does. This holds also when the disk hangs meanwhile and returns.
  * Method: The shipped tier on a disk made of memory. Each key has one writer. Other fibers store
  *         captured values late, read, work, let the worker hang; one opens a copy of the disk as a
  *         kill at this moment leaves it. `l2_class`, `l2_class_warm`: the keys share a word of the
  *         index, and puts are kept: while a put is current, each get finds it, and so does a
  *         process that opens the disk after a kill. `l2_ends`: the whole cache above such a disk;
  *         tags and patterns invalidate entries while these are written, read back, and the process
- *         is killed. No read returns an older version than a completed read. `l2_map`: the store
- *         truncates a real mapped file while others read it. `l2_snap`: lives that end in a close
- *         and begin with the saved index, killed in both, resized in between, with failing calls.
- *         The saved index is used unless a call of the close failed or a resize prevents it: other
- *         tables, the open slot. */
+ *         is killed. No read returns an older version than a completed read. `l2_drop`: the same
+ *         for a namespace that is dropped, cleared and opened. `l2_snap`:
+ *         lives that end in a close and begin with the saved index, killed in both, resized in
+ *         between, with failing calls. The saved index is used unless a call of the close failed or
+ *         a resize prevents it: other tables, the open slot. */
 #include "store/store.h"
 #include "tests/concurrency/sim/scenarios.h"
-
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "cache/types.h"
 #include "tests/support/l2_kit.h"
@@ -415,132 +411,6 @@ static void sim_l2_packers_run(void)
     sim_l2_end();
 }
 
-/* ---- a mapped file that is truncated ---- */
-
-#define SIM_MAP_KEYS 8u
-#define SIM_MAP_FILL (4 * SIM_MAP_KEYS) /* so that the newest are in the highest places */
-
-/* A real file with the bytes and the length of data.seg is mapped. A read past its end causes
- * SIGBUS, which the store handles and reports (mapped_bytes). */
-static int sim_map_fd;
-static bool sim_map_over; /* the resizer has ended */
-
-static bool sim_map_is(const base_vfs_file *f)
-{
-    return strcmp(((const l2_dev_file *)(const void *)f)->name, "data.seg") == 0;
-}
-
-static int sim_map_map(void *ctx, base_vfs_file *f, size_t bytes, void **out)
-{
-    (void)ctx;
-    (void)f;
-    *out = mmap(NULL, bytes, PROT_READ, MAP_SHARED, sim_map_fd, 0);
-    return *out == MAP_FAILED ? ENOMEM : 0;
-}
-
-static void sim_map_unmap(void *ctx, void *p, size_t bytes)
-{
-    const l2_dev_file *stage = l2_dev_find(ctx, "stage.buf");
-    if (stage != NULL && p == stage->live) {
-        l2_dev_unmap(ctx, p, bytes);
-    } else {
-        (void)munmap(p, bytes);
-    }
-}
-
-static int sim_map_pwrite(void *ctx, base_vfs_file *f, const void *buf, size_t n, uint64_t off,
-                          size_t *done)
-{
-    if (sim_map_is(f)) { BASE_SIM_CHECK(pwrite(sim_map_fd, buf, n, (off_t)off) == (ssize_t)n); }
-    return l2_dev_pwrite(ctx, f, buf, n, off, done);
-}
-
-static int sim_map_truncate(void *ctx, base_vfs_file *f, uint64_t bytes)
-{
-    if (sim_map_is(f)) { BASE_SIM_CHECK(ftruncate(sim_map_fd, (off_t)bytes) == 0); }
-    return l2_dev_truncate(ctx, f, bytes);
-}
-
-static int sim_map_preallocate(void *ctx, base_vfs_file *f, uint64_t bytes)
-{
-    if (sim_map_is(f)) { BASE_SIM_CHECK(ftruncate(sim_map_fd, (off_t)bytes) == 0); }
-    return l2_dev_preallocate(ctx, f, bytes);
-}
-
-/* Through the mapping or not: never bytes past the end of the file. */
-static void sim_map_reader(void *arg)
-{
-    l2_kit *k = &disk.kit;
-    (void)arg;
-    for (unsigned i = 0; i < 8 || (i < 200 && !sim_map_over); i++) {
-        unsigned char buf[6000];
-        size_t len;
-        l2_meta m;
-        const uint32_t key = (uint32_t)base_sim_below(SIM_MAP_KEYS);
-        const l2_key id = sim_l2_key(k, &key);
-        const cellar_err err = l2_get(k->d, &id, buf, sizeof buf, &len, &m);
-        BASE_SIM_CHECK(err == CELLAR_MISS || (err == CELLAR_OK && buf[5999] == key));
-    }
-}
-
-static void sim_map_resizer(void *arg)
-{
-    (void)arg;
-    for (uint32_t n = 0; n < 2; n++) {
-        const cellar_err err = l2_resize_to(disk.kit.d, n == 0 ? 7 : 16, n + 1);
-        BASE_SIM_CHECK(err == CELLAR_OK);
-    }
-    sim_map_over = true;
-}
-
-static void sim_l2_map_run(void)
-{
-    static unsigned char value[6000];
-    base_sim_calm(true);
-    memset(&disk, 0, sizeof disk);
-    l2_dev_init(&disk.dev);
-    disk.dev.flat = true;
-    l2_kit_init(&disk.kit, &disk.dev);
-    disk.kit.cfg.seg_count = 16;
-    disk.kit.cfg.sigbus = disk.kit.cfg.mmap_read = true;
-    disk.kit.vfs.map_read = sim_map_map;
-    disk.kit.vfs.unmap = sim_map_unmap;
-    disk.kit.vfs.pwrite = sim_map_pwrite;
-    disk.kit.vfs.truncate = sim_map_truncate;
-    disk.kit.vfs.preallocate = sim_map_preallocate;
-    FILE *real = tmpfile();
-    BASE_SIM_CHECK(real != NULL);
-    sim_map_fd = fileno(real);
-    sim_map_over = false;
-    BASE_SIM_CHECK(l2_kit_open(&disk.kit) == CELLAR_OK);
-    for (uint32_t n = 0; n < SIM_MAP_FILL + SIM_MAP_KEYS; n++) { /* stored; read: fresh */
-        const uint32_t key = n % SIM_MAP_KEYS;
-        const l2_key id = sim_l2_key(&disk.kit, &key);
-        l2_meta m = { .deadline_ms = BASE_NEVER_MS };
-        size_t len;
-        memset(value, (int)key, sizeof value);
-        if (n < SIM_MAP_FILL) {
-            (void)l2_put(disk.kit.d, &id, value, sizeof value, &m, NULL);
-            (void)l2_tick(disk.kit.d, 0);
-        } else {
-            (void)l2_get(disk.kit.d, &id, value, sizeof value, &len, &m);
-        }
-    }
-    base_sim_calm(false);
-    base_sim_spawn("reader-1", sim_map_reader, NULL);
-    base_sim_spawn("reader-2", sim_map_reader, NULL);
-    base_sim_spawn("resizer", sim_map_resizer, NULL);
-    base_sim_join_all();
-    base_sim_calm(true);
-    const l2_stats st = l2_kit_figures(&disk.kit);
-    BASE_SIM_CHECK(st.miss_damage == 0 && st.io_errors == 0 && st.mapped_bytes != 0);
-    BASE_SIM_CHECK(base_load_acq(&disk.kit.d->mapped.places) == 16);
-    l2_close(disk.kit.d);
-    l2_dev_fini(&disk.dev);
-    (void)fclose(real);
-    base_sim_calm(false);
-}
-
 /* ---- lives that end in a close, and begin with its saved index ---- */
 
 #define SIM_SNAP_PLACES 9u
@@ -745,13 +615,16 @@ static void sim_l2_snap_run(void)
 #define SIM_ENDS_KEYS 3u
 
 static struct {
+    base_vfs vfs;
+    l2_config disk;
+    cellar_l2_cipher cipher;
     cellar *c;
     uint32_t generation;
     uint32_t now[SIM_ENDS_KEYS];  /* version set last by a call that has returned; 0: none */
     uint32_t over[SIM_ENDS_KEYS]; /* dead versions up to it, acknowledged */
     uint32_t seen[SIM_ENDS_KEYS]; /* newest version that a completed read has returned */
     uint32_t next;
-    uint32_t walks;               /* begun, of deletes by pattern */
+    bool calm;
 } ends;
 
 static const char *const sim_ends_key[SIM_ENDS_KEYS] = { "a1", "a2", "b1" };
@@ -767,121 +640,47 @@ static void sim_ends_linger(const char *point)
 /* Read just before a walk by pattern begins; return inside that walk. */
 static void sim_ends_await_walk(void)
 {
-    const uint32_t walks = ends.walks;
-    for (unsigned i = 0; i < 400 && ends.walks == walks; i++) { base_sim_point("sim.read"); }
+    const cache_store *s = ends.c->store;
+    const uint64_t walks = base_load_acq(&s->glob_epoch);
+    for (unsigned i = 0; i < 400 && base_load_acq(&s->glob_epoch) == walks; i++) {
+        base_sim_point("sim.read");
+    }
 }
 
-static bool sim_ends_hash_key(void *ctx, base_hash_key *out)
+/* Inside a put of the disk, before it asks for the stamp. */
+static int sim_ends_seal(const unsigned char *nonce, const void *aad, size_t aad_len,
+                         const void *in, size_t in_len, void *out, void *ctx)
 {
+    (void)nonce;
+    (void)aad;
+    (void)aad_len;
     (void)ctx;
-    *out = *l2_hash_key(disk.kit.d);
-    return true;
+    if (!ends.calm) { sim_ends_linger("sim.put"); }
+    memcpy(out, in, in_len);
+    return 0;
 }
 
-static l2_key sim_ends_id(const cache_tier_key *k)
+/* Inside a get of the disk, which has read the record. */
+static int sim_ends_unseal(const unsigned char *nonce, const void *aad, size_t aad_len,
+                           const void *in, size_t in_len, void *out, void *ctx)
 {
-    return (l2_key){ k->bytes, (uint32_t)k->len, k->generation, k->hash };
-}
-
-static cellar_err sim_ends_get(void *ctx, const cache_tier_key *k, void *buf, size_t buf_cap,
-                               size_t *value_len, cache_tier_meta *out)
-{
-    l2_meta m;
-    const l2_key id = sim_ends_id(k);
+    (void)nonce;
+    (void)aad;
+    (void)aad_len;
     (void)ctx;
-    const cellar_err err = l2_get(disk.kit.d, &id, buf, buf_cap, value_len, &m);
-    if (err != CELLAR_OK) { return err; }
-    out->deadline_ms = m.deadline_ms;
-    out->l2_addr = m.addr;
-    out->tag_born = m.tag_born;
-    out->tag_count = m.tag_count;
-    memcpy(out->tags, m.tags, m.tag_count * sizeof m.tags[0]);
-    if (base_sim_below(4) == 0) { sim_ends_await_walk(); }
-    else { sim_ends_linger("sim.read"); }
-    return err;
+    if (!ends.calm) {
+        if (base_sim_below(4) == 0) { sim_ends_await_walk(); }
+        else { sim_ends_linger("sim.read"); }
+    }
+    memcpy(out, in, in_len);
+    return 0;
 }
 
-static const cache_tier_host *sim_ends_host;
-
-static void sim_ends_attach(void *ctx, const cache_tier_host *host)
+static void sim_ends_calm(bool on)
 {
-    (void)ctx;
-    sim_ends_host = host;
+    ends.calm = on;
+    base_sim_calm(on);
 }
-
-static bool sim_ends_is(void *ctx, uint64_t hash, uint64_t stamp)
-{
-    (void)ctx;
-    const bool is = sim_ends_host->stamp_is(sim_ends_host->ctx, hash, stamp);
-    sim_ends_linger("sim.asked");
-    return is;
-}
-
-static cellar_err sim_ends_put(void *ctx, const cache_tier_key *k, const void *value,
-                               size_t value_len, const cache_tier_meta *m, uint64_t stamp)
-{
-    (void)ctx;
-    ends.generation = k->generation;
-    const l2_key id = sim_ends_id(k);
-    const l2_meta meta = { .deadline_ms = m->deadline_ms, .addr = m->l2_addr,
-                           .tag_count = m->tag_count, .tag_born = m->tag_born,
-                           .tag_fps = m->tag_fps };
-    const l2_current current = { sim_ends_is, NULL, stamp };
-    sim_ends_linger("sim.put");
-    return l2_put(disk.kit.d, &id, value, value_len, &meta, &current);
-}
-
-static void sim_ends_kill(void *ctx, const cache_tier_key *k)
-{
-    const l2_key id = sim_ends_id(k);
-    (void)ctx;
-    if (base_sim_below(4) == 0) { base_sim_hold(base_sim_below(20)); } /* pending all this time */
-    l2_invalidate(disk.kit.d, &id);
-}
-
-static bool sim_ends_nothing(void *ctx, uint64_t hash)
-{
-    (void)ctx;
-    return l2_nothing(disk.kit.d, hash);
-}
-
-static void sim_ends_tag(void *ctx, uint64_t fp, uint64_t epoch, bool soft)
-{
-    (void)ctx;
-    l2_tag_invalidate(disk.kit.d, fp, epoch, soft);
-}
-
-static uint64_t sim_ends_tags(void *ctx, uint64_t *floor,
-                              void (*fn)(void *fn_ctx, uint64_t fp, uint64_t hard, uint64_t soft),
-                              void *fn_ctx)
-{
-    (void)ctx;
-    return l2_tags_known(disk.kit.d, floor, fn, fn_ctx);
-}
-
-static cellar_err sim_ends_glob(void *ctx, uint32_t namespace_id, uint32_t generation,
-                                const char *pattern, size_t len, uint64_t *walk)
-{
-    (void)ctx;
-    (void)namespace_id;
-    const cellar_err err = l2_glob_begin(disk.kit.d, generation, pattern, len, walk);
-    ends.walks++;
-    if (base_sim_below(2) == 0) { base_sim_hold(base_sim_below(500)); } /* pauses inside the walk */
-    return err;
-}
-
-static void sim_ends_glob_end(void *ctx, uint64_t walk)
-{
-    (void)ctx;
-    l2_glob_end(disk.kit.d, walk);
-}
-
-static const cache_tier sim_ends_tier = {
-    .hash_key = sim_ends_hash_key,
-    .attach = sim_ends_attach, .get = sim_ends_get, .put = sim_ends_put, .kill = sim_ends_kill,
-    .nothing = sim_ends_nothing, .tag = sim_ends_tag, .tags = sim_ends_tags, .glob = sim_ends_glob,
-    .glob_end = sim_ends_glob_end,
-};
 
 static bool sim_ends_ok(uint32_t key, uint32_t over, const void *value, size_t len)
 {
@@ -894,24 +693,6 @@ static bool sim_ends_ok(uint32_t key, uint32_t over, const void *value, size_t l
 static void sim_ends_over(uint32_t key, uint32_t version)
 {
     if (version > ends.over[key]) { ends.over[key] = version; }
-}
-
-/* Its own keys: 0 and 2, or 1. Memory holds one entry: the others are written to disk. */
-static void sim_ends_setter(void *arg)
-{
-    const uint32_t first = *(const uint32_t *)arg;
-    for (unsigned i = 0; i < 3; i++) {
-        const uint32_t key = first == 1 ? 1 : 2 * (uint32_t)base_sim_below(2);
-        const uint32_t version = ++ends.next, was = ends.now[key];
-        const cellar_bytes tag = { sim_ends_key[key], 1 };
-        cellar_set_opts o = cellar_set_opts_default();
-        o.tags = &tag;
-        o.tag_count = 1;
-        BASE_SIM_CHECK(cellar_set(ends.c, sim_ends_key[key], 2, &version, sizeof version, &o) ==
-                       CELLAR_OK);
-        ends.now[key] = version;
-        sim_ends_over(key, was);
-    }
 }
 
 /* Each key has one setter, so that no read returns an older version than a read before it. */
@@ -927,6 +708,27 @@ static void sim_ends_look(uint32_t key)
     if (err != CELLAR_OK) { return; }
     BASE_SIM_CHECK(got >= seen);
     if (got > ends.seen[key]) { ends.seen[key] = got; }
+}
+
+/* Its own keys: 0 and 2, or 1. Memory holds one entry: the others are written to disk. */
+static void sim_ends_setter(void *arg)
+{
+    const uint32_t first = *(const uint32_t *)arg;
+    for (unsigned i = 0; i < 3; i++) {
+        const uint32_t key = first == 1 ? 1 : 2 * (uint32_t)base_sim_below(2);
+        const uint32_t version = ++ends.next, was = ends.now[key];
+        const cellar_bytes tag = { sim_ends_key[key], 1 };
+        cellar_set_opts o = cellar_set_opts_default();
+        o.tags = &tag;
+        o.tag_count = 1;
+        if (base_sim_below(2) == 0) { base_sim_hold(base_sim_below(250)); } /* pending meanwhile */
+        BASE_SIM_CHECK(cellar_set(ends.c, sim_ends_key[key], 2, &version, sizeof version, &o) ==
+                       CELLAR_OK);
+        ends.generation = base_load_acq(&ends.c->generation);
+        ends.now[key] = version;
+        sim_ends_over(key, was);
+        sim_ends_look(key); /* an entry without use is not written to the disk */
+    }
 }
 
 static void sim_ends_reader(void *arg)
@@ -947,6 +749,7 @@ static void sim_ends_ender(void *arg)
         if (by_tag) {
             BASE_SIM_CHECK(cellar_delete_by_tag(ends.c, "a", 1, CELLAR_TAG_HARD) == CELLAR_OK);
         } else {
+            if (base_sim_below(2) == 0) { base_sim_hold(base_sim_below(500)); }
             BASE_SIM_CHECK(cellar_delete_by_pattern(ends.c, "a*", 2, NULL) == CELLAR_OK);
         }
         for (uint32_t key = 0; key < 2; key++) { sim_ends_over(key, was[key]); }
@@ -954,15 +757,23 @@ static void sim_ends_ender(void *arg)
     }
 }
 
-static void sim_ends_crash(void)
+/* Open a copy of the disk as a kill at this moment leaves it. */
+static void sim_ends_copy(void)
 {
-    base_sim_calm(true);
     base_sim_settle_all();
     l2_dev_clone(&disk.dev, &disk.crash, NULL);
     l2_kit_init(&disk.again, &disk.crash);
     disk.again.cfg.seg_count = 6;
+    disk.again.cfg.bytes = CELLAR_L2_BYTES_MIN;
+    disk.again.cfg.crypt = &ends.cipher;
     BASE_SIM_CHECK(l2_kit_open(&disk.again) == CELLAR_OK);
     l2_kit_warm(&disk.again);
+}
+
+static void sim_ends_crash(void)
+{
+    sim_ends_calm(true);
+    sim_ends_copy();
     for (uint32_t key = 0; key < SIM_ENDS_KEYS && ends.generation != 0; key++) {
         uint32_t got = 0;
         size_t len = 0;
@@ -972,7 +783,7 @@ static void sim_ends_crash(void)
         BASE_SIM_CHECK(err == CELLAR_MISS || sim_ends_ok(key, ends.over[key], &got, len));
     }
     l2_kit_kill(&disk.again);
-    base_sim_calm(false);
+    sim_ends_calm(false);
 }
 
 static void sim_ends_killer(void *arg)
@@ -982,25 +793,51 @@ static void sim_ends_killer(void *arg)
     sim_ends_crash();
 }
 
-static void sim_l2_ends_run(void)
+/* Open a store on the disk made of memory, with one entry in memory. */
+static void sim_ends_open(cellar_l2_write write)
 {
-    static const uint32_t info[2] = { 0, 1 };
     settings cfg = settings_default();
-    base_sim_calm(true);
     memset(&disk, 0, sizeof disk);
     memset(&ends, 0, sizeof ends);
     l2_dev_init(&disk.dev);
     l2_dev_init(&disk.crash);
-    l2_kit_init(&disk.kit, &disk.dev);
-    disk.kit.cfg.seg_count = 6;
-    BASE_SIM_CHECK(l2_kit_open(&disk.kit) == CELLAR_OK);
+    ends.vfs = l2_dev_vfs(&disk.dev);
+    ends.disk = (l2_config){ .vfs = &ends.vfs, .seg_bytes = 16384, .seg_count = 6,
+                             .stage_count = 2 };
+    ends.cipher = cellar_l2_cipher_default();
+    ends.cipher.seal = sim_ends_seal;
+    ends.cipher.open = sim_ends_unseal;
     cfg.config.memory_bytes = 1u << 20;
     cfg.config.max_entries = 1;
     cfg.config.eviction = CELLAR_EVICT_FIFO;
+    cfg.config.l2_path = "d";
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    cfg.l2.required = 1;
+    cfg.l2.write = write;
+    cfg.l2.cipher = &ends.cipher;
     cfg.host.no_threads = 1;
     cfg.tuning.stripes = 1;
+    cfg.tuning.hash_key = l2_kit_secret;
     const cellar_config linked = settings_config(&cfg);
-    BASE_SIM_CHECK(cache_open(&linked, &sim_ends_tier, 0, &ends.c) == CELLAR_OK);
+    BASE_SIM_CHECK(cache_open(&linked, &ends.disk, 0, &ends.c) == CELLAR_OK);
+    disk.kit.d = ends.c->store->disk; /* of sim_l2_worker */
+}
+
+static void sim_ends_close(void)
+{
+    BASE_SIM_CHECK(cellar_integrity_check(ends.c) == CELLAR_OK);
+    const char *wrong = l2_audit(disk.kit.d);
+    if (wrong != NULL) { base_sim_fail("audit: %s", wrong); }
+    BASE_SIM_CHECK(cellar_close(ends.c) == CELLAR_OK);
+    l2_dev_fini(&disk.dev);
+    l2_dev_fini(&disk.crash);
+}
+
+static void sim_l2_ends_run(void)
+{
+    static const uint32_t info[2] = { 0, 1 };
+    base_sim_calm(true);
+    sim_ends_open(CELLAR_L2_WRITE_ON_EVICTION);
     base_sim_calm(false);
     base_sim_spawn("setter-1", sim_ends_setter, (void *)(uintptr_t)&info[0]);
     if (base_sim_below(2) == 0) {
@@ -1013,14 +850,110 @@ static void sim_l2_ends_run(void)
     base_sim_join_all();
     if (base_sim_below(3) == 0) { sim_ends_crash(); }
     sim_ends_reader(NULL);
+    sim_ends_calm(true);
+    sim_ends_close();
+    base_sim_calm(false);
+}
+
+/* ---- a namespace that is dropped, cleared and opened meanwhile ---- */
+
+static struct {
+    uint32_t set;  /* bits of versions: the call that set it has returned */
+    uint32_t over; /* versions that are dead, acknowledged */
+    uint32_t next;
+} names;
+
+static bool sim_names_live(cellar_err err, uint32_t version, uint32_t over)
+{
+    return err == CELLAR_OK && version != 0 && version <= names.next && (over >> version & 1) == 0;
+}
+
+static void sim_names_look(cellar *v)
+{
+    const uint32_t over = names.over;
+    uint32_t got = 0;
+    size_t len = 0;
+    const cellar_err err = cellar_get(v, "k", 1, &got, sizeof got, &len);
+    BASE_SIM_CHECK(err == CELLAR_MISS || err == CELLAR_E_CLOSED ||
+                   sim_names_live(err, got, over));
+}
+
+/* Open the namespace; set, read and perhaps clear it. */
+static void sim_names_user(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 2; i++) {
+        cellar *v = NULL;
+        BASE_SIM_CHECK(cellar_namespace_open(ends.c, "v", NULL, &v) == CELLAR_OK);
+        sim_names_look(v);
+        const uint32_t version = ++names.next;
+        if (cellar_set(v, "k", 1, &version, sizeof version, NULL) == CELLAR_OK) {
+            names.set |= 1u << version;
+        }
+        sim_names_look(v);
+        const uint32_t was = names.set;
+        if (base_sim_below(2) == 0 && cellar_clear(v) == CELLAR_OK) { names.over |= was; }
+        sim_names_look(v);
+        BASE_SIM_CHECK(cellar_close(v) == CELLAR_OK);
+    }
+}
+
+static void sim_names_dropper(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 2; i++) {
+        const uint32_t was = names.set;
+        if (base_sim_below(2) == 0) { base_sim_hold(base_sim_below(150)); } /* half dropped */
+        if (cellar_namespace_drop(ends.c, "v") == CELLAR_OK) { names.over |= was; }
+    }
+}
+
+/* A process that is killed now finds no dead value under the name. */
+static void sim_names_crash(void)
+{
+    uint32_t got = 0;
+    size_t len = 0;
+    l2_namespace row;
+    l2_meta m;
+    sim_ends_calm(true);
+    sim_ends_copy();
+    if (l2_namespace_find(disk.again.d, "v", 1, &row)) {
+        const l2_key id = l2_kit_key(&disk.again, "k", 1, row.generation);
+        const cellar_err err = l2_get(disk.again.d, &id, &got, sizeof got, &len, &m);
+        BASE_SIM_CHECK(err == CELLAR_MISS || sim_names_live(err, got, names.over));
+    }
+    l2_kit_kill(&disk.again);
+    sim_ends_calm(false);
+}
+
+static void sim_names_killer(void *arg)
+{
+    (void)arg;
+    for (uint64_t i = base_sim_below(100); i > 0; i--) { base_sim_point("sim.alive"); }
+    sim_names_crash();
+}
+
+static void sim_l2_drop_run(void)
+{
     base_sim_calm(true);
-    BASE_SIM_CHECK(cellar_integrity_check(ends.c) == CELLAR_OK);
-    BASE_SIM_CHECK(cellar_close(ends.c) == CELLAR_OK);
-    const char *wrong = l2_audit(disk.kit.d);
-    if (wrong != NULL) { base_sim_fail("audit: %s", wrong); }
-    l2_kit_kill(&disk.kit);
-    l2_dev_fini(&disk.dev);
-    l2_dev_fini(&disk.crash);
+    sim_ends_open(CELLAR_L2_WRITE_ON_SET);
+    memset(&names, 0, sizeof names);
+    base_sim_calm(false);
+    base_sim_spawn("user-1", sim_names_user, NULL);
+    base_sim_spawn("user-2", sim_names_user, NULL);
+    base_sim_spawn("dropper", sim_names_dropper, NULL);
+    if (base_sim_below(3) == 0) { base_sim_spawn("killer", sim_names_killer, NULL); }
+    base_sim_join_all();
+    sim_names_crash();
+    sim_ends_calm(true);
+    cellar *v = NULL;
+    l2_namespace row;
+    BASE_SIM_CHECK(cellar_namespace_open(ends.c, "v", NULL, &v) == CELLAR_OK);
+    sim_names_look(v);
+    BASE_SIM_CHECK(l2_namespace_find(disk.kit.d, "v", 1, &row) &&
+                   row.generation == base_load_acq(&v->generation));
+    BASE_SIM_CHECK(cellar_close(v) == CELLAR_OK);
+    sim_ends_close();
     base_sim_calm(false);
 }
 
@@ -1145,6 +1078,11 @@ const base_sim_scenario sim_l2_meet = {
     "l2_meet", "an entry that goes down and comes back meets the end of its tag or a pattern",
     sim_l2_meet_run, 0
 };
+const base_sim_scenario sim_l2_drop = {
+    "l2_drop", "an opened namespace has nothing from before a drop or a clear, also after a kill",
+    sim_l2_drop_run, 0
+};
+
 const base_sim_scenario sim_l2_ends = {
     "l2_ends", "reads never go back; what a tag or a pattern ended stays so, also after a kill",
     sim_l2_ends_run, 0
@@ -1155,7 +1093,4 @@ const base_sim_scenario sim_l2_packers = {
 const base_sim_scenario sim_l2_snap = {
     "l2_snap", "an index that a close saved brings back nothing that was over",
     sim_l2_snap_run, 0
-};
-const base_sim_scenario sim_l2_map = {
-    "l2_map", "no read through a mapping of a truncated file", sim_l2_map_run, 0
 };

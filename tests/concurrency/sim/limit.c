@@ -279,7 +279,7 @@ static void rl_change_fiber(void *arg)
     (void)arg;
     for (int i = 0; i < 3; i++) { /* the same rate under another burst and back */
         const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, i % 2 == 0 ? 2 : 4);
-        BASE_SIM_CHECK(cellar_limiter_rules_set(rl.l, &rule, 1) == CELLAR_OK);
+        BASE_SIM_CHECK(cellar_limiter_rules_set(rl.l, NULL, 0, NULL, &rule, 1) == CELLAR_OK);
     }
 }
 static void rl_user_fiber(void *arg)
@@ -314,9 +314,9 @@ static void rl_same_fiber(void *arg)
     (void)arg;
     const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 3);
     for (int i = 0; i < 3; i++) {
-        BASE_SIM_CHECK(cellar_limiter_rules_set(rl.l, &rule, 1) == CELLAR_OK);
-        BASE_SIM_CHECK(cellar_limiter_key_rules_set(rl.l, "key0", 4, &rule, 1) == CELLAR_OK);
-        BASE_SIM_CHECK(cellar_limiter_key_rules_set(rl.l, "key0", 4, NULL, 0) == CELLAR_OK);
+        BASE_SIM_CHECK(cellar_limiter_rules_set(rl.l, NULL, 0, NULL, &rule, 1) == CELLAR_OK);
+        BASE_SIM_CHECK(cellar_limiter_rules_set(rl.l, "key0", 4, NULL, &rule, 1) == CELLAR_OK);
+        BASE_SIM_CHECK(cellar_limiter_rules_set(rl.l, "key0", 4, NULL, NULL, 0) == CELLAR_OK);
     }
 }
 static void rl_run_same(void)
@@ -354,7 +354,7 @@ static void rl_ticket_fiber(void *arg)
         const uint32_t mine = rl.count - 1;
         if (e != CELLAR_OK || base_sim_below(4) == 0) { continue; }
         if (base_sim_below(2) == 0) { rl_pass(base_sim_below(3 * RL_T_NS)); }
-        BASE_SIM_CHECK(cellar_limiter_cancel(rl.l, &t) == CELLAR_OK);
+        BASE_SIM_CHECK(cellar_limiter_commit(rl.l, &t, 0) == CELLAR_OK);
         rl.event[mine].undone = true;
     }
 }
@@ -386,7 +386,7 @@ static void rl_tickets_fiber(void *arg)
         if (base_sim_below(4) == 0) {
             rl_check(0);
         } else if (out[which]) {
-            BASE_SIM_CHECK(cellar_limiter_cancel(rl.l, &t[which]) == CELLAR_OK);
+            BASE_SIM_CHECK(cellar_limiter_commit(rl.l, &t[which], 0) == CELLAR_OK);
             rl.event[at[which]].undone = true;
             out[which] = false;
         } else {

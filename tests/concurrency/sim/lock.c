@@ -65,8 +65,8 @@ static void lock_shut(void)
     cellar_locks_stats s = cellar_locks_stats_default();
     BASE_SIM_CHECK(lock_audit(locks.t));
     base_sim_advance_ms(1000000); /* leases without a release */
-    BASE_SIM_CHECK(cellar_locks_tick(locks.t, NULL) == CELLAR_OK);
-    BASE_SIM_CHECK(cellar_locks_tick(locks.t, NULL) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_tick(locks.t, 0, NULL) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_tick(locks.t, 0, NULL) == CELLAR_OK);
     BASE_SIM_CHECK(lock_audit(locks.t));
     BASE_SIM_CHECK(cellar_locks_stats_get(locks.t, &s) == CELLAR_OK);
     BASE_SIM_CHECK(s.records == 0 && s.held == 0 && s.waiting == 0);
@@ -126,9 +126,8 @@ static cellar_err lock_take(unsigned char k, int64_t wait_timeout_ms, int64_t le
     cellar_lock_opts o = cellar_lock_opts_default();
     o.wait_timeout_ms = wait_timeout_ms;
     o.lease_ms = lease_ms;
-    o.flags = flags;
-    const cellar_err err = wait_timeout_ms != 0 ? cellar_lock_acquire(locks.t, &k, 1, &o, lk)
-                                                : cellar_lock_try(locks.t, &k, 1, &o, lk);
+    o.flags = flags | (wait_timeout_ms == 0 ? CELLAR_LOCK_NO_WAIT : 0);
+    const cellar_err err = cellar_lock_acquire(locks.t, &k, 1, &o, lk);
     base_sim_note("take %u: %d, fence %u", k, (int)err, (unsigned)lk->fence);
     if (err != CELLAR_OK) {
         BASE_SIM_CHECK(lk->fence == 0);
@@ -185,7 +184,7 @@ static void lock_owner(void *arg)
         BASE_SIM_CHECK(locks.key[k].owner == lk.fence);
         BASE_SIM_CHECK(lock_give(k, &lk) == CELLAR_OK);
         if (base_sim_below(4) == 0) {
-            BASE_SIM_CHECK(cellar_locks_tick(locks.t, NULL) == CELLAR_OK);
+            BASE_SIM_CHECK(cellar_tick(locks.t, 0, NULL) == CELLAR_OK);
         }
     }
 }
@@ -240,7 +239,7 @@ static void lock_ticker(void *arg)
     (void)arg;
     for (int i = 0; i < 3; i++) {
         base_sleep_ns(base_sim_below(20) * 1000000);
-        BASE_SIM_CHECK(cellar_locks_tick(locks.t, NULL) == CELLAR_OK);
+        BASE_SIM_CHECK(cellar_tick(locks.t, 0, NULL) == CELLAR_OK);
     }
 }
 
@@ -315,7 +314,7 @@ static void lock_fleeting(void *arg)
         BASE_SIM_CHECK(err == CELLAR_OK);
         BASE_SIM_CHECK(lock_give(k, &lk) == CELLAR_OK);
         if (base_sim_below(2) == 0) {
-            BASE_SIM_CHECK(cellar_locks_tick(locks.t, NULL) == CELLAR_OK);
+            BASE_SIM_CHECK(cellar_tick(locks.t, 0, NULL) == CELLAR_OK);
         }
     }
 }

@@ -30,7 +30,7 @@
     X(flight_table, 210000) X(l2_tombstone_locks, 2700) X(l2_frozen, 2700) \
     X(l2_warm, 1600) \
     X(l2_class, 2300) X(l2_class_warm, 1700) \
-    X(l2_commit, 2500) X(l2_meet, 21000) X(l2_ends, 1900) \
+    X(l2_commit, 2500) X(l2_meet, 21000) X(l2_ends, 1000) X(l2_drop, 900) \
     X(l2_map, 1300) X(l2_snap, 240) \
     X(task_hand_off, 46000) X(task_wait, 29000) X(task_parked, 39000) X(task_cancel, 32000) \
     X(task_timeout, 33000) X(task_lease, 48000) X(task_group, 45000) X(task_drain, 91000) \

@@ -14,6 +14,7 @@
 #include "base/num.h"
 #include "cellar_admin.h"
 #include "cellar_task.h"
+#include "tests/support/task_calls.h"
 
 #define TASK_ROWS 24u
 #define TASK_KEYS 2u
@@ -39,6 +40,13 @@ static struct {
     bool gate_open;
     _Atomic uint32_t gate;         /* futex word */
 } tasks;
+
+/* Set workers, or the pause of the one queue. */
+static cellar_err task_pool_set(cellar_pool_setting what, int64_t value)
+{
+    const char *queue = what == CELLAR_POOL_SET_WORKERS ? NULL : "default";
+    return cellar_pool_set(tasks.p, what, queue, value);
+}
 
 static void task_open(cellar_pool_config *cfg, uint32_t workers)
 {
@@ -175,7 +183,7 @@ static void task_resizer(void *arg)
     (void)arg;
     for (int i = 0; i < 2; i++) {
         const uint32_t workers = 1 + (uint32_t)base_sim_below(3);
-        BASE_SIM_CHECK(cellar_pool_resize(tasks.p, workers) == CELLAR_OK);
+        BASE_SIM_CHECK(task_pool_set(CELLAR_POOL_SET_WORKERS, workers) == CELLAR_OK);
     }
 }
 
@@ -253,9 +261,9 @@ static void task_pauser(void *arg)
 {
     (void)arg;
     for (int i = 0; i < 2; i++) {
-        BASE_SIM_CHECK(cellar_pool_queue_pause(tasks.p, "default", TASK_LONG_MS) == CELLAR_OK);
+        BASE_SIM_CHECK(task_pool_set(CELLAR_POOL_SET_PAUSE, TASK_LONG_MS) == CELLAR_OK);
         base_sim_point("sim.paused");
-        BASE_SIM_CHECK(cellar_pool_queue_pause(tasks.p, "default", 0) == CELLAR_OK);
+        BASE_SIM_CHECK(task_pool_set(CELLAR_POOL_SET_PAUSE, 0) == CELLAR_OK);
     }
 }
 
@@ -330,7 +338,7 @@ static void task_ticker(void *arg)
 {
     (void)arg;
     for (int i = 0; i < 4; i++) {
-        const cellar_err err = cellar_pool_tick(tasks.p, base_sim_below(2) * 1000, NULL);
+        const cellar_err err = cellar_tick(tasks.p, base_sim_below(2) * 1000, NULL);
         BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_PENDING);
         base_sim_advance_ms((int64_t)base_sim_below(3));
     }
@@ -342,7 +350,7 @@ static void task_tick_out(void)
     for (int i = 0; task_figures().live != 0; i++) {
         BASE_SIM_CHECK(i < 100);
         base_sim_advance_ms(5);
-        (void)cellar_pool_tick(tasks.p, 1000000, NULL);
+        (void)cellar_tick(tasks.p, 1000000, NULL);
     }
 }
 
@@ -440,13 +448,15 @@ static void task_taker(void *arg)
             r->begun |= 1u << t[k]->attempt;
             base_sim_advance_ms((int64_t)base_sim_below(3));
             if (base_sim_below(3) == 0) {
-                const cellar_err err = cellar_task_extend(t[k], 1 + (int64_t)base_sim_below(3));
+                const cellar_verdict longer =
+                    cellar_verdict_extend(1 + (int64_t)base_sim_below(3));
+                const cellar_err err = cellar_task_settle(t[k], longer);
                 BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_E_LOST);
             }
             const bool ok = base_sim_below(3) != 0;
             const uint32_t attempt = t[k]->attempt;
-            const cellar_err err = cellar_task_ack(t[k], ok ? cellar_verdict_ok()
-                                                            : cellar_verdict_retry());
+            const cellar_err err =
+                cellar_task_settle(t[k], ok ? cellar_verdict_ok() : cellar_verdict_retry());
             BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_E_LOST);
             if (ok && err == CELLAR_OK) {
                 BASE_SIM_CHECK(r->returned_ok++ == 0);
@@ -543,7 +553,9 @@ static void task_group_run(void)
         items[i] = (cellar_task_item){ i < TASK_MEMBERS ? "member" : "then", r, sizeof *r, &o };
         r->accepted = 1;
     }
-    BASE_SIM_CHECK(cellar_task_submit_group(tasks.p, items, tasks.rows, on, ids) == CELLAR_OK);
+    o.run_on = on;
+    BASE_SIM_CHECK(cellar_task_submit_many(tasks.p, items, tasks.rows, CELLAR_LINKS_GROUP, ids) ==
+                   CELLAR_OK);
     for (uint32_t i = 0; i < TASK_MEMBERS; i++) { tasks.row[i].id = ids[i]; }
     if (base_sim_below(2) == 0) { base_sim_spawn("canceller", task_canceller, NULL); }
     base_sim_join_all();
@@ -645,13 +657,13 @@ static void task_looker(void *arg)
             (void)task_submit_row("again", &o, &err);
             break;
         case 2:
-            err = cellar_task_status_get(tasks.p, r->id, &st);
+            err = task_status(tasks.p, r->id, &st);
             BASE_SIM_CHECK(err == CELLAR_E_NOT_FOUND || st.attempt >= begun);
             break;
-        case 3: err = cellar_task_wait(tasks.p, r->id, 0, NULL); break;
+        case 3: err = cellar_task_wait(tasks.p, r->id, 1, NULL); break;
         default:
-            BASE_SIM_CHECK(cellar_pool_resize(tasks.p, 1 + (uint32_t)base_sim_below(3)) ==
-                           CELLAR_OK);
+            BASE_SIM_CHECK(task_pool_set(CELLAR_POOL_SET_WORKERS,
+                                         1 + (int64_t)base_sim_below(3)) == CELLAR_OK);
             break;
         }
     }

@@ -21,6 +21,7 @@
 #include "cellar_load.h"
 #include "cellar_schedule.h"
 #include "cellar_task.h"
+#include "tests/support/bus_send.h"
 #include "tests/support/settings.h"
 
 #define WORK_LONG_MS INT64_C(3600000)
@@ -99,18 +100,18 @@ static void bus_publisher(void *arg)
 
 static void bus_routes(void)
 {
-    BASE_SIM_CHECK(cellar_bus_route(bus.b, "#", "q", CELLAR_BUS_AMQP) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_bus_route(bus.b, "#", "q", CELLAR_BUS_AMQP, true) == CELLAR_OK);
 }
 
 /* Settle a message in one of the ways. */
 static void bus_settle(cellar_bus_member *m, bus_row *r, const cellar_bus_message *msg)
 {
+    static const cellar_bus_verdict verdicts[] = { CELLAR_BUS_RETRY, CELLAR_BUS_REJECT,
+                                                   CELLAR_BUS_ACK, CELLAR_BUS_ACK };
     const uint64_t how = base_sim_below(4);
     r->inside--;
-    const cellar_err err = how == 0   ? cellar_bus_nack(m, msg->delivery,
-                                                        (int64_t)base_sim_below(2))
-                           : how == 1 ? cellar_bus_reject(m, msg->delivery)
-                                      : cellar_bus_ack(m, msg->delivery);
+    const int64_t ms = how == 0 ? (int64_t)base_sim_below(2) : 0;
+    const cellar_err err = cellar_bus_settle(m, msg->delivery, verdicts[how], ms);
     BASE_SIM_CHECK(err == CELLAR_OK || (err == CELLAR_E_LOST && bus.leases));
     if (how != 0 && err == CELLAR_OK) { BASE_SIM_CHECK(r->ended++ == 0); }
 }
@@ -141,7 +142,7 @@ static void bus_ticker(void *arg)
 {
     (void)arg;
     for (int i = 0; i < 4; i++) {
-        BASE_SIM_CHECK(cellar_bus_tick(bus.b, 1000, NULL) >= CELLAR_OK);
+        BASE_SIM_CHECK(cellar_tick(bus.b, 1000, NULL) >= CELLAR_OK);
         base_sim_advance_ms((int64_t)base_sim_below(3));
     }
 }
@@ -153,11 +154,11 @@ static void bus_take_rest(void)
         cellar_bus_message msg = cellar_bus_message_default();
         cellar_bus_member *m;
         base_sim_advance_ms(10);
-        BASE_SIM_CHECK(cellar_bus_tick(bus.b, 1000, NULL) == CELLAR_OK);
+        BASE_SIM_CHECK(cellar_tick(bus.b, 1000, NULL) == CELLAR_OK);
         BASE_SIM_CHECK(cellar_bus_join(bus.b, "q", bus_group_name[group], NULL, &m) == CELLAR_OK);
         while (cellar_bus_take(m, 0, &msg) == CELLAR_OK) {
             BASE_SIM_CHECK(bus_row_of(group, &msg)->ended++ == 0);
-            const cellar_err err = cellar_bus_ack(m, msg.delivery);
+            const cellar_err err = cellar_bus_settle(m, msg.delivery, CELLAR_BUS_ACK, 0);
             BASE_SIM_CHECK(err == CELLAR_OK);
         }
         BASE_SIM_CHECK(cellar_bus_leave(m) == CELLAR_OK);
@@ -234,7 +235,7 @@ static void bus_task_leaver(void *arg)
 {
     (void)arg;
     cellar_bus_member *m = bus_task_member();
-    BASE_SIM_CHECK(cellar_bus_tick(bus.b, 1000, NULL) >= CELLAR_OK);
+    BASE_SIM_CHECK(cellar_tick(bus.b, 1000, NULL) >= CELLAR_OK);
     BASE_SIM_CHECK(cellar_bus_leave(m) == CELLAR_OK);
 }
 
@@ -242,7 +243,7 @@ static void bus_pool_ticker(void *arg)
 {
     (void)arg;
     for (int i = 0; i < 4; i++) {
-        BASE_SIM_CHECK(cellar_pool_tick(bus_pool, 0, NULL) >= CELLAR_OK);
+        BASE_SIM_CHECK(cellar_tick(bus_pool, 0, NULL) >= CELLAR_OK);
         base_sim_advance_ms((int64_t)base_sim_below(60));
     }
 }
@@ -276,8 +277,8 @@ static void bus_task_run(void)
     BASE_SIM_CHECK(st.copies == bus.rows);
     for (int i = 0; i < 20 && st.live != 0; i++) { /* none stays parked */
         base_sim_advance_ms(100);
-        while (cellar_bus_tick(bus.b, 1000, NULL) == CELLAR_PENDING) { }
-        while (cellar_pool_tick(bus_pool, 1000, NULL) == CELLAR_PENDING) { }
+        while (cellar_tick(bus.b, 1000, NULL) == CELLAR_PENDING) { }
+        while (cellar_tick(bus_pool, 1000, NULL) == CELLAR_PENDING) { }
         st = bus_figures();
     }
     BASE_SIM_CHECK(st.live == 0 && st.acked + st.dead == bus.rows);
@@ -285,7 +286,7 @@ static void bus_task_run(void)
         BASE_SIM_CHECK(bus_leaves ? bus.row[0][i].ended >= 1 : bus.row[0][i].ended == 1);
     }
     BASE_SIM_CHECK(bus_leaves ? st.dead <= bus_failed : st.dead == bus_failed);
-    while (cellar_pool_tick(bus_pool, 1000, NULL) == CELLAR_PENDING) { } /* of members that left */
+    while (cellar_tick(bus_pool, 1000, NULL) == CELLAR_PENDING) { } /* of members that left */
     BASE_SIM_CHECK(cellar_bus_close(bus.b) == CELLAR_OK);
     BASE_SIM_CHECK(cellar_pool_close(bus_pool) == CELLAR_OK);
 }
@@ -377,10 +378,10 @@ static void bus_patient(void *arg)
         base_sim_point("sim.taken");
         r->inside--;
         if (base_sim_below(4) == 0) {
-            BASE_SIM_CHECK(cellar_bus_nack(m, msg.delivery, 0) == CELLAR_OK);
+            BASE_SIM_CHECK(cellar_bus_settle(m, msg.delivery, CELLAR_BUS_RETRY, 0) == CELLAR_OK);
         } else {
             r->ended++;
-            BASE_SIM_CHECK(cellar_bus_ack(m, msg.delivery) == CELLAR_OK);
+            BASE_SIM_CHECK(cellar_bus_settle(m, msg.delivery, CELLAR_BUS_ACK, 0) == CELLAR_OK);
         }
     }
     BASE_SIM_CHECK(cellar_bus_leave(m) == CELLAR_OK);
@@ -391,7 +392,7 @@ static void bus_until_closed(void *arg)
     (void)arg;
     for (int i = 0; i < 3; i++) {
         const uint32_t n = bus.rows++;
-        const cellar_err err = cellar_bus_send(bus.b, "q", &n, sizeof n, NULL);
+        const cellar_err err = bus_send(bus.b, "q", &n, sizeof n, NULL);
         BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_E_CLOSED);
         bus.handled += err == CELLAR_OK;
     }
@@ -644,7 +645,7 @@ static void behind_ticker(void *arg)
     (void)arg;
     for (uint64_t n = 2 + base_sim_below(6); n > 0; n--) {
         BASE_SIM_CHECK(cellar_batcher_flush(behind.b, NULL) == CELLAR_OK);
-        (void)cellar_batcher_tick(behind.b, 1000, NULL);
+        (void)cellar_tick(behind.b, 1000, NULL);
     }
 }
 
@@ -749,7 +750,7 @@ static void sched_job(const cellar_firing *f, void *ctx)
 
 static void sched_add(cellar_schedule_conflict conflict)
 {
-    cellar_schedule_opts o = cellar_schedule_opts_default();
+    cellar_schedule_spec o = cellar_schedule_spec_default();
     sched_row *r = &sched.row[sched.rows++];
     o.free_fn = sched_free;
     o.max_running = sched.max_running;
@@ -759,10 +760,12 @@ static void sched_add(cellar_schedule_conflict conflict)
     o.conflict = conflict;
     const bool once = base_sim_below(4) == 0;
     sched.instants = sched.instants || once;
-    const cellar_err err =
-        once ? cellar_schedule_at(sched.s, "s", base_wall_ms() + (int64_t)base_sim_below(4),
-                                  sched_job, r, &o)
-             : cellar_schedule_every(sched.s, "s", 1 + (int64_t)base_sim_below(4), sched_job, r, &o);
+    const int64_t ms = (int64_t)base_sim_below(4);
+    o.fn = sched_job;
+    o.ctx = r;
+    if (once) { o.at_wall_ms = base_wall_ms() + ms; }
+    if (!once) { o.interval_ms = 1 + ms; }
+    const cellar_err err = cellar_schedule_add(sched.s, "s", &o);
     r->accepted = err == CELLAR_OK;
     BASE_SIM_CHECK(err == CELLAR_OK ||
                    err == (conflict == CELLAR_CONFLICT_KEEP ? CELLAR_EXISTS : CELLAR_E_BUSY));
@@ -777,8 +780,8 @@ static void sched_changer(void *arg)
         switch (base_sim_below(4)) {
         case 0: sched_add((cellar_schedule_conflict)base_sim_below(3)); break;
         case 1: err = cellar_schedule_trigger(sched.s, "s"); break;
-        case 2: err = cellar_schedule_pause(sched.s, "s"); break;
-        default: err = cellar_schedule_resume(sched.s, "s"); break;
+        case 2: err = cellar_schedule_pause(sched.s, "s", true); break;
+        default: err = cellar_schedule_pause(sched.s, "s", false); break;
         }
         BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_E_NOT_FOUND || err == CELLAR_E_BUSY);
     }
@@ -788,7 +791,7 @@ static void sched_ticker(void *arg)
 {
     (void)arg;
     for (int i = 0; i < 5; i++) {
-        BASE_SIM_CHECK(cellar_scheduler_tick(sched.s, 1000, NULL) >= CELLAR_OK);
+        BASE_SIM_CHECK(cellar_tick(sched.s, 1000, NULL) >= CELLAR_OK);
         base_sleep_ns(base_sim_below(3) * 1000000);
     }
 }
@@ -822,7 +825,7 @@ static void sched_fire_run(void)
     const uint64_t started = sched_figures().started; /* no run begins after the remove */
     cellar_scheduler_stats st = sched_figures();
     for (; st.running + st.waiting != 0; st = sched_figures()) {
-        (void)cellar_scheduler_tick(sched.s, 1000, NULL);
+        (void)cellar_tick(sched.s, 1000, NULL);
         base_sleep_ns(1000000);
     }
     BASE_SIM_CHECK(sched.instants || st.started == started); /* the run of an instant stays */

@@ -94,8 +94,8 @@ static void oracle_metrics(const char *folder)
     const size_t cap = sizeof oracle_text;
     oracle_save(folder, "metrics.txt", cellar_metrics_write(c, oracle_text, cap, NULL));
     oracle_save(folder, "stats.json", cellar_stats_json(c, oracle_text, cap, NULL));
-    oracle_save(folder, "limiter.txt", cellar_limiter_metrics_write(limiter, oracle_text, cap, NULL));
-    oracle_save(folder, "locks.txt", cellar_locks_metrics_write(locks, oracle_text, cap, NULL));
+    oracle_save(folder, "limiter.txt", cellar_metrics_write(limiter, oracle_text, cap, NULL));
+    oracle_save(folder, "locks.txt", cellar_metrics_write(locks, oracle_text, cap, NULL));
     cellar_locks_close(locks);
     cellar_limiter_close(limiter);
 }
@@ -108,17 +108,17 @@ static void oracle_part(cellar_key_builder *b, const char *word)
     switch (word[0]) {
     case 's': {
         static unsigned char bytes[ORACLE_LINE / 2];
-        cellar_key_add_bytes(b, bytes, oracle_unhex(value, bytes));
+        cellar_key_add(b, cellar_arg_bytes((cellar_bytes){ bytes, oracle_unhex(value, bytes) }));
         break;
     }
-    case 'i': cellar_key_add_i64(b, strtoll(value, NULL, 10)); break;
-    case 'u': cellar_key_add_u64(b, strtoull(value, NULL, 10)); break;
-    case 'd': cellar_key_add_f64(b, strtod(value, NULL)); break;
-    case 't': cellar_key_add_bool(b, true); break;
-    case 'f': cellar_key_add_bool(b, false); break;
-    case 'n': cellar_key_add_null(b); break;
-    case '[': cellar_key_add_list(b); break;
-    case '{': cellar_key_add_map(b); break;
+    case 'i': cellar_key_add(b, cellar_arg_i64(strtoll(value, NULL, 10))); break;
+    case 'u': cellar_key_add(b, cellar_arg_u64(strtoull(value, NULL, 10))); break;
+    case 'd': cellar_key_add(b, cellar_arg_f64(strtod(value, NULL))); break;
+    case 't': cellar_key_add(b, cellar_arg_bool(true)); break;
+    case 'f': cellar_key_add(b, cellar_arg_bool(false)); break;
+    case 'n': cellar_key_add(b, cellar_arg_null()); break;
+    case '[': cellar_key_add(b, cellar_arg_list()); break;
+    case '{': cellar_key_add(b, cellar_arg_map()); break;
     default: cellar_key_end(b); break;
     }
 }
@@ -181,7 +181,7 @@ static void oracle_vector(const char *type, uint32_t dim)
                     cellar_embeddings_get_many(e, &text, 1, oracle_embed, &dim, back, &status) ==
                         CELLAR_OK && status == CELLAR_OK, "embedding");
         do {
-            oracle_need(cellar_scan(c, &cursor, "*", 1, 0, oracle_found, &key_len) == CELLAR_OK,
+            oracle_need(cellar_scan(c, &cursor, NULL, oracle_found, &key_len) == CELLAR_OK,
                         "cellar_scan");
         } while (cursor != 0);
     }
@@ -228,9 +228,11 @@ static void oracle_globs(void)
             next++;
             continue;
         }
+        cellar_scan_opts o = cellar_scan_opts_default();
+        o.pattern = (char *)bytes;
+        o.pattern_len = len;
         do {
-            oracle_need(cellar_scan(c, &cursor, (char *)bytes, len, 0, oracle_match, &m) == CELLAR_OK,
-                        "cellar_scan");
+            oracle_need(cellar_scan(c, &cursor, &o, oracle_match, &m) == CELLAR_OK, "cellar_scan");
         } while (cursor != 0);
         qsort(m.number, m.count, sizeof m.number[0], oracle_less);
         for (unsigned i = 0; i < m.count; i++) {

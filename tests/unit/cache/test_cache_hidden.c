@@ -6,6 +6,7 @@
  *         searches all its writable memory (/proc/self/maps). /proc/self/smaps tells which regions
  *         a core dump leaves out. */
 #include "tests/support/load_kit.h"
+#include "tests/support/scan.h"
 #include "tests/support/t.h"
 
 #include <stdint.h>
@@ -189,7 +190,7 @@ static cellar_err load_pattern(cellar_load *ld, const void *key, size_t key_len,
     (void)key;
     (void)key_len;
     (void)ctx;
-    T_EQ_I64(cellar_load_alloc(ld, copy_len, &p), CELLAR_OK);
+    T_EQ_I64(cellar_buf_resize(cellar_load_buf(ld), copy_len, &p), CELLAR_OK);
     fill(p, copy_len);
     return CELLAR_OK;
 }
@@ -243,7 +244,7 @@ static void copy_each_way(cellar *c, cellar *v, size_t len)
         T_EQ_I64(cellar_update(v, "u", 1, NULL, append_pattern, NULL), CELLAR_OK);
     }
     do {
-        T_EQ_I64(cellar_scan(v, &cursor, NULL, 0, 64, see, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_scan(v, &cursor, SCAN(NULL, 0, 64), see, NULL), CELLAR_OK);
     } while (cursor != 0);
     T_CHECK(which == 0 || found() != 0);
     T_EQ_I64(cellar_delete(v, "u", 1), CELLAR_OK);

@@ -17,6 +17,8 @@
 #include "cellar_warm.h"
 #include "cellar_limit.h"
 #include "cellar_lock.h"
+#include "tests/support/loader.h"
+#include "tests/support/scan.h"
 #include "tests/support/t.h"
 #include "tests/support/settings.h"
 
@@ -167,7 +169,7 @@ static void keys_apart(size_t n)
     ANSWERS(cellar_memo_key("f", 1, &arg, 1, buf, sizeof buf, NULL), E_INVAL);
     ANSWERS(cellar_memo_key("f", 1, no, n, buf, sizeof buf, NULL), E_INVAL);
     ANSWERS(cellar_memo_parse(no, n, NULL, NULL, NULL, 0, NULL), E_INVAL);
-    ANSWERS(cellar_scan(root, &cursor, no, n, 0, never_scan, NULL), E_INVAL);
+    ANSWERS(cellar_scan(root, &cursor, SCAN(no, n, 0), never_scan, NULL), E_INVAL);
 }
 
 /* ---- values ---- */
@@ -263,14 +265,16 @@ static cellar_err load_huge(cellar_load *ld, const void *key, size_t key_len, vo
     const loading *l = ctx;
     void *p;
     const cellar_bytes tag = { no, l->n };
+    cellar_set_opts o = cellar_set_opts_default();
+    o.tags = &tag;
+    o.tag_count = l->how == 3 ? UINT32_MAX : 1;
     (void)key;
     (void)key_len;
     switch (l->how) {
     case 0: return cellar_load_value(ld, no, l->n);
-    case 1: return cellar_load_alloc(ld, l->n, &p);
+    case 1: return cellar_buf_resize(cellar_load_buf(ld), l->n, &p);
     case 2: return cellar_load_take(ld, no, l->n, never_free, NULL);
-    case 3: ANSWERS(cellar_load_set_tags(ld, no, l->n), E_INVAL); break;
-    default: ANSWERS(cellar_load_set_tags(ld, &tag, 1), E_INVAL); break;
+    default: ANSWERS(cellar_load_opts_set(ld, &o), E_INVAL); break;
     }
     return cellar_load_value(ld, "x", 1);
 }
@@ -280,10 +284,10 @@ static cellar_err load_many_huge(cellar_load *ld, const cellar_bytes *key, size_
     const loading *l = ctx;
     (void)key;
     (void)count;
-    ANSWERS(cellar_load_item_value(ld, l->n, "x", 1), E_INVAL);
-    ANSWERS(cellar_load_item_absent(ld, l->n), E_INVAL);
-    ANSWERS(cellar_load_item_fail(ld, l->n, 1), E_INVAL);
-    ANSWERS(cellar_load_item_value(ld, 0, no, l->n), E_TOOBIG);
+    ANSWERS(loader_value(ld, l->n, "x", 1), E_INVAL);
+    ANSWERS(loader_absent(ld, l->n), E_INVAL);
+    ANSWERS(loader_fail(ld, l->n, 1), E_INVAL);
+    ANSWERS(loader_value(ld, 0, no, l->n), E_TOOBIG);
     return CELLAR_OK;
 }
 
@@ -374,7 +378,6 @@ static void limiter_keys(cellar_limiter *l, size_t n)
     bool existed;
     cellar_check_opts with = cellar_check_opts_default();
     ANSWERS(cellar_limiter_check(l, no, n, 1, &r), E_INVAL);
-    ANSWERS(cellar_limiter_check_at(l, no, n, 1, cellar_limiter_now(l), &r), E_INVAL);
     ANSWERS(cellar_limiter_check_with(l, no, n, 1, &with, &r), E_INVAL);
     with.rules = no;
     with.rule_count = UINT32_MAX;
@@ -388,11 +391,11 @@ static void limiter_keys(cellar_limiter *l, size_t n)
     ANSWERS(cellar_limiter_adjust(l, no, n, 1), E_INVAL);
     ANSWERS(cellar_limiter_ban(l, no, n, 1), E_INVAL);
     ANSWERS(cellar_limiter_reset(l, no, n, &existed), E_INVAL);
-    ANSWERS(cellar_limiter_key_plan_set(l, no, n, "plan"), E_INVAL);
-    ANSWERS(cellar_limiter_key_rules_set(l, no, n, &rule, 1), E_INVAL);
-    ANSWERS(cellar_limiter_key_rules_set(l, "k", 1, no, UINT32_MAX), E_INVAL);
-    ANSWERS(cellar_limiter_rules_set(l, no, UINT32_MAX), E_INVAL);
-    ANSWERS(cellar_limiter_plan_set(l, "plan", no, UINT32_MAX), E_INVAL);
+    ANSWERS(cellar_limiter_rules_set(l, no, n, "plan", NULL, 0), E_INVAL);
+    ANSWERS(cellar_limiter_rules_set(l, no, n, NULL, &rule, 1), E_INVAL);
+    ANSWERS(cellar_limiter_rules_set(l, "k", 1, NULL, no, UINT32_MAX), E_INVAL);
+    ANSWERS(cellar_limiter_rules_set(l, NULL, 0, NULL, no, UINT32_MAX), E_INVAL);
+    ANSWERS(cellar_limiter_rules_set(l, NULL, 0, "plan", no, UINT32_MAX), E_INVAL);
     ANSWERS(cellar_user_limiter_check(l, no, n, 1, 1, &r), E_INVAL);
 }
 
@@ -414,7 +417,7 @@ static void limiter_checks_length_before_reading_key(void)
         ANSWERS(cellar_permit_acquire(permits, no, n, 5, &token, &r), E_INVAL);
         ANSWERS(cellar_permit_release(permits, no, n, 5), E_INVAL);
         ANSWERS(cellar_permit_extend(permits, no, n, 5, 5), E_INVAL);
-        T_EQ_I64(cellar_limiter_metrics_write(l, text, n, &len), CELLAR_OK);
+        T_EQ_I64(cellar_metrics_write(l, text, n, &len), CELLAR_OK);
         T_EQ_I64(cellar_limiter_headers_write(l, &r, 15, text, n, &len), CELLAR_OK);
     }
     cellar_limiter *none;
@@ -422,14 +425,6 @@ static void limiter_checks_length_before_reading_key(void)
     cellar_limiter_close(permits);
     cellar_limiter_close(l);
     tear_down();
-}
-
-static cellar_err never_locked(const cellar_lock *lk, void *ctx)
-{
-    (void)ctx;
-    (void)lk;
-    T_CHECK(false && "a refused call must not call back");
-    return CELLAR_OK;
 }
 
 static void lock_checks_length_before_reading_key(void)
@@ -446,13 +441,11 @@ static void lock_checks_length_before_reading_key(void)
         cellar_lock two[2];
         size_t len;
         ANSWERS(cellar_lock_acquire(t, no, n, NULL, &lk), E_INVAL);
-        ANSWERS(cellar_lock_try(t, no, n, NULL, &lk), E_INVAL);
         ANSWERS(cellar_lock_info_get(t, no, n, &info), E_INVAL);
-        ANSWERS(cellar_lock_run(t, no, n, NULL, never_locked, NULL), E_INVAL);
         ANSWERS(cellar_lock_acquire_many(t, key, 2, NULL, two), E_INVAL);
         ANSWERS(cellar_lock_acquire_many(t, no, n, NULL, no), E_INVAL);
         ANSWERS(cellar_lock_release_many(t, no, n), E_INVAL);
-        T_EQ_I64(cellar_locks_metrics_write(t, text, n, &len), CELLAR_OK);
+        T_EQ_I64(cellar_metrics_write(t, text, n, &len), CELLAR_OK);
     }
     cellar_locks_close(t);
     tear_down();

@@ -187,7 +187,7 @@ static cellar_err load_planted(cellar_load *ld, const cellar_bytes *keys, size_t
     (void)keys;
     (void)ctx;
     for (size_t i = 0; i < count; i++) {
-        T_EQ_I64(cellar_load_item_value(ld, i, VALUE, sizeof VALUE - 1), CELLAR_OK);
+        T_EQ_I64(loader_value(ld, i, VALUE, sizeof VALUE - 1), CELLAR_OK);
     }
     return CELLAR_OK;
 }

@@ -3,11 +3,12 @@
  * Aim:    A call that evicts for the bound of a namespace ends although the namespace is dropped
  *         meanwhile, also while the drop waits for a tier. A namespace that could not be created
  *         keeps no quota of the rules that were loaded meanwhile.
- * Method: A tier that keeps the drop waiting until the other call ended. An allocator that loads
- *         rules in another thread and then refuses. */
+ * Method: A lock of the disk keeps the drop waiting until the other call ended. An allocator that
+ *         loads rules in another thread and then refuses. */
+#include "cache/call.h"
 #include "l1/cap.h"
-#include "store/store.h"
-#include "tests/support/memory_tier.h"
+#include "l2/types.h"
+#include "tests/support/disk_store.h"
 #include "tests/support/rules.h"
 #include "tests/support/settings.h"
 #include "tests/support/t.h"
@@ -16,8 +17,8 @@
 
 /* ---- drop ------------------------------------------------------------------------------------ */
 
-static _Atomic uint32_t first_evicted, dropping, trimmed;
-static cellar *store, *bounded;
+static _Atomic uint32_t first_evicted, held, trimmed;
+static cellar *root, *bounded;
 
 /* Wait for a flag. Return false after some seconds, so that a failed test ends. */
 static bool wait_for(_Atomic uint32_t *flag)
@@ -30,18 +31,21 @@ static bool wait_for(_Atomic uint32_t *flag)
 static void hear(const cellar_event *e, void *ctx)
 {
     (void)ctx;
-    if (e->cause == CELLAR_CAUSE_EVICTED && atomic_exchange(&first_evicted, 1) == 0) {
-        T_CHECK(wait_for(&dropping));
-    }
+    if (e->cause != CELLAR_CAUSE_EVICTED || atomic_exchange(&first_evicted, 1) != 0) { return; }
+    const uint64_t end_ns = base_now_ns() + UINT64_C(10000000000) * t_patience();
+    while (!cache_is_closed(bounded) && base_now_ns() < end_ns) { base_yield(); }
+    T_CHECK(cache_is_closed(bounded));
 }
 
-static void bump_waits(void *ctx, uint32_t namespace_id, uint32_t generation)
+/* Hold the lock that a drop takes when it tells the disk. */
+static void *hold(void *arg)
 {
-    (void)ctx;
-    (void)namespace_id;
-    if (generation != 0) { return; } /* not a drop */
-    atomic_store(&dropping, 1);
+    l2 *d = arg;
+    sync_take(L2_DEV, &d->namespace_lock);
+    atomic_store(&held, 1);
     T_CHECK(wait_for(&trimmed));
+    sync_drop(L2_DEV, &d->namespace_lock);
+    return NULL;
 }
 
 static void *trim(void *arg)
@@ -54,30 +58,33 @@ static void *trim(void *arg)
 
 static void eviction_for_a_bound_ends_while_a_drop_waits(void)
 {
-    static memory_tier tier;
     settings s = settings_default();
     cellar_namespace_opts o = cellar_namespace_opts_default();
     uint64_t id;
-    pthread_t t;
-    memory_tier_init(&tier);
-    tier.table.bump = bump_waits;
+    pthread_t t, holder;
+    store_begin();
     s.config.memory_bytes = 4u << 20;
+    s.config.l2_path = store;
+    s.config.l2_bytes = CELLAR_L2_BYTES_MIN;
     s.host.no_threads = 1;
-    const cellar_config cfg = settings_config(&s);
-    T_REQUIRE(cache_open(&cfg, &tier.table, 0, &store) == CELLAR_OK);
+    T_REQUIRE(settings_open(&s, &root) == CELLAR_OK);
     o.max_entries = 10;
-    T_REQUIRE(cellar_namespace_open(store, "v", &o, &bounded) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(root, "v", &o, &bounded) == CELLAR_OK);
     for (char key = 'a'; key < 'k'; key++) {
         T_EQ_I64(cellar_set(bounded, &key, 1, "v", 1, NULL), CELLAR_OK);
     }
     T_EQ_I64(cellar_listener_add(bounded, 0, hear, NULL, &id), CELLAR_OK);
     T_REQUIRE(pthread_create(&t, NULL, trim, NULL) == 0);
     T_CHECK(wait_for(&first_evicted));
-    T_EQ_I64(cellar_namespace_drop(store, "v"), CELLAR_OK);
+    T_REQUIRE(pthread_create(&holder, NULL, hold, root->store->disk) == 0);
+    T_CHECK(wait_for(&held));
+    T_EQ_I64(cellar_namespace_drop(root, "v"), CELLAR_OK);
     T_EQ_I64(pthread_join(t, NULL), 0);
+    T_EQ_I64(pthread_join(holder, NULL), 0);
     T_EQ_I64(cellar_close(bounded), CELLAR_OK);
-    T_EQ_I64(cellar_integrity_check(store), CELLAR_OK);
-    T_EQ_I64(cellar_close(store), CELLAR_OK);
+    T_EQ_I64(cellar_integrity_check(root), CELLAR_OK);
+    T_EQ_I64(cellar_close(root), CELLAR_OK);
+    store_end();
 }
 
 /* ---- quota ----------------------------------------------------------------------------------- */
@@ -89,7 +96,7 @@ static void *load_rules(void *arg)
     static const char text[] = "[v]\nset quota=60%\n";
     (void)arg;
     T_CHECK(wait_for(&refused));
-    T_EQ_I64(rules_set(store, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(rules_set(root, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
     atomic_store(&loaded, 1);
     return NULL;
 }
@@ -124,18 +131,18 @@ static void namespace_that_was_not_created_keeps_no_quota(void)
     s.host.no_threads = 1;
     s.host.alloc = some_memory;
     s.host.free = free_memory;
-    T_REQUIRE(settings_open(&s, &store) == CELLAR_OK);
+    T_REQUIRE(settings_open(&s, &root) == CELLAR_OK);
     T_REQUIRE(pthread_create(&t, NULL, load_rules, NULL) == 0);
     o.max_entries = 10;
     atomic_store(&armed, 1);
-    T_EQ_I64(cellar_namespace_open(store, "v", &o, &v), CELLAR_E_NOMEM);
+    T_EQ_I64(cellar_namespace_open(root, "v", &o, &v), CELLAR_E_NOMEM);
     T_EQ_I64(pthread_join(t, NULL), 0);
     T_EQ_U64(atomic_load(&loaded), 1);
     o = cellar_namespace_opts_default();
     o.quota_min_pct = 60; /* 120 with the lost one */
-    T_EQ_I64(cellar_namespace_open(store, "w", &o, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(root, "w", &o, &v), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
-    T_EQ_I64(cellar_close(store), CELLAR_OK);
+    T_EQ_I64(cellar_close(root), CELLAR_OK);
 }
 
 T_MAIN("cache_max_entries", T_CASE(eviction_for_a_bound_ends_while_a_drop_waits),

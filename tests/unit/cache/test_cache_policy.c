@@ -9,9 +9,10 @@
 #include "policy/policy.h"
 #include "store/store.h"
 #include "tests/support/folder.h"
-#include "tests/support/memory_tier.h"
+#include "tests/support/loader.h"
 #include "tests/support/rules.h"
 #include "tests/support/settings.h"
+#include "tests/support/shared_kit.h"
 #include "tests/support/t.h"
 
 #include <stdio.h>
@@ -218,32 +219,41 @@ static cellar_err set(cellar *c, const char *key, uint32_t flags)
     return cellar_set(c, key, strlen(key), "v", 1, &o);
 }
 
-static void no_l2_keeps_entries_off_the_tier(void)
+static uint64_t disk_puts(const cellar *c)
+{
+    l2_stats st;
+    l2_stats_get(c->store->disk, &st);
+    return st.puts;
+}
+
+static void no_l2_keeps_entries_off_the_disk(void)
 {
     static const char text[] = "[*]\nno_l2 *secret*\nkey here:{x} no_l2\nkey tag:{x} tags=a\n";
-    static memory_tier tier;
+    char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
     settings s = settings_default();
     cellar *c = NULL;
-    cellar_namespace_opts o = cellar_namespace_opts_default();
-    memory_tier_init(&tier);
-    o.l2_write = CELLAR_L2_WRITE_ON_SET;
+    t_folder(folder);
+    (void)snprintf(store, sizeof store, "%s/store", folder);
     s.config.memory_bytes = 4u << 20;
-    s.config.root = &o;
+    s.config.l2_path = store;
+    s.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    s.l2.write = CELLAR_L2_WRITE_ON_SET;
     s.host.no_threads = 1;
-    const cellar_config cfg = settings_config(&s);
-    T_REQUIRE(cache_open(&cfg, &tier.table, 0, &c) == CELLAR_OK);
+    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
     T_EQ_I64(rules_set(c, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
     T_EQ_I64(set(c, "other", 0), CELLAR_OK);
-    T_EQ_U64(tier.puts, 1);
+    T_EQ_U64(disk_puts(c), 1);
     T_EQ_I64(set(c, "my:Secret:1", 0), CELLAR_OK);
     T_EQ_I64(set(c, "here:1", 0), CELLAR_OK);
-    T_EQ_U64(tier.puts, 1);
+    T_EQ_U64(disk_puts(c), 1);
     T_EQ_I64(set(c, "tag:1", 0), CELLAR_OK);
-    T_EQ_U64(tier.puts, 2);
+    T_EQ_U64(disk_puts(c), 2);
     char buf[8];
     size_t len;
     T_EQ_I64(cellar_get(c, "my:Secret:1", 11, buf, sizeof buf, &len), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
+    t_wipe(store);
+    T_EQ_I64(rmdir(folder), 0);
 }
 
 static cellar_err load_tagged(cellar_load *ld, const void *key, size_t len, void *ctx)
@@ -252,52 +262,53 @@ static cellar_err load_tagged(cellar_load *ld, const void *key, size_t len, void
     (void)key;
     (void)len;
     (void)ctx;
-    (void)cellar_load_set_tags(ld, &mine, 1);
+    (void)loader_tags(ld, &mine, 1);
     return cellar_load_value(ld, "v", 1);
 }
+
+static shared_server server;
 
 static void texts_of_tags_of_a_rule_reach_the_tier(void)
 {
     static const char text[] = "[*]\nkey t:{x} tags=red,blue\nkey mine:{x} tags=blue,mine\n";
-    static memory_tier tier;
+    static shared_client client;
     settings s = settings_default();
     cellar *c = NULL;
-    cellar_namespace_opts o = cellar_namespace_opts_default();
-    memory_tier_init(&tier);
-    o.l2_write = CELLAR_L2_WRITE_ON_SET;
+    shared_server_init(&server);
+    shared_client_init(&client, &server);
     s.config.memory_bytes = 4u << 20;
-    s.config.root = &o;
     s.host.no_threads = 1;
-    const cellar_config cfg = settings_config(&s);
-    T_REQUIRE(cache_open(&cfg, &tier.table, 0, &c) == CELLAR_OK);
+    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_tier_attach(c, &client.table), CELLAR_OK);
     T_EQ_I64(rules_set(c, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
     const cellar_bytes mine = { "mine", 4 };
     cellar_set_opts tagged = cellar_set_opts_default();
     tagged.tags = &mine;
     tagged.tag_count = 1;
     T_EQ_I64(cellar_set(c, "t:1", 3, "v", 1, NULL), CELLAR_OK);
-    T_EQ_STR(tier.tag_text, "red,blue,");
+    T_EQ_STR(shared_tags(&server, "t:1"), "red,blue,");
     T_EQ_I64(cellar_set(c, "t:2", 3, "v", 1, &tagged), CELLAR_OK);
-    T_EQ_STR(tier.tag_text, "mine,red,blue,");
+    T_EQ_STR(shared_tags(&server, "t:2"), "mine,red,blue,");
     T_EQ_I64(cellar_set(c, "mine:1", 6, "v", 1, &tagged), CELLAR_OK);
-    T_EQ_STR(tier.tag_text, "mine,blue,");
+    T_EQ_STR(shared_tags(&server, "mine:1"), "mine,blue,");
     cellar_set_item items[2] = { { .key = "t:3", .key_len = 3, .value = "v", .value_len = 1 },
                                  { .key = "u:3", .key_len = 3, .value = "v", .value_len = 1 } };
     T_EQ_I64(cellar_set_many(c, items, 1, &tagged, NULL), CELLAR_OK);
-    T_EQ_STR(tier.tag_text, "mine,red,blue,");
+    T_EQ_STR(shared_tags(&server, "t:3"), "mine,red,blue,");
     T_EQ_I64(cellar_set_many(c, items, 2, &tagged, NULL), CELLAR_OK);
-    T_EQ_STR(tier.tag_text, "mine,");
+    T_EQ_STR(shared_tags(&server, "u:3"), "mine,");
     cellar_result r = cellar_result_default();
     T_EQ_I64(cellar_get_or_load(c, "t:4", 3, NULL, load_tagged, NULL, &r), CELLAR_OK);
     cellar_result_free(&r);
-    T_EQ_STR(tier.tag_text, "mine,red,blue,");
-    const uint64_t red = tier.tag_fps[1];
+    T_EQ_STR(shared_tags(&server, "t:4"), "mine,red,blue,");
     cellar_lease lease;
     T_EQ_I64(cellar_lease_acquire(c, "t:5", 3, NULL, NULL, &lease, &r), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_fulfill(c, &lease, "v", 1, NULL), CELLAR_OK);
-    T_EQ_STR(tier.tag_text, "red,blue,");
+    T_EQ_I64(cellar_contains(c, "t:5", 3), CELLAR_OK);
     T_EQ_I64(cellar_delete_by_tag(c, "red", 3, CELLAR_TAG_HARD), CELLAR_OK);
-    T_EQ_U64(tier.tag_ended, red);
+    T_EQ_I64(cellar_contains(c, "t:1", 3), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, "t:5", 3), CELLAR_MISS);
+    T_EQ_I64(cellar_contains(c, "u:3", 3), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
@@ -453,6 +464,6 @@ static void table_beyond_the_budget_is_refused(void)
 
 T_MAIN("cache_policy", T_CASE(index_finds_what_a_plain_search_finds),
        T_CASE(hidden_rule_matches_nothing_that_the_earlier_one_does_not),
-       T_CASE(no_l2_keeps_entries_off_the_tier), T_CASE(texts_of_tags_of_a_rule_reach_the_tier),
+       T_CASE(no_l2_keeps_entries_off_the_disk), T_CASE(texts_of_tags_of_a_rule_reach_the_tier),
        T_CASE(reads_never_look_at_the_rules), T_CASE(load_without_memory_keeps_the_rules),
        T_CASE(table_beyond_the_budget_is_refused))

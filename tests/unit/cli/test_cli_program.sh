@@ -8,7 +8,7 @@
 . tests/support/t.sh
 bin=${CELLAR_BIN:-build/cellar}
 case $bin in /*) ;; *) bin=$PWD/$bin ;; esac
-commands='tour replay inspect check serve bench version help'
+commands='tour replay inspect check serve remote bench version help'
 
 refused() { # STDERR ARGUMENT...: exit code 2, this one line on stderr, nothing on stdout
     want=$1
@@ -27,7 +27,8 @@ version_lines() {
         grep -Eq '^compiler +.*[0-9]+\.[0-9]+.*, C standard 2[0-9]{5}, (32|64) bits$' \
             "$t_tmp/version" &&
         grep -Eq '^allocator +(malloc|mimalloc)$' "$t_tmp/version" &&
-        grep -Eq '^lz4 +(yes|no)$' "$t_tmp/version"
+        grep -Eq '^lz4 +(yes|no)$' "$t_tmp/version" &&
+        grep -Eq '^TLS +(yes|no)$' "$t_tmp/version"
 }
 t_case version_names_source_compiler_and_libraries version_lines
 version_of_header() {
@@ -60,7 +61,7 @@ options_are_documented() { # COMMAND
         ! grep -q 'unknown option' "$t_tmp/err" || return 1
     done <"$t_tmp/options"
 }
-for c in tour replay inspect check serve bench; do t_case "options_of_${c}_exist" options_are_documented $c; done
+for c in tour replay inspect check serve remote bench; do t_case "options_of_${c}_exist" options_are_documented $c; done
 
 # ---- the man page ----
 section() { # TITLE of cellar(1): its text without markup

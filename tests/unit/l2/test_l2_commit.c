@@ -42,6 +42,18 @@ static void open_cut(base_rng *r)
     l2_kit_warm(&after);
 }
 
+/* Cut the power some times: key 3 is deleted, the others have version 1. */
+static void all_outlive_power_cuts_but_3(base_rng *r)
+{
+    for (int n = 0; n < 20; n++) {
+        open_cut(r);
+        for (uint32_t i = 0; i < KEYS; i++) {
+            T_EQ_U64(l2_kit_look(&after, i, L2_KIT_GENERATION), i != 3);
+        }
+        l2_kit_kill(&after);
+    }
+}
+
 static void committed_changes_survive_a_power_cut(void)
 {
     for (int level = L2_KEEP; level <= L2_ALWAYS; level++) {
@@ -273,13 +285,61 @@ static void a_sync_fails_if_a_commit_fails_meanwhile(void)
     T_EQ_I64(l2_sync(kit.d), CELLAR_E_IO);
     T_CHECK(!commit_beside);
     T_EQ_I64(l2_sync(kit.d), CELLAR_OK);
-    for (int n = 0; n < 20; n++) {
-        open_cut(&r);
-        for (uint32_t i = 0; i < KEYS; i++) {
-            T_EQ_U64(l2_kit_look(&after, i, L2_KIT_GENERATION), i != 3);
-        }
-        l2_kit_kill(&after);
+    all_outlive_power_cuts_but_3(&r);
+    end();
+}
+
+/* ---- a disk that does not answer ---- */
+
+static _Atomic uint32_t stands, waiting;
+
+static int sync_waits(void *ctx, base_vfs_file *file)
+{
+    if (atomic_load(&stands) != 0) {
+        atomic_store(&waiting, 1);
+        while (atomic_load(&stands) != 0) { usleep(1000); }
     }
+    return l2_dev_datasync(ctx, file);
+}
+
+static int64_t turning_clock(void *ctx)
+{
+    l2_kit *k = ctx;
+    if (atomic_load(&waiting) != 0) { k->now_ms += 100; }
+    return k->now_ms;
+}
+
+static void *leads(void *arg)
+{
+    *(cellar_err *)arg = l2_commit(kit.d);
+    return NULL;
+}
+
+/* The leader waits for the disk; the other callers wait for the leader. */
+static void commit_beside_a_stalled_one_ends_after_a_second(void)
+{
+    base_rng r;
+    pthread_t t;
+    cellar_err led = CELLAR_MISS;
+    base_rng_seed(&r, t_.seed);
+    begin(L2_ALWAYS);
+    l2_kit_fill(&kit, 1);
+    kit.vfs.datasync = sync_waits;
+    kit.clock = (base_clock){ turning_clock, turning_clock, &kit };
+    const int64_t since_ms = kit.now_ms;
+    atomic_store(&waiting, 0);
+    atomic_store(&stands, 1);
+    T_REQUIRE(pthread_create(&t, NULL, leads, &led) == 0);
+    while (atomic_load(&waiting) == 0) { usleep(1000); }
+    l2_kit_del(&kit, 3);
+    T_EQ_I64(l2_commit(kit.d), CELLAR_E_IO);
+    T_CHECK(kit.now_ms - since_ms >= 1000 && kit.now_ms - since_ms < 2000);
+    atomic_store(&stands, 0);
+    T_EQ_I64(pthread_join(t, NULL), 0);
+    atomic_store(&waiting, 0);
+    T_EQ_I64(led, CELLAR_OK);
+    T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
+    all_outlive_power_cuts_but_3(&r);
     end();
 }
 
@@ -364,4 +424,5 @@ T_MAIN("l2_commit", T_CASE(committed_changes_survive_a_power_cut),
        T_CASE(a_failed_sync_of_a_probe_or_a_resize_stores_bytes_again),
        T_CASE(a_sync_fails_if_a_commit_fails_meanwhile),
        T_CASE(an_unused_slot_leaves_no_gap_for_the_next_run),
+       T_CASE(commit_beside_a_stalled_one_ends_after_a_second),
        T_CASE(one_sync_serves_all_waiting_commits))

@@ -69,11 +69,14 @@ static void short_lives_lose_no_entry(void)
     }
 }
 
-/* The last record becomes incomplete, as if its writer had died. */
-static void last_is_incomplete(void)
+/* The last record becomes incomplete, as if its writer had died. followed: the record of another
+ * writer lies behind it. */
+static void last_is_incomplete(bool followed)
 {
     const l2_slot *s = kit.d->open_slot;
-    memset(s->base + s->last_off, 0, 4); /* its check */
+    const uint32_t off = s->last_off;
+    if (followed) { T_EQ_I64(l2_kit_put(&kit, 99, 7, L2_KIT_GENERATION), CELLAR_OK); }
+    memset(s->base + off, 0, 4); /* its check */
 }
 
 /* Fill the log until the segment is in data.seg. */
@@ -87,13 +90,13 @@ static void segment_is_sealed(uint64_t segseq)
     while (l2_tick(kit.d, 1000)) {}
 }
 
-static void incomplete_put(l2_level level, bool linked)
+static void incomplete_put(l2_level level, bool linked, bool followed)
 {
     begin(level);
     const uint64_t first = kit.d->open_slot->head.segseq;
     T_EQ_I64(l2_kit_put(&kit, 1, 7, L2_KIT_GENERATION), CELLAR_OK);
     T_EQ_I64(l2_kit_put(&kit, 1, 8, L2_KIT_GENERATION), CELLAR_OK);
-    last_is_incomplete();
+    last_is_incomplete(followed);
     for (uint32_t life = 0; life < 4; life++) {
         lives_again(linked && life == 2);
         T_EQ_U64(kit.d->open_slot->head.segseq, first);
@@ -111,8 +114,9 @@ static void incomplete_put(l2_level level, bool linked)
 static void value_shown_after_a_lost_put_stays(void)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
-        incomplete_put((l2_level)level, false);
-        incomplete_put((l2_level)level, true);
+        for (int how = 0; how < 4; how++) {
+            incomplete_put((l2_level)level, how % 2 != 0, how / 2 != 0);
+        }
     }
 }
 
@@ -122,7 +126,7 @@ static void failed_sync_keeps_a_slot_with_a_void_record(void)
     begin(L2_KEEP);
     T_EQ_I64(l2_kit_put(&kit, 1, 7, L2_KIT_GENERATION), CELLAR_OK);
     T_EQ_I64(l2_kit_put(&kit, 2, 7, L2_KIT_GENERATION), CELLAR_OK);
-    last_is_incomplete();
+    last_is_incomplete(true);
     lives_again(false);
     T_EQ_I64(l2_kit_put(&kit, 3, 7, L2_KIT_GENERATION), CELLAR_OK);
     dev.fail_site = DEV_DATASYNC;
@@ -145,11 +149,10 @@ static void incomplete_delete(l2_level level, bool key)
     const uint64_t first = kit.d->open_slot->head.segseq;
     T_EQ_I64(l2_kit_put(&kit, 1, 7, L2_KIT_GENERATION), CELLAR_OK);
     l2_kit_del(&kit, 1);
-    const l2_slot *s = kit.d->open_slot;
-    last_is_incomplete();
-    if (!key) { memset(s->base + s->last_off + L2_RECORD_HEAD, 0xee, 4); }
+    const uint32_t at = kit.d->open_slot->last_off;
+    last_is_incomplete(true);
+    if (!key) { memset(kit.d->open_slot->base + at + L2_RECORD_HEAD, 0xee, 4); }
     const uint32_t shown = key ? 0 : 7;
-    const uint32_t at = s->last_off;
     for (uint32_t life = 0; life < 3; life++) {
         lives_again(life == 1);
         T_EQ_U64(l2_r32(kit.d->open_slot->base + at) != 0, key); /* completed in the slot */
@@ -167,6 +170,37 @@ static void lost_delete_has_one_result_in_all_later_lives(void)
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         incomplete_delete((l2_level)level, false);
         incomplete_delete((l2_level)level, true);
+    }
+}
+
+/* Each life dies in a put of half a segment. */
+static void lost_puts(l2_level level, bool first)
+{
+    static unsigned char value[50000];
+    begin(level);
+    const uint64_t segseq = kit.d->open_slot->head.segseq;
+    if (!first) { T_EQ_I64(l2_kit_put(&kit, 1, 7, L2_KIT_GENERATION), CELLAR_OK); }
+    for (uint32_t life = 0; life < LIVES; life++) {
+        const l2_key id = l2_kit_key(&kit, "long", 4, L2_KIT_GENERATION);
+        const l2_meta m = { .deadline_ms = BASE_NEVER_MS };
+        T_EQ_I64(l2_put(kit.d, &id, value, sizeof value, &m, NULL), CELLAR_OK);
+        last_is_incomplete(false);
+        lives_again(false);
+        while (l2_tick(kit.d, 0)) {}
+        T_EQ_STR(l2_audit(kit.d), NULL);
+        T_EQ_U64(l2_kit_figures(&kit).holes, 0);
+    }
+    T_EQ_U64(l2_kit_figures(&kit).segments_live, 1 + (l2_slot_in(kit.d, L2_SLOT_READY) != NULL));
+    T_CHECK(first || kit.d->open_slot->head.segseq == segseq);
+    T_EQ_U64(l2_kit_look(&kit, 1, L2_KIT_GENERATION), first ? 0 : 7);
+    l2_kit_end(&kit, &dev);
+}
+
+static void lives_that_die_in_a_put_take_no_room(void)
+{
+    for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
+        lost_puts((l2_level)level, true);
+        lost_puts((l2_level)level, false);
     }
 }
 
@@ -307,5 +341,6 @@ static void rebuild_is_not_bound_to_syncs(void)
 T_MAIN("l2_lives", T_CASE(short_lives_lose_no_entry), T_CASE(value_shown_after_a_lost_put_stays),
        T_CASE(failed_sync_keeps_a_slot_with_a_void_record),
        T_CASE(lost_delete_has_one_result_in_all_later_lives),
+       T_CASE(lives_that_die_in_a_put_take_no_room),
        T_CASE(stage_of_the_run_before_is_not_believed), T_CASE(floor_of_a_wiped_slot_is_kept),
        T_CASE(damaged_slot_is_sealed), T_CASE(rebuild_is_not_bound_to_syncs))

@@ -2,9 +2,18 @@
  *
  * Aim:    while less than half of the room is alive, no live record is dropped for room: it moves.
  *         What ended a record also ends its copy: a newer put, a delete, a clear, a tag, a pattern,
- *         an expiry. Above half the oldest segment is dropped with its records.
+ *         an expiry. Above half the oldest segment is dropped with its records. A full disk and
+ *         many deletes meanwhile change nothing of that.
  * Method: a store of 16 segments of 64 KiB on an in-memory disk, at each level. Some keys are put
- *         once and kept, others churn through the log many times. */
+ *         once and kept, others churn through the log many times. The source of value.c is part of
+ *         this program, so records can move at its points. */
+#include "base/check.h"
+#include "tests/support/t.h"
+
+static void at_point(const char *name);
+#undef BASE_POINT
+#define BASE_POINT(name) at_point(name)
+#include "l2/value.c"
 #include "tests/support/l2_kit.h"
 
 #define PLACES 16u
@@ -110,6 +119,15 @@ static void churn(uint32_t n, uint32_t keys, bool kept)
         change(VALUES + i % keys, kept);
         work();
     }
+}
+
+static uint32_t moves_left; /* times that all records move between the word of a part and its use */
+
+static void at_point(const char *name)
+{
+    if (strcmp(name, "l2.part_word") != 0 || moves_left == 0) { return; }
+    moves_left--;
+    churn(6000, 64, true);
 }
 
 static void killed(void)
@@ -291,6 +309,225 @@ static void failed_reads_lose_no_record(void)
     }
 }
 
+/* Writes fail while records move. A delete that finds no room may drop everything, so few keys
+ * change meanwhile. */
+static void full_disk_while_records_move_loses_no_record(void)
+{
+    for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
+        for (uint32_t at = 1; at < 12; at += 5) {
+            begin((l2_level)level);
+            for (uint32_t key = 0; key < VALUES; key++) { put(key, true); work(); }
+            churn(6000, 32, true);
+            const uint64_t moved = l2_kit_figures(&kit).moved;
+            T_CHECK(moved > VALUES);
+            dev.fail_site = DEV_PWRITE;
+            dev.fail_errno = ENOSPC;
+            dev.fail_sticky = true;
+            dev.fail_at = at;
+            uint32_t dropped = 0;
+            for (uint32_t i = 0; i < 5000 && dropped < 20; i++) {
+                const uint32_t key = i % 3 == 0 ? i % VALUES : VALUES + i % 32;
+                const l2_key id = l2_kit_key(&kit, &key, sizeof key, generation);
+                const l2_meta m = { .durable = true };
+                l2_invalidate(kit.d, &id);
+                version_of[key] = ++newest;
+                if (put_as(key, newest, &m) != CELLAR_OK) {
+                    version_of[key] = 0;
+                    dropped++;
+                }
+            }
+            T_EQ_U64(dropped, 20);
+            T_CHECK(l2_kit_figures(&kit).offs > 0);
+            dev.fail_at = 0;
+            dev.fail_sticky = false;
+            for (int i = 0; i < 100; i++) { /* the disk is off for a while */
+                kit.now_ms += 1000;
+                work();
+            }
+            T_CHECK(!l2_kit_figures(&kit).off);
+            T_EQ_U64(l2_kit_figures(&kit).emptied, 0);
+            all_are_found(0, VALUES + 32);
+            churn(6000, 32, true);
+            T_CHECK(l2_kit_figures(&kit).moved > moved + VALUES);
+            all_are_found(0, VALUES + 32);
+            killed();
+            all_are_found(0, VALUES + 32);
+            l2_kit_end(&kit, &dev);
+        }
+    }
+}
+
+/* ---- values in parts ---- */
+
+#define LONG ((size_t)100000) /* of a quarter of the room */
+
+static void fill_long(unsigned char *value, uint64_t version)
+{
+    base_rng r;
+    base_rng_seed(&r, version);
+    for (size_t i = 0; i < LONG; i++) { value[i] = (unsigned char)base_rng_next(&r); }
+}
+
+static void put_long(const char *name, uint64_t version)
+{
+    static unsigned char value[LONG];
+    const l2_key id = l2_kit_key(&kit, name, strlen(name), generation);
+    l2_parts parts = { 0, 0 };
+    const l2_meta m = { .version = version, .deadline_ms = BASE_NEVER_MS, .durable = true,
+                        .change = true, .parts = &parts };
+    cellar_err err = CELLAR_DROPPED;
+    fill_long(value, version);
+    for (int i = 0; i < 200 && err == CELLAR_DROPPED; i++) {
+        err = l2_put(kit.d, &id, value, LONG, &m, NULL);
+        work();
+    }
+    T_EQ_I64(err, CELLAR_OK);
+}
+
+static uint64_t look_long(const char *name)
+{
+    static unsigned char value[LONG], got[LONG];
+    size_t len = 0;
+    l2_meta m;
+    const l2_key id = l2_kit_key(&kit, name, strlen(name), generation);
+    if (l2_get(kit.d, &id, got, sizeof got, &len, &m) != CELLAR_OK) { return 0; }
+    fill_long(value, m.version);
+    T_CHECK(len == LONG && memcmp(got, value, LONG) == 0);
+    return m.version;
+}
+
+/* Parts move one by one, away from each other and from their head. */
+static void parts_that_move_during_a_get_are_found(void)
+{
+    begin(L2_KEEP);
+    put_long("a", 1);
+    for (uint32_t i = 0; i < 4; i++) {
+        const uint64_t moved = l2_kit_figures(&kit).moved;
+        moves_left = 1 + i % 2;
+        T_EQ_U64(look_long("a"), 1);
+        T_EQ_U64(moves_left, 0);
+        T_CHECK(l2_kit_figures(&kit).moved > moved);
+    }
+    l2_kit_end(&kit, &dev);
+}
+
+static void parts_of_live_values_move_until_the_value_ends(void)
+{
+    for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
+        begin((l2_level)level);
+        put_long("a", 1);
+        put_long("b", 2);
+        for (int lap = 0; lap < 3; lap++) {
+            churn(6000, 64, true);
+            T_EQ_U64(look_long("a"), 1);
+            T_EQ_U64(look_long("b"), 2);
+            killed();
+            T_EQ_U64(look_long("a"), 1);
+            T_EQ_U64(look_long("b"), 2);
+        }
+        put_long("a", 3);
+        const l2_key b = l2_kit_key(&kit, "b", 1, generation);
+        l2_invalidate(kit.d, &b);
+        churn(6000, 64, true); /* the parts of both versions pass the end of the log */
+        const l2_stats before = l2_kit_figures(&kit);
+        churn(6000, 64, true);
+        const l2_stats after = l2_kit_figures(&kit);
+        const uint64_t laps = (after.put_bytes - before.put_bytes) / (PLACES * 65536 / 2);
+        T_CHECK(laps > 0 && after.moved_bytes - before.moved_bytes < (laps + 2) * 3 * LONG / 2);
+        T_EQ_U64(look_long("a"), 3);
+        T_EQ_U64(look_long("b"), 0);
+        killed();
+        T_EQ_U64(look_long("a"), 3);
+        T_EQ_U64(look_long("b"), 0);
+        l2_kit_end(&kit, &dev);
+    }
+}
+
+/* ---- many deletes by tag and by pattern ---- */
+
+#define GROUPS 64u /* keys with the same lowest 6 bits have a common tag and a common pattern */
+
+static void put_in_group(uint32_t key, uint64_t born)
+{
+    const uint64_t tag = 1 + key % GROUPS;
+    const l2_meta m = { .tag_count = 1, .tag_fps = &tag, .tag_born = born, .durable = true };
+    version_of[key] = ++newest;
+    T_EQ_I64(put_as(key, newest, &m), CELLAR_OK);
+}
+
+static void delete_group(uint32_t group, uint64_t *epoch, bool by_tag)
+{
+    if (by_tag) {
+        l2_tag_invalidate(kit.d, 1 + group, ++*epoch, false);
+    } else { /* the lowest byte is the first one */
+        const char pattern[] = { '[', '\\', (char)group, '\\', (char)(group + 64), '\\',
+                                 (char)(group + 128), '\\', (char)(group + 192), ']', '*' };
+        uint64_t seq;
+        T_EQ_I64(l2_glob_begin(kit.d, generation, pattern, sizeof pattern, &seq), CELLAR_OK);
+        l2_glob_end(kit.d, seq);
+    }
+    const uint32_t end = by_tag ? VALUES : 2 * VALUES; /* the others have no tag */
+    for (uint32_t key = group; key < end; key += GROUPS) { version_of[key] = 0; }
+}
+
+/* Delete 8 groups again and again, while others move. Leave 4 of them alive. */
+static void delete_groups(base_rng *r, uint32_t first, uint64_t deletes, uint64_t *epoch)
+{
+    for (uint64_t n = 0; n < deletes; n++) {
+        const uint32_t group = first + (uint32_t)base_rng_below(r, 8);
+        const uint32_t key = group + GROUPS * (uint32_t)base_rng_below(r, VALUES / GROUPS);
+        delete_group(first + (uint32_t)base_rng_below(r, 8), epoch, n % 2 == 0);
+        put_in_group(key, *epoch);
+        for (int i = 0; i < 2; i++) { change(VALUES + (uint32_t)base_rng_below(r, 64), true); }
+        if (base_rng_below(r, 2) == 0) { work(); }
+    }
+    for (uint32_t group = first; group < first + 8; group++) {
+        delete_group(group, epoch, group % 2 == 0);
+        for (uint32_t key = group; group < first + 4 && key < VALUES; key += GROUPS) {
+            put_in_group(key, *epoch);
+        }
+    }
+}
+
+/* 10^5 deletes. A delete is forgotten after one lap of the log, so the groups change. */
+static void records_deleted_by_many_tags_and_patterns_stay_away_while_others_move(void)
+{
+    const uint64_t deletes = t_share(100000) / T_COST;
+    base_rng r;
+    base_rng_seed(&r, t_seed());
+    begin((l2_level)base_rng_below(&r, 3));
+    uint64_t floor, epoch = l2_tags_known(kit.d, &floor, no_tag, NULL), moved = 0;
+    for (uint32_t key = 0; key < VALUES; key++) { put_in_group(key, epoch); work(); }
+    for (uint32_t round = 0; round < 16 && !t_failed(); round++) {
+        delete_groups(&r, round % 8 * 8, deletes / 16, &epoch);
+        all_are_found(0, VALUES + 64);
+        T_EQ_U64(l2_kit_figures(&kit).emptied, 0);
+        moved += l2_kit_figures(&kit).moved;
+        T_EQ_STR(l2_audit(kit.d), NULL);
+        if (round % 2 == 0) { killed(); }
+        epoch = BASE_MAX(epoch, l2_tags_known(kit.d, &floor, no_tag, NULL));
+        all_are_found(0, VALUES + 64);
+    }
+    T_CHECK(moved > deletes / 10);
+    l2_kit_end(&kit, &dev);
+}
+
+/* Puts leave slots for moves. A store of fewer than 12 places moves nothing. */
+static void store_shrunk_below_the_places_for_moves_still_takes_puts(void)
+{
+    for (uint32_t places = 6; places < 12; places++) {
+        begin(L2_DROP);
+        for (uint32_t key = 0; key < VALUES; key++) { put(key, true); work(); }
+        T_EQ_I64(l2_resize_to(kit.d, places, kit.cfg.bytes / PLACES * places), CELLAR_OK);
+        const uint64_t dropped = l2_kit_figures(&kit).dropped;
+        churn(3000, 64, true);
+        T_CHECK(l2_kit_figures(&kit).dropped - dropped < 10);
+        T_EQ_STR(l2_audit(kit.d), NULL);
+        all_are_found(VALUES, VALUES + 64);
+        l2_kit_end(&kit, &dev);
+    }
+}
+
 /* ---- any order ---- */
 
 static void any_op(base_rng *r, uint64_t *epoch)
@@ -360,4 +597,9 @@ T_MAIN("l2_moves", T_CASE(live_records_survive_many_laps),
        T_CASE(segment_above_the_share_is_dropped_with_its_records), T_CASE(delete_or_expiry_of_a_record_ends_its_copy),
        T_CASE(records_of_a_tag_that_the_cache_does_not_know_yet_do_not_move),
        T_CASE(records_of_a_cleared_namespace_do_not_move), T_CASE(failed_reads_lose_no_record),
+       T_CASE(full_disk_while_records_move_loses_no_record),
+       T_CASE(parts_that_move_during_a_get_are_found),
+       T_CASE(parts_of_live_values_move_until_the_value_ends),
+       T_CASE(records_deleted_by_many_tags_and_patterns_stay_away_while_others_move),
+       T_CASE(store_shrunk_below_the_places_for_moves_still_takes_puts),
        T_CASE(any_order_of_calls_keeps_live_records))

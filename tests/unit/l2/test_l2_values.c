@@ -4,6 +4,7 @@
  *         after a reopen; it is a miss as a whole if it was changed, or if one part is gone.
  * Method: stores of 32 segments of 16 KiB on an in-memory disk, with the worker run by hand. The
  *         limit of a value is 128 KiB there. A record has at most 6 KiB, and each segment has one. */
+#include "base/pack.h"
 #include "tests/support/l2_kit.h"
 
 #define LONG ((size_t)60000)
@@ -13,6 +14,8 @@ static l2_dev dev;
 static l2_kit kit;
 static unsigned char value[LIMIT + 1], got[LIMIT + 2];
 static bool stamp_right;
+static uint32_t reads, act_at; /* reads of data.seg since the last `watch`; act_at 0: none */
+static void (*act)(void);
 
 static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
 T_AFTER_EACH(nothing_is_left);
@@ -24,14 +27,34 @@ static void open_again(void)
     l2_kit_warm(&kit);
 }
 
+static int watched_pread(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t off,
+                         size_t *done)
+{
+    const bool data = kit.d != NULL && (f == kit.d->data_file || f == kit.d->data_direct);
+    const int e = l2_dev_pread(ctx, f, buf, n, off, done);
+    reads += data;
+    if (data && reads == act_at) { act(); }
+    return e;
+}
+
+/* Run `then` after the read `at` of data.seg. */
+static void watch(uint32_t at, void (*then)(void))
+{
+    reads = 0;
+    act_at = at;
+    act = then;
+}
+
 static void begin(void)
 {
     l2_dev_init(&dev);
     l2_kit_init(&kit, &dev);
+    kit.vfs.pread = watched_pread;
     kit.cfg.seg_count = 32;
     kit.cfg.memory_bytes = 4 << 20;
     kit.cfg.avg_object_bytes = 64;
     kit.cfg.off_damaged_pct = 100;
+    watch(0, NULL);
     open_again();
 }
 
@@ -164,6 +187,7 @@ static void ranges_in_two_lives(int pack)
     l2_meta m = { .pack = pack == 1, .change = true };
     T_EQ_I64(put_with("short", 3, 5000, &m), CELLAR_OK);
     T_EQ_I64(put_with("long", 4, LONG, &m), CELLAR_OK);
+    T_EQ_U64(l2_kit_figures(&kit).packed != 0, pack == 1 && base_pack_there());
     ranges_are_right("short", 3, 5000);
     ranges_are_right("long", 4, LONG);
     l2_close(kit.d);
@@ -175,11 +199,36 @@ static void ranges_in_two_lives(int pack)
 static void ranges_of_values_are_the_bytes_of_the_whole(void)
 {
     begin();
-    for (int pack = 0; pack <= 1; pack++) {
-        ranges_in_two_lives(pack);
-        T_CHECK(pack == 0 || l2_kit_figures(&kit).packed == 0);
-    }
+    for (int pack = 0; pack <= 1; pack++) { ranges_in_two_lives(pack); }
     end();
+}
+
+/* The second read of a page, and later ones, are those of the mapping. */
+static void mapped_ranges_of_values_are_the_bytes_of_the_whole(void)
+{
+    for (int pack = 0; pack <= 1; pack++) {
+        begin();
+        l2_close(kit.d);
+        kit.cfg.sigbus = kit.cfg.mmap_read = true;
+        open_again();
+        ranges_in_two_lives(pack);
+        T_EQ_I64(put("behind", 5, LONG), CELLAR_OK); /* no part of "long" stays in the stage */
+        while (l2_tick(kit.d, 1000)) {}
+        const uint64_t mapped = l2_kit_figures(&kit).mapped_reads;
+        T_CHECK(mapped > 100);
+        const l2_dev_file *f = l2_dev_find(&dev, "data.seg");
+        const l2_key k = key_of("long");
+        size_t len;
+        l2_meta m;
+        fill(4, LONG);
+        for (size_t at = 0; pack == 0 && at + 32 <= f->size; at++) { /* the last part */
+            if (memcmp(f->live + at, value + (LONG - 64) / 64 * 64, 32) == 0) { f->live[at] ^= 3; }
+        }
+        const cellar_err want = pack == 0 ? CELLAR_MISS : CELLAR_OK;
+        T_EQ_I64(l2_get(kit.d, &k, got, sizeof got, &len, &m), want);
+        T_EQ_I64(l2_get_range(kit.d, &k, LONG - 64, got, 64, &len, &m), want);
+        end();
+    }
 }
 
 static void changed_values_are_misses(void)
@@ -288,7 +337,6 @@ static void a_value_without_its_first_part_is_a_miss(void)
     end();
 }
 
-/* Damage each part in turn. The parts hold whole blocks of 32 bytes that no other place has. */
 /* The words of parts are heavy: a put of another key of the class does not replace them. */
 static void no_other_key_takes_the_word_of_a_part(void)
 {
@@ -308,10 +356,12 @@ static void no_other_key_takes_the_word_of_a_part(void)
     end();
 }
 
+/* Damage each part in turn. The parts hold whole blocks of 32 bytes that no other place has. */
 static void a_damaged_part_makes_the_whole_value_a_miss(void)
 {
     begin();
     T_EQ_I64(put("k", 1, LONG), CELLAR_OK);
+    T_EQ_I64(put("behind", 2, LONG), CELLAR_OK); /* no part of "k" stays in the stage */
     l2_close(kit.d);
     open_again();
     const l2_dev_file *f = l2_dev_find(&dev, "data.seg");
@@ -421,6 +471,197 @@ static void a_value_that_expires_between_parts_is_a_miss(void)
     }
 }
 
+/* ---- a change of the key by another call, between two parts ---- */
+
+static void replaced(void)
+{
+    const uint32_t at = act_at;
+    act_at = 0;
+    T_EQ_I64(put("k", 3, LONG), CELLAR_OK); /* the same length: mixed parts would fit */
+    act_at = at;
+}
+
+static void deleted(void)
+{
+    const l2_key k = key_of("k");
+    l2_invalidate(kit.d, &k);
+}
+
+static void tag_deleted(void) { l2_tag_invalidate(kit.d, 77, 9, false); }
+
+static void pattern_deleted(void)
+{
+    uint64_t walk;
+    T_EQ_I64(l2_glob_begin(kit.d, 7, "k*", 2, &walk), CELLAR_OK);
+    l2_glob_end(kit.d, walk);
+}
+
+/* Nothing asks for the cleared generation again. */
+static void cleared(void)
+{
+    const l2_namespace v = { 1, 8, 1 };
+    T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK);
+}
+
+static void expired(void)
+{
+    kit.now_ms += 20001;
+    kit.wall_ms += 20001;
+}
+
+static void filled(void)
+{
+    const uint32_t at = act_at;
+    act_at = 0;
+    for (uint32_t n = 1; n < 60; n++) { T_EQ_I64(put("fill", n, 5000), CELLAR_OK); }
+    act_at = at;
+}
+
+static void (*const change[])(void) = { replaced, deleted, tag_deleted, pattern_deleted, cleared,
+                                        expired, filled };
+#define CHANGES (sizeof change / sizeof change[0])
+
+static const uint64_t red = 77;
+
+static l2_meta tagged(void)
+{
+    return (l2_meta){ .tag_count = 1, .tag_born = 5, .tag_fps = &red,
+                      .deadline_ms = kit.now_ms + 20000 };
+}
+
+static void begin_with_a_namespace(void)
+{
+    begin();
+    const l2_namespace v = { 1, 7, 1 };
+    T_EQ_I64(l2_namespace_set(kit.d, &v, "v", 1), CELLAR_OK);
+}
+
+/* Return the version of generation 7, or what the namespace shows: nothing once it is cleared. */
+static uint32_t look_in_namespace(void)
+{
+    l2_namespace v;
+    T_REQUIRE(l2_namespace_find(kit.d, "v", 1, &v));
+    return v.generation == 7 ? look("k", LONG) : 0;
+}
+
+/* The cache raises the stamp of a key that a call replaces or deletes. */
+static void change_while_parts_are_put_ends_the_value(void)
+{
+    for (size_t c = 0; c < CHANGES; c++) {
+        if (change[c] == filled) { continue; } /* a_put_whose_parts_left_the_log_begins_again */
+        begin_with_a_namespace();
+        l2_meta m = tagged();
+        T_EQ_I64(put_with("k", 1, LONG, &m), CELLAR_OK);
+        l2_parts parts = { 0, 0 };
+        m = tagged();
+        m.parts = &parts;
+        m.change = true;
+        T_EQ_I64(put_once("k", 2, LONG, &m), CELLAR_DROPPED);
+        T_CHECK(parts.done != 0 && parts.done < LONG);
+        act = change[c];
+        act();
+        stamp_right = act == tag_deleted || act == cleared || act == expired;
+        cellar_err err = CELLAR_DROPPED;
+        for (int i = 0; err == CELLAR_DROPPED && i < 1000; i++) {
+            (void)l2_tick(kit.d, 1000);
+            err = put_once("k", 2, LONG, &m);
+        }
+        T_EQ_I64(err, act == cleared ? CELLAR_OK : L2_REFUSED);
+        const uint32_t want = act == replaced ? 3 : 0;
+        T_EQ_U64(look_in_namespace(), want);
+        l2_kit_killed(&kit, &dev);
+        T_EQ_U64(look_in_namespace(), want);
+        end();
+    }
+}
+
+/* Put `k` to disk. Return the number of reads of a get. */
+static uint32_t put_to_disk(void)
+{
+    l2_meta m = tagged();
+    size_t len;
+    const l2_key k = key_of("k");
+    T_EQ_I64(put_with("k", 1, LONG, &m), CELLAR_OK);
+    for (uint32_t n = 1; n < 4; n++) { T_EQ_I64(put("fill", n, 5000), CELLAR_OK); }
+    l2_close(kit.d);
+    open_again();
+    watch(0, NULL);
+    T_EQ_I64(l2_get(kit.d, &k, got, sizeof got, &len, &m), CELLAR_OK);
+    return reads;
+}
+
+/* Check the bytes that a get, or a range without both ends, serves during a change. */
+static void served_is_whole(bool range)
+{
+    size_t len = 0;
+    l2_meta m;
+    const l2_key k = key_of("k");
+    const size_t from = range ? 100 : 0, n = LONG - 2 * from;
+    const cellar_err err = range ? l2_get_range(kit.d, &k, from, got, n, &len, &m)
+                                 : l2_get(kit.d, &k, got, sizeof got, &len, &m);
+    if (err == CELLAR_MISS) { return; }
+    T_EQ_I64(err, CELLAR_OK);
+    T_CHECK(m.user_flags == 1 || (act == replaced && m.user_flags == 3));
+    T_EQ_U64(len, LONG);
+    fill(m.user_flags, LONG);
+    T_CHECK(memcmp(got, value + from, n) == 0);
+}
+
+static void change_while_parts_are_read_gives_a_whole_value_or_a_miss(void)
+{
+    const uint32_t step = t_reduced() ? 3 : 1;
+    for (size_t c = 0; c < 2 * CHANGES; c++) {
+        uint32_t n = 1;
+        for (uint32_t at = 1; at <= n; at += step) {
+            begin_with_a_namespace();
+            n = put_to_disk();
+            T_CHECK(n >= 10);
+            watch(at, change[c / 2]);
+            served_is_whole(c % 2 != 0);
+            T_CHECK(reads >= at);
+            act_at = 0;
+            base_store_rlx(&kit.d->reads_stuck, 0u); /* a change inside a read may take long */
+            const uint32_t now = look_in_namespace();
+            T_CHECK(now == 0 || (act == replaced && now == 3));
+            l2_kit_killed(&kit, &dev);
+            T_EQ_U64(look_in_namespace(), now);
+            end();
+        }
+    }
+}
+
+/* ---- less room ---- */
+
+/* The newest value that fits stays whole. The limit of a value follows the room. */
+static void a_shrink_below_the_live_values_keeps_whole_ones(void)
+{
+    static const char *const name[] = { "a", "b", "c", "d", "e", "f" };
+    const size_t most = (size_t)14 * 16384 / 4;
+    for (int moves = 0; moves <= 1; moves++) {
+        begin();
+        l2_close(kit.d);
+        kit.cfg.move_pct = moves != 0 ? 55 : 0;
+        open_again();
+        for (uint32_t i = 0; i < 6; i++) { T_EQ_I64(put(name[i], 1 + i, 25000), CELLAR_OK); }
+        for (uint32_t i = 0; i < 6; i++) { T_EQ_U64(look(name[i], 25000), 1 + i); }
+        T_EQ_I64(l2_resize_to(kit.d, 14, 14 * 16384), CELLAR_OK);
+        uint32_t left = 0;
+        for (uint32_t i = 0; i < 6; i++) {
+            const uint32_t now = look(name[i], 25000);
+            T_CHECK(now == 0 || now == 1 + i);
+            left += now != 0;
+        }
+        T_EQ_U64(look("f", 25000), 6);
+        T_CHECK(left < 6);
+        T_EQ_I64(put("k", 8, most + 1), L2_REFUSED);
+        T_EQ_I64(put("k", 9, most), CELLAR_OK);
+        T_EQ_U64(look("k", most), 9);
+        l2_kit_killed(&kit, &dev);
+        T_EQ_U64(look("k", most), 9);
+        end();
+    }
+}
+
 static void a_full_disk_between_parts_leaves_no_old_value(void)
 {
     begin();
@@ -519,8 +760,37 @@ static void only_a_store_with_parts_refuses_older_libraries(void)
     end();
 }
 
+/* Without a SUPER that names values in parts no part is stored: an older library opens the
+ * directory. */
+static void no_part_is_stored_before_super_names_parts(void)
+{
+    begin();
+    T_EQ_I64(put("small", 1, 100), CELLAR_OK);
+    dev.fail_site = DEV_PWRITE;
+    dev.fail_errno = EIO;
+    dev.fail_sticky = true;
+    dev.fail_at = 1;
+    l2_parts parts = { 0, 0 };
+    l2_meta m = { .parts = &parts };
+    stamp_right = true;
+    for (int i = 0; i < 20; i++) {
+        T_EQ_I64(put_once("k", 2, LONG, &m), CELLAR_DROPPED);
+        (void)l2_tick(kit.d, 1000);
+    }
+    T_EQ_U64(l2_kit_figures(&kit).parts, 0);
+    dev.fail_at = 0;
+    l2_kit_killed(&kit, &dev);
+    T_EQ_U64(kit.d->super.incompat, L2_INCOMPAT_EACH);
+    T_EQ_U64(look("small", 100), 1);
+    T_EQ_I64(put("k", 2, LONG), CELLAR_OK);
+    T_EQ_U64(kit.d->super.incompat, L2_INCOMPAT);
+    T_EQ_U64(look("k", LONG), 2);
+    end();
+}
+
 T_MAIN("l2_values", T_CASE(values_of_any_length_are_served_from_stage_disk_and_after_a_reopen),
-       T_CASE(ranges_of_values_are_the_bytes_of_the_whole), T_CASE(changed_values_are_misses),
+       T_CASE(ranges_of_values_are_the_bytes_of_the_whole),
+       T_CASE(mapped_ranges_of_values_are_the_bytes_of_the_whole), T_CASE(changed_values_are_misses),
        T_CASE(a_put_that_stops_between_parts_leaves_no_old_value),
        T_CASE(a_put_whose_stamp_moves_between_parts_stores_nothing),
        T_CASE(an_unchanged_value_is_not_written_again),
@@ -531,6 +801,10 @@ T_MAIN("l2_values", T_CASE(values_of_any_length_are_served_from_stage_disk_and_a
        T_CASE(a_value_over_the_write_budget_writes_no_part),
        T_CASE(values_that_fill_the_file_are_whole_or_misses),
        T_CASE(a_value_that_expires_between_parts_is_a_miss),
+       T_CASE(change_while_parts_are_put_ends_the_value),
+       T_CASE(change_while_parts_are_read_gives_a_whole_value_or_a_miss),
+       T_CASE(a_shrink_below_the_live_values_keeps_whole_ones),
        T_CASE(a_full_disk_between_parts_leaves_no_old_value),
        T_CASE(ranges_of_encrypted_values_are_the_bytes_of_the_whole),
+       T_CASE(no_part_is_stored_before_super_names_parts),
        T_CASE(only_a_store_with_parts_refuses_older_libraries))

@@ -181,9 +181,9 @@ static void a_callers_reading_cannot_stop_the_calendar(void)
     cellar_limiter *l = kit_open1(cellar_rule_fixed_window(5, CELLAR_PER_MINUTE));
     atomic_store(&kit.wall_ms, start);
     T_EQ_U64(kit_admit(l, "k", 9), 5);
-    (void)cellar_limiter_check_at(l, "k", 1, 1, kit_clock(NULL) + CELLAR_DAY_NS, NULL);
-    (void)cellar_limiter_check_at(l, "other", 5, 1, kit_clock(NULL) + CELLAR_DAY_NS, NULL);
-    (void)cellar_limiter_check_at(l, "k", 1, 1, UINT64_MAX, NULL);
+    (void)kit_check_at(l, "k", 1, 1, kit_clock(NULL) + CELLAR_DAY_NS, NULL);
+    (void)kit_check_at(l, "other", 5, 1, kit_clock(NULL) + CELLAR_DAY_NS, NULL);
+    (void)kit_check_at(l, "k", 1, 1, UINT64_MAX, NULL);
     for (int minute = 0; minute < 3; minute++) {
         kit_pass(60 * KIT_S);
         T_EQ_U64(kit_admit(l, "k", 9), 5);

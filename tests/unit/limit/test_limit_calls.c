@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "cellar_observe.h"
 #include "stats/metrics.h"
 #include "tests/support/limit_kit.h"
 #include "tests/support/same_metrics.h"
@@ -21,7 +22,9 @@ static void reset_is_exact(cellar_rule rule, uint64_t n)
     T_EQ_U64(kit_admit(l, "other", 1), 1);
     T_CHECK(cellar_limiter_reset(l, "k", 1, &existed) == CELLAR_OK && existed);
     T_EQ_U64(kit_admit(l, "k", 2 * n + 5), n);
-    T_CHECK(cellar_limiter_reset_all(l) == CELLAR_OK);
+    existed = false;
+    T_CHECK(cellar_limiter_reset(l, NULL, 0, &existed) == CELLAR_OK && existed);
+    T_CHECK(cellar_limiter_reset(l, NULL, 0, &existed) == CELLAR_OK && !existed);
     T_EQ_U64(kit_admit(l, "k", 2 * n + 5), n);
     T_EQ_U64(kit_admit(l, "other", 2 * n + 5), n);
     kit_close(l);
@@ -192,20 +195,20 @@ static void commit_never_mints(void)
             wait_ns == 0);
     T_CHECK(cellar_limiter_commit(l, &t, 4) == CELLAR_OK); /* at once: all of the six */
     T_CHECK(cellar_limiter_commit(l, &t, 4) == CELLAR_E_TICKET_USED);
-    T_CHECK(cellar_limiter_cancel(l, &t) == CELLAR_E_TICKET_USED);
+    T_CHECK(cellar_limiter_commit(l, &t, 0) == CELLAR_E_TICKET_USED);
     T_EQ_U64(kit_admit(l, "k", 20), 6);
     kit_pass(KIT_S);
     /* The bucket fills up meanwhile: giving back later gives back less, and then nothing. */
     T_CHECK(cellar_limiter_reserve(l, "k", 1, 10, 0, &t, NULL, NULL) == CELLAR_OK);
     kit_pass(600 * KIT_MS);
     T_EQ_U64(kit_admit(l, "k", 20), 6);
-    T_CHECK(cellar_limiter_cancel(l, &t) == CELLAR_OK);
+    T_CHECK(cellar_limiter_commit(l, &t, 0) == CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 20), 4);
     kit_pass(KIT_S);
     T_CHECK(cellar_limiter_reserve(l, "k", 1, 10, 0, &t, NULL, NULL) == CELLAR_OK);
     kit_pass(KIT_S);
     T_EQ_U64(kit_admit(l, "k", 20), 10);
-    T_CHECK(cellar_limiter_cancel(l, &t) == CELLAR_OK);
+    T_CHECK(cellar_limiter_commit(l, &t, 0) == CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 20), 0);
     /* Reset, and a ticket of before: nothing. */
     kit_pass(2 * KIT_S);
@@ -213,8 +216,8 @@ static void commit_never_mints(void)
     copy = t;
     T_CHECK(cellar_limiter_reset(l, "k", 1, NULL) == CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 20), 10);
-    T_CHECK(cellar_limiter_cancel(l, &t) == CELLAR_OK &&
-            cellar_limiter_cancel(l, &copy) == CELLAR_OK);
+    T_CHECK(cellar_limiter_commit(l, &t, 0) == CELLAR_OK &&
+            cellar_limiter_commit(l, &copy, 0) == CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 20), 0);
     /* More than estimated: the rest is debt. */
     kit_pass(2 * KIT_S);
@@ -242,10 +245,10 @@ static void two_tickets_never_mint(void)
         limit_take(l, "k", 1, &a);
         limit_take(l, "k", 1, &b);
         kit_pass(50 * KIT_MS); /* half of A is paid: half of it comes back */
-        T_CHECK(cellar_limiter_cancel(l, &a) == CELLAR_OK);
+        T_CHECK(cellar_limiter_commit(l, &a, 0) == CELLAR_OK);
         kit_pass(50 * KIT_MS);
         T_EQ_U64(kit_admit(l, "k", 1), 1);
-        T_CHECK(cellar_limiter_cancel(l, &b) == CELLAR_OK);
+        T_CHECK(cellar_limiter_commit(l, &b, 0) == CELLAR_OK);
         /* As if neither had been taken: one of three is gone, and nothing was paid of it. */
         T_EQ_U64(kit_admit(l, "k", 9), 2);
         kit_pass(100 * KIT_MS - 1);
@@ -265,16 +268,16 @@ static void tickets_in_reverse_come_back_whole(void)
         for (int round = 0; round < 3; round++) {
             for (int i = 0; i < 5; i++) { limit_take(l, "k", 2, &t[i]); }
             T_EQ_U64(kit_admit(l, "k", 1), 0);
-            for (int i = 5; i-- > 0;) { T_CHECK(cellar_limiter_cancel(l, &t[i]) == CELLAR_OK); }
+            for (int i = 5; i-- > 0;) { T_CHECK(cellar_limiter_commit(l, &t[i], 0) == CELLAR_OK); }
         }
         limit_take(l, "k", 4, &t[0]);
         limit_take(l, "k", 4, &t[1]);
         T_EQ_U64(kit_admit(l, "k", 1), 1);
         /* at once, if not the last: all of it */
-        T_CHECK(cellar_limiter_cancel(l, &t[1]) == CELLAR_OK);
+        T_CHECK(cellar_limiter_commit(l, &t[1], 0) == CELLAR_OK);
         T_EQ_U64(kit_admit(l, "k", 4), 4);
         /* four came back since, out of order */
-        T_CHECK(cellar_limiter_cancel(l, &t[0]) == CELLAR_OK);
+        T_CHECK(cellar_limiter_commit(l, &t[0], 0) == CELLAR_OK);
         T_EQ_U64(kit_admit(l, "k", 9), 1);
         kit_close(l);
     }
@@ -294,7 +297,7 @@ static void tickets_of_counts_and_logs(void)
         T_CHECK(cellar_limiter_commit(l, &t, 1) == CELLAR_OK);
         T_EQ_U64(kit_admit(l, "k", 20), 5);
         T_CHECK(cellar_limiter_reserve(l, "k", 1, 1, KIT_S, &t, NULL, NULL) == CELLAR_LIMITED);
-        T_CHECK(cellar_limiter_cancel(l, &t) == CELLAR_OK); /* nothing was taken */
+        T_CHECK(cellar_limiter_commit(l, &t, 0) == CELLAR_OK); /* nothing was taken */
         T_EQ_U64(kit_admit(l, "k", 20), 0);
         T_CHECK(cellar_limiter_adjust(l, "k", 1, -3) == CELLAR_OK);
         T_EQ_U64(kit_admit(l, "k", 20), 3);
@@ -304,7 +307,7 @@ static void tickets_of_counts_and_logs(void)
         T_CHECK(cellar_limiter_reserve(l, "k", 1, 6, 0, &t, NULL, NULL) == CELLAR_OK);
         kit_pass(61 * KIT_S); /* gone by itself */
         T_EQ_U64(kit_admit(l, "k", 20), 10);
-        T_CHECK(cellar_limiter_cancel(l, &t) == CELLAR_OK);
+        T_CHECK(cellar_limiter_commit(l, &t, 0) == CELLAR_OK);
         T_EQ_U64(kit_admit(l, "k", 20), 0);
         kit_close(l);
     }
@@ -370,7 +373,7 @@ static void wait_returns_immediately_when_it_takes_too_long(void)
         slow.period_ns = CELLAR_HOUR_NS;
         slow.limit = 1;
         T_CHECK(kit_check_rules(l, "s", 1, 1, &slow, 1, NULL) == CELLAR_OK);
-        T_CHECK(cellar_limiter_rules_set(l, &slow, 1) == CELLAR_OK);
+        T_CHECK(cellar_limiter_rules_set(l, NULL, 0, NULL, &slow, 1) == CELLAR_OK);
         T_CHECK(cellar_limiter_wait(l, "s", 1, 1, KIT_MS, NULL) == CELLAR_E_TIMEOUT);
         cellar_limiter_close(l);
     }
@@ -438,16 +441,16 @@ static void limit_rules_set_keeps_debt(void)
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 10));
     T_EQ_U64(kit_admit(l, "k", 5), 5); /* half */
     cellar_rule other = cellar_rule_token_bucket(100, KIT_S, 40);
-    T_CHECK(cellar_limiter_rules_set(l, &other, 1) == CELLAR_OK);
+    T_CHECK(cellar_limiter_rules_set(l, NULL, 0, NULL, &other, 1) == CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 100), 20);
     T_EQ_U64(kit_admit(l, "new", 100), 40);
     other = cellar_rule_token_bucket(1, KIT_S, 2);
-    T_CHECK(cellar_limiter_rules_set(l, &other, 1) == CELLAR_OK);
+    T_CHECK(cellar_limiter_rules_set(l, NULL, 0, NULL, &other, 1) == CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 100), 0);
     kit_pass(KIT_S);
     T_EQ_U64(kit_admit(l, "k", 100), 1);
     other = cellar_rule_sliding_log(2, KIT_S);
-    T_CHECK(cellar_limiter_rules_set(l, &other, 1) == CELLAR_E_INVAL);
+    T_CHECK(cellar_limiter_rules_set(l, NULL, 0, NULL, &other, 1) == CELLAR_E_INVAL);
     kit_close(l);
     const cellar_rule two[2] = { cellar_rule_sliding_window(10, KIT_S),
                                     cellar_rule_fixed_window(10, CELLAR_PER_DAY) };
@@ -455,7 +458,7 @@ static void limit_rules_set_keeps_debt(void)
                                       cellar_rule_fixed_window(20, CELLAR_PER_DAY) };
     l = kit_open(two, 2);
     T_EQ_U64(kit_admit(l, "k", 5), 5);
-    T_CHECK(cellar_limiter_rules_set(l, twice, 2) == CELLAR_OK);
+    T_CHECK(cellar_limiter_rules_set(l, NULL, 0, NULL, twice, 2) == CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 50), 10);
     kit_close(l);
 }
@@ -470,24 +473,24 @@ static void plans_are_a_keys_own_rules(void)
         cellar_limiter *l = kit_open(base, 1 + (uint32_t)wide);
         const uint32_t n = 1 + (uint32_t)wide;
         T_EQ_U64(kit_admit(l, "k", 5), 5);
-        T_CHECK(cellar_limiter_key_plan_set(l, "k", 1, "gold") == CELLAR_E_NOT_FOUND);
-        T_CHECK(cellar_limiter_plan_set(l, "gold", gold, n) == CELLAR_OK);
-        T_CHECK(cellar_limiter_key_plan_set(l, "k", 1, "gold") == CELLAR_OK);
+        T_CHECK(cellar_limiter_rules_set(l, "k", 1, "gold", NULL, 0) == CELLAR_E_NOT_FOUND);
+        T_CHECK(cellar_limiter_rules_set(l, NULL, 0, "gold", gold, n) == CELLAR_OK);
+        T_CHECK(cellar_limiter_rules_set(l, "k", 1, "gold", NULL, 0) == CELLAR_OK);
         T_EQ_U64(kit_admit(l, "k", 100), 20); /* half used stays half used */
         T_EQ_U64(kit_admit(l, "other", 100), 10);
-        T_CHECK(cellar_limiter_plan_set(l, "gold", base, n) == CELLAR_E_BUSY);
+        T_CHECK(cellar_limiter_rules_set(l, NULL, 0, "gold", base, n) == CELLAR_E_BUSY);
         T_CHECK(cellar_limiter_reset(l, "k", 1, NULL) == CELLAR_OK); /* the plan stays */
         T_EQ_U64(kit_admit(l, "k", 100), 40);
-        T_CHECK(cellar_limiter_key_plan_set(l, "k", 1, NULL) == CELLAR_OK);
-        T_CHECK(cellar_limiter_plan_set(l, "gold", base, n) == CELLAR_OK);
+        T_CHECK(cellar_limiter_rules_set(l, "k", 1, NULL, NULL, 0) == CELLAR_OK);
+        T_CHECK(cellar_limiter_rules_set(l, NULL, 0, "gold", base, n) == CELLAR_OK);
         kit_pass(2 * KIT_S);
         T_EQ_U64(kit_admit(l, "k", 100), 10);
         /* before its first call */
-        T_CHECK(cellar_limiter_key_rules_set(l, "new", 3, gold, n) == CELLAR_OK);
+        T_CHECK(cellar_limiter_rules_set(l, "new", 3, NULL, gold, n) == CELLAR_OK);
         T_EQ_U64(kit_admit(l, "new", 100), 40);
         cellar_limiter_stats s = cellar_limiter_stats_default();
         T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.overrides == 1);
-        T_CHECK(cellar_limiter_key_rules_set(l, "new", 3, NULL, 0) == CELLAR_OK);
+        T_CHECK(cellar_limiter_rules_set(l, "new", 3, NULL, NULL, 0) == CELLAR_OK);
         T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.overrides == 0);
         T_EQ_U64(kit_admit(l, "new", 100), 0);
         kit_close(l);
@@ -506,14 +509,14 @@ static void overrides_and_plans_are_bounded(void)
     for (int i = 0; i < 4; i++) {
         char key[2] = { (char)('a' + i), 0 };
         own.burst = 3;
-        T_CHECK(cellar_limiter_key_rules_set(l, key, 1, &own, 1) == (i < 3 ? CELLAR_OK :
+        T_CHECK(cellar_limiter_rules_set(l, key, 1, NULL, &own, 1) == (i < 3 ? CELLAR_OK :
                                                                      CELLAR_E_LIMIT));
     }
     own.burst = 4;
-    T_CHECK(cellar_limiter_key_rules_set(l, "a", 1, &own, 1) == CELLAR_OK);
-    T_CHECK(cellar_limiter_key_plan_set(l, "b", 1, "") == CELLAR_E_NOT_FOUND); /* it has no name */
-    own.burst = 5;
-    T_CHECK(cellar_limiter_key_rules_set(l, "b", 1, &own, 1) == CELLAR_E_LIMIT); /* no plan free */
+    T_CHECK(cellar_limiter_rules_set(l, "a", 1, NULL, &own, 1) == CELLAR_OK);
+    T_CHECK(cellar_limiter_rules_set(l, "b", 1, "", NULL, 0) == CELLAR_E_INVAL);
+    own.burst = 5; /* no plan is free */
+    T_CHECK(cellar_limiter_rules_set(l, "b", 1, NULL, &own, 1) == CELLAR_E_LIMIT);
     cellar_limiter_stats s = cellar_limiter_stats_default();
     T_CHECK(cellar_limiter_stats_get(l, &s) == CELLAR_OK && s.overrides_full == 2);
     kit_close(l);
@@ -743,7 +746,7 @@ static void host_gives_name_and_memory(void)
     c.host = &host;
     T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
     T_EQ_I64(blocks, 1);
-    T_EQ_I64(cellar_limiter_metrics_write(l, text, sizeof text, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_metrics_write(l, text, sizeof text, NULL), CELLAR_OK);
     T_CHECK(strstr(text, "{limiter=\"api\",result=\"allowed\"} 0\n") != NULL);
     kit_close(l);
     T_EQ_I64(blocks, 0);
@@ -784,7 +787,6 @@ static void calls_without_a_limiter_are_refused(void)
     bool existed = false;
     cellar_limiter_stats st = cellar_limiter_stats_default();
     T_EQ_I64(cellar_limiter_check(NULL, "k", 1, 1, &r), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_limiter_check_at(NULL, "k", 1, 1, 1, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_limiter_check_with(NULL, "k", 1, 1, NULL, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_limiter_wait(NULL, "k", 1, 1, 1, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_limiter_reserve(NULL, "k", 1, 1, 1, &ticket, &wait_ns, &r), CELLAR_E_INVAL);
@@ -792,8 +794,20 @@ static void calls_without_a_limiter_are_refused(void)
     T_EQ_I64(cellar_limiter_adjust(NULL, "k", 1, 1), CELLAR_E_INVAL);
     T_EQ_I64(cellar_limiter_ban(NULL, "k", 1, 1), CELLAR_E_INVAL);
     T_EQ_I64(cellar_limiter_reset(NULL, "k", 1, &existed), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_limiter_reset_all(NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_limiter_tick(NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_reset(NULL, NULL, 0, NULL), CELLAR_E_INVAL);
+    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 5));
+    const cellar_rule rule = cellar_rule_token_bucket(1, KIT_S, 1);
+    T_EQ_U64(kit_admit(l, "k", 2), 2);
+    T_EQ_I64(cellar_limiter_reset(l, NULL, 1, NULL), CELLAR_E_INVAL); /* a lost key is not all */
+    T_EQ_I64(cellar_limiter_reset(l, "", 0, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_rules_set(l, NULL, 1, NULL, &rule, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, NULL, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, "gold", NULL, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_rules_set(l, "k", 1, "gold", &rule, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_limiter_rules_set(NULL, NULL, 0, NULL, &rule, 1), CELLAR_E_INVAL);
+    T_EQ_U64(kit_admit(l, "k", 9), 3);
+    kit_close(l);
+    T_EQ_I64(cellar_tick(NULL, 0, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_limiter_stats_get(NULL, &st), CELLAR_E_INVAL);
     T_EQ_I64(cellar_user_limiter_open(NULL, NULL), CELLAR_E_INVAL);
     T_EQ_U64(cellar_limiter_now(NULL), 0);
@@ -904,12 +918,12 @@ static void clocks_that_jump_are_only_stricter(void)
     const uint64_t now = kit_clock(NULL);
     T_EQ_U64(kit_admit(l, "k", 9), 5);
     for (int i = 1; i < 50; i++) { /* older readings: no more tokens */
-        T_CHECK(cellar_limiter_check_at(l, "k", 1, 1, now - (uint64_t)i * KIT_S / 10, NULL) ==
+        T_CHECK(kit_check_at(l, "k", 1, 1, now - (uint64_t)i * KIT_S / 10, NULL) ==
                 CELLAR_LIMITED);
     }
-    T_CHECK(cellar_limiter_check_at(l, "k", 1, 1, 0, NULL) == CELLAR_LIMITED);
-    T_CHECK(cellar_limiter_check_at(l, "new", 3, 1, now + 2 * KIT_S, NULL) == CELLAR_E_CLOCK);
-    T_CHECK(cellar_limiter_check_at(l, "new", 3, 1, now + KIT_S / 2, NULL) == CELLAR_OK);
+    T_CHECK(kit_check_at(l, "k", 1, 1, 1, NULL) == CELLAR_LIMITED);
+    T_CHECK(kit_check_at(l, "new", 3, 1, now + 2 * KIT_S, NULL) == CELLAR_E_CLOCK);
+    T_CHECK(kit_check_at(l, "new", 3, 1, now + KIT_S / 2, NULL) == CELLAR_OK);
     kit_pass(UINT64_C(10) * 365 * CELLAR_DAY_NS); /* ten years: the origin moves */
     T_EQ_U64(kit_admit(l, "k", 9), 5);
     T_EQ_U64(kit_admit(l, "brandnew", 9), 5);
@@ -951,7 +965,7 @@ static void limit_headers(void)
     T_CHECK(cellar_limiter_check(l, "k", 1, 50, &r) == CELLAR_OK);
     const char *ietf = "RateLimit-Policy: \"default\";q=100;w=60, "
                        "\"a \\\"day\\\"\\\\\";q=1000;w=86400"
-                       "\nRateLimit: \"default\";r=50;t=30";
+                       "\r\nRateLimit: \"default\";r=50;t=30\r\n";
     size_t n = 0;
     T_EQ_I64(cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_IETF | CELLAR_HEADERS_RETRY_AFTER,
                                           text, sizeof text, &n), CELLAR_OK);
@@ -971,13 +985,13 @@ static void limit_headers(void)
     T_EQ_I64(cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_DRAFT6 | CELLAR_HEADERS_X |
                                           CELLAR_HEADERS_RETRY_AFTER, text, sizeof text, NULL),
              CELLAR_OK);
-    T_EQ_STR(text, "RateLimit-Limit: 100\nRateLimit-Remaining: 50\nRateLimit-Reset: 30\n"
-                   "X-RateLimit-Limit: 100\nX-RateLimit-Remaining: 50\n"
-                   "X-RateLimit-Reset: 1767225630\nRetry-After: 1");
+    T_EQ_STR(text, "RateLimit-Limit: 100\r\nRateLimit-Remaining: 50\r\nRateLimit-Reset: 30\r\n"
+                   "X-RateLimit-Limit: 100\r\nX-RateLimit-Remaining: 50\r\n"
+                   "X-RateLimit-Reset: 1767225630\r\nRetry-After: 1\r\n");
     char small[10];
     T_EQ_I64(cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_DRAFT6, small, sizeof small, &n),
              CELLAR_E_BUFFER);
-    T_EQ_U64(n, 64);
+    T_EQ_U64(n, 68);
     T_CHECK(cellar_limiter_check(l, "k", 1, 101, &r) == CELLAR_LIMITED && r.never == 1);
     T_EQ_I64(cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_RETRY_AFTER, text, sizeof text,
                                           &n), CELLAR_OK);
@@ -989,13 +1003,35 @@ static void limit_headers(void)
     kit_close(l);
 }
 
+/* A full bucket has more units than the limit of its period. */
+static void headers_never_say_more_than_the_limit(void)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(5, KIT_S, 20);
+    const cellar_rule gold = cellar_rule_token_bucket(50, KIT_S, 200);
+    cellar_limiter *l = kit_open1(rule);
+    cellar_limiter_result r;
+    char text[200];
+    T_CHECK(cellar_limiter_check(l, "k", 1, 1, &r) == CELLAR_OK && r.remaining == 19);
+    T_EQ_I64(cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_IETF | CELLAR_HEADERS_DRAFT6, text,
+                                          sizeof text, NULL), CELLAR_OK);
+    T_EQ_STR(text, "RateLimit-Policy: \"default\";q=5;w=1\r\nRateLimit: \"default\";r=5;t=1\r\n"
+                   "RateLimit-Limit: 5\r\nRateLimit-Remaining: 5\r\nRateLimit-Reset: 1\r\n");
+    T_EQ_I64(cellar_limiter_rules_set(l, "k", 1, NULL, &gold, 1), CELLAR_OK);
+    T_CHECK(cellar_limiter_check(l, "k", 1, 1, &r) == CELLAR_OK && r.remaining > 50);
+    T_EQ_I64(cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_IETF, text, sizeof text, NULL),
+             CELLAR_OK);
+    T_EQ_STR(text, "RateLimit-Policy: \"default\";q=50;w=1\r\n"
+                   "RateLimit: \"default\";r=50;t=1\r\n");
+    kit_close(l);
+}
+
 static void metrics_name_every_figure(void)
 {
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 2));
     char text[8192];
     T_EQ_U64(kit_admit(l, "k", 5), 2);
     size_t n = 0, again = 0;
-    T_EQ_I64(cellar_limiter_metrics_write(l, text, sizeof text, &n), CELLAR_OK);
+    T_EQ_I64(cellar_metrics_write(l, text, sizeof text, &n), CELLAR_OK);
     T_CHECK(n > 0 && n == strlen(text));
     T_CHECK(strstr(text, "cellar_limiter_decisions_total{limiter=\"default\","
                          "result=\"allowed\"} 2\n"));
@@ -1004,17 +1040,17 @@ static void metrics_name_every_figure(void)
     T_CHECK(strstr(text, "cellar_limiter_denied_total{limiter=\"default\",number=\"0\","
                          "rule=\"default\"} 3\n"));
     static char json[16384];
-    T_EQ_I64(cellar_limiter_stats_json(l, json, sizeof json, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_stats_json(l, json, sizeof json, NULL), CELLAR_OK);
     metrics_are_the_same(text, json);
-    T_EQ_I64(cellar_limiter_stats_json(NULL, json, sizeof json, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_stats_json(NULL, json, sizeof json, NULL), CELLAR_E_INVAL);
 #define NAMED(id, family, label, shown) \
     T_CHECK(*family == '\0' || strstr(text, "# TYPE " family " ") != NULL);
     STATS_LIMITERS(NAMED)
 #undef NAMED
-    T_EQ_I64(cellar_limiter_metrics_write(l, NULL, 0, &again), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_metrics_write(l, NULL, 0, &again), CELLAR_E_BUFFER);
     T_EQ_U64(again, n);
-    T_EQ_I64(cellar_limiter_metrics_write(l, NULL, 1, &again), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_limiter_metrics_write(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_metrics_write(l, NULL, 1, &again), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_metrics_write(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
     kit_close(l);
 }
 
@@ -1066,7 +1102,7 @@ static void rules_set_adds_bans_to_several_rules(void)
     cellar_limiter *l = kit_open(rules, 2);
     T_EQ_U64(kit_admit(l, "k", 3), 2);
     rules[0].ban_ns = 10 * KIT_S;
-    T_EQ_I64(cellar_limiter_rules_set(l, rules, 2), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, rules, 2), CELLAR_OK);
     T_EQ_I64(cellar_limiter_check(l, "k", 1, 1, &r), CELLAR_LIMITED);
     T_EQ_U64(r.retry_after_ns, 10 * KIT_S);
     kit_pass(9 * KIT_S);
@@ -1099,5 +1135,6 @@ T_MAIN("cellar_limit_calls", T_CASE(rules_set_adds_bans_to_several_rules),
        T_CASE(host_gives_name_and_memory), T_CASE(limit_bad_input),
        T_CASE(calls_without_a_limiter_are_refused), T_CASE(bad_keys_and_costs),
        T_CASE(clocks_that_jump_are_only_stricter), T_CASE(clocks_at_their_wraps),
-       T_CASE(limit_headers), T_CASE(metrics_name_every_figure),
+       T_CASE(limit_headers),
+       T_CASE(headers_never_say_more_than_the_limit), T_CASE(metrics_name_every_figure),
        T_CASE(scan_shows_every_key_until_told_to_end))

@@ -5,7 +5,7 @@
  * Method: random calls of every kind on a few keys with a turned clock, beside naive models that
  *         know nothing of words: a token bucket, lists of all units (log, counts,
  *         calendar). What a denied call must wait is found by asking the model about later moments.
- *         cellar_limiter_check_at brings readings of any age: the model takes them as the header
+ *         cellar_limiter_check_with brings readings of any age: the model takes them as the header
  *         says. LIMIT_CALLS=n for longer runs. */
 #include "tests/support/limit_kit.h"
 
@@ -440,7 +440,7 @@ static void decide(const char *name, size_t key, uint64_t cost, int kind)
     uint64_t told = 0, wait = 0;
     const cellar_err got =
         kind == PEEK         ? kit_look(o.l, name, len, cost, &r)
-        : kind == CHECK_AT   ? cellar_limiter_check_at(o.l, name, len, cost, reading, &r)
+        : kind == CHECK_AT   ? kit_check_at(o.l, name, len, cost, reading, &r)
         : kind == RESERVE    ? cellar_limiter_reserve(o.l, name, len, cost, patience, &t, &told, &r)
         : kind == CHECK_WITH ? kit_check_rules(o.l, name, len, cost, o.rule[o.phase], o.count,
                                                &r)
@@ -473,14 +473,14 @@ static void use_ticket(size_t key)
     if (!t->open || o.resets - t->resets > 3) { return; } /* four rewrites nearby end a ticket */
     t->open = false;
     if (kit_below(&o.rng, 2) == 0) {
-        right(cellar_limiter_cancel(o.l, &t->t) == CELLAR_OK, "cancel", key, t->cost);
+        right(cellar_limiter_commit(o.l, &t->t, 0) == CELLAR_OK, "cancel", key, t->cost);
         model_give(key, now, t, t->cost);
     } else {
         right(cellar_limiter_commit(o.l, &t->t, actual) == CELLAR_OK, "commit", key, actual);
         if (actual > t->cost) { owe(key, now, actual - t->cost, true); }
         if (actual < t->cost) { model_give(key, now, t, t->cost - actual); }
     }
-    right(cellar_limiter_cancel(o.l, &t->t) == CELLAR_E_TICKET_USED, "a ticket twice", key,
+    right(cellar_limiter_commit(o.l, &t->t, 0) == CELLAR_E_TICKET_USED, "a ticket twice", key,
           t->cost);
 }
 
@@ -508,7 +508,8 @@ static void change(const char *name, size_t key, uint64_t kind, uint64_t most)
     } else if (kind == 18 && kit_below(&o.rng, 10) == 0) {
         model_rules(now);
         ask();
-        right(cellar_limiter_rules_set(o.l, o.rule[o.phase], o.count) == CELLAR_OK, "rules", key,
+        right(cellar_limiter_rules_set(o.l, NULL, 0, NULL, o.rule[o.phase], o.count) == CELLAR_OK,
+              "rules", key,
               0);
     }
 }

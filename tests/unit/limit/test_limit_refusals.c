@@ -201,15 +201,18 @@ static void rules_of_calls_are_named(void)
                                         cellar_rule_sliding_window(9, KIT_S) };
     cellar_limiter *l = kit_open(open_rules, 2);
     cellar_rule r[2] = { open_rules[0], open_rules[1] };
-    refused(cellar_limiter_rules_set(l, r, 1), CELLAR_E_INVAL, "cellar_limiter_rules_set",
+    refused(cellar_limiter_rules_set(l, NULL, 0, NULL, r, 1), CELLAR_E_INVAL,
+            "cellar_limiter_rules_set",
             "rule_count must be 2, as at the open (got 1)");
-    refused(cellar_limiter_rules_set(l, NULL, 2), CELLAR_E_INVAL, "cellar_limiter_rules_set",
+    refused(cellar_limiter_rules_set(l, NULL, 0, NULL, NULL, 2), CELLAR_E_INVAL,
+            "cellar_limiter_rules_set",
             "rule_count must be 2");
     r[1].period_ns *= 2;
-    refused(cellar_limiter_key_rules_set(l, "k", 1, r, 2), CELLAR_E_INVAL,
-            "cellar_limiter_key_rules_set", "rule 1: period_ns of a sliding window");
+    refused(cellar_limiter_rules_set(l, "k", 1, NULL, r, 2), CELLAR_E_INVAL,
+            "cellar_limiter_rules_set", "rule 1: period_ns of a sliding window");
     r[1] = open_rules[0];
-    refused(cellar_limiter_plan_set(l, "gold", r, 2), CELLAR_E_INVAL, "cellar_limiter_plan_set",
+    refused(cellar_limiter_rules_set(l, NULL, 0, "gold", r, 2), CELLAR_E_INVAL,
+            "cellar_limiter_rules_set",
             "rule 1: algorithm and calendar");
     r[1] = open_rules[1];
     r[0].limit = 6;
@@ -218,13 +221,14 @@ static void rules_of_calls_are_named(void)
     r[0].limit = CELLAR_SLIDING_LOG_MAX + 1;
     refused(kit_check_rules(l, "k", 1, 1, r, 2, NULL), CELLAR_E_RANGE, "cellar_limiter_check_with",
             "rule 0: limit of a sliding log must be at most 4096");
-    refused(cellar_limiter_plan_set(l, "", open_rules, 2), CELLAR_E_INVAL,
-            "cellar_limiter_plan_set", "plan must have 1..63");
+    refused(cellar_limiter_rules_set(l, NULL, 0, "", open_rules, 2), CELLAR_E_INVAL,
+            "cellar_limiter_rules_set", "plan must have 1..63");
     kit_close(l);
     l = kit_open1(cellar_rule_sliding_window(9, KIT_S));
     r[0] = cellar_rule_sliding_window(9, KIT_S);
     r[0].ban_ns = KIT_S;
-    refused(cellar_limiter_rules_set(l, r, 1), CELLAR_E_INVAL, "cellar_limiter_rules_set",
+    refused(cellar_limiter_rules_set(l, NULL, 0, NULL, r, 1), CELLAR_E_INVAL,
+            "cellar_limiter_rules_set",
             "rule 0: ban_ns of a window");
     kit_close(l);
 }

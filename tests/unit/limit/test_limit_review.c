@@ -79,8 +79,8 @@ static void tickets_of_cost_0_evict_no_key(void)
         T_EQ_I64(kit_look(l, "k", 1, 0, &r), CELLAR_OK);
         T_EQ_U64(r.remaining, 3);
         T_EQ_I64(cellar_limiter_reserve(l, "j", 1, 0, 0, &t, NULL, NULL), CELLAR_OK);
-        T_EQ_I64(cellar_limiter_cancel(l, &t), CELLAR_OK);
-        T_EQ_I64(cellar_limiter_cancel(l, &t), CELLAR_E_TICKET_USED);
+        T_EQ_I64(cellar_limiter_commit(l, &t, 0), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_commit(l, &t, 0), CELLAR_E_TICKET_USED);
         T_EQ_U64(figures(l).keys, 1);
         kit_close(l);
     }
@@ -168,7 +168,7 @@ static void header_seconds_are_rounded_up(void)
     T_CHECK(r.retry_after_ns > 0 && r.retry_after_ns <= KIT_MS);
     T_EQ_I64(cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_RETRY_AFTER, text, sizeof text,
                                           NULL), CELLAR_OK);
-    T_EQ_STR(text, "Retry-After: 1");
+    T_EQ_STR(text, "Retry-After: 1\r\n");
     r.never = 1;
     T_EQ_I64(cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_RETRY_AFTER, text, sizeof text,
                                           NULL), CELLAR_OK);
@@ -186,11 +186,11 @@ static void tickets_end_with_a_reset_whatever_came_between(void)
         cellar_limiter_ticket t;
         T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 10, 0, &t, NULL, NULL), CELLAR_OK);
         (void)cellar_limiter_reset(l, "k", 1, NULL);
-        T_EQ_I64(cellar_limiter_key_rules_set(l, "k", 1, rules, 1 + wide), CELLAR_OK);
-        T_EQ_I64(cellar_limiter_key_rules_set(l, "k", 1, NULL, 0), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_rules_set(l, "k", 1, NULL, rules, 1 + wide), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_rules_set(l, "k", 1, NULL, NULL, 0), CELLAR_OK);
         (void)cellar_limiter_reset(l, "k", 1, NULL);
         T_EQ_U64(kit_admit(l, "k", 20), 10);
-        (void)cellar_limiter_cancel(l, &t);
+        (void)cellar_limiter_commit(l, &t, 0);
         T_EQ_U64(kit_admit(l, "k", 20), 0);
         kit_close(l);
     }
@@ -207,12 +207,12 @@ static void a_limit_of_0_for_a_while_forgets_nothing(void)
         cellar_rule none = rules[n];
         none.limit = 0;
         T_EQ_U64(kit_admit(l, "k", 20), 10);
-        T_EQ_I64(cellar_limiter_rules_set(l, &none, 1), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, &none, 1), CELLAR_OK);
         T_EQ_U64(kit_admit(l, "k", 20), 0);
-        T_EQ_I64(cellar_limiter_rules_set(l, &rules[n], 1), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, &rules[n], 1), CELLAR_OK);
         T_EQ_U64(kit_admit(l, "k", 20), 0);
-        T_EQ_I64(cellar_limiter_key_rules_set(l, "k", 1, &none, 1), CELLAR_OK);
-        T_EQ_I64(cellar_limiter_key_rules_set(l, "k", 1, NULL, 0), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_rules_set(l, "k", 1, NULL, &none, 1), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_rules_set(l, "k", 1, NULL, NULL, 0), CELLAR_OK);
         T_EQ_U64(kit_admit(l, "k", 20), 0);
         kit_close(l);
     }
@@ -236,7 +236,7 @@ static void lost_permits_do_not_fill_the_tables(void)
         T_EQ_I64(cellar_permit_acquire(l, "one more", 8, 1000, &token, NULL), CELLAR_E_LIMIT);
         kit_pass(2 * KIT_S);
     }
-    T_CHECK(cellar_limiter_tick(l) == CELLAR_OK);
+    T_CHECK(cellar_tick(l, 0, NULL) == CELLAR_OK);
     T_EQ_U64(figures(l).permits, 0);
     T_EQ_U64(figures(l).permits_expired, 500);
     kit_close(l);
@@ -272,7 +272,7 @@ static void old_bans_do_not_fill_the_table(void)
         T_EQ_I64(cellar_limiter_ban(l, "one more", 8, KIT_S), CELLAR_E_LIMIT);
         kit_pass(2 * KIT_S);
     }
-    T_EQ_I64(cellar_limiter_key_rules_set(l, "gold", 4, &rule, 1), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_rules_set(l, "gold", 4, NULL, &rule, 1), CELLAR_OK);
     for (uint64_t k = 0; k < 50; k++) { /* their slots know it */
         const uint64_t key[2] = { 3, k };
         T_EQ_I64(cellar_limiter_check(l, key, sizeof key, 1, NULL), CELLAR_OK);
@@ -294,7 +294,7 @@ static void tickets_of_a_dry_run_give_nothing_back(void)
         T_EQ_U64(kit_admit(l, "k", 10), 10);
         T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 5, 0, &t, NULL, &r), CELLAR_OK);
         T_EQ_U64(r.would_deny, 1);
-        T_EQ_I64(cellar_limiter_cancel(l, &t), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_commit(l, &t, 0), CELLAR_OK);
         T_EQ_I64(cellar_limiter_check(l, "k", 1, 1, &r), CELLAR_OK);
         T_EQ_U64(r.would_deny, 1);
         kit_close(l);
@@ -327,7 +327,7 @@ static void a_log_outlives_a_new_origin(void)
     cellar_limiter *l = kit_open1(cellar_rule_sliding_log(10, 30 * CELLAR_DAY_NS));
     for (uint64_t day = 0; day < 1300; day++) { /* three times 1.14 years */
         T_EQ_U64(kit_admit(l, "k", 1), day % 30 < 10);
-        T_CHECK(cellar_limiter_tick(l) == CELLAR_OK);
+        T_CHECK(cellar_tick(l, 0, NULL) == CELLAR_OK);
         kit_pass(CELLAR_DAY_NS);
         if (t_failed()) {
             printf("# day %" PRIu64 "\n", day);
@@ -362,7 +362,7 @@ static void refunds_of_a_charge_mint_nothing(void)
     T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 5, 0, &t, NULL, NULL), CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 20), 5);
     T_EQ_I64(cellar_limiter_adjust(l, "k", 1, 3), CELLAR_OK);
-    T_EQ_I64(cellar_limiter_cancel(l, &t), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_commit(l, &t, 0), CELLAR_OK);
     T_EQ_U64(kit_admit(l, "k", 20), 2); /* 5 + 3 of 10 */
     kit_close(l);
 }
@@ -390,7 +390,7 @@ static void a_log_goes_round_in_its_numbers(void)
             const cellar_err e = cellar_limiter_reserve(l, "k", 1, 1, 0, &t, NULL, NULL);
             if (!T_EQ_I64(e, in_window < n ? CELLAR_OK : CELLAR_LIMITED)) { break; }
             if (e == CELLAR_OK && kit_below(&rng, 5) == 0) {
-                T_EQ_I64(cellar_limiter_cancel(l, &t), CELLAR_OK);
+                T_EQ_I64(cellar_limiter_commit(l, &t, 0), CELLAR_OK);
             } else if (e == CELLAR_OK) {
                 at[count++] = now;
             }

@@ -47,11 +47,12 @@ static bool reach(cellar_limiter *l, const form *f, int state)
     } else if (used) {
         T_CHECK(cellar_limiter_check(l, "k", 1, 1, NULL) == CELLAR_OK);
     }
-    if (planned) { T_CHECK(cellar_limiter_key_rules_set(l, "k", 1, f->rule,
-                                                        f->count) == CELLAR_OK); }
+    if (planned) {
+        T_CHECK(cellar_limiter_rules_set(l, "k", 1, NULL, f->rule, f->count) == CELLAR_OK);
+    }
     if (banned) { T_CHECK(cellar_limiter_ban(l, "k", 1, 10 * KIT_S) == CELLAR_OK); }
     if (state == 5 || state == 7) { T_CHECK(cellar_limiter_reset(l, "k", 1, NULL) == CELLAR_OK); }
-    if (state == 6) { T_CHECK(cellar_limiter_reset_all(l) == CELLAR_OK); }
+    if (state == 6) { T_CHECK(cellar_limiter_reset(l, NULL, 0, NULL) == CELLAR_OK); }
     return state == 2 || state == 4;
 }
 
@@ -82,7 +83,7 @@ static cellar_err decide(cellar_limiter *l, const form *f, int call, cellar_limi
     uint64_t token, wait_ns;
     switch (call) {
     case 0: return cellar_limiter_check(l, "k", 1, 1, r);
-    case 1: return cellar_limiter_check_at(l, "k", 1, 1, kit_clock(NULL), r);
+    case 1: return kit_check_at(l, "k", 1, 1, kit_clock(NULL), r);
     case 2: return kit_check_rules(l, "k", 1, 1, f->rule, f->count, r);
     case 3: return kit_look(l, "k", 1, 1, r);
     case 4: return cellar_limiter_check_chain(&link, 1, r, NULL);
@@ -104,11 +105,13 @@ static void act(cellar_limiter *l, const form *f, int call)
     case 10: T_EQ_I64(cellar_limiter_ban(l, "k", 1, KIT_S), CELLAR_OK); break;
     case 11: T_EQ_I64(cellar_permit_release(l, "k", 1, 99), mine); break;
     case 12: T_EQ_I64(cellar_permit_extend(l, "k", 1, 99, 5), mine); break;
-    case 13: T_EQ_I64(cellar_limiter_rules_set(l, f->rule, f->count), CELLAR_OK); break;
-    case 14: T_EQ_I64(cellar_limiter_key_rules_set(l, "k", 1, f->rule, f->count), CELLAR_OK); break;
-    case 15: T_EQ_I64(cellar_limiter_key_plan_set(l, "k", 1, NULL), CELLAR_OK); break;
+    case 13: T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, f->rule, f->count), CELLAR_OK);
+        break;
+    case 14: T_EQ_I64(cellar_limiter_rules_set(l, "k", 1, NULL, f->rule, f->count), CELLAR_OK);
+        break;
+    case 15: T_EQ_I64(cellar_limiter_rules_set(l, "k", 1, NULL, NULL, 0), CELLAR_OK); break;
     case 16: T_EQ_I64(cellar_limiter_reset(l, "k", 1, NULL), CELLAR_OK); break;
-    default: T_EQ_I64(cellar_limiter_tick(l), CELLAR_OK);
+    default: T_EQ_I64(cellar_tick(l, 0, NULL), CELLAR_OK);
     }
     T_EQ_I64(cellar_limiter_scan(l, count_entry, &seen), CELLAR_OK);
     T_EQ_I64(cellar_limiter_stats_get(l, &s), CELLAR_OK);

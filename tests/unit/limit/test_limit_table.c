@@ -424,14 +424,16 @@ static void *storm_work(void *arg)
         cellar_limiter_ticket ticket;
         switch (kit_below(&rng, 40)) {
         case 0: T_CHECK(cellar_limiter_reset(storm, &key, 8, NULL) == CELLAR_OK); break;
-        case 1: (void)cellar_limiter_key_rules_set(storm, &key, 8, rules, 2); break;
-        case 2: (void)cellar_limiter_key_rules_set(storm, &key, 8, NULL, 0); break;
+        case 1: (void)cellar_limiter_rules_set(storm, &key, 8, NULL, rules, 2); break;
+        case 2: (void)cellar_limiter_rules_set(storm, &key, 8, NULL, NULL, 0); break;
         case 3: (void)cellar_limiter_ban(storm, &key, 8, KIT_MS); break;
         case 4: (void)cellar_limiter_adjust(storm, &key, 8, 3); break;
-        case 5: T_CHECK(cellar_limiter_tick(storm) == CELLAR_OK); break;
+        case 5: T_CHECK(cellar_tick(storm, 0, NULL) == CELLAR_OK); break;
         case 6: atomic_fetch_add(&kit.now_ns, kit_below(&rng, 20 * KIT_MS)); break;
         case 7:
-            if (i % 16 == 0) { T_CHECK(cellar_limiter_rules_set(storm, rules, 2) == CELLAR_OK); }
+            if (i % 16 == 0) {
+                T_CHECK(cellar_limiter_rules_set(storm, NULL, 0, NULL, rules, 2) == CELLAR_OK);
+            }
             break;
         case 8: case 9: case 10:
             if (cellar_limiter_reserve(storm, &key, 8, 2, 0, &ticket, NULL, NULL) == CELLAR_OK) {
@@ -456,7 +458,7 @@ static void every_call_beside_every_other(void)
         T_REQUIRE(!pthread_create(&t[i], NULL, storm_work, (void *)i));
     }
     for (int i = 0; i < 8; i++) { pthread_join(t[i], NULL); }
-    T_CHECK(cellar_limiter_reset_all(storm) == CELLAR_OK);
+    T_CHECK(cellar_limiter_reset(storm, NULL, 0, NULL) == CELLAR_OK);
     kit_close(storm);
 }
 

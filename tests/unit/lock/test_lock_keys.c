@@ -5,12 +5,14 @@
  *         programs are not there.
  * Method: a table on a clock the test turns; after each case its structure is walked and every byte
  *         and key must be gone again. */
+#include "tests/support/no_wait.h"
 #include "tests/support/t.h"
 
 #include <pthread.h>
 
 #include "cellar_admin.h"
 #include "cellar_lock.h"
+#include "cellar_observe.h"
 #include "lock/record.h"
 #include "lock/tick.h"
 
@@ -57,7 +59,7 @@ static cellar_locks_stats figures(cellar_locks *t)
 static void shut(cellar_locks *t)
 {
     T_CHECK(lock_audit(t));
-    T_EQ_I64(cellar_locks_tick(t, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_tick(t, 0, NULL), CELLAR_OK);
     T_CHECK(lock_audit(t));
     const cellar_locks_stats s = figures(t);
     T_EQ_U64(s.records, s.held);
@@ -75,8 +77,8 @@ static cellar_lock_opts opts(int64_t wait_timeout_ms, int64_t lease_ms, uint32_t
 
 static cellar_err take(cellar_locks *t, const char *key, int64_t lease_ms, cellar_lock *lk)
 {
-    const cellar_lock_opts o = opts(0, lease_ms, 0);
-    return cellar_lock_try(t, key, strlen(key), &o, lk);
+    const cellar_lock_opts o = opts(0, lease_ms, CELLAR_LOCK_NO_WAIT);
+    return cellar_lock_acquire(t, key, strlen(key), &o, lk);
 }
 
 /* ---- owners ---- */
@@ -88,7 +90,7 @@ static void one_owner_at_a_time(void)
     T_EQ_I64(take(t, "k", 1000, &a), CELLAR_OK);
     T_EQ_I64(take(t, "k", 1000, &b), CELLAR_E_BUSY);
     T_EQ_U64(b.fence, 0);
-    T_EQ_I64(cellar_lock_try(t, "k", 1, NULL, &b), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_lock_acquire(t, "k", 1, NO_WAIT, &b), CELLAR_E_BUSY);
     T_EQ_I64(take(t, "k2", 1000, &c), CELLAR_OK); /* another key is another lock */
     T_EQ_I64(cellar_lock_check(t, &a), CELLAR_OK);
     T_EQ_I64(cellar_lock_release(t, &a), CELLAR_OK);
@@ -188,11 +190,11 @@ static void seed_lock_fence_rises(void)
             }
         }
         /* Keys leave the table and come back; pages go back to the system and come back. */
-        if (round % 10 == 0) { T_EQ_I64(cellar_locks_tick(t, NULL), CELLAR_OK); }
+        if (round % 10 == 0) { T_EQ_I64(cellar_tick(t, 0, NULL), CELLAR_OK); }
         if (round % 30 == 0) {
             atomic_fetch_add(&now_ms, 50);
-            T_EQ_I64(cellar_locks_tick(t, NULL), CELLAR_OK);
-            T_EQ_I64(cellar_locks_tick(t, NULL), CELLAR_OK);
+            T_EQ_I64(cellar_tick(t, 0, NULL), CELLAR_OK);
+            T_EQ_I64(cellar_tick(t, 0, NULL), CELLAR_OK);
             T_EQ_U64(figures(t).records, 0);
         }
     }
@@ -327,7 +329,8 @@ static void thread_bound_may_go_without_lease(void)
     /* The same thread would wait for itself. */
     cellar_lock_opts wait = opts(1000, 1000, 0);
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, &wait, &other), CELLAR_E_DEADLOCK);
-    T_EQ_I64(cellar_lock_try(t, "k", 1, &wait, &other), CELLAR_E_BUSY);
+    wait.flags = CELLAR_LOCK_NO_WAIT;
+    T_EQ_I64(cellar_lock_acquire(t, "k", 1, &wait, &other), CELLAR_E_BUSY);
     T_EQ_U64(figures(t).deadlocks, 1);
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
     shut(t);
@@ -408,7 +411,8 @@ static void on_lost(const void *key, size_t key_len, uint64_t fence, int64_t hel
     memcpy(h->key, key, BASE_MIN(key_len, sizeof h->key - 1));
     h->key[BASE_MIN(key_len, sizeof h->key - 1)] = '\0';
     cellar_lock lk;
-    h->inner = cellar_lock_try(h->t, "inner", 5, NULL, &lk); /* no lock is held: calls work */
+    /* no lock is held: calls work */
+    h->inner = cellar_lock_acquire(h->t, "inner", 5, NO_WAIT, &lk);
     if (h->inner == CELLAR_OK) { h->inner = cellar_lock_release(h->t, &lk); }
 }
 
@@ -440,16 +444,14 @@ static void losses_are_told_exactly_once(void)
         T_EQ_U64(h.calls, 3 * i + 2);
         /* found by the tick */
         T_EQ_I64(take(t, keys[i], 100, &a), CELLAR_OK);
-        uint64_t lost = 9;
-        T_EQ_I64(cellar_locks_tick(t, &lost), CELLAR_OK);
-        T_EQ_U64(lost, 0);
+        T_EQ_I64(cellar_tick(t, 0, NULL), CELLAR_OK);
+        T_EQ_U64(h.calls, 3 * i + 2);
         atomic_fetch_add(&now_ms, 100);
-        T_EQ_I64(cellar_locks_tick(t, &lost), CELLAR_OK);
-        T_EQ_U64(lost, 1);
+        T_EQ_I64(cellar_tick(t, 0, NULL), CELLAR_OK);
         T_EQ_U64(h.calls, 3 * i + 3);
         T_EQ_U64(h.fence, a.fence);
-        T_EQ_I64(cellar_locks_tick(t, &lost), CELLAR_OK);
-        T_EQ_U64(lost, 0);
+        T_EQ_I64(cellar_tick(t, 0, NULL), CELLAR_OK);
+        T_EQ_U64(h.calls, 3 * i + 3);
         T_EQ_I64(cellar_lock_release(t, &a), CELLAR_E_LOST);
         T_EQ_U64(h.calls, 3 * i + 3);
     }
@@ -457,58 +459,13 @@ static void losses_are_told_exactly_once(void)
     cellar_lock a;
     T_EQ_I64(take(t, "short", 100, &a), CELLAR_OK);
     atomic_fetch_add(&now_ms, 100);
-    T_EQ_I64(cellar_locks_tick(t, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_tick(t, 0, NULL), CELLAR_OK);
     T_EQ_U64(h.calls, 6);
     T_EQ_U64(figures(t).expired, 7);
     shut(t);
 }
 
-/* ---- run, many ---- */
-
-static cellar_err note_fence(const cellar_lock *lk, void *ctx)
-{
-    uint64_t *fence = ctx;
-    *fence = lk->fence;
-    return *fence != 0 ? CELLAR_OK : CELLAR_E_INVAL;
-}
-
-static cellar_err refuse(const cellar_lock *lk, void *ctx)
-{
-    (void)ctx;
-    (void)lk;
-    return CELLAR_E_CANCELLED;
-}
-
-static cellar_err outlive(const cellar_lock *lk, void *ctx)
-{
-    (void)ctx;
-    (void)lk;
-    atomic_fetch_add(&now_ms, 5000);
-    return CELLAR_OK;
-}
-
-static void run_releases_and_passes_the_code(void)
-{
-    cellar_locks *t = open_table();
-    const cellar_lock_opts o = opts(0, 5000, 0);
-    uint64_t fence = 0;
-    cellar_lock lk;
-    T_EQ_I64(cellar_lock_run(t, "k", 1, &o, note_fence, &fence), CELLAR_OK);
-    T_CHECK(fence != 0);
-    T_EQ_I64(cellar_lock_run(t, "k", 1, &o, refuse, NULL), CELLAR_E_CANCELLED);
-    T_EQ_I64(cellar_lock_run(t, "k", 1, &o, outlive, NULL), CELLAR_E_LOST);
-    T_EQ_I64(cellar_lock_run(t, "k", 1, &o, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_U64(figures(t).held, 0);
-    shut(t);
-    const cellar_lock_opts impatient = opts(1, 60000, 0);
-    T_REQUIRE(cellar_locks_open(NULL, &t) == CELLAR_OK); /* on the clock of the system */
-    T_EQ_I64(take(t, "k", 60000, &lk), CELLAR_OK);
-    fence = 0;
-    T_EQ_I64(cellar_lock_run(t, "k", 1, &impatient, note_fence, &fence), CELLAR_E_TIMEOUT);
-    T_EQ_U64(fence, 0); /* fn did not run */
-    T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
-    shut(t);
-}
+/* ---- many ---- */
 
 static void many_are_all_or_none(void)
 {
@@ -540,6 +497,28 @@ static void many_are_all_or_none(void)
     T_EQ_I64(cellar_lock_acquire_many(t, twice, 65, &o, lk), CELLAR_E_INVAL);
     T_EQ_I64(cellar_lock_release_many(t, lk, 0), CELLAR_E_INVAL);
     T_EQ_U64(figures(t).held, 0);
+    shut(t);
+}
+
+/* NO_WAIT is a word of the call: it is no flag of the lock. */
+static void many_without_a_wait_are_busy(void)
+{
+    cellar_locks *t = open_table();
+    const cellar_lock_opts o = opts(0, 60000, CELLAR_LOCK_NO_WAIT);
+    const cellar_bytes keys[2] = { { "a", 1 }, { "b", 1 } };
+    cellar_lock lk[2], other;
+    cellar_lock_info info = cellar_lock_info_default();
+    T_EQ_I64(take(t, "b", 60000, &other), CELLAR_OK);
+    T_EQ_I64(cellar_lock_acquire_many(t, keys, 2, &o, lk), CELLAR_E_BUSY);
+    T_CHECK(lk[0].fence == 0 && lk[1].fence == 0);
+    T_EQ_U64(figures(t).held, 1);
+    T_EQ_U64(figures(t).busy, 1);
+    T_EQ_U64(figures(t).waits, 0);
+    T_EQ_I64(cellar_lock_release(t, &other), CELLAR_OK);
+    T_EQ_I64(cellar_lock_acquire_many(t, keys, 2, &o, lk), CELLAR_OK);
+    T_EQ_I64(cellar_lock_info_get(t, "b", 1, &info), CELLAR_OK);
+    T_EQ_U64(info.flags, 0);
+    T_EQ_I64(cellar_lock_release_many(t, lk, 2), CELLAR_OK);
     shut(t);
 }
 
@@ -603,7 +582,7 @@ static void lock_table_shrinks_to_nothing(void)
     }
     T_EQ_U64(figures(t).acquired, keys);
     T_CHECK(figures(t).records <= LOCK_STRIPES * LOCK_IDLE_MAX);
-    T_EQ_I64(cellar_locks_tick(t, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_tick(t, 0, NULL), CELLAR_OK);
     T_EQ_U64(figures(t).records, 0);
     T_EQ_U64(figures(t).bytes, bytes); /* the baseline, to the byte */
     /* All at once, then released: the same. */
@@ -613,11 +592,11 @@ static void lock_table_shrinks_to_nothing(void)
     }
     T_EQ_U64(figures(t).held, 20000);
     T_CHECK(lock_audit(t));
-    T_EQ_I64(cellar_locks_tick(t, NULL), CELLAR_OK); /* what is held stays */
+    T_EQ_I64(cellar_tick(t, 0, NULL), CELLAR_OK); /* what is held stays */
     T_EQ_U64(figures(t).held, 20000);
     for (uint64_t i = 0; i < 20000; i++) { T_EQ_I64(cellar_lock_release(t, &held[i]), CELLAR_OK); }
     T_CHECK(figures(t).records <= LOCK_STRIPES * LOCK_IDLE_MAX);
-    T_EQ_I64(cellar_locks_tick(t, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_tick(t, 0, NULL), CELLAR_OK);
     T_EQ_U64(figures(t).bytes, bytes);
     shut(t);
 }
@@ -672,7 +651,8 @@ static void keys_are_compared_in_full(void)
     T_EQ_I64(cellar_lock_acquire(t, key, sizeof key, NULL, &a), CELLAR_OK);
     T_EQ_I64(cellar_lock_acquire(t, key, sizeof key - 1, NULL, &b), CELLAR_OK);
     T_EQ_I64(cellar_lock_acquire(t, key, 1, NULL, &c), CELLAR_OK);
-    T_EQ_I64(cellar_lock_try(t, key, sizeof key, NULL, &(cellar_lock){ 0, 0 }), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_lock_acquire(t, key, sizeof key, NO_WAIT, &(cellar_lock){ 0, 0 }),
+             CELLAR_E_BUSY);
     T_EQ_I64(cellar_lock_release(t, &a), CELLAR_OK);
     T_EQ_I64(cellar_lock_release(t, &b), CELLAR_OK);
     T_EQ_I64(cellar_lock_release(t, &c), CELLAR_OK);
@@ -734,11 +714,10 @@ static void bad_input_is_refused(void)
         { opts(0, -1, 0), CELLAR_E_INVAL },
         { opts(-1, 1000, 0), CELLAR_E_INVAL },
         { opts(0, 1000, CELLAR_LOCK_NO_LEASE), CELLAR_E_INVAL },
-        { opts(0, 1000, 4), CELLAR_E_UNSUPPORTED },
+        { opts(0, 1000, 8), CELLAR_E_UNSUPPORTED },
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         T_EQ_I64(cellar_lock_acquire(t, "k", 1, &bad[i].o, &lk), bad[i].want);
-        T_EQ_I64(cellar_lock_try(t, "k", 1, &bad[i].o, &lk), bad[i].want);
         T_EQ_I64(cellar_lock_acquire_many(t, &(cellar_bytes){ "k", 1 }, 1, &bad[i].o, &lk),
                  bad[i].want);
     }
@@ -757,9 +736,9 @@ static void bad_input_is_refused(void)
     T_EQ_I64(cellar_lock_extend(t, &lk, 1), CELLAR_E_NOT_OWNER);
     T_EQ_I64(cellar_lock_info_get(t, "k", 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_locks_watch(NULL, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_locks_tick(NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_tick(NULL, 0, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_locks_stats_get(t, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_locks_metrics_write(t, NULL, 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_metrics_write(t, NULL, 1, NULL), CELLAR_E_INVAL);
     T_EQ_U64(figures(t).records, 0);
     cellar_locks_close(NULL);
     const struct { uint64_t locks, bytes, fence; const char *name; uint32_t barging; } cfgs[] = {
@@ -836,8 +815,8 @@ static void figures_add_up(void)
     T_EQ_U64(s.waiting, 0);
     static char text[16384];
     size_t len = 0, again = 0;
-    T_EQ_I64(cellar_locks_metrics_write(t, NULL, 0, &len), CELLAR_E_BUFFER);
-    T_EQ_I64(cellar_locks_metrics_write(t, text, sizeof text, &again), CELLAR_OK);
+    T_EQ_I64(cellar_metrics_write(t, NULL, 0, &len), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_metrics_write(t, text, sizeof text, &again), CELLAR_OK);
     T_EQ_U64(strlen(text), len);
     T_EQ_U64(again, len);
     T_CHECK(strstr(text, "\ncellar_locks_acquired_total{table=\"jobs \\\"of\\\" today\"} 8\n") !=
@@ -858,7 +837,7 @@ static void host_options_are_read_by_the_size_rule(void)
     cfg.host = (const cellar_host_opts *)(const void *)&prefix;
     T_REQUIRE(cellar_locks_open(&cfg, &t) == CELLAR_OK);
     memset(&prefix, 0xA5, sizeof prefix);
-    T_EQ_I64(cellar_locks_metrics_write(t, text, sizeof text, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_metrics_write(t, text, sizeof text, NULL), CELLAR_OK);
     T_CHECK(strstr(text, "{table=\"locks\"} ") != NULL);
     shut(t);
     prefix.struct_size = 0;
@@ -872,7 +851,7 @@ T_MAIN("cellar_lock_keys", T_CASE(one_owner_at_a_time),
        T_CASE(leases_on_the_system_clock_are_never_short),
        T_CASE(thread_bound_may_go_without_lease), T_CASE(tokens_travel_bound_ones_do_not),
        T_CASE(info_get_describes_the_owner), T_CASE(losses_are_told_exactly_once),
-       T_CASE(run_releases_and_passes_the_code), T_CASE(many_are_all_or_none),
+       T_CASE(many_are_all_or_none), T_CASE(many_without_a_wait_are_busy),
        T_CASE(lease_of_zero_is_thirty_seconds), T_CASE(wait_of_zero_is_thirty_seconds),
        T_CASE(lock_table_shrinks_to_nothing), T_CASE(limits_are_codes_and_counters),
        T_CASE(keys_are_compared_in_full), T_CASE(equal_hashes_are_two_locks),

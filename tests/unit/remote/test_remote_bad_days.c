@@ -12,6 +12,7 @@
 #include "cellar_entry.h"
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
+#include "tests/support/loader.h"
 #include "tests/support/shared_side.h"
 
 static engine server;
@@ -152,7 +153,7 @@ static void call_waits_once_for_a_frozen_server(void)
 static cellar_err load_all_new(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
 {
     (void)keys, (void)ctx;
-    for (size_t i = 0; i < count; i++) { (void)cellar_load_item_value(ld, i, "new", 3); }
+    for (size_t i = 0; i < count; i++) { (void)loader_value(ld, i, "new", 3); }
     return CELLAR_OK;
 }
 
@@ -339,7 +340,7 @@ static void dead_server_comes_back_empty(void)
     side_open(&b, server.socket, NULL, NULL);
     side_fence(&b);
     T_CHECK(side_has(&b, "k", "old"));
-    T_EQ_I64(cellar_remote_lock_try(a.r, "lock", 4, NULL, &lk), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_acquire(a.r, "lock", 4, NO_WAIT, &lk), CELLAR_OK);
     copy = lk;
     engine_kill(&server);
     await_lost("connect", 4);
@@ -347,7 +348,7 @@ static void dead_server_comes_back_empty(void)
     T_EQ_I64(side_set(&a, "k", "late"), CELLAR_DEFERRED);
     T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, 0, 0, &now), CELLAR_E_BREAKER_OPEN);
     T_CHECK(side_stats(&a).refused_breaker >= 1);
-    T_EQ_I64(cellar_remote_lock_try(a.r, "lock", 4, NULL, &other), CELLAR_E_BREAKER_OPEN);
+    T_EQ_I64(cellar_remote_lock_acquire(a.r, "lock", 4, NO_WAIT, &other), CELLAR_E_BREAKER_OPEN);
     T_EQ_I64(cellar_remote_lock_extend(a.r, "lock", 4, &lk, 30000), CELLAR_E_BREAKER_OPEN);
     engine_restart(&server);
     recovers_without_the_old_value();
@@ -355,7 +356,7 @@ static void dead_server_comes_back_empty(void)
     side_fence(&b);
     T_CHECK(side_has(&b, "k", "new"));
     T_EQ_U64(gaps(), 1);
-    T_EQ_I64(cellar_remote_lock_try(b.r, "lock", 4, NULL, &other), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_acquire(b.r, "lock", 4, NO_WAIT, &other), CELLAR_OK);
     T_CHECK(other.fence > lk.fence);
     T_EQ_I64(cellar_remote_lock_release(a.r, "lock", 4, &lk), CELLAR_E_LOST);
     T_EQ_I64(cellar_remote_lock_release(a.r, "lock", 4, &copy), CELLAR_E_LOST);

@@ -51,12 +51,12 @@ static void first_trip_done(void *link, cellar_err err, remote_fate fate)
 /* Ask the server some times, one by one, and then go on. */
 static void first_trip(remote_link *l)
 {
-    static const char ping[] = "PING\r\n";
-    const remote_request q = { .bytes = ping, .bytes_len = 6, .replies = 1, .ctx = l,
-                               .done = first_trip_done };
+    static char ping[] = "PING\r\n";
+    const remote_bytes b = { .data = ping, .len = 6 };
+    const remote_request q = { .replies = 1, .ctx = l, .done = first_trip_done };
     l->subscribed = first_trips++ == FIRST_TRIPS;
     if (l->subscribed) { remote_handshake_done_right(l); }
-    else { (void)remote_post_own(l, &q); }
+    else { (void)remote_post_own(l, &q, &b); }
 }
 
 /* The subscriber calls this when it is subscribed. */
@@ -65,10 +65,10 @@ CELLAR_PRIVATE void remote_handshake_done(remote_link *l) { first_trip(l); }
 CELLAR_PRIVATE void remote_gap(cellar_remote *r)
 {
     remote_gap_right(r);
-    remote_each_space(r->data, remote_space_end, CELLAR_TAG_HARD);
+    remote_each_space(r->data, remote_space_end, &remote_hard);
 }
 
-static void first_linked(remote_space *s, int64_t arg)
+static void first_linked(remote_space *s, const void *arg)
 {
     if (first_ends_behind) { remote_space_linked(s, arg); }
     else { remote_pending_kick(s); }
@@ -80,7 +80,8 @@ static void first_numbers_read(struct remote_data *d, cellar_err err)
         remote_sync_failed(d->r->link, err);
         return;
     }
-    remote_each_space(d, first_linked, 0);
+    const bool quiet = false;
+    remote_each_space(d, first_linked, &quiet);
     remote_synced(d->r->link);
 }
 

@@ -12,6 +12,7 @@
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
 #include "tests/support/coherence_run.h"
+#include "tests/support/loader.h"
 
 enum { MIXED_KEYS = 12, MIXED_MANY = 4, MIXED_VALUE = 17 };
 
@@ -54,7 +55,7 @@ static cellar_err mixed_load_many(cellar_load *load, const cellar_bytes *keys, s
         char value[MIXED_VALUE];
         (void)keys, (void)ctx;
         (void)mixed_value('L', value);
-        (void)cellar_load_item_value(load, i, value, MIXED_VALUE - 1);
+        (void)loader_value(load, i, value, MIXED_VALUE - 1);
     }
     return CELLAR_OK;
 }

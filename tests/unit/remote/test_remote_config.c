@@ -5,6 +5,7 @@
 
 #include "remote/config.h"
 #include "tests/support/folder.h"
+#include "tls/tls.h"
 
 static remote_config c;
 static char text[120];
@@ -23,6 +24,7 @@ static void url_of_a_unix_socket_is_read(void)
     T_EQ_STR(c.prefix, "app");
     T_EQ_I64(c.io_ms, 70);
     T_EQ_I64(c.proof_ms, 400);
+    T_EQ_I64(c.lease_ms, 1000); /* at least 1 s */
     T_EQ_I64(c.max_ttl_ms, 3600000);
     T_EQ_U64(strlen(c.uuid), REMOTE_UUID_TEXT);
 }
@@ -36,11 +38,49 @@ static void url_of_a_host_is_read(void)
     T_EQ_U64(c.server.port, 7000);
     T_EQ_STR(c.prefix, "cellar");
     T_EQ_I64(c.close_ms, 5);
+    T_EQ_I64(c.lease_ms, 4000);
+    T_EQ_I64(url("redis://localhost?sentinel_user=me&sentinel_password=p%3F"), CELLAR_OK);
+    T_EQ_STR(c.sentinel_user, "me");
+    T_EQ_STR(c.sentinel_password, "p?");
+    T_EQ_I64(url("redis://localhost?proof_ms=3000&lease_ms=3000"), CELLAR_OK);
+    T_EQ_I64(c.lease_ms, 3000);
     T_EQ_I64(url("redis://localhost"), CELLAR_OK);
     T_EQ_U64(c.server.port, 6379);
     T_EQ_I64(url("redis://[::1]:7001"), CELLAR_OK);
     T_EQ_STR(c.server.host, "::1");
     T_EQ_U64(c.server.port, 7001);
+}
+
+static void url_of_sentinels_is_read(void)
+{
+    T_EQ_I64(url("redis-sentinel://me@127.0.0.1:7000,[::1],localhost:7002/0?master=main"), CELLAR_OK);
+    T_EQ_U64(c.sentinel_count, 3);
+    T_EQ_U64(c.sentinel[0].port, 7000);
+    T_EQ_STR(c.sentinel[1].host, "::1");
+    T_EQ_U64(c.sentinel[1].port, 26379);
+    T_EQ_U64(c.sentinel[2].port, 7002);
+    T_EQ_STR(c.master, "main");
+    T_EQ_STR(c.user, "me");
+    T_CHECK(!c.tls);
+}
+
+static void url_with_tls_is_read_by_a_build_with_tls(void)
+{
+    const cellar_err want = tls_is_built() ? CELLAR_OK : CELLAR_E_UNSUPPORTED;
+    T_EQ_I64(url("rediss://db.example.com?tls_ca_file=/a%20b&tls_ca_dir=/d&tls_cert_file=/c&"
+                 "tls_key_file=/k&tls_server_name=db&tls_insecure&io_ms=7"), want);
+    T_EQ_STR(c.tls_ca_file, "/a b");
+    T_EQ_STR(c.tls_ca_dir, "/d");
+    T_EQ_STR(c.tls_cert_file, "/c");
+    T_EQ_STR(c.tls_key_file, "/k");
+    T_EQ_STR(c.tls_server_name, "db");
+    T_EQ_I64(c.io_ms, 7);
+    T_CHECK(c.tls && c.tls_insecure);
+    if (want != CELLAR_OK) { T_CHECK(strstr(text, "built without TLS (make TLS=1)") != NULL); }
+    T_EQ_I64(url("rediss-sentinel://db.example.com,b"), want);
+    T_CHECK(c.tls && !c.tls_insecure && c.sentinel_count == 2);
+    T_EQ_I64(url("redis://localhost"), CELLAR_OK);
+    T_CHECK(!c.tls);
 }
 
 static void refused_urls_have_a_code_and_a_sentence(void)
@@ -53,7 +93,6 @@ static void refused_urls_have_a_code_and_a_sentence(void)
         { "unix:///", CELLAR_E_INVAL, "must begin with" },
         { "unix:///a%0", CELLAR_E_INVAL, "must begin with" },
         { "unix:///a%00b", CELLAR_E_INVAL, "must begin with" },
-        { "rediss://localhost", CELLAR_E_UNSUPPORTED, "no TLS" },
         { "redis://localhost/1", CELLAR_E_UNSUPPORTED, "database number" },
         { "redis://localhost/00", CELLAR_E_UNSUPPORTED, "database number" },
         { "redis://", CELLAR_E_INVAL, "must be redis://" },
@@ -65,6 +104,9 @@ static void refused_urls_have_a_code_and_a_sentence(void)
         { "redis://[::1]x", CELLAR_E_INVAL, "must be redis://" },
         { "redis://db.example.com", CELLAR_E_DENIED, "allow_plaintext" },
         { "redis://127.0.0.1.example.com", CELLAR_E_DENIED, "allow_plaintext" },
+        { "redis://localhost?tls_insecure", CELLAR_E_INVAL, "words of TLS need" },
+        { "redis://localhost?tls_ca_file=/ca.pem", CELLAR_E_INVAL, "words of TLS need" },
+        { "unix:///a?tls_server_name=b", CELLAR_E_INVAL, "words of TLS need" },
         { "redis://localhost?prefix=", CELLAR_E_INVAL, "prefix must be" },
         { "redis://localhost?prefix=a:b", CELLAR_E_INVAL, "prefix must be" },
         { "redis://localhost?prefix=~a", CELLAR_E_INVAL, "prefix must be" },
@@ -72,10 +114,20 @@ static void refused_urls_have_a_code_and_a_sentence(void)
         { "redis://localhost?prefix=123456789012345678901234567890123", CELLAR_E_INVAL, "prefix" },
         { "redis://localhost?proof_ms=199", CELLAR_E_RANGE, "proof_ms must be 200..60000" },
         { "redis://localhost?proof_ms=60001", CELLAR_E_RANGE, "proof_ms must be 200..60000" },
+        { "redis://localhost?lease_ms=999", CELLAR_E_RANGE, "lease_ms must be 2000..600000" },
+        { "redis://localhost?lease_ms=999&proof_ms=200", CELLAR_E_RANGE, "must be 1000..600000" },
         { "redis://localhost?io_ms=10001", CELLAR_E_RANGE, "io_ms must be 1..10000" },
         { "redis://localhost?io_ms=-1", CELLAR_E_INVAL, "io_ms" },
-        { "redis://localhost?what=1", CELLAR_E_INVAL, "unknown key" },
-        { "redis://localhost?prefix", CELLAR_E_INVAL, "unknown key" },
+        { "redis://localhost?io_ms=1&what=1&io_ms=2", CELLAR_E_INVAL,
+          "unknown key, or one without a value: what" },
+        { "redis://localhost?prefix", CELLAR_E_INVAL, "without a value: prefix" },
+        { "redis://localhost?my\nkey=1", CELLAR_E_INVAL, "unknown key, or one without a value: my" },
+        { "rediss://localhost?tls_insecure=1", CELLAR_E_INVAL, "unknown key" },
+        { "rediss://localhost?tls_ca_file", CELLAR_E_INVAL, "without a value: tls_ca_file" },
+        { "redis-sentinel://a,,b", CELLAR_E_INVAL, "must be redis://" },
+        { "redis-sentinel://", CELLAR_E_INVAL, "must be redis://" },
+        { "redis-sentinel://localhost,[::1],localhost:26379", CELLAR_E_INVAL, "must be redis://" },
+        { "redis-sentinel://db.example.com", CELLAR_E_DENIED, "rediss-sentinel://" },
         { "redis://localhost?password_file=/nowhere", CELLAR_E_NOT_FOUND, "password_file" },
         { NULL, CELLAR_E_INVAL, "a URL or sentinels" },
     };
@@ -83,6 +135,7 @@ static void refused_urls_have_a_code_and_a_sentence(void)
         T_EQ_I64(url(cases[i].url), cases[i].code);
         T_CHECK(strstr(text, cases[i].part) != NULL);
         T_CHECK(strncmp(text, "cellar_remote_open: ", 20) == 0);
+        T_CHECK(strpbrk(text, "=\n") == NULL); /* no byte behind the name */
         T_CHECK(strlen(text) < sizeof text - 1); /* not cut */
     }
 }
@@ -96,6 +149,12 @@ static void options_are_checked_like_the_url(void)
     T_EQ_U64(c.sentinel_count, 2);
     T_EQ_U64(c.sentinel[1].port, 26379);
     T_EQ_STR(c.master, "mymaster");
+    T_EQ_STR(c.sentinel_password, "");
+    o.sentinel_user = "me";
+    o.sentinel_password = "secret";
+    T_EQ_I64(remote_config_read(NULL, &o, &c, text, sizeof text), CELLAR_OK);
+    T_EQ_STR(c.sentinel_user, "me");
+    T_EQ_STR(c.sentinel_password, "secret");
     T_EQ_I64(remote_config_read("unix:///a", &o, &c, text, sizeof text), CELLAR_E_INVAL);
     o.sentinels = "10.0.0.1:26379";
     T_EQ_I64(remote_config_read(NULL, &o, &c, text, sizeof text), CELLAR_E_DENIED);
@@ -150,5 +209,6 @@ static void password_file_must_be_private(void)
 }
 
 T_MAIN("remote_config", T_CASE(url_of_a_unix_socket_is_read), T_CASE(url_of_a_host_is_read),
+       T_CASE(url_of_sentinels_is_read), T_CASE(url_with_tls_is_read_by_a_build_with_tls),
        T_CASE(refused_urls_have_a_code_and_a_sentence), T_CASE(options_are_checked_like_the_url),
        T_CASE(option_of_a_newer_header_is_refused), T_CASE(password_file_must_be_private))

@@ -497,7 +497,7 @@ static void prepare_tagged(void)
     T_REQUIRE(side_has(&b, key, "old"));
 }
 
-static cellar_err run_version(void) { return cellar_version_increment(a.users, NULL); }
+static cellar_err run_version(void) { return cellar_version_set(a.users, 0, NULL); }
 
 static cellar_err run_tag_hard(void)
 {
@@ -592,7 +592,7 @@ static cellar_remote_lock held;
 
 static cellar_err try_lock(const side *s, cellar_remote_lock *lk)
 {
-    return cellar_remote_lock_try(s->r, key, strlen(key), NULL, lk);
+    return cellar_remote_lock_acquire(s->r, key, strlen(key), NO_WAIT, lk);
 }
 
 static cellar_err release_lock(void)

@@ -9,6 +9,7 @@
 
 #include "cellar_load.h"
 
+#include "tests/support/loader.h"
 #include "tests/support/shared_side.h"
 
 enum { BEFORE_LEASE, AFTER_LEASE, BEFORE_FILL, DURING_FILL, AFTER_FILL, POINTS };
@@ -43,7 +44,7 @@ static batch *batch_new(int first, int count)
     return &b;
 }
 
-/* The leases end hard_ms + 1 s after the request. */
+/* The leases end hard_ms + 1 s after the request: the beats of side_patient are longer. */
 static void batch_run(batch *b, const side *s, int64_t hard_ms, cellar_loader_many_fn fn,
                       void *ctx)
 {
@@ -62,7 +63,7 @@ static void bring(cellar_load *load, const cellar_bytes *keys, size_t count,
         memcpy(text, keys[i].data, keys[i].len);
         memset(value, text[0], sizeof value);
         if (counts != NULL) { atomic_fetch_add(&counts[strtoul(text, NULL, 10)], 1); }
-        (void)cellar_load_item_value(load, i, value, sizeof value);
+        (void)loader_value(load, i, value, sizeof value);
     }
 }
 

@@ -371,6 +371,46 @@ static void sliding_log_is_exact(void)
     end();
 }
 
+/* Let each stamp of the log lie `us` later: the clock of the server was set back. */
+static void age_log(const char *us)
+{
+    T_EQ_I64(engine_number(engine_ask(&server, "EVAL %s 1 ~app:limit:default:k %s",
+        "local l,out=redis.call('GET',KEYS[1]),'' for i=1,#l,8 do "
+        "out=out..struct.pack('>d',struct.unpack('>d',l,i)+ARGV[1]) end "
+        "redis.call('SET',KEYS[1],out) return #out", us)), 4 * 8);
+}
+
+static void stamps_beyond_the_window_are_forgotten(void)
+{
+    if (!begin()) { return; }
+    cellar_limiter_result x;
+    cellar_remote_limiter *l =
+        limiter(&one, cellar_rule_sliding_log(4, 120 * CELLAR_SECOND_NS), 60000, 1);
+    T_EQ_U64(admitted(l, "k", 4), 4);
+    age_log("60000000"); /* within the window: they count until they are older than it */
+    T_EQ_I64(cellar_remote_limiter_check(l, "k", 1, 1, &x), CELLAR_LIMITED);
+    T_CHECK(x.retry_after_ns <= 120 * CELLAR_SECOND_NS);
+    cellar_remote_limiter_close(l);
+    engine_ask(&server, "DEL ~app:limit:default:k");
+    l = limiter(&one, cellar_rule_sliding_log(4, 120 * CELLAR_SECOND_NS), 60000, 1);
+    T_EQ_U64(admitted(l, "k", 4), 4);
+    cellar_remote_limiter_close(l); /* it knows that it was denied */
+    age_log("600000000");
+    l = limiter(&one, cellar_rule_sliding_log(4, 120 * CELLAR_SECOND_NS), 60000, 1);
+    T_EQ_U64(admitted(l, "k", 9), 4);
+    cellar_remote_limiter_close(l);
+    const redisReply *log = engine_ask(&server, "GET ~app:limit:default:k");
+    T_CHECK(log != NULL && log->len == 4 * 8);
+
+    char word[64];
+    snprintf(word, sizeof word, "%lld 3", (long long)time(NULL) / 60 * 60 + 600);
+    engine_ask(&server, "SET ~app:limit:default:k %s", word);
+    l = limiter(&one, cellar_rule_fixed_window(3, CELLAR_PER_MINUTE), 60000, 1);
+    T_EQ_U64(admitted(l, "k", 1), 1);
+    cellar_remote_limiter_close(l);
+    end();
+}
+
 static uint64_t admitted_offline(cellar_remote_limiter_offline policy)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
@@ -444,10 +484,44 @@ static void full_table_keeps_keys_apart(void)
     end();
 }
 
+enum { CROWD = 4 };
 typedef struct crowd {
     cellar_remote_limiter *l;
+    atomic_int ready;
     atomic_uint_least64_t admitted;
 } crowd;
+static void *crowd_check_once(void *arg)
+{
+    crowd *c = arg;
+    atomic_fetch_add(&c->ready, 1);
+    while (atomic_load(&c->ready) < CROWD) { sched_yield(); }
+    atomic_fetch_add(&c->admitted, admitted(c->l, "k", 1));
+    return NULL;
+}
+/* One call of all threads asks the frozen server, for hold_ms. Its end decides the checks of all. */
+static void frozen_server_is_asked_for_one_of_many_threads(void)
+{
+    if (!begin()) { return; }
+    const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
+    enum { HOLD_MS = 400 };
+    pthread_t t[CROWD];
+    one.r.cfg.io_ms = HOLD_MS;
+    crowd c = { .l = limiter(&one, rule, HOLD_MS, 5) };
+    engine_signal(&server, SIGSTOP);
+    const int64_t from = share_now_ns();
+    for (int i = 0; i < CROWD; i++) {
+        T_REQUIRE(pthread_create(&t[i], NULL, crowd_check_once, &c) == 0);
+    }
+    for (int i = 0; i < CROWD; i++) { pthread_join(t[i], NULL); }
+    T_CHECK((share_now_ns() - from) / 1000000 < HOLD_MS * 3 / 2 * (int64_t)t_patience());
+    T_EQ_U64(atomic_load(&c.admitted), 0);
+    T_EQ_U64(stats_of(c.l).calls, 2); /* attempts of one check */
+    T_EQ_U64(stats_of(c.l).offline, CROWD);
+    engine_signal(&server, SIGCONT);
+    cellar_remote_limiter_close(c.l);
+    end();
+}
+
 static void *crowd_check(void *arg)
 {
     crowd *c = arg;
@@ -689,7 +763,9 @@ T_MAIN("remote_limit", T_CASE(processes_share_one_burst),
        T_CASE(give_back_never_mints_units), T_CASE(held_units_expire),
        T_CASE(units_without_an_end_exceed_the_bound), T_CASE(late_grant_is_not_spent),
        T_CASE(fixed_window_follows_the_calendar), T_CASE(sliding_log_is_exact),
+       T_CASE(stamps_beyond_the_window_are_forgotten),
        T_CASE(policy_decides_without_the_server), T_CASE(frozen_server_costs_io_ms),
+       T_CASE(frozen_server_is_asked_for_one_of_many_threads),
        T_CASE(full_table_keeps_keys_apart), T_CASE(threads_spend_each_unit_once),
        T_CASE(each_failed_allocation_is_a_code), T_CASE(documented_rights_suffice),
        T_CASE(bad_input_is_refused),

@@ -36,7 +36,7 @@ static void one_owner_over_processes(void)
     cellar_remote_lock a, b;
     T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NULL, &a), CELLAR_OK);
     T_CHECK(a.fence > 0);
-    T_EQ_I64(cellar_remote_lock_try(&two.r, "k", 1, NULL, &b), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, NO_WAIT, &b), CELLAR_E_BUSY);
     T_EQ_U64(b.fence | b.opaque[0] | b.opaque[1], 0);
     const cellar_lock_opts o = times(30, 1000);
     T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, &o, &b), CELLAR_E_TIMEOUT);
@@ -47,8 +47,8 @@ static void one_owner_over_processes(void)
     T_EQ_I64(cellar_remote_lock_check(&one.r, &a), CELLAR_E_NOT_OWNER);
     T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &copy), CELLAR_E_LOST);
     T_EQ_I64(cellar_remote_lock_extend(&one.r, "k", 1, &copy, 1000), CELLAR_E_LOST);
-    T_EQ_I64(cellar_remote_lock_try(&two.r, "k", 1, NULL, &b), CELLAR_OK);
-    T_EQ_I64(cellar_remote_lock_try(&one.r, "other", 5, NULL, &a), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, NO_WAIT, &b), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "other", 5, NO_WAIT, &a), CELLAR_OK);
     T_CHECK(a.fence > b.fence);
     end();
 }
@@ -59,7 +59,7 @@ static void fence_grows_after_the_server_lost_it(void)
     cellar_remote_lock lk;
     uint64_t last = 0;
     for (int i = 0; i < 6; i++) {
-        T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &lk), CELLAR_OK);
+        T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NO_WAIT, &lk), CELLAR_OK);
         T_CHECK(lk.fence > last);
         last = lk.fence;
         T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &lk), CELLAR_OK);
@@ -75,11 +75,43 @@ static void fence_grows_after_the_server_lost_it(void)
     end();
 }
 
+/* A clock that was set back: the key of a lock lives for longer than its lease. */
+static void ended_lock_is_free_after_a_lease_when_the_clock_was_set_back(void)
+{
+    if (!begin()) { return; }
+    cellar_remote_lock a, b;
+    const cellar_lock_opts o = times(60000, 300);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, &o, &a), CELLAR_OK);
+    T_EQ_I64(engine_number(engine_ask(&server, "PEXPIRE app:~k:k 600000")), 1);
+    T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, NO_WAIT, &b), CELLAR_E_BUSY);
+    T_CHECK(engine_number(engine_ask(&server, "PTTL app:~k:k")) <= 300);
+    T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, &o, &b), CELLAR_OK);
+    T_CHECK(b.fence > a.fence);
+    T_CHECK(remote_share_now() >= a.until_ms); /* one owner at a time */
+    end();
+}
+
+static void extended_lease_is_the_one_that_counts(void)
+{
+    if (!begin()) { return; }
+    cellar_remote_lock a, b;
+    const cellar_lock_opts o = times(60000, 10000);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, &o, &a), CELLAR_OK);
+    engine_ask(&server, "CONFIG SET maxmemory 1");
+    T_EQ_I64(cellar_remote_lock_extend(&one.r, "k", 1, &a, 60000), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, NO_WAIT, &b), CELLAR_E_BUSY);
+    T_CHECK(engine_number(engine_ask(&server, "PTTL app:~k:k")) > 10000);
+    engine_ask(&server, "CONFIG SET maxmemory 0");
+    T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &a), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, NO_WAIT, &b), CELLAR_OK);
+    end();
+}
+
 static void owner_that_heard_of_the_loss_has_no_time_left(void)
 {
     if (!begin()) { return; }
     cellar_remote_lock lk;
-    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &lk), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NO_WAIT, &lk), CELLAR_OK);
     engine_ask(&server, "FLUSHALL");
     T_EQ_I64(cellar_remote_lock_check(&one.r, &lk), CELLAR_OK); /* the server is not asked */
     T_EQ_I64(cellar_remote_lock_extend(&one.r, "k", 1, &lk, 30000), CELLAR_E_LOST);
@@ -114,7 +146,7 @@ static void release_wakes_a_waiter_of_another_process(void)
     const cellar_lock_opts o = times(1, 60000);
     waiter w = { .s = &two };
     pthread_t t;
-    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, &o, &a), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, &o, &a), CELLAR_OK);
     T_REQUIRE(pthread_create(&t, NULL, wait_for_lock, &w) == 0);
     await_waiters(&two, 1);
     T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &a), CELLAR_OK);
@@ -131,7 +163,7 @@ static void foreign_delete_ends_the_lock(void)
     cellar_remote_lock a;
     waiter w = { .s = &two };
     pthread_t t;
-    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &a), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NO_WAIT, &a), CELLAR_OK);
     T_REQUIRE(pthread_create(&t, NULL, wait_for_lock, &w) == 0);
     await_waiters(&two, 1);
     T_EQ_I64(engine_number(engine_ask(&server, "DEL app:~k:k")), 1);
@@ -197,7 +229,7 @@ static void waiter_sleeps_while_another_thread_runs_the_link(void)
     if (!begin()) { return; }
     cellar_remote_lock a, b;
     const cellar_lock_opts o = times(50, 60000);
-    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, &o, &a), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, &o, &a), CELLAR_OK);
     two.r.cfg.no_thread = true;
     atomic_store(&share_busy, true);
     atomic_store(&share_steps, 0);
@@ -215,12 +247,12 @@ static void lock_of_a_lost_answer_is_released(void)
     one.r.cfg.io_ms = 30;
     engine_signal(&server, SIGSTOP);
     const int64_t from = share_now_ns();
-    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &a), CELLAR_E_TIMEOUT);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NO_WAIT, &a), CELLAR_E_TIMEOUT);
     T_CHECK(share_now_ns() - from < 1000000000 * (int64_t)t_patience());
     T_EQ_U64(a.fence | a.opaque[0], 0);
     engine_signal(&server, SIGCONT);
     while (engine_number(engine_ask(&server, "EXISTS app:~k:k")) != 0) { sched_yield(); }
-    T_EQ_I64(cellar_remote_lock_try(&two.r, "k", 1, NULL, &a), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, NO_WAIT, &a), CELLAR_OK);
     end();
 }
 
@@ -228,7 +260,7 @@ static void dead_server_is_a_code(void)
 {
     if (!begin()) { return; }
     cellar_remote_lock a;
-    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &a), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NO_WAIT, &a), CELLAR_OK);
     engine_kill(&server);
     cellar_remote_lock b;
     T_CHECK(cellar_remote_lock_acquire(&two.r, "k", 1, NULL, &b) < 0);
@@ -258,7 +290,7 @@ static void waiters_of_one_process_are_served_in_order(void)
     if (!begin()) { return; }
     cellar_remote_lock a;
     pthread_t t[8];
-    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &a), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NO_WAIT, &a), CELLAR_OK);
     for (uintptr_t i = 0; i < 8; i++) {
         T_REQUIRE(pthread_create(&t[i], NULL, stand_in_line, (void *)i) == 0);
         await_waiters(&two, i + 1);
@@ -348,7 +380,7 @@ static void child_of_a_waiting_process_is_refused(void)
     waiter w = { .s = &two };
     pthread_t t;
     int status = -1;
-    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &a), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NO_WAIT, &a), CELLAR_OK);
     T_REQUIRE(pthread_create(&t, NULL, wait_for_lock, &w) == 0);
     await_waiters(&two, 1);
     engine_pause_ms(5); /* the more often the waiter sleeps */
@@ -373,8 +405,8 @@ static void documented_rights_suffice(void)
     if (!begin()) { return; }
     cellar_remote_lock lk, other;
     share_least_rights(&server);
-    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &lk), CELLAR_OK);
-    T_EQ_I64(cellar_remote_lock_try(&two.r, "k", 1, NULL, &other), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NO_WAIT, &lk), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_acquire(&two.r, "k", 1, NO_WAIT, &other), CELLAR_E_BUSY);
     T_EQ_I64(cellar_remote_lock_extend(&one.r, "k", 1, &lk, 1000), CELLAR_OK);
     T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &lk), CELLAR_OK);
     end();
@@ -385,17 +417,17 @@ static void bad_input_is_refused(void)
     if (!begin()) { return; }
     cellar_remote_lock lk;
     cellar_lock_opts o = times(-1, 0);
-    T_EQ_I64(cellar_remote_lock_try(NULL, "k", 1, NULL, &lk), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_remote_lock_try(&one.r, NULL, 1, NULL, &lk), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 0, NULL, &lk), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, &o, &lk), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_remote_lock_acquire(NULL, "k", 1, NO_WAIT, &lk), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, NULL, 1, NO_WAIT, &lk), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 0, NO_WAIT, &lk), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NO_WAIT, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, &o, &lk), CELLAR_E_INVAL);
     o = times(0, 86400001);
-    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, &o, &lk), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, &o, &lk), CELLAR_E_INVAL);
     o = times(0, 0);
     o.flags = CELLAR_LOCK_THREAD_BOUND;
-    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, &o, &lk), CELLAR_E_UNSUPPORTED);
-    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &lk), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, &o, &lk), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NO_WAIT, &lk), CELLAR_OK);
     T_EQ_I64(cellar_remote_lock_extend(&one.r, "k", 1, &lk, 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_remote_lock_release(&one.r, "q", 1, &lk), CELLAR_E_LOST); /* another key */
@@ -408,8 +440,8 @@ static void failed_allocation_is_a_code(void)
     if (!begin()) { return; }
     cellar_remote_lock lk;
     atomic_store(&share_fail_alloc, 1);
-    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &lk), CELLAR_E_NOMEM);
-    T_EQ_I64(cellar_remote_lock_try(&one.r, "k", 1, NULL, &lk), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NO_WAIT, &lk), CELLAR_E_NOMEM);
+    T_EQ_I64(cellar_remote_lock_acquire(&one.r, "k", 1, NO_WAIT, &lk), CELLAR_OK);
     atomic_store(&share_fail_alloc, 1);
     T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &lk), CELLAR_E_NOMEM);
     T_EQ_I64(cellar_remote_lock_release(&one.r, "k", 1, &lk), CELLAR_OK);
@@ -418,6 +450,8 @@ static void failed_allocation_is_a_code(void)
 
 T_MAIN("remote_lock", T_CASE(one_owner_over_processes),
        T_CASE(fence_grows_after_the_server_lost_it),
+       T_CASE(ended_lock_is_free_after_a_lease_when_the_clock_was_set_back),
+       T_CASE(extended_lease_is_the_one_that_counts),
        T_CASE(owner_that_heard_of_the_loss_has_no_time_left),
        T_CASE(release_wakes_a_waiter_of_another_process), T_CASE(foreign_delete_ends_the_lock),
        T_CASE(key_without_a_ttl_is_waited_for_without_requests),

@@ -4,7 +4,6 @@
  *         value finds room beside the others.
  * Method: control.c answers to a link of this file: a test acts while a request is on its way. */
 #include "src/remote/control.c"
-#include "src/remote/hash.c"
 #include "src/remote/key.c"
 #include "tests/support/t.h"
 

@@ -5,6 +5,7 @@
  *         ends by itself 31 s later: none of the tests waits so long. */
 #include "cellar_load.h"
 #include "tests/support/byte_proxy.h"
+#include "tests/support/loader.h"
 #include "tests/support/shared_side.h"
 
 enum { WAIT_MS = 10000 };
@@ -72,7 +73,7 @@ static cellar_err load_one(cellar_load *l, const cellar_bytes *keys, size_t coun
 {
     (void)keys;
     (void)count;
-    return cellar_load_item_value(l, 0, ctx, strlen(ctx));
+    return loader_value(l, 0, ctx, strlen(ctx));
 }
 
 static void lease_of_many_keys_without_an_answer_is_released(void)

@@ -220,10 +220,26 @@ static void absent_server_is_a_reason(void)
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
     T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_CONNECT);
     T_EQ_I64(why.sys_errno, ENOENT);
+    T_EQ_STR(why.text, "remote: no connection to /nowhere/r.sock: no such socket (errno 2)");
     T_EQ_I64(atomic_load(&k.logs), 1);
     for (int i = 0; i < 50; i++) { remote_link_step(k.link, 1); }
     T_EQ_I64(atomic_load(&k.logs), 1); /* one line for all attempts */
     T_EQ_I64(atomic_load(&k.gaps), 0);
+    link_kit_close(&k);
+}
+
+static void refused_port_is_named(void)
+{
+    link_kit k;
+    remote_refusal why;
+    char text[120];
+    link_kit_init(&k, "127.0.0.1");
+    k.c.server.port = engine_free_port();
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_CONNECT);
+    snprintf(text, sizeof text, "remote: no connection to 127.0.0.1:%u: no server listens "
+             "(errno 111)", k.c.server.port);
+    T_EQ_STR(why.text, text);
     link_kit_close(&k);
 }
 
@@ -492,6 +508,72 @@ static void sentinel_names_the_server(void)
     engine_stop(&e);
 }
 
+/* Two of three Sentinels are not there: one that names the server is no majority. */
+static void minority_of_the_sentinels_names_no_server(void)
+{
+    engine e, s;
+    link_kit k;
+    remote_refusal why;
+    remote_figures f;
+    char config[256];
+    if (!engine_start_on(&e, true, NULL)) { return; }
+    snprintf(config, sizeof config, "sentinel monitor main 127.0.0.1 %u 1\n", e.port);
+    T_REQUIRE(engine_start_sentinel(&s, config));
+    link_kit_init(&k, "");
+    k.c.sentinel_count = 3;
+    for (int i = 0; i < 3; i++) {
+        snprintf(k.c.sentinel[i].host, sizeof k.c.sentinel[i].host, "127.0.0.1");
+        k.c.sentinel[i].port = i == 0 ? s.port : engine_free_port();
+    }
+    snprintf(k.c.master, sizeof k.c.master, "main");
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    do {
+        T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
+        remote_link_figures(k.link, &f);
+    } while (f.counts[REMOTE_LINK_ATTEMPTS] < 3);
+    T_EQ_U64(f.counts[REMOTE_LINK_LINKS], 0);
+    T_CHECK(link_kit_refused(&k, &why) == REMOTE_WHY_CONNECT || why.why == REMOTE_WHY_MASTER);
+    T_CHECK(strstr(why.text, "no server listens") != NULL ||
+            strstr(why.text, "no majority of the Sentinels") != NULL);
+    link_kit_close(&k);
+    engine_stop(&s);
+    engine_stop(&e);
+}
+
+static void sentinel_with_a_password_is_asked(void)
+{
+    static const struct { const char *user, *password; bool right; } cases[] = {
+        { "", "", false }, { "", "wrong", false }, { "me", "pass", true }, { "", "secret", true } };
+    engine e, s;
+    char config[512];
+    if (!engine_start_on(&e, true, NULL)) { return; }
+    snprintf(config, sizeof config, "sentinel monitor main 127.0.0.1 %u 1\n"
+             "user me on >pass +@all\nrequirepass secret\n", e.port);
+    T_REQUIRE(engine_start_sentinel(&s, config));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        link_kit k;
+        remote_refusal why;
+        link_kit_init(&k, "");
+        k.c.sentinel_count = 1;
+        snprintf(k.c.sentinel[0].host, sizeof k.c.sentinel[0].host, "127.0.0.1");
+        k.c.sentinel[0].port = s.port;
+        snprintf(k.c.master, sizeof k.c.master, "main");
+        snprintf(k.c.sentinel_user, sizeof k.c.sentinel_user, "%s", cases[i].user);
+        snprintf(k.c.sentinel_password, sizeof k.c.sentinel_password, "%s", cases[i].password);
+        T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+        if (cases[i].right) {
+            T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+        } else {
+            T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_AUTH);
+            T_EQ_I64(why.code, CELLAR_E_DENIED);
+            T_CHECK(strstr(why.text, "sentinel_password") != NULL);
+        }
+        link_kit_close(&k);
+    }
+    engine_stop(&s);
+    engine_stop(&e);
+}
+
 /* A failover by hand: the elections of Sentinel take seconds. */
 static void new_primary_is_found_by_sentinel(void)
 {
@@ -527,11 +609,13 @@ static void new_primary_is_found_by_sentinel(void)
 
 T_MAIN("remote_servers", T_CASE(other_servers_are_refused_by_name),
        T_CASE(string_above_the_limit_closes), T_CASE(half_a_reply_neither_hangs_nor_leaks),
-       T_CASE(absent_server_is_a_reason),
+       T_CASE(absent_server_is_a_reason), T_CASE(refused_port_is_named),
        T_CASE(answers_of_a_sentinel_that_lead_nowhere_are_reasons),
        T_CASE(node_of_a_cluster_is_refused), T_CASE(least_rights_suffice_and_each_is_needed),
        T_CASE(wrong_password_is_named_and_never_shown),
        T_CASE(password_file_is_read_again_after_a_change),
        T_CASE(refused_password_stays_in_no_frame),
        T_CASE(replica_is_refused), T_CASE(full_server_keeps_its_proof),
-       T_CASE(sentinel_names_the_server), T_CASE(new_primary_is_found_by_sentinel))
+       T_CASE(sentinel_names_the_server), T_CASE(minority_of_the_sentinels_names_no_server),
+       T_CASE(sentinel_with_a_password_is_asked),
+       T_CASE(new_primary_is_found_by_sentinel))

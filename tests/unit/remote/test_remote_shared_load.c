@@ -9,6 +9,7 @@
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
 
+#include "tests/support/loader.h"
 #include "tests/support/shared_side.h"
 
 enum { PROCESSES = 8, THREADS = 8, KEYS = 60, BULK = 300 };
@@ -82,7 +83,7 @@ static cellar_err load_many_slowly(cellar_load *load, const cellar_bytes *keys, 
         char text[16] = "";
         memcpy(text, keys[i].data, keys[i].len);
         atomic_fetch_add(&b->loads[strtoul(text, NULL, 10)], 1);
-        (void)cellar_load_item_value(load, i, keys[i].data, keys[i].len);
+        (void)loader_value(load, i, keys[i].data, keys[i].len);
     }
     return CELLAR_OK;
 }
@@ -149,6 +150,67 @@ static void bulk_loads_load_cold_keys_once_over_all_processes(void)
     load_in_processes(work_in_bulk, BULK, (uint64_t)PROCESSES * BULK);
 }
 
+/* ---- a server that goes ---- */
+
+static _Atomic bool leads, led; /* the loader of the first process runs; that of the second ran */
+
+/* Keep the lease until the other process has loaded the key; 20 s at most. */
+static cellar_err load_until_led(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len, (void)ctx;
+    atomic_store(&leads, true);
+    for (unsigned ms = 0; ms < 20000 * t_patience() && !atomic_load(&led); ms++) {
+        engine_pause_ms(1);
+    }
+    T_CHECK(atomic_load(&led));
+    return cellar_load_value(load, "v", 1);
+}
+
+static cellar_err load_alone(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len, (void)ctx;
+    atomic_store(&led, true);
+    return cellar_load_value(load, "v", 1);
+}
+
+static void *load_by(void *s, cellar_loader_fn fn)
+{
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(((side *)s)->users, "k", 1, NULL, fn, NULL, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    return NULL;
+}
+
+static void *load_first(void *s) { return load_by(s, load_until_led); }
+static void *load_second(void *s) { return load_by(s, load_alone); }
+
+static void load_waits_for_no_other_process_when_the_server_is_gone(void)
+{
+    cellar_remote_opts ro = cellar_remote_opts_default();
+    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    ro.proof_ms = 1000;
+    ro.close_ms = 1;
+    for (unsigned way = 0; way < 4; way++) {
+        side a, b;
+        pthread_t t[2];
+        o.offline = way < 2 ? CELLAR_REMOTE_MISS : CELLAR_REMOTE_TRUST;
+        if (!engine_start(&server, NULL)) { return; }
+        side_open(&a, server.socket, &ro, &o);
+        side_open(&b, server.socket, &ro, &o);
+        atomic_store(&leads, false);
+        atomic_store(&led, false);
+        T_REQUIRE(pthread_create(&t[0], NULL, load_first, &a) == 0);
+        while (!atomic_load(&leads)) { engine_pause_ms(1); }
+        T_REQUIRE(pthread_create(&t[1], NULL, load_second, &b) == 0);
+        while (side_stats(&b).leases_waited == 0 && !atomic_load(&led)) { engine_pause_ms(1); }
+        if (way % 2 == 0) { engine_kill(&server); } else { engine_signal(&server, SIGSTOP); }
+        for (unsigned i = 0; i < 2; i++) { pthread_join(t[i], NULL); }
+        side_close(&a);
+        side_close(&b);
+        engine_stop(&server);
+    }
+}
+
 /* ---- refreshes ---- */
 
 enum { ROUNDS = 5, SIDES = 3 };
@@ -167,7 +229,7 @@ static cellar_err load_new(cellar_load *load, const void *key, size_t key_len, v
     (void)key_len;
     atomic_fetch_add(loads, 1);
     engine_pause_ms(2);
-    (void)cellar_load_set_ttl(load, 60000);
+    (void)loader_ttl(load, 60000);
     return cellar_load_value(load, "new", 3);
 }
 
@@ -364,8 +426,8 @@ static void limiter_and_lock_use_the_real_link(void)
     for (int i = 0; i < 200; i++) { n += cellar_remote_limiter_check(lb, "k", 1, 1, NULL) == 0; }
     T_CHECK(n >= 81 && n <= 100); /* what is left of less than half a batch is a denial */
     cellar_remote_limiter_close(lb);
-    T_EQ_I64(cellar_remote_lock_try(a.r, "k", 1, NULL, &lk), CELLAR_OK);
-    T_EQ_I64(cellar_remote_lock_try(b.r, "k", 1, NULL, &next), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_remote_lock_acquire(a.r, "k", 1, NO_WAIT, &lk), CELLAR_OK);
+    T_EQ_I64(cellar_remote_lock_acquire(b.r, "k", 1, NO_WAIT, &next), CELLAR_E_BUSY);
     pthread_t t;
     next.fence = (uint64_t)(uintptr_t)b.r;
     T_REQUIRE(pthread_create(&t, NULL, acquire, &next) == 0);
@@ -382,6 +444,7 @@ static void limiter_and_lock_use_the_real_link(void)
 
 T_MAIN("remote_shared_load", T_CASE(cold_keys_load_once_over_all_processes),
        T_CASE(bulk_loads_load_cold_keys_once_over_all_processes),
+       T_CASE(load_waits_for_no_other_process_when_the_server_is_gone),
        T_CASE(cold_process_refreshes_a_stale_value_once),
        T_CASE(stale_value_is_refreshed_once_over_all_processes),
        T_CASE(lease_of_the_host_is_one_over_processes),

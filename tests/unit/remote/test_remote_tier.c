@@ -10,7 +10,8 @@
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
 #include "cellar_observe.h"
-#include "remote/share_types.h"
+#include "remote/share.h"
+#include "tests/support/loader.h"
 #include "tests/support/two_sides.h"
 
 static void set_elsewhere_is_seen_after_a_fence(void)
@@ -103,7 +104,7 @@ static cellar_err load_own_many(cellar_load *load, const cellar_bytes *keys, siz
                                 void *ctx)
 {
     (void)keys, (void)count, (void)ctx;
-    return cellar_load_item_value(load, 0, "own", 3);
+    return loader_value(load, 0, "own", 3);
 }
 
 /* The calls that run a loader. */
@@ -420,12 +421,32 @@ static void full_journal_ends_the_namespace(void)
     both_close();
 }
 
+/* Check that the last errors name the memory of the server. Replace that of the store. */
+static void server_is_blamed(void)
+{
+    cellar_error_info i = cellar_error_info_default();
+    char text[120];
+    T_EQ_I64(cellar_last_error(a.users, &i), CELLAR_OK);
+    T_EQ_I64(i.code, CELLAR_E_SPACE);
+    T_EQ_STR(i.text, "the shared server is out of memory: raise its maxmemory");
+    T_EQ_I64(cellar_remote_last_error(a.r, &i), CELLAR_OK);
+    T_EQ_I64(i.code, CELLAR_E_SPACE);
+    (void)snprintf(text, sizeof text, "remote: server %.48s is out of memory: raise its maxmemory",
+                   server.socket);
+    T_EQ_STR(i.text, text);
+    T_EQ_I64(cellar_set(a.users, "", 0, "", 0, NULL), CELLAR_E_INVAL);
+}
+
 static void full_server_loses_the_old_value_too(void)
 {
+    int64_t sum = 0;
     both_open(NULL);
     T_CHECK(side_set(&a, "k", "old") == CELLAR_OK && side_has(&b, "k", "old"));
     T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 1") != NULL);
     T_EQ_I64(side_set(&a, "k", "new"), CELLAR_E_SPACE);
+    server_is_blamed();
+    T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, 0, 0, &sum), CELLAR_E_SPACE);
+    server_is_blamed();
     T_EQ_U64(side_stats(&a).refused_memory, 1);
     side_fence(&b);
     T_CHECK(side_has(&b, "k", NULL));

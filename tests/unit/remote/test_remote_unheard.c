@@ -6,6 +6,7 @@
 #include "cellar_admin.h"
 #include "cellar_load.h"
 #include "tests/support/byte_proxy.h"
+#include "tests/support/loader.h"
 #include "tests/support/two_sides.h"
 
 static cellar_err load_old(cellar_load *load, const void *key, size_t key_len, void *ctx)
@@ -32,7 +33,7 @@ static cellar_err load_old_of_all(cellar_load *load, const cellar_bytes *keys, s
                                   void *ctx)
 {
     (void)keys, (void)ctx;
-    for (size_t i = 0; i < count; i++) { (void)cellar_load_item_value(load, i, "old", 3); }
+    for (size_t i = 0; i < count; i++) { (void)loader_value(load, i, "old", 3); }
     return CELLAR_OK;
 }
 
@@ -167,7 +168,7 @@ static void long_load_reaches_the_server(void)
 static cellar_err load_tagged(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
     const cellar_bytes tag = { "first", 5 };
-    T_CHECK(cellar_load_set_tags(load, &tag, 1) == CELLAR_OK);
+    T_CHECK(loader_tags(load, &tag, 1) == CELLAR_OK);
     return load_old(load, key, key_len, ctx);
 }
 

@@ -67,6 +67,7 @@ wrong_password() {
 cli wrong_password_is_refused wrong_password
 over_tcp() {
     port=$((20000 + $$ % 20000))
+    : >"$t_tmp/ready" # now, not when the program begins
     "$bin" serve --port=$port >"$t_tmp/ready" 2>&1 &
     serve_pid=$!
     trap 'kill -KILL $serve_pid 2>/dev/null' EXIT
@@ -84,6 +85,7 @@ cli tcp_on_loopback over_tcp
 # A channel: the publisher tries until the subscriber has heard it.
 subscribed() { # COMMAND CHANNEL LINE PATTERNS
     serve || return 1
+    : >"$t_tmp/heard"
     timeout 60 stdbuf -oL redis-cli -s "$t_tmp/s" $1 >"$t_tmp/heard" &
     listener=$!
     n=0

@@ -337,7 +337,7 @@ static void a_namespace_that_is_switched_off_is_empty(void)
     resp_kit k;
     rk_open(&k, true);
     T_EQ_STR(rk_line(&k, "SET a 1"), "+OK");
-    T_EQ_I64(cellar_enable(k.db, false), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(k.db, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
     static const char *const talk[][2] = {
         { "GET a", "nil" }, { "EXISTS a", ":0" }, { "MGET a", "[nil]" }, { "TTL a", ":-2" },
         { "GETRANGE a 0 -1", "" }, { "STRLEN a", ":0" }, { "TYPE a", "+none" },
@@ -351,7 +351,7 @@ static void a_namespace_that_is_switched_off_is_empty(void)
             printf("# %s\n", writes[i]);
         }
     }
-    T_EQ_I64(cellar_enable(k.db, true), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(k.db, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
     T_EQ_STR(rk_line(&k, "GET a"), "1");
     rk_close(&k);
 }

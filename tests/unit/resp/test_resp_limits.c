@@ -312,7 +312,7 @@ static void requests_count_in_the_budget_of_the_store(void)
     T_EQ_STR(ask(other, "CONFIG SET maxmemory 5mb\r\n"), "+OK\r\n");
     close(other);
     cellar_resp_close(port);
-    T_EQ_I64(cellar_memory_uncharge(port_store, 1), CELLAR_E_INVAL); /* nothing is left */
+    T_EQ_I64(cellar_memory_charge(port_store, -1), CELLAR_E_INVAL); /* nothing is left */
     T_EQ_I64(rmdir(port_folder), 0);
     api_shut(port_store);
 }

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <sys/stat.h>
 
+#include "tls/tls.h"
 #include "tests/support/port_kit.h"
 
 #include "base/fault.h"
@@ -60,6 +61,12 @@ static void options_out_of_range_are_refused(void)
     BAD(admin_head_bytes, 1023, "admin_head_bytes must be 1 KiB..1 MiB");
     BAD(admin_head_bytes, (1u << 20) + 1, "admin_head_bytes");
     BAD(admin_body_bytes, (1u << 20) + 1, "admin_body_bytes must be at most 1 MiB");
+    BAD(tls_ca_file, "x", "tls_key_file and tls_ca_file need tls_cert_file");
+    BAD(tls_ca_file, "", "the tls files must not be empty texts");
+    BAD(tls_key_file, "x", "tls_key_file and tls_ca_file need tls_cert_file");
+    o = good, o.tls_cert_file = "/nowhere/x.pem";
+    refused(&o, tls_is_built() ? CELLAR_E_INVAL : CELLAR_E_UNSUPPORTED,
+            tls_is_built() ? "tls_cert_file" : "built without TLS (make TLS=1)");
     BAD(namespaces, "16=x", "namespaces must be like");
     BAD(namespaces, "x", "namespaces must be like");
     BAD(namespaces, "0", "namespaces must be like");
@@ -304,19 +311,19 @@ static void figures_are_metrics_and_json(void)
     const int fd = peer();
     T_EQ_STR(ask(fd, "PING\r\nPING\r\nfoo\r\n") + 14,
              "-ERR unknown command 'foo', with args beginning with: \r\n");
-    T_EQ_I64(cellar_resp_metrics_write(port, text, sizeof text, &len), CELLAR_OK);
+    T_EQ_I64(cellar_metrics_write(port, text, sizeof text, &len), CELLAR_OK);
     T_EQ_U64(strlen(text), len);
     T_CHECK(strstr(text, "\ncellar_port_commands_total{port=\"port\"} 2\n") != NULL);
     T_CHECK(strstr(text, "\ncellar_port_refused_total{port=\"port\"} 1\n") != NULL);
     T_CHECK(strstr(text, "\ncellar_port_clients{port=\"port\"} 1\n") != NULL);
     T_CHECK(strstr(text, "{port=\"port\",reason=\"output\"} 0\n") != NULL);
-    T_EQ_I64(cellar_resp_metrics_write(port, text, len, NULL), CELLAR_E_BUFFER);
-    T_EQ_I64(cellar_resp_metrics_write(port, NULL, 1, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_resp_stats_json(port, text, sizeof text, &json_len), CELLAR_OK);
+    T_EQ_I64(cellar_metrics_write(port, text, len, NULL), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_metrics_write(port, NULL, 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_stats_json(port, text, sizeof text, &json_len), CELLAR_OK);
     T_CHECK(strstr(text, "\"cellar_port_commands_total\"") != NULL);
-    T_EQ_I64(cellar_resp_stats_json(port, NULL, 0, &len), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_stats_json(port, NULL, 0, &len), CELLAR_E_BUFFER);
     T_EQ_U64(len, json_len);
-    T_EQ_I64(cellar_resp_stats_json(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_stats_json(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
     close(fd);
     port_end();
 }

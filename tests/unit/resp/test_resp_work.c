@@ -4,6 +4,7 @@
  *         bounded size, and change nothing.
  * Method: a port on a socket file, with a pool, a scheduler and a refresher without threads. */
 #include "tests/support/port_kit.h"
+#include "tests/support/schedule_kit.h"
 
 #include "cellar_work.h"
 
@@ -86,7 +87,7 @@ static void tasks_are_listed_by_state_name_and_tag(void)
     T_EQ_I64(cellar_task_register(work.pool, "mail", fails, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_task_register(work.pool, "scan", fails, NULL, NULL), CELLAR_OK);
     submit("mail", "first");
-    while (cellar_pool_tick(work.pool, 1000, NULL) == CELLAR_PENDING) {}
+    while (cellar_tick(work.pool, 1000, NULL) == CELLAR_PENDING) {}
     submit("mail", "second");
     submit("scan", "second");
     (void)ask(fd, "CELLAR.TASKS\r\n");
@@ -130,9 +131,9 @@ static void schedules_are_listed_in_parts(void)
     char name[8];
     for (int i = 0; i < 5; i++) {
         (void)snprintf(name, sizeof name, "job%d", i);
-        T_EQ_I64(cellar_schedule_every(work.scheduler, name, 60000, job, NULL, NULL), CELLAR_OK);
+        T_EQ_I64(schedule_every(work.scheduler, name, 60000, job, NULL, NULL), CELLAR_OK);
     }
-    T_EQ_I64(cellar_schedule_pause(work.scheduler, "job3"), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(work.scheduler, "job3", true), CELLAR_OK);
     T_CHECK(begins(ask(fd, "CELLAR.SCHED 0 COUNT 2\r\n"), LIST_OF("1", "2", "2")));
     T_CHECK(strstr(port_heard, "*18\r\n$4\r\nname\r\n$4\r\njob0\r\n$4\r\nkind\r\n$5\r\nevery\r\n") !=
             NULL);
@@ -158,10 +159,12 @@ static void refreshes_are_listed_in_resp3(void)
     T_EQ_I64(cellar_refresh_loader(work.refresher, "rates", load, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_refresh_add(work.refresher, port_store, "EUR", 3, "rates", 60000, NULL),
              CELLAR_OK);
-    T_EQ_I64(cellar_refresh_add_pattern(work.refresher, port_store, "x:*", "none", 60000, NULL),
+    cellar_refresh_opts o = cellar_refresh_opts_default();
+    o.pattern = 1;
+    T_EQ_I64(cellar_refresh_add(work.refresher, port_store, "x:*", 3, "none", 60000, &o),
              CELLAR_OK);
     port_pass(60000);
-    while (cellar_refresher_tick(work.refresher, 1000, NULL) == CELLAR_PENDING) {}
+    while (cellar_tick(work.refresher, 1000, NULL) == CELLAR_PENDING) {}
     (void)ask(fd, "HELLO 3\r\n");
     T_CHECK(begins(ask(fd, "CELLAR.REFRESH\r\n"),
                    LIST_OF("1", "0", "2") "%13\r\n$3\r\nkey\r\n$3\r\nEUR\r\n"));

@@ -2,13 +2,14 @@
  *
  * Aim:    items leave in batches by each trigger, in order; a failed batch becomes single calls,
  *         halves or retries; the done function of each item runs once, with the right verdict.
- * Method: the clock is a variable; the test calls cellar_batcher_tick, which runs the flushes. A log
+ * Method: the clock is a variable; the test calls cellar_tick, which runs the flushes. A log
  *         of the batches is compared with what is expected here; random operations keep a verdict
  *         for each item. */
 #include "base/fault.h"
 #include "base/num.h"
 #include "base/open_error.h"
 #include "cellar_batch.h"
+#include "cellar_observe.h"
 #include "tests/support/same_metrics.h"
 #include "tests/support/struct_sizes.h"
 
@@ -94,7 +95,7 @@ static cellar_batcher_stats figures(void)
 static int64_t tick(void)
 {
     int64_t wait_ms;
-    while (cellar_batcher_tick(b, 1000, &wait_ms) == CELLAR_PENDING) { T_EQ_I64(wait_ms, 0); }
+    while (cellar_tick(b, 1000, &wait_ms) == CELLAR_PENDING) { T_EQ_I64(wait_ms, 0); }
     return wait_ms;
 }
 
@@ -642,7 +643,7 @@ static void exit_in_done(const cellar_batch_result *r, void *ctx)
 
 static void *tick_alone(void *arg)
 {
-    (void)cellar_batcher_tick(b, 1000000, NULL);
+    (void)cellar_tick(b, 1000000, NULL);
     return arg;
 }
 
@@ -787,7 +788,7 @@ static void bad_arguments_are_refused(void)
     o.coalesce_key_len--;
     T_EQ_I64(cellar_batch_add(b, "g", "x", 1, &o), CELLAR_OK);
     T_EQ_I64(cellar_batcher_flush(NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_batcher_tick(NULL, 0, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_tick(NULL, 0, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_batcher_drain(NULL, 0, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_batcher_stats_get(b, NULL), CELLAR_E_INVAL);
     T_EQ_U64(figures().items, 2);
@@ -848,20 +849,20 @@ static void metrics_are_those_of_the_registry(void)
     add("g", "!");
     add("g", "x");
     (void)pass(50);
-    T_EQ_I64(cellar_batcher_metrics_write(b, text, sizeof text, &len), CELLAR_OK);
+    T_EQ_I64(cellar_metrics_write(b, text, sizeof text, &len), CELLAR_OK);
     T_EQ_U64(len, strlen(text));
     T_CHECK(strstr(text, "cellar_batcher_items_added_total{batcher=\"batcher\"} 2\n") != NULL);
     T_CHECK(strstr(text, "verdict=\"failed\"} 1\n") != NULL);
     T_CHECK(strstr(text, "trigger=\"linger\"} 1\n") != NULL);
     size_t json_len;
-    T_EQ_I64(cellar_batcher_stats_json(b, json, sizeof json, &json_len), CELLAR_OK);
+    T_EQ_I64(cellar_stats_json(b, json, sizeof json, &json_len), CELLAR_OK);
     T_EQ_U64(json_len, strlen(json));
     metrics_are_the_same(text, json);
-    T_EQ_I64(cellar_batcher_stats_json(b, json, 10, &json_len), CELLAR_E_BUFFER);
-    T_EQ_I64(cellar_batcher_stats_json(NULL, json, 10, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_batcher_metrics_write(b, NULL, 0, &len), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_stats_json(b, json, 10, &json_len), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_stats_json(NULL, json, 10, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_metrics_write(b, NULL, 0, &len), CELLAR_E_BUFFER);
     T_EQ_U64(len, strlen(text));
-    T_EQ_I64(cellar_batcher_metrics_write(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_metrics_write(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
     close_it();
 }
 

@@ -268,7 +268,7 @@ static void function_that_ends_its_thread_loses_nothing(void)
 static int child_of(bool in_call)
 {
     if (add("g", NULL) != CELLAR_E_FORKED || cellar_batcher_flush(b, NULL) != CELLAR_E_FORKED ||
-        cellar_batcher_tick(b, 0, NULL) != CELLAR_E_FORKED ||
+        cellar_tick(b, 0, NULL) != CELLAR_E_FORKED ||
         cellar_batcher_drain(b, 0, NULL) != CELLAR_E_FORKED) {
         return 1;
     }
@@ -371,7 +371,7 @@ static void items_of_many_threads_end_once(void)
             T_REQUIRE(pthread_create(&t[i], NULL, adder, (void *)i) == 0);
         }
         if (mode >= 3) { /* in the middle of the adds */
-            while (atomic_load(&ends) < each / 2) { (void)cellar_batcher_tick(b, 0, NULL); }
+            while (atomic_load(&ends) < each / 2) { (void)cellar_tick(b, 0, NULL); }
             T_EQ_I64(cellar_batcher_drain(b, mode == 5 ? 0 : 3600000, &r), CELLAR_OK);
             T_EQ_U64(r.live, r.ok + r.failed + r.replaced + r.abandoned);
         }

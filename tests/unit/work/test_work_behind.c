@@ -135,7 +135,7 @@ static const char *value_of(const char *key)
 static void flush(void)
 {
     T_EQ_I64(cellar_batcher_flush(batcher, NULL), CELLAR_OK);
-    while (cellar_batcher_tick(batcher, 1000000, NULL) == CELLAR_PENDING) {}
+    while (cellar_tick(batcher, 1000000, NULL) == CELLAR_PENDING) {}
 }
 
 /* Run what is due after `ms`. */
@@ -557,6 +557,12 @@ static void dropped_namespace_writes_what_waits(void)
     end();
 }
 
+static void *half_a_host(size_t size, void *ctx)
+{
+    (void)size, (void)ctx;
+    return NULL;
+}
+
 static void bad_input_is_refused(void)
 {
     begin();
@@ -569,6 +575,14 @@ static void bad_input_is_refused(void)
     T_EQ_I64(cellar_namespace_batch(ns, NULL, write_rows, NULL, NULL, &b), CELLAR_E_BUSY);
     cfg.max_items = CELLAR_BATCH_ITEMS_MAX + 1;
     T_EQ_I64(cellar_namespace_batch(store, &cfg, write_rows, NULL, NULL, &b), CELLAR_E_INVAL);
+    cellar_host_opts half = cellar_host_opts_default();
+    half.log_level = (cellar_log_level)9;
+    cellar_batcher_config other = cellar_batcher_config_default();
+    other.host = &half;
+    T_EQ_I64(cellar_namespace_batch(store, &other, write_rows, NULL, NULL, &b), CELLAR_E_INVAL);
+    half.log_level = CELLAR_LOG_DEFAULT;
+    half.alloc = half_a_host; /* without free */
+    T_EQ_I64(cellar_namespace_batch(store, &other, write_rows, NULL, NULL, &b), CELLAR_E_INVAL);
     cfg.max_items = 1;
     cfg.workers = 65;
     T_EQ_I64(cellar_namespace_batch(store, &cfg, write_rows, NULL, NULL, &b), CELLAR_E_INVAL);
@@ -714,7 +728,7 @@ static void eviction_in_a_close_uses_no_closed_queue(void)
         if (i % 100 == 99) { flush(); }
     }
     T_REQUIRE(cellar_stats_get(store, CELLAR_SCOPE_STORE, &st) == CELLAR_OK);
-    T_EQ_I64(cellar_memory_charge(store, st.budget_bytes - st.used_bytes), CELLAR_OK);
+    T_EQ_I64(cellar_memory_charge(store, (int64_t)(st.budget_bytes - st.used_bytes)), CELLAR_OK);
     end();
     t_wipe(path);
 }
@@ -762,7 +776,7 @@ static void failed_allocations(bool on)
             if (err == CELLAR_OK) { memcpy(want[i], value, sizeof value); }
             failed += err != CELLAR_OK;
         }
-        while (cellar_batcher_tick(batcher, 1000000, NULL) == CELLAR_PENDING) {}
+        while (cellar_tick(batcher, 1000000, NULL) == CELLAR_PENDING) {}
         flush();
         const uint64_t count = base_fault_alloc_arm(0, false);
         if (nth == 1) { seen = count; }

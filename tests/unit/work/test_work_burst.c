@@ -8,6 +8,7 @@
 
 #include "cellar_task.h"
 #include "tests/support/t.h"
+#include "tests/support/task_calls.h"
 
 #define TASKS 16
 
@@ -59,11 +60,11 @@ static void open_it(uint32_t workers)
 /* Let a worker take the tasks together. */
 static void start(const char *payloads)
 {
-    T_EQ_I64(cellar_pool_queue_pause(p, "default", 3600000), CELLAR_OK);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 3600000), CELLAR_OK);
     for (size_t i = 0; payloads[i] != '\0'; i++) {
         T_REQUIRE(cellar_task_submit(p, "t", &payloads[i], 1, NULL, &id[i]) == CELLAR_OK);
     }
-    T_EQ_I64(cellar_pool_queue_pause(p, "default", 0), CELLAR_OK);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
 }
 
 static void wait_for(sem_t *sem)
@@ -83,7 +84,7 @@ static cellar_pool_stats figures(void)
 static int state_of(cellar_task_id of)
 {
     cellar_task_status st = cellar_task_status_default();
-    const cellar_err err = cellar_task_status_get(p, of, &st);
+    const cellar_err err = task_status(p, of, &st);
     return err == CELLAR_OK ? (int)st.state : (int)err;
 }
 
@@ -143,11 +144,11 @@ static void paused_queue_begins_no_task_of_a_burst(void)
     open_it(1);
     start("Hbcdefghijklmnop");
     wait_for(&began);
-    T_EQ_I64(cellar_pool_queue_pause(p, "default", 3600000), CELLAR_OK);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 3600000), CELLAR_OK);
     sem_post(&go_on);
     while (figures().ok == 0) { sched_yield(); }
     T_EQ_U64(figures().started, 1);
-    T_EQ_I64(cellar_pool_queue_pause(p, "default", 0), CELLAR_OK);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
     finish();
     T_EQ_STR(ran, "Hbcdefghijklmnop");
 }
@@ -232,12 +233,12 @@ static void progress_in_a_burst_is_of_one_task(void)
     open_it(1);
     start("aPcdefghijklmnoH");
     wait_for(&began);
-    T_EQ_I64(cellar_task_status_get(p, id[1], &st), CELLAR_OK);
+    T_EQ_I64(task_status(p, id[1], &st), CELLAR_OK);
     T_EQ_U64(st.progress_current, 1);
     T_EQ_STR(st.message, "half");
     sem_post(&go_on);
     wait_for(&began);
-    T_EQ_I64(cellar_task_status_get(p, id[TASKS - 1], &st), CELLAR_OK);
+    T_EQ_I64(task_status(p, id[TASKS - 1], &st), CELLAR_OK);
     T_EQ_U64(st.progress_current, 0);
     T_EQ_STR(st.message, "");
     sem_post(&go_on);
@@ -283,9 +284,9 @@ static void task_follows_one_of_a_burst(void)
     open_it(1);
     start("Hbcdefghijklmnop");
     wait_for(&began);
-    T_EQ_I64(cellar_task_submit_after(p, id[0], &item, CELLAR_TASK_ON_SUCCESS, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_task_submit_after(p, id[5], &item, CELLAR_TASK_ON_SUCCESS, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_task_submit_after(p, id[6], &item, CELLAR_TASK_ON_FAILURE, NULL), CELLAR_OK);
+    T_EQ_I64(submit_after(p, id[0], &item, CELLAR_TASK_ON_SUCCESS, NULL), CELLAR_OK);
+    T_EQ_I64(submit_after(p, id[5], &item, CELLAR_TASK_ON_SUCCESS, NULL), CELLAR_OK);
+    T_EQ_I64(submit_after(p, id[6], &item, CELLAR_TASK_ON_FAILURE, NULL), CELLAR_OK);
     sem_post(&go_on);
     while (figures().live != 0) { sched_yield(); }
     T_EQ_U64(figures().ok, TASKS + 2);

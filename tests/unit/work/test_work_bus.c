@@ -2,7 +2,7 @@
  *
  * Aim:    each message reaches each group once, within the limits; every message that a group does
  *         not handle is counted.
- * Method: the clock is a variable; the test calls cellar_bus_tick, which runs the functions, or
+ * Method: the clock is a variable; the test calls cellar_tick, which runs the functions, or
  *         takes messages. After each step: copies == ended + live, of the bus and of each group. */
 #include "tests/support/bus_kit.h"
 
@@ -14,11 +14,11 @@ static void message_enters_each_matching_queue_once(void)
     group("a", NULL, NULL);
     group("a", "second", NULL);
     group("b", NULL, NULL);
-    T_EQ_I64(cellar_bus_route(b, "user.#", "a", CELLAR_BUS_AMQP), CELLAR_OK);
-    T_EQ_I64(cellar_bus_route(b, "user.*", "a", CELLAR_BUS_AMQP), CELLAR_OK);
-    T_EQ_I64(cellar_bus_route(b, "user.[0-9]*", "b", CELLAR_BUS_GLOB), CELLAR_OK);
-    T_EQ_I64(cellar_bus_route(b, "user.#", "a", CELLAR_BUS_AMQP), CELLAR_EXISTS);
-    T_EQ_I64(cellar_bus_route(b, "user.#", "c", CELLAR_BUS_AMQP), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_bus_route(b, "user.#", "a", CELLAR_BUS_AMQP, true), CELLAR_OK);
+    T_EQ_I64(cellar_bus_route(b, "user.*", "a", CELLAR_BUS_AMQP, true), CELLAR_OK);
+    T_EQ_I64(cellar_bus_route(b, "user.[0-9]*", "b", CELLAR_BUS_GLOB, true), CELLAR_OK);
+    T_EQ_I64(cellar_bus_route(b, "user.#", "a", CELLAR_BUS_AMQP, true), CELLAR_EXISTS);
+    T_EQ_I64(cellar_bus_route(b, "user.#", "c", CELLAR_BUS_AMQP, true), CELLAR_E_NOT_FOUND);
     T_EQ_I64(publish("user.7", "x"), CELLAR_OK);
     T_EQ_I64(publish("user.x", "y"), CELLAR_OK);
     T_EQ_U64(figures_of("a", NULL).live, 2);
@@ -26,8 +26,8 @@ static void message_enters_each_matching_queue_once(void)
     T_EQ_U64(figures_of("b", NULL).live, 1);
     T_EQ_U64(figures().copies, 5);
     T_EQ_U64(figures().published, 2);
-    T_EQ_I64(cellar_bus_unroute(b, "user.[0-9]*", "b", CELLAR_BUS_GLOB), CELLAR_OK);
-    T_EQ_I64(cellar_bus_unroute(b, "user.[0-9]*", "b", CELLAR_BUS_GLOB), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_bus_route(b, "user.[0-9]*", "b", CELLAR_BUS_GLOB, false), CELLAR_OK);
+    T_EQ_I64(cellar_bus_route(b, "user.[0-9]*", "b", CELLAR_BUS_GLOB, false), CELLAR_E_NOT_FOUND);
     T_EQ_I64(publish("user.7", "z"), CELLAR_OK);
     T_EQ_U64(figures_of("b", NULL).live, 1);
     T_EQ_I64(send("b", "direct"), CELLAR_OK);
@@ -41,14 +41,14 @@ static void seed_route_unrouted_is_counted(void)
 {
     open_default(NULL);
     group("mail", NULL, NULL);
-    T_EQ_I64(cellar_bus_route(b, "user.*.mail", "mail", CELLAR_BUS_AMQP), CELLAR_OK);
+    T_EQ_I64(cellar_bus_route(b, "user.*.mail", "mail", CELLAR_BUS_AMQP, true), CELLAR_OK);
     T_EQ_I64(publish("usr.7.mail", "lost"), CELLAR_UNROUTED);
     T_EQ_U64(figures().unrouted, 1);
     T_EQ_U64(figures().copies, 0);
     close_it();
     open_default("rest");
     group("mail", NULL, NULL);
-    T_EQ_I64(cellar_bus_route(b, "user.*.mail", "mail", CELLAR_BUS_AMQP), CELLAR_OK);
+    T_EQ_I64(cellar_bus_route(b, "user.*.mail", "mail", CELLAR_BUS_AMQP, true), CELLAR_OK);
     T_EQ_I64(publish("usr.7.mail", "lost"), CELLAR_UNROUTED); /* there is no such queue yet */
     group("rest", NULL, NULL);
     T_EQ_I64(publish("usr.7.mail", "kept"), CELLAR_OK);
@@ -73,7 +73,7 @@ static void message_keeps_its_fields(void)
     for (size_t i = 0; i < sizeof o.trace; i++) { o.trace[i] = (uint8_t)(i + 1); }
     open_default(NULL);
     group("q", "g", NULL);
-    T_EQ_I64(cellar_bus_route(b, "k.#", "q", CELLAR_BUS_AMQP), CELLAR_OK);
+    T_EQ_I64(cellar_bus_route(b, "k.#", "q", CELLAR_BUS_AMQP, true), CELLAR_OK);
     cellar_bus_member *m = member("q", "g", 2);
     T_EQ_I64(cellar_bus_publish(b, "k.1", "a\0b", 3, &o), CELLAR_OK);
     T_EQ_I64(cellar_bus_publish(b, "k.2", NULL, 0, NULL), CELLAR_OK);
@@ -120,15 +120,15 @@ static void bus_groups_exactly_once_each(void)
     const cellar_bus_message a2 = take(other, "a");
     T_CHECK(a2.body == a.body); /* the groups share the bytes */
     T_EQ_U64(a2.id, a.id);
-    T_EQ_I64(cellar_bus_ack(m2, a.delivery), CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_bus_ack(m1, a.delivery), CELLAR_OK);
-    T_EQ_I64(cellar_bus_ack(m1, a.delivery), CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_bus_ack(m2, x.delivery), CELLAR_OK);
-    T_EQ_I64(cellar_bus_ack(m1, c.delivery), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m2, a.delivery, CELLAR_BUS_ACK, 0), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_bus_settle(m1, a.delivery, CELLAR_BUS_ACK, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m1, a.delivery, CELLAR_BUS_ACK, 0), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_bus_settle(m2, x.delivery, CELLAR_BUS_ACK, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m1, c.delivery, CELLAR_BUS_ACK, 0), CELLAR_OK);
     T_EQ_MEM(a2.body, "a", 1);
-    T_EQ_I64(cellar_bus_ack(other, a2.delivery), CELLAR_OK);
-    T_EQ_I64(cellar_bus_ack(other, take(other, "b").delivery), CELLAR_OK);
-    T_EQ_I64(cellar_bus_ack(other, take(other, "c").delivery), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(other, a2.delivery, CELLAR_BUS_ACK, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(other, take(other, "b").delivery, CELLAR_BUS_ACK, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(other, take(other, "c").delivery, CELLAR_BUS_ACK, 0), CELLAR_OK);
     T_EQ_U64(figures_of("q", "one").acked, 3);
     T_EQ_U64(figures_of("q", "two").acked, 3);
     group("q", "late", NULL); /* sees what is published from now on */
@@ -166,7 +166,7 @@ static void prefetch_bounds_what_a_member_has_in_hand(void)
     (void)take(m, "x");
     T_EQ_I64(cellar_bus_take(m, 0, &got), CELLAR_E_LIMIT);
     T_EQ_U64(figures().rejected_limit, 1);
-    T_EQ_I64(cellar_bus_ack(m, first), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, first, CELLAR_BUS_ACK, 0), CELLAR_OK);
     (void)take(m, "x");
     close_it();
 }
@@ -180,7 +180,7 @@ static void ordered_group_has_one_message_of_a_key_in_hand(void)
     o.visibility_ms = 100;
     open_default(NULL);
     group("q", NULL, &o);
-    T_EQ_I64(cellar_bus_route(b, "#", "q", CELLAR_BUS_AMQP), CELLAR_OK);
+    T_EQ_I64(cellar_bus_route(b, "#", "q", CELLAR_BUS_AMQP, true), CELLAR_OK);
     cellar_bus_member *m1 = member("q", NULL, 8), *m2 = member("q", NULL, 8);
     T_EQ_I64(publish("k", "a"), CELLAR_OK);
     T_EQ_I64(publish("k", "b"), CELLAR_OK);
@@ -188,17 +188,18 @@ static void ordered_group_has_one_message_of_a_key_in_hand(void)
     uint64_t d = take(m1, "a").delivery;
     take_none(m1);
     take_none(m2);
-    T_EQ_I64(cellar_bus_nack(m1, d, 50), CELLAR_OK); /* delayed: the key waits */
+    /* delayed: the key waits */
+    T_EQ_I64(cellar_bus_settle(m1, d, CELLAR_BUS_RETRY, 50), CELLAR_OK);
     take_none(m2);
     pass(50);
     d = take(m2, "a").delivery;
     take_none(m1);
     pass(100); /* the lease ends: again first */
     const uint64_t again = take(m1, "a").delivery;
-    T_EQ_I64(cellar_bus_ack(m2, d), CELLAR_E_LOST);
+    T_EQ_I64(cellar_bus_settle(m2, d, CELLAR_BUS_ACK, 0), CELLAR_E_LOST);
     take_none(m2);
-    T_EQ_I64(cellar_bus_ack(m1, again), CELLAR_OK);
-    T_EQ_I64(cellar_bus_reject(m2, take(m2, "b").delivery), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m1, again, CELLAR_BUS_ACK, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m2, take(m2, "b").delivery, CELLAR_BUS_REJECT, 0), CELLAR_OK);
     (void)take(m2, "c");
     T_EQ_I64(cellar_bus_leave(m2), CELLAR_OK);
     (void)take(m1, "c");
@@ -215,7 +216,7 @@ static void end_of_a_message_offers_the_next_one_of_its_key(void)
     o.ordered = 1;
     open_default(NULL);
     group("q", NULL, &o);
-    T_EQ_I64(cellar_bus_route(b, "#", "q", CELLAR_BUS_AMQP), CELLAR_OK);
+    T_EQ_I64(cellar_bus_route(b, "#", "q", CELLAR_BUS_AMQP, true), CELLAR_OK);
     cellar_bus_member *m = member("q", NULL, 8);
     T_EQ_I64(publish("k", "a"), CELLAR_OK);
     const uint64_t d = take(m, "a").delivery;
@@ -223,7 +224,7 @@ static void end_of_a_message_offers_the_next_one_of_its_key(void)
     T_EQ_I64(publish("k", "b"), CELLAR_OK);
     tick();
     T_EQ_STR(seen, "");
-    T_EQ_I64(cellar_bus_ack(m, d), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, d, CELLAR_BUS_ACK, 0), CELLAR_OK);
     tick();
     T_EQ_STR(seen, "b ");
     close_it();
@@ -237,7 +238,7 @@ static void ordered_keys_run_beside_each_other(void)
     o.ordered = 1;
     open_default(NULL);
     group("q", NULL, &o);
-    T_EQ_I64(cellar_bus_route(b, "#", "q", CELLAR_BUS_AMQP), CELLAR_OK);
+    T_EQ_I64(cellar_bus_route(b, "#", "q", CELLAR_BUS_AMQP, true), CELLAR_OK);
     cellar_bus_member *m = member("q", NULL, 1024);
     for (int i = 0; i < 200; i++) {
         snprintf(key, sizeof key, "k%d", i % 100);
@@ -278,7 +279,7 @@ static void filters_combine_by_all_or_any(void)
         p.headers = &header;
         p.header_count = 1;
         p.priority = (i & 1) != 0 ? 5 : 4;
-        T_EQ_I64(cellar_bus_send(b, "q", "xxx", (i & 4) != 0 ? 2 : 1, &p), CELLAR_OK);
+        T_EQ_I64(bus_send(b, "q", "xxx", (i & 4) != 0 ? 2 : 1, &p), CELLAR_OK);
     }
     cellar_bus_message got = cellar_bus_message_default();
     unsigned n = 0;
@@ -303,7 +304,7 @@ static void functions_see_what_passes_the_filters(void)
     join_note("q", NULL);
     T_EQ_I64(send("q", "low"), CELLAR_OK);
     p.priority = 3;
-    T_EQ_I64(cellar_bus_send(b, "q", "high", 4, &p), CELLAR_OK);
+    T_EQ_I64(bus_send(b, "q", "high", 4, &p), CELLAR_OK);
     tick();
     T_EQ_STR(seen, "high ");
     T_EQ_U64(figures().filtered, 1);
@@ -340,7 +341,7 @@ static void only_consumer_never_blocks_on_its_own_queue(void)
     T_EQ_I64(send("p", "a"), CELLAR_OK);
     const uint64_t d = take(m, "a").delivery;
     T_EQ_I64(send("p", "b"), CELLAR_E_DEADLOCK);
-    T_EQ_I64(cellar_bus_ack(m, d), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, d, CELLAR_BUS_ACK, 0), CELLAR_OK);
     T_EQ_I64(send("p", "b"), CELLAR_OK);
     close_it();
 }
@@ -368,7 +369,7 @@ static void member_may_leave_inside_its_function(void)
     T_EQ_I64(cellar_bus_join(b, "q", NULL, &o, &myself), CELLAR_OK);
     cellar_bus_message got = cellar_bus_message_default();
     T_EQ_I64(cellar_bus_take(myself, 0, &got), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bus_ack(myself, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bus_settle(myself, 1, CELLAR_BUS_ACK, 0), CELLAR_E_INVAL);
     T_EQ_I64(send("q", "a"), CELLAR_OK);
     T_EQ_I64(send("q", "b"), CELLAR_OK);
     tick();
@@ -444,10 +445,10 @@ static void drain_reports_what_became_of_each_message(void)
     group("dead", NULL, NULL);
     p.priority = 1;
     T_EQ_I64(send("q", "filtered"), CELLAR_OK);
-    T_EQ_I64(cellar_bus_send(b, "q", "dies", 4, &p), CELLAR_OK);
-    T_EQ_I64(cellar_bus_send(b, "dead", "waits", 5, &p), CELLAR_OK);
+    T_EQ_I64(bus_send(b, "q", "dies", 4, &p), CELLAR_OK);
+    T_EQ_I64(bus_send(b, "dead", "waits", 5, &p), CELLAR_OK);
     p.expires_ms = 1;
-    T_EQ_I64(cellar_bus_send(b, "q", "expires", 7, &p), CELLAR_OK);
+    T_EQ_I64(bus_send(b, "q", "expires", 7, &p), CELLAR_OK);
     now_ms++;
     join_note("q", NULL);
     answer = CELLAR_BUS_RETRY;
@@ -524,8 +525,8 @@ static void work_counters_invariant(void)
             snprintf(name, sizeof name, "q%d", i);
             hands[i] = (hand){ .m = member(name, NULL, 8) };
         }
-        (void)cellar_bus_route(b, "a.#", "q1", CELLAR_BUS_AMQP);
-        (void)cellar_bus_route(b, "#.b", "q2", CELLAR_BUS_AMQP);
+        (void)cellar_bus_route(b, "a.#", "q1", CELLAR_BUS_AMQP, true);
+        (void)cellar_bus_route(b, "#.b", "q2", CELLAR_BUS_AMQP, true);
         for (int step = 0; step < 600 && !t_failed(); step++) {
             static const char *const keys[] = { "a", "a.b", "b", "c", "a.c" };
             cellar_bus_publish_opts p = cellar_bus_publish_opts_default();
@@ -548,10 +549,11 @@ static void work_counters_invariant(void)
                 if (h->count != 0) {
                     const uint64_t d = h->delivery[--h->count];
                     const uint64_t how = draw(4);
-                    const cellar_err err =
-                        how == 0 ? cellar_bus_reject(h->m, d)
-                        : how == 1 ? cellar_bus_nack(h->m, d, (int64_t)draw(3) * 30)
-                                   : cellar_bus_ack(h->m, d);
+                    const cellar_bus_verdict verdict = how == 0   ? CELLAR_BUS_REJECT
+                                                       : how == 1 ? CELLAR_BUS_RETRY
+                                                                  : CELLAR_BUS_ACK;
+                    const int64_t ms = how == 1 ? (int64_t)draw(3) * 30 : 0;
+                    const cellar_err err = cellar_bus_settle(h->m, d, verdict, ms);
                     T_CHECK(err == CELLAR_OK || err == CELLAR_E_LOST);
                 }
                 break;

@@ -4,7 +4,7 @@
  *         kill -9, and never after its acknowledgement returned OK. Deliveries are counted over
  *         restarts: a message that ends the process becomes a dead letter. Errors of the disk
  *         refuse a publish and lose nothing.
- * Method: both clocks are variables; the test calls cellar_bus_tick. The end of the process is
+ * Method: both clocks are variables; the test calls cellar_tick. The end of the process is
  *         SIGKILL of a child, or a close with messages in the groups. */
 #include <pthread.h>
 #include <signal.h>
@@ -14,6 +14,7 @@
 #include "base/fault.h"
 #include "cellar_bus.h"
 #include "cellar_task.h"
+#include "tests/support/bus_send.h"
 #include "tests/support/folder.h"
 #include "tests/support/t.h"
 #include "tests/support/two_clocks.h"
@@ -106,12 +107,12 @@ static void restart(void)
 
 static void tick(void)
 {
-    while (cellar_bus_tick(b, 1000, NULL) == CELLAR_PENDING) { }
+    while (cellar_tick(b, 1000, NULL) == CELLAR_PENDING) { }
 }
 
 static cellar_err send_one(const char *text)
 {
-    return cellar_bus_send(b, "q", text, strlen(text), NULL);
+    return bus_send(b, "q", text, strlen(text), NULL);
 }
 
 static void sends(const char *text) { T_EQ_I64(send_one(text), CELLAR_OK); }
@@ -179,7 +180,7 @@ static void published_messages_survive_a_kill(void)
         const cellar_bus_header headers[] = { { "kind", "mail" }, { "empty", "" } };
         open_both();
         (void)add("q", NULL);
-        (void)cellar_bus_route(b, "user.#", "q", CELLAR_BUS_AMQP);
+        (void)cellar_bus_route(b, "user.#", "q", CELLAR_BUS_AMQP, true);
         o.headers = headers;
         o.header_count = 2;
         o.priority = 7;
@@ -210,12 +211,12 @@ static void published_messages_survive_a_kill(void)
     T_EQ_U64(got.trace[5], 9);
     T_EQ_I64(got.published_ms, 77 - 30);
     T_EQ_U64(got.id, 1);
-    T_EQ_I64(cellar_bus_ack(m, got.delivery), CELLAR_OK);
-    T_EQ_I64(cellar_bus_ack(m, takes(m, "", 1)), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, got.delivery, CELLAR_BUS_ACK, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, takes(m, "", 1), CELLAR_BUS_ACK, 0), CELLAR_OK);
     sends("three");
     T_EQ_I64(cellar_bus_take(m, 0, &got), CELLAR_OK);
     T_EQ_U64(got.id, 3); /* ids go on */
-    T_EQ_I64(cellar_bus_ack(m, got.delivery), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, got.delivery, CELLAR_BUS_ACK, 0), CELLAR_OK);
     T_EQ_I64(rows(), 0);
     end();
 }
@@ -228,17 +229,17 @@ static void each_group_has_its_own_acknowledgement(void)
     sends("1");
     sends("2");
     cellar_bus_member *m = join("q", "a");
-    T_EQ_I64(cellar_bus_ack(m, takes(m, "1", 1)), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, takes(m, "1", 1), CELLAR_BUS_ACK, 0), CELLAR_OK);
     T_EQ_I64(rows(), 2003);
     T_EQ_I64(add("q", "a"), CELLAR_OK);
     T_EQ_I64(add("q", "c"), CELLAR_OK);
     T_EQ_U64(figures().restored, 3);
     m = join("q", "a");
-    T_EQ_I64(cellar_bus_ack(m, takes(m, "2", 1)), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, takes(m, "2", 1), CELLAR_BUS_ACK, 0), CELLAR_OK);
     (void)takes(m, NULL, 0);
     m = join("q", "c");
-    T_EQ_I64(cellar_bus_ack(m, takes(m, "1", 1)), CELLAR_OK);
-    T_EQ_I64(cellar_bus_ack(m, takes(m, "2", 1)), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, takes(m, "1", 1), CELLAR_BUS_ACK, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, takes(m, "2", 1), CELLAR_BUS_ACK, 0), CELLAR_OK);
     T_EQ_I64(rows(), 0);
     end();
 }
@@ -249,7 +250,8 @@ static void deliveries_are_counted_over_restarts(void)
     T_EQ_I64(add("q", NULL), CELLAR_OK);
     sends("x");
     cellar_bus_member *m = join("q", NULL);
-    T_EQ_I64(cellar_bus_nack(m, takes(m, "x", 1), 60000), CELLAR_OK); /* its delay ends here */
+    /* its delay ends here */
+    T_EQ_I64(cellar_bus_settle(m, takes(m, "x", 1), CELLAR_BUS_RETRY, 60000), CELLAR_OK);
     restart();
     T_EQ_I64(add("q", NULL), CELLAR_OK);
     m = join("q", NULL);
@@ -261,7 +263,7 @@ static void deliveries_are_counted_over_restarts(void)
     (void)takes(m, "x", 2);
     restart(); /* this one does: the process ended with the message in hand */
     T_EQ_I64(add("q", NULL), CELLAR_OK);
-    T_EQ_I64(cellar_bus_ack(join("q", NULL), 1), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_bus_settle(join("q", NULL), 1, CELLAR_BUS_ACK, 0), CELLAR_E_NOT_FOUND);
     m = join("q", NULL);
     (void)takes(m, "x", 3);
     end();
@@ -312,7 +314,7 @@ static void a_message_that_kills_the_process_becomes_a_dead_letter(void)
     T_EQ_I64(got.dead, CELLAR_BUS_DEAD_DELIVERIES);
     T_EQ_STR(got.dead_queue, "q");
     T_EQ_U64(got.attempt, 1);
-    T_EQ_I64(cellar_bus_ack(m, got.delivery), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, got.delivery, CELLAR_BUS_ACK, 0), CELLAR_OK);
     T_EQ_I64(rows(), 0);
     end();
 }
@@ -326,14 +328,15 @@ static void dead_letters_of_two_groups_are_two_rows(void)
     T_EQ_I64(add("q", "c"), CELLAR_OK);
     sends("x");
     cellar_bus_member *m = join("q", "a");
-    T_EQ_I64(cellar_bus_reject(m, takes(m, "x", 1)), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, takes(m, "x", 1), CELLAR_BUS_REJECT, 0), CELLAR_OK);
     m = join("q", "c");
-    T_EQ_I64(cellar_bus_reject(m, takes(m, "x", 1)), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, takes(m, "x", 1), CELLAR_BUS_REJECT, 0), CELLAR_OK);
     T_EQ_I64(rows(), 1002);
     T_EQ_I64(add("dead", NULL), CELLAR_OK);
     m = join("dead", NULL);
-    T_EQ_I64(cellar_bus_ack(m, takes(m, "x", 1)), CELLAR_OK);
-    T_EQ_I64(cellar_bus_reject(m, takes(m, "x", 1)), CELLAR_OK); /* its second death ends it */
+    T_EQ_I64(cellar_bus_settle(m, takes(m, "x", 1), CELLAR_BUS_ACK, 0), CELLAR_OK);
+    /* its second death ends it */
+    T_EQ_I64(cellar_bus_settle(m, takes(m, "x", 1), CELLAR_BUS_REJECT, 0), CELLAR_OK);
     T_EQ_I64(rows(), 0);
     end();
 }
@@ -344,9 +347,9 @@ static void expiry_goes_on_while_the_process_is_down(void)
     start();
     T_EQ_I64(add("q", NULL), CELLAR_OK);
     o.expires_ms = 4000;
-    T_EQ_I64(cellar_bus_send(b, "q", "a", 1, &o), CELLAR_OK);
+    T_EQ_I64(bus_send(b, "q", "a", 1, &o), CELLAR_OK);
     o.expires_ms = 6000;
-    T_EQ_I64(cellar_bus_send(b, "q", "b", 1, &o), CELLAR_OK);
+    T_EQ_I64(bus_send(b, "q", "b", 1, &o), CELLAR_OK);
     restart(); /* 5 s */
     T_EQ_I64(add("q", NULL), CELLAR_OK);
     tick();
@@ -426,13 +429,13 @@ static void restored_messages_are_listed_by_id(void)
     T_EQ_I64(add("q", NULL), CELLAR_OK);
     T_EQ_I64(add("r", NULL), CELLAR_OK);
     for (int i = 0; i < 6; i++) {
-        T_EQ_I64(cellar_bus_send(b, i % 2 == 0 ? "q" : "r", "x", 1, NULL), CELLAR_OK);
+        T_EQ_I64(bus_send(b, i % 2 == 0 ? "q" : "r", "x", 1, NULL), CELLAR_OK);
     }
     restart();
     T_EQ_I64(add("r", NULL), CELLAR_OK);
-    T_EQ_I64(cellar_bus_send(b, "r", "x", 1, NULL), CELLAR_OK);
+    T_EQ_I64(bus_send(b, "r", "x", 1, NULL), CELLAR_OK);
     T_EQ_I64(add("q", NULL), CELLAR_OK); /* older ones come behind younger ones */
-    T_EQ_I64(cellar_bus_send(b, "q", "x", 1, NULL), CELLAR_OK);
+    T_EQ_I64(bus_send(b, "q", "x", 1, NULL), CELLAR_OK);
     listed[0] = '\0';
     T_EQ_I64(cellar_bus_message_list(b, "q", NULL, NULL, list_id, NULL), CELLAR_OK);
     T_EQ_STR(listed, "1358");
@@ -471,7 +474,7 @@ static void an_ordered_group_goes_on_in_order(void)
     cellar_bus_member *m = join("q", NULL);
     const uint64_t first = takes(m, "1", 2);
     (void)takes(m, NULL, 0);
-    T_EQ_I64(cellar_bus_ack(m, first), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, first, CELLAR_BUS_ACK, 0), CELLAR_OK);
     (void)takes(m, "2", 1);
     end();
 }
@@ -513,7 +516,7 @@ static void damaged_rows_are_refused(void)
         open_both();
         T_EQ_I64(add("q", NULL), CELLAR_E_CORRUPT);
         T_EQ_I64(add("other", NULL), CELLAR_OK); /* the journal goes on */
-        T_EQ_I64(cellar_bus_send(b, "other", "x", 1, NULL), CELLAR_OK);
+        T_EQ_I64(bus_send(b, "other", "x", 1, NULL), CELLAR_OK);
         end();
     }
     start();
@@ -564,12 +567,12 @@ static void errors_of_the_disk_refuse_a_publish_and_repeat_an_end(void)
     (void)signal(SIGXFSZ, SIG_IGN);
     limit_files(4096);
     for (int i = 0; i < 3; i++) { T_CHECK(is_disk_error(send_one("b"))); } /* keeps no room */
-    T_CHECK(is_disk_error(cellar_bus_ack(m, a)));
+    T_CHECK(is_disk_error(cellar_bus_settle(m, a, CELLAR_BUS_ACK, 0)));
     T_EQ_U64(figures().live, 0);
     T_EQ_U64(figures().published, 1);
     T_EQ_U64(figures().journal_errors, 4);
     T_CHECK(is_disk_error(add("r", NULL)));
-    T_EQ_I64(cellar_bus_send(b, "r", "x", 1, NULL), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(bus_send(b, "r", "x", 1, NULL), CELLAR_E_NOT_FOUND);
     tick();
     limit_files(0);
     tick(); /* tries again */
@@ -577,7 +580,7 @@ static void errors_of_the_disk_refuse_a_publish_and_repeat_an_end(void)
     T_EQ_I64(rows(), 1001);
     T_EQ_I64(add("q", NULL), CELLAR_OK);
     m = join("q", NULL);
-    T_EQ_I64(cellar_bus_ack(m, takes(m, "c", 1)), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, takes(m, "c", 1), CELLAR_BUS_ACK, 0), CELLAR_OK);
     limit_files(4096);
     T_CHECK(is_disk_error(send_one("d")));
     close_both();

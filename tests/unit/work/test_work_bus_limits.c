@@ -5,6 +5,7 @@
  * Method: The clock is a variable. Every allocation fails once. After each step: copies == ended
  *         + live, of the bus and of each group. */
 #include "base/fault.h"
+#include "cellar_observe.h"
 #include "tests/support/bus_kit.h"
 #include "tests/support/same_metrics.h"
 #include "tests/support/struct_sizes.h"
@@ -80,18 +81,18 @@ static void bytes_are_a_limit_too(void)
     group("q", NULL, &o);
     o.on_full = CELLAR_BUS_FULL_DROP_OLDEST;
     group("d", NULL, &o);
-    T_EQ_I64(cellar_bus_send(b, "q", body, 98, NULL), CELLAR_OK); /* and "q" with its 0 */
+    T_EQ_I64(bus_send(b, "q", body, 98, NULL), CELLAR_OK); /* and "q" with its 0 */
     T_EQ_U64(figures_of("q", NULL).bytes, 100);
-    T_EQ_I64(cellar_bus_send(b, "q", body, 0, NULL), CELLAR_E_LIMIT);
-    T_EQ_I64(cellar_bus_send(b, "q", body, 99, NULL), CELLAR_E_TOOBIG);
-    T_EQ_I64(cellar_bus_send(b, "d", body, 40, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_bus_send(b, "d", body, 40, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_bus_send(b, "d", body, 98, NULL), CELLAR_OK); /* in place of both */
+    T_EQ_I64(bus_send(b, "q", body, 0, NULL), CELLAR_E_LIMIT);
+    T_EQ_I64(bus_send(b, "q", body, 99, NULL), CELLAR_E_TOOBIG);
+    T_EQ_I64(bus_send(b, "d", body, 40, NULL), CELLAR_OK);
+    T_EQ_I64(bus_send(b, "d", body, 40, NULL), CELLAR_OK);
+    T_EQ_I64(bus_send(b, "d", body, 98, NULL), CELLAR_OK); /* in place of both */
     T_EQ_U64(figures_of("d", NULL).dropped_oldest, 2);
-    T_EQ_I64(cellar_bus_send(b, "d", body, 99, NULL), CELLAR_OK); /* never fits: dropped */
+    T_EQ_I64(bus_send(b, "d", body, 99, NULL), CELLAR_OK); /* never fits: dropped */
     T_EQ_U64(figures_of("d", NULL).dropped_new, 1);
     T_EQ_U64(figures_of("d", NULL).live, 1);
-    T_EQ_I64(cellar_bus_send(b, "q", body, sizeof body, NULL), CELLAR_E_TOOBIG);
+    T_EQ_I64(bus_send(b, "q", body, sizeof body, NULL), CELLAR_E_TOOBIG);
     close_it();
 }
 
@@ -106,7 +107,7 @@ static void tables_have_limits(void)
     T_EQ_I64(cellar_bus_group_add(b, "q0", NULL, NULL), CELLAR_EXISTS);
     for (int i = 0; i < 81; i++) {
         snprintf(name, sizeof name, "k.%d", i);
-        T_EQ_I64(cellar_bus_route(b, name, "q0", CELLAR_BUS_AMQP),
+        T_EQ_I64(cellar_bus_route(b, name, "q0", CELLAR_BUS_AMQP, true),
                  i < 80 ? CELLAR_OK : CELLAR_E_LIMIT);
     }
     cellar_bus_member *m;
@@ -128,7 +129,7 @@ static void message_reaches_at_most_64_queues(void)
     for (int i = 0; i < 65; i++) {
         snprintf(name, sizeof name, "q%d", i);
         group(name, NULL, NULL);
-        T_EQ_I64(cellar_bus_route(b, "#", name, CELLAR_BUS_AMQP), CELLAR_OK);
+        T_EQ_I64(cellar_bus_route(b, "#", name, CELLAR_BUS_AMQP, true), CELLAR_OK);
         T_EQ_I64(publish("k", "x"), i < 64 ? CELLAR_OK : CELLAR_E_LIMIT);
     }
     T_EQ_U64(figures().copies, 64 * 65 / 2);
@@ -181,29 +182,35 @@ static void bad_arguments_are_refused(void)
     group("q", NULL, NULL);
     T_EQ_I64(cellar_bus_group_remove(b, "q", "x"), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_bus_group_remove(b, "x", NULL), CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_bus_route(b, "a", "", CELLAR_BUS_AMQP), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bus_route(b, "", "q", CELLAR_BUS_AMQP), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bus_route(b, "a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q", "q", CELLAR_BUS_AMQP),
+    T_EQ_I64(cellar_bus_route(b, "a", "", CELLAR_BUS_AMQP, true), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bus_route(b, "", "q", CELLAR_BUS_AMQP, true), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bus_route(b, "a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q", "q", CELLAR_BUS_AMQP, true),
              CELLAR_E_LIMIT);
-    T_EQ_I64(cellar_bus_route(b, "a", "q", (cellar_bus_syntax)-1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bus_route(b, "a", "q", (cellar_bus_syntax)-1, true), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bus_publish(b, "", "x", 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bus_publish(b, NULL, "x", 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bus_publish(b, "k", NULL, 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bus_publish(b, "k", "x", SIZE_MAX, NULL), CELLAR_E_TOOBIG);
-    T_EQ_I64(cellar_bus_send(b, longer, "x", 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(bus_send(b, longer, "x", 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(bus_send(b, "", "x", 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(bus_send(b, NULL, "x", 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(bus_send(b, "none", "x", 1, NULL), CELLAR_E_NOT_FOUND);
+    p.direct = 2;
+    T_EQ_I64(cellar_bus_publish(b, "q", "x", 1, &p), CELLAR_E_INVAL);
+    p = cellar_bus_publish_opts_default();
     p.priority = 10;
-    T_EQ_I64(cellar_bus_send(b, "q", "x", 1, &p), CELLAR_E_INVAL);
+    T_EQ_I64(bus_send(b, "q", "x", 1, &p), CELLAR_E_INVAL);
     p = cellar_bus_publish_opts_default();
     p.expires_ms = -1;
-    T_EQ_I64(cellar_bus_send(b, "q", "x", 1, &p), CELLAR_E_INVAL);
+    T_EQ_I64(bus_send(b, "q", "x", 1, &p), CELLAR_E_INVAL);
     p = cellar_bus_publish_opts_default();
     p.header_count = 1;
-    T_EQ_I64(cellar_bus_send(b, "q", "x", 1, &p), CELLAR_E_INVAL);
+    T_EQ_I64(bus_send(b, "q", "x", 1, &p), CELLAR_E_INVAL);
     const cellar_bus_header no_value = { "h", NULL };
     p.headers = &no_value;
-    T_EQ_I64(cellar_bus_send(b, "q", "x", 1, &p), CELLAR_E_INVAL);
+    T_EQ_I64(bus_send(b, "q", "x", 1, &p), CELLAR_E_INVAL);
     p.header_count = CELLAR_BUS_HEADERS_MAX + 1;
-    T_EQ_I64(cellar_bus_send(b, "q", "x", 1, &p), CELLAR_E_INVAL);
+    T_EQ_I64(bus_send(b, "q", "x", 1, &p), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bus_join(b, "q", "x", NULL, &m), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_bus_join(b, "q", NULL, NULL, NULL), CELLAR_E_INVAL);
     mo.prefetch = 1025;
@@ -212,13 +219,14 @@ static void bad_arguments_are_refused(void)
     T_EQ_I64(cellar_bus_take(NULL, 0, &got), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bus_take(m, -1, &got), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bus_take(m, 0, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bus_ack(m, UINT64_MAX), CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_bus_nack(m, 0, -1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bus_nack(m, 0, INT64_MAX), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bus_ack(NULL, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bus_settle(m, UINT64_MAX, CELLAR_BUS_ACK, 0), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_bus_settle(m, 0, CELLAR_BUS_RETRY, -1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bus_settle(m, 0, CELLAR_BUS_RETRY, INT64_MAX), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bus_settle(m, 0, (cellar_bus_verdict)4, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bus_settle(NULL, 0, CELLAR_BUS_ACK, 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bus_drain(b, -1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bus_drain(NULL, 0, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bus_tick(NULL, 0, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_tick(NULL, 0, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bus_close(NULL), CELLAR_OK);
     T_EQ_I64(cellar_bus_stats_get(b, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bus_group_stats_get(b, "q", NULL, NULL), CELLAR_E_INVAL);
@@ -285,7 +293,7 @@ static void every_missing_memory_is_a_code(void)
             err[2] = cellar_bus_group_add(b, "p", NULL, NULL);
             if (err[2] == CELLAR_OK) {
                 err[3] = cellar_bus_join(b, "p", NULL, &mo, &m);
-                err[4] = cellar_bus_route(b, "#", "p", CELLAR_BUS_AMQP);
+                err[4] = cellar_bus_route(b, "#", "p", CELLAR_BUS_AMQP, true);
             }
             err[5] = cellar_signal_subscribe(b, "#", CELLAR_BUS_AMQP, hear, NULL, count_free,
                                              NULL);
@@ -322,21 +330,21 @@ static void metrics_are_those_of_the_registry(void)
     open_default(NULL);
     group("q", NULL, NULL);
     T_EQ_I64(send("q", "a"), CELLAR_OK);
-    T_EQ_I64(cellar_bus_metrics_write(b, text, sizeof text, &len), CELLAR_OK);
+    T_EQ_I64(cellar_metrics_write(b, text, sizeof text, &len), CELLAR_OK);
     T_EQ_U64(len, strlen(text));
     T_CHECK(strstr(text, "\ncellar_bus_copies_total{bus=\"bus\"} 1\n") != NULL);
     T_CHECK(strstr(text, "cellar_bus_dropped_total{bus=\"bus\",reason=\"oldest\"} 0\n") != NULL);
     T_CHECK(strstr(text, "cellar_bus_messages{bus=\"bus\",state=\"waiting\"} 1\n") != NULL);
     size_t json_len;
-    T_EQ_I64(cellar_bus_stats_json(b, json, sizeof json, &json_len), CELLAR_OK);
+    T_EQ_I64(cellar_stats_json(b, json, sizeof json, &json_len), CELLAR_OK);
     T_EQ_U64(json_len, strlen(json));
     metrics_are_the_same(text, json);
-    T_EQ_I64(cellar_bus_stats_json(b, json, 10, &json_len), CELLAR_E_BUFFER);
-    T_EQ_I64(cellar_bus_stats_json(NULL, json, 10, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bus_metrics_write(b, text, 10, NULL), CELLAR_E_BUFFER);
-    T_EQ_I64(cellar_bus_metrics_write(b, NULL, 0, &len), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_stats_json(b, json, 10, &json_len), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_stats_json(NULL, json, 10, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_metrics_write(b, text, 10, NULL), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_metrics_write(b, NULL, 0, &len), CELLAR_E_BUFFER);
     T_EQ_U64(len > 1000, 1);
-    T_EQ_I64(cellar_bus_metrics_write(b, NULL, 1, &len), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_metrics_write(b, NULL, 1, &len), CELLAR_E_INVAL);
     close_it();
 }
 
@@ -357,7 +365,7 @@ static cellar_err use_member(void *o)
     const cellar_err err = cellar_bus_join(b, "q", NULL, o, &m);
     return err == CELLAR_OK ? cellar_bus_leave(m) : err;
 }
-static cellar_err use_publish(void *o) { return cellar_bus_send(b, "q", "x", 1, o); }
+static cellar_err use_publish(void *o) { return cellar_bus_publish(b, "q", "x", 1, o); }
 static cellar_err fill_stats(void *out) { return cellar_bus_stats_get(b, out); }
 static cellar_err fill_group(void *out) { return cellar_bus_group_stats_get(b, "q", NULL, out); }
 
@@ -366,7 +374,7 @@ static void struct_sizes_of_other_versions(void)
     const cellar_host_opts h = host_of_test();
     cellar_bus_config c = cellar_bus_config_default();
     c.host = &h;
-    open_default(NULL);
+    open_default("q");
     group("q", NULL, NULL);
     check_in("cellar_bus_config", &c, sizeof c, FIRST, use_config);
     CHECK_IN(cellar_bus_group_opts, cellar_bus_group_opts_default(), use_group);

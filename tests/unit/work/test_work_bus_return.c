@@ -15,15 +15,15 @@ static void nack_returns_now_or_after_its_delay(void)
     cellar_bus_member *m = member("q", NULL, 4);
     T_EQ_I64(send("q", "a"), CELLAR_OK);
     T_EQ_I64(send("q", "b"), CELLAR_OK);
-    T_EQ_I64(cellar_bus_nack(m, take(m, "a").delivery, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, take(m, "a").delivery, CELLAR_BUS_RETRY, 0), CELLAR_OK);
     const cellar_bus_message again = take(m, "a"); /* at the front */
     T_EQ_U64(again.attempt, 2);
-    T_EQ_I64(cellar_bus_nack(m, again.delivery, 5000), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, again.delivery, CELLAR_BUS_RETRY, 5000), CELLAR_OK);
     T_EQ_U64(figures().delayed, 1);
-    T_EQ_I64(cellar_bus_ack(m, take(m, "b").delivery), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, take(m, "b").delivery, CELLAR_BUS_ACK, 0), CELLAR_OK);
     take_none(m);
     int64_t wait_ms;
-    T_EQ_I64(cellar_bus_tick(b, 0, &wait_ms), CELLAR_OK);
+    T_EQ_I64(cellar_tick(b, 0, &wait_ms), CELLAR_OK);
     T_CHECK(wait_ms >= 1 && wait_ms <= 5000);
     pass(4999);
     take_none(m);
@@ -47,12 +47,12 @@ static void lease_that_ends_delivers_again(void)
     pass(1);
     const cellar_bus_message again = take(m, "a");
     T_EQ_U64(again.attempt, 2);
-    T_EQ_I64(cellar_bus_ack(m, again.delivery), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, again.delivery, CELLAR_BUS_ACK, 0), CELLAR_OK);
     T_EQ_MEM(got.body, "a", 1); /* valid until the slow member settles it */
     cellar_bus_message more = cellar_bus_message_default();
     T_EQ_I64(cellar_bus_take(slow, 0, &more), CELLAR_E_LIMIT);
-    T_EQ_I64(cellar_bus_ack(slow, got.delivery), CELLAR_E_LOST);
-    T_EQ_I64(cellar_bus_ack(slow, got.delivery), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_bus_settle(slow, got.delivery, CELLAR_BUS_ACK, 0), CELLAR_E_LOST);
+    T_EQ_I64(cellar_bus_settle(slow, got.delivery, CELLAR_BUS_ACK, 0), CELLAR_E_NOT_FOUND);
     T_EQ_U64(figures().late, 1);
     T_EQ_U64(figures().leases_lost, 1);
     T_EQ_U64(figures().acked, 1);
@@ -69,26 +69,28 @@ static void extended_lease_ends_later(void)
     T_EQ_I64(send("q", "a"), CELLAR_OK);
     cellar_bus_message got = take(m, "a");
     pass(90);
-    T_EQ_I64(cellar_bus_extend(m, got.delivery, 500), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, got.delivery, CELLAR_BUS_EXTEND, 500), CELLAR_OK);
     pass(499);
     take_none(m);
-    T_EQ_I64(cellar_bus_extend(m, got.delivery, 0), CELLAR_OK); /* as the group */
+    /* of the group */
+    T_EQ_I64(cellar_bus_settle(m, got.delivery, CELLAR_BUS_EXTEND, 0), CELLAR_OK);
     pass(99);
     take_none(m);
-    T_EQ_I64(cellar_bus_extend(m, got.delivery, 1), CELLAR_OK); /* earlier */
-    T_EQ_I64(cellar_bus_extend(m, got.delivery + 1, 1), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_bus_settle(m, got.delivery, CELLAR_BUS_EXTEND, 1), CELLAR_OK); /* earlier */
+    T_EQ_I64(cellar_bus_settle(m, got.delivery + 1, CELLAR_BUS_EXTEND, 1), CELLAR_E_NOT_FOUND);
     pass(1);
     T_EQ_U64(figures().leases_lost, 1);
-    T_EQ_I64(cellar_bus_extend(m, got.delivery, 100), CELLAR_E_LOST);
-    T_EQ_I64(cellar_bus_ack(m, got.delivery), CELLAR_E_LOST);
-    T_EQ_I64(cellar_bus_extend(m, got.delivery, 100), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_bus_settle(m, got.delivery, CELLAR_BUS_EXTEND, 100), CELLAR_E_LOST);
+    T_EQ_I64(cellar_bus_settle(m, got.delivery, CELLAR_BUS_ACK, 0), CELLAR_E_LOST);
+    T_EQ_I64(cellar_bus_settle(m, got.delivery, CELLAR_BUS_EXTEND, 100), CELLAR_E_NOT_FOUND);
     got = take(m, "a");
-    T_EQ_I64(cellar_bus_extend(m, got.delivery, INT64_C(366) * 86400000), CELLAR_OK);
+    const int64_t most_ms = INT64_C(366) * 86400000;
+    T_EQ_I64(cellar_bus_settle(m, got.delivery, CELLAR_BUS_EXTEND, most_ms), CELLAR_OK);
     pass(INT64_C(365) * 86400000);
-    T_EQ_I64(cellar_bus_ack(m, got.delivery), CELLAR_OK);
-    T_EQ_I64(cellar_bus_extend(m, 0, -1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bus_extend(m, 0, INT64_C(366) * 86400000 + 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bus_extend(NULL, 0, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bus_settle(m, got.delivery, CELLAR_BUS_ACK, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, 0, CELLAR_BUS_EXTEND, -1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bus_settle(m, 0, CELLAR_BUS_EXTEND, most_ms + 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bus_settle(NULL, 0, CELLAR_BUS_EXTEND, 0), CELLAR_E_INVAL);
     close_it();
 }
 
@@ -141,9 +143,9 @@ static void messages_of_a_group_are_listed(void)
     cellar_bus_member *m = member("q", NULL, 3);
     T_EQ_STR(list_of("q", NULL, 9), "");
     for (int i = 0; i < 5; i++) { T_EQ_I64(send("q", (const char[]){ (char)('a' + i), 0 }), 0); }
-    T_EQ_I64(cellar_bus_reject(m, take(m, "a").delivery), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, take(m, "a").delivery, CELLAR_BUS_REJECT, 0), CELLAR_OK);
     (void)take(m, "b");
-    T_EQ_I64(cellar_bus_nack(m, take(m, "c").delivery, 500), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, take(m, "c").delivery, CELLAR_BUS_RETRY, 500), CELLAR_OK);
     T_EQ_STR(list_of("q", NULL, 9), "b/held c/delayed d e ");
     T_EQ_STR(list_of("dead", NULL, 9), "aq ");
     T_EQ_STR(list_of("q", &cursor, 2), "b/held c/delayed ");
@@ -270,8 +272,8 @@ static void bus_dead_letter(void)
     group("dead", NULL, &o);
     cellar_bus_member *m = member("q", "g", 4), *undertaker = member("dead", NULL, 4);
     T_EQ_I64(send("q", "a"), CELLAR_OK);
-    T_EQ_I64(cellar_bus_nack(m, take(m, "a").delivery, 0), CELLAR_OK);
-    T_EQ_I64(cellar_bus_nack(m, take(m, "a").delivery, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, take(m, "a").delivery, CELLAR_BUS_RETRY, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, take(m, "a").delivery, CELLAR_BUS_RETRY, 0), CELLAR_OK);
     take_none(m);
     cellar_bus_message got = take(undertaker, "a");
     T_EQ_I64(got.dead, CELLAR_BUS_DEAD_DELIVERIES);
@@ -280,23 +282,25 @@ static void bus_dead_letter(void)
     T_EQ_U64(got.attempt, 1);
     T_EQ_U64(figures_of("q", "g").dead, 1);
     T_EQ_U64(figures_of("dead", NULL).copies, 1);
-    T_EQ_I64(cellar_bus_reject(undertaker, got.delivery), CELLAR_OK); /* ends: no circle */
+    /* ends: no circle */
+    T_EQ_I64(cellar_bus_settle(undertaker, got.delivery, CELLAR_BUS_REJECT, 0), CELLAR_OK);
     T_EQ_U64(figures_of("dead", NULL).dead, 1);
     T_EQ_U64(figures().live, 0);
     T_EQ_I64(send("q", "b"), CELLAR_OK);
-    T_EQ_I64(cellar_bus_reject(m, take(m, "b").delivery), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, take(m, "b").delivery, CELLAR_BUS_REJECT, 0), CELLAR_OK);
     got = take(undertaker, "b");
     T_EQ_I64(got.dead, CELLAR_BUS_DEAD_REJECTED);
     /* A full dead queue loses its oldest waiting publication; with all in hand, the new one. */
     const char *const bodies[] = { "c", "d", "e" };
     for (int i = 0; i < 3; i++) {
         T_EQ_I64(send("q", bodies[i]), CELLAR_OK);
-        T_EQ_I64(cellar_bus_reject(m, take(m, bodies[i]).delivery), CELLAR_OK);
+        T_EQ_I64(cellar_bus_settle(m, take(m, bodies[i]).delivery, CELLAR_BUS_REJECT, 0),
+                 CELLAR_OK);
     }
     T_EQ_U64(figures_of("dead", NULL).dropped_oldest, 2);
     (void)take(undertaker, "e");
     T_EQ_I64(send("q", "f"), CELLAR_OK);
-    T_EQ_I64(cellar_bus_reject(m, take(m, "f").delivery), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, take(m, "f").delivery, CELLAR_BUS_REJECT, 0), CELLAR_OK);
     T_EQ_U64(figures_of("dead", NULL).dropped_new, 1);
     T_EQ_U64(figures().dead, 7);
     close_it();
@@ -312,8 +316,8 @@ static void dead_letters_do_not_expire(void)
     group("q", NULL, &o);
     group("dead", NULL, NULL);
     cellar_bus_member *m = member("q", NULL, 1), *undertaker = member("dead", NULL, 1);
-    T_EQ_I64(cellar_bus_send(b, "q", "a", 1, &p), CELLAR_OK);
-    T_EQ_I64(cellar_bus_reject(m, take(m, "a").delivery), CELLAR_OK);
+    T_EQ_I64(bus_send(b, "q", "a", 1, &p), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, take(m, "a").delivery, CELLAR_BUS_REJECT, 0), CELLAR_OK);
     pass(1000);
     (void)take(undertaker, "a");
     close_it();
@@ -333,7 +337,7 @@ static void dead_letters_without_a_dead_queue_are_freed(void)
     pass(10);
     T_EQ_U64(figures().dead, 1);
     T_EQ_U64(figures().live, 0);
-    T_EQ_I64(cellar_bus_nack(m, lost, 0), CELLAR_E_LOST);
+    T_EQ_I64(cellar_bus_settle(m, lost, CELLAR_BUS_RETRY, 0), CELLAR_E_LOST);
     close_it();
 }
 
@@ -373,27 +377,27 @@ static void expired_messages_are_counted(void)
     group("q", NULL, NULL);
     cellar_bus_member *m = member("q", NULL, 4);
     o.expires_ms = 100;
-    T_EQ_I64(cellar_bus_send(b, "q", "a", 1, &o), CELLAR_OK);
+    T_EQ_I64(bus_send(b, "q", "a", 1, &o), CELLAR_OK);
     pass(99);
     T_EQ_U64(figures().live, 1);
     pass(1);
     T_EQ_U64(figures().expired, 1); /* without a take */
-    T_EQ_I64(cellar_bus_send(b, "q", "b", 1, &o), CELLAR_OK);
+    T_EQ_I64(bus_send(b, "q", "b", 1, &o), CELLAR_OK);
     now_ms += 100;
     take_none(m); /* before the timer */
     T_EQ_U64(figures().expired, 2);
-    T_EQ_I64(cellar_bus_send(b, "q", "c", 1, &o), CELLAR_OK);
+    T_EQ_I64(bus_send(b, "q", "c", 1, &o), CELLAR_OK);
     const uint64_t in_hand = take(m, "c").delivery;
     pass(1000); /* in hand: no expiry */
-    T_EQ_I64(cellar_bus_nack(m, in_hand, 0), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, in_hand, CELLAR_BUS_RETRY, 0), CELLAR_OK);
     tick();
     T_EQ_U64(figures().expired, 3);
-    T_EQ_I64(cellar_bus_send(b, "q", "d", 1, &o), CELLAR_OK);
-    T_EQ_I64(cellar_bus_nack(m, take(m, "d").delivery, 1000), CELLAR_OK);
+    T_EQ_I64(bus_send(b, "q", "d", 1, &o), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, take(m, "d").delivery, CELLAR_BUS_RETRY, 1000), CELLAR_OK);
     pass(100);
     T_EQ_U64(figures().expired, 4); /* while delayed */
     o.expires_ms = INT64_MAX;
-    T_EQ_I64(cellar_bus_send(b, "q", "e", 1, &o), CELLAR_OK);
+    T_EQ_I64(bus_send(b, "q", "e", 1, &o), CELLAR_OK);
     pass(INT32_MAX);
     T_EQ_U64(figures().live, 1);
     close_it();

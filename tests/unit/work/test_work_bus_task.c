@@ -9,6 +9,7 @@
 #include "base/fault.h"
 #include "cellar_bus.h"
 #include "cellar_task.h"
+#include "tests/support/bus_send.h"
 #include "tests/support/folder.h"
 #include "tests/support/t.h"
 
@@ -97,7 +98,7 @@ static void start(uint32_t ordered)
     go.ordered = ordered;
     go.dead_queue = "dead";
     T_REQUIRE(cellar_bus_group_add(b, "q", NULL, &go) == CELLAR_OK);
-    T_REQUIRE(cellar_bus_route(b, "#", "q", CELLAR_BUS_AMQP) == CELLAR_OK);
+    T_REQUIRE(cellar_bus_route(b, "#", "q", CELLAR_BUS_AMQP, true) == CELLAR_OK);
 }
 
 static void end(void)
@@ -117,13 +118,13 @@ static void publish(const char *key, const char *bodies)
 
 static void tick_bus(void)
 {
-    while (cellar_bus_tick(b, 1000000, NULL) == CELLAR_PENDING) { }
+    while (cellar_tick(b, 1000000, NULL) == CELLAR_PENDING) { }
     (void)figures();
 }
 
 static void tick_pool(void)
 {
-    while (cellar_pool_tick(p, 1000000, NULL) == CELLAR_PENDING) { }
+    while (cellar_tick(p, 1000000, NULL) == CELLAR_PENDING) { }
 }
 
 static void tick(void)
@@ -190,7 +191,7 @@ static void prefetch_bounds_the_tasks(void)
     tick_bus();
     T_EQ_U64(tasks(), 2);
     T_EQ_U64(figures().waiting, 3);
-    T_EQ_I64(cellar_pool_tick(p, 0, NULL), CELLAR_PENDING);
+    T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING);
     tick_bus();
     T_EQ_U64(tasks(), 2);
     tick();
@@ -283,7 +284,7 @@ static void a_drain_of_the_pool_returns_messages(void)
         T_EQ_I64(cellar_bus_take(m, 0, &got), CELLAR_OK);
         T_EQ_I64(*(const char *)got.body, *body);
         T_EQ_U64(got.attempt, 1); /* no delivery counts */
-        T_EQ_I64(cellar_bus_ack(m, got.delivery), CELLAR_OK);
+        T_EQ_I64(cellar_bus_settle(m, got.delivery, CELLAR_BUS_ACK, 0), CELLAR_OK);
     }
     end();
 }
@@ -395,7 +396,7 @@ static void without_memory_messages_wait(void)
         T_EQ_STR(ran, "a");
         T_EQ_U64(figures().acked, nth);
     }
-    T_EQ_I64(cellar_bus_ack(m, 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_bus_settle(m, 1, CELLAR_BUS_ACK, 0), CELLAR_E_INVAL);
     end();
 }
 
@@ -427,7 +428,7 @@ static void with_threads_each_message_ends_once(void)
         T_REQUIRE(cellar_bus_join(b, "q", NULL, &o, &m[i]) == CELLAR_OK);
     }
     for (uint32_t i = 0; i < messages; i++) {
-        T_EQ_I64(cellar_bus_send(b, "q", "x", 1, NULL), CELLAR_OK);
+        T_EQ_I64(bus_send(b, "q", "x", 1, NULL), CELLAR_OK);
         if (i == messages / 2) { T_EQ_I64(cellar_bus_leave(m[1]), CELLAR_OK); }
     }
     T_EQ_I64(cellar_bus_drain(b, 60000, NULL), CELLAR_OK);

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/thread_record.h"
 #include "cellar_bus.h"
+#include "tests/support/bus_send.h"
 #include "tests/support/t.h"
 
 static cellar_bus *b;
@@ -65,7 +66,7 @@ static cellar_bus_member *join(const char *queue, const char *name, cellar_bus_f
     return m;
 }
 
-static cellar_err send(const char *queue) { return cellar_bus_send(b, queue, "x", 1, NULL); }
+static cellar_err send(const char *queue) { return bus_send(b, queue, "x", 1, NULL); }
 
 static cellar_bus_verdict quick(const cellar_bus_message *m, void *ctx)
 {
@@ -138,7 +139,7 @@ static void *take_all(void *arg)
     cellar_err err;
     while ((err = cellar_bus_take(m, 3600000, &got)) == CELLAR_OK) {
         (void)count(&got, &third);
-        T_EQ_I64(cellar_bus_ack(m, got.delivery), CELLAR_OK);
+        T_EQ_I64(cellar_bus_settle(m, got.delivery, CELLAR_BUS_ACK, 0), CELLAR_OK);
     }
     T_EQ_I64(err, CELLAR_E_CLOSED); /* drained */
     T_EQ_I64(cellar_bus_leave(m), CELLAR_OK);
@@ -165,7 +166,7 @@ static void groups_under_load_handle_each_message_once(void)
     group("q", "pulled", &o);
     o.ordered = 1;
     group("q", "ordered", &o);
-    T_EQ_I64(cellar_bus_route(b, "k.*", "q", CELLAR_BUS_AMQP), CELLAR_OK);
+    T_EQ_I64(cellar_bus_route(b, "k.*", "q", CELLAR_BUS_AMQP, true), CELLAR_OK);
     for (int i = 0; i < 3; i++) {
         (void)join("q", "plain", count, &which[0]);
         (void)join("q", "ordered", count_ordered, &which[1]);
@@ -218,7 +219,8 @@ static void blocked_publisher_goes_on_with_room_or_drain(void)
     T_EQ_I64(send(q), CELLAR_OK);
     T_REQUIRE(pthread_create(&t, NULL, send_one, q) == 0); /* whether it sleeps before .. */
     T_EQ_I64(cellar_bus_take(m, 0, &got), CELLAR_OK);
-    T_EQ_I64(cellar_bus_ack(m, got.delivery), CELLAR_OK);  /* .. or comes after: it gets in */
+    /* .. or comes after: it gets in */
+    T_EQ_I64(cellar_bus_settle(m, got.delivery, CELLAR_BUS_ACK, 0), CELLAR_OK);
     wait_for(&began);
     T_EQ_I64(atomic_load(&blocked_code), CELLAR_OK);
     pthread_join(t, NULL);
@@ -252,7 +254,7 @@ static void blocked_publisher_sees_new_groups(void)
         while (i % 2 == 0 && figures().bytes == bytes) { sched_yield(); } /* it has looked */
         group(q, "new", NULL);
         T_EQ_I64(cellar_bus_take(m, 0, &got), CELLAR_OK);
-        T_EQ_I64(cellar_bus_ack(m, got.delivery), CELLAR_OK);
+        T_EQ_I64(cellar_bus_settle(m, got.delivery, CELLAR_BUS_ACK, 0), CELLAR_OK);
         pthread_join(t, NULL);
         wait_for(&began);
         T_EQ_I64(atomic_load(&blocked_code), CELLAR_OK);
@@ -300,7 +302,7 @@ static void *take_one(void *arg)
 {
     cellar_bus_message got = cellar_bus_message_default();
     T_EQ_I64(cellar_bus_take(arg, 3600000, &got), CELLAR_OK);
-    T_EQ_I64(cellar_bus_ack(arg, got.delivery), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(arg, got.delivery, CELLAR_BUS_ACK, 0), CELLAR_OK);
     return NULL;
 }
 
@@ -342,7 +344,7 @@ static void take_returns_when_a_drained_bus_is_empty(void)
         T_EQ_I64(cellar_bus_drain(b, 0, NULL), CELLAR_E_TIMEOUT);
         T_REQUIRE(pthread_create(&t, NULL, take_closed, m) == 0);
         for (int n = 0; n < i * 10; n++) { sched_yield(); }
-        T_EQ_I64(cellar_bus_ack(last, got.delivery), CELLAR_OK);
+        T_EQ_I64(cellar_bus_settle(last, got.delivery, CELLAR_BUS_ACK, 0), CELLAR_OK);
         pthread_join(t, NULL);
         T_EQ_I64(cellar_bus_close(b), CELLAR_OK);
     }
@@ -536,8 +538,8 @@ static int child_of(cellar_bus_member *m, bool in_function)
     cellar_bus_group_stats st = cellar_bus_group_stats_default();
     if (cellar_bus_group_add(b, "n", NULL, NULL) != CELLAR_E_FORKED ||
         cellar_bus_group_remove(b, "q", NULL) != CELLAR_E_FORKED ||
-        cellar_bus_route(b, "#", "q", CELLAR_BUS_AMQP) != CELLAR_E_FORKED ||
-        cellar_bus_unroute(b, "#", "q", CELLAR_BUS_AMQP) != CELLAR_E_FORKED ||
+        cellar_bus_route(b, "#", "q", CELLAR_BUS_AMQP, true) != CELLAR_E_FORKED ||
+        cellar_bus_route(b, "#", "q", CELLAR_BUS_AMQP, false) != CELLAR_E_FORKED ||
         cellar_bus_publish(b, "k", NULL, 0, NULL) != CELLAR_E_FORKED ||
         send("q") != CELLAR_E_FORKED ||
         cellar_bus_join(b, "q", NULL, NULL, &joined) != CELLAR_E_FORKED ||
@@ -547,11 +549,11 @@ static int child_of(cellar_bus_member *m, bool in_function)
         cellar_signal_subscribe(b, "k", CELLAR_BUS_AMQP, hear, NULL, NULL, NULL) !=
             CELLAR_E_FORKED ||
         cellar_signal_unsubscribe(b, 1) != CELLAR_E_FORKED ||
-        cellar_bus_tick(b, 0, NULL) != CELLAR_E_FORKED) {
+        cellar_tick(b, 0, NULL) != CELLAR_E_FORKED) {
         return 1;
     }
     if (m != NULL && (cellar_bus_take(m, 0, &got) != CELLAR_E_FORKED ||
-                      cellar_bus_ack(m, 1) != CELLAR_E_FORKED ||
+                      cellar_bus_settle(m, 1, CELLAR_BUS_ACK, 0) != CELLAR_E_FORKED ||
                       cellar_bus_leave(m) != CELLAR_E_FORKED)) {
         return 2;
     }
@@ -584,7 +586,7 @@ static void forked_child_can_only_free_the_bus(void)
     const pid_t child = fork(); /* one function runs, one message waits, one is in hand */
     if (child == 0) { _exit(child_of(m, false)); }
     T_EQ_I64(end_of(child), 0);
-    T_EQ_I64(cellar_bus_ack(m, got.delivery), CELLAR_OK);
+    T_EQ_I64(cellar_bus_settle(m, got.delivery, CELLAR_BUS_ACK, 0), CELLAR_OK);
     sem_post(&go_on);
     sem_post(&go_on);
     T_EQ_I64(cellar_bus_drain(b, 3600000, NULL), CELLAR_OK);

@@ -14,6 +14,7 @@
 #include "cellar_schedule.h"
 #include "cellar_task.h"
 #include "tests/support/folder.h"
+#include "tests/support/schedule_kit.h"
 #include "tests/support/t.h"
 #include "tests/support/two_clocks.h"
 
@@ -143,26 +144,26 @@ static void pass(int64_t ms)
 {
     mono_ms += ms;
     wall_ms += ms;
-    while (cellar_scheduler_tick(s, 1000, NULL) == CELLAR_PENDING) { }
-    while (cellar_pool_tick(p, 1000, NULL) == CELLAR_PENDING) { }
+    while (cellar_tick(s, 1000, NULL) == CELLAR_PENDING) { }
+    while (cellar_tick(p, 1000, NULL) == CELLAR_PENDING) { }
 }
 
-static cellar_schedule_opts catches(void)
+static cellar_schedule_spec catches(void)
 {
-    cellar_schedule_opts o = cellar_schedule_opts_default();
+    cellar_schedule_spec o = cellar_schedule_spec_default();
     o.catch_up_on_start = 1;
     o.phase = CELLAR_PHASE_NOW;
     return o;
 }
 
-static void every(int64_t interval_ms, const cellar_schedule_opts *o)
+static void every(int64_t interval_ms, const cellar_schedule_spec *o)
 {
-    T_EQ_I64(cellar_schedule_every(s, "e", interval_ms, job, NULL, o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "e", interval_ms, job, NULL, o), CELLAR_OK);
 }
 
-static void cron(const char *expr, const char *zone, const cellar_schedule_opts *o)
+static void cron(const char *expr, const char *zone, const cellar_schedule_spec *o)
 {
-    T_EQ_I64(cellar_schedule_cron(s, "c", expr, zone, job, NULL, o), CELLAR_OK);
+    T_EQ_I64(schedule_cron(s, "c", expr, zone, job, NULL, o), CELLAR_OK);
 }
 
 static cellar_scheduler_stats figures(void)
@@ -207,7 +208,7 @@ static void missed_interval_firings_run_by_coalesce(void)
     static const size_t runs[] = { 1, 1, 5 };
     static const int64_t first[] = { 6, 2, 2 };
     for (size_t i = 0; i < 3; i++) {
-        cellar_schedule_opts o = catches();
+        cellar_schedule_spec o = catches();
         o.coalesce = how[i];
         start();
         every(MINUTE, &o);
@@ -236,7 +237,7 @@ static void missed_interval_firings_run_by_coalesce(void)
 
 static void missed_cron_firings_run(void)
 {
-    cellar_schedule_opts o = catches();
+    cellar_schedule_spec o = catches();
     start();
     cron("30 * * * *", "Europe/Berlin", &o);
     pass(30 * MINUTE);
@@ -259,7 +260,7 @@ static void missed_cron_firings_run(void)
 
 static void a_first_start_catches_up_nothing(void)
 {
-    const cellar_schedule_opts o = catches();
+    const cellar_schedule_spec o = catches();
     start();
     cron("0 * * * *", NULL, &o);
     every(HOUR, &o);
@@ -280,12 +281,12 @@ static void a_first_start_catches_up_nothing(void)
 
 static void skipped_firings_are_not_caught_up(void)
 {
-    const cellar_schedule_opts o = catches();
+    const cellar_schedule_spec o = catches();
     start();
     every(MINUTE, &o);
     T_EQ_I64(cellar_schedule_trigger(s, "e"), CELLAR_OK); /* keeps the only run */
     int64_t wait_ms;
-    T_EQ_I64(cellar_scheduler_tick(s, 0, &wait_ms), CELLAR_OK);
+    T_EQ_I64(cellar_tick(s, 0, &wait_ms), CELLAR_OK);
     T_EQ_U64(figures().skipped_overlap, 1);
     restart(30000);
     every(MINUTE, &o);
@@ -296,16 +297,16 @@ static void skipped_firings_are_not_caught_up(void)
 
 static void firings_of_a_pause_are_settled_by_its_end(void)
 {
-    const cellar_schedule_opts o = catches();
+    const cellar_schedule_spec o = catches();
     start();
     every(MINUTE, &o);
     cron("* * * * *", NULL, &o);
     pass(0);
-    T_EQ_I64(cellar_schedule_pause(s, "e"), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_pause(s, "c"), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(s, "e", true), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(s, "c", true), CELLAR_OK);
     pass(5 * MINUTE + 1);
-    T_EQ_I64(cellar_schedule_resume(s, "e"), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_resume(s, "c"), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(s, "e", false), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(s, "c", false), CELLAR_OK);
     restart(0);
     every(MINUTE, &o);
     cron("* * * * *", NULL, &o);
@@ -320,8 +321,8 @@ static void firings_of_a_pause_are_settled_by_its_end(void)
 
 static cellar_err at(int64_t when)
 {
-    const cellar_schedule_opts o = catches();
-    return cellar_schedule_at(s, "a", when, job, NULL, &o);
+    const cellar_schedule_spec o = catches();
+    return schedule_at(s, "a", when, job, NULL, &o);
 }
 
 static void an_instant_runs_once_over_restarts(void)
@@ -347,7 +348,7 @@ static void an_instant_runs_once_over_restarts(void)
  * that clock by 80 ms leaves four of them without a run, and the step back repeats them. */
 static void a_step_of_the_wall_clock_moves_due_times_of_an_interval(void)
 {
-    cellar_schedule_opts o = catches();
+    cellar_schedule_spec o = catches();
     o.coalesce = CELLAR_COALESCE_ALL;
     start();
     every(20, &o);
@@ -373,7 +374,7 @@ static void a_step_of_the_wall_clock_moves_due_times_of_an_interval(void)
 /* ---- crashes ---- */
 
 /* Run the firing of a schedule in a child that is killed in its job. */
-static void killed_life(const cellar_schedule_opts *o)
+static void killed_life(const cellar_schedule_spec *o)
 {
     T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
     T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
@@ -403,7 +404,7 @@ static void a_killed_firing_runs_again_unless_its_task_was_submitted_with_it(voi
         { SUBMIT_WITH, KILL_AFTER, 0, 1 },   /* both */
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
-        const cellar_schedule_opts o = catches();
+        const cellar_schedule_spec o = catches();
         start();
         submits = row[i].submit;
         kills = row[i].kill;
@@ -422,7 +423,7 @@ static void a_killed_firing_runs_again_unless_its_task_was_submitted_with_it(voi
 
 static void earliest_settles_what_it_stands_for(void)
 {
-    cellar_schedule_opts o = catches();
+    cellar_schedule_spec o = catches();
     o.coalesce = CELLAR_COALESCE_EARLIEST;
     start();
     every(MINUTE, &o);
@@ -441,7 +442,7 @@ static void earliest_settles_what_it_stands_for(void)
 
 static void another_spec_begins_a_new_schedule(void)
 {
-    cellar_schedule_opts o = catches();
+    cellar_schedule_spec o = catches();
     cellar_cron_opts c = cellar_cron_opts_default();
     start();
     every(MINUTE, &o);
@@ -458,7 +459,7 @@ static void another_spec_begins_a_new_schedule(void)
     T_EQ_U64(fired, 0);
     restart(HOUR);
     c.gap = CELLAR_CRON_GAP_SKIP;
-    o.cron = &c;
+    o.cron_opts = &c;
     cron("*/2 * * * *", "Europe/Berlin", &o);
     pass(0);
     T_EQ_U64(fired, 0);
@@ -477,7 +478,7 @@ static void another_spec_begins_a_new_schedule(void)
 
 static void a_replaced_schedule_continues(void)
 {
-    const cellar_schedule_opts o = catches();
+    const cellar_schedule_spec o = catches();
     start();
     every(MINUTE, &o);
     pass(0);
@@ -487,9 +488,9 @@ static void a_replaced_schedule_continues(void)
     T_EQ_U64(fired, 1);
     pass(1);
     T_EQ_U64(fired, 2);
-    cellar_schedule_opts keep = catches();
+    cellar_schedule_spec keep = catches();
     keep.conflict = CELLAR_CONFLICT_KEEP;
-    T_EQ_I64(cellar_schedule_every(s, "e", HOUR, job, NULL, &keep), CELLAR_EXISTS);
+    T_EQ_I64(schedule_every(s, "e", HOUR, job, NULL, &keep), CELLAR_EXISTS);
     restart(MINUTE); /* the refused call changed no row */
     every(MINUTE, &o);
     pass(0);
@@ -499,7 +500,7 @@ static void a_replaced_schedule_continues(void)
 
 static void remove_deletes_the_row(void)
 {
-    const cellar_schedule_opts o = catches(), plain = cellar_schedule_opts_default();
+    const cellar_schedule_spec o = catches(), plain = cellar_schedule_spec_default();
     start();
     every(MINUTE, &o);
     cron("* * * * *", NULL, &o);
@@ -523,7 +524,7 @@ static void remove_deletes_the_row(void)
 
 static void due_times_in_the_future_begin_anew(void)
 {
-    const cellar_schedule_opts o = catches();
+    const cellar_schedule_spec o = catches();
     start();
     every(HOUR, &o);
     cron("* * * * *", NULL, &o);
@@ -549,32 +550,32 @@ static void due_times_in_the_future_begin_anew(void)
 
 static void catch_up_needs_a_journal(void)
 {
-    cellar_schedule_opts o = catches();
+    cellar_schedule_spec o = catches();
     cellar_submit_opts with = cellar_submit_opts_default();
     cellar_firing f = cellar_firing_default();
     start();
     o.max_running = 2;
-    T_EQ_I64(cellar_schedule_every(s, "e", 1, job, NULL, &o), CELLAR_E_INVAL);
+    T_EQ_I64(schedule_every(s, "e", 1, job, NULL, &o), CELLAR_E_INVAL);
     o = catches();
     o.catch_up_on_start = 2;
-    T_EQ_I64(cellar_schedule_every(s, "e", 1, job, NULL, &o), CELLAR_E_INVAL);
+    T_EQ_I64(schedule_every(s, "e", 1, job, NULL, &o), CELLAR_E_INVAL);
     o = catches();
     o.reserved0 = 1;
-    T_EQ_I64(cellar_schedule_every(s, "e", 1, job, NULL, &o), CELLAR_E_INVAL);
+    T_EQ_I64(schedule_every(s, "e", 1, job, NULL, &o), CELLAR_E_INVAL);
     close_both();
     o = catches();
     T_REQUIRE(open_pool(NULL) == CELLAR_OK);
     open_scheduler(p);
-    T_EQ_I64(cellar_schedule_every(s, "e", 1, job, NULL, &o), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(schedule_every(s, "e", 1, job, NULL, &o), CELLAR_E_UNSUPPORTED);
     with.firing = &f;
     f.name = "e";
     T_EQ_I64(cellar_task_submit(p, "t", "x", 1, &with, NULL), CELLAR_E_UNSUPPORTED);
     T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
     open_scheduler(NULL);
-    T_EQ_I64(cellar_schedule_cron(s, "e", "* * * * *", NULL, job, NULL, &o), CELLAR_E_UNSUPPORTED);
-    T_EQ_I64(cellar_schedule_at(s, "e", START, job, NULL, &o), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(schedule_cron(s, "e", "* * * * *", NULL, job, NULL, &o), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(schedule_at(s, "e", START, job, NULL, &o), CELLAR_E_UNSUPPORTED);
     o.catch_up_on_start = 0;
-    T_EQ_I64(cellar_schedule_every(s, "e", 1, job, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "e", 1, job, NULL, &o), CELLAR_OK);
     end();
 }
 
@@ -591,7 +592,7 @@ static void damaged_rows_are_bounded(void)
         { "UPDATE schedule SET name='' WHERE name='e'", 2, 0 },
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
-        const cellar_schedule_opts o = catches();
+        const cellar_schedule_spec o = catches();
         start();
         every(MINUTE, &o);
         cron("30 0 * * *", NULL, &o);
@@ -618,7 +619,7 @@ static void damaged_rows_are_bounded(void)
 
 static void an_older_journal_is_migrated(void)
 {
-    const cellar_schedule_opts o = catches();
+    const cellar_schedule_spec o = catches();
     start();
     T_EQ_I64(cellar_task_submit(p, "t", "x", 1, NULL, NULL), CELLAR_OK);
     close_both();
@@ -647,13 +648,13 @@ static bool is_disk_error(cellar_err err) { return err == CELLAR_E_SPACE || err 
 
 static void errors_of_the_disk_change_nothing(void)
 {
-    const cellar_schedule_opts o = catches();
+    const cellar_schedule_spec o = catches();
     start();
     every(MINUTE, &o);
     (void)signal(SIGXFSZ, SIG_IGN);
     limit_files(4096);
-    T_CHECK(is_disk_error(cellar_schedule_every(s, "e", HOUR, job, NULL, &o)));
-    T_CHECK(is_disk_error(cellar_schedule_every(s, "f", HOUR, job, NULL, &o)));
+    T_CHECK(is_disk_error(schedule_every(s, "e", HOUR, job, NULL, &o)));
+    T_CHECK(is_disk_error(schedule_every(s, "f", HOUR, job, NULL, &o)));
     T_CHECK(is_disk_error(cellar_schedule_remove(s, "e")));
     T_EQ_U64(figures().schedules, 1);
     submits = SUBMIT_WITH;
@@ -672,12 +673,12 @@ static void errors_of_the_disk_change_nothing(void)
 
 static void each_allocation_may_fail(void)
 {
-    const cellar_schedule_opts o = catches();
+    const cellar_schedule_spec o = catches();
     start();
     for (uint64_t nth = 1;; nth++) {
         (void)base_fault_alloc_arm(nth, false);
         const cellar_err err =
-            cellar_schedule_cron(s, "c", "* * * * *", "Europe/Berlin", job, NULL, &o);
+            schedule_cron(s, "c", "* * * * *", "Europe/Berlin", job, NULL, &o);
         const uint64_t calls = base_fault_alloc_arm(0, false);
         if (calls < nth) {
             T_EQ_I64(err, CELLAR_OK);

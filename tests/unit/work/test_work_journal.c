@@ -2,12 +2,13 @@
  *
  * Aim:    an accepted task is in the journal until its final state is. After a crash it comes back with its id, attempts, times, key and group, and runs again only if its end
  *         was not committed. Errors of the disk refuse a submit and lose nothing.
- * Method: both clocks are variables; the test calls cellar_pool_tick. A crash is a copy of the files
+ * Method: both clocks are variables; the test calls cellar_tick. A crash is a copy of the files
  *         at that moment, opened by the next pool. */
 #include <signal.h>
 
 #include "base/fault.h"
 #include "tests/support/journal_kit.h"
+#include "tests/support/task_calls.h"
 
 T_ONE_THREAD;
 
@@ -40,7 +41,7 @@ static void submitted_tasks_survive_a_crash(void)
     T_EQ_U64(figures().restored, 2);
     T_EQ_U64(figures().unregistered, 2);
     cellar_task_status st = cellar_task_status_default();
-    T_EQ_I64(cellar_task_status_get(p, a, &st), CELLAR_OK);
+    T_EQ_I64(task_status(p, a, &st), CELLAR_OK);
     T_EQ_STR(st.tag, "blue");
     T_EQ_U64(st.priority, 7);
     T_EQ_I64(st.submitted_wall_ms, wall_ms);
@@ -118,7 +119,7 @@ static void a_task_that_ends_the_process_becomes_a_dead_letter(void)
     tick();
     T_EQ_U64(ran_count, 3);
     cellar_task_status st = cellar_task_status_default();
-    T_EQ_I64(cellar_task_status_get(p, a, &st), CELLAR_OK);
+    T_EQ_I64(task_status(p, a, &st), CELLAR_OK);
     T_EQ_STR(st.error, "the process ended during the last attempt");
     crash(); /* a dead letter stays one */
     T_EQ_I64(state_of(a), CELLAR_TASK_FAILED);
@@ -172,7 +173,7 @@ static void due_times_survive_a_crash(void)
     wall_ms += 4000;
     after_crash();
     names();
-    T_EQ_I64(cellar_pool_resize(p, 1), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WORKERS, NULL, 1), CELLAR_E_UNSUPPORTED);
     pass(1000);
     T_EQ_STR(ran, "");
     T_EQ_U64(figures().expired, 1);
@@ -359,7 +360,7 @@ static void group_completion_survives_a_crash(void)
     const cellar_task_item items[] = { { "give", "x", 1, NULL }, { "give", "y", 1, NULL },
                                        { "t", "z", 1, NULL }, { "join", NULL, 0, NULL } };
     cellar_task_id id[4];
-    T_EQ_I64(cellar_task_submit_group(p, items, 4, CELLAR_TASK_ALWAYS, id), CELLAR_OK);
+    T_EQ_I64(submit_linked(p, items, 4, CELLAR_LINKS_GROUP, CELLAR_TASK_ALWAYS, id), CELLAR_OK);
     answer = cellar_verdict_retry();
     tick(); /* all run: give with RETRY sets no result */
     answer = cellar_verdict_ok();
@@ -382,9 +383,9 @@ static void a_member_that_completes_twice_counts_once(void)
     const cellar_task_item items[] = { { "t", "a", 1, NULL }, { "t", "b", 1, NULL },
                                        { "join", NULL, 0, NULL } };
     cellar_task_id id[3];
-    T_EQ_I64(cellar_task_submit_group(p, items, 3, CELLAR_TASK_ALWAYS, id), CELLAR_OK);
+    T_EQ_I64(submit_linked(p, items, 3, CELLAR_LINKS_GROUP, CELLAR_TASK_ALWAYS, id), CELLAR_OK);
     answer = cellar_verdict_fail();
-    T_EQ_I64(cellar_pool_tick(p, 0, NULL), CELLAR_PENDING); /* the first fails: a dead letter */
+    T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING); /* the first fails: a dead letter */
     T_EQ_I64(state_of(id[0]), CELLAR_TASK_FAILED);
     answer = cellar_verdict_ok();
     T_EQ_I64(cellar_task_requeue(p, id[0]), CELLAR_OK);
@@ -405,12 +406,12 @@ static void a_chain_goes_on_after_a_crash(void)
     start();
     const cellar_task_item items[] = { { "give", "x", 1, NULL }, { "join", NULL, 0, NULL },
                                        { "t", "e", 1, NULL } };
-    T_EQ_I64(cellar_task_submit_chain(p, items, 3, CELLAR_TASK_ON_SUCCESS, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_pool_tick(p, 0, NULL), CELLAR_PENDING);
+    T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING);
     crash();
     names();
     T_EQ_U64(figures().live, 2);
-    T_EQ_I64(cellar_pool_tick(p, 0, NULL), CELLAR_PENDING);
+    T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING);
     T_EQ_STR(ran, "x");
     crash();
     names();
@@ -426,7 +427,7 @@ static void failure_cancels_a_chain_after_a_crash(void)
     const cellar_task_item items[] = { { "t", "a", 1, NULL }, { "t", "b", 1, NULL },
                                        { "t", "c", 1, NULL } };
     cellar_task_id id[3];
-    T_EQ_I64(cellar_task_submit_chain(p, items, 3, CELLAR_TASK_ON_SUCCESS, id), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, id), CELLAR_OK);
     crash();
     names();
     answer = cellar_verdict_fail();
@@ -488,14 +489,14 @@ static void leased_tasks_come_back(void)
     T_EQ_I64(cellar_task_take(p, "pull", 1000, &t, 1, &n), CELLAR_OK);
     T_EQ_U64(n, 1);
     crash_copy();
-    T_EQ_I64(cellar_task_ack(t, cellar_verdict_ok()), CELLAR_OK);
+    T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
     after_crash();
     T_EQ_I64(cellar_task_register(p, "l", NULL, NULL, &o), CELLAR_OK);
     tick();
     T_EQ_I64(cellar_task_take(p, "pull", 1000, &t, 1, &n), CELLAR_OK);
     T_EQ_U64(n, 1);
     T_EQ_U64(t->attempt, 2);
-    T_EQ_I64(cellar_task_ack(t, cellar_verdict_ok()), CELLAR_OK);
+    T_EQ_I64(cellar_task_settle(t, cellar_verdict_ok()), CELLAR_OK);
     tick();
     end();
 }
@@ -507,7 +508,7 @@ static cellar_task_id after(cellar_task_id before, const char *name, const char 
 {
     cellar_task_id id = { 0, 0 };
     const cellar_task_item item = { name, payload, strlen(payload), NULL };
-    T_EQ_I64(cellar_task_submit_after(p, before, &item, run_on, &id), CELLAR_OK);
+    T_EQ_I64(submit_after(p, before, &item, run_on, &id), CELLAR_OK);
     return id;
 }
 
@@ -530,7 +531,7 @@ static void a_task_that_waits_survives_a_crash(void)
     names();
     T_EQ_U64(figures().live, 4);
     T_EQ_I64(state_of(b), CELLAR_TASK_WAITING);
-    T_EQ_I64(cellar_pool_tick(p, 0, NULL), CELLAR_PENDING);
+    T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING);
     T_EQ_I64(state_of(d), CELLAR_E_NOT_FOUND); /* cancelled */
     crash(); /* the end of a is in the journal, with its result */
     names();
@@ -562,7 +563,7 @@ static void the_recorded_state_decides_after_a_crash(void)
                 const cellar_task_id a = submit_giving("x");
                 if (at == 2) { tick(); }
                 (void)after(a, "join", "", on);
-                if (at == 0) { T_EQ_I64(cellar_pool_tick(p, 0, NULL), CELLAR_PENDING); }
+                if (at == 0) { T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING); }
                 crash();
                 names();
                 tick();
@@ -618,7 +619,7 @@ static void a_second_end_does_not_decide_again(void)
     answer = cellar_verdict_fail();
     const cellar_task_id a = submit_giving("x");
     (void)after(a, "t", "b", CELLAR_TASK_ON_FAILURE);
-    T_EQ_I64(cellar_pool_tick(p, 0, NULL), CELLAR_PENDING);
+    T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING);
     answer = cellar_verdict_ok();
     crash();
     names();
@@ -675,7 +676,7 @@ static void a_refused_submit_after_leaves_the_task_before_it(void)
     const cellar_task_item item = { "t", "b", 1, NULL };
     signal(SIGXFSZ, SIG_IGN);
     limit_files(4096);
-    T_CHECK(is_disk_error(cellar_task_submit_after(p, a, &item, CELLAR_TASK_ALWAYS, NULL)));
+    T_CHECK(is_disk_error(submit_after(p, a, &item, CELLAR_TASK_ALWAYS, NULL)));
     limit_files(0);
     (void)after(a, "t", "c", CELLAR_TASK_ALWAYS);
     tick();
@@ -684,7 +685,7 @@ static void a_refused_submit_after_leaves_the_task_before_it(void)
     for (uint64_t nth = 1;; nth++) {
         const cellar_task_id d = submit("d", NULL);
         (void)base_fault_alloc_arm(nth, false);
-        const cellar_err err = cellar_task_submit_after(p, d, &item, CELLAR_TASK_ALWAYS, NULL);
+        const cellar_err err = submit_after(p, d, &item, CELLAR_TASK_ALWAYS, NULL);
         (void)base_fault_alloc_arm(0, false);
         tick();
         if (err == CELLAR_OK) { break; }

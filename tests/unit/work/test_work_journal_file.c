@@ -2,13 +2,14 @@
  *
  * Aim:    The file of a journal has one owner and one schema. Damage, foreign files and bad
  *         paths are refused with a reason. Errors of the disk refuse a submit and lose nothing.
- * Method: Both clocks are variables; the test calls cellar_pool_tick. Bytes and rows of the file
+ * Method: Both clocks are variables; the test calls cellar_tick. Bytes and rows of the file
  *         are changed by hand; limits of the process make writes and allocations fail. */
 #include <signal.h>
 #include <sys/wait.h>
 
 #include "base/fault.h"
 #include "tests/support/journal_kit.h"
+#include "tests/support/task_calls.h"
 
 T_ONE_THREAD;
 
@@ -211,13 +212,13 @@ static void journal_full(void)
     cellar_task_id id = { 1, 1 };
     T_CHECK(is_disk_error(cellar_task_submit(p, "t", "b", 1, NULL, &id)));
     const cellar_task_item items[] = { { "t", "c", 1, NULL }, { "t", "d", 1, NULL } };
-    T_CHECK(is_disk_error(cellar_task_submit_many(p, items, 2, NULL)));
-    T_CHECK(is_disk_error(cellar_task_submit_group(p, items, 2, CELLAR_TASK_ALWAYS, NULL)));
+    T_CHECK(is_disk_error(cellar_task_submit_many(p, items, 2, CELLAR_LINKS_NONE, NULL)));
+    T_CHECK(is_disk_error(cellar_task_submit_many(p, items, 2, CELLAR_LINKS_GROUP, NULL)));
     T_EQ_U64(figures().live, 1);
     tick(); /* a runs; its end cannot be written */
     T_EQ_STR(ran, "a");
     T_EQ_I64(state_of(a), CELLAR_TASK_RUNNING);
-    T_EQ_I64(cellar_task_wait(p, a, 0, NULL), CELLAR_E_TIMEOUT);
+    T_EQ_I64(cellar_task_wait(p, a, 0, NULL), CELLAR_PENDING);
     T_EQ_U64(figures().journal_pending, 1);
     T_CHECK(figures().journal_errors >= 3);
     T_CHECK(strstr(said, "a commit failed") != NULL);
@@ -282,8 +283,8 @@ static void each_allocation_may_fail(void)
     start();
     const cellar_task_item items[] = { { "give", "x", 1, NULL }, { "give", "y", 1, NULL },
                                        { "join", NULL, 0, NULL } };
-    T_EQ_I64(cellar_task_submit_group(p, items, 3, CELLAR_TASK_ALWAYS, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_pool_tick(p, 0, NULL), CELLAR_PENDING);
+    T_EQ_I64(submit_linked(p, items, 3, CELLAR_LINKS_GROUP, CELLAR_TASK_ALWAYS, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING);
     (void)submit("a", NULL);
     close_it();
     for (uint64_t nth = 1;; nth++) {

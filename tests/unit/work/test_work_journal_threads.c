@@ -10,6 +10,7 @@
 #include "cellar_task.h"
 #include "tests/support/folder.h"
 #include "tests/support/t.h"
+#include "tests/support/task_calls.h"
 #include "work/task_types.h"
 
 #define THREADS 6u
@@ -82,12 +83,12 @@ static void *caller(void *arg)
         T_EQ_I64(cellar_task_submit(p, "t", "ab", 2, NULL, &id), CELLAR_OK);
         const cellar_err err = cellar_task_wait(p, id, 20000, NULL);
         if (err != CELLAR_E_NOT_FOUND) { T_EQ_I64(err, CELLAR_OK); } /* it may have ended before */
-        T_EQ_I64(cellar_task_submit_chain(p, items, 3, CELLAR_TASK_ON_SUCCESS, ids), CELLAR_OK);
+        T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, ids), CELLAR_OK);
         T_EQ_I64(cellar_task_submit(p, "t", "abc", 3, NULL, &id), CELLAR_OK);
         T_EQ_I64(cellar_task_submit(p, "t", "x", 1, &later, &id), CELLAR_OK);
         T_EQ_I64(cellar_task_cancel(p, id), CELLAR_OK);
         cellar_task_status st = cellar_task_status_default();
-        T_EQ_I64(cellar_task_status_get(p, id, &st), CELLAR_E_NOT_FOUND);
+        T_EQ_I64(task_status(p, id, &st), CELLAR_E_NOT_FOUND);
         atomic_fetch_add(&waited, 1);
     }
     return NULL;
@@ -186,7 +187,7 @@ static void *attaches(void *arg)
         T_EQ_I64(cellar_task_submit(p, "t", "abcd", 4, NULL, &id), CELLAR_OK);
         for (uint32_t k = 0; k < 3; k++) {
             const cellar_err err =
-                cellar_task_submit_after(p, id, &item, CELLAR_TASK_ON_SUCCESS, k == 1 ? &id : NULL);
+                submit_after(p, id, &item, CELLAR_TASK_ON_SUCCESS, k == 1 ? &id : NULL);
             if (err == CELLAR_E_NOT_FOUND) { break; } /* it ended, and was forgotten */
             T_EQ_I64(err, CELLAR_OK);
             atomic_fetch_add(&attached, 1);
@@ -304,9 +305,9 @@ static void a_submit_beside_a_commit_ends_without_threads(void)
     o.free_fn = frees_beside_a_submit;
     o.free_ctx = &other;
     T_EQ_I64(cellar_task_submit(p, "t", "abcd", 4, &o, &id), CELLAR_OK);
-    while (cellar_pool_tick(p, 0, &wait) == CELLAR_PENDING) {}
+    while (cellar_tick(p, 0, &wait) == CELLAR_PENDING) {}
     T_EQ_I64(pthread_join(other, NULL), 0);
-    while (cellar_pool_tick(p, 0, &wait) == CELLAR_PENDING) {}
+    while (cellar_tick(p, 0, &wait) == CELLAR_PENDING) {}
     T_EQ_U64(ran, 2);
     T_EQ_U64(figures().live, 0);
     end();

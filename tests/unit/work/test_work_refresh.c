@@ -2,11 +2,12 @@
  *
  * Aim:    rows refresh their keys on schedule: reads find the old value until the new one is
  *         stored, failures keep it, days end where the zone says, nothing is skipped uncounted.
- * Method: both clocks are variables; the test calls cellar_refresher_tick, which runs the loads.
+ * Method: both clocks are variables; the test calls cellar_tick, which runs the loads.
  *         The loader is an upstream of the test: it fails by a generator or when told to. */
 #include "base/fault.h"
 #include "base/open_error.h"
 #include "cellar_limit.h"
+#include "cellar_observe.h"
 #include "tests/support/rules.h" /* before refresh_kit.h: its `c` shadows parameters */
 #include "tests/support/refresh_kit.h"
 #include "tests/support/same_metrics.h"
@@ -223,7 +224,7 @@ static void higher_priorities_run_first(void)
     T_CHECK(figures().late_max_ms > 0 && figures().late_max_ms <= (uint64_t)HOUR);
     T_CHECK(figures().late_ms >= figures().late_max_ms);
     char text[16384], line[128];
-    T_EQ_I64(cellar_refresher_metrics_write(r, text, sizeof text, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_metrics_write(r, text, sizeof text, NULL), CELLAR_OK);
     T_CHECK(strstr(text, "cellar_refresh_late_seconds_count{refresher=\"refresh\"} 6\n") != NULL);
     T_CHECK(strstr(text, "le=\"0.001\"} 0\n") != NULL); /* all of them begin minutes late */
     const unsigned long long late_ms = figures().late_ms;
@@ -241,7 +242,7 @@ static void keys_of_a_pattern_come_from_its_lister(void)
     listed.keys[1] = "k:2";
     listed.count = 2;
     const cellar_refresh_opts o = opts(2 * HOUR);
-    T_EQ_I64(cellar_refresh_add_pattern(r, c, "k:*", "many", HOUR, &o), CELLAR_OK);
+    T_EQ_I64(add_pattern(r, c, "k:*", "many", HOUR, &o), CELLAR_OK);
     pass(HOUR, HOUR, NULL);
     T_EQ_STR(listed.pattern, "k:*");
     T_EQ_U64(up.calls, 2);
@@ -288,7 +289,7 @@ static void list_over_its_limit_is_counted(void)
     open_all();
     o.lister = list_too_many;
     T_EQ_I64(cellar_refresh_loader(r, "flood", load, "upstream", &o), CELLAR_OK);
-    T_EQ_I64(cellar_refresh_add_pattern(r, c, "*", "flood", HOUR, NULL), CELLAR_OK);
+    T_EQ_I64(add_pattern(r, c, "*", "flood", HOUR, NULL), CELLAR_OK);
     while (figures().lists_failed == 0) { turn(tick()); }
     T_EQ_U64(figures().rejected_limit, 1);
     T_EQ_U64(figures().keys, 0);
@@ -349,11 +350,11 @@ static void run_longer_than_its_interval_ends(void)
     open_all();
     memcpy(listed.keys, keys, sizeof keys);
     listed.count = 4;
-    T_EQ_I64(cellar_refresh_add_pattern(r, c, "*", "many", MINUTE, NULL), CELLAR_OK);
+    T_EQ_I64(add_pattern(r, c, "*", "many", MINUTE, NULL), CELLAR_OK);
     up.during = load_takes_40_s;
     while (up.calls < 8) {
         int64_t wait_ms;
-        if (cellar_refresher_tick(r, 0, &wait_ms) == CELLAR_OK) { turn(wait_ms); }
+        if (cellar_tick(r, 0, &wait_ms) == CELLAR_OK) { turn(wait_ms); }
     }
     T_EQ_I64(strncmp(up.order, "abcdabcd", 8), 0);
     T_EQ_U64(figures().missed, 1);
@@ -397,7 +398,7 @@ static void denied_runs_end_early(void)
     up.down = true;
     T_EQ_I64(cellar_breaker_create(c, &bo, &lo.breaker), CELLAR_OK);
     T_EQ_I64(cellar_refresh_loader(r, "touchy", load, "upstream", &lo), CELLAR_OK);
-    T_EQ_I64(cellar_refresh_add_pattern(r, c, "*", "touchy", HOUR, NULL), CELLAR_OK);
+    T_EQ_I64(add_pattern(r, c, "*", "touchy", HOUR, NULL), CELLAR_OK);
     turn(HOUR);
     (void)tick();
     T_EQ_U64(up.calls, 1); /* the first key opens it, the second one ends the run */
@@ -519,7 +520,7 @@ static void exit_thread(const void *key, size_t len)
 static void *tick_in_thread(void *ctx)
 {
     (void)ctx;
-    (void)cellar_refresher_tick(r, 1000, NULL);
+    (void)cellar_tick(r, 1000, NULL);
     return NULL;
 }
 
@@ -567,7 +568,7 @@ static void every_missing_memory_is_a_code(void)
                 cellar_refresh_loader(r, "up", load, "upstream", NULL),
                 cellar_refresh_loader(r, "many", load, "upstream", &lo),
                 cellar_refresh_add(r, c, "k", 1, "up", MINUTE, NULL),
-                cellar_refresh_add_pattern(r, c, "p", "many", MINUTE, NULL),
+                add_pattern(r, c, "p", "many", MINUTE, NULL),
                 cellar_refresh_add_policies(r, c, NULL)
             };
             for (size_t i = 0; i < sizeof err / sizeof err[0]; i++) {
@@ -633,9 +634,14 @@ static void bad_arguments_are_refused(void)
     BROKEN(CELLAR_E_NOT_FOUND, o.at = "00:00@No/Where");
 #undef BROKEN
 #undef ADD
-    T_EQ_I64(cellar_refresh_add_pattern(r, c, NULL, "up", MINUTE, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresh_add_pattern(r, c, "", "up", MINUTE, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresh_add_pattern(r, c, longer, "up", MINUTE, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(add_pattern(r, c, NULL, "up", MINUTE, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(add_pattern(r, c, "", "up", MINUTE, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(add_pattern(r, c, longer, "up", MINUTE, NULL), CELLAR_E_INVAL);
+    o = opts(0);
+    o.pattern = 1;
+    T_EQ_I64(cellar_refresh_add(r, c, "a\0b", 3, "up", MINUTE, &o), CELLAR_E_INVAL);
+    o.pattern = 2;
+    T_EQ_I64(cellar_refresh_add(r, c, "a", 1, "up", MINUTE, &o), CELLAR_E_INVAL);
     T_EQ_I64(cellar_refresh_add_policies(NULL, c, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_refresh_add_policies(r, NULL, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_refresh_loader(NULL, "x", load, NULL, NULL), CELLAR_E_INVAL);
@@ -648,7 +654,7 @@ static void bad_arguments_are_refused(void)
     T_EQ_I64(cellar_refresh_remove(r, c, "k", 1), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_refresh_list(NULL, find_row, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_refresh_list(r, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresher_tick(NULL, 0, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_tick(NULL, 0, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_refresher_stats_get(r, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_refresher_close(NULL), CELLAR_OK);
     T_EQ_U64(figures().rows, 0);
@@ -701,21 +707,21 @@ static void metrics_have_the_success_ratio(void)
     pass(3 * MINUTE, MINUTE, NULL);
     up.down = true;
     while (figures().failed == 0) { turn(tick()); }
-    T_EQ_I64(cellar_refresher_metrics_write(r, text, sizeof text, &len), CELLAR_OK);
+    T_EQ_I64(cellar_metrics_write(r, text, sizeof text, &len), CELLAR_OK);
     T_EQ_U64(len, strlen(text));
     T_CHECK(strstr(text, "cellar_refresh_jobs_total{refresher=\"refresh\",result=\"ok\"} 3\n"));
     T_CHECK(strstr(text, "result=\"failed\"} 1\n") != NULL);
     T_CHECK(strstr(text, "cellar_refresh_success_ratio{refresher=\"refresh\"} 0.750000\n") != NULL);
     T_CHECK(strstr(text, "cellar_refresh_due{refresher=\"refresh\"} 0\n") != NULL);
     size_t json_len;
-    T_EQ_I64(cellar_refresher_stats_json(r, json, sizeof json, &json_len), CELLAR_OK);
+    T_EQ_I64(cellar_stats_json(r, json, sizeof json, &json_len), CELLAR_OK);
     T_EQ_U64(json_len, strlen(json));
     metrics_are_the_same(text, json);
-    T_EQ_I64(cellar_refresher_stats_json(r, json, 10, &json_len), CELLAR_E_BUFFER);
-    T_EQ_I64(cellar_refresher_stats_json(NULL, json, 10, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_refresher_metrics_write(r, NULL, 0, &len), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_stats_json(r, json, 10, &json_len), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_stats_json(NULL, json, 10, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_metrics_write(r, NULL, 0, &len), CELLAR_E_BUFFER);
     T_EQ_U64(len, strlen(text));
-    T_EQ_I64(cellar_refresher_metrics_write(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_metrics_write(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
     close_all();
 }
 

@@ -2,7 +2,7 @@
  *
  * Aim:    A row with a day end serves nothing of yesterday, wherever its zone, its load and its
  *         ticks put midnight.
- * Method: Both clocks are variables; the test calls cellar_refresher_tick, which runs the loads. */
+ * Method: Both clocks are variables; the test calls cellar_tick, which runs the loads. */
 #include "tests/support/refresh_kit.h"
 
 /* ---- days ---- */
@@ -71,8 +71,8 @@ static void day_ends_what_the_program_stored(void)
     add_daily(6 * HOUR, 12 * HOUR, 0);
     cellar_refresh_opts o = opts(12 * HOUR);
     o.at = "00:00@UTC";
-    T_EQ_I64(cellar_refresh_add_pattern(r, c, "new:*", "many", 6 * HOUR, &o), CELLAR_OK);
-    T_EQ_I64(cellar_refresh_add_pattern(r, c, "late:*", "many", 6 * HOUR, &o), CELLAR_OK);
+    T_EQ_I64(add_pattern(r, c, "new:*", "many", 6 * HOUR, &o), CELLAR_OK);
+    T_EQ_I64(add_pattern(r, c, "late:*", "many", 6 * HOUR, &o), CELLAR_OK);
     pass(12 * HOUR - 1, HOUR, NULL);
     T_EQ_I64(cellar_set(c, "daily", 5, "yesterday", 9, NULL), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "new:1", 5, "yesterday", 9, NULL), CELLAR_OK);
@@ -85,7 +85,7 @@ static void day_ends_what_the_program_stored(void)
     close_all();
 
     open_all();
-    T_EQ_I64(cellar_refresh_add_pattern(r, c, "late:*", "many", 6 * HOUR, &o), CELLAR_OK);
+    T_EQ_I64(add_pattern(r, c, "late:*", "many", 6 * HOUR, &o), CELLAR_OK);
     listed.fails = true;
     pass(12 * HOUR - 1, HOUR, NULL);
     T_EQ_I64(cellar_set(c, "late:1", 6, "yesterday", 9, NULL), CELLAR_OK);
@@ -203,7 +203,7 @@ static void row_that_fired_after_the_worker_read_the_clock_runs_later(void)
     turn(MINUTE);
     readings_to_old = 2; /* the first is that of the timers */
     old_by_ms = MINUTE + 1;
-    while (readings_to_old != 0) { (void)cellar_refresher_tick(r, 1, &wait_ms); }
+    while (readings_to_old != 0) { (void)cellar_tick(r, 1, &wait_ms); }
     T_EQ_U64(up.calls, calls);
     mono_ms += old_by_ms;
     (void)tick();

@@ -2,7 +2,7 @@
  *
  * Aim:    A failed refresh keeps the old value and backs off up to the interval. Changes of the
  *         program win over refreshes, and breakers and limiters bound the calls of the upstream.
- * Method: Both clocks are variables; the test calls cellar_refresher_tick, which runs the loads.
+ * Method: Both clocks are variables; the test calls cellar_tick, which runs the loads.
  *         The upstream fails when told to and acts in the middle of loads. */
 #include "cellar_limit.h"
 #include "tests/support/refresh_kit.h"
@@ -142,7 +142,7 @@ static void success_of_one_key_shortens_the_pause(void)
     listed.keys[0] = "a";
     listed.keys[1] = "b";
     listed.count = 2;
-    T_EQ_I64(cellar_refresh_add_pattern(r, c, "*", "many", 10 * HOUR, NULL), CELLAR_OK);
+    T_EQ_I64(add_pattern(r, c, "*", "many", 10 * HOUR, NULL), CELLAR_OK);
     up.down = true;
     pass(20 * HOUR, HOUR, NULL);
     up.down = false;
@@ -208,11 +208,11 @@ static void disabled_namespace_is_not_refreshed(void)
 {
     open_all();
     add("k", MINUTE, 2 * MINUTE);
-    T_EQ_I64(cellar_enable(c, false), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
     pass(10 * MINUTE, MINUTE, NULL);
     T_EQ_U64(up.calls, 0);
     T_EQ_U64(figures().skipped_off, 10);
-    T_EQ_I64(cellar_enable(c, true), CELLAR_OK);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
     pass(MINUTE, MINUTE, NULL);
     T_EQ_U64(up.calls, 1);
     close_all();

@@ -164,7 +164,9 @@ static void thread_that_ends_is_replaced(void)
     open_with(2, 5000);
     T_EQ_I64(cellar_refresh_loader(r, "leave", leave, NULL, &o), CELLAR_OK);
     add("k", "leave");
-    T_EQ_I64(cellar_refresh_add_pattern(r, c, "*", "leave", 1, NULL), CELLAR_OK);
+    cellar_refresh_opts all = cellar_refresh_opts_default();
+    all.pattern = 1;
+    T_EQ_I64(cellar_refresh_add(r, c, "*", 1, "leave", 1, &all), CELLAR_OK);
     for (int i = 0; i < 6; i++) { wait_for(&began); }
     close_all();
 }
@@ -221,12 +223,11 @@ static void forked_child_can_only_close(void)
     if (pid == 0) {
         cellar_refresher_stats st = cellar_refresher_stats_default();
         T_EQ_I64(cellar_refresh_add(r, c, "x", 1, "held", 1, NULL), CELLAR_E_FORKED);
-        T_EQ_I64(cellar_refresh_add_pattern(r, c, "x", "held", 1, NULL), CELLAR_E_FORKED);
         T_EQ_I64(cellar_refresh_add_policies(r, c, NULL), CELLAR_E_FORKED);
         T_EQ_I64(cellar_refresh_remove(r, c, "k", 1), CELLAR_E_FORKED);
         T_EQ_I64(cellar_refresh_loader(r, "x", held, NULL, NULL), CELLAR_E_FORKED);
         T_EQ_I64(cellar_refresh_list(r, count_rows, NULL), CELLAR_E_FORKED);
-        T_EQ_I64(cellar_refresher_tick(r, 0, NULL), CELLAR_E_FORKED);
+        T_EQ_I64(cellar_tick(r, 0, NULL), CELLAR_E_FORKED);
         T_EQ_I64(cellar_refresher_stats_get(r, &st), CELLAR_OK);
         T_EQ_I64(cellar_refresher_close(r), CELLAR_OK);
         _exit(t_failed());
@@ -285,7 +286,7 @@ static void sick_disk_leaves_refreshes_in_memory(void)
     (void)base_fault_io_arm("pwrite", EIO, 1, true);
     for (int i = 0; i < 10; i++) {
         now_ms += 1000;
-        while (cellar_refresher_tick(r, 1000, NULL) == CELLAR_PENDING) { }
+        while (cellar_tick(r, 1000, NULL) == CELLAR_PENDING) { }
         T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, &len), CELLAR_OK);
     }
     T_EQ_U64(figures().ok, 10);

@@ -2,14 +2,16 @@
  *
  * Aim:    schedules fire at their due times, at most once each, over late ticks, clock steps and
  *         changes; every firing that does not run is counted.
- * Method: both clocks are variables; the test calls cellar_scheduler_tick, which runs the jobs. What
+ * Method: both clocks are variables; the test calls cellar_tick, which runs the jobs. What
  *         fires is compared with times computed here, or with cron_next. */
 #include "base/fault.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/open_error.h"
+#include "cellar_observe.h"
 #include "cellar_schedule.h"
 #include "tests/support/same_metrics.h"
+#include "tests/support/schedule_kit.h"
 #include "tests/support/struct_sizes.h"
 #include "work/cron.h"
 
@@ -78,7 +80,7 @@ static void close_it(void)
 static int64_t tick(void)
 {
     int64_t wait_ms;
-    while (cellar_scheduler_tick(s, 1000, &wait_ms) == CELLAR_PENDING) { T_EQ_I64(wait_ms, 0); }
+    while (cellar_tick(s, 1000, &wait_ms) == CELLAR_PENDING) { T_EQ_I64(wait_ms, 0); }
     return wait_ms;
 }
 
@@ -123,9 +125,9 @@ static void expect(size_t i, int64_t due, int64_t at)
     T_EQ_I64(shots[i].at, at);
 }
 
-static cellar_schedule_opts opts_now(void)
+static cellar_schedule_spec opts_now(void)
 {
-    cellar_schedule_opts o = cellar_schedule_opts_default();
+    cellar_schedule_spec o = cellar_schedule_spec_default();
     o.phase = CELLAR_PHASE_NOW;
     return o;
 }
@@ -134,11 +136,11 @@ static cellar_schedule_opts opts_now(void)
 
 static void sched_no_drift(void)
 {
-    const cellar_schedule_opts o = opts_now();
+    const cellar_schedule_spec o = opts_now();
     const int64_t start = utc_ms(2024, 1, 1, 0, 0);
     open_at(start);
     shot_count = 0;
-    T_EQ_I64(cellar_schedule_every(s, "e", 1000, note, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "e", 1000, note, NULL, &o), CELLAR_OK);
     for (int i = 0; i < 1000; i++) { /* each tick is late by another time, below the interval */
         (void)tick();
         (void)pass((i + 1) * 1000 + i * 7 % 900 - (wall_ms - start));
@@ -150,7 +152,7 @@ static void sched_no_drift(void)
 
 static void phase_says_when_an_interval_begins(void)
 {
-    cellar_schedule_opts o = cellar_schedule_opts_default();
+    cellar_schedule_spec o = cellar_schedule_spec_default();
     const int64_t start = utc_ms(2024, 1, 1, 0, 0) + 1234;
     uint64_t spread = 0;
     open_at(start);
@@ -159,10 +161,10 @@ static void phase_says_when_an_interval_begins(void)
         int64_t next, again;
         size_t n;
         snprintf(name, sizeof name, "job %d", i);
-        T_EQ_I64(cellar_schedule_every(s, name, HOUR, note, NULL, &o), CELLAR_OK);
+        T_EQ_I64(schedule_every(s, name, HOUR, note, NULL, &o), CELLAR_OK);
         T_EQ_I64(cellar_schedule_next(s, name, &next, 1, &n), CELLAR_OK);
         T_CHECK(next >= start && next < start + HOUR);
-        T_EQ_I64(cellar_schedule_every(s, name, HOUR, note, NULL, &o), CELLAR_OK);
+        T_EQ_I64(schedule_every(s, name, HOUR, note, NULL, &o), CELLAR_OK);
         T_EQ_I64(cellar_schedule_next(s, name, &again, 1, &n), CELLAR_OK);
         T_EQ_I64(again, next); /* the name alone decides */
         spread |= (uint64_t)1 << (next - start) * 64 / HOUR;
@@ -171,7 +173,7 @@ static void phase_says_when_an_interval_begins(void)
     int64_t next[3];
     size_t n;
     o.phase = CELLAR_PHASE_ALIGNED;
-    T_EQ_I64(cellar_schedule_every(s, "aligned", 30 * MINUTE, note, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "aligned", 30 * MINUTE, note, NULL, &o), CELLAR_OK);
     T_EQ_I64(cellar_schedule_next(s, "aligned", next, 3, &n), CELLAR_OK);
     T_EQ_I64(next[0], utc_ms(2024, 1, 1, 0, 30));
     T_EQ_I64(next[2], utc_ms(2024, 1, 1, 1, 30));
@@ -180,13 +182,13 @@ static void phase_says_when_an_interval_begins(void)
 
 static void jitter_is_repeatable_and_ends_before_the_next_firing(void)
 {
-    cellar_schedule_opts o = opts_now();
+    cellar_schedule_spec o = opts_now();
     int64_t late[2][200];
     o.jitter_ms = DAY; /* bounded by the interval */
     for (int round = 0; round < 2; round++) {
         open_at(utc_ms(2024, 1, 1, 0, 0) + round * 77777);
         shot_count = 0;
-        T_EQ_I64(cellar_schedule_every(s, "j", 1000, note, NULL, &o), CELLAR_OK);
+        T_EQ_I64(schedule_every(s, "j", 1000, note, NULL, &o), CELLAR_OK);
         pass_through(199999);
         T_EQ_U64(shot_count, 200);
         uint64_t sum = 0;
@@ -207,12 +209,12 @@ static void jitter_is_repeatable_and_ends_before_the_next_firing(void)
 
 static void late_by(cellar_coalesce coalesce, int64_t grace_ms, int64_t ms)
 {
-    cellar_schedule_opts o = opts_now();
+    cellar_schedule_spec o = opts_now();
     o.coalesce = coalesce;
     o.misfire_grace_ms = grace_ms;
     open_at(utc_ms(2024, 1, 1, 0, 0));
     shot_count = 0;
-    T_EQ_I64(cellar_schedule_every(s, "m", 1000, note, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "m", 1000, note, NULL, &o), CELLAR_OK);
     (void)tick();
     T_EQ_U64(shot_count, 1);
     (void)pass(ms);
@@ -286,13 +288,13 @@ static void slow(const cellar_firing *f, void *ctx)
 
 static void overlapping(cellar_overlap overlap, uint32_t most, uint32_t runs)
 {
-    cellar_schedule_opts o = opts_now();
+    cellar_schedule_spec o = opts_now();
     o.overlap = overlap;
     o.max_running = most;
     open_at(utc_ms(2024, 1, 1, 0, 0));
     shot_count = depth = deepest = 0;
     slow_ms = 3500;
-    T_EQ_I64(cellar_schedule_every(s, "o", 1000, slow, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "o", 1000, slow, NULL, &o), CELLAR_OK);
     (void)tick();
     T_EQ_U64(deepest, runs);
     T_EQ_U64(depth, 0);
@@ -329,21 +331,21 @@ static void count_free(void *ctx) { ++*(unsigned *)ctx; }
 
 static void sched_conflict_policies(void)
 {
-    cellar_schedule_opts o = opts_now();
+    cellar_schedule_spec o = opts_now();
     open_at(utc_ms(2024, 1, 1, 0, 0));
     memset(freed, 0, sizeof freed);
     shot_count = 0;
     o.free_fn = count_free;
-    T_EQ_I64(cellar_schedule_every(s, "n", 1000, note, &freed[0], &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "n", 1000, note, &freed[0], &o), CELLAR_OK);
     o.conflict = CELLAR_CONFLICT_KEEP;
-    T_EQ_I64(cellar_schedule_every(s, "n", 1000, note, &freed[1], &o), CELLAR_EXISTS);
+    T_EQ_I64(schedule_every(s, "n", 1000, note, &freed[1], &o), CELLAR_EXISTS);
     o.conflict = CELLAR_CONFLICT_ERROR;
-    T_EQ_I64(cellar_schedule_cron(s, "n", "* * * * *", NULL, note, &freed[1], &o), CELLAR_E_BUSY);
+    T_EQ_I64(schedule_cron(s, "n", "* * * * *", NULL, note, &freed[1], &o), CELLAR_E_BUSY);
     T_EQ_U64(freed[0] + freed[1], 0); /* nothing changed hands */
     (void)tick();
     T_CHECK(shot_count == 1 && shots[0].ctx == &freed[0]);
     o.conflict = CELLAR_CONFLICT_REPLACE;
-    T_EQ_I64(cellar_schedule_every(s, "n", 1000, note, &freed[2], &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "n", 1000, note, &freed[2], &o), CELLAR_OK);
     T_EQ_U64(freed[0], 1);
     (void)tick();
     T_CHECK(shot_count == 2 && shots[1].ctx == &freed[2]);
@@ -353,7 +355,7 @@ static void sched_conflict_policies(void)
     T_EQ_I64(cellar_schedule_remove(s, "n"), CELLAR_E_NOT_FOUND);
     (void)pass(5000);
     T_EQ_U64(shot_count, 2);
-    T_EQ_I64(cellar_schedule_every(s, "n", 1000, note, &freed[3], &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "n", 1000, note, &freed[3], &o), CELLAR_OK);
     close_it();
     T_EQ_U64(freed[3], 1); /* the close frees what is left */
     T_EQ_U64(freed[1], 0);
@@ -364,11 +366,11 @@ static void sched_conflict_policies(void)
  * a code. */
 static void seed_sched_replace_keep_error(void)
 {
-    cellar_schedule_opts o = opts_now();
+    cellar_schedule_spec o = opts_now();
     open_at(utc_ms(2024, 1, 1, 0, 0));
     shot_count = 0;
-    T_EQ_I64(cellar_schedule_every(s, "cleanup", DAY, note, "old", &o), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_every(s, "cleanup", HOUR, note, "new", &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "cleanup", DAY, note, "old", &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "cleanup", HOUR, note, "new", &o), CELLAR_OK);
     (void)pass(3 * HOUR + 1);
     T_EQ_U64(shot_count, 1);
     T_EQ_STR(shots[0].ctx, "new");
@@ -386,12 +388,12 @@ static void remover(const cellar_firing *f, void *ctx)
 
 static void job_may_remove_and_add_schedules(void)
 {
-    cellar_schedule_opts o = opts_now();
+    cellar_schedule_spec o = opts_now();
     open_at(utc_ms(2024, 1, 1, 0, 0));
     memset(freed, 0, sizeof freed);
     shot_count = 0;
     o.free_fn = count_free;
-    T_EQ_I64(cellar_schedule_every(s, "self", 1000, remover, &freed[0], &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "self", 1000, remover, &freed[0], &o), CELLAR_OK);
     (void)tick();
     T_EQ_U64(freed[0], 1);
     T_EQ_U64(shot_count, 1);
@@ -405,10 +407,10 @@ static void full_scheduler_refuses_and_counts(void)
     open_at(utc_ms(2024, 1, 1, 0, 0));
     for (int i = 0; i < 100; i++) {
         snprintf(name, sizeof name, "%d", i);
-        T_EQ_I64(cellar_schedule_every(s, name, 1000, note, NULL, NULL), CELLAR_OK);
+        T_EQ_I64(schedule_every(s, name, 1000, note, NULL, NULL), CELLAR_OK);
     }
-    T_EQ_I64(cellar_schedule_every(s, "one more", 1000, note, NULL, NULL), CELLAR_E_LIMIT);
-    T_EQ_I64(cellar_schedule_every(s, "7", 1000, note, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "one more", 1000, note, NULL, NULL), CELLAR_E_LIMIT);
+    T_EQ_I64(schedule_every(s, "7", 1000, note, NULL, NULL), CELLAR_OK);
     T_EQ_U64(figures().rejected_limit, 1);
     close_it();
 }
@@ -418,21 +420,21 @@ static void full_scheduler_refuses_and_counts(void)
 /* What another thread does between the reading of the clocks and the lock of a resume. */
 static void resume_fire_pause(void)
 {
-    T_EQ_I64(cellar_schedule_resume(s, "c"), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(s, "c", false), CELLAR_OK);
     pass(30 * SECOND);
     T_EQ_U64(shot_count, 1);
-    T_EQ_I64(cellar_schedule_pause(s, "c"), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(s, "c", true), CELLAR_OK);
 }
 
 static void a_resume_with_an_old_reading_fires_nothing_again(void)
 {
     open_at(utc_ms(2026, 6, 1, 12, 0) + 30 * SECOND);
     shot_count = 0;
-    T_EQ_I64(cellar_schedule_cron(s, "c", "* * * * *", "UTC", note, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_pause(s, "c"), CELLAR_OK);
+    T_EQ_I64(schedule_cron(s, "c", "* * * * *", "UTC", note, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(s, "c", true), CELLAR_OK);
     between = resume_fire_pause;
     reads_left = 2;
-    T_EQ_I64(cellar_schedule_resume(s, "c"), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(s, "c", false), CELLAR_OK);
     (void)tick();
     T_EQ_U64(shot_count, 1); /* 12:01 */
     pass(MINUTE);
@@ -443,27 +445,27 @@ static void a_resume_with_an_old_reading_fires_nothing_again(void)
 static void pause_holds_until_resume(void)
 {
     const int64_t start = utc_ms(2024, 1, 1, 0, 0);
-    cellar_schedule_opts o = opts_now();
+    cellar_schedule_spec o = opts_now();
     open_at(start);
     shot_count = 0;
-    T_EQ_I64(cellar_schedule_every(s, "p", 1000, note, NULL, &o), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_cron(s, "c", "0 * * * *", NULL, note, NULL, &o), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_at(s, "a", start + 2000, note, "instant", &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "p", 1000, note, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_cron(s, "c", "0 * * * *", NULL, note, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_at(s, "a", start + 2000, note, "instant", &o), CELLAR_OK);
     (void)tick();
     T_EQ_U64(shot_count, 1);
-    T_EQ_I64(cellar_schedule_pause(s, "p"), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_pause(s, "p"), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_pause(s, "c"), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_pause(s, "a"), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(s, "p", true), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(s, "p", true), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(s, "c", true), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(s, "a", true), CELLAR_OK);
     T_EQ_I64(pass(3 * HOUR + 500), INT64_MAX);
     T_EQ_U64(shot_count, 1);
     int64_t next;
     size_t n;
     T_EQ_I64(cellar_schedule_next(s, "p", &next, 1, &n), CELLAR_OK);
     T_EQ_I64(next, start + 3 * HOUR + 1000);
-    T_EQ_I64(cellar_schedule_resume(s, "p"), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_resume(s, "c"), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_resume(s, "a"), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(s, "p", false), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(s, "c", false), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(s, "a", false), CELLAR_OK);
     (void)tick();
     T_EQ_U64(shot_count, 2); /* the instant passed in the pause */
     T_EQ_STR(shots[1].ctx, "instant");
@@ -471,10 +473,10 @@ static void pause_holds_until_resume(void)
     T_EQ_U64(shot_count, 3); /* on the old grid, nothing made up for */
     expect(2, start + 3 * HOUR + 1000, start + 3 * HOUR + 1000);
     T_EQ_U64(figures().missed, 0);
-    T_EQ_I64(cellar_schedule_pause(s, "x"), CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_schedule_resume(s, "x"), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_schedule_pause(s, "x", true), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_schedule_pause(s, "x", false), CELLAR_E_NOT_FOUND);
     o.paused = 1;
-    T_EQ_I64(cellar_schedule_every(s, "p", 1000, note, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "p", 1000, note, NULL, &o), CELLAR_OK);
     T_CHECK(pass(100) > 1000);
     close_it();
 }
@@ -482,18 +484,18 @@ static void pause_holds_until_resume(void)
 static void resume_in_the_millisecond_of_a_firing_does_not_repeat_it(void)
 {
     const int64_t start = utc_ms(2024, 1, 1, 0, 0);
-    const cellar_schedule_opts o = opts_now();
+    const cellar_schedule_spec o = opts_now();
     int64_t next;
     size_t n;
     open_at(start);
     shot_count = 0;
-    T_EQ_I64(cellar_schedule_every(s, "p", 1000, note, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "p", 1000, note, NULL, &o), CELLAR_OK);
     (void)tick();
     T_EQ_U64(shot_count, 1);
-    T_EQ_I64(cellar_schedule_pause(s, "p"), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(s, "p", true), CELLAR_OK);
     T_EQ_I64(cellar_schedule_next(s, "p", &next, 1, &n), CELLAR_OK);
     T_EQ_I64(next, start + 1000);
-    T_EQ_I64(cellar_schedule_resume(s, "p"), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_pause(s, "p", false), CELLAR_OK);
     (void)tick();
     T_EQ_U64(shot_count, 1);
     (void)pass(1000);
@@ -503,11 +505,11 @@ static void resume_in_the_millisecond_of_a_firing_does_not_repeat_it(void)
 
 static void trigger_runs_once_also_while_paused(void)
 {
-    cellar_schedule_opts o = cellar_schedule_opts_default();
+    cellar_schedule_spec o = cellar_schedule_spec_default();
     open_at(utc_ms(2024, 1, 1, 0, 0));
     shot_count = 0;
     o.paused = 1;
-    T_EQ_I64(cellar_schedule_cron(s, "t", "@yearly", NULL, note, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_cron(s, "t", "@yearly", NULL, note, NULL, &o), CELLAR_OK);
     T_EQ_I64(cellar_schedule_trigger(s, "t"), CELLAR_OK);
     T_EQ_I64(cellar_schedule_trigger(s, "t"), CELLAR_E_BUSY);
     T_EQ_U64(figures().waiting, 1);
@@ -526,25 +528,25 @@ static void trigger_runs_once_also_while_paused(void)
 static void instant_fires_once_and_ends(void)
 {
     const int64_t start = utc_ms(2024, 1, 1, 0, 0);
-    cellar_schedule_opts o = cellar_schedule_opts_default();
+    cellar_schedule_spec o = cellar_schedule_spec_default();
     open_at(start);
     memset(freed, 0, sizeof freed);
     shot_count = 0;
     o.free_fn = count_free;
-    T_EQ_I64(cellar_schedule_at(s, "soon", start + 5, note, &freed[0], &o), CELLAR_OK);
+    T_EQ_I64(schedule_at(s, "soon", start + 5, note, &freed[0], &o), CELLAR_OK);
     T_EQ_I64(tick(), 5);
     (void)pass(5);
     expect(0, start + 5, start + 5);
     T_EQ_U64(freed[0], 1);
     T_EQ_U64(figures().schedules, 0);
-    T_EQ_I64(cellar_schedule_at(s, "past", start - DAY, note, &freed[1], &o), CELLAR_OK);
+    T_EQ_I64(schedule_at(s, "past", start - DAY, note, &freed[1], &o), CELLAR_OK);
     (void)tick();
     expect(1, start - DAY, start + 5);
     T_EQ_I64(shots[1].late, DAY + 5);
     o.misfire_grace_ms = HOUR;
-    T_EQ_I64(cellar_schedule_at(s, "past", start - DAY, note, &freed[2], &o), CELLAR_E_NEVER);
+    T_EQ_I64(schedule_at(s, "past", start - DAY, note, &freed[2], &o), CELLAR_E_NEVER);
     T_EQ_U64(freed[2], 0);
-    T_EQ_I64(cellar_schedule_at(s, "far", start + 300 * 365 * DAY, note, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(schedule_at(s, "far", start + 300 * 365 * DAY, note, NULL, NULL), CELLAR_OK);
     T_CHECK(tick() > 0);
     close_it();
 }
@@ -562,9 +564,9 @@ static void wall_clock_steps_follow_the_table(void)
     const int64_t start = utc_ms(2024, 5, 1, 1, 0);
     open_at(start);
     shot_count = 0;
-    T_EQ_I64(cellar_schedule_cron(s, "fixed", "30 2 * * *", NULL, note, "f", NULL), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_cron(s, "wild", "10 * * * *", NULL, note, "w", NULL), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_every(s, "every", 10 * DAY, note, "e", NULL), CELLAR_OK);
+    T_EQ_I64(schedule_cron(s, "fixed", "30 2 * * *", NULL, note, "f", NULL), CELLAR_OK);
+    T_EQ_I64(schedule_cron(s, "wild", "10 * * * *", NULL, note, "w", NULL), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "every", 10 * DAY, note, "e", NULL), CELLAR_OK);
     (void)tick();
     step(2 * HOUR); /* forward over 02:30 and 02:10: the fixed time runs once */
     T_EQ_U64(shot_count, 1);
@@ -591,10 +593,10 @@ static void wall_clock_steps_follow_the_table(void)
 
 static void interval_does_not_notice_clock_steps(void)
 {
-    const cellar_schedule_opts o = opts_now();
+    const cellar_schedule_spec o = opts_now();
     open_at(utc_ms(2024, 1, 1, 0, 0));
     shot_count = 0;
-    T_EQ_I64(cellar_schedule_every(s, "e", 1000, note, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "e", 1000, note, NULL, &o), CELLAR_OK);
     (void)tick();
     for (int i = 0; i < 20; i++) {
         wall_ms += i % 2 == 0 ? 3650 * DAY : -3650 * DAY;
@@ -632,10 +634,10 @@ static void beat_schedule_of_seed(void)
                                  rows[i].offset * MINUTE; /* of the Sunday of the change */
         open_at(midnight);
         shot_count = 0;
-        T_EQ_I64(cellar_schedule_cron(s, "cleanup", "0 2 * * *", zone, note, "02", NULL), CELLAR_OK);
-        T_EQ_I64(cellar_schedule_cron(s, "report", "0 9 * * *", zone, note, "09", NULL), CELLAR_OK);
-        T_EQ_I64(cellar_schedule_cron(s, "weekly", "0 3 * * 1", zone, note, "Mo", NULL), CELLAR_OK);
-        T_EQ_I64(cellar_schedule_every(s, "beat", 30 * SECOND, note, NULL, NULL), CELLAR_OK);
+        T_EQ_I64(schedule_cron(s, "cleanup", "0 2 * * *", zone, note, "02", NULL), CELLAR_OK);
+        T_EQ_I64(schedule_cron(s, "report", "0 9 * * *", zone, note, "09", NULL), CELLAR_OK);
+        T_EQ_I64(schedule_cron(s, "weekly", "0 3 * * 1", zone, note, "Mo", NULL), CELLAR_OK);
+        T_EQ_I64(schedule_every(s, "beat", 30 * SECOND, note, NULL, NULL), CELLAR_OK);
         pass_through(2 * DAY - 1);
         size_t beats = 0, others = 0;
         const int64_t later = midnight - rows[i].change * MINUTE;
@@ -686,16 +688,16 @@ static void sched_ten_years(void)
     const int64_t start = utc_ms(2024, 1, 1, 0, 0), end = start + 3653 * DAY;
     uint64_t state = t_seed(), events = 0;
     decade every = { NULL, 0, 0, 0 };
-    const cellar_schedule_opts o = opts_now();
+    const cellar_schedule_spec o = opts_now();
     base_tz *z;
     zones_of_the_tree();
     open_at(start);
     for (int i = 0; i < PLANS; i++) {
         plans[i] = (decade){ plans[i].expr, 0, 0, 0 };
-        T_EQ_I64(cellar_schedule_cron(s, plans[i].expr, plans[i].expr, "Europe/Berlin", decade_run,
+        T_EQ_I64(schedule_cron(s, plans[i].expr, plans[i].expr, "Europe/Berlin", decade_run,
                                       &plans[i], NULL), CELLAR_OK);
     }
-    T_EQ_I64(cellar_schedule_every(s, "every", each, decade_run, &every, &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "every", each, decade_run, &every, &o), CELLAR_OK);
     int64_t wait = tick();
     while (wall_ms < end && !t_failed()) { /* mostly in time, sometimes late by up to a week */
         state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
@@ -761,16 +763,16 @@ static void sched_ten_years_of_clock_steps(void)
 {
     const int64_t start = utc_ms(2024, 1, 1, 0, 0), years = 3653 * DAY;
     const int64_t length = t_reduced() ? years / 4 : years;
-    const cellar_schedule_opts o = opts_now();
+    const cellar_schedule_spec o = opts_now();
     int64_t since = start, most = start; /* wall clock: after the last large step; highest */
     uint64_t state = t_seed(), steps = 0, due = 0;
     memset(&stepped, 0, sizeof stepped);
     open_at(start);
     const int64_t begin = mono_ms;
-    T_EQ_I64(cellar_schedule_cron(s, "d", "30 2 * * *", "UTC", daily_run, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_cron(s, "q", "*/15 * * * *", "UTC", quarter_run, NULL, NULL),
+    T_EQ_I64(schedule_cron(s, "d", "30 2 * * *", "UTC", daily_run, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(schedule_cron(s, "q", "*/15 * * * *", "UTC", quarter_run, NULL, NULL),
              CELLAR_OK);
-    T_EQ_I64(cellar_schedule_every(s, "e", 10 * MINUTE, every_run, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "e", 10 * MINUTE, every_run, NULL, &o), CELLAR_OK);
     int64_t wait = tick();
     while (mono_ms - begin < length && !t_failed()) {
         wait = pass(BASE_MIN(wait, length - (mono_ms - begin)));
@@ -830,7 +832,7 @@ static void list_shows_each_schedule_in_order(void)
     open_at(utc_ms(2024, 1, 1, 0, 0));
     for (int i = 0; i < 30; i++) {
         snprintf(name, sizeof name, "%d", i);
-        T_EQ_I64(cellar_schedule_every(s, name, 1000, note, NULL, NULL), CELLAR_OK);
+        T_EQ_I64(schedule_every(s, name, 1000, note, NULL, NULL), CELLAR_OK);
     }
     T_EQ_I64(cellar_schedule_list(s, list_some, &n), CELLAR_OK);
     close_it();
@@ -838,7 +840,7 @@ static void list_shows_each_schedule_in_order(void)
 
     cellar_schedule_info info = cellar_schedule_info_default();
     open_at(utc_ms(2024, 1, 1, 0, 0));
-    T_EQ_I64(cellar_schedule_cron(s, "c", "30 * * * *", NULL, note, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(schedule_cron(s, "c", "30 * * * *", NULL, note, NULL, NULL), CELLAR_OK);
     pass_through(HOUR);
     (void)pass(3 * HOUR);
     T_EQ_I64(cellar_schedule_list(s, list_one, &info), CELLAR_OK);
@@ -863,34 +865,39 @@ static void bad_arguments_are_refused(void)
     memset(long_name, 'x', sizeof long_name - 1);
     long_name[sizeof long_name - 1] = '\0';
     open_at(utc_ms(2024, 1, 1, 0, 0));
-    T_EQ_I64(cellar_schedule_every(NULL, "n", 1000, note, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_schedule_every(s, NULL, 1000, note, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_schedule_every(s, "", 1000, note, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_schedule_every(s, long_name, 1000, note, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_schedule_every(s, long_name + 1, 1000, note, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_every(s, "n", 0, note, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_schedule_every(s, "n", -5, note, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_schedule_every(s, "n", INT64_MAX, note, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_schedule_every(s, "n", 1000, NULL, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_schedule_cron(s, "n", NULL, NULL, note, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_schedule_cron(s, "n", "* * * *", NULL, note, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_schedule_cron(s, "n", "0 0 30 2 *", NULL, note, NULL, NULL), CELLAR_E_NEVER);
-    T_EQ_I64(cellar_schedule_cron(s, "n", "* * * * *", "No/Where", note, NULL, NULL),
+    T_EQ_I64(schedule_every(NULL, "n", 1000, note, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(schedule_every(s, NULL, 1000, note, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(schedule_every(s, "", 1000, note, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(schedule_every(s, long_name, 1000, note, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(schedule_every(s, long_name + 1, 1000, note, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "n", 0, note, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(schedule_every(s, "n", -5, note, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(schedule_every(s, "n", INT64_MAX, note, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(schedule_every(s, "n", 1000, NULL, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(schedule_cron(s, "n", NULL, NULL, note, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(schedule_cron(s, "n", "* * * *", NULL, note, NULL, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(schedule_cron(s, "n", "0 0 30 2 *", NULL, note, NULL, NULL), CELLAR_E_NEVER);
+    T_EQ_I64(schedule_cron(s, "n", "* * * * *", "No/Where", note, NULL, NULL),
              CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_schedule_at(s, "n", -1, note, NULL, NULL), CELLAR_E_RANGE);
-    T_EQ_I64(cellar_schedule_at(s, "n", INT64_MAX, note, NULL, NULL), CELLAR_E_RANGE);
+    T_EQ_I64(schedule_at(s, "n", -1, note, NULL, NULL), CELLAR_E_RANGE);
+    T_EQ_I64(schedule_at(s, "n", INT64_MAX, note, NULL, NULL), CELLAR_E_RANGE);
     T_EQ_I64(cellar_schedule_next(s, "n", &out, 1, &n), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_schedule_next(s, "n", &out, 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_schedule_list(s, NULL, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_scheduler_tick(NULL, 0, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_tick(NULL, 0, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_scheduler_stats_get(s, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_scheduler_close(NULL), CELLAR_OK);
-    cellar_schedule_opts o;
+    cellar_schedule_spec o = schedule_spec(note, NULL, NULL);
+    T_EQ_I64(cellar_schedule_add(s, "n", NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_schedule_add(s, "n", &o), CELLAR_E_INVAL); /* no time */
+    o.cron = "* * * * *";
+    T_EQ_I64(schedule_every(s, "n", 1000, note, NULL, &o), CELLAR_E_INVAL); /* two times */
+    T_EQ_I64(schedule_at(s, "n", 1, note, NULL, &o), CELLAR_E_INVAL);
 #define BROKEN(change) \
     do { \
-        o = cellar_schedule_opts_default(); \
+        o = cellar_schedule_spec_default(); \
         change; \
-        T_EQ_I64(cellar_schedule_every(s, "n", 1000, note, NULL, &o), CELLAR_E_INVAL); \
+        T_EQ_I64(schedule_every(s, "n", 1000, note, NULL, &o), CELLAR_E_INVAL); \
     } while (0)
     BROKEN(o.misfire_grace_ms = -1);
     BROKEN(o.jitter_ms = -1);
@@ -945,7 +952,7 @@ static void every_missing_memory_is_a_code(void)
     for (uint64_t nth = 1;; nth++) {
         memset(freed, 0, sizeof freed);
         shot_count = 0;
-        cellar_schedule_opts o = opts_now();
+        cellar_schedule_spec o = opts_now();
         o.free_fn = count_free;
         cellar_host_opts h = cellar_host_opts_default();
         cellar_scheduler_config c = cellar_scheduler_config_default();
@@ -956,10 +963,10 @@ static void every_missing_memory_is_a_code(void)
         (void)base_fault_alloc_arm(nth, false);
         cellar_err err = cellar_scheduler_open(&c, &s);
         if (err == CELLAR_OK) {
-            err = cellar_schedule_cron(s, "c", "0 2 * * *", "Europe/Berlin", note, &freed[0], &o);
+            err = schedule_cron(s, "c", "0 2 * * *", "Europe/Berlin", note, &freed[0], &o);
             T_EQ_U64(freed[0], 0);
             if (err == CELLAR_OK) { /* as replacement, so that what fails must leave the old one */
-                err = cellar_schedule_every(s, "c", 1000, note, &freed[1], &o);
+                err = schedule_every(s, "c", 1000, note, &freed[1], &o);
                 T_EQ_U64(freed[0], err == CELLAR_OK);
             }
             const bool armed = base_fault_alloc_arm(0, false) >= nth;
@@ -984,24 +991,24 @@ static void metrics_are_those_of_the_registry(void)
     static char json[16384];
     size_t len;
     open_at(utc_ms(2024, 1, 1, 0, 0));
-    const cellar_schedule_opts o = opts_now();
-    T_EQ_I64(cellar_schedule_every(s, "e", 1000, note, NULL, &o), CELLAR_OK);
+    const cellar_schedule_spec o = opts_now();
+    T_EQ_I64(schedule_every(s, "e", 1000, note, NULL, &o), CELLAR_OK);
     (void)tick();
     (void)pass(5500);
-    T_EQ_I64(cellar_scheduler_metrics_write(s, text, sizeof text, &len), CELLAR_OK);
+    T_EQ_I64(cellar_metrics_write(s, text, sizeof text, &len), CELLAR_OK);
     T_EQ_U64(len, strlen(text));
     T_CHECK(strstr(text, "cellar_scheduler_runs_started_total{scheduler=\"scheduler\"} 2\n") != NULL);
     T_CHECK(strstr(text, "cellar_scheduler_missed_total{scheduler=\"scheduler\"} 4\n") != NULL);
     T_CHECK(strstr(text, "reason=\"overlap\"") != NULL);
     size_t json_len;
-    T_EQ_I64(cellar_scheduler_stats_json(s, json, sizeof json, &json_len), CELLAR_OK);
+    T_EQ_I64(cellar_stats_json(s, json, sizeof json, &json_len), CELLAR_OK);
     T_EQ_U64(json_len, strlen(json));
     metrics_are_the_same(text, json);
-    T_EQ_I64(cellar_scheduler_stats_json(s, json, 10, &json_len), CELLAR_E_BUFFER);
-    T_EQ_I64(cellar_scheduler_stats_json(NULL, json, 10, NULL), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_scheduler_metrics_write(s, NULL, 0, &len), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_stats_json(s, json, 10, &json_len), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_stats_json(NULL, json, 10, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_metrics_write(s, NULL, 0, &len), CELLAR_E_BUFFER);
     T_EQ_U64(len, strlen(text));
-    T_EQ_I64(cellar_scheduler_metrics_write(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_metrics_write(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
     close_it();
 }
 
@@ -1017,7 +1024,7 @@ static void skipped_firing_writes_a_log_line(void)
 {
     cellar_host_opts h = cellar_host_opts_default();
     cellar_scheduler_config c = cellar_scheduler_config_default();
-    cellar_schedule_opts o = opts_now();
+    cellar_schedule_spec o = opts_now();
     h.clock = read_mono;
     h.no_threads = 1;
     h.log = keep_line;
@@ -1025,7 +1032,7 @@ static void skipped_firing_writes_a_log_line(void)
     c.wall_clock = read_wall;
     T_REQUIRE(cellar_scheduler_open(&c, &s) == CELLAR_OK);
     o.misfire_grace_ms = 10;
-    T_EQ_I64(cellar_schedule_every(s, "poll", 1000, note, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "poll", 1000, note, NULL, &o), CELLAR_OK);
     (void)tick();
     (void)pass(2500);
     T_EQ_STR(logged, "2 schedule -20 2 firings skipped, the last one of \"poll\": "
@@ -1042,9 +1049,9 @@ static cellar_err use_config(void *p)
     if (err == CELLAR_OK) { T_EQ_I64(cellar_scheduler_close(made), CELLAR_OK); }
     return err;
 }
-static cellar_err use_opts(void *p)
+static cellar_err use_spec(void *p)
 {
-    return cellar_schedule_every(s, "n", 1000, note, NULL, (const cellar_schedule_opts *)p);
+    return cellar_schedule_add(s, "n", (const cellar_schedule_spec *)p);
 }
 static cellar_err use_cron_opts(void *p)
 {
@@ -1065,7 +1072,11 @@ static void structs_follow_the_size_rule(void)
     c.host = &h;
     open_at(0);
     check_in("cellar_scheduler_config", &c, sizeof c, FIRST, use_config);
-    CHECK_IN(cellar_schedule_opts, cellar_schedule_opts_default(), use_opts);
+    cellar_schedule_spec spec = cellar_schedule_spec_default();
+    spec.fn = note;
+    spec.interval_ms = 1000;
+    check_in("cellar_schedule_spec", &spec, sizeof spec, offsetof(cellar_schedule_spec, cron),
+             use_spec);
     CHECK_IN(cellar_cron_opts, cellar_cron_opts_default(), use_cron_opts);
     check_out("cellar_scheduler_stats", sizeof(cellar_scheduler_stats), fill_stats);
     close_it();

@@ -3,12 +3,14 @@
  * Aim:    tasks take legal edges only, each verdict does what the header says, every limit is a
  *         code and a counter, and no task is lost: submitted + requeued == ok + failed + cancelled
  *         + expired + live after each case.
- * Method: both clocks are variables; the test calls cellar_pool_tick, which runs the tasks. */
+ * Method: both clocks are variables; the test calls cellar_tick, which runs the tasks. */
 #include "base/fault.h"
 #include "base/num.h"
 #include "base/random.h"
+#include "cellar_observe.h"
 #include "tests/support/struct_sizes.h"
 #include "tests/support/task_kit.h"
+#include "tests/support/task_calls.h"
 
 /* ---- verdicts ---- */
 
@@ -135,12 +137,12 @@ static void seed_task_unknown_is_not_found(void)
     defaults();
     open_with(NULL);
     cellar_task_id id = submit("a", NULL);
-    T_EQ_I64(cellar_task_status_get(p, id, &st), CELLAR_OK);
+    T_EQ_I64(task_status(p, id, &st), CELLAR_OK);
     const cellar_task_id wrong[] = { { 0, 0 }, { id.hi, id.lo + 1 }, { id.hi + 1, id.lo },
                                      { id.hi, id.lo + (UINT64_C(1) << 32) },
                                      { id.hi ^ UINT64_C(1) << 40, id.lo }, { id.hi, UINT64_MAX } };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        T_EQ_I64(cellar_task_status_get(p, wrong[i], &st), CELLAR_E_NOT_FOUND);
+        T_EQ_I64(task_status(p, wrong[i], &st), CELLAR_E_NOT_FOUND);
         T_EQ_I64(cellar_task_cancel(p, wrong[i]), CELLAR_E_NOT_FOUND);
         T_EQ_I64(cellar_task_wait(p, wrong[i], 0, NULL), CELLAR_E_NOT_FOUND);
         T_EQ_I64(cellar_task_requeue(p, wrong[i]), CELLAR_E_NOT_FOUND);
@@ -487,25 +489,28 @@ static void leases_are_acknowledged_extended_and_lost(void)
     T_EQ_I64(state_of(t[0]->id), CELLAR_TASK_RUNNING);
     T_EQ_I64(cellar_task_progress(t[0], 1, 2, NULL), CELLAR_OK);
     (void)pass(99);
-    T_EQ_I64(cellar_task_extend(t[0], 100), CELLAR_OK);
-    T_EQ_I64(cellar_task_ack(t[1], cellar_verdict_ok()), CELLAR_OK);
+    T_EQ_I64(cellar_task_settle(t[0], cellar_verdict_extend(0)), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_task_settle(t[0], cellar_verdict_extend(CELLAR_POOL_DELAY_MAX_MS + 1)),
+             CELLAR_E_INVAL);
+    T_EQ_I64(cellar_task_settle(t[0], cellar_verdict_extend(100)), CELLAR_OK);
+    T_EQ_I64(cellar_task_settle(t[1], cellar_verdict_ok()), CELLAR_OK);
     T_EQ_STR(freed, "b");
     (void)pass(1); /* the lease of c is over */
     T_EQ_I64(state_of(id), CELLAR_TASK_QUEUED);
     T_CHECK(cellar_task_cancelled(t[2]));
-    T_EQ_I64(cellar_task_extend(t[2], 100), CELLAR_E_LOST);
+    T_EQ_I64(cellar_task_settle(t[2], cellar_verdict_extend(100)), CELLAR_E_LOST);
     T_EQ_I64(cellar_task_take(p, "pull", 100, t + 1, 1, &n), CELLAR_OK);
     T_EQ_U64(n, 1);
     T_EQ_U64(t[1]->attempt, 2);
-    T_EQ_I64(cellar_task_ack(t[2], cellar_verdict_ok()), CELLAR_E_LOST);
+    T_EQ_I64(cellar_task_settle(t[2], cellar_verdict_ok()), CELLAR_E_LOST);
     T_EQ_U64(figures().late, 1);
-    T_EQ_I64(cellar_task_ack(t[0], cellar_verdict_retry_after(50)), CELLAR_OK);
+    T_EQ_I64(cellar_task_settle(t[0], cellar_verdict_retry_after(50)), CELLAR_OK);
     (void)pass(100); /* the second lease of c as well: it was the last attempt */
     T_EQ_I64(state_of(id), CELLAR_TASK_FAILED);
     T_EQ_STR(status_of(id).error, "not acknowledged in time");
     T_EQ_I64(cellar_pool_close(p), CELLAR_E_BUSY); /* the caller still has it */
     T_EQ_I64(cellar_task_take(p, "pull", 100, t, 1, &n), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_task_ack(t[1], cellar_verdict_ok()), CELLAR_E_LOST);
+    T_EQ_I64(cellar_task_settle(t[1], cellar_verdict_ok()), CELLAR_E_LOST);
     close_it();
     T_EQ_U64(freed_count, 3);
 }
@@ -622,8 +627,14 @@ static void task_limits(void)
     T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, &id), CELLAR_OK);
     T_EQ_I64(cellar_task_submit(p, "t", NULL, 1, NULL, &id), CELLAR_E_INVAL);
     T_EQ_I64(cellar_task_submit(NULL, "t", NULL, 0, NULL, &id), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_pool_resize(p, 2), CELLAR_E_UNSUPPORTED);
-    T_EQ_I64(cellar_pool_resize(p, 65), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WORKERS, NULL, 2), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WORKERS, NULL, 65), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WORKERS, NULL, 0), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WORKERS, "q", 2), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WEIGHT, NULL, 2), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "q", -1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_pool_set(p, (cellar_pool_setting)4, "q", 1), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_pool_set(NULL, CELLAR_POOL_SET_PAUSE, "q", 1), CELLAR_E_INVAL);
     close_it();
     static const struct {
         size_t offset;
@@ -776,17 +787,17 @@ static void figures_of_names_and_metrics(void)
     T_EQ_U64(figures().ok, 3);
     T_CHECK(figures().bytes > 0);
     T_EQ_I64(cellar_pool_stats_get(p, "x", &st), CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_pool_metrics_write(p, text, sizeof text, &len), CELLAR_OK);
+    T_EQ_I64(cellar_metrics_write(p, text, sizeof text, &len), CELLAR_OK);
     T_EQ_U64(strlen(text), len);
     T_CHECK(strstr(text, "cellar_tasks_submitted_total{pool=\"p1\"} 3\n") != NULL);
     T_CHECK(strstr(text, "cellar_tasks_ended_total{pool=\"p1\",state=\"succeeded\"} 3\n") != NULL);
-    T_EQ_I64(cellar_pool_metrics_write(p, text, len, NULL), CELLAR_E_BUFFER);
-    T_EQ_I64(cellar_pool_stats_json(p, text, sizeof text, &len), CELLAR_OK);
+    T_EQ_I64(cellar_metrics_write(p, text, len, NULL), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_stats_json(p, text, sizeof text, &len), CELLAR_OK);
     T_EQ_U64(strlen(text), len);
     T_CHECK(strstr(text, "{\"metrics\":[\n{\"name\":\"cellar_tasks_submitted_total\","
                          "\"labels\":{\"pool\":\"p1\"},\"value\":3},\n{") == text);
     T_EQ_STR(text + len - 4, "}]}\n");
-    T_EQ_I64(cellar_pool_metrics_write(p, NULL, 0, &len), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_metrics_write(p, NULL, 0, &len), CELLAR_E_BUFFER);
     close_it();
 }
 
@@ -833,7 +844,7 @@ static cellar_err all_of_it(void)
     if (err == CELLAR_OK) { err = cellar_pool_route(p, "g", "q", NULL); }
     items_of("axz", items);
     if (err == CELLAR_OK) {
-        err = cellar_task_submit_group(p, items, 3, CELLAR_TASK_ALWAYS, NULL);
+        err = submit_linked(p, items, 3, CELLAR_LINKS_GROUP, CELLAR_TASK_ALWAYS, NULL);
     }
     (void)tick();
     return err;

@@ -2,8 +2,9 @@
  *
  * Aim:    Chains hand results on, a group ends once after all its members, and the results of
  *         tasks are entries of a store for as long as the state says.
- * Method: Both clocks are variables; the test calls cellar_pool_tick, which runs the tasks. */
+ * Method: Both clocks are variables; the test calls cellar_tick, which runs the tasks. */
 #include "tests/support/task_kit.h"
+#include "tests/support/task_calls.h"
 
 /* ---- several tasks ---- */
 
@@ -22,22 +23,23 @@ static void chain_hands_results_on(void)
     defaults();
     open_gives();
     items_of("abc", items);
-    T_EQ_I64(cellar_task_submit_chain(p, items, 3, CELLAR_TASK_ON_SUCCESS, ids), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, ids), CELLAR_OK);
     T_EQ_I64(state_of(ids[2]), CELLAR_TASK_WAITING);
     (void)tick();
     T_EQ_STR(heard, "a bA cB ");
     memset(heard, 0, sizeof heard);
     items_of("axcd", items);
-    T_EQ_I64(cellar_task_submit_chain(p, items, 4, CELLAR_TASK_ON_SUCCESS, ids), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_CHAIN, ids), CELLAR_OK);
     (void)tick();
     T_EQ_STR(heard, "a xA ");
     T_EQ_U64(figures().cancelled, 2);
     memset(heard, 0, sizeof heard);
-    T_EQ_I64(cellar_task_submit_chain(p, items, 4, CELLAR_TASK_ALWAYS, ids), CELLAR_OK);
+    T_EQ_I64(submit_linked(p, items, 4, CELLAR_LINKS_CHAIN, CELLAR_TASK_ALWAYS, ids), CELLAR_OK);
     (void)tick();
     T_EQ_STR(heard, "a xA c- dC ");
     memset(heard, 0, sizeof heard);
-    T_EQ_I64(cellar_task_submit_chain(p, items + 1, 3, CELLAR_TASK_ON_FAILURE, ids), CELLAR_OK);
+    T_EQ_I64(submit_linked(p, items + 1, 3, CELLAR_LINKS_CHAIN, CELLAR_TASK_ON_FAILURE, ids),
+             CELLAR_OK);
     (void)tick();
     T_EQ_STR(heard, "x c- ");
     T_EQ_U64(figures().cancelled, 3);
@@ -47,7 +49,7 @@ static void chain_hands_results_on(void)
     items_of("abc", items);
     items[1].opts = &o;
     memset(heard, 0, sizeof heard);
-    T_EQ_I64(cellar_task_submit_chain(p, items, 3, CELLAR_TASK_ON_SUCCESS, ids), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, ids), CELLAR_OK);
     (void)tick();
     T_EQ_I64(state_of(ids[1]), CELLAR_TASK_SCHEDULED);
     T_EQ_I64(cellar_task_cancel(p, ids[2]), CELLAR_OK);
@@ -55,7 +57,23 @@ static void chain_hands_results_on(void)
     T_EQ_STR(heard, "a bA ");
     o.delay_ms = 0;
     o.eta_wall_ms = wall_ms + 1;
-    T_EQ_I64(cellar_task_submit_chain(p, items, 3, CELLAR_TASK_ON_SUCCESS, ids), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, ids), CELLAR_E_INVAL);
+    close_it();
+}
+
+static void each_task_of_a_chain_has_its_own_run_on(void)
+{
+    cellar_task_item items[8];
+    cellar_submit_opts always = cellar_submit_opts_default();
+    always.run_on = CELLAR_TASK_ALWAYS;
+    defaults();
+    open_gives();
+    items_of("xbcx", items);
+    items[1].opts = &always;
+    T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_CHAIN, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit_many(p, items, 2, (cellar_task_links)3, NULL), CELLAR_E_INVAL);
+    (void)tick();
+    T_EQ_STR(heard, "x b- cB xC ");
     close_it();
 }
 
@@ -68,7 +86,7 @@ static void long_chain_ends_without_recursion(void)
     defaults();
     open_with(NULL);
     answer = cellar_verdict_fail();
-    T_EQ_I64(cellar_task_submit_chain(p, items, LONG, CELLAR_TASK_ON_SUCCESS, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit_many(p, items, LONG, CELLAR_LINKS_CHAIN, NULL), CELLAR_OK);
     (void)tick();
     T_EQ_U64(figures().cancelled, LONG - 1);
     T_EQ_U64(figures().live, 0);
@@ -83,19 +101,20 @@ static void group_runs_then_after_all(void)
     defaults();
     open_gives();
     items_of("abcz", items);
-    T_EQ_I64(cellar_task_submit_group(p, items, 4, CELLAR_TASK_ON_SUCCESS, ids), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_GROUP, ids), CELLAR_OK);
     (void)tick();
     T_EQ_STR(heard, "a b c zABC ");
     memset(heard, 0, sizeof heard);
     items_of("axbz", items);
-    T_EQ_I64(cellar_task_submit_group(p, items, 4, CELLAR_TASK_ON_SUCCESS, ids), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_GROUP, ids), CELLAR_OK);
     (void)tick();
     T_EQ_STR(heard, "a x b ");
     memset(heard, 0, sizeof heard);
-    T_EQ_I64(cellar_task_submit_group(p, items, 4, CELLAR_TASK_ALWAYS, ids), CELLAR_OK);
+    T_EQ_I64(submit_linked(p, items, 4, CELLAR_LINKS_GROUP, CELLAR_TASK_ALWAYS, ids), CELLAR_OK);
     (void)tick();
     T_EQ_STR(heard, "a x b zA-B ");
-    T_EQ_I64(cellar_task_submit_group(p, items, 1, CELLAR_TASK_ALWAYS, ids), CELLAR_E_INVAL);
+    T_EQ_I64(submit_linked(p, items, 1, CELLAR_LINKS_GROUP, CELLAR_TASK_ALWAYS, ids),
+             CELLAR_E_INVAL);
     close_it();
 }
 
@@ -112,7 +131,7 @@ static void task_group_completion_twice(void)
     items[1] = (cellar_task_item){ "t", "b", 1, &late };
     items[2] = (cellar_task_item){ "t", "z", 1, NULL };
     answer = cellar_verdict_fail();
-    T_EQ_I64(cellar_task_submit_group(p, items, 3, CELLAR_TASK_ALWAYS, ids), CELLAR_OK);
+    T_EQ_I64(submit_linked(p, items, 3, CELLAR_LINKS_GROUP, CELLAR_TASK_ALWAYS, ids), CELLAR_OK);
     (void)tick();
     T_EQ_STR(ran, "a");
     for (int i = 0; i < 3; i++) { /* three more ends of the same member */
@@ -142,26 +161,26 @@ static void submit_many_is_all_or_none(void)
     open_with(NULL);
     for (int i = 0; i < 4; i++) { items[i] = (cellar_task_item){ "t", "abcd" + i, 1, &o }; }
     items[3].name = "unknown";
-    T_EQ_I64(cellar_task_submit_many(p, items, 4, ids), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_NONE, ids), CELLAR_E_NOT_FOUND);
     items[3].name = "t";
     items[1].opts = items[3].opts = &key; /* twice the same key */
-    T_EQ_I64(cellar_task_submit_many(p, items, 4, ids), CELLAR_EXISTS);
+    T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_NONE, ids), CELLAR_EXISTS);
     T_CHECK(key_is_free("k"));
     items[3].opts = &o;
     (void)submit("x", NULL);
-    T_EQ_I64(cellar_task_submit_many(p, items, 4, ids), CELLAR_E_BUSY);
+    T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_NONE, ids), CELLAR_E_BUSY);
     T_EQ_U64(figures().live, 1);
     (void)tick();
     T_EQ_STR(freed, "");
-    T_EQ_I64(cellar_task_submit_many(p, items, 4, ids), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_NONE, ids), CELLAR_OK);
     T_CHECK(!key_is_free("k"));
     (void)tick();
     T_EQ_STR(ran, "xabcd");
     T_EQ_STR(freed, "acd");
     key.on_conflict = CELLAR_TASK_CONFLICT_REPLACE;
-    T_EQ_I64(cellar_task_submit_many(p, items, 4, ids), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_task_submit_many(p, items, 0, ids), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_task_submit_many(p, NULL, 1, ids), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_task_submit_many(p, items, 4, CELLAR_LINKS_NONE, ids), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_task_submit_many(p, items, 0, CELLAR_LINKS_NONE, ids), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_task_submit_many(p, NULL, 1, CELLAR_LINKS_NONE, ids), CELLAR_E_INVAL);
     close_it();
 }
 
@@ -297,7 +316,7 @@ static void ids_of_another_pool_are_unknown(void)
     T_EQ_I64(cellar_task_register(other, "t", note, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_task_submit(other, "t", "b", 1, NULL, NULL), CELLAR_OK);
     cellar_task_status st = cellar_task_status_default();
-    T_EQ_I64(cellar_task_status_get(other, id, &st), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(task_status(other, id, &st), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_task_cancel(other, id), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_task_wait(other, id, 0, NULL), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_task_requeue(other, id), CELLAR_E_NOT_FOUND);
@@ -310,6 +329,7 @@ static void ids_of_another_pool_are_unknown(void)
 }
 
 T_MAIN("work_task_groups", T_CASE(chain_hands_results_on),
+       T_CASE(each_task_of_a_chain_has_its_own_run_on),
        T_CASE(long_chain_ends_without_recursion), T_CASE(group_runs_then_after_all),
        T_CASE(task_group_completion_twice), T_CASE(submit_many_is_all_or_none),
        T_CASE(results_are_kept_by_state), T_CASE(task_that_closes_the_store_loses_its_result_only),

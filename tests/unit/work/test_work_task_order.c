@@ -2,7 +2,7 @@
  *
  * Aim:    Tasks run in the order of priority, age, weight and route. The limits of a name park
  *         tasks and keep their order.
- * Method: Both clocks are variables; the test calls cellar_pool_tick, which runs the tasks.
+ * Method: Both clocks are variables; the test calls cellar_tick, which runs the tasks.
  *         Parking is compared with the order of random submits. */
 #include "base/random.h"
 #include "cellar_limit.h"
@@ -57,26 +57,26 @@ static void queues_share_by_weight_and_pause(void)
     cellar_task_opts o = cellar_task_opts_default();
     o.queue = "slow";
     name_it("u", note, &o);
-    T_EQ_I64(cellar_pool_queue_weight(p, "default", 3), CELLAR_OK);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WEIGHT, "default", 3), CELLAR_OK);
     for (int i = 0; i < 40; i++) {
         (void)submit("a", NULL);
         T_EQ_I64(cellar_task_submit(p, "u", "b", 1, NULL, NULL), CELLAR_OK);
     }
-    T_EQ_I64(cellar_pool_queue_pause(p, "slow", 1000), CELLAR_OK);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "slow", 1000), CELLAR_OK);
     T_EQ_I64(tick(), 1000);
     T_EQ_U64(strspn(ran, "a"), 40);
     T_EQ_U64(ran_count, 40);
     for (int i = 0; i < 40; i++) { (void)submit("a", NULL); }
-    T_EQ_I64(cellar_pool_queue_pause(p, "slow", 0), CELLAR_OK);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "slow", 0), CELLAR_OK);
     clear();
     (void)tick();
     size_t b = 0;
     for (size_t i = 0; i < 40; i++) { b += ran[i] == 'b'; }
     T_EQ_U64(b, 10);
     T_EQ_U64(ran_count, 80);
-    T_EQ_I64(cellar_pool_queue_pause(p, "none", 5), CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_pool_queue_weight(p, "none", 5), CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_pool_queue_weight(p, "slow", 101), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "none", 5), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WEIGHT, "none", 5), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WEIGHT, "slow", 101), CELLAR_E_INVAL);
     close_it();
 }
 
@@ -94,7 +94,7 @@ static void route_moves_queued_tasks(void)
     T_EQ_I64(cellar_pool_route(p, "image.*", "slow", &moved), CELLAR_OK);
     T_EQ_U64(moved, 2);
     T_EQ_I64(cellar_pool_route(p, "imagf.*", "slow", &moved), CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_pool_queue_pause(p, "slow", 10), CELLAR_OK);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "slow", 10), CELLAR_OK);
     (void)tick();
     T_EQ_STR(ran, "ttt");
     (void)pass(10);
@@ -129,12 +129,12 @@ static void task_rate_parks_in_order(void)
     T_EQ_U64(status_of(ids[1]).attempt, 0);
     T_EQ_U64(figures().parked, 3);
     ids[4] = submit("H", &high);
-    T_EQ_I64(cellar_limiter_reset_all(l), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_reset(l, NULL, 0, NULL), CELLAR_OK);
     (void)pass(1100);
     T_EQ_STR(ran, "afH");
     const char *expected[] = { "afHb", "afHbc", "afHbcd" };
     for (int i = 0; i < 3; i++) {
-        T_EQ_I64(cellar_limiter_reset_all(l), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_reset(l, NULL, 0, NULL), CELLAR_OK);
         (void)pass(1100);
         T_EQ_STR(ran, expected[i]);
     }
@@ -170,7 +170,7 @@ static cellar_verdict inside(const cellar_task *t, void *ctx)
     int64_t wait;
     (void)ctx;
     ran[ran_count++] = *(const char *)t->payload;
-    (void)cellar_pool_tick(p, 1000000, &wait); /* a second thread could run here */
+    (void)cellar_tick(p, 1000000, &wait); /* a second thread could run here */
     ran[ran_count++] = '.';
     return cellar_verdict_ok();
 }
@@ -212,7 +212,7 @@ static cellar_verdict parks_three(const cellar_task *t, void *ctx)
     (void)submit("a", NULL);
     (void)submit("b", NULL);
     (void)submit("c", NULL);
-    T_EQ_I64(cellar_pool_queue_pause(p, "default", 1000), CELLAR_OK);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 1000), CELLAR_OK);
     return cellar_verdict_ok();
 }
 
@@ -231,7 +231,7 @@ static void released_task_that_is_parked_again_keeps_its_place(void)
     (void)tick();
     T_EQ_U64(figures().parked, 2);
     (void)submit("H", &high);
-    T_EQ_I64(cellar_pool_queue_pause(p, "default", 0), CELLAR_OK);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0), CELLAR_OK);
     (void)tick();
     T_EQ_STR(ran, "H.a.b.c.");
     close_it();
@@ -263,7 +263,7 @@ static cellar_verdict park_run(const cellar_task *t, void *ctx)
     park_runs++;
     if (park_depth < 4 && base_rng_below(&park_rng, 2) == 0) {
         park_depth++;
-        (void)cellar_pool_tick(p, base_rng_below(&park_rng, 2), NULL);
+        (void)cellar_tick(p, base_rng_below(&park_rng, 2), NULL);
         park_depth--;
     }
     return cellar_verdict_ok();
@@ -301,8 +301,8 @@ static void parking_keeps_the_order_of_a_name_and_priority(void)
         }
         while (number < PARK_TASKS) {
             switch (base_rng_below(&park_rng, 8)) {
-            case 0: (void)cellar_pool_tick(p, 0, NULL); break;
-            case 1: T_EQ_I64(cellar_limiter_reset_all(l), CELLAR_OK); break;
+            case 0: (void)cellar_tick(p, 0, NULL); break;
+            case 1: T_EQ_I64(cellar_limiter_reset(l, NULL, 0, NULL), CELLAR_OK); break;
             case 2: mono_ms += 3700000, wall_ms += 3700000; break;
             case 3:
                 if (number != 0) {
@@ -310,18 +310,18 @@ static void parking_keeps_the_order_of_a_name_and_priority(void)
                     cancelled += cellar_task_cancel(p, ids[i]) == CELLAR_OK;
                 }
                 break;
-            case 4:
-                T_EQ_I64(cellar_pool_queue_pause(p, "default",
-                                                 (int64_t)base_rng_below(&park_rng, 2)),
-                         CELLAR_OK);
+            case 4: {
+                const int64_t ms = (int64_t)base_rng_below(&park_rng, 2);
+                T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", ms), CELLAR_OK);
                 break;
+            }
             default:
                 park_submit(number + 1, &ids[number]);
                 number++;
             }
         }
         for (unsigned i = 0; figures().live != 0 && i < 10 * PARK_TASKS; i++) {
-            T_EQ_I64(cellar_limiter_reset_all(l), CELLAR_OK);
+            T_EQ_I64(cellar_limiter_reset(l, NULL, 0, NULL), CELLAR_OK);
             (void)pass(3700000);
         }
         T_EQ_U64(figures().live, 0);

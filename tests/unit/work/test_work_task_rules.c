@@ -2,11 +2,13 @@
  *
  * Aim:    rules of names, queues and keys: strict queues, limits by key, pauses after failures,
  *         keys that outlive their task or end before it.
- * Method: both clocks are variables; the test calls cellar_pool_tick, which runs the tasks. */
+ * Method: both clocks are variables; the test calls cellar_tick, which runs the tasks. */
 #include "base/fault.h"
 #include "cellar_limit.h"
+#include "cellar_observe.h"
 #include "cellar_task.h"
 #include "tests/support/pool_kit.h"
+#include "tests/support/task_calls.h"
 
 /* What ran: payloads of one byte, in order. */
 static char ran[256];
@@ -54,7 +56,7 @@ static cellar_task_id submit(const char *payload, const cellar_submit_opts *o)
 static int state_of(cellar_task_id id)
 {
     cellar_task_status st = cellar_task_status_default();
-    const cellar_err err = cellar_task_status_get(p, id, &st);
+    const cellar_err err = task_status(p, id, &st);
     return err == CELLAR_OK ? (int)st.state : (int)err;
 }
 
@@ -70,16 +72,16 @@ static void strict_queues_run_by_rank(void)
     name_it("u", note, &o);
     o.queue = "same";
     name_it("v", note, &o);
-    T_EQ_I64(cellar_pool_queue_weight(p, "first", 7), CELLAR_OK);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WEIGHT, "first", 7), CELLAR_OK);
     for (int i = 0; i < 4; i++) {
         (void)submit("d", NULL);
         T_EQ_I64(cellar_task_submit(p, "v", "s", 1, NULL, NULL), CELLAR_OK);
         T_EQ_I64(cellar_task_submit(p, "u", "f", 1, NULL, NULL), CELLAR_OK);
     }
-    T_EQ_I64(cellar_pool_queue_pause(p, "first", 1000), CELLAR_OK);
-    T_EQ_I64(cellar_pool_tick(p, 0, NULL), CELLAR_PENDING);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "first", 1000), CELLAR_OK);
+    T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_PENDING);
     T_EQ_U64(ran_count, 1); /* of another queue: the first one is paused */
-    T_EQ_I64(cellar_pool_queue_pause(p, "first", 0), CELLAR_OK);
+    T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "first", 0), CELLAR_OK);
     (void)tick();
     T_EQ_U64(strspn(ran + 1, "f"), 4);
     for (size_t i = 5; i + 1 < ran_count; i++) { T_CHECK(ran[i] != ran[i + 1]); } /* in turns */
@@ -121,7 +123,7 @@ static void rate_by_key_delays_that_key_alone(void)
     T_EQ_U64(figures().parked, 1); /* of the name; that of a key waits for its time */
     T_EQ_U64(figures().parked_rate, 2);
     T_EQ_I64(cellar_task_cancel(p, limited), CELLAR_OK);
-    T_EQ_I64(cellar_limiter_reset_all(l), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_reset(l, NULL, 0, NULL), CELLAR_OK);
     (void)pass(1100);
     T_EQ_STR(ran, "ab?a");
     T_EQ_U64(figures().started, 4);
@@ -184,7 +186,7 @@ static cellar_verdict probe(const cellar_task *t, void *ctx)
 {
     (void)note(t, ctx);
     if (*(const char *)t->payload == 'p') { /* a second worker finds no task meanwhile */
-        T_EQ_I64(cellar_pool_tick(p, 0, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_tick(p, 0, NULL), CELLAR_OK);
         T_EQ_U64(figures().running, 1);
     }
     return *(const char *)t->payload == 'x' ? cellar_verdict_retry() : cellar_verdict_ok();
@@ -372,7 +374,7 @@ static cellar_err try_after(cellar_task_id before, const char *payload, cellar_t
                             cellar_task_id *id)
 {
     const cellar_task_item item = { "g", payload, strlen(payload), NULL };
-    return cellar_task_submit_after(p, before, &item, on, id);
+    return submit_after(p, before, &item, on, id);
 }
 
 static cellar_task_id after(cellar_task_id before, const char *payload, cellar_task_run_on on)
@@ -473,20 +475,24 @@ static void submit_after_refuses_bad_input(void)
     T_EQ_U64(id.hi, 0);
     const cellar_task_id a = give("a");
     T_EQ_I64(try_after(a, "a", (cellar_task_run_on)3, &id), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_task_submit_after(p, a, NULL, CELLAR_TASK_ALWAYS, &id), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_task_submit_after(NULL, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_E_INVAL);
+    T_EQ_I64(submit_after(NULL, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_E_INVAL);
     o.eta_wall_ms = wall_ms + 1;
-    T_EQ_I64(cellar_task_submit_after(p, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_E_INVAL);
+    T_EQ_I64(submit_after(p, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_E_INVAL);
     o.eta_wall_ms = 0;
     o.on_conflict = CELLAR_TASK_CONFLICT_REPLACE;
-    T_EQ_I64(cellar_task_submit_after(p, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_E_INVAL);
+    T_EQ_I64(submit_after(p, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_E_INVAL);
     o.on_conflict = CELLAR_TASK_CONFLICT_REJECT;
+    o.id_in = &a;
+    T_EQ_I64(submit_after(p, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_E_INVAL);
+    o.id_in = NULL;
+    o.after = &a;
+    T_EQ_I64(cellar_task_submit_many(p, &item, 1, CELLAR_LINKS_NONE, NULL), CELLAR_E_INVAL);
     item.name = "none";
-    T_EQ_I64(cellar_task_submit_after(p, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_E_NOT_FOUND);
+    T_EQ_I64(submit_after(p, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_E_NOT_FOUND);
     item.name = "g";
     o.delay_ms = 10;
-    T_EQ_I64(cellar_task_submit_after(p, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_OK);
-    T_EQ_I64(cellar_task_submit_after(p, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_E_BUSY);
+    T_EQ_I64(submit_after(p, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_OK);
+    T_EQ_I64(submit_after(p, a, &item, CELLAR_TASK_ALWAYS, &id), CELLAR_E_BUSY);
     (void)tick();
     T_EQ_STR(ran, "a");
     (void)pass(10); /* from the end of the task before */
@@ -533,7 +539,7 @@ static void tasks_after_live_ones_are_freed_by_close(void)
 static bool has_line(const char *line)
 {
     static char text[16384];
-    T_EQ_I64(cellar_pool_metrics_write(p, text, sizeof text, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_metrics_write(p, text, sizeof text, NULL), CELLAR_OK);
     const bool found = strstr(text, line) != NULL;
     if (!found) { printf("# missing: %s", line); }
     return found;

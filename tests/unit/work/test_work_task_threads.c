@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "cellar_task.h"
 #include "tests/support/t.h"
+#include "tests/support/task_calls.h"
 
 static cellar_pool *p;
 static sem_t began, go_on;
@@ -121,7 +122,7 @@ static void task_pthread_exit(void)
     (void)submit("q");
     wait_for(&began);
     T_EQ_I64(cellar_task_wait(p, id, 60000, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_task_status_get(p, id, &st), CELLAR_OK);
+    T_EQ_I64(task_status(p, id, &st), CELLAR_OK);
     T_EQ_I64(st.state, CELLAR_TASK_FAILED);
     T_EQ_STR(st.error, "ended its thread");
     T_EQ_U64(figures().thread_ends, 20);
@@ -130,7 +131,7 @@ static void task_pthread_exit(void)
 
 static void *tick_alone(void *arg)
 {
-    (void)cellar_pool_tick(p, 0, NULL);
+    (void)cellar_tick(p, 0, NULL);
     return arg;
 }
 
@@ -308,7 +309,11 @@ static void wait_from_outside_times_out_and_ends(void)
     name_it("h", held, NULL);
     const cellar_task_id id = submit("h");
     wait_for(&began);
-    T_EQ_I64(cellar_task_wait(p, id, 0, &st), CELLAR_E_TIMEOUT);
+    T_EQ_I64(cellar_task_wait(p, id, 0, &st), CELLAR_PENDING);
+    T_EQ_I64(st.state, CELLAR_TASK_RUNNING);
+    st = cellar_task_status_default();
+    T_EQ_I64(cellar_task_wait(p, id, 1, &st), CELLAR_E_TIMEOUT);
+    T_EQ_I64(st.state, CELLAR_TASK_RUNNING);
     sem_post(&go_on);
     const cellar_err err = cellar_task_wait(p, id, 60000, &st);
     T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOT_FOUND);
@@ -453,7 +458,7 @@ static void pool_resize_under_load(void)
     }
     for (int i = 0; i < 10; i++) {
         const uint32_t n = sizes_of[i % 5];
-        T_EQ_I64(cellar_pool_resize(p, n), CELLAR_OK);
+        T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WORKERS, NULL, n), CELLAR_OK);
         while (figures().workers != n) { sched_yield(); }
     }
     for (int i = 0; i < PRODUCERS; i++) { pthread_join(t[i], NULL); }
@@ -505,7 +510,7 @@ static void *meddle(void *arg)
         if (i % 7 == 0) { o.on_conflict = CELLAR_TASK_CONFLICT_REPLACE; }
         if (i % 11 == 0) { o.on_conflict = CELLAR_TASK_CONFLICT_DEBOUNCE; }
         (void)cellar_task_submit(p, "v", "p", 1, &o, &id);
-        (void)cellar_task_status_get(p, id, &st);
+        (void)task_status(p, id, &st);
         if (i % 5 == 0) { (void)cellar_task_cancel(p, id); }
         if (i % 16 == 0) {
             (void)cellar_task_list(p, NULL, NULL, look, &other);
@@ -513,7 +518,7 @@ static void *meddle(void *arg)
             (void)cellar_task_purge(p, other);
         }
         if (i % 16 == 1) {
-            (void)cellar_task_submit_group(p, items, 3, CELLAR_TASK_ALWAYS, NULL);
+            (void)submit_linked(p, items, 3, CELLAR_LINKS_GROUP, CELLAR_TASK_ALWAYS, NULL);
         }
         if (i % 64 == 2) { (void)cellar_task_wait(p, id, 5, NULL); }
     }
@@ -555,7 +560,7 @@ static void results_are_there_when_the_wait_returns(void)
         const cellar_task_id id = submit("q");
         T_EQ_I64(cellar_task_wait(p, id, 60000, &st), CELLAR_OK);
         T_EQ_I64(st.state, CELLAR_TASK_SUCCEEDED);
-        T_EQ_I64(cellar_task_status_get(p, id, &st), CELLAR_OK); /* at no moment unknown */
+        T_EQ_I64(task_status(p, id, &st), CELLAR_OK); /* at no moment unknown */
         T_EQ_I64(st.state, CELLAR_TASK_SUCCEEDED);
     }
     close_it();
@@ -602,7 +607,8 @@ static void wait_lasts_until_the_result_is_stored(void)
     atomic_store(&slow, true);
     const cellar_task_id id = submit("a");
     wait_for(&began);
-    T_EQ_I64(cellar_task_wait(p, id, 0, NULL), CELLAR_E_TIMEOUT);
+    T_EQ_I64(cellar_task_wait(p, id, 0, NULL), CELLAR_PENDING);
+    T_EQ_I64(cellar_task_wait(p, id, 1, NULL), CELLAR_E_TIMEOUT);
     T_EQ_I64(cellar_task_result_get(p, id, buf, sizeof buf, &len), CELLAR_PENDING);
     sem_post(&go_on);
     T_EQ_I64(cellar_task_wait(p, id, 60000, NULL), CELLAR_OK);
@@ -623,15 +629,15 @@ static int child_of(bool in_task)
         cellar_task_cancel(p, none) != CELLAR_E_FORKED ||
         cellar_task_requeue(p, none) != CELLAR_E_FORKED ||
         cellar_task_purge(p, none) != CELLAR_E_FORKED ||
-        cellar_task_status_get(p, none, &st) != CELLAR_E_FORKED ||
+        task_status(p, none, &st) != CELLAR_E_FORKED ||
         cellar_task_result_get(p, none, NULL, 0, NULL) != CELLAR_E_FORKED ||
         cellar_task_wait(p, none, 0, NULL) != CELLAR_E_FORKED ||
         cellar_task_list(p, NULL, NULL, look, NULL) != CELLAR_E_FORKED ||
-        cellar_pool_tick(p, 0, NULL) != CELLAR_E_FORKED ||
-        cellar_pool_resize(p, 1) != CELLAR_E_FORKED ||
+        cellar_tick(p, 0, NULL) != CELLAR_E_FORKED ||
+        cellar_pool_set(p, CELLAR_POOL_SET_WORKERS, NULL, 1) != CELLAR_E_FORKED ||
         cellar_pool_route(p, "*", "x", NULL) != CELLAR_E_FORKED ||
-        cellar_pool_queue_pause(p, "default", 0) != CELLAR_E_FORKED ||
-        cellar_pool_queue_weight(p, "default", 1) != CELLAR_E_FORKED ||
+        cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "default", 0) != CELLAR_E_FORKED ||
+        cellar_pool_set(p, CELLAR_POOL_SET_WEIGHT, "default", 1) != CELLAR_E_FORKED ||
         cellar_pool_drain(p, CELLAR_DRAIN_ALL, 0, NULL) != CELLAR_E_FORKED) {
         return 1;
     }

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/thread_record.h"
 #include "cellar_schedule.h"
+#include "tests/support/schedule_kit.h"
 #include "tests/support/t.h"
 
 static cellar_scheduler *s;
@@ -66,9 +67,9 @@ static void count_free(void *ctx)
     atomic_fetch_add(&freed, 1);
 }
 
-static cellar_schedule_opts opts_now(void)
+static cellar_schedule_spec opts_now(void)
 {
-    cellar_schedule_opts o = cellar_schedule_opts_default();
+    cellar_schedule_spec o = cellar_schedule_spec_default();
     o.phase = CELLAR_PHASE_NOW;
     o.free_fn = count_free;
     return o;
@@ -83,9 +84,9 @@ static cellar_scheduler_stats figures(void)
 
 static void interval_runs_on_a_thread_of_the_scheduler(void)
 {
-    const cellar_schedule_opts o = opts_now();
+    const cellar_schedule_spec o = opts_now();
     open_with(0, 0);
-    T_EQ_I64(cellar_schedule_every(s, "e", 1, quick, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "e", 1, quick, NULL, &o), CELLAR_OK);
     for (int i = 0; i < 5; i++) { wait_for(&began); }
     T_EQ_I64(cellar_schedule_remove(s, "e"), CELLAR_OK);
     T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
@@ -96,9 +97,9 @@ static void interval_runs_on_a_thread_of_the_scheduler(void)
 
 static void close_waits_for_a_running_job(void)
 {
-    const cellar_schedule_opts o = opts_now();
+    const cellar_schedule_spec o = opts_now();
     open_with(1, 1);
-    T_EQ_I64(cellar_schedule_every(s, "held", 1, held, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "held", 1, held, NULL, &o), CELLAR_OK);
     wait_for(&began);
     T_EQ_I64(cellar_scheduler_close(s), CELLAR_E_BUSY);
     T_EQ_U64(figures().running, 1);
@@ -116,10 +117,10 @@ static void close_waits_for_a_running_job(void)
 
 static void close_drops_runs_that_have_not_begun(void)
 {
-    const cellar_schedule_opts o = opts_now();
+    const cellar_schedule_spec o = opts_now();
     open_with(1, 0);
-    T_EQ_I64(cellar_schedule_cron(s, "held", "@yearly", NULL, held, NULL, &o), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_cron(s, "waits", "@yearly", NULL, quick, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_cron(s, "held", "@yearly", NULL, held, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_cron(s, "waits", "@yearly", NULL, quick, NULL, &o), CELLAR_OK);
     T_EQ_I64(cellar_schedule_trigger(s, "held"), CELLAR_OK);
     wait_for(&began);
     T_EQ_I64(cellar_schedule_trigger(s, "waits"), CELLAR_OK); /* the one worker is busy */
@@ -133,12 +134,12 @@ static void close_drops_runs_that_have_not_begun(void)
 
 static void job_that_ends_its_thread_has_ended(void)
 {
-    const cellar_schedule_opts o = opts_now();
+    const cellar_schedule_spec o = opts_now();
     open_with(1, 0);
-    T_EQ_I64(cellar_schedule_every(s, "exits", 1, exits, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "exits", 1, exits, NULL, &o), CELLAR_OK);
     for (int i = 0; i < 20; i++) { wait_for(&began); } /* each time on another thread */
     T_EQ_I64(cellar_schedule_remove(s, "exits"), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_every(s, "quick", 1, quick, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "quick", 1, quick, NULL, &o), CELLAR_OK);
     wait_for(&began);
     T_CHECK(figures().thread_ends >= 20);
     T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
@@ -148,7 +149,7 @@ static void job_that_ends_its_thread_has_ended(void)
 static void *tick_alone(void *arg)
 {
     (void)arg;
-    (void)cellar_scheduler_tick(s, 0, NULL);
+    (void)cellar_tick(s, 0, NULL);
     return arg;
 }
 
@@ -158,13 +159,13 @@ static void job_in_a_tick_may_end_the_thread_of_its_caller(void)
     cellar_scheduler_config c = cellar_scheduler_config_default();
     pthread_t t;
     void *result = &t;
-    const cellar_schedule_opts o = opts_now();
+    const cellar_schedule_spec o = opts_now();
     h.no_threads = 1;
     c.host = &h;
     atomic_store(&freed, 0);
     T_REQUIRE(sem_init(&began, 0, 0) == 0);
     T_REQUIRE(cellar_scheduler_open(&c, &s) == CELLAR_OK);
-    T_EQ_I64(cellar_schedule_cron(s, "exits", "@yearly", NULL, exits, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_cron(s, "exits", "@yearly", NULL, exits, NULL, &o), CELLAR_OK);
     T_EQ_I64(cellar_schedule_trigger(s, "exits"), CELLAR_OK);
     T_REQUIRE(pthread_create(&t, NULL, tick_alone, s) == 0 && pthread_join(t, &result) == 0);
     T_CHECK(result == NULL); /* the tick did not return */
@@ -176,9 +177,9 @@ static void job_in_a_tick_may_end_the_thread_of_its_caller(void)
 
 static void job_that_closes_its_scheduler_is_refused(void)
 {
-    const cellar_schedule_opts o = opts_now();
+    const cellar_schedule_spec o = opts_now();
     open_with(2, 0);
-    T_EQ_I64(cellar_schedule_cron(s, "closes", "@yearly", NULL, closes, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_cron(s, "closes", "@yearly", NULL, closes, NULL, &o), CELLAR_OK);
     T_EQ_I64(cellar_schedule_trigger(s, "closes"), CELLAR_OK);
     wait_for(&began);
     T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
@@ -190,16 +191,16 @@ static int child_of(bool in_job)
 {
     int64_t next;
     size_t n;
-    if (cellar_schedule_every(s, "n", 1, quick, NULL, NULL) != CELLAR_E_FORKED ||
-        cellar_schedule_cron(s, "n", "* * * * *", NULL, quick, NULL, NULL) != CELLAR_E_FORKED ||
-        cellar_schedule_at(s, "n", 1, quick, NULL, NULL) != CELLAR_E_FORKED ||
+    if (schedule_every(s, "n", 1, quick, NULL, NULL) != CELLAR_E_FORKED ||
+        schedule_cron(s, "n", "* * * * *", NULL, quick, NULL, NULL) != CELLAR_E_FORKED ||
+        schedule_at(s, "n", 1, quick, NULL, NULL) != CELLAR_E_FORKED ||
         cellar_schedule_remove(s, "held") != CELLAR_E_FORKED ||
-        cellar_schedule_pause(s, "held") != CELLAR_E_FORKED ||
-        cellar_schedule_resume(s, "held") != CELLAR_E_FORKED ||
+        cellar_schedule_pause(s, "held", true) != CELLAR_E_FORKED ||
+        cellar_schedule_pause(s, "held", false) != CELLAR_E_FORKED ||
         cellar_schedule_trigger(s, "held") != CELLAR_E_FORKED ||
         cellar_schedule_next(s, "held", &next, 1, &n) != CELLAR_E_FORKED ||
         cellar_schedule_list(s, (cellar_schedule_list_fn)0, NULL) == CELLAR_OK ||
-        cellar_scheduler_tick(s, 0, NULL) != CELLAR_E_FORKED) {
+        cellar_tick(s, 0, NULL) != CELLAR_E_FORKED) {
         return 1;
     }
     if (cellar_cron_next("* * * * *", NULL, NULL, 0, &next, 1, &n) != CELLAR_OK) { return 2; }
@@ -217,10 +218,10 @@ static int end_of(pid_t child)
 
 static void forked_child_can_only_free_the_scheduler(void)
 {
-    const cellar_schedule_opts o = opts_now();
+    const cellar_schedule_spec o = opts_now();
     open_with(1, 0);
-    T_EQ_I64(cellar_schedule_cron(s, "held", "@yearly", NULL, held, NULL, &o), CELLAR_OK);
-    T_EQ_I64(cellar_schedule_cron(s, "waits", "@yearly", NULL, quick, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_cron(s, "held", "@yearly", NULL, held, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_cron(s, "waits", "@yearly", NULL, quick, NULL, &o), CELLAR_OK);
     T_EQ_I64(cellar_schedule_trigger(s, "held"), CELLAR_OK);
     wait_for(&began);
     T_EQ_I64(cellar_schedule_trigger(s, "waits"), CELLAR_OK);
@@ -244,7 +245,7 @@ static void forks(const cellar_firing *f, void *ctx)
 static void job_may_fork(void)
 {
     open_with(1, 0);
-    T_EQ_I64(cellar_schedule_cron(s, "forks", "@yearly", NULL, forks, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(schedule_cron(s, "forks", "@yearly", NULL, forks, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_schedule_trigger(s, "forks"), CELLAR_OK);
     wait_for(&began);
     T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
@@ -258,13 +259,13 @@ enum { CHANGERS = 3 };
 static void *changer(void *arg)
 {
     const unsigned me = (unsigned)(uintptr_t)arg;
-    const cellar_schedule_opts o = opts_now();
+    const cellar_schedule_spec o = opts_now();
     for (uint64_t i = 0; i < t_share(2000) / T_COST + 1; i++) {
         const char name[] = { (char)('a' + me), (char)('0' + i % 2), '\0' };
-        T_EQ_I64(cellar_schedule_every(s, name, 1, quick, NULL, &o), CELLAR_OK);
+        T_EQ_I64(schedule_every(s, name, 1, quick, NULL, &o), CELLAR_OK);
         (void)cellar_schedule_trigger(s, name);
-        if (i % 3 == 0) { T_EQ_I64(cellar_schedule_pause(s, name), CELLAR_OK); }
-        if (i % 5 == 0) { T_EQ_I64(cellar_schedule_resume(s, name), CELLAR_OK); }
+        if (i % 3 == 0) { T_EQ_I64(cellar_schedule_pause(s, name, true), CELLAR_OK); }
+        if (i % 5 == 0) { T_EQ_I64(cellar_schedule_pause(s, name, false), CELLAR_OK); }
         T_EQ_I64(cellar_schedule_remove(s, name), CELLAR_OK);
     }
     return NULL;
@@ -287,7 +288,7 @@ static void changes_from_many_threads_keep_every_count(void)
         unsigned n = 0;
         T_EQ_I64(cellar_schedule_list(s, count_list, &n), CELLAR_OK);
         T_CHECK(n <= 2 * CHANGERS);
-        (void)cellar_scheduler_tick(s, 0, NULL);
+        (void)cellar_tick(s, 0, NULL);
     }
     for (int i = 0; i < CHANGERS; i++) { pthread_join(t[i], NULL); }
     T_EQ_U64(figures().schedules, 0);
@@ -315,7 +316,7 @@ static void late_look(const cellar_firing *f, void *ctx)
 
 static void no_run_begins_after_remove_returned(void)
 {
-    cellar_schedule_opts o = opts_now();
+    cellar_schedule_spec o = opts_now();
     atomic_uint flag;
     o.free_fn = tell_gone;
     o.max_running = 4;
@@ -323,7 +324,7 @@ static void no_run_begins_after_remove_returned(void)
     T_REQUIRE(sem_init(&gone, 0, 0) == 0);
     for (uint64_t i = 0; i < t_share(400) / T_COST + 1; i++) {
         atomic_init(&flag, 1);
-        T_EQ_I64(cellar_schedule_every(s, "x", 1, late_look, &flag, &o), CELLAR_OK);
+        T_EQ_I64(schedule_every(s, "x", 1, late_look, &flag, &o), CELLAR_OK);
         if (i % 4 == 0) { wait_for(&began); }
         (void)cellar_schedule_trigger(s, "x");
         T_EQ_I64(cellar_schedule_remove(s, "x"), CELLAR_OK);

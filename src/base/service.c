@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * service: options of the host, and the calls that any object answers.
+ *
+ * LOCKING    None. */
+#include "base/service.h"
+
+#include <string.h>
+
+#include "base/open_error.h"
+#include "cellar_observe.h"
+
+BASE_SIZE_BEGIN
+
+CELLAR_PRIVATE cellar_err base_host_in(cellar_host_opts *out, const cellar_host_opts *from,
+                                       const char *call, const char *name)
+{
+    const char *why;
+    *out = cellar_host_opts_default();
+    const cellar_err err = base_open_opts(out, sizeof *out, from, call, "cellar_host_opts");
+    if (err != CELLAR_OK) { return err; }
+    if (out->name == NULL || *out->name == '\0') { out->name = name; }
+    if (base_broken(out->no_threads > 1, "host.no_threads must be 0 or 1", &why) ||
+        base_broken((out->alloc == NULL) != (out->free == NULL),
+                    "host.alloc and host.free belong together: give both or none", &why) ||
+        base_broken((unsigned)out->log_level > CELLAR_LOG_OFF,
+                    "host.log_level must be a cellar_log_level", &why) ||
+        base_broken(strnlen(out->name, CELLAR_NAME_MAX + 1) > CELLAR_NAME_MAX,
+                    "host.name must have at most 64 bytes", &why)) {
+        return base_open_fail(CELLAR_E_INVAL, 0, "%s: %s", call, why);
+    }
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE void base_host_init(const cellar_host_opts *host, base_account *account,
+                                   base_clock *clock, base_log *log)
+{
+    const base_alloc_hooks hooks = base_host_hooks(host);
+    base_account_init(account, UINT64_MAX, &hooks);
+    if (host->clock == NULL) { base_clock_ready(); }
+    *clock = (base_clock){ .precise_ms = host->clock, .coarse_ms = host->clock,
+                           .ctx = host->clock_ctx };
+    base_log_init(log, clock, host->log, host->log_ctx, (int)base_log_level_of(host->log_level));
+}
+
+CELLAR_API cellar_err cellar_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
+{
+    int64_t unused;
+    if (wait_ms == NULL) { wait_ms = &unused; }
+    *wait_ms = 0;
+    if (object == NULL) { return CELLAR_E_INVAL; }
+    const base_service_kind *kind = *(const base_service *)object;
+    return kind->tick != NULL ? kind->tick(object, budget_us, wait_ms) : CELLAR_E_UNSUPPORTED;
+}
+
+#ifndef CELLAR_OMIT_TEXT
+static cellar_err base_service_text(void *object, bool json, char *buf, size_t cap, size_t *len)
+{
+    size_t full = 0;
+    if (len != NULL) { *len = 0; }
+    if (object == NULL || (buf == NULL && cap != 0)) { return CELLAR_E_INVAL; }
+    const cellar_err err = (*(const base_service *)object)->text(object, json, buf, cap, &full);
+    if (len != NULL) { *len = full; }
+    return err != CELLAR_OK || full < cap ? err : CELLAR_E_BUFFER;
+}
+
+CELLAR_API cellar_err cellar_metrics_write(void *object, char *buf, size_t buf_cap,
+                                           size_t *text_len)
+{
+    return base_service_text(object, false, buf, buf_cap, text_len);
+}
+
+CELLAR_API cellar_err cellar_stats_json(void *object, char *buf, size_t buf_cap, size_t *text_len)
+{
+    return base_service_text(object, true, buf, buf_cap, text_len);
+}
+#endif
+
+BASE_SIZE_END

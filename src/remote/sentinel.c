@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sentinel: the primary that a majority of the Sentinels names.
+ *
+ * PICTURE    tick -> address of each Sentinel -> connection -> [AUTH] -> a question each second, or
+ *            each proof_ms / 4 -> {named, named_ms}
+ *            majority: the server of the next attempt; another one than that of the link: the link
+ *            ends; none within proof_ms: no proof counts, and a gap begins
+ * INVARIANTS An answer counts from the time of its question, a majority from its oldest answer. So
+ *            a proof ends proof_ms after a time at which a majority named this server.
+ *            A Sentinel that fails keeps its vote until it is too old.
+ * LIMITS     REMOTE_ADDRESSES_MAX Sentinels, a connection and a question in flight for each. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "remote/reason.h"
+
+#define REMOTE_ASK_MS INT64_C(1000) /* between two questions, at most; for an answer */
+#define REMOTE_NS_OF_MS INT64_C(1000000)
+
+/* Note an answer or a failure. Return whether it ends the attempt: as many came as there are
+ * Sentinels, and there is no majority. */
+static bool remote_sentinel_last(remote_link *l)
+{
+    remote_address named;
+    int64_t at_ms;
+    return l->phase == REMOTE_PHASE_SENTINEL && ++l->told >= l->c->sentinel_count &&
+           !remote_primary(l, &named, &at_ms);
+}
+
+/* Take an answer; the one to AUTH says nothing that the next one does not. */
+static void remote_sentinel_reply(void *sentinel, const remote_reply *reply)
+{
+    remote_sentinel *s = sentinel;
+    remote_link *l = s->link;
+    const remote_reply *host = reply->type == REMOTE_ARRAY ? reply->first : NULL;
+    const remote_reply *port = host != NULL ? host->next : NULL;
+    const long number = port != NULL && port->type == REMOTE_STRING
+        ? strtol(port->text, NULL, 10) : 0;
+    if (s->skip != 0) {
+        s->skip--;
+        return;
+    }
+    s->asking = false;
+    if (number > 0 && number <= 65535 && host->len <= REMOTE_HOST_MAX &&
+        host->type == REMOTE_STRING) {
+        memcpy(s->named.host, host->text, host->len);
+        s->named.host[host->len] = '\0';
+        s->named.port = (uint16_t)number;
+        s->named_ms = s->asked_ms;
+        if (remote_sentinel_last(l)) {
+            remote_break(l, REMOTE_WHY_MASTER, "no majority of the Sentinels names one server as "
+                         "master %.48s", l->c->master);
+        }
+        return;
+    }
+    const bool error = reply->type == REMOTE_ERROR;
+    const bool denied = error && remote_why_of(reply) == REMOTE_WHY_AUTH;
+    s->named.port = 0;
+    if (!remote_sentinel_last(l)) { return; }
+    remote_break(l, denied ? REMOTE_WHY_AUTH : REMOTE_WHY_MASTER,
+                 denied ? "a Sentinel wants another sentinel_user or sentinel_password"
+                 : error ? "a Sentinel refuses to answer" : "a Sentinel does not know master %.80s",
+                 l->c->master);
+}
+
+/* Close the connection, and connect again later. */
+static void remote_sentinel_fail(remote_link *l, remote_sentinel *s)
+{
+    if (remote_sentinel_last(l)) {
+        l->at = l->c->sentinel[s - l->sentinel];
+        l->data.sys_errno = s->wire.sys_errno;
+        remote_break_wire(l, &s->wire);
+    }
+    remote_wire_drop(l, &s->wire);
+    s->asking = false;
+    s->next_ns = remote_mono_ns() + REMOTE_ASK_MS * REMOTE_NS_OF_MS;
+}
+
+CELLAR_PRIVATE void remote_sentinel_serve(remote_wire *w, uint32_t reads)
+{
+    remote_sentinel *s = w->ctx;
+    bool fine = remote_wire_connected(w) && (!w->connected || remote_wire_flush(w));
+    bool more = w->connected && (reads != 0 || remote_wire_holds(w));
+    while (fine && more) { fine = remote_wire_read(w, &more); }
+    if (!fine) { remote_sentinel_fail(s->link, s); }
+}
+
+/* Send the question, behind AUTH on a new connection. */
+static bool remote_sentinel_ask(remote_link *l, remote_sentinel *s)
+{
+    const remote_config *c = l->c;
+    const char *const ask[] = { "SENTINEL", "get-master-addr-by-name", c->master };
+    const char *const auth[] = { "AUTH", c->sentinel_user, c->sentinel_password };
+    const char *const bare[] = { "AUTH", c->sentinel_password };
+    const bool named = c->sentinel_user[0] != '\0';
+    remote_bytes b = { .memory = l->e.memory, .secret = true };
+    bool fine = true;
+    if (s->fresh && c->sentinel_password[0] != '\0') {
+        fine = remote_command(&b, named ? 3 : 2, named ? auth : bare, NULL) == CELLAR_OK;
+        s->skip = 1;
+    }
+    fine = fine && remote_command(&b, 3, ask, NULL) == CELLAR_OK;
+    s->asked_ms = l->e.now_ms(l->e.ctx); /* before the answer can be made */
+    s->fresh = false;
+    s->asking = true;
+    return remote_wire_say(&s->wire, fine, &b);
+}
+
+/* Connect, or ask again, when it is time. */
+static void remote_sentinel_step(remote_link *l, remote_sentinel *s, const remote_address *at)
+{
+    const int64_t now_ns = remote_mono_ns(), most_ms = l->c->proof_ms / 4;
+    bool fine = !s->asking;
+    if (now_ns < s->next_ns + (s->asking ? REMOTE_ASK_MS * REMOTE_NS_OF_MS : 0)) { return; }
+    if (fine && s->wire.fd < 0) {
+        remote_peer peer;
+        const cellar_err err = remote_resolve(&l->lookup, at, l->attempt, &peer);
+        if (err == CELLAR_PENDING) { return; }
+        remote_insecure(l);
+        fine = err == CELLAR_OK && remote_wire_connect(&s->wire, l->c, at->host, &peer) &&
+               remote_watch(l, &s->wire);
+        s->fresh = true;
+        s->skip = 0;
+    }
+    s->next_ns = now_ns + (most_ms < REMOTE_ASK_MS ? most_ms : REMOTE_ASK_MS) * REMOTE_NS_OF_MS;
+    if (!fine || !remote_sentinel_ask(l, s)) { remote_sentinel_fail(l, s); }
+}
+
+CELLAR_PRIVATE void remote_sentinels_open(remote_link *l)
+{
+    for (uint32_t i = 0; i < l->c->sentinel_count; i++) {
+        remote_sentinel *s = &l->sentinel[i];
+        s->link = l;
+        remote_wire_init(&s->wire, l->e.memory, remote_sentinel_reply, s);
+        s->wire.string_max = REMOTE_HOST_MAX + 1;
+    }
+}
+
+CELLAR_PRIVATE void remote_sentinels_close(remote_link *l)
+{
+    for (uint32_t i = 0; i < l->c->sentinel_count; i++) {
+        remote_wire_close(&l->sentinel[i].wire);
+        tls_ticket_free(l->sentinel[i].wire.ticket);
+    }
+}
+
+CELLAR_PRIVATE void remote_sentinels_tick(remote_link *l)
+{
+    remote_address named;
+    int64_t at_ms;
+    for (uint32_t i = 0; i < l->c->sentinel_count; i++) {
+        remote_sentinel_step(l, &l->sentinel[i], &l->c->sentinel[i]);
+        (void)remote_watch(l, &l->sentinel[i].wire);
+    }
+    if (l->c->sentinel_count == 0 || l->why != REMOTE_WHY_NONE) { return; }
+    if (!remote_primary(l, &named, &at_ms)) {
+        if (remote_link_state(l) >= REMOTE_PROVEN &&
+            l->e.now_ms(l->e.ctx) >= atomic_load(&l->proven_until)) {
+            remote_unvouched(l);
+        }
+    } else if (l->phase == REMOTE_PHASE_SENTINEL) {
+        l->primary = named;
+        remote_connect_to(l, &named);
+    } else if (!remote_same(&named, &l->primary) && l->phase == REMOTE_PHASE_PAUSE) {
+        l->failures = 0;
+        l->retry_ns = 0;
+    } else if (!remote_same(&named, &l->primary)) {
+        remote_break(l, REMOTE_WHY_MASTER, "the Sentinels name another primary: %.48s:%u",
+                     named.host, named.port);
+    }
+}

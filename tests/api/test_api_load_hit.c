@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a hit that is answered before its options become a plan has the code and the result of
+ *         one with a plan.
+ * Method: random options, buffers and entries; each call runs twice. The second time the options
+ *         are those of a newer program, in a longer struct: they always become a plan. */
+#include "tests/support/load_kit.h"
+
+typedef struct newer_opts {
+    cellar_load_opts o;
+    uint64_t unknown; /* 0 */
+} newer_opts;
+
+static uint64_t drawn;
+
+static uint64_t draw(uint64_t below)
+{
+    drawn = drawn * UINT64_C(6364136223846793005) + 1442695040888963407u;
+    return (drawn >> 33) % below;
+}
+
+#define ONE_OF(...) \
+    ((const int64_t[]){ __VA_ARGS__ })[draw(sizeof((const int64_t[]){ __VA_ARGS__ }) / 8)]
+
+static void *retain(void *ctx) { return ctx; }
+static void release(void *ctx) { (void)ctx; }
+
+/* Draw options; some are refused. None change an entry: CELLAR_LOAD_REFRESH is left out. */
+static cellar_load_opts draw_opts(void)
+{
+    static const cellar_bytes values[2] = { { "default", 7 }, { NULL, 7 } };
+    static const unsigned char trace[CELLAR_LOAD_TRACE_BYTES];
+    cellar_load_opts o = cellar_load_opts_default();
+    const int64_t day = 86400000, most = (int64_t)UINT32_MAX;
+    const uint64_t odds = 4 + draw(20);
+#define MAYBE(field, type, ...) \
+    do { if (draw(odds) == 0) { o.field = (type)ONE_OF(__VA_ARGS__); } } while (0)
+    MAYBE(ttl_ms, int64_t, 1, 60000, CELLAR_TTL_NONE, -1);
+    MAYBE(negative_ttl_ms, int64_t, 1, CELLAR_TTL_NONE, -1);
+    MAYBE(error_ttl_ms, int64_t, 1, CELLAR_TTL_NONE, -1);
+    MAYBE(error_ttl_max_ms, int64_t, 1, day, day + 1, -1);
+    MAYBE(stale_ms, int64_t, 1, most, most + 1, -1);
+    MAYBE(retry_throttle_ms, int64_t, 1, CELLAR_TTL_NONE, -1);
+    MAYBE(soft_timeout_ms, int64_t, 1, 30000, 30001, CELLAR_TTL_NONE, -1);
+    MAYBE(hard_timeout_ms, int64_t, 1, 50, day, day + 1, -1);
+    MAYBE(wait_timeout_ms, int64_t, 1, CELLAR_TTL_NONE, -1);
+    MAYBE(fallback_ttl_ms, int64_t, 1, CELLAR_TTL_NONE, -1);
+    MAYBE(jitter_pct, uint32_t, 1, 100, 101, CELLAR_OFF);
+    MAYBE(jitter_mode, cellar_jitter, 1, 2);
+    MAYBE(join_retries, uint32_t, 1, 8, 9, CELLAR_OFF);
+    MAYBE(leader_retries, uint32_t, 1, 15, 16, CELLAR_OFF);
+    MAYBE(eager_refresh_pct, uint32_t, 1, 99, 100, CELLAR_OFF);
+    MAYBE(xfetch_beta_x100, uint32_t, 1, 100000, 100001, CELLAR_OFF);
+    MAYBE(flags, uint32_t, 4, 8, 16, 32, 64, 128, 192, 256, 512, 1, 5, 1024, 1u << 31);
+    MAYBE(ctx_bytes, uint32_t, 1, 256, 257);
+    if (draw(odds) == 0) { o.ctx_retain = retain; }
+    if (o.ctx_retain != NULL && draw(8) != 0) { o.ctx_release = release; }
+    if (draw(odds) == 0) { o.default_value = &values[draw(2)]; }
+    if (draw(odds) == 0) { o.trace = trace; }
+    return o;
+}
+
+/* Runs with CELLAR_LOAD_BYPASS alone: all keys have an entry. */
+static cellar_err fail(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len, (void)ctx;
+    return cellar_load_fail(load, 7, 0, 0);
+}
+
+static char buf[2][600];
+static const size_t caps[] = { 0, 4, 600 };
+
+static cellar_err call(cellar *c, const char *key, const cellar_load_opts *o, size_t cap,
+                       bool leases, unsigned nth, cellar_result *r)
+{
+    cellar_lease lease;
+    *r = cellar_result_default();
+    if (cap != 0) { r->buf = buf[nth]; }
+    r->buf_cap = cap;
+    if (!leases) { return cellar_get_or_load(c, key, strlen(key), o, fail, NULL, r); }
+    const cellar_err err = cellar_lease_acquire(c, key, strlen(key), o, NULL, &lease, r);
+    if (lease.opaque[1] != 0) { T_EQ_I64(cellar_lease_release(c, &lease, 0), CELLAR_OK); }
+    return err;
+}
+
+static bool same_results(const cellar_result *a, const cellar_result *b)
+{
+    bool ok = T_EQ_U64(a->value_len, b->value_len);
+    ok = T_EQ_U64(a->source, b->source) && ok;
+    ok = T_EQ_U64(a->flags, b->flags) && ok;
+    ok = T_EQ_U64(a->user_flags, b->user_flags) && ok;
+    ok = T_EQ_I64(a->loader_err, b->loader_err) && ok;
+    ok = T_EQ_I64(a->age_ms, b->age_ms) && ok;
+    ok = T_EQ_I64(a->ttl_left_ms, b->ttl_left_ms) && ok;
+    ok = T_EQ_I64(a->retry_after_ms, b->retry_after_ms) && ok;
+    ok = T_EQ_U64(a->version, b->version) && ok;
+    ok = T_EQ_I64((a->value == a->buf) - (b->value == b->buf), 0) && ok;
+    ok = T_EQ_I64((a->value == NULL) - (b->value == NULL), 0) && ok;
+    if (ok && a->value != NULL && a->value_len != 0) {
+        ok = T_CHECK(memcmp(a->value, b->value, a->value_len) == 0);
+    }
+    return ok;
+}
+
+/* Store entries: plain, with a TTL, empty, long, with tags, user_flags, a stale window, a cost. */
+static const char *const keys[] = { "plain", "a key of more than 16 bytes", "ttl", "empty", "long",
+                                    "tags", "flags", "stale", "cost", "none" };
+
+static void store(cellar *c)
+{
+    static const cellar_bytes tag = { "tag", 3 };
+    static char text[560];
+    memset(text, 'x', sizeof text);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        cellar_set_opts o = cellar_set_opts_default();
+        size_t len = 12;
+        switch (*keys[i] == 't' ? keys[i][1] : *keys[i]) {
+        case 't': o.ttl_ms = 90000; break; /* ttl */
+        case 'e': len = 0; break;
+        case 'l': len = sizeof text; break;
+        case 'a': if (keys[i][1] == 'g') { o.tags = &tag, o.tag_count = 1; } break;
+        case 'f': o.user_flags = 7; break;
+        case 's': o.ttl_ms = 90000, o.stale_ms = 5000; break;
+        case 'c': o.cost_us = 1000; break;
+        case 'n': o.flags = CELLAR_NEGATIVE, len = 0; break;
+        default: break;
+        }
+        const cellar_err err = cellar_set(c, keys[i], strlen(keys[i]), text, len, &o);
+        T_EQ_I64(err, CELLAR_OK);
+    }
+}
+
+static void compare(cellar *c, uint64_t rounds)
+{
+    uint64_t hits = 0, refused = 0;
+    for (uint64_t n = 0; n < rounds; n++) {
+        newer_opts with = { draw_opts(), 0 };
+        cellar_load_opts now = with.o;
+        cellar_result r[2];
+        const char *key = keys[draw(sizeof keys / sizeof keys[0])];
+        const size_t cap = caps[draw(3)];
+        const bool leases = draw(4) == 0;
+        if (n % 64 == 0) {
+            store(c);
+            /* less than 1 % of the TTL: a refresh would change the second result */
+            atomic_fetch_add(&kit_now_ms, (int64_t)draw(800));
+        }
+        with.o.struct_size = sizeof with;
+        const cellar_err err = call(c, key, &now, cap, leases, 0, &r[0]);
+        bool ok = T_EQ_I64(err, call(c, key, &with.o, cap, leases, 1, &r[1]));
+        ok = same_results(&r[0], &r[1]) && ok;
+        hits += err == CELLAR_OK;
+        refused += err == CELLAR_E_INVAL;
+        if (!ok) {
+            printf("# round %" PRIu64 " key %s flags %x cap %zu leases %d\n", n, key,
+                   (unsigned)now.flags, cap, leases);
+            cellar_result_free(&r[0]), cellar_result_free(&r[1]);
+            return;
+        }
+        cellar_result_free(&r[0]), cellar_result_free(&r[1]);
+    }
+    T_CHECK(hits > rounds / 8 && refused > rounds / 8);
+}
+
+static void result_of_a_hit_does_not_depend_on_the_way(void)
+{
+    drawn = t_seed();
+    cellar *c = kit_open(8 << 20);
+    compare(c, t_share(200000));
+    kit_close(c);
+}
+
+/* Each row: options of the namespace that some options of a call do not fit. */
+static void options_of_the_namespace_count_on_both_ways(void)
+{
+    drawn = t_seed();
+    for (unsigned row = 0; row < 3; row++) {
+        cellar *c = kit_open(8 << 20), *v;
+        cellar_namespace_opts n = cellar_namespace_opts_default();
+        cellar_load_opts l = cellar_load_opts_default();
+        if (row == 0) { l.soft_timeout_ms = 100; }
+        if (row == 1) { l.eager_refresh_pct = 50; }
+        if (row == 2) { l.xfetch_beta_x100 = 100; }
+        n.load = &l;
+        T_EQ_I64(cellar_namespace_open(c, "n", &n, &v), CELLAR_OK);
+        compare(v, t_share(60000));
+        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        kit_close(c);
+    }
+}
+
+/* Faulty sequence: a hit without options that fits into the buffer ignored eager_refresh_pct of the
+ * namespace. */
+static void eager_namespace_refreshes_hits_without_options(void)
+{
+    cellar *c = kit_open(8 << 20), *v;
+    cellar_namespace_opts n = cellar_namespace_opts_default();
+    cellar_load_opts l = cellar_load_opts_default();
+    source s = SOURCE_INIT;
+    char text[16];
+    l.eager_refresh_pct = 50;
+    l.jitter_pct = CELLAR_OFF;
+    n.default_ttl_ms = 1000;
+    n.load = &l;
+    T_EQ_I64(cellar_namespace_open(c, "n", &n, &v), CELLAR_OK);
+    for (int i = 0; i < 3; i++) {
+        cellar_result r = cellar_result_default();
+        r.buf = text;
+        r.buf_cap = sizeof text;
+        T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, source_load, &s, &r), CELLAR_OK);
+        T_EQ_I64(atomic_load(&s.calls), i == 2 ? 2 : 1);
+        cellar_result_free(&r);
+        atomic_fetch_add(&kit_now_ms, 300);
+    }
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
+T_MAIN("api_load_hit", T_CASE(result_of_a_hit_does_not_depend_on_the_way),
+       T_CASE(options_of_the_namespace_count_on_both_ways),
+       T_CASE(eager_namespace_refreshes_hits_without_options))

@@ -1,0 +1,100 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    dist/doc/index.html has README, guide and contracts in one page that needs no server: each
+#         public call is in its index, each link leads to a place of the page, nothing is loaded.
+# Method: the page as text, and a copy of it with a planted fault that each check must find; another
+#         awk must write the same bytes; a browser, if there is one, searches at 360 and 1,200 px.
+. tests/support/t.sh
+
+site=dist/doc/index.html
+ids() { grep -o ' id="[^"]*"' "$1" | sed 's/ id="\(.*\)"/\1/' | sort; }
+indexed() { sed -n 's/^<li class="[a-z]*"><a href="#\([^"]*\)">.*/\1/p' "$1" | sort; }
+calls_are_indexed() { # PAGE
+    sed -n 's/^\(cellar_[a-z0-9_]*\) .*/\1/p' src/tools/symbols.txt | sort >"$t_tmp/calls"
+    indexed "$1" | comm -13 - "$t_tmp/calls" >"$t_tmp/lost"
+    cat "$t_tmp/lost"
+    [ -s "$t_tmp/calls" ] && [ ! -s "$t_tmp/lost" ]
+}
+pages_are_indexed() {
+    for page in cellar headers guide moving work kit port remote cellar.h cellar_remote.h; do
+        indexed "$1" | grep -qx "$page" || { echo "no $page"; return 1; }
+    done
+}
+links_resolve() {
+    ids "$1" >"$t_tmp/ids"
+    grep -o ' href="[^"]*"' "$1" | sed 's/ href="#*\(.*\)"/\1/' | sort -u | comm -23 - "$t_tmp/ids" >"$t_tmp/lost"
+    uniq -d "$t_tmp/ids" >>"$t_tmp/lost"
+    cat "$t_tmp/lost"
+    [ ! -s "$t_tmp/lost" ]
+}
+nothing_is_loaded() {
+    ! grep -niE '<(link|img|iframe|object|embed|base|form|audio|video|source)[ >]|<script [^>]*src|@import|url\(|srcset=' "$1" &&
+        ! grep -nE '(href|src|action)="?(https?:)?//' "$1" && ! grep -nE 'fetch\(|XMLHttpRequest|import\(' "$1"
+}
+finds() { # CHECK SED: the check refuses a page with this change, and the change is one
+    sed "$2" "$site" >"$t_tmp/bad.html"
+    ! cmp -s "$site" "$t_tmp/bad.html" && ! "$1" "$t_tmp/bad.html"
+}
+faults_are_found() {
+    finds calls_are_indexed '/^<li.*#cellar_get"/d' && finds pages_are_indexed '/^<li.*#moving"/d' &&
+        finds links_resolve 's/ id="guide-measure"//' && finds links_resolve 's/ id="kit"/ id="port"/' &&
+        finds nothing_is_loaded 's|<style>|<link rel="stylesheet" href="https://example.org/x.css"><style>|' &&
+        finds nothing_is_loaded 's|href="#guide"|href="https://example.org/"|' &&
+        finds nothing_is_loaded 's|<script>$|<script src="x.js">|'
+}
+same_with() { # AWK
+    mkdir -p "$t_tmp/out"
+    sources=$(ls include/cellar*.h)
+    for awk in awk "$1"; do
+        # shellcheck disable=SC2086
+        $awk -v out="$t_tmp/out" -v mode=html -v symbols=src/tools/symbols.txt -v version=0 \
+            -f src/tools/apidoc.awk $sources &&
+            $awk -v version=0 -v calls="$t_tmp/out/calls.html" -f src/tools/site.awk README.md include/*.md \
+                >"$t_tmp/${awk%% *}.html" || return 1
+    done
+    [ -s "$t_tmp/awk.html" ] && cmp "$t_tmp/awk.html" "$t_tmp/${1%% *}.html"
+}
+works_in_a_browser() { # the script leaves in the title what it sees
+    { cat "$site"; cat <<'H'; } >"$t_tmp/browser.html"
+<script>
+const seen = document.documentElement.scrollWidth <= innerWidth ? 'fits' : 'overflows'
+const shown = () => rows.filter(r => !r.li.hidden).map(r => r.name)
+const all = shown().length
+find.value = 'Retry-After'; find.oninput()
+const some = shown().length
+find.value = 'cellar_get_or_load'; find.oninput()
+const named = shown().includes('cellar_get_or_load')
+find.value = 'no-such-word'; find.oninput()
+const none = shown().length
+find.value = ''; find.oninput()
+document.title = [seen, some > 0 && some < all / 4, named, none, shown().length === all,
+    getComputedStyle(document.body).backgroundColor].join(' ')
+</script>
+H
+    for width in 360 1200; do
+        for scheme in 'rgb(21, 23, 26)' 'rgb(255, 255, 255)'; do # 0: dark, 1: light
+            [ "$scheme" = 'rgb(21, 23, 26)' ] && number=0 || number=1
+            timeout 120 chromium --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage \
+                --user-data-dir="$t_tmp/profile" --window-size=$width,800 \
+                --blink-settings=preferredColorScheme=$number --dump-dom "file://$t_tmp/browser.html" \
+                2>/dev/null | sed -n 's/.*<title>\([^<]*\)<.*/\1/p' >"$t_tmp/title"
+            [ "$(head -n 1 "$t_tmp/title")" = "fits true true 0 true $scheme" ] ||
+                { echo "$width $scheme:"; cat "$t_tmp/title"; return 1; }
+        done
+    done
+}
+
+t_case site_is_written $MAKE -s man
+t_case every_call_is_in_the_index calls_are_indexed $site
+t_case every_page_is_in_the_index pages_are_indexed $site
+t_case every_link_leads_to_a_place links_resolve $site
+t_case nothing_is_loaded_from_elsewhere nothing_is_loaded $site
+t_case planted_faults_are_found faults_are_found
+for a in mawk gawk 'busybox awk'; do
+    if t_have "${a%% *}"; then t_case "same_site_with_$a" same_with "$a"
+    else t_skip "same_site_with_$a" "no ${a%% *}"; fi
+done
+if t_have chromium; then t_case search_and_layout_work_in_a_browser works_in_a_browser
+else t_skip search_and_layout_work_in_a_browser "no chromium"; fi
+t_end packaging_site

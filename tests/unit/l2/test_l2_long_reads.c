@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a long value that is read in pieces is served byte by byte or missed as a whole: after
+ *         failed and short reads, a flipped bit, and a change of its key or its place between two
+ *         pieces. Nothing is copied into a buffer that is too small.
+ * Method: stores of 12 segments of 1 MiB on an in-memory disk. The read function of the disk counts
+ *         reads of data.seg and, at the n-th one, fails, flips a bit or runs an action. */
+#include "tests/support/l2_kit.h"
+
+#define LONG ((size_t)400000)
+#define MOST ((size_t)500000)
+#define KEY "the key"
+#define GENERATION 7u
+#define SEG_BYTES ((uint32_t)1 << 20)
+
+static l2_dev dev;
+static l2_kit kit;
+static unsigned char value[MOST], got[MOST + 1];
+static uint32_t reads, act_at;  /* reads of data.seg since the last `watch`; act_at 0: none */
+static void (*act)(void *buf, size_t n);
+static int read_errno;          /* of the read act_at */
+static bool repeated;           /* every other word of a value is the same */
+static uint32_t lasting;        /* reads from act_at on that fail */
+
+static void nothing_is_left(void) { T_EQ_U64(base_live_blocks(), 0); }
+T_AFTER_EACH(nothing_is_left);
+
+static int watched_pread(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t off,
+                         size_t *done)
+{
+    const bool data = kit.d != NULL && (f == kit.d->data_file || f == kit.d->data_direct);
+    reads += data;
+    const uint32_t now = reads;
+    if (data && read_errno != 0 && now >= act_at && now < act_at + lasting) {
+        *done = 0;
+        return read_errno;
+    }
+    const int e = l2_dev_pread(ctx, f, buf, n, off, done);
+    if (data && now == act_at && act != NULL) { act(buf, *done); }
+    return e;
+}
+
+static void watch(uint32_t at, void (*then)(void *buf, size_t n))
+{
+    reads = 0;
+    act_at = at;
+    act = then;
+    read_errno = 0;
+}
+
+static void open_it(void)
+{
+    dev.locked = false;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+}
+
+static void begin(void)
+{
+    l2_dev_init(&dev);
+    dev.flat = true;
+    l2_kit_init(&kit, &dev);
+    kit.vfs.pread = watched_pread;
+    kit.cfg.seg_count = 12;
+    kit.cfg.seg_bytes = SEG_BYTES;
+    kit.cfg.memory_bytes = 4 << 20;
+    kit.cfg.avg_object_bytes = 65536; /* a small index */
+    kit.cfg.off_damaged_pct = 100;
+    kit.cfg.off_errors = 60;
+    watch(0, NULL);
+    open_it();
+}
+
+static void end(void)
+{
+    watch(0, NULL);
+    l2_kit_end(&kit, &dev);
+}
+
+static void fill(uint32_t version, size_t n)
+{
+    base_rng r;
+    base_rng_seed(&r, version);
+    for (size_t i = 0; i < n; i += 8) {
+        const uint64_t word = repeated && i % 16 == 0 ? version : base_rng_next(&r);
+        memcpy(value + i, &word, BASE_MIN(n - i, (size_t)8));
+    }
+}
+
+static l2_key key_of(const char *name) { return l2_kit_key(&kit, name, strlen(name), GENERATION); }
+
+static void put_as(const char *name, uint32_t version, size_t n, const l2_meta *like)
+{
+    const l2_key k = key_of(name);
+    l2_meta m = *like;
+    m.user_flags = version;
+    if (m.deadline_ms == 0) { m.deadline_ms = BASE_NEVER_MS; }
+    fill(version, n);
+    cellar_err err = CELLAR_DROPPED;
+    for (int i = 0; i < 100 && err == CELLAR_DROPPED; i++) {
+        err = l2_put(kit.d, &k, value, n, &m, NULL);
+        while (l2_tick(kit.d, 1000)) {}
+    }
+    T_EQ_I64(err, CELLAR_OK);
+}
+
+static const l2_meta plain = { .durable = false };
+
+static void put(const char *name, uint32_t version, size_t n) { put_as(name, version, n, &plain); }
+
+static const l2_seg *segment(void)
+{
+    const l2_key k = key_of(KEY);
+    return &kit.d->seg[l2_word_seg(kit.d, l2_index_find(kit.d, l2_h48(k.hash)))];
+}
+
+/* Put the value, then others until its segment lies on disk. */
+static void put_on_disk(const l2_meta *m)
+{
+    put_as(KEY, 1, LONG, m);
+    while (L2_SEG_STATE(segment()->word) != L2_SEG_DISK) { put("other", 1, LONG); }
+}
+
+/* Return the version that is served, whole and right; 0: a miss. */
+static uint32_t look_at(const char *name, size_t n)
+{
+    size_t len = 0;
+    l2_meta m;
+    const l2_key k = key_of(name);
+    memset(got, 0xa5, sizeof got);
+    const cellar_err err = l2_get(kit.d, &k, got, n, &len, &m);
+    T_EQ_U64(got[n], 0xa5);
+    if (err == CELLAR_MISS) { return 0; }
+    T_EQ_I64(err, CELLAR_OK);
+    T_EQ_U64(len, n);
+    fill(m.user_flags, n);
+    T_CHECK(memcmp(got, value, n) == 0);
+    return m.user_flags;
+}
+
+static uint32_t look(void) { return look_at(KEY, LONG); }
+
+/* Return the reads of data.seg that a get of the value takes. */
+static uint32_t reads_of_a_get(void)
+{
+    watch(0, NULL);
+    T_EQ_U64(look(), 1);
+    T_CHECK(reads > 2); /* otherwise no piece is tested */
+    return reads;
+}
+
+/* ---- hits ---- */
+
+static void values_of_any_length_are_served(void)
+{
+    static const uint32_t edge[] = { 32768, 4100, 4100 + 262144, 4100 + 262144 + 100000 };
+    char long_key[5000];
+    memset(long_key, 'k', sizeof long_key - 1);
+    long_key[sizeof long_key - 1] = '\0';
+    begin();
+    for (uint32_t i = 0; i < sizeof edge / sizeof edge[0]; i++) {
+        for (uint32_t less = 0; less < 200; less += 1 + less % 3 * 13) {
+            char name[20];
+            snprintf(name, sizeof name, "%u less %u", edge[i], less);
+            put(name, 1 + less, edge[i] + 100 - less);
+            for (int n = 0; n < 4 && less % 27 == 0; n++) { put("other", 1, LONG); }
+            T_EQ_U64(look_at(name, edge[i] + 100 - less), 1 + less);
+        }
+    }
+    put(long_key, 5, LONG);
+    for (int i = 0; i < 4; i++) { put("other", 1, LONG); }
+    T_EQ_U64(look_at(long_key, LONG), 5);
+    end();
+}
+
+static void long_value_is_read_without_memory_for_it(void)
+{
+    begin();
+    put_on_disk(&plain);
+    const uint64_t aheads = dev.aheads;
+    const uint32_t n = reads_of_a_get();
+    T_EQ_U64(dev.aheads - aheads, n - 1); /* the disk reads all pieces at the same time */
+    base_fault_alloc_arm(1, true);
+    T_EQ_U64(look(), 1);
+    base_fault_alloc_arm(0, false);
+    end();
+}
+
+static int xor_seal(const unsigned char *nonce, const void *aad, size_t aad_len, const void *in,
+                    size_t n, void *out, void *ctx)
+{
+    (void)nonce, (void)aad, (void)aad_len, (void)ctx;
+    for (size_t i = 0; i < n; i++) {
+        ((unsigned char *)out)[i] = ((const unsigned char *)in)[i] ^ 0x55;
+    }
+    ((unsigned char *)out)[n] = 0;
+    return 0;
+}
+
+static int xor_open(const unsigned char *nonce, const void *aad, size_t aad_len, const void *in,
+                    size_t n, void *out, void *ctx)
+{
+    (void)nonce, (void)aad, (void)aad_len, (void)ctx;
+    for (size_t i = 0; i < n - 1; i++) {
+        ((unsigned char *)out)[i] = ((const unsigned char *)in)[i] ^ 0x55;
+    }
+    return 0;
+}
+
+static void compressed_or_encrypted_long_value_is_served(void)
+{
+    cellar_l2_cipher cipher = cellar_l2_cipher_default();
+    cipher.seal = xor_seal;
+    cipher.open = xor_open;
+    cipher.overhead_bytes = 1;
+    for (int i = 1; i < 4; i++) {
+        const l2_meta m = { .pack = (i & 1) != 0 };
+        begin();
+        if ((i & 2) != 0) {
+            l2_close(kit.d);
+            kit.cfg.crypt = &cipher;
+            open_it();
+        }
+        repeated = m.pack;
+        put_on_disk(&m);
+        T_EQ_U64(look(), 1);
+        T_EQ_U64(l2_kit_figures(&kit).packed > 0, kit.d->packs && m.pack);
+        repeated = false;
+        end();
+    }
+}
+
+static void too_small_buffer_is_left_alone(void)
+{
+    begin();
+    put_on_disk(&plain);
+    const l2_key k = key_of(KEY);
+    for (size_t cap = 0; cap < LONG; cap += LONG - 1) {
+        size_t len = 0;
+        l2_meta m;
+        memset(got, 0xa5, sizeof got);
+        T_EQ_I64(l2_get(kit.d, &k, got, cap, &len, &m), CELLAR_E_BUFFER);
+        T_EQ_U64(len, LONG);
+        T_EQ_U64(m.user_flags, 1);
+        for (size_t i = 0; i < sizeof got; i++) {
+            if (!T_EQ_U64(got[i], 0xa5)) { break; }
+        }
+    }
+    end();
+}
+
+/* Keys of one class have one word of the index. */
+static void value_of_another_key_is_not_copied(void)
+{
+    char name[20];
+    uint64_t word;
+    begin();
+    for (uint32_t i = 0; i < 9; i++) {
+        snprintf(name, sizeof name, "key %u", i);
+        put(name, 1, LONG);
+    }
+    for (uint32_t i = 9;; i++) {
+        snprintf(name, sizeof name, "key %u", i);
+        const l2_key k = key_of(name);
+        word = l2_index_find(kit.d, l2_h48(k.hash));
+        if (word != 0 && L2_SEG_STATE(kit.d->seg[l2_word_seg(kit.d, word)].word) == L2_SEG_DISK) {
+            break;
+        }
+    }
+    T_EQ_U64(look_at(name, LONG), 0);
+    T_EQ_U64(l2_kit_figures(&kit).miss_key, 1);
+    for (size_t at = 0; at < LONG; at++) {
+        if (!T_EQ_U64(got[at], 0xa5)) { break; }
+    }
+    end();
+}
+
+static void ranges_over_the_bounds_of_pieces_are_right(void)
+{
+    static const size_t at[] = { 0, 1, 4000, 4100, 262144, 266000, LONG - 1, LONG };
+    static const size_t cap[] = { 0, 1, 300, 262144, LONG };
+    begin();
+    put_on_disk(&plain);
+    fill(1, LONG);
+    const l2_key k = key_of(KEY);
+    for (size_t i = 0; i < sizeof at / sizeof at[0]; i++) {
+        for (size_t j = 0; j < sizeof cap / sizeof cap[0]; j++) {
+            size_t total = 0;
+            l2_meta m;
+            const size_t n = BASE_MIN(cap[j], LONG - at[i]);
+            memset(got, 0xa5, sizeof got);
+            T_EQ_I64(l2_get_range(kit.d, &k, at[i], got, cap[j], &total, &m), CELLAR_OK);
+            T_EQ_U64(total, LONG);
+            T_CHECK(memcmp(got, value + at[i], n) == 0);
+            T_EQ_U64(got[n], 0xa5);
+        }
+    }
+    end();
+}
+
+/* ---- faults ---- */
+
+static void failed_read_of_a_piece_is_repeated_then_a_miss(void)
+{
+    static const int error[] = { EIO, EINTR };
+    begin();
+    put_on_disk(&plain);
+    const uint32_t n = reads_of_a_get();
+    for (int e = 0; e < 2; e++) {
+        for (uint32_t i = 1; i <= n; i++) {
+            for (uint32_t times = 1; times < 2000; times *= 1000) { /* EINTR: continued 64 times */
+                watch(i, NULL);
+                read_errno = error[e];
+                lasting = times;
+                T_EQ_U64(look(), times == 1 ? 1 : 0);
+                watch(0, NULL);
+                T_EQ_U64(look(), 1);
+            }
+        }
+    }
+    T_EQ_U64(l2_kit_figures(&kit).io_errors, n); /* each lasting EIO is reported once */
+    end();
+}
+
+static void short_read_of_a_piece_is_continued(void)
+{
+    begin();
+    put_on_disk(&plain);
+    const uint32_t n = reads_of_a_get();
+    for (uint32_t i = 1; i <= n; i++) {
+        dev.fail_site = DEV_PREAD;
+        dev.fail_errno = -1; /* half of the bytes */
+        dev.fail_at = i;
+        watch(0, NULL);
+        T_EQ_U64(look(), 1);
+        T_EQ_U64(reads, n + 1);
+    }
+    end();
+}
+
+static void flip(void *buf, size_t n) { ((unsigned char *)buf)[n / 2] ^= 4; }
+
+/* The first read may get a page of the page cache from before the write of the segment. */
+static void bit_flipped_by_one_read_costs_another_read(void)
+{
+    begin();
+    put_on_disk(&plain);
+    const uint32_t n = reads_of_a_get();
+    for (uint32_t i = 1; i <= n; i++) {
+        watch(i, flip);
+        T_EQ_U64(look(), 1);
+        T_CHECK(reads > i);
+    }
+    T_EQ_U64(l2_kit_figures(&kit).miss_damage, 0);
+    end();
+}
+
+/* linked: the record leads to an older value of the key, which was durable. */
+static void flip_on_disk(bool linked)
+{
+    begin();
+    if (linked) { /* a writer does not recognize its key on disk */
+        put_as(KEY, 3, LONG, &(l2_meta){ .durable = true });
+        while (L2_SEG_STATE(segment()->word) != L2_SEG_DISK) { put("other", 1, LONG); }
+    }
+    put_on_disk(&plain);
+    l2_dev_file *data = l2_dev_find(&dev, "data.seg");
+    const l2_key k = key_of(KEY);
+    T_EQ_U64((l2_index_find(kit.d, l2_h48(k.hash)) & L2_WORD_LINKED) != 0, linked);
+    unsigned char *record = data->live + (uint64_t)segment()->place * SEG_BYTES +
+                            l2_word_off(kit.d, l2_index_find(kit.d, l2_h48(k.hash)));
+    T_EQ_U64(look(), 1);
+    uint64_t damaged = 0;
+    for (size_t at = 0; at < LONG; at += at < 64 ? 1 : 9973) {
+        record[at] ^= (unsigned char)(1u << at % 8);
+        T_EQ_U64(look(), 0);
+        damaged++;
+        record[at] ^= (unsigned char)(1u << at % 8);
+    }
+    if (!linked) { T_EQ_U64(l2_kit_figures(&kit).miss_damage, damaged); }
+    T_EQ_U64(look(), 1);
+    end();
+}
+
+static void bit_flipped_on_disk_is_a_miss(void) { flip_on_disk(false); }
+
+/* A flipped bit of the key made the record one of another key, and its link led to the old value. */
+static void bit_flipped_on_disk_leads_to_no_older_value(void) { flip_on_disk(true); }
+
+/* ---- changes between two pieces ---- */
+
+static void put_again(void *buf, size_t n)
+{
+    (void)buf, (void)n;
+    const l2_key k = key_of(KEY);
+    act = NULL;
+    l2_invalidate(kit.d, &k);
+    put(KEY, 2, LONG);
+}
+
+static void deleted(void *buf, size_t n)
+{
+    (void)buf, (void)n;
+    const l2_key k = key_of(KEY);
+    l2_invalidate(kit.d, &k);
+}
+
+static void pattern_deleted(void *buf, size_t n)
+{
+    (void)buf, (void)n;
+    uint64_t seq;
+    T_EQ_I64(l2_glob_begin(kit.d, GENERATION, "the *", 5, &seq), CELLAR_OK);
+    l2_glob_end(kit.d, seq);
+}
+
+static void expired(void *buf, size_t n)
+{
+    (void)buf, (void)n;
+    kit.now_ms += 10000;
+    kit.wall_ms += 10000;
+}
+
+/* The place of the segment gets another one. */
+static void reclaimed(void *buf, size_t n)
+{
+    (void)buf, (void)n;
+    act = NULL;
+    for (uint32_t i = 0; i < 30; i++) { put(i % 2 != 0 ? "one" : "two", 3 + i, LONG); }
+}
+
+/* The same, then the value is put again: its record may lie in the same place. */
+static void reclaimed_and_put(void *buf, size_t n)
+{
+    reclaimed(buf, n);
+    put_again(buf, n);
+    reclaimed(buf, n);
+    put_again(buf, n);
+}
+
+static void change_between_two_pieces_gives_a_whole_value_or_a_miss(void)
+{
+    static const struct { void (*fn)(void *buf, size_t n); bool ends; } change[] = {
+        { put_again, false }, { deleted, false }, { pattern_deleted, true }, { expired, true },
+        { reclaimed, true }, { reclaimed_and_put, false },
+    };
+    for (uint32_t c = 0; c < sizeof change / sizeof change[0]; c++) {
+        uint32_t n = 1;
+        for (uint32_t i = 1; i <= n; i++) {
+            begin();
+            const bool brief = change[c].fn == expired;
+            const l2_meta m = { .deadline_ms = brief ? kit.now_ms + 5000 : BASE_NEVER_MS };
+            put_on_disk(&m);
+            n = reads_of_a_get();
+            watch(i, change[c].fn);
+            const uint32_t served = look();
+            T_CHECK(!change[c].ends || served == 0);
+            T_CHECK(served <= 2);
+            watch(0, NULL);
+            T_CHECK(look() != 1);
+            end();
+        }
+    }
+}
+
+T_MAIN("l2_long_reads", T_CASE(values_of_any_length_are_served),
+       T_CASE(long_value_is_read_without_memory_for_it),
+       T_CASE(compressed_or_encrypted_long_value_is_served),
+       T_CASE(too_small_buffer_is_left_alone),
+       T_CASE(value_of_another_key_is_not_copied),
+       T_CASE(ranges_over_the_bounds_of_pieces_are_right),
+       T_CASE(failed_read_of_a_piece_is_repeated_then_a_miss),
+       T_CASE(short_read_of_a_piece_is_continued),
+       T_CASE(bit_flipped_by_one_read_costs_another_read), T_CASE(bit_flipped_on_disk_is_a_miss),
+       T_CASE(bit_flipped_on_disk_leads_to_no_older_value),
+       T_CASE(change_between_two_pieces_gives_a_whole_value_or_a_miss))
