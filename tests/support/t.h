@@ -65,6 +65,13 @@
 #else
 #define T_ASAN 0
 #endif
+/* ASan of LLVM 18 and gcc 15 keeps its own locks free over a fork. With an older one a child may
+ * wait in free() for a lock of a thread that it does not have. */
+#if defined(__clang__)
+#define T_ASAN_FORKS (__clang_major__ >= 18)
+#else
+#define T_ASAN_FORKS (__GNUC__ >= 15)
+#endif
 #define T_MSAN T_FEATURE(memory_sanitizer)
 #if T_TSAN || T_MSAN
 #define T_COST 24
