@@ -743,6 +743,9 @@ static bool replay_parse_unit(const char *text, int64_t *per_second)
 static const char *replay_parse_one(int c, replay_options *o)
 {
     switch (c) {
+    case 'j': o->json = optarg; return NULL;
+    case 'g': o->plot = optarg; return NULL;
+    case 'a': o->advisor = true; return NULL;
     case 'p':
         return replay_parse_policies(optarg, o) ? NULL
             : "--policy must be different names of adaptive s3fifo lru fifo exact-fifo exact-lru "
@@ -780,8 +783,17 @@ static const char *replay_parse_one(int c, replay_options *o)
     }
 }
 
-/* Read the options. Return CLI_DONE or the exit code; set *helped if the help was printed. */
-static int replay_parse(int argc, char **argv, replay_options *o, bool *helped)
+static bool replay_option(int c, void *ctx)
+{
+    char given[64] = ""; /* the parsers cut optarg */
+    if (optarg != NULL) { snprintf(given, sizeof given, "%s", optarg); }
+    const char *wrong = replay_parse_one(c, ctx);
+    if (wrong != NULL) { cli_complain("replay", "%s (got \"%s\")", wrong, given); }
+    return wrong == NULL;
+}
+
+/* Read the options. Return CLI_GO_ON or the exit code. */
+static int replay_parse(int argc, char **argv, replay_options *o)
 {
     static const struct option known[] = {
         { "policy", required_argument, NULL, 'p' }, { "capacity", required_argument, NULL, 'c' },
@@ -793,34 +805,12 @@ static int replay_parse(int argc, char **argv, replay_options *o, bool *helped)
         { "advisor", no_argument, NULL, 'a' },
         { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
     };
-    int c;
-    optind = 0;
-    while ((c = cli_option("replay", argc, argv, known)) != -1) {
-        if (c == 'j') {
-            o->json = optarg;
-        } else if (c == 'g') {
-            o->plot = optarg;
-        } else if (c == 'a') {
-            o->advisor = true;
-        } else if (c == 'h') {
-            fputs(cli_replay.help, stdout);
-            *helped = true;
-            return CLI_DONE;
-        } else if (c == '?') {
-            return CLI_USAGE; /* cli_option has printed why */
-        } else {
-            char given[64]; /* the parsers cut optarg */
-            snprintf(given, sizeof given, "%s", optarg);
-            const char *wrong = replay_parse_one(c, o);
-            if (wrong == NULL) { continue; }
-            cli_complain("replay", "%s (got \"%s\")", wrong, given);
-            return CLI_USAGE;
-        }
-    }
-    if (optind == argc) {
+    const int code = cli_options(&cli_replay, argc, argv, known, replay_option, o);
+    if (code == CLI_GO_ON && optind == argc) {
         cli_complain("replay", "needs a trace; name one or more files");
         return CLI_USAGE;
     }
+    if (code != CLI_GO_ON) { return code; }
     for (unsigned i = 0; i < o->policy_count; i++) {
         const replay_policy *p = &replay_policies[o->policy[i]];
         if (!p->exact || !o->byte_mode) { continue; }
@@ -830,7 +820,7 @@ static int replay_parse(int argc, char **argv, replay_options *o, bool *helped)
             return CLI_USAGE;
         }
     }
-    return CLI_DONE;
+    return CLI_GO_ON;
 }
 
 static int replay_main(int argc, char **argv, const cli_terminal *term)
@@ -842,9 +832,9 @@ static int replay_main(int argc, char **argv, const cli_terminal *term)
     for (unsigned i = 0; i < o.capacity_count; i++) {
         o.capacity[i] = (replay_capacity){ .share = true, .fraction = share[i] };
     }
-    bool helped = false;
-    int code = replay_parse(argc, argv, &o, &helped);
-    if (code != CLI_DONE || helped) { return code; }
+    int code = replay_parse(argc, argv, &o);
+    if (code != CLI_GO_ON) { return code; }
+    code = CLI_DONE;
     replay_run run = { .o = &o, .term = term };
     run.piece = malloc(REPLAY_PIECE * sizeof *run.piece);
     if (run.piece == NULL) {

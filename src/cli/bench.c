@@ -79,12 +79,24 @@ static void bench_json(const quick_report *r)
            r->disturbed, (unsigned long long)r->wrong);
 }
 
-static bool bench_number(const char *option, uint64_t least, uint64_t most, uint64_t *n)
+static bool bench_option(int option, void *ctx)
 {
-    if (cli_parse_count(optarg, least, most, n)) { return true; }
-    cli_complain("bench", "--%s must be %llu..%llu (got \"%s\")", option,
-                 (unsigned long long)least, (unsigned long long)most, optarg);
-    return false;
+    const char *const name = option == 'e' ? "entries" : option == 'r' ? "rounds" : "window";
+    const uint64_t least = option == 'e' ? 1000 : 1;
+    const uint64_t most = option == 'e' ? 100000000 : option == 'r' ? 99 : 1000;
+    quick_plan *const plan = ctx;
+    uint64_t n;
+    if (!cli_parse_count(optarg, least, most, &n)) {
+        cli_complain("bench", "--%s must be %llu..%llu (got \"%s\")", name,
+                     (unsigned long long)least, (unsigned long long)most, optarg);
+        return false;
+    }
+    switch (option) {
+    case 'e': plan->entries = n; break;
+    case 'r': plan->rounds = (uint32_t)n; break;
+    default: plan->window_ms = (uint32_t)n;
+    }
+    return true;
 }
 
 static int bench_measure(const quick_plan *plan, bool json, const cli_terminal *term)
@@ -105,35 +117,18 @@ static int bench_measure(const quick_plan *plan, bool json, const cli_terminal *
 
 static int bench_run_command(int argc, char **argv, const cli_terminal *term)
 {
-    static const struct option options[] = {
+    quick_plan plan = { .entries = BENCH_ENTRIES, .rounds = BENCH_ROUNDS,
+                        .window_ms = BENCH_WINDOW_MS, .most_ms = BENCH_MOST_MS,
+                        .tell = term->progress ? bench_tell : NULL };
+    int json = 0;
+    const struct option options[] = {
         { "entries", required_argument, NULL, 'e' }, { "rounds", required_argument, NULL, 'r' },
-        { "window", required_argument, NULL, 'w' }, { "json", no_argument, NULL, 'j' },
+        { "window", required_argument, NULL, 'w' }, { "json", no_argument, &json, 'j' },
         { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 }
     };
-    uint64_t rounds = BENCH_ROUNDS, window_ms = BENCH_WINDOW_MS;
-    quick_plan plan = { .entries = BENCH_ENTRIES, .most_ms = BENCH_MOST_MS,
-                        .tell = term->progress ? bench_tell : NULL };
-    bool json = false, fine = true;
-    optind = 0;
-    for (int c; fine && (c = cli_option("bench", argc, argv, options)) != -1;) {
-        switch (c) {
-        case 'e': fine = bench_number("entries", 1000, 100000000, &plan.entries); break;
-        case 'r': fine = bench_number("rounds", 1, 99, &rounds); break;
-        case 'w': fine = bench_number("window", 1, 1000, &window_ms); break;
-        case 'j': json = true; break;
-        case 'h': fputs(cli_bench.help, stdout); return CLI_DONE;
-        default: fine = false; /* cli_option has printed why */
-        }
-    }
-    if (!fine) { return CLI_USAGE; }
-    if (optind < argc) {
-        cli_complain("bench", "takes no arguments (got \"%s\"); write options alone",
-                     argv[optind]);
-        return CLI_USAGE;
-    }
-    plan.rounds = (uint32_t)rounds;
-    plan.window_ms = (uint32_t)window_ms;
-    return bench_measure(&plan, json, term);
+    int code = cli_options(&cli_bench, argc, argv, options, bench_option, &plan);
+    if (code == CLI_GO_ON) { code = cli_no_arguments(&cli_bench, argc, argv); }
+    return code == CLI_GO_ON ? bench_measure(&plan, json != 0, term) : code;
 }
 
 const cli_command cli_bench = {

@@ -13,7 +13,7 @@
 #include "cli/cli.h"
 
 typedef struct check_run {
-    bool strict, json, settings; /* options */
+    int strict, json, settings; /* options: 0, or not */
     const char *file;
     unsigned errors, warnings;
 } check_run;
@@ -67,24 +67,15 @@ static bool check_file(check_run *r, const char *file, int *code)
 
 static int check_run_command(int argc, char **argv, const cli_terminal *term)
 {
-    static const struct option options[] = {
-        { "strict", no_argument, NULL, 's' }, { "json", no_argument, NULL, 'j' },
-        { "settings", no_argument, NULL, 'c' },
-        { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 }
+    check_run r = { .strict = 0 };
+    const struct option options[] = {
+        { "strict", no_argument, &r.strict, 's' }, { "json", no_argument, &r.json, 'j' },
+        { "settings", no_argument, &r.settings, 'c' }, { "help", no_argument, NULL, 'h' },
+        { NULL, 0, NULL, 0 }
     };
-    check_run r = { .strict = false };
-    int code = CLI_DONE;
     (void)term;
-    optind = 0;
-    for (int c; (c = cli_option("check", argc, argv, options)) != -1;) {
-        switch (c) {
-        case 's': r.strict = true; break;
-        case 'j': r.json = true; break;
-        case 'c': r.settings = true; break;
-        case 'h': fputs(cli_check.help, stdout); return CLI_DONE;
-        default: return CLI_USAGE; /* cli_option has printed why */
-        }
-    }
+    int code = cli_options(&cli_check, argc, argv, options, NULL, NULL);
+    if (code != CLI_GO_ON) { return code; }
     const int files = argc - optind;
     if (files < 1) {
         cli_complain("check", "takes at least one file (got %d); name a policy file", files);

@@ -56,9 +56,17 @@ cli_guess cli_guess_of(const char *word);
 void cli_guess_try(cli_guess *g, const char *name);
 
 struct option; /* of <getopt.h> */
-/* Return the value of the next option in argv, -1 after the last one, or '?' after an error, which
- * is then printed for `command`. -h stands for --help. Set optind to 0 before the first call. */
-int cli_option(const char *command, int argc, char **argv, const struct option *known);
+/* Keep an option: its value in the table; its text is optarg. Return false after printing why it is
+ * refused. */
+typedef bool (*cli_take_fn)(int option, void *ctx);
+#define CLI_GO_ON (-1)
+/* Read the options in argv, with "help" as 'h' among them. An option with a flag sets it to its
+ * value, which no other option has; `take` gets the others. Return CLI_GO_ON, with the first
+ * argument in optind, or the exit code after printing the help or an error. */
+int cli_options(const cli_command *command, int argc, char **argv, const struct option *known,
+                cli_take_fn take, void *ctx);
+/* Return CLI_GO_ON, or CLI_USAGE after printing that the command takes no arguments. */
+int cli_no_arguments(const cli_command *command, int argc, char **argv);
 
 struct cellar_settings;
 /* Read settings from `file` (NULL: none), then from the environment. Print errors for `command`.

@@ -26,7 +26,7 @@ typedef struct inspect_namespace {
 } inspect_namespace;
 
 typedef struct inspect_run {
-    bool verify, segments, keys, json, force; /* options */
+    int verify, segments, keys, json, force; /* options: 0, or not */
     inspect_namespace *space; /* rows, in the order of the report */
     size_t space_count, space_cap;
     directory_segment *segment; /* rows, oldest first */
@@ -343,33 +343,23 @@ static int inspect_do(const char *dir, inspect_run *r)
 
 static int inspect_run_command(int argc, char **argv, const cli_terminal *term)
 {
-    static const struct option options[] = {
-        { "verify", no_argument, NULL, 'v' }, { "segments", no_argument, NULL, 's' },
-        { "keys", no_argument, NULL, 'k' }, { "json", no_argument, NULL, 'j' },
-        { "force", no_argument, NULL, 'f' }, { "help", no_argument, NULL, 'h' },
+    inspect_run r;
+    const struct option options[] = {
+        { "verify", no_argument, &r.verify, 'v' }, { "segments", no_argument, &r.segments, 's' },
+        { "keys", no_argument, &r.keys, 'k' }, { "json", no_argument, &r.json, 'j' },
+        { "force", no_argument, &r.force, 'f' }, { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 }
     };
-    inspect_run r;
     (void)term;
     memset(&r, 0, sizeof r);
-    optind = 0;
-    for (int c; (c = cli_option("inspect", argc, argv, options)) != -1;) {
-        switch (c) {
-        case 'v': r.verify = true; break;
-        case 's': r.segments = true; break;
-        case 'k': r.keys = true; break;
-        case 'j': r.json = true; break;
-        case 'f': r.force = true; break;
-        case 'h': fputs(cli_inspect.help, stdout); return CLI_DONE;
-        default: return CLI_USAGE; /* cli_option has printed why */
-        }
-    }
+    int code = cli_options(&cli_inspect, argc, argv, options, NULL, NULL);
+    if (code != CLI_GO_ON) { return code; }
     if (argc - optind != 1) {
         cli_complain("inspect", "takes one directory (got %d); name the l2_path of a store",
                      argc - optind);
         return CLI_USAGE;
     }
-    const int code = inspect_do(argv[optind], &r);
+    code = inspect_do(argv[optind], &r);
     free(r.space);
     free(r.segment);
     return code;

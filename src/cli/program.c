@@ -118,7 +118,9 @@ static void cli_option_unknown(const char *command, const char *word, const stru
     }
 }
 
-int cli_option(const char *command, int argc, char **argv, const struct option *known)
+/* Return the value of the next option in argv, -1 after the last one, or '?' after an error, which
+ * is then printed for `command`. -h stands for --help. */
+static int cli_option(const char *command, int argc, char **argv, const struct option *known)
 {
     opterr = 0;
     const int before = optind == 0 ? 1 : optind;
@@ -139,6 +141,28 @@ int cli_option(const char *command, int argc, char **argv, const struct option *
         cli_option_unknown(command, letter, known);
     }
     return '?';
+}
+
+int cli_options(const cli_command *command, int argc, char **argv, const struct option *known,
+                cli_take_fn take, void *ctx)
+{
+    optind = 0;
+    for (int c; (c = cli_option(command->name, argc, argv, known)) != -1;) {
+        if (c == 'h') {
+            fputs(command->help, stdout);
+            return CLI_DONE;
+        }
+        if (c == '?' || (c != 0 && !take(c, ctx))) { return CLI_USAGE; }
+    }
+    return CLI_GO_ON;
+}
+
+int cli_no_arguments(const cli_command *command, int argc, char **argv)
+{
+    if (optind == argc) { return CLI_GO_ON; }
+    cli_complain(command->name, "takes no arguments (got \"%s\"); write options alone",
+                 argv[optind]);
+    return CLI_USAGE;
 }
 
 /* ---- settings ---- */

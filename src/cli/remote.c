@@ -274,26 +274,20 @@ static int remote_try(const char *url, bool plain)
 
 static int remote_run_command(int argc, char **argv, const cli_terminal *term)
 {
-    static const struct option options[] = {
-        { "allow-plaintext", no_argument, NULL, 'p' }, { "help", no_argument, NULL, 'h' },
+    int plain = 0;
+    const struct option options[] = {
+        { "allow-plaintext", no_argument, &plain, 'a' }, { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 }
     };
-    bool plain = false;
     (void)term;
-    optind = 0;
-    for (int c; (c = cli_option("remote", argc, argv, options)) != -1;) {
-        switch (c) {
-        case 'p': plain = true; break;
-        case 'h': fputs(cli_remote.help, stdout); return CLI_DONE;
-        default: return CLI_USAGE; /* cli_option has printed why */
-        }
-    }
+    const int code = cli_options(&cli_remote, argc, argv, options, NULL, NULL);
+    if (code != CLI_GO_ON) { return code; }
     if (argc - optind != 1) {
         cli_complain("remote", "takes one URL (got %d); write cellar remote redis://localhost",
                      argc - optind);
         return CLI_USAGE;
     }
-    return remote_try(argv[optind], plain);
+    return remote_try(argv[optind], plain != 0);
 }
 
 const cli_command cli_remote = {

@@ -161,8 +161,9 @@ static bool serve_write(serve_run *r)
            serve_wrong("l2-write", r->l2_write, "eviction, set or through");
 }
 
-static bool serve_option(serve_run *r, int c)
+static bool serve_option(int c, void *ctx)
 {
+    serve_run *const r = ctx;
     switch (c) {
     case 's': r->settings_file = optarg; return true;
     case 'm': return serve_memory(r);
@@ -189,7 +190,7 @@ static bool serve_option(serve_run *r, int c)
     case 't':
         return serve_parse_time(optarg, &r->drain_ms) ||
                serve_wrong("drain", optarg, "a time such as 10s");
-    default: return false; /* cli_option has printed why */
+    default: return false; /* no option of the table is left */
     }
 }
 
@@ -395,20 +396,10 @@ static int serve_run_command(int argc, char **argv, const cli_terminal *term)
     r.port.port = SERVE_NOT_SET;
     r.port.writable = 1;
     r.drain_ms = 10000;
-    optind = 0;
-    for (int c; (c = cli_option("serve", argc, argv, options)) != -1;) {
-        if (c == 'h') {
-            fputs(cli_serve.help, stdout);
-            return CLI_DONE;
-        }
-        if (!serve_option(&r, c)) { return CLI_USAGE; }
-    }
-    if (optind < argc) {
-        cli_complain("serve", "takes no arguments (got \"%s\"); write options alone",
-                     argv[optind]);
-        return CLI_USAGE;
-    }
-    const int code = serve_settings(&r);
+    int code = cli_options(&cli_serve, argc, argv, options, serve_option, &r);
+    if (code == CLI_GO_ON) { code = cli_no_arguments(&cli_serve, argc, argv); }
+    if (code != CLI_GO_ON) { return code; }
+    code = serve_settings(&r);
     return code != CLI_DONE ? code : serve_open_and_run(&r);
 }
 

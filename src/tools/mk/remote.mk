@@ -46,12 +46,12 @@ $(B)/$(SO_REMOTE): $(OBJ_SO) $(OBJ_REMOTE) $(B)/libcellar-remote.map
 	  -Wl,--version-script=$(B)/libcellar-remote.map -o $@ \
 	  $(OBJ_SO) $(OBJ_REMOTE) $(MI_LIBS) $(WITH_LIBS) $(REMOTE_LIBS) $(LDLIBS)
 # The program with the remote tier: two of its files are compiled a second time.
-OBJ_CLI_REMOTE = $(B)/remote/cli/tour_remote.o $(B)/remote/cli/remote.o
+OBJ_CLI_REMOTE = $(B)/remote/cli/tour.o $(B)/remote/cli/remote.o
 $(B)/remote/%.o: src/%.c | $(B)/.uthash
 	$(say) CC "$* (remote)"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) -DCELLAR_WITH_REMOTE=1 -c -o $@ $<
-$(B)/remote/cellar: $(B)/cli/cli/main.o $(filter-out %/tour_remote.o %/remote.o,$(OBJ_BOTH)) \
+$(B)/remote/cellar: $(B)/cli/cli/main.o $(filter-out %/tour.o %/remote.o,$(OBJ_BOTH)) \
   $(OBJ_CLI_REMOTE) $(OBJ_MI) $(OBJ_REMOTE) $(MI_OBJ)
 	$(say) LD $@
 	$(Q)$(LINK) -o $@ $^ $(MI_LIBS) $(WITH_LIBS) $(REMOTE_LIBS) -lm $(LDLIBS)
