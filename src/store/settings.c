@@ -100,7 +100,8 @@ static cellar_err cache_rule_refuse(const cache_rule *r, uint64_t got)
         cache_number_add(&t, size, r->max + below);
         base_text_add(&t, "%s", below ? " - 1" : "");
     }
-    base_text_add(&t, ", or 0 for its default (got ");
+    base_text_add(&t, ", or 0 %s (got ", strcmp(r->name, "l2_bytes") == 0 ? "without l2_path"
+                                                                       : "for its default");
     cache_number_add(&t, size, got);
     return base_open_fail(CELLAR_E_INVAL, 0, "cellar_open: %s)", text);
 }

@@ -873,8 +873,8 @@ static void refused_numbers_of_bytes_are_shown_as_sizes(void)
     const struct { uint64_t memory, l2, value; const char *text; } rows[] = {
         { 4096, 0, 0, "memory_bytes must be at least 1M, or 0 for its default (got 4k)" },
         { 1000, 0, 0, "memory_bytes must be at least 1M, or 0 for its default (got 1000)" },
-        { 0, 5u << 20, 0, "l2_bytes must be 16M..4T, or 0 for its default (got 5M)" },
-        { 0, UINT64_MAX, 0, "l2_bytes must be 16M..4T, or 0 for its default (got -1)" },
+        { 0, 5u << 20, 0, "l2_bytes must be 16M..4T, or 0 without l2_path (got 5M)" },
+        { 0, UINT64_MAX, 0, "l2_bytes must be 16M..4T, or 0 without l2_path (got -1)" },
         { 0, 0, 1u << 30,
           "tuning.max_value_bytes must be 0..1G - 1, or 0 for its default (got 1G)" },
     };
