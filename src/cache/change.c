@@ -675,7 +675,7 @@ BASE_COLD static cellar_err cache_change_failed(cellar *c, cache_change_kind kin
     }
     if (kind != CACHE_PUT || err == CELLAR_E_IO || err == below) { return err; }
     if (err == CELLAR_E_TOOBIG) {
-        return cache_fail(c, err, 0, "value is longer than tuning.max_value_bytes");
+        return cache_fail(c, err, 0, "value is longer than tuning.max_value_bytes: raise it");
     }
     if (err == CELLAR_E_SPACE) {
         return cache_fail(c, err, 0, "value does not fit: raise memory_bytes");

@@ -127,8 +127,8 @@ static cellar_err cache_l1_open(cache_store *s, const cache_settings *cfg)
     }
     if (err != CELLAR_OK) {
         return cache_open_refuse(err, err == CELLAR_E_INVAL
-                                            ? "memory_bytes is too small for the tables of L1"
-                                            : "no memory for L1");
+                                            ? "memory_bytes is too small for its tables: raise it"
+                                            : "no memory for memory_bytes: lower it");
     }
     s->account.make_room_ctx = s;
     s->account.make_room = cache_make_room;

@@ -892,6 +892,21 @@ static void refused_numbers_of_bytes_are_shown_as_sizes(void)
     }
 }
 
+static void budget_beyond_the_machine_names_its_remedy(void)
+{
+    settings cfg = settings_default();
+    cellar_error_info e = cellar_error_info_default();
+    cellar *c;
+    if (sizeof(void *) < 8) {
+        T_SKIP("the number does not fit into 32 bits");
+        return;
+    }
+    cfg.config.memory_bytes = UINT64_C(1) << 60;
+    T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_NOMEM);
+    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+    T_EQ_STR(e.text, "cellar_open: no memory for memory_bytes: lower it");
+}
+
 static void last_error_is_kept_per_handle(void)
 {
     cellar *v;
@@ -942,5 +957,6 @@ T_MAIN("api_bad_input", T_CASE(key_of_wrong_length_is_refused),
        T_CASE(bad_item_does_not_stop_other_items), T_CASE(closed_namespace_returns_closed),
        T_CASE(namespace_of_closed_store_returns_closed), T_CASE(last_error_is_kept_per_handle),
        T_CASE(refused_numbers_of_bytes_are_shown_as_sizes),
+       T_CASE(budget_beyond_the_machine_names_its_remedy),
        T_CASE(last_error_of_no_handle_names_refused_limiters_and_locks),
        T_CASE(every_code_has_name_and_text))
