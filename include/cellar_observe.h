@@ -133,8 +133,8 @@ CELLAR_API cellar_err cellar_namespace_list(cellar *c, cellar_namespace_fn fn, v
 /* Write the metrics of an object as Prometheus text, format 0.0.4: of a store the figures that an
  * operator acts on (cellar_dump_write has the others), of the other objects those of their stats,
  * each with a label that has the kind and the name of the object, as pool="mail".
- * in:      object: one of cellar_tick (cellar_admin.h), or a port; buf_cap in bytes, 0 asks for the
- *          size (buf may be NULL)
+ * in:      object: one of cellar_tick (cellar_admin.h), a port, or a remote; buf_cap in bytes, 0
+ *          asks for the size (buf may be NULL)
  * out:     *text_len the full size without the zero byte; optional
  * returns: OK (text complete, terminated); E_BUFFER (buf holds a beginning; *text_len + 1 bytes are
  *          needed, and some more for numbers that grow)

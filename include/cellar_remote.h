@@ -168,8 +168,9 @@ typedef struct cellar_remote_stats {
     int64_t  proof_trip_us;  /* journey of the newest marker                                      */
     uint64_t state;          /* a cellar_remote_state                                             */
     uint64_t trusting;       /* namespaces with TRUST: memory answers without a proof             */
+    uint64_t leases_held;    /* loads that this process leads for all processes now               */
 } cellar_remote_stats;
-CELLAR_STRUCT(cellar_remote_stats, trusting);
+CELLAR_STRUCT(cellar_remote_stats, leases_held);
 
 /* ---- Open and close ------------------------------------------------------------------------- */
 
@@ -282,7 +283,8 @@ CELLAR_API cellar_remote_state cellar_remote_state_get(const cellar_remote *r);
  *     cellar_remote_last_error(r, &e);                                                           */
 CELLAR_API cellar_err cellar_remote_last_error(const cellar_remote *r, cellar_error_info *out);
 
-/* Read the figures of a remote.
+/* Read the figures of a remote. cellar_metrics_write and cellar_stats_json (cellar_observe.h) write
+ * them with the label remote="PREFIX", and a port shows them: `remote` of cellar_resp_opts.
  * in:      out from cellar_remote_stats_default
  * out:     *out
  * returns: OK; E_INVAL
@@ -292,32 +294,6 @@ CELLAR_API cellar_err cellar_remote_last_error(const cellar_remote *r, cellar_er
  *     cellar_remote_stats s = cellar_remote_stats_default();
  *     cellar_remote_stats_get(r, &s);                                                            */
 CELLAR_API cellar_err cellar_remote_stats_get(const cellar_remote *r, cellar_remote_stats *out);
-
-#ifndef CELLAR_OMIT_TEXT
-/* Write the figures of a remote as one JSON object.
- * in:      buf NULL with buf_cap 0: the length only
- * out:     *text_len: length of the whole text without its final 0; NULL is allowed
- * returns: OK; E_BUFFER (the text was cut), E_INVAL
- * thread:  any
- * cost:    O(1); no allocation
- * example:
- *     char text[8192];
- *     cellar_remote_stats_json(r, text, sizeof text, NULL);                                      */
-CELLAR_API cellar_err cellar_remote_stats_json(const cellar_remote *r, char *buf, size_t buf_cap,
-                                               size_t *text_len);
-
-/* Write the figures of a remote as Prometheus text, with the label prefix.
- * in:      buf NULL with buf_cap 0: the length only
- * out:     *text_len: length of the whole text without its final 0; NULL is allowed
- * returns: OK; E_BUFFER (the text was cut), E_INVAL
- * thread:  any
- * cost:    O(1); no allocation
- * example:
- *     char text[8192];
- *     cellar_remote_metrics_write(r, text, sizeof text, NULL);                                   */
-CELLAR_API cellar_err cellar_remote_metrics_write(const cellar_remote *r, char *buf,
-                                                  size_t buf_cap, size_t *text_len);
-#endif
 
 /* ---- Shared limiter ------------------------------------------------------------------------- */
 

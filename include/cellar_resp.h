@@ -30,7 +30,7 @@
  *           The thread has the default stack of the process, or host option stack_bytes.
  *           Up to 8 MiB of signals wait, or a quarter of resp_buffer_bytes; more are dropped.
  * LISTS     CELLAR.TASKS, CELLAR.SCHED and CELLAR.REFRESH show the pool, the scheduler and the
- *           refresher of the options. Bus, pool, scheduler and refresher outlive the port.
+ *           refresher of the options. Bus, pool, scheduler, refresher and remote outlive the port.
  * LIMITS    Each limit is an option with a default. 1,048,576 arguments a request. Lines of 64 KiB.
  *           64 requests or 1 ms a client and round. KEYS and DBSIZE run in slices of 1 ms.
  * MEMORY    Requests and unread replies are charged to the budget of the store, in steps of 64 KiB,
@@ -56,6 +56,7 @@ extern "C" {
 struct cellar_bus;
 struct cellar_pool;
 struct cellar_refresher;
+struct cellar_remote;
 struct cellar_scheduler;
 
 typedef struct cellar_resp cellar_resp;
@@ -87,8 +88,8 @@ typedef struct cellar_resp cellar_resp;
  * oldest if all have unread answers. */
 
 /* Write figures of the program: they stand behind those of the store, of the port and of its bus,
- * pool, scheduler and refresher. Arguments and result are those of cellar_metrics_write. With json
- * 0 the text is for Prometheus; with 1 it is one JSON object or several with commas, as
+ * pool, scheduler, refresher and remote. Arguments and result are those of cellar_metrics_write.
+ * With json 0 the text is for Prometheus; with 1 it is one JSON object or several with commas, as
  * cellar_stats_json writes one. The function runs in the thread of the step. An error other than
  * E_BUFFER fails the page. */
 typedef cellar_err (*cellar_resp_figures_fn)(void *ctx, int json, char *buf, size_t buf_cap,
@@ -133,8 +134,9 @@ typedef struct cellar_resp_opts {
     const char *tls_cert_file; /* PEM: certificate with its chain; see TLS. Default NULL: plain   */
     const char *tls_key_file; /* PEM: its key. Default NULL: in tls_cert_file                     */
     const char *tls_ca_file; /* PEM: each TCP client needs a certificate of these. Default NULL   */
+    struct cellar_remote *remote; /* cellar_remote.h: a link for the pages. Default NULL: none    */
 } cellar_resp_opts;
-CELLAR_STRUCT(cellar_resp_opts, tls_ca_file);
+CELLAR_STRUCT(cellar_resp_opts, remote);
 
 /* Counters of a port: field, help. */
 #define CELLAR_RESP_COUNTS(X) \

@@ -91,6 +91,8 @@ static size_t remote_longest(cellar *store)
     return (size_t)(bytes < (int64_t)CELLAR_VALUE_MAX ? bytes : CELLAR_VALUE_MAX) + 4096;
 }
 
+static const base_service_kind remote_service = { NULL, BASE_TEXT(remote_text_write) };
+
 CELLAR_API cellar_err cellar_remote_open(cellar *store, const char *url,
                                          const cellar_remote_opts *o, cellar_remote **out)
 {
@@ -107,6 +109,7 @@ CELLAR_API cellar_err cellar_remote_open(cellar *store, const char *url,
     err = CELLAR_E_NOMEM;
     r = calloc(1, sizeof *r);
     if (r == NULL) { goto out; }
+    r->service = &remote_service;
     (void)pthread_mutex_init(&r->replicas.lock, NULL);
     r->cfg = cfg;
     r->cfg.string_max = remote_longest(store);

@@ -18,6 +18,7 @@
 #include "cellar_tier.h"
 #include "remote/config.h"
 #include "base/port.h"
+#include "base/service.h"
 
 enum { REMOTE_SHA1_TEXT = 40 };
 
@@ -55,6 +56,7 @@ typedef struct remote_replicas {
 } remote_replicas;
 
 struct cellar_remote {
+    base_service service;         /* first: cellar_metrics_write, cellar_stats_json */
     remote_config cfg;
     cellar_host_opts log_host;    /* log, log_ctx, log_level */
     const cellar_tier_host *_Atomic host; /* of the first namespace; NULL: none yet. Release */
@@ -78,6 +80,10 @@ CELLAR_PRIVATE void *remote_alloc(cellar_remote *r, size_t size);
 CELLAR_PRIVATE void remote_free(cellar_remote *r, void *p, size_t size);
 /* Return the clock of the store in ms. */
 CELLAR_PRIVATE int64_t remote_now_ms(const cellar_remote *r);
+
+/* Write the figures for cellar_metrics_write and cellar_stats_json. */
+CELLAR_PRIVATE cellar_err remote_text_write(void *remote, bool json, char *buf, size_t cap,
+                                            size_t *full);
 
 /* Return the text of a script. The link loads each one on every new connection. */
 CELLAR_PRIVATE const char *remote_script_text(remote_script s);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * stat: the figures of a remote, as a struct, as Prometheus text and as JSON.
+ * stat: the figures of a remote, as a struct, and for cellar_metrics_write and cellar_stats_json.
  *
  * LOCKING    The locks of namespaces for the lengths of journal and queue; the rest is relaxed. */
 #include <inttypes.h>
@@ -11,6 +11,7 @@
 #include "remote/data.h"
 #include "remote/link.h"
 #include "remote/remote.h"
+#include "remote/share.h"
 
 static void remote_stats_of_link(const remote_figures *f, cellar_remote_stats *s)
 {
@@ -34,6 +35,7 @@ static void remote_stats_fill(const cellar_remote *r, remote_figures *f, cellar_
     CELLAR_REMOTE_COUNTS(REMOTE_STAT)
 #undef REMOTE_STAT
     s->bytes = atomic_load_explicit(&r->bytes, memory_order_relaxed);
+    s->leases_held = atomic_load_explicit(&r->share->held, memory_order_relaxed);
     remote_data_figures(r->data, s);
     remote_stats_of_link(f, s);
 }
@@ -54,8 +56,10 @@ CELLAR_API cellar_err cellar_remote_stats_get(const cellar_remote *r, cellar_rem
 #ifndef CELLAR_OMIT_TEXT
 /* A text that may be longer than its buffer. */
 typedef struct remote_text {
+    const char *prefix; /* of the remote: its label */
     char *buf;
     size_t cap, len;
+    const char *comma;  /* of JSON: what stands before the next figure; NULL: Prometheus text */
 } remote_text;
 
 __attribute__((format(printf, 2, 3)))
@@ -70,128 +74,102 @@ static void remote_print(remote_text *t, const char *format, ...)
     if (n > 0) { t->len += (size_t)n; }
 }
 
-/* Read the figures for a text. False: not such a buffer. */
-static bool remote_text_begin(const cellar_remote *r, const remote_text *t, size_t *text_len,
-                              remote_figures *f, cellar_remote_stats *s)
+static void remote_head(remote_text *t, const char *name, const char *type, const char *help)
 {
-    if (text_len != NULL) { *text_len = 0; }
-    if (r == NULL || (t->buf == NULL && t->cap != 0)) { return false; }
-    remote_stats_fill(r, f, s);
-    return true;
+    if (t->comma != NULL) { return; }
+    remote_print(t, "# HELP cellar_remote_%s %s.\n# TYPE cellar_remote_%s %s\n", name, help, name,
+                 type);
 }
 
-static cellar_err remote_text_end(const remote_text *t, size_t *text_len)
+/* Write one figure. `reason`: a second label; NULL: none. */
+static void remote_figure(remote_text *t, const char *name, const char *reason, int64_t value)
 {
-    if (text_len != NULL) { *text_len = t->len; }
-    return t->len < t->cap ? CELLAR_OK : CELLAR_E_BUFFER;
+    const bool json = t->comma != NULL;
+    char more[48] = "";
+    if (reason != NULL) {
+        (void)snprintf(more, sizeof more, json ? ",\"reason\":\"%s\"" : ",reason=\"%s\"", reason);
+    }
+    if (json) {
+        remote_print(t, "%s{\"name\":\"cellar_remote_%s\",\"labels\":{\"remote\":\"%s\"%s},"
+                     "\"value\":%" PRId64 "}", t->comma, name, t->prefix, more, value);
+        t->comma = ",";
+    } else {
+        remote_print(t, "cellar_remote_%s{remote=\"%s\"%s} %" PRId64 "\n", name, t->prefix, more,
+                     value);
+    }
 }
 
-static const char *const remote_why_names[REMOTE_WHYS_N] = {
-#define REMOTE_WHY_NAME(name, code, text) text,
-    REMOTE_WHYS(REMOTE_WHY_NAME)
-#undef REMOTE_WHY_NAME
-};
-
-/* Write one family without a label of its own. */
-static void remote_family(remote_text *t, const char *prefix, const char *name, const char *type,
-                          const char *help, int64_t value)
+static void remote_family(remote_text *t, const char *name, const char *type, const char *help,
+                          int64_t value)
 {
-    remote_print(t, "# HELP cellar_remote_%s %s.\n# TYPE cellar_remote_%s %s\n"
-                 "cellar_remote_%s{prefix=\"%s\"} %" PRId64 "\n",
-                 name, help, name, type, name, prefix, value);
+    remote_head(t, name, type, help);
+    remote_figure(t, name, NULL, value);
 }
 
 /* Write a histogram of microseconds in seconds. */
-static void remote_histogram(remote_text *t, const char *prefix, const char *name,
-                             const char *help, const uint64_t *buckets)
+static void remote_histogram(remote_text *t, const char *name, const char *help,
+                             const uint64_t *buckets)
 {
     uint64_t sum = 0;
-    remote_print(t, "# HELP cellar_remote_%s_seconds %s.\n"
-                 "# TYPE cellar_remote_%s_seconds histogram\n", name, help, name);
+    remote_head(t, name, "histogram", help);
     for (unsigned i = 0; i + 1 < REMOTE_TRIP_BUCKETS; i++) {
         sum += buckets[i];
-        remote_print(t, "cellar_remote_%s_seconds_bucket{prefix=\"%s\",le=\"%.6f\"} %" PRIu64 "\n",
-                     name, prefix, (double)(UINT64_C(1) << i) / 1e6, sum);
+        remote_print(t, "cellar_remote_%s_bucket{remote=\"%s\",le=\"%.6f\"} %" PRIu64 "\n", name,
+                     t->prefix, (double)(UINT64_C(1) << i) / 1e6, sum);
     }
     sum += buckets[REMOTE_TRIP_BUCKETS - 1];
-    remote_print(t, "cellar_remote_%s_seconds_bucket{prefix=\"%s\",le=\"+Inf\"} %" PRIu64 "\n"
-                 "cellar_remote_%s_seconds_sum{prefix=\"%s\"} %.6f\n"
-                 "cellar_remote_%s_seconds_count{prefix=\"%s\"} %" PRIu64 "\n",
-                 name, prefix, sum, name, prefix, (double)buckets[REMOTE_TRIP_BUCKETS] / 1e6, name,
-                 prefix, sum);
+    remote_print(t, "cellar_remote_%s_bucket{remote=\"%s\",le=\"+Inf\"} %" PRIu64 "\n"
+                 "cellar_remote_%s_sum{remote=\"%s\"} %.6f\n"
+                 "cellar_remote_%s_count{remote=\"%s\"} %" PRIu64 "\n", name, t->prefix, sum, name,
+                 t->prefix, (double)buckets[REMOTE_TRIP_BUCKETS] / 1e6, name, t->prefix, sum);
 }
 
-static void remote_gaps_write(remote_text *t, const char *prefix, const remote_figures *f)
-{
-    remote_print(t, "# HELP cellar_remote_lost_links_total Links lost or refused, by reason.\n"
-                 "# TYPE cellar_remote_lost_links_total counter\n");
-    for (unsigned i = REMOTE_WHY_NONE + 1; i < REMOTE_WHYS_N; i++) {
-        remote_print(t, "cellar_remote_lost_links_total{prefix=\"%s\",reason=\"%s\"} %" PRIu64 "\n",
-                     prefix, remote_why_names[i], f->gaps[i]);
-    }
-}
+/* Name, help, field of cellar_remote_stats. */
+#define REMOTE_GAUGES(X) \
+    X("state", "State of the link: 0 down, 1 linked, 2 gap, 3 proven, 4 suspect", state) \
+    X("proof_age_ms", "Age of the newest proof in ms; -1 without one", proof_age_ms) \
+    X("proof_trip_us", "Journey of the newest marker in us", proof_trip_us) \
+    X("leases_held", "Loads that this process leads for all processes now", leases_held) \
+    X("journal_keys", "Keys in the journal", journal_keys) \
+    X("queue_entries", "Writes in the queue", queue_entries) \
+    X("trusting", "Namespaces with TRUST: memory answers without a proof", trusting) \
+    X("memory_bytes", "Memory of the remote tier", bytes)
 
-CELLAR_API cellar_err cellar_remote_metrics_write(const cellar_remote *r, char *buf,
-                                                  size_t buf_cap, size_t *text_len)
+CELLAR_PRIVATE cellar_err remote_text_write(void *remote, bool json, char *buf, size_t cap,
+                                            size_t *full)
 {
-    remote_text t = { buf, buf_cap, 0 };
+    static const char *const whys[REMOTE_WHYS_N] = {
+#define REMOTE_WHY_NAME(name, code, text) text,
+        REMOTE_WHYS(REMOTE_WHY_NAME)
+#undef REMOTE_WHY_NAME
+    };
+    const cellar_remote *r = remote;
+    remote_text t = { .prefix = r->cfg.prefix, .buf = buf, .cap = cap,
+                      .comma = json ? "" : NULL };
     remote_figures f;
     cellar_remote_stats s;
-    if (!remote_text_begin(r, &t, text_len, &f, &s)) { return CELLAR_E_INVAL; }
-    const char *p = r->cfg.prefix;
+    remote_stats_fill(r, &f, &s);
+    if (json) { remote_print(&t, "{\"metrics\":["); }
+#define REMOTE_GAUGE(name, help, field) remote_family(&t, name, "gauge", help, (int64_t)s.field);
+    REMOTE_GAUGES(REMOTE_GAUGE)
+#undef REMOTE_GAUGE
 #define REMOTE_STAT(name, help) \
-    remote_family(&t, p, #name "_total", "counter", "Number of " help, (int64_t)s.name);
+    remote_family(&t, #name "_total", "counter", "Number of " help, (int64_t)s.name);
     CELLAR_REMOTE_COUNTS(REMOTE_STAT)
 #undef REMOTE_STAT
-    remote_family(&t, p, "state", "gauge", "State of the link: 0 down, 1 linked, 2 gap, 3 proven, "
-                  "4 suspect", (int64_t)s.state);
-    remote_family(&t, p, "proof_age_ms", "gauge", "Age of the newest proof; -1 without one",
-                  s.proof_age_ms);
-    remote_family(&t, p, "journal_keys", "gauge", "Keys in the journal", (int64_t)s.journal_keys);
-    remote_family(&t, p, "queue_entries", "gauge", "Writes in the queue",
-                  (int64_t)s.queue_entries);
-    remote_family(&t, p, "trusting", "gauge", "Namespaces with TRUST: memory answers without a "
-                  "proof", (int64_t)s.trusting);
-    remote_family(&t, p, "memory_bytes", "gauge", "Memory of the remote tier", (int64_t)s.bytes);
-    remote_gaps_write(&t, p, &f);
-    remote_histogram(&t, p, "request", "Time from sending a request to its reply", f.trips);
-    remote_histogram(&t, p, "marker", "Time from sending a marker to hearing it", f.journeys);
-    return remote_text_end(&t, text_len);
-}
-
-static void remote_json_list(remote_text *t, const char *name, const uint64_t *buckets)
-{
-    remote_print(t, ",\"%s\":[", name);
-    for (unsigned i = 0; i < REMOTE_TRIP_BUCKETS; i++) {
-        remote_print(t, "%s%" PRIu64, i == 0 ? "" : ",", buckets[i]);
-    }
-    remote_print(t, "]");
-}
-
-CELLAR_API cellar_err cellar_remote_stats_json(const cellar_remote *r, char *buf, size_t buf_cap,
-                                               size_t *text_len)
-{
-    static const char *const states[] = { "down", "linked", "gap", "proven", "suspect" };
-    remote_text t = { buf, buf_cap, 0 };
-    remote_figures f;
-    cellar_remote_stats s;
-    if (!remote_text_begin(r, &t, text_len, &f, &s)) { return CELLAR_E_INVAL; }
-    remote_print(&t, "{\"prefix\":\"%s\",\"state\":\"%s\",\"proof_age_ms\":%" PRId64
-                 ",\"proof_trip_us\":%" PRId64 ",\"journal_keys\":%" PRIu64
-                 ",\"queue_entries\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"trusting\":%" PRIu64,
-                 r->cfg.prefix, states[f.state], s.proof_age_ms, s.proof_trip_us, s.journal_keys,
-                 s.queue_entries, s.bytes, s.trusting);
-#define REMOTE_STAT(name, help) remote_print(&t, ",\"" #name "\":%" PRIu64, s.name);
-    CELLAR_REMOTE_COUNTS(REMOTE_STAT)
-#undef REMOTE_STAT
-    remote_print(&t, ",\"lost_links\":{");
+    remote_head(&t, "lost_links_total", "counter", "Links lost or refused, by reason");
     for (unsigned i = REMOTE_WHY_NONE + 1; i < REMOTE_WHYS_N; i++) {
-        remote_print(&t, "%s\"%s\":%" PRIu64, i == 1 ? "" : ",", remote_why_names[i], f.gaps[i]);
+        remote_figure(&t, "lost_links_total", whys[i], (int64_t)f.gaps[i]);
     }
-    remote_print(&t, "}");
-    remote_json_list(&t, "requests_below_2_to_i_us", f.trips);
-    remote_json_list(&t, "marks_below_2_to_i_us", f.journeys);
-    remote_print(&t, "}\n");
-    return remote_text_end(&t, text_len);
+    if (json) {
+        remote_print(&t, "]}");
+    } else {
+        remote_histogram(&t, "request_seconds", "Time from sending a request to its reply",
+                         f.trips);
+        remote_histogram(&t, "marker_seconds", "Time from sending a marker to hearing it",
+                         f.journeys);
+    }
+    *full = t.len;
+    return CELLAR_OK;
 }
 #endif

@@ -12,6 +12,7 @@
 #include "cellar_entry.h"
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
+#include "cellar_observe.h"
 #include "tests/support/loader.h"
 #include "tests/support/shared_side.h"
 
@@ -59,8 +60,8 @@ static long lost(const char *reason)
 {
     static char text[65536];
     char name[96];
-    T_CHECK(cellar_remote_metrics_write(a.r, text, sizeof text, NULL) == CELLAR_OK);
-    (void)snprintf(name, sizeof name, "lost_links_total{prefix=\"app\",reason=\"%s\"} ", reason);
+    T_CHECK(cellar_metrics_write(a.r, text, sizeof text, NULL) == CELLAR_OK);
+    (void)snprintf(name, sizeof name, "lost_links_total{remote=\"app\",reason=\"%s\"} ", reason);
     const char *at = strstr(text, name);
     return at != NULL ? strtol(at + strlen(name), NULL, 10) : -1;
 }

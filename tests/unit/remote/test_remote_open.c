@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
  * The public calls of the link: open, state, fence, step, reasons and figures. */
+#include <sys/un.h>
+
 #include "cellar_admin.h"
+#include "cellar_observe.h"
 #include "cellar_remote.h"
+#include "cellar_resp.h"
 #include "tests/support/engine_kit.h"
 
 static char url[T_FOLDER_MAX + 64];
@@ -103,10 +107,11 @@ static void trusting_namespace_is_told(cellar *c, cellar_remote *r, char *text, 
     T_EQ_I64(cellar_remote_attach(r, trusting, &o), CELLAR_OK);
     T_EQ_I64(cellar_remote_stats_get(r, &s), CELLAR_OK);
     T_EQ_U64(s.trusting, 1);
-    T_EQ_I64(cellar_remote_metrics_write(r, text, cap, NULL), CELLAR_OK);
-    T_CHECK(strstr(text, "\ncellar_remote_trusting{prefix=\"app\"} 1\n") != NULL);
-    T_EQ_I64(cellar_remote_stats_json(r, text, cap, NULL), CELLAR_OK);
-    T_CHECK(strstr(text, "\"trusting\":1,") != NULL);
+    T_EQ_I64(cellar_metrics_write(r, text, cap, NULL), CELLAR_OK);
+    T_CHECK(strstr(text, "\ncellar_remote_trusting{remote=\"app\"} 1\n") != NULL);
+    T_EQ_I64(cellar_stats_json(r, text, cap, NULL), CELLAR_OK);
+    T_CHECK(strstr(text, "{\"name\":\"cellar_remote_trusting\",\"labels\":{\"remote\":\"app\"},"
+                         "\"value\":1}") != NULL);
     T_EQ_I64(cellar_close(trusting), CELLAR_OK);
 }
 
@@ -126,19 +131,21 @@ static void figures_are_written_three_ways(void)
     T_EQ_U64(s.state, CELLAR_REMOTE_PROVEN);
     T_CHECK(s.proof_age_ms >= 0);
     T_EQ_U64(s.gaps, 0);
-    T_EQ_I64(cellar_remote_metrics_write(r, text, sizeof text, &len), CELLAR_OK);
+    T_EQ_I64(cellar_metrics_write(r, text, sizeof text, &len), CELLAR_OK);
     T_EQ_U64(strlen(text), len);
-    T_CHECK(strstr(text, "\ncellar_remote_state{prefix=\"app\"} 3\n") != NULL);
-    T_CHECK(strstr(text, "cellar_remote_marker_seconds_bucket{prefix=\"app\",le=\"+Inf\"}") !=
+    T_CHECK(strstr(text, "\ncellar_remote_state{remote=\"app\"} 3\n") != NULL);
+    T_CHECK(strstr(text, "cellar_remote_marker_seconds_bucket{remote=\"app\",le=\"+Inf\"}") !=
             NULL);
-    T_CHECK(strstr(text, "cellar_remote_lost_links_total{prefix=\"app\",reason=\"right\"} 0\n") !=
+    T_CHECK(strstr(text, "cellar_remote_lost_links_total{remote=\"app\",reason=\"right\"} 0\n") !=
             NULL);
-    T_EQ_I64(cellar_remote_metrics_write(r, NULL, 0, &need), CELLAR_E_BUFFER);
+    T_EQ_I64(cellar_metrics_write(r, NULL, 0, &need), CELLAR_E_BUFFER);
     T_CHECK(need > 1000);
-    T_EQ_I64(cellar_remote_stats_json(r, text, sizeof text, &len), CELLAR_OK);
+    T_EQ_I64(cellar_stats_json(r, text, sizeof text, &len), CELLAR_OK);
     T_EQ_U64(strlen(text), len);
-    T_CHECK(text[0] == '{' && strstr(text, "\"state\":\"proven\"") != NULL);
-    T_EQ_I64(cellar_remote_stats_json(r, text, 10, &len), CELLAR_E_BUFFER);
+    T_CHECK(strncmp(text, "{\"metrics\":[{\"name\":\"cellar_remote_state\",\"labels\":{\"remote\":\"app\"},"
+                    "\"value\":3},{", 80) == 0);
+    T_CHECK(strcmp(text + len - 3, "}]}") == 0 && strstr(text, "\"reason\":\"right\"}") != NULL);
+    T_EQ_I64(cellar_stats_json(r, text, 10, &len), CELLAR_E_BUFFER);
     T_EQ_U64(strlen(text), 9);
     T_CHECK(atomic_load(&lines) == 0); /* nothing to warn of */
     engine_kill(&e);
@@ -196,6 +203,58 @@ static void new_namespace_is_not_proven(void)
     engine_stop(&e);
 }
 
+/* Read a page of a port. */
+static void read_page(const char *path, const char *page, char *to, size_t cap)
+{
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    size_t len = 0;
+    ssize_t n;
+    memcpy(at.sun_path, path, strlen(path));
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    T_REQUIRE(fd >= 0 && connect(fd, (struct sockaddr *)&at, sizeof at) == 0);
+    dprintf(fd, "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", page);
+    while ((n = read(fd, to + len, cap - 1 - len)) > 0) { len += (size_t)n; }
+    to[len] = '\0';
+    close(fd);
+}
+
+/* All that a row of the page shows. */
+static void port_shows_the_link(void)
+{
+    static const char *const columns[] = { "state", "proof_age_ms", "proof_trip_us", "leases_held",
+        "leases_waited_total", "journal_keys", "deferred_total" };
+    static char text[262144], admin[T_FOLDER_MAX + 16];
+    engine e;
+    cellar_resp *port = NULL;
+    const char *html;
+    if (!engine_start(&e, NULL)) { return; }
+    cellar *c = new_store();
+    cellar_remote *r = new_remote(c, &e, 0);
+    cellar_resp_opts o = cellar_resp_opts_default();
+    wait_for(r, CELLAR_REMOTE_PROVEN);
+    snprintf(admin, sizeof admin, "%s/admin", e.dir);
+    o.admin = admin;
+    o.remote = r;
+    T_REQUIRE(cellar_resp_open(c, &o, &port) == CELLAR_OK);
+    T_REQUIRE(cellar_resp_start(port) == CELLAR_OK);
+    read_page(admin, "/metrics", text, sizeof text);
+    T_CHECK(strstr(text, "\ncellar_remote_state{remote=\"app\"} 3\n") != NULL);
+    read_page(admin, "/stats.json", text, sizeof text);
+    cellar_dashboard_html(&html, NULL);
+    for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
+        char name[96];
+        snprintf(name, sizeof name, "\"cellar_remote_%s\",\"labels\":{\"remote\":\"app\"}", columns[i]);
+        T_CHECK(strstr(text, name) != NULL);
+        snprintf(name, sizeof name, " remote_%.*s", (int)strlen(columns[i]) -
+                 (strstr(columns[i], "_total") != NULL ? 6 : 0), columns[i]);
+        T_CHECK(strstr(html, name) != NULL); /* a column of the page */
+    }
+    cellar_resp_close(port);
+    cellar_remote_close(r);
+    cellar_close(c);
+    engine_stop(&e);
+}
+
 T_MAIN("remote_open", T_CASE(remote_is_proven_and_fenced), T_CASE(last_error_names_each_reason),
-       T_CASE(figures_are_written_three_ways), T_CASE(second_store_is_refused),
+       T_CASE(figures_are_written_three_ways), T_CASE(port_shows_the_link), T_CASE(second_store_is_refused),
        T_CASE(new_namespace_is_not_proven))

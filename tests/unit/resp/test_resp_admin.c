@@ -285,7 +285,7 @@ static void dashboard_is_one_file_that_its_policy_admits(void)
     T_REQUIRE(html != NULL && len < sizeof page);
     memcpy(page, html, len);
     T_EQ_U64(strlen(page), len);
-    T_CHECK(len <= 15 * 1024);
+    T_CHECK(len <= 16 * 1024);
     admin_open();
     T_EQ_I64(fetch(GET("/")), 200);
     T_EQ_STR(body_of(port_heard), page);
