@@ -613,7 +613,7 @@ typedef struct cellar_error_info {
     size_t     struct_size; /* set by cellar_error_info_default()                                 */
     cellar_err code;        /* CELLAR_OK = none yet                                               */
     int        sys_errno;   /* errno of the operating system, 0 = none                            */
-    char       text[120];   /* call, argument, rule and remedy; terminated; no keys, no values    */
+    char       text[240];   /* call, argument, rule and remedy; terminated; no keys, no values    */
 } cellar_error_info;
 CELLAR_STRUCT(cellar_error_info, text);
 

@@ -140,7 +140,7 @@ struct remote_link {
     remote_lookup *lookup;         /* of a name, one at a time; NULL: none */
     remote_peer peer;
     bool answered, subscribed;     /* data; subscriber */
-    char lacks[86];                /* rights that the user lacks, each behind a blank */
+    char lacks[208];               /* rights that the user lacks, each behind a blank */
     uint32_t subscriber_step;
     int64_t subscriber_id;
     uint32_t attempt, failures;    /* attempts ever; in a row */
@@ -158,7 +158,7 @@ struct remote_link {
     remote_marker marker;
     int64_t marker_due_ms;         /* store clock */
     remote_why why;                /* why the connections must close; NONE: they are fine */
-    char why_text[112];
+    char why_text[232];
     uint32_t logged;               /* bits of reasons that the log has since the last proof */
     int64_t warned_ns;             /* time of the last warning; 0: none */
     bool scripts_told;             /* script_loaded was called for each */

@@ -101,7 +101,7 @@ typedef struct remote_refusal {
     remote_why why;
     cellar_err code;
     int sys_errno;
-    char text[120];
+    char text[240];
 } remote_refusal;
 
 /* Counters of the link. */

@@ -277,6 +277,30 @@ static void least_rights_suffice_and_each_is_needed(void)
     engine_stop(&e);
 }
 
+/* The longest list there can be: a prefix of 32 bytes. */
+static void all_missing_rights_are_named(void)
+{
+    engine e;
+    link_kit k;
+    remote_refusal why;
+    rights r;
+    rights_read(&r);
+    if (!engine_start(&e, NULL)) { return; }
+    engine_ask(&e, "ACL SETUSER u reset on >secret");
+    link_kit_init(&k, e.socket);
+    snprintf(k.c.user, sizeof k.c.user, "u");
+    snprintf(k.c.password, sizeof k.c.password, "secret");
+    snprintf(k.c.prefix, sizeof k.c.prefix, "an-application-of-32-characters-");
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_NOPERM);
+    for (size_t i = 0; i < r.count; i++) {
+        if (r.word[i][0] == '+' && strstr(why.text, r.word[i]) == NULL) { T_EQ_STR(why.text, r.word[i]); }
+    }
+    T_CHECK(strlen(why.text) < sizeof ((cellar_error_info *)NULL)->text - 1); /* not cut */
+    link_kit_close(&k);
+    engine_stop(&e);
+}
+
 static void wrong_password_is_named_and_never_shown(void)
 {
     engine e;
@@ -612,7 +636,7 @@ T_MAIN("remote_servers", T_CASE(other_servers_are_refused_by_name),
        T_CASE(absent_server_is_a_reason), T_CASE(refused_port_is_named),
        T_CASE(answers_of_a_sentinel_that_lead_nowhere_are_reasons),
        T_CASE(node_of_a_cluster_is_refused), T_CASE(least_rights_suffice_and_each_is_needed),
-       T_CASE(wrong_password_is_named_and_never_shown),
+       T_CASE(all_missing_rights_are_named), T_CASE(wrong_password_is_named_and_never_shown),
        T_CASE(password_file_is_read_again_after_a_change),
        T_CASE(refused_password_stays_in_no_frame),
        T_CASE(replica_is_refused), T_CASE(full_server_keeps_its_proof),
