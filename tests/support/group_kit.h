@@ -6,6 +6,7 @@
  *            side s; side_open_group(&s);      a store that follows the group
  *            group_close();                    behind side_close(&s)
  * PROXY      A node knows its clients by address: see OF_CLIENT. nodes[i].p->last cuts some off.
+ * TLS        Files of tls_kit_open in group_tls, set before group_open: all connections have TLS.
  * TIME       Sentinels ask each other much more often than by default. */
 #ifndef CELLAR_TESTS_GROUP_KIT_H
 #define CELLAR_TESTS_GROUP_KIT_H
@@ -24,16 +25,18 @@ typedef struct node {
     engine e;
     byte_proxy *p;
     uint16_t port; /* of its proxy */
-    char port_text[8];
+    char port_text[8], tls_port[8];
 } node;
 
 static node nodes[2];
 static engine sentinels[SENTINELS];
 static char sentinel_list[128];
+static char group_tls[T_FOLDER_MAX];
 
 T_INLINE void node_start(node *n, const node *primary)
 {
-    static const char *words[2][12];
+    static const char *words[2][24];
+    static char cert[T_FOLDER_MAX + 16], ca[T_FOLDER_MAX + 16];
     const char **w = words[n - nodes];
     size_t i = 0;
     n->port = engine_free_port();
@@ -42,10 +45,19 @@ T_INLINE void node_start(node *n, const node *primary)
     w[i++] = "--replica-announce-ip", w[i++] = "127.0.0.1";
     w[i++] = "--replica-announce-port", w[i++] = n->port_text;
     w[i++] = "--repl-ping-replica-period", w[i++] = "1";
+    if (group_tls[0] != '\0') {
+        snprintf(n->tls_port, sizeof n->tls_port, "%u", engine_free_port());
+        snprintf(cert, sizeof cert, "%s/server.pem", group_tls);
+        snprintf(ca, sizeof ca, "%s/ca.pem", group_tls);
+        w[i++] = "--tls-port", w[i++] = n->tls_port, w[i++] = "--tls-auth-clients", w[i++] = "no";
+        w[i++] = "--tls-cert-file", w[i++] = cert, w[i++] = "--tls-key-file", w[i++] = cert;
+        w[i++] = "--tls-ca-cert-file", w[i++] = ca, w[i++] = "--tls-replication", w[i++] = "yes";
+    }
+    w[i] = NULL;
     T_REQUIRE(engine_start(&n->e, w));
     n->p = calloc(1, sizeof *n->p);
     T_REQUIRE(n->p != NULL);
-    byte_proxy_open_port(n->p, n->port, n->e.socket);
+    byte_proxy_open_port(n->p, n->port, group_tls[0] != '\0' ? n->tls_port : n->e.socket);
     if (primary != NULL) { engine_ask(&n->e, "REPLICAOF 127.0.0.1 %u", primary->port); }
 }
 
@@ -61,8 +73,13 @@ T_INLINE void node_stop(node *n)
 T_INLINE void sentinel_start(engine *s, int publish_ms)
 {
     const unsigned down_ms = (s == &sentinels[SENTINELS - 1] ? 3000 : 300) * t_patience();
-    char config[512];
-    snprintf(config, sizeof config,
+    const bool over_tls = group_tls[0] != '\0';
+    const uint16_t port = over_tls ? engine_free_port() : 0;
+    char config[2048];
+    const int n = over_tls ? snprintf(config, sizeof config, "tls-port %u\ntls-auth-clients no\n"
+             "tls-replication yes\ntls-cert-file %s/server.pem\ntls-key-file %s/server.pem\n"
+             "tls-ca-cert-file %s/ca.pem\n", port, group_tls, group_tls, group_tls) : 0;
+    snprintf(config + n, sizeof config - (size_t)n,
              "bind-source-addr " OF_SENTINEL "\nsentinel announce-ip 127.0.0.1\n"
              "sentinel monitor main 127.0.0.1 %u 2\n"
              "sentinel down-after-milliseconds main %u\nsentinel failover-timeout main 3000\n",
@@ -74,7 +91,7 @@ T_INLINE void sentinel_start(engine *s, int publish_ms)
     T_REQUIRE(r != NULL && r->type != REDIS_REPLY_ERROR);
     const size_t len = strlen(sentinel_list);
     snprintf(sentinel_list + len, sizeof sentinel_list - len, "%s127.0.0.1:%u",
-             len != 0 ? "," : "", s->port);
+             len != 0 ? "," : "", over_tls ? port : s->port);
 }
 
 /* Return the number of the node that a sentinel names; -1: none. */
