@@ -16,7 +16,9 @@
  *            While a failover lasts, versions of the last seconds before it may be lost (LAG_MS),
  *            and reads may go back to versions before it.
  * FENCES     The fence of an owner is above those of all acquires that ended before its own began.
- * LIMIT      attack_excess looks at every window between two losses of the data of the server. */
+ * LATE       `came_late` counts versions without an acknowledgement that the server has at the end
+ *            of a round, though a newer one was acknowledged.
+ * LIMIT      attack_limit_check looks at every window between two losses of the data of the server. */
 #ifndef CELLAR_TESTS_ATTACK_RUN_H
 #define CELLAR_TESTS_ATTACK_RUN_H
 
@@ -53,7 +55,8 @@ typedef struct attack_lock {
 #define ATTACK_COUNTS(X) \
     X(operations) X(hits) X(loads) X(acked) X(deferred) X(stale) X(old) X(backwards) X(unfenced) \
     X(torn) X(lost) X(kept_old) X(locks) X(two_owners) X(fence_order) X(admitted) X(over_limit) \
-    X(rounds) X(faults) X(failovers)
+    X(rounds) X(faults) X(failovers) \
+    X(replayed) X(came_late)
 
 typedef struct attack {
     cellar_remote_namespace_opts opts;
@@ -67,6 +70,7 @@ typedef struct attack {
 #define ATTACK_COUNT(name) _Atomic uint64_t name;
     ATTACK_COUNTS(ATTACK_COUNT)
 #undef ATTACK_COUNT
+    uint64_t replayed_before;      /* keys of journals that were deleted before this round */
     uint64_t calm_from, calm_to;   /* admissions to check: no data was lost between them */
     int64_t admitted_ms[ADMISSIONS];
 } attack;
@@ -81,6 +85,7 @@ typedef struct attack_child {
     cellar_remote_limiter *limiter;
     _Atomic uint64_t seen[KEYS];
     _Atomic bool stops;
+    uint64_t replayed; /* keys of journals that this child had deleted before the round */
     uint32_t me;
 } attack_child;
 
@@ -567,7 +572,11 @@ static void attack_child_main(attack *a, uint32_t me)
     for (uint32_t phase = atomic_load(&a->phase); phase != 0;) {
         switch (phase % 3) {
         case ATTACK_RUN: attack_run(&c); break;
-        case ATTACK_SETTLE: attack_settle(&c.s); break;
+        case ATTACK_SETTLE:
+            attack_settle(&c.s);
+            atomic_fetch_add(&a->replayed, side_stats(&c.s).replayed - c.replayed);
+            c.replayed = side_stats(&c.s).replayed;
+            break;
         default: attack_check(&c);
         }
         atomic_store(&a->reached[me], phase);
@@ -672,8 +681,9 @@ static void attack_read(attack *a)
 /* Compare the server with the acknowledged versions, and begin a new round with what it has. */
 static void attack_rebase(attack *a)
 {
-    /* A gap turns the queue of BEHIND into deletes. */
-    const bool gone_is_right = atomic_load(&a->lossy) || atomic_load(&a->failing_ms) != 0 ||
+    /* A gap turns the queue of BEHIND into deletes. Deletes of a journal may come twice, the second
+     * time from the buffer of a connection that was closed. */
+    const bool gone_is_right = a->replayed != a->replayed_before || atomic_load(&a->lossy) || atomic_load(&a->failing_ms) != 0 ||
                                a->opts.write == CELLAR_REMOTE_BEHIND;
     for (uint32_t k = 0; k < KEYS; k++) {
         attack_key *key = &a->key[k];
@@ -683,6 +693,7 @@ static void attack_rebase(attack *a)
                           key->unknown == 0 && key->begun > key->base && !gone_is_right;
         const bool queue_lost = a->opts.write == CELLAR_REMOTE_BEHIND && a->killed;
         const bool older = now != 0 && now < kept && !unknown && !queue_lost;
+        a->came_late += unknown && now != 0 && now < key->acked;
         if (gone || older) {
             attack_tell(a, gone ? "lost" : "older", k, now, (int64_t)kept);
             a->lost++;
@@ -697,6 +708,7 @@ static void attack_rebase(attack *a)
     attack_limit_check(a);
     a->lossy = a->killed = false;
     a->failing_ms = 0;
+    a->replayed_before = a->replayed;
     a->rounds++;
 }
 

@@ -118,6 +118,17 @@ T_INLINE bool info_has(node *n, const char *section, const char *line)
     return r != NULL && r->type == REDIS_REPLY_STRING && strstr(r->str, line) != NULL;
 }
 
+/* Return whether both nodes have a key, with the same bytes. WAIT of another connection than that of
+ * the write says nothing. */
+T_INLINE bool both_have(const char *key)
+{
+    const redisReply *r[2];
+    for (int i = 0; i < 2; i++) { r[i] = engine_ask(&nodes[i].e, "GET %s", key); }
+    return r[0] != NULL && r[1] != NULL && r[0]->type == REDIS_REPLY_STRING &&
+           r[1]->type == REDIS_REPLY_STRING && r[0]->len == r[1]->len &&
+           memcmp(r[0]->str, r[1]->str, r[0]->len) == 0;
+}
+
 /* Return whether a sentinel sees a whole group: primary, replica and the other sentinels. */
 T_INLINE bool sees_all(engine *s)
 {

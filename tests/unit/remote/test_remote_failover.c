@@ -18,10 +18,11 @@ static uint64_t with_dead_values; /* failovers to a server that had both of them
 
 /* ---- one failover ---- */
 
+static const char *const names[NUMBERS] = { "app:~e", "app:~g:users", "app:~t:tag" };
+
 /* Read the epoch, the generation and the number of the tag. */
 static void numbers_read(node *n, uint64_t *to)
 {
-    static const char *const names[NUMBERS] = { "app:~e", "app:~g:users", "app:~t:tag" };
     for (size_t i = 0; i < NUMBERS; i++) {
         const redisReply *r = engine_ask(&n->e, "GET %s", names[i]);
         to[i] = r != NULL && r->type == REDIS_REPLY_STRING ? strtoull(r->str, NULL, 10) : 0;
@@ -29,11 +30,11 @@ static void numbers_read(node *n, uint64_t *to)
 }
 
 /* Set the values that are to die, and let the replica have them. */
-static void values_set(node *primary)
+static void values_set(void)
 {
     AWAIT(side_set(&a, "cleared", "old") == CELLAR_OK);
     AWAIT(side_set_tagged(&a, "tagged", "old", "tag") == CELLAR_OK);
-    AWAIT(engine_number(engine_ask(&primary->e, "WAIT 1 1000")) == 1);
+    AWAIT(both_have("app:users:cleared") && both_have("app:users:tagged"));
 }
 
 static void values_end(void)
@@ -94,10 +95,12 @@ static void fail_over(int fault)
     node *primary = &nodes[now], *next = &nodes[1 - now];
     uint64_t before[NUMBERS], after[NUMBERS];
     side late;
-    values_set(primary);
+    values_set();
     if (fault == OLDER) { atomic_store(&primary->p->last, inet_addr(OF_SENTINEL)); }
     values_end();
-    if (fault != OLDER) { AWAIT(engine_number(engine_ask(&primary->e, "WAIT 1 1000")) == 1); }
+    if (fault != OLDER) {
+        AWAIT(both_have(names[0]) && both_have(names[1]) && both_have(names[2]));
+    }
     numbers_read(primary, before);
     const uint64_t gaps = side_stats(&a).gaps;
     harm(fault, primary);
