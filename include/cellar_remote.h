@@ -194,9 +194,9 @@ CELLAR_STRUCT(cellar_remote_stats, leases_held);
  *          cellar_remote_last_error(NULL, ..) tells why
  * owns:    the caller closes *out with cellar_remote_close before cellar_close of the store
  * thread:  any
- * cost:    about 1 MiB of the budget; one thread unless no_thread. One more while the system
- *          resolves a host name, also with no_thread: it may outlive cellar_remote_close. Numeric
- *          addresses and localhost need none. Threads have the default stack of the process
+ * cost:    about 1 MiB of the budget; one thread unless no_thread. One more for each host name
+ *          while the system resolves it, also with no_thread: it may outlive cellar_remote_close.
+ *          Numeric addresses and localhost need none. Threads have the default stack of the process
  * example:
  *     cellar_remote *r;
  *     if (cellar_remote_open(c, "unix:///run/redis.sock?prefix=app", NULL, &r) != CELLAR_OK)

@@ -85,6 +85,7 @@ typedef struct remote_marker {
 typedef struct remote_sentinel {
     remote_link *link;
     remote_wire wire;
+    remote_lookup *lookup;  /* of its name; NULL: none */
     int64_t next_ns;        /* of the next question, or connect */
     int64_t asked_ms;       /* store clock: of the newest question */
     int64_t named_ms;       /* asked_ms of the answer `named` */

@@ -3,10 +3,11 @@
  * resolve: the address of a name, without waiting for it.
  *
  * PICTURE    I/O thread -> remote_lookup -> a thread: getaddrinfo -> done -> I/O thread, next round
- * INVARIANTS A link and a thread hold a lookup; the last of them frees it. So a link closes while
- *            the resolver of the system is silent, and a thread of such a link ends by itself.
+ * INVARIANTS Owner and thread hold a lookup; the last of them frees it. So a link closes while the
+ *            resolver of the system is silent, and a thread of such a link ends by itself.
  *            The answer is written before `done` (release) and read after it (acquire).
- * LIMITS     One thread for each link. A lookup outlives the store, so malloc has its memory.
+ * LIMITS     One thread for the server of a link, and one for each Sentinel. A lookup outlives the
+ *            store, so malloc has its memory.
  * FORK       A child has no such thread: its link leaves the lookup, which stays allocated. */
 #include <netdb.h>
 #include <signal.h>

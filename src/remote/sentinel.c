@@ -9,7 +9,8 @@
  * INVARIANTS An answer counts from the time of its question, a majority from its oldest answer. So
  *            a proof ends proof_ms after a time at which a majority named this server.
  *            A Sentinel that fails keeps its vote until it is too old.
- * LIMITS     REMOTE_ADDRESSES_MAX Sentinels, a connection and a question in flight for each. */
+ * LIMITS     REMOTE_ADDRESSES_MAX Sentinels, a connection, a question in flight and a lookup of the
+ *            name for each: a name that is slow to resolve delays no other Sentinel. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,7 +116,7 @@ static void remote_sentinel_step(remote_link *l, remote_sentinel *s, const remot
     if (now_ns < s->next_ns + (s->asking ? REMOTE_ASK_MS * REMOTE_NS_OF_MS : 0)) { return; }
     if (fine && s->wire.fd < 0) {
         remote_peer peer;
-        const cellar_err err = remote_resolve(&l->lookup, at, l->attempt, &peer);
+        const cellar_err err = remote_resolve(&s->lookup, at, l->attempt, &peer);
         if (err == CELLAR_PENDING) { return; }
         remote_insecure(l);
         fine = err == CELLAR_OK && remote_wire_connect(&s->wire, l->c, at->host, &peer) &&
@@ -142,6 +143,7 @@ CELLAR_PRIVATE void remote_sentinels_close(remote_link *l)
     for (uint32_t i = 0; i < l->c->sentinel_count; i++) {
         remote_wire_close(&l->sentinel[i].wire);
         tls_ticket_free(l->sentinel[i].wire.ticket);
+        remote_lookup_leave(l->sentinel[i].lookup);
     }
 }
 

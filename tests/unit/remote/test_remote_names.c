@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    a resolver that is slow or silent delays no step, no call and no close; its answer counts
- *         when it comes; one thread asks it at a time.
+ * Aim:    a resolver that is slow or silent delays no step, no call, no close and no other
+ *         Sentinel; its answer counts when it comes, and a new one with the next connect; one thread
+ *         asks it for a name at a time.
  * Method: the resolver is a function of this file. The clock of the waits is one that a case turns. */
 #include <dlfcn.h>
 #include <netdb.h>
@@ -11,10 +12,13 @@
 
 #define REAL(type, name) ((type)(uintptr_t)dlsym(RTLD_NEXT, name))
 
-static _Atomic bool silent;        /* the resolver does not answer */
+static _Atomic bool silent;        /* the resolver does not answer: */
+static _Atomic char silent_first;  /* names that begin with this letter; 0: all */
 static _Atomic bool unknown;       /* it knows no name */
 static _Atomic bool threadless;    /* the system has no thread left */
 static _Atomic int asked, inside;  /* calls of the resolver; those that run */
+static _Atomic int most = 1;       /* of them at a time */
+static _Atomic int moved;          /* port of the other address that names have now; 0: none */
 static _Atomic int64_t ahead_ns;   /* of the clock of the system */
 
 int getaddrinfo(const char *host, const char *port, const struct addrinfo *want,
@@ -24,10 +28,14 @@ int getaddrinfo(const char *host, const char *port, const struct addrinfo *want,
                             struct addrinfo **);
     const resolver real = REAL(resolver, "getaddrinfo");
     if ((want->ai_flags & AI_NUMERICHOST) != 0) { return real(host, port, want, out); }
-    T_EQ_I64(atomic_fetch_add(&inside, 1), 0);
+    const char first = atomic_load(&silent_first);
+    char other[8];
+    T_CHECK(atomic_fetch_add(&inside, 1) < atomic_load(&most));
     atomic_fetch_add(&asked, 1);
-    while (atomic_load(&silent)) { engine_pause_ms(1); }
-    const int error = atomic_load(&unknown) ? EAI_NONAME : real("127.0.0.1", port, want, out);
+    while (atomic_load(&silent) && (first == 0 || host[0] == first)) { engine_pause_ms(1); }
+    (void)snprintf(other, sizeof other, "%d", atomic_load(&moved));
+    const int error = atomic_load(&unknown) ? EAI_NONAME
+                    : real("127.0.0.1", atomic_load(&moved) != 0 ? other : port, want, out);
     atomic_fetch_sub(&inside, 1);
     return error;
 }
@@ -150,22 +158,15 @@ static void unknown_name_is_a_reason(void)
     atomic_store(&unknown, false);
 }
 
-/* A Sentinel with a name, then one with another name: the answer for the first one is dropped. */
+/* The name of the server is another one when the answer comes. */
 static void answer_for_another_name_is_dropped(void)
 {
     link_kit k;
     remote_figures f;
     atomic_store(&silent, true);
-    link_kit_init(&k, "");
-    k.c.allow_plaintext = true;
-    k.c.sentinel_count = 2;
-    for (int i = 0; i < 2; i++) {
-        snprintf(k.c.sentinel[i].host, sizeof k.c.sentinel[i].host, "s%d.test", i);
-        k.c.sentinel[i].port = 26379;
-    }
-    atomic_store(&asked, 0);
-    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    open_named(&k, "db.test", 6379);
     step_until_asked(&k, 1);
+    snprintf(k.c.server.host, sizeof k.c.server.host, "other.test");
     do {
         atomic_fetch_add(&ahead_ns, INT64_C(1100000000));
         T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
@@ -175,6 +176,62 @@ static void answer_for_another_name_is_dropped(void)
     step_until_asked(&k, 2);
     link_kit_close(&k);
     resolver_answers();
+}
+
+/* A failover by DNS: the name has another address. */
+static void name_with_another_address_is_followed(void)
+{
+    engine e, next;
+    link_kit k;
+    if (!engine_start_on(&e, true, NULL)) { return; }
+    T_REQUIRE(engine_start_on(&next, true, NULL));
+    open_named(&k, "db.test", e.port);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    atomic_store(&moved, next.port);
+    engine_kill(&e);
+    T_CHECK(link_kit_until(&k, REMOTE_DOWN));
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    T_CHECK(engine_ask(&next, "SET app:users:1 v") != NULL);
+    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
+    T_EQ_STR(k.key, "app:users:1");
+    atomic_store(&moved, 0);
+    link_kit_close(&k);
+    engine_stop(&next);
+    engine_stop(&e);
+}
+
+/* The first of three Sentinels has a name that is never resolved; the other two are a majority. */
+static void silent_name_of_a_sentinel_delays_no_other(void)
+{
+    enum { MANY = 3 };
+    engine e, s[MANY];
+    link_kit k;
+    char config[256];
+    if (!engine_start_on(&e, true, NULL)) { return; }
+    snprintf(config, sizeof config, "sentinel monitor main 127.0.0.1 %u 1\n", e.port);
+    link_kit_init(&k, "");
+    k.c.allow_plaintext = true;
+    k.c.sentinel_count = MANY;
+    snprintf(k.c.master, sizeof k.c.master, "main");
+    for (int i = 0; i < MANY; i++) {
+        T_REQUIRE(engine_start_sentinel(&s[i], config));
+        snprintf(k.c.sentinel[i].host, sizeof k.c.sentinel[i].host, "%c.test", "xyz"[i]);
+        k.c.sentinel[i].port = s[i].port;
+    }
+    atomic_store(&most, MANY);
+    atomic_store(&silent_first, 'x');
+    atomic_store(&silent, true);
+    atomic_store(&asked, 0);
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    T_EQ_I64(atomic_load(&inside), 1); /* still silent */
+    T_EQ_I64(remote_marker_now(k.link, 5000), CELLAR_OK);
+    link_kit_close(&k);
+    resolver_answers();
+    atomic_store(&silent_first, 0);
+    atomic_store(&most, 1);
+    for (int i = 0; i < MANY; i++) { engine_stop(&s[i]); }
+    engine_stop(&e);
 }
 
 static void addresses_and_localhost_need_no_resolver(void)
@@ -227,6 +284,7 @@ static void child_of_a_fork_leaves_the_lookup(void)
 T_MAIN("remote_names", T_CASE(silent_resolver_delays_neither_step_nor_close),
        T_CASE(silent_resolver_delays_no_close_of_a_thread), T_CASE(name_with_an_address_is_proven),
        T_CASE(late_answer_counts_for_a_later_attempt), T_CASE(unknown_name_is_a_reason),
-       T_CASE(answer_for_another_name_is_dropped),
+       T_CASE(answer_for_another_name_is_dropped), T_CASE(name_with_another_address_is_followed),
+       T_CASE(silent_name_of_a_sentinel_delays_no_other),
        T_CASE(addresses_and_localhost_need_no_resolver), T_CASE(no_thread_for_a_name_is_a_reason),
        T_CASE(child_of_a_fork_leaves_the_lookup))
