@@ -177,6 +177,22 @@ static void certificate_that_is_refused_is_named_and_a_right_one_is_taken(void)
     stop();
 }
 
+/* A ticket resumes no session that the files do not vouch for any more. */
+static void certificate_revoked_by_rotation_is_refused_at_the_next_connect(void)
+{
+    side a;
+    if (!start(false)) { return; }
+    tls_side(&a, "localhost", tls_port, "");
+    T_REQUIRE(side_proven(&a));
+    T_REQUIRE(tls_kit_run(dir, "cp foreign.pem new && mv new ca.pem"));
+    T_CHECK(engine_cut(&server, "normal") >= 1);
+    refused(&a, CELLAR_E_DENIED, "TLS with localhost: certificate refused: ");
+    present("other.pem"); /* of the new CA */
+    T_CHECK(side_proven(&a));
+    side_close(&a);
+    stop();
+}
+
 static void insecure_link_warns_at_each_connect(void)
 {
     side a;
@@ -305,16 +321,41 @@ static void silent_peer_has_ten_times_io_ms_for_its_handshake(void)
     t_wipe(dir);
 }
 
+/* Bytes come late, piece by piece: the deadline is that of the whole handshake. */
+static void slow_handshake_has_ten_times_io_ms_in_all(void)
+{
+    enum { IO_MS = 50 };
+    static byte_proxy p;
+    char port[8];
+    link_kit k;
+    remote_refusal why = { .why = REMOTE_WHY_NONE };
+    if (!start(false)) { return; }
+    snprintf(port, sizeof port, "%u", tls_port);
+    const uint16_t at = engine_free_port();
+    byte_proxy_open_port(&p, at, port);
+    for (int way = 0; way < 2; way++) { atomic_store(&p.fresh.way[way].delay_ms, 8 * IO_MS); }
+    kit_open(&k, at);
+    k.c.io_ms = IO_MS;
+    T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_TIMEOUT);
+    T_CHECK(strstr(why.text, "does not answer the handshake of TLS") != NULL);
+    for (int way = 0; way < 2; way++) { atomic_store(&p.fresh.way[way].delay_ms, IO_MS / 5); }
+    k.c.io_ms = 1000; /* longer than io_ms before; a busy machine is slow, too */
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    link_kit_close(&k);
+    byte_proxy_close(&p);
+    stop();
+}
+
 /* ---- Sentinel ---- */
 
-static void sentinel_is_asked_over_tls(void)
+static engine sentinel;
+
+/* Open a side of a Sentinel that has a certificate. */
+static void sentinel_side(side *a, const char *name)
 {
-    static engine sentinel;
     char config[2048], url[1024], cert[TLS_KIT_PATH], ca[TLS_KIT_PATH];
-    side a;
-    if (!start(false)) { return; }
     const uint16_t port = engine_free_port();
-    tls_kit_path(cert, dir, "server.pem");
+    tls_kit_path(cert, dir, name);
     tls_kit_path(ca, dir, "ca.pem");
     snprintf(config, sizeof config, "tls-port %u\ntls-cert-file %s\ntls-key-file %s\n"
              "tls-ca-cert-file %s\ntls-auth-clients no\ntls-replication yes\n"
@@ -323,10 +364,21 @@ static void sentinel_is_asked_over_tls(void)
     snprintf(url, sizeof url, "rediss-sentinel://localhost:%u?master=main&prefix=app&tls_ca_file=%s",
              port, ca);
     const cellar_remote_opts o = side_patient();
-    T_REQUIRE(cellar_open(NULL, &a.store) == CELLAR_OK);
-    T_REQUIRE(cellar_namespace_open(a.store, "users", NULL, &a.users) == CELLAR_OK);
-    T_REQUIRE(cellar_remote_open(a.store, url, &o, &a.r) == CELLAR_OK);
-    T_REQUIRE(cellar_remote_attach(a.r, a.users, NULL) == CELLAR_OK);
+    T_REQUIRE(cellar_open(NULL, &a->store) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(a->store, "users", NULL, &a->users) == CELLAR_OK);
+    T_REQUIRE(cellar_remote_open(a->store, url, &o, &a->r) == CELLAR_OK);
+    T_REQUIRE(cellar_remote_attach(a->r, a->users, NULL) == CELLAR_OK);
+}
+
+static void sentinel_is_asked_over_tls(void)
+{
+    side a;
+    if (!start(false)) { return; }
+    sentinel_side(&a, "wrong.pem");
+    refused(&a, CELLAR_E_DENIED, "TLS with localhost: certificate refused: hostname mismatch");
+    side_close(&a);
+    engine_stop(&sentinel);
+    sentinel_side(&a, "server.pem");
     T_CHECK(side_proven(&a));
     present("wrong.pem"); /* the server alone: the Sentinel keeps its own */
     T_CHECK(engine_cut(&server, "normal") >= 1);
@@ -340,7 +392,9 @@ static void sentinel_is_asked_over_tls(void)
 
 T_MAIN("remote_tls_link", T_CASE(values_and_changes_pass_over_tls),
        T_CASE(certificate_that_is_refused_is_named_and_a_right_one_is_taken),
+       T_CASE(certificate_revoked_by_rotation_is_refused_at_the_next_connect),
        T_CASE(insecure_link_warns_at_each_connect),
        T_CASE(client_certificate_opens_a_server_that_wants_one), T_CASE(server_without_tls_is_named),
        T_CASE(link_cut_in_each_state_of_the_handshake_comes_back),
-       T_CASE(silent_peer_has_ten_times_io_ms_for_its_handshake), T_CASE(sentinel_is_asked_over_tls))
+       T_CASE(silent_peer_has_ten_times_io_ms_for_its_handshake),
+       T_CASE(slow_handshake_has_ten_times_io_ms_in_all), T_CASE(sentinel_is_asked_over_tls))
