@@ -6,9 +6,9 @@
  *            b2 = (mix(fingerprint) - b1) mod n; either bucket of a pair gives the other one
  *            bucket = 8 words, 64 B: addr 36 | fingerprint 16 | hint 8 | linked|durable|tomb|twin
  * LINKS      Keys with equal fingerprint and bucket pair form a class. A class usually has one
- *            word, of its newest record. A new record replaces a plain word, so the older key is
- *            lost. A word is heavy if it is durable, linked or tomb. Only a record that links to
- *            the record of the old word replaces a heavy word, see link.c. The index rebuild keeps
+ *            word, of its newest record. A new record links to the older one, or replaces a plain
+ *            word, see link.c. A word is heavy if it is durable, linked or tomb. Only a record that
+ *            links to the record of the old word replaces a heavy word. The index rebuild keeps
  *            one word per hash48 of a class, all marked `twin`. A tomb word stays while its class
  *            has other words. A get takes the newest record of its key among all of these (read.c).
  * INVARIANTS A moving word may be visible twice, but never not at all. 0 means free; addr is never

@@ -4,13 +4,18 @@
  *
  * PICTURE    index word -> newest record -link-> older record of the class -link-> ...
  *            link = bytes of the record on disk (format.c); the index has one word per chain
- * PROTOCOL   class without heavy words    the new record replaces them, no link
- *            newest heavy word: own key   the new record takes over its link, a put DURABLE, too
- *                               else      the new record links to it
- *                               record that moves: the copy takes over nothing
- * INVARIANTS A word has no room for a key, so a writer recognizes its own key only in a slot. A
- *            record that is DURABLE, or that leads to one, is therefore linked and not lost. A get
- *            of another key follows the link.
+ * PROTOCOL   newest word, heavy ones first:
+ *            own key       the new record takes over its link, a put DURABLE, too
+ *            other key     the new record links to it
+ *            unknown key   the only word of the class, and plain: it is replaced, no link
+ *                          otherwise: the new record links to it
+ *            record that moves: the copy takes over nothing from its own word
+ * INVARIANTS A word has no room for a key. So a writer recognizes its own key only in a slot, and
+ *            another key there, or if the filter denies its own. A record that is DURABLE, or that
+ *            leads to another one, is therefore linked and not lost. A get of another key follows
+ *            the link.
+ * LIMITS     A plain record on disk is lost if a tombstone or an overwrite of another key of its
+ *            class does not know it. With full tables two of 10,000 keys have such a neighbour.
  * LOCKING    l2_link_plan runs under the tombstone lock. A class has one such lock, so nothing else
  *            adds to it. Reclaim and full pairs may remove words at any time; chains then end
  *            sooner.
@@ -20,6 +25,7 @@
 #include "l2/format.h"
 #include "l2/index.h"
 #include "l2/io.h"
+#include "l2/tombstone_filter.h"
 
 typedef enum l2_same { L2_UNKNOWN, L2_OWN, L2_OTHER } l2_same;
 
@@ -53,29 +59,54 @@ static l2_same l2_link_same(l2 *d, const l2_key *k, uint64_t word, uint64_t *lin
     return base_sigbus_hit(d->guard) ? L2_UNKNOWN : same;
 }
 
-CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, bool tomb, uint64_t moved,
-                                 l2_link *out)
+/* Return true if the record of the only word of the class may be of the key: a key that the filter
+ * denies has no record. */
+static bool l2_link_unsure(l2 *d, uint64_t h48, const l2_terms *terms)
 {
-    uint64_t word[L2_CLASS_WORDS], newest = 0, link = 0;
-    memset(out, 0, sizeof *out);
-    if ((l2_index_find(d, h48) & (L2_WORD_HEAVY | L2_WORD_TWIN)) == 0) { return; }
-    const uint32_t n = l2_index_all(d, h48, word);
+    return terms == NULL ||
+           (terms->over && (base_load_acq(&d->rebuilding) != 0 || l2_filter_maybe(d, h48)));
+}
+
+/* Copy the words of the class, and choose the newest, heavy ones first. *newest: its lsn. */
+static uint32_t l2_link_words(l2 *d, uint64_t h48, uint64_t *chosen, uint64_t *newest)
+{
+    uint64_t word[L2_CLASS_WORDS];
+    uint32_t n = 1;
+    word[0] = l2_index_find(d, h48);
+    if ((word[0] & (L2_WORD_HEAVY | L2_WORD_TWIN)) != 0) { n = l2_index_all(d, h48, word); }
     for (uint32_t i = 0; i < n; i++) {
-        const uint64_t lsn = l2_word_lsn(d, word[i]);
-        if ((word[i] & L2_WORD_HEAVY) != 0 && lsn > newest) {
-            newest = lsn;
-            out->word = word[i];
+        const uint64_t lsn = word[i] != 0 ? l2_word_lsn(d, word[i]) : 0;
+        const bool heavy = (word[i] & L2_WORD_HEAVY) != 0;
+        const bool is_heavy = (*chosen & L2_WORD_HEAVY) != 0;
+        if (lsn != 0 && (heavy != is_heavy ? heavy : lsn > *newest)) {
+            *newest = lsn;
+            *chosen = word[i];
         }
     }
+    return n;
+}
+
+CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, const l2_terms *terms,
+                                 l2_link *out)
+{
+    uint64_t newest = 0, link = 0;
+    const bool tomb = terms == NULL;
+    memset(out, 0, sizeof *out);
+    const uint32_t n = l2_link_words(d, h48, &out->word, &newest);
     if (out->word == 0) { return; }
     /* Older records of the oldest segment have moved before: nothing live is behind its link. */
-    const bool ends = moved != 0 && moved == newest;
+    const bool moves = !tomb && terms->lsn != 0, ends = moves && terms->lsn == newest;
     const bool linked = (out->word & L2_WORD_LINKED) != 0 && !ends;
-    if (ends || l2_link_same(d, k, out->word, &link) == L2_OWN) {
+    /* A record that moves is the newest of its key. */
+    const l2_same same = ends ? L2_OWN : moves ? L2_OTHER : l2_link_same(d, k, out->word, &link);
+    if (same == L2_OWN) {
         out->to = link;
         out->alone = n == 1 && !linked;
         out->flags = linked || (tomb && n > 1) ? L2_FLAG_LINKED : 0;
         if (!tomb && (out->word & L2_WORD_DURABLE) != 0) { out->flags |= L2_FLAG_DURABLE; }
+    } else if (same == L2_UNKNOWN && n == 1 && (out->word & L2_WORD_HEAVY) == 0 &&
+               l2_link_unsure(d, h48, terms)) {
+        out->word = 0;
     } else {
         out->to = newest;
         out->flags = L2_FLAG_LINKED;

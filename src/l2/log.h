@@ -17,12 +17,6 @@ typedef enum l2_took {
     L2_TOOK, L2_NO_ROOM, L2_IS_CLEAN, L2_IS_EMPTY, L2_IS_STALLED, L2_IS_FROZEN, L2_IS_INVALID,
     L2_IS_OLD
 } l2_took;
-typedef struct l2_terms { /* conditions for a put */
-    uint64_t invalidations;    /* count before its tags and its key were checked */
-    const l2_current *current; /* NULL: always current */
-    uint64_t hash;
-    uint64_t lsn;              /* of the record that is moved: a floor above it refuses; 0: none */
-} l2_terms;
 BASE_INLINE bool l2_is_current(const l2_terms *t)
 {
     const l2_current *c = t->current;

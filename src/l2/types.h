@@ -185,6 +185,14 @@ typedef struct l2_class { /* position of the words of a hash48; tag: fingerprint
     uint32_t shard, b1, b2, tag;
 } l2_class;
 
+typedef struct l2_terms { /* conditions for a put */
+    uint64_t invalidations;    /* count before its tags and its key were checked */
+    const l2_current *current; /* NULL: always current */
+    uint64_t hash;
+    uint64_t lsn;              /* of the record that is moved: a floor above it refuses; 0: none */
+    bool over;                 /* the index may have an older record of the key */
+} l2_terms;
+
 typedef struct l2_tombstone_lock {
     sync_lock lock;                /* rank L2_TOMBSTONE_LOCK */
     /* hash48 with a complete tombstone as newest record; 0: none */

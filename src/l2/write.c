@@ -65,7 +65,7 @@ static SYNC_HOLDS(L2_TOMBSTONE_LOCK) l2_took l2_tombstone_logged(l2 *d, l2_tombs
      * the key. */
     const bool rebuilding = base_load_acq(&d->rebuilding) != 0;
     l2_link link;
-    l2_link_plan(d, h48, k, true, 0, &link);
+    l2_link_plan(d, h48, k, NULL, &link);
     l2_rec r = { .kind = L2_KIND_TOMB, .klen = (uint16_t)k->len, .generation = k->generation,
                  .flags = link.flags };
     r.ext = (uint8_t)(l2_link_bytes(&r) / 8);
@@ -161,7 +161,7 @@ static SYNC_HOLDS(L2_TOMBSTONE_LOCK) l2_took l2_put_linked(l2 *d, l2_tombstone_l
     const uint64_t h48 = l2_h48(k->hash);
     const l2_room room = terms->lsn != 0 ? L2_ROOM_MOVE : L2_ROOM_PUT;
     l2_link link;
-    l2_link_plan(d, h48, k, false, terms->lsn, &link);
+    l2_link_plan(d, h48, k, terms, &link);
     l2_rec one = *r;
     one.flags |= link.flags;
     one.ext = (uint8_t)(r->ext + l2_link_bytes(&one) / 8);
@@ -212,7 +212,7 @@ CELLAR_PRIVATE l2_took l2_put_again(l2 *d, const l2_key *k, const l2_again *a)
     const uint32_t link = l2_link_bytes(a->rec);
     const unsigned char *ext = a->at + L2_RECORD_HEAD + link;
     const unsigned char *key = a->at + L2_RECORD_HEAD + (size_t)a->rec->ext * 8;
-    const l2_terms terms = { a->count, NULL, k->hash, a->lsn };
+    const l2_terms terms = { a->count, NULL, k->hash, a->lsn, false };
     l2_tombstone_lock *g = l2_tombstone_lock_of(d, h48);
     l2_rec r = *a->rec;
     l2_spot at = { .at = NULL };
@@ -360,7 +360,9 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const unsigned char *ext
             L2_COUNT(d, refused_invalid);
             return dead ? L2_REFUSED : CELLAR_DROPPED; /* the pattern will be finished then */
         }
-        const l2_terms terms = { count, current, k->hash, 0 };
+        /* A put that is no change follows the tombstone of its change, but for a new idle time. */
+        const bool over = !m->durable && (m->change || l2_is_idle(m));
+        const l2_terms terms = { count, current, k->hash, 0, over };
         const uint64_t addr = l2_is_idle(m) ? 0 : m->addr;
         const cellar_err err = l2_put_locked(d, k, ext, r, addr, &terms, at);
         if (err != CELLAR_CONFLICT) { return err; }

@@ -94,13 +94,18 @@ static void end(void)
     l2_dev_fini(&dev);
 }
 
-static cellar_err put(uint64_t key, uint32_t version, bool kept)
+static cellar_err put_as(uint64_t key, const l2_meta *m)
 {
     unsigned char value[100];
-    memset(value, (int)version, sizeof value);
+    memset(value, (int)m->user_flags, sizeof value);
     const l2_key k = key_of(&key);
+    return l2_put(kit.d, &k, value, sizeof value, m, NULL);
+}
+
+static cellar_err put(uint64_t key, uint32_t version, bool kept)
+{
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version, .durable = kept };
-    return l2_put(kit.d, &k, value, sizeof value, &m, NULL);
+    return put_as(key, &m);
 }
 
 static void put_kept(uint64_t key, uint32_t version)
@@ -240,6 +245,67 @@ static void a_plain_put_leaves_kept_keys_of_its_class(void)
     T_EQ_U64(look(key[0]), 1);
     T_EQ_U64(look(key[1]), 4);
     end();
+}
+
+/* Plain puts: a key of the class is known as another one in the slot of its record, or because the
+ * filter denies the key that is put. */
+static void plain_puts_of_one_class_leave_each_other(void)
+{
+    for (int how = 0; how < 8; how++) { /* staged or sealed; closed or killed; change or not */
+        begin();
+        for (uint32_t i = 0; i < CLASS_KEYS; i++) {
+            const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = i + 1,
+                                .change = (how & 4) != 0 };
+            T_EQ_I64(put_as(class_key[0][i], &m), CELLAR_OK);
+            if ((how & 1) != 0) { seal(); }
+        }
+        for (int life = 0; life < 3; life++) {
+            for (uint32_t i = 0; i < CLASS_KEYS; i++) { T_EQ_U64(look(class_key[0][i]), i + 1); }
+            T_EQ_STR(l2_audit(kit.d), NULL);
+            reopen((how & 2) != 0);
+        }
+        end();
+    }
+}
+
+/* The filter does not know the keys of a class apart: only a put that is no change may link. */
+static void plain_put_leaves_its_class_if_the_filter_denies_nothing(void)
+{
+    begin();
+    T_EQ_I64(put(class_key[0][0], 1, false), CELLAR_OK);
+    seal();
+    for (uint32_t i = 0; i < kit.d->line_count; i++) {
+        for (uint32_t w = 0; w < 8; w++) { base_store_sc(&kit.d->lines[i].w[w], UINT64_MAX); }
+    }
+    T_EQ_I64(put(class_key[0][1], 2, false), CELLAR_OK);
+    T_EQ_U64(look(class_key[0][0]), 1);
+    T_EQ_U64(look(class_key[0][1]), 2);
+    end();
+}
+
+/* A record of the oldest segment moves beside newer records of its class. */
+static void plain_record_that_moves_leaves_its_class(void)
+{
+    moves = true;
+    for (int how = 0; how < 4; how++) {
+        begin();
+        for (uint32_t i = 0; i < CLASS_KEYS; i++) {
+            T_EQ_I64(put(class_key[0][i], i + 1, false), CELLAR_OK);
+            if ((how & 1) != 0) { seal(); }
+        }
+        reopen((how & 2) != 0); /* a word for each key */
+        const uint64_t end_lsn = l2_kit_figures(&kit).reclaimed + 2 * kit.cfg.seg_count;
+        for (uint64_t i = 0; l2_kit_figures(&kit).reclaimed < end_lsn && i < 100000; i++) {
+            const uint64_t other = UINT64_C(1) << 61 | i % 64;
+            del(other);
+            (void)put(other, 1, false);
+            (void)l2_tick(kit.d, 1000);
+        }
+        T_CHECK(l2_kit_figures(&kit).moved > CLASS_KEYS);
+        for (uint32_t i = 0; i < CLASS_KEYS; i++) { T_EQ_U64(look(class_key[0][i]), i + 1); }
+        end();
+    }
+    moves = false;
 }
 
 /* ---- any order ---- */
@@ -412,4 +478,7 @@ T_MAIN("l2_index", T_CASE(all_kept_keys_of_a_class_are_found),
        T_CASE(deleting_one_key_of_a_class_leaves_the_others),
        T_CASE(reclaiming_one_key_of_a_class_leaves_the_others),
        T_CASE(a_plain_put_leaves_kept_keys_of_its_class),
+       T_CASE(plain_puts_of_one_class_leave_each_other),
+       T_CASE(plain_put_leaves_its_class_if_the_filter_denies_nothing),
+       T_CASE(plain_record_that_moves_leaves_its_class),
        T_CASE(any_order_of_calls_keeps_kept_keys), T_CASE(all_of_200000_kept_keys_are_found))
