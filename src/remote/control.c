@@ -13,7 +13,7 @@
  *            born: the store draws an epoch of its own behind each reply (`host.epoch`). A load
  *            that begins later has that epoch or a higher one, so it began after the server
  *            executed the script, and counts as born in the epoch that the script read.
- * LOCKING    Replies come in the I/O thread. data.lock, without any call under it.
+ * LOCKING    Replies come in the thread that runs the link. data.lock, without any call under it.
  * LIMITS     A tag beyond REMOTE_TAGS_KEPT displaces another one, which is read again at its next
  *            use; its number is then not written back after a failover. */
 #include "remote/control.h"

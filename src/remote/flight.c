@@ -28,12 +28,19 @@ CELLAR_PRIVATE bool remote_post_own(remote_link *l, const remote_request *q, con
     return true;
 }
 
+/* Return whether only the I/O thread takes the replies: no caller waits, or the server is woken. */
+static bool remote_is_other(const remote_ticket *t)
+{
+    return t->posted || t->own || (t->q.flags & REMOTE_WAITS) != 0;
+}
+
 /* Move sent requests to the list of flights. */
 static void remote_note_sent(remote_link *l, remote_ticket *const *sent, size_t count)
 {
     const int64_t now_ns = remote_mono_ns();
     for (size_t i = 0; i < count; i++) {
         sent[i]->sent_ns = now_ns;
+        l->others += remote_is_other(sent[i]);
         remote_tickets_add(l, &l->flight, sent[i]);
         atomic_store(&sent[i]->state, REMOTE_T_SENT);
     }
@@ -124,6 +131,7 @@ CELLAR_PRIVATE void remote_take_reply(void *link, const remote_reply *reply)
     if (reply->type == REMOTE_ERROR) { remote_take_error(l, t, reply); }
     if (last) {
         remote_tickets_pop(l, &l->flight);
+        l->others -= remote_is_other(t);
         remote_trip_note(l->trips, remote_mono_ns() - t->sent_ns);
     }
     if (here && remote_repeat(l, t, reply)) { return; }
@@ -149,6 +157,8 @@ static void remote_end_list(remote_link *l, remote_tickets *list, cellar_err err
 CELLAR_PRIVATE void remote_end_all(remote_link *l, cellar_err err)
 {
     remote_tickets_collect(l, &l->queue);
+    l->others = 0;
+    atomic_store(&l->reader, REMOTE_TICKET_NONE);
     remote_end_list(l, &l->again, err, REMOTE_NOT_SENT);
     remote_end_list(l, &l->flight, err, REMOTE_UNKNOWN);
     remote_end_list(l, &l->queue, err, REMOTE_NOT_SENT);

@@ -5,7 +5,7 @@
  * WALK       pending write of this process -> GET (RAW: PTTL before) -> envelope -> numbers of its
  *            generation and tags -> value into the buffer of the caller.
  *            If a number is not known, it is read, and the key is asked again.
- * INVARIANTS The reply is judged in the I/O thread, before remote_ask returns: it writes into the
+ * INVARIANTS The runner of the link judges the reply before remote_ask returns: it writes into the
  *            buffer of the caller only as long as the caller waits.
  *            Without a proof the answer is a miss: numbers and changes may have been missed.
  * LOCKING    space.use is held for reading by the caller of the table (attach.c). */

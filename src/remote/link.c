@@ -2,16 +2,18 @@
  *
  * link: calls into the link, and the thread that runs it.
  *
- * PICTURE    remote_ask -> ticket -> inbox -> bell -> round: sockets, queue, times, broken link
+ * PICTURE    remote_post -> ticket -> inbox -> bell -> round: sockets, queue, times, broken link
  *            round: the I/O thread, or with no_thread the step of the host and callers that wait
- * INVARIANTS `running` is 1 while a thread runs a round. asleep is 1 while no round looks at the
- *            inbox; a post that finds it 1 rings the bell.
- * LOCKING    No lock; refusal_lock guards the last reason only. Waits are futexes: of groups of
- *            tickets, and marker_back.
+ *            remote_ask -> ticket -> inbox -> the caller sends and reads, or the owner of the turn
+ * INVARIANTS asleep is 1 while no round looks at the inbox; a post that finds it 1 rings the bell.
+ *            A request in flight has a reader (README.md, Turns).
+ * LOCKING    The turn, a lock of two states and a futex; refusal_lock guards the last reason only.
+ *            Waits are futexes: of groups of tickets, and marker_back.
  * TIME       Waits and pauses: monotonic clock of the system. Markers and proofs: clock of the
  *            store.
  * FORK       A child has no thread: calls return E_FORKED, close frees and closes. */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -25,6 +27,82 @@
 #define REMOTE_LOOK_MS INT64_C(100)
 #define REMOTE_READS 16         /* of one socket in a round */
 #define REMOTE_NS_OF_MS INT64_C(1000000)
+
+/* ---- turns ---- */
+
+static uintptr_t remote_self(void)
+{
+    static _Thread_local char here;
+    return (uintptr_t)&here;
+}
+
+/* Take the turn to run the link, if no thread has it. */
+static bool remote_turn_try(remote_link *l)
+{
+    uint32_t seen = 0;
+    if (!atomic_compare_exchange_strong(&l->turn, &seen, 1)) { return false; }
+    atomic_store(&l->runner, remote_self());
+    return true;
+}
+
+static void remote_turn_take(remote_link *l)
+{
+    if (remote_turn_try(l)) { return; }
+    while (atomic_exchange(&l->turn, 2) != 0) {
+        remote_futex_wait(&l->turn, REMOTE_ALL_BITS, 2, INT64_MAX);
+    }
+    atomic_store(&l->runner, remote_self());
+}
+
+static void remote_turn_drop(remote_link *l)
+{
+    l->alone = REMOTE_TICKET_NONE;
+    atomic_store(&l->runner, 0);
+    if (atomic_exchange(&l->turn, 0) == 2) { remote_futex_wake(&l->turn, REMOTE_ALL_BITS); }
+}
+
+/* Return whether callers may send. */
+static bool remote_is_open(const remote_link *l)
+{
+    return l->phase == REMOTE_PHASE_MARKERS && l->why == REMOTE_WHY_NONE;
+}
+
+/* Return whether callers may read: all that is on its way is theirs, and has been sent. */
+static bool remote_is_calm(const remote_link *l)
+{
+    return remote_is_open(l) && l->others == 0 && !l->scripts_gone && !l->c->no_thread &&
+           l->queue.first == REMOTE_TICKET_NONE && l->again.first == REMOTE_TICKET_NONE &&
+           l->data.unsent.len == 0 && !remote_wire_holds(&l->data);
+}
+
+/* Make the caller of a ticket the reader. False: it waits no more. It leaves first, and then looks
+ * whether it is the reader. */
+static bool remote_reader_set(remote_link *l, const remote_ticket *t)
+{
+    atomic_store(&l->reader, remote_ticket_number(l, t));
+    return atomic_load(&t->state) == REMOTE_T_SENT;
+}
+
+/* Choose the thread that reads *data*: the caller with the turn, the one with the oldest request,
+ * or the I/O thread. A reader stays it until its request has ended or it gives up. False: the link
+ * broke. */
+static bool remote_reader_choose(remote_link *l)
+{
+    const bool calm = remote_is_calm(l);
+    const remote_ticket *now = remote_ticket_at(l, atomic_load(&l->reader));
+    const remote_ticket *t = calm ? remote_ticket_at(l, l->alone) : NULL;
+    if (now == NULL || atomic_load(&now->state) != REMOTE_T_SENT ||
+        (!calm && remote_ticket_number(l, now) == l->alone)) {
+        if (t == NULL || !remote_reader_set(l, t)) {
+            t = calm ? remote_tickets_first(l, &l->flight) : NULL;
+            while (t != NULL && !remote_reader_set(l, t)) { t = remote_ticket_after(l, t); }
+            if (t == NULL) { atomic_store(&l->reader, REMOTE_TICKET_NONE); }
+            else { remote_ticket_ended(l, t); }
+            remote_tickets_wake(l);
+        }
+    }
+    return remote_watch(l, &l->data);
+}
 
 /* ---- one round ---- */
 
@@ -52,7 +130,8 @@ static void remote_serve(remote_link *l, remote_wire *w, uint32_t events)
         return;
     }
     if (shaking && w->connected) { remote_deadline_set(l); }
-    const bool reads = (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 || remote_wire_holds(w);
+    const bool reads = (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0 ||
+                       remote_wire_holds(w);
     if (reads && w->connected) { remote_read(l, w); }
 }
 
@@ -154,9 +233,15 @@ static bool remote_has_work(remote_link *l)
 static void remote_events_serve(remote_link *l, int64_t wait_ms)
 {
     struct epoll_event e[8];
+    const bool shares = !l->c->no_thread; /* callers run the link meanwhile */
     atomic_store(&l->asleep, 1);
-    if (remote_has_work(l)) { wait_ms = 0; }
-    const int n = epoll_wait(l->epoll, e, 8, (int)remote_round_wait(l, wait_ms));
+    wait_ms = remote_has_work(l) ? 0 : remote_round_wait(l, wait_ms);
+    if (shares) {
+        remote_turn_drop(l);
+        if (atomic_load(&l->inbox) != REMOTE_TICKET_NONE) { wait_ms = 0; }
+    }
+    const int n = epoll_wait(l->epoll, e, 8, (int)wait_ms);
+    if (shares) { remote_turn_take(l); }
     atomic_store(&l->asleep, 0);
     for (int i = 0; i < n; i++) {
         if (e[i].data.ptr != NULL) { remote_serve(l, e[i].data.ptr, e[i].events); }
@@ -180,13 +265,7 @@ static void remote_round(remote_link *l, int64_t wait_ms)
     remote_bytes_note(l, &l->data);
     remote_bytes_note(l, &l->subscriber);
     if (l->why != REMOTE_WHY_NONE) { remote_fall(l); }
-    if (!remote_watch(l, &l->data) || !remote_watch(l, &l->subscriber)) { remote_fall(l); }
-}
-
-static uintptr_t remote_self(void)
-{
-    static _Thread_local char here;
-    return (uintptr_t)&here;
+    if (!remote_reader_choose(l) || !remote_watch(l, &l->subscriber)) { remote_fall(l); }
 }
 
 CELLAR_PRIVATE bool remote_inside(const remote_link *l)
@@ -198,13 +277,11 @@ CELLAR_PRIVATE cellar_err remote_link_step(remote_link *l, int64_t wait_ms)
 {
     if (l->pid != getpid()) { return CELLAR_E_FORKED; }
     if (remote_inside(l)) { return CELLAR_E_DEADLOCK; }
-    if (atomic_exchange(&l->running, 1) != 0) { return CELLAR_E_BUSY; }
-    atomic_store(&l->runner, remote_self());
+    if (!remote_turn_try(l)) { return CELLAR_E_BUSY; }
     remote_round(l, wait_ms);
-    atomic_store(&l->runner, 0);
     atomic_store(&l->asleep, 1); /* posts ring the bell, which the host polls */
     const bool more = atomic_load(&l->inbox) != REMOTE_TICKET_NONE;
-    atomic_store(&l->running, 0);
+    remote_turn_drop(l);
     if (more) { remote_wake(l); }
     return more ? CELLAR_PENDING : CELLAR_OK;
 }
@@ -212,10 +289,52 @@ CELLAR_PRIVATE cellar_err remote_link_step(remote_link *l, int64_t wait_ms)
 static void *remote_thread(void *link)
 {
     remote_link *l = link;
-    atomic_store(&l->runner, remote_self());
+    remote_turn_take(l);
     while (!atomic_load(&l->closing)) { remote_round(l, REMOTE_LOOK_MS); }
-    atomic_store(&l->runner, 0);
+    remote_turn_drop(l);
     return NULL;
+}
+
+/* ---- callers that run the link ---- */
+
+/* Send new requests, choose the reader, and give the turn back. me: number of the ticket of this
+ * caller, or NONE. Return the socket that the caller reads; -1: another thread reads. */
+static int remote_turn_end(remote_link *l, uint32_t me)
+{
+    bool calm;
+    int fd;
+    do {
+        l->alone = me;
+        if (remote_is_open(l)) { remote_requests(l); }
+        calm = remote_reader_choose(l) && remote_is_calm(l);
+        fd = me != REMOTE_TICKET_NONE && atomic_load(&l->reader) == me ? l->data.fd : -1;
+        remote_bytes_note(l, &l->data);
+        remote_turn_drop(l);
+        if (!calm) { remote_wake(l); } /* the I/O thread has work */
+    } while (calm && atomic_load(&l->inbox) != REMOTE_TICKET_NONE && remote_turn_try(l));
+    return fd;
+}
+
+/* Run the link for the caller of `t`: send, and read until the request has ended, unless another
+ * thread does. */
+static void remote_run(remote_link *l, const remote_ticket *t, int64_t until_ns)
+{
+    const uint32_t me = remote_ticket_number(l, t);
+    int64_t left_ns;
+    int fd;
+    if (atomic_load(&l->reader) == me) { remote_turn_take(l); }
+    else if (!remote_turn_try(l)) { return; } /* that thread sends the request */
+    while ((fd = remote_turn_end(l, me)) >= 0 && (left_ns = until_ns - remote_mono_ns()) > 0) {
+        const int64_t most_ns = 10 * REMOTE_NS_OF_MS; /* the socket may be another one by now */
+        const struct timespec wait = { .tv_nsec = (long)(left_ns < most_ns ? left_ns : most_ns) };
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+        const bool ready = ppoll(&p, 1, &wait, NULL) > 0;
+        remote_turn_take(l);
+        l->alone = me;
+        if (ready && atomic_load(&l->reader) == me && remote_is_calm(l)) {
+            remote_read(l, &l->data);
+        }
+    }
 }
 
 /* ---- requests ---- */
@@ -261,6 +380,10 @@ static bool remote_leave(remote_link *l, remote_ticket *t, remote_fate *fate)
     } else {
         return false;
     }
+    if (atomic_load(&l->reader) == remote_ticket_number(l, t)) {
+        remote_turn_take(l);
+        (void)remote_turn_end(l, REMOTE_TICKET_NONE);
+    }
     remote_count(l, REMOTE_LINK_TIMEOUTS, 1);
     if (patient && atomic_fetch_add(&l->timeouts_row, 1) + 1 == REMOTE_TIMEOUTS_ROW) {
         remote_wake(l);
@@ -275,7 +398,12 @@ static cellar_err remote_await(remote_link *l, remote_ticket *t, int64_t until_n
     _Atomic uint32_t *const word = remote_ticket_word(l, t, &bit);
     for (;;) {
         const uint32_t seen = atomic_load(word);
-        if (atomic_load(&t->state) == REMOTE_T_DONE) { break; }
+        bool done = atomic_load(&t->state) == REMOTE_T_DONE;
+        if (l->has_thread && !done) {
+            remote_run(l, t, until_ns);
+            done = atomic_load(&t->state) == REMOTE_T_DONE;
+        }
+        if (done) { break; }
         const int64_t now_ns = remote_mono_ns();
         if (now_ns < until_ns) {
             remote_wait(l, word, bit, seen, until_ns);
@@ -315,6 +443,7 @@ CELLAR_PRIVATE cellar_err remote_ask(remote_link *l, const remote_request *q, re
     if (t == NULL) { return CELLAR_E_LIMIT; }
     const int64_t until_ns = remote_until(l, q->wait_ms);
     remote_ticket_post(l, t);
+    if (!l->has_thread) { remote_wake(l); }
     return remote_await(l, t, until_ns, fate);
 }
 
@@ -330,6 +459,7 @@ CELLAR_PRIVATE void remote_post(remote_link *l, const remote_request *q)
     t->posted = true;
     t->until_ns = remote_until(l, q->wait_ms);
     remote_ticket_post(l, t);
+    remote_wake(l);
 }
 
 CELLAR_PRIVATE void remote_synced(remote_link *l)
@@ -515,10 +645,11 @@ CELLAR_PRIVATE void remote_link_close(remote_link *l)
         atomic_store(&l->closing, true);
         remote_wake(l);
         if (l->has_thread) { (void)pthread_join(l->thread, NULL); }
-        atomic_store(&l->runner, remote_self());
+        remote_turn_take(l);
         remote_break(l, REMOTE_WHY_CLOSE, "closed");
         remote_fall(l);
         remote_end_all(l, CELLAR_E_CLOSED);
+        remote_turn_drop(l);
     }
     remote_link_free(l);
 }

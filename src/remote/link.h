@@ -2,7 +2,7 @@
  *
  * link: the connection to the server: requests and replies, invalidations, proofs of delivery.
  *
- * PICTURE    callers -> tickets -> I/O thread -> *data* connection -> replies in order -> callers
+ * PICTURE    callers -> tickets -> one thread -> *data* connection -> replies in order -> callers
  *                                             -> *subscriber*      -> invalidations -> events
  * STATES     DOWN    no usable connection; requests fail at once
  *            LINKED  both connections answer; tracking is not on yet
@@ -12,8 +12,9 @@
  * INVARIANTS proven_until <= time at which the newest returned marker was sent + proof_ms.
  *            Tracking is on before `linked` is called. No proof is given between `gap` and
  *            remote_synced().
- * LOCKING    remote_ask and remote_post: any thread. Events and reply functions run in the I/O
- *            thread, one at a time. They must not wait and must not call remote_ask.
+ * LOCKING    remote_ask and remote_post: any thread. Events and reply functions run one at a time:
+ *            in the I/O thread, replies to remote_ask also in the thread of any caller that waits.
+ *            They must not wait and must not call remote_ask.
  * SEE ALSO   README.md of this folder: facts of the server, rejected designs. */
 #ifndef REMOTE_LINK_H
 #define REMOTE_LINK_H

@@ -27,14 +27,14 @@
 /* State of a ticket. */
 enum {
     REMOTE_T_QUEUED = 0,  /* no byte sent */
-    REMOTE_T_SENDING = 1, /* the I/O thread reads the bytes of the request */
+    REMOTE_T_SENDING = 1, /* the runner reads the bytes of the request */
     REMOTE_T_SENT = 2,
-    REMOTE_T_TAKING = 3,  /* the I/O thread runs `fn` */
+    REMOTE_T_TAKING = 3,  /* the runner runs `fn` */
     REMOTE_T_DONE = 4,    /* the caller frees the ticket */
-    REMOTE_T_LEFT = 5     /* the caller has returned: the I/O thread frees the ticket */
+    REMOTE_T_LEFT = 5     /* the caller has returned: the runner frees the ticket */
 };
 
-/* A request between its caller and the I/O thread. */
+/* A request between its caller and the runner of the link. */
 typedef struct remote_ticket {
     _Atomic uint32_t state;
     _Atomic uint32_t next;  /* number + 1 of the next ticket in a list; 0: the last */
@@ -52,10 +52,10 @@ typedef struct remote_ticket {
  * all tickets that a read has answered. */
 typedef struct remote_group {
     _Atomic uint32_t ends; /* futex word: rises after tickets of the group have ended */
-    uint32_t ended;        /* I/O thread: bits of ended tickets: their callers may sleep */
+    uint32_t ended;        /* runner: bits of ended tickets: their callers may sleep */
 } remote_group;
 
-/* A list of tickets, of the I/O thread. */
+/* A list of tickets, of the runner. */
 typedef struct remote_tickets {
     uint32_t first, last; /* number + 1; 0: empty */
 } remote_tickets;
@@ -106,8 +106,10 @@ struct remote_link {
     _Atomic uint32_t in_flight;    /* tickets of callers */
     _Atomic uint32_t inbox;        /* newest posted ticket, number + 1 */
     _Atomic uint32_t asleep;       /* the I/O thread waits, or no thread runs the link */
-    _Atomic uint32_t running;      /* 1: a thread runs the link */
+    _Atomic uint32_t turn;         /* futex word. 1: a thread runs the link; 2: and others wait */
     _Atomic uintptr_t runner;      /* that thread; 0: none */
+    _Atomic uint32_t reader;       /* ticket of the caller that reads *data*; 0: the I/O thread
+                                    * reads it. Written by the runner */
     _Atomic uint32_t state;        /* remote_state */
     _Atomic bool usable;           /* requests are sent */
     _Atomic bool closing, retrack;
@@ -129,10 +131,12 @@ struct remote_link {
     pthread_t thread;
     bool has_thread;
 
-    /* I/O thread. */
+    /* The runner. */
     remote_phase phase;
     remote_wire data, subscriber;
     remote_tickets queue, flight;
+    uint32_t alone;                /* ticket of the caller that runs the link; 0: none */
+    uint32_t others;               /* tickets in flight that have no caller, or are a WAIT */
     uint32_t ended_groups;         /* groups from here on have no ended tickets */
     remote_address at;             /* server of this attempt */
     remote_address primary;        /* newest one that the Sentinels named */
@@ -179,6 +183,8 @@ CELLAR_PRIVATE void remote_ticket_post(remote_link *l, remote_ticket *t); /* any
 /* Move the inbox to a list, in order. */
 CELLAR_PRIVATE void remote_tickets_collect(remote_link *l, remote_tickets *to);
 CELLAR_PRIVATE void remote_tickets_add(remote_link *l, remote_tickets *list, remote_ticket *t);
+CELLAR_PRIVATE uint32_t remote_ticket_number(const remote_link *l, const remote_ticket *t);
+CELLAR_PRIVATE remote_ticket *remote_ticket_at(remote_link *l, uint32_t number); /* NULL: NONE */
 CELLAR_PRIVATE remote_ticket *remote_tickets_first(remote_link *l, const remote_tickets *list);
 CELLAR_PRIVATE void remote_tickets_pop(remote_link *l, remote_tickets *list);
 CELLAR_PRIVATE remote_ticket *remote_ticket_after(remote_link *l, const remote_ticket *t);
@@ -191,7 +197,9 @@ CELLAR_PRIVATE _Atomic uint32_t *remote_ticket_word(remote_link *l, const remote
 /* End a ticket that is in no list. Its caller is woken by remote_tickets_wake. */
 CELLAR_PRIVATE void remote_ticket_end(remote_link *l, remote_ticket *t, cellar_err err,
                                       remote_fate fate);
-/* Wake the callers of tickets that have ended. */
+/* Note that the caller of a ticket must be woken. It may have freed the ticket already. */
+CELLAR_PRIVATE void remote_ticket_ended(remote_link *l, const remote_ticket *t);
+/* Wake these callers. */
 CELLAR_PRIVATE void remote_tickets_wake(remote_link *l);
 
 /* ---- flight.c ---- */

@@ -164,7 +164,7 @@ typedef struct remote_request {
     uint32_t flags;   /* REMOTE_SCRIPTED, REMOTE_WAITS, or 0 */
     int64_t wait_ms;  /* the longest wait for the last reply. 0: io_ms of the link */
     void *ctx;
-    /* Take reply number `index`. Called in the I/O thread, in order. NULL: replies are dropped. */
+    /* Take reply number `index`. Called by the runner, in order. NULL: replies are dropped. */
     void (*fn)(void *ctx, uint32_t index, const remote_reply *reply);
     /* Take the end of a posted request, in the I/O thread, or in remote_post when it fails at once.
      * Not used by remote_ask. */

@@ -108,6 +108,11 @@ CELLAR_PRIVATE void remote_deadline_set(remote_link *l)
 CELLAR_PRIVATE bool remote_watch(remote_link *l, remote_wire *w)
 {
     struct epoll_event e = { .events = remote_wire_wants(w), .data.ptr = w };
+    const bool idle = w->watched == EPOLLRDHUP && l->flight.first == REMOTE_TICKET_NONE;
+    if (w == &l->data && (atomic_load(&l->reader) != REMOTE_TICKET_NONE ||
+                          (idle && e.events == EPOLLIN))) {
+        e.events = EPOLLRDHUP; /* callers read */
+    }
     if (w->fd < 0 || w->watched == e.events) { return true; }
     if (epoll_ctl(l->epoll, w->watched == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, w->fd, &e) != 0) {
         remote_break(l, REMOTE_WHY_CONNECT, "a connection cannot be watched");

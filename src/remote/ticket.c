@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * ticket: requests between callers and the I/O thread, without a lock.
+ * ticket: requests between callers and the runner of the link, without a lock.
  *
- * PICTURE    free list -> caller -> inbox (newest first) -> I/O thread: queue -> flight -> end
+ * PICTURE    free list -> caller -> inbox (newest first) -> runner: queue -> flight -> end
  * INVARIANTS A ticket is in one list, or its caller holds it. A caller leaves a ticket only by
- *            QUEUED -> LEFT or SENT -> LEFT. So the I/O thread reads neither bytes nor frame of a
+ *            QUEUED -> LEFT or SENT -> LEFT. So the runner reads neither bytes nor frame of a
  *            caller that has returned: it does that in SENDING and TAKING.
- *            The I/O thread wakes the callers of ended tickets before it waits or sends: after each
+ *            The runner wakes the callers of ended tickets before it waits or sends: after each
  *            read and at the end of remote_end_all.
  * LOCKING    The free list has a change count against reuse between load and exchange. The inbox
  *            is only pushed, and taken as a whole.
@@ -15,12 +15,12 @@
 
 #include "remote/reason.h"
 
-static remote_ticket *remote_ticket_at(remote_link *l, uint32_t number)
+CELLAR_PRIVATE remote_ticket *remote_ticket_at(remote_link *l, uint32_t number)
 {
     return number != REMOTE_TICKET_NONE ? &l->tickets[number - 1] : NULL;
 }
 
-static uint32_t remote_ticket_number(const remote_link *l, const remote_ticket *t)
+CELLAR_PRIVATE uint32_t remote_ticket_number(const remote_link *l, const remote_ticket *t)
 {
     return (uint32_t)(t - l->tickets) + 1;
 }
@@ -83,7 +83,6 @@ CELLAR_PRIVATE void remote_ticket_post(remote_link *l, remote_ticket *t)
     do {
         atomic_store(&t->next, seen);
     } while (!atomic_compare_exchange_weak(&l->inbox, &seen, remote_ticket_number(l, t)));
-    remote_wake(l);
 }
 
 CELLAR_PRIVATE void remote_tickets_collect(remote_link *l, remote_tickets *to)
@@ -149,12 +148,12 @@ CELLAR_PRIVATE _Atomic uint32_t *remote_ticket_word(remote_link *l, const remote
     return &remote_ticket_group(l, t, bit)->ends;
 }
 
-/* Note that the caller of a ticket must be woken. The caller may have freed the ticket already. */
-static void remote_ticket_ended(remote_link *l, const remote_ticket *t)
+CELLAR_PRIVATE void remote_ticket_ended(remote_link *l, const remote_ticket *t)
 {
     uint32_t bit;
     remote_group *g = remote_ticket_group(l, t, &bit);
     const uint32_t groups = (uint32_t)(g - l->groups) + 1;
+    if (remote_ticket_number(l, t) == l->alone) { return; }
     g->ended |= bit;
     if (groups > l->ended_groups) { l->ended_groups = groups; }
 }
