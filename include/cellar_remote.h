@@ -549,7 +549,9 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * a full server is one, once for each link. There is at most one warning in 5 s.
  *
  * WRITES
- * OK         the server has the value (THROUGH), or the queue has it (BEHIND).
+ * OK         the server has the value (THROUGH), or the queue has it (BEHIND). If another process
+ *            has ended the namespace or a tag, and this one has not heard of it yet, the set counts
+ *            as the earlier one: it has no value.
  * DEFERRED   the server did not answer within io_ms: the write may have happened. The entry in
  *            memory is removed, and the journal deletes the key when the link is back. With
  *            `strict` the same with E_TIMEOUT. Also for a set that a clear or a tag delete

@@ -16,6 +16,8 @@
  *            While a failover lasts, versions of the last seconds before it may be lost (LAG_MS),
  *            and reads may go back to versions before it.
  * FENCES     The fence of an owner is above those of all acquires that ended before its own began.
+ *            `kept` counts the keys that had to have a value and had it. A set by a process that
+ *            has not heard of a clear yet has no value, so only each second round has clears.
  * LATE       `came_late` counts versions without an acknowledgement that the server has at the end
  *            of a round, though a newer one was acknowledged.
  * LIMIT      attack_limit_check looks at every window between two losses of the data of the server. */
@@ -56,7 +58,7 @@ typedef struct attack_lock {
     X(operations) X(hits) X(loads) X(acked) X(deferred) X(stale) X(old) X(backwards) X(unfenced) \
     X(torn) X(lost) X(kept_old) X(locks) X(two_owners) X(fence_order) X(admitted) X(over_limit) \
     X(rounds) X(faults) X(failovers) \
-    X(replayed) X(came_late)
+    X(replayed) X(came_late) X(kept)
 
 typedef struct attack {
     cellar_remote_namespace_opts opts;
@@ -341,6 +343,8 @@ static void attack_change(attack_child *c, uint32_t k, uint32_t kind)
     attack_end(c, k, version, kind >= 2 && writes != CELLAR_REMOTE_INVALIDATE, err);
 }
 
+static bool attack_clears(const attack *a) { return atomic_load(&a->phase) / 3 % 2 == 0; }
+
 /* End many keys in one call: a clear, a tag, a pattern. */
 static void attack_end_many(attack_child *c, uint32_t kind)
 {
@@ -348,6 +352,7 @@ static void attack_end_many(attack_child *c, uint32_t kind)
     cellar_err err = CELLAR_OK;
     atomic_fetch_add(&c->a->operations, 1);
     if (kind == 1 && c->a->opts.values == CELLAR_REMOTE_RAW) { return; }
+    if (!attack_clears(c->a)) { return; }
     for (uint32_t k = 0; k < KEYS; k++) {
         if (kind == 1 && k % 2 != 0) { continue; }
         for (int i = 0; i < 50 && version[k] == 0; i++) {
@@ -681,16 +686,19 @@ static void attack_read(attack *a)
 /* Compare the server with the acknowledged versions, and begin a new round with what it has. */
 static void attack_rebase(attack *a)
 {
+    const bool clears = a->phase / 3 % 2 != 0; /* the round of this check had the number before */
     /* A gap turns the queue of BEHIND into deletes. Deletes of a journal may come twice, the second
      * time from the buffer of a connection that was closed. */
-    const bool gone_is_right = a->replayed != a->replayed_before || atomic_load(&a->lossy) || atomic_load(&a->failing_ms) != 0 ||
+    const bool gone_is_right = a->replayed != a->replayed_before || clears || atomic_load(&a->lossy) || atomic_load(&a->failing_ms) != 0 ||
                                a->opts.write == CELLAR_REMOTE_BEHIND;
     for (uint32_t k = 0; k < KEYS; k++) {
         attack_key *key = &a->key[k];
         const uint64_t now = key->now, kept = attack_kept(a, key);
         const bool unknown = now > key->base && attack_acked_ms(key, now) <= 0;
-        const bool gone = now == 0 && key->acked_set && key->acked == key->begun &&
-                          key->unknown == 0 && key->begun > key->base && !gone_is_right;
+        const bool stays = key->acked_set && key->acked == key->begun && key->unknown == 0 &&
+                           key->begun > key->base && !gone_is_right;
+        const bool gone = stays && now == 0;
+        a->kept += stays && !gone;
         const bool queue_lost = a->opts.write == CELLAR_REMOTE_BEHIND && a->killed;
         const bool older = now != 0 && now < kept && !unknown && !queue_lost;
         a->came_late += unknown && now != 0 && now < key->acked;

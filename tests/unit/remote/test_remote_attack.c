@@ -247,11 +247,12 @@ static uint64_t group_epoch(void)
 static void attack_round(attack *a, bool fails, uint64_t left)
 {
     const bool group = sentinel_list[0] != '\0';
-    const uint64_t epoch = group_epoch(), n = fails ? 1 : left < 4 ? left : 4;
+    const bool calm = a->phase / 3 % 4 == 1; /* no fault and no clear: nothing may be lost */
+    const uint64_t epoch = group_epoch(), n = calm ? 0 : fails ? 1 : left < 4 ? left : 4;
     const uint64_t stale = a->stale, backwards = a->backwards, unfenced = a->unfenced;
     const uint64_t owners = a->two_owners;
     attack_phase(a);
-    engine_pause_ms((int)draw(20, 100));
+    engine_pause_ms((int)draw(20, 100) + (calm ? 200 : 0));
     for (uint64_t i = 0; i < n; i++, a->faults++) {
         const size_t many = sizeof alone_faults / sizeof alone_faults[0];
         const size_t of_group = sizeof group_faults / sizeof group_faults[0];
@@ -262,7 +263,7 @@ static void attack_round(attack *a, bool fails, uint64_t left)
         engine_pause_ms((int)draw(1, 150));
     }
     if (group) { AWAIT(whole()); }
-    if (group && !fails && group_epoch() != epoch) {
+    if (group && (calm || !fails) && group_epoch() != epoch) {
         printf("# a failover that was not planned: the round does not count\n");
         a->stale = stale;
         a->backwards = backwards;

@@ -177,6 +177,33 @@ static void frozen_server_ends_the_proof(void)
     T_EQ_U64(p->late, 0);
 }
 
+/* Its birth is the epoch that the process knows, so it is older than the clear. */
+static void set_before_a_clear_is_heard_has_no_value(void)
+{
+    static byte_proxy p;
+    engine e;
+    side a, b;
+    if (!engine_start(&e, NULL)) { return; }
+    byte_proxy_open(&p, e.dir, e.socket);
+    side_open(&a, e.socket, NULL, NULL);
+    side_open(&b, p.path, NULL, NULL);
+    T_EQ_I64(side_set(&b, "k", "before"), CELLAR_OK);
+    atomic_store(&p.line[1].way[1].frozen, true); /* the subscriber of b */
+    T_EQ_I64(cellar_clear(a.users), CELLAR_OK);
+    T_EQ_I64(side_set(&b, "k", "behind"), CELLAR_OK);
+    atomic_store(&p.line[1].way[1].frozen, false);
+    side_fence(&b);
+    T_CHECK(side_has(&a, "k", NULL) && side_has(&b, "k", NULL));
+    T_EQ_I64(side_set(&b, "k", "after"), CELLAR_OK);
+    side_fence(&a);
+    T_CHECK(side_has(&a, "k", "after") && side_has(&b, "k", "after"));
+    side_close(&a);
+    side_close(&b);
+    byte_proxy_close(&p);
+    engine_stop(&e);
+}
+
 T_MAIN("cellar_remote_proof", T_CASE(frozen_process_answers_nothing_old),
        T_CASE(frozen_line_answers_nothing_old), T_CASE(trusted_memory_answers_old_values),
-       T_CASE(frozen_server_ends_the_proof))
+       T_CASE(frozen_server_ends_the_proof),
+       T_CASE(set_before_a_clear_is_heard_has_no_value))
