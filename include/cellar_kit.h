@@ -384,7 +384,7 @@ CELLAR_API cellar_err cellar_llm_key(const cellar_llm_request *req, void *buf, s
  * example: cellar_llm_open(c, NULL, &llm);                                                       */
 CELLAR_API cellar_err cellar_llm_open(cellar *c, const cellar_llm_opts *o, cellar_llm **out);
 
-/* Close a handle. The entries stay.
+/* Close a cache of answers. The entries stay.
  * status:  unstable until 1.0
  * in:      no call of the handle is running; NULL is fine
  * thread:  any
@@ -482,7 +482,7 @@ typedef cellar_err (*cellar_embeddings_fn)(cellar_embeddings_call *call, const c
 CELLAR_API cellar_err cellar_embeddings_open(cellar *c, const cellar_embeddings_opts *o,
                                              cellar_embeddings **out);
 
-/* Close a handle. The entries stay.
+/* Close a cache of embeddings. The entries stay.
  * status:  unstable until 1.0
  * in:      no call of the handle is running; NULL is fine
  * thread:  any
@@ -612,7 +612,7 @@ CELLAR_STRUCT(cellar_status_stats, prolonged);
 CELLAR_API cellar_err cellar_status_open(cellar *c, const char *name, const cellar_status_opts *o,
                                          cellar_status **out);
 
-/* Close a handle. The entries stay.
+/* Close a cache of states. The entries stay.
  * status:  unstable until 1.0
  * in:      no call of the handle is running; NULL is fine
  * thread:  any
@@ -693,8 +693,8 @@ static inline cellar_err cellar_status_get(cellar_status *s, const void *id, siz
     return err != CELLAR_OK ? err : it.status;
 }
 
-/* Merge: compute the new value of an id from the old one and give the entry a state; the TTL begins
- * now. Updates of one id from any number of threads all take effect.
+/* Compute the new value of an id from the old one and give the entry a state; the TTL begins now.
+ * Updates of one id from any number of threads all take effect.
  * status:  unstable until 1.0
  * in:      id; state as cellar_status_set; fn as in cellar_update
  * returns: OK; REMOVED (fn removed the entry), MISS (no entry; fn did not run, nothing is created);

@@ -214,7 +214,7 @@ CELLAR_API void cellar_result_free(cellar_result *r);
 
 /* ---- In a loader: exactly one result, of a bulk loader one for each key ---------------------- */
 
-/* Set the result: a copy of these bytes.
+/* Set a copy of these bytes as the result.
  * in:      load of the running loader; value may be NULL with value_len 0
  * returns: OK; E_RESULT_TWICE (a second result: neither is used, the load fails), E_TOOBIG, E_NOMEM
  * owns:    the bytes are copied
@@ -235,7 +235,7 @@ CELLAR_API cellar_err cellar_load_value(cellar_load *load, const void *value, si
  * example: cellar_buf_append(cellar_load_buf(load), "abc", 3);                                   */
 CELLAR_API cellar_buf *cellar_load_buf(cellar_load *load);
 
-/* Set the result: the source has no value for this key.
+/* Report that the source has no value for this key.
  * in:      load of the running loader
  * returns: OK; E_RESULT_TWICE
  * thread:  the thread that runs the loader
@@ -255,7 +255,7 @@ CELLAR_API cellar_err cellar_load_absent(cellar_load *load);
 CELLAR_API cellar_err cellar_load_fail(cellar_load *load, int32_t loader_err,
                                        int64_t retry_after_ms, uint32_t flags);
 
-/* Set the result: this block, which the library takes over.
+/* Set this block as the result, and hand it over.
  * in:      value and free_fn not NULL
  * returns: as cellar_load_value
  * owns:    the library calls free_fn(value, ctx) once, also when this call fails; in any thread,
@@ -266,7 +266,7 @@ CELLAR_API cellar_err cellar_load_fail(cellar_load *load, int32_t loader_err,
 CELLAR_API cellar_err cellar_load_take(cellar_load *load, void *value, size_t value_len,
                                        void (*free_fn)(void *value, void *ctx), void *ctx);
 
-/* Set the result: the old value (cellar_load_info) is still valid. Its TTL starts again;
+/* Keep the old value (cellar_load_info) as the result: it is still valid. Its TTL starts again;
  * tags of cellar_load_opts_set replace its tags.
  * in:      load of the running loader
  * returns: OK; E_RESULT_TWICE. Without an old value the load fails with E_NO_RESULT. A value with
