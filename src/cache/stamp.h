@@ -16,7 +16,7 @@
 /* Return whether a tier was ever attached. False in a forked child. */
 BASE_INLINE bool cache_has_stamps(const cache_store *s)
 {
-    return base_load_acq(&s->stamps) != NULL;
+    return CACHE_HAS_TIER && base_load_acq(&s->stamps) != NULL;
 }
 
 BASE_INLINE _Atomic uint64_t *cache_stamp(const cache_store *s, uint64_t hash)

@@ -25,8 +25,8 @@
 #include "l1/l1.h"
 #include "l2/l2.h"
 
-/* A drop-in may leave the disk or shared tiers out: nothing opens one, and its code is
- * unreachable. */
+/* A drop-in may leave the disk or shared tiers out, and that of the cache alone has no queue of
+ * writes: nothing opens one, and its code is unreachable. */
 #ifdef CELLAR_OMIT_L2
 #define CACHE_HAS_DISK 0
 #else
@@ -37,6 +37,12 @@
 #else
 #define CACHE_HAS_SHARED 1
 #endif
+#ifdef CELLAR_OMIT_BEHIND
+#define CACHE_HAS_BEHIND 0
+#else
+#define CACHE_HAS_BEHIND 1
+#endif
+#define CACHE_HAS_TIER (CACHE_HAS_DISK || CACHE_HAS_SHARED || CACHE_HAS_BEHIND)
 
 #define CACHE_STAMP_NONE UINT64_MAX /* as a stamp: always valid; see write_order.c */
 
@@ -95,7 +101,10 @@ BASE_INLINE bool cache_tier_is_shared(const cache_tier *t)
 }
 
 /* Return whether the tier takes writes, not entries. */
-BASE_INLINE bool cache_tier_is_behind(const cache_tier *t) { return t->kind == CACHE_TIER_BEHIND; }
+BASE_INLINE bool cache_tier_is_behind(const cache_tier *t)
+{
+    return CACHE_HAS_BEHIND && t->kind == CACHE_TIER_BEHIND;
+}
 
 BASE_INLINE l2_key cache_disk_key(const l1_key *k)
 {

@@ -174,7 +174,10 @@ struct cellar {
 };
 
 /* Return the tier of the namespace; NULL: none. A call asks after it has made its key. */
-BASE_INLINE const cache_tier *cache_tier_of(const cellar *c) { return base_load_rlx(&c->tier); }
+BASE_INLINE const cache_tier *cache_tier_of(const cellar *c)
+{
+    return CACHE_HAS_TIER ? base_load_rlx(&c->tier) : NULL;
+}
 
 /* Return the table of the shared tier of the namespace; NULL: none. */
 BASE_INLINE cache_shared *cache_shared_of(const cellar *c)

@@ -561,7 +561,7 @@ CELLAR_PRIVATE cellar_err policy_write(void *ctx, cellar *c, const void *key, si
                                        cache_plan *plan)
 {
     (void)ctx;
-    cache_policies *p = base_load_acq(&c->store->policies);
+    cache_policies *p = policy_of(c->store);
     if (p == NULL || !plan->policed) { return CELLAR_OK; }
     plan->policed = false;
     const policy_section *s;
@@ -616,7 +616,7 @@ static bool policy_refresh_rule(const policy_section *of, const policy_rule *r,
 CELLAR_PRIVATE void cache_refresh_rules(cellar *c, bool (*fn)(const cache_refresh_rule *, void *),
                                         void *ctx)
 {
-    cache_policies *p = base_load_acq(&c->store->policies);
+    cache_policies *p = policy_of(c->store);
     const policy_section *s;
     if (p == NULL) { return; }
     _Atomic uint32_t *inside = policy_enter(p, c, &s);

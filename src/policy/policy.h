@@ -28,6 +28,12 @@ typedef struct cache_policies { /* rules of a store; made by the first set */
     void *raw;                /* allocation that contains this struct */
 } cache_policies;
 
+/* Return the rules of a store; NULL: none yet, or this library has none. */
+BASE_INLINE cache_policies *policy_of(const cache_store *s)
+{
+    return POLICY_BUILT ? base_load_acq(&s->policies) : NULL;
+}
+
 /* Make the index of a table. `key` hashes the tags. */
 CELLAR_PRIVATE void policy_index(policy_table *t, const base_hash_key *key);
 /* Find the first rule for a key. *disk_off: a no_l2 rule matches as well. NULL: none. */

@@ -41,7 +41,7 @@ static policy_section *cache_policy_section(const cellar *v, const policy_table 
 
 CELLAR_PRIVATE void cache_policy_bind(cellar *v)
 {
-    const cache_policies *p = base_load_rlx(&v->store->policies);
+    const cache_policies *p = policy_of(v->store);
     const policy_section *s = cache_policy_section(v, p != NULL ? p->table : NULL);
     const bool ours = v->policy == policy_write; /* else another hook was set */
     const uint32_t rest = base_load_rlx(&v->carries) & ~CACHE_CARRIES_POLICY;
@@ -53,7 +53,7 @@ CELLAR_PRIVATE void cache_policy_bind(cellar *v)
 
 CELLAR_PRIVATE uint32_t cache_policy_share(const cellar *v, const cellar_namespace_opts *o)
 {
-    const cache_policies *p = base_load_rlx(&v->store->policies);
+    const cache_policies *p = policy_of(v->store);
     const char *option = o == NULL ? v->rules_name : o->policy_section != NULL ? o->policy_section
                                                                                 : "";
     const policy_section *s = cache_policy_section_by(v, option, p != NULL ? p->table : NULL);
@@ -115,7 +115,7 @@ static bool cache_policy_has_share(const policy_table *t)
 
 static cache_policies *cache_policies_make(cache_store *s)
 {
-    cache_policies *p = base_load_rlx(&s->policies);
+    cache_policies *p = policy_of(s);
     if (p != NULL) { return p; }
     void *raw = base_alloc(&s->account, BASE_MOD_POLICY, sizeof *p + BASE_PAD, NULL);
     if (raw == NULL) { return NULL; }
@@ -210,7 +210,7 @@ CELLAR_PRIVATE cellar_err cache_policies_open(cellar *root, const cellar_policy_
 
 CELLAR_PRIVATE void cache_policies_close(cache_store *s)
 {
-    cache_policies *p = base_load_acq(&s->policies);
+    cache_policies *p = policy_of(s);
     if (p == NULL) { return; }
     base_store_rlx(&s->policies, NULL);
     policy_table_free(p->table);

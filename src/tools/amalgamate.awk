@@ -322,6 +322,7 @@ function write_banner(    n, i, list, any) {
     for (i = 1; i <= n; i++) {
         any = any (i > 1 ? " || \\\n    " : "") "defined(CELLAR_OMIT_" list[i] ")"
     }
+    if (pair == "cellar") print "#define CELLAR_OMIT_BEHIND 1 /* no batcher: no queue of writes */"
     print "/* A test that reaches inside says -DCELLAR_PRIVATE=... and gets hidden names. */"
     print "#ifndef CELLAR_PRIVATE"
     print "#define CELLAR_AMALGAMATION 1"
