@@ -232,14 +232,14 @@ typedef struct cellar_limiter_stats {
     uint64_t overrides_full; /* plans and bans rejected by max_overrides or max_plans             */
     uint64_t snapshots_refused; /* snapshots not read: damaged, an empty file, of other rules,    */
                                /* failed reads                                                    */
-    uint64_t denied_by_rule[CELLAR_LIMITER_RULES_MAX];
     uint64_t keys;           /* slots in use, including keys without debt                         */
     uint64_t slots;          /* slots of the table                                                */
     uint64_t bytes;          /* all memory of the limiter                                         */
     uint64_t overrides;      /* keys with a plan or ban of their own                              */
     uint64_t permits;        /* permits that exist                                                */
+    uint64_t denied_by_rule[CELLAR_LIMITER_RULES_MAX];
 } cellar_limiter_stats;
-CELLAR_STRUCT(cellar_limiter_stats, permits);
+CELLAR_STRUCT(cellar_limiter_stats, denied_by_rule);
 
 /* Return a reading of a clock. clock_ns: monotonic ns; wall_ms: ms since 1970; boot_ms: ms since
  * boot. */

@@ -105,12 +105,12 @@ typedef struct cellar_locks_stats {
     uint64_t timeouts;       /* of these: ended without the lock                                  */
     uint64_t busy;           /* calls with NO_WAIT that found an owner                            */
     uint64_t deadlocks;      /* calls rejected because the thread would wait for itself           */
+    uint64_t rejected_limit; /* calls rejected by max_locks                                       */
+    uint64_t rejected_memory; /* calls rejected by max_bytes or lack of memory                    */
     uint64_t expired;        /* leases that ended while the lock was held                         */
     uint64_t owner_died;     /* owners of THREAD_BOUND locks that ended with their thread         */
     uint64_t lost;           /* extends and releases after the lock was lost                      */
     uint64_t not_owner;      /* extends and releases with a wrong handle                          */
-    uint64_t rejected_limit; /* calls rejected by max_locks                                       */
-    uint64_t rejected_memory; /* calls rejected by max_bytes or lack of memory                    */
     uint64_t records;        /* keys in the table                                                 */
     uint64_t held;           /* of these: held                                                    */
     uint64_t waiting;        /* threads that wait                                                 */

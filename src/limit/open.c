@@ -186,7 +186,8 @@ static void limit_fork_child(void *ctx)
 
 /* ---- opening ---- */
 
-static const base_service_kind limit_service = { limit_tick, BASE_TEXT(limit_figures) };
+STATS_SERVICE(limit_service, limit_tick, limit_figures, cellar_limiter_stats, LIMIT_RULES,
+              "limiter", STATS_LIMITERS, limit_figures_more)
 
 static cellar_err limit_open_fail(cellar_err code, const char *why)
 {
@@ -362,7 +363,7 @@ CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
     if (raw == NULL) { return limit_open_fail(CELLAR_E_NOMEM, "no memory for the handle"); }
     memset(raw, 0, sizeof(cellar_limiter) + BASE_PAD);
     cellar_limiter *l = (void *)(((uintptr_t)raw + BASE_PAD - 1) & ~(uintptr_t)(BASE_PAD - 1));
-    l->kind = &limit_service;
+    l->kind = &limit_service.kind;
     l->raw = raw;
     l->hooks = hooks;
     l->rule_count = rule_count;

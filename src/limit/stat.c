@@ -6,7 +6,6 @@
  *            function of the host runs. */
 #include <string.h>
 
-#include "base/opts.h"
 #include "limit/calendar.h"
 #include "limit/convert.h"
 #include "limit/overrides.h"
@@ -16,30 +15,36 @@ BASE_SIZE_BEGIN
 
 /* ---- figures ---- */
 
-CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter_stats *out)
+CELLAR_PRIVATE const char *limit_figures(void *object, uint64_t *value)
 {
-    if (l == NULL || out == NULL) { return CELLAR_E_INVAL; }
-    cellar_limiter_stats s = cellar_limiter_stats_default();
-    uint64_t sum[LIMIT_COUNTED + LIMIT_RULES] = { 0 };
+    cellar_limiter *l = object;
+    const uint32_t buckets = l->regions * l->region_buckets;
+    memset(value, 0, (STATS_LIMITER_COUNT + LIMIT_RULES) * sizeof *value);
     for (uint32_t r = 0; r < l->rows; r++) {
-        for (uint32_t i = 0; i < LIMIT_COUNTED + LIMIT_RULES; i++) {
-            sum[i] += base_load_rlx(&l->row[r].cell[i]);
+        const limit_row *row = &l->row[r];
+        for (uint32_t i = 0; i < LIMIT_COUNTED; i++) { value[i] += base_load_rlx(&row->cell[i]); }
+        for (uint32_t i = 0; i < LIMIT_RULES; i++) {
+            value[STATS_LIMITER_COUNT + i] += base_load_rlx(&row->cell[LIMIT_COUNTED + i]);
         }
     }
-    memcpy((unsigned char *)&s + offsetof(cellar_limiter_stats, allowed), sum, sizeof sum);
-    const uint32_t buckets = l->regions * l->region_buckets;
-    s.slots = (uint64_t)buckets * LIMIT_WAYS;
+    value[STATS_LIMITER_SLOTS] = (uint64_t)buckets * LIMIT_WAYS;
     for (uint32_t b = 0; b < buckets; b++) {
         for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
-            s.keys += base_load_rlx(&limit_slot_at(l, b, way)->fp) != 0;
+            value[STATS_LIMITER_KEYS] += base_load_rlx(&limit_slot_at(l, b, way)->fp) != 0;
         }
     }
-    s.bytes = l->block_bytes + sizeof *l + BASE_PAD + base_tz_bytes(l->zone) + l->persist_bytes;
+    value[STATS_LIMITER_BYTES] = l->block_bytes + sizeof *l + BASE_PAD + base_tz_bytes(l->zone) +
+                                 l->persist_bytes;
     sync_take(LIMIT_SIDE, &l->side);
-    s.overrides = base_load_rlx(&l->over_count);
-    s.permits = l->permit_count;
+    value[STATS_LIMITER_OVERRIDES] = base_load_rlx(&l->over_count);
+    value[STATS_LIMITER_PERMITS] = l->permit_count;
     sync_drop(LIMIT_SIDE, &l->side);
-    return base_opts_out(out, &s, sizeof s);
+    return l->name;
+}
+
+CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter_stats *out)
+{
+    return stats_get(l, out);
 }
 
 /* ---- scan ---- */

@@ -116,21 +116,19 @@ CELLAR_API cellar_err cellar_limiter_headers_write(cellar_limiter *l,
 
 /* ---- figures ---- */
 
-CELLAR_PRIVATE cellar_err limit_figures(void *object, bool json, char *buf, size_t cap,
-                                        size_t *full)
+CELLAR_PRIVATE void limit_figures_more(stats_out *o, const stats_owner *owner, void *object,
+                                       const uint64_t *value)
 {
-    cellar_limiter *l = object;
-    uint64_t value[STATS_LIMITER_COUNT];
-    stats_rule rules[LIMIT_RULES];
-    cellar_limiter_stats s = cellar_limiter_stats_default();
-    (void)cellar_limiter_stats_get(l, &s);
-    memcpy(value, &s.allowed, LIMIT_COUNTED * sizeof value[0]);
-    memcpy(value + LIMIT_COUNTED, &s.keys, sizeof value - LIMIT_COUNTED * sizeof value[0]);
+    static const char family[] = "cellar_limiter_denied_total";
+    const cellar_limiter *l = object;
+    stats_family(o, family, "Denials by rule.", "counter");
     for (uint32_t i = 0; i < l->rule_count; i++) {
-        rules[i] = (stats_rule){ l->rule_name[i], s.denied_by_rule[i] };
+        const char number[] = { (char)('0' + i), '\0' };
+        const stats_owner rule = { "rule", l->rule_name[i], strlen(l->rule_name[i]), NULL };
+        const stats_owner nth = { "number", number, 1, &rule };
+        const stats_owner limiter = { owner->label, owner->value, owner->value_len, &nth };
+        stats_put_sample(o, family, "", &limiter, "", 0, value[STATS_LIMITER_COUNT + i]);
     }
-    *full = stats_write_limiter(l->name, value, rules, l->rule_count, json, buf, cap);
-    return CELLAR_OK;
 }
 
 #endif

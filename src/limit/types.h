@@ -36,7 +36,7 @@
 #include "cellar_admin.h"
 #include "cellar_limit.h"
 #include "limit/limit.h"
-#include "stats/metrics.h"
+#include "stats/text.h"
 
 #define LIMIT_RULES CELLAR_LIMITER_RULES_MAX
 #define LIMIT_COLOUR 3u
@@ -107,13 +107,10 @@ typedef struct limit_place { /* where a fingerprint may be */
 
 /* ---- counters: one row for each of the first threads, one shared row ---- */
 
-#define LIMIT_COUNTED (STATS_LIMITER_SNAPSHOTS_REFUSED + 1)
+#define LIMIT_COUNTED STATS_LIMITER_KEYS
 typedef struct limit_row { /* figures by stats_limiter, then the denials of each rule */
     _Atomic uint64_t cell[LIMIT_COUNTED + LIMIT_RULES] BASE_ALIGNED(BASE_PAD);
 } limit_row;
-_Static_assert(sizeof(((limit_row *)0)->cell) ==
-                   offsetof(cellar_limiter_stats, keys) - offsetof(cellar_limiter_stats, allowed),
-               "the figures of a row are those from `allowed` on");
 #define LIMIT_ROWS_MAX 64u
 
 /* ---- side table: plans, keys with a plan, bans of single windows, permits ---- */
@@ -252,10 +249,12 @@ typedef struct limit_moment {
 
 /* Run what is due: see base_service_kind. */
 CELLAR_PRIVATE cellar_err limit_tick(void *object, uint64_t budget_us, int64_t *wait_ms);
+/* Read the figures: see stats_service. */
+CELLAR_PRIVATE const char *limit_figures(void *object, uint64_t *value);
 #ifndef CELLAR_OMIT_TEXT
-/* Write the figures: see base_service_kind. */
-CELLAR_PRIVATE cellar_err limit_figures(void *object, bool json, char *buf, size_t cap,
-                                        size_t *full);
+/* Write more families: see stats_service. */
+CELLAR_PRIVATE void limit_figures_more(stats_out *o, const stats_owner *owner, void *object,
+                                       const uint64_t *value);
 #endif
 
 #endif

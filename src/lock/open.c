@@ -89,7 +89,8 @@ static void lock_fork_child(void *ctx) SYNC_UNCHECKED
 
 /* ---- open and close ---- */
 
-static const base_service_kind lock_service = { lock_tick, BASE_TEXT(lock_text) };
+STATS_SERVICE(lock_service, lock_tick, lock_figures, cellar_locks_stats, 0, "table", STATS_LOCKS,
+              NULL)
 
 static cellar_err lock_open_fail(cellar_err code, const char *why)
 {
@@ -155,7 +156,7 @@ CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_l
     if (raw == NULL) { goto out; }
     cellar_locks *t = (cellar_locks *)(void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
     memset(t, 0, sizeof *t);
-    t->kind = &lock_service;
+    t->kind = &lock_service.kind;
     t->raw = raw;
     t->max_locks = full.max_locks;
     t->barging = full.barging;

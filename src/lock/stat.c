@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * stat: the figures of a table of locks, as a struct and as text.
+ * stat: the figures of a table of locks.
  *
  * WALK       Acquisitions are not counted where they happen: each raises the fence of its key by
  *            one. Their number is the sum of live fences plus the part each stripe keeps of keys
@@ -8,7 +8,6 @@
  *            lock. */
 #include <string.h>
 
-#include "base/opts.h"
 #include "lock/record.h"
 
 BASE_SIZE_BEGIN
@@ -31,46 +30,18 @@ static void lock_stat_stripe(lock_stripe *s, uint64_t value[STATS_LOCK_COUNT])
     value[STATS_LOCK_FENCE] = BASE_MAX(value[STATS_LOCK_FENCE], top);
 }
 
-static void lock_stat_all(cellar_locks *t, uint64_t value[STATS_LOCK_COUNT])
+CELLAR_PRIVATE const char *lock_figures(void *object, uint64_t *value)
 {
+    cellar_locks *t = object;
     memset(value, 0, STATS_LOCK_COUNT * sizeof value[0]);
     for (uint32_t i = 0; i < LOCK_STRIPES; i++) { lock_stat_stripe(&t->stripe[i], value); }
     value[STATS_LOCK_BYTES] = base_load_rlx(&t->account.used);
+    return t->name;
 }
-
-/* The figures in the order of cellar_locks_stats. */
-static const uint8_t lock_fields[] = {
-    STATS_LOCK_ACQUIRED, STATS_LOCK_HANDED_OVER, STATS_LOCK_WAIT, STATS_LOCK_TIMEOUT,
-    STATS_LOCK_BUSY, STATS_LOCK_DEADLOCK, STATS_LOCK_EXPIRED, STATS_LOCK_OWNER_DIED,
-    STATS_LOCK_LOST, STATS_LOCK_NOT_OWNER, STATS_LOCK_REJECTED_LIMIT, STATS_LOCK_REJECTED_MEMORY,
-    STATS_LOCK_RECORDS, STATS_LOCK_HELD, STATS_LOCK_WAITING, STATS_LOCK_BYTES, STATS_LOCK_FENCE,
-};
-_Static_assert(sizeof lock_fields * sizeof(uint64_t) ==
-                   sizeof(cellar_locks_stats) - offsetof(cellar_locks_stats, acquired),
-               "one figure for each field");
 
 CELLAR_API cellar_err cellar_locks_stats_get(cellar_locks *t, cellar_locks_stats *out)
 {
-    if (t == NULL || out == NULL) { return CELLAR_E_INVAL; }
-    uint64_t v[STATS_LOCK_COUNT];
-    lock_stat_all(t, v);
-    cellar_locks_stats full = { .struct_size = sizeof full };
-    unsigned char *at = (unsigned char *)&full.acquired;
-    for (size_t i = 0; i < sizeof lock_fields; i++) {
-        memcpy(at + i * sizeof v[0], &v[lock_fields[i]], sizeof v[0]);
-    }
-    return base_opts_out(out, &full, sizeof full);
+    return stats_get(t, out);
 }
-
-#ifndef CELLAR_OMIT_TEXT
-CELLAR_PRIVATE cellar_err lock_text(void *object, bool json, char *buf, size_t cap, size_t *full)
-{
-    cellar_locks *t = object;
-    uint64_t v[STATS_LOCK_COUNT];
-    lock_stat_all(t, v);
-    *full = stats_write_locks(t->name, v, json, buf, cap);
-    return CELLAR_OK;
-}
-#endif
 
 BASE_SIZE_END

@@ -147,9 +147,7 @@ typedef struct lock_after {
     uint32_t wake_count;
 } lock_after;
 
-#ifndef CELLAR_OMIT_TEXT
-/* Write the figures: see base_service_kind. */
-CELLAR_PRIVATE cellar_err lock_text(void *object, bool json, char *buf, size_t cap, size_t *full);
-#endif
+/* Read the figures: see stats_service. */
+CELLAR_PRIVATE const char *lock_figures(void *object, uint64_t *value);
 
 #endif

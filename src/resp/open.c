@@ -24,6 +24,7 @@
 #include "resp/room.h"
 #include "resp/table.h"
 #include "resp/trace.h"
+#include "stats/text.h"
 
 BASE_SIZE_BEGIN
 
@@ -177,7 +178,7 @@ static void resp_fork_child(void *ctx)
 
 /* ---- open ---- */
 
-static const base_service_kind resp_service = { NULL, BASE_TEXT(resp_text) };
+STATS_SERVICE(resp_service, NULL, resp_figures, cellar_resp_stats, 2, "port", STATS_PORTS, NULL)
 
 static void resp_init(cellar_resp *r, cellar *c, const cellar_resp_opts *o,
                       const cellar_host_opts *host)
@@ -305,7 +306,7 @@ CELLAR_API cellar_err cellar_resp_open(cellar *c, const cellar_resp_opts *o, cel
     if (raw == NULL) { return resp_open_fail(CELLAR_E_NOMEM, 0, "no memory for the port"); }
     cellar_resp *r = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
     memset(r, 0, sizeof *r);
-    r->kind = &resp_service;
+    r->kind = &resp_service.kind;
     r->raw = raw;
     resp_init(r, c, &full, &host);
     err = resp_parts(r, &full);

@@ -330,9 +330,7 @@ BASE_INLINE uint32_t resp_slots(const cellar_resp *r)
 
 #define RESP_PORT_BYTES (sizeof(cellar_resp) + BASE_PAD)
 
-#ifndef CELLAR_OMIT_TEXT
-/* Write the figures: see base_service_kind. */
-CELLAR_PRIVATE cellar_err resp_text(void *object, bool json, char *buf, size_t cap, size_t *full);
-#endif
+/* Read the figures: see stats_service. */
+CELLAR_PRIVATE const char *resp_figures(void *object, uint64_t *value);
 
 #endif

@@ -9,7 +9,9 @@
  *            A family that ends in _total is a counter, any other a gauge. The figures of a family
  *            with _seconds are nanoseconds, written as seconds. Those of one that ends in _ratio
  *            are millionths, written as a share of 1.
- * INVARIANTS Enums, storage, texts and tests are made from these lists. */
+ * INVARIANTS Enums, storage, texts and tests are made from these lists. The list of a kind of
+ *            objects has the order of its public struct: one array of numbers fills the struct and
+ *            the lines (stats_service in text.h). */
 #ifndef STATS_METRICS_H
 #define STATS_METRICS_H
 
@@ -226,7 +228,7 @@
     X(waits, "cellar_l2_waits_total", "", DUMP) /* Deletes that waited for the disk. */ \
     X(commits, "cellar_l2_commits_total", "", DUMP) /* Syncs that changes waited for. */
 
-/* Figures of a table of keyed locks, which belongs to no store and is kept by src/lock. */
+/* Figures of a table of keyed locks, in the order of cellar_locks_stats. */
 #define STATS_LOCKS(X) \
     X(ACQUIRED, "cellar_locks_acquired_total", "", METRIC("Locks acquired.")) \
     X(HANDED_OVER, "cellar_locks_handed_over_total", "", METRIC("Locks passed on to a waiter.")) \
@@ -249,8 +251,8 @@
     X(BYTES, "cellar_locks_bytes", "", METRIC("Bytes charged to the table.")) \
     X(FENCE, "cellar_locks_fence", "", METRIC("Upper bound of all fences so far."))
 
-/* Figures of a bus, kept by src/work: the order of cellar_bus_stats. Those above PUBLISHED are kept
- * for each group as well. */
+/* Figures of a bus, in the order of cellar_bus_stats. Those above PUBLISHED are kept for each
+ * group as well. */
 #define STATS_BUSES(X) \
     X(COPIES, "cellar_bus_copies_total", "", METRIC("Messages that entered a group.")) \
     X(DELIVERED, "cellar_bus_delivered_total", "", METRIC("Deliveries to members.")) \
@@ -289,8 +291,8 @@
     X(SUBSCRIBERS, "cellar_bus_subscribers", "", METRIC("Subscribers of signals.")) \
     X(BYTES, "cellar_bus_bytes", "", METRIC("Bytes of memory of the bus."))
 
-/* Figures of a limiter, kept by src/limit: the counters in the order of cellar_limiter_stats, then
- * the gauges. */
+/* Figures of a limiter: counters, then gauges, in the order of cellar_limiter_stats without its
+ * last field. */
 #define STATS_LIMITERS(X) \
     X(ALLOWED, "cellar_limiter_decisions_total", "result=allowed", \
       METRIC("Decisions by result.")) \
@@ -321,7 +323,7 @@
       METRIC("Keys with a plan or ban of their own.")) \
     X(PERMITS, "cellar_limiter_permits", "", METRIC("Permits that exist."))
 
-/* Figures of a scheduler, which belongs to no store and is kept by src/work. */
+/* Figures of a scheduler, in the order of cellar_scheduler_stats. */
 #define STATS_SCHEDULERS(X) \
     X(STARTED, "cellar_scheduler_runs_started_total", "", METRIC("Runs that began.")) \
     X(ENDED, "cellar_scheduler_runs_ended_total", "", METRIC("Runs that ended.")) \
@@ -347,8 +349,8 @@
     X(WAITING, "cellar_scheduler_waiting", "", METRIC("Runs that wait for a thread.")) \
     X(BYTES, "cellar_scheduler_bytes", "", METRIC("Bytes of memory of the scheduler."))
 
-/* Figures of a port for clients of Redis, which are kept by src/resp. The order is that of
- * cellar_resp_stats, without its last two fields. */
+/* Figures of a port for clients of Redis, in the order of cellar_resp_stats without its last two
+ * fields. */
 #define STATS_PORTS(X) \
     X(CONNECTIONS, "cellar_port_connections_total", "", METRIC("Connections accepted.")) \
     X(REJECTED, "cellar_port_rejected_total", "", METRIC("Connections closed when they came.")) \
@@ -374,8 +376,7 @@
     X(CLIENTS, "cellar_port_clients", "", METRIC("Connected clients.")) \
     X(BYTES, "cellar_port_bytes", "", METRIC("Bytes of memory of requests and replies."))
 
-/* Figures of a batcher, which belongs to no store and is kept by src/work. The order is that of
- * cellar_batcher_stats. */
+/* Figures of a batcher, in the order of cellar_batcher_stats. */
 #define STATS_BATCHERS(X) \
     X(ADDED, "cellar_batcher_items_added_total", "", METRIC("Items added.")) \
     X(OK, "cellar_batcher_items_ended_total", "verdict=ok", \
@@ -402,7 +403,7 @@
     X(GROUPS, "cellar_batcher_groups", "", METRIC("Groups with items.")) \
     X(BYTES, "cellar_batcher_bytes", "", METRIC("Bytes of memory of the batcher."))
 
-/* Figures of a refresher, in the order of cellar_refresher_stats, kept by src/work. */
+/* Figures of a refresher, in the order of cellar_refresher_stats. */
 #define STATS_REFRESHERS(X) \
     X(OK, "cellar_refresh_jobs_total", "result=ok", METRIC("Scheduled refreshes, by result.")) \
     X(FAILED, "", "result=failed", SAME) X(SKIPPED, "", "result=skipped", SAME) \
@@ -440,7 +441,7 @@
     X(KEYS, "cellar_refresh_keys", "", METRIC("Keys of all rows.")) \
     X(BYTES, "cellar_refresh_bytes", "", METRIC("Bytes of memory of the refresher."))
 
-/* Figures of a pool of tasks, in the order of cellar_pool_stats, kept by src/work. */
+/* Figures of a pool of tasks, in the order of cellar_pool_stats. */
 #define STATS_TASKS(X) \
     X(SUBMITTED, "cellar_tasks_submitted_total", "", METRIC("Tasks accepted.")) \
     X(REQUEUED, "cellar_tasks_requeued_total", "", METRIC("Dead letters made live again.")) \
@@ -543,59 +544,33 @@ typedef enum stats_op {
 #undef STATS_X
 } stats_op;
 
-typedef enum stats_lock {
 #define STATS_X(id, family, label, shown) STATS_LOCK_##id,
-    STATS_LOCKS(STATS_X) STATS_LOCK_COUNT
+typedef enum stats_lock { STATS_LOCKS(STATS_X) STATS_LOCK_COUNT } stats_lock;
 #undef STATS_X
-} stats_lock;
-
-typedef enum stats_bus {
 #define STATS_X(id, family, label, shown) STATS_BUS_##id,
-    STATS_BUSES(STATS_X) STATS_BUS_COUNT
+typedef enum stats_bus { STATS_BUSES(STATS_X) STATS_BUS_COUNT } stats_bus;
 #undef STATS_X
-} stats_bus;
 #define STATS_BUS_GROUP_COUNT STATS_BUS_PUBLISHED
-
-typedef enum stats_limiter {
 #define STATS_X(id, family, label, shown) STATS_LIMITER_##id,
-    STATS_LIMITERS(STATS_X) STATS_LIMITER_COUNT
+typedef enum stats_limiter { STATS_LIMITERS(STATS_X) STATS_LIMITER_COUNT } stats_limiter;
 #undef STATS_X
-} stats_limiter;
-
-typedef enum stats_port {
 #define STATS_X(id, family, label, shown) STATS_PORT_##id,
-    STATS_PORTS(STATS_X) STATS_PORT_COUNT
+typedef enum stats_port { STATS_PORTS(STATS_X) STATS_PORT_COUNT } stats_port;
 #undef STATS_X
-} stats_port;
-
-typedef enum stats_batcher {
 #define STATS_X(id, family, label, shown) STATS_BATCHER_##id,
-    STATS_BATCHERS(STATS_X) STATS_BATCHER_COUNT
+typedef enum stats_batcher { STATS_BATCHERS(STATS_X) STATS_BATCHER_COUNT } stats_batcher;
 #undef STATS_X
-} stats_batcher;
-
-typedef enum stats_refresher {
 #define STATS_X(id, family, label, shown) STATS_REFRESHER_##id,
-    STATS_REFRESHERS(STATS_X) STATS_REFRESHER_COUNT
+typedef enum stats_refresher { STATS_REFRESHERS(STATS_X) STATS_REFRESHER_COUNT } stats_refresher;
 #undef STATS_X
-} stats_refresher;
-
-typedef enum stats_scheduler {
 #define STATS_X(id, family, label, shown) STATS_SCHEDULER_##id,
-    STATS_SCHEDULERS(STATS_X) STATS_SCHEDULER_COUNT
+typedef enum stats_scheduler { STATS_SCHEDULERS(STATS_X) STATS_SCHEDULER_COUNT } stats_scheduler;
 #undef STATS_X
-} stats_scheduler;
-
-typedef enum stats_task_wait {
-#define STATS_X(id, family, help) STATS_TASK_WAIT_##id,
-    STATS_TASK_WAITS(STATS_X)
-#undef STATS_X
-    STATS_TASK_WAIT_COUNT
-} stats_task_wait;
-typedef enum stats_task {
 #define STATS_X(id, family, label, shown) STATS_TASK_##id,
-    STATS_TASKS(STATS_X) STATS_TASK_COUNT
+typedef enum stats_task { STATS_TASKS(STATS_X) STATS_TASK_COUNT } stats_task;
 #undef STATS_X
-} stats_task;
+#define STATS_X(id, family, help) STATS_TASK_WAIT_##id,
+typedef enum stats_task_wait { STATS_TASK_WAITS(STATS_X) STATS_TASK_WAIT_COUNT } stats_task_wait;
+#undef STATS_X
 
 #endif

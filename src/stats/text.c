@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * text: write the table of metrics.h as Prometheus text 0.0.4 or JSON into the caller's buffer.
+ * text: write the table of metrics.h as Prometheus text 0.0.4, JSON or a struct of the caller.
  *
  * PICTURE    lists (metrics.h) -> stats_tell: families, samples -> base_text -> buffer
  *            one walk for both forms; stats_family, stats_put_sample know the form
@@ -19,6 +19,8 @@
  *            value. */
 #include "stats/text.h"
 
+#include "base/opts.h"
+
 #ifndef CELLAR_OMIT_TEXT
 #include <string.h>
 
@@ -29,18 +31,12 @@
 
 BASE_SIZE_BEGIN
 
-typedef struct stats_out {
+struct stats_out {
     base_text text;
     char shown; /* 'm': the lines of the metrics; 'd': those of the dump */
     bool json;
     const char *comma; /* JSON: what comes before the next element of the list */
-} stats_out;
-
-typedef struct stats_owner { /* a label of a sample; value unescaped */
-    const char *label, *value;
-    size_t value_len;
-    const struct stats_owner *next; /* one more label; NULL: none */
-} stats_owner;
+};
 
 /* Namespaces with lines of their own. */
 typedef struct stats_pick {
@@ -51,27 +47,11 @@ typedef struct stats_pick {
     uint64_t shown[STATS_SLOTS_MAX / 64];    /* if cut, bit i: slot i has its own lines */
 } stats_pick;
 
-/* The lines of a list stand in one string, three words each: family, label, and 'm' or 'd' with the
- * help text. A line without a family goes on with the one above it. Pointers to the words would add
- * relocations and symbols. */
-#define STATS_METRIC(help) "m" help
-#define STATS_DUMP "d"
-#define STATS_SAME ""
-#define STATS_X(id, family, label, shown) family "\0" label "\0" STATS_##shown "\0"
 static const char stats_namespace_lines[] =
-    STATS_NAMESPACE_COUNTERS(STATS_X) STATS_NAMESPACE_GIVEN(STATS_X);
-static const char stats_store_lines[] = STATS_STORE_COUNTERS(STATS_X);
+    STATS_NAMESPACE_COUNTERS(STATS_LINE) STATS_NAMESPACE_GIVEN(STATS_LINE);
+static const char stats_store_lines[] = STATS_STORE_COUNTERS(STATS_LINE);
 static const char stats_given_lines[] =
-    STATS_GIVEN(STATS_X) STATS_GIVEN_L1(STATS_X) STATS_GIVEN_L2(STATS_X);
-static const char stats_lock_lines[] = STATS_LOCKS(STATS_X);
-static const char stats_bus_lines[] = STATS_BUSES(STATS_X);
-static const char stats_limiter_lines[] = STATS_LIMITERS(STATS_X);
-static const char stats_scheduler_lines[] = STATS_SCHEDULERS(STATS_X);
-static const char stats_port_lines[] = STATS_PORTS(STATS_X);
-static const char stats_batcher_lines[] = STATS_BATCHERS(STATS_X);
-static const char stats_refresher_lines[] = STATS_REFRESHERS(STATS_X);
-static const char stats_task_lines[] = STATS_TASKS(STATS_X);
-#undef STATS_X
+    STATS_GIVEN(STATS_LINE) STATS_GIVEN_L1(STATS_LINE) STATS_GIVEN_L2(STATS_LINE);
 
 typedef struct stats_line { /* a line of a list */
     const char *next; /* behind it */
@@ -174,7 +154,8 @@ static bool stats_ends(const char *text, const char *with)
     return n >= m && strcmp(text + n - m, with) == 0;
 }
 
-static void stats_family(stats_out *o, const char *name, const char *help, const char *kind)
+CELLAR_PRIVATE void stats_family(stats_out *o, const char *name, const char *help,
+                                 const char *kind)
 {
     if (o->json || o->shown != 'm') { return; }
     base_text_add(&o->text, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind);
@@ -185,10 +166,9 @@ static void stats_family_of(stats_out *o, const stats_line *l)
     stats_family(o, l->family, l->shown + 1, stats_ends(l->family, "_total") ? "counter" : "gauge");
 }
 
-/* Write one sample, its value / 10^digits. owner NULL: none. label: "name=value", or "". */
-static void stats_put_sample(stats_out *o, const char *family, const char *suffix,
-                             const stats_owner *owner, const char *label, int digits,
-                             uint64_t value)
+CELLAR_PRIVATE void stats_put_sample(stats_out *o, const char *family, const char *suffix,
+                                     const stats_owner *owner, const char *label, int digits,
+                                     uint64_t value)
 {
     base_text *t = &o->text;
     const char *quote = o->json ? "\"" : "", *is = o->json ? "\":\"" : "=\"";
@@ -463,67 +443,8 @@ CELLAR_PRIVATE size_t stats_write_rest(const stats *st, const stats_source *from
     return o.text.len;
 }
 
-static stats_out stats_list_begin(bool json, char *buf, size_t cap)
-{
-    stats_out o = { { buf, cap, 0 }, 'm', json, "" };
-    if (json) { base_text_add(&o.text, "{\"metrics\":["); }
-    return o;
-}
-
-static size_t stats_list_end(stats_out *o)
-{
-    if (o->json) { base_text_add(&o->text, "]}\n"); }
-    return o->text.len;
-}
-
-/* Write a list with one label, as Prometheus text or as a JSON object. */
-static size_t stats_write_list(const char *lines, size_t count, const char *label, const char *name,
-                               const uint64_t *value, bool json, char *buf, size_t cap)
-{
-    stats_out o = stats_list_begin(json, buf, cap);
-    stats_tell_list(&o, lines, count, &(stats_owner){ label, name, strlen(name), NULL }, value);
-    return stats_list_end(&o);
-}
-
-CELLAR_PRIVATE size_t stats_write_locks(const char *name, const uint64_t value[STATS_LOCK_COUNT],
-                                        bool json, char *buf, size_t cap)
-{
-    return stats_write_list(stats_lock_lines, STATS_LOCK_COUNT, "table", name, value,
-                            json, buf, cap);
-}
-
-CELLAR_PRIVATE size_t stats_write_scheduler(const char *name,
-                                            const uint64_t value[STATS_SCHEDULER_COUNT],
-                                            bool json, char *buf, size_t cap)
-{
-    return stats_write_list(stats_scheduler_lines, STATS_SCHEDULER_COUNT, "scheduler", name, value,
-                            json, buf, cap);
-}
-
-CELLAR_PRIVATE size_t stats_write_port(const char *name, const uint64_t value[STATS_PORT_COUNT],
-                                       bool json, char *buf, size_t cap)
-{
-    return stats_write_list(stats_port_lines, STATS_PORT_COUNT, "port", name, value,
-                            json, buf, cap);
-}
-
-CELLAR_PRIVATE size_t stats_write_batcher(const char *name,
-                                          const uint64_t value[STATS_BATCHER_COUNT],
-                                          bool json, char *buf, size_t cap)
-{
-    return stats_write_list(stats_batcher_lines, STATS_BATCHER_COUNT, "batcher", name, value,
-                            json, buf, cap);
-}
-
-CELLAR_PRIVATE size_t stats_write_bus(const char *name, const uint64_t value[STATS_BUS_COUNT],
-                                      bool json, char *buf, size_t cap)
-{
-    return stats_write_list(stats_bus_lines, STATS_BUS_COUNT, "bus", name, value,
-                            json, buf, cap);
-}
-
-static void stats_tell_waits(stats_out *o, const char *family, const char *help,
-                             const stats_owner *owner, const stats_waits *w)
+CELLAR_PRIVATE void stats_tell_waits(stats_out *o, const char *family, const char *help,
+                                     const stats_owner *owner, const stats_waits *w)
 {
     uint64_t below = 0;
     stats_family(o, family, help, "histogram");
@@ -543,77 +464,34 @@ static void stats_tell_waits(stats_out *o, const char *family, const char *help,
     stats_put_sample(o, family, "_count", owner, "", 0, below);
 }
 
-CELLAR_PRIVATE size_t stats_write_refresher(const char *name,
-                                            const uint64_t value[STATS_REFRESHER_COUNT],
-                                            const stats_waits *late, bool json, char *buf,
-                                            size_t cap)
+CELLAR_PRIVATE cellar_err stats_text(void *object, bool json, char *buf, size_t cap, size_t *full)
 {
-    stats_out o = stats_list_begin(json, buf, cap);
-    const stats_owner refresher = { "refresher", name, strlen(name), NULL };
-    stats_tell_list(&o, stats_refresher_lines, STATS_REFRESHER_COUNT, &refresher, value);
-    stats_tell_waits(&o, "cellar_refresh_late_seconds",
-                     "From the due time of a row to the begin of its run.", &refresher, late);
-    return stats_list_end(&o);
-}
-
-static void stats_tell_queues(stats_out *o, const stats_owner *pool, const stats_queue *queues,
-                              uint32_t count)
-{
-    static const struct { const char *family, *help; int digits; } row[] = {
-        { "cellar_queue_tasks", "Queued tasks, by queue.", 0 },
-        { "cellar_queue_payload_bytes", "Payload bytes of queued tasks, by queue.", 0 },
-        { "cellar_queue_oldest_seconds", "Age of the oldest queued task, by queue.", 3 },
-    };
-    for (size_t k = 0; k < sizeof row / sizeof row[0]; k++) {
-        stats_family(o, row[k].family, row[k].help, "gauge");
-        for (uint32_t i = 0; i < count; i++) {
-            const stats_queue *q = &queues[i];
-            const uint64_t value[] = { q->tasks, q->bytes, q->oldest_ms };
-            const stats_owner queue = { "queue", q->name, strlen(q->name), NULL };
-            const stats_owner owner = { pool->label, pool->value, pool->value_len, &queue };
-            stats_put_sample(o, row[k].family, "", &owner, "", row[k].digits, value[k]);
-        }
-    }
-}
-
-CELLAR_PRIVATE size_t stats_write_tasks(const char *name, const uint64_t value[STATS_TASK_COUNT],
-                                        const stats_waits waits[STATS_TASK_WAIT_COUNT],
-                                        const stats_queue *queues, uint32_t queue_count, bool json,
-                                        char *buf, size_t cap)
-{
-    static const struct { const char *family, *help; } row[] = {
-#define STATS_X(id, family, help) { family, help },
-        STATS_TASK_WAITS(STATS_X)
-#undef STATS_X
-    };
-    stats_out o = stats_list_begin(json, buf, cap);
-    const stats_owner pool = { "pool", name, strlen(name), NULL };
-    stats_tell_list(&o, stats_task_lines, STATS_TASK_COUNT, &pool, value);
-    for (int i = 0; i < STATS_TASK_WAIT_COUNT; i++) {
-        stats_tell_waits(&o, row[i].family, row[i].help, &pool, &waits[i]);
-    }
-    stats_tell_queues(&o, &pool, queues, queue_count);
-    return stats_list_end(&o);
-}
-
-CELLAR_PRIVATE size_t stats_write_limiter(const char *name,
-                                          const uint64_t value[STATS_LIMITER_COUNT],
-                                          const stats_rule *rules, uint32_t rule_count, bool json,
-                                          char *buf, size_t cap)
-{
-    stats_out o = stats_list_begin(json, buf, cap);
-    stats_owner limiter = { "limiter", name, strlen(name), NULL };
-    stats_tell_list(&o, stats_limiter_lines, STATS_LIMITER_COUNT, &limiter, value);
-    stats_family(&o, "cellar_limiter_denied_total", "Denials by rule.", "counter");
-    for (uint32_t i = 0; i < rule_count; i++) {
-        const char number[] = { (char)('0' + i), '\0' };
-        const stats_owner rule = { "rule", rules[i].name, strlen(rules[i].name), NULL };
-        const stats_owner nth = { "number", number, 1, &rule };
-        limiter.next = &nth;
-        stats_put_sample(&o, "cellar_limiter_denied_total", "", &limiter, "", 0, rules[i].denied);
-    }
-    return stats_list_end(&o);
+    const stats_service *s = *(const stats_service *const *)object;
+    stats_struct all;
+    const char *name = s->read(object, all.value);
+    const stats_owner owner = { s->label, name, strlen(name), NULL };
+    stats_out o = { { buf, cap, 0 }, 'm', json, "" };
+    if (json) { base_text_add(&o.text, "{\"metrics\":["); }
+    stats_tell_list(&o, s->lines, s->count, &owner, all.value);
+    if (s->more != NULL) { s->more(&o, &owner, object, all.value); }
+    if (json) { base_text_add(&o.text, "]}\n"); }
+    *full = o.text.len;
+    return CELLAR_OK;
 }
 
 BASE_SIZE_END
 #endif
+
+BASE_SIZE_BEGIN
+
+CELLAR_PRIVATE cellar_err stats_get(void *object, void *out)
+{
+    stats_struct full;
+    if (object == NULL || out == NULL) { return CELLAR_E_INVAL; }
+    const stats_service *s = *(const stats_service *const *)object;
+    BASE_ASSERT(s->struct_bytes <= sizeof full);
+    (void)s->read(object, full.value);
+    return base_opts_out(out, &full, s->struct_bytes);
+}
+
+BASE_SIZE_END

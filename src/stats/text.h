@@ -1,10 +1,53 @@
 /* SPDX-License-Identifier: MIT
  *
- * text: the figures as text. */
+ * text: the figures as text and as structs. */
 #ifndef STATS_TEXT_H
 #define STATS_TEXT_H
 
+#include "base/service.h"
 #include "stats/types.h"
+
+typedef struct stats_out stats_out;
+typedef struct stats_owner { /* a label of a sample; value unescaped */
+    const char *label, *value;
+    size_t value_len;
+    const struct stats_owner *next; /* one more label; NULL: none */
+} stats_owner;
+
+/* A kind of objects with a public struct of figures: struct_size, then numbers. */
+typedef struct stats_service {
+    base_service_kind kind; /* first */
+    /* Store the numbers in the order of the struct. Return the name of the object. */
+    const char *(*read)(void *object, uint64_t *value);
+    uint32_t struct_bytes;
+    uint32_t count;    /* of lines: those of the first numbers of the struct */
+    const char *label; /* of each line; its value is the name of the object */
+    const char *lines; /* a list of metrics.h */
+    /* Write more families; `value` as read. NULL: none. */
+    void (*more)(stats_out *o, const stats_owner *owner, void *object, const uint64_t *value);
+} stats_service;
+typedef struct stats_struct { /* any such struct */
+    size_t struct_size;
+    uint64_t value[64];
+} stats_struct;
+/* Define a stats_service. rest: numbers of the struct behind those with lines. */
+#define STATS_SERVICE(name, tick, read, type, rest, label, list, more) \
+    _Static_assert(offsetof(stats_struct, value[0 list(STATS_PLUS_ONE) + (rest)]) == \
+                       sizeof(type), "one line for each number"); \
+    static const stats_service name = { { tick, BASE_TEXT(stats_text) }, read, sizeof(type), \
+                                        0 list(STATS_PLUS_ONE), BASE_TEXT(label), \
+                                        BASE_TEXT("" list(STATS_LINE)), BASE_TEXT(more) };
+#define STATS_PLUS_ONE(id, family, label, shown) + 1
+/* The lines of a list stand in one string, three words each: family, label, and 'm' or 'd' with the
+ * help text. A line without a family goes on with the one above it. Pointers to the words would add
+ * relocations and symbols. */
+#define STATS_LINE(id, family, label, shown) family "\0" label "\0" STATS_##shown "\0"
+#define STATS_METRIC(help) "m" help
+#define STATS_DUMP "d"
+#define STATS_SAME ""
+
+/* Copy the figures of an object with a stats_service to the struct of a caller. */
+CELLAR_PRIVATE cellar_err stats_get(void *object, void *out);
 
 #ifndef CELLAR_OMIT_TEXT
 #define STATS_NAMESPACES_SHOWN 256u /* of more namespaces: the 255 with most gets, and "other" */
@@ -45,51 +88,18 @@ CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from
 /* Write the figures that the metrics leave out, in the same form. */
 CELLAR_PRIVATE size_t stats_write_rest(const stats *st, const stats_source *from, char *buf,
                                        size_t cap);
-/* Write the figures of a table of locks as Prometheus text, each with the label table="name". json:
- * as an object with the list "metrics", as in stats_write_json. */
-CELLAR_PRIVATE size_t stats_write_locks(const char *name, const uint64_t value[STATS_LOCK_COUNT],
-                                        bool json, char *buf, size_t cap);
-/* Write the figures of a scheduler likewise, each with the label scheduler="name". */
-CELLAR_PRIVATE size_t stats_write_scheduler(const char *name,
-                                            const uint64_t value[STATS_SCHEDULER_COUNT],
-                                            bool json, char *buf, size_t cap);
-/* Write the figures of a port likewise, each with the label port="name". */
-BASE_SPARE CELLAR_PRIVATE size_t stats_write_port(const char *name,
-                                                  const uint64_t value[STATS_PORT_COUNT],
-                                                  bool json, char *buf, size_t cap);
-/* Write the figures of a batcher likewise, each with the label batcher="name". */
-CELLAR_PRIVATE size_t stats_write_batcher(const char *name,
-                                          const uint64_t value[STATS_BATCHER_COUNT],
-                                          bool json, char *buf, size_t cap);
-/* Write the figures of a refresher likewise, each with the label refresher="name"; `late`: how late
- * its runs began. */
-CELLAR_PRIVATE size_t stats_write_refresher(const char *name,
-                                            const uint64_t value[STATS_REFRESHER_COUNT],
-                                            const stats_waits *late, bool json, char *buf,
-                                            size_t cap);
-/* Write the figures of a bus likewise, each with the label bus="name". */
-CELLAR_PRIVATE size_t stats_write_bus(const char *name, const uint64_t value[STATS_BUS_COUNT],
-                                      bool json, char *buf, size_t cap);
-typedef struct stats_queue { /* of a pool of tasks */
-    const char *name;
-    uint64_t tasks, bytes, oldest_ms;
-} stats_queue;
-/* Write the figures of a pool of tasks likewise, each with the label pool="name": its histograms,
- * in the order of STATS_TASK_WAITS, and its queues as well. */
-CELLAR_PRIVATE size_t stats_write_tasks(const char *name, const uint64_t value[STATS_TASK_COUNT],
-                                        const stats_waits waits[STATS_TASK_WAIT_COUNT],
-                                        const stats_queue *queues, uint32_t queue_count, bool json,
-                                        char *buf, size_t cap);
-typedef struct stats_rule { /* of a limiter */
-    const char *name;
-    uint64_t denied;
-} stats_rule;
-/* Write the figures of a limiter likewise, each with the label limiter="name", and the denials of
- * its rules. At most 10 rules. */
-CELLAR_PRIVATE size_t stats_write_limiter(const char *name,
-                                          const uint64_t value[STATS_LIMITER_COUNT],
-                                          const stats_rule *rules, uint32_t rule_count, bool json,
-                                          char *buf, size_t cap);
+/* Write the figures of an object with a stats_service: see base_service_kind. */
+CELLAR_PRIVATE cellar_err stats_text(void *object, bool json, char *buf, size_t cap, size_t *full);
+/* Begin a family of samples. kind: "counter", "gauge" or "histogram". */
+CELLAR_PRIVATE void stats_family(stats_out *o, const char *name, const char *help,
+                                 const char *kind);
+/* Write one sample, its value / 10^digits. owner NULL: none. label: "name=value", or "". */
+CELLAR_PRIVATE void stats_put_sample(stats_out *o, const char *family, const char *suffix,
+                                     const stats_owner *owner, const char *label, int digits,
+                                     uint64_t value);
+/* Write a histogram of waits. */
+CELLAR_PRIVATE void stats_tell_waits(stats_out *o, const char *family, const char *help,
+                                     const stats_owner *owner, const stats_waits *w);
 #endif
 
 #endif

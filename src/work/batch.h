@@ -149,9 +149,7 @@ CELLAR_PRIVATE void batch_tell_sleepers(cellar_batcher *b);
 CELLAR_PRIVATE void batch_fire(void *batcher, int64_t *next_ms);
 /* Run the job of a group: at most one call. The `run` of the pool. */
 CELLAR_PRIVATE void batch_run_job(void *batcher, base_job *j);
-#ifndef CELLAR_OMIT_TEXT
-/* Write the figures: see base_service_kind. */
-CELLAR_PRIVATE cellar_err batch_text(void *object, bool json, char *buf, size_t cap, size_t *full);
-#endif
+/* Read the figures: see stats_service. */
+CELLAR_PRIVATE const char *batch_figures(void *object, uint64_t *value);
 
 #endif

@@ -170,38 +170,20 @@ CELLAR_API cellar_err cellar_batcher_flush(cellar_batcher *b, const char *group)
 
 /* ---- figures ---- */
 
-static void batch_figures(cellar_batcher *b, uint64_t value[STATS_BATCHER_COUNT])
+CELLAR_PRIVATE const char *batch_figures(void *object, uint64_t *value)
 {
+    cellar_batcher *b = object;
     sync_take(WHEEL, &b->lock);
     memcpy(value, b->count, sizeof b->count);
     value[STATS_BATCHER_GROUPS] = HASH_COUNT(b->groups);
     sync_drop(WHEEL, &b->lock);
     value[STATS_BATCHER_BYTES] = base_load_rlx(&b->account.used) + BATCH_BYTES;
+    return b->name;
 }
-
-_Static_assert(STATS_BATCHER_COUNT * sizeof(uint64_t) ==
-                   sizeof(cellar_batcher_stats) - offsetof(cellar_batcher_stats, added),
-               "the registry has the figures in the order of the struct");
 
 CELLAR_API cellar_err cellar_batcher_stats_get(cellar_batcher *b, cellar_batcher_stats *out)
 {
-    if (b == NULL || out == NULL) { return CELLAR_E_INVAL; }
-    uint64_t v[STATS_BATCHER_COUNT];
-    batch_figures(b, v);
-    cellar_batcher_stats full = { .struct_size = sizeof full };
-    memcpy((unsigned char *)&full + offsetof(cellar_batcher_stats, added), v, sizeof v);
-    return base_opts_out(out, &full, sizeof full);
+    return stats_get(b, out);
 }
-
-#ifndef CELLAR_OMIT_TEXT
-CELLAR_PRIVATE cellar_err batch_text(void *object, bool json, char *buf, size_t cap, size_t *full)
-{
-    cellar_batcher *b = object;
-    uint64_t v[STATS_BATCHER_COUNT];
-    batch_figures(b, v);
-    *full = stats_write_batcher(b->name, v, json, buf, cap);
-    return CELLAR_OK;
-}
-#endif
 
 BASE_SIZE_END

@@ -57,7 +57,8 @@ static cellar_err batch_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
     return b->forked ? CELLAR_E_FORKED : work_ticker_step(&b->ticker, budget_us, wait_ms);
 }
 
-static const base_service_kind batch_service = { batch_tick, BASE_TEXT(batch_text) };
+STATS_SERVICE(batch_service, batch_tick, batch_figures, cellar_batcher_stats, 0, "batcher",
+              STATS_BATCHERS, NULL)
 
 /* ---- open ---- */
 
@@ -166,7 +167,7 @@ CELLAR_API cellar_err cellar_batcher_open(const cellar_batcher_config *cfg,
     if (!base_random_bytes(secret, sizeof secret)) { goto drop_raw; }
     cellar_batcher *b = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
     memset(b, 0, sizeof *b);
-    b->kind = &batch_service;
+    b->kind = &batch_service.kind;
     b->raw = raw;
     b->flush = flush;
     b->ctx = ctx;

@@ -94,11 +94,8 @@ CELLAR_PRIVATE void bus_group_figures(const bus_group *g, int64_t now,
 
 /* Add up the figures of a bus; BYTES stays 0. */
 CELLAR_PRIVATE void bus_sum(cellar_bus *b, uint64_t value[STATS_BUS_COUNT]) SYNC_HOLDS(BUS);
-#ifndef CELLAR_OMIT_TEXT
-/* Write the figures: see base_service_kind. */
-CELLAR_PRIVATE cellar_err bus_stat_text(void *object, bool json, char *buf, size_t cap,
-                                        size_t *full);
-#endif
+/* Read the figures: see stats_service. */
+CELLAR_PRIVATE const char *bus_figures(void *object, uint64_t *value);
 /* Return the number of copies in all groups. */
 CELLAR_PRIVATE uint64_t bus_live(cellar_bus *b) SYNC_HOLDS(BUS);
 

@@ -67,7 +67,7 @@ static cellar_err bus_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
     return b->forked ? CELLAR_E_FORKED : work_ticker_step(&b->ticker, budget_us, wait_ms);
 }
 
-static const base_service_kind bus_service = { bus_tick, BASE_TEXT(bus_stat_text) };
+STATS_SERVICE(bus_service, bus_tick, bus_figures, cellar_bus_stats, 0, "bus", STATS_BUSES, NULL)
 
 /* ---- open ---- */
 
@@ -152,7 +152,7 @@ CELLAR_API cellar_err cellar_bus_open(const cellar_bus_config *cfg, cellar_bus *
     if (raw == NULL) { goto out; }
     cellar_bus *b = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
     memset(b, 0, sizeof *b);
-    b->kind = &bus_service;
+    b->kind = &bus_service.kind;
     b->raw = raw;
     bus_init(b, &full, &host);
     memcpy(b->default_queue, default_queue, sizeof default_queue);

@@ -38,26 +38,19 @@ CELLAR_PRIVATE uint64_t bus_live(cellar_bus *b)
     return v[STATS_BUS_LIVE];
 }
 
-static void bus_figures(cellar_bus *b, uint64_t value[STATS_BUS_COUNT])
+CELLAR_PRIVATE const char *bus_figures(void *object, uint64_t *value)
 {
+    cellar_bus *b = object;
     sync_take(BUS, &b->lock);
     bus_sum(b, value);
     sync_drop(BUS, &b->lock);
     value[STATS_BUS_BYTES] = base_load_rlx(&b->account.used) + BUS_BYTES;
+    return b->name;
 }
-
-_Static_assert(STATS_BUS_COUNT * sizeof(uint64_t) ==
-                   sizeof(cellar_bus_stats) - offsetof(cellar_bus_stats, copies),
-               "cellar_bus_stats has the figures in the order of STATS_BUSES");
 
 CELLAR_API cellar_err cellar_bus_stats_get(cellar_bus *b, cellar_bus_stats *out)
 {
-    if (b == NULL || out == NULL) { return CELLAR_E_INVAL; }
-    uint64_t v[STATS_BUS_COUNT];
-    bus_figures(b, v);
-    cellar_bus_stats full = { .struct_size = sizeof full };
-    memcpy((unsigned char *)&full + offsetof(cellar_bus_stats, copies), v, sizeof v);
-    return base_opts_out(out, &full, sizeof full);
+    return stats_get(b, out);
 }
 
 _Static_assert(offsetof(cellar_bus_group_stats, live) - offsetof(cellar_bus_group_stats, copies) ==
@@ -106,17 +99,5 @@ CELLAR_API cellar_err cellar_bus_group_stats_get(cellar_bus *b, const char *queu
     sync_drop(BUS, &b->lock);
     return g != NULL ? base_opts_out(out, &full, sizeof full) : CELLAR_E_NOT_FOUND;
 }
-
-#ifndef CELLAR_OMIT_TEXT
-CELLAR_PRIVATE cellar_err bus_stat_text(void *object, bool json, char *buf, size_t cap,
-                                        size_t *full)
-{
-    cellar_bus *b = object;
-    uint64_t v[STATS_BUS_COUNT];
-    bus_figures(b, v);
-    *full = stats_write_bus(b->name, v, json, buf, cap);
-    return CELLAR_OK;
-}
-#endif
 
 BASE_SIZE_END

@@ -411,51 +411,21 @@ CELLAR_API cellar_err cellar_schedule_list(cellar_scheduler *s, cellar_schedule_
 
 /* ---- figures ---- */
 
-static void sched_figures(cellar_scheduler *s, uint64_t value[STATS_SCHEDULER_COUNT])
+CELLAR_PRIVATE const char *sched_figures(void *object, uint64_t *value)
 {
+    cellar_scheduler *s = object;
     sync_take(WHEEL, &s->lock);
     memcpy(value, s->count, sizeof s->count);
     value[STATS_SCHEDULER_SCHEDULES] = HASH_COUNT(s->table);
     value[STATS_SCHEDULER_RUNNING] = value[STATS_SCHEDULER_STARTED] - value[STATS_SCHEDULER_ENDED];
     sync_drop(WHEEL, &s->lock);
     value[STATS_SCHEDULER_BYTES] = base_load_rlx(&s->account.used) + SCHED_BYTES;
+    return s->name;
 }
-
-/* The figures in the order of cellar_scheduler_stats. */
-static const uint8_t sched_fields[] = {
-    STATS_SCHEDULER_STARTED, STATS_SCHEDULER_ENDED, STATS_SCHEDULER_TRIGGERED,
-    STATS_SCHEDULER_MISSED, STATS_SCHEDULER_SKIPPED_OVERLAP, STATS_SCHEDULER_SKIPPED_GRACE,
-    STATS_SCHEDULER_SKIPPED_CHANGE, STATS_SCHEDULER_CLOCK_STEPS, STATS_SCHEDULER_THREAD_ENDS,
-    STATS_SCHEDULER_REJECTED_LIMIT, STATS_SCHEDULER_CONTINUED, STATS_SCHEDULER_JOURNAL_ERRORS,
-    STATS_SCHEDULER_SCHEDULES, STATS_SCHEDULER_RUNNING, STATS_SCHEDULER_WAITING,
-    STATS_SCHEDULER_BYTES,
-};
-_Static_assert(sizeof sched_fields * sizeof(uint64_t) ==
-                   sizeof(cellar_scheduler_stats) - offsetof(cellar_scheduler_stats, started),
-               "one figure for each field");
 
 CELLAR_API cellar_err cellar_scheduler_stats_get(cellar_scheduler *s, cellar_scheduler_stats *out)
 {
-    if (s == NULL || out == NULL) { return CELLAR_E_INVAL; }
-    uint64_t v[STATS_SCHEDULER_COUNT];
-    sched_figures(s, v);
-    cellar_scheduler_stats full = { .struct_size = sizeof full };
-    unsigned char *at = (unsigned char *)&full.started;
-    for (size_t i = 0; i < sizeof sched_fields; i++) {
-        memcpy(at + i * sizeof v[0], &v[sched_fields[i]], sizeof v[0]);
-    }
-    return base_opts_out(out, &full, sizeof full);
+    return stats_get(s, out);
 }
-
-#ifndef CELLAR_OMIT_TEXT
-CELLAR_PRIVATE cellar_err sched_text(void *object, bool json, char *buf, size_t cap, size_t *full)
-{
-    cellar_scheduler *s = object;
-    uint64_t v[STATS_SCHEDULER_COUNT];
-    sched_figures(s, v);
-    *full = stats_write_scheduler(s->name, v, json, buf, cap);
-    return CELLAR_OK;
-}
-#endif
 
 BASE_SIZE_END

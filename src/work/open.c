@@ -72,7 +72,8 @@ static cellar_err sched_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
     return s->forked ? CELLAR_E_FORKED : work_ticker_step(&s->ticker, budget_us, wait_ms);
 }
 
-static const base_service_kind sched_service = { sched_tick, BASE_TEXT(sched_text) };
+STATS_SERVICE(sched_service, sched_tick, sched_figures, cellar_scheduler_stats, 0, "scheduler",
+              STATS_SCHEDULERS, NULL)
 
 /* ---- open ---- */
 
@@ -140,7 +141,7 @@ CELLAR_API cellar_err cellar_scheduler_open(const cellar_scheduler_config *cfg,
     if (raw == NULL) { goto out; }
     cellar_scheduler *s = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
     memset(s, 0, sizeof *s);
-    s->kind = &sched_service;
+    s->kind = &sched_service.kind;
     s->raw = raw;
     sched_init(s, &full, &host);
     s->fork = (base_fork_node){ .prepare = sched_fork_prepare, .parent = sched_fork_parent,

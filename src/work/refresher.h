@@ -192,10 +192,12 @@ CELLAR_PRIVATE cellar_err refresher_keys_put(cellar_refresh_keys *keys, const vo
 CELLAR_PRIVATE void refresher_fire(void *refresher, int64_t *next_ms);
 /* Run a ticket: at most one step. The `run` of the pool. */
 CELLAR_PRIVATE void refresher_run_job(void *refresher, base_job *j);
+/* Read the figures: see stats_service. */
+CELLAR_PRIVATE const char *refresher_figures(void *object, uint64_t *value);
 #ifndef CELLAR_OMIT_TEXT
-/* Write the figures: see base_service_kind. */
-CELLAR_PRIVATE cellar_err refresher_text(void *object, bool json, char *buf, size_t cap,
-                                         size_t *full);
+/* Write more families: see stats_service. */
+CELLAR_PRIVATE void refresher_figures_more(stats_out *o, const stats_owner *owner, void *object,
+                                           const uint64_t *value);
 #endif
 
 #endif

@@ -475,8 +475,9 @@ CELLAR_API cellar_err cellar_refresh_list(cellar_refresher *r, cellar_refresh_li
 
 /* ---- figures ---- */
 
-static void refresher_figures(cellar_refresher *r, uint64_t v[STATS_REFRESHER_COUNT])
+CELLAR_PRIVATE const char *refresher_figures(void *object, uint64_t *v)
 {
+    cellar_refresher *r = object;
     sync_take(WHEEL, &r->lock);
     memcpy(v, r->count, sizeof r->count);
     sync_drop(WHEEL, &r->lock);
@@ -489,34 +490,25 @@ static void refresher_figures(cellar_refresher *r, uint64_t v[STATS_REFRESHER_CO
     v[STATS_REFRESHER_SUCCESS_PPM] = all != 0 ? (uint64_t)(1e6 * (double)ok / (double)all)
                                               : 1000000;
     v[STATS_REFRESHER_BYTES] = base_load_rlx(&r->account.used) + REFRESHER_BYTES;
+    return r->name;
 }
-
-_Static_assert(STATS_REFRESHER_COUNT * sizeof(uint64_t) ==
-                   sizeof(cellar_refresher_stats) - offsetof(cellar_refresher_stats, ok),
-               "the registry has the figures in the order of the struct");
 
 CELLAR_API cellar_err cellar_refresher_stats_get(cellar_refresher *r, cellar_refresher_stats *out)
 {
-    if (r == NULL || out == NULL) { return CELLAR_E_INVAL; }
-    uint64_t v[STATS_REFRESHER_COUNT];
-    refresher_figures(r, v);
-    cellar_refresher_stats full = { .struct_size = sizeof full };
-    memcpy((unsigned char *)&full + offsetof(cellar_refresher_stats, ok), v, sizeof v);
-    return base_opts_out(out, &full, sizeof full);
+    return stats_get(r, out);
 }
 
 #ifndef CELLAR_OMIT_TEXT
-CELLAR_PRIVATE cellar_err refresher_text(void *object, bool json, char *buf, size_t cap,
-                                         size_t *full)
+CELLAR_PRIVATE void refresher_figures_more(stats_out *o, const stats_owner *owner, void *object,
+                                           const uint64_t *value)
 {
     cellar_refresher *r = object;
-    uint64_t v[STATS_REFRESHER_COUNT];
-    refresher_figures(r, v);
+    (void)value;
     sync_take(WHEEL, &r->lock);
     const stats_waits late = r->late;
     sync_drop(WHEEL, &r->lock);
-    *full = stats_write_refresher(r->name, v, &late, json, buf, cap);
-    return CELLAR_OK;
+    stats_tell_waits(o, "cellar_refresh_late_seconds",
+                     "From the due time of a row to the begin of its run.", owner, &late);
 }
 #endif
 

@@ -58,7 +58,8 @@ static cellar_err refresher_tick(void *object, uint64_t budget_us, int64_t *wait
     return r->forked ? CELLAR_E_FORKED : work_ticker_step(&r->ticker, budget_us, wait_ms);
 }
 
-static const base_service_kind refresher_service = { refresher_tick, BASE_TEXT(refresher_text) };
+STATS_SERVICE(refresher_service, refresher_tick, refresher_figures, cellar_refresher_stats, 0,
+              "refresher", STATS_REFRESHERS, refresher_figures_more)
 
 /* ---- open ---- */
 
@@ -136,7 +137,7 @@ CELLAR_API cellar_err cellar_refresher_open(cellar *c, const cellar_refresher_co
     if (!base_random_bytes(&seed, sizeof seed)) { goto drop_raw; }
     cellar_refresher *r = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
     memset(r, 0, sizeof *r);
-    r->kind = &refresher_service;
+    r->kind = &refresher_service.kind;
     r->raw = raw;
     r->store = c;
     refresher_init(r, &full, &host, seed);

@@ -46,9 +46,7 @@ CELLAR_PRIVATE void sched_fire(void *scheduler, int64_t *next_ms);
 CELLAR_PRIVATE void sched_run_job(void *scheduler, base_job *j);
 /* End a run that was queued and did not begin. */
 CELLAR_PRIVATE void sched_discard(base_job *j);
-#ifndef CELLAR_OMIT_TEXT
-/* Write the figures: see base_service_kind. */
-CELLAR_PRIVATE cellar_err sched_text(void *object, bool json, char *buf, size_t cap, size_t *full);
-#endif
+/* Read the figures: see stats_service. */
+CELLAR_PRIVATE const char *sched_figures(void *object, uint64_t *value);
 
 #endif

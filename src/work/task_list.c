@@ -75,7 +75,7 @@ CELLAR_API cellar_err cellar_task_list(cellar_pool *p, const cellar_task_filter 
 /* ---- figures ---- */
 
 /* Sum up the figures of the pool, or of one name. */
-static void task_figures(cellar_pool *p, const task_name *of, uint64_t v[STATS_TASK_COUNT])
+static void task_sum(cellar_pool *p, const task_name *of, uint64_t v[STATS_TASK_COUNT])
     SYNC_HOLDS(QUEUE)
 {
     memset(v, 0, STATS_TASK_COUNT * sizeof *v);
@@ -102,56 +102,84 @@ static void task_figures(cellar_pool *p, const task_name *of, uint64_t v[STATS_T
     v[STATS_TASK_BYTES] = base_load_rlx(&p->account.used) + p->body_bytes + TASK_POOL_BYTES;
 }
 
-/* The figures in the order of cellar_pool_stats: the order of the registry. */
-_Static_assert(STATS_TASK_COUNT * sizeof(uint64_t) ==
-                   sizeof(cellar_pool_stats) - offsetof(cellar_pool_stats, submitted),
-               "one figure for each field");
+CELLAR_PRIVATE const char *task_figures(void *object, uint64_t *value)
+{
+    cellar_pool *p = object;
+    task_after a = { .done = NULL };
+    sync_take(QUEUE, &p->lock);
+    task_bursts_recall(p, &a);
+    task_sum(p, NULL, value);
+    sync_drop(QUEUE, &p->lock);
+    task_settle(p, &a);
+    return p->name;
+}
 
 CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
                                             cellar_pool_stats *out)
 {
-    cellar_pool_stats full = cellar_pool_stats_default();
-    uint64_t v[STATS_TASK_COUNT];
+    stats_struct full;
     const task_name *of = NULL;
     task_after a = { .done = NULL };
-    if (p == NULL || out == NULL) { return CELLAR_E_INVAL; }
+    if (p == NULL || out == NULL || name == NULL) { return stats_get(p, out); }
     sync_take(QUEUE, &p->lock);
     task_bursts_recall(p, &a);
-    for (uint32_t i = 0; i < p->name_count && name != NULL; i++) {
+    for (uint32_t i = 0; i < p->name_count; i++) {
         if (strcmp(p->names[i]->name, name) == 0) { of = p->names[i]; }
     }
-    const bool found = name == NULL || of != NULL;
-    if (found) { task_figures(p, of, v); }
+    if (of != NULL) { task_sum(p, of, full.value); }
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
-    if (!found) { return CELLAR_E_NOT_FOUND; }
-    memcpy((unsigned char *)&full + offsetof(cellar_pool_stats, submitted), v, sizeof v);
-    return base_opts_out(out, &full, sizeof full);
+    return of != NULL ? base_opts_out(out, &full, sizeof *out) : CELLAR_E_NOT_FOUND;
 }
 
 #ifndef CELLAR_OMIT_TEXT
-CELLAR_PRIVATE cellar_err task_text(void *object, bool json, char *buf, size_t cap, size_t *full)
+static void task_queue_figures(stats_out *o, const stats_owner *pool, cellar_pool *p)
 {
-    cellar_pool *p = object;
-    uint64_t v[STATS_TASK_COUNT];
-    stats_waits waits[STATS_TASK_WAIT_COUNT];
-    stats_queue queues[TASK_QUEUES_MAX];
-    task_after a = { .done = NULL };
+    static const struct { const char *family, *help; int digits; } row[] = {
+        { "cellar_queue_tasks", "Queued tasks, by queue.", 0 },
+        { "cellar_queue_payload_bytes", "Payload bytes of queued tasks, by queue.", 0 },
+        { "cellar_queue_oldest_seconds", "Age of the oldest queued task, by queue.", 3 },
+    };
+    struct { const char *name; uint64_t value[3]; } queue[TASK_QUEUES_MAX];
     const task_time now = task_near(p);
     sync_take(QUEUE, &p->lock);
-    task_bursts_recall(p, &a);
-    task_figures(p, NULL, v);
-    memcpy(waits, p->waits, sizeof waits);
-    const uint32_t queue_count = p->queue_count;
-    for (uint32_t i = 0; i < queue_count; i++) {
+    const uint32_t count = p->queue_count;
+    for (uint32_t i = 0; i < count; i++) {
         const task_queue *q = p->queues[i];
-        queues[i] = (stats_queue){ q->name, q->levels.count, q->levels.bytes,
-                                   (uint64_t)task_queue_age(q, now.mono_ms) };
+        queue[i].name = q->name;
+        queue[i].value[0] = q->levels.count;
+        queue[i].value[1] = q->levels.bytes;
+        queue[i].value[2] = (uint64_t)task_queue_age(q, now.mono_ms);
     }
     sync_drop(QUEUE, &p->lock);
-    task_settle(p, &a);
-    *full = stats_write_tasks(p->name, v, waits, queues, queue_count, json, buf, cap);
-    return CELLAR_OK;
+    for (size_t k = 0; k < sizeof row / sizeof row[0]; k++) {
+        stats_family(o, row[k].family, row[k].help, "gauge");
+        for (uint32_t i = 0; i < count; i++) {
+            const stats_owner of = { "queue", queue[i].name, strlen(queue[i].name), NULL };
+            const stats_owner owner = { pool->label, pool->value, pool->value_len, &of };
+            stats_put_sample(o, row[k].family, "", &owner, "", row[k].digits, queue[i].value[k]);
+        }
+    }
+}
+
+CELLAR_PRIVATE void task_figures_more(stats_out *o, const stats_owner *owner, void *object,
+                                      const uint64_t *value)
+{
+    static const struct { const char *family, *help; } row[] = {
+#define TASK_X(id, family, help) { family, help },
+        STATS_TASK_WAITS(TASK_X)
+#undef TASK_X
+    };
+    cellar_pool *p = object;
+    stats_waits waits[STATS_TASK_WAIT_COUNT];
+    (void)value;
+    sync_take(QUEUE, &p->lock);
+    memcpy(waits, p->waits, sizeof waits);
+    sync_drop(QUEUE, &p->lock);
+    for (int i = 0; i < STATS_TASK_WAIT_COUNT; i++) {
+        stats_tell_waits(o, row[i].family, row[i].help, owner, &waits[i]);
+    }
+    task_queue_figures(o, owner, p);
 }
 #endif
 

@@ -104,7 +104,8 @@ static cellar_err task_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
     return left ? CELLAR_PENDING : CELLAR_OK;
 }
 
-static const base_service_kind task_service = { task_tick, BASE_TEXT(task_text) };
+STATS_SERVICE(task_service, task_tick, task_figures, cellar_pool_stats, 0, "pool", STATS_TASKS,
+              task_figures_more)
 
 /* Return whether a setting of a pool can have a value. */
 static bool task_setting_ok(cellar_pool_setting what, int64_t value)
@@ -324,7 +325,7 @@ CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_poo
     if (raw == NULL) { goto out; }
     cellar_pool *p = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
     memset(p, 0, sizeof *p);
-    p->kind = &task_service;
+    p->kind = &task_service.kind;
     p->raw = raw;
     task_pool_init(p, &full, &host);
     why = "no randomness";

@@ -407,9 +407,12 @@ typedef struct task_after {
     bool journal;            /* wake the thread of the journal */
 } task_after;
 
+/* Read the figures: see stats_service. */
+CELLAR_PRIVATE const char *task_figures(void *object, uint64_t *value);
 #ifndef CELLAR_OMIT_TEXT
-/* Write the figures: see base_service_kind. */
-CELLAR_PRIVATE cellar_err task_text(void *object, bool json, char *buf, size_t cap, size_t *full);
+/* Write more families: see stats_service. */
+CELLAR_PRIVATE void task_figures_more(stats_out *o, const stats_owner *owner, void *object,
+                                      const uint64_t *value);
 #endif
 
 #endif
