@@ -486,7 +486,7 @@ typedef struct tour_page { /* of --remote, shared by its processes */
     _Atomic uint32_t arrived, failed; /* failed: ends every wait */
     _Atomic uint64_t gets, hits, server_hits, cut, loads, stale;
     uint64_t read[TOUR_PROCESSES][TOUR_KEYS]; /* 0: absent */
-    char why[600];                            /* of the process that failed */
+    char why[900];                            /* of the process that failed */
 } tour_page;
 
 /* Check and print what the processes saw. */
