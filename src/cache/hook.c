@@ -106,13 +106,6 @@ static void cache_ended(void *ctx, uint64_t hash, uint32_t generation, l1_cause 
     cache_why_ended(s, hash, why, born_ms, uses);
 }
 
-/* Keep an entry in L1 while a change reads it back for the tier (tier_store.c). */
-static bool cache_key_is_ordered(void *ctx, uint64_t hash, uint32_t generation, const void *key,
-                                 size_t key_len)
-{
-    return cache_ordered_any(ctx, hash, generation, key, key_len);
-}
-
 /* Return whether misses are half of the sets at least: some sets come without a request. */
 static bool cache_asks(void *ctx)
 {
@@ -134,7 +127,7 @@ CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
     out->tag_epoch = &s->tag_epoch;
     out->tags_ended = cache_tags_ended;
     out->ended = cache_ended;
-    out->writing = cache_key_is_ordered;
+    out->writing = cache_ordered_any; /* tier_store.c reads the entry back */
     out->asks = cache_asks;
     out->soon = s->why != NULL ? cache_why_soon : NULL;
 }

@@ -191,9 +191,10 @@ CELLAR_PRIVATE void cache_ordered_done(const cache_store *s, cache_ordered *t)
     sync_drop(WRITE_ORDER, &sh->lock);
 }
 
-CELLAR_PRIVATE bool cache_ordered_any(const cache_store *s, uint64_t hash, uint32_t generation,
+CELLAR_PRIVATE bool cache_ordered_any(void *store, uint64_t hash, uint32_t generation,
                                       const void *key, size_t key_len)
 {
+    const cache_store *s = store;
     if (!cache_has_stamps(s) || base_load_acq(&s->write_order_used) == 0) { return false; }
     const cache_ordered t = {
         .bytes = key, .hash = hash, .len = (uint32_t)key_len, .generation = generation

@@ -33,8 +33,9 @@ CELLAR_PRIVATE void cache_ordered_pause(const cache_store *s, cache_ordered *t);
 CELLAR_PRIVATE void cache_ordered_done(const cache_store *s, cache_ordered *t);
 /* Return whether a newer change of the key is listed or has reached the tier. */
 CELLAR_PRIVATE bool cache_ordered_overtaken(const cache_store *s, const cache_ordered *t);
-/* Return whether a change of the key has an ordered write. key_len: at most CELLAR_KEY_MAX. */
-CELLAR_PRIVATE bool cache_ordered_any(const cache_store *s, uint64_t hash, uint32_t generation,
+/* Return whether a change of the key has an ordered write: a hook of L1. key_len: at most
+ * CELLAR_KEY_MAX. */
+CELLAR_PRIVATE bool cache_ordered_any(void *store, uint64_t hash, uint32_t generation,
                                       const void *key, size_t key_len);
 CELLAR_PRIVATE void cache_ordered_leave(const cache_store *s, cache_ordered *t);
 /* Pass all ordered writes of the generation with a matching key. Wait until none of them is
