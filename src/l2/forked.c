@@ -47,7 +47,7 @@ CELLAR_PRIVATE SYNC_UNCHECKED void l2_forked(l2 *d)
     d->nstage = 0;
     d->open_slot = NULL;
     d->forked = true;
-    d->threaded = false; /* The worker's thread stayed with the parent. */
+    d->threaded = d->commit_threaded = false; /* The threads stayed with the parent. */
     base_store_rel(&d->stop, 1u); /* Or the worker's thread is the one that forked. */
     base_store_rlx(&d->lost, 0u);
     base_store_rlx(&d->closed, 0u);

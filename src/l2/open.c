@@ -439,8 +439,13 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
     if (!cfg->no_thread) {
         d->threaded = base_thread_start(&d->thread, l2_thread_main, d, "cellar-l2",
                                         cfg->stack_bytes) == 0;
+        base_store_rlx(&d->commit_mean_ns, L2_COMMIT_FIRST_NS); /* unknown: callers do not lead */
+        d->commit_threaded = d->cfg.level != L2_DROP &&
+                             base_thread_start(&d->commit_thread, l2_commit_main, d,
+                                               "cellar-commit", cfg->stack_bytes) == 0;
     }
-    if (d->page_raw != NULL && l2_codec_open(d) && (d->threaded || cfg->no_thread) &&
+    const bool threads = d->threaded && (d->commit_threaded || d->cfg.level == L2_DROP);
+    if (d->page_raw != NULL && l2_codec_open(d) && (threads || cfg->no_thread) &&
         base_random_bytes(&d->part_first, sizeof d->part_first)) {
         d->page = (unsigned char *)d->page_raw + (L2_PAGE - ((uintptr_t)d->page_raw % L2_PAGE));
         err = l2_open_dir(d, cfg->path, sys_errno);

@@ -91,7 +91,15 @@ CELLAR_PRIVATE void l2_goal_over(l2 *d, cellar_err result);
 CELLAR_PRIVATE cellar_err l2_resize_to(l2 *d, uint32_t places, uint64_t bytes);
 /* Run rounds until `stop`; the main function of the worker's thread. */
 CELLAR_PRIVATE void l2_thread_main(void *arg);
-/* Stop the thread and wait for its end. */
+/* Stop the threads and wait for their end. */
 CELLAR_PRIVATE void l2_thread_end(l2 *d);
+
+/* ---- group_commit.c ---- */
+
+#define L2_COMMIT_FIRST_NS UINT64_C(8000000) /* mean of a new store: 45 hand-overs */
+/* Lead commits until `stop`; the main function of the thread of commits. */
+CELLAR_PRIVATE void l2_commit_main(void *arg);
+/* Let the thread of commits lead, or look at `stop`. */
+CELLAR_PRIVATE void l2_commit_ask(l2 *d);
 
 #endif

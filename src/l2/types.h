@@ -540,6 +540,10 @@ struct l2 {
     _Atomic uint32_t commits_begun, commits_done, commits_failed, committing, commit_errno;
     _Atomic uint64_t committed; /* `logged` at a commit that saw all of it complete; or 0 */
     _Atomic uint64_t commit_ns; /* start of the leader's sync; 0: none */
+    _Atomic uint64_t commit_mean_ns; /* mean time of the leaders' last syncs, about 16 */
+    _Atomic uint32_t commit_asked; /* 1: the thread of commits leads next */
+    base_thread commit_thread;
+    bool commit_threaded; /* constant, but for a close and a forked child */
     /* floor of the header that must be durable before the next OK */
     uint64_t commit_floor SYNC_GUARDED(L2_LOG);
     base_thread thread;

@@ -146,9 +146,15 @@ CELLAR_PRIVATE void l2_thread_main(void *arg)
 CELLAR_PRIVATE void l2_thread_end(l2 *d)
 {
     base_store_rel(&d->stop, 1u);
-    if (!d->threaded) { return; }
-    l2_worker_wake(d);
-    base_thread_join(&d->thread);
+    if (d->threaded) {
+        l2_worker_wake(d);
+        base_thread_join(&d->thread);
+    }
+    if (d->commit_threaded) {
+        l2_commit_ask(d);
+        base_thread_join(&d->commit_thread);
+        d->commit_threaded = false;
+    }
 }
 
 /* ---- the index rebuild ---- */

@@ -343,6 +343,112 @@ static void commit_beside_a_stalled_one_ends_after_a_second(void)
     end();
 }
 
+/* ---- the thread of commits, on real files ---- */
+
+static l2_kit real;
+static base_vfs delayed;
+static char real_folder[T_FOLDER_MAX];
+static _Atomic uint32_t own_syncs;
+static pthread_t caller;
+static _Atomic uint32_t sync_us; /* least time of a sync */
+
+static int sync_delayed(void *ctx, base_vfs_file *file)
+{
+    if (pthread_equal(pthread_self(), caller) != 0) { (void)atomic_fetch_add(&own_syncs, 1); }
+    if (atomic_load(&sync_us) != 0) { usleep(atomic_load(&sync_us)); }
+    while (atomic_load(&stands) != 0) { usleep(1000); }
+    return base_vfs_system()->datasync(ctx, file);
+}
+
+/* The clock of the calls turns while the disk stands still. */
+static int64_t standing_clock(void *ctx)
+{
+    (void)ctx;
+    static _Atomic int64_t now_ms = 1000000;
+    return atomic_load(&stands) != 0 ? atomic_fetch_add(&now_ms, 50) : atomic_load(&now_ms);
+}
+
+static void real_begin(uint32_t us)
+{
+    t_folder(real_folder);
+    delayed = *base_vfs_system();
+    delayed.datasync = sync_delayed;
+    atomic_store(&sync_us, us);
+    atomic_store(&stands, 0);
+    caller = pthread_self();
+    l2_kit_init(&real, NULL);
+    real.cfg.no_thread = false;
+    real.cfg.path = real_folder;
+    real.cfg.level = L2_ALWAYS;
+    real.cfg.seg_bytes = 65536;
+    real.cfg.seg_count = 16;
+    real.cfg.stage_count = 4;
+    real.cfg.vfs = &delayed;
+    real.clock = (base_clock){ standing_clock, standing_clock, NULL };
+    T_REQUIRE(l2_kit_open(&real) == CELLAR_OK);
+    l2_kit_fill(&real, 1);
+    atomic_store(&own_syncs, 0); /* of the open */
+}
+
+static void real_end(void)
+{
+    l2_close(real.d);
+    real.d = NULL;
+    t_wipe(real_folder);
+}
+
+static void *waits_a_second(void *arg)
+{
+    const uint32_t key = *(const uint32_t *)arg;
+    const int64_t since_ms = base_now_ms(&real.clock);
+    l2_kit_del(&real, key);
+    T_EQ_I64(l2_commit(real.d), CELLAR_E_IO);
+    T_CHECK(base_now_ms(&real.clock) - since_ms >= 1000);
+    return NULL;
+}
+
+/* All callers have ended before the disk answers. */
+static void no_caller_waits_for_a_stalled_sync(void)
+{
+    real_begin(1000);
+    T_EQ_I64(l2_commit(real.d), CELLAR_OK);
+    atomic_store(&stands, 1);
+    pthread_t t[4];
+    uint32_t key[4];
+    for (uint32_t i = 0; i < 4; i++) {
+        key[i] = i;
+        T_REQUIRE(pthread_create(&t[i], NULL, waits_a_second, &key[i]) == 0);
+    }
+    for (uint32_t i = 0; i < 4; i++) { T_EQ_I64(pthread_join(t[i], NULL), 0); }
+    atomic_store(&stands, 0);
+    T_EQ_I64(l2_commit(real.d), CELLAR_OK);
+    T_EQ_U64(atomic_load(&own_syncs), 0);
+    for (uint32_t i = 0; i < KEYS; i++) {
+        T_EQ_U64(l2_kit_look(&real, i, L2_KIT_GENERATION), i >= 4);
+    }
+    real_end();
+}
+
+/* A hand-over costs more than it is worth then. A sync that takes a second ends that. */
+static void callers_lead_while_syncs_are_quick(void)
+{
+    real_begin(0);
+    for (uint32_t i = 0; i < 2; i++) {
+        if (i != 0) { base_store_rlx(&real.d->commit_mean_ns, (uint64_t)1000); }
+        l2_kit_del(&real, i);
+        T_EQ_I64(l2_commit(real.d), CELLAR_OK);
+        T_EQ_U64(atomic_load(&own_syncs), i);
+    }
+    atomic_store(&sync_us, 20000);
+    base_store_rlx(&real.d->commit_mean_ns, (uint64_t)1000);
+    for (uint32_t i = 2; i < 6; i++) { /* the first one is slow */
+        l2_kit_del(&real, i);
+        T_EQ_I64(l2_commit(real.d), CELLAR_OK);
+        T_EQ_U64(atomic_load(&own_syncs), 2);
+    }
+    real_end();
+}
+
 /* ---- an unused READY slot ---- */
 
 /* A header left in its slot next to records of the next run would be a gap in the chain. */
@@ -414,7 +520,9 @@ static void one_sync_serves_all_waiting_commits(void)
     t_wipe(folder);
 }
 
-T_MAIN("l2_commit", T_CASE(committed_changes_survive_a_power_cut),
+T_MAIN("l2_commit", T_CASE(no_caller_waits_for_a_stalled_sync),
+       T_CASE(callers_lead_while_syncs_are_quick),
+       T_CASE(committed_changes_survive_a_power_cut),
        T_CASE(a_commit_without_new_records_needs_no_sync),
        T_CASE(commits_fail_after_a_failed_sync_until_its_bytes_are_stored_again),
        T_CASE(lost_bytes_of_a_failed_sync_empty_the_tier),
