@@ -10,8 +10,9 @@
  * INVARIANTS The name of a namespace has no ':' and no '~' in front, so a control key is never the
  *            name of a value. A key text with '#' in front is always hexadecimal: names are
  *            injective. The root namespace has the name "+", which no other one may have.
- *            remote_check is a chain of bijections of its state for each word: two inputs of one
- *            length that differ in one word have different checks.
+ *            remote_check is a chain of bijections of its state for each word, behind four such
+ *            chains in a long input: two inputs of one length that differ in one word have
+ *            different checks.
  * NOT HERE   secrets of the store: processes must agree on names without a common secret. */
 #include "remote/key.h"
 
@@ -20,6 +21,8 @@
 #include "base/sha256.h"
 
 /* ---- hashes ---- */
+
+enum { REMOTE_LANES_MIN = 1024 }; /* bytes of an input with four chains */
 
 /* Read 8 bytes, little-endian. Compilers make one load of it. */
 static uint64_t remote_word(const uint8_t *p)
@@ -39,7 +42,13 @@ CELLAR_PRIVATE uint64_t remote_check(uint64_t h, const void *bytes, size_t len)
 {
     const uint8_t *p = bytes;
     size_t i = 0;
-    uint64_t last = 0;
+    uint64_t last = 0, lane[4] = { 1, 2, 3, 4 }; /* the words of a chain wait for each other */
+    for (; len >= REMOTE_LANES_MIN && len - i >= 32; i += 32) {
+        for (size_t k = 0; k < 4; k++) {
+            lane[k] = remote_check_word(lane[k], remote_word(p + i + 8 * k));
+        }
+    }
+    for (size_t k = 0; k < 4 && i != 0; k++) { h = remote_check_word(h, lane[k]); }
     for (; len - i >= 8; i += 8) { h = remote_check_word(h, remote_word(p + i)); }
     for (size_t k = 0; i + k < len; k++) { last |= (uint64_t)p[i + k] << (8 * k); }
     if (i < len) { h = remote_check_word(h, last); }

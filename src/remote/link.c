@@ -67,12 +67,16 @@ static bool remote_is_open(const remote_link *l)
     return l->phase == REMOTE_PHASE_MARKERS && l->why == REMOTE_WHY_NONE;
 }
 
-/* Return whether callers may read: all that is on its way is theirs, and has been sent. */
+/* Return whether callers may read: all that is on its way is theirs, and has been sent, or the
+ * reader has the turn and sends the rest. */
 static bool remote_is_calm(const remote_link *l)
 {
+    const uint32_t reader = atomic_load(&l->reader);
+    const bool mine = l->alone != REMOTE_TICKET_NONE &&
+                      (reader == REMOTE_TICKET_NONE || reader == l->alone);
     return remote_is_open(l) && l->others == 0 && !l->scripts_gone && !l->c->no_thread &&
-           l->queue.first == REMOTE_TICKET_NONE && l->again.first == REMOTE_TICKET_NONE &&
-           l->data.unsent.len == 0 && !remote_wire_holds(&l->data);
+           l->again.first == REMOTE_TICKET_NONE && !remote_wire_holds(&l->data) &&
+           (mine || (l->data.unsent.len == 0 && l->queue.first == REMOTE_TICKET_NONE));
 }
 
 /* Make the caller of a ticket the reader. False: it waits no more. It leaves first, and then looks
@@ -172,6 +176,7 @@ static void remote_times(remote_link *l)
     }
     remote_sentinels_tick(l);
     remote_expire_posted(l, now_ns);
+    remote_wire_rest(&l->data);
     remote_marker_tick(l);
     if (l->phase == REMOTE_PHASE_PAUSE && l->why == REMOTE_WHY_NONE && now_ns >= l->retry_ns) {
         remote_attempt(l);
@@ -298,21 +303,22 @@ static void *remote_thread(void *link)
 /* ---- callers that run the link ---- */
 
 /* Send new requests, choose the reader, and give the turn back. me: number of the ticket of this
- * caller, or NONE. Return the socket that the caller reads; -1: another thread reads. */
-static int remote_turn_end(remote_link *l, uint32_t me)
+ * caller, or NONE. Return the socket that the caller waits for; fd -1: another thread reads. */
+static struct pollfd remote_turn_end(remote_link *l, uint32_t me)
 {
+    struct pollfd p;
     bool calm;
-    int fd;
     do {
         l->alone = me;
         if (remote_is_open(l)) { remote_requests(l); }
         calm = remote_reader_choose(l) && remote_is_calm(l);
-        fd = me != REMOTE_TICKET_NONE && atomic_load(&l->reader) == me ? l->data.fd : -1;
+        p.fd = me != REMOTE_TICKET_NONE && atomic_load(&l->reader) == me ? l->data.fd : -1;
+        p.events = l->data.unsent.len != 0 ? POLLIN | POLLOUT : POLLIN;
         remote_bytes_note(l, &l->data);
         remote_turn_drop(l);
         if (!calm) { remote_wake(l); } /* the I/O thread has work */
     } while (calm && atomic_load(&l->inbox) != REMOTE_TICKET_NONE && remote_turn_try(l));
-    return fd;
+    return p;
 }
 
 /* Run the link for the caller of `t`: send, and read until the request has ended, unless another
@@ -321,14 +327,13 @@ static void remote_run(remote_link *l, const remote_ticket *t, int64_t until_ns)
 {
     const uint32_t me = remote_ticket_number(l, t);
     int64_t left_ns;
-    int fd;
+    struct pollfd p;
     if (atomic_load(&l->reader) == me) { remote_turn_take(l); }
     else if (!remote_turn_try(l)) { return; } /* that thread sends the request */
-    while ((fd = remote_turn_end(l, me)) >= 0 && (left_ns = until_ns - remote_mono_ns()) > 0) {
+    while ((p = remote_turn_end(l, me)).fd >= 0 && (left_ns = until_ns - remote_mono_ns()) > 0) {
         const int64_t most_ns = 10 * REMOTE_NS_OF_MS; /* the socket may be another one by now */
         const struct timespec wait = { .tv_nsec = (long)(left_ns < most_ns ? left_ns : most_ns) };
-        struct pollfd p = { .fd = fd, .events = POLLIN };
-        const bool ready = ppoll(&p, 1, &wait, NULL) > 0;
+        const bool ready = ppoll(&p, 1, &wait, NULL) > 0 && p.revents != POLLOUT;
         remote_turn_take(l);
         l->alone = me;
         if (ready && atomic_load(&l->reader) == me && remote_is_calm(l)) {
@@ -443,8 +448,12 @@ CELLAR_PRIVATE cellar_err remote_ask(remote_link *l, const remote_request *q, re
     if (t == NULL) { return CELLAR_E_LIMIT; }
     const int64_t until_ns = remote_until(l, q->wait_ms);
     remote_ticket_post(l, t);
+    int cancel, off;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* it may have the turn */
     if (!l->has_thread) { remote_wake(l); }
-    return remote_await(l, t, until_ns, fate);
+    const cellar_err end = remote_await(l, t, until_ns, fate);
+    (void)pthread_setcancelstate(cancel, &off);
+    return end;
 }
 
 CELLAR_PRIVATE void remote_post(remote_link *l, const remote_request *q)

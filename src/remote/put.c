@@ -29,6 +29,10 @@
 #include "remote/reason.h"
 #include "remote/share.h"
 
+enum {
+    REMOTE_WRITE_HEAD = REMOTE_NAME_MAX + 64, /* room for a command before a value */
+    REMOTE_WRITE_AROUND = REMOTE_WRITE_HEAD + 64,     /* and behind it */
+};
 enum { REMOTE_CHANGE_ROUNDS = 16, REMOTE_NUMBER_ROUNDS = 4, REMOTE_SCAN_COUNT = 512 };
 
 #define REMOTE_WAIT_PAUSE_NS INT64_C(1000000000) /* behind a WAIT that found too few replicas */
@@ -38,8 +42,8 @@ typedef struct remote_write {
     remote_space *s;
     cellar_bytes key;
     remote_name name;
-    uint8_t *bytes;       /* for the server; NULL: the key is deleted */
-    size_t len, size;     /* size: of the block */
+    uint8_t *bytes;       /* for the server, with room for its command around; NULL: delete */
+    size_t len;
     int64_t life_ms;      /* PX */
     uint64_t check;       /* of the envelope */
     cellar_err lost;      /* why there are no bytes; OK: they would have ended already; E_TIMEOUT:
@@ -57,9 +61,20 @@ static void remote_write_begin(remote_write *w, remote_space *s, const cellar_ti
     if (w->name.digest) { atomic_store(&s->has_digest, true); }
 }
 
+/* Take a block for `len` bytes and their command. */
+static bool remote_write_room(remote_write *w, size_t len)
+{
+    uint8_t *block = remote_alloc(w->s->r, len + REMOTE_WRITE_AROUND);
+    w->len = len;
+    w->bytes = block != NULL ? block + REMOTE_WRITE_HEAD : NULL;
+    return block != NULL;
+}
+
 static void remote_write_end(remote_write *w)
 {
-    if (w->bytes != NULL) { remote_free(w->s->r, w->bytes, w->size); }
+    if (w->bytes == NULL) { return; }
+    remote_free(w->s->r, w->bytes - REMOTE_WRITE_HEAD, w->len + REMOTE_WRITE_AROUND);
+    w->bytes = NULL;
 }
 
 /* Let the journal delete the key, because the server did not confirm the write. */
@@ -78,10 +93,7 @@ static cellar_err remote_write_defer(remote_write *w)
 static bool remote_write_make(remote_write *w, remote_form *f)
 {
     if (w->name.digest) { f->key = w->key; }
-    w->size = remote_form_size(f);
-    w->bytes = remote_alloc(w->s->r, w->size);
-    if (w->bytes == NULL) { return false; }
-    w->len = w->size;
+    if (!remote_write_room(w, remote_form_size(f))) { return false; }
     w->check = remote_form_write(f, w->name.text, w->name.len, w->bytes);
     return true;
 }
@@ -145,13 +157,10 @@ static void remote_write_raw(remote_write *w, const void *value, size_t value_le
     if ((e->flags & CELLAR_TIER_NEGATIVE) != 0) { return; }
     (void)remote_write_times(w, e, &f);
     if (w->life_ms <= 0) { return; }
-    w->size = value_len + 1; /* an empty value is no delete */
-    w->bytes = remote_alloc(w->s->r, w->size);
-    if (w->bytes == NULL) {
+    if (!remote_write_room(w, value_len)) {
         w->lost = CELLAR_E_NOMEM;
         return;
     }
-    w->len = value_len;
     w->check = remote_raw_check(value, value_len);
     if (value_len != 0) { memcpy(w->bytes, value, value_len); }
 }
@@ -174,24 +183,32 @@ static void remote_write_reply(void *ctx, uint32_t index, const remote_reply *re
     w->no_memory = w->refused && remote_error_code(reply) == CELLAR_E_SPACE;
 }
 
-/* Append SET or the script of a delete. */
-static cellar_err remote_write_format(const remote_write *w, remote_bytes *b)
+/* Write SET around the bytes. */
+static void remote_write_format(const remote_write *w, remote_request *q)
 {
-    char ms[24];
-    (void)snprintf(ms, sizeof ms, "%lld", (long long)w->life_ms);
-    const char *const set[] = { "SET", w->name.text, (const char *)w->bytes, "PX", ms };
-    const size_t set_len[] = { 3, w->name.len, w->len, 2, strlen(ms) };
-    return w->bytes == NULL ? remote_drop_format(w->s, w->name.text, w->name.len, b)
-                            : remote_command(b, 5, set, set_len);
+    char head[REMOTE_WRITE_HEAD], ms[24];
+    const int digits = snprintf(ms, sizeof ms, "%lld", (long long)w->life_ms);
+    const int before = snprintf(head, sizeof head, "*5\r\n$3\r\nSET\r\n$%zu\r\n%.*s\r\n$%zu\r\n",
+                                w->name.len, (int)w->name.len, w->name.text, w->len);
+    const int behind = snprintf((char *)w->bytes + w->len, REMOTE_WRITE_AROUND - REMOTE_WRITE_HEAD,
+                                "\r\n$2\r\nPX\r\n$%d\r\n%s\r\n", digits, ms);
+    memcpy(w->bytes - before, head, (size_t)before);
+    q->bytes = (const char *)w->bytes - before;
+    q->bytes_len = (size_t)before + w->len + (size_t)behind;
 }
 
 static cellar_err remote_write_ask(remote_write *w)
 {
     remote_bytes b = { .memory = &w->s->r->data->memory };
+    remote_request q = { .replies = 1, .ctx = w, .fn = remote_write_reply };
     w->refused = w->no_memory = false;
-    const remote_request q = { .replies = 1, .flags = w->bytes == NULL ? REMOTE_SCRIPTED : 0,
-                               .ctx = w, .fn = remote_write_reply };
-    return remote_ask_bytes(w->s->r, &b, remote_write_format(w, &b), q, NULL);
+    if (w->bytes != NULL) {
+        remote_write_format(w, &q);
+        return remote_ask(w->s->r->link, &q, NULL);
+    }
+    q.flags = REMOTE_SCRIPTED;
+    const cellar_err err = remote_drop_format(w->s, w->name.text, w->name.len, &b);
+    return remote_ask_bytes(w->s->r, &b, err, q, NULL);
 }
 
 static cellar_err remote_write_through(remote_write *w)
@@ -201,7 +218,6 @@ static cellar_err remote_write_through(remote_write *w)
     if (full) {
         REMOTE_ADD(w->s->r, refused_memory, 1);
         remote_write_end(w);
-        w->bytes = NULL;
         err = remote_write_ask(w);
     }
     if (err != CELLAR_OK || w->refused) { return remote_write_defer(w); }

@@ -108,10 +108,12 @@ CELLAR_PRIVATE void remote_deadline_set(remote_link *l)
 CELLAR_PRIVATE bool remote_watch(remote_link *l, remote_wire *w)
 {
     struct epoll_event e = { .events = remote_wire_wants(w), .data.ptr = w };
-    const bool idle = w->watched == EPOLLRDHUP && l->flight.first == REMOTE_TICKET_NONE;
-    if (w == &l->data && (atomic_load(&l->reader) != REMOTE_TICKET_NONE ||
-                          (idle && e.events == EPOLLIN))) {
-        e.events = EPOLLRDHUP; /* callers read */
+    const uint32_t reader = atomic_load(&l->reader);
+    if (w == &l->data && reader != REMOTE_TICKET_NONE) { /* a caller reads, and sends in its turn */
+        e.events = EPOLLRDHUP | (reader != l->alone ? e.events & EPOLLOUT : 0u);
+    } else if (w == &l->data && w->watched == EPOLLRDHUP && e.events == EPOLLIN &&
+               l->flight.first == REMOTE_TICKET_NONE) {
+        e.events = EPOLLRDHUP; /* the next request may be of a caller that reads, too */
     }
     if (w->fd < 0 || w->watched == e.events) { return true; }
     if (epoll_ctl(l->epoll, w->watched == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, w->fd, &e) != 0) {

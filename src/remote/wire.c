@@ -3,7 +3,8 @@
  * wire: sockets, commands, and the parser of hiredis.
  *
  * PICTURE    socket -> recv or TLS -> redisReader -> functions below -> remote_reply -> take
- *                                 `-> a block: a long string; the reader sees an empty one
+ *                                 `-> `kept`, or a block of its own in an array: a long string;
+ *                                     the reader sees an empty one
  *            A single string is handed over where it lies in the buffer of the reader. Elements of
  *            arrays are copied into blocks: the reader moves its buffer between two reads.
  * INVARIANTS take runs inside the parser: it must not close the wire. The blocks are freed after
@@ -43,11 +44,9 @@ static void remote_bytes_drop(remote_bytes *b)
 static bool remote_bytes_room(remote_bytes *b, size_t more)
 {
     if (more <= b->cap - b->len) { return true; }
-    size_t cap = b->cap != 0 ? b->cap : 256;
-    while (cap - b->len < more) {
-        if (cap > SIZE_MAX / 2) { return false; }
-        cap *= 2;
-    }
+    size_t cap = b->cap < SIZE_MAX / 2 ? 2 * b->cap + 256 : b->cap;
+    if (more > SIZE_MAX - 64 - b->len) { return false; }
+    if (cap < b->len + more) { cap = b->len + more + 64; } /* a line end and a short argument */
     char *data = b->memory->alloc(b->memory->ctx, cap);
     if (data == NULL) { return false; }
     if (b->len != 0) { memcpy(data, b->data, b->len); }
@@ -240,6 +239,13 @@ static void *remote_make_nil(const redisReadTask *task)
 /* Keep the object: the blocks are freed together. */
 static void remote_free_object(void *object) { (void)object; }
 
+/* Return the block of the wire for a string that is no element. */
+static char *remote_long_room(remote_wire *w, size_t bytes)
+{
+    remote_bytes *b = &w->kept;
+    return remote_bytes_room(b, bytes) ? b->data : remote_fail(w, REMOTE_WIRE_NOMEM);
+}
+
 /* Look at what the reader has left: the beginning of one string, or of a line. Move a long string
  * into a block. False: see fault. */
 static bool remote_long_begin(remote_wire *w)
@@ -256,7 +262,7 @@ static bool remote_long_begin(remote_wire *w)
         return false;
     }
     if (end == NULL || len < w->long_min) { return true; }
-    w->long_text = remote_chunk_take(w, len + 2);
+    w->long_text = r->ridx == 0 ? remote_long_room(w, len + 2) : remote_chunk_take(w, len + 2);
     if (w->long_text == NULL) { return false; }
     w->long_len = len;
     w->long_got = have - (size_t)(end + 2 - head);
@@ -300,7 +306,7 @@ CELLAR_PRIVATE void remote_wire_init(remote_wire *w, const remote_memory *memory
     memset(w, 0, sizeof *w);
     w->fd = -1;
     w->memory = memory;
-    w->unsent = (remote_bytes){ .memory = memory, .secret = true };
+    w->unsent = w->kept = (remote_bytes){ .memory = memory };
     w->long_min = REMOTE_LONG_BYTES;
     w->take = take;
     w->ctx = ctx;
@@ -409,6 +415,8 @@ CELLAR_PRIVATE void remote_wire_close(remote_wire *w)
     }
     remote_chunks_free(w);
     remote_bytes_free(&w->unsent);
+    remote_bytes_free(&w->kept);
+    w->flushed = 0;
     w->connected = false;
 }
 
@@ -434,6 +442,7 @@ CELLAR_PRIVATE bool remote_wire_send(remote_wire *w, struct iovec *parts, size_t
         if (n < 0) { return false; }
         sent = (size_t)n;
     }
+    w->unsent.secret = w->unsent.secret || !w->connected;
     for (size_t i = 0; i < count; i++) {
         const size_t skip = sent < parts[i].iov_len ? sent : parts[i].iov_len;
         sent -= skip;
@@ -454,15 +463,22 @@ CELLAR_PRIVATE bool remote_wire_say(remote_wire *w, bool whole, remote_bytes *b)
     return said;
 }
 
+CELLAR_PRIVATE void remote_wire_rest(remote_wire *w)
+{
+    if (w->long_text == NULL) { remote_bytes_free(&w->kept); }
+    if (w->unsent.len == 0) { remote_bytes_free(&w->unsent); }
+}
+
 CELLAR_PRIVATE bool remote_wire_flush(remote_wire *w)
 {
     if (w->unsent.len == 0) { return true; }
-    struct iovec part = { w->unsent.data, w->unsent.len };
+    struct iovec part = { w->unsent.data + w->flushed, w->unsent.len - w->flushed };
     const ssize_t n = remote_wire_put(w, &part, 1);
     if (n < 0) { return false; }
-    w->unsent.len -= (size_t)n;
-    memmove(w->unsent.data, w->unsent.data + n, w->unsent.len);
-    if (w->unsent.len == 0) { remote_bytes_free(&w->unsent); }
+    w->flushed += (size_t)n;
+    if (w->flushed == w->unsent.len) { w->unsent.len = w->flushed = 0; }
+    if (w->unsent.len == 0 && w->unsent.secret) { remote_bytes_free(&w->unsent); }
+    if (w->unsent.len == 0) { w->unsent.secret = false; }
     return true;
 }
 

@@ -455,6 +455,104 @@ static void callers_are_woken(bool killed)
 static void one_read_wakes_all_callers_it_answers(void) { callers_are_woken(false); }
 static void lost_server_wakes_all_callers(void) { callers_are_woken(true); }
 
+/* Start a server, and a link with a thread that sends no marker for long. */
+static bool started_with_thread(engine *e, link_kit *k)
+{
+    if (!engine_start(e, NULL)) { return false; }
+    link_kit_init(k, e->socket);
+    k->c.no_thread = false;
+    k->c.proof_ms = 60000;
+    T_REQUIRE(link_kit_open(k) == CELLAR_OK);
+    T_CHECK(link_kit_until(k, REMOTE_PROVEN));
+    return true;
+}
+
+static void waiting_caller_wakes_no_other_thread(void)
+{
+    engine e;
+    link_kit k;
+    remote_figures before, f;
+    caller c = { .k = &k };
+    if (!started_with_thread(&e, &k)) { return; }
+    remote_link_figures(k.link, &before);
+    for (int i = 0; i < 200; i++) {
+        (void)ask_with_patience(&c);
+        T_EQ_I64(c.err, CELLAR_OK);
+    }
+    remote_link_figures(k.link, &f);
+    T_CHECK(f.counts[REMOTE_LINK_RINGS] - before.counts[REMOTE_LINK_RINGS] < 20);
+    ended(&e, &k);
+}
+
+static void *ask_and_live_on(void *arg)
+{
+    int before;
+    (void)ask_with_patience(arg);
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    return NULL;
+}
+
+static void cancel_during_a_request_waits_for_its_end(void)
+{
+    engine e;
+    link_kit k;
+    remote_figures before, f;
+    caller c = { .k = &k, .err = CELLAR_E_INVAL };
+    if (!started_with_thread(&e, &k)) { return; }
+    remote_link_figures(k.link, &before);
+    engine_signal(&e, SIGSTOP);
+    pthread_create(&c.thread, NULL, ask_and_live_on, &c);
+    do {
+        sched_yield();
+        remote_link_figures(k.link, &f);
+    } while (f.counts[REMOTE_LINK_REQUESTS] == before.counts[REMOTE_LINK_REQUESTS]);
+    T_EQ_I64(pthread_cancel(c.thread), 0);
+    engine_signal(&e, SIGCONT);
+    pthread_join(c.thread, NULL);
+    T_EQ_I64(c.err, CELLAR_OK);
+    (void)ask_with_patience(&c);
+    T_EQ_I64(c.err, CELLAR_OK);
+    ended(&e, &k);
+}
+
+static _Thread_local bool asks;
+static _Atomic int ends, ends_in_callers;
+
+static void note_the_thread(void *ctx, cellar_err err, remote_fate fate)
+{
+    (void)ctx, (void)err, (void)fate;
+    atomic_fetch_add(&ends_in_callers, asks);
+    atomic_fetch_add(&ends, 1);
+}
+
+static void *ask_until_posts_end(void *arg)
+{
+    asks = true;
+    while (atomic_load(&ends) < 200) { (void)ask_with_patience(arg); }
+    return NULL;
+}
+
+static void posted_requests_end_in_the_thread_of_the_link(void)
+{
+    engine e;
+    link_kit k;
+    caller c[3];
+    const remote_request q = { .bytes = "*1\r\n$4\r\nPING\r\n", .bytes_len = 14, .replies = 1,
+                               .wait_ms = PATIENCE_MS, .done = note_the_thread };
+    if (!started_with_thread(&e, &k)) { return; }
+    for (int i = 0; i < 3; i++) {
+        c[i] = (caller){ .k = &k };
+        pthread_create(&c[i].thread, NULL, ask_until_posts_end, &c[i]);
+    }
+    for (int i = 0; i < 200; i++) {
+        remote_post(k.link, &q);
+        sched_yield();
+    }
+    for (int i = 0; i < 3; i++) { pthread_join(c[i].thread, NULL); }
+    T_EQ_I64(atomic_load(&ends_in_callers), 0);
+    ended(&e, &k);
+}
+
 static void close_ends_in_every_state(void)
 {
     engine e;
@@ -627,6 +725,9 @@ T_MAIN("remote_link", T_CASE(requests_are_answered_in_order), T_CASE(posted_requ
        T_CASE(full_server_lets_a_link_prove), T_CASE(longest_fence_has_no_end),
        T_CASE(threads_share_the_io_thread), T_CASE(threads_run_the_link_while_they_wait),
        T_CASE(one_read_wakes_all_callers_it_answers), T_CASE(lost_server_wakes_all_callers),
+       T_CASE(waiting_caller_wakes_no_other_thread),
+       T_CASE(cancel_during_a_request_waits_for_its_end),
+       T_CASE(posted_requests_end_in_the_thread_of_the_link),
        T_CASE(close_ends_in_every_state), T_CASE(posts_in_flight_end_at_close),
        T_CASE(child_of_a_fork_is_detached), T_CASE(lost_server_neither_signals_nor_blocks),
        T_CASE(close_ends_connections_that_a_child_holds),
