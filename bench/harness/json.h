@@ -82,7 +82,8 @@ typedef struct json_row {
     X("remote_hit", "x", 'h') X("remote_beside", "x", 'h') X("remote_heard", "x", 'l')       \
     X("remote_heard_p99", "us", 'l') X("remote_get_many", "x", 'h')                          \
     X("remote_tls_get", "x", 'h') X("remote_tls_get_many", "x", 'h')                       \
-    X("remote_misses", "x", 'h') X("remote_back", "ms", 'l') X("remote_loads", "calls", 'l') \
+    X("remote_misses", "x", 'h') X("remote_large", "x", 'l')                                 \
+    X("remote_back", "ms", 'l') X("remote_loads", "calls", 'l')                              \
     X("remote_last", "ms", 'l') X("remote_check", "ns", 'l')                                 \
     X("remote_batch", "x", 'h') X("remote_over", "calls", 'l')                               \
     X("remote_frozen_p999", "x", 'l') X("remote_frozen_call", "ms", 'l')                     \

@@ -11,7 +11,9 @@
  *            remote_get_many  get_many of 128 keys, none in memory, x one GET a call of hiredis
  *            remote_tls_get   gets that miss in memory, over TLS x plain TCP; remote_tls_get_many:
  *                             get_many of 128 likewise
- *            remote_misses    16 threads of gets that miss in memory x 16 connections of hiredis
+ *            remote_misses    1, 4, 16 threads of gets that miss in memory x as many connections of
+ *                             hiredis
+ *            remote_large     time of a get or set of 1 MiB x that of hiredis
  *            remote_back      a killed connection to PROVEN, ms
  *            remote_loads     loads of a cold key, 8 processes x 8 threads; remote_last: the last
  *                             thread after the fill, ms
@@ -59,6 +61,7 @@
 #define REMOTE_TURNS 8u
 #define REMOTE_BATCH 128u
 #define REMOTE_THREADS 16u
+#define REMOTE_LARGE 1000000u
 #define REMOTE_LIMIT_PER_S 10000u
 #define REMOTE_BURST 1000u
 #define REMOTE_HOLD_MS 50
@@ -402,22 +405,23 @@ static void *remote_miss_main(void *arg)
     return NULL;
 }
 
-/* Time 16 threads, each over its own keys. Return keys a microsecond; 0: a call failed. */
-static double remote_missers(remote_bench *b, cellar *ns, redisContext *const *c)
+/* Time threads, each over its own keys. Return keys a microsecond; 0: a call failed. */
+static double remote_missers(remote_bench *b, cellar *ns, redisContext *const *c, uint32_t threads)
 {
     static remote_misser m[REMOTE_THREADS];
     uint64_t bad = 0;
+    const uint32_t count = 8000 / threads;
     const uint64_t from = host_wall_ns();
-    for (uint32_t i = 0; i < REMOTE_THREADS; i++) {
-        m[i] = (remote_misser){ .b = b, .ns = ns, .c = c[i], .first = b->next, .count = 500 };
+    for (uint32_t i = 0; i < threads; i++) {
+        m[i] = (remote_misser){ .b = b, .ns = ns, .c = c[i], .first = b->next, .count = count };
         b->next += m[i].count;
         if (pthread_create(&m[i].thread, NULL, remote_miss_main, &m[i]) != 0) { return 0; }
     }
-    for (uint32_t i = 0; i < REMOTE_THREADS; i++) {
+    for (uint32_t i = 0; i < threads; i++) {
         pthread_join(m[i].thread, NULL);
         bad += m[i].bad;
     }
-    return bad == 0 ? REMOTE_THREADS * 500e3 / (double)(host_wall_ns() - from) : 0;
+    return bad == 0 ? threads * count * 1e3 / (double)(host_wall_ns() - from) : 0;
 }
 
 static int remote_misses_bench(remote_bench *b)
@@ -431,16 +435,69 @@ static int remote_misses_bench(remote_bench *b)
         c[i] = remote_hiredis(b, false);
         ok = ok && c[i] != NULL;
     }
-    for (uint32_t n = 0; ok && n < b->o->rounds; n++) {
-        const double first = remote_missers(b, n % 2 == 0 ? s.shared : NULL, c);
-        const double second = remote_missers(b, n % 2 == 0 ? NULL : s.shared, c);
-        ok = first > 0 && second > 0;
-        x[n] = n % 2 == 0 ? first / second : second / first;
-        host_beat();
+    for (uint32_t k = 0; k < 3; k++) {
+        static const struct { const char *shape; uint32_t threads; } of[] = {
+            { "threads1", 1 }, { "threads4", 4 }, { "threads16", REMOTE_THREADS } };
+        for (uint32_t n = 0; ok && n < b->o->rounds; n++) {
+            const double first = remote_missers(b, n % 2 == 0 ? s.shared : NULL, c, of[k].threads);
+            const double second = remote_missers(b, n % 2 == 0 ? NULL : s.shared, c, of[k].threads);
+            ok = first > 0 && second > 0;
+            x[n] = n % 2 == 0 ? first / second : second / first;
+            host_beat();
+        }
+        if (ok) { remote_say(of[k].shape, "remote_misses", "wall", x, b->o->rounds); }
     }
     for (uint32_t i = 0; i < REMOTE_THREADS; i++) { redisFree(c[i]); }
     remote_store_close(&s);
-    if (ok) { remote_say("threads16", "remote_misses", "wall", x, b->o->rounds); }
+    return ok ? CELL_OK : CELL_WRONG;
+}
+
+/* ---- values of 1 MiB ---- */
+
+/* Time one get or set, of the store or of hiredis. Return ns; 0: it failed. */
+static double remote_large_ns(cellar *ns, redisContext *c, uint32_t key, bool set)
+{
+    static char value[REMOTE_LARGE];
+    char name[16];
+    const int len = snprintf(name, sizeof name, "large%u", key % 4);
+    const uint64_t from = host_wall_ns();
+    bool ok;
+    if (ns != NULL) {
+        ok = CELLAR_OK == (set ? cellar_set(ns, name, (size_t)len, value, sizeof value, NULL)
+                               : cellar_get(ns, name, (size_t)len, value, sizeof value, NULL));
+    } else {
+        redisReply *r = set ? redisCommand(c, "SET bench:%s %b", name, value, sizeof value)
+                            : redisCommand(c, "GET bench:shared:%s", name);
+        ok = r != NULL && r->type == (set ? REDIS_REPLY_STATUS : REDIS_REPLY_STRING);
+        if (ok && !set) { memcpy(value, r->str, sizeof value); }
+        freeReplyObject(r);
+    }
+    return ok ? (double)(host_wall_ns() - from) : 0;
+}
+
+static int remote_large_bench(remote_bench *b)
+{
+    double x[SUITE_ROUNDS_MAX];
+    redisContext *c = remote_hiredis(b, false);
+    remote_store s;
+    bool ok = c != NULL && remote_store_open(&s, b->patient_url, 2, CELLAR_REMOTE_ENVELOPE);
+    if (!ok) { return CELL_WRONG; }
+    for (uint32_t set = 2; ok && set-- > 0;) {
+        for (uint32_t n = 0; ok && n < b->o->rounds; n++) {
+            double ns[2] = { INFINITY, INFINITY };
+            for (uint32_t turn = 0; turn < 2 * REMOTE_TURNS; turn++) {
+                const uint32_t side = turn & 1;
+                const double took = remote_large_ns(side == 0 ? s.shared : NULL, c, turn / 2, set);
+                ok = ok && took > 0;
+                ns[side] = fmin(ns[side], took);
+            }
+            x[n] = ns[0] / ns[1];
+            host_beat();
+        }
+        if (ok) { remote_say(set ? "set" : "get", "remote_large", "wall", x, b->o->rounds); }
+    }
+    redisFree(c);
+    remote_store_close(&s);
     return ok ? CELL_OK : CELL_WRONG;
 }
 
@@ -740,7 +797,7 @@ static int remote_parts(remote_bench *b)
     static const struct { const char *name; int (*run)(remote_bench *b); } parts[] = {
         { "hits", remote_hits }, { "set", remote_heard_bench }, { "unix", remote_get_many_unix },
         { "tcp", remote_get_many_tcp }, { "tls", remote_tls_bench },
-        { "threads16", remote_misses_bench },
+        { "threads", remote_misses_bench }, { "large", remote_large_bench },
         { "kill", remote_back_bench }, { "cold", remote_cold_bench }, { "hot", remote_check_bench },
         { "processes3", remote_limit_bench }, { "frozen", remote_frozen_bench },
     };
