@@ -29,7 +29,7 @@ engine_lines() {
     set --
     for f in src/*/*.[ch] include/*.h; do
         case ${f#*/} in
-        cli/* | extras/* | work/* | wheel/* | kit/* | resp/* | gateway/*) ;;
+        cli/* | extras/* | work/* | wheel/* | kit/* | tls/* | resp/* | gateway/*) ;;
         remote/* | cellar_work.h | cellar_schedule.h | cellar_task.h | cellar_bus.h) ;;
         cellar_batch.h | cellar_refresh.h | cellar_kit.h | cellar_resp.h | cellar_tier.h) ;;
         cellar_remote.h) ;;

@@ -310,6 +310,16 @@ q fail remote_journal QUEUE REPLAY_VALUE
 q fail remote_journal QUEUE CONFIRM_ANY
 q fail remote_journal QUEUE TURN_SAME
 q fail remote_journal NO_KEY PLAIN_DROP WRITES=1
+q ok   remote_turn
+c ok   remote_turn TIMEOUT
+f ok   remote_turn POSTS
+q fail remote_turn NO_LOOK TIMEOUT
+q fail remote_turn IO_NO_LOOK
+q fail remote_turn LOOK_FIRST TIMEOUT
+q fail remote_turn LEAVE_LATE TIMEOUT
+q fail remote_turn NO_WAKE
+q fail remote_turn READ_ALL POSTS
+q fail remote_turn TRY_TURN
 q ok   remote_lease NGET=0
 q ok   remote_lease LOADS=1 CHANGES=2
 q ok   remote_lease NGET=0 DEATHS CHANGES=0
