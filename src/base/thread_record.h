@@ -55,6 +55,7 @@ typedef struct base_thread_self {
                                * store; count 0: free place. Not in the shared record */
     void *guards;             /* simulation: innermost base_run_callback */
     uint32_t roles;           /* roles this thread has (sync.h); 0 in the shared record */
+    _Atomic uint32_t lane;    /* part of a log where this thread appends (l1); a hint */
     bool late_runs;           /* this thread runs `late` */
     void *late;               /* newest of the calls that were put off (sync.h), a ring */
 #if BASE_ASAN
