@@ -4,7 +4,7 @@
  *
  * INVARIANTS What l1_audit checks: each slot points to a live record of its stripe and bucket;
  *            live counts agree; queues are disjoint lists; charges equal what is committed.
- * LOCKING    One lane or stripe lock at a time. Tests stop all writers first. */
+ * LOCKING    All lanes for each stripe, then one lane at a time. Tests stop all writers first. */
 #include <string.h>
 
 #include "l1/cap.h"
@@ -13,6 +13,7 @@
 #include "l1/policy.h"
 #include "l1/quota.h"
 #include "l1/record.h"
+#include "l1/segment.h"
 
 BASE_SIZE_BEGIN
 
@@ -129,12 +130,14 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
              capped = 0;
     for (uint32_t i = 0; i < c->stripe_count && wrong == NULL; i++) {
         l1_stripe *s = &c->stripe[i];
+        l1_lanes_take(c); /* the records of a stripe lie in all of them */
         sync_take(L1_STRIPE, &s->lock);
         if (c->forked) { l1_mend_stripe(c, s); }
         wrong = l1_audit_stripe(c, s, fresh, live, &capped);
         index += s->charged_bytes;
         for (uint32_t g = 0; g < c->group_count; g++) { overflow += s->group[g].charged_bytes; }
         sync_drop(L1_STRIPE, &s->lock);
+        l1_lanes_drop(c);
     }
     for (uint32_t i = 0; i < c->stripe_count && wrong == NULL; i++) {
         l1_lane *n = &c->lane[i];

@@ -124,7 +124,7 @@ typedef struct l1_stats {
     uint32_t stripes, seg_bytes, granule;
 } l1_stats;
 CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out);
-/* Check all structures: NULL, or what is wrong (static text). Takes one lane lock at a time;
+/* Check all structures: NULL, or what is wrong (static text). Takes lane locks;
  * tests stop all writers first. */
 CELLAR_PRIVATE const char *l1_audit(l1 *c);
 
