@@ -170,8 +170,8 @@ CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed
     for (i++; done && i < c->stripe_count; i++) { /* lanes that this tick did not reach */
         done = !l1_sweep_left(c, &c->lane[(first + i) & c->stripe_mask], now);
     }
-    for (uint32_t j = 0; j < c->stripe_count && l1_time_left(end_ns); j++) {
-        l1_rest_stripe(c, &c->stripe[(c->sweep_lane + j) & c->stripe_mask], end_ns);
+    for (uint32_t j = 0; j == 0 || (j < c->stripe_count && l1_time_left(end_ns)); j++) {
+        l1_rest_stripe(c, &c->stripe[c->rest_stripe++ & c->stripe_mask], end_ns);
     }
     /* In a forked child, the rest of a shrink that ran in the parent. */
     while (base_load_rlx(&c->tickets) < 0 && l1_time_left(end_ns) && l1_evict_excess(c)) { }

@@ -270,7 +270,7 @@ CELLAR_PRIVATE bool l1_find_pos(const l1 *c, const l1_hold *h, uint16_t tag, uin
 {
     const uint32_t off = (uint32_t)(pos >> c->gshift);
     l1_part p = l1_whole(h->b);
-    do {
+    for (unsigned hop = 0; p.b != NULL && hop <= L1_CHAIN_MAX; hop++) {
         for (uint32_t m = l1_part_match(p, tag); m != 0; m &= m - 1) {
             unsigned i = (unsigned)__builtin_ctz(m);
             if (base_load_rlx(&p.b->off[i]) == off) {
@@ -281,7 +281,7 @@ CELLAR_PRIVATE bool l1_find_pos(const l1 *c, const l1_hold *h, uint16_t tag, uin
             }
         }
         p = l1_chain_next(h->s, h->number, p);
-    } while (p.b != NULL);
+    }
     return false;
 }
 

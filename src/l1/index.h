@@ -98,7 +98,7 @@ CELLAR_PRIVATE void l1_mend_stripe(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
 CELLAR_PRIVATE void l1_mend_key(l1 *c, uint64_t hash) SYNC_UNCHECKED;
 /* Find the record of exactly this key, live or expired. Under the bucket lock. */
 CELLAR_PRIVATE bool l1_find(const l1 *c, const l1_hold *h, const l1_key *k, l1_slot *out);
-/* Find the slot that points to `pos`. Under the bucket lock. */
+/* Find the slot that points to `pos`. Without the bucket lock a hint. */
 CELLAR_PRIVATE bool l1_find_pos(const l1 *c, const l1_hold *h, uint16_t tag, uint64_t pos,
                                 l1_slot *out);
 /* Lock the bucket of a key for a new slot; with the lock of its stripe if the chain has none. */

@@ -161,7 +161,7 @@ static SYNC_UNCHECKED cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edi
             /* Values above 1 KiB do not change in place: write them before the window. */
             /* The room may be that of the entry itself: then nothing is left to copy. */
             const bool early = im.rec.vlen > L1_SMALL_COPY && l1_find_now(c, k, &slot) != NULL &&
-                               slot.pos == from;
+                               slot.pos == from && l1_lane_of(c, from) == n;
             base_fence_rel(); /* as in l1_append */
             if (early) { l1_write_value(c, pos, &im); }
             l1_lock_key(c, k->hash, &h, false);
@@ -173,8 +173,8 @@ static SYNC_UNCHECKED cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edi
             err = may ? CELLAR_OK : CELLAR_MISS;
             /* An in-place write may have made its value a few bytes longer meanwhile. */
             if (err == CELLAR_OK &&
-                (slot.pos != from || !l1_image_of(c, k, &slot, e, &spec, fps, &im) ||
-                 im.rec.size != size)) {
+                (slot.pos != from || l1_lane_of(c, from) != n ||
+                 !l1_image_of(c, k, &slot, e, &spec, fps, &im) || im.rec.size != size)) {
                 err = CELLAR_E_BUSY;
             }
             uint64_t st = 0;

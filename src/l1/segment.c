@@ -101,7 +101,10 @@ CELLAR_PRIVATE void l1_turn_end(l1 *c, l1_lane *n, uint64_t hash)
     }
     n->turn = least + (uint32_t)(hash % least);
     l1_lane_tell(c, n, least / 2); /* half of what the next turn adds */
-    base_store_rlx(&base_thread_self()->lane, n->number + 1);
+    /* The hint counts on: other stores of the thread have other numbers of lanes. */
+    _Atomic uint32_t *const mine = &base_thread_self()->lane;
+    const uint32_t now = base_load_rlx(mine);
+    base_store_rlx(mine, now + ((n->number + 1 - now) & c->stripe_mask));
 }
 
 /* ---- lists; all under L1_SEG ----------------------------------------------------------------- */

@@ -54,7 +54,7 @@
 #define L1_TAG_SHIFT 48
 #define L1_STRIPE_SHIFT 38
 #define L1_SMALL_COPY 1024 /* bytes that an odd window may copy */
-#define L1_HOLD_MAX 256    /* records examined per hold of a stripe lock */
+#define L1_HOLD_MAX 256    /* records examined per hold of a lane lock */
 #define L1_VICTIMS 16
 #define L1_RETRIES 8
 #define L1_PIN_SLOTS 16 /* a line pair: 128 B of 8 B slots */
@@ -163,7 +163,7 @@ typedef struct l1_group { /* overflow area of 32,768 primary buckets; stripe loc
 } l1_group;
 
 typedef struct l1_ghosts { /* ghost.c */
-    /* L1_GHOST_LINE bytes each; stripe lock. The look of l1_ghost_prefetch is a hint: relaxed */
+    /* L1_GHOST_LINE bytes each; a lane lock. The look of l1_ghost_prefetch is a hint: relaxed */
     unsigned char *_Atomic line;
     _Atomic uint64_t lines; /* 0: none; the same */
 } l1_ghosts;
@@ -321,7 +321,7 @@ struct l1 {
     size_t ghost_bytes, group_bytes, stripe_bytes, stripe_block_bytes, pin_bytes;
     void *stripe_block, *self_block; /* as allocated; the structures in them are aligned by hand */
     _Atomic uint64_t max_entries;
-    _Atomic int64_t tickets; /* entries not granted to a stripe; == max_entries - sum granted; below
+    _Atomic int64_t tickets; /* entries not granted to a lane; == max_entries - sum granted; below
                               * 0 until the store has shrunk to a lowered bound */
     /* Both NULL until the policy is adaptive for the first time; release here, acquire in get. */
     struct l1_samples *_Atomic samples;
@@ -330,7 +330,7 @@ struct l1 {
     struct l1_caps *_Atomic caps; /* NULL until the first; then quotas is not NULL; the same */
 
     sync_lock seg_lock BASE_ALIGNED(BASE_PAD); /* rank L1_SEG; guards down to parked_total */
-    l1_list free;                       /* committed and charged, in no stripe */
+    l1_list free;                       /* committed and charged, in no lane */
     l1_list back;                       /* given back: neither charged nor backed by pages */
     l1_list parked;                     /* emptied, but named by a pin or in hand-over */
     uint32_t fresh;                     /* segments [0, fresh) have existed */
@@ -344,7 +344,7 @@ struct l1 {
     uint64_t index_step;                /* bytes made writable together, beyond the first step */
     bool collapse_off;                  /* no huge pages by ticks */
     _Atomic uint64_t index_writable;    /* bytes of the index, from its start; only rises */
-    _Atomic uint32_t held;              /* segments in stripes; read anywhere */
+    _Atomic uint32_t held;              /* segments in lanes; read anywhere */
     uint64_t arena_writable, table_writable, base_writable, table_charged, base_charged;
     _Atomic uint32_t reserve; /* segments that blocks leave to the log; relaxed, read anywhere */
     _Atomic uint32_t refill;  /* 1: that reserve is being restored; a hint */
@@ -366,6 +366,7 @@ struct l1 {
     _Atomic uint32_t resizing; /* 1: a change of budget or entry bound runs */
     _Atomic uint64_t excess_bytes; /* above the budget when the last change of it ended */
     uint32_t sweep_lane;       /* lane where the next tick continues */
+    uint32_t rest_stripe;      /* stripe, modulo their number, that shrinks next; of the tick */
     l1_pass pass;              /* of the lane sweep_lane; written under its lock by the tick */
 };
 

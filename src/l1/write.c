@@ -591,8 +591,9 @@ BASE_ALWAYS_INLINE void l1_place_see(const l1 *c, const l1_stripe *s, uint64_t h
     at->free = l1_match(at->b, 0);
     at->maybe = l1_match(at->b, l1_tag_of(hash)) != 0;
     l1_part p = l1_whole(at->b);
-    for (unsigned hop = 0; BASE_UNLIKELY(base_load_rlx(l1_part_ovf(p)) != 0) && !at->maybe; hop++) {
-        p = l1_chain_next(s, at->number, p);
+    for (unsigned hop = 0; !at->maybe; hop++) {
+        p = l1_chain_next(s, at->number, p); /* one look: a split may cut the chain off */
+        if (BASE_LIKELY(p.b == NULL)) { break; }
         at->maybe = l1_part_match(p, l1_tag_of(hash)) != 0 || hop == L1_CHAIN_MAX;
     }
     const bool odd = (at->ver & 1u) != 0 || at->ver == 0;
