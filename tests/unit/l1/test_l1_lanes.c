@@ -8,11 +8,13 @@
 
 #include "l1/types.h"
 
+/* Return how many lanes hold at least a quarter of their share. */
 static uint32_t lanes_used(kit *k)
 {
+    const uint64_t entries = kit_stats(k).entries;
     uint32_t used = 0;
     for (uint32_t i = 0; i < k->c->stripe_count; i++) {
-        used += l1_lane_entries(&k->c->lane[i]) != 0;
+        used += l1_lane_entries(&k->c->lane[i]) * 4 * k->c->stripe_count >= entries;
     }
     return used;
 }
