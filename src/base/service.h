@@ -8,24 +8,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-
-/* The calls of a kind of objects. */
-typedef struct base_service_kind {
-    /* Run what is due, for about budget_us. *wait_ms: time until the next call. NULL: nothing is
-     * ever due. */
-    cellar_err (*tick)(void *object, uint64_t budget_us, int64_t *wait_ms);
-    /* Write the figures as Prometheus text, or as a JSON object. *full: the length of the whole
-     * text without its final 0, like snprintf. */
-    cellar_err (*text)(void *object, bool json, char *buf, size_t cap, size_t *full);
-} base_service_kind;
-/* An object begins with a pointer to its kind. */
-typedef const base_service_kind *base_service;
-
-#ifdef CELLAR_OMIT_TEXT
-#define BASE_TEXT(fn) NULL
-#else
-#define BASE_TEXT(fn) fn
-#endif
+#include "base/service_kind.h"
 
 /* Copy the host options of a caller and check them. `call` is the public function, for the reason
  * of a refusal; `name` stands in place of an empty name. */

@@ -18,7 +18,7 @@
 #include "cellar_tier.h"
 #include "remote/config.h"
 #include "base/port.h"
-#include "base/service.h"
+#include "base/service_kind.h"
 
 enum { REMOTE_SHA1_TEXT = 40 };
 
