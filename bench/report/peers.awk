@@ -90,7 +90,7 @@ BEGIN {
           "kit_llm_key kit_hot_bytes work_wheel_add work_wheel_cancel " \
           "work_wheel_fire work_task_bytes work_late work_cron work_journal_replay " \
           "port_p99 port_start port_page port_rss port_binary port_client " \
-          "remote_heard remote_heard_p99 remote_back remote_loads remote_last remote_check remote_over " \
+          "remote_heard remote_heard_p99 remote_back remote_large remote_loads remote_last remote_check remote_over " \
           "remote_frozen_p999 remote_frozen_call remote_breaker_call", list, " ")
     for (i in list) less[list[i]] = 1
 }
