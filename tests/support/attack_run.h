@@ -273,13 +273,13 @@ static void attack_get_many(attack_child *c, uint32_t k)
 /* Take a key for a change. False: another thread has it, or it is another process that queues. */
 static bool attack_take(attack_child *c, uint32_t k)
 {
-    int nobody = 0;
+    int none = 0;
     const attack *a = c->a;
     if (a->opts.write == CELLAR_REMOTE_BEHIND &&
         (k + atomic_load(&a->phase) / 3) % CHILDREN != c->me) {
         return false;
     }
-    return atomic_compare_exchange_strong(&c->a->key[k].writer, &nobody, (int)getpid());
+    return atomic_compare_exchange_strong(&c->a->key[k].writer, &none, (int)getpid());
 }
 
 /* Begin a change of a key that was taken: the source has it first. */
