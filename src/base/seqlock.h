@@ -211,11 +211,13 @@ BASE_ALWAYS_INLINE uint32_t base_seq_match8(const _Atomic uint16_t *tags, uint16
     return m;
 }
 
-/* Compare 16 bytes that no other thread writes. Return the equal ones as bits 0..15. */
+/* Compare 16 bytes that other threads may write. Return the equal ones as bits 0..15. */
 BASE_ALWAYS_INLINE uint32_t base_match16(const unsigned char *bytes, unsigned char byte)
 {
     uint32_t m = 0;
-    for (unsigned i = 0; i < 16; i++) { m |= (uint32_t)(bytes[i] == byte) << i; }
+    for (unsigned i = 0; i < 16; i++) {
+        m |= (uint32_t)(base_load_rlx((const _Atomic unsigned char *)&bytes[i]) == byte) << i;
+    }
     return m;
 }
 #endif

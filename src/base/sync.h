@@ -22,8 +22,8 @@
 /* name, number (with gaps), ordered: 1 = locks of this rank are taken in ascending address order */
 #define SYNC_RANKS(X) \
     X(NAMESPACE, 5, 0) X(LISTEN, 6, 0) X(MAINT, 8, 0) X(RESIZE, 9, 0) X(BLOOM, 10, 1) \
-    X(L1_STRIPE, 20, 0) X(L1_BUCKET, 30, 1) X(L1_SEG, 32, 0) X(L1_PAGES, 34, 0) X(L1_BIG, 36, 0) \
-    X(L1_CAP, 38, 0) \
+    X(L1_LANE, 20, 0) X(L1_STRIPE, 25, 0) X(L1_BUCKET, 30, 1) X(L1_SEG, 32, 0) \
+    X(L1_PAGES, 34, 0) X(L1_BIG, 36, 0) X(L1_CAP, 38, 0) \
     X(FLIGHT, 40, 0) X(GRAPH, 42, 0) X(WRITE_ORDER, 44, 0) X(L2_TOMBSTONE_LOCK, 50, 0) \
     X(L2_LOG, 60, 0) \
     X(L2_SHARD, 62, 0) X(L2_STALL, 63, 0) X(L2_DEV, 64, 0) X(TAG, 66, 0) X(GLOB, 68, 0) \

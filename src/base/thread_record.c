@@ -148,13 +148,15 @@ static base_thread_record *base_record_fresh(void)
     }
     base_store_rel(&base_thread_records.count, index + 1);
     base_record(index)->index = index;
+    base_store_rlx(&base_record(index)->lane, index);
     return base_record(index);
 }
 
-/* Reset a record for a new owner. The index stays, so that its counters continue. */
+/* Reset a record for a new owner. The index stays, so that its counters continue. Owners begin in
+ * different lanes. */
 static void base_record_init(base_thread_record *r, int32_t tid)
 {
-    uint32_t index = r->index;
+    const uint32_t index = r->index, lane = base_load_rlx(&r->lane) + 1;
 #if BASE_TSAN
     /* The kernel has ended the former owner, so its writes happened before. ThreadSanitizer knows
      * that only of memory that is mapped again. */
@@ -164,6 +166,7 @@ static void base_record_init(base_thread_record *r, int32_t tid)
     memset(r, 0, sizeof *r);
 #endif
     r->index = index;
+    base_store_rlx(&r->lane, lane);
     r->far_ms = INT64_MAX;
     base_store_rlx(&r->tid, tid);
     uint64_t seed;

@@ -44,7 +44,7 @@ typedef struct base_thread_self {
     /* clock: an earlier reading and the counter after it; the last two rates, in counts per
      * 2^20 ns, 0: unknown */
     uint64_t pace_ns, pace_count, pace[2];
-    base_rng rng;             /* for unpredictable choices: stripe to steal from */
+    base_rng rng;             /* for unpredictable choices: lane to steal from */
     uint64_t mine_tag;        /* stats: store and slot of `mine`; 0: none or shared record */
     void *mine;
     void *change_scopes;      /* innermost change of this thread; plain data, no destructor */
@@ -55,6 +55,7 @@ typedef struct base_thread_self {
                                * store; count 0: free place. Not in the shared record */
     void *guards;             /* simulation: innermost base_run_callback */
     uint32_t roles;           /* roles this thread has (sync.h); 0 in the shared record */
+    _Atomic uint32_t lane;    /* part of a log where this thread appends (l1); a hint */
     bool late_runs;           /* this thread runs `late` */
     void *late;               /* newest of the calls that were put off (sync.h), a ring */
 #if BASE_ASAN

@@ -4,7 +4,7 @@
  *
  * PICTURE    change of a call: L1 window -> change.c
  *            eviction, expiry: L1 window {capture the stamp, count} -> left hook (events.c)
- * LOCKING    The hooks run in odd windows or under a stripe lock: atomic words only.
+ * LOCKING    The hooks run in odd windows or under a lane lock: atomic words only.
  * SEE ALSO   stamp.c, change.c, events.c. */
 #include "cache/hook.h"
 

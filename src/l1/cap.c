@@ -11,9 +11,9 @@
  * INVARIANTS A node stands for each linked record of the generation, and for no other. count and
  *            reserved together are at most max, except while max was lowered, while an entry is
  *            replaced, and for sets that began before the bound: each of these holds the lock of
- *            its stripe. So L1_CAP_SPARE nodes always suffice, and no window allocates.
+ *            a lane. So L1_CAP_SPARE nodes always suffice, and no window allocates.
  *            A new generation starts an empty list in O(1): the older one has ended before.
- *            A ticket is held under the stripe lock only.
+ *            A ticket is held under a lane lock only.
  * LOCKING    L1_CAP, inside windows. Memory is allocated before it and freed after it.
  * LIMITS     2^31 - 1 entries; 24 bytes for each entry of such a namespace.
  * SEE ALSO   cap_evict.c: victims. README.md, "Bound of a namespace": costs, rejected designs. */

@@ -43,7 +43,7 @@ CELLAR_PRIVATE l1_cap *l1_cap_of(const l1 *c, uint32_t generation);
 CELLAR_PRIVATE l1_cap *l1_cap_at(const l1 *c, uint32_t namespace);
 /* Get a ticket for one more entry of the generation, which its link uses up. Return false if the
  * namespace is full, or lacks memory for one more node: call l1_cap_room. */
-CELLAR_PRIVATE bool l1_cap_reserve(const l1 *c, l1_toll *t) SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE bool l1_cap_reserve(const l1 *c, l1_toll *t) SYNC_HOLDS(L1_LANE);
 /* Return the ticket of a set that linked nothing. */
 CELLAR_PRIVATE void l1_cap_unused(const l1 *c, l1_toll *t);
 /* Add an entry, as the newest. toll NULL: it replaces one of the same key. */

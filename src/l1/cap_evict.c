@@ -3,11 +3,11 @@
  * cap_evict: keep the bound of entries of a namespace.
  *
  * PICTURE    set of an absent key, no ticket -> l1_cap_room:
- *                hash of the oldest entry -> its stripe lock -> its record -> over: drop
+ *                hash of the oldest entry -> its record -> the lane of that -> over: drop
  *                used: to the head of the list, counter - 1 (LRU: 0)   else: drop, CAPACITY
  *            first bound of a namespace: scan the store once for each eighth of its age, so that
  *            the list starts with its older entries
- * LOCKING    One stripe lock at a time, L1_CAP inside it.
+ * LOCKING    One lane lock at a time, L1_CAP inside it.
  * LIMITS     One eviction examines up to L1_CAP_LOOKS used entries, then it drops the next one.
  * SEE ALSO   cap.c: the lists. room.c: tickets. */
 #include "l1/cap.h"
@@ -21,28 +21,42 @@ BASE_SIZE_BEGIN
 #define L1_CAP_LOOKS 32u
 #define L1_CAP_AGES 8u
 
-/* Find the entry with this hash. The lock of its bucket is free again at the return. */
-static SYNC_HOLDS(L1_STRIPE) bool l1_cap_entry(l1 *c, l1_stripe *s, uint32_t generation,
-                                               uint64_t hash, l1_entry *e)
+/* Find the entry with this hash, and its lane; NULL: there is none. The lock of its bucket is free
+ * again at the return. */
+static l1_lane *l1_cap_entry(l1 *c, uint32_t generation, uint64_t hash, l1_entry *e)
 {
     l1_hold h;
-    bool found = false;
-    l1_lock_key(c, hash, &h, true);
-    for (l1_part p = l1_whole(h.b); p.b != NULL && !found; p = l1_chain_next(s, h.number, p)) {
-        for (uint32_t m = l1_part_match(p, l1_tag_of(hash)); m != 0 && !found; m &= m - 1) {
+    l1_lane *n = NULL;
+    l1_lock_key(c, hash, &h, false);
+    for (l1_part p = l1_whole(h.b); p.b != NULL && n == NULL; p = l1_chain_next(h.s, h.number, p)) {
+        for (uint32_t m = l1_part_match(p, l1_tag_of(hash)); m != 0 && n == NULL; m &= m - 1) {
             const uint64_t pos = l1_pos(c, base_load_rlx(&p.b->off[__builtin_ctz(m)]));
-            found = l1_decode(c, pos, &e->slot.rec) && e->slot.rec.generation == generation &&
-                    l1_hash_of(c, pos, &e->slot.rec) == hash;
+            const bool found = l1_decode(c, pos, &e->slot.rec) &&
+                               e->slot.rec.generation == generation &&
+                               l1_hash_of(c, pos, &e->slot.rec) == hash;
+            if (found) { n = l1_lane_of(c, pos); }
             e->slot.pos = pos;
         }
     }
     l1_unlock(c, &h);
     e->hash = hash;
-    return found && l1_linked(c, s, e);
+    return n;
+}
+
+/* Find the entry with this hash and lock its lane; NULL: there is none. */
+static SYNC_UNCHECKED l1_lane *l1_cap_lane(l1 *c, uint32_t generation, uint64_t hash, l1_entry *e)
+{
+    for (l1_lane *n = NULL;;) {
+        l1_lane *const now = l1_cap_entry(c, generation, hash, e);
+        if (now == n && (n == NULL || l1_linked(c, e))) { return n; }
+        if (n != NULL) { sync_drop(L1_LANE, &n->lock); }
+        n = now;
+        if (n != NULL) { sync_take(L1_LANE, &n->lock); }
+    }
 }
 
 /* Return whether the policy keeps a live entry once more. Lower its counter. */
-static SYNC_HOLDS(L1_STRIPE) bool l1_cap_keeps(l1 *c, const l1_entry *e)
+static SYNC_HOLDS(L1_LANE) bool l1_cap_keeps(l1 *c, const l1_entry *e)
 {
     const l1_policy policy = (l1_policy)base_load_rlx(&c->policy);
     const l1_rec *r = &e->slot.rec;
@@ -54,15 +68,15 @@ static SYNC_HOLDS(L1_STRIPE) bool l1_cap_keeps(l1 *c, const l1_entry *e)
 }
 
 /* Drop the entry, unless its namespace keeps it. */
-static void l1_cap_judge(l1 *c, l1_cap *m, uint32_t generation, const l1_cap_node *x, bool force)
+static SYNC_UNCHECKED void l1_cap_judge(l1 *c, l1_cap *m, uint32_t generation,
+                                        const l1_cap_node *x, bool force)
 {
     const uint64_t hash = x->hash;
-    l1_stripe *s = l1_stripe_of(c, hash);
     l1_entry e;
     l1_victims v;
     v.n = 0;
-    sync_take(L1_STRIPE, &s->lock);
-    if (!l1_cap_entry(c, s, generation, hash, &e)) {
+    l1_lane *const n = l1_cap_lane(c, generation, hash, &e);
+    if (n == NULL) {
         if (c->forked) { l1_cap_out(m, generation, hash); } /* a lost thread unlinked it */
     } else {
         l1_cause cause;
@@ -71,10 +85,10 @@ static void l1_cap_judge(l1 *c, l1_cap *m, uint32_t generation, const l1_cap_nod
             l1_cap_renew(m, generation, hash);
         } else {
             if (x->renewed != 0) { l1_freq_set(e.slot.b, e.slot.i, 1); } /* worth its bytes below */
-            (void)l1_drop(c, s, &e, over ? cause : L1_LEFT_CAPACITY, &v);
+            (void)l1_drop(c, n, &e, over ? cause : L1_LEFT_CAPACITY, &v);
         }
     }
-    sync_drop(L1_STRIPE, &s->lock);
+    if (n != NULL) { sync_drop(L1_LANE, &n->lock); }
     l1_hand_over(c, &v);
 }
 
@@ -86,7 +100,7 @@ static void l1_cap_shrink(l1 *c, l1_cap *m, uint32_t generation, uint32_t more)
         const l1_cap_state state = l1_cap_fits(c, m, generation, more, &oldest);
         if (state == L1_CAP_NONE || state == L1_CAP_FITS) { return; }
         if (state == L1_CAP_BUSY) {
-            base_yield(); /* sets with a ticket are about to link: they hold stripe locks only */
+            base_yield(); /* sets with a ticket are about to link: they hold lane locks only */
             continue;
         }
         const bool force = looks >= L1_CAP_LOOKS;
@@ -197,8 +211,8 @@ CELLAR_PRIVATE cellar_err l1_cap_fill(l1 *c, uint32_t namespace, uint32_t genera
     const uint32_t epoch = f.m->epoch;
     sync_drop(L1_CAP, &f.m->lock);
     for (uint32_t i = 0; i < c->stripe_count; i++) { /* sets from before see the bound, or end */
-        sync_take(L1_STRIPE, &c->stripe[i].lock);
-        sync_drop(L1_STRIPE, &c->stripe[i].lock);
+        sync_take(L1_LANE, &c->lane[i].lock);
+        sync_drop(L1_LANE, &c->lane[i].lock);
     }
     sync_take(L1_SEG, &c->seg_lock);
     const uint32_t range = BASE_MIN(c->opened, 2 * base_load_rlx(&c->held));

@@ -4,7 +4,7 @@
  *
  * PICTURE    lock -> find -> classify the old entry -> commit hook -> save the old bytes
  * INVARIANTS hooks.commit runs inside the odd window of every change.
- * LOCKING    Inside the window of the bucket; l1_find_stripe: stripe lock. */
+ * LOCKING    Inside the window of the bucket; l1_find_now, l1_lane_find: before it. */
 #include "l1/change.h"
 #include "l1/index.h"
 #include "l1/record.h"
@@ -58,15 +58,22 @@ CELLAR_PRIVATE BASE_NOINLINE void l1_save_old(l1 *c, const l1_key *k, const l1_s
     }
 }
 
-/* Find the record of a key under the stripe lock, which keeps records in place. A key in a block
- * may be read only under its bucket lock. */
-CELLAR_PRIVATE bool l1_find_stripe(l1 *c, l1_stripe *s, const l1_key *k, l1_slot *slot)
+CELLAR_PRIVATE l1_lane *l1_find_now(l1 *c, const l1_key *k, l1_slot *slot)
 {
-    uint64_t number = l1_number(base_load_rlx(&s->ls), k->hash);
-    l1_hold h = {.s = s, .b = l1_bucket_at(s, number), .number = number};
-    if (BASE_LIKELY(k->len <= c->key_max)) { return l1_find(c, &h, k, slot); }
-    l1_lock_key(c, k->hash, &h, true);
-    const bool found = l1_find(c, &h, k, slot);
+    l1_hold h;
+    l1_lock_key(c, k->hash, &h, false);
+    l1_lane *const n = l1_find(c, &h, k, slot) ? l1_lane_of(c, slot->pos) : NULL;
     l1_unlock(c, &h);
-    return found;
+    return n;
+}
+
+CELLAR_PRIVATE l1_lane *l1_lane_find(l1 *c, const l1_key *k, l1_slot *slot)
+{
+    for (l1_lane *n = NULL;;) {
+        l1_lane *const now = l1_find_now(c, k, slot);
+        if (now == n) { return n; }
+        if (n != NULL) { sync_drop(L1_LANE, &n->lock); }
+        n = now; /* a set or the cursor of another lane may move the record until it is locked */
+        if (n != NULL) { sync_take(L1_LANE, &n->lock); }
+    }
 }

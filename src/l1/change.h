@@ -25,9 +25,10 @@ CELLAR_PRIVATE bool l1_commit(l1 *c, const l1_key *k, l1_change change, uint64_t
  * entry. */
 CELLAR_PRIVATE l1_gone l1_look_old(l1 *c, bool found, const l1_slot *slot);
 CELLAR_PRIVATE void l1_save_old(l1 *c, const l1_key *k, const l1_slot *slot, l1_overwritten *old);
-/* Find the record of a key under the stripe lock, which keeps records in place. A key in a block
- * may be read only under its bucket lock. */
-CELLAR_PRIVATE bool l1_find_stripe(l1 *c, l1_stripe *s, const l1_key *k, l1_slot *slot)
-    SYNC_HOLDS(L1_STRIPE);
+/* Find the record of a key, and its lane; NULL: there is none. Its bucket is free again at the
+ * return: the record may move. */
+CELLAR_PRIVATE l1_lane *l1_find_now(l1 *c, const l1_key *k, l1_slot *slot);
+/* Find the record of a key and lock its lane: its bytes stay in place. NULL: there is none. */
+CELLAR_PRIVATE l1_lane *l1_lane_find(l1 *c, const l1_key *k, l1_slot *slot) SYNC_UNCHECKED;
 
 #endif

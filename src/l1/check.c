@@ -2,9 +2,9 @@
  *
  * check: audit the structures of a level.
  *
- * INVARIANTS What l1_audit checks: each slot points to a live record of its key, stripe and bucket;
+ * INVARIANTS What l1_audit checks: each slot points to a live record of its stripe and bucket;
  *            live counts agree; queues are disjoint lists; charges equal what is committed.
- * LOCKING    One stripe lock at a time. Tests stop all writers first. */
+ * LOCKING    All lanes for each stripe, then one lane at a time. Tests stop all writers first. */
 #include <string.h>
 
 #include "l1/cap.h"
@@ -13,11 +13,13 @@
 #include "l1/policy.h"
 #include "l1/quota.h"
 #include "l1/record.h"
+#include "l1/segment.h"
 
 BASE_SIZE_BEGIN
 
 static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, uint32_t fresh,
-                                   uint64_t *live, uint32_t *chained, uint64_t *capped)
+                                   uint64_t *live, uint32_t *chained,
+                                   uint64_t *capped)
 {
     const uint64_t ls = base_load_rlx(&s->ls);
     l1_part p = l1_whole(l1_bucket_at(s, number));
@@ -39,9 +41,8 @@ static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, u
                 return "record is in the wrong bucket";
             }
             const l1_seg *g = &c->seg[seg];
-            if ((g->state != L1_SEG_SMALL && g->state != L1_SEG_MAIN) ||
-                g->stripe != s->index_number) {
-                return "live record is in a segment outside its stripe";
+            if (g->state != L1_SEG_SMALL && g->state != L1_SEG_MAIN) {
+                return "live record is in a segment outside the queues";
             }
             uint32_t at = (uint32_t)pos & (c->seg_bytes - 1);
             if (at < g->cursor || at + r.size > g->used_bytes) {
@@ -67,27 +68,36 @@ static bool l1_audit_live(const l1 *c, uint64_t linked, uint64_t found)
 }
 
 static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint32_t fresh, uint64_t *live,
-                                   uint64_t *segs, uint64_t *capped)
+                                   uint64_t *capped)
 {
     const uint64_t ls = base_load_rlx(&s->ls);
     if (s->bucket_count != (uint32_t)ls || s->bucket_count >> ((ls >> 32) & 255u) != 1) {
         return "ls and the bucket count differ";
     }
     uint32_t chained = 0;
-    for (uint64_t n = 0; n < s->bucket_count; n++) {
-        const char *wrong = l1_audit_bucket(c, s, n, fresh, live, &chained, capped);
+    for (uint64_t i = 0; i < s->bucket_count; i++) {
+        const char *wrong = l1_audit_bucket(c, s, i, fresh, live, &chained, capped);
         if (wrong != NULL) { return wrong; }
     }
-    if (chained != s->overflow_count) { return "count of overflow halves differs"; }
+    if (chained != base_load_rlx(&s->overflow_count)) {
+        return "count of overflow halves differs";
+    }
+    return NULL;
+}
+
+static const char *l1_audit_lane(l1 *c, l1_lane *n, uint32_t fresh, const uint64_t *live,
+                                 uint64_t *segs)
+{
     uint64_t held = 0;
     for (unsigned q = 0; q < 2; q++) {
         uint64_t sum = 0;
         uint32_t prev = L1_NONE;
-        for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; prev = seg, seg = c->seg[seg].next) {
+        for (uint32_t seg = n->queue[q].tail; seg != L1_NONE; prev = seg, seg = c->seg[seg].next) {
             const l1_seg *g = &c->seg[seg];
             if (g->prev != prev || g->state != (q == 0 ? L1_SEG_SMALL : L1_SEG_MAIN)) {
                 return "links of a queue differ";
             }
+            if (g->lane != n->number) { return "segment is in the queue of another lane"; }
             const uint64_t linked = L1_LIVE_LINKED(base_load_rlx(&g->live));
             if (seg >= fresh || !l1_audit_live(c, linked, live[seg])) {
                 return "live count of a segment differs";
@@ -98,10 +108,10 @@ static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint32_t fresh, uint64_t
             sum += linked;
             held++;
         }
-        if (s->queue[q].head != prev) { return "head of a queue is not its last segment"; }
-        if (sum != base_load_rlx(&s->queue[q].live)) { return "live count of a queue differs"; }
+        if (n->queue[q].head != prev) { return "head of a queue is not its last segment"; }
+        if (sum != base_load_rlx(&n->queue[q].live)) { return "live count of a queue differs"; }
     }
-    if (held != base_load_rlx(&s->held_segs)) { return "count of held segments differs"; }
+    if (held != base_load_rlx(&n->held_segs)) { return "count of held segments differs"; }
     *segs += held;
     return NULL;
 }
@@ -116,20 +126,29 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     if (live == NULL) { return NULL; }
     memset(live, 0, bytes);
     const char *wrong = NULL;
-    uint64_t segs = 0, index = 0, overflow = 0, entries = 0, granted = 0,
+    uint64_t segs = 0, index = 0, overflow = 0, entries = 0, told = 0, granted = 0,
              capped = 0;
     for (uint32_t i = 0; i < c->stripe_count && wrong == NULL; i++) {
         l1_stripe *s = &c->stripe[i];
+        l1_lanes_take(c); /* the records of a stripe lie in all of them */
         sync_take(L1_STRIPE, &s->lock);
         if (c->forked) { l1_mend_stripe(c, s); }
-        wrong = l1_audit_stripe(c, s, fresh, live, &segs, &capped);
-        if (wrong == NULL) { wrong = l1_quota_audit(c, s); }
+        wrong = l1_audit_stripe(c, s, fresh, live, &capped);
         index += s->charged_bytes;
         for (uint32_t g = 0; g < c->group_count; g++) { overflow += s->group[g].charged_bytes; }
-        entries += l1_stripe_entries(s);
-        granted += s->granted;
         sync_drop(L1_STRIPE, &s->lock);
+        l1_lanes_drop(c);
     }
+    for (uint32_t i = 0; i < c->stripe_count && wrong == NULL; i++) {
+        l1_lane *n = &c->lane[i];
+        sync_take(L1_LANE, &n->lock);
+        wrong = l1_audit_lane(c, n, fresh, live, &segs);
+        entries += l1_lane_entries(n);
+        granted += n->granted;
+        told += n->told;
+        sync_drop(L1_LANE, &n->lock);
+    }
+    if (wrong == NULL) { wrong = l1_quota_audit(c); }
     base_free_raw(&c->account->hooks, live, bytes);
     if (wrong != NULL) { return wrong; }
     if (!c->forked && capped != l1_caps_count(c)) { return "lists of namespaces differ"; }
@@ -139,6 +158,7 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     const uint32_t held = base_load_rlx(&c->held);
     const uint64_t idle = (uint64_t)c->free.count + c->parked.count + c->returning;
     sync_drop(L1_SEG, &c->seg_lock);
+    if (told != base_load_rlx(&c->entries)) { return "entries that the lanes told differ"; }
     if (segs != held) { return "sum of held segments differs"; }
     if (base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) != (segs + idle) * c->seg_bytes) {
         return "segment charge differs";

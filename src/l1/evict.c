@@ -12,7 +12,7 @@
  *              lru       (new entries go to main)           counter > 0 -> head of main, 0; or drop
  *              fifo      drop                               drop
  * INVARIANTS The old place of a record is released only after its slot changed.
- * LOCKING    Stripe lock. The cursor copies a kept record without the bucket lock and redirects the
+ * LOCKING    Lane lock. The cursor copies a kept record without the bucket lock and redirects the
  *            slot from the version read before the copy.
  * SEE ALSO   room.c: what moves the cursor. ghost.c, policy_select.c. README.md: worth
  *            of a record, rejected designs. */
@@ -29,9 +29,9 @@
 /* Unit of the shares: entries if they are bounded, else bytes. */
 typedef struct l1_sizes { uint64_t small, mainq; } l1_sizes;
 
-static l1_sizes l1_sizes_of(const l1 *c, const l1_stripe *s)
+static l1_sizes l1_sizes_of(const l1 *c, const l1_lane *n)
 {
-    const uint64_t a = base_load_rlx(&s->queue[0].live), b = base_load_rlx(&s->queue[1].live);
+    const uint64_t a = base_load_rlx(&n->queue[0].live), b = base_load_rlx(&n->queue[1].live);
     if (base_load_rlx(&c->max_entries) != 0) {
         return (l1_sizes){ L1_LIVE_COUNT(a), L1_LIVE_COUNT(b) };
     }
@@ -44,7 +44,7 @@ typedef struct l1_verdict {
     l1_cause cause;
 } l1_verdict;
 
-static l1_verdict l1_decide(const l1 *c, const l1_stripe *s, unsigned q, unsigned freq,
+static l1_verdict l1_decide(const l1 *c, const l1_lane *n, unsigned q, unsigned freq,
                             unsigned kind, bool force)
 {
     l1_verdict v = {.cause = L1_LEFT_CAPACITY};
@@ -56,8 +56,8 @@ static l1_verdict l1_decide(const l1 *c, const l1_stripe *s, unsigned q, unsigne
     }
     const l1_rule *r = l1_rule_now(c);
     if (q == 0) {
-        const l1_sizes size = l1_sizes_of(c, s);
-        v.keep = !force && l1_rule_keeps(r, &s->learned, freq, size.small, size.mainq);
+        const l1_sizes size = l1_sizes_of(c, n);
+        v.keep = !force && l1_rule_keeps(r, &n->learned, freq, size.small, size.mainq);
         /* Keep an error or negative entry only after repeated requests. */
         if (kind != L1_VALUE && freq < 2) { v.keep = false; }
         v.ghost = !v.keep;
@@ -80,38 +80,38 @@ static uint32_t l1_cost_us(uint8_t cost)
     return (uint32_t)(((uint64_t)(8 + (code & 7u)) << (code >> 3)) >> 3);
 }
 
-CELLAR_PRIVATE void l1_cost_seen(l1_stripe *s, uint8_t cost)
+CELLAR_PRIVATE void l1_cost_seen(l1_lane *n, uint8_t cost)
 {
     const uint64_t us = BASE_MAX(l1_cost_us(cost), 1u);
-    s->cost_mean64 = s->cost_mean64 == 0 ? us * 64 : s->cost_mean64 - s->cost_mean64 / 64 + us;
+    n->cost_mean64 = n->cost_mean64 == 0 ? us * 64 : n->cost_mean64 - n->cost_mean64 / 64 + us;
 }
 
 /* Return the worth of a record as a power of two; 0: average. */
-static int l1_worth(const l1 *c, const l1_stripe *s, uint64_t pos, const l1_rec *r, uint64_t weight)
+static int l1_worth(const l1 *c, const l1_lane *n, uint64_t pos, const l1_rec *r, uint64_t weight)
 {
     int worth = 0;
     if (c->favor_objects) {
-        const uint64_t mean = l1_stripe_bytes(s) / BASE_MAX(l1_stripe_entries(s), 1);
+        const uint64_t mean = l1_lane_bytes(n) / BASE_MAX(l1_lane_entries(n), 1);
         worth += (int)base_log2_floor(4 * mean + 1) - (int)base_log2_floor(weight | 1);
     }
     const uint8_t cost = (uint8_t)(l1_get_u32(c, pos, r, L1_X_KIND, 0) >> 16);
-    if (s->cost_mean64 != 0 && cost != 0) {
+    if (n->cost_mean64 != 0 && cost != 0) {
         const uint64_t us = BASE_MAX(l1_cost_us(cost), 1u);
-        const uint64_t mean = BASE_MAX(s->cost_mean64 / 64, 1);
+        const uint64_t mean = BASE_MAX(n->cost_mean64 / 64, 1);
         worth += us >= mean ? (int)base_log2_floor(us / mean) : -(int)base_log2_floor(mean / us);
     }
     return worth > L1_WORTH_MOST ? L1_WORTH_MOST : worth < -L1_WORTH_MOST ? -L1_WORTH_MOST : worth;
 }
 
 /* Change the choice of the policy with odds that follow the worth of the record. */
-static l1_verdict l1_weigh(const l1 *c, const l1_stripe *s, uint64_t pos, const l1_rec *r,
+static l1_verdict l1_weigh(const l1 *c, const l1_lane *n, uint64_t pos, const l1_rec *r,
                            uint64_t hash, unsigned q, l1_verdict v)
 {
     const l1_policy policy = (l1_policy)base_load_rlx(&c->policy);
     if (policy == L1_FIFO || policy == L1_LRU) { return v; }
-    const int worth = l1_worth(c, s, pos, r, l1_weight(c, pos, r));
+    const int worth = l1_worth(c, n, pos, r, l1_weight(c, pos, r));
     if (worth == 0 || (worth < 0) != v.keep) { return v; }
-    const uint64_t draw = base_mix64(hash ^ (s->kept * UINT64_C(0x9e3779b97f4a7c15) + s->evicted));
+    const uint64_t draw = base_mix64(hash ^ (n->kept * UINT64_C(0x9e3779b97f4a7c15) + n->evicted));
     const bool rare = (draw & (((uint64_t)1 << (worth < 0 ? -worth : worth)) - 1)) == 0;
     if (rare) { return v; } /* 1 in 2^|worth| is as the policy says */
     v.keep = !v.keep;
@@ -136,7 +136,7 @@ static void l1_copy_record(l1 *c, uint64_t from, uint64_t to, const l1_rec *r, b
 
 /* Move the slot of a kept record to a copy in main. Return false when a delete or a set was faster;
  * then the copy is dead. */
-static SYNC_HOLDS(L1_STRIPE) bool l1_keep(l1 *c, l1_stripe *s, const l1_entry *e, uint8_t freq,
+static SYNC_HOLDS(L1_LANE) bool l1_keep(l1 *c, l1_lane *n, const l1_entry *e, uint8_t freq,
                                           uint64_t to)
 {
     const uint64_t pos = e->slot.pos, hash = e->hash;
@@ -146,10 +146,10 @@ static SYNC_HOLDS(L1_STRIPE) bool l1_keep(l1 *c, l1_stripe *s, const l1_entry *e
     l1_hold h;
     base_fence_rel(); /* a reader of new bytes here sees the versions of the old records */
     l1_copy_record(c, pos, to, r, false);
-    if (!l1_lock_here(s, e->primary, e->ver, &h)) {
+    if (!l1_lock_here(c, l1_stripe_of(c, hash), e->primary, e->ver, &h)) {
         /* A writer was faster. Copy again under the lock; above 1 KiB only what may have
          * changed. */
-        l1_lock_key(c, hash, &h, true);
+        l1_lock_key(c, hash, &h, false);
         if (!l1_find_pos(c, &h, l1_tag_of(hash), pos, &slot) || !l1_decode(c, pos, r)) {
             l1_unlock(c, &h);
             l1_wipe(c, to, &e->slot.rec);
@@ -157,24 +157,24 @@ static SYNC_HOLDS(L1_STRIPE) bool l1_keep(l1 *c, l1_stripe *s, const l1_entry *e
         }
         l1_copy_record(c, pos, to, r, r->size > L1_SMALL_COPY);
     }
-    l1_live_add(c, s, to, weight);
+    l1_live_add(c, to, weight);
     base_store_rlx(&slot.b->off[slot.i], (uint32_t)(to >> c->gshift));
     l1_freq_set(slot.b, slot.i, freq);
-    l1_live_sub(c, s, pos, weight);
+    l1_live_sub(c, pos, weight);
     r->due = base_seq_u32(l1_at(c, to) + 4); /* relative to its new segment */
     l1_dues(c, to, r);
     l1_unlock(c, &h);
     l1_wipe(c, pos, r);
-    s->kept++;
+    n->kept++;
     return true;
 }
 
 /* Find the next record under the cursor of queue q. Free emptied segments on the way. */
-static SYNC_HOLDS(L1_STRIPE) bool l1_cursor_next(l1 *c, l1_stripe *s, unsigned q, uint64_t *pos)
+static SYNC_HOLDS(L1_LANE) bool l1_cursor_next(l1 *c, l1_lane *n, unsigned q, uint64_t *pos)
 {
     for (;;) {
-        if (BASE_UNLIKELY(base_load_rlx(&s->empty) != 0)) { l1_free_emptied(c, s); }
-        uint32_t seg = s->queue[q].tail;
+        l1_free_emptied(c, n);
+        uint32_t seg = n->queue[q].tail;
         if (seg == L1_NONE) { return false; }
         l1_seg *g = &c->seg[seg];
         if (g->cursor < g->used_bytes) {
@@ -190,17 +190,18 @@ static SYNC_HOLDS(L1_STRIPE) bool l1_cursor_next(l1 *c, l1_stripe *s, unsigned q
             /* Only in a forked child: a writer of the parent was lost between unlink and count, or
              * before the push. */
             BASE_REQUIRE(c->forked);
-            base_sub_rlx(&s->queue[q].live, L1_LIVE_LINKED(base_xchg_ar(&g->live, (uint64_t)0)));
+            base_sub_rlx(&n->queue[q].live, L1_LIVE_LINKED(base_xchg_ar(&g->live, (uint64_t)0)));
         }
-        l1_seg_unqueue(c, s, seg);
+        l1_seg_unqueue(c, n, seg);
         l1_seg_release(c, seg);
     }
 }
 
 /* Find the slot like l1_linked, on a short path for the first match in the primary bucket. */
-BASE_ALWAYS_INLINE SYNC_HOLDS(L1_STRIPE) bool l1_linked_first(l1 *c, l1_stripe *s, l1_entry *e)
+BASE_ALWAYS_INLINE SYNC_HOLDS(L1_LANE) bool l1_linked_first(l1 *c, l1_entry *e)
 {
-    l1_bucket *const b = e->primary = l1_bucket_at(s, l1_number(base_load_rlx(&s->ls), e->hash));
+    const l1_stripe *const s = l1_stripe_of(c, e->hash);
+    l1_bucket *const b = e->primary = l1_bucket_at(s, l1_number(base_load_acq(&s->ls), e->hash));
     const uint64_t pos = e->slot.pos;
     e->ver = base_load_acq(&b->ver);
     const uint32_t m = l1_match(b, l1_tag_of(e->hash));
@@ -212,36 +213,36 @@ BASE_ALWAYS_INLINE SYNC_HOLDS(L1_STRIPE) bool l1_linked_first(l1 *c, l1_stripe *
         base_fence_acq();
         if (BASE_LIKELY(linked && base_load_rlx(&b->ver) == e->ver)) { return true; }
     }
-    return l1_linked(c, s, e);
+    return l1_linked(c, e);
 }
 
-/* Return whether the stripe still has to rotate its queues because a generation died. One rotation
+/* Return whether the lane still has to rotate its queues because a generation died. One rotation
  * of both queues drops dead records and moves the others to the head in the same order. So the room
  * is usable immediately. */
-CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_stripe *s)
+CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_lane *n)
 {
     uint32_t round = base_load_rlx(&c->dead_round);
-    if (BASE_LIKELY(s->swept_round == round)) { return false; }
-    if (s->rotate_round != round) {
-        s->rotate_round = round;
+    if (BASE_LIKELY(n->swept_round == round)) { return false; }
+    if (n->rotate_round != round) {
+        n->rotate_round = round;
         for (unsigned q = 0; q < 2; q++) {
-            uint32_t head = s->queue[q].head;
-            s->rotate_stop[q] = head == L1_NONE ? 0 : base_load_rlx(&c->seg[head].seq);
+            uint32_t head = n->queue[q].head;
+            n->rotate_stop[q] = head == L1_NONE ? 0 : base_load_rlx(&c->seg[head].seq);
         }
     }
     for (unsigned q = 0; q < 2; q++) {
-        uint32_t tail = s->queue[q].tail;
+        uint32_t tail = n->queue[q].tail;
         if (tail != L1_NONE &&
-            (int32_t)(base_load_rlx(&c->seg[tail].seq) - s->rotate_stop[q]) <= 0) {
+            (int32_t)(base_load_rlx(&c->seg[tail].seq) - n->rotate_stop[q]) <= 0) {
             return true;
         }
     }
-    s->swept_round = round;
+    n->swept_round = round;
     return false;
 }
 
 /* Prefetch the lines that the next step in this segment will read. A hint only. */
-static SYNC_HOLDS(L1_STRIPE) void l1_cursor_ahead(l1 *c, l1_stripe *s, const l1_seg *g,
+static SYNC_HOLDS(L1_LANE) void l1_cursor_ahead(l1 *c, l1_lane *n, const l1_seg *g,
                                                   uint64_t pos)
 {
     l1_rec r;
@@ -255,7 +256,8 @@ static SYNC_HOLDS(L1_STRIPE) void l1_cursor_ahead(l1 *c, l1_stripe *s, const l1_
         r.size = any.size;
         hash = l1_hash_of(c, pos, &any);
     }
-    s->ahead = (l1_ahead){ .pos = pos, .hash = hash, .seq = base_load_rlx(&g->seq) };
+    n->ahead = (l1_ahead){ .pos = pos, .hash = hash, .seq = base_load_rlx(&g->seq) };
+    const l1_stripe *const s = l1_stripe_of(c, hash);
     BASE_PREFETCH_W(l1_bucket_at(s, l1_number(base_load_rlx(&s->ls), hash)));
     l1_ghost_prefetch(&s->ghost, l1_ghost_mix(hash));
     BASE_PREFETCH(l1_at(c, pos) + r.size); /* the step after that decodes it */
@@ -263,11 +265,11 @@ static SYNC_HOLDS(L1_STRIPE) void l1_cursor_ahead(l1 *c, l1_stripe *s, const l1_
     if (c->hooks.soon != NULL) { c->hooks.soon(c->hooks.ctx, hash); }
 }
 
-static SYNC_HOLDS(L1_STRIPE) l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigned q, bool force,
+static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q, bool force,
                                                     bool rotate, l1_victims *v, l1_freed *freed)
 {
     uint64_t pos;
-    if (!l1_cursor_next(c, s, q, &pos)) { return L1_STEP_END; }
+    if (!l1_cursor_next(c, n, q, &pos)) { return L1_STEP_END; }
     l1_entry e;
     l1_slot *const slot = &e.slot;
     l1_rec *const r = &slot->rec;
@@ -276,12 +278,12 @@ static SYNC_HOLDS(L1_STRIPE) l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigne
     const uint32_t size = r->size;
     BASE_REQUIRE(ok && size <= g->used_bytes - g->cursor);
     g->cursor += size;
-    const bool known = s->ahead.pos == pos && s->ahead.seq == base_load_rlx(&g->seq);
-    e.hash = known ? s->ahead.hash : l1_hash_of(c, pos, r);
+    const bool known = n->ahead.pos == pos && n->ahead.seq == base_load_rlx(&g->seq);
+    e.hash = known ? n->ahead.hash : l1_hash_of(c, pos, r);
     slot->pos = pos;
     BASE_ASSERT(e.hash == l1_hash_of(c, pos, r));
     if (g->cursor < g->used_bytes) { BASE_PREFETCH(l1_at(c, pos) + size); }
-    if (!l1_linked_first(c, s, &e)) {
+    if (!l1_linked_first(c, &e)) {
         freed->log_bytes += size;
         return L1_STEP_DEAD;
     }
@@ -290,12 +292,12 @@ static SYNC_HOLDS(L1_STRIPE) l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigne
     bool spared = false;
     if (!l1_is_over(c, pos, r, &verdict.cause)) {
         const unsigned kind = l1_kind_of(c, pos, r);
-        verdict = l1_decide(c, s, q, l1_freq(slot->b, slot->i), kind, force);
-        if ((c->favor_objects || s->cost_mean64 != 0) && kind == L1_VALUE && !force) {
-            verdict = l1_weigh(c, s, pos, r, hash, q, verdict);
+        verdict = l1_decide(c, n, q, l1_freq(slot->b, slot->i), kind, force);
+        if ((c->favor_objects || n->cost_mean64 != 0) && kind == L1_VALUE && !force) {
+            verdict = l1_weigh(c, n, pos, r, hash, q, verdict);
         }
         if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL) && !rotate) {
-            const l1_quota_verdict say = l1_quota_judge(c, s, r->generation, weight, freed);
+            const l1_quota_verdict say = l1_quota_judge(c, n, r->generation, weight, freed);
             spared = say == L1_JUDGED_KEEP;
             if (say == L1_JUDGED_DROP) { verdict.keep = false; }
         }
@@ -308,36 +310,38 @@ static SYNC_HOLDS(L1_STRIPE) l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigne
     }
     uint64_t to;
     /* A kept record must not take the last free segments from the sets that free room for them. The
-     * first kept record is exempt: stripes begin to evict together. Half of them would drop their
+     * first kept record is exempt: lanes begin to evict together. Half of them would drop their
      * oldest and most requested records. */
-    const uint32_t head = s->queue[1].head;
+    const uint32_t head = n->queue[1].head;
     const bool full = head != L1_NONE && c->seg_bytes - c->seg[head].used_bytes < size;
     if (verdict.keep && !rotate && !spared && full && base_load_rlx(&c->low) == 2) {
         verdict.keep = false;
-        s->forced++;
+        n->forced++;
     }
     if (verdict.keep) {
         const bool stay = rotate || base_load_rlx(&c->policy) == L1_FIFO;
-        if (l1_log_reserve(c, s, stay ? q : 1, size, &to)) {
-            if (!l1_keep(c, s, &e, verdict.freq, to)) {
+        if (l1_log_reserve(c, n, stay ? q : 1, size, &to)) {
+            if (!l1_keep(c, n, &e, verdict.freq, to)) {
                 return L1_STEP_DEAD; /* its old bytes are free, the copy took as many */
             }
-            s->learned.moves += !rotate; /* a rotation makes no record younger */
+            n->learned.moves += !rotate; /* a rotation makes no record younger */
             return L1_STEP_KEPT;
         }
         if (rotate) {
             g->cursor -= size;
             return L1_STEP_STUCK;
         }
-        s->forced++; /* no room to keep it */
+        n->forced++; /* no room to keep it */
         verdict.keep = false;
     }
-    if (l1_drop(c, s, &e, verdict.cause, v)) {
-        if (verdict.ghost) { l1_ghost_add(&s->ghost, l1_ghost_mix(hash), q == 1); }
-        if (force) { s->forced++; }
+    if (l1_drop(c, n, &e, verdict.cause, v)) {
+        if (verdict.ghost) {
+            l1_ghost_add(&l1_stripe_of(c, hash)->ghost, l1_ghost_mix(hash), q == 1);
+        }
+        if (force) { n->forced++; }
         freed->log_bytes += size;
         freed->big_bytes += weight - size;
-        l1_cursor_ahead(c, s, g, pos + size);
+        l1_cursor_ahead(c, n, g, pos + size);
         return L1_STEP_DROPPED;
     }
     /* A thread deleted or changed the record, or moved its deadline, since the judgement. The next
@@ -347,47 +351,47 @@ static SYNC_HOLDS(L1_STRIPE) l1_step l1_cursor_step(l1 *c, l1_stripe *s, unsigne
 }
 
 /* Return the queue from which the cursor takes its next record. */
-static unsigned l1_queue_due(const l1 *c, const l1_stripe *s)
+static unsigned l1_queue_due(const l1 *c, const l1_lane *n)
 {
-    const bool has_small = s->queue[0].tail != L1_NONE, has_main = s->queue[1].tail != L1_NONE;
+    const bool has_small = n->queue[0].tail != L1_NONE, has_main = n->queue[1].tail != L1_NONE;
     if (!has_small || !has_main) { return has_main ? 1 : 0; }
-    const l1_sizes size = l1_sizes_of(c, s);
+    const l1_sizes size = l1_sizes_of(c, n);
     switch ((l1_policy)base_load_rlx(&c->policy)) {
     case L1_LRU: return size.small != 0 ? 0 : 1;
     case L1_FIFO: return size.mainq != 0 ? 1 : 0;
     case L1_S3FIFO:
     case L1_ADAPTIVE: break;
     }
-    return l1_rule_queue(l1_rule_now(c), &s->learned, size.small, size.mainq);
+    return l1_rule_queue(l1_rule_now(c), &n->learned, size.small, size.mainq);
 }
 
 BASE_SIZE_BEGIN
 
-static SYNC_HOLDS(L1_STRIPE) l1_step
-    l1_rotate_once(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *freed)
+static SYNC_HOLDS(L1_LANE) l1_step
+    l1_rotate_once(l1 *c, l1_lane *n, l1_victims *v, l1_freed *freed)
 {
-    const uint32_t tail = s->queue[0].tail;
+    const uint32_t tail = n->queue[0].tail;
     bool small = tail != L1_NONE &&
-                 (int32_t)(base_load_rlx(&c->seg[tail].seq) - s->rotate_stop[0]) <= 0;
-    return l1_cursor_step(c, s, small ? 0 : 1, false, true, v, freed);
+                 (int32_t)(base_load_rlx(&c->seg[tail].seq) - n->rotate_stop[0]) <= 0;
+    return l1_cursor_step(c, n, small ? 0 : 1, false, true, v, freed);
 }
 
 /* Choose a segment with expired records for the due pass, at most once per second each. With a
  * bound of entries any such segment; else one with only expired records, because memory is freed by
  * the segment. */
-static SYNC_HOLDS(L1_STRIPE) bool l1_due_pick(l1 *c, l1_stripe *s, uint64_t now)
+static SYNC_HOLDS(L1_LANE) bool l1_due_pick(l1 *c, l1_lane *n, uint64_t now)
 {
     const bool whole = base_load_rlx(&c->max_entries) == 0;
     const uint32_t now_s = (uint32_t)(now >> 10);
     uint64_t next = UINT64_MAX;
     for (unsigned q = 0; q < 2; q++) {
-        for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
+        for (uint32_t seg = n->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
             l1_seg *g = &c->seg[seg];
             uint64_t due = base_load_rlx(&g->min_due_ms);
             if (due == UINT64_MAX) { continue; }
             if (whole) { due = BASE_MAX(due, g->max_due_ms); }
             if (due <= now && g->swept_s != now_s) {
-                s->due_pass = l1_pass_of(c, seg);
+                n->due_pass = l1_pass_of(c, seg);
                 g->swept_s = now_s;
                 base_store_rlx(&g->min_due_ms, UINT64_MAX);
                 return true;
@@ -395,16 +399,16 @@ static SYNC_HOLDS(L1_STRIPE) bool l1_due_pick(l1 *c, l1_stripe *s, uint64_t now)
             next = BASE_MIN(next, BASE_MAX(due, (uint64_t)(now_s + 1) << 10));
         }
     }
-    base_store_rlx(&s->due_ms, next);
+    base_store_rlx(&n->due_ms, next);
     return false;
 }
 
-CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r, l1_victims *v)
+CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_lane *n, uint64_t pos, const l1_rec *r, l1_victims *v)
 {
     l1_entry e;
     l1_cause cause;
-    if (!l1_entry_at(c, s, pos, r, &e)) { return false; }
-    if (l1_is_over(c, pos, &e.slot.rec, &cause) && l1_drop(c, s, &e, cause, v)) { return true; }
+    if (!l1_entry_at(c, pos, r, &e)) { return false; }
+    if (l1_is_over(c, pos, &e.slot.rec, &cause) && l1_drop(c, n, &e, cause, v)) { return true; }
     if (l1_decode(c, pos, &e.slot.rec)) {
         int64_t keep;
         (void)l1_expires(c, pos, &e.slot.rec, &keep);
@@ -414,19 +418,19 @@ CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_stripe *s, uint64_t pos, const l1_re
 }
 
 /* Examine one record of a segment with expired records. Return false when there is none. */
-CELLAR_PRIVATE bool l1_due_step(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *freed, l1_step *out)
+CELLAR_PRIVATE bool l1_due_step(l1 *c, l1_lane *n, l1_victims *v, l1_freed *freed, l1_step *out)
 {
-    l1_pass *p = &s->due_pass;
+    l1_pass *p = &n->due_pass;
     if (p->seg == 0) {
-        const uint64_t due = base_load_rlx(&s->due_ms);
+        const uint64_t due = base_load_rlx(&n->due_ms);
         if (BASE_LIKELY(due == UINT64_MAX) || c->no_due_first) { return false; }
         const int64_t now = base_coarse_ms(c->clock);
-        if (now < 0 || (uint64_t)now < due || !l1_due_pick(c, s, (uint64_t)now)) { return false; }
+        if (now < 0 || (uint64_t)now < due || !l1_due_pick(c, n, (uint64_t)now)) { return false; }
     }
     uint64_t pos;
     l1_rec r;
     *out = L1_STEP_DEAD;
-    if (l1_pass_next(c, p, &pos, &r) && l1_due_record(c, s, pos, &r, v)) {
+    if (l1_pass_next(c, p, &pos, &r) && l1_due_record(c, n, pos, &r, v)) {
         freed->log_bytes += r.size;
         *out = L1_STEP_DROPPED;
     }
@@ -435,42 +439,42 @@ CELLAR_PRIVATE bool l1_due_step(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *fr
 
 BASE_SIZE_END
 
-CELLAR_PRIVATE bool l1_compact_step(l1 *c, l1_stripe *s, l1_victims *v)
+CELLAR_PRIVATE bool l1_compact_step(l1 *c, l1_lane *n, l1_victims *v)
 {
     uint64_t pos, to;
     l1_rec r;
     l1_entry e;
-    if (l1_queue_due(c, s) != 0 || !l1_pass_next(c, &s->sparse, &pos, &r)) { return false; }
+    if (l1_queue_due(c, n) != 0 || !l1_pass_next(c, &n->sparse, &pos, &r)) { return false; }
     /* A pass that looks for dead records does not return to a segment that it has left. */
-    if (l1_due_record(c, s, pos, &r, v) || !l1_entry_at(c, s, pos, &r, &e)) { return true; }
-    if (!l1_log_reserve(c, s, 1, r.size, &to)) { return false; }
-    (void)l1_keep(c, s, &e, (uint8_t)l1_freq(e.slot.b, e.slot.i), to);
+    if (l1_due_record(c, n, pos, &r, v) || !l1_entry_at(c, pos, &r, &e)) { return true; }
+    if (!l1_log_reserve(c, n, 1, r.size, &to)) { return false; }
+    (void)l1_keep(c, n, &e, (uint8_t)l1_freq(e.slot.b, e.slot.i), to);
     return true;
 }
 
-CELLAR_PRIVATE l1_step l1_step_any(l1 *c, l1_stripe *s, bool force, l1_victims *v, l1_freed *freed)
+CELLAR_PRIVATE l1_step l1_step_any(l1 *c, l1_lane *n, bool force, l1_victims *v, l1_freed *freed)
 {
-    if (BASE_UNLIKELY(!force && l1_rotating(c, s))) {
-        l1_step r = l1_rotate_once(c, s, v, freed);
+    if (BASE_UNLIKELY(!force && l1_rotating(c, n))) {
+        l1_step r = l1_rotate_once(c, n, v, freed);
         if (r != L1_STEP_STUCK) { return r; }
     }
-    unsigned q = l1_queue_due(c, s);
-    l1_step r = l1_cursor_step(c, s, q, force, false, v, freed);
-    return r != L1_STEP_END ? r : l1_cursor_step(c, s, 1 - q, force, false, v, freed);
+    unsigned q = l1_queue_due(c, n);
+    l1_step r = l1_cursor_step(c, n, q, force, false, v, freed);
+    return r != L1_STEP_END ? r : l1_cursor_step(c, n, 1 - q, force, false, v, freed);
 }
 
 BASE_SIZE_BEGIN
 
-CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v)
+CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_lane *n, l1_victims *v)
 {
     l1_freed freed = {0};
-    if (!l1_rotating(c, s) || s->stuck_round == s->rotate_round) { return false; }
-    l1_step r = l1_rotate_once(c, s, v, &freed);
+    if (!l1_rotating(c, n) || n->stuck_round == n->rotate_round) { return false; }
+    l1_step r = l1_rotate_once(c, n, v, &freed);
     /* No segment for the live records: the tick removes the dead ones in place. After one pass over
      * all segments the round ends too (expire.c). */
-    if (r == L1_STEP_STUCK) { s->stuck_round = s->rotate_round; }
+    if (r == L1_STEP_STUCK) { n->stuck_round = n->rotate_round; }
     for (unsigned q = 0; r == L1_STEP_STUCK && q < 2; q++) {
-        for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
+        for (uint32_t seg = n->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
             base_store_rlx(&c->seg[seg].min_due_ms, (uint64_t)0);
         }
     }
@@ -480,32 +484,33 @@ CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v)
 BASE_SIZE_END
 
 /* ---- where a new entry goes ------------------------------------------------------------------ */
-CELLAR_PRIVATE bool l1_stripe_full(const l1 *c, const l1_stripe *s)
+CELLAR_PRIVATE bool l1_lane_full(const l1 *c, const l1_lane *n)
 {
     if (base_load_rlx(&c->low) != 0) { return true; }
     return base_load_rlx(&c->max_entries) != 0 && base_load_rlx(&c->tickets) <= 0 &&
-           l1_stripe_entries(s) >= s->granted;
+           l1_lane_entries(n) >= n->granted;
 }
 
-CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_stripe *s, uint64_t hash, l1_toll *t, l1_victims *v)
+CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_lane *n, l1_stripe *s, uint64_t hash, l1_toll *t,
+                                     l1_victims *v)
 {
     const l1_policy policy = (l1_policy)base_load_rlx(&c->policy);
     if (policy == L1_LRU) { return 1; }
     if (policy == L1_FIFO) { return 0; }
     const l1_rule *r = l1_rule_now(c);
-    const uint64_t entries = l1_stripe_entries(s);
-    l1_learn_set(&s->learned, entries);
+    const uint64_t entries = l1_lane_entries(n);
+    l1_learn_set(&n->learned, entries);
     const l1_ghost g = l1_ghost_take(&s->ghost, l1_ghost_mix(hash));
-    const bool full = g.age != UINT64_MAX && l1_stripe_full(c, s);
-    const uint64_t mainq = full ? L1_LIVE_COUNT(base_load_rlx(&s->queue[1].live)) : 0;
-    bool ghost = g.age != UINT64_MAX && l1_ghost_earns(g, r, &s->learned, entries, mainq);
-    if (ghost) { s->ghost_hits++; }
+    const bool full = g.age != UINT64_MAX && l1_lane_full(c, n);
+    const uint64_t mainq = full ? L1_LIVE_COUNT(base_load_rlx(&n->queue[1].live)) : 0;
+    bool ghost = g.age != UINT64_MAX && l1_ghost_earns(g, r, &n->learned, entries, mainq);
+    if (ghost) { n->ghost_hits++; }
     if (ghost && r->gate && v->n < L1_VICTIMS && full) {
         /* Its place must come from a record without a use since the last pass of the cursor. */
         t->examined++;
-        ghost = l1_cursor_step(c, s, 1, false, false, v, &t->freed) != L1_STEP_KEPT;
+        ghost = l1_cursor_step(c, n, 1, false, false, v, &t->freed) != L1_STEP_KEPT;
     }
     const unsigned q = ghost || r->clock ? 1 : 0;
-    s->learned.moves += q;
+    n->learned.moves += q;
     return q;
 }

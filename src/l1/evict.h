@@ -11,57 +11,58 @@ typedef enum l1_step {
     L1_STEP_END, L1_STEP_DEAD, L1_STEP_DROPPED, L1_STEP_KEPT,
     L1_STEP_STUCK /* a live record cannot move now: no free segment */
 } l1_step;
-/* Move a cursor of the stripe over one record. force: keep no live record. */
-CELLAR_PRIVATE l1_step l1_step_any(l1 *c, l1_stripe *s, bool force, l1_victims *v, l1_freed *freed)
-    SYNC_HOLDS(L1_STRIPE);
+/* Move a cursor of the lane over one record. force: keep no live record. */
+CELLAR_PRIVATE l1_step l1_step_any(l1 *c, l1_lane *n, bool force, l1_victims *v, l1_freed *freed)
+    SYNC_HOLDS(L1_LANE);
 /* Examine one record of a segment with expired records. Return false when there is none. */
-CELLAR_PRIVATE bool l1_due_step(l1 *c, l1_stripe *s, l1_victims *v, l1_freed *freed, l1_step *out)
-    SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE bool l1_due_step(l1 *c, l1_lane *n, l1_victims *v, l1_freed *freed, l1_step *out)
+    SYNC_HOLDS(L1_LANE);
 /* Move one record of a sparse segment of main to the head of main, while the policy takes records
  * from small. Drop a record that is expired or of a cleared namespace. The segment is free after
  * its last one. Return false if there is none to move. */
-CELLAR_PRIVATE bool l1_compact_step(l1 *c, l1_stripe *s, l1_victims *v) SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE bool l1_compact_step(l1 *c, l1_lane *n, l1_victims *v) SYNC_HOLDS(L1_LANE);
 /* Return whether a new entry needs room that another entry has. */
-CELLAR_PRIVATE bool l1_stripe_full(const l1 *c, const l1_stripe *s);
+CELLAR_PRIVATE bool l1_lane_full(const l1 *c, const l1_lane *n);
 /* Choose the queue of a new entry; may move the cursor one step. */
-CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_stripe *s, uint64_t hash, l1_toll *t, l1_victims *v)
-    SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_lane *n, l1_stripe *s, uint64_t hash, l1_toll *t,
+                                     l1_victims *v)
+    SYNC_HOLDS(L1_LANE);
 /* Note the cost of a stored entry (l1_put_spec.cost). */
-CELLAR_PRIVATE void l1_cost_seen(l1_stripe *s, uint8_t cost) SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE void l1_cost_seen(l1_lane *n, uint8_t cost) SYNC_HOLDS(L1_LANE);
 /* Drop the decoded record at `pos` and return true if its time has come or its generation is dead.
  * Else note its next deadline; `r` may be decoded again. */
-CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r,
+CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_lane *n, uint64_t pos, const l1_rec *r,
                                   l1_victims *v)
-    SYNC_HOLDS(L1_STRIPE);
-/* Return whether a stripe has not yet seen the last death of a generation. l1_rotate_step moves one
- * of its records; false: the stripe has seen it now. */
-CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
-CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_stripe *s, l1_victims *v) SYNC_HOLDS(L1_STRIPE);
+    SYNC_HOLDS(L1_LANE);
+/* Return whether a lane has not yet seen the last death of a generation. l1_rotate_step moves one
+ * of its records; false: the lane has seen it now. */
+CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_lane *n) SYNC_HOLDS(L1_LANE);
+CELLAR_PRIVATE bool l1_rotate_step(l1 *c, l1_lane *n, l1_victims *v) SYNC_HOLDS(L1_LANE);
 
 /* ---- room.c ---- */
 /* Free room, reserve `size` bytes in queue q, and get an entry ticket (new_entry), and one of its
- * namespace. AGAIN: drop the stripe lock, hand over, call again; t->full: after l1_cap_room. With
+ * namespace. AGAIN: drop the lane lock, hand over, call again; t->full: after l1_cap_room. With
  * any result the caller returns a t->ticket that no link has used. */
-CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t size,
+CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_lane *n, unsigned q, uint32_t size,
                                    bool new_entry, l1_toll *t, l1_victims *v, uint64_t *pos)
-    SYNC_HOLDS(L1_STRIPE);
+    SYNC_HOLDS(L1_LANE);
 /* Return the records that one set examines at most before it fails for lack of room. */
 CELLAR_PRIVATE uint64_t l1_most_examined(const l1 *c, uint32_t size);
-/* Return unused tickets of this stripe to the pool. */
-CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
+/* Return unused tickets of this lane to the pool. */
+CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_lane *n) SYNC_HOLDS(L1_LANE);
 /* Return whether `bytes` fit if every entry were evicted. */
 CELLAR_PRIVATE bool l1_may_fit(const l1 *c, uint64_t bytes);
 /* State between rounds. A round ends with as many victims as it can hold, less than a segment. Each
- * round in another stripe would leave many segments half consumed and none free. */
+ * round in another lane would leave many segments half consumed and none free. */
 typedef struct l1_round {
-    l1_stripe *s; /* NULL: one is chosen */
+    l1_lane *n; /* NULL: one is chosen */
     uint32_t held_segs;
     l1_freed freed;
 } l1_round;
-/* Evict about `bytes` from some stripe: one round with its own locking and hand-over. */
+/* Evict about `bytes` from some lane: one round with its own locking and hand-over. */
 CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes, l1_round *r);
-/* Evict entries of some stripe while a lowered bound is exceeded, and return the unused tickets of
- * the stripe. Return false if it had none. */
+/* Evict entries of some lane while a lowered bound is exceeded, and return the unused tickets of
+ * the lane. Return false if it had none. */
 CELLAR_PRIVATE bool l1_evict_excess(l1 *c);
 
 #endif

@@ -3,13 +3,13 @@
  * expire: reclaim in the background: expired entries, dead generations, idle memory.
  *
  * PICTURE    tick -> retire list
- *                 -> each stripe: emptied segments, dead generations (one rotation of the queues),
+ *                 -> each lane: emptied segments, dead generations (one rotation of the queues),
  *                    segments with a passed deadline, contraction of the index
  *                 -> give back segments that no set used since the last tick -> huge pages
  * INVARIANTS Reads never depend on a tick: each read compares the deadline of its own entry.
  *            min_due_ms of a segment is at most the first time one of its records may expire.
  *            A pass sets min_due_ms to never; then every survivor, and every writer, lowers it.
- * LOCKING    One tick at a time: a flag, not a lock, because listeners run inside. The stripe lock
+ * LOCKING    One tick at a time: a flag, not a lock, because listeners run inside. The lane lock
  *            is held for pieces of 64 records; victims are handed over between the pieces.
  * LIMITS     budget_us, checked every 64 records or retired blocks and with each segment that is
  *            given back. A pass over one segment may take several ticks. */
@@ -25,12 +25,12 @@
 
 BASE_SIZE_BEGIN
 
-/* Find the oldest segment of the stripe with a passed deadline. */
-static SYNC_HOLDS(L1_STRIPE) bool l1_due_segment(const l1 *c, const l1_stripe *s, uint64_t now,
+/* Find the oldest segment of the lane with a passed deadline. */
+static SYNC_HOLDS(L1_LANE) bool l1_due_segment(const l1 *c, const l1_lane *n, uint64_t now,
                                                  l1_pass *p)
 {
     for (unsigned q = 0; q < 2; q++) {
-        for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
+        for (uint32_t seg = n->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
             const l1_seg *g = &c->seg[seg];
             if (base_load_rlx(&g->min_due_ms) > now) { continue; }
             *p = l1_pass_of(c, seg);
@@ -41,103 +41,105 @@ static SYNC_HOLDS(L1_STRIPE) bool l1_due_segment(const l1 *c, const l1_stripe *s
 }
 
 /* Reclaim one piece of records from p->at on. Return true when the segment is finished. */
-static SYNC_HOLDS(L1_STRIPE) bool l1_sweep_piece(l1 *c, l1_stripe *s, l1_pass *p, l1_victims *v,
+static SYNC_HOLDS(L1_LANE) bool l1_sweep_piece(l1 *c, l1_lane *n, l1_pass *p, l1_victims *v,
                                                  uint64_t *removed)
 {
     for (unsigned i = 0; i < L1_PIECE && v->n < L1_VICTIMS; i++) {
         uint64_t pos;
         l1_rec r;
         if (!l1_pass_next(c, p, &pos, &r)) { return true; }
-        if (l1_due_record(c, s, pos, &r, v)) { (*removed)++; }
+        if (l1_due_record(c, n, pos, &r, v)) { (*removed)++; }
     }
     return false;
 }
 
 static bool l1_time_left(uint64_t end_ns) { return base_now_ns() < end_ns; }
 
-/* Reclaim from the segments of one stripe that have passed deadlines. When the time runs out, the
+/* Reclaim from the segments of one lane that have passed deadlines. When the time runs out, the
  * pass stays in c->pass and continues with the next tick. A restart would lose the deadlines that
  * survivors have noted, and with short ticks a pass would never end. */
-static bool l1_sweep_due(l1 *c, l1_stripe *s, uint64_t end_ns, uint64_t *removed)
+static bool l1_sweep_due(l1 *c, l1_lane *n, uint64_t end_ns, uint64_t *removed)
 {
     const uint64_t now = (uint64_t)base_now_ms(c->clock);
     l1_victims v;
     v.n = 0;
     for (;;) {
-        sync_take(L1_STRIPE, &s->lock);
-        l1_free_emptied(c, s);
-        if (c->pass.seg == 0 && l1_due_segment(c, s, now, &c->pass)) {
+        sync_take(L1_LANE, &n->lock);
+        l1_free_emptied(c, n);
+        if (c->pass.seg == 0 && l1_due_segment(c, n, now, &c->pass)) {
             base_store_rlx(&c->seg[c->pass.seg - 1].min_due_ms, UINT64_MAX);
         }
         const bool any = c->pass.seg != 0;
-        if (any && l1_sweep_piece(c, s, &c->pass, &v, removed)) { l1_free_emptied(c, s); }
-        const bool more = c->pass.seg != 0 || (any && l1_due_segment(c, s, now, &(l1_pass){0}));
-        if (!more && s->stuck_round == base_load_rlx(&c->dead_round)) {
-            s->swept_round = s->stuck_round; /* no dead generation is left in any segment */
+        if (any && l1_sweep_piece(c, n, &c->pass, &v, removed)) { l1_free_emptied(c, n); }
+        const bool more = c->pass.seg != 0 || (any && l1_due_segment(c, n, now, &(l1_pass){0}));
+        if (!more && n->stuck_round == base_load_rlx(&c->dead_round)) {
+            n->swept_round = n->stuck_round; /* no dead generation is left in any segment */
         }
-        sync_drop(L1_STRIPE, &s->lock);
+        sync_drop(L1_LANE, &n->lock);
         l1_hand_over(c, &v);
         if (!more) { return true; }
         if (!l1_time_left(end_ns)) { return false; }
     }
 }
 
-static bool l1_sweep_dead(l1 *c, l1_stripe *s, uint64_t end_ns, uint64_t *removed)
+static bool l1_sweep_dead(l1 *c, l1_lane *n, uint64_t end_ns, uint64_t *removed)
 {
     l1_victims v;
     bool more = true;
     v.n = 0;
     while (more) {
-        sync_take(L1_STRIPE, &s->lock);
-        const uint64_t before = s->cleared + s->expired;
+        sync_take(L1_LANE, &n->lock);
+        const uint64_t before = n->cleared + n->expired;
         for (unsigned i = 0; i < L1_PIECE && more && v.n < L1_VICTIMS; i++) {
-            more = l1_rotate_step(c, s, &v);
+            more = l1_rotate_step(c, n, &v);
         }
-        *removed += s->cleared + s->expired - before;
-        l1_free_emptied(c, s);
-        sync_drop(L1_STRIPE, &s->lock);
+        *removed += n->cleared + n->expired - before;
+        l1_free_emptied(c, n);
+        sync_drop(L1_LANE, &n->lock);
         l1_hand_over(c, &v);
         if (more && !l1_time_left(end_ns)) { return false; }
     }
     return true;
 }
 
-/* Close heads without linked records, so that an empty store holds no segment. Merge buckets while
- * the stripe is sparse. */
-static bool l1_rest_stripe(l1 *c, l1_stripe *s, uint64_t end_ns)
+/* Close heads without linked records, so that an empty store holds no segment. */
+static void l1_rest_lane(l1 *c, l1_lane *n)
 {
-    bool in_time = true;
-    sync_take(L1_STRIPE, &s->lock);
-    if (base_load_rlx(&c->max_entries) != 0) { (void)l1_tickets_back(c, s); }
+    sync_take(L1_LANE, &n->lock);
+    if (base_load_rlx(&c->max_entries) != 0) { (void)l1_tickets_back(c, n); }
+    l1_lane_tell(c, n, 0);
     for (unsigned q = 0; q < 2; q++) {
-        uint32_t head = s->queue[q].head;
+        uint32_t head = n->queue[q].head;
         if (head == L1_NONE) { continue; }
         uint64_t live = base_load_acq(&c->seg[head].live);
         if (live == 0) {
-            l1_seg_unqueue(c, s, head);
+            l1_seg_unqueue(c, n, head);
             l1_seg_release(c, head);
         }
     }
-    while (in_time && l1_contract_due(s, L1_CONTRACT_PCT)) {
-        for (unsigned i = 0; i < L1_PIECE; i++) {
-            if (!l1_contract_one(c, s, L1_CONTRACT_PCT)) { break; }
-        }
-        bool stuck = !l1_contract_one(c, s, L1_CONTRACT_PCT);
-        sync_drop(L1_STRIPE, &s->lock);
-        in_time = l1_time_left(end_ns) && !stuck;
-        sync_take(L1_STRIPE, &s->lock);
-    }
-    l1_overflow_rest(c, s);
-    sync_drop(L1_STRIPE, &s->lock);
-    return in_time;
+    sync_drop(L1_LANE, &n->lock);
 }
 
-/* Return whether a tick at this time would still remove a record of the stripe. */
-static bool l1_sweep_left(l1 *c, l1_stripe *s, uint64_t now)
+/* Merge buckets while the stripe is sparse. */
+static void l1_rest_stripe(l1 *c, l1_stripe *s, uint64_t end_ns)
 {
-    sync_take(L1_STRIPE, &s->lock);
-    const bool left = l1_rotating(c, s) || l1_due_segment(c, s, now, &(l1_pass){0});
-    sync_drop(L1_STRIPE, &s->lock);
+    for (bool more = true; more;) {
+        sync_take(L1_STRIPE, &s->lock);
+        for (unsigned i = 0; i < L1_PIECE && more; i++) {
+            more = l1_contract_one(c, s, L1_CONTRACT_PCT);
+        }
+        if (!more) { l1_overflow_rest(c, s); }
+        sync_drop(L1_STRIPE, &s->lock);
+        more = more && l1_time_left(end_ns);
+    }
+}
+
+/* Return whether a tick at this time would still remove a record of the lane. */
+static bool l1_sweep_left(l1 *c, l1_lane *n, uint64_t now)
+{
+    sync_take(L1_LANE, &n->lock);
+    const bool left = l1_rotating(c, n) || l1_due_segment(c, n, now, &(l1_pass){0});
+    sync_drop(L1_LANE, &n->lock);
     return left;
 }
 
@@ -152,21 +154,24 @@ CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed
     base_store_rlx(&c->rough_ms, BASE_MAX(base_load_rlx(&c->rough_ms), base_coarse_ms(c->clock)));
     const bool swept = l1_retired_turn(c, end_ns);
     bool done = true;
-    const uint32_t first = c->sweep_stripe;
+    const uint32_t first = c->sweep_lane;
     uint32_t i = 0;
     for (; i < c->stripe_count; i++) {
-        l1_stripe *s = &c->stripe[(first + i) & c->stripe_mask];
-        c->sweep_stripe = s->index_number;
-        done = l1_sweep_dead(c, s, end_ns, removed) && l1_sweep_due(c, s, end_ns, removed);
+        l1_lane *n = &c->lane[(first + i) & c->stripe_mask];
+        c->sweep_lane = n->number;
+        done = l1_sweep_dead(c, n, end_ns, removed) && l1_sweep_due(c, n, end_ns, removed);
         if (!done) { break; }
-        (void)l1_rest_stripe(c, s, end_ns);
+        l1_rest_lane(c, n);
         if (!l1_time_left(end_ns)) {
-            c->sweep_stripe = (s->index_number + 1) & c->stripe_mask;
+            c->sweep_lane = (n->number + 1) & c->stripe_mask;
             break;
         }
     }
-    for (i++; done && i < c->stripe_count; i++) { /* stripes that this tick did not reach */
-        done = !l1_sweep_left(c, &c->stripe[(first + i) & c->stripe_mask], now);
+    for (i++; done && i < c->stripe_count; i++) { /* lanes that this tick did not reach */
+        done = !l1_sweep_left(c, &c->lane[(first + i) & c->stripe_mask], now);
+    }
+    for (uint32_t j = 0; j == 0 || (j < c->stripe_count && l1_time_left(end_ns)); j++) {
+        l1_rest_stripe(c, &c->stripe[c->rest_stripe++ & c->stripe_mask], end_ns);
     }
     /* In a forked child, the rest of a shrink that ran in the parent. */
     while (base_load_rlx(&c->tickets) < 0 && l1_time_left(end_ns) && l1_evict_excess(c)) { }

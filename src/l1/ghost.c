@@ -15,6 +15,7 @@
  *            README.md: rules, rejected horizons. */
 #include "l1/index.h"
 #include "l1/policy.h"
+#include "l1/segment.h"
 
 #define L1_GHOST_CURSOR 38u
 #define L1_GHOST_HIGH 40u
@@ -33,14 +34,25 @@ CELLAR_PRIVATE void l1_ghosts_set(l1_ghosts *g, unsigned char *line, uint64_t li
     base_store_rlx(&g->lines, lines);
 }
 
+/* Read and write a byte of a line. Two lanes may change a line at once: then a fingerprint is lost
+ * or wrong, as by chance. */
+static unsigned l1_byte(const unsigned char *at)
+{
+    return base_load_rlx((const _Atomic unsigned char *)at);
+}
+static void l1_byte_set(unsigned char *at, unsigned byte)
+{
+    base_store_rlx((_Atomic unsigned char *)at, (unsigned char)byte);
+}
+
 static void l1_ghost_put(unsigned char *line, unsigned slot, unsigned fp, unsigned from_main)
 {
     const unsigned half = slot % 2 * 4, bit = slot % 8;
     unsigned char *const high = &line[L1_GHOST_HIGH + slot / 2];
     unsigned char *const origin = &line[L1_GHOST_MAIN + slot / 8];
-    line[slot] = (unsigned char)(fp & 255u);
-    *high = (unsigned char)((*high & (0xf0u >> half)) | (fp >> 8) << half);
-    *origin = (unsigned char)((*origin & ~(1u << bit)) | from_main << bit);
+    l1_byte_set(&line[slot], fp & 255u);
+    l1_byte_set(high, (l1_byte(high) & (0xf0u >> half)) | (fp >> 8) << half);
+    l1_byte_set(origin, (l1_byte(origin) & ~(1u << bit)) | from_main << bit);
 }
 
 CELLAR_PRIVATE void l1_ghost_add(l1_ghosts *g, uint64_t mixed, bool from_main)
@@ -48,9 +60,9 @@ CELLAR_PRIVATE void l1_ghost_add(l1_ghosts *g, uint64_t mixed, bool from_main)
     if (base_load_rlx(&g->lines) == 0) { return; }
     unsigned fp;
     unsigned char *line = l1_ghost_line(g, mixed, &fp);
-    const unsigned at = line[L1_GHOST_CURSOR];
+    const unsigned at = l1_byte(&line[L1_GHOST_CURSOR]) % L1_GHOST_FPS;
     l1_ghost_put(line, at, fp, from_main);
-    line[L1_GHOST_CURSOR] = (unsigned char)((at + 1) % L1_GHOST_FPS);
+    l1_byte_set(&line[L1_GHOST_CURSOR], at + 1 == L1_GHOST_FPS ? 0 : at + 1);
 }
 
 CELLAR_PRIVATE void l1_ghost_prefetch(const l1_ghosts *g, uint64_t mixed)
@@ -72,10 +84,11 @@ CELLAR_PRIVATE l1_ghost l1_ghost_take(l1_ghosts *g, uint64_t mixed)
     }
     for (m &= (UINT64_C(1) << L1_GHOST_FPS) - 1; m != 0; m &= m - 1) {
         const unsigned slot = (unsigned)__builtin_ctzll(m);
-        const unsigned high = line[L1_GHOST_HIGH + slot / 2];
+        const unsigned high = l1_byte(&line[L1_GHOST_HIGH + slot / 2]);
         if ((high >> slot % 2 * 4 & 15u) != fp >> 8) { continue; }
-        const unsigned rank = (line[L1_GHOST_CURSOR] + L1_GHOST_FPS - 1 - slot) % L1_GHOST_FPS;
-        const unsigned origin = line[L1_GHOST_MAIN + slot / 8];
+        const unsigned at = l1_byte(&line[L1_GHOST_CURSOR]);
+        const unsigned rank = (at + L1_GHOST_FPS - 1 - slot) % L1_GHOST_FPS;
+        const unsigned origin = l1_byte(&line[L1_GHOST_MAIN + slot / 8]);
         l1_ghost_put(line, slot, 0, 0);
         return (l1_ghost){ rank * base_load_rlx(&g->lines), (origin >> slot % 8 & 1u) != 0 };
     }
@@ -119,7 +132,7 @@ static void l1_ghosts_put(l1 *c, unsigned char *table, uint64_t lines)
 {
     unsigned char *old = c->ghosts;
     const size_t old_bytes = c->ghost_bytes;
-    l1_stripes_take(c);
+    l1_lanes_take(c);
     c->ghosts = table;
     c->ghost_bytes = (size_t)(lines * c->stripe_count * L1_GHOST_LINE);
     for (uint32_t i = 0; i < c->stripe_count; i++) {
@@ -127,7 +140,7 @@ static void l1_ghosts_put(l1 *c, unsigned char *table, uint64_t lines)
             table != NULL ? table + (size_t)(i * lines * L1_GHOST_LINE) : NULL;
         l1_ghosts_set(&c->stripe[i].ghost, own, lines);
     }
-    l1_stripes_drop(c);
+    l1_lanes_drop(c);
     base_free(c->account, BASE_MOD_GHOST, old, old_bytes);
 }
 

@@ -71,11 +71,11 @@ CELLAR_PRIVATE uint16_t l1_ovf_take(l1_stripe *s, uint64_t number)
         g->free = base_load_rlx(&half.b->off[first]);
     } else {
         g->high = n;
-        s->overflow_high++;
+        base_add_rlx(&s->overflow_high, 1u);
     }
     for (unsigned i = 0; i < L1_HALF; i++) { base_store_rlx(&half.b->tag[first + i], (uint16_t)0); }
     base_store_rlx(l1_part_ovf(half), (uint16_t)0);
-    s->overflow_count++;
+    base_add_rlx(&s->overflow_count, 1u);
     return (uint16_t)n;
 }
 
@@ -85,13 +85,13 @@ CELLAR_PRIVATE void l1_ovf_give(l1_stripe *s, uint64_t number, uint16_t n)
     const l1_part half = l1_half(s, number, n);
     base_store_rlx(&half.b->off[__builtin_ctz(half.slots)], g->free);
     g->free = n;
-    s->overflow_count--;
+    base_sub_rlx(&s->overflow_count, 1u);
 }
 
 /* Give back the pages of the overflow buckets when all of the stripe are free. */
 CELLAR_PRIVATE void l1_overflow_rest(l1 *c, l1_stripe *s)
 {
-    if (s->overflow_count != 0) { return; }
+    if (base_load_rlx(&s->overflow_count) != 0) { return; }
     for (uint32_t i = 0; i < c->group_count; i++) {
         l1_group *g = &s->group[i];
         if (g->charged_bytes == 0) { continue; }
@@ -100,7 +100,7 @@ CELLAR_PRIVATE void l1_overflow_rest(l1 *c, l1_stripe *s)
         base_uncharge(c->account, BASE_MOD_OVERFLOW, g->charged_bytes);
         g->charged_bytes = g->high = g->free = 0;
     }
-    s->overflow_high = 0;
+    base_store_rlx(&s->overflow_high, 0u);
 }
 
 BASE_SIZE_END
@@ -137,14 +137,6 @@ static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, l1_bucket *b, uint64_t number
             /* l1_bigs_child handles a block in hand. */
             if (block != NULL && block->where == L1_LINKED) { l1_large_retire(c, block); }
         }
-    }
-    /* The lost writer may have changed only one of the two counts. */
-    for (unsigned q = 0; q < 2; q++) {
-        uint64_t sum = 0;
-        for (uint32_t seg = s->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
-            sum += L1_LIVE_LINKED(base_load_rlx(&c->seg[seg].live));
-        }
-        base_store_rlx(&s->queue[q].live, sum);
     }
     base_store_rel(&b->ver, l1_ver_after(odd - 1));
 }
@@ -190,7 +182,7 @@ CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stri
             continue;
         }
         if (have_stripe) {
-            h->took_stripe = took;
+            h->took = took;
             return;
         }
         /* Without the stripe lock a split may have moved the key during the wait. */
@@ -225,17 +217,7 @@ CELLAR_PRIVATE void l1_unlock(l1 *c, l1_hold *h)
     (void)c;
     SYNC_POP(SYNC_RANK_L1_BUCKET, h->b);
     base_store_rel(&h->b->ver, l1_ver_after(h->ver));
-    if (BASE_UNLIKELY(h->took_stripe)) { sync_drop(L1_STRIPE, &h->s->lock); }
-}
-
-CELLAR_PRIVATE void l1_stripes_take(l1 *c)
-{
-    for (uint32_t i = 0; i < c->stripe_count; i++) { l1_bare_take(&c->stripe[i].lock); }
-}
-
-CELLAR_PRIVATE void l1_stripes_drop(l1 *c)
-{
-    for (uint32_t i = c->stripe_count; i-- > 0;) { l1_bare_drop(&c->stripe[i].lock); }
+    if (BASE_UNLIKELY(h->took)) { sync_drop(L1_STRIPE, &h->s->lock); }
 }
 
 /* ---- under the lock -------------------------------------------------------------------------- */
@@ -288,7 +270,7 @@ CELLAR_PRIVATE bool l1_find_pos(const l1 *c, const l1_hold *h, uint16_t tag, uin
 {
     const uint32_t off = (uint32_t)(pos >> c->gshift);
     l1_part p = l1_whole(h->b);
-    do {
+    for (unsigned hop = 0; p.b != NULL && hop <= L1_CHAIN_MAX; hop++) {
         for (uint32_t m = l1_part_match(p, tag); m != 0; m &= m - 1) {
             unsigned i = (unsigned)__builtin_ctz(m);
             if (base_load_rlx(&p.b->off[i]) == off) {
@@ -299,17 +281,32 @@ CELLAR_PRIVATE bool l1_find_pos(const l1 *c, const l1_hold *h, uint16_t tag, uin
             }
         }
         p = l1_chain_next(h->s, h->number, p);
-    } while (p.b != NULL);
+    }
     return false;
 }
 
-CELLAR_PRIVATE void l1_slot_prepare(l1 *c, l1_stripe *s, uint64_t hash)
+/* Return whether the chain of a key has an empty slot. Without its lock a hint. */
+static bool l1_chain_has_room(const l1_stripe *s, uint64_t number)
 {
-    const uint64_t number = l1_number(base_load_rlx(&s->ls), hash);
     l1_part p = l1_whole(l1_bucket_at(s, number));
-    /* Only a holder of the stripe lock adds slots: a slot that is empty now stays empty. */
-    while (p.b != NULL && l1_part_match(p, 0) == 0) { p = l1_chain_next(s, number, p); }
-    if (p.b == NULL) { (void)l1_ovf_ready(c, s, number); }
+    for (unsigned hop = 0; p.b != NULL && hop <= L1_CHAIN_MAX; hop++) {
+        if (l1_part_match(p, 0) != 0) { return true; }
+        p = l1_chain_next(s, number, p);
+    }
+    return false;
+}
+
+CELLAR_PRIVATE void l1_lock_grow(l1 *c, uint64_t hash, l1_hold *h)
+{
+    l1_stripe *s = l1_stripe_of(c, hash);
+    if (BASE_LIKELY(l1_chain_has_room(s, l1_number(base_load_acq(&s->ls), hash)))) {
+        l1_lock_key(c, hash, h, false);
+        return;
+    }
+    sync_take(L1_STRIPE, &s->lock);
+    (void)l1_ovf_ready(c, s, l1_number(base_load_rlx(&s->ls), hash));
+    l1_lock_key(c, hash, h, true);
+    h->took = true;
 }
 
 CELLAR_PRIVATE bool l1_slot_empty(l1 *c, l1_hold *h, l1_slot *out)
@@ -324,9 +321,14 @@ CELLAR_PRIVATE bool l1_slot_empty(l1 *c, l1_hold *h, l1_slot *out)
         }
         uint16_t n = base_load_rlx(l1_part_ovf(p));
         if (n == 0) {
+            if (!h->took) { return false; } /* other sets took the empty slots */
             if (hop == L1_CHAIN_MAX) { break; }
             n = l1_ovf_take(h->s, h->number);
             if (n == 0) { break; }
+            if (hop >= L1_CHAIN_LONG) {
+                h->s->crowded = L1_CHAIN_LONG;
+                base_store_rlx(&h->s->room, (uint64_t)0);
+            }
             base_store_rlx(l1_part_ovf(p), n);
         }
         p = l1_half(h->s, h->number, n);

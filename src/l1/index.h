@@ -48,19 +48,7 @@ BASE_INLINE l1_part l1_chain_next(const l1_stripe *s, uint64_t number, l1_part p
 }
 BASE_INLINE uint32_t l1_ver_after(uint32_t even) { return even + 2 != 0 ? even + 2 : 2u; }
 
-/* Take or drop one lock where the rank check cannot keep all locks. */
-BASE_INLINE void l1_bare_take(sync_lock *l)
-{
-    if (!base_cas_ar(&l->word, 0u, 1u)) { sync_lock_slow(l); }
-}
-BASE_INLINE void l1_bare_drop(sync_lock *l)
-{
-    if (base_xchg_ar(&l->word, 0u) == 2u) { sync_wake_slow(l); }
-}
-
 /* ---- index.c ---- */
-CELLAR_PRIVATE void l1_stripes_take(l1 *c); /* all stripe locks, ascending */
-CELLAR_PRIVATE void l1_stripes_drop(l1 *c);
 /* Charge index memory; give back free segments for it. */
 CELLAR_PRIVATE bool l1_area_charge(l1 *c, base_module m, uint64_t more);
 /* Charge, commit and touch half an overflow bucket of the group. Then a take inside a window needs
@@ -85,11 +73,12 @@ BASE_ALWAYS_INLINE SYNC_UNCHECKED bool l1_lock_at(l1_stripe *s, l1_bucket *b, ui
     *h = (l1_hold){ .s = s, .b = b, .number = number, .ver = ver };
     return true;
 }
-/* Lock a bucket found under the stripe lock, held since: the key still belongs to it. */
-BASE_ALWAYS_INLINE SYNC_UNCHECKED bool l1_lock_here(l1_stripe *s, l1_bucket *b, uint32_t ver,
-                                                    l1_hold *h)
+/* Lock a bucket if its version is still `ver`: then the key that it had still belongs to it. Not in
+ * a forked child, where each bucket is locked under the lock of its stripe. */
+BASE_ALWAYS_INLINE SYNC_UNCHECKED bool l1_lock_here(const l1 *c, l1_stripe *s, l1_bucket *b,
+                                                    uint32_t ver, l1_hold *h)
 {
-    return l1_lock_at(s, b, l1_bucket_number(s, b), ver, h);
+    return BASE_LIKELY(!c->forked) && l1_lock_at(s, b, l1_bucket_number(s, b), ver, h);
 }
 CELLAR_PRIVATE void l1_unlock(l1 *c, l1_hold *h) SYNC_UNCHECKED;
 /* Unlock a bucket that l1_lock_at took. */
@@ -98,18 +87,23 @@ BASE_ALWAYS_INLINE SYNC_UNCHECKED void l1_unlock_at(l1_bucket *b, uint32_t ver)
     SYNC_POP(SYNC_RANK_L1_BUCKET, b);
     base_store_rel(&b->ver, l1_ver_after(ver));
 }
+/* Unlock a bucket, and its stripe if that was locked with it, in line. */
+BASE_ALWAYS_INLINE SYNC_UNCHECKED void l1_unlock_now(l1 *c, l1_hold *h)
+{
+    if (BASE_LIKELY(!h->took)) { l1_unlock_at(h->b, h->ver); } else { l1_unlock(c, h); }
+}
 /* Repair, in a forked child, every bucket that a writer of the parent left locked. */
 CELLAR_PRIVATE void l1_mend_stripe(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
 /* Repair the chain of one key in the fork handler: no other thread is here. */
 CELLAR_PRIVATE void l1_mend_key(l1 *c, uint64_t hash) SYNC_UNCHECKED;
 /* Find the record of exactly this key, live or expired. Under the bucket lock. */
 CELLAR_PRIVATE bool l1_find(const l1 *c, const l1_hold *h, const l1_key *k, l1_slot *out);
-/* Find the slot that points to `pos`. Under the bucket lock. */
+/* Find the slot that points to `pos`. Without the bucket lock a hint. */
 CELLAR_PRIVATE bool l1_find_pos(const l1 *c, const l1_hold *h, uint16_t tag, uint64_t pos,
                                 l1_slot *out);
-/* Prepare what l1_slot_empty may need, before the bucket is locked. A hint: it may fail. */
-CELLAR_PRIVATE void l1_slot_prepare(l1 *c, l1_stripe *s, uint64_t hash);
-/* Find an empty slot; lengthen the chain if needed. Under stripe and bucket lock. */
+/* Lock the bucket of a key for a new slot; with the lock of its stripe if the chain has none. */
+CELLAR_PRIVATE void l1_lock_grow(l1 *c, uint64_t hash, l1_hold *h) SYNC_UNCHECKED;
+/* Find an empty slot; lengthen the chain if needed and the stripe is locked. Under bucket lock. */
 CELLAR_PRIVATE bool l1_slot_empty(l1 *c, l1_hold *h, l1_slot *out);
 BASE_INLINE void l1_slot_set(l1_slot *s, uint16_t tag, uint32_t off, unsigned freq)
 {
@@ -125,12 +119,15 @@ CELLAR_PRIVATE void l1_chain_trim(l1_hold *h);
 
 /* ---- index_grow.c ---- */
 CELLAR_PRIVATE bool l1_index_open(l1 *c);
-CELLAR_PRIVATE void l1_split_if_due(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE void l1_split_due(l1 *c, l1_stripe *s);
+BASE_INLINE void l1_split_if_due(l1 *c, l1_stripe *s)
+{
+    if (BASE_UNLIKELY(base_load_rlx(&c->entries) > base_load_rlx(&s->room))) { l1_split_due(c, s); }
+}
 /* Merge the last bucket while less than `pct` percent of the primary slots are taken. */
 #define L1_CONTRACT_PCT 25u /* from tick */
 #define L1_SHRINK_PCT 55u   /* when the budget shrinks; splits begin above 62 */
 CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s, unsigned pct) SYNC_HOLDS(L1_STRIPE);
-CELLAR_PRIVATE bool l1_contract_due(const l1_stripe *s, unsigned pct);
 /* Make one more huge page of the index; false: nothing to do. */
 CELLAR_PRIVATE bool l1_index_collapse(l1 *c);
 CELLAR_PRIVATE int64_t l1_index_collapse_due_ms(l1 *c); /* BASE_NEVER_MS: nothing to do */

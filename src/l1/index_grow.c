@@ -11,9 +11,9 @@
  *            every version of a merged bucket.
  * LOCKING    Only here a thread locks two buckets: source before target (ascending), under the
  *            stripe lock.
- *            Split: note offsets and hashes of the chain without the bucket lock -> lock both ->
- *            read the slots again -> place -> publish ls inside the windows -> unlock. A merge is
- *            the mirror image. README.md has the proof for readers.
+ *            Split: bring the records of the chain near without the bucket lock -> lock both ->
+ *            hash the keys -> place -> publish ls inside the windows -> unlock. A merge is the
+ *            mirror image. README.md has the proof for readers.
  * SEE ALSO   README.md: proof, rejected loads and layouts. Litwin 1980, linear hashing. */
 #include <string.h>
 
@@ -82,26 +82,37 @@ static bool l1_buckets_reach(l1 *c, l1_stripe *s, uint32_t count)
     return true;
 }
 
+/* Return the primary slots of a store with stripes that are all like this one: the hash spreads
+ * keys evenly, so no stripe counts its own. */
+static uint64_t l1_slots_like(const l1 *c, const l1_stripe *s)
+{
+    return (uint64_t)(uint32_t)base_load_rlx(&s->ls) * L1_SLOTS * c->stripe_count;
+}
+
+static void l1_room_set(const l1 *c, l1_stripe *s, uint64_t least)
+{
+    base_store_rlx(&s->room, BASE_MAX(l1_slots_like(c, s) * L1_LOAD_PCT / 100, least));
+}
+
 CELLAR_PRIVATE bool l1_index_open(l1 *c)
 {
     c->index_collapsed = l1_huge_of(c, 0);
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         l1_stripe *s = &c->stripe[i];
         s->index_number = i;
-        s->learned.small = L1_SMALL_START;
         /* A key of a cleared namespace moves to another stripe: no two stripes give the same
          * version. */
         base_store_rlx(&s->next_version, (uint64_t)i << 48);
         s->others = c->stripe_count - 1;
         s->bucket = (l1_bucket *)(void *)(c->index_region.base + l1_index_page(c, s, 0));
         s->overflow = (l1_bucket *)(void *)(c->overflow_region.base + i * c->overflow_stride);
-        s->queue[0].head = s->queue[0].tail = s->queue[1].head = s->queue[1].tail = L1_NONE;
         s->bucket_count = 1u << L1_LEVEL_MIN;
         if (!l1_buckets_reach(c, s, s->bucket_count)) { return false; }
         for (uint32_t b = 0; b < s->bucket_count; b++) {
             base_store_rlx(&l1_bucket_at(s, b)->ver, 2u);
         }
         base_store_rel(&s->ls, l1_ls(0, L1_LEVEL_MIN, 0));
+        l1_room_set(c, s, 0);
     }
     return true;
 }
@@ -116,59 +127,47 @@ typedef struct l1_note { /* a slot of a chain that is taken apart */
     uint8_t freq;
 } l1_note;
 
-/* Note the slots of the chain at `number` with the hashes of their keys. Return the count. *ovf
- * gets the number of its halves. The stripe lock keeps writers from adding slots. */
-static unsigned l1_note_chain(l1 *c, const l1_stripe *s, uint64_t number, l1_note *out,
-                              unsigned *ovf)
+/* Prefetch the records of a primary bucket before it is locked, of its empty slots, too. Return the
+ * halves of its chain. */
+static unsigned l1_chain_near(l1 *c, const l1_stripe *s, uint64_t number)
 {
-    unsigned n = 0, parts = 0;
-    for (l1_part p = l1_whole(l1_bucket_at(s, number)); p.b != NULL;
-         p = l1_chain_next(s, number, p)) {
-        parts++;
-        for (uint32_t m = l1_part_used(p); m != 0; m &= m - 1) {
-            const unsigned i = (unsigned)__builtin_ctz(m);
-            out[n].tag = base_load_rlx(&p.b->tag[i]);
-            out[n].off = base_load_rlx(&p.b->off[i]);
-            BASE_PREFETCH(l1_at(c, l1_pos(c, out[n].off)));
-            n++;
-        }
+    unsigned halves = 0;
+    l1_part p = l1_whole(l1_bucket_at(s, number));
+    for (unsigned i = 0; i < L1_SLOTS; i++) {
+        BASE_PREFETCH(l1_at(c, l1_pos(c, base_load_rlx(&p.b->off[i]))));
     }
-    *ovf = parts - 1;
-    unsigned kept = 0;
-    for (unsigned i = 0; i < n; i++) {
-        l1_rec r;
-        uint64_t pos = l1_pos(c, out[i].off);
-        /* A delete emptied this slot a moment ago and its bytes may be anything: nothing to
-         * place. */
-        if (!l1_decode(c, pos, &r)) { continue; }
-        out[kept] = out[i];
-        out[kept++].hash = l1_hash_of(c, pos, &r);
-    }
-    return kept;
+    while ((p = l1_chain_next(s, number, p)).b != NULL) { halves++; }
+    return halves;
 }
 
-/* Take a locked chain apart and give back its halves. Write the slots that are still set to `out`,
- * with the noted hashes. */
-static unsigned l1_strip_chain(l1 *c, l1_stripe *s, uint64_t number, const l1_note *notes,
-                               unsigned note_count, l1_note *out)
+static unsigned l1_chain_count(const l1_stripe *s, uint64_t number)
 {
-    (void)c;
-    unsigned n = 0, seen = 0; /* the notes have the order of the chain */
+    unsigned n = 0;
+    for (l1_part p = l1_whole(l1_bucket_at(s, number)); p.b != NULL;
+         p = l1_chain_next(s, number, p)) {
+        n += (unsigned)__builtin_popcount(l1_part_used(p));
+    }
+    return n;
+}
+
+/* Take a locked chain apart and give back its halves. Write its slots to `out`, with the hashes of
+ * their keys: nothing moves a linked record while its bucket is locked. */
+static unsigned l1_strip_chain(l1 *c, l1_stripe *s, uint64_t number, l1_note *out)
+{
+    unsigned n = 0;
     l1_part p = l1_whole(l1_bucket_at(s, number));
     for (uint16_t half = 0;;) {
         for (uint32_t m = l1_part_used(p); m != 0; m &= m - 1) {
             const unsigned i = (unsigned)__builtin_ctz(m);
-            uint16_t tag = base_load_rlx(&p.b->tag[i]);
-            uint32_t off = base_load_rlx(&p.b->off[i]);
+            l1_rec r;
+            out[n] = (l1_note){ .off = base_load_rlx(&p.b->off[i]),
+                                .tag = base_load_rlx(&p.b->tag[i]),
+                                .freq = (uint8_t)l1_freq(p.b, i) };
             base_store_rlx(&p.b->tag[i], (uint16_t)0);
-            for (unsigned j = seen; j < note_count; j++) {
-                if (notes[j].off == off && notes[j].tag == tag) {
-                    out[n] = notes[j];
-                    out[n++].freq = (uint8_t)l1_freq(p.b, i);
-                    seen = j + 1;
-                    break;
-                }
-            }
+            const uint64_t pos = l1_pos(c, out[n].off);
+            const bool ok = l1_decode(c, pos, &r);
+            BASE_REQUIRE(ok);
+            out[n++].hash = l1_hash_of(c, pos, &r);
         }
         const uint16_t next = base_load_rlx(l1_part_ovf(p));
         base_store_rlx(l1_part_ovf(p), (uint16_t)0);
@@ -229,14 +228,13 @@ static void l1_split(l1 *c, l1_stripe *s)
     l1_bucket *to = l1_bucket_at(s, target);
     base_store_rlx(&to->freq, 0u); /* touch its page before the window begins */
 
-    l1_note notes[L1_CHAIN_SLOTS], live[L1_CHAIN_SLOTS];
-    unsigned ovf, to_count = 0, spare_count = 0;
-    unsigned count = l1_note_chain(c, s, source, notes, &ovf);
-    for (unsigned i = 0; i < count; i++) { to_count += (unsigned)(notes[i].hash >> level) & 1u; }
+    l1_note live[L1_CHAIN_SLOTS];
+    unsigned spare_count = 0;
+    const unsigned halves = l1_chain_near(c, s, source);
     uint16_t spare[L1_CHAIN_MAX + 1];
     /* Within one group the halves of the source always suffice for both chains. */
     if (source >> L1_GROUP_SHIFT != target >> L1_GROUP_SHIFT) {
-        spare_count = l1_ovf_need(to_count);
+        spare_count = halves;
         if (!l1_spare_take(c, s, target, spare_count, spare)) { return; }
     }
 
@@ -244,7 +242,7 @@ static void l1_split(l1 *c, l1_stripe *s)
     const uint32_t made = s->ver_base;
     base_store_sc(&to->ver, made + 1);
     base_fence_rel();
-    unsigned n = l1_strip_chain(c, s, source, notes, count, live);
+    unsigned n = l1_strip_chain(c, s, source, live);
     for (unsigned i = 0; i < L1_SLOTS; i++) { base_store_rlx(&to->tag[i], (uint16_t)0); }
     base_store_rlx(&to->freq, 0u);
     base_store_rlx(&to->ovf, (uint16_t)0);
@@ -266,27 +264,33 @@ static void l1_split(l1 *c, l1_stripe *s)
     s->splits++;
 }
 
-CELLAR_PRIVATE void l1_split_if_due(l1 *c, l1_stripe *s)
+CELLAR_PRIVATE void l1_split_due(l1 *c, l1_stripe *s)
 {
-    const uint64_t load = l1_stripe_entries(s) * 100, slots = (uint64_t)s->bucket_count * L1_SLOTS;
-    if (BASE_LIKELY(load <= slots * L1_LOAD_PCT)) { return; }
+    if (!sync_try(L1_STRIPE, &s->lock)) { return; } /* a later set splits */
+    const uint64_t entries = base_load_rlx(&c->entries), load = entries * 100;
+    const uint64_t slots = l1_slots_like(c, s);
     /* The second part of each doubling frees overflow memory that the first part needed. */
-    const bool idle = s->overflow_count < s->overflow_high - s->overflow_high / 8;
-    if (idle && load <= slots * L1_LOAD_MOST_PCT) { return; }
-    l1_split(c, s);
+    const uint32_t high = base_load_rlx(&s->overflow_high);
+    const bool idle = base_load_rlx(&s->overflow_count) < high - high / 8;
+    if (s->crowded != 0 || load > slots * (idle ? L1_LOAD_MOST_PCT : L1_LOAD_PCT)) {
+        l1_split(c, s);
+        s->crowded -= s->crowded != 0;
+    }
+    if (s->crowded == 0) { l1_room_set(c, s, idle ? entries + slots / 256 : 0); }
+    sync_drop(L1_STRIPE, &s->lock);
 }
 
 BASE_SIZE_BEGIN
 
-CELLAR_PRIVATE bool l1_contract_due(const l1_stripe *s, unsigned pct)
+static bool l1_contract_due(const l1 *c, const l1_stripe *s, unsigned pct)
 {
-    return s->bucket_count > 1u << L1_LEVEL_MIN &&
-           l1_stripe_entries(s) * 100 < (uint64_t)s->bucket_count * L1_SLOTS * pct;
+    return (uint32_t)base_load_rlx(&s->ls) > 1u << L1_LEVEL_MIN &&
+           base_load_rlx(&c->entries) * 100 < l1_slots_like(c, s) * pct;
 }
 
 CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s, unsigned pct)
 {
-    if (!l1_contract_due(s, pct)) { return false; }
+    if (!l1_contract_due(c, s, pct)) { return false; }
     const uint64_t ls = base_load_rlx(&s->ls);
     unsigned level = (unsigned)(ls >> 32) & 255u;
     uint32_t split = (uint32_t)ls - (1u << level);
@@ -298,19 +302,27 @@ CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s, unsigned pct)
     const uint32_t target = split - 1, source = target + (1u << level);
     BASE_ASSERT(source == s->bucket_count - 1);
 
-    l1_note notes[2][L1_CHAIN_SLOTS], live[2 * L1_CHAIN_SLOTS];
-    unsigned ovf[2], n[2];
-    n[0] = l1_note_chain(c, s, target, notes[0], &ovf[0]);
-    n[1] = l1_note_chain(c, s, source, notes[1], &ovf[1]);
-    unsigned need = l1_ovf_need(n[0] + n[1]);
-    if (need > L1_CHAIN_MAX) { return false; }
+    l1_note live[2 * L1_CHAIN_SLOTS];
+    const unsigned halves = l1_chain_near(c, s, target);
+    (void)l1_chain_near(c, s, source);
+    const unsigned count = l1_chain_count(s, target) + l1_chain_count(s, source);
+    const unsigned need = l1_ovf_need(count);
+    if (need >= L1_CHAIN_LONG) { return false; }
     uint16_t spare[L1_CHAIN_MAX + 1];
-    unsigned spare_count = need > ovf[0] ? need - ovf[0] : 0;
+    unsigned spare_count = need > halves ? need - halves : 0;
     if (!l1_spare_take(c, s, target, spare_count, spare)) { return false; }
 
     uint32_t vt = l1_lock_number(c, s, target), vs = l1_lock_number(c, s, source);
-    unsigned total = l1_strip_chain(c, s, target, notes[0], n[0], live);
-    total += l1_strip_chain(c, s, source, notes[1], n[1], live + total);
+    if (l1_chain_count(s, target) + l1_chain_count(s, source) > count) { /* sets were faster */
+        SYNC_POP(SYNC_RANK_L1_BUCKET, l1_bucket_at(s, source));
+        base_store_rel(&l1_bucket_at(s, source)->ver, l1_ver_after(vs));
+        SYNC_POP(SYNC_RANK_L1_BUCKET, l1_bucket_at(s, target));
+        base_store_rel(&l1_bucket_at(s, target)->ver, l1_ver_after(vt));
+        while (spare_count > 0) { l1_ovf_give(s, target, spare[--spare_count]); }
+        return true; /* the caller tries again */
+    }
+    unsigned total = l1_strip_chain(c, s, target, live);
+    total += l1_strip_chain(c, s, source, live + total);
     for (unsigned i = 0; i < total; i++) { l1_place(s, target, &live[i], spare, &spare_count); }
     base_store_rel(&s->ls, l1_ls((ls >> 40) + 1, level, split - 1));
     BASE_POINT("l1.split.published");
@@ -321,6 +333,7 @@ CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s, unsigned pct)
     while (spare_count > 0) { l1_ovf_give(s, target, spare[--spare_count]); }
     s->bucket_count--;
     s->merges++;
+    l1_room_set(c, s, 0);
 
     uint64_t keep = base_round_up((uint64_t)s->bucket_count * sizeof(l1_bucket), BASE_PAGE);
     if (keep < s->charged_bytes) {

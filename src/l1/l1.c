@@ -149,19 +149,24 @@ static bool l1_reserve_all(l1 *c, uint64_t budget)
 
 static bool l1_alloc_all(l1 *c, const l1_config *cfg, uint64_t budget)
 {
-    c->stripe_bytes = c->stripe_count * sizeof(l1_stripe);
+    c->stripe_bytes = c->stripe_count * (sizeof(l1_stripe) + sizeof(l1_lane));
     c->group_bytes = (size_t)c->stripe_count * c->group_count * sizeof(l1_group);
-    /* Stripes and groups in one block; 128-byte aligned by hand. */
+    /* Stripes, lanes and groups in one block; 128-byte aligned by hand. */
     size_t bytes = c->stripe_bytes + BASE_PAD + c->group_bytes;
     c->stripe_block = base_alloc(c->account, BASE_MOD_STORE, bytes, NULL);
     if (c->stripe_block == NULL) { return false; }
     c->stripe_block_bytes = bytes;
     uintptr_t at = (uintptr_t)base_round_up((uint64_t)(uintptr_t)c->stripe_block, BASE_PAD);
     c->stripe = (l1_stripe *)at;
+    c->lane = (l1_lane *)(void *)(c->stripe + c->stripe_count);
     l1_group *groups = (l1_group *)(at + c->stripe_bytes);
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         c->stripe[i].group = groups + (size_t)i * c->group_count;
-        base_store_rlx(&c->stripe[i].due_ms, UINT64_MAX);
+        l1_lane *n = &c->lane[i];
+        n->number = i;
+        n->learned.small = L1_SMALL_START;
+        n->queue[0].head = n->queue[0].tail = n->queue[1].head = n->queue[1].tail = L1_NONE;
+        base_store_rlx(&n->due_ms, UINT64_MAX);
     }
     c->mean_bytes = l1_mean_of(cfg, L1_MEAN_BYTES * 3 / 4);
     return l1_runs_open(c, budget) && l1_pins_open(c) && l1_ghosts_open(c, budget) &&
@@ -207,6 +212,7 @@ CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
     c->key_max = BASE_MIN(c->seg_bytes / 4, 1024u);
     c->stripe_count = l1_pick_stripes(cfg, budget, c->seg_bytes);
     c->stripe_mask = c->stripe_count - 1;
+    base_store_rlx(&base_thread_self()->lane, 0u); /* the same calls have the same effects */
     c->max_value_bytes = BASE_MIN(cfg->max_value_bytes != 0 ? cfg->max_value_bytes
                                       : BASE_MIN((uint64_t)64 << 20, budget / 2), L1_VALUE_LIMIT);
     c->over_max = (uint32_t)BASE_MIN(c->max_value_bytes, (uint64_t)L1_SMALL_COPY);
@@ -282,20 +288,25 @@ CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out)
 {
     memset(out, 0, sizeof *out);
     for (uint32_t i = 0; i < c->stripe_count; i++) {
-        l1_stripe *s = &c->stripe[i];
-        sync_take(L1_STRIPE, &s->lock);
-#define L1_X(name) out->name += s->name;
+        l1_lane *n = &c->lane[i];
+        sync_take(L1_LANE, &n->lock);
+#define L1_X(name) out->name += n->name;
         L1_COUNTS(L1_X)
 #undef L1_X
-        out->entries += l1_stripe_entries(s);
-        out->record_bytes += l1_stripe_bytes(s);
-        out->buckets += s->bucket_count;
-        out->overflow_halves += s->overflow_count;
-        const int64_t absent = base_load_rlx(&s->absent_count);
-        const int64_t absent_bytes = base_load_rlx(&s->absent_bytes);
+        out->entries += l1_lane_entries(n);
+        out->record_bytes += l1_lane_bytes(n);
+        const int64_t absent = base_load_rlx(&n->absent_count);
+        const int64_t absent_bytes = base_load_rlx(&n->absent_bytes);
         out->absent += (uint64_t)BASE_MAX(absent, 0);
         out->absent_bytes += (uint64_t)BASE_MAX(absent_bytes, 0);
-        out->examined_max = BASE_MAX(out->examined_max, s->examined_max);
+        out->examined_max = BASE_MAX(out->examined_max, n->examined_max);
+        sync_drop(L1_LANE, &n->lock);
+        l1_stripe *s = &c->stripe[i];
+        sync_take(L1_STRIPE, &s->lock);
+        out->buckets += s->bucket_count;
+        out->overflow_halves += base_load_rlx(&s->overflow_count);
+        out->splits += s->splits;
+        out->merges += s->merges;
         sync_drop(L1_STRIPE, &s->lock);
     }
     sync_take(L1_SEG, &c->seg_lock);
@@ -326,20 +337,22 @@ CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out)
 /* ---- fork ------------------------------------------------------------------------------------ */
 CELLAR_PRIVATE void l1_fork_prepare(l1 *c)
 {
-    l1_stripes_take(c);
-    l1_bare_take(&c->seg_lock);
-    l1_bare_take(&c->pages.lock);
-    l1_bare_take(&c->big_lock);
+    l1_lanes_take(c);
+    for (uint32_t i = 0; i < c->stripe_count; i++) { sync_bare_take(&c->stripe[i].lock); }
+    sync_bare_take(&c->seg_lock);
+    sync_bare_take(&c->pages.lock);
+    sync_bare_take(&c->big_lock);
     l1_caps_take(c);
 }
 
 CELLAR_PRIVATE void l1_fork_parent(l1 *c)
 {
     l1_caps_drop(c);
-    l1_bare_drop(&c->big_lock);
-    l1_bare_drop(&c->pages.lock);
-    l1_bare_drop(&c->seg_lock);
-    l1_stripes_drop(c);
+    sync_bare_drop(&c->big_lock);
+    sync_bare_drop(&c->pages.lock);
+    sync_bare_drop(&c->seg_lock);
+    for (uint32_t i = c->stripe_count; i-- > 0;) { sync_bare_drop(&c->stripe[i].lock); }
+    l1_lanes_drop(c);
 }
 
 CELLAR_PRIVATE void l1_fork_child(l1 *c)
@@ -353,7 +366,10 @@ CELLAR_PRIVATE void l1_fork_child(l1 *c)
     l1_victims_child(c);
     l1_bigs_child(c);
     l1_log_child(c);
-    for (uint32_t i = 0; i < c->stripe_count; i++) { sync_reset(&c->stripe[i].lock); }
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        sync_reset(&c->lane[i].lock);
+        sync_reset(&c->stripe[i].lock);
+    }
     l1_samples_child(c);
     l1_shadow_child(c);
     base_store_rlx(&c->ticking, 0u);

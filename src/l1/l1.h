@@ -98,7 +98,7 @@ typedef struct l1_hooks {
     /* Receive an entry that ended (l1_left). May call l1 again. Called only while l1_want_left or
      * l1_want_evicted is on. */
     void (*left)(void *ctx, const l1_left *what);
-    /* Return whether a generation is current. Called under the stripe lock; O(1). NULL: all are. */
+    /* Return whether a generation is current. Called under a lane lock; O(1). NULL: all are. */
     bool (*generation_alive)(void *ctx, uint32_t generation);
     /* Return the share that counts entries of this generation: 1..L1_QUOTAS; 0: none. Called in
      * windows; O(1), no lock. NULL: there are no shares. */
@@ -116,7 +116,7 @@ typedef struct l1_hooks {
      * Called like tags_valid, for entries past their time. NULL: not known. */
     int64_t (*tags_ended)(void *ctx, uint64_t born, const void *fps, uint32_t count);
     /* Return whether a change of this key is about to be written to disk. Then eviction keeps the
-     * entry if the log has room. Called under the stripe lock, for entries with L1_ADDR_LATER.
+     * entry if the log has room. Called under a lane lock, for entries with L1_ADDR_LATER.
      * NULL: no. */
     bool (*writing)(void *ctx, uint64_t hash, uint32_t generation, const void *key, size_t key_len);
     /* Return whether the program asks for keys before it stores them: else no rule can be judged by

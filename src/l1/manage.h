@@ -102,14 +102,15 @@ CELLAR_PRIVATE cellar_err l1_advise(l1 *c, uint32_t namespace, double measured, 
 /* Forget the figures of a number: another namespace has it now, or none. */
 CELLAR_PRIVATE void l1_advise_anew(l1 *c, uint32_t namespace);
 
-/* What each stripe counts: stored, ended for room, by time, by a dead generation or tag; kept by
- * the policy, dropped against it; buckets split and merged; evicted keys that came back. */
+/* What each lane counts: stored, ended for room, by time, by a dead generation or tag; kept by the
+ * policy, dropped against it; evicted keys that came back. */
 #define L1_COUNTS(X) \
-    X(inserts) X(evicted) X(expired) X(cleared) X(kept) X(forced) X(splits) X(merges) X(ghost_hits)
+    X(inserts) X(evicted) X(expired) X(cleared) X(kept) X(forced) X(ghost_hits)
 typedef struct l1_stats {
 #define L1_X(name) uint64_t name;
     L1_COUNTS(L1_X)
 #undef L1_X
+    uint64_t splits, merges; /* buckets */
     uint64_t entries, record_bytes, segments, segments_free, segments_parked;
     uint64_t buckets, overflow_halves, index_bytes, arena_bytes, big_blocks, big_bytes,
         retired_bytes;
@@ -123,11 +124,11 @@ typedef struct l1_stats {
     uint32_t stripes, seg_bytes, granule;
 } l1_stats;
 CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out);
-/* Check all structures: NULL, or what is wrong (static text). Takes one stripe lock at a time;
+/* Check all structures: NULL, or what is wrong (static text). Takes lane locks;
  * tests stop all writers first. */
 CELLAR_PRIVATE const char *l1_audit(l1 *c);
 
-/* Prepare for a fork: take all stripe locks. The parent drops them, the child resets them. In the
+/* Prepare for a fork: take all locks. The parent drops them, the child resets them. In the
  * child a thread takes the stripe lock before a bucket lock. It repairs buckets that a lost writer
  * left odd. */
 CELLAR_PRIVATE void l1_fork_prepare(l1 *c);

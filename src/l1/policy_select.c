@@ -4,7 +4,7 @@
  *
  * PICTURE    sampled requests -> rings (request_sample.c) -> six shadow caches, keys only, one
  *            per rule
- *              -> hits of each, weighted by age -> the best rule -> one word that all stripes read
+ *              -> hits of each, weighted by age -> the best rule -> one word that all lanes read
  *            A shadow cache holds n of the C entries of the store and sees the n / C of the keys
  *            with the lowest hashes. So it does to its keys what the store would do to all keys.
  *            shadow cache = nodes (key with counter and queue, chain, next) in two FIFOs + ghosts
@@ -335,7 +335,7 @@ static void l1_shadow_count(l1 *c, struct l1_shadow *w)
     if (base_load_rlx(&c->max_entries) == 0 && base_load_rlx(&c->low) != 0) {
         entries = 0;
         for (uint32_t i = 0; i < c->stripe_count; i++) {
-            entries += l1_stripe_entries(&c->stripe[i]);
+            entries += l1_lane_entries(&c->lane[i]);
         }
     }
     l1_shadow_fit(c, w, entries);

@@ -6,9 +6,9 @@
  *            policy decides. A set of a generation at its ceiling first drops entries of the same
  *            generation in place; a used entry survives the first look.
  *            Entries without value (negative entries, remembered errors) hold at most an eighth of
- *            a stripe, in bytes and entries. A set of one more first drops others of them in place.
+ *            a lane, in bytes and entries. A set of one more first drops others of them in place.
  *            The set is refused when L1_QUOTA_LOOKS records had none to drop.
- * LOCKING    Stripe lock.
+ * LOCKING    Lane lock.
  * LIMITS     Beyond the allowance of a set, one call keeps L1_QUOTA_KEEPS records, then drops one
  *            (counted in `breached`). README.md: bounds.
  * SEE ALSO   quota_count.c: the counts and sums. evict.c: the cursor. */
@@ -25,13 +25,13 @@ BASE_SIZE_BEGIN
 
 #define L1_ABSENT_SPARE 8u /* search begins one part in 8 before the ceiling */
 
-BASE_COLD CELLAR_PRIVATE l1_quota_verdict l1_quota_judge(l1 *c, l1_stripe *s, uint32_t generation,
+BASE_COLD CELLAR_PRIVATE l1_quota_verdict l1_quota_judge(l1 *c, l1_lane *n, uint32_t generation,
                                                uint64_t weight, l1_freed *f)
 {
     struct l1_quotas *q = base_load_acq(&c->quotas);
     const unsigned number = l1_quota_of(c, generation);
     if (number == 0) { return L1_JUDGED_NOTHING; }
-    l1_quota_look(c, s, q);
+    l1_quota_look(c, n, q);
     l1_quota *o = &q->of[number - 1];
     const uint64_t bytes = base_load_rlx(&o->bytes), floor = base_load_rlx(&o->floor);
     if (floor != 0 && bytes < floor + weight) {
@@ -46,35 +46,35 @@ BASE_COLD CELLAR_PRIVATE l1_quota_verdict l1_quota_judge(l1 *c, l1_stripe *s, ui
 }
 
 /* Move the pass to the next segment in the order small, main, small. */
-static SYNC_HOLDS(L1_STRIPE) void l1_quota_turn(l1 *c, l1_stripe *s, l1_pass *p, const l1_seg *g)
+static SYNC_HOLDS(L1_LANE) void l1_quota_turn(l1 *c, l1_lane *n, l1_pass *p, const l1_seg *g)
 {
     const bool was_small = g != NULL && g->state == L1_SEG_SMALL;
     uint32_t next = g != NULL ? g->next : L1_NONE;
-    if (next == L1_NONE) { next = s->queue[was_small ? 1 : 0].tail; }
-    if (next == L1_NONE) { next = s->queue[was_small ? 0 : 1].tail; }
+    if (next == L1_NONE) { next = n->queue[was_small ? 1 : 0].tail; }
+    if (next == L1_NONE) { next = n->queue[was_small ? 0 : 1].tail; }
     *p = next != L1_NONE ? l1_pass_of(c, next) : (l1_pass){0};
 }
 
 /* Read the next record of the pass. Return false when the pass reached an end instead. Turn with
  * the last record of a segment: the caller may empty the segment, and it may be free before the
  * next look. Then the pass would start over at records of others. */
-static SYNC_HOLDS(L1_STRIPE) bool l1_quota_next(l1 *c, l1_stripe *s, l1_pass *p, uint64_t *pos,
+static SYNC_HOLDS(L1_LANE) bool l1_quota_next(l1 *c, l1_lane *n, l1_pass *p, uint64_t *pos,
                                                 l1_rec *r)
 {
     const l1_seg *g = p->seg != 0 ? &c->seg[p->seg - 1] : NULL;
     const bool same = g != NULL && base_load_rlx(&g->seq) == p->seq;
     const bool any = l1_pass_next(c, p, pos, r);
-    if (!any || p->at >= g->used_bytes) { l1_quota_turn(c, s, p, same ? g : NULL); }
+    if (!any || p->at >= g->used_bytes) { l1_quota_turn(c, n, p, same ? g : NULL); }
     return any;
 }
 
 /* Drop the record in place; a used record survives its first look. Return the freed bytes. */
-static SYNC_HOLDS(L1_STRIPE) uint64_t
-    l1_quota_take(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r, bool spare, l1_victims *v)
+static SYNC_HOLDS(L1_LANE) uint64_t
+    l1_quota_take(l1 *c, l1_lane *n, uint64_t pos, const l1_rec *r, bool spare, l1_victims *v)
 {
     l1_entry e;
     l1_cause cause;
-    if (!l1_entry_at(c, s, pos, r, &e)) { return 0; }
+    if (!l1_entry_at(c, pos, r, &e)) { return 0; }
     const unsigned uses = l1_freq(e.slot.b, e.slot.i);
     if (!l1_is_over(c, pos, &e.slot.rec, &cause)) {
         cause = L1_LEFT_CAPACITY;
@@ -84,15 +84,15 @@ static SYNC_HOLDS(L1_STRIPE) uint64_t
         }
     }
     const uint64_t weight = l1_weight(c, pos, r);
-    return l1_drop(c, s, &e, cause, v) ? weight : 0;
+    return l1_drop(c, n, &e, cause, v) ? weight : 0;
 }
 
-CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_stripe *s, uint32_t size, l1_toll *t, l1_victims *v)
+CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll *t, l1_victims *v)
 {
     struct l1_quotas *q = base_load_acq(&c->quotas);
     const unsigned number = l1_quota_of(c, t->generation);
     if (number == 0) { return; }
-    l1_quota_look(c, s, q);
+    l1_quota_look(c, n, q);
     const l1_quota *o = &q->of[number - 1];
     const uint64_t bytes = base_load_rlx(&o->bytes), ceiling = base_load_rlx(&o->ceiling);
     if (bytes + size <= ceiling) { return; }
@@ -101,81 +101,68 @@ CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_stripe *s, uint32_t size, l1_toll *t,
          t->own_looks++) {
         uint64_t pos;
         l1_rec r;
-        if (!l1_quota_next(c, s, &s->quota_pass, &pos, &r) || r.generation != t->generation) {
+        if (!l1_quota_next(c, n, &n->quota_pass, &pos, &r) || r.generation != t->generation) {
             continue;
         }
-        t->own_freed += l1_quota_take(c, s, pos, &r, t->own_looks < L1_QUOTA_LOOKS / 2, v);
+        t->own_freed += l1_quota_take(c, n, pos, &r, t->own_looks < L1_QUOTA_LOOKS / 2, v);
     }
 }
 
 /* ---- entries without value ------------------------------------------------------------------- */
 /* Return whether one more entry without value stays below its ceiling, less one part in `spare`.
- * The ceiling is an eighth of what the stripe can hold, in bytes and in entries. */
-static bool l1_absent_fits(const l1 *c, const l1_stripe *s, uint64_t weight, unsigned spare)
+ * The ceiling is an eighth of what a lane can hold, in bytes and in entries. */
+static bool l1_absent_fits(const l1 *c, const l1_lane *n, uint64_t weight, unsigned spare)
 {
     const uint64_t max = base_load_rlx(&c->max_entries);
     const uint64_t bytes = l1_log_limit(c) / 8 / c->stripe_count;
     const uint64_t most = BASE_MAX(max / 8 / c->stripe_count, 1);
     /* Below 0 for a moment; in a forked child for good, when a lost thread had not yet added. */
-    const int64_t held = base_load_rlx(&s->absent_bytes);
-    const int64_t count = base_load_rlx(&s->absent_count);
+    const int64_t held = base_load_rlx(&n->absent_bytes);
+    const int64_t count = base_load_rlx(&n->absent_count);
     if (max != 0 && (uint64_t)BASE_MAX(count, 0) + 1 > most - most / spare) { return false; }
     return (uint64_t)BASE_MAX(held, 0) + weight <= bytes - bytes / spare;
 }
 
-BASE_COLD CELLAR_PRIVATE l1_room l1_absent_pay(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
+BASE_COLD CELLAR_PRIVATE l1_room l1_absent_pay(l1 *c, l1_lane *n, l1_toll *t, l1_victims *v)
 {
-    for (; !l1_absent_fits(c, s, t->absent, L1_ABSENT_SPARE); t->absent_looks++) {
+    for (; !l1_absent_fits(c, n, t->absent, L1_ABSENT_SPARE); t->absent_looks++) {
         uint64_t pos;
         l1_rec r;
         if (v->n == L1_VICTIMS) { return L1_ROOM_AGAIN; }
         if (t->absent_looks == L1_QUOTA_LOOKS) {
-            if (l1_absent_fits(c, s, t->absent, UINT_MAX)) { break; }
+            if (l1_absent_fits(c, n, t->absent, UINT_MAX)) { break; }
             base_add_rlx(&c->absent_refused, (uint64_t)1);
             return L1_ROOM_NONE;
         }
-        if (l1_quota_next(c, s, &s->absent_pass, &pos, &r) && l1_is_absent(c, pos, &r)) {
-            (void)l1_quota_take(c, s, pos, &r, t->absent_looks < L1_QUOTA_LOOKS / 2, v);
+        if (l1_quota_next(c, n, &n->absent_pass, &pos, &r) && l1_is_absent(c, pos, &r)) {
+            (void)l1_quota_take(c, n, pos, &r, t->absent_looks < L1_QUOTA_LOOKS / 2, v);
         }
     }
     return L1_ROOM_OK;
 }
 
 /* ---- audit ----------------------------------------------------------------------------------- */
-static bool l1_quota_agrees(const l1 *c, _Atomic uint64_t *word, uint32_t generation,
-                            uint64_t found)
+/* Add what the records of one lane hold of each number. Return NULL, or what is wrong. */
+static const char *l1_quota_audit_lane(l1 *c, l1_lane *n, const uint32_t *generation,
+                                       uint64_t *bytes, uint64_t *entries)
 {
-    const uint64_t w = base_load_rlx(word);
-    /* In the child, records stay counted that a lost thread had not yet subtracted. */
-    return (uint32_t)(w >> 32) != generation || (uint32_t)w == found || c->forked;
-}
-
-/* Compare the counts of the stripe with its records. Return NULL, or what is wrong. */
-CELLAR_PRIVATE const char *l1_quota_audit(l1 *c, l1_stripe *s)
-{
-    struct l1_quotas *q = base_load_acq(&c->quotas);
-    uint64_t bytes[L1_QUOTAS] = {0}, entries[L1_QUOTAS] = {0};
-    uint32_t generation[L1_QUOTAS] = {0};
     int64_t absent = 0, absent_bytes = 0;
-    for (unsigned n = 0; q != NULL && n < L1_QUOTAS; n++) {
-        generation[n] =
-            (uint32_t)(base_load_rlx(&l1_quota_at(q, s->index_number, n + 1)->bytes) >> 32);
-    }
     for (unsigned k = 0; k < 2; k++) {
-        for (uint32_t seg = s->queue[k].tail; seg != L1_NONE; seg = c->seg[seg].next) {
+        for (uint32_t seg = n->queue[k].tail; seg != L1_NONE; seg = c->seg[seg].next) {
             const l1_seg *g = &c->seg[seg];
             l1_rec r;
             for (uint32_t at = g->cursor; at < g->used_bytes; at += r.size) {
                 const uint64_t pos = ((uint64_t)seg << c->seg_shift) + at;
                 l1_entry e;
                 if (!l1_decode(c, pos, &r)) { return "bytes in the log are no record"; }
-                if (!l1_entry_at(c, s, pos, &r, &e)) { continue; }
+                if (!l1_entry_at(c, pos, &r, &e)) { continue; }
                 const uint64_t weight = l1_weight(c, pos, &r);
                 if (l1_is_absent(c, pos, &r)) {
                     absent++;
                     absent_bytes += (int64_t)weight;
                 }
-                const unsigned number = q != NULL ? l1_quota_of(c, r.generation) : 0;
+                const unsigned number =
+                    base_load_acq(&c->quotas) != NULL ? l1_quota_of(c, r.generation) : 0;
                 if (number != 0 && generation[number - 1] == r.generation) {
                     bytes[number - 1] += (weight + 7) >> L1_QUOTA_UNIT;
                     entries[number - 1]++;
@@ -183,15 +170,32 @@ CELLAR_PRIVATE const char *l1_quota_audit(l1 *c, l1_stripe *s)
             }
         }
     }
-    if ((absent != base_load_rlx(&s->absent_count) ||
-         absent_bytes != base_load_rlx(&s->absent_bytes)) && !c->forked) {
-        return "count of entries without value differs";
+    const bool same = absent == base_load_rlx(&n->absent_count) &&
+                      absent_bytes == base_load_rlx(&n->absent_bytes);
+    return same || c->forked ? NULL : "count of entries without value differs";
+}
+
+CELLAR_PRIVATE const char *l1_quota_audit(l1 *c)
+{
+    struct l1_quotas *q = base_load_acq(&c->quotas);
+    uint64_t bytes[L1_QUOTAS] = {0}, entries[L1_QUOTAS] = {0};
+    uint32_t generation[L1_QUOTAS] = {0};
+    for (unsigned i = 0; q != NULL && i < L1_QUOTAS; i++) {
+        generation[i] = (uint32_t)(base_load_rlx(&l1_quota_at(q, 0, i + 1)->bytes) >> 32);
     }
-    for (unsigned n = 0; q != NULL && n < base_load_rlx(&q->high); n++) {
-        l1_quota_words *w = l1_quota_at(q, s->index_number, n + 1);
-        if (l1_quota_of(c, generation[n]) != n + 1) { continue; } /* of a dropped namespace */
-        if (!l1_quota_agrees(c, &w->bytes, generation[n], bytes[n]) ||
-            !l1_quota_agrees(c, &w->entries, generation[n], entries[n])) {
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        l1_lane *n = &c->lane[i];
+        sync_take(L1_LANE, &n->lock);
+        const char *wrong = l1_quota_audit_lane(c, n, generation, bytes, entries);
+        sync_drop(L1_LANE, &n->lock);
+        if (wrong != NULL) { return wrong; }
+    }
+    for (unsigned i = 0; q != NULL && i < base_load_rlx(&q->high); i++) {
+        if (l1_quota_of(c, generation[i]) != i + 1) { continue; } /* of a dropped namespace */
+        /* In the child, records stay counted that a lost thread had not yet subtracted. */
+        if (!c->forked &&
+            (l1_quota_total(q, c->stripe_count, i + 1, false) >> L1_QUOTA_UNIT != bytes[i] ||
+             l1_quota_total(q, c->stripe_count, i + 1, true) != entries[i])) {
             return "count of a share differs";
         }
     }

@@ -12,15 +12,16 @@
 typedef enum l1_quota_verdict {
     L1_JUDGED_NOTHING, L1_JUDGED_KEEP, L1_JUDGED_DROP
 } l1_quota_verdict;
-BASE_COLD CELLAR_PRIVATE l1_quota_verdict l1_quota_judge(l1 *c, l1_stripe *s, uint32_t generation,
-                                               uint64_t weight, l1_freed *f) SYNC_HOLDS(L1_STRIPE);
+BASE_COLD CELLAR_PRIVATE l1_quota_verdict l1_quota_judge(l1 *c, l1_lane *n, uint32_t generation,
+                                               uint64_t weight, l1_freed *f) SYNC_HOLDS(L1_LANE);
 /* Drop entries of a generation at its ceiling before it stores one. */
-CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_stripe *s, uint32_t size, l1_toll *t, l1_victims *v)
-    SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll *t, l1_victims *v)
+    SYNC_HOLDS(L1_LANE);
 /* Make room for one more entry without value, near their ceiling by dropping others of them. Like
  * l1_room_for; NONE: there is none of them to drop. */
-BASE_COLD CELLAR_PRIVATE l1_room l1_absent_pay(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
-    SYNC_HOLDS(L1_STRIPE);
-CELLAR_PRIVATE const char *l1_quota_audit(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
+BASE_COLD CELLAR_PRIVATE l1_room l1_absent_pay(l1 *c, l1_lane *n, l1_toll *t, l1_victims *v)
+    SYNC_HOLDS(L1_LANE);
+/* Compare the counts of namespaces with the records. Return NULL, or what is wrong. */
+CELLAR_PRIVATE const char *l1_quota_audit(l1 *c);
 
 #endif

@@ -11,7 +11,7 @@
  *            or unlinks a record. No word counts what an older generation left.
  * LOCKING    Words: compare-exchange next to each change of seg.live; a plain store for a new
  *            generation, published after it (release in cache_generation_next, acquire in
- *            cache_key). Sums, floors and ceilings are relaxed hints, at most one append per stripe
+ *            cache_key). Sums, floors and ceilings are relaxed hints, at most one append per lane
  *            old.
  * LIMITS     L1_QUOTAS namespaces; least shares add up to at most 100 %.
  * SEE ALSO   store/options.c: numbers of namespaces. quota.c: what enforces the shares. */
@@ -57,10 +57,11 @@ BASE_COLD CELLAR_PRIVATE void l1_quota_add(l1 *c, const l1_stripe *s, uint32_t g
     if (m != NULL) { l1_cap_in(m, generation, hash, t); }
 }
 
-BASE_COLD CELLAR_PRIVATE void l1_count_out_rare(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r,
+BASE_COLD CELLAR_PRIVATE void l1_count_out_rare(l1 *c, const l1_stripe *s, uint64_t pos,
+                                                const l1_rec *r,
                                                 uint64_t weight)
 {
-    if (l1_is_absent(c, pos, r)) { l1_absent_count(s, -(int64_t)weight, -1); }
+    if (l1_is_absent(c, pos, r)) { l1_absent_count(l1_lane_of(c, pos), -(int64_t)weight, -1); }
     if (base_load_rlx(&c->quotas) == NULL) { return; }
     l1_cap *m = l1_cap_of(c, r->generation);
     l1_quota_count(c, s, r->generation, weight, -1);
@@ -74,8 +75,8 @@ static uint64_t l1_quota_whole(const l1 *c)
 {
     uint64_t bytes = 0, entries = 0;
     for (uint32_t i = 0; i < c->stripe_count; i++) {
-        bytes += l1_stripe_bytes(&c->stripe[i]);
-        entries += l1_stripe_entries(&c->stripe[i]);
+        bytes += l1_lane_bytes(&c->lane[i]);
+        entries += l1_lane_entries(&c->lane[i]);
     }
     const uint64_t max = base_load_rlx(&c->max_entries);
     if (base_load_rlx(&c->low) != 0) { return bytes; }
@@ -83,7 +84,8 @@ static uint64_t l1_quota_whole(const l1 *c)
     return BASE_MAX(bytes, l1_log_limit(c) / 8 * 7);
 }
 
-static uint64_t l1_quota_total(struct l1_quotas *q, uint32_t stripes, unsigned number, bool entries)
+CELLAR_PRIVATE uint64_t l1_quota_total(struct l1_quotas *q, uint32_t stripes, unsigned number,
+                                       bool entries)
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < stripes; i++) {
@@ -107,10 +109,10 @@ static void l1_quota_sum(l1 *c, struct l1_quotas *q)
 }
 
 /* Sum the shares once in as many looks as there are stripes: a line or two for each set. */
-CELLAR_PRIVATE void l1_quota_look(l1 *c, l1_stripe *s, struct l1_quotas *q)
+CELLAR_PRIVATE void l1_quota_look(l1 *c, l1_lane *n, struct l1_quotas *q)
 {
-    if (++s->quota_due < c->stripe_count) { return; }
-    s->quota_due = 0;
+    if (++n->quota_due < c->stripe_count) { return; }
+    n->quota_due = 0;
     l1_quota_sum(c, q);
 }
 

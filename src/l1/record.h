@@ -66,8 +66,8 @@ BASE_INLINE unsigned l1_kind_of(const l1 *c, uint64_t pos, const l1_rec *r)
     _Static_assert(L1_VALUE == 0, "a record without the field has a value");
     return BASE_LIKELY((r->mask & L1_X_KIND) == 0) ? 0 : l1_get_u32(c, pos, r, L1_X_KIND, 0) & 255u;
 }
-/* Return the hash of the key of a record. The caller holds the stripe lock. Keys of linked records
- * never change, and writers wrote them under the stripe lock. */
+/* Return the hash of the key of a record. The caller holds the lane of the record or its
+ * bucket: keys of linked records never change, and writers wrote them under the lane lock. */
 CELLAR_PRIVATE uint64_t l1_hash_of(const l1 *c, uint64_t pos, const l1_rec *r);
 CELLAR_PRIVATE int64_t l1_deadline(const l1 *c, uint64_t pos, const l1_rec *r);
 /* Return when a plain get stops answering: deadline and idle time applied. *keep_until is the end

@@ -24,6 +24,12 @@ BASE_SIZE_BEGIN
 static void l1_contract_all(l1 *c, unsigned pct)
 {
     for (uint32_t i = 0; i < c->stripe_count; i++) {
+        l1_lane *n = &c->lane[i];
+        sync_take(L1_LANE, &n->lock);
+        l1_lane_tell(c, n, 0);
+        sync_drop(L1_LANE, &n->lock);
+    }
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
         l1_stripe *s = &c->stripe[i];
         for (bool more = true; more;) {
             sync_take(L1_STRIPE, &s->lock);
@@ -107,16 +113,16 @@ CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes)
 CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries)
 {
     if (!base_cas_ar(&c->resizing, 0u, 1u)) { return CELLAR_E_BUSY; }
-    l1_stripes_take(c); /* tickets and grants change together */
+    l1_lanes_take(c); /* tickets and grants change together */
     int64_t tickets = (int64_t)max_entries;
     for (uint32_t i = 0; i < c->stripe_count; i++) {
-        l1_stripe *s = &c->stripe[i];
-        s->granted = max_entries != 0 ? (uint32_t)l1_stripe_entries(s) : 0;
-        tickets -= s->granted;
+        l1_lane *n = &c->lane[i];
+        n->granted = max_entries != 0 ? (uint32_t)l1_lane_entries(n) : 0;
+        tickets -= n->granted;
     }
     base_store_rlx(&c->max_entries, max_entries);
     base_store_rlx(&c->tickets, tickets);
-    l1_stripes_drop(c);
+    l1_lanes_drop(c);
     /* Tickets of entries evicted here, and of deleted ones, raise the pool to 0. */
     unsigned idle = 0;
     while (base_load_rlx(&c->tickets) < 0 && idle < 1000 + 16 * c->stripe_count) {
@@ -132,10 +138,10 @@ CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy)
 {
     base_store_rlx(&c->policy, (uint32_t)policy);
     for (uint32_t i = 0; i < c->stripe_count; i++) {
-        l1_stripe *s = &c->stripe[i];
-        sync_take(L1_STRIPE, &s->lock);
-        s->learned.sets = s->learned.moves = 0; /* the policies count different moves */
-        sync_drop(L1_STRIPE, &s->lock);
+        l1_lane *n = &c->lane[i];
+        sync_take(L1_LANE, &n->lock);
+        n->learned.sets = n->learned.moves = 0; /* the policies count different moves */
+        sync_drop(L1_LANE, &n->lock);
     }
     if (policy != L1_ADAPTIVE) {
         l1_rule_fix(c, L1_RULE_S3FIFO);

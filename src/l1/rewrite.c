@@ -3,10 +3,10 @@
  * rewrite: touch, increment, renew, give a version: changes that keep the entry.
  *
  * PICTURE    in place, under the bucket lock alone: touch, increment
- *            else: stripe lock -> room (room.c) -> copy the record with other fields -> bucket lock
- *            -> commit hook -> redirect the slot -> unlock
+ *            else: lane of the record -> room (room.c) -> copy the record with other fields ->
+ *            bucket lock -> commit hook -> redirect the slot -> unlock
  * INVARIANTS The entry does not end: no report, and an oversized block moves along.
- * LOCKING    In place: bucket only. Rewrite: stripe, then bucket.
+ * LOCKING    In place: bucket only. Rewrite: lane, then bucket.
  * SEE ALSO   write.c: set and delete. */
 #include <string.h>
 
@@ -132,10 +132,10 @@ static bool l1_may_renew(l1 *c, bool found, const l1_slot *slot, const l1_edit *
 
 /* Redirect the slot of the key to a copy with other fields. OK, MISS, E_SPACE. The entry does not
  * end: no report, and an oversized block moves along. */
-static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t *version,
-                             uint64_t *stamp)
+static SYNC_UNCHECKED cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e,
+                                            uint64_t *version, uint64_t *stamp)
 {
-    l1_stripe *s = l1_stripe_of(c, k->hash);
+    l1_stripe *const s = l1_stripe_of(c, k->hash);
     l1_victims v;
     l1_toll toll = {0};
     v.n = 0;
@@ -146,25 +146,25 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
         uint64_t fps[L1_TAG_MAX], pos = 0;
         cellar_err err = CELLAR_MISS;
         l1_room room = L1_ROOM_NONE;
-        sync_take(L1_STRIPE, &s->lock);
         l1_hold h;
-        bool found = l1_find_stripe(c, s, k, &slot);
+        l1_lane *const n = l1_lane_find(c, k, &slot);
+        bool found = n != NULL;
         if (found) { err = CELLAR_E_SPACE; } /* no room for more fields, or none in the log */
         const bool fits = found && l1_image_of(c, k, &slot, e, &spec, fps, &im);
         const uint64_t from = fits ? slot.pos : 0;
         const uint32_t size = fits ? im.rec.size : 0;
         const unsigned q = fits && c->seg[l1_seg_of(c, from)].state == L1_SEG_MAIN;
         if (fits) {
-            room = l1_room_for(c, s, q, size, false, &toll, &v, &pos);
+            room = l1_room_for(c, n, q, size, false, &toll, &v, &pos);
         }
         if (room == L1_ROOM_OK) {
             /* Values above 1 KiB do not change in place: write them before the window. */
             /* The room may be that of the entry itself: then nothing is left to copy. */
-            const bool early = im.rec.vlen > L1_SMALL_COPY && l1_find_stripe(c, s, k, &slot) &&
-                               slot.pos == from;
+            const bool early = im.rec.vlen > L1_SMALL_COPY && l1_find_now(c, k, &slot) != NULL &&
+                               slot.pos == from && l1_lane_of(c, from) == n;
             base_fence_rel(); /* as in l1_append */
             if (early) { l1_write_value(c, pos, &im); }
-            l1_lock_key(c, k->hash, &h, true);
+            l1_lock_key(c, k->hash, &h, false);
             found = l1_find(c, &h, k, &slot);
             l1_gone o = l1_look_old(c, found, &slot);
             /* A refresh needs a value; the others take negative entries, too. */
@@ -173,8 +173,8 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
             err = may ? CELLAR_OK : CELLAR_MISS;
             /* An in-place write may have made its value a few bytes longer meanwhile. */
             if (err == CELLAR_OK &&
-                (slot.pos != from || !l1_image_of(c, k, &slot, e, &spec, fps, &im) ||
-                 im.rec.size != size)) {
+                (slot.pos != from || l1_lane_of(c, from) != n ||
+                 !l1_image_of(c, k, &slot, e, &spec, fps, &im) || im.rec.size != size)) {
                 err = CELLAR_E_BUSY;
             }
             uint64_t st = 0;
@@ -203,10 +203,10 @@ static cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edit *e, uint64_t 
             if (err != CELLAR_OK) {
                 /* The cursor must find a record here. The reserved bytes are the last of their
                  * segment: undo. */
-                l1_log_undo(c, s, q, pos, size);
+                l1_log_undo(c, n, q, pos, size);
             }
         }
-        sync_drop(L1_STRIPE, &s->lock);
+        if (n != NULL) { sync_drop(L1_LANE, &n->lock); }
         if (v.n != 0) { l1_hand_over(c, &v); }
         if (room == L1_ROOM_AGAIN) { l1_retired_some(c); } else { l1_retired_use(c); }
         if (room != L1_ROOM_AGAIN && err != CELLAR_E_BUSY) { return err; }

@@ -3,11 +3,11 @@
  * room: free room for sets and for others; grant the tickets of entries.
  *
  * PICTURE    l1_room_for: expired first -> free bytes -> ticket -> reserve; no segment: force ->
- *            other stripes -> E_SPACE.
+ *            other lanes -> E_SPACE.
  * INVARIANTS When memory is short, a set that appends n bytes frees at least n bytes of the log.
  *            Sum of granted tickets + tickets in the pool == max_entries. A lowered bound makes the
- *            pool negative. Tickets that return raise it; a stripe gets one while it is above 0.
- * LOCKING    Stripe lock. Other stripes only by try-lock.
+ *            pool negative. Tickets that return raise it; a lane gets one while it is above 0.
+ * LOCKING    Lane lock. Other lanes only by try-lock.
  * LIMITS     README.md, Bounded work: records that one set examines, bytes that one call frees. */
 #include "l1/cap.h"
 #include "l1/evict.h"
@@ -22,95 +22,95 @@
 #define L1_COMPACT_MOVES 8u
 
 /* ---- tickets --------------------------------------------------------------------------------- */
-/* Return the unused tickets of a stripe to the pool. A delete leaves its ticket to its stripe, so
- * the next set there need not touch the pool. If deletes and later sets favor different stripes,
- * some stripes evict while others keep unused tickets. So every tick calls this, and a set that
- * finds the pool empty checks another stripe every eighth time. */
-CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_stripe *s)
+/* Return the unused tickets of a lane to the pool. A delete leaves its ticket to its lane, so
+ * the next set there need not touch the pool. If deletes and later sets favor different lanes,
+ * some lanes evict while others keep unused tickets. So every tick calls this, and a set that
+ * finds the pool empty checks another lane every eighth time. */
+CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_lane *n)
 {
-    const uint64_t count = l1_stripe_entries(s);
-    if (s->granted <= count) { return false; }
-    base_add_rlx(&c->tickets, (int64_t)(s->granted - count));
-    s->granted = (uint32_t)count;
+    const uint64_t count = l1_lane_entries(n);
+    if (n->granted <= count) { return false; }
+    base_add_rlx(&c->tickets, (int64_t)(n->granted - count));
+    n->granted = (uint32_t)count;
     return true;
 }
 
-/* Look from time to time for unused tickets in another stripe, when the pool has none. */
-static SYNC_UNCHECKED bool l1_tickets_gather(l1 *c, l1_stripe *s)
+/* Look from time to time for unused tickets in another lane, when the pool has none. */
+static SYNC_UNCHECKED bool l1_tickets_gather(l1 *c, l1_lane *n)
 {
-    const uint32_t times = s->ticketless++;
+    const uint32_t times = n->ticketless++;
     if (times % 8 != 0) { return false; }
-    l1_stripe *other = &c->stripe[(s->index_number + 1 + times / 8) & c->stripe_mask];
-    if (other == s || !sync_try(L1_STRIPE, &other->lock)) { return false; }
+    l1_lane *other = &c->lane[(n->number + 1 + times / 8) & c->stripe_mask];
+    if (other == n || !sync_try(L1_LANE, &other->lock)) { return false; }
     const bool any = l1_tickets_back(c, other);
-    sync_drop(L1_STRIPE, &other->lock);
+    sync_drop(L1_LANE, &other->lock);
     return any;
 }
 
-static bool l1_ticket_from_pool(l1 *c, l1_stripe *s)
+static bool l1_ticket_from_pool(l1 *c, l1_lane *n)
 {
-    /* Take one ticket at a time: spare tickets of one stripe make others evict below the bound.
+    /* Take one ticket at a time: spare tickets of one lane make others evict below the bound.
      * Once the store is full, the pool is only read. */
     int64_t have;
     do {
         have = base_load_rlx(&c->tickets);
         if (have <= 0) { return false; }
     } while (!base_cas_ar(&c->tickets, have, have - 1));
-    s->granted++;
+    n->granted++;
     return true;
 }
 
-/* Return the larger of two random stripes. */
-static l1_stripe *l1_larger_of_two(l1 *c, const l1_stripe *not_this, bool by_entries)
+/* Return the larger of two random lanes. */
+static l1_lane *l1_larger_of_two(l1 *c, const l1_lane *not_this, bool by_entries)
 {
     base_thread_record *self = base_thread_self();
-    l1_stripe *best = NULL;
+    l1_lane *best = NULL;
     for (unsigned i = 0; i < 2; i++) {
-        l1_stripe *s = &c->stripe[base_rng_below(&self->rng, c->stripe_count)];
-        if (s == not_this) { continue; }
+        l1_lane *n = &c->lane[base_rng_below(&self->rng, c->stripe_count)];
+        if (n == not_this) { continue; }
         if (best == NULL ||
-            (by_entries ? l1_stripe_entries(s) > l1_stripe_entries(best)
-                        : base_load_rlx(&s->held_segs) > base_load_rlx(&best->held_segs))) {
-            best = s;
+            (by_entries ? l1_lane_entries(n) > l1_lane_entries(best)
+                        : base_load_rlx(&n->held_segs) > base_load_rlx(&best->held_segs))) {
+            best = n;
         }
     }
     return best;
 }
 
-/* Get one entry ticket for `s`: an idle one, from the pool, from another stripe, or by an eviction
- * here. The caller holds the lock of `s`. Unchecked: one path holds a second stripe, and tokens
+/* Get one entry ticket for `n`: an idle one, from the pool, from another lane, or by an eviction
+ * here. The caller holds the lock of `n`. Unchecked: one path holds a second lane, and tokens
  * know ranks, not locks. */
-static SYNC_UNCHECKED l1_room l1_ticket(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
+static SYNC_UNCHECKED l1_room l1_ticket(l1 *c, l1_lane *n, l1_toll *t, l1_victims *v)
 {
     uint64_t max = base_load_rlx(&c->max_entries);
     if (max == 0) { return L1_ROOM_OK; }
     for (unsigned held = 0;; held++) {
-        uint64_t count = l1_stripe_entries(s);
-        if (count < s->granted || l1_ticket_from_pool(c, s)) { return L1_ROOM_OK; }
-        if (l1_tickets_gather(c, s)) { continue; }
+        uint64_t count = l1_lane_entries(n);
+        if (count < n->granted || l1_ticket_from_pool(c, n)) { return L1_ROOM_OK; }
+        if (l1_tickets_gather(c, n)) { continue; }
         if (v->n == L1_VICTIMS || held == L1_HOLD_MAX) { return L1_ROOM_AGAIN; }
-        l1_stripe *from = s;
-        /* Use another stripe only when this one is clearly below the average: its lock and lines
+        l1_lane *from = n;
+        /* Use another lane only when this one is clearly below the average: its lock and lines
          * are far away. */
         bool own = count != 0 && count * c->stripe_count * 8 >= max * 7;
         if (!own && c->stripe_count > 1) {
-            l1_stripe *other = l1_larger_of_two(c, s, true);
-            if (other != NULL && sync_try(L1_STRIPE, &other->lock)) { from = other; }
+            l1_lane *other = l1_larger_of_two(c, n, true);
+            if (other != NULL && sync_try(L1_LANE, &other->lock)) { from = other; }
         }
         bool force = ++t->examined > L1_LOOKS;
         l1_freed freed = {.spared = t->freed.spared};
         l1_step step = L1_STEP_KEPT;
-        if (from == s || l1_stripe_entries(from) >= from->granted) {
+        if (from == n || l1_lane_entries(from) >= from->granted) {
             step = l1_step_any(c, from, force, v, &freed);
         }
         t->freed.spared = freed.spared;
-        t->freed.log_bytes += from == s ? freed.log_bytes : 0;
-        if (from != s) {
-            if (from->granted != 0 && l1_stripe_entries(from) < from->granted) {
+        t->freed.log_bytes += from == n ? freed.log_bytes : 0;
+        if (from != n) {
+            if (from->granted != 0 && l1_lane_entries(from) < from->granted) {
                 from->granted--;
-                s->granted++;
+                n->granted++;
             }
-            sync_drop(L1_STRIPE, &from->lock);
+            sync_drop(L1_LANE, &from->lock);
         } else if (step == L1_STEP_END && count == 0 && held >= L1_HOLD_MAX / 2) {
             return L1_ROOM_AGAIN;
         }
@@ -118,13 +118,13 @@ static SYNC_UNCHECKED l1_room l1_ticket(l1 *c, l1_stripe *s, l1_toll *t, l1_vict
 }
 
 /* ---- room for one set ------------------------------------------------------------------------ */
-static uint64_t l1_toll_due(const l1 *c, const l1_stripe *s, uint32_t size)
+static uint64_t l1_toll_due(const l1 *c, const l1_lane *n, uint32_t size)
 {
     uint32_t low = base_load_rlx(&c->low);
     if (low == 0) { return 0; }
-    /* Stripes above their share free more, so that memory moves to the others. */
+    /* Lanes above their share free more, so that memory moves to the others. */
     bool above =
-        (uint64_t)base_load_rlx(&s->held_segs) * c->stripe_count >= base_load_rlx(&c->held);
+        (uint64_t)base_load_rlx(&n->held_segs) * c->stripe_count >= base_load_rlx(&c->held);
     if (above) { return low == 2 ? (uint64_t)size * 5 / 2 : (uint64_t)size * 3 / 2; }
     return size;
 }
@@ -132,13 +132,13 @@ static uint64_t l1_toll_due(const l1 *c, const l1_stripe *s, uint32_t size)
 typedef enum l1_paid { L1_PAID, L1_PAID_AGAIN } l1_paid;
 
 /* Free `want` bytes: by policy within the allowance, then by force within a second one. */
-static SYNC_HOLDS(L1_STRIPE) l1_paid
-    l1_pay(l1 *c, l1_stripe *s, uint64_t want, uint32_t size, l1_toll *t, l1_victims *v)
+static SYNC_HOLDS(L1_LANE) l1_paid
+    l1_pay(l1 *c, l1_lane *n, uint64_t want, uint32_t size, l1_toll *t, l1_victims *v)
 {
     const uint64_t allowance = 16 + size / 8;
-    for (; want != 0 && s->sparse.seg != 0 && t->moves < L1_COMPACT_MOVES && v->n < L1_VICTIMS;
+    for (; want != 0 && n->sparse.seg != 0 && t->moves < L1_COMPACT_MOVES && v->n < L1_VICTIMS;
          t->moves++) {
-        if (!l1_compact_step(c, s, v)) { break; }
+        if (!l1_compact_step(c, n, v)) { break; }
     }
     for (unsigned held = 0; t->freed.log_bytes + t->freed.big_bytes < want; held++) {
         if (v->n == L1_VICTIMS || held == L1_HOLD_MAX) { return L1_PAID_AGAIN; }
@@ -149,7 +149,7 @@ static SYNC_HOLDS(L1_STRIPE) l1_paid
         /* The allowance alone bounds what is kept for a floor. The reserve serves the set while the
          * cursor passes a run of such records. */
         t->freed.spared = 0;
-        if (l1_step_any(c, s, force, v, &t->freed) == L1_STEP_END) { break; }
+        if (l1_step_any(c, n, force, v, &t->freed) == L1_STEP_END) { break; }
     }
     t->paid = true;
     return L1_PAID;
@@ -157,11 +157,11 @@ static SYNC_HOLDS(L1_STRIPE) l1_paid
 
 BASE_SIZE_BEGIN
 
-/* Evict a segment of another stripe that a try-lock gets, when pool and own tails gave nothing. */
-static void l1_steal(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
+/* Evict a segment of another lane that a try-lock gets, when pool and own tails gave nothing. */
+static void l1_steal(l1 *c, l1_lane *n, l1_toll *t, l1_victims *v)
 {
-    l1_stripe *other = l1_larger_of_two(c, s, false);
-    if (other == NULL || !sync_try(L1_STRIPE, &other->lock)) { return; }
+    l1_lane *other = l1_larger_of_two(c, n, false);
+    if (other == NULL || !sync_try(L1_LANE, &other->lock)) { return; }
     l1_freed freed = {0};
     const uint32_t before = base_load_rlx(&other->held_segs);
     for (unsigned i = 0; i < L1_HOLD_MAX && v->n < L1_VICTIMS; i++) {
@@ -169,7 +169,7 @@ static void l1_steal(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
         t->examined++;
         if (l1_step_any(c, other, i > 64, v, &freed) == L1_STEP_END) { break; }
     }
-    sync_drop(L1_STRIPE, &other->lock);
+    sync_drop(L1_LANE, &other->lock);
 }
 
 BASE_SIZE_END
@@ -184,42 +184,42 @@ CELLAR_PRIVATE uint64_t l1_most_examined(const l1 *c, uint32_t size)
 /* Let expired entries make room before live ones: a few looks per set beyond its allowance. Within
  * the allowance a segment with few expired records would use it up, and force would evict live
  * entries. */
-static SYNC_HOLDS(L1_STRIPE) void l1_due_first(l1 *c, l1_stripe *s, l1_toll *t, l1_victims *v)
+static SYNC_HOLDS(L1_LANE) void l1_due_first(l1 *c, l1_lane *n, l1_toll *t, l1_victims *v)
 {
     l1_step step;
-    if (base_load_rlx(&s->due_ms) == UINT64_MAX && s->due_pass.seg == 0) { return; }
-    for (; t->due_looks < L1_DUE_LOOKS && l1_stripe_full(c, s); t->due_looks++) {
-        if (v->n == L1_VICTIMS || !l1_due_step(c, s, v, &t->freed, &step)) { return; }
+    if (base_load_rlx(&n->due_ms) == UINT64_MAX && n->due_pass.seg == 0) { return; }
+    for (; t->due_looks < L1_DUE_LOOKS && l1_lane_full(c, n); t->due_looks++) {
+        if (v->n == L1_VICTIMS || !l1_due_step(c, n, v, &t->freed, &step)) { return; }
     }
 }
 
-CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t size,
+CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_lane *n, unsigned q, uint32_t size,
                                    bool new_entry, l1_toll *t, l1_victims *v, uint64_t *pos)
 {
-    l1_free_emptied(c, s);
+    l1_free_emptied(c, n);
     if (t->examined != 0 && t->examined >= l1_most_examined(c, size)) {
         base_add_rlx(&c->no_space, (uint64_t)1);
         return L1_ROOM_NONE;
     }
-    l1_due_first(c, s, t, v);
+    l1_due_first(c, n, t, v);
     if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL)) {
-        l1_quota_pay(c, s, size, t, v);
+        l1_quota_pay(c, n, size, t, v);
         t->full = new_entry && !l1_cap_reserve(c, t);
         if (t->full) { return L1_ROOM_AGAIN; }
     }
     if (BASE_UNLIKELY(t->absent != 0)) {
-        const l1_room r = l1_absent_pay(c, s, t, v);
+        const l1_room r = l1_absent_pay(c, n, t, v);
         if (r != L1_ROOM_OK) { return r; }
     }
-    if (!t->paid && l1_pay(c, s, l1_toll_due(c, s, size), size, t, v) == L1_PAID_AGAIN) {
+    if (!t->paid && l1_pay(c, n, l1_toll_due(c, n, size), size, t, v) == L1_PAID_AGAIN) {
         return L1_ROOM_AGAIN;
     }
     if (new_entry) {
-        l1_room r = l1_ticket(c, s, t, v);
+        l1_room r = l1_ticket(c, n, t, v);
         if (r != L1_ROOM_OK) { return r; }
     }
-    if (BASE_DEBUG) { s->examined_max = BASE_MAX(s->examined_max, t->examined); }
-    if (l1_log_reserve(c, s, q, size, pos)) { return L1_ROOM_OK; }
+    if (BASE_DEBUG) { n->examined_max = BASE_MAX(n->examined_max, t->examined); }
+    if (l1_log_reserve(c, n, q, size, pos)) { return L1_ROOM_OK; }
     if (t->freed.big_bytes >= c->seg_bytes) { /* the freed blocks are retired: try again */
         t->freed.big_bytes = 0;
         return L1_ROOM_AGAIN;
@@ -232,15 +232,15 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_stripe *s, unsigned q, uint32_t siz
          * them. */
         if (v->n == L1_VICTIMS || freed.big_bytes >= c->seg_bytes) { return L1_ROOM_AGAIN; }
         t->examined++;
-        if (BASE_DEBUG) { s->examined_max = BASE_MAX(s->examined_max, t->examined); }
-        l1_step step = l1_step_any(c, s, true, v, &freed);
+        if (BASE_DEBUG) { n->examined_max = BASE_MAX(n->examined_max, t->examined); }
+        l1_step step = l1_step_any(c, n, true, v, &freed);
         if (step == L1_STEP_END) { break; }
-        if (i % 16 == 15 && l1_log_reserve(c, s, q, size, pos)) { return L1_ROOM_OK; }
+        if (i % 16 == 15 && l1_log_reserve(c, n, q, size, pos)) { return L1_ROOM_OK; }
     }
-    if (l1_log_reserve(c, s, q, size, pos)) { return L1_ROOM_OK; }
-    if (c->stripe_count > 1) { l1_steal(c, s, t, v); }
-    if (BASE_DEBUG) { s->examined_max = BASE_MAX(s->examined_max, t->examined); }
-    if (l1_log_reserve(c, s, q, size, pos)) { return L1_ROOM_OK; }
+    if (l1_log_reserve(c, n, q, size, pos)) { return L1_ROOM_OK; }
+    if (c->stripe_count > 1) { l1_steal(c, n, t, v); }
+    if (BASE_DEBUG) { n->examined_max = BASE_MAX(n->examined_max, t->examined); }
+    if (l1_log_reserve(c, n, q, size, pos)) { return L1_ROOM_OK; }
     if (++t->rounds > L1_STEAL_ROUNDS + c->stripe_count / 4) {
         base_add_rlx(&c->no_space, (uint64_t)1);
         return L1_ROOM_NONE;
@@ -253,45 +253,45 @@ BASE_SIZE_BEGIN
 /* ---- room for others ------------------------------------------------------------------------- */
 CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes, l1_round *r)
 {
-    if (r->s == NULL) {
-        *r = (l1_round){.s = l1_larger_of_two(c, NULL, false)};
-        BASE_ASSERT(r->s != NULL); /* NULL only with a stripe to skip */
-        r->held_segs = base_load_rlx(&r->s->held_segs);
+    if (r->n == NULL) {
+        *r = (l1_round){.n = l1_larger_of_two(c, NULL, false)};
+        BASE_ASSERT(r->n != NULL); /* NULL only with a lane to skip */
+        r->held_segs = base_load_rlx(&r->n->held_segs);
     }
-    l1_stripe *const s = r->s;
+    l1_lane *const n = r->n;
     const uint64_t before = r->freed.log_bytes + r->freed.big_bytes;
     l1_victims v;
     v.n = 0;
     bool done = false;
-    sync_take(L1_STRIPE, &s->lock);
+    sync_take(L1_LANE, &n->lock);
     for (unsigned i = 0; i < L1_HOLD_MAX && v.n < L1_VICTIMS && !done; i++) {
         const bool whole =
-            base_load_rlx(&s->held_segs) < r->held_segs && r->freed.log_bytes >= bytes;
+            base_load_rlx(&n->held_segs) < r->held_segs && r->freed.log_bytes >= bytes;
         done = whole || r->freed.big_bytes >= bytes ||
-               l1_step_any(c, s, i > L1_HOLD_MAX / 2, &v, &r->freed) == L1_STEP_END;
+               l1_step_any(c, n, i > L1_HOLD_MAX / 2, &v, &r->freed) == L1_STEP_END;
     }
-    sync_drop(L1_STRIPE, &s->lock);
+    sync_drop(L1_LANE, &n->lock);
     l1_hand_over(c, &v);
     const uint64_t freed = r->freed.log_bytes + r->freed.big_bytes - before;
-    if (done || freed == 0) { r->s = NULL; }
+    if (done || freed == 0) { r->n = NULL; }
     return freed;
 }
 
 CELLAR_PRIVATE bool l1_evict_excess(l1 *c)
 {
-    l1_stripe *s = l1_larger_of_two(c, NULL, true);
-    BASE_ASSERT(s != NULL);
+    l1_lane *n = l1_larger_of_two(c, NULL, true);
+    BASE_ASSERT(n != NULL);
     l1_victims v;
     l1_freed freed = {0};
     v.n = 0;
-    sync_take(L1_STRIPE, &s->lock);
-    bool any = l1_tickets_back(c, s); /* deletes left them idle */
+    sync_take(L1_LANE, &n->lock);
+    bool any = l1_tickets_back(c, n); /* deletes left them idle */
     for (unsigned i = 0; i < L1_HOLD_MAX && v.n < L1_VICTIMS && base_load_rlx(&c->tickets) < 0;
          i++) {
-        if (l1_step_any(c, s, i > L1_HOLD_MAX / 2, &v, &freed) == L1_STEP_END) { break; }
-        any |= l1_tickets_back(c, s);
+        if (l1_step_any(c, n, i > L1_HOLD_MAX / 2, &v, &freed) == L1_STEP_END) { break; }
+        any |= l1_tickets_back(c, n);
     }
-    sync_drop(L1_STRIPE, &s->lock);
+    sync_drop(L1_LANE, &n->lock);
     if (v.n != 0) { l1_hand_over(c, &v); }
     return any;
 }

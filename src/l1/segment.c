@@ -3,7 +3,7 @@
  * segment: append records to segments; take segments from the budget and give them back.
  *
  * PICTURE    The arena is an array of equal segments. At any time a segment is in one state:
- *              in a stripe   in a queue (SMALL or MAIN)                charged
+ *              in a lane     in a queue (SMALL or MAIN)                charged
  *              free          ready to be opened                        charged, pages kept
  *              parked        emptied; a pin names it or victims wait   charged
  *              back          given back                                not charged, pages discarded
@@ -13,10 +13,10 @@
  * INVARIANTS Charge of SEGMENT == (held + free + parked + returning) x seg_bytes.
  *            low != 0 exactly when free.count + segments that the budget still allows <= reserve;
  *            low == 2 when they are at most half of it.
- *            A segment leaves its stripe only when none of its records is linked.
- * LOCKING    Stripe lock for the queues, then L1_SEG for the lists. A delete holds neither.
+ *            A segment leaves its lane only when none of its records is linked.
+ * LOCKING    Lane lock for the queues, then L1_SEG for the lists. A delete holds neither.
  *            A delete lowers the count inside its window and pushes the segment that it emptied
- *            onto the stack of the stripe. The next holder of the stripe lock takes the whole
+ *            onto the stack of the lane. The next holder of the lane lock takes the whole
  *            stack. The step that counts to 0 also sets QUEUED in the same word. A segment is freed
  *            only while the whole word is 0, so no push comes late.
  * LIMITS     `due` counts from the opening of the segment: a head older than 2^31 ms is closed. */
@@ -26,6 +26,8 @@
 
 #define L1_ARENA_STEP ((uint64_t)2 << 20)
 #define L1_SPARSE_LOOKS 8u
+#define L1_LANE_TRIES 4u
+#define L1_TURN 32u /* sets of a turn: so many and up to twice as many */
 
 /* ---- overwriting ----------------------------------------------------------------------------- */
 BASE_SIZE_BEGIN
@@ -57,6 +59,54 @@ static void l1_seg_wipe(l1 *c, uint32_t seg)
 
 BASE_SIZE_END
 
+/* ---- lanes ----------------------------------------------------------------------------------- */
+/* Bare: the rank check cannot keep all locks at once. */
+CELLAR_PRIVATE void l1_lanes_take(l1 *c)
+{
+    for (uint32_t i = 0; i < c->stripe_count; i++) { sync_bare_take(&c->lane[i].lock); }
+}
+
+CELLAR_PRIVATE void l1_lanes_drop(l1 *c)
+{
+    for (uint32_t i = c->stripe_count; i-- > 0;) { sync_bare_drop(&c->lane[i].lock); }
+}
+
+CELLAR_PRIVATE l1_lane *l1_lane_next(l1 *c)
+{
+    _Atomic uint32_t *const mine = &base_thread_self()->lane;
+    uint32_t i = base_load_rlx(mine);
+    l1_lane *n = &c->lane[i & c->stripe_mask];
+    for (unsigned tries = BASE_MIN(c->stripe_count, L1_LANE_TRIES); tries > 0; tries--) {
+        n = &c->lane[i & c->stripe_mask];
+        if (BASE_LIKELY(sync_try(L1_LANE, &n->lock))) { return n; }
+        base_store_rlx(mine, ++i);
+    }
+    sync_take(L1_LANE, &n->lock);
+    return n;
+}
+
+CELLAR_PRIVATE void l1_lane_tell(l1 *c, l1_lane *n, uint32_t more)
+{
+    const uint32_t entries = (uint32_t)l1_lane_entries(n) + more;
+    base_add_rlx(&c->entries, (uint64_t)entries - n->told);
+    n->told = entries;
+}
+
+CELLAR_PRIVATE void l1_turn_end(l1 *c, l1_lane *n, uint64_t hash)
+{
+    const uint32_t least = BASE_MIN(BASE_MAX(n->told / 64, L1_TURN / 8), L1_TURN);
+    if (c->stripe_count == 1) { /* one lane: no turns, and the count is exact */
+        l1_lane_tell(c, n, 0);
+        return;
+    }
+    n->turn = least + (uint32_t)(hash % least);
+    l1_lane_tell(c, n, least / 2); /* half of what the next turn adds */
+    /* The hint counts on: other stores of the thread have other numbers of lanes. */
+    _Atomic uint32_t *const mine = &base_thread_self()->lane;
+    const uint32_t now = base_load_rlx(mine);
+    base_store_rlx(mine, now + ((n->number + 1 - now) & c->stripe_mask));
+}
+
 /* ---- lists; all under L1_SEG ----------------------------------------------------------------- */
 static void l1_push(l1 *c, l1_list *l, uint32_t seg)
 {
@@ -78,7 +128,7 @@ static uint32_t l1_pop(l1 *c, l1_list *l)
 CELLAR_PRIVATE uint32_t l1_reserve_segs(const l1 *c, uint64_t budget)
 {
     uint64_t segs = budget / c->seg_bytes;
-    /* Each stripe has one tail in progress: partly consumed, not yet free. */
+    /* Each lane has one tail in progress: partly consumed, not yet free. */
     return (uint32_t)BASE_MIN(BASE_MAX(c->stripe_count, 2), BASE_MAX(segs / 8, 1));
 }
 
@@ -199,32 +249,32 @@ static uint32_t l1_seg_find(l1 *c)
     return c->fresh++;
 }
 
-static void l1_empty_push(l1 *c, l1_stripe *s, uint32_t seg)
+static void l1_empty_push(l1 *c, l1_lane *n, uint32_t seg)
 {
     uint32_t top;
     do {
-        top = base_load_rlx(&s->empty);
+        top = base_load_rlx(&n->empty);
         base_store_rlx(&c->seg[seg].empty_next, top);
-    } while (!base_cas_ar(&s->empty, top, seg + 1));
+    } while (!base_cas_ar(&n->empty, top, seg + 1));
 }
 
 /* Find a segment of main that is less than three quarters live, among the next few. */
-static void l1_sparse_find(l1 *c, l1_stripe *s)
+static void l1_sparse_find(l1 *c, l1_lane *n)
 {
-    l1_pass *hand = &s->sparse_hand;
+    l1_pass *hand = &n->sparse_hand;
     const bool same = hand->seg != 0 && base_load_rlx(&c->seg[hand->seg - 1].seq) == hand->seq;
-    uint32_t seg = same ? hand->seg - 1 : s->queue[1].tail;
-    for (unsigned i = 0; i < L1_SPARSE_LOOKS && s->sparse.seg == 0; i++) {
-        if (seg == s->queue[1].head) { seg = s->queue[1].tail; }
-        if (seg == s->queue[1].head) { break; }
+    uint32_t seg = same ? hand->seg - 1 : n->queue[1].tail;
+    for (unsigned i = 0; i < L1_SPARSE_LOOKS && n->sparse.seg == 0; i++) {
+        if (seg == n->queue[1].head) { seg = n->queue[1].tail; }
+        if (seg == n->queue[1].head) { break; }
         const uint64_t live = L1_LIVE_BYTES(L1_LIVE_LINKED(base_load_rlx(&c->seg[seg].live)));
-        if (live < c->seg_bytes / 4 * 3) { s->sparse = l1_pass_of(c, seg); }
+        if (live < c->seg_bytes / 4 * 3) { n->sparse = l1_pass_of(c, seg); }
         seg = c->seg[seg].next;
     }
     *hand = seg != L1_NONE ? l1_pass_of(c, seg) : (l1_pass){0};
 }
 
-static uint32_t l1_seg_take(l1 *c, l1_stripe *s, unsigned q)
+static uint32_t l1_seg_take(l1 *c, l1_lane *n, unsigned q)
 {
     int64_t now = base_coarse_ms(c->clock);
     if (BASE_UNLIKELY(l1_is_above_limit(c))) { (void)l1_give_back(c, 0, 0); }
@@ -246,31 +296,31 @@ static uint32_t l1_seg_take(l1 *c, l1_stripe *s, unsigned q)
     base_store_rlx(&g->min_due_ms, UINT64_MAX);
     g->max_due_ms = 0;
     g->used_bytes = g->cursor = 0;
-    g->stripe = (uint16_t)s->index_number;
+    g->lane = (uint16_t)n->number;
     g->state = q == 0 ? L1_SEG_SMALL : L1_SEG_MAIN;
     base_fence_rel(); /* a reader of the new base sees the versions of the old records */
     base_store_rlx(&c->seg_base_ms[seg], (uint64_t)now);
     if (base_load_rlx(&c->rough_ms) < now) { base_store_rlx(&c->rough_ms, now); }
-    l1_queue *queue = &s->queue[q];
+    l1_queue *queue = &n->queue[q];
     g->next = L1_NONE;
     g->prev = queue->head;
     if (queue->head != L1_NONE) { c->seg[queue->head].next = seg; } else { queue->tail = seg; }
     queue->head = seg;
-    base_add_rlx(&s->held_segs, 1u);
+    base_add_rlx(&n->held_segs, 1u);
     /* A head that was emptied stayed in the queue. Push it now. */
     if (g->prev != L1_NONE && base_cas_ar(&c->seg[g->prev].live, (uint64_t)0, L1_LIVE_QUEUED)) {
-        l1_empty_push(c, s, g->prev);
+        l1_empty_push(c, n, g->prev);
     }
-    if (base_load_rlx(&c->low) != 0) { l1_sparse_find(c, s); }
+    if (base_load_rlx(&c->low) != 0) { l1_sparse_find(c, n); }
     return seg;
 }
 
 BASE_SIZE_END
 
-CELLAR_PRIVATE bool l1_log_reserve(l1 *c, l1_stripe *s, unsigned q, uint32_t size, uint64_t *pos)
+CELLAR_PRIVATE bool l1_log_reserve(l1 *c, l1_lane *n, unsigned q, uint32_t size, uint64_t *pos)
 {
     BASE_ASSERT(size <= c->seg_bytes);
-    uint32_t head = s->queue[q].head;
+    uint32_t head = n->queue[q].head;
     if (head != L1_NONE && c->seg_bytes - c->seg[head].used_bytes >= size) {
         int64_t age = base_load_rlx(&c->rough_ms) - (int64_t)base_load_rlx(&c->seg_base_ms[head]);
         if (BASE_UNLIKELY(age > (int64_t)INT32_MAX)) { head = L1_NONE; }
@@ -278,7 +328,7 @@ CELLAR_PRIVATE bool l1_log_reserve(l1 *c, l1_stripe *s, unsigned q, uint32_t siz
         head = L1_NONE;
     }
     if (head == L1_NONE) {
-        head = l1_seg_take(c, s, q);
+        head = l1_seg_take(c, n, q);
         if (head == L1_NONE) { return false; }
     }
     *pos = ((uint64_t)head << c->seg_shift) + c->seg[head].used_bytes;
@@ -286,29 +336,23 @@ CELLAR_PRIVATE bool l1_log_reserve(l1 *c, l1_stripe *s, unsigned q, uint32_t siz
     return true;
 }
 
-CELLAR_PRIVATE void l1_log_undo(l1 *c, l1_stripe *s, unsigned q, uint64_t pos, uint32_t size)
+CELLAR_PRIVATE void l1_log_undo(l1 *c, l1_lane *n, unsigned q, uint64_t pos, uint32_t size)
 {
     uint32_t seg = l1_seg_of(c, pos);
     l1_seg *g = &c->seg[seg];
-    if (s->queue[q].head == seg && g->used_bytes == ((uint32_t)pos & (c->seg_bytes - 1)) + size) {
+    if (n->queue[q].head == seg && g->used_bytes == ((uint32_t)pos & (c->seg_bytes - 1)) + size) {
         g->used_bytes -= size;
         if (BASE_UNLIKELY(base_load_rlx(&c->wipes) != 0)) { l1_zero(c, pos, size); }
     }
 }
 
 /* ---- counts ---------------------------------------------------------------------------------- */
-CELLAR_PRIVATE void l1_live_add(l1 *c, l1_stripe *s, uint64_t pos, uint64_t weight)
-{
-    l1_seg *g = &c->seg[l1_seg_of(c, pos)];
-    base_add_rlx(&g->live, L1_LIVE(weight, 1));
-    base_add_rlx(&s->queue[g->state == L1_SEG_MAIN].live, L1_LIVE(weight, 1));
-}
-
-CELLAR_PRIVATE void l1_live_sub(l1 *c, l1_stripe *s, uint64_t pos, uint64_t weight)
+CELLAR_PRIVATE void l1_live_sub(l1 *c, uint64_t pos, uint64_t weight)
 {
     uint32_t seg = l1_seg_of(c, pos);
     l1_seg *g = &c->seg[seg];
-    base_sub_rlx(&s->queue[g->state == L1_SEG_MAIN].live, L1_LIVE(weight, 1));
+    l1_lane *n = &c->lane[g->lane];
+    base_sub_rlx(&n->queue[g->state == L1_SEG_MAIN].live, L1_LIVE(weight, 1));
     uint64_t before, after;
     do {
         before = base_load_rlx(&g->live);
@@ -318,7 +362,7 @@ CELLAR_PRIVATE void l1_live_sub(l1 *c, l1_stripe *s, uint64_t pos, uint64_t weig
         if (L1_LIVE_LINKED(after) == 0) { after |= L1_LIVE_QUEUED; }
     } while (!base_cas_ar(&g->live, before, after));
     BASE_POINT("l1.seg.emptied");
-    if (((before ^ after) & L1_LIVE_QUEUED) != 0) { l1_empty_push(c, s, seg); }
+    if (((before ^ after) & L1_LIVE_QUEUED) != 0) { l1_empty_push(c, n, seg); }
 }
 
 CELLAR_PRIVATE void l1_due_note(l1 *c, uint64_t pos, int64_t first_ms)
@@ -327,7 +371,7 @@ CELLAR_PRIVATE void l1_due_note(l1 *c, uint64_t pos, int64_t first_ms)
     _Atomic uint64_t *min = &c->seg[l1_seg_of(c, pos)].min_due_ms;
     uint64_t to = first_ms < 0 ? 0 : (uint64_t)first_ms, now;
     while (to < (now = base_load_rlx(min)) && !base_cas_ar(min, now, to)) { }
-    _Atomic uint64_t *due = &c->stripe[c->seg[l1_seg_of(c, pos)].stripe].due_ms;
+    _Atomic uint64_t *due = &l1_lane_of(c, pos)->due_ms;
     if (to < base_load_rlx(due)) { base_store_rlx(due, to); } /* a hint: a lost update is fine */
 }
 
@@ -342,13 +386,13 @@ CELLAR_PRIVATE void l1_dues(l1 *c, uint64_t pos, const l1_rec *r)
 
 BASE_SIZE_BEGIN
 
-CELLAR_PRIVATE void l1_seg_unqueue(l1 *c, l1_stripe *s, uint32_t seg)
+CELLAR_PRIVATE void l1_seg_unqueue(l1 *c, l1_lane *n, uint32_t seg)
 {
     l1_seg *g = &c->seg[seg];
-    l1_queue *q = &s->queue[g->state == L1_SEG_MAIN];
+    l1_queue *q = &n->queue[g->state == L1_SEG_MAIN];
     if (g->prev != L1_NONE) { c->seg[g->prev].next = g->next; } else { q->tail = g->next; }
     if (g->next != L1_NONE) { c->seg[g->next].prev = g->prev; } else { q->head = g->prev; }
-    base_sub_rlx(&s->held_segs, 1u);
+    base_sub_rlx(&n->held_segs, 1u);
 }
 
 CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg)
@@ -372,10 +416,9 @@ CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg)
     sync_drop(L1_SEG, &c->seg_lock);
 }
 
-CELLAR_PRIVATE void l1_free_emptied(l1 *c, l1_stripe *s)
+CELLAR_PRIVATE void l1_free_all_emptied(l1 *c, l1_lane *n)
 {
-    if (base_load_rlx(&s->empty) == 0) { return; }
-    uint32_t list = base_xchg_ar(&s->empty, 0u);
+    uint32_t list = base_xchg_ar(&n->empty, 0u);
     while (list != 0) {
         uint32_t seg = list - 1;
         l1_seg *g = &c->seg[seg];
@@ -386,9 +429,9 @@ CELLAR_PRIVATE void l1_free_emptied(l1 *c, l1_stripe *s)
         do {
             live = base_load_rlx(&g->live);
         } while (!base_cas_ar(&g->live, live, L1_LIVE_LINKED(live)));
-        bool open = seg == s->queue[0].head || seg == s->queue[1].head;
+        bool open = seg == n->queue[0].head || seg == n->queue[1].head;
         if (!open && L1_LIVE_LINKED(live) == 0) {
-            l1_seg_unqueue(c, s, seg);
+            l1_seg_unqueue(c, n, seg);
             l1_seg_release(c, seg);
         }
     }
@@ -400,7 +443,7 @@ CELLAR_PRIVATE bool l1_pass_next(l1 *c, l1_pass *p, uint64_t *pos, l1_rec *r)
 {
     if (p->seg == 0) { return false; }
     const l1_seg *g = &c->seg[p->seg - 1];
-    const bool same = base_load_rlx(&g->seq) == p->seq; /* else it may be of another stripe */
+    const bool same = base_load_rlx(&g->seq) == p->seq; /* else it may be of another lane */
     if (same) { p->at = BASE_MAX(p->at, g->cursor); }
     if (!same || p->at >= g->used_bytes) {
         p->seg = 0; /* freed since, or finished */
@@ -432,6 +475,15 @@ CELLAR_PRIVATE void l1_log_child(l1 *c)
         base_region_discard(&c->arena_region, (size_t)((uint64_t)seg << c->seg_shift),
                             c->seg_bytes);
         l1_returned(c, seg);
+    }
+    /* A lost writer may have changed only one of the two counts. */
+    for (uint32_t i = 0; i < 2 * c->stripe_count; i++) {
+        l1_queue *q = &c->lane[i / 2].queue[i % 2];
+        uint64_t sum = 0;
+        for (uint32_t seg = q->tail; seg != L1_NONE; seg = c->seg[seg].next) {
+            sum += L1_LIVE_LINKED(base_load_rlx(&c->seg[seg].live));
+        }
+        base_store_rlx(&q->live, sum);
     }
 }
 

@@ -33,20 +33,44 @@ BASE_INLINE uint64_t l1_log_limit(const l1 *c)
     return limit > others ? limit - others : 0;
 }
 
+CELLAR_PRIVATE void l1_lanes_take(l1 *c); /* all lane locks, ascending */
+CELLAR_PRIVATE void l1_lanes_drop(l1 *c);
+/* Lock the lane where this thread appends, or the next one that no thread holds. */
+CELLAR_PRIVATE l1_lane *l1_lane_next(l1 *c) SYNC_TAKES(L1_LANE) SYNC_UNCHECKED;
+BASE_ALWAYS_INLINE SYNC_UNCHECKED l1_lane *l1_lane_take(l1 *c)
+{
+    l1_lane *n = &c->lane[base_load_rlx(&base_thread_self()->lane) & c->stripe_mask];
+    return BASE_LIKELY(sync_try(L1_LANE, &n->lock)) ? n : l1_lane_next(c);
+}
+/* Add the entries of a lane, and `more` that are expected, to those of the store. */
+CELLAR_PRIVATE void l1_lane_tell(l1 *c, l1_lane *n, uint32_t more) SYNC_HOLDS(L1_LANE);
+/* End a turn: this thread moves on to the next lane. Turns differ in length, so that not all heads
+ * are full at the same time. */
+CELLAR_PRIVATE void l1_turn_end(l1 *c, l1_lane *n, uint64_t hash) SYNC_HOLDS(L1_LANE);
+/* Count a new record. last: it has a block. */
+BASE_INLINE SYNC_HOLDS(L1_LANE) void l1_lane_used(l1 *c, l1_lane *n, uint64_t hash, bool last)
+{
+    if (BASE_LIKELY(n->turn > 1 && !last)) { n->turn--; } else { l1_turn_end(c, n, hash); }
+}
 CELLAR_PRIVATE bool l1_log_open(l1 *c);
 /* Return the segments that blocks leave to the log. */
 CELLAR_PRIVATE uint32_t l1_reserve_segs(const l1 *c, uint64_t budget);
-/* Reserve `size` bytes at the head of queue q; the record there is not linked. Stripe lock. */
-CELLAR_PRIVATE bool l1_log_reserve(l1 *c, l1_stripe *s, unsigned q, uint32_t size, uint64_t *pos)
-    SYNC_HOLDS(L1_STRIPE);
-CELLAR_PRIVATE void l1_log_undo(l1 *c, l1_stripe *s, unsigned q, uint64_t pos, uint32_t size)
-    SYNC_HOLDS(L1_STRIPE);
-CELLAR_PRIVATE void l1_live_add(l1 *c, l1_stripe *s, uint64_t pos, uint64_t weight);
+/* Reserve `size` bytes at the head of queue q; the record there is not linked. */
+CELLAR_PRIVATE bool l1_log_reserve(l1 *c, l1_lane *n, unsigned q, uint32_t size, uint64_t *pos)
+    SYNC_HOLDS(L1_LANE);
+CELLAR_PRIVATE void l1_log_undo(l1 *c, l1_lane *n, unsigned q, uint64_t pos, uint32_t size)
+    SYNC_HOLDS(L1_LANE);
+BASE_INLINE void l1_live_add(l1 *c, uint64_t pos, uint64_t weight)
+{
+    l1_seg *g = &c->seg[l1_seg_of(c, pos)];
+    base_add_rlx(&g->live, L1_LIVE(weight, 1));
+    base_add_rlx(&c->lane[g->lane].queue[g->state == L1_SEG_MAIN].live, L1_LIVE(weight, 1));
+}
 /* Subtract a record, inside the odd window of its bucket. */
-CELLAR_PRIVATE void l1_live_sub(l1 *c, l1_stripe *s, uint64_t pos, uint64_t weight);
+CELLAR_PRIVATE void l1_live_sub(l1 *c, uint64_t pos, uint64_t weight);
 CELLAR_PRIVATE void l1_due_note(l1 *c, uint64_t pos, int64_t first_ms); /* lowers min_due_ms */
 /* Note when a record expires and when its stale window ends. */
-CELLAR_PRIVATE void l1_dues(l1 *c, uint64_t pos, const l1_rec *r) SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE void l1_dues(l1 *c, uint64_t pos, const l1_rec *r) SYNC_HOLDS(L1_LANE);
 /* Return a pass over the segment, from its cursor on. */
 BASE_INLINE l1_pass l1_pass_of(const l1 *c, uint32_t seg)
 {
@@ -54,10 +78,14 @@ BASE_INLINE l1_pass l1_pass_of(const l1 *c, uint32_t seg)
 }
 /* Read the next record of a pass. Return false when the pass is over. */
 CELLAR_PRIVATE bool l1_pass_next(l1 *c, l1_pass *p, uint64_t *pos, l1_rec *r)
-    SYNC_HOLDS(L1_STRIPE);
-CELLAR_PRIVATE void l1_seg_unqueue(l1 *c, l1_stripe *s, uint32_t seg) SYNC_HOLDS(L1_STRIPE);
+    SYNC_HOLDS(L1_LANE);
+CELLAR_PRIVATE void l1_seg_unqueue(l1 *c, l1_lane *n, uint32_t seg) SYNC_HOLDS(L1_LANE);
 CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg);
-CELLAR_PRIVATE void l1_free_emptied(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE void l1_free_all_emptied(l1 *c, l1_lane *n) SYNC_HOLDS(L1_LANE);
+BASE_INLINE SYNC_HOLDS(L1_LANE) void l1_free_emptied(l1 *c, l1_lane *n)
+{
+    if (BASE_UNLIKELY(base_load_rlx(&n->empty) != 0)) { l1_free_all_emptied(c, n); }
+}
 /* Check up to `limit` parked segments again and judge `low`. Return true when one became free. */
 CELLAR_PRIVATE bool l1_unpark(l1 *c, unsigned limit);
 /* Give back free segments until the budget has `bytes` free or the log has only `leave` left.
@@ -72,7 +100,7 @@ CELLAR_PRIVATE bool l1_collapse_due(l1 *c);
 /* Overwrite bytes of the log that no slot links; readers may still look at them. */
 CELLAR_PRIVATE void l1_zero(l1 *c, uint64_t pos, uint64_t bytes);
 /* Overwrite the value of a record that no slot links, unless a pin may read it: then its bytes go
- * with its segment. The segment stays: the caller has the stripe lock, or raised `busy`. */
+ * with its segment. The segment stays: the caller has the lane lock, or raised `busy`. */
 CELLAR_PRIVATE void l1_wipe_value(l1 *c, uint64_t pos, const l1_rec *r);
 BASE_INLINE void l1_wipe(l1 *c, uint64_t pos, const l1_rec *r)
 {

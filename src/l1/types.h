@@ -3,9 +3,10 @@
  * types: the structures that the files of L1 share.
  *
  * PICTURE    hash -> stripe -> bucket (64 B: version, nine 16-bit fingerprints, nine offsets, nine
- *            2-bit counters) -> record in a segment of the stripe's log. A hit reads two lines.
+ *            2-bit counters) -> record in a segment of a lane. A hit reads two lines.
  *
- *                stripe   ls, bucket area, overflow area | lock, two queues of segments, counts
+ *                stripe   ls, bucket area, overflow area | lock
+ *            thread -> lane: lock, two queues of segments, counts
  *                small    [seg]->[seg]->[seg]<- head     new entries are appended at the head
  *                main     [seg]->[seg]<- head            records that the evictor kept
  *                           ^ the cursor judges the oldest segment record by record
@@ -20,15 +21,14 @@
  *                                       APART: no key here, the field names {block, hash}
  *                 tag block             if L1_X_TAGS, at the next multiple of 4
  *            last_use and born are absolute u64 milliseconds.
- * INVARIANTS A slot with a fingerprint points to a live record of its stripe. Every linked record
+ * INVARIANTS A slot with a fingerprint points to a live record of its key. Every linked record
  *            lies in a SMALL or MAIN segment. seg.live counts the linked records of the segment.
  *            The word of a queue is the sum over its segments. Charges of INDEX, OVERFLOW, SEGMENT,
  *            LOG_TABLE, BIG, PIN and GHOST equal what is committed.
- * LOCKING    Stripe lock (L1_STRIPE): queues, cursors, splits, overflow lists, appends. Bucket word
- *            (odd = locked; rank L1_BUCKET): slots of its chain, in-place bytes of its records. A
- *            writer without the stripe lock (delete, in place, touch, idle, fallback) loads `ls`
- *            again under the bucket lock. L1_SEG: free, returned and parked lists. L1_BIG: blocks
- *            that no slot links.
+ * LOCKING    Lane lock (L1_LANE): queues, cursors, appends. Stripe lock: splits, shape of chains.
+ *            Bucket word (odd = locked; rank L1_BUCKET): slots of its chain, in-place bytes of its
+ *            records. A writer without the stripe lock loads `ls` again under the bucket lock.
+ *            L1_SEG: free, returned and parked lists. L1_BIG: blocks that no slot links.
  * MEMORY     Readers are optimistic: version even, look, copy, version unchanged. Pages of a region
  * ORDER      are never unmapped; bytes move through base/seqlock.h. lock = CAS seq_cst + release
  *            fence; unlock = store release; reader = load acquire .. acquire fence, load. A miss
@@ -46,6 +46,7 @@
 #define L1_SLOTS 9
 #define L1_HALF 4u      /* slots of half an overflow bucket */
 #define L1_CHAIN_MAX 15 /* such halves in a chain */
+#define L1_CHAIN_LONG 8u /* more: the keys of the stripe are more than its share */
 #define L1_INDEX_STEP ((uint64_t)64 << 10) /* of the index, made writable together */
 #define L1_GROUP_SHIFT 15 /* primary buckets, and overflow buckets, of one group */
 #define L1_STRIPES_MAX 1024
@@ -53,7 +54,7 @@
 #define L1_TAG_SHIFT 48
 #define L1_STRIPE_SHIFT 38
 #define L1_SMALL_COPY 1024 /* bytes that an odd window may copy */
-#define L1_HOLD_MAX 256    /* records examined per hold of a stripe lock */
+#define L1_HOLD_MAX 256    /* records examined per hold of a lane lock */
 #define L1_VICTIMS 16
 #define L1_RETRIES 8
 #define L1_PIN_SLOTS 16 /* a line pair: 128 B of 8 B slots */
@@ -132,26 +133,26 @@ typedef struct l1_seg {
     _Atomic uint64_t live;        /* L1_LIVE of linked records; a delete lowers it in its window */
     _Atomic uint64_t
         min_due_ms; /* no record expires (or idles out) before; UINT64_MAX never */
-    uint64_t max_due_ms;          /* all have expired after; UINT64_MAX unknown; stripe lock */
-    uint32_t used_bytes;          /* appended; stripe lock */
-    uint32_t cursor;              /* bytes consumed by the cursor; stripe lock */
-    uint32_t next, prev;          /* queue order towards the head; stripe lock. Lists: L1_SEG */
-    uint16_t stripe;
-    uint8_t state;                /* l1_seg_state; stripe lock, L1_SEG when in no stripe */
+    uint64_t max_due_ms;          /* all have expired after; UINT64_MAX unknown; lane lock */
+    uint32_t used_bytes;          /* appended; lane lock */
+    uint32_t cursor;              /* bytes consumed by the cursor; lane lock */
+    uint32_t next, prev;          /* queue order towards the head; lane lock. Lists: L1_SEG */
+    uint16_t lane;
+    uint8_t state;                /* l1_seg_state; lane lock, L1_SEG when in no lane */
     uint8_t unused;
     _Atomic uint32_t busy; /* victims in hand-over; raised in the window, lowered without lock */
-    _Atomic uint32_t seq; /* store-wide number of its opening, rising; 0 when in no stripe */
-    _Atomic uint32_t empty_next;  /* stack of emptied segments of the stripe: index + 1 */
-    uint32_t swept_s; /* store-clock ms / 1024 of the last look for expired records; stripe */
+    _Atomic uint32_t seq; /* store-wide number of its opening, rising; 0 when in no lane */
+    _Atomic uint32_t empty_next;  /* stack of emptied segments of the lane: index + 1 */
+    uint32_t swept_s; /* store-clock ms / 1024 of the last look for expired records; lane lock */
 } l1_seg;
 _Static_assert(sizeof(l1_seg) == 64, "a control record is a line");
 
-typedef struct l1_list { /* of segments in no stripe; L1_SEG */
+typedef struct l1_list { /* of segments in no lane; L1_SEG */
     uint32_t head, tail, count; /* L1_NONE: empty */
 } l1_list;
 
 typedef struct l1_queue {
-    uint32_t head, tail; /* L1_NONE: empty; stripe lock */
+    uint32_t head, tail; /* L1_NONE: empty; lane lock */
     _Atomic uint64_t live; /* L1_LIVE over its segments */
 } l1_queue;
 
@@ -162,12 +163,12 @@ typedef struct l1_group { /* overflow area of 32,768 primary buckets; stripe loc
 } l1_group;
 
 typedef struct l1_ghosts { /* ghost.c */
-    /* L1_GHOST_LINE bytes each; stripe lock. The look of l1_ghost_prefetch is a hint: relaxed */
+    /* L1_GHOST_LINE bytes each; a lane lock. The look of l1_ghost_prefetch is a hint: relaxed */
     unsigned char *_Atomic line;
     _Atomic uint64_t lines; /* 0: none; the same */
 } l1_ghosts;
 
-typedef struct l1_learned { /* by a stripe, or by a shadow cache, about its two queues */
+typedef struct l1_learned { /* by a lane, or by a shadow cache, about its two queues */
     uint32_t small;       /* share of small under a tuned rule, of 2^L1_SMALL_BITS */
     uint32_t sets, moves; /* lately: sets of new keys; records put at the head of main */
 } l1_learned;
@@ -184,48 +185,58 @@ typedef struct l1_ahead { /* the next record for the cursor, as seen by an earli
     uint32_t seq; /* of its segment: while it holds, the record there keeps its key; 0: none */
 } l1_ahead;
 
-typedef struct l1_stripe {
+typedef struct l1_stripe { /* part of the index: keys with the same bits of the hash */
     /* for readers: ls moves with each split only, the rest is fixed at open */
     _Atomic uint64_t ls BASE_ALIGNED(BASE_PAD); /* changes << 40 | level << 32 | buckets */
     l1_bucket *bucket;     /* the first; the others: l1_bucket_at */
     l1_bucket *overflow;   /* group g at [g << L1_GROUP_SHIFT] */
     l1_group *group;
-    l1_ghosts ghost;       /* of this stripe; their bytes: stripe lock */
+    l1_ghosts ghost;       /* of this stripe */
     uint32_t index_number; /* number of this stripe */
     uint32_t others;       /* number of other stripes */
-    /* For writers: fields that each set touches share a line. Half of the time that line is dirty
-     * in the cache of another core. */
-    sync_lock lock BASE_ALIGNED(BASE_PAD);
-    _Atomic uint32_t empty;     /* stack of segments with a live count of 0: index + 1 */
-    l1_queue queue[2];          /* 0 small, 1 main */
-    uint32_t granted;           /* entry tickets; stripe lock */
-    uint32_t ticketless;        /* times the pool had no ticket for it; stripe lock */
-    _Atomic uint32_t held_segs; /* segments in the two queues; stripe lock, read anywhere (steal) */
+    _Atomic uint64_t room; /* entries of the store from which on a set here looks for a split */
+    /* for writers; the lock guards all but the atomic fields */
+    sync_lock lock BASE_ALIGNED(BASE_PAD); /* L1_STRIPE: chains, splits, memory of the index */
     uint32_t bucket_count;
-    uint32_t swept_round;       /* last dead-generation round this stripe finished */
-    l1_ahead ahead;             /* stripe lock */
-#define L1_X(name) uint64_t name;
-    L1_COUNTS(L1_X) /* stripe lock */
-#undef L1_X
-    l1_learned learned;    /* the same */
-    uint64_t examined_max; /* the same */
-    _Atomic uint64_t next_version;
+    uint32_t crowded;           /* splits that long chains ask for */
     uint64_t charged_bytes;     /* of its pages of buckets */
     uint32_t ver_base;          /* new buckets start above this version; even */
-    uint32_t overflow_count;    /* halves of overflow buckets in chains */
-    uint32_t overflow_high;     /* sum of `high` over its groups */
+    _Atomic uint32_t overflow_count; /* halves of overflow buckets in chains */
+    _Atomic uint32_t overflow_high;  /* sum of `high` over its groups */
+    uint64_t splits, merges;
+    _Atomic uint64_t next_version;
+} l1_stripe;
+
+typedef struct l1_lane { /* part of the log: two queues of segments; keys of any stripe */
+    /* Fields that each set touches share a line. */
+    sync_lock lock BASE_ALIGNED(BASE_PAD); /* L1_LANE: appends, cursors, passes, the rest below */
+    _Atomic uint32_t empty;     /* stack of segments with a live count of 0: index + 1 */
+    l1_queue queue[2];          /* 0 small, 1 main */
+    uint32_t number;            /* of this lane */
+    uint32_t turn;              /* sets until the thread here moves on */
+    uint32_t told;              /* its part of l1.entries */
+    uint32_t granted;           /* entry tickets */
+    uint32_t ticketless;        /* times the pool had no ticket for it */
+    _Atomic uint32_t held_segs; /* segments in the two queues; read anywhere (steal) */
+    uint32_t swept_round;       /* last dead-generation round this lane finished */
+    l1_ahead ahead;
+#define L1_X(name) uint64_t name;
+    L1_COUNTS(L1_X)
+#undef L1_X
+    l1_learned learned;
+    uint64_t examined_max;
     uint32_t rotate_round, rotate_stop[2]; /* current round; seq of the heads at its start */
-    l1_pass due_pass;           /* of sets that need room; stripe lock */
-    l1_pass quota_pass;         /* of sets of generations at their ceiling; stripe lock */
-    l1_pass absent_pass;        /* of entries without value at their ceiling; stripe lock */
+    l1_pass due_pass;           /* of sets that need room */
+    l1_pass quota_pass;         /* of sets of generations at their ceiling */
+    l1_pass absent_pass;        /* of entries without value at their ceiling */
     _Atomic int64_t absent_bytes, absent_count; /* linked records without value; in their windows */
-    uint64_t cost_mean64;       /* x 64: of entries stored with a cost, us; 0: none; stripe lock */
+    uint64_t cost_mean64;       /* x 64: of entries stored with a cost, us; 0: none */
     l1_pass sparse_hand;        /* segment of main that the next look for a sparse one begins at */
-    l1_pass sparse;             /* over a sparse segment of main; stripe lock, like the hand */
-    uint32_t quota_due;         /* looks since the last sum of shares; stripe lock */
+    l1_pass sparse;             /* over a sparse segment of main */
+    uint32_t quota_due;         /* looks since the last sum of shares */
     _Atomic uint64_t due_ms;    /* no deadline here before; a hint, lowered by l1_due_note */
     uint32_t stuck_round; /* round in which the tick removes dead records in place */
-} l1_stripe;
+} l1_lane;
 
 typedef struct l1_pin_line {
     /* 0 free; generation | segment + 1, or block | L1_BIG_BIT */
@@ -274,6 +285,7 @@ typedef struct l1_pages { /* room for blocks (large_alloc.c); all but what open 
 struct l1 {
     /* read on every call; written at open, resize and fork only */
     l1_stripe *stripe;
+    l1_lane *lane; /* as many as stripes */
     unsigned char *arena;
     _Atomic uint64_t *seg_base_ms; /* packed mirror for readers; relaxed, checked by the version */
     l1_seg *seg;
@@ -284,6 +296,7 @@ struct l1 {
     bool no_advisor;   /* fixed at open */
     bool favor_objects; /* fixed at open */
     bool no_due_first; /* expired entries wait for the cursor like others; fixed at open */
+    _Atomic uint64_t entries; /* as the lanes told at the ends of turns; relaxed, a hint */
     _Atomic uint64_t sample_limit; /* hashes below it are sampled; 0: none; relaxed, a hint */
     _Atomic uint32_t want_left;
     _Atomic uint32_t want_evicted;
@@ -308,7 +321,7 @@ struct l1 {
     size_t ghost_bytes, group_bytes, stripe_bytes, stripe_block_bytes, pin_bytes;
     void *stripe_block, *self_block; /* as allocated; the structures in them are aligned by hand */
     _Atomic uint64_t max_entries;
-    _Atomic int64_t tickets; /* entries not granted to a stripe; == max_entries - sum granted; below
+    _Atomic int64_t tickets; /* entries not granted to a lane; == max_entries - sum granted; below
                               * 0 until the store has shrunk to a lowered bound */
     /* Both NULL until the policy is adaptive for the first time; release here, acquire in get. */
     struct l1_samples *_Atomic samples;
@@ -317,7 +330,7 @@ struct l1 {
     struct l1_caps *_Atomic caps; /* NULL until the first; then quotas is not NULL; the same */
 
     sync_lock seg_lock BASE_ALIGNED(BASE_PAD); /* rank L1_SEG; guards down to parked_total */
-    l1_list free;                       /* committed and charged, in no stripe */
+    l1_list free;                       /* committed and charged, in no lane */
     l1_list back;                       /* given back: neither charged nor backed by pages */
     l1_list parked;                     /* emptied, but named by a pin or in hand-over */
     uint32_t fresh;                     /* segments [0, fresh) have existed */
@@ -331,7 +344,7 @@ struct l1 {
     uint64_t index_step;                /* bytes made writable together, beyond the first step */
     bool collapse_off;                  /* no huge pages by ticks */
     _Atomic uint64_t index_writable;    /* bytes of the index, from its start; only rises */
-    _Atomic uint32_t held;              /* segments in stripes; read anywhere */
+    _Atomic uint32_t held;              /* segments in lanes; read anywhere */
     uint64_t arena_writable, table_writable, base_writable, table_charged, base_charged;
     _Atomic uint32_t reserve; /* segments that blocks leave to the log; relaxed, read anywhere */
     _Atomic uint32_t refill;  /* 1: that reserve is being restored; a hint */
@@ -349,11 +362,12 @@ struct l1 {
     _Atomic uint64_t no_space, absent_refused, chain_full, pin_limit, fallback_reads;
     _Atomic uint32_t wipes;    /* 1: values that end are overwritten (l1_hide); only rises */
     _Atomic uint32_t dead_round;   /* +1 whenever a generation died */
-    _Atomic uint32_t ticking;  /* 1: a tick runs and owns sweep_stripe */
+    _Atomic uint32_t ticking;  /* 1: a tick runs and owns sweep_lane */
     _Atomic uint32_t resizing; /* 1: a change of budget or entry bound runs */
     _Atomic uint64_t excess_bytes; /* above the budget when the last change of it ended */
-    uint32_t sweep_stripe;     /* stripe where the next tick continues */
-    l1_pass pass;              /* of the stripe sweep_stripe; written under its lock by the tick */
+    uint32_t sweep_lane;       /* lane where the next tick continues */
+    uint32_t rest_stripe;      /* stripe, modulo their number, that shrinks next; of the tick */
+    l1_pass pass;              /* of the lane sweep_lane; written under its lock by the tick */
 };
 
 /* A decoded header; offsets from the start of the record. */
@@ -376,7 +390,7 @@ typedef struct l1_hold { /* a locked chain */
     l1_bucket *b; /* primary */
     uint64_t number;
     uint32_t ver; /* even value before the lock */
-    bool took_stripe;
+    bool took; /* the lock of the stripe, with the chain */
 } l1_hold;
 typedef struct l1_slot {
     l1_bucket *b; /* NULL: none */
@@ -427,16 +441,21 @@ BASE_INLINE l1_part l1_half(const l1_stripe *s, uint64_t number, uint16_t n)
     return (l1_part){ &s->overflow[group + n / 2], L1_HALF_BITS << n % 2 * L1_HALF };
 }
 
-BASE_INLINE uint64_t l1_stripe_entries(const l1_stripe *s)
+BASE_INLINE uint64_t l1_lane_entries(const l1_lane *n)
 {
-    return L1_LIVE_COUNT(base_load_rlx(&s->queue[0].live)) +
-           L1_LIVE_COUNT(base_load_rlx(&s->queue[1].live));
+    return L1_LIVE_COUNT(base_load_rlx(&n->queue[0].live)) +
+           L1_LIVE_COUNT(base_load_rlx(&n->queue[1].live));
 }
 
-BASE_INLINE uint64_t l1_stripe_bytes(const l1_stripe *s)
+BASE_INLINE uint64_t l1_lane_bytes(const l1_lane *n)
 {
-    return L1_LIVE_BYTES(base_load_rlx(&s->queue[0].live)) +
-           L1_LIVE_BYTES(base_load_rlx(&s->queue[1].live));
+    return L1_LIVE_BYTES(base_load_rlx(&n->queue[0].live)) +
+           L1_LIVE_BYTES(base_load_rlx(&n->queue[1].live));
+}
+/* Return the lane of a record. */
+BASE_INLINE l1_lane *l1_lane_of(const l1 *c, uint64_t pos)
+{
+    return &c->lane[c->seg[l1_seg_of(c, pos)].lane];
 }
 
 BASE_INLINE unsigned char *l1_big_bytes(l1_big *b) { return (unsigned char *)b + L1_BIG_HEADER; }

@@ -6,7 +6,7 @@
  *            clear the slot, lower the counts, note the victim -> unlock -> .. -> hand over
  * INVARIANTS The thread that unlinks a record notes the victim in the window, raises `busy` of the
  *            segment, and hands the victim over once, after its last unlock.
- * LOCKING    l1_unlink: inside the window of the bucket. l1_drop, l1_linked: stripe lock.
+ * LOCKING    l1_unlink: inside the window of the bucket. l1_drop, l1_linked: lane lock.
  *            l1_hand_over: none. */
 #include "l1/index.h"
 #include "l1/large.h"
@@ -109,15 +109,20 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
 BASE_SIZE_END
 
 /* ---- dropping -------------------------------------------------------------------------------- */
-CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, l1_entry *e, l1_cause cause, l1_victims *v)
+CELLAR_PRIVATE SYNC_UNCHECKED bool l1_drop(l1 *c, l1_lane *n, l1_entry *e, l1_cause cause,
+                                           l1_victims *v)
 {
     const uint64_t pos = e->slot.pos, hash = e->hash;
+    l1_stripe *const s = l1_stripe_of(c, hash);
     l1_rec *const r = &e->slot.rec;
     l1_hold h;
     bool there = true;
-    if (BASE_UNLIKELY(!l1_lock_here(s, e->primary, e->ver, &h))) {
+    /* The lock of the stripe guards the shape of chains. Taken: a later drop trims. */
+    const bool trim = BASE_UNLIKELY(base_load_rlx(&e->primary->ovf) != 0) &&
+                      sync_try(L1_STRIPE, &s->lock);
+    if (BASE_UNLIKELY(!l1_lock_here(c, s, e->primary, e->ver, &h))) {
         /* A writer was faster: a touch may have moved the time, a refresh the tags. */
-        l1_lock_key(c, hash, &h, true);
+        l1_lock_key(c, hash, &h, trim);
         there = l1_find_pos(c, &h, l1_tag_of(hash), pos, &e->slot) && l1_decode(c, pos, r) &&
                 (cause != L1_LEFT_CAPACITY ? l1_is_over(c, pos, r, &cause)
                                            : !l1_is_written(c, pos, r, hash));
@@ -138,28 +143,35 @@ CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, l1_entry *e, l1_cause cause, l1
                            l1_freq(e->slot.b, e->slot.i));
         }
         l1_unlink(c, &h, &e->slot, cause, hash, stamp, v);
-        if (BASE_UNLIKELY(base_load_rlx(&h.b->ovf) != 0)) { l1_chain_trim(&h); }
-        *(cause == L1_LEFT_EXPIRED ? &s->expired
-          : cause == L1_LEFT_CAPACITY ? &s->evicted : &s->cleared) += 1;
+        if (BASE_UNLIKELY(trim)) { l1_chain_trim(&h); }
+        *(cause == L1_LEFT_EXPIRED ? &n->expired
+          : cause == L1_LEFT_CAPACITY ? &n->evicted : &n->cleared) += 1;
     }
-    l1_unlock_at(h.b, h.ver);
+    h.took = h.took || trim;
+    l1_unlock_now(c, &h);
     return there;
 }
 
-CELLAR_PRIVATE bool l1_linked(l1 *c, l1_stripe *s, l1_entry *e)
+CELLAR_PRIVATE bool l1_linked(l1 *c, l1_entry *e)
 {
     const uint64_t pos = e->slot.pos;
+    l1_stripe *const s = l1_stripe_of(c, e->hash);
     for (unsigned spins = 0;; spins++) {
-        l1_hold h = {.s = s, .number = l1_number(base_load_rlx(&s->ls), e->hash)};
+        const uint64_t ls = base_load_acq(&s->ls);
+        l1_hold h = {.s = s, .number = l1_number(ls, e->hash)};
         h.b = e->primary = l1_bucket_at(s, h.number);
         e->ver = base_load_acq(&h.b->ver);
         if ((e->ver & 1u) == 0) {
             const bool linked = l1_find_pos(c, &h, l1_tag_of(e->hash), pos, &e->slot);
             e->slot.rec.due = base_seq_u32(l1_at(c, pos) + 4); /* a touch may have moved it */
             base_fence_acq();
-            if (base_load_rlx(&h.b->ver) == e->ver) { return linked; }
+            /* A miss also needs an unchanged `ls`: a split may have moved the slot. */
+            if (base_load_rlx(&h.b->ver) == e->ver &&
+                (linked || base_load_acq(&s->ls) == ls)) {
+                return linked;
+            }
         } else if (c->forked || spins > 64) { /* repair the bucket, or wait for the writer */
-            l1_lock_key(c, e->hash, &h, true);
+            l1_lock_key(c, e->hash, &h, false);
             l1_unlock(c, &h);
         } else {
             base_pause();
@@ -167,10 +179,10 @@ CELLAR_PRIVATE bool l1_linked(l1 *c, l1_stripe *s, l1_entry *e)
     }
 }
 
-CELLAR_PRIVATE bool l1_entry_at(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r, l1_entry *e)
+CELLAR_PRIVATE bool l1_entry_at(l1 *c, uint64_t pos, const l1_rec *r, l1_entry *e)
 {
     e->slot.pos = pos;
     e->slot.rec = *r;
     e->hash = l1_hash_of(c, pos, r);
-    return l1_linked(c, s, e);
+    return l1_linked(c, e);
 }

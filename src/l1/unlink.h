@@ -14,19 +14,19 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v);
 /* Reset busy in a forked child to what this thread was handing over. */
 CELLAR_PRIVATE void l1_victims_child(l1 *c);
 
-typedef struct l1_entry { /* a record of a stripe and its slot */
+typedef struct l1_entry { /* a record of a lane and its slot */
     l1_slot slot; /* pos and rec set by the caller; b and i by l1_linked */
     uint64_t hash;
     l1_bucket *primary;
     uint32_t ver; /* of `primary`, under which the slot pointed to the record */
 } l1_entry;
 /* Find the slot of a record, under validation. Read its `due` again as of that version. */
-CELLAR_PRIVATE bool l1_linked(l1 *c, l1_stripe *s, l1_entry *e) SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE bool l1_linked(l1 *c, l1_entry *e) SYNC_HOLDS(L1_LANE);
 /* Find the slot of the record at `pos`, decoded to *r. */
-CELLAR_PRIVATE bool l1_entry_at(l1 *c, l1_stripe *s, uint64_t pos, const l1_rec *r, l1_entry *e)
-    SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE bool l1_entry_at(l1 *c, uint64_t pos, const l1_rec *r, l1_entry *e)
+    SYNC_HOLDS(L1_LANE);
 /* Unlink the record of an entry that l1_linked found. False: another thread changed it since. */
-CELLAR_PRIVATE bool l1_drop(l1 *c, l1_stripe *s, l1_entry *e, l1_cause cause, l1_victims *v)
-    SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE bool l1_drop(l1 *c, l1_lane *n, l1_entry *e, l1_cause cause, l1_victims *v)
+    SYNC_HOLDS(L1_LANE);
 
 #endif

@@ -5,16 +5,16 @@
  * PICTURE    set of the same key, padded size and fields, <= 1 KiB, not pinned:
  *                write in place, under the bucket lock alone
  *            any other set:
- *                stripe lock -> room (evict.c) -> write the record -> bucket lock -> condition and
+ *                lane lock -> room (room.c) -> write the record -> bucket lock -> condition and
  *                commit hook -> redirect the slot -> unlock bucket -> at most one split -> unlock
- *                stripe -> hand over victims
+ *                lane -> hand over victims
  *            l1_put_over, l1_put_over_same (update), l1_put_new: the same steps for plain records
  *            without a listener.
  * INVARIANTS hooks.commit runs inside the odd window of every change, and of the delete of an
  *            absent key. A condition is judged in the window of the change that it guards.
  *            A set that fails removes the old value unless L1_KEEP_OLD.
  *            The end of an entry is reported once.
- * LOCKING    In place, delete: bucket only. Append: stripe, then bucket.
+ * LOCKING    In place, delete: bucket only. Append: lane, then bucket.
  *            Under these locks no thread allocates, hands over victims or calls code of the host.
  * LIMITS     A window copies at most 1 KiB. A writer writes longer values before the window, and
  *            they never change in place.
@@ -214,17 +214,6 @@ static BASE_NOINLINE l1_done l1_put_in_place_reported(l1 *c, const l1_key *k, l1
 }
 
 /* ---- append ---------------------------------------------------------------------------------- */
-/* Prefetch together all lines that a new record touches. Half of the time each line is dirty in the
- * cache of another core. One after the other they would cost more than the set. */
-static void l1_prefetch_append(l1 *c, const l1_stripe *s)
-{
-    for (unsigned q = 0; q < 2; q++) {
-        if (s->queue[q].head == L1_NONE) { continue; }
-        BASE_PREFETCH_W(&c->seg[s->queue[q].head]);
-        BASE_PREFETCH_W(&c->seg[s->queue[q].tail]);
-    }
-}
-
 /* Prefetch the lines that the next set of this queue will write. A locked step waits for all stores
  * before it, so l1_link would wait for the memory. A hint: useless past the end of the segment. */
 static void l1_prefetch_next(const l1 *c, uint64_t end)
@@ -248,38 +237,42 @@ BASE_INLINE void l1_due_ends(l1 *c, uint64_t pos, int64_t deadline_ms)
 }
 
 /* Finish the append of a linked record. `end`: the end of its bytes. */
-BASE_INLINE SYNC_HOLDS(L1_STRIPE) void l1_appended(l1 *c, l1_stripe *s, uint64_t end)
+BASE_INLINE SYNC_HOLDS(L1_LANE) void l1_appended(l1 *c, l1_lane *n, l1_stripe *s, uint64_t hash,
+                                                 uint64_t end, bool block)
 {
-    s->inserts++;
+    n->inserts++;
+    l1_lane_used(c, n, hash, block);
     l1_split_if_due(c, s);
     l1_prefetch_next(c, end);
 }
 
-/* Link the written record in one window: condition, hook, slot, counts. present: the result of a
- * search under the stripe lock, which the caller still holds. What was absent then is still
- * absent. */
-static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, l1_image *im,
+/* Link the written record in one window: condition, hook, slot, counts. present: what a look before
+ * it saw. E_BUSY: another thread changed what the room was made for; start over. */
+static cellar_err l1_link(l1 *c, l1_lane *n, const l1_key *k, l1_put_spec *p, l1_image *im,
                           bool present, uint64_t pos, uint64_t weight, l1_toll *t, l1_victims *v)
 {
     l1_hold h;
     l1_slot slot;
-    l1_slot_prepare(c, s, k->hash);
-    l1_lock_key(c, k->hash, &h, true);
-    BASE_ASSERT(present || !l1_find(c, &h, k, &slot));
-    const bool found = present && l1_find(c, &h, k, &slot);
+    l1_lock_grow(c, k->hash, &h);
+    const bool found = l1_find(c, &h, k, &slot), bounded = base_load_rlx(&c->max_entries) != 0;
     const l1_gone o = l1_look_old(c, found, &slot);
     cellar_err err = l1_condition(c, o, &slot, p);
     if (err == CELLAR_OK && BASE_UNLIKELY(present && !found) &&
-        l1_cap_of(c, k->generation) != NULL) {
+        (bounded || l1_cap_of(c, k->generation) != NULL)) {
         err = CELLAR_E_BUSY; /* deleted meanwhile: as a new entry it needs a ticket */
+    }
+    if (err == CELLAR_OK && BASE_UNLIKELY(bounded && found) && l1_lane_of(c, slot.pos) != n) {
+        err = CELLAR_E_BUSY; /* its ticket is of another lane */
     }
     if (err == CELLAR_OK && (p->flags & L1_KEEP_TTL) != 0 && !l1_times_agree(c, o, &slot, p, im)) {
         err = CELLAR_E_BUSY; /* the caller lays out again */
     }
-    if (err == CELLAR_OK && !found && !l1_slot_empty(c, &h, &slot)) { err = CELLAR_E_SPACE; }
+    if (err == CELLAR_OK && !found && !l1_slot_empty(c, &h, &slot)) {
+        err = h.took ? CELLAR_E_SPACE : CELLAR_E_BUSY;
+    }
     if (err == CELLAR_OK && !l1_commit(c, k, p->change, &p->stamp)) { err = CELLAR_CONFLICT; }
     if (err == CELLAR_OK) {
-        l1_count_in(c, s, pos, k->generation, k->hash, weight, p->kind != (uint8_t)L1_VALUE,
+        l1_count_in(c, h.s, pos, k->generation, k->hash, weight, p->kind != (uint8_t)L1_VALUE,
                     found ? NULL : t);
         if (found) {
             l1_unlink(c, &h, &slot, l1_leaves_as(o, L1_LEFT_REPLACED), k->hash, p->stamp, v);
@@ -293,9 +286,9 @@ static cellar_err l1_link(l1 *c, l1_stripe *s, const l1_key *k, l1_put_spec *p, 
     return err;
 }
 
-static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im)
+static SYNC_UNCHECKED cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im)
 {
-    l1_stripe *s = l1_stripe_of(c, k->hash);
+    l1_stripe *const s = l1_stripe_of(c, k->hash);
     const uint64_t weight = im->rec.size + ((im->rec.w0 & L1_W0_BIG) != 0 ? im->value_len : 0) +
                             ((im->rec.mask & L1_X_APART) != 0 ? im->rec.klen : 0);
     l1_victims v;
@@ -306,19 +299,25 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
     v.n = 0;
     for (;;) {
         uint64_t pos;
-        sync_take(L1_STRIPE, &s->lock);
         l1_slot old;
-        l1_prefetch_append(c, s);
-        const bool present = l1_find_stripe(c, s, k, &old);
+        l1_lane *n = NULL;
+        bool present = l1_tagged(c, k);
+        if (present && BASE_UNLIKELY(base_load_rlx(&c->max_entries) != 0)) {
+            n = l1_lane_find(c, k, &old); /* the new record takes over the ticket */
+            present = n != NULL;
+        } else if (present) {
+            present = l1_find_now(c, k, &old) != NULL;
+        }
+        if (n == NULL) { n = l1_lane_take(c); }
         if (q == 2) {
             q = present ? (base_load_rlx(&c->policy) == L1_LRU)
-                        : l1_queue_for(c, s, k->hash, &toll, &v);
+                        : l1_queue_for(c, n, s, k->hash, &toll, &v);
         }
         l1_room room = v.n == L1_VICTIMS
             ? L1_ROOM_AGAIN
-            : l1_room_for(c, s, q, im->rec.size, !present, &toll, &v, &pos);
+            : l1_room_for(c, n, q, im->rec.size, !present, &toll, &v, &pos);
         if (room == L1_ROOM_OK && v.n == L1_VICTIMS) {
-            l1_log_undo(c, s, q, pos, im->rec.size); /* the old entry needs a victim place */
+            l1_log_undo(c, n, q, pos, im->rec.size); /* the old entry needs a victim place */
             room = L1_ROOM_AGAIN;
         }
         err = CELLAR_E_SPACE;
@@ -330,7 +329,7 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
             l1_write_head(c, pos, im);
             l1_write_value(c, pos, im);
             BASE_POINT("l1.append.written");
-            err = l1_link(c, s, k, p, im, present, pos, weight, &toll, &v);
+            err = l1_link(c, n, k, p, im, present, pos, weight, &toll, &v);
             if (err == CELLAR_OK) {
                 l1_rec r;
                 if ((im->rec.mask & (L1_X_IDLE | L1_X_STALE)) != 0 && l1_decode(c, pos, &r)) {
@@ -338,16 +337,14 @@ static cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *p, l1_image *im
                 } else {
                     l1_due_ends(c, pos, im->deadline_ms);
                 }
-                if (BASE_UNLIKELY(p->cost != 0)) { l1_cost_seen(s, p->cost); }
-                l1_appended(c, s, pos + im->rec.size);
+                if (BASE_UNLIKELY(p->cost != 0)) { l1_cost_seen(n, p->cost); }
+                l1_appended(c, n, s, k->hash, pos + im->rec.size, im->block != NULL);
             } else {
-                l1_log_undo(c, s, q, pos, im->rec.size);
-                l1_cap_unused(c, &toll);
+                l1_log_undo(c, n, q, pos, im->rec.size);
             }
-        } else {
-            l1_cap_unused(c, &toll);
         }
-        sync_drop(L1_STRIPE, &s->lock);
+        l1_cap_unused(c, &toll);
+        sync_drop(L1_LANE, &n->lock);
         if (v.n != 0) { l1_hand_over(c, &v); }
         if (room == L1_ROOM_AGAIN) {
             if (toll.full && !l1_cap_room(c, k->generation)) { return CELLAR_E_SPACE; }
@@ -576,42 +573,68 @@ CELLAR_PRIVATE l1_over_done l1_set_hit(l1 *c, const l1_key *k, const void *value
     return l1_put_over(c, k, value, (uint32_t)value_len, deadline_ms, L1_CHANGE_SET, &stamp);
 }
 
-/* Link a written plain record of an absent key, under the stripe lock. */
-BASE_ALWAYS_INLINE SYNC_HOLDS(L1_STRIPE)
-l1_over_done l1_link_new(l1 *c, l1_stripe *s, const l1_key *k, l1_bucket *b, uint64_t pos,
-                         uint32_t size, l1_change change, uint64_t *stamp, l1_toll *t)
+typedef struct l1_place_seen { /* of a new key: its chain at one version */
+    uint64_t ls, number;
+    l1_bucket *b;
+    uint32_t ver, free; /* free: empty slots; 0: the key may be there, or there is none */
+    bool maybe;         /* the key may be there */
+} l1_place_seen;
+
+/* Look where a new key goes. No lock: only a version that is still the same proves anything. */
+BASE_ALWAYS_INLINE void l1_place_see(const l1 *c, const l1_stripe *s, uint64_t hash,
+                                     l1_place_seen *at)
+{
+    at->ls = base_load_acq(&s->ls);
+    at->number = l1_number(at->ls, hash);
+    at->b = l1_bucket_at(s, at->number);
+    at->ver = base_load_acq(&at->b->ver); /* release in unlock */
+    at->free = l1_match(at->b, 0);
+    at->maybe = l1_match(at->b, l1_tag_of(hash)) != 0;
+    l1_part p = l1_whole(at->b);
+    for (unsigned hop = 0; !at->maybe; hop++) {
+        p = l1_chain_next(s, at->number, p); /* one look: a split may cut the chain off */
+        if (BASE_LIKELY(p.b == NULL)) { break; }
+        at->maybe = l1_part_match(p, l1_tag_of(hash)) != 0 || hop == L1_CHAIN_MAX;
+    }
+    const bool odd = (at->ver & 1u) != 0 || at->ver == 0;
+    if (BASE_UNLIKELY(at->maybe || odd || c->forked)) { at->free = 0; }
+}
+
+/* Link a written plain record of a key that is absent, in its window. NOT: the key is there by now,
+ * or its chain has no room. */
+BASE_ALWAYS_INLINE SYNC_HOLDS(L1_LANE) SYNC_UNCHECKED
+l1_over_done l1_link_new(l1 *c, l1_stripe *s, const l1_key *k, const l1_place_seen *at,
+                         uint64_t pos, uint32_t size, l1_change change, uint64_t *stamp, l1_toll *t)
 {
     l1_hold h;
-    l1_slot slot;
+    l1_slot slot = { .b = at->b, .i = (unsigned)__builtin_ctz(at->free | 1u << L1_SLOTS) };
     l1_over_done done = L1_OVER_NOT;
-    const uint32_t free = l1_match(b, 0); /* the stripe lock keeps them free */
-    if (BASE_UNLIKELY(free == 0)) { l1_slot_prepare(c, s, k->hash); }
-    const uint32_t ver = base_load_rlx(&b->ver);
     BASE_POINT("l1.lock");
-    if (BASE_UNLIKELY((ver & 1u) != 0 || !l1_lock_here(s, b, ver, &h))) {
-        l1_lock_key(c, k->hash, &h, true);
+    bool fresh = at->free != 0 && l1_lock_at(s, at->b, at->number, at->ver, &h);
+    if (BASE_UNLIKELY(fresh && base_load_acq(&s->ls) != at->ls)) { /* it may belong elsewhere */
+        l1_unlock_at(h.b, h.ver);
+        fresh = false;
     }
-    BASE_ASSERT(!l1_find(c, &h, k, &slot));
-    if (BASE_LIKELY(free != 0)) {
-        slot.b = b;
-        slot.i = (unsigned)__builtin_ctz(free);
+    if (BASE_UNLIKELY(!fresh)) {
+        l1_lock_grow(c, k->hash, &h);
+        fresh = !l1_find(c, &h, k, &slot) && l1_slot_empty(c, &h, &slot);
     }
-    if (BASE_LIKELY(free != 0) || l1_slot_empty(c, &h, &slot)) {
+    if (BASE_LIKELY(fresh)) {
         done = l1_commit_plain(c, k, change, stamp) ? L1_OVER_DONE : L1_OVER_VETOED;
     }
     if (done == L1_OVER_DONE) {
         l1_count_in(c, s, pos, k->generation, k->hash, size, false, t);
         l1_slot_set(&slot, l1_tag_of(k->hash), (uint32_t)(pos >> c->gshift), 0);
     }
-    l1_unlock_at(h.b, h.ver);
+    l1_unlock_now(c, &h);
     return done;
 }
 
 /* Store a plain record of an absent key without a listener, as l1_append does, on a short path.
  * NOT: any doubt, or no room without a wait; the caller starts over. */
-static BASE_NOINLINE l1_over_done l1_put_new(l1 *c, const l1_key *k, const void *value,
-                                             uint32_t vlen, int64_t deadline_ms, l1_change change,
-                                             uint64_t *stamp)
+static BASE_NOINLINE SYNC_UNCHECKED l1_over_done
+    l1_put_new(l1 *c, const l1_key *k, const void *value, uint32_t vlen, int64_t deadline_ms,
+               l1_change change, uint64_t *stamp)
 {
     l1_stripe *const s = l1_stripe_of(c, k->hash);
     const uint32_t klen = k->len, generation = k->generation, own = generation != 0,
@@ -624,39 +647,33 @@ static BASE_NOINLINE l1_over_done l1_put_new(l1 *c, const l1_key *k, const void 
     l1_over_done done = L1_OVER_NOT;
     l1_toll toll = {.generation = generation};
     l1_victims v;
-    l1_slot old;
+    l1_place_seen seen;
     uint64_t pos;
     v.n = 0;
-    sync_take(L1_STRIPE, &s->lock);
-    l1_prefetch_append(c, s);
-    /* Neither moves while the lock is held. */
-    l1_hold h = {.s = s, .number = l1_number(base_load_rlx(&s->ls), k->hash)};
-    h.b = l1_bucket_at(s, h.number);
-    const bool maybe = l1_match(h.b, l1_tag_of(k->hash)) != 0 || base_load_rlx(&h.b->ovf) != 0;
-    if (BASE_LIKELY(!maybe || !l1_find(c, &h, k, &old))) {
-        const unsigned q = l1_queue_for(c, s, k->hash, &toll, &v);
-        if (BASE_LIKELY(l1_room_for(c, s, q, size, true, &toll, &v, &pos) == L1_ROOM_OK)) {
-            unsigned char *const at = l1_at(c, pos);
-            base_fence_rel(); /* as in l1_append */
-            base_seq_store_u32(at, klen | (vlen << 8) | L1_W0_ALWAYS | own * L1_W0_GENERATION);
-            base_seq_store_u32(at + 4, l1_encode_due(c, pos, deadline_ms, 0));
-            if (own != 0) { base_seq_store_u32(at + 8, generation); }
-            base_seq_store(at + head, k->bytes, klen);
-            if (vlen != 0) { base_seq_store(at + head + klen, value, vlen); }
-            BASE_POINT("l1.append.written");
-            done = l1_link_new(c, s, k, h.b, pos, size, change, stamp, &toll);
-            if (BASE_LIKELY(done == L1_OVER_DONE)) {
-                l1_due_ends(c, pos, deadline_ms);
-                l1_appended(c, s, pos + size);
-            } else {
-                l1_log_undo(c, s, q, pos, size);
-                l1_cap_unused(c, &toll);
-            }
+    l1_slot old;
+    l1_place_see(c, s, k->hash, &seen);
+    if (BASE_UNLIKELY(seen.maybe) && l1_find_now(c, k, &old) != NULL) { return L1_OVER_NOT; }
+    l1_lane *const n = l1_lane_take(c);
+    const unsigned q = l1_queue_for(c, n, s, k->hash, &toll, &v);
+    if (BASE_LIKELY(l1_room_for(c, n, q, size, true, &toll, &v, &pos) == L1_ROOM_OK)) {
+        unsigned char *const at = l1_at(c, pos);
+        base_fence_rel(); /* as in l1_append */
+        base_seq_store_u32(at, klen | (vlen << 8) | L1_W0_ALWAYS | own * L1_W0_GENERATION);
+        base_seq_store_u32(at + 4, l1_encode_due(c, pos, deadline_ms, 0));
+        if (own != 0) { base_seq_store_u32(at + 8, generation); }
+        base_seq_store(at + head, k->bytes, klen);
+        if (vlen != 0) { base_seq_store(at + head + klen, value, vlen); }
+        BASE_POINT("l1.append.written");
+        done = l1_link_new(c, s, k, &seen, pos, size, change, stamp, &toll);
+        if (BASE_LIKELY(done == L1_OVER_DONE)) {
+            l1_due_ends(c, pos, deadline_ms);
+            l1_appended(c, n, s, k->hash, pos + size, false);
         } else {
-            l1_cap_unused(c, &toll);
+            l1_log_undo(c, n, q, pos, size);
         }
     }
-    sync_drop(L1_STRIPE, &s->lock);
+    if (BASE_UNLIKELY(toll.ticket != 0)) { l1_cap_unused(c, &toll); }
+    sync_drop(L1_LANE, &n->lock);
     if (BASE_UNLIKELY(v.n != 0)) { l1_hand_over(c, &v); }
     l1_retired_use(c);
     return done;
@@ -744,7 +761,7 @@ CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p)
     const bool tagged = same || (!p->untagged && l1_tagged(c, k));
     if (!tagged) {
         /* Prefetch the ghosts while the bucket is on its way; processors continue before it
-         * arrives. Under the stripe lock the request would come later. */
+         * arrives. Under the lane lock the request would come later. */
         l1_ghost_prefetch(&l1_stripe_of(c, k->hash)->ghost, l1_ghost_mix(k->hash));
     }
     if ((p->flags & ~(uint32_t)(L1_KEEP_OLD | (same ? L1_IF_SAME : 0u))) == 0 &&

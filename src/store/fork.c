@@ -2,7 +2,7 @@
  *
  * fork: a store in the child of a fork.
  *
- * WALK       prepare takes NAMESPACE, LISTEN, stripes of L1, loads, TAG, ERROR, LOG
+ * WALK       prepare takes NAMESPACE, LISTEN, lanes and stripes of L1, loads, TAG, ERROR, LOG
  *            in rank order. The child resets the locks, drops the tier and has no thread. */
 #include "store/fork.h"
 

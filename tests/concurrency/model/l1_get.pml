@@ -9,18 +9,19 @@
  *            SET     Setter (l1_put: in place or append; SET2: another)
  *            DEL     Deleter (l1_remove)           EVICT   Evictor (cursor: keep, drop, hand over)
  *            PUBLISH Publisher (a leader's result, with the veto)
- *            FOREIGN Foreigner (next holder of the stripe, and another stripe that takes free
+ *            FOREIGN Foreigner (next holder of the lane, and another lane that takes free
  *                    segments; ROUNDS times)
- *            SPLIT   Splitter (l1_split; MERGE: then l1_contract_one and l1_split again)
+ *            SPLIT   Splitter (l1_split; MERGE: then l1_contract_one and l1_split again): the only one
+ *                    with the lock of the stripe
  * GHOSTS     cur = value of K by the stores in odd windows (0: none); mask[i] = values K had
  *            since caller i began; gone = dels that began after the load and have returned.
  * SHOWN      A hit is whole and was K's value during the call. A miss or a del's MISS saw K absent.
  *            A freed segment is not linked, its count is 0, and no thread reads its bytes. A value
  *            that a leader read before a del that returned is not published after it.
- * MUTANTS    NO_RECHECK MISS_NO_LS_RELOAD NONE_NO_LS_RELOAD LOCK_NO_LS_RELOAD SPLIT_PLACES_NOTED
- *            LS_OUTSIDE_WINDOW KEPT_NO_VERSION DEL_COUNTS_LATE DEL_ABSENT_NO_HOOK
+ * MUTANTS    NO_RECHECK MISS_NO_LS_RELOAD NONE_NO_LS_RELOAD LOCK_NO_LS_RELOAD SPLIT_BEFORE_LOCK
+ *            NEW_NO_LS_RELOAD NEW_NOT_LOOKED_FOR LS_OUTSIDE_WINDOW KEPT_NO_VERSION DEL_COUNTS_LATE DEL_ABSENT_NO_HOOK
  *            VERSION_RESTARTS REUSE_BEFORE_UNLINK as in the code; and NONE_NO_VERSION,
- *            BUSY_IGNORED, LS_NO_COUNT, MERGED_EVEN (against the design).
+ *            LINKED_NO_LS_RELOAD, BUSY_IGNORED, LS_NO_COUNT, MERGED_EVEN (against the design).
  * LIMITS     one key, no chains (l1_chain), a head is never left open (l1_emptied). */
 #define NM 13
 #define NP 6
@@ -44,9 +45,9 @@
                    (mem[TAG(1)] != 0 && mem[OFF(1)] == (q)))
 
 #define FREE 0
-#define OURS 1   /* in a queue of our stripe */
+#define OURS 1   /* in a queue of our lane */
 #define OTHERS 2
-bool stripe;     /* lock; both ends are read-modify-writes */
+bool lane;       /* lock; both ends are read-modify-writes */
 byte state[3], busy[3], live[3], ver_base, stamp;
 byte cur, mask[3]; bool loading, gone;
 
@@ -65,13 +66,13 @@ inline COMMIT(x) {
   d_step { cur = x; mask[0] = mask[0] | (1 << x); mask[1] = mask[1] | (1 << x);
     mask[2] = mask[2] | (1 << x) }
 }
-inline TAKE_STRIPE(p) { atomic { DRAINED(p) && !stripe -> stripe = true } }
-inline DROP_STRIPE(p) { atomic { DRAINED(p) -> stripe = false } }
+inline TAKE_LANE(p) { atomic { DRAINED(p) && !lane -> lane = true } }
+inline DROP_LANE(p) { atomic { DRAINED(p) -> lane = false } }
 inline LOCK(p, b, v) {
   AT(l1.lock) atomic { DRAINED(p) && EVEN(b) -> v = mem[VER(b)]; mem[VER(b)] = v + 1 } }
 inline UNLOCK(p, b, v) { ST(p, VER(b), v + 2) }
 
-/* Without the stripe lock: a waiter reads ls again, and once more under the lock. */
+/* Without the lock of the stripe: a waiter reads ls again, and once more under the lock. */
 inline LOCK_KEY(p) {
   do
   :: ls = mem[LS]; b = NUMBER(ls);
@@ -90,7 +91,7 @@ inline LOCK_KEY(p) {
 inline LIVE_SUB(p, q) {
   atomic { DRAINED(p) -> assert(live[q] > 0); live[q]--; AT(l1.seg.emptied) } }
 
-/* Each new holder of the stripe lock frees emptied segments. A cursor that finds its record
+/* Each new holder of the lane lock frees emptied segments. A cursor that finds its record
  * unlinked under an even version has passed it: then the count of the segment
  * must be 0. */
 inline FREE_SEGS(q) {
@@ -152,10 +153,31 @@ none:
   assert(mask[id] & 1);
 done: skip }
 
+/* Lock the bucket where K was absent at version v and state ls, if both still hold: l1_link_new. */
+inline LOCK_SEEN(p) {
+  if
+  :: free -> AT(l1.lock)
+     if
+     :: atomic { DRAINED(p) && mem[VER(b)] == v -> mem[VER(b)] = v + 1 }
+#ifndef NEW_NO_LS_RELOAD
+        if :: mem[LS] != ls -> UNLOCK(p, b, v); free = false :: else fi
+#endif
+     :: atomic { DRAINED(p) && mem[VER(b)] != v -> free = false }
+     fi
+  :: else
+  fi }
+
 /* Find K's old place, link the new one, unlink the old one: l1_link. */
 inline LINK(p, n, val) {
-  b = NUMBER(mem[LS]); LOCK(p, b, v);
-  o = 0; if :: mem[TAG(b)] != 0 -> o = mem[OFF(b)] :: else fi;
+  LOCK_SEEN(p);
+  if :: free -> o = 0
+     :: else -> LOCK_KEY(p);
+#ifdef NEW_NOT_LOOKED_FOR
+        o = 0
+#else
+        o = 0; if :: mem[TAG(b)] != 0 -> o = mem[OFF(b)] :: else fi
+#endif
+  fi;
   atomic { DRAINED(p) -> live[n]++ };
   if :: o != 0 -> ST(p, TAG(b), 0); AT(l1.evict.unlinked) LIVE_SUB(p, o) :: else fi;
   ST(p, OFF(b), n); ST(p, TAG(b), 1); COMMIT(val); UNLOCK(p, b, v) }
@@ -167,20 +189,21 @@ inline RESERVE(n) {
   atomic { if :: state[1] == FREE -> n = 1 :: state[2] == FREE -> n = 2 :: else -> n = 0 fi;
            if :: n != 0 -> assert(!LINKED(n)); state[n] = OURS; live[n] = 0 :: else fi } }
 
-proctype Setter(byte p, val) { byte ls, b, v, o, n;
+proctype Setter(byte p, val) { byte ls, b, v, o, n; bool free;
   if :: true -> LOCK_KEY(p); o = mem[OFF(b)];
         if :: mem[TAG(b)] != 0 -> assert(mem[KEY(o)] == 1);
               ST(p, VA(o), val); COMMIT(val); ST(p, VB(o), val); UNLOCK(p, b, v); goto done
            :: else -> UNLOCK(p, b, v)
         fi
-     :: true
+     :: ls = mem[LS]; b = NUMBER(ls); v = mem[VER(b)];   /* l1_place_see */
+        free = (v & 1) == 0 && v != 0 && mem[TAG(b)] == 0
   fi;
-  TAKE_STRIPE(p); RESERVE(n);
+  TAKE_LANE(p); RESERVE(n);
   if :: n != 0 -> ST(p, KEY(n), 1); ST(p, VA(n), val); ST(p, VB(n), val); AT(l1.append.written)
         LINK(p, n, val)
      :: else
   fi;
-  DROP_STRIPE(p);
+  DROP_LANE(p);
 done: skip }
 
 proctype Deleter(byte p, id) { byte ls, b, v, o; bool after;
@@ -205,9 +228,9 @@ proctype Deleter(byte p, id) { byte ls, b, v, o; bool after;
 /* A leader's result: what it read is older than every del that returned since. */
 proctype Publisher(byte p) { byte s, ls, b, v, o, n;
   atomic { s = stamp; loading = true };
-  TAKE_STRIPE(p); RESERVE(n);
+  TAKE_LANE(p); RESERVE(n);
   if :: n != 0 -> ST(p, KEY(n), 1); ST(p, VA(n), 4); ST(p, VB(n), 4);
-        b = NUMBER(mem[LS]); LOCK(p, b, v);
+        LOCK_KEY(p);
         if :: stamp == s -> assert(!gone);
               o = 0; if :: mem[TAG(b)] != 0 -> o = mem[OFF(b)] :: else fi;
               atomic { DRAINED(p) -> live[n]++ };
@@ -218,46 +241,60 @@ proctype Publisher(byte p) { byte s, ls, b, v, o, n;
         UNLOCK(p, b, v)
      :: else
   fi;
-  DROP_STRIPE(p) }
+  DROP_LANE(p) }
 
 /* One step of the cursor on K's record: l1_linked, then l1_keep or l1_drop and l1_hand_over. */
-proctype Evictor(byte p) { byte b, v, o, n, k, x, y, h;
-  TAKE_STRIPE(p); b = NUMBER(mem[LS]);
-  atomic { EVEN(b) -> v = mem[VER(b)]; o = (mem[TAG(b)] != 0 -> mem[OFF(b)] : 0) };
-  if :: o == 0 -> DROP_STRIPE(p); goto done :: else fi;
+proctype Evictor(byte p) { byte ls, b, v, o, n, k, x, y, h;
+  TAKE_LANE(p);
+again:
+  ls = mem[LS]; b = NUMBER(ls);
+  if :: atomic { EVEN(b) -> v = mem[VER(b)]; o = (mem[TAG(b)] != 0 -> mem[OFF(b)] : 0) }
+     :: mem[LS] != ls -> goto again fi;
+  if :: o == 0 ->     /* a miss: K's record in our segments is dead, if version and ls still hold */
+        atomic {
+          if :: mem[VER(b)] != v -> goto again
+#ifndef LINKED_NO_LS_RELOAD
+             :: mem[VER(b)] == v && mem[LS] != ls -> goto again
+             :: mem[VER(b)] == v && mem[LS] == ls -> assert(!LINKED(1) && !LINKED(2))
+#else
+             :: mem[VER(b)] == v -> assert(!LINKED(1) && !LINKED(2))
+#endif
+          fi };
+        DROP_LANE(p); goto done
+     :: else fi;
   n = 3 - o;
   if :: atomic { state[n] == FREE -> state[n] = OURS; live[n] = 0 }; AT(l1.seg.scan)
         x = mem[VA(o)]; y = mem[VB(o)]; ST(p, KEY(n), 1); ST(p, VA(n), x); ST(p, VB(n), y);
 #ifdef KEPT_NO_VERSION
-        LOCK(p, b, v);
+        LOCK_KEY(p);
 #else
         if :: AT(l1.lock)
               atomic { DRAINED(p) && mem[VER(b)] == v -> mem[VER(b)] = v + 1; goto swing }
-           :: atomic { DRAINED(p) && mem[VER(b)] != v } LOCK(p, b, v)
+           :: atomic { DRAINED(p) && mem[VER(b)] != v } LOCK_KEY(p)
         fi;
 #endif
-        if :: mem[TAG(b)] == 0 || mem[OFF(b)] != o -> UNLOCK(p, b, v); DROP_STRIPE(p); goto done
+        if :: mem[TAG(b)] == 0 || mem[OFF(b)] != o -> UNLOCK(p, b, v); DROP_LANE(p); goto done
            :: else
         fi;
 #ifndef KEPT_NO_VERSION
         x = mem[VA(o)]; y = mem[VB(o)]; ST(p, VA(n), x); ST(p, VB(n), y);
 #endif
 swing:  atomic { DRAINED(p) -> live[n]++ };
-        ST(p, OFF(b), n); LIVE_SUB(p, o); UNLOCK(p, b, v); DROP_STRIPE(p)
+        ST(p, OFF(b), n); LIVE_SUB(p, o); UNLOCK(p, b, v); DROP_LANE(p)
      :: true ->
 #ifdef REUSE_BEFORE_UNLINK
         state[o] = FREE;
 #endif
         if :: AT(l1.lock)
               atomic { DRAINED(p) && mem[VER(b)] == v -> mem[VER(b)] = v + 1; goto unlink }
-           :: atomic { DRAINED(p) && mem[VER(b)] != v } LOCK(p, b, v)
+           :: atomic { DRAINED(p) && mem[VER(b)] != v } LOCK_KEY(p)
         fi;
-        if :: mem[TAG(b)] == 0 || mem[OFF(b)] != o -> UNLOCK(p, b, v); DROP_STRIPE(p); goto done
+        if :: mem[TAG(b)] == 0 || mem[OFF(b)] != o -> UNLOCK(p, b, v); DROP_LANE(p); goto done
            :: else
         fi;
 unlink: assert(mem[TAG(b)] != 0 && mem[OFF(b)] == o);
         h = cur; ST(p, TAG(b), 0); AT(l1.evict.unlinked) COMMIT(0);
-        atomic { DRAINED(p) -> busy[o]++ }; LIVE_SUB(p, o); UNLOCK(p, b, v); DROP_STRIPE(p);
+        atomic { DRAINED(p) -> busy[o]++ }; LIVE_SUB(p, o); UNLOCK(p, b, v); DROP_LANE(p);
         k = mem[KEY(o)]; x = mem[VA(o)]; y = mem[VB(o)];
         assert(k == 1 && x == h && y == h);     /* hooks.left reads the bytes in place */
         AT(l1.evict.handed) atomic { DRAINED(p) -> busy[o]-- }
@@ -266,7 +303,7 @@ done: skip }
 
 proctype Foreigner(byte p) { byte n, i;
   do :: i < ROUNDS -> i++;
-     if :: TAKE_STRIPE(p); FREE_SEGS(n); DROP_STRIPE(p) :: true fi;
+     if :: TAKE_LANE(p); FREE_SEGS(n); DROP_LANE(p) :: true fi;
      atomic { if :: state[1] == FREE -> n = 1 :: state[2] == FREE -> n = 2 :: else -> n = 0 fi;
               if :: n != 0 -> state[n] = OTHERS :: else fi };
      if :: n != 0 -> AT(l1.seg.scan)
@@ -279,7 +316,9 @@ proctype Foreigner(byte p) { byte n, i;
   od }
 
 inline GROW(p) {
-  TAKE_STRIPE(p); t = mem[TAG(0)]; o = mem[OFF(0)];   /* l1_note_chain */
+#ifdef SPLIT_BEFORE_LOCK
+  t = mem[TAG(0)]; o = mem[OFF(0)]; ST(p, TAG(0), 0);
+#endif
   LOCK(p, 0, v);
 #ifdef VERSION_RESTARTS
   w = 0;
@@ -287,7 +326,7 @@ inline GROW(p) {
   w = ver_base;
 #endif
   atomic { DRAINED(p) -> mem[VER(1)] = w + 1 };
-#ifndef SPLIT_PLACES_NOTED
+#ifndef SPLIT_BEFORE_LOCK
   t = mem[TAG(0)]; o = mem[OFF(0)];
 #endif
   ST(p, TAG(0), 0); AT(l1.split.cleared) ST(p, OFF(1), o); ST(p, TAG(1), t);
@@ -299,13 +338,13 @@ inline GROW(p) {
 #ifdef LS_OUTSIDE_WINDOW
   UNLOCK(p, 1, w); UNLOCK(p, 0, v); AT(l1.split.late) ST(p, LS, ls);
 #else
-  ST(p, LS, ls); AT(l1.split.published) UNLOCK(p, 1, w); UNLOCK(p, 0, v);
+  ST(p, LS, ls); AT(l1.split.published) UNLOCK(p, 1, w); UNLOCK(p, 0, v)
 #endif
-  DROP_STRIPE(p) }
+}
 
 /* The merged bucket stays odd; its page may be given back. */
 inline SHRINK(p) {
-  TAKE_STRIPE(p); LOCK(p, 0, v); LOCK(p, 1, w); t = mem[TAG(1)]; o = mem[OFF(1)];
+  LOCK(p, 0, v); LOCK(p, 1, w); t = mem[TAG(1)]; o = mem[OFF(1)];
   ST(p, TAG(1), 0); ST(p, OFF(0), o); ST(p, TAG(0), t);
 #ifdef LS_NO_COUNT
   ls = 0;
@@ -317,8 +356,7 @@ inline SHRINK(p) {
   UNLOCK(p, 1, w);
 #endif
   UNLOCK(p, 0, v); ver_base = w + 2;
-  if :: atomic { DRAINED(p) -> mem[VER(1)] = 0; mem[TAG(1)] = 0; mem[OFF(1)] = 0 } :: true fi;
-  DROP_STRIPE(p) }
+  if :: atomic { DRAINED(p) -> mem[VER(1)] = 0; mem[TAG(1)] = 0; mem[OFF(1)] = 0 } :: true fi }
 
 proctype Splitter(byte p) { byte v, w, t, o, ls;
   GROW(p);

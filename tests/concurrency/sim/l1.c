@@ -78,7 +78,12 @@ static uint32_t split_below(void)
     const base_rng rng = base_thread_self()->rng;
     base_sim_calm(true);
     base_account account;
-    const base_hash_key key = { .secret = { 1, 3, 5, 7 }, .algo = BASE_HASH_FOLD };
+    /* A secret that spreads keys: a crowded stripe splits earlier. */
+    const base_hash_key key = { .secret = { UINT64_C(0x9e3779b97f4a7c15),
+                                            UINT64_C(0xbf58476d1ce4e5b9),
+                                            UINT64_C(0x94d049bb133111eb),
+                                            UINT64_C(0xd6e8feb86659fd93) },
+                                .algo = BASE_HASH_FOLD };
     static const base_clock system = { NULL, NULL, NULL };
     base_account_init(&account, 96 << 10, NULL);
     l1_config cfg = { .account = &account, .hash_key = &key, .clock = &system, .stripes = 1,
@@ -185,12 +190,12 @@ enum { EVICT_KEYS = 48, EVICT_FIXED = 16 << 10, EVICT_SEG = 512 };
 static void world_fill_up(uint32_t keys, uint32_t len)
 {
     base_sim_calm(true);
-    for (uint32_t n = 0; n < 300 && world.c->stripe[0].evicted < 4; n++) {
+    for (uint32_t n = 0; n < 300 && world.c->lane[0].evicted < 4; n++) {
         (void)world_set((uint32_t)base_sim_below(keys), len);
         (void)world_get((uint32_t)base_sim_below(keys));
         world.event_count = 0;
     }
-    BASE_SIM_CHECK(world.c->stripe[0].evicted >= 4);
+    BASE_SIM_CHECK(world.c->lane[0].evicted >= 4);
     for (uint32_t k = 0; k < keys; k++) {
         if (world_get(k)) { world.event[world.event_count - 1].what = WORLD_SET; }
     }
@@ -534,10 +539,10 @@ static void world_age(uint32_t key)
     l1_key k = world_l1_key(key);
     BASE_SIM_CHECK(l1_inspect(world.c, &k, NULL, 0, &info, L1_PEEK) == CELLAR_OK);
     const uint32_t seg = l1_seg_of(world.c, info.at);
-    for (uint32_t n = 0; n < 200 && world.c->stripe[0].queue[0].tail != seg; n++) {
+    for (uint32_t n = 0; n < 200 && world.c->lane[0].queue[0].tail != seg; n++) {
         (void)world_set(3 + (uint32_t)base_sim_below(EVICT_KEYS - 3), 100);
     }
-    BASE_SIM_CHECK(world.c->stripe[0].queue[0].tail == seg);
+    BASE_SIM_CHECK(world.c->lane[0].queue[0].tail == seg);
 }
 
 static void l1_idle_run(void)

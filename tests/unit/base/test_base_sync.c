@@ -70,8 +70,8 @@ static void break_order(void)
 static void break_equal(void) SYNC_UNCHECKED;
 static void break_equal(void)
 {
-    sync_take(L1_STRIPE, &pair[0]);
-    sync_take(L1_STRIPE, &pair[1]);
+    sync_take(L1_LANE, &pair[0]);
+    sync_take(L1_LANE, &pair[1]);
 }
 static void break_ascending(void) SYNC_UNCHECKED;
 static void break_ascending(void)
@@ -107,14 +107,14 @@ static void break_log(void)
 static void keep_order(void) SYNC_UNCHECKED;
 static void keep_order(void)
 {
-    sync_take(L1_STRIPE, &pair[0]);
-    if (!sync_try(L1_STRIPE, &pair[1])) { abort(); } /* equal rank, by a try that never waits */
+    sync_take(L1_LANE, &pair[0]);
+    if (!sync_try(L1_LANE, &pair[1])) { abort(); } /* equal rank, by a try that never waits */
     sync_take(L1_BUCKET, &lock_a);
-    sync_drop(L1_STRIPE, &pair[0]); /* locks may be dropped in any order */
+    sync_drop(L1_LANE, &pair[0]); /* locks may be dropped in any order */
     sync_take(STATS, &lock_c);
     sync_drop(STATS, &lock_c);
     sync_drop(L1_BUCKET, &lock_a);
-    sync_drop(L1_STRIPE, &pair[1]);
+    sync_drop(L1_LANE, &pair[1]);
     sync_take(L1_BUCKET, &pair[0]);
     sync_take(L1_BUCKET, &pair[1]);
     sync_drop(L1_BUCKET, &pair[0]);

@@ -323,7 +323,7 @@ static void small_follows_the_ghosts(void)
     for (unsigned from_main = 0; from_main < 2; from_main++) {
         kit k;
         rule_open(&k, 0, 100);
-        const l1_learned *l = &k.c->stripe[0].learned;
+        const l1_learned *l = &k.c->lane[0].learned;
         const uint32_t start = l->small;
         for (uint64_t id = 0; id < 300; id++) {
             T_EQ_I64(kit_put(&k, id, id, 8), CELLAR_OK);

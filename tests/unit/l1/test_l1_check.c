@@ -119,8 +119,8 @@ static void damaged_segment_or_queue_is_reported(void)
 {
     fill();
     for (unsigned i = 0; i < k.c->stripe_count; i++) {
-        l1_stripe *s = &k.c->stripe[i];
-        uint32_t tail = s->queue[0].tail;
+        l1_lane *n = &k.c->lane[i];
+        uint32_t tail = n->queue[0].tail;
         T_REQUIRE(tail != L1_NONE && k.c->seg[tail].next != L1_NONE);
         l1_seg *g = &k.c->seg[tail];
         DAMAGE(g->live, g->live + L1_LIVE(1, 0));
@@ -128,12 +128,12 @@ static void damaged_segment_or_queue_is_reported(void)
         DAMAGE(g->next, L1_NONE);               /* the rest of the queue lost */
         DAMAGE(g->prev, 3);
         DAMAGE(g->state, L1_SEG_FREE);
-        DAMAGE(g->stripe, 7);
+        DAMAGE(g->lane, 7);
         DAMAGE(g->cursor, g->used_bytes + 1);
         DAMAGE(g->used_bytes, 8);               /* records behind the end */
-        DAMAGE(s->queue[0].head, tail);
-        DAMAGE(s->queue[0].live, s->queue[0].live + 1);
-        DAMAGE(s->held_segs, s->held_segs + 1);
+        DAMAGE(n->queue[0].head, tail);
+        DAMAGE(n->queue[0].live, n->queue[0].live + 1);
+        DAMAGE(n->held_segs, n->held_segs + 1);
     }
     DAMAGE(k.c->held, k.c->held + 1);
     DAMAGE(k.c->free.count, k.c->free.count + 1);

@@ -284,12 +284,12 @@ static void rotation_is_no_move_into_main(void)
     for (uint64_t id = 0; id < 2000; id++) {
         T_EQ_I64(kit_put_until(&o.k, id % 2 == 0 ? 5 : 0, id, id, 100, BASE_NEVER_MS), CELLAR_OK);
     }
-    const uint32_t moves = o.k.c->stripe[0].learned.moves;
+    const uint32_t moves = o.k.c->lane[0].learned.moves;
     const uint64_t kept = kit_stats(&o.k).kept;
     die_below(6);
     (void)l1_tick(o.k.c, UINT64_MAX);
     T_CHECK(kit_stats(&o.k).kept >= kept + 1000);
-    T_EQ_U64(o.k.c->stripe[0].learned.moves, moves);
+    T_EQ_U64(o.k.c->lane[0].learned.moves, moves);
     kit_close(&o.k);
 }
 

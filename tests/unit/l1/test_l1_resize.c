@@ -221,7 +221,7 @@ static uint64_t entries_now(l1 *c)
     l1_fork_prepare(c);
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         for (unsigned q = 0; q < 2; q++) {
-            n += L1_LIVE_COUNT(base_load_rlx(&c->stripe[i].queue[q].live));
+            n += L1_LIVE_COUNT(base_load_rlx(&c->lane[i].queue[q].live));
         }
     }
     l1_fork_parent(c);
