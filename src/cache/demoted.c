@@ -95,7 +95,7 @@ CELLAR_PRIVATE void cache_demoted_keep(cache_store *s, const l1_left *what,
 
 static void cache_demoted_free(cache_store *s, cache_demoted *e)
 {
-    if (!s->forked) { l1_unpin_slot(s->l1, e->slot); } /* a child lost its pins */
+    if (s->forks == 0) { l1_unpin_slot(s->l1, e->slot); } /* a child lost its pins */
     cache_demoted_room_back(s, e->value_len);
     base_free(&s->account, BASE_MOD_STORE, e, e->bytes);
 }

@@ -85,6 +85,7 @@ BASE_SIZE_BEGIN
 /* ---- delivery ---- */
 
 typedef struct cache_recipients { /* listeners of one event */
+    uint32_t forks; /* of the store, when `running` rose */
     unsigned count;
     uint8_t at[CACHE_LISTENERS_MAX];
     cellar_listener_fn fn[CACHE_LISTENERS_MAX];
@@ -99,6 +100,7 @@ static bool cache_recipients_take(cache_store *s, const cellar *namespace, bool 
     bool all = true;
     const uint32_t bit = 1u << (unsigned)cause;
     e->count = 0;
+    e->forks = s->forks;
     sync_take(LISTEN, &s->listen_lock);
     for (unsigned i = 0; i < CACHE_LISTENERS_MAX; i++) {
         cache_listener *l = &s->listener[i];
@@ -124,7 +126,9 @@ static void cache_recipients_drop(cache_store *s, const cache_recipients *e)
     sync_take(LISTEN, &s->listen_lock);
     for (unsigned i = 0; i < e->count; i++) {
         cache_listener *l = &s->listener[e->at[i]];
-        if (base_sub_ar(&l->running, 1u) == 1 && l->dead) {
+        const bool last = e->forks == s->forks ? base_sub_ar(&l->running, 1u) == 1
+                                               : base_load_rlx(&l->running) == 0;
+        if (last && l->dead && l->fn != NULL) {
             l->fn = NULL;
             namespace[i] = l->namespace;
             wake[i] = true;

@@ -348,7 +348,8 @@ struct cache_store {
     _Atomic uint32_t paused;      /* > 0: no piece begins, because a check runs */
     _Atomic uint32_t eviction;     /* CELLAR_EVICT_... in force */
     _Atomic uint64_t max_entries;  /* 0: no limit */
-    bool forked;            /* true: this process is a child of the process that opened the store */
+    uint32_t forks;         /* from the process that opened the store to this one. A fork resets the
+                             * counts of calls inside: a call that began before it lowers none */
     bool ended;             /* NAMESPACE; true: its parts are freed, or being freed */
 
     struct flight_table *_Atomic flights; /* seq_cst in cache_flights and cache_commit; NULL: no

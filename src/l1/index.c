@@ -299,7 +299,7 @@ static bool l1_chain_has_room(const l1_stripe *s, uint64_t number)
 CELLAR_PRIVATE void l1_lock_grow(l1 *c, uint64_t hash, l1_hold *h)
 {
     l1_stripe *s = l1_stripe_of(c, hash);
-    if (BASE_LIKELY(l1_chain_has_room(s, l1_number(base_load_acq(&s->ls), hash)))) {
+    if (BASE_LIKELY(l1_chain_has_room(s, l1_number(base_load_acq(&s->ls), hash)) && !c->forked)) {
         l1_lock_key(c, hash, h, false);
         return;
     }

@@ -143,8 +143,9 @@ BASE_COLD CELLAR_PRIVATE l1_room l1_absent_pay(l1 *c, l1_lane *n, l1_toll *t, l1
 
 /* ---- audit ----------------------------------------------------------------------------------- */
 /* Add what the records of one lane hold of each number. Return NULL, or what is wrong. */
-static const char *l1_quota_audit_lane(l1 *c, l1_lane *n, const uint32_t *generation,
-                                       uint64_t *bytes, uint64_t *entries)
+static SYNC_HOLDS(L1_LANE) const char *
+    l1_quota_audit_lane(l1 *c, l1_lane *n, const uint32_t *generation, uint64_t *bytes,
+                        uint64_t *entries)
 {
     int64_t absent = 0, absent_bytes = 0;
     for (unsigned k = 0; k < 2; k++) {

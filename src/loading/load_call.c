@@ -113,7 +113,7 @@ CELLAR_PRIVATE void cache_load_end(cache_store *s)
 {
     uint32_t *mine = cache_loads_here(s, false);
     if (mine != NULL && *mine != 0) { --*mine; }
-    if (BASE_LIKELY(!s->forked)) {
+    if (BASE_LIKELY(s->forks == 0)) {
         (void)base_sub_ar(&s->loading, 1u); /* the store may be freed after this line */
         return;
     }

@@ -458,7 +458,7 @@ CELLAR_PRIVATE void cache_tier_lease_wake(cache_shared *h, uint64_t hash, bool d
 
 CELLAR_PRIVATE void cache_tier_lease_tick(cache_store *s)
 {
-    if (s->forked) { return; } /* the rows belong to the parent */
+    if (s->forks != 0) { return; } /* the rows belong to the parent */
     for (cache_shared *h = base_load_acq(&s->shared); h != NULL; h = h->next) {
         cache_tier_lease_wake(h, 0, true);
     }

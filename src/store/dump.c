@@ -139,7 +139,7 @@ CELLAR_API cellar_err cellar_dump_write(cellar *c, char *buf, size_t cap, size_t
     base_text_add(&t, "cellar %s\n", CELLAR_SOURCE_ID); /* the build passes it */
     base_text_add(&t, "thread: %s, observers: %u%s\n",
                   base_load_rlx(&s->thread_state) == CACHE_THREAD_ON ? "on" : "off",
-                  (unsigned)base_load_rlx(&s->observers), s->forked ? ", forked" : "");
+                  (unsigned)base_load_rlx(&s->observers), s->forks != 0 ? ", forked" : "");
     cache_dump_memory(s, &t);
     cache_dump_l1(s, &t);
     cache_dump_l2(&from, &t);

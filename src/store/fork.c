@@ -51,7 +51,7 @@ static void cache_fork_child(void *ctx)
     sync_reset(&s->demoted_lock);
     sync_reset(&s->tag_lock);
     sync_reset(&s->namespace_lock);
-    s->forked = true;
+    s->forks++;
     if (s->ended) { return; } /* only closed handles are left */
     cache_load_fork_child(s);
     l1_fork_child(s->l1);

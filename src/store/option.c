@@ -32,7 +32,7 @@ CELLAR_PRIVATE l1_policy cache_policy(uint32_t eviction)
 static cellar_err cache_set_thread(cellar *c, int64_t on)
 {
     cache_store *s = c->store;
-    if (s->forked && on != 0) {
+    if (s->forks != 0 && on != 0) {
         return cache_fail(c, CELLAR_E_FORKED, 0,
                           "cellar_option_set: a forked child cannot have a maintenance thread");
     }

@@ -36,6 +36,7 @@ static unsigned before; /* calls of these functions that pass first */
 static pid_t child;     /* 0: this process is the child; -1: not forked */
 static unsigned forks;
 static cellar *root;
+static uint64_t listening; /* id of the listener of root */
 
 static void perhaps_fork(unsigned kinds)
 {
@@ -131,7 +132,6 @@ static cellar *open_one(int cipher, uint32_t level)
     settings cfg = settings_default();
     cellar_l2_cipher toy = cellar_l2_cipher_default();
     cellar *c = NULL;
-    uint64_t id;
     cfg.config.memory_bytes = 3u << 20;
     cfg.config.l2_path = store;
     cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
@@ -143,7 +143,7 @@ static cellar *open_one(int cipher, uint32_t level)
     toy.overhead_bytes = TAG;
     if (cipher) { cfg.l2.cipher = &toy; }
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-    T_EQ_I64(cellar_listener_add(c, 0, heard, NULL, &id), CELLAR_OK);
+    T_EQ_I64(cellar_listener_add(c, 0, heard, NULL, &listening), CELLAR_OK);
     return c;
 }
 
@@ -402,7 +402,7 @@ static const struct call { const char *name; void (*run)(cellar *c, uint32_t x);
     { "resize", call_resize }, { "tick", call_tick },
 };
 
-/* Check in the child, after its call: memory works, the disk is off. */
+/* Check in the child, after its call: memory works, the disk is off, no call counts as running. */
 static int child_ends(cellar *c)
 {
     armed = 0;
@@ -414,6 +414,7 @@ static int child_ends(cellar *c)
     T_EQ_I64(cellar_sync(c), CELLAR_DISABLED);
     (void)cellar_tick(c, 1000, NULL);
     T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    T_EQ_I64(cellar_listener_remove(c, listening), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     return t_failed();
 }
@@ -507,6 +508,30 @@ static void fork_inside_cipher_of_a_long_value_leaves_store_usable(void)
     store_end();
 }
 
+/* The child goes on inside a piece of maintenance. */
+static void fork_inside_listener_of_a_tick_leaves_store_usable(void)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = 1000;
+    store_begin();
+    root = open_one(0, CELLAR_L2_SYNC_MANUAL);
+    for (uint32_t i = 0; i < 8; i++) {
+        T_EQ_I64(cellar_set(root, &i, sizeof i, bytes, 100, &o), CELLAR_OK);
+    }
+    now_ms += 1000000;
+    armed = LISTENER;
+    before = 3;
+    child = -1;
+    while (armed != 0) { (void)cellar_tick(root, 1000, NULL); }
+    if (child == 0) { _exit(child_ends(root)); }
+    int status = -1;
+    T_REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
+    T_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    T_EQ_I64(cellar_integrity_check(root), CELLAR_OK);
+    T_EQ_I64(cellar_close(root), CELLAR_OK);
+    store_end();
+}
+
 static void fork_inside_loader_or_scan_leaves_store_usable(void)
 {
     all_calls(0, CELLAR_L2_SYNC_PERIODIC, LOADER | WALKER, 9);
@@ -582,4 +607,5 @@ T_MAIN("api_fork_inside", T_CASE(fork_during_open_and_close_leaves_store_usable)
        T_ALONE(fork_inside_listener_with_cipher_leaves_store_usable),
        T_ALONE(fork_inside_cipher_leaves_store_usable),
        T_ALONE(fork_inside_cipher_of_a_long_value_leaves_store_usable),
+       T_ALONE(fork_inside_listener_of_a_tick_leaves_store_usable),
        T_ALONE(fork_inside_loader_or_scan_leaves_store_usable))
