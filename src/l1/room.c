@@ -4,7 +4,8 @@
  *
  * PICTURE    l1_room_for: expired first -> free bytes -> ticket -> reserve; no segment: force ->
  *            other lanes -> E_SPACE.
- * INVARIANTS When memory is short, a set that appends n bytes frees at least n bytes of the log.
+ * INVARIANTS While memory is short, a set that appends n bytes frees n bytes of the log, or its
+ *            lane owes them: at most the bytes of one segment.
  *            Sum of granted tickets + tickets in the pool == max_entries. A lowered bound makes the
  *            pool negative. Tickets that return raise it; a lane gets one while it is above 0.
  * LOCKING    Lane lock. Other lanes only by try-lock.
@@ -19,7 +20,8 @@
 
 #define L1_STEAL_ROUNDS 8
 #define L1_DUE_LOOKS 16u
-#define L1_COMPACT_MOVES 8u
+#define L1_COMPACT_MOVES 4u
+#define L1_OWED_LOOK 1024u /* bytes owed for one more look */
 
 /* ---- tickets --------------------------------------------------------------------------------- */
 /* Return the unused tickets of a lane to the pool. A delete leaves its ticket to its lane, so
@@ -118,31 +120,25 @@ static SYNC_UNCHECKED l1_room l1_ticket(l1 *c, l1_lane *n, l1_toll *t, l1_victim
 }
 
 /* ---- room for one set ------------------------------------------------------------------------ */
-static uint64_t l1_toll_due(const l1 *c, const l1_lane *n, uint32_t size)
+/* Free the bytes of a set while memory is short: by policy within the allowance, then by force
+ * within a second one. Records that stay come in runs. So a set looks at a few and leaves what it
+ * owes to the next ones: the less is free and the more is owed, the more they look at. Return false
+ * to let the lock go first. */
+static SYNC_HOLDS(L1_LANE) bool l1_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll *t, l1_victims *v)
 {
-    uint32_t low = base_load_rlx(&c->low);
-    if (low == 0) { return 0; }
+    const uint32_t low = base_load_rlx(&c->low);
+    const uint64_t allowance = 16 + size / 8, few = 2 + (size + t->weight) / 64;
+    const uint64_t most = BASE_MIN(2 * allowance, few * low + n->owed / L1_OWED_LOOK);
     /* Lanes above their share free more, so that memory moves to the others. */
-    bool above =
+    const bool above =
         (uint64_t)base_load_rlx(&n->held_segs) * c->stripe_count >= base_load_rlx(&c->held);
-    if (above) { return low == 2 ? (uint64_t)size * 5 / 2 : (uint64_t)size * 3 / 2; }
-    return size;
-}
-
-typedef enum l1_paid { L1_PAID, L1_PAID_AGAIN } l1_paid;
-
-/* Free `want` bytes: by policy within the allowance, then by force within a second one. */
-static SYNC_HOLDS(L1_LANE) l1_paid
-    l1_pay(l1 *c, l1_lane *n, uint64_t want, uint32_t size, l1_toll *t, l1_victims *v)
-{
-    const uint64_t allowance = 16 + size / 8;
-    for (; want != 0 && n->sparse.seg != 0 && t->moves < L1_COMPACT_MOVES && v->n < L1_VICTIMS;
-         t->moves++) {
+    const uint64_t want = n->owed + (uint64_t)size * (above ? 1 + 2 * low : 2) / 2;
+    for (; n->sparse.seg != 0 && t->moves < L1_COMPACT_MOVES && v->n < L1_VICTIMS; t->moves++) {
         if (!l1_compact_step(c, n, v)) { break; }
     }
     for (unsigned held = 0; t->freed.log_bytes + t->freed.big_bytes < want; held++) {
-        if (v->n == L1_VICTIMS || held == L1_HOLD_MAX) { return L1_PAID_AGAIN; }
-        if (t->examined >= 2 * allowance) { break; }
+        if (v->n == L1_VICTIMS || held == L1_HOLD_MAX) { return false; }
+        if (t->examined >= most) { break; }
         bool force = t->examined >= allowance;
         if (force && t->freed.log_bytes >= size) { break; }
         t->examined++;
@@ -151,8 +147,10 @@ static SYNC_HOLDS(L1_LANE) l1_paid
         t->freed.spared = 0;
         if (l1_step_any(c, n, force, v, &t->freed) == L1_STEP_END) { break; }
     }
+    const uint64_t freed = t->freed.log_bytes + t->freed.big_bytes;
+    n->owed = freed < want ? (uint32_t)BASE_MIN(want - freed, c->seg_bytes) : 0;
     t->paid = true;
-    return L1_PAID;
+    return true;
 }
 
 BASE_SIZE_BEGIN
@@ -211,7 +209,7 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_lane *n, unsigned q, uint32_t size,
         const l1_room r = l1_absent_pay(c, n, t, v);
         if (r != L1_ROOM_OK) { return r; }
     }
-    if (!t->paid && l1_pay(c, n, l1_toll_due(c, n, size), size, t, v) == L1_PAID_AGAIN) {
+    if (!t->paid && base_load_rlx(&c->low) != 0 && !l1_pay(c, n, size, t, v)) {
         return L1_ROOM_AGAIN;
     }
     if (new_entry) {

@@ -218,6 +218,7 @@ typedef struct l1_lane { /* part of the log: two queues of segments; keys of any
     uint32_t granted;           /* entry tickets */
     uint32_t ticketless;        /* times the pool had no ticket for it */
     _Atomic uint32_t held_segs; /* segments in the two queues; read anywhere (steal) */
+    uint32_t owed;              /* bytes that its sets left to later ones to free */
     uint32_t swept_round;       /* last dead-generation round this lane finished */
     l1_ahead ahead;
 #define L1_X(name) uint64_t name;
@@ -485,6 +486,7 @@ typedef struct l1_toll { /* what one set has paid so far */
     bool full; /* the namespace of the entry is full: call l1_cap_room without a lock */
     uint32_t generation;       /* of the new entry */
     uint64_t own_freed;   /* of the same generation, because it is at its ceiling */
+    uint64_t weight;      /* of the new entry with its block; 0: it has none */
     uint64_t absent;      /* weight of a new entry without value; else 0 */
     unsigned absent_looks;
     uint32_t ticket;      /* for an entry of a namespace with a bound: epoch of its list; 0: none */

@@ -292,7 +292,7 @@ static SYNC_UNCHECKED cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *
     const uint64_t weight = im->rec.size + ((im->rec.w0 & L1_W0_BIG) != 0 ? im->value_len : 0) +
                             ((im->rec.mask & L1_X_APART) != 0 ? im->rec.klen : 0);
     l1_victims v;
-    l1_toll toll = { .generation = k->generation,
+    l1_toll toll = { .generation = k->generation, .weight = weight,
                      .absent = p->kind != (uint8_t)L1_VALUE ? weight : 0 };
     unsigned q = 2, no_bucket = 0;
     cellar_err err;
