@@ -190,12 +190,15 @@ enum { EVICT_KEYS = 48, EVICT_FIXED = 16 << 10, EVICT_SEG = 512 };
 static void world_fill_up(uint32_t keys, uint32_t len)
 {
     base_sim_calm(true);
-    for (uint32_t n = 0; n < 300 && world.c->lane[0].evicted < 4; n++) {
+    uint64_t evicted = 0;
+    for (uint32_t n = 0; n < 600 && evicted < 4; n++) {
         (void)world_set((uint32_t)base_sim_below(keys), len);
         (void)world_get((uint32_t)base_sim_below(keys));
         world.event_count = 0;
+        evicted = 0;
+        for (uint32_t i = 0; i < world.c->stripe_count; i++) { evicted += world.c->lane[i].evicted; }
     }
-    BASE_SIM_CHECK(world.c->lane[0].evicted >= 4);
+    BASE_SIM_CHECK(evicted >= 4);
     for (uint32_t k = 0; k < keys; k++) {
         if (world_get(k)) { world.event[world.event_count - 1].what = WORLD_SET; }
     }
@@ -571,6 +574,41 @@ static void l1_idle_run(void)
 
 const base_sim_scenario sim_l1_idle = { "l1_idle", "updates of last_use never touch other bytes",
                                         l1_idle_run, 0 };
+
+/* ---- lanes: the records of a key lie in other lanes than the threads that change it ---- */
+
+enum { LANES_KEYS = 240, LANES_SEG = 256, LANES_HOT = 6, LANES_MOST = 130 };
+
+static void l1_lanes_run(void)
+{
+    const bool bounded = base_sim_below(2) == 0;
+    world_open(&(world_plan){ .budget = 34 << 10, .seg_bytes = LANES_SEG, .stripes = 2,
+                              .max_entries = bounded ? LANES_MOST : 0,
+                              .policy = (l1_policy)base_sim_below(3),
+                              .want_left = base_sim_below(2) == 0 });
+    BASE_SIM_CHECK(world.c->stripe_count == 2);
+    for (uint32_t i = 0; i < LANES_KEYS; i++) { (void)world_key_with(0, 0); }
+    world_fill_up(LANES_KEYS, 40);
+    static const world_mix hot = { .set = 4, .get = 3, .del = 2, .pin = 1, .ops = 6,
+                                   .key_count = LANES_HOT, .len = { 24, 30, 40, 400 } };
+    static const world_mix wide = { .set = 6, .get = 1, .tick = 1, .ops = 6,
+                                    .key_count = LANES_KEYS, .len = { 40, 40, 24, 30 } };
+    world_spawn("hot-1", &hot);
+    world_spawn("hot-2", &hot);
+    world_spawn("wide", &wide);
+    base_sim_join_all();
+    base_sim_calm(true); /* each lane uses the tickets that it has */
+    for (uint32_t k = 0; bounded && k < LANES_KEYS; k++) {
+        (void)world_set(k, 24);
+        BASE_SIM_CHECK(l1_lane_entries(&world.c->lane[0]) + l1_lane_entries(&world.c->lane[1]) <=
+                       LANES_MOST);
+    }
+    base_sim_calm(false);
+    world_close(base_load_rlx(&world.c->want_left) != 0);
+}
+
+const base_sim_scenario sim_l1_lanes = { "l1_lanes", "keys move between lanes: none lost or twice",
+                                         l1_lanes_run, 0 };
 
 /* ---- resize: the budget or the bound of entries shrinks and grows during operations ---- */
 

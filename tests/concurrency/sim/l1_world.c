@@ -135,8 +135,8 @@ void world_open(const world_plan *p)
     base_account_init(&world.account, p->budget, &hooks);
     base_hash_key_init(&world.hash_key, BASE_HASH_FOLD, secret);
     l1_config cfg = { .account = &world.account, .hash_key = &world.hash_key, .clock = &system,
-                      .max_entries = p->max_entries, .stripes = 1,
-                      .seg_bytes = p->seg_bytes, .policy = p->policy, .mean_entry_bytes = 1024 };
+                      .max_entries = p->max_entries, .stripes = BASE_MAX(p->stripes, 1u),
+                      .seg_bytes = p->seg_bytes, .policy = p->policy, .mean_entry_bytes = p->stripes > 1 ? 64 : 1024 };
     cfg.hooks.left = world_left;
     cfg.hooks.commit = p->commit_hook ? world_commit : NULL;
     cfg.max_value_bytes = WORLD_VALUE_MAX;

@@ -67,6 +67,7 @@ typedef struct world_plan {
     uint64_t budget;
     uint32_t seg_bytes;
     uint64_t max_entries;
+    uint32_t stripes; /* 0: 1 */
     l1_policy policy;
     bool want_left, no_loss, commit_hook, long_keys;
 } world_plan;
