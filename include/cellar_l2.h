@@ -113,7 +113,7 @@ extern "C" {
  * lost bytes meanwhile, the disk tier is emptied (metric cellar_l2_emptied_total).
  *
  * While a disk does not answer (100 ms), reads of it miss and writes are dropped; THROUGH returns
- * E_IO after 1 s. With SYNC_ALWAYS all changes do so; but where syncs take less than .5 ms on
+ * E_IO after 1 s. With SYNC_ALWAYS all changes do so; but where syncs take less than 50 us on
  * average, or without threads, one of them runs the sync and waits until the disk answers. So does,
  * with SYNC_MANUAL, the first change after a cellar_sync. When the disk answers, the changes of
  * that time are logged and everything that was acknowledged is found again. A list of
