@@ -52,11 +52,10 @@ extern "C" {
  * of an open have no limit of time: they end when the disk has written the last data. */
 
 /* LOST
- * Two entries may share one word of the index: then the older one is lost, about one in 10,000
- * with l2_bytes full. An entry stored with CELLAR_DURABLE or THROUGH is not lost this way: it
- * stays until it changes, or until l2_bytes is full and it is among the oldest. When entries are
- * smaller than mean_entry_bytes, the index is full first (metric cellar_l2_index_full_total). Each
- * 64 KiB of a long entry count as one.
+ * An entry on disk stays until it changes or ends, or until l2_bytes is full and it is among the
+ * oldest. When entries are smaller than mean_entry_bytes, the index is full first (metric
+ * cellar_l2_index_full_total). Then entries stored with CELLAR_DURABLE or THROUGH are lost last.
+ * Each 64 KiB of a long entry count as one.
  *
  * While live entries take less than half of l2_bytes, none is dropped for room: those of the
  * oldest part are written again, at the end (metric cellar_l2_moved_bytes_total). The share of
@@ -114,7 +113,7 @@ extern "C" {
  * lost bytes meanwhile, the disk tier is emptied (metric cellar_l2_emptied_total).
  *
  * While a disk does not answer (100 ms), reads of it miss and writes are dropped; THROUGH returns
- * E_IO after 1 s. With SYNC_ALWAYS all changes do so; but where syncs take less than .5 ms on
+ * E_IO after 1 s. With SYNC_ALWAYS all changes do so; but where syncs take less than 50 us on
  * average, or without threads, one of them runs the sync and waits until the disk answers. So does,
  * with SYNC_MANUAL, the first change after a cellar_sync. When the disk answers, the changes of
  * that time are logged and everything that was acknowledged is found again. A list of

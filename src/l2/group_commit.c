@@ -6,7 +6,7 @@
  * PICTURE    change logged -> l2_commit draws a number; one thread leads: fdatasync(stage) for all
  *            callers that came before; the others wait on one word
  *                commits_begun --lead, sync--> commits_done     waiter: done >= begun at entry + 1
- *            leader: a caller while syncs take .5 ms on average, else the thread of commits
+ *            leader: a caller while syncs take 50 us on average, else the thread of commits
  * PROTOCOL   A caller stores its record, then reads commits_begun. A leader raises commits_begun,
  *            then syncs. All four steps are seq_cst, so commit n covers each record that was
  *            complete before a caller drew n.
@@ -36,8 +36,7 @@ BASE_SIZE_BEGIN
 
 #define L2_COMMIT_LOOK_NS UINT64_C(10000000)
 #define L2_COMMIT_MOST_MS 1000 /* wait for the sync of another thread */
-#define L2_COMMIT_LEAD_NS UINT64_C(500000) /* a hand-over takes 40 us */
-#define L2_COMMIT_JOIN_NS UINT64_C(50000)
+#define L2_COMMIT_QUICK_NS UINT64_C(50000) /* a hand-over takes up to 40 us */
 
 /* Return the errno that bars commits now, or 0. */
 static int l2_commit_barred(l2 *d)
@@ -98,7 +97,7 @@ static bool l2_commit_unneeded(l2 *d)
 static void l2_commit_run(l2 *d)
 {
     /* Callers that the last commit woke join this one. */
-    if (base_load_rlx(&d->commit_mean_ns) >= L2_COMMIT_JOIN_NS) { base_yield(); }
+    if (base_load_rlx(&d->commit_mean_ns) >= L2_COMMIT_QUICK_NS) { base_yield(); }
     const uint32_t number = base_add_sc(&d->commits_begun, 1u) + 1;
     base_fence_sc();
     if (l2_commit_lead(d) != 0) { base_store_rel(&d->commits_failed, number); }
@@ -149,7 +148,7 @@ CELLAR_PRIVATE cellar_err l2_commit(l2 *d)
             return failed != 0 && (int32_t)(failed - mine) >= 0 ? CELLAR_E_IO : CELLAR_OK;
         }
         const bool handed = d->commit_threaded &&
-                            base_load_rlx(&d->commit_mean_ns) >= L2_COMMIT_LEAD_NS;
+                            base_load_rlx(&d->commit_mean_ns) >= L2_COMMIT_QUICK_NS;
         if (!handed && base_cas_ar(&d->committing, 0u, 1u)) {
             l2_commit_run(d);
             continue;

@@ -6,11 +6,11 @@
  *            b2 = (mix(fingerprint) - b1) mod n; either bucket of a pair gives the other one
  *            bucket = 8 words, 64 B: addr 36 | fingerprint 16 | hint 8 | linked|durable|tomb|twin
  * LINKS      Keys with equal fingerprint and bucket pair form a class. A class usually has one
- *            word, of its newest record. A new record links to the older one, or replaces a plain
- *            word, see link.c. A word is heavy if it is durable, linked or tomb. Only a record that
- *            links to the record of the old word replaces a heavy word. The index rebuild keeps
- *            one word per hash48 of a class, all marked `twin`. A tomb word stays while its class
- *            has other words. A get takes the newest record of its key among all of these (read.c).
+ *            word, of its newest record. A new record links to the older one and replaces its word,
+ *            see link.c. The index rebuild keeps one word per hash48 of a class, all marked `twin`.
+ *            A tomb word stays while its class may have other records. A get takes the newest
+ *            record of its key among all of these (read.c). A word is heavy if it is durable,
+ *            linked or tomb.
  * INVARIANTS A moving word may be visible twice, but never not at all. 0 means free; addr is never
  *            0, because a segment begins with its header.
  *            If a record of a key is reachable, so is the key's newest record. So a word leaves
@@ -317,40 +317,21 @@ static bool l2_class_twins(const l2 *d, const l2_class *c)
     return n > 0;
 }
 
-/* Return true if a new word replaces the word at `way`, see l2_class_store. */
-static bool l2_way_goes(const l2_shard *s, const _Atomic uint64_t *way, uint32_t place,
-                        uint64_t behind)
-{
-    const uint64_t w = base_load_rlx(way);
-    if (behind != 0) { return L2_WORD_ADDR(w) == L2_WORD_ADDR(behind); }
-    /* During the index rebuild a word keeps out older words of its hash48. */
-    const bool mine = s->place == NULL || s->place[way - s->way] == place;
-    return (w & L2_WORD_HEAVY) == 0 && mine;
-}
-
-/* Store `word` in place of `behind`. behind 0: in place of all words that are not heavy. */
+/* Store `word` in place of `behind`; 0: in addition to the words of the class. */
 static void l2_class_store(l2 *d, l2_shard *s, const l2_class *c, uint32_t place, uint64_t word,
                            uint64_t behind)
 {
-    _Atomic uint64_t *one = l2_way_find(d, c);
-    if (one != NULL && (base_load_rlx(one) & L2_WORD_TWIN) == 0 &&
-        l2_way_goes(s, one, place, behind)) {
-        l2_way_store(d, s, one, word, place);
-        return;
-    }
-    _Atomic uint64_t *way[L2_CLASS_WORDS], *to = NULL;
-    const uint32_t n = one != NULL ? l2_class_ways(d, c, way) : 0;
+    _Atomic uint64_t *to = l2_way_find(d, c), *way[L2_CLASS_WORDS];
     uint32_t mates = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        if (!l2_way_goes(s, way[i], place, behind)) {
-            mates++;
-        } else if (word != 0 && to == NULL) {
-            to = way[i];
-        } else {
-            l2_way_store(d, s, way[i], 0, 0);
+    if (to != NULL && ((base_load_rlx(to) & L2_WORD_TWIN) != 0 ||
+                       L2_WORD_ADDR(base_load_rlx(to)) != L2_WORD_ADDR(behind))) {
+        to = NULL;
+        for (uint32_t n = l2_class_ways(d, c, way); n > 0; n--) {
+            const bool goes = L2_WORD_ADDR(base_load_rlx(way[n - 1])) == L2_WORD_ADDR(behind);
+            to = goes ? way[n - 1] : to;
+            mates += !goes;
         }
     }
-    if (word == 0) { return; }
     if (to == NULL) { to = l2_way_make(d, c, (word & L2_WORD_HEAVY) != 0); }
     if (to == NULL) {
         (void)base_add_rlx(&d->index.full, (uint64_t)1);

@@ -14,8 +14,7 @@ CELLAR_PRIVATE void l2_index_close(l2 *d);
 CELLAR_PRIVATE uint64_t l2_index_find(l2 *d, uint64_t h48);
 /* Copy all words of the class into `word`. Return their number. */
 CELLAR_PRIVATE uint32_t l2_index_all(l2 *d, uint64_t h48, uint64_t word[L2_CLASS_WORDS]);
-/* Replace `behind`, a heavy word of the class, by `word`. The others stay. behind 0: replace all
- * words that are not heavy. word 0: only remove. */
+/* Replace `behind`, a word of the class, by `word`. behind 0, or gone meanwhile: add `word`. */
 CELLAR_PRIVATE void l2_index_link(l2 *d, uint64_t h48, uint64_t word, uint64_t behind);
 /* Remove the word of the class that names `addr`. */
 CELLAR_PRIVATE void l2_index_drop(l2 *d, uint64_t h48, uint64_t addr);

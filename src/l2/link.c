@@ -4,18 +4,13 @@
  *
  * PICTURE    index word -> newest record -link-> older record of the class -link-> ...
  *            link = bytes of the record on disk (format.c); the index has one word per chain
- * PROTOCOL   newest word, heavy ones first:
- *            own key       the new record takes over its link, a put DURABLE, too
- *            other key     the new record links to it
- *            unknown key   the only word of the class, and plain: it is replaced, no link
- *                          otherwise: the new record links to it
+ * PROTOCOL   newest word of the class:
+ *            own key            the new record takes over its link, a put DURABLE, too
+ *            other or unknown   the new record links to it
  *            record that moves: the copy takes over nothing from its own word
- * INVARIANTS A word has no room for a key. So a writer recognizes its own key only in a slot, and
- *            another key there, or if the filter denies its own. A record that is DURABLE, or that
- *            leads to another one, is therefore linked and not lost. A get of another key follows
+ * INVARIANTS A word has no room for a key. So a writer recognizes its own key only in a slot. All
+ *            other records are linked, so none of another key is lost. A get of another key follows
  *            the link.
- * LIMITS     A plain record on disk is lost if a tombstone or an overwrite of another key of its
- *            class does not know it. With full tables two of 10,000 keys have such a neighbour.
  * LOCKING    l2_link_plan runs under the tombstone lock. A class has one such lock, so nothing else
  *            adds to it. Reclaim and full pairs may remove words at any time; chains then end
  *            sooner.
@@ -25,18 +20,15 @@
 #include "l2/format.h"
 #include "l2/index.h"
 #include "l2/io.h"
-#include "l2/tombstone_filter.h"
 
-typedef enum l2_same { L2_UNKNOWN, L2_OWN, L2_OTHER } l2_same;
-
-/* Compare the key with the key of a record in a slot. *link: target of that record. */
-static l2_same l2_link_same(l2 *d, const l2_key *k, uint64_t word, uint64_t *link)
+/* Return true if the record lies in a slot and is of the key. *link: target of that record. */
+static bool l2_link_own(l2 *d, const l2_key *k, uint64_t word, uint64_t *link)
 {
     const l2_seg *g = &d->seg[l2_word_seg(d, word)];
     const uint64_t state = base_load_acq(&g->word), segseq = L2_SEG_SEQ(state);
     const uint32_t off = l2_word_off(d, word);
-    l2_same same = L2_UNKNOWN;
-    if (L2_SEG_STATE(state) != L2_SEG_STAGE) { return L2_UNKNOWN; }
+    bool own = false;
+    if (L2_SEG_STATE(state) != L2_SEG_STAGE) { return false; }
     l2_slot *s = &d->slot[L2_SEG_SLOT(state)];
     (void)base_add_sc(&s->pins, 1u);
     const unsigned char *at = s->base + off;
@@ -48,37 +40,26 @@ static l2_same l2_link_same(l2 *d, const l2_key *k, uint64_t word, uint64_t *lin
          (word & L2_WORD_LINKED) != 0) &&
         l2_rec_marked(&d->form, at, segseq, off, d->form.seg_bytes, &r)) {
         const unsigned char *ext = at + L2_RECORD_HEAD;
-        const bool own = r.klen == k->len && r.generation == k->generation &&
-                         memcmp(ext + (size_t)r.ext * 8, k->bytes, r.klen) == 0;
-        same = own ? L2_OWN : L2_OTHER;
-        if (l2_link_bytes(&r) != 0) {
+        own = r.klen == k->len && r.generation == k->generation &&
+              memcmp(ext + (size_t)r.ext * 8, k->bytes, r.klen) == 0;
+        if (own && l2_link_bytes(&r) != 0) {
             *link = l2_link_read(&d->form, ext, l2_lsn(d, segseq, off));
         }
     }
     (void)base_sub_ar(&s->pins, 1u);
-    return base_sigbus_hit(d->guard) ? L2_UNKNOWN : same;
+    return own && !base_sigbus_hit(d->guard);
 }
 
-/* Return true if the record of the only word of the class may be of the key: a key that the filter
- * denies has no record. */
-static bool l2_link_unsure(l2 *d, uint64_t h48, const l2_terms *terms)
-{
-    return terms == NULL ||
-           (terms->over && (base_load_acq(&d->rebuilding) != 0 || l2_filter_maybe(d, h48)));
-}
-
-/* Copy the words of the class, and choose the newest, heavy ones first. *newest: its lsn. */
+/* Choose the newest word of the class. *newest: its lsn. Return the number of words, 1 if none. */
 static uint32_t l2_link_words(l2 *d, uint64_t h48, uint64_t *chosen, uint64_t *newest)
 {
     uint64_t word[L2_CLASS_WORDS];
     uint32_t n = 1;
     word[0] = l2_index_find(d, h48);
-    if ((word[0] & (L2_WORD_HEAVY | L2_WORD_TWIN)) != 0) { n = l2_index_all(d, h48, word); }
+    if ((word[0] & L2_WORD_TWIN) != 0) { n = l2_index_all(d, h48, word); }
     for (uint32_t i = 0; i < n; i++) {
         const uint64_t lsn = word[i] != 0 ? l2_word_lsn(d, word[i]) : 0;
-        const bool heavy = (word[i] & L2_WORD_HEAVY) != 0;
-        const bool is_heavy = (*chosen & L2_WORD_HEAVY) != 0;
-        if (lsn != 0 && (heavy != is_heavy ? heavy : lsn > *newest)) {
+        if (lsn > *newest) {
             *newest = lsn;
             *chosen = word[i];
         }
@@ -98,15 +79,12 @@ CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, const l2_
     const bool moves = !tomb && terms->lsn != 0, ends = moves && terms->lsn == newest;
     const bool linked = (out->word & L2_WORD_LINKED) != 0 && !ends;
     /* A record that moves is the newest of its key. */
-    const l2_same same = ends ? L2_OWN : moves ? L2_OTHER : l2_link_same(d, k, out->word, &link);
-    if (same == L2_OWN) {
+    if (ends || (!moves && l2_link_own(d, k, out->word, &link))) {
         out->to = link;
         out->alone = n == 1 && !linked;
+        out->known = (out->word & (L2_WORD_TOMB | L2_WORD_TWIN)) == L2_WORD_TOMB;
         out->flags = linked || (tomb && n > 1) ? L2_FLAG_LINKED : 0;
         if (!tomb && (out->word & L2_WORD_DURABLE) != 0) { out->flags |= L2_FLAG_DURABLE; }
-    } else if (same == L2_UNKNOWN && n == 1 && (out->word & L2_WORD_HEAVY) == 0 &&
-               l2_link_unsure(d, h48, terms)) {
-        out->word = 0;
     } else {
         out->to = newest;
         out->flags = L2_FLAG_LINKED;

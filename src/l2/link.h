@@ -7,13 +7,14 @@
 #include "l2/types.h"
 
 typedef struct l2_link { /* position of a new record in its class */
-    uint64_t word; /* word that it replaces; 0: all words that are not heavy, one at most */
+    uint64_t word; /* word that it replaces; 0: the class has none */
     uint64_t to;   /* lsn of its link target; 0: none */
     uint8_t flags; /* flags of the new record */
     bool alone;    /* `word` is of the same key, the class has nothing else */
+    bool known;    /* the newest record of the key is a tombstone in a slot */
 } l2_link;
-/* Plan the link of a put or a tombstone, under the tombstone lock, before the filter has the bits
- * of the put. terms: of the put; NULL: a tombstone. */
+/* Plan the link of a put or a tombstone, under the tombstone lock. terms: of the put; NULL: a
+ * tombstone. */
 CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, const l2_terms *terms,
                                  l2_link *out);
 /* Copy the first `n` bytes of the record at `off` of a segment in `state`, except its check. Return

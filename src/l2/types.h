@@ -166,7 +166,7 @@ typedef struct l2_index {
 #define L2_WORD_DURABLE ((uint64_t)4)   /* L2_FLAG_DURABLE of the record */
 #define L2_WORD_LINKED ((uint64_t)8) /* L2_FLAG_LINKED of the record */
 #define L2_WORD_FLAGS(flags) ((uint64_t)((flags) & L2_FLAGS) >> 2)
-/* Heavy words: words that leave only together with their class, see index.c, LINKS. */
+/* Heavy words: a full pair of buckets drops them last. */
 #define L2_WORD_HEAVY (L2_WORD_DURABLE | L2_WORD_LINKED | L2_WORD_TOMB)
 #define L2_CLASS_WORDS (2 * L2_WAYS)
 #define L2_WORD_ADDR(w) ((w) >> 28)
@@ -190,7 +190,6 @@ typedef struct l2_terms { /* conditions for a put */
     const l2_current *current; /* NULL: always current */
     uint64_t hash;
     uint64_t lsn;              /* of the record that is moved: a floor above it refuses; 0: none */
-    bool over;                 /* the index may have an older record of the key */
 } l2_terms;
 
 typedef struct l2_tombstone_lock {

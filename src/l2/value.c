@@ -10,8 +10,8 @@
  *            patterns. A part is found through its head alone: no namespace has generation 0.
  *            Each value in parts has a number of its own, so parts of two values never mix. A get
  *            serves nothing unless all parts have a word, and a put stores no head without them.
- *            Parts are put as DURABLE, so another key of the class does not replace one: a value of
- *            1,000 parts would be lost with any of them.
+ *            Parts are put as DURABLE, so a full pair of buckets drops them last: a value of 1,000
+ *            parts would be lost with any of them.
  *            A change that puts has its tombstone in the log before the first part: a process death
  *            between parts leaves no older value.
  * LOCKING    None of its own.
@@ -242,7 +242,7 @@ static cellar_err l2_parts_put(l2 *d, const l2_key *k, const unsigned char *valu
     const l2_meta each = { .deadline_ms = idle ? BASE_MIN(meta->until_ms, meta->deadline_ms)
                                                : meta->deadline_ms,
                            .durable = true, .pack = meta->pack };
-    const l2_terms terms = { 0, current, k->hash, 0, false };
+    const l2_terms terms = { 0, current, k->hash, 0 };
     l2_meta head = *meta;
     cellar_err err = p->id == 0 ? l2_parts_begin(d, k, len, meta, p) : CELLAR_OK;
     while (err == CELLAR_OK && p->done < len) {

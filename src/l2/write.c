@@ -45,19 +45,18 @@ static SYNC_HOLDS(L2_TOMBSTONE_LOCK) void l2_tombstone_indexed(l2 *d, l2_tombsto
                                                                uint64_t h48, const l2_link *link,
                                                                bool rebuilding, uint64_t word)
 {
-    if (link->word == 0) {
-        l2_index_link(d, h48, rebuilding ? word : 0, 0);
-    } else if (link->alone && !rebuilding) {
+    if (link->alone && !rebuilding) {
         l2_index_drop(d, h48, L2_WORD_ADDR(link->word));
-    } else {
+    } else if (link->word != 0 || rebuilding) {
         l2_index_link(d, h48, word, link->word);
     }
-    /* Another key of this hash48 may follow the link, so its changes must be logged. */
-    if ((link->flags & L2_FLAG_LINKED) == 0) { l2_memo_note(g, h48); }
+    /* Another key of this hash48 may follow the link, or the index rebuild may find it. So its
+     * changes must be logged. */
+    if ((link->flags & L2_FLAG_LINKED) == 0 && !rebuilding) { l2_memo_note(g, h48); }
 }
 
-/* Log a tombstone. L2_TOOK; L2_IS_CLEAN: mark the store DIRTY and retry; L2_IS_STALLED or
- * FROZEN. */
+/* Log a tombstone, unless one is the newest record of the key. L2_TOOK; L2_IS_CLEAN: mark the store
+ * DIRTY and retry; L2_IS_STALLED or FROZEN. */
 static SYNC_HOLDS(L2_TOMBSTONE_LOCK) l2_took l2_tombstone_logged(l2 *d, l2_tombstone_lock *g,
                                                                  uint64_t h48, const l2_key *k)
 {
@@ -66,17 +65,19 @@ static SYNC_HOLDS(L2_TOMBSTONE_LOCK) l2_took l2_tombstone_logged(l2 *d, l2_tombs
     const bool rebuilding = base_load_acq(&d->rebuilding) != 0;
     l2_link link;
     l2_link_plan(d, h48, k, NULL, &link);
+    if (link.known) {
+        L2_COUNT(d, remembered);
+        return L2_TOOK;
+    }
     l2_rec r = { .kind = L2_KIND_TOMB, .klen = (uint16_t)k->len, .generation = k->generation,
                  .flags = link.flags };
     r.ext = (uint8_t)(l2_link_bytes(&r) / 8);
     r.bytes = L2_RECORD_HEAD + r.ext * 8u + r.klen;
     l2_spot at;
     const l2_took took = l2_reserve(d, L2_ROOM_KEEP, h48, &r, NULL, &at);
-    if (took != L2_TOOK && took != L2_IS_EMPTY) { return took; }
-    if (took == L2_IS_EMPTY) { /* all older records are below the floor */
-        l2_index_link(d, h48, 0, 0);
-        return L2_TOOK;
-    }
+    if (took != L2_IS_CLEAN) { L2_COUNT(d, invalidated); }
+    if (took == L2_IS_EMPTY) { return L2_TOOK; } /* all older records are below the floor */
+    if (took != L2_TOOK) { return took; }
     unsigned char *to = at.at + L2_RECORD_HEAD;
     if (r.ext != 0) { l2_link_write(&d->form, to, l2_lsn(d, at.segseq, at.off), link.to); }
     memcpy(to + r.ext * 8u, k->bytes, k->len);
@@ -100,7 +101,6 @@ CELLAR_PRIVATE l2_took l2_tombstone_try(l2 *d, const l2_key *k)
         L2_COUNT(d, remembered);
     } else {
         took = l2_tombstone_logged(d, g, h48, k);
-        if (took != L2_IS_CLEAN) { L2_COUNT(d, invalidated); }
     }
     sync_drop(L2_TOMBSTONE_LOCK, &g->lock);
     return took;
@@ -212,7 +212,7 @@ CELLAR_PRIVATE l2_took l2_put_again(l2 *d, const l2_key *k, const l2_again *a)
     const uint32_t link = l2_link_bytes(a->rec);
     const unsigned char *ext = a->at + L2_RECORD_HEAD + link;
     const unsigned char *key = a->at + L2_RECORD_HEAD + (size_t)a->rec->ext * 8;
-    const l2_terms terms = { a->count, NULL, k->hash, a->lsn, false };
+    const l2_terms terms = { a->count, NULL, k->hash, a->lsn };
     l2_tombstone_lock *g = l2_tombstone_lock_of(d, h48);
     l2_rec r = *a->rec;
     l2_spot at = { .at = NULL };
@@ -360,9 +360,7 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const unsigned char *ext
             L2_COUNT(d, refused_invalid);
             return dead ? L2_REFUSED : CELLAR_DROPPED; /* the pattern will be finished then */
         }
-        /* A put that is no change follows the tombstone of its change, but for a new idle time. */
-        const bool over = !m->durable && (m->change || l2_is_idle(m));
-        const l2_terms terms = { count, current, k->hash, 0, over };
+        const l2_terms terms = { count, current, k->hash, 0 };
         const uint64_t addr = l2_is_idle(m) ? 0 : m->addr;
         const cellar_err err = l2_put_locked(d, k, ext, r, addr, &terms, at);
         if (err != CELLAR_CONFLICT) { return err; }

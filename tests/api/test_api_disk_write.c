@@ -706,7 +706,8 @@ static void change_of_a_long_value_that_left_memory_leaves_no_old_value(void)
             for (unsigned n = 0; n < 30; n++) {
                 size_t total = 0;
                 const cellar_err err = cellar_get(c, &n, sizeof n, got, sizeof got, &total);
-                T_EQ_I64(err, run % CHANGES == REPLACED ? CELLAR_OK : CELLAR_MISS);
+                /* An entry without a get may leave memory for good. */
+                T_CHECK(err == CELLAR_MISS || (err == CELLAR_OK && run % CHANGES == REPLACED));
                 T_CHECK(err != CELLAR_OK || (total == 3 && memcmp(got, "new", 3) == 0));
             }
             if (life == 0) {

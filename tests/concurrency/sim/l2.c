@@ -6,8 +6,8 @@
  * Method: The shipped tier on a disk made of memory. Each key has one writer. Other fibers store
  *         captured values late, read, work, let the worker hang; one opens a copy of the disk as a
  *         kill at this moment leaves it. `l2_class`, `l2_class_warm`: the keys share a word of the
- *         index, and puts are kept: while a put is current, each get finds it, and so does a
- *         process that opens the disk after a kill. `l2_ends`: the whole cache above such a disk;
+ *         index, and some puts are durable: while a put is current, each get finds it, and so does
+ *         a process that opens the disk after a kill. `l2_ends`: the whole cache above such a disk;
  *         tags and patterns invalidate entries while these are written, read back, and the process
  *         is killed. No read returns an older version than a completed read. `l2_drop`: the same
  *         for a namespace that is dropped, cleared and opened. `l2_snap`:
@@ -34,7 +34,7 @@ static struct {
     uint32_t mate; /* kept: the name of key 1 on disk; each other key has its number */
     uint32_t stored[SIM_L2_KEYS]; /* version that was promised and acknowledged; 0: none */
     bool pending[SIM_L2_KEYS];    /* a change has not written its tombstone yet: it stops any put */
-    bool kept;    /* puts are kept, and the keys are of one class */
+    bool kept;    /* puts are found, and the keys are of one class */
     bool commits; /* changes are acknowledged when committed, and crashes are power cuts */
 } disk;
 
@@ -58,7 +58,7 @@ static void sim_l2_names(void)
         if ((h48 & 0xffffu) == (first & 0xffffu) && l2_index_find(d, h48) == word) { break; }
     }
     second = disk.mate;
-    l2_index_link(d, first, 0, 0);
+    l2_index_drop(d, first, L2_WORD_ADDR(word));
 }
 
 static uint32_t sim_l2_look(l2_kit *k, uint32_t key)
@@ -110,7 +110,7 @@ static void sim_l2_demoter(void *arg)
         memset(value, (int)version, sizeof value);
         const l2_key id = sim_l2_key(&disk.kit, &key);
         const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = version,
-                            .durable = disk.kept };
+                            .durable = disk.kept && base_sim_below(2) != 0 };
         const l2_current current = { sim_l2_is, &disk.stamp[key], stamp };
         const cellar_err err = l2_put(disk.kit.d, &id, value, sizeof value, &m, &current);
         if (err == CELLAR_OK && kept && disk.now[key] == version) { disk.stored[key] = version; }
@@ -209,7 +209,7 @@ static void sim_l2_begin_as(uint32_t first, l2_level level, bool kept)
         disk.now[key] = ++disk.next;
         if (key < first) { continue; }
         const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = disk.next,
-                            .durable = disk.kept };
+                            .durable = disk.kept && base_sim_below(2) != 0 };
         BASE_SIM_CHECK(l2_put(disk.kit.d, &id, value, sizeof value, &m, NULL) == CELLAR_OK);
         if (disk.kept) { disk.stored[key] = disk.next; }
     }
@@ -357,7 +357,8 @@ static void sim_l2_class_warm_run(void)
         disk.over[key] = disk.now[key];
         l2_invalidate(disk.kit.d, &id);
         disk.now[key] = ++disk.next;
-        const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = disk.next, .durable = true };
+        const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = disk.next,
+                            .durable = base_sim_below(2) != 0 };
         const cellar_err err = l2_put(disk.kit.d, &id, value, sizeof value, &m, NULL);
         disk.stored[key] = err == CELLAR_OK ? disk.next : 0;
         (void)l2_tick(disk.kit.d, 0);

@@ -169,6 +169,14 @@ t_case save_then_sigkill_keeps_all_keys killed yes 5000 --l2-write=eviction
 t_case sigkill_keeps_all_keys_by_default killed no 5000
 t_case settings_name_the_write_mode by_settings
 t_case sigkill_keeps_all_keys_written_through killed no 5000 --l2-write=through
+# A value above a quarter of l2_bytes stays in memory alone.
+too_long() {
+    serve --l2="$t_tmp/long" --l2-bytes=32M --l2-write=eviction && rc set a 1 &&
+        head -c 9000000 /dev/zero | rc -x set b && rc save | grep -q 'ERR.* 1 ' &&
+        [ "$(rc lastsave)" = 0 ] && rc del b && [ "$(rc save)" = OK ] &&
+        [ "$(rc lastsave)" -gt 0 ] && stop
+}
+t_case save_counts_what_does_not_fit_and_lastsave_stays too_long
 counted() {
     serve --l2="$t_tmp/counted" --l2-bytes=32M && rc set a 1 ex 5 && rc set b 1 ex 3600 &&
         rc info persistence | tr -d '\r' >"$t_tmp/info" && stop &&
