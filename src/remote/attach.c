@@ -303,7 +303,6 @@ CELLAR_PRIVATE cellar_err remote_data_open(cellar_remote *r)
     if (d == NULL) { return CELLAR_E_NOMEM; }
     memset(d, 0, sizeof *d);
     d->r = r;
-    d->memory = remote_memory_of(r);
     pthread_mutex_init(&d->lock, NULL);
     r->data = d;
     return CELLAR_OK;

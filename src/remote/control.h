@@ -46,11 +46,11 @@ CELLAR_PRIVATE void remote_control_read_all(struct remote_data *d,
                                             void (*done)(struct remote_data *d, cellar_err err));
 
 /* End the namespace, or a tag, for all processes. Waits for the server. */
-CELLAR_PRIVATE cellar_err remote_control_clear(remote_space *s, remote_fate *fate);
+CELLAR_PRIVATE cellar_err remote_control_clear(remote_space *s);
 /* End the namespace without waiting. `done` gets `s`. */
 CELLAR_PRIVATE void remote_control_clear_post(remote_space *s,
                                               void (*done)(void *ctx, cellar_err err));
 CELLAR_PRIVATE cellar_err remote_control_tag(remote_space *s, const void *tag, size_t len,
-                                             uint32_t mode, remote_fate *fate);
+                                             uint32_t mode);
 
 #endif

@@ -23,7 +23,6 @@
 #include "remote/key.h"
 #include "remote/link.h"
 #include "remote/remote.h"
-#include "remote/wire.h"
 
 enum {
     REMOTE_SPACES_MAX = 64,  /* namespaces of one remote */
@@ -89,7 +88,6 @@ struct remote_data {
     uint64_t heard;                         /* highest epoch read */
     uint64_t done, doing;                   /* thread of the link: epochs up to which all ends
                                              * were heard: by the last proof, by the next one */
-    remote_memory memory;                   /* of commands */
     remote_born born[REMOTE_BORN_KEPT];     /* both fields rise; newest at born_count - 1 */
     uint64_t born_count;
     remote_tag *tags;                       /* REMOTE_TAGS_KEPT; NULL: none was needed */

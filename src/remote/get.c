@@ -162,24 +162,22 @@ static void remote_asked_reply(void *ctx, uint32_t index, const remote_reply *re
     }
 }
 
-/* Format the request for a key: GET, and for RAW PTTL before it. */
-static cellar_err remote_asked_format(const remote_asked *a, remote_bytes *b, uint32_t *replies)
+/* Format the request for a key: GET, and for RAW PTTL before it. Return its replies. */
+static uint32_t remote_asked_format(const remote_asked *a, remote_bytes *b)
 {
-    const size_t get_len[] = { 3, a->name->len }, ttl_len[] = { 4, a->name->len };
-    const char *const get[] = { "GET", a->name->text }, *const ttl[] = { "PTTL", a->name->text };
     const bool raw = a->s->opts.values == CELLAR_REMOTE_RAW;
-    const cellar_err err = raw ? remote_command(b, 2, ttl, ttl_len) : CELLAR_OK;
-    *replies = raw ? 2 : 1;
-    return err == CELLAR_OK ? remote_command(b, 2, get, get_len) : err;
+    if (raw) { remote_command(b, REMOTE_WORDS({ "PTTL", 4 }, REMOTE_NAME(a->name))); }
+    remote_command(b, REMOTE_WORDS({ "GET", 3 }, REMOTE_NAME(a->name)));
+    return raw ? 2 : 1;
 }
 
 static cellar_err remote_asked_send(remote_asked *a)
 {
-    remote_bytes b = { .memory = &a->s->r->data->memory };
+    remote_bytes b = { .memory = &a->s->r->memory };
     remote_request q = { .ctx = a, .fn = remote_asked_reply };
     a->err = CELLAR_MISS;
-    cellar_err err = remote_asked_format(a, &b, &q.replies);
-    err = remote_ask_bytes(a->s->r, &b, err, q, NULL);
+    q.replies = remote_asked_format(a, &b);
+    const cellar_err err = remote_ask_bytes(a->s->r, &b, q, NULL);
     a->answered = err == CELLAR_OK;
     return err != CELLAR_OK ? err : a->err;
 }
@@ -270,11 +268,9 @@ static void remote_many_reply(void *ctx, uint32_t index, const remote_reply *rep
 }
 
 /* Answer what pending writes of this process answer. Format the requests for the other keys. */
-static cellar_err remote_many_format(remote_many *m, size_t count, remote_bytes *b,
-                                     remote_request *q)
+static void remote_many_format(remote_many *m, size_t count, remote_bytes *b, remote_request *q)
 {
-    cellar_err err = CELLAR_OK;
-    for (m->at = 0; m->at < count && err == CELLAR_OK; m->at++) {
+    for (m->at = 0; m->at < count; m->at++) {
         cellar_tier_get *g = &m->gets[m->at];
         if (g->err != CELLAR_PENDING) { continue; }
         remote_get_note(m->s, &g->key);
@@ -282,7 +278,7 @@ static cellar_err remote_many_format(remote_many *m, size_t count, remote_bytes 
         if (m->name.digest) { g->e.flags |= CELLAR_TIER_NO_KEEP; }
         if (remote_pending_look(m->s, &m->name, remote_asked_queued, &m->a) ==
             REMOTE_PENDING_NONE) {
-            err = remote_asked_format(&m->a, b, &m->replies);
+            m->replies = remote_asked_format(&m->a, b);
             q->replies += m->replies;
         } else {
             g->err = m->a.err != CELLAR_PENDING ? m->a.err : CELLAR_MISS;
@@ -290,16 +286,15 @@ static cellar_err remote_many_format(remote_many *m, size_t count, remote_bytes 
         }
     }
     m->at = 0;
-    return err;
 }
 
 /* Send one request for all keys. Keys without an answer get the code of the link. */
 static void remote_many_send(remote_many *m, size_t count)
 {
-    remote_bytes b = { .memory = &m->s->r->data->memory };
+    remote_bytes b = { .memory = &m->s->r->memory };
     remote_request q = { .ctx = m, .fn = remote_many_reply };
-    cellar_err err = remote_many_format(m, count, &b, &q);
-    err = remote_ask_bytes(m->s->r, &b, err, q, NULL);
+    remote_many_format(m, count, &b, &q);
+    const cellar_err err = remote_ask_bytes(m->s->r, &b, q, NULL);
     for (size_t i = 0; i < count && err != CELLAR_OK; i++) {
         if (m->gets[i].err == CELLAR_PENDING) { m->gets[i].err = err; }
     }
@@ -347,7 +342,6 @@ typedef struct remote_later {
     bool answered, again; /* again: the numbers were read for this request */
     remote_tags missing;
     int64_t hold_ms;
-    remote_bytes bytes;
     uint64_t hash;
     bool leases;          /* the request may have taken `lease` */
     remote_lease lease;
@@ -414,15 +408,15 @@ static void remote_later_lease(void *ctx, uint32_t index, const remote_reply *re
 }
 
 /* Format the request for a lease, if one request may suffice; else GET. */
-static cellar_err remote_later_format(remote_later *w, remote_request *q)
+static void remote_later_format(remote_later *w, remote_bytes *b, remote_request *q)
 {
     remote_space *s = w->a.s;
     const uint64_t generation = remote_control_generation(s);
-    w->bytes.len = 0;
     w->leases = false;
     if (w->hold_ms == 0 || generation == 0 || w->name.digest ||
         s->opts.values == CELLAR_REMOTE_RAW || s->opts.write == CELLAR_REMOTE_INVALIDATE) {
-        return remote_asked_format(&w->a, &w->bytes, &q->replies);
+        q->replies = remote_asked_format(&w->a, b);
+        return;
     }
     const remote_lease_ask ask = { .name = &w->name, .names = &s->names, .key = w->a.key,
                                    .generation = generation, .born = generation,
@@ -430,21 +424,18 @@ static cellar_err remote_later_format(remote_later *w, remote_request *q)
     q->replies = 2;
     q->fn = remote_later_lease;
     w->leases = true;
-    const cellar_err err = remote_lease_begin(s->r, &w->bytes);
-    return err == CELLAR_OK ? remote_lease_format(s->r, &ask, &w->bytes, &w->lease) : err;
+    remote_lease_begin(s->r, b);
+    remote_lease_format(s->r, &ask, b, &w->lease);
 }
 
 static void remote_later_done(void *ctx, cellar_err err, remote_fate fate);
 
-static cellar_err remote_later_post(remote_later *w)
+static void remote_later_post(remote_later *w)
 {
+    remote_bytes b = { .memory = &w->a.s->r->memory };
     remote_request q = { .ctx = w, .fn = remote_later_reply, .done = remote_later_done };
-    const cellar_err err = remote_later_format(w, &q);
-    if (err != CELLAR_OK) { return err; }
-    q.bytes = w->bytes.data;
-    q.bytes_len = w->bytes.len;
-    remote_post(w->a.s->r->link, &q);
-    return CELLAR_OK;
+    remote_later_format(w, &b, &q);
+    remote_post_bytes(w->a.s->r, &b, q);
 }
 
 /* Ask again, once, behind a reading of the numbers that were missing; with GET, if the server
@@ -456,7 +447,8 @@ static bool remote_later_again(remote_later *w)
     w->again = true;
     remote_control_want(w->a.s, w->missing.tag, w->missing.count);
     w->a.err = CELLAR_MISS;
-    return remote_later_post(w) == CELLAR_OK;
+    remote_later_post(w);
+    return true;
 }
 
 static void remote_later_done(void *ctx, cellar_err err, remote_fate fate)
@@ -469,7 +461,6 @@ static void remote_later_done(void *ctx, cellar_err err, remote_fate fate)
     }
     /* without an answer the server may have a value */
     remote_later_answer(w, err != CELLAR_OK ? err : CELLAR_E_BUSY);
-    remote_bytes_free(&w->bytes);
     remote_free(r, w, w->size);
 }
 
@@ -487,21 +478,19 @@ CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k, int64_
     w->hash = k->hash;
     w->ticket = *ticket;
     w->hold_ms = hold_ms;
-    w->bytes.memory = &s->r->data->memory;
     memcpy(w->key, k->bytes, k->len);
     w->a = (remote_asked){ .s = s, .key = { w->key, k->len }, .name = &w->name, .e = &w->e,
                            .err = CELLAR_MISS, .missing = &w->missing };
     remote_key_name(&s->names, k->bytes, k->len, &w->name);
     const remote_pending_kind p = remote_pending_look(s, &w->name, remote_asked_queued, &w->a);
-    if (p == REMOTE_PENDING_VALUE) { /* it may reach the server behind the load */
-        remote_later_answer(w, CELLAR_E_BUSY);
-    } else if (p == REMOTE_PENDING_NONE && remote_later_post(w) == CELLAR_OK) {
+    if (p == REMOTE_PENDING_NONE) {
+        remote_later_post(w);
         return true;
     }
-    const bool answered = w->answered;
-    remote_bytes_free(&w->bytes);
+    if (p == REMOTE_PENDING_VALUE) { remote_later_answer(w, CELLAR_E_BUSY); } /* the value may reach
+                                                            * the server behind the load */
     remote_free(s->r, w, size);
-    return answered;
+    return p == REMOTE_PENDING_VALUE;
 }
 
 /* ---- the lease of a load ---- */
@@ -649,8 +638,8 @@ static void remote_claims_reply(void *ctx, uint32_t index, const remote_reply *r
 }
 
 /* Format the request for a key. Leave out a key that only a single request serves. */
-static cellar_err remote_claim_format(remote_claims *m, cellar_tier_claim *q, uint64_t generation,
-                                      int64_t hold_ms, remote_bytes *b)
+static void remote_claim_format(remote_claims *m, cellar_tier_claim *q, uint64_t generation,
+                                int64_t hold_ms, remote_bytes *b)
 {
     remote_lease l;
     remote_asked a = { .s = m->s, .key = { q->key.bytes, q->key.len }, .name = &m->name,
@@ -662,14 +651,11 @@ static cellar_err remote_claim_format(remote_claims *m, cellar_tier_claim *q, ui
     remote_key_name(&m->s->names, q->key.bytes, q->key.len, &m->name);
     if ((q->e.flags & CELLAR_TIER_REFRESH) != 0 || m->name.digest ||
         remote_pending_look(m->s, &m->name, remote_asked_queued, &a) != REMOTE_PENDING_NONE) {
-        return CELLAR_OK;
+        return;
     }
-    const cellar_err err = remote_lease_format(m->s->r, &ask, b, &l);
-    if (err == CELLAR_OK) {
-        memcpy(&q->l, &l, sizeof l);
-        q->err = CELLAR_CONFLICT;
-    }
-    return err;
+    remote_lease_format(m->s->r, &ask, b, &l);
+    memcpy(&q->l, &l, sizeof l);
+    q->err = CELLAR_CONFLICT;
 }
 
 /* Release a lease that the server may have given. */
@@ -686,20 +672,18 @@ static void remote_claim_release(remote_claims *m, const cellar_tier_claim *q)
 static void remote_claims_send(remote_claims *m, size_t count, int64_t hold_ms)
 {
     const uint64_t generation = remote_control_generation(m->s);
-    remote_bytes b = { .memory = &m->s->r->data->memory };
+    const bool single = generation == 0 || m->s->opts.values == CELLAR_REMOTE_RAW;
+    remote_bytes b = { .memory = &m->s->r->memory };
     remote_request q = { .ctx = m, .fn = remote_claims_reply };
-    remote_fate fate = REMOTE_NOT_SENT;
-    cellar_err err = remote_lease_begin(m->s->r, &b);
+    remote_fate fate;
+    remote_lease_begin(m->s->r, &b);
     for (size_t i = 0; i < count; i++) {
         m->claims[i].err = CELLAR_E_BUSY;
-        if (generation == 0 || m->s->opts.values == CELLAR_REMOTE_RAW || err != CELLAR_OK) {
-            continue;
-        }
-        err = remote_claim_format(m, &m->claims[i], generation, hold_ms, &b);
+        if (!single) { remote_claim_format(m, &m->claims[i], generation, hold_ms, &b); }
         q.replies += m->claims[i].err == CELLAR_CONFLICT;
     }
     if (q.replies != 0) { q.replies++; }
-    err = remote_ask_bytes(m->s->r, &b, err, q, &fate);
+    const cellar_err err = remote_ask_bytes(m->s->r, &b, q, &fate);
     for (size_t i = 0; i < count; i++) {
         if (m->claims[i].err == CELLAR_CONFLICT) {
             m->claims[i].err = err;

@@ -29,7 +29,6 @@
 #include <string.h>
 
 #include "remote/form.h"
-#include "remote/wire.h"
 
 enum { LEASE_EXTRA_MS = 1000, LEASE_ROUNDS = 4, LEASE_TEXT = 2 * REMOTE_OWN_TEXT,
        LEASE_BEAT = CELLAR_REMOTE_PREFIX_MAX + REMOTE_OWN_TEXT + 8 };
@@ -46,23 +45,12 @@ typedef struct lease_call {
 
 /* ---- The beat of a process ------------------------------------------------------------------ */
 
-static void beat_args(remote_args *a, const cellar_remote *r, char name[LEASE_BEAT])
+CELLAR_PRIVATE void remote_lease_begin(const cellar_remote *r, remote_bytes *b)
 {
-    (void)snprintf(name, LEASE_BEAT, "~%s:beat:%.16s", r->cfg.prefix, r->cfg.uuid);
-    a->count = 0;
-    remote_arg(a, "SET", 3);
-    remote_arg(a, name, strlen(name));
-    remote_arg(a, "", 0);
-    remote_arg(a, "PX", 2);
-    remote_arg_number(a, r->cfg.lease_ms / 2);
-}
-
-CELLAR_PRIVATE cellar_err remote_lease_begin(const cellar_remote *r, remote_bytes *b)
-{
-    remote_args a;
     char name[LEASE_BEAT];
-    beat_args(&a, r, name);
-    return remote_command(b, a.count, a.text, a.len);
+    (void)snprintf(name, LEASE_BEAT, "~%s:beat:%.16s", r->cfg.prefix, r->cfg.uuid);
+    remote_command(b, REMOTE_WORDS({ "SET", 3 }, REMOTE_WORD(name), { "", 0 }, { "PX", 2 },
+                                   REMOTE_NUMBER(r->cfg.lease_ms / 2)));
 }
 
 CELLAR_PRIVATE void remote_lease_held(cellar_remote *r, int64_t hold_ms)
@@ -82,27 +70,27 @@ CELLAR_PRIVATE void remote_lease_ended(cellar_remote *r)
 
 CELLAR_PRIVATE void remote_lease_beat(cellar_remote *r)
 {
-    remote_args a;
-    char name[LEASE_BEAT];
+    remote_bytes b = { .memory = &r->memory };
     if (atomic_load(&r->share->held) == 0 ||
         remote_share_now() > atomic_load(&r->share->held_until_ms)) {
         return;
     }
-    beat_args(&a, r, name);
-    remote_script_post(r, &a);
+    remote_lease_begin(r, &b);
+    remote_post_bytes(r, &b, (remote_request){ .replies = 1 });
 }
 
 CELLAR_PRIVATE void remote_lease_busy(cellar_remote *r, const remote_name *name, const char *text,
                                       size_t len, bool beside)
 {
-    remote_args a;
+    remote_bytes b = { .memory = &r->memory };
     char beat[LEASE_BEAT];
     REMOTE_ADD(r, leases_waited, 1);
     if (len < LEASE_TEXT + (beside ? 0 : (size_t)REMOTE_FORM_HEAD)) { return; } /* no owner */
     (void)snprintf(beat, sizeof beat, "~%s:beat:%.16s", r->cfg.prefix, text + len - LEASE_TEXT);
-    remote_keep_args(&a, r, name->text, name->len, beside ? text : text + REMOTE_FORM_CHECK_AT,
-                     beside ? len : sizeof(uint64_t), beat, 0);
-    remote_script_post(r, &a);
+    const cellar_bytes token = { beside ? text : text + REMOTE_FORM_CHECK_AT,
+                                 beside ? len : sizeof(uint64_t) };
+    remote_lease_release(r, (cellar_bytes)REMOTE_NAME(name), token, beat, &b);
+    remote_post_bytes(r, &b, (remote_request){ .replies = 1, .flags = REMOTE_SCRIPTED });
 }
 
 /* ---- Taking a lease ------------------------------------------------------------------------- */
@@ -139,52 +127,47 @@ static void take_lease_reply(void *ctx, uint32_t index, const remote_reply *repl
 }
 
 /* Append SET name text NX GET PX. */
-static cellar_err lease_words(const remote_lease_ask *q, const remote_name *name, const void *text,
-                              size_t len, remote_bytes *bytes)
+static void lease_words(const remote_lease_ask *q, const remote_name *name, cellar_bytes text,
+                        remote_bytes *b)
 {
-    remote_args set = { .count = 0 };
-    remote_arg(&set, "SET", 3);
-    remote_arg(&set, name->text, name->len);
-    remote_arg(&set, text, len);
-    remote_arg(&set, "NX", 2);
-    remote_arg(&set, "GET", 3);
-    remote_arg(&set, "PX", 2);
-    remote_arg_number(&set, q->hold_ms + LEASE_EXTRA_MS);
-    return remote_command(bytes, set.count, set.text, set.len);
+    remote_command(b, REMOTE_WORDS({ "SET", 3 }, REMOTE_NAME(name), text, { "NX", 2 }, { "GET", 3 },
+                                   { "PX", 2 }, REMOTE_NUMBER(q->hold_ms + LEASE_EXTRA_MS)));
 }
 
 /* Send the beat and lease_words. For a lease beside the value also GET of the value. */
-static cellar_err lease_set(lease_call *c, const void *text, size_t len, remote_fate *fate)
+static cellar_err lease_set(lease_call *c, cellar_bytes text, remote_fate *fate)
 {
-    remote_bytes bytes = { .memory = &c->r->share->memory };
-    remote_args value = { .count = 0 };
-    cellar_err err = remote_lease_begin(c->r, &bytes);
-    if (err == CELLAR_OK) { err = lease_words(c->q, c->name, text, len, &bytes); }
-    if (err == CELLAR_OK && c->beside) {
-        remote_arg(&value, "GET", 3);
-        remote_arg(&value, c->q->name->text, c->q->name->len);
-        err = remote_command(&bytes, value.count, value.text, value.len);
-    }
+    remote_bytes b = { .memory = &c->r->memory };
     const remote_request q = { .replies = c->beside ? 3 : 2, .ctx = c, .fn = take_lease_reply };
-    err = remote_ask_bytes(c->r, &bytes, err, q, fate);
+    remote_lease_begin(c->r, &b);
+    lease_words(c->q, c->name, text, &b);
+    if (c->beside) { remote_command(&b, REMOTE_WORDS({ "GET", 3 }, REMOTE_NAME(c->q->name))); }
+    const cellar_err err = remote_ask_bytes(c->r, &b, q, fate);
     return err != CELLAR_OK ? err : c->err;
 }
 
+CELLAR_PRIVATE cellar_err remote_change_run(cellar_remote *r, const remote_name *name,
+                                            cellar_bytes check, cellar_bytes value,
+                                            int64_t ttl_ms, int64_t *numbers, remote_fate *fate)
+{
+    return remote_script_run(r, REMOTE_WORDS(REMOTE_EVAL(r, REMOTE_SCRIPT_CHANGE, "1"),
+                                             REMOTE_NAME(name), check, value,
+                                             REMOTE_NUMBER(ttl_ms)), 0, numbers, fate);
+}
+
 /* Ask for the lease with the placeholder `form`, again after each change of a dead value. */
-static cellar_err lease_ask(cellar_remote *r, const remote_lease_ask *q, const void *form,
-                            size_t len, remote_fate *fate)
+static cellar_err lease_ask(cellar_remote *r, const remote_lease_ask *q, cellar_bytes form,
+                            remote_fate *fate)
 {
     cellar_err err = CELLAR_MISS;
     for (int i = 0; err == CELLAR_MISS && i < LEASE_ROUNDS; i++) {
         lease_call c = { .r = r, .q = q, .name = q->name, .err = CELLAR_E_IO };
-        err = lease_set(&c, form, len, fate);
+        int64_t numbers[REMOTE_NUMBERS_MAX];
+        err = lease_set(&c, form, fate);
         if (err != CELLAR_MISS) { continue; }
         if (c.seen_len == 0) { return CELLAR_E_UNSUPPORTED; }
-        remote_args a;
-        int64_t numbers[REMOTE_NUMBERS_MAX];
-        remote_change_args(&a, r, q->name, c.seen, c.seen_len, form, len,
-                           q->hold_ms + LEASE_EXTRA_MS);
-        err = remote_script_run(r, &a, 0, numbers, fate);
+        err = remote_change_run(r, q->name, (cellar_bytes){ c.seen, c.seen_len }, form,
+                                q->hold_ms + LEASE_EXTRA_MS, numbers, fate);
         if (err == CELLAR_OK) { err = numbers[0] == 1 ? CELLAR_LEASED : CELLAR_MISS; }
     }
     return err == CELLAR_MISS ? CELLAR_CONFLICT : err;
@@ -224,21 +207,23 @@ CELLAR_PRIVATE cellar_err remote_lease_take(cellar_remote *r, const remote_lease
     *fate = REMOTE_NOT_SENT;
     cellar_err err = lease_form(r, q, l, &form, &len);
     if (err != CELLAR_OK) { return err; }
-    err = lease_ask(r, q, form, len, fate);
+    err = lease_ask(r, q, (cellar_bytes){ form, len }, fate);
     remote_free(r, form, len);
     return err;
 }
 
-CELLAR_PRIVATE cellar_err remote_lease_format(cellar_remote *r, const remote_lease_ask *q,
-                                              remote_bytes *b, remote_lease *l)
+CELLAR_PRIVATE void remote_lease_format(cellar_remote *r, const remote_lease_ask *q,
+                                        remote_bytes *b, remote_lease *l)
 {
     uint8_t *form;
     size_t len;
-    cellar_err err = lease_form(r, q, l, &form, &len);
-    if (err != CELLAR_OK) { return err; }
-    err = lease_words(q, q->name, form, len, b);
+    const cellar_err err = lease_form(r, q, l, &form, &len);
+    if (err != CELLAR_OK) {
+        b->err = err;
+        return;
+    }
+    lease_words(q, q->name, (cellar_bytes){ form, len }, b);
     remote_free(r, form, len);
-    return err;
 }
 
 static cellar_err lease_filled(cellar_remote *r, cellar_err err, int64_t stored)
@@ -249,13 +234,12 @@ static cellar_err lease_filled(cellar_remote *r, cellar_err err, int64_t stored)
 }
 
 CELLAR_PRIVATE cellar_err remote_lease_fill(cellar_remote *r, const remote_name *name,
-                                            const remote_lease *l, const void *value,
-                                            size_t value_len, int64_t ttl_ms, remote_fate *fate)
+                                            const remote_lease *l, cellar_bytes value,
+                                            int64_t ttl_ms)
 {
-    remote_args a;
     int64_t numbers[REMOTE_NUMBERS_MAX];
-    remote_change_args(&a, r, name, &l->held, sizeof l->held, value, value_len, ttl_ms);
-    const cellar_err err = remote_script_run(r, &a, 0, numbers, fate);
+    const cellar_bytes held = { &l->held, sizeof l->held };
+    const cellar_err err = remote_change_run(r, name, held, value, ttl_ms, numbers, NULL);
     return lease_filled(r, err, numbers[0]);
 }
 
@@ -291,40 +275,26 @@ CELLAR_PRIVATE cellar_err remote_lease_take_beside(cellar_remote *r, const remot
     cellar_err err = remote_share_random(&l->held, 1);
     if (err != CELLAR_OK) { return err; }
     beside_name(r, q->names, q->key, l, &b);
-    err = lease_set(&c, b.token, LEASE_TEXT, fate);
+    err = lease_set(&c, (cellar_bytes){ b.token, LEASE_TEXT }, fate);
     *there = c.there;
     if (!q->raw && c.seen_len != 0) { memcpy(&l->seen, c.seen, sizeof l->seen); }
     if (!q->raw && c.seen_len == 0) { l->seen = REMOTE_LEASE_NONE; }
     return err;
 }
 
-static void beside_args(remote_args *a, const cellar_remote *r, const remote_lease_ask *q,
-                        const remote_lease *l, const lease_beside *b)
-{
-    remote_args_script(a, r, REMOTE_SCRIPT_BESIDE, 2);
-    remote_arg(a, b->name.text, b->name.len);
-    remote_arg(a, q->name->text, q->name->len);
-    remote_arg(a, b->token, strlen(b->token));
-    if (l->seen == REMOTE_LEASE_ANY) {
-        remote_arg(a, "*", 1);
-    } else {
-        remote_arg(a, &l->seen, sizeof l->seen);
-    }
-}
-
 CELLAR_PRIVATE cellar_err remote_lease_fill_beside(cellar_remote *r, const remote_lease_ask *q,
-                                                   const remote_lease *l, const void *value,
-                                                   size_t value_len, int64_t ttl_ms,
-                                                   remote_fate *fate)
+                                                   const remote_lease *l, cellar_bytes value,
+                                                   int64_t ttl_ms)
 {
-    remote_args a;
     lease_beside b;
     int64_t numbers[REMOTE_NUMBERS_MAX];
+    const bool any = l->seen == REMOTE_LEASE_ANY;
+    const cellar_bytes check = { any ? "*" : (const void *)&l->seen, any ? 1 : sizeof l->seen };
     beside_name(r, q->names, q->key, l, &b);
-    beside_args(&a, r, q, l, &b);
-    remote_arg(&a, value, value_len);
-    remote_arg_number(&a, ttl_ms);
-    const cellar_err err = remote_script_run(r, &a, 0, numbers, fate);
+    const cellar_err err = remote_script_run(
+        r, REMOTE_WORDS(REMOTE_EVAL(r, REMOTE_SCRIPT_BESIDE, "2"), REMOTE_NAME(&b.name),
+                        REMOTE_NAME(q->name), REMOTE_WORD(b.token), check, value,
+                        REMOTE_NUMBER(ttl_ms)), 0, numbers, NULL);
     return lease_filled(r, err, numbers[0]);
 }
 
@@ -346,11 +316,16 @@ CELLAR_PRIVATE size_t remote_lease_name(const cellar_remote *r, const remote_nam
     return strlen(b.token);
 }
 
-CELLAR_PRIVATE cellar_err remote_lease_release(const cellar_remote *r, const char *name,
-                                               size_t name_len, const char *token,
-                                               size_t token_len, remote_bytes *b)
+CELLAR_PRIVATE void remote_lease_release(const cellar_remote *r, cellar_bytes name,
+                                         cellar_bytes token, const char *beat, remote_bytes *b)
 {
-    remote_args a;
-    remote_keep_args(&a, r, name, name_len, token, token_len, NULL, 0);
-    return remote_command(b, a.count, a.text, a.len);
+    const bool beside = token.len != sizeof(uint64_t);
+    const remote_script script = beside ? REMOTE_SCRIPT_KEEP : REMOTE_SCRIPT_CHANGE;
+    const cellar_bytes none = { beside ? "0" : "", beside ? 1 : 0 };
+    if (beat != NULL) {
+        remote_command(b, REMOTE_WORDS(REMOTE_EVAL(r, script, "2"), name, REMOTE_WORD(beat), token,
+                                       none));
+    } else {
+        remote_command(b, REMOTE_WORDS(REMOTE_EVAL(r, script, "1"), name, token, none));
+    }
 }

@@ -61,7 +61,8 @@ struct cellar_remote_limiter {
     uint64_t burst;          /* largest cost */
     uint64_t unit_ns;        /* time of one unit, rounded up */
     int64_t hold_ms, start_ms;
-    uint64_t unit, top;      /* bucket: debts in 1/128 us */
+    int64_t numbers[3];      /* of the rule, for its script. Bucket: debt of a unit, largest debt,
+                              * in 1/128 us */
     uint32_t batch, buckets;
     uint64_t forks;          /* remote_forks at open */
     size_t bytes;
@@ -257,34 +258,13 @@ static cellar_err limit_local(limit_call *c)
 
 /* ---- With the server ------------------------------------------------------------------------ */
 
-static void limit_key_args(remote_args *a, remote_name *key, remote_name *list,
-                           const cellar_remote_limiter *l, const void *bytes, size_t len)
+static void limit_names(const cellar_remote_limiter *l, const void *bytes, size_t len,
+                        remote_name *key, remote_name *list)
 {
     const remote_names names = { l->prefix, l->space };
     const remote_names lists = { l->prefix, "members" };
     remote_key_name(&names, bytes, len, key);
     remote_key_name(&lists, l->space, strlen(l->space), list);
-    remote_arg(a, key->text, key->len);
-    remote_arg(a, list->text, list->len);
-}
-
-/* Append the arguments of the rule. ahead_us: the longest wait for units that are granted later. */
-static void limit_rule_args(remote_args *a, const cellar_remote_limiter *l, int64_t ahead_us)
-{
-    static const uint32_t seconds[] = { 0, 60, 3600, 86400, 604800, 0 };
-    if (l->script == REMOTE_SCRIPT_BUCKET) {
-        remote_arg_number(a, (int64_t)l->unit);
-        remote_arg_number(a, (int64_t)l->top);
-        remote_arg_number(a, ahead_us);
-    } else if (l->script == REMOTE_SCRIPT_WINDOW) {
-        const bool week = l->rule.calendar == CELLAR_PER_WEEK;
-        remote_arg_number(a, seconds[l->rule.calendar]);
-        remote_arg_number(a, (int64_t)l->rule.limit);
-        remote_arg_number(a, week ? 3 * 86400 : 0); /* 1970 began on a Thursday */
-    } else {
-        remote_arg_number(a, (int64_t)((l->rule.period_ns + 999) / 1000));
-        remote_arg_number(a, (int64_t)l->rule.limit);
-    }
 }
 
 /* Return the units to ask for. */
@@ -315,20 +295,21 @@ static bool limit_answer_valid(const limit_call *c, const int64_t *numbers)
 static cellar_err limit_ask(limit_call *c, bool members, int64_t *numbers)
 {
     cellar_remote_limiter *l = c->l;
-    remote_args a;
     remote_name key, list;
     const uint64_t want = limit_want(c);
+    const bool bucket = l->script == REMOTE_SCRIPT_BUCKET;
+    const cellar_bytes id = { l->r->cfg.uuid, members ? strlen(l->r->cfg.uuid) : 0 };
     const uint64_t least = want / 2 > c->cost ? want / 2 : c->cost;
     const int64_t wait = l->hold_ms < l->r->cfg.io_ms ? l->hold_ms : l->r->cfg.io_ms;
-    remote_args_script(&a, l->r, l->script, 2);
-    limit_key_args(&a, &key, &list, l, c->key, c->key_len);
-    remote_arg(&a, l->r->cfg.uuid, members ? strlen(l->r->cfg.uuid) : 0);
-    remote_arg_number(&a, (int64_t)want);
-    remote_arg_number(&a, (int64_t)least);
-    limit_rule_args(&a, l, limit_ahead_us(c));
+    limit_names(l, c->key, c->key_len, &key, &list);
     REMOTE_ADD(l->r, limit_calls, 1);
     c->sent = limit_now(l);
-    const cellar_err err = remote_script_run(l->r, &a, (wait + 1) / LIMIT_ATTEMPTS, numbers, NULL);
+    const cellar_err err = remote_script_run(
+        l->r, REMOTE_WORDS(REMOTE_EVAL(l->r, l->script, "2"), REMOTE_NAME(&key), REMOTE_NAME(&list),
+                           id, REMOTE_NUMBER((int64_t)want), REMOTE_NUMBER((int64_t)least),
+                           REMOTE_NUMBER(l->numbers[0]), REMOTE_NUMBER(l->numbers[1]),
+                           REMOTE_NUMBER(bucket ? limit_ahead_us(c) : l->numbers[2])),
+        (wait + 1) / LIMIT_ATTEMPTS, numbers, NULL);
     return err == CELLAR_OK && !limit_answer_valid(c, numbers) ? CELLAR_E_IO : err;
 }
 
@@ -500,14 +481,18 @@ static cellar_err limit_units(cellar_remote_limiter *l, uint64_t period)
     const uint64_t limit = l->rule.limit > 0 ? l->rule.limit : 1;
     l->unit_ns = (period + limit - 1) / limit;
     /* period * 128 / 1000 in two steps: 400 days in ns times 16 exceed 64 bits */
-    l->unit = ((period / 125 * 16 + (period % 125 * 16 + 124) / 125) + limit - 1) / limit;
-    if (l->unit < 16) {
+    const uint64_t unit = ((period / 125 * 16 + (period % 125 * 16 + 124) / 125) + limit - 1) /
+                          limit;
+    if (unit < 16) {
         return limit_refuse(CELLAR_E_RANGE, "the rule must admit at most 8 x 10^6 units a second");
     }
     if (l->unit_ns > LIMIT_TIME_MAX_NS || l->burst > LIMIT_TIME_MAX_NS / l->unit_ns) {
         return limit_refuse(CELLAR_E_RANGE, "burst x period / limit must be at most 400 days");
     }
-    l->top = l->unit * l->burst;
+    if (l->script == REMOTE_SCRIPT_BUCKET) {
+        l->numbers[0] = (int64_t)unit;
+        l->numbers[1] = (int64_t)(unit * l->burst);
+    }
     return CELLAR_OK;
 }
 
@@ -529,16 +514,21 @@ static cellar_err limit_rule(cellar_remote_limiter *l)
         return limit_refuse(CELLAR_E_RANGE, "rule.limit must be at most 10^9");
     }
     l->burst = rule->limit;
+    l->numbers[1] = (int64_t)rule->limit;
     if (rule->algorithm == CELLAR_RULE_FIXED_WINDOW) {
         if (rule->calendar < CELLAR_PER_MINUTE || rule->calendar > CELLAR_PER_MONTH) {
             return limit_refuse(CELLAR_E_INVAL, "rule.calendar must be PER_MINUTE to PER_MONTH");
         }
         period = calendar_ns[rule->calendar];
+        l->numbers[0] = rule->calendar == CELLAR_PER_MONTH ? 0 : (int64_t)(period / 1000000000);
+        l->numbers[2] = rule->calendar == CELLAR_PER_WEEK ? 3 * 86400 : 0; /* 1970 began on a
+                                                                            * Thursday */
         l->script = REMOTE_SCRIPT_WINDOW;
     } else if (rule->algorithm == CELLAR_RULE_SLIDING_LOG) {
         if (rule->limit > CELLAR_SLIDING_LOG_MAX) {
             return limit_refuse(CELLAR_E_RANGE, "the limit of a sliding log must be at most 4096");
         }
+        l->numbers[0] = (int64_t)((period + 999) / 1000);
         l->script = REMOTE_SCRIPT_LOG;
     } else if (rule->algorithm == CELLAR_RULE_TOKEN_BUCKET) {
         if (rule->burst == 0) {
@@ -633,33 +623,27 @@ static bool limit_give(cellar_remote_limiter *l, size_t i)
 {
     const uint64_t w = atomic_load_explicit(&l->slots[i].tokens, memory_order_relaxed);
     const limit_cold *cold = &l->cold[i];
-    remote_args a;
     remote_name key, list;
     if (word_count(w) == 0) { return false; }
     limit_unused(l, word_count(w));
     if (limit_now(l) >= word_until(w) || cold->key_len == 0) { return false; }
-    remote_args_script(&a, l->r, REMOTE_SCRIPT_GIVE, 2);
-    limit_key_args(&a, &key, &list, l, cold->key, cold->key_len);
-    remote_arg(&a, "", 0);
-    remote_arg_number(&a, (int64_t)word_count(w));
-    remote_arg_number(&a, 0);
-    remote_arg_number(&a, (int64_t)l->unit);
-    remote_arg_number(&a, cold->debt_end_us);
-    remote_script_post(l->r, &a);
+    limit_names(l, cold->key, cold->key_len, &key, &list);
+    remote_script_post(l->r, REMOTE_WORDS(
+        REMOTE_EVAL(l->r, REMOTE_SCRIPT_GIVE, "2"), REMOTE_NAME(&key), REMOTE_NAME(&list),
+        { "", 0 }, REMOTE_NUMBER((int64_t)word_count(w)), { "0", 1 }, REMOTE_NUMBER(l->numbers[0]),
+        REMOTE_NUMBER(cold->debt_end_us)));
     return true;
 }
 
 /* Give all tokens back, and wait once until the server has them: it answers in order. */
 static void limit_give_all(cellar_remote_limiter *l)
 {
-    remote_args a = { .count = 0 };
     int64_t numbers[REMOTE_NUMBERS_MAX];
     bool any = false;
     for (size_t i = 0; i < (size_t)l->buckets * LIMIT_WAYS; i++) {
         if (limit_give(l, i)) { any = true; }
     }
-    remote_arg(&a, "TIME", 4);
-    if (any) { (void)remote_script_run(l->r, &a, 0, numbers, NULL); }
+    if (any) { (void)remote_script_run(l->r, REMOTE_WORDS({ "TIME", 4 }), 0, numbers, NULL); }
 }
 
 CELLAR_API void cellar_remote_limiter_close(cellar_remote_limiter *l)

@@ -462,6 +462,8 @@ CELLAR_PRIVATE void remote_post(remote_link *l, const remote_request *q)
     remote_ticket *t = err == CELLAR_OK ? remote_ticket_new(l, q, false) : NULL;
     if (t == NULL) {
         if (err == CELLAR_OK) { err = CELLAR_E_LIMIT; }
+        const remote_memory *m = q->memory;
+        if (m != NULL) { m->free(m->ctx, (void *)(uintptr_t)q->bytes, q->bytes_cap); }
         if (q->done != NULL) { q->done(q->ctx, err, REMOTE_NOT_SENT); }
         return;
     }

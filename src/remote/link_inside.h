@@ -209,8 +209,8 @@ CELLAR_PRIVATE void remote_end_all(remote_link *l, cellar_err err);
 CELLAR_PRIVATE void remote_expire_posted(remote_link *l, int64_t now_ns);
 /* Return whether a time-out of the request counts against the link: it waited io_ms or longer. */
 CELLAR_PRIVATE bool remote_is_patient(const remote_link *l, const remote_request *q);
-/* Send `b` as a request of the link itself. False: no ticket; the link breaks. */
-CELLAR_PRIVATE bool remote_post_own(remote_link *l, const remote_request *q, const remote_bytes *b);
+/* Send `b` as a request of the link itself. False: no memory or ticket; the link breaks. */
+CELLAR_PRIVATE bool remote_post_own(remote_link *l, const remote_request *q, remote_bytes *b);
 
 /* ---- marker.c ---- */
 CELLAR_PRIVATE void remote_marker_send(remote_link *l);

@@ -50,7 +50,15 @@ typedef struct remote_bytes {
     char *data;
     size_t len, cap;
     bool secret; /* wipe the bytes before they are freed */
+    cellar_err err; /* E_NOMEM: a command did not fit, and nothing may be sent */
 } remote_bytes;
+
+/* The words of a command, as two arguments: array and count. Texts live until the block ends. */
+#define REMOTE_WORDS(...) \
+    (const cellar_bytes[]){ __VA_ARGS__ }, \
+        sizeof((const cellar_bytes[]){ __VA_ARGS__ }) / sizeof(cellar_bytes)
+#define REMOTE_WORD(t) { t, strlen(t) }
+#define REMOTE_NUMBER(n) remote_digits((char[24]){ 0 }, n)
 
 /* ---- the link -------------------------------------------------------------------------------- */
 
@@ -160,6 +168,8 @@ typedef struct remote_events {
 typedef struct remote_request {
     const char *bytes;
     size_t bytes_len;
+    const remote_memory *memory; /* frees the block `bytes` of remote_post; NULL: nothing does */
+    size_t bytes_cap;            /* of that block */
     uint32_t replies; /* commands in `bytes`: one reply each. At least 1 */
     uint32_t flags;   /* REMOTE_SCRIPTED, REMOTE_WAITS, or 0 */
     int64_t wait_ms;  /* the longest wait for the last reply. 0: io_ms of the link */

@@ -260,27 +260,24 @@ CELLAR_PRIVATE bool remote_pending_empty(remote_space *s)
 
 /* ---- sending ---- */
 
-CELLAR_PRIVATE cellar_err remote_drop_format(const remote_space *s, const char *name,
-                                             size_t name_len, remote_bytes *b)
+CELLAR_PRIVATE void remote_drop_format(const remote_space *s, cellar_bytes name, remote_bytes *b)
 {
-    const char *const argv[] = { "EVALSHA", s->r->sha[REMOTE_SCRIPT_DROP], "1", name };
-    const size_t len[] = { 7, REMOTE_SHA1_TEXT, 1, name_len };
-    return remote_command(b, 4, argv, len);
+    remote_command(b, REMOTE_WORDS(REMOTE_EVAL(s->r, REMOTE_SCRIPT_DROP, "1"), name));
 }
 
 /* Append the command of an entry. */
-static cellar_err remote_batch_command(remote_batch *b, const remote_pending *p, int64_t left_ms)
+static void remote_batch_command(remote_batch *b, const remote_pending *p, int64_t left_ms)
 {
-    char ms[24];
-    (void)snprintf(ms, sizeof ms, "%lld", (long long)left_ms);
-    const char *const bytes = p->text + p->name_len + p->key_len;
+    const cellar_bytes name = { p->text, p->name_len };
+    const cellar_bytes bytes = { p->text + p->name_len + p->key_len, p->bytes_len };
     if (p->lease) {
-        return remote_lease_release(b->s->r, p->text, p->name_len, bytes, p->bytes_len, &b->bytes);
+        remote_lease_release(b->s->r, name, bytes, NULL, &b->bytes);
+    } else if (p->value && left_ms > 0) {
+        remote_command(&b->bytes, REMOTE_WORDS({ "SET", 3 }, name, bytes, { "PX", 2 },
+                                               REMOTE_NUMBER(left_ms)));
+    } else {
+        remote_drop_format(b->s, name, &b->bytes);
     }
-    const char *const set[] = { "SET", p->text, bytes, "PX", ms };
-    const size_t set_len[] = { 3, p->name_len, p->bytes_len, 2, strlen(ms) };
-    return p->value && left_ms > 0 ? remote_command(&b->bytes, 5, set, set_len)
-                                   : remote_drop_format(b->s, p->text, p->name_len, &b->bytes);
 }
 
 /* Return the room that the command of an entry needs. */
@@ -302,8 +299,8 @@ static size_t remote_batch_walk(remote_space *s, remote_batch *b, int64_t now_ms
             need += remote_batch_need(p);
             count++;
             if (b == NULL) { continue; }
-            if (need > b->bytes.cap ||
-                remote_batch_command(b, p, p->end_ms - now_ms) != CELLAR_OK) { return need; }
+            if (need > b->bytes.cap) { return need; }
+            remote_batch_command(b, p, p->end_ms - now_ms);
             b->sent[b->count++] = (remote_sent){ bucket, p->change, false };
         }
     }
@@ -318,20 +315,10 @@ static remote_batch *remote_batch_new(remote_space *s, size_t need)
     if (b == NULL) { return NULL; }
     memset(b, 0, sizeof *b);
     b->s = s;
-    b->bytes.memory = &s->r->data->memory;
+    b->bytes.memory = &s->r->memory;
     b->bytes.data = remote_alloc(s->r, need);
-    if (b->bytes.data == NULL) {
-        remote_free(s->r, b, sizeof *b);
-        return NULL;
-    }
-    b->bytes.cap = need;
+    if (b->bytes.data != NULL) { b->bytes.cap = need; } /* else no command fits */
     return b;
-}
-
-static void remote_batch_free(remote_batch *b)
-{
-    remote_bytes_free(&b->bytes);
-    remote_free(b->s->r, b, sizeof *b);
 }
 
 static void remote_batch_reply(void *ctx, uint32_t index, const remote_reply *reply)
@@ -384,7 +371,7 @@ static void remote_batch_done(void *ctx, cellar_err err, remote_fate fate)
     bool refused = false;
     for (uint32_t i = 0; i < b->count; i++) { refused = refused || b->sent[i].refused; }
     remote_batch_report(s, remote_batch_confirm(b, err, fate));
-    remote_batch_free(b);
+    remote_free(s->r, b, sizeof *b);
     if (err == CELLAR_OK && !refused) { remote_pending_kick(s); } /* else with the next proof */
 }
 
@@ -444,13 +431,13 @@ CELLAR_PRIVATE void remote_pending_kick(remote_space *s)
     if (b->count != 0) { s->busy = true; }
     pthread_mutex_unlock(&s->lock);
     if (b->count == 0) {
-        remote_batch_free(b);
+        remote_bytes_free(&b->bytes);
+        remote_free(s->r, b, sizeof *b);
         return;
     }
-    const remote_request q = { .bytes = b->bytes.data, .bytes_len = b->bytes.len,
-                               .replies = b->count, .ctx = b, .fn = remote_batch_reply,
-                               .done = remote_batch_done };
-    remote_post(s->r->link, &q);
+    remote_post_bytes(s->r, &b->bytes,
+                      (remote_request){ .replies = b->count, .ctx = b, .fn = remote_batch_reply,
+                                        .done = remote_batch_done });
 }
 
 CELLAR_PRIVATE void remote_pending_queues(remote_space *s, bool on)

@@ -40,8 +40,7 @@ CELLAR_PRIVATE cellar_err remote_pending_value(remote_space *s, const remote_nam
 CELLAR_PRIVATE void remote_pending_clear(remote_space *s);
 
 /* Append the command that deletes a key: REMOTE_SCRIPTED, one reply. */
-CELLAR_PRIVATE cellar_err remote_drop_format(const remote_space *s, const char *name,
-                                             size_t name_len, remote_bytes *b);
+CELLAR_PRIVATE void remote_drop_format(const remote_space *s, cellar_bytes name, remote_bytes *b);
 
 /* Send what waits, unless a batch is on its way. */
 CELLAR_PRIVATE void remote_pending_kick(remote_space *s);

@@ -17,6 +17,7 @@
 #include "cellar_remote.h"
 #include "cellar_tier.h"
 #include "remote/config.h"
+#include "remote/link_types.h"
 #include "base/port.h"
 #include "base/service_kind.h"
 
@@ -61,6 +62,7 @@ struct cellar_remote {
     cellar_host_opts log_host;    /* log, log_ctx, log_level */
     const cellar_tier_host *_Atomic host; /* of the first namespace; NULL: none yet. Release */
     _Atomic uint64_t bytes;       /* of remote_alloc */
+    remote_memory memory;         /* remote_alloc and remote_free, for commands */
     struct remote_link *link;     /* link.h */
     struct remote_data *data;     /* data.h */
     struct remote_share *share;   /* share.h */

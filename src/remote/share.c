@@ -23,7 +23,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "remote/wire.h"
 
 /* KEYS[2] lists the processes that use the limiter: "id:ms;" each. ARGV[1]: the own id, or "": not
  * now. `live` is their number, 0 if not asked; a process counts for 10 s. */
@@ -158,69 +157,46 @@ CELLAR_PRIVATE const char *remote_share_script(remote_script s)
 
 /* ---- Running a script ----------------------------------------------------------------------- */
 
-CELLAR_PRIVATE void remote_arg(remote_args *a, const void *text, size_t len)
-{
-    a->text[a->count] = text;
-    a->len[a->count++] = len;
-}
-
-CELLAR_PRIVATE void remote_arg_number(remote_args *a, int64_t n)
-{
-    char *to = a->number[a->count];
-    const int len = snprintf(to, sizeof a->number[0], "%lld", (long long)n);
-    remote_arg(a, to, (size_t)len);
-}
-
-CELLAR_PRIVATE void remote_args_script(remote_args *a, const cellar_remote *r, remote_script s,
-                                       size_t key_count)
-{
-    a->count = 0;
-    remote_arg(a, "EVALSHA", 7);
-    remote_arg(a, r->sha[s], REMOTE_SHA1_TEXT);
-    remote_arg_number(a, (int64_t)key_count);
-}
-
-CELLAR_PRIVATE void remote_keep_args(remote_args *a, const cellar_remote *r, const char *name,
-                                     size_t name_len, const char *token, size_t token_len,
-                                     const char *beat, int64_t life_ms)
-{
-    const bool beside = token_len != sizeof(uint64_t);
-    remote_args_script(a, r, beside ? REMOTE_SCRIPT_KEEP : REMOTE_SCRIPT_CHANGE,
-                       beat != NULL ? 2 : 1);
-    remote_arg(a, name, name_len);
-    if (beat != NULL) { remote_arg(a, beat, strlen(beat)); }
-    remote_arg(a, token, token_len);
-    if (!beside) { remote_arg(a, "", 0); }
-    remote_arg_number(a, life_ms);
-}
-
-CELLAR_PRIVATE void remote_change_args(remote_args *a, const cellar_remote *r,
-                                       const remote_name *name, const void *check,
-                                       size_t check_len, const void *value, size_t len,
-                                       int64_t ttl_ms)
-{
-    remote_args_script(a, r, REMOTE_SCRIPT_CHANGE, 1);
-    remote_arg(a, name->text, name->len);
-    remote_arg(a, check, check_len);
-    remote_arg(a, value, len);
-    remote_arg_number(a, ttl_ms);
-}
-
 CELLAR_PRIVATE cellar_err remote_error_code(const remote_reply *reply)
 {
     const bool full = reply->len >= 3 && memcmp(reply->text, "OOM", 3) == 0;
     return full ? CELLAR_E_SPACE : CELLAR_E_IO;
 }
 
-CELLAR_PRIVATE cellar_err remote_ask_bytes(cellar_remote *r, remote_bytes *b, cellar_err err,
-                                           remote_request q, remote_fate *fate)
+CELLAR_PRIVATE cellar_err remote_ask_bytes(cellar_remote *r, remote_bytes *b, remote_request q,
+                                           remote_fate *fate)
 {
+    cellar_err err = b->err;
     q.bytes = b->data;
     q.bytes_len = b->len;
+    if (fate != NULL) { *fate = REMOTE_NOT_SENT; }
     if (err == CELLAR_OK && q.replies != 0) { err = remote_ask(r->link, &q, fate); }
     if (err == CELLAR_OK && fate != NULL) { *fate = REMOTE_NOT_SENT; } /* its answer is known */
     remote_bytes_free(b);
     return err;
+}
+
+CELLAR_PRIVATE cellar_err remote_ask_words(cellar_remote *r, const cellar_bytes *words,
+                                           size_t count, remote_request q, remote_fate *fate)
+{
+    remote_bytes b = { .memory = &r->memory };
+    remote_command(&b, words, count);
+    q.replies = 1;
+    return remote_ask_bytes(r, &b, q, fate);
+}
+
+CELLAR_PRIVATE void remote_post_bytes(cellar_remote *r, remote_bytes *b, remote_request q)
+{
+    q.bytes = b->data;
+    q.bytes_len = b->len;
+    q.bytes_cap = b->cap;
+    q.memory = b->memory;
+    if (b->err == CELLAR_OK) {
+        remote_post(r->link, &q);
+        return;
+    }
+    remote_bytes_free(b);
+    if (q.done != NULL) { q.done(q.ctx, CELLAR_E_NOMEM, REMOTE_NOT_SENT); }
 }
 
 typedef struct script_reply {
@@ -245,43 +221,23 @@ static void take_script_reply(void *ctx, uint32_t index, const remote_reply *rep
     }
 }
 
-CELLAR_PRIVATE cellar_err remote_script_run(cellar_remote *r, const remote_args *a,
-                                            int64_t wait_ms, int64_t *numbers, remote_fate *fate)
+CELLAR_PRIVATE cellar_err remote_script_run(cellar_remote *r, const cellar_bytes *words,
+                                            size_t count, int64_t wait_ms, int64_t *numbers,
+                                            remote_fate *fate)
 {
     script_reply reply = { CELLAR_OK, numbers };
-    remote_bytes bytes = { .memory = &r->share->memory };
     memset(numbers, 0, REMOTE_NUMBERS_MAX * sizeof *numbers);
-    if (fate != NULL) { *fate = REMOTE_NOT_SENT; }
-    cellar_err err = remote_command(&bytes, a->count, a->text, a->len);
-    err = remote_ask_bytes(r, &bytes, err, (remote_request){ .replies = 1, .wait_ms = wait_ms,
-                           .flags = REMOTE_SCRIPTED, .ctx = &reply, .fn = take_script_reply },
-                           fate);
+    const remote_request q = { .wait_ms = wait_ms, .flags = REMOTE_SCRIPTED, .ctx = &reply,
+                               .fn = take_script_reply };
+    const cellar_err err = remote_ask_words(r, words, count, q, fate);
     return err != CELLAR_OK ? err : reply.err;
 }
 
-static void free_script_post(void *ctx, cellar_err err, remote_fate fate)
+CELLAR_PRIVATE void remote_script_post(cellar_remote *r, const cellar_bytes *words, size_t count)
 {
-    remote_bytes *b = ctx;
-    const remote_memory *memory = b->memory;
-    (void)err;
-    (void)fate;
-    remote_bytes_free(b);
-    memory->free(memory->ctx, b, sizeof *b);
-}
-
-CELLAR_PRIVATE void remote_script_post(cellar_remote *r, const remote_args *a)
-{
-    const remote_memory *memory = &r->share->memory;
-    remote_bytes *b = memory->alloc(memory->ctx, sizeof *b);
-    if (b == NULL) { return; }
-    *b = (remote_bytes){ .memory = memory };
-    if (remote_command(b, a->count, a->text, a->len) != CELLAR_OK) {
-        free_script_post(b, CELLAR_E_NOMEM, REMOTE_NOT_SENT);
-        return;
-    }
-    const remote_request q = { .bytes = b->data, .bytes_len = b->len, .replies = 1,
-                               .flags = REMOTE_SCRIPTED, .ctx = b, .done = free_script_post };
-    remote_post(r->link, &q);
+    remote_bytes b = { .memory = &r->memory };
+    remote_command(&b, words, count);
+    remote_post_bytes(r, &b, (remote_request){ .replies = 1, .flags = REMOTE_SCRIPTED });
 }
 
 /* ---- The part ------------------------------------------------------------------------------- */
@@ -331,14 +287,6 @@ CELLAR_PRIVATE void remote_share_sleep(pthread_cond_t *c, pthread_mutex_t *m, in
     (void)pthread_cond_timedwait(c, m, &until);
 }
 
-static void *share_alloc(void *ctx, size_t size) { return remote_alloc(ctx, size); }
-static void share_free(void *ctx, void *block, size_t size) { remote_free(ctx, block, size); }
-
-CELLAR_PRIVATE remote_memory remote_memory_of(cellar_remote *r)
-{
-    return (remote_memory){ .ctx = r, .alloc = share_alloc, .free = share_free };
-}
-
 static void end_rows(struct remote_share *s, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -352,7 +300,6 @@ CELLAR_PRIVATE cellar_err remote_share_open(cellar_remote *r)
     struct remote_share *s = remote_alloc(r, sizeof *s);
     if (s == NULL) { return CELLAR_E_NOMEM; }
     memset(s, 0, sizeof *s);
-    s->memory = remote_memory_of(r);
     s->pid = getpid();
     size_t ready = 0;
     if (remote_share_random(&s->seed, 1) != CELLAR_OK) { goto out; }

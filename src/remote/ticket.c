@@ -69,7 +69,9 @@ CELLAR_PRIVATE remote_ticket *remote_ticket_new(remote_link *l, const remote_req
 CELLAR_PRIVATE void remote_ticket_free(remote_link *l, remote_ticket *t)
 {
     const bool own = t->own;
+    const remote_memory *m = t->q.memory;
     uint64_t seen = atomic_load(&l->free_list);
+    if (m != NULL) { m->free(m->ctx, (void *)(uintptr_t)t->q.bytes, t->q.bytes_cap); }
     do {
         atomic_store(&t->next, (uint32_t)seen);
     } while (!atomic_compare_exchange_weak(&l->free_list, &seen, ((seen >> 32) + 1) << 32 |

@@ -15,6 +15,7 @@
  *            REMOTE_READ_BYTES + REMOTE_LONG_BYTES, doubled when it grows. Blocks are charged.
  * NOT HERE   hiredis' own connections: they end the process by SIGPIPE and have no time-outs. */
 #include <errno.h>
+#include <inttypes.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,19 +76,28 @@ static bool remote_bytes_head(remote_bytes *b, char type, size_t n)
     return remote_bytes_add(b, at, (size_t)(text + sizeof text - at));
 }
 
-CELLAR_PRIVATE cellar_err remote_command(remote_bytes *b, size_t argc, const char *const *argv,
-                          const size_t *lens)
+CELLAR_PRIVATE void remote_words(remote_bytes *b, size_t count)
 {
-    const size_t before = b->len;
-    bool fine = remote_bytes_head(b, '*', argc);
-    for (size_t i = 0; fine && i < argc; i++) {
-        const size_t len = lens != NULL ? lens[i] : strlen(argv[i]);
-        fine = remote_bytes_head(b, '$', len) && remote_bytes_add(b, argv[i], len) &&
-               remote_bytes_add(b, "\r\n", 2);
+    if (!remote_bytes_head(b, '*', count)) { b->err = CELLAR_E_NOMEM; }
+}
+
+CELLAR_PRIVATE void remote_word_add(remote_bytes *b, cellar_bytes word)
+{
+    if (!remote_bytes_head(b, '$', word.len) || !remote_bytes_add(b, word.data, word.len) ||
+        !remote_bytes_add(b, "\r\n", 2)) {
+        b->err = CELLAR_E_NOMEM;
     }
-    if (fine) { return CELLAR_OK; }
-    b->len = before;
-    return CELLAR_E_NOMEM;
+}
+
+CELLAR_PRIVATE void remote_command(remote_bytes *b, const cellar_bytes *words, size_t count)
+{
+    remote_words(b, count);
+    for (size_t i = 0; i < count; i++) { remote_word_add(b, words[i]); }
+}
+
+CELLAR_PRIVATE cellar_bytes remote_digits(char to[24], int64_t n)
+{
+    return (cellar_bytes){ to, (size_t)snprintf(to, 24, "%" PRId64, n) };
 }
 
 CELLAR_PRIVATE void remote_bytes_free(remote_bytes *b)
@@ -95,6 +105,7 @@ CELLAR_PRIVATE void remote_bytes_free(remote_bytes *b)
     remote_bytes_drop(b);
     b->data = NULL;
     b->len = b->cap = 0;
+    b->err = CELLAR_OK;
 }
 
 /* ---- replies ---- */
@@ -458,7 +469,7 @@ CELLAR_PRIVATE bool remote_wire_send(remote_wire *w, struct iovec *parts, size_t
 CELLAR_PRIVATE bool remote_wire_say(remote_wire *w, bool whole, remote_bytes *b)
 {
     struct iovec part = { b->data, b->len };
-    const bool said = whole && remote_wire_send(w, &part, 1);
+    const bool said = whole && b->err == CELLAR_OK && remote_wire_send(w, &part, 1);
     remote_bytes_free(b);
     return said;
 }

@@ -14,10 +14,12 @@
 #include "remote/link_types.h"
 #include "tls/tls.h"
 
-/* Append one command. lens NULL: the arguments are terminated texts. E_NOMEM leaves `b` as it was.
- */
-CELLAR_PRIVATE cellar_err remote_command(remote_bytes *b, size_t argc, const char *const *argv,
-                                         const size_t *lens);
+/* Append one command, or its head and each word of it. A failure stays in b->err. */
+CELLAR_PRIVATE void remote_command(remote_bytes *b, const cellar_bytes *words, size_t count);
+CELLAR_PRIVATE void remote_words(remote_bytes *b, size_t count);
+CELLAR_PRIVATE void remote_word_add(remote_bytes *b, cellar_bytes word);
+/* Write a number as a word. */
+CELLAR_PRIVATE cellar_bytes remote_digits(char to[24], int64_t n);
 CELLAR_PRIVATE void remote_bytes_free(remote_bytes *b);
 
 /* A resolved address. */
