@@ -69,8 +69,12 @@ static cellar_err remote_table_attached(void *ctx, const cellar_tier_host *host)
     const cellar_tier_host *none = NULL;
     memcpy(s->name, host->name, len + 1);
     s->host = host;
-    const cellar_err err = remote_data_add(s->r->data, s);
-    if (err != CELLAR_OK) { s->host = NULL; }
+    const cellar_err err = remote_pending_open(s) ? remote_data_add(s->r->data, s)
+                                                  : CELLAR_E_NOMEM;
+    if (err != CELLAR_OK) {
+        remote_pending_free(s);
+        s->host = NULL;
+    }
     if (err == CELLAR_OK) { (void)atomic_compare_exchange_strong(&s->r->host, &none, host); }
     return err;
 }
@@ -122,23 +126,22 @@ REMOTE_TABLE(cellar_err, tag, CELLAR_E_CLOSED,
 REMOTE_TABLE(cellar_err, pattern, CELLAR_E_CLOSED, (void *ctx, const char *pattern, size_t len),
              remote_pattern(ctx, pattern, len))
 
+/* Answer a miss for each key behind the close: no reading is open then. */
 static void remote_table_get_many(void *ctx, cellar_tier_get *gets, size_t count)
 {
-    const bool open = remote_use(ctx);
-    for (size_t i = 0; i < count && !open; i++) { gets[i].err = CELLAR_MISS; }
-    if (!open) { return; }
-    remote_get_many(ctx, gets, count);
-    remote_unuse(ctx);
+    remote_space *s = ctx;
+    pthread_rwlock_rdlock(&s->use);
+    remote_get_many(s, gets, count);
+    remote_unuse(s);
 }
 
 static void remote_table_lease_many(void *ctx, cellar_tier_claim *claims, size_t count,
                                     int64_t hold_ms)
 {
-    const bool open = remote_use(ctx);
-    for (size_t i = 0; i < count && !open; i++) { claims[i].err = CELLAR_MISS; }
-    if (!open) { return; }
-    remote_get_leases(ctx, claims, count, hold_ms);
-    remote_unuse(ctx);
+    remote_space *s = ctx;
+    pthread_rwlock_rdlock(&s->use);
+    remote_get_leases(s, claims, count, hold_ms);
+    remote_unuse(s);
 }
 
 static void remote_table_unlease(void *ctx, const cellar_tier_key *k, const cellar_tier_lease *l)

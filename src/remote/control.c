@@ -177,32 +177,6 @@ CELLAR_PRIVATE void remote_control_forget(struct remote_data *d)
     pthread_mutex_unlock(&d->lock);
 }
 
-static void remote_know_post(remote_know *w);
-
-/* Begin a reading without a wait. NULL: no memory; a number that stays unknown is read later. */
-static remote_know *remote_know_new(struct remote_data *d)
-{
-    remote_know *w = remote_alloc(d->r, sizeof *w);
-    if (w == NULL) { return NULL; }
-    memset(w, 0, sizeof *w);
-    w->d = d;
-    return w;
-}
-
-/* Read the one item of a heard control key; `count` 0: the epoch alone. */
-static void remote_know_one(struct remote_data *d, remote_space *s, const char *text, size_t len,
-                            uint32_t count)
-{
-    remote_know *w = remote_know_new(d);
-    if (w == NULL) { return; }
-    w->count = count;
-    w->next = UINT32_MAX;
-    w->item[0].s = s;
-    w->item[0].len = (uint8_t)len;
-    memcpy(w->item[0].text, text, len);
-    remote_know_post(w);
-}
-
 CELLAR_PRIVATE remote_space *remote_space_named(const struct remote_data *d, const char *name,
                                                 size_t len)
 {
@@ -236,8 +210,8 @@ CELLAR_PRIVATE void remote_control_heard(struct remote_data *d, const remote_par
         }
     }
     pthread_mutex_unlock(&d->lock);
-    const bool ours = s != NULL || p->kind != REMOTE_KIND_GENERATION;
-    remote_know_one(d, s, p->text, s != NULL ? 0 : p->text_len, ours ? 1 : 0);
+    const cellar_bytes tag = { p->text, p->text_len };
+    remote_control_want(d, s, &tag, p->kind != REMOTE_KIND_GENERATION ? 1 : 0);
 }
 
 /* ---- reading ---- */
@@ -371,12 +345,12 @@ static remote_request remote_know_format(remote_know *w, remote_bytes *b)
                              .fn = remote_know_reply };
 }
 
-/* Set the items of a reading: the generation of the namespace, and tags. */
+/* Set the items of a reading: the generation of the namespace, if there is one, and tags. */
 static void remote_know_items(remote_know *w, remote_space *s, const cellar_bytes *tags,
                               uint32_t tag_count)
 {
-    if (tag_count != 0) { remote_tags_make(w->d); }
-    w->item[w->count++].s = s;
+    if (tag_count != 0 && s != NULL) { remote_tags_make(w->d); } /* no load needs a heard tag */
+    if (s != NULL) { w->item[w->count++].s = s; }
     for (uint32_t i = 0; i < tag_count; i++) {
         remote_item *it = &w->item[w->count++];
         it->len = (uint8_t)tags[i].len;
@@ -421,6 +395,8 @@ static bool remote_know_next(remote_know *w)
     return w->count != 0;
 }
 
+static void remote_know_post(remote_know *w);
+
 static void remote_know_done(void *ctx, cellar_err err, remote_fate fate)
 {
     remote_know *w = ctx;
@@ -442,6 +418,16 @@ static void remote_know_post(remote_know *w)
     remote_post_bytes(w->d->r, &b, q);
 }
 
+/* Begin a reading without a wait. NULL: no memory; a number that stays unknown is read later. */
+static remote_know *remote_know_new(struct remote_data *d)
+{
+    remote_know *w = remote_alloc(d->r, sizeof *w);
+    if (w == NULL) { return NULL; }
+    memset(w, 0, sizeof *w);
+    w->d = d;
+    return w;
+}
+
 CELLAR_PRIVATE void remote_control_read_all(struct remote_data *d,
                                             void (*done)(struct remote_data *d, cellar_err err))
 {
@@ -455,10 +441,10 @@ CELLAR_PRIVATE void remote_control_read_all(struct remote_data *d,
     remote_know_post(w);
 }
 
-CELLAR_PRIVATE void remote_control_want(remote_space *s, const cellar_bytes *tags,
-                                        uint32_t tag_count)
+CELLAR_PRIVATE void remote_control_want(struct remote_data *d, remote_space *s,
+                                        const cellar_bytes *tags, uint32_t tag_count)
 {
-    remote_know *w = remote_know_new(s->r->data);
+    remote_know *w = remote_know_new(d);
     if (w == NULL) { return; }
     remote_know_items(w, s, tags, tag_count);
     remote_know_post(w);
@@ -468,7 +454,10 @@ CELLAR_PRIVATE void remote_control_want(remote_space *s, const cellar_bytes *tag
 
 typedef struct remote_end {
     remote_space *s;
-    uint64_t epoch; /* 0: no usable reply */
+    remote_kind kind;
+    const char *text; /* of the control key; outlives the request */
+    size_t len;
+    uint64_t epoch;   /* 0: no usable reply */
     void (*done)(void *ctx, cellar_err err);
 } remote_end;
 
@@ -481,55 +470,46 @@ static void remote_end_reply(void *ctx, uint32_t index, const remote_reply *repl
 }
 
 /* Format END for one control key. */
-static remote_request remote_end_format(remote_end *w, remote_kind kind, const char *text,
-                                        size_t len, remote_bytes *b)
+static remote_request remote_end_format(remote_end *w, remote_bytes *b)
 {
     cellar_remote *r = w->s->r;
     remote_words_begin(b, r, REMOTE_SCRIPT_END, 2, 1);
-    remote_word_key(b, r->cfg.prefix, kind, text, len);
+    remote_word_key(b, r->cfg.prefix, w->kind, w->text, w->len);
     remote_word_add(b, REMOTE_NUMBER((int64_t)remote_control_epoch(r->data)));
     return (remote_request){ .replies = 1, .ctx = w, .flags = REMOTE_SCRIPTED,
                              .fn = remote_end_reply };
 }
 
-/* Run END for one control key. *epoch: the number that it has now. */
-static cellar_err remote_control_end(remote_space *s, remote_kind kind, const char *text,
-                                     size_t len, uint64_t *epoch)
+/* Note the number that the control key has now. */
+static cellar_err remote_end_take(const remote_end *w, cellar_err err)
+{
+    struct remote_data *d = w->s->r->data;
+    if (err != CELLAR_OK || w->epoch == 0) { return err != CELLAR_OK ? err : CELLAR_E_IO; }
+    pthread_mutex_lock(&d->lock);
+    remote_tag *t = w->kind != REMOTE_KIND_GENERATION ? remote_tag_find(d, w->text, w->len) : NULL;
+    uint64_t *number = w->kind == REMOTE_KIND_GENERATION ? &w->s->generation
+                       : t == NULL                       ? NULL
+                       : w->kind == REMOTE_KIND_TAG      ? &t->hard : &t->soft;
+    if (number != NULL && w->epoch > *number) { *number = w->epoch; }
+    pthread_mutex_unlock(&d->lock);
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE cellar_err remote_control_end(remote_space *s, remote_kind kind, const void *text,
+                                             size_t len)
 {
     remote_bytes b;
-    remote_end w = { .s = s };
-    const remote_request q = remote_end_format(&w, kind, text, len, &b);
-    const cellar_err err = remote_ask_bytes(s->r, &b, q, NULL);
-    *epoch = w.epoch;
-    return err == CELLAR_OK && w.epoch == 0 ? CELLAR_E_IO : err;
-}
-
-static void remote_generation_take(remote_space *s, uint64_t epoch)
-{
-    struct remote_data *d = s->r->data;
-    pthread_mutex_lock(&d->lock);
-    if (epoch > s->generation) { s->generation = epoch; }
-    pthread_mutex_unlock(&d->lock);
-}
-
-CELLAR_PRIVATE cellar_err remote_control_clear(remote_space *s)
-{
-    uint64_t epoch;
-    const cellar_err err = remote_control_end(s, REMOTE_KIND_GENERATION, s->name, strlen(s->name),
-                                              &epoch);
-    if (err == CELLAR_OK) { remote_generation_take(s, epoch); }
-    return err;
+    remote_end w = { .s = s, .kind = kind, .text = text, .len = len };
+    const remote_request q = remote_end_format(&w, &b);
+    return remote_end_take(&w, remote_ask_bytes(s->r, &b, q, NULL));
 }
 
 static void remote_clear_post_done(void *ctx, cellar_err err, remote_fate fate)
 {
     remote_end *w = ctx;
-    remote_space *s = w->s;
     (void)fate;
-    if (err == CELLAR_OK && w->epoch == 0) { err = CELLAR_E_IO; }
-    if (err == CELLAR_OK) { remote_generation_take(s, w->epoch); }
-    w->done(s, err);
-    remote_free(s->r, w, sizeof *w);
+    w->done(w->s, remote_end_take(w, err));
+    remote_free(w->s->r, w, sizeof *w);
 }
 
 CELLAR_PRIVATE void remote_control_clear_post(remote_space *s,
@@ -540,27 +520,10 @@ CELLAR_PRIVATE void remote_control_clear_post(remote_space *s,
         done(s, CELLAR_E_NOMEM);
         return;
     }
-    *w = (remote_end){ .s = s, .done = done };
+    *w = (remote_end){ .s = s, .kind = REMOTE_KIND_GENERATION, .text = s->name,
+                       .len = strlen(s->name), .done = done };
     remote_bytes b;
-    remote_request q =
-        remote_end_format(w, REMOTE_KIND_GENERATION, s->name, strlen(s->name), &b);
+    remote_request q = remote_end_format(w, &b);
     q.done = remote_clear_post_done;
     remote_post_bytes(s->r, &b, q);
-}
-
-CELLAR_PRIVATE cellar_err remote_control_tag(remote_space *s, const void *tag, size_t len,
-                                             uint32_t mode)
-{
-    uint64_t epoch;
-    const bool soft = mode == CELLAR_TAG_SOFT;
-    const cellar_err err =
-        remote_control_end(s, soft ? REMOTE_KIND_SOFT_TAG : REMOTE_KIND_TAG, tag, len, &epoch);
-    if (err != CELLAR_OK) { return err; }
-    struct remote_data *d = s->r->data;
-    pthread_mutex_lock(&d->lock);
-    remote_tag *t = remote_tag_find(d, tag, len);
-    if (t != NULL && !soft && epoch > t->hard) { t->hard = epoch; }
-    if (t != NULL && soft && epoch > t->soft) { t->soft = epoch; }
-    pthread_mutex_unlock(&d->lock);
-    return CELLAR_OK;
 }

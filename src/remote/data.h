@@ -66,7 +66,7 @@ typedef struct remote_space {
     uint64_t forgot;              /* data.lock: as in remote_tag */
     bool known;                   /* data.lock */
     pthread_mutex_t lock;         /* guards all below */
-    remote_pending **pending;     /* REMOTE_PENDING_BUCKETS lists by name; NULL: none was needed */
+    remote_pending **pending;     /* REMOTE_PENDING_BUCKETS lists by name */
     uint64_t changes;             /* rises with each pending write */
     uint32_t cursor;              /* bucket at which the next batch begins */
     uint32_t journal_count, queue_count;

@@ -116,8 +116,7 @@ static void remote_take_error(remote_link *l, const remote_ticket *t, const remo
     remote_count(l, REMOTE_LINK_ERRORS, 1);
     if (remote_starts(reply, "OOM ")) { remote_full_note(l); }
     if (t->own || why == REMOTE_WHY_NONE) { return; }
-    remote_break(l, why, "the server answers: %.*s",
-                 (int)(reply->len < 100 ? reply->len : 100), reply->text);
+    remote_break_reply(l, why, "the server answers", reply);
 }
 
 CELLAR_PRIVATE void remote_take_reply(void *link, const remote_reply *reply)

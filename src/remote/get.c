@@ -32,14 +32,9 @@ typedef struct remote_asked {
 
 CELLAR_PRIVATE bool remote_get_open(const remote_space *s)
 {
-    return s->opts.offline == CELLAR_REMOTE_TRUST ||
-           s->host->now_ms(s->host->ctx) < remote_proven_until(s->r->link);
-}
-
-/* Note a key that a load may leave in memory: a heard digest names no key. */
-static void remote_get_note(remote_space *s, const cellar_tier_key *k)
-{
-    if (k->len > CELLAR_REMOTE_KEY_TEXT_MAX) { atomic_store(&s->has_digest, true); }
+    return !s->closed && s->host != NULL &&
+           (s->opts.offline == CELLAR_REMOTE_TRUST ||
+            s->host->now_ms(s->host->ctx) < remote_proven_until(s->r->link));
 }
 
 CELLAR_PRIVATE void remote_get_count(cellar_remote *r, remote_form_verdict v)
@@ -52,6 +47,22 @@ CELLAR_PRIVATE void remote_get_count(cellar_remote *r, remote_form_verdict v)
     case REMOTE_FORM_TOO_BIG: REMOTE_ADD(r, too_big, 1); break;
     case REMOTE_FORM_OTHER_KEY: REMOTE_ADD(r, other_key, 1); break;
     }
+}
+
+/* Note a key that a load may leave in memory: a heard digest names no key. */
+static void remote_get_note(remote_space *s, const cellar_tier_key *k)
+{
+    if (k->len > CELLAR_REMOTE_KEY_TEXT_MAX) { atomic_store(&s->has_digest, true); }
+}
+
+/* Begin to read a key, and write its name to `n`. */
+static remote_asked remote_asked_new(remote_space *s, const cellar_tier_key *k, remote_name *n,
+                                     cellar_tier_entry *e, remote_tags *missing)
+{
+    remote_get_note(s, k);
+    remote_key_name(&s->names, k->bytes, k->len, n);
+    return (remote_asked){ .s = s, .key = { k->bytes, k->len }, .name = n, .e = e,
+                           .err = CELLAR_MISS, .missing = missing };
 }
 
 /* Copy the value to the caller. */
@@ -210,13 +221,12 @@ CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *
     remote_space *s = ctx;
     remote_name n;
     remote_tags missing = { .count = 0 };
-    remote_asked a = { .s = s, .key = { k->bytes, k->len }, .name = &n, .buf = buf,
-                       .buf_cap = buf_cap, .e = e, .err = CELLAR_MISS, .missing = &missing };
+    remote_asked a = remote_asked_new(s, k, &n, e, &missing);
     const bool fresh = (e->flags & CELLAR_TIER_FRESH) != 0;
-    remote_get_note(s, k);
+    a.buf = buf;
+    a.buf_cap = buf_cap;
     if (fresh && s->opts.write != CELLAR_REMOTE_THROUGH) { return CELLAR_E_UNSUPPORTED; }
     if (!remote_get_open(s)) { return fresh ? CELLAR_E_BREAKER_OPEN : CELLAR_MISS; }
-    remote_key_name(&s->names, k->bytes, k->len, &n);
     if (n.digest) { e->flags |= CELLAR_TIER_NO_KEEP; }
     const remote_pending_kind p = remote_pending_look(s, &n, remote_asked_queued, &a);
     cellar_err err = p == REMOTE_PENDING_NONE ? remote_asked_send(&a) : a.err;
@@ -248,9 +258,9 @@ typedef struct remote_many {
 static void remote_many_key(remote_many *m)
 {
     cellar_tier_get *g = &m->gets[m->at];
-    remote_key_name(&m->s->names, g->key.bytes, g->key.len, &m->name);
-    m->a = (remote_asked){ .s = m->s, .key = { g->key.bytes, g->key.len }, .name = &m->name,
-                           .buf = g->buf, .buf_cap = g->buf_cap, .e = &g->e, .err = CELLAR_MISS };
+    m->a = remote_asked_new(m->s, &g->key, &m->name, &g->e, NULL);
+    m->a.buf = g->buf;
+    m->a.buf_cap = g->buf_cap;
 }
 
 static void remote_many_reply(void *ctx, uint32_t index, const remote_reply *reply)
@@ -273,7 +283,6 @@ static void remote_many_format(remote_many *m, size_t count, remote_bytes *b, re
     for (m->at = 0; m->at < count; m->at++) {
         cellar_tier_get *g = &m->gets[m->at];
         if (g->err != CELLAR_PENDING) { continue; }
-        remote_get_note(m->s, &g->key);
         remote_many_key(m);
         if (m->name.digest) { g->e.flags |= CELLAR_TIER_NO_KEEP; }
         if (remote_pending_look(m->s, &m->name, remote_asked_queued, &m->a) ==
@@ -369,7 +378,7 @@ static void remote_later_reply(void *ctx, uint32_t index, const remote_reply *re
     if (last && w->a.err != CELLAR_PENDING) { remote_later_answer(w, w->a.err); }
 }
 
-static cellar_err remote_lease_judge(void *ctx, const char *bytes, size_t len);
+static cellar_err remote_lease_said(remote_asked *a, const remote_reply *reply);
 
 /* Return when a lease that was given now ends, or when the lease of another process is looked at
  * again. */
@@ -388,14 +397,12 @@ static void remote_later_lease(void *ctx, uint32_t index, const remote_reply *re
     const cellar_tier_key k = { w->key, w->key_len, w->hash };
     if (index == 0) { return; }
     w->a.buf_cap = SIZE_MAX;
-    w->a.err = reply->type == REMOTE_ERROR ? CELLAR_E_BUSY
-               : reply->type == REMOTE_NIL
-                   ? CELLAR_LEASED : remote_lease_judge(&w->a, reply->text, reply->len);
+    w->a.err = remote_lease_said(&w->a, reply);
     if (reply->type == REMOTE_ERROR) {
+        w->a.err = CELLAR_E_BUSY;
         w->hold_ms = 0; /* a full server refuses this request, and has the value: GET */
     } else if (w->a.err == CELLAR_LEASED || w->a.err == CELLAR_PENDING) {
         if (w->a.err == CELLAR_LEASED) { remote_lease_held(s->r, w->hold_ms); }
-        else { remote_lease_busy(s->r, &w->name, reply->text, reply->len, false); }
         w->answered = true;
         w->e.deadline_ms = remote_lease_until(s, w->a.err, w->hold_ms);
         s->host->answered(s->host->ctx, &w->ticket, &k, w->a.err, &w->lease, sizeof w->lease,
@@ -445,7 +452,7 @@ static bool remote_later_again(remote_later *w)
     const bool missing = w->a.err == CELLAR_PENDING || w->a.err == CELLAR_E_BUSY;
     if (w->answered || w->again || !missing) { return false; }
     w->again = true;
-    remote_control_want(w->a.s, w->missing.tag, w->missing.count);
+    remote_control_want(w->a.s->r->data, w->a.s, w->missing.tag, w->missing.count);
     w->a.err = CELLAR_MISS;
     remote_later_post(w);
     return true;
@@ -479,9 +486,8 @@ CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k, int64_
     w->ticket = *ticket;
     w->hold_ms = hold_ms;
     memcpy(w->key, k->bytes, k->len);
-    w->a = (remote_asked){ .s = s, .key = { w->key, k->len }, .name = &w->name, .e = &w->e,
-                           .err = CELLAR_MISS, .missing = &w->missing };
-    remote_key_name(&s->names, k->bytes, k->len, &w->name);
+    const cellar_tier_key own = { w->key, k->len, k->hash };
+    w->a = remote_asked_new(s, &own, &w->name, &w->e, &w->missing);
     const remote_pending_kind p = remote_pending_look(s, &w->name, remote_asked_queued, &w->a);
     if (p == REMOTE_PENDING_NONE) {
         remote_later_post(w);
@@ -521,6 +527,18 @@ static cellar_err remote_lease_judge(void *ctx, const char *bytes, size_t len)
     return there ? CELLAR_OK : a->err == CELLAR_PENDING ? CELLAR_E_BUSY : CELLAR_MISS;
 }
 
+/* Take the reply of remote_lease_format: nil, or what the key has. */
+static cellar_err remote_lease_said(remote_asked *a, const remote_reply *reply)
+{
+    if (reply->type == REMOTE_ERROR) { return remote_error_code(reply); }
+    if (reply->type == REMOTE_NIL) { return CELLAR_LEASED; }
+    const cellar_err err = remote_lease_judge(a, reply->text, reply->len);
+    if (err == CELLAR_PENDING) {
+        remote_lease_busy(a->s->r, a->name, reply->text, reply->len, false);
+    }
+    return err;
+}
+
 /* Return whether the value that the key has is a stale one: the load refreshes it. */
 static bool remote_asked_ended(const remote_asked *a)
 {
@@ -558,18 +576,14 @@ CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, 
     remote_lease lease;
     remote_fate fate = REMOTE_NOT_SENT;
     remote_tags missing = { .count = 0 };
-    remote_asked a = { .s = s, .key = { k->bytes, k->len }, .name = &n, .e = e,
-                       .missing = &missing };
+    remote_asked a = remote_asked_new(s, k, &n, e, &missing);
     remote_lease_ask q = { .name = &n, .names = &s->names, .key = a.key,
                            .raw = s->opts.values == CELLAR_REMOTE_RAW, .hold_ms = hold_ms,
                            .judge = remote_lease_judge, .ctx = &a };
     const bool refresh = (e->flags & CELLAR_TIER_REFRESH) != 0;
     const bool any = refresh && e->deadline_ms == INT64_MAX; /* the value may live on for long */
-    remote_get_note(s, k);
     if (!remote_get_open(s) || s->opts.write == CELLAR_REMOTE_INVALIDATE) { return CELLAR_MISS; }
-    remote_key_name(&s->names, k->bytes, k->len, &n);
     if (n.digest) { return CELLAR_MISS; } /* a heard digest wakes no waiter */
-    a.err = CELLAR_MISS;
     const remote_pending_kind p = remote_pending_look(s, &n, remote_asked_queued, &a);
     if (p != REMOTE_PENDING_NONE) { /* a value may reach the server behind the load */
         return p == REMOTE_PENDING_VALUE ? CELLAR_E_BUSY : CELLAR_MISS;
@@ -610,30 +624,17 @@ typedef struct remote_claims {
     remote_tags none;
 } remote_claims;
 
-/* Take what the key has, or nil. */
-static cellar_err remote_claim_said(remote_claims *m, cellar_tier_claim *q,
-                                    const remote_reply *reply)
-{
-    if (reply->type == REMOTE_ERROR) { return remote_error_code(reply); }
-    if (reply->type == REMOTE_NIL) { return CELLAR_LEASED; }
-    remote_key_name(&m->s->names, q->key.bytes, q->key.len, &m->name);
-    remote_asked a = { .s = m->s, .key = { q->key.bytes, q->key.len }, .name = &m->name,
-                       .e = &q->e, .missing = &m->none };
-    const cellar_err err = remote_lease_judge(&a, reply->text, reply->len);
-    const bool there = err == CELLAR_OK && !remote_asked_ended(&a);
-    if (err == CELLAR_PENDING) {
-        remote_lease_busy(m->s->r, &m->name, reply->text, reply->len, false);
-    }
-    return there || err == CELLAR_PENDING ? err : CELLAR_E_BUSY;
-}
-
 static void remote_claims_reply(void *ctx, uint32_t index, const remote_reply *reply)
 {
     remote_claims *m = ctx;
     if (index == 0) { return; } /* the beat */
     while (m->claims[m->at].err != CELLAR_CONFLICT) { m->at++; }
     cellar_tier_claim *q = &m->claims[m->at++];
-    q->err = remote_claim_said(m, q, reply);
+    remote_asked a = remote_asked_new(m->s, &q->key, &m->name, &q->e, &m->none);
+    q->err = remote_lease_said(&a, reply);
+    const bool ended = q->err == CELLAR_OK && remote_asked_ended(&a);
+    const bool single = q->err == CELLAR_MISS || q->err == CELLAR_E_UNSUPPORTED;
+    if (single || ended) { q->err = CELLAR_E_BUSY; }
     q->e.deadline_ms = remote_lease_until(m->s, q->err, 0);
 }
 
@@ -642,13 +643,11 @@ static void remote_claim_format(remote_claims *m, cellar_tier_claim *q, uint64_t
                                 int64_t hold_ms, remote_bytes *b)
 {
     remote_lease l;
-    remote_asked a = { .s = m->s, .key = { q->key.bytes, q->key.len }, .name = &m->name,
-                       .e = &q->e, .missing = &m->none };
+    remote_asked a = remote_asked_new(m->s, &q->key, &m->name, &q->e, &m->none);
     const remote_lease_ask ask = { .name = &m->name, .names = &m->s->names, .key = a.key,
                                    .generation = generation, .born = generation,
                                    .hold_ms = hold_ms };
     q->err = CELLAR_E_BUSY;
-    remote_key_name(&m->s->names, q->key.bytes, q->key.len, &m->name);
     if ((q->e.flags & CELLAR_TIER_REFRESH) != 0 || m->name.digest ||
         remote_pending_look(m->s, &m->name, remote_asked_queued, &a) != REMOTE_PENDING_NONE) {
         return;

@@ -87,8 +87,7 @@ static bool remote_handshake_error(remote_link *l, const remote_reply *reply, co
         remote_lacks(l, memmem(reply->text, reply->len, " key", 4) != NULL ? key : right);
         if (l->phase != REMOTE_PHASE_HANDSHAKE) { remote_lacks_break(l); } /* else all together */
     } else {
-        remote_break(l, why, "the server answers: %.*s",
-                     (int)(reply->len < 100 ? reply->len : 100), reply->text);
+        remote_break_reply(l, why, "the server answers", reply);
     }
     return true;
 }
@@ -184,8 +183,7 @@ static void remote_hello_error(remote_link *l, const remote_reply *reply)
     } else if (remote_starts(reply, "WRONGPASS ") || remote_starts(reply, "ERR AUTH ")) {
         remote_break(l, REMOTE_WHY_AUTH, "user name or password is wrong");
     } else if (!remote_handshake_error(l, reply, "+hello")) {
-        remote_break(l, REMOTE_WHY_REFUSED, "the server answers: %.*s",
-                     (int)(reply->len < 100 ? reply->len : 100), reply->text);
+        remote_break_reply(l, REMOTE_WHY_REFUSED, "the server answers", reply);
     }
 }
 
@@ -341,8 +339,7 @@ static void remote_track_reply(void *link, uint32_t index, const remote_reply *r
         remote_handshake_error(l, reply, "+client|tracking")) {
         return;
     }
-    remote_break(l, REMOTE_WHY_REFUSED, "CLIENT TRACKING failed: %.*s",
-                 (int)(reply->len < 100 ? reply->len : 100), reply->text);
+    remote_break_reply(l, REMOTE_WHY_REFUSED, "CLIENT TRACKING failed", reply);
 }
 
 static bool remote_prefix_left(remote_link *l)

@@ -245,37 +245,32 @@ CELLAR_PRIVATE cellar_err remote_lease_fill(cellar_remote *r, const remote_name 
 
 /* ---- The lease beside the value ------------------------------------------------------------- */
 
-typedef struct lease_beside {
-    remote_name name;
-    char prefix[CELLAR_REMOTE_PREFIX_MAX + 2];
-    char token[LEASE_TEXT + 1];
-} lease_beside;
-
 /* Write the name of the lease, ~prefix:lease:SPACE:KEY, and its text. */
 static void beside_name(const cellar_remote *r, const remote_names *of, cellar_bytes key,
-                        const remote_lease *l, lease_beside *b)
+                        const remote_lease *l, remote_name *name, char token[REMOTE_LEASE_TOKEN])
 {
-    char space[CELLAR_NAME_MAX + 8];
+    char space[CELLAR_NAME_MAX + 8], prefix[CELLAR_REMOTE_PREFIX_MAX + 2];
     (void)snprintf(space, sizeof space, "lease:%s", of->space[0] != '\0' ? of->space : "+");
-    (void)snprintf(b->prefix, sizeof b->prefix, "~%s", of->prefix);
-    const remote_names names = { b->prefix, space };
-    remote_key_name(&names, key.data, key.len, &b->name);
-    lease_text(r, l->held, b->token);
+    (void)snprintf(prefix, sizeof prefix, "~%s", of->prefix);
+    const remote_names names = { prefix, space };
+    remote_key_name(&names, key.data, key.len, name);
+    lease_text(r, l->held, token);
 }
 
 CELLAR_PRIVATE cellar_err remote_lease_take_beside(cellar_remote *r, const remote_lease_ask *q,
                                                    remote_lease *l, cellar_err *there,
                                                    remote_fate *fate)
 {
-    lease_beside b;
+    remote_name name;
+    char token[REMOTE_LEASE_TOKEN];
     *fate = REMOTE_NOT_SENT;
-    lease_call c = { .r = r, .q = q, .name = &b.name, .beside = true, .err = CELLAR_E_IO,
+    lease_call c = { .r = r, .q = q, .name = &name, .beside = true, .err = CELLAR_E_IO,
                      .there = CELLAR_MISS };
     *l = (remote_lease){ .seen = REMOTE_LEASE_ANY };
     cellar_err err = remote_share_random(&l->held, 1);
     if (err != CELLAR_OK) { return err; }
-    beside_name(r, q->names, q->key, l, &b);
-    err = lease_set(&c, (cellar_bytes){ b.token, LEASE_TEXT }, fate);
+    beside_name(r, q->names, q->key, l, &name, token);
+    err = lease_set(&c, (cellar_bytes){ token, LEASE_TEXT }, fate);
     *there = c.there;
     if (!q->raw && c.seen_len != 0) { memcpy(&l->seen, c.seen, sizeof l->seen); }
     if (!q->raw && c.seen_len == 0) { l->seen = REMOTE_LEASE_NONE; }
@@ -286,14 +281,15 @@ CELLAR_PRIVATE cellar_err remote_lease_fill_beside(cellar_remote *r, const remot
                                                    const remote_lease *l, cellar_bytes value,
                                                    int64_t ttl_ms)
 {
-    lease_beside b;
+    remote_name name;
+    char token[REMOTE_LEASE_TOKEN];
     int64_t numbers[REMOTE_NUMBERS_MAX];
     const bool any = l->seen == REMOTE_LEASE_ANY;
     const cellar_bytes check = { any ? "*" : (const void *)&l->seen, any ? 1 : sizeof l->seen };
-    beside_name(r, q->names, q->key, l, &b);
+    beside_name(r, q->names, q->key, l, &name, token);
     const cellar_err err = remote_script_run(
-        r, REMOTE_WORDS(REMOTE_EVAL(r, REMOTE_SCRIPT_BESIDE, "2"), REMOTE_NAME(&b.name),
-                        REMOTE_NAME(q->name), REMOTE_WORD(b.token), check, value,
+        r, REMOTE_WORDS(REMOTE_EVAL(r, REMOTE_SCRIPT_BESIDE, "2"), REMOTE_NAME(&name),
+                        REMOTE_NAME(q->name), REMOTE_WORD(token), check, value,
                         REMOTE_NUMBER(ttl_ms)), 0, numbers, NULL);
     return lease_filled(r, err, numbers[0]);
 }
@@ -304,16 +300,13 @@ CELLAR_PRIVATE size_t remote_lease_name(const cellar_remote *r, const remote_nam
                                         const remote_name *value, cellar_bytes key,
                                         const remote_lease *l, remote_name *name, char *token)
 {
-    lease_beside b;
     if (l->seen == 0) {
         *name = *value;
         memcpy(token, &l->held, sizeof l->held);
         return sizeof l->held;
     }
-    beside_name(r, names, key, l, &b);
-    *name = b.name;
-    memcpy(token, b.token, sizeof b.token);
-    return strlen(b.token);
+    beside_name(r, names, key, l, name, token);
+    return LEASE_TEXT;
 }
 
 CELLAR_PRIVATE void remote_lease_release(const cellar_remote *r, cellar_bytes name,

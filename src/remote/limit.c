@@ -69,7 +69,7 @@ struct cellar_remote_limiter {
     char space[CELLAR_REMOTE_LIMITER_NAME_MAX + 16]; /* limit:NAME */
     char prefix[CELLAR_REMOTE_PREFIX_MAX + 2];       /* ~prefix */
     pthread_mutex_t lock;
-    pthread_cond_t answered; /* a call that asked the server has ended */
+    _Atomic uint32_t answered; /* rises when a call that asked the server ends */
     int64_t offline_until, members_at;
     int64_t heard;           /* time of the last answer of the server */
     uint64_t members;
@@ -410,7 +410,7 @@ static cellar_err limit_slow(limit_call *c)
             if (c->slot != NULL) { cold_of(c)->asking++; }
             err = limit_serve(c);
             if (c->slot != NULL) { cold_of(c)->asking--; }
-            pthread_cond_broadcast(&l->answered);
+            remote_share_wake(&l->answered);
         }
     }
     pthread_mutex_unlock(&l->lock);
@@ -448,18 +448,11 @@ CELLAR_API cellar_err cellar_remote_limiter_check(cellar_remote_limiter *l, cons
 
 /* ---- Open, close, figures ------------------------------------------------------------------- */
 
-static bool limit_name_valid(const char *name)
-{
-    const size_t len = strlen(name);
-    return len > 0 && len <= CELLAR_REMOTE_LIMITER_NAME_MAX &&
-           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") ==
-               len;
-}
-
 /* Return the rule that an option breaks; NULL: none. */
 static const char *limit_opts_rule(const cellar_remote_limiter_opts *o)
 {
-    return o->name != NULL && !limit_name_valid(o->name)
+    return o->name != NULL &&
+               (!remote_is_plain(o->name) || strlen(o->name) > CELLAR_REMOTE_LIMITER_NAME_MAX)
                ? "name must be 1 to 48 letters, digits, '.', '_' or '-'"
            : (unsigned)o->offline > CELLAR_REMOTE_LIMITER_ALLOW
                ? "offline must be LOCAL_SHARE, LOCAL_FULL, DENY or ALLOW"
@@ -501,45 +494,35 @@ static cellar_err limit_rule(cellar_remote_limiter *l)
 {
     static const uint64_t calendar_ns[] = { 0, CELLAR_MINUTE_NS, CELLAR_HOUR_NS, CELLAR_DAY_NS,
                                             7 * CELLAR_DAY_NS, 28 * CELLAR_DAY_NS };
-    const cellar_rule *rule = &l->rule;
-    uint64_t period = rule->period_ns;
-    if (rule->flags != 0) {
-        return limit_refuse(CELLAR_E_UNSUPPORTED, "rule.flags must be 0: take a sliding log for a "
-                            "strict rule");
+    const cellar_rule *const rule = &l->rule;
+    const bool window = rule->algorithm == CELLAR_RULE_FIXED_WINDOW;
+    const bool log = rule->algorithm == CELLAR_RULE_SLIDING_LOG;
+    const bool bucket = rule->algorithm == CELLAR_RULE_TOKEN_BUCKET;
+    const struct { bool broken; cellar_err code; const char *text; } rules[] = {
+        { rule->flags != 0, CELLAR_E_UNSUPPORTED,
+          "rule.flags must be 0: take a sliding log for a strict rule" },
+        { rule->ban_ns != 0, CELLAR_E_UNSUPPORTED, "rule.ban_ns must be 0: ban in each process" },
+        { rule->limit > CELLAR_REMOTE_LIMIT_MAX, CELLAR_E_RANGE,
+          "rule.limit must be at most 10^9" },
+        { !window && !log && !bucket, CELLAR_E_UNSUPPORTED,
+          "the rule must be token bucket, fixed window or sliding log" },
+        { window && (rule->calendar < CELLAR_PER_MINUTE || rule->calendar > CELLAR_PER_MONTH),
+          CELLAR_E_INVAL, "rule.calendar must be PER_MINUTE to PER_MONTH" },
+        { log && rule->limit > CELLAR_SLIDING_LOG_MAX, CELLAR_E_RANGE,
+          "the limit of a sliding log must be at most 4096" },
+        { bucket && rule->burst == 0, CELLAR_E_INVAL, "rule.burst must be at least 1" },
+    };
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+        if (rules[i].broken) { return limit_refuse(rules[i].code, rules[i].text); }
     }
-    if (rule->ban_ns != 0) {
-        return limit_refuse(CELLAR_E_UNSUPPORTED, "rule.ban_ns must be 0: ban in each process");
-    }
-    if (rule->limit > CELLAR_REMOTE_LIMIT_MAX) {
-        return limit_refuse(CELLAR_E_RANGE, "rule.limit must be at most 10^9");
-    }
-    l->burst = rule->limit;
+    const uint64_t period = window ? calendar_ns[rule->calendar] : rule->period_ns;
+    const bool month = window && rule->calendar == CELLAR_PER_MONTH;
+    const bool week = window && rule->calendar == CELLAR_PER_WEEK;
+    l->script = window ? REMOTE_SCRIPT_WINDOW : log ? REMOTE_SCRIPT_LOG : REMOTE_SCRIPT_BUCKET;
+    l->burst = bucket && rule->limit != 0 ? rule->burst : rule->limit;
+    l->numbers[0] = month ? 0 : (int64_t)(window ? period / 1000000000 : (period + 999) / 1000);
     l->numbers[1] = (int64_t)rule->limit;
-    if (rule->algorithm == CELLAR_RULE_FIXED_WINDOW) {
-        if (rule->calendar < CELLAR_PER_MINUTE || rule->calendar > CELLAR_PER_MONTH) {
-            return limit_refuse(CELLAR_E_INVAL, "rule.calendar must be PER_MINUTE to PER_MONTH");
-        }
-        period = calendar_ns[rule->calendar];
-        l->numbers[0] = rule->calendar == CELLAR_PER_MONTH ? 0 : (int64_t)(period / 1000000000);
-        l->numbers[2] = rule->calendar == CELLAR_PER_WEEK ? 3 * 86400 : 0; /* 1970 began on a
-                                                                            * Thursday */
-        l->script = REMOTE_SCRIPT_WINDOW;
-    } else if (rule->algorithm == CELLAR_RULE_SLIDING_LOG) {
-        if (rule->limit > CELLAR_SLIDING_LOG_MAX) {
-            return limit_refuse(CELLAR_E_RANGE, "the limit of a sliding log must be at most 4096");
-        }
-        l->numbers[0] = (int64_t)((period + 999) / 1000);
-        l->script = REMOTE_SCRIPT_LOG;
-    } else if (rule->algorithm == CELLAR_RULE_TOKEN_BUCKET) {
-        if (rule->burst == 0) {
-            return limit_refuse(CELLAR_E_INVAL, "rule.burst must be at least 1");
-        }
-        l->burst = rule->limit == 0 ? 0 : rule->burst;
-        l->script = REMOTE_SCRIPT_BUCKET;
-    } else {
-        return limit_refuse(CELLAR_E_UNSUPPORTED,
-                            "the rule must be token bucket, fixed window or sliding log");
-    }
+    l->numbers[2] = week ? 3 * 86400 : 0; /* 1970 began on a Thursday */
     return limit_units(l, period);
 }
 
@@ -549,12 +532,9 @@ static cellar_err limit_batch(cellar_remote_limiter *l, const cellar_remote_limi
     l->hold_ms = o->hold_ms != 0 ? o->hold_ms
                : period_ms / 20 >= 50 ? 50 : period_ms / 20 < 2 ? 2 : (int64_t)(period_ms / 20);
     const uint64_t fair = (uint64_t)l->hold_ms * 1000000 / 4 / l->unit_ns;
-    uint64_t batch = o->batch != 0 ? o->batch : fair;
+    uint64_t batch = o->batch != 0 ? o->batch : fair < LIMIT_BATCH_MAX ? fair : LIMIT_BATCH_MAX;
     if (l->hold_ms < 1 || l->hold_ms > 60000 || batch > LIMIT_BATCH_MAX) {
-        if (o->batch != 0 || l->hold_ms < 1 || l->hold_ms > 60000) {
-            return limit_refuse(CELLAR_E_RANGE, "hold_ms must be 1..60000, batch 0..4096");
-        }
-        batch = LIMIT_BATCH_MAX;
+        return limit_refuse(CELLAR_E_RANGE, "hold_ms must be 1..60000, batch 0..4096");
     }
     if (batch > l->burst) { batch = l->burst; }
     l->batch = l->script == REMOTE_SCRIPT_BUCKET && batch > 1 ? (uint32_t)batch : 1;
@@ -603,8 +583,7 @@ CELLAR_API cellar_err cellar_remote_limiter_open(cellar_remote *r, const cellar_
     cellar_remote_limiter *l = remote_alloc(r, bytes);
     if (l == NULL) { return limit_refuse(CELLAR_E_NOMEM, "no memory: raise memory_bytes"); }
     memset(l, 0, bytes);
-    cellar_err err = limit_start(l, r, rule, &o);
-    if (err == CELLAR_OK && !remote_share_cond_init(&l->answered)) { err = CELLAR_E_NOMEM; }
+    const cellar_err err = limit_start(l, r, rule, &o);
     if (err != CELLAR_OK) {
         remote_free(r, l, bytes);
         return err;
@@ -651,7 +630,6 @@ CELLAR_API void cellar_remote_limiter_close(cellar_remote_limiter *l)
     if (l == NULL) { return; }
     if (l->forks == atomic_load_explicit(&remote_forks, memory_order_relaxed)) {
         limit_give_all(l);
-        pthread_cond_destroy(&l->answered); /* a child would wait for the waiters of the parent */
         pthread_mutex_destroy(&l->lock);
     }
     remote_free(l->r, l, l->bytes);

@@ -182,5 +182,16 @@ typedef struct remote_request {
 } remote_request;
 
 typedef struct remote_link remote_link;
+CELLAR_PRIVATE remote_state remote_link_state(const remote_link *l);
+
+/* ---- time and waits (reason.c) --------------------------------------------------------------- */
+
+CELLAR_PRIVATE int64_t remote_mono_ns(void);
+#define REMOTE_ALL_BITS UINT32_MAX
+/* Wake the threads that wait for one of `bits`. */
+CELLAR_PRIVATE void remote_futex_wake(_Atomic uint32_t *word, uint32_t bits);
+/* Sleep while the word is `seen`, until a wake with one of `bits` or the time of remote_mono_ns. */
+CELLAR_PRIVATE void remote_futex_wait(_Atomic uint32_t *word, uint32_t bits, uint32_t seen,
+                                      int64_t until_ns);
 
 #endif

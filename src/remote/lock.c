@@ -55,7 +55,7 @@ static void row_leave(struct remote_share *s, remote_lock_row *row, remote_lock_
     if (before != NULL) { before->next = w->next; } else { row->first = w->next; }
     if (row->last == w) { row->last = before; }
     atomic_fetch_sub_explicit(&s->lock_waits, 1, memory_order_relaxed);
-    pthread_cond_broadcast(&row->changed);
+    remote_share_wake(&row->changed);
     pthread_mutex_unlock(&row->lock);
 }
 
@@ -72,7 +72,7 @@ static void row_wake(remote_lock_row *row, const char *name, size_t len)
     for (remote_lock_wait *w = row->first; w != NULL; w = w->next) {
         if (name == NULL || same_name(w->name, name, len)) { w->woken = true; }
     }
-    pthread_cond_broadcast(&row->changed);
+    remote_share_wake(&row->changed);
     pthread_mutex_unlock(&row->lock);
 }
 

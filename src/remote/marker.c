@@ -122,9 +122,8 @@ static void remote_marker_reply(void *link, uint32_t index, const remote_reply *
             remote_marker_finish(l);
             return;
         }
-        remote_break(l, why != REMOTE_WHY_NONE ? why : REMOTE_WHY_MARKER,
-                     "the server refuses a marker: %.*s",
-                     (int)(reply->len < 100 ? reply->len : 100), reply->text);
+        remote_break_reply(l, why != REMOTE_WHY_NONE ? why : REMOTE_WHY_MARKER,
+                           "the server refuses a marker", reply);
         return;
     }
     const remote_reply *existed = reply->first, *s = existed != NULL ? existed->next : NULL;

@@ -11,8 +11,6 @@
 
 #include "cellar_admin.h"
 #include "remote/data.h"
-#include "remote/link.h"
-#include "remote/reason.h"
 #include "remote/remote.h"
 #include "remote/share.h"
 

@@ -88,9 +88,7 @@ static remote_pending *remote_pending_take(remote_space *s, remote_pending **at)
 static bool remote_pending_room(const remote_space *s, const remote_pending *p)
 {
     const remote_config *cfg = &s->r->cfg;
-    if (s->pending == NULL || (p->lease && s->journal_count >= cfg->journal_keys / 2)) {
-        return false;
-    }
+    if (p->lease && s->journal_count >= cfg->journal_keys / 2) { return false; }
     return p->value ? s->queue_count < cfg->queue_entries &&
                           s->queue_bytes + p->size <= REMOTE_PENDING_BYTES_MAX
                     : s->journal_count < cfg->journal_keys &&
@@ -113,27 +111,18 @@ static void remote_pending_turn(remote_space *s, remote_pending *p)
 
 /* ---- adding ---- */
 
-static void remote_pending_table(remote_space *s)
+CELLAR_PRIVATE bool remote_pending_open(remote_space *s)
 {
     const size_t size = REMOTE_PENDING_BUCKETS * sizeof *s->pending;
-    pthread_mutex_lock(&s->lock);
-    const bool there = s->pending != NULL;
-    pthread_mutex_unlock(&s->lock);
-    remote_pending **made = there ? NULL : s->host->alloc(s->host->ctx, size);
-    if (made == NULL) { return; }
-    memset(made, 0, size);
-    pthread_mutex_lock(&s->lock);
-    const bool late = s->pending != NULL;
-    if (!late) { s->pending = made; }
-    pthread_mutex_unlock(&s->lock);
-    if (late) { s->host->release(s->host->ctx, made, size); }
+    s->pending = s->host->alloc(s->host->ctx, size);
+    if (s->pending != NULL) { memset(s->pending, 0, size); }
+    return s->pending != NULL;
 }
 
 static remote_pending *remote_pending_make(remote_space *s, const remote_name *n, const void *key,
                                            size_t key_len, const void *bytes, size_t len)
 {
     const size_t size = sizeof(remote_pending) + n->len + key_len + len;
-    remote_pending_table(s);
     remote_pending *p = s->host->alloc(s->host->ctx, size);
     if (p == NULL) { return NULL; }
     memset(p, 0, sizeof *p);
@@ -174,7 +163,7 @@ static cellar_err remote_pending_add(remote_space *s, const remote_name *n, remo
 static bool remote_pending_replace(remote_space *s, const remote_name *n)
 {
     pthread_mutex_lock(&s->lock);
-    remote_pending *p = s->pending != NULL ? *remote_pending_find(s, n) : NULL;
+    remote_pending *p = *remote_pending_find(s, n);
     if (p != NULL) { remote_pending_turn(s, p); }
     pthread_mutex_unlock(&s->lock);
     return p != NULL;
@@ -383,8 +372,7 @@ static void remote_clear_done(void *ctx, cellar_err err)
     pthread_mutex_lock(&s->lock);
     s->busy = false;
     if (err == CELLAR_OK) { s->must_clear = s->clear_upto < s->must_upto; }
-    for (uint32_t i = 0; err == CELLAR_OK && s->pending != NULL && i < REMOTE_PENDING_BUCKETS;
-         i++) {
+    for (uint32_t i = 0; err == CELLAR_OK && i < REMOTE_PENDING_BUCKETS; i++) {
         for (remote_pending **at = &s->pending[i]; *at != NULL;) {
             if ((*at)->value || (*at)->lease || (*at)->change > s->clear_upto) {
                 at = &(*at)->next;

@@ -55,6 +55,8 @@ CELLAR_PRIVATE void remote_pending_demote(remote_space *s);
 /* Return whether nothing waits. */
 CELLAR_PRIVATE bool remote_pending_empty(remote_space *s);
 
+/* Make the table of pending writes, at the attach. False: no memory. */
+CELLAR_PRIVATE bool remote_pending_open(remote_space *s);
 /* Free all of it. */
 CELLAR_PRIVATE void remote_pending_free(remote_space *s);
 

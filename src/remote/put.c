@@ -26,7 +26,6 @@
 #include "remote/form.h"
 #include "remote/get.h"
 #include "remote/pending.h"
-#include "remote/reason.h"
 #include "remote/share.h"
 
 enum {
@@ -586,7 +585,8 @@ CELLAR_PRIVATE cellar_err remote_clear(void *ctx)
 {
     remote_space *s = ctx;
     if (s->opts.values == CELLAR_REMOTE_RAW) { return remote_pattern(s, "*", 1); }
-    return remote_control_clear(s) == CELLAR_OK ? CELLAR_OK : remote_many_defer(s);
+    const cellar_err err = remote_control_end(s, REMOTE_KIND_GENERATION, s->name, strlen(s->name));
+    return err == CELLAR_OK ? err : remote_many_defer(s);
 }
 
 /* Return the namespace that ends the tags of all: the first one with tags. `s` has tags. */
@@ -619,7 +619,9 @@ CELLAR_PRIVATE cellar_err remote_tag_end(void *ctx, const void *tag, size_t len,
 {
     remote_space *s = ctx;
     if (s->opts.values == CELLAR_REMOTE_RAW || remote_tag_space(s) != s) { return CELLAR_OK; }
-    return remote_control_tag(s, tag, len, mode) == CELLAR_OK ? CELLAR_OK : remote_tag_defer(s);
+    const remote_kind kind = mode == CELLAR_TAG_SOFT ? REMOTE_KIND_SOFT_TAG : REMOTE_KIND_TAG;
+    const cellar_err err = remote_control_end(s, kind, tag, len);
+    return err == CELLAR_OK ? err : remote_tag_defer(s);
 }
 
 /* ---- patterns ---- */

@@ -265,34 +265,21 @@ CELLAR_PRIVATE int64_t remote_share_now(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-CELLAR_PRIVATE bool remote_share_cond_init(pthread_cond_t *c)
+CELLAR_PRIVATE void remote_share_sleep(_Atomic uint32_t *word, pthread_mutex_t *m, int64_t ms)
 {
-    pthread_condattr_t a;
-    if (pthread_condattr_init(&a) != 0) { return false; }
-    const bool ok = pthread_condattr_setclock(&a, CLOCK_MONOTONIC) == 0 &&
-                    pthread_cond_init(c, &a) == 0;
-    pthread_condattr_destroy(&a);
-    return ok;
-}
-
-CELLAR_PRIVATE void remote_share_sleep(pthread_cond_t *c, pthread_mutex_t *m, int64_t ms)
-{
-    struct timespec until;
     const int64_t day_ms = 86400000;
+    const uint32_t seen = atomic_fetch_or(word, 1) | 1;
     ms = ms < 0 ? 0 : ms > day_ms ? day_ms : ms;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    const int64_t ns = until.tv_nsec + ms % 1000 * 1000000;
-    until.tv_sec += (time_t)(ms / 1000 + ns / 1000000000);
-    until.tv_nsec = (long)(ns % 1000000000);
-    (void)pthread_cond_timedwait(c, m, &until);
+    pthread_mutex_unlock(m);
+    remote_futex_wait(word, REMOTE_ALL_BITS, seen, remote_mono_ns() + ms * 1000000);
+    pthread_mutex_lock(m);
 }
 
-static void end_rows(struct remote_share *s, size_t count)
+CELLAR_PRIVATE void remote_share_wake(_Atomic uint32_t *word)
 {
-    for (size_t i = 0; i < count; i++) {
-        pthread_cond_destroy(&s->rows[i].changed);
-        pthread_mutex_destroy(&s->rows[i].lock);
-    }
+    if (atomic_load(word) % 2 == 0) { return; }
+    (void)atomic_fetch_add(word, 1);
+    remote_futex_wake(word, REMOTE_ALL_BITS);
 }
 
 CELLAR_PRIVATE cellar_err remote_share_open(cellar_remote *r)
@@ -301,25 +288,20 @@ CELLAR_PRIVATE cellar_err remote_share_open(cellar_remote *r)
     if (s == NULL) { return CELLAR_E_NOMEM; }
     memset(s, 0, sizeof *s);
     s->pid = getpid();
-    size_t ready = 0;
-    if (remote_share_random(&s->seed, 1) != CELLAR_OK) { goto out; }
-    for (; ready < REMOTE_LOCK_ROWS; ready++) {
-        if (!remote_share_cond_init(&s->rows[ready].changed)) { goto out; }
-        pthread_mutex_init(&s->rows[ready].lock, NULL);
+    if (remote_share_random(&s->seed, 1) != CELLAR_OK) {
+        remote_free(r, s, sizeof *s);
+        return CELLAR_E_NOMEM;
     }
+    for (size_t i = 0; i < REMOTE_LOCK_ROWS; i++) { pthread_mutex_init(&s->rows[i].lock, NULL); }
     r->share = s;
     return CELLAR_OK;
-out:
-    end_rows(s, ready);
-    remote_free(r, s, sizeof *s);
-    return CELLAR_E_NOMEM;
 }
 
 CELLAR_PRIVATE void remote_share_close(cellar_remote *r)
 {
     struct remote_share *s = r->share;
     if (s == NULL) { return; }
-    if (s->pid == getpid()) { end_rows(s, REMOTE_LOCK_ROWS); } /* a child would wait */
+    for (size_t i = 0; i < REMOTE_LOCK_ROWS; i++) { pthread_mutex_destroy(&s->rows[i].lock); }
     r->share = NULL;
     remote_free(r, s, sizeof *s);
 }

@@ -150,7 +150,7 @@ typedef struct remote_lock_wait remote_lock_wait;
 /* Waiters for the locks of one row, in order of arrival. */
 typedef struct remote_lock_row {
     pthread_mutex_t lock;
-    pthread_cond_t changed;       /* monotonic clock */
+    _Atomic uint32_t changed;     /* of remote_share_sleep */
     remote_lock_wait *first, *last;
 } remote_lock_row;
 
@@ -168,9 +168,9 @@ CELLAR_PRIVATE cellar_err remote_share_random(uint64_t *words, size_t count);
 /* Return ms since boot, including suspend: leases and holds run with the server, which knows no
  * virtual clock of a store. */
 CELLAR_PRIVATE int64_t remote_share_now(void);
-/* Prepare a condition for remote_share_sleep. */
-CELLAR_PRIVATE bool remote_share_cond_init(pthread_cond_t *c);
-/* Wait for `c` at most `ms`. */
-CELLAR_PRIVATE void remote_share_sleep(pthread_cond_t *c, pthread_mutex_t *m, int64_t ms);
+/* Wait at most `ms` until the word changes, without the lock `m`. Callers of both functions hold
+ * that lock. The word is odd while a thread may wait. */
+CELLAR_PRIVATE void remote_share_sleep(_Atomic uint32_t *word, pthread_mutex_t *m, int64_t ms);
+CELLAR_PRIVATE void remote_share_wake(_Atomic uint32_t *word); /* all that wait */
 
 #endif

@@ -13,19 +13,6 @@
 #include "remote/remote.h"
 #include "remote/share.h"
 
-static void remote_stats_of_link(const remote_figures *f, cellar_remote_stats *s)
-{
-    s->timeouts = f->counts[REMOTE_LINK_TIMEOUTS];
-    s->refused_breaker = f->counts[REMOTE_LINK_BREAKER];
-    s->proofs = f->counts[REMOTE_LINK_PROOFS];
-    s->gaps = f->counts[REMOTE_LINK_GAPS];
-    s->bytes_in = f->counts[REMOTE_LINK_BYTES_IN];
-    s->bytes_out = f->counts[REMOTE_LINK_BYTES_OUT];
-    s->proof_age_ms = f->proof_age_ms;
-    s->proof_trip_us = f->journey_us;
-    s->state = (uint64_t)f->state;
-}
-
 static void remote_stats_fill(const cellar_remote *r, remote_figures *f, cellar_remote_stats *s)
 {
     remote_link_figures(r->link, f);
@@ -37,7 +24,15 @@ static void remote_stats_fill(const cellar_remote *r, remote_figures *f, cellar_
     s->bytes = atomic_load_explicit(&r->bytes, memory_order_relaxed);
     s->leases_held = atomic_load_explicit(&r->share->held, memory_order_relaxed);
     remote_data_figures(r->data, s);
-    remote_stats_of_link(f, s);
+    s->timeouts = f->counts[REMOTE_LINK_TIMEOUTS];
+    s->refused_breaker = f->counts[REMOTE_LINK_BREAKER];
+    s->proofs = f->counts[REMOTE_LINK_PROOFS];
+    s->gaps = f->counts[REMOTE_LINK_GAPS];
+    s->bytes_in = f->counts[REMOTE_LINK_BYTES_IN];
+    s->bytes_out = f->counts[REMOTE_LINK_BYTES_OUT];
+    s->proof_age_ms = f->proof_age_ms;
+    s->proof_trip_us = f->journey_us;
+    s->state = (uint64_t)f->state;
 }
 
 CELLAR_API cellar_err cellar_remote_stats_get(const cellar_remote *r, cellar_remote_stats *out)

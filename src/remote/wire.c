@@ -163,14 +163,11 @@ static void *remote_chunk_take(remote_wire *w, size_t bytes)
 
 static remote_type remote_type_of(int type)
 {
-    switch (type) {
-    case REDIS_REPLY_STRING: return REMOTE_STRING;
-    case REDIS_REPLY_STATUS: return REMOTE_STATUS;
-    case REDIS_REPLY_ERROR: return REMOTE_ERROR;
-    case REDIS_REPLY_INTEGER: return REMOTE_INTEGER;
-    case REDIS_REPLY_ARRAY: return REMOTE_ARRAY;
-    default: return REMOTE_NIL;
-    }
+    static const remote_type types[] = {
+        [REDIS_REPLY_STRING] = REMOTE_STRING, [REDIS_REPLY_STATUS] = REMOTE_STATUS,
+        [REDIS_REPLY_ERROR] = REMOTE_ERROR, [REDIS_REPLY_INTEGER] = REMOTE_INTEGER,
+        [REDIS_REPLY_ARRAY] = REMOTE_ARRAY };
+    return type >= 0 && type < (int)(sizeof types / sizeof types[0]) ? types[type] : REMOTE_NIL;
 }
 
 /* Add an element to the array that `task` belongs to, or begin a reply. */
@@ -375,11 +372,12 @@ CELLAR_PRIVATE bool remote_wire_connect(remote_wire *w, const remote_config *c, 
            remote_wire_secure(w, c, host);
 }
 
-/* Return n if it is above 0; 0: none now; -1: see fault. n: of tls.h. */
+/* Return n if it is above 0; 0: none now; -1: see fault. n: of tls.h. No call blocks, so a signal
+ * ends none; EINTR counts as none now. */
 static ssize_t remote_wire_result(remote_wire *w, ssize_t n)
 {
     if (n > 0) { return n; }
-    if (n == -EAGAIN) { return 0; }
+    if (n == -EAGAIN || n == -EINTR) { return 0; }
     (void)remote_wire_lost(w, (int)-n);
     if (w->tls == NULL || n != -EPROTO) { return -1; }
     w->fault = REMOTE_WIRE_TLS;
@@ -435,11 +433,8 @@ CELLAR_PRIVATE void remote_wire_close(remote_wire *w)
 static ssize_t remote_wire_put(remote_wire *w, struct iovec *parts, size_t count)
 {
     const struct msghdr message = { .msg_iov = parts, .msg_iovlen = count };
-    ssize_t n;
-    do {
-        n = w->tls != NULL ? tls_send(w->tls, parts, count)
-                           : sendmsg(w->fd, &message, MSG_NOSIGNAL);
-    } while (n < 0 && w->tls == NULL && errno == EINTR);
+    ssize_t n = w->tls != NULL ? tls_send(w->tls, parts, count)
+                               : sendmsg(w->fd, &message, MSG_NOSIGNAL);
     n = remote_wire_result(w, n < 0 && w->tls == NULL ? -errno : n);
     if (n > 0) { w->bytes_out += (uint64_t)n; }
     return n;
@@ -496,10 +491,7 @@ CELLAR_PRIVATE bool remote_wire_flush(remote_wire *w)
 /* Receive once. Return the bytes; 0: none now; -1: see fault. */
 static ssize_t remote_wire_get(remote_wire *w, void *to, size_t cap)
 {
-    ssize_t n;
-    do {
-        n = w->tls != NULL ? tls_recv(w->tls, to, cap) : recv(w->fd, to, cap, 0);
-    } while (n < 0 && w->tls == NULL && errno == EINTR);
+    ssize_t n = w->tls != NULL ? tls_recv(w->tls, to, cap) : recv(w->fd, to, cap, 0);
     n = remote_wire_result(w, n < 0 && w->tls == NULL ? -errno : n);
     if (n > 0) { w->bytes_in += (uint64_t)n; }
     return n;
