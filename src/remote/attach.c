@@ -361,5 +361,6 @@ CELLAR_PRIVATE void remote_data_close(cellar_remote *r)
     remote_free(r, d->tags, REMOTE_TAGS_KEPT * sizeof *d->tags);
     pthread_mutex_destroy(&d->lock);
     remote_free(r, d, sizeof *d);
+    remote_memory_rest(r);
     r->data = NULL;
 }

@@ -176,7 +176,7 @@ static void remote_times(remote_link *l)
     }
     remote_sentinels_tick(l);
     remote_expire_posted(l, now_ns);
-    remote_wire_rest(&l->data);
+    if (l->e.memory->rest != NULL) { l->e.memory->rest(l->e.memory->ctx); }
     remote_marker_tick(l);
     if (l->phase == REMOTE_PHASE_PAUSE && l->why == REMOTE_WHY_NONE && now_ns >= l->retry_ns) {
         remote_attempt(l);

@@ -40,6 +40,7 @@ typedef struct remote_memory {
     void *ctx;
     void *(*alloc)(void *ctx, size_t bytes); /* NULL: none left; the bytes are undefined */
     void (*free)(void *ctx, void *block, size_t bytes); /* block NULL is fine */
+    void (*rest)(void *ctx); /* free what is kept for its next use; NULL: nothing is */
 } remote_memory;
 
 /* ---- commands -------------------------------------------------------------------------------- */

@@ -18,6 +18,7 @@
 
 static void *remote_on_alloc(void *r, size_t size) { return remote_alloc(r, size); }
 static void remote_on_free(void *r, void *p, size_t size) { remote_free(r, p, size); }
+static void remote_on_rest(void *r) { remote_memory_rest(r); }
 static int64_t remote_on_clock(void *r) { return remote_now_ms(r); }
 
 static size_t remote_on_prefix(void *r, size_t i, char *to, size_t cap)
@@ -112,7 +113,8 @@ CELLAR_API cellar_err cellar_remote_open(cellar *store, const char *url,
     r->service = &remote_service;
     (void)pthread_mutex_init(&r->replicas.lock, NULL);
     r->cfg = cfg;
-    r->memory = (remote_memory){ .ctx = r, .alloc = remote_on_alloc, .free = remote_on_free };
+    r->memory = (remote_memory){ .ctx = r, .alloc = remote_on_alloc, .free = remote_on_free,
+                                 .rest = remote_on_rest };
     r->cfg.string_max = remote_longest(store);
     remote_host_take(r, o);
     if ((err = remote_data_open(r)) != CELLAR_OK) { goto drop; }

@@ -21,7 +21,7 @@
 #include "base/port.h"
 #include "base/service_kind.h"
 
-enum { REMOTE_SHA1_TEXT = 40 };
+enum { REMOTE_SHA1_TEXT = 40, REMOTE_SPARES = 2 };
 
 typedef struct remote_counts {
 #define REMOTE_COUNT(name, help) _Atomic uint64_t name;
@@ -62,6 +62,7 @@ struct cellar_remote {
     cellar_host_opts log_host;    /* log, log_ctx, log_level */
     const cellar_tier_host *_Atomic host; /* of the first namespace; NULL: none yet. Release */
     _Atomic uint64_t bytes;       /* of remote_alloc */
+    struct remote_block *_Atomic spare[REMOTE_SPARES]; /* long ones; see memory.c */
     remote_memory memory;         /* remote_alloc and remote_free, for commands */
     struct remote_link *link;     /* link.h */
     struct remote_data *data;     /* data.h */
@@ -80,6 +81,8 @@ struct cellar_remote {
 CELLAR_PRIVATE void *remote_alloc(cellar_remote *r, size_t size);
 /* Free a block of remote_alloc of `size` bytes. `p` NULL is allowed. */
 CELLAR_PRIVATE void remote_free(cellar_remote *r, void *p, size_t size);
+/* Free the blocks that wait for their next use. */
+CELLAR_PRIVATE void remote_memory_rest(cellar_remote *r);
 /* Return the clock of the store in ms. */
 CELLAR_PRIVATE int64_t remote_now_ms(const cellar_remote *r);
 

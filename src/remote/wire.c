@@ -3,8 +3,7 @@
  * wire: sockets, commands, and the parser of hiredis.
  *
  * PICTURE    socket -> recv or TLS -> redisReader -> functions below -> remote_reply -> take
- *                                 `-> `kept`, or a block of its own in an array: a long string;
- *                                     the reader sees an empty one
+ *                                 `-> a block: a long string; the reader sees an empty one
  *            A single string is handed over where it lies in the buffer of the reader. Elements of
  *            arrays are copied into blocks: the reader moves its buffer between two reads.
  * INVARIANTS take runs inside the parser: it must not close the wire. The blocks are freed after
@@ -247,13 +246,6 @@ static void *remote_make_nil(const redisReadTask *task)
 /* Keep the object: the blocks are freed together. */
 static void remote_free_object(void *object) { (void)object; }
 
-/* Return the block of the wire for a string that is no element. */
-static char *remote_long_room(remote_wire *w, size_t bytes)
-{
-    remote_bytes *b = &w->kept;
-    return remote_bytes_room(b, bytes) ? b->data : remote_fail(w, REMOTE_WIRE_NOMEM);
-}
-
 /* Look at what the reader has left: the beginning of one string, or of a line. Move a long string
  * into a block. False: see fault. */
 static bool remote_long_begin(remote_wire *w)
@@ -270,7 +262,7 @@ static bool remote_long_begin(remote_wire *w)
         return false;
     }
     if (end == NULL || len < w->long_min) { return true; }
-    w->long_text = r->ridx == 0 ? remote_long_room(w, len + 2) : remote_chunk_take(w, len + 2);
+    w->long_text = remote_chunk_take(w, len + 2);
     if (w->long_text == NULL) { return false; }
     w->long_len = len;
     w->long_got = have - (size_t)(end + 2 - head);
@@ -314,7 +306,7 @@ CELLAR_PRIVATE void remote_wire_init(remote_wire *w, const remote_memory *memory
     memset(w, 0, sizeof *w);
     w->fd = -1;
     w->memory = memory;
-    w->unsent = w->kept = (remote_bytes){ .memory = memory };
+    w->unsent = (remote_bytes){ .memory = memory };
     w->long_min = REMOTE_LONG_BYTES;
     w->take = take;
     w->ctx = ctx;
@@ -424,7 +416,6 @@ CELLAR_PRIVATE void remote_wire_close(remote_wire *w)
     }
     remote_chunks_free(w);
     remote_bytes_free(&w->unsent);
-    remote_bytes_free(&w->kept);
     w->flushed = 0;
     w->connected = false;
 }
@@ -469,12 +460,6 @@ CELLAR_PRIVATE bool remote_wire_say(remote_wire *w, bool whole, remote_bytes *b)
     return said;
 }
 
-CELLAR_PRIVATE void remote_wire_rest(remote_wire *w)
-{
-    if (w->long_text == NULL) { remote_bytes_free(&w->kept); }
-    if (w->unsent.len == 0) { remote_bytes_free(&w->unsent); }
-}
-
 CELLAR_PRIVATE bool remote_wire_flush(remote_wire *w)
 {
     if (w->unsent.len == 0) { return true; }
@@ -482,9 +467,10 @@ CELLAR_PRIVATE bool remote_wire_flush(remote_wire *w)
     const ssize_t n = remote_wire_put(w, &part, 1);
     if (n < 0) { return false; }
     w->flushed += (size_t)n;
-    if (w->flushed == w->unsent.len) { w->unsent.len = w->flushed = 0; }
-    if (w->unsent.len == 0 && w->unsent.secret) { remote_bytes_free(&w->unsent); }
-    if (w->unsent.len == 0) { w->unsent.secret = false; }
+    if (w->flushed < w->unsent.len) { return true; }
+    remote_bytes_free(&w->unsent);
+    w->unsent.secret = false;
+    w->flushed = 0;
     return true;
 }
 

@@ -246,7 +246,7 @@ T_INLINE void share_open(share *s, const engine *e)
               NULL); /* hiredis writes to connections that the server has closed */
     memset(s, 0, sizeof *s);
     s->r.link = &s->link;
-    s->r.memory = (remote_memory){ &s->r, share_alloc, share_free };
+    s->r.memory = (remote_memory){ &s->r, share_alloc, share_free, NULL };
     s->r.cfg.io_ms = 10000 * t_patience();
     s->r.cfg.lease_ms = 120000; /* no proof extends a lease here */
     memcpy(s->r.cfg.prefix, "app", 4);

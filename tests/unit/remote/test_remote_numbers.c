@@ -76,7 +76,7 @@ static void numbers_open(void)
     (void)pthread_rwlock_init(&users.use, NULL);
     d.r = &r;
     r.data = &d;
-    r.memory = (remote_memory){ &r, block_alloc, block_free };
+    r.memory = (remote_memory){ &r, block_alloc, block_free, NULL };
     users.r = &r;
     (void)strcpy(users.name, "users");
     d.space[0] = &users;
