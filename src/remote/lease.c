@@ -22,7 +22,7 @@
  *            without an answer, is released by its token through the journal (pending.c).
  * LIMITS     A server that is out of memory refuses SET NX GET also for a key that exists: E_SPACE.
  *            4 rounds against changes of a dead value.
- * SEE ALSO   form.h: the envelope of a placeholder. share.c: the scripts. */
+ * SEE ALSO   form.h: the envelope of a placeholder. script.c. */
 #include "remote/share.h"
 
 #include <stdio.h>
@@ -181,7 +181,7 @@ static void lease_text(const cellar_remote *r, uint64_t number, char text[LEASE_
 
 /* Make a new placeholder, and the lease that it stands for. */
 static cellar_err lease_form(cellar_remote *r, const remote_lease_ask *q, remote_lease *l,
-                             uint8_t **form, size_t *len)
+                             cellar_bytes *form)
 {
     char text[LEASE_TEXT + 1];
     const cellar_err err = remote_share_random(&l->held, 1);
@@ -190,40 +190,38 @@ static cellar_err lease_form(cellar_remote *r, const remote_lease_ask *q, remote
     const remote_form f = { .kind = REMOTE_FORM_LEASE, .generation = q->generation,
                             .born = q->born, .value = { text, LEASE_TEXT },
                             .key = { q->key.data, q->name->digest ? q->key.len : 0 } };
-    *len = remote_form_size(&f);
-    *form = remote_alloc(r, *len);
-    if (*form == NULL) { return CELLAR_E_NOMEM; }
-    (void)remote_form_write(&f, q->name->text, q->name->len, *form);
+    uint8_t *bytes = remote_alloc(r, remote_form_size(&f));
+    if (bytes == NULL) { return CELLAR_E_NOMEM; }
+    (void)remote_form_write(&f, q->name->text, q->name->len, bytes);
     *l = (remote_lease){ .seen = 0 };
-    memcpy(&l->held, *form + REMOTE_FORM_CHECK_AT, sizeof l->held);
+    memcpy(&l->held, bytes + REMOTE_FORM_CHECK_AT, sizeof l->held);
+    *form = (cellar_bytes){ bytes, remote_form_size(&f) };
     return CELLAR_OK;
 }
 
 CELLAR_PRIVATE cellar_err remote_lease_take(cellar_remote *r, const remote_lease_ask *q,
                                             remote_lease *l, remote_fate *fate)
 {
-    uint8_t *form;
-    size_t len;
+    cellar_bytes form;
     *fate = REMOTE_NOT_SENT;
-    cellar_err err = lease_form(r, q, l, &form, &len);
+    cellar_err err = lease_form(r, q, l, &form);
     if (err != CELLAR_OK) { return err; }
-    err = lease_ask(r, q, (cellar_bytes){ form, len }, fate);
-    remote_free(r, form, len);
+    err = lease_ask(r, q, form, fate);
+    remote_free(r, (void *)(uintptr_t)form.data, form.len);
     return err;
 }
 
 CELLAR_PRIVATE void remote_lease_format(cellar_remote *r, const remote_lease_ask *q,
                                         remote_bytes *b, remote_lease *l)
 {
-    uint8_t *form;
-    size_t len;
-    const cellar_err err = lease_form(r, q, l, &form, &len);
+    cellar_bytes form;
+    const cellar_err err = lease_form(r, q, l, &form);
     if (err != CELLAR_OK) {
         b->err = err;
         return;
     }
-    lease_words(q, q->name, (cellar_bytes){ form, len }, b);
-    remote_free(r, form, len);
+    lease_words(q, q->name, form, b);
+    remote_free(r, (void *)(uintptr_t)form.data, form.len);
 }
 
 static cellar_err lease_filled(cellar_remote *r, cellar_err err, int64_t stored)

@@ -4,7 +4,7 @@
  *
  * PICTURE    check -> tokens of the key, one compare-exchange -> admitted
  *                  -> `denied` of the key, until it has passed -> denied
- *                  -> script of the server (share.c)           -> tokens for `hold`, now or after
+ *                  -> script of the server (script.c)          -> tokens for `hold`, now or after
  *                                                                 a wait, or a wait alone
  * BOUND      A token is spent before the time at which its request was sent + hold. The server
  *            grants it after it was sent. So a token spent at x was granted in (x - hold, x], and

@@ -344,20 +344,14 @@ static void remote_run(remote_link *l, const remote_ticket *t, int64_t until_ns)
 
 /* ---- requests ---- */
 
-/* Return OK if the link takes requests now, else the code of a request. */
-static cellar_err remote_usable(const remote_link *l)
+/* Return OK if the link takes requests now, else the code of a request. Count `refused` ones. */
+static cellar_err remote_ready(remote_link *l, uint64_t refused)
 {
     if (l->pid != getpid()) { return CELLAR_E_FORKED; }
     if (atomic_load(&l->closing)) { return CELLAR_E_CLOSED; }
-    return atomic_load(&l->usable) ? CELLAR_OK : CELLAR_E_BREAKER_OPEN;
-}
-
-/* Return the same for a request, and count a refused one. */
-static cellar_err remote_ready(remote_link *l)
-{
-    const cellar_err err = remote_usable(l);
-    if (err == CELLAR_E_BREAKER_OPEN) { remote_count(l, REMOTE_LINK_BREAKER, 1); }
-    return err;
+    if (atomic_load(&l->usable)) { return CELLAR_OK; }
+    remote_count(l, REMOTE_LINK_BREAKER, refused);
+    return CELLAR_E_BREAKER_OPEN;
 }
 
 /* Sleep until the word changes, or run the link meanwhile. */
@@ -441,7 +435,7 @@ CELLAR_PRIVATE cellar_err remote_ask(remote_link *l, const remote_request *q, re
     remote_fate unused;
     if (fate == NULL) { fate = &unused; }
     *fate = REMOTE_NOT_SENT;
-    const cellar_err err = remote_ready(l);
+    const cellar_err err = remote_ready(l, 1);
     if (err != CELLAR_OK) { return err; }
     if (remote_inside(l)) { return CELLAR_E_DEADLOCK; }
     remote_ticket *t = remote_ticket_new(l, q, false);
@@ -458,7 +452,7 @@ CELLAR_PRIVATE cellar_err remote_ask(remote_link *l, const remote_request *q, re
 
 CELLAR_PRIVATE void remote_post(remote_link *l, const remote_request *q)
 {
-    cellar_err err = remote_ready(l);
+    cellar_err err = remote_ready(l, 1);
     remote_ticket *t = err == CELLAR_OK ? remote_ticket_new(l, q, false) : NULL;
     if (t == NULL) {
         if (err == CELLAR_OK) { err = CELLAR_E_LIMIT; }
@@ -511,7 +505,7 @@ static bool remote_look(remote_link *l, uint32_t back, int64_t until_ns)
 CELLAR_PRIVATE cellar_err remote_marker_now(remote_link *l, int64_t wait_ms)
 {
     const int64_t until_ns = remote_end_ns(wait_ms);
-    const cellar_err err = remote_ready(l);
+    const cellar_err err = remote_ready(l, 1);
     if (err != CELLAR_OK) { return err; }
     if (remote_inside(l)) { return CELLAR_E_DEADLOCK; }
     const uint32_t falls = atomic_load(&l->falls), number = atomic_load(&l->marker_sent) + 1;
@@ -533,7 +527,7 @@ CELLAR_PRIVATE cellar_err remote_link_await(remote_link *l, int64_t wait_ms)
     if (remote_inside(l)) { return CELLAR_E_DEADLOCK; }
     for (;;) {
         const uint32_t back = atomic_load(&l->marker_back);
-        const cellar_err err = remote_usable(l);
+        const cellar_err err = remote_ready(l, 0);
         if (err != CELLAR_E_BREAKER_OPEN) { return err; }
         if (!remote_look(l, back, until_ns)) { return CELLAR_E_TIMEOUT; }
     }

@@ -13,13 +13,13 @@
 
 /* ---- replies --------------------------------------------------------------------------------- */
 
-typedef enum remote_type {
-    REMOTE_NIL = 0,
+typedef enum remote_type { /* the numbers of hiredis */
     REMOTE_STRING = 1,  /* text, len */
-    REMOTE_STATUS = 2,  /* text, len */
-    REMOTE_ERROR = 3,   /* text, len */
-    REMOTE_INTEGER = 4, /* number */
-    REMOTE_ARRAY = 5    /* count, first */
+    REMOTE_ARRAY = 2,   /* count, first */
+    REMOTE_INTEGER = 3, /* number */
+    REMOTE_NIL = 4,
+    REMOTE_STATUS = 5,  /* text, len */
+    REMOTE_ERROR = 6    /* text, len */
 } remote_type;
 
 /* A reply, valid until the function that received it returns. */

@@ -11,7 +11,8 @@
  *            Memory loses the key when a delete is confirmed. The server announces the delete, too,
  *            but later, and not to this process if a plain write of it to the key comes behind the
  *            delete in the same round (NOLOOP).
- *            A get of a name with a delete misses.
+ *            A get of a name with a delete misses. A write that waits for the server sends that
+ *            delete first: behind the write it would end a value that the server confirmed.
  * LOCKING    space.lock, without any call of link or host under it.
  * LIMITS     journal_keys and queue_entries of the options, 4 MiB each for each namespace. A full
  *            journal ends the namespace instead (must_clear); a full queue is a delete.
@@ -237,6 +238,26 @@ remote_pending_look(remote_space *s, const remote_name *n,
     }
     pthread_mutex_unlock(&s->lock);
     return kind;
+}
+
+CELLAR_PRIVATE uint64_t remote_pending_waits(remote_space *s, const remote_name *n)
+{
+    pthread_mutex_lock(&s->lock);
+    const remote_pending *p = s->journal_count != 0 ? *remote_pending_find(s, n) : NULL;
+    const uint64_t change = s->must_clear              ? REMOTE_PENDING_END
+                            : p != NULL && !p->value ? p->change : 0;
+    pthread_mutex_unlock(&s->lock);
+    return change;
+}
+
+CELLAR_PRIVATE void remote_pending_settle(remote_space *s, const remote_name *n, uint64_t change)
+{
+    pthread_mutex_lock(&s->lock);
+    remote_pending **at = remote_pending_find(s, n);
+    remote_pending *p = *at != NULL && (*at)->change == change ? remote_pending_take(s, at) : NULL;
+    pthread_mutex_unlock(&s->lock);
+    if (p != NULL) { REMOTE_ADD(s->r, replayed, 1); }
+    remote_pending_drop(s, p);
 }
 
 CELLAR_PRIVATE bool remote_pending_empty(remote_space *s)

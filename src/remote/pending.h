@@ -52,6 +52,13 @@ CELLAR_PRIVATE void remote_pending_queues(remote_space *s, bool on);
  * newer value, or the values are deleted. */
 CELLAR_PRIVATE void remote_pending_demote(remote_space *s);
 
+/* Return the number of the delete of a name that waits; 0: none; REMOTE_PENDING_END: the end of the
+ * namespace waits. Either would end a later write of the name. */
+#define REMOTE_PENDING_END UINT64_MAX
+CELLAR_PRIVATE uint64_t remote_pending_waits(remote_space *s, const remote_name *n);
+/* Take that delete out of the journal: the server has confirmed it. */
+CELLAR_PRIVATE void remote_pending_settle(remote_space *s, const remote_name *n, uint64_t change);
+
 /* Return whether nothing waits. */
 CELLAR_PRIVATE bool remote_pending_empty(remote_space *s);
 

@@ -140,7 +140,8 @@ static void remote_write_envelope(remote_write *w, const void *value, size_t val
     f.tag_count = (uint8_t)e->tag_count;
     for (uint32_t i = 0; i < e->tag_count; i++) { f.tags[i] = e->tags[i]; }
     f.value = (cellar_bytes){ value, value_len };
-    w->lost = remote_write_numbers(w, e, &f);
+    const bool ends = remote_pending_waits(w->s, &w->name) == REMOTE_PENDING_END;
+    w->lost = ends ? CELLAR_DEFERRED : remote_write_numbers(w, e, &f);
     if (w->lost != CELLAR_OK) { return; }
     if (remote_write_times(w, e, &f)) {
         w->lost = remote_write_make(w, &f) ? CELLAR_OK : CELLAR_E_NOMEM;
@@ -210,9 +211,23 @@ static cellar_err remote_write_ask(remote_write *w)
     return remote_ask_bytes(w->s->r, &b, q, NULL);
 }
 
+/* Send a delete of the key that waits in the journal before the write `w`. */
+static cellar_err remote_write_settle(const remote_write *w)
+{
+    const uint64_t change = remote_pending_waits(w->s, &w->name);
+    if (change == 0) { return CELLAR_OK; }
+    if (change == REMOTE_PENDING_END) { return CELLAR_E_BREAKER_OPEN; }
+    remote_write drop = { .s = w->s, .name = w->name };
+    const cellar_err err = remote_write_ask(&drop);
+    if (err != CELLAR_OK || drop.refused) { return err != CELLAR_OK ? err : CELLAR_E_IO; }
+    remote_pending_settle(w->s, &w->name, change);
+    return CELLAR_OK;
+}
+
 static cellar_err remote_write_through(remote_write *w)
 {
-    cellar_err err = remote_write_ask(w);
+    cellar_err err = w->bytes != NULL ? remote_write_settle(w) : CELLAR_OK;
+    if (err == CELLAR_OK) { err = remote_write_ask(w); }
     const bool full = err == CELLAR_OK && w->no_memory;
     if (full) {
         REMOTE_ADD(w->s->r, refused_memory, 1);
@@ -411,7 +426,8 @@ static cellar_err remote_if_open(const remote_space *s)
 
 static cellar_err remote_write_if(remote_write *w, const cellar_tier_entry *e)
 {
-    const cellar_err err = remote_if_open(w->s);
+    cellar_err err = remote_if_open(w->s);
+    if (err == CELLAR_OK) { err = remote_write_settle(w); }
     if (err != CELLAR_OK) { return err; }
     if (w->s->opts.values != CELLAR_REMOTE_RAW) { return remote_change(w, e->check); }
     return remote_raw_swap(w->s, &w->name, e->check, w->bytes, w->len, w->life_ms);
@@ -511,7 +527,8 @@ CELLAR_PRIVATE cellar_err remote_add(void *ctx, const cellar_tier_key *k, int64_
         (void)remote_write_times(&w, e, &f);
         if (w.life_ms <= 0) { w.life_ms = 1; }
     }
-    err = remote_raw_add(s, &w.name, delta, number, w.life_ms);
+    err = remote_write_settle(&w);
+    if (err == CELLAR_OK) { err = remote_raw_add(s, &w.name, delta, number, w.life_ms); }
     return remote_write_durable(s, err);
 }
 
@@ -629,7 +646,6 @@ CELLAR_PRIVATE cellar_err remote_tag_end(void *ctx, const void *tag, size_t len,
 typedef struct remote_scan {
     remote_space *s;
     char cursor[24];
-    size_t cursor_len;
     uint32_t found;      /* of this slice */
     uint64_t total;
     bool failed;
@@ -646,7 +662,7 @@ static void remote_scan_reply(void *ctx, uint32_t index, const remote_reply *rep
                 cursor->len >= sizeof w->cursor;
     if (w->failed) { return; }
     memcpy(w->cursor, cursor->text, cursor->len);
-    w->cursor_len = cursor->len;
+    w->cursor[cursor->len] = '\0';
     for (const remote_reply *at = names->first; at != NULL && !w->failed; at = at->next) {
         w->failed = at->type != REMOTE_STRING;
         remote_command(&w->bytes, REMOTE_WORDS({ "UNLINK", 6 }, REMOTE_NAME(at)));
@@ -669,7 +685,7 @@ static cellar_err remote_scan_slice(remote_scan *w, const char *match, size_t ma
     w->bytes = (remote_bytes){ .memory = &w->s->r->memory };
     w->found = 0;
     cellar_err err = remote_ask_words(
-        w->s->r, REMOTE_WORDS({ "SCAN", 4 }, { w->cursor, w->cursor_len }, { "MATCH", 5 },
+        w->s->r, REMOTE_WORDS({ "SCAN", 4 }, REMOTE_WORD(w->cursor), { "MATCH", 5 },
                               { match, match_len }, { "COUNT", 5 }, REMOTE_NUMBER(512)),
         look, NULL);
     const remote_request q = { .replies = err == CELLAR_OK && !w->failed ? w->found : 0, .ctx = w,
@@ -697,13 +713,13 @@ static cellar_err remote_scan_run(remote_space *s, const char *pattern, size_t l
                                   uint64_t *total)
 {
     char match[2 * REMOTE_NAME_MAX + CELLAR_PATTERN_MAX];
-    remote_scan w = { .s = s, .cursor = "0", .cursor_len = 1 };
+    remote_scan w = { .s = s, .cursor = "0" };
     const size_t start = remote_scan_start(s, match);
     memcpy(match + start, pattern, len);
     cellar_err err;
     do {
         err = remote_scan_slice(&w, match, start + len);
-    } while (err == CELLAR_OK && (w.cursor_len != 1 || w.cursor[0] != '0'));
+    } while (err == CELLAR_OK && strcmp(w.cursor, "0") != 0);
     *total = w.total;
     return err;
 }

@@ -29,7 +29,7 @@ typedef struct remote_counts {
 #undef REMOTE_COUNT
 } remote_counts;
 
-/* The scripts, which remote_script_text returns. Each part appends its own. */
+/* The scripts, which remote_script_text returns. */
 typedef enum remote_script {
     REMOTE_SCRIPT_END,     /* raise the epoch, write it into a control key */
     REMOTE_SCRIPT_KNOW,    /* read a control key; make it if it is absent, never let it go back */
@@ -37,7 +37,7 @@ typedef enum remote_script {
     REMOTE_SCRIPT_DROP,    /* delete a key, and let all processes hear it if there is none */
     REMOTE_SCRIPT_SWAP,    /* set or delete a RAW value that is the one that was read */
     REMOTE_SCRIPT_ADD,     /* add to a counter of RAW */
-    REMOTE_SCRIPT_BUCKET,  /* share.c: take units of a limiter by each of its three rules */
+    REMOTE_SCRIPT_BUCKET,  /* take units of a limiter by each of its three rules */
     REMOTE_SCRIPT_WINDOW,
     REMOTE_SCRIPT_LOG,
     REMOTE_SCRIPT_GIVE,    /* give units of a bucket back */

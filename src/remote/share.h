@@ -25,8 +25,6 @@ CELLAR_PRIVATE void remote_share_close(cellar_remote *r);
 CELLAR_PRIVATE void remote_share_heard(cellar_remote *r, const char *key, size_t len);
 /* Wake all waiters: changes may have been missed, or the server was flushed. I/O thread. */
 CELLAR_PRIVATE void remote_share_gap(cellar_remote *r);
-/* Return the text of a script from REMOTE_SCRIPT_BUCKET on. */
-CELLAR_PRIVATE const char *remote_share_script(remote_script s);
 
 /* ---- Commands ------------------------------------------------------------------------------- */
 

@@ -160,14 +160,10 @@ static void *remote_chunk_take(remote_wire *w, size_t bytes)
     return taken;
 }
 
-static remote_type remote_type_of(int type)
-{
-    static const remote_type types[] = {
-        [REDIS_REPLY_STRING] = REMOTE_STRING, [REDIS_REPLY_STATUS] = REMOTE_STATUS,
-        [REDIS_REPLY_ERROR] = REMOTE_ERROR, [REDIS_REPLY_INTEGER] = REMOTE_INTEGER,
-        [REDIS_REPLY_ARRAY] = REMOTE_ARRAY };
-    return type >= 0 && type < (int)(sizeof types / sizeof types[0]) ? types[type] : REMOTE_NIL;
-}
+_Static_assert((int)REMOTE_STRING == REDIS_REPLY_STRING && (int)REMOTE_ARRAY == REDIS_REPLY_ARRAY &&
+               (int)REMOTE_INTEGER == REDIS_REPLY_INTEGER && (int)REMOTE_NIL == REDIS_REPLY_NIL &&
+               (int)REMOTE_STATUS == REDIS_REPLY_STATUS && (int)REMOTE_ERROR == REDIS_REPLY_ERROR,
+               "the parser makes the types of replies");
 
 /* Add an element to the array that `task` belongs to, or begin a reply. */
 static remote_node *remote_node_add(remote_wire *w, const redisReadTask *task)
@@ -176,7 +172,7 @@ static remote_node *remote_node_add(remote_wire *w, const redisReadTask *task)
     remote_node *node = remote_chunk_take(w, sizeof *node);
     if (node == NULL) { return NULL; }
     memset(node, 0, sizeof *node);
-    node->reply.type = remote_type_of(task->type);
+    node->reply.type = (remote_type)task->type;
     remote_node *parent = task->parent != NULL ? task->parent->obj : NULL;
     if (parent != NULL) {
         if (parent->last != NULL) { parent->last->reply.next = &node->reply; }
@@ -198,7 +194,7 @@ static void *remote_make_string(const redisReadTask *task, char *text, size_t le
     }
     if (len > w->string_max) { return remote_fail(w, REMOTE_WIRE_TOO_BIG); }
     if (task->parent == NULL) {
-        const remote_reply whole = { .type = remote_type_of(task->type),
+        const remote_reply whole = { .type = (remote_type)task->type,
                                      .text = copy != NULL ? copy : text, .len = len };
         w->take(w->ctx, &whole);
         return w;
