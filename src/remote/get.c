@@ -207,12 +207,10 @@ static void remote_asked_queued(void *ctx, const void *bytes, size_t len)
 /* Count the result of a get. */
 static void remote_got(const remote_space *s, cellar_err err)
 {
+    const bool hit = err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER;
     REMOTE_ADD(s->r, gets, 1);
-    if (err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER) {
-        REMOTE_ADD(s->r, hits, 1);
-    } else {
-        REMOTE_ADD(s->r, misses, 1);
-    }
+    REMOTE_ADD(s->r, hits, hit);
+    REMOTE_ADD(s->r, misses, !hit);
 }
 
 CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *buf,
@@ -378,7 +376,41 @@ static void remote_later_reply(void *ctx, uint32_t index, const remote_reply *re
     if (last && w->a.err != CELLAR_PENDING) { remote_later_answer(w, w->a.err); }
 }
 
-static cellar_err remote_lease_said(remote_asked *a, const remote_reply *reply);
+/* Judge the value that has the place of the lease. E_BUSY: numbers are missing. E_UNSUPPORTED: it
+ * is not of this version of cellar, or too long here, and no load may replace it. */
+static cellar_err remote_lease_judge(void *ctx, const char *bytes, size_t len)
+{
+    remote_asked *a = ctx;
+    remote_form f;
+    const cellar_bytes key = a->key;
+    const remote_form_verdict v = remote_form_read(bytes, len, a->name->text, a->name->len, key,
+                                                   a->s->host->max_value_bytes, &f);
+    if (v == REMOTE_FORM_FOREIGN || v == REMOTE_FORM_NEWER || v == REMOTE_FORM_TOO_BIG) {
+        remote_get_count(a->s->r, v);
+        return CELLAR_E_UNSUPPORTED;
+    }
+    if (v == REMOTE_FORM_OK && f.kind == REMOTE_FORM_LEASE) {
+        const remote_life life = remote_control_judge(a->s, f.generation, f.born, NULL, 0);
+        if (a->missing != NULL) { a->missing->count = 0; }
+        return life == REMOTE_LIFE_UNKNOWN ? CELLAR_E_BUSY
+               : life == REMOTE_LIFE_FRESH ? CELLAR_PENDING : CELLAR_MISS;
+    }
+    remote_asked_envelope(a, bytes, len);
+    const bool there = a->err == CELLAR_OK || a->err == CELLAR_ABSENT || a->err == CELLAR_E_BUFFER;
+    return there ? CELLAR_OK : a->err == CELLAR_PENDING ? CELLAR_E_BUSY : CELLAR_MISS;
+}
+
+/* Take the reply of remote_lease_format: nil, or what the key has. */
+static cellar_err remote_lease_said(remote_asked *a, const remote_reply *reply)
+{
+    if (reply->type == REMOTE_ERROR) { return remote_error_code(reply); }
+    if (reply->type == REMOTE_NIL) { return CELLAR_LEASED; }
+    const cellar_err err = remote_lease_judge(a, reply->text, reply->len);
+    if (err == CELLAR_PENDING) {
+        remote_lease_busy(a->s->r, a->name, reply->text, reply->len, false);
+    }
+    return err;
+}
 
 /* Return when a lease that was given now ends, or when the lease of another process is looked at
  * again. */
@@ -502,42 +534,6 @@ CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k, int64_
 /* ---- the lease of a load ---- */
 
 enum { REMOTE_NEWER_MS = 20 }; /* two ends closer than this are those of one value: clocks differ */
-
-/* Judge the value that has the place of the lease. E_BUSY: numbers are missing. E_UNSUPPORTED: it
- * is not of this version of cellar, or too long here, and no load may replace it. */
-static cellar_err remote_lease_judge(void *ctx, const char *bytes, size_t len)
-{
-    remote_asked *a = ctx;
-    remote_form f;
-    const cellar_bytes key = a->key;
-    const remote_form_verdict v = remote_form_read(bytes, len, a->name->text, a->name->len, key,
-                                                   a->s->host->max_value_bytes, &f);
-    if (v == REMOTE_FORM_FOREIGN || v == REMOTE_FORM_NEWER || v == REMOTE_FORM_TOO_BIG) {
-        remote_get_count(a->s->r, v);
-        return CELLAR_E_UNSUPPORTED;
-    }
-    if (v == REMOTE_FORM_OK && f.kind == REMOTE_FORM_LEASE) {
-        const remote_life life = remote_control_judge(a->s, f.generation, f.born, NULL, 0);
-        if (a->missing != NULL) { a->missing->count = 0; }
-        return life == REMOTE_LIFE_UNKNOWN ? CELLAR_E_BUSY
-               : life == REMOTE_LIFE_FRESH ? CELLAR_PENDING : CELLAR_MISS;
-    }
-    remote_asked_envelope(a, bytes, len);
-    const bool there = a->err == CELLAR_OK || a->err == CELLAR_ABSENT || a->err == CELLAR_E_BUFFER;
-    return there ? CELLAR_OK : a->err == CELLAR_PENDING ? CELLAR_E_BUSY : CELLAR_MISS;
-}
-
-/* Take the reply of remote_lease_format: nil, or what the key has. */
-static cellar_err remote_lease_said(remote_asked *a, const remote_reply *reply)
-{
-    if (reply->type == REMOTE_ERROR) { return remote_error_code(reply); }
-    if (reply->type == REMOTE_NIL) { return CELLAR_LEASED; }
-    const cellar_err err = remote_lease_judge(a, reply->text, reply->len);
-    if (err == CELLAR_PENDING) {
-        remote_lease_busy(a->s->r, a->name, reply->text, reply->len, false);
-    }
-    return err;
-}
 
 /* Return whether the value that the key has is a stale one: the load refreshes it. */
 static bool remote_asked_ended(const remote_asked *a)

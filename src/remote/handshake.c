@@ -211,8 +211,9 @@ static void remote_scripts_add(remote_link *l, remote_bytes *b, uint32_t *count)
 }
 
 /* Take the digest of script number `index`; 0 is the one of markers. */
-static void remote_script_reply(remote_link *l, uint32_t index, const remote_reply *reply)
+static void remote_script_reply(void *link, uint32_t index, const remote_reply *reply)
 {
+    remote_link *l = link;
     char digest[41];
     if (reply->type == REMOTE_ERROR && remote_handshake_error(l, reply, "+script|load")) { return; }
     if (reply->type != REMOTE_STRING || reply->len != sizeof digest - 1) {
@@ -229,14 +230,6 @@ static void remote_script_reply(remote_link *l, uint32_t index, const remote_rep
     }
 }
 
-static void remote_reload_reply(void *link, uint32_t index, const remote_reply *reply)
-{
-    (void)index;
-    if (reply->type == REMOTE_ERROR) {
-        (void)remote_handshake_error((remote_link *)link, reply, "+script|load");
-    }
-}
-
 static void remote_bytes_done(void *link, cellar_err err, remote_fate fate)
 {
     remote_link *l = link;
@@ -246,7 +239,7 @@ static void remote_bytes_done(void *link, cellar_err err, remote_fate fate)
 
 CELLAR_PRIVATE void remote_load_scripts(remote_link *l)
 {
-    remote_request q = { .ctx = l, .fn = remote_reload_reply, .done = remote_bytes_done };
+    remote_request q = { .ctx = l, .fn = remote_script_reply, .done = remote_bytes_done };
     if (l->bytes.data != NULL) { return; } /* of another request: later */
     l->scripts_gone = false;
     remote_scripts_add(l, &l->bytes, &q.replies);

@@ -597,7 +597,6 @@ static void remote_link_free(remote_link *l)
     remote_bytes_free(&l->marker_bytes);
     if (l->epoll >= 0) { (void)close(l->epoll); }
     if (l->bell >= 0) { (void)close(l->bell); }
-    if (l->tickets != NULL) { remote_tickets_close(l); }
     (void)pthread_mutex_destroy(&l->refusal_lock);
     memory->free(memory->ctx, l, sizeof *l);
 }
@@ -615,6 +614,7 @@ static void remote_link_init(remote_link *l, const remote_config *c, const remot
     remote_wire_init(&l->data, e->memory, remote_take_reply, l);
     remote_wire_init(&l->subscriber, e->memory, remote_take_message, l);
     remote_sentinels_open(l);
+    remote_tickets_open(l);
     l->bytes = (remote_bytes){ .memory = e->memory, .secret = true };
     l->marker_bytes = (remote_bytes){ .memory = e->memory };
     l->marker_prefix_len =
@@ -624,23 +624,20 @@ static void remote_link_init(remote_link *l, const remote_config *c, const remot
 CELLAR_PRIVATE cellar_err remote_link_open(const remote_config *c, const remote_events *e,
                                            remote_link **out)
 {
-    cellar_err err = CELLAR_E_NOMEM;
     *out = NULL;
     remote_link *l = e->memory->alloc(e->memory->ctx, sizeof *l);
-    if (l == NULL) { return err; }
+    if (l == NULL) { return CELLAR_E_NOMEM; }
     remote_link_init(l, c, e);
-    if (!remote_tickets_open(l)) { goto drop; }
-    err = CELLAR_E_IO;
-    if (!remote_descriptors(l)) { goto drop; }
-    err = CELLAR_E_NOMEM;
-    *out = l; /* before the thread: its events use the link */
-    if (c->no_thread) { return CELLAR_OK; }
-    l->has_thread = remote_thread_start(&l->thread, "cellar-remote", remote_thread, l);
-    if (l->has_thread) { return CELLAR_OK; }
+    const bool opened = remote_descriptors(l);
+    if (opened) {
+        *out = l; /* before the thread: its events use the link */
+        l->has_thread = !c->no_thread &&
+                        remote_thread_start(&l->thread, "cellar-remote", remote_thread, l);
+        if (l->has_thread || c->no_thread) { return CELLAR_OK; }
+    }
     *out = NULL;
-drop:
     remote_link_free(l);
-    return err;
+    return opened ? CELLAR_E_NOMEM : CELLAR_E_IO;
 }
 
 CELLAR_PRIVATE void remote_link_close(remote_link *l)

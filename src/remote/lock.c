@@ -174,7 +174,7 @@ static cellar_err lock_ask(cellar_remote *r, const remote_name *name, int64_t le
 
 static bool lock_is_held(const cellar_remote_lock *lk)
 {
-    return lk->opaque[0] != 0 || lk->opaque[1] != 0;
+    return (lk->opaque[0] | lk->opaque[1]) != 0;
 }
 
 /* Read the options of a call. *wait_ms 0: do not wait. */

@@ -66,15 +66,17 @@ CELLAR_PRIVATE void remote_free(cellar_remote *r, void *p, size_t size)
     remote_block_free(r, b);
 }
 
-CELLAR_PRIVATE void remote_memory_rest(cellar_remote *r)
+CELLAR_PRIVATE void remote_memory_rest(void *remote)
 {
+    cellar_remote *r = remote;
     for (size_t i = 0; i < REMOTE_SPARES; i++) {
         remote_block_free(r, atomic_exchange(&r->spare[i], NULL));
     }
 }
 
-CELLAR_PRIVATE int64_t remote_now_ms(const cellar_remote *r)
+CELLAR_PRIVATE int64_t remote_now_ms(void *remote)
 {
+    const cellar_remote *r = remote;
     const cellar_tier_host *h = atomic_load_explicit(&r->host, memory_order_acquire);
     struct timespec t;
     if (h != NULL) { return h->now_ms(h->ctx); }

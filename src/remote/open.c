@@ -18,8 +18,6 @@
 
 static void *remote_on_alloc(void *r, size_t size) { return remote_alloc(r, size); }
 static void remote_on_free(void *r, void *p, size_t size) { remote_free(r, p, size); }
-static void remote_on_rest(void *r) { remote_memory_rest(r); }
-static int64_t remote_on_clock(void *r) { return remote_now_ms(r); }
 
 static size_t remote_on_prefix(void *r, size_t i, char *to, size_t cap)
 {
@@ -57,7 +55,7 @@ static void remote_on_log(void *remote, cellar_err code, const char *text)
 
 static cellar_err remote_link_begin(cellar_remote *r)
 {
-    const remote_events e = { .ctx = r, .memory = &r->memory, .now_ms = remote_on_clock,
+    const remote_events e = { .ctx = r, .memory = &r->memory, .now_ms = remote_now_ms,
         .prefix = remote_on_prefix, .script = remote_on_script,
         .script_loaded = remote_on_script_loaded, .heard = remote_on_heard,
         .heard_flush = remote_on_flush, .gap = remote_on_gap, .linked = remote_on_linked,
@@ -114,7 +112,7 @@ CELLAR_API cellar_err cellar_remote_open(cellar *store, const char *url,
     (void)pthread_mutex_init(&r->replicas.lock, NULL);
     r->cfg = cfg;
     r->memory = (remote_memory){ .ctx = r, .alloc = remote_on_alloc, .free = remote_on_free,
-                                 .rest = remote_on_rest };
+                                 .rest = remote_memory_rest };
     r->cfg.string_max = remote_longest(store);
     remote_host_take(r, o);
     if ((err = remote_data_open(r)) != CELLAR_OK) { goto drop; }

@@ -120,20 +120,20 @@ CELLAR_PRIVATE bool remote_pending_open(remote_space *s)
     return s->pending != NULL;
 }
 
-static remote_pending *remote_pending_make(remote_space *s, const remote_name *n, const void *key,
-                                           size_t key_len, const void *bytes, size_t len)
+static remote_pending *remote_pending_make(remote_space *s, const remote_name *n, cellar_bytes key,
+                                           cellar_bytes bytes)
 {
-    const size_t size = sizeof(remote_pending) + n->len + key_len + len;
+    const size_t size = sizeof(remote_pending) + n->len + key.len + bytes.len;
     remote_pending *p = s->host->alloc(s->host->ctx, size);
     if (p == NULL) { return NULL; }
     memset(p, 0, sizeof *p);
     p->size = size;
     p->name_len = n->len;
-    p->key_len = key_len;
-    p->bytes_len = len;
+    p->key_len = key.len;
+    p->bytes_len = bytes.len;
     memcpy(p->text, n->text, n->len);
-    memcpy(p->text + n->len, key, key_len);
-    if (len != 0) { memcpy(p->text + n->len + key_len, bytes, len); }
+    memcpy(p->text + n->len, key.data, key.len);
+    if (bytes.len != 0) { memcpy(p->text + n->len + key.len, bytes.data, bytes.len); }
     return p;
 }
 
@@ -170,12 +170,12 @@ static bool remote_pending_replace(remote_space *s, const remote_name *n)
     return p != NULL;
 }
 
-CELLAR_PRIVATE bool remote_pending_delete(remote_space *s, const remote_name *n, const void *key,
-                                          size_t key_len)
+CELLAR_PRIVATE bool remote_pending_delete(remote_space *s, const remote_name *n, cellar_bytes key)
 {
-    const bool room = remote_pending_replace(s, n) ||
-                      remote_pending_add(s, n, remote_pending_make(s, n, key, key_len, NULL, 0)) ==
-                          CELLAR_OK;
+    const cellar_bytes none = { NULL, 0 };
+    const bool room =
+        remote_pending_replace(s, n) ||
+        remote_pending_add(s, n, remote_pending_make(s, n, key, none)) == CELLAR_OK;
     if (room) {
         remote_pending_kick(s);
     } else if (s->opts.values != CELLAR_REMOTE_RAW) {
@@ -191,16 +191,17 @@ CELLAR_PRIVATE void remote_pending_release(remote_space *s, const remote_name *v
     remote_name n;
     char token[REMOTE_LEASE_TOKEN];
     const size_t len = remote_lease_name(s->r, &s->names, value, key, l, &n, token);
-    remote_pending *p = remote_pending_make(s, &n, "", 0, token, len);
+    remote_pending *p =
+        remote_pending_make(s, &n, (cellar_bytes){ "", 0 }, (cellar_bytes){ token, len });
     if (p != NULL) { p->lease = true; }
     if (remote_pending_add(s, &n, p) == CELLAR_OK) { remote_pending_kick(s); }
 }
 
 CELLAR_PRIVATE cellar_err remote_pending_value(remote_space *s, const remote_name *n,
-                                               const void *key, size_t key_len, const void *bytes,
-                                               size_t len, int64_t end_ms)
+                                               cellar_bytes key, cellar_bytes value,
+                                               int64_t end_ms)
 {
-    remote_pending *p = remote_pending_make(s, n, key, key_len, bytes, len);
+    remote_pending *p = remote_pending_make(s, n, key, value);
     if (p != NULL) {
         p->value = true;
         p->end_ms = end_ms;

@@ -22,8 +22,7 @@ remote_pending_look(remote_space *s, const remote_name *n,
 /* Note that a key must be deleted in the server, and begin to send it. Returns false if there is no
  * room: then the namespace ends for all processes as soon as the server answers; with RAW it does
  * not, and the caller reports an error. */
-CELLAR_PRIVATE bool remote_pending_delete(remote_space *s, const remote_name *n, const void *key,
-                                          size_t key_len);
+CELLAR_PRIVATE bool remote_pending_delete(remote_space *s, const remote_name *n, cellar_bytes key);
 
 /* Release a lease of a load without a value: now, or when the server answers again. Without room in
  * half of the journal the lease ends by itself. */
@@ -33,8 +32,8 @@ CELLAR_PRIVATE void remote_pending_release(remote_space *s, const remote_name *v
 /* Queue a value until `end_ms`. Otherwise nothing is done.
  * returns: OK; E_BREAKER_OPEN (values are not queued now), E_LIMIT (no room) */
 CELLAR_PRIVATE cellar_err remote_pending_value(remote_space *s, const remote_name *n,
-                                               const void *key, size_t key_len, const void *bytes,
-                                               size_t len, int64_t end_ms);
+                                               cellar_bytes key, cellar_bytes value,
+                                               int64_t end_ms);
 
 /* End the namespace for all processes as soon as the server answers. */
 CELLAR_PRIVATE void remote_pending_clear(remote_space *s);

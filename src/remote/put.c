@@ -29,10 +29,10 @@
 #include "remote/share.h"
 
 enum {
-    REMOTE_WRITE_HEAD = REMOTE_NAME_MAX + 64, /* room for a command before a value */
-    REMOTE_WRITE_AROUND = REMOTE_WRITE_HEAD + 64,     /* and behind it */
+    REMOTE_WRITE_HEAD = REMOTE_NAME_MAX + 64,     /* room for a command before a value */
+    REMOTE_WRITE_AROUND = REMOTE_WRITE_HEAD + 64, /* and behind it */
+    REMOTE_CHANGE_ROUNDS = 16, REMOTE_NUMBER_ROUNDS = 4
 };
-enum { REMOTE_CHANGE_ROUNDS = 16, REMOTE_NUMBER_ROUNDS = 4 };
 
 #define REMOTE_WAIT_PAUSE_NS INT64_C(1000000000) /* behind a WAIT that found too few replicas */
 
@@ -80,7 +80,7 @@ static void remote_write_end(remote_write *w)
 static cellar_err remote_write_defer(remote_write *w)
 {
     remote_space *s = w->s;
-    const bool kept = remote_pending_delete(s, &w->name, w->key.data, w->key.len);
+    const bool kept = remote_pending_delete(s, &w->name, w->key);
     REMOTE_ADD(s->r, deferred, 1);
     if (!kept && s->opts.values == CELLAR_REMOTE_RAW) { return CELLAR_E_LIMIT; }
     return s->opts.strict ? CELLAR_E_TIMEOUT : CELLAR_DEFERRED;
@@ -243,13 +243,13 @@ static cellar_err remote_write_behind(remote_write *w)
     remote_space *s = w->s;
     const int64_t end_ms = s->host->now_ms(s->host->ctx) + w->life_ms;
     if (w->bytes != NULL) {
-        const cellar_err err = remote_pending_value(s, &w->name, w->key.data, w->key.len, w->bytes,
-                                                    w->len, end_ms);
+        const cellar_bytes value = { w->bytes, w->len };
+        const cellar_err err = remote_pending_value(s, &w->name, w->key, value, end_ms);
         if (err == CELLAR_OK) { return CELLAR_OK; }
         if (err == CELLAR_E_LIMIT) { REMOTE_ADD(s->r, queue_full, 1); }
         else { REMOTE_ADD(s->r, deferred, 1); }
     }
-    if (remote_pending_delete(s, &w->name, w->key.data, w->key.len)) {
+    if (remote_pending_delete(s, &w->name, w->key)) {
         return w->bytes != NULL ? CELLAR_DEFERRED : CELLAR_OK;
     }
     return s->opts.values == CELLAR_REMOTE_RAW ? CELLAR_E_LIMIT : CELLAR_DEFERRED;
@@ -295,13 +295,6 @@ static void remote_swap_seen(void *ctx, uint32_t index, const remote_reply *repl
     }
 }
 
-/* Read the value, and format its change. */
-static cellar_err remote_swap_look(remote_swap *w)
-{
-    const remote_request q = { .ctx = w, .fn = remote_swap_seen };
-    return remote_ask_words(w->s->r, REMOTE_WORDS({ "GET", 3 }, REMOTE_NAME(w->name)), q, NULL);
-}
-
 static void remote_swap_reply(void *ctx, uint32_t index, const remote_reply *reply)
 {
     remote_swap *w = ctx;
@@ -321,8 +314,10 @@ static cellar_err remote_raw_swap(remote_space *s, const remote_name *n, uint64_
 {
     remote_swap w = { .s = s, .name = n, .seen = seen, .value = { value, value_len },
                       .life_ms = life_ms, .script = { .memory = &s->r->memory } };
-    cellar_err err = seen != 0 ? remote_swap_look(&w) : CELLAR_OK;
+    const remote_request look = { .ctx = &w, .fn = remote_swap_seen };
+    cellar_err err = CELLAR_OK;
     if (seen == 0) { remote_swap_format(&w, NULL, 0); }
+    else { err = remote_ask_words(s->r, REMOTE_WORDS({ "GET", 3 }, REMOTE_NAME(n)), look, NULL); }
     if (err == CELLAR_OK && w.script.cap == 0) {
         err = w.script.err != CELLAR_OK ? w.script.err : CELLAR_CONFLICT;
     }

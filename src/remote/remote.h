@@ -82,9 +82,9 @@ CELLAR_PRIVATE void *remote_alloc(cellar_remote *r, size_t size);
 /* Free a block of remote_alloc of `size` bytes. `p` NULL is allowed. */
 CELLAR_PRIVATE void remote_free(cellar_remote *r, void *p, size_t size);
 /* Free the blocks that wait for their next use. */
-CELLAR_PRIVATE void remote_memory_rest(cellar_remote *r);
+CELLAR_PRIVATE void remote_memory_rest(void *remote);
 /* Return the clock of the store in ms. */
-CELLAR_PRIVATE int64_t remote_now_ms(const cellar_remote *r);
+CELLAR_PRIVATE int64_t remote_now_ms(void *remote);
 
 /* Write the figures for cellar_metrics_write and cellar_stats_json. */
 CELLAR_PRIVATE cellar_err remote_text_write(void *remote, bool json, char *buf, size_t cap,

@@ -133,11 +133,6 @@ static void remote_histogram(remote_text *t, const char *name, const char *help,
 CELLAR_PRIVATE cellar_err remote_text_write(void *remote, bool json, char *buf, size_t cap,
                                             size_t *full)
 {
-    static const char *const whys[REMOTE_WHYS_N] = {
-#define REMOTE_WHY_NAME(name, code, text) text,
-        REMOTE_WHYS(REMOTE_WHY_NAME)
-#undef REMOTE_WHY_NAME
-    };
     const cellar_remote *r = remote;
     remote_text t = { .prefix = r->cfg.prefix, .buf = buf, .cap = cap,
                       .comma = json ? "" : NULL };
@@ -153,9 +148,12 @@ CELLAR_PRIVATE cellar_err remote_text_write(void *remote, bool json, char *buf, 
     CELLAR_REMOTE_COUNTS(REMOTE_STAT)
 #undef REMOTE_STAT
     remote_head(&t, "lost_links_total", "counter", "Links lost or refused, by reason");
-    for (unsigned i = REMOTE_WHY_NONE + 1; i < REMOTE_WHYS_N; i++) {
-        remote_figure(&t, "lost_links_total", whys[i], (int64_t)f.gaps[i]);
+#define REMOTE_LOST(name, code, text) \
+    if (REMOTE_WHY_##name != REMOTE_WHY_NONE) { \
+        remote_figure(&t, "lost_links_total", text, (int64_t)f.gaps[REMOTE_WHY_##name]); \
     }
+    REMOTE_WHYS(REMOTE_LOST)
+#undef REMOTE_LOST
     if (json) {
         remote_print(&t, "]}");
     } else {

@@ -25,21 +25,12 @@ CELLAR_PRIVATE uint32_t remote_ticket_number(const remote_link *l, const remote_
     return (uint32_t)(t - l->tickets) + 1;
 }
 
-CELLAR_PRIVATE bool remote_tickets_open(remote_link *l)
+CELLAR_PRIVATE void remote_tickets_open(remote_link *l)
 {
-    const uint32_t all = REMOTE_TICKETS + REMOTE_TICKETS_OWN;
-    l->tickets = l->e.memory->alloc(l->e.memory->ctx, all * sizeof *l->tickets);
-    if (l->tickets == NULL) { return false; }
-    memset(l->tickets, 0, all * sizeof *l->tickets);
-    for (uint32_t i = 0; i + 1 < all; i++) { atomic_init(&l->tickets[i].next, i + 2); }
+    for (uint32_t i = 0; i + 1 < REMOTE_TICKETS_ALL; i++) {
+        atomic_init(&l->tickets[i].next, i + 2);
+    }
     atomic_init(&l->free_list, 1);
-    return true;
-}
-
-CELLAR_PRIVATE void remote_tickets_close(remote_link *l)
-{
-    l->e.memory->free(l->e.memory->ctx, l->tickets,
-                      (REMOTE_TICKETS + REMOTE_TICKETS_OWN) * sizeof *l->tickets);
 }
 
 CELLAR_PRIVATE remote_ticket *remote_ticket_new(remote_link *l, const remote_request *q, bool own)
