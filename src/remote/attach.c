@@ -258,11 +258,6 @@ static const char *remote_opts_rule(const cellar_remote_namespace_opts *o)
                ? "values RAW needs write THROUGH or BEHIND" : NULL;
 }
 
-static cellar_err remote_attach_refuse(cellar_err code, const char *rule)
-{
-    return remote_call_refuse(code, "cellar_remote_attach", rule);
-}
-
 /* Return the rule that the store keeps. */
 static const char *remote_attach_rule(cellar_err code)
 {
@@ -277,15 +272,16 @@ CELLAR_API cellar_err cellar_remote_attach(cellar_remote *r, cellar *c,
                                            const cellar_remote_namespace_opts *o)
 {
     const cellar_remote_namespace_opts none = cellar_remote_namespace_opts_default();
+    static const char call[] = "cellar_remote_attach";
     if (r == NULL || c == NULL) {
-        return remote_attach_refuse(CELLAR_E_INVAL, "r and c must be given");
+        return remote_call_refuse(CELLAR_E_INVAL, call, "r and c must be given");
     }
     const cellar_remote_namespace_opts *use = o != NULL ? o : &none;
     const char *const rule = remote_opts_rule(use);
-    if (rule != NULL) { return remote_attach_refuse(CELLAR_E_INVAL, rule); }
+    if (rule != NULL) { return remote_call_refuse(CELLAR_E_INVAL, call, rule); }
     remote_space *s = remote_space_new(r, use);
     if (s == NULL) {
-        return remote_attach_refuse(CELLAR_E_NOMEM, remote_attach_rule(CELLAR_E_NOMEM));
+        return remote_call_refuse(CELLAR_E_NOMEM, call, remote_attach_rule(CELLAR_E_NOMEM));
     }
     const cellar_tier_table t = remote_space_table(s);
     const cellar_err err = cellar_tier_attach(c, &t);
@@ -293,7 +289,7 @@ CELLAR_API cellar_err cellar_remote_attach(cellar_remote *r, cellar *c,
         remote_retrack(r->link);
         return err;
     }
-    (void)remote_attach_refuse(err, s->rule != NULL ? s->rule : remote_attach_rule(err));
+    (void)remote_call_refuse(err, call, s->rule != NULL ? s->rule : remote_attach_rule(err));
     if (s->host == NULL) { remote_space_free(s); } /* else the store has the table, and closes */
     return err;
 }

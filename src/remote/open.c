@@ -46,10 +46,9 @@ static void remote_on_log(void *remote, cellar_err code, const char *text)
 {
     const cellar_remote *r = remote;
     const cellar_log_level level = code == CELLAR_OK ? CELLAR_LOG_INFO : CELLAR_LOG_WARNING;
-    cellar_log_level least = r->log_host.log_level;
-    if (least == CELLAR_LOG_DEFAULT) { least = CELLAR_LOG_WARNING; }
-    if (least == CELLAR_LOG_OFF) { return; }
-    if (r->log_host.log == NULL || level > least) { return; }
+    const cellar_log_level said = r->log_host.log_level;
+    const cellar_log_level least = said != CELLAR_LOG_DEFAULT ? said : CELLAR_LOG_WARNING;
+    if (r->log_host.log == NULL || least == CELLAR_LOG_OFF || level > least) { return; }
     r->log_host.log(level, "remote", code, text, r->log_host.log_ctx);
 }
 
