@@ -553,11 +553,12 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  *            has ended the namespace or a tag, and this one has not heard of it yet, the set counts
  *            as the earlier one: it has no value.
  * DEFERRED   the server did not answer within io_ms: the write may have happened. The entry in
- *            memory is removed, and the journal deletes the key when the link is back. With
+ *            memory is removed, and the journal deletes the key when the link is back: with it a
+ *            value that another process has set meanwhile, but no later write of this one. With
  *            `strict` the same with E_TIMEOUT. Also for a set that a clear or a tag delete
- *            overtook, or with tags that the server did not confirm: it has no value then. Also for
- *            a set of BEHIND in a gap: no value waits for the link, because another process may
- *            write a newer one.
+ *            overtook, for one behind a deferred clear, or with tags that the server did not
+ *            confirm: it has no value then. Also for a set of BEHIND in a gap: no value waits for
+ *            the link, because another process may write a newer one.
  * E_SPACE    the server is out of memory (maxmemory): the key was deleted there, or kept by a call
  *            with a condition. INVALIDATE and deletes return OK.
  * E_LIMIT    RAW only: no answer, and the journal is full. Other processes may keep the old value.

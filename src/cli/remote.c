@@ -20,7 +20,7 @@
 #include "cellar_remote.h"
 #include "remote/data.h"
 #include "remote/link.h"
-#include "remote/wire.h"
+#include "remote/share.h"
 
 #define REMOTE_WAIT_MS 3000
 #define REMOTE_TEXT 8192
@@ -73,18 +73,12 @@ static void remote_info_note(void *seen, uint32_t index, const remote_reply *rep
 }
 
 /* Ask one command. A right that is missing breaks the link, so there may be no answer. */
-static void remote_server_ask(cellar_remote *r, size_t argc, const char *const *argv,
+static void remote_server_ask(cellar_remote *r, const cellar_bytes *words, size_t count,
                               void (*fn)(void *ctx, uint32_t index, const remote_reply *reply),
                               remote_seen *s)
 {
-    remote_bytes b = { .memory = &r->data->memory };
-    remote_request q = { .replies = 1, .ctx = s, .fn = fn, .wait_ms = REMOTE_WAIT_MS };
-    if (remote_command(&b, argc, argv, NULL) == CELLAR_OK) {
-        q.bytes = b.data;
-        q.bytes_len = b.len;
-        (void)remote_ask(r->link, &q, NULL);
-    }
-    remote_bytes_free(&b);
+    const remote_request q = { .ctx = s, .fn = fn, .wait_ms = REMOTE_WAIT_MS };
+    (void)remote_ask_words(r, words, count, q, NULL);
 }
 
 /* Return the value of a line "name:value" as static text; "?": not told. */
@@ -209,9 +203,6 @@ static bool remote_is_proven(const cellar_remote *r, cellar_error_info *why)
 
 static int remote_ask_all(cellar_remote *r)
 {
-    static const char *const hello[] = { "HELLO" }, *const info[] = { "INFO" };
-    static const char *const config[] = { "CONFIG", "GET", "client-output-buffer-limit",
-                                          "min-replicas-to-write", "min-replicas-max-lag" };
     static remote_seen seen;
     cellar_error_info why = cellar_error_info_default();
     const int64_t begin_ms = remote_now();
@@ -222,9 +213,15 @@ static int remote_ask_all(cellar_remote *r)
         return CLI_FINDING;
     }
     remote_rows_of_link(r, remote_now() - begin_ms);
-    remote_server_ask(r, 1, hello, remote_hello_note, &seen);
-    remote_server_ask(r, 1, info, remote_info_note, &seen);
-    if (remote_is_proven(r, &why)) { remote_server_ask(r, 5, config, remote_config_note, &seen); }
+    remote_server_ask(r, REMOTE_WORDS({ "HELLO", 5 }), remote_hello_note, &seen);
+    remote_server_ask(r, REMOTE_WORDS({ "INFO", 4 }), remote_info_note, &seen);
+    if (remote_is_proven(r, &why)) {
+        remote_server_ask(r, REMOTE_WORDS({ "CONFIG", 6 }, { "GET", 3 },
+                                          REMOTE_WORD("client-output-buffer-limit"),
+                                          REMOTE_WORD("min-replicas-to-write"),
+                                          REMOTE_WORD("min-replicas-max-lag")),
+                          remote_config_note, &seen);
+    }
     remote_rows_of_server(&seen);
     remote_notes(r, &seen);
     return CLI_DONE;

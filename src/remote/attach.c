@@ -69,8 +69,12 @@ static cellar_err remote_table_attached(void *ctx, const cellar_tier_host *host)
     const cellar_tier_host *none = NULL;
     memcpy(s->name, host->name, len + 1);
     s->host = host;
-    const cellar_err err = remote_data_add(s->r->data, s);
-    if (err != CELLAR_OK) { s->host = NULL; }
+    const cellar_err err = remote_pending_open(s) ? remote_data_add(s->r->data, s)
+                                                  : CELLAR_E_NOMEM;
+    if (err != CELLAR_OK) {
+        remote_pending_free(s);
+        s->host = NULL;
+    }
     if (err == CELLAR_OK) { (void)atomic_compare_exchange_strong(&s->r->host, &none, host); }
     return err;
 }
@@ -122,23 +126,22 @@ REMOTE_TABLE(cellar_err, tag, CELLAR_E_CLOSED,
 REMOTE_TABLE(cellar_err, pattern, CELLAR_E_CLOSED, (void *ctx, const char *pattern, size_t len),
              remote_pattern(ctx, pattern, len))
 
+/* Answer a miss for each key behind the close: no reading is open then. */
 static void remote_table_get_many(void *ctx, cellar_tier_get *gets, size_t count)
 {
-    const bool open = remote_use(ctx);
-    for (size_t i = 0; i < count && !open; i++) { gets[i].err = CELLAR_MISS; }
-    if (!open) { return; }
-    remote_get_many(ctx, gets, count);
-    remote_unuse(ctx);
+    remote_space *s = ctx;
+    pthread_rwlock_rdlock(&s->use);
+    remote_get_many(s, gets, count);
+    remote_unuse(s);
 }
 
 static void remote_table_lease_many(void *ctx, cellar_tier_claim *claims, size_t count,
                                     int64_t hold_ms)
 {
-    const bool open = remote_use(ctx);
-    for (size_t i = 0; i < count && !open; i++) { claims[i].err = CELLAR_MISS; }
-    if (!open) { return; }
-    remote_get_leases(ctx, claims, count, hold_ms);
-    remote_unuse(ctx);
+    remote_space *s = ctx;
+    pthread_rwlock_rdlock(&s->use);
+    remote_get_leases(s, claims, count, hold_ms);
+    remote_unuse(s);
 }
 
 static void remote_table_unlease(void *ctx, const cellar_tier_key *k, const cellar_tier_lease *l)
@@ -255,11 +258,6 @@ static const char *remote_opts_rule(const cellar_remote_namespace_opts *o)
                ? "values RAW needs write THROUGH or BEHIND" : NULL;
 }
 
-static cellar_err remote_attach_refuse(cellar_err code, const char *rule)
-{
-    return remote_call_refuse(code, "cellar_remote_attach", rule);
-}
-
 /* Return the rule that the store keeps. */
 static const char *remote_attach_rule(cellar_err code)
 {
@@ -274,15 +272,16 @@ CELLAR_API cellar_err cellar_remote_attach(cellar_remote *r, cellar *c,
                                            const cellar_remote_namespace_opts *o)
 {
     const cellar_remote_namespace_opts none = cellar_remote_namespace_opts_default();
+    static const char call[] = "cellar_remote_attach";
     if (r == NULL || c == NULL) {
-        return remote_attach_refuse(CELLAR_E_INVAL, "r and c must be given");
+        return remote_call_refuse(CELLAR_E_INVAL, call, "r and c must be given");
     }
     const cellar_remote_namespace_opts *use = o != NULL ? o : &none;
     const char *const rule = remote_opts_rule(use);
-    if (rule != NULL) { return remote_attach_refuse(CELLAR_E_INVAL, rule); }
+    if (rule != NULL) { return remote_call_refuse(CELLAR_E_INVAL, call, rule); }
     remote_space *s = remote_space_new(r, use);
     if (s == NULL) {
-        return remote_attach_refuse(CELLAR_E_NOMEM, remote_attach_rule(CELLAR_E_NOMEM));
+        return remote_call_refuse(CELLAR_E_NOMEM, call, remote_attach_rule(CELLAR_E_NOMEM));
     }
     const cellar_tier_table t = remote_space_table(s);
     const cellar_err err = cellar_tier_attach(c, &t);
@@ -290,7 +289,7 @@ CELLAR_API cellar_err cellar_remote_attach(cellar_remote *r, cellar *c,
         remote_retrack(r->link);
         return err;
     }
-    (void)remote_attach_refuse(err, s->rule != NULL ? s->rule : remote_attach_rule(err));
+    (void)remote_call_refuse(err, call, s->rule != NULL ? s->rule : remote_attach_rule(err));
     if (s->host == NULL) { remote_space_free(s); } /* else the store has the table, and closes */
     return err;
 }
@@ -303,7 +302,6 @@ CELLAR_PRIVATE cellar_err remote_data_open(cellar_remote *r)
     if (d == NULL) { return CELLAR_E_NOMEM; }
     memset(d, 0, sizeof *d);
     d->r = r;
-    d->memory = remote_memory_of(r);
     pthread_mutex_init(&d->lock, NULL);
     r->data = d;
     return CELLAR_OK;
@@ -359,5 +357,6 @@ CELLAR_PRIVATE void remote_data_close(cellar_remote *r)
     remote_free(r, d->tags, REMOTE_TAGS_KEPT * sizeof *d->tags);
     pthread_mutex_destroy(&d->lock);
     remote_free(r, d, sizeof *d);
+    remote_memory_rest(r);
     r->data = NULL;
 }

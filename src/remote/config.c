@@ -8,6 +8,7 @@
  *            max_ttl_ms close_ms; the word tls_insecure
  *            user, password, path and values may have %XX; an IPv6 address stands in [ ].
  * INVARIANTS The text of a refusal names the rule. It has no part of a password. */
+#include <ctype.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -43,9 +44,9 @@ static cellar_err remote_refuse(const remote_reading *r, cellar_err code, const 
 
 static int remote_hex(char c)
 {
-    if (c >= '0' && c <= '9') { return c - '0'; }
-    if (c >= 'a' && c <= 'f') { return c - 'a' + 10; }
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    static const char digits[] = "0123456789abcdef";
+    const char *const at = c != '\0' ? strchr(digits, tolower(c)) : NULL;
+    return at != NULL ? (int)(at - digits) : -1;
 }
 
 /* Copy a part of a URL with %XX. False: it is too long, or has a wrong or a zero byte. */
@@ -313,14 +314,11 @@ static cellar_err remote_ranges(const remote_reading *r)
     return CELLAR_OK;
 }
 
-static cellar_err remote_prefix_check(const remote_reading *r)
+CELLAR_PRIVATE bool remote_is_plain(const char *text)
 {
-    static const char allowed[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
-    const size_t len = strlen(r->c->prefix);
-    if (len != 0 && strspn(r->c->prefix, allowed) == len) { return CELLAR_OK; }
-    return remote_refuse(r, CELLAR_E_INVAL,
-                         "prefix must be 1..32 letters, digits, dots, underscores or hyphens");
+    const size_t len = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                    "0123456789._-");
+    return len != 0 && text[len] == '\0';
 }
 
 static cellar_err remote_password_check(const remote_reading *r)
@@ -344,12 +342,14 @@ static cellar_err remote_rules(const remote_reading *r)
 {
     const remote_config *c = r->c;
     cellar_err err = remote_ranges(r);
-    if (err == CELLAR_OK) { err = remote_prefix_check(r); }
+    if (err == CELLAR_OK && !remote_is_plain(c->prefix)) {
+        return remote_refuse(r, CELLAR_E_INVAL,
+                             "prefix must be 1..32 letters, digits, dots, underscores or hyphens");
+    }
     if (err == CELLAR_OK) { err = remote_password_check(r); }
     if (err != CELLAR_OK) { return err; }
-    if (!c->tls && (c->tls_insecure || c->tls_ca_file[0] != '\0' || c->tls_ca_dir[0] != '\0' ||
-                    c->tls_cert_file[0] != '\0' || c->tls_key_file[0] != '\0' ||
-                    c->tls_server_name[0] != '\0')) {
+    if (!c->tls && (c->tls_insecure || (c->tls_ca_file[0] | c->tls_ca_dir[0] | c->tls_cert_file[0] |
+                                        c->tls_key_file[0] | c->tls_server_name[0]) != 0)) {
         return remote_refuse(r, CELLAR_E_INVAL, "words of TLS need a URL with rediss:// or "
                              "rediss-sentinel://");
     }

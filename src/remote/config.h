@@ -42,6 +42,8 @@ typedef struct remote_config {
     uint32_t journal_keys, queue_entries;
 } remote_config;
 
+/* Return whether a text has only letters, digits, '.', '_' and '-', and at least one. */
+CELLAR_PRIVATE bool remote_is_plain(const char *text);
 /* Return whether a text names this machine: a loopback address or "localhost". */
 CELLAR_PRIVATE bool remote_host_is_local(const char *host);
 /* Read options and URL into `c`, with defaults. On failure the reason is in `text`.

@@ -25,11 +25,7 @@
 #include "remote/key.h"
 #include "remote/share.h"
 
-enum {
-    REMOTE_CONTROL_NAME = CELLAR_REMOTE_PREFIX_MAX + 4 + CELLAR_TAG_MAX,
-    REMOTE_NUMBER_TEXT = 24,
-    REMOTE_TAG_PROBES = 8
-};
+enum { REMOTE_TAG_PROBES = 8 };
 
 /* One reading: a generation, or the two numbers of a tag. */
 typedef struct remote_item {
@@ -43,7 +39,6 @@ typedef struct remote_know {
     uint64_t round;
     uint32_t count, next; /* next: of read_all, number of the next item of all */
     cellar_err failed;    /* E_FOREIGN: a key of another program; E_IO: another error; OK */
-    remote_bytes bytes;
     void (*done)(struct remote_data *d, cellar_err err);
     remote_item item[REMOTE_CONTROL_MAX];
 } remote_know;
@@ -182,33 +177,6 @@ CELLAR_PRIVATE void remote_control_forget(struct remote_data *d)
     pthread_mutex_unlock(&d->lock);
 }
 
-static void remote_know_post(remote_know *w);
-
-/* Begin a reading without a wait. NULL: no memory; a number that stays unknown is read later. */
-static remote_know *remote_know_new(struct remote_data *d)
-{
-    remote_know *w = remote_alloc(d->r, sizeof *w);
-    if (w == NULL) { return NULL; }
-    memset(w, 0, sizeof *w);
-    w->d = d;
-    w->bytes.memory = &d->memory;
-    return w;
-}
-
-/* Read the one item of a heard control key; `count` 0: the epoch alone. */
-static void remote_know_one(struct remote_data *d, remote_space *s, const char *text, size_t len,
-                            uint32_t count)
-{
-    remote_know *w = remote_know_new(d);
-    if (w == NULL) { return; }
-    w->count = count;
-    w->next = UINT32_MAX;
-    w->item[0].s = s;
-    w->item[0].len = (uint8_t)len;
-    memcpy(w->item[0].text, text, len);
-    remote_know_post(w);
-}
-
 CELLAR_PRIVATE remote_space *remote_space_named(const struct remote_data *d, const char *name,
                                                 size_t len)
 {
@@ -242,8 +210,8 @@ CELLAR_PRIVATE void remote_control_heard(struct remote_data *d, const remote_par
         }
     }
     pthread_mutex_unlock(&d->lock);
-    const bool ours = s != NULL || p->kind != REMOTE_KIND_GENERATION;
-    remote_know_one(d, s, p->text, s != NULL ? 0 : p->text_len, ours ? 1 : 0);
+    const cellar_bytes tag = { p->text, p->text_len };
+    remote_control_want(d, s, &tag, p->kind != REMOTE_KIND_GENERATION ? 1 : 0);
 }
 
 /* ---- reading ---- */
@@ -323,103 +291,66 @@ static void remote_know_reply(void *ctx, uint32_t index, const remote_reply *rep
     remote_born_add(w->d, epoch);
 }
 
-typedef struct remote_words {
-    uint32_t count;
-    const char *arg[4 * REMOTE_CONTROL_MAX + 8];
-    size_t len[4 * REMOTE_CONTROL_MAX + 8];
-    size_t used;
-    char text[(2 * REMOTE_CONTROL_MAX + 1) * (REMOTE_CONTROL_NAME + REMOTE_NUMBER_TEXT)];
-} remote_words;
-
-static void remote_words_add(remote_words *a, const void *text, size_t len)
-{
-    memcpy(a->text + a->used, text, len);
-    a->arg[a->count] = a->text + a->used;
-    a->len[a->count++] = len;
-    a->used += len;
-}
-
-static void remote_words_number(remote_words *a, uint64_t n)
-{
-    char text[REMOTE_NUMBER_TEXT];
-    const int len = snprintf(text, sizeof text, "%llu", (unsigned long long)n);
-    remote_words_add(a, text, (size_t)len);
-}
-
-static void remote_words_key(remote_words *a, const char *prefix, remote_kind kind,
-                             const char *text, size_t len)
+/* Append the name of a control key. */
+static void remote_word_key(remote_bytes *b, const char *prefix, remote_kind kind,
+                            const char *text, size_t len)
 {
     remote_name n;
     remote_control_name(prefix, kind, text, len, &n);
-    remote_words_add(a, n.text, n.len);
+    remote_word_add(b, (cellar_bytes)REMOTE_NAME(&n));
 }
 
-static void remote_words_begin(remote_words *a, const cellar_remote *r, remote_script script,
-                              uint64_t keys)
+/* Begin a script for the epoch and `keys` - 1 other control keys, with a number for each of the
+ * last `numbers` ones. */
+static void remote_words_begin(remote_bytes *b, cellar_remote *r, remote_script script,
+                               uint32_t keys, uint32_t numbers)
 {
-    a->count = 0;
-    a->used = 0;
-    remote_words_add(a, "EVALSHA", 7);
-    remote_words_add(a, r->sha[script], REMOTE_SHA1_TEXT);
-    remote_words_number(a, keys);
-    remote_words_key(a, r->cfg.prefix, REMOTE_KIND_EPOCH, "", 0);
+    *b = (remote_bytes){ .memory = &r->memory };
+    remote_words(b, 3 + keys + numbers);
+    remote_word_add(b, (cellar_bytes){ "EVALSHA", 7 });
+    remote_word_add(b, (cellar_bytes){ r->sha[script], REMOTE_SHA1_TEXT });
+    remote_word_add(b, REMOTE_NUMBER(keys));
+    remote_word_key(b, r->cfg.prefix, REMOTE_KIND_EPOCH, "", 0);
 }
 
-/* Append the numbers that this process knows, in the order of the keys. */
-static void remote_know_numbers(remote_know *w, remote_words *a)
+/* Format KNOW for the items of `w`: names of keys, and the numbers that this process knows. */
+static remote_request remote_know_format(remote_know *w, remote_bytes *b)
 {
     struct remote_data *d = w->d;
+    const char *prefix = d->r->cfg.prefix;
+    uint64_t known[1 + 2 * REMOTE_CONTROL_MAX];
+    uint32_t keys = 1;
     pthread_mutex_lock(&d->lock);
     w->round = d->round;
-    remote_words_number(a, d->heard);
+    known[0] = d->heard;
     for (uint32_t i = 0; i < w->count; i++) {
         const remote_item *it = &w->item[i];
-        if (it->s != NULL) {
-            remote_words_number(a, it->s->generation);
-            continue;
-        }
-        const remote_tag *t = remote_tag_find(d, it->text, it->len);
-        remote_words_number(a, t != NULL ? t->hard : 0);
-        remote_words_number(a, t != NULL ? t->soft : 0);
+        const remote_tag *t = it->s == NULL ? remote_tag_find(d, it->text, it->len) : NULL;
+        known[keys++] = it->s != NULL ? it->s->generation : t != NULL ? t->hard : 0;
+        if (it->s == NULL) { known[keys++] = t != NULL ? t->soft : 0; }
     }
     pthread_mutex_unlock(&d->lock);
-}
-
-/* Format KNOW for the items of `w`. */
-static cellar_err remote_know_format(remote_know *w)
-{
-    remote_words a;
-    const cellar_remote *r = w->d->r;
-    uint64_t keys = 1;
-    for (uint32_t i = 0; i < w->count; i++) { keys += w->item[i].s != NULL ? 1 : 2; }
-    remote_words_begin(&a, r, REMOTE_SCRIPT_KNOW, keys);
+    remote_words_begin(b, d->r, REMOTE_SCRIPT_KNOW, keys, keys);
     for (uint32_t i = 0; i < w->count; i++) {
         const remote_item *it = &w->item[i];
         if (it->s != NULL) {
-            remote_words_key(&a, r->cfg.prefix, REMOTE_KIND_GENERATION, it->s->name,
-                            strlen(it->s->name));
+            remote_word_key(b, prefix, REMOTE_KIND_GENERATION, it->s->name, strlen(it->s->name));
             continue;
         }
-        remote_words_key(&a, r->cfg.prefix, REMOTE_KIND_TAG, it->text, it->len);
-        remote_words_key(&a, r->cfg.prefix, REMOTE_KIND_SOFT_TAG, it->text, it->len);
+        remote_word_key(b, prefix, REMOTE_KIND_TAG, it->text, it->len);
+        remote_word_key(b, prefix, REMOTE_KIND_SOFT_TAG, it->text, it->len);
     }
-    remote_know_numbers(w, &a);
-    w->bytes.len = 0;
-    return remote_command(&w->bytes, a.count, a.arg, a.len);
+    for (uint32_t i = 0; i < keys; i++) { remote_word_add(b, REMOTE_NUMBER((int64_t)known[i])); }
+    return (remote_request){ .replies = 1, .flags = REMOTE_SCRIPTED, .ctx = w,
+                             .fn = remote_know_reply };
 }
 
-static remote_request remote_know_request(remote_know *w)
-{
-    return (remote_request){ .bytes = w->bytes.data, .bytes_len = w->bytes.len, .replies = 1,
-                             .flags = REMOTE_SCRIPTED, .ctx = w, .fn = remote_know_reply };
-}
-
-/* Set the items of a reading: the generation of the namespace, and tags. */
+/* Set the items of a reading: the generation of the namespace, if there is one, and tags. */
 static void remote_know_items(remote_know *w, remote_space *s, const cellar_bytes *tags,
                               uint32_t tag_count)
 {
-    if (tag_count != 0) { remote_tags_make(w->d); }
-    w->item[w->count++].s = s;
+    if (tag_count != 0 && s != NULL) { remote_tags_make(w->d); } /* no load needs a heard tag */
+    if (s != NULL) { w->item[w->count++].s = s; }
     for (uint32_t i = 0; i < tag_count; i++) {
         remote_item *it = &w->item[w->count++];
         it->len = (uint8_t)tags[i].len;
@@ -430,11 +361,11 @@ static void remote_know_items(remote_know *w, remote_space *s, const cellar_byte
 CELLAR_PRIVATE cellar_err remote_control_need(remote_space *s, const cellar_bytes *tags,
                                               uint32_t tag_count)
 {
-    remote_know w = { .d = s->r->data, .bytes = { .memory = &s->r->data->memory } };
+    remote_bytes b;
+    remote_know w = { .d = s->r->data };
     remote_know_items(&w, s, tags, tag_count);
-    const cellar_err format = remote_know_format(&w);
-    const cellar_err err =
-        remote_ask_bytes(s->r, &w.bytes, format, remote_know_request(&w), NULL);
+    const remote_request q = remote_know_format(&w, &b);
+    const cellar_err err = remote_ask_bytes(s->r, &b, q, NULL);
     return err == CELLAR_OK && w.failed != CELLAR_OK ? CELLAR_E_IO : err;
 }
 
@@ -464,35 +395,37 @@ static bool remote_know_next(remote_know *w)
     return w->count != 0;
 }
 
-static void remote_know_end(remote_know *w, cellar_err err)
-{
-    if (w->done != NULL) { w->done(w->d, err); }
-    remote_bytes_free(&w->bytes);
-    remote_free(w->d->r, w, sizeof *w);
-}
+static void remote_know_post(remote_know *w);
 
 static void remote_know_done(void *ctx, cellar_err err, remote_fate fate)
 {
     remote_know *w = ctx;
     (void)fate;
     if (err == CELLAR_OK) { err = w->failed; }
-    if (err != CELLAR_OK || w->done == NULL || !remote_know_next(w)) {
-        remote_know_end(w, err);
+    if (err == CELLAR_OK && w->done != NULL && remote_know_next(w)) {
+        remote_know_post(w);
         return;
     }
-    remote_know_post(w);
+    if (w->done != NULL) { w->done(w->d, err); }
+    remote_free(w->d->r, w, sizeof *w);
 }
 
 static void remote_know_post(remote_know *w)
 {
-    const cellar_err err = remote_know_format(w);
-    if (err != CELLAR_OK) {
-        remote_know_end(w, err);
-        return;
-    }
-    remote_request q = remote_know_request(w);
+    remote_bytes b;
+    remote_request q = remote_know_format(w, &b);
     q.done = remote_know_done;
-    remote_post(w->d->r->link, &q);
+    remote_post_bytes(w->d->r, &b, q);
+}
+
+/* Begin a reading without a wait. NULL: no memory; a number that stays unknown is read later. */
+static remote_know *remote_know_new(struct remote_data *d)
+{
+    remote_know *w = remote_alloc(d->r, sizeof *w);
+    if (w == NULL) { return NULL; }
+    memset(w, 0, sizeof *w);
+    w->d = d;
+    return w;
 }
 
 CELLAR_PRIVATE void remote_control_read_all(struct remote_data *d,
@@ -508,10 +441,10 @@ CELLAR_PRIVATE void remote_control_read_all(struct remote_data *d,
     remote_know_post(w);
 }
 
-CELLAR_PRIVATE void remote_control_want(remote_space *s, const cellar_bytes *tags,
-                                        uint32_t tag_count)
+CELLAR_PRIVATE void remote_control_want(struct remote_data *d, remote_space *s,
+                                        const cellar_bytes *tags, uint32_t tag_count)
 {
-    remote_know *w = remote_know_new(s->r->data);
+    remote_know *w = remote_know_new(d);
     if (w == NULL) { return; }
     remote_know_items(w, s, tags, tag_count);
     remote_know_post(w);
@@ -521,8 +454,10 @@ CELLAR_PRIVATE void remote_control_want(remote_space *s, const cellar_bytes *tag
 
 typedef struct remote_end {
     remote_space *s;
-    uint64_t epoch; /* 0: no usable reply */
-    remote_bytes bytes;
+    remote_kind kind;
+    const char *text; /* of the control key; outlives the request */
+    size_t len;
+    uint64_t epoch;   /* 0: no usable reply */
     void (*done)(void *ctx, cellar_err err);
 } remote_end;
 
@@ -534,65 +469,47 @@ static void remote_end_reply(void *ctx, uint32_t index, const remote_reply *repl
     if (w->epoch != 0) { remote_born_add(w->s->r->data, w->epoch); }
 }
 
-static cellar_err remote_end_format(remote_end *w, remote_kind kind, const char *text, size_t len)
+/* Format END for one control key. */
+static remote_request remote_end_format(remote_end *w, remote_bytes *b)
+{
+    cellar_remote *r = w->s->r;
+    remote_words_begin(b, r, REMOTE_SCRIPT_END, 2, 1);
+    remote_word_key(b, r->cfg.prefix, w->kind, w->text, w->len);
+    remote_word_add(b, REMOTE_NUMBER((int64_t)remote_control_epoch(r->data)));
+    return (remote_request){ .replies = 1, .ctx = w, .flags = REMOTE_SCRIPTED,
+                             .fn = remote_end_reply };
+}
+
+/* Note the number that the control key has now. */
+static cellar_err remote_end_take(const remote_end *w, cellar_err err)
 {
     struct remote_data *d = w->s->r->data;
-    remote_words a;
-    remote_words_begin(&a, w->s->r, REMOTE_SCRIPT_END, 2);
-    remote_words_key(&a, w->s->prefix, kind, text, len);
+    if (err != CELLAR_OK || w->epoch == 0) { return err != CELLAR_OK ? err : CELLAR_E_IO; }
     pthread_mutex_lock(&d->lock);
-    remote_words_number(&a, d->heard);
+    remote_tag *t = w->kind != REMOTE_KIND_GENERATION ? remote_tag_find(d, w->text, w->len) : NULL;
+    uint64_t *number = w->kind == REMOTE_KIND_GENERATION ? &w->s->generation
+                       : t == NULL                       ? NULL
+                       : w->kind == REMOTE_KIND_TAG      ? &t->hard : &t->soft;
+    if (number != NULL && w->epoch > *number) { *number = w->epoch; }
     pthread_mutex_unlock(&d->lock);
-    w->bytes.memory = &d->memory;
-    return remote_command(&w->bytes, a.count, a.arg, a.len);
+    return CELLAR_OK;
 }
 
-static remote_request remote_end_request(remote_end *w)
+CELLAR_PRIVATE cellar_err remote_control_end(remote_space *s, remote_kind kind, const void *text,
+                                             size_t len)
 {
-    return (remote_request){ .bytes = w->bytes.data, .bytes_len = w->bytes.len, .replies = 1,
-                             .ctx = w, .flags = REMOTE_SCRIPTED, .fn = remote_end_reply };
-}
-
-/* Run END for one control key. *epoch: the number that it has now. */
-static cellar_err remote_control_end(remote_space *s, remote_kind kind, const char *text,
-                                     size_t len, remote_fate *fate, uint64_t *epoch)
-{
-    remote_end w = { .s = s };
-    *fate = REMOTE_NOT_SENT;
-    const cellar_err format = remote_end_format(&w, kind, text, len);
-    const cellar_err err =
-        remote_ask_bytes(s->r, &w.bytes, format, remote_end_request(&w), fate);
-    *epoch = w.epoch;
-    return err == CELLAR_OK && w.epoch == 0 ? CELLAR_E_IO : err;
-}
-
-static void remote_generation_take(remote_space *s, uint64_t epoch)
-{
-    struct remote_data *d = s->r->data;
-    pthread_mutex_lock(&d->lock);
-    if (epoch > s->generation) { s->generation = epoch; }
-    pthread_mutex_unlock(&d->lock);
-}
-
-CELLAR_PRIVATE cellar_err remote_control_clear(remote_space *s, remote_fate *fate)
-{
-    uint64_t epoch;
-    const cellar_err err = remote_control_end(s, REMOTE_KIND_GENERATION, s->name, strlen(s->name),
-                                              fate, &epoch);
-    if (err == CELLAR_OK) { remote_generation_take(s, epoch); }
-    return err;
+    remote_bytes b;
+    remote_end w = { .s = s, .kind = kind, .text = text, .len = len };
+    const remote_request q = remote_end_format(&w, &b);
+    return remote_end_take(&w, remote_ask_bytes(s->r, &b, q, NULL));
 }
 
 static void remote_clear_post_done(void *ctx, cellar_err err, remote_fate fate)
 {
     remote_end *w = ctx;
-    remote_space *s = w->s;
     (void)fate;
-    if (err == CELLAR_OK && w->epoch == 0) { err = CELLAR_E_IO; }
-    if (err == CELLAR_OK) { remote_generation_take(s, w->epoch); }
-    w->done(s, err);
-    remote_bytes_free(&w->bytes);
-    remote_free(s->r, w, sizeof *w);
+    w->done(w->s, remote_end_take(w, err));
+    remote_free(w->s->r, w, sizeof *w);
 }
 
 CELLAR_PRIVATE void remote_control_clear_post(remote_space *s,
@@ -603,30 +520,10 @@ CELLAR_PRIVATE void remote_control_clear_post(remote_space *s,
         done(s, CELLAR_E_NOMEM);
         return;
     }
-    *w = (remote_end){ .s = s, .done = done };
-    const cellar_err err = remote_end_format(w, REMOTE_KIND_GENERATION, s->name, strlen(s->name));
-    if (err != CELLAR_OK) {
-        remote_clear_post_done(w, err, REMOTE_NOT_SENT);
-        return;
-    }
-    remote_request q = remote_end_request(w);
+    *w = (remote_end){ .s = s, .kind = REMOTE_KIND_GENERATION, .text = s->name,
+                       .len = strlen(s->name), .done = done };
+    remote_bytes b;
+    remote_request q = remote_end_format(w, &b);
     q.done = remote_clear_post_done;
-    remote_post(s->r->link, &q);
-}
-
-CELLAR_PRIVATE cellar_err remote_control_tag(remote_space *s, const void *tag, size_t len,
-                                             uint32_t mode, remote_fate *fate)
-{
-    uint64_t epoch;
-    const bool soft = mode == CELLAR_TAG_SOFT;
-    const cellar_err err = remote_control_end(
-        s, soft ? REMOTE_KIND_SOFT_TAG : REMOTE_KIND_TAG, tag, len, fate, &epoch);
-    if (err != CELLAR_OK) { return err; }
-    struct remote_data *d = s->r->data;
-    pthread_mutex_lock(&d->lock);
-    remote_tag *t = remote_tag_find(d, tag, len);
-    if (t != NULL && !soft && epoch > t->hard) { t->hard = epoch; }
-    if (t != NULL && soft && epoch > t->soft) { t->soft = epoch; }
-    pthread_mutex_unlock(&d->lock);
-    return CELLAR_OK;
+    remote_post_bytes(s->r, &b, q);
 }

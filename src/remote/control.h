@@ -22,9 +22,10 @@ CELLAR_PRIVATE remote_life remote_control_judge(remote_space *s, uint64_t genera
  * server. Returns OK, or a code of remote_ask. */
 CELLAR_PRIVATE cellar_err remote_control_need(remote_space *s, const cellar_bytes *tags,
                                               uint32_t tag_count);
-/* Ask for the same, without waiting: the numbers are known before the replies to later requests. */
-CELLAR_PRIVATE void remote_control_want(remote_space *s, const cellar_bytes *tags,
-                                        uint32_t tag_count);
+/* Ask for the same, without waiting: the numbers are known before the replies to later requests.
+ * s NULL: for the tags alone; without tags the epoch alone. */
+CELLAR_PRIVATE void remote_control_want(struct remote_data *d, remote_space *s,
+                                        const cellar_bytes *tags, uint32_t tag_count);
 
 /* Return the generation of `s`, 0: not known, and the server's epoch for `here`, an epoch of tags
  * of the store; 0: older than all that are kept. */
@@ -45,12 +46,11 @@ CELLAR_PRIVATE void remote_control_heard(struct remote_data *d, const remote_par
 CELLAR_PRIVATE void remote_control_read_all(struct remote_data *d,
                                             void (*done)(struct remote_data *d, cellar_err err));
 
-/* End the namespace, or a tag, for all processes. Waits for the server. */
-CELLAR_PRIVATE cellar_err remote_control_clear(remote_space *s, remote_fate *fate);
+/* End the namespace of `s` by its generation, or a tag, for all processes. Waits for the server. */
+CELLAR_PRIVATE cellar_err remote_control_end(remote_space *s, remote_kind kind, const void *text,
+                                             size_t len);
 /* End the namespace without waiting. `done` gets `s`. */
 CELLAR_PRIVATE void remote_control_clear_post(remote_space *s,
                                               void (*done)(void *ctx, cellar_err err));
-CELLAR_PRIVATE cellar_err remote_control_tag(remote_space *s, const void *tag, size_t len,
-                                             uint32_t mode, remote_fate *fate);
 
 #endif

@@ -23,7 +23,6 @@
 #include "remote/key.h"
 #include "remote/link.h"
 #include "remote/remote.h"
-#include "remote/wire.h"
 
 enum {
     REMOTE_SPACES_MAX = 64,  /* namespaces of one remote */
@@ -67,7 +66,7 @@ typedef struct remote_space {
     uint64_t forgot;              /* data.lock: as in remote_tag */
     bool known;                   /* data.lock */
     pthread_mutex_t lock;         /* guards all below */
-    remote_pending **pending;     /* REMOTE_PENDING_BUCKETS lists by name; NULL: none was needed */
+    remote_pending **pending;     /* REMOTE_PENDING_BUCKETS lists by name */
     uint64_t changes;             /* rises with each pending write */
     uint32_t cursor;              /* bucket at which the next batch begins */
     uint32_t journal_count, queue_count;
@@ -89,7 +88,6 @@ struct remote_data {
     uint64_t heard;                         /* highest epoch read */
     uint64_t done, doing;                   /* thread of the link: epochs up to which all ends
                                              * were heard: by the last proof, by the next one */
-    remote_memory memory;                   /* of commands */
     remote_born born[REMOTE_BORN_KEPT];     /* both fields rise; newest at born_count - 1 */
     uint64_t born_count;
     remote_tag *tags;                       /* REMOTE_TAGS_KEPT; NULL: none was needed */

@@ -14,11 +14,13 @@
 #define REMOTE_PARTS 64
 #define REMOTE_SEND_BYTES ((size_t)1 << 20) /* of one sendmsg, unless one request is longer */
 
-CELLAR_PRIVATE bool remote_post_own(remote_link *l, const remote_request *q, const remote_bytes *b)
+CELLAR_PRIVATE bool remote_post_own(remote_link *l, const remote_request *q, remote_bytes *b)
 {
-    remote_ticket *t = remote_ticket_new(l, q, true);
+    remote_ticket *t = b->err == CELLAR_OK ? remote_ticket_new(l, q, true) : NULL;
     if (t == NULL) {
-        remote_break(l, REMOTE_WHY_NOMEM, "too many requests of the link in flight");
+        remote_break(l, REMOTE_WHY_NOMEM, b->err != CELLAR_OK ? "no memory for its own requests"
+                     : "too many requests of the link in flight");
+        remote_bytes_free(b);
         return false;
     }
     t->until_ns = INT64_MAX;
@@ -114,8 +116,7 @@ static void remote_take_error(remote_link *l, const remote_ticket *t, const remo
     remote_count(l, REMOTE_LINK_ERRORS, 1);
     if (remote_starts(reply, "OOM ")) { remote_full_note(l); }
     if (t->own || why == REMOTE_WHY_NONE) { return; }
-    remote_break(l, why, "the server answers: %.*s",
-                 (int)(reply->len < 100 ? reply->len : 100), reply->text);
+    remote_break_reply(l, why, "the server answers", reply);
 }
 
 CELLAR_PRIVATE void remote_take_reply(void *link, const remote_reply *reply)

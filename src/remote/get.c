@@ -32,14 +32,9 @@ typedef struct remote_asked {
 
 CELLAR_PRIVATE bool remote_get_open(const remote_space *s)
 {
-    return s->opts.offline == CELLAR_REMOTE_TRUST ||
-           s->host->now_ms(s->host->ctx) < remote_proven_until(s->r->link);
-}
-
-/* Note a key that a load may leave in memory: a heard digest names no key. */
-static void remote_get_note(remote_space *s, const cellar_tier_key *k)
-{
-    if (k->len > CELLAR_REMOTE_KEY_TEXT_MAX) { atomic_store(&s->has_digest, true); }
+    return !s->closed && s->host != NULL &&
+           (s->opts.offline == CELLAR_REMOTE_TRUST ||
+            s->host->now_ms(s->host->ctx) < remote_proven_until(s->r->link));
 }
 
 CELLAR_PRIVATE void remote_get_count(cellar_remote *r, remote_form_verdict v)
@@ -52,6 +47,22 @@ CELLAR_PRIVATE void remote_get_count(cellar_remote *r, remote_form_verdict v)
     case REMOTE_FORM_TOO_BIG: REMOTE_ADD(r, too_big, 1); break;
     case REMOTE_FORM_OTHER_KEY: REMOTE_ADD(r, other_key, 1); break;
     }
+}
+
+/* Note a key that a load may leave in memory: a heard digest names no key. */
+static void remote_get_note(remote_space *s, const cellar_tier_key *k)
+{
+    if (k->len > CELLAR_REMOTE_KEY_TEXT_MAX) { atomic_store(&s->has_digest, true); }
+}
+
+/* Begin to read a key, and write its name to `n`. */
+static remote_asked remote_asked_new(remote_space *s, const cellar_tier_key *k, remote_name *n,
+                                     cellar_tier_entry *e, remote_tags *missing)
+{
+    remote_get_note(s, k);
+    remote_key_name(&s->names, k->bytes, k->len, n);
+    return (remote_asked){ .s = s, .key = { k->bytes, k->len }, .name = n, .e = e,
+                           .err = CELLAR_MISS, .missing = missing };
 }
 
 /* Copy the value to the caller. */
@@ -162,24 +173,22 @@ static void remote_asked_reply(void *ctx, uint32_t index, const remote_reply *re
     }
 }
 
-/* Format the request for a key: GET, and for RAW PTTL before it. */
-static cellar_err remote_asked_format(const remote_asked *a, remote_bytes *b, uint32_t *replies)
+/* Format the request for a key: GET, and for RAW PTTL before it. Return its replies. */
+static uint32_t remote_asked_format(const remote_asked *a, remote_bytes *b)
 {
-    const size_t get_len[] = { 3, a->name->len }, ttl_len[] = { 4, a->name->len };
-    const char *const get[] = { "GET", a->name->text }, *const ttl[] = { "PTTL", a->name->text };
     const bool raw = a->s->opts.values == CELLAR_REMOTE_RAW;
-    const cellar_err err = raw ? remote_command(b, 2, ttl, ttl_len) : CELLAR_OK;
-    *replies = raw ? 2 : 1;
-    return err == CELLAR_OK ? remote_command(b, 2, get, get_len) : err;
+    if (raw) { remote_command(b, REMOTE_WORDS({ "PTTL", 4 }, REMOTE_NAME(a->name))); }
+    remote_command(b, REMOTE_WORDS({ "GET", 3 }, REMOTE_NAME(a->name)));
+    return raw ? 2 : 1;
 }
 
 static cellar_err remote_asked_send(remote_asked *a)
 {
-    remote_bytes b = { .memory = &a->s->r->data->memory };
+    remote_bytes b = { .memory = &a->s->r->memory };
     remote_request q = { .ctx = a, .fn = remote_asked_reply };
     a->err = CELLAR_MISS;
-    cellar_err err = remote_asked_format(a, &b, &q.replies);
-    err = remote_ask_bytes(a->s->r, &b, err, q, NULL);
+    q.replies = remote_asked_format(a, &b);
+    const cellar_err err = remote_ask_bytes(a->s->r, &b, q, NULL);
     a->answered = err == CELLAR_OK;
     return err != CELLAR_OK ? err : a->err;
 }
@@ -198,12 +207,10 @@ static void remote_asked_queued(void *ctx, const void *bytes, size_t len)
 /* Count the result of a get. */
 static void remote_got(const remote_space *s, cellar_err err)
 {
+    const bool hit = err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER;
     REMOTE_ADD(s->r, gets, 1);
-    if (err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER) {
-        REMOTE_ADD(s->r, hits, 1);
-    } else {
-        REMOTE_ADD(s->r, misses, 1);
-    }
+    REMOTE_ADD(s->r, hits, hit);
+    REMOTE_ADD(s->r, misses, !hit);
 }
 
 CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *buf,
@@ -212,13 +219,12 @@ CELLAR_PRIVATE cellar_err remote_get(void *ctx, const cellar_tier_key *k, void *
     remote_space *s = ctx;
     remote_name n;
     remote_tags missing = { .count = 0 };
-    remote_asked a = { .s = s, .key = { k->bytes, k->len }, .name = &n, .buf = buf,
-                       .buf_cap = buf_cap, .e = e, .err = CELLAR_MISS, .missing = &missing };
+    remote_asked a = remote_asked_new(s, k, &n, e, &missing);
     const bool fresh = (e->flags & CELLAR_TIER_FRESH) != 0;
-    remote_get_note(s, k);
+    a.buf = buf;
+    a.buf_cap = buf_cap;
     if (fresh && s->opts.write != CELLAR_REMOTE_THROUGH) { return CELLAR_E_UNSUPPORTED; }
     if (!remote_get_open(s)) { return fresh ? CELLAR_E_BREAKER_OPEN : CELLAR_MISS; }
-    remote_key_name(&s->names, k->bytes, k->len, &n);
     if (n.digest) { e->flags |= CELLAR_TIER_NO_KEEP; }
     const remote_pending_kind p = remote_pending_look(s, &n, remote_asked_queued, &a);
     cellar_err err = p == REMOTE_PENDING_NONE ? remote_asked_send(&a) : a.err;
@@ -250,9 +256,9 @@ typedef struct remote_many {
 static void remote_many_key(remote_many *m)
 {
     cellar_tier_get *g = &m->gets[m->at];
-    remote_key_name(&m->s->names, g->key.bytes, g->key.len, &m->name);
-    m->a = (remote_asked){ .s = m->s, .key = { g->key.bytes, g->key.len }, .name = &m->name,
-                           .buf = g->buf, .buf_cap = g->buf_cap, .e = &g->e, .err = CELLAR_MISS };
+    m->a = remote_asked_new(m->s, &g->key, &m->name, &g->e, NULL);
+    m->a.buf = g->buf;
+    m->a.buf_cap = g->buf_cap;
 }
 
 static void remote_many_reply(void *ctx, uint32_t index, const remote_reply *reply)
@@ -270,19 +276,16 @@ static void remote_many_reply(void *ctx, uint32_t index, const remote_reply *rep
 }
 
 /* Answer what pending writes of this process answer. Format the requests for the other keys. */
-static cellar_err remote_many_format(remote_many *m, size_t count, remote_bytes *b,
-                                     remote_request *q)
+static void remote_many_format(remote_many *m, size_t count, remote_bytes *b, remote_request *q)
 {
-    cellar_err err = CELLAR_OK;
-    for (m->at = 0; m->at < count && err == CELLAR_OK; m->at++) {
+    for (m->at = 0; m->at < count; m->at++) {
         cellar_tier_get *g = &m->gets[m->at];
         if (g->err != CELLAR_PENDING) { continue; }
-        remote_get_note(m->s, &g->key);
         remote_many_key(m);
         if (m->name.digest) { g->e.flags |= CELLAR_TIER_NO_KEEP; }
         if (remote_pending_look(m->s, &m->name, remote_asked_queued, &m->a) ==
             REMOTE_PENDING_NONE) {
-            err = remote_asked_format(&m->a, b, &m->replies);
+            m->replies = remote_asked_format(&m->a, b);
             q->replies += m->replies;
         } else {
             g->err = m->a.err != CELLAR_PENDING ? m->a.err : CELLAR_MISS;
@@ -290,16 +293,15 @@ static cellar_err remote_many_format(remote_many *m, size_t count, remote_bytes 
         }
     }
     m->at = 0;
-    return err;
 }
 
 /* Send one request for all keys. Keys without an answer get the code of the link. */
 static void remote_many_send(remote_many *m, size_t count)
 {
-    remote_bytes b = { .memory = &m->s->r->data->memory };
+    remote_bytes b = { .memory = &m->s->r->memory };
     remote_request q = { .ctx = m, .fn = remote_many_reply };
-    cellar_err err = remote_many_format(m, count, &b, &q);
-    err = remote_ask_bytes(m->s->r, &b, err, q, NULL);
+    remote_many_format(m, count, &b, &q);
+    const cellar_err err = remote_ask_bytes(m->s->r, &b, q, NULL);
     for (size_t i = 0; i < count && err != CELLAR_OK; i++) {
         if (m->gets[i].err == CELLAR_PENDING) { m->gets[i].err = err; }
     }
@@ -347,7 +349,6 @@ typedef struct remote_later {
     bool answered, again; /* again: the numbers were read for this request */
     remote_tags missing;
     int64_t hold_ms;
-    remote_bytes bytes;
     uint64_t hash;
     bool leases;          /* the request may have taken `lease` */
     remote_lease lease;
@@ -375,139 +376,6 @@ static void remote_later_reply(void *ctx, uint32_t index, const remote_reply *re
     if (last && w->a.err != CELLAR_PENDING) { remote_later_answer(w, w->a.err); }
 }
 
-static cellar_err remote_lease_judge(void *ctx, const char *bytes, size_t len);
-
-/* Return when a lease that was given now ends, or when the lease of another process is looked at
- * again. */
-static int64_t remote_lease_until(const remote_space *s, cellar_err err, int64_t hold_ms)
-{
-    return s->host->now_ms(s->host->ctx) +
-           (err == CELLAR_LEASED ? hold_ms : s->r->cfg.lease_ms / 4);
-}
-
-/* Take the replies of remote_lease_begin and remote_lease_format. A dead value needs another
- * request, and is a miss: the load runs without a lease. */
-static void remote_later_lease(void *ctx, uint32_t index, const remote_reply *reply)
-{
-    remote_later *w = ctx;
-    remote_space *s = w->a.s;
-    const cellar_tier_key k = { w->key, w->key_len, w->hash };
-    if (index == 0) { return; }
-    w->a.buf_cap = SIZE_MAX;
-    w->a.err = reply->type == REMOTE_ERROR ? CELLAR_E_BUSY
-               : reply->type == REMOTE_NIL
-                   ? CELLAR_LEASED : remote_lease_judge(&w->a, reply->text, reply->len);
-    if (reply->type == REMOTE_ERROR) {
-        w->hold_ms = 0; /* a full server refuses this request, and has the value: GET */
-    } else if (w->a.err == CELLAR_LEASED || w->a.err == CELLAR_PENDING) {
-        if (w->a.err == CELLAR_LEASED) { remote_lease_held(s->r, w->hold_ms); }
-        else { remote_lease_busy(s->r, &w->name, reply->text, reply->len, false); }
-        w->answered = true;
-        w->e.deadline_ms = remote_lease_until(s, w->a.err, w->hold_ms);
-        s->host->answered(s->host->ctx, &w->ticket, &k, w->a.err, &w->lease, sizeof w->lease,
-                          &w->e);
-    } else if (w->a.err != CELLAR_E_BUSY) {
-        const bool negative = (w->e.flags & CELLAR_TIER_NEGATIVE) != 0;
-        remote_later_answer(w, w->a.err != CELLAR_OK ? CELLAR_MISS
-                               : negative ? CELLAR_ABSENT : CELLAR_OK);
-    }
-}
-
-/* Format the request for a lease, if one request may suffice; else GET. */
-static cellar_err remote_later_format(remote_later *w, remote_request *q)
-{
-    remote_space *s = w->a.s;
-    const uint64_t generation = remote_control_generation(s);
-    w->bytes.len = 0;
-    w->leases = false;
-    if (w->hold_ms == 0 || generation == 0 || w->name.digest ||
-        s->opts.values == CELLAR_REMOTE_RAW || s->opts.write == CELLAR_REMOTE_INVALIDATE) {
-        return remote_asked_format(&w->a, &w->bytes, &q->replies);
-    }
-    const remote_lease_ask ask = { .name = &w->name, .names = &s->names, .key = w->a.key,
-                                   .generation = generation, .born = generation,
-                                   .hold_ms = w->hold_ms };
-    q->replies = 2;
-    q->fn = remote_later_lease;
-    w->leases = true;
-    const cellar_err err = remote_lease_begin(s->r, &w->bytes);
-    return err == CELLAR_OK ? remote_lease_format(s->r, &ask, &w->bytes, &w->lease) : err;
-}
-
-static void remote_later_done(void *ctx, cellar_err err, remote_fate fate);
-
-static cellar_err remote_later_post(remote_later *w)
-{
-    remote_request q = { .ctx = w, .fn = remote_later_reply, .done = remote_later_done };
-    const cellar_err err = remote_later_format(w, &q);
-    if (err != CELLAR_OK) { return err; }
-    q.bytes = w->bytes.data;
-    q.bytes_len = w->bytes.len;
-    remote_post(w->a.s->r->link, &q);
-    return CELLAR_OK;
-}
-
-/* Ask again, once, behind a reading of the numbers that were missing; with GET, if the server
- * refused the request for a lease. */
-static bool remote_later_again(remote_later *w)
-{
-    const bool missing = w->a.err == CELLAR_PENDING || w->a.err == CELLAR_E_BUSY;
-    if (w->answered || w->again || !missing) { return false; }
-    w->again = true;
-    remote_control_want(w->a.s, w->missing.tag, w->missing.count);
-    w->a.err = CELLAR_MISS;
-    return remote_later_post(w) == CELLAR_OK;
-}
-
-static void remote_later_done(void *ctx, cellar_err err, remote_fate fate)
-{
-    remote_later *w = ctx;
-    cellar_remote *r = w->a.s->r;
-    if (err == CELLAR_OK && remote_later_again(w)) { return; }
-    if (w->leases && !w->answered && err != CELLAR_OK && fate == REMOTE_UNKNOWN) {
-        remote_pending_release(w->a.s, &w->name, w->a.key, &w->lease);
-    }
-    /* without an answer the server may have a value */
-    remote_later_answer(w, err != CELLAR_OK ? err : CELLAR_E_BUSY);
-    remote_bytes_free(&w->bytes);
-    remote_free(r, w, w->size);
-}
-
-CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
-                                     const cellar_tier_ticket *ticket)
-{
-    remote_space *s = ctx;
-    const size_t size = sizeof(remote_later) + k->len;
-    remote_get_note(s, k);
-    remote_later *w = remote_get_open(s) ? remote_alloc(s->r, size) : NULL;
-    if (w == NULL) { return false; }
-    memset(w, 0, sizeof *w);
-    w->size = size;
-    w->key_len = k->len;
-    w->hash = k->hash;
-    w->ticket = *ticket;
-    w->hold_ms = hold_ms;
-    w->bytes.memory = &s->r->data->memory;
-    memcpy(w->key, k->bytes, k->len);
-    w->a = (remote_asked){ .s = s, .key = { w->key, k->len }, .name = &w->name, .e = &w->e,
-                           .err = CELLAR_MISS, .missing = &w->missing };
-    remote_key_name(&s->names, k->bytes, k->len, &w->name);
-    const remote_pending_kind p = remote_pending_look(s, &w->name, remote_asked_queued, &w->a);
-    if (p == REMOTE_PENDING_VALUE) { /* it may reach the server behind the load */
-        remote_later_answer(w, CELLAR_E_BUSY);
-    } else if (p == REMOTE_PENDING_NONE && remote_later_post(w) == CELLAR_OK) {
-        return true;
-    }
-    const bool answered = w->answered;
-    remote_bytes_free(&w->bytes);
-    remote_free(s->r, w, size);
-    return answered;
-}
-
-/* ---- the lease of a load ---- */
-
-enum { REMOTE_NEWER_MS = 20 }; /* two ends closer than this are those of one value: clocks differ */
-
 /* Judge the value that has the place of the lease. E_BUSY: numbers are missing. E_UNSUPPORTED: it
  * is not of this version of cellar, or too long here, and no load may replace it. */
 static cellar_err remote_lease_judge(void *ctx, const char *bytes, size_t len)
@@ -531,6 +399,141 @@ static cellar_err remote_lease_judge(void *ctx, const char *bytes, size_t len)
     const bool there = a->err == CELLAR_OK || a->err == CELLAR_ABSENT || a->err == CELLAR_E_BUFFER;
     return there ? CELLAR_OK : a->err == CELLAR_PENDING ? CELLAR_E_BUSY : CELLAR_MISS;
 }
+
+/* Take the reply of remote_lease_format: nil, or what the key has. */
+static cellar_err remote_lease_said(remote_asked *a, const remote_reply *reply)
+{
+    if (reply->type == REMOTE_ERROR) { return remote_error_code(reply); }
+    if (reply->type == REMOTE_NIL) { return CELLAR_LEASED; }
+    const cellar_err err = remote_lease_judge(a, reply->text, reply->len);
+    if (err == CELLAR_PENDING) {
+        remote_lease_busy(a->s->r, a->name, reply->text, reply->len, false);
+    }
+    return err;
+}
+
+/* Return when a lease that was given now ends, or when the lease of another process is looked at
+ * again. */
+static int64_t remote_lease_until(const remote_space *s, cellar_err err, int64_t hold_ms)
+{
+    return s->host->now_ms(s->host->ctx) +
+           (err == CELLAR_LEASED ? hold_ms : s->r->cfg.lease_ms / 4);
+}
+
+/* Take the replies of remote_lease_begin and remote_lease_format. A dead value needs another
+ * request, and is a miss: the load runs without a lease. */
+static void remote_later_lease(void *ctx, uint32_t index, const remote_reply *reply)
+{
+    remote_later *w = ctx;
+    remote_space *s = w->a.s;
+    const cellar_tier_key k = { w->key, w->key_len, w->hash };
+    if (index == 0) { return; }
+    w->a.buf_cap = SIZE_MAX;
+    w->a.err = remote_lease_said(&w->a, reply);
+    if (reply->type == REMOTE_ERROR) {
+        w->a.err = CELLAR_E_BUSY;
+        w->hold_ms = 0; /* a full server refuses this request, and has the value: GET */
+    } else if (w->a.err == CELLAR_LEASED || w->a.err == CELLAR_PENDING) {
+        if (w->a.err == CELLAR_LEASED) { remote_lease_held(s->r, w->hold_ms); }
+        w->answered = true;
+        w->e.deadline_ms = remote_lease_until(s, w->a.err, w->hold_ms);
+        s->host->answered(s->host->ctx, &w->ticket, &k, w->a.err, &w->lease, sizeof w->lease,
+                          &w->e);
+    } else if (w->a.err != CELLAR_E_BUSY) {
+        const bool negative = (w->e.flags & CELLAR_TIER_NEGATIVE) != 0;
+        remote_later_answer(w, w->a.err != CELLAR_OK ? CELLAR_MISS
+                               : negative ? CELLAR_ABSENT : CELLAR_OK);
+    }
+}
+
+/* Format the request for a lease, if one request may suffice; else GET. */
+static void remote_later_format(remote_later *w, remote_bytes *b, remote_request *q)
+{
+    remote_space *s = w->a.s;
+    const uint64_t generation = remote_control_generation(s);
+    w->leases = false;
+    if (w->hold_ms == 0 || generation == 0 || w->name.digest ||
+        s->opts.values == CELLAR_REMOTE_RAW || s->opts.write == CELLAR_REMOTE_INVALIDATE) {
+        q->replies = remote_asked_format(&w->a, b);
+        return;
+    }
+    const remote_lease_ask ask = { .name = &w->name, .names = &s->names, .key = w->a.key,
+                                   .generation = generation, .born = generation,
+                                   .hold_ms = w->hold_ms };
+    q->replies = 2;
+    q->fn = remote_later_lease;
+    w->leases = true;
+    remote_lease_begin(s->r, b);
+    remote_lease_format(s->r, &ask, b, &w->lease);
+}
+
+static void remote_later_done(void *ctx, cellar_err err, remote_fate fate);
+
+static void remote_later_post(remote_later *w)
+{
+    remote_bytes b = { .memory = &w->a.s->r->memory };
+    remote_request q = { .ctx = w, .fn = remote_later_reply, .done = remote_later_done };
+    remote_later_format(w, &b, &q);
+    remote_post_bytes(w->a.s->r, &b, q);
+}
+
+/* Ask again, once, behind a reading of the numbers that were missing; with GET, if the server
+ * refused the request for a lease. */
+static bool remote_later_again(remote_later *w)
+{
+    const bool missing = w->a.err == CELLAR_PENDING || w->a.err == CELLAR_E_BUSY;
+    if (w->answered || w->again || !missing) { return false; }
+    w->again = true;
+    remote_control_want(w->a.s->r->data, w->a.s, w->missing.tag, w->missing.count);
+    w->a.err = CELLAR_MISS;
+    remote_later_post(w);
+    return true;
+}
+
+static void remote_later_done(void *ctx, cellar_err err, remote_fate fate)
+{
+    remote_later *w = ctx;
+    cellar_remote *r = w->a.s->r;
+    if (err == CELLAR_OK && remote_later_again(w)) { return; }
+    if (w->leases && !w->answered && err != CELLAR_OK && fate == REMOTE_UNKNOWN) {
+        remote_pending_release(w->a.s, &w->name, w->a.key, &w->lease);
+    }
+    /* without an answer the server may have a value */
+    remote_later_answer(w, err != CELLAR_OK ? err : CELLAR_E_BUSY);
+    remote_free(r, w, w->size);
+}
+
+CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
+                                     const cellar_tier_ticket *ticket)
+{
+    remote_space *s = ctx;
+    const size_t size = sizeof(remote_later) + k->len;
+    remote_get_note(s, k);
+    remote_later *w = remote_get_open(s) ? remote_alloc(s->r, size) : NULL;
+    if (w == NULL) { return false; }
+    memset(w, 0, sizeof *w);
+    w->size = size;
+    w->key_len = k->len;
+    w->hash = k->hash;
+    w->ticket = *ticket;
+    w->hold_ms = hold_ms;
+    memcpy(w->key, k->bytes, k->len);
+    const cellar_tier_key own = { w->key, k->len, k->hash };
+    w->a = remote_asked_new(s, &own, &w->name, &w->e, &w->missing);
+    const remote_pending_kind p = remote_pending_look(s, &w->name, remote_asked_queued, &w->a);
+    if (p == REMOTE_PENDING_NONE) {
+        remote_later_post(w);
+        return true;
+    }
+    if (p == REMOTE_PENDING_VALUE) { remote_later_answer(w, CELLAR_E_BUSY); } /* the value may reach
+                                                            * the server behind the load */
+    remote_free(s->r, w, size);
+    return p == REMOTE_PENDING_VALUE;
+}
+
+/* ---- the lease of a load ---- */
+
+enum { REMOTE_NEWER_MS = 20 }; /* two ends closer than this are those of one value: clocks differ */
 
 /* Return whether the value that the key has is a stale one: the load refreshes it. */
 static bool remote_asked_ended(const remote_asked *a)
@@ -569,18 +572,14 @@ CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, 
     remote_lease lease;
     remote_fate fate = REMOTE_NOT_SENT;
     remote_tags missing = { .count = 0 };
-    remote_asked a = { .s = s, .key = { k->bytes, k->len }, .name = &n, .e = e,
-                       .missing = &missing };
+    remote_asked a = remote_asked_new(s, k, &n, e, &missing);
     remote_lease_ask q = { .name = &n, .names = &s->names, .key = a.key,
                            .raw = s->opts.values == CELLAR_REMOTE_RAW, .hold_ms = hold_ms,
                            .judge = remote_lease_judge, .ctx = &a };
     const bool refresh = (e->flags & CELLAR_TIER_REFRESH) != 0;
     const bool any = refresh && e->deadline_ms == INT64_MAX; /* the value may live on for long */
-    remote_get_note(s, k);
     if (!remote_get_open(s) || s->opts.write == CELLAR_REMOTE_INVALIDATE) { return CELLAR_MISS; }
-    remote_key_name(&s->names, k->bytes, k->len, &n);
     if (n.digest) { return CELLAR_MISS; } /* a heard digest wakes no waiter */
-    a.err = CELLAR_MISS;
     const remote_pending_kind p = remote_pending_look(s, &n, remote_asked_queued, &a);
     if (p != REMOTE_PENDING_NONE) { /* a value may reach the server behind the load */
         return p == REMOTE_PENDING_VALUE ? CELLAR_E_BUSY : CELLAR_MISS;
@@ -621,55 +620,37 @@ typedef struct remote_claims {
     remote_tags none;
 } remote_claims;
 
-/* Take what the key has, or nil. */
-static cellar_err remote_claim_said(remote_claims *m, cellar_tier_claim *q,
-                                    const remote_reply *reply)
-{
-    if (reply->type == REMOTE_ERROR) { return remote_error_code(reply); }
-    if (reply->type == REMOTE_NIL) { return CELLAR_LEASED; }
-    remote_key_name(&m->s->names, q->key.bytes, q->key.len, &m->name);
-    remote_asked a = { .s = m->s, .key = { q->key.bytes, q->key.len }, .name = &m->name,
-                       .e = &q->e, .missing = &m->none };
-    const cellar_err err = remote_lease_judge(&a, reply->text, reply->len);
-    const bool there = err == CELLAR_OK && !remote_asked_ended(&a);
-    if (err == CELLAR_PENDING) {
-        remote_lease_busy(m->s->r, &m->name, reply->text, reply->len, false);
-    }
-    return there || err == CELLAR_PENDING ? err : CELLAR_E_BUSY;
-}
-
 static void remote_claims_reply(void *ctx, uint32_t index, const remote_reply *reply)
 {
     remote_claims *m = ctx;
     if (index == 0) { return; } /* the beat */
     while (m->claims[m->at].err != CELLAR_CONFLICT) { m->at++; }
     cellar_tier_claim *q = &m->claims[m->at++];
-    q->err = remote_claim_said(m, q, reply);
+    remote_asked a = remote_asked_new(m->s, &q->key, &m->name, &q->e, &m->none);
+    q->err = remote_lease_said(&a, reply);
+    const bool ended = q->err == CELLAR_OK && remote_asked_ended(&a);
+    const bool single = q->err == CELLAR_MISS || q->err == CELLAR_E_UNSUPPORTED;
+    if (single || ended) { q->err = CELLAR_E_BUSY; }
     q->e.deadline_ms = remote_lease_until(m->s, q->err, 0);
 }
 
 /* Format the request for a key. Leave out a key that only a single request serves. */
-static cellar_err remote_claim_format(remote_claims *m, cellar_tier_claim *q, uint64_t generation,
-                                      int64_t hold_ms, remote_bytes *b)
+static void remote_claim_format(remote_claims *m, cellar_tier_claim *q, uint64_t generation,
+                                int64_t hold_ms, remote_bytes *b)
 {
     remote_lease l;
-    remote_asked a = { .s = m->s, .key = { q->key.bytes, q->key.len }, .name = &m->name,
-                       .e = &q->e, .missing = &m->none };
+    remote_asked a = remote_asked_new(m->s, &q->key, &m->name, &q->e, &m->none);
     const remote_lease_ask ask = { .name = &m->name, .names = &m->s->names, .key = a.key,
                                    .generation = generation, .born = generation,
                                    .hold_ms = hold_ms };
     q->err = CELLAR_E_BUSY;
-    remote_key_name(&m->s->names, q->key.bytes, q->key.len, &m->name);
     if ((q->e.flags & CELLAR_TIER_REFRESH) != 0 || m->name.digest ||
         remote_pending_look(m->s, &m->name, remote_asked_queued, &a) != REMOTE_PENDING_NONE) {
-        return CELLAR_OK;
+        return;
     }
-    const cellar_err err = remote_lease_format(m->s->r, &ask, b, &l);
-    if (err == CELLAR_OK) {
-        memcpy(&q->l, &l, sizeof l);
-        q->err = CELLAR_CONFLICT;
-    }
-    return err;
+    remote_lease_format(m->s->r, &ask, b, &l);
+    memcpy(&q->l, &l, sizeof l);
+    q->err = CELLAR_CONFLICT;
 }
 
 /* Release a lease that the server may have given. */
@@ -686,20 +667,18 @@ static void remote_claim_release(remote_claims *m, const cellar_tier_claim *q)
 static void remote_claims_send(remote_claims *m, size_t count, int64_t hold_ms)
 {
     const uint64_t generation = remote_control_generation(m->s);
-    remote_bytes b = { .memory = &m->s->r->data->memory };
+    const bool single = generation == 0 || m->s->opts.values == CELLAR_REMOTE_RAW;
+    remote_bytes b = { .memory = &m->s->r->memory };
     remote_request q = { .ctx = m, .fn = remote_claims_reply };
-    remote_fate fate = REMOTE_NOT_SENT;
-    cellar_err err = remote_lease_begin(m->s->r, &b);
+    remote_fate fate;
+    remote_lease_begin(m->s->r, &b);
     for (size_t i = 0; i < count; i++) {
         m->claims[i].err = CELLAR_E_BUSY;
-        if (generation == 0 || m->s->opts.values == CELLAR_REMOTE_RAW || err != CELLAR_OK) {
-            continue;
-        }
-        err = remote_claim_format(m, &m->claims[i], generation, hold_ms, &b);
+        if (!single) { remote_claim_format(m, &m->claims[i], generation, hold_ms, &b); }
         q.replies += m->claims[i].err == CELLAR_CONFLICT;
     }
     if (q.replies != 0) { q.replies++; }
-    err = remote_ask_bytes(m->s->r, &b, err, q, &fate);
+    const cellar_err err = remote_ask_bytes(m->s->r, &b, q, &fate);
     for (size_t i = 0; i < count; i++) {
         if (m->claims[i].err == CELLAR_CONFLICT) {
             m->claims[i].err = err;

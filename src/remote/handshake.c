@@ -44,18 +44,18 @@ static const struct remote_probe {
 
 #define REMOTE_PROBES (sizeof remote_probes / sizeof remote_probes[0])
 
-static bool remote_probe_add(remote_link *l, remote_bytes *b, const struct remote_probe *p)
+static void remote_probe_add(remote_link *l, remote_bytes *b, const struct remote_probe *p)
 {
-    char key[REMOTE_PREFIX_MAX + 8], marker[REMOTE_MARKER_KEY_MAX];
-    const char *argv[6];
-    size_t argc = 0;
+    char key[REMOTE_PREFIX_MAX + 8];
+    cellar_bytes words[6];
+    size_t n = 0;
     (void)snprintf(key, sizeof key, "%s:~", l->c->prefix);
-    (void)snprintf(marker, sizeof marker, "%.*s", (int)l->marker_prefix_len, l->marker_key);
-    for (; argc < 6 && p->argv[argc] != NULL; argc++) {
-        argv[argc] = strcmp(p->argv[argc], "@") == 0 ? key
-                   : strcmp(p->argv[argc], "~") == 0 ? marker : p->argv[argc];
+    for (; n < 6 && p->argv[n] != NULL; n++) {
+        const char *const text = strcmp(p->argv[n], "@") == 0 ? key : p->argv[n];
+        words[n] = (cellar_bytes)REMOTE_WORD(text);
+        if (*text == '~') { words[n] = (cellar_bytes){ l->marker_key, l->marker_prefix_len }; }
     }
-    return remote_command(b, argc, argv, NULL) == CELLAR_OK;
+    remote_command(b, words, n);
 }
 
 CELLAR_PRIVATE void remote_lacks(remote_link *l, const char *right)
@@ -87,8 +87,7 @@ static bool remote_handshake_error(remote_link *l, const remote_reply *reply, co
         remote_lacks(l, memmem(reply->text, reply->len, " key", 4) != NULL ? key : right);
         if (l->phase != REMOTE_PHASE_HANDSHAKE) { remote_lacks_break(l); } /* else all together */
     } else {
-        remote_break(l, why, "the server answers: %.*s",
-                     (int)(reply->len < 100 ? reply->len : 100), reply->text);
+        remote_break_reply(l, why, "the server answers", reply);
     }
     return true;
 }
@@ -123,17 +122,20 @@ static bool remote_password_read(remote_link *l, char *to, size_t cap)
 CELLAR_PRIVATE bool remote_auth_command(remote_link *l, remote_bytes *b)
 {
     char password[sizeof l->c->password];
-    const char *argv[5] = { "HELLO", "2", "AUTH", l->c->user[0] != '\0' ? l->c->user : "default",
-                            password };
-    size_t argc = 5;
     bool fine = true;
     if (l->c->password_file[0] != '\0') {
         fine = remote_password_read(l, password, sizeof password);
     } else {
         memcpy(password, l->c->password, sizeof password);
-        if (password[0] == '\0') { argc = 2; }
     }
-    if (fine && remote_command(b, argc, argv, NULL) != CELLAR_OK) {
+    if (fine && password[0] == '\0') {
+        remote_command(b, REMOTE_WORDS({ "HELLO", 5 }, { "2", 1 }));
+    } else if (fine) {
+        const char *user = l->c->user[0] != '\0' ? l->c->user : "default";
+        remote_command(b, REMOTE_WORDS({ "HELLO", 5 }, { "2", 1 }, { "AUTH", 4 },
+                                       REMOTE_WORD(user), REMOTE_WORD(password)));
+    }
+    if (b->err != CELLAR_OK) {
         fine = false;
         remote_break(l, REMOTE_WHY_NOMEM, "no memory for the handshake");
     }
@@ -181,8 +183,7 @@ static void remote_hello_error(remote_link *l, const remote_reply *reply)
     } else if (remote_starts(reply, "WRONGPASS ") || remote_starts(reply, "ERR AUTH ")) {
         remote_break(l, REMOTE_WHY_AUTH, "user name or password is wrong");
     } else if (!remote_handshake_error(l, reply, "+hello")) {
-        remote_break(l, REMOTE_WHY_REFUSED, "the server answers: %.*s",
-                     (int)(reply->len < 100 ? reply->len : 100), reply->text);
+        remote_break_reply(l, REMOTE_WHY_REFUSED, "the server answers", reply);
     }
 }
 
@@ -199,21 +200,20 @@ CELLAR_PRIVATE void remote_hello_reply(remote_link *l, const remote_reply *reply
 
 /* ---- scripts ---- */
 
-static bool remote_scripts_add(remote_link *l, remote_bytes *b, uint32_t *count)
+static void remote_scripts_add(remote_link *l, remote_bytes *b, uint32_t *count)
 {
     const char *text = REMOTE_MARKER_SCRIPT;
     for (size_t i = 0; text != NULL; i++) {
-        const char *argv[3] = { "SCRIPT", "LOAD", text };
-        if (remote_command(b, 3, argv, NULL) != CELLAR_OK) { return false; }
+        remote_command(b, REMOTE_WORDS({ "SCRIPT", 6 }, { "LOAD", 4 }, REMOTE_WORD(text)));
         ++*count;
         text = l->e.script(l->e.ctx, i);
     }
-    return true;
 }
 
 /* Take the digest of script number `index`; 0 is the one of markers. */
-static void remote_script_reply(remote_link *l, uint32_t index, const remote_reply *reply)
+static void remote_script_reply(void *link, uint32_t index, const remote_reply *reply)
 {
+    remote_link *l = link;
     char digest[41];
     if (reply->type == REMOTE_ERROR && remote_handshake_error(l, reply, "+script|load")) { return; }
     if (reply->type != REMOTE_STRING || reply->len != sizeof digest - 1) {
@@ -230,14 +230,6 @@ static void remote_script_reply(remote_link *l, uint32_t index, const remote_rep
     }
 }
 
-static void remote_reload_reply(void *link, uint32_t index, const remote_reply *reply)
-{
-    (void)index;
-    if (reply->type == REMOTE_ERROR) {
-        (void)remote_handshake_error((remote_link *)link, reply, "+script|load");
-    }
-}
-
 static void remote_bytes_done(void *link, cellar_err err, remote_fate fate)
 {
     remote_link *l = link;
@@ -247,17 +239,11 @@ static void remote_bytes_done(void *link, cellar_err err, remote_fate fate)
 
 CELLAR_PRIVATE void remote_load_scripts(remote_link *l)
 {
-    remote_request q = { .ctx = l, .fn = remote_reload_reply, .done = remote_bytes_done };
+    remote_request q = { .ctx = l, .fn = remote_script_reply, .done = remote_bytes_done };
     if (l->bytes.data != NULL) { return; } /* of another request: later */
     l->scripts_gone = false;
-    if (!remote_scripts_add(l, &l->bytes, &q.replies)) {
-        remote_break(l, REMOTE_WHY_NOMEM, "no memory for the scripts");
-        return;
-    }
-    if (!remote_post_own(l, &q, &l->bytes)) {
-        remote_bytes_free(&l->bytes);
-        return;
-    }
+    remote_scripts_add(l, &l->bytes, &q.replies);
+    if (!remote_post_own(l, &q, &l->bytes)) { return; }
     for (remote_ticket *t; (t = remote_tickets_first(l, &l->again)) != NULL;) {
         remote_tickets_pop(l, &l->again);
         remote_tickets_add(l, &l->queue, t);
@@ -293,10 +279,9 @@ static void remote_handshake_end(void *link, cellar_err err, remote_fate fate)
 
 static bool remote_handshake_subscriber(remote_link *l)
 {
-    static const char *const subscribe[2] = { "SUBSCRIBE", "__redis__:invalidate" };
     remote_bytes b = { .memory = l->e.memory, .secret = true };
-    const bool fine = remote_auth_command(l, &b) &&
-                      remote_command(&b, 2, subscribe, NULL) == CELLAR_OK;
+    const bool fine = remote_auth_command(l, &b);
+    remote_command(&b, REMOTE_WORDS({ "SUBSCRIBE", 9 }, { "__redis__:invalidate", 20 }));
     return remote_wire_say(&l->subscriber, fine, &b);
 }
 
@@ -305,11 +290,11 @@ static bool remote_handshake_data(remote_link *l)
     remote_request q = { .ctx = l, .replies = 1 + REMOTE_PROBES, .fn = remote_handshake_reply,
                          .done = remote_handshake_end };
     remote_bytes_free(&l->bytes);
-    bool fine = remote_auth_command(l, &l->bytes);
-    for (size_t i = 0; fine && i < REMOTE_PROBES; i++) {
-        fine = remote_probe_add(l, &l->bytes, &remote_probes[i]);
+    const bool fine = remote_auth_command(l, &l->bytes);
+    for (size_t i = 0; i < REMOTE_PROBES; i++) {
+        remote_probe_add(l, &l->bytes, &remote_probes[i]);
     }
-    fine = fine && remote_scripts_add(l, &l->bytes, &q.replies);
+    remote_scripts_add(l, &l->bytes, &q.replies);
     return fine && remote_post_own(l, &q, &l->bytes);
 }
 
@@ -347,8 +332,7 @@ static void remote_track_reply(void *link, uint32_t index, const remote_reply *r
         remote_handshake_error(l, reply, "+client|tracking")) {
         return;
     }
-    remote_break(l, REMOTE_WHY_REFUSED, "CLIENT TRACKING failed: %.*s",
-                 (int)(reply->len < 100 ? reply->len : 100), reply->text);
+    remote_break_reply(l, REMOTE_WHY_REFUSED, "CLIENT TRACKING failed", reply);
 }
 
 static bool remote_prefix_left(remote_link *l)
@@ -375,31 +359,24 @@ static void remote_track_end(void *link, cellar_err err, remote_fate fate)
 }
 
 /* Append CLIENT TRACKING with the prefixes that this connection does not hear yet. */
-static bool remote_track_command(remote_link *l, remote_bytes *b, bool whole)
+static void remote_track_command(remote_link *l, remote_bytes *b, bool whole)
 {
-    enum { FIXED = 6, PREFIXES_MAX = 64 };
+    enum { FIXED = 7, PREFIXES_MAX = 64 };
     char id[24], texts[PREFIXES_MAX][REMOTE_TRACK_PREFIX];
-    const char *argv[FIXED + 2 * PREFIXES_MAX + 1] = { "CLIENT", "TRACKING", "ON", "REDIRECT", id,
-                                                       "BCAST" };
-    size_t argc = FIXED, lens[FIXED + 2 * PREFIXES_MAX + 1], n = 0;
-    (void)snprintf(id, sizeof id, "%lld", (long long)l->subscriber_id);
-    if (whole) {
-        (void)snprintf(texts[n++], sizeof texts[0], "%.*s", (int)l->marker_prefix_len,
-                       l->marker_key);
-    }
-    for (; n < PREFIXES_MAX; n++) {
-        const size_t len = l->e.prefix(l->e.ctx, l->prefixes, texts[n], sizeof texts[n] - 1);
+    cellar_bytes words[FIXED + 2 * PREFIXES_MAX] = {
+        { "CLIENT", 6 }, { "TRACKING", 8 }, { "ON", 2 }, { "BCAST", 5 }, { "NOLOOP", 6 },
+        { "REDIRECT", 8 }, remote_digits(id, l->subscriber_id) };
+    size_t n = FIXED;
+    for (size_t i = 0; i < PREFIXES_MAX; i++) {
+        const bool own = whole && i == 0;
+        const size_t len = own ? l->marker_prefix_len
+                               : l->e.prefix(l->e.ctx, l->prefixes, texts[i], sizeof texts[i]);
         if (len == 0) { break; }
-        texts[n][len] = '\0';
-        l->prefixes++;
+        words[n++] = (cellar_bytes){ "PREFIX", 6 };
+        words[n++] = (cellar_bytes){ own ? l->marker_key : texts[i], len };
+        l->prefixes += !own;
     }
-    for (size_t i = 0; i < n; i++) {
-        argv[argc++] = "PREFIX";
-        argv[argc++] = texts[i];
-    }
-    argv[argc++] = "NOLOOP";
-    for (size_t i = 0; i < argc; i++) { lens[i] = strlen(argv[i]); }
-    return remote_command(b, argc, argv, lens) == CELLAR_OK;
+    remote_command(b, words, n);
 }
 
 CELLAR_PRIVATE void remote_track(remote_link *l, bool whole)
@@ -411,8 +388,7 @@ CELLAR_PRIVATE void remote_track(remote_link *l, bool whole)
         remote_track_end(l, CELLAR_OK, REMOTE_NOT_SENT);
         return;
     }
-    const bool fine = remote_track_command(l, &l->bytes, whole);
+    remote_track_command(l, &l->bytes, whole);
     l->marker_rekey = l->marker_rekey || whole; /* the end of the old key was not heard */
-    if (!fine) { remote_break(l, REMOTE_WHY_NOMEM, "no memory for CLIENT TRACKING"); }
-    if (!fine || !remote_post_own(l, &q, &l->bytes)) { remote_bytes_free(&l->bytes); }
+    (void)remote_post_own(l, &q, &l->bytes);
 }

@@ -10,26 +10,27 @@
  * INVARIANTS The name of a namespace has no ':' and no '~' in front, so a control key is never the
  *            name of a value. A key text with '#' in front is always hexadecimal: names are
  *            injective. The root namespace has the name "+", which no other one may have.
- *            remote_check is a chain of bijections of its state for each word, behind four such
+ *            remote_check is a chain of bijections of its state for each word, behind eight such
  *            chains in a long input: two inputs of one length that differ in one word have
  *            different checks.
  * NOT HERE   secrets of the store: processes must agree on names without a common secret. */
 #include "remote/key.h"
 
+#include <endian.h>
 #include <string.h>
 
 #include "base/sha256.h"
 
 /* ---- hashes ---- */
 
-enum { REMOTE_LANES_MIN = 1024 }; /* bytes of an input with four chains */
+enum { REMOTE_LANES_MIN = 1024 }; /* bytes of an input with eight chains */
 
-/* Read 8 bytes, little-endian. Compilers make one load of it. */
+/* Read 8 bytes, little-endian. */
 static uint64_t remote_word(const uint8_t *p)
 {
-    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 |
-           (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 |
-           (uint64_t)p[7] << 56;
+    uint64_t w;
+    memcpy(&w, p, sizeof w);
+    return le64toh(w);
 }
 
 static uint64_t remote_check_word(uint64_t h, uint64_t w)
@@ -42,13 +43,19 @@ CELLAR_PRIVATE uint64_t remote_check(uint64_t h, const void *bytes, size_t len)
 {
     const uint8_t *p = bytes;
     size_t i = 0;
-    uint64_t last = 0, lane[4] = { 1, 2, 3, 4 }; /* the words of a chain wait for each other */
-    for (; len >= REMOTE_LANES_MIN && len - i >= 32; i += 32) {
-        for (size_t k = 0; k < 4; k++) {
-            lane[k] = remote_check_word(lane[k], remote_word(p + i + 8 * k));
-        }
+    uint64_t last = 0, a = 1, b = 2, c = 3, d = 4, e = 5, f = 6, g = 7, j = 8;
+    for (; len >= REMOTE_LANES_MIN && len - i >= 64; i += 64) { /* a chain waits for itself only */
+        a = remote_check_word(a, remote_word(p + i));
+        b = remote_check_word(b, remote_word(p + i + 8));
+        c = remote_check_word(c, remote_word(p + i + 16));
+        d = remote_check_word(d, remote_word(p + i + 24));
+        e = remote_check_word(e, remote_word(p + i + 32));
+        f = remote_check_word(f, remote_word(p + i + 40));
+        g = remote_check_word(g, remote_word(p + i + 48));
+        j = remote_check_word(j, remote_word(p + i + 56));
     }
-    for (size_t k = 0; k < 4 && i != 0; k++) { h = remote_check_word(h, lane[k]); }
+    const uint64_t lane[] = { a, b, c, d, e, f, g, j };
+    for (size_t k = 0; k < 8 && i != 0; k++) { h = remote_check_word(h, lane[k]); }
     for (; len - i >= 8; i += 8) { h = remote_check_word(h, remote_word(p + i)); }
     for (size_t k = 0; i + k < len; k++) { last |= (uint64_t)p[i + k] << (8 * k); }
     if (i < len) { h = remote_check_word(h, last); }

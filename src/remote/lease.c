@@ -22,14 +22,13 @@
  *            without an answer, is released by its token through the journal (pending.c).
  * LIMITS     A server that is out of memory refuses SET NX GET also for a key that exists: E_SPACE.
  *            4 rounds against changes of a dead value.
- * SEE ALSO   form.h: the envelope of a placeholder. share.c: the scripts. */
+ * SEE ALSO   form.h: the envelope of a placeholder. script.c. */
 #include "remote/share.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "remote/form.h"
-#include "remote/wire.h"
 
 enum { LEASE_EXTRA_MS = 1000, LEASE_ROUNDS = 4, LEASE_TEXT = 2 * REMOTE_OWN_TEXT,
        LEASE_BEAT = CELLAR_REMOTE_PREFIX_MAX + REMOTE_OWN_TEXT + 8 };
@@ -46,23 +45,12 @@ typedef struct lease_call {
 
 /* ---- The beat of a process ------------------------------------------------------------------ */
 
-static void beat_args(remote_args *a, const cellar_remote *r, char name[LEASE_BEAT])
+CELLAR_PRIVATE void remote_lease_begin(const cellar_remote *r, remote_bytes *b)
 {
-    (void)snprintf(name, LEASE_BEAT, "~%s:beat:%.16s", r->cfg.prefix, r->cfg.uuid);
-    a->count = 0;
-    remote_arg(a, "SET", 3);
-    remote_arg(a, name, strlen(name));
-    remote_arg(a, "", 0);
-    remote_arg(a, "PX", 2);
-    remote_arg_number(a, r->cfg.lease_ms / 2);
-}
-
-CELLAR_PRIVATE cellar_err remote_lease_begin(const cellar_remote *r, remote_bytes *b)
-{
-    remote_args a;
     char name[LEASE_BEAT];
-    beat_args(&a, r, name);
-    return remote_command(b, a.count, a.text, a.len);
+    (void)snprintf(name, LEASE_BEAT, "~%s:beat:%.16s", r->cfg.prefix, r->cfg.uuid);
+    remote_command(b, REMOTE_WORDS({ "SET", 3 }, REMOTE_WORD(name), { "", 0 }, { "PX", 2 },
+                                   REMOTE_NUMBER(r->cfg.lease_ms / 2)));
 }
 
 CELLAR_PRIVATE void remote_lease_held(cellar_remote *r, int64_t hold_ms)
@@ -82,27 +70,27 @@ CELLAR_PRIVATE void remote_lease_ended(cellar_remote *r)
 
 CELLAR_PRIVATE void remote_lease_beat(cellar_remote *r)
 {
-    remote_args a;
-    char name[LEASE_BEAT];
+    remote_bytes b = { .memory = &r->memory };
     if (atomic_load(&r->share->held) == 0 ||
         remote_share_now() > atomic_load(&r->share->held_until_ms)) {
         return;
     }
-    beat_args(&a, r, name);
-    remote_script_post(r, &a);
+    remote_lease_begin(r, &b);
+    remote_post_bytes(r, &b, (remote_request){ .replies = 1 });
 }
 
 CELLAR_PRIVATE void remote_lease_busy(cellar_remote *r, const remote_name *name, const char *text,
                                       size_t len, bool beside)
 {
-    remote_args a;
+    remote_bytes b = { .memory = &r->memory };
     char beat[LEASE_BEAT];
     REMOTE_ADD(r, leases_waited, 1);
     if (len < LEASE_TEXT + (beside ? 0 : (size_t)REMOTE_FORM_HEAD)) { return; } /* no owner */
     (void)snprintf(beat, sizeof beat, "~%s:beat:%.16s", r->cfg.prefix, text + len - LEASE_TEXT);
-    remote_keep_args(&a, r, name->text, name->len, beside ? text : text + REMOTE_FORM_CHECK_AT,
-                     beside ? len : sizeof(uint64_t), beat, 0);
-    remote_script_post(r, &a);
+    const cellar_bytes token = { beside ? text : text + REMOTE_FORM_CHECK_AT,
+                                 beside ? len : sizeof(uint64_t) };
+    remote_lease_release(r, (cellar_bytes)REMOTE_NAME(name), token, beat, &b);
+    remote_post_bytes(r, &b, (remote_request){ .replies = 1, .flags = REMOTE_SCRIPTED });
 }
 
 /* ---- Taking a lease ------------------------------------------------------------------------- */
@@ -139,52 +127,47 @@ static void take_lease_reply(void *ctx, uint32_t index, const remote_reply *repl
 }
 
 /* Append SET name text NX GET PX. */
-static cellar_err lease_words(const remote_lease_ask *q, const remote_name *name, const void *text,
-                              size_t len, remote_bytes *bytes)
+static void lease_words(const remote_lease_ask *q, const remote_name *name, cellar_bytes text,
+                        remote_bytes *b)
 {
-    remote_args set = { .count = 0 };
-    remote_arg(&set, "SET", 3);
-    remote_arg(&set, name->text, name->len);
-    remote_arg(&set, text, len);
-    remote_arg(&set, "NX", 2);
-    remote_arg(&set, "GET", 3);
-    remote_arg(&set, "PX", 2);
-    remote_arg_number(&set, q->hold_ms + LEASE_EXTRA_MS);
-    return remote_command(bytes, set.count, set.text, set.len);
+    remote_command(b, REMOTE_WORDS({ "SET", 3 }, REMOTE_NAME(name), text, { "NX", 2 }, { "GET", 3 },
+                                   { "PX", 2 }, REMOTE_NUMBER(q->hold_ms + LEASE_EXTRA_MS)));
 }
 
 /* Send the beat and lease_words. For a lease beside the value also GET of the value. */
-static cellar_err lease_set(lease_call *c, const void *text, size_t len, remote_fate *fate)
+static cellar_err lease_set(lease_call *c, cellar_bytes text, remote_fate *fate)
 {
-    remote_bytes bytes = { .memory = &c->r->share->memory };
-    remote_args value = { .count = 0 };
-    cellar_err err = remote_lease_begin(c->r, &bytes);
-    if (err == CELLAR_OK) { err = lease_words(c->q, c->name, text, len, &bytes); }
-    if (err == CELLAR_OK && c->beside) {
-        remote_arg(&value, "GET", 3);
-        remote_arg(&value, c->q->name->text, c->q->name->len);
-        err = remote_command(&bytes, value.count, value.text, value.len);
-    }
+    remote_bytes b = { .memory = &c->r->memory };
     const remote_request q = { .replies = c->beside ? 3 : 2, .ctx = c, .fn = take_lease_reply };
-    err = remote_ask_bytes(c->r, &bytes, err, q, fate);
+    remote_lease_begin(c->r, &b);
+    lease_words(c->q, c->name, text, &b);
+    if (c->beside) { remote_command(&b, REMOTE_WORDS({ "GET", 3 }, REMOTE_NAME(c->q->name))); }
+    const cellar_err err = remote_ask_bytes(c->r, &b, q, fate);
     return err != CELLAR_OK ? err : c->err;
 }
 
+CELLAR_PRIVATE cellar_err remote_change_run(cellar_remote *r, const remote_name *name,
+                                            cellar_bytes check, cellar_bytes value,
+                                            int64_t ttl_ms, int64_t *numbers, remote_fate *fate)
+{
+    return remote_script_run(r, REMOTE_WORDS(REMOTE_EVAL(r, REMOTE_SCRIPT_CHANGE, "1"),
+                                             REMOTE_NAME(name), check, value,
+                                             REMOTE_NUMBER(ttl_ms)), 0, numbers, fate);
+}
+
 /* Ask for the lease with the placeholder `form`, again after each change of a dead value. */
-static cellar_err lease_ask(cellar_remote *r, const remote_lease_ask *q, const void *form,
-                            size_t len, remote_fate *fate)
+static cellar_err lease_ask(cellar_remote *r, const remote_lease_ask *q, cellar_bytes form,
+                            remote_fate *fate)
 {
     cellar_err err = CELLAR_MISS;
     for (int i = 0; err == CELLAR_MISS && i < LEASE_ROUNDS; i++) {
         lease_call c = { .r = r, .q = q, .name = q->name, .err = CELLAR_E_IO };
-        err = lease_set(&c, form, len, fate);
+        int64_t numbers[REMOTE_NUMBERS_MAX];
+        err = lease_set(&c, form, fate);
         if (err != CELLAR_MISS) { continue; }
         if (c.seen_len == 0) { return CELLAR_E_UNSUPPORTED; }
-        remote_args a;
-        int64_t numbers[REMOTE_NUMBERS_MAX];
-        remote_change_args(&a, r, q->name, c.seen, c.seen_len, form, len,
-                           q->hold_ms + LEASE_EXTRA_MS);
-        err = remote_script_run(r, &a, 0, numbers, fate);
+        err = remote_change_run(r, q->name, (cellar_bytes){ c.seen, c.seen_len }, form,
+                                q->hold_ms + LEASE_EXTRA_MS, numbers, fate);
         if (err == CELLAR_OK) { err = numbers[0] == 1 ? CELLAR_LEASED : CELLAR_MISS; }
     }
     return err == CELLAR_MISS ? CELLAR_CONFLICT : err;
@@ -198,7 +181,7 @@ static void lease_text(const cellar_remote *r, uint64_t number, char text[LEASE_
 
 /* Make a new placeholder, and the lease that it stands for. */
 static cellar_err lease_form(cellar_remote *r, const remote_lease_ask *q, remote_lease *l,
-                             uint8_t **form, size_t *len)
+                             cellar_bytes *form)
 {
     char text[LEASE_TEXT + 1];
     const cellar_err err = remote_share_random(&l->held, 1);
@@ -207,38 +190,38 @@ static cellar_err lease_form(cellar_remote *r, const remote_lease_ask *q, remote
     const remote_form f = { .kind = REMOTE_FORM_LEASE, .generation = q->generation,
                             .born = q->born, .value = { text, LEASE_TEXT },
                             .key = { q->key.data, q->name->digest ? q->key.len : 0 } };
-    *len = remote_form_size(&f);
-    *form = remote_alloc(r, *len);
-    if (*form == NULL) { return CELLAR_E_NOMEM; }
-    (void)remote_form_write(&f, q->name->text, q->name->len, *form);
+    uint8_t *bytes = remote_alloc(r, remote_form_size(&f));
+    if (bytes == NULL) { return CELLAR_E_NOMEM; }
+    (void)remote_form_write(&f, q->name->text, q->name->len, bytes);
     *l = (remote_lease){ .seen = 0 };
-    memcpy(&l->held, *form + REMOTE_FORM_CHECK_AT, sizeof l->held);
+    memcpy(&l->held, bytes + REMOTE_FORM_CHECK_AT, sizeof l->held);
+    *form = (cellar_bytes){ bytes, remote_form_size(&f) };
     return CELLAR_OK;
 }
 
 CELLAR_PRIVATE cellar_err remote_lease_take(cellar_remote *r, const remote_lease_ask *q,
                                             remote_lease *l, remote_fate *fate)
 {
-    uint8_t *form;
-    size_t len;
+    cellar_bytes form;
     *fate = REMOTE_NOT_SENT;
-    cellar_err err = lease_form(r, q, l, &form, &len);
+    cellar_err err = lease_form(r, q, l, &form);
     if (err != CELLAR_OK) { return err; }
-    err = lease_ask(r, q, form, len, fate);
-    remote_free(r, form, len);
+    err = lease_ask(r, q, form, fate);
+    remote_free(r, (void *)(uintptr_t)form.data, form.len);
     return err;
 }
 
-CELLAR_PRIVATE cellar_err remote_lease_format(cellar_remote *r, const remote_lease_ask *q,
-                                              remote_bytes *b, remote_lease *l)
+CELLAR_PRIVATE void remote_lease_format(cellar_remote *r, const remote_lease_ask *q,
+                                        remote_bytes *b, remote_lease *l)
 {
-    uint8_t *form;
-    size_t len;
-    cellar_err err = lease_form(r, q, l, &form, &len);
-    if (err != CELLAR_OK) { return err; }
-    err = lease_words(q, q->name, form, len, b);
-    remote_free(r, form, len);
-    return err;
+    cellar_bytes form;
+    const cellar_err err = lease_form(r, q, l, &form);
+    if (err != CELLAR_OK) {
+        b->err = err;
+        return;
+    }
+    lease_words(q, q->name, form, b);
+    remote_free(r, (void *)(uintptr_t)form.data, form.len);
 }
 
 static cellar_err lease_filled(cellar_remote *r, cellar_err err, int64_t stored)
@@ -249,82 +232,63 @@ static cellar_err lease_filled(cellar_remote *r, cellar_err err, int64_t stored)
 }
 
 CELLAR_PRIVATE cellar_err remote_lease_fill(cellar_remote *r, const remote_name *name,
-                                            const remote_lease *l, const void *value,
-                                            size_t value_len, int64_t ttl_ms, remote_fate *fate)
+                                            const remote_lease *l, cellar_bytes value,
+                                            int64_t ttl_ms)
 {
-    remote_args a;
     int64_t numbers[REMOTE_NUMBERS_MAX];
-    remote_change_args(&a, r, name, &l->held, sizeof l->held, value, value_len, ttl_ms);
-    const cellar_err err = remote_script_run(r, &a, 0, numbers, fate);
+    const cellar_bytes held = { &l->held, sizeof l->held };
+    const cellar_err err = remote_change_run(r, name, held, value, ttl_ms, numbers, NULL);
     return lease_filled(r, err, numbers[0]);
 }
 
 /* ---- The lease beside the value ------------------------------------------------------------- */
 
-typedef struct lease_beside {
-    remote_name name;
-    char prefix[CELLAR_REMOTE_PREFIX_MAX + 2];
-    char token[LEASE_TEXT + 1];
-} lease_beside;
-
 /* Write the name of the lease, ~prefix:lease:SPACE:KEY, and its text. */
 static void beside_name(const cellar_remote *r, const remote_names *of, cellar_bytes key,
-                        const remote_lease *l, lease_beside *b)
+                        const remote_lease *l, remote_name *name, char token[REMOTE_LEASE_TOKEN])
 {
-    char space[CELLAR_NAME_MAX + 8];
+    char space[CELLAR_NAME_MAX + 8], prefix[CELLAR_REMOTE_PREFIX_MAX + 2];
     (void)snprintf(space, sizeof space, "lease:%s", of->space[0] != '\0' ? of->space : "+");
-    (void)snprintf(b->prefix, sizeof b->prefix, "~%s", of->prefix);
-    const remote_names names = { b->prefix, space };
-    remote_key_name(&names, key.data, key.len, &b->name);
-    lease_text(r, l->held, b->token);
+    (void)snprintf(prefix, sizeof prefix, "~%s", of->prefix);
+    const remote_names names = { prefix, space };
+    remote_key_name(&names, key.data, key.len, name);
+    lease_text(r, l->held, token);
 }
 
 CELLAR_PRIVATE cellar_err remote_lease_take_beside(cellar_remote *r, const remote_lease_ask *q,
                                                    remote_lease *l, cellar_err *there,
                                                    remote_fate *fate)
 {
-    lease_beside b;
+    remote_name name;
+    char token[REMOTE_LEASE_TOKEN];
     *fate = REMOTE_NOT_SENT;
-    lease_call c = { .r = r, .q = q, .name = &b.name, .beside = true, .err = CELLAR_E_IO,
+    lease_call c = { .r = r, .q = q, .name = &name, .beside = true, .err = CELLAR_E_IO,
                      .there = CELLAR_MISS };
     *l = (remote_lease){ .seen = REMOTE_LEASE_ANY };
     cellar_err err = remote_share_random(&l->held, 1);
     if (err != CELLAR_OK) { return err; }
-    beside_name(r, q->names, q->key, l, &b);
-    err = lease_set(&c, b.token, LEASE_TEXT, fate);
+    beside_name(r, q->names, q->key, l, &name, token);
+    err = lease_set(&c, (cellar_bytes){ token, LEASE_TEXT }, fate);
     *there = c.there;
     if (!q->raw && c.seen_len != 0) { memcpy(&l->seen, c.seen, sizeof l->seen); }
     if (!q->raw && c.seen_len == 0) { l->seen = REMOTE_LEASE_NONE; }
     return err;
 }
 
-static void beside_args(remote_args *a, const cellar_remote *r, const remote_lease_ask *q,
-                        const remote_lease *l, const lease_beside *b)
-{
-    remote_args_script(a, r, REMOTE_SCRIPT_BESIDE, 2);
-    remote_arg(a, b->name.text, b->name.len);
-    remote_arg(a, q->name->text, q->name->len);
-    remote_arg(a, b->token, strlen(b->token));
-    if (l->seen == REMOTE_LEASE_ANY) {
-        remote_arg(a, "*", 1);
-    } else {
-        remote_arg(a, &l->seen, sizeof l->seen);
-    }
-}
-
 CELLAR_PRIVATE cellar_err remote_lease_fill_beside(cellar_remote *r, const remote_lease_ask *q,
-                                                   const remote_lease *l, const void *value,
-                                                   size_t value_len, int64_t ttl_ms,
-                                                   remote_fate *fate)
+                                                   const remote_lease *l, cellar_bytes value,
+                                                   int64_t ttl_ms)
 {
-    remote_args a;
-    lease_beside b;
+    remote_name name;
+    char token[REMOTE_LEASE_TOKEN];
     int64_t numbers[REMOTE_NUMBERS_MAX];
-    beside_name(r, q->names, q->key, l, &b);
-    beside_args(&a, r, q, l, &b);
-    remote_arg(&a, value, value_len);
-    remote_arg_number(&a, ttl_ms);
-    const cellar_err err = remote_script_run(r, &a, 0, numbers, fate);
+    const bool any = l->seen == REMOTE_LEASE_ANY;
+    const cellar_bytes check = { any ? "*" : (const void *)&l->seen, any ? 1 : sizeof l->seen };
+    beside_name(r, q->names, q->key, l, &name, token);
+    const cellar_err err = remote_script_run(
+        r, REMOTE_WORDS(REMOTE_EVAL(r, REMOTE_SCRIPT_BESIDE, "2"), REMOTE_NAME(&name),
+                        REMOTE_NAME(q->name), REMOTE_WORD(token), check, value,
+                        REMOTE_NUMBER(ttl_ms)), 0, numbers, NULL);
     return lease_filled(r, err, numbers[0]);
 }
 
@@ -334,23 +298,25 @@ CELLAR_PRIVATE size_t remote_lease_name(const cellar_remote *r, const remote_nam
                                         const remote_name *value, cellar_bytes key,
                                         const remote_lease *l, remote_name *name, char *token)
 {
-    lease_beside b;
     if (l->seen == 0) {
         *name = *value;
         memcpy(token, &l->held, sizeof l->held);
         return sizeof l->held;
     }
-    beside_name(r, names, key, l, &b);
-    *name = b.name;
-    memcpy(token, b.token, sizeof b.token);
-    return strlen(b.token);
+    beside_name(r, names, key, l, name, token);
+    return LEASE_TEXT;
 }
 
-CELLAR_PRIVATE cellar_err remote_lease_release(const cellar_remote *r, const char *name,
-                                               size_t name_len, const char *token,
-                                               size_t token_len, remote_bytes *b)
+CELLAR_PRIVATE void remote_lease_release(const cellar_remote *r, cellar_bytes name,
+                                         cellar_bytes token, const char *beat, remote_bytes *b)
 {
-    remote_args a;
-    remote_keep_args(&a, r, name, name_len, token, token_len, NULL, 0);
-    return remote_command(b, a.count, a.text, a.len);
+    const bool beside = token.len != sizeof(uint64_t);
+    const remote_script script = beside ? REMOTE_SCRIPT_KEEP : REMOTE_SCRIPT_CHANGE;
+    const cellar_bytes none = { beside ? "0" : "", beside ? 1 : 0 };
+    if (beat != NULL) {
+        remote_command(b, REMOTE_WORDS(REMOTE_EVAL(r, script, "2"), name, REMOTE_WORD(beat), token,
+                                       none));
+    } else {
+        remote_command(b, REMOTE_WORDS(REMOTE_EVAL(r, script, "1"), name, token, none));
+    }
 }

@@ -4,7 +4,7 @@
  *
  * PICTURE    check -> tokens of the key, one compare-exchange -> admitted
  *                  -> `denied` of the key, until it has passed -> denied
- *                  -> script of the server (share.c)           -> tokens for `hold`, now or after
+ *                  -> script of the server (script.c)          -> tokens for `hold`, now or after
  *                                                                 a wait, or a wait alone
  * BOUND      A token is spent before the time at which its request was sent + hold. The server
  *            grants it after it was sent. So a token spent at x was granted in (x - hold, x], and
@@ -61,14 +61,15 @@ struct cellar_remote_limiter {
     uint64_t burst;          /* largest cost */
     uint64_t unit_ns;        /* time of one unit, rounded up */
     int64_t hold_ms, start_ms;
-    uint64_t unit, top;      /* bucket: debts in 1/128 us */
+    int64_t numbers[3];      /* of the rule, for its script. Bucket: debt of a unit, largest debt,
+                              * in 1/128 us */
     uint32_t batch, buckets;
     uint64_t forks;          /* remote_forks at open */
     size_t bytes;
     char space[CELLAR_REMOTE_LIMITER_NAME_MAX + 16]; /* limit:NAME */
     char prefix[CELLAR_REMOTE_PREFIX_MAX + 2];       /* ~prefix */
     pthread_mutex_t lock;
-    pthread_cond_t answered; /* a call that asked the server has ended */
+    _Atomic uint32_t answered; /* rises when a call that asked the server ends */
     int64_t offline_until, members_at;
     int64_t heard;           /* time of the last answer of the server */
     uint64_t members;
@@ -257,34 +258,13 @@ static cellar_err limit_local(limit_call *c)
 
 /* ---- With the server ------------------------------------------------------------------------ */
 
-static void limit_key_args(remote_args *a, remote_name *key, remote_name *list,
-                           const cellar_remote_limiter *l, const void *bytes, size_t len)
+static void limit_names(const cellar_remote_limiter *l, const void *bytes, size_t len,
+                        remote_name *key, remote_name *list)
 {
     const remote_names names = { l->prefix, l->space };
     const remote_names lists = { l->prefix, "members" };
     remote_key_name(&names, bytes, len, key);
     remote_key_name(&lists, l->space, strlen(l->space), list);
-    remote_arg(a, key->text, key->len);
-    remote_arg(a, list->text, list->len);
-}
-
-/* Append the arguments of the rule. ahead_us: the longest wait for units that are granted later. */
-static void limit_rule_args(remote_args *a, const cellar_remote_limiter *l, int64_t ahead_us)
-{
-    static const uint32_t seconds[] = { 0, 60, 3600, 86400, 604800, 0 };
-    if (l->script == REMOTE_SCRIPT_BUCKET) {
-        remote_arg_number(a, (int64_t)l->unit);
-        remote_arg_number(a, (int64_t)l->top);
-        remote_arg_number(a, ahead_us);
-    } else if (l->script == REMOTE_SCRIPT_WINDOW) {
-        const bool week = l->rule.calendar == CELLAR_PER_WEEK;
-        remote_arg_number(a, seconds[l->rule.calendar]);
-        remote_arg_number(a, (int64_t)l->rule.limit);
-        remote_arg_number(a, week ? 3 * 86400 : 0); /* 1970 began on a Thursday */
-    } else {
-        remote_arg_number(a, (int64_t)((l->rule.period_ns + 999) / 1000));
-        remote_arg_number(a, (int64_t)l->rule.limit);
-    }
 }
 
 /* Return the units to ask for. */
@@ -315,20 +295,21 @@ static bool limit_answer_valid(const limit_call *c, const int64_t *numbers)
 static cellar_err limit_ask(limit_call *c, bool members, int64_t *numbers)
 {
     cellar_remote_limiter *l = c->l;
-    remote_args a;
     remote_name key, list;
     const uint64_t want = limit_want(c);
+    const bool bucket = l->script == REMOTE_SCRIPT_BUCKET;
+    const cellar_bytes id = { l->r->cfg.uuid, members ? strlen(l->r->cfg.uuid) : 0 };
     const uint64_t least = want / 2 > c->cost ? want / 2 : c->cost;
     const int64_t wait = l->hold_ms < l->r->cfg.io_ms ? l->hold_ms : l->r->cfg.io_ms;
-    remote_args_script(&a, l->r, l->script, 2);
-    limit_key_args(&a, &key, &list, l, c->key, c->key_len);
-    remote_arg(&a, l->r->cfg.uuid, members ? strlen(l->r->cfg.uuid) : 0);
-    remote_arg_number(&a, (int64_t)want);
-    remote_arg_number(&a, (int64_t)least);
-    limit_rule_args(&a, l, limit_ahead_us(c));
+    limit_names(l, c->key, c->key_len, &key, &list);
     REMOTE_ADD(l->r, limit_calls, 1);
     c->sent = limit_now(l);
-    const cellar_err err = remote_script_run(l->r, &a, (wait + 1) / LIMIT_ATTEMPTS, numbers, NULL);
+    const cellar_err err = remote_script_run(
+        l->r, REMOTE_WORDS(REMOTE_EVAL(l->r, l->script, "2"), REMOTE_NAME(&key), REMOTE_NAME(&list),
+                           id, REMOTE_NUMBER((int64_t)want), REMOTE_NUMBER((int64_t)least),
+                           REMOTE_NUMBER(l->numbers[0]), REMOTE_NUMBER(l->numbers[1]),
+                           REMOTE_NUMBER(bucket ? limit_ahead_us(c) : l->numbers[2])),
+        (wait + 1) / LIMIT_ATTEMPTS, numbers, NULL);
     return err == CELLAR_OK && !limit_answer_valid(c, numbers) ? CELLAR_E_IO : err;
 }
 
@@ -429,7 +410,7 @@ static cellar_err limit_slow(limit_call *c)
             if (c->slot != NULL) { cold_of(c)->asking++; }
             err = limit_serve(c);
             if (c->slot != NULL) { cold_of(c)->asking--; }
-            pthread_cond_broadcast(&l->answered);
+            remote_share_wake(&l->answered);
         }
     }
     pthread_mutex_unlock(&l->lock);
@@ -467,18 +448,11 @@ CELLAR_API cellar_err cellar_remote_limiter_check(cellar_remote_limiter *l, cons
 
 /* ---- Open, close, figures ------------------------------------------------------------------- */
 
-static bool limit_name_valid(const char *name)
-{
-    const size_t len = strlen(name);
-    return len > 0 && len <= CELLAR_REMOTE_LIMITER_NAME_MAX &&
-           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") ==
-               len;
-}
-
 /* Return the rule that an option breaks; NULL: none. */
 static const char *limit_opts_rule(const cellar_remote_limiter_opts *o)
 {
-    return o->name != NULL && !limit_name_valid(o->name)
+    return o->name != NULL &&
+               (!remote_is_plain(o->name) || strlen(o->name) > CELLAR_REMOTE_LIMITER_NAME_MAX)
                ? "name must be 1 to 48 letters, digits, '.', '_' or '-'"
            : (unsigned)o->offline > CELLAR_REMOTE_LIMITER_ALLOW
                ? "offline must be LOCAL_SHARE, LOCAL_FULL, DENY or ALLOW"
@@ -500,14 +474,18 @@ static cellar_err limit_units(cellar_remote_limiter *l, uint64_t period)
     const uint64_t limit = l->rule.limit > 0 ? l->rule.limit : 1;
     l->unit_ns = (period + limit - 1) / limit;
     /* period * 128 / 1000 in two steps: 400 days in ns times 16 exceed 64 bits */
-    l->unit = ((period / 125 * 16 + (period % 125 * 16 + 124) / 125) + limit - 1) / limit;
-    if (l->unit < 16) {
+    const uint64_t unit = ((period / 125 * 16 + (period % 125 * 16 + 124) / 125) + limit - 1) /
+                          limit;
+    if (unit < 16) {
         return limit_refuse(CELLAR_E_RANGE, "the rule must admit at most 8 x 10^6 units a second");
     }
     if (l->unit_ns > LIMIT_TIME_MAX_NS || l->burst > LIMIT_TIME_MAX_NS / l->unit_ns) {
         return limit_refuse(CELLAR_E_RANGE, "burst x period / limit must be at most 400 days");
     }
-    l->top = l->unit * l->burst;
+    if (l->script == REMOTE_SCRIPT_BUCKET) {
+        l->numbers[0] = (int64_t)unit;
+        l->numbers[1] = (int64_t)(unit * l->burst);
+    }
     return CELLAR_OK;
 }
 
@@ -516,40 +494,35 @@ static cellar_err limit_rule(cellar_remote_limiter *l)
 {
     static const uint64_t calendar_ns[] = { 0, CELLAR_MINUTE_NS, CELLAR_HOUR_NS, CELLAR_DAY_NS,
                                             7 * CELLAR_DAY_NS, 28 * CELLAR_DAY_NS };
-    const cellar_rule *rule = &l->rule;
-    uint64_t period = rule->period_ns;
-    if (rule->flags != 0) {
-        return limit_refuse(CELLAR_E_UNSUPPORTED, "rule.flags must be 0: take a sliding log for a "
-                            "strict rule");
+    const cellar_rule *const rule = &l->rule;
+    const bool window = rule->algorithm == CELLAR_RULE_FIXED_WINDOW;
+    const bool log = rule->algorithm == CELLAR_RULE_SLIDING_LOG;
+    const bool bucket = rule->algorithm == CELLAR_RULE_TOKEN_BUCKET;
+    const struct { bool broken; cellar_err code; const char *text; } rules[] = {
+        { rule->flags != 0, CELLAR_E_UNSUPPORTED,
+          "rule.flags must be 0: take a sliding log for a strict rule" },
+        { rule->ban_ns != 0, CELLAR_E_UNSUPPORTED, "rule.ban_ns must be 0: ban in each process" },
+        { rule->limit > CELLAR_REMOTE_LIMIT_MAX, CELLAR_E_RANGE,
+          "rule.limit must be at most 10^9" },
+        { !window && !log && !bucket, CELLAR_E_UNSUPPORTED,
+          "the rule must be token bucket, fixed window or sliding log" },
+        { window && (rule->calendar < CELLAR_PER_MINUTE || rule->calendar > CELLAR_PER_MONTH),
+          CELLAR_E_INVAL, "rule.calendar must be PER_MINUTE to PER_MONTH" },
+        { log && rule->limit > CELLAR_SLIDING_LOG_MAX, CELLAR_E_RANGE,
+          "the limit of a sliding log must be at most 4096" },
+        { bucket && rule->burst == 0, CELLAR_E_INVAL, "rule.burst must be at least 1" },
+    };
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+        if (rules[i].broken) { return limit_refuse(rules[i].code, rules[i].text); }
     }
-    if (rule->ban_ns != 0) {
-        return limit_refuse(CELLAR_E_UNSUPPORTED, "rule.ban_ns must be 0: ban in each process");
-    }
-    if (rule->limit > CELLAR_REMOTE_LIMIT_MAX) {
-        return limit_refuse(CELLAR_E_RANGE, "rule.limit must be at most 10^9");
-    }
-    l->burst = rule->limit;
-    if (rule->algorithm == CELLAR_RULE_FIXED_WINDOW) {
-        if (rule->calendar < CELLAR_PER_MINUTE || rule->calendar > CELLAR_PER_MONTH) {
-            return limit_refuse(CELLAR_E_INVAL, "rule.calendar must be PER_MINUTE to PER_MONTH");
-        }
-        period = calendar_ns[rule->calendar];
-        l->script = REMOTE_SCRIPT_WINDOW;
-    } else if (rule->algorithm == CELLAR_RULE_SLIDING_LOG) {
-        if (rule->limit > CELLAR_SLIDING_LOG_MAX) {
-            return limit_refuse(CELLAR_E_RANGE, "the limit of a sliding log must be at most 4096");
-        }
-        l->script = REMOTE_SCRIPT_LOG;
-    } else if (rule->algorithm == CELLAR_RULE_TOKEN_BUCKET) {
-        if (rule->burst == 0) {
-            return limit_refuse(CELLAR_E_INVAL, "rule.burst must be at least 1");
-        }
-        l->burst = rule->limit == 0 ? 0 : rule->burst;
-        l->script = REMOTE_SCRIPT_BUCKET;
-    } else {
-        return limit_refuse(CELLAR_E_UNSUPPORTED,
-                            "the rule must be token bucket, fixed window or sliding log");
-    }
+    const uint64_t period = window ? calendar_ns[rule->calendar] : rule->period_ns;
+    const bool month = window && rule->calendar == CELLAR_PER_MONTH;
+    const bool week = window && rule->calendar == CELLAR_PER_WEEK;
+    l->script = window ? REMOTE_SCRIPT_WINDOW : log ? REMOTE_SCRIPT_LOG : REMOTE_SCRIPT_BUCKET;
+    l->burst = bucket && rule->limit != 0 ? rule->burst : rule->limit;
+    l->numbers[0] = month ? 0 : (int64_t)(window ? period / 1000000000 : (period + 999) / 1000);
+    l->numbers[1] = (int64_t)rule->limit;
+    l->numbers[2] = week ? 3 * 86400 : 0; /* 1970 began on a Thursday */
     return limit_units(l, period);
 }
 
@@ -559,12 +532,9 @@ static cellar_err limit_batch(cellar_remote_limiter *l, const cellar_remote_limi
     l->hold_ms = o->hold_ms != 0 ? o->hold_ms
                : period_ms / 20 >= 50 ? 50 : period_ms / 20 < 2 ? 2 : (int64_t)(period_ms / 20);
     const uint64_t fair = (uint64_t)l->hold_ms * 1000000 / 4 / l->unit_ns;
-    uint64_t batch = o->batch != 0 ? o->batch : fair;
+    uint64_t batch = o->batch != 0 ? o->batch : fair < LIMIT_BATCH_MAX ? fair : LIMIT_BATCH_MAX;
     if (l->hold_ms < 1 || l->hold_ms > 60000 || batch > LIMIT_BATCH_MAX) {
-        if (o->batch != 0 || l->hold_ms < 1 || l->hold_ms > 60000) {
-            return limit_refuse(CELLAR_E_RANGE, "hold_ms must be 1..60000, batch 0..4096");
-        }
-        batch = LIMIT_BATCH_MAX;
+        return limit_refuse(CELLAR_E_RANGE, "hold_ms must be 1..60000, batch 0..4096");
     }
     if (batch > l->burst) { batch = l->burst; }
     l->batch = l->script == REMOTE_SCRIPT_BUCKET && batch > 1 ? (uint32_t)batch : 1;
@@ -613,8 +583,7 @@ CELLAR_API cellar_err cellar_remote_limiter_open(cellar_remote *r, const cellar_
     cellar_remote_limiter *l = remote_alloc(r, bytes);
     if (l == NULL) { return limit_refuse(CELLAR_E_NOMEM, "no memory: raise memory_bytes"); }
     memset(l, 0, bytes);
-    cellar_err err = limit_start(l, r, rule, &o);
-    if (err == CELLAR_OK && !remote_share_cond_init(&l->answered)) { err = CELLAR_E_NOMEM; }
+    const cellar_err err = limit_start(l, r, rule, &o);
     if (err != CELLAR_OK) {
         remote_free(r, l, bytes);
         return err;
@@ -633,33 +602,27 @@ static bool limit_give(cellar_remote_limiter *l, size_t i)
 {
     const uint64_t w = atomic_load_explicit(&l->slots[i].tokens, memory_order_relaxed);
     const limit_cold *cold = &l->cold[i];
-    remote_args a;
     remote_name key, list;
     if (word_count(w) == 0) { return false; }
     limit_unused(l, word_count(w));
     if (limit_now(l) >= word_until(w) || cold->key_len == 0) { return false; }
-    remote_args_script(&a, l->r, REMOTE_SCRIPT_GIVE, 2);
-    limit_key_args(&a, &key, &list, l, cold->key, cold->key_len);
-    remote_arg(&a, "", 0);
-    remote_arg_number(&a, (int64_t)word_count(w));
-    remote_arg_number(&a, 0);
-    remote_arg_number(&a, (int64_t)l->unit);
-    remote_arg_number(&a, cold->debt_end_us);
-    remote_script_post(l->r, &a);
+    limit_names(l, cold->key, cold->key_len, &key, &list);
+    remote_script_post(l->r, REMOTE_WORDS(
+        REMOTE_EVAL(l->r, REMOTE_SCRIPT_GIVE, "2"), REMOTE_NAME(&key), REMOTE_NAME(&list),
+        { "", 0 }, REMOTE_NUMBER((int64_t)word_count(w)), { "0", 1 }, REMOTE_NUMBER(l->numbers[0]),
+        REMOTE_NUMBER(cold->debt_end_us)));
     return true;
 }
 
 /* Give all tokens back, and wait once until the server has them: it answers in order. */
 static void limit_give_all(cellar_remote_limiter *l)
 {
-    remote_args a = { .count = 0 };
     int64_t numbers[REMOTE_NUMBERS_MAX];
     bool any = false;
     for (size_t i = 0; i < (size_t)l->buckets * LIMIT_WAYS; i++) {
         if (limit_give(l, i)) { any = true; }
     }
-    remote_arg(&a, "TIME", 4);
-    if (any) { (void)remote_script_run(l->r, &a, 0, numbers, NULL); }
+    if (any) { (void)remote_script_run(l->r, REMOTE_WORDS({ "TIME", 4 }), 0, numbers, NULL); }
 }
 
 CELLAR_API void cellar_remote_limiter_close(cellar_remote_limiter *l)
@@ -667,7 +630,6 @@ CELLAR_API void cellar_remote_limiter_close(cellar_remote_limiter *l)
     if (l == NULL) { return; }
     if (l->forks == atomic_load_explicit(&remote_forks, memory_order_relaxed)) {
         limit_give_all(l);
-        pthread_cond_destroy(&l->answered); /* a child would wait for the waiters of the parent */
         pthread_mutex_destroy(&l->lock);
     }
     remote_free(l->r, l, l->bytes);

@@ -176,7 +176,7 @@ static void remote_times(remote_link *l)
     }
     remote_sentinels_tick(l);
     remote_expire_posted(l, now_ns);
-    remote_wire_rest(&l->data);
+    if (l->e.memory->rest != NULL) { l->e.memory->rest(l->e.memory->ctx); }
     remote_marker_tick(l);
     if (l->phase == REMOTE_PHASE_PAUSE && l->why == REMOTE_WHY_NONE && now_ns >= l->retry_ns) {
         remote_attempt(l);
@@ -344,20 +344,14 @@ static void remote_run(remote_link *l, const remote_ticket *t, int64_t until_ns)
 
 /* ---- requests ---- */
 
-/* Return OK if the link takes requests now, else the code of a request. */
-static cellar_err remote_usable(const remote_link *l)
+/* Return OK if the link takes requests now, else the code of a request. Count `refused` ones. */
+static cellar_err remote_ready(remote_link *l, uint64_t refused)
 {
     if (l->pid != getpid()) { return CELLAR_E_FORKED; }
     if (atomic_load(&l->closing)) { return CELLAR_E_CLOSED; }
-    return atomic_load(&l->usable) ? CELLAR_OK : CELLAR_E_BREAKER_OPEN;
-}
-
-/* Return the same for a request, and count a refused one. */
-static cellar_err remote_ready(remote_link *l)
-{
-    const cellar_err err = remote_usable(l);
-    if (err == CELLAR_E_BREAKER_OPEN) { remote_count(l, REMOTE_LINK_BREAKER, 1); }
-    return err;
+    if (atomic_load(&l->usable)) { return CELLAR_OK; }
+    remote_count(l, REMOTE_LINK_BREAKER, refused);
+    return CELLAR_E_BREAKER_OPEN;
 }
 
 /* Sleep until the word changes, or run the link meanwhile. */
@@ -441,7 +435,7 @@ CELLAR_PRIVATE cellar_err remote_ask(remote_link *l, const remote_request *q, re
     remote_fate unused;
     if (fate == NULL) { fate = &unused; }
     *fate = REMOTE_NOT_SENT;
-    const cellar_err err = remote_ready(l);
+    const cellar_err err = remote_ready(l, 1);
     if (err != CELLAR_OK) { return err; }
     if (remote_inside(l)) { return CELLAR_E_DEADLOCK; }
     remote_ticket *t = remote_ticket_new(l, q, false);
@@ -458,10 +452,12 @@ CELLAR_PRIVATE cellar_err remote_ask(remote_link *l, const remote_request *q, re
 
 CELLAR_PRIVATE void remote_post(remote_link *l, const remote_request *q)
 {
-    cellar_err err = remote_ready(l);
+    cellar_err err = remote_ready(l, 1);
     remote_ticket *t = err == CELLAR_OK ? remote_ticket_new(l, q, false) : NULL;
     if (t == NULL) {
         if (err == CELLAR_OK) { err = CELLAR_E_LIMIT; }
+        const remote_memory *m = q->memory;
+        if (m != NULL) { m->free(m->ctx, (void *)(uintptr_t)q->bytes, q->bytes_cap); }
         if (q->done != NULL) { q->done(q->ctx, err, REMOTE_NOT_SENT); }
         return;
     }
@@ -509,7 +505,7 @@ static bool remote_look(remote_link *l, uint32_t back, int64_t until_ns)
 CELLAR_PRIVATE cellar_err remote_marker_now(remote_link *l, int64_t wait_ms)
 {
     const int64_t until_ns = remote_end_ns(wait_ms);
-    const cellar_err err = remote_ready(l);
+    const cellar_err err = remote_ready(l, 1);
     if (err != CELLAR_OK) { return err; }
     if (remote_inside(l)) { return CELLAR_E_DEADLOCK; }
     const uint32_t falls = atomic_load(&l->falls), number = atomic_load(&l->marker_sent) + 1;
@@ -531,7 +527,7 @@ CELLAR_PRIVATE cellar_err remote_link_await(remote_link *l, int64_t wait_ms)
     if (remote_inside(l)) { return CELLAR_E_DEADLOCK; }
     for (;;) {
         const uint32_t back = atomic_load(&l->marker_back);
-        const cellar_err err = remote_usable(l);
+        const cellar_err err = remote_ready(l, 0);
         if (err != CELLAR_E_BREAKER_OPEN) { return err; }
         if (!remote_look(l, back, until_ns)) { return CELLAR_E_TIMEOUT; }
     }
@@ -601,7 +597,6 @@ static void remote_link_free(remote_link *l)
     remote_bytes_free(&l->marker_bytes);
     if (l->epoll >= 0) { (void)close(l->epoll); }
     if (l->bell >= 0) { (void)close(l->bell); }
-    if (l->tickets != NULL) { remote_tickets_close(l); }
     (void)pthread_mutex_destroy(&l->refusal_lock);
     memory->free(memory->ctx, l, sizeof *l);
 }
@@ -619,6 +614,7 @@ static void remote_link_init(remote_link *l, const remote_config *c, const remot
     remote_wire_init(&l->data, e->memory, remote_take_reply, l);
     remote_wire_init(&l->subscriber, e->memory, remote_take_message, l);
     remote_sentinels_open(l);
+    remote_tickets_open(l);
     l->bytes = (remote_bytes){ .memory = e->memory, .secret = true };
     l->marker_bytes = (remote_bytes){ .memory = e->memory };
     l->marker_prefix_len =
@@ -628,23 +624,20 @@ static void remote_link_init(remote_link *l, const remote_config *c, const remot
 CELLAR_PRIVATE cellar_err remote_link_open(const remote_config *c, const remote_events *e,
                                            remote_link **out)
 {
-    cellar_err err = CELLAR_E_NOMEM;
     *out = NULL;
     remote_link *l = e->memory->alloc(e->memory->ctx, sizeof *l);
-    if (l == NULL) { return err; }
+    if (l == NULL) { return CELLAR_E_NOMEM; }
     remote_link_init(l, c, e);
-    if (!remote_tickets_open(l)) { goto drop; }
-    err = CELLAR_E_IO;
-    if (!remote_descriptors(l)) { goto drop; }
-    err = CELLAR_E_NOMEM;
-    *out = l; /* before the thread: its events use the link */
-    if (c->no_thread) { return CELLAR_OK; }
-    l->has_thread = remote_thread_start(&l->thread, "cellar-remote", remote_thread, l);
-    if (l->has_thread) { return CELLAR_OK; }
+    const bool opened = remote_descriptors(l);
+    if (opened) {
+        *out = l; /* before the thread: its events use the link */
+        l->has_thread = !c->no_thread &&
+                        remote_thread_start(&l->thread, "cellar-remote", remote_thread, l);
+        if (l->has_thread || c->no_thread) { return CELLAR_OK; }
+    }
     *out = NULL;
-drop:
     remote_link_free(l);
-    return err;
+    return opened ? CELLAR_E_NOMEM : CELLAR_E_IO;
 }
 
 CELLAR_PRIVATE void remote_link_close(remote_link *l)

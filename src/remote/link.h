@@ -22,8 +22,6 @@
 #include "remote/config.h"
 #include "remote/link_types.h"
 
-typedef struct remote_link remote_link;
-
 /* Create a link and start its thread, unless no_thread. The call does not connect.
  * in:      c: constant until remote_link_close; e: copied
  * returns: OK; E_NOMEM, E_IO (no descriptor) */
@@ -73,7 +71,6 @@ CELLAR_PRIVATE cellar_err remote_marker_now(remote_link *l, int64_t wait_ms);
  * returns: OK; E_TIMEOUT, E_CLOSED, E_FORKED, E_DEADLOCK */
 CELLAR_PRIVATE cellar_err remote_link_await(remote_link *l, int64_t wait_ms);
 
-CELLAR_PRIVATE remote_state remote_link_state(const remote_link *l);
 /* Return how many prefixes of the list the connection hears. Thread of the link. */
 CELLAR_PRIVATE uint32_t remote_tracked(const remote_link *l);
 /* Return the time of the store until which all changes are known to be heard; 0: no proof. */

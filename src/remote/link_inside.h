@@ -15,8 +15,9 @@
 
 #define REMOTE_TICKETS 4096u   /* requests of callers in flight */
 #define REMOTE_TICKETS_OWN 16u /* requests of the link itself */
+#define REMOTE_TICKETS_ALL (REMOTE_TICKETS + REMOTE_TICKETS_OWN)
 #define REMOTE_GROUP 32u       /* tickets of a group: the bits of a futex */
-#define REMOTE_GROUPS ((REMOTE_TICKETS + REMOTE_TICKETS_OWN + REMOTE_GROUP - 1) / REMOTE_GROUP)
+#define REMOTE_GROUPS ((REMOTE_TICKETS_ALL + REMOTE_GROUP - 1) / REMOTE_GROUP)
 #define REMOTE_MARKER_KEY_MAX 96u
 /* Announce the marker, and tell whether its key existed and what time it is. With an argument make
  * the key first, behind UNLINK: a full server refuses only a SET that comes first. */
@@ -100,7 +101,7 @@ struct remote_link {
     pid_t pid;                     /* of the process that opened the link */
 
     /* Any thread. */
-    remote_ticket *tickets;        /* REMOTE_TICKETS + REMOTE_TICKETS_OWN */
+    remote_ticket tickets[REMOTE_TICKETS_ALL];
     remote_group groups[REMOTE_GROUPS];
     _Atomic uint64_t free_list;    /* change count << 32 | number + 1 */
     _Atomic uint32_t in_flight;    /* tickets of callers */
@@ -174,8 +175,7 @@ struct remote_link {
 #define REMOTE_TICKET_NONE 0u
 
 /* ---- ticket.c ---- */
-CELLAR_PRIVATE bool remote_tickets_open(remote_link *l);
-CELLAR_PRIVATE void remote_tickets_close(remote_link *l);
+CELLAR_PRIVATE void remote_tickets_open(remote_link *l); /* of a link of zero bytes */
 /* Take a free ticket for `q`. NULL: too many in flight. */
 CELLAR_PRIVATE remote_ticket *remote_ticket_new(remote_link *l, const remote_request *q, bool own);
 CELLAR_PRIVATE void remote_ticket_free(remote_link *l, remote_ticket *t);
@@ -209,8 +209,8 @@ CELLAR_PRIVATE void remote_end_all(remote_link *l, cellar_err err);
 CELLAR_PRIVATE void remote_expire_posted(remote_link *l, int64_t now_ns);
 /* Return whether a time-out of the request counts against the link: it waited io_ms or longer. */
 CELLAR_PRIVATE bool remote_is_patient(const remote_link *l, const remote_request *q);
-/* Send `b` as a request of the link itself. False: no ticket; the link breaks. */
-CELLAR_PRIVATE bool remote_post_own(remote_link *l, const remote_request *q, const remote_bytes *b);
+/* Send `b` as a request of the link itself. False: no memory or ticket; the link breaks. */
+CELLAR_PRIVATE bool remote_post_own(remote_link *l, const remote_request *q, remote_bytes *b);
 
 /* ---- marker.c ---- */
 CELLAR_PRIVATE void remote_marker_send(remote_link *l);

@@ -13,13 +13,13 @@
 
 /* ---- replies --------------------------------------------------------------------------------- */
 
-typedef enum remote_type {
-    REMOTE_NIL = 0,
+typedef enum remote_type { /* the numbers of hiredis */
     REMOTE_STRING = 1,  /* text, len */
-    REMOTE_STATUS = 2,  /* text, len */
-    REMOTE_ERROR = 3,   /* text, len */
-    REMOTE_INTEGER = 4, /* number */
-    REMOTE_ARRAY = 5    /* count, first */
+    REMOTE_ARRAY = 2,   /* count, first */
+    REMOTE_INTEGER = 3, /* number */
+    REMOTE_NIL = 4,
+    REMOTE_STATUS = 5,  /* text, len */
+    REMOTE_ERROR = 6    /* text, len */
 } remote_type;
 
 /* A reply, valid until the function that received it returns. */
@@ -40,6 +40,7 @@ typedef struct remote_memory {
     void *ctx;
     void *(*alloc)(void *ctx, size_t bytes); /* NULL: none left; the bytes are undefined */
     void (*free)(void *ctx, void *block, size_t bytes); /* block NULL is fine */
+    void (*rest)(void *ctx); /* free what is kept for its next use; NULL: nothing is */
 } remote_memory;
 
 /* ---- commands -------------------------------------------------------------------------------- */
@@ -50,7 +51,15 @@ typedef struct remote_bytes {
     char *data;
     size_t len, cap;
     bool secret; /* wipe the bytes before they are freed */
+    cellar_err err; /* E_NOMEM: a command did not fit, and nothing may be sent */
 } remote_bytes;
+
+/* The words of a command, as two arguments: array and count. Texts live until the block ends. */
+#define REMOTE_WORDS(...) \
+    (const cellar_bytes[]){ __VA_ARGS__ }, \
+        sizeof((const cellar_bytes[]){ __VA_ARGS__ }) / sizeof(cellar_bytes)
+#define REMOTE_WORD(t) { t, strlen(t) }
+#define REMOTE_NUMBER(n) remote_digits((char[24]){ 0 }, n)
 
 /* ---- the link -------------------------------------------------------------------------------- */
 
@@ -160,6 +169,8 @@ typedef struct remote_events {
 typedef struct remote_request {
     const char *bytes;
     size_t bytes_len;
+    const remote_memory *memory; /* frees the block `bytes` of remote_post; NULL: nothing does */
+    size_t bytes_cap;            /* of that block */
     uint32_t replies; /* commands in `bytes`: one reply each. At least 1 */
     uint32_t flags;   /* REMOTE_SCRIPTED, REMOTE_WAITS, or 0 */
     int64_t wait_ms;  /* the longest wait for the last reply. 0: io_ms of the link */
@@ -172,5 +183,16 @@ typedef struct remote_request {
 } remote_request;
 
 typedef struct remote_link remote_link;
+CELLAR_PRIVATE remote_state remote_link_state(const remote_link *l);
+
+/* ---- time and waits (reason.c) --------------------------------------------------------------- */
+
+CELLAR_PRIVATE int64_t remote_mono_ns(void);
+#define REMOTE_ALL_BITS UINT32_MAX
+/* Wake the threads that wait for one of `bits`. */
+CELLAR_PRIVATE void remote_futex_wake(_Atomic uint32_t *word, uint32_t bits);
+/* Sleep while the word is `seen`, until a wake with one of `bits` or the time of remote_mono_ns. */
+CELLAR_PRIVATE void remote_futex_wait(_Atomic uint32_t *word, uint32_t bits, uint32_t seen,
+                                      int64_t until_ns);
 
 #endif

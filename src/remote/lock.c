@@ -55,7 +55,7 @@ static void row_leave(struct remote_share *s, remote_lock_row *row, remote_lock_
     if (before != NULL) { before->next = w->next; } else { row->first = w->next; }
     if (row->last == w) { row->last = before; }
     atomic_fetch_sub_explicit(&s->lock_waits, 1, memory_order_relaxed);
-    pthread_cond_broadcast(&row->changed);
+    remote_share_wake(&row->changed);
     pthread_mutex_unlock(&row->lock);
 }
 
@@ -72,7 +72,7 @@ static void row_wake(remote_lock_row *row, const char *name, size_t len)
     for (remote_lock_wait *w = row->first; w != NULL; w = w->next) {
         if (name == NULL || same_name(w->name, name, len)) { w->woken = true; }
     }
-    pthread_cond_broadcast(&row->changed);
+    remote_share_wake(&row->changed);
     pthread_mutex_unlock(&row->lock);
 }
 
@@ -124,17 +124,21 @@ static void lock_name(const cellar_remote *r, const void *key, size_t key_len, r
     remote_key_name(&names, key, key_len, out);
 }
 
+/* Words of the script that gives a lock a new life if the key has its token; 0: release it. */
+#define LOCK_KEEP(r, name, token, life_ms) \
+    REMOTE_WORDS(REMOTE_EVAL(r, REMOTE_SCRIPT_KEEP, "1"), REMOTE_NAME(name), \
+                 { token, LOCK_TOKEN_TEXT }, REMOTE_NUMBER(life_ms))
+
 static cellar_err lock_keep(cellar_remote *r, const void *key, size_t key_len,
                             const cellar_remote_lock *lk, int64_t lease_ms)
 {
-    remote_args a;
     remote_name name;
     char token[LOCK_TOKEN_TEXT + 1];
     int64_t numbers[REMOTE_NUMBERS_MAX];
     token_text(lk, token);
     lock_name(r, key, key_len, &name);
-    remote_keep_args(&a, r, name.text, name.len, token, LOCK_TOKEN_TEXT, NULL, lease_ms);
-    const cellar_err err = remote_script_run(r, &a, 0, numbers, NULL);
+    const cellar_err err = remote_script_run(r, LOCK_KEEP(r, &name, token, lease_ms), 0, numbers,
+                                             NULL);
     return err != CELLAR_OK ? err : numbers[0] == 1 ? CELLAR_OK : CELLAR_E_LOST;
 }
 
@@ -143,19 +147,16 @@ static cellar_err lock_keep(cellar_remote *r, const void *key, size_t key_len,
 static cellar_err lock_ask(cellar_remote *r, const remote_name *name, int64_t lease_ms,
                            cellar_remote_lock *out, int64_t *left_ms)
 {
-    remote_args a;
     remote_fate fate;
     char fence[CELLAR_REMOTE_PREFIX_MAX + 8], token[LOCK_TOKEN_TEXT + 1];
     int64_t numbers[REMOTE_NUMBERS_MAX];
-    const int fence_len = snprintf(fence, sizeof fence, "~%s:fence", r->cfg.prefix);
+    (void)snprintf(fence, sizeof fence, "~%s:fence", r->cfg.prefix);
     token_text(out, token);
-    remote_args_script(&a, r, REMOTE_SCRIPT_LOCK, 2);
-    remote_arg(&a, name->text, name->len);
-    remote_arg(&a, fence, (size_t)fence_len);
-    remote_arg(&a, token, LOCK_TOKEN_TEXT);
-    remote_arg_number(&a, lease_ms);
     const int64_t sent = remote_share_now();
-    cellar_err err = remote_script_run(r, &a, 0, numbers, &fate);
+    cellar_err err = remote_script_run(
+        r, REMOTE_WORDS(REMOTE_EVAL(r, REMOTE_SCRIPT_LOCK, "2"), REMOTE_NAME(name),
+                        REMOTE_WORD(fence), { token, LOCK_TOKEN_TEXT }, REMOTE_NUMBER(lease_ms)),
+        0, numbers, &fate);
     if (err == CELLAR_OK && numbers[0] == 0) {
         *left_ms = numbers[1] >= 0 ? numbers[1] : INT64_MAX;
         return CELLAR_E_BUSY;
@@ -164,8 +165,7 @@ static cellar_err lock_ask(cellar_remote *r, const remote_name *name, int64_t le
     out->until_ms = sent + lease_ms;
     if (err == CELLAR_OK && remote_share_now() >= out->until_ms) { err = CELLAR_E_TIMEOUT; }
     if (err == CELLAR_E_TIMEOUT || (err != CELLAR_OK && fate == REMOTE_UNKNOWN)) {
-        remote_keep_args(&a, r, name->text, name->len, token, LOCK_TOKEN_TEXT, NULL, 0);
-        remote_script_post(r, &a);
+        remote_script_post(r, LOCK_KEEP(r, name, token, 0));
     }
     return err;
 }
@@ -174,7 +174,7 @@ static cellar_err lock_ask(cellar_remote *r, const remote_name *name, int64_t le
 
 static bool lock_is_held(const cellar_remote_lock *lk)
 {
-    return lk->opaque[0] != 0 || lk->opaque[1] != 0;
+    return (lk->opaque[0] | lk->opaque[1]) != 0;
 }
 
 /* Read the options of a call. *wait_ms 0: do not wait. */

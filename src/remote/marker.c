@@ -122,9 +122,8 @@ static void remote_marker_reply(void *link, uint32_t index, const remote_reply *
             remote_marker_finish(l);
             return;
         }
-        remote_break(l, why != REMOTE_WHY_NONE ? why : REMOTE_WHY_MARKER,
-                     "the server refuses a marker: %.*s",
-                     (int)(reply->len < 100 ? reply->len : 100), reply->text);
+        remote_break_reply(l, why != REMOTE_WHY_NONE ? why : REMOTE_WHY_MARKER,
+                           "the server refuses a marker", reply);
         return;
     }
     const remote_reply *existed = reply->first, *s = existed != NULL ? existed->next : NULL;
@@ -137,17 +136,15 @@ static void remote_marker_reply(void *link, uint32_t index, const remote_reply *
 
 CELLAR_PRIVATE void remote_marker_send(remote_link *l)
 {
-    const char *argv[5] = { "EVALSHA", l->marker_digest, "1", l->marker_key, "" };
     const remote_request q = { .ctx = l, .replies = 1, .fn = remote_marker_reply };
     l->marker_bytes.len = 0;
     if (l->marker_rekey) {
         (void)snprintf(l->marker_key + l->marker_prefix_len,
                        sizeof l->marker_key - l->marker_prefix_len, "%" PRIu32, ++l->marker_keys);
     }
-    if (remote_command(&l->marker_bytes, l->marker_rekey ? 5 : 4, argv, NULL) != CELLAR_OK) {
-        remote_break(l, REMOTE_WHY_NOMEM, "no memory for a marker");
-        return;
-    }
+    const cellar_bytes words[] = { { "EVALSHA", 7 }, REMOTE_WORD(l->marker_digest), { "1", 1 },
+                                   REMOTE_WORD(l->marker_key), { "", 0 } };
+    remote_command(&l->marker_bytes, words, l->marker_rekey ? 5 : 4);
     const uint32_t number = atomic_load(&l->marker_sent) + 1;
     atomic_store(&l->marker_sent, number);
     l->marker = (remote_marker){ .sent_ms = l->e.now_ms(l->e.ctx), .sent_ns = remote_mono_ns(),

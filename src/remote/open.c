@@ -11,14 +11,13 @@
 
 #include "cellar_admin.h"
 #include "remote/data.h"
-#include "remote/link.h"
-#include "remote/reason.h"
 #include "remote/remote.h"
 #include "remote/share.h"
 
 /* ---- events of the link ---- */
 
-static int64_t remote_on_clock(void *r) { return remote_now_ms(r); }
+static void *remote_on_alloc(void *r, size_t size) { return remote_alloc(r, size); }
+static void remote_on_free(void *r, void *p, size_t size) { remote_free(r, p, size); }
 
 static size_t remote_on_prefix(void *r, size_t i, char *to, size_t cap)
 {
@@ -47,16 +46,15 @@ static void remote_on_log(void *remote, cellar_err code, const char *text)
 {
     const cellar_remote *r = remote;
     const cellar_log_level level = code == CELLAR_OK ? CELLAR_LOG_INFO : CELLAR_LOG_WARNING;
-    cellar_log_level least = r->log_host.log_level;
-    if (least == CELLAR_LOG_DEFAULT) { least = CELLAR_LOG_WARNING; }
-    if (least == CELLAR_LOG_OFF) { return; }
-    if (r->log_host.log == NULL || level > least) { return; }
+    const cellar_log_level said = r->log_host.log_level;
+    const cellar_log_level least = said != CELLAR_LOG_DEFAULT ? said : CELLAR_LOG_WARNING;
+    if (r->log_host.log == NULL || least == CELLAR_LOG_OFF || level > least) { return; }
     r->log_host.log(level, "remote", code, text, r->log_host.log_ctx);
 }
 
 static cellar_err remote_link_begin(cellar_remote *r)
 {
-    const remote_events e = { .ctx = r, .memory = &r->data->memory, .now_ms = remote_on_clock,
+    const remote_events e = { .ctx = r, .memory = &r->memory, .now_ms = remote_now_ms,
         .prefix = remote_on_prefix, .script = remote_on_script,
         .script_loaded = remote_on_script_loaded, .heard = remote_on_heard,
         .heard_flush = remote_on_flush, .gap = remote_on_gap, .linked = remote_on_linked,
@@ -112,6 +110,8 @@ CELLAR_API cellar_err cellar_remote_open(cellar *store, const char *url,
     r->service = &remote_service;
     (void)pthread_mutex_init(&r->replicas.lock, NULL);
     r->cfg = cfg;
+    r->memory = (remote_memory){ .ctx = r, .alloc = remote_on_alloc, .free = remote_on_free,
+                                 .rest = remote_memory_rest };
     r->cfg.string_max = remote_longest(store);
     remote_host_take(r, o);
     if ((err = remote_data_open(r)) != CELLAR_OK) { goto drop; }

@@ -11,7 +11,8 @@
  *            Memory loses the key when a delete is confirmed. The server announces the delete, too,
  *            but later, and not to this process if a plain write of it to the key comes behind the
  *            delete in the same round (NOLOOP).
- *            A get of a name with a delete misses.
+ *            A get of a name with a delete misses. A write that waits for the server sends that
+ *            delete first: behind the write it would end a value that the server confirmed.
  * LOCKING    space.lock, without any call of link or host under it.
  * LIMITS     journal_keys and queue_entries of the options, 4 MiB each for each namespace. A full
  *            journal ends the namespace instead (must_clear); a full queue is a delete.
@@ -88,9 +89,7 @@ static remote_pending *remote_pending_take(remote_space *s, remote_pending **at)
 static bool remote_pending_room(const remote_space *s, const remote_pending *p)
 {
     const remote_config *cfg = &s->r->cfg;
-    if (s->pending == NULL || (p->lease && s->journal_count >= cfg->journal_keys / 2)) {
-        return false;
-    }
+    if (p->lease && s->journal_count >= cfg->journal_keys / 2) { return false; }
     return p->value ? s->queue_count < cfg->queue_entries &&
                           s->queue_bytes + p->size <= REMOTE_PENDING_BYTES_MAX
                     : s->journal_count < cfg->journal_keys &&
@@ -113,37 +112,28 @@ static void remote_pending_turn(remote_space *s, remote_pending *p)
 
 /* ---- adding ---- */
 
-static void remote_pending_table(remote_space *s)
+CELLAR_PRIVATE bool remote_pending_open(remote_space *s)
 {
     const size_t size = REMOTE_PENDING_BUCKETS * sizeof *s->pending;
-    pthread_mutex_lock(&s->lock);
-    const bool there = s->pending != NULL;
-    pthread_mutex_unlock(&s->lock);
-    remote_pending **made = there ? NULL : s->host->alloc(s->host->ctx, size);
-    if (made == NULL) { return; }
-    memset(made, 0, size);
-    pthread_mutex_lock(&s->lock);
-    const bool late = s->pending != NULL;
-    if (!late) { s->pending = made; }
-    pthread_mutex_unlock(&s->lock);
-    if (late) { s->host->release(s->host->ctx, made, size); }
+    s->pending = s->host->alloc(s->host->ctx, size);
+    if (s->pending != NULL) { memset(s->pending, 0, size); }
+    return s->pending != NULL;
 }
 
-static remote_pending *remote_pending_make(remote_space *s, const remote_name *n, const void *key,
-                                           size_t key_len, const void *bytes, size_t len)
+static remote_pending *remote_pending_make(remote_space *s, const remote_name *n, cellar_bytes key,
+                                           cellar_bytes bytes)
 {
-    const size_t size = sizeof(remote_pending) + n->len + key_len + len;
-    remote_pending_table(s);
+    const size_t size = sizeof(remote_pending) + n->len + key.len + bytes.len;
     remote_pending *p = s->host->alloc(s->host->ctx, size);
     if (p == NULL) { return NULL; }
     memset(p, 0, sizeof *p);
     p->size = size;
     p->name_len = n->len;
-    p->key_len = key_len;
-    p->bytes_len = len;
+    p->key_len = key.len;
+    p->bytes_len = bytes.len;
     memcpy(p->text, n->text, n->len);
-    memcpy(p->text + n->len, key, key_len);
-    if (len != 0) { memcpy(p->text + n->len + key_len, bytes, len); }
+    memcpy(p->text + n->len, key.data, key.len);
+    if (bytes.len != 0) { memcpy(p->text + n->len + key.len, bytes.data, bytes.len); }
     return p;
 }
 
@@ -174,18 +164,18 @@ static cellar_err remote_pending_add(remote_space *s, const remote_name *n, remo
 static bool remote_pending_replace(remote_space *s, const remote_name *n)
 {
     pthread_mutex_lock(&s->lock);
-    remote_pending *p = s->pending != NULL ? *remote_pending_find(s, n) : NULL;
+    remote_pending *p = *remote_pending_find(s, n);
     if (p != NULL) { remote_pending_turn(s, p); }
     pthread_mutex_unlock(&s->lock);
     return p != NULL;
 }
 
-CELLAR_PRIVATE bool remote_pending_delete(remote_space *s, const remote_name *n, const void *key,
-                                          size_t key_len)
+CELLAR_PRIVATE bool remote_pending_delete(remote_space *s, const remote_name *n, cellar_bytes key)
 {
-    const bool room = remote_pending_replace(s, n) ||
-                      remote_pending_add(s, n, remote_pending_make(s, n, key, key_len, NULL, 0)) ==
-                          CELLAR_OK;
+    const cellar_bytes none = { NULL, 0 };
+    const bool room =
+        remote_pending_replace(s, n) ||
+        remote_pending_add(s, n, remote_pending_make(s, n, key, none)) == CELLAR_OK;
     if (room) {
         remote_pending_kick(s);
     } else if (s->opts.values != CELLAR_REMOTE_RAW) {
@@ -201,16 +191,17 @@ CELLAR_PRIVATE void remote_pending_release(remote_space *s, const remote_name *v
     remote_name n;
     char token[REMOTE_LEASE_TOKEN];
     const size_t len = remote_lease_name(s->r, &s->names, value, key, l, &n, token);
-    remote_pending *p = remote_pending_make(s, &n, "", 0, token, len);
+    remote_pending *p =
+        remote_pending_make(s, &n, (cellar_bytes){ "", 0 }, (cellar_bytes){ token, len });
     if (p != NULL) { p->lease = true; }
     if (remote_pending_add(s, &n, p) == CELLAR_OK) { remote_pending_kick(s); }
 }
 
 CELLAR_PRIVATE cellar_err remote_pending_value(remote_space *s, const remote_name *n,
-                                               const void *key, size_t key_len, const void *bytes,
-                                               size_t len, int64_t end_ms)
+                                               cellar_bytes key, cellar_bytes value,
+                                               int64_t end_ms)
 {
-    remote_pending *p = remote_pending_make(s, n, key, key_len, bytes, len);
+    remote_pending *p = remote_pending_make(s, n, key, value);
     if (p != NULL) {
         p->value = true;
         p->end_ms = end_ms;
@@ -250,6 +241,26 @@ remote_pending_look(remote_space *s, const remote_name *n,
     return kind;
 }
 
+CELLAR_PRIVATE uint64_t remote_pending_waits(remote_space *s, const remote_name *n)
+{
+    pthread_mutex_lock(&s->lock);
+    const remote_pending *p = s->journal_count != 0 ? *remote_pending_find(s, n) : NULL;
+    const uint64_t change = s->must_clear              ? REMOTE_PENDING_END
+                            : p != NULL && !p->value ? p->change : 0;
+    pthread_mutex_unlock(&s->lock);
+    return change;
+}
+
+CELLAR_PRIVATE void remote_pending_settle(remote_space *s, const remote_name *n, uint64_t change)
+{
+    pthread_mutex_lock(&s->lock);
+    remote_pending **at = remote_pending_find(s, n);
+    remote_pending *p = *at != NULL && (*at)->change == change ? remote_pending_take(s, at) : NULL;
+    pthread_mutex_unlock(&s->lock);
+    if (p != NULL) { REMOTE_ADD(s->r, replayed, 1); }
+    remote_pending_drop(s, p);
+}
+
 CELLAR_PRIVATE bool remote_pending_empty(remote_space *s)
 {
     pthread_mutex_lock(&s->lock);
@@ -260,27 +271,24 @@ CELLAR_PRIVATE bool remote_pending_empty(remote_space *s)
 
 /* ---- sending ---- */
 
-CELLAR_PRIVATE cellar_err remote_drop_format(const remote_space *s, const char *name,
-                                             size_t name_len, remote_bytes *b)
+CELLAR_PRIVATE void remote_drop_format(const remote_space *s, cellar_bytes name, remote_bytes *b)
 {
-    const char *const argv[] = { "EVALSHA", s->r->sha[REMOTE_SCRIPT_DROP], "1", name };
-    const size_t len[] = { 7, REMOTE_SHA1_TEXT, 1, name_len };
-    return remote_command(b, 4, argv, len);
+    remote_command(b, REMOTE_WORDS(REMOTE_EVAL(s->r, REMOTE_SCRIPT_DROP, "1"), name));
 }
 
 /* Append the command of an entry. */
-static cellar_err remote_batch_command(remote_batch *b, const remote_pending *p, int64_t left_ms)
+static void remote_batch_command(remote_batch *b, const remote_pending *p, int64_t left_ms)
 {
-    char ms[24];
-    (void)snprintf(ms, sizeof ms, "%lld", (long long)left_ms);
-    const char *const bytes = p->text + p->name_len + p->key_len;
+    const cellar_bytes name = { p->text, p->name_len };
+    const cellar_bytes bytes = { p->text + p->name_len + p->key_len, p->bytes_len };
     if (p->lease) {
-        return remote_lease_release(b->s->r, p->text, p->name_len, bytes, p->bytes_len, &b->bytes);
+        remote_lease_release(b->s->r, name, bytes, NULL, &b->bytes);
+    } else if (p->value && left_ms > 0) {
+        remote_command(&b->bytes, REMOTE_WORDS({ "SET", 3 }, name, bytes, { "PX", 2 },
+                                               REMOTE_NUMBER(left_ms)));
+    } else {
+        remote_drop_format(b->s, name, &b->bytes);
     }
-    const char *const set[] = { "SET", p->text, bytes, "PX", ms };
-    const size_t set_len[] = { 3, p->name_len, p->bytes_len, 2, strlen(ms) };
-    return p->value && left_ms > 0 ? remote_command(&b->bytes, 5, set, set_len)
-                                   : remote_drop_format(b->s, p->text, p->name_len, &b->bytes);
 }
 
 /* Return the room that the command of an entry needs. */
@@ -302,8 +310,8 @@ static size_t remote_batch_walk(remote_space *s, remote_batch *b, int64_t now_ms
             need += remote_batch_need(p);
             count++;
             if (b == NULL) { continue; }
-            if (need > b->bytes.cap ||
-                remote_batch_command(b, p, p->end_ms - now_ms) != CELLAR_OK) { return need; }
+            if (need > b->bytes.cap) { return need; }
+            remote_batch_command(b, p, p->end_ms - now_ms);
             b->sent[b->count++] = (remote_sent){ bucket, p->change, false };
         }
     }
@@ -318,20 +326,10 @@ static remote_batch *remote_batch_new(remote_space *s, size_t need)
     if (b == NULL) { return NULL; }
     memset(b, 0, sizeof *b);
     b->s = s;
-    b->bytes.memory = &s->r->data->memory;
+    b->bytes.memory = &s->r->memory;
     b->bytes.data = remote_alloc(s->r, need);
-    if (b->bytes.data == NULL) {
-        remote_free(s->r, b, sizeof *b);
-        return NULL;
-    }
-    b->bytes.cap = need;
+    if (b->bytes.data != NULL) { b->bytes.cap = need; } /* else no command fits */
     return b;
-}
-
-static void remote_batch_free(remote_batch *b)
-{
-    remote_bytes_free(&b->bytes);
-    remote_free(b->s->r, b, sizeof *b);
 }
 
 static void remote_batch_reply(void *ctx, uint32_t index, const remote_reply *reply)
@@ -384,7 +382,7 @@ static void remote_batch_done(void *ctx, cellar_err err, remote_fate fate)
     bool refused = false;
     for (uint32_t i = 0; i < b->count; i++) { refused = refused || b->sent[i].refused; }
     remote_batch_report(s, remote_batch_confirm(b, err, fate));
-    remote_batch_free(b);
+    remote_free(s->r, b, sizeof *b);
     if (err == CELLAR_OK && !refused) { remote_pending_kick(s); } /* else with the next proof */
 }
 
@@ -396,8 +394,7 @@ static void remote_clear_done(void *ctx, cellar_err err)
     pthread_mutex_lock(&s->lock);
     s->busy = false;
     if (err == CELLAR_OK) { s->must_clear = s->clear_upto < s->must_upto; }
-    for (uint32_t i = 0; err == CELLAR_OK && s->pending != NULL && i < REMOTE_PENDING_BUCKETS;
-         i++) {
+    for (uint32_t i = 0; err == CELLAR_OK && i < REMOTE_PENDING_BUCKETS; i++) {
         for (remote_pending **at = &s->pending[i]; *at != NULL;) {
             if ((*at)->value || (*at)->lease || (*at)->change > s->clear_upto) {
                 at = &(*at)->next;
@@ -444,13 +441,13 @@ CELLAR_PRIVATE void remote_pending_kick(remote_space *s)
     if (b->count != 0) { s->busy = true; }
     pthread_mutex_unlock(&s->lock);
     if (b->count == 0) {
-        remote_batch_free(b);
+        remote_bytes_free(&b->bytes);
+        remote_free(s->r, b, sizeof *b);
         return;
     }
-    const remote_request q = { .bytes = b->bytes.data, .bytes_len = b->bytes.len,
-                               .replies = b->count, .ctx = b, .fn = remote_batch_reply,
-                               .done = remote_batch_done };
-    remote_post(s->r->link, &q);
+    remote_post_bytes(s->r, &b->bytes,
+                      (remote_request){ .replies = b->count, .ctx = b, .fn = remote_batch_reply,
+                                        .done = remote_batch_done });
 }
 
 CELLAR_PRIVATE void remote_pending_queues(remote_space *s, bool on)

@@ -26,14 +26,13 @@
 #include "remote/form.h"
 #include "remote/get.h"
 #include "remote/pending.h"
-#include "remote/reason.h"
 #include "remote/share.h"
 
 enum {
-    REMOTE_WRITE_HEAD = REMOTE_NAME_MAX + 64, /* room for a command before a value */
-    REMOTE_WRITE_AROUND = REMOTE_WRITE_HEAD + 64,     /* and behind it */
+    REMOTE_WRITE_HEAD = REMOTE_NAME_MAX + 64,     /* room for a command before a value */
+    REMOTE_WRITE_AROUND = REMOTE_WRITE_HEAD + 64, /* and behind it */
+    REMOTE_CHANGE_ROUNDS = 16, REMOTE_NUMBER_ROUNDS = 4
 };
-enum { REMOTE_CHANGE_ROUNDS = 16, REMOTE_NUMBER_ROUNDS = 4, REMOTE_SCAN_COUNT = 512 };
 
 #define REMOTE_WAIT_PAUSE_NS INT64_C(1000000000) /* behind a WAIT that found too few replicas */
 
@@ -81,7 +80,7 @@ static void remote_write_end(remote_write *w)
 static cellar_err remote_write_defer(remote_write *w)
 {
     remote_space *s = w->s;
-    const bool kept = remote_pending_delete(s, &w->name, w->key.data, w->key.len);
+    const bool kept = remote_pending_delete(s, &w->name, w->key);
     REMOTE_ADD(s->r, deferred, 1);
     if (!kept && s->opts.values == CELLAR_REMOTE_RAW) { return CELLAR_E_LIMIT; }
     return s->opts.strict ? CELLAR_E_TIMEOUT : CELLAR_DEFERRED;
@@ -141,7 +140,8 @@ static void remote_write_envelope(remote_write *w, const void *value, size_t val
     f.tag_count = (uint8_t)e->tag_count;
     for (uint32_t i = 0; i < e->tag_count; i++) { f.tags[i] = e->tags[i]; }
     f.value = (cellar_bytes){ value, value_len };
-    w->lost = remote_write_numbers(w, e, &f);
+    const bool ends = remote_pending_waits(w->s, &w->name) == REMOTE_PENDING_END;
+    w->lost = ends ? CELLAR_DEFERRED : remote_write_numbers(w, e, &f);
     if (w->lost != CELLAR_OK) { return; }
     if (remote_write_times(w, e, &f)) {
         w->lost = remote_write_make(w, &f) ? CELLAR_OK : CELLAR_E_NOMEM;
@@ -199,7 +199,7 @@ static void remote_write_format(const remote_write *w, remote_request *q)
 
 static cellar_err remote_write_ask(remote_write *w)
 {
-    remote_bytes b = { .memory = &w->s->r->data->memory };
+    remote_bytes b = { .memory = &w->s->r->memory };
     remote_request q = { .replies = 1, .ctx = w, .fn = remote_write_reply };
     w->refused = w->no_memory = false;
     if (w->bytes != NULL) {
@@ -207,13 +207,27 @@ static cellar_err remote_write_ask(remote_write *w)
         return remote_ask(w->s->r->link, &q, NULL);
     }
     q.flags = REMOTE_SCRIPTED;
-    const cellar_err err = remote_drop_format(w->s, w->name.text, w->name.len, &b);
-    return remote_ask_bytes(w->s->r, &b, err, q, NULL);
+    remote_drop_format(w->s, (cellar_bytes)REMOTE_NAME(&w->name), &b);
+    return remote_ask_bytes(w->s->r, &b, q, NULL);
+}
+
+/* Send a delete of the key that waits in the journal before the write `w`. */
+static cellar_err remote_write_settle(const remote_write *w)
+{
+    const uint64_t change = remote_pending_waits(w->s, &w->name);
+    if (change == 0) { return CELLAR_OK; }
+    if (change == REMOTE_PENDING_END) { return CELLAR_E_BREAKER_OPEN; }
+    remote_write drop = { .s = w->s, .name = w->name };
+    const cellar_err err = remote_write_ask(&drop);
+    if (err != CELLAR_OK || drop.refused) { return err != CELLAR_OK ? err : CELLAR_E_IO; }
+    remote_pending_settle(w->s, &w->name, change);
+    return CELLAR_OK;
 }
 
 static cellar_err remote_write_through(remote_write *w)
 {
-    cellar_err err = remote_write_ask(w);
+    cellar_err err = w->bytes != NULL ? remote_write_settle(w) : CELLAR_OK;
+    if (err == CELLAR_OK) { err = remote_write_ask(w); }
     const bool full = err == CELLAR_OK && w->no_memory;
     if (full) {
         REMOTE_ADD(w->s->r, refused_memory, 1);
@@ -229,13 +243,13 @@ static cellar_err remote_write_behind(remote_write *w)
     remote_space *s = w->s;
     const int64_t end_ms = s->host->now_ms(s->host->ctx) + w->life_ms;
     if (w->bytes != NULL) {
-        const cellar_err err = remote_pending_value(s, &w->name, w->key.data, w->key.len, w->bytes,
-                                                    w->len, end_ms);
+        const cellar_bytes value = { w->bytes, w->len };
+        const cellar_err err = remote_pending_value(s, &w->name, w->key, value, end_ms);
         if (err == CELLAR_OK) { return CELLAR_OK; }
         if (err == CELLAR_E_LIMIT) { REMOTE_ADD(s->r, queue_full, 1); }
         else { REMOTE_ADD(s->r, deferred, 1); }
     }
-    if (remote_pending_delete(s, &w->name, w->key.data, w->key.len)) {
+    if (remote_pending_delete(s, &w->name, w->key)) {
         return w->bytes != NULL ? CELLAR_DEFERRED : CELLAR_OK;
     }
     return s->opts.values == CELLAR_REMOTE_RAW ? CELLAR_E_LIMIT : CELLAR_DEFERRED;
@@ -262,15 +276,13 @@ typedef struct remote_swap {
 } remote_swap;
 
 /* Format the script for a key that has the value `old`; NULL: no value. */
-static cellar_err remote_swap_format(remote_swap *w, const char *old, size_t old_len)
+static void remote_swap_format(remote_swap *w, const char *old, size_t old_len)
 {
-    remote_args a;
-    remote_args_script(&a, w->s->r, REMOTE_SCRIPT_SWAP, 1);
-    remote_arg(&a, w->name->text, w->name->len);
-    remote_arg(&a, w->value.data != NULL ? w->value.data : "", w->value.len);
-    remote_arg_number(&a, w->value.data != NULL ? w->life_ms : 0);
-    if (old != NULL) { remote_arg(&a, old, old_len); }
-    return remote_command(&w->script, a.count, a.text, a.len);
+    const cellar_bytes words[] = { REMOTE_EVAL(w->s->r, REMOTE_SCRIPT_SWAP, "1"),
+                                   REMOTE_NAME(w->name), w->value,
+                                   REMOTE_NUMBER(w->value.data != NULL ? w->life_ms : 0),
+                                   { old, old_len } };
+    remote_command(&w->script, words, old != NULL ? 7 : 6);
 }
 
 /* Take the value that the key has. */
@@ -279,20 +291,8 @@ static void remote_swap_seen(void *ctx, uint32_t index, const remote_reply *repl
     remote_swap *w = ctx;
     (void)index;
     if (reply->type == REMOTE_STRING && remote_raw_check(reply->text, reply->len) == w->seen) {
-        w->err = remote_swap_format(w, reply->text, reply->len);
+        remote_swap_format(w, reply->text, reply->len);
     }
-}
-
-/* Read the value, and format its change. */
-static cellar_err remote_swap_look(remote_swap *w)
-{
-    remote_bytes b = { .memory = w->script.memory };
-    const char *const argv[] = { "GET", w->name->text };
-    const size_t len[] = { 3, w->name->len };
-    const remote_request q = { .replies = 1, .ctx = w, .fn = remote_swap_seen };
-    const cellar_err err =
-        remote_ask_bytes(w->s->r, &b, remote_command(&b, 2, argv, len), q, NULL);
-    return err == CELLAR_OK ? w->err : err;
 }
 
 static void remote_swap_reply(void *ctx, uint32_t index, const remote_reply *reply)
@@ -313,12 +313,18 @@ static cellar_err remote_raw_swap(remote_space *s, const remote_name *n, uint64_
                                   const void *value, size_t value_len, int64_t life_ms)
 {
     remote_swap w = { .s = s, .name = n, .seen = seen, .value = { value, value_len },
-                      .life_ms = life_ms, .script = { .memory = &s->r->data->memory } };
-    cellar_err err = seen != 0 ? remote_swap_look(&w) : remote_swap_format(&w, NULL, 0);
-    if (err == CELLAR_OK && w.script.len == 0) { err = CELLAR_CONFLICT; }
+                      .life_ms = life_ms, .script = { .memory = &s->r->memory } };
+    const remote_request look = { .ctx = &w, .fn = remote_swap_seen };
+    cellar_err err = CELLAR_OK;
+    if (seen == 0) { remote_swap_format(&w, NULL, 0); }
+    else { err = remote_ask_words(s->r, REMOTE_WORDS({ "GET", 3 }, REMOTE_NAME(n)), look, NULL); }
+    if (err == CELLAR_OK && w.script.cap == 0) {
+        err = w.script.err != CELLAR_OK ? w.script.err : CELLAR_CONFLICT;
+    }
+    if (err != CELLAR_OK) { return err; }
     const remote_request q = { .replies = 1, .flags = REMOTE_SCRIPTED, .ctx = &w,
                                .fn = remote_swap_reply };
-    err = remote_ask_bytes(s->r, &w.script, err, q, NULL);
+    err = remote_ask_bytes(s->r, &w.script, q, NULL);
     return err == CELLAR_OK ? w.err : err;
 }
 
@@ -361,18 +367,11 @@ static cellar_err remote_raw_add(remote_space *s, const remote_name *n, int64_t 
 {
     const int64_t limit = delta < 0 ? INT64_MIN : INT64_MAX;
     remote_sum sum = { limit, CELLAR_MISS };
-    remote_bytes b = { .memory = &s->r->data->memory };
-    remote_args a;
-    remote_args_script(&a, s->r, REMOTE_SCRIPT_ADD, 1);
-    remote_arg(&a, n->text, n->len);
-    remote_arg_number(&a, delta);
-    remote_arg_number(&a, limit);
-    remote_arg_number(&a, *number);
-    remote_arg_number(&a, life_ms);
-    const remote_request q = { .replies = 1, .flags = REMOTE_SCRIPTED, .ctx = &sum,
-                               .fn = remote_sum_reply };
-    cellar_err err = remote_command(&b, a.count, a.text, a.len);
-    err = remote_ask_bytes(s->r, &b, err, q, NULL);
+    const remote_request q = { .flags = REMOTE_SCRIPTED, .ctx = &sum, .fn = remote_sum_reply };
+    cellar_err err = remote_ask_words(
+        s->r, REMOTE_WORDS(REMOTE_EVAL(s->r, REMOTE_SCRIPT_ADD, "1"), REMOTE_NAME(n),
+                           REMOTE_NUMBER(delta), REMOTE_NUMBER(limit), REMOTE_NUMBER(*number),
+                           REMOTE_NUMBER(life_ms)), q, NULL);
     if (err == CELLAR_OK) { err = sum.err; }
     if (err == CELLAR_OK || err == CELLAR_E_RANGE) { *number = sum.number; }
     return err;
@@ -384,14 +383,13 @@ static cellar_err remote_raw_add(remote_space *s, const remote_name *n, int64_t 
  * answer the journal deletes the key. */
 static cellar_err remote_change_ask(remote_write *w, uint64_t seen)
 {
-    remote_args a;
     remote_fate fate;
     int64_t numbers[REMOTE_NUMBERS_MAX];
     char check[8];
     for (int i = 0; i < 8; i++) { check[i] = (char)(uint8_t)(seen >> (8 * i)); }
-    remote_change_args(&a, w->s->r, &w->name, check, seen != 0 ? 8 : 0,
-                       w->bytes != NULL ? (const char *)w->bytes : "", w->len, w->life_ms);
-    const cellar_err err = remote_script_run(w->s->r, &a, 0, numbers, &fate);
+    const cellar_bytes old = { check, seen != 0 ? 8 : 0 }, value = { w->bytes, w->len };
+    const cellar_err err =
+        remote_change_run(w->s->r, &w->name, old, value, w->life_ms, numbers, &fate);
     if (fate == REMOTE_UNKNOWN) { return remote_write_defer(w); }
     return err == CELLAR_OK && numbers[0] != 1 ? CELLAR_CONFLICT : err;
 }
@@ -423,7 +421,8 @@ static cellar_err remote_if_open(const remote_space *s)
 
 static cellar_err remote_write_if(remote_write *w, const cellar_tier_entry *e)
 {
-    const cellar_err err = remote_if_open(w->s);
+    cellar_err err = remote_if_open(w->s);
+    if (err == CELLAR_OK) { err = remote_write_settle(w); }
     if (err != CELLAR_OK) { return err; }
     if (w->s->opts.values != CELLAR_REMOTE_RAW) { return remote_change(w, e->check); }
     return remote_raw_swap(w->s, &w->name, e->check, w->bytes, w->len, w->life_ms);
@@ -441,16 +440,13 @@ static void remote_replicas_reply(void *ctx, uint32_t index, const remote_reply 
 /* Return how many replicas have all that this link has written so far. */
 static uint32_t remote_replicas_ask(const remote_space *s)
 {
-    char n[16], ms[24];
     uint32_t have = 0;
     const int64_t io_ms = s->r->cfg.io_ms;
-    (void)snprintf(n, sizeof n, "%u", s->opts.durable);
-    (void)snprintf(ms, sizeof ms, "%lld", (long long)(io_ms < 10 ? 1 : io_ms / 10));
-    const char *const argv[] = { "WAIT", n, ms };
-    remote_bytes b = { .memory = &s->r->data->memory };
-    const remote_request q = { .replies = 1, .flags = REMOTE_WAITS, .wait_ms = io_ms / 2 + 1,
-                               .ctx = &have, .fn = remote_replicas_reply };
-    (void)remote_ask_bytes(s->r, &b, remote_command(&b, 3, argv, NULL), q, NULL);
+    const remote_request q = { .flags = REMOTE_WAITS, .wait_ms = io_ms / 2 + 1, .ctx = &have,
+                               .fn = remote_replicas_reply };
+    (void)remote_ask_words(s->r, REMOTE_WORDS({ "WAIT", 4 }, REMOTE_NUMBER(s->opts.durable),
+                                              REMOTE_NUMBER(io_ms < 10 ? 1 : io_ms / 10)),
+                           q, NULL);
     return have;
 }
 
@@ -526,7 +522,8 @@ CELLAR_PRIVATE cellar_err remote_add(void *ctx, const cellar_tier_key *k, int64_
         (void)remote_write_times(&w, e, &f);
         if (w.life_ms <= 0) { w.life_ms = 1; }
     }
-    err = remote_raw_add(s, &w.name, delta, number, w.life_ms);
+    err = remote_write_settle(&w);
+    if (err == CELLAR_OK) { err = remote_raw_add(s, &w.name, delta, number, w.life_ms); }
     return remote_write_durable(s, err);
 }
 
@@ -537,7 +534,6 @@ CELLAR_PRIVATE cellar_err remote_fill(void *ctx, const cellar_tier_key *k,
     remote_space *s = ctx;
     remote_write w;
     remote_lease l;
-    remote_fate fate;
     cellar_err err = CELLAR_INVALIDATED;
     memcpy(&l, held, sizeof l);
     remote_write_begin(&w, s, k);
@@ -547,9 +543,9 @@ CELLAR_PRIVATE cellar_err remote_fill(void *ctx, const cellar_tier_key *k,
     else { remote_write_envelope(&w, value, value_len, e); }
     if (w.bytes != NULL) {
         REMOTE_ADD(s->r, sets, 1);
-        err = l.seen == 0
-                  ? remote_lease_fill(s->r, &w.name, &l, w.bytes, w.len, w.life_ms, &fate)
-                  : remote_lease_fill_beside(s->r, &q, &l, w.bytes, w.len, w.life_ms, &fate);
+        const cellar_bytes bytes = { w.bytes, w.len };
+        err = l.seen == 0 ? remote_lease_fill(s->r, &w.name, &l, bytes, w.life_ms)
+                          : remote_lease_fill_beside(s->r, &q, &l, bytes, w.life_ms);
     }
     if (err == CELLAR_OK) { e->check = w.check; }
     else { remote_pending_release(s, &w.name, w.key, &l); } /* the next load does not wait */
@@ -600,9 +596,9 @@ static cellar_err remote_many_defer(remote_space *s)
 CELLAR_PRIVATE cellar_err remote_clear(void *ctx)
 {
     remote_space *s = ctx;
-    remote_fate fate;
     if (s->opts.values == CELLAR_REMOTE_RAW) { return remote_pattern(s, "*", 1); }
-    return remote_control_clear(s, &fate) == CELLAR_OK ? CELLAR_OK : remote_many_defer(s);
+    const cellar_err err = remote_control_end(s, REMOTE_KIND_GENERATION, s->name, strlen(s->name));
+    return err == CELLAR_OK ? err : remote_many_defer(s);
 }
 
 /* Return the namespace that ends the tags of all: the first one with tags. `s` has tags. */
@@ -634,10 +630,10 @@ static cellar_err remote_tag_defer(remote_space *s)
 CELLAR_PRIVATE cellar_err remote_tag_end(void *ctx, const void *tag, size_t len, uint32_t mode)
 {
     remote_space *s = ctx;
-    remote_fate fate;
     if (s->opts.values == CELLAR_REMOTE_RAW || remote_tag_space(s) != s) { return CELLAR_OK; }
-    return remote_control_tag(s, tag, len, mode, &fate) == CELLAR_OK ? CELLAR_OK
-                                                                      : remote_tag_defer(s);
+    const remote_kind kind = mode == CELLAR_TAG_SOFT ? REMOTE_KIND_SOFT_TAG : REMOTE_KIND_TAG;
+    const cellar_err err = remote_control_end(s, kind, tag, len);
+    return err == CELLAR_OK ? err : remote_tag_defer(s);
 }
 
 /* ---- patterns ---- */
@@ -645,7 +641,6 @@ CELLAR_PRIVATE cellar_err remote_tag_end(void *ctx, const void *tag, size_t len,
 typedef struct remote_scan {
     remote_space *s;
     char cursor[24];
-    size_t cursor_len;
     uint32_t found;      /* of this slice */
     uint64_t total;
     bool failed;
@@ -662,13 +657,11 @@ static void remote_scan_reply(void *ctx, uint32_t index, const remote_reply *rep
                 cursor->len >= sizeof w->cursor;
     if (w->failed) { return; }
     memcpy(w->cursor, cursor->text, cursor->len);
-    w->cursor_len = cursor->len;
+    w->cursor[cursor->len] = '\0';
     for (const remote_reply *at = names->first; at != NULL && !w->failed; at = at->next) {
-        const char *const argv[] = { "UNLINK", at->text };
-        const size_t len[] = { 6, at->len };
-        w->failed = at->type != REMOTE_STRING ||
-                    remote_command(&w->bytes, 2, argv, len) != CELLAR_OK;
-        if (!w->failed) { w->found++; }
+        w->failed = at->type != REMOTE_STRING;
+        remote_command(&w->bytes, REMOTE_WORDS({ "UNLINK", 6 }, REMOTE_NAME(at)));
+        w->found++;
     }
     w->total += w->found;
 }
@@ -683,20 +676,17 @@ static void remote_scan_deleted(void *ctx, uint32_t index, const remote_reply *r
 /* Ask for one slice of names, and delete them. */
 static cellar_err remote_scan_slice(remote_scan *w, const char *match, size_t match_len)
 {
-    char count[16];
-    (void)snprintf(count, sizeof count, "%d", REMOTE_SCAN_COUNT);
-    const char *const argv[] = { "SCAN", w->cursor, "MATCH", match, "COUNT", count };
-    const size_t len[] = { 4, w->cursor_len, 5, match_len, 5, strlen(count) };
-    remote_bytes b = { .memory = w->bytes.memory };
-    const remote_request look = { .replies = 1, .ctx = w, .fn = remote_scan_reply };
-    cellar_err err = remote_ask_bytes(w->s->r, &b, remote_command(&b, 6, argv, len), look, NULL);
-    if (err == CELLAR_OK && w->found != 0 && !w->failed) {
-        const remote_request q = { .bytes = w->bytes.data, .bytes_len = w->bytes.len,
-                                   .replies = w->found, .ctx = w, .fn = remote_scan_deleted };
-        err = remote_ask(w->s->r->link, &q, NULL);
-    }
-    w->bytes.len = 0;
+    const remote_request look = { .ctx = w, .fn = remote_scan_reply };
+    w->bytes = (remote_bytes){ .memory = &w->s->r->memory };
     w->found = 0;
+    cellar_err err = remote_ask_words(
+        w->s->r, REMOTE_WORDS({ "SCAN", 4 }, REMOTE_WORD(w->cursor), { "MATCH", 5 },
+                              { match, match_len }, { "COUNT", 5 }, REMOTE_NUMBER(512)),
+        look, NULL);
+    const remote_request q = { .replies = err == CELLAR_OK && !w->failed ? w->found : 0, .ctx = w,
+                               .fn = remote_scan_deleted };
+    const cellar_err deleted = remote_ask_bytes(w->s->r, &w->bytes, q, NULL);
+    if (err == CELLAR_OK) { err = deleted; }
     return err == CELLAR_OK && w->failed ? CELLAR_E_IO : err;
 }
 
@@ -718,15 +708,13 @@ static cellar_err remote_scan_run(remote_space *s, const char *pattern, size_t l
                                   uint64_t *total)
 {
     char match[2 * REMOTE_NAME_MAX + CELLAR_PATTERN_MAX];
-    remote_scan w = { .s = s, .cursor = "0", .cursor_len = 1,
-                      .bytes = { .memory = &s->r->data->memory } };
+    remote_scan w = { .s = s, .cursor = "0" };
     const size_t start = remote_scan_start(s, match);
     memcpy(match + start, pattern, len);
     cellar_err err;
     do {
         err = remote_scan_slice(&w, match, start + len);
-    } while (err == CELLAR_OK && (w.cursor_len != 1 || w.cursor[0] != '0'));
-    remote_bytes_free(&w.bytes);
+    } while (err == CELLAR_OK && strcmp(w.cursor, "0") != 0);
     *total = w.total;
     return err;
 }

@@ -99,6 +99,12 @@ CELLAR_PRIVATE void remote_break(remote_link *l, remote_why why, const char *for
     l->why = why;
 }
 
+CELLAR_PRIVATE void remote_break_reply(remote_link *l, remote_why why, const char *what,
+                                       const remote_reply *reply)
+{
+    remote_break(l, why, "%s: %.*s", what, (int)(reply->len < 100 ? reply->len : 100), reply->text);
+}
+
 CELLAR_PRIVATE const char *remote_at_text(const remote_link *l, char to[REMOTE_AT_TEXT])
 {
     const int n = snprintf(to, REMOTE_AT_TEXT, "%.48s", l->at.host);

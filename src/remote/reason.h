@@ -14,6 +14,9 @@ CELLAR_PRIVATE const char *remote_at_text(const remote_link *l, char to[REMOTE_A
 /* Note why the connections must close, at the end of the round. The first reason wins. */
 CELLAR_PRIVATE void remote_break(remote_link *l, remote_why why, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* Break with an error reply: "`what`: its text". */
+CELLAR_PRIVATE void remote_break_reply(remote_link *l, remote_why why, const char *what,
+                                       const remote_reply *reply);
 CELLAR_PRIVATE void remote_break_wire(remote_link *l, const remote_wire *w);
 /* Write a warning once for each reason between two proofs, and one each 5 s at most. NONE: a late
  * marker; REMOTE_WHYS_N: a full server, once for each link. */
@@ -26,15 +29,7 @@ CELLAR_PRIVATE bool remote_starts(const remote_reply *r, const char *text);
 /* Return whether `r` is a string and has this text; NULL is none. */
 CELLAR_PRIVATE bool remote_is_text(const remote_reply *r, const char *text);
 
-CELLAR_PRIVATE remote_state remote_link_state(const remote_link *l);
-CELLAR_PRIVATE int64_t remote_mono_ns(void);
 CELLAR_PRIVATE void remote_wake(remote_link *l);
-#define REMOTE_ALL_BITS UINT32_MAX
-/* Wake the threads that wait for one of `bits`. */
-CELLAR_PRIVATE void remote_futex_wake(_Atomic uint32_t *word, uint32_t bits);
-/* Sleep while the word is `seen`, until a wake with one of `bits` or the time of remote_mono_ns. */
-CELLAR_PRIVATE void remote_futex_wait(_Atomic uint32_t *word, uint32_t bits, uint32_t seen,
-                                      int64_t until_ns);
 CELLAR_PRIVATE void remote_count(remote_link *l, uint32_t which, uint64_t n);
 CELLAR_PRIVATE void remote_trip_note(_Atomic uint64_t *buckets, int64_t ns);
 

@@ -17,10 +17,11 @@
 #include "cellar_remote.h"
 #include "cellar_tier.h"
 #include "remote/config.h"
+#include "remote/link_types.h"
 #include "base/port.h"
 #include "base/service_kind.h"
 
-enum { REMOTE_SHA1_TEXT = 40 };
+enum { REMOTE_SHA1_TEXT = 40, REMOTE_SPARES = 2 };
 
 typedef struct remote_counts {
 #define REMOTE_COUNT(name, help) _Atomic uint64_t name;
@@ -28,7 +29,7 @@ typedef struct remote_counts {
 #undef REMOTE_COUNT
 } remote_counts;
 
-/* The scripts, which remote_script_text returns. Each part appends its own. */
+/* The scripts, which remote_script_text returns. */
 typedef enum remote_script {
     REMOTE_SCRIPT_END,     /* raise the epoch, write it into a control key */
     REMOTE_SCRIPT_KNOW,    /* read a control key; make it if it is absent, never let it go back */
@@ -36,7 +37,7 @@ typedef enum remote_script {
     REMOTE_SCRIPT_DROP,    /* delete a key, and let all processes hear it if there is none */
     REMOTE_SCRIPT_SWAP,    /* set or delete a RAW value that is the one that was read */
     REMOTE_SCRIPT_ADD,     /* add to a counter of RAW */
-    REMOTE_SCRIPT_BUCKET,  /* share.c: take units of a limiter by each of its three rules */
+    REMOTE_SCRIPT_BUCKET,  /* take units of a limiter by each of its three rules */
     REMOTE_SCRIPT_WINDOW,
     REMOTE_SCRIPT_LOG,
     REMOTE_SCRIPT_GIVE,    /* give units of a bucket back */
@@ -61,6 +62,8 @@ struct cellar_remote {
     cellar_host_opts log_host;    /* log, log_ctx, log_level */
     const cellar_tier_host *_Atomic host; /* of the first namespace; NULL: none yet. Release */
     _Atomic uint64_t bytes;       /* of remote_alloc */
+    struct remote_block *_Atomic spare[REMOTE_SPARES]; /* long ones; see memory.c */
+    remote_memory memory;         /* remote_alloc and remote_free, for commands */
     struct remote_link *link;     /* link.h */
     struct remote_data *data;     /* data.h */
     struct remote_share *share;   /* share.h */
@@ -78,8 +81,10 @@ struct cellar_remote {
 CELLAR_PRIVATE void *remote_alloc(cellar_remote *r, size_t size);
 /* Free a block of remote_alloc of `size` bytes. `p` NULL is allowed. */
 CELLAR_PRIVATE void remote_free(cellar_remote *r, void *p, size_t size);
+/* Free the blocks that wait for their next use. */
+CELLAR_PRIVATE void remote_memory_rest(void *remote);
 /* Return the clock of the store in ms. */
-CELLAR_PRIVATE int64_t remote_now_ms(const cellar_remote *r);
+CELLAR_PRIVATE int64_t remote_now_ms(void *remote);
 
 /* Write the figures for cellar_metrics_write and cellar_stats_json. */
 CELLAR_PRIVATE cellar_err remote_text_write(void *remote, bool json, char *buf, size_t cap,

@@ -2,10 +2,20 @@
  *
  * script: the scripts that the server executes. They are constants, sent by digest.
  *
- * INVARIANTS Numbers stay below 2^53: microseconds since 1970, and one more for each end.
+ * KEYS       prefix:~k:KEY            the token of the owner of a lock, and its lease in ms
+ *            ~prefix:fence            the last fence of all locks
+ *            ~prefix:limit:NAME:KEY   the state of one key of a limiter
+ *            ~prefix:members:NAME     the processes that use a limiter, with times
+ *            ~prefix:lease:SPACE:KEY  the lease of a refresh
+ *            ~prefix:beat:OWNER       there while a process with leases lives
+ *            Only the first one begins with a prefix that processes hear.
+ * INVARIANTS Numbers stay below 2^53: microseconds since 1970, and one more for each end. Durations
+ *            of buckets count 1/128 us. All times are of the clock of the server.
  *            The server executes a script without interruption.
  *            A server at maxmemory refuses the first write of a script if that write needs memory,
  *            and none behind it. So what must be heard on a full server begins with UNLINK.
+ * CLOCK      A server clock that is set back keeps debts. Stamps beyond now + window are forgotten,
+ *            and a lock ends a lease later. One that is set forward ends all of them earlier.
  * NOT HERE   the script of the marker (link_inside.h). */
 #include "remote/share.h"
 
@@ -89,15 +99,135 @@ static const char REMOTE_DROP[] =
     "redis.call('SET',KEYS[1],'','PX',1000) "
     "return redis.call('UNLINK',KEYS[1])";
 
+/* ---- limiters, locks, leases ---- */
+
+/* KEYS[2] lists the processes that use the limiter: "id:ms;" each. ARGV[1]: the own id, or "": not
+ * now. `live` is their number, 0 if not asked; a process counts for 10 s. */
+#define MEMBERS \
+    "local t=redis.call('TIME') local us=t[1]*1000000+t[2] local live=0 " \
+    "local function f(x) return string.format('%.0f',x) end " \
+    "if ARGV[1]~='' then " \
+    "local ms=math.floor(us/1000) local out=ARGV[1]..':'..f(ms)..';' live=1 " \
+    "for id,at in string.gmatch(redis.call('GET',KEYS[2]) or '','(%w+):(%d+);') do " \
+    "if id~=ARGV[1] and live<1024 and math.abs(tonumber(at)-ms)<10000 then " \
+    "live=live+1 out=out..id..':'..at..';' end end " \
+    "redis.call('SET',KEYS[2],out,'PX',10000) end " \
+    "local key=KEYS[1] local n=tonumber(ARGV[2]) local least=tonumber(ARGV[3]) "
+
+/* Token bucket. ARGV: id, units wanted, least units, debt of one unit, largest debt, us within
+ * which the least units must be there. Returns units; us until they may be spent or, without units,
+ * until the least ones are there; processes; time in us at which the debt of the grant ends. */
+static const char REMOTE_BUCKET[] = MEMBERS
+    "local unit=tonumber(ARGV[4]) local top=tonumber(ARGV[5]) local debt=0 "
+    "local at,d=string.match(redis.call('GET',key) or '','^(%d+) (%d+)$') "
+    "if at then debt=math.max(0,tonumber(d)-math.max(0,us-tonumber(at))*128) end "
+    "local function room(x) return math.min(n,math.floor((top+x*128-debt)/unit)) end "
+    "local m=room(0) if m<least then m=room(tonumber(ARGV[6])) end "
+    "if m<least then "
+    "if at and us<tonumber(at) then "
+    "redis.call('SET',key,f(us)..' '..f(debt),'PX',math.ceil(debt/128000)+1) end "
+    "return {0,math.ceil((debt+least*unit-top)/128),live,0} end "
+    "debt=debt+m*unit "
+    "redis.call('SET',key,f(us)..' '..f(debt),'PX',math.ceil(debt/128000)+1) "
+    "return {m,math.max(0,math.ceil((debt-top)/128)),live,us+math.floor(debt/128)}";
+
+/* Give units back. ARGV: "", units, 0, debt of one unit, end of the debt after their grant. Credit
+ * never exceeds what is left of that debt, so a unit that was refilled meanwhile is not added. */
+static const char REMOTE_GIVE[] = MEMBERS
+    "local at,d=string.match(redis.call('GET',key) or '','^(%d+) (%d+)$') "
+    "if not at then return {0,0,0,0} end "
+    "local debt=math.max(0,tonumber(d)-math.max(0,us-tonumber(at))*128) "
+    "local back=math.min(n*tonumber(ARGV[4]),math.max(0,tonumber(ARGV[5])-us)*128,debt) "
+    "debt=debt-back "
+    "redis.call('SET',key,f(us)..' '..f(debt),'PX',math.ceil(debt/128000)+1) "
+    "return {math.floor(back/tonumber(ARGV[4])),0,0,0}";
+
+/* Calendar window in UTC. ARGV: id, units wanted, least, seconds of a period (0: months), limit,
+ * seconds from a border of periods to 1970. A stored window that begins later than the current one
+ * counts, by a period at most: the clock was set back. */
+static const char REMOTE_WINDOW[] = MEMBERS
+    "local function month(day) "
+    "local z=day+719468 local era=math.floor(z/146097) local doe=z-era*146097 "
+    "local yoe=math.floor((doe-math.floor(doe/1460)+math.floor(doe/36524)"
+    "-math.floor(doe/146096))/365) "
+    "local doy=doe-(365*yoe+math.floor(yoe/4)-math.floor(yoe/100)) "
+    "local mp=math.floor((5*doy+2)/153) "
+    "return day-(doy-math.floor((153*mp+2)/5)) end "
+    "local s=math.floor(us/1000000) local w=tonumber(ARGV[4]) local from,to "
+    "if w==0 then local m=month(math.floor(s/86400)) from=m*86400 to=month(m+32)*86400 "
+    "else local o=tonumber(ARGV[6]) from=math.floor((s+o)/w)*w-o to=from+w end "
+    "local at,c=string.match(redis.call('GET',key) or '','^(%d+) (%d+)$') local used=0 "
+    "if at and tonumber(at)>=from and tonumber(at)<=s+to-from then "
+    "to=to+tonumber(at)-from from=tonumber(at) used=tonumber(c) end "
+    "n=math.min(n,tonumber(ARGV[5])-used) local left=to*1000000-us "
+    "if n<least then return {0,left,live,0} end "
+    "redis.call('SET',key,f(from)..' '..f(used+n),'PX',math.ceil(left/1000)+1) "
+    "return {n,0,live,0}";
+
+/* Sliding log. ARGV: id, units wanted, least, window in us, limit. Eight bytes for each unit; time
+ * never runs backwards in it. */
+static const char REMOTE_LOG[] = MEMBERS
+    "local log=redis.call('GET',key) or '' local w=tonumber(ARGV[4]) local top=tonumber(ARGV[5]) "
+    "local function at(i) return (struct.unpack('>d',log,i*8+1)) end "
+    "local count=math.floor(#log/8) local old=0 "
+    "while count>0 and at(count-1)>us+w do count=count-1 end "
+    "if count>0 then us=math.max(us,at(count-1)) end "
+    "while old<count and at(old)<=us-w do old=old+1 end "
+    "n=math.min(n,top-(count-old)) "
+    "if n<least then return {0,at(count-top+least-1)+w-us,live,0} end "
+    "log=string.sub(log,old*8+1,count*8)..string.rep(struct.pack('>d',us),n) "
+    "redis.call('SET',key,log,'PX',math.ceil(w/1000)+1) "
+    "return {n,0,live,0}";
+
+#undef MEMBERS
+
+/* KEYS: the lock, the last fence. ARGV: token, lease in ms. Returns 1 and the fence, or 0 and what
+ * the lease of the owner has left; -1: it has no end. More than the lease is left after a step of
+ * the clock: the lease then begins again, because the owner may live. */
+static const char REMOTE_LOCK[] =
+    "local v=redis.call('GET',KEYS[1]) "
+    "if v then local left=redis.call('PTTL',KEYS[1]) "
+    "local lease=tonumber(string.match(v,'^%x+ (%d+)$') or left) "
+    "if left>lease then left=lease redis.call('PEXPIRE',KEYS[1],lease) end "
+    "return {0,left} end "
+    "local t=redis.call('TIME') "
+    "local f=math.max((tonumber(redis.call('GET',KEYS[2])) or 0)+1,t[1]*1000000+t[2]) "
+    "redis.call('SET',KEYS[2],string.format('%.0f',f)) "
+    "redis.call('SET',KEYS[1],ARGV[1]..' '..ARGV[2],'PX',ARGV[2]) "
+    "return {1,f}";
+
+/* KEYS: a lock, or a lease beside a value; a key that must be missing. ARGV: token; new life in ms,
+ * 0: release. Returns 1, or 0: another owner. A full server refuses a SET that comes first. */
+static const char REMOTE_KEEP[] =
+    "local v=redis.call('GET',KEYS[1]) or '' "
+    "if KEYS[2] and redis.call('GET',KEYS[2]) then return {0} end "
+    "if string.match(v,'^[^ ]*')~=ARGV[1] then return {0} end "
+    "if ARGV[2]=='0' then redis.call('UNLINK',KEYS[1]) "
+    "else redis.call('PEXPIRE',KEYS[1],ARGV[2]) "
+    "redis.call('SET',KEYS[1],ARGV[1]..' '..ARGV[2],'PX',ARGV[2]) end "
+    "return {1}";
+
+/* KEYS: the lease beside the value, the value. ARGV: number of the lease; check of the value when
+ * the lease began, "*": any; the new value; its time in ms.
+ * Returns 1, or 0: the lease or the value is another one. */
+static const char REMOTE_BESIDE[] =
+    "if redis.call('GET',KEYS[1])~=ARGV[1] then return {0} end "
+    "redis.call('UNLINK',KEYS[1]) "
+    "local v,c=redis.call('GET',KEYS[2]),ARGV[2] "
+    "if #c>1 and string.sub(v or '',49,56)~=c then return {0} end "
+    "redis.call('SET',KEYS[2],ARGV[3],'PX',ARGV[4]) "
+    "return {1}";
+
 CELLAR_PRIVATE const char *remote_script_text(remote_script s)
 {
     static const char *const texts[REMOTE_SCRIPTS] = {
-        [REMOTE_SCRIPT_END] = REMOTE_END,
-        [REMOTE_SCRIPT_KNOW] = REMOTE_KNOW,
-        [REMOTE_SCRIPT_CHANGE] = REMOTE_CHANGE,
-        [REMOTE_SCRIPT_DROP] = REMOTE_DROP,
-        [REMOTE_SCRIPT_SWAP] = REMOTE_SWAP,
-        [REMOTE_SCRIPT_ADD] = REMOTE_SUM,
+        [REMOTE_SCRIPT_END] = REMOTE_END,       [REMOTE_SCRIPT_KNOW] = REMOTE_KNOW,
+        [REMOTE_SCRIPT_CHANGE] = REMOTE_CHANGE, [REMOTE_SCRIPT_DROP] = REMOTE_DROP,
+        [REMOTE_SCRIPT_SWAP] = REMOTE_SWAP,     [REMOTE_SCRIPT_ADD] = REMOTE_SUM,
+        [REMOTE_SCRIPT_BUCKET] = REMOTE_BUCKET, [REMOTE_SCRIPT_GIVE] = REMOTE_GIVE,
+        [REMOTE_SCRIPT_WINDOW] = REMOTE_WINDOW, [REMOTE_SCRIPT_LOG] = REMOTE_LOG,
+        [REMOTE_SCRIPT_LOCK] = REMOTE_LOCK,     [REMOTE_SCRIPT_KEEP] = REMOTE_KEEP,
+        [REMOTE_SCRIPT_BESIDE] = REMOTE_BESIDE,
     };
-    return texts[s] != NULL ? texts[s] : remote_share_script(s);
+    return texts[s];
 }

@@ -91,21 +91,21 @@ CELLAR_PRIVATE void remote_sentinel_serve(remote_wire *w, uint32_t reads)
 static bool remote_sentinel_ask(remote_link *l, remote_sentinel *s)
 {
     const remote_config *c = l->c;
-    const char *const ask[] = { "SENTINEL", "get-master-addr-by-name", c->master };
-    const char *const auth[] = { "AUTH", c->sentinel_user, c->sentinel_password };
-    const char *const bare[] = { "AUTH", c->sentinel_password };
+    const cellar_bytes password = REMOTE_WORD(c->sentinel_password);
+    const cellar_bytes auth[] = { { "AUTH", 4 }, REMOTE_WORD(c->sentinel_user), password };
+    const cellar_bytes bare[] = { { "AUTH", 4 }, password };
     const bool named = c->sentinel_user[0] != '\0';
     remote_bytes b = { .memory = l->e.memory, .secret = true };
-    bool fine = true;
-    if (s->fresh && c->sentinel_password[0] != '\0') {
-        fine = remote_command(&b, named ? 3 : 2, named ? auth : bare, NULL) == CELLAR_OK;
+    if (s->fresh && password.len != 0) {
+        remote_command(&b, named ? auth : bare, named ? 3 : 2);
         s->skip = 1;
     }
-    fine = fine && remote_command(&b, 3, ask, NULL) == CELLAR_OK;
+    remote_command(&b, REMOTE_WORDS({ "SENTINEL", 8 }, { "get-master-addr-by-name", 23 },
+                                    REMOTE_WORD(c->master)));
     s->asked_ms = l->e.now_ms(l->e.ctx); /* before the answer can be made */
     s->fresh = false;
     s->asking = true;
-    return remote_wire_say(&s->wire, fine, &b);
+    return remote_wire_say(&s->wire, true, &b);
 }
 
 /* Connect, or ask again, when it is time. */

@@ -13,53 +13,46 @@
 #include "remote/key.h"
 #include "remote/link.h"
 #include "remote/remote.h"
+#include "remote/wire.h"
 
 /* ---- The part ------------------------------------------------------------------------------- */
 
 /* Allocate the part `share`. Returns OK, E_NOMEM. */
 CELLAR_PRIVATE cellar_err remote_share_open(cellar_remote *r);
-/* Return remote_alloc and remote_free of `r`, for commands. */
-CELLAR_PRIVATE remote_memory remote_memory_of(cellar_remote *r);
 /* Free the part `share`. Limiters are closed, and no call waits for a lock. */
 CELLAR_PRIVATE void remote_share_close(cellar_remote *r);
 /* Wake the waiters of a lock, if `key` is the name of one. I/O thread. Also without `share`. */
 CELLAR_PRIVATE void remote_share_heard(cellar_remote *r, const char *key, size_t len);
 /* Wake all waiters: changes may have been missed, or the server was flushed. I/O thread. */
 CELLAR_PRIVATE void remote_share_gap(cellar_remote *r);
-/* Return the text of a script from REMOTE_SCRIPT_BUCKET on. */
-CELLAR_PRIVATE const char *remote_share_script(remote_script s);
 
-/* ---- Scripts that return numbers ------------------------------------------------------------ */
+/* ---- Commands ------------------------------------------------------------------------------- */
 
-enum { REMOTE_ARGS_MAX = 12, REMOTE_NUMBERS_MAX = 4 };
+/* The first words of a script: its digest and the number of its keys. */
+#define REMOTE_EVAL(r, script, keys) \
+    { "EVALSHA", 7 }, { (r)->sha[script], REMOTE_SHA1_TEXT }, { keys, 1 }
+#define REMOTE_NAME(n) { (n)->text, (n)->len }
 
-/* The arguments of one command. Texts outlive the call that sends them. */
-typedef struct remote_args {
-    size_t count;
-    const char *text[REMOTE_ARGS_MAX];
-    size_t len[REMOTE_ARGS_MAX];
-    char number[REMOTE_ARGS_MAX][24]; /* text of remote_arg_number */
-} remote_args;
+/* Send a command, or those in `b`, which is freed, and wait. `q` has no bytes. Returns E_NOMEM, or
+ * the code of remote_ask; OK without a reply to wait for. fate: NOT_SENT with an answer. */
+CELLAR_PRIVATE cellar_err remote_ask_words(cellar_remote *r, const cellar_bytes *words,
+                                           size_t count, remote_request q, remote_fate *fate);
+CELLAR_PRIVATE cellar_err remote_ask_bytes(cellar_remote *r, remote_bytes *b, remote_request q,
+                                           remote_fate *fate);
+/* Send the commands in `b` and return; the link frees them. q.done also gets E_NOMEM. */
+CELLAR_PRIVATE void remote_post_bytes(cellar_remote *r, remote_bytes *b, remote_request q);
 
-/* Begin an EVALSHA with `key_count` keys, which remote_arg appends first. */
-CELLAR_PRIVATE void remote_args_script(remote_args *a, const cellar_remote *r, remote_script s,
-                                       size_t key_count);
-CELLAR_PRIVATE void remote_arg(remote_args *a, const void *text, size_t len);
-CELLAR_PRIVATE void remote_arg_number(remote_args *a, int64_t n);
+enum { REMOTE_NUMBERS_MAX = 4 };
 
 /* Run a script and copy its numbers, at most REMOTE_NUMBERS_MAX; missing ones are 0.
  * wait_ms 0: io_ms. *fate may be NULL.
  * returns: OK; E_SPACE (the server is out of memory), E_IO (another error of the server), E_NOMEM,
  *          codes of remote_ask */
-CELLAR_PRIVATE cellar_err remote_script_run(cellar_remote *r, const remote_args *a,
-                                            int64_t wait_ms, int64_t *numbers, remote_fate *fate);
+CELLAR_PRIVATE cellar_err remote_script_run(cellar_remote *r, const cellar_bytes *words,
+                                            size_t count, int64_t wait_ms, int64_t *numbers,
+                                            remote_fate *fate);
 /* Send a script and drop its reply. */
-CELLAR_PRIVATE void remote_script_post(cellar_remote *r, const remote_args *a);
-
-/* Send the commands in `b`, which were formatted with the code `err`, and free `b`. `q` has no
- * bytes. Returns `err`, or the code of remote_ask; OK without a reply to wait for. */
-CELLAR_PRIVATE cellar_err remote_ask_bytes(cellar_remote *r, remote_bytes *b, cellar_err err,
-                                           remote_request q, remote_fate *fate);
+CELLAR_PRIVATE void remote_script_post(cellar_remote *r, const cellar_bytes *words, size_t count);
 /* Return the code of an error of the server. */
 CELLAR_PRIVATE cellar_err remote_error_code(const remote_reply *reply);
 
@@ -100,11 +93,10 @@ CELLAR_PRIVATE cellar_err remote_lease_take(cellar_remote *r, const remote_lease
                                             remote_lease *l, remote_fate *fate);
 /* Append the request of remote_lease_take to `b`. Its reply: nil, or what the key has. It needs
  * remote_lease_begin before it in `b`, once, with a reply of its own: the beat of this process.
- * out:     *l: the lease, if the first reply is nil
- * returns: OK, E_NOMEM */
-CELLAR_PRIVATE cellar_err remote_lease_format(cellar_remote *r, const remote_lease_ask *q,
-                                              remote_bytes *b, remote_lease *l);
-CELLAR_PRIVATE cellar_err remote_lease_begin(const cellar_remote *r, remote_bytes *b);
+ * out:     *l: the lease, if the first reply is nil */
+CELLAR_PRIVATE void remote_lease_format(cellar_remote *r, const remote_lease_ask *q,
+                                        remote_bytes *b, remote_lease *l);
+CELLAR_PRIVATE void remote_lease_begin(const cellar_remote *r, remote_bytes *b);
 /* Note a lease that the store holds for `hold_ms`, and its end: by a fill or a release. */
 CELLAR_PRIVATE void remote_lease_held(cellar_remote *r, int64_t hold_ms);
 CELLAR_PRIVATE void remote_lease_ended(cellar_remote *r);
@@ -121,27 +113,20 @@ CELLAR_PRIVATE void remote_lease_busy(cellar_remote *r, const remote_name *name,
 CELLAR_PRIVATE cellar_err remote_lease_take_beside(cellar_remote *r, const remote_lease_ask *q,
                                                    remote_lease *l, cellar_err *there,
                                                    remote_fate *fate);
-/* Begin the script that gives a lock or a lease a new life if the key has its token; 0: release it,
- * with `beat` only if that key is gone. 8 bytes are the check of a placeholder: it is released. */
-CELLAR_PRIVATE void remote_keep_args(remote_args *a, const cellar_remote *r, const char *name,
-                                     size_t name_len, const char *token, size_t token_len,
-                                     const char *beat, int64_t life_ms);
-/* Begin the script that replaces the state of a key, known by its check, by `value`. len 0: delete.
- * check_len 0: no key. numbers[0] of the script is 1 if the key had that state. */
-CELLAR_PRIVATE void remote_change_args(remote_args *a, const cellar_remote *r,
-                                       const remote_name *name, const void *check,
-                                       size_t check_len, const void *value, size_t len,
-                                       int64_t ttl_ms);
-/* Store the loaded value for ttl_ms if the lease is held. value_len 0: delete the placeholder.
+/* Replace the state of a key, known by its check, by `value`; no value: delete. No check: the key
+ * must be absent. OK: numbers[0] is 1 if the key had that state. */
+CELLAR_PRIVATE cellar_err remote_change_run(cellar_remote *r, const remote_name *name,
+                                            cellar_bytes check, cellar_bytes value,
+                                            int64_t ttl_ms, int64_t *numbers, remote_fate *fate);
+/* Store the loaded value for ttl_ms if the lease is held.
  * returns: OK; INVALIDATED: the key has changed or the lease has ended; E_SPACE, codes of
- *          remote_ask (see *fate) */
+ *          remote_ask */
 CELLAR_PRIVATE cellar_err remote_lease_fill(cellar_remote *r, const remote_name *name,
-                                            const remote_lease *l, const void *value,
-                                            size_t value_len, int64_t ttl_ms, remote_fate *fate);
+                                            const remote_lease *l, cellar_bytes value,
+                                            int64_t ttl_ms);
 CELLAR_PRIVATE cellar_err remote_lease_fill_beside(cellar_remote *r, const remote_lease_ask *q,
-                                                   const remote_lease *l, const void *value,
-                                                   size_t value_len, int64_t ttl_ms,
-                                                   remote_fate *fate);
+                                                   const remote_lease *l, cellar_bytes value,
+                                                   int64_t ttl_ms);
 
 enum { REMOTE_LEASE_TOKEN = 33 };
 
@@ -149,10 +134,10 @@ enum { REMOTE_LEASE_TOKEN = 33 };
 CELLAR_PRIVATE size_t remote_lease_name(const cellar_remote *r, const remote_names *names,
                                         const remote_name *value, cellar_bytes key,
                                         const remote_lease *l, remote_name *name, char *token);
-/* Append the command that releases a lease if the key still holds its token. One reply. */
-CELLAR_PRIVATE cellar_err remote_lease_release(const cellar_remote *r, const char *name,
-                                               size_t name_len, const char *token,
-                                               size_t token_len, remote_bytes *b);
+/* Append the command that releases a lease if the key still holds its token, with `beat` only if
+ * that key is gone. One reply. */
+CELLAR_PRIVATE void remote_lease_release(const cellar_remote *r, cellar_bytes name,
+                                         cellar_bytes token, const char *beat, remote_bytes *b);
 
 /* ---- Inside ---------------------------------------------------------------------------------- */
 
@@ -163,12 +148,11 @@ typedef struct remote_lock_wait remote_lock_wait;
 /* Waiters for the locks of one row, in order of arrival. */
 typedef struct remote_lock_row {
     pthread_mutex_t lock;
-    pthread_cond_t changed;       /* monotonic clock */
+    _Atomic uint32_t changed;     /* of remote_share_sleep */
     remote_lock_wait *first, *last;
 } remote_lock_row;
 
 struct remote_share {
-    remote_memory memory;         /* of commands */
     pid_t pid;                    /* of the process that opened it */
     uint64_t seed;                /* random: rows of names, slots of limiters */
     _Atomic uint32_t held;        /* leases of loads in the store */
@@ -182,9 +166,9 @@ CELLAR_PRIVATE cellar_err remote_share_random(uint64_t *words, size_t count);
 /* Return ms since boot, including suspend: leases and holds run with the server, which knows no
  * virtual clock of a store. */
 CELLAR_PRIVATE int64_t remote_share_now(void);
-/* Prepare a condition for remote_share_sleep. */
-CELLAR_PRIVATE bool remote_share_cond_init(pthread_cond_t *c);
-/* Wait for `c` at most `ms`. */
-CELLAR_PRIVATE void remote_share_sleep(pthread_cond_t *c, pthread_mutex_t *m, int64_t ms);
+/* Wait at most `ms` until the word changes, without the lock `m`. Callers of both functions hold
+ * that lock. The word is odd while a thread may wait. */
+CELLAR_PRIVATE void remote_share_sleep(_Atomic uint32_t *word, pthread_mutex_t *m, int64_t ms);
+CELLAR_PRIVATE void remote_share_wake(_Atomic uint32_t *word); /* all that wait */
 
 #endif

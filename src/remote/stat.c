@@ -13,19 +13,6 @@
 #include "remote/remote.h"
 #include "remote/share.h"
 
-static void remote_stats_of_link(const remote_figures *f, cellar_remote_stats *s)
-{
-    s->timeouts = f->counts[REMOTE_LINK_TIMEOUTS];
-    s->refused_breaker = f->counts[REMOTE_LINK_BREAKER];
-    s->proofs = f->counts[REMOTE_LINK_PROOFS];
-    s->gaps = f->counts[REMOTE_LINK_GAPS];
-    s->bytes_in = f->counts[REMOTE_LINK_BYTES_IN];
-    s->bytes_out = f->counts[REMOTE_LINK_BYTES_OUT];
-    s->proof_age_ms = f->proof_age_ms;
-    s->proof_trip_us = f->journey_us;
-    s->state = (uint64_t)f->state;
-}
-
 static void remote_stats_fill(const cellar_remote *r, remote_figures *f, cellar_remote_stats *s)
 {
     remote_link_figures(r->link, f);
@@ -37,7 +24,15 @@ static void remote_stats_fill(const cellar_remote *r, remote_figures *f, cellar_
     s->bytes = atomic_load_explicit(&r->bytes, memory_order_relaxed);
     s->leases_held = atomic_load_explicit(&r->share->held, memory_order_relaxed);
     remote_data_figures(r->data, s);
-    remote_stats_of_link(f, s);
+    s->timeouts = f->counts[REMOTE_LINK_TIMEOUTS];
+    s->refused_breaker = f->counts[REMOTE_LINK_BREAKER];
+    s->proofs = f->counts[REMOTE_LINK_PROOFS];
+    s->gaps = f->counts[REMOTE_LINK_GAPS];
+    s->bytes_in = f->counts[REMOTE_LINK_BYTES_IN];
+    s->bytes_out = f->counts[REMOTE_LINK_BYTES_OUT];
+    s->proof_age_ms = f->proof_age_ms;
+    s->proof_trip_us = f->journey_us;
+    s->state = (uint64_t)f->state;
 }
 
 CELLAR_API cellar_err cellar_remote_stats_get(const cellar_remote *r, cellar_remote_stats *out)
@@ -138,11 +133,6 @@ static void remote_histogram(remote_text *t, const char *name, const char *help,
 CELLAR_PRIVATE cellar_err remote_text_write(void *remote, bool json, char *buf, size_t cap,
                                             size_t *full)
 {
-    static const char *const whys[REMOTE_WHYS_N] = {
-#define REMOTE_WHY_NAME(name, code, text) text,
-        REMOTE_WHYS(REMOTE_WHY_NAME)
-#undef REMOTE_WHY_NAME
-    };
     const cellar_remote *r = remote;
     remote_text t = { .prefix = r->cfg.prefix, .buf = buf, .cap = cap,
                       .comma = json ? "" : NULL };
@@ -158,9 +148,12 @@ CELLAR_PRIVATE cellar_err remote_text_write(void *remote, bool json, char *buf, 
     CELLAR_REMOTE_COUNTS(REMOTE_STAT)
 #undef REMOTE_STAT
     remote_head(&t, "lost_links_total", "counter", "Links lost or refused, by reason");
-    for (unsigned i = REMOTE_WHY_NONE + 1; i < REMOTE_WHYS_N; i++) {
-        remote_figure(&t, "lost_links_total", whys[i], (int64_t)f.gaps[i]);
+#define REMOTE_LOST(name, code, text) \
+    if (REMOTE_WHY_##name != REMOTE_WHY_NONE) { \
+        remote_figure(&t, "lost_links_total", text, (int64_t)f.gaps[REMOTE_WHY_##name]); \
     }
+    REMOTE_WHYS(REMOTE_LOST)
+#undef REMOTE_LOST
     if (json) {
         remote_print(&t, "]}");
     } else {

@@ -27,21 +27,16 @@
 
 /* ---- end of a link ---- */
 
-static cellar_err remote_why_code(remote_why why)
+static void remote_refusal_note(remote_link *l, remote_why why, int error)
 {
     static const cellar_err code[REMOTE_WHYS_N] = {
 #define REMOTE_WHY_CODE(name, number, text) number,
         REMOTE_WHYS(REMOTE_WHY_CODE)
 #undef REMOTE_WHY_CODE
     };
-    return code[why];
-}
-
-static void remote_refusal_note(remote_link *l, remote_why why, int error)
-{
     pthread_mutex_lock(&l->refusal_lock);
     l->refusal.why = why;
-    l->refusal.code = remote_why_code(why);
+    l->refusal.code = code[why];
     l->refusal.sys_errno = error;
     (void)snprintf(l->refusal.text, sizeof l->refusal.text, "remote: %s", l->why_text);
     pthread_mutex_unlock(&l->refusal_lock);

@@ -8,8 +8,6 @@
 
 #include "remote/reason.h"
 
-static const char remote_subscriber_channel[] = "__redis__:invalidate";
-
 /* Hand over one key: a marker of this link, or a key for the layer above. */
 static void remote_subscriber_key(remote_link *l, const remote_reply *key)
 {
@@ -54,8 +52,8 @@ static void remote_subscriber_error(remote_link *l, const remote_reply *reply)
         remote_handshake_done(l);
         return;
     }
-    remote_break(l, why != REMOTE_WHY_NONE ? why : REMOTE_WHY_REFUSED, "the server answers: %.*s",
-                 (int)(reply->len < 100 ? reply->len : 100), reply->text);
+    remote_break_reply(l, why != REMOTE_WHY_NONE ? why : REMOTE_WHY_REFUSED, "the server answers",
+                       reply);
 }
 
 CELLAR_PRIVATE void remote_take_message(void *link, const remote_reply *reply)
@@ -73,7 +71,7 @@ CELLAR_PRIVATE void remote_take_message(void *link, const remote_reply *reply)
     }
     const remote_reply *kind = reply->type == REMOTE_ARRAY ? reply->first : NULL;
     const remote_reply *channel = kind != NULL ? kind->next : NULL;
-    const bool ours = reply->count == 3 && remote_is_text(channel, remote_subscriber_channel);
+    const bool ours = reply->count == 3 && remote_is_text(channel, "__redis__:invalidate");
     if (ours && remote_is_text(kind, "message")) {
         remote_subscriber_message(l, channel->next);
     } else if (ours && remote_is_text(kind, "subscribe")) {

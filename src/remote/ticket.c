@@ -25,21 +25,12 @@ CELLAR_PRIVATE uint32_t remote_ticket_number(const remote_link *l, const remote_
     return (uint32_t)(t - l->tickets) + 1;
 }
 
-CELLAR_PRIVATE bool remote_tickets_open(remote_link *l)
+CELLAR_PRIVATE void remote_tickets_open(remote_link *l)
 {
-    const uint32_t all = REMOTE_TICKETS + REMOTE_TICKETS_OWN;
-    l->tickets = l->e.memory->alloc(l->e.memory->ctx, all * sizeof *l->tickets);
-    if (l->tickets == NULL) { return false; }
-    memset(l->tickets, 0, all * sizeof *l->tickets);
-    for (uint32_t i = 0; i + 1 < all; i++) { atomic_init(&l->tickets[i].next, i + 2); }
+    for (uint32_t i = 0; i + 1 < REMOTE_TICKETS_ALL; i++) {
+        atomic_init(&l->tickets[i].next, i + 2);
+    }
     atomic_init(&l->free_list, 1);
-    return true;
-}
-
-CELLAR_PRIVATE void remote_tickets_close(remote_link *l)
-{
-    l->e.memory->free(l->e.memory->ctx, l->tickets,
-                      (REMOTE_TICKETS + REMOTE_TICKETS_OWN) * sizeof *l->tickets);
 }
 
 CELLAR_PRIVATE remote_ticket *remote_ticket_new(remote_link *l, const remote_request *q, bool own)
@@ -69,7 +60,9 @@ CELLAR_PRIVATE remote_ticket *remote_ticket_new(remote_link *l, const remote_req
 CELLAR_PRIVATE void remote_ticket_free(remote_link *l, remote_ticket *t)
 {
     const bool own = t->own;
+    const remote_memory *m = t->q.memory;
     uint64_t seen = atomic_load(&l->free_list);
+    if (m != NULL) { m->free(m->ctx, (void *)(uintptr_t)t->q.bytes, t->q.bytes_cap); }
     do {
         atomic_store(&t->next, (uint32_t)seen);
     } while (!atomic_compare_exchange_weak(&l->free_list, &seen, ((seen >> 32) + 1) << 32 |

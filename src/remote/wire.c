@@ -3,8 +3,7 @@
  * wire: sockets, commands, and the parser of hiredis.
  *
  * PICTURE    socket -> recv or TLS -> redisReader -> functions below -> remote_reply -> take
- *                                 `-> `kept`, or a block of its own in an array: a long string;
- *                                     the reader sees an empty one
+ *                                 `-> a block: a long string; the reader sees an empty one
  *            A single string is handed over where it lies in the buffer of the reader. Elements of
  *            arrays are copied into blocks: the reader moves its buffer between two reads.
  * INVARIANTS take runs inside the parser: it must not close the wire. The blocks are freed after
@@ -15,6 +14,7 @@
  *            REMOTE_READ_BYTES + REMOTE_LONG_BYTES, doubled when it grows. Blocks are charged.
  * NOT HERE   hiredis' own connections: they end the process by SIGPIPE and have no time-outs. */
 #include <errno.h>
+#include <inttypes.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,19 +75,28 @@ static bool remote_bytes_head(remote_bytes *b, char type, size_t n)
     return remote_bytes_add(b, at, (size_t)(text + sizeof text - at));
 }
 
-CELLAR_PRIVATE cellar_err remote_command(remote_bytes *b, size_t argc, const char *const *argv,
-                          const size_t *lens)
+CELLAR_PRIVATE void remote_words(remote_bytes *b, size_t count)
 {
-    const size_t before = b->len;
-    bool fine = remote_bytes_head(b, '*', argc);
-    for (size_t i = 0; fine && i < argc; i++) {
-        const size_t len = lens != NULL ? lens[i] : strlen(argv[i]);
-        fine = remote_bytes_head(b, '$', len) && remote_bytes_add(b, argv[i], len) &&
-               remote_bytes_add(b, "\r\n", 2);
+    if (!remote_bytes_head(b, '*', count)) { b->err = CELLAR_E_NOMEM; }
+}
+
+CELLAR_PRIVATE void remote_word_add(remote_bytes *b, cellar_bytes word)
+{
+    if (!remote_bytes_head(b, '$', word.len) || !remote_bytes_add(b, word.data, word.len) ||
+        !remote_bytes_add(b, "\r\n", 2)) {
+        b->err = CELLAR_E_NOMEM;
     }
-    if (fine) { return CELLAR_OK; }
-    b->len = before;
-    return CELLAR_E_NOMEM;
+}
+
+CELLAR_PRIVATE void remote_command(remote_bytes *b, const cellar_bytes *words, size_t count)
+{
+    remote_words(b, count);
+    for (size_t i = 0; i < count; i++) { remote_word_add(b, words[i]); }
+}
+
+CELLAR_PRIVATE cellar_bytes remote_digits(char to[24], int64_t n)
+{
+    return (cellar_bytes){ to, (size_t)snprintf(to, 24, "%" PRId64, n) };
 }
 
 CELLAR_PRIVATE void remote_bytes_free(remote_bytes *b)
@@ -95,6 +104,7 @@ CELLAR_PRIVATE void remote_bytes_free(remote_bytes *b)
     remote_bytes_drop(b);
     b->data = NULL;
     b->len = b->cap = 0;
+    b->err = CELLAR_OK;
 }
 
 /* ---- replies ---- */
@@ -150,17 +160,10 @@ static void *remote_chunk_take(remote_wire *w, size_t bytes)
     return taken;
 }
 
-static remote_type remote_type_of(int type)
-{
-    switch (type) {
-    case REDIS_REPLY_STRING: return REMOTE_STRING;
-    case REDIS_REPLY_STATUS: return REMOTE_STATUS;
-    case REDIS_REPLY_ERROR: return REMOTE_ERROR;
-    case REDIS_REPLY_INTEGER: return REMOTE_INTEGER;
-    case REDIS_REPLY_ARRAY: return REMOTE_ARRAY;
-    default: return REMOTE_NIL;
-    }
-}
+_Static_assert((int)REMOTE_STRING == REDIS_REPLY_STRING && (int)REMOTE_ARRAY == REDIS_REPLY_ARRAY &&
+               (int)REMOTE_INTEGER == REDIS_REPLY_INTEGER && (int)REMOTE_NIL == REDIS_REPLY_NIL &&
+               (int)REMOTE_STATUS == REDIS_REPLY_STATUS && (int)REMOTE_ERROR == REDIS_REPLY_ERROR,
+               "the parser makes the types of replies");
 
 /* Add an element to the array that `task` belongs to, or begin a reply. */
 static remote_node *remote_node_add(remote_wire *w, const redisReadTask *task)
@@ -169,7 +172,7 @@ static remote_node *remote_node_add(remote_wire *w, const redisReadTask *task)
     remote_node *node = remote_chunk_take(w, sizeof *node);
     if (node == NULL) { return NULL; }
     memset(node, 0, sizeof *node);
-    node->reply.type = remote_type_of(task->type);
+    node->reply.type = (remote_type)task->type;
     remote_node *parent = task->parent != NULL ? task->parent->obj : NULL;
     if (parent != NULL) {
         if (parent->last != NULL) { parent->last->reply.next = &node->reply; }
@@ -191,7 +194,7 @@ static void *remote_make_string(const redisReadTask *task, char *text, size_t le
     }
     if (len > w->string_max) { return remote_fail(w, REMOTE_WIRE_TOO_BIG); }
     if (task->parent == NULL) {
-        const remote_reply whole = { .type = remote_type_of(task->type),
+        const remote_reply whole = { .type = (remote_type)task->type,
                                      .text = copy != NULL ? copy : text, .len = len };
         w->take(w->ctx, &whole);
         return w;
@@ -239,13 +242,6 @@ static void *remote_make_nil(const redisReadTask *task)
 /* Keep the object: the blocks are freed together. */
 static void remote_free_object(void *object) { (void)object; }
 
-/* Return the block of the wire for a string that is no element. */
-static char *remote_long_room(remote_wire *w, size_t bytes)
-{
-    remote_bytes *b = &w->kept;
-    return remote_bytes_room(b, bytes) ? b->data : remote_fail(w, REMOTE_WIRE_NOMEM);
-}
-
 /* Look at what the reader has left: the beginning of one string, or of a line. Move a long string
  * into a block. False: see fault. */
 static bool remote_long_begin(remote_wire *w)
@@ -262,7 +258,7 @@ static bool remote_long_begin(remote_wire *w)
         return false;
     }
     if (end == NULL || len < w->long_min) { return true; }
-    w->long_text = r->ridx == 0 ? remote_long_room(w, len + 2) : remote_chunk_take(w, len + 2);
+    w->long_text = remote_chunk_take(w, len + 2);
     if (w->long_text == NULL) { return false; }
     w->long_len = len;
     w->long_got = have - (size_t)(end + 2 - head);
@@ -306,7 +302,7 @@ CELLAR_PRIVATE void remote_wire_init(remote_wire *w, const remote_memory *memory
     memset(w, 0, sizeof *w);
     w->fd = -1;
     w->memory = memory;
-    w->unsent = w->kept = (remote_bytes){ .memory = memory };
+    w->unsent = (remote_bytes){ .memory = memory };
     w->long_min = REMOTE_LONG_BYTES;
     w->take = take;
     w->ctx = ctx;
@@ -364,11 +360,12 @@ CELLAR_PRIVATE bool remote_wire_connect(remote_wire *w, const remote_config *c, 
            remote_wire_secure(w, c, host);
 }
 
-/* Return n if it is above 0; 0: none now; -1: see fault. n: of tls.h. */
+/* Return n if it is above 0; 0: none now; -1: see fault. n: of tls.h. No call blocks, so a signal
+ * ends none; EINTR counts as none now. */
 static ssize_t remote_wire_result(remote_wire *w, ssize_t n)
 {
     if (n > 0) { return n; }
-    if (n == -EAGAIN) { return 0; }
+    if (n == -EAGAIN || n == -EINTR) { return 0; }
     (void)remote_wire_lost(w, (int)-n);
     if (w->tls == NULL || n != -EPROTO) { return -1; }
     w->fault = REMOTE_WIRE_TLS;
@@ -415,7 +412,6 @@ CELLAR_PRIVATE void remote_wire_close(remote_wire *w)
     }
     remote_chunks_free(w);
     remote_bytes_free(&w->unsent);
-    remote_bytes_free(&w->kept);
     w->flushed = 0;
     w->connected = false;
 }
@@ -424,11 +420,8 @@ CELLAR_PRIVATE void remote_wire_close(remote_wire *w)
 static ssize_t remote_wire_put(remote_wire *w, struct iovec *parts, size_t count)
 {
     const struct msghdr message = { .msg_iov = parts, .msg_iovlen = count };
-    ssize_t n;
-    do {
-        n = w->tls != NULL ? tls_send(w->tls, parts, count)
-                           : sendmsg(w->fd, &message, MSG_NOSIGNAL);
-    } while (n < 0 && w->tls == NULL && errno == EINTR);
+    ssize_t n = w->tls != NULL ? tls_send(w->tls, parts, count)
+                               : sendmsg(w->fd, &message, MSG_NOSIGNAL);
     n = remote_wire_result(w, n < 0 && w->tls == NULL ? -errno : n);
     if (n > 0) { w->bytes_out += (uint64_t)n; }
     return n;
@@ -458,15 +451,9 @@ CELLAR_PRIVATE bool remote_wire_send(remote_wire *w, struct iovec *parts, size_t
 CELLAR_PRIVATE bool remote_wire_say(remote_wire *w, bool whole, remote_bytes *b)
 {
     struct iovec part = { b->data, b->len };
-    const bool said = whole && remote_wire_send(w, &part, 1);
+    const bool said = whole && b->err == CELLAR_OK && remote_wire_send(w, &part, 1);
     remote_bytes_free(b);
     return said;
-}
-
-CELLAR_PRIVATE void remote_wire_rest(remote_wire *w)
-{
-    if (w->long_text == NULL) { remote_bytes_free(&w->kept); }
-    if (w->unsent.len == 0) { remote_bytes_free(&w->unsent); }
 }
 
 CELLAR_PRIVATE bool remote_wire_flush(remote_wire *w)
@@ -476,19 +463,17 @@ CELLAR_PRIVATE bool remote_wire_flush(remote_wire *w)
     const ssize_t n = remote_wire_put(w, &part, 1);
     if (n < 0) { return false; }
     w->flushed += (size_t)n;
-    if (w->flushed == w->unsent.len) { w->unsent.len = w->flushed = 0; }
-    if (w->unsent.len == 0 && w->unsent.secret) { remote_bytes_free(&w->unsent); }
-    if (w->unsent.len == 0) { w->unsent.secret = false; }
+    if (w->flushed < w->unsent.len) { return true; }
+    remote_bytes_free(&w->unsent);
+    w->unsent.secret = false;
+    w->flushed = 0;
     return true;
 }
 
 /* Receive once. Return the bytes; 0: none now; -1: see fault. */
 static ssize_t remote_wire_get(remote_wire *w, void *to, size_t cap)
 {
-    ssize_t n;
-    do {
-        n = w->tls != NULL ? tls_recv(w->tls, to, cap) : recv(w->fd, to, cap, 0);
-    } while (n < 0 && w->tls == NULL && errno == EINTR);
+    ssize_t n = w->tls != NULL ? tls_recv(w->tls, to, cap) : recv(w->fd, to, cap, 0);
     n = remote_wire_result(w, n < 0 && w->tls == NULL ? -errno : n);
     if (n > 0) { w->bytes_in += (uint64_t)n; }
     return n;

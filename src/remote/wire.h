@@ -14,10 +14,12 @@
 #include "remote/link_types.h"
 #include "tls/tls.h"
 
-/* Append one command. lens NULL: the arguments are terminated texts. E_NOMEM leaves `b` as it was.
- */
-CELLAR_PRIVATE cellar_err remote_command(remote_bytes *b, size_t argc, const char *const *argv,
-                                         const size_t *lens);
+/* Append one command, or its head and each word of it. A failure stays in b->err. */
+CELLAR_PRIVATE void remote_command(remote_bytes *b, const cellar_bytes *words, size_t count);
+CELLAR_PRIVATE void remote_words(remote_bytes *b, size_t count);
+CELLAR_PRIVATE void remote_word_add(remote_bytes *b, cellar_bytes word);
+/* Write a number as a word. */
+CELLAR_PRIVATE cellar_bytes remote_digits(char to[24], int64_t n);
 CELLAR_PRIVATE void remote_bytes_free(remote_bytes *b);
 
 /* A resolved address. */
@@ -61,7 +63,6 @@ typedef struct remote_wire {
     size_t long_min;           /* shortest string that is received past the reader */
     char *long_text;           /* such a string, in a block; NULL: none */
     size_t long_len, long_got; /* bytes of it; those received, with the two of its end */
-    remote_bytes kept;         /* block of a long string that is no element */
     remote_bytes unsent;       /* bytes that the socket did not take */
     size_t flushed;            /* of `unsent`, sent since */
     uint64_t bytes_in, bytes_out;
@@ -87,8 +88,6 @@ CELLAR_PRIVATE void remote_wire_close(remote_wire *w);
 CELLAR_PRIVATE bool remote_wire_send(remote_wire *w, struct iovec *parts, size_t count);
 /* Send `b` unless it is not whole, and free it. False: not sent. */
 CELLAR_PRIVATE bool remote_wire_say(remote_wire *w, bool whole, remote_bytes *b);
-/* Free the blocks that the wire keeps for the next long string and request. */
-CELLAR_PRIVATE void remote_wire_rest(remote_wire *w);
 /* Send `unsent`. */
 CELLAR_PRIVATE bool remote_wire_flush(remote_wire *w);
 /* Read once and hand each whole reply to `take`. False: see fault. *more: the socket may have more.

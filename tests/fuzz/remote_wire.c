@@ -59,7 +59,7 @@ static void fuzz_take(void *ctx, const remote_reply *reply)
 /* Read `n` bytes, `piece` in each read. Return a checksum of all replies and of the end. */
 static uint64_t fuzz_read(const uint8_t *data, size_t n, size_t piece)
 {
-    const remote_memory memory = { NULL, fuzz_alloc, fuzz_free };
+    const remote_memory memory = { NULL, fuzz_alloc, fuzz_free, NULL };
     uint64_t sum = UINT64_C(14695981039346656037);
     remote_wire w;
     int ends[2];

@@ -713,6 +713,9 @@ static void attack_rebase(attack *a)
         key->unknown = 0;
     }
     if (!a->lossy) { a->calm_to = atomic_load(&a->admitted); }
+    for (uint32_t i = 0; i < LOCKS && (a->lossy || a->failing_ms != 0); i++) {
+        atomic_store(&a->lock[i].until_ms, 0); /* of a killed owner: the server has no such lock */
+    }
     attack_limit_check(a);
     a->lossy = a->killed = false;
     a->failing_ms = 0;

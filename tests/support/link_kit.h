@@ -136,7 +136,7 @@ T_INLINE void link_kit_init(link_kit *k, const char *socket)
     k->c = (remote_config){ .prefix = "app", .uuid = "0123456789abcdef0123456789abcdef",
                             .io_ms = 2000, .proof_ms = 2000, .close_ms = 2000, .no_thread = true };
     snprintf(k->c.server.host, sizeof k->c.server.host, "%s", socket);
-    k->memory = (remote_memory){ k, link_kit_alloc, link_kit_free };
+    k->memory = (remote_memory){ k, link_kit_alloc, link_kit_free, NULL };
     k->prefix[0] = "app:~";
     k->prefix[1] = "app:users:";
 }
@@ -210,15 +210,25 @@ T_INLINE void link_kit_done(void *ctx, cellar_err err, remote_fate fate)
     a->fate = fate;
 }
 
+/* Append one command. The words end with NULL. */
+T_INLINE void link_kit_command(remote_bytes *b, const char *const *words)
+{
+    cellar_bytes all[8];
+    size_t n = 0;
+    for (; words[n] != NULL; n++) { all[n] = (cellar_bytes)REMOTE_WORD(words[n]); }
+    remote_command(b, all, n);
+}
+
 /* Ask with the words of one command, which end with NULL. */
 T_INLINE cellar_err link_kit_ask(link_kit *k, link_kit_answer *a, const char *const *words)
 {
     remote_bytes b = { .memory = &k->memory };
-    size_t n = 0;
-    while (words[n] != NULL) { n++; }
     memset(a, 0, sizeof *a);
     const int armed = atomic_exchange(&k->fail_in, 0); /* for the link alone */
-    while (remote_command(&b, n, words, NULL) != CELLAR_OK) { } /* malloc may fail once */
+    do { /* malloc may fail once */
+        remote_bytes_free(&b);
+        link_kit_command(&b, words);
+    } while (b.err != CELLAR_OK);
     atomic_store(&k->fail_in, armed);
     const remote_request q = { .bytes = b.data, .bytes_len = b.len, .replies = 1, .ctx = a,
                                .fn = link_kit_take,

@@ -63,33 +63,14 @@ void remote_free(cellar_remote *r, void *p, size_t size)
     free(p);
 }
 
+static void *share_alloc(void *r, size_t size) { return remote_alloc(r, size); }
+static void share_free(void *r, void *p, size_t size) { remote_free(r, p, size); }
+
 T_INLINE int64_t share_now_ns(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-cellar_err remote_command(remote_bytes *b, size_t argc, const char *const *argv,
-                          const size_t *lens)
-{
-    char *text = NULL;
-    const int len = redisFormatCommandArgv(&text, (int)argc, (const char **)(uintptr_t)argv, lens);
-    char *all = len < 0 ? NULL : b->memory->alloc(b->memory->ctx, b->len + (size_t)len);
-    if (all != NULL) {
-        if (b->len > 0) { memcpy(all, b->data, b->len); }
-        memcpy(all + b->len, text, (size_t)len);
-        b->memory->free(b->memory->ctx, b->data, b->cap);
-        b->data = all;
-        b->len = b->cap = b->len + (size_t)len;
-    }
-    redisFreeCommand(text);
-    return all != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
-}
-void remote_bytes_free(remote_bytes *b)
-{
-    b->memory->free(b->memory->ctx, b->data, b->cap);
-    b->data = NULL;
 }
 
 /* Return false if the server does not answer in time. */
@@ -189,7 +170,10 @@ void remote_post(remote_link *l, const remote_request *q)
 {
     remote_fate fate;
     const cellar_err err = remote_ask(l, q, &fate);
-    q->done(q->ctx, err, fate);
+    if (q->memory != NULL) {
+        q->memory->free(q->memory->ctx, (void *)(uintptr_t)q->bytes, q->bytes_cap);
+    }
+    if (q->done != NULL) { q->done(q->ctx, err, fate); }
 }
 
 /* Another thread runs the link: remote_link_step returns E_BUSY. And how often it was called. */
@@ -262,6 +246,7 @@ T_INLINE void share_open(share *s, const engine *e)
               NULL); /* hiredis writes to connections that the server has closed */
     memset(s, 0, sizeof *s);
     s->r.link = &s->link;
+    s->r.memory = (remote_memory){ &s->r, share_alloc, share_free, NULL };
     s->r.cfg.io_ms = 10000 * t_patience();
     s->r.cfg.lease_ms = 120000; /* no proof extends a lease here */
     memcpy(s->r.cfg.prefix, "app", 4);

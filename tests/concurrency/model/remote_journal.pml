@@ -10,12 +10,14 @@
  *            delete; Sender of the table; Stranger: one SET, or none; B: a process with a value in memory
  *            that it loaded by itself; CUTS cuts of the link of A, before or behind the server.
  * SHOWN      When all is quiet, no write of A that was deferred, deleted or overtaken is in the
- *            server, and B has no value in memory that the server does not have. No value is
+ *            server, and B has no value in memory that the server does not have. KEEPS: the last
+ *            write of A is a set, and the server has it if it was confirmed. No value is
  *            executed twice: a newer one of the stranger may be there. A get of A behind a deferred
  *            write returns no value of before.
  * MUTANTS    in the model only: NO_JOURNAL (an unknown fate leaves no entry), REPLAY_VALUE (a value
  *            with an unknown fate is sent again), CONFIRM_ANY (a confirmed batch takes the entry
  *            whatever its change), TURN_SAME (a value that becomes a delete keeps its change),
+ *            NO_SETTLE (a set does not send the waiting delete first),
  *            JOURNAL_UNSEEN (a get asks the server beside a deferred write), PLAIN_DROP (UNLINK
  *            alone: no key, no report).
  * LIMITS     One key. Entries end and tracking: remote_coherence. The full journal is a clear. */
@@ -42,6 +44,8 @@ byte changes, cuts;
 byte deferred;                /* newest value when a write of A was deferred last */
 byte strange;                 /* value of the stranger; 0: not yet */
 bool wrote, ended, came;
+bool posted;                  /* a batch is in front of later writes: one connection keeps order */
+byte kept;                    /* the last write of A, if it was confirmed */
 
 inline drop() {
 #ifdef PLAIN_DROP
@@ -67,14 +71,30 @@ inline note(kind, v) {        /* newest wins */
 }
 
 active proctype writer() {
-    byte n, v;
+    byte n, v, number;
     do
     :: n < WRITES ->
         n++;
         d_step {
             v = 0;
+            kept = 0;
+#ifdef KEEPS
+            top++; v = top
+#else
             if :: n < WRITES -> top++; v = top :: else fi
+#endif
         };
+#if !defined(QUEUE) && !defined(NO_SETTLE)
+        if
+        :: d_step { v != 0 && entry == DELETE && !posted -> drop(); number = change };
+            d_step { if :: entry == DELETE && change == number -> entry = NONE :: else fi }
+        :: d_step { v != 0 && entry == DELETE && cuts < CUTS -> cuts++ };
+            if :: d_step { !posted -> drop() } :: true fi;
+            d_step { note(DELETE, 0); deferred = top };
+            goto next
+        :: d_step { v == 0 || entry == NONE -> skip }
+        fi;
+#endif
 #ifdef QUEUE
         d_step {
             if
@@ -91,12 +111,13 @@ active proctype writer() {
         };
 #else
         if
-        :: d_step { true ->   /* confirmed */
+        :: d_step { !posted ->   /* confirmed */
+            kept = v;
             if :: v != 0 -> set(v) :: else -> drop() fi
         };
         :: d_step { cuts < CUTS -> cuts++ }; /* cut: at the server, or before it */
             if
-            :: d_step { true -> if :: v != 0 -> set(v) :: else -> drop() fi }
+            :: d_step { !posted -> if :: v != 0 -> set(v) :: else -> drop() fi }
             :: true
             fi;
 #ifndef NO_JOURNAL
@@ -104,7 +125,8 @@ active proctype writer() {
 #else
             d_step { deferred = top }
 #endif
-        fi
+        fi;
+next:   skip
 #endif
     :: else -> break
     od;
@@ -114,9 +136,9 @@ active proctype writer() {
 active proctype sender() {    /* one batch at a time */
     byte kind, number, v;
     do
-    :: d_step { entry != NONE -> kind = entry; number = change; v = content };
+    :: d_step { entry != NONE -> kind = entry; number = change; v = content; posted = true };
         if
-        :: d_step { true -> if :: kind == VALUE -> set(v) :: else -> drop() fi };
+        :: d_step { true -> posted = false; if :: kind == VALUE -> set(v) :: else -> drop() fi };
             d_step {          /* confirmed */
                 if
 #ifdef CONFIRM_ANY
@@ -129,8 +151,8 @@ active proctype sender() {    /* one batch at a time */
             }
         :: d_step { cuts < CUTS -> cuts++ };
             if
-            :: d_step { true -> if :: kind == VALUE -> set(v) :: else -> drop() fi }
-            :: true
+            :: d_step { true -> posted = false; if :: kind == VALUE -> set(v) :: else -> drop() fi }
+            :: posted = false
             fi;
             d_step {
                 if
@@ -186,5 +208,9 @@ init {
     ended && came;
     timeout;
     assert(mem_b == 0);
+#ifdef KEEPS
+    assert(db == kept || db == strange)
+#else
     assert(db == 0 || db == strange)
+#endif
 }

@@ -309,6 +309,9 @@ q ok   remote_journal
 q ok   remote_journal QUEUE
 q ok   remote_journal NO_KEY QUEUE
 f ok   remote_journal QUEUE WRITES=4 CUTS=3
+q ok   remote_journal KEEPS
+q ok   remote_journal KEEPS WRITES=3
+q fail remote_journal KEEPS NO_SETTLE
 q fail remote_journal NO_JOURNAL
 q fail remote_journal JOURNAL_UNSEEN
 q fail remote_journal QUEUE REPLAY_VALUE

@@ -52,7 +52,7 @@ static void first_trip_done(void *link, cellar_err err, remote_fate fate)
 static void first_trip(remote_link *l)
 {
     static char ping[] = "PING\r\n";
-    const remote_bytes b = { .data = ping, .len = 6 };
+    remote_bytes b = { .data = ping, .len = 6 };
     const remote_request q = { .replies = 1, .ctx = l, .done = first_trip_done };
     l->subscribed = first_trips++ == FIRST_TRIPS;
     if (l->subscribed) { remote_handshake_done_right(l); }

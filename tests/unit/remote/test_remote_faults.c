@@ -233,7 +233,7 @@ static void long_replies_are_charged_to_the_store(void)
     T_CHECK(engine_ask(&e, "SET app:users:1 %b", value, sizeof value) != NULL);
     link_kit_init(&k, e.socket);
     k.c.string_max = BIG_BYTES;
-    k.memory = (remote_memory){ NULL, map_block, unmap_block };
+    k.memory = (remote_memory){ NULL, map_block, unmap_block, NULL };
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
 #if HAVE_MALLOC_FAULTS
     atomic_store(&largest_malloc, 0);

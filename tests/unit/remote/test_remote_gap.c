@@ -51,16 +51,18 @@ static void share_gap_later(cellar_remote *r)
 static bool loses;
 
 /* Ask, and lose the answer to the deletes of a pattern if the test wants it. */
-static cellar_err ask_in_vain(remote_link *l, const remote_request *q, remote_fate *fate)
+static cellar_err ask_in_vain(cellar_remote *r, remote_bytes *bytes, remote_request q,
+                              remote_fate *fate)
 {
-    const cellar_err err = remote_ask(l, q, fate);
-    const bool lost = loses && memmem(q->bytes, q->bytes_len, "\r\nUNLINK\r\n", 10) != NULL;
+    const bool lost = loses && bytes->len != 0 &&
+                      memmem(bytes->data, bytes->len, "\r\nUNLINK\r\n", 10) != NULL;
+    const cellar_err err = remote_ask_bytes(r, bytes, q, fate);
     return lost ? CELLAR_E_TIMEOUT : err;
 }
 
-#define remote_ask ask_in_vain
+#define remote_ask_bytes ask_in_vain
 #include "src/remote/put.c"
-#undef remote_ask
+#undef remote_ask_bytes
 
 static engine server;
 static side a, b;

@@ -49,8 +49,9 @@ static void posted_requests_end_once(void)
     link_kit_answer a[100];
     remote_bytes b = { .memory = &k.memory };
     if (!started(&e, &k)) { return; }
-    T_REQUIRE(remote_command(&b, 2, LINK_KIT_WORDS("INCR", "app:n"), NULL) == CELLAR_OK);
-    T_REQUIRE(remote_command(&b, 2, LINK_KIT_WORDS("GET", "app:n"), NULL) == CELLAR_OK);
+    link_kit_command(&b, LINK_KIT_WORDS("INCR", "app:n"));
+    link_kit_command(&b, LINK_KIT_WORDS("GET", "app:n"));
+    T_REQUIRE(b.err == CELLAR_OK);
     memset(a, 0, sizeof a);
     for (int i = 0; i < 100; i++) {
         const remote_request q = { .bytes = b.data, .bytes_len = b.len, .replies = 2, .ctx = &a[i],
@@ -213,8 +214,8 @@ static void new_prefix_while_scripts_are_loaded(void)
     remote_bytes b = { .memory = &k.memory };
     if (!started(&e, &k)) { return; }
     struct pollfd fd = { .fd = remote_link_fd(k.link), .events = POLLIN };
-    T_REQUIRE(remote_command(&b, 3, LINK_KIT_WORDS("EVALSHA", k.digest[0], "0"), NULL) ==
-              CELLAR_OK);
+    link_kit_command(&b, LINK_KIT_WORDS("EVALSHA", k.digest[0], "0"));
+    T_REQUIRE(b.err == CELLAR_OK);
     const remote_request q = { .bytes = b.data, .bytes_len = b.len, .replies = 1, .ctx = &a,
                                .flags = REMOTE_SCRIPTED, .wait_ms = 10000, .fn = link_kit_take,
                                .done = link_kit_done };

@@ -31,17 +31,8 @@ void remote_free(cellar_remote *of, void *p, size_t size)
     free(p);
 }
 
-cellar_err remote_command(remote_bytes *b, size_t argc, const char *const *argv,
-                          const size_t *lens)
-{
-    (void)b;
-    (void)argc;
-    (void)argv;
-    (void)lens;
-    return CELLAR_OK;
-}
-
-void remote_bytes_free(remote_bytes *b) { (void)b; }
+static void *block_alloc(void *of, size_t size) { return remote_alloc(of, size); }
+static void block_free(void *of, void *p, size_t size) { remote_free(of, p, size); }
 
 /* Answer as the server did before `on_the_way`: each tag has the number OLD. */
 cellar_err remote_ask(remote_link *l, const remote_request *q, remote_fate *fate)
@@ -71,6 +62,9 @@ void remote_post(remote_link *l, const remote_request *q)
 {
     (void)l;
     posted++;
+    if (q->memory != NULL) {
+        q->memory->free(q->memory->ctx, (void *)(uintptr_t)q->bytes, q->bytes_cap);
+    }
     q->done(q->ctx, CELLAR_E_IO, REMOTE_UNKNOWN); /* the link falls */
 }
 
@@ -82,6 +76,7 @@ static void numbers_open(void)
     (void)pthread_rwlock_init(&users.use, NULL);
     d.r = &r;
     r.data = &d;
+    r.memory = (remote_memory){ &r, block_alloc, block_free, NULL };
     users.r = &r;
     (void)strcpy(users.name, "users");
     d.space[0] = &users;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    writes that wait in a queue or a journal do not outlive what deletes them. A close sends
- *         them, also when the link has to come back before.
+ * Aim:    writes that wait in a queue or a journal do not outlive what deletes them, and delete no
+ *         later write that the server has confirmed. A close sends them, also when the link has to
+ *         come back before.
  * Method: the server is frozen or closed while writes wait, or a proxy cuts the link; a second store
  *         reads what the server then has. */
 #include <signal.h>
@@ -151,6 +152,76 @@ static void load_beside_a_queued_value_is_not_kept(void)
     both_close();
 }
 
+/* ---- confirmed writes behind a journal ---- */
+
+/* Open two processes. A write of `a` has no answer in time, nor has its delete of the journal. Then
+ * the server goes on. */
+static void late_open(cellar_remote_values values)
+{
+    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    cellar_remote_opts ro = hasty();
+    ro.proof_ms = 8000; /* the journal waits for a proof, 2 s */
+    o.values = values;
+    both_open_with(&ro, &o);
+    engine_signal(&server, SIGSTOP);
+    T_EQ_I64(side_set(&a, "n", "1"), CELLAR_DEFERRED);
+    for (int i = 0; i < 2000 && side_stats(&a).timeouts < 2; i++) { engine_pause_ms(1); }
+    T_EQ_U64(side_stats(&a).journal_keys, 1);
+    engine_signal(&server, SIGCONT);
+}
+
+static void set_behind_a_deferred_one_stays(void)
+{
+    for (int raw = 0; raw < 2; raw++) {
+        cellar_err err = CELLAR_DEFERRED;
+        late_open(raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE);
+        for (int i = 0; i < 200 && err == CELLAR_DEFERRED; i++) { err = side_set(&a, "n", "2"); }
+        T_EQ_I64(err, CELLAR_OK);
+        all_sent();
+        T_CHECK(side_has(&a, "n", "2") && side_has(&b, "n", "2"));
+        both_close();
+    }
+}
+
+/* The counter counts as deleted: it begins again, and stays. */
+static void increment_behind_a_deferred_set_stays(void)
+{
+    for (int raw = 0; raw < 2; raw++) {
+        cellar_err err = CELLAR_E_TIMEOUT;
+        int64_t now = 0;
+        late_open(raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE);
+        for (int i = 0; i < 200 && err != CELLAR_OK; i++) {
+            err = cellar_increment(a.users, "n", 1, 5, 10, 60000, 0, &now);
+        }
+        T_EQ_I64(err, CELLAR_OK);
+        T_EQ_I64(now, 15);
+        all_sent();
+        err = cellar_increment(b.users, "n", 1, 5, 10, 60000, 0, &now);
+        T_EQ_I64(err, CELLAR_OK);
+        T_EQ_I64(now, 20);
+        both_close();
+    }
+}
+
+/* A clear that waits ends the set as well. */
+static void set_behind_a_deferred_clear_is_deferred(void)
+{
+    cellar_err err = CELLAR_DEFERRED;
+    late_open(CELLAR_REMOTE_ENVELOPE);
+    engine_signal(&server, SIGSTOP);
+    T_EQ_I64(cellar_clear(a.users), CELLAR_DEFERRED);
+    for (int i = 0; i < 2000 && side_stats(&a).timeouts < 4; i++) { engine_pause_ms(1); }
+    engine_signal(&server, SIGCONT);
+    for (int i = 0; i < 20000 && err == CELLAR_DEFERRED; i++) {
+        err = side_set(&a, "n", "2");
+        engine_pause_ms(1);
+    }
+    T_EQ_I64(err, CELLAR_OK);
+    all_sent();
+    T_CHECK(side_has(&a, "n", "2") && side_has(&b, "n", "2"));
+    both_close();
+}
+
 /* ---- close ---- */
 
 static byte_proxy proxy;
@@ -243,7 +314,9 @@ T_MAIN("cellar_remote_queue", T_CASE(pattern_delete_ends_queued_values),
        T_CASE(clear_of_raw_ends_queued_values),
        T_CASE(clear_without_an_answer_ends_queued_values),
        T_CASE(delete_takes_the_place_of_a_queued_value),
-       T_CASE(load_beside_a_queued_value_is_not_kept),
+       T_CASE(load_beside_a_queued_value_is_not_kept), T_CASE(set_behind_a_deferred_one_stays),
+       T_CASE(increment_behind_a_deferred_set_stays),
+       T_CASE(set_behind_a_deferred_clear_is_deferred),
        T_CASE(close_waits_for_the_link_and_sends_the_journal),
        T_CASE(close_without_a_thread_makes_the_link_again),
        T_CASE(close_without_writes_waits_for_no_server))

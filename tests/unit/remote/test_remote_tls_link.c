@@ -348,26 +348,51 @@ static void slow_handshake_has_ten_times_io_ms_in_all(void)
 
 /* ---- Sentinel ---- */
 
-static engine sentinel;
+static engine sentinel[3];
 
-/* Open a side of a Sentinel that has a certificate. */
-static void sentinel_side(side *a, const char *name)
+/* Open a side of `count` Sentinels that have these certificates. */
+static void sentinels_side(side *a, uint32_t count, const char *const *names)
 {
     char config[2048], url[1024], cert[TLS_KIT_PATH], ca[TLS_KIT_PATH];
-    const uint16_t port = engine_free_port();
-    tls_kit_path(cert, dir, name);
+    size_t len = (size_t)snprintf(url, sizeof url, "rediss-sentinel://");
     tls_kit_path(ca, dir, "ca.pem");
-    snprintf(config, sizeof config, "tls-port %u\ntls-cert-file %s\ntls-key-file %s\n"
-             "tls-ca-cert-file %s\ntls-auth-clients no\ntls-replication yes\n"
-             "sentinel monitor main 127.0.0.1 %u 1\n", port, cert, cert, ca, tls_port);
-    T_REQUIRE(engine_start_sentinel(&sentinel, config));
-    snprintf(url, sizeof url, "rediss-sentinel://localhost:%u?master=main&prefix=app&tls_ca_file=%s",
-             port, ca);
+    for (uint32_t i = 0; i < count; i++) {
+        const uint16_t port = engine_free_port();
+        tls_kit_path(cert, dir, names[i]);
+        snprintf(config, sizeof config, "tls-port %u\ntls-cert-file %s\ntls-key-file %s\n"
+                 "tls-ca-cert-file %s\ntls-auth-clients no\ntls-replication yes\n"
+                 "sentinel monitor main 127.0.0.1 %u 1\n", port, cert, cert, ca, tls_port);
+        T_REQUIRE(engine_start_sentinel(&sentinel[i], config));
+        len += (size_t)snprintf(url + len, sizeof url - len, "%slocalhost:%u", i != 0 ? "," : "",
+                                port);
+    }
+    snprintf(url + len, sizeof url - len, "?master=main&prefix=app&tls_ca_file=%s", ca);
     const cellar_remote_opts o = side_patient();
     T_REQUIRE(cellar_open(NULL, &a->store) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(a->store, "users", NULL, &a->users) == CELLAR_OK);
     T_REQUIRE(cellar_remote_open(a->store, url, &o, &a->r) == CELLAR_OK);
     T_REQUIRE(cellar_remote_attach(a->r, a->users, NULL) == CELLAR_OK);
+}
+
+static void sentinel_side(side *a, const char *name) { sentinels_side(a, 1, &name); }
+
+static void sentinel_with_a_wrong_certificate_has_no_vote(void)
+{
+    static const char *const one_wrong[] = { "wrong.pem", "server.pem", "server.pem" };
+    static const char *const two_wrong[] = { "server.pem", "expired.pem", "wrong.pem" };
+    side a;
+    if (!start(false)) { return; }
+    sentinels_side(&a, 3, one_wrong);
+    T_CHECK(side_proven(&a));
+    T_EQ_I64(side_set(&a, "k", "v"), CELLAR_OK);
+    side_close(&a);
+    for (int i = 0; i < 3; i++) { engine_stop(&sentinel[i]); }
+    sentinels_side(&a, 3, two_wrong);
+    refused(&a, CELLAR_E_DENIED, "TLS with localhost: certificate refused: ");
+    T_EQ_I64(side_set(&a, "k", "v"), CELLAR_DEFERRED);
+    side_close(&a);
+    for (int i = 0; i < 3; i++) { engine_stop(&sentinel[i]); }
+    stop();
 }
 
 static void sentinel_is_asked_over_tls(void)
@@ -377,7 +402,7 @@ static void sentinel_is_asked_over_tls(void)
     sentinel_side(&a, "wrong.pem");
     refused(&a, CELLAR_E_DENIED, "TLS with localhost: certificate refused: hostname mismatch");
     side_close(&a);
-    engine_stop(&sentinel);
+    engine_stop(&sentinel[0]);
     sentinel_side(&a, "server.pem");
     T_CHECK(side_proven(&a));
     present("wrong.pem"); /* the server alone: the Sentinel keeps its own */
@@ -386,7 +411,7 @@ static void sentinel_is_asked_over_tls(void)
     present("server.pem");
     T_CHECK(side_proven(&a));
     side_close(&a);
-    engine_stop(&sentinel);
+    engine_stop(&sentinel[0]);
     stop();
 }
 
@@ -397,4 +422,5 @@ T_MAIN("remote_tls_link", T_CASE(values_and_changes_pass_over_tls),
        T_CASE(client_certificate_opens_a_server_that_wants_one), T_CASE(server_without_tls_is_named),
        T_CASE(link_cut_in_each_state_of_the_handshake_comes_back),
        T_CASE(silent_peer_has_ten_times_io_ms_for_its_handshake),
-       T_CASE(slow_handshake_has_ten_times_io_ms_in_all), T_CASE(sentinel_is_asked_over_tls))
+       T_CASE(slow_handshake_has_ten_times_io_ms_in_all), T_CASE(sentinel_is_asked_over_tls),
+       T_CASE(sentinel_with_a_wrong_certificate_has_no_vote))
