@@ -274,7 +274,7 @@ static void filter_full(void)
     }
 }
 
-/* A plain record is the only word of its class. Another key of the class changes, whose own record
+/* A plain record is the only word of its class. Another key of the class changes. Its own record
  * never existed, was deleted, or lies on disk as well. */
 static void plain_record_stays_when_a_key_of_its_class_changes(void)
 {
