@@ -209,6 +209,8 @@ static void cache_publish_value(struct cellar_load *ld, flight_bytes *value)
     p->value = value->data;
     p->value_len = value->len;
     p->user_flags = ld->opts.user_flags;
+    /* The last look found no value, unless it did not ask. */
+    p->untagged = call->old == NULL && (call->p->flags & CELLAR_LOAD_REFRESH) == 0;
     call->deadline_ms = p->deadline_ms;
     cache_publish(ld, p);
 }
