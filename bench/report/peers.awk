@@ -78,7 +78,7 @@ BEGIN {
     for (i in list) unbounded[list[i]] = 1
     split("peers servers memory grow churn open limit storm stampede expire hitratio l2", list, " ")
     for (i in list) wanted[list[i]] = 1
-    split("p50 p99 p999 p9999 meta_bytes meta_accounted storm_rss storm_over expire_max expire_p999 " \
+    split("p50 p99 p999 p9999 set_p99 set_p999 meta_bytes meta_accounted storm_rss storm_over expire_max expire_p999 " \
           "expire_left load_calls load_last_us miss_ratio limit_key_bytes grow_max grow_p9999 grow_over_1ms " \
           "grow_wall rss_churn over_budget open20_p50 open20_p99 open20_p999 open50_p50 open50_p99 open50_p999 " \
           "open80_p50 open80_p99 open80_p999 open90_p50 open90_p99 open90_p999 " \
