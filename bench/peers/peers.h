@@ -13,6 +13,7 @@ extern const bench_subject glib1_subject;  /* built when bench.mk finds the head
 extern const bench_subject cellar_subject;
 /* Each built when bench.mk finds its headers. */
 extern const bench_subject libcuckoo_subject, tbb_chm_subject, ck_ht_subject, sqlite_subject;
+extern const bench_subject rocks_hyper_subject, rocks_lru_subject;
 extern const bench_subject redis_subject, memcached_subject; /* processes behind a unix socket */
 
 /* The library's keyed hash, its key made by peers_hash_ready (any thread, any number of times). */

@@ -57,6 +57,13 @@ const bench_entry bench_registry[] = {
 #else
     { "ck_ht", NULL, "ck_ht.h not found (libck-dev)" },
 #endif
+#if BENCH_HAVE_ROCKS_CACHE
+    { "rocks_hyper", &rocks_hyper_subject, NULL },
+    { "rocks_lru", &rocks_lru_subject, NULL },
+#else
+    { "rocks_hyper", NULL, "rocksdb/cache.h not found (librocksdb-dev), or no C++ compiler" },
+    { "rocks_lru", NULL, "rocksdb/cache.h not found (librocksdb-dev), or no C++ compiler" },
+#endif
 #if BENCH_HAVE_SQLITE
     { "sqlite", &sqlite_subject, NULL },
 #else
