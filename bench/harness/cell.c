@@ -167,8 +167,9 @@ static bool cell_named(const char *list, const char *subject)
 
 bool cell_chosen(const cell_options *o, const workload *w, const char *subject)
 {
-    const bool ours = strcmp(subject, "raw") == 0 || strcmp(subject, "cellar") == 0;
-    const bool only_named = strncmp(subject, "rocks_", 6) == 0;
+    const bool tier = strncmp(subject, "cellar_", 7) == 0;
+    const bool ours = strcmp(subject, "raw") == 0 || strcmp(subject, "cellar") == 0 || tier;
+    const bool only_named = strncmp(subject, "rocks_", 6) == 0 || tier;
     if ((w != NULL && !workload_wants(w, subject)) ||
         (only_named && (w == NULL || w->subjects[0] == '\0'))) {
         return false;

@@ -632,7 +632,9 @@ static void every_published_workload_parses(void)
         "bounded16m_16_100", "peers_hot", "peers_4k", "servers",
         "zipf100k_16_100", "zipf10m_16_100", "zipf1m_8_8", "zipf100k_16_4096", "many1m",
         "many1m_ttl", "many1m_uniform", "many10m", "many10m_ttl", "many10m_uniform", "hot",
-        "hot_ttl", "pin4k", "pin4k_ttl", "pin64k" };
+        "hot_ttl", "pin4k", "pin4k_ttl", "pin64k", "scale4m", "scale4m_new", "scale16m",
+        "scale16m_new", "scale16m_ttl", "scale16m_tiers", "scale64m", "scale64m_new", "scale256m",
+        "scale256m_new", "scale1g", "scale1g_new" };
     char path[200], why[600];
     workload w;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -659,6 +661,25 @@ static void core_counts_follow_the_machine(void)
         T_EQ_U64(w.thread_count, cpus[i][1]);
         T_EQ_U64(w.thread[w.thread_count - 1], cpus[i][2]);
     }
+}
+
+/* "1 2 4 cores over": cores at their place, however many, and 8, 16, 64 with FULL=1. */
+static void thread_counts_above_the_machine_are_kept_in_order(void)
+{
+    static const uint32_t want[] = { 1, 2, 3, 4, 8, 16, 64 };
+    char why[600];
+    workload read;
+    T_REQUIRE(workload_read("bench/mixes/scale16m.wl", &read, why, sizeof why));
+    workload w = read;
+    cell_add_cores(&w, 2, false);
+    T_EQ_U64(w.thread_count, 3);
+    w = read;
+    cell_add_cores(&w, 3, true);
+    T_EQ_U64(w.thread_count, 7);
+    T_EQ_MEM(w.thread, want, sizeof want);
+    w = read;
+    cell_add_cores(&w, 16, false);
+    T_EQ_U64(w.thread[w.thread_count - 1], 16);
 }
 
 /* A repeated window uses new requests where the first try left entries in the store. */
@@ -874,6 +895,7 @@ T_MAIN("bench_harness", T_CASE(window_is_dropped_for_lost_time_not_for_switches)
        T_CASE(scramble_is_a_bijection), T_CASE(truncated_trace_names_its_record),
        T_CASE(bad_workload_names_its_line), T_CASE(every_published_workload_parses),
        T_CASE(core_counts_follow_the_machine),
+       T_CASE(thread_counts_above_the_machine_are_kept_in_order),
        T_CASE(sleeps_kept_records_and_scaling_are_in_the_row),
        T_CASE(repeated_window_of_bounded_store_uses_new_requests),
        T_CASE(failed_calls_are_counted_in_the_row), T_CASE(quantiles_are_linear_between_neighbours),

@@ -86,6 +86,7 @@ targets_are_well_formed() {
 place_among_peers_is_by_value() { # "behind" is printed, maps without a bound are listed separately, wrong values have no place
     { printf '{"bench":"peers","subject":"cellar","workload":"w","threads":1,"metric":"get","value":4,"unit":"Mops/s","rounds":9,"bad":0}\n'
       printf '{"bench":"peers","subject":"moka","workload":"w","threads":1,"metric":"get","value":5,"unit":"Mops/s","rounds":9,"bad":0}\n'
+      printf '{"bench":"peers","subject":"cellar_disk","workload":"w","threads":1,"metric":"get","value":9,"unit":"Mops/s","rounds":9,"bad":0}\n'
       printf '{"bench":"peers","subject":"foyer","workload":"w","threads":1,"metric":"get","value":9,"unit":"Mops/s","rounds":9,"bad":3}\n'
       printf '{"bench":"peers","subject":"dashmap","workload":"w","threads":1,"metric":"get","value":8,"unit":"Mops/s","rounds":9,"bad":0}\n'
       printf '{"bench":"storm","subject":"cellar","workload":"s","metric":"storm_rss","value":1.1,"unit":"x","rounds":1,"bad":0}\n'

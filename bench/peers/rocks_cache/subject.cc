@@ -3,7 +3,7 @@
  * rocks_hyper, rocks_lru: the caches of RocksDB alone, HyperClockCache and LRUCache.
  *
  * INVARIANTS A value is a block of its own, [length][bytes]; a get copies it.
- * LIMITS     keys of up to 16 bytes (HyperClockCache takes 16 alone), a bound of bytes, no deadlines.
+ * LIMITS     Keys of up to 16 bytes (HyperClockCache takes 16 alone), a bound of bytes alone.
  * NOT HERE   an atomic overwrite in HyperClockCache: its insert keeps an older value. A set erases
  *            the key first, except directly after a miss of it in the same thread. */
 #include <rocksdb/cache.h>
