@@ -22,7 +22,8 @@
  *            rest, or after 100 ms. A window that lost over 5 % of a CPU to them is repeated, for a
  *            bounded store with other requests: the first ones would hit now. Thread switches of
  *            such a process do not count; stolen time and length do. A dead one ends its own rows.
- * LIMITS     40 subjects, 320 lanes a block, 4 thread counts.
+ * LIMITS     40 subjects, 320 lanes a block, 8 thread counts, 8 traces: the ninth thread reads the
+ *            trace of the first from another start.
  * TRIED      Subjects one after another: the state flips between them, factor of two. */
 #include "bench/harness/cell.h"
 
@@ -60,7 +61,7 @@
 #define CELL_REPEATS 2
 #define CELL_REST_MS 100     /* time for other processes to finish deferred work */
 #define CELL_CLEAN_LEAST 5   /* below, disturbed windows count too */
-#define CELL_CORES_MAX 8u    /* each thread has a trace of its own, in each process */
+#define CELL_TRACES 8u       /* of threads, in each process */
 #define CELL_TROUBLES 5      /* bits of window_trouble */
 
 typedef struct cell_lane {
@@ -94,10 +95,10 @@ typedef struct cell_set {
     bool dead[CELL_SUBJECTS];                 /* a driver that crashed or no longer answers */
     uint64_t held[CELL_SUBJECTS], sets[CELL_SUBJECTS]; /* of a driver: bytes at first; since then */
     window_result *last[CELL_SUBJECTS];       /* its last recorded window: later work is of that */
-    uint32_t subject_count, thread_max, driver_count;
+    uint32_t subject_count, thread_max, trace_count, driver_count;
     char trace_path[480];                     /* of the drivers; "" while none is open */
-    trace *traces, *hot;                      /* one a thread */
-    uint32_t **masks[WORKLOAD_CELLS];         /* one a thread */
+    trace *traces, *hot;                      /* one a thread, owned up to CELL_TRACES */
+    uint32_t **masks[WORKLOAD_CELLS];         /* the same */
     uint32_t *lengths, length_mask;
     window_pool *pool;
     cell_lane lane[CELL_LANES];               /* of the running block */
@@ -166,8 +167,11 @@ static bool cell_named(const char *list, const char *subject)
 
 bool cell_chosen(const cell_options *o, const workload *w, const char *subject)
 {
-    const bool ours = strcmp(subject, "raw") == 0 || strcmp(subject, "cellar") == 0;
-    if (w != NULL && !workload_wants(w, subject)) {
+    const bool tier = strncmp(subject, "cellar_", 7) == 0;
+    const bool ours = strcmp(subject, "raw") == 0 || strcmp(subject, "cellar") == 0 || tier;
+    const bool only_named = strncmp(subject, "rocks_", 6) == 0 || tier;
+    if ((w != NULL && !workload_wants(w, subject)) ||
+        (only_named && (w == NULL || w->subjects[0] == '\0'))) {
         return false;
     }
     if (ours || o->full || o->all_subjects || o->peers != NULL) {
@@ -202,7 +206,7 @@ static void cell_close(cell_set *c)
     }
     cell_beat(NULL);
     window_pool_destroy(c->pool);
-    for (uint32_t t = 0; t < c->thread_max; t++) {
+    for (uint32_t t = 0; t < c->trace_count; t++) {
         if (c->traces != NULL) {
             trace_free(&c->traces[t]);
         }
@@ -232,9 +236,13 @@ static void cell_close(cell_set *c)
 static bool cell_make_traces(cell_set *c)
 {
     char why[400];
+    c->trace_count = c->thread_max < CELL_TRACES ? c->thread_max : CELL_TRACES;
     c->traces = calloc(c->thread_max, sizeof c->traces[0]);
     c->hot = calloc(c->thread_max, sizeof c->hot[0]);
-    for (uint32_t t = 0; c->traces != NULL && c->hot != NULL && t < c->thread_max; t++) {
+    if (c->traces == NULL || c->hot == NULL) {
+        return false;
+    }
+    for (uint32_t t = 0; t < c->trace_count; t++) {
         if (!trace_make(&c->own.trace, t, &c->traces[t], why, sizeof why)) {
             fprintf(stderr, "cellar-bench: %s: %s\n", c->w->name, why);
             return false;
@@ -248,7 +256,7 @@ static bool cell_make_traces(cell_set *c)
     }
     for (uint32_t k = 0; k < c->w->cell_count; k++) {
         c->masks[k] = calloc(c->thread_max, sizeof c->masks[k][0]);
-        for (uint32_t t = 0; c->masks[k] != NULL && t < c->thread_max; t++) {
+        for (uint32_t t = 0; c->masks[k] != NULL && t < c->trace_count; t++) {
             const uint64_t n = c->w->cell[k].hot ? c->hot[t].count : c->traces[t].count;
             c->masks[k][t] = trace_set_mask(n, c->w->cell[k].set_pct,
                                             c->w->trace.seed + 31 * t + k);
@@ -256,6 +264,13 @@ static bool cell_make_traces(cell_set *c)
                 return false;
             }
         }
+        for (uint32_t t = c->trace_count; c->masks[k] != NULL && t < c->thread_max; t++) {
+            c->masks[k][t] = c->masks[k][t % c->trace_count];
+        }
+    }
+    for (uint32_t t = c->trace_count; t < c->thread_max; t++) {
+        c->traces[t] = c->traces[t % c->trace_count];
+        c->hot[t] = c->hot[t % c->trace_count];
     }
     c->lengths = workload_lengths(c->w, &c->traces[0], &c->length_mask);
     return c->lengths != NULL;
@@ -303,7 +318,7 @@ static bool cell_write_trace(cell_set *c)
     const uint64_t count = c->traces[0].count;
     const uint64_t lengths = c->length_mask == UINT32_MAX ? c->w->trace.key_count
                                                           : (uint64_t)c->length_mask + 1;
-    uint64_t head[8] = { 0, c->thread_max, count, c->w->cell_count, lengths, c->length_mask,
+    uint64_t head[8] = { 0, c->trace_count, count, c->w->cell_count, lengths, c->length_mask,
                          c->w->trace.key_count, c->hot[0].ids[0] };
     memcpy(head, "CELLBTR1", 8);
     snprintf(c->trace_path, sizeof c->trace_path, "%s/%s.%d.trace", c->o->scratch, c->w->name,
@@ -316,13 +331,13 @@ static bool cell_write_trace(cell_set *c)
         memcpy(name, c->w->cell[k].metric, strnlen(c->w->cell[k].metric, sizeof name));
         ok = cell_put(f, name, sizeof name) && cell_put(f, &hot, sizeof hot);
     }
-    for (uint32_t t = 0; ok && t < c->thread_max; t++) {
+    for (uint32_t t = 0; ok && t < c->trace_count; t++) {
         ok = c->traces[t].count == count && cell_put(f, c->traces[t].ids, count * 4);
     }
     ok = ok && cell_put(f, c->lengths, lengths * 4);
     for (uint32_t k = 0; ok && k < c->w->cell_count; k++) {
         const uint64_t words = (c->w->cell[k].hot ? c->hot[0].count : count) / 32;
-        for (uint32_t t = 0; ok && t < c->thread_max; t++) {
+        for (uint32_t t = 0; ok && t < c->trace_count; t++) {
             for (uint64_t i = 0; ok && i < count / 32; i += words) {
                 const uint64_t n = count / 32 - i < words ? count / 32 - i : words;
                 ok = cell_put(f, c->masks[k][t], n * 4);
@@ -392,8 +407,9 @@ static void cell_open_subjects(cell_set *c, const bench_subject *const *list, ui
 }
 
 /* Return the start of the windows of a round. Golden steps spread the rounds over the whole trace.
- * Windows with other thread counts start elsewhere: a bounded store that meets the same requests
- * again a moment later would have too many hits. */
+ * Windows with other thread counts, and the unrecorded ones at 0, start elsewhere: a bounded store
+ * that meets the same requests again a moment later would have too many hits (with a step of .19 the
+ * third count began where the first one had begun a round before). */
 static uint64_t cell_position(const cell_set *c, uint32_t round, uint32_t threads)
 {
     const uint64_t n = c->traces[0].count;
@@ -401,7 +417,7 @@ static uint64_t cell_position(const cell_set *c, uint32_t round, uint32_t thread
     while (c->w->thread[index] != threads) {
         index++;
     }
-    return (uint64_t)((double)n * fmod(round * 0.61803398875 + index * 0.19, 1.0));
+    return (uint64_t)((double)n * fmod((round + 1) * 0.61803398875 + index * 0.137, 1.0));
 }
 
 /* CPU of every driver so far; 0 for subjects of this process and ended drivers. */
@@ -479,9 +495,12 @@ static bool cell_window_once(cell_set *c, const cell_lane *l, const window_job *
         }
         seen = (r->dropped & WINDOW_ENDED) == 0 ? &one : NULL;
     } else {
+        uint64_t (*const count)(void *) = job->subject->kept;
+        const uint64_t kept = count != NULL ? count(job->store) : 0;
         if (!window_run(c->pool, job, r)) {
             return false;
         }
+        r->kept = count != NULL ? count(job->store) - kept : 0;
         seen = window_histogram(c->pool);
     }
     if (sum != NULL && seen != NULL) {
@@ -520,6 +539,7 @@ static bool cell_window(cell_set *c, const cell_lane *l, uint64_t position, uint
         .set_masks = c->masks[l->cell],
         .lengths = c->lengths,
         .length_mask = c->length_mask,
+        .through = cell->through,
         .ttl_ms = c->w->ttl_ms,
     };
     uint64_t before[CELL_SUBJECTS];
@@ -532,8 +552,7 @@ static bool cell_window(cell_set *c, const cell_lane *l, uint64_t position, uint
         job.position = cell_again(c, position, i);
         ok = cell_window_once(c, l, &job, r);
         c->wrong = c->wrong || !ok || r->bad > 0;
-        c->sets[l->subject] += cell->op == WORKLOAD_READTHROUGH ? r->gets - r->hits
-                                                                : r->ops - r->gets;
+        c->sets[l->subject] += r->sets;
         if (c->driver_count == 0 || r->bad > 0 || !cell_bill(c, l, before, r->wall_ns)) {
             break;
         }
@@ -564,7 +583,7 @@ static bool cell_can_run(const bench_subject *s, const workload_cell *cell, uint
 {
     return (s->threads_max == 0 || threads <= s->threads_max) &&
            (cell->op != WORKLOAD_MANY || s->get_many != NULL) &&
-           (cell->op != WORKLOAD_PIN || s->pin != NULL);
+           (cell->op != WORKLOAD_PIN || s->pin != NULL) && (!cell->through || s->driver == NULL);
 }
 
 /* Batches and pins are compared with plain reads of the same round: they share a block. */
@@ -748,7 +767,9 @@ static uint64_t cell_state_c2c(const cell_set *c, cell_state state)
 /* Sums of a lane without a reference: hit ratio, wrong values, failed calls, background CPU. */
 static void cell_sums(const cell_set *c, cell_state state, uint32_t l, json_row *row)
 {
+    const bench_subject *s = c->subject[c->lane[l].subject];
     uint64_t ops = 0, gets = 0, hits = 0, bg = 0, all = 0, failed = 0;
+    uint64_t sets = 0, slept = 0, kept = 0;
     for (uint32_t r = 0; r < c->round_count; r++) {
         const window_result *w = &c->result[r * c->lane_count + l];
         row->bad += w->bad;
@@ -760,6 +781,9 @@ static void cell_sums(const cell_set *c, cell_state state, uint32_t l, json_row 
         gets += w->gets; /* gets of disturbed windows still hit or missed */
         hits += w->hits;
         if (!w->dropped) {
+            sets += w->sets;
+            slept += w->slept;
+            kept += w->kept;
             ops += w->ops;
             bg += w->bg_cpu_ns;
         }
@@ -767,6 +791,8 @@ static void cell_sums(const cell_set *c, cell_state state, uint32_t l, json_row 
     row->hit = gets > 0 ? (double)hits / (double)gets : NAN;
     row->failed = failed > 0 && all > 0 ? 100 * (double)failed / (double)all : NAN;
     row->bg_cpu_ns = ops > 0 ? (double)bg / (double)ops : NAN;
+    row->slept = sets > 0 && s->driver == NULL ? 1e3 * (double)slept / (double)sets : NAN;
+    row->kept = sets > 0 && s->kept != NULL ? (double)kept / (double)sets : NAN;
 }
 
 static const char *cell_note(const cell_set *c, uint32_t l, bool noisy)
@@ -864,7 +890,8 @@ static void cell_emit(const cell_set *c, uint32_t l, cell_series *s, const char 
 /* Ours to every peer in turn; the others to the references. */
 static const char *cell_reference(const cell_set *c, const char *self, uint32_t i)
 {
-    static const char *const refs[] = { "uthash64", "uthash1", "raw", "uthash64t", "own" };
+    static const char *const refs[] = { "uthash64", "uthash1", "raw", "uthash64t", "own",
+                                       "one_thread" };
     const uint32_t n = sizeof refs / sizeof refs[0];
     if (i < n) {
         return refs[i];
@@ -881,7 +908,8 @@ static const char *cell_reference(const cell_set *c, const char *self, uint32_t 
     return NULL;
 }
 
-/* All ratios of one figure of one lane; the table gets the ratios to uthash64 and to RAW. */
+/* All ratios of one figure of one lane; the table gets those to uthash64, to RAW, and to one thread
+ * of the same subject. */
 static void cell_emit_figure(const cell_set *c, cell_state state, uint32_t l, const char *metric,
                              cell_figure *wall, cell_figure *cpu, double *room)
 {
@@ -889,7 +917,7 @@ static void cell_emit_figure(const cell_set *c, cell_state state, uint32_t l, co
     const char *self = c->subject[c->lane[l].subject]->name;
     cell_series s = { .value = room };
     json_row row;
-    char xpeer[48] = "-", xraw[48] = "-";
+    char xpeer[48] = "-", xraw[48] = "-", xone[48] = "-";
 
     cell_row_head(c, state, l, metric, &row);
     cell_collect(c, state, wall, l, UINT32_MAX, &s);
@@ -898,24 +926,27 @@ static void cell_emit_figure(const cell_set *c, cell_state state, uint32_t l, co
     const char *ref;
     for (uint32_t i = 0; (ref = cell_reference(c, self, i)) != NULL; i++) {
         const bool own = strcmp(ref, "own") == 0;
-        const uint32_t under = cell_find_lane(c, own ? self : ref, cell_base_metric(cell),
-                                              c->lane[l].threads);
+        const bool one = strcmp(ref, "one_thread") == 0;
+        const uint32_t under = cell_find_lane(c, own || one ? self : ref,
+                                              one ? cell->metric : cell_base_metric(cell),
+                                              one ? 1 : c->lane[l].threads);
         if (under == UINT32_MAX || under == l) {
             continue;
         }
-        for (int clock = 0; clock < (cpu != NULL ? 2 : 1); clock++) {
+        for (int clock = 0; clock < (cpu != NULL && !one ? 2 : 1); clock++) {
             cell_collect(c, state, clock ? cpu : wall, l, under, &s);
             cell_emit(c, l, &s, clock ? "cpu" : "wall", ref, plain.value, &row);
             char *text = i == 0 && clock == 0 ? xpeer
-                         : i == 2 && clock == (cpu != NULL) ? xraw : NULL;
+                         : i == 2 && clock == (cpu != NULL) ? xraw : one ? xone : NULL;
             if (text != NULL && s.count > 0) {
                 snprintf(text, sizeof xraw, "%.2f [%.2f %.2f]", row.ratio, row.p25, row.p75);
             }
         }
     }
-    printf("%-11s %u  %-14s %9.2f %9.2f  %-20s %-20s %6.4f %7.1f  %-4s %3u+%-3u %s\n", metric,
-           plain.threads, self, plain.value, plain.best, xpeer, xraw, plain.hit, plain.bg_cpu_ns,
-           plain.c2c, plain.rounds, plain.dropped, plain.note != NULL ? plain.note : "");
+    printf("%-11s %-2u %-14s %9.2f %9.2f  %-18s %-18s %-18s %6.4f %7.1f %6.3f %5.2f  %-4s "
+           "%3u+%-3u %s\n", metric, plain.threads, self, plain.value, plain.best, xpeer, xraw, xone,
+           plain.hit, plain.bg_cpu_ns, plain.slept, plain.kept, plain.c2c, plain.rounds, plain.dropped,
+           plain.note != NULL ? plain.note : "");
 }
 
 /* (own rate at t threads / at one) / (the same of RAW), all four windows of one round. */
@@ -986,6 +1017,11 @@ static void cell_report(cell_set *c)
         }
         for (uint32_t l = 0; l < c->lane_count; l++) {
             const workload_cell *cell = &c->w->cell[c->lane[l].cell];
+            if (cell->through) {
+                cell_emit_figure(c, state, l, "set_p99", cell_p99, NULL, room);
+                cell_emit_figure(c, state, l, "set_p999", cell_p999, NULL, room);
+                continue;
+            }
             if (cell->op == WORKLOAD_LATENCY) {
                 cell_emit_figure(c, state, l, "p50", cell_p50, NULL, room);
                 cell_emit_figure(c, state, l, "p99", cell_p99, NULL, room);
@@ -1048,21 +1084,38 @@ static void cell_say_leaks(cell_set *c)
     }
 }
 
-/* "cores" of its thread counts: one more, where the machine has more than the last of them. */
-static void cell_add_cores(workload *w, uint32_t cpus)
+/* Add a thread count at its place. */
+static void cell_add_threads(workload *w, uint32_t n)
 {
-    const uint32_t n = cpus < CELL_CORES_MAX ? cpus : CELL_CORES_MAX;
-    if (w->cores && w->thread_count < WORKLOAD_THREADS && n > w->thread[w->thread_count - 1]) {
-        w->thread[w->thread_count++] = n;
+    uint32_t at = w->thread_count;
+    while (at > 0 && w->thread[at - 1] > n) {
+        at--;
+    }
+    if (w->thread_count < WORKLOAD_THREADS && (at == 0 || w->thread[at - 1] != n)) {
+        memmove(&w->thread[at + 1], &w->thread[at], (w->thread_count - at) * sizeof w->thread[0]);
+        w->thread[at] = n;
+        w->thread_count++;
+    }
+}
+
+/* "cores" and "over" of its thread counts. */
+static void cell_add_cores(workload *w, uint32_t cpus, bool full)
+{
+    const uint32_t n = w->over || cpus < CELL_TRACES ? cpus : CELL_TRACES;
+    if (w->cores && (w->over || n > w->thread[w->thread_count - 1])) {
+        cell_add_threads(w, n);
+    }
+    for (uint32_t i = 0; w->over && full && i < 3; i++) {
+        cell_add_threads(w, (const uint32_t[]){ 8, 16, 64 }[i]);
     }
 }
 
 static bool cell_prepare(cell_set *c, const bench_subject *const *subjects, uint32_t count)
 {
     const uint32_t cpus = host_cpu_count();
-    cell_add_cores(&c->own, cpus);
+    cell_add_cores(&c->own, cpus, c->o->full);
     for (uint32_t t = 0; t < c->w->thread_count; t++) {
-        if (c->w->thread[t] <= cpus) {
+        if (c->w->thread[t] <= cpus || c->w->over) {
             c->thread_max = c->w->thread[t];
         } else {
             char text[64];
@@ -1092,8 +1145,9 @@ int cell_run(const cell_options *o, const char *bench, const workload *w,
         return idle ? CELL_OK : CELL_USAGE;
     }
     printf("\n%s / %s  (Mops/s or ns: median, best; ratios: median [p25 p75] of same rounds)\n"
-           "metric      t  subject           median      best  x uthash64           x raw (cpu)"
-           "            hit   bg ns  c2c  rounds+dropped\n", bench, w->name);
+           "metric      t  subject           median      best  x uthash64         x raw (cpu)"
+           "        x 1 thread            hit   bg ns  slept  kept  c2c  rounds+dropped\n", bench,
+           w->name);
     w = c.w;
     const bool one_block = cell_one_block(w);
     for (uint32_t k = 0; k < w->cell_count; k++) {

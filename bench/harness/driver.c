@@ -401,6 +401,7 @@ bool driver_window(bench_driver *d, const char *metric, const window_job *job, h
     r->ops = driver_count(d, "ops");
     r->gets = driver_count(d, "gets");
     r->hits = driver_count(d, "hits");
+    r->sets = job->op == WORKLOAD_READTHROUGH ? r->gets - r->hits : r->ops - r->gets;
     r->bad = driver_count(d, "bad");
     r->errors = driver_count(d, "errors");
     r->wall_ns = driver_count(d, "wall_ns");

@@ -46,6 +46,12 @@ uint64_t host_thread_preempted(void)
     return getrusage(RUSAGE_THREAD, &u) == 0 ? (uint64_t)u.ru_nivcsw : 0;
 }
 
+uint64_t host_thread_slept(void)
+{
+    struct rusage u;
+    return getrusage(RUSAGE_THREAD, &u) == 0 ? (uint64_t)u.ru_nvcsw : 0;
+}
+
 int host_waited_open(void)
 {
     const int fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);

@@ -5,8 +5,8 @@
  * FORMAT     {"bench":..,"subject":..,"version":..,"workload":..,"threads":..,"metric":..,
  *            "value":..,"unit":..,"best":..,"vs":..,"ratio":..,"p25":..,"p75":..,"clock":..,
  *            "regime":..,"rounds":..,"dropped":..,"disturbed":..,"cause":..,"c2c_ns":..,"c2c":..,
- *            "alloc":..,"semantics":..,"hit":..,"bad":..,"failed":..,"bg_cpu_ns":..,"note":..,
- *            "commit":..,"cc":..,"flags":..,"cpu":..,"quick":0}
+ *            "alloc":..,"semantics":..,"hit":..,"bad":..,"failed":..,"bg_cpu_ns":..,"slept":..,
+ *            "kept":..,"note":..,"commit":..,"cc":..,"flags":..,"cpu":..,"quick":0}
  *            skips, crashes, leaks: {"bench":..,"subject":..,"workload":..,"skip":"reason"}
  * INVARIANTS one object a line, no nested objects, keys in this order: awk reads it without a
  *            parser. Absent fields are left out, never null. A line is written by one fwrite and
@@ -98,7 +98,7 @@ void json_row_init(json_row *row)
 {
     memset(row, 0, sizeof *row);
     row->value = row->best = row->ratio = row->p25 = row->p75 = row->hit = NAN;
-    row->bg_cpu_ns = row->failed = NAN;
+    row->bg_cpu_ns = row->failed = row->slept = row->kept = NAN;
 }
 
 void json_facts(bool quick, const char *alloc)
@@ -229,6 +229,8 @@ void json_write(const json_row *row)
     json_u64(&l, "bad", row->bad);
     json_num(&l, "failed", row->failed);
     json_num(&l, "bg_cpu_ns", row->bg_cpu_ns);
+    json_num(&l, "slept", row->slept);
+    json_num(&l, "kept", row->kept);
     json_str(&l, "note", row->note);
     json_str(&l, "commit", json_commit());
     json_str(&l, "cc", json_compiler());

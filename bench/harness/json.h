@@ -19,6 +19,8 @@ typedef struct json_row {
     const char *semantics;
     const char *note;              /* "noisy", "leak", ...; NULL: nothing to say */
     double value, best, ratio, p25, p75, hit, bg_cpu_ns;
+    double slept, kept;            /* a set: voluntary switches of its thread, by the thousand;
+                                      records that eviction kept */
     double failed;                 /* of a hundred calls: returned an error, or refused a set */
     uint64_t c2c_ns, bad;
     const char *cause;             /* causes of disturbed windows: "switches 3"; NULL: none */
@@ -53,6 +55,7 @@ typedef struct json_row {
     X("l2_frozen_p999", "x", 'l') X("l2_frozen_max", "ns", 'l') \
     X("l2_read_hot", "MB/s", 'h') X("l2_read_cold", "MB/s", 'h') X("l2_sealed", "x", 'l') \
     X("l2_mixed", "ops/s", 'h') X("l2_mixed_hit", "%", 'h') \
+    X("set_p99", "ns", 'l') X("set_p999", "ns", 'l')                                         \
     X("get_many64", "Mops/s", 'h') X("storm_rss", "x", 'l') X("storm_over", "B", 'l')       \
     X("storm_set", "kops/s", 'h') X("expire_max", "us", 'l') X("expire_p999", "ns", 'l')    \
     X("expire_left", "entries", 'l') X("miss_ratio", "x", 'l')                         \

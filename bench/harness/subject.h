@@ -99,6 +99,7 @@ typedef struct bench_subject {
     /* bytes held, as reported by the store; NULL: unknown */
     uint64_t (*accounted_bytes)(void *store);
     uint64_t (*settle)(void *store); /* do deferred work; return its CPU ns. NULL: none */
+    uint64_t (*kept)(void *store);   /* records that eviction kept so far; NULL: unknown */
 } bench_subject;
 
 /* All built-in subjects, ours last; a peer without its headers has a `missing` text. */

@@ -20,7 +20,7 @@ typedef struct window_job {
     uint32_t *const *set_masks;
     const uint32_t *lengths;     /* value length of an id: lengths[id & length_mask] */
     uint32_t length_mask;
-    uint32_t reserved;
+    bool through;                /* workload_cell has it */
     int64_t ttl_ms;
     uint64_t position;           /* first request, the same for all subjects of a round */
 } window_job;
@@ -35,15 +35,17 @@ typedef enum window_trouble {
 } window_trouble;
 
 typedef struct window_result {
-    uint64_t ops, gets, hits;
+    uint64_t ops, gets, hits, sets;
     uint64_t bad;                /* hits with another value than the stored one: must be 0 */
     uint64_t errors;             /* calls that returned a code below 0 */
     uint64_t wall_ns, cpu_ns;    /* wall: first start to last end; cpu: sum of the threads */
     uint64_t bg_cpu_ns;          /* CPU of the process that no worker spent */
     uint64_t preempted;          /* involuntary switches of the worst thread */
+    uint64_t slept;              /* voluntary switches of all threads; not of a process */
+    uint64_t kept;               /* records that eviction kept meanwhile */
     uint64_t waited_ns;          /* for a CPU, the worst thread; UINT64_MAX: not known */
     double steal_share;
-    double p_ns[4];              /* LATENCY: p50 p99 p99.9 p99.99 of a get */
+    double p_ns[4];              /* LATENCY: p50 p99 p99.9 p99.99 */
     uint32_t dropped;            /* disturbed: bits of window_trouble; 0: counts */
     uint32_t reserved;
 } window_result;

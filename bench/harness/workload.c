@@ -8,16 +8,17 @@
  *              key        8 | 16
  *              value      BYTES | lognormal MEAN SIGMA MAX | trace MAX
  *              ops        OP | OP ...      OP: get, get P set Q, set, copy, readthrough, many N,
- *                         pin, hot, hot P set Q, lat get P set Q
+ *                         pin, hot, hot P set Q, lat get P set Q, lat readthrough
  *              capacity   none | entries N | bytes N
  *              ttl_ms     N                (0 or absent: none)
- *              threads    N N ... [cores]  (cores: as many as the machine has, where that is more)
+ *              threads    N N ... [cores [over]]   (cores: as many as the machine has, where that
+ *                         is more; over: also more than it has, with FULL=1 also 8, 16 and 64)
  *              prefill    all | none | N
  *              window_ms, rounds, min_memory   N
  *              subjects   NAME NAME ...    (absent: all)
  * INVARIANTS what parses is complete: trace, key, value, ops and threads were given.
- * LIMITS     8 ops, 4 thread counts, 8 cores, lines of 255 bytes; mixes only of the published shares
- *            (95:5, 50:50), so that a metric name says exactly one thing. */
+ * LIMITS     8 ops, 8 thread counts, 8 cores (over: any), lines of 255 bytes; mixes only of the
+ *            published shares (95:5, 50:50), so that a metric name says exactly one thing. */
 #include "bench/harness/workload.h"
 
 #include <errno.h>
@@ -125,12 +126,13 @@ static const char *workload_many_metric(uint32_t many)
 static bool workload_one_op(workload_cell *c, const char *text)
 {
     static const struct { const char *text; workload_cell cell; } fixed[] = {
-        { "get", { WORKLOAD_MIX, 0, 0, false, "get" } },
-        { "set", { WORKLOAD_MIX, 100, 0, false, "write" } },
-        { "copy", { WORKLOAD_MIX, 0, 0, false, "pin_copy" } },
-        { "readthrough", { WORKLOAD_READTHROUGH, 0, 0, false, "readthrough" } },
-        { "pin", { WORKLOAD_PIN, 0, 0, false, "pin" } },
-        { "hot", { WORKLOAD_MIX, 0, 0, true, "hot" } },
+        { "get", { WORKLOAD_MIX, 0, 0, false, false, "get" } },
+        { "set", { WORKLOAD_MIX, 100, 0, false, false, "write" } },
+        { "copy", { WORKLOAD_MIX, 0, 0, false, false, "pin_copy" } },
+        { "readthrough", { WORKLOAD_READTHROUGH, 0, 0, false, false, "readthrough" } },
+        { "lat readthrough", { WORKLOAD_LATENCY, 0, 0, false, true, "set_p99" } },
+        { "pin", { WORKLOAD_PIN, 0, 0, false, false, "pin" } },
+        { "hot", { WORKLOAD_MIX, 0, 0, true, false, "hot" } },
     };
     for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++) {
         if (strcmp(fixed[i].text, text) == 0) {
@@ -212,7 +214,8 @@ static bool workload_threads(workload *w, const char *text)
         }
     }
     text += strspn(text, " \t");
-    w->cores = w->thread_count > 0 && strcmp(text, "cores") == 0;
+    w->over = strcmp(text, "cores over") == 0;
+    w->cores = w->over || strcmp(text, "cores") == 0;
     return w->thread_count > 0 && (w->cores || *text == '\0');
 }
 

@@ -17,7 +17,7 @@ typedef enum workload_op {
 typedef enum workload_law { WORKLOAD_FIXED, WORKLOAD_LOGNORMAL, WORKLOAD_TRACE } workload_law;
 
 #define WORKLOAD_CELLS 8
-#define WORKLOAD_THREADS 4
+#define WORKLOAD_THREADS 8
 
 /* One measured operation mix. */
 typedef struct workload_cell {
@@ -25,6 +25,7 @@ typedef struct workload_cell {
     uint32_t set_pct; /* MIX, LATENCY */
     uint32_t many;    /* MANY: keys a call */
     bool hot;         /* one key for all threads */
+    bool through;     /* LATENCY: of each set of a read-through */
     const char *metric; /* static text */
 } workload_cell;
 
@@ -43,6 +44,7 @@ typedef struct workload {
     uint32_t thread[WORKLOAD_THREADS]; /* ascending */
     uint32_t thread_count;
     bool cores;              /* also the number of the machine's cores */
+    bool over;               /* also more threads than cores; with FULL=1 also 8, 16, 64 */
     uint32_t window_ms, rounds; /* 0: the run's defaults */
     uint64_t prefill;        /* ids 0 .. prefill - 1 are stored before timing */
     uint64_t min_memory;     /* bytes of MemAvailable below which it is skipped */

@@ -57,6 +57,13 @@ const bench_entry bench_registry[] = {
 #else
     { "ck_ht", NULL, "ck_ht.h not found (libck-dev)" },
 #endif
+#if BENCH_HAVE_ROCKS_CACHE
+    { "rocks_hyper", &rocks_hyper_subject, NULL },
+    { "rocks_lru", &rocks_lru_subject, NULL },
+#else
+    { "rocks_hyper", NULL, "rocksdb/cache.h not found (librocksdb-dev), or no C++ compiler" },
+    { "rocks_lru", NULL, "rocksdb/cache.h not found (librocksdb-dev), or no C++ compiler" },
+#endif
 #if BENCH_HAVE_SQLITE
     { "sqlite", &sqlite_subject, NULL },
 #else
@@ -71,8 +78,12 @@ const bench_entry bench_registry[] = {
     REGISTRY_ROW(lru_cache), REGISTRY_ROW(node_map),
 #if BENCH_HAVE_CELLAR
     { "cellar", &cellar_subject, NULL },
+    { "cellar_disk", &cellar_disk_subject, NULL },
+    { "cellar_listener", &cellar_listener_subject, NULL },
 #else
     { "cellar", NULL, "built without the library" },
+    { "cellar_disk", NULL, "built without the library" },
+    { "cellar_listener", NULL, "built without the library" },
 #endif
 };
 const size_t bench_registry_count = sizeof bench_registry / sizeof bench_registry[0];

@@ -3,8 +3,8 @@
 # peers: the first of each metric, and our place; the second table of bench/results.md.
 #
 # USE        awk -f lines.awk -f peers.awk [-v md=1] [-v causes=causes.tsv] RESULTS.jsonl...
-# INPUT      lines of the suites peers, servers, memory, grow, churn, open, storm, stampede, expire,
-#            hitratio, limit, l2 (bench/harness/json.c writes them). Of several cross-core states of a
+# INPUT      lines of the suites peers, scale, servers, memory, grow, churn, open, storm, stampede,
+#            expire, hitratio, limit, l2 (bench/harness/json.c writes them). Of several cross-core states of a
 #            figure the one with most rounds counts, which is the same for all subjects; later lines
 #            of the same state replace earlier ones.
 # WALK       figure = suite, workload, threads, metric -> all subjects by value, best first -> a line:
@@ -76,9 +76,9 @@ BEGIN {
     read_causes()
     split("raw glib1 libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map dogpile sqlite rocksdb rocksblob lmdb f2 sequential", list, " ")
     for (i in list) unbounded[list[i]] = 1
-    split("peers servers memory grow churn open limit storm stampede expire hitratio l2", list, " ")
+    split("peers scale servers memory grow churn open limit storm stampede expire hitratio l2", list, " ")
     for (i in list) wanted[list[i]] = 1
-    split("p50 p99 p999 p9999 meta_bytes meta_accounted storm_rss storm_over expire_max expire_p999 " \
+    split("p50 p99 p999 p9999 set_p99 set_p999 meta_bytes meta_accounted storm_rss storm_over expire_max expire_p999 " \
           "expire_left load_calls load_last_us miss_ratio limit_key_bytes grow_max grow_p9999 grow_over_1ms " \
           "grow_wall rss_churn over_budget open20_p50 open20_p99 open20_p999 open50_p50 open50_p99 open50_p999 " \
           "open80_p50 open80_p99 open80_p999 open90_p50 open90_p99 open90_p999 " \
@@ -106,6 +106,7 @@ BEGIN {
 }
 # Ours in suite limit is part of the lines of its ratios: the ratio to uthash always exists.
 /"metric":/ && (!/"vs":/ || (/"bench":"limit"/ && /"vs":"uthash"/)) {
+    if (text("subject") ~ /^cellar_/) next # ours with a tier: no subject of its own
     if (!wanted[text("bench")] || text("metric") == "scaling" || number("value") == "") next
     if (text("bench") == "limit" && text("clock") == "cpu") next
     figure = text("bench") " " text("workload") " " (number("threads") == "" ? "-" : number("threads")) \

@@ -63,7 +63,7 @@ FNR == NR {
     if (!((key, state) in seen)) { seen[key, state] = 1; STATES[key] = STATES[key] " " state }
     RATIO[k] = number("ratio"); VALUE[k] = number("value"); LOW[k] = number("p25")
     HIGH[k] = number("p75"); HIT[k] = number("hit"); NOTE[k] = text("note")
-    ROUNDS[k] = number("rounds"); WRONG += number("bad")
+    SLEPT[k] = number("slept"); ROUNDS[k] = number("rounds"); WRONG += number("bad")
     COMMIT[k] = dash(text("commit"))
     if (!host) { host = text("cpu") "; " text("cc") " " text("flags"); alloc = text("alloc") }
     if (number("quick") == 1) quick = 1
@@ -83,6 +83,7 @@ END {
             low = LOW[k]; high = HIGH[k]
             if (FIELD[i] == "ratio") median = RATIO[k]
             else if (FIELD[i] == "value") median = VALUE[k]
+            else if (FIELD[i] == "slept") { median = SLEPT[k]; low = high = "" }
             else {
                 median = HIT[k] != "" && HIT[PEER[i] SUBSEP at_state[s]] != "" ? HIT[k] - HIT[PEER[i] SUBSEP at_state[s]] : ""
                 low = high = ""

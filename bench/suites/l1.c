@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * l1, many, hot, pin: the suites that are lists of workloads (bench/mixes/NAME.wl says the rest).
+ * l1, many, hot, pin, scale, peers, servers: the suites that are lists of workloads
+ * (bench/mixes/NAME.wl says the rest).
  *
  * l1    get, 95:5, 50:50, write-only, latency at 95:5, with 1 and 2 threads; read-through with room
  *       for a tenth of the keys; each without deadlines and with 1 h on every record.
  * many     batches of 1, 8, 32, 128 keys, compared with single gets of the same round.
  * hot      all threads on one key.
+ * scale    full stores of 4 MiB to 1 GiB with room for a tenth of the keys: rates of 1 to 64
+ *          threads, and what each further thread adds; latency of a set.
  * pin      reading 4 KiB and 64 KiB values in place, compared with copying them.
  * peers    the reference workload, read-through with a bound in entries and in bytes, one hot key
  *          and large values with every subject, those of other languages too; each block of rounds
@@ -37,6 +40,14 @@ static const char *const suite_pin_list[] = { "pin4k", "pin4k_ttl", NULL };
 static const char *const suite_pin_full[] = { "pin64k", NULL };
 const bench_suite suite_pin = { "pin", "reading in place against copying", NULL, suite_pin_list,
                                 suite_pin_full, false, false, 0 };
+
+static const char *const suite_scale_list[] = { "scale16m", "scale16m_new", "scale16m_ttl",
+                                                "scale16m_tiers", "", "scale4m", "scale4m_new",
+                                                "scale64m", "scale64m_new", NULL };
+static const char *const suite_scale_full[] = { "scale256m", "scale256m_new", "scale1g",
+                                                "scale1g_new", NULL };
+const bench_suite suite_scale = { "scale", "what each further thread adds to a full store", NULL,
+                                  suite_scale_list, suite_scale_full, true, false, 15 };
 
 static const char *const suite_peers_list[] = { "zipf1m_16_100", "bounded100k_16_100",
                                                 "bounded16m_16_100", "peers_hot", "peers_4k",

@@ -11,14 +11,14 @@ typedef struct bench_suite {
     const char *name;
     const char *help;
     int (*run)(const cell_options *o);   /* NULL: `workloads` */
-    const char *const *workloads;        /* names of .wl files, ended by NULL */
+    const char *const *workloads;        /* names of .wl files, ended by NULL; QUICK=1: by "" */
     const char *const *full;             /* these too with FULL=1; NULL: none */
     bool asked;                          /* runs only when it is named, with every subject */
     bool library;                        /* measures the library itself: see SUITE_OF_LIBRARY */
     uint32_t block_s;                    /* cell_options has it; none with FULL=1 */
 } bench_suite;
 
-extern const bench_suite suite_l1, suite_many, suite_hot, suite_pin;
+extern const bench_suite suite_l1, suite_many, suite_hot, suite_pin, suite_scale;
 extern const bench_suite suite_grow, suite_memory, suite_churn, suite_dropin, suite_lock, suite_limit,
     suite_load, suite_peers, suite_servers, suite_storm, suite_stampede, suite_expire,
     suite_hitratio, suite_open, suite_l2, suite_kit, suite_work, suite_port, suite_remote;

@@ -89,6 +89,26 @@ static int script_set_every_second(void *store, const void *key, size_t key_len,
     return raw_set(store, key, key_len, value, len, ttl_ms);
 }
 
+static _Atomic uint64_t script_kept_count;
+static int script_get_odd(void *store, const void *key, size_t key_len, void *buf, size_t cap,
+                          size_t *len)
+{
+    const bool miss = ((const unsigned char *)key)[0] % 2 == 0;
+    return miss ? 0 : raw_get(store, key, key_len, buf, cap, len);
+}
+static int script_set_sleeps(void *store, const void *key, size_t key_len, const void *value,
+                             size_t len, int64_t ttl_ms)
+{
+    nanosleep(&(struct timespec){ 0, 50000 }, NULL);
+    atomic_fetch_add(&script_kept_count, 3);
+    return raw_set(store, key, key_len, value, len, ttl_ms);
+}
+static uint64_t script_kept(void *store)
+{
+    (void)store;
+    return atomic_load(&script_kept_count);
+}
+
 #define SCRIPT(id, text, getter, more)                                                     \
     static const bench_subject id = {                                                      \
         .name = text, .version = "1", .semantics = "copy", .caps = BENCH_DEL | (more),     \
@@ -104,6 +124,10 @@ SCRIPT(script_leaks, "leaking", raw_get, BENCH_LEAKS);
 static const bench_subject script_refuses = {
     .name = "refusing", .version = "1", .semantics = "copy", .open = raw_open, .close = raw_close,
     .get = raw_get, .set = script_set_every_second, .count = raw_count };
+
+static const bench_subject script_sleeps = {
+    .name = "sleeping", .version = "1", .semantics = "copy", .open = raw_open, .close = raw_close,
+    .get = script_get_odd, .set = script_set_sleeps, .count = raw_count, .kept = script_kept };
 
 const bench_entry bench_registry[] = {
     { "raw", &raw_subject, NULL },
@@ -145,7 +169,7 @@ static workload test_workload(uint64_t keys)
                    .thread_count = 1, .thread = { 1 }, .prefill = UINT64_MAX };
     w.trace = (trace_spec){ .kind = TRACE_ZIPF, .zipf_s = 0.99, .key_count = keys,
                             .op_count = 65536, .seed = 3 };
-    w.cell[0] = (workload_cell){ WORKLOAD_MIX, 0, 0, false, "get" };
+    w.cell[0] = (workload_cell){ WORKLOAD_MIX, 0, 0, false, false, "get" };
     return w;
 }
 
@@ -270,13 +294,39 @@ static void failed_calls_are_counted_in_the_row(void)
     if (no_time_to_measure()) { return; }
     const bench_subject *const list[] = { &raw_subject, &script_refuses };
     workload w = test_workload(1000);
-    w.cell[0] = (workload_cell){ WORKLOAD_MIX, 5, 0, false, "mix95" };
+    w.cell[0] = (workload_cell){ WORKLOAD_MIX, 5, 0, false, false, "mix95" };
     script_calls = 0;
     T_EQ_I64(test_run(&w, list, 2), CELL_OK);
     const double failed = test_number(test_line("\"subject\":\"refusing\"", "\"mix95\"", ""),
                                       "\"failed\":");
     T_CHECK(failed > 2 && failed < 3); /* every second set */
     T_CHECK(strstr(test_line("\"subject\":\"raw\"", "\"mix95\"", ""), "\"failed\":") == NULL);
+}
+
+/* Each set sleeps once and keeps three records. Threads above the processors take part, the ninth
+ * with the trace of the first, and each figure is compared with one thread. */
+static void sleeps_kept_records_and_scaling_are_in_the_row(void)
+{
+    if (no_time_to_measure()) { return; }
+    const bench_subject *const list[] = { &script_sleeps };
+    workload w = test_workload(1000);
+    w.cell_count = 2;
+    w.cell[0] = (workload_cell){ WORKLOAD_MIX, 50, 0, false, false, "mix50" };
+    w.cell[1] = (workload_cell){ WORKLOAD_LATENCY, 0, 0, false, true, "set_p99" };
+    w.thread_count = 2;
+    w.thread[1] = host_cpu_count() + 9;
+    w.over = true;
+    char threads[32];
+    snprintf(threads, sizeof threads, "\"threads\":%u,", w.thread[1]);
+    T_EQ_I64(test_run(&w, list, 1), CELL_OK);
+    const char *line = test_line(threads, "\"metric\":\"mix50\"", "\"slept\":");
+    const double slept = test_number(line, "\"slept\":");
+    T_CHECK(slept > 900 && slept < 1500);
+    const double kept = test_number(line, "\"kept\":");
+    T_CHECK(kept > 2.5 && kept < 3.5);
+    line = test_line(threads, "\"mix50\"", "\"vs\":\"one_thread\"");
+    T_CHECK(test_number(line, "\"ratio\":") > 1);
+    T_CHECK(test_number(test_line(threads, "\"set_p99\"", ""), "\"value\":") > 50000);
 }
 
 static void leak_is_printed(void)
@@ -386,7 +436,7 @@ static void json_is_valid(void)
     const bench_subject *const list[] = { &raw_subject, &script_uthash64 };
     workload w = test_workload(1000);
     w.cell_count = 2;
-    w.cell[1] = (workload_cell){ WORKLOAD_LATENCY, 5, 0, false, "p999" };
+    w.cell[1] = (workload_cell){ WORKLOAD_LATENCY, 5, 0, false, false, "p999" };
     T_EQ_I64(test_run(&w, list, 2), CELL_OK);
     json_row row;
     json_row_init(&row);
@@ -582,7 +632,9 @@ static void every_published_workload_parses(void)
         "bounded16m_16_100", "peers_hot", "peers_4k", "servers",
         "zipf100k_16_100", "zipf10m_16_100", "zipf1m_8_8", "zipf100k_16_4096", "many1m",
         "many1m_ttl", "many1m_uniform", "many10m", "many10m_ttl", "many10m_uniform", "hot",
-        "hot_ttl", "pin4k", "pin4k_ttl", "pin64k" };
+        "hot_ttl", "pin4k", "pin4k_ttl", "pin64k", "scale4m", "scale4m_new", "scale16m",
+        "scale16m_new", "scale16m_ttl", "scale16m_tiers", "scale64m", "scale64m_new", "scale256m",
+        "scale256m_new", "scale1g", "scale1g_new" };
     char path[200], why[600];
     workload w;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -605,10 +657,29 @@ static void core_counts_follow_the_machine(void)
     T_CHECK(read.cores && read.thread_count == 2);
     for (size_t i = 0; i < sizeof cpus / sizeof cpus[0]; i++) {
         workload w = read;
-        cell_add_cores(&w, cpus[i][0]);
+        cell_add_cores(&w, cpus[i][0], true);
         T_EQ_U64(w.thread_count, cpus[i][1]);
         T_EQ_U64(w.thread[w.thread_count - 1], cpus[i][2]);
     }
+}
+
+/* "1 2 4 cores over": cores at their place, however many, and 8, 16, 64 with FULL=1. */
+static void thread_counts_above_the_machine_are_kept_in_order(void)
+{
+    static const uint32_t want[] = { 1, 2, 3, 4, 8, 16, 64 };
+    char why[600];
+    workload read;
+    T_REQUIRE(workload_read("bench/mixes/scale16m.wl", &read, why, sizeof why));
+    workload w = read;
+    cell_add_cores(&w, 2, false);
+    T_EQ_U64(w.thread_count, 3);
+    w = read;
+    cell_add_cores(&w, 3, true);
+    T_EQ_U64(w.thread_count, 7);
+    T_EQ_MEM(w.thread, want, sizeof want);
+    w = read;
+    cell_add_cores(&w, 16, false);
+    T_EQ_U64(w.thread[w.thread_count - 1], 16);
 }
 
 /* A repeated window uses new requests where the first try left entries in the store. */
@@ -824,6 +895,8 @@ T_MAIN("bench_harness", T_CASE(window_is_dropped_for_lost_time_not_for_switches)
        T_CASE(scramble_is_a_bijection), T_CASE(truncated_trace_names_its_record),
        T_CASE(bad_workload_names_its_line), T_CASE(every_published_workload_parses),
        T_CASE(core_counts_follow_the_machine),
+       T_CASE(thread_counts_above_the_machine_are_kept_in_order),
+       T_CASE(sleeps_kept_records_and_scaling_are_in_the_row),
        T_CASE(repeated_window_of_bounded_store_uses_new_requests),
        T_CASE(failed_calls_are_counted_in_the_row), T_CASE(quantiles_are_linear_between_neighbours),
        T_CASE(wrong_value_fails_the_row), T_CASE(leak_is_printed), T_CASE(crash_is_a_row),

@@ -67,6 +67,14 @@ slack_is_for_ci() {
     row get uthash64 5 4.9 5.1 far >"$t_tmp/in.jsonl"
     report -v check=1 -v slack=0.8 && is met A1
 }
+sleeps_are_judged_by_their_count() {
+    row get - 1 1 1 far '' | sed 's/"vs":"-",//; s/"bad":0/"bad":0,"slept":0.5/' >"$t_tmp/in.jsonl"
+    for floor in 0.6 0.4; do
+        printf 'SC3\tx\tl1\tcellar\tw\t2\tget\t-\twall\tslept\t%s\t0.1\tl\n' $floor >"$t_tmp/slept.tsv"
+        "${AWK:-awk}" -f $lines -f $table "$t_tmp/slept.tsv" "$t_tmp/in.jsonl" >"$t_tmp/out"
+        is $([ $floor = 0.6 ] && echo met || echo UNDER) SC3 || return 1
+    done
+}
 wrong_values_fail() {
     row get uthash64 8 8 8 far | sed 's/"bad":0/"bad":3/' >"$t_tmp/in.jsonl"
     ! report -v check=1 && grep -q 'WRONG VALUES' "$t_tmp/out"
@@ -78,6 +86,7 @@ targets_are_well_formed() {
 place_among_peers_is_by_value() { # "behind" is printed, maps without a bound are listed separately, wrong values have no place
     { printf '{"bench":"peers","subject":"cellar","workload":"w","threads":1,"metric":"get","value":4,"unit":"Mops/s","rounds":9,"bad":0}\n'
       printf '{"bench":"peers","subject":"moka","workload":"w","threads":1,"metric":"get","value":5,"unit":"Mops/s","rounds":9,"bad":0}\n'
+      printf '{"bench":"peers","subject":"cellar_disk","workload":"w","threads":1,"metric":"get","value":9,"unit":"Mops/s","rounds":9,"bad":0}\n'
       printf '{"bench":"peers","subject":"foyer","workload":"w","threads":1,"metric":"get","value":9,"unit":"Mops/s","rounds":9,"bad":3}\n'
       printf '{"bench":"peers","subject":"dashmap","workload":"w","threads":1,"metric":"get","value":8,"unit":"Mops/s","rounds":9,"bad":0}\n'
       printf '{"bench":"storm","subject":"cellar","workload":"s","metric":"storm_rss","value":1.1,"unit":"x","rounds":1,"bad":0}\n'
@@ -307,6 +316,7 @@ t_case every_measured_state_counts every_state_counts
 t_case later_lines_replace_earlier later_lines_replace
 t_case hit_ratio_gain_is_a_difference hit_ratio_gain_is_a_difference
 t_case slack_lowers_floors slack_is_for_ci
+t_case sleeps_are_judged_by_their_count sleeps_are_judged_by_their_count
 t_case wrong_values_fail_the_report wrong_values_fail
 t_case targets_are_well_formed targets_are_well_formed
 for a in mawk gawk "busybox awk"; do

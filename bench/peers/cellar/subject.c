@@ -6,13 +6,20 @@
  *            budget, which is sized to the population where the workload has no bound, and the
  *            bound where it has one. The TTL of a workload is the store's default TTL, so a set
  *            needs no options; a set with another TTL passes them.
+ * TIERS      cellar_disk has a disk tier of four budgets in a folder of its own, written on
+ *            eviction; cellar_listener has a listener for evicted entries that does nothing. Both
+ *            take part where a workload names them.
  * LIMITS     get_many up to 128 keys a call: the item array stands on the stack, and building it is
  *            part of what is measured. */
+#include <dirent.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cellar.h"
 #include "cellar_entry.h"
+#include "cellar_l2.h"
 #include "cellar_load.h"
 #include "cellar_observe.h"
 #include "cellar_admin.h"
@@ -25,6 +32,7 @@
 typedef struct cellar_subject_store {
     cellar *root;
     int64_t ttl_ms; /* the store's default; 0: none */
+    char dir[300];  /* of the disk tier; "": none */
 } cellar_subject_store;
 
 /* Room for a population that is to stay whole: payload, metadata twice over, and slack. */
@@ -40,7 +48,7 @@ static uint64_t cellar_subject_budget(const bench_cfg *cfg)
     return 64 * CELLAR_SUBJECT_MIB + payload + payload / 4 + entries * 64;
 }
 
-static void *cellar_subject_open(const bench_cfg *cfg)
+static void *cellar_subject_open_as(const bench_cfg *cfg, bool disk)
 {
     cellar_subject_store *s = calloc(1, sizeof *s);
     if (s == NULL) {
@@ -59,7 +67,45 @@ static void *cellar_subject_open(const bench_cfg *cfg)
     tuning.hash_key = secret;
     c.tuning = &tuning;
     s->ttl_ms = cfg->ttl_ms;
+    cellar_l2_opts below = cellar_l2_opts_default();
+    below.required = 1;
+    if (disk) {
+        snprintf(s->dir, sizeof s->dir, "%s/cellar_disk.%d",
+                 cfg->scratch != NULL ? cfg->scratch : "build/bench", (int)getpid());
+        c.l2 = &below;
+        c.l2_path = s->dir;
+        c.l2_bytes = 4 * c.memory_bytes;
+    }
     if (cellar_open(&c, &s->root) != CELLAR_OK) {
+        free(s);
+        return NULL;
+    }
+    return s;
+}
+
+static void *cellar_subject_open(const bench_cfg *cfg)
+{
+    return cellar_subject_open_as(cfg, false);
+}
+
+static void *cellar_subject_open_disk(const bench_cfg *cfg)
+{
+    return cellar_subject_open_as(cfg, true);
+}
+
+static void cellar_subject_heard(const cellar_event *e, void *ctx)
+{
+    (void)e;
+    (void)ctx;
+}
+
+static void *cellar_subject_open_listener(const bench_cfg *cfg)
+{
+    cellar_subject_store *s = cellar_subject_open_as(cfg, false);
+    uint64_t id;
+    if (s != NULL && cellar_listener_add(s->root, CELLAR_CAUSE_BIT(EVICTED), cellar_subject_heard,
+                                         NULL, &id) != CELLAR_OK) {
+        cellar_close(s->root);
         free(s);
         return NULL;
     }
@@ -69,10 +115,19 @@ static void *cellar_subject_open(const bench_cfg *cfg)
 static void cellar_subject_close(void *store)
 {
     cellar_subject_store *s = store;
-    if (s != NULL) {
-        cellar_close(s->root);
-        free(s);
+    if (s == NULL) {
+        return;
     }
+    cellar_close(s->root);
+    DIR *d = s->dir[0] != '\0' ? opendir(s->dir) : NULL;
+    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+        (void)unlinkat(dirfd(d), e->d_name, 0);
+    }
+    if (d != NULL) {
+        closedir(d);
+        (void)rmdir(s->dir);
+    }
+    free(s);
 }
 
 static int cellar_subject_get(void *store, const void *key, size_t key_len, void *buf,
@@ -190,21 +245,28 @@ static uint64_t cellar_subject_accounted(void *store)
     return cellar_subject_stats(store).used_bytes;
 }
 
-const bench_subject cellar_subject = {
-    .name = "cellar",
-    .version = "0.1.0",
-    .semantics = "copy",
-    .caps = BENCH_BOUNDED | BENCH_TTL | BENCH_DEL | BENCH_INCR |
-            BENCH_LOAD | BENCH_BYTES,
-    .open = cellar_subject_open,
-    .close = cellar_subject_close,
-    .get = cellar_subject_get,
-    .set = cellar_subject_set,
-    .del = cellar_subject_del,
-    .get_many = cellar_subject_get_many,
-    .pin = cellar_subject_pin,
-    .unpin = cellar_subject_unpin,
-    .load = cellar_subject_load,
-    .count = cellar_subject_count,
-    .accounted_bytes = cellar_subject_accounted,
-};
+/* The counter is in the dump of the store only. */
+static uint64_t cellar_subject_kept(void *store)
+{
+    static const char name[] = "cellar_l1_kept_total ";
+    static char text[65536];
+    const cellar_subject_store *s = store;
+    cellar_dump_write(s->root, text, sizeof text, NULL);
+    const char *at = strstr(text, name);
+    return at != NULL ? strtoull(at + sizeof name - 1, NULL, 10) : 0;
+}
+
+#define CELLAR_SUBJECT(id, text, opener)                                                   \
+    const bench_subject id = {                                                             \
+        .name = text, .version = "0.1.0", .semantics = "copy",                             \
+        .caps = BENCH_BOUNDED | BENCH_TTL | BENCH_DEL | BENCH_INCR | BENCH_LOAD | BENCH_BYTES, \
+        .open = opener, .close = cellar_subject_close, .get = cellar_subject_get,          \
+        .set = cellar_subject_set, .del = cellar_subject_del,                              \
+        .get_many = cellar_subject_get_many, .pin = cellar_subject_pin,                    \
+        .unpin = cellar_subject_unpin, .load = cellar_subject_load,                        \
+        .count = cellar_subject_count, .accounted_bytes = cellar_subject_accounted,        \
+        .kept = cellar_subject_kept,                                                       \
+    }
+CELLAR_SUBJECT(cellar_subject, "cellar", cellar_subject_open);
+CELLAR_SUBJECT(cellar_disk_subject, "cellar_disk", cellar_subject_open_disk);
+CELLAR_SUBJECT(cellar_listener_subject, "cellar_listener", cellar_subject_open_listener);

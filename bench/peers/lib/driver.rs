@@ -181,7 +181,11 @@ impl Workload {
         w.prefill = match *word.get("prefill").unwrap_or(&"all") {
             "all" => w.keys, "none" => 0, n => number(n).min(w.keys) };
         if let Some((kind, n)) = word.get("capacity").and_then(|c| c.split_once(' ')) {
-            if kind == "entries" { w.cfg.entries = number(n); } else { w.cfg.bytes = number(n); }
+            if kind == "entries" { w.cfg.entries = number(n); } else {
+                w.cfg.bytes = number(n);
+                let value = w.lengths.iter().copied().max().unwrap_or(0) as u64;
+                w.cfg.hint = w.keys.min(w.cfg.bytes / (w.key_len as u64 + value).max(1));
+            }
         }
         Ok(w)
     }
@@ -223,7 +227,7 @@ struct Counts { ops: u64, gets: u64, hits: u64, bad: u64, errors: u64, cpu: u64,
 
 fn work<P: Peer>(p: &P, w: &Workload, m: &Mix, i: usize, threads: usize, pos: usize, ms: u64,
                  latency: bool, line: &Barrier, base: Instant) -> Counts {
-    let (ids, masks) = (&w.ids[i], &m.masks[i]);
+    let (ids, masks) = (&w.ids[i % w.ids.len()], &m.masks[i % w.ids.len()]);
     let through = m.metric == "readthrough";
     let mut c = Counts { hist: if latency { vec![0; 2560] } else { vec![] }, ..Default::default() };
     let mut wbuf = vec![0x5au8; *w.lengths.iter().max().unwrap() as usize];
@@ -272,7 +276,7 @@ fn work<P: Peer>(p: &P, w: &Workload, m: &Mix, i: usize, threads: usize, pos: us
 fn window<P: Peer>(p: &P, w: &Workload, metric: &str, threads: usize, ms: u64, pos: usize,
                    latency: bool) -> Result<String, String> {
     let m = w.mixes.iter().find(|m| m.metric == metric).ok_or("no such metric in the workload")?;
-    if threads == 0 || threads > w.ids.len() { return Err("too many threads".into()); }
+    if threads == 0 { return Err("too many threads".into()); }
     let (line, base) = (Barrier::new(threads), Instant::now());
     let all: Vec<Counts> = std::thread::scope(|s| {
         let h: Vec<_> = (0..threads).map(|i| { let line = &line;

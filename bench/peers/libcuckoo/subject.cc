@@ -36,5 +36,5 @@ extern "C" const bench_subject libcuckoo_subject = {
     .caps = BENCH_DEL | BENCH_FIXED_KV | BENCH_NO_EVICT, .threads_max = 0, .driver = nullptr,
     .open = flat_open<cuckoo_store>, .close = flat_close, .get = flat_get, .set = flat_set,
     .del = flat_del, .get_many = nullptr, .pin = nullptr, .unpin = nullptr, .load = nullptr, .count = flat_count,
-    .accounted_bytes = nullptr, .settle = nullptr,
+    .accounted_bytes = nullptr, .settle = nullptr, .kept = nullptr,
 };

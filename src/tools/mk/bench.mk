@@ -40,6 +40,8 @@ BENCH_CUCKOO  = $(call bench_once,BENCH_CUCKOO,\
                   $(call bench_has,$(BENCH_CXX) -x c++ -std=c++20,libcuckoo/cuckoohash_map.hh))
 BENCH_TBB     = $(call bench_once,BENCH_TBB,\
                   $(call bench_has,$(BENCH_CXX) -x c++ -std=c++20,tbb/concurrent_hash_map.h))
+BENCH_ROCKC   = $(call bench_once,BENCH_ROCKC,\
+                  $(call bench_has,$(BENCH_CXX) -x c++ -std=c++20,rocksdb/cache.h))
 BENCH_CK      = $(call bench_once,BENCH_CK,\
                   $(call bench_has,$(BENCH_CC) -x c,ck_ht.h))
 BENCH_SQLITE  = $(call bench_once,BENCH_SQLITE,\
@@ -47,7 +49,8 @@ BENCH_SQLITE  = $(call bench_once,BENCH_SQLITE,\
 BENCH_JOURNAL = $(if $(filter 1,$(BENCH_SQLITE)),-DCELLAR_WITH_SQLITE=1)
 BENCH_PEERS   = raw uthash cellar redis memcached $(if $(filter 1,$(BENCH_GLIB)),glib) \
                 $(if $(filter 1,$(BENCH_CK)),ck) $(if $(filter 1,$(BENCH_SQLITE)),sqlite)
-BENCH_CXXS    = $(if $(filter 1,$(BENCH_CUCKOO)),libcuckoo) $(if $(filter 1,$(BENCH_TBB)),tbb)
+BENCH_CXXS    = $(if $(filter 1,$(BENCH_CUCKOO)),libcuckoo) $(if $(filter 1,$(BENCH_TBB)),tbb) \
+                $(if $(filter 1,$(BENCH_ROCKC)),rocks_cache)
 BENCH_ROCKS   = $(call bench_once,BENCH_ROCKS,\
                   $(call bench_has,$(BENCH_CC) -x c,rocksdb/c.h))
 BENCH_LMDB    = $(call bench_once,BENCH_LMDB,\
@@ -73,13 +76,14 @@ BENCH_CPP     = -I. -Isrc -Iinclude $(BENCH_GLIB_I:-I%=-isystem %) -DBENCH_HAVE_
                 -DBENCH_HAVE_GLIB=$(BENCH_GLIB) -DBENCH_HAVE_CUCKOO=$(BENCH_CUCKOO) \
                 -DBENCH_HAVE_TBB=$(BENCH_TBB) -DBENCH_HAVE_CK=$(BENCH_CK) \
                 -DBENCH_HAVE_SQLITE=$(BENCH_SQLITE) -DBENCH_HAVE_ROCKSDB=$(BENCH_ROCKS) \
+                -DBENCH_HAVE_ROCKS_CACHE=$(BENCH_ROCKC) \
                 -DBENCH_HAVE_LMDB=$(BENCH_LMDB) -DBENCH_HAVE_F2=$(BENCH_F2) -DBENCH_HAVE_REMOTE=$(BENCH_REMOTE) \
                 -DBENCH_HAVE_TLS=$(if $(HAVE_TLS),1,0) \
                 '-DBENCH_FLAGS="$(BENCH_CFLAGS)"'
 BENCH_LIBS    = $(if $(BENCH_CXXS)$(filter 1,$(BENCH_F2)),-lstdc++) $(if $(filter 1,$(BENCH_TBB) $(BENCH_F2)),-ltbb) \
                 $(if $(filter 1,$(BENCH_F2)),-laio -luuid) \
                 $(if $(filter 1,$(BENCH_CK)),-lck) $(if $(filter 1,$(BENCH_SQLITE)),-lsqlite3) \
-                $(if $(filter 1,$(BENCH_ROCKS)),-lrocksdb) $(if $(filter 1,$(BENCH_LMDB)),-llmdb) \
+                $(if $(filter 1,$(BENCH_ROCKS) $(BENCH_ROCKC)),-lrocksdb) $(if $(filter 1,$(BENCH_LMDB)),-llmdb) \
                 $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --libs glib-2.0)) $(REMOTE_LIBS) $(TLS_LIBS) -lm
 # Disk calls that harness/freeze.c can block.
 BENCH_FREEZE  = $(foreach c,pread pwrite fdatasync madvise,-Wl,--wrap=$(c))

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: MIT
+# a full store with room for a tenth of the keys
+trace      = zipf 0.99 keys=16000000 ops=16777216 seed=3
+key        = 16
+value      = 100
+ops        = readthrough | get 50 set 50 | set | lat readthrough
+capacity   = bytes 268435456
+threads    = 1 2 4 cores over
+prefill    = 2400000
+subjects   = uthash64t rocks_hyper rocks_lru quick_cache moka cellar
