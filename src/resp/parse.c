@@ -35,10 +35,10 @@ static bool resp_argv_room(cellar_resp *r, uint32_t count)
 {
     if (BASE_LIKELY(count <= r->argv_cap)) { return true; }
     const uint32_t cap = (uint32_t)base_pow2_ceil(BASE_MAX(count, RESP_ARGV_USUAL));
-    cellar_bytes *argv = base_alloc(&r->account, BASE_MOD_STORE, cap * sizeof *argv, NULL);
+    cellar_bytes *argv = base_alloc(&r->obj.account, BASE_MOD_STORE, cap * sizeof *argv, NULL);
     if (argv == NULL) { return false; }
     if (r->argv != NULL) { memcpy(argv, r->argv, r->argv_cap * sizeof *argv); }
-    base_free(&r->account, BASE_MOD_STORE, r->argv, r->argv_cap * sizeof *argv);
+    base_free(&r->obj.account, BASE_MOD_STORE, r->argv, r->argv_cap * sizeof *argv);
     r->argv = argv;
     r->argv_cap = cap;
     return true;
@@ -47,7 +47,7 @@ static bool resp_argv_room(cellar_resp *r, uint32_t count)
 CELLAR_PRIVATE void resp_argv_trim(cellar_resp *r)
 {
     if (r->argv_cap > RESP_ARGV_USUAL) {
-        base_free(&r->account, BASE_MOD_STORE, r->argv, r->argv_cap * sizeof *r->argv);
+        base_free(&r->obj.account, BASE_MOD_STORE, r->argv, r->argv_cap * sizeof *r->argv);
         r->argv = NULL;
         r->argv_cap = 0;
     }

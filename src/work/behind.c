@@ -34,6 +34,7 @@
 
 BASE_SIZE_BEGIN
 
+#define BEHIND_OPEN "cellar_namespace_batch"
 #define BEHIND_ABSENT_MS 1000 /* longest time that a read keeps the answer "deleted" */
 #define BEHIND_QUEUE_BYTES (UINT64_C(64) << 20)
 #define BEHIND_ITEMS 100u
@@ -337,11 +338,6 @@ static void behind_close(void *ctx, int64_t deadline_ms)
 
 /* ---- the public call ---- */
 
-static cellar_err behind_fail(cellar_err code, const char *why)
-{
-    return base_open_fail(code, 0, "cellar_namespace_batch: %s", why);
-}
-
 /* Make the queue. NULL: no memory, or no random bytes. */
 static behind *behind_make(const cellar_batcher_config *cfg, const cellar_host_opts *host)
 {
@@ -370,12 +366,8 @@ static behind *behind_make(const cellar_batcher_config *cfg, const cellar_host_o
 static cellar_err behind_config_in(const cellar_batcher_config *cfg, cellar_batcher_config *full,
                                    cellar_host_opts *host)
 {
-    *full = cellar_batcher_config_default();
-    cellar_err err = base_open_opts(full, sizeof *full, cfg, "cellar_namespace_batch",
-                                    "cellar_batcher_config");
-    if (err == CELLAR_OK) {
-        err = base_host_in(host, full->host, "cellar_namespace_batch", "batcher");
-    }
+    const cellar_err err = BASE_CONFIG_IN(cellar_batcher_config, full, cfg, host,
+                                          BEHIND_OPEN, "batcher");
     full->on_full = CELLAR_BATCH_ERROR; /* the cache waits, and lets other keys pass */
     full->parallel = 1;
     return err;
@@ -390,16 +382,18 @@ CELLAR_API cellar_err cellar_namespace_batch(cellar *ns, const cellar_batcher_co
     cellar_host_opts host;
     if (out != NULL) { *out = NULL; }
     if (ns == NULL || flush == NULL) {
-        return behind_fail(CELLAR_E_INVAL, "ns and flush must not be NULL");
+        return base_refuse(CELLAR_E_INVAL, BEHIND_OPEN, "ns and flush must not be NULL");
     }
     if (cache_is_closed(ns)) { return cache_closed(ns); }
     cellar_err err = behind_config_in(cfg, &full, &host);
     if (err != CELLAR_OK) { return err; }
     if (full.max_items > CELLAR_BATCH_ITEMS_MAX) {
-        return behind_fail(CELLAR_E_INVAL, "max_items must be at most 65,536");
+        return base_refuse(CELLAR_E_INVAL, BEHIND_OPEN, "max_items must be at most 65,536");
     }
     behind *w = behind_make(&full, &host);
-    if (w == NULL) { return behind_fail(CELLAR_E_NOMEM, "no memory, or no random bytes"); }
+    if (w == NULL) {
+        return base_refuse(CELLAR_E_NOMEM, BEHIND_OPEN, "no memory, or no random bytes");
+    }
     w->store = ns->store;
     w->flush = flush;
     w->failed = failed;
@@ -413,8 +407,8 @@ CELLAR_API cellar_err cellar_namespace_batch(cellar *ns, const cellar_batcher_co
     }
     if (w->batcher != NULL) {
         (void)cellar_batcher_close(w->batcher, NULL);
-        (void)behind_fail(err, "the namespace has a disk tier or a batcher, the store has four "
-                               "tiers, or no memory is left");
+        (void)base_refuse(err, BEHIND_OPEN, "the namespace has a disk tier or a batcher, the store "
+                          "has four tiers, or no memory is left");
     }
     behind_free(w);
     return err;

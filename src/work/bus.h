@@ -71,7 +71,7 @@ CELLAR_PRIVATE void bus_describe(const bus_group *g, const bus_copy *c, cellar_b
 /* Let the lease of a copy in the hands of a member end at `due_ms`. */
 CELLAR_PRIVATE void bus_lease(bus_copy *c, int64_t due_ms, bus_after *a) SYNC_HOLDS(BUS);
 /* Return whether this thread runs code of the host for the bus. */
-CELLAR_PRIVATE bool bus_is_mine(const cellar_bus *b) SYNC_HOLDS(BUS);
+CELLAR_PRIVATE bool bus_is_mine(const void *bus) SYNC_HOLDS(BUS);
 
 /* ---- bus_task.c ---- */
 

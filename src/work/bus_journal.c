@@ -255,7 +255,7 @@ CELLAR_PRIVATE void bus_restore_drop(cellar_bus *b, bus_message *chain)
     while (chain != NULL) {
         bus_message *m = chain;
         chain = m->next;
-        base_free(&b->account, BASE_MOD_STORE, m, m->block_bytes);
+        base_free(&b->obj.account, BASE_MOD_STORE, m, m->block_bytes);
     }
 }
 
@@ -290,7 +290,7 @@ CELLAR_PRIVATE void bus_journal_close(cellar_bus *b)
     if (b->tasks == NULL) { return; }
     const cellar_err err = bus_commit(b);
     if (err != CELLAR_OK) {
-        base_log(&b->log, BASE_LOG_ERROR, "bus", (int)err,
+        base_log(&b->obj.log, BASE_LOG_ERROR, "bus", (int)err,
                  "closed without the last changes: those messages are delivered again");
     }
     base_store_rel(&b->tasks->journal->buses, 0u);

@@ -32,7 +32,7 @@ static cellar_err sched_check(const cellar_scheduler *s, const char *name)
         strnlen(name, CELLAR_NAME_MAX + 1) > CELLAR_NAME_MAX) {
         return CELLAR_E_INVAL;
     }
-    return s->forked ? CELLAR_E_FORKED : CELLAR_OK;
+    return s->obj.forked ? CELLAR_E_FORKED : CELLAR_OK;
 }
 
 /* ---- add ---- */
@@ -67,7 +67,7 @@ static cellar_err sched_make(cellar_scheduler *s, const char *name, const cellar
 {
     const size_t bytes = sizeof(sched_entry) + o->max_running * sizeof(sched_run);
     if (o->catch_up_on_start != 0 && s->tasks == NULL) { return CELLAR_E_UNSUPPORTED; }
-    sched_entry *e = base_alloc(&s->account, BASE_MOD_STORE, bytes, NULL);
+    sched_entry *e = base_alloc(&s->obj.account, BASE_MOD_STORE, bytes, NULL);
     if (e == NULL) { return CELLAR_E_NOMEM; }
     e->of = s;
     e->hash = cron_hash(name);
@@ -156,7 +156,7 @@ static cellar_err sched_insert(sched_entry *e, cellar_schedule_conflict conflict
                                sched_after *a) SYNC_HOLDS(WHEEL)
 {
     cellar_scheduler *s = e->of;
-    base_account *base_table_account = &s->account;
+    base_account *base_table_account = &s->obj.account;
     const base_module base_table_module = BASE_MOD_STORE;
     sched_entry *old = sched_find(s, e->name);
     const cellar_err err = sched_admit(s, e->name, conflict);
@@ -239,7 +239,7 @@ CELLAR_API cellar_err cellar_schedule_add(cellar_scheduler *s, const char *name,
         e->interval_ms = c.every_ms;
     } else if (full.cron != NULL) {
         e->cron = c;
-        err = cron_zone_open(&s->account.hooks, zone, &e->zone);
+        err = cron_zone_open(&s->obj.account.hooks, zone, &e->zone);
     }
     if (err != CELLAR_OK) {
         sched_free(e, false);
@@ -398,7 +398,7 @@ CELLAR_API cellar_err cellar_schedule_list(cellar_scheduler *s, cellar_schedule_
     char names[SCHED_LIST_BATCH][CELLAR_NAME_MAX + 1];
     uint64_t last = 0;
     if (s == NULL || fn == NULL) { return CELLAR_E_INVAL; }
-    if (s->forked) { return CELLAR_E_FORKED; }
+    if (s->obj.forked) { return CELLAR_E_FORKED; }
     const sched_time now = sched_now(s);
     for (;;) {
         const uint32_t n = sched_copy(s, &last, now, info, names);
@@ -419,8 +419,8 @@ CELLAR_PRIVATE const char *sched_figures(void *object, uint64_t *value)
     value[STATS_SCHEDULER_SCHEDULES] = HASH_COUNT(s->table);
     value[STATS_SCHEDULER_RUNNING] = value[STATS_SCHEDULER_STARTED] - value[STATS_SCHEDULER_ENDED];
     sync_drop(WHEEL, &s->lock);
-    value[STATS_SCHEDULER_BYTES] = base_load_rlx(&s->account.used) + SCHED_BYTES;
-    return s->name;
+    value[STATS_SCHEDULER_BYTES] = base_object_bytes(&s->obj);
+    return s->obj.name;
 }
 
 CELLAR_API cellar_err cellar_scheduler_stats_get(cellar_scheduler *s, cellar_scheduler_stats *out)

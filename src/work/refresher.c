@@ -33,12 +33,12 @@ BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE refresher_time refresher_now(const cellar_refresher *r)
 {
-    int64_t wall_ms, mono_ms = base_now_ms(&r->clock), before_ms;
+    int64_t wall_ms, mono_ms = base_now_ms(&r->obj.clock), before_ms;
     int tries = 0;
     do { /* a thread that stops between the readings must not see a step */
         before_ms = mono_ms;
-        wall_ms = r->wall_clock != NULL ? r->wall_clock(r->clock.ctx) : base_wall_ms();
-        mono_ms = base_now_ms(&r->clock);
+        wall_ms = r->wall_clock != NULL ? r->wall_clock(r->obj.clock.ctx) : base_wall_ms();
+        mono_ms = base_now_ms(&r->obj.clock);
     } while (mono_ms - before_ms > REFRESHER_STEP_MS / 4 && ++tries < REFRESHER_TRIES);
     return (refresher_time){ BASE_MAX(mono_ms, 0), BASE_MAX(wall_ms, 0) };
 }
@@ -112,7 +112,7 @@ CELLAR_PRIVATE void refresher_settle(cellar_refresher *r, refresher_after *a)
     if (a->ring) { work_ticker_ring(&r->ticker); }
 }
 
-CELLAR_PRIVATE bool refresher_is_mine(const cellar_refresher *r, const refresher_row *row)
+CELLAR_PRIVATE bool refresher_in_step(const cellar_refresher *r, const refresher_row *row)
 {
     const int32_t tid = base_thread_id();
     for (uint32_t i = 0; i < r->max_parallel; i++) {
@@ -122,11 +122,16 @@ CELLAR_PRIVATE bool refresher_is_mine(const cellar_refresher *r, const refresher
     return false;
 }
 
+CELLAR_PRIVATE bool refresher_is_mine(const void *refresher)
+{
+    return refresher_in_step(refresher, NULL);
+}
+
 /* ---- rows ---- */
 
 CELLAR_PRIVATE void refresher_row_free(refresher_row *row)
 {
-    base_account *account = &row->of->account;
+    base_account *account = &row->of->obj.account;
     base_tz_close(row->zone);
     refresher_keys_free(&row->keys);
     base_free(account, BASE_MOD_STORE, row, sizeof *row + row->key_len + 1);
@@ -536,7 +541,7 @@ static void refresher_loaded(refresher_ticket *t, int64_t now_ms) SYNC_HOLDS(WHE
 static void refresher_tell(const refresher_ticket *t)
 {
     const refresher_row *row = t->row;
-    base_log *log = &row->of->log;
+    base_log *log = &row->of->obj.log;
     if (t->listing && t->err != CELLAR_OK) {
         base_log(log, BASE_LOG_WARNING, "refresh", (int)t->err, "the lister of \"%s\" failed",
                  row->loader_name);
@@ -640,7 +645,7 @@ static bool refresher_prepare(refresher_ticket *t, refresher_row *row, refresher
     t->result = REFRESHER_FAILED;
     t->err = CELLAR_OK;
     t->stored = t->off = t->asleep = t->looked = t->read = t->bare = false;
-    t->keys = (cellar_refresh_keys){ .account = &row->of->account };
+    t->keys = (cellar_refresh_keys){ .account = &row->of->obj.account };
     row->of->count[STATS_REFRESHER_RUNNING]++;
     return true;
 }

@@ -29,12 +29,12 @@ BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE sched_time sched_now(const cellar_scheduler *s)
 {
-    int64_t wall_ms, mono_ms = base_now_ms(&s->clock), before_ms;
+    int64_t wall_ms, mono_ms = base_now_ms(&s->obj.clock), before_ms;
     int tries = 0;
     do { /* a thread that stops between the readings must not see a step */
         before_ms = mono_ms;
-        wall_ms = s->wall_clock != NULL ? s->wall_clock(s->clock.ctx) : base_wall_ms();
-        mono_ms = base_now_ms(&s->clock);
+        wall_ms = s->wall_clock != NULL ? s->wall_clock(s->obj.clock.ctx) : base_wall_ms();
+        mono_ms = base_now_ms(&s->obj.clock);
     } while (mono_ms - before_ms > SCHED_STEP_MS / 4 && ++tries < SCHED_TRIES);
     return (sched_time){ BASE_MAX(mono_ms, 0), BASE_MAX(wall_ms, 0) };
 }
@@ -198,7 +198,7 @@ CELLAR_PRIVATE void sched_unref(sched_entry *e, sched_after *a)
 
 CELLAR_PRIVATE void sched_detach(sched_entry *e, sched_after *a)
 {
-    base_account *base_table_account = &e->of->account;
+    base_account *base_table_account = &e->of->obj.account;
     const base_module base_table_module = BASE_MOD_STORE;
     sched_drop_runs(e, true);
     sched_disarm(e);
@@ -212,7 +212,7 @@ CELLAR_PRIVATE void sched_free(sched_entry *e, bool tell)
     const cellar_schedule_free_fn free_fn = tell ? e->free_fn : NULL;
     void *ctx = e->ctx;
     base_tz_close(e->zone);
-    base_free(&e->of->account, BASE_MOD_STORE, e,
+    base_free(&e->of->obj.account, BASE_MOD_STORE, e,
               sizeof *e + (size_t)e->run_count * sizeof e->run[0]);
     sync_assert_none();
     if (free_fn != NULL) { free_fn(ctx); }
@@ -231,7 +231,7 @@ CELLAR_PRIVATE void sched_settle(cellar_scheduler *s, sched_after *a)
         sched_free(e, true);
     }
     if (a->skipped != 0) {
-        base_log(&s->log, BASE_LOG_WARNING, "schedule", (int)a->why,
+        base_log(&s->obj.log, BASE_LOG_WARNING, "schedule", (int)a->why,
                  "%llu firings skipped, the last one of \"%s\": %s",
                  (unsigned long long)a->skipped, a->name,
                  a->why == CELLAR_E_BUSY ? "max_running runs had not ended"
@@ -391,7 +391,7 @@ static bool sched_due(sched_entry *e, sched_time now, uint32_t *steps, sched_aft
     e->missed_now = 0;
     e->due_ms = next_ms;
     if (e->kind == CELLAR_SCHEDULE_AT) { /* its run keeps it alive, and must not be dropped */
-        base_account *base_table_account = &s->account;
+        base_account *base_table_account = &s->obj.account;
         const base_module base_table_module = BASE_MOD_STORE;
         BASE_TABLE_REMOVE(hh, s->table, e);
         e->present = false;

@@ -30,7 +30,5 @@ CELLAR_PRIVATE void task_sleep(cellar_pool *p, const task_run *mine, uint64_t un
 CELLAR_PRIVATE bool task_must_not_sleep(const cellar_pool *p, const task_run *mine)
     SYNC_HOLDS(QUEUE);
 CELLAR_PRIVATE void task_wake_ended(cellar_pool *p);
-/* Return `ms` from now on the scale of base_now_ns. */
-CELLAR_PRIVATE uint64_t task_until_ns(int64_t ms);
 
 #endif

@@ -112,15 +112,15 @@ CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cel
     if (p == NULL || name == NULL || *name == '\0' || !task_text_ok(name, CELLAR_NAME_MAX)) {
         return CELLAR_E_INVAL;
     }
-    if (p->forked) { return CELLAR_E_FORKED; }
+    if (p->obj.forked) { return CELLAR_E_FORKED; }
     cellar_err err = task_opts_in(o, &full);
     if (err != CELLAR_OK) { return err; }
     if (fn == NULL && (full.rate != NULL || full.hard_timeout_ms != 0 || full.break_after != 0)) {
         return CELLAR_E_INVAL;
     }
     err = CELLAR_E_NOMEM;
-    task_name *n = base_alloc(&p->account, BASE_MOD_STORE, sizeof *n, NULL);
-    task_queue *q = base_alloc(&p->account, BASE_MOD_STORE, sizeof *q, NULL);
+    task_name *n = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *n, NULL);
+    task_queue *q = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *q, NULL);
     if (n != NULL && q != NULL) {
         memcpy(n->name, name, strlen(name));
         n->fn = fn;
@@ -141,8 +141,8 @@ CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cel
         sync_drop(QUEUE, &p->lock);
         task_settle(p, &a);
     }
-    base_free(&p->account, BASE_MOD_STORE, q, sizeof *q);
-    base_free(&p->account, BASE_MOD_STORE, n, sizeof *n);
+    base_free(&p->obj.account, BASE_MOD_STORE, q, sizeof *q);
+    base_free(&p->obj.account, BASE_MOD_STORE, n, sizeof *n);
     return err;
 }
 
@@ -200,8 +200,8 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
         !task_text_ok(queue, CELLAR_NAME_MAX) || !task_text_ok(pattern, CELLAR_PATTERN_MAX)) {
         return CELLAR_E_INVAL;
     }
-    if (p->forked) { return CELLAR_E_FORKED; }
-    task_queue *fresh = base_alloc(&p->account, BASE_MOD_STORE, sizeof *fresh, NULL);
+    if (p->obj.forked) { return CELLAR_E_FORKED; }
+    task_queue *fresh = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *fresh, NULL);
     if (fresh == NULL) { return CELLAR_E_NOMEM; }
     task_levels_init(&fresh->levels);
     fresh->weight = 1;
@@ -212,7 +212,7 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
     const cellar_err err = task_route(p, pattern, queue, &fresh, &n, &a);
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
-    base_free(&p->account, BASE_MOD_STORE, fresh, sizeof *fresh);
+    base_free(&p->obj.account, BASE_MOD_STORE, fresh, sizeof *fresh);
     if (moved != NULL) { *moved = n; }
     return err;
 }
@@ -560,7 +560,7 @@ static cellar_err task_make_room(cellar_pool *p, uint32_t count, uint64_t bytes,
 {
     const task_run *mine = task_run_mine(p);
     const uint64_t until_ns =
-        p->cfg.on_full == CELLAR_POOL_BLOCK ? task_until_ns(p->cfg.block_timeout_ms) : 0;
+        p->cfg.on_full == CELLAR_POOL_BLOCK ? base_until_ns(p->cfg.block_timeout_ms) : 0;
     task_bursts_recall(p, a);
     while (!task_fits(p, count, bytes)) {
         task *t = p->cfg.on_full == CELLAR_POOL_DROP_OLDEST ? task_queue_oldest(p) : NULL;
@@ -616,7 +616,7 @@ static cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t count, tas
 
 static cellar_err task_check(const cellar_pool *p)
 {
-    return p == NULL ? CELLAR_E_INVAL : p->forked ? CELLAR_E_FORKED : CELLAR_OK;
+    return p == NULL ? CELLAR_E_INVAL : p->obj.forked ? CELLAR_E_FORKED : CELLAR_OK;
 }
 
 /* Insert the task of a draft. MISS: the task before it has ended. *kept: why a change of an older
@@ -739,8 +739,8 @@ CELLAR_API cellar_err cellar_task_submit_many(cellar_pool *p, const cellar_task_
     const task_time now = task_near(p);
     task_after a = { .done = NULL };
     const size_t bytes = count * sizeof(task_draft), id_bytes = count * sizeof(cellar_task_id);
-    task_draft *d = base_alloc(&p->account, BASE_MOD_STORE, bytes, NULL);
-    cellar_task_id *made = base_alloc(&p->account, BASE_MOD_STORE, id_bytes, NULL);
+    task_draft *d = base_alloc(&p->obj.account, BASE_MOD_STORE, bytes, NULL);
+    cellar_task_id *made = base_alloc(&p->obj.account, BASE_MOD_STORE, id_bytes, NULL);
     uint32_t n = 0;
     err = d != NULL && made != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
     while (n < count && err == CELLAR_OK) {
@@ -761,8 +761,8 @@ CELLAR_API cellar_err cellar_task_submit_many(cellar_pool *p, const cellar_task_
         task_unlink_drafts(p, d, n);
         task_drafts_drop(p, d, n);
     }
-    base_free(&p->account, BASE_MOD_STORE, made, id_bytes);
-    base_free(&p->account, BASE_MOD_STORE, d, bytes);
+    base_free(&p->obj.account, BASE_MOD_STORE, made, id_bytes);
+    base_free(&p->obj.account, BASE_MOD_STORE, d, bytes);
     return err;
 }
 
