@@ -18,6 +18,7 @@ typedef struct base_object {
     size_t bytes;         /* of the object */
     base_account account; /* without a limit: those of the object bound it; a port sets one */
     base_clock clock;
+    cellar_clock_fn wall_clock; /* from its own options; NULL: of the system */
     base_log log;
     base_fork_node fork;
     uint32_t stack_bytes; /* of each thread; 0: the default of the process */

@@ -150,7 +150,7 @@ static cellar_err bus_write_message(journal *db, void *ctx)
 
 CELLAR_PRIVATE cellar_err bus_commit_message(cellar_bus *b, bus_message *m)
 {
-    bus_written w = { m, task_now(b->tasks).wall_ms - bus_now(b) };
+    bus_written w = { m, work_now(&b->tasks->obj).wall_ms - bus_now(b) };
     return bus_transact(b, bus_write_message, NULL, &w);
 }
 
@@ -227,7 +227,7 @@ CELLAR_PRIVATE cellar_err bus_restore(cellar_bus *b, const char *queue, const ch
     if (b->tasks == NULL) { return CELLAR_OK; }
     bus_loader o = { .b = b, .queue = queue, .group = group, .now = bus_now(b) };
     o.end = &o.first;
-    o.offset_ms = task_now(b->tasks).wall_ms - o.now;
+    o.offset_ms = work_now(&b->tasks->obj).wall_ms - o.now;
     const cellar_err err = bus_transact(b, bus_load, bus_load_done, &o);
     *out = o.first;
     return err != CELLAR_OK ? err : o.err;

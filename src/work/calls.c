@@ -92,7 +92,7 @@ static cellar_err sched_make(cellar_scheduler *s, const char *name, const cellar
 }
 
 /* Return when the interval of a new schedule begins. */
-static int64_t sched_phase_ms(const sched_entry *e, cellar_phase phase, sched_time now)
+static int64_t sched_phase_ms(const sched_entry *e, cellar_phase phase, work_time now)
 {
     const int64_t over_ms = now.wall_ms % e->interval_ms;
     switch (phase) {
@@ -106,7 +106,7 @@ static int64_t sched_phase_ms(const sched_entry *e, cellar_phase phase, sched_ti
 }
 
 /* Return the due time before `first_ms`: the one that the journal has until a run has ended. */
-static int64_t sched_before_wall_ms(const sched_entry *e, int64_t first_ms, sched_time now)
+static int64_t sched_before_wall_ms(const sched_entry *e, int64_t first_ms, work_time now)
 {
     switch (e->kind) {
     case CELLAR_SCHEDULE_EVERY: return first_ms - e->interval_ms + now.wall_ms - now.mono_ms;
@@ -118,7 +118,7 @@ static int64_t sched_before_wall_ms(const sched_entry *e, int64_t first_ms, sche
 
 /* Read from the journal where a schedule continues, or write where it begins. E_NEVER: the run of
  * the instant has ended. */
-static cellar_err sched_recall(sched_entry *e, const char *text, const char *zone, sched_time now)
+static cellar_err sched_recall(sched_entry *e, const char *text, const char *zone, work_time now)
 {
     cellar_scheduler *s = e->of;
     const int64_t first_wall_ms = sched_before_wall_ms(e, e->start_ms, now);
@@ -152,7 +152,7 @@ static cellar_err sched_admit(cellar_scheduler *s, const char *name,
 }
 
 /* Put a schedule into the table in place of the one of its name. */
-static cellar_err sched_insert(sched_entry *e, cellar_schedule_conflict conflict, sched_time now,
+static cellar_err sched_insert(sched_entry *e, cellar_schedule_conflict conflict, work_time now,
                                sched_after *a) SYNC_HOLDS(WHEEL)
 {
     cellar_scheduler *s = e->of;
@@ -187,7 +187,7 @@ static cellar_err sched_add(sched_entry *e, const cellar_schedule_spec *o, const
                             const char *zone)
 {
     cellar_scheduler *s = e->of;
-    const sched_time now = sched_now(s);
+    const work_time now = work_now(&s->obj);
     sched_after a;
     sched_after_init(&a);
     if (e->kind == CELLAR_SCHEDULE_EVERY) { e->start_ms = sched_phase_ms(e, o->phase, now); }
@@ -262,7 +262,7 @@ typedef enum sched_change {
     SCHED_REMOVE, SCHED_PAUSE, SCHED_RESUME, SCHED_TRIGGER
 } sched_change;
 
-static cellar_err sched_change_held(sched_entry *e, sched_change change, sched_time now,
+static cellar_err sched_change_held(sched_entry *e, sched_change change, work_time now,
                                     sched_after *a) SYNC_HOLDS(WHEEL)
 {
     switch (change) {
@@ -296,7 +296,7 @@ static cellar_err sched_change_of(cellar_scheduler *s, const char *name, sched_c
         err = sched_row(s, &row);
         if (err != CELLAR_OK) { return err; }
     }
-    sched_time now = sched_now(s);
+    work_time now = work_now(&s->obj);
     sched_after a;
     sched_after_init(&a);
     sync_take(WHEEL, &s->lock);
@@ -338,7 +338,7 @@ CELLAR_API cellar_err cellar_schedule_next(cellar_scheduler *s, const char *name
     if (found == NULL || (out == NULL && count != 0)) { return CELLAR_E_INVAL; }
     const cellar_err err = sched_check(s, name);
     if (err != CELLAR_OK) { return err; }
-    const sched_time now = sched_now(s);
+    const work_time now = work_now(&s->obj);
     sched_after a;
     sched_after_init(&a);
     sync_take(WHEEL, &s->lock);
@@ -363,7 +363,7 @@ CELLAR_API cellar_err cellar_schedule_next(cellar_scheduler *s, const char *name
 }
 
 /* Copy up to SCHED_LIST_BATCH schedules with an id above *last. Return their number. */
-static uint32_t sched_copy(cellar_scheduler *s, uint64_t *last, sched_time now,
+static uint32_t sched_copy(cellar_scheduler *s, uint64_t *last, work_time now,
                            cellar_schedule_info *info, char (*names)[CELLAR_NAME_MAX + 1])
 {
     uint32_t n = 0;
@@ -399,7 +399,7 @@ CELLAR_API cellar_err cellar_schedule_list(cellar_scheduler *s, cellar_schedule_
     uint64_t last = 0;
     if (s == NULL || fn == NULL) { return CELLAR_E_INVAL; }
     if (s->obj.forked) { return CELLAR_E_FORKED; }
-    const sched_time now = sched_now(s);
+    const work_time now = work_now(&s->obj);
     for (;;) {
         const uint32_t n = sched_copy(s, &last, now, info, names);
         for (uint32_t i = 0; i < n; i++) {

@@ -72,14 +72,14 @@ static cellar_err sched_config_in(const cellar_scheduler_config *cfg, cellar_sch
 
 static void sched_init(cellar_scheduler *s, const cellar_scheduler_config *cfg)
 {
-    s->wall_clock = cfg->wall_clock;
+    s->obj.wall_clock = cfg->wall_clock;
     s->ticker = (work_ticker){ .object = &s->obj, .lock = &s->lock, .fire = sched_fire,
                                .is_mine = sched_is_mine,
                                .pool = { .run = sched_run_job, .name = "cellar-work" } };
     s->max_schedules = cfg->max_schedules;
     s->close_ms = cfg->close_timeout_ms;
     s->tasks = cfg->pool != NULL && cfg->pool->journal != NULL ? cfg->pool : NULL;
-    const sched_time now = sched_now(s);
+    const work_time now = work_now(&s->obj);
     s->offset_ms = now.wall_ms - now.mono_ms;
     wheel_init(&s->mono, now.mono_ms);
     wheel_init(&s->wall, now.wall_ms);

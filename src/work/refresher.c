@@ -24,24 +24,10 @@
 BASE_SIZE_BEGIN
 
 #define REFRESHER_SLICE 1024u
-#define REFRESHER_STEP_MS 1000      /* a larger move of the wall clock is a step */
-#define REFRESHER_TRIES 16
 #define REFRESHER_BACKOFF_MS 1000   /* bound of the first pause after a failure */
 #define REFRESHER_BACKOFF_SHIFT 20u /* largest doubling */
 #define REFRESHER_BLOCK_MIN 256u
 #define REFRESHER_BLOCK_MAX ((size_t)16 << 20)
-
-CELLAR_PRIVATE refresher_time refresher_now(const cellar_refresher *r)
-{
-    int64_t wall_ms, mono_ms = base_now_ms(&r->obj.clock), before_ms;
-    int tries = 0;
-    do { /* a thread that stops between the readings must not see a step */
-        before_ms = mono_ms;
-        wall_ms = r->wall_clock != NULL ? r->wall_clock(r->obj.clock.ctx) : base_wall_ms();
-        mono_ms = base_now_ms(&r->obj.clock);
-    } while (mono_ms - before_ms > REFRESHER_STEP_MS / 4 && ++tries < REFRESHER_TRIES);
-    return (refresher_time){ BASE_MAX(mono_ms, 0), BASE_MAX(wall_ms, 0) };
-}
 
 /* ---- keys ---- */
 
@@ -241,7 +227,7 @@ static void refresher_arm(refresher_row *row) SYNC_HOLDS(WHEEL)
     wheel_add(&row->of->wheel, &row->timer, refresher_next_ms(row, row->of->offset_ms));
 }
 
-CELLAR_PRIVATE void refresher_begin(refresher_row *row, refresher_time now)
+CELLAR_PRIVATE void refresher_begin(refresher_row *row, work_time now)
 {
     row->due_ms = row->start_ms;
     row->retry_ms = BASE_NEVER_MS;
@@ -289,7 +275,7 @@ static void refresher_retry(refresher_row *row) SYNC_HOLDS(WHEEL)
 
 /* Begin a run with all keys, if `at` has passed, or an interval and the last run has ended. False:
  * neither has. */
-static bool refresher_run_begin(refresher_row *row, refresher_time now) SYNC_HOLDS(WHEEL)
+static bool refresher_run_begin(refresher_row *row, work_time now) SYNC_HOLDS(WHEEL)
 {
     cellar_refresher *r = row->of;
     const bool day = row->at_wall_ms <= now.wall_ms;
@@ -336,7 +322,7 @@ static void refresher_run_end(refresher_row *row, int64_t now_ms) SYNC_HOLDS(WHE
 /* Bound the life of a value by the time `at`. */
 static void refresher_bound(cellar_load *load, const refresher_ticket *t)
 {
-    const refresher_time now = refresher_now(t->row->of);
+    const work_time now = work_now(&t->row->of->obj);
     const int64_t left_ms = t->until_wall_ms - now.wall_ms, ttl_ms = t->row->ttl_ms;
     cellar_set_opts o = cellar_set_opts_default();
     if (left_ms <= 0) {
@@ -575,7 +561,7 @@ static void refresher_step_end(refresher_ticket *t, bool ended_thread)
 {
     refresher_row *row = t->row;
     cellar_refresher *r = row->of;
-    const refresher_time now = refresher_now(r);
+    const work_time now = work_now(&r->obj);
     refresher_after a;
     refresher_after_init(&a);
     sync_take(WHEEL, &r->lock);
@@ -627,7 +613,7 @@ static refresher_loader *refresher_loader_of(refresher_row *row) SYNC_HOLDS(WHEE
 
 /* Prepare the next step of a row. False: it has nothing to do by `now`. That time was read before
  * the row's timer fired, or the wall clock was set back since. */
-static bool refresher_prepare(refresher_ticket *t, refresher_row *row, refresher_time now)
+static bool refresher_prepare(refresher_ticket *t, refresher_row *row, work_time now)
     SYNC_HOLDS(WHEEL)
 {
     if (!refresher_run_begin(row, now) && refresher_next_key(row) == NULL) { refresher_retry(row); }
@@ -664,7 +650,7 @@ CELLAR_PRIVATE void refresher_run_job(void *refresher, base_job *j)
 {
     cellar_refresher *r = refresher;
     refresher_ticket *t = (refresher_ticket *)(void *)j; /* its first field */
-    const refresher_time now = refresher_now(r);
+    const work_time now = work_now(&r->obj);
     refresher_row *row;
     refresher_after a;
     refresher_after_init(&a);
@@ -691,7 +677,7 @@ CELLAR_PRIVATE void refresher_run_job(void *refresher, base_job *j)
 /* ---- time ---- */
 
 /* Compute the times of day again after a step of the wall clock. */
-static void refresher_stepped(cellar_refresher *r, refresher_time now) SYNC_HOLDS(WHEEL)
+static void refresher_stepped(cellar_refresher *r, work_time now) SYNC_HOLDS(WHEEL)
 {
     refresher_row *row = r->all;
     r->count[STATS_REFRESHER_CLOCK_STEPS]++;
@@ -711,7 +697,7 @@ static void refresher_stepped(cellar_refresher *r, refresher_time now) SYNC_HOLD
 CELLAR_PRIVATE void refresher_fire(void *refresher, int64_t *next_ms)
 {
     cellar_refresher *r = refresher;
-    const refresher_time now = refresher_now(r);
+    const work_time now = work_now(&r->obj);
     uint32_t budget = REFRESHER_SLICE;
     refresher_after a;
     wheel_timer *t;
@@ -721,7 +707,7 @@ CELLAR_PRIVATE void refresher_fire(void *refresher, int64_t *next_ms)
     if (!r->closing) {
         const int64_t step_ms = now.wall_ms - now.mono_ms - r->offset_ms;
         r->offset_ms += step_ms;
-        if (step_ms > REFRESHER_STEP_MS || step_ms < -REFRESHER_STEP_MS) {
+        if (step_ms > WORK_STEP_MS || step_ms < -WORK_STEP_MS) {
             refresher_stepped(r, now);
         }
         while ((t = wheel_pop(&r->wheel, now.mono_ms, &budget)) != NULL) {

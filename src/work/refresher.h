@@ -97,11 +97,6 @@ typedef struct refresher_row {
     char key[];               /* or pattern; with a final 0 */
 } refresher_row;
 
-/* A reading of both clocks. */
-typedef struct refresher_time {
-    int64_t mono_ms, wall_ms;
-} refresher_time;
-
 typedef enum refresher_result {
     REFRESHER_OK, REFRESHER_FAILED, REFRESHER_BREAKER, REFRESHER_LIMITED, REFRESHER_BUSY
 } refresher_result;
@@ -131,7 +126,6 @@ typedef struct refresher_ticket {
 struct cellar_refresher {
     base_object obj;          /* first; max_rows and the key limits bound its account */
     work_ticker ticker;
-    cellar_clock_fn wall_clock; /* NULL: of the system */
     cellar *store;
     uint32_t max_rows, max_parallel;
     int64_t close_ms;
@@ -161,14 +155,12 @@ typedef struct refresher_after {
 CELLAR_PRIVATE void refresher_after_init(refresher_after *a);
 /* Queue the tickets and free the rows, after the lock. */
 CELLAR_PRIVATE void refresher_settle(cellar_refresher *r, refresher_after *a);
-/* Read both clocks. They may be functions of the host: hold no lock. */
-CELLAR_PRIVATE refresher_time refresher_now(const cellar_refresher *r);
 /* Return whether this thread is inside a step; of the row only, unless it is NULL. */
 CELLAR_PRIVATE bool refresher_in_step(const cellar_refresher *r, const refresher_row *row)
     SYNC_HOLDS(WHEEL);
 CELLAR_PRIVATE bool refresher_is_mine(const void *refresher) SYNC_HOLDS(WHEEL); /* of any row */
 /* Compute the times of a new row and arm it. */
-CELLAR_PRIVATE void refresher_begin(refresher_row *row, refresher_time now) SYNC_HOLDS(WHEEL);
+CELLAR_PRIVATE void refresher_begin(refresher_row *row, work_time now) SYNC_HOLDS(WHEEL);
 CELLAR_PRIVATE void refresher_unref(refresher_row *row, refresher_after *a) SYNC_HOLDS(WHEEL);
 /* Take a row out of wheel, queue and list. */
 CELLAR_PRIVATE void refresher_detach(refresher_row *row, refresher_after *a) SYNC_HOLDS(WHEEL);

@@ -195,7 +195,7 @@ static cellar_err refresher_row_make(cellar_refresher *r, const refresher_spec *
 }
 
 /* Put a row into the ring and arm it. */
-static cellar_err refresher_insert(refresher_row *row, refresher_time now) SYNC_HOLDS(WHEEL)
+static cellar_err refresher_insert(refresher_row *row, work_time now) SYNC_HOLDS(WHEEL)
 {
     cellar_refresher *r = row->of;
     if (refresher_find(r, row->c, row->key, row->key_len) != NULL) { return CELLAR_EXISTS; }
@@ -230,7 +230,7 @@ static cellar_err refresher_add_row(cellar_refresher *r, const refresher_spec *s
     cellar_err err = refresher_row_make(r, s, &row);
     if (err != CELLAR_OK) { return err; }
     const bool brief = (row->flags & CELLAR_REFRESH_SHORT_TTL) != 0;
-    const refresher_time now = refresher_now(r);
+    const work_time now = work_now(&r->obj);
     refresher_after a;
     refresher_after_init(&a);
     sync_take(WHEEL, &r->lock);
@@ -453,7 +453,7 @@ CELLAR_API cellar_err cellar_refresh_list(cellar_refresher *r, cellar_refresh_li
     const cellar_err err = refresher_check(r);
     if (err != CELLAR_OK) { return err; }
     if (fn == NULL) { return CELLAR_E_INVAL; }
-    const int64_t now_ms = refresher_now(r).mono_ms;
+    const int64_t now_ms = work_now(&r->obj).mono_ms;
     uint64_t id = 0;
     for (bool more = true; more;) {
         cellar_refresh_info info;

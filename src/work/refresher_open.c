@@ -58,7 +58,7 @@ static cellar_err refresher_config_in(const cellar_refresher_config *cfg,
 
 static void refresher_init(cellar_refresher *r, const cellar_refresher_config *cfg, uint64_t seed)
 {
-    r->wall_clock = cfg->wall_clock;
+    r->obj.wall_clock = cfg->wall_clock;
     r->ticker = (work_ticker){ .object = &r->obj, .lock = &r->lock, .fire = refresher_fire,
                                .is_mine = refresher_is_mine,
                                .pool = { .run = refresher_run_job, .name = "cellar-refresh" } };
@@ -70,7 +70,7 @@ static void refresher_init(cellar_refresher *r, const cellar_refresher_config *c
         r->ticket[i].next = r->free_tickets;
         r->free_tickets = &r->ticket[i];
     }
-    const refresher_time now = refresher_now(r);
+    const work_time now = work_now(&r->obj);
     r->offset_ms = now.wall_ms - now.mono_ms;
     wheel_init(&r->wheel, now.mono_ms);
 }

@@ -24,27 +24,13 @@
 BASE_SIZE_BEGIN
 
 #define SCHED_SLICE 1024u
-#define SCHED_STEP_MS 1000             /* a larger move of the wall clock is a step */
-#define SCHED_TRIES 16
-
-CELLAR_PRIVATE sched_time sched_now(const cellar_scheduler *s)
-{
-    int64_t wall_ms, mono_ms = base_now_ms(&s->obj.clock), before_ms;
-    int tries = 0;
-    do { /* a thread that stops between the readings must not see a step */
-        before_ms = mono_ms;
-        wall_ms = s->wall_clock != NULL ? s->wall_clock(s->obj.clock.ctx) : base_wall_ms();
-        mono_ms = base_now_ms(&s->obj.clock);
-    } while (mono_ms - before_ms > SCHED_STEP_MS / 4 && ++tries < SCHED_TRIES);
-    return (sched_time){ BASE_MAX(mono_ms, 0), BASE_MAX(wall_ms, 0) };
-}
 
 CELLAR_PRIVATE void sched_ring(cellar_scheduler *s)
 {
     work_ticker_ring(&s->ticker);
 }
 
-static int64_t sched_clock(const sched_entry *e, sched_time now)
+static int64_t sched_clock(const sched_entry *e, work_time now)
 {
     return e->kind == CELLAR_SCHEDULE_EVERY ? now.mono_ms : now.wall_ms;
 }
@@ -102,13 +88,13 @@ CELLAR_PRIVATE int64_t sched_due_from(const sched_entry *e, int64_t clock_ms)
     return BASE_MAX(e->start_ms + passed * e->interval_ms, e->due_ms);
 }
 
-CELLAR_PRIVATE void sched_begin(sched_entry *e, sched_time now)
+CELLAR_PRIVATE void sched_begin(sched_entry *e, work_time now)
 {
     e->due_ms = sched_due_from(e, sched_clock(e, now));
     sched_arm(e);
 }
 
-CELLAR_PRIVATE void sched_continue(sched_entry *e, sched_time now)
+CELLAR_PRIVATE void sched_continue(sched_entry *e, work_time now)
 {
     const int64_t last_ms = e->settled_wall_ms, offset_ms = now.wall_ms - now.mono_ms;
     switch (e->kind) {
@@ -294,7 +280,7 @@ CELLAR_PRIVATE void sched_run_job(void *scheduler, base_job *j)
     cellar_scheduler *s = scheduler;
     sched_run *r = (sched_run *)(void *)j; /* its first field */
     sched_entry *e = r->of;
-    const int64_t now = sched_clock(e, sched_now(s));
+    const int64_t now = sched_clock(e, work_now(&s->obj));
     sync_take(WHEEL, &s->lock);
     const bool begins = r->state == SCHED_WAITING && !s->closing;
     if (begins) {
@@ -353,7 +339,7 @@ static void sched_skip(sched_entry *e, cellar_err why, stats_scheduler counter, 
 }
 
 /* Fire a schedule that left its wheel. False: *steps are used up; it is armed again. */
-static bool sched_due(sched_entry *e, sched_time now, uint32_t *steps, sched_after *a)
+static bool sched_due(sched_entry *e, work_time now, uint32_t *steps, sched_after *a)
     SYNC_HOLDS(WHEEL)
 {
     cellar_scheduler *s = e->of;
@@ -403,7 +389,7 @@ static bool sched_due(sched_entry *e, sched_time now, uint32_t *steps, sched_aft
 }
 
 /* Fill the wheel of the wall clock again, after a step by `step_ms`. */
-static void sched_stepped(cellar_scheduler *s, sched_time now, int64_t step_ms) SYNC_HOLDS(WHEEL)
+static void sched_stepped(cellar_scheduler *s, work_time now, int64_t step_ms) SYNC_HOLDS(WHEEL)
 {
     const bool correction = step_ms > SCHED_CORRECTION_MS || step_ms < -SCHED_CORRECTION_MS;
     s->count[STATS_SCHEDULER_CLOCK_STEPS]++;
@@ -423,7 +409,7 @@ static void sched_stepped(cellar_scheduler *s, sched_time now, int64_t step_ms) 
 }
 
 /* Pop one wheel. Return false if more is due. */
-static bool sched_pop(wheel *w, int64_t clock, sched_time now, sched_after *a) SYNC_HOLDS(WHEEL)
+static bool sched_pop(wheel *w, int64_t clock, work_time now, sched_after *a) SYNC_HOLDS(WHEEL)
 {
     uint32_t budget = SCHED_SLICE, steps = SCHED_SLICE;
     wheel_timer *t;
@@ -437,7 +423,7 @@ static bool sched_pop(wheel *w, int64_t clock, sched_time now, sched_after *a) S
 CELLAR_PRIVATE void sched_fire(void *scheduler, int64_t *next_ms)
 {
     cellar_scheduler *s = scheduler;
-    const sched_time now = sched_now(s);
+    const work_time now = work_now(&s->obj);
     sched_after a;
     sched_after_init(&a);
     *next_ms = BASE_NEVER_MS;
@@ -445,7 +431,7 @@ CELLAR_PRIVATE void sched_fire(void *scheduler, int64_t *next_ms)
     if (!s->closing) {
         const int64_t offset_ms = now.wall_ms - now.mono_ms, step_ms = offset_ms - s->offset_ms;
         s->offset_ms = offset_ms;
-        if (step_ms > SCHED_STEP_MS || step_ms < -SCHED_STEP_MS) { sched_stepped(s, now, step_ms); }
+        if (step_ms > WORK_STEP_MS || step_ms < -WORK_STEP_MS) { sched_stepped(s, now, step_ms); }
         const bool mono = sched_pop(&s->mono, now.mono_ms, now, &a);
         const bool wall = sched_pop(&s->wall, now.wall_ms, now, &a);
         const int64_t mono_ms = wheel_next_ms(&s->mono), wall_ms = wheel_next_ms(&s->wall);

@@ -106,7 +106,7 @@ static cellar_err task_write_tickets(cellar_pool *p, const task_ticket *k)
 }
 
 /* Copy when a live task is due. */
-static void task_image_due(const task *t, task_time now, journal_row *r)
+static void task_image_due(const task *t, work_time now, journal_row *r)
 {
     const int64_t offset_ms = now.wall_ms - now.mono_ms;
     r->state = t->state == CELLAR_TASK_RUNNING ? CELLAR_TASK_QUEUED : t->state;
@@ -122,7 +122,7 @@ static void task_image_due(const task *t, task_time now, journal_row *r)
 }
 
 /* Copy what a row is to become. */
-static void task_image_take(cellar_pool *p, task *t, task_time now, task_image *m)
+static void task_image_take(cellar_pool *p, task *t, work_time now, task_image *m)
     SYNC_HOLDS(QUEUE)
 {
     task_row *r = task_row_of(p, t);
@@ -193,7 +193,7 @@ static cellar_err task_write_rows(cellar_pool *p, task *list)
     task_journal *j = p->journal;
     cellar_err err = CELLAR_OK;
     while (list != NULL && err == CELLAR_OK) {
-        const task_time now = task_near(p);
+        const work_time now = task_near(p);
         uint32_t n = 0;
         sync_take(QUEUE, &p->lock);
         while (list != NULL && n < TASK_IMAGES) {
@@ -528,7 +528,7 @@ static cellar_err task_commit_ticket(cellar_pool *p, task_ticket *k) SYNC_HOLDS(
 }
 
 CELLAR_PRIVATE cellar_err task_commit_submit(cellar_pool *p, const task_draft *d, uint32_t count,
-                                             task_time now, const cellar_task_id *ids)
+                                             work_time now, const cellar_task_id *ids)
 {
     task_ticket k = { .draft = d, .id = ids, .count = count, .wall_ms = now.wall_ms };
     return task_commit_ticket(p, &k);

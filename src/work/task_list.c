@@ -29,7 +29,7 @@ static bool task_matches(const cellar_pool *p, const task *t, const cellar_task_
 
 /* Copy the next tasks from slot *at on; next[i]: the slot behind the i-th. Return their number. */
 static uint32_t task_list_copy(cellar_pool *p, const cellar_task_filter *f, uint64_t *at,
-                               task_time now, cellar_task_status *out, uint64_t *next, bool *end)
+                               work_time now, cellar_task_status *out, uint64_t *next, bool *end)
 {
     uint32_t n = 0;
     task_after a = { .done = NULL };
@@ -59,7 +59,7 @@ CELLAR_API cellar_err cellar_task_list(cellar_pool *p, const cellar_task_filter 
     const cellar_err err = filter != NULL ? base_opts_in(&f, sizeof f, filter) : CELLAR_OK;
     if (err != CELLAR_OK) { return err; }
     if (f.reserved0 != 0) { return CELLAR_E_INVAL; }
-    const task_time now = task_now(p);
+    const work_time now = work_now(&p->obj);
     for (bool end = false; !end;) {
         const uint32_t n = task_list_copy(p, &f, &at, now, batch, next, &end);
         for (uint32_t i = 0; i < n; i++) {
@@ -141,7 +141,7 @@ static void task_queue_figures(stats_out *o, const stats_owner *pool, cellar_poo
         { "cellar_queue_oldest_seconds", "Age of the oldest queued task, by queue.", 3 },
     };
     struct { const char *name; uint64_t value[3]; } queue[TASK_QUEUES_MAX];
-    const task_time now = task_near(p);
+    const work_time now = task_near(p);
     sync_take(QUEUE, &p->lock);
     const uint32_t count = p->queue_count;
     for (uint32_t i = 0; i < count; i++) {

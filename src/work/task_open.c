@@ -128,7 +128,7 @@ CELLAR_API cellar_err cellar_pool_set(cellar_pool *p, cellar_pool_setting what, 
     }
     if (p->obj.forked) { return CELLAR_E_FORKED; }
     if (workers && p->obj.no_threads) { return CELLAR_E_UNSUPPORTED; }
-    const task_time now = task_now(p);
+    const work_time now = work_now(&p->obj);
     task_after a = { .timer = true };
     sync_take(QUEUE, &p->lock);
     task_bursts_recall(p, &a);
@@ -220,6 +220,7 @@ static void task_pool_init(cellar_pool *p, const cellar_pool_config *cfg)
 {
     p->cfg = *cfg;
     p->cfg.host = NULL;
+    p->obj.wall_clock = cfg->wall_clock;
     p->target = p->obj.no_threads ? 0 : cfg->workers;
     /* Calls of cellar_task_wait may keep slots: a chunk for them. */
     p->chunk_max = (cfg->queue_cap + cfg->dead_cap) / TASK_CHUNK + 2;
@@ -228,7 +229,7 @@ static void task_pool_init(cellar_pool *p, const cellar_pool_config *cfg)
     task_ring_init(&p->dead);
     task_ring_init(&p->throttles);
     p->runs.next = p->runs.prev = &p->runs;
-    const task_time now = task_now(p);
+    const work_time now = work_now(&p->obj);
     base_store_rlx(&p->offset_ms, now.wall_ms - now.mono_ms);
     wheel_init(&p->mono, now.mono_ms);
     wheel_init(&p->wall, now.wall_ms);
@@ -454,7 +455,7 @@ static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_m
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &b);
     task_wake_ended(p);
-    const task_time now = task_now(p);
+    const work_time now = work_now(&p->obj);
     sync_take(QUEUE, &p->lock);
     task_drain_wait(p, CELLAR_DRAIN_RUNNING, base_until_ns(p->cfg.grace_ms));
     *report = cellar_drain_report_default();

@@ -26,7 +26,7 @@ BASE_SIZE_BEGIN
 
 typedef struct task_restorer {
     cellar_pool *p;
-    task_time now;
+    work_time now;
     uint64_t due;            /* tasks that are due, so far */
     task_after after;
 } task_restorer;
@@ -252,7 +252,7 @@ static void task_restore_attempts(task_restorer *r, const journal_entry *e, uint
 CELLAR_PRIVATE cellar_err task_restore(cellar_pool *p, const char **why)
 {
     task_journal *j = p->journal;
-    task_restorer r = { .p = p, .now = task_now(p) };
+    task_restorer r = { .p = p, .now = work_now(&p->obj) };
     journal_entry *old;
     uint32_t count;
     *why = "no memory for the tasks of the journal";

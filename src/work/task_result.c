@@ -252,7 +252,7 @@ CELLAR_PRIVATE task_run *task_run_of(cellar_pool *p, const task *t)
 
 /* ---- status ---- */
 
-CELLAR_PRIVATE void task_describe(cellar_pool *p, const task *t, task_time now,
+CELLAR_PRIVATE void task_describe(cellar_pool *p, const task *t, work_time now,
                                   cellar_task_status *out)
 {
     const task_run *r = t->state == CELLAR_TASK_RUNNING ? task_run_of(p, t) : NULL;
@@ -410,7 +410,7 @@ CELLAR_API cellar_err cellar_task_wait(cellar_pool *p, cellar_task_id id, int64_
     if (p == NULL || timeout_ms < 0) { return CELLAR_E_INVAL; }
     if (p->obj.forked) { return CELLAR_E_FORKED; }
     const uint64_t until_ns = base_until_ns(timeout_ms);
-    const task_time now = task_now(p);
+    const work_time now = work_now(&p->obj);
     cellar_err err = CELLAR_E_LIMIT;
     sync_take(QUEUE, &p->lock);
     task_bursts_recall(p, &a);

@@ -17,7 +17,7 @@ CELLAR_PRIVATE bool task_recorded(cellar_pool *p, cellar_task_id id);
 CELLAR_PRIVATE cellar_err task_final(cellar_pool *p, cellar_task_id id, cellar_task_state *state,
                                      task_body **result);
 /* Describe a task. */
-CELLAR_PRIVATE void task_describe(cellar_pool *p, const task *t, task_time now,
+CELLAR_PRIVATE void task_describe(cellar_pool *p, const task *t, work_time now,
                                   cellar_task_status *out) SYNC_HOLDS(QUEUE);
 /* Return the run of this thread; NULL: it runs no task of the pool. */
 CELLAR_PRIVATE task_run *task_run_mine(cellar_pool *p) SYNC_HOLDS(QUEUE);

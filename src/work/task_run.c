@@ -566,7 +566,7 @@ static void task_lease_over(cellar_pool *p, task_run *r, int64_t now_ms, task_ex
 }
 
 /* Handle a timer that left its wheel. */
-static void task_due(cellar_pool *p, task *t, task_time now, task_ext **spare, task_after *a)
+static void task_due(cellar_pool *p, task *t, work_time now, task_ext **spare, task_after *a)
     SYNC_HOLDS(QUEUE)
 {
     if (t->state != CELLAR_TASK_RUNNING) {
@@ -597,7 +597,7 @@ static void task_due(cellar_pool *p, task *t, task_time now, task_ext **spare, t
 }
 
 /* Fill the wheel of the wall clock again, after a step. */
-static void task_stepped(cellar_pool *p, task_time now) SYNC_HOLDS(QUEUE)
+static void task_stepped(cellar_pool *p, work_time now) SYNC_HOLDS(QUEUE)
 {
     wheel_init(&p->wall, now.wall_ms);
     for (uint32_t i = 0; i < p->chunk_count * TASK_CHUNK; i++) {
@@ -610,7 +610,7 @@ static void task_stepped(cellar_pool *p, task_time now) SYNC_HOLDS(QUEUE)
 }
 
 /* Pop one wheel. Return false if more is due. */
-static bool task_pop(cellar_pool *p, wheel *w, int64_t clock, task_time now, task_ext **spare,
+static bool task_pop(cellar_pool *p, wheel *w, int64_t clock, work_time now, task_ext **spare,
                      task_after *a) SYNC_HOLDS(QUEUE)
 {
     uint32_t budget = TASK_SLICE;
@@ -623,7 +623,7 @@ static bool task_pop(cellar_pool *p, wheel *w, int64_t clock, task_time now, tas
 
 CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
 {
-    const task_time now = task_now(p);
+    const work_time now = work_now(&p->obj);
     task_after a = { .done = NULL };
     /* A time-out of a task without rare parts keeps its text here; of several, the others lose
      * theirs. */

@@ -27,6 +27,7 @@
 #include "cellar_task.h"
 #include "stats/stats.h"
 #include "wheel/wheel.h"
+#include "work/ticker.h"
 #include "work/journal.h"
 #include "work/journal_board.h"
 
@@ -370,11 +371,6 @@ struct cellar_pool {
     stats_waits waits[STATS_TASK_WAIT_COUNT];
     uint64_t count[STATS_TASK_COUNT]; /* counters of no name */
 };
-
-/* A reading of both clocks. */
-typedef struct task_time {
-    int64_t mono_ms, wall_ms;
-} task_time;
 
 /* Work for after the lock. */
 typedef struct task_after {

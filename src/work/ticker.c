@@ -8,6 +8,20 @@
 
 BASE_SIZE_BEGIN
 
+#define WORK_TRIES 16 /* of a reading of both clocks */
+
+CELLAR_PRIVATE work_time work_now(const base_object *o)
+{
+    int64_t wall_ms, mono_ms = base_now_ms(&o->clock), before_ms;
+    int tries = 0;
+    do { /* a thread that stops between the readings must not see a step */
+        before_ms = mono_ms;
+        wall_ms = o->wall_clock != NULL ? o->wall_clock(o->clock.ctx) : base_wall_ms();
+        mono_ms = base_now_ms(&o->clock);
+    } while (mono_ms - before_ms > WORK_STEP_MS / 4 && ++tries < WORK_TRIES);
+    return (work_time){ BASE_MAX(mono_ms, 0), BASE_MAX(wall_ms, 0) };
+}
+
 /* ---- fork: the locks are taken in the order of their ranks ---- */
 
 static void work_fork_prepare(void *ctx) SYNC_UNCHECKED

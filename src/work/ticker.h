@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * ticker: the thread that fires the timers of an object, the pool that runs what is due, and both
- *         at a fork.
+ *         at a fork; both clocks.
  *
  * WALK       thread: fire -> sleep until the next timer, at most WORK_LOOK_MS
  *            no thread: work_ticker_step fires and runs the jobs of the pool
@@ -18,6 +18,15 @@
 
 #define WORK_LOOK_MS 500 /* longest sleep: bounds when a step of a clock is seen */
 #define WORK_MEND_MS 20  /* the same while jobs wait for a worker */
+#define WORK_STEP_MS 1000 /* a larger move of the wall clock is a step */
+
+/* A reading of both clocks. */
+typedef struct work_time {
+    int64_t mono_ms, wall_ms;
+} work_time;
+
+/* Read both clocks. They may be functions of the host: hold no lock. */
+CELLAR_PRIVATE work_time work_now(const base_object *o);
 
 typedef struct work_ticker {
     base_object *object;   /* of the ticker */

@@ -75,7 +75,6 @@ typedef struct sched_entry { /* a schedule */
 struct cellar_scheduler {
     base_object obj;        /* first; max_schedules bounds its account */
     work_ticker ticker;
-    cellar_clock_fn wall_clock; /* NULL: of the system */
     uint32_t max_schedules;
     int64_t close_ms;
     cellar_pool *tasks;     /* its journal has the due times; NULL: none */
@@ -90,11 +89,6 @@ struct cellar_scheduler {
     wheel mono, wall;
     uint64_t count[STATS_SCHEDULER_COUNT]; /* counters of the registry; gauges stay 0 */
 };
-
-/* A reading of both clocks. */
-typedef struct sched_time {
-    int64_t mono_ms, wall_ms;
-} sched_time;
 
 /* Work for after the lock. */
 typedef struct sched_after {
