@@ -45,8 +45,7 @@ static void lock_fork_parent(void *ctx) SYNC_UNCHECKED
 /* Drop every record of a stripe. No thread is left that could look at one. */
 static void lock_stripe_clear(cellar_locks *t, lock_stripe *s) SYNC_HOLDS(LOCK)
 {
-    base_account *base_table_account = &t->account;
-    const base_module base_table_module = BASE_MOD_LOCK;
+    BASE_TABLE_CHARGE(&t->account, BASE_MOD_LOCK);
     for (lock_record *r = s->index; r != NULL; r = r->hh.next) {
         const uint64_t fence = lock_fence(base_load_rlx(&r->word));
         s->floor = BASE_MAX(s->floor, fence);

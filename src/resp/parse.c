@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/text.h"
 #include "resp/command.h"
 #include "resp/parse.h"
 #include "resp/room.h"
@@ -229,13 +230,6 @@ static bool resp_control(unsigned char b)
     return b < ' ' ? b != '\t' && b != '\r' : b == 0x7f;
 }
 
-static int resp_hex(unsigned char b)
-{
-    if (b >= '0' && b <= '9') { return b - '0'; }
-    if (b >= 'a' && b <= 'f') { return b - 'a' + 10; }
-    return b >= 'A' && b <= 'F' ? b - 'A' + 10 : -1;
-}
-
 /* Read one byte inside double quotes at p[*i], which is before `n`. */
 static unsigned char resp_escaped(const unsigned char *p, size_t n, size_t *i)
 {
@@ -245,9 +239,9 @@ static unsigned char resp_escaped(const unsigned char *p, size_t n, size_t *i)
         *i = at + 1;
         return p[at];
     }
-    if (p[at + 1] == 'x' && at + 3 < n && resp_hex(p[at + 2]) >= 0 && resp_hex(p[at + 3]) >= 0) {
+    if (p[at + 1] == 'x' && at + 3 < n && base_hex_byte(p + at + 2) >= 0) {
         *i = at + 4;
-        return (unsigned char)(resp_hex(p[at + 2]) * 16 + resp_hex(p[at + 3]));
+        return (unsigned char)base_hex_byte(p + at + 2);
     }
     const char *letter = p[at + 1] != '\0' ? strchr(from, p[at + 1]) : NULL;
     *i = at + 2;

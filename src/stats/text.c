@@ -96,26 +96,11 @@ static void stats_put_decimal(base_text *t, uint64_t v, int digits)
     base_text_put(t, at, (size_t)(text + sizeof text - at));
 }
 
-/* Return the length of the UTF-8 sequence at p; 0: invalid, overlong, or a surrogate. */
-static size_t stats_utf8_len(const unsigned char *p, size_t n)
-{
-    if (p[0] < 0x80) { return p[0] != 0; }
-    const size_t len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-    if (p[0] < 0xc2 || p[0] > 0xf4 || n < len) { return 0; }
-    const unsigned char low = p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : 0x80;
-    const unsigned char high = p[0] == 0xed ? 0x9f : p[0] == 0xf4 ? 0x8f : 0xbf;
-    if (p[1] < low || p[1] > high) { return 0; }
-    for (size_t i = 2; i < len; i++) {
-        if ((p[i] & 0xc0) != 0x80) { return 0; }
-    }
-    return len;
-}
-
 static bool stats_is_utf8(const char *text, size_t n)
 {
     const unsigned char *p = (const unsigned char *)text;
     for (size_t i = 0; i < n;) {
-        const size_t len = stats_utf8_len(p + i, n - i);
+        const size_t len = base_utf8_len(p + i, n - i);
         if (len == 0) { return false; }
         i += len;
     }

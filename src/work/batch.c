@@ -67,8 +67,7 @@ static void batch_finish(batch_list *from, batch_item *i, cellar_batch_verdict v
 
 static void batch_forget_key(batch_item *i) SYNC_HOLDS(WHEEL)
 {
-    base_account *base_table_account = &i->of->of->obj.account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&i->of->of->obj.account, BASE_MOD_STORE);
     if (i->key_len == 0) { return; }
     BASE_TABLE_REMOVE(hh, i->of->of->keys, i);
     i->key_len = 0;
@@ -255,8 +254,7 @@ static void batch_look(batch_group *g, batch_after *a) SYNC_HOLDS(WHEEL)
 static bool batch_note_key(batch_group *g, batch_item *i, batch_item **old) SYNC_HOLDS(WHEEL)
 {
     cellar_batcher *b = g->of;
-    base_account *base_table_account = &b->obj.account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&b->obj.account, BASE_MOD_STORE);
     *old = NULL;
     if (i->key_len == 0) { return true; }
     unsigned hash;
@@ -269,8 +267,7 @@ static bool batch_note_key(batch_group *g, batch_item *i, batch_item **old) SYNC
 static bool batch_group_in(batch_group *g) SYNC_HOLDS(WHEEL)
 {
     cellar_batcher *b = g->of;
-    base_account *base_table_account = &b->obj.account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&b->obj.account, BASE_MOD_STORE);
     if (g->hh.tbl != NULL) { return true; }
     const unsigned hash = (unsigned)base_hash(&b->hash_key, 0, g->name, g->name_len + 1);
     BASE_TABLE_ADD(hh, b->groups, g->name, g->name_len + 1, hash, g);
@@ -279,8 +276,7 @@ static bool batch_group_in(batch_group *g) SYNC_HOLDS(WHEEL)
 
 static void batch_group_out(batch_group *g) SYNC_HOLDS(WHEEL)
 {
-    base_account *base_table_account = &g->of->obj.account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&g->of->obj.account, BASE_MOD_STORE);
     BASE_TABLE_REMOVE(hh, g->of->groups, g);
     g->hh.tbl = NULL;
 }

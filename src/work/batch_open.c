@@ -249,8 +249,7 @@ static void batch_free_list(cellar_batcher *b, batch_list *l)
 /* Free every group. In a child that includes those with items. */
 static void batch_free_all(cellar_batcher *b) SYNC_UNCHECKED
 {
-    base_account *base_table_account = &b->obj.account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&b->obj.account, BASE_MOD_STORE);
     batch_group *g = b->groups;
     HASH_CLEAR(hh, b->keys);
     HASH_CLEAR(hh, b->groups);

@@ -126,8 +126,7 @@ static void behind_node_free(behind *w, behind_node *n)
 /* Put a node into the table. False: no memory. */
 static bool behind_node_in(behind *w, behind_node *n) SYNC_HOLDS(WHEEL)
 {
-    base_account *base_table_account = &w->account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&w->account, BASE_MOD_STORE);
     const unsigned hash = (unsigned)base_hash(&w->hash_key, 0, n->key, n->key_len);
     BASE_TABLE_ADD(hh, w->nodes, n->key, n->key_len, hash, n);
     return n->hh.tbl != NULL;
@@ -136,8 +135,7 @@ static bool behind_node_in(behind *w, behind_node *n) SYNC_HOLDS(WHEEL)
 /* Take one item off a node. Free the node if it was the last one. */
 static void behind_item_end(behind *w, behind_node *n)
 {
-    base_account *base_table_account = &w->account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&w->account, BASE_MOD_STORE);
     sync_take(WHEEL, &w->lock);
     const bool last = --n->items == 0;
     if (last) { BASE_TABLE_REMOVE(hh, w->nodes, n); }

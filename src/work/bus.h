@@ -103,6 +103,9 @@ CELLAR_PRIVATE uint64_t bus_live(cellar_bus *b) SYNC_HOLDS(BUS);
 
 /* Copy a name of the caller with 1..CELLAR_NAME_MAX bytes. */
 CELLAR_PRIVATE bool bus_name(const char *name, char out[CELLAR_NAME_MAX + 1]);
+/* Copy the names of a queue and of a group in it; NULL: the group "default". */
+CELLAR_PRIVATE bool bus_names(const char *queue, const char *group, char q[CELLAR_NAME_MAX + 1],
+                              char name[CELLAR_NAME_MAX + 1]);
 /* Return a group by the names that bus_name made; NULL: unknown. */
 CELLAR_PRIVATE bus_group *bus_group_find(cellar_bus *b, const char *queue, const char *group)
     SYNC_HOLDS(BUS);

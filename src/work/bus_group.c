@@ -30,6 +30,12 @@ CELLAR_PRIVATE bool bus_name(const char *name, char out[CELLAR_NAME_MAX + 1])
     return true;
 }
 
+CELLAR_PRIVATE bool bus_names(const char *queue, const char *group, char q[CELLAR_NAME_MAX + 1],
+                              char name[CELLAR_NAME_MAX + 1])
+{
+    return bus_name(queue, q) && bus_name(group != NULL ? group : "default", name);
+}
+
 CELLAR_PRIVATE bus_group *bus_group_find(cellar_bus *b, const char *queue, const char *group)
 {
     const bus_queue *q = bus_queue_find(b, queue, strlen(queue));
@@ -131,8 +137,7 @@ static cellar_err bus_group_make(cellar_bus *b, const char *name, const cellar_b
 /* Return the queue of a name, or link `fresh` under it. NULL: no memory. */
 static bus_queue *bus_queue_get(cellar_bus *b, bus_queue *fresh) SYNC_HOLDS(BUS)
 {
-    base_account *base_table_account = &b->obj.account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&b->obj.account, BASE_MOD_STORE);
     const unsigned len = (unsigned)strlen(fresh->name);
     const unsigned hash = (unsigned)base_hash(&b->hash_key, 0, fresh->name, len);
     bus_queue *q = BASE_TABLE_FIND(hh, b->queues, fresh->name, len, hash);
@@ -165,9 +170,7 @@ CELLAR_API cellar_err cellar_bus_group_add(cellar_bus *b, const char *queue, con
     char q[CELLAR_NAME_MAX + 1], name[CELLAR_NAME_MAX + 1];
     cellar_bus_group_opts full;
     bus_group *g;
-    if (b == NULL || !bus_name(queue, q) || !bus_name(group != NULL ? group : "default", name)) {
-        return CELLAR_E_INVAL;
-    }
+    if (b == NULL || !bus_names(queue, group, q, name)) { return CELLAR_E_INVAL; }
     if (b->obj.forked) { return CELLAR_E_FORKED; }
     cellar_err err = bus_group_opts(o, &full);
     if (err == CELLAR_OK) { err = bus_group_make(b, name, &full, &g); }
@@ -199,9 +202,7 @@ CELLAR_API cellar_err cellar_bus_group_add(cellar_bus *b, const char *queue, con
 CELLAR_API cellar_err cellar_bus_group_remove(cellar_bus *b, const char *queue, const char *group)
 {
     char q[CELLAR_NAME_MAX + 1], name[CELLAR_NAME_MAX + 1];
-    if (b == NULL || !bus_name(queue, q) || !bus_name(group != NULL ? group : "default", name)) {
-        return CELLAR_E_INVAL;
-    }
+    if (b == NULL || !bus_names(queue, group, q, name)) { return CELLAR_E_INVAL; }
     if (b->obj.forked) { return CELLAR_E_FORKED; }
     cellar_err err = CELLAR_OK;
     bus_after a;

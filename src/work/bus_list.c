@@ -169,10 +169,7 @@ CELLAR_API cellar_err cellar_bus_message_list(cellar_bus *b, const char *queue, 
                                               void *ctx)
 {
     char q[CELLAR_NAME_MAX + 1], name[CELLAR_NAME_MAX + 1];
-    if (b == NULL || fn == NULL || !bus_name(queue, q) ||
-        !bus_name(group != NULL ? group : "default", name)) {
-        return CELLAR_E_INVAL;
-    }
+    if (b == NULL || fn == NULL || !bus_names(queue, group, q, name)) { return CELLAR_E_INVAL; }
     if (b->obj.forked) { return CELLAR_E_FORKED; }
     bus_page p = { .group = name };
     uint64_t from = cursor != NULL && *cursor != 0 ? *cursor : 1, stopped = 0;

@@ -243,9 +243,7 @@ CELLAR_API cellar_err cellar_bus_join(cellar_bus *b, const char *queue, const ch
     cellar_bus_member_opts full;
     cellar_pool_stats known = cellar_pool_stats_default();
     if (out != NULL) { *out = NULL; }
-    if (b == NULL || !bus_name(queue, q) || !bus_name(group != NULL ? group : "default", name)) {
-        return CELLAR_E_INVAL;
-    }
+    if (b == NULL || !bus_names(queue, group, q, name)) { return CELLAR_E_INVAL; }
     if (b->obj.forked) { return CELLAR_E_FORKED; }
     cellar_err err = bus_member_opts(o, &full);
     if (err == CELLAR_OK && full.fn == NULL && out == NULL) { err = CELLAR_E_INVAL; }

@@ -218,8 +218,7 @@ static void bus_closing(cellar_bus *b, bool closing)
 /* Free everything. In a child that includes what lost threads had in hand. */
 static void bus_free_all(cellar_bus *b) SYNC_UNCHECKED
 {
-    base_account *base_table_account = &b->obj.account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&b->obj.account, BASE_MOD_STORE);
     bus_after a;
     bus_after_init(&a);
     if (b->messages != NULL) { b->messages->prev->next = NULL; }

@@ -86,10 +86,7 @@ CELLAR_API cellar_err cellar_bus_group_stats_get(cellar_bus *b, const char *queu
                                                  const char *group, cellar_bus_group_stats *out)
 {
     char q[CELLAR_NAME_MAX + 1], name[CELLAR_NAME_MAX + 1];
-    if (b == NULL || out == NULL || !bus_name(queue, q) ||
-        !bus_name(group != NULL ? group : "default", name)) {
-        return CELLAR_E_INVAL;
-    }
+    if (b == NULL || out == NULL || !bus_names(queue, group, q, name)) { return CELLAR_E_INVAL; }
     if (b->obj.forked) { return CELLAR_E_FORKED; }
     cellar_bus_group_stats full;
     const int64_t now = bus_now(b);

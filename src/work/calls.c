@@ -156,8 +156,7 @@ static cellar_err sched_insert(sched_entry *e, cellar_schedule_conflict conflict
                                sched_after *a) SYNC_HOLDS(WHEEL)
 {
     cellar_scheduler *s = e->of;
-    base_account *base_table_account = &s->obj.account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&s->obj.account, BASE_MOD_STORE);
     sched_entry *old = sched_find(s, e->name);
     const cellar_err err = sched_admit(s, e->name, conflict);
     if (err != CELLAR_OK) { return err; }

@@ -126,8 +126,7 @@ static void sched_closing(cellar_scheduler *s, bool closing)
 /* Free every schedule. In a child that includes those with runs of lost threads. */
 static void sched_free_all(cellar_scheduler *s) SYNC_UNCHECKED
 {
-    base_account *base_table_account = &s->obj.account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&s->obj.account, BASE_MOD_STORE);
     HASH_CLEAR(hh, s->table);
     sched_entry *e = s->all;
     if (e != NULL) { e->prev->next = NULL; }

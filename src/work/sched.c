@@ -184,8 +184,7 @@ CELLAR_PRIVATE void sched_unref(sched_entry *e, sched_after *a)
 
 CELLAR_PRIVATE void sched_detach(sched_entry *e, sched_after *a)
 {
-    base_account *base_table_account = &e->of->obj.account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&e->of->obj.account, BASE_MOD_STORE);
     sched_drop_runs(e, true);
     sched_disarm(e);
     BASE_TABLE_REMOVE(hh, e->of->table, e);
@@ -377,8 +376,7 @@ static bool sched_due(sched_entry *e, work_time now, uint32_t *steps, sched_afte
     e->missed_now = 0;
     e->due_ms = next_ms;
     if (e->kind == CELLAR_SCHEDULE_AT) { /* its run keeps it alive, and must not be dropped */
-        base_account *base_table_account = &s->obj.account;
-        const base_module base_table_module = BASE_MOD_STORE;
+        BASE_TABLE_CHARGE(&s->obj.account, BASE_MOD_STORE);
         BASE_TABLE_REMOVE(hh, s->table, e);
         e->present = false;
         sched_unref(e, a);

@@ -260,8 +260,7 @@ static void task_pool_stop(cellar_pool *p)
 /* Free what is left: dead letters, with a journal or in a child all tasks. */
 static void task_free_all(cellar_pool *p) SYNC_UNCHECKED
 {
-    base_account *base_table_account = &p->obj.account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     HASH_CLEAR(by_key, p->by_key);
     HASH_CLEAR(by_id, p->by_id);
     HASH_CLEAR(hh, p->by_name);

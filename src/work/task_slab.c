@@ -217,8 +217,7 @@ CELLAR_PRIVATE task_name *task_name_find(cellar_pool *p, const char *name)
 
 CELLAR_PRIVATE bool task_name_enter(cellar_pool *p, task_name *n, size_t len)
 {
-    base_account *base_table_account = &p->obj.account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     BASE_ASSERT(p->name_count < p->name_max);
     BASE_TABLE_ADD(hh, p->by_name, n->name, len, task_hash(p, n->name, len), n);
     if (n->hh.tbl == NULL) { return false; }
@@ -273,8 +272,7 @@ CELLAR_PRIVATE task *task_find_key(cellar_pool *p, const char *key, size_t len)
 
 CELLAR_PRIVATE bool task_key_add(cellar_pool *p, task_ext *e)
 {
-    base_account *base_table_account = &p->obj.account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     BASE_TABLE_ADD(by_key, p->by_key, e->text, e->key_len, task_hash(p, e->text, e->key_len), e);
     e->has_key = e->by_key.tbl != NULL;
     return e->has_key;
@@ -282,8 +280,7 @@ CELLAR_PRIVATE bool task_key_add(cellar_pool *p, task_ext *e)
 
 CELLAR_PRIVATE void task_key_drop(cellar_pool *p, task_ext *e)
 {
-    base_account *base_table_account = &p->obj.account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     if (!e->has_key) { return; }
     BASE_TABLE_REMOVE(by_key, p->by_key, e);
     e->has_key = false;
@@ -310,8 +307,7 @@ CELLAR_PRIVATE task_throttle *task_throttle_find(cellar_pool *p, const char *key
 
 CELLAR_PRIVATE bool task_throttle_add(cellar_pool *p, task_throttle *h)
 {
-    base_account *base_table_account = &p->obj.account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     BASE_TABLE_ADD(hh, p->by_throttle, h->key, h->key_len, task_hash(p, h->key, h->key_len), h);
     if (h->hh.tbl == NULL) { return false; }
     h->link.next = &p->throttles;
@@ -324,8 +320,7 @@ CELLAR_PRIVATE bool task_throttle_add(cellar_pool *p, task_throttle *h)
 CELLAR_PRIVATE void task_throttle_sweep(cellar_pool *p, int64_t now_ms, uint32_t count,
                                         task_after *a)
 {
-    base_account *base_table_account = &p->obj.account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     for (count = BASE_MIN(count, p->throttle_count); count > 0; count--) {
         task_throttle *h = (task_throttle *)(void *)p->throttles.next; /* its first field */
         p->throttles.next = h->link.next;
@@ -345,8 +340,7 @@ CELLAR_PRIVATE void task_throttle_sweep(cellar_pool *p, int64_t now_ms, uint32_t
 
 CELLAR_PRIVATE void task_id_drop(cellar_pool *p, task_ext *e)
 {
-    base_account *base_table_account = &p->obj.account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     if (!e->has_id) { return; }
     BASE_TABLE_REMOVE(by_id, p->by_id, e);
     e->has_id = false;
@@ -354,8 +348,7 @@ CELLAR_PRIVATE void task_id_drop(cellar_pool *p, task_ext *e)
 
 CELLAR_PRIVATE bool task_tables_add(cellar_pool *p, task_ext *e)
 {
-    base_account *base_table_account = &p->obj.account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     if (e->key_len != 0 && !task_key_add(p, e)) { return false; }
     if (e->id.hi == 0 && e->id.lo == 0) { return true; }
     BASE_TABLE_ADD(by_id, p->by_id, &e->id, sizeof e->id, task_hash(p, &e->id, sizeof e->id), e);
